@@ -1,0 +1,1 @@
+//! Virtual IOMMU devices for any rust-vmm VMM

@@ -1,0 +1,1 @@
+//! VFPv4 and Advanced SIMD arithmetic, bit-exact

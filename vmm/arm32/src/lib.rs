@@ -1,0 +1,1 @@
+//! An ARMv7-A processor core (Cortex-A15 class) as a library

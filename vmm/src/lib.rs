@@ -1,0 +1,1 @@
+//! A rust-vmm based machine that boots unmodified ARM32 Linux kernels behind virtual IOMMUs
