@@ -1,1 +1,23 @@
-//! An ARMv7-A processor core (Cortex-A15 class) as a library
+//! An ARMv7-A processor core of the Cortex-A15 class, as a library.
+//!
+//! The crate knows two things of the world outside: a [`Bus`], which answers physical addresses, and a
+//! [`Clock`], which tells the time. It depends on no VMM crate, starts no thread, reads no host clock and
+//! draws no random number: what a core does is a pure function of its state, its memory and its inputs.
+//!
+//! Reading order: [`state`] (what a core *is*), `mmu` and `cp15` (the system side), `lower` (instructions
+//! become micro-operations), `exec` (what each micro-operation does), `core` (the loop that runs them),
+//! `cluster` (several cores taking turns).
+
+pub mod bus;
+pub mod clock;
+pub mod cp15;
+pub mod debug;
+pub mod exception;
+pub mod mem;
+pub mod mmu;
+pub mod pmu;
+pub mod state;
+pub mod timer;
+
+pub use bus::{Bus, BusFault, RamPage, Size};
+pub use clock::Clock;

@@ -1,0 +1,64 @@
+//! The core's view of the physical world: one trait.
+
+use std::ptr::NonNull;
+
+/// The size of one bus access, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Size {
+    /// 1 byte.
+    Byte = 1,
+    /// 2 bytes.
+    Half = 2,
+    /// 4 bytes.
+    Word = 4,
+    /// 8 bytes.
+    Double = 8,
+}
+
+impl Size {
+    /// The number of bytes.
+    pub const fn bytes(self) -> u32 {
+        self as u32
+    }
+}
+
+/// No device and no memory answered (an external abort to the core).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nothing answers at this physical address")]
+pub struct BusFault;
+
+/// One 4 KiB page of guest RAM, as host memory.
+#[derive(Clone, Copy, Debug)]
+pub struct RamPage {
+    /// Host address of the first byte of the page.
+    pub host: NonNull<u8>,
+    /// Whether the guest may write it (ROM pages may not be written).
+    pub writable: bool,
+}
+
+/// What a core can reach by physical address.
+///
+/// Methods take `&self`: several cores share one bus. All values are little-endian in the low bytes.
+///
+/// # Safety
+///
+/// The implementor promises that every [`RamPage::host`] it returns points to 4096 bytes of memory, aligned to
+/// 4096, that stay mapped and readable (and writable when `writable`) for as long as any core holds
+/// the bus, and that Rust code never holds a reference into that memory.
+pub unsafe trait Bus: Send + Sync {
+    /// Reads `size` bytes of a device (never called for addresses for which [`Bus::ram`] answers).
+    ///
+    /// # Errors
+    /// [`BusFault`] when nothing answers.
+    fn read(&self, pa: u64, size: Size) -> Result<u64, BusFault>;
+
+    /// Writes the low `size` bytes of `value` to a device.
+    ///
+    /// # Errors
+    /// [`BusFault`] when nothing answers.
+    fn write(&self, pa: u64, size: Size, value: u64) -> Result<(), BusFault>;
+
+    /// The RAM page that holds physical address `pa`, if RAM answers there.
+    fn ram(&self, pa: u64) -> Option<RamPage>;
+}
