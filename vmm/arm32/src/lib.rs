@@ -10,6 +10,7 @@
 
 pub mod bus;
 pub mod clock;
+pub mod cluster;
 pub mod cp15;
 pub mod debug;
 pub mod exception;
@@ -18,6 +19,8 @@ pub mod mmu;
 pub mod pmu;
 pub mod state;
 pub mod timer;
+pub mod wires;
 
 pub use bus::{Bus, BusFault, RamPage, Size};
 pub use clock::Clock;
+pub use cluster::{Cluster, Stop};
