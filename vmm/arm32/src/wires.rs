@@ -1,49 +1,63 @@
 //! The wires between a core and the machine around it: interrupt inputs, timer outputs, firmware calls.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::state::CpuState;
 
+const IRQ: u32 = 1;
+const FIQ: u32 = 2;
+const STOP: u32 = 4;
+
 /// The inputs of one core. The interrupt controller drives them, from any thread.
+///
+/// All inputs share one word, so that a core sees with one load that nothing wants its attention.
 #[derive(Debug, Default)]
-pub struct Pins {
-    irq: AtomicBool,
-    fiq: AtomicBool,
-    stop: AtomicBool,
-}
+pub struct Pins(AtomicU32);
 
 impl Pins {
     /// Drives the IRQ input (level-sensitive).
     pub fn set_irq(&self, level: bool) {
-        self.irq.store(level, Ordering::Release);
+        self.drive(IRQ, level);
     }
 
     /// Drives the FIQ input (level-sensitive).
     pub fn set_fiq(&self, level: bool) {
-        self.fiq.store(level, Ordering::Release);
+        self.drive(FIQ, level);
     }
 
     /// Asks the core to leave its run loop at the next block boundary. From another thread this is not
     /// deterministic: virtual time uses it only to end a run for good.
     pub fn request_stop(&self) {
-        self.stop.store(true, Ordering::Release);
+        self.drive(STOP, true);
+    }
+
+    fn drive(&self, bit: u32, level: bool) {
+        if level {
+            self.0.fetch_or(bit, Ordering::AcqRel);
+        } else {
+            self.0.fetch_and(!bit, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether any input is active.
+    #[inline(always)]
+    pub fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
     }
 
     /// The IRQ input.
-    #[inline]
     pub fn irq(&self) -> bool {
-        self.irq.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) & IRQ != 0
     }
 
     /// The FIQ input.
-    #[inline]
     pub fn fiq(&self) -> bool {
-        self.fiq.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) & FIQ != 0
     }
 
     /// Takes a pending stop request.
     pub fn take_stop(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) && self.stop.swap(false, Ordering::AcqRel)
+        self.0.load(Ordering::Relaxed) & STOP != 0 && self.0.fetch_and(!STOP, Ordering::AcqRel) & STOP != 0
     }
 }
 

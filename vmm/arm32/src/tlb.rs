@@ -1,0 +1,238 @@
+//! The software TLB: from virtual address to host pointer in a few instructions.
+//!
+//! A *set* is a direct-mapped array of 4 KiB entries for one pair of (privilege level, DACR): Linux with
+//! `CPU_SW_DOMAIN_PAN` writes DACR at every entry to and exit from the kernel, so the sets of the values it alternates
+//! between stay warm side by side. Larger mappings are entered 4 KiB at a time.
+//!
+//! Entries may be dropped at any time (the architecture allows it); they are kept no longer than the guest's
+//! own TLB maintenance allows.
+
+use std::ptr::NonNull;
+
+use crate::bus::RamPage;
+use crate::mmu::Translation;
+
+/// Entries of one set.
+const ENTRIES: usize = 1024;
+/// Sets: two privilege levels times the DACR values a kernel alternates between, with room.
+const SETS: usize = 8;
+/// A tag that no address has: its bit 0 lies in the part of an address that is masked away.
+const INVALID: u32 = 1;
+/// Bits of the filter of executed pages.
+const FILTER_BITS: usize = 4096;
+
+/// One page as seen from one set.
+#[derive(Clone, Copy)]
+struct Entry {
+    /// Page address when reads may go straight to host memory.
+    read: u32,
+    /// Page address when writes may.
+    write: u32,
+    /// Host address of guest virtual address 0 of this page's mapping (wrapping).
+    host: usize,
+}
+
+const EMPTY: Entry = Entry { read: INVALID, write: INVALID, host: 0 };
+
+/// What a set is valid for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key {
+    privileged: bool,
+    dacr: u32,
+}
+
+/// Counters that name a span between two invalidations. What was cached in another span is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spans {
+    /// For translations of global pages.
+    pub global: u32,
+    /// For translations of pages that belong to one address space.
+    pub local: u32,
+}
+
+/// An executable page as the fetch side caches it.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchPage {
+    /// The page as host memory.
+    pub page: RamPage,
+    /// Physical address of the page.
+    pub pa: u64,
+    /// Whether the mapping is global (nG = 0).
+    pub global: bool,
+}
+
+/// The software TLB of one core.
+pub struct Tlb {
+    entries: Box<[Entry]>,
+    keys: [Option<Key>; SETS],
+    /// Offset into `entries` of the current set.
+    base: usize,
+    /// The next set to recycle.
+    next: usize,
+    /// Indices of entries that hold non-global pages, to drop on a change of address space.
+    local: Vec<u16>,
+    /// Lowest and highest address covered by mappings larger than a page, of which the TLB holds pieces.
+    large: Option<(u32, u32)>,
+    spans: Spans,
+    /// Which pages may have been executed since the last full invalidation (hashed).
+    executed: [u64; FILTER_BITS / 64],
+}
+
+impl Default for Tlb {
+    fn default() -> Self {
+        Self {
+            entries: vec![EMPTY; ENTRIES * SETS].into_boxed_slice(),
+            keys: [None; SETS],
+            base: 0,
+            next: 0,
+            local: Vec::new(),
+            large: None,
+            spans: Spans { global: 0, local: 0 },
+            executed: [0; FILTER_BITS / 64],
+        }
+    }
+}
+
+impl Tlb {
+    /// The host address for a read of `1 << align_log2` bytes at `va`, if the page is cached and the access aligned.
+    #[inline(always)]
+    pub fn read<const SIZE: u32>(&self, va: u32) -> Option<NonNull<u8>> {
+        let entry = &self.entries[self.slot(va)];
+        if entry.read == va & (0xffff_f000 | (SIZE - 1)) { pointer(entry, va) } else { None }
+    }
+
+    /// As [`Tlb::read`], for a write.
+    #[inline(always)]
+    pub fn write<const SIZE: u32>(&self, va: u32) -> Option<NonNull<u8>> {
+        let entry = &self.entries[self.slot(va)];
+        if entry.write == va & (0xffff_f000 | (SIZE - 1)) { pointer(entry, va) } else { None }
+    }
+
+    #[inline(always)]
+    fn slot(&self, va: u32) -> usize {
+        (self.base + ((va >> 12) as usize & (ENTRIES - 1))) & (ENTRIES * SETS - 1)
+    }
+
+    /// Makes the set of (`privileged`, `dacr`) current.
+    #[inline]
+    pub fn select(&mut self, privileged: bool, dacr: u32) {
+        let key = Key { privileged, dacr };
+        if self.keys[self.base / ENTRIES] == Some(key) {
+            return;
+        }
+        self.switch(key);
+    }
+
+    fn switch(&mut self, key: Key) {
+        if let Some(set) = self.keys.iter().position(|k| *k == Some(key)) {
+            self.base = set * ENTRIES;
+            return;
+        }
+        let set = self.next;
+        self.next = (self.next + 1) % SETS;
+        if self.keys[set].is_some() {
+            self.entries[set * ENTRIES..(set + 1) * ENTRIES].fill(EMPTY);
+            self.new_spans();
+        }
+        self.keys[set] = Some(key);
+        self.base = set * ENTRIES;
+    }
+
+    /// A small number that names the current set, for the keys of other caches.
+    #[inline(always)]
+    pub fn set(&self) -> u32 {
+        (self.base / ENTRIES) as u32
+    }
+
+    /// The current spans.
+    #[inline(always)]
+    pub fn spans(&self) -> Spans {
+        self.spans
+    }
+
+    /// Enters the page of `va`, translated by `t` to RAM page `page`, for the privilege level of the current set.
+    pub fn fill(&mut self, va: u32, privileged: bool, t: &Translation, page: RamPage) {
+        self.note_size(va, t);
+        let slot = self.slot(va);
+        let perms = if privileged { t.privileged } else { t.user };
+        let vpage = va & 0xffff_f000;
+        self.entries[slot] = Entry {
+            read: if perms.read { vpage } else { INVALID },
+            write: if perms.write && page.writable { vpage } else { INVALID },
+            host: (page.host.as_ptr().expose_provenance()).wrapping_sub(vpage as usize),
+        };
+        if !t.global {
+            self.local.push(slot as u16);
+            if self.local.len() > ENTRIES * SETS {
+                self.local.sort_unstable();
+                self.local.dedup();
+            }
+        }
+    }
+
+    /// Remembers that code of the page of `va` is about to be cached.
+    pub fn note_executed(&mut self, va: u32, t: &Translation) {
+        self.note_size(va, t);
+        let bit = filter_bit(va);
+        self.executed[bit / 64] |= 1 << (bit % 64);
+    }
+
+    fn note_size(&mut self, va: u32, t: &Translation) {
+        if t.size_log2 > 12 {
+            let size_mask = 1u32.checked_shl(t.size_log2.into()).map_or(u32::MAX, |s| s - 1);
+            let (low, high) = (va & !size_mask, va | size_mask);
+            self.large = Some(self.large.map_or((low, high), |(l, h)| (l.min(low), h.max(high))));
+        }
+    }
+
+    /// Drops everything.
+    pub fn flush_all(&mut self) {
+        for set in 0..SETS {
+            if self.keys[set].is_some() {
+                self.entries[set * ENTRIES..(set + 1) * ENTRIES].fill(EMPTY);
+            }
+        }
+        self.local.clear();
+        self.large = None;
+        self.new_spans();
+    }
+
+    fn new_spans(&mut self) {
+        self.spans.global = self.spans.global.wrapping_add(1);
+        self.spans.local = self.spans.local.wrapping_add(1);
+        self.executed = [0; FILTER_BITS / 64];
+    }
+
+    /// Drops the pages that belong to one address space (all of them: spaces are not told apart).
+    pub fn flush_local(&mut self) {
+        for slot in self.local.drain(..) {
+            self.entries[usize::from(slot)] = EMPTY;
+        }
+        self.spans.local = self.spans.local.wrapping_add(1);
+    }
+
+    /// Drops the translation of the page of `va`, and everything if it may be part of a larger mapping.
+    pub fn flush_page(&mut self, va: u32) {
+        if self.large.is_some_and(|(low, high)| (low..=high).contains(&va)) {
+            return self.flush_all();
+        }
+        for set in 0..SETS {
+            let slot = set * ENTRIES + ((va >> 12) as usize & (ENTRIES - 1));
+            self.entries[slot] = EMPTY;
+        }
+        let bit = filter_bit(va);
+        if self.executed[bit / 64] & (1 << (bit % 64)) != 0 {
+            self.new_spans();
+        }
+    }
+}
+
+#[inline(always)]
+fn pointer(entry: &Entry, va: u32) -> Option<NonNull<u8>> {
+    NonNull::new(std::ptr::with_exposed_provenance_mut(entry.host.wrapping_add(va as usize)))
+}
+
+fn filter_bit(va: u32) -> usize {
+    let page = va >> 12;
+    ((page ^ (page >> 12)) as usize) & (FILTER_BITS - 1)
+}
