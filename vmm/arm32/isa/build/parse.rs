@@ -1,0 +1,300 @@
+//! The table language: `insn` declarations, `class` lines and encoding rows.
+
+use super::pattern::Pattern;
+use super::predicate::Expr;
+use super::text::{idents, split_commas};
+
+/// An instruction set, as far as encodings are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Set {
+    /// 32-bit ARM encodings.
+    A32,
+    /// 32-bit Thumb encodings, first halfword in the upper half.
+    T32,
+    /// 16-bit Thumb encodings.
+    T16,
+}
+
+impl Set {
+    /// As in table files and in Rust.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::A32 => "A32",
+            Self::T32 => "T32",
+            Self::T16 => "T16",
+        }
+    }
+}
+
+/// A variant of the instruction enum.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// Its name.
+    pub name: String,
+    /// Doc lines.
+    pub doc: Vec<String>,
+    /// Field names and Rust types.
+    pub fields: Vec<(String, String)>,
+}
+
+/// One encoding of one instruction set.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Name, unique in its set.
+    pub name: String,
+    /// The set.
+    pub set: Set,
+    /// The bits.
+    pub pattern: Pattern,
+    /// The `where` text and its meaning, the condition field's rule included.
+    pub condition: Option<(String, Expr)>,
+    /// Which variant it makes.
+    pub variant: String,
+    /// Expression for each field of the variant, in the variant's order.
+    pub fields: Vec<(String, String)>,
+    /// Assembler template.
+    pub template: String,
+    /// Class names.
+    pub classes: Vec<String>,
+    /// File and line.
+    pub origin: String,
+}
+
+/// All tables together.
+#[derive(Debug, Default)]
+pub struct Table {
+    /// The enum's variants.
+    pub variants: Vec<Variant>,
+    /// The encodings, in file order.
+    pub rows: Vec<Row>,
+    /// What fields of a name mean, for their doc comments.
+    pub glossary: Vec<(String, String)>,
+}
+
+impl Row {
+    /// For messages: name, file and line.
+    pub fn place(&self) -> String {
+        format!("{} ({})", self.name, self.origin)
+    }
+
+    /// Whether the row's condition holds for a word that matches its pattern.
+    pub fn accepts(&self, word: u32) -> bool {
+        self.condition.as_ref().is_none_or(|(_, e)| e.eval(&self.pattern, word) != 0)
+    }
+
+    /// The bits that the condition looks at.
+    pub fn condition_mask(&self) -> u32 {
+        let mut letters = Vec::new();
+        if let Some((_, expr)) = &self.condition {
+            expr.letters(&mut letters);
+        }
+        letters.iter().filter_map(|l| self.pattern.field(*l)).fold(0, |acc, f| acc | f.mask())
+    }
+}
+
+impl Table {
+    fn variant(&self, name: &str) -> Option<&Variant> {
+        self.variants.iter().find(|v| v.name == name)
+    }
+}
+
+/// Parses table files (name, text).
+pub fn parse(sources: &[(String, String)]) -> Result<Table, Vec<String>> {
+    let mut table = Table::default();
+    let mut errors = Vec::new();
+    let mut rows = Vec::new();
+    for (file, text) in sources {
+        let mut doc = Vec::new();
+        let mut classes = Vec::new();
+        for (line, logical) in logical_lines(text) {
+            let origin = format!("{file}:{line}");
+            let (word, rest) = logical.split_once(' ').unwrap_or((&logical, ""));
+            match word {
+                "##" => doc.push(rest.to_owned()),
+                "insn" => match variant(rest, std::mem::take(&mut doc)) {
+                    Ok(v) if table.variant(&v.name).is_some() => {
+                        errors.push(format!("{origin}: {} is declared twice", v.name));
+                    }
+                    Ok(v) => table.variants.push(v),
+                    Err(e) => errors.push(format!("{origin}: {e}")),
+                },
+                "field" => {
+                    let (name, meaning) = rest.trim().split_once(' ').unwrap_or((rest, ""));
+                    table.glossary.push((name.to_owned(), meaning.trim().to_owned()));
+                }
+                "class" => classes = rest.split_whitespace().map(str::to_owned).collect(),
+                _ => rows.push((origin, classes.clone(), logical)),
+            }
+        }
+    }
+    // Rows after declarations, so that a row may use a variant of a later file.
+    for (origin, classes, text) in rows {
+        match row(&table, &origin, &classes, &text) {
+            Ok(new) => table.rows.extend(new),
+            Err(e) => errors.push(format!("{origin}: {e}")),
+        }
+    }
+    for (index, row) in table.rows.iter().enumerate() {
+        if table.rows[..index].iter().any(|r| r.set == row.set && r.name == row.name) {
+            errors.push(format!("{}: the name is used twice in {}", row.place(), row.set.name()));
+        }
+    }
+    if errors.is_empty() { Ok(table) } else { Err(errors) }
+}
+
+/// Joins continuation lines (they start with white space) and drops comments and empty lines.
+fn logical_lines(text: &str) -> Vec<(usize, String)> {
+    let mut lines: Vec<(usize, String)> = Vec::new();
+    for (index, raw) in text.lines().enumerate() {
+        let trimmed = raw.trim();
+        if trimmed.is_empty() || (trimmed.starts_with('#') && !trimmed.starts_with("##")) {
+            continue;
+        }
+        match lines.last_mut() {
+            Some((_, last)) if raw.starts_with(char::is_whitespace) => {
+                last.push(' ');
+                last.push_str(trimmed);
+            }
+            _ => lines.push((index + 1, trimmed.to_owned())),
+        }
+    }
+    lines
+}
+
+/// `Name { field: type, ... }`; a field without a type is a register number, `u8`.
+fn variant(text: &str, doc: Vec<String>) -> Result<Variant, String> {
+    if doc.is_empty() {
+        return Err("a variant needs a `## doc` line before it".into());
+    }
+    let (name, fields) = braces(text)?;
+    let fields = split_commas(fields)
+        .into_iter()
+        .map(|f| {
+            let (field, ty) = f.split_once(':').unwrap_or((f, "u8"));
+            (field.trim().to_owned(), ty.trim().to_owned())
+        })
+        .collect();
+    Ok(Variant { name: name.to_owned(), doc, fields })
+}
+
+/// Splits `Name { inside }` or `Name`.
+fn braces(text: &str) -> Result<(&str, &str), String> {
+    let text = text.trim();
+    match text.split_once('{') {
+        None => Ok((text, "")),
+        Some((name, rest)) => rest
+            .trim_end()
+            .strip_suffix('}')
+            .map(|inside| (name.trim(), inside))
+            .ok_or_else(|| format!("`}}` missing in `{text}`")),
+    }
+}
+
+fn row(table: &Table, origin: &str, classes: &[String], text: &str) -> Result<Vec<Row>, String> {
+    let (left, right) = text.split_once("=>").ok_or("a row needs `=>`")?;
+    let (head, condition) = match left.split_once(" where ") {
+        Some((head, condition)) => (head, Some(condition.trim())),
+        None => (left, None),
+    };
+    let mut words = head.trim().splitn(3, ' ');
+    let name = words.next().unwrap_or_default().trim();
+    let set = words.next().unwrap_or_default().trim();
+    let bits = words.next().unwrap_or_default().trim();
+    let (value, template) = right
+        .split_once('"')
+        .and_then(|(v, t)| t.trim_end().strip_suffix('"').map(|t| (v, t)))
+        .ok_or("a row ends in an assembler template in double quotes")?;
+    let (variant, exprs) = braces(value)?;
+    let fields = field_exprs(table, variant, exprs)?;
+    let twins: Vec<(Set, String)> = match set {
+        "A32" => vec![(Set::A32, bits.to_owned())],
+        "T32" => vec![(Set::T32, bits.to_owned())],
+        "T16" => vec![(Set::T16, bits.to_owned())],
+        "AT" => vec![(Set::A32, bits.to_owned()), (Set::T32, Pattern::a32_to_t32(bits)?)],
+        other => return Err(format!("`{other}` is not A32, T32, T16 or AT")),
+    };
+    let mut rows = Vec::new();
+    for (set, bits) in twins {
+        let pattern = Pattern::parse(&bits)?;
+        if (set == Set::T16) != (pattern.width == 16) {
+            return Err(format!("{} patterns are not {} bits wide", set.name(), pattern.width));
+        }
+        rows.push(Row {
+            name: name.to_owned(),
+            set,
+            condition: full_condition(set, &pattern, condition)?,
+            pattern,
+            variant: variant.to_owned(),
+            fields: fields.clone(),
+            template: template.to_owned(),
+            classes: classes.to_vec(),
+            origin: origin.to_owned(),
+        });
+    }
+    Ok(rows)
+}
+
+/// Adds the rule of the condition field, letter `c`, to the row's own condition.
+fn full_condition(
+    set: Set,
+    pattern: &Pattern,
+    own: Option<&str>,
+) -> Result<Option<(String, Expr)>, String> {
+    let implied = pattern.field('c').map(|_| if set == Set::A32 { "c != 15" } else { "c < 14" });
+    let text = match (implied, own) {
+        (None, None) => return Ok(None),
+        (Some(rule), None) => rule.to_owned(),
+        (None, Some(own)) => own.to_owned(),
+        (Some(rule), Some(own)) => format!("{rule} && ({own})"),
+    };
+    let expr = Expr::parse(&text)?;
+    let mut letters = Vec::new();
+    expr.letters(&mut letters);
+    if let Some(missing) = letters.iter().find(|l| pattern.field(**l).is_none()) {
+        return Err(format!("condition `{text}` uses `{missing}`, which the pattern lacks"));
+    }
+    Ok(Some((text, expr)))
+}
+
+/// Puts a row's `field: expr` list in the order of the variant and checks that it is complete.
+fn field_exprs(
+    table: &Table,
+    variant: &str,
+    exprs: &str,
+) -> Result<Vec<(String, String)>, String> {
+    let declared = table
+        .variant(variant)
+        .ok_or_else(|| format!("no `insn {variant}` is declared"))?;
+    let mut given: Vec<(&str, &str)> = split_commas(exprs)
+        .into_iter()
+        .map(|e| e.split_once(':').map(|(f, x)| (f.trim(), x.trim())))
+        .collect::<Option<_>>()
+        .ok_or_else(|| format!("`{exprs}` is not a list of `field: expression`"))?;
+    let mut fields = Vec::new();
+    for (field, ty) in &declared.fields {
+        let at = given
+            .iter()
+            .position(|(f, _)| f == field)
+            .ok_or_else(|| format!("{variant} needs a value for `{field}`"))?;
+        let (_, expr) = given.remove(at);
+        fields.push((field.clone(), qualify(ty, expr)));
+    }
+    match given.first() {
+        None => Ok(fields),
+        Some((extra, _)) => Err(format!("{variant} has no field `{extra}`, or it is given twice")),
+    }
+}
+
+/// `Add` in a field of type `DpOp` means `DpOp::Add`; a plain number is a `u32`.
+fn qualify(ty: &str, expr: &str) -> String {
+    let names = idents(expr);
+    let bare = names.len() == 1 && names[0] == expr;
+    let first = expr.chars().next().unwrap_or(' ');
+    if bare && first.is_ascii_digit() {
+        format!("{expr}u32")
+    } else if bare && first.is_ascii_uppercase() && expr.len() > 1 {
+        format!("{ty}::{expr}")
+    } else {
+        expr.to_owned()
+    }
+}

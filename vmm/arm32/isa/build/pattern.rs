@@ -1,0 +1,155 @@
+//! Bit patterns: `cccc 0010 100S nnnn dddd (0000) iiiiiiii`.
+
+/// A run of adjacent bits that belongs to a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Lowest bit.
+    pub lo: u32,
+    /// Number of bits.
+    pub len: u32,
+}
+
+/// A named field: one letter, one or more runs, most significant first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The letter that stands for it in the pattern.
+    pub letter: char,
+    /// Where its bits are.
+    pub parts: Vec<Part>,
+}
+
+impl Field {
+    /// Total number of bits.
+    pub fn width(&self) -> u32 {
+        self.parts.iter().map(|p| p.len).sum()
+    }
+
+    /// The field's value in `word`.
+    pub fn extract(&self, word: u32) -> u64 {
+        self.parts.iter().fold(0, |acc, p| {
+            let mask = (1u64 << p.len) - 1;
+            (acc << p.len) | ((u64::from(word) >> p.lo) & mask)
+        })
+    }
+
+    /// All bits of the field, in place.
+    pub fn mask(&self) -> u32 {
+        self.parts.iter().fold(0, |acc, p| {
+            acc | ((((1u64 << p.len) - 1) << p.lo) as u32)
+        })
+    }
+
+    /// Rust source of an expression that extracts the field from a variable `w`.
+    pub fn source(&self) -> String {
+        let mut text = String::new();
+        for part in &self.parts {
+            let one = format!("bits(w, {}, {})", part.lo, part.len);
+            text = if text.is_empty() { one } else { format!("(({text} << {}) | {one})", part.len) };
+        }
+        text
+    }
+}
+
+/// A parsed bit pattern of 16 or 32 bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    /// 16 or 32.
+    pub width: u32,
+    /// Bits that decide whether a word matches.
+    pub mask: u32,
+    /// Their values.
+    pub value: u32,
+    /// Should-be bits, `(0)` and `(1)`: not looked at when decoding.
+    pub should_mask: u32,
+    /// What the should-be bits should be.
+    pub should_value: u32,
+    /// The letters.
+    pub fields: Vec<Field>,
+}
+
+impl Pattern {
+    /// Parses pattern text; white space is decoration.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut cells: Vec<(char, bool)> = Vec::new();
+        let mut should = false;
+        for ch in text.chars() {
+            match ch {
+                c if c.is_whitespace() => {}
+                '(' if !should => should = true,
+                ')' if should => should = false,
+                '0' | '1' => cells.push((ch, should)),
+                '.' => cells.push((ch, false)),
+                c if c.is_ascii_alphabetic() && !should => cells.push((c, false)),
+                other => return Err(format!("unexpected {other:?} in pattern `{text}`")),
+            }
+        }
+        let width = cells.len() as u32;
+        if should || !matches!(width, 16 | 32) {
+            return Err(format!("pattern `{text}` has {width} bits, not 16 or 32"));
+        }
+        let mut pattern =
+            Self { width, mask: 0, value: 0, should_mask: 0, should_value: 0, fields: Vec::new() };
+        let mut previous = '.';
+        for (index, (ch, should)) in cells.into_iter().enumerate() {
+            pattern.add(width - 1 - index as u32, ch, should, previous == ch);
+            previous = ch;
+        }
+        Ok(pattern)
+    }
+
+    fn add(&mut self, bit: u32, ch: char, should: bool, continues: bool) {
+        match ch {
+            '0' | '1' => {
+                let value = u32::from(ch == '1') << bit;
+                if should {
+                    self.should_mask |= 1 << bit;
+                    self.should_value |= value;
+                } else {
+                    self.mask |= 1 << bit;
+                    self.value |= value;
+                }
+            }
+            '.' => {}
+            letter => self.add_letter(bit, letter, continues),
+        }
+    }
+
+    fn add_letter(&mut self, bit: u32, letter: char, continues: bool) {
+        let part = Part { lo: bit, len: 1 };
+        match self.fields.iter_mut().find(|f| f.letter == letter) {
+            Some(field) => match field.parts.last_mut() {
+                Some(last) if continues => {
+                    last.lo = bit;
+                    last.len += 1;
+                }
+                _ => field.parts.push(part),
+            },
+            None => self.fields.push(Field { letter, parts: vec![part] }),
+        }
+    }
+
+    /// The field of that letter.
+    pub fn field(&self, letter: char) -> Option<&Field> {
+        self.fields.iter().find(|f| f.letter == letter)
+    }
+
+    /// The T32 form of an A32 pattern that both sets share (DDI 0406C A6.3.18, A7.7).
+    pub fn a32_to_t32(text: &str) -> Result<String, String> {
+        let cells: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        if let Some(rest) = cells.strip_prefix("cccc") {
+            return Ok(format!("1110{rest}"));
+        }
+        if let Some(rest) = cells.strip_prefix("1111001") {
+            let mut rest = rest.chars();
+            let unsigned = rest.next().ok_or("pattern too short")?;
+            return Ok(format!("111{unsigned}1111{}", rest.as_str()));
+        }
+        if let Some(rest) = cells.strip_prefix("11110100") {
+            return Ok(format!("11111001{rest}"));
+        }
+        if cells.starts_with("11111") {
+            return Ok(cells);
+        }
+        Err(format!("pattern `{text}` has no T32 twin: write A32 and T32 rows"))
+    }
+}

@@ -1,0 +1,169 @@
+//! `where` conditions: evaluated here to find overlaps, and emitted as Rust for the decoder.
+//!
+//! A condition is a Rust expression over pattern letters: `|| && == != < <= > >= | ^ & << >> + -`,
+//! `!`, parentheses, integers and `popcount(x)`, with Rust's precedence.
+
+use super::pattern::Pattern;
+
+/// A parsed condition. Comparison and logic yield 0 or 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expr {
+    /// An integer.
+    Number(u64),
+    /// A pattern letter.
+    Letter(char),
+    /// `!x`, of truth values.
+    Not(Box<Expr>),
+    /// Number of set bits.
+    Popcount(Box<Expr>),
+    /// An infix operator.
+    Binary(&'static str, Box<Expr>, Box<Expr>),
+}
+
+/// Operators by rising precedence, as in Rust.
+const LEVELS: [&[&str]; 8] = [
+    &["||"],
+    &["&&"],
+    &["==", "!=", "<=", ">=", "<", ">"],
+    &["|"],
+    &["^"],
+    &["&"],
+    &["<<", ">>"],
+    &["+", "-"],
+];
+
+struct Parser<'a> {
+    rest: &'a str,
+}
+
+impl Expr {
+    /// Parses condition text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut parser = Parser { rest: text.trim() };
+        let expr = parser.level(0)?;
+        if parser.rest.is_empty() {
+            Ok(expr)
+        } else {
+            Err(format!("cannot understand `{}` in condition `{text}`", parser.rest))
+        }
+    }
+
+    /// The value for `word`.
+    pub fn eval(&self, pattern: &Pattern, word: u32) -> u64 {
+        match self {
+            Self::Number(n) => *n,
+            Self::Letter(l) => pattern.field(*l).map_or(0, |f| f.extract(word)),
+            Self::Not(x) => u64::from(x.eval(pattern, word) == 0),
+            Self::Popcount(x) => u64::from(x.eval(pattern, word).count_ones()),
+            Self::Binary(op, a, b) => {
+                let (a, b) = (a.eval(pattern, word), b.eval(pattern, word));
+                match *op {
+                    "||" => u64::from(a != 0 || b != 0),
+                    "&&" => u64::from(a != 0 && b != 0),
+                    "==" => u64::from(a == b),
+                    "!=" => u64::from(a != b),
+                    "<=" => u64::from(a <= b),
+                    ">=" => u64::from(a >= b),
+                    "<" => u64::from(a < b),
+                    ">" => u64::from(a > b),
+                    "|" => a | b,
+                    "^" => a ^ b,
+                    "&" => a & b,
+                    "<<" => a << (b & 63),
+                    ">>" => a >> (b & 63),
+                    "+" => a.wrapping_add(b),
+                    _ => a.wrapping_sub(b),
+                }
+            }
+        }
+    }
+
+    /// The letters it looks at.
+    pub fn letters(&self, into: &mut Vec<char>) {
+        match self {
+            Self::Number(_) => {}
+            Self::Letter(l) => {
+                if !into.contains(l) {
+                    into.push(*l);
+                }
+            }
+            Self::Not(x) | Self::Popcount(x) => x.letters(into),
+            Self::Binary(_, a, b) => {
+                a.letters(into);
+                b.letters(into);
+            }
+        }
+    }
+}
+
+impl Parser<'_> {
+    fn skip(&mut self, n: usize) {
+        self.rest = self.rest[n..].trim_start();
+    }
+
+    fn operator(&self, level: usize) -> Option<&'static str> {
+        let op = LEVELS[level].iter().copied().find(|op| self.rest.starts_with(op))?;
+        // `<` must not eat half of `<<`, nor `&` half of `&&`.
+        let longer = LEVELS.iter().flat_map(|l| l.iter()).any(|other| {
+            other.len() > op.len() && other.starts_with(op) && self.rest.starts_with(other)
+        });
+        (!longer).then_some(op)
+    }
+
+    fn level(&mut self, level: usize) -> Result<Expr, String> {
+        if level == LEVELS.len() {
+            return self.atom();
+        }
+        let mut left = self.level(level + 1)?;
+        while let Some(op) = self.operator(level) {
+            self.skip(op.len());
+            let right = self.level(level + 1)?;
+            left = Expr::Binary(op, Box::new(left), Box::new(right));
+        }
+        Ok(left)
+    }
+
+    fn atom(&mut self) -> Result<Expr, String> {
+        if self.rest.starts_with('!') {
+            self.skip(1);
+            return Ok(Expr::Not(Box::new(self.atom()?)));
+        }
+        if self.rest.starts_with('(') {
+            self.skip(1);
+            let inner = self.level(0)?;
+            if !self.rest.starts_with(')') {
+                return Err("`)` expected in condition".into());
+            }
+            self.skip(1);
+            return Ok(inner);
+        }
+        let end = self
+            .rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .unwrap_or(self.rest.len());
+        let word = &self.rest[..end];
+        let mut chars = word.chars();
+        let expr = match (word, chars.next(), chars.next()) {
+            ("popcount", _, _) => {
+                self.skip(end);
+                return Ok(Expr::Popcount(Box::new(self.atom()?)));
+            }
+            (_, Some(digit), _) if digit.is_ascii_digit() => Expr::Number(number(word)?),
+            (_, Some(letter), None) => Expr::Letter(letter),
+            _ => return Err(format!("`{}` is no letter or number", self.rest)),
+        };
+        self.skip(end);
+        Ok(expr)
+    }
+}
+
+fn number(word: &str) -> Result<u64, String> {
+    let parsed = if let Some(hex) = word.strip_prefix("0x") {
+        u64::from_str_radix(hex, 16)
+    } else if let Some(bin) = word.strip_prefix("0b") {
+        u64::from_str_radix(&bin.replace('_', ""), 2)
+    } else {
+        word.parse()
+    };
+    parsed.map_err(|_| format!("`{word}` is no number"))
+}
