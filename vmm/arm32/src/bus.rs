@@ -61,4 +61,11 @@ pub unsafe trait Bus: Send + Sync {
 
     /// The RAM page that holds physical address `pa`, if RAM answers there.
     fn ram(&self, pa: u64) -> Option<RamPage>;
+
+    /// Core `cpu` begins its turn: until the next call, accesses are its own. Banked registers (those of an
+    /// interrupt controller) depend on who asks. The cluster calls this whenever it changes over to
+    /// another core, and before the first instruction of every run.
+    fn turn(&self, cpu: usize) {
+        let _ = cpu;
+    }
 }
