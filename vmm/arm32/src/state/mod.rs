@@ -2,6 +2,7 @@
 
 mod banked;
 mod psr;
+mod reset;
 
 pub use banked::Banked;
 pub use psr::{Flags, Mode, Psr};

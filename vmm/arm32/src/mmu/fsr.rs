@@ -1,0 +1,65 @@
+//! Fault status registers in both formats (ARM ARM DDI 0406C B3.13.3, B4.1.52 and B4.1.96).
+
+use super::{Access, Fault, FaultKind};
+
+/// FSR.LPAE: the status is in the long-descriptor format.
+const LPAE: u32 = 1 << 9;
+/// DFSR.WnR: the access was a write.
+const WNR: u32 = 1 << 11;
+
+/// FS[4:0] of the short-descriptor format (B3-23).
+pub fn short_status(fault: &Fault) -> u32 {
+    let second = fault.level >= 2;
+    let by_level = |first, later| if second { later } else { first };
+    match fault.kind {
+        FaultKind::Alignment => 0b00001,
+        FaultKind::Debug => 0b00010,
+        FaultKind::AccessFlag => by_level(0b00011, 0b00110),
+        FaultKind::Translation => by_level(0b00101, 0b00111),
+        FaultKind::External => 0b01000,
+        FaultKind::Domain => by_level(0b01001, 0b01011),
+        FaultKind::ExternalOnWalk => by_level(0b01100, 0b01110),
+        FaultKind::Permission => by_level(0b01101, 0b01111),
+    }
+}
+
+/// STATUS[5:0] of the long-descriptor format (B3-24). A domain fault does not exist there and reads as a
+/// permission fault.
+pub fn long_status(fault: &Fault) -> u32 {
+    let level = u32::from(fault.level & 3);
+    match fault.kind {
+        FaultKind::Translation => 0b00_0100 | level,
+        FaultKind::AccessFlag => 0b00_1000 | level,
+        FaultKind::Permission | FaultKind::Domain => 0b00_1100 | level,
+        FaultKind::External => 0b01_0000,
+        FaultKind::ExternalOnWalk => 0b01_0100 | level,
+        FaultKind::Alignment => 0b10_0001,
+        FaultKind::Debug => 0b10_0010,
+    }
+}
+
+/// The value of IFSR for `fault`, in the long-descriptor format if `long`.
+pub fn instruction(fault: &Fault, long: bool) -> u32 {
+    if long { LPAE | long_status(fault) } else { split(short_status(fault)) }
+}
+
+/// The value of DFSR for `fault`, in the long-descriptor format if `long`.
+pub fn data(fault: &Fault, long: bool) -> u32 {
+    let wnr = if fault.access == Access::Write { WNR } else { 0 };
+    let status = if long {
+        LPAE | long_status(fault)
+    } else {
+        split(short_status(fault)) | u32::from(fault.domain & 15) << 4
+    };
+    wnr | status
+}
+
+/// Whether the fault address register is written: not for debug events (B3.13.2).
+pub fn has_address(fault: &Fault) -> bool {
+    fault.kind != FaultKind::Debug
+}
+
+/// FS[4] is bit 10, FS[3:0] are bits 3:0.
+const fn split(status: u32) -> u32 {
+    (status & 15) | (status >> 4) << 10
+}
