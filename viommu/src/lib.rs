@@ -1,1 +1,4 @@
 //! Virtual IOMMU devices for any rust-vmm VMM
+
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]

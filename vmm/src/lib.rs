@@ -1,1 +1,28 @@
-//! A rust-vmm based machine that boots unmodified ARM32 Linux kernels behind virtual IOMMUs
+//! A rust-vmm based machine that boots unmodified ARM32 Linux kernels behind virtual IOMMUs.
+//!
+//! A [`Config`] describes a machine, [`Machine::new`] assembles it, [`Machine::run`] runs it until something
+//! ends it, [`Machine::summary`] tells what happened.
+//!
+//! ```no_run
+//! use vmm::{Config, Discard, Limits, Machine};
+//!
+//! let config = Config { kernel: "zImage".into(), cmdline: "console=ttyS0".into(), ..Config::default() };
+//! let mut machine = Machine::new(&config, Box::new(Discard))?;
+//! let exit = machine.run(Limits { guest_ns: Some(10_000_000_000), ..Limits::default() });
+//! println!("the guest {}", exit.reason.sentence());
+//! # Ok::<(), vmm::Error>(())
+//! ```
+
+#![deny(missing_docs)]
+
+pub mod clock;
+pub mod devices;
+// pub mod irq;
+pub mod machine;
+pub mod vcpu;
+
+pub use devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};
+pub use machine::{
+    ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, KernelFormat, Limits, Machine, Reason,
+    StopHandle, Summary, TimeMode,
+};

@@ -1,0 +1,104 @@
+//! The two clocks a machine can have.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use arm32::Clock;
+
+/// Time that passes with retired instructions, one nanosecond each, and jumps over idle time.
+///
+/// One nanosecond an instruction makes the guest believe in a processor of about 1 GHz, which suits its
+/// calibration loops and timeouts, and makes every conversion exact.
+#[derive(Debug, Default)]
+pub struct VirtualClock {
+    now: AtomicU64,
+    skipped: AtomicU64,
+}
+
+impl VirtualClock {
+    /// Advances to `to_ns` if that lies in the future. Only the machine's run loop does this, between slices.
+    pub fn skip_to(&self, to_ns: u64) {
+        let now = self.now.load(Ordering::Relaxed);
+        if to_ns > now {
+            self.now.store(to_ns, Ordering::Relaxed);
+            self.skipped.fetch_add(to_ns - now, Ordering::Relaxed);
+        }
+    }
+
+    /// Nanoseconds skipped so far.
+    pub fn skipped_ns(&self) -> u64 {
+        self.skipped.load(Ordering::Relaxed)
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now_ns(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    fn retire(&self, instructions: u64) {
+        self.now.fetch_add(instructions, Ordering::Relaxed);
+    }
+
+    fn instructions_until(&self, deadline_ns: u64) -> Option<u64> {
+        Some(deadline_ns.saturating_sub(self.now.load(Ordering::Relaxed)))
+    }
+}
+
+/// The host's monotonic clock, counted from the creation of this value.
+#[derive(Debug)]
+pub struct HostClock {
+    start: Instant,
+}
+
+impl HostClock {
+    /// A clock that shows zero now.
+    pub fn new() -> Self {
+        Self { start: Instant::now() }
+    }
+}
+
+impl Default for HostClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for HostClock {
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn retire(&self, _instructions: u64) {}
+
+    fn instructions_until(&self, _deadline_ns: u64) -> Option<u64> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn virtual_time_follows_instructions_and_skips() {
+        let clock = VirtualClock::default();
+        clock.retire(100);
+        assert_eq!(clock.now_ns(), 100);
+        assert_eq!(clock.instructions_until(150), Some(50));
+        assert_eq!(clock.instructions_until(50), Some(0));
+        clock.skip_to(50);
+        assert_eq!((clock.now_ns(), clock.skipped_ns()), (100, 0));
+        clock.skip_to(1000);
+        assert_eq!((clock.now_ns(), clock.skipped_ns()), (1000, 900));
+    }
+
+    #[test]
+    fn host_time_does_not_follow_instructions() {
+        let clock = HostClock::new();
+        assert_eq!(clock.instructions_until(1), None);
+        let before = clock.now_ns();
+        clock.retire(u64::MAX);
+        assert!(clock.now_ns() - before < 3_600_000_000_000);
+    }
+}

@@ -1,0 +1,179 @@
+//! The one gate through which input from outside reaches the guest, with the time at which it did.
+//!
+//! Input comes *live*, from another thread at whatever moment, or *scheduled*, for a given guest time. The run
+//! loop opens the gate between slices of work only; what passes is recorded with the guest time, so
+//! that a run with live input can be repeated by scheduling its record.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde::{Deserialize, Serialize};
+
+use crate::vcpu::Waker;
+
+/// Most bytes that wait at the gate; more are refused, so that nobody can fill our memory.
+pub const MAX_WAITING: usize = 1 << 20;
+
+/// Bytes that passed the gate at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputRecord {
+    /// Guest time in nanoseconds since power-on.
+    pub at_ns: u64,
+    /// What passed.
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    live: VecDeque<u8>,
+    scheduled: BTreeMap<u64, Vec<u8>>,
+    scheduled_bytes: usize,
+    senders: usize,
+    record: Vec<InputRecord>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    waker: Arc<Waker>,
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// The machine's side of the gate.
+#[derive(Debug)]
+pub struct InputGate(Arc<Shared>);
+
+impl InputGate {
+    /// A closed gate at which nobody waits. `waker` is told about live input.
+    pub fn new(waker: Arc<Waker>) -> Self {
+        Self(Arc::new(Shared { waiting: Mutex::default(), waker }))
+    }
+
+    /// A handle to send input. As long as one exists, input may arrive.
+    pub fn input(&self) -> ConsoleInput {
+        self.0.waiting().senders += 1;
+        ConsoleInput(Arc::clone(&self.0))
+    }
+
+    /// Guest time of the earliest scheduled input.
+    pub fn next_scheduled(&self) -> Option<u64> {
+        self.0.waiting().scheduled.keys().next().copied()
+    }
+
+    /// Whether anything waits or may still come.
+    pub fn can_arrive(&self) -> bool {
+        let waiting = self.0.waiting();
+        waiting.senders > 0 || !waiting.live.is_empty() || !waiting.scheduled.is_empty()
+    }
+
+    /// Lets everything through that is due at guest time `now_ns`, and records it.
+    pub fn open(&self, now_ns: u64) -> Vec<u8> {
+        let mut waiting = self.0.waiting();
+        let mut bytes = Vec::new();
+        while let Some(entry) = waiting.scheduled.first_entry().filter(|entry| *entry.key() <= now_ns) {
+            bytes.extend(entry.remove());
+        }
+        waiting.scheduled_bytes -= bytes.len();
+        bytes.extend(std::mem::take(&mut waiting.live));
+        if !bytes.is_empty() {
+            waiting.record.push(InputRecord { at_ns: now_ns, bytes: bytes.clone() });
+        }
+        bytes
+    }
+
+    /// Everything that passed so far.
+    pub fn record(&self) -> Vec<InputRecord> {
+        self.0.waiting().record.clone()
+    }
+}
+
+/// Sends console input to a machine, from any thread. Clones send to the same machine.
+///
+/// A machine whose guest sleeps for good waits for input as long as a handle exists; drop the last one
+/// when no input will come, and the machine can tell a dead guest.
+#[derive(Debug)]
+pub struct ConsoleInput(Arc<Shared>);
+
+impl ConsoleInput {
+    /// Types `bytes` now. Returns how many were taken; the rest is refused because too many wait already.
+    pub fn send(&self, bytes: &[u8]) -> usize {
+        let mut waiting = self.0.waiting();
+        let taken = bytes.len().min(MAX_WAITING - waiting.live.len());
+        waiting.live.extend(&bytes[..taken]);
+        drop(waiting);
+        self.0.waker.wake();
+        taken
+    }
+
+    /// Types `bytes` at guest time `at_ns`. Returns how many were taken.
+    ///
+    /// Deterministic when called before the run or from the machine's own thread.
+    pub fn send_at(&self, at_ns: u64, bytes: &[u8]) -> usize {
+        let mut waiting = self.0.waiting();
+        let taken = bytes.len().min(MAX_WAITING - waiting.scheduled_bytes);
+        if taken > 0 {
+            waiting.scheduled_bytes += taken;
+            waiting.scheduled.entry(at_ns).or_default().extend(&bytes[..taken]);
+        }
+        drop(waiting);
+        self.0.waker.wake();
+        taken
+    }
+}
+
+impl Clone for ConsoleInput {
+    fn clone(&self) -> Self {
+        self.0.waiting().senders += 1;
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for ConsoleInput {
+    fn drop(&mut self) {
+        self.0.waiting().senders -= 1;
+        self.0.waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scheduled_input_passes_when_due_and_is_recorded() {
+        let gate = InputGate::new(Arc::default());
+        assert!(!gate.can_arrive());
+        let input = gate.input();
+        assert_eq!(input.send_at(200, b"two"), 3);
+        assert_eq!(input.send_at(100, b"one"), 3);
+        drop(input);
+        assert!(gate.can_arrive());
+        assert_eq!(gate.next_scheduled(), Some(100));
+        assert_eq!(gate.open(99), b"");
+        assert_eq!(gate.open(100), b"one");
+        assert_eq!(gate.open(500), b"two");
+        assert!(!gate.can_arrive());
+        let record = gate.record();
+        assert_eq!(record.len(), 2);
+        assert_eq!((record[1].at_ns, record[1].bytes.as_slice()), (500, b"two".as_slice()));
+    }
+
+    #[test]
+    fn live_input_is_bounded_and_senders_are_counted() {
+        let gate = InputGate::new(Arc::default());
+        let input = gate.input();
+        let second = input.clone();
+        assert_eq!(second.send(&vec![0; MAX_WAITING + 5]), MAX_WAITING);
+        assert_eq!(second.send(b"x"), 0);
+        assert_eq!(gate.open(0).len(), MAX_WAITING);
+        drop(second);
+        assert!(gate.can_arrive());
+        drop(input);
+        assert!(!gate.can_arrive());
+    }
+}

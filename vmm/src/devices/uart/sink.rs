@@ -1,0 +1,51 @@
+//! Where the bytes of the console go.
+
+/// Whether the machine goes on after the console has shown something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// End the run with [`Reason::ConsoleStop`](crate::machine::Reason::ConsoleStop) after the current block of
+    /// instructions. In virtual time that is a deterministic point.
+    Stop,
+}
+
+/// Takes the bytes that the guest writes to its console.
+///
+/// Called on the thread that runs the machine, byte by byte as the guest writes. A sink deals with its own errors:
+/// the guest cannot be told that a terminal went away.
+pub trait ConsoleSink: Send {
+    /// Shows `bytes`.
+    fn write(&mut self, bytes: &[u8]) -> Flow;
+
+    /// Called before the machine sleeps and when a run ends.
+    fn flush(&mut self) {}
+}
+
+/// A sink that shows nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Discard;
+
+impl ConsoleSink for Discard {
+    fn write(&mut self, _bytes: &[u8]) -> Flow {
+        Flow::Continue
+    }
+}
+
+/// Collects what the guest writes; clones share one buffer.
+#[derive(Clone, Debug, Default)]
+pub struct Capture(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Capture {
+    /// Everything written so far.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+}
+
+impl ConsoleSink for Capture {
+    fn write(&mut self, bytes: &[u8]) -> Flow {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).extend_from_slice(bytes);
+        Flow::Continue
+    }
+}

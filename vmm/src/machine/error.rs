@@ -1,0 +1,63 @@
+//! Why a machine cannot be made: each a sentence for the user.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::config::ConfigError;
+use super::loader::LoadError;
+
+/// Why [`Machine::new`](super::Machine::new) failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file cannot be read.
+    #[error("cannot read the {what} {path}: {source}", path = path.display())]
+    Read {
+        /// What the file is to the machine.
+        what: &'static str,
+        /// Its name.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A disk cannot be opened.
+    #[error("cannot open the disk {path}: {source}", path = path.display())]
+    DiskOpen {
+        /// Its name.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A disk is in use.
+    #[error("the disk {path} is in use by another program (use it read-only in both, or stop the other)", path = .0.display())]
+    DiskLocked(PathBuf),
+    /// A disk is not a file.
+    #[error("the disk {path} is neither a file nor a block device", path = .0.display())]
+    DiskKind(PathBuf),
+    /// The kernel or its companions do not fit.
+    #[error("cannot boot {path}: {source}", path = path.display())]
+    Load {
+        /// The kernel's name.
+        path: PathBuf,
+        /// Why.
+        source: LoadError,
+    },
+    /// RAM cannot be allocated.
+    #[error("cannot allocate {size} of memory for the guest: {source}")]
+    Memory {
+        /// How much.
+        size: super::ByteSize,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The host refused something the machine needs.
+    #[error("cannot {what}: {source}")]
+    Host {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

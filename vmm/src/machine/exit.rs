@@ -1,0 +1,134 @@
+//! How a run is bounded and how it ends.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::TimeMode;
+
+/// When to give up. All limits are optional and count from power-on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Guest time, in nanoseconds since power-on (virtual or host, as the machine's clock).
+    pub guest_ns: Option<u64>,
+    /// Instructions retired by all cores.
+    pub instructions: Option<u64>,
+    /// Time of the host that one call of `run` may take. Not deterministic; looked at every few milliseconds.
+    pub wall: Option<Duration>,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The guest powered itself off (PSCI SYSTEM_OFF).
+    PowerOff,
+    /// The guest asked for a reset (PSCI SYSTEM_RESET).
+    Reset,
+    /// The limit of guest time was reached.
+    Timeout,
+    /// The limit of wall time was reached.
+    WallTimeout,
+    /// The limit of instructions was reached.
+    InstructionLimit,
+    /// Someone called [`StopHandle::stop`](super::StopHandle::stop).
+    Stopped,
+    /// The console sink asked for an end (for example because it had seen what it expected).
+    ConsoleStop,
+    /// Every core waits for an interrupt, or is off, and nothing can ever raise one.
+    GuestDead,
+}
+
+impl Reason {
+    /// The reason as an ending of the sentence "the guest ...".
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::PowerOff => "powered off",
+            Self::Reset => "asked for a reset",
+            Self::Timeout => "ran out of its time",
+            Self::WallTimeout => "took too long on this host",
+            Self::InstructionLimit => "ran out of its instructions",
+            Self::Stopped => "was stopped",
+            Self::ConsoleStop => "showed what was expected",
+            Self::GuestDead => "sleeps and nothing can ever wake it",
+        }
+    }
+}
+
+/// The end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Accesses to one device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceAccesses {
+    /// Register reads.
+    pub reads: u64,
+    /// Register writes.
+    pub writes: u64,
+}
+
+/// Why the cores left their own world, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exits {
+    /// Register accesses, by device.
+    pub mmio: BTreeMap<String, DeviceAccesses>,
+    /// Accesses to addresses at which nothing lies.
+    pub unmapped: u64,
+    /// Firmware calls (HVC and SMC).
+    pub firmware: u64,
+    /// Times that every core waited for an interrupt at once.
+    pub idle: u64,
+    /// Slices of work given to the cores.
+    pub slices: u64,
+}
+
+/// What one disk did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSummary {
+    /// Requests of any kind.
+    pub requests: u64,
+    /// Requests that ended with an error status.
+    pub errors: u64,
+    /// Bytes that the guest read.
+    pub bytes_read: u64,
+    /// Bytes that the guest wrote.
+    pub bytes_written: u64,
+    /// Flushes.
+    pub flushes: u64,
+}
+
+/// A run in numbers. Everything but `wall_ns` and `mips` repeats exactly in virtual time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Why the last run ended; `None` before the first.
+    pub exit: Option<Reason>,
+    /// Which clock the guest saw.
+    pub time: TimeMode,
+    /// Seed.
+    pub seed: u64,
+    /// Number of cores.
+    pub cpus: u8,
+    /// Instructions retired by all cores.
+    pub instructions: u64,
+    /// Guest time since power-on in nanoseconds.
+    pub guest_ns: u64,
+    /// Guest time that was skipped because every core slept (virtual time only), in nanoseconds.
+    pub skipped_ns: u64,
+    /// Host time spent in `run`, in nanoseconds.
+    pub wall_ns: u64,
+    /// Millions of instructions per second of host time.
+    pub mips: f64,
+    /// Bytes the guest wrote to its console.
+    pub console_bytes: u64,
+    /// Interrupts acknowledged by the cores.
+    pub interrupts: u64,
+    /// Why the cores left their own world.
+    pub exits: Exits,
+    /// One entry a disk, in the order of the configuration.
+    pub disks: Vec<DiskSummary>,
+}

@@ -1,0 +1,5 @@
+//! The cores.
+
+mod waker;
+
+pub use waker::Waker;
