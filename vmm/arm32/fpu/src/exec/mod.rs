@@ -1,0 +1,1 @@
+//! Execution of decoded instructions on the register bank.

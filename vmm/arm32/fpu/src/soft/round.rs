@@ -1,0 +1,104 @@
+//! Rounding an exact value into a format (FPRound, ARM ARM A2.7.5): the one place where results are made.
+
+use super::format::{infinity, zero};
+use super::{Env, Format, Rounding};
+use crate::fpscr;
+
+/// Shifts right by `count`, keeping the fact that ones were lost as the lowest bit.
+#[inline]
+pub fn shift_right_jam(value: u64, count: u32) -> u64 {
+    match count {
+        0 => value,
+        1..=63 => (value >> count) | u64::from(value << (64 - count) != 0),
+        _ => u64::from(value != 0),
+    }
+}
+
+/// As [`shift_right_jam`], on 128 bits.
+#[inline]
+pub fn shift_right_jam_wide(value: u128, count: u32) -> u128 {
+    match count {
+        0 => value,
+        1..=127 => (value >> count) | u128::from(value << (128 - count) != 0),
+        _ => u128::from(value != 0),
+    }
+}
+
+/// The upper half of `value`, its lowest bit telling whether the lower half had ones.
+#[inline]
+pub fn collapse(value: u128) -> u64 {
+    (value >> 64) as u64 | u64::from(value as u64 != 0)
+}
+
+/// Whether a magnitude is rounded up: `lsb` is its last kept bit, `rest` what follows, top-aligned.
+#[inline]
+pub fn rounds_up(rounding: Rounding, sign: bool, lsb: bool, rest: u64) -> bool {
+    const HALF: u64 = 1 << 63;
+    match rounding {
+        Rounding::Nearest => rest > HALF || (rest == HALF && lsb),
+        Rounding::Up => rest != 0 && !sign,
+        Rounding::Down => rest != 0 && sign,
+        Rounding::Zero => false,
+    }
+}
+
+/// The number nearest (in the rounding mode) to `sig * 2^(exp - 63)`, bit 63 of `sig` set and its lowest
+/// bit sticky. Raises UFC, OFC, IXC, and for alternative half precision IOC. Tininess is detected before
+/// rounding, and a flushed result raises UFC alone.
+pub fn round_pack<F: Format>(env: &mut Env, sign: bool, exp: i32, sig: u64) -> u64 {
+    debug_assert!(sig >> 63 == 1, "significands are normalised");
+    let tiny = exp < F::MIN_EXP;
+    if tiny && env.flush && F::FLUSHES {
+        env.raise(fpscr::UFC);
+        return zero::<F>(sign);
+    }
+    let alternative = F::HAS_ALTERNATIVE && env.alternative_half;
+    let limit = F::EXP_MAX + u64::from(alternative);
+    if exp >= F::MIN_EXP + F::EXP_MAX as i32 {
+        return overflow::<F>(env, sign, alternative);
+    }
+    let denormal_shift = if tiny { (F::MIN_EXP - exp) as u32 } else { 0 };
+    let shift = 63 - F::FRAC_BITS + denormal_shift;
+    let (kept, rest) = match shift {
+        0 => (sig, 0),
+        1..=63 => (sig >> shift, sig << (64 - shift)),
+        64 => (0, sig),
+        _ => (0, 1),
+    };
+    // The leading one of a normal significand adds one to the exponent field.
+    let field = if tiny { 0 } else { (exp - F::MIN_EXP) as u64 };
+    let truncated = (field << F::FRAC_BITS) + kept;
+    let rounded = truncated + u64::from(rounds_up(env.rounding, sign, kept & 1 != 0, rest));
+    if rounded >> F::FRAC_BITS >= limit {
+        return overflow::<F>(env, sign, alternative);
+    }
+    if rest != 0 {
+        env.raise(if tiny {
+            fpscr::UFC | fpscr::IXC
+        } else {
+            fpscr::IXC
+        });
+    }
+    zero::<F>(sign) | rounded
+}
+
+/// The result of a magnitude too large for the format.
+#[cold]
+fn overflow<F: Format>(env: &mut Env, sign: bool, alternative: bool) -> u64 {
+    if alternative {
+        env.raise(fpscr::IOC);
+        return zero::<F>(sign) | (F::SIGN - 1);
+    }
+    env.raise(fpscr::OFC | fpscr::IXC);
+    let to_infinity = match env.rounding {
+        Rounding::Nearest => true,
+        Rounding::Up => !sign,
+        Rounding::Down => sign,
+        Rounding::Zero => false,
+    };
+    if to_infinity {
+        infinity::<F>(sign)
+    } else {
+        zero::<F>(sign) | F::MAX_FINITE
+    }
+}
