@@ -1,11 +1,8 @@
 //! Taking an exception and returning from it (ARM ARM DDI 0406C B1.8 and B1.9).
 
-use crate::cp15::sctlr;
+use crate::cp15::{sctlr, ttbcr};
 use crate::mmu::{Fault, fsr};
 use crate::state::{CpuState, Mode};
-
-/// TTBCR.EAE: the long-descriptor format, and its fault status codes.
-const TTBCR_EAE: u32 = 1 << 31;
 
 /// An exception to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +42,12 @@ impl Exception {
             Self::Irq => (Mode::Irq, 0x18, [4, 4], true),
             Self::Fiq => (Mode::Fiq, 0x1c, [4, 4], true),
         };
-        Entry { mode, vector, link, mask_abort }
+        Entry {
+            mode,
+            vector,
+            link,
+            mask_abort,
+        }
     }
 }
 
@@ -69,19 +71,25 @@ pub fn enter(state: &mut CpuState, e: Exception) {
     state.psr.thumb = control & sctlr::TE != 0;
     state.psr.big_endian = control & sctlr::EE != 0;
     state.psr.it = 0;
-    let base = if control & sctlr::V != 0 { 0xffff_0000 } else { state.cp15.vbar };
+    let base = if control & sctlr::V != 0 {
+        0xffff_0000
+    } else {
+        state.cp15.vbar
+    };
     state.r[15] = base.wrapping_add(entry.vector);
 }
 
 /// Writes DFSR and DFAR, or IFSR and IFAR (B3.13). A debug event leaves the address registers as they are
 /// (UNKNOWN in the architecture; our choice).
 fn record_fault(state: &mut CpuState, e: Exception) {
-    let long = state.cp15.ttbcr & TTBCR_EAE != 0;
+    let long = state.cp15.ttbcr & ttbcr::EAE != 0;
     match e {
         Exception::PrefetchAbort(fault) => {
             state.cp15.ifsr = fsr::instruction(&fault, long);
             if fsr::has_address(&fault) {
                 state.cp15.ifar = fault.va;
+            } else {
+                state.debug.note_breakpoint_instruction();
             }
         }
         Exception::DataAbort(fault) => {

@@ -1,22 +1,288 @@
-//! Performance monitors, version 2 (ARM ARM DDI 0406C chapter C12).
+//! Performance monitors, version 2 (ARM ARM DDI 0406C chapter C12): a cycle counter and six event counters.
+//!
+//! One instruction is one cycle, so that counts are exact and repeatable. Counters are brought up to date when they are
+//! looked at. Filters by privilege level are stored and not applied: they count in every mode.
 
 use serde::{Deserialize, Serialize};
+
+/// Event counters, as many as the Cortex-A15 has.
+pub const COUNTERS: usize = 6;
+
+/// Bit of the cycle counter in the enable, overflow and interrupt registers.
+const CYCLE: u32 = 1 << 31;
+/// Bits of the counters that exist.
+const EXISTING: u32 = CYCLE | ((1 << COUNTERS) - 1);
+
+/// PMCR.E: counters count.
+const E: u32 = 1;
+/// PMCR.P: reset the event counters.
+const P: u32 = 1 << 1;
+/// PMCR.C: reset the cycle counter.
+const C: u32 = 1 << 2;
+/// PMCR.D: the cycle counter counts every 64th cycle.
+const D: u32 = 1 << 3;
+/// PMCR bits that keep what is written: E, D, X and DP.
+const PMCR_WRITABLE: u32 = 0x39;
+/// PMCR: implementer Arm, Cortex-A15, six counters.
+const PMCR_FIXED: u32 = 0x41 << 24 | 0x0f << 16 | (COUNTERS as u32) << 11;
+
+/// Software increment.
+const SW_INCR: u32 = 0x00;
+/// Instruction architecturally executed.
+const INST_RETIRED: u32 = 0x08;
+/// Cycle.
+const CPU_CYCLES: u32 = 0x11;
+/// PMCEID0: the events above.
+const PMCEID0: u32 = 1 << SW_INCR | 1 << INST_RETIRED | 1 << CPU_CYCLES;
+
+/// PMSELR value that selects the cycle counter's filter.
+const SELECT_CYCLE: u32 = 31;
+/// PMXEVTYPER: filters and event number.
+const TYPE_WRITABLE: u32 = 0xf800_00ff;
+/// PMXEVTYPER of the cycle counter: filters.
+const FILTER_WRITABLE: u32 = 0xf800_0000;
 
 /// Performance monitor registers of one core.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pmu {
     /// PMUSERENR.EN: PL0 may use the counters.
     pub user_enable: bool,
+    /// PMCR, its writable bits.
+    control: u32,
+    /// PMCNTENSET.
+    enabled: u32,
+    /// PMOVSR.
+    overflow: u32,
+    /// PMINTENSET.
+    interrupts: u32,
+    /// PMSELR.
+    select: u32,
+    /// PMXEVTYPER of each event counter.
+    types: [u32; COUNTERS],
+    /// PMXEVTYPER of the cycle counter.
+    cycle_filter: u32,
+    /// PMXEVCNTR of each event counter, as of `last`.
+    counts: [u32; COUNTERS],
+    /// PMCCNTR, as of `last`.
+    cycles: u32,
+    /// Cycles since PMCCNTR last moved, with PMCR.D.
+    prescale: u64,
+    /// Instructions retired when the counters were last brought up to date.
+    last: u64,
 }
 
 impl Pmu {
-    /// The overflow interrupt output, with `cycles` instructions retired.
-    pub fn line(&mut self, _cycles: u64) -> bool {
-        false
+    /// The overflow interrupt output, with `now` instructions retired.
+    pub fn line(&mut self, now: u64) -> bool {
+        self.update(now);
+        self.control & E != 0 && self.overflow & self.interrupts != 0
     }
 
-    /// The number of retired instructions at which the output may rise next.
+    /// The number of retired instructions at which a counter that may interrupt overflows next, provided that no
+    /// register is written before; `None` when none will.
     pub fn next_overflow(&self) -> Option<u64> {
-        None
+        if self.control & E == 0 {
+            return None;
+        }
+        let armed = self.enabled & self.interrupts & !self.overflow;
+        let rest = |count: u32| (1 << 32) - u64::from(count);
+        let cycle = (armed & CYCLE != 0).then(|| {
+            let scale = if self.control & D != 0 { 64 } else { 1 };
+            rest(self.cycles) * scale - self.prescale.min(scale - 1)
+        });
+        let events = (0..COUNTERS)
+            .filter(|&i| armed & (1 << i) != 0 && counts_instructions(self.types[i]))
+            .map(|i| rest(self.counts[i]));
+        let soonest = events.chain(cycle).min()?;
+        self.last.checked_add(soonest)
+    }
+
+    /// Brings the counters up to date with `now` instructions retired.
+    fn update(&mut self, now: u64) {
+        let passed = now.saturating_sub(self.last);
+        self.last = now;
+        if self.control & E == 0 {
+            return;
+        }
+        if self.enabled & CYCLE != 0 {
+            let mut ticks = passed;
+            if self.control & D != 0 {
+                let total = self.prescale.saturating_add(passed);
+                ticks = total / 64;
+                self.prescale = total % 64;
+            }
+            self.overflow |= advance(&mut self.cycles, ticks, CYCLE);
+        }
+        for i in 0..COUNTERS {
+            if self.enabled & (1 << i) != 0 && counts_instructions(self.types[i]) {
+                self.overflow |= advance(&mut self.counts[i], passed, 1 << i);
+            }
+        }
+    }
+
+    fn set_control(&mut self, value: u32) {
+        self.control = value & PMCR_WRITABLE;
+        if value & P != 0 {
+            self.counts = [0; COUNTERS];
+        }
+        if value & C != 0 {
+            self.cycles = 0;
+            self.prescale = 0;
+        }
+    }
+
+    fn software_increment(&mut self, value: u32) {
+        for i in 0..COUNTERS {
+            let counts = self.control & E != 0 && self.enabled & value & (1 << i) != 0;
+            if counts && self.types[i] & 0xff == SW_INCR {
+                self.overflow |= advance(&mut self.counts[i], 1, 1 << i);
+            }
+        }
+    }
+
+    /// The selected event counter, if it exists.
+    fn selected(&self) -> Option<usize> {
+        usize::try_from(self.select).ok().filter(|&i| i < COUNTERS)
+    }
+}
+
+const fn counts_instructions(kind: u32) -> bool {
+    matches!(kind & 0xff, INST_RETIRED | CPU_CYCLES)
+}
+
+/// Adds to a counter; returns `bit` if it overflowed.
+fn advance(counter: &mut u32, by: u64, bit: u32) -> u32 {
+    let sum = u64::from(*counter).saturating_add(by);
+    *counter = sum as u32;
+    if sum >> 32 != 0 { bit } else { 0 }
+}
+
+/// Reads the register of c9 with CRm in bits 7:4 and opc2 in bits 3:0 of `which`.
+pub(crate) fn read(pmu: &mut Pmu, now: u64, which: u8) -> u32 {
+    pmu.update(now);
+    match which {
+        0xc0 => PMCR_FIXED | pmu.control,
+        0xc1 | 0xc2 => pmu.enabled,
+        0xc3 | 0xe3 => pmu.overflow,
+        0xc5 => pmu.select,
+        0xc6 => PMCEID0,
+        0xd0 => pmu.cycles,
+        0xd1 if pmu.select == SELECT_CYCLE => pmu.cycle_filter,
+        0xd1 => pmu.selected().map_or(0, |i| pmu.types[i]),
+        0xd2 => pmu.selected().map_or(0, |i| pmu.counts[i]),
+        0xe0 => u32::from(pmu.user_enable),
+        0xe1 | 0xe2 => pmu.interrupts,
+        _ => 0,
+    }
+}
+
+/// Writes the register of c9 with CRm in bits 7:4 and opc2 in bits 3:0 of `which`.
+pub(crate) fn write(pmu: &mut Pmu, now: u64, which: u8, value: u32) {
+    pmu.update(now);
+    let bits = value & EXISTING;
+    match which {
+        0xc0 => pmu.set_control(value),
+        0xc1 => pmu.enabled |= bits,
+        0xc2 => pmu.enabled &= !bits,
+        0xc3 => pmu.overflow &= !bits,
+        0xc4 => pmu.software_increment(value),
+        0xc5 => pmu.select = value & 31,
+        0xd0 => pmu.cycles = value,
+        0xd1 if pmu.select == SELECT_CYCLE => pmu.cycle_filter = value & FILTER_WRITABLE,
+        0xd1 => {
+            if let Some(i) = pmu.selected() {
+                pmu.types[i] = value & TYPE_WRITABLE;
+            }
+        }
+        0xd2 => {
+            if let Some(i) = pmu.selected() {
+                pmu.counts[i] = value;
+            }
+        }
+        0xe0 => pmu.user_enable = value & 1 != 0,
+        0xe1 => pmu.interrupts |= bits,
+        0xe2 => pmu.interrupts &= !bits,
+        0xe3 => pmu.overflow |= bits,
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_identifies_itself() {
+        let mut p = Pmu::default();
+        assert_eq!(read(&mut p, 0, 0xc0), 0x410f_3000);
+        write(&mut p, 0, 0xc0, u32::MAX);
+        assert_eq!(read(&mut p, 0, 0xc0), 0x410f_3039);
+    }
+
+    #[test]
+    fn the_cycle_counter_counts_while_enabled() {
+        let mut p = Pmu::default();
+        write(&mut p, 100, 0xc1, CYCLE);
+        assert_eq!(read(&mut p, 200, 0xd0), 0, "PMCR.E is clear");
+        write(&mut p, 200, 0xc0, E);
+        assert_eq!(read(&mut p, 250, 0xd0), 50);
+        write(&mut p, 260, 0xc2, CYCLE);
+        assert_eq!(read(&mut p, 900, 0xd0), 60);
+        write(&mut p, 900, 0xc0, E | C);
+        assert_eq!(read(&mut p, 900, 0xd0), 0);
+    }
+
+    #[test]
+    fn the_divider_keeps_its_remainder() {
+        let mut p = Pmu::default();
+        write(&mut p, 0, 0xc0, E | D);
+        write(&mut p, 0, 0xc1, CYCLE);
+        assert_eq!(read(&mut p, 63, 0xd0), 0);
+        assert_eq!(read(&mut p, 64, 0xd0), 1);
+        assert_eq!(read(&mut p, 127, 0xd0), 1);
+        assert_eq!(read(&mut p, 128, 0xd0), 2);
+    }
+
+    #[test]
+    fn overflow_interrupts_at_the_instruction_foretold() {
+        let mut p = Pmu::default();
+        write(&mut p, 0, 0xc5, 2);
+        write(&mut p, 0, 0xd1, INST_RETIRED);
+        write(&mut p, 0, 0xd2, u32::MAX - 9);
+        write(&mut p, 0, 0xc1, 1 << 2);
+        write(&mut p, 0, 0xc0, E);
+        assert_eq!(p.next_overflow(), None, "no interrupt is enabled");
+        write(&mut p, 0, 0xe1, 1 << 2);
+        assert_eq!(p.next_overflow(), Some(10));
+        assert!(!p.line(9));
+        assert!(p.line(10));
+        assert_eq!(read(&mut p, 10, 0xc3), 1 << 2);
+        assert_eq!(read(&mut p, 10, 0xd2), 0);
+        write(&mut p, 10, 0xc3, 1 << 2);
+        assert!(!p.line(10));
+    }
+
+    #[test]
+    fn software_increments_only_its_event() {
+        let mut p = Pmu::default();
+        write(&mut p, 0, 0xc0, E);
+        write(&mut p, 0, 0xc1, 3);
+        write(&mut p, 0, 0xc5, 1);
+        write(&mut p, 0, 0xd1, CPU_CYCLES);
+        write(&mut p, 0, 0xc4, 3);
+        assert_eq!(read(&mut p, 0, 0xd2), 0);
+        write(&mut p, 0, 0xc5, 0);
+        assert_eq!(read(&mut p, 0, 0xd2), 1);
+    }
+
+    #[test]
+    fn counters_that_do_not_exist_read_as_zero() {
+        let mut p = Pmu::default();
+        write(&mut p, 0, 0xc5, 6);
+        write(&mut p, 0, 0xd1, u32::MAX);
+        write(&mut p, 0, 0xd2, u32::MAX);
+        assert_eq!((read(&mut p, 0, 0xd1), read(&mut p, 0, 0xd2)), (0, 0));
+        write(&mut p, 0, 0xc1, u32::MAX);
+        assert_eq!(read(&mut p, 0, 0xc1), 0x8000_003f);
     }
 }

@@ -19,7 +19,11 @@ pub const fn count_from_ns(ns: u64) -> u64 {
 /// The first nanosecond at which the count is at least `count`; [`u64::MAX`] when that is beyond 64 bits.
 pub const fn ns_from_count(count: u64) -> u64 {
     let ns = (count as u128 * NS_PER_S).div_ceil(FREQUENCY_HZ as u128);
-    if ns > u64::MAX as u128 { u64::MAX } else { ns as u64 }
+    if ns > u64::MAX as u128 {
+        u64::MAX
+    } else {
+        ns as u64
+    }
 }
 
 /// The interrupt outputs of the two timers.
@@ -46,7 +50,9 @@ impl Timer {
     /// The control register at `count`. ISTATUS reads 0 while the timer is disabled (UNKNOWN in the architecture;
     /// our choice).
     pub const fn control(&self, count: u64) -> u32 {
-        (self.enable as u32) | (self.masked as u32) << 1 | ((self.enable && count >= self.compare) as u32) << 2
+        (self.enable as u32)
+            | (self.masked as u32) << 1
+            | ((self.enable && count >= self.compare) as u32) << 2
     }
 
     /// Writes the control register; ISTATUS is read-only.
@@ -72,7 +78,11 @@ impl Timer {
 
     /// The count at which the output will rise, if it is low at `count` and time alone will raise it.
     pub const fn deadline(&self, count: u64) -> Option<u64> {
-        if self.enable && !self.masked && count < self.compare { Some(self.compare) } else { None }
+        if self.enable && !self.masked && count < self.compare {
+            Some(self.compare)
+        } else {
+            None
+        }
     }
 }
 
@@ -90,12 +100,19 @@ pub struct GenericTimer {
 impl GenericTimer {
     /// The interrupt outputs at `count`.
     pub const fn lines(&self, count: u64) -> TimerLines {
-        TimerLines { phys: self.phys.line(count), virt: self.virt.line(count) }
+        TimerLines {
+            phys: self.phys.line(count),
+            virt: self.virt.line(count),
+        }
     }
 
     /// The next count at which an output rises, if time alone will raise one.
     pub fn next_deadline(&self, count: u64) -> Option<u64> {
-        self.phys.deadline(count).into_iter().chain(self.virt.deadline(count)).min()
+        self.phys
+            .deadline(count)
+            .into_iter()
+            .chain(self.virt.deadline(count))
+            .min()
     }
 
     /// The next count at which the event stream wakes `WFE` (CNTKCTL.EVNTEN, EVNTDIR and EVNTI; B8.1.4);
@@ -111,7 +128,11 @@ impl GenericTimer {
         let phase = if falling { 0 } else { period / 2 };
         let start = count & !(period - 1);
         let next = start.checked_add(phase)?;
-        if next > count { Some(next) } else { next.checked_add(period) }
+        if next > count {
+            Some(next)
+        } else {
+            next.checked_add(period)
+        }
     }
 }
 
@@ -150,7 +171,10 @@ mod tests {
         assert_eq!(t.virt.control(99), 1);
         assert_eq!(t.virt.control(100), 5);
         assert!(!t.lines(99).virt && t.lines(100).virt && !t.lines(100).phys);
-        assert_eq!((t.next_deadline(99), t.next_deadline(100)), (Some(100), None));
+        assert_eq!(
+            (t.next_deadline(99), t.next_deadline(100)),
+            (Some(100), None)
+        );
     }
 
     #[test]
@@ -178,9 +202,16 @@ mod tests {
 
     #[test]
     fn the_earlier_of_two_deadlines_counts() {
-        let mut t = GenericTimer::default();
-        t.phys = Timer { enable: true, masked: false, compare: 70 };
-        t.virt = Timer { enable: true, masked: false, compare: 60 };
+        let armed = |compare| Timer {
+            enable: true,
+            masked: false,
+            compare,
+        };
+        let t = GenericTimer {
+            phys: armed(70),
+            virt: armed(60),
+            ..GenericTimer::default()
+        };
         assert_eq!(t.next_deadline(0), Some(60));
         assert_eq!(t.next_deadline(60), Some(70));
         assert_eq!(t.next_deadline(70), None);

@@ -1,13 +1,21 @@
-//! Coprocessors 14 and 15 as MCR, MRC, MCRR and MRRC reach them.
+//! Coprocessors 14 and 15 as MCR, MRC, MCRR and MRRC reach them (ARM ARM DDI 0406C B3.15 to B3.17, B4).
+//!
+//! [`table`] says what exists and who may touch it; `access` performs the accesses.
 
+mod access;
+mod address;
+pub mod id;
 pub mod sctlr;
 mod spec;
+pub mod table;
+#[cfg(test)]
+mod tests;
+pub mod ttbcr;
 
+pub use access::{read, read64, write, write64};
 pub use spec::{Broadcast, CpReg, CpReg64, Effects, Env, TlbFlush, Undefined};
 
 use serde::{Deserialize, Serialize};
-
-use crate::state::CpuState;
 
 /// The system control registers that hold state (ARM ARM DDI 0406C B4.1). Those of timers, performance
 /// monitors and debug live in their own structs.
@@ -75,41 +83,33 @@ pub struct Cp15 {
     pub teehbr: u32,
 }
 
-/// MRC: reads a 32-bit register.
-///
-/// # Errors
-/// [`Undefined`] when the access is UNDEFINED at the current privilege level.
-pub fn read(_state: &mut CpuState, _env: &Env<'_>, _reg: CpReg) -> Result<u32, Undefined> {
-    Err(Undefined)
-}
-
-/// MCR: writes a 32-bit register.
-///
-/// # Errors
-/// [`Undefined`] when the access is UNDEFINED at the current privilege level.
-pub fn write(_state: &mut CpuState, _env: &Env<'_>, _reg: CpReg, _value: u32) -> Result<Effects, Undefined> {
-    Err(Undefined)
-}
-
-/// MRRC: reads a 64-bit register.
-///
-/// # Errors
-/// [`Undefined`] when the access is UNDEFINED at the current privilege level.
-pub fn read64(_state: &mut CpuState, _env: &Env<'_>, _reg: CpReg64) -> Result<u64, Undefined> {
-    Err(Undefined)
-}
-
-/// MCRR: writes a 64-bit register.
-///
-/// # Errors
-/// [`Undefined`] when the access is UNDEFINED at the current privilege level.
-pub fn write64(_state: &mut CpuState, _env: &Env<'_>, _reg: CpReg64, _value: u64) -> Result<Effects, Undefined> {
-    Err(Undefined)
-}
+/// ACTLR at reset: SMP (this core takes part in coherency) and IBE (branch predictor maintenance works), as firmware
+/// leaves it.
+const ACTLR_RESET: u32 = 1 << 6 | 1;
+/// ASID bits of a 64-bit TTBR.
+const TTBR_ASID: u32 = 48;
 
 impl Cp15 {
     /// The registers of core `cpu_index` after reset.
     pub fn reset(cpu_index: u8) -> Self {
-        Self { cpu_index, sctlr: sctlr::RESET, ..Self::default() }
+        Self {
+            cpu_index,
+            sctlr: sctlr::RESET,
+            actlr: ACTLR_RESET,
+            ..Self::default()
+        }
+    }
+
+    /// The current address space identifier (B3.9.1).
+    pub const fn asid(&self) -> u8 {
+        if self.ttbcr & ttbcr::EAE == 0 {
+            return self.contextidr as u8;
+        }
+        let ttbr = if self.ttbcr & ttbcr::A1 != 0 {
+            self.ttbr1
+        } else {
+            self.ttbr0
+        };
+        (ttbr >> TTBR_ASID) as u8
     }
 }

@@ -81,15 +81,17 @@ pub struct Effects {
     pub tlb: TlbFlush,
     /// What the other cores must do.
     pub broadcast: Option<Broadcast>,
-    /// The instruction cache or the branch predictor was invalidated.
+    /// The instruction cache was invalidated, as a whole or by address.
     pub icache: bool,
     /// The address space identifier changed: non-global translations are stale.
     pub asid: bool,
-    /// TTBR0 or TTBR1 was written. The architecture lets translations live on until TLB maintenance.
+    /// TTBR0, TTBR1 or the walk-disable bits of TTBCR changed. The architecture lets translations live on until TLB
+    /// maintenance or a change of `asid`.
     pub tables: bool,
     /// DACR changed: cached permissions of other DACR values do not hold.
     pub dacr: bool,
-    /// What decides how descriptors are read changed (SCTLR.{M,AFE,TRE,WXN,UWXN,EE}, TTBCR, PRRR/MAIR0, NMRR/MAIR1):
+    /// What decides how descriptors are read changed (SCTLR.{M,AFE,TRE,WXN,UWXN,EE}, the rest of TTBCR, PRRR/MAIR0,
+    /// NMRR/MAIR1):
     /// everything cached is stale.
     pub regime: bool,
     /// What instructions mean changed (SCTLR.{A,SW,CP15BEN}, CPACR): end the block and look again.

@@ -40,12 +40,20 @@ pub fn long_status(fault: &Fault) -> u32 {
 
 /// The value of IFSR for `fault`, in the long-descriptor format if `long`.
 pub fn instruction(fault: &Fault, long: bool) -> u32 {
-    if long { LPAE | long_status(fault) } else { split(short_status(fault)) }
+    if long {
+        LPAE | long_status(fault)
+    } else {
+        split(short_status(fault))
+    }
 }
 
 /// The value of DFSR for `fault`, in the long-descriptor format if `long`.
 pub fn data(fault: &Fault, long: bool) -> u32 {
-    let wnr = if fault.access == Access::Write { WNR } else { 0 };
+    let wnr = if fault.access == Access::Write {
+        WNR
+    } else {
+        0
+    };
     let status = if long {
         LPAE | long_status(fault)
     } else {

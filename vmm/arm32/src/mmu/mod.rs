@@ -2,35 +2,172 @@
 //!
 //! [`translate`] is a pure function of the system registers and of memory: it caches nothing and changes nothing.
 
+mod attributes;
 pub mod fsr;
+mod long;
+mod permissions;
+mod short;
 mod spec;
+#[cfg(test)]
+pub(crate) mod testing;
 
-pub use spec::{Access, Attributes, Fault, FaultKind, MemoryType, Perms, Shareability, Translation};
+pub use spec::{
+    Access, Attributes, Fault, FaultKind, MemoryType, Perms, Shareability, Translation,
+};
 
-use crate::bus::Bus;
+use crate::bus::{Bus, Size};
+use crate::cp15::{sctlr, ttbcr};
+use crate::mem::read_phys;
 use crate::state::CpuState;
+
+/// Physical addresses have 40 bits.
+const PA_MASK: u64 = (1 << 40) - 1;
+
+/// What a walk found, before permissions are applied to one access.
+struct Walked {
+    translation: Translation,
+    /// Level of the leaf descriptor; 0 with the MMU off.
+    level: u8,
+    /// The domain allows no access at all.
+    no_access: bool,
+}
 
 /// Translates `va` for `access` at PL1 (`privileged`) or PL0.
 ///
 /// Alignment is the caller's to check, for only it knows the size of the access: against SCTLR.A before translating,
-/// and against [`Translation::unaligned_ok`] after.
+/// and against [`Translation::unaligned_ok`] after. Caches have no effect, so cacheability decides nothing.
 ///
 /// # Errors
 /// The [`Fault`] that the access takes.
 pub fn translate(
-    _state: &CpuState,
-    _bus: &dyn Bus,
+    state: &CpuState,
+    bus: &dyn Bus,
     va: u32,
-    _access: Access,
-    _privileged: bool,
+    access: Access,
+    privileged: bool,
 ) -> Result<Translation, Fault> {
-    Ok(Translation {
+    let cp15 = &state.cp15;
+    let walked = if cp15.sctlr & sctlr::M == 0 {
+        flat(cp15.sctlr, va, access)
+    } else if cp15.ttbcr & ttbcr::EAE != 0 {
+        long::walk(cp15, bus, va, access)?
+    } else {
+        short::walk(cp15, bus, va, access)?
+    };
+    let t = walked.translation;
+    let kind = if walked.no_access {
+        FaultKind::Domain
+    } else if t.perms(privileged).allows(access) {
+        return Ok(t);
+    } else {
+        FaultKind::Permission
+    };
+    Err(Fault {
+        kind,
+        level: walked.level,
+        domain: t.domain.unwrap_or(0),
+        va,
+        access,
+    })
+}
+
+/// The translation with the MMU off (B3.2.1): data is strongly-ordered, instructions are Normal memory,
+/// write-through with the instruction cache on.
+fn flat(control: u32, va: u32, access: Access) -> Walked {
+    let attributes = match access {
+        Access::Read | Access::Write => attributes::STRONGLY_ORDERED,
+        Access::Execute => Attributes {
+            memory: MemoryType::Normal,
+            mair: if control & sctlr::I != 0 { 0xaa } else { 0x44 },
+            shareability: Shareability::Outer,
+        },
+    };
+    let translation = Translation {
         pa: va.into(),
         size_log2: 12,
         domain: None,
         global: true,
-        attributes: Attributes { memory: MemoryType::Normal, mair: 0xff, shareability: Shareability::Inner },
+        attributes,
         user: Perms::ALL,
         privileged: Perms::ALL,
-    })
+    };
+    Walked {
+        translation,
+        level: 0,
+        no_access: false,
+    }
+}
+
+/// One access on its way through the tables.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    bus: &'a dyn Bus,
+    /// SCTLR.EE: descriptors are big-endian.
+    big_endian: bool,
+    va: u32,
+    access: Access,
+}
+
+impl Walk<'_> {
+    /// A fault of this access at `level`.
+    const fn fault(&self, kind: FaultKind, level: u8, domain: u8) -> Fault {
+        Fault {
+            kind,
+            level,
+            domain,
+            va: self.va,
+            access: self.access,
+        }
+    }
+
+    /// Reads a 32-bit descriptor of `level`.
+    fn word(&self, pa: u64, level: u8, domain: u8) -> Result<u32, Fault> {
+        let raw = self.read(pa, Size::Word, level, domain)? as u32;
+        Ok(if self.big_endian {
+            raw.swap_bytes()
+        } else {
+            raw
+        })
+    }
+
+    /// Reads a 64-bit descriptor of `level`.
+    fn double(&self, pa: u64, level: u8) -> Result<u64, Fault> {
+        let raw = self.read(pa, Size::Double, level, 0)?;
+        Ok(if self.big_endian {
+            raw.swap_bytes()
+        } else {
+            raw
+        })
+    }
+
+    fn read(&self, pa: u64, size: Size, level: u8, domain: u8) -> Result<u64, Fault> {
+        read_phys(self.bus, pa & PA_MASK, size)
+            .map_err(|_| self.fault(FaultKind::ExternalOnWalk, level, domain))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{TestBus, state};
+    use super::*;
+
+    #[test]
+    fn without_the_mmu_addresses_are_physical() {
+        let (mut s, bus) = (state(), TestBus::default());
+        s.cp15.sctlr &= !sctlr::M;
+        for (access, memory, mair) in [
+            (Access::Read, MemoryType::StronglyOrdered, 0),
+            (Access::Write, MemoryType::StronglyOrdered, 0),
+            (Access::Execute, MemoryType::Normal, 0x44),
+        ] {
+            let t = translate(&s, &bus, 0xffff_f123, access, false).unwrap();
+            assert_eq!((t.pa, t.size_log2, t.domain), (0xffff_f123, 12, None));
+            assert_eq!((t.attributes.memory, t.attributes.mair), (memory, mair));
+            assert_eq!(t.unaligned_ok(), memory == MemoryType::Normal);
+            assert_eq!((t.user, t.privileged), (Perms::ALL, Perms::ALL));
+        }
+        s.cp15.sctlr |= sctlr::I;
+        let t = translate(&s, &bus, 0, Access::Execute, true).unwrap();
+        assert_eq!(t.attributes.mair, 0xaa);
+    }
 }

@@ -53,7 +53,13 @@ pub struct Fault {
 impl Fault {
     /// A fault without level and domain.
     pub const fn new(kind: FaultKind, va: u32, access: Access) -> Self {
-        Self { kind, level: 0, domain: 0, va, access }
+        Self {
+            kind,
+            level: 0,
+            domain: 0,
+            va,
+            access,
+        }
     }
 
     /// The access is not aligned as it must be.
@@ -85,9 +91,17 @@ pub struct Perms {
 
 impl Perms {
     /// Everything.
-    pub const ALL: Self = Self { read: true, write: true, execute: true };
+    pub const ALL: Self = Self {
+        read: true,
+        write: true,
+        execute: true,
+    };
     /// Nothing.
-    pub const NONE: Self = Self { read: false, write: false, execute: false };
+    pub const NONE: Self = Self {
+        read: false,
+        write: false,
+        execute: false,
+    };
 
     /// Whether `access` is permitted.
     pub const fn allows(self, access: Access) -> bool {
@@ -155,7 +169,11 @@ pub struct Translation {
 impl Translation {
     /// What the given privilege level may do.
     pub const fn perms(&self, privileged: bool) -> Perms {
-        if privileged { self.privileged } else { self.user }
+        if privileged {
+            self.privileged
+        } else {
+            self.user
+        }
     }
 
     /// Whether unaligned accesses are allowed here; otherwise they take an alignment fault
