@@ -10,8 +10,6 @@ mod pattern;
 mod predicate;
 mod text;
 
-pub use parse::{Row, Set, Table};
-
 /// Compiles the table files (name, text) into generated source files (name, text).
 ///
 /// All mistakes are collected, so that one build shows them all.

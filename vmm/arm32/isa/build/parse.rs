@@ -196,10 +196,8 @@ fn row(table: &Table, origin: &str, classes: &[String], text: &str) -> Result<Ve
         Some((head, condition)) => (head, Some(condition.trim())),
         None => (left, None),
     };
-    let mut words = head.trim().splitn(3, ' ');
-    let name = words.next().unwrap_or_default().trim();
-    let set = words.next().unwrap_or_default().trim();
-    let bits = words.next().unwrap_or_default().trim();
+    let (name, rest) = head.trim().split_once(' ').ok_or("a row is NAME SET PATTERN ...")?;
+    let (set, bits) = rest.trim().split_once(' ').ok_or("a row is NAME SET PATTERN ...")?;
     let (value, template) = right
         .split_once('"')
         .and_then(|(v, t)| t.trim_end().strip_suffix('"').map(|t| (v, t)))

@@ -19,11 +19,6 @@ pub struct Field {
 }
 
 impl Field {
-    /// Total number of bits.
-    pub fn width(&self) -> u32 {
-        self.parts.iter().map(|p| p.len).sum()
-    }
-
     /// The field's value in `word`.
     pub fn extract(&self, word: u32) -> u64 {
         self.parts.iter().fold(0, |acc, p| {

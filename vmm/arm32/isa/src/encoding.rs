@@ -1,0 +1,98 @@
+//! The list of encodings, for tools that choose among them.
+
+use crate::class::Class;
+use crate::decode;
+
+/// Names the encoding that matched a word; 0 is none (the word is undefined).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EncodingId(pub u16);
+
+/// An instruction set, as far as encodings are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Set {
+    /// 32-bit ARM encodings.
+    A32,
+    /// 32-bit Thumb encodings; words have the first halfword in the upper half.
+    T32,
+    /// 16-bit Thumb encodings; words have it in the lower half.
+    T16,
+}
+
+/// A named field of an encoding: one letter of its bit pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The letter; `n`, `d`, `t`, `m`, ... as in the row.
+    pub letter: char,
+    /// Runs of bits (lowest bit, length), most significant first.
+    pub parts: &'static [(u8, u8)],
+}
+
+impl Field {
+    /// The field's value in `word`.
+    pub fn get(&self, word: u32) -> u32 {
+        self.parts.iter().fold(0, |acc, (lo, len)| {
+            let ones = u32::MAX >> (32 - u32::from(*len));
+            // A field of 32 bits does not exist, so the shift stays below 32.
+            (acc << len) | ((word >> lo) & ones)
+        })
+    }
+
+    /// `word` with the field set to `value`; excess bits of `value` are dropped.
+    pub fn set(&self, word: u32, value: u32) -> u32 {
+        let mut left = value;
+        self.parts.iter().rev().fold(word, |acc, (lo, len)| {
+            let ones = u32::MAX >> (32 - u32::from(*len));
+            let new = (acc & !(ones << lo)) | ((left & ones) << lo);
+            left >>= len;
+            new
+        })
+    }
+}
+
+/// One row of the tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoding {
+    /// Its number.
+    pub id: EncodingId,
+    /// Its name, unique in its set.
+    pub name: &'static str,
+    /// The instruction set.
+    pub set: Set,
+    /// The [`Insn`](crate::Insn) variant that it makes.
+    pub variant: &'static str,
+    /// Bits that must have the values in `value`.
+    pub mask: u32,
+    /// See `mask`.
+    pub value: u32,
+    /// Bits that should have the values in `should_value`; the decoder does not look at them.
+    pub should_mask: u32,
+    /// See `should_mask`.
+    pub should_value: u32,
+    /// What it is about.
+    pub class: Class,
+    /// Whether the meaning depends on being inside an IT block (16-bit flag setting).
+    pub flags_by_it: bool,
+    /// Fields, by letter. `c` is always the condition.
+    pub fields: &'static [Field],
+}
+
+impl Encoding {
+    /// The field with that letter.
+    pub fn field(&self, letter: char) -> Option<&Field> {
+        self.fields.iter().find(|f| f.letter == letter)
+    }
+
+    /// Whether `word` is of this encoding by its bits and condition.
+    ///
+    /// A more specific encoding may still take the word: see [`Self::decodes`].
+    pub fn matches(&self, word: u32) -> bool {
+        word & self.mask == self.value && decode::condition_holds(self.id, word)
+    }
+
+    /// Whether the decoder gives `word` to this encoding.
+    pub fn decodes(&self, word: u32) -> bool {
+        decode::find(self.set, word) == self.id
+    }
+}
+
+include!(concat!(env!("OUT_DIR"), "/meta.rs"));
