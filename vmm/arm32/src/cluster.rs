@@ -1,17 +1,27 @@
 //! Several cores taking turns.
+//!
+//! One thread runs all cores: each for [`TURN`] instructions, or until it waits. Time advances with every instruction
+//! of whichever core, so that no core ever sees it go back. When all cores wait, time belongs to the machine,
+//! which may skip to the next event.
 
 use std::sync::Arc;
 
 use crate::bus::Bus;
 use crate::clock::Clock;
+use crate::core::Core;
+use crate::cpu::CoreExit;
 use crate::state::CpuState;
-use crate::wires::{Machine, Pins};
+use crate::timer;
+use crate::wires::{FirmwareAction, Machine, Output, Pins};
 
 /// How many instructions a core runs before the next one has its turn.
 ///
 /// Long enough that changing over costs nothing, short enough that a core spinning on a lock held by another
 /// wastes little.
 pub const TURN: u64 = 20_000;
+
+/// In host time, how many instructions may pass before timers are looked at again.
+const HOST_TIME_SLICE: u64 = 20_000;
 
 /// Why [`Cluster::run`] came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,36 +41,262 @@ pub enum Stop {
     Requested,
 }
 
+/// What a core is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Power {
+    Off,
+    Running,
+    WaitingInterrupt,
+    WaitingEvent,
+}
+
+/// One core and what the cluster knows of it.
+struct Member {
+    core: Core,
+    power: Power,
+    /// Output levels as last told to the machine: physical timer, virtual timer, PMU.
+    outputs: [bool; 3],
+    /// How often the core waited (WFI or WFE).
+    waits: u64,
+    /// Timer count at which the event stream ends a WFE.
+    event_at: Option<u64>,
+}
+
 /// One to four cores on one bus, run by one thread.
 pub struct Cluster {
-    _private: (),
+    members: Vec<Member>,
+    bus: Arc<dyn Bus>,
+    clock: Arc<dyn Clock>,
+    /// Whose turn it is, and how many instructions of it are left.
+    turn: usize,
+    left: u64,
 }
 
 impl Cluster {
-    /// `cpus` cores in their reset state. Core 0 is on, the others wait to be switched on.
-    pub fn new(_cpus: usize, _bus: Arc<dyn Bus>, _clock: Arc<dyn Clock>) -> Self {
-        Self { _private: () }
+    /// `cpus` cores (1 to 4) in their reset state. Core 0 is on, the others wait to be switched on.
+    pub fn new(cpus: usize, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
+        let count = cpus.clamp(1, 4) as u8;
+        let members = (0..count)
+            .map(|index| Member {
+                core: Core::new(index, count, bus.clone(), clock.clone()),
+                power: if index == 0 { Power::Running } else { Power::Off },
+                outputs: [false; 3],
+                waits: 0,
+                event_at: None,
+            })
+            .collect();
+        Self { members, bus, clock, turn: 0, left: TURN }
+    }
+
+    /// The number of cores.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there is no core; never so.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
     }
 
     /// The input pins of core `cpu`.
-    pub fn pins(&self, _cpu: usize) -> Arc<Pins> {
-        Arc::default()
+    ///
+    /// # Panics
+    /// When there is no such core.
+    pub fn pins(&self, cpu: usize) -> Arc<Pins> {
+        self.members[cpu].core.cpu.pins.clone()
     }
 
-    /// The state of core `cpu`, to set up a boot or take a snapshot.
-    pub fn state_mut(&mut self, _cpu: usize) -> &mut CpuState {
-        unreachable!()
+    /// The state of core `cpu`, to look at.
+    ///
+    /// # Panics
+    /// When there is no such core.
+    pub fn state(&self, cpu: usize) -> &CpuState {
+        &self.members[cpu].core.cpu.s
+    }
+
+    /// The state of core `cpu`, to set up a boot. What was cached of the old state is dropped.
+    ///
+    /// # Panics
+    /// When there is no such core.
+    pub fn state_mut(&mut self, cpu: usize) -> &mut CpuState {
+        let core = &mut self.members[cpu].core;
+        core.cpu.tlb.flush_all();
+        &mut core.cpu.s
     }
 
     /// Instructions retired by all cores since reset.
     pub fn retired(&self) -> u64 {
-        0
+        self.members.iter().map(|m| m.core.cpu.s.retired).sum()
+    }
+
+    /// How often core `cpu` went to sleep (WFI or WFE).
+    ///
+    /// # Panics
+    /// When there is no such core.
+    pub fn waits(&self, cpu: usize) -> u64 {
+        self.members[cpu].waits
     }
 
     /// Runs the cores in turns until one of the reasons of [`Stop`] arises, at most `budget` instructions.
     ///
     /// Timer outputs are re-evaluated on entry and whenever a deadline passes or a timer register is written.
-    pub fn run(&mut self, _machine: &mut dyn Machine, _budget: u64) -> Stop {
-        Stop::SystemOff
+    pub fn run(&mut self, machine: &mut dyn Machine, budget: u64) -> Stop {
+        let end = self.retired().saturating_add(budget);
+        self.bus.turn(self.turn);
+        loop {
+            let wake_ns = self.update_outputs(machine);
+            self.wake();
+            if !self.choose() {
+                return Stop::Idle { wake_ns };
+            }
+            let left = end - self.retired();
+            if left == 0 {
+                return Stop::Budget;
+            }
+            let slice = left.min(self.left).min(self.until(wake_ns));
+            let core = &mut self.members[self.turn].core;
+            core.cpu.select_tlb();
+            let before = core.cpu.s.retired;
+            let exit = core.run(slice);
+            self.left = self.left.saturating_sub(core.cpu.s.retired - before);
+            if let Some(stop) = self.handle(machine, exit) {
+                return stop;
+            }
+        }
+    }
+
+    /// How many instructions may run before a timer fires.
+    fn until(&self, wake_ns: Option<u64>) -> u64 {
+        match wake_ns {
+            None => u64::MAX,
+            Some(ns) => self.clock.instructions_until(ns).map_or(HOST_TIME_SLICE, |n| n.max(1)),
+        }
+    }
+
+    /// Makes it the turn of a core that can run: the present one while its turn lasts, else the next.
+    fn choose(&mut self) -> bool {
+        if self.left > 0 && self.members[self.turn].power == Power::Running {
+            return true;
+        }
+        let count = self.members.len();
+        let next = (1..=count).map(|step| (self.turn + step) % count).find(|i| self.members[*i].power == Power::Running);
+        if let Some(next) = next {
+            self.turn = next;
+            self.left = TURN;
+            self.bus.turn(next);
+        }
+        next.is_some()
+    }
+
+    /// Tells the machine of outputs that changed; the time at which the next one will.
+    fn update_outputs(&mut self, machine: &mut dyn Machine) -> Option<u64> {
+        let count = timer::count_from_ns(self.clock.now_ns());
+        let mut wake = None;
+        for (index, member) in self.members.iter_mut().enumerate().filter(|(_, m)| m.power != Power::Off) {
+            let s = &mut member.core.cpu.s;
+            let lines = s.timer.lines(count);
+            let levels = [lines.phys, lines.virt, s.pmu.line(s.retired)];
+            let names = [Output::PhysicalTimer, Output::VirtualTimer, Output::Pmu];
+            for (i, name) in names.into_iter().enumerate() {
+                if levels[i] != member.outputs[i] {
+                    member.outputs[i] = levels[i];
+                    machine.output(index, name, levels[i]);
+                }
+            }
+            if member.event_at.is_some_and(|at| at <= count) {
+                member.event_at = None;
+                member.power = Power::Running;
+            }
+            let deadline = s.timer.next_deadline(count).into_iter().chain(member.event_at).min();
+            wake = wake.into_iter().chain(deadline.map(timer::ns_from_count)).min();
+        }
+        wake
+    }
+
+    /// Lets cores go on whose reason to wait is over: any interrupt input wakes, masked or not.
+    fn wake(&mut self) {
+        for member in &mut self.members {
+            let waits = matches!(member.power, Power::WaitingInterrupt | Power::WaitingEvent);
+            if waits && member.core.cpu.pins.any() {
+                member.power = Power::Running;
+                member.event_at = None;
+            }
+        }
+    }
+
+    /// Acts on the reason why the core whose turn it is left its loop.
+    fn handle(&mut self, machine: &mut dyn Machine, exit: CoreExit) -> Option<Stop> {
+        match exit {
+            CoreExit::Budget | CoreExit::TimerChanged => {}
+            CoreExit::Requested => return Some(Stop::Requested),
+            CoreExit::Yield => self.left = 0,
+            CoreExit::WaitInterrupt => self.wait(Power::WaitingInterrupt),
+            CoreExit::WaitEvent => self.wait(Power::WaitingEvent),
+            CoreExit::SendEvent => self.send_event(),
+            CoreExit::Broadcast(what) => {
+                let turn = self.turn;
+                let others = self.members.iter_mut().enumerate().filter(|(i, _)| *i != turn);
+                others.for_each(|(_, m)| m.core.cpu.apply_broadcast(what));
+            }
+            CoreExit::Firmware(conduit) => return self.firmware(machine, conduit),
+        }
+        None
+    }
+
+    fn wait(&mut self, how: Power) {
+        let member = &mut self.members[self.turn];
+        member.power = how;
+        member.waits += 1;
+        if how == Power::WaitingEvent {
+            member.event_at = member.core.cpu.s.timer.next_event(timer::count_from_ns(self.clock.now_ns()));
+        }
+    }
+
+    fn send_event(&mut self) {
+        for member in &mut self.members {
+            if member.power == Power::WaitingEvent {
+                member.power = Power::Running;
+                member.event_at = None;
+            } else {
+                member.core.cpu.s.event = true;
+            }
+        }
+    }
+
+    fn firmware(&mut self, machine: &mut dyn Machine, conduit: crate::wires::Conduit) -> Option<Stop> {
+        let powered: Vec<bool> = self.members.iter().map(|m| m.power != Power::Off).collect();
+        let member = &mut self.members[self.turn];
+        match machine.firmware(self.turn, conduit, &mut member.core.cpu.s, &powered) {
+            FirmwareAction::Return => {}
+            FirmwareAction::Undefined => {
+                // R15 is past the call; the exception wants the call itself.
+                let cpu = &mut member.core.cpu;
+                cpu.s.r[15] = cpu.s.r[15].wrapping_sub(4);
+                cpu.enter(crate::exception::Exception::Undefined);
+            }
+            FirmwareAction::CpuOff => member.power = Power::Off,
+            FirmwareAction::Suspend => self.wait(Power::WaitingInterrupt),
+            FirmwareAction::CpuOn { cpu, entry, context } => self.switch_on(cpu, entry, context),
+            FirmwareAction::SystemOff => return Some(Stop::SystemOff),
+            FirmwareAction::SystemReset => return Some(Stop::SystemReset),
+        }
+        None
+    }
+
+    /// Switches core `cpu` on: reset state, but counting on.
+    fn switch_on(&mut self, cpu: usize, entry: u32, context: u32) {
+        let Some(member) = self.members.get_mut(cpu).filter(|m| m.power == Power::Off) else {
+            return;
+        };
+        let core = &mut member.core.cpu;
+        let retired = core.s.retired;
+        core.s = CpuState::reset(cpu as u8);
+        core.s.retired = retired;
+        core.s.r[0] = context;
+        core.s.r[15] = entry & !1;
+        core.s.psr.thumb = entry & 1 != 0;
+        core.tlb.flush_all();
+        core.select_tlb();
+        member.power = Power::Running;
     }
 }

@@ -8,17 +8,23 @@
 //! become micro-operations), `exec` (what each micro-operation does), `core` (the loop that runs them),
 //! `cluster` (several cores taking turns).
 
+mod block;
 pub mod bus;
 pub mod clock;
 pub mod cluster;
+pub mod core;
 pub mod cp15;
+pub mod cpu;
 pub mod debug;
 pub mod exception;
+pub mod exec;
+mod lower;
 pub mod mem;
 pub mod mmu;
 pub mod pmu;
 pub mod state;
 pub mod timer;
+mod tlb;
 pub mod wires;
 
 pub use bus::{Bus, BusFault, RamPage, Size};

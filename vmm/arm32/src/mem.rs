@@ -1,7 +1,6 @@
 //! Guest physical memory as the core touches it: RAM by host pointer, devices through the [`Bus`].
 //!
-//! This and the software TLB are the only places with `unsafe` in the crate. Guest RAM is shared with device
-//! threads and with the guest itself, so every access is a volatile one of a power-of-two size.
+//! Guest RAM is shared with device threads and with the guest itself, so every access is volatile.
 
 use crate::bus::{Bus, BusFault, RamPage, Size};
 
@@ -11,7 +10,7 @@ use crate::bus::{Bus, BusFault, RamPage, Size};
 /// [`BusFault`] when neither RAM nor a device answers.
 pub fn read_phys(bus: &dyn Bus, pa: u64, size: Size) -> Result<u64, BusFault> {
     match bus.ram(pa) {
-        Some(page) => Ok(read_page(page, (pa & 0xfff) as u32, size)),
+        Some(page) => Ok(read_page_bytes(page, (pa & 0xfff) as u32, size.bytes())),
         None => bus.read(pa, size),
     }
 }
@@ -22,34 +21,55 @@ pub fn read_phys(bus: &dyn Bus, pa: u64, size: Size) -> Result<u64, BusFault> {
 /// [`BusFault`] when neither writable RAM nor a device answers.
 pub fn write_phys(bus: &dyn Bus, pa: u64, size: Size, value: u64) -> Result<(), BusFault> {
     match bus.ram(pa) {
-        Some(page) => write_page(page, (pa & 0xfff) as u32, size, value),
+        Some(page) => write_page_bytes(page, (pa & 0xfff) as u32, size.bytes(), value),
         None => bus.write(pa, size, value),
     }
 }
 
-/// Reads from a RAM page at `offset`; bytes past the end of the page read as 0.
-pub fn read_page(page: RamPage, offset: u32, size: Size) -> u64 {
-    let mut bytes = [0u8; 8];
-    let n = size.bytes() as usize;
-    for (i, byte) in bytes.iter_mut().enumerate().take(n) {
-        let at = offset as usize + i;
-        if at < 4096 {
-            // SAFETY: the Bus contract gives 4096 readable bytes at `host`, and `at` is below 4096.
-            *byte = unsafe { page.host.as_ptr().add(at).read_volatile() };
+/// Reads up to 8 bytes from a RAM page at `offset`, little-endian; bytes past the end of the page read as 0.
+///
+/// An aligned power-of-two access is single-copy atomic, as the architecture asks.
+pub fn read_page_bytes(page: RamPage, offset: u32, size: u32) -> u64 {
+    let at = offset as usize;
+    if offset + size > 4096 {
+        return (0..4096 - offset.min(4096)).rev().fold(0, |v, i| v << 8 | read_page_bytes(page, offset + i, 1));
+    }
+    // SAFETY: the Bus contract gives 4096 readable bytes at `host`, aligned to 4096; `at + size` is within
+    // them, and the wider accesses are made only where they are aligned.
+    unsafe {
+        let p = page.host.as_ptr().add(at);
+        match size {
+            1 => u64::from(p.read_volatile()),
+            2 if offset.is_multiple_of(2) => u64::from(u16::from_le(p.cast::<u16>().read_volatile())),
+            4 if offset.is_multiple_of(4) => u64::from(u32::from_le(p.cast::<u32>().read_volatile())),
+            8 if offset.is_multiple_of(8) => u64::from_le(p.cast::<u64>().read_volatile()),
+            _ => (0..size.min(8) as usize).rev().fold(0, |v, i| v << 8 | u64::from(p.add(i).read_volatile())),
         }
     }
-    u64::from_le_bytes(bytes)
 }
 
-fn write_page(page: RamPage, offset: u32, size: Size, value: u64) -> Result<(), BusFault> {
+/// Writes up to 8 bytes to a RAM page at `offset`, little-endian; bytes past the end of the page are dropped.
+///
+/// # Errors
+/// [`BusFault`] when the page is not writable.
+pub fn write_page_bytes(page: RamPage, offset: u32, size: u32, value: u64) -> Result<(), BusFault> {
     if !page.writable {
         return Err(BusFault);
     }
-    for (i, byte) in value.to_le_bytes().into_iter().enumerate().take(size.bytes() as usize) {
-        let at = offset as usize + i;
-        if at < 4096 {
-            // SAFETY: the Bus contract gives 4096 writable bytes at `host`, and `at` is below 4096.
-            unsafe { page.host.as_ptr().add(at).write_volatile(byte) };
+    let size = size.min(8).min(4096u32.saturating_sub(offset));
+    // SAFETY: the Bus contract gives 4096 writable bytes at `host`, aligned to 4096; `offset + size` is within
+    // them, and the wider accesses are made only where they are aligned.
+    unsafe {
+        let p = page.host.as_ptr().add(offset.min(4095) as usize);
+        match size {
+            2 if offset.is_multiple_of(2) => p.cast::<u16>().write_volatile((value as u16).to_le()),
+            4 if offset.is_multiple_of(4) => p.cast::<u32>().write_volatile((value as u32).to_le()),
+            8 if offset.is_multiple_of(8) => p.cast::<u64>().write_volatile(value.to_le()),
+            _ => {
+                for i in 0..size as usize {
+                    p.add(i).write_volatile((value >> (8 * i)) as u8);
+                }
+            }
         }
     }
     Ok(())

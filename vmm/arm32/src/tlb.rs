@@ -163,7 +163,7 @@ impl Tlb {
         };
         if !t.global {
             self.local.push(slot as u16);
-            if self.local.len() > ENTRIES * SETS {
+            if self.local.len() > 4 * ENTRIES * SETS {
                 self.local.sort_unstable();
                 self.local.dedup();
             }

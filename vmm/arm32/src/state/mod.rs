@@ -4,7 +4,7 @@ mod banked;
 mod psr;
 mod reset;
 
-pub use banked::Banked;
+pub use banked::{Banked, bank};
 pub use psr::{Flags, Mode, Psr};
 
 use arm32_fpu::FpRegs;

@@ -1,0 +1,214 @@
+//! The cache of predecoded blocks.
+//!
+//! A block is straight-line code of one page, keyed by everything its operations were made from: virtual and
+//! physical address and the part of the processor state that decoding depends on. Instruction caches of
+//! the architecture need not be coherent with data: a block stays valid until the guest invalidates its
+//! instruction cache, and is then compared with memory before it runs again. That comparison also covers code
+//! that a device wrote.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use crate::bus::RamPage;
+use crate::exec::Op;
+use crate::mem;
+use crate::tlb::Spans;
+
+/// Blocks held at most; when they are used up all are dropped. Bounds host memory at about 100 MiB a core.
+const MAX_BLOCKS: usize = 1 << 16;
+/// Operations held at most, for the same reason.
+const MAX_OPS: usize = 1 << 20;
+/// Entries of the jump cache.
+const JUMPS: usize = 4096;
+/// No block.
+pub const NONE: u32 = u32::MAX;
+
+/// What a block was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Virtual address of the first instruction.
+    pub va: u32,
+    /// Its physical address.
+    pub pa: u64,
+    /// See [`crate::core`]'s `decode_state`.
+    pub state: u32,
+}
+
+/// How to get from the end of one block to the next without looking it up.
+#[derive(Clone, Copy)]
+pub struct Link {
+    /// The next block, or [`NONE`].
+    pub block: u32,
+    /// Valid while the spans are these; `None` when source and target share a page, and so stand and fall together.
+    pub spans: Option<Spans>,
+}
+
+const UNLINKED: Link = Link { block: NONE, spans: None };
+
+/// One block.
+pub struct Block {
+    /// What it was made from.
+    pub key: Key,
+    /// Its operations, one an instruction; never empty.
+    pub ops: Box<[Op]>,
+    /// Address after its last instruction.
+    pub end: u32,
+    /// IT state after its last instruction.
+    pub end_it: u8,
+    /// [`crate::cpu::Cpu::icache_epoch`] for which it is known to match memory.
+    pub epoch: u32,
+    /// The page it lies in.
+    page: RamPage,
+    /// Where it goes on: [0] when it ends without a taken branch, [1] when its direct branch is taken.
+    pub links: [Link; 2],
+    /// The instructions as they stood in memory; empty for the one instruction that crosses into another page.
+    bytes: Box<[u8]>,
+}
+
+// SAFETY: a block holds `RamPage`, whose pointer the Bus keeps valid on every thread while a core holds the bus, and
+// `Core` owns both; nothing else in it is tied to a thread.
+unsafe impl Send for Block {}
+
+impl Block {
+    /// A block of `ops`, made from `bytes` of `page`.
+    pub fn new(key: Key, ops: Vec<Op>, end: u32, end_it: u8, epoch: u32, page: RamPage, bytes: Vec<u8>) -> Self {
+        Self { key, ops: ops.into(), end, end_it, epoch, page, links: [UNLINKED; 2], bytes: bytes.into() }
+    }
+
+    /// Whether the block is one instruction that ends in the next page, and so depends on two translations.
+    fn crosses(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Whether memory still holds the instructions it was made from.
+    fn matches_memory(&self) -> bool {
+        if self.crosses() {
+            return false;
+        }
+        let start = (self.key.pa & 0xfff) as u32;
+        (start..).zip(self.bytes.iter()).all(|(at, byte)| mem::read_page_bytes(self.page, at, 1) == u64::from(*byte))
+    }
+}
+
+/// Where a computed jump led last time.
+#[derive(Clone, Copy)]
+struct Jump {
+    va: u32,
+    state: u32,
+    span: u32,
+    block: u32,
+}
+
+/// All blocks of one core.
+pub struct Blocks {
+    arena: Vec<Block>,
+    ops: usize,
+    by_key: HashMap<(u64, u64), u32, BuildHasherDefault<KeyHasher>>,
+    jumps: Box<[Jump]>,
+}
+
+impl Default for Blocks {
+    fn default() -> Self {
+        let empty = Jump { va: 0, state: 0, span: 0, block: NONE };
+        Self { arena: Vec::new(), ops: 0, by_key: HashMap::default(), jumps: vec![empty; JUMPS].into() }
+    }
+}
+
+impl Blocks {
+    /// Block `id`.
+    #[inline(always)]
+    pub fn get(&self, id: u32) -> &Block {
+        &self.arena[id as usize]
+    }
+
+    /// The block that a jump to `va` in `state` reached in the present spans.
+    #[inline]
+    pub fn jump(&self, va: u32, state: u32, spans: Spans) -> Option<u32> {
+        let jump = &self.jumps[jump_slot(va)];
+        (jump.va == va && jump.state == state && jump.span == spans.local && jump.block != NONE).then_some(jump.block)
+    }
+
+    /// Remembers where a jump led.
+    pub fn note_jump(&mut self, va: u32, state: u32, spans: Spans, block: u32) {
+        self.jumps[jump_slot(va)] = Jump { va, state, span: spans.local, block };
+    }
+
+    /// The block for `key`.
+    pub fn find(&self, key: Key) -> Option<u32> {
+        self.by_key.get(&pack(key)).copied()
+    }
+
+    /// Adds a block. Ids handed out before are void when this returns `true` in second place: the cache was full
+    /// and was emptied first.
+    pub fn insert(&mut self, block: Block) -> (u32, bool) {
+        let full = self.arena.len() >= MAX_BLOCKS || self.ops >= MAX_OPS;
+        if full {
+            self.clear();
+        }
+        let id = self.arena.len() as u32;
+        self.ops += block.ops.len();
+        if !block.crosses() {
+            self.by_key.insert(pack(block.key), id);
+        }
+        self.arena.push(block);
+        (id, full)
+    }
+
+    /// Drops everything.
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.ops = 0;
+        self.by_key.clear();
+        self.jumps.fill(Jump { va: 0, state: 0, span: 0, block: NONE });
+    }
+
+    /// Links exit `slot` of block `from` to `to`.
+    pub fn link(&mut self, from: u32, slot: usize, to: u32, spans: Spans) {
+        let (target, crosses) = (self.arena[to as usize].key, self.arena[to as usize].crosses());
+        let source = &mut self.arena[from as usize];
+        let same_page = !crosses && source.key.va >> 12 == target.va >> 12 && source.key.pa >> 12 == target.pa >> 12;
+        source.links[slot] = Link { block: to, spans: (!same_page).then_some(spans) };
+    }
+
+    /// Compares block `id` with memory after an instruction cache invalidation: `true` when it still holds.
+    pub fn revalidate(&mut self, id: u32, epoch: u32) -> bool {
+        let block = &mut self.arena[id as usize];
+        if block.matches_memory() {
+            block.epoch = epoch;
+            return true;
+        }
+        // Its place in the arena stays (links lead there) but it fails this check for ever, and its key is free.
+        if !block.crosses() {
+            self.by_key.remove(&pack(block.key));
+        }
+        false
+    }
+}
+
+fn jump_slot(va: u32) -> usize {
+    ((va >> 1) ^ (va >> 13)) as usize & (JUMPS - 1)
+}
+
+fn pack(key: Key) -> (u64, u64) {
+    (u64::from(key.va) << 32 | u64::from(key.state), key.pa)
+}
+
+/// A multiplicative hash: keys are addresses, and no guest gains by making them collide but slowing itself down.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}

@@ -1,0 +1,265 @@
+//! The loop that runs predecoded blocks.
+//!
+//! Whatever the loop does is independent of where blocks happen to begin and end: the budget is kept to
+//! the instruction, interrupts are looked for after every instruction that may have raised or unmasked one,
+//! and an aborted instruction counts like any other. So a run is the same whether the cache was warm or cold.
+
+use std::sync::Arc;
+
+use crate::block::{Block, Blocks, Key, NONE};
+use crate::bus::{Bus, RamPage};
+use crate::clock::Clock;
+use crate::cpu::{CoreExit, Cpu, Flow};
+use crate::exception::Exception;
+use crate::exec::Op;
+use crate::lower::{self, Place};
+use crate::mem;
+use crate::mmu::{self, Access, Fault, Translation};
+
+/// Instructions in a block at most.
+const MAX_BLOCK: usize = 64;
+
+/// A core and its predecoded code.
+pub struct Core {
+    /// The core.
+    pub cpu: Cpu,
+    blocks: Blocks,
+}
+
+/// Where the loop goes on.
+enum Onward {
+    /// Along link `slot` of the block just run.
+    Link(usize),
+    /// Wherever R15 points.
+    LookUp,
+    /// Out of the loop.
+    Leave(CoreExit),
+}
+
+impl Core {
+    /// A core in its reset state, core `index` of `count`.
+    pub fn new(index: u8, count: u8, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
+        Self { cpu: Cpu::new(index, count, bus, clock), blocks: Blocks::default() }
+    }
+
+    /// Forgets all predecoded code.
+    pub fn forget_code(&mut self) {
+        self.blocks.clear();
+    }
+
+    /// Runs at most `budget` instructions.
+    pub fn run(&mut self, budget: u64) -> CoreExit {
+        let exit = self.run_blocks(budget);
+        self.cpu.sync_clock(0);
+        exit
+    }
+
+    fn run_blocks(&mut self, budget: u64) -> CoreExit {
+        let end = self.cpu.s.retired.saturating_add(budget);
+        let mut next = NONE;
+        let mut from = None;
+        loop {
+            if self.cpu.pins.any() {
+                if self.cpu.pins.take_stop() {
+                    return CoreExit::Requested;
+                }
+                if let Some(e) = self.cpu.interrupt() {
+                    self.cpu.enter(e);
+                    (next, from) = (NONE, None);
+                }
+            }
+            let left = end - self.cpu.s.retired;
+            if left == 0 {
+                return CoreExit::Budget;
+            }
+            if next == NONE || (self.blocks.get(next).epoch != self.cpu.icache_epoch && !self.revalidate(next)) {
+                match self.look_up(from) {
+                    Ok(id) => next = id,
+                    Err(fault) => {
+                        self.cpu.s.retired += 1;
+                        self.cpu.enter(Exception::PrefetchAbort(fault));
+                        (next, from) = (NONE, None);
+                        continue;
+                    }
+                }
+            }
+            match self.run_block(next, left) {
+                Onward::Link(slot) => {
+                    let link = self.blocks.get(next).links[slot];
+                    from = Some((next, slot));
+                    let valid = link.spans.is_none_or(|spans| spans == self.cpu.tlb.spans());
+                    next = if valid { link.block } else { NONE };
+                }
+                Onward::LookUp => (next, from) = (NONE, None),
+                Onward::Leave(exit) => return exit,
+            }
+        }
+    }
+
+    /// Runs block `id`, or its first `left` instructions.
+    #[inline(always)]
+    fn run_block(&mut self, id: u32, left: u64) -> Onward {
+        let cpu = &mut self.cpu;
+        let block = self.blocks.get(id);
+        let ops = if left < block.ops.len() as u64 { &block.ops[..left as usize] } else { &block.ops[..] };
+        for op in ops {
+            let flow = (op.f)(cpu, op);
+            if flow != Flow::Next {
+                cpu.s.retired += u64::from(op.idx) + 1;
+                return Self::after(cpu, op, flow);
+            }
+        }
+        cpu.s.retired += ops.len() as u64;
+        if let Some(op) = block.ops.get(ops.len()) {
+            (cpu.s.r[15], cpu.s.psr.it) = (op.pc, op.it);
+            return Onward::LookUp;
+        }
+        (cpu.s.r[15], cpu.s.psr.it) = (block.end, block.end_it);
+        Onward::Link(0)
+    }
+
+    /// What follows an instruction that did not simply go on.
+    #[inline(always)]
+    fn after(cpu: &mut Cpu, op: &Op, flow: Flow) -> Onward {
+        match flow {
+            Flow::Taken => {
+                cpu.s.psr.it = 0;
+                Onward::Link(1)
+            }
+            Flow::Jump => {
+                cpu.s.psr.it = 0;
+                Onward::LookUp
+            }
+            Flow::Return => Onward::LookUp,
+            Flow::Next | Flow::End | Flow::Leave => {
+                (cpu.s.r[15], cpu.s.psr.it) = (op.next(), op.next_it());
+                match cpu.exit.take() {
+                    Some(exit) => Onward::Leave(exit),
+                    None => Onward::LookUp,
+                }
+            }
+            Flow::Exception => {
+                Self::take_pending(cpu, op);
+                Onward::LookUp
+            }
+        }
+    }
+
+    #[cold]
+    fn take_pending(cpu: &mut Cpu, op: &Op) {
+        let e = cpu.pending.take().unwrap_or(Exception::Undefined);
+        (cpu.s.r[15], cpu.s.psr.it) = match e {
+            Exception::Svc => (op.next(), op.next_it()),
+            _ => (op.pc, op.it),
+        };
+        cpu.enter(e);
+    }
+
+    #[cold]
+    fn revalidate(&mut self, id: u32) -> bool {
+        self.blocks.revalidate(id, self.cpu.icache_epoch)
+    }
+
+    /// The block at R15, made if need be; linked from `from`, the exit that led here.
+    fn look_up(&mut self, from: Option<(u32, usize)>) -> Result<u32, Fault> {
+        let va = self.cpu.s.r[15];
+        let spans = self.cpu.tlb.spans();
+        let state = decode_state(&self.cpu);
+        let jump_state = state | self.cpu.tlb.set() << 16;
+        if let Some(id) = self.blocks.jump(va, jump_state, spans) {
+            if self.blocks.get(id).epoch == self.cpu.icache_epoch || self.revalidate(id) {
+                self.link(from, id);
+                return Ok(id);
+            }
+        }
+        let (t, page) = self.fetch_page(va)?;
+        let key = Key { va, pa: t.pa, state };
+        let found = self.blocks.find(key).filter(|id| {
+            self.blocks.get(*id).epoch == self.cpu.icache_epoch || self.blocks.revalidate(*id, self.cpu.icache_epoch)
+        });
+        let id = match found {
+            Some(id) => id,
+            None => {
+                let block = self.build(key, page)?;
+                let (id, emptied) = self.blocks.insert(block);
+                if emptied {
+                    return Ok(id);
+                }
+                id
+            }
+        };
+        self.cpu.tlb.note_executed(va, &t);
+        self.blocks.note_jump(va, jump_state, spans, id);
+        self.link(from, id);
+        Ok(id)
+    }
+
+    fn link(&mut self, from: Option<(u32, usize)>, to: u32) {
+        if let Some((from, slot)) = from {
+            self.blocks.link(from, slot, to, self.cpu.tlb.spans());
+        }
+    }
+
+    /// The page to fetch `va` from.
+    fn fetch_page(&self, va: u32) -> Result<(Translation, RamPage), Fault> {
+        let cpu = &self.cpu;
+        let t = mmu::translate(&cpu.s, &*cpu.bus, va, Access::Execute, cpu.s.psr.mode.privileged())?;
+        let page = cpu.bus.ram(t.pa).ok_or(Fault::external(va, Access::Execute))?;
+        Ok((t, page))
+    }
+
+    /// Decodes the block at `key`.
+    fn build(&mut self, key: Key, page: RamPage) -> Result<Block, Fault> {
+        let thumb = self.cpu.s.psr.thumb;
+        let mut place = Place { pc: key.va, idx: 0, it: self.cpu.s.psr.it, thumb, big_endian: self.cpu.s.psr.big_endian };
+        let start = (key.pa & 0xfff) as u32;
+        let mut at = start;
+        let mut ops = Vec::with_capacity(16);
+        while ops.len() < MAX_BLOCK && at < 0x1000 {
+            let word = if thumb { fetch_t32(page, at) } else { Some(mem::read_page_bytes(page, at, 4) as u32) };
+            let Some(word) = word else {
+                // A 32-bit T32 instruction whose second half lies in the next page.
+                if ops.is_empty() {
+                    return self.build_crossing(key, page, place);
+                }
+                break;
+            };
+            let lowered = lower::lower(word, place);
+            let op = lowered.op;
+            ops.push(op);
+            at += u32::from(op.len);
+            place.advance(&op, lowered.it);
+            if lowered.ends {
+                break;
+            }
+        }
+        let bytes = (start..at.min(0x1000)).map(|at| mem::read_page_bytes(page, at, 1) as u8).collect();
+        Ok(Block::new(key, ops, place.pc, place.it, self.cpu.icache_epoch, page, bytes))
+    }
+
+    /// A block of the one T32 instruction that begins in `page` and ends in the next one.
+    fn build_crossing(&mut self, key: Key, page: RamPage, mut place: Place) -> Result<Block, Fault> {
+        let (t, second) = self.fetch_page(key.va.wrapping_add(2))?;
+        self.cpu.tlb.note_executed(key.va.wrapping_add(2), &t);
+        let first = mem::read_page_bytes(page, (key.pa & 0xfff) as u32, 2) as u32;
+        let word = first << 16 | mem::read_page_bytes(second, 0, 2) as u32;
+        let lowered = lower::lower(word, place);
+        place.advance(&lowered.op, lowered.it);
+        Ok(Block::new(key, vec![lowered.op], place.pc, place.it, self.cpu.icache_epoch, page, Vec::new()))
+    }
+}
+
+/// The T32 instruction at `at`, 16-bit ones in the upper half; `None` when its second half is in the next page.
+fn fetch_t32(page: RamPage, at: u32) -> Option<u32> {
+    let first = mem::read_page_bytes(page, at, 2) as u16;
+    if !arm32_isa::t32_is_32bit(first) {
+        return Some(u32::from(first) << 16);
+    }
+    (at + 2 < 0x1000).then(|| u32::from(first) << 16 | mem::read_page_bytes(page, at + 2, 2) as u32)
+}
+
+/// The processor state that decoding depends on: T, E and IT.
+fn decode_state(cpu: &Cpu) -> u32 {
+    let psr = &cpu.s.psr;
+    u32::from(psr.thumb) | u32::from(psr.big_endian) << 1 | u32::from(psr.it) << 8
+}

@@ -1,0 +1,206 @@
+//! One core: its state, its software TLB and its wiring.
+
+use std::sync::Arc;
+
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::cp15::{Broadcast, Effects, Env, TlbFlush};
+use crate::exception::{self, Exception};
+use crate::state::CpuState;
+use crate::timer;
+use crate::tlb::Tlb;
+use crate::wires::{Conduit, Pins};
+
+/// What an instruction asks the run loop to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Flow {
+    /// Go on with the next instruction.
+    Next,
+    /// A direct branch was taken: R15 holds the target, which is the same each time.
+    Taken,
+    /// R15 holds a computed target.
+    Jump,
+    /// An exception return: R15 and the whole CPSR, IT included, are as they shall be.
+    Return,
+    /// Done, but something may have changed that the block assumed: look again at the next instruction.
+    End,
+    /// Done; leave the run loop for the reason in [`Cpu::exit`].
+    Leave,
+    /// Not done: take the exception in [`Cpu::pending`].
+    Exception,
+}
+
+/// Why a core leaves its run loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoreExit {
+    /// The budget is used up.
+    Budget,
+    /// WFI: until an interrupt.
+    WaitInterrupt,
+    /// WFE: until an event or an interrupt.
+    WaitEvent,
+    /// YIELD, or a WFE that found an event: another core may have its turn.
+    Yield,
+    /// SEV.
+    SendEvent,
+    /// HVC or SMC; R15 is past it.
+    Firmware(Conduit),
+    /// A timer or PMU register was written.
+    TimerChanged,
+    /// Maintenance that concerns all cores.
+    Broadcast(Broadcast),
+    /// [`Pins::request_stop`].
+    Requested,
+}
+
+/// One core.
+pub struct Cpu {
+    /// Architectural state.
+    pub s: CpuState,
+    /// The software TLB.
+    pub tlb: Tlb,
+    /// Bumped whenever the guest invalidates instruction caches.
+    pub icache_epoch: u32,
+    /// Why [`Flow::Leave`] was returned.
+    pub exit: Option<CoreExit>,
+    /// The exception of [`Flow::Exception`].
+    pub pending: Option<Exception>,
+    /// Physical memory and devices.
+    pub bus: Arc<dyn Bus>,
+    /// The machine's clock.
+    pub clock: Arc<dyn Clock>,
+    /// Input pins.
+    pub pins: Arc<Pins>,
+    /// Number of cores of the cluster.
+    count: u8,
+    /// `state.retired` up to which the clock has been told.
+    pub(crate) clocked: u64,
+}
+
+impl Cpu {
+    /// A core in its reset state.
+    pub fn new(index: u8, count: u8, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
+        let mut cpu = Self {
+            s: CpuState::reset(index),
+            tlb: Tlb::default(),
+            icache_epoch: 0,
+            exit: None,
+            pending: None,
+            bus,
+            clock,
+            pins: Arc::default(),
+            count,
+            clocked: 0,
+        };
+        cpu.select_tlb();
+        cpu
+    }
+
+    /// Tells the clock of the instructions retired up to and not including the one at `idx` of the running block.
+    pub fn sync_clock(&mut self, idx: u8) {
+        let now = self.s.retired + u64::from(idx);
+        let fresh = now - self.clocked;
+        if fresh > 0 {
+            self.clock.retire(fresh);
+            self.clocked = now;
+        }
+    }
+
+    /// The physical count of the generic timer.
+    pub fn timer_count(&self) -> u64 {
+        timer::count_from_ns(self.clock.now_ns())
+    }
+
+    /// Runs `f` with the state and what the system registers need of the world.
+    pub fn with_env<R>(&mut self, idx: u8, f: impl FnOnce(&mut CpuState, &Env<'_>) -> R) -> R {
+        self.sync_clock(idx);
+        let env = Env {
+            bus: &*self.bus,
+            count: self.timer_count(),
+            cycles: self.s.retired + u64::from(idx),
+            cpu_count: self.count,
+            irq: self.pins.irq(),
+            fiq: self.pins.fiq(),
+        };
+        f(&mut self.s, &env)
+    }
+
+    /// Selects the TLB set for the current privilege level and DACR.
+    #[inline]
+    pub fn select_tlb(&mut self) {
+        self.tlb.select(self.s.psr.mode.privileged(), self.s.cp15.dacr);
+    }
+
+    /// Raises `e`.
+    #[cold]
+    pub fn raise(&mut self, e: Exception) -> Flow {
+        self.pending = Some(e);
+        Flow::Exception
+    }
+
+    /// The Undefined Instruction exception.
+    #[cold]
+    pub fn undefined(&mut self) -> Flow {
+        self.raise(Exception::Undefined)
+    }
+
+    /// Leaves the run loop after this instruction.
+    #[cold]
+    pub fn leave(&mut self, exit: CoreExit) -> Flow {
+        self.exit = Some(exit);
+        Flow::Leave
+    }
+
+    /// Enters `e`; R15 is as [`exception::enter`] wants it.
+    pub fn enter(&mut self, e: Exception) {
+        exception::enter(&mut self.s, e);
+        self.select_tlb();
+    }
+
+    /// Does what a write of a system register asks for.
+    pub fn apply(&mut self, effects: Effects) -> Flow {
+        self.flush(effects.tlb);
+        if effects.regime {
+            self.tlb.flush_all();
+        } else if effects.asid || effects.tables {
+            self.tlb.flush_local();
+        }
+        if effects.icache {
+            self.icache_epoch = self.icache_epoch.wrapping_add(1);
+        }
+        self.select_tlb();
+        if let Some(broadcast) = effects.broadcast {
+            return self.leave(CoreExit::Broadcast(broadcast));
+        }
+        if effects.timer || effects.pmu {
+            return self.leave(CoreExit::TimerChanged);
+        }
+        Flow::End
+    }
+
+    fn flush(&mut self, what: TlbFlush) {
+        match what {
+            TlbFlush::None => {}
+            TlbFlush::Va(va) => self.tlb.flush_page(va),
+            TlbFlush::NonGlobal => self.tlb.flush_local(),
+            TlbFlush::All => self.tlb.flush_all(),
+        }
+    }
+
+    /// Does what maintenance by another core asks for.
+    pub fn apply_broadcast(&mut self, broadcast: Broadcast) {
+        match broadcast {
+            Broadcast::Tlb(what) => self.flush(what),
+            Broadcast::Icache => self.icache_epoch = self.icache_epoch.wrapping_add(1),
+        }
+    }
+
+    /// Whether an input pin would interrupt the core now.
+    pub fn interrupt(&self) -> Option<Exception> {
+        if self.pins.fiq() && !self.s.psr.fiq_masked {
+            return Some(Exception::Fiq);
+        }
+        (self.pins.irq() && !self.s.psr.irq_masked).then_some(Exception::Irq)
+    }
+}

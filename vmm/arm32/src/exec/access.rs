@@ -1,0 +1,197 @@
+//! Loads and stores by virtual address.
+//!
+//! The fast path is a hit of the software TLB on an aligned address; everything else goes through the
+//! `#[cold]` functions below, which are complete on their own.
+
+use std::ptr::NonNull;
+
+use crate::bus::{BusFault, RamPage, Size};
+use crate::cp15::sctlr;
+use crate::cpu::{Cpu, Flow};
+use crate::exception::Exception;
+use crate::exec::Op;
+use crate::mem;
+use crate::mmu::{self, Access, Fault, Translation};
+
+/// A value that was loaded, and how to go on after the instruction ([`Flow::Next`], or [`Flow::End`] when a device
+/// access may have raised an interrupt).
+pub type Loaded = (u32, Flow);
+
+impl Cpu {
+    /// Loads `SIZE` bytes (1, 2 or 4), zero-extended, with the privilege of the current mode.
+    #[inline(always)]
+    pub fn load<const SIZE: u32>(&mut self, va: u32, op: &Op) -> Result<Loaded, Flow> {
+        match self.tlb.read::<SIZE>(va) {
+            Some(host) => Ok((read_host::<SIZE>(host), Flow::Next)),
+            None => self.load_slow(va, SIZE, op.idx),
+        }
+    }
+
+    /// Stores the low `SIZE` bytes (1, 2 or 4) of `value`.
+    #[inline(always)]
+    pub fn store<const SIZE: u32>(&mut self, va: u32, value: u32, op: &Op) -> Result<Flow, Flow> {
+        match self.tlb.write::<SIZE>(va) {
+            Some(host) => {
+                write_host::<SIZE>(host, value);
+                Ok(Flow::Next)
+            }
+            None => self.store_slow(va, SIZE, value, op.idx),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn load_slow(&mut self, va: u32, size: u32, idx: u8) -> Result<Loaded, Flow> {
+        let privileged = self.s.psr.mode.privileged();
+        let (value, flow) = self.load_general(va, size, privileged, false, idx)?;
+        Ok((value as u32, flow))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn store_slow(&mut self, va: u32, size: u32, value: u32, idx: u8) -> Result<Flow, Flow> {
+        let privileged = self.s.psr.mode.privileged();
+        self.store_general(va, size, value.into(), privileged, false, idx)
+    }
+
+    /// Loads 1, 2, 4 or 8 bytes at the given privilege. `aligned`: the instruction faults on a misaligned
+    /// address whatever SCTLR.A says.
+    pub fn load_general(&mut self, va: u32, size: u32, privileged: bool, aligned: bool, idx: u8) -> Result<(u64, Flow), Flow> {
+        self.check_alignment(va, size, aligned, Access::Read)?;
+        if let Some(first) = bytes_before_page_end(va, size) {
+            let (low, _) = self.load_within_page(va, first, privileged, idx)?;
+            let (high, _) = self.load_within_page(va.wrapping_add(first), size - first, privileged, idx)?;
+            return Ok((low | high << (8 * first), self.after_device()));
+        }
+        self.load_within_page(va, size, privileged, idx)
+    }
+
+    /// Stores 1, 2, 4 or 8 bytes at the given privilege; nothing is written when any byte faults.
+    pub fn store_general(&mut self, va: u32, size: u32, value: u64, privileged: bool, aligned: bool, idx: u8) -> Result<Flow, Flow> {
+        self.check_alignment(va, size, aligned, Access::Write)?;
+        if let Some(first) = bytes_before_page_end(va, size) {
+            self.probe(va, Access::Write, privileged)?;
+            self.probe(va.wrapping_add(first), Access::Write, privileged)?;
+            self.store_within_page(va, first, value, privileged, idx)?;
+            self.store_within_page(va.wrapping_add(first), size - first, value >> (8 * first), privileged, idx)?;
+            return Ok(self.after_device());
+        }
+        self.store_within_page(va, size, value, privileged, idx)
+    }
+
+    /// Translates without accessing.
+    pub fn probe(&mut self, va: u32, access: Access, privileged: bool) -> Result<Translation, Flow> {
+        mmu::translate(&self.s, &*self.bus, va, access, privileged).map_err(|fault| self.raise(Exception::DataAbort(fault)))
+    }
+
+    /// Faults when `va` is not aligned to `size` and the access (`aligned`) or SCTLR.A asks for it.
+    pub fn check_alignment(&mut self, va: u32, size: u32, aligned: bool, access: Access) -> Result<(), Flow> {
+        if va & (size - 1) != 0 && (aligned || self.s.cp15.sctlr & sctlr::A != 0) {
+            return Err(self.raise(Exception::DataAbort(Fault::alignment(va, access))));
+        }
+        Ok(())
+    }
+
+    /// The translation of `va`, entered into the TLB when it leads to RAM.
+    fn translate_fill(&mut self, va: u32, size: u32, access: Access, privileged: bool) -> Result<(Translation, Option<RamPage>), Flow> {
+        let t = self.probe(va, access, privileged)?;
+        if va & (size - 1) != 0 && !t.unaligned_ok() {
+            return Err(self.raise(Exception::DataAbort(Fault::alignment(va, access))));
+        }
+        let page = self.bus.ram(t.pa);
+        if let Some(page) = page {
+            if privileged == self.s.psr.mode.privileged() {
+                self.tlb.fill(va, privileged, &t, page);
+            }
+        }
+        Ok((t, page))
+    }
+
+    fn load_within_page(&mut self, va: u32, size: u32, privileged: bool, idx: u8) -> Result<(u64, Flow), Flow> {
+        let (t, page) = self.translate_fill(va, size, Access::Read, privileged)?;
+        if let Some(page) = page {
+            return Ok((mem::read_page_bytes(page, (t.pa & 0xfff) as u32, size), Flow::Next));
+        }
+        self.sync_clock(idx);
+        let mut value = 0;
+        for (offset, size) in pieces(t.pa, size) {
+            match self.bus.read(t.pa + u64::from(offset), size) {
+                Ok(v) => value |= v << (8 * offset),
+                Err(BusFault) => return Err(self.external_abort(va, Access::Read)),
+            }
+        }
+        Ok((value, self.after_device()))
+    }
+
+    fn store_within_page(&mut self, va: u32, size: u32, value: u64, privileged: bool, idx: u8) -> Result<Flow, Flow> {
+        let (t, page) = self.translate_fill(va, size, Access::Write, privileged)?;
+        if let Some(page) = page {
+            return match mem::write_page_bytes(page, (t.pa & 0xfff) as u32, size, value) {
+                Ok(()) => Ok(Flow::Next),
+                Err(BusFault) => Err(self.external_abort(va, Access::Write)),
+            };
+        }
+        self.sync_clock(idx);
+        for (offset, size) in pieces(t.pa, size) {
+            if self.bus.write(t.pa + u64::from(offset), size, value >> (8 * offset)).is_err() {
+                return Err(self.external_abort(va, Access::Write));
+            }
+        }
+        Ok(self.after_device())
+    }
+
+    fn external_abort(&mut self, va: u32, access: Access) -> Flow {
+        self.raise(Exception::DataAbort(Fault::external(va, access)))
+    }
+
+    /// How to go on after a device access: it may have raised an interrupt, which is then taken before the
+    /// next instruction, wherever the block happens to end.
+    fn after_device(&self) -> Flow {
+        if self.pins.any() { Flow::End } else { Flow::Next }
+    }
+}
+
+/// When `size` bytes at `va` cross a page: how many lie in the first one.
+fn bytes_before_page_end(va: u32, size: u32) -> Option<u32> {
+    let left = 0x1000 - (va & 0xfff);
+    (left < size).then_some(left)
+}
+
+/// The naturally aligned accesses that make up `size` bytes at `pa`, as (offset, size).
+fn pieces(pa: u64, size: u32) -> impl Iterator<Item = (u32, Size)> {
+    let mut offset = 0;
+    std::iter::from_fn(move || {
+        let at = pa + u64::from(offset);
+        let piece = [Size::Double, Size::Word, Size::Half, Size::Byte]
+            .into_iter()
+            .find(|s| s.bytes() <= size - offset && at.is_multiple_of(s.bytes().into()))?;
+        let here = offset;
+        offset += piece.bytes();
+        Some((here, piece))
+    })
+}
+
+#[inline(always)]
+fn read_host<const SIZE: u32>(host: NonNull<u8>) -> u32 {
+    // SAFETY: the TLB answers only for pages of the Bus's RAM, which stay mapped while the core holds the bus,
+    // and only for addresses aligned to SIZE, so the access is aligned and inside the page.
+    unsafe {
+        match SIZE {
+            1 => u32::from(host.as_ptr().read_volatile()),
+            2 => u32::from(u16::from_le(host.cast::<u16>().as_ptr().read_volatile())),
+            _ => u32::from_le(host.cast::<u32>().as_ptr().read_volatile()),
+        }
+    }
+}
+
+#[inline(always)]
+fn write_host<const SIZE: u32>(host: NonNull<u8>, value: u32) {
+    // SAFETY: as in `read_host`, and the TLB answers a write only for writable pages.
+    unsafe {
+        match SIZE {
+            1 => host.as_ptr().write_volatile(value as u8),
+            2 => host.cast::<u16>().as_ptr().write_volatile((value as u16).to_le()),
+            _ => host.cast::<u32>().as_ptr().write_volatile(value.to_le()),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Load-exclusive, store-exclusive and SWP.
+//!
+//! Cores take turns on one thread, so an exclusive sequence is broken only by another core's turn or by a device.
+//! A store-exclusive succeeds when the monitor is open for its address and memory still holds what was loaded;
+//! a store of the same value in between goes unseen, which no correct program can tell apart.
+
+use arm32_isa::ExSize;
+
+use crate::cp15::sctlr;
+use crate::cpu::{Cpu, Flow};
+use crate::exec::{Op, fields};
+use crate::mmu::Access;
+use crate::state::Monitor;
+
+const fn bytes(size: ExSize) -> u32 {
+    match size {
+        ExSize::Byte => 1,
+        ExSize::Half => 2,
+        ExSize::Word => 4,
+        ExSize::Double => 8,
+    }
+}
+
+/// LDREX, LDREXB, LDREXH, LDREXD.
+pub fn ldrex(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Ldrex { size, rt, rt2, rn, imm });
+    let (va, size) = (cpu.reg(rn).wrapping_add(imm), bytes(size));
+    let privileged = cpu.s.psr.mode.privileged();
+    let loaded = cpu.load_general(va, size, privileged, true, op.idx);
+    let ((value, flow), t) = match loaded.and_then(|l| Ok((l, cpu.probe(va, Access::Read, privileged)?))) {
+        Ok(pair) => pair,
+        Err(flow) => return flow,
+    };
+    cpu.s.monitor = Monitor { open: true, pa: t.pa, size: size as u8, value };
+    let (first, second) = cpu.split(value, size);
+    cpu.set_reg(rt, first);
+    if size == 8 {
+        cpu.set_reg(rt2, second);
+    }
+    flow
+}
+
+/// STREX, STREXB, STREXH, STREXD.
+pub fn strex(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Strex { size, rd, rt, rt2, rn, imm });
+    let (va, size) = (cpu.reg(rn).wrapping_add(imm), bytes(size));
+    let value = cpu.join(cpu.reg(rt), cpu.reg(rt2), size);
+    match store_exclusive(cpu, op, va, size, value) {
+        Ok((stored, flow)) => {
+            cpu.set_reg(rd, u32::from(!stored));
+            flow
+        }
+        Err(flow) => flow,
+    }
+}
+
+fn store_exclusive(cpu: &mut Cpu, op: &Op, va: u32, size: u32, value: u64) -> Result<(bool, Flow), Flow> {
+    let privileged = cpu.s.psr.mode.privileged();
+    cpu.check_alignment(va, size, true, Access::Write)?;
+    let t = cpu.probe(va, Access::Write, privileged)?;
+    let monitor = std::mem::take(&mut cpu.s.monitor);
+    if !monitor.open || monitor.pa != t.pa || u32::from(monitor.size) != size {
+        return Ok((false, Flow::Next));
+    }
+    let (now, _) = cpu.load_general(va, size, privileged, true, op.idx)?;
+    if now != monitor.value {
+        return Ok((false, Flow::Next));
+    }
+    Ok((true, cpu.store_general(va, size, value, privileged, true, op.idx)?))
+}
+
+/// CLREX.
+pub fn clrex(cpu: &mut Cpu, _op: &Op) -> Flow {
+    cpu.s.monitor.open = false;
+    Flow::Next
+}
+
+/// SWP and SWPB, when SCTLR.SW enables them.
+pub fn swp(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Swp { byte, rt, rt2, rn });
+    if cpu.s.cp15.sctlr & sctlr::SW == 0 {
+        return cpu.undefined();
+    }
+    let (va, size) = (cpu.reg(rn), if byte { 1 } else { 4 });
+    let privileged = cpu.s.psr.mode.privileged();
+    let value = cpu.in_memory_order(cpu.reg(rt2).into(), size);
+    let swapped = cpu.load_general(va, size, privileged, true, op.idx);
+    let swapped = swapped.and_then(|old| Ok((old.0, cpu.store_general(va, size, value, privileged, true, op.idx)?)));
+    match swapped {
+        Ok((old, flow)) => {
+            let old = cpu.in_memory_order(old, size) as u32;
+            cpu.set_reg(rt, old);
+            flow
+        }
+        Err(flow) => flow,
+    }
+}
+
+impl Cpu {
+    /// Memory bytes as registers: two words for a doubleword, each in the current endianness.
+    fn split(&self, value: u64, size: u32) -> (u32, u32) {
+        if size == 8 {
+            let word = |v: u64| self.in_memory_order(v & 0xffff_ffff, 4) as u32;
+            return (word(value), word(value >> 32));
+        }
+        (self.in_memory_order(value, size) as u32, 0)
+    }
+
+    /// The reverse of [`Cpu::split`].
+    fn join(&self, first: u32, second: u32, size: u32) -> u64 {
+        if size == 8 {
+            return self.in_memory_order(first.into(), 4) | self.in_memory_order(second.into(), 4) << 32;
+        }
+        self.in_memory_order(first.into(), size)
+    }
+}

@@ -1,0 +1,222 @@
+//! Loads and stores of two and of many registers, and the stack instructions of exceptions.
+//!
+//! Registers are written only after every access has succeeded, so that an aborted instruction can be repeated.
+
+use arm32_isa::{Index, Insn};
+
+use crate::cpu::{Cpu, Flow};
+use crate::exception;
+use crate::exec::ldst::{merge, moved_by};
+use crate::exec::{Op, fields};
+use crate::state::{Mode, bank};
+
+/// LDRD and STRD.
+pub fn double(cpu: &mut Cpu, op: &Op) -> Flow {
+    let (load, rt, rt2, rn, index, add) = match op.insn {
+        Insn::LdrdStrdImm { load, rt, rt2, rn, index, add, .. } | Insn::LdrdStrdReg { load, rt, rt2, rn, index, add, .. } => {
+            (load, rt, rt2, rn, index, add)
+        }
+        _ => return cpu.undefined(),
+    };
+    let base = if rn == 15 { op.pc_read() & !3 } else { cpu.reg(rn) };
+    let offset = match op.insn {
+        Insn::LdrdStrdImm { imm, .. } => imm,
+        Insn::LdrdStrdReg { rm, .. } => cpu.reg(rm),
+        _ => 0,
+    };
+    let moved = moved_by(base, offset, add);
+    let at = if index == Index::Post { base } else { moved };
+    let flow = if load { load_pair(cpu, op, at, rt, rt2, (index != Index::Offset).then_some((rn, moved))) } else { store_pair(cpu, op, at, rt, rt2) };
+    match flow {
+        Ok(flow) => {
+            if !load && index != Index::Offset {
+                cpu.set_reg(rn, moved);
+            }
+            flow
+        }
+        Err(flow) => flow,
+    }
+}
+
+fn load_pair(cpu: &mut Cpu, op: &Op, at: u32, rt: u8, rt2: u8, writeback: Option<(u8, u32)>) -> Result<Flow, Flow> {
+    let (first, a) = cpu.load_aligned_word(at, op)?;
+    let (second, b) = cpu.load_aligned_word(at.wrapping_add(4), op)?;
+    if let Some((rn, value)) = writeback {
+        cpu.set_reg(rn, value);
+    }
+    cpu.set_reg(rt, first);
+    cpu.set_reg(rt2, second);
+    Ok(merge(a, b))
+}
+
+fn store_pair(cpu: &mut Cpu, op: &Op, at: u32, rt: u8, rt2: u8) -> Result<Flow, Flow> {
+    let a = cpu.store_aligned_word(at, cpu.reg(rt), op)?;
+    let b = cpu.store_aligned_word(at.wrapping_add(4), cpu.reg(rt2), op)?;
+    Ok(merge(a, b))
+}
+
+/// The lowest address of a transfer of `count` words, and the base after it.
+fn span(base: u32, count: u32, increment: bool, before: bool) -> (u32, u32) {
+    let bytes = 4 * count;
+    match (increment, before) {
+        (true, false) => (base, base.wrapping_add(bytes)),
+        (true, true) => (base.wrapping_add(4), base.wrapping_add(bytes)),
+        (false, true) => (base.wrapping_sub(bytes), base.wrapping_sub(bytes)),
+        (false, false) => (base.wrapping_sub(bytes).wrapping_add(4), base.wrapping_sub(bytes)),
+    }
+}
+
+impl Cpu {
+    /// Loads `values.len()` words from `at`, which must be aligned.
+    fn load_words(&mut self, at: u32, values: &mut [u32], op: &Op) -> Result<Flow, Flow> {
+        let mut flow = Flow::Next;
+        for (i, value) in (0u32..).zip(values.iter_mut()) {
+            let loaded = self.load_aligned_word(at.wrapping_add(4 * i), op)?;
+            *value = loaded.0;
+            flow = merge(flow, loaded.1);
+        }
+        Ok(flow)
+    }
+
+    /// Stores words from `at`, which must be aligned.
+    fn store_words(&mut self, at: u32, values: &[u32], op: &Op) -> Result<Flow, Flow> {
+        let mut flow = Flow::Next;
+        for (i, value) in (0u32..).zip(values) {
+            flow = merge(flow, self.store_aligned_word(at.wrapping_add(4 * i), *value, op)?);
+        }
+        Ok(flow)
+    }
+}
+
+/// The registers of a list, lowest first.
+fn registers(list: u16) -> impl Iterator<Item = u8> {
+    let mut left = list;
+    std::iter::from_fn(move || {
+        if left == 0 {
+            return None;
+        }
+        let n = left.trailing_zeros() as u8;
+        left &= left - 1;
+        Some(n)
+    })
+}
+
+/// LDM without `^`.
+pub fn ldm(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Ldm { rn, list, increment, before, wback, .. });
+    let count = list.count_ones();
+    let (at, moved) = span(cpu.reg(rn), count, increment, before);
+    let mut values = [0; 16];
+    let flow = match cpu.load_words(at, &mut values[..count as usize], op) {
+        Ok(flow) => flow,
+        Err(flow) => return flow,
+    };
+    if wback {
+        cpu.set_reg(rn, moved);
+    }
+    for (n, value) in registers(list & 0x7fff).zip(values) {
+        cpu.set_reg(n, value);
+    }
+    if list & 0x8000 != 0 { cpu.branch_exchange(values[count as usize - 1]) } else { flow }
+}
+
+/// LDM with `^`: user registers, or with PC in the list an exception return.
+pub fn ldm_user(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Ldm { rn, list, increment, before, wback, .. });
+    let mode = cpu.s.psr.mode;
+    if bank(mode) == 0 {
+        return cpu.undefined();
+    }
+    let count = list.count_ones();
+    let (at, moved) = span(cpu.reg(rn), count, increment, before);
+    let mut values = [0; 16];
+    let flow = match cpu.load_words(at, &mut values[..count as usize], op) {
+        Ok(flow) => flow,
+        Err(flow) => return flow,
+    };
+    if wback {
+        cpu.set_reg(rn, moved);
+    }
+    let returns = list & 0x8000 != 0;
+    let target_mode = if returns { mode } else { Mode::Usr };
+    for (n, value) in registers(list & 0x7fff).zip(values) {
+        cpu.s.set_reg_of_mode(n, target_mode, value);
+    }
+    if returns {
+        let spsr = cpu.s.spsr();
+        return cpu.exception_return(values[count as usize - 1], spsr);
+    }
+    flow
+}
+
+/// STM; with `^` of the user registers.
+pub fn stm(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Stm { rn, list, increment, before, wback, user });
+    if user && bank(cpu.s.psr.mode) == 0 {
+        return cpu.undefined();
+    }
+    let count = list.count_ones();
+    let (at, moved) = span(cpu.reg(rn), count, increment, before);
+    let mut values = [0; 16];
+    for (n, value) in registers(list).zip(values.iter_mut()) {
+        *value = match n {
+            15 => op.pc_read(),
+            _ if user => cpu.s.reg_of_mode(n, Mode::Usr),
+            _ => cpu.reg(n),
+        };
+    }
+    match cpu.store_words(at, &values[..count as usize], op) {
+        Ok(flow) => {
+            if wback {
+                cpu.set_reg(rn, moved);
+            }
+            flow
+        }
+        Err(flow) => flow,
+    }
+}
+
+/// SRS: LR and SPSR of this mode onto the stack of another.
+pub fn srs(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Srs { mode, increment, before, wback });
+    let Some(mode) = Mode::from_bits(mode.into()).filter(|_| bank(cpu.s.psr.mode) != 0) else {
+        return cpu.undefined();
+    };
+    let (at, moved) = span(cpu.s.reg_of_mode(13, mode), 2, increment, before);
+    let values = [cpu.reg(14), cpu.s.spsr()];
+    match cpu.store_words(at, &values, op) {
+        Ok(flow) => {
+            if wback {
+                cpu.s.set_reg_of_mode(13, mode, moved);
+            }
+            flow
+        }
+        Err(flow) => flow,
+    }
+}
+
+/// RFE: PC and CPSR from memory.
+pub fn rfe(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Rfe { rn, increment, before, wback });
+    if !cpu.s.psr.mode.privileged() {
+        return cpu.undefined();
+    }
+    let (at, moved) = span(cpu.reg(rn), 2, increment, before);
+    let mut values = [0; 2];
+    if let Err(flow) = cpu.load_words(at, &mut values, op) {
+        return flow;
+    }
+    if wback {
+        cpu.set_reg(rn, moved);
+    }
+    cpu.exception_return(values[0], values[1])
+}
+
+impl Cpu {
+    /// Returns from an exception to `pc` with `cpsr`.
+    pub fn exception_return(&mut self, pc: u32, cpsr: u32) -> Flow {
+        exception::return_to(&mut self.s, pc, cpsr);
+        self.select_tlb();
+        Flow::Return
+    }
+}

@@ -1,0 +1,290 @@
+//! Status registers, mode changes, exceptions, hints, barriers and coprocessors 14 and 15.
+
+use arm32_isa::{BarrierOp, HintOp, Insn};
+
+use crate::cp15::{self, CpReg, CpReg64};
+use crate::cpu::{CoreExit, Cpu, Flow};
+use crate::exception::Exception;
+use crate::exec::{Handler, Op, dp, exclusive, fields, multiple};
+use crate::mmu::Fault;
+use crate::state::{Flags, Mode, bank};
+use crate::wires::Conduit;
+
+/// What MRS shows of CPSR: not T, J and IT.
+const CPSR_READABLE: u32 = 0xf80f_03df;
+/// What MSR writes of CPSR in a privileged mode.
+const CPSR_WRITABLE: u32 = 0xf80f_03df;
+/// What MSR writes of CPSR in User mode: N, Z, C, V, Q, GE and E.
+const APSR_WRITABLE: u32 = 0xf80f_0200;
+/// The bits that exist in SPSR: all of CPSR.
+const SPSR_BITS: u32 = 0xff0f_ffff;
+
+/// The handler of a system instruction, and whether the block ends with it.
+pub const fn handler(insn: &Insn) -> (Handler, bool) {
+    match insn {
+        Insn::Mrs { .. } => (mrs, false),
+        Insn::MsrImm { .. } | Insn::MsrReg { .. } => (msr, true),
+        Insn::MrsBanked { .. } => (mrs_banked, false),
+        Insn::MsrBanked { .. } => (msr_banked, true),
+        Insn::Cps { .. } => (cps, true),
+        Insn::Setend { .. } => (setend, true),
+        Insn::Svc { .. } => (svc, true),
+        Insn::Hvc { .. } => (hvc, true),
+        Insn::Smc { .. } => (smc, true),
+        Insn::Bkpt { .. } => (bkpt, true),
+        Insn::Eret { .. } => (eret, true),
+        Insn::Rfe { .. } => (multiple::rfe, true),
+        Insn::Srs { .. } => (multiple::srs, false),
+        Insn::Hint { op: HintOp::Yield | HintOp::Wfe | HintOp::Wfi | HintOp::Sev, .. } => (hint, true),
+        Insn::Hint { .. } | Insn::It { .. } => (nop, false),
+        Insn::PreloadImm { .. } | Insn::PreloadReg { .. } => (nop, false),
+        Insn::Barrier { op: BarrierOp::Isb, .. } => (isb, true),
+        Insn::Barrier { .. } => (nop, false),
+        Insn::Clrex {} => (exclusive::clrex, false),
+        Insn::Mcr { .. } => (mcr, true),
+        Insn::Mrc { .. } => (mrc, false),
+        Insn::Mcrr { .. } => (mcrr, true),
+        Insn::Mrrc { .. } => (mrrc, false),
+        _ => (undefined, true),
+    }
+}
+
+/// An instruction that is not defined, or not on this core.
+pub fn undefined(cpu: &mut Cpu, _op: &Op) -> Flow {
+    cpu.undefined()
+}
+
+fn nop(_cpu: &mut Cpu, _op: &Op) -> Flow {
+    Flow::Next
+}
+
+fn isb(_cpu: &mut Cpu, _op: &Op) -> Flow {
+    Flow::End
+}
+
+/// A data-processing instruction with S set and R15 as its destination.
+pub fn alu_exception_return(cpu: &mut Cpu, op: &Op) -> Flow {
+    if bank(cpu.s.psr.mode) == 0 {
+        return cpu.undefined();
+    }
+    let compute = match op.insn {
+        Insn::DpImm { op: kind, .. } => dp::handler(kind, dp::form::IMM, false),
+        Insn::DpReg { op: kind, shift, amount, .. } => dp::handler(kind, dp::immediate_form(shift, amount), false),
+        Insn::DpRsr { op: kind, shift, .. } => dp::handler(kind, dp::register_form(shift), false),
+        _ => return cpu.undefined(),
+    };
+    cpu.s.r[15] = op.pc_read();
+    compute(cpu, op);
+    let (target, spsr) = (cpu.s.r[15], cpu.s.spsr());
+    cpu.exception_return(target, spsr)
+}
+
+fn eret(cpu: &mut Cpu, _op: &Op) -> Flow {
+    if bank(cpu.s.psr.mode) == 0 {
+        return cpu.undefined();
+    }
+    let (target, spsr) = (cpu.reg(14), cpu.s.spsr());
+    cpu.exception_return(target, spsr)
+}
+
+fn mrs(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Mrs { rd, spsr });
+    if spsr && bank(cpu.s.psr.mode) == 0 {
+        return cpu.undefined();
+    }
+    let value = if spsr { cpu.s.spsr() } else { cpu.s.cpsr() & CPSR_READABLE };
+    cpu.set_reg(rd, value);
+    Flow::Next
+}
+
+fn msr(cpu: &mut Cpu, op: &Op) -> Flow {
+    let (spsr, mask, value) = match op.insn {
+        Insn::MsrImm { spsr, mask, imm } => (spsr, mask, imm),
+        Insn::MsrReg { spsr, mask, rn } => (spsr, mask, cpu.reg(rn)),
+        _ => return cpu.undefined(),
+    };
+    let bytes = (0..4).filter(|i| mask >> i & 1 != 0).fold(0, |m, i| m | 0xffu32 << (8 * i));
+    if spsr {
+        if bank(cpu.s.psr.mode) == 0 {
+            return cpu.undefined();
+        }
+        let written = bytes & SPSR_BITS;
+        let value = (cpu.s.spsr() & !written) | (value & written);
+        cpu.s.set_spsr(value);
+        return Flow::End;
+    }
+    let privileged = cpu.s.psr.mode.privileged();
+    let written = bytes & if privileged { CPSR_WRITABLE } else { APSR_WRITABLE };
+    let value = (cpu.s.cpsr() & !written) | (value & written);
+    cpu.s.set_cpsr(value);
+    cpu.select_tlb();
+    Flow::End
+}
+
+/// What a banked register number names (DDI 0406C B9.2.3); hypervisor and monitor registers do not exist here.
+enum BankedReg {
+    General(u8, Mode),
+    Spsr(Mode),
+}
+
+fn banked_register(spsr: bool, sysm: u8) -> Option<BankedReg> {
+    let pair_mode = |n: u8| [Mode::Irq, Mode::Svc, Mode::Abt, Mode::Und].get(usize::from(n >> 1)).copied();
+    match (spsr, sysm) {
+        (false, 0..=6) => Some(BankedReg::General(8 + sysm, Mode::Usr)),
+        (false, 8..=14) => Some(BankedReg::General(sysm, Mode::Fiq)),
+        (false, 16..=23) => pair_mode(sysm - 16).map(|m| BankedReg::General(14 - (sysm & 1), m)),
+        (true, 14) => Some(BankedReg::Spsr(Mode::Fiq)),
+        (true, 16 | 18 | 20 | 22) => pair_mode(sysm - 16).map(BankedReg::Spsr),
+        _ => None,
+    }
+}
+
+fn mrs_banked(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, MrsBanked { rd, spsr, sysm });
+    let Some(reg) = banked_register(spsr, sysm).filter(|_| cpu.s.psr.mode.privileged()) else {
+        return cpu.undefined();
+    };
+    let value = match reg {
+        BankedReg::General(n, mode) => cpu.s.reg_of_mode(n, mode),
+        BankedReg::Spsr(mode) => cpu.s.banked.spsr[bank(mode)],
+    };
+    cpu.set_reg(rd, value);
+    Flow::Next
+}
+
+fn msr_banked(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, MsrBanked { rn, spsr, sysm });
+    let Some(reg) = banked_register(spsr, sysm).filter(|_| cpu.s.psr.mode.privileged()) else {
+        return cpu.undefined();
+    };
+    let value = cpu.reg(rn);
+    match reg {
+        BankedReg::General(n, mode) => cpu.s.set_reg_of_mode(n, mode, value),
+        BankedReg::Spsr(mode) => cpu.s.banked.spsr[bank(mode)] = value,
+    }
+    Flow::End
+}
+
+fn cps(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Cps { enable, flags, change_mode, mode });
+    if !cpu.s.psr.mode.privileged() {
+        return Flow::Next;
+    }
+    if flags & 4 != 0 {
+        cpu.s.psr.abort_masked = !enable;
+    }
+    if flags & 2 != 0 {
+        cpu.s.psr.irq_masked = !enable;
+    }
+    if flags & 1 != 0 {
+        cpu.s.psr.fiq_masked = !enable;
+    }
+    if change_mode && let Some(mode) = Mode::from_bits(mode.into()) {
+        cpu.s.switch_mode(mode);
+        cpu.select_tlb();
+    }
+    Flow::End
+}
+
+fn setend(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Setend { big });
+    cpu.s.psr.big_endian = big;
+    Flow::End
+}
+
+fn svc(cpu: &mut Cpu, _op: &Op) -> Flow {
+    cpu.raise(Exception::Svc)
+}
+
+fn hvc(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Hvc { imm });
+    if !cpu.s.psr.mode.privileged() {
+        return cpu.undefined();
+    }
+    cpu.leave(CoreExit::Firmware(Conduit::Hvc(imm)))
+}
+
+fn smc(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Smc { imm });
+    if !cpu.s.psr.mode.privileged() {
+        return cpu.undefined();
+    }
+    cpu.leave(CoreExit::Firmware(Conduit::Smc(imm)))
+}
+
+fn bkpt(cpu: &mut Cpu, op: &Op) -> Flow {
+    cpu.raise(Exception::PrefetchAbort(Fault::breakpoint(op.pc)))
+}
+
+fn hint(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Hint { op: kind, .. });
+    match kind {
+        HintOp::Yield => cpu.leave(CoreExit::Yield),
+        HintOp::Sev => cpu.leave(CoreExit::SendEvent),
+        HintOp::Wfi => cpu.leave(CoreExit::WaitInterrupt),
+        HintOp::Wfe if std::mem::take(&mut cpu.s.event) => cpu.leave(CoreExit::Yield),
+        HintOp::Wfe => cpu.leave(CoreExit::WaitEvent),
+        HintOp::Nop | HintOp::Dbg => Flow::Next,
+    }
+}
+
+/// Coprocessors whose registers this core has, besides 10 and 11.
+const fn has_coprocessor(cp: u8) -> bool {
+    matches!(cp, 14 | 15)
+}
+
+fn mcr(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Mcr { cp, opc1, rt, crn, crm, opc2 });
+    if !has_coprocessor(cp) {
+        return cpu.undefined();
+    }
+    let value = if rt == 15 { op.pc_read() } else { cpu.reg(rt) };
+    let reg = CpReg { coproc: cp, opc1, crn, crm, opc2 };
+    match cpu.with_env(op.idx, |s, env| cp15::write(s, env, reg, value)) {
+        Ok(effects) => cpu.apply(effects),
+        Err(cp15::Undefined) => cpu.undefined(),
+    }
+}
+
+fn mrc(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Mrc { cp, opc1, rt, crn, crm, opc2 });
+    if !has_coprocessor(cp) {
+        return cpu.undefined();
+    }
+    let reg = CpReg { coproc: cp, opc1, crn, crm, opc2 };
+    match cpu.with_env(op.idx, |s, env| cp15::read(s, env, reg)) {
+        Ok(value) if rt == 15 => cpu.s.flags = Flags::from_bits(value),
+        Ok(value) => cpu.set_reg(rt, value),
+        Err(cp15::Undefined) => return cpu.undefined(),
+    }
+    Flow::Next
+}
+
+fn mcrr(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Mcrr { cp, opc1, rt, rt2, crm });
+    if !has_coprocessor(cp) {
+        return cpu.undefined();
+    }
+    let value = u64::from(cpu.reg(rt2)) << 32 | u64::from(cpu.reg(rt));
+    let reg = CpReg64 { coproc: cp, opc1, crm };
+    match cpu.with_env(op.idx, |s, env| cp15::write64(s, env, reg, value)) {
+        Ok(effects) => cpu.apply(effects),
+        Err(cp15::Undefined) => cpu.undefined(),
+    }
+}
+
+fn mrrc(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op, Mrrc { cp, opc1, rt, rt2, crm });
+    if !has_coprocessor(cp) {
+        return cpu.undefined();
+    }
+    let reg = CpReg64 { coproc: cp, opc1, crm };
+    match cpu.with_env(op.idx, |s, env| cp15::read64(s, env, reg)) {
+        Ok(value) => {
+            cpu.set_reg(rt, value as u32);
+            cpu.set_reg(rt2, (value >> 32) as u32);
+            Flow::Next
+        }
+        Err(cp15::Undefined) => cpu.undefined(),
+    }
+}

@@ -1,0 +1,53 @@
+//! Lowering of loads and stores.
+
+use arm32_isa::{Index, Insn, MemOp, Shift};
+
+use super::{Choice, Place, reads};
+use crate::exec::ldst::{self, moved_by, offset};
+use crate::exec::{Op, exclusive, multiple};
+
+/// The choice for a load or store of core registers.
+pub fn choose(op: &mut Op, place: Place) -> Option<Choice> {
+    Some(match op.insn {
+        Insn::LdStImm { op: mem, rt, rn, index, add, unpriv, imm } => {
+            if unpriv || place.big_endian || rt == 15 {
+                return Some(general(mem, rt));
+            }
+            (op.a, op.b) = (rt, rn);
+            op.imm = if add { imm } else { imm.wrapping_neg() };
+            if rn == 15 {
+                op.imm = moved_by(op.pc_read() & !3, imm, add);
+                return Some(Choice::simple(ldst::handler(mem, offset::ABSOLUTE, Index::Offset)));
+            }
+            Choice::simple(ldst::handler(mem, offset::IMM, index))
+        }
+        Insn::LdStReg { op: mem, rt, rn, index, add, unpriv, rm, shift, amount } => {
+            if unpriv || place.big_endian || rt == 15 {
+                return Some(general(mem, rt));
+            }
+            (op.a, op.b, op.c, op.d) = (rt, rn, rm, amount);
+            let form = match (shift, add) {
+                (Shift::Lsl, true) => offset::ADD,
+                (Shift::Lsl, false) => offset::SUB,
+                _ => offset::GENERAL,
+            };
+            Choice::with_pc(ldst::handler(mem, form, index), reads(&[rn, rm]))
+        }
+        Insn::LdrdStrdImm { .. } => Choice::simple(multiple::double),
+        Insn::LdrdStrdReg { .. } => Choice::simple(multiple::double),
+        Insn::Ldm { list, user, .. } => Choice {
+            ends: list & 0x8000 != 0,
+            ..Choice::simple(if user { multiple::ldm_user } else { multiple::ldm })
+        },
+        Insn::Stm { .. } => Choice::simple(multiple::stm),
+        Insn::Ldrex { .. } => Choice::simple(exclusive::ldrex),
+        Insn::Strex { .. } => Choice::simple(exclusive::strex),
+        Insn::Swp { .. } => Choice::simple(exclusive::swp),
+        _ => return None,
+    })
+}
+
+/// The general handler; a load of R15 ends the block.
+fn general(mem: MemOp, rt: u8) -> Choice {
+    Choice { ends: rt == 15 && mem.is_load(), ..Choice::simple(ldst::general) }
+}
