@@ -1,1 +1,51 @@
-//! Obtains and builds the guest kernels and the initramfs, into a content-addressed cache
+//! Obtains the guests: kernels and initial file systems for 32-bit ARM, in a content-addressed cache.
+//!
+//! An image is a kernel and an initramfs. Stock images hold the kernel of a Debian binary package, unmodified, and in
+//! their initramfs that package's own modules; the image `ipmmu` is compiled from Debian's unmodified kernel source with
+//! the configuration fragment in `recipes/`. Every initramfs is busybox from Debian and the `/init` of `recipes/`, which
+//! prints `guest: ready`, runs the commands it is given and powers off.
+//!
+//! ```no_run
+//! let cache = guest_images::Cache::open()?;
+//! let image = cache.obtain("debian-armmp", &mut guest_images::Terminal::new())?;
+//! println!("{} {}", image.kernel.display(), guest_images::encode_command("cat /proc/cpuinfo"));
+//! # Ok::<(), guest_images::Error>(())
+//! ```
+//!
+//! Downloads come through apt with its signature checks, in private directories. Everything that is stored is named by
+//! its SHA-256, written beside its place and moved there, and an image is listed only once all of it is stored: a run
+//! that is killed leaves nothing broken, and the next one goes on from what was finished. Two runs at once share the
+//! work through file locks.
+//!
+//! Environment: `VIOMMU_CACHE` names the cache directory, `VIOMMU_DEBIAN_MIRROR` the Debian mirror.
+
+mod apt;
+mod blob;
+mod cache;
+pub mod catalog;
+mod command;
+mod cpio;
+mod error;
+mod host;
+mod image;
+mod initramfs;
+mod kernel_build;
+mod lock;
+mod make;
+mod manifest;
+mod modules;
+mod process;
+mod progress;
+mod recipes;
+mod source;
+mod stock;
+#[cfg(test)]
+mod tests;
+
+pub use cache::Cache;
+pub use catalog::{ImageSpec, Origin};
+pub use command::{MAX_COMMAND_LINE, SHELL_WORD, encode_command};
+pub use error::Error;
+pub use image::Image;
+pub use initramfs::{GuestFile, guest_script};
+pub use progress::{Progress, Silent, Terminal, Unit};

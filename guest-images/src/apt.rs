@@ -1,0 +1,287 @@
+//! Debian packages by apt, in a private configuration.
+//!
+//! apt gets directories, a package index and a source list of its own, for the architecture `armhf`, one Debian release
+//! each; neither root nor any change of the host's configuration is needed. What the host says about reaching the
+//! network (proxies and the like) is taken over. apt verifies the release's signature against the host's
+//! `debian-archive-keyring`; a release that is signed by newer keys than that has is verified by the keyring package of
+//! another release whose signature is good.
+
+mod config;
+mod parse;
+
+use crate::Error;
+use crate::error::IoContext;
+use crate::lock::Lock;
+use crate::process::{self, Outcome};
+use crate::progress::{Progress, Unit};
+use crate::source::{Package, Source};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where Debian is, unless `VIOMMU_DEBIAN_MIRROR` says otherwise.
+const MIRROR: &str = "http://deb.debian.org/debian";
+
+/// Names under which Debian's keyring is installed.
+const KEYRINGS: [&str; 2] = [
+    "usr/share/keyrings/debian-archive-keyring.gpg",
+    "usr/share/keyrings/debian-archive-keyring.pgp",
+];
+
+/// Releases that may vouch for the keys of another one, newest first.
+const VOUCHING_SUITES: [&str; 3] = ["forky", "trixie", "bookworm"];
+
+/// The package that holds the keys.
+const KEYRING_PACKAGE: &str = "debian-archive-keyring";
+
+/// apt with private directories.
+#[derive(Debug)]
+pub(crate) struct Apt {
+    root: PathBuf,
+    mirror: String,
+    keyrings: Vec<PathBuf>,
+    /// Releases whose index this value has brought up to date.
+    fresh: BTreeSet<String>,
+}
+
+impl Apt {
+    /// apt with its directories below `root`, from the mirror that the environment names.
+    pub fn new(root: PathBuf) -> Self {
+        let mirror = std::env::var("VIOMMU_DEBIAN_MIRROR")
+            .ok()
+            .filter(|mirror| !mirror.trim().is_empty());
+        let keyrings = KEYRINGS
+            .iter()
+            .map(|path| Path::new("/").join(path))
+            .filter(|path| path.exists())
+            .collect();
+        Self {
+            root,
+            mirror: mirror.map_or_else(
+                || MIRROR.to_owned(),
+                |mirror| mirror.trim().trim_end_matches('/').to_owned(),
+            ),
+            keyrings,
+            fresh: BTreeSet::new(),
+        }
+    }
+
+    /// A command with the private configuration of a release.
+    fn command(&self, suite: &str, program: &str) -> Command {
+        let mut command = process::command(program);
+        command
+            .env("APT_CONFIG", config::path(&self.root, suite))
+            .arg("-q");
+        command
+    }
+
+    fn lock(&self, suite: &str, progress: &mut dyn Progress) -> Result<Lock, Error> {
+        Lock::acquire(
+            &self.root.join(suite).join("lock"),
+            &format!("the packages of Debian {suite}"),
+            progress,
+        )
+    }
+
+    /// Brings the index of a release up to date, once for this value.
+    fn refresh(&mut self, suite: &str, progress: &mut dyn Progress) -> Result<(), Error> {
+        if self.fresh.contains(suite) {
+            return Ok(());
+        }
+        match self.update(suite, progress) {
+            Err(Error::Signature { suite, detail }) => {
+                self.refresh_with_vouched_keys(&suite, detail, progress)?
+            }
+            other => other?,
+        }
+        self.fresh.insert(suite.to_owned());
+        Ok(())
+    }
+
+    /// Tries again with the keyring of each release that the present keys do verify.
+    fn refresh_with_vouched_keys(
+        &mut self,
+        suite: &str,
+        detail: String,
+        progress: &mut dyn Progress,
+    ) -> Result<(), Error> {
+        for vouching in VOUCHING_SUITES
+            .into_iter()
+            .filter(|vouching| *vouching != suite)
+        {
+            let Ok(keyring) = self.keyring_of(vouching, progress) else {
+                continue;
+            };
+            let before = std::mem::replace(&mut self.keyrings, vec![keyring]);
+            if self.update(suite, progress).is_ok() {
+                return Ok(());
+            }
+            self.keyrings = before;
+        }
+        Err(Error::Signature {
+            suite: suite.to_owned(),
+            detail,
+        })
+    }
+
+    /// Fetches the keyring out of a release that the present keys verify.
+    fn keyring_of(&self, suite: &str, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
+        self.update(suite, progress)?;
+        let package = self.look_up(suite, KEYRING_PACKAGE)?;
+        let scratch = tempfile::tempdir_in(&self.root).at("created", &self.root)?;
+        let file = self.fetch(suite, &package, scratch.path(), progress)?;
+        crate::source::check(&package, &file)?;
+        let tree = scratch.path().join("tree");
+        crate::source::unpack(&file, &tree)?;
+        let found = KEYRINGS
+            .iter()
+            .map(|path| tree.join(path))
+            .find(|path| path.exists())
+            .ok_or_else(|| Error::Package {
+                package: package.name.clone(),
+                detail: "it has no keyring".to_owned(),
+            })?;
+        let bytes = fs::read(&found).at("read", &found)?;
+        let kept = self.root.join(format!("{suite}-keyring.gpg"));
+        crate::blob::write_atomically(&kept, &bytes)?;
+        Ok(kept)
+    }
+
+    fn update(&self, suite: &str, progress: &mut dyn Progress) -> Result<(), Error> {
+        let _lock = self.lock(suite, progress)?;
+        config::write(&self.root, suite, &self.mirror, &self.keyrings)?;
+        progress.start(
+            &format!("reading the package index of Debian {suite}"),
+            None,
+        );
+        let result = process::output(self.command(suite, "apt-get").arg("update"));
+        progress.finish();
+        let (outcome, text) = result?;
+        match parse::update_failure(&format!("{text}\n{}", outcome.stderr)) {
+            Some(parse::Failure::Network(detail)) => Err(Error::Network {
+                mirror: self.mirror.clone(),
+                detail,
+            }),
+            Some(parse::Failure::Signature(detail)) => Err(Error::Signature {
+                suite: suite.to_owned(),
+                detail,
+            }),
+            None if outcome.status.success() => Ok(()),
+            None => Err(self.failure(
+                &format!("read the package index of Debian {suite}"),
+                &outcome,
+            )),
+        }
+    }
+
+    fn look_up(&self, suite: &str, name: &str) -> Result<Package, Error> {
+        let missing = || Error::NoPackage {
+            package: name.to_owned(),
+            suite: suite.to_owned(),
+            mirror: self.mirror.clone(),
+        };
+        let (outcome, text) = process::output(self.command(suite, "apt-cache").args([
+            "show",
+            "--no-all-versions",
+            name,
+        ]))?;
+        if !outcome.status.success() {
+            return Err(missing());
+        }
+        parse::package(suite, &text).ok_or_else(missing)
+    }
+
+    /// Downloads into a directory that holds nothing but an earlier attempt at the same file.
+    fn fetch(
+        &self,
+        suite: &str,
+        package: &Package,
+        into: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf, Error> {
+        let _lock = self.lock(suite, progress)?;
+        progress.start(
+            &format!("downloading {} {}", package.name, package.version),
+            Some((package.size, Unit::Bytes)),
+        );
+        let mut command = self.command(suite, "apt-get");
+        command.args([
+            "-o",
+            "APT::Status-Fd=1",
+            "download",
+            &format!("{}={}", package.name, package.version),
+        ]);
+        // apt speaks of its progress twice a second; the amount is read off the file, since apt rounds.
+        let result = process::run(command.current_dir(into), &mut |_| {
+            progress.advance(
+                only_file(into)
+                    .and_then(|file| file.metadata().ok())
+                    .map_or(0, |metadata| metadata.len()),
+            );
+        });
+        progress.finish();
+        let outcome = result?;
+        if !outcome.status.success() {
+            return Err(self.failure(
+                &format!("download {} {}", package.name, package.version),
+                &outcome,
+            ));
+        }
+        only_file(into).ok_or_else(|| Error::Apt {
+            action: format!("download {}", package.name),
+            detail: "no file came".to_owned(),
+        })
+    }
+
+    /// The error for a failed apt command.
+    fn failure(&self, action: &str, outcome: &Outcome) -> Error {
+        if outcome.disk_was_full() {
+            return Error::DiskFull {
+                path: self.root.clone(),
+                needed: None,
+            };
+        }
+        match parse::update_failure(&outcome.stderr) {
+            Some(parse::Failure::Network(detail)) => Error::Network {
+                mirror: self.mirror.clone(),
+                detail,
+            },
+            _ => Error::Apt {
+                action: action.to_owned(),
+                detail: outcome.last_error(),
+            },
+        }
+    }
+}
+
+impl Source for Apt {
+    fn package(
+        &mut self,
+        suite: &str,
+        name: &str,
+        progress: &mut dyn Progress,
+    ) -> Result<Package, Error> {
+        self.refresh(suite, progress)?;
+        self.look_up(suite, name)
+    }
+
+    fn download(
+        &mut self,
+        package: &Package,
+        into: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf, Error> {
+        self.refresh(&package.suite, progress)?;
+        self.fetch(&package.suite, package, into, progress)
+    }
+}
+
+/// The file in a directory that has just one.
+fn only_file(directory: &Path) -> Option<PathBuf> {
+    fs::read_dir(directory)
+        .ok()?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.is_file())
+}

@@ -1,0 +1,273 @@
+//! The cache of images.
+//!
+//! ```text
+//! CACHEDIR.TAG        tells backup programs that all of this can be made again
+//! blobs/sha256/ab/..  files under the hash of their content: packages, kernels, initial file systems
+//! images/NAME.json    what an image consists of
+//! apt/SUITE/          apt's private directories
+//! downloads/HASH/     downloads under way
+//! work/NAME/          builds under way
+//! locks/, logs/
+//! ```
+
+use crate::apt::Apt;
+use crate::blob::{BlobStore, hash_file, write_atomically};
+use crate::catalog::{self, ImageSpec};
+use crate::error::IoContext;
+use crate::image::Image;
+use crate::lock::Lock;
+use crate::make;
+use crate::manifest::Manifest;
+use crate::progress::Progress;
+use crate::source::Source;
+use crate::{Error, host, recipes};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The cache of images, shared by all runs of this user.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    root: PathBuf,
+    blobs: BlobStore,
+}
+
+/// Tells backup programs to leave a directory out (<https://bford.info/cachedir/>).
+const CACHE_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+                         # Guest images; all of this can be fetched and built again.\n";
+
+impl Cache {
+    /// The cache where the environment says: `VIOMMU_CACHE`, else `viommu` in `XDG_CACHE_HOME`, else `~/.cache/viommu`.
+    /// Nothing is created before something is obtained.
+    ///
+    /// # Errors
+    /// [`Error::NoCacheDirectory`].
+    pub fn open() -> Result<Self, Error> {
+        let root = root_from(|name| std::env::var_os(name)).ok_or(Error::NoCacheDirectory)?;
+        Self::at(&root)
+    }
+
+    /// The cache below a directory of the caller's choice.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the path is relative and the current directory is gone.
+    pub fn at(root: &Path) -> Result<Self, Error> {
+        let root = std::path::absolute(root).at("found", root)?;
+        Ok(Self {
+            blobs: BlobStore::new(root.join("blobs")),
+            root,
+        })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The log of an image's last kernel build, if it was ever built here.
+    #[must_use]
+    pub fn build_log(&self, spec: &ImageSpec) -> PathBuf {
+        self.root.join("logs").join(format!("{}.log", spec.name))
+    }
+
+    /// The image of that name or alias if it is in the cache, complete and made by the present recipe. This is cheap: of
+    /// files that have not been touched, only size and time are looked at. See [`Cache::verify`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownImage`].
+    pub fn image(&self, name: &str) -> Result<Option<Image>, Error> {
+        let spec = catalog::find(name)?;
+        let current = |manifest: &Manifest| {
+            manifest.name == spec.name
+                && manifest.kernel.recipe == make::kernel_recipe(spec)
+                && manifest.initramfs.recipe == make::initramfs_recipe(spec)
+                && manifest.blobs().all(|blob| self.blobs.is_intact(blob))
+        };
+        let manifest = Manifest::load(&self.manifest_path(spec)).filter(current);
+        Ok(manifest.map(|manifest| Image::new(spec, &manifest, &self.blobs)))
+    }
+
+    /// The image of that name or alias, fetched and built if it is not in the cache. What an earlier run, killed or not,
+    /// has finished is not done again; of two runs at once, one waits for the other.
+    ///
+    /// # Errors
+    /// Any of [`Error`]; each says what to do.
+    pub fn obtain(&self, name: &str, progress: &mut dyn Progress) -> Result<Image, Error> {
+        if let Some(image) = self.image(name)? {
+            return Ok(image);
+        }
+        self.prepare()?;
+        let packages = |progress: &mut dyn Progress| {
+            let _lock = Lock::acquire(
+                &self.lock_path("host"),
+                "installing host packages",
+                progress,
+            )?;
+            host::ensure(&recipes::FETCH_PACKAGES, progress)
+        };
+        packages(progress)?;
+        self.obtain_from(name, &mut Apt::new(self.root.join("apt")), progress)
+    }
+
+    /// [`Cache::obtain`] with packages from any source.
+    pub(crate) fn obtain_from(
+        &self,
+        name: &str,
+        source: &mut dyn Source,
+        progress: &mut dyn Progress,
+    ) -> Result<Image, Error> {
+        let spec = catalog::find(name)?;
+        self.prepare()?;
+        let _lock = Lock::acquire(
+            &self.lock_path(spec.name),
+            &format!("the image {}", spec.name),
+            progress,
+        )?;
+        // Whoever held the lock may have been after the same image.
+        if let Some(image) = self.image(name)? {
+            return Ok(image);
+        }
+        let previous =
+            Manifest::load(&self.manifest_path(spec)).filter(|manifest| manifest.name == spec.name);
+        let manifest = make::Maker::new(self, spec, source, progress).make(previous)?;
+        manifest.store(&self.manifest_path(spec))?;
+        Ok(Image::new(spec, &manifest, &self.blobs))
+    }
+
+    /// Reads every byte of an image in the cache and compares the hashes. A damaged file is removed, so that
+    /// [`Cache::obtain`] makes it again. True if the image is there, false if it is not in the cache.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] names the first damaged file.
+    pub fn verify(&self, name: &str, progress: &mut dyn Progress) -> Result<bool, Error> {
+        let spec = catalog::find(name)?;
+        let Some(manifest) = Manifest::load(&self.manifest_path(spec)) else {
+            return Ok(false);
+        };
+        progress.start(&format!("verifying {}", spec.name), None);
+        let result = manifest.blobs().try_for_each(|blob| {
+            let path = self.blobs.path(&blob.sha256);
+            if path.is_file() && hash_file(&path)? == blob.sha256 {
+                return Ok(());
+            }
+            if path.exists() {
+                fs::remove_file(&path).at("removed", &path)?;
+            }
+            Err(Error::Damaged {
+                image: spec.name.to_owned(),
+                path,
+            })
+        });
+        progress.finish();
+        result.map(|()| true)
+    }
+
+    /// The store of files.
+    pub(crate) fn blobs(&self) -> &BlobStore {
+        &self.blobs
+    }
+
+    /// The lock file for something.
+    pub(crate) fn lock_path(&self, what: &str) -> PathBuf {
+        self.root.join("locks").join(format!("{what}.lock"))
+    }
+
+    fn manifest_path(&self, spec: &ImageSpec) -> PathBuf {
+        self.root.join("images").join(format!("{}.json", spec.name))
+    }
+
+    /// Makes the directory, and finds out early whether it can be written.
+    fn prepare(&self) -> Result<(), Error> {
+        let tag = self.root.join("CACHEDIR.TAG");
+        if tag.is_file() {
+            return Ok(());
+        }
+        let not_writable = |path: &Path, source| Error::CacheNotWritable {
+            path: path.to_path_buf(),
+            source,
+        };
+        fs::create_dir_all(&self.root).map_err(|source| not_writable(&self.root, source))?;
+        write_atomically(&tag, CACHE_TAG.as_bytes())
+    }
+}
+
+/// Where the environment says that the cache is.
+fn root_from(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let variable = |name: &str| {
+        variable(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    // The XDG specification has relative paths ignored.
+    let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());
+    variable("VIOMMU_CACHE")
+        .or_else(|| absolute("XDG_CACHE_HOME").map(|path| path.join("viommu")))
+        .or_else(|| absolute("HOME").map(|path| path.join(".cache/viommu")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(variables: &[(&str, &str)]) -> Option<PathBuf> {
+        root_from(|name| {
+            variables
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value.into())
+        })
+    }
+
+    #[test]
+    fn environment_says_where() {
+        let home = ("HOME", "/home/a");
+        assert_eq!(root(&[home]).unwrap(), Path::new("/home/a/.cache/viommu"));
+        assert_eq!(
+            root(&[home, ("XDG_CACHE_HOME", "/x")]).unwrap(),
+            Path::new("/x/viommu")
+        );
+        assert_eq!(
+            root(&[home, ("XDG_CACHE_HOME", "x")]).unwrap(),
+            Path::new("/home/a/.cache/viommu")
+        );
+        assert_eq!(
+            root(&[home, ("XDG_CACHE_HOME", "/x"), ("VIOMMU_CACHE", "c")]).unwrap(),
+            Path::new("c")
+        );
+        assert_eq!(
+            root(&[home, ("VIOMMU_CACHE", "")]).unwrap(),
+            Path::new("/home/a/.cache/viommu")
+        );
+        assert_eq!(root(&[]), None);
+    }
+
+    #[test]
+    fn looking_creates_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(&dir.path().join("cache")).unwrap();
+        assert_eq!(cache.image("ipmmu").unwrap(), None);
+        assert!(matches!(
+            cache.image("nope"),
+            Err(Error::UnknownImage { .. })
+        ));
+        assert!(!cache.root().exists());
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_a_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("file");
+        fs::write(&root, "").unwrap();
+        let error = Cache::at(&root)
+            .unwrap()
+            .obtain("ipmmu", &mut crate::progress::Silent)
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("The image cache cannot be written at "),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,221 @@
+//! The images on offer.
+
+use crate::Error;
+
+/// One image on offer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ImageSpec {
+    /// The name by which it is asked for.
+    pub name: &'static str,
+    /// Other names for it.
+    pub aliases: &'static [&'static str],
+    /// One line for a list.
+    pub description: &'static str,
+    /// The kernel's series, such as `6.1`.
+    pub kernel: &'static str,
+    /// Where its kernel comes from.
+    pub origin: Origin,
+}
+
+/// Where a kernel comes from.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A binary package of a Debian release, unmodified.
+    Stock {
+        /// The release's code name.
+        suite: &'static str,
+        /// The package that depends on the release's current kernel package.
+        metapackage: &'static str,
+    },
+    /// Compiled here from a source package of a Debian release, unmodified, with a configuration of ours.
+    Built {
+        /// The release's code name.
+        suite: &'static str,
+        /// The package that holds the source archive.
+        source: &'static str,
+    },
+}
+
+impl ImageSpec {
+    /// Whether obtaining it compiles a kernel, which takes minutes and a cross compiler.
+    #[must_use]
+    pub fn needs_build(&self) -> bool {
+        matches!(self.origin, Origin::Built { .. })
+    }
+
+    /// How it is obtained, in a few words.
+    #[must_use]
+    pub fn how(&self) -> String {
+        match self.origin {
+            Origin::Stock { suite, metapackage } => format!("{metapackage} of Debian {suite}"),
+            Origin::Built { suite, source } => format!("built from {source} of Debian {suite}"),
+        }
+    }
+
+    /// Whether its kernel uses the long-descriptor page tables, which take a CPU that has them.
+    #[must_use]
+    pub fn is_lpae(&self) -> bool {
+        matches!(
+            self.origin,
+            Origin::Stock {
+                metapackage: LPAE,
+                ..
+            }
+        )
+    }
+}
+
+const ARMMP: &str = "linux-image-armmp";
+const LPAE: &str = "linux-image-armmp-lpae";
+
+/// A stock image's entry.
+const fn stock(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    description: &'static str,
+    kernel: &'static str,
+    suite: &'static str,
+    metapackage: &'static str,
+) -> ImageSpec {
+    ImageSpec {
+        name,
+        aliases,
+        description,
+        kernel,
+        origin: Origin::Stock { suite, metapackage },
+    }
+}
+
+static CATALOG: [ImageSpec; 9] = [
+    ImageSpec {
+        name: "ipmmu",
+        aliases: &[],
+        description: "a small 6.1 kernel with the IPMMU driver, DMA controllers, BTF and kprobes",
+        kernel: "6.1",
+        origin: Origin::Built {
+            suite: "bookworm",
+            source: "linux-source-6.1",
+        },
+    },
+    stock(
+        "debian-armmp-6.1",
+        &["debian-armmp"],
+        "Debian 12's stock kernel",
+        "6.1",
+        "bookworm",
+        ARMMP,
+    ),
+    stock(
+        "debian-armmp-lpae-6.1",
+        &["debian-armmp-lpae"],
+        "Debian 12's stock LPAE kernel",
+        "6.1",
+        "bookworm",
+        LPAE,
+    ),
+    stock(
+        "debian-armmp-5.10",
+        &[],
+        "Debian 11's stock kernel",
+        "5.10",
+        "bullseye",
+        ARMMP,
+    ),
+    stock(
+        "debian-armmp-lpae-5.10",
+        &[],
+        "Debian 11's stock LPAE kernel",
+        "5.10",
+        "bullseye",
+        LPAE,
+    ),
+    stock(
+        "debian-armmp-6.12",
+        &[],
+        "Debian 13's stock kernel",
+        "6.12",
+        "trixie",
+        ARMMP,
+    ),
+    stock(
+        "debian-armmp-lpae-6.12",
+        &[],
+        "Debian 13's stock LPAE kernel",
+        "6.12",
+        "trixie",
+        LPAE,
+    ),
+    stock(
+        "debian-armmp-7.2",
+        &[],
+        "Debian 14's stock kernel",
+        "7.2",
+        "forky",
+        ARMMP,
+    ),
+    stock(
+        "debian-armmp-lpae-7.2",
+        &[],
+        "Debian 14's stock LPAE kernel",
+        "7.2",
+        "forky",
+        LPAE,
+    ),
+];
+
+/// All images on offer, in the order in which a list shows them.
+#[must_use]
+pub fn all() -> &'static [ImageSpec] {
+    &CATALOG
+}
+
+/// The image of that name or alias.
+///
+/// # Errors
+/// [`Error::UnknownImage`], which lists the names there are.
+pub fn find(name: &str) -> Result<&'static ImageSpec, Error> {
+    CATALOG
+        .iter()
+        .find(|spec| spec.name == name || spec.aliases.contains(&name))
+        .ok_or_else(|| Error::UnknownImage {
+            name: name.to_owned(),
+            known: CATALOG
+                .iter()
+                .flat_map(|spec| spec.aliases.iter().chain([&spec.name]))
+                .copied()
+                .collect(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        let mut names = BTreeSet::new();
+        for spec in all() {
+            for name in spec.aliases.iter().chain([&spec.name]) {
+                assert!(names.insert(*name), "{name} is there twice");
+                assert_eq!(find(name).unwrap(), spec);
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_name_lists_aliases_too() {
+        let sentence = find("debian").unwrap_err().to_string();
+        assert!(sentence.contains("no image named \"debian\""), "{sentence}");
+        for name in ["ipmmu", "debian-armmp,", "debian-armmp-lpae-7.2"] {
+            assert!(sentence.contains(name), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn lpae_is_told_apart() {
+        assert!(find("debian-armmp-lpae").unwrap().is_lpae());
+        assert!(!find("debian-armmp").unwrap().is_lpae());
+        assert!(!find("ipmmu").unwrap().is_lpae());
+    }
+}

@@ -1,0 +1,300 @@
+//! Making an image: from packages to a kernel and an initial file system in the cache.
+
+use crate::blob::hash_texts;
+use crate::cache::Cache;
+use crate::catalog::{ImageSpec, Origin};
+use crate::error::IoContext;
+use crate::initramfs;
+use crate::lock::Lock;
+use crate::manifest::{Initramfs, Kernel, Manifest};
+use crate::modules::Index;
+use crate::progress::Progress;
+use crate::source::{self, Package, Source};
+use crate::{Error, kernel_build, recipes, stock};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Free space that obtaining a stock image takes at most: the package, and it unpacked.
+const STOCK_SPACE: u64 = 700_000_000;
+
+/// Free space that building a kernel takes at most: the source package, the source and all objects.
+const BUILD_SPACE: u64 = 4_000_000_000;
+
+/// Packages followed from a metapackage at most; there are five.
+const MAX_PACKAGES: usize = 16;
+
+/// Hash of all that decides how an image's kernel is made, apart from the packages that it is made from.
+pub(crate) fn kernel_recipe(spec: &ImageSpec) -> String {
+    let format = recipes::FORMAT.to_string();
+    match spec.origin {
+        Origin::Stock { suite, metapackage } => hash_texts([format.as_str(), suite, metapackage]),
+        Origin::Built { suite, source } => {
+            let environment = recipes::BUILD_ENVIRONMENT
+                .iter()
+                .flat_map(|(name, value)| [*name, *value]);
+            hash_texts(
+                [format.as_str(), suite, source, recipes::IPMMU_CONFIG]
+                    .into_iter()
+                    .chain(environment),
+            )
+        }
+    }
+}
+
+/// Hash of all that decides how an image's initial file system is made, apart from the packages.
+pub(crate) fn initramfs_recipe(spec: &ImageSpec) -> String {
+    let modules = if spec.needs_build() {
+        ""
+    } else {
+        recipes::MODULES
+    };
+    let (suite, package) = recipes::BUSYBOX;
+    hash_texts([
+        recipes::FORMAT.to_string().as_str(),
+        recipes::INIT,
+        modules,
+        suite,
+        package,
+    ])
+}
+
+/// The making of one image; its lock is held meanwhile.
+pub(crate) struct Maker<'a> {
+    pub cache: &'a Cache,
+    pub spec: &'static ImageSpec,
+    source: &'a mut dyn Source,
+    pub progress: &'a mut dyn Progress,
+    /// The unpacked packages of a stock kernel, once they are needed.
+    unpacked: Option<PathBuf>,
+}
+
+impl<'a> Maker<'a> {
+    /// A maker of the image `spec`.
+    pub fn new(
+        cache: &'a Cache,
+        spec: &'static ImageSpec,
+        source: &'a mut dyn Source,
+        progress: &'a mut dyn Progress,
+    ) -> Self {
+        Self {
+            cache,
+            spec,
+            source,
+            progress,
+            unpacked: None,
+        }
+    }
+
+    /// Makes the image, or what of it is missing or outdated in `previous`.
+    pub fn make(mut self, previous: Option<Manifest>) -> Result<Manifest, Error> {
+        self.check_space()?;
+        let (kernel, initramfs) = previous
+            .map(|previous| (previous.kernel, previous.initramfs))
+            .unzip();
+        let recipe = kernel_recipe(self.spec);
+        let kept = kernel.filter(|kernel| {
+            kernel.recipe == recipe
+                && kernel
+                    .blobs()
+                    .all(|blob| self.cache.blobs().is_intact(blob))
+        });
+        let (kernel, kernel_is_new) = match kept {
+            Some(kernel) => (kernel, false),
+            None => (self.make_kernel(recipe)?, true),
+        };
+        let recipe = initramfs_recipe(self.spec);
+        let kept = initramfs.filter(|initramfs| {
+            !kernel_is_new
+                && initramfs.recipe == recipe
+                && self.cache.blobs().is_intact(&initramfs.archive)
+        });
+        let initramfs = match kept {
+            Some(initramfs) => initramfs,
+            None => self.make_initramfs(&kernel, recipe)?,
+        };
+        self.clean()?;
+        Ok(Manifest {
+            name: self.spec.name.to_owned(),
+            kernel,
+            initramfs,
+        })
+    }
+
+    /// A directory for this image's work, which survives a killed run.
+    pub fn work(&self) -> PathBuf {
+        self.cache.root().join("work").join(self.spec.name)
+    }
+
+    /// An empty directory inside the work directory.
+    pub fn scratch(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.work().join(name);
+        remove_tree(&path)?;
+        fs::create_dir_all(&path).at("created", &path)?;
+        Ok(path)
+    }
+
+    fn clean(&self) -> Result<(), Error> {
+        remove_tree(&self.work())
+    }
+
+    /// Finds out before a long work whether there is room for it.
+    fn check_space(&self) -> Result<(), Error> {
+        let root = self.cache.root();
+        let needed = if self.spec.needs_build() {
+            BUILD_SPACE
+        } else {
+            STOCK_SPACE
+        };
+        let free = fs4::available_space(root).at("examined", root)?;
+        // What a killed build has left behind counts as room, since this one goes on with it.
+        if free < needed && !self.work().exists() {
+            return Err(Error::DiskFull {
+                path: root.to_path_buf(),
+                needed: Some(needed),
+            });
+        }
+        Ok(())
+    }
+
+    fn make_kernel(&mut self, recipe: String) -> Result<Kernel, Error> {
+        match self.spec.origin {
+            Origin::Stock { suite, metapackage } => {
+                let packages = self.resolve(suite, metapackage)?;
+                let tree = self.unpack(&packages)?;
+                stock::kernel(self.cache.blobs(), &tree, recipe, packages)
+            }
+            Origin::Built { suite, source } => {
+                let package = self.source.package(suite, source, self.progress)?;
+                let file = self.file(&package)?;
+                kernel_build::build(self, &file, recipe, package)
+            }
+        }
+    }
+
+    fn make_initramfs(&mut self, kernel: &Kernel, recipe: String) -> Result<Initramfs, Error> {
+        let (suite, name) = recipes::BUSYBOX;
+        let busybox = self.source.package(suite, name, self.progress)?;
+        let file = self.file(&busybox)?;
+        let tree = self.scratch("busybox")?;
+        source::unpack(&file, &tree)?;
+        let program = [tree.join("bin/busybox"), tree.join("usr/bin/busybox")]
+            .into_iter()
+            .find(|path| path.is_file());
+        let program = program.ok_or_else(|| Error::Package {
+            package: busybox.name.clone(),
+            detail: "it has no program busybox".to_owned(),
+        })?;
+        let modules = if self.spec.needs_build() {
+            Vec::new()
+        } else {
+            let tree = self.unpack(&kernel.packages)?;
+            Index::scan(&tree)?.select(&recipes::module_names(recipes::MODULES))?
+        };
+        let names = modules.iter().map(|module| module.name.clone()).collect();
+        let archive = initramfs::assemble(fs::read(&program).at("read", &program)?, modules)?;
+        let archive = self
+            .cache
+            .blobs()
+            .put(&archive, &self.scratch("initramfs")?)?;
+        Ok(Initramfs {
+            recipe,
+            busybox,
+            modules: names,
+            archive,
+        })
+    }
+
+    /// The packages that a metapackage stands for: those that it needs in exactly one version, and so on.
+    fn resolve(&mut self, suite: &str, metapackage: &str) -> Result<Vec<Package>, Error> {
+        let mut pending = self
+            .source
+            .package(suite, metapackage, self.progress)?
+            .depends;
+        let mut seen = BTreeSet::new();
+        let mut packages = Vec::new();
+        while let Some(name) = pending.pop() {
+            if !seen.insert(name.clone()) || packages.len() >= MAX_PACKAGES {
+                continue;
+            }
+            let package = self.source.package(suite, &name, self.progress)?;
+            pending.extend(package.depends.iter().cloned());
+            packages.push(package);
+        }
+        packages.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(packages)
+    }
+
+    /// The unpacked kernel packages.
+    fn unpack(&mut self, packages: &[Package]) -> Result<PathBuf, Error> {
+        if let Some(tree) = &self.unpacked {
+            return Ok(tree.clone());
+        }
+        let files = packages
+            .iter()
+            .map(|package| self.file(package))
+            .collect::<Result<Vec<_>, _>>()?;
+        let tree = self.scratch("packages")?;
+        self.progress
+            .start(&format!("unpacking {}", self.spec.name), None);
+        let result = files
+            .iter()
+            .try_for_each(|file| source::unpack(file, &tree));
+        self.progress.finish();
+        result?;
+        Ok(self.unpacked.insert(tree).clone())
+    }
+
+    /// A package's file in the store, downloaded if it is not there.
+    pub fn file(&mut self, package: &Package) -> Result<PathBuf, Error> {
+        let blobs = self.cache.blobs();
+        let path = blobs.path(&package.sha256);
+        if blobs.checked(&package.sha256).is_some() {
+            return Ok(path);
+        }
+        let lock = self
+            .cache
+            .lock_path(&format!("download-{}", package.sha256));
+        let _lock = Lock::acquire(
+            &lock,
+            &format!("downloading {}", package.name),
+            self.progress,
+        )?;
+        if blobs.checked(&package.sha256).is_some() {
+            return Ok(path);
+        }
+        let directory = self.cache.root().join("downloads").join(&package.sha256);
+        fs::create_dir_all(&directory).at("created", &directory)?;
+        let file = match self.download(package, &directory) {
+            // What came may be the fault of a broken earlier attempt, or of a bad moment; once more from the start.
+            Err(Error::HashMismatch { .. }) => {
+                remove_tree(&directory)?;
+                fs::create_dir_all(&directory).at("created", &directory)?;
+                self.download(package, &directory)
+            }
+            other => other,
+        };
+        if matches!(file, Err(Error::HashMismatch { .. })) {
+            remove_tree(&directory)?;
+        }
+        blobs.adopt(&file?)?;
+        remove_tree(&directory)?;
+        Ok(path)
+    }
+
+    fn download(&mut self, package: &Package, into: &Path) -> Result<PathBuf, Error> {
+        let file = self.source.download(package, into, self.progress)?;
+        source::check(package, &file)?;
+        Ok(file)
+    }
+}
+
+/// Removes a directory and all in it, if it is there.
+pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("removed", path, error))
+        }
+        _ => Ok(()),
+    }
+}

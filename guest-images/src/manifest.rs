@@ -1,0 +1,89 @@
+//! What the cache remembers of an image: a small file that is written last, so that it only ever names complete work.
+
+use crate::Error;
+use crate::blob::{Blob, write_atomically};
+use crate::source::Package;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::Path;
+
+/// An image in the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    /// The image's name.
+    pub name: String,
+    /// Its kernel.
+    pub kernel: Kernel,
+    /// Its initial file system.
+    pub initramfs: Initramfs,
+}
+
+/// A kernel in the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kernel {
+    /// Hash of the recipe that it was made by.
+    pub recipe: String,
+    /// Its version as `uname -r` gives it.
+    pub version: String,
+    /// The packages that it was made from.
+    pub packages: Vec<Package>,
+    /// The compressed image with its own loader.
+    pub zimage: Blob,
+    /// The bare image.
+    pub raw: Option<Blob>,
+    /// The ELF file with symbols and types.
+    pub vmlinux: Option<Blob>,
+    /// The symbol table as text.
+    pub system_map: Option<Blob>,
+    /// Its configuration.
+    pub config: Option<Blob>,
+}
+
+/// An initial file system in the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Initramfs {
+    /// Hash of the recipe that it was made by.
+    pub recipe: String,
+    /// The package that its programs come from.
+    pub busybox: Package,
+    /// Modules that it loads, in that order.
+    pub modules: Vec<String>,
+    /// The archive.
+    pub archive: Blob,
+}
+
+impl Kernel {
+    /// All its files.
+    pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
+        [
+            Some(&self.zimage),
+            self.raw.as_ref(),
+            self.vmlinux.as_ref(),
+            self.system_map.as_ref(),
+            self.config.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+impl Manifest {
+    /// Reads a manifest; one that is missing, damaged or of another program version counts as none, since it can be made
+    /// anew.
+    pub fn load(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+
+    /// Writes it so that it appears whole or not at all.
+    pub fn store(&self, path: &Path) -> Result<(), Error> {
+        let mut text = serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::io("written", path, std::io::Error::other(error)))?;
+        text.push(b'\n');
+        write_atomically(path, &text)
+    }
+
+    /// All files that the image consists of.
+    pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
+        self.kernel.blobs().chain([&self.initramfs.archive])
+    }
+}

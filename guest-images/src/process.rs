@@ -1,0 +1,175 @@
+//! Running programs of the host.
+
+use crate::Error;
+use std::io::{self, BufRead, BufReader, Read};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+
+/// Text kept of a program's error output: its end.
+const KEPT_STDERR: usize = 64 << 10;
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// The end of its error output.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// The last line of the error output that matters, for a message: apt's `E:` line if there is one.
+    pub fn last_error(&self) -> String {
+        let lines = || {
+            self.stderr
+                .lines()
+                .rev()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+        };
+        let line = lines()
+            .find(|line| line.starts_with("E: "))
+            .or_else(|| lines().next());
+        let text = line.map_or_else(|| format!("it ended with {}", self.status), str::to_owned);
+        text.trim_start_matches("E: ")
+            .trim_end_matches('.')
+            .to_owned()
+    }
+
+    /// Whether the program complained of a full disk.
+    pub fn disk_was_full(&self) -> bool {
+        says_disk_full(&self.stderr)
+    }
+}
+
+/// Whether a program's words are those of the C library for a full disk.
+pub(crate) fn says_disk_full(text: &str) -> bool {
+    text.contains("No space left on device") || text.contains("Disk quota exceeded")
+}
+
+/// A command in the C locale, so that its words can be understood here, and without input.
+pub(crate) fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("LC_ALL", "C").stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end, handing on each line of its output.
+pub(crate) fn run(command: &mut Command, on_line: &mut dyn FnMut(&str)) -> Result<Outcome, Error> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let failed = |error: io::Error| Error::Program {
+        program: program.clone(),
+        detail: start_failure(&error),
+    };
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let errors = child
+        .stderr
+        .take()
+        .map(|stream| thread::spawn(move || read_tail(stream)));
+    let read = child
+        .stdout
+        .take()
+        .map_or(Ok(()), |stream| read_lines(stream, on_line));
+    let status = child.wait().map_err(failed)?;
+    read.map_err(failed)?;
+    let stderr = errors
+        .and_then(|reader| reader.join().ok())
+        .unwrap_or_default();
+    Ok(Outcome { status, stderr })
+}
+
+/// Runs a command and returns its outcome and output.
+pub(crate) fn output(command: &mut Command) -> Result<(Outcome, String), Error> {
+    let mut text = String::new();
+    let outcome = run(command, &mut |line| {
+        text.push_str(line);
+        text.push('\n');
+    })?;
+    Ok((outcome, text))
+}
+
+/// Words for a program that could not be started.
+fn start_failure(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "is not installed".to_owned(),
+        _ => format!("could not be run ({error})"),
+    }
+}
+
+fn read_lines(stream: impl Read, on_line: &mut dyn FnMut(&str)) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        on_line(String::from_utf8_lossy(&line).trim_end());
+        line.clear();
+    }
+    Ok(())
+}
+
+/// Reads all, keeps the end.
+fn read_tail(mut stream: impl Read) -> String {
+    let mut kept = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        kept.extend_from_slice(&buffer[..count]);
+        if kept.len() > 2 * KEPT_STDERR {
+            kept.drain(..kept.len() - KEPT_STDERR);
+        }
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut shell = command("sh");
+        shell.args(["-c", script]);
+        shell
+    }
+
+    #[test]
+    fn hands_on_lines_status_and_errors() {
+        let mut lines = Vec::new();
+        let outcome = run(
+            &mut shell("echo a; echo b; echo 'W: w' >&2; echo 'E: bad.' >&2; echo z >&2; exit 3"),
+            &mut |line| {
+                lines.push(line.to_owned());
+            },
+        )
+        .unwrap();
+        assert_eq!(lines, ["a", "b"]);
+        assert_eq!(outcome.status.code(), Some(3));
+        assert_eq!(outcome.last_error(), "bad");
+    }
+
+    #[test]
+    fn much_error_output_neither_blocks_nor_is_kept() {
+        let (outcome, text) = output(&mut shell(
+            "head -c 1000000 /dev/zero | tr '\\0' x >&2; echo done",
+        ))
+        .unwrap();
+        assert_eq!(text, "done\n");
+        assert!(outcome.stderr.len() <= 2 * KEPT_STDERR);
+    }
+
+    #[test]
+    fn missing_program_is_a_sentence() {
+        let error = output(&mut command("no-such-program-here")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "The program no-such-program-here is not installed; it is needed to obtain this image."
+        );
+    }
+
+    #[test]
+    fn silent_failure_names_the_status() {
+        let (outcome, _) = output(&mut shell("exit 7")).unwrap();
+        assert_eq!(outcome.last_error(), "it ended with exit status: 7");
+    }
+}

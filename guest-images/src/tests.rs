@@ -1,0 +1,349 @@
+//! The whole way from a package to an image, with packages made on the spot instead of the network.
+
+use crate::modules::tests::fake_module;
+use crate::progress::{Progress, Silent};
+use crate::source::{Package, Source};
+use crate::{Cache, Error, Image, blob};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What a fake source does to a download.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The first so many downloads deliver damaged bytes.
+    Damage(usize),
+    /// The first download fails after half of the file.
+    Interrupt,
+}
+
+/// Packages in a directory.
+#[derive(Clone)]
+struct Fake {
+    packages: Arc<Vec<(Package, PathBuf)>>,
+    downloads: Arc<AtomicUsize>,
+    fault: Arc<Mutex<Option<Fault>>>,
+}
+
+impl Source for Fake {
+    fn package(&mut self, suite: &str, name: &str, _: &mut dyn Progress) -> Result<Package, Error> {
+        let found = self
+            .packages
+            .iter()
+            .find(|(package, _)| package.name == name && package.suite == suite);
+        found
+            .map(|(package, _)| package.clone())
+            .ok_or_else(|| Error::NoPackage {
+                package: name.into(),
+                suite: suite.into(),
+                mirror: "here".into(),
+            })
+    }
+
+    fn download(
+        &mut self,
+        package: &Package,
+        into: &Path,
+        _: &mut dyn Progress,
+    ) -> Result<PathBuf, Error> {
+        let count = self.downloads.fetch_add(1, Ordering::SeqCst);
+        let from = &self
+            .packages
+            .iter()
+            .find(|(entry, _)| entry == package)
+            .unwrap()
+            .1;
+        let mut bytes = fs::read(from).unwrap();
+        let to = into.join("file.deb");
+        match *self.fault.lock().unwrap() {
+            Some(Fault::Damage(times)) if count < times => bytes[100] ^= 1,
+            Some(Fault::Interrupt) if count == 0 => {
+                fs::write(&to, &bytes[..bytes.len() / 2]).unwrap();
+                return Err(Error::Network {
+                    mirror: "here".into(),
+                    detail: "gone".into(),
+                });
+            }
+            _ => {}
+        }
+        fs::write(&to, bytes).unwrap();
+        Ok(to)
+    }
+}
+
+/// Builds a Debian package of those files.
+fn package(
+    dir: &Path,
+    suite: &str,
+    name: &str,
+    depends: &[&str],
+    files: &[(&str, Vec<u8>)],
+) -> (Package, PathBuf) {
+    let tree = dir.join(name);
+    for (path, bytes) in files {
+        let path = tree.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    fs::create_dir_all(tree.join("DEBIAN")).unwrap();
+    let control = format!(
+        "Package: {name}\nVersion: 1\nArchitecture: armhf\nMaintainer: x <x@x>\nDescription: x\n"
+    );
+    fs::write(tree.join("DEBIAN/control"), control).unwrap();
+    let file = dir.join(format!("{name}.deb"));
+    let status = Command::new("dpkg-deb")
+        .arg("--build")
+        .args([&tree, &file])
+        .output()
+        .unwrap()
+        .status;
+    assert!(status.success());
+    let entry = Package {
+        suite: suite.into(),
+        name: name.into(),
+        version: "1".into(),
+        depends: depends.iter().map(|name| (*name).to_owned()).collect(),
+        size: fs::metadata(&file).unwrap().len(),
+        sha256: blob::hash_file(&file).unwrap(),
+    };
+    (entry, file)
+}
+
+/// A zImage as far as its header goes.
+fn zimage() -> Vec<u8> {
+    let mut bytes = vec![0; 64];
+    bytes[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
+    bytes
+}
+
+/// A directory with a cache in it, and a source of packages.
+fn fake(fault: Option<Fault>) -> (tempfile::TempDir, Cache, Fake) {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = "usr/lib/modules/6.1-x/kernel";
+    let kernel = [
+        ("boot/vmlinuz-6.1-x", zimage()),
+        ("boot/config-6.1-x", b"CONFIG_X=y\n".to_vec()),
+        (
+            &*format!("{modules}/virtio_blk.ko"),
+            fake_module("depends=\0"),
+        ),
+        (&*format!("{modules}/jbd2.ko"), fake_module("depends=\0")),
+        (
+            &*format!("{modules}/ext4.ko"),
+            fake_module("depends=jbd2\0"),
+        ),
+    ];
+    let packages = vec![
+        package(
+            dir.path(),
+            "bookworm",
+            "linux-image-armmp",
+            &["linux-image-6.1-x"],
+            &[],
+        ),
+        package(dir.path(), "bookworm", "linux-image-6.1-x", &[], &kernel),
+        package(
+            dir.path(),
+            "bookworm",
+            "busybox-static",
+            &[],
+            &[("bin/busybox", b"busybox".to_vec())],
+        ),
+    ];
+    let cache = Cache::at(&dir.path().join("cache")).unwrap();
+    let source = Fake {
+        packages: Arc::new(packages),
+        downloads: Arc::default(),
+        fault: Arc::new(Mutex::new(fault)),
+    };
+    (dir, cache, source)
+}
+
+fn obtain(cache: &Cache, source: &Fake) -> Result<Image, Error> {
+    cache.obtain_from("debian-armmp", &mut source.clone(), &mut Silent)
+}
+
+#[test]
+fn a_stock_image_from_packages() {
+    let (_dir, cache, source) = fake(None);
+    let image = obtain(&cache, &source).unwrap();
+    assert_eq!(image.version, "6.1-x");
+    assert_eq!(fs::read(&image.kernel).unwrap(), zimage());
+    assert_eq!(image.modules, ["virtio_blk", "jbd2", "ext4"]);
+    assert_eq!(image.packages[0], ("linux-image-6.1-x".into(), "1".into()));
+    assert_eq!(
+        fs::read_to_string(image.config.as_ref().unwrap()).unwrap(),
+        "CONFIG_X=y\n"
+    );
+    assert_eq!(cache.image("debian-armmp-6.1").unwrap().unwrap(), image);
+    assert!(cache.verify("debian-armmp", &mut Silent).unwrap());
+    assert!(
+        !cache.root().join("work/debian-armmp-6.1").exists(),
+        "work is cleaned away"
+    );
+    assert_eq!(
+        fs::read_dir(cache.root().join("downloads"))
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn the_same_packages_give_the_same_bytes() {
+    let (dir, cache, source) = fake(None);
+    let other = Cache::at(&dir.path().join("other")).unwrap();
+    let (a, b) = (
+        obtain(&cache, &source).unwrap(),
+        obtain(&other, &source).unwrap(),
+    );
+    assert_eq!(
+        (a.kernel_sha256, a.initramfs_sha256),
+        (b.kernel_sha256, b.initramfs_sha256)
+    );
+}
+
+#[test]
+fn two_runs_at_once_do_the_work_once() {
+    let (_dir, cache, source) = fake(None);
+    let images: Vec<_> = std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| obtain(&cache, &source).unwrap()))
+            .collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    assert!(images.iter().all(|image| *image == images[0]));
+    assert_eq!(
+        source.downloads.load(Ordering::SeqCst),
+        2,
+        "the kernel and busybox"
+    );
+}
+
+#[test]
+fn a_damaged_download_is_fetched_once_more() {
+    let (_dir, cache, source) = fake(Some(Fault::Damage(1)));
+    obtain(&cache, &source).unwrap();
+    assert_eq!(source.downloads.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn a_download_that_stays_damaged_is_an_error_and_leaves_nothing() {
+    let (_dir, cache, source) = fake(Some(Fault::Damage(usize::MAX)));
+    let sentence = obtain(&cache, &source).unwrap_err().to_string();
+    assert!(
+        sentence.starts_with("linux-image-6.1-x 1 does not have the SHA-256"),
+        "{sentence}"
+    );
+    assert_eq!(source.downloads.load(Ordering::SeqCst), 2);
+    assert_eq!(cache.image("debian-armmp").unwrap(), None);
+    assert_eq!(
+        fs::read_dir(cache.root().join("downloads"))
+            .unwrap()
+            .count(),
+        0
+    );
+    *source.fault.lock().unwrap() = None;
+    obtain(&cache, &source).unwrap();
+}
+
+#[test]
+fn an_interrupted_run_is_gone_on_with() {
+    let (_dir, cache, source) = fake(Some(Fault::Interrupt));
+    let sentence = obtain(&cache, &source).unwrap_err().to_string();
+    assert!(
+        sentence.contains("cannot be reached (gone)")
+            && sentence.contains("goes on where it stopped"),
+        "{sentence}"
+    );
+    // What a killed run may leave: half a download, an unpacked tree.
+    assert_eq!(
+        fs::read_dir(cache.root().join("downloads"))
+            .unwrap()
+            .count(),
+        1
+    );
+    fs::create_dir_all(cache.root().join("work/debian-armmp-6.1/packages/boot")).unwrap();
+    fs::write(
+        cache
+            .root()
+            .join("work/debian-armmp-6.1/packages/boot/vmlinuz-0"),
+        "rubbish",
+    )
+    .unwrap();
+    assert_eq!(obtain(&cache, &source).unwrap().version, "6.1-x");
+}
+
+#[test]
+fn damage_is_found_by_verification_and_repaired() {
+    let (_dir, cache, source) = fake(None);
+    let image = obtain(&cache, &source).unwrap();
+    // Damage that neither size nor time betrays.
+    let times = fs::metadata(&image.initramfs).unwrap().modified().unwrap();
+    let mut bytes = fs::read(&image.initramfs).unwrap();
+    bytes[0] ^= 1;
+    fs::remove_file(&image.initramfs).unwrap();
+    fs::write(&image.initramfs, bytes).unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(&image.initramfs)
+        .unwrap();
+    file.set_times(fs::FileTimes::new().set_modified(times))
+        .unwrap();
+    let sentence = cache
+        .verify("debian-armmp", &mut Silent)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        sentence.contains("was damaged") && sentence.contains("\"debian-armmp-6.1\" again"),
+        "{sentence}"
+    );
+    assert_eq!(cache.image("debian-armmp").unwrap(), None);
+    let downloads = source.downloads.load(Ordering::SeqCst);
+    let again = obtain(&cache, &source).unwrap();
+    assert_eq!(again.initramfs_sha256, image.initramfs_sha256);
+    assert_eq!(
+        source.downloads.load(Ordering::SeqCst),
+        downloads,
+        "packages were still there"
+    );
+}
+
+#[test]
+fn a_missing_or_foreign_manifest_is_made_anew() {
+    let (_dir, cache, source) = fake(None);
+    let image = obtain(&cache, &source).unwrap();
+    let path = cache.root().join("images/debian-armmp-6.1.json");
+    let text = fs::read_to_string(&path).unwrap();
+    for damaged in [
+        String::new(),
+        text.replace("\"version\"", "\"v\""),
+        text[..text.len() / 2].to_owned(),
+    ] {
+        fs::write(&path, damaged).unwrap();
+        assert_eq!(cache.image("debian-armmp").unwrap(), None);
+        assert_eq!(obtain(&cache, &source).unwrap(), image);
+    }
+}
+
+#[test]
+fn a_changed_recipe_keeps_the_kernel() {
+    let (_dir, cache, source) = fake(None);
+    let image = obtain(&cache, &source).unwrap();
+    let path = cache.root().join("images/debian-armmp-6.1.json");
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    manifest["initramfs"]["recipe"] = "an older one".into();
+    fs::write(&path, manifest.to_string()).unwrap();
+    assert_eq!(cache.image("debian-armmp").unwrap(), None);
+    // The packages of the kernel are pinned by the manifest: nothing newer is asked for.
+    let mut packages = (*source.packages).clone();
+    packages.retain(|(package, _)| package.name == "busybox-static");
+    let poorer = Fake {
+        packages: Arc::new(packages),
+        ..source.clone()
+    };
+    assert_eq!(obtain(&cache, &poorer).unwrap(), image);
+}
