@@ -54,7 +54,9 @@ pub struct HostClock {
 impl HostClock {
     /// A clock that shows zero now.
     pub fn new() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 }
 

@@ -17,12 +17,12 @@
 
 pub mod clock;
 pub mod devices;
-// pub mod irq;
+pub mod irq;
 pub mod machine;
 pub mod vcpu;
 
 pub use devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};
 pub use machine::{
-    ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, KernelFormat, Limits, Machine, Reason,
-    StopHandle, Summary, TimeMode,
+    ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, KernelFormat, Limits,
+    Machine, Reason, StopHandle, Summary, TimeMode,
 };

@@ -98,7 +98,10 @@ impl Config {
             return Err(ConfigError::MemoryBaseLow(self.memory_base));
         }
         if base.checked_add(size).is_none_or(|end| end > RAM_END_MAX) {
-            return Err(ConfigError::MemoryLarge { base: self.memory_base, size: self.memory });
+            return Err(ConfigError::MemoryLarge {
+                base: self.memory_base,
+                size: self.memory,
+            });
         }
         if self.cmdline.len() >= MAX_CMDLINE {
             return Err(ConfigError::CmdlineLong(self.cmdline.len()));
@@ -198,7 +201,11 @@ const fn one() -> u16 {
 impl DiskConfig {
     /// A writable disk with one queue.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), read_only: false, queues: 1 }
+        Self {
+            path: path.into(),
+            read_only: false,
+            queues: 1,
+        }
     }
 }
 
@@ -217,9 +224,15 @@ impl FromStr for DiskConfig {
             match option.split_once('=') {
                 None if option == "ro" => disk.read_only = true,
                 Some(("queues", n)) => {
-                    disk.queues = n.parse().map_err(|_| format!("{n:?} is not a number of queues"))?;
+                    disk.queues = n
+                        .parse()
+                        .map_err(|_| format!("{n:?} is not a number of queues"))?;
                 }
-                _ => return Err(format!("{option:?} is not a disk option: use ro or queues=N")),
+                _ => {
+                    return Err(format!(
+                        "{option:?} is not a disk option: use ro or queues=N"
+                    ));
+                }
             }
         }
         Ok(disk)
@@ -261,8 +274,12 @@ impl FromStr for ByteSize {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let clean = text.trim().replace('_', "");
-        let bad = || format!("{text:?} is not a size: write a number of bytes, or one with K, M or G");
-        if let Some(hex) = clean.strip_prefix("0x").or_else(|| clean.strip_prefix("0X")) {
+        let bad =
+            || format!("{text:?} is not a size: write a number of bytes, or one with K, M or G");
+        if let Some(hex) = clean
+            .strip_prefix("0x")
+            .or_else(|| clean.strip_prefix("0X"))
+        {
             return u64::from_str_radix(hex, 16).map(Self).map_err(|_| bad());
         }
         let digits = clean.trim_end_matches(|c: char| !c.is_ascii_digit());
@@ -274,7 +291,10 @@ impl FromStr for ByteSize {
             _ => return Err(bad()),
         };
         let number: u64 = digits.parse().map_err(|_| bad())?;
-        number.checked_mul(1 << shift).map(Self).ok_or_else(|| format!("{text:?} is too large"))
+        number
+            .checked_mul(1 << shift)
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is too large"))
     }
 }
 
@@ -318,16 +338,35 @@ mod tests {
     use super::*;
 
     fn valid() -> Config {
-        Config { kernel: "zImage".into(), ..Config::default() }
+        Config {
+            kernel: "zImage".into(),
+            ..Config::default()
+        }
     }
 
     #[test]
     fn sizes_parse_and_print() {
-        for (text, bytes) in [("0", 0), ("4096", 4096), ("64K", 65536), ("256M", 256 << 20), ("2GiB", 2 << 30)] {
+        for (text, bytes) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("64K", 65536),
+            ("256M", 256 << 20),
+            ("2GiB", 2 << 30),
+        ] {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
         }
         assert_eq!("0x4000_0000".parse(), Ok(ByteSize(0x4000_0000)));
-        for text in ["", "M", "1T", "-1", "1.5G", "99999999999G", "0xg", "é", "1é"] {
+        for text in [
+            "",
+            "M",
+            "1T",
+            "-1",
+            "1.5G",
+            "99999999999G",
+            "0xg",
+            "é",
+            "1é",
+        ] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
         }
         assert_eq!(ByteSize(256 << 20).to_string(), "256M");
@@ -338,7 +377,11 @@ mod tests {
     #[test]
     fn disks_parse() {
         assert_eq!("a.img".parse(), Ok(DiskConfig::new("a.img")));
-        let full = DiskConfig { path: "a".into(), read_only: true, queues: 4 };
+        let full = DiskConfig {
+            path: "a".into(),
+            read_only: true,
+            queues: 4,
+        };
         assert_eq!("a,ro,queues=4".parse(), Ok(full));
         for text in ["", ",ro", "a,rw", "a,queues=x"] {
             assert!(text.parse::<DiskConfig>().is_err(), "{text}");
@@ -352,7 +395,14 @@ mod tests {
         let config: Config = toml::from_str(text).unwrap();
         assert_eq!(config.memory, ByteSize(1 << 30));
         assert_eq!(config.memory_base, ByteSize(0x8000_0000));
-        assert_eq!(config.disks, [DiskConfig { path: "d".into(), read_only: true, queues: 1 }]);
+        assert_eq!(
+            config.disks,
+            [DiskConfig {
+                path: "d".into(),
+                read_only: true,
+                queues: 1
+            }]
+        );
         assert_eq!(config.console, ConsoleConfig::File("log".into()));
         config.validate().unwrap();
         let again: Config = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
@@ -371,10 +421,21 @@ mod tests {
             (|c| c.memory = ByteSize((64 << 20) + 4096), "multiple"),
             (|c| c.memory_base = ByteSize(0x4000_1000), "multiple"),
             (|c| c.memory_base = ByteSize(0), "too low"),
-            (|c| c.memory = ByteSize(u64::MAX & !(RAM_ALIGN - 1)), "ends above"),
+            (
+                |c| c.memory = ByteSize(u64::MAX & !(RAM_ALIGN - 1)),
+                "ends above",
+            ),
             (|c| c.cmdline = "x".repeat(MAX_CMDLINE), "at most 1023"),
             (|c| c.cmdline = "a\nb".into(), "printable"),
-            (|c| c.disks = vec![DiskConfig { queues: 0, ..DiskConfig::new("d") }], "queues"),
+            (
+                |c| {
+                    c.disks = vec![DiskConfig {
+                        queues: 0,
+                        ..DiskConfig::new("d")
+                    }]
+                },
+                "queues",
+            ),
         ];
         for (spoil, word) in mistakes {
             let mut config = valid();

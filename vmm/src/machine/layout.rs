@@ -76,6 +76,12 @@ impl Range {
 
 impl std::fmt::Display for Range {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#010x}..{:#010x} ({})", self.base, self.end(), ByteSize(self.size))
+        write!(
+            f,
+            "{:#010x}..{:#010x} ({})",
+            self.base,
+            self.end(),
+            ByteSize(self.size)
+        )
     }
 }

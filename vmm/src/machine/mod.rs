@@ -5,13 +5,15 @@ mod error;
 mod exit;
 pub mod layout;
 pub mod loader;
+mod warn;
 
 pub use config::{
-    ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, KernelFormat, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES,
-    MIN_MEMORY, TimeMode,
+    ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, KernelFormat, MAX_CMDLINE, MAX_CPUS,
+    MAX_DISK_QUEUES, MIN_MEMORY, TimeMode,
 };
 pub use error::Error;
 pub use exit::{DeviceAccesses, DiskSummary, Exit, Exits, Limits, Reason, Summary};
+pub(crate) use warn::{Limiter, warn_guest};
 
 use std::sync::Arc;
 
@@ -46,14 +48,21 @@ impl Machine {
     pub fn new(config: &Config, console: Box<dyn ConsoleSink>) -> Result<Self, Error> {
         config.validate()?;
         let waker = Arc::new(Waker::default());
-        Ok(Self { config: config.clone(), gate: InputGate::new(Arc::clone(&waker)), waker, _console: console })
+        Ok(Self {
+            config: config.clone(),
+            gate: InputGate::new(Arc::clone(&waker)),
+            waker,
+            _console: console,
+        })
     }
 
     /// Runs until the guest ends, a limit is reached or someone stops the machine. May be called again after
     /// [`Reason::Timeout`], [`Reason::WallTimeout`], [`Reason::InstructionLimit`], [`Reason::Stopped`] and
     /// [`Reason::ConsoleStop`], and goes on where it was.
     pub fn run(&mut self, _limits: Limits) -> Exit {
-        Exit { reason: Reason::GuestDead }
+        Exit {
+            reason: Reason::GuestDead,
+        }
     }
 
     /// A handle to type on the console. As long as one exists a sleeping guest is waited for.
@@ -68,7 +77,9 @@ impl Machine {
 
     /// A handle to end a run from elsewhere.
     pub fn stop_handle(&self) -> StopHandle {
-        StopHandle { _waker: Arc::clone(&self.waker) }
+        StopHandle {
+            _waker: Arc::clone(&self.waker),
+        }
     }
 
     /// What happened so far, in numbers.

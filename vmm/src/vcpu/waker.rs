@@ -26,7 +26,10 @@ impl Waker {
     pub fn wait(&self, ticket: u64, timeout: Option<Duration>) {
         let asleep = |count: &mut u64| *count == ticket;
         match timeout {
-            Some(timeout) => drop(self.changed.wait_timeout_while(self.count(), timeout, asleep)),
+            Some(timeout) => drop(
+                self.changed
+                    .wait_timeout_while(self.count(), timeout, asleep),
+            ),
             None => drop(self.changed.wait_while(self.count(), asleep)),
         }
     }

@@ -51,7 +51,10 @@ pub struct InputGate(Arc<Shared>);
 impl InputGate {
     /// A closed gate at which nobody waits. `waker` is told about live input.
     pub fn new(waker: Arc<Waker>) -> Self {
-        Self(Arc::new(Shared { waiting: Mutex::default(), waker }))
+        Self(Arc::new(Shared {
+            waiting: Mutex::default(),
+            waker,
+        }))
     }
 
     /// A handle to send input. As long as one exists, input may arrive.
@@ -75,13 +78,20 @@ impl InputGate {
     pub fn open(&self, now_ns: u64) -> Vec<u8> {
         let mut waiting = self.0.waiting();
         let mut bytes = Vec::new();
-        while let Some(entry) = waiting.scheduled.first_entry().filter(|entry| *entry.key() <= now_ns) {
+        while let Some(entry) = waiting
+            .scheduled
+            .first_entry()
+            .filter(|entry| *entry.key() <= now_ns)
+        {
             bytes.extend(entry.remove());
         }
         waiting.scheduled_bytes -= bytes.len();
         bytes.extend(std::mem::take(&mut waiting.live));
         if !bytes.is_empty() {
-            waiting.record.push(InputRecord { at_ns: now_ns, bytes: bytes.clone() });
+            waiting.record.push(InputRecord {
+                at_ns: now_ns,
+                bytes: bytes.clone(),
+            });
         }
         bytes
     }
@@ -118,7 +128,11 @@ impl ConsoleInput {
         let taken = bytes.len().min(MAX_WAITING - waiting.scheduled_bytes);
         if taken > 0 {
             waiting.scheduled_bytes += taken;
-            waiting.scheduled.entry(at_ns).or_default().extend(&bytes[..taken]);
+            waiting
+                .scheduled
+                .entry(at_ns)
+                .or_default()
+                .extend(&bytes[..taken]);
         }
         drop(waiting);
         self.0.waker.wake();
@@ -160,7 +174,10 @@ mod tests {
         assert!(!gate.can_arrive());
         let record = gate.record();
         assert_eq!(record.len(), 2);
-        assert_eq!((record[1].at_ns, record[1].bytes.as_slice()), (500, b"two".as_slice()));
+        assert_eq!(
+            (record[1].at_ns, record[1].bytes.as_slice()),
+            (500, b"two".as_slice())
+        );
     }
 
     #[test]

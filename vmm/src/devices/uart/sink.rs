@@ -45,7 +45,10 @@ impl Capture {
 
 impl ConsoleSink for Capture {
     fn write(&mut self, bytes: &[u8]) -> Flow {
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).extend_from_slice(bytes);
+        self.0
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .extend_from_slice(bytes);
         Flow::Continue
     }
 }

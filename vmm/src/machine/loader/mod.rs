@@ -1,5 +1,94 @@
-//! Loading a kernel.
+//! Loading a kernel and its companions by ARM Linux's boot protocol.
+//!
+//! [`image::parse`] understands a file, [`place::place`] finds room, the machine copies. `linux-loader` has no loader
+//! for 32-bit ARM images; what it serves here is the command line.
+
+pub mod image;
+pub mod place;
+
+use linux_loader::cmdline::Cmdline;
+
+use super::config::{ByteSize, MAX_CMDLINE};
 
 /// Why a kernel cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {}
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The file is known, and no kernel for this machine.
+    #[error("it is {0}")]
+    NotKernel(&'static str),
+    /// The file is nothing known.
+    #[error(
+        "it is not a zImage, and its start does not look like a raw Image (say kernel-format = \"image\" if it is one)"
+    )]
+    Unknown,
+    /// Announced as zImage without its magic number.
+    #[error("it is said to be a zImage but lacks the magic number of one")]
+    NoZimageMagic,
+    /// Too short for one instruction.
+    #[error("it is shorter than one instruction")]
+    Short,
+    /// The file ends too early.
+    #[error("it is cut short: it has {have} of {want} bytes")]
+    Truncated {
+        /// Bytes announced.
+        want: u64,
+        /// Bytes there.
+        have: u64,
+    },
+    /// More RAM is needed.
+    #[error("{have} of memory is too little: kernel and initrd need at least {need}")]
+    RamTooSmall {
+        /// RAM of the machine.
+        have: ByteSize,
+        /// RAM that would do.
+        need: ByteSize,
+    },
+    /// The kernel is larger than what a kernel can map.
+    #[error("a kernel of {0} bytes is too large for 32-bit ARM")]
+    KernelTooLarge(ByteSize),
+    /// The initrd is larger than what a kernel can map.
+    #[error("an initrd of {size} is too large: a 32-bit kernel reaches at most {most}")]
+    InitrdTooLarge {
+        /// Its size.
+        size: ByteSize,
+        /// The limit.
+        most: ByteSize,
+    },
+    /// The command line is malformed.
+    #[error("the kernel command line is malformed: {0}")]
+    Cmdline(String),
+    /// The generated device tree is larger than its room; a bug of ours.
+    #[error("the device tree takes {0} bytes, more than its room (this is a bug)")]
+    DtbTooLarge(usize),
+}
+
+/// The command line as the kernel gets it.
+///
+/// # Errors
+/// [`LoadError::Cmdline`] when it does not parse.
+pub fn cmdline(text: &str) -> Result<String, LoadError> {
+    let fail = |e: linux_loader::cmdline::Error| LoadError::Cmdline(e.to_string());
+    let parsed = Cmdline::try_from(text, MAX_CMDLINE).map_err(fail)?;
+    let raw = parsed.as_cstring().map_err(fail)?;
+    raw.into_string()
+        .map_err(|e| LoadError::Cmdline(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_pass_through() {
+        assert_eq!(
+            cmdline("console=ttyS0 quiet").unwrap(),
+            "console=ttyS0 quiet"
+        );
+        assert_eq!(cmdline("").unwrap(), "");
+        assert!(
+            cmdline("root=/dev/vda -- init args")
+                .unwrap()
+                .contains("-- init args")
+        );
+    }
+}

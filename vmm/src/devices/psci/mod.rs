@@ -1,0 +1,170 @@
+//! Firmware: PSCI 1.0 over HVC.
+//!
+//! Cores come without firmware of their own; the machine answers in its place. Standby is the only idle state
+//! (CPU_SUSPEND with a power-down state is refused, as PSCI_FEATURES and the device tree say no such state exists).
+
+pub mod spec;
+
+use arm32::wires::{Conduit, FirmwareAction};
+
+use spec::*;
+
+/// A firmware call: function identifier and arguments, R0 to R3.
+pub type Call = [u32; 4];
+
+/// What a call comes to: a result for R0, and what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Result for R0; calls that do not return leave R0 alone.
+    pub result: Option<u32>,
+    /// What happens.
+    pub action: FirmwareAction,
+}
+
+const fn result(value: u32) -> Answer {
+    Answer {
+        result: Some(value),
+        action: FirmwareAction::Return,
+    }
+}
+
+const fn action(action: FirmwareAction) -> Answer {
+    Answer {
+        result: None,
+        action,
+    }
+}
+
+/// Answers `call` of a core; `powered[i]` tells whether core `i` is on. A pure function.
+pub fn answer(conduit: Conduit, call: Call, powered: &[bool]) -> Answer {
+    if conduit != Conduit::Hvc(0) {
+        return action(FirmwareAction::Undefined);
+    }
+    let [function, arg1, arg2, arg3] = call;
+    match function {
+        SMCCC_VERSION => result(SMCCC_1_1),
+        PSCI_VERSION => result(PSCI_1_0),
+        PSCI_FEATURES => result(features(arg1)),
+        MIGRATE_INFO_TYPE => result(MIGRATION_NOT_REQUIRED),
+        AFFINITY_INFO => result(affinity_info(arg1, arg2, powered)),
+        CPU_ON => cpu_on(arg1, arg2, arg3, powered),
+        CPU_OFF => action(FirmwareAction::CpuOff),
+        CPU_SUSPEND if arg1 & POWER_STATE_POWERDOWN != 0 => result(INVALID_PARAMETERS),
+        CPU_SUSPEND => Answer {
+            result: Some(SUCCESS),
+            action: FirmwareAction::Suspend,
+        },
+        SYSTEM_OFF => action(FirmwareAction::SystemOff),
+        SYSTEM_RESET => action(FirmwareAction::SystemReset),
+        _ => result(NOT_SUPPORTED),
+    }
+}
+
+fn features(function: u32) -> u32 {
+    match function {
+        SMCCC_VERSION | PSCI_VERSION | PSCI_FEATURES | MIGRATE_INFO_TYPE | AFFINITY_INFO
+        | CPU_ON | CPU_OFF | CPU_SUSPEND | SYSTEM_OFF | SYSTEM_RESET => SUCCESS,
+        _ => NOT_SUPPORTED,
+    }
+}
+
+/// The core that an affinity value names: cores are numbered in Aff0 of one cluster (MPIDR, ARM ARM B4.1.106).
+fn core_index(affinity: u32, powered: &[bool]) -> Option<usize> {
+    let index = affinity as usize;
+    (index < powered.len()).then_some(index)
+}
+
+fn affinity_info(affinity: u32, lowest_level: u32, powered: &[bool]) -> u32 {
+    match core_index(affinity, powered) {
+        Some(cpu) if lowest_level == 0 => {
+            if powered[cpu] {
+                AFFINITY_ON
+            } else {
+                AFFINITY_OFF
+            }
+        }
+        _ => INVALID_PARAMETERS,
+    }
+}
+
+fn cpu_on(affinity: u32, entry: u32, context: u32, powered: &[bool]) -> Answer {
+    match core_index(affinity, powered) {
+        None => result(INVALID_PARAMETERS),
+        Some(cpu) if powered[cpu] => result(ALREADY_ON),
+        Some(cpu) => Answer {
+            result: Some(SUCCESS),
+            action: FirmwareAction::CpuOn {
+                cpu,
+                entry,
+                context,
+            },
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HVC: Conduit = Conduit::Hvc(0);
+
+    fn ask(call: Call) -> Answer {
+        answer(HVC, call, &[true, false])
+    }
+
+    #[test]
+    fn versions_and_features() {
+        assert_eq!(ask([PSCI_VERSION, 0, 0, 0]), result(0x10000));
+        assert_eq!(ask([SMCCC_VERSION, 0, 0, 0]), result(0x10001));
+        assert_eq!(ask([PSCI_FEATURES, CPU_ON, 0, 0]), result(SUCCESS));
+        assert_eq!(
+            ask([PSCI_FEATURES, 0x8400_000e, 0, 0]),
+            result(NOT_SUPPORTED)
+        );
+        assert_eq!(ask([MIGRATE_INFO_TYPE, 0, 0, 0]), result(2));
+        assert_eq!(ask([0x1234, 0, 0, 0]), result(NOT_SUPPORTED));
+    }
+
+    #[test]
+    fn cores_are_switched_on_once() {
+        let on = FirmwareAction::CpuOn {
+            cpu: 1,
+            entry: 0x4000_0001,
+            context: 7,
+        };
+        assert_eq!(
+            ask([CPU_ON, 1, 0x4000_0001, 7]),
+            Answer {
+                result: Some(SUCCESS),
+                action: on
+            }
+        );
+        assert_eq!(ask([CPU_ON, 0, 0, 0]), result(ALREADY_ON));
+        for affinity in [2, 0x100, u32::MAX] {
+            assert_eq!(ask([CPU_ON, affinity, 0, 0]), result(INVALID_PARAMETERS));
+        }
+        assert_eq!(ask([AFFINITY_INFO, 0, 0, 0]), result(AFFINITY_ON));
+        assert_eq!(ask([AFFINITY_INFO, 1, 0, 0]), result(AFFINITY_OFF));
+        assert_eq!(ask([AFFINITY_INFO, 1, 1, 0]), result(INVALID_PARAMETERS));
+        assert_eq!(ask([CPU_OFF, 0, 0, 0]), action(FirmwareAction::CpuOff));
+    }
+
+    #[test]
+    fn suspend_is_standby_only() {
+        assert_eq!(ask([CPU_SUSPEND, 0, 0, 0]).action, FirmwareAction::Suspend);
+        assert_eq!(
+            ask([CPU_SUSPEND, POWER_STATE_POWERDOWN, 0, 0]),
+            result(INVALID_PARAMETERS)
+        );
+    }
+
+    #[test]
+    fn other_conduits_are_undefined() {
+        for conduit in [Conduit::Smc(0), Conduit::Hvc(1)] {
+            assert_eq!(
+                answer(conduit, [PSCI_VERSION, 0, 0, 0], &[true]),
+                action(FirmwareAction::Undefined)
+            );
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The CPU interface's registers (IHI 0048B.b 4.4).
+
+use super::spec::*;
+use super::state::{Candidate, GicState};
+
+impl GicState {
+    /// Core `cpu` reads its interface.
+    pub fn cpu_read(&mut self, cpu: usize, offset: u64) -> u32 {
+        let interface = &self.interfaces[cpu];
+        match offset {
+            GICC_CTLR => interface.ctlr,
+            GICC_PMR => u32::from(interface.mask),
+            GICC_BPR => u32::from(interface.bpr),
+            GICC_ABPR => u32::from(interface.abpr),
+            GICC_RPR => u32::from(interface.running()),
+            GICC_APR0 => interface.active,
+            GICC_IIDR => GICC_IIDR_VALUE,
+            GICC_IAR => self.acknowledge(cpu, false),
+            GICC_AIAR => self.acknowledge(cpu, true),
+            GICC_HPPIR => self.peek(cpu, false),
+            GICC_AHPPIR => self.peek(cpu, true),
+            _ => 0,
+        }
+    }
+
+    /// Core `cpu` writes its interface. Returns whether the write made sense.
+    pub fn cpu_write(&mut self, cpu: usize, offset: u64, value: u32) -> bool {
+        let interface = &mut self.interfaces[cpu];
+        match offset {
+            GICC_CTLR => interface.ctlr = value & CTLR_WRITABLE,
+            GICC_PMR => interface.mask = value as u8 & PRIORITY_MASK,
+            GICC_BPR => interface.bpr = (value as u8 & 7).max(BPR_MIN),
+            GICC_ABPR => interface.abpr = (value as u8 & 7).max(ABPR_MIN),
+            GICC_APR0 => interface.active = value,
+            GICC_EOIR | GICC_AEOIR => return self.end(cpu, value),
+            GICC_DIR => return self.deactivate(cpu, value),
+            // Read-only and unimplemented registers: GIC-400 has one word of active priorities.
+            _ => return matches!(offset, GICC_IAR | GICC_RPR | GICC_HPPIR | 0xd4..=0xfc),
+        }
+        true
+    }
+
+    fn peek(&self, cpu: usize, alias: bool) -> u32 {
+        match self.highest(cpu) {
+            Some(candidate) => self
+                .visible(cpu, candidate, alias)
+                .unwrap_or_else(|special| special),
+            None => SPURIOUS,
+        }
+    }
+
+    /// What an acknowledge register shows of `candidate`: its identifier with the sender of an SGI, or a special one.
+    fn visible(&self, cpu: usize, candidate: Candidate, alias: bool) -> Result<u32, u32> {
+        if alias && !candidate.group1 {
+            return Err(SPURIOUS);
+        }
+        if !alias && candidate.group1 && self.interfaces[cpu].ctlr & CTLR_ACK == 0 {
+            return Err(SPURIOUS_GROUP1);
+        }
+        let sender = match candidate.irq {
+            sgi @ 0..16 => self.private[cpu].sgi_sources[sgi as usize].trailing_zeros() & 7,
+            _ => 0,
+        };
+        Ok(candidate.irq | sender << 10)
+    }
+
+    fn acknowledge(&mut self, cpu: usize, alias: bool) -> u32 {
+        let Some(candidate) = self.signalled(cpu) else {
+            return SPURIOUS;
+        };
+        let value = match self.visible(cpu, candidate, alias) {
+            Ok(value) => value,
+            Err(special) => return special,
+        };
+        let irq = candidate.irq;
+        let bit = 1 << (irq % 32);
+        match irq {
+            sgi @ 0..16 => self.change_sgi(cpu, sgi as usize, |sources| {
+                sources & sources.wrapping_sub(1)
+            }),
+            _ => {
+                if let Some(word) = self.word_mut(cpu, irq as usize / 32) {
+                    word.latched &= !bit;
+                }
+            }
+        }
+        if let Some(word) = self.word_mut(cpu, irq as usize / 32) {
+            word.active |= bit;
+        }
+        let interface = &mut self.interfaces[cpu];
+        let priority = interface.group_priority(candidate.priority, candidate.group1);
+        interface.active |= 1 << (priority >> 3);
+        value
+    }
+
+    /// End of interrupt: the running priority drops; the interrupt is deactivated unless DIR does that.
+    fn end(&mut self, cpu: usize, value: u32) -> bool {
+        let irq = value & 0x3ff;
+        if irq >= FIRST_SPECIAL {
+            return true;
+        }
+        let interface = &mut self.interfaces[cpu];
+        if interface.active == 0 {
+            return false;
+        }
+        interface.active &= interface.active - 1;
+        interface.ctlr & CTLR_EOIMODE != 0 || self.deactivate(cpu, value)
+    }
+
+    fn deactivate(&mut self, cpu: usize, value: u32) -> bool {
+        let irq = value & 0x3ff;
+        let bit = 1 << (irq % 32);
+        match self.word_mut(cpu, irq as usize / 32) {
+            Some(word) if word.active & bit != 0 => word.active &= !bit,
+            _ => return false,
+        }
+        true
+    }
+}

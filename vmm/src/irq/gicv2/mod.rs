@@ -1,0 +1,136 @@
+//! A GICv2 as GIC-400 implements it, without the Security Extensions.
+//!
+//! | not modelled | why |
+//! |---|---|
+//! | Security Extensions: banked CTLR/BPR, NSACR, the non-secure view of priorities | cores have one security state |
+//! | virtualization: GICH, GICV | cores have no Hyp mode |
+//! | interrupt bypass (bits 5 to 8 of GICC_CTLR) | there is no legacy interrupt to bypass to; the bits are kept |
+//! | the sender in a write to EOIR for an SGI | one SGI is active at a time whoever sent it |
+//! | GICD_PPISR, GICD_SPISR | GIC-400 only debug registers; read as zero |
+//!
+//! Group bits work (group 1 needs AckCtl or the aliased registers); priorities have 32 levels.
+
+mod distributor;
+mod interface;
+pub mod spec;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use arm32::wires::Pins;
+
+pub use state::{Candidate, GicState, Interface, MAX_CPUS, Private, STATE_VERSION, Word};
+
+use crate::machine::warn_guest;
+use crate::vcpu::Waker;
+
+/// A GIC wired to its cores. Devices drive its lines from any thread.
+#[derive(Debug)]
+pub struct Gic {
+    state: Mutex<Wired>,
+    pins: Vec<Arc<Pins>>,
+    waker: Arc<Waker>,
+    acknowledged: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Wired {
+    gic: GicState,
+    outputs: [(bool, bool); MAX_CPUS],
+}
+
+impl Gic {
+    /// A GIC at reset that drives `pins` (one a core) and has `irqs` identifiers. `waker` is told when an output rises.
+    pub fn new(pins: Vec<Arc<Pins>>, irqs: u32, waker: Arc<Waker>) -> Self {
+        let gic = GicState::new(pins.len(), irqs);
+        let state = Mutex::new(Wired {
+            gic,
+            outputs: Default::default(),
+        });
+        Self {
+            state,
+            pins,
+            waker,
+            acknowledged: AtomicU64::new(0),
+        }
+    }
+
+    /// Drives a shared interrupt line.
+    pub fn set_shared(&self, irq: u32, level: bool) {
+        self.change(|gic| gic.set_shared(irq, level));
+    }
+
+    /// Drives a private peripheral interrupt line of core `cpu`.
+    pub fn set_private(&self, cpu: usize, irq: u32, level: bool) {
+        self.change(|gic| gic.set_private(cpu, irq, level));
+    }
+
+    /// Core `cpu` reads the distributor.
+    pub fn dist_read(&self, cpu: usize, offset: u64, size: u32) -> u32 {
+        self.change(|gic| gic.dist_read(cpu, offset, size))
+    }
+
+    /// Core `cpu` writes the distributor.
+    pub fn dist_write(&self, cpu: usize, offset: u64, size: u32, value: u32) {
+        if !self.change(|gic| gic.dist_write(cpu, offset, size, value)) {
+            warn_guest!("core {cpu} wrote {size} bytes, {value:#x}, to GICD+{offset:#x}: ignored");
+        }
+    }
+
+    /// Core `cpu` reads its CPU interface.
+    pub fn cpu_read(&self, cpu: usize, offset: u64) -> u32 {
+        let value = self.change(|gic| gic.cpu_read(cpu, offset));
+        if matches!(offset, spec::GICC_IAR | spec::GICC_AIAR) && value & 0x3ff < spec::FIRST_SPECIAL
+        {
+            self.acknowledged.fetch_add(1, Ordering::Relaxed);
+        }
+        value
+    }
+
+    /// Core `cpu` writes its CPU interface.
+    pub fn cpu_write(&self, cpu: usize, offset: u64, value: u32) {
+        if !self.change(|gic| gic.cpu_write(cpu, offset, value)) {
+            warn_guest!("core {cpu} wrote {value:#x} to GICC+{offset:#x}: ignored");
+        }
+    }
+
+    /// Interrupts acknowledged so far.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// A copy of the state.
+    pub fn state(&self) -> GicState {
+        self.lock().gic.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Wired> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Changes the state and drives the cores' inputs accordingly, as one step.
+    fn change<R>(&self, f: impl FnOnce(&mut GicState) -> R) -> R {
+        let mut wired = self.lock();
+        let result = f(&mut wired.gic);
+        let mut rose = false;
+        for (cpu, pins) in self.pins.iter().enumerate() {
+            let now = wired.gic.outputs(cpu);
+            let before = std::mem::replace(&mut wired.outputs[cpu], now);
+            if now.0 != before.0 {
+                pins.set_irq(now.0);
+            }
+            if now.1 != before.1 {
+                pins.set_fiq(now.1);
+            }
+            rose |= now.0 && !before.0 || now.1 && !before.1;
+        }
+        drop(wired);
+        if rose {
+            self.waker.wake();
+        }
+        result
+    }
+}

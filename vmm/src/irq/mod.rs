@@ -1,0 +1,41 @@
+//! Interrupts: the lines that devices drive and the controller that brings them to the cores.
+
+pub mod gicv2;
+
+use std::sync::Arc;
+
+pub use gicv2::Gic;
+
+/// One interrupt input of the controller, as a device sees it.
+pub trait Interrupt: Send + Sync {
+    /// Drives a level-sensitive line.
+    fn set(&self, level: bool);
+
+    /// Sends one pulse down an edge-triggered line.
+    fn pulse(&self);
+}
+
+/// A shared peripheral interrupt of a [`Gic`].
+#[derive(Clone, Debug)]
+pub struct IrqLine {
+    gic: Arc<Gic>,
+    irq: u32,
+}
+
+impl IrqLine {
+    /// The line with interrupt identifier `irq` (32 and above).
+    pub fn new(gic: Arc<Gic>, irq: u32) -> Self {
+        Self { gic, irq }
+    }
+}
+
+impl Interrupt for IrqLine {
+    fn set(&self, level: bool) {
+        self.gic.set_shared(self.irq, level);
+    }
+
+    fn pulse(&self) {
+        self.gic.set_shared(self.irq, true);
+        self.gic.set_shared(self.irq, false);
+    }
+}

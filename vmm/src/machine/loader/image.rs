@@ -1,0 +1,323 @@
+//! What a kernel file is, found out from its bytes.
+
+use super::super::config::KernelFormat;
+use super::LoadError;
+
+/// Magic number of a zImage, at [`ZIMAGE_MAGIC_AT`] (Linux, Documentation/arch/arm/booting and head.S).
+const ZIMAGE_MAGIC: u32 = 0x016f_2818;
+const ZIMAGE_MAGIC_AT: usize = 0x24;
+/// Address at which the image believes to start and end; the difference is its size.
+const ZIMAGE_START_AT: usize = 0x28;
+const ZIMAGE_END_AT: usize = 0x2c;
+/// A second magic number tells that a table of tags follows, at the offset in the next word.
+const ZIMAGE_MAGIC2: u32 = 0x4545_4545;
+const ZIMAGE_MAGIC2_AT: usize = 0x34;
+const ZIMAGE_TAGS_AT: usize = 0x38;
+/// Tag with the size of the unpacked kernel ("KLSZ", read as a little-endian word).
+const TAG_KERNEL_SIZE: u32 = 0x5a53_4c4b;
+/// Most tags looked at; real images have one or two.
+const MAX_TAGS: usize = 16;
+
+/// A kernel file, understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes of the file.
+    pub size: u64,
+}
+
+/// The two kinds of kernel that boot here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A self-extracting image.
+    Zimage {
+        /// Bytes that the unpacked kernel takes with its zeroed data, if the image says so.
+        unpacked: Option<u64>,
+    },
+    /// A raw image, started at its first byte.
+    Image,
+}
+
+/// Understands `bytes` as a kernel. A pure function: no byte sequence makes it panic.
+///
+/// # Errors
+/// [`LoadError::NotKernel`] with what the file is instead, or [`LoadError::Unknown`].
+pub fn parse(bytes: &[u8], format: KernelFormat) -> Result<Image, LoadError> {
+    let size = bytes.len() as u64;
+    let magic = word(bytes, ZIMAGE_MAGIC_AT);
+    match format {
+        KernelFormat::Zimage if magic != Some(ZIMAGE_MAGIC) => Err(LoadError::NoZimageMagic),
+        KernelFormat::Image if bytes.len() < 4 => Err(LoadError::Short),
+        KernelFormat::Image => Ok(Image {
+            kind: Kind::Image,
+            size,
+        }),
+        _ if magic == Some(ZIMAGE_MAGIC) => {
+            check_length(bytes)?;
+            Ok(Image {
+                kind: Kind::Zimage {
+                    unpacked: unpacked_size(bytes),
+                },
+                size,
+            })
+        }
+        _ => match foreign(bytes) {
+            Some(what) => Err(LoadError::NotKernel(what)),
+            None if looks_like_raw_image(bytes) => Ok(Image {
+                kind: Kind::Image,
+                size,
+            }),
+            None => Err(LoadError::Unknown),
+        },
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let field = bytes.get(at..at.checked_add(4)?)?;
+    Some(u32::from_le_bytes(field.try_into().ok()?))
+}
+
+/// A zImage that was cut short would decompress garbage and hang without a word.
+fn check_length(bytes: &[u8]) -> Result<(), LoadError> {
+    let start = word(bytes, ZIMAGE_START_AT).unwrap_or(0);
+    let end = word(bytes, ZIMAGE_END_AT).unwrap_or(0);
+    match u64::from(end).checked_sub(u64::from(start)) {
+        Some(want) if want <= bytes.len() as u64 => Ok(()),
+        Some(want) => Err(LoadError::Truncated {
+            want,
+            have: bytes.len() as u64,
+        }),
+        None => Err(LoadError::NotKernel(
+            "a damaged zImage whose end lies before its start",
+        )),
+    }
+}
+
+/// The size tag: `{ words, tag, offset of the size of the initialised part, size of the zeroed part }`.
+fn unpacked_size(bytes: &[u8]) -> Option<u64> {
+    if word(bytes, ZIMAGE_MAGIC2_AT)? != ZIMAGE_MAGIC2 {
+        return None;
+    }
+    let mut at = word(bytes, ZIMAGE_TAGS_AT)? as usize;
+    for _ in 0..MAX_TAGS {
+        let words = word(bytes, at)? as usize;
+        if words == 0 {
+            return None;
+        }
+        if word(bytes, at.checked_add(4)?)? == TAG_KERNEL_SIZE {
+            let initialised = word(bytes, word(bytes, at.checked_add(8)?)? as usize)?;
+            let zeroed = word(bytes, at.checked_add(12)?)?;
+            return Some(u64::from(initialised) + u64::from(zeroed));
+        }
+        at = at.checked_add(words.checked_mul(4)?)?;
+    }
+    None
+}
+
+/// Whether the first instruction is one with which ARM kernels begin: a branch (with link) over the header, a
+/// change of the processor mode, or the switch to Thumb of Thumb-2 kernels.
+fn looks_like_raw_image(bytes: &[u8]) -> bool {
+    let Some(first) = word(bytes, 0) else {
+        return false;
+    };
+    bytes.len() >= 4096
+        && (matches!(first >> 24, 0xea | 0xeb)
+            || matches!(first & 0xffff_0fff, 0xe10f_0000) // mrs rN, cpsr
+            || matches!(first & 0xffff_0fff, 0xe28f_0001) // add rN, pc, #1: then bx rN
+            || matches!(first, 0xe321_f0d3 | 0xf10c_01d3 | 0xe1a0_0000 | 0xf101_0200)) // msr, cps, nop, setend
+}
+
+/// What a file is that some other loader would take.
+fn foreign(bytes: &[u8]) -> Option<&'static str> {
+    let at = |offset: usize, magic: &[u8]| {
+        bytes
+            .get(offset..)
+            .is_some_and(|rest| rest.starts_with(magic))
+    };
+    let table: [(usize, &[u8], &str); 17] = [
+        (
+            0x38,
+            b"ARM\x64",
+            "an arm64 Image, and this machine is 32-bit ARM",
+        ),
+        (
+            0x38,
+            b"RSC\x05",
+            "a RISC-V Image, and this machine is 32-bit ARM",
+        ),
+        (
+            0x202,
+            b"HdrS",
+            "an x86 bzImage, and this machine is 32-bit ARM",
+        ),
+        (
+            0x24,
+            b"\x01\x6f\x28\x18",
+            "a big-endian zImage, and this machine is little-endian",
+        ),
+        (4, b"zimg", "an EFI zboot image, not a zImage"),
+        (
+            0,
+            b"\x27\x05\x19\x56",
+            "a U-Boot uImage: take the zImage in it (64 bytes in)",
+        ),
+        (0, b"\xd0\x0d\xfe\xed", "a device tree blob or FIT image"),
+        (0, b"\x1f\x8b", "gzip-compressed: decompress it first"),
+        (0, b"\xfd7zXZ\0", "xz-compressed: decompress it first"),
+        (
+            0,
+            b"\x28\xb5\x2f\xfd",
+            "zstd-compressed: decompress it first",
+        ),
+        (0, b"BZh", "bzip2-compressed: decompress it first"),
+        (0, b"070701", "a cpio archive: is it the initrd?"),
+        (
+            0,
+            b"!<arch>\n",
+            "an archive (a Debian package or a library)",
+        ),
+        (0, b"PK\x03\x04", "a zip archive"),
+        (0, b"#!", "a script"),
+        (0, b"MZ", "an EFI program"),
+        (0x101, b"ustar", "a tar archive"),
+    ];
+    if at(0, b"\x7fELF") {
+        return Some(match bytes.get(18) {
+            Some(40) => "an ELF file (a vmlinux?): use the zImage or the raw Image built beside it",
+            _ => "an ELF file of another processor",
+        });
+    }
+    if bytes.is_empty() {
+        return Some("an empty file");
+    }
+    table
+        .iter()
+        .find(|(offset, magic, _)| at(*offset, magic))
+        .map(|&(_, _, what)| what)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A zImage of `size` bytes that says it unpacks to `unpacked`.
+    pub(crate) fn zimage(size: usize, unpacked: Option<u32>) -> Vec<u8> {
+        let mut bytes = vec![0; size];
+        let mut put =
+            |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        put(ZIMAGE_MAGIC_AT, ZIMAGE_MAGIC);
+        put(ZIMAGE_END_AT, size as u32);
+        if let Some(unpacked) = unpacked {
+            put(ZIMAGE_MAGIC2_AT, ZIMAGE_MAGIC2);
+            put(ZIMAGE_TAGS_AT, 0x40);
+            for (at, value) in [
+                (0x40, 2),
+                (0x44, 1),
+                (0x48, 4),
+                (0x4c, TAG_KERNEL_SIZE),
+                (0x50, 0x60),
+                (0x54, 1000),
+            ] {
+                put(at, value);
+            }
+            put(0x60, unpacked - 1000);
+        }
+        bytes
+    }
+
+    #[test]
+    fn zimages_with_and_without_size() {
+        let image = parse(&zimage(4096, None), KernelFormat::Auto).unwrap();
+        assert_eq!(
+            image,
+            Image {
+                kind: Kind::Zimage { unpacked: None },
+                size: 4096
+            }
+        );
+        let image = parse(&zimage(4096, Some(5_000_000)), KernelFormat::Auto).unwrap();
+        assert_eq!(
+            image.kind,
+            Kind::Zimage {
+                unpacked: Some(5_000_000)
+            }
+        );
+        assert!(matches!(
+            parse(&zimage(4096, None)[..4000], KernelFormat::Auto),
+            Err(LoadError::Truncated {
+                want: 4096,
+                have: 4000
+            })
+        ));
+    }
+
+    #[test]
+    fn raw_images_by_first_instruction_or_by_order() {
+        let mut bytes = vec![0; 8192];
+        assert!(matches!(
+            parse(&bytes, KernelFormat::Auto),
+            Err(LoadError::Unknown)
+        ));
+        assert_eq!(
+            parse(&bytes, KernelFormat::Image).unwrap().kind,
+            Kind::Image
+        );
+        for first in [0xeb00_1234_u32, 0xea00_0001, 0xe10f_9000, 0xe28f_9001] {
+            bytes[..4].copy_from_slice(&first.to_le_bytes());
+            assert_eq!(
+                parse(&bytes, KernelFormat::Auto).unwrap().kind,
+                Kind::Image,
+                "{first:#x}"
+            );
+        }
+        assert!(matches!(
+            parse(&bytes, KernelFormat::Zimage),
+            Err(LoadError::NoZimageMagic)
+        ));
+    }
+
+    #[test]
+    fn other_files_are_named() {
+        let mut arm64 = vec![0; 4096];
+        arm64[0x38..0x3c].copy_from_slice(b"ARM\x64");
+        let mut bzimage = vec![0; 4096];
+        bzimage[0x202..0x206].copy_from_slice(b"HdrS");
+        let mut elf = b"\x7fELF".to_vec();
+        elf.resize(64, 0);
+        elf[18] = 40;
+        let cases: [(&[u8], &str); 6] = [
+            (&arm64, "arm64"),
+            (&bzimage, "x86"),
+            (&elf, "vmlinux"),
+            (b"\x1f\x8b\x08", "gzip"),
+            (b"", "empty"),
+            (b"#!/bin/sh\n", "script"),
+        ];
+        for (bytes, word) in cases {
+            let sentence = parse(bytes, KernelFormat::Auto).unwrap_err().to_string();
+            assert!(sentence.contains(word), "{sentence:?} lacks {word:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..256), magic: bool, tags: bool) {
+            if magic && bytes.len() > 0x28 {
+                bytes[ZIMAGE_MAGIC_AT..ZIMAGE_MAGIC_AT + 4].copy_from_slice(&ZIMAGE_MAGIC.to_le_bytes());
+            }
+            if tags && bytes.len() > 0x3c {
+                bytes[ZIMAGE_START_AT..ZIMAGE_MAGIC2_AT].fill(0);
+                bytes[ZIMAGE_MAGIC2_AT..ZIMAGE_MAGIC2_AT + 4].copy_from_slice(&ZIMAGE_MAGIC2.to_le_bytes());
+                bytes[ZIMAGE_TAGS_AT + 1..ZIMAGE_TAGS_AT + 4].fill(0);
+            }
+            for format in [KernelFormat::Auto, KernelFormat::Zimage, KernelFormat::Image] {
+                if let Ok(image) = parse(&bytes, format) {
+                    prop_assert_eq!(image.size, bytes.len() as u64);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Where kernel, device tree and initrd go (Linux, Documentation/arch/arm/booting).
+
+use super::super::config::ByteSize;
+use super::super::layout::Range;
+use super::LoadError;
+use super::image::{Image, Kind};
+
+/// Offset of the running kernel from the start of RAM (TEXT_OFFSET of every platform this machine can be taken for).
+/// The first 16 KiB below it hold the kernel's first page table.
+pub const TEXT_OFFSET: u64 = 0x8000;
+/// A zImage is put this far from the start of RAM where there is room, above where it unpacks to, so that it need not
+/// move itself away first.
+const ZIMAGE_OFFSET: u64 = 32 << 20;
+/// Where a zImage goes in a small RAM; it then moves itself.
+const ZIMAGE_OFFSET_SMALL: u64 = 0x1_0000;
+/// Device tree and initrd go here where there is room: what booting.rst calls a safe location.
+const COMPANIONS_OFFSET: u64 = 128 << 20;
+/// How far device tree and initrd may lie from the start of RAM, to be in the kernel's low memory mapping: with
+/// the 3 GiB / 1 GiB split and the default vmalloc area, 760 MiB are mapped; stay clear of the end.
+const LOWMEM: u64 = 704 << 20;
+/// What the decompressor uses behind itself: stack, heap, and a page table (head.S: 4 KiB + 64 KiB + 16 KiB).
+const DECOMPRESSOR_SLACK: u64 = 1 << 20;
+/// A kernel is assumed to unpack to this many times its size when the zImage does not say; xz seldom reaches it.
+const UNPACK_FACTOR: u64 = 6;
+/// Zeroed data that a raw Image is assumed to have behind its end.
+const RAW_IMAGE_BSS: u64 = 8 << 20;
+/// Room for the device tree.
+pub const DTB_ROOM: u64 = 64 << 10;
+/// A running system needs this much more than what is loaded.
+const WORKING_ROOM: u64 = 4 << 20;
+
+const PAGE: u64 = 4096;
+
+/// Where everything goes; physical addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// First byte of the kernel file, and entry point.
+    pub kernel: u64,
+    /// The device tree, at most [`DTB_ROOM`] bytes.
+    pub dtb: u64,
+    /// The initrd, if there is one.
+    pub initrd: Option<Range>,
+}
+
+/// Finds a place for `image`, a device tree and an initrd of `initrd_size` bytes in `ram`.
+///
+/// # Errors
+/// [`LoadError::RamTooSmall`] naming how much would do, [`LoadError::InitrdTooLarge`] when no amount would.
+pub fn place(ram: Range, image: &Image, initrd_size: Option<u64>) -> Result<Placement, LoadError> {
+    let most = LOWMEM - COMPANIONS_OFFSET - DTB_ROOM;
+    if let Some(size) = initrd_size.filter(|size| *size > most) {
+        return Err(LoadError::InitrdTooLarge {
+            size: ByteSize(size),
+            most: ByteSize(most),
+        });
+    }
+    let initrd_room = initrd_size.unwrap_or(0).next_multiple_of(PAGE);
+    let companions = DTB_ROOM + initrd_room;
+    let (kernel_offset, kernel_end) = kernel_extent(ram.size, image)?;
+    let mut at = if kernel_end <= COMPANIONS_OFFSET && COMPANIONS_OFFSET + companions <= ram.size {
+        COMPANIONS_OFFSET
+    } else {
+        (ram.size.min(LOWMEM)).saturating_sub(companions) & !(PAGE - 1)
+    };
+    let need = kernel_end + companions + WORKING_ROOM;
+    if need > ram.size || at < kernel_end {
+        return Err(LoadError::RamTooSmall {
+            have: ByteSize(ram.size),
+            need: ByteSize(need.next_multiple_of(super::super::layout::RAM_ALIGN)),
+        });
+    }
+    at += ram.base;
+    Ok(Placement {
+        kernel: ram.base + kernel_offset,
+        dtb: at,
+        initrd: initrd_size.map(|size| Range::new(at + DTB_ROOM, size)),
+    })
+}
+
+/// Offset of the kernel file from the start of RAM, and the first offset that nothing of it ever touches.
+fn kernel_extent(ram_size: u64, image: &Image) -> Result<(u64, u64), LoadError> {
+    if image.size > LOWMEM {
+        return Err(LoadError::KernelTooLarge(ByteSize(image.size)));
+    }
+    let (offset, end) = match image.kind {
+        Kind::Image => (TEXT_OFFSET, TEXT_OFFSET + image.size + RAW_IMAGE_BSS),
+        Kind::Zimage { unpacked } => {
+            let unpacked = unpacked
+                .unwrap_or(image.size * UNPACK_FACTOR)
+                .max(image.size);
+            if unpacked > LOWMEM {
+                return Err(LoadError::KernelTooLarge(ByteSize(unpacked)));
+            }
+            let running_end = TEXT_OFFSET + unpacked;
+            let at_leisure = ZIMAGE_OFFSET + image.size + DECOMPRESSOR_SLACK;
+            if running_end <= ZIMAGE_OFFSET && at_leisure <= ram_size / 2 {
+                (ZIMAGE_OFFSET, at_leisure)
+            } else {
+                let moved = running_end.max(ZIMAGE_OFFSET_SMALL + image.size) + image.size;
+                (ZIMAGE_OFFSET_SMALL, moved + 2 * DECOMPRESSOR_SLACK)
+            }
+        }
+    };
+    Ok((offset, end.next_multiple_of(PAGE)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn zimage(size: u64, unpacked: Option<u64>) -> Image {
+        Image {
+            kind: Kind::Zimage { unpacked },
+            size,
+        }
+    }
+
+    #[test]
+    fn a_usual_machine_follows_the_recommendation() {
+        let ram = Range::new(0x4000_0000, 256 * MIB);
+        let placed = place(ram, &zimage(8 * MIB, Some(25 * MIB)), Some(5 * MIB)).unwrap();
+        assert_eq!(placed.kernel, 0x4200_0000);
+        assert_eq!(placed.dtb, 0x4800_0000);
+        assert_eq!(
+            placed.initrd,
+            Some(Range::new(0x4800_0000 + DTB_ROOM, 5 * MIB))
+        );
+    }
+
+    #[test]
+    fn a_small_machine_uses_the_top_of_ram() {
+        let ram = Range::new(0x8000_0000, 64 * MIB);
+        let placed = place(ram, &zimage(5 * MIB, Some(12 * MIB)), Some(MIB)).unwrap();
+        assert_eq!(placed.kernel, 0x8001_0000);
+        assert_eq!(placed.initrd.unwrap().end(), ram.end());
+    }
+
+    #[test]
+    fn a_raw_image_goes_to_its_text_offset() {
+        let ram = Range::new(0x4000_0000, 256 * MIB);
+        let placed = place(
+            ram,
+            &Image {
+                kind: Kind::Image,
+                size: 15 * MIB,
+            },
+            None,
+        )
+        .unwrap();
+        assert_eq!((placed.kernel, placed.initrd), (0x4000_8000, None));
+    }
+
+    #[test]
+    fn too_little_ram_names_what_would_do() {
+        let ram = Range::new(0x4000_0000, 32 * MIB);
+        let image = zimage(10 * MIB, Some(30 * MIB));
+        let Err(LoadError::RamTooSmall { need, .. }) = place(ram, &image, Some(10 * MIB)) else {
+            panic!("it fitted");
+        };
+        assert!(place(Range::new(ram.base, need.0), &image, Some(10 * MIB)).is_ok());
+    }
+
+    #[test]
+    fn absurd_sizes_are_refused() {
+        let ram = Range::new(0x4000_0000, 2048 * MIB);
+        assert!(matches!(
+            place(ram, &zimage(MIB, None), Some(u64::MAX / 2)),
+            Err(LoadError::InitrdTooLarge { .. })
+        ));
+        for image in [zimage(MIB, Some(u64::MAX)), zimage(u64::MAX / 2, None)] {
+            assert!(matches!(
+                place(ram, &image, None),
+                Err(LoadError::KernelTooLarge(_))
+            ));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_overlaps_and_all_is_in_ram(
+            ram_size in 8_u64..1024, size in 1_u64..40_000_000, unpacked in proptest::option::of(1_u64..100_000_000),
+            initrd in proptest::option::of(0_u64..200_000_000), raw: bool,
+        ) {
+            let ram = Range::new(0x4000_0000, ram_size * 2 * MIB);
+            let image = if raw { Image { kind: Kind::Image, size } } else { zimage(size, unpacked) };
+            if let Ok(placed) = place(ram, &image, initrd) {
+                let running = match image.kind {
+                    Kind::Image => size,
+                    Kind::Zimage { unpacked } => unpacked.unwrap_or(size * UNPACK_FACTOR),
+                };
+                prop_assert!(placed.kernel >= ram.base + TEXT_OFFSET);
+                prop_assert!(placed.kernel + size <= placed.dtb);
+                prop_assert!(ram.base + TEXT_OFFSET + running <= placed.dtb);
+                let end = placed.initrd.map_or(placed.dtb + DTB_ROOM, |range| {
+                    assert!(range.base >= placed.dtb + DTB_ROOM);
+                    range.end()
+                });
+                prop_assert!(end <= ram.end());
+                prop_assert!(end <= ram.base + LOWMEM);
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Warnings about what a guest does wrong: useful once, harmful a million times.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Times that one place warns before it falls silent.
+const LOUD: u64 = 8;
+
+/// Counts how often one place wanted to warn.
+#[derive(Debug, Default)]
+pub struct Limiter(AtomicU64);
+
+impl Limiter {
+    /// A limiter that has seen nothing.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Counts one more; `Some(times so far)` when it shall be said: the first few times, then at powers of two.
+    pub fn admit(&self) -> Option<u64> {
+        let times = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        (times <= LOUD || times.is_power_of_two()).then_some(times)
+    }
+}
+
+/// `tracing::warn!` about a guest, limited by place and without a clock.
+macro_rules! warn_guest {
+    ($($message:tt)*) => {{
+        static LIMITER: $crate::machine::Limiter = $crate::machine::Limiter::new();
+        if let Some(times) = LIMITER.admit() {
+            ::tracing::warn!(target: "guest", times, $($message)*);
+        }
+    }};
+}
+pub(crate) use warn_guest;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_said_a_few_times_only() {
+        let limiter = Limiter::new();
+        let said: Vec<u64> = (0..1000).filter_map(|_| limiter.admit()).collect();
+        assert_eq!(said, [1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 256, 512]);
+    }
+}
