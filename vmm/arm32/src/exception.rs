@@ -113,3 +113,149 @@ pub fn return_to(state: &mut CpuState, pc: u32, cpsr: u32) {
     state.r[15] = if state.psr.thumb { pc & !1 } else { pc & !3 };
     state.monitor.open = false;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mmu::{Access, FaultKind};
+    use crate::state::Psr;
+
+    const PC: u32 = 0x8000_1000;
+    /// User mode, N and C set, Q set, GE = 0b1010, nothing masked.
+    const CPSR: u32 = 0xa80a_0010;
+
+    /// A core in the middle of a user program.
+    fn running(thumb: bool) -> CpuState {
+        let mut s = CpuState::reset(0);
+        s.cp15.vbar = 0x4000_0020;
+        s.set_cpsr(if thumb { CPSR | 1 << 5 } else { CPSR });
+        s.r[15] = PC;
+        s.r[14] = 0x1111;
+        s
+    }
+
+    fn fault(kind: FaultKind, level: u8, access: Access) -> Fault {
+        Fault {
+            kind,
+            level,
+            domain: 5,
+            va: 0xdead_beec,
+            access,
+        }
+    }
+
+    fn data_abort() -> Exception {
+        Exception::DataAbort(fault(FaultKind::Permission, 2, Access::Write))
+    }
+
+    fn prefetch_abort() -> Exception {
+        Exception::PrefetchAbort(fault(FaultKind::Translation, 1, Access::Execute))
+    }
+
+    #[test]
+    fn each_exception_has_its_mode_link_vector_and_masks() {
+        // Mode, offset, LR - r15 in A32 and T32, and the A, I and F bits.
+        for (e, mode, offset, arm, thumb, masks) in [
+            (Exception::Undefined, Mode::Und, 0x04, 4, 2, 0x080),
+            (Exception::Svc, Mode::Svc, 0x08, 0, 0, 0x080),
+            (prefetch_abort(), Mode::Abt, 0x0c, 4, 4, 0x180),
+            (data_abort(), Mode::Abt, 0x10, 8, 8, 0x180),
+            (Exception::Irq, Mode::Irq, 0x18, 4, 4, 0x180),
+            (Exception::Fiq, Mode::Fiq, 0x1c, 4, 4, 0x1c0),
+        ] {
+            for (t32, link) in [(false, arm), (true, thumb)] {
+                let mut s = running(t32);
+                let before = s.cpsr();
+                enter(&mut s, e);
+                assert_eq!(s.psr.mode, mode, "{e:?}");
+                assert_eq!(s.r[14], PC + link, "{e:?}");
+                assert_eq!(s.spsr(), before, "{e:?}");
+                assert_eq!(s.r[15], 0x4000_0020 + offset, "{e:?}");
+                assert_eq!(s.cpsr() & 0x1c0, masks, "{e:?}");
+                assert!(!s.psr.thumb && !s.psr.big_endian && s.psr.it == 0);
+                // Flags, Q and GE pass through.
+                assert_eq!(s.cpsr() & 0xf80f_0000, CPSR & 0xf80f_0000);
+                assert_eq!(s.reg_of_mode(14, Mode::Usr), 0x1111);
+            }
+        }
+    }
+
+    #[test]
+    fn sctlr_decides_where_and_how_handlers_run() {
+        let mut s = running(false);
+        s.psr.it = 0x1c;
+        s.cp15.sctlr |= sctlr::V | sctlr::TE | sctlr::EE;
+        enter(&mut s, Exception::Irq);
+        assert_eq!(s.r[15], 0xffff_0018);
+        assert!(s.psr.thumb && s.psr.big_endian);
+        assert_eq!(s.psr.it, 0);
+        assert_eq!(Psr::from_bits(s.spsr(), Mode::Usr).it, 0x1c);
+    }
+
+    #[test]
+    fn masks_that_were_set_stay_set() {
+        let mut s = running(false);
+        (s.psr.fiq_masked, s.psr.abort_masked) = (true, true);
+        enter(&mut s, Exception::Svc);
+        assert_eq!(s.cpsr() & 0x1c0, 0x1c0);
+    }
+
+    #[test]
+    fn fault_registers_in_the_short_format() {
+        let mut s = running(false);
+        enter(&mut s, data_abort());
+        // WnR, domain 5, FS = 0b01111.
+        assert_eq!((s.cp15.dfsr, s.cp15.dfar), (0x85f, 0xdead_beec));
+        assert_eq!((s.cp15.ifsr, s.cp15.ifar), (0, 0));
+        enter(&mut s, prefetch_abort());
+        assert_eq!((s.cp15.ifsr, s.cp15.ifar), (0x005, 0xdead_beec));
+    }
+
+    #[test]
+    fn fault_registers_in_the_long_format() {
+        let mut s = running(false);
+        s.cp15.ttbcr = ttbcr::EAE;
+        enter(&mut s, data_abort());
+        // WnR, LPAE, STATUS = 0b001110.
+        assert_eq!((s.cp15.dfsr, s.cp15.dfar), (0xa0e, 0xdead_beec));
+        enter(&mut s, prefetch_abort());
+        assert_eq!((s.cp15.ifsr, s.cp15.ifar), (0x205, 0xdead_beec));
+    }
+
+    #[test]
+    fn bkpt_is_a_debug_event_without_an_address() {
+        let mut s = running(true);
+        s.cp15.ifar = 0x77;
+        enter(&mut s, Exception::PrefetchAbort(Fault::breakpoint(PC)));
+        assert_eq!((s.cp15.ifsr, s.cp15.ifar), (0x002, 0x77));
+        assert_eq!(s.r[14], PC + 4);
+        let mut s = running(false);
+        s.cp15.ttbcr = ttbcr::EAE;
+        enter(&mut s, Exception::PrefetchAbort(Fault::breakpoint(PC)));
+        assert_eq!(s.cp15.ifsr, 0x222);
+    }
+
+    #[test]
+    fn entry_and_return_are_inverse() {
+        for thumb in [false, true] {
+            let mut s = running(thumb);
+            s.psr.it = if thumb { 0x8c } else { 0 };
+            let before = s.clone();
+            enter(&mut s, Exception::Irq);
+            s.monitor.open = true;
+            let (pc, cpsr) = (s.r[14] - 4, s.spsr());
+            return_to(&mut s, pc, cpsr);
+            assert_eq!((s.r, s.cpsr()), (before.r, before.cpsr()));
+            assert!(!s.monitor.open);
+        }
+    }
+
+    #[test]
+    fn a_return_drops_address_bits_and_modes_that_do_not_exist() {
+        let mut s = CpuState::reset(0);
+        return_to(&mut s, 0x1003, 0x1d6); // Monitor mode
+        assert_eq!((s.psr.mode, s.r[15]), (Mode::Svc, 0x1000));
+        return_to(&mut s, 0x1003, 0x1f3); // T32
+        assert_eq!(s.r[15], 0x1002);
+    }
+}

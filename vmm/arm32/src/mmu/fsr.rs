@@ -71,3 +71,61 @@ pub fn has_address(fault: &Fault) -> bool {
 const fn split(status: u32) -> u32 {
     (status & 15) | (status >> 4) << 10
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(kind: FaultKind, level: u8) -> Fault {
+        Fault {
+            kind,
+            level,
+            domain: 0,
+            va: 0,
+            access: Access::Read,
+        }
+    }
+
+    #[test]
+    fn codes_of_every_cause() {
+        use FaultKind::*;
+        // Cause, level, short FSR, long FSR.
+        for (kind, level, short, long) in [
+            (Alignment, 0, 0x001, 0x221),
+            (Debug, 0, 0x002, 0x222),
+            (Translation, 1, 0x005, 0x205),
+            (Translation, 2, 0x007, 0x206),
+            (Translation, 3, 0x007, 0x207),
+            (AccessFlag, 1, 0x003, 0x209),
+            (AccessFlag, 2, 0x006, 0x20a),
+            (AccessFlag, 3, 0x006, 0x20b),
+            (Domain, 1, 0x009, 0x20d),
+            (Domain, 2, 0x00b, 0x20e),
+            (Permission, 1, 0x00d, 0x20d),
+            (Permission, 2, 0x00f, 0x20e),
+            (Permission, 3, 0x00f, 0x20f),
+            (External, 0, 0x008, 0x210),
+            (ExternalOnWalk, 1, 0x00c, 0x215),
+            (ExternalOnWalk, 2, 0x00e, 0x216),
+            (ExternalOnWalk, 3, 0x00e, 0x217),
+        ] {
+            let f = fault(kind, level);
+            assert_eq!(data(&f, false), short, "{kind:?} {level}");
+            assert_eq!(data(&f, true), long, "{kind:?} {level}");
+            assert_eq!(instruction(&f, false), short, "{kind:?} {level}");
+            assert_eq!(instruction(&f, true), long, "{kind:?} {level}");
+        }
+    }
+
+    #[test]
+    fn writes_and_domains_show_in_the_data_register_only() {
+        let f = Fault {
+            domain: 9,
+            access: Access::Write,
+            ..fault(FaultKind::Domain, 2)
+        };
+        assert_eq!(data(&f, false), 0x89b);
+        assert_eq!(data(&f, true), 0xa0e);
+        assert_eq!(instruction(&f, false), 0x00b);
+    }
+}

@@ -148,8 +148,53 @@ impl Walk<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::testing::{TestBus, state};
     use super::*;
+
+    proptest! {
+        /// Whatever the tables and registers hold: no panic, the offset survives, and an access succeeds exactly if
+        /// the permissions that are reported allow it.
+        #[test]
+        fn any_tables_are_walked(
+            registers in any::<[u32; 6]>(),
+            ttbr in any::<[u64; 2]>(),
+            tables in prop::collection::vec((0u64..0x800, any::<u64>(), 0u8..4), 1..200),
+            vas in any::<[u32; 8]>(),
+            low_va in 0u32..0x40_0000,
+        ) {
+            let (mut s, bus) = (state(), TestBus::default());
+            let [control, ttbcr, dacr, prrr, nmrr, _] = registers;
+            s.cp15.sctlr = control;
+            (s.cp15.ttbcr, s.cp15.dacr) = (ttbcr, dacr);
+            (s.cp15.prrr_mair0, s.cp15.nmrr_mair1) = (prrr, nmrr);
+            // Tables lie in the first pages, so that walks meet them.
+            (s.cp15.ttbr0, s.cp15.ttbr1) = (ttbr[0] & 0x3fff, ttbr[1] & 0x3fff);
+            for (slot, value, shape) in tables {
+                let low = if shape == 3 { value } else { value & !0xffff_c000 | 1 };
+                bus.double(slot * 8, low);
+            }
+            for va in vas.into_iter().chain([low_va]) {
+                for access in [Access::Read, Access::Write, Access::Execute] {
+                    let user = translate(&s, &bus, va, access, false);
+                    let privileged = translate(&s, &bus, va, access, true);
+                    for t in user.iter().chain(&privileged) {
+                        prop_assert!(t.pa >> 40 == 0 && (12..=30).contains(&t.size_log2));
+                        prop_assert_eq!((t.pa as u32 ^ va) & ((1 << t.size_log2) - 1), 0);
+                    }
+                    if let Some(t) = user.iter().chain(&privileged).next() {
+                        prop_assert_eq!(user.is_ok(), t.user.allows(access));
+                        prop_assert_eq!(privileged.is_ok(), t.privileged.allows(access));
+                    }
+                    for f in user.err().into_iter().chain(privileged.err()) {
+                        prop_assert!((1..=3).contains(&f.level) && f.va == va && f.access == access);
+                        prop_assert!(fsr::has_address(&f));
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn without_the_mmu_addresses_are_physical() {

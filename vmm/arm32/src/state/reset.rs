@@ -39,3 +39,17 @@ impl CpuState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_starts_in_supervisor_mode_with_everything_masked() {
+        let s = CpuState::reset(3);
+        assert_eq!(s.cpsr(), 0x1d3);
+        assert_eq!(s.r, [0; 16]);
+        assert_eq!(s.cp15.cpu_index, 3);
+        assert_eq!(s.cp15.sctlr & 0x2001, 0, "MMU off, low vectors");
+    }
+}
