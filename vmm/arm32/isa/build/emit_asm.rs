@@ -1,7 +1,7 @@
 //! Emits the disassembler from the rows' templates.
 //!
 //! In a template `{c}` is the condition, `{f}` prints a field by its type, `{f:n}` as a number,
-//! `{f?yes}` and `{f?yes:no}` choose text by a `bool` field, and `{=expr}` prints a Rust
+//! `{f:d}` as a decimal one, `{f?yes}` and `{f?yes:no}` choose text by a `bool` field, and `{=expr}` prints a Rust
 //! expression over the fields, `pc` (the instruction's address) and `t32`.
 
 use super::parse::{Row, Table};
@@ -37,7 +37,11 @@ pub fn emit(table: &Table) -> Result<String, Vec<String>> {
     out.push_str(
         "        _ => {}\n    }\n    let _ = (c, pc, t32);\n    f.write_str(\"undefined\")\n}\n",
     );
-    if errors.is_empty() { Ok(out) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(out)
+    } else {
+        Err(errors)
+    }
 }
 
 fn arm(row: &Row) -> Result<String, String> {
@@ -57,7 +61,11 @@ fn arm(row: &Row) -> Result<String, String> {
         .map(|(f, _)| f.as_str())
         .filter(|f| used.iter().any(|u| u == f))
         .collect();
-    let dots = if wanted.len() == row.fields.len() { "" } else { ", .." };
+    let dots = if wanted.len() == row.fields.len() {
+        ""
+    } else {
+        ", .."
+    };
     Ok(if wanted.is_empty() {
         format!("{{\n{body}            return Ok(());\n        }}")
     } else {
@@ -86,7 +94,10 @@ fn placeholder(row: &Row, inside: &str, used: &mut Vec<String>) -> Result<String
     let end = inside.find(['?', ':']).unwrap_or(inside.len());
     let (field, spec) = inside.split_at(end);
     if !row.fields.iter().any(|(f, _)| f == field) {
-        return Err(format!("template names `{field}`, which {} lacks", row.variant));
+        return Err(format!(
+            "template names `{field}`, which {} lacks",
+            row.variant
+        ));
     }
     used.push(field.to_owned());
     Ok(match spec.strip_prefix('?') {
@@ -94,6 +105,7 @@ fn placeholder(row: &Row, inside: &str, used: &mut Vec<String>) -> Result<String
             let (yes, no) = texts.split_once(':').unwrap_or((texts, ""));
             format!("            f.write_str(if {field} {{ {yes:?} }} else {{ {no:?} }})?;\n")
         }
+        None if spec == ":d" => format!("            write!(f, \"{{{field}}}\")?;\n"),
         None if spec == ":n" => format!("            number(f, {field})?;\n"),
         None if spec.is_empty() => format!("            {field}.write(f)?;\n"),
         None => return Err(format!("`{inside}` is no placeholder")),

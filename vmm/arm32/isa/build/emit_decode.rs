@@ -38,11 +38,15 @@ fn patterns(table: &Table, out: &mut String) {
     );
     for row in &table.rows {
         let p = &row.pattern;
-        let shift = p.field('c').map_or("NO_COND".to_owned(), |f| f.parts[0].lo.to_string());
+        let shift = p
+            .field('c')
+            .map_or("NO_COND".to_owned(), |f| f.parts[0].lo.to_string());
         let _ = writeln!(
             out,
             "    Pattern {{ mask: {:#010x}, value: {:#010x}, conditional: {}, cond_shift: {shift} }},",
-            p.mask, p.value, condition_source(row).is_some(),
+            p.mask,
+            p.value,
+            condition_source(row).is_some(),
         );
     }
     out.push_str("];\n\n");
@@ -81,27 +85,50 @@ fn in_bucket(row: &Row, set: Set, key: u32, key_bits: u32) -> bool {
 fn buckets(table: &Table, set: Set, out: &mut String) {
     let key_bits: u32 = key_runs(set).iter().map(|(_, len)| len).sum();
     let total = 1 << (key_bits + u32::from(set == Set::A32));
-    let mut order: Vec<usize> =
-        (0..table.rows.len()).filter(|i| table.rows[*i].set == set).collect();
+    let mut order: Vec<usize> = (0..table.rows.len())
+        .filter(|i| table.rows[*i].set == set)
+        .collect();
     order.sort_by_key(|i| {
         let row = &table.rows[*i];
-        (std::cmp::Reverse((row.pattern.mask.count_ones(), row.condition.is_some())), *i)
+        (
+            std::cmp::Reverse((row.pattern.mask.count_ones(), row.condition.is_some())),
+            *i,
+        )
     });
     let mut starts = vec![0usize];
     let mut rows: Vec<usize> = Vec::new();
     for key in 0..total {
         rows.extend(
-            order.iter().filter(|i| in_bucket(&table.rows[**i], set, key, key_bits)).map(|i| i + 1),
+            order
+                .iter()
+                .filter(|i| in_bucket(&table.rows[**i], set, key, key_bits))
+                .map(|i| i + 1),
         );
         starts.push(rows.len());
     }
     let name = set.name();
-    array(out, &format!("{name}_STARTS"), "u32", "Where each bucket begins.", &starts);
-    array(out, &format!("{name}_ROWS"), "u16", "Rows by bucket.", &rows);
+    array(
+        out,
+        &format!("{name}_STARTS"),
+        "u32",
+        "Where each bucket begins.",
+        &starts,
+    );
+    array(
+        out,
+        &format!("{name}_ROWS"),
+        "u16",
+        "Rows by bucket.",
+        &rows,
+    );
 }
 
 fn array(out: &mut String, name: &str, ty: &str, doc: &str, values: &[usize]) {
-    let _ = writeln!(out, "/// {doc}\nstatic {name}: [{ty}; {}] = [", values.len());
+    let _ = writeln!(
+        out,
+        "/// {doc}\nstatic {name}: [{ty}; {}] = [",
+        values.len()
+    );
     for chunk in values.chunks(16) {
         let line: Vec<String> = chunk.iter().map(usize::to_string).collect();
         let _ = writeln!(out, "    {},", line.join(", "));

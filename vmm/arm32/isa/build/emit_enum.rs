@@ -28,10 +28,8 @@ fn declaration(table: &Table, out: &mut String) {
         let _ = writeln!(out, "    {} {{", variant.name);
         for (field, ty) in &variant.fields {
             let meaning = table
-                .glossary
-                .iter()
-                .find(|(name, _)| name == field)
-                .map_or("As in the assembler syntax.", |(_, text)| text.as_str());
+                .meaning(variant, field)
+                .unwrap_or("As in the assembler syntax.");
             let _ = writeln!(out, "        /// {meaning}\n        {field}: {ty},");
         }
         out.push_str("    },\n");
@@ -45,7 +43,13 @@ fn builder(table: &Table, out: &mut String) {
          pub(crate) fn build(row: u16, w: u32, in_it: bool) -> Insn {\n    match row {\n",
     );
     for (index, row) in table.rows.iter().enumerate() {
-        let _ = writeln!(out, "        // {} {} {}", row.set.name(), row.name, row.origin);
+        let _ = writeln!(
+            out,
+            "        // {} {} {}",
+            row.set.name(),
+            row.name,
+            row.origin
+        );
         let _ = writeln!(out, "        {} => {},", index + 1, construct(row));
     }
     out.push_str("        _ => {\n            let _ = (w, in_it);\n            Insn::Undefined\n        }\n    }\n}\n");
@@ -58,7 +62,11 @@ fn construct(row: &Row) -> String {
     }
     text.push_str(" { ");
     for (field, expr) in &row.fields {
-        let _ = write!(text, "{field}: field({}), ", bind_letters(expr, &row.pattern));
+        let _ = write!(
+            text,
+            "{field}: field({}), ",
+            bind_letters(expr, &row.pattern)
+        );
     }
     text.push('}');
     text
@@ -66,5 +74,7 @@ fn construct(row: &Row) -> String {
 
 /// Whether any row refers to the IT state.
 pub fn uses_it(row: &Row) -> bool {
-    row.fields.iter().any(|(_, e)| idents(e).iter().any(|i| i == "in_it"))
+    row.fields
+        .iter()
+        .any(|(_, e)| idents(e).iter().any(|i| i == "in_it"))
 }

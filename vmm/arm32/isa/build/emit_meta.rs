@@ -12,19 +12,33 @@ pub fn emit(table: &Table) -> String {
     );
     for (index, row) in table.rows.iter().enumerate() {
         let p = &row.pattern;
-        let classes: Vec<String> =
-            row.classes.iter().map(|c| format!(".union(Class::{c})")).collect();
+        let classes: Vec<String> = row
+            .classes
+            .iter()
+            .map(|c| format!(".union(Class::{c})"))
+            .collect();
         let _ = writeln!(
             out,
             "    Encoding {{\n        id: EncodingId({}),\n        name: {:?},\n        set: Set::{},\n        \
              variant: {:?},\n        mask: {:#010x},\n        value: {:#010x},\n        should_mask: {:#010x},\n        \
              should_value: {:#010x},\n        class: Class::empty(){},\n        flags_by_it: {},\n        fields: &[",
-            index + 1, row.name, row.set.name(), row.variant, p.mask, p.value, p.should_mask,
-            p.should_value, classes.concat(), uses_it(row),
+            index + 1,
+            row.name,
+            row.set.name(),
+            row.variant,
+            p.mask,
+            p.value,
+            p.should_mask,
+            p.should_value,
+            classes.concat(),
+            uses_it(row),
         );
         for field in &p.fields {
-            let parts: Vec<String> =
-                field.parts.iter().map(|part| format!("({}, {})", part.lo, part.len)).collect();
+            let parts: Vec<String> = field
+                .parts
+                .iter()
+                .map(|part| format!("({}, {})", part.lo, part.len))
+                .collect();
             let _ = writeln!(
                 out,
                 "            Field {{ letter: {:?}, parts: &[{}] }},",

@@ -40,7 +40,9 @@ fn conflict(a: &Row, b: &Row) -> Option<String> {
     if looked_at.count_ones() > MAX_CONDITION_BITS {
         return Some(format!(
             "{} and {} ({}) overlap, and their conditions look at too many bits to compare",
-            a.place(), b.place(), a.set.name()
+            a.place(),
+            b.place(),
+            a.set.name()
         ));
     }
     // Walk all subsets of the bits that conditions look at.
@@ -50,7 +52,9 @@ fn conflict(a: &Row, b: &Row) -> Option<String> {
         if a.accepts(word) && b.accepts(word) {
             return Some(format!(
                 "{} and {} are ambiguous: both match the {} word {word:#x}",
-                a.place(), b.place(), a.set.name()
+                a.place(),
+                b.place(),
+                a.set.name()
             ));
         }
         free = free.wrapping_sub(looked_at) & looked_at;

@@ -31,6 +31,8 @@ impl Set {
 pub struct Variant {
     /// Its name.
     pub name: String,
+    /// The table file that declares it.
+    pub file: String,
     /// Doc lines.
     pub doc: Vec<String>,
     /// Field names and Rust types.
@@ -67,8 +69,8 @@ pub struct Table {
     pub variants: Vec<Variant>,
     /// The encodings, in file order.
     pub rows: Vec<Row>,
-    /// What fields of a name mean, for their doc comments.
-    pub glossary: Vec<(String, String)>,
+    /// What fields of a name mean, for their doc comments: file, name, text.
+    pub glossary: Vec<(String, String, String)>,
 }
 
 impl Row {
@@ -79,7 +81,9 @@ impl Row {
 
     /// Whether the row's condition holds for a word that matches its pattern.
     pub fn accepts(&self, word: u32) -> bool {
-        self.condition.as_ref().is_none_or(|(_, e)| e.eval(&self.pattern, word) != 0)
+        self.condition
+            .as_ref()
+            .is_none_or(|(_, e)| e.eval(&self.pattern, word) != 0)
     }
 
     /// The bits that the condition looks at.
@@ -88,13 +92,24 @@ impl Row {
         if let Some((_, expr)) = &self.condition {
             expr.letters(&mut letters);
         }
-        letters.iter().filter_map(|l| self.pattern.field(*l)).fold(0, |acc, f| acc | f.mask())
+        letters
+            .iter()
+            .filter_map(|l| self.pattern.field(*l))
+            .fold(0, |acc, f| acc | f.mask())
     }
 }
 
 impl Table {
     fn variant(&self, name: &str) -> Option<&Variant> {
         self.variants.iter().find(|v| v.name == name)
+    }
+
+    /// What a field of a variant means: the glossary of its own file goes before others.
+    pub fn meaning(&self, variant: &Variant, field: &str) -> Option<&str> {
+        let named = || self.glossary.iter().filter(|(_, name, _)| name == field);
+        let own = named().find(|(file, _, _)| *file == variant.file);
+        own.or_else(|| named().next())
+            .map(|(_, _, text)| text.as_str())
     }
 }
 
@@ -111,7 +126,7 @@ pub fn parse(sources: &[(String, String)]) -> Result<Table, Vec<String>> {
             let (word, rest) = logical.split_once(' ').unwrap_or((&logical, ""));
             match word {
                 "##" => doc.push(rest.to_owned()),
-                "insn" => match variant(rest, std::mem::take(&mut doc)) {
+                "insn" => match variant(file, rest, std::mem::take(&mut doc)) {
                     Ok(v) if table.variant(&v.name).is_some() => {
                         errors.push(format!("{origin}: {} is declared twice", v.name));
                     }
@@ -120,7 +135,8 @@ pub fn parse(sources: &[(String, String)]) -> Result<Table, Vec<String>> {
                 },
                 "field" => {
                     let (name, meaning) = rest.trim().split_once(' ').unwrap_or((rest, ""));
-                    table.glossary.push((name.to_owned(), meaning.trim().to_owned()));
+                    let entry = (file.clone(), name.to_owned(), meaning.trim().to_owned());
+                    table.glossary.push(entry);
                 }
                 "class" => classes = rest.split_whitespace().map(str::to_owned).collect(),
                 _ => rows.push((origin, classes.clone(), logical)),
@@ -135,11 +151,22 @@ pub fn parse(sources: &[(String, String)]) -> Result<Table, Vec<String>> {
         }
     }
     for (index, row) in table.rows.iter().enumerate() {
-        if table.rows[..index].iter().any(|r| r.set == row.set && r.name == row.name) {
-            errors.push(format!("{}: the name is used twice in {}", row.place(), row.set.name()));
+        if table.rows[..index]
+            .iter()
+            .any(|r| r.set == row.set && r.name == row.name)
+        {
+            errors.push(format!(
+                "{}: the name is used twice in {}",
+                row.place(),
+                row.set.name()
+            ));
         }
     }
-    if errors.is_empty() { Ok(table) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(table)
+    } else {
+        Err(errors)
+    }
 }
 
 /// Joins continuation lines (they start with white space) and drops comments and empty lines.
@@ -162,7 +189,7 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
 }
 
 /// `Name { field: type, ... }`; a field without a type is a register number, `u8`.
-fn variant(text: &str, doc: Vec<String>) -> Result<Variant, String> {
+fn variant(file: &str, text: &str, doc: Vec<String>) -> Result<Variant, String> {
     if doc.is_empty() {
         return Err("a variant needs a `## doc` line before it".into());
     }
@@ -174,7 +201,12 @@ fn variant(text: &str, doc: Vec<String>) -> Result<Variant, String> {
             (field.trim().to_owned(), ty.trim().to_owned())
         })
         .collect();
-    Ok(Variant { name: name.to_owned(), doc, fields })
+    Ok(Variant {
+        name: name.to_owned(),
+        file: file.to_owned(),
+        doc,
+        fields,
+    })
 }
 
 /// Splits `Name { inside }` or `Name`.
@@ -196,8 +228,14 @@ fn row(table: &Table, origin: &str, classes: &[String], text: &str) -> Result<Ve
         Some((head, condition)) => (head, Some(condition.trim())),
         None => (left, None),
     };
-    let (name, rest) = head.trim().split_once(' ').ok_or("a row is NAME SET PATTERN ...")?;
-    let (set, bits) = rest.trim().split_once(' ').ok_or("a row is NAME SET PATTERN ...")?;
+    let (name, rest) = head
+        .trim()
+        .split_once(' ')
+        .ok_or("a row is NAME SET PATTERN ...")?;
+    let (set, bits) = rest
+        .trim()
+        .split_once(' ')
+        .ok_or("a row is NAME SET PATTERN ...")?;
     let (value, template) = right
         .split_once('"')
         .and_then(|(v, t)| t.trim_end().strip_suffix('"').map(|t| (v, t)))
@@ -208,14 +246,21 @@ fn row(table: &Table, origin: &str, classes: &[String], text: &str) -> Result<Ve
         "A32" => vec![(Set::A32, bits.to_owned())],
         "T32" => vec![(Set::T32, bits.to_owned())],
         "T16" => vec![(Set::T16, bits.to_owned())],
-        "AT" => vec![(Set::A32, bits.to_owned()), (Set::T32, Pattern::a32_to_t32(bits)?)],
+        "AT" => vec![
+            (Set::A32, bits.to_owned()),
+            (Set::T32, Pattern::a32_to_t32(bits)?),
+        ],
         other => return Err(format!("`{other}` is not A32, T32, T16 or AT")),
     };
     let mut rows = Vec::new();
     for (set, bits) in twins {
         let pattern = Pattern::parse(&bits)?;
         if (set == Set::T16) != (pattern.width == 16) {
-            return Err(format!("{} patterns are not {} bits wide", set.name(), pattern.width));
+            return Err(format!(
+                "{} patterns are not {} bits wide",
+                set.name(),
+                pattern.width
+            ));
         }
         rows.push(Row {
             name: name.to_owned(),
@@ -238,7 +283,9 @@ fn full_condition(
     pattern: &Pattern,
     own: Option<&str>,
 ) -> Result<Option<(String, Expr)>, String> {
-    let implied = pattern.field('c').map(|_| if set == Set::A32 { "c != 15" } else { "c < 14" });
+    let implied = pattern
+        .field('c')
+        .map(|_| if set == Set::A32 { "c != 15" } else { "c < 14" });
     let text = match (implied, own) {
         (None, None) => return Ok(None),
         (Some(rule), None) => rule.to_owned(),
@@ -249,17 +296,15 @@ fn full_condition(
     let mut letters = Vec::new();
     expr.letters(&mut letters);
     if let Some(missing) = letters.iter().find(|l| pattern.field(**l).is_none()) {
-        return Err(format!("condition `{text}` uses `{missing}`, which the pattern lacks"));
+        return Err(format!(
+            "condition `{text}` uses `{missing}`, which the pattern lacks"
+        ));
     }
     Ok(Some((text, expr)))
 }
 
 /// Puts a row's `field: expr` list in the order of the variant and checks that it is complete.
-fn field_exprs(
-    table: &Table,
-    variant: &str,
-    exprs: &str,
-) -> Result<Vec<(String, String)>, String> {
+fn field_exprs(table: &Table, variant: &str, exprs: &str) -> Result<Vec<(String, String)>, String> {
     let declared = table
         .variant(variant)
         .ok_or_else(|| format!("no `insn {variant}` is declared"))?;
@@ -279,7 +324,9 @@ fn field_exprs(
     }
     match given.first() {
         None => Ok(fields),
-        Some((extra, _)) => Err(format!("{variant} has no field `{extra}`, or it is given twice")),
+        Some((extra, _)) => Err(format!(
+            "{variant} has no field `{extra}`, or it is given twice"
+        )),
     }
 }
 

@@ -29,9 +29,9 @@ impl Field {
 
     /// All bits of the field, in place.
     pub fn mask(&self) -> u32 {
-        self.parts.iter().fold(0, |acc, p| {
-            acc | ((((1u64 << p.len) - 1) << p.lo) as u32)
-        })
+        self.parts
+            .iter()
+            .fold(0, |acc, p| acc | ((((1u64 << p.len) - 1) << p.lo) as u32))
     }
 
     /// Rust source of an expression that extracts the field from a variable `w`.
@@ -39,7 +39,11 @@ impl Field {
         let mut text = String::new();
         for part in &self.parts {
             let one = format!("bits(w, {}, {})", part.lo, part.len);
-            text = if text.is_empty() { one } else { format!("(({text} << {}) | {one})", part.len) };
+            text = if text.is_empty() {
+                one
+            } else {
+                format!("(({text} << {}) | {one})", part.len)
+            };
         }
         text
     }
@@ -82,8 +86,14 @@ impl Pattern {
         if should || !matches!(width, 16 | 32) {
             return Err(format!("pattern `{text}` has {width} bits, not 16 or 32"));
         }
-        let mut pattern =
-            Self { width, mask: 0, value: 0, should_mask: 0, should_value: 0, fields: Vec::new() };
+        let mut pattern = Self {
+            width,
+            mask: 0,
+            value: 0,
+            should_mask: 0,
+            should_value: 0,
+            fields: Vec::new(),
+        };
         let mut previous = '.';
         for (index, (ch, should)) in cells.into_iter().enumerate() {
             pattern.add(width - 1 - index as u32, ch, should, previous == ch);
@@ -119,7 +129,10 @@ impl Pattern {
                 }
                 _ => field.parts.push(part),
             },
-            None => self.fields.push(Field { letter, parts: vec![part] }),
+            None => self.fields.push(Field {
+                letter,
+                parts: vec![part],
+            }),
         }
     }
 
@@ -145,6 +158,8 @@ impl Pattern {
         if cells.starts_with("11111") {
             return Ok(cells);
         }
-        Err(format!("pattern `{text}` has no T32 twin: write A32 and T32 rows"))
+        Err(format!(
+            "pattern `{text}` has no T32 twin: write A32 and T32 rows"
+        ))
     }
 }

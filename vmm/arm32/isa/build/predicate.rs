@@ -44,7 +44,10 @@ impl Expr {
         if parser.rest.is_empty() {
             Ok(expr)
         } else {
-            Err(format!("cannot understand `{}` in condition `{text}`", parser.rest))
+            Err(format!(
+                "cannot understand `{}` in condition `{text}`",
+                parser.rest
+            ))
         }
     }
 
@@ -102,7 +105,10 @@ impl Parser<'_> {
     }
 
     fn operator(&self, level: usize) -> Option<&'static str> {
-        let op = LEVELS[level].iter().copied().find(|op| self.rest.starts_with(op))?;
+        let op = LEVELS[level]
+            .iter()
+            .copied()
+            .find(|op| self.rest.starts_with(op))?;
         // `<` must not eat half of `<<`, nor `&` half of `&&`.
         let longer = LEVELS.iter().flat_map(|l| l.iter()).any(|other| {
             other.len() > op.len() && other.starts_with(op) && self.rest.starts_with(other)

@@ -6,8 +6,8 @@ use crate::decode::Decoded;
 use crate::insn::Insn;
 use crate::simd::*;
 use crate::types::*;
-use operands::*;
 pub(crate) use operands::Operand;
+use operands::*;
 use std::fmt;
 
 include!(concat!(env!("OUT_DIR"), "/asm.rs"));

@@ -44,7 +44,11 @@ pub(crate) fn find(set: Set, word: u32) -> EncodingId {
             let key = unconditional << 12 | bits(word, 20, 8) << 4 | bits(word, 4, 4);
             (&A32_STARTS, &A32_ROWS, key)
         }
-        Set::T32 => (&T32_STARTS, &T32_ROWS, bits(word, 20, 9) << 4 | bits(word, 4, 4)),
+        Set::T32 => (
+            &T32_STARTS,
+            &T32_ROWS,
+            bits(word, 20, 9) << 4 | bits(word, 4, 4),
+        ),
         Set::T16 => (&T16_STARTS, &T16_ROWS, bits(word, 6, 10)),
     };
     let key = key as usize;
@@ -60,7 +64,9 @@ pub(crate) fn find(set: Set, word: u32) -> EncodingId {
 
 /// Whether the row's `where` condition holds for a word that matches its bits.
 pub(crate) fn condition_holds(id: EncodingId, word: u32) -> bool {
-    let Some(pattern) = PATTERNS.get(usize::from(id.0)) else { return false };
+    let Some(pattern) = PATTERNS.get(usize::from(id.0)) else {
+        return false;
+    };
     // A32 tables leave "the condition field is not 1111" to the buckets.
     let cond_ok = pattern.cond_shift != 28 || word >> 28 != 15;
     cond_ok && accepts(id.0, word)
@@ -71,7 +77,11 @@ fn decode(set: Set, word: u32, in_it: bool) -> Decoded {
     let shift = PATTERNS[usize::from(encoding.0)].cond_shift;
     Decoded {
         insn: build(encoding.0, word, in_it),
-        cond: if shift == NO_COND { Cond::Al } else { Cond::from_bits(word >> shift) },
+        cond: if shift == NO_COND {
+            Cond::Al
+        } else {
+            Cond::from_bits(word >> shift)
+        },
         len: if set == Set::T16 { 2 } else { 4 },
         t32: set != Set::A32,
         encoding,

@@ -75,7 +75,11 @@ pub const fn expand_a32_imm(imm12: u32) -> u32 {
 
 /// What an A32 modified immediate does to the carry.
 pub(crate) const fn a32_imm_carry(imm12: u32) -> ImmCarry {
-    if imm12 & 0xf00 == 0 { ImmCarry::Keep } else { top_bit(expand_a32_imm(imm12)) }
+    if imm12 & 0xf00 == 0 {
+        ImmCarry::Keep
+    } else {
+        top_bit(expand_a32_imm(imm12))
+    }
 }
 
 /// The T32 modified immediate i:imm3:imm8 (DDI 0406C A6.3.2).
@@ -92,16 +96,28 @@ pub const fn expand_t32_imm(imm12: u32) -> u32 {
 
 /// What a T32 modified immediate does to the carry.
 pub(crate) const fn t32_imm_carry(imm12: u32) -> ImmCarry {
-    if imm12 & 0xc00 == 0 { ImmCarry::Keep } else { top_bit(expand_t32_imm(imm12)) }
+    if imm12 & 0xc00 == 0 {
+        ImmCarry::Keep
+    } else {
+        top_bit(expand_t32_imm(imm12))
+    }
 }
 
 const fn top_bit(value: u32) -> ImmCarry {
-    if value >> 31 == 0 { ImmCarry::Clear } else { ImmCarry::Set }
+    if value >> 31 == 0 {
+        ImmCarry::Clear
+    } else {
+        ImmCarry::Set
+    }
 }
 
 /// The kind of an immediate shift (DDI 0406C A8.4.3): ROR #0 is RRX.
 pub(crate) const fn imm_shift(kind: u32, amount: u32) -> Shift {
-    if kind == 3 && amount == 0 { Shift::Rrx } else { Shift::from_index(kind & 3) }
+    if kind == 3 && amount == 0 {
+        Shift::Rrx
+    } else {
+        Shift::from_index(kind & 3)
+    }
 }
 
 /// The amount of an immediate shift: LSR and ASR #0 mean 32, RRX means 1.

@@ -22,7 +22,11 @@ impl Encoding {
     ///
     /// `None` only if more specific encodings leave it no word, which the tests exclude.
     pub fn random(&self, rng: &mut impl RngCore) -> Option<u32> {
-        let width = if self.set == Set::T16 { 0xffff } else { u32::MAX };
+        let width = if self.set == Set::T16 {
+            0xffff
+        } else {
+            u32::MAX
+        };
         let fixed = self.mask | self.should_mask;
         let value = self.value | self.should_value;
         (0..MAX_TRIES)

@@ -62,7 +62,11 @@ named_operands!(
 /// Writes a number: decimal below ten, else hexadecimal.
 pub(super) fn number(f: &mut fmt::Formatter<'_>, value: impl Into<u64>) -> fmt::Result {
     let value = value.into();
-    if value < 10 { write!(f, "{value}") } else { write!(f, "{value:#x}") }
+    if value < 10 {
+        write!(f, "{value}")
+    } else {
+        write!(f, "{value:#x}")
+    }
 }
 
 /// Text made by a closure.
@@ -138,6 +142,14 @@ pub(super) fn block(increment: bool, before: bool) -> &'static str {
     }
 }
 
+/// The same for instructions that always write it.
+pub(super) fn block_full(increment: bool, before: bool) -> &'static str {
+    match block(increment, before) {
+        "" => "ia",
+        suffix => suffix,
+    }
+}
+
 fn address(
     f: &mut fmt::Formatter<'_>,
     rn: u8,
@@ -167,7 +179,12 @@ pub(super) fn addr_imm(rn: u8, index: Index, add: bool, imm: u32) -> impl fmt::D
     text(move |f| {
         let plain = index == Index::Offset && add && imm == 0;
         let offset = signed(add, imm);
-        address(f, rn, index, (!plain).then_some(&offset as &dyn fmt::Display))
+        address(
+            f,
+            rn,
+            index,
+            (!plain).then_some(&offset as &dyn fmt::Display),
+        )
     })
 }
 
@@ -182,7 +199,12 @@ pub(super) fn addr_reg(
 ) -> impl fmt::Display {
     text(move |f| {
         let offset = text(move |f| {
-            write!(f, "{}{}", if add { "" } else { "-" }, shifted(rm, shift, amount))
+            write!(
+                f,
+                "{}{}",
+                if add { "" } else { "-" },
+                shifted(rm, shift, amount)
+            )
         });
         address(f, rn, index, Some(&offset))
     })
@@ -238,6 +260,8 @@ pub(super) fn psr_fields(spsr: bool, mask: u8) -> impl fmt::Display {
             (false, 8) => return f.write_str("apsr_nzcvq"),
             (false, 4) => return f.write_str("apsr_g"),
             (false, 12) => return f.write_str("apsr_nzcvqg"),
+            (true, 0) => return f.write_str("spsr"),
+            (false, 0) => return f.write_str("cpsr"),
             (true, _) => f.write_str("spsr_")?,
             (false, _) => f.write_str("cpsr_")?,
         }
@@ -283,17 +307,32 @@ pub(super) fn banked(spsr: bool, sysm: u8) -> impl fmt::Display {
     })
 }
 
+/// The interrupt masks that CPS names.
+pub(super) fn interrupts(flags: u8) -> impl fmt::Display {
+    text(move |f| {
+        if flags == 0 {
+            return f.write_str("none");
+        }
+        for (bit, letter) in [(4, "a"), (2, "i"), (1, "f")] {
+            if flags & bit != 0 {
+                f.write_str(letter)?;
+            }
+        }
+        Ok(())
+    })
+}
+
 /// CPS in all its forms.
 pub(super) fn cps(enable: bool, flags: u8, change_mode: bool, mode: u8) -> impl fmt::Display {
     text(move |f| {
         f.write_str("cps")?;
         if flags != 0 {
-            f.write_str(if enable { "ie " } else { "id " })?;
-            for (bit, letter) in [(4, "a"), (2, "i"), (1, "f")] {
-                if flags & bit != 0 {
-                    f.write_str(letter)?;
-                }
-            }
+            write!(
+                f,
+                "{} {}",
+                if enable { "ie" } else { "id" },
+                interrupts(flags)
+            )?;
             if change_mode {
                 f.write_str(",")?;
             }
