@@ -15,8 +15,8 @@ const WATCHPOINTS: usize = 4;
 /// Breakpoints that can match a context: the last ones.
 const CONTEXT_BREAKPOINTS: usize = 2;
 
-/// DBGDIDR: 4 watchpoints, 6 breakpoints of which 2 match contexts, v7.1 Debug.
-const DIDR: u32 = 0x3515_f021;
+/// DBGDIDR: 4 watchpoints, 6 breakpoints of which 2 match contexts, v7.1 Debug, r4p0.
+const DIDR: u32 = 0x3515_f040;
 /// DBGDEVID of the A15.
 const DEVID: u32 = 0x0111_0f13;
 /// DBGAUTHSTATUS: everything implemented and enabled for this world.
