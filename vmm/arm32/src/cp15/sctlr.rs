@@ -24,7 +24,7 @@ pub const UWXN: u32 = 1 << 20;
 pub const EE: u32 = 1 << 25;
 /// TRE: TEX remap.
 pub const TRE: u32 = 1 << 28;
-/// AFE: AP[0] is an access flag.
+/// AFE: bit 0 of AP is an access flag.
 pub const AFE: u32 = 1 << 29;
 /// TE: exceptions are taken to T32.
 pub const TE: u32 = 1 << 30;

@@ -7,7 +7,7 @@ const LPAE: u32 = 1 << 9;
 /// DFSR.WnR: the access was a write.
 const WNR: u32 = 1 << 11;
 
-/// FS[4:0] of the short-descriptor format (B3-23).
+/// FS, bits 4 to 0, of the short-descriptor format (B3-23).
 pub fn short_status(fault: &Fault) -> u32 {
     let second = fault.level >= 2;
     let by_level = |first, later| if second { later } else { first };
@@ -23,7 +23,7 @@ pub fn short_status(fault: &Fault) -> u32 {
     }
 }
 
-/// STATUS[5:0] of the long-descriptor format (B3-24). A domain fault does not exist there and reads as a
+/// STATUS, bits 5 to 0, of the long-descriptor format (B3-24). A domain fault does not exist there and reads as a
 /// permission fault.
 pub fn long_status(fault: &Fault) -> u32 {
     let level = u32::from(fault.level & 3);
@@ -67,7 +67,7 @@ pub fn has_address(fault: &Fault) -> bool {
     fault.kind != FaultKind::Debug
 }
 
-/// FS[4] is bit 10, FS[3:0] are bits 3:0.
+/// Bit 4 of FS is bit 10, bits 3 to 0 are bits 3:0.
 const fn split(status: u32) -> u32 {
     (status & 15) | (status >> 4) << 10
 }
