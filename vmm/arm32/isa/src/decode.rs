@@ -109,3 +109,6 @@ pub fn decode_t32(first: u16, second: u16, in_it: bool) -> Decoded {
         decode(Set::T16, u32::from(first), in_it)
     }
 }
+
+#[cfg(test)]
+mod tests;

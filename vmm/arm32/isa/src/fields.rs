@@ -140,8 +140,8 @@ pub(crate) const fn dp_op(opcode: u32) -> DpOp {
     DpOp::from_index(opcode & 15)
 }
 
-/// The T32 opcode field of 32-bit data processing (DDI 0406C A6.3.1); `full` means Rn = 15, which
-/// turns ORR and ORN into MOV and MVN.
+/// The T32 opcode field of 32-bit data processing (DDI 0406C A6.3.1); the rows with Rn = 15, which
+/// turns ORR and ORN into MOV and MVN, do not ask.
 pub(crate) const fn t32_dp_op(opcode: u32) -> DpOp {
     match opcode & 15 {
         0 => DpOp::And,
@@ -361,3 +361,6 @@ pub(crate) const fn coproc_index(p: u32, w: u32) -> CoprocIndex {
 pub(crate) const fn coproc_imm(p: u32, w: u32, imm: u32) -> u32 {
     if p == 0 && w == 0 { imm } else { imm << 2 }
 }
+
+#[cfg(test)]
+mod tests;
