@@ -128,7 +128,7 @@ impl Apt {
     /// Fetches the keyring out of a release that the present keys verify.
     fn keyring_of(&self, suite: &str, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
         self.update(suite, progress)?;
-        let package = self.look_up(suite, KEYRING_PACKAGE)?;
+        let package = self.look_up(suite, KEYRING_PACKAGE, progress)?;
         let scratch = tempfile::tempdir_in(&self.root).at("created", &self.root)?;
         let file = self.fetch(suite, &package, scratch.path(), progress)?;
         crate::source::check(&package, &file)?;
@@ -175,7 +175,13 @@ impl Apt {
         }
     }
 
-    fn look_up(&self, suite: &str, name: &str) -> Result<Package, Error> {
+    fn look_up(
+        &self,
+        suite: &str,
+        name: &str,
+        progress: &mut dyn Progress,
+    ) -> Result<Package, Error> {
+        let _lock = self.lock(suite, progress)?;
         let missing = || Error::NoPackage {
             package: name.to_owned(),
             suite: suite.to_owned(),
@@ -263,7 +269,7 @@ impl Source for Apt {
         progress: &mut dyn Progress,
     ) -> Result<Package, Error> {
         self.refresh(suite, progress)?;
-        self.look_up(suite, name)
+        self.look_up(suite, name, progress)
     }
 
     fn download(

@@ -125,17 +125,8 @@ fn unpack_source(archive: &Path, scratch: &Path, package: &Package) -> Result<Pa
 /// whoever comes next waits for what of it is still running (the lock on `busy` is inherited), so that never two of them
 /// work in one tree.
 fn make(maker: &Maker<'_>, tree: &Path) -> Command {
-    let mut make = process::command("sh");
-    make.args([
-        "-c",
-        "exec \"$@\" 2>&1",
-        "sh",
-        "setpriv",
-        "--pdeathsig",
-        "TERM",
-        "flock",
-        "--no-fork",
-    ]);
+    let mut make = process::mortal_command("sh");
+    make.args(["-c", "exec \"$@\" 2>&1", "sh", "flock", "--no-fork"]);
     make.arg(maker.work().join("busy")).args([
         "make",
         "ARCH=arm",

@@ -89,6 +89,22 @@ impl<'a> Maker<'a> {
     /// Makes the image, or what of it is missing or outdated in `previous`.
     pub fn make(mut self, previous: Option<Manifest>) -> Result<Manifest, Error> {
         self.check_space()?;
+        let manifest = match (self.make_parts(previous.clone()), previous) {
+            // The very packages that the image was made from may be gone from the mirror; then take the present ones.
+            (
+                Err(Error::Apt { .. } | Error::NoPackage { .. } | Error::HashMismatch { .. }),
+                Some(_),
+            ) => {
+                self.unpacked = None;
+                self.make_parts(None)?
+            }
+            (result, _) => result?,
+        };
+        remove_tree(&self.work())?;
+        Ok(manifest)
+    }
+
+    fn make_parts(&mut self, previous: Option<Manifest>) -> Result<Manifest, Error> {
         let (kernel, initramfs) = previous
             .map(|previous| (previous.kernel, previous.initramfs))
             .unzip();
@@ -104,16 +120,18 @@ impl<'a> Maker<'a> {
             None => (self.make_kernel(recipe)?, true),
         };
         let recipe = initramfs_recipe(self.spec);
-        let kept = initramfs.filter(|initramfs| {
+        let current = |initramfs: &Initramfs| {
             !kernel_is_new
                 && initramfs.recipe == recipe
                 && self.cache.blobs().is_intact(&initramfs.archive)
-        });
-        let initramfs = match kept {
-            Some(initramfs) => initramfs,
-            None => self.make_initramfs(&kernel, recipe)?,
         };
-        self.clean()?;
+        let initramfs = match initramfs {
+            Some(initramfs) if current(&initramfs) => initramfs,
+            outdated => {
+                let busybox = outdated.map(|initramfs| initramfs.busybox);
+                self.make_initramfs(&kernel, recipe, busybox)?
+            }
+        };
         Ok(Manifest {
             name: self.spec.name.to_owned(),
             kernel,
@@ -132,10 +150,6 @@ impl<'a> Maker<'a> {
         remove_tree(&path)?;
         fs::create_dir_all(&path).at("created", &path)?;
         Ok(path)
-    }
-
-    fn clean(&self) -> Result<(), Error> {
-        remove_tree(&self.work())
     }
 
     /// Finds out before a long work whether there is room for it.
@@ -172,9 +186,20 @@ impl<'a> Maker<'a> {
         }
     }
 
-    fn make_initramfs(&mut self, kernel: &Kernel, recipe: String) -> Result<Initramfs, Error> {
+    /// Makes the initial file system, with the busybox of an earlier one if there is any: userspace changes when the
+    /// recipe does, not with the day.
+    fn make_initramfs(
+        &mut self,
+        kernel: &Kernel,
+        recipe: String,
+        earlier: Option<Package>,
+    ) -> Result<Initramfs, Error> {
         let (suite, name) = recipes::BUSYBOX;
-        let busybox = self.source.package(suite, name, self.progress)?;
+        let busybox = match earlier.filter(|package| package.suite == suite && package.name == name)
+        {
+            Some(package) => package,
+            None => self.source.package(suite, name, self.progress)?,
+        };
         let file = self.file(&busybox)?;
         let tree = self.scratch("busybox")?;
         source::unpack(&file, &tree)?;

@@ -54,6 +54,14 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
+/// A command like [`command`] that is told to end when this process ends, however that happens, so that a killed run
+/// leaves nothing at work behind it. (Strictly, when the thread that started it ends.)
+pub(crate) fn mortal_command(program: &str) -> Command {
+    let mut setpriv = command("setpriv");
+    setpriv.args(["--pdeathsig", "TERM", program]);
+    setpriv
+}
+
 /// Runs a command to its end, handing on each line of its output.
 pub(crate) fn run(command: &mut Command, on_line: &mut dyn FnMut(&str)) -> Result<Outcome, Error> {
     let program = command.get_program().to_string_lossy().into_owned();

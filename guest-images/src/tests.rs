@@ -49,12 +49,11 @@ impl Source for Fake {
         _: &mut dyn Progress,
     ) -> Result<PathBuf, Error> {
         let count = self.downloads.fetch_add(1, Ordering::SeqCst);
-        let from = &self
-            .packages
-            .iter()
-            .find(|(entry, _)| entry == package)
-            .unwrap()
-            .1;
+        let found = self.packages.iter().find(|(entry, _)| entry == package);
+        let (_, from) = found.ok_or_else(|| Error::Apt {
+            action: "download".into(),
+            detail: "no such version".into(),
+        })?;
         let mut bytes = fs::read(from).unwrap();
         let to = into.join("file.deb");
         match *self.fault.lock().unwrap() {
@@ -338,12 +337,37 @@ fn a_changed_recipe_keeps_the_kernel() {
     manifest["initramfs"]["recipe"] = "an older one".into();
     fs::write(&path, manifest.to_string()).unwrap();
     assert_eq!(cache.image("debian-armmp").unwrap(), None);
-    // The packages of the kernel are pinned by the manifest: nothing newer is asked for.
-    let mut packages = (*source.packages).clone();
-    packages.retain(|(package, _)| package.name == "busybox-static");
+    // All packages are pinned by the manifest and in the store: nothing is asked for.
     let poorer = Fake {
-        packages: Arc::new(packages),
+        packages: Arc::default(),
         ..source.clone()
     };
     assert_eq!(obtain(&cache, &poorer).unwrap(), image);
+}
+
+#[test]
+fn packages_that_have_left_the_mirror_are_replaced_by_present_ones() {
+    let (dir, cache, source) = fake(None);
+    let image = obtain(&cache, &source).unwrap();
+    fs::remove_dir_all(cache.root().join("blobs")).unwrap();
+    let mut packages = (*source.packages).clone();
+    packages.retain(|(package, _)| package.name != "busybox-static");
+    let newer = ("bin/busybox", b"newer busybox".to_vec());
+    packages.push(package(
+        dir.path(),
+        "bookworm",
+        "busybox-static",
+        &[],
+        &[newer],
+    ));
+    let again = obtain(
+        &cache,
+        &Fake {
+            packages: Arc::new(packages),
+            ..source.clone()
+        },
+    )
+    .unwrap();
+    assert_eq!(again.kernel_sha256, image.kernel_sha256);
+    assert_ne!(again.initramfs_sha256, image.initramfs_sha256);
 }
