@@ -1,1 +1,281 @@
 //! Execution of decoded instructions on the register bank.
+//!
+//! [`execute`] does everything that stays within the bank. Moves to and from core registers are functions
+//! of [`transfer`]; loads and stores are described by [`memory`] as transfers of lanes, so that the core
+//! can do the accesses and be precise about aborts.
+
+mod different;
+mod float;
+mod lanes;
+pub mod memory;
+mod misc;
+mod permute;
+mod same;
+mod shift;
+pub mod transfer;
+mod vfp;
+
+use arm32_isa::Insn;
+
+use crate::FpRegs;
+use crate::fpscr;
+
+/// Executes an instruction that reads and writes nothing but `regs`. Returns whether it was one; otherwise
+/// `regs` is unchanged.
+pub fn execute(regs: &mut FpRegs, insn: &Insn) -> bool {
+    vfp::execute(regs, insn) || execute_simd(regs, insn)
+}
+
+fn execute_simd(regs: &mut FpRegs, insn: &Insn) -> bool {
+    match *insn {
+        Insn::Neon3 {
+            op,
+            unsigned,
+            size,
+            q,
+            vd,
+            vn,
+            vm,
+        } => {
+            let same = same::Operands {
+                unsigned,
+                size,
+                q,
+                vd,
+                vn,
+                vm,
+            };
+            if !same::execute(regs, op, &same) {
+                float::execute(regs, op, &same);
+            }
+        }
+        Insn::NeonDiff {
+            op,
+            unsigned,
+            size,
+            vd,
+            vn,
+            vm,
+        } => {
+            let operand = regs.d(vm);
+            let wide_operand = regs.q(vm);
+            let shape = different::Shape {
+                unsigned,
+                size,
+                vd,
+                vn,
+            };
+            different::execute(regs, op, shape, operand, wide_operand);
+        }
+        Insn::NeonDiffScalar {
+            op,
+            unsigned,
+            size,
+            vd,
+            vn,
+            vm,
+            lane,
+        } => {
+            let operand = misc::splat(regs.d(vm), size, lane) as u64;
+            different::execute(
+                regs,
+                op,
+                different::Shape {
+                    unsigned,
+                    size,
+                    vd,
+                    vn,
+                },
+                operand,
+                0,
+            );
+        }
+        Insn::NeonScalar {
+            op,
+            size,
+            q,
+            vd,
+            vn,
+            vm,
+            lane,
+        } => {
+            let scalar = misc::splat(regs.d(vm), size, lane);
+            misc::by_scalar(
+                regs,
+                op,
+                misc::Vectors {
+                    size,
+                    q,
+                    vd,
+                    vm: vn,
+                },
+                scalar,
+            );
+        }
+        Insn::NeonShift {
+            op,
+            unsigned,
+            size,
+            q,
+            vd,
+            vm,
+            shift,
+        } => {
+            let operands = shift::Operands {
+                unsigned,
+                size,
+                q,
+                vd,
+                vm,
+                shift,
+            };
+            shift::execute(regs, op, &operands);
+        }
+        Insn::NeonNarrow {
+            op,
+            unsigned,
+            size,
+            vd,
+            vm,
+            shift,
+        } => {
+            shift::narrow(
+                regs,
+                op,
+                &shift::Operands {
+                    unsigned,
+                    size,
+                    q: true,
+                    vd,
+                    vm,
+                    shift,
+                },
+            );
+        }
+        Insn::NeonMovn {
+            op,
+            unsigned,
+            size,
+            vd,
+            vm,
+        } => {
+            shift::move_narrow(
+                regs,
+                op,
+                &shift::Operands {
+                    unsigned,
+                    size,
+                    q: true,
+                    vd,
+                    vm,
+                    shift: 0,
+                },
+            );
+        }
+        Insn::Vshll {
+            unsigned,
+            size,
+            vd,
+            vm,
+            shift,
+        } => {
+            shift::long(
+                regs,
+                &shift::Operands {
+                    unsigned,
+                    size,
+                    q: true,
+                    vd,
+                    vm,
+                    shift,
+                },
+            );
+        }
+        Insn::NeonCvtFixed {
+            to_fixed,
+            unsigned,
+            fraction,
+            q,
+            vd,
+            vm,
+        } => {
+            float::convert_fixed(regs, to_fixed, unsigned, fraction, (q, vd, vm));
+        }
+        Insn::NeonCvtHalf { to_half, vd, vm } => float::convert_half(regs, to_half, vd, vm),
+        Insn::NeonImm {
+            op, q, vd, value, ..
+        } => misc::immediate(regs, op, q, vd, value),
+        Insn::Neon2 {
+            op,
+            unsigned,
+            size,
+            q,
+            vd,
+            vm,
+        } => {
+            let vectors = misc::Vectors { size, q, vd, vm };
+            if !misc::unary(regs, op, unsigned, vectors) {
+                float::unary(regs, op, q, vd, vm);
+            }
+        }
+        Insn::NeonPermute {
+            op,
+            size,
+            q,
+            vd,
+            vm,
+        } => {
+            permute::execute(regs, op, misc::Vectors { size, q, vd, vm });
+        }
+        Insn::Vext { q, vd, vn, vm, imm } => permute::extract(regs, q, (vd, vn, vm), imm),
+        Insn::Vtbl {
+            extension,
+            regs: count,
+            vd,
+            vn,
+            vm,
+        } => {
+            permute::look_up(regs, extension, count, (vd, vn, vm));
+        }
+        Insn::VdupLane {
+            size,
+            q,
+            vd,
+            vm,
+            lane,
+        } => {
+            let value = misc::splat(regs.d(vm), size, lane);
+            write(regs, q, vd, value);
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// A quadword, or a doubleword below zeros.
+#[inline(always)]
+fn read(regs: &FpRegs, q: bool, number: u8) -> u128 {
+    if q {
+        regs.q(number)
+    } else {
+        u128::from(regs.d(number))
+    }
+}
+
+/// Writes a quadword, or the low half of `value` as a doubleword.
+#[inline(always)]
+fn write(regs: &mut FpRegs, q: bool, number: u8, value: u128) {
+    if q {
+        regs.set_q(number, value)
+    } else {
+        regs.set_d(number, value as u64)
+    }
+}
+
+/// Sets the cumulative saturation flag.
+#[inline(always)]
+fn saturate(regs: &mut FpRegs, saturated: bool) {
+    if saturated {
+        regs.fpscr |= fpscr::QC;
+    }
+}

@@ -16,6 +16,7 @@ pub mod nan;
 pub mod round;
 
 pub use env::{Env, Rounding};
+pub use fast::Fast;
 pub use format::{Double, Format, Half, Single};
 #[cfg(test)]
 mod oracle_tests;

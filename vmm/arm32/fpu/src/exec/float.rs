@@ -1,0 +1,186 @@
+//! Advanced SIMD on single-precision lanes, which obeys the standard FPSCR value (ARM ARM A2.7.6).
+
+use std::cmp::Ordering;
+
+use arm32_isa::{Neon2Op, Neon3Op as Op};
+
+use super::same::Operands;
+use super::{read, write};
+use crate::FpRegs;
+use crate::soft::arith::{add, mul, mul_add, sub};
+use crate::soft::compare::{compare, max, min};
+use crate::soft::convert::convert;
+use crate::soft::format::{abs, neg};
+use crate::soft::integer::{Fixed, from_fixed, to_fixed};
+use crate::soft::{Env, Half, Rounding, Single, estimate};
+
+/// Lane `index` of 32 bits.
+#[inline(always)]
+fn lane(vector: u128, index: u32) -> u64 {
+    (vector >> (32 * index)) as u64 & 0xffff_ffff
+}
+
+/// Number of lanes.
+#[inline(always)]
+fn count(q: bool) -> u32 {
+    if q { 4 } else { 2 }
+}
+
+/// A vector of the results of `f` for each index.
+#[inline(always)]
+fn build(count: u32, mut f: impl FnMut(u32) -> u64) -> u128 {
+    (0..count).fold(0, |vector, index| {
+        vector | (u128::from(f(index)) << (32 * index))
+    })
+}
+
+/// Executes the operation; one that is not on floating-point lanes does nothing.
+pub(super) fn execute(regs: &mut FpRegs, op: Op, o: &Operands) {
+    let (n, m) = (read(regs, o.q, o.vn), read(regs, o.q, o.vm));
+    three(regs, op, o.q, o.vd, (n, m));
+}
+
+/// As [`execute`], on operands that are read already.
+pub(super) fn three(regs: &mut FpRegs, op: Op, q: bool, vd: u8, (n, m): (u128, u128)) {
+    let d = read(regs, q, vd);
+    let result = regs.with_standard_env(|_, env| match op {
+        Op::VpaddF => pairs(n, m, |a, b| add::<Single>(env, a, b)),
+        Op::VpmaxF => pairs(n, m, |a, b| max::<Single>(env, a, b)),
+        Op::VpminF => pairs(n, m, |a, b| min::<Single>(env, a, b)),
+        _ => build(count(q), |i| {
+            one(env, op, lane(d, i), lane(n, i), lane(m, i))
+        }),
+    });
+    write(regs, q, vd, result);
+}
+
+/// A pairwise operation on the lanes of two doublewords.
+fn pairs(n: u128, m: u128, mut f: impl FnMut(u64, u64) -> u64) -> u128 {
+    let both = n | (m << 64);
+    build(2, |i| f(lane(both, 2 * i), lane(both, 2 * i + 1)))
+}
+
+/// One lane of an operation.
+#[inline]
+fn one(env: &mut Env, op: Op, d: u64, n: u64, m: u64) -> u64 {
+    match op {
+        Op::VaddF => add::<Single>(env, n, m),
+        Op::VsubF => sub::<Single>(env, n, m),
+        Op::VmulF => mul::<Single>(env, n, m),
+        Op::VmlaF => {
+            let product = mul::<Single>(env, n, m);
+            add::<Single>(env, d, product)
+        }
+        Op::VmlsF => {
+            let product = mul::<Single>(env, n, m);
+            add::<Single>(env, d, neg::<Single>(product))
+        }
+        Op::VfmaF => mul_add::<Single>(env, d, n, m),
+        Op::VfmsF => mul_add::<Single>(env, d, neg::<Single>(n), m),
+        Op::VabdF => abs::<Single>(sub::<Single>(env, n, m)),
+        Op::VmaxF => max::<Single>(env, n, m),
+        Op::VminF => min::<Single>(env, n, m),
+        Op::VceqF => holds(env, n, m, false, Ordering::is_eq),
+        Op::VcgeF => holds(env, n, m, true, Ordering::is_ge),
+        Op::VcgtF => holds(env, n, m, true, Ordering::is_gt),
+        Op::VacgeF => holds(
+            env,
+            abs::<Single>(n),
+            abs::<Single>(m),
+            true,
+            Ordering::is_ge,
+        ),
+        Op::VacgtF => holds(
+            env,
+            abs::<Single>(n),
+            abs::<Single>(m),
+            true,
+            Ordering::is_gt,
+        ),
+        Op::VrecpsF => estimate::recip_step(env, n as u32, m as u32).into(),
+        Op::VrsqrtsF => estimate::rsqrt_step(env, n as u32, m as u32).into(),
+        _ => d,
+    }
+}
+
+/// All ones if the comparison holds.
+fn holds(env: &mut Env, a: u64, b: u64, signalling: bool, test: fn(Ordering) -> bool) -> u64 {
+    let order = compare::<Single>(env, a, b, signalling);
+    if order.is_some_and(test) {
+        0xffff_ffff
+    } else {
+        0
+    }
+}
+
+/// Operations on one register.
+pub(super) fn unary(regs: &mut FpRegs, op: Neon2Op, q: bool, vd: u8, vm: u8) {
+    let m = read(regs, q, vm);
+    let result = regs.with_standard_env(|_, env| {
+        build(count(q), |i| {
+            let x = lane(m, i);
+            match op {
+                Neon2Op::VabsF => abs::<Single>(x),
+                Neon2Op::VnegF => neg::<Single>(x),
+                Neon2Op::Vcgt0F => holds(env, x, 0, true, Ordering::is_gt),
+                Neon2Op::Vcge0F => holds(env, x, 0, true, Ordering::is_ge),
+                Neon2Op::Vceq0F => holds(env, x, 0, false, Ordering::is_eq),
+                Neon2Op::Vcle0F => holds(env, x, 0, true, Ordering::is_le),
+                Neon2Op::Vclt0F => holds(env, x, 0, true, Ordering::is_lt),
+                Neon2Op::Vrecpe => estimate::recip_unsigned(x as u32).into(),
+                Neon2Op::VrecpeF => estimate::recip(env, x as u32).into(),
+                Neon2Op::Vrsqrte => estimate::rsqrt_unsigned(x as u32).into(),
+                Neon2Op::VrsqrteF => estimate::rsqrt(env, x as u32).into(),
+                _ => x,
+            }
+        })
+    });
+    write(regs, q, vd, result);
+}
+
+/// Conversion between single precision and 32-bit fixed point.
+pub(super) fn convert_fixed(
+    regs: &mut FpRegs,
+    to: bool,
+    unsigned: bool,
+    fraction: u8,
+    (q, vd, vm): (bool, u8, u8),
+) {
+    let fixed = Fixed {
+        bits: 32,
+        fraction: u32::from(fraction).min(32),
+        signed: !unsigned,
+    };
+    let m = read(regs, q, vm);
+    let result = regs.with_standard_env(|_, env| {
+        build(count(q), |i| {
+            if to {
+                to_fixed::<Single>(env, lane(m, i), fixed, Rounding::Zero) & 0xffff_ffff
+            } else {
+                from_fixed::<Single>(env, lane(m, i), fixed, Rounding::Nearest)
+            }
+        })
+    });
+    write(regs, q, vd, result);
+}
+
+/// Conversion between four lanes of half and of single precision.
+pub(super) fn convert_half(regs: &mut FpRegs, to_half: bool, vd: u8, vm: u8) {
+    if to_half {
+        let m = regs.q(vm);
+        let result = regs.with_standard_env(|_, env| {
+            (0..4).fold(0, |v, i| {
+                v | (convert::<Single, Half>(env, lane(m, i)) << (16 * i))
+            })
+        });
+        regs.set_d(vd, result);
+    } else {
+        let m = regs.d(vm);
+        let result = regs.with_standard_env(|_, env| {
+            build(4, |i| {
+                convert::<Half, Single>(env, (m >> (16 * i)) & 0xffff)
+            })
+        });
+        regs.set_q(vd, result);
+    }
+}
