@@ -18,6 +18,13 @@ use std::process::Command;
 /// Lines of a failed build's log that its error shows.
 const SHOWN_LINES: usize = 20;
 
+/// Sees to it that the programs for a build are on this host.
+pub(crate) fn ensure_tools(maker: &mut Maker<'_>) -> Result<(), Error> {
+    let path = maker.cache.lock_path("host");
+    let _lock = Lock::acquire(&path, "installing host packages", maker.progress)?;
+    host::ensure(&recipes::KERNEL_BUILD_PACKAGES, maker.progress)
+}
+
 /// Builds the kernel and stores what comes of it. A run that was killed is gone on with.
 pub(crate) fn build(
     maker: &mut Maker<'_>,
@@ -25,11 +32,6 @@ pub(crate) fn build(
     recipe: String,
     package: Package,
 ) -> Result<Kernel, Error> {
-    {
-        let lock = maker.cache.lock_path("host");
-        let _lock = Lock::acquire(&lock, "installing host packages", maker.progress)?;
-        host::ensure(&recipes::KERNEL_BUILD_PACKAGES, maker.progress)?;
-    }
     let tree = prepare_source(maker, archive, &recipe, &package)?;
     configure(maker, &tree)?;
     compile(maker, &tree)?;

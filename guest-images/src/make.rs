@@ -179,6 +179,8 @@ impl<'a> Maker<'a> {
                 stock::kernel(self.cache.blobs(), &tree, recipe, packages)
             }
             Origin::Built { suite, source } => {
+                // Before the large download, since the user may have to do something.
+                kernel_build::ensure_tools(self)?;
                 let package = self.source.package(suite, source, self.progress)?;
                 let file = self.file(&package)?;
                 kernel_build::build(self, &file, recipe, package)
