@@ -192,9 +192,9 @@ fn holes_and_later_instructions_are_undefined() {
         assert_eq!(a32(word), Insn::Undefined, "{word:#x}");
     }
     assert_eq!(
-        t32(0xf3af_8100 | 0x20),
+        t32(0xf3af_8220),
         Insn::Undefined,
-        "CPS with neither imod nor M"
+        "CPS with imod 01"
     );
     assert_eq!(t16(0xba80, false), Insn::Undefined, "HLT");
     assert_eq!(t16(0xb400, false), Insn::Undefined, "PUSH of nothing");
