@@ -59,6 +59,8 @@ impl Cpu {
     pub fn load_general(&mut self, va: u32, size: u32, privileged: bool, aligned: bool, idx: u8) -> Result<(u64, Flow), Flow> {
         self.check_alignment(va, size, aligned, Access::Read)?;
         if let Some(first) = bytes_before_page_end(va, size) {
+            self.probe_unaligned(va, Access::Read, privileged)?;
+            self.probe_unaligned(va.wrapping_add(first), Access::Read, privileged)?;
             let (low, _) = self.load_within_page(va, first, privileged, idx)?;
             let (high, _) = self.load_within_page(va.wrapping_add(first), size - first, privileged, idx)?;
             return Ok((low | high << (8 * first), self.after_device()));
@@ -70,8 +72,8 @@ impl Cpu {
     pub fn store_general(&mut self, va: u32, size: u32, value: u64, privileged: bool, aligned: bool, idx: u8) -> Result<Flow, Flow> {
         self.check_alignment(va, size, aligned, Access::Write)?;
         if let Some(first) = bytes_before_page_end(va, size) {
-            self.probe(va, Access::Write, privileged)?;
-            self.probe(va.wrapping_add(first), Access::Write, privileged)?;
+            self.probe_unaligned(va, Access::Write, privileged)?;
+            self.probe_unaligned(va.wrapping_add(first), Access::Write, privileged)?;
             self.store_within_page(va, first, value, privileged, idx)?;
             self.store_within_page(va.wrapping_add(first), size - first, value >> (8 * first), privileged, idx)?;
             return Ok(self.after_device());
@@ -82,6 +84,14 @@ impl Cpu {
     /// Translates without accessing.
     pub fn probe(&mut self, va: u32, access: Access, privileged: bool) -> Result<Translation, Flow> {
         mmu::translate(&self.s, &*self.bus, va, access, privileged).map_err(|fault| self.raise(Exception::DataAbort(fault)))
+    }
+
+    /// As [`Cpu::probe`], for a part of an access that is not aligned.
+    fn probe_unaligned(&mut self, va: u32, access: Access, privileged: bool) -> Result<(), Flow> {
+        if self.probe(va, access, privileged)?.unaligned_ok() {
+            return Ok(());
+        }
+        Err(self.raise(Exception::DataAbort(Fault::alignment(va, access))))
     }
 
     /// Faults when `va` is not aligned to `size` and the access (`aligned`) or SCTLR.A asks for it.

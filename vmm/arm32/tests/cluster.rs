@@ -1,0 +1,114 @@
+//! Cores take turns: deterministic, fair to locks, and woken by events and timers.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arm32::cluster::{Cluster, Stop};
+use arm32::state::CpuState;
+use arm32::wires::{Conduit, FirmwareAction, Machine, Output};
+use common::{FlatBus, RAM, TestClock};
+
+/// HVC #n: 1 switches core R1 on at R2, 2 powers the machine off.
+#[derive(Default)]
+struct Firmware {
+    outputs: Vec<(usize, Output, bool)>,
+}
+
+impl Machine for Firmware {
+    fn output(&mut self, cpu: usize, output: Output, level: bool) {
+        self.outputs.push((cpu, output, level));
+    }
+
+    fn firmware(&mut self, _cpu: usize, conduit: Conduit, s: &mut CpuState, _powered: &[bool]) -> FirmwareAction {
+        match conduit {
+            Conduit::Hvc(1) => FirmwareAction::CpuOn { cpu: s.r[1] as usize, entry: s.r[2], context: 0 },
+            Conduit::Hvc(2) => FirmwareAction::SystemOff,
+            _ => FirmwareAction::Undefined,
+        }
+    }
+}
+
+/// Core 0 starts the others; each adds 1 to a counter 5000 times; core 0 waits for all and powers off.
+const COUNTERS: &[u32] = &[
+    0xe3a0_1001, //        mov   r1, #1
+    0xe28f_2024, //        add   r2, pc, #36   (worker)
+    0xe140_0071, // next:  hvc   #1
+    0xe281_1001, //        add   r1, r1, #1
+    0xe351_0004, //        cmp   r1, #4
+    0x1aff_fffb, //        bne   next
+    0xe59f_405c, //        ldr   r4, =counter
+    0xe59f_505c, //        ldr   r5, =15000
+    0xe594_0000, // wait:  ldr   r0, [r4]
+    0xe150_0005, //        cmp   r0, r5
+    0x1320_f002, //        wfene
+    0xea00_000e, //        b     check
+    0xe59f_4044, // worker: ldr  r4, =counter   (entry = RAM + 0x30)
+    0xe59f_6048, //        ldr   r6, =5000
+    0xe194_0f9f, // again: ldrex r0, [r4]
+    0xe280_0001, //        add   r0, r0, #1
+    0xe184_3f90, //        strex r3, r0, [r4]
+    0xe353_0000, //        cmp   r3, #0
+    0x1aff_fffa, //        bne   again
+    0xe256_6001, //        subs  r6, r6, #1
+    0x1aff_fff8, //        bne   again
+    0xe320_f004, //        sev
+    0xe320_f003, // idle:  wfi
+    0xeaff_fffd, //        b     idle
+    0xe1a0_0000, //        nop
+    0xe1a0_0000, //        nop
+    0xe1a0_0000, //        nop
+    0xe150_0005, // check: cmp   r0, r5
+    0x1aff_ffea, //        bne   wait
+    0xe140_0072, //        hvc   #2
+    0xe1a0_0000, //        nop
+    0x4000_4000, //        counter
+    15000,
+    5000,
+];
+
+fn run_counters() -> (Stop, u32, u64, u64) {
+    let bus = FlatBus::new();
+    bus.write_words(RAM, COUNTERS);
+    let clock = Arc::new(TestClock::default());
+    let mut cluster = Cluster::new(4, bus.clone(), clock.clone());
+    cluster.state_mut(0).r[15] = RAM as u32;
+    let stop = cluster.run(&mut Firmware::default(), 10_000_000);
+    (stop, bus.word(0x4000_4000), cluster.retired(), clock.0.load(Ordering::Relaxed))
+}
+
+#[test]
+fn exclusives_count_right_across_cores_and_every_run_is_the_same() {
+    let first = run_counters();
+    assert_eq!((first.0, first.1), (Stop::SystemOff, 15_000));
+    assert_eq!(first.2, first.3, "virtual time is retired instructions");
+    assert_eq!(first, run_counters());
+}
+
+#[test]
+fn a_sleeping_core_names_its_timer_and_is_woken_by_it() {
+    let bus = FlatBus::new();
+    bus.write_words(RAM, &[
+        0xe3a0_0e3e, // mov r0, #0x3e0 (992 ticks)
+        0xee0e_0f13, // mcr p15, 0, r0, c14, c3, 0   CNTV_TVAL
+        0xe3a0_0001, // mov r0, #1
+        0xee0e_0f33, // mcr p15, 0, r0, c14, c3, 1   CNTV_CTL
+        0xe320_f003, // wfi
+        0xe140_0072, // hvc #2
+    ]);
+    let clock = Arc::new(TestClock::default());
+    let mut cluster = Cluster::new(1, bus, clock.clone());
+    cluster.state_mut(0).r[15] = RAM as u32;
+    let mut machine = Firmware::default();
+    let Stop::Idle { wake_ns: Some(wake) } = cluster.run(&mut machine, 1000) else {
+        panic!("the core waits for its timer");
+    };
+    assert!((992 * 16..993 * 16).contains(&wake), "{wake}");
+    clock.0.store(wake, Ordering::Relaxed);
+    let pins = cluster.pins(0);
+    assert_eq!(cluster.run(&mut machine, 1000), Stop::Idle { wake_ns: None });
+    assert_eq!(machine.outputs, [(0, Output::VirtualTimer, true)]);
+    pins.set_irq(true);
+    assert_eq!(cluster.run(&mut machine, 1000), Stop::SystemOff);
+}

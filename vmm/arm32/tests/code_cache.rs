@@ -1,0 +1,87 @@
+//! The cache of predecoded code never shows: cold or warm, in one run or in pieces, a program does the same.
+
+mod common;
+
+use arm32::cpu::CoreExit;
+use common::{RAM, core_with};
+use proptest::prelude::*;
+
+/// Sums and shuffles memory in loops, with calls, conditions and both kinds of table access.
+const PROGRAM: &[u32] = &[
+    0xe3a0_0000, //       mov  r0, #0
+    0xe3a0_1040, //       mov  r1, #64
+    0xe28f_2f40, //       add  r2, pc, #0x100
+    0xe792_3101, // loop: ldr  r3, [r2, r1, lsl #2]
+    0xe080_0003, //       add  r0, r0, r3
+    0xe020_01e0, //       eor  r0, r0, r0, ror #3
+    0xe782_0101, //       str  r0, [r2, r1, lsl #2]
+    0xe310_0001, //       tst  r0, #1
+    0x1b00_0004, //       blne sub
+    0xe251_1001, //       subs r1, r1, #1
+    0x1aff_fff7, //       bne  loop
+    0xe3a0_1040, //       mov  r1, #64
+    0xeaff_fff5, //       b    loop
+    0xe1a0_0000, //       nop
+    0xe92d_4030, // sub:  push {r4, r5, lr}
+    0xe0a4_5000, //       adc  r5, r4, r0
+    0xe284_4001, //       add  r4, r4, #1
+    0xe8bd_8030, //       pop  {r4, r5, pc}
+];
+
+fn started() -> (arm32::core::Core, std::sync::Arc<common::FlatBus>) {
+    let (mut core, bus) = core_with(PROGRAM);
+    core.cpu.s.r[13] = RAM as u32 + 0x8000;
+    (core, bus)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn pieces_make_the_whole(pieces in prop::collection::vec((1u64..700, any::<bool>()), 1..40)) {
+        let total = pieces.iter().map(|(n, _)| n).sum();
+        let (mut whole, whole_bus) = started();
+        prop_assert_eq!(whole.run(total), CoreExit::Budget);
+        let (mut parts, parts_bus) = started();
+        for (n, forget) in pieces {
+            prop_assert_eq!(parts.run(n), CoreExit::Budget);
+            if forget {
+                parts.forget_code();
+            }
+        }
+        prop_assert_eq!(whole.cpu.s.retired, total);
+        prop_assert_eq!(&whole.cpu.s, &parts.cpu.s);
+        prop_assert_eq!(whole_bus.bytes(), parts_bus.bytes());
+    }
+}
+
+/// Overwrites `mov r0, #1` by `mov r0, #2`, with or without the maintenance the architecture asks for.
+fn patching(maintain: bool) -> u32 {
+    let maintenance = if maintain { [0xee07_1f35, 0xf57f_f06f] } else { [0xe1a0_0000, 0xe1a0_0000] };
+    let (mut core, _) = core_with(&[
+        0xeb00_0007,    //       bl   code     (predecodes it)
+        0xe28f_1018,    //       add  r1, pc, #24    address of code
+        0xe59f_2028,    //       ldr  r2, =0xe3a00002
+        0xe581_2000,    //       str  r2, [r1]
+        maintenance[0], //       mcr  p15, 0, r1, c7, c5, 1   ICIMVAU
+        maintenance[1], //       isb
+        0xeb00_0001,    //       bl   code
+        0xeaff_fffe,    //       b    .
+        0xe1a0_0000,    //       nop
+        0xe3a0_0001,    // code: mov  r0, #1
+        0xe12f_ff1e,    //       bx   lr
+        0xe3a0_0002,    //          literal
+    ]);
+    core.run(40);
+    core.cpu.s.r[0]
+}
+
+#[test]
+fn maintained_self_modifying_code_runs_as_written() {
+    assert_eq!(patching(true), 2);
+}
+
+#[test]
+fn unmaintained_code_may_be_stale_but_runs() {
+    assert!([1, 2].contains(&patching(false)));
+}

@@ -1,0 +1,109 @@
+//! A flat bus of RAM, a clock of virtual time and words of machine code.
+
+#![expect(dead_code, reason = "each test file uses a part")]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arm32::bus::{Bus, BusFault, RamPage, Size};
+use arm32::clock::Clock;
+use arm32::core::Core;
+use arm32::mem;
+
+/// Physical address of the first byte of RAM.
+pub const RAM: u64 = 0x4000_0000;
+/// Bytes of RAM.
+pub const RAM_SIZE: usize = 1 << 20;
+/// A device register: reads give the number of accesses so far.
+pub const DEVICE: u64 = 0x1000_0000;
+
+/// 1 MiB of RAM at [`RAM`] and a counting device at [`DEVICE`].
+pub struct FlatBus {
+    memory: NonNull<u8>,
+    accesses: AtomicU64,
+}
+
+// SAFETY: the memory is plain bytes, owned until drop; accesses to it are volatile.
+unsafe impl Send for FlatBus {}
+// SAFETY: as above; nothing ever holds a reference into it.
+unsafe impl Sync for FlatBus {}
+
+fn layout() -> Layout {
+    Layout::from_size_align(RAM_SIZE, 4096).expect("a constant layout")
+}
+
+impl FlatBus {
+    pub fn new() -> Arc<Self> {
+        // SAFETY: the layout has a size that is not 0.
+        let memory = NonNull::new(unsafe { alloc_zeroed(layout()) }).expect("1 MiB of memory");
+        Arc::new(Self { memory, accesses: AtomicU64::new(0) })
+    }
+
+    pub fn write_words(&self, pa: u64, words: &[u32]) {
+        for (i, word) in words.iter().enumerate() {
+            mem::write_phys(self, pa + 4 * i as u64, Size::Word, (*word).into()).expect("RAM");
+        }
+    }
+
+    pub fn word(&self, pa: u64) -> u32 {
+        mem::read_phys(self, pa, Size::Word).expect("RAM") as u32
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        (0..RAM_SIZE as u64).map(|i| mem::read_phys(self, RAM + i, Size::Byte).expect("RAM") as u8).collect()
+    }
+}
+
+impl Drop for FlatBus {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with the same layout, and no core holds the bus any more.
+        unsafe { dealloc(self.memory.as_ptr(), layout()) }
+    }
+}
+
+// SAFETY: pages lie inside `memory`, which is aligned to a page and lives as long as the bus.
+unsafe impl Bus for FlatBus {
+    fn read(&self, pa: u64, _size: Size) -> Result<u64, BusFault> {
+        if pa == DEVICE { Ok(self.accesses.fetch_add(1, Ordering::Relaxed)) } else { Err(BusFault) }
+    }
+
+    fn write(&self, pa: u64, _size: Size, _value: u64) -> Result<(), BusFault> {
+        if pa == DEVICE { Ok(()) } else { Err(BusFault) }
+    }
+
+    fn ram(&self, pa: u64) -> Option<RamPage> {
+        let offset = usize::try_from(pa.checked_sub(RAM)?).ok().filter(|o| *o < RAM_SIZE)?;
+        // SAFETY: `offset` is inside the allocation.
+        let host = unsafe { self.memory.add(offset & !0xfff) };
+        Some(RamPage { host, writable: true })
+    }
+}
+
+/// Virtual time: one instruction is a nanosecond.
+#[derive(Default)]
+pub struct TestClock(pub AtomicU64);
+
+impl Clock for TestClock {
+    fn now_ns(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn retire(&self, instructions: u64) {
+        self.0.fetch_add(instructions, Ordering::Relaxed);
+    }
+
+    fn instructions_until(&self, deadline_ns: u64) -> Option<u64> {
+        Some(deadline_ns.saturating_sub(self.now_ns()))
+    }
+}
+
+/// A core whose A32 program `words` starts at [`RAM`], in Supervisor mode with the MMU off.
+pub fn core_with(words: &[u32]) -> (Core, Arc<FlatBus>) {
+    let bus = FlatBus::new();
+    bus.write_words(RAM, words);
+    let mut core = Core::new(0, 1, bus.clone(), Arc::new(TestClock::default()));
+    core.cpu.s.r[15] = RAM as u32;
+    (core, bus)
+}
