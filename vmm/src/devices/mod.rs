@@ -7,4 +7,4 @@
 pub mod psci;
 pub mod rtc;
 pub mod uart;
-// pub mod virtio;
+pub mod virtio;

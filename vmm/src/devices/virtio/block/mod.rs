@@ -1,0 +1,129 @@
+//! The block device (5.2) over a raw file.
+//!
+//! | offered | |
+//! |---|---|
+//! | VIRTIO_BLK_F_SEG_MAX, SIZE_MAX, BLK_SIZE, FLUSH | always |
+//! | VIRTIO_BLK_F_RO | when the disk is read-only |
+//! | VIRTIO_BLK_F_DISCARD, WRITE_ZEROES | when it is not |
+//! | VIRTIO_BLK_F_MQ | when it has more than one queue |
+//! | geometry, topology, CONFIG_WCE, secure erase, zones, lifetime | not offered |
+//!
+//! The device has a volatile write cache (the host's): what was flushed survives.
+
+pub mod disk;
+mod request;
+pub mod spec;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use viommu::DmaSpace;
+use virtio_bindings::virtio_blk::*;
+use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
+use virtio_queue::Queue;
+
+pub use disk::{Disk, DiskError};
+use spec::*;
+
+use super::{Progress, ServeError, VirtioDevice, serve};
+use crate::machine::DiskSummary;
+
+/// What a disk did, readable from outside.
+#[derive(Debug, Default)]
+pub struct Counters {
+    requests: AtomicU64,
+    errors: AtomicU64,
+    bytes_read: AtomicU64,
+    bytes_written: AtomicU64,
+    flushes: AtomicU64,
+}
+
+impl Counters {
+    /// The numbers now.
+    pub fn summary(&self) -> DiskSummary {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        DiskSummary {
+            requests: get(&self.requests),
+            errors: get(&self.errors),
+            bytes_read: get(&self.bytes_read),
+            bytes_written: get(&self.bytes_written),
+            flushes: get(&self.flushes),
+        }
+    }
+}
+
+fn count(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::Relaxed);
+}
+
+/// A block device.
+pub struct Block {
+    disk: Disk,
+    id: [u8; ID_BYTES],
+    queue_sizes: Vec<u16>,
+    config: Vec<u8>,
+    counters: Arc<Counters>,
+}
+
+impl Block {
+    /// A device with `queues` queues over `disk`, which calls itself `id` (at most 20 bytes are shown).
+    pub fn new(disk: Disk, id: &str, queues: u16) -> Self {
+        let mut name = [0; ID_BYTES];
+        for (to, from) in name.iter_mut().zip(id.bytes()) {
+            *to = from;
+        }
+        Self {
+            config: config(disk.sectors, queues, !disk.read_only),
+            queue_sizes: vec![QUEUE_SIZE; usize::from(queues)],
+            id: name,
+            disk,
+            counters: Arc::default(),
+        }
+    }
+
+    /// What the disk did, to be looked at while it works.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+}
+
+impl VirtioDevice for Block {
+    fn id(&self) -> u32 {
+        VIRTIO_ID_BLOCK
+    }
+
+    fn features(&self) -> u64 {
+        let mut features = 1 << VIRTIO_BLK_F_SEG_MAX
+            | 1 << VIRTIO_BLK_F_SIZE_MAX
+            | 1 << VIRTIO_BLK_F_BLK_SIZE
+            | 1 << VIRTIO_BLK_F_FLUSH;
+        if self.disk.read_only {
+            features |= 1 << VIRTIO_BLK_F_RO;
+        } else {
+            features |= 1 << VIRTIO_BLK_F_DISCARD | 1 << VIRTIO_BLK_F_WRITE_ZEROES;
+        }
+        if self.queue_sizes.len() > 1 {
+            features |= 1 << VIRTIO_BLK_F_MQ;
+        }
+        features
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &self.queue_sizes
+    }
+
+    fn config(&self) -> &[u8] {
+        &self.config
+    }
+
+    fn process(
+        &mut self,
+        _index: usize,
+        queue: &mut Queue,
+        mem: &DmaSpace,
+    ) -> Result<Progress, ServeError> {
+        serve(queue, mem, |chain| self.answer(chain, mem))
+    }
+}

@@ -1,0 +1,247 @@
+//! One request from its chain to its status byte.
+
+use std::io::{self, Seek, SeekFrom};
+
+use viommu::DmaSpace;
+use virtio_bindings::virtio_blk::*;
+use virtio_queue::DescriptorChain;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
+use vmm_sys_util::write_zeroes::{PunchHole, WriteZeroesAt};
+
+use super::super::buffers::total;
+use super::super::{BufferError, Buffers};
+use super::spec::*;
+use super::{Block, count};
+use crate::machine::warn_guest;
+
+/// Most descriptors of a request: data, header and status, each of the latter possibly split once.
+const MAX_DESCRIPTORS: usize = SEG_MAX as usize + 4;
+
+/// Why a request fails; the guest sees only the status.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The request makes no sense.
+    #[error("{0}")]
+    Bad(&'static str),
+    /// The device does not do that.
+    #[error("requests of type {0:#x} are not supported")]
+    Unsupported(u32),
+    /// Guest memory is out of reach.
+    #[error("{0}")]
+    Memory(#[from] GuestMemoryError),
+    /// The host's file.
+    #[error("{0}")]
+    File(#[from] io::Error),
+    /// The chain is too short.
+    #[error("{0}")]
+    Chain(#[from] BufferError),
+}
+
+impl Failure {
+    const fn status(&self) -> u8 {
+        match self {
+            Self::Unsupported(_) => VIRTIO_BLK_S_UNSUPP as u8,
+            _ => VIRTIO_BLK_S_IOERR as u8,
+        }
+    }
+}
+
+/// A request, understood: where its data goes and where its answer.
+struct Request {
+    header: Header,
+    data: Buffers,
+    status: GuestAddress,
+}
+
+/// Takes `chain` apart. Without a status byte there is nobody to answer.
+fn parse(chain: DescriptorChain<&DmaSpace>, mem: &DmaSpace) -> Result<Request, Failure> {
+    let mut data = Buffers::new(chain, MAX_DESCRIPTORS)?;
+    let mut header = [0; HEADER_BYTES];
+    let status = data
+        .take_last_writable()
+        .ok_or(Failure::Bad("a request without a status byte"))?;
+    data.read(mem, &mut header)??;
+    Ok(Request {
+        header: Header::parse(&header),
+        data,
+        status,
+    })
+}
+
+impl Block {
+    /// Answers one request; returns the number of bytes written to its buffers, from the first one on without a gap.
+    pub(super) fn answer(&mut self, chain: DescriptorChain<&DmaSpace>, mem: &DmaSpace) -> u32 {
+        count(&self.counters.requests, 1);
+        let request = match parse(chain, mem) {
+            Ok(request) => request,
+            Err(error) => {
+                count(&self.counters.errors, 1);
+                warn_guest!("virtio-blk: request dropped: {error}");
+                return 0;
+            }
+        };
+        let room = total(&request.data.writable);
+        let mut written = 0;
+        let status = match self.execute(request.header, request.data, mem, &mut written) {
+            Ok(()) => VIRTIO_BLK_S_OK as u8,
+            Err(failure) => {
+                count(&self.counters.errors, 1);
+                warn_guest!("virtio-blk: {failure}");
+                failure.status()
+            }
+        };
+        if let Err(error) = mem.write_obj(status, request.status) {
+            warn_guest!("virtio-blk: status not written: {error}");
+            return written as u32;
+        }
+        // The status byte counts only when everything before it was written.
+        (if written == room {
+            written + 1
+        } else {
+            written
+        }) as u32
+    }
+
+    fn execute(
+        &mut self,
+        header: Header,
+        data: Buffers,
+        mem: &DmaSpace,
+        written: &mut u64,
+    ) -> Result<(), Failure> {
+        match header.kind {
+            VIRTIO_BLK_T_IN => self.read(header.sector, &data, mem, written),
+            VIRTIO_BLK_T_OUT => self.write(header.sector, &data, mem),
+            VIRTIO_BLK_T_FLUSH => {
+                count(&self.counters.flushes, 1);
+                Ok(self.disk.file.sync_data()?)
+            }
+            VIRTIO_BLK_T_GET_ID => self.get_id(&data, mem, written),
+            VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES if !self.disk.read_only => {
+                self.ranges(header.kind, data, mem)
+            }
+            kind => Err(Failure::Unsupported(kind)),
+        }
+    }
+
+    /// The offset in the file of `bytes` bytes from `sector` on, if that is whole sectors of the disk.
+    fn locate(&self, sector: u64, bytes: u64) -> Result<u64, Failure> {
+        if bytes % SECTOR != 0 {
+            return Err(Failure::Bad("the data is not a whole number of sectors"));
+        }
+        let end = sector.checked_add(bytes / SECTOR);
+        if end.is_none_or(|end| end > self.disk.sectors) {
+            return Err(Failure::Bad(
+                "the request reaches beyond the end of the disk",
+            ));
+        }
+        Ok(sector * SECTOR)
+    }
+
+    fn read(
+        &mut self,
+        sector: u64,
+        data: &Buffers,
+        mem: &DmaSpace,
+        written: &mut u64,
+    ) -> Result<(), Failure> {
+        let offset = self.locate(sector, bounded(&data.writable)?)?;
+        self.disk.file.seek(SeekFrom::Start(offset))?;
+        for segment in &data.writable {
+            mem.read_exact_volatile_from(segment.addr, &mut self.disk.file, segment.len as usize)?;
+            *written += u64::from(segment.len);
+        }
+        count(&self.counters.bytes_read, *written);
+        Ok(())
+    }
+
+    fn write(&mut self, sector: u64, data: &Buffers, mem: &DmaSpace) -> Result<(), Failure> {
+        if self.disk.read_only {
+            return Err(Failure::Bad("a write to a read-only disk"));
+        }
+        let bytes = bounded(&data.readable)?;
+        let offset = self.locate(sector, bytes)?;
+        self.disk.file.seek(SeekFrom::Start(offset))?;
+        for segment in &data.readable {
+            mem.write_all_volatile_to(segment.addr, &mut self.disk.file, segment.len as usize)?;
+        }
+        count(&self.counters.bytes_written, bytes);
+        Ok(())
+    }
+
+    fn get_id(&self, data: &Buffers, mem: &DmaSpace, written: &mut u64) -> Result<(), Failure> {
+        let mut id = self.id.as_slice();
+        for segment in &data.writable {
+            let (now, later) = id.split_at(id.len().min(segment.len as usize));
+            mem.write_slice(now, segment.addr)?;
+            *written += now.len() as u64;
+            id = later;
+        }
+        if id.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::Bad("the buffer for the identifier is too short"))
+        }
+    }
+
+    /// Discards or zeroes every range of the request; all are checked before the first is touched.
+    fn ranges(&mut self, kind: u32, mut data: Buffers, mem: &DmaSpace) -> Result<(), Failure> {
+        let bytes = total(&data.readable);
+        if bytes == 0
+            || bytes % RANGE_BYTES as u64 != 0
+            || bytes / RANGE_BYTES as u64 > u64::from(MAX_RANGES)
+        {
+            return Err(Failure::Bad(
+                "a discard or write-zeroes request with a bad number of ranges",
+            ));
+        }
+        let mut ranges = Vec::new();
+        for _ in 0..bytes / RANGE_BYTES as u64 {
+            let mut raw = [0; RANGE_BYTES];
+            data.read(mem, &mut raw)??;
+            let range = SectorRange::parse(&raw);
+            let allowed = if kind == VIRTIO_BLK_T_DISCARD {
+                0
+            } else {
+                VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP
+            };
+            if range.flags & !allowed != 0 {
+                return Err(Failure::Unsupported(kind));
+            }
+            if range.sectors > MAX_RANGE_SECTORS {
+                return Err(Failure::Bad("a range longer than the device takes"));
+            }
+            let length = u64::from(range.sectors) * SECTOR;
+            ranges.push((self.locate(range.sector, length)?, length, range.flags));
+        }
+        for (offset, length, flags) in ranges.into_iter().filter(|(_, length, _)| *length > 0) {
+            if kind == VIRTIO_BLK_T_DISCARD {
+                discard(&mut self.disk.file, offset, length)?;
+            } else if flags == 0 || self.disk.file.punch_hole(offset, length).is_err() {
+                self.disk
+                    .file
+                    .write_all_zeroes_at(offset, length as usize)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The size of a request's data, within what the device announces.
+fn bounded(segments: &[super::super::Segment]) -> Result<u64, Failure> {
+    let bytes = total(segments);
+    if bytes > u64::from(SEG_MAX) * u64::from(SIZE_MAX) {
+        return Err(Failure::Bad("more data than the device takes at once"));
+    }
+    Ok(bytes)
+}
+
+/// A discard is a hint: a file system that cannot make holes is no error.
+fn discard(file: &mut std::fs::File, offset: u64, length: u64) -> io::Result<()> {
+    match file.punch_hole(offset, length) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()) => {
+            Ok(())
+        }
+        result => result,
+    }
+}

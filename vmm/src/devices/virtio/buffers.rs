@@ -1,0 +1,130 @@
+//! A descriptor chain as two lists of memory: what the device reads and what it writes.
+
+use viommu::DmaSpace;
+use virtio_queue::DescriptorChain;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
+
+/// A piece of memory, by the device's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Its start (IOVA).
+    pub addr: GuestAddress,
+    /// Its length in bytes.
+    pub len: u32,
+}
+
+/// The buffers of one request. Framing carries no meaning (2.7.4): a header may be split over descriptors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Buffers {
+    /// What the device reads, in order.
+    pub readable: Vec<Segment>,
+    /// What the device writes, in order.
+    pub writable: Vec<Segment>,
+}
+
+/// Why a chain makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BufferError {
+    /// Nothing in it, or its descriptors are out of reach.
+    #[error("the descriptor chain is empty or out of reach")]
+    Empty,
+    /// More descriptors than the device takes.
+    #[error("the descriptor chain has more than {0} descriptors")]
+    TooLong(usize),
+    /// A readable descriptor after a writable one (2.7.4.2).
+    #[error("a device-readable descriptor follows a device-writable one")]
+    Order,
+    /// A descriptor wraps around the address space.
+    #[error("a descriptor wraps around the address space")]
+    Wrap,
+    /// The chain has fewer readable bytes than its kind of request needs.
+    #[error("the request is shorter than its header")]
+    Short,
+}
+
+impl Buffers {
+    /// The buffers of `chain`, of at most `max` descriptors. Empty descriptors are skipped.
+    ///
+    /// # Errors
+    /// When the chain makes no sense.
+    pub fn new(chain: DescriptorChain<&DmaSpace>, max: usize) -> Result<Self, BufferError> {
+        let mut buffers = Self::default();
+        let mut count = 0;
+        for descriptor in chain {
+            count += 1;
+            if count > max {
+                return Err(BufferError::TooLong(max));
+            }
+            let segment = Segment {
+                addr: descriptor.addr(),
+                len: descriptor.len(),
+            };
+            if segment.len == 0 {
+                continue;
+            }
+            if segment
+                .addr
+                .0
+                .checked_add(u64::from(segment.len - 1))
+                .is_none()
+            {
+                return Err(BufferError::Wrap);
+            }
+            if descriptor.is_write_only() {
+                buffers.writable.push(segment);
+            } else if buffers.writable.is_empty() {
+                buffers.readable.push(segment);
+            } else {
+                return Err(BufferError::Order);
+            }
+        }
+        if buffers.readable.is_empty() && buffers.writable.is_empty() {
+            return Err(BufferError::Empty);
+        }
+        Ok(buffers)
+    }
+
+    /// Reads the next `data.len()` readable bytes and removes them.
+    ///
+    /// # Errors
+    /// `Ok(Err(..))` when the chain has fewer, `Err(..)` when memory is out of reach.
+    pub fn read(
+        &mut self,
+        mem: &DmaSpace,
+        mut data: &mut [u8],
+    ) -> Result<Result<(), BufferError>, GuestMemoryError> {
+        while !data.is_empty() {
+            let Some(first) = self.readable.first_mut() else {
+                return Ok(Err(BufferError::Short));
+            };
+            let part = data.len().min(first.len as usize);
+            let (now, later) = data.split_at_mut(part);
+            mem.read_slice(now, first.addr)?;
+            data = later;
+            // `part` is at most `first.len`, and the segment was checked not to wrap.
+            first.len -= part as u32;
+            if first.len == 0 {
+                self.readable.remove(0);
+            } else {
+                first.addr.0 += part as u64;
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Removes the last writable byte and returns its address.
+    pub fn take_last_writable(&mut self) -> Option<GuestAddress> {
+        let last = self.writable.last_mut()?;
+        last.len -= 1;
+        let addr = GuestAddress(last.addr.0 + u64::from(last.len));
+        if last.len == 0 {
+            self.writable.pop();
+        }
+        Some(addr)
+    }
+}
+
+/// The number of bytes in `segments`; a chain is shorter than 4 GiB, but its sum is taken with care.
+pub(super) fn total(segments: &[Segment]) -> u64 {
+    segments.iter().map(|s| u64::from(s.len)).sum()
+}

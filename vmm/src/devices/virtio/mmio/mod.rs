@@ -1,0 +1,316 @@
+//! The MMIO transport, version 2 (4.2): a register file over `virtio-queue`.
+//!
+//! | offered | |
+//! |---|---|
+//! | VIRTIO_F_VERSION_1 | required of the driver: there is no legacy interface |
+//! | VIRTIO_F_RING_RESET, VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_RING_F_EVENT_IDX | always |
+//! | VIRTIO_F_ACCESS_PLATFORM | when the configuration says so; then required of the driver |
+//! | packed rings, in-order, notification data, shared memory | not offered |
+//!
+//! Whatever a driver writes, in whatever order, changes this state or is ignored with a warning; nothing it can
+//! write makes the machine fail.
+
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use viommu::DmaSpace;
+use virtio_bindings::virtio_config::*;
+use virtio_bindings::virtio_mmio::*;
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use virtio_queue::{Queue, QueueT};
+use vm_device::MutDeviceMmio;
+use vm_device::bus::{MmioAddress, MmioAddressOffset};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::VirtioDevice;
+use crate::irq::Interrupt;
+use crate::machine::warn_guest;
+
+/// "virt" (4.2.2).
+const MAGIC: u32 = 0x7472_6976;
+/// Version 2: not legacy.
+const VERSION: u32 = 2;
+/// Vendor identifier; any value will do ("VIMU").
+const VENDOR: u32 = 0x554d_4956;
+/// Resets the selected queue (4.2.2, with VIRTIO_F_RING_RESET); virtio-bindings has no name for it.
+const VIRTIO_MMIO_QUEUE_RESET: u32 = 0xc0;
+
+const fn bit(feature: u32) -> u64 {
+    1 << feature
+}
+
+/// What the driver has told the transport, apart from the queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registers {
+    /// Device status (2.1).
+    pub status: u32,
+    /// Features that the driver accepts.
+    pub driver_features: u64,
+    /// Which half of the device's features is shown.
+    pub device_features_sel: u32,
+    /// Which half of the driver's features is written.
+    pub driver_features_sel: u32,
+    /// The selected queue.
+    pub queue_sel: u32,
+    /// Reasons for the interrupt.
+    pub interrupt_status: u32,
+}
+
+/// One virtio-mmio slot with a device in it.
+pub struct VirtioMmio {
+    device: Box<dyn VirtioDevice>,
+    mem: DmaSpace,
+    interrupt: Arc<dyn Interrupt>,
+    access_platform: bool,
+    queues: Vec<Queue>,
+    regs: Registers,
+    /// One for each queue when another thread serves them; none when they are served at the notification.
+    kicks: Vec<EventFd>,
+}
+
+impl VirtioMmio {
+    /// A slot at reset. `mem` is all that the device can reach.
+    ///
+    /// # Panics
+    /// When the device has a queue whose size is no power of two.
+    pub fn new(
+        device: Box<dyn VirtioDevice>,
+        mem: DmaSpace,
+        interrupt: Arc<dyn Interrupt>,
+        access_platform: bool,
+    ) -> Self {
+        let queue =
+            |size: &u16| Queue::new(*size).expect("queue sizes of devices are powers of two");
+        let queues = device.queue_sizes().iter().map(queue).collect();
+        Self {
+            device,
+            mem,
+            interrupt,
+            access_platform,
+            queues,
+            regs: Registers::default(),
+            kicks: Vec::new(),
+        }
+    }
+
+    /// Lets notifications write to an `EventFd` for each queue instead of serving it at once; who holds them calls
+    /// [`Self::process_queue`].
+    ///
+    /// # Errors
+    /// When the host has no file descriptors left.
+    pub fn defer(&mut self) -> io::Result<Vec<EventFd>> {
+        self.kicks = self
+            .queues
+            .iter()
+            .map(|_| EventFd::new(EFD_NONBLOCK))
+            .collect::<io::Result<_>>()?;
+        self.kicks.iter().map(EventFd::try_clone).collect()
+    }
+
+    /// What the driver has told the transport.
+    pub fn registers(&self) -> Registers {
+        self.regs
+    }
+
+    /// The features offered.
+    pub fn offered(&self) -> u64 {
+        self.device.features()
+            | bit(VIRTIO_F_VERSION_1)
+            | bit(VIRTIO_F_RING_RESET)
+            | bit(VIRTIO_RING_F_INDIRECT_DESC)
+            | bit(VIRTIO_RING_F_EVENT_IDX)
+            | if self.access_platform {
+                bit(VIRTIO_F_ACCESS_PLATFORM)
+            } else {
+                0
+            }
+    }
+
+    /// Reads `size` bytes at `offset`. Registers are words; the configuration space has any size up to 8.
+    pub fn read(&self, offset: u64, size: usize) -> u64 {
+        if offset >= u64::from(VIRTIO_MMIO_CONFIG) {
+            return self.read_config(offset - u64::from(VIRTIO_MMIO_CONFIG), size);
+        }
+        if size != 4 || offset % 4 != 0 {
+            warn_guest!("virtio-mmio: {size}-byte read at {offset:#x}: reads as zero");
+            return 0;
+        }
+        u64::from(self.read_register(offset as u32))
+    }
+
+    fn read_register(&self, offset: u32) -> u32 {
+        let queue = self.queues.get(self.regs.queue_sel as usize);
+        match offset {
+            VIRTIO_MMIO_MAGIC_VALUE => MAGIC,
+            VIRTIO_MMIO_VERSION => VERSION,
+            VIRTIO_MMIO_DEVICE_ID => self.device.id(),
+            VIRTIO_MMIO_VENDOR_ID => VENDOR,
+            VIRTIO_MMIO_DEVICE_FEATURES => half(self.offered(), self.regs.device_features_sel),
+            VIRTIO_MMIO_QUEUE_NUM_MAX => queue.map_or(0, |q| u32::from(q.max_size())),
+            VIRTIO_MMIO_QUEUE_READY => queue.map_or(0, |q| u32::from(q.ready())),
+            VIRTIO_MMIO_INTERRUPT_STATUS => self.regs.interrupt_status,
+            VIRTIO_MMIO_STATUS => self.regs.status,
+            // No shared memory region exists: length -1 (4.2.2).
+            VIRTIO_MMIO_SHM_LEN_LOW..=VIRTIO_MMIO_SHM_BASE_HIGH => u32::MAX,
+            // A reset of a queue is over when the write returns; configurations never change.
+            VIRTIO_MMIO_QUEUE_RESET | VIRTIO_MMIO_CONFIG_GENERATION => 0,
+            _ => {
+                warn_guest!("virtio-mmio: read of register {offset:#x}: reads as zero");
+                0
+            }
+        }
+    }
+
+    fn read_config(&self, offset: u64, size: usize) -> u64 {
+        let mut bytes = [0; 8];
+        let config = usize::try_from(offset)
+            .ok()
+            .and_then(|at| self.device.config().get(at..))
+            .unwrap_or(&[]);
+        for (to, from) in bytes.iter_mut().zip(config).take(size) {
+            *to = *from;
+        }
+        u64::from_le_bytes(bytes)
+    }
+
+    /// Writes the low `size` bytes of `value` at `offset`.
+    pub fn write(&mut self, offset: u64, size: usize, value: u64) {
+        if size != 4 || offset % 4 != 0 || offset >= u64::from(VIRTIO_MMIO_CONFIG) {
+            warn_guest!("virtio-mmio: {size}-byte write at {offset:#x}: ignored");
+            return;
+        }
+        let value = value as u32;
+        match offset as u32 {
+            VIRTIO_MMIO_DEVICE_FEATURES_SEL => self.regs.device_features_sel = value,
+            VIRTIO_MMIO_DRIVER_FEATURES_SEL => self.regs.driver_features_sel = value,
+            VIRTIO_MMIO_DRIVER_FEATURES => self.set_driver_features(value),
+            VIRTIO_MMIO_QUEUE_SEL => self.regs.queue_sel = value,
+            VIRTIO_MMIO_QUEUE_NOTIFY => self.notify(value as usize),
+            VIRTIO_MMIO_INTERRUPT_ACK => self.acknowledge(value),
+            VIRTIO_MMIO_STATUS => self.set_status(value),
+            VIRTIO_MMIO_SHM_SEL => {}
+            VIRTIO_MMIO_QUEUE_RESET if value == 1 => self.reset_queue(),
+            register => self.write_queue(register, value),
+        }
+    }
+
+    fn write_queue(&mut self, register: u32, value: u32) {
+        let negotiated = self.regs.status & VIRTIO_CONFIG_S_FEATURES_OK != 0;
+        let event_idx = self.regs.driver_features & bit(VIRTIO_RING_F_EVENT_IDX) != 0;
+        let index = self.regs.queue_sel;
+        let Some(queue) = self.queues.get_mut(index as usize).filter(|_| negotiated) else {
+            warn_guest!("virtio-mmio: write {value:#x} to {register:#x} without a queue: ignored");
+            return;
+        };
+        if register == VIRTIO_MMIO_QUEUE_READY {
+            queue.set_event_idx(event_idx);
+            queue.set_ready(value & 1 != 0);
+            return;
+        }
+        if queue.ready() {
+            warn_guest!("virtio-mmio: write {value:#x} to {register:#x} of a live queue: ignored");
+            return;
+        }
+        // virtio-queue itself refuses sizes that are no powers of two and addresses that are not aligned.
+        match register {
+            VIRTIO_MMIO_QUEUE_NUM => queue.set_size(u16::try_from(value).unwrap_or(0)),
+            VIRTIO_MMIO_QUEUE_DESC_LOW => queue.set_desc_table_address(Some(value), None),
+            VIRTIO_MMIO_QUEUE_DESC_HIGH => queue.set_desc_table_address(None, Some(value)),
+            VIRTIO_MMIO_QUEUE_AVAIL_LOW => queue.set_avail_ring_address(Some(value), None),
+            VIRTIO_MMIO_QUEUE_AVAIL_HIGH => queue.set_avail_ring_address(None, Some(value)),
+            VIRTIO_MMIO_QUEUE_USED_LOW => queue.set_used_ring_address(Some(value), None),
+            VIRTIO_MMIO_QUEUE_USED_HIGH => queue.set_used_ring_address(None, Some(value)),
+            _ => warn_guest!("virtio-mmio: write {value:#x} to register {register:#x}: ignored"),
+        }
+    }
+
+    fn reset_queue(&mut self) {
+        if self.regs.driver_features & bit(VIRTIO_F_RING_RESET) == 0 {
+            warn_guest!("virtio-mmio: queue reset without having negotiated it: ignored");
+        } else if let Some(queue) = self.queues.get_mut(self.regs.queue_sel as usize) {
+            queue.reset();
+        }
+    }
+
+    fn notify(&mut self, index: usize) {
+        match self.kicks.get(index) {
+            // An overflowing counter means that a kick is already on its way.
+            Some(kick) => drop(kick.write(1)),
+            None if index < self.queues.len() => self.process_queue(index),
+            None => warn_guest!(
+                "virtio-mmio: notification of queue {index}, which does not exist: ignored"
+            ),
+        }
+    }
+
+    /// Serves queue `index`: the one handler, called at the notification or on a device thread.
+    pub fn process_queue(&mut self, index: usize) {
+        let live = VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET;
+        let Some(queue) = self.queues.get_mut(index) else {
+            return;
+        };
+        if self.regs.status & live != VIRTIO_CONFIG_S_DRIVER_OK || !queue.ready() {
+            warn_guest!("virtio-mmio: notification of queue {index}, which is not live: ignored");
+            return;
+        }
+        match self.device.process(index, queue, &self.mem) {
+            Ok(progress) => {
+                // If the driver's wish cannot be read, a needless interrupt harms less than a lost one.
+                if progress.used && queue.needs_notification(&self.mem).unwrap_or(true) {
+                    self.raise(VIRTIO_MMIO_INT_VRING);
+                }
+                if progress.more
+                    && let Some(kick) = self.kicks.get(index)
+                {
+                    drop(kick.write(1));
+                }
+            }
+            Err(error) => {
+                warn_guest!("virtio-mmio: queue {index} is broken: {error}");
+                self.regs.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+                self.raise(VIRTIO_MMIO_INT_CONFIG);
+            }
+        }
+    }
+
+    fn raise(&mut self, reason: u32) {
+        self.regs.interrupt_status |= reason;
+        self.interrupt.set(true);
+    }
+
+    fn acknowledge(&mut self, reasons: u32) {
+        self.regs.interrupt_status &= !reasons;
+        self.interrupt.set(self.regs.interrupt_status != 0);
+    }
+}
+
+/// The low or high word of `features`; there are no more than 64.
+const fn half(features: u64, select: u32) -> u32 {
+    match select {
+        0 => features as u32,
+        1 => (features >> 32) as u32,
+        _ => 0,
+    }
+}
+
+impl MutDeviceMmio for VirtioMmio {
+    fn mmio_read(&mut self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
+        let bytes = self.read(offset, data.len()).to_le_bytes();
+        for (to, from) in data.iter_mut().zip(bytes) {
+            *to = from;
+        }
+    }
+
+    fn mmio_write(&mut self, _base: MmioAddress, offset: MmioAddressOffset, data: &[u8]) {
+        let mut bytes = [0; 8];
+        for (to, from) in bytes.iter_mut().zip(data) {
+            *to = *from;
+        }
+        self.write(offset, data.len(), u64::from_le_bytes(bytes));
+    }
+}

@@ -1,0 +1,103 @@
+//! The life of a device as its status register tells it (2.1, 3.1.1).
+
+use virtio_bindings::virtio_config::*;
+use virtio_queue::QueueT;
+
+use super::{Registers, VirtioMmio, bit};
+use crate::machine::warn_guest;
+
+impl VirtioMmio {
+    /// A driver may accept features between saying that it is one and that it is content with them.
+    pub(super) fn set_driver_features(&mut self, value: u32) {
+        let regs = &mut self.regs;
+        let open = VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK;
+        if regs.status & open != VIRTIO_CONFIG_S_DRIVER {
+            warn_guest!(
+                "virtio-mmio: features accepted at status {:#x}: ignored",
+                regs.status
+            );
+            return;
+        }
+        let value = u64::from(value);
+        match regs.driver_features_sel {
+            0 => regs.driver_features = regs.driver_features & !0xffff_ffff | value,
+            1 => regs.driver_features = regs.driver_features & 0xffff_ffff | value << 32,
+            // Bits that nobody has defined: accepting none of them is fine.
+            _ if value == 0 => {}
+            select => {
+                warn_guest!("virtio-mmio: features {value:#x} accepted in word {select}: ignored")
+            }
+        }
+    }
+
+    /// Zero resets; otherwise bits are only ever added, in their order.
+    pub(super) fn set_status(&mut self, value: u32) {
+        if value == 0 {
+            self.reset();
+            return;
+        }
+        let status = self.regs.status;
+        // The driver writes back what it read, so the device's own bit may come with it but not be set by it.
+        let added = value & !status & !VIRTIO_CONFIG_S_NEEDS_RESET;
+        let known = VIRTIO_CONFIG_S_ACKNOWLEDGE
+            | VIRTIO_CONFIG_S_DRIVER
+            | VIRTIO_CONFIG_S_DRIVER_OK
+            | VIRTIO_CONFIG_S_FEATURES_OK
+            | VIRTIO_CONFIG_S_FAILED;
+        let cleared = status & !value & !VIRTIO_CONFIG_S_NEEDS_RESET;
+        if cleared != 0 || added & !known != 0 || !in_order(status | added) {
+            warn_guest!("virtio-mmio: status {status:#x} changed to {value:#x}: ignored");
+            return;
+        }
+        self.regs.status |= added & !(VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
+        if added & VIRTIO_CONFIG_S_FEATURES_OK != 0 {
+            if !self.acceptable() {
+                let features = self.regs.driver_features;
+                warn_guest!(
+                    "virtio-mmio: driver accepts features {features:#x} of {:#x}: refused",
+                    self.offered()
+                );
+                return;
+            }
+            self.regs.status |= VIRTIO_CONFIG_S_FEATURES_OK;
+        }
+        if added & VIRTIO_CONFIG_S_DRIVER_OK != 0 {
+            self.regs.status |= VIRTIO_CONFIG_S_DRIVER_OK;
+            self.device.activate(self.regs.driver_features);
+        }
+    }
+
+    /// Whether the driver's features are a subset of ours that holds those we insist on.
+    fn acceptable(&self) -> bool {
+        let accepted = self.regs.driver_features;
+        let offered = self.offered();
+        let required = (bit(VIRTIO_F_VERSION_1) | bit(VIRTIO_F_ACCESS_PLATFORM)) & offered;
+        accepted & !offered == 0 && accepted & required == required
+    }
+
+    /// Back to the state of power-on.
+    fn reset(&mut self) {
+        self.regs = Registers::default();
+        self.queues.iter_mut().for_each(QueueT::reset);
+        // A kick that is still on its way finds no live queue; do not even let it arrive.
+        self.kicks.iter().for_each(|kick| drop(kick.read()));
+        self.interrupt.set(false);
+    }
+}
+
+/// Whether every bit of `status` has those that come before it.
+const fn in_order(status: u32) -> bool {
+    let needs = [
+        (VIRTIO_CONFIG_S_DRIVER, VIRTIO_CONFIG_S_ACKNOWLEDGE),
+        (VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_DRIVER),
+        (VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FEATURES_OK),
+    ];
+    let mut i = 0;
+    while i < needs.len() {
+        if status & needs[i].0 != 0 && status & needs[i].1 == 0 {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}

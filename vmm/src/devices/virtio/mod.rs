@@ -1,0 +1,101 @@
+//! Virtio devices (OASIS Virtual I/O Device, version 1.2): the MMIO transport and what hangs on it.
+
+pub mod block;
+mod buffers;
+pub mod mmio;
+pub mod rng;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use viommu::DmaSpace;
+use virtio_queue::{DescriptorChain, Error as QueueError, Queue, QueueOwnedT, QueueT};
+
+pub use buffers::{BufferError, Buffers, Segment};
+pub use mmio::VirtioMmio;
+
+/// What a kind of device adds to the transport.
+pub trait VirtioDevice: Send {
+    /// Device identifier (chapter 5).
+    fn id(&self) -> u32;
+
+    /// Feature bits 0 to 23 that the device offers.
+    fn features(&self) -> u64;
+
+    /// The greatest size of each queue: as many entries as the device has queues, powers of two.
+    fn queue_sizes(&self) -> &[u16];
+
+    /// The configuration space; reads beyond its end see zeros.
+    fn config(&self) -> &[u8];
+
+    /// The driver is ready, having accepted `features`.
+    fn activate(&mut self, features: u64) {
+        let _ = features;
+    }
+
+    /// Serves queue `index`.
+    ///
+    /// # Errors
+    /// When the queue itself is broken; the device then needs a reset. A bad request is answered instead.
+    fn process(
+        &mut self,
+        index: usize,
+        queue: &mut Queue,
+        mem: &DmaSpace,
+    ) -> Result<Progress, ServeError>;
+}
+
+/// What serving a queue came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// At least one buffer was used.
+    pub used: bool,
+    /// More buffers are available: serve the queue again, after letting others have a turn.
+    pub more: bool,
+}
+
+/// Why a queue cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The rings are out of reach or make no sense.
+    #[error("{0}")]
+    Queue(#[from] QueueError),
+    /// Buffers are announced but cannot be fetched.
+    #[error("the available ring announces buffers that cannot be fetched")]
+    Stuck,
+}
+
+/// Serves what is available in `queue`, at most one buffer for each entry of the ring: `answer` gets each chain and
+/// says how many bytes it wrote to it.
+///
+/// # Errors
+/// When the queue itself is broken.
+pub fn serve<'m>(
+    queue: &mut Queue,
+    mem: &'m DmaSpace,
+    mut answer: impl FnMut(DescriptorChain<&'m DmaSpace>) -> u32,
+) -> Result<Progress, ServeError> {
+    let mut left = queue.size();
+    loop {
+        queue.disable_notification(mem)?;
+        let before = left;
+        while left > 0 {
+            let Some(chain) = queue.iter(mem)?.next() else {
+                break;
+            };
+            let head = chain.head_index();
+            let written = answer(chain);
+            queue.add_used(mem, head, written)?;
+            left -= 1;
+        }
+        let more = queue.enable_notification(mem)?;
+        if more && before == left {
+            return Err(ServeError::Stuck);
+        }
+        if !more || left == 0 {
+            return Ok(Progress {
+                used: left < queue.size(),
+                more,
+            });
+        }
+    }
+}

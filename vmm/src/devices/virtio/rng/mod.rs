@@ -1,0 +1,124 @@
+//! The entropy device (5.4), fed by a seeded generator: what the guest takes for noise repeats with the seed.
+
+use rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use viommu::DmaSpace;
+use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
+use virtio_queue::Queue;
+use vm_memory::Bytes;
+
+use super::{Buffers, Progress, ServeError, VirtioDevice, serve};
+use crate::machine::warn_guest;
+
+/// Entries of the queue; the driver keeps one or two buffers in it.
+const QUEUE_SIZE: u16 = 8;
+/// Most descriptors of one request.
+const MAX_DESCRIPTORS: usize = 64;
+/// Most bytes that one request gets, however long its buffers: it bounds the work for one notification.
+pub const MAX_ENTROPY_BYTES: usize = 64 << 10;
+/// Bytes made at a time.
+const CHUNK: usize = 256;
+
+/// The entropy device.
+pub struct Rng {
+    generator: Xoshiro256PlusPlus,
+}
+
+impl Rng {
+    /// A device whose noise is a function of `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            generator: Xoshiro256PlusPlus::seed_from_u64(seed),
+        }
+    }
+
+    fn fill(&mut self, buffers: &Buffers, mem: &DmaSpace) -> u32 {
+        let mut written = 0;
+        for segment in &buffers.writable {
+            let mut addr = segment.addr;
+            let mut left = (segment.len as usize).min(MAX_ENTROPY_BYTES - written);
+            while left > 0 {
+                let mut noise = [0; CHUNK];
+                let part = &mut noise[..left.min(CHUNK)];
+                self.generator.fill_bytes(part);
+                if let Err(error) = mem.write_slice(part, addr) {
+                    warn_guest!("virtio-rng: {error}");
+                    return written as u32;
+                }
+                written += part.len();
+                left -= part.len();
+                addr.0 = addr.0.wrapping_add(part.len() as u64);
+            }
+        }
+        written as u32
+    }
+}
+
+impl VirtioDevice for Rng {
+    fn id(&self) -> u32 {
+        VIRTIO_ID_RNG
+    }
+
+    fn features(&self) -> u64 {
+        0
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &[QUEUE_SIZE]
+    }
+
+    fn config(&self) -> &[u8] {
+        &[]
+    }
+
+    fn process(
+        &mut self,
+        _index: usize,
+        queue: &mut Queue,
+        mem: &DmaSpace,
+    ) -> Result<Progress, ServeError> {
+        serve(queue, mem, |chain| {
+            match Buffers::new(chain, MAX_DESCRIPTORS) {
+                Ok(buffers) => self.fill(&buffers, mem),
+                Err(error) => {
+                    warn_guest!("virtio-rng: {error}");
+                    0
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Driver, readable, writable};
+    use super::*;
+
+    fn noise(seed: u64, len: u32) -> (Vec<u8>, u32) {
+        let mut driver = Driver::new(Box::new(Rng::new(seed)));
+        driver.start(0);
+        let buffer = driver.buffer(0);
+        let used = driver.request(0, &[writable(buffer, len)]);
+        (driver.read(buffer, used as usize), used)
+    }
+
+    #[test]
+    fn noise_repeats_with_its_seed_only() {
+        let (first, used) = noise(1, 1000);
+        assert_eq!(used, 1000);
+        assert_eq!(noise(1, 1000).0, first);
+        assert_ne!(noise(2, 1000).0, first);
+        assert!(first.iter().any(|b| *b != 0));
+    }
+
+    #[test]
+    fn requests_are_bounded_and_bad_ones_get_nothing() {
+        assert_eq!(noise(1, 1 << 20).1 as usize, MAX_ENTROPY_BYTES);
+        let mut driver = Driver::new(Box::new(Rng::new(1)));
+        driver.start(0);
+        assert_eq!(driver.request(0, &[writable(0, 16)]), 0);
+        assert_eq!(driver.request(0, &[readable(driver.buffer(0), 16)]), 0);
+        let buffer = driver.buffer(0);
+        assert_eq!(driver.request(0, &[writable(buffer, 16)]), 16);
+    }
+}
