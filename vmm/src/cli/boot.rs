@@ -1,0 +1,223 @@
+//! `vmm boot`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use guest_images::{Cache, Terminal, catalog};
+use vmm::{Config, KernelFormat, Limits, Machine};
+
+use super::console::{Destination, Watched, Watcher};
+use super::expect::Expect;
+use super::output::Output;
+use super::report::{self, Verdict};
+use super::settings::Settings;
+use super::signals::{self, Stopper};
+use super::{Outcome, UserError, terminal, text};
+
+/// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of time.
+///
+/// The console is a terminal's as far as the guest is concerned: Ctrl-C goes to the guest, Ctrl-A x ends the run,
+/// Ctrl-A h shows help.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Args {
+    /// Read settings from a file with the same keys; flags override it
+    #[arg(long, value_name = "machine.toml")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  vmm boot --image debian-armmp --run 'cat /proc/cpuinfo'
+  vmm boot --image ipmmu --disk disk.img,ro --run 'sha256sum /dev/vda' --json run.json
+  vmm boot --image ipmmu --shell --time host
+  vmm boot --kernel zImage --initrd initrd.cpio --cmdline 'loglevel=8' --expect 'login: ' --timeout 60
+  vmm boot --config machine.toml --seed 7
+
+Exit codes:
+  0    the guest powered off, its --run commands succeeded; or it showed what --expect names; or Ctrl-A x
+  1    the guest asked for a reset (a kernel panic does), can never wake up, a command failed, or --expect was not met
+  2    a mistake in the flags, the configuration or the files, told in one sentence; no guest ran
+  124  --timeout or --wall-timeout was reached
+  130  ended by SIGINT (143: SIGTERM); the summary and --json are written all the same";
+
+/// Runs the subcommand.
+pub fn run(args: Args) -> Result<Outcome, UserError> {
+    let settings = match &args.config {
+        Some(path) => args.settings.or(Settings::read(path)?),
+        None => args.settings,
+    };
+    Boot::prepare(settings)?.run()
+}
+
+/// A run whose settings make sense.
+struct Boot {
+    settings: Settings,
+    config: Config,
+    image: Option<&'static str>,
+    expect: Option<Expect>,
+    json: Option<Output>,
+    console: Console,
+}
+
+/// Where the console goes, found writable.
+enum Console {
+    Stdio,
+    None,
+    File(Output),
+}
+
+impl Boot {
+    /// Finds every mistake that can be found before anything is fetched, created or run.
+    fn prepare(settings: Settings) -> Result<Self, UserError> {
+        let mut config = settings.config();
+        let image = settings.image.as_deref().map(catalog::find).transpose()?.map(|spec| spec.name);
+        match (&settings.kernel, image) {
+            (Some(_), Some(_)) => {
+                return Err(UserError::new("an image has its own kernel: name an image or a kernel, not both"));
+            }
+            (None, None) => {
+                return Err(UserError::new(
+                    "no guest is named: say --image NAME (see vmm images list) or --kernel FILE",
+                ));
+            }
+            (Some(_), None) => config.validate()?,
+            // An image's kernel is not known yet, and need not be for everything else to be looked at.
+            (None, Some(name)) => Config { kernel: name.into(), ..config.clone() }.validate()?,
+        }
+        let expect = settings.expect.as_deref().map(Expect::new).transpose().map_err(UserError::new)?;
+        let json = settings.json.as_deref().map(|path| Output::at(path, "summary")).transpose()?;
+        let console = match settings.console.clone().unwrap_or_default() {
+            Destination::Stdio => Console::Stdio,
+            Destination::None => Console::None,
+            Destination::File(path) => Console::File(Output::at(&path, "console's file")?),
+        };
+        if let Some(name) = image {
+            use_image(&mut config, name)?;
+        }
+        Ok(Self { settings, config, image, expect, json, console })
+    }
+
+    fn run(self) -> Result<Outcome, UserError> {
+        let Self { settings, config, image, expect, json, console } = self;
+        let interactive = matches!(console, Console::Stdio);
+        // The file appears once the machine stands, so that a machine that cannot be made leaves none.
+        let (later, stream) = match console {
+            Console::Stdio => (None, Some(Box::new(std::io::stdout()) as Box<dyn Write + Send>)),
+            Console::None => (None, None),
+            Console::File(output) => {
+                let shared = Deferred::new(output);
+                (Some(shared.clone()), Some(Box::new(shared) as Box<dyn Write + Send>))
+            }
+        };
+        let (sink, watcher) = Watched::new(stream, expect);
+        let mut machine = Machine::new(&config, Box::new(sink))?;
+        if let Some(file) = later {
+            file.publish().map_err(|error| UserError::new(format!("cannot write the console's file: {error}")))?;
+        }
+        let stopper = Stopper::new(machine.stop_handle());
+        signals::handle(stopper.clone())?;
+        let raw = if interactive { attach(&machine, &stopper) } else { None };
+        let exit = machine.run(Limits {
+            guest_ns: settings.timeout.map(super::settings::Seconds::ns),
+            instructions: None,
+            wall: settings.wall_timeout.map(|limit| limit.0),
+        });
+        drop(raw);
+        let verdict = report::judge(exit.reason, stopper.cause(), &watcher, settings.run.len());
+        conclude(&machine, &verdict, image, &watcher, json, settings.quiet == Some(true))?;
+        Ok(verdict.outcome)
+    }
+}
+
+/// Has an image give kernel and initial file system, obtaining it if it is not in the cache.
+pub fn use_image(config: &mut Config, name: &str) -> Result<(), UserError> {
+    let image = Cache::open()?.obtain(name, &mut Terminal::new())?;
+    // The bare Image starts without uncompressing itself; a user who asks for the other gets it.
+    match (image.raw_kernel, config.kernel_format) {
+        (Some(raw), KernelFormat::Auto | KernelFormat::Image) => {
+            config.kernel = raw;
+            config.kernel_format = KernelFormat::Image;
+        }
+        (_, _) => config.kernel = image.kernel,
+    }
+    config.initrd.get_or_insert(image.initramfs);
+    Ok(())
+}
+
+/// Connects stdin to the guest's console. The result keeps the terminal raw.
+fn attach(machine: &Machine, stopper: &Stopper) -> Option<terminal::Raw> {
+    if !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        terminal::forward_stdin(machine.console_input(), stopper.clone(), false);
+        return None;
+    }
+    if !terminal::is_ours() {
+        return None;
+    }
+    let raw = terminal::Raw::enter();
+    terminal::forward_stdin(machine.console_input(), stopper.clone(), raw.is_some());
+    raw
+}
+
+fn conclude(
+    machine: &Machine,
+    verdict: &Verdict,
+    image: Option<&str>,
+    watcher: &Watcher,
+    json: Option<Output>,
+    quiet: bool,
+) -> Result<(), UserError> {
+    let summary = machine.summary();
+    if !quiet {
+        text::complain(&report::line(verdict, &summary));
+    }
+    let Some(mut output) = json else { return Ok(()) };
+    report::write(&mut output, verdict, image, watcher, &summary)
+        .and_then(|()| output.publish())
+        .map(drop)
+        .map_err(|error| UserError::new(format!("cannot write the summary: {error}")))
+}
+
+/// A file that its writer has before it appears.
+#[derive(Clone)]
+struct Deferred(std::sync::Arc<std::sync::Mutex<Stage>>);
+
+enum Stage {
+    Hidden(Output),
+    Shown(std::fs::File),
+    Lost,
+}
+
+impl Deferred {
+    fn new(output: Output) -> Self {
+        Self(std::sync::Arc::new(std::sync::Mutex::new(Stage::Hidden(output))))
+    }
+
+    fn stage(&self) -> std::sync::MutexGuard<'_, Stage> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn publish(&self) -> std::io::Result<()> {
+        let mut stage = self.stage();
+        if let Stage::Hidden(output) = std::mem::replace(&mut *stage, Stage::Lost) {
+            *stage = Stage::Shown(output.publish()?);
+        }
+        Ok(())
+    }
+}
+
+impl Write for Deferred {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match &mut *self.stage() {
+            Stage::Hidden(output) => output.write(bytes),
+            Stage::Shown(file) => file.write(bytes),
+            Stage::Lost => Err(std::io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

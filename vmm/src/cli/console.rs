@@ -1,0 +1,178 @@
+//! Where a guest's console goes.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde::Deserialize;
+use vmm::{ConsoleSink, Flow};
+
+use super::commands::Commands;
+use super::expect::Expect;
+
+/// Where the user wants the console.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum Destination {
+    /// This program's terminal.
+    #[default]
+    Stdio,
+    /// Nowhere.
+    None,
+    /// A file.
+    File(PathBuf),
+}
+
+impl From<String> for Destination {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "stdio" => Self::Stdio,
+            "none" => Self::None,
+            _ => Self::File(text.into()),
+        }
+    }
+}
+
+impl FromStr for Destination {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(text.to_owned().into())
+    }
+}
+
+/// Bytes held back at most before they are written, unless a line ends or the guest pauses.
+const BUFFER: usize = 4096;
+
+/// Writes to a stream until that fails; a reader who left does not end the guest's run.
+struct Lossy {
+    stream: Option<Box<dyn Write + Send>>,
+    buffer: Vec<u8>,
+}
+
+impl Lossy {
+    fn write(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BUFFER || bytes.contains(&b'\n') {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        let Some(stream) = &mut self.stream else {
+            self.buffer.clear();
+            return;
+        };
+        if stream.write_all(&self.buffer).and_then(|()| stream.flush()).is_err() {
+            self.stream = None;
+        }
+        self.buffer.clear();
+    }
+}
+
+/// What was seen on a console.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// What was expected, if anything.
+    pub expect: Option<Expect>,
+    /// What the guest's `/init` said.
+    pub commands: Commands,
+}
+
+/// A console that is shown and watched.
+pub struct Watched {
+    out: Lossy,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// The other end of a [`Watched`] console.
+#[derive(Clone, Debug)]
+pub struct Watcher(Arc<Mutex<Seen>>);
+
+impl Watcher {
+    /// What was seen so far.
+    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+        lock(&self.0)
+    }
+}
+
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Watched {
+    /// Shows the console on `stream`, if any, and ends the run when `expect` was seen.
+    pub fn new(stream: Option<Box<dyn Write + Send>>, expect: Option<Expect>) -> (Self, Watcher) {
+        let seen = Arc::new(Mutex::new(Seen { expect, commands: Commands::default() }));
+        let out = Lossy { stream, buffer: Vec::with_capacity(BUFFER) };
+        (Self { out, seen: Arc::clone(&seen) }, Watcher(seen))
+    }
+}
+
+impl ConsoleSink for Watched {
+    fn write(&mut self, bytes: &[u8]) -> Flow {
+        self.out.write(bytes);
+        let mut seen = lock(&self.seen);
+        seen.commands.feed(bytes);
+        let found = seen.expect.as_mut().is_some_and(|expect| expect.feed(bytes));
+        if found { Flow::Stop } else { Flow::Continue }
+    }
+
+    fn flush(&mut self) {
+        self.out.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    /// Takes so many bytes, then fails.
+    struct Breaks(usize, Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Breaks {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            let count = bytes.len().min(self.0);
+            self.0 -= count;
+            self.1.lock().unwrap().extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_who_left_changes_nothing_for_the_guest() {
+        let shown = Arc::default();
+        let stream = Breaks(4, Arc::clone(&shown));
+        let (mut console, watcher) =
+            Watched::new(Some(Box::new(stream)), Some(Expect::new("the end").unwrap()));
+        assert_eq!(console.write(b"one\n"), Flow::Continue);
+        assert_eq!(console.write(b"guest: ready\n"), Flow::Continue);
+        assert_eq!(console.write(b"the e"), Flow::Continue);
+        assert_eq!(console.write(b"nd"), Flow::Stop);
+        console.flush();
+        assert_eq!(shown.lock().unwrap().as_slice(), b"one\n");
+        assert!(watcher.seen().commands.ready());
+        assert!(watcher.seen().expect.as_mut().unwrap().finish());
+    }
+
+    #[test]
+    fn lines_are_shown_when_they_end_or_the_guest_pauses() {
+        let shown = Arc::default();
+        let (mut console, _) = Watched::new(Some(Box::new(Breaks(100, Arc::clone(&shown)))), None);
+        console.write(b"log");
+        assert!(shown.lock().unwrap().is_empty());
+        console.flush();
+        assert_eq!(shown.lock().unwrap().as_slice(), b"log");
+        console.write(b"in\n");
+        assert_eq!(shown.lock().unwrap().as_slice(), b"login\n");
+    }
+}

@@ -1,0 +1,85 @@
+//! One guest of the demo.
+
+use std::time::Duration;
+
+use vmm::devices::uart::Capture;
+use vmm::{Config, ConsoleSink, Flow, Limits, Machine, Reason, Summary};
+
+use super::show::Quoted;
+use crate::cli::commands::Commands;
+use crate::cli::{UserError, text};
+
+/// Guest time that is plenty: a stock kernel takes some five seconds.
+const GUEST_LIMIT_NS: u64 = 120_000_000_000;
+/// Host time that is plenty even beside a compiler on a slow machine.
+const WALL_LIMIT: Duration = Duration::from_secs(900);
+
+/// A guest that was run.
+pub struct Guest {
+    reason: Reason,
+    summary: Summary,
+    console: Vec<u8>,
+}
+
+/// Shows a console and keeps it.
+struct Both(Quoted, Capture);
+
+impl ConsoleSink for Both {
+    fn write(&mut self, bytes: &[u8]) -> Flow {
+        self.0.write(bytes);
+        self.1.write(bytes)
+    }
+}
+
+impl Guest {
+    /// Boots a guest and runs it to its end; its console is shown if `shown`.
+    pub fn boot(config: &Config, shown: bool) -> Result<Self, UserError> {
+        let console = Capture::default();
+        let mut machine = Machine::new(config, Box::new(Both(Quoted::new(shown), console.clone())))?;
+        let limits = Limits { guest_ns: Some(GUEST_LIMIT_NS), wall: Some(WALL_LIMIT), ..Limits::default() };
+        let exit = machine.run(limits);
+        Ok(Self { reason: exit.reason, summary: machine.summary(), console: console.bytes() })
+    }
+
+    /// An error unless the guest did its command and powered off.
+    pub fn demand_success(&self) -> Result<(), UserError> {
+        if self.reason != Reason::PowerOff {
+            return Err(UserError::new(format!("the guest {}: this is a bug in vmm", self.reason.sentence())));
+        }
+        let mut commands = Commands::default();
+        commands.feed(&self.console);
+        commands.complaint(1).map_or(Ok(()), |complaint| Err(UserError::new(complaint)))
+    }
+
+    /// What the run took, as a sentence.
+    pub fn account(&self) -> String {
+        format!(
+            "The guest powered off after {} instructions and {} of its own time; here that took {} ({:.0} MIPS).",
+            text::count(self.summary.instructions),
+            text::seconds(self.summary.guest_ns),
+            text::seconds(self.summary.wall_ns),
+            self.summary.mips
+        )
+    }
+
+    /// The run in numbers.
+    pub const fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// The checksum of its first disk that the guest printed.
+    pub fn checksum(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.console);
+        let line = text.lines().find(|line| line.trim_end().ends_with("/dev/vda"))?;
+        line.split_whitespace().next().map(str::to_owned)
+    }
+
+    /// Whether the other run was the same.
+    pub fn repeats(&self, other: &Self) -> bool {
+        self.reason == other.reason
+            && self.console == other.console
+            && self.summary.instructions == other.summary.instructions
+            && self.summary.guest_ns == other.summary.guest_ns
+            && self.summary.interrupts == other.summary.interrupts
+    }
+}

@@ -1,0 +1,94 @@
+//! How the program ends.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use super::{terminal, text};
+
+/// How a command ended, and thereby its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All went well: the guest powered off, or showed what was expected.
+    Success,
+    /// The guest failed, one of its commands did, or it ended without what was expected.
+    GuestFailure,
+    /// A mistake of the user's, told on stderr.
+    UserError,
+    /// A time limit was reached.
+    Timeout,
+    /// Ended by this signal.
+    Signal(u8),
+}
+
+impl Outcome {
+    /// The exit code. 124 is what timeout(1) uses, and 128 + N what a shell shows for a signal.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::GuestFailure => 1,
+            Self::UserError => 2,
+            Self::Timeout => 124,
+            Self::Signal(number) => number.saturating_add(128),
+        }
+    }
+
+    /// Its name in a JSON report.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::GuestFailure => "guest-failure",
+            Self::UserError => "user-error",
+            Self::Timeout => "timeout",
+            Self::Signal(_) => "signal",
+        }
+    }
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(outcome.code())
+    }
+}
+
+/// What the user did wrong, or what of their system is in the way, as one sentence.
+#[derive(Debug)]
+pub struct UserError(String);
+
+impl UserError {
+    /// An error with this sentence.
+    pub fn new(sentence: impl Into<String>) -> Self {
+        Self(sentence.into())
+    }
+}
+
+impl fmt::Display for UserError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<guest_images::Error> for UserError {
+    fn from(error: guest_images::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<vmm::Error> for UserError {
+    fn from(error: vmm::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<vmm::ConfigError> for UserError {
+    fn from(error: vmm::ConfigError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Has panics restore the terminal and say whose fault they are.
+pub fn report_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        terminal::restore();
+        text::complain(&format!("this is a bug in vmm, not in your guest: {info}"));
+    }));
+}

@@ -1,0 +1,193 @@
+//! `vmm images`.
+
+use std::io::Write;
+
+use clap::Subcommand;
+use guest_images::{Cache, Image, ImageSpec, Terminal, catalog};
+use serde::Serialize;
+
+use super::{Outcome, UserError};
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+#[command(after_help = AFTER_HELP)]
+pub enum Command {
+    /// List the images on offer and which of them are here
+    List {
+        /// As JSON, with the paths of those that are here
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch images into the cache; one that has to be built is built
+    Fetch {
+        /// Their names
+        #[arg(required_unless_present = "all", value_name = "NAME")]
+        names: Vec<String>,
+        /// All images that need no build
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
+    },
+    /// Build images from source; without a name, all that have to be built
+    Build {
+        /// Their names
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Read images in the cache and compare them with their hashes
+    Verify {
+        /// Their names; without one, all that are here
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  vmm images list
+  vmm images fetch debian-armmp debian-armmp-lpae
+  vmm images build ipmmu
+
+Images are kept in $VIOMMU_CACHE, else $XDG_CACHE_HOME/viommu, else ~/.cache/viommu. What is interrupted goes on where
+it was at the next call.";
+
+/// Runs the subcommand.
+pub fn run(command: Command) -> Result<Outcome, UserError> {
+    let cache = Cache::open()?;
+    match command {
+        Command::List { json } => list(&cache, json)?,
+        Command::Fetch { names, all } => {
+            let specs = if all { every(|spec| !spec.needs_build()) } else { find(&names)? };
+            obtain(&cache, &specs)?;
+        }
+        Command::Build { names } => {
+            let specs = if names.is_empty() { every(ImageSpec::needs_build) } else { find(&names)? };
+            if let Some(stock) = specs.iter().find(|spec| !spec.needs_build()) {
+                return Err(UserError::new(format!(
+                    "{0} is a stock kernel and needs no build: vmm images fetch {0}",
+                    stock.name
+                )));
+            }
+            obtain(&cache, &specs)?;
+        }
+        Command::Verify { names } => verify(&cache, &names)?,
+    }
+    Ok(Outcome::Success)
+}
+
+fn every(wanted: impl Fn(&ImageSpec) -> bool) -> Vec<&'static ImageSpec> {
+    catalog::all().iter().filter(|spec| wanted(spec)).collect()
+}
+
+/// The images of these names; an unknown one is found before anything is done.
+fn find(names: &[String]) -> Result<Vec<&'static ImageSpec>, UserError> {
+    names.iter().map(|name| Ok(catalog::find(name)?)).collect()
+}
+
+fn obtain(cache: &Cache, specs: &[&'static ImageSpec]) -> Result<(), UserError> {
+    for spec in specs {
+        let image = cache.obtain(spec.name, &mut Terminal::new())?;
+        say(&format!("{}: {} is here\n", spec.name, image.version));
+    }
+    Ok(())
+}
+
+fn verify(cache: &Cache, names: &[String]) -> Result<(), UserError> {
+    let all = names.is_empty();
+    for spec in if all { every(|_| true) } else { find(names)? } {
+        match cache.verify(spec.name, &mut Terminal::new())? {
+            true => say(&format!("{}: intact\n", spec.name)),
+            false if all => {}
+            false => say(&format!("{}: not here\n", spec.name)),
+        }
+    }
+    Ok(())
+}
+
+/// Prints to stdout, whose reader may have left.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn list(cache: &Cache, json: bool) -> Result<(), UserError> {
+    let images: Vec<(&ImageSpec, Option<Image>)> = catalog::all()
+        .iter()
+        .map(|spec| Ok((spec, cache.image(spec.name)?)))
+        .collect::<Result<_, UserError>>()?;
+    if json {
+        let entries: Vec<Entry> = images.iter().map(|(spec, image)| Entry::new(spec, image.as_ref())).collect();
+        let text = serde_json::to_string_pretty(&entries);
+        say(&format!("{}\n", text.map_err(|error| UserError::new(error.to_string()))?));
+        return Ok(());
+    }
+    say(&table(&images));
+    say(&format!("\nThe cache is {}.\n", cache.root().display()));
+    Ok(())
+}
+
+/// An image in the JSON list.
+#[derive(Serialize)]
+struct Entry {
+    name: &'static str,
+    aliases: &'static [&'static str],
+    description: &'static str,
+    how: String,
+    version: Option<String>,
+    kernel: Option<String>,
+    raw_kernel: Option<String>,
+    vmlinux: Option<String>,
+    initramfs: Option<String>,
+}
+
+impl Entry {
+    fn new(spec: &'static ImageSpec, image: Option<&Image>) -> Self {
+        let path = |of: fn(&Image) -> Option<&std::path::PathBuf>| {
+            image.and_then(of).map(|path| path.display().to_string())
+        };
+        Self {
+            name: spec.name,
+            aliases: spec.aliases,
+            description: spec.description,
+            how: spec.how(),
+            version: image.map(|image| image.version.clone()),
+            kernel: path(|image| Some(&image.kernel)),
+            raw_kernel: path(|image| image.raw_kernel.as_ref()),
+            vmlinux: path(|image| image.vmlinux.as_ref()),
+            initramfs: path(|image| Some(&image.initramfs)),
+        }
+    }
+}
+
+fn table(images: &[(&'static ImageSpec, Option<Image>)]) -> String {
+    let mut rows = vec![["NAME", "HERE", "WHAT", "FROM"].map(str::to_owned)];
+    for (spec, image) in images {
+        let mut name = spec.name.to_owned();
+        for alias in spec.aliases {
+            name += &format!(" ({alias})");
+        }
+        let here = image.as_ref().map_or("-", |image| image.version.as_str());
+        rows.push([name, here.to_owned(), spec.description.to_owned(), spec.how()]);
+    }
+    let widths: Vec<usize> =
+        (0..4).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let line: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text += line.join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_a_line_an_image() {
+        let images: Vec<_> = catalog::all().iter().map(|spec| (spec, None)).collect();
+        let text = table(&images);
+        assert_eq!(text.lines().count(), 1 + images.len());
+        assert!(text.lines().all(|line| line == line.trim_end()));
+        assert!(text.contains("debian-armmp-6.1 (debian-armmp)  -  "), "{text}");
+    }
+}

@@ -1,0 +1,134 @@
+//! The command line: one file a subcommand, and what they share.
+
+mod boot;
+mod commands;
+mod console;
+mod demo;
+mod exit;
+mod expect;
+mod images;
+mod output;
+mod report;
+mod settings;
+mod signals;
+mod terminal;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+pub use exit::{Outcome, UserError};
+
+/// Boots unmodified ARM32 Linux kernels, deterministically, on an emulated machine with virtual IOMMUs.
+#[derive(Debug, Parser)]
+#[command(name = "vmm", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Set everything up and show a short guided run
+    Demo(demo::Args),
+    /// Boot a guest
+    Boot(Box<boot::Args>),
+    /// List, fetch and build guest images
+    #[command(subcommand)]
+    Images(images::Command),
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  vmm demo
+  vmm boot --image debian-armmp --run 'uname -a'
+  vmm images list
+
+Environment:
+  VIOMMU_CACHE          where guest images are kept (default: ~/.cache/viommu)
+  VIOMMU_DEBIAN_MIRROR  the Debian mirror they come from
+  VMM_LOG               what the machine logs to stderr, such as `debug` or `vmm=trace` (default: error)
+  NO_COLOR              no colours
+
+Exit codes:
+  0 all went well, 1 the guest failed or did not do what was expected, 2 a mistake of the user's,
+  101 a bug in vmm, 124 a time limit was reached, 128+N ended by signal N";
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    exit::report_panics();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let filter = EnvFilter::try_from_env("VMM_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    let result = match cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Boot(args) => boot::run(*args),
+        Command::Images(command) => images::run(command),
+    };
+    match result {
+        Ok(outcome) => outcome.into(),
+        Err(error) => {
+            text::complain(&error.to_string());
+            Outcome::UserError.into()
+        }
+    }
+}
+
+/// Help, the version, or one sentence about a malformed command line.
+fn usage(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A reader that went away (`vmm --help | head`) is no failure.
+            let _ = error.print();
+            Outcome::Success.into()
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Outcome::UserError.into()
+        }
+        _ => {
+            text::complain(&one_sentence(&error.to_string()));
+            Outcome::UserError.into()
+        }
+    }
+}
+
+/// The first paragraph of clap's message on one line; the rest of it is usage, which `--help` shows.
+fn one_sentence(message: &str) -> String {
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    let paragraph: Vec<&str> =
+        message.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
+    format!("{} (see --help)", paragraph.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn clap_messages_become_sentences() {
+        for (arguments, sentence) in [
+            (&["vmm", "boot", "--cpus", "x"][..], "invalid value 'x' for '--cpus <N>'"),
+            (&["vmm", "boot", "--memory", "1T"], "\"1T\" is not a size"),
+            (&["vmm", "boot", "--nope"], "unexpected argument '--nope' found"),
+            (&["vmm", "images", "fetch"], "the following required arguments were not provided"),
+        ] {
+            let error = Cli::try_parse_from(arguments).unwrap_err();
+            let text = one_sentence(&error.to_string());
+            assert!(text.contains(sentence) && text.ends_with("(see --help)"), "{text}");
+            assert_eq!(text.lines().count(), 1, "{text}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Files that appear whole or not at all.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tempfile::{Builder, NamedTempFile};
+
+use super::UserError;
+
+/// A file to be written at `path`. Until [`Output::publish`] nothing is there, and what was there before stays.
+///
+/// A device, pipe or socket at that path is written as it is.
+#[derive(Debug)]
+pub struct Output {
+    path: PathBuf,
+    file: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Beside its place, to be moved there.
+    Pending(NamedTempFile),
+    Open(File),
+}
+
+impl Output {
+    /// Finds out whether a file can be written at `path`; `what` is its meaning, for the error's sentence.
+    pub fn at(path: &Path, what: &str) -> Result<Self, UserError> {
+        let fail = |error: std::io::Error| {
+            UserError::new(format!("cannot write the {what} {}: {error}", path.display()))
+        };
+        let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
+        let file = match kind {
+            Ok(kind) if kind.is_dir() => return Err(fail(std::io::ErrorKind::IsADirectory.into())),
+            Ok(kind) if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket() => {
+                Kind::Open(OpenOptions::new().write(true).open(path).map_err(fail)?)
+            }
+            _ => Kind::Pending(beside(path).map_err(fail)?),
+        };
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Has the file appear with what was written so far; what is written later is appended to it.
+    pub fn publish(self) -> std::io::Result<File> {
+        match self.file {
+            Kind::Open(file) => Ok(file),
+            Kind::Pending(file) => file.persist(target(&self.path)).map_err(|error| error.error),
+        }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match &mut self.file {
+            Kind::Pending(file) => file.write(bytes),
+            Kind::Open(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match &mut self.file {
+            Kind::Pending(file) => file.flush(),
+            Kind::Open(file) => file.flush(),
+        }
+    }
+}
+
+/// Where the file really is: through a symbolic link, so that the link stays.
+fn target(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// A temporary file in the same directory, with the permissions that an ordinary new file has.
+fn beside(path: &Path) -> std::io::Result<NamedTempFile> {
+    let target = target(path);
+    let directory = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if target.exists() {
+        // The move would replace a file that may not be written.
+        OpenOptions::new().append(true).open(&target)?;
+    }
+    Builder::new().prefix(".vmm-").permissions(Permissions::from_mode(0o666)).tempfile_in(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn appears_whole_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out");
+        let mut output = Output::at(&path, "report").unwrap();
+        output.write_all(b"half").unwrap();
+        drop(output);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+
+        std::fs::write(&path, "old").unwrap();
+        let mut output = Output::at(&path, "report").unwrap();
+        output.write_all(b"ne").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        output.publish().unwrap().write_all(b"w").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_a_sentence() {
+        let directory = tempfile::tempdir().unwrap();
+        for path in [directory.path().to_owned(), directory.path().join("no/such/file")] {
+            let error = Output::at(&path, "report").unwrap_err().to_string();
+            assert!(error.starts_with("cannot write the report "), "{error}");
+        }
+    }
+
+    #[test]
+    fn devices_and_links_stay_what_they_are() {
+        Output::at(Path::new("/dev/null"), "report").unwrap().publish().unwrap();
+        assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        std::fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let mut output = Output::at(&link, "report").unwrap();
+        output.write_all(b"x").unwrap();
+        output.publish().unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read(&file).unwrap(), b"x");
+    }
+}

@@ -1,0 +1,142 @@
+//! What is said of a run when it is over.
+
+use std::io::Write;
+
+use serde::Serialize;
+use vmm::{Reason, Summary};
+
+use super::console::Watcher;
+use super::signals::Cause;
+use super::{Outcome, text};
+
+/// A run, judged.
+#[derive(Debug)]
+pub struct Verdict {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The same as a sentence that begins with "the guest".
+    pub sentence: String,
+}
+
+/// Judges a run that ended for `reason`, in which `commands` commands should have succeeded.
+pub fn judge(reason: Reason, cause: Option<Cause>, watcher: &Watcher, commands: usize) -> Verdict {
+    let mut seen = watcher.seen();
+    let expected = seen.expect.as_mut().map(|expect| expect.finish());
+    let ended = format!("the guest {}", reason.sentence());
+    let verdict = |outcome, sentence: String| Verdict { outcome, sentence };
+    if let (Reason::Stopped, Some(Cause::Signal(number))) = (reason, cause) {
+        return verdict(Outcome::Signal(number), format!("{ended} by signal {number}"));
+    }
+    match (expected, reason) {
+        (Some(true), _) => return verdict(Outcome::Success, "the guest showed what was expected".into()),
+        (_, Reason::Timeout | Reason::WallTimeout | Reason::InstructionLimit) => {
+            return verdict(Outcome::Timeout, ended);
+        }
+        (Some(false), _) => {
+            return verdict(Outcome::GuestFailure, format!("{ended} without showing what was expected"));
+        }
+        (None, Reason::Stopped) => return verdict(Outcome::Success, ended),
+        (None, _) => {}
+    }
+    match seen.commands.complaint(commands) {
+        _ if reason == Reason::Reset || reason == Reason::GuestDead => verdict(Outcome::GuestFailure, ended),
+        Some(complaint) => verdict(Outcome::GuestFailure, format!("{ended}, but {complaint}")),
+        None => verdict(Outcome::Success, ended),
+    }
+}
+
+/// The summary line for a person.
+pub fn line(verdict: &Verdict, summary: &Summary) -> String {
+    format!(
+        "{} after {} instructions in {} of its time; that took {} here ({:.0} MIPS)",
+        verdict.sentence,
+        text::count(summary.instructions),
+        text::seconds(summary.guest_ns),
+        text::seconds(summary.wall_ns),
+        summary.mips,
+    )
+}
+
+/// The summary for a program.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    outcome: &'static str,
+    exit_code: u8,
+    sentence: &'a str,
+    image: Option<&'a str>,
+    guest_ready: bool,
+    command_statuses: &'a [u8],
+    #[serde(flatten)]
+    summary: &'a Summary,
+}
+
+/// Writes the summary for a program as JSON.
+pub fn write(
+    to: &mut dyn Write,
+    verdict: &Verdict,
+    image: Option<&str>,
+    watcher: &Watcher,
+    summary: &Summary,
+) -> std::io::Result<()> {
+    let seen = watcher.seen();
+    let report = Report {
+        outcome: verdict.outcome.name(),
+        exit_code: verdict.outcome.code(),
+        sentence: &verdict.sentence,
+        image,
+        guest_ready: seen.commands.ready(),
+        command_statuses: seen.commands.statuses(),
+        summary,
+    };
+    serde_json::to_writer_pretty(&mut *to, &report)?;
+    writeln!(to)?;
+    to.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::console::Watched;
+    use crate::cli::expect::Expect;
+    use vmm::ConsoleSink;
+
+    fn judged(reason: Reason, cause: Option<Cause>, expect: Option<&str>, shown: &str, commands: usize) -> Outcome {
+        let (mut console, watcher) = Watched::new(None, expect.map(|pattern| Expect::new(pattern).unwrap()));
+        console.write(shown.as_bytes());
+        judge(reason, cause, &watcher, commands).outcome
+    }
+
+    #[test]
+    fn every_end_has_its_outcome() {
+        use Outcome::{GuestFailure, Signal, Success, Timeout};
+        let of = |reason| judged(reason, None, None, "", 0);
+        assert_eq!(of(Reason::PowerOff), Success);
+        assert_eq!(of(Reason::Stopped), Success);
+        assert_eq!(of(Reason::Reset), GuestFailure);
+        assert_eq!(of(Reason::GuestDead), GuestFailure);
+        for reason in [Reason::Timeout, Reason::WallTimeout, Reason::InstructionLimit] {
+            assert_eq!(of(reason), Timeout);
+        }
+        assert_eq!(judged(Reason::Stopped, Some(Cause::Signal(15)), None, "", 0), Signal(15));
+        assert_eq!(judged(Reason::Stopped, Some(Cause::Quit), None, "", 0), Success);
+    }
+
+    #[test]
+    fn an_expectation_decides() {
+        use Outcome::{GuestFailure, Success, Timeout};
+        let of = |reason, shown| judged(reason, None, Some("yes$"), shown, 1);
+        assert_eq!(of(Reason::ConsoleStop, "yes\n"), Success);
+        assert_eq!(of(Reason::PowerOff, "oh yes"), Success);
+        assert_eq!(of(Reason::PowerOff, "no"), GuestFailure);
+        assert_eq!(of(Reason::Stopped, "no"), GuestFailure);
+        assert_eq!(of(Reason::Timeout, "no"), Timeout);
+    }
+
+    #[test]
+    fn commands_must_succeed() {
+        let of = |shown| judged(Reason::PowerOff, None, None, shown, 1);
+        assert_eq!(of("guest: command 1 exited with 0\n"), Outcome::Success);
+        assert_eq!(of("guest: command 1 exited with 1\n"), Outcome::GuestFailure);
+        assert_eq!(of("guest: ready\n"), Outcome::GuestFailure);
+    }
+}

@@ -1,0 +1,382 @@
+//! What a user can say about a run: the same keys as flags and in a `machine.toml`.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::value::StrDeserializer;
+use serde::{Deserialize, Deserializer};
+use vmm::{ByteSize, Config, ConsoleConfig, DiskConfig, KernelFormat, TimeMode};
+
+use super::UserError;
+use super::console::Destination;
+
+/// The start of the kernel command line unless `cmdline-base` says otherwise: the console from the first instruction,
+/// and a panic that ends the run instead of hanging.
+pub const DEFAULT_CMDLINE: &str = "console=ttyS0 earlycon panic=-1";
+
+/// Largest `machine.toml` that is read.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Everything that flags and a `machine.toml` can say. What is not said is `None` or empty.
+#[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// The guest image to boot, obtained first if need be (see `vmm images list`)
+    #[arg(long, value_name = "NAME", help_heading = "Guest")]
+    pub image: Option<String>,
+    /// The kernel to boot instead of an image's: a zImage or a raw Image
+    #[arg(long, value_name = "FILE", help_heading = "Guest", conflicts_with = "image")]
+    pub kernel: Option<PathBuf>,
+    /// The initial RAM file system; with --image, instead of the image's own
+    #[arg(long, value_name = "FILE", help_heading = "Guest")]
+    pub initrd: Option<PathBuf>,
+    /// What the kernel file is: auto, zimage or image
+    #[arg(long, value_name = "FORMAT", value_parser = parse::<KernelFormat>, help_heading = "Guest")]
+    pub kernel_format: Option<KernelFormat>,
+    /// Words for the kernel command line, after its base
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true, help_heading = "Guest")]
+    pub cmdline: Option<String>,
+    /// The start of the kernel command line, in place of "console=ttyS0 earlycon panic=-1"
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true, help_heading = "Guest")]
+    pub cmdline_base: Option<String>,
+    /// A shell command for the guest of an image; may be given more than once
+    #[arg(long, value_name = "COMMAND", allow_hyphen_values = true, help_heading = "Guest")]
+    pub run: Vec<String>,
+    /// Have the guest of an image give you a shell on the console, after its commands
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", require_equals = true,
+          help_heading = "Guest")]
+    pub shell: Option<bool>,
+
+    /// Size of RAM, such as 256M or 1G [default: 256M]
+    #[arg(long, value_name = "SIZE", help_heading = "Machine")]
+    pub memory: Option<ByteSize>,
+    /// Physical address of RAM [default: 0x40000000]
+    #[arg(long, value_name = "ADDRESS", help_heading = "Machine")]
+    pub memory_base: Option<ByteSize>,
+    /// Number of cores, 1 to 4 [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Machine")]
+    pub cpus: Option<u8>,
+    /// A virtio disk with the raw contents of a file; `,ro` makes it read-only, `,queues=N` gives it N queues
+    #[arg(long, value_name = "FILE[,ro]", help_heading = "Machine")]
+    #[serde(alias = "disks")]
+    pub disk: Vec<Disk>,
+    /// Whether there is a virtio entropy device, whose bytes follow from the seed [default: true]
+    #[arg(long, value_name = "BOOL", help_heading = "Machine")]
+    pub rng: Option<bool>,
+    /// Whether virtio devices offer VIRTIO_F_ACCESS_PLATFORM [default: false]
+    #[arg(long, value_name = "BOOL", help_heading = "Machine")]
+    pub access_platform: Option<bool>,
+
+    /// The guest's clock: virtual (one nanosecond an instruction, idling is skipped, runs repeat exactly) or host
+    /// [default: virtual]
+    #[arg(long, value_name = "virtual|host", value_parser = parse::<TimeMode>, help_heading = "Run")]
+    pub time: Option<TimeMode>,
+    /// Seed of all that looks random to the guest [default: 0]
+    #[arg(long, value_name = "NUMBER", help_heading = "Run")]
+    pub seed: Option<u64>,
+    /// What the real-time clock shows at power-on in virtual time, in seconds since 1970 [default: 2020-01-01]
+    #[arg(long, value_name = "SECONDS", help_heading = "Run")]
+    pub epoch: Option<u32>,
+    /// End the run, with exit code 124, after so many seconds of the guest's clock: in virtual time a deterministic
+    /// point, in host time so many real seconds
+    #[arg(long, value_name = "SECONDS", help_heading = "Run")]
+    pub timeout: Option<Seconds>,
+    /// End the run, with exit code 124, after so many real seconds, whatever the guest's clock
+    #[arg(long, value_name = "SECONDS", help_heading = "Run")]
+    pub wall_timeout: Option<Seconds>,
+    /// End the run, with exit code 0, when the console shows this; any other end has another code
+    #[arg(long, value_name = "REGEX", allow_hyphen_values = true, help_heading = "Run")]
+    pub expect: Option<String>,
+    /// Where the console goes: stdio, none or a file [default: stdio]
+    #[arg(long, value_name = "stdio|none|FILE", help_heading = "Run")]
+    pub console: Option<Destination>,
+    /// Write a summary of the run to this file
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub json: Option<PathBuf>,
+    /// Do not say on stderr how the run ended
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", require_equals = true,
+          help_heading = "Run")]
+    pub quiet: Option<bool>,
+}
+
+/// Parses a word as it would be read from a `machine.toml`.
+fn parse<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
+    let deserializer: StrDeserializer<'_, serde::de::value::Error> = StrDeserializer::new(text);
+    T::deserialize(deserializer).map_err(|error| error.to_string())
+}
+
+impl Settings {
+    /// Reads a `machine.toml`. Relative paths in it start at its own directory.
+    pub fn read(path: &Path) -> Result<Self, UserError> {
+        let fail = |why: String| UserError::new(format!("cannot use {}: {why}", path.display()));
+        let size = std::fs::metadata(path).map_err(|error| fail(error.to_string()))?.len();
+        if size > MAX_FILE {
+            return Err(fail(format!("{size} bytes are too much for a machine description")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+        let mut settings: Self = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            fail(format!("line {line}: {}", error.message().lines().collect::<Vec<_>>().join(", ")))
+        })?;
+        settings.resolve(path.parent().unwrap_or(Path::new("")));
+        Ok(settings)
+    }
+
+    fn resolve(&mut self, directory: &Path) {
+        let Self { kernel, initrd, json, disk, console, .. } = self;
+        for path in [kernel, initrd, json].into_iter().flatten() {
+            *path = directory.join(&*path);
+        }
+        for Disk(disk) in disk {
+            disk.path = directory.join(&disk.path);
+        }
+        if let Some(Destination::File(path)) = console {
+            *path = directory.join(&*path);
+        }
+    }
+
+    /// These settings, and where they say nothing those of `other`. A list is taken as a whole.
+    pub fn or(self, mut other: Self) -> Self {
+        if self.image.is_some() {
+            other.kernel = None;
+            other.initrd = None;
+            other.kernel_format = None;
+        }
+        if self.kernel.is_some() {
+            other.image = None;
+        }
+        let list = |ours: Vec<Disk>, theirs| if ours.is_empty() { theirs } else { ours };
+        Self {
+            image: self.image.or(other.image),
+            kernel: self.kernel.or(other.kernel),
+            initrd: self.initrd.or(other.initrd),
+            kernel_format: self.kernel_format.or(other.kernel_format),
+            cmdline: self.cmdline.or(other.cmdline),
+            cmdline_base: self.cmdline_base.or(other.cmdline_base),
+            run: if self.run.is_empty() { other.run } else { self.run },
+            shell: self.shell.or(other.shell),
+            memory: self.memory.or(other.memory),
+            memory_base: self.memory_base.or(other.memory_base),
+            cpus: self.cpus.or(other.cpus),
+            disk: list(self.disk, other.disk),
+            rng: self.rng.or(other.rng),
+            access_platform: self.access_platform.or(other.access_platform),
+            time: self.time.or(other.time),
+            seed: self.seed.or(other.seed),
+            epoch: self.epoch.or(other.epoch),
+            timeout: self.timeout.or(other.timeout),
+            wall_timeout: self.wall_timeout.or(other.wall_timeout),
+            expect: self.expect.or(other.expect),
+            console: self.console.or(other.console),
+            json: self.json.or(other.json),
+            quiet: self.quiet.or(other.quiet),
+        }
+    }
+
+    /// The machine described. Its kernel is empty where an image has still to give it.
+    pub fn config(&self) -> Config {
+        let default = Config::default();
+        Config {
+            kernel: self.kernel.clone().unwrap_or_default(),
+            kernel_format: self.kernel_format.unwrap_or_default(),
+            initrd: self.initrd.clone(),
+            cmdline: self.whole_cmdline(),
+            memory: self.memory.unwrap_or(default.memory),
+            memory_base: self.memory_base.unwrap_or(default.memory_base),
+            cpus: self.cpus.unwrap_or(default.cpus),
+            disks: self.disk.iter().map(|Disk(disk)| disk.clone()).collect(),
+            rng: self.rng.unwrap_or(default.rng),
+            time: self.time.unwrap_or(default.time),
+            seed: self.seed.unwrap_or(default.seed),
+            epoch: self.epoch.unwrap_or(default.epoch),
+            access_platform: self.access_platform.unwrap_or(default.access_platform),
+            console: ConsoleConfig::None,
+        }
+    }
+
+    /// Base, words, commands, in this order.
+    fn whole_cmdline(&self) -> String {
+        let base = self.cmdline_base.as_deref().unwrap_or(DEFAULT_CMDLINE);
+        let words = self.cmdline.as_deref().unwrap_or_default();
+        let shell = if self.shell == Some(true) { guest_images::SHELL_WORD } else { "" };
+        let mut parts = vec![base.to_owned(), words.to_owned(), shell.to_owned()];
+        parts.extend(self.run.iter().map(|command| guest_images::encode_command(command)));
+        parts.retain(|part| !part.is_empty());
+        parts.join(" ")
+    }
+}
+
+/// A disk as `FILE[,ro][,queues=N]` or as a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk(pub DiskConfig);
+
+impl FromStr for Disk {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Disk {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a disk is \"FILE[,ro]\" or a table with path, read-only and queues")]
+        enum Form {
+            Text(String),
+            Table(DiskConfig),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Text(text) => text.parse().map_err(serde::de::Error::custom),
+            Form::Table(disk) => Ok(Self(disk)),
+        }
+    }
+}
+
+/// A positive number of seconds, whole or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Seconds(pub Duration);
+
+impl Seconds {
+    /// In nanoseconds; it fits.
+    pub fn ns(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl TryFrom<f64> for Seconds {
+    type Error = String;
+
+    fn try_from(seconds: f64) -> Result<Self, String> {
+        /// Some 31 years, far below where nanoseconds leave 64 bits.
+        const MAX: f64 = 1e9;
+        if seconds > 0.0 && seconds <= MAX {
+            return Ok(Self(Duration::from_secs_f64(seconds)));
+        }
+        Err(format!("{seconds} is not a time limit: write a number of seconds above 0 and up to {MAX}"))
+    }
+}
+
+impl FromStr for Seconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
+        seconds.try_into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn flags(line: &[&str]) -> Settings {
+        Flags::parse_from([&["vmm"], line].concat()).settings
+    }
+
+    const EVERYTHING: &str = "
+        image = 'ipmmu'
+        initrd = 'rd'
+        kernel-format = 'zimage'
+        cmdline = 'a b'
+        cmdline-base = 'c'
+        run = ['x y', 'z']
+        shell = true
+        memory = '1G'
+        memory-base = 0x80000000
+        cpus = 4
+        disk = ['d,ro', { path = 'e', queues = 2 }]
+        rng = false
+        access-platform = true
+        time = 'host'
+        seed = 7
+        epoch = 5
+        timeout = 1.5
+        wall-timeout = 60
+        expect = 'e+'
+        console = 'log'
+        json = 'out.json'
+        quiet = true
+    ";
+
+    #[test]
+    fn a_file_and_flags_say_the_same() {
+        let from_flags = flags(&[
+            "--image=ipmmu", "--initrd=rd", "--kernel-format=zimage", "--cmdline=a b", "--cmdline-base=c", "--run=x y",
+            "--run=z", "--shell", "--memory=1G", "--memory-base=0x80000000", "--cpus=4", "--disk=d,ro",
+            "--disk=e,queues=2", "--rng=false", "--access-platform=true", "--time=host", "--seed=7", "--epoch=5",
+            "--timeout=1.5", "--wall-timeout=60", "--expect=e+", "--console=log", "--json=out.json", "--quiet",
+        ]);
+        let from_file: Settings = toml::from_str(EVERYTHING).unwrap();
+        assert_eq!(from_file, from_flags);
+        assert_eq!(from_file.config().cmdline, "c a b viommu.shell viommu.run=x+y viommu.run=z");
+    }
+
+    #[test]
+    fn flags_override_the_file() {
+        let file: Settings = toml::from_str(EVERYTHING).unwrap();
+        assert_eq!(Settings::default().or(file.clone()), file);
+        let both = flags(&["--kernel=k", "--cpus=2", "--disk=other", "--shell=false"]).or(file.clone());
+        assert_eq!((both.image, both.kernel, both.cpus), (None, Some("k".into()), Some(2)));
+        assert_eq!((both.disk.len(), both.shell, both.seed), (1, Some(false), Some(7)));
+        assert_eq!(flags(&["--image=other"]).or(file).initrd, None);
+    }
+
+    #[test]
+    fn nothing_said_is_the_default_machine() {
+        let config = Settings::default().config();
+        let default = Config { cmdline: DEFAULT_CMDLINE.into(), console: ConsoleConfig::None, ..Config::default() };
+        assert_eq!(config, default);
+    }
+
+    #[test]
+    fn paths_start_at_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("machine.toml");
+        std::fs::write(&path, "kernel = 'k'\ndisks = ['/abs,ro', 'rel']\nconsole = 'stdio'\n").unwrap();
+        let settings = Settings::read(&path).unwrap();
+        assert_eq!(settings.kernel, Some(directory.path().join("k")));
+        assert_eq!(settings.disk[0].0.path, Path::new("/abs"));
+        assert_eq!(settings.disk[1].0.path, directory.path().join("rel"));
+        assert_eq!(settings.console, Some(Destination::Stdio));
+    }
+
+    #[test]
+    fn mistakes_name_file_and_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("machine.toml");
+        for (text, line, word) in [
+            ("cpus = 1\nmemroy = '1G'\n", 2, "unknown field `memroy`"),
+            ("memory = '1T'\n", 1, "is not a size"),
+            ("\n\ntime = 'fast'\n", 3, "virtual"),
+            ("timeout = -1\n", 1, "is not a time limit"),
+            ("disk = [3]\n", 1, "a disk is"),
+            ("cpus = [\n", 1, ""),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = Settings::read(&path).unwrap_err().to_string();
+            assert!(error.contains(word) && error.contains("machine.toml"), "{error}");
+            assert!(error.contains(&format!("line {line}: ")), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+        assert!(Settings::read(directory.path()).is_err());
+        assert!(Settings::read(&directory.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn times_are_positive_and_finite() {
+        assert_eq!("1.5".parse::<Seconds>().unwrap().ns(), 1_500_000_000);
+        for text in ["0", "-1", "nan", "inf", "1e10", "x", ""] {
+            assert!(text.parse::<Seconds>().is_err(), "{text}");
+        }
+    }
+}

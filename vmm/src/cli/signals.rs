@@ -1,0 +1,73 @@
+//! Ending a run from outside: signals, and Ctrl-A x.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use vmm::StopHandle;
+
+use super::{Outcome, UserError, terminal};
+
+/// Who ended a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Ctrl-A x.
+    Quit,
+    /// A signal.
+    Signal(u8),
+}
+
+const NONE: i32 = 0;
+const QUIT: i32 = -1;
+
+/// Ends a run and remembers who asked for that first.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    machine: StopHandle,
+    cause: Arc<AtomicI32>,
+}
+
+impl Stopper {
+    /// Ends runs of this machine.
+    pub fn new(machine: StopHandle) -> Self {
+        Self { machine, cause: Arc::default() }
+    }
+
+    /// Ends the run. Whether this was the first time.
+    pub fn stop(&self, cause: Cause) -> bool {
+        let value = match cause {
+            Cause::Quit => QUIT,
+            Cause::Signal(number) => i32::from(number),
+        };
+        let first = self.cause.compare_exchange(NONE, value, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        self.machine.stop();
+        first
+    }
+
+    /// Who ended the run, if anyone did.
+    pub fn cause(&self) -> Option<Cause> {
+        match self.cause.load(Ordering::Acquire) {
+            NONE => None,
+            QUIT => Some(Cause::Quit),
+            number => Some(Cause::Signal(u8::try_from(number).unwrap_or(u8::MAX))),
+        }
+    }
+}
+
+/// Has SIGINT and SIGTERM end the run in good order, and at the second time at once. SIGHUP, which says that the
+/// terminal went away, is taken and ignored: the run goes on, and its files are written.
+pub fn handle(stopper: Stopper) -> Result<(), UserError> {
+    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]);
+    let mut signals = signals.map_err(|error| UserError::new(format!("cannot handle signals: {error}")))?;
+    std::thread::spawn(move || {
+        for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
+            let number = u8::try_from(signal).unwrap_or(u8::MAX);
+            if !stopper.stop(Cause::Signal(number)) {
+                terminal::restore();
+                std::process::exit(Outcome::Signal(number).code().into());
+            }
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! Words for people.
+
+use std::io::Write;
+use std::time::Duration;
+
+/// Says on stderr what is wrong. A stderr that went away is no reason to fail.
+pub fn complain(sentence: &str) {
+    let _ = writeln!(std::io::stderr(), "vmm: {sentence}");
+}
+
+/// A count with a metric suffix: `950`, `12.3 k`, `3.35 G`.
+pub fn count(n: u64) -> String {
+    for (unit, suffix) in [(1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")] {
+        if n >= unit {
+            let value = n as f64 / unit as f64;
+            let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+            return format!("{value:.decimals$} {suffix}");
+        }
+    }
+    n.to_string()
+}
+
+/// A duration in nanoseconds as seconds or minutes.
+pub fn seconds(ns: u64) -> String {
+    let s = ns as f64 / 1e9;
+    if s < 1.0 {
+        format!("{:.0} ms", s * 1e3)
+    } else if s < 120.0 {
+        format!("{s:.1} s")
+    } else {
+        format!("{} min {} s", ns / 60_000_000_000, ns / 1_000_000_000 % 60)
+    }
+}
+
+/// How much longer something takes, said as roughly as it is known.
+pub fn about(left: Duration) -> String {
+    match left.as_secs() {
+        0..20 => "a few seconds".into(),
+        20..75 => "about a minute".into(),
+        s => format!("about {} minutes", (s + 30) / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        let counts = [(950, "950"), (12_345, "12.3 k"), (3_351_000_000, "3.35 G"), (233_000_000, "233 M")];
+        for (n, text) in counts {
+            assert_eq!(count(n), text);
+        }
+        assert_eq!(seconds(12_000_000), "12 ms");
+        assert_eq!(seconds(17_250_000_000), "17.2 s");
+        assert_eq!(seconds(605_000_000_000), "10 min 5 s");
+        assert_eq!(about(Duration::from_secs(3)), "a few seconds");
+        assert_eq!(about(Duration::from_secs(290)), "about 5 minutes");
+    }
+}
