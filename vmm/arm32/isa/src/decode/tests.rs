@@ -191,11 +191,7 @@ fn holes_and_later_instructions_are_undefined() {
     ] {
         assert_eq!(a32(word), Insn::Undefined, "{word:#x}");
     }
-    assert_eq!(
-        t32(0xf3af_8220),
-        Insn::Undefined,
-        "CPS with imod 01"
-    );
+    assert_eq!(t32(0xf3af_8220), Insn::Undefined, "CPS with imod 01");
     assert_eq!(t16(0xba80, false), Insn::Undefined, "HLT");
     assert_eq!(t16(0xb400, false), Insn::Undefined, "PUSH of nothing");
 }

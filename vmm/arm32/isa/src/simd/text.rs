@@ -27,7 +27,11 @@ pub(crate) fn fp(double: bool, number: u8) -> impl Display {
 /// `q3` or `d6`.
 pub(crate) fn vreg(q: bool, number: u8) -> impl Display {
     Text(move |f: &mut Formatter<'_>| {
-        if q { write!(f, "q{}", number / 2) } else { write!(f, "d{number}") }
+        if q {
+            write!(f, "q{}", number / 2)
+        } else {
+            write!(f, "d{number}")
+        }
     })
 }
 
@@ -45,7 +49,11 @@ pub(crate) fn fp_imm(imm: u8) -> impl Display {
 /// `first, second`, or the other way around.
 pub(crate) fn pair(in_order: bool, first: impl Display, second: impl Display) -> impl Display {
     Text(move |f: &mut Formatter<'_>| {
-        if in_order { write!(f, "{first}, {second}") } else { write!(f, "{second}, {first}") }
+        if in_order {
+            write!(f, "{first}, {second}")
+        } else {
+            write!(f, "{second}, {first}")
+        }
     })
 }
 
@@ -100,7 +108,11 @@ const STACK_POINTER: u8 = 13;
 
 /// Whether the assembler prefers VPUSH or VPOP.
 fn is_stack(load: bool, mode: FpMultiple, rn: u8) -> bool {
-    let writeback = if load { FpMultiple::IaWriteback } else { FpMultiple::DbWriteback };
+    let writeback = if load {
+        FpMultiple::IaWriteback
+    } else {
+        FpMultiple::DbWriteback
+    };
     rn == STACK_POINTER && mode == writeback
 }
 
@@ -152,7 +164,11 @@ pub(crate) fn fixed_types(double: bool, to_fixed: bool, unsigned: bool, bits: u8
     let float = fp_type(double);
     let sign = if unsigned { 'u' } else { 's' };
     Text(move |f: &mut Formatter<'_>| {
-        if to_fixed { write!(f, "{sign}{bits}.{float}") } else { write!(f, "{float}.{sign}{bits}") }
+        if to_fixed {
+            write!(f, "{sign}{bits}.{float}")
+        } else {
+            write!(f, "{float}.{sign}{bits}")
+        }
     })
 }
 
@@ -174,7 +190,11 @@ pub(crate) fn lane_type(lanes: Lanes, unsigned: bool, size: u8) -> impl Display 
 
 /// Whether a permutation has lanes at all.
 pub(crate) fn permute_lanes(op: NeonPermuteOp) -> Lanes {
-    if op == NeonPermuteOp::Vswp { Lanes::Bits } else { Lanes::Size }
+    if op == NeonPermuteOp::Vswp {
+        Lanes::Bits
+    } else {
+        Lanes::Size
+    }
 }
 
 /// VSHLL by nothing is VMOVL.
@@ -184,7 +204,13 @@ pub(crate) fn vshll_name(shift: u8) -> &'static str {
 
 /// The amount of VSHLL, unless it is VMOVL.
 pub(crate) fn vshll_amount(shift: u8) -> impl Display {
-    Text(move |f: &mut Formatter<'_>| if shift == 0 { Ok(()) } else { write!(f, ", #{shift}") })
+    Text(move |f: &mut Formatter<'_>| {
+        if shift == 0 {
+            Ok(())
+        } else {
+            write!(f, ", #{shift}")
+        }
+    })
 }
 
 /// The type suffix of a modified immediate.
