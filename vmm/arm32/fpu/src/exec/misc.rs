@@ -135,7 +135,7 @@ fn add_pairs<L: Narrow>(start: u128, m: u128) -> u128 {
 }
 
 /// Reverses the lanes within groups of `group` bits.
-fn reverse<L: Lane>(m: u128, group: u32) -> u128 {
+pub(super) fn reverse<L: Lane>(m: u128, group: u32) -> u128 {
     let mut lanes = L::load(m);
     let count = (group / L::BITS).max(1) as usize;
     lanes

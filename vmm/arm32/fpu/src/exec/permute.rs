@@ -3,22 +3,23 @@
 use arm32_isa::NeonPermuteOp as Op;
 
 use super::lanes::{Lane, with_narrow_lane};
-use super::misc::Vectors;
+use super::misc::{Vectors, reverse};
 use super::{read, write};
 use crate::FpRegs;
 
-/// Permutes two registers, both of which change. One register twice is permuted as two copies, and the
-/// second result stays.
+/// Permutes two registers, both of which change. One register twice is UNKNOWN in the
+/// manual: here two copies are permuted and the first result stays, but VTRN.32 exchanges its words.
 pub(super) fn execute(regs: &mut FpRegs, op: Op, v: Vectors) {
     let (d, m) = (read(regs, v.q, v.vd), read(regs, v.q, v.vm));
     let (new_d, new_m) = match op {
         Op::Vswp => (m, d),
+        Op::Vtrn if v.vd == v.vm && v.size == 2 => (reverse::<u32>(d, 64), reverse::<u32>(d, 64)),
         Op::Vtrn => with_narrow_lane!(v.size, true, L => transpose::<L>(d, m)),
         Op::Vuzp => with_narrow_lane!(v.size, true, L => unzip::<L>(v.q, d, m)),
         Op::Vzip => with_narrow_lane!(v.size, true, L => zip::<L>(v.q, d, m)),
     };
-    write(regs, v.q, v.vd, new_d);
     write(regs, v.q, v.vm, new_m);
+    write(regs, v.q, v.vd, new_d);
 }
 
 fn transpose<L: Lane>(d: u128, m: u128) -> (u128, u128) {
