@@ -1,0 +1,235 @@
+//! What an instruction needs so that its effect can be compared: operands, and a place to branch to.
+
+use arm32_isa::{Cond, Decoded, DpOp, HintOp, Insn, Shift};
+use rand_core::RngCore;
+
+use super::exclusions::Exclusion::{self, *};
+use super::{memory, registers};
+use crate::case::{Adjust, Branch, Patch, Value};
+use crate::values;
+
+/// Where the instruction stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// In T32 code.
+    pub thumb: bool,
+    /// In an IT block.
+    pub in_it: bool,
+    /// As the last of it, or outside.
+    pub last: bool,
+    /// Number of its unit.
+    pub unit: usize,
+    /// Number of the last unit of the same instruction set.
+    pub section_end: usize,
+    /// Number of units of the case.
+    pub end: usize,
+    /// Address of the case's scratch memory.
+    pub scratch: u32,
+}
+
+impl Place {
+    /// A later unit of this instruction set.
+    fn near(&self, rng: &mut impl RngCore) -> usize {
+        let ahead = self.section_end - self.unit;
+        self.unit + 1 + values::below(rng, (ahead as u32).clamp(1, 4)) as usize
+    }
+
+    /// A later unit, or the end.
+    pub fn any(&self, rng: &mut impl RngCore) -> usize {
+        let ahead = self.end - self.unit;
+        self.unit + 1 + values::below(rng, (ahead as u32).clamp(1, 5)) as usize
+    }
+}
+
+/// What the instruction needs.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Core registers to set.
+    pub presets: Vec<(u8, Value)>,
+    /// Scratch memory to set.
+    pub patches: Vec<(u32, Patch)>,
+    /// Where a direct branch leads.
+    pub branch: Option<(Branch, usize)>,
+}
+
+/// The answer: what it needs, or why it is left out.
+pub type Verdict = Result<Plan, Exclusion>;
+
+/// `Err(why)` if `bad`.
+pub fn unless(bad: bool, why: Exclusion) -> Result<(), Exclusion> {
+    if bad { Err(why) } else { Ok(()) }
+}
+
+/// Plans `d` at `place`.
+///
+/// # Errors
+/// Why the instruction is left out.
+pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
+    if let Some(named) = registers::named(&d.insn) {
+        unless(named.contains(&15), Pc)?;
+        unless(registers::destinations(&d.insn).is_some_and(|(a, b)| a == b), SameRegister)?;
+        return Ok(Plan::default());
+    }
+    if let Some(verdict) = memory::plan(rng, d, place) {
+        return verdict;
+    }
+    if let Some(verdict) = branch(rng, d, place) {
+        return verdict;
+    }
+    match d.insn {
+        Insn::Undefined {} => Err(NoInstruction),
+        Insn::DpImm { op, s, rd, rn, imm, .. } => data_immediate(rng, place, op, s, rd, rn, imm),
+        Insn::DpReg { .. } => data_register(rng, d, place),
+        Insn::Adr { rd, .. } => unless(rd == 15, WildBranch).map(|()| Plan::default()),
+        _ => system(rng, d, place).map(|()| Plan::default()),
+    }
+    .and_then(|mut plan| {
+        if let Insn::Vmsr { reg: 1, rt } = d.insn {
+            // Other bits of the FPSCR select short vectors, which QEMU keeps and then refuses to execute, and traps.
+            plan.presets.push((rt, Value::Const(values::fpscr(rng))));
+        }
+        Ok(plan)
+    })
+}
+
+fn system(_rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Result<(), Exclusion> {
+    match d.insn {
+        Insn::Mrs { rd, spsr } => {
+            unless(spsr, Privileged)?;
+            unless(rd == 15, Pc)
+        }
+        Insn::MsrImm { spsr, mask, .. } => {
+            unless(spsr, Privileged)?;
+            unless(mask & 2 != 0, EndianByMsr)
+        }
+        Insn::MsrReg { spsr, mask, rn } => {
+            unless(spsr || mask == 0, Privileged)?;
+            unless(mask & 2 != 0, EndianByMsr)?;
+            unless(rn == 15, Pc)
+        }
+        Insn::MrsBanked { .. } | Insn::MsrBanked { .. } | Insn::Eret {} | Insn::Srs { .. } | Insn::Rfe { .. } => Err(Privileged),
+        Insn::Cps { .. } | Insn::Setend { .. } => unless(place.in_it, InItBlock),
+        Insn::Svc { .. } => Err(Supervisor),
+        Insn::Hint { op: HintOp::Wfi, .. } => Err(Supervisor),
+        Insn::It { .. } => Err(InItBlock),
+        Insn::Bkpt { .. } | Insn::Hvc { .. } => unless(!place.thumb && d.cond != Cond::Al || place.in_it, InItBlock),
+        Insn::Mcr { cp, .. }
+        | Insn::Mrc { cp, .. }
+        | Insn::Mcrr { cp, .. }
+        | Insn::Mrrc { cp, .. }
+        | Insn::Cdp { cp, .. }
+        | Insn::LdcStc { cp, .. } => {
+            unless(cp >= 14, SystemRegisters)?;
+            unless(cp == 1 || cp == 2, FloatingPointAccelerator)
+        }
+        Insn::NeonPermute { vd, vm, .. } => unless(vd == vm, SameVector),
+        _ => Ok(()),
+    }
+}
+
+fn data_immediate(rng: &mut impl RngCore, place: &Place, op: DpOp, s: bool, rd: u8, rn: u8, imm: u32) -> Verdict {
+    let mut plan = Plan::default();
+    let reads_rn = !op.is_move();
+    unless(place.thumb && reads_rn && rn == 15, Pc)?;
+    if rd != 15 || op.is_compare() {
+        return Ok(plan);
+    }
+    unless(s, Privileged)?;
+    unless(place.thumb || rn == 15 || !place.last, WildBranch)?;
+    let how = match op {
+        DpOp::Add => Adjust::Plus(imm.wrapping_neg()),
+        DpOp::Sub => Adjust::Plus(imm),
+        DpOp::Eor => Adjust::Xor(imm),
+        DpOp::Rsb => Adjust::From(imm),
+        _ => return Err(WildBranch),
+    };
+    plan.presets.push((rn, Value::Target { unit: place.any(rng), how }));
+    Ok(plan)
+}
+
+fn data_register(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
+    let Insn::DpReg { op, s, rd, rn, rm, shift, amount } = d.insn else {
+        return Err(NoInstruction);
+    };
+    let mut plan = Plan::default();
+    if place.thumb {
+        // ADD and MOV of 16 bits may read PC; those of 32 may not.
+        unless((rn == 15 || rm == 15) && (d.len == 4 || op.is_compare()), Pc)?;
+    }
+    if rd != 15 || op.is_compare() {
+        return Ok(plan);
+    }
+    unless(s, Privileged)?;
+    unless(place.thumb && d.len == 4, Pc)?;
+    unless(!place.last, InItBlock)?;
+    let unit = place.any(rng);
+    let value = rng.next_u32();
+    match op {
+        DpOp::Mov if shift == Shift::Lsl && amount == 0 && rm != 15 => {
+            plan.presets.push((rm, Value::Target { unit, how: Adjust::Plus(0) }));
+        }
+        DpOp::Add if rn == 15 && shift == Shift::Lsl && amount == 0 && rm != 15 => {
+            // In T32 this keeps the instruction set, whatever bit 0 says.
+            let unit = if place.thumb { place.near(rng) } else { unit };
+            plan.presets.push((rm, Value::Target { unit, how: Adjust::FromPc }));
+        }
+        DpOp::Add | DpOp::Sub | DpOp::Eor | DpOp::Rsb if rn != 15 && rm != 15 && rn != rm && shift != Shift::Rrx && !place.thumb => {
+            let operand = memory::shifted(value, shift, amount);
+            let how = match op {
+                DpOp::Add => Adjust::Plus(operand.wrapping_neg()),
+                DpOp::Sub => Adjust::Plus(operand),
+                DpOp::Eor => Adjust::Xor(operand),
+                _ => Adjust::From(operand),
+            };
+            plan.presets.push((rm, Value::Const(value)));
+            plan.presets.push((rn, Value::Target { unit, how }));
+        }
+        _ => return Err(WildBranch),
+    }
+    Ok(plan)
+}
+
+fn branch(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict> {
+    let narrow = d.len == 2;
+    let direct = |kind, unit| Plan { branch: Some((kind, unit)), ..Plan::default() };
+    let check = |bad| unless(bad || !place.last, InItBlock);
+    Some(match d.insn {
+        Insn::B { .. } => {
+            let kind = match (place.thumb, narrow, d.cond == Cond::Al) {
+                (false, ..) => Branch::A32,
+                (_, true, true) => Branch::Narrow,
+                (_, true, false) => Branch::NarrowCond,
+                (_, false, true) => Branch::Wide,
+                (_, false, false) => Branch::WideCond,
+            };
+            let conditional = place.thumb && d.cond != Cond::Al;
+            check(conditional && place.in_it).map(|()| direct(kind, place.near(rng)))
+        }
+        Insn::Bl { exchange: false, .. } => {
+            let kind = if place.thumb { Branch::Wide } else { Branch::A32 };
+            check(false).map(|()| direct(kind, place.near(rng)))
+        }
+        // To the other instruction set: only where that begins.
+        Insn::Bl { exchange: true, .. } => Err(WildBranch),
+        Insn::Bx { rm } | Insn::Bxj { rm } | Insn::BlxReg { rm } => check(rm == 15).map(|()| Plan {
+            presets: vec![(rm, Value::Target { unit: place.any(rng), how: Adjust::Plus(0) })],
+            ..Plan::default()
+        }),
+        Insn::Cbz { .. } => unless(place.in_it, InItBlock).map(|()| direct(Branch::Cbz, place.near(rng))),
+        Insn::Tbb { half, rn, rm } => table(rng, place, half, rn, rm),
+        _ => return None,
+    })
+}
+
+fn table(rng: &mut impl RngCore, place: &Place, half: bool, rn: u8, rm: u8) -> Verdict {
+    unless(!place.last, InItBlock)?;
+    unless(rn == 15 || rm == 15 || rn == 13 || rm == 13, Pc)?;
+    unless(rn == rm, SameRegister)?;
+    let (index, at) = (values::below(rng, 32), 64 + 2 * values::below(rng, 64));
+    let base = place.scratch.wrapping_add(at).wrapping_sub(if half { 2 * index } else { index });
+    Ok(Plan {
+        presets: vec![(rm, Value::Const(index)), (rn, Value::Const(base))],
+        patches: vec![(at, Patch::Table { unit: place.near(rng), half })],
+        branch: None,
+    })
+}
