@@ -125,7 +125,12 @@ pub(crate) fn hash_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> String
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let parent = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).at("created", parent)?;
-    let mut file = tempfile::NamedTempFile::new_in(parent).at("written", path)?;
+    // Readable by all, as other files are: a cache may be shared.
+    let mode = Permissions::from_mode(0o644);
+    let file = tempfile::Builder::new()
+        .permissions(mode)
+        .tempfile_in(parent);
+    let mut file = file.at("written", path)?;
     file.write_all(bytes)
         .and_then(|()| file.as_file().sync_all())
         .at("written", path)?;
