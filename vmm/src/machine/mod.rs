@@ -1,11 +1,16 @@
 //! The board: what it is made of, where everything lies, how it is put together and run.
 
+mod assemble;
+pub mod board;
+pub mod bus;
 mod config;
 mod error;
 mod exit;
+pub mod fdt;
 pub mod layout;
 pub mod loader;
 mod warn;
+mod wires;
 
 pub use config::{
     ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, KernelFormat, MAX_CMDLINE, MAX_CPUS,
@@ -16,27 +21,49 @@ pub use exit::{DeviceAccesses, DiskSummary, Exit, Exits, Limits, Reason, Summary
 pub(crate) use warn::{Limiter, warn_guest};
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
-use crate::devices::uart::{ConsoleInput, ConsoleSink, InputGate, InputRecord};
-use crate::vcpu::Waker;
+use board::Board;
+use bus::SystemBus;
+use wires::Wires;
+
+use crate::devices::uart::{ConsoleInput, ConsoleSink, InputGate, InputRecord, Uart};
+use crate::devices::virtio::block::Counters;
+use crate::devices::virtio::worker::Worker;
+use crate::irq::Gic;
+use crate::vcpu::{Control, RunCounters, RunLoop, Timing, Vcpus, Waker};
 
 /// A machine, assembled and ready to run.
 pub struct Machine {
     config: Config,
+    board: Board,
+    // The device thread ends first, before what it works on.
+    worker: Option<Worker>,
+    vcpus: Box<dyn Vcpus>,
+    wires: Wires,
+    bus: Arc<SystemBus>,
+    gic: Arc<Gic>,
+    uart: Arc<Uart>,
+    timing: Timing,
     gate: InputGate,
+    control: Arc<Control>,
     waker: Arc<Waker>,
-    _console: Box<dyn ConsoleSink>,
+    disks: Vec<Arc<Counters>>,
+    counters: RunCounters,
+    wall: Duration,
+    last: Option<Reason>,
 }
 
-/// Ends a machine's run from another thread or a signal handler's thread.
+/// Ends a machine's run from another thread, also one that has not begun.
 #[derive(Clone, Debug)]
-pub struct StopHandle {
-    _waker: Arc<Waker>,
-}
+pub struct StopHandle(Arc<Control>);
 
 impl StopHandle {
     /// Asks the machine to end its run with [`Reason::Stopped`].
-    pub fn stop(&self) {}
+    pub fn stop(&self) {
+        self.0.stop();
+    }
 }
 
 impl Machine {
@@ -46,23 +73,62 @@ impl Machine {
     /// # Errors
     /// A sentence for the user; nothing is left behind.
     pub fn new(config: &Config, console: Box<dyn ConsoleSink>) -> Result<Self, Error> {
-        config.validate()?;
         let waker = Arc::new(Waker::default());
+        let parts = assemble::assemble(config, console, &waker)?;
+        let worker = match config.time {
+            TimeMode::Virtual => None,
+            TimeMode::Host => Some(Worker::start(&parts.virtio).map_err(|source| Error::Host {
+                what: "start the device thread",
+                source: Box::new(source),
+            })?),
+        };
         Ok(Self {
             config: config.clone(),
+            board: parts.board,
+            worker,
+            vcpus: parts.vcpus,
+            wires: Wires::new(Arc::clone(&parts.gic)),
+            bus: parts.bus,
+            gic: parts.gic,
+            uart: parts.uart,
+            timing: parts.timing,
             gate: InputGate::new(Arc::clone(&waker)),
+            control: parts.control,
             waker,
-            _console: console,
+            disks: parts.disks,
+            counters: RunCounters::default(),
+            wall: Duration::ZERO,
+            last: None,
         })
     }
 
     /// Runs until the guest ends, a limit is reached or someone stops the machine. May be called again after
     /// [`Reason::Timeout`], [`Reason::WallTimeout`], [`Reason::InstructionLimit`], [`Reason::Stopped`] and
-    /// [`Reason::ConsoleStop`], and goes on where it was.
-    pub fn run(&mut self, _limits: Limits) -> Exit {
-        Exit {
-            reason: Reason::GuestDead,
+    /// [`Reason::ConsoleStop`], and goes on where it was; after the other reasons it ends at once with the same.
+    pub fn run(&mut self, limits: Limits) -> Exit {
+        if let Some(reason @ (Reason::PowerOff | Reason::Reset)) = self.last {
+            return Exit { reason };
         }
+        let start = Instant::now();
+        let nothing = Arc::new(AtomicU64::new(0));
+        let pending = self.worker.as_ref().map_or(nothing, Worker::pending);
+        let reason = RunLoop {
+            vcpus: self.vcpus.as_mut(),
+            machine: &mut self.wires,
+            timing: &self.timing,
+            gate: &self.gate,
+            uart: &self.uart,
+            control: &self.control,
+            waker: &self.waker,
+            pending: &pending,
+            limits,
+            counters: &mut self.counters,
+        }
+        .run();
+        self.uart.flush();
+        self.wall += start.elapsed();
+        self.last = Some(reason);
+        Exit { reason }
     }
 
     /// A handle to type on the console. As long as one exists a sleeping guest is waited for.
@@ -77,27 +143,45 @@ impl Machine {
 
     /// A handle to end a run from elsewhere.
     pub fn stop_handle(&self) -> StopHandle {
-        StopHandle {
-            _waker: Arc::clone(&self.waker),
-        }
+        StopHandle(Arc::clone(&self.control))
+    }
+
+    /// What the machine is made of.
+    pub fn board(&self) -> &Board {
+        &self.board
     }
 
     /// What happened so far, in numbers.
     pub fn summary(&self) -> Summary {
+        let instructions = self.vcpus.retired();
+        let seconds = self.wall.as_secs_f64();
         Summary {
-            exit: None,
+            exit: self.last,
             time: self.config.time,
             seed: self.config.seed,
             cpus: self.config.cpus,
-            instructions: 0,
-            guest_ns: 0,
-            skipped_ns: 0,
-            wall_ns: 0,
-            mips: 0.0,
-            console_bytes: 0,
-            interrupts: 0,
-            exits: Exits::default(),
-            disks: Vec::new(),
+            instructions,
+            guest_ns: self.timing.clock().now_ns(),
+            skipped_ns: match &self.timing {
+                Timing::Virtual(clock) => clock.skipped_ns(),
+                Timing::Host(_) => 0,
+            },
+            wall_ns: u64::try_from(self.wall.as_nanos()).unwrap_or(u64::MAX),
+            mips: if seconds > 0.0 {
+                instructions as f64 / seconds / 1e6
+            } else {
+                0.0
+            },
+            console_bytes: self.uart.bytes_out(),
+            interrupts: self.gic.acknowledged(),
+            exits: Exits {
+                mmio: self.bus.accesses(),
+                unmapped: self.bus.unmapped(),
+                firmware: self.wires.calls,
+                idle: self.counters.idle,
+                slices: self.counters.slices,
+            },
+            disks: self.disks.iter().map(|disk| disk.summary()).collect(),
         }
     }
 }

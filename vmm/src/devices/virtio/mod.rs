@@ -6,6 +6,7 @@ pub mod mmio;
 pub mod rng;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod worker;
 
 use viommu::DmaSpace;
 use virtio_queue::{DescriptorChain, Error as QueueError, Queue, QueueOwnedT, QueueT};

@@ -18,7 +18,7 @@ mod state;
 mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arm32::wires::Pins;
 
@@ -31,7 +31,7 @@ use crate::vcpu::Waker;
 #[derive(Debug)]
 pub struct Gic {
     state: Mutex<Wired>,
-    pins: Vec<Arc<Pins>>,
+    pins: OnceLock<Vec<Arc<Pins>>>,
     waker: Arc<Waker>,
     acknowledged: AtomicU64,
 }
@@ -43,19 +43,25 @@ struct Wired {
 }
 
 impl Gic {
-    /// A GIC at reset that drives `pins` (one a core) and has `irqs` identifiers. `waker` is told when an output rises.
-    pub fn new(pins: Vec<Arc<Pins>>, irqs: u32, waker: Arc<Waker>) -> Self {
-        let gic = GicState::new(pins.len(), irqs);
+    /// A GIC at reset for `cpus` cores with `irqs` identifiers. `waker` is told when an output rises.
+    pub fn new(cpus: usize, irqs: u32, waker: Arc<Waker>) -> Self {
+        let gic = GicState::new(cpus, irqs);
         let state = Mutex::new(Wired {
             gic,
             outputs: Default::default(),
         });
         Self {
             state,
-            pins,
+            pins: OnceLock::new(),
             waker,
             acknowledged: AtomicU64::new(0),
         }
+    }
+
+    /// Connects the cores, once: they are made after the bus on which the GIC lies. At reset no output is high.
+    pub fn connect(&self, pins: Vec<Arc<Pins>>) {
+        // A second time is ignored: the cores are what they are.
+        let _ = self.pins.set(pins);
     }
 
     /// Drives a shared interrupt line.
@@ -116,7 +122,7 @@ impl Gic {
         let mut wired = self.lock();
         let result = f(&mut wired.gic);
         let mut rose = false;
-        for (cpu, pins) in self.pins.iter().enumerate() {
+        for (cpu, pins) in self.pins.get().into_iter().flatten().enumerate() {
             let now = wired.gic.outputs(cpu);
             let before = std::mem::replace(&mut wired.outputs[cpu], now);
             if now.0 != before.0 {

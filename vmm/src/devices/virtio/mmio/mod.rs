@@ -16,6 +16,7 @@ mod tests;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 use viommu::DmaSpace;
@@ -28,6 +29,7 @@ use vm_device::bus::{MmioAddress, MmioAddressOffset};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::VirtioDevice;
+use super::worker::Pending;
 use crate::irq::Interrupt;
 use crate::machine::warn_guest;
 
@@ -71,6 +73,8 @@ pub struct VirtioMmio {
     regs: Registers,
     /// One for each queue when another thread serves them; none when they are served at the notification.
     kicks: Vec<EventFd>,
+    /// Kicks sent and not yet served.
+    pending: Pending,
 }
 
 impl VirtioMmio {
@@ -95,21 +99,43 @@ impl VirtioMmio {
             queues,
             regs: Registers::default(),
             kicks: Vec::new(),
+            pending: Pending::default(),
         }
     }
 
-    /// Lets notifications write to an `EventFd` for each queue instead of serving it at once; who holds them calls
-    /// [`Self::process_queue`].
+    /// Lets notifications write to an `EventFd` for each queue instead of serving it at once, and counts them in
+    /// `pending`. Who holds the descriptors reads them, calls [`Self::process_queue`] and subtracts what it read.
     ///
     /// # Errors
     /// When the host has no file descriptors left.
-    pub fn defer(&mut self) -> io::Result<Vec<EventFd>> {
+    pub fn defer(&mut self, pending: Pending) -> io::Result<Vec<EventFd>> {
         self.kicks = self
             .queues
             .iter()
             .map(|_| EventFd::new(EFD_NONBLOCK))
             .collect::<io::Result<_>>()?;
+        self.pending = pending;
         self.kicks.iter().map(EventFd::try_clone).collect()
+    }
+
+    /// Sends the kick of queue `index`, if queues are served elsewhere.
+    fn kick(&self, index: usize) -> bool {
+        let Some(kick) = self.kicks.get(index) else {
+            return false;
+        };
+        self.pending.fetch_add(1, Ordering::AcqRel);
+        // A counter that overflows means that a kick is already on its way.
+        if kick.write(1).is_err() {
+            self.pending.fetch_sub(1, Ordering::AcqRel);
+        }
+        true
+    }
+
+    /// Takes back all kicks that nobody has seen.
+    fn take_kicks_back(&self) {
+        for times in self.kicks.iter().filter_map(|kick| kick.read().ok()) {
+            self.pending.fetch_sub(times, Ordering::AcqRel);
+        }
     }
 
     /// What the driver has told the transport.
@@ -238,13 +264,12 @@ impl VirtioMmio {
     }
 
     fn notify(&mut self, index: usize) {
-        match self.kicks.get(index) {
-            // An overflowing counter means that a kick is already on its way.
-            Some(kick) => drop(kick.write(1)),
-            None if index < self.queues.len() => self.process_queue(index),
-            None => warn_guest!(
+        if index >= self.queues.len() {
+            warn_guest!(
                 "virtio-mmio: notification of queue {index}, which does not exist: ignored"
-            ),
+            );
+        } else if !self.kick(index) {
+            self.process_queue(index);
         }
     }
 
@@ -264,10 +289,8 @@ impl VirtioMmio {
                 if progress.used && queue.needs_notification(&self.mem).unwrap_or(true) {
                     self.raise(VIRTIO_MMIO_INT_VRING);
                 }
-                if progress.more
-                    && let Some(kick) = self.kicks.get(index)
-                {
-                    drop(kick.write(1));
+                if progress.more {
+                    self.kick(index);
                 }
             }
             Err(error) => {

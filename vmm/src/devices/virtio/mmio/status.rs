@@ -79,8 +79,8 @@ impl VirtioMmio {
     fn reset(&mut self) {
         self.regs = Registers::default();
         self.queues.iter_mut().for_each(QueueT::reset);
-        // A kick that is still on its way finds no live queue; do not even let it arrive.
-        self.kicks.iter().for_each(|kick| drop(kick.read()));
+        // Such a kick would find no live queue.
+        self.take_kicks_back();
         self.interrupt.set(false);
     }
 }

@@ -1,0 +1,164 @@
+//! The thread that serves queues in host time, so that the cores need not wait for a disk.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use event_manager::{EventManager, EventOps, EventSet, EventSubscriber, Events, SubscriberOps};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::VirtioMmio;
+
+/// Notifications that were sent and not yet served, of all devices.
+pub type Pending = Arc<AtomicU64>;
+
+type Subscriber = Arc<dyn EventSubscriber + Send + Sync>;
+
+/// One device whose queues the thread serves.
+struct Served {
+    device: Arc<Mutex<VirtioMmio>>,
+    kicks: Vec<EventFd>,
+    pending: Pending,
+}
+
+impl EventSubscriber for Served {
+    fn process(&self, events: Events, _ops: &mut EventOps) {
+        let index = events.data() as usize;
+        // A device that was reset has taken its kicks back.
+        if let Some(times) = self.kicks.get(index).and_then(|kick| kick.read().ok()) {
+            self.device
+                .lock()
+                .unwrap_or_else(|e| e.into_inner())
+                .process_queue(index);
+            // Only now: whoever sees nothing pending must see the interrupt that the work raised.
+            self.pending.fetch_sub(times, Ordering::AcqRel);
+        }
+    }
+
+    fn init(&self, ops: &mut EventOps) {
+        for (index, kick) in self.kicks.iter().enumerate() {
+            if let Err(error) = ops.add(Events::with_data(kick, index as u32, EventSet::IN)) {
+                tracing::error!("a queue cannot be served: {error}");
+            }
+        }
+    }
+}
+
+/// Ends the thread's wait.
+struct Exit(EventFd);
+
+impl EventSubscriber for Exit {
+    fn process(&self, _events: Events, _ops: &mut EventOps) {}
+
+    fn init(&self, ops: &mut EventOps) {
+        if let Err(error) = ops.add(Events::new(&self.0, EventSet::IN)) {
+            tracing::error!("the device thread cannot be ended: {error}");
+        }
+    }
+}
+
+/// The device thread; ends when dropped.
+pub struct Worker {
+    thread: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    exit: EventFd,
+    pending: Pending,
+}
+
+impl Worker {
+    /// Starts a thread that serves the queues of `devices`.
+    ///
+    /// # Errors
+    /// When the host has no threads or file descriptors left.
+    pub fn start(devices: &[Arc<Mutex<VirtioMmio>>]) -> io::Result<Self> {
+        let pending = Pending::default();
+        let exit = EventFd::new(EFD_NONBLOCK)?;
+        let mut manager = EventManager::<Subscriber>::new().map_err(io::Error::other)?;
+        manager.add_subscriber(Arc::new(Exit(exit.try_clone()?)));
+        for device in devices {
+            let kicks = device
+                .lock()
+                .unwrap_or_else(|e| e.into_inner())
+                .defer(pending.clone())?;
+            manager.add_subscriber(Arc::new(Served {
+                device: device.clone(),
+                kicks,
+                pending: pending.clone(),
+            }));
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let serve = move || {
+            while !stopped.load(Ordering::Acquire) {
+                if let Err(error) = manager.run() {
+                    tracing::error!("the device thread cannot wait for events: {error}");
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("devices".into())
+            .spawn(serve)?;
+        Ok(Self {
+            thread: Some(thread),
+            stop,
+            exit,
+            pending,
+        })
+    }
+
+    /// Notifications that were sent and not yet served.
+    pub fn pending(&self) -> Pending {
+        self.pending.clone()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        // It cannot overflow: nobody else writes it.
+        let _ = self.exit.write(1);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::super::rng::Rng;
+    use super::super::testing::{Driver, writable};
+    use super::*;
+
+    #[test]
+    fn notifications_are_served_by_the_thread() {
+        let mut driver = Driver::new(Box::new(Rng::new(1)));
+        let spare = VirtioMmio::new(
+            Box::new(Rng::new(1)),
+            driver.mem.clone(),
+            driver.line.clone(),
+            false,
+        );
+        let device = Arc::new(Mutex::new(std::mem::replace(&mut driver.mmio, spare)));
+        let worker = Worker::start(&[device.clone()]).unwrap();
+        std::mem::swap(&mut driver.mmio, &mut device.lock().unwrap());
+        driver.start(0);
+        let buffer = driver.buffer(0);
+        driver.offer(0, &[writable(buffer, 8)]);
+        std::mem::swap(&mut driver.mmio, &mut device.lock().unwrap());
+        device.lock().unwrap().write(0x50, 4, 0);
+        let start = Instant::now();
+        while worker.pending().load(Ordering::Acquire) != 0 {
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "the thread does not serve"
+            );
+            std::thread::yield_now();
+        }
+        assert_eq!((driver.used_index(0), driver.used_len(0, 0)), (1, 8));
+        assert!(driver.line.level());
+    }
+}

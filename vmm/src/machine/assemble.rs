@@ -1,0 +1,268 @@
+//! Puts a machine together from its configuration.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use viommu::DmaSpace;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use super::board::{Board, Device};
+use super::bus::{DistributorPort, InterfacePort, SystemBus};
+use super::config::{Config, TimeMode};
+use super::error::Error;
+use super::fdt::{self, Chosen, SEED_BYTES};
+use super::layout::{self, Range};
+use super::loader::{LoadError, cmdline, image, place};
+use crate::clock::{HostClock, VirtualClock};
+use crate::devices::rtc::Rtc;
+use crate::devices::uart::{ConsoleSink, Uart};
+use crate::devices::virtio::block::{Block, Counters, Disk, DiskError};
+use crate::devices::virtio::rng::Rng;
+use crate::devices::virtio::{VirtioDevice, VirtioMmio};
+use crate::irq::{Gic, Interrupt, IrqLine};
+use crate::vcpu::{BootState, Control, Emulated, Timing, Vcpus, Waker};
+
+/// What gets its own stream of the seed.
+#[derive(Clone, Copy)]
+enum Stream {
+    KernelSeed = 1,
+    Rng = 2,
+}
+
+/// A seed for one purpose, so that two consumers never share a stream.
+fn derive(seed: u64, stream: Stream) -> u64 {
+    let mut mixer = Xoshiro256PlusPlus::seed_from_u64(seed);
+    (0..stream as u32).fold(0, |_, _| mixer.next_u64())
+}
+
+/// The pieces of a machine, wired together.
+pub(super) struct Parts {
+    pub bus: Arc<SystemBus>,
+    pub vcpus: Box<dyn Vcpus>,
+    pub gic: Arc<Gic>,
+    pub uart: Arc<Uart>,
+    pub timing: Timing,
+    pub control: Arc<Control>,
+    pub disks: Vec<Arc<Counters>>,
+    pub virtio: Vec<Arc<Mutex<VirtioMmio>>>,
+    pub board: Board,
+}
+
+/// Opens, loads and wires everything.
+pub(super) fn assemble(
+    config: &Config,
+    console: Box<dyn ConsoleSink>,
+    waker: &Arc<Waker>,
+) -> Result<Parts, Error> {
+    config.validate()?;
+    let board = Board::new(config);
+    let disks = open_disks(config)?;
+    let ram = allocate(board.ram)?;
+    let boot = load(config, &board, &ram)?;
+    let timing = match config.time {
+        TimeMode::Virtual => Timing::Virtual(Arc::new(VirtualClock::default())),
+        TimeMode::Host => Timing::Host(Arc::new(HostClock::new())),
+    };
+
+    let gic = Arc::new(Gic::new(
+        usize::from(config.cpus),
+        layout::IRQS,
+        Arc::clone(waker),
+    ));
+    let control = Arc::new(Control::new(Arc::clone(waker)));
+    let line = |irq: u32| -> Arc<dyn Interrupt> { Arc::new(IrqLine::new(Arc::clone(&gic), irq)) };
+    let stopper = Arc::clone(&control);
+    let uart_irq = layout::SPI_BASE + layout::UART_SPI;
+    let uart = Arc::new(Uart::new(
+        line(uart_irq),
+        console,
+        Box::new(move || stopper.console_stop()),
+    ));
+
+    let mut bus = SystemBus::new(Arc::clone(&ram));
+    let turn = bus.turn_handle();
+    let mut disks = disks.into_iter();
+    let mut counters = Vec::new();
+    let mut virtio = Vec::new();
+    let place_error = |e: vm_device::bus::Error| Error::Host {
+        what: "lay out the memory map",
+        source: Box::new(e),
+    };
+    for entry in &board.devices {
+        let mut attach =
+            |range: Range, device| bus.attach(&entry.name, range, device).map_err(place_error);
+        let device: Option<Box<dyn VirtioDevice>> = match entry.device {
+            Device::Gic => {
+                attach(
+                    entry.ranges[0],
+                    Arc::new(DistributorPort(Arc::clone(&gic), Arc::clone(&turn))),
+                )?;
+                attach(
+                    entry.ranges[1],
+                    Arc::new(InterfacePort(Arc::clone(&gic), Arc::clone(&turn))),
+                )?;
+                None
+            }
+            Device::Uart => {
+                attach(entry.ranges[0], uart.clone())?;
+                None
+            }
+            Device::Rtc => {
+                attach(
+                    entry.ranges[0],
+                    Arc::new(Rtc::new(timing.clock(), epoch(config))),
+                )?;
+                None
+            }
+            Device::Disk(index) => disks.next().map(|disk| {
+                let block = Block::new(
+                    disk,
+                    &format!("viommu-disk{index}"),
+                    config.disks[index].queues,
+                );
+                counters.push(block.counters());
+                Box::new(block) as Box<dyn VirtioDevice>
+            }),
+            Device::Rng => Some(Box::new(Rng::new(derive(config.seed, Stream::Rng)))),
+        };
+        if let (Some(device), Some(irq)) = (device, entry.irq) {
+            let dma = DmaSpace::pass_through(Arc::clone(&ram));
+            let slot = VirtioMmio::new(device, dma, line(irq.id()), config.access_platform);
+            let slot = Arc::new(Mutex::new(slot));
+            attach(entry.ranges[0], slot.clone())?;
+            virtio.push(slot);
+        }
+    }
+    let bus = Arc::new(bus);
+    let cpus = usize::from(config.cpus);
+    let mut vcpus = Box::new(Emulated::new(cpus, bus.clone(), timing.clock()));
+    let pins: Vec<_> = (0..cpus).map(|cpu| vcpus.pins(cpu)).collect();
+    gic.connect(pins.clone());
+    control.connect(pins);
+    vcpus.boot(boot);
+    Ok(Parts {
+        bus,
+        vcpus,
+        gic,
+        uart,
+        timing,
+        control,
+        disks: counters,
+        virtio,
+        board,
+    })
+}
+
+/// What the real-time clock shows at power-on: a fixed time in virtual time, the host's in host time.
+fn epoch(config: &Config) -> u32 {
+    match config.time {
+        TimeMode::Virtual => config.epoch,
+        TimeMode::Host => SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(config.epoch, |time| time.as_secs() as u32),
+    }
+}
+
+fn open_disks(config: &Config) -> Result<Vec<Disk>, Error> {
+    let open = |disk: &super::config::DiskConfig| {
+        let path = disk.path.clone();
+        Disk::open(&disk.path, disk.read_only).map_err(|error| match error {
+            DiskError::Open(source) => Error::DiskOpen { path, source },
+            DiskError::Kind => Error::DiskKind(path),
+            DiskError::Locked => Error::DiskLocked(path),
+        })
+    };
+    config.disks.iter().map(open).collect()
+}
+
+fn allocate(ram: Range) -> Result<Arc<GuestMemoryMmap<()>>, Error> {
+    let fail = |e: Box<dyn std::error::Error + Send + Sync>| Error::Memory {
+        size: super::ByteSize(ram.size),
+        source: e,
+    };
+    let size = usize::try_from(ram.size).map_err(|e| fail(Box::new(e)))?;
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(ram.base), size)])
+        .map_err(|e| fail(Box::new(e)))?;
+    Ok(Arc::new(memory))
+}
+
+/// Reads a file of at most `most` bytes; a longer one comes back one byte too long, for the caller to refuse.
+fn read(path: &Path, what: &'static str, most: u64) -> Result<Vec<u8>, Error> {
+    let fail = |source| Error::Read {
+        what,
+        path: path.into(),
+        source,
+    };
+    let file = File::open(path).map_err(fail)?;
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).map_err(fail)?;
+    Ok(bytes)
+}
+
+/// Loads kernel, initrd and device tree.
+fn load(config: &Config, board: &Board, ram: &GuestMemoryMmap<()>) -> Result<BootState, Error> {
+    let fail = |source| Error::Load {
+        path: config.kernel.clone(),
+        source,
+    };
+    let kernel = read(&config.kernel, "kernel", board.ram.size)?;
+    let image = image::parse(&kernel, config.kernel_format).map_err(fail)?;
+    let initrd = config
+        .initrd
+        .as_ref()
+        .map(|path| read(path, "initrd", board.ram.size))
+        .transpose()?;
+    let placed = place::place(
+        board.ram,
+        &image,
+        initrd.as_ref().map(|bytes| bytes.len() as u64),
+    )
+    .map_err(fail)?;
+    let dtb = device_tree(config, board, placed.initrd).map_err(fail)?;
+    let initrd = placed
+        .initrd
+        .zip(initrd)
+        .map(|(range, bytes)| (range.base, bytes));
+    for (addr, bytes) in [(placed.kernel, kernel), (placed.dtb, dtb)]
+        .into_iter()
+        .chain(initrd)
+    {
+        // What was placed lies in RAM.
+        ram.write_slice(&bytes, GuestAddress(addr))
+            .map_err(|e| Error::Host {
+                what: "write the guest's memory",
+                source: Box::new(e),
+            })?;
+    }
+    let (Ok(entry), Ok(dtb)) = (u32::try_from(placed.kernel), u32::try_from(placed.dtb)) else {
+        // RAM_END_MAX keeps all of RAM below 4 GiB.
+        unreachable!("RAM lies below 4 GiB");
+    };
+    Ok(BootState { entry, dtb })
+}
+
+fn device_tree(
+    config: &Config,
+    board: &Board,
+    initrd: Option<Range>,
+) -> Result<Vec<u8>, LoadError> {
+    let mut rng_seed = [0; SEED_BYTES];
+    let seed = derive(config.seed, Stream::KernelSeed);
+    Xoshiro256PlusPlus::seed_from_u64(seed).fill_bytes(&mut rng_seed);
+    let cmdline = cmdline(&config.cmdline)?;
+    let chosen = Chosen {
+        cmdline: &cmdline,
+        initrd,
+        rng_seed: &rng_seed,
+    };
+    let dtb = fdt::generate(board, &chosen).map_err(|e| LoadError::Cmdline(e.to_string()))?;
+    if dtb.len() as u64 > place::DTB_ROOM {
+        return Err(LoadError::DtbTooLarge(dtb.len()));
+    }
+    Ok(dtb)
+}

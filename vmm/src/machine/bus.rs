@@ -1,0 +1,285 @@
+//! The bus: physical addresses to RAM and devices, with every access counted.
+
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use arm32::{Bus, BusFault, RamPage, Size};
+use vm_device::DeviceMmio;
+use vm_device::bus::{Error as BusError, MmioAddress, MmioAddressOffset, MmioRange};
+use vm_device::device_manager::{IoManager, MmioManager};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+
+use super::exit::DeviceAccesses;
+use super::layout::Range;
+use super::warn_guest;
+use crate::irq::Gic;
+
+const PAGE: u64 = 4096;
+
+/// The index of the core whose turn it is.
+pub type Turn = Arc<AtomicUsize>;
+
+/// A device on the bus, with its accesses counted.
+struct Port {
+    device: Arc<dyn DeviceMmio + Send + Sync>,
+    reads: AtomicU64,
+    writes: AtomicU64,
+}
+
+impl DeviceMmio for Port {
+    fn mmio_read(&self, base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.device.mmio_read(base, offset, data);
+    }
+
+    fn mmio_write(&self, base: MmioAddress, offset: MmioAddressOffset, data: &[u8]) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        self.device.mmio_write(base, offset, data);
+    }
+}
+
+/// RAM and devices by physical address.
+pub struct SystemBus {
+    ram: Arc<GuestMemoryMmap<()>>,
+    io: IoManager,
+    ports: Vec<(String, Arc<Port>)>,
+    turn: Turn,
+    unmapped: AtomicU64,
+}
+
+impl SystemBus {
+    /// A bus with RAM only.
+    pub fn new(ram: Arc<GuestMemoryMmap<()>>) -> Self {
+        Self {
+            ram,
+            io: IoManager::new(),
+            ports: Vec::new(),
+            turn: Turn::default(),
+            unmapped: AtomicU64::new(0),
+        }
+    }
+
+    /// Tells devices with banked registers who asks.
+    pub fn turn_handle(&self) -> Turn {
+        Arc::clone(&self.turn)
+    }
+
+    /// Puts `device` at `range`.
+    ///
+    /// # Errors
+    /// When something lies there already.
+    pub fn attach(
+        &mut self,
+        name: &str,
+        range: Range,
+        device: Arc<dyn DeviceMmio + Send + Sync>,
+    ) -> Result<(), BusError> {
+        let port = Arc::new(Port {
+            device,
+            reads: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+        });
+        self.io.register_mmio(
+            MmioRange::new(MmioAddress(range.base), range.size)?,
+            port.clone(),
+        )?;
+        self.ports.push((name.into(), port));
+        Ok(())
+    }
+
+    /// Accesses so far, by device; those of several ranges of one device together.
+    pub fn accesses(&self) -> BTreeMap<String, DeviceAccesses> {
+        let mut accesses = BTreeMap::<String, DeviceAccesses>::new();
+        for (name, port) in &self.ports {
+            let sum = accesses.entry(name.clone()).or_default();
+            sum.reads += port.reads.load(Ordering::Relaxed);
+            sum.writes += port.writes.load(Ordering::Relaxed);
+        }
+        accesses
+    }
+
+    /// Accesses so far to which nothing answered.
+    pub fn unmapped(&self) -> u64 {
+        self.unmapped.load(Ordering::Relaxed)
+    }
+
+    fn fault(&self, what: &str, pa: u64) -> BusFault {
+        self.unmapped.fetch_add(1, Ordering::Relaxed);
+        warn_guest!("{what} at {pa:#x}, where nothing lies");
+        BusFault
+    }
+}
+
+// SAFETY: `ram` answers only for pages that lie whole in a region of `self.ram`; a region is a mapping made by mmap,
+// so it starts on a host page, and its guest base is a multiple of 4096 (the configuration demands
+// RAM_ALIGN), which keeps guest pages aligned in the host. The mapping is readable and writable and lives as long as
+// `self.ram`, which lives as long as the bus. vm-memory hands out volatile slices only, never references.
+unsafe impl Bus for SystemBus {
+    fn read(&self, pa: u64, size: Size) -> Result<u64, BusFault> {
+        let mut data = [0; 8];
+        let part = &mut data[..size.bytes() as usize];
+        match self.io.mmio_read(MmioAddress(pa), part) {
+            Ok(()) => Ok(u64::from_le_bytes(data)),
+            Err(_) => Err(self.fault("read", pa)),
+        }
+    }
+
+    fn write(&self, pa: u64, size: Size, value: u64) -> Result<(), BusFault> {
+        let data = value.to_le_bytes();
+        let part = &data[..size.bytes() as usize];
+        self.io
+            .mmio_write(MmioAddress(pa), part)
+            .map_err(|_| self.fault("write", pa))
+    }
+
+    fn ram(&self, pa: u64) -> Option<RamPage> {
+        let page = GuestAddress(pa & !(PAGE - 1));
+        let host = self.ram.get_host_address(page).ok()?;
+        self.ram
+            .get_host_address(GuestAddress(page.0 | (PAGE - 1)))
+            .ok()?;
+        Some(RamPage {
+            host: NonNull::new(host)?,
+            writable: true,
+        })
+    }
+
+    fn turn(&self, cpu: usize) {
+        self.turn.store(cpu, Ordering::Relaxed);
+    }
+}
+
+/// The distributor on the bus.
+pub struct DistributorPort(pub Arc<Gic>, pub Turn);
+/// The CPU interfaces on the bus: every core finds its own at the same address.
+pub struct InterfacePort(pub Arc<Gic>, pub Turn);
+
+fn word(data: &[u8]) -> u32 {
+    data.iter()
+        .take(4)
+        .rev()
+        .fold(0, |word, byte| word << 8 | u32::from(*byte))
+}
+
+fn put(data: &mut [u8], value: u32) {
+    data.fill(0);
+    for (to, from) in data.iter_mut().zip(value.to_le_bytes()) {
+        *to = from;
+    }
+}
+
+impl DeviceMmio for DistributorPort {
+    fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
+        let value = self
+            .0
+            .dist_read(self.1.load(Ordering::Relaxed), offset, data.len() as u32);
+        put(data, value);
+    }
+
+    fn mmio_write(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &[u8]) {
+        self.0.dist_write(
+            self.1.load(Ordering::Relaxed),
+            offset,
+            data.len() as u32,
+            word(data),
+        );
+    }
+}
+
+impl DeviceMmio for InterfacePort {
+    fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
+        let value = self.0.cpu_read(self.1.load(Ordering::Relaxed), offset);
+        put(data, value);
+    }
+
+    fn mmio_write(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &[u8]) {
+        self.0
+            .cpu_write(self.1.load(Ordering::Relaxed), offset, word(data));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use vm_device::MutDeviceMmio;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Register(u64);
+
+    impl MutDeviceMmio for Register {
+        fn mmio_read(&mut self, _: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
+            let len = data.len();
+            data.copy_from_slice(&(self.0 >> (8 * offset)).to_le_bytes()[..len]);
+        }
+
+        fn mmio_write(&mut self, _: MmioAddress, _: MmioAddressOffset, data: &[u8]) {
+            self.0 = u64::from(word(data));
+        }
+    }
+
+    fn bus() -> SystemBus {
+        let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0x4000_0000), 0x4000)]).unwrap();
+        let mut bus = SystemBus::new(Arc::new(ram));
+        bus.attach(
+            "thing",
+            Range::new(0x1000, 8),
+            Arc::new(Mutex::new(Register(0))),
+        )
+        .unwrap();
+        bus
+    }
+
+    #[test]
+    fn devices_answer_and_are_counted() {
+        let bus = bus();
+        bus.write(0x1000, Size::Word, 0x1234_5678).unwrap();
+        assert_eq!(bus.read(0x1000, Size::Word), Ok(0x1234_5678));
+        assert_eq!(bus.read(0x1001, Size::Byte), Ok(0x56));
+        assert_eq!(
+            bus.accesses()["thing"],
+            DeviceAccesses {
+                reads: 2,
+                writes: 1
+            }
+        );
+    }
+
+    #[test]
+    fn nothing_answers_outside_or_across_an_end() {
+        let mut bus = bus();
+        for pa in [0, 0xfff, 0x1005, 0x1008, u64::MAX] {
+            assert_eq!(bus.read(pa, Size::Word), Err(BusFault), "{pa:#x}");
+            assert_eq!(bus.write(pa, Size::Word, 0), Err(BusFault), "{pa:#x}");
+        }
+        assert_eq!(bus.unmapped(), 10);
+        assert!(
+            bus.attach(
+                "other",
+                Range::new(0x1004, 8),
+                Arc::new(Mutex::new(Register(0)))
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn ram_is_given_by_aligned_pages() {
+        let bus = bus();
+        let page = bus.ram(0x4000_1234).unwrap();
+        assert_eq!(page.host.as_ptr() as usize % 4096, 0);
+        let first = bus.ram(0x4000_0000).unwrap();
+        assert_eq!(
+            page.host.as_ptr() as usize - first.host.as_ptr() as usize,
+            0x1000
+        );
+        assert!(bus.ram(0x4000_3fff).is_some());
+        for pa in [0x3fff_ffff, 0x4000_4000, 0, u64::MAX] {
+            assert!(bus.ram(pa).is_none(), "{pa:#x}");
+        }
+    }
+}

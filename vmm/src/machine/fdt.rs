@@ -1,0 +1,270 @@
+//! The device tree, generated from the description of the machine.
+
+use vm_fdt::{Error, FdtWriter};
+
+use super::board::{Board, Device, Entry, Trigger};
+use super::layout::{self, Range};
+use crate::devices::uart;
+
+const PHANDLE_GIC: u32 = 1;
+const PHANDLE_CLOCK: u32 = 2;
+/// First cell of an interrupt: shared or private (Linux, bindings/interrupt-controller/arm,gic.yaml).
+const GIC_SPI: u32 = 0;
+const GIC_PPI: u32 = 1;
+/// Third cell of an interrupt.
+const EDGE_RISING: u32 = 1;
+const LEVEL_HIGH: u32 = 4;
+/// Bytes of randomness handed to the kernel.
+pub const SEED_BYTES: usize = 64;
+
+/// What the bootloader tells the kernel.
+#[derive(Clone, Debug)]
+pub struct Chosen<'a> {
+    /// Command line.
+    pub cmdline: &'a str,
+    /// Where the initrd is.
+    pub initrd: Option<Range>,
+    /// Randomness for the kernel's pool.
+    pub rng_seed: &'a [u8; SEED_BYTES],
+}
+
+/// The flattened device tree of `board`.
+///
+/// # Errors
+/// When a string holds a NUL; validation has excluded that.
+pub fn generate(board: &Board, chosen: &Chosen<'_>) -> Result<Vec<u8>, Error> {
+    let mut fdt = FdtWriter::new()?;
+    let root = fdt.begin_node("")?;
+    fdt.property_string("compatible", "linux,dummy-virt")?;
+    fdt.property_string("model", "viommu virtual machine")?;
+    fdt.property_u32("#address-cells", 2)?;
+    fdt.property_u32("#size-cells", 2)?;
+    fdt.property_u32("interrupt-parent", PHANDLE_GIC)?;
+    aliases(&mut fdt, board)?;
+    write_chosen(&mut fdt, chosen)?;
+    let memory = fdt.begin_node(&format!("memory@{:x}", board.ram.base))?;
+    fdt.property_string("device_type", "memory")?;
+    reg(&mut fdt, &[board.ram])?;
+    fdt.end_node(memory)?;
+    cpus(&mut fdt, board.cpus)?;
+    private_devices(&mut fdt, board.cpus)?;
+    for entry in &board.devices {
+        device(&mut fdt, entry)?;
+    }
+    fdt.end_node(root)?;
+    fdt.finish()
+}
+
+fn reg(fdt: &mut FdtWriter, ranges: &[Range]) -> Result<(), Error> {
+    let cells: Vec<u64> = ranges
+        .iter()
+        .flat_map(|range| [range.base, range.size])
+        .collect();
+    fdt.property_array_u64("reg", &cells)
+}
+
+fn node_name(entry: &Entry) -> String {
+    let kind = match entry.device {
+        Device::Gic => "interrupt-controller",
+        Device::Uart => "serial",
+        Device::Rtc => "rtc",
+        Device::Disk(_) | Device::Rng => "virtio_mmio",
+    };
+    format!("{kind}@{:x}", entry.ranges[0].base)
+}
+
+fn aliases(fdt: &mut FdtWriter, board: &Board) -> Result<(), Error> {
+    let node = fdt.begin_node("aliases")?;
+    if let Some(uart) = board.devices.iter().find(|e| e.device == Device::Uart) {
+        fdt.property_string("serial0", &format!("/{}", node_name(uart)))?;
+    }
+    fdt.end_node(node)
+}
+
+/// No `kaslr-seed`: 32-bit ARM kernels do not move themselves.
+fn write_chosen(fdt: &mut FdtWriter, chosen: &Chosen<'_>) -> Result<(), Error> {
+    let node = fdt.begin_node("chosen")?;
+    fdt.property_string("bootargs", chosen.cmdline)?;
+    fdt.property_string("stdout-path", "serial0:115200n8")?;
+    fdt.property("rng-seed", chosen.rng_seed)?;
+    if let Some(initrd) = chosen.initrd {
+        fdt.property_u64("linux,initrd-start", initrd.base)?;
+        fdt.property_u64("linux,initrd-end", initrd.end())?;
+    }
+    fdt.end_node(node)
+}
+
+fn cpus(fdt: &mut FdtWriter, count: u8) -> Result<(), Error> {
+    let cpus = fdt.begin_node("cpus")?;
+    fdt.property_u32("#address-cells", 1)?;
+    fdt.property_u32("#size-cells", 0)?;
+    for index in 0..count {
+        let cpu = fdt.begin_node(&format!("cpu@{index}"))?;
+        fdt.property_string("device_type", "cpu")?;
+        fdt.property_string("compatible", "arm,cortex-a15")?;
+        fdt.property_u32("reg", u32::from(index))?;
+        fdt.property_string("enable-method", "psci")?;
+        fdt.end_node(cpu)?;
+    }
+    fdt.end_node(cpus)
+}
+
+/// Firmware, timers, performance monitors and the peripherals' clock: what is not on the bus.
+fn private_devices(fdt: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
+    let psci = fdt.begin_node("psci")?;
+    fdt.property_string_list(
+        "compatible",
+        vec!["arm,psci-1.0".into(), "arm,psci-0.2".into()],
+    )?;
+    fdt.property_string("method", "hvc")?;
+    fdt.end_node(psci)?;
+
+    // The third cell of a private interrupt holds the cores it goes to, from bit 8 on.
+    let flags = LEVEL_HIGH | ((1 << cpus) - 1) << 8;
+    let ppi = |id: u32| [GIC_PPI, id - 16, flags];
+    let timer = fdt.begin_node("timer")?;
+    fdt.property_string("compatible", "arm,armv7-timer")?;
+    let irqs = [
+        layout::SECURE_TIMER_IRQ,
+        layout::PHYSICAL_TIMER_IRQ,
+        layout::VIRTUAL_TIMER_IRQ,
+        layout::HYP_TIMER_IRQ,
+    ];
+    fdt.property_array_u32("interrupts", &irqs.map(ppi).concat())?;
+    fdt.property_null("always-on")?;
+    fdt.end_node(timer)?;
+
+    let pmu = fdt.begin_node("pmu")?;
+    fdt.property_string("compatible", "arm,cortex-a15-pmu")?;
+    fdt.property_array_u32("interrupts", &ppi(layout::PMU_IRQ))?;
+    fdt.end_node(pmu)?;
+
+    let clock = fdt.begin_node("apb-pclk")?;
+    fdt.property_string("compatible", "fixed-clock")?;
+    fdt.property_u32("#clock-cells", 0)?;
+    fdt.property_u32("clock-frequency", 24_000_000)?;
+    fdt.property_string("clock-output-names", "clk24mhz")?;
+    fdt.property_phandle(PHANDLE_CLOCK)?;
+    fdt.end_node(clock)
+}
+
+fn device(fdt: &mut FdtWriter, entry: &Entry) -> Result<(), Error> {
+    let node = fdt.begin_node(&node_name(entry))?;
+    match entry.device {
+        Device::Gic => {
+            fdt.property_string("compatible", "arm,cortex-a15-gic")?;
+            fdt.property_null("interrupt-controller")?;
+            fdt.property_u32("#interrupt-cells", 3)?;
+            fdt.property_phandle(PHANDLE_GIC)?;
+        }
+        Device::Uart => {
+            fdt.property_string("compatible", "ns16550a")?;
+            fdt.property_u32("clock-frequency", uart::CLOCK_HZ)?;
+            fdt.property_u32("reg-shift", uart::REG_SHIFT)?;
+            fdt.property_u32("reg-io-width", 1)?;
+        }
+        Device::Rtc => {
+            fdt.property_string_list(
+                "compatible",
+                vec!["arm,pl031".into(), "arm,primecell".into()],
+            )?;
+            fdt.property_u32("clocks", PHANDLE_CLOCK)?;
+            fdt.property_string("clock-names", "apb_pclk")?;
+        }
+        Device::Disk(_) | Device::Rng => fdt.property_string("compatible", "virtio,mmio")?,
+    }
+    reg(fdt, &entry.ranges)?;
+    if let Some(irq) = entry.irq {
+        let trigger = match irq.trigger {
+            Trigger::Edge => EDGE_RISING,
+            Trigger::Level => LEVEL_HIGH,
+        };
+        fdt.property_array_u32("interrupts", &[GIC_SPI, irq.spi, trigger])?;
+    }
+    fdt.end_node(node)
+}
+
+#[cfg(test)]
+mod tests {
+    use fdt::Fdt;
+
+    use super::*;
+    use crate::machine::{ByteSize, Config, DiskConfig};
+
+    fn blob(config: &Config, initrd: Option<Range>) -> Vec<u8> {
+        let chosen = Chosen {
+            cmdline: "console=ttyS0 quiet",
+            initrd,
+            rng_seed: &[7; SEED_BYTES],
+        };
+        generate(&Board::new(config), &chosen).unwrap()
+    }
+
+    #[test]
+    fn it_reads_back_as_it_was_meant() {
+        let disks = vec![DiskConfig::new("a"), DiskConfig::new("b")];
+        let memory = ByteSize(512 << 20);
+        let config = Config {
+            cpus: 4,
+            disks,
+            memory,
+            memory_base: ByteSize(0x8000_0000),
+            ..Config::default()
+        };
+        let bytes = blob(&config, Some(Range::new(0x8801_0000, 1234)));
+        let tree = Fdt::new(&bytes).unwrap();
+        assert_eq!(tree.root().compatible().first(), "linux,dummy-virt");
+        assert_eq!(tree.cpus().count(), 4);
+        let ram = tree.memory().regions().next().unwrap();
+        assert_eq!(
+            (ram.starting_address as u64, ram.size),
+            (0x8000_0000, Some(512 << 20))
+        );
+        assert_eq!(tree.chosen().bootargs(), Some("console=ttyS0 quiet"));
+        let chosen = tree.find_node("/chosen").unwrap();
+        let end = chosen.property("linux,initrd-end").unwrap();
+        assert_eq!(end.value, (0x8801_0000_u64 + 1234).to_be_bytes());
+        assert_eq!(chosen.property("rng-seed").unwrap().value, [7; SEED_BYTES]);
+        let uart = tree.find_node("/serial@9000000").unwrap();
+        assert_eq!(uart.compatible().unwrap().first(), "ns16550a");
+        assert_eq!(tree.find_all_nodes("/virtio_mmio").count(), 3);
+        let second = tree.find_node("/virtio_mmio@a001000").unwrap();
+        let interrupts = second.property("interrupts").unwrap().value;
+        let cells = [GIC_SPI, layout::VIRTIO_SPI + 1, LEVEL_HIGH]
+            .map(u32::to_be_bytes)
+            .concat();
+        assert_eq!(interrupts, cells);
+        let timer = tree
+            .find_node("/timer")
+            .unwrap()
+            .property("interrupts")
+            .unwrap()
+            .value;
+        assert_eq!(timer.len(), 48);
+        assert_eq!(
+            timer[24..36],
+            [GIC_PPI, 11, 0xf04].map(u32::to_be_bytes).concat()
+        );
+    }
+
+    #[test]
+    fn the_largest_machine_fits_its_room() {
+        let disks = vec![DiskConfig::new("d"); layout::MAX_DISKS];
+        let bytes = blob(
+            &Config {
+                cpus: 4,
+                disks,
+                ..Config::default()
+            },
+            None,
+        );
+        assert!(bytes.len() as u64 + 2048 < crate::machine::loader::place::DTB_ROOM);
+        let tree = Fdt::new(&bytes).unwrap();
+        assert!(
+            tree.find_node("/chosen")
+                .unwrap()
+                .property("linux,initrd-start")
+                .is_none()
+        );
+    }
+}

@@ -1,0 +1,55 @@
+//! What the cores ask of the machine between instructions.
+
+use std::sync::Arc;
+
+use arm32::state::CpuState;
+use arm32::wires::{Conduit, FirmwareAction, Machine, Output};
+
+use super::layout;
+use super::warn_guest;
+use crate::devices::psci;
+use crate::irq::Gic;
+
+/// Brings the cores' outputs to the interrupt controller and their calls to the firmware.
+pub struct Wires {
+    gic: Arc<Gic>,
+    /// Firmware calls so far.
+    pub calls: u64,
+}
+
+impl Wires {
+    /// Wires to `gic`.
+    pub fn new(gic: Arc<Gic>) -> Self {
+        Self { gic, calls: 0 }
+    }
+}
+
+impl Machine for Wires {
+    fn output(&mut self, cpu: usize, output: Output, level: bool) {
+        let irq = match output {
+            Output::PhysicalTimer => layout::PHYSICAL_TIMER_IRQ,
+            Output::VirtualTimer => layout::VIRTUAL_TIMER_IRQ,
+            Output::Pmu => layout::PMU_IRQ,
+        };
+        self.gic.set_private(cpu, irq, level);
+    }
+
+    fn firmware(
+        &mut self,
+        cpu: usize,
+        conduit: Conduit,
+        state: &mut CpuState,
+        powered: &[bool],
+    ) -> FirmwareAction {
+        self.calls += 1;
+        let call = [state.r[0], state.r[1], state.r[2], state.r[3]];
+        let answer = psci::answer(conduit, call, powered);
+        if answer.action == FirmwareAction::Undefined {
+            warn_guest!("core {cpu} made a firmware call by {conduit:?}, which does not exist");
+        }
+        if let Some(result) = answer.result {
+            state.r[0] = result;
+        }
+        answer.action
+    }
+}

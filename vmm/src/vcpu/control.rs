@@ -1,0 +1,67 @@
+//! Requests to end a run, from the console's sink and from other threads.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arm32::wires::Pins;
+
+use super::Waker;
+use crate::machine::Reason;
+
+/// Collects requests to end a run and makes the cores notice them.
+#[derive(Debug)]
+pub struct Control {
+    stop: AtomicBool,
+    console: AtomicBool,
+    pins: OnceLock<Vec<Arc<Pins>>>,
+    waker: Arc<Waker>,
+}
+
+impl Control {
+    /// Control that knows no cores yet.
+    pub fn new(waker: Arc<Waker>) -> Self {
+        Self {
+            stop: AtomicBool::new(false),
+            console: AtomicBool::new(false),
+            pins: OnceLock::new(),
+            waker,
+        }
+    }
+
+    /// Connects the cores, once.
+    pub fn connect(&self, pins: Vec<Arc<Pins>>) {
+        // A second time is ignored: the cores are what they are.
+        let _ = self.pins.set(pins);
+    }
+
+    /// Ends the run with [`Reason::Stopped`].
+    pub fn stop(&self) {
+        self.request(&self.stop);
+    }
+
+    /// Ends the run with [`Reason::ConsoleStop`].
+    pub fn console_stop(&self) {
+        self.request(&self.console);
+    }
+
+    fn request(&self, flag: &AtomicBool) {
+        flag.store(true, Ordering::Release);
+        // Whichever core runs sees it; a request left at another only makes it leave its loop once for nothing.
+        self.pins
+            .get()
+            .into_iter()
+            .flatten()
+            .for_each(|pins| pins.request_stop());
+        self.waker.wake();
+    }
+
+    /// Takes a pending request.
+    pub fn take(&self) -> Option<Reason> {
+        if self.console.swap(false, Ordering::AcqRel) {
+            return Some(Reason::ConsoleStop);
+        }
+        self.stop
+            .swap(false, Ordering::AcqRel)
+            .then_some(Reason::Stopped)
+    }
+}

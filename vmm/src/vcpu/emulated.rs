@@ -1,0 +1,41 @@
+//! Cores by the `arm32` interpreter.
+
+use std::sync::Arc;
+
+use arm32::wires::{Machine, Pins};
+use arm32::{Bus, Clock, Cluster, Stop};
+
+use super::{BootState, Vcpus};
+
+/// A cluster of interpreted cores.
+pub struct Emulated(Cluster);
+
+impl Emulated {
+    /// `cpus` cores at reset.
+    pub fn new(cpus: usize, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
+        Self(Cluster::new(cpus, bus, clock))
+    }
+}
+
+impl Vcpus for Emulated {
+    fn pins(&self, cpu: usize) -> Arc<Pins> {
+        self.0.pins(cpu)
+    }
+
+    fn boot(&mut self, boot: BootState) {
+        // Reset leaves the core as the boot protocol wants it: Supervisor mode, interrupts masked, MMU off.
+        let state = self.0.state_mut(0);
+        state.r[0] = 0;
+        state.r[1] = u32::MAX;
+        state.r[2] = boot.dtb;
+        state.r[15] = boot.entry;
+    }
+
+    fn retired(&self) -> u64 {
+        self.0.retired()
+    }
+
+    fn run(&mut self, machine: &mut dyn Machine, budget: u64) -> Stop {
+        self.0.run(machine, budget)
+    }
+}

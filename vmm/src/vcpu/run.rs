@@ -1,0 +1,212 @@
+//! Gives the cores time until something ends the run.
+//!
+//! Work is given in slices. Between slices, and only there, console input passes its gate and limits and requests are
+//! looked at; in virtual time the slices end at the same instruction in every run. When all cores
+//! sleep, virtual time skips to the next event, and host time waits for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arm32::wires::Machine;
+use arm32::{Clock, Stop};
+
+use super::{Control, Vcpus, Waker};
+use crate::clock::VirtualClock;
+use crate::devices::uart::{InputGate, Uart};
+use crate::machine::{Limits, Reason};
+
+/// Instructions between looks at input, limits and requests: a few milliseconds of the host, a millisecond of virtual
+/// time.
+const SLICE: u64 = 1_000_000;
+/// The longest sleep of the host without another look; bounds what a clock that jumps can do.
+const MAX_SLEEP: Duration = Duration::from_secs(3600);
+
+/// What idling means.
+#[derive(Clone)]
+pub enum Timing {
+    /// Time skips to the next event.
+    Virtual(Arc<VirtualClock>),
+    /// The host sleeps until the next event.
+    Host(Arc<dyn Clock>),
+}
+
+impl Timing {
+    /// The clock that the guest sees.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        match self {
+            Self::Virtual(clock) => clock.clone(),
+            Self::Host(clock) => clock.clone(),
+        }
+    }
+
+    fn now_ns(&self) -> u64 {
+        match self {
+            Self::Virtual(clock) => clock.now_ns(),
+            Self::Host(clock) => clock.now_ns(),
+        }
+    }
+}
+
+/// What the loop counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunCounters {
+    /// Slices given.
+    pub slices: u64,
+    /// Times that all cores slept.
+    pub idle: u64,
+}
+
+/// Everything the loop looks at.
+pub struct RunLoop<'a> {
+    /// The cores.
+    pub vcpus: &'a mut dyn Vcpus,
+    /// What they ask of the machine.
+    pub machine: &'a mut dyn Machine,
+    /// What idling means.
+    pub timing: &'a Timing,
+    /// The console's input gate.
+    pub gate: &'a InputGate,
+    /// Where that input goes.
+    pub uart: &'a Uart,
+    /// Requests to end.
+    pub control: &'a Control,
+    /// Wakes a sleeping loop.
+    pub waker: &'a Waker,
+    /// Work of the device thread that is not done: it may yet raise an interrupt.
+    pub pending: &'a AtomicU64,
+    /// When to give up.
+    pub limits: Limits,
+    /// What was counted.
+    pub counters: &'a mut RunCounters,
+}
+
+impl RunLoop<'_> {
+    /// Runs to the end.
+    pub fn run(&mut self) -> Reason {
+        let deadline = self
+            .limits
+            .wall
+            .and_then(|wall| Instant::now().checked_add(wall));
+        loop {
+            let ticket = self.waker.ticket();
+            if let Some(reason) = self.control.take().or_else(|| self.exceeded(deadline)) {
+                return reason;
+            }
+            let input = self.gate.open(self.timing.now_ns());
+            if !input.is_empty() {
+                self.uart.feed(&input);
+            }
+            self.counters.slices += 1;
+            let budget = self.budget();
+            match self.vcpus.run(self.machine, budget) {
+                Stop::Budget | Stop::Requested => {}
+                Stop::SystemOff => return Reason::PowerOff,
+                Stop::SystemReset => return Reason::Reset,
+                Stop::Idle { wake_ns } => {
+                    self.counters.idle += 1;
+                    if let Some(reason) = self.idle(wake_ns, ticket, deadline) {
+                        return reason;
+                    }
+                }
+            }
+        }
+    }
+
+    fn exceeded(&self, deadline: Option<Instant>) -> Option<Reason> {
+        let limits = &self.limits;
+        if limits
+            .guest_ns
+            .is_some_and(|limit| self.timing.now_ns() >= limit)
+        {
+            return Some(Reason::Timeout);
+        }
+        if limits
+            .instructions
+            .is_some_and(|limit| self.vcpus.retired() >= limit)
+        {
+            return Some(Reason::InstructionLimit);
+        }
+        deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+            .then_some(Reason::WallTimeout)
+    }
+
+    /// Instructions until the next point at which something must be looked at.
+    fn budget(&self) -> u64 {
+        let mut budget = SLICE;
+        if let Some(limit) = self.limits.instructions {
+            budget = budget.min(limit.saturating_sub(self.vcpus.retired()));
+        }
+        if let Timing::Virtual(clock) = self.timing {
+            for event in self
+                .limits
+                .guest_ns
+                .into_iter()
+                .chain(self.gate.next_scheduled())
+            {
+                budget = budget.min(clock.instructions_until(event).unwrap_or(SLICE));
+            }
+        }
+        budget.max(1)
+    }
+
+    /// All cores sleep until guest time `wake_ns` or an interrupt.
+    fn idle(&self, wake_ns: Option<u64>, ticket: u64, deadline: Option<Instant>) -> Option<Reason> {
+        // Virtual time stands still while all cores sleep: a time that has come and woke nobody never will.
+        let wake_ns = wake_ns.filter(|ns| match self.timing {
+            Timing::Virtual(clock) => *ns > clock.now_ns(),
+            Timing::Host(_) => true,
+        });
+        let event = wake_ns.into_iter().chain(self.gate.next_scheduled()).min();
+        let until = event
+            .into_iter()
+            .chain(self.limits.guest_ns.filter(|_| event.is_some()))
+            .min();
+        match (self.timing, until) {
+            (Timing::Virtual(clock), Some(ns)) => {
+                clock.skip_to(ns);
+                None
+            }
+            (Timing::Host(clock), Some(ns)) => {
+                self.sleep(
+                    Some(Duration::from_nanos(ns.saturating_sub(clock.now_ns()))),
+                    ticket,
+                    deadline,
+                );
+                None
+            }
+            (_, None) if self.may_wake(ticket) => {
+                let limit = match self.timing {
+                    Timing::Host(clock) => self
+                        .limits
+                        .guest_ns
+                        .map(|ns| ns.saturating_sub(clock.now_ns())),
+                    Timing::Virtual(_) => None,
+                };
+                self.sleep(limit.map(Duration::from_nanos), ticket, deadline);
+                None
+            }
+            (_, None) => Some(Reason::GuestDead),
+        }
+    }
+
+    /// Whether anything may yet wake a core: input, unfinished work of a device, or what happened since `ticket`.
+    fn may_wake(&self, ticket: u64) -> bool {
+        // In this order: a device raises its interrupt before its work counts as done.
+        let work = self.gate.can_arrive() || self.pending.load(Ordering::Acquire) > 0;
+        work || self.waker.ticket() != ticket
+    }
+
+    fn sleep(&self, time: Option<Duration>, ticket: u64, deadline: Option<Instant>) {
+        self.uart.flush();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let time = time
+            .into_iter()
+            .chain(left)
+            .min()
+            .unwrap_or(MAX_SLEEP)
+            .min(MAX_SLEEP);
+        self.waker.wait(ticket, Some(time));
+    }
+}
