@@ -28,8 +28,7 @@ pub fn emit(table: &Table) -> Result<String, Vec<String>> {
     for (row, members) in groups {
         match arm(row) {
             Ok(body) => {
-                let ids: Vec<String> = members.iter().map(usize::to_string).collect();
-                let _ = writeln!(out, "        {} => {body}", ids.join(" | "));
+                let _ = writeln!(out, "        {} => {body}", row_pattern(&members));
             }
             Err(e) => errors.push(format!("{}: {e}", row.place())),
         }
@@ -42,6 +41,23 @@ pub fn emit(table: &Table) -> Result<String, Vec<String>> {
     } else {
         Err(errors)
     }
+}
+
+/// A match pattern for ascending row numbers: runs as ranges.
+fn row_pattern(rows: &[usize]) -> String {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for &row in rows {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == row => *last = row,
+            _ => runs.push((row, row)),
+        }
+    }
+    let text = |(first, last): &(usize, usize)| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first} | {last}"),
+        _ => format!("{first}..={last}"),
+    };
+    runs.iter().map(text).collect::<Vec<_>>().join(" | ")
 }
 
 fn arm(row: &Row) -> Result<String, String> {

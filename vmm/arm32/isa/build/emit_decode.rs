@@ -4,7 +4,7 @@
 //! way from `KEYS`). Each bucket lists the rows that can match a word with that key.
 
 use super::parse::{Row, Set, Table};
-use super::text::bind_letters;
+use super::text::{bind_letters, without_outer_brackets};
 use std::fmt::Write;
 
 /// Key bits of each set, as (lowest bit, length) runs, most significant first.
@@ -144,13 +144,12 @@ fn condition_source(row: &Row) -> Option<String> {
         Set::A32 => text.strip_prefix("c != 15 && ").unwrap_or(text),
         _ => text,
     };
-    Some(bind_letters(text, &row.pattern))
+    Some(bind_letters(without_outer_brackets(text), &row.pattern))
 }
 
 fn conditions(table: &Table, out: &mut String) {
     out.push_str(
         "/// Whether the condition of `row` holds for a word that matches its bits.\n\
-         #[expect(unused_parens, clippy::nonminimal_bool, reason = \"conditions are emitted as written\")]\n\
          pub(crate) fn accepts(row: u16, w: u32) -> bool {\n    match row {\n",
     );
     for (index, row) in table.rows.iter().enumerate() {

@@ -37,12 +37,13 @@ impl Field {
     /// Rust source of an expression that extracts the field from a variable `w`.
     pub fn source(&self) -> String {
         let mut text = String::new();
-        for part in &self.parts {
-            let one = format!("bits(w, {}, {})", part.lo, part.len);
+        for Part { lo, len } in &self.parts {
+            let one = format!("bits(w, {lo}, {len})");
+            // A call, so that no expression around it needs parentheses.
             text = if text.is_empty() {
                 one
             } else {
-                format!("(({text} << {}) | {one})", part.len)
+                format!("cat({text}, {len}, {one})")
             };
         }
         text

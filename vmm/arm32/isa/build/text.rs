@@ -22,6 +22,23 @@ pub fn split_commas(text: &str) -> Vec<&str> {
     parts
 }
 
+/// `text` without a pair of parentheses that encloses all of it.
+pub fn without_outer_brackets(text: &str) -> &str {
+    let Some(inside) = text.strip_prefix('(').and_then(|t| t.strip_suffix(')')) else {
+        return text;
+    };
+    let mut depth = 0i32;
+    let closes_early = inside.chars().any(|ch| {
+        depth += i32::from(ch == '(') - i32::from(ch == ')');
+        depth < 0
+    });
+    if closes_early {
+        text
+    } else {
+        without_outer_brackets(inside)
+    }
+}
+
 /// Calls `see` for each identifier and copies the rest; `see` returns the replacement.
 ///
 /// Identifiers after `.` or `::` are names of members and are left alone.

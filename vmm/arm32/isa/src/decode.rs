@@ -1,7 +1,7 @@
 //! Decoding: words to instructions.
 
 use crate::encoding::{EncodingId, Set};
-use crate::fields::{bits, popcount};
+use crate::fields::{bits, cat, popcount};
 use crate::insn::{Insn, build};
 use crate::types::Cond;
 

@@ -58,6 +58,11 @@ pub(crate) const fn bits(w: u32, lo: u32, len: u32) -> u32 {
     (w >> lo) & (u32::MAX >> (32 - len))
 }
 
+/// The bits of `high` followed by the `len` bits of `low`.
+pub(crate) const fn cat(high: u32, len: u32, low: u32) -> u32 {
+    (high << len) | low
+}
+
 /// The number of set bits, for conditions.
 pub(crate) const fn popcount(x: u32) -> u32 {
     x.count_ones()

@@ -1,7 +1,5 @@
 //! The instruction enum, generated from the tables.
 
-#![expect(unused_parens, reason = "field expressions are emitted as written")]
-
 use crate::fields::*;
 use crate::simd::*;
 use crate::types::*;

@@ -94,7 +94,7 @@ fn split_letters_are_one_field_from_left_to_right() {
     let rows = "X T16 0000 d000 0000 0ddd => Thing { a: d, b: 7, flag: d == 3 } \"x\"\n";
     let insn = generated(rows, "insn.rs");
     assert!(
-        insn.contains("a: field(((bits(w, 11, 1) << 3) | bits(w, 0, 3)))"),
+        insn.contains("a: field(cat(bits(w, 11, 1), 3, bits(w, 0, 3)))"),
         "{insn}"
     );
     assert!(insn.contains("b: field(7u32)"), "{insn}");
