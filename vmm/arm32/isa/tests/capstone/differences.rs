@@ -43,7 +43,7 @@ impl Difference {
             Some(prefix) => case.row.name.starts_with(prefix),
             None => case.row.name == *pattern,
         };
-        (self.rows.is_empty() || self.rows.iter().any(|p| named(p))) && (self.explains)(case)
+        (self.rows.is_empty() || self.rows.iter().any(named)) && (self.explains)(case)
     }
 }
 
