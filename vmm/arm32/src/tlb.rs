@@ -16,8 +16,9 @@ use crate::mmu::Translation;
 const ENTRIES: usize = 1024;
 /// Sets: two privilege levels times the DACR values a kernel alternates between, with room.
 const SETS: usize = 8;
-/// A tag that no address has: its bit 0 lies in the part of an address that is masked away.
-const INVALID: u32 = 1;
+/// A tag that no address has: bit 11 is masked away whatever the size of the access. (The lowest bits are not:
+/// they are what tells a misaligned address.)
+const INVALID: u32 = 1 << 11;
 /// Bits of the filter of executed pages.
 const FILTER_BITS: usize = 4096;
 
@@ -235,4 +236,19 @@ fn pointer(entry: &Entry, va: u32) -> Option<NonNull<u8>> {
 fn filter_bit(va: u32) -> usize {
     let page = va >> 12;
     ((page ^ (page >> 12)) as usize) & (FILTER_BITS - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_entry_answers_for_no_address_aligned_or_not() {
+        let tlb = Tlb::default();
+        for va in (0..0x2000).chain(0xffff_f000..=0xffff_ffff) {
+            assert_eq!((tlb.read::<1>(va), tlb.write::<1>(va)), (None, None), "{va:#x}");
+            assert_eq!((tlb.read::<2>(va), tlb.write::<2>(va)), (None, None), "{va:#x}");
+            assert_eq!((tlb.read::<4>(va), tlb.write::<4>(va)), (None, None), "{va:#x}");
+        }
+    }
 }

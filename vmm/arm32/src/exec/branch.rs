@@ -77,7 +77,10 @@ pub fn tbb(cpu: &mut Cpu, op: &Op) -> Flow {
 pub fn tbh(cpu: &mut Cpu, op: &Op) -> Flow {
     let at = cpu.reg(op.b).wrapping_add(cpu.reg(op.c) << 1);
     match cpu.load::<2>(at, op) {
-        Ok((offset, _)) => table_branch(cpu, op, offset),
+        Ok((offset, _)) => {
+            let offset = cpu.in_memory_order(offset.into(), 2) as u32;
+            table_branch(cpu, op, offset)
+        }
         Err(flow) => flow,
     }
 }
