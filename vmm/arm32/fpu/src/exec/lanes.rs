@@ -46,7 +46,14 @@ pub(super) trait Lane:
     fn shl(self, count: u32) -> Self;
     fn leading_zeros(self) -> u32;
 
+    /// The low byte as a signed number, which is what shifts by register look at.
+    #[inline(always)]
+    fn low_byte(self) -> i8 {
+        self.to_i128() as i8
+    }
+
     /// All ones or zero.
+    #[inline(always)]
     fn mask(condition: bool) -> Self {
         if condition { !Self::ZERO } else { Self::ZERO }
     }

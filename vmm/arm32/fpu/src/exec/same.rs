@@ -163,7 +163,7 @@ fn shifted(op: Op, o: &Operands, n: u128, amounts: u128, saturated: &mut bool) -
     };
     Some(
         with_lane!(o.size, o.unsigned, L => L::zip(n, amounts, |x, amount| {
-            match amount as i8 {
+            match amount.low_byte() {
                 left @ 0.. if saturating => shl_saturating(x, left.unsigned_abs().into(), saturated),
                 left @ 0.. => Lane::shl(x, left.unsigned_abs().into()),
                 right => shr_by_register(x, right.unsigned_abs().into(), round),

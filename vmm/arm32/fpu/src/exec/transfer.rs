@@ -11,7 +11,7 @@ use crate::FpRegs;
 /// A lane of doubleword `number` as an unsigned number.
 fn lane(regs: &FpRegs, number: u8, size: u8, lane: u8) -> u32 {
     let bits = lane_bits(size);
-    let value = regs.d(number) >> (u32::from(lane) * bits & 63);
+    let value = regs.d(number) >> ((u32::from(lane) * bits) & 63);
     value as u32 & u32::MAX >> (32 - bits)
 }
 
@@ -34,7 +34,7 @@ pub fn from_lane(regs: &FpRegs, number: u8, size: u8, index: u8, unsigned: bool)
 /// VMOV from a core register to a lane: sizes 0 to 2.
 pub fn to_lane(regs: &mut FpRegs, number: u8, size: u8, index: u8, value: u32) {
     let bits = lane_bits(size);
-    let shift = u32::from(index) * bits & 63;
+    let shift = (u32::from(index) * bits) & 63;
     let mask = u64::from(u32::MAX >> (32 - bits)) << shift;
     let rest = regs.d(number) & !mask;
     regs.set_d(number, rest | (u64::from(value) << shift & mask));

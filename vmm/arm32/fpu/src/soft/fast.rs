@@ -55,10 +55,11 @@ fn is_safe<F: Format>(bits: u64) -> bool {
     magnitude > 1 << F::FRAC_BITS && magnitude < F::INFINITY
 }
 
-/// The result, once it is known to be right, with IXC raised if it is not exact.
-#[inline]
-fn done(env: &mut Env, bits: u64, exact: bool) -> Option<u64> {
-    if !exact {
+/// The result, once it is known to be right, with IXC raised if it is not exact. Whether it is matters
+/// only if IXC is not set yet.
+#[inline(always)]
+fn done(env: &mut Env, bits: u64, exact: impl FnOnce() -> bool) -> Option<u64> {
+    if env.flags & fpscr::IXC == 0 && !exact() {
         env.raise(fpscr::IXC);
     }
     Some(bits)
@@ -100,10 +101,11 @@ impl Fast for Single {
         if !is_safe::<Self>(bits) && sum != 0.0 {
             return None;
         }
-        let wide = f64::from(x) + f64::from(y);
-        let exact =
-            two_sum_error(f64::from(x), f64::from(y), wide) == 0.0 && wide == f64::from(sum);
-        done(env, bits, exact)
+        done(env, bits, || {
+            let (x, y) = (f64::from(x), f64::from(y));
+            let wide = x + y;
+            two_sum_error(x, y, wide) == 0.0 && wide == f64::from(sum)
+        })
     }
 
     #[inline]
@@ -115,7 +117,7 @@ impl Fast for Single {
         let wide = f64::from(single(a)) * f64::from(single(b));
         let product = wide as f32;
         let bits = single_bits(product);
-        is_safe::<Self>(bits).then(|| done(env, bits, f64::from(product) == wide))?
+        is_safe::<Self>(bits).then(|| done(env, bits, || f64::from(product) == wide))?
     }
 
     #[inline]
@@ -125,7 +127,7 @@ impl Fast for Single {
         }
         let quotient = single(a) / single(b);
         let bits = single_bits(quotient);
-        let exact = f64::from(quotient) * f64::from(single(b)) == f64::from(single(a));
+        let exact = || f64::from(quotient) * f64::from(single(b)) == f64::from(single(a));
         is_safe::<Self>(bits).then(|| done(env, bits, exact))?
     }
 
@@ -135,7 +137,7 @@ impl Fast for Single {
             return None;
         }
         let root = single(a).sqrt();
-        let exact = f64::from(root) * f64::from(root) == f64::from(single(a));
+        let exact = || f64::from(root) * f64::from(root) == f64::from(single(a));
         done(env, single_bits(root), exact)
     }
 
@@ -163,7 +165,7 @@ impl Fast for Single {
         }
         let result = f64::from_bits(odd) as f32;
         let bits = single_bits(result);
-        let exact = error == 0.0 && f64::from(result) == sum;
+        let exact = || error == 0.0 && f64::from(result) == sum;
         is_safe::<Self>(bits).then(|| done(env, bits, exact))?
     }
 }
@@ -188,7 +190,9 @@ impl Fast for Double {
         }
         let error = two_sum_error(x, y, sum);
         // Intermediate overflow shows as an infinity or NaN in the error.
-        error.is_finite().then(|| done(env, bits, error == 0.0))?
+        error
+            .is_finite()
+            .then(|| done(env, bits, || error == 0.0))?
     }
 
     #[inline]
