@@ -55,7 +55,7 @@ pub enum Error {
     /// The mirror cannot be reached.
     #[error(
         "The Debian mirror {mirror} cannot be reached ({detail}); check the network or proxy, or set \
-         VIOMMU_DEBIAN_MIRROR to another mirror, and run this again: it goes on where it stopped."
+         VIOMMU_DEBIAN_MIRROR to another mirror, and run this again: what has come is kept."
     )]
     Network {
         /// Base address of the mirror.

@@ -253,8 +253,7 @@ fn an_interrupted_run_is_gone_on_with() {
     let (_dir, cache, source) = fake(Some(Fault::Interrupt));
     let sentence = obtain(&cache, &source).unwrap_err().to_string();
     assert!(
-        sentence.contains("cannot be reached (gone)")
-            && sentence.contains("goes on where it stopped"),
+        sentence.contains("cannot be reached (gone)") && sentence.contains("what has come is kept"),
         "{sentence}"
     );
     // What a killed run may leave: half a download, an unpacked tree.
