@@ -1,1 +1,285 @@
-//! Tests that boot guests
+//! What tests that boot guests share: a guest in one expression, and disks to give it.
+//!
+//! ```no_run
+//! use integration::{Guest, disk};
+//!
+//! let disk = disk::noise(1 << 20, 7);
+//! let run = Guest::image("ipmmu").cpus(4).disk(&disk).run("sha256sum /dev/vda").boot();
+//! run.assert_good();
+//! assert!(run.output(1).starts_with(&disk.sha256()));
+//! ```
+//!
+//! Images are obtained on first use, into the ordinary cache. Everything here panics when something fails, since a
+//! test is all that calls it.
+
+pub mod disk;
+
+use std::time::Duration;
+
+use guest_images::{Cache, Image, Terminal};
+use vmm::devices::uart::Capture;
+use vmm::{ByteSize, Config, DiskConfig, KernelFormat, Limits, Machine, Reason, Summary, TimeMode};
+
+pub use disk::Disk;
+
+/// Guest time after which a guest hangs: a stock kernel takes some five seconds, all the commands of a test fewer.
+const GUEST_LIMIT_NS: u64 = 180_000_000_000;
+/// Host time after which a guest hangs, on a slow machine that does other things too.
+const WALL_LIMIT: Duration = Duration::from_secs(900);
+
+/// A guest to be booted.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    config: Config,
+    commands: Vec<String>,
+}
+
+impl Guest {
+    /// A guest with the kernel and initial file system of an image, which is obtained first if need be.
+    pub fn image(name: &str) -> Self {
+        let image = obtain(name);
+        let (kernel, kernel_format) = match image.raw_kernel {
+            Some(raw) => (raw, KernelFormat::Image),
+            None => (image.kernel, KernelFormat::Zimage),
+        };
+        let config = Config {
+            kernel,
+            kernel_format,
+            initrd: Some(image.initramfs),
+            cmdline: "console=ttyS0 earlycon panic=-1".into(),
+            ..Config::default()
+        };
+        Self {
+            config,
+            commands: Vec::new(),
+        }
+    }
+
+    /// With so many cores.
+    #[must_use]
+    pub fn cpus(mut self, cpus: u8) -> Self {
+        self.config.cpus = cpus;
+        self
+    }
+
+    /// With so much memory.
+    #[must_use]
+    pub fn memory(mut self, size: ByteSize) -> Self {
+        self.config.memory = size;
+        self
+    }
+
+    /// With its memory at this physical address.
+    #[must_use]
+    pub fn memory_base(mut self, base: ByteSize) -> Self {
+        self.config.memory_base = base;
+        self
+    }
+
+    /// With this seed.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.config.seed = seed;
+        self
+    }
+
+    /// With the clock of the host.
+    #[must_use]
+    pub fn host_time(mut self) -> Self {
+        self.config.time = TimeMode::Host;
+        self
+    }
+
+    /// With virtio devices that ask their drivers to use the DMA API.
+    #[must_use]
+    pub fn access_platform(mut self) -> Self {
+        self.config.access_platform = true;
+        self
+    }
+
+    /// With one more disk, writable.
+    #[must_use]
+    pub fn disk(self, disk: &Disk) -> Self {
+        self.disk_config(DiskConfig::new(disk.path()))
+    }
+
+    /// With one more disk, read-only.
+    #[must_use]
+    pub fn read_only_disk(self, disk: &Disk) -> Self {
+        self.disk_config(DiskConfig {
+            read_only: true,
+            ..DiskConfig::new(disk.path())
+        })
+    }
+
+    /// With one more disk.
+    #[must_use]
+    pub fn disk_config(mut self, disk: DiskConfig) -> Self {
+        self.config.disks.push(disk);
+        self
+    }
+
+    /// With the kernel as the package has it, compressed, even where there is a bare one.
+    #[must_use]
+    pub fn zimage(mut self, name: &str) -> Self {
+        self.config.kernel = obtain(name).kernel;
+        self.config.kernel_format = KernelFormat::Zimage;
+        self
+    }
+
+    /// With another word on the kernel command line.
+    #[must_use]
+    pub fn cmdline(mut self, words: &str) -> Self {
+        self.config.cmdline = format!("{} {words}", self.config.cmdline);
+        self
+    }
+
+    /// Runs this shell command, after those named before.
+    #[must_use]
+    pub fn run(mut self, command: &str) -> Self {
+        self.commands.push(command.to_owned());
+        self.cmdline(&guest_images::encode_command(command))
+    }
+
+    /// The machine's configuration so far.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Boots the guest and runs it to its end.
+    pub fn boot(self) -> Run {
+        let console = Capture::default();
+        let mut machine = match Machine::new(&self.config, Box::new(console.clone())) {
+            Ok(machine) => machine,
+            Err(error) => panic!("the machine cannot be made: {error}"),
+        };
+        let limits = Limits {
+            guest_ns: Some(GUEST_LIMIT_NS),
+            wall: Some(WALL_LIMIT),
+            ..Limits::default()
+        };
+        let exit = machine.run(limits);
+        Run {
+            commands: self.commands.len(),
+            reason: exit.reason,
+            summary: machine.summary(),
+            console: console.bytes(),
+        }
+    }
+}
+
+/// An image, obtained if it is not in the cache.
+pub fn obtain(name: &str) -> Image {
+    let cache = Cache::open().expect("there should be a place for the cache");
+    match cache.obtain(name, &mut Terminal::plain()) {
+        Ok(image) => image,
+        Err(error) => panic!("the image {name} cannot be obtained: {error}"),
+    }
+}
+
+/// A run that is over.
+#[derive(Clone, Debug)]
+pub struct Run {
+    commands: usize,
+    /// Why it ended.
+    pub reason: Reason,
+    /// The run in numbers.
+    pub summary: Summary,
+    /// Everything on the console.
+    pub console: Vec<u8>,
+}
+
+impl Run {
+    /// The console as text, with plain line ends.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.console).replace('\r', "")
+    }
+
+    /// What the `n`-th command printed, counted from 1, without the kernel's messages.
+    pub fn output(&self, n: usize) -> String {
+        let text = self.text();
+        let start = match n {
+            1 => "guest: ready\n".to_owned(),
+            _ => format!("guest: command {} exited with ", n - 1),
+        };
+        let end = format!("guest: command {n} exited with ");
+        let between = text
+            .split_once(&start)
+            .and_then(|(_, rest)| rest.split_once(&end));
+        let Some((output, _)) = between else {
+            panic!(
+                "command {n} did not end; the console's end:\n{}",
+                self.tail()
+            )
+        };
+        // After the first, the rest of the line with the status of the one before.
+        let output = if n == 1 {
+            output
+        } else {
+            output.split_once('\n').map_or("", |(_, rest)| rest)
+        };
+        output
+            .lines()
+            .filter(|line| !line.starts_with('['))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    /// That the guest came up, each command succeeded, and the guest powered off.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn assert_good(&self) {
+        let text = self.text();
+        let good = self.reason == Reason::PowerOff
+            && text.contains("guest: ready\n")
+            && (1..=self.commands)
+                .all(|n| text.contains(&format!("guest: command {n} exited with 0\n")));
+        assert!(
+            good,
+            "the guest {}; the console's end:\n{}",
+            self.reason.sentence(),
+            self.tail()
+        );
+    }
+
+    /// That both runs were the same in all that is said to repeat.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn assert_same(&self, other: &Self) {
+        let differs = self
+            .console
+            .iter()
+            .zip(&other.console)
+            .position(|(a, b)| a != b);
+        if let Some(at) = differs {
+            let around = |run: &Self| {
+                String::from_utf8_lossy(&run.console[at.saturating_sub(200)..][..200]).into_owned()
+            };
+            panic!(
+                "the consoles differ at byte {at}:\n{}\n--- and\n{}",
+                around(self),
+                around(other)
+            );
+        }
+        assert_eq!(
+            self.console.len(),
+            other.console.len(),
+            "one console has more on it"
+        );
+        let timeless = |summary: &Summary| Summary {
+            wall_ns: 0,
+            mips: 0.0,
+            ..summary.clone()
+        };
+        assert_eq!(timeless(&self.summary), timeless(&other.summary));
+    }
+
+    /// The last lines of the console.
+    fn tail(&self) -> String {
+        let text = self.text();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+}

@@ -73,10 +73,17 @@ impl Boot {
     /// Finds every mistake that can be found before anything is fetched, created or run.
     fn prepare(settings: Settings) -> Result<Self, UserError> {
         let mut config = settings.config();
-        let image = settings.image.as_deref().map(catalog::find).transpose()?.map(|spec| spec.name);
+        let image = settings
+            .image
+            .as_deref()
+            .map(catalog::find)
+            .transpose()?
+            .map(|spec| spec.name);
         match (&settings.kernel, image) {
             (Some(_), Some(_)) => {
-                return Err(UserError::new("an image has its own kernel: name an image or a kernel, not both"));
+                return Err(UserError::new(
+                    "an image has its own kernel: name an image or a kernel, not both",
+                ));
             }
             (None, None) => {
                 return Err(UserError::new(
@@ -85,10 +92,23 @@ impl Boot {
             }
             (Some(_), None) => config.validate()?,
             // An image's kernel is not known yet, and need not be for everything else to be looked at.
-            (None, Some(name)) => Config { kernel: name.into(), ..config.clone() }.validate()?,
+            (None, Some(name)) => Config {
+                kernel: name.into(),
+                ..config.clone()
+            }
+            .validate()?,
         }
-        let expect = settings.expect.as_deref().map(Expect::new).transpose().map_err(UserError::new)?;
-        let json = settings.json.as_deref().map(|path| Output::at(path, "summary")).transpose()?;
+        let expect = settings
+            .expect
+            .as_deref()
+            .map(Expect::new)
+            .transpose()
+            .map_err(UserError::new)?;
+        let json = settings
+            .json
+            .as_deref()
+            .map(|path| Output::at(path, "summary"))
+            .transpose()?;
         let console = match settings.console.clone().unwrap_or_default() {
             Destination::Stdio => Console::Stdio,
             Destination::None => Console::None,
@@ -97,29 +117,55 @@ impl Boot {
         if let Some(name) = image {
             use_image(&mut config, name)?;
         }
-        Ok(Self { settings, config, image, expect, json, console })
+        Ok(Self {
+            settings,
+            config,
+            image,
+            expect,
+            json,
+            console,
+        })
     }
 
     fn run(self) -> Result<Outcome, UserError> {
-        let Self { settings, config, image, expect, json, console } = self;
+        let Self {
+            settings,
+            config,
+            image,
+            expect,
+            json,
+            console,
+        } = self;
         let interactive = matches!(console, Console::Stdio);
         // The file appears once the machine stands, so that a machine that cannot be made leaves none.
         let (later, stream) = match console {
-            Console::Stdio => (None, Some(Box::new(std::io::stdout()) as Box<dyn Write + Send>)),
+            Console::Stdio => (
+                None,
+                Some(Box::new(std::io::stdout()) as Box<dyn Write + Send>),
+            ),
             Console::None => (None, None),
             Console::File(output) => {
                 let shared = Deferred::new(output);
-                (Some(shared.clone()), Some(Box::new(shared) as Box<dyn Write + Send>))
+                (
+                    Some(shared.clone()),
+                    Some(Box::new(shared) as Box<dyn Write + Send>),
+                )
             }
         };
         let (sink, watcher) = Watched::new(stream, expect);
         let mut machine = Machine::new(&config, Box::new(sink))?;
         if let Some(file) = later {
-            file.publish().map_err(|error| UserError::new(format!("cannot write the console's file: {error}")))?;
+            file.publish().map_err(|error| {
+                UserError::new(format!("cannot write the console's file: {error}"))
+            })?;
         }
         let stopper = Stopper::new(machine.stop_handle());
         signals::handle(stopper.clone())?;
-        let raw = if interactive { attach(&machine, &stopper) } else { None };
+        let raw = if interactive {
+            attach(&machine, &stopper)
+        } else {
+            None
+        };
         let exit = machine.run(Limits {
             guest_ns: settings.timeout.map(super::settings::Seconds::ns),
             instructions: None,
@@ -127,7 +173,14 @@ impl Boot {
         });
         drop(raw);
         let verdict = report::judge(exit.reason, stopper.cause(), &watcher, settings.run.len());
-        conclude(&machine, &verdict, image, &watcher, json, settings.quiet == Some(true))?;
+        conclude(
+            &machine,
+            &verdict,
+            image,
+            &watcher,
+            json,
+            settings.quiet == Some(true),
+        )?;
         Ok(verdict.outcome)
     }
 }
@@ -173,7 +226,9 @@ fn conclude(
     if !quiet {
         text::complain(&report::line(verdict, &summary));
     }
-    let Some(mut output) = json else { return Ok(()) };
+    let Some(mut output) = json else {
+        return Ok(());
+    };
     report::write(&mut output, verdict, image, watcher, &summary)
         .and_then(|()| output.publish())
         .map(drop)
@@ -192,7 +247,9 @@ enum Stage {
 
 impl Deferred {
     fn new(output: Output) -> Self {
-        Self(std::sync::Arc::new(std::sync::Mutex::new(Stage::Hidden(output))))
+        Self(std::sync::Arc::new(std::sync::Mutex::new(Stage::Hidden(
+            output,
+        ))))
     }
 
     fn stage(&self) -> std::sync::MutexGuard<'_, Stage> {

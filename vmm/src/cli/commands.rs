@@ -30,7 +30,9 @@ impl Commands {
     }
 
     fn line(&mut self, line: &str) {
-        let Some(words) = line.strip_prefix("guest: ") else { return };
+        let Some(words) = line.strip_prefix("guest: ") else {
+            return;
+        };
         if words == "ready" {
             self.ready = true;
         } else if let Some(why) = words.strip_prefix("init failed: ") {
@@ -62,7 +64,11 @@ impl Commands {
             return Some(format!("the guest's init failed: {why}"));
         }
         if let Some(at) = self.statuses.iter().position(|status| *status != 0) {
-            return Some(format!("command {} exited with {}", at + 1, self.statuses[at]));
+            return Some(format!(
+                "command {} exited with {}",
+                at + 1,
+                self.statuses[at]
+            ));
         }
         (self.statuses.len() < wanted).then(|| match self.statuses.len() {
             0 if !self.ready => "the guest did not come as far as its first command".into(),
@@ -77,7 +83,9 @@ mod tests {
 
     fn of(text: &str) -> Commands {
         let mut commands = Commands::default();
-        text.as_bytes().chunks(3).for_each(|chunk| commands.feed(chunk));
+        text.as_bytes()
+            .chunks(3)
+            .for_each(|chunk| commands.feed(chunk));
         commands
     }
 
@@ -87,7 +95,8 @@ mod tests {
         assert!(good.ready());
         assert_eq!((good.statuses(), good.complaint(1)), (&[0][..], None));
         assert_eq!(good.complaint(2).unwrap(), "command 2 did not end");
-        let bad = of("guest: ready\nguest: command 1 exited with 0\nguest: command 2 exited with 3\n");
+        let bad =
+            of("guest: ready\nguest: command 1 exited with 0\nguest: command 2 exited with 3\n");
         assert_eq!(bad.complaint(2).unwrap(), "command 2 exited with 3");
     }
 
@@ -96,7 +105,10 @@ mod tests {
         assert_eq!(of("").complaint(0), None);
         assert!(of("").complaint(1).unwrap().contains("as far as"));
         let failed = of("guest: init failed: no disk\n");
-        assert_eq!(failed.complaint(0).unwrap(), "the guest's init failed: no disk");
+        assert_eq!(
+            failed.complaint(0).unwrap(),
+            "the guest's init failed: no disk"
+        );
     }
 
     #[test]

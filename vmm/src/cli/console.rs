@@ -64,7 +64,11 @@ impl Lossy {
             self.buffer.clear();
             return;
         };
-        if stream.write_all(&self.buffer).and_then(|()| stream.flush()).is_err() {
+        if stream
+            .write_all(&self.buffer)
+            .and_then(|()| stream.flush())
+            .is_err()
+        {
             self.stream = None;
         }
         self.buffer.clear();
@@ -104,9 +108,21 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
 impl Watched {
     /// Shows the console on `stream`, if any, and ends the run when `expect` was seen.
     pub fn new(stream: Option<Box<dyn Write + Send>>, expect: Option<Expect>) -> (Self, Watcher) {
-        let seen = Arc::new(Mutex::new(Seen { expect, commands: Commands::default() }));
-        let out = Lossy { stream, buffer: Vec::with_capacity(BUFFER) };
-        (Self { out, seen: Arc::clone(&seen) }, Watcher(seen))
+        let seen = Arc::new(Mutex::new(Seen {
+            expect,
+            commands: Commands::default(),
+        }));
+        let out = Lossy {
+            stream,
+            buffer: Vec::with_capacity(BUFFER),
+        };
+        (
+            Self {
+                out,
+                seen: Arc::clone(&seen),
+            },
+            Watcher(seen),
+        )
     }
 }
 
@@ -115,7 +131,10 @@ impl ConsoleSink for Watched {
         self.out.write(bytes);
         let mut seen = lock(&self.seen);
         seen.commands.feed(bytes);
-        let found = seen.expect.as_mut().is_some_and(|expect| expect.feed(bytes));
+        let found = seen
+            .expect
+            .as_mut()
+            .is_some_and(|expect| expect.feed(bytes));
         if found { Flow::Stop } else { Flow::Continue }
     }
 
@@ -152,8 +171,10 @@ mod tests {
     fn a_reader_who_left_changes_nothing_for_the_guest() {
         let shown = Arc::default();
         let stream = Breaks(4, Arc::clone(&shown));
-        let (mut console, watcher) =
-            Watched::new(Some(Box::new(stream)), Some(Expect::new("the end").unwrap()));
+        let (mut console, watcher) = Watched::new(
+            Some(Box::new(stream)),
+            Some(Expect::new("the end").unwrap()),
+        );
         assert_eq!(console.write(b"one\n"), Flow::Continue);
         assert_eq!(console.write(b"guest: ready\n"), Flow::Continue);
         assert_eq!(console.write(b"the e"), Flow::Continue);

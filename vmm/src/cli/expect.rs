@@ -35,20 +35,32 @@ impl Expect {
     pub fn new(pattern: &str) -> Result<Self, String> {
         let bad = |why: String| format!("{pattern:?} is not a pattern that can be expected: {why}");
         let hir = parse(pattern).map_err(bad)?;
-        let limits = thompson::Config::new().nfa_size_limit(Some(MAX_PATTERN)).utf8(false);
+        let limits = thompson::Config::new()
+            .nfa_size_limit(Some(MAX_PATTERN))
+            .utf8(false);
         let nfa = Compiler::new()
             .configure(limits)
             .build_from_hir(&hir)
             .map_err(|_| bad("it takes too much memory".into()))?;
         let dfa = DFA::builder()
-            .configure(DFA::config().cache_capacity(CACHE).skip_cache_capacity_check(true))
+            .configure(
+                DFA::config()
+                    .cache_capacity(CACHE)
+                    .skip_cache_capacity_check(true),
+            )
             .build_from_nfa(nfa)
             .map_err(|error| bad(error.to_string()))?;
         let mut cache = dfa.create_cache();
         let state = dfa
             .start_state(&mut cache, &start::Config::new())
             .map_err(|error| bad(error.to_string()))?;
-        let mut expect = Self { dfa, cache, state, eager: hir.properties().look_set().is_empty(), found: false };
+        let mut expect = Self {
+            dfa,
+            cache,
+            state,
+            eager: hir.properties().look_set().is_empty(),
+            found: false,
+        };
         expect.found = expect.eager && expect.matches_here();
         Ok(expect)
     }
@@ -60,7 +72,9 @@ impl Expect {
                 break;
             }
             // The automaton only fails when it gives up on its cache or meets a quit byte; it is configured for neither.
-            let Ok(next) = self.dfa.next_state(&mut self.cache, self.state, byte) else { break };
+            let Ok(next) = self.dfa.next_state(&mut self.cache, self.state, byte) else {
+                break;
+            };
             self.state = next;
             self.found = next.is_match() || (self.eager && self.matches_here());
         }
@@ -75,17 +89,28 @@ impl Expect {
 
     /// Whether there would be a match if the stream ended here. (Match states come one byte late.)
     fn matches_here(&mut self) -> bool {
-        self.dfa.next_eoi_state(&mut self.cache, self.state).is_ok_and(|state| state.is_match())
+        self.dfa
+            .next_eoi_state(&mut self.cache, self.state)
+            .is_ok_and(|state| state.is_match())
     }
 }
 
 fn parse(pattern: &str) -> Result<Hir, String> {
     let mut parser = regex_syntax::ParserBuilder::new();
-    parser.multi_line(true).crlf(true).unicode(false).utf8(false);
+    parser
+        .multi_line(true)
+        .crlf(true)
+        .unicode(false)
+        .utf8(false);
     parser.build().parse(pattern).map_err(|error| match error {
         regex_syntax::Error::Parse(error) => error.kind().to_string(),
         regex_syntax::Error::Translate(error) => error.kind().to_string(),
-        other => other.to_string().lines().last().unwrap_or_default().to_owned(),
+        other => other
+            .to_string()
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .to_owned(),
     })
 }
 

@@ -56,11 +56,19 @@ pub fn run(command: Command) -> Result<Outcome, UserError> {
     match command {
         Command::List { json } => list(&cache, json)?,
         Command::Fetch { names, all } => {
-            let specs = if all { every(|spec| !spec.needs_build()) } else { find(&names)? };
+            let specs = if all {
+                every(|spec| !spec.needs_build())
+            } else {
+                find(&names)?
+            };
             obtain(&cache, &specs)?;
         }
         Command::Build { names } => {
-            let specs = if names.is_empty() { every(ImageSpec::needs_build) } else { find(&names)? };
+            let specs = if names.is_empty() {
+                every(ImageSpec::needs_build)
+            } else {
+                find(&names)?
+            };
             if let Some(stock) = specs.iter().find(|spec| !spec.needs_build()) {
                 return Err(UserError::new(format!(
                     "{0} is a stock kernel and needs no build: vmm images fetch {0}",
@@ -114,9 +122,15 @@ fn list(cache: &Cache, json: bool) -> Result<(), UserError> {
         .map(|spec| Ok((spec, cache.image(spec.name)?)))
         .collect::<Result<_, UserError>>()?;
     if json {
-        let entries: Vec<Entry> = images.iter().map(|(spec, image)| Entry::new(spec, image.as_ref())).collect();
+        let entries: Vec<Entry> = images
+            .iter()
+            .map(|(spec, image)| Entry::new(spec, image.as_ref()))
+            .collect();
         let text = serde_json::to_string_pretty(&entries);
-        say(&format!("{}\n", text.map_err(|error| UserError::new(error.to_string()))?));
+        say(&format!(
+            "{}\n",
+            text.map_err(|error| UserError::new(error.to_string()))?
+        ));
         return Ok(());
     }
     say(&table(&images));
@@ -158,20 +172,25 @@ impl Entry {
 }
 
 fn table(images: &[(&'static ImageSpec, Option<Image>)]) -> String {
-    let mut rows = vec![["NAME", "HERE", "WHAT", "FROM"].map(str::to_owned)];
+    let mut rows = vec![["NAME", "HERE", "WHAT"].map(str::to_owned)];
     for (spec, image) in images {
         let mut name = spec.name.to_owned();
         for alias in spec.aliases {
             name += &format!(" ({alias})");
         }
         let here = image.as_ref().map_or("-", |image| image.version.as_str());
-        rows.push([name, here.to_owned(), spec.description.to_owned(), spec.how()]);
+        rows.push([name, here.to_owned(), spec.description.to_owned()]);
     }
-    let widths: Vec<usize> =
-        (0..4).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..3)
+        .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
+        .collect();
     let mut text = String::new();
     for row in &rows {
-        let line: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let line: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         text += line.join("  ").trim_end();
         text.push('\n');
     }
@@ -188,6 +207,9 @@ mod tests {
         let text = table(&images);
         assert_eq!(text.lines().count(), 1 + images.len());
         assert!(text.lines().all(|line| line == line.trim_end()));
-        assert!(text.contains("debian-armmp-6.1 (debian-armmp)  -  "), "{text}");
+        assert!(
+            text.contains("\ndebian-armmp-6.1 (debian-armmp)  "),
+            "{text}"
+        );
     }
 }

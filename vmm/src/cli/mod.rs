@@ -65,7 +65,11 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let filter = EnvFilter::try_from_env("VMM_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .init();
     let result = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Boot(args) => boot::run(*args),
@@ -102,8 +106,11 @@ fn usage(error: &clap::Error) -> ExitCode {
 /// The first paragraph of clap's message on one line; the rest of it is usage, which `--help` shows.
 fn one_sentence(message: &str) -> String {
     let message = message.strip_prefix("error: ").unwrap_or(message);
-    let paragraph: Vec<&str> =
-        message.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
+    let paragraph: Vec<&str> = message
+        .lines()
+        .take_while(|line| !line.trim().is_empty())
+        .map(str::trim)
+        .collect();
     format!("{} (see --help)", paragraph.join(" "))
 }
 
@@ -120,14 +127,26 @@ mod tests {
     #[test]
     fn clap_messages_become_sentences() {
         for (arguments, sentence) in [
-            (&["vmm", "boot", "--cpus", "x"][..], "invalid value 'x' for '--cpus <N>'"),
+            (
+                &["vmm", "boot", "--cpus", "x"][..],
+                "invalid value 'x' for '--cpus <N>'",
+            ),
             (&["vmm", "boot", "--memory", "1T"], "\"1T\" is not a size"),
-            (&["vmm", "boot", "--nope"], "unexpected argument '--nope' found"),
-            (&["vmm", "images", "fetch"], "the following required arguments were not provided"),
+            (
+                &["vmm", "boot", "--nope"],
+                "unexpected argument '--nope' found",
+            ),
+            (
+                &["vmm", "images", "fetch"],
+                "the following required arguments were not provided",
+            ),
         ] {
             let error = Cli::try_parse_from(arguments).unwrap_err();
             let text = one_sentence(&error.to_string());
-            assert!(text.contains(sentence) && text.ends_with("(see --help)"), "{text}");
+            assert!(
+                text.contains(sentence) && text.ends_with("(see --help)"),
+                "{text}"
+            );
             assert_eq!(text.lines().count(), 1, "{text}");
         }
     }

@@ -29,24 +29,37 @@ impl Output {
     /// Finds out whether a file can be written at `path`; `what` is its meaning, for the error's sentence.
     pub fn at(path: &Path, what: &str) -> Result<Self, UserError> {
         let fail = |error: std::io::Error| {
-            UserError::new(format!("cannot write the {what} {}: {error}", path.display()))
+            UserError::new(format!(
+                "cannot write the {what} {}: {error}",
+                path.display()
+            ))
         };
         let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
         let file = match kind {
             Ok(kind) if kind.is_dir() => return Err(fail(std::io::ErrorKind::IsADirectory.into())),
-            Ok(kind) if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket() => {
+            Ok(kind)
+                if kind.is_char_device()
+                    || kind.is_block_device()
+                    || kind.is_fifo()
+                    || kind.is_socket() =>
+            {
                 Kind::Open(OpenOptions::new().write(true).open(path).map_err(fail)?)
             }
             _ => Kind::Pending(beside(path).map_err(fail)?),
         };
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
     }
 
     /// Has the file appear with what was written so far; what is written later is appended to it.
     pub fn publish(self) -> std::io::Result<File> {
         match self.file {
             Kind::Open(file) => Ok(file),
-            Kind::Pending(file) => file.persist(target(&self.path)).map_err(|error| error.error),
+            Kind::Pending(file) => file
+                .persist(target(&self.path))
+                .map_err(|error| error.error),
         }
     }
 }
@@ -83,7 +96,10 @@ fn beside(path: &Path) -> std::io::Result<NamedTempFile> {
         // The move would replace a file that may not be written.
         OpenOptions::new().append(true).open(&target)?;
     }
-    Builder::new().prefix(".vmm-").permissions(Permissions::from_mode(0o666)).tempfile_in(directory)
+    Builder::new()
+        .prefix(".vmm-")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(directory)
 }
 
 #[cfg(test)]
@@ -111,7 +127,10 @@ mod tests {
     #[test]
     fn what_cannot_be_written_is_a_sentence() {
         let directory = tempfile::tempdir().unwrap();
-        for path in [directory.path().to_owned(), directory.path().join("no/such/file")] {
+        for path in [
+            directory.path().to_owned(),
+            directory.path().join("no/such/file"),
+        ] {
             let error = Output::at(&path, "report").unwrap_err().to_string();
             assert!(error.starts_with("cannot write the report "), "{error}");
         }
@@ -119,8 +138,16 @@ mod tests {
 
     #[test]
     fn devices_and_links_stay_what_they_are() {
-        Output::at(Path::new("/dev/null"), "report").unwrap().publish().unwrap();
-        assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        Output::at(Path::new("/dev/null"), "report")
+            .unwrap()
+            .publish()
+            .unwrap();
+        assert!(
+            std::fs::metadata("/dev/null")
+                .unwrap()
+                .file_type()
+                .is_char_device()
+        );
         let directory = tempfile::tempdir().unwrap();
         let (file, link) = (directory.path().join("file"), directory.path().join("link"));
         std::fs::write(&file, "").unwrap();

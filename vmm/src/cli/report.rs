@@ -25,21 +25,34 @@ pub fn judge(reason: Reason, cause: Option<Cause>, watcher: &Watcher, commands: 
     let ended = format!("the guest {}", reason.sentence());
     let verdict = |outcome, sentence: String| Verdict { outcome, sentence };
     if let (Reason::Stopped, Some(Cause::Signal(number))) = (reason, cause) {
-        return verdict(Outcome::Signal(number), format!("{ended} by signal {number}"));
+        return verdict(
+            Outcome::Signal(number),
+            format!("{ended} by signal {number}"),
+        );
     }
     match (expected, reason) {
-        (Some(true), _) => return verdict(Outcome::Success, "the guest showed what was expected".into()),
+        (Some(true), _) => {
+            return verdict(
+                Outcome::Success,
+                "the guest showed what was expected".into(),
+            );
+        }
         (_, Reason::Timeout | Reason::WallTimeout | Reason::InstructionLimit) => {
             return verdict(Outcome::Timeout, ended);
         }
         (Some(false), _) => {
-            return verdict(Outcome::GuestFailure, format!("{ended} without showing what was expected"));
+            return verdict(
+                Outcome::GuestFailure,
+                format!("{ended} without showing what was expected"),
+            );
         }
         (None, Reason::Stopped) => return verdict(Outcome::Success, ended),
         (None, _) => {}
     }
     match seen.commands.complaint(commands) {
-        _ if reason == Reason::Reset || reason == Reason::GuestDead => verdict(Outcome::GuestFailure, ended),
+        _ if reason == Reason::Reset || reason == Reason::GuestDead => {
+            verdict(Outcome::GuestFailure, ended)
+        }
         Some(complaint) => verdict(Outcome::GuestFailure, format!("{ended}, but {complaint}")),
         None => verdict(Outcome::Success, ended),
     }
@@ -100,8 +113,15 @@ mod tests {
     use crate::cli::expect::Expect;
     use vmm::ConsoleSink;
 
-    fn judged(reason: Reason, cause: Option<Cause>, expect: Option<&str>, shown: &str, commands: usize) -> Outcome {
-        let (mut console, watcher) = Watched::new(None, expect.map(|pattern| Expect::new(pattern).unwrap()));
+    fn judged(
+        reason: Reason,
+        cause: Option<Cause>,
+        expect: Option<&str>,
+        shown: &str,
+        commands: usize,
+    ) -> Outcome {
+        let (mut console, watcher) =
+            Watched::new(None, expect.map(|pattern| Expect::new(pattern).unwrap()));
         console.write(shown.as_bytes());
         judge(reason, cause, &watcher, commands).outcome
     }
@@ -114,11 +134,21 @@ mod tests {
         assert_eq!(of(Reason::Stopped), Success);
         assert_eq!(of(Reason::Reset), GuestFailure);
         assert_eq!(of(Reason::GuestDead), GuestFailure);
-        for reason in [Reason::Timeout, Reason::WallTimeout, Reason::InstructionLimit] {
+        for reason in [
+            Reason::Timeout,
+            Reason::WallTimeout,
+            Reason::InstructionLimit,
+        ] {
             assert_eq!(of(reason), Timeout);
         }
-        assert_eq!(judged(Reason::Stopped, Some(Cause::Signal(15)), None, "", 0), Signal(15));
-        assert_eq!(judged(Reason::Stopped, Some(Cause::Quit), None, "", 0), Success);
+        assert_eq!(
+            judged(Reason::Stopped, Some(Cause::Signal(15)), None, "", 0),
+            Signal(15)
+        );
+        assert_eq!(
+            judged(Reason::Stopped, Some(Cause::Quit), None, "", 0),
+            Success
+        );
     }
 
     #[test]
@@ -136,7 +166,10 @@ mod tests {
     fn commands_must_succeed() {
         let of = |shown| judged(Reason::PowerOff, None, None, shown, 1);
         assert_eq!(of("guest: command 1 exited with 0\n"), Outcome::Success);
-        assert_eq!(of("guest: command 1 exited with 1\n"), Outcome::GuestFailure);
+        assert_eq!(
+            of("guest: command 1 exited with 1\n"),
+            Outcome::GuestFailure
+        );
         assert_eq!(of("guest: ready\n"), Outcome::GuestFailure);
     }
 }

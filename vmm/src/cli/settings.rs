@@ -26,7 +26,12 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", help_heading = "Guest")]
     pub image: Option<String>,
     /// The kernel to boot instead of an image's: a zImage or a raw Image
-    #[arg(long, value_name = "FILE", help_heading = "Guest", conflicts_with = "image")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Guest",
+        conflicts_with = "image"
+    )]
     pub kernel: Option<PathBuf>,
     /// The initial RAM file system; with --image, instead of the image's own
     #[arg(long, value_name = "FILE", help_heading = "Guest")]
@@ -35,13 +40,28 @@ pub struct Settings {
     #[arg(long, value_name = "FORMAT", value_parser = parse::<KernelFormat>, help_heading = "Guest")]
     pub kernel_format: Option<KernelFormat>,
     /// Words for the kernel command line, after its base
-    #[arg(long, value_name = "WORDS", allow_hyphen_values = true, help_heading = "Guest")]
+    #[arg(
+        long,
+        value_name = "WORDS",
+        allow_hyphen_values = true,
+        help_heading = "Guest"
+    )]
     pub cmdline: Option<String>,
     /// The start of the kernel command line, in place of "console=ttyS0 earlycon panic=-1"
-    #[arg(long, value_name = "WORDS", allow_hyphen_values = true, help_heading = "Guest")]
+    #[arg(
+        long,
+        value_name = "WORDS",
+        allow_hyphen_values = true,
+        help_heading = "Guest"
+    )]
     pub cmdline_base: Option<String>,
     /// A shell command for the guest of an image; may be given more than once
-    #[arg(long, value_name = "COMMAND", allow_hyphen_values = true, help_heading = "Guest")]
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        allow_hyphen_values = true,
+        help_heading = "Guest"
+    )]
     pub run: Vec<String>,
     /// Have the guest of an image give you a shell on the console, after its commands
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", require_equals = true,
@@ -86,7 +106,12 @@ pub struct Settings {
     #[arg(long, value_name = "SECONDS", help_heading = "Run")]
     pub wall_timeout: Option<Seconds>,
     /// End the run, with exit code 0, when the console shows this; any other end has another code
-    #[arg(long, value_name = "REGEX", allow_hyphen_values = true, help_heading = "Run")]
+    #[arg(
+        long,
+        value_name = "REGEX",
+        allow_hyphen_values = true,
+        help_heading = "Run"
+    )]
     pub expect: Option<String>,
     /// Where the console goes: stdio, none or a file [default: stdio]
     #[arg(long, value_name = "stdio|none|FILE", help_heading = "Run")]
@@ -110,21 +135,37 @@ impl Settings {
     /// Reads a `machine.toml`. Relative paths in it start at its own directory.
     pub fn read(path: &Path) -> Result<Self, UserError> {
         let fail = |why: String| UserError::new(format!("cannot use {}: {why}", path.display()));
-        let size = std::fs::metadata(path).map_err(|error| fail(error.to_string()))?.len();
+        let size = std::fs::metadata(path)
+            .map_err(|error| fail(error.to_string()))?
+            .len();
         if size > MAX_FILE {
-            return Err(fail(format!("{size} bytes are too much for a machine description")));
+            return Err(fail(format!(
+                "{size} bytes are too much for a machine description"
+            )));
         }
         let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
         let mut settings: Self = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
-            fail(format!("line {line}: {}", error.message().lines().collect::<Vec<_>>().join(", ")))
+            let line = error
+                .span()
+                .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            fail(format!(
+                "line {line}: {}",
+                error.message().lines().collect::<Vec<_>>().join(", ")
+            ))
         })?;
         settings.resolve(path.parent().unwrap_or(Path::new("")));
         Ok(settings)
     }
 
     fn resolve(&mut self, directory: &Path) {
-        let Self { kernel, initrd, json, disk, console, .. } = self;
+        let Self {
+            kernel,
+            initrd,
+            json,
+            disk,
+            console,
+            ..
+        } = self;
         for path in [kernel, initrd, json].into_iter().flatten() {
             *path = directory.join(&*path);
         }
@@ -154,7 +195,11 @@ impl Settings {
             kernel_format: self.kernel_format.or(other.kernel_format),
             cmdline: self.cmdline.or(other.cmdline),
             cmdline_base: self.cmdline_base.or(other.cmdline_base),
-            run: if self.run.is_empty() { other.run } else { self.run },
+            run: if self.run.is_empty() {
+                other.run
+            } else {
+                self.run
+            },
             shell: self.shell.or(other.shell),
             memory: self.memory.or(other.memory),
             memory_base: self.memory_base.or(other.memory_base),
@@ -199,9 +244,17 @@ impl Settings {
     fn whole_cmdline(&self) -> String {
         let base = self.cmdline_base.as_deref().unwrap_or(DEFAULT_CMDLINE);
         let words = self.cmdline.as_deref().unwrap_or_default();
-        let shell = if self.shell == Some(true) { guest_images::SHELL_WORD } else { "" };
+        let shell = if self.shell == Some(true) {
+            guest_images::SHELL_WORD
+        } else {
+            ""
+        };
         let mut parts = vec![base.to_owned(), words.to_owned(), shell.to_owned()];
-        parts.extend(self.run.iter().map(|command| guest_images::encode_command(command)));
+        parts.extend(
+            self.run
+                .iter()
+                .map(|command| guest_images::encode_command(command)),
+        );
         parts.retain(|part| !part.is_empty());
         parts.join(" ")
     }
@@ -222,7 +275,10 @@ impl FromStr for Disk {
 impl<'de> Deserialize<'de> for Disk {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a disk is \"FILE[,ro]\" or a table with path, read-only and queues")]
+        #[serde(
+            untagged,
+            expecting = "a disk is \"FILE[,ro]\" or a table with path, read-only and queues"
+        )]
         enum Form {
             Text(String),
             Table(DiskConfig),
@@ -255,7 +311,9 @@ impl TryFrom<f64> for Seconds {
         if seconds > 0.0 && seconds <= MAX {
             return Ok(Self(Duration::from_secs_f64(seconds)));
         }
-        Err(format!("{seconds} is not a time limit: write a number of seconds above 0 and up to {MAX}"))
+        Err(format!(
+            "{seconds} is not a time limit: write a number of seconds above 0 and up to {MAX}"
+        ))
     }
 }
 
@@ -263,7 +321,9 @@ impl FromStr for Seconds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
+        let seconds: f64 = text
+            .parse()
+            .map_err(|_| format!("{text:?} is not a number of seconds"))?;
         seconds.try_into()
     }
 }
@@ -311,30 +371,64 @@ mod tests {
     #[test]
     fn a_file_and_flags_say_the_same() {
         let from_flags = flags(&[
-            "--image=ipmmu", "--initrd=rd", "--kernel-format=zimage", "--cmdline=a b", "--cmdline-base=c", "--run=x y",
-            "--run=z", "--shell", "--memory=1G", "--memory-base=0x80000000", "--cpus=4", "--disk=d,ro",
-            "--disk=e,queues=2", "--rng=false", "--access-platform=true", "--time=host", "--seed=7", "--epoch=5",
-            "--timeout=1.5", "--wall-timeout=60", "--expect=e+", "--console=log", "--json=out.json", "--quiet",
+            "--image=ipmmu",
+            "--initrd=rd",
+            "--kernel-format=zimage",
+            "--cmdline=a b",
+            "--cmdline-base=c",
+            "--run=x y",
+            "--run=z",
+            "--shell",
+            "--memory=1G",
+            "--memory-base=0x80000000",
+            "--cpus=4",
+            "--disk=d,ro",
+            "--disk=e,queues=2",
+            "--rng=false",
+            "--access-platform=true",
+            "--time=host",
+            "--seed=7",
+            "--epoch=5",
+            "--timeout=1.5",
+            "--wall-timeout=60",
+            "--expect=e+",
+            "--console=log",
+            "--json=out.json",
+            "--quiet",
         ]);
         let from_file: Settings = toml::from_str(EVERYTHING).unwrap();
         assert_eq!(from_file, from_flags);
-        assert_eq!(from_file.config().cmdline, "c a b viommu.shell viommu.run=x+y viommu.run=z");
+        assert_eq!(
+            from_file.config().cmdline,
+            "c a b viommu.shell viommu.run=x+y viommu.run=z"
+        );
     }
 
     #[test]
     fn flags_override_the_file() {
         let file: Settings = toml::from_str(EVERYTHING).unwrap();
         assert_eq!(Settings::default().or(file.clone()), file);
-        let both = flags(&["--kernel=k", "--cpus=2", "--disk=other", "--shell=false"]).or(file.clone());
-        assert_eq!((both.image, both.kernel, both.cpus), (None, Some("k".into()), Some(2)));
-        assert_eq!((both.disk.len(), both.shell, both.seed), (1, Some(false), Some(7)));
+        let both =
+            flags(&["--kernel=k", "--cpus=2", "--disk=other", "--shell=false"]).or(file.clone());
+        assert_eq!(
+            (both.image, both.kernel, both.cpus),
+            (None, Some("k".into()), Some(2))
+        );
+        assert_eq!(
+            (both.disk.len(), both.shell, both.seed),
+            (1, Some(false), Some(7))
+        );
         assert_eq!(flags(&["--image=other"]).or(file).initrd, None);
     }
 
     #[test]
     fn nothing_said_is_the_default_machine() {
         let config = Settings::default().config();
-        let default = Config { cmdline: DEFAULT_CMDLINE.into(), console: ConsoleConfig::None, ..Config::default() };
+        let default = Config {
+            cmdline: DEFAULT_CMDLINE.into(),
+            console: ConsoleConfig::None,
+            ..Config::default()
+        };
         assert_eq!(config, default);
     }
 
@@ -342,7 +436,11 @@ mod tests {
     fn paths_start_at_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("machine.toml");
-        std::fs::write(&path, "kernel = 'k'\ndisks = ['/abs,ro', 'rel']\nconsole = 'stdio'\n").unwrap();
+        std::fs::write(
+            &path,
+            "kernel = 'k'\ndisks = ['/abs,ro', 'rel']\nconsole = 'stdio'\n",
+        )
+        .unwrap();
         let settings = Settings::read(&path).unwrap();
         assert_eq!(settings.kernel, Some(directory.path().join("k")));
         assert_eq!(settings.disk[0].0.path, Path::new("/abs"));
@@ -364,7 +462,10 @@ mod tests {
         ] {
             std::fs::write(&path, text).unwrap();
             let error = Settings::read(&path).unwrap_err().to_string();
-            assert!(error.contains(word) && error.contains("machine.toml"), "{error}");
+            assert!(
+                error.contains(word) && error.contains("machine.toml"),
+                "{error}"
+            );
             assert!(error.contains(&format!("line {line}: ")), "{error}");
             assert_eq!(error.lines().count(), 1, "{error}");
         }

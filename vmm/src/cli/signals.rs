@@ -31,7 +31,10 @@ pub struct Stopper {
 impl Stopper {
     /// Ends runs of this machine.
     pub fn new(machine: StopHandle) -> Self {
-        Self { machine, cause: Arc::default() }
+        Self {
+            machine,
+            cause: Arc::default(),
+        }
     }
 
     /// Ends the run. Whether this was the first time.
@@ -40,7 +43,10 @@ impl Stopper {
             Cause::Quit => QUIT,
             Cause::Signal(number) => i32::from(number),
         };
-        let first = self.cause.compare_exchange(NONE, value, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        let first = self
+            .cause
+            .compare_exchange(NONE, value, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
         self.machine.stop();
         first
     }
@@ -59,7 +65,8 @@ impl Stopper {
 /// terminal went away, is taken and ignored: the run goes on, and its files are written.
 pub fn handle(stopper: Stopper) -> Result<(), UserError> {
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]);
-    let mut signals = signals.map_err(|error| UserError::new(format!("cannot handle signals: {error}")))?;
+    let mut signals =
+        signals.map_err(|error| UserError::new(format!("cannot handle signals: {error}")))?;
     std::thread::spawn(move || {
         for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
             let number = u8::try_from(signal).unwrap_or(u8::MAX);

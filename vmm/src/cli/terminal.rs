@@ -26,7 +26,8 @@ fn original() -> MutexGuard<'static, Option<Termios>> {
 /// Whether stdin is a terminal that this process may read: one in the background would be stopped.
 pub fn is_ours() -> bool {
     let stdin = std::io::stdin();
-    stdin.is_terminal() && termios::tcgetpgrp(&stdin).is_ok_and(|group| group == rustix::process::getpgrp())
+    stdin.is_terminal()
+        && termios::tcgetpgrp(&stdin).is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
 /// Hands the terminal to the guest, until it is dropped.
@@ -150,13 +151,23 @@ mod tests {
     #[test]
     fn keys_are_for_the_guest_or_for_us() {
         let mut keys = Keys::default();
-        let guest = |bytes: &[u8]| Typed { guest: bytes.to_vec(), ..Typed::default() };
+        let guest = |bytes: &[u8]| Typed {
+            guest: bytes.to_vec(),
+            ..Typed::default()
+        };
         assert_eq!(keys.press(b"ls\x03\n"), guest(b"ls\x03\n"));
         assert_eq!(keys.press(b"a\x01"), guest(b"a"));
         assert_eq!(keys.press(b"\x01b"), guest(b"\x01b"));
         assert_eq!(keys.press(b"\x01zc"), guest(b"c"));
         assert!(keys.press(b"\x01h").help);
-        assert_eq!(keys.press(b"d\x01xe"), Typed { guest: b"d".to_vec(), quit: true, help: false });
+        assert_eq!(
+            keys.press(b"d\x01xe"),
+            Typed {
+                guest: b"d".to_vec(),
+                quit: true,
+                help: false
+            }
+        );
         assert!(!keys.press(b"x").quit);
     }
 }

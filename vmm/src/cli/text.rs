@@ -13,7 +13,11 @@ pub fn count(n: u64) -> String {
     for (unit, suffix) in [(1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")] {
         if n >= unit {
             let value = n as f64 / unit as f64;
-            let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+            let decimals = if value < 10.0 {
+                2
+            } else {
+                usize::from(value < 100.0)
+            };
             return format!("{value:.decimals$} {suffix}");
         }
     }
@@ -47,7 +51,12 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        let counts = [(950, "950"), (12_345, "12.3 k"), (3_351_000_000, "3.35 G"), (233_000_000, "233 M")];
+        let counts = [
+            (950, "950"),
+            (12_345, "12.3 k"),
+            (3_351_000_000, "3.35 G"),
+            (233_000_000, "233 M"),
+        ];
         for (n, text) in counts {
             assert_eq!(count(n), text);
         }

@@ -44,7 +44,12 @@ impl Progress for Shared {
     fn start(&mut self, task: &str, total: Option<(u64, Unit)>) {
         let mut state = self.state();
         let notes = std::mem::take(&mut state.notes);
-        *state = State { task: task.to_owned(), total, notes, ..State::default() };
+        *state = State {
+            task: task.to_owned(),
+            total,
+            notes,
+            ..State::default()
+        };
     }
 
     fn advance(&mut self, done: u64) {
@@ -72,8 +77,12 @@ impl State {
 
     /// Tenths of a percent of the present task, and words about it.
     fn words(&self, now: Instant) -> (Option<u64>, String) {
-        let share = self.total.map(|(total, _)| self.done.min(total).saturating_mul(1000) / total.max(1));
-        let left = self.left(now).map_or_else(String::new, |left| format!(", {} left", text::about(left)));
+        let share = self
+            .total
+            .map(|(total, _)| self.done.min(total).saturating_mul(1000) / total.max(1));
+        let left = self
+            .left(now)
+            .map_or_else(String::new, |left| format!(", {} left", text::about(left)));
         (share, left)
     }
 }
@@ -91,13 +100,20 @@ impl Build {
         let shared = Shared::default();
         let mut progress = shared.clone();
         let thread = std::thread::spawn(move || cache.obtain(image, &mut progress));
-        Self { thread, shared, start: Instant::now() }
+        Self {
+            thread,
+            shared,
+            start: Instant::now(),
+        }
     }
 
     /// Waits for the image, showing how far it is.
     pub fn wait(self) -> Result<Image, UserError> {
-        let reporter: &mut dyn Reporter =
-            if std::io::stderr().is_terminal() { &mut Bar::new() } else { &mut Plain::default() };
+        let reporter: &mut dyn Reporter = if std::io::stderr().is_terminal() {
+            &mut Bar::new()
+        } else {
+            &mut Plain::default()
+        };
         if !self.thread.is_finished() {
             paragraph(&[
                 "Debian's kernel source, unmodified, with our configuration; it is being compiled since the first guest",
@@ -109,12 +125,19 @@ impl Build {
             std::thread::sleep(TICK);
         }
         reporter.end();
-        let result = self.thread.join().map_err(|_| UserError::new("obtaining the kernel failed: this is a bug in vmm"))?;
+        let result = self
+            .thread
+            .join()
+            .map_err(|_| UserError::new("obtaining the kernel failed: this is a bug in vmm"))?;
         for note in &self.shared.state().notes {
             paragraph(&[note]);
         }
         let image = result?;
-        good(&format!("Linux {} is built, {} after the start.", image.version, since(self.start)));
+        good(&format!(
+            "Linux {} is built, {} after the start.",
+            image.version,
+            since(self.start)
+        ));
         Ok(image)
     }
 }
@@ -165,10 +188,9 @@ struct Plain {
 impl Reporter for Plain {
     fn show(&mut self, state: &State) {
         let now = Instant::now();
-        let due = self
-            .last
-            .as_ref()
-            .is_none_or(|(at, task)| *task != state.task || now.duration_since(*at) >= PLAIN_INTERVAL);
+        let due = self.last.as_ref().is_none_or(|(at, task)| {
+            *task != state.task || now.duration_since(*at) >= PLAIN_INTERVAL
+        });
         if !due || state.task.is_empty() {
             return;
         }
@@ -193,9 +215,15 @@ mod tests {
         let (start, _) = state.pace.unwrap();
         assert_eq!(state.left(start + Duration::from_secs(1)), None);
         // 100 steps in 30 s, 400 steps to go.
-        assert_eq!(state.left(start + Duration::from_secs(30)), Some(Duration::from_secs(120)));
+        assert_eq!(
+            state.left(start + Duration::from_secs(30)),
+            Some(Duration::from_secs(120))
+        );
         let (share, left) = state.words(start + Duration::from_secs(30));
-        assert_eq!((share, left.as_str()), (Some(600), ", about 2 minutes left"));
+        assert_eq!(
+            (share, left.as_str()),
+            (Some(600), ", about 2 minutes left")
+        );
     }
 
     #[test]

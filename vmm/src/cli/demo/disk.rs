@@ -27,14 +27,19 @@ fn file() -> MutexGuard<'static, Option<PathBuf>> {
 /// next run.
 pub fn remove_on_signals() -> Result<(), UserError> {
     let signals = Signals::new([SIGINT, SIGTERM]);
-    let mut signals = signals.map_err(|error| UserError::new(format!("cannot handle signals: {error}")))?;
+    let mut signals =
+        signals.map_err(|error| UserError::new(format!("cannot handle signals: {error}")))?;
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             if let Some(path) = file().take() {
                 let _ = std::fs::remove_file(path);
             }
             terminal::restore();
-            std::process::exit(Outcome::Signal(u8::try_from(signal).unwrap_or(u8::MAX)).code().into());
+            std::process::exit(
+                Outcome::Signal(u8::try_from(signal).unwrap_or(u8::MAX))
+                    .code()
+                    .into(),
+            );
         }
     });
     Ok(())
@@ -49,13 +54,22 @@ pub struct Disk {
 impl Disk {
     /// Makes the file in the system's directory for temporary ones.
     pub fn create() -> Result<Self, UserError> {
-        let fail = |error: std::io::Error| UserError::new(format!("cannot write a temporary disk: {error}"));
+        let fail = |error: std::io::Error| {
+            UserError::new(format!("cannot write a temporary disk: {error}"))
+        };
         let mut bytes = vec![0; SIZE];
         Xoshiro256PlusPlus::seed_from_u64(SEED).fill_bytes(&mut bytes);
-        let mut disk = tempfile::Builder::new().prefix("vmm-demo-").suffix(".img").tempfile().map_err(fail)?;
+        let mut disk = tempfile::Builder::new()
+            .prefix("vmm-demo-")
+            .suffix(".img")
+            .tempfile()
+            .map_err(fail)?;
         *file() = Some(disk.path().to_owned());
         disk.write_all(&bytes).map_err(fail)?;
-        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = Sha256::digest(&bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         Ok(Self { file: disk, sha256 })
     }
 

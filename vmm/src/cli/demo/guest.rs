@@ -35,20 +35,34 @@ impl Guest {
     /// Boots a guest and runs it to its end; its console is shown if `shown`.
     pub fn boot(config: &Config, shown: bool) -> Result<Self, UserError> {
         let console = Capture::default();
-        let mut machine = Machine::new(config, Box::new(Both(Quoted::new(shown), console.clone())))?;
-        let limits = Limits { guest_ns: Some(GUEST_LIMIT_NS), wall: Some(WALL_LIMIT), ..Limits::default() };
+        let mut machine =
+            Machine::new(config, Box::new(Both(Quoted::new(shown), console.clone())))?;
+        let limits = Limits {
+            guest_ns: Some(GUEST_LIMIT_NS),
+            wall: Some(WALL_LIMIT),
+            ..Limits::default()
+        };
         let exit = machine.run(limits);
-        Ok(Self { reason: exit.reason, summary: machine.summary(), console: console.bytes() })
+        Ok(Self {
+            reason: exit.reason,
+            summary: machine.summary(),
+            console: console.bytes(),
+        })
     }
 
     /// An error unless the guest did its command and powered off.
     pub fn demand_success(&self) -> Result<(), UserError> {
         if self.reason != Reason::PowerOff {
-            return Err(UserError::new(format!("the guest {}: this is a bug in vmm", self.reason.sentence())));
+            return Err(UserError::new(format!(
+                "the guest {}: this is a bug in vmm",
+                self.reason.sentence()
+            )));
         }
         let mut commands = Commands::default();
         commands.feed(&self.console);
-        commands.complaint(1).map_or(Ok(()), |complaint| Err(UserError::new(complaint)))
+        commands
+            .complaint(1)
+            .map_or(Ok(()), |complaint| Err(UserError::new(complaint)))
     }
 
     /// What the run took, as a sentence.
@@ -70,7 +84,9 @@ impl Guest {
     /// The checksum of its first disk that the guest printed.
     pub fn checksum(&self) -> Option<String> {
         let text = String::from_utf8_lossy(&self.console);
-        let line = text.lines().find(|line| line.trim_end().ends_with("/dev/vda"))?;
+        let line = text
+            .lines()
+            .find(|line| line.trim_end().ends_with("/dev/vda"))?;
         line.split_whitespace().next().map(str::to_owned)
     }
 

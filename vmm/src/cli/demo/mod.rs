@@ -38,7 +38,10 @@ const BUILT: &str = "ipmmu";
 pub fn run(args: Args) -> Result<Outcome, UserError> {
     disk::remove_on_signals()?;
     let cache = Cache::open()?;
-    line(&format!("viommu {}: 32-bit ARM Linux kernels, unmodified, on an emulated machine.", env!("CARGO_PKG_VERSION")));
+    line(&format!(
+        "viommu {}: 32-bit ARM Linux kernels, unmodified, on an emulated machine.",
+        env!("CARGO_PKG_VERSION")
+    ));
 
     heading(1, "A stock Debian kernel");
     if cache.image(STOCK)?.is_none() {
@@ -47,17 +50,27 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
         ]);
     }
     cache.obtain(STOCK, &mut Terminal::new())?;
-    let build = if args.stock_only || cache.image(BUILT)?.is_some() { None } else { Some(Build::start(cache.clone(), BUILT)) };
+    let build = if args.stock_only || cache.image(BUILT)?.is_some() {
+        None
+    } else {
+        Some(Build::start(cache.clone(), BUILT))
+    };
     if build.is_some() {
         paragraph(&["While it boots, a second kernel is being compiled in the background."]);
     }
     boot_stock()?;
     if !args.stock_only {
         if let Some(build) = build {
-            heading(2, "A kernel with IOMMU drivers, symbols and type information");
+            heading(
+                2,
+                "A kernel with IOMMU drivers, symbols and type information",
+            );
             build.wait()?;
         } else {
-            heading(2, "A kernel with IOMMU drivers, symbols and type information (built by an earlier run)");
+            heading(
+                2,
+                "A kernel with IOMMU drivers, symbols and type information (built by an earlier run)",
+            );
         }
         boot_built()?;
     }
@@ -68,8 +81,15 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
 /// A machine for an image.
 fn machine(image: &str, commands: &[&str]) -> Result<Config, UserError> {
     let mut words = vec![super::settings::DEFAULT_CMDLINE.to_owned()];
-    words.extend(commands.iter().map(|command| guest_images::encode_command(command)));
-    let mut config = Config { cmdline: words.join(" "), ..Config::default() };
+    words.extend(
+        commands
+            .iter()
+            .map(|command| guest_images::encode_command(command)),
+    );
+    let mut config = Config {
+        cmdline: words.join(" "),
+        ..Config::default()
+    };
     super::boot::use_image(&mut config, image)?;
     Ok(config)
 }
@@ -86,22 +106,35 @@ fn boot_stock() -> Result<(), UserError> {
 fn boot_built() -> Result<(), UserError> {
     let disk = Disk::create()?;
     let mut config = machine(BUILT, &["sha256sum /dev/vda"])?;
-    config.disks.push(DiskConfig { read_only: true, ..DiskConfig::new(disk.path()) });
+    config.disks.push(DiskConfig {
+        read_only: true,
+        ..DiskConfig::new(disk.path())
+    });
     paragraph(&["It gets a disk of 8 MiB, and reads it all through the virtio-blk driver:"]);
-    show::command(&format!("vmm boot --image {BUILT} --disk {},ro --run 'sha256sum /dev/vda'", disk.path().display()));
+    show::command(&format!(
+        "vmm boot --image {BUILT} --disk {},ro --run 'sha256sum /dev/vda'",
+        disk.path().display()
+    ));
     let run = Guest::boot(&config, true)?;
     run.demand_success()?;
     show::good(&run.account());
-    line(&format!("    the host's checksum of the disk   {}", disk.sha256()));
+    line(&format!(
+        "    the host's checksum of the disk   {}",
+        disk.sha256()
+    ));
     let seen = run.checksum().unwrap_or_else(|| "none".into());
     line(&format!("    the guest's checksum of the disk  {seen}"));
     if seen != disk.sha256() {
-        return Err(UserError::new("the guest read something else than what is on the disk: this is a bug in vmm"));
+        return Err(UserError::new(
+            "the guest read something else than what is on the disk: this is a bug in vmm",
+        ));
     }
     show::good("They agree.");
 
     heading(3, "Once more, to compare");
-    paragraph(&["In virtual time a run follows from its images, its configuration and its seed, and from nothing else."]);
+    paragraph(&[
+        "In virtual time a run follows from its images, its configuration and its seed, and from nothing else.",
+    ]);
     let again = Guest::boot(&config, false)?;
     for (name, run) in [("first ", &run), ("second", &again)] {
         let summary = run.summary();
@@ -119,13 +152,23 @@ fn boot_built() -> Result<(), UserError> {
 
 fn farewell() {
     heading(0, "What next");
-    let vmm = std::env::current_exe().map_or_else(|_| "vmm".into(), |path| path.display().to_string());
+    let vmm =
+        std::env::current_exe().map_or_else(|_| "vmm".into(), |path| path.display().to_string());
     paragraph(&["The program is", &vmm, "", "Things to try:"]);
     for (command, meaning) in [
-        ("vmm boot --image ipmmu --shell --time host", "a shell in the guest; Ctrl-A x ends it"),
-        ("vmm boot --image debian-armmp-7.2 --cpus 4", "a newer kernel, on four cores"),
+        (
+            "vmm boot --image ipmmu --shell --time host",
+            "a shell in the guest; Ctrl-A x ends it",
+        ),
+        (
+            "vmm boot --image debian-armmp-7.2 --cpus 4",
+            "a newer kernel, on four cores",
+        ),
         ("vmm images list", "all the kernels that can be had"),
-        ("vmm boot --help", "everything that can be said about a machine"),
+        (
+            "vmm boot --help",
+            "everything that can be said about a machine",
+        ),
     ] {
         line(&format!("    {command:<44}  {meaning}"));
     }

@@ -12,10 +12,19 @@ pub fn line(text: &str) {
 
 /// The title of a step; 0 is none.
 pub fn heading(step: u32, title: &str) {
-    let title = if step == 0 { title.to_owned() } else { format!("{step}. {title}") };
+    let title = if step == 0 {
+        title.to_owned()
+    } else {
+        format!("{step}. {title}")
+    };
     line("");
     line(&Style::new().bold().cyan().apply_to(&title).to_string());
-    line(&Style::new().cyan().apply_to("-".repeat(measure_text_width(&title))).to_string());
+    line(
+        &Style::new()
+            .cyan()
+            .apply_to("-".repeat(measure_text_width(&title)))
+            .to_string(),
+    );
 }
 
 /// Some sentences.
@@ -27,12 +36,19 @@ pub fn paragraph(lines: &[&str]) {
 
 /// The command that would do what comes next.
 pub fn command(text: &str) {
-    line(&format!("  {} {}", Style::new().dim().apply_to("$"), Style::new().bold().apply_to(text)));
+    line(&format!(
+        "  {} {}",
+        Style::new().dim().apply_to("$"),
+        Style::new().bold().apply_to(text)
+    ));
 }
 
 /// Something that went well.
 pub fn good(text: &str) {
-    line(&format!("  {} {text}", Style::new().green().bold().apply_to("ok")));
+    line(&format!(
+        "  {} {text}",
+        Style::new().green().bold().apply_to("ok")
+    ));
 }
 
 /// A guest's console, set off from our own words, and kept.
@@ -48,16 +64,30 @@ const MAX_LINE: usize = 4096;
 impl Quoted {
     /// Shows lines if `shown`.
     pub const fn new(shown: bool) -> Self {
-        Self { shown, line: Vec::new() }
+        Self {
+            shown,
+            line: Vec::new(),
+        }
     }
 
     fn end_line(&mut self) {
         let text = String::from_utf8_lossy(&self.line);
         // What would move the cursor or colour our own words is left out.
-        let text: String = text.chars().filter(|c| *c == '\t' || !c.is_control()).collect();
+        let text: String = text
+            .chars()
+            .filter(|c| *c == '\t' || !c.is_control())
+            .collect();
         let ours = text.starts_with("guest: ") || !text.starts_with('[');
-        let style = if ours { Style::new() } else { Style::new().dim() };
-        line(&format!("  {} {}", Style::new().blue().apply_to("|"), style.apply_to(text)));
+        let style = if ours {
+            Style::new()
+        } else {
+            Style::new().dim()
+        };
+        line(&format!(
+            "  {} {}",
+            Style::new().blue().apply_to("|"),
+            style.apply_to(text)
+        ));
         self.line.clear();
     }
 }

@@ -1,0 +1,106 @@
+//! One run of a guest on this machine, in a process of its own, so that its time compares with another program's.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use vmm::{ByteSize, Config, ConsoleSink, Flow, Limits, Machine, Reason};
+
+/// Longest time that a run may take.
+pub const LIMIT: Duration = Duration::from_secs(600);
+
+/// What to run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The initial file system.
+    pub initrd: PathBuf,
+    /// The kernel command line.
+    pub cmdline: String,
+    /// Size of RAM.
+    pub memory: ByteSize,
+    /// The file that takes the console.
+    pub console: PathBuf,
+}
+
+/// What a run took.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Cost {
+    /// Instructions retired.
+    pub instructions: u64,
+    /// Millions of instructions a second.
+    pub mips: f64,
+}
+
+struct ToFile(File);
+
+impl ConsoleSink for ToFile {
+    fn write(&mut self, bytes: &[u8]) -> Flow {
+        // A full disk shows when the console is read.
+        let _ = self.0.write_all(bytes);
+        Flow::Continue
+    }
+}
+
+/// Runs the guest to its power-off, and prints what it took as JSON.
+pub fn run(args: &Args) -> Result<(), String> {
+    let config = Config {
+        kernel: args.kernel.clone(),
+        initrd: Some(args.initrd.clone()),
+        cmdline: args.cmdline.clone(),
+        memory: args.memory,
+        ..Config::default()
+    };
+    let console = File::create(&args.console)
+        .map_err(|error| format!("cannot write the console: {error}"))?;
+    let mut machine =
+        Machine::new(&config, Box::new(ToFile(console))).map_err(|error| error.to_string())?;
+    let exit = machine.run(Limits {
+        wall: Some(LIMIT),
+        ..Limits::default()
+    });
+    if exit.reason != Reason::PowerOff {
+        return Err(format!("the guest {}", exit.reason.sentence()));
+    }
+    let summary = machine.summary();
+    let cost = Cost {
+        instructions: summary.instructions,
+        mips: summary.mips,
+    };
+    println!(
+        "{}",
+        serde_json::to_string(&cost).map_err(|error| error.to_string())?
+    );
+    Ok(())
+}
+
+/// Has another process of this program run the guest. The time is from its start to its end.
+pub fn measure(args: &Args) -> Result<(Duration, Cost), String> {
+    let program =
+        std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    let mut command = Command::new(program);
+    command
+        .arg("guest")
+        .arg(&args.kernel)
+        .arg(&args.initrd)
+        .arg(&args.cmdline)
+        .arg(args.memory.to_string());
+    command.arg(&args.console).stdin(Stdio::null());
+    let start = Instant::now();
+    let output = command
+        .output()
+        .map_err(|error| format!("cannot start this program again: {error}"))?;
+    let time = start.elapsed();
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr)
+            .trim()
+            .trim_start_matches("benches: ")
+            .to_owned());
+    }
+    let cost = serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
+    Ok((time, cost))
+}

@@ -1,1 +1,0 @@
-//! Benchmarks and comparisons with peers

@@ -1,0 +1,35 @@
+//! Benchmarks of whole guests, and comparisons with peers.
+
+mod boot;
+mod guest;
+mod qemu;
+mod statistics;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Measures whole guests.
+#[derive(Debug, Parser)]
+#[command(name = "benches", version, max_term_width = 100)]
+enum Command {
+    /// Boot the same kernel here and under QEMU, in turns, and compare the times
+    Boot(boot::Args),
+    /// One run of a guest here; `boot` starts it as a process of its own
+    #[command(hide = true)]
+    Guest(guest::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Command::parse() {
+        Command::Boot(args) => boot::run(&args),
+        Command::Guest(args) => guest::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("benches: {sentence}");
+            ExitCode::from(2)
+        }
+    }
+}

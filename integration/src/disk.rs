@@ -1,0 +1,143 @@
+//! Disks for guests.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use sha2::{Digest, Sha256};
+use tempfile::{NamedTempFile, TempDir};
+
+/// A file to be a guest's disk, gone when dropped.
+#[derive(Debug)]
+pub struct Disk(NamedTempFile);
+
+impl Disk {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// What is on it now.
+    pub fn bytes(&self) -> Vec<u8> {
+        fs::read(self.path()).expect("the disk should be readable")
+    }
+
+    /// The checksum of what is on it now, in lower-case hexadecimal.
+    pub fn sha256(&self) -> String {
+        sha256(&self.bytes())
+    }
+}
+
+/// A checksum in lower-case hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Noise that follows from a seed.
+pub fn random_bytes(size: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    Xoshiro256PlusPlus::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes
+}
+
+/// A disk with these bytes.
+pub fn of(bytes: &[u8]) -> Disk {
+    let file = NamedTempFile::new().expect("a temporary file should be possible");
+    fs::write(file.path(), bytes).expect("a temporary file should be writable");
+    Disk(file)
+}
+
+/// A disk of `size` bytes of noise that follows from `seed`.
+pub fn noise(size: usize, seed: u64) -> Disk {
+    of(&random_bytes(size, seed))
+}
+
+/// A disk with an ext4 file system of 16 MiB that holds these files. No privileges are needed to make it.
+pub fn ext4(files: &[(&str, &[u8])]) -> Disk {
+    let tree = TempDir::new().expect("a temporary directory should be possible");
+    for (name, bytes) in files {
+        fs::write(tree.path().join(name), bytes).expect("a temporary file should be writable");
+    }
+    let disk = of(&[]);
+    let tree = tree.path().display().to_string();
+    e2fs(
+        "mke2fs",
+        &[
+            "-q",
+            "-F",
+            "-t",
+            "ext4",
+            "-d",
+            &tree,
+            &disk.path().display().to_string(),
+            "16M",
+        ],
+    );
+    disk
+}
+
+/// That a disk has an intact ext4 file system.
+///
+/// # Panics
+/// If not.
+pub fn assert_ext4_intact(disk: &Disk) {
+    e2fs("e2fsck", &["-f", "-n", &disk.path().display().to_string()]);
+}
+
+/// The content of a file in a disk's ext4 file system.
+pub fn ext4_file(disk: &Disk, path: &str) -> String {
+    e2fs(
+        "debugfs",
+        &[
+            "-R",
+            &format!("cat {path}"),
+            &disk.path().display().to_string(),
+        ],
+    )
+}
+
+/// Runs a program of e2fsprogs, which every Debian system has, if not every container; it may be in a directory for
+/// administrators, which is not in everyone's PATH.
+fn e2fs(program: &str, arguments: &[&str]) -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let run = || {
+        let mut command = Command::new("env");
+        command
+            .arg(format!("PATH={path}:/usr/sbin:/sbin"))
+            .arg(program)
+            .args(arguments)
+            .stdin(Stdio::null());
+        command.output().expect("env should run")
+    };
+    let mut output = run();
+    if output.status.code() == Some(127) {
+        install_e2fsprogs();
+        output = run();
+    }
+    assert!(
+        output.status.success(),
+        "{program} failed:\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn install_e2fsprogs() {
+    let script = "if [ $(id -u) = 0 ]; then s=; else s='sudo -n'; fi; $s apt-get update -q && \
+                  $s env DEBIAN_FRONTEND=noninteractive apt-get install -q -y -o DPkg::Lock::Timeout=600 e2fsprogs";
+    let status = Command::new("sh")
+        .args(["-c", script])
+        .stdout(Stdio::null())
+        .status();
+    let good = status.is_ok_and(|status| status.success());
+    assert!(
+        good,
+        "this test needs mke2fs; install it with: sudo apt-get install e2fsprogs"
+    );
+}

@@ -1,0 +1,5 @@
+//! Tests that boot guests, one file a subject.
+
+mod boot;
+mod determinism;
+mod disks;

@@ -1,0 +1,226 @@
+//! `vmm boot` with a real guest.
+
+use std::fs;
+use std::io::Read;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::{run, vmm};
+
+const BOOT: [&str; 4] = ["boot", "--image", "ipmmu", "--wall-timeout=900"];
+
+fn boot(more: &[&str]) -> crate::Ended {
+    run(&[&BOOT, more].concat())
+}
+
+#[test]
+fn commands_run_and_the_guest_powers_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("out.json");
+    let ended = boot(&[
+        "--run",
+        "echo $((6 * 7)) is 'the answer'",
+        "--run=true",
+        "--json",
+        json.to_str().unwrap(),
+    ]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(
+        ended
+            .stdout
+            .contains("guest: ready\r\n42 is the answer\r\n"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        ended.stderr.contains("vmm: the guest powered off after "),
+        "{}",
+        ended.stderr
+    );
+    let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    assert_eq!(report["outcome"], "success");
+    assert_eq!(report["exit"], "power-off");
+    assert_eq!(report["image"], "ipmmu");
+    assert_eq!(report["command_statuses"], serde_json::json!([0, 0]));
+    assert_eq!(report["console_bytes"], ended.stdout.len());
+    assert!(
+        report["instructions"].as_u64().unwrap() > 10_000_000,
+        "{report}"
+    );
+    assert!(report["exits"]["mmio"].is_object(), "{report}");
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+}
+
+#[test]
+fn a_command_that_fails_is_exit_code_1() {
+    let ended = boot(&["--run=exit 3", "--console=none"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended.stderr.contains("but command 1 exited with 3"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(ended.stdout, "");
+}
+
+#[test]
+fn an_expectation_ends_the_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let ended = boot(&[
+        "--run=sleep 1000",
+        "--expect=^guest: r.*y$",
+        "--console",
+        log.to_str().unwrap(),
+    ]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let log = fs::read_to_string(log).unwrap();
+    assert!(
+        log.contains("guest: ready") && !log.contains("exited with"),
+        "{log}"
+    );
+    assert_eq!(boot(&["--expect=no such words"]).code, Some(1));
+}
+
+#[test]
+fn a_time_limit_ends_the_run_with_124() {
+    let ended = boot(&["--run=sleep 1000", "--timeout=30", "--expect=exited"]);
+    assert_eq!(ended.code, Some(124), "{ended:?}");
+    assert!(ended.stdout.contains("guest: ready"), "{}", ended.stdout);
+    assert!(
+        ended.stderr.contains("ran out of its time"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_panic_is_exit_code_1() {
+    let ended = boot(&["--run=echo c >/proc/sysrq-trigger"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended.stderr.contains("asked for a reset"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_reader_that_leaves_does_not_end_the_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("out.json");
+    let mut command = vmm(&[&BOOT[..], &["--run=true", "--json", json.to_str().unwrap()]].concat());
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 10];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    assert_eq!(report["exit"], "power-off");
+    assert!(report["console_bytes"].as_u64().unwrap() > 1000, "{report}");
+}
+
+/// Boots a guest that waits for long, and sends the program a signal once the guest is up.
+fn signalled(signal: &str) -> (Option<i32>, Value) {
+    let directory = tempfile::tempdir().unwrap();
+    let (json, log) = (
+        directory.path().join("out.json"),
+        directory.path().join("log"),
+    );
+    let arguments = [
+        "--time=host",
+        "--run=sleep 4",
+        "--json",
+        json.to_str().unwrap(),
+        "--console",
+        log.to_str().unwrap(),
+    ];
+    let mut child = vmm(&[&BOOT[..], &arguments].concat())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !fs::read_to_string(&log).is_ok_and(|text| text.contains("guest: ready")) {
+        assert!(child.try_wait().unwrap().is_none(), "the guest ended early");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let kill = std::process::Command::new("sh")
+        .args(["-c", &format!("kill -{signal} {}", child.id())])
+        .status();
+    assert!(kill.unwrap().success());
+    let code = child.wait().unwrap().code();
+    (
+        code,
+        serde_json::from_slice(&fs::read(&json).unwrap()).unwrap(),
+    )
+}
+
+#[test]
+fn signals_end_the_run_in_good_order() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let (ended, report) = signalled(signal);
+        assert_eq!(
+            (ended, &report["exit"]),
+            (Some(code), &Value::from("stopped")),
+            "{report}"
+        );
+        assert_eq!(report["exit_code"], code);
+    }
+}
+
+#[test]
+fn a_hang_up_does_not_end_the_run() {
+    let (ended, report) = signalled("HUP");
+    assert_eq!(
+        (ended, &report["exit"]),
+        (Some(0), &Value::from("power-off")),
+        "{report}"
+    );
+}
+
+#[test]
+fn what_is_piped_in_is_typed() {
+    let mut command = vmm(&[&BOOT[..], &["--shell", "--time=host"]].concat());
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, b"echo $((40 + 2)) typed\nexit\n").unwrap();
+    drop(input);
+    let ended: crate::Ended = child.wait_with_output().unwrap().into();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("42 typed\r\n"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_configuration_file_describes_a_run() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("disk"), "on the disk\n".repeat(1024)).unwrap();
+    let config = directory.path().join("machine.toml");
+    let text = "image = 'ipmmu'\ncpus = 2\ndisk = ['disk,ro']\njson = 'out.json'\nquiet = true\n\
+                run = ['grep -c ^processor /proc/cpuinfo', 'head -n 1 /dev/vda']\n";
+    fs::write(&config, text).unwrap();
+    let ended = run(&["boot", "--config", config.to_str().unwrap(), "--cpus=3"]);
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (Some(0), ""),
+        "{ended:?}"
+    );
+    assert!(
+        ended.stdout.contains("guest: ready\r\n3\r\n"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        ended.stdout.contains("\non the disk\r\n"),
+        "{}",
+        ended.stdout
+    );
+    assert!(directory.path().join("out.json").exists());
+}

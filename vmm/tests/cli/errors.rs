@@ -1,0 +1,329 @@
+//! A user's mistake is one sentence, exit code 2, and nothing left behind.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::{Ended, run, vmm};
+
+/// A directory with a file that is no kernel, a file that starts like one, and a small disk.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(
+            directory.path().join("text"),
+            "This is no kernel.\n".repeat(1000),
+        )
+        .unwrap();
+        fs::write(directory.path().join("disk"), vec![0; 4096]).unwrap();
+        fs::write(directory.path().join("zImage"), tiny_zimage()).unwrap();
+        Self(directory)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(&self.0)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+/// A file that passes for a zImage: the magic number at 0x24, start and end after it (Linux
+/// `arch/arm/boot/compressed/head.S`). Its first instruction branches to itself.
+fn tiny_zimage() -> Vec<u8> {
+    let mut bytes = vec![0; 4096];
+    bytes[..4].copy_from_slice(&0xeaff_fffe_u32.to_le_bytes());
+    bytes[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
+    bytes[0x2c..0x30].copy_from_slice(&4096_u32.to_le_bytes());
+    bytes[0x30..0x34].copy_from_slice(&0x0403_0201_u32.to_le_bytes());
+    bytes
+}
+
+/// That the program refuses these arguments with a sentence that holds `words`, and touches no file.
+fn refuses(place: &Place, arguments: &[&str], words: &str) {
+    let before = place.names();
+    let ended = run(arguments);
+    assert_sentence(&ended, words);
+    assert_eq!(place.names(), before, "{arguments:?} left something behind");
+}
+
+fn assert_sentence(ended: &Ended, words: &str) {
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert_eq!(ended.stdout, "", "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert!(
+        ended.stderr.starts_with("vmm: ") && ended.stderr.contains(words),
+        "{ended:?} lacks {words:?}"
+    );
+}
+
+#[test]
+fn unknown_image() {
+    let place = Place::new();
+    let out = place.path("out.json");
+    refuses(
+        &place,
+        &["boot", "--image", "debian", "--json", &out],
+        "no image named \"debian\"",
+    );
+    refuses(&place, &["images", "fetch", "debian"], "no image named");
+    refuses(
+        &place,
+        &["images", "build", "debian-armmp"],
+        "needs no build",
+    );
+}
+
+#[test]
+fn missing_files() {
+    let place = Place::new();
+    let (kernel, none, json) = (
+        place.path("zImage"),
+        place.path("none"),
+        place.path("out.json"),
+    );
+    refuses(
+        &place,
+        &["boot", "--kernel", &none, "--json", &json],
+        "none",
+    );
+    refuses(
+        &place,
+        &[
+            "boot", "--kernel", &kernel, "--initrd", &none, "--json", &json,
+        ],
+        "none",
+    );
+    refuses(
+        &place,
+        &[
+            "boot",
+            "--kernel",
+            &kernel,
+            "--disk",
+            &none,
+            "--console",
+            &json,
+        ],
+        "none",
+    );
+    refuses(&place, &["boot", "--config", &none], "none");
+    refuses(&place, &["boot", "--kernel", &place.path("")], "");
+    refuses(
+        &place,
+        &["boot", "--kernel", &kernel, "--disk", &place.path("")],
+        "",
+    );
+}
+
+#[test]
+fn no_kernel_in_the_file() {
+    let place = Place::new();
+    let (text, json, console) = (
+        place.path("text"),
+        place.path("out.json"),
+        place.path("console"),
+    );
+    refuses(
+        &place,
+        &[
+            "boot",
+            "--kernel",
+            &text,
+            "--json",
+            &json,
+            "--console",
+            &console,
+        ],
+        "cannot boot",
+    );
+    refuses(&place, &["boot", "--kernel", "/dev/null"], "");
+    refuses(&place, &["boot"], "no guest is named");
+    refuses(
+        &place,
+        &["boot", "--image", "ipmmu", "--kernel", &text],
+        "cannot be used with",
+    );
+}
+
+#[test]
+fn memory_that_does_not_fit() {
+    let place = Place::new();
+    let (kernel, initrd) = (place.path("zImage"), place.path("initrd"));
+    File::create(&initrd).unwrap().set_len(64 << 20).unwrap();
+    refuses(
+        &place,
+        &["boot", "--kernel", &kernel, "--memory", "1M"],
+        "too little",
+    );
+    refuses(
+        &place,
+        &["boot", "--kernel", &kernel, "--memory", "16G"],
+        "use less memory",
+    );
+    refuses(
+        &place,
+        &["boot", "--kernel", &kernel, "--memory", "33M"],
+        "multiple",
+    );
+    refuses(
+        &place,
+        &[
+            "boot", "--kernel", &kernel, "--initrd", &initrd, "--memory", "32M",
+        ],
+        "too little",
+    );
+    refuses(
+        &place,
+        &["boot", "--kernel", &kernel, "--memory-base", "0"],
+        "too low",
+    );
+}
+
+#[test]
+fn a_disk_that_another_machine_has() {
+    let place = Place::new();
+    let (kernel, disk) = (place.path("zImage"), place.path("disk"));
+    // The first machine spins until it is ended, and its console file appears once it has its disk.
+    let console = place.path("console");
+    let mut first = vmm(&[
+        "boot",
+        "--kernel",
+        &kernel,
+        "--disk",
+        &disk,
+        "--console",
+        &console,
+    ]);
+    let mut first = first.stderr(std::process::Stdio::null()).spawn().unwrap();
+    while !Path::new(&console).exists() {
+        assert!(
+            first.try_wait().unwrap().is_none(),
+            "the first machine ended early"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    refuses(
+        &place,
+        &["boot", "--kernel", &kernel, "--disk", &disk],
+        "is in use by another program",
+    );
+    refuses(
+        &place,
+        &["boot", "--kernel", &kernel, "--disk", &format!("{disk},ro")],
+        "is in use by another program",
+    );
+    first.kill().unwrap();
+    first.wait().unwrap();
+}
+
+#[test]
+fn flag_values_that_make_no_sense() {
+    let place = Place::new();
+    let kernel = place.path("zImage");
+    for (flag, value, words) in [
+        ("--memory", "1T", "is not a size"),
+        ("--cpus", "0", "1 to 4 CPUs"),
+        ("--cpus", "5", "1 to 4 CPUs"),
+        ("--cpus", "many", "invalid"),
+        ("--disk", ",ro", "file name"),
+        ("--disk", "d,rw", "is not a disk option"),
+        ("--time", "fast", "virtual"),
+        ("--timeout", "0", "is not a time limit"),
+        ("--timeout", "soon", "is not a number of seconds"),
+        ("--seed", "-1", "--seed"),
+        ("--expect", "(", "is not a pattern"),
+        ("--kernel-format", "elf", "zimage"),
+        ("--cmdline", "a\nb", "printable"),
+        ("--frobnicate", "x", "unexpected argument"),
+        (
+            "--json",
+            "/nonexistent/out.json",
+            "cannot write the summary",
+        ),
+        (
+            "--console",
+            "/nonexistent/console",
+            "cannot write the console's file",
+        ),
+    ] {
+        refuses(
+            &place,
+            &["boot", "--kernel", &kernel, &format!("{flag}={value}")],
+            words,
+        );
+    }
+    let long = "x".repeat(2000);
+    refuses(
+        &place,
+        &["boot", "--kernel", &kernel, "--cmdline", &long],
+        "at most 1023",
+    );
+}
+
+#[test]
+fn configuration_files_with_mistakes() {
+    let place = Place::new();
+    let config = place.path("machine.toml");
+    for (text, words) in [
+        (
+            "kernel = 'zImage'\nmemroy = '1G'\n",
+            "line 2: unknown field `memroy`",
+        ),
+        ("kernel = 'zImage'\ncpus = 'four'\n", "line 2"),
+        ("kernel = 'zImage\n", "line 1"),
+        ("kernel = 'none'\n", "none"),
+        ("image = 'ipmmu'\nkernel = 'zImage'\n", "not both"),
+        (
+            "kernel = 'zImage'\n[[disk]]\npath = 'disk'\nqueues = 0\n",
+            "queues",
+        ),
+    ] {
+        fs::write(&config, text).unwrap();
+        refuses(&place, &["boot", "--config", &config], words);
+    }
+}
+
+#[test]
+fn a_cache_that_cannot_be() {
+    let place = Place::new();
+    let text = place.path("text");
+    let ended: Ended = vmm(&["boot", "--image", "ipmmu"])
+        .env("VIOMMU_CACHE", &text)
+        .output()
+        .unwrap()
+        .into();
+    assert_sentence(&ended, "The image cache cannot be written at");
+}
+
+#[test]
+fn help_and_version_are_no_mistakes() {
+    for arguments in [
+        &["--help"][..],
+        &["boot", "--help"],
+        &["images", "--help"],
+        &["demo", "--help"],
+        &["--version"],
+    ] {
+        let ended = run(arguments);
+        assert_eq!(
+            (ended.code, ended.stderr.as_str()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
+        assert!(!ended.stdout.is_empty());
+    }
+    assert_eq!(
+        run(&["--version"]).stdout,
+        concat!("vmm ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+}

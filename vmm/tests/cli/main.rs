@@ -1,0 +1,48 @@
+//! Tests of the program `vmm`, run as a user would.
+
+mod boot;
+mod errors;
+mod terminal;
+
+use std::process::{Command, Output, Stdio};
+
+/// The program with these arguments, and nothing to read.
+pub fn vmm(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vmm"));
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .env_remove("VMM_LOG")
+        .env("NO_COLOR", "1");
+    command
+}
+
+/// How the program ended, and what it said.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            code: output.status.code(),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
+    }
+}
+
+/// Runs the program to its end.
+pub fn run(arguments: &[&str]) -> Ended {
+    vmm(arguments)
+        .output()
+        .expect("the program should start")
+        .into()
+}

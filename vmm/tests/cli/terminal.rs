@@ -1,0 +1,127 @@
+//! The program on a terminal, made with script(1), which every Debian system has.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A shell script on a terminal of its own.
+struct OnTerminal {
+    child: Child,
+    seen: std::sync::mpsc::Receiver<Vec<u8>>,
+    text: String,
+}
+
+impl OnTerminal {
+    fn start(shell: &str) -> Self {
+        let mut command = Command::new("script");
+        command
+            .args(["-q", "-e", "-c", shell, "/dev/null"])
+            .env("SHELL", "/bin/sh")
+            .env("VMM", env!("CARGO_BIN_EXE_vmm"));
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("script should start");
+        let mut stdout = child.stdout.take().unwrap();
+        let (send, seen) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = stdout.read(&mut buffer) {
+                if send.send(buffer[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            child,
+            seen,
+            text: String::new(),
+        }
+    }
+
+    fn type_in(&mut self, keys: &[u8]) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(keys).and_then(|()| stdin.flush()).unwrap();
+    }
+
+    fn wait_for(&mut self, words: &str) {
+        let deadline = Instant::now() + Duration::from_secs(900);
+        while !self.text.contains(words) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.seen.recv_timeout(left) {
+                Ok(bytes) => self.text += &String::from_utf8_lossy(&bytes),
+                Err(_) => panic!("the terminal did not show {words:?}:\n{}", self.text),
+            }
+        }
+    }
+
+    fn end(mut self) -> (Option<i32>, String) {
+        self.child.stdin.as_mut().map(Write::flush);
+        let code = self.child.wait().unwrap().code();
+        while let Ok(bytes) = self.seen.recv() {
+            self.text += &String::from_utf8_lossy(&bytes);
+        }
+        (code, self.text)
+    }
+}
+
+/// Runs `vmm` on a terminal and shows whether that has its settings back.
+fn session(arguments: &str) -> OnTerminal {
+    OnTerminal::start(&format!(
+        "before=$(stty -g); run() {{ sh -c 'echo pid=$$; exec \"$VMM\" \"$@\"' vmm \"$@\"; }}; \
+         run boot --image ipmmu --time host --wall-timeout 900 {arguments}; code=$?; \
+         if [ \"$before\" = \"$(stty -g)\" ]; then echo settings are back; else echo settings differ; fi; exit $code"
+    ))
+}
+
+#[test]
+fn keys_reach_the_guest_and_ctrl_a_x_ends_it() {
+    let mut terminal = session("--shell");
+    terminal.wait_for("guest: ready");
+    terminal.wait_for("# ");
+    terminal.type_in(b"sleep 500; echo not interrupt''ed\r");
+    terminal.wait_for("interrupt''ed");
+    // Ctrl-C is the guest's: it ends the sleep, not the program.
+    std::thread::sleep(Duration::from_secs(1));
+    terminal.type_in(b"\x03");
+    terminal.type_in(b"echo still $((1 + 1)) here\r");
+    terminal.wait_for("still 2 here");
+    terminal.type_in(b"\x01h");
+    terminal.wait_for("Ctrl-A x");
+    terminal.type_in(b"\x01x");
+    let (code, text) = terminal.end();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("settings are back"), "{text}");
+}
+
+#[test]
+fn settings_are_back_when_the_guest_powers_off() {
+    let mut terminal = session("--run 'echo here'");
+    terminal.wait_for("settings ");
+    let (code, text) = terminal.end();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("settings are back"), "{text}");
+}
+
+#[test]
+fn settings_are_back_after_a_signal() {
+    let mut terminal = session("--run 'sleep 500'");
+    terminal.wait_for("guest: ready");
+    let pid = terminal
+        .text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("pid="))
+        .unwrap()
+        .to_owned();
+    assert!(
+        Command::new("sh")
+            .args(["-c", &format!("kill -TERM {pid}")])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let (code, text) = terminal.end();
+    assert_eq!(code, Some(143), "{text}");
+    assert!(text.contains("settings are back"), "{text}");
+}
