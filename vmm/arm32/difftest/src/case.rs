@@ -316,7 +316,8 @@ impl Placed {
         }
     }
 
-    /// `word`, in unit `i`, made to branch to `target`, or when that is out of reach to the next unit.
+    /// `word`, in unit `i`, made to branch to `target`, or when that is out of reach to the next unit that is not (CBZ
+    /// cannot reach the very next instruction); a NOP when there is none.
     fn branch(&self, word: Word, kind: Branch, i: usize, target: usize, pc: u32) -> Word {
         let base = if matches!(kind, Branch::A32Exchange | Branch::WideExchange) { pc & !3 } else { pc };
         let bits = match word {
@@ -324,11 +325,11 @@ impl Placed {
             Word::Narrow(w) => w.into(),
         };
         let reach = |unit: usize| with_offset(kind, bits, self.starts[unit].wrapping_sub(base));
-        let bits = reach(target).or_else(|| reach(i + 1)).unwrap_or(bits);
+        let bits = reach(target).or_else(|| (i + 1..self.starts.len()).find_map(reach));
         match word {
-            Word::A32(_) => Word::A32(bits),
-            Word::Wide(_) => Word::Wide(bits),
-            Word::Narrow(_) => Word::Narrow(bits as u16),
+            Word::A32(_) => Word::A32(bits.unwrap_or(0xe320_f000)),
+            Word::Wide(_) => Word::Wide(bits.unwrap_or(0xf3af_8000)),
+            Word::Narrow(_) => Word::Narrow(bits.unwrap_or(0xbf00) as u16),
         }
     }
 

@@ -30,8 +30,10 @@ pub enum Error {
         text: String,
     },
     /// The oracle does not end; some case is in a loop there but not here.
-    #[error("qemu-arm did not end within {seconds} seconds")]
+    #[error("qemu-arm did not end within {seconds} seconds in the cases from {first} on")]
     Hang {
+        /// Number of the first case of the batch.
+        first: u64,
         /// How long it had.
         seconds: u64,
     },

@@ -23,9 +23,13 @@ pub const OUTPUT: u32 = RUNTIME + 0x1_0000;
 /// Scratch memory of the first slot.
 pub const SCRATCH: u32 = OUTPUT + (SLOTS * Output::STRIDE).next_multiple_of(0x1000);
 /// Bytes a case may use.
-pub const SCRATCH_SIZE: u32 = 256;
+pub const SCRATCH_SIZE: u32 = 384;
+/// Of them, those that loads and stores of any value use; behind them lie pointers into the code.
+pub const SCRATCH_DATA: u32 = 256;
+/// Offset of branch tables, behind the pointers.
+pub const SCRATCH_TABLES: u32 = 352;
 /// From one slot's scratch memory to the next. It does not divide a page, so that some cross into the next one.
-pub const SCRATCH_STRIDE: u32 = 320;
+pub const SCRATCH_STRIDE: u32 = 448;
 /// The end of what is compared.
 pub const RESULTS_END: u32 = SCRATCH + (SLOTS * SCRATCH_STRIDE).next_multiple_of(0x1000);
 

@@ -59,7 +59,7 @@ fn report(arguments: &Arguments, summary: &Summary, seconds: f64) -> ExitCode {
         println!("differing cases of seed {}: {}{}", arguments.seed, numbers.join(" "), if summary.differences.len() > 20 { " ..." } else { "" });
     }
     println!(
-        "{} cases ({} instructions, {} ended by a signal) in {seconds:.1} s: {} differences; {} left out that did not end",
+        "{} cases ({} instructions, {} ended by a signal) in {seconds:.1} s: {} differences; {} left out that went astray",
         summary.cases,
         summary.instructions,
         summary.signals,

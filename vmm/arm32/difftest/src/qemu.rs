@@ -11,7 +11,7 @@ use crate::image::Image;
 use crate::layout::{OUTPUT, RESULTS_END};
 
 /// How long one program may run. Normally it takes well below a second.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// What installs it.
 const INSTALL: &str = "sudo apt-get install --no-install-recommends qemu-user";
 
@@ -67,7 +67,7 @@ impl Qemu {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(failed)?;
-        let output = wait(child).map_err(failed)?.ok_or(Error::Hang { seconds: PATIENCE.as_secs() })?;
+        let output = wait(child).map_err(failed)?.ok_or(Error::Hang { first: 0, seconds: PATIENCE.as_secs() })?;
         if output.status.success() && output.stdout.len() == (RESULTS_END - OUTPUT) as usize {
             return Ok(output.stdout);
         }

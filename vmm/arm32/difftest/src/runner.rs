@@ -77,7 +77,10 @@ impl Runner {
         let count = count.min(SLOTS);
         let mut cases: Vec<Case> = (0..count).map(|slot| generator.case(first + u64::from(slot), slot)).collect();
         let mut summary = Summary::default();
-        let (results, placed) = self.run(&mut cases, &mut summary)?;
+        let (results, placed) = self.run(&mut cases, &mut summary).map_err(|error| match error {
+            Error::Hang { seconds, .. } => Error::Hang { first, seconds },
+            other => other,
+        })?;
         summary.cases = u64::from(count) - summary.endless;
         for slot in 0..count {
             summary.instructions += placed[slot as usize].listing.len() as u64;

@@ -20,6 +20,15 @@ pub enum Exclusion {
     SystemRegisters,
     /// Coprocessors 1 and 2: `qemu-arm` emulates the FPA of old machines, as some kernels did; here they are UNDEFINED.
     FloatingPointAccelerator,
+    /// The undefined instructions that Linux takes for breakpoints: a different signal.
+    LinuxBreakpoint,
+    /// Coprocessor 9, which Armv8.2 uses for half-precision arithmetic: QEMU executes its VLDR and VSTR on an ARMv7 core too.
+    HalfPrecision,
+    /// An exclusive access whose base another instruction of its IT block may change: pairs of different sizes would
+    /// come about, which are UNPREDICTABLE.
+    ExclusiveBase,
+    /// Exclusive accesses and SETEND in one case: QEMU lets a STREXD fail after the order of bytes changed.
+    ExclusiveEndian,
     /// May not stand in an IT block, or only at its end: UNPREDICTABLE.
     InItBlock,
     /// Not a decodable instruction after its fields were chosen.

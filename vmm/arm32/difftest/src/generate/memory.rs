@@ -6,7 +6,7 @@ use rand_core::RngCore;
 use super::exclusions::Exclusion::*;
 use super::plan::{Place, Plan, Verdict, unless};
 use crate::case::{Adjust, Patch, Value};
-use crate::layout::SCRATCH_SIZE;
+use crate::layout::{SCRATCH_DATA, SCRATCH_TABLES};
 use crate::values::{below, chance, pick};
 
 /// Of accesses: percent that are not aligned.
@@ -40,7 +40,7 @@ struct Want {
 
 /// Somewhere in scratch memory for `want`: the offset, and the base that leads there.
 fn aim(rng: &mut impl RngCore, place: &Place, want: &Want) -> (u32, u32) {
-    let room = SCRATCH_SIZE.saturating_sub(want.len).max(1);
+    let room = SCRATCH_DATA.saturating_sub(want.len).max(1);
     let mut offset = below(rng, room);
     if !chance(rng, UNALIGNED) {
         offset &= !(want.align - 1);
@@ -50,6 +50,11 @@ fn aim(rng: &mut impl RngCore, place: &Place, want: &Want) -> (u32, u32) {
         address = pick(rng, &NOWHERE);
     }
     (offset, address.wrapping_sub(want.from_base))
+}
+
+/// The offset of a pointer into the code.
+fn pointer(rng: &mut impl RngCore) -> u32 {
+    SCRATCH_DATA + 4 * below(rng, (SCRATCH_TABLES - SCRATCH_DATA) / 4)
 }
 
 /// A plan that sets `rn` for `want`.
@@ -107,8 +112,8 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdic
         Insn::Ldm { user, .. } | Insn::Stm { user, .. } => unless(user, Privileged).and_then(|()| multiple(rng, d, place)),
         Insn::PreloadImm { .. } => Ok(Plan::default()),
         Insn::PreloadReg { rm, .. } => unless(rm == 15, Pc).map(|()| Plan::default()),
-        Insn::Ldrex { size, rn, imm, .. } => Ok(exclusive(rng, place, size, rn, imm)),
-        Insn::Strex { size, rn, imm, .. } => Ok(exclusive(rng, place, size, rn, imm)),
+        Insn::Ldrex { size, rn, imm, .. } => exclusive(rng, place, size, rn, imm, true),
+        Insn::Strex { size, rn, imm, .. } => exclusive(rng, place, size, rn, imm, false),
         Insn::Swp { byte, rt, rt2, rn } => unless([rt, rt2, rn].contains(&15), Pc).and_then(|()| {
             unless(rn == rt || rn == rt2, SameRegister)?;
             let len = if byte { 1 } else { 4 };
@@ -154,7 +159,7 @@ impl Single {
     fn plan(&self, rng: &mut impl RngCore, place: &Place, from_base: u32) -> Plan {
         let len = self.op.size().into();
         if self.rt == 15 && self.op == MemOp::Ldr {
-            let offset = 4 * below(rng, SCRATCH_SIZE / 4 - 1);
+            let offset = pointer(rng);
             let base = place.scratch.wrapping_add(offset).wrapping_sub(from_base);
             let target = Value::Target { unit: place.any(rng), how: Adjust::Plus(0) };
             return Plan {
@@ -199,7 +204,7 @@ fn multiple(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
     if !(load && has(15)) {
         return Ok(based(rng, place, rn, &Want { len, align: 4, from_base }));
     }
-    let offset = 4 * below(rng, (SCRATCH_SIZE - len) / 4);
+    let offset = pointer(rng) + 4 - len;
     let base = place.scratch.wrapping_add(offset).wrapping_sub(from_base);
     let target = Value::Target { unit: place.any(rng), how: Adjust::Plus(0) };
     Ok(Plan {
@@ -210,8 +215,11 @@ fn multiple(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
 }
 
 /// Exclusive accesses of one size share two addresses, which no other size uses: what a store-exclusive does after a
-/// load-exclusive of another size is UNPREDICTABLE.
-fn exclusive(rng: &mut impl RngCore, place: &Place, size: ExSize, rn: u8, imm: u32) -> Plan {
+/// load-exclusive of another size is UNPREDICTABLE. Only loads get addresses that fault: whether a store-exclusive that
+/// fails anyhow does is IMPLEMENTATION DEFINED (it does here, it does not in QEMU).
+fn exclusive(rng: &mut impl RngCore, place: &Place, size: ExSize, rn: u8, imm: u32, load: bool) -> Verdict {
+    unless(!place.first, ExclusiveBase)?;
+    unless(place.big_endian, ExclusiveEndian)?;
     let (slot, len) = match size {
         ExSize::Byte => (0, 1),
         ExSize::Half => (1, 2),
@@ -219,14 +227,14 @@ fn exclusive(rng: &mut impl RngCore, place: &Place, size: ExSize, rn: u8, imm: u
         ExSize::Double => (3, 8),
     };
     let mut offset = 128 + 32 * slot + if chance(rng, 20) { 16 } else { 0 };
-    if len > 1 && chance(rng, 4) {
+    if load && len > 1 && chance(rng, 4) {
         offset += 1;
     }
     let mut address = place.scratch.wrapping_add(offset);
-    if chance(rng, WILD) {
+    if load && chance(rng, WILD) {
         address = pick(rng, &NOWHERE) & !7;
     }
-    Plan { presets: vec![(rn, Value::Const(address.wrapping_sub(imm)))], ..Plan::default() }
+    Ok(Plan { presets: vec![(rn, Value::Const(address.wrapping_sub(imm)))], ..Plan::default() })
 }
 
 /// Loads and stores of VFP and Advanced SIMD registers.

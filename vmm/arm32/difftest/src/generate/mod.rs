@@ -135,15 +135,18 @@ impl Maker<'_> {
         } else {
             None
         };
+        let big_endian = chance(&mut self.rng, 20);
         for i in 0..count {
             let thumb = first ^ switch.is_some_and(|s| i > s);
             let place = Place {
                 thumb,
                 in_it: false,
+                first: true,
                 last: true,
                 unit: i,
                 section_end: switch.filter(|s| i < *s).unwrap_or(count),
                 end: count,
+                big_endian,
                 scratch: self.scratch,
             };
             let unit = if switch == Some(i) { self.switch(&place) } else { self.unit(&place) };
@@ -201,7 +204,7 @@ impl Maker<'_> {
         }
         unit.words.push(Some(Word::Narrow(0xbf00 | cond << 4 | mask)));
         for i in 0..count {
-            let place = Place { in_it: true, last: i + 1 == count, ..*place };
+            let place = Place { in_it: true, first: i == 0, last: i + 1 == count, ..*place };
             match self.instruction(&place) {
                 Some((word, _, plan)) => add(&mut unit, word, plan),
                 None => unit.words.push(Some(Word::Narrow(0xbf00))),

@@ -6,6 +6,7 @@ use rand_core::RngCore;
 use super::exclusions::Exclusion::{self, *};
 use super::{memory, registers};
 use crate::case::{Adjust, Branch, Patch, Value};
+use crate::layout::{SCRATCH_SIZE, SCRATCH_TABLES};
 use crate::values;
 
 /// Where the instruction stands.
@@ -15,6 +16,8 @@ pub struct Place {
     pub thumb: bool,
     /// In an IT block.
     pub in_it: bool,
+    /// As the first of it, or outside.
+    pub first: bool,
     /// As the last of it, or outside.
     pub last: bool,
     /// Number of its unit.
@@ -23,6 +26,8 @@ pub struct Place {
     pub section_end: usize,
     /// Number of units of the case.
     pub end: usize,
+    /// The case may have big-endian data, and then has no exclusive accesses.
+    pub big_endian: bool,
     /// Address of the case's scratch memory.
     pub scratch: u32,
 }
@@ -108,8 +113,11 @@ fn system(_rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Result<(), Exc
             unless(rn == 15, Pc)
         }
         Insn::MrsBanked { .. } | Insn::MsrBanked { .. } | Insn::Eret {} | Insn::Srs { .. } | Insn::Rfe { .. } => Err(Privileged),
-        Insn::Cps { .. } | Insn::Setend { .. } => unless(place.in_it, InItBlock),
+        Insn::Setend { .. } => unless(place.in_it, InItBlock).and_then(|()| unless(!place.big_endian, ExclusiveEndian)),
+        Insn::Cps { .. } => unless(place.in_it, InItBlock),
         Insn::Svc { .. } => Err(Supervisor),
+        // UDF #16 in A32, UDF #1 in T16, UDF #0 in T32.
+        Insn::Udf { imm } => unless(imm == if !place.thumb { 16 } else { u16::from(d.len == 2) }, LinuxBreakpoint),
         Insn::Hint { op: HintOp::Wfi, .. } => Err(Supervisor),
         Insn::It { .. } => Err(InItBlock),
         Insn::Bkpt { .. } | Insn::Hvc { .. } => unless(!place.thumb && d.cond != Cond::Al || place.in_it, InItBlock),
@@ -120,7 +128,8 @@ fn system(_rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Result<(), Exc
         | Insn::Cdp { cp, .. }
         | Insn::LdcStc { cp, .. } => {
             unless(cp >= 14, SystemRegisters)?;
-            unless(cp == 1 || cp == 2, FloatingPointAccelerator)
+            unless(cp == 1 || cp == 2, FloatingPointAccelerator)?;
+            unless(cp == 9, HalfPrecision)
         }
         Insn::NeonPermute { vd, vm, .. } => unless(vd == vm, SameVector),
         _ => Ok(()),
@@ -225,7 +234,7 @@ fn table(rng: &mut impl RngCore, place: &Place, half: bool, rn: u8, rm: u8) -> V
     unless(!place.last, InItBlock)?;
     unless(rn == 15 || rm == 15 || rn == 13 || rm == 13, Pc)?;
     unless(rn == rm, SameRegister)?;
-    let (index, at) = (values::below(rng, 32), 64 + 2 * values::below(rng, 64));
+    let (index, at) = (values::below(rng, 32), SCRATCH_TABLES + 2 * values::below(rng, (SCRATCH_SIZE - SCRATCH_TABLES) / 2));
     let base = place.scratch.wrapping_add(at).wrapping_sub(if half { 2 * index } else { index });
     Ok(Plan {
         presets: vec![(rm, Value::Const(index)), (rn, Value::Const(base))],
