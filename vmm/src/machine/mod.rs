@@ -9,6 +9,8 @@ mod exit;
 pub mod fdt;
 pub mod layout;
 pub mod loader;
+#[cfg(test)]
+mod tests;
 mod warn;
 mod wires;
 

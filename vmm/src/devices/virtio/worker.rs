@@ -143,7 +143,7 @@ mod tests {
             false,
         );
         let device = Arc::new(Mutex::new(std::mem::replace(&mut driver.mmio, spare)));
-        let worker = Worker::start(&[device.clone()]).unwrap();
+        let worker = Worker::start(std::slice::from_ref(&device)).unwrap();
         std::mem::swap(&mut driver.mmio, &mut device.lock().unwrap());
         driver.start(0);
         let buffer = driver.buffer(0);

@@ -95,13 +95,13 @@ impl GicState {
                     return true;
                 };
                 match offset {
-                    ..GICD_ISENABLER => word.group = value,
-                    ..GICD_ICENABLER => word.enabled |= value & free,
-                    ..GICD_ISPENDR => word.enabled &= !(value & free),
+                    GICD_IGROUPR..GICD_ISENABLER => word.group = value,
+                    GICD_ISENABLER..GICD_ICENABLER => word.enabled |= value & free,
+                    GICD_ICENABLER..GICD_ISPENDR => word.enabled &= !(value & free),
                     // SGIs are made pending through their own registers only (4.3.7).
-                    ..GICD_ICPENDR => word.latched |= value & free,
-                    ..GICD_ISACTIVER => word.latched &= !(value & free),
-                    ..GICD_ICACTIVER => word.active |= value,
+                    GICD_ISPENDR..GICD_ICPENDR => word.latched |= value & free,
+                    GICD_ICPENDR..GICD_ISACTIVER => word.latched &= !(value & free),
+                    GICD_ISACTIVER..GICD_ICACTIVER => word.active |= value,
                     _ => word.active &= !value,
                 }
             }

@@ -126,7 +126,7 @@ impl Block {
 
     /// The offset in the file of `bytes` bytes from `sector` on, if that is whole sectors of the disk.
     fn locate(&self, sector: u64, bytes: u64) -> Result<u64, Failure> {
-        if bytes % SECTOR != 0 {
+        if !bytes.is_multiple_of(SECTOR) {
             return Err(Failure::Bad("the data is not a whole number of sectors"));
         }
         let end = sector.checked_add(bytes / SECTOR);
@@ -188,7 +188,7 @@ impl Block {
     fn ranges(&mut self, kind: u32, mut data: Buffers, mem: &DmaSpace) -> Result<(), Failure> {
         let bytes = total(&data.readable);
         if bytes == 0
-            || bytes % RANGE_BYTES as u64 != 0
+            || !bytes.is_multiple_of(RANGE_BYTES as u64)
             || bytes / RANGE_BYTES as u64 > u64::from(MAX_RANGES)
         {
             return Err(Failure::Bad(

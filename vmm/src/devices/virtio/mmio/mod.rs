@@ -162,7 +162,7 @@ impl VirtioMmio {
         if offset >= u64::from(VIRTIO_MMIO_CONFIG) {
             return self.read_config(offset - u64::from(VIRTIO_MMIO_CONFIG), size);
         }
-        if size != 4 || offset % 4 != 0 {
+        if size != 4 || !offset.is_multiple_of(4) {
             warn_guest!("virtio-mmio: {size}-byte read at {offset:#x}: reads as zero");
             return 0;
         }
@@ -206,7 +206,7 @@ impl VirtioMmio {
 
     /// Writes the low `size` bytes of `value` at `offset`.
     pub fn write(&mut self, offset: u64, size: usize, value: u64) {
-        if size != 4 || offset % 4 != 0 || offset >= u64::from(VIRTIO_MMIO_CONFIG) {
+        if size != 4 || !offset.is_multiple_of(4) || offset >= u64::from(VIRTIO_MMIO_CONFIG) {
             warn_guest!("virtio-mmio: {size}-byte write at {offset:#x}: ignored");
             return;
         }
