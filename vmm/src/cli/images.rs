@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Outcome, UserError};
 
-/// The subcommands.
+/// List, fetch and build guest images.
 #[derive(Debug, Subcommand)]
 #[command(after_help = AFTER_HELP)]
 pub enum Command {

@@ -32,11 +32,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Set everything up and show a short guided run
     Demo(demo::Args),
-    /// Boot a guest
     Boot(Box<boot::Args>),
-    /// List, fetch and build guest images
     #[command(subcommand)]
     Images(images::Command),
 }

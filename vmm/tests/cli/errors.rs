@@ -162,7 +162,7 @@ fn memory_that_does_not_fit() {
     File::create(&initrd).unwrap().set_len(64 << 20).unwrap();
     refuses(
         &place,
-        &["boot", "--kernel", &kernel, "--memory", "1M"],
+        &["boot", "--kernel", &kernel, "--memory", "2M"],
         "too little",
     );
     refuses(
