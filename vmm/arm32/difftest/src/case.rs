@@ -164,22 +164,48 @@ pub struct Placed {
 impl Case {
     /// A case that does nothing.
     pub fn empty() -> Self {
-        Self { r: [0; 15], cpsr: 0, fpscr: 0, d: [0; 32], scratch: vec![0; SCRATCH_SIZE as usize], units: Vec::new() }
+        Self {
+            r: [0; 15],
+            cpsr: 0,
+            fpscr: 0,
+            d: [0; 32],
+            scratch: vec![0; SCRATCH_SIZE as usize],
+            units: Vec::new(),
+        }
     }
 
     /// Puts the code at the place of `slot`.
     pub fn place(&self, slot: u32, runtime: &Runtime) -> Placed {
         let (starts, thumb) = self.starts(layout::code(slot));
-        let mut placed = Placed { code: Vec::new(), listing: Vec::new(), starts, thumb };
+        let mut placed = Placed {
+            code: Vec::new(),
+            listing: Vec::new(),
+            starts,
+            thumb,
+        };
         for i in 0..self.units.len() {
             self.emit(i, &mut placed);
         }
         let end = placed.starts[self.units.len()];
         placed.align(end);
         let last = if placed.thumb[self.units.len()] {
-            Word::Wide(with_offset(Branch::Wide, 0xf000_9000, runtime.save_t32.wrapping_sub(end + 4)).unwrap_or(0))
+            Word::Wide(
+                with_offset(
+                    Branch::Wide,
+                    0xf000_9000,
+                    runtime.save_t32.wrapping_sub(end + 4),
+                )
+                .unwrap_or(0),
+            )
         } else {
-            Word::A32(with_offset(Branch::A32, 0xea00_0000, runtime.save_a32.wrapping_sub(end + 8)).unwrap_or(0))
+            Word::A32(
+                with_offset(
+                    Branch::A32,
+                    0xea00_0000,
+                    runtime.save_a32.wrapping_sub(end + 8),
+                )
+                .unwrap_or(0),
+            )
         };
         placed.push(last);
         placed
@@ -187,7 +213,10 @@ impl Case {
 
     /// Whether the code fits its slot.
     pub fn fits(&self) -> bool {
-        self.starts(0).0.last().is_some_and(|end| end + 4 <= CODE_STRIDE)
+        self.starts(0)
+            .0
+            .last()
+            .is_some_and(|end| end + 4 <= CODE_STRIDE)
     }
 
     /// Where every unit begins, the end included, and its instruction set.
@@ -215,9 +244,13 @@ impl Case {
         for (register, value) in &unit.presets {
             let value = placed.value(*value, pc);
             if unit.thumb {
-                t32_mov32((*register).into(), value).map(|w| placed.push(Word::Wide(w)));
+                t32_mov32((*register).into(), value)
+                    .into_iter()
+                    .for_each(|w| placed.push(Word::Wide(w)));
             } else {
-                a32_mov32((*register).into(), value).map(|w| placed.push(Word::A32(w)));
+                a32_mov32((*register).into(), value)
+                    .into_iter()
+                    .for_each(|w| placed.push(Word::A32(w)));
             }
         }
         let count = unit.words.iter().flatten().count();
@@ -233,8 +266,14 @@ impl Case {
     /// Puts input, scratch memory and code of the case into `image`.
     pub fn store(&self, slot: u32, runtime: &Runtime, image: &mut Image) -> Placed {
         let placed = self.place(slot, runtime);
-        image.code.at(layout::code(slot), CODE_STRIDE as usize).fill(0);
-        image.code.at(layout::code(slot), placed.code.len()).copy_from_slice(&placed.code);
+        image
+            .code
+            .at(layout::code(slot), CODE_STRIDE as usize)
+            .fill(0);
+        image
+            .code
+            .at(layout::code(slot), placed.code.len())
+            .copy_from_slice(&placed.code);
         let block = layout::input(slot);
         for (i, r) in (0..).zip(self.r) {
             image.input.put(block + Input::R + 4 * i, r);
@@ -244,7 +283,9 @@ impl Case {
         image.input.put(block + Input::ENTRY, placed.address(0));
         for (i, d) in (0..).zip(self.d) {
             image.input.put(block + Input::D + 8 * i, d as u32);
-            image.input.put(block + Input::D + 8 * i + 4, (d >> 32) as u32);
+            image
+                .input
+                .put(block + Input::D + 8 * i + 4, (d >> 32) as u32);
         }
         self.store_scratch(slot, &placed, image);
         placed
@@ -252,7 +293,10 @@ impl Case {
 
     fn store_scratch(&self, slot: u32, placed: &Placed, image: &mut Image) {
         let base = layout::scratch(slot);
-        image.data.at(base, self.scratch.len()).copy_from_slice(&self.scratch);
+        image
+            .data
+            .at(base, self.scratch.len())
+            .copy_from_slice(&self.scratch);
         for (i, unit) in self.units.iter().enumerate() {
             let pc = unit.last(placed.starts[i]) + if unit.thumb { 4 } else { 8 };
             for (offset, patch) in &unit.patches {
@@ -261,7 +305,10 @@ impl Case {
                     Patch::Table { unit, half } => {
                         let entry = (placed.starts[unit].wrapping_sub(pc) / 2) as u16;
                         let len = 1 + usize::from(half);
-                        image.data.at(base + offset, len).copy_from_slice(&entry.to_le_bytes()[..len]);
+                        image
+                            .data
+                            .at(base + offset, len)
+                            .copy_from_slice(&entry.to_le_bytes()[..len]);
                     }
                 }
             }
@@ -282,7 +329,13 @@ impl Case {
                 moved(target);
             }
             let values = unit.presets.iter_mut().map(|(_, v)| v);
-            let patched = unit.patches.iter_mut().filter_map(|(_, p)| if let Patch::Word(v) = p { Some(v) } else { None });
+            let patched = unit.patches.iter_mut().filter_map(|(_, p)| {
+                if let Patch::Word(v) = p {
+                    Some(v)
+                } else {
+                    None
+                }
+            });
             for value in values.chain(patched) {
                 if let Value::Target { unit, .. } = value {
                     moved(unit);
@@ -316,16 +369,24 @@ impl Placed {
         }
     }
 
-    /// `word`, in unit `i`, made to branch to `target`, or when that is out of reach to the next unit that is not (CBZ
-    /// cannot reach the very next instruction); a NOP when there is none.
+    /// `word`, in unit `i`, made to branch to `target`, or when that is out of reach to the next unit of the same
+    /// instruction set that is not (CBZ cannot reach the very next instruction); a NOP when there is none.
     fn branch(&self, word: Word, kind: Branch, i: usize, target: usize, pc: u32) -> Word {
-        let base = if matches!(kind, Branch::A32Exchange | Branch::WideExchange) { pc & !3 } else { pc };
+        let base = if matches!(kind, Branch::A32Exchange | Branch::WideExchange) {
+            pc & !3
+        } else {
+            pc
+        };
         let bits = match word {
             Word::A32(w) | Word::Wide(w) => w,
             Word::Narrow(w) => w.into(),
         };
         let reach = |unit: usize| with_offset(kind, bits, self.starts[unit].wrapping_sub(base));
-        let bits = reach(target).or_else(|| (i + 1..self.starts.len()).find_map(reach));
+        let bits = reach(target).or_else(|| {
+            (i + 1..self.starts.len())
+                .take_while(|unit| self.thumb[*unit] == self.thumb[i])
+                .find_map(reach)
+        });
         match word {
             Word::A32(_) => Word::A32(bits.unwrap_or(0xe320_f000)),
             Word::Wide(_) => Word::Wide(bits.unwrap_or(0xf3af_8000)),
@@ -341,7 +402,8 @@ impl Placed {
     }
 
     fn push(&mut self, word: Word) {
-        self.listing.push((self.starts[0] + self.code.len() as u32, word));
+        self.listing
+            .push((self.starts[0] + self.code.len() as u32, word));
         word.bytes(&mut self.code);
     }
 }
@@ -358,14 +420,26 @@ fn with_offset(kind: Branch, word: u32, offset: u32) -> Option<u32> {
         Branch::A32 if within(26) => word & 0xff00_0000 | field(2, 24),
         Branch::A32Exchange if within(26) => word & 0xfe00_0000 | field(1, 1) << 24 | field(2, 24),
         Branch::WideCond if within(21) => {
-            word & 0xfbc0_d000 | s << 26 | field(12, 6) << 16 | field(18, 1) << 13 | field(19, 1) << 11 | field(1, 11)
+            word & 0xfbc0_d000
+                | s << 26
+                | field(12, 6) << 16
+                | field(18, 1) << 13
+                | field(19, 1) << 11
+                | field(1, 11)
         }
         Branch::Wide | Branch::WideExchange if within(25) => {
-            word & 0xf800_d000 | s << 26 | field(12, 10) << 16 | j(23) << 13 | j(22) << 11 | field(1, 11)
+            word & 0xf800_d000
+                | s << 26
+                | field(12, 10) << 16
+                | j(23) << 13
+                | j(22) << 11
+                | field(1, 11)
         }
         Branch::NarrowCond if within(9) => word & 0xff00 | field(1, 8),
         Branch::Narrow if within(12) => word & 0xf800 | field(1, 11),
-        Branch::Cbz if (0..=126).contains(&signed) => word & 0xfd07 | field(6, 1) << 9 | field(1, 5) << 3,
+        Branch::Cbz if (0..=126).contains(&signed) => {
+            word & 0xfd07 | field(6, 1) << 9 | field(1, 5) << 3
+        }
         _ => return None,
     })
 }
@@ -380,16 +454,47 @@ mod tests {
         let wide = |w: u32| decode_t32((w >> 16) as u16, w as u16, false).insn;
         for offset in [4i32, 0x7c, -8, 0x1234, -0x2340] {
             let with = |kind, word| with_offset(kind, word, offset as u32).unwrap();
-            assert_eq!(decode_a32(with(Branch::A32, 0xea00_0000)).insn, Insn::B { offset });
-            assert_eq!(decode_a32(with(Branch::A32Exchange, 0xfa00_0000)).insn, Insn::Bl { offset, exchange: true });
-            assert_eq!(wide(with(Branch::WideCond, 0xf000_8000)), Insn::B { offset });
+            assert_eq!(
+                decode_a32(with(Branch::A32, 0xea00_0000)).insn,
+                Insn::B { offset }
+            );
+            assert_eq!(
+                decode_a32(with(Branch::A32Exchange, 0xfa00_0000)).insn,
+                Insn::Bl {
+                    offset,
+                    exchange: true
+                }
+            );
+            assert_eq!(
+                wide(with(Branch::WideCond, 0xf000_8000)),
+                Insn::B { offset }
+            );
             assert_eq!(wide(with(Branch::Wide, 0xf000_9000)), Insn::B { offset });
-            assert_eq!(wide(with(Branch::WideExchange, 0xf000_c000)), Insn::Bl { offset, exchange: true });
+            assert_eq!(
+                wide(with(Branch::WideExchange, 0xf000_c000)),
+                Insn::Bl {
+                    offset,
+                    exchange: true
+                }
+            );
         }
         let narrow = |w: u32| decode_t32(w as u16, 0, false).insn;
-        assert_eq!(narrow(with_offset(Branch::NarrowCond, 0xd000, 0x7e).unwrap()), Insn::B { offset: 0x7e });
-        assert_eq!(narrow(with_offset(Branch::Narrow, 0xe000, 0x2fe).unwrap()), Insn::B { offset: 0x2fe });
-        assert_eq!(narrow(with_offset(Branch::Cbz, 0xb103, 126).unwrap()), Insn::Cbz { nonzero: false, rn: 3, offset: 126 });
+        assert_eq!(
+            narrow(with_offset(Branch::NarrowCond, 0xd000, 0x7e).unwrap()),
+            Insn::B { offset: 0x7e }
+        );
+        assert_eq!(
+            narrow(with_offset(Branch::Narrow, 0xe000, 0x2fe).unwrap()),
+            Insn::B { offset: 0x2fe }
+        );
+        assert_eq!(
+            narrow(with_offset(Branch::Cbz, 0xb103, 126).unwrap()),
+            Insn::Cbz {
+                nonzero: false,
+                rn: 3,
+                offset: 126
+            }
+        );
         assert_eq!(with_offset(Branch::Cbz, 0xb103, 128), None);
     }
 }

@@ -1,6 +1,8 @@
 //! The test program as memory: segments, which become an ELF file for QEMU and physical memory for the core.
 
-use crate::layout::{self, CODE, CODE_END, INPUT, INPUT_END, RESULTS_END, RUNTIME, RUNTIME_ORIGIN, VARIABLES};
+use crate::layout::{
+    self, CODE, CODE_END, INPUT, INPUT_END, RESULTS_END, RUNTIME, RUNTIME_ORIGIN, VARIABLES,
+};
 use crate::runtime::Runtime;
 
 /// A run of pages with the same permissions.
@@ -18,7 +20,12 @@ pub struct Segment {
 
 impl Segment {
     fn new(from: u32, to: u32, write: bool, execute: bool) -> Self {
-        Self { address: from, bytes: vec![0; (to - from) as usize], write, execute }
+        Self {
+            address: from,
+            bytes: vec![0; (to - from) as usize],
+            write,
+            execute,
+        }
     }
 
     /// The bytes at `address`.
@@ -92,7 +99,16 @@ impl Image {
             let len = segment.bytes.len() as u32;
             let flags = 4 | u32::from(segment.write) << 1 | u32::from(segment.execute);
             // PT_LOAD: type, offset, virtual and physical address, size in the file and in memory, flags, alignment.
-            for word in [1, offset, segment.address, segment.address, len, len, flags, 0x1000] {
+            for word in [
+                1,
+                offset,
+                segment.address,
+                segment.address,
+                len,
+                len,
+                flags,
+                0x1000,
+            ] {
                 file.extend(word.to_le_bytes());
             }
             offset += len;

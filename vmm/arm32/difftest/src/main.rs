@@ -51,12 +51,31 @@ fn main() -> ExitCode {
 }
 
 fn report(arguments: &Arguments, summary: &Summary, seconds: f64) -> ExitCode {
-    for difference in summary.differences.iter().filter(|d| !d.report.is_empty()).take(arguments.show) {
+    for difference in summary
+        .differences
+        .iter()
+        .filter(|d| !d.report.is_empty())
+        .take(arguments.show)
+    {
         println!("{}", difference.report);
     }
-    let numbers: Vec<String> = summary.differences.iter().take(20).map(|d| d.number.to_string()).collect();
+    let numbers: Vec<String> = summary
+        .differences
+        .iter()
+        .take(20)
+        .map(|d| d.number.to_string())
+        .collect();
     if !numbers.is_empty() {
-        println!("differing cases of seed {}: {}{}", arguments.seed, numbers.join(" "), if summary.differences.len() > 20 { " ..." } else { "" });
+        println!(
+            "differing cases of seed {}: {}{}",
+            arguments.seed,
+            numbers.join(" "),
+            if summary.differences.len() > 20 {
+                " ..."
+            } else {
+                ""
+            }
+        );
     }
     println!(
         "{} cases ({} instructions, {} ended by a signal) in {seconds:.1} s: {} differences; {} left out that went astray",
@@ -66,7 +85,11 @@ fn report(arguments: &Arguments, summary: &Summary, seconds: f64) -> ExitCode {
         summary.differences.len(),
         summary.endless,
     );
-    if summary.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if summary.differences.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Runs all batches, on as many threads as asked for.
@@ -83,13 +106,23 @@ fn run(arguments: &Arguments) -> Result<Summary, Error> {
             }
             let shown = lock(&total).differences.len();
             let count = (arguments.cases - done).min(SLOTS.into()) as u32;
-            let summary = runner.batch(&generator, arguments.first + done, count, arguments.show.saturating_sub(shown))?;
+            let summary = runner.batch(
+                &generator,
+                arguments.first + done,
+                count,
+                arguments.show.saturating_sub(shown),
+            )?;
             lock(&total).add(summary);
         }
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..arguments.jobs.max(1)).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().try_for_each(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let threads: Vec<_> = (0..arguments.jobs.max(1))
+            .map(|_| scope.spawn(work))
+            .collect();
+        threads.into_iter().try_for_each(|t| {
+            t.join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     })?;
     let mut summary = std::mem::take(&mut *lock(&total));
     summary.differences.sort_by_key(|d| d.number);
@@ -98,5 +131,7 @@ fn run(arguments: &Arguments) -> Result<Summary, Error> {
 
 /// The total; a thread that panicked while it held it is reported when it is joined.
 fn lock(total: &Mutex<Summary>) -> std::sync::MutexGuard<'_, Summary> {
-    total.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    total
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

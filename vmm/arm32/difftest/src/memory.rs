@@ -55,18 +55,27 @@ unsafe impl Bus for Memory {
 
     fn ram(&self, pa: u64) -> Option<RamPage> {
         let page = self.pages.get(&u32::try_from(pa & !0xfff).ok()?)?;
-        Some(RamPage { host: NonNull::new(page.0.get().cast())?, writable: true })
+        Some(RamPage {
+            host: NonNull::new(page.0.get().cast())?,
+            writable: true,
+        })
     }
 }
 
 impl Memory {
     /// Memory for the pages of `image`, mapped with its permissions. The contents come later, by [`Memory::fill`].
     pub fn new(image: &Image) -> Self {
-        let mut memory = Self { pages: BTreeMap::new() };
+        let mut memory = Self {
+            pages: BTreeMap::new(),
+        };
         for i in 0..4 {
             memory.add(TABLES + 0x1000 * i);
         }
-        let mut tables = Tables { memory: &mut memory, next: TABLES + 0x4000, second: BTreeMap::new() };
+        let mut tables = Tables {
+            memory: &mut memory,
+            next: TABLES + 0x4000,
+            second: BTreeMap::new(),
+        };
         for segment in image.segments() {
             let attributes = match (segment.write, segment.execute) {
                 (true, _) => AP_WRITE | XN,
@@ -86,7 +95,9 @@ impl Memory {
     }
 
     fn add(&mut self, address: u32) {
-        self.pages.entry(address).or_insert_with(|| Box::new(Page(UnsafeCell::new([0; 4096]))));
+        self.pages
+            .entry(address)
+            .or_insert_with(|| Box::new(Page(UnsafeCell::new([0; 4096]))));
     }
 
     /// Copies the contents of `image` in.
@@ -166,6 +177,9 @@ impl Tables<'_> {
                 table
             }
         };
-        self.memory.put(table + 4 * ((page >> 12) & 0xff), page | SMALL_PAGE | attributes);
+        self.memory.put(
+            table + 4 * ((page >> 12) & 0xff),
+            page | SMALL_PAGE | attributes,
+        );
     }
 }

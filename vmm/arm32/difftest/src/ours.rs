@@ -50,8 +50,8 @@ pub struct Ours {
 }
 
 /// The case cannot be compared: it did not come to an end within the budget, or it got to where Linux has its
-/// kernel helpers, which QEMU emulates on any jump to the last 64 KiB and maps for reading, or a store-exclusive faulted (see
-/// `generate::memory`) because another instruction had changed its base.
+/// kernel helpers, which QEMU emulates on any jump to the last 64 KiB and maps for reading, or it faulted where QEMU
+/// need not or does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Astray;
 
@@ -70,7 +70,12 @@ impl Ours {
         fresh.cp15.vbar = VECTORS;
         fresh.cp15.cpacr = 0xf << 20;
         fresh.fpexc = FPEXC_EN;
-        Self { core, memory, fresh, save: [runtime.save_a32, runtime.save_t32] }
+        Self {
+            core,
+            memory,
+            fresh,
+            save: [runtime.save_a32, runtime.save_t32],
+        }
     }
 
     /// Runs all slots of `image`, in order, in one memory. Slots that go astray are named.
@@ -81,8 +86,14 @@ impl Ours {
         self.memory.put(self.save[1], SVC_T32);
         self.core.forget_code();
         self.core.cpu.tlb.flush_all();
-        let astray = (0..SLOTS).filter(|slot| self.run_slot(*slot).is_err()).collect();
-        (self.memory.copy_out(layout::OUTPUT, (RESULTS_END - layout::OUTPUT) as usize), astray)
+        let astray = (0..SLOTS)
+            .filter(|slot| self.run_slot(*slot).is_err())
+            .collect();
+        (
+            self.memory
+                .copy_out(layout::OUTPUT, (RESULTS_END - layout::OUTPUT) as usize),
+            astray,
+        )
     }
 
     fn run_slot(&mut self, slot: u32) -> Result<(), Astray> {
@@ -99,21 +110,34 @@ impl Ours {
         let s = &self.core.cpu.s;
         let astray = match s.r[15].wrapping_sub(VECTORS + 4) {
             0x0c => s.r[14].wrapping_sub(4) >= HELPERS,
-            0x10 => s.cp15.dfar >= HELPERS || self.is_store_exclusive(s.r[14].wrapping_sub(8), s.spsr() & 1 << 5 != 0),
+            0x10 => {
+                s.cp15.dfar >= HELPERS
+                    || self.may_not_fault(s.r[14].wrapping_sub(8), s.spsr() & 1 << 5 != 0)
+            }
             _ => false,
         };
         if astray { Err(Astray) } else { Ok(()) }
     }
 
-    fn is_store_exclusive(&self, at: u32, thumb: bool) -> bool {
+    /// Whether QEMU may not see the data abort of the instruction at `at`: a store-exclusive, or an address that is
+    /// not aligned to the 32 bytes that an Advanced SIMD access asks for, but to 16, the most that QEMU 7.2 checks.
+    fn may_not_fault(&self, at: u32, thumb: bool) -> bool {
         let bytes = self.memory.copy_out(at, 4);
         let half = |i: usize| u16::from_le_bytes([bytes[i], bytes[i + 1]]);
-        let decoded = if thumb { decode_t32(half(0), half(2), false) } else { decode_a32(word(&bytes, 0)) };
+        let decoded = if thumb {
+            decode_t32(half(0), half(2), false)
+        } else {
+            decode_a32(word(&bytes, 0))
+        };
+        let half_aligned = self.core.cpu.s.cp15.dfar & 31 == 16;
         matches!(decoded.insn, Insn::Strex { .. })
+            || half_aligned && matches!(decoded.insn, Insn::NeonMulti { align: 32, .. })
     }
 
     fn load(&mut self, slot: u32) {
-        let block = self.memory.copy_out(layout::input(slot), Input::STRIDE as usize);
+        let block = self
+            .memory
+            .copy_out(layout::input(slot), Input::STRIDE as usize);
         let word = |at: u32| word(&block, at);
         let cpu = &mut self.core.cpu;
         // The clock was told of the instructions retired so far: they keep counting.
@@ -131,7 +155,8 @@ impl Ours {
         let entry = word(Input::ENTRY);
         // The registers of the block are those of User mode: the mode is set without a switch of banks.
         cpu.s.psr.mode = Mode::Usr;
-        cpu.s.set_cpsr(word(Input::CPSR) & 0xf80f_0000 | (entry & 1) << 5 | Mode::Usr as u32);
+        cpu.s
+            .set_cpsr(word(Input::CPSR) & 0xf80f_0000 | (entry & 1) << 5 | Mode::Usr as u32);
         cpu.s.r[15] = entry & !1;
         cpu.select_tlb();
     }
@@ -142,7 +167,9 @@ impl Ours {
         let cpsr = s.spsr();
         let thumb = cpsr & 1 << 5 != 0;
         let mut block = vec![0; Output::STRIDE as usize];
-        let mut put = |at: u32, value: u32| block[at as usize..at as usize + 4].copy_from_slice(&value.to_le_bytes());
+        let mut put = |at: u32, value: u32| {
+            block[at as usize..at as usize + 4].copy_from_slice(&value.to_le_bytes())
+        };
         for n in 0..15 {
             put(Output::R + 4 * u32::from(n), s.reg_of_mode(n, Mode::Usr));
         }
@@ -180,11 +207,19 @@ pub fn word(bytes: &[u8], at: u32) -> u32 {
 /// The signal that Linux sends for the data abort that was just taken.
 fn data_signal(s: &CpuState) -> u32 {
     // FS = 00001 is an alignment fault (DDI 0406C B3.13.3).
-    if s.cp15.dfsr & 0x40f == 1 { signal::BUS } else { signal::SEGV }
+    if s.cp15.dfsr & 0x40f == 1 {
+        signal::BUS
+    } else {
+        signal::SEGV
+    }
 }
 
 /// The signal that Linux sends for the prefetch abort that was just taken.
 fn prefetch_signal(s: &CpuState) -> u32 {
     // FS = 00010 is a debug event.
-    if s.cp15.ifsr & 0x40f == 2 { signal::TRAP } else { signal::SEGV }
+    if s.cp15.ifsr & 0x40f == 2 {
+        signal::TRAP
+    } else {
+        signal::SEGV
+    }
 }

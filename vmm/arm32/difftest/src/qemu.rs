@@ -43,8 +43,13 @@ impl Qemu {
 
     fn present() -> Option<Self> {
         let path = std::env::var_os("PATH")?;
-        let program = std::env::split_paths(&path).map(|dir| dir.join("qemu-arm")).find(|file| file.is_file())?;
-        Some(Self { program, cpu: "cortex-a15" })
+        let program = std::env::split_paths(&path)
+            .map(|dir| dir.join("qemu-arm"))
+            .find(|file| file.is_file())?;
+        Some(Self {
+            program,
+            cpu: "cortex-a15",
+        })
     }
 
     /// Runs `image` and returns its results.
@@ -52,12 +57,20 @@ impl Qemu {
     /// # Errors
     /// Any of [`Error`] but [`Error::NoOracle`].
     pub fn run(&self, image: &Image) -> Result<Vec<u8>, Error> {
-        let mut file = tempfile::Builder::new().prefix("arm32-difftest-").tempfile().map_err(Error::Write)?;
+        let mut file = tempfile::Builder::new()
+            .prefix("arm32-difftest-")
+            .tempfile()
+            .map_err(Error::Write)?;
         file.write_all(&image.elf()).map_err(Error::Write)?;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o700)).map_err(Error::Write)?;
+        file.as_file()
+            .set_permissions(std::fs::Permissions::from_mode(0o700))
+            .map_err(Error::Write)?;
         // A file open for writing cannot be executed, so it is closed first.
         let path = file.into_temp_path();
-        let failed = |source| Error::Run { program: self.program.clone(), source };
+        let failed = |source| Error::Run {
+            program: self.program.clone(),
+            source,
+        };
         let child = Command::new(&self.program)
             // A small stack: what is mapped there but not here shall be hard to hit.
             .args(["-cpu", self.cpu, "-s", "65536"])
@@ -67,27 +80,63 @@ impl Qemu {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(failed)?;
-        let output = wait(child).map_err(failed)?.ok_or(Error::Hang { first: 0, seconds: PATIENCE.as_secs() })?;
+        let output = wait(child).map_err(failed)?.ok_or(Error::Hang {
+            first: 0,
+            seconds: PATIENCE.as_secs(),
+        })?;
         if output.status.success() && output.stdout.len() == (RESULTS_END - OUTPUT) as usize {
             return Ok(output.stdout);
         }
-        let text = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-        Err(Error::Oracle { status: output.status, bytes: output.stdout.len(), text })
+        let text = String::from_utf8_lossy(&output.stderr)
+            .trim()
+            .replace('\n', "; ");
+        Err(Error::Oracle {
+            status: output.status,
+            bytes: output.stdout.len(),
+            text,
+        })
     }
 }
 
 /// Installs the package; whether that worked shows in whether the program is there.
 fn install(prefix: &[&str]) {
-    for arguments in [&["install", "-y", "--no-install-recommends", "qemu-user"][..], &["update"]] {
-        let words: Vec<&str> = prefix.iter().copied().chain(["apt-get", "-q"]).chain(arguments.iter().copied()).collect();
-        let run = || Command::new(words[0]).args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive").output();
+    for arguments in [
+        &["install", "-y", "--no-install-recommends", "qemu-user"][..],
+        &["update"],
+    ] {
+        let words: Vec<&str> = prefix
+            .iter()
+            .copied()
+            .chain(["apt-get", "-q"])
+            .chain(arguments.iter().copied())
+            .collect();
+        let run = || {
+            Command::new(words[0])
+                .args(&words[1..])
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .output()
+        };
         if run().is_ok_and(|o| o.status.success()) && arguments[0] == "install" {
             return;
         }
     }
-    let words: Vec<&str> = prefix.iter().copied().chain(["apt-get", "-q", "install", "-y", "--no-install-recommends", "qemu-user"]).collect();
+    let words: Vec<&str> = prefix
+        .iter()
+        .copied()
+        .chain([
+            "apt-get",
+            "-q",
+            "install",
+            "-y",
+            "--no-install-recommends",
+            "qemu-user",
+        ])
+        .collect();
     // When this fails too, the program is still missing, which the caller sees.
-    let _ = Command::new(words[0]).args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive").output();
+    let _ = Command::new(words[0])
+        .args(&words[1..])
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .output();
 }
 
 /// Collects what `child` writes until it ends; `None` when it takes too long.
@@ -110,7 +159,11 @@ fn wait(mut child: Child) -> std::io::Result<Option<Output>> {
         pause = (pause * 2).min(Duration::from_millis(10));
     };
     let joined = |t: std::thread::JoinHandle<Vec<u8>>| t.join().unwrap_or_default();
-    Ok(Some(Output { status, stdout: joined(reader), stderr: joined(errors) }))
+    Ok(Some(Output {
+        status,
+        stdout: joined(reader),
+        stderr: joined(errors),
+    }))
 }
 
 fn read_all(from: Option<&mut impl Read>) -> Vec<u8> {

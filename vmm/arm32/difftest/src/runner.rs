@@ -65,7 +65,11 @@ impl Runner {
     pub fn new(qemu: Qemu) -> Self {
         let runtime = Runtime::new();
         let ours = Ours::new(&Image::new(&runtime), &runtime);
-        Self { runtime, qemu, ours }
+        Self {
+            runtime,
+            qemu,
+            ours,
+        }
     }
 
     /// Runs `count` cases (at most [`SLOTS`]) from number `first` on and compares. At most `detail` differences are made
@@ -73,14 +77,24 @@ impl Runner {
     ///
     /// # Errors
     /// When the oracle cannot be run.
-    pub fn batch(&mut self, generator: &Generator, first: u64, count: u32, detail: usize) -> Result<Summary, Error> {
+    pub fn batch(
+        &mut self,
+        generator: &Generator,
+        first: u64,
+        count: u32,
+        detail: usize,
+    ) -> Result<Summary, Error> {
         let count = count.min(SLOTS);
-        let mut cases: Vec<Case> = (0..count).map(|slot| generator.case(first + u64::from(slot), slot)).collect();
+        let mut cases: Vec<Case> = (0..count)
+            .map(|slot| generator.case(first + u64::from(slot), slot))
+            .collect();
         let mut summary = Summary::default();
-        let (results, placed) = self.run(&mut cases, &mut summary).map_err(|error| match error {
-            Error::Hang { seconds, .. } => Error::Hang { first, seconds },
-            other => other,
-        })?;
+        let (results, placed) =
+            self.run(&mut cases, &mut summary)
+                .map_err(|error| match error {
+                    Error::Hang { seconds, .. } => Error::Hang { first, seconds },
+                    other => other,
+                })?;
         summary.cases = u64::from(count) - summary.endless;
         for slot in 0..count {
             summary.instructions += placed[slot as usize].listing.len() as u64;
@@ -88,7 +102,11 @@ impl Runner {
             summary.signals += u64::from(crate::ours::word(&results.ours, signal) != 0);
             if !compare::same(&results.ours, &results.theirs, slot) {
                 let number = first + u64::from(slot);
-                let report = if summary.differences.len() < detail { self.explain(&cases, number, slot)? } else { String::new() };
+                let report = if summary.differences.len() < detail {
+                    self.explain(&cases, number, slot)?
+                } else {
+                    String::new()
+                };
                 summary.differences.push(Difference { number, report });
             }
         }
@@ -96,12 +114,22 @@ impl Runner {
     }
 
     /// Runs cases on both sides. Those that do not end here are replaced by empty ones first.
-    fn run(&mut self, cases: &mut [Case], summary: &mut Summary) -> Result<(Results, Vec<Placed>), Error> {
+    fn run(
+        &mut self,
+        cases: &mut [Case],
+        summary: &mut Summary,
+    ) -> Result<(Results, Vec<Placed>), Error> {
         loop {
             let mut image = Image::new(&self.runtime);
             let nothing = Case::empty();
             let placed = (0..SLOTS)
-                .map(|slot| cases.get(slot as usize).unwrap_or(&nothing).store(slot, &self.runtime, &mut image))
+                .map(|slot| {
+                    cases.get(slot as usize).unwrap_or(&nothing).store(
+                        slot,
+                        &self.runtime,
+                        &mut image,
+                    )
+                })
                 .collect();
             let (ours, endless) = self.ours.run(&image);
             if endless.is_empty() {
@@ -169,20 +197,48 @@ fn listing(case: &Case, placed: &Placed) -> String {
             _ => it.saturating_sub(1),
         };
         // Writing to a String does not fail.
-        let _ = writeln!(text, "  {address:08x}  {word:x?}  {}", decoded.asm(*address));
+        let _ = writeln!(
+            text,
+            "  {address:08x}  {word:x?}  {}",
+            decoded.asm(*address)
+        );
     }
-    let registers: Vec<String> = (0..).zip(case.r).map(|(i, r): (u32, u32)| format!("r{i}={r:x}")).collect();
-    let _ = writeln!(text, "  in: {} cpsr={:x} fpscr={:x}", registers.join(" "), case.cpsr, case.fpscr);
-    let doubles: Vec<String> = (0..).zip(case.d).map(|(i, d): (u32, u64)| format!("d{i}={d:x}")).collect();
+    let registers: Vec<String> = (0..)
+        .zip(case.r)
+        .map(|(i, r): (u32, u32)| format!("r{i}={r:x}"))
+        .collect();
+    let _ = writeln!(
+        text,
+        "  in: {} cpsr={:x} fpscr={:x}",
+        registers.join(" "),
+        case.cpsr,
+        case.fpscr
+    );
+    let doubles: Vec<String> = (0..)
+        .zip(case.d)
+        .map(|(i, d): (u32, u64)| format!("d{i}={d:x}"))
+        .collect();
     let vector = placed.listing.iter().any(|(_, w)| {
         let d = decode(*w, false).encoding.0;
-        d != 0 && arm32_isa::ENCODINGS[usize::from(d) - 1].class.intersects(arm32_isa::Class::FP | arm32_isa::Class::SIMD)
+        d != 0
+            && arm32_isa::ENCODINGS[usize::from(d) - 1]
+                .class
+                .intersects(arm32_isa::Class::FP | arm32_isa::Class::SIMD)
     });
     if vector {
         let _ = writeln!(text, "  in: {}", doubles.join(" "));
     }
     let patched = case.units.iter().flat_map(|u| &u.patches).count();
-    let targets = case.units.iter().flat_map(|u| &u.presets).filter(|(_, v)| matches!(v, Value::Target { .. })).count();
-    let _ = writeln!(text, "  ({} units, {patched} words of scratch memory and {targets} registers lead into the code)", case.units.len());
+    let targets = case
+        .units
+        .iter()
+        .flat_map(|u| &u.presets)
+        .filter(|(_, v)| matches!(v, Value::Target { .. }))
+        .count();
+    let _ = writeln!(
+        text,
+        "  ({} units, {patched} words of scratch memory and {targets} registers lead into the code)",
+        case.units.len()
+    );
     text
 }

@@ -98,7 +98,13 @@ impl Runtime {
         handle(&mut asm);
         asm.place(done);
         write_results(&mut asm);
-        Self { code: asm.finish(), variables: variables(save_a32, handler), start, save_a32, save_t32 }
+        Self {
+            code: asm.finish(),
+            variables: variables(save_a32, handler),
+            start,
+            save_a32,
+            save_t32,
+        }
     }
 }
 
@@ -232,7 +238,11 @@ mod tests {
         for (i, word) in runtime.code.iter().enumerate() {
             let address = RUNTIME + RUNTIME_ORIGIN + 4 * i as u32;
             if address != runtime.save_t32 {
-                assert_ne!(decode_a32(*word).insn, Insn::Undefined {}, "{word:#x} at {address:#x}");
+                assert_ne!(
+                    decode_a32(*word).insn,
+                    Insn::Undefined {},
+                    "{word:#x} at {address:#x}"
+                );
             }
         }
     }

@@ -60,7 +60,10 @@ fn pointer(rng: &mut impl RngCore) -> u32 {
 /// A plan that sets `rn` for `want`.
 fn based(rng: &mut impl RngCore, place: &Place, rn: u8, want: &Want) -> Plan {
     let (_, base) = aim(rng, place, want);
-    Plan { presets: vec![(rn, Value::Const(base))], ..Plan::default() }
+    Plan {
+        presets: vec![(rn, Value::Const(base))],
+        ..Plan::default()
+    }
 }
 
 /// The magnitude and direction of an offset as a number.
@@ -71,18 +74,53 @@ const fn signed(add: bool, imm: u32) -> u32 {
 /// Plans a load or store; `None` for other instructions.
 pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict> {
     Some(match d.insn {
-        Insn::LdStImm { op, rt, rn, index, add, unpriv, imm } => {
-            let shape = Single { op, rt, rn, index, unpriv };
-            let from_base = if index == Index::Post { 0 } else { signed(add, imm) };
+        Insn::LdStImm {
+            op,
+            rt,
+            rn,
+            index,
+            add,
+            unpriv,
+            imm,
+        } => {
+            let shape = Single {
+                op,
+                rt,
+                rn,
+                index,
+                unpriv,
+            };
+            let from_base = if index == Index::Post {
+                0
+            } else {
+                signed(add, imm)
+            };
             shape.check(d, place).and_then(|()| {
                 if rn == 15 {
-                    return unless(rt == 15 || (place.thumb && !op.is_load()), WildBranch).map(|()| Plan::default());
+                    return unless(rt == 15 || (place.thumb && !op.is_load()), WildBranch)
+                        .map(|()| Plan::default());
                 }
                 Ok(shape.plan(rng, place, from_base))
             })
         }
-        Insn::LdStReg { op, rt, rn, index, add, unpriv, rm, shift, amount } => {
-            let shape = Single { op, rt, rn, index, unpriv };
+        Insn::LdStReg {
+            op,
+            rt,
+            rn,
+            index,
+            add,
+            unpriv,
+            rm,
+            shift,
+            amount,
+        } => {
+            let shape = Single {
+                op,
+                rt,
+                rn,
+                index,
+                unpriv,
+            };
             shape.check(d, place).and_then(|()| {
                 unless(rm == 15 || rn == 15, Pc)?;
                 unless(rm == rn && index != Index::Post, SameRegister)?;
@@ -92,24 +130,67 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdic
                 }))
             })
         }
-        Insn::LdrdStrdImm { load, rt, rt2, rn, index, add, imm } => {
-            double_check(place, load, rt, rt2, rn, index).and_then(|()| {
-                if rn == 15 {
-                    return unless(place.thumb && !load || index != Index::Offset, Pc).map(|()| Plan::default());
-                }
-                let from_base = if index == Index::Post { 0 } else { signed(add, imm) };
-                Ok(based(rng, place, rn, &Want { len: 8, align: 4, from_base }))
-            })
-        }
-        Insn::LdrdStrdReg { load, rt, rt2, rn, index, add, rm } => double_check(place, load, rt, rt2, rn, index).and_then(|()| {
+        Insn::LdrdStrdImm {
+            load,
+            rt,
+            rt2,
+            rn,
+            index,
+            add,
+            imm,
+        } => double_check(place, load, rt, rt2, rn, index).and_then(|()| {
+            if rn == 15 {
+                return unless(place.thumb && !load || index != Index::Offset, Pc)
+                    .map(|()| Plan::default());
+            }
+            let from_base = if index == Index::Post {
+                0
+            } else {
+                signed(add, imm)
+            };
+            Ok(based(
+                rng,
+                place,
+                rn,
+                &Want {
+                    len: 8,
+                    align: 4,
+                    from_base,
+                },
+            ))
+        }),
+        Insn::LdrdStrdReg {
+            load,
+            rt,
+            rt2,
+            rn,
+            index,
+            add,
+            rm,
+        } => double_check(place, load, rt, rt2, rn, index).and_then(|()| {
             unless(rm == 15 || rn == 15, Pc)?;
             unless(rm == rt || rm == rt2 || rm == rn, SameRegister)?;
             Ok(with_index(rng, rn, rm, |rng, value| {
-                let from_base = if index == Index::Post { 0 } else { signed(add, value) };
-                based(rng, place, rn, &Want { len: 8, align: 4, from_base })
+                let from_base = if index == Index::Post {
+                    0
+                } else {
+                    signed(add, value)
+                };
+                based(
+                    rng,
+                    place,
+                    rn,
+                    &Want {
+                        len: 8,
+                        align: 4,
+                        from_base,
+                    },
+                )
             }))
         }),
-        Insn::Ldm { user, .. } | Insn::Stm { user, .. } => unless(user, Privileged).and_then(|()| multiple(rng, d, place)),
+        Insn::Ldm { user, .. } | Insn::Stm { user, .. } => {
+            unless(user, Privileged).and_then(|()| multiple(rng, d, place))
+        }
         Insn::PreloadImm { .. } => Ok(Plan::default()),
         Insn::PreloadReg { rm, .. } => unless(rm == 15, Pc).map(|()| Plan::default()),
         Insn::Ldrex { size, rn, imm, .. } => exclusive(rng, place, size, rn, imm, true),
@@ -117,15 +198,33 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdic
         Insn::Swp { byte, rt, rt2, rn } => unless([rt, rt2, rn].contains(&15), Pc).and_then(|()| {
             unless(rn == rt || rn == rt2, SameRegister)?;
             let len = if byte { 1 } else { 4 };
-            Ok(based(rng, place, rn, &Want { len, align: len, from_base: 0 }))
+            Ok(based(
+                rng,
+                place,
+                rn,
+                &Want {
+                    len,
+                    align: len,
+                    from_base: 0,
+                },
+            ))
         }),
         _ => return vector(rng, d, place),
     })
 }
 
 /// Sets an index register to something, and the rest by `f`.
-fn with_index<R: RngCore>(rng: &mut R, rn: u8, rm: u8, f: impl FnOnce(&mut R, u32) -> Plan) -> Plan {
-    let value = if chance(rng, 50) { below(rng, 256) } else { rng.next_u32() };
+fn with_index<R: RngCore>(
+    rng: &mut R,
+    rn: u8,
+    rm: u8,
+    f: impl FnOnce(&mut R, u32) -> Plan,
+) -> Plan {
+    let value = if chance(rng, 50) {
+        below(rng, 256)
+    } else {
+        rng.next_u32()
+    };
     let mut plan = f(rng, value);
     if rm != rn {
         plan.presets.insert(0, (rm, Value::Const(value)));
@@ -149,8 +248,14 @@ impl Single {
         unless(wback && self.rn == self.rt, SameRegister)?;
         if self.rt == 15 {
             let word = matches!(self.op, MemOp::Ldr | MemOp::Str);
-            unless(!word || self.unpriv || (place.thumb && self.op == MemOp::Str), Pc)?;
-            unless(self.op == MemOp::Ldr && !place.last, InItBlock)?;
+            unless(
+                !word || self.unpriv || (place.thumb && self.op == MemOp::Str),
+                Pc,
+            )?;
+            unless(
+                self.op == MemOp::Ldr && (!place.last || !place.first),
+                InItBlock,
+            )?;
         }
         // A word-sized store of PC stores the same value as elsewhere in A32 (PC + 8 on a Cortex-A15).
         unless(place.thumb && d.len == 2 && self.rt == 15, Pc)
@@ -161,18 +266,37 @@ impl Single {
         if self.rt == 15 && self.op == MemOp::Ldr {
             let offset = pointer(rng);
             let base = place.scratch.wrapping_add(offset).wrapping_sub(from_base);
-            let target = Value::Target { unit: place.any(rng), how: Adjust::Plus(0) };
+            let target = Value::Target {
+                unit: place.any(rng),
+                how: Adjust::Plus(0),
+            };
             return Plan {
                 presets: vec![(self.rn, Value::Const(base))],
                 patches: vec![(offset, Patch::Word(target))],
                 branch: None,
             };
         }
-        based(rng, place, self.rn, &Want { len, align: len, from_base })
+        based(
+            rng,
+            place,
+            self.rn,
+            &Want {
+                len,
+                align: len,
+                from_base,
+            },
+        )
     }
 }
 
-fn double_check(place: &Place, load: bool, rt: u8, rt2: u8, rn: u8, index: Index) -> Result<(), super::exclusions::Exclusion> {
+fn double_check(
+    place: &Place,
+    load: bool,
+    rt: u8,
+    rt2: u8,
+    rn: u8,
+    index: Index,
+) -> Result<(), super::exclusions::Exclusion> {
     let wback = index != Index::Offset;
     unless(rt == 15 || rt2 == 15, Pc)?;
     unless(place.thumb && (rt == 13 || rt2 == 13), Pc)?;
@@ -182,18 +306,38 @@ fn double_check(place: &Place, load: bool, rt: u8, rt2: u8, rn: u8, index: Index
 
 fn multiple(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
     let (load, rn, list, increment, before, wback) = match d.insn {
-        Insn::Ldm { rn, list, increment, before, wback, .. } => (true, rn, list, increment, before, wback),
-        Insn::Stm { rn, list, increment, before, wback, .. } => (false, rn, list, increment, before, wback),
+        Insn::Ldm {
+            rn,
+            list,
+            increment,
+            before,
+            wback,
+            ..
+        } => (true, rn, list, increment, before, wback),
+        Insn::Stm {
+            rn,
+            list,
+            increment,
+            before,
+            wback,
+            ..
+        } => (false, rn, list, increment, before, wback),
         _ => return Err(NoInstruction),
     };
     let has = |r: u8| list >> r & 1 != 0;
     let count = list.count_ones();
     if place.thumb && d.len == 4 {
-        unless(has(13) || count < 2 || (load && has(14) && has(15)) || (!load && has(15)), RegisterList)?;
+        unless(
+            has(13) || count < 2 || (load && has(14) && has(15)) || (!load && has(15)),
+            RegisterList,
+        )?;
     }
-    unless(load && has(15) && !place.last, InItBlock)?;
+    unless(load && has(15) && (!place.last || !place.first), InItBlock)?;
     // What is stored for a base that is written back is known only if it is the lowest.
-    unless(wback && has(rn) && (load || list.trailing_zeros() != u32::from(rn)), RegisterList)?;
+    unless(
+        wback && has(rn) && (load || list.trailing_zeros() != u32::from(rn)),
+        RegisterList,
+    )?;
     let len = 4 * count;
     let from_base = match (increment, before) {
         (true, false) => 0,
@@ -202,11 +346,23 @@ fn multiple(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
         (false, true) => len.wrapping_neg(),
     };
     if !(load && has(15)) {
-        return Ok(based(rng, place, rn, &Want { len, align: 4, from_base }));
+        return Ok(based(
+            rng,
+            place,
+            rn,
+            &Want {
+                len,
+                align: 4,
+                from_base,
+            },
+        ));
     }
     let offset = pointer(rng) + 4 - len;
     let base = place.scratch.wrapping_add(offset).wrapping_sub(from_base);
-    let target = Value::Target { unit: place.any(rng), how: Adjust::Plus(0) };
+    let target = Value::Target {
+        unit: place.any(rng),
+        how: Adjust::Plus(0),
+    };
     Ok(Plan {
         presets: vec![(rn, Value::Const(base))],
         patches: vec![(offset + len - 4, Patch::Word(target))],
@@ -217,8 +373,15 @@ fn multiple(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
 /// Exclusive accesses of one size share two addresses, which no other size uses: what a store-exclusive does after a
 /// load-exclusive of another size is UNPREDICTABLE. Only loads get addresses that fault: whether a store-exclusive that
 /// fails anyhow does is IMPLEMENTATION DEFINED (it does here, it does not in QEMU).
-fn exclusive(rng: &mut impl RngCore, place: &Place, size: ExSize, rn: u8, imm: u32, load: bool) -> Verdict {
-    unless(!place.first, ExclusiveBase)?;
+fn exclusive(
+    rng: &mut impl RngCore,
+    place: &Place,
+    size: ExSize,
+    rn: u8,
+    imm: u32,
+    load: bool,
+) -> Verdict {
+    unless(!place.first || !place.last, ExclusiveBase)?;
     unless(place.big_endian, ExclusiveEndian)?;
     let (slot, len) = match size {
         ExSize::Byte => (0, 1),
@@ -234,33 +397,90 @@ fn exclusive(rng: &mut impl RngCore, place: &Place, size: ExSize, rn: u8, imm: u
     if load && chance(rng, WILD) {
         address = pick(rng, &NOWHERE) & !7;
     }
-    Ok(Plan { presets: vec![(rn, Value::Const(address.wrapping_sub(imm)))], ..Plan::default() })
+    Ok(Plan {
+        presets: vec![(rn, Value::Const(address.wrapping_sub(imm)))],
+        ..Plan::default()
+    })
 }
 
 /// Loads and stores of VFP and Advanced SIMD registers.
 fn vector(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict> {
     Some(match d.insn {
-        Insn::Vldr { load, double, add, rn, imm, .. } => {
-            let want = Want { len: if double { 8 } else { 4 }, align: 4, from_base: signed(add, imm.into()) };
+        Insn::Vldr {
+            load,
+            double,
+            add,
+            rn,
+            imm,
+            ..
+        } => {
+            let want = Want {
+                len: if double { 8 } else { 4 },
+                align: 4,
+                from_base: signed(add, imm.into()),
+            };
             if rn == 15 {
                 unless(place.thumb && !load, Pc).map(|()| Plan::default())
             } else {
                 Ok(based(rng, place, rn, &want))
             }
         }
-        Insn::Vldm { load, mode, rn, words, .. } => {
+        Insn::Vldm {
+            load,
+            mode,
+            rn,
+            words,
+            ..
+        } => {
             let len = 4 * u32::from(words);
-            let from_base = if mode == FpMultiple::DbWriteback { len.wrapping_neg() } else { 0 };
+            let from_base = if mode == FpMultiple::DbWriteback {
+                len.wrapping_neg()
+            } else {
+                0
+            };
             if rn == 15 {
                 unless(place.thumb && !load, Pc).map(|()| Plan::default())
             } else {
-                Ok(based(rng, place, rn, &Want { len, align: 4, from_base }))
+                Ok(based(
+                    rng,
+                    place,
+                    rn,
+                    &Want {
+                        len,
+                        align: 4,
+                        from_base,
+                    },
+                ))
             }
         }
-        Insn::NeonMulti { regs, align, rn, size, .. } => {
-            unless(rn == 15, Pc).map(|()| based(rng, place, rn, &element_want(8 * u32::from(regs), align, size)))
+        Insn::NeonMulti {
+            regs,
+            align,
+            rn,
+            size,
+            ..
+        } => unless(rn == 15, Pc).map(|()| {
+            based(
+                rng,
+                place,
+                rn,
+                &element_want(8 * u32::from(regs), align, size),
+            )
+        }),
+        Insn::NeonLane {
+            elements,
+            size,
+            align,
+            rn,
+            ..
         }
-        Insn::NeonLane { elements, size, align, rn, .. } | Insn::NeonAll { elements, size, align, rn, .. } => {
+        | Insn::NeonAll {
+            elements,
+            size,
+            align,
+            rn,
+            ..
+        } => {
             let len = u32::from(elements) << (size & 3);
             unless(rn == 15, Pc).map(|()| based(rng, place, rn, &element_want(len, align, size)))
         }
@@ -269,5 +489,9 @@ fn vector(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict>
 }
 
 fn element_want(len: u32, align: u8, size: u8) -> Want {
-    Want { len, align: u32::from(align.max(1)).max(1 << (size & 3)), from_base: 0 }
+    Want {
+        len,
+        align: u32::from(align.max(1)).max(1 << (size & 3)),
+        from_base: 0,
+    }
 }

@@ -72,7 +72,10 @@ pub fn unless(bad: bool, why: Exclusion) -> Result<(), Exclusion> {
 pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
     if let Some(named) = registers::named(&d.insn) {
         unless(named.contains(&15), Pc)?;
-        unless(registers::destinations(&d.insn).is_some_and(|(a, b)| a == b), SameRegister)?;
+        unless(
+            registers::destinations(&d.insn).is_some_and(|(a, b)| a == b),
+            SameRegister,
+        )?;
         return Ok(Plan::default());
     }
     if let Some(verdict) = memory::plan(rng, d, place) {
@@ -83,7 +86,9 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
     }
     match d.insn {
         Insn::Undefined {} => Err(NoInstruction),
-        Insn::DpImm { op, s, rd, rn, imm, .. } => data_immediate(rng, place, op, s, rd, rn, imm),
+        Insn::DpImm {
+            op, s, rd, rn, imm, ..
+        } => data_immediate(rng, place, op, s, rd, rn, imm),
         Insn::DpReg { .. } => data_register(rng, d, place),
         Insn::Adr { rd, .. } => unless(rd == 15, WildBranch).map(|()| Plan::default()),
         _ => system(rng, d, place).map(|()| Plan::default()),
@@ -112,15 +117,32 @@ fn system(_rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Result<(), Exc
             unless(mask & 2 != 0, EndianByMsr)?;
             unless(rn == 15, Pc)
         }
-        Insn::MrsBanked { .. } | Insn::MsrBanked { .. } | Insn::Eret {} | Insn::Srs { .. } | Insn::Rfe { .. } => Err(Privileged),
-        Insn::Setend { .. } => unless(place.in_it, InItBlock).and_then(|()| unless(!place.big_endian, ExclusiveEndian)),
+        Insn::MrsBanked { .. }
+        | Insn::MsrBanked { .. }
+        | Insn::Eret {}
+        | Insn::Srs { .. }
+        | Insn::Rfe { .. } => Err(Privileged),
+        Insn::Setend { .. } => {
+            unless(place.in_it, InItBlock).and_then(|()| unless(!place.big_endian, ExclusiveEndian))
+        }
         Insn::Cps { .. } => unless(place.in_it, InItBlock),
         Insn::Svc { .. } => Err(Supervisor),
         // UDF #16 in A32, UDF #1 in T16, UDF #0 in T32.
-        Insn::Udf { imm } => unless(imm == if !place.thumb { 16 } else { u16::from(d.len == 2) }, LinuxBreakpoint),
-        Insn::Hint { op: HintOp::Wfi, .. } => Err(Supervisor),
+        Insn::Udf { imm } => unless(
+            imm == if !place.thumb {
+                16
+            } else {
+                u16::from(d.len == 2)
+            },
+            LinuxBreakpoint,
+        ),
+        Insn::Hint {
+            op: HintOp::Wfi, ..
+        } => Err(Supervisor),
         Insn::It { .. } => Err(InItBlock),
-        Insn::Bkpt { .. } | Insn::Hvc { .. } => unless(!place.thumb && d.cond != Cond::Al || place.in_it, InItBlock),
+        Insn::Bkpt { .. } | Insn::Hvc { .. } => {
+            unless(!place.thumb && d.cond != Cond::Al || place.in_it, InItBlock)
+        }
         Insn::Mcr { cp, .. }
         | Insn::Mrc { cp, .. }
         | Insn::Mcrr { cp, .. }
@@ -136,7 +158,15 @@ fn system(_rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Result<(), Exc
     }
 }
 
-fn data_immediate(rng: &mut impl RngCore, place: &Place, op: DpOp, s: bool, rd: u8, rn: u8, imm: u32) -> Verdict {
+fn data_immediate(
+    rng: &mut impl RngCore,
+    place: &Place,
+    op: DpOp,
+    s: bool,
+    rd: u8,
+    rn: u8,
+    imm: u32,
+) -> Verdict {
     let mut plan = Plan::default();
     let reads_rn = !op.is_move();
     unless(place.thumb && reads_rn && rn == 15, Pc)?;
@@ -152,37 +182,69 @@ fn data_immediate(rng: &mut impl RngCore, place: &Place, op: DpOp, s: bool, rd: 
         DpOp::Rsb => Adjust::From(imm),
         _ => return Err(WildBranch),
     };
-    plan.presets.push((rn, Value::Target { unit: place.any(rng), how }));
+    plan.presets.push((
+        rn,
+        Value::Target {
+            unit: place.any(rng),
+            how,
+        },
+    ));
     Ok(plan)
 }
 
 fn data_register(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
-    let Insn::DpReg { op, s, rd, rn, rm, shift, amount } = d.insn else {
+    let Insn::DpReg {
+        op,
+        s,
+        rd,
+        rn,
+        rm,
+        shift,
+        amount,
+    } = d.insn
+    else {
         return Err(NoInstruction);
     };
     let mut plan = Plan::default();
     if place.thumb {
         // ADD and MOV of 16 bits may read PC; those of 32 may not.
-        unless((rn == 15 || rm == 15) && (d.len == 4 || op.is_compare()), Pc)?;
+        unless(
+            (rn == 15 || rm == 15) && (d.len == 4 || op.is_compare()),
+            Pc,
+        )?;
     }
     if rd != 15 || op.is_compare() {
         return Ok(plan);
     }
     unless(s, Privileged)?;
     unless(place.thumb && d.len == 4, Pc)?;
-    unless(!place.last, InItBlock)?;
+    unless(!place.last || !place.first, InItBlock)?;
     let unit = place.any(rng);
     let value = rng.next_u32();
     match op {
         DpOp::Mov if shift == Shift::Lsl && amount == 0 && rm != 15 => {
-            plan.presets.push((rm, Value::Target { unit, how: Adjust::Plus(0) }));
+            plan.presets.push((
+                rm,
+                Value::Target {
+                    unit,
+                    how: Adjust::Plus(0),
+                },
+            ));
         }
         DpOp::Add if rn == 15 && shift == Shift::Lsl && amount == 0 && rm != 15 => {
             // In T32 this keeps the instruction set, whatever bit 0 says.
             let unit = if place.thumb { place.near(rng) } else { unit };
-            plan.presets.push((rm, Value::Target { unit, how: Adjust::FromPc }));
+            plan.presets.push((
+                rm,
+                Value::Target {
+                    unit,
+                    how: Adjust::FromPc,
+                },
+            ));
         }
-        DpOp::Add | DpOp::Sub | DpOp::Eor | DpOp::Rsb if rn != 15 && rm != 15 && rn != rm && shift != Shift::Rrx && !place.thumb => {
+        DpOp::Add | DpOp::Sub | DpOp::Eor | DpOp::Rsb
+            if rn != 15 && rm != 15 && rn != rm && shift != Shift::Rrx && !place.thumb =>
+        {
             let operand = memory::shifted(value, shift, amount);
             let how = match op {
                 DpOp::Add => Adjust::Plus(operand.wrapping_neg()),
@@ -200,7 +262,11 @@ fn data_register(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict 
 
 fn branch(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict> {
     let narrow = d.len == 2;
-    let direct = |kind, unit| Plan { branch: Some((kind, unit)), ..Plan::default() };
+    let direct = |kind, unit| Plan {
+        branch: Some((kind, unit)),
+        ..Plan::default()
+    };
+    // A branch to a register stands alone in its IT block: another instruction might change the register.
     let check = |bad| unless(bad || !place.last, InItBlock);
     Some(match d.insn {
         Insn::B { .. } => {
@@ -214,31 +280,58 @@ fn branch(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict>
             let conditional = place.thumb && d.cond != Cond::Al;
             check(conditional && place.in_it).map(|()| direct(kind, place.near(rng)))
         }
-        Insn::Bl { exchange: false, .. } => {
-            let kind = if place.thumb { Branch::Wide } else { Branch::A32 };
+        Insn::Bl {
+            exchange: false, ..
+        } => {
+            let kind = if place.thumb {
+                Branch::Wide
+            } else {
+                Branch::A32
+            };
             check(false).map(|()| direct(kind, place.near(rng)))
         }
         // To the other instruction set: only where that begins.
         Insn::Bl { exchange: true, .. } => Err(WildBranch),
-        Insn::Bx { rm } | Insn::Bxj { rm } | Insn::BlxReg { rm } => check(rm == 15).map(|()| Plan {
-            presets: vec![(rm, Value::Target { unit: place.any(rng), how: Adjust::Plus(0) })],
-            ..Plan::default()
-        }),
-        Insn::Cbz { .. } => unless(place.in_it, InItBlock).map(|()| direct(Branch::Cbz, place.near(rng))),
+        Insn::Bx { rm } | Insn::Bxj { rm } | Insn::BlxReg { rm } => check(rm == 15 || !place.first)
+            .map(|()| Plan {
+                presets: vec![(
+                    rm,
+                    Value::Target {
+                        unit: place.any(rng),
+                        how: Adjust::Plus(0),
+                    },
+                )],
+                ..Plan::default()
+            }),
+        Insn::Cbz { .. } => {
+            unless(place.in_it, InItBlock).map(|()| direct(Branch::Cbz, place.near(rng)))
+        }
         Insn::Tbb { half, rn, rm } => table(rng, place, half, rn, rm),
         _ => return None,
     })
 }
 
 fn table(rng: &mut impl RngCore, place: &Place, half: bool, rn: u8, rm: u8) -> Verdict {
-    unless(!place.last, InItBlock)?;
+    unless(!place.last || !place.first, InItBlock)?;
     unless(rn == 15 || rm == 15 || rn == 13 || rm == 13, Pc)?;
     unless(rn == rm, SameRegister)?;
-    let (index, at) = (values::below(rng, 32), SCRATCH_TABLES + 2 * values::below(rng, (SCRATCH_SIZE - SCRATCH_TABLES) / 2));
-    let base = place.scratch.wrapping_add(at).wrapping_sub(if half { 2 * index } else { index });
+    let (index, at) = (
+        values::below(rng, 32),
+        SCRATCH_TABLES + 2 * values::below(rng, (SCRATCH_SIZE - SCRATCH_TABLES) / 2),
+    );
+    let base = place
+        .scratch
+        .wrapping_add(at)
+        .wrapping_sub(if half { 2 * index } else { index });
     Ok(Plan {
         presets: vec![(rm, Value::Const(index)), (rn, Value::Const(base))],
-        patches: vec![(at, Patch::Table { unit: place.near(rng), half })],
+        patches: vec![(
+            at,
+            Patch::Table {
+                unit: place.near(rng),
+                half,
+            },
+        )],
         branch: None,
     })
 }

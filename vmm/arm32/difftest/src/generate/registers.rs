@@ -26,16 +26,30 @@ pub fn named(insn: &Insn) -> Option<Vec<u8>> {
         | Insn::Smmls { rd, rn, rm, ra, .. }
         | Insn::Usada8 { rd, rn, rm, ra } => vec![rd, rn, rm, ra],
         Insn::Umaal { rdlo, rdhi, rn, rm }
-        | Insn::MulLong { rdlo, rdhi, rn, rm, .. }
-        | Insn::SmlalXy { rdlo, rdhi, rn, rm, .. }
-        | Insn::Smlald { rdlo, rdhi, rn, rm, .. } => vec![rdlo, rdhi, rn, rm],
-        Insn::Extend { rd, rm, .. } | Insn::Rev { rd, rm, .. } | Insn::Clz { rd, rm } => vec![rd, rm],
-        Insn::Bfi { rd, rn, .. } | Insn::Bfx { rd, rn, .. } | Insn::Sat { rd, rn, .. } | Insn::Sat16 { rd, rn, .. } => {
+        | Insn::MulLong {
+            rdlo, rdhi, rn, rm, ..
+        }
+        | Insn::SmlalXy {
+            rdlo, rdhi, rn, rm, ..
+        }
+        | Insn::Smlald {
+            rdlo, rdhi, rn, rm, ..
+        } => vec![rdlo, rdhi, rn, rm],
+        Insn::Extend { rd, rm, .. } | Insn::Rev { rd, rm, .. } | Insn::Clz { rd, rm } => {
+            vec![rd, rm]
+        }
+        Insn::Bfi { rd, rn, .. }
+        | Insn::Bfx { rd, rn, .. }
+        | Insn::Sat { rd, rn, .. }
+        | Insn::Sat16 { rd, rn, .. } => {
             vec![rd, rn]
         }
         Insn::Bfc { rd, .. } | Insn::Movw { rd, .. } | Insn::Movt { rd, .. } => vec![rd],
         Insn::DpRsr { rd, rn, rm, rs, .. } => vec![rd, rn, rm, rs],
-        Insn::VmovCore { rt, .. } | Insn::VmovToLane { rt, .. } | Insn::VmovFromLane { rt, .. } | Insn::VdupCore { rt, .. } => {
+        Insn::VmovCore { rt, .. }
+        | Insn::VmovToLane { rt, .. }
+        | Insn::VmovFromLane { rt, .. }
+        | Insn::VdupCore { rt, .. } => {
             vec![rt]
         }
         Insn::VmovCore2 { rt, rt2, .. } | Insn::VmovCoreD { rt, rt2, .. } => vec![rt, rt2],
@@ -50,7 +64,18 @@ pub fn destinations(insn: &Insn) -> Option<(u8, u8)> {
         | Insn::MulLong { rdlo, rdhi, .. }
         | Insn::SmlalXy { rdlo, rdhi, .. }
         | Insn::Smlald { rdlo, rdhi, .. } => (rdlo, rdhi),
-        Insn::VmovCore2 { to_core: true, rt, rt2, .. } | Insn::VmovCoreD { to_core: true, rt, rt2, .. } => (rt, rt2),
+        Insn::VmovCore2 {
+            to_core: true,
+            rt,
+            rt2,
+            ..
+        }
+        | Insn::VmovCoreD {
+            to_core: true,
+            rt,
+            rt2,
+            ..
+        } => (rt, rt2),
         _ => return None,
     })
 }

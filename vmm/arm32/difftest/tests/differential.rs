@@ -1,0 +1,111 @@
+//! A small number of cases of every kind; `cargo run --release -p arm32-difftest -- --cases 1000000` runs many.
+
+use arm32_difftest::case::Case;
+use arm32_difftest::compare;
+use arm32_difftest::generate::{Generator, Kind, Sets};
+use arm32_difftest::image::Image;
+use arm32_difftest::layout::{self, Input, SLOTS};
+use arm32_difftest::ours::Ours;
+use arm32_difftest::qemu::Qemu;
+use arm32_difftest::runner::{Runner, Summary};
+use arm32_difftest::runtime::Runtime;
+
+/// Batches of each kind and instruction set.
+const BATCHES: u64 = 12;
+
+fn agree(kind: Kind) {
+    let qemu = Qemu::find().unwrap_or_else(|error| panic!("{error}"));
+    let mut summary = Summary::default();
+    for sets in [Sets::A32, Sets::T32, Sets::Both] {
+        let generator = Generator::new(kind, sets, 0xd1ff);
+        let mut runner = Runner::new(qemu.clone());
+        for batch in 0..BATCHES {
+            let done = runner.batch(&generator, batch * u64::from(SLOTS), SLOTS, 1);
+            summary.add(done.unwrap_or_else(|error| panic!("{error}")));
+        }
+    }
+    let reports: Vec<&str> = summary
+        .differences
+        .iter()
+        .map(|d| d.report.as_str())
+        .collect();
+    assert!(reports.is_empty(), "{}", reports.concat());
+    // Nearly all cases can be compared, and most end by themselves.
+    let planned = 3 * BATCHES * u64::from(SLOTS);
+    assert!(
+        summary.cases > planned * 99 / 100,
+        "{} of {planned}",
+        summary.cases
+    );
+    assert!(summary.signals < planned / 2, "{} signals", summary.signals);
+}
+
+#[test]
+fn integer_instructions_do_what_they_do_in_qemu() {
+    agree(Kind::Integer);
+}
+
+#[test]
+fn loads_and_stores_do_what_they_do_in_qemu() {
+    agree(Kind::Memory);
+}
+
+#[test]
+fn vfp_instructions_do_what_they_do_in_qemu() {
+    agree(Kind::Vfp);
+}
+
+#[test]
+fn advanced_simd_instructions_do_what_they_do_in_qemu() {
+    agree(Kind::Neon);
+}
+
+#[test]
+fn mixed_sequences_do_what_they_do_in_qemu() {
+    agree(Kind::All);
+}
+
+/// An image of empty cases, with some inputs changed by `change`.
+fn image(runtime: &Runtime, change: impl Fn(u32, &mut Case)) -> Image {
+    let mut image = Image::new(runtime);
+    for slot in 0..SLOTS {
+        let mut case = Case::empty();
+        change(slot, &mut case);
+        case.store(slot, runtime, &mut image);
+    }
+    image
+}
+
+#[test]
+fn every_part_of_the_state_is_compared() {
+    let qemu = Qemu::find().unwrap_or_else(|error| panic!("{error}"));
+    let runtime = Runtime::new();
+    let theirs = qemu
+        .run(&image(&runtime, |_, _| {}))
+        .unwrap_or_else(|error| panic!("{error}"));
+    // The same bit of another part of the state is set in each of the first slots, on our side only.
+    let words = Input::STRIDE / 4 + layout::SCRATCH_SIZE / 4;
+    let changed = image(&runtime, |slot, case| {
+        let at = slot as usize;
+        match slot {
+            0..15 => case.r[at] = 1 << 31,
+            15 => case.cpsr = 1 << 31,
+            16 => case.fpscr = 1 << 31,
+            // The entry is not a state.
+            18..82 => case.d[(at - 18) / 2] = 1 << (31 + 32 * (slot % 2)),
+            _ if (82..words).contains(&slot) => case.scratch[4 * (at - 82) + 3] = 0x80,
+            _ => {}
+        }
+    });
+    let (ours, astray) = Ours::new(&changed, &runtime).run(&changed);
+    assert!(astray.is_empty());
+    for slot in 0..SLOTS {
+        let same = slot == 17 || slot >= words;
+        assert_eq!(
+            compare::same(&ours, &theirs, slot),
+            same,
+            "slot {slot}: {}",
+            compare::describe(&ours, &theirs, slot)
+        );
+    }
+}
