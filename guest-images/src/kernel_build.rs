@@ -129,11 +129,8 @@ fn unpack_source(archive: &Path, scratch: &Path, package: &Package) -> Result<Pa
 fn make(maker: &Maker<'_>, tree: &Path) -> Command {
     let mut make = process::mortal_command("sh");
     make.args(["-c", "exec \"$@\" 2>&1", "sh", "flock", "--no-fork"]);
-    make.arg(maker.work().join("busy")).args([
-        "make",
-        "ARCH=arm",
-        "CROSS_COMPILE=arm-linux-gnueabihf-",
-    ]);
+    make.arg(maker.work().join("busy")).arg("make");
+    make.args(recipes::BUILD_SETTINGS);
     // Debugging information must not depend on where the cache is.
     let map = format!("-fdebug-prefix-map={}=.", tree.display());
     make.arg(format!("KCFLAGS={map}"))

@@ -36,6 +36,7 @@ pub(crate) fn kernel_recipe(spec: &ImageSpec) -> String {
             hash_texts(
                 [format.as_str(), suite, source, recipes::IPMMU_CONFIG]
                     .into_iter()
+                    .chain(recipes::BUILD_SETTINGS)
                     .chain(environment),
             )
         }

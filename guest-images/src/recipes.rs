@@ -26,6 +26,14 @@ pub(crate) const BUILD_ENVIRONMENT: [(&str, &str); 4] = [
     ("KBUILD_BUILD_VERSION", "1"),
 ];
 
+/// Settings on `make`'s command line for every kernel build. `pahole`, which writes the kernel's types (BTF), is kept from
+/// working in parallel (`-j`): the order of types would differ from build to build.
+pub(crate) const BUILD_SETTINGS: [&str; 3] = [
+    "ARCH=arm",
+    "CROSS_COMPILE=arm-linux-gnueabihf-",
+    "PAHOLE_FLAGS=$(filter-out -j,$(shell PAHOLE=$(PAHOLE) $(srctree)/scripts/pahole-flags.sh))",
+];
+
 /// Debian packages that building a kernel takes, beyond what every Debian system has.
 pub(crate) const KERNEL_BUILD_PACKAGES: [&str; 13] = [
     "bc",
