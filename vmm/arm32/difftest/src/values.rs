@@ -152,7 +152,7 @@ fn single(rng: &mut impl RngCore) -> u32 {
     match below(rng, 8) {
         0..4 => pick(rng, &SINGLES),
         // Near one, where sums and products of two cancel or round.
-        4 => 0x3f00_0000 + below(rng, 0x0180_0000) | rng.next_u32() & 1 << 31,
+        4 => (0x3f00_0000 + below(rng, 0x0180_0000)) | rng.next_u32() & 1 << 31,
         // Next to an edge.
         5 => pick(rng, &SINGLES)
             .wrapping_add(below(rng, 5))
@@ -168,7 +168,7 @@ pub fn doubleword(rng: &mut impl RngCore) -> u64 {
         2 => pick(rng, &DOUBLES)
             .wrapping_add(u64::from(below(rng, 5)))
             .wrapping_sub(2),
-        3 => 0x3fe0_0000_0000_0000 + (rng.next_u64() >> 11) | rng.next_u64() & 1 << 63,
+        3 => (0x3fe0_0000_0000_0000 + (rng.next_u64() >> 11)) | rng.next_u64() & 1 << 63,
         4..7 => u64::from(single(rng)) << 32 | u64::from(single(rng)),
         7 => (0..4).fold(0, |v, _| v << 16 | u64::from(pick(rng, &HALVES))),
         8 => (0..8).fold(0, |v, _| {

@@ -1,11 +1,11 @@
 //! A small number of cases of every kind; `cargo run --release -p arm32-difftest -- --cases 1000000` runs many.
 
-use arm32_difftest::case::Case;
+use arm32_difftest::case::{Case, Unit, Value, Word};
 use arm32_difftest::compare;
 use arm32_difftest::generate::{Generator, Kind, Sets};
 use arm32_difftest::image::Image;
-use arm32_difftest::layout::{self, Input, SLOTS};
-use arm32_difftest::ours::Ours;
+use arm32_difftest::layout::{self, Input, Output, SLOTS};
+use arm32_difftest::ours::{Ours, word};
 use arm32_difftest::qemu::Qemu;
 use arm32_difftest::runner::{Runner, Summary};
 use arm32_difftest::runtime::Runtime;
@@ -107,5 +107,50 @@ fn every_part_of_the_state_is_compared() {
             "slot {slot}: {}",
             compare::describe(&ours, &theirs, slot)
         );
+    }
+}
+
+#[test]
+fn branch_tables_are_read_in_the_endianness_of_data() {
+    let qemu = Qemu::find().unwrap_or_else(|error| panic!("{error}"));
+    let runtime = Runtime::new();
+    let unit = |presets: &[(u8, u32)], word: Word| Unit {
+        thumb: true,
+        presets: presets
+            .iter()
+            .map(|(r, v)| (*r, Value::Const(*v)))
+            .collect(),
+        words: vec![Some(word)],
+        ..Unit::default()
+    };
+    let program = image(&runtime, |slot, case| {
+        // One halfword ahead, as big-endian data.
+        case.scratch[..2].copy_from_slice(&[0, 1]);
+        case.units = vec![
+            unit(&[], Word::Narrow(0xb658)), // SETEND BE
+            unit(
+                &[(0, 0), (1, layout::scratch(slot))],
+                Word::Wide(0xe8d1_f010),
+            ), // TBH [r1, r0, LSL #1]
+            unit(&[], Word::Narrow(0x2201)), // MOVS r2, #1
+            unit(&[], Word::Narrow(0x2301)), // MOVS r3, #1
+        ];
+    });
+    let theirs = qemu.run(&program).unwrap_or_else(|error| panic!("{error}"));
+    let (ours, astray) = Ours::new(&program, &runtime).run(&program);
+    assert!(astray.is_empty());
+    for slot in 0..SLOTS {
+        assert!(
+            compare::same(&ours, &theirs, slot),
+            "{}",
+            compare::describe(&ours, &theirs, slot)
+        );
+        let register = |n: u32| {
+            word(
+                &ours,
+                layout::output(slot) - layout::OUTPUT + Output::R + 4 * n,
+            )
+        };
+        assert_eq!((register(2), register(3)), (0, 1), "slot {slot}");
     }
 }

@@ -29,6 +29,9 @@ pub enum Exclusion {
     ExclusiveBase,
     /// Exclusive accesses and SETEND in one case: QEMU lets a STREXD fail after the order of bytes changed.
     ExclusiveEndian,
+    /// VMSR of a value that another instruction of its IT block may change: short vectors, which a Cortex-A15 lacks (their
+    /// bits read as zero here), would make later instructions UNDEFINED in QEMU.
+    ShortVectors,
     /// May not stand in an IT block, or only at its end: UNPREDICTABLE.
     InItBlock,
     /// Not a decodable instruction after its fields were chosen.

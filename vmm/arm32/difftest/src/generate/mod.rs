@@ -297,10 +297,9 @@ impl Maker<'_> {
         (0..TRIES).find_map(|_| {
             let encoding = self.encoding(place.thumb)?;
             let mut bits = encoding.random(&mut self.rng)?;
-            if let Some(cond) = encoding.field('c').filter(|_| encoding.set == Set::A32) {
-                if chance(&mut self.rng, 75) {
-                    bits = cond.set(bits, 14);
-                }
+            let cond = encoding.field('c').filter(|_| encoding.set == Set::A32);
+            if let Some(cond) = cond.filter(|_| chance(&mut self.rng, 75)) {
+                bits = cond.set(bits, 14);
             }
             let word = match encoding.set {
                 Set::A32 => Word::A32(bits),
@@ -308,7 +307,10 @@ impl Maker<'_> {
                 Set::T16 => Word::Narrow(bits as u16),
             };
             let decoded = decode(word, place.in_it);
-            if decoded.insn == (Insn::Undefined {}) {
+            // Most registers of VMRS and VMSR are undefined in User mode, and would end too many cases.
+            let system =
+                matches!(decoded.insn, Insn::Vmrs { reg, .. } | Insn::Vmsr { reg, .. } if reg != 1);
+            if decoded.insn == Insn::Undefined || system && chance(&mut self.rng, 95) {
                 return None;
             }
             let plan = plan::plan(&mut self.rng, &decoded, place).ok()?;

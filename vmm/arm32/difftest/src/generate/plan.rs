@@ -85,24 +85,29 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
         return verdict;
     }
     match d.insn {
-        Insn::Undefined {} => Err(NoInstruction),
+        Insn::Undefined => Err(NoInstruction),
         Insn::DpImm {
             op, s, rd, rn, imm, ..
         } => data_immediate(rng, place, op, s, rd, rn, imm),
         Insn::DpReg { .. } => data_register(rng, d, place),
         Insn::Adr { rd, .. } => unless(rd == 15, WildBranch).map(|()| Plan::default()),
-        _ => system(rng, d, place).map(|()| Plan::default()),
+        Insn::Vmsr { reg, rt } => vmsr(rng, place, reg, rt),
+        _ => system(d, place).map(|()| Plan::default()),
     }
-    .and_then(|mut plan| {
-        if let Insn::Vmsr { reg: 1, rt } = d.insn {
-            // Other bits of the FPSCR select short vectors, which QEMU keeps and then refuses to execute, and traps.
-            plan.presets.push((rt, Value::Const(values::fpscr(rng))));
-        }
-        Ok(plan)
-    })
 }
 
-fn system(_rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Result<(), Exclusion> {
+/// Other bits of the FPSCR than those of [`values::fpscr`] select short vectors, which QEMU keeps and then refuses to
+/// execute, and traps.
+fn vmsr(rng: &mut impl RngCore, place: &Place, reg: u8, rt: u8) -> Verdict {
+    unless(!place.first, ShortVectors)?;
+    let mut plan = Plan::default();
+    if reg == 1 {
+        plan.presets.push((rt, Value::Const(values::fpscr(rng))));
+    }
+    Ok(plan)
+}
+
+fn system(d: &Decoded, place: &Place) -> Result<(), Exclusion> {
     match d.insn {
         Insn::Mrs { rd, spsr } => {
             unless(spsr, Privileged)?;
@@ -119,7 +124,7 @@ fn system(_rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Result<(), Exc
         }
         Insn::MrsBanked { .. }
         | Insn::MsrBanked { .. }
-        | Insn::Eret {}
+        | Insn::Eret
         | Insn::Srs { .. }
         | Insn::Rfe { .. } => Err(Privileged),
         Insn::Setend { .. } => {
@@ -219,7 +224,12 @@ fn data_register(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict 
     unless(s, Privileged)?;
     unless(place.thumb && d.len == 4, Pc)?;
     unless(!place.last || !place.first, InItBlock)?;
-    let unit = place.any(rng);
+    // In T32 this keeps the instruction set, whatever bit 0 says.
+    let unit = if place.thumb {
+        place.near(rng)
+    } else {
+        place.any(rng)
+    };
     let value = rng.next_u32();
     match op {
         DpOp::Mov if shift == Shift::Lsl && amount == 0 && rm != 15 => {
