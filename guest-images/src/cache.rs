@@ -3,7 +3,8 @@
 //! ```text
 //! CACHEDIR.TAG        tells backup programs that all of this can be made again
 //! blobs/sha256/ab/..  files under the hash of their content: packages, kernels, initial file systems
-//! images/NAME.json    what an image consists of
+//! images/NAME@RECIPE.json
+//!                     what an image by that version of the recipes consists of
 //! apt/SUITE/          apt's private directories
 //! downloads/HASH/     downloads under way
 //! work/NAME/          builds under way
@@ -11,7 +12,7 @@
 //! ```
 
 use crate::apt::Apt;
-use crate::blob::{BlobStore, hash_file, write_atomically};
+use crate::blob::{BlobStore, hash_file, hash_texts, write_atomically};
 use crate::catalog::{self, ImageSpec};
 use crate::error::IoContext;
 use crate::image::Image;
@@ -128,9 +129,7 @@ impl Cache {
         if let Some(image) = self.image(name)? {
             return Ok(image);
         }
-        let previous =
-            Manifest::load(&self.manifest_path(spec)).filter(|manifest| manifest.name == spec.name);
-        let manifest = make::Maker::new(self, spec, source, progress).make(previous)?;
+        let manifest = make::Maker::new(self, spec, source, progress).make(self.previous(spec))?;
         manifest.store(&self.manifest_path(spec))?;
         Ok(Image::new(spec, &manifest, &self.blobs))
     }
@@ -173,8 +172,31 @@ impl Cache {
         self.root.join("locks").join(format!("{what}.lock"))
     }
 
+    /// The manifest of an image by the present recipes. Each version of the recipes has a manifest of its own, so that two
+    /// versions of this program with one cache do not make images in turn.
     fn manifest_path(&self, spec: &ImageSpec) -> PathBuf {
-        self.root.join("images").join(format!("{}.json", spec.name))
+        let (kernel, initramfs) = (make::kernel_recipe(spec), make::initramfs_recipe(spec));
+        let recipe = hash_texts([kernel.as_str(), initramfs.as_str()]);
+        self.root
+            .join("images")
+            .join(format!("{}@{}.json", spec.name, &recipe[..16]))
+    }
+
+    /// What to start from when an image is made: its manifest by the present recipes, else by other ones, preferably
+    /// with the same kernel.
+    fn previous(&self, spec: &ImageSpec) -> Option<Manifest> {
+        let (own, recipe) = (self.manifest_path(spec), make::kernel_recipe(spec));
+        let mut paths: Vec<_> = fs::read_dir(self.root.join("images"))
+            .ok()?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .collect();
+        paths.sort_by_key(|path| (*path != own, path.clone()));
+        let manifests = paths.iter().filter_map(|path| Manifest::load(path));
+        let mut manifests: Vec<_> = manifests
+            .filter(|manifest| manifest.name == spec.name)
+            .collect();
+        manifests.sort_by_key(|manifest| manifest.kernel.recipe != recipe);
+        manifests.into_iter().next()
     }
 
     /// Makes the directory, and finds out early whether it can be written.

@@ -164,6 +164,14 @@ fn obtain(cache: &Cache, source: &Fake) -> Result<Image, Error> {
     cache.obtain_from("debian-armmp", &mut source.clone(), &mut Silent)
 }
 
+/// The only manifest in a cache.
+fn manifest(cache: &Cache) -> PathBuf {
+    let mut entries = fs::read_dir(cache.root().join("images")).unwrap();
+    let path = entries.next().unwrap().unwrap().path();
+    assert!(entries.next().is_none());
+    path
+}
+
 #[test]
 fn a_stock_image_from_packages() {
     let (_dir, cache, source) = fake(None);
@@ -313,7 +321,7 @@ fn damage_is_found_by_verification_and_repaired() {
 fn a_missing_or_foreign_manifest_is_made_anew() {
     let (_dir, cache, source) = fake(None);
     let image = obtain(&cache, &source).unwrap();
-    let path = cache.root().join("images/debian-armmp-6.1.json");
+    let path = manifest(&cache);
     let text = fs::read_to_string(&path).unwrap();
     for damaged in [
         String::new(),
@@ -330,11 +338,12 @@ fn a_missing_or_foreign_manifest_is_made_anew() {
 fn a_changed_recipe_keeps_the_kernel() {
     let (_dir, cache, source) = fake(None);
     let image = obtain(&cache, &source).unwrap();
-    let path = cache.root().join("images/debian-armmp-6.1.json");
-    let mut manifest: serde_json::Value =
-        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    manifest["initramfs"]["recipe"] = "an older one".into();
-    fs::write(&path, manifest.to_string()).unwrap();
+    let path = manifest(&cache);
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    json["initramfs"]["recipe"] = "an older one".into();
+    let older = cache.root().join("images/debian-armmp-6.1@older.json");
+    fs::write(&older, json.to_string()).unwrap();
+    fs::remove_file(&path).unwrap();
     assert_eq!(cache.image("debian-armmp").unwrap(), None);
     // All packages are pinned by the manifest and in the store: nothing is asked for.
     let poorer = Fake {
