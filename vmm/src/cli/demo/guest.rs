@@ -84,10 +84,11 @@ impl Guest {
     /// The checksum of its first disk that the guest printed.
     pub fn checksum(&self) -> Option<String> {
         let text = String::from_utf8_lossy(&self.console);
-        let line = text
-            .lines()
-            .find(|line| line.trim_end().ends_with("/dev/vda"))?;
-        line.split_whitespace().next().map(str::to_owned)
+        // The kernel repeats its command line, and that names the disk too.
+        text.lines()
+            .filter_map(|line| line.trim_end().strip_suffix("  /dev/vda"))
+            .find(|sum| sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .map(str::to_owned)
     }
 
     /// Whether the other run was the same.
