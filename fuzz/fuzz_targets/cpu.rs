@@ -20,6 +20,8 @@ use libfuzzer_sys::fuzz_target;
 
 /// Instructions of one case.
 const BUDGET: u64 = 3000;
+/// Words of code: the input, repeated.
+const CODE_WORDS: usize = 0x800;
 
 struct Firmware;
 
@@ -64,7 +66,7 @@ fn set_up(s: &mut CpuState, input: &mut Input<'_>) {
     s.cp15.prrr_mair0 = 0xff44_0400 ^ input.word();
     s.cp15.cpacr = 0x00f0_0000;
     s.fpexc = 1 << 30;
-    s.cp15.vbar = RAM as u32 + 0x8000;
+    s.cp15.vbar = RAM as u32 + 0x1000;
     for r in &mut s.r[..15] {
         *r = (RAM as u32).wrapping_add(input.word() as i32 as u32 >> (choices >> 27));
     }
@@ -80,8 +82,9 @@ fuzz_target!(|data: &[u8]| {
     let clock = Arc::new(TestClock::default());
     let mut cluster = Cluster::new(2, bus.clone(), clock.clone());
     set_up(cluster.state_mut(0), &mut input);
-    for (i, byte) in input.0.iter().cycle().take(if input.0.is_empty() { 0 } else { 0x9000 }).enumerate() {
-        mem::write_phys(&*bus, RAM + i as u64, Size::Byte, (*byte).into()).expect("RAM");
+    let code: Vec<u32> = input.0.chunks(4).map(|c| c.iter().rev().fold(0, |w, b| w << 8 | u32::from(*b))).collect();
+    for (i, word) in code.iter().cycle().take(if code.is_empty() { 0 } else { CODE_WORDS }).enumerate() {
+        mem::write_phys(&*bus, RAM + 4 * i as u64, Size::Word, (*word).into()).expect("RAM");
     }
     cluster.pins(0).set_irq(data.len() % 3 == 0);
     cluster.pins(1).set_fiq(data.len() % 5 == 0);

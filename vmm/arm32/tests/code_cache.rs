@@ -72,7 +72,10 @@ fn patching(maintain: bool) -> u32 {
         0xe12f_ff1e,    //       bx   lr
         0xe3a0_0002,    //          literal
     ]);
-    core.run(40);
+    // Maintenance leaves the loop, so that a cluster can tell the other cores.
+    while core.cpu.s.retired < 40 {
+        core.run(40 - core.cpu.s.retired);
+    }
     core.cpu.s.r[0]
 }
 

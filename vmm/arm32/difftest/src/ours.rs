@@ -49,14 +49,20 @@ pub struct Ours {
     save: [u32; 2],
 }
 
-/// The case cannot be compared: it did not come to an end within the budget, or it got to where Linux has its
-/// kernel helpers, which QEMU emulates on any jump to the last 64 KiB and maps for reading, or it faulted where QEMU
-/// need not or does not.
+/// The case cannot be compared: it did not come to an end within the budget, or it touched memory that exists under
+/// QEMU only, or it faulted where QEMU need not or does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Astray;
 
-/// Where the kernel helpers are.
-const HELPERS: u32 = 0xffff_0000;
+/// Memory that exists under QEMU only: the page of signal returns and the stack; the kernel helpers, which QEMU emulates
+/// on any jump to the last 64 KiB.
+const THEIRS: [std::ops::RangeInclusive<u32>; 2] =
+    [0x3fff_0000..=0x400f_ffff, 0xffff_0000..=0xffff_ffff];
+
+/// Whether `address` exists under QEMU only.
+fn is_theirs(address: u32) -> bool {
+    THEIRS.iter().any(|range| range.contains(&address))
+}
 
 impl Ours {
     /// A core for programs shaped like `image`.
@@ -109,9 +115,9 @@ impl Ours {
         self.save(slot);
         let s = &self.core.cpu.s;
         let astray = match s.r[15].wrapping_sub(VECTORS + 4) {
-            0x0c => s.r[14].wrapping_sub(4) >= HELPERS,
+            0x0c => is_theirs(s.r[14].wrapping_sub(4)),
             0x10 => {
-                s.cp15.dfar >= HELPERS
+                is_theirs(s.cp15.dfar)
                     || self.may_not_fault(s.r[14].wrapping_sub(8), s.spsr() & 1 << 5 != 0)
             }
             _ => false,

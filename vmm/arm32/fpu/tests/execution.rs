@@ -108,11 +108,11 @@ fn random_words_do_not_panic() {
             execute(&mut regs, &insn);
             assert_eq!(regs.fpscr & !fpscr::WRITABLE, 0);
             if let Some(access) = memory::access(&insn) {
-                assert!(usize::from(access.bytes) <= memory::MAX_BYTES);
-                let mut bytes = [0; memory::MAX_BYTES];
-                for big_endian in [false, true] {
-                    access.load(&mut regs, &bytes, big_endian);
-                    access.store(&regs, &mut bytes, big_endian);
+                assert!(access.bytes <= 128);
+                for transfer in access.transfers(false).chain(access.transfers(true)) {
+                    assert!(transfer.offset + transfer.size <= access.bytes);
+                    transfer.load(&mut regs, u64::from(word));
+                    transfer.store(&regs);
                 }
             }
         }

@@ -1,10 +1,11 @@
 //! VFP and Advanced SIMD: what touches core registers, memory or the enables. The rest is `arm32-fpu`'s.
 
-use arm32_fpu::FpRegs;
-use arm32_isa::{FpMultiple, Insn};
+use arm32_fpu::exec::memory::{self, Writeback};
+use arm32_fpu::exec::transfer;
+use arm32_isa::Insn;
 
 use crate::cpu::{Cpu, Flow};
-use crate::exec::ldst::{merge, moved_by};
+use crate::exec::ldst::merge;
 use crate::exec::{Handler, Op, fields};
 use crate::mmu::Access;
 use crate::state::Flags;
@@ -31,11 +32,8 @@ pub const fn handler(insn: &Insn) -> Option<Handler> {
         Insn::VmovToLane { .. } => vmov_to_lane,
         Insn::VmovFromLane { .. } => vmov_from_lane,
         Insn::VdupCore { .. } => vdup_core,
-        Insn::Vldr { .. } => vldr,
-        Insn::Vldm { .. } => vldm,
-        Insn::NeonMulti { .. } => neon_multi,
-        Insn::NeonLane { .. } => neon_lane,
-        Insn::NeonAll { .. } => neon_all,
+        Insn::Vldr { .. } | Insn::Vldm { .. } => vfp_memory,
+        Insn::NeonMulti { .. } | Insn::NeonLane { .. } | Insn::NeonAll { .. } => neon_memory,
         Insn::Vfp3 { .. }
         | Insn::Vfp2 { .. }
         | Insn::VfpImm { .. }
@@ -190,57 +188,28 @@ fn vmov_core_d(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(cpu, op, VmovCoreD { to_core, rt, rt2, vm });
     require!(cpu, Vfp);
     if to_core {
-        let value = cpu.s.fp.d(vm);
-        cpu.set_reg(rt, value as u32);
-        cpu.set_reg(rt2, (value >> 32) as u32);
+        let [low, high] = transfer::from_double(&cpu.s.fp, vm);
+        cpu.set_reg(rt, low);
+        cpu.set_reg(rt2, high);
     } else {
-        let value = u64::from(cpu.reg(rt2)) << 32 | u64::from(cpu.reg(rt));
-        cpu.s.fp.set_d(vm, value);
+        let words = [cpu.reg(rt), cpu.reg(rt2)];
+        transfer::to_double(&mut cpu.s.fp, vm, words);
     }
     Flow::Next
-}
-
-/// Bits of a lane of `size` (0 to 3 for 8 to 64 bits), and their mask.
-const fn lane_bits(size: u8) -> (u32, u64) {
-    let bits = 8 << (size & 3);
-    (bits, u64::MAX >> (64 - bits))
-}
-
-fn lane(fp: &FpRegs, reg: u8, size: u8, lane: u8) -> u64 {
-    let (bits, mask) = lane_bits(size);
-    (fp.d(reg & 31) >> ((bits * u32::from(lane)) & 63)) & mask
-}
-
-fn set_lane(fp: &mut FpRegs, reg: u8, size: u8, lane: u8, value: u64) {
-    let (bits, mask) = lane_bits(size);
-    let shift = (bits * u32::from(lane)) & 63;
-    let rest = fp.d(reg & 31) & !(mask << shift);
-    fp.set_d(reg & 31, rest | (value & mask) << shift);
-}
-
-/// `value` in every lane of a doubleword.
-fn replicate(size: u8, value: u64) -> u64 {
-    let (bits, mask) = lane_bits(size);
-    (0..64 / bits).fold(0, |all, i| all | (value & mask) << (bits * i))
 }
 
 fn vmov_to_lane(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(cpu, op, VmovToLane { size, lane, vd, rt });
     require!(cpu, Vfp);
     let value = cpu.reg(rt);
-    set_lane(&mut cpu.s.fp, vd, size, lane, value.into());
+    transfer::to_lane(&mut cpu.s.fp, vd, size, lane, value);
     Flow::Next
 }
 
 fn vmov_from_lane(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, VmovFromLane { size, lane: index, unsigned, rt, vn });
+    fields!(cpu, op, VmovFromLane { size, lane, unsigned, rt, vn });
     require!(cpu, Vfp);
-    let value = lane(&cpu.s.fp, vn, size, index) as u32;
-    let value = match (size, unsigned) {
-        (0, false) => value as i8 as u32,
-        (1, false) => value as i16 as u32,
-        _ => value,
-    };
+    let value = transfer::from_lane(&cpu.s.fp, vn, size, lane, unsigned);
     cpu.set_reg(rt, value);
     Flow::Next
 }
@@ -248,203 +217,82 @@ fn vmov_from_lane(cpu: &mut Cpu, op: &Op) -> Flow {
 fn vdup_core(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(cpu, op, VdupCore { size, q, vd, rt });
     require!(cpu, Simd);
-    let value = replicate(size, cpu.reg(rt).into());
-    cpu.s.fp.set_d(vd, value);
-    if q {
-        cpu.s.fp.set_d((vd + 1) & 31, value);
-    }
+    let value = cpu.reg(rt);
+    transfer::duplicate(&mut cpu.s.fp, q, vd, size, value);
     Flow::Next
 }
 
-impl Cpu {
-    /// A word, or two in the order of the current endianness, from a word-aligned address.
-    fn load_fp(&mut self, at: u32, double: bool, op: &Op) -> Result<(u64, Flow), Flow> {
-        let (first, a) = self.load_aligned_word(at, op)?;
-        if !double {
-            return Ok((first.into(), a));
-        }
-        let (second, b) = self.load_aligned_word(at.wrapping_add(4), op)?;
-        let (low, high) = if self.s.psr.big_endian { (second, first) } else { (first, second) };
-        Ok((u64::from(high) << 32 | u64::from(low), merge(a, b)))
-    }
-
-    /// The reverse of [`Cpu::load_fp`].
-    fn store_fp(&mut self, at: u32, double: bool, value: u64, op: &Op) -> Result<Flow, Flow> {
-        if !double {
-            return self.store_aligned_word(at, value as u32, op);
-        }
-        let (low, high) = (value as u32, (value >> 32) as u32);
-        let (first, second) = if self.s.psr.big_endian { (high, low) } else { (low, high) };
-        let a = self.store_aligned_word(at, first, op)?;
-        let b = self.store_aligned_word(at.wrapping_add(4), second, op)?;
-        Ok(merge(a, b))
-    }
-
-    /// Loads or stores one single or double register.
-    fn transfer_fp(&mut self, load: bool, double: bool, reg: u8, at: u32, op: &Op) -> Result<Flow, Flow> {
-        if !load {
-            let value = if double { self.s.fp.d(reg & 31) } else { self.s.fp.s(reg & 31).into() };
-            return self.store_fp(at, double, value, op);
-        }
-        let (value, flow) = self.load_fp(at, double, op)?;
-        if double {
-            self.s.fp.set_d(reg & 31, value);
-        } else {
-            self.s.fp.set_s(reg & 31, value as u32);
-        }
-        Ok(flow)
-    }
+fn vfp_memory(cpu: &mut Cpu, op: &Op) -> Flow {
+    require!(cpu, Vfp);
+    access_memory(cpu, op).unwrap_or_else(|flow| flow)
 }
 
-fn vldr(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Vldr { load, double, add, rn, vd, imm });
-    require!(cpu, Vfp);
-    let base = if rn == 15 { op.pc_read() & !3 } else { cpu.reg(rn) };
-    let at = moved_by(base, imm.into(), add);
-    cpu.transfer_fp(load, double, vd, at, op).unwrap_or_else(|flow| flow)
+fn neon_memory(cpu: &mut Cpu, op: &Op) -> Flow {
+    require!(cpu, Simd);
+    access_memory(cpu, op).unwrap_or_else(|flow| flow)
 }
 
-fn vldm(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Vldm { load, double, mode, rn, vd, regs, words });
-    require!(cpu, Vfp);
-    // Storing relative to PC is deprecated but defined in A32.
-    let base = if rn == 15 { op.pc_read() & !3 } else { cpu.reg(rn) };
-    let bytes = 4 * u32::from(words);
-    let (start, moved) = match mode {
-        FpMultiple::Ia => (base, None),
-        FpMultiple::IaWriteback => (base, Some(base.wrapping_add(bytes))),
-        FpMultiple::DbWriteback => (base.wrapping_sub(bytes), Some(base.wrapping_sub(bytes))),
+/// A load or store, element by element. An abort in the middle leaves the base register as it was; which of the
+/// registers to load have changed by then is UNKNOWN in the architecture.
+fn access_memory(cpu: &mut Cpu, op: &Op) -> Result<Flow, Flow> {
+    let Some(access) = memory::access(&op.insn) else {
+        return Err(cpu.undefined());
     };
-    let step = if double { 8 } else { 4 };
+    let base = if access.base == 15 { op.pc_read() & !3 } else { cpu.reg(access.base) };
+    let start = base.wrapping_add_signed(access.start);
+    let kind = if access.is_load { Access::Read } else { Access::Write };
+    cpu.check_alignment(start, access.align.into(), true, kind)?;
+    cpu.check_alignment(start, access.element.into(), false, kind)?;
     let mut flow = Flow::Next;
-    for i in 0..regs {
-        let at = start.wrapping_add(step * u32::from(i));
-        match cpu.transfer_fp(load, double, vd.wrapping_add(i), at, op) {
-            Ok(f) => flow = merge(flow, f),
-            Err(f) => return f,
-        }
+    for element in access.transfers(cpu.s.psr.big_endian) {
+        let (at, size) = (start.wrapping_add(element.offset.into()), u32::from(element.size));
+        let f = if access.is_load {
+            let (value, f) = cpu.load_element(at, size, op)?;
+            element.load(&mut cpu.s.fp, value);
+            f
+        } else {
+            let value = element.store(&cpu.s.fp);
+            cpu.store_element(at, size, value, op)?
+        };
+        flow = merge(flow, f);
     }
-    if let Some(moved) = moved {
-        cpu.set_reg(rn, moved);
+    match access.writeback {
+        Writeback::None => {}
+        Writeback::Bytes(step) => cpu.set_reg(access.base, base.wrapping_add_signed(step)),
+        Writeback::Register(rm) => cpu.set_reg(access.base, base.wrapping_add(cpu.reg(rm))),
     }
-    flow
+    Ok(flow)
 }
 
 impl Cpu {
-    /// Checks the alignment that a NEON load or store names (`align` bytes, 1 for none).
-    fn check_neon_alignment(&mut self, at: u32, align: u8, load: bool) -> Result<(), Flow> {
-        let access = if load { Access::Read } else { Access::Write };
-        self.check_alignment(at, u32::from(align.max(1)), true, access)
-    }
-
-    /// Loads or stores one lane.
-    fn transfer_lane(&mut self, load: bool, reg: u8, size: u8, index: u8, at: u32, op: &Op) -> Result<Flow, Flow> {
-        let (bytes, privileged) = (1 << (size & 3), self.s.psr.mode.privileged());
-        if !load {
-            let value = self.in_memory_order(lane(&self.s.fp, reg, size, index), bytes);
-            return self.store_general(at, bytes, value, privileged, false, op.idx);
-        }
-        let (value, flow) = self.load_general(at, bytes, privileged, false, op.idx)?;
-        let value = self.in_memory_order(value, bytes);
-        set_lane(&mut self.s.fp, reg, size, index, value);
-        Ok(flow)
-    }
-
-    /// Loads or stores whole doublewords, which lie in memory as they are in little-endian state.
-    fn transfer_doublewords(&mut self, load: bool, vd: u8, regs: u8, at: u32, op: &Op) -> Result<Flow, Flow> {
-        let mut flow = Flow::Next;
-        for i in 0..regs {
-            let at = at.wrapping_add(8 * u32::from(i));
-            let f = if at & 3 == 0 {
-                self.transfer_fp(load, true, vd.wrapping_add(i), at, op)?
-            } else {
-                self.transfer_lane(load, vd.wrapping_add(i), 3, 0, at, op)?
-            };
-            flow = merge(flow, f);
-        }
-        Ok(flow)
-    }
-
-    /// Writes the base back: by `size` for `rm` = 13, by Rm otherwise, not at all for 15.
-    fn neon_writeback(&mut self, rn: u8, rm: u8, size: u32) {
-        let step = match rm {
-            15 => return,
-            13 => size,
-            _ => self.reg(rm),
+    /// Loads an element of 1, 2, 4 or 8 bytes in the current endianness.
+    fn load_element(&mut self, at: u32, size: u32, op: &Op) -> Result<(u64, Flow), Flow> {
+        let (value, flow) = match size {
+            1 => self.load::<1>(at, op).map(|(v, f)| (v.into(), f))?,
+            2 => self.load::<2>(at, op).map(|(v, f)| (v.into(), f))?,
+            4 => self.load::<4>(at, op).map(|(v, f)| (v.into(), f))?,
+            _ if at.is_multiple_of(4) => {
+                let (low, a) = self.load::<4>(at, op)?;
+                let (high, b) = self.load::<4>(at.wrapping_add(4), op)?;
+                (u64::from(high) << 32 | u64::from(low), merge(a, b))
+            }
+            _ => self.load_general(at, 8, self.s.psr.mode.privileged(), false, op.idx)?,
         };
-        let moved = self.reg(rn).wrapping_add(step);
-        self.set_reg(rn, moved);
+        Ok((self.in_memory_order(value, size), flow))
     }
-}
 
-fn neon_multi(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, NeonMulti { load, elements, regs, step, size, align, rn, vd, rm });
-    require!(cpu, Simd);
-    let base = cpu.reg(rn);
-    let done = cpu.check_neon_alignment(base, align, load).and_then(|()| {
-        if elements == 1 && !cpu.s.psr.big_endian {
-            cpu.check_alignment(base, 1 << (size & 3), false, if load { Access::Read } else { Access::Write })?;
-            return cpu.transfer_doublewords(load, vd, regs, base, op);
-        }
-        let mut flow = Flow::Next;
-        let mut at = base;
-        for r in 0..regs / elements.max(1) {
-            for index in 0..8u8 >> (size & 3) {
-                for i in 0..elements {
-                    let reg = vd.wrapping_add(r).wrapping_add(i * step);
-                    flow = merge(flow, cpu.transfer_lane(load, reg, size, index, at, op)?);
-                    at = at.wrapping_add(1 << (size & 3));
-                }
+    /// Stores an element of 1, 2, 4 or 8 bytes in the current endianness.
+    fn store_element(&mut self, at: u32, size: u32, value: u64, op: &Op) -> Result<Flow, Flow> {
+        let value = self.in_memory_order(value, size);
+        match size {
+            1 => self.store::<1>(at, value as u32, op),
+            2 => self.store::<2>(at, value as u32, op),
+            4 => self.store::<4>(at, value as u32, op),
+            _ if at.is_multiple_of(4) => {
+                let first = self.store::<4>(at, value as u32, op)?;
+                Ok(merge(first, self.store::<4>(at.wrapping_add(4), (value >> 32) as u32, op)?))
             }
+            _ => self.store_general(at, 8, value, self.s.psr.mode.privileged(), false, op.idx),
         }
-        Ok(flow)
-    });
-    finish_neon(cpu, done, rn, rm, 8 * u32::from(regs))
-}
-
-fn neon_lane(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, NeonLane { load, elements, step, size, lane: index, align, rn, vd, rm });
-    require!(cpu, Simd);
-    let base = cpu.reg(rn);
-    let done = cpu.check_neon_alignment(base, align, load).and_then(|()| {
-        let mut flow = Flow::Next;
-        for i in 0..elements {
-            let at = base.wrapping_add(u32::from(i) << (size & 3));
-            flow = merge(flow, cpu.transfer_lane(load, vd.wrapping_add(i * step), size, index, at, op)?);
-        }
-        Ok(flow)
-    });
-    finish_neon(cpu, done, rn, rm, u32::from(elements) << (size & 3))
-}
-
-fn neon_all(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, NeonAll { elements, regs, step, size, align, rn, vd, rm });
-    require!(cpu, Simd);
-    let (base, bytes) = (cpu.reg(rn), 1u32 << (size & 3));
-    let privileged = cpu.s.psr.mode.privileged();
-    let done = cpu.check_neon_alignment(base, align, true).and_then(|()| {
-        let mut flow = Flow::Next;
-        for i in 0..elements {
-            let at = base.wrapping_add(bytes * u32::from(i));
-            let (value, f) = cpu.load_general(at, bytes, privileged, false, op.idx)?;
-            let value = replicate(size, cpu.in_memory_order(value, bytes));
-            cpu.s.fp.set_d(vd.wrapping_add(i * step) & 31, value);
-            if elements == 1 && regs == 2 {
-                cpu.s.fp.set_d(vd.wrapping_add(1) & 31, value);
-            }
-            flow = merge(flow, f);
-        }
-        Ok(flow)
-    });
-    finish_neon(cpu, done, rn, rm, bytes * u32::from(elements))
-}
-
-fn finish_neon(cpu: &mut Cpu, done: Result<Flow, Flow>, rn: u8, rm: u8, bytes: u32) -> Flow {
-    match done {
-        Ok(flow) => {
-            cpu.neon_writeback(rn, rm, bytes);
-            flow
-        }
-        Err(flow) => flow,
     }
 }

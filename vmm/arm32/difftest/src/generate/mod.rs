@@ -25,6 +25,9 @@ pub enum Kind {
     Vfp,
     /// Advanced SIMD, loads and stores included.
     Neon,
+    /// Words that are no instructions, each one bit away from one, among integer instructions. Not part of `all`: they
+    /// include UNPREDICTABLE forms that are UNDEFINED here and something else in QEMU.
+    Undefined,
     /// Everything.
     All,
 }
@@ -89,6 +92,7 @@ impl Kind {
                 SOME,
                 BRANCHES,
             ],
+            Self::Undefined => vec![SOME, (10, Class::all(), Class::empty())],
             Self::All => vec![
                 BASE,
                 (70, CORE, VECTOR),
@@ -106,6 +110,8 @@ pub struct Generator {
     /// For A32 and T32: the groups as lists of encodings, with their weights.
     groups: [Vec<(u32, Vec<&'static Encoding>)>; 2],
     sets: Sets,
+    /// Half of the instructions are none.
+    undefined: bool,
     seed: u64,
 }
 
@@ -133,6 +139,7 @@ impl Generator {
         Self {
             groups: [list(&[Set::A32]), list(&[Set::T32, Set::T16])],
             sets,
+            undefined: kind == Kind::Undefined,
             seed,
         }
     }
@@ -294,6 +301,9 @@ impl Maker<'_> {
 
     /// An instruction and what it needs; `None` when luck had it that none was found.
     fn instruction(&mut self, place: &Place) -> Option<(Word, Plan)> {
+        if self.generator.undefined && chance(&mut self.rng, 50) {
+            return self.undefined(place).map(|word| (word, Plan::default()));
+        }
         (0..TRIES).find_map(|_| {
             let encoding = self.encoding(place.thumb)?;
             let mut bits = encoding.random(&mut self.rng)?;
@@ -315,6 +325,23 @@ impl Maker<'_> {
             }
             let plan = plan::plan(&mut self.rng, &decoded, place).ok()?;
             Some((word, plan))
+        })
+    }
+
+    /// A word that is no instruction, one bit away from one.
+    fn undefined(&mut self, place: &Place) -> Option<Word> {
+        (0..TRIES).find_map(|_| {
+            let encoding = self.encoding(place.thumb)?;
+            let flip = 1 << below(&mut self.rng, if encoding.set == Set::T16 { 16 } else { 32 });
+            let bits = encoding.random(&mut self.rng)? ^ flip;
+            let word = match encoding.set {
+                Set::A32 => Word::A32(bits | if bits >> 28 == 15 { 0 } else { 0xe000_0000 }),
+                Set::T32 => Word::Wide(bits),
+                Set::T16 => Word::Narrow(bits as u16),
+            };
+            let decoded = decode(word, place.in_it);
+            let whole = u32::from(decoded.len) == word.len();
+            (whole && decoded.insn == Insn::Undefined).then_some(word)
         })
     }
 

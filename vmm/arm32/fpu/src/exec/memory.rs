@@ -1,17 +1,12 @@
 //! Loads and stores, as descriptions: which bytes at which offsets belong to which lanes.
 //!
-//! The core computes `base + start`, checks `align`, accesses `bytes` bytes there and lets [`Access::load`]
-//! distribute them or [`Access::store`] collect them; or it goes through [`Access::transfers`] one by one.
-//! Registers change only in [`Access::load`], so an abort before it leaves everything as it was; the
-//! base register is written last, by `writeback`.
+//! The core computes `base + start`, checks `align`, and goes through [`Access::transfers`] one by one; the base
+//! register is written last, by `writeback`.
 
 use arm32_isa::{FpMultiple, Insn};
 
 use super::lanes::{Lane, with_lane, with_narrow_lane};
 use crate::FpRegs;
-
-/// The most bytes that one instruction moves: sixteen doublewords.
-pub const MAX_BYTES: usize = 128;
 
 /// What happens to the base register after the access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +49,7 @@ pub struct Access {
     pub align: u8,
     /// The size in bytes of one access, to whose multiples SCTLR.A holds the address.
     pub element: u8,
-    /// Number of bytes, at most [`MAX_BYTES`].
+    /// Number of bytes, at most 128.
     pub bytes: u8,
     layout: Layout,
 }
@@ -279,74 +274,6 @@ impl Access {
             },
         }
     }
-
-    /// Whether memory holds consecutive doublewords just as they are, in little-endian data order.
-    fn plain_doublewords(&self, big_endian: bool) -> Option<u8> {
-        match self.layout {
-            _ if big_endian => None,
-            Layout::Words {
-                first,
-                double: true,
-            } => Some(first / 2),
-            Layout::Structures {
-                first, elements: 1, ..
-            } => Some(first),
-            _ => None,
-        }
-    }
-
-    /// Distributes the bytes read to the lanes. Bytes that are missing count as zero.
-    pub fn load(&self, regs: &mut FpRegs, bytes: &[u8], big_endian: bool) {
-        if let Some(first) = self.plain_doublewords(big_endian) {
-            let chunks = bytes
-                .as_chunks::<8>()
-                .0
-                .iter()
-                .take(usize::from(self.bytes / 8));
-            for (chunk, register) in chunks.zip(first..) {
-                regs.set_d(register, u64::from_le_bytes(*chunk));
-            }
-            return;
-        }
-        for transfer in self.transfers(big_endian) {
-            let mut value = [0; 8];
-            let size = usize::from(transfer.size);
-            if let Some(source) = bytes.get(usize::from(transfer.offset)..) {
-                let size = size.min(source.len());
-                value[..size].copy_from_slice(&source[..size]);
-            }
-            if big_endian {
-                value[..size].reverse();
-            }
-            transfer.load(regs, u64::from_le_bytes(value));
-        }
-    }
-
-    /// Collects the bytes to be written; `bytes` is filled as far as it goes.
-    pub fn store(&self, regs: &FpRegs, bytes: &mut [u8], big_endian: bool) {
-        if let Some(first) = self.plain_doublewords(big_endian) {
-            let chunks = bytes
-                .as_chunks_mut::<8>()
-                .0
-                .iter_mut()
-                .take(usize::from(self.bytes / 8));
-            for (chunk, register) in chunks.zip(first..) {
-                *chunk = regs.d(register).to_le_bytes();
-            }
-            return;
-        }
-        for transfer in self.transfers(big_endian) {
-            let mut value = transfer.store(regs).to_le_bytes();
-            let size = usize::from(transfer.size);
-            if big_endian {
-                value[..size].reverse();
-            }
-            if let Some(target) = bytes.get_mut(usize::from(transfer.offset)..) {
-                let size = size.min(target.len());
-                target[..size].copy_from_slice(&value[..size]);
-            }
-        }
-    }
 }
 
 impl Transfer {
@@ -387,6 +314,31 @@ mod tests {
         (0..128).collect()
     }
 
+    /// Does all transfers of a load from `bytes`.
+    fn load(access: Access, regs: &mut FpRegs, bytes: &[u8], big_endian: bool) {
+        for transfer in access.transfers(big_endian) {
+            let (at, size) = (usize::from(transfer.offset), usize::from(transfer.size));
+            let mut value = [0; 8];
+            value[..size].copy_from_slice(&bytes[at..at + size]);
+            if big_endian {
+                value[..size].reverse();
+            }
+            transfer.load(regs, u64::from_le_bytes(value));
+        }
+    }
+
+    /// Does all transfers of a store to `bytes`.
+    fn store(access: Access, regs: &FpRegs, bytes: &mut [u8], big_endian: bool) {
+        for transfer in access.transfers(big_endian) {
+            let (at, size) = (usize::from(transfer.offset), usize::from(transfer.size));
+            let mut value = transfer.store(regs).to_le_bytes();
+            if big_endian {
+                value[..size].reverse();
+            }
+            bytes[at..at + size].copy_from_slice(&value[..size]);
+        }
+    }
+
     #[test]
     fn multiple_structures_are_deinterleaved() {
         // vld3.16 {d4, d6, d8}, [r1]!
@@ -404,12 +356,12 @@ mod tests {
         let access = access(&insn).expect("a load");
         assert_eq!((access.bytes, access.writeback), (24, Writeback::Bytes(24)));
         let mut regs = FpRegs::default();
-        access.load(&mut regs, &numbered(), false);
+        load(access, &mut regs, &numbered(), false);
         assert_eq!(regs.d(4), 0x1312_0d0c_0706_0100);
         assert_eq!(regs.d(6), 0x1514_0f0e_0908_0302);
         assert_eq!(regs.d(8), 0x1716_1110_0b0a_0504);
         let mut bytes = [0; 24];
-        access.store(&regs, &mut bytes, false);
+        store(access, &regs, &mut bytes, false);
         assert_eq!(bytes[..], numbered()[..24]);
     }
 
@@ -428,9 +380,7 @@ mod tests {
             rm: 15,
         };
         let mut regs = FpRegs::default();
-        access(&insn)
-            .expect("a load")
-            .load(&mut regs, &numbered(), false);
+        load(access(&insn).expect("a load"), &mut regs, &numbered(), false);
         assert_eq!(regs.d(0), 0x0b0a_0908_0302_0100);
         assert_eq!(regs.d(2), 0x0f0e_0d0c_0706_0504);
         assert_eq!(regs.d(1), 0x1b1a_1918_1312_1110);
@@ -452,7 +402,7 @@ mod tests {
         let mut regs = FpRegs::default();
         let described = access(&lane).expect("a load");
         assert_eq!(described.writeback, Writeback::Register(2));
-        described.load(&mut regs, &[0xaa, 0xbb], false);
+        load(described, &mut regs, &[0xaa, 0xbb], false);
         assert_eq!((regs.d(30), regs.d(31)), (0xaa00_0000, 0xbb00_0000));
         let all = Insn::NeonAll {
             elements: 1,
@@ -464,9 +414,7 @@ mod tests {
             vd: 0,
             rm: 15,
         };
-        access(&all)
-            .expect("a load")
-            .load(&mut regs, &[0x12, 0x34], true);
+        load(access(&all).expect("a load"), &mut regs, &[0x12, 0x34], true);
         assert_eq!(
             (regs.d(0), regs.d(1)),
             (0x1234_1234_1234_1234, 0x1234_1234_1234_1234)
@@ -493,10 +441,10 @@ mod tests {
             (-16, Writeback::Bytes(-16))
         );
         let mut bytes = [0; 16];
-        described.store(&regs, &mut bytes, false);
+        store(described, &regs, &mut bytes, false);
         assert_eq!(bytes[..], numbered()[..16]);
         // In big-endian order the most significant byte comes first.
-        described.store(&regs, &mut bytes, true);
+        store(described, &regs, &mut bytes, true);
         assert_eq!(bytes[..8], [7, 6, 5, 4, 3, 2, 1, 0]);
     }
 }
