@@ -332,7 +332,11 @@ impl Maker<'_> {
     fn undefined(&mut self, place: &Place) -> Option<Word> {
         (0..TRIES).find_map(|_| {
             let encoding = self.encoding(place.thumb)?;
-            let flip = 1 << below(&mut self.rng, if encoding.set == Set::T16 { 16 } else { 32 });
+            let flip = 1
+                << below(
+                    &mut self.rng,
+                    if encoding.set == Set::T16 { 16 } else { 32 },
+                );
             let bits = encoding.random(&mut self.rng)? ^ flip;
             let word = match encoding.set {
                 Set::A32 => Word::A32(bits | if bits >> 28 == 15 { 0 } else { 0xe000_0000 }),
