@@ -98,45 +98,27 @@ impl Qemu {
     }
 }
 
-/// Installs the package; whether that worked shows in whether the program is there.
+/// Installs the package; when the host's package index does not know it, brings that up to date first. Whether it
+/// worked shows in whether the program is there.
 fn install(prefix: &[&str]) {
-    for arguments in [
-        &["install", "-y", "--no-install-recommends", "qemu-user"][..],
-        &["update"],
-    ] {
-        let words: Vec<&str> = prefix
+    let apt_get = |arguments: &[&str]| {
+        let mut words = prefix
             .iter()
             .copied()
-            .chain(["apt-get", "-q"])
-            .chain(arguments.iter().copied())
-            .collect();
-        let run = || {
-            Command::new(words[0])
-                .args(&words[1..])
-                .env("DEBIAN_FRONTEND", "noninteractive")
-                .output()
-        };
-        if run().is_ok_and(|o| o.status.success()) && arguments[0] == "install" {
-            return;
-        }
+            .chain(["apt-get", "-q", "-y"])
+            .chain(arguments.iter().copied());
+        let mut command = Command::new(words.next().unwrap_or("apt-get"));
+        let done = command
+            .args(words)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdin(Stdio::null())
+            .output();
+        done.is_ok_and(|output| output.status.success())
+    };
+    let package = ["install", "--no-install-recommends", "qemu-user"];
+    if !apt_get(&package) && apt_get(&["update"]) {
+        apt_get(&package);
     }
-    let words: Vec<&str> = prefix
-        .iter()
-        .copied()
-        .chain([
-            "apt-get",
-            "-q",
-            "install",
-            "-y",
-            "--no-install-recommends",
-            "qemu-user",
-        ])
-        .collect();
-    // When this fails too, the program is still missing, which the caller sees.
-    let _ = Command::new(words[0])
-        .args(&words[1..])
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .output();
 }
 
 /// Collects what `child` writes until it ends; `None` when it takes too long.
