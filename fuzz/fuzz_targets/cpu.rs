@@ -28,9 +28,19 @@ struct Firmware;
 impl Machine for Firmware {
     fn output(&mut self, _cpu: usize, _output: Output, _level: bool) {}
 
-    fn firmware(&mut self, _cpu: usize, conduit: Conduit, s: &mut CpuState, _powered: &[bool]) -> FirmwareAction {
+    fn firmware(
+        &mut self,
+        _cpu: usize,
+        conduit: Conduit,
+        s: &mut CpuState,
+        _powered: &[bool],
+    ) -> FirmwareAction {
         match conduit {
-            Conduit::Hvc(0) => FirmwareAction::CpuOn { cpu: 1, entry: s.r[0], context: s.r[1] },
+            Conduit::Hvc(0) => FirmwareAction::CpuOn {
+                cpu: 1,
+                entry: s.r[0],
+                context: s.r[1],
+            },
             Conduit::Hvc(1) => FirmwareAction::Suspend,
             Conduit::Smc(_) => FirmwareAction::Undefined,
             Conduit::Hvc(_) => FirmwareAction::Return,
@@ -82,8 +92,17 @@ fuzz_target!(|data: &[u8]| {
     let clock = Arc::new(TestClock::default());
     let mut cluster = Cluster::new(2, bus.clone(), clock.clone());
     set_up(cluster.state_mut(0), &mut input);
-    let code: Vec<u32> = input.0.chunks(4).map(|c| c.iter().rev().fold(0, |w, b| w << 8 | u32::from(*b))).collect();
-    for (i, word) in code.iter().cycle().take(if code.is_empty() { 0 } else { CODE_WORDS }).enumerate() {
+    let code: Vec<u32> = input
+        .0
+        .chunks(4)
+        .map(|c| c.iter().rev().fold(0, |w, b| w << 8 | u32::from(*b)))
+        .collect();
+    for (i, word) in code
+        .iter()
+        .cycle()
+        .take(if code.is_empty() { 0 } else { CODE_WORDS })
+        .enumerate()
+    {
         mem::write_phys(&*bus, RAM + 4 * i as u64, Size::Word, (*word).into()).expect("RAM");
     }
     cluster.pins(0).set_irq(data.len() % 3 == 0);
@@ -92,8 +111,13 @@ fuzz_target!(|data: &[u8]| {
     while spent < BUDGET {
         let before = cluster.retired();
         match cluster.run(&mut Firmware, BUDGET - spent) {
-            Stop::Idle { wake_ns: Some(ns) } => clock.0.store(ns, std::sync::atomic::Ordering::Relaxed),
-            Stop::Idle { wake_ns: None } | Stop::SystemOff | Stop::SystemReset | Stop::Requested => return,
+            Stop::Idle { wake_ns: Some(ns) } => {
+                clock.0.store(ns, std::sync::atomic::Ordering::Relaxed)
+            }
+            Stop::Idle { wake_ns: None }
+            | Stop::SystemOff
+            | Stop::SystemReset
+            | Stop::Requested => return,
             Stop::Budget => {}
         }
         spent += (cluster.retired() - before).max(1);

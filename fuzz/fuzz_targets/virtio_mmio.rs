@@ -45,7 +45,12 @@ fuzz_target!(|data: &[u8]| {
     };
     let ram = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(RAM), RAM_SIZE)]).expect("64 KiB");
     let mem = DmaSpace::pass_through(Arc::new(ram));
-    let mut mmio = VirtioMmio::new(device(*choice), mem.clone(), Arc::new(Nowhere), choice & 0x80 != 0);
+    let mut mmio = VirtioMmio::new(
+        device(*choice),
+        mem.clone(),
+        Arc::new(Nowhere),
+        choice & 0x80 != 0,
+    );
     // Each step: what, where, and a value; addresses that look like RAM's are made so, so that rings are found.
     while let Some((step, tail)) = rest.split_first_chunk::<8>() {
         rest = tail;
@@ -55,8 +60,15 @@ fuzz_target!(|data: &[u8]| {
             0 | 1 => mmio.write(offset & 0x1ff, 4, value.into()),
             2 => mmio.write(offset, 1 << (step[3] & 3), value.into()),
             3 => drop(mmio.read(offset & 0x1ff, 1 << (step[3] & 3))),
-            4 => mem.write_obj(value, GuestAddress(RAM + offset % (RAM_SIZE as u64 - 4))).expect("RAM"),
-            _ => mem.write_obj(RAM | u64::from(value & 0xffff), GuestAddress(RAM + offset % (RAM_SIZE as u64 - 8))).expect("RAM"),
+            4 => mem
+                .write_obj(value, GuestAddress(RAM + offset % (RAM_SIZE as u64 - 4)))
+                .expect("RAM"),
+            _ => mem
+                .write_obj(
+                    RAM | u64::from(value & 0xffff),
+                    GuestAddress(RAM + offset % (RAM_SIZE as u64 - 8)),
+                )
+                .expect("RAM"),
         }
     }
 });

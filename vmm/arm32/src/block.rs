@@ -43,7 +43,10 @@ pub struct Link {
     pub spans: Option<Spans>,
 }
 
-const UNLINKED: Link = Link { block: NONE, spans: None };
+const UNLINKED: Link = Link {
+    block: NONE,
+    spans: None,
+};
 
 /// One block.
 pub struct Block {
@@ -71,8 +74,25 @@ unsafe impl Send for Block {}
 
 impl Block {
     /// A block of `ops`, made from `bytes` of `page`.
-    pub fn new(key: Key, ops: Vec<Op>, end: u32, end_it: u8, epoch: u32, page: RamPage, bytes: Vec<u8>) -> Self {
-        Self { key, ops: ops.into(), end, end_it, epoch, page, links: [UNLINKED; 2], bytes: bytes.into() }
+    pub fn new(
+        key: Key,
+        ops: Vec<Op>,
+        end: u32,
+        end_it: u8,
+        epoch: u32,
+        page: RamPage,
+        bytes: Vec<u8>,
+    ) -> Self {
+        Self {
+            key,
+            ops: ops.into(),
+            end,
+            end_it,
+            epoch,
+            page,
+            links: [UNLINKED; 2],
+            bytes: bytes.into(),
+        }
     }
 
     /// Whether the block is one instruction that ends in the next page, and so depends on two translations.
@@ -86,7 +106,9 @@ impl Block {
             return false;
         }
         let start = (self.key.pa & 0xfff) as u32;
-        (start..).zip(self.bytes.iter()).all(|(at, byte)| mem::read_page_bytes(self.page, at, 1) == u64::from(*byte))
+        (start..)
+            .zip(self.bytes.iter())
+            .all(|(at, byte)| mem::read_page_bytes(self.page, at, 1) == u64::from(*byte))
     }
 }
 
@@ -109,8 +131,18 @@ pub struct Blocks {
 
 impl Default for Blocks {
     fn default() -> Self {
-        let empty = Jump { va: 0, state: 0, span: 0, block: NONE };
-        Self { arena: Vec::new(), ops: 0, by_key: HashMap::default(), jumps: vec![empty; JUMPS].into() }
+        let empty = Jump {
+            va: 0,
+            state: 0,
+            span: 0,
+            block: NONE,
+        };
+        Self {
+            arena: Vec::new(),
+            ops: 0,
+            by_key: HashMap::default(),
+            jumps: vec![empty; JUMPS].into(),
+        }
     }
 }
 
@@ -125,12 +157,18 @@ impl Blocks {
     #[inline]
     pub fn jump(&self, va: u32, state: u32, spans: Spans) -> Option<u32> {
         let jump = &self.jumps[jump_slot(va)];
-        (jump.va == va && jump.state == state && jump.span == spans.local && jump.block != NONE).then_some(jump.block)
+        (jump.va == va && jump.state == state && jump.span == spans.local && jump.block != NONE)
+            .then_some(jump.block)
     }
 
     /// Remembers where a jump led.
     pub fn note_jump(&mut self, va: u32, state: u32, spans: Spans, block: u32) {
-        self.jumps[jump_slot(va)] = Jump { va, state, span: spans.local, block };
+        self.jumps[jump_slot(va)] = Jump {
+            va,
+            state,
+            span: spans.local,
+            block,
+        };
     }
 
     /// The block for `key`.
@@ -159,15 +197,28 @@ impl Blocks {
         self.arena.clear();
         self.ops = 0;
         self.by_key.clear();
-        self.jumps.fill(Jump { va: 0, state: 0, span: 0, block: NONE });
+        self.jumps.fill(Jump {
+            va: 0,
+            state: 0,
+            span: 0,
+            block: NONE,
+        });
     }
 
     /// Links exit `slot` of block `from` to `to`.
     pub fn link(&mut self, from: u32, slot: usize, to: u32, spans: Spans) {
-        let (target, crosses) = (self.arena[to as usize].key, self.arena[to as usize].crosses());
+        let (target, crosses) = (
+            self.arena[to as usize].key,
+            self.arena[to as usize].crosses(),
+        );
         let source = &mut self.arena[from as usize];
-        let same_page = !crosses && source.key.va >> 12 == target.va >> 12 && source.key.pa >> 12 == target.pa >> 12;
-        source.links[slot] = Link { block: to, spans: (!same_page).then_some(spans) };
+        let same_page = !crosses
+            && source.key.va >> 12 == target.va >> 12
+            && source.key.pa >> 12 == target.pa >> 12;
+        source.links[slot] = Link {
+            block: to,
+            spans: (!same_page).then_some(spans),
+        };
     }
 
     /// Compares block `id` with memory after an instruction cache invalidation: `true` when it still holds.

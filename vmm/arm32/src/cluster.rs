@@ -79,13 +79,23 @@ impl Cluster {
         let members = (0..count)
             .map(|index| Member {
                 core: Core::new(index, count, bus.clone(), clock.clone()),
-                power: if index == 0 { Power::Running } else { Power::Off },
+                power: if index == 0 {
+                    Power::Running
+                } else {
+                    Power::Off
+                },
                 outputs: [false; 3],
                 waits: 0,
                 event_at: None,
             })
             .collect();
-        Self { members, bus, clock, turn: 0, left: TURN }
+        Self {
+            members,
+            bus,
+            clock,
+            turn: 0,
+            left: TURN,
+        }
     }
 
     /// The number of cores.
@@ -169,7 +179,10 @@ impl Cluster {
     fn until(&self, wake_ns: Option<u64>) -> u64 {
         match wake_ns {
             None => u64::MAX,
-            Some(ns) => self.clock.instructions_until(ns).map_or(HOST_TIME_SLICE, |n| n.max(1)),
+            Some(ns) => self
+                .clock
+                .instructions_until(ns)
+                .map_or(HOST_TIME_SLICE, |n| n.max(1)),
         }
     }
 
@@ -179,7 +192,9 @@ impl Cluster {
             return true;
         }
         let count = self.members.len();
-        let next = (1..=count).map(|step| (self.turn + step) % count).find(|i| self.members[*i].power == Power::Running);
+        let next = (1..=count)
+            .map(|step| (self.turn + step) % count)
+            .find(|i| self.members[*i].power == Power::Running);
         if let Some(next) = next {
             self.turn = next;
             self.left = TURN;
@@ -192,7 +207,12 @@ impl Cluster {
     fn update_outputs(&mut self, machine: &mut dyn Machine) -> Option<u64> {
         let count = timer::count_from_ns(self.clock.now_ns());
         let mut wake = None;
-        for (index, member) in self.members.iter_mut().enumerate().filter(|(_, m)| m.power != Power::Off) {
+        for (index, member) in self
+            .members
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, m)| m.power != Power::Off)
+        {
             let s = &mut member.core.cpu.s;
             let lines = s.timer.lines(count);
             let levels = [lines.phys, lines.virt, s.pmu.line(s.retired)];
@@ -207,8 +227,16 @@ impl Cluster {
                 member.event_at = None;
                 member.power = Power::Running;
             }
-            let deadline = s.timer.next_deadline(count).into_iter().chain(member.event_at).min();
-            wake = wake.into_iter().chain(deadline.map(timer::ns_from_count)).min();
+            let deadline = s
+                .timer
+                .next_deadline(count)
+                .into_iter()
+                .chain(member.event_at)
+                .min();
+            wake = wake
+                .into_iter()
+                .chain(deadline.map(timer::ns_from_count))
+                .min();
         }
         wake
     }
@@ -235,7 +263,11 @@ impl Cluster {
             CoreExit::SendEvent => self.send_event(),
             CoreExit::Broadcast(what) => {
                 let turn = self.turn;
-                let others = self.members.iter_mut().enumerate().filter(|(i, _)| *i != turn);
+                let others = self
+                    .members
+                    .iter_mut()
+                    .enumerate()
+                    .filter(|(i, _)| *i != turn);
                 others.for_each(|(_, m)| m.core.cpu.apply_broadcast(what));
             }
             CoreExit::Firmware(conduit) => return self.firmware(machine, conduit),
@@ -248,7 +280,12 @@ impl Cluster {
         member.power = how;
         member.waits += 1;
         if how == Power::WaitingEvent {
-            member.event_at = member.core.cpu.s.timer.next_event(timer::count_from_ns(self.clock.now_ns()));
+            member.event_at = member
+                .core
+                .cpu
+                .s
+                .timer
+                .next_event(timer::count_from_ns(self.clock.now_ns()));
         }
     }
 
@@ -263,7 +300,11 @@ impl Cluster {
         }
     }
 
-    fn firmware(&mut self, machine: &mut dyn Machine, conduit: crate::wires::Conduit) -> Option<Stop> {
+    fn firmware(
+        &mut self,
+        machine: &mut dyn Machine,
+        conduit: crate::wires::Conduit,
+    ) -> Option<Stop> {
         let powered: Vec<bool> = self.members.iter().map(|m| m.power != Power::Off).collect();
         let member = &mut self.members[self.turn];
         match machine.firmware(self.turn, conduit, &mut member.core.cpu.s, &powered) {
@@ -276,7 +317,11 @@ impl Cluster {
             }
             FirmwareAction::CpuOff => member.power = Power::Off,
             FirmwareAction::Suspend => self.wait(Power::WaitingInterrupt),
-            FirmwareAction::CpuOn { cpu, entry, context } => self.switch_on(cpu, entry, context),
+            FirmwareAction::CpuOn {
+                cpu,
+                entry,
+                context,
+            } => self.switch_on(cpu, entry, context),
             FirmwareAction::SystemOff => return Some(Stop::SystemOff),
             FirmwareAction::SystemReset => return Some(Stop::SystemReset),
         }

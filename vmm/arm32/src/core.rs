@@ -39,7 +39,10 @@ enum Onward {
 impl Core {
     /// A core in its reset state, core `index` of `count`.
     pub fn new(index: u8, count: u8, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
-        Self { cpu: Cpu::new(index, count, bus, clock), blocks: Blocks::default() }
+        Self {
+            cpu: Cpu::new(index, count, bus, clock),
+            blocks: Blocks::default(),
+        }
     }
 
     /// Forgets all predecoded code.
@@ -72,7 +75,7 @@ impl Core {
             if left == 0 {
                 return CoreExit::Budget;
             }
-            if next == NONE || (self.blocks.get(next).epoch != self.cpu.icache_epoch && !self.revalidate(next)) {
+            if next == NONE || !self.holds(next) {
                 match self.look_up(from) {
                     Ok(id) => next = id,
                     Err(fault) => {
@@ -101,7 +104,11 @@ impl Core {
     fn run_block(&mut self, id: u32, left: u64) -> Onward {
         let cpu = &mut self.cpu;
         let block = self.blocks.get(id);
-        let ops = if left < block.ops.len() as u64 { &block.ops[..left as usize] } else { &block.ops[..] };
+        let ops = if left < block.ops.len() as u64 {
+            &block.ops[..left as usize]
+        } else {
+            &block.ops[..]
+        };
         for op in ops {
             let flow = (op.f)(cpu, op);
             if flow != Flow::Next {
@@ -155,6 +162,12 @@ impl Core {
         cpu.enter(e);
     }
 
+    /// Whether block `id` is what memory holds, as far as the guest may rely on it.
+    #[inline(always)]
+    fn holds(&mut self, id: u32) -> bool {
+        self.blocks.get(id).epoch == self.cpu.icache_epoch || self.revalidate(id)
+    }
+
     #[cold]
     fn revalidate(&mut self, id: u32) -> bool {
         self.blocks.revalidate(id, self.cpu.icache_epoch)
@@ -166,17 +179,19 @@ impl Core {
         let spans = self.cpu.tlb.spans();
         let state = decode_state(&self.cpu);
         let jump_state = state | self.cpu.tlb.set() << 16;
-        if let Some(id) = self.blocks.jump(va, jump_state, spans) {
-            if self.blocks.get(id).epoch == self.cpu.icache_epoch || self.revalidate(id) {
-                self.link(from, id);
-                return Ok(id);
-            }
+        if let Some(id) = self.blocks.jump(va, jump_state, spans)
+            && self.holds(id)
+        {
+            self.link(from, id);
+            return Ok(id);
         }
         let (t, page) = self.fetch_page(va)?;
-        let key = Key { va, pa: t.pa, state };
-        let found = self.blocks.find(key).filter(|id| {
-            self.blocks.get(*id).epoch == self.cpu.icache_epoch || self.blocks.revalidate(*id, self.cpu.icache_epoch)
-        });
+        let key = Key {
+            va,
+            pa: t.pa,
+            state,
+        };
+        let found = self.blocks.find(key).filter(|id| self.holds(*id));
         let id = match found {
             Some(id) => id,
             None => {
@@ -203,20 +218,39 @@ impl Core {
     /// The page to fetch `va` from.
     fn fetch_page(&self, va: u32) -> Result<(Translation, RamPage), Fault> {
         let cpu = &self.cpu;
-        let t = mmu::translate(&cpu.s, &*cpu.bus, va, Access::Execute, cpu.s.psr.mode.privileged())?;
-        let page = cpu.bus.ram(t.pa).ok_or(Fault::external(va, Access::Execute))?;
+        let t = mmu::translate(
+            &cpu.s,
+            &*cpu.bus,
+            va,
+            Access::Execute,
+            cpu.s.psr.mode.privileged(),
+        )?;
+        let page = cpu
+            .bus
+            .ram(t.pa)
+            .ok_or(Fault::external(va, Access::Execute))?;
         Ok((t, page))
     }
 
     /// Decodes the block at `key`.
     fn build(&mut self, key: Key, page: RamPage) -> Result<Block, Fault> {
         let thumb = self.cpu.s.psr.thumb;
-        let mut place = Place { pc: key.va, idx: 0, it: self.cpu.s.psr.it, thumb, big_endian: self.cpu.s.psr.big_endian };
+        let mut place = Place {
+            pc: key.va,
+            idx: 0,
+            it: self.cpu.s.psr.it,
+            thumb,
+            big_endian: self.cpu.s.psr.big_endian,
+        };
         let start = (key.pa & 0xfff) as u32;
         let mut at = start;
         let mut ops = Vec::with_capacity(16);
         while ops.len() < MAX_BLOCK && at < 0x1000 {
-            let word = if thumb { fetch_t32(page, at) } else { Some(mem::read_page_bytes(page, at, 4) as u32) };
+            let word = if thumb {
+                fetch_t32(page, at)
+            } else {
+                Some(mem::read_page_bytes(page, at, 4) as u32)
+            };
             let Some(word) = word else {
                 // A 32-bit T32 instruction whose second half lies in the next page.
                 if ops.is_empty() {
@@ -233,19 +267,42 @@ impl Core {
                 break;
             }
         }
-        let bytes = (start..at.min(0x1000)).map(|at| mem::read_page_bytes(page, at, 1) as u8).collect();
-        Ok(Block::new(key, ops, place.pc, place.it, self.cpu.icache_epoch, page, bytes))
+        let bytes = (start..at.min(0x1000))
+            .map(|at| mem::read_page_bytes(page, at, 1) as u8)
+            .collect();
+        Ok(Block::new(
+            key,
+            ops,
+            place.pc,
+            place.it,
+            self.cpu.icache_epoch,
+            page,
+            bytes,
+        ))
     }
 
     /// A block of the one T32 instruction that begins in `page` and ends in the next one.
-    fn build_crossing(&mut self, key: Key, page: RamPage, mut place: Place) -> Result<Block, Fault> {
+    fn build_crossing(
+        &mut self,
+        key: Key,
+        page: RamPage,
+        mut place: Place,
+    ) -> Result<Block, Fault> {
         let (t, second) = self.fetch_page(key.va.wrapping_add(2))?;
         self.cpu.tlb.note_executed(key.va.wrapping_add(2), &t);
         let first = mem::read_page_bytes(page, (key.pa & 0xfff) as u32, 2) as u32;
         let word = first << 16 | mem::read_page_bytes(second, 0, 2) as u32;
         let lowered = lower::lower(word, place);
         place.advance(&lowered.op, lowered.it);
-        Ok(Block::new(key, vec![lowered.op], place.pc, place.it, self.cpu.icache_epoch, page, Vec::new()))
+        Ok(Block::new(
+            key,
+            vec![lowered.op],
+            place.pc,
+            place.it,
+            self.cpu.icache_epoch,
+            page,
+            Vec::new(),
+        ))
     }
 }
 

@@ -129,7 +129,8 @@ impl Cpu {
     /// Selects the TLB set for the current privilege level and DACR.
     #[inline]
     pub fn select_tlb(&mut self) {
-        self.tlb.select(self.s.psr.mode.privileged(), self.s.cp15.dacr);
+        self.tlb
+            .select(self.s.psr.mode.privileged(), self.s.cp15.dacr);
     }
 
     /// Raises `e`.

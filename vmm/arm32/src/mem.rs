@@ -32,7 +32,9 @@ pub fn write_phys(bus: &dyn Bus, pa: u64, size: Size, value: u64) -> Result<(), 
 pub fn read_page_bytes(page: RamPage, offset: u32, size: u32) -> u64 {
     let at = offset as usize;
     if offset + size > 4096 {
-        return (0..4096 - offset.min(4096)).rev().fold(0, |v, i| v << 8 | read_page_bytes(page, offset + i, 1));
+        return (0..4096 - offset.min(4096))
+            .rev()
+            .fold(0, |v, i| v << 8 | read_page_bytes(page, offset + i, 1));
     }
     // SAFETY: the Bus contract gives 4096 readable bytes at `host`, aligned to 4096; `at + size` is within
     // them, and the wider accesses are made only where they are aligned.
@@ -40,10 +42,16 @@ pub fn read_page_bytes(page: RamPage, offset: u32, size: u32) -> u64 {
         let p = page.host.as_ptr().add(at);
         match size {
             1 => u64::from(p.read_volatile()),
-            2 if offset.is_multiple_of(2) => u64::from(u16::from_le(p.cast::<u16>().read_volatile())),
-            4 if offset.is_multiple_of(4) => u64::from(u32::from_le(p.cast::<u32>().read_volatile())),
+            2 if offset.is_multiple_of(2) => {
+                u64::from(u16::from_le(p.cast::<u16>().read_volatile()))
+            }
+            4 if offset.is_multiple_of(4) => {
+                u64::from(u32::from_le(p.cast::<u32>().read_volatile()))
+            }
             8 if offset.is_multiple_of(8) => u64::from_le(p.cast::<u64>().read_volatile()),
-            _ => (0..size.min(8) as usize).rev().fold(0, |v, i| v << 8 | u64::from(p.add(i).read_volatile())),
+            _ => (0..size.min(8) as usize)
+                .rev()
+                .fold(0, |v, i| v << 8 | u64::from(p.add(i).read_volatile())),
         }
     }
 }

@@ -33,7 +33,11 @@ struct Entry {
     host: usize,
 }
 
-const EMPTY: Entry = Entry { read: INVALID, write: INVALID, host: 0 };
+const EMPTY: Entry = Entry {
+    read: INVALID,
+    write: INVALID,
+    host: 0,
+};
 
 /// What a set is valid for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,17 +53,6 @@ pub struct Spans {
     pub global: u32,
     /// For translations of pages that belong to one address space.
     pub local: u32,
-}
-
-/// An executable page as the fetch side caches it.
-#[derive(Clone, Copy, Debug)]
-pub struct FetchPage {
-    /// The page as host memory.
-    pub page: RamPage,
-    /// Physical address of the page.
-    pub pa: u64,
-    /// Whether the mapping is global (nG = 0).
-    pub global: bool,
 }
 
 /// The software TLB of one core.
@@ -88,7 +81,10 @@ impl Default for Tlb {
             next: 0,
             local: Vec::new(),
             large: None,
-            spans: Spans { global: 0, local: 0 },
+            spans: Spans {
+                global: 0,
+                local: 0,
+            },
             executed: [0; FILTER_BITS / 64],
         }
     }
@@ -99,14 +95,22 @@ impl Tlb {
     #[inline(always)]
     pub fn read<const SIZE: u32>(&self, va: u32) -> Option<NonNull<u8>> {
         let entry = &self.entries[self.slot(va)];
-        if entry.read == va & (0xffff_f000 | (SIZE - 1)) { pointer(entry, va) } else { None }
+        if entry.read == va & (0xffff_f000 | (SIZE - 1)) {
+            pointer(entry, va)
+        } else {
+            None
+        }
     }
 
     /// As [`Tlb::read`], for a write.
     #[inline(always)]
     pub fn write<const SIZE: u32>(&self, va: u32) -> Option<NonNull<u8>> {
         let entry = &self.entries[self.slot(va)];
-        if entry.write == va & (0xffff_f000 | (SIZE - 1)) { pointer(entry, va) } else { None }
+        if entry.write == va & (0xffff_f000 | (SIZE - 1)) {
+            pointer(entry, va)
+        } else {
+            None
+        }
     }
 
     #[inline(always)]
@@ -159,7 +163,11 @@ impl Tlb {
         let vpage = va & 0xffff_f000;
         self.entries[slot] = Entry {
             read: if perms.read { vpage } else { INVALID },
-            write: if perms.write && page.writable { vpage } else { INVALID },
+            write: if perms.write && page.writable {
+                vpage
+            } else {
+                INVALID
+            },
             host: (page.host.as_ptr().expose_provenance()).wrapping_sub(vpage as usize),
         };
         if !t.global {
@@ -180,9 +188,14 @@ impl Tlb {
 
     fn note_size(&mut self, va: u32, t: &Translation) {
         if t.size_log2 > 12 {
-            let size_mask = 1u32.checked_shl(t.size_log2.into()).map_or(u32::MAX, |s| s - 1);
+            let size_mask = 1u32
+                .checked_shl(t.size_log2.into())
+                .map_or(u32::MAX, |s| s - 1);
             let (low, high) = (va & !size_mask, va | size_mask);
-            self.large = Some(self.large.map_or((low, high), |(l, h)| (l.min(low), h.max(high))));
+            self.large = Some(
+                self.large
+                    .map_or((low, high), |(l, h)| (l.min(low), h.max(high))),
+            );
         }
     }
 
@@ -214,7 +227,10 @@ impl Tlb {
 
     /// Drops the translation of the page of `va`, and everything if it may be part of a larger mapping.
     pub fn flush_page(&mut self, va: u32) {
-        if self.large.is_some_and(|(low, high)| (low..=high).contains(&va)) {
+        if self
+            .large
+            .is_some_and(|(low, high)| (low..=high).contains(&va))
+        {
             return self.flush_all();
         }
         for set in 0..SETS {
@@ -230,7 +246,9 @@ impl Tlb {
 
 #[inline(always)]
 fn pointer(entry: &Entry, va: u32) -> Option<NonNull<u8>> {
-    NonNull::new(std::ptr::with_exposed_provenance_mut(entry.host.wrapping_add(va as usize)))
+    NonNull::new(std::ptr::with_exposed_provenance_mut(
+        entry.host.wrapping_add(va as usize),
+    ))
 }
 
 fn filter_bit(va: u32) -> usize {
@@ -246,9 +264,21 @@ mod tests {
     fn an_empty_entry_answers_for_no_address_aligned_or_not() {
         let tlb = Tlb::default();
         for va in (0..0x2000).chain(0xffff_f000..=0xffff_ffff) {
-            assert_eq!((tlb.read::<1>(va), tlb.write::<1>(va)), (None, None), "{va:#x}");
-            assert_eq!((tlb.read::<2>(va), tlb.write::<2>(va)), (None, None), "{va:#x}");
-            assert_eq!((tlb.read::<4>(va), tlb.write::<4>(va)), (None, None), "{va:#x}");
+            assert_eq!(
+                (tlb.read::<1>(va), tlb.write::<1>(va)),
+                (None, None),
+                "{va:#x}"
+            );
+            assert_eq!(
+                (tlb.read::<2>(va), tlb.write::<2>(va)),
+                (None, None),
+                "{va:#x}"
+            );
+            assert_eq!(
+                (tlb.read::<4>(va), tlb.write::<4>(va)),
+                (None, None),
+                "{va:#x}"
+            );
         }
     }
 }

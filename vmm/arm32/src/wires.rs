@@ -57,7 +57,8 @@ impl Pins {
 
     /// Takes a pending stop request.
     pub fn take_stop(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & STOP != 0 && self.0.fetch_and(!STOP, Ordering::AcqRel) & STOP != 0
+        self.0.load(Ordering::Relaxed) & STOP != 0
+            && self.0.fetch_and(!STOP, Ordering::AcqRel) & STOP != 0
     }
 }
 
@@ -113,5 +114,11 @@ pub trait Machine {
     fn output(&mut self, cpu: usize, output: Output, level: bool);
 
     /// Core `cpu` executed HVC or SMC. `powered[i]` tells whether core `i` is on.
-    fn firmware(&mut self, cpu: usize, conduit: Conduit, state: &mut CpuState, powered: &[bool]) -> FirmwareAction;
+    fn firmware(
+        &mut self,
+        cpu: usize,
+        conduit: Conduit,
+        state: &mut CpuState,
+        powered: &[bool],
+    ) -> FirmwareAction;
 }

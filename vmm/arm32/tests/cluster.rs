@@ -21,9 +21,19 @@ impl Machine for Firmware {
         self.outputs.push((cpu, output, level));
     }
 
-    fn firmware(&mut self, _cpu: usize, conduit: Conduit, s: &mut CpuState, _powered: &[bool]) -> FirmwareAction {
+    fn firmware(
+        &mut self,
+        _cpu: usize,
+        conduit: Conduit,
+        s: &mut CpuState,
+        _powered: &[bool],
+    ) -> FirmwareAction {
         match conduit {
-            Conduit::Hvc(1) => FirmwareAction::CpuOn { cpu: s.r[1] as usize, entry: s.r[2], context: 0 },
+            Conduit::Hvc(1) => FirmwareAction::CpuOn {
+                cpu: s.r[1] as usize,
+                entry: s.r[2],
+                context: 0,
+            },
             Conduit::Hvc(2) => FirmwareAction::SystemOff,
             _ => FirmwareAction::Undefined,
         }
@@ -75,7 +85,12 @@ fn run_counters() -> (Stop, u32, u64, u64) {
     let mut cluster = Cluster::new(4, bus.clone(), clock.clone());
     cluster.state_mut(0).r[15] = RAM as u32;
     let stop = cluster.run(&mut Firmware::default(), 10_000_000);
-    (stop, bus.word(0x4000_4000), cluster.retired(), clock.0.load(Ordering::Relaxed))
+    (
+        stop,
+        bus.word(0x4000_4000),
+        cluster.retired(),
+        clock.0.load(Ordering::Relaxed),
+    )
 }
 
 #[test]
@@ -89,25 +104,34 @@ fn exclusives_count_right_across_cores_and_every_run_is_the_same() {
 #[test]
 fn a_sleeping_core_names_its_timer_and_is_woken_by_it() {
     let bus = FlatBus::new();
-    bus.write_words(RAM, &[
-        0xe3a0_0e3e, // mov r0, #0x3e0 (992 ticks)
-        0xee0e_0f13, // mcr p15, 0, r0, c14, c3, 0   CNTV_TVAL
-        0xe3a0_0001, // mov r0, #1
-        0xee0e_0f33, // mcr p15, 0, r0, c14, c3, 1   CNTV_CTL
-        0xe320_f003, // wfi
-        0xe140_0072, // hvc #2
-    ]);
+    bus.write_words(
+        RAM,
+        &[
+            0xe3a0_0e3e, // mov r0, #0x3e0 (992 ticks)
+            0xee0e_0f13, // mcr p15, 0, r0, c14, c3, 0   CNTV_TVAL
+            0xe3a0_0001, // mov r0, #1
+            0xee0e_0f33, // mcr p15, 0, r0, c14, c3, 1   CNTV_CTL
+            0xe320_f003, // wfi
+            0xe140_0072, // hvc #2
+        ],
+    );
     let clock = Arc::new(TestClock::default());
     let mut cluster = Cluster::new(1, bus, clock.clone());
     cluster.state_mut(0).r[15] = RAM as u32;
     let mut machine = Firmware::default();
-    let Stop::Idle { wake_ns: Some(wake) } = cluster.run(&mut machine, 1000) else {
+    let Stop::Idle {
+        wake_ns: Some(wake),
+    } = cluster.run(&mut machine, 1000)
+    else {
         panic!("the core waits for its timer");
     };
     assert!((992 * 16..993 * 16).contains(&wake), "{wake}");
     clock.0.store(wake, Ordering::Relaxed);
     let pins = cluster.pins(0);
-    assert_eq!(cluster.run(&mut machine, 1000), Stop::Idle { wake_ns: None });
+    assert_eq!(
+        cluster.run(&mut machine, 1000),
+        Stop::Idle { wake_ns: None }
+    );
     assert_eq!(machine.outputs, [(0, Output::VirtualTimer, true)]);
     pins.set_irq(true);
     assert_eq!(cluster.run(&mut machine, 1000), Stop::SystemOff);

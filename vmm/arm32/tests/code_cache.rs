@@ -57,7 +57,11 @@ proptest! {
 
 /// Overwrites `mov r0, #1` by `mov r0, #2`, with or without the maintenance the architecture asks for.
 fn patching(maintain: bool) -> u32 {
-    let maintenance = if maintain { [0xee07_1f35, 0xf57f_f06f] } else { [0xe1a0_0000, 0xe1a0_0000] };
+    let maintenance = if maintain {
+        [0xee07_1f35, 0xf57f_f06f]
+    } else {
+        [0xe1a0_0000, 0xe1a0_0000]
+    };
     let (mut core, _) = core_with(&[
         0xeb00_0007,    //       bl   code     (predecodes it)
         0xe28f_1018,    //       add  r1, pc, #24    address of code

@@ -36,7 +36,10 @@ fn undefined_instructions_trap_and_count() {
     let (mut core, _) = core_with(&[0xe3a0_0001, 0xe7f0_00f0]); // mov r0, #1; udf #0
     core.run(2);
     let s = &core.cpu.s;
-    assert_eq!((s.psr.mode, s.r[14], s.r[15], s.retired), (Mode::Und, RAM as u32 + 8, 4, 2));
+    assert_eq!(
+        (s.psr.mode, s.r[14], s.r[15], s.retired),
+        (Mode::Und, RAM as u32 + 8, 4, 2)
+    );
 }
 
 #[test]

@@ -56,34 +56,62 @@ impl Cpu {
 
     /// Loads 1, 2, 4 or 8 bytes at the given privilege. `aligned`: the instruction faults on a misaligned
     /// address whatever SCTLR.A says.
-    pub fn load_general(&mut self, va: u32, size: u32, privileged: bool, aligned: bool, idx: u8) -> Result<(u64, Flow), Flow> {
+    pub fn load_general(
+        &mut self,
+        va: u32,
+        size: u32,
+        privileged: bool,
+        aligned: bool,
+        idx: u8,
+    ) -> Result<(u64, Flow), Flow> {
         self.check_alignment(va, size, aligned, Access::Read)?;
         if let Some(first) = bytes_before_page_end(va, size) {
             self.probe_unaligned(va, Access::Read, privileged)?;
             self.probe_unaligned(va.wrapping_add(first), Access::Read, privileged)?;
             let (low, _) = self.load_within_page(va, first, privileged, idx)?;
-            let (high, _) = self.load_within_page(va.wrapping_add(first), size - first, privileged, idx)?;
+            let (high, _) =
+                self.load_within_page(va.wrapping_add(first), size - first, privileged, idx)?;
             return Ok((low | high << (8 * first), self.after_device()));
         }
         self.load_within_page(va, size, privileged, idx)
     }
 
     /// Stores 1, 2, 4 or 8 bytes at the given privilege; nothing is written when any byte faults.
-    pub fn store_general(&mut self, va: u32, size: u32, value: u64, privileged: bool, aligned: bool, idx: u8) -> Result<Flow, Flow> {
+    pub fn store_general(
+        &mut self,
+        va: u32,
+        size: u32,
+        value: u64,
+        privileged: bool,
+        aligned: bool,
+        idx: u8,
+    ) -> Result<Flow, Flow> {
         self.check_alignment(va, size, aligned, Access::Write)?;
         if let Some(first) = bytes_before_page_end(va, size) {
             self.probe_unaligned(va, Access::Write, privileged)?;
             self.probe_unaligned(va.wrapping_add(first), Access::Write, privileged)?;
             self.store_within_page(va, first, value, privileged, idx)?;
-            self.store_within_page(va.wrapping_add(first), size - first, value >> (8 * first), privileged, idx)?;
+            self.store_within_page(
+                va.wrapping_add(first),
+                size - first,
+                value >> (8 * first),
+                privileged,
+                idx,
+            )?;
             return Ok(self.after_device());
         }
         self.store_within_page(va, size, value, privileged, idx)
     }
 
     /// Translates without accessing.
-    pub fn probe(&mut self, va: u32, access: Access, privileged: bool) -> Result<Translation, Flow> {
-        mmu::translate(&self.s, &*self.bus, va, access, privileged).map_err(|fault| self.raise(Exception::DataAbort(fault)))
+    pub fn probe(
+        &mut self,
+        va: u32,
+        access: Access,
+        privileged: bool,
+    ) -> Result<Translation, Flow> {
+        mmu::translate(&self.s, &*self.bus, va, access, privileged)
+            .map_err(|fault| self.raise(Exception::DataAbort(fault)))
     }
 
     /// As [`Cpu::probe`], for a part of an access that is not aligned.
@@ -95,7 +123,13 @@ impl Cpu {
     }
 
     /// Faults when `va` is not aligned to `size` and the access (`aligned`) or SCTLR.A asks for it.
-    pub fn check_alignment(&mut self, va: u32, size: u32, aligned: bool, access: Access) -> Result<(), Flow> {
+    pub fn check_alignment(
+        &mut self,
+        va: u32,
+        size: u32,
+        aligned: bool,
+        access: Access,
+    ) -> Result<(), Flow> {
         if va & (size - 1) != 0 && (aligned || self.s.cp15.sctlr & sctlr::A != 0) {
             return Err(self.raise(Exception::DataAbort(Fault::alignment(va, access))));
         }
@@ -103,24 +137,39 @@ impl Cpu {
     }
 
     /// The translation of `va`, entered into the TLB when it leads to RAM.
-    fn translate_fill(&mut self, va: u32, size: u32, access: Access, privileged: bool) -> Result<(Translation, Option<RamPage>), Flow> {
+    fn translate_fill(
+        &mut self,
+        va: u32,
+        size: u32,
+        access: Access,
+        privileged: bool,
+    ) -> Result<(Translation, Option<RamPage>), Flow> {
         let t = self.probe(va, access, privileged)?;
         if va & (size - 1) != 0 && !t.unaligned_ok() {
             return Err(self.raise(Exception::DataAbort(Fault::alignment(va, access))));
         }
         let page = self.bus.ram(t.pa);
-        if let Some(page) = page {
-            if privileged == self.s.psr.mode.privileged() {
-                self.tlb.fill(va, privileged, &t, page);
-            }
+        if let Some(page) = page
+            && privileged == self.s.psr.mode.privileged()
+        {
+            self.tlb.fill(va, privileged, &t, page);
         }
         Ok((t, page))
     }
 
-    fn load_within_page(&mut self, va: u32, size: u32, privileged: bool, idx: u8) -> Result<(u64, Flow), Flow> {
+    fn load_within_page(
+        &mut self,
+        va: u32,
+        size: u32,
+        privileged: bool,
+        idx: u8,
+    ) -> Result<(u64, Flow), Flow> {
         let (t, page) = self.translate_fill(va, size, Access::Read, privileged)?;
         if let Some(page) = page {
-            return Ok((mem::read_page_bytes(page, (t.pa & 0xfff) as u32, size), Flow::Next));
+            return Ok((
+                mem::read_page_bytes(page, (t.pa & 0xfff) as u32, size),
+                Flow::Next,
+            ));
         }
         self.sync_clock(idx);
         let mut value = 0;
@@ -133,7 +182,14 @@ impl Cpu {
         Ok((value, self.after_device()))
     }
 
-    fn store_within_page(&mut self, va: u32, size: u32, value: u64, privileged: bool, idx: u8) -> Result<Flow, Flow> {
+    fn store_within_page(
+        &mut self,
+        va: u32,
+        size: u32,
+        value: u64,
+        privileged: bool,
+        idx: u8,
+    ) -> Result<Flow, Flow> {
         let (t, page) = self.translate_fill(va, size, Access::Write, privileged)?;
         if let Some(page) = page {
             return match mem::write_page_bytes(page, (t.pa & 0xfff) as u32, size, value) {
@@ -143,7 +199,11 @@ impl Cpu {
         }
         self.sync_clock(idx);
         for (offset, size) in pieces(t.pa, size) {
-            if self.bus.write(t.pa + u64::from(offset), size, value >> (8 * offset)).is_err() {
+            if self
+                .bus
+                .write(t.pa + u64::from(offset), size, value >> (8 * offset))
+                .is_err()
+            {
                 return Err(self.external_abort(va, Access::Write));
             }
         }
@@ -157,7 +217,11 @@ impl Cpu {
     /// How to go on after a device access: it may have raised an interrupt, which is then taken before the
     /// next instruction, wherever the block happens to end.
     fn after_device(&self) -> Flow {
-        if self.pins.any() { Flow::End } else { Flow::Next }
+        if self.pins.any() {
+            Flow::End
+        } else {
+            Flow::Next
+        }
     }
 }
 
@@ -200,7 +264,10 @@ fn write_host<const SIZE: u32>(host: NonNull<u8>, value: u32) {
     unsafe {
         match SIZE {
             1 => host.as_ptr().write_volatile(value as u8),
-            2 => host.cast::<u16>().as_ptr().write_volatile((value as u16).to_le()),
+            2 => host
+                .cast::<u16>()
+                .as_ptr()
+                .write_volatile((value as u16).to_le()),
             _ => host.cast::<u32>().as_ptr().write_volatile(value.to_le()),
         }
     }

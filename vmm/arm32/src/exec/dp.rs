@@ -69,7 +69,10 @@ fn operand<const FORM: u8>(cpu: &Cpu, op: &Op) -> (u32, u32) {
         form::LSL => (value << (op.imm & 31), (value >> ((32 - op.imm) & 31)) & 1),
         form::LSR => lsr(value, op.imm, carry),
         form::ASR => asr(value, op.imm, carry),
-        form::ROR => (value.rotate_right(op.imm & 31), (value >> ((op.imm.wrapping_sub(1)) & 31)) & 1),
+        form::ROR => (
+            value.rotate_right(op.imm & 31),
+            (value >> ((op.imm.wrapping_sub(1)) & 31)) & 1,
+        ),
         form::RRX => (carry << 31 | value >> 1, value & 1),
         form::LSL_REG => lsl(value, cpu.reg(op.d) & 0xff, carry),
         form::LSR_REG => lsr(value, cpu.reg(op.d) & 0xff, carry),
@@ -233,7 +236,11 @@ macro_rules! by_form {
 
 /// The handler of an ALU operation with a second operand of form `form`.
 pub fn handler(op: DpOp, form: u8, s: bool) -> Handler {
-    if s { by_form!(op, form, true) } else { by_form!(op, form, false) }
+    if s {
+        by_form!(op, form, true)
+    } else {
+        by_form!(op, form, false)
+    }
 }
 
 /// The form of a register shifted by an immediate, with `amount` 0 meaning no shift.

@@ -23,15 +23,31 @@ const fn bytes(size: ExSize) -> u32 {
 
 /// LDREX, LDREXB, LDREXH, LDREXD.
 pub fn ldrex(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Ldrex { size, rt, rt2, rn, imm });
+    fields!(
+        cpu,
+        op,
+        Ldrex {
+            size,
+            rt,
+            rt2,
+            rn,
+            imm
+        }
+    );
     let (va, size) = (cpu.reg(rn).wrapping_add(imm), bytes(size));
     let privileged = cpu.s.psr.mode.privileged();
     let loaded = cpu.load_general(va, size, privileged, true, op.idx);
-    let ((value, flow), t) = match loaded.and_then(|l| Ok((l, cpu.probe(va, Access::Read, privileged)?))) {
-        Ok(pair) => pair,
-        Err(flow) => return flow,
+    let ((value, flow), t) =
+        match loaded.and_then(|l| Ok((l, cpu.probe(va, Access::Read, privileged)?))) {
+            Ok(pair) => pair,
+            Err(flow) => return flow,
+        };
+    cpu.s.monitor = Monitor {
+        open: true,
+        pa: t.pa,
+        size: size as u8,
+        value,
     };
-    cpu.s.monitor = Monitor { open: true, pa: t.pa, size: size as u8, value };
     let (first, second) = cpu.split(value, size);
     cpu.set_reg(rt, first);
     if size == 8 {
@@ -42,7 +58,18 @@ pub fn ldrex(cpu: &mut Cpu, op: &Op) -> Flow {
 
 /// STREX, STREXB, STREXH, STREXD.
 pub fn strex(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Strex { size, rd, rt, rt2, rn, imm });
+    fields!(
+        cpu,
+        op,
+        Strex {
+            size,
+            rd,
+            rt,
+            rt2,
+            rn,
+            imm
+        }
+    );
     let (va, size) = (cpu.reg(rn).wrapping_add(imm), bytes(size));
     let value = cpu.join(cpu.reg(rt), cpu.reg(rt2), size);
     match store_exclusive(cpu, op, va, size, value) {
@@ -54,7 +81,13 @@ pub fn strex(cpu: &mut Cpu, op: &Op) -> Flow {
     }
 }
 
-fn store_exclusive(cpu: &mut Cpu, op: &Op, va: u32, size: u32, value: u64) -> Result<(bool, Flow), Flow> {
+fn store_exclusive(
+    cpu: &mut Cpu,
+    op: &Op,
+    va: u32,
+    size: u32,
+    value: u64,
+) -> Result<(bool, Flow), Flow> {
     let privileged = cpu.s.psr.mode.privileged();
     cpu.check_alignment(va, size, true, Access::Write)?;
     let t = cpu.probe(va, Access::Write, privileged)?;
@@ -66,7 +99,10 @@ fn store_exclusive(cpu: &mut Cpu, op: &Op, va: u32, size: u32, value: u64) -> Re
     if now != monitor.value {
         return Ok((false, Flow::Next));
     }
-    Ok((true, cpu.store_general(va, size, value, privileged, true, op.idx)?))
+    Ok((
+        true,
+        cpu.store_general(va, size, value, privileged, true, op.idx)?,
+    ))
 }
 
 /// CLREX.
@@ -85,7 +121,12 @@ pub fn swp(cpu: &mut Cpu, op: &Op) -> Flow {
     let privileged = cpu.s.psr.mode.privileged();
     let value = cpu.in_memory_order(cpu.reg(rt2).into(), size);
     let swapped = cpu.load_general(va, size, privileged, true, op.idx);
-    let swapped = swapped.and_then(|old| Ok((old.0, cpu.store_general(va, size, value, privileged, true, op.idx)?)));
+    let swapped = swapped.and_then(|old| {
+        Ok((
+            old.0,
+            cpu.store_general(va, size, value, privileged, true, op.idx)?,
+        ))
+    });
     match swapped {
         Ok((old, flow)) => {
             let old = cpu.in_memory_order(old, size) as u32;
@@ -109,7 +150,8 @@ impl Cpu {
     /// The reverse of [`Cpu::split`].
     fn join(&self, first: u32, second: u32, size: u32) -> u64 {
         if size == 8 {
-            return self.in_memory_order(first.into(), 4) | self.in_memory_order(second.into(), 4) << 32;
+            return self.in_memory_order(first.into(), 4)
+                | self.in_memory_order(second.into(), 4) << 32;
         }
         self.in_memory_order(first.into(), size)
     }

@@ -37,7 +37,11 @@ const POST: u8 = Index::Post as u8;
 
 /// One load or store.
 fn ldst<const OP: u8, const FORM: u8, const INDEX: u8>(cpu: &mut Cpu, op: &Op) -> Flow {
-    let base = if FORM == offset::ABSOLUTE { 0 } else { cpu.reg(op.b) };
+    let base = if FORM == offset::ABSOLUTE {
+        0
+    } else {
+        cpu.reg(op.b)
+    };
     let moved = match FORM {
         offset::IMM => base.wrapping_add(op.imm),
         offset::ABSOLUTE => op.imm,
@@ -85,7 +89,14 @@ fn transfer<const OP: u8>(cpu: &mut Cpu, op: &Op, at: u32) -> Result<(Option<u32
 
 /// `base` moved by a register offset with any shift, as the instruction says.
 fn general_offset(cpu: &Cpu, op: &Op, base: u32) -> u32 {
-    let Insn::LdStReg { rm, shift, amount, add, .. } = op.insn else {
+    let Insn::LdStReg {
+        rm,
+        shift,
+        amount,
+        add,
+        ..
+    } = op.insn
+    else {
         return base;
     };
     let (value, _) = dp::shift_c(shift, cpu.reg(rm), u32::from(amount), cpu.s.flags.c);
@@ -94,7 +105,11 @@ fn general_offset(cpu: &Cpu, op: &Op, base: u32) -> u32 {
 
 /// `base` plus or minus `offset`.
 pub const fn moved_by(base: u32, offset: u32, add: bool) -> u32 {
-    if add { base.wrapping_add(offset) } else { base.wrapping_sub(offset) }
+    if add {
+        base.wrapping_add(offset)
+    } else {
+        base.wrapping_sub(offset)
+    }
 }
 
 macro_rules! by_memop {
@@ -136,12 +151,29 @@ pub fn handler(op: MemOp, form: u8, index: Index) -> Handler {
 /// Any single load or store: unprivileged, big-endian, or into R15. Reads everything from the instruction.
 pub fn general(cpu: &mut Cpu, op: &Op) -> Flow {
     let (mem, rt, rn, index, unpriv) = match op.insn {
-        Insn::LdStImm { op: mem, rt, rn, index, unpriv, .. } | Insn::LdStReg { op: mem, rt, rn, index, unpriv, .. } => {
-            (mem, rt, rn, index, unpriv)
+        Insn::LdStImm {
+            op: mem,
+            rt,
+            rn,
+            index,
+            unpriv,
+            ..
         }
+        | Insn::LdStReg {
+            op: mem,
+            rt,
+            rn,
+            index,
+            unpriv,
+            ..
+        } => (mem, rt, rn, index, unpriv),
         _ => return cpu.undefined(),
     };
-    let base = if rn == 15 { op.pc_read() & !3 } else { cpu.reg(rn) };
+    let base = if rn == 15 {
+        op.pc_read() & !3
+    } else {
+        cpu.reg(rn)
+    };
     let moved = match op.insn {
         Insn::LdStImm { imm, add, .. } => moved_by(base, imm, add),
         _ => {
@@ -170,25 +202,42 @@ pub fn general(cpu: &mut Cpu, op: &Op) -> Flow {
 
 impl Cpu {
     /// One access of any kind at any privilege, in the current endianness.
-    fn access_general(&mut self, mem: MemOp, rt: u8, at: u32, privileged: bool, op: &Op) -> Result<(Option<u32>, Flow), Flow> {
+    fn access_general(
+        &mut self,
+        mem: MemOp,
+        rt: u8,
+        at: u32,
+        privileged: bool,
+        op: &Op,
+    ) -> Result<(Option<u32>, Flow), Flow> {
         let size = u32::from(mem.size());
         if !mem.is_load() {
             let value = if rt == 15 { op.pc_read() } else { self.reg(rt) };
             let value = self.in_memory_order(value.into(), size);
-            return Ok((None, self.store_general(at, size, value, privileged, false, op.idx)?));
+            return Ok((
+                None,
+                self.store_general(at, size, value, privileged, false, op.idx)?,
+            ));
         }
         let (value, flow) = self.load_general(at, size, privileged, false, op.idx)?;
         let value = self.in_memory_order(value, size) as u32;
-        Ok((Some(match mem {
-            MemOp::Ldrsb => value as i8 as u32,
-            MemOp::Ldrsh => value as i16 as u32,
-            _ => value,
-        }), flow))
+        Ok((
+            Some(match mem {
+                MemOp::Ldrsb => value as i8 as u32,
+                MemOp::Ldrsh => value as i16 as u32,
+                _ => value,
+            }),
+            flow,
+        ))
     }
 
     /// `value` of `size` bytes with its bytes swapped when data is big-endian.
     pub fn in_memory_order(&self, value: u64, size: u32) -> u64 {
-        if self.s.psr.big_endian { value.swap_bytes() >> (64 - 8 * size) } else { value }
+        if self.s.psr.big_endian {
+            value.swap_bytes() >> (64 - 8 * size)
+        } else {
+            value
+        }
     }
 
     /// Loads a word in the current endianness, at the current privilege.
@@ -207,7 +256,9 @@ impl Cpu {
     pub fn load_aligned_word(&mut self, at: u32, op: &Op) -> Result<(u32, Flow), Flow> {
         if at & 3 != 0 {
             let privileged = self.s.psr.mode.privileged();
-            return self.load_general(at, 4, privileged, true, op.idx).map(|(v, f)| (v as u32, f));
+            return self
+                .load_general(at, 4, privileged, true, op.idx)
+                .map(|(v, f)| (v as u32, f));
         }
         self.load_word(at, op)
     }

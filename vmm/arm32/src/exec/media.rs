@@ -37,7 +37,16 @@ fn clamp_q(cpu: &mut Cpu, value: i64) -> i32 {
 }
 
 fn sat_add_sub(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, SatAddSub { op: kind, rd, rm, rn });
+    fields!(
+        cpu,
+        op,
+        SatAddSub {
+            op: kind,
+            rd,
+            rm,
+            rn
+        }
+    );
     let (m, n) = (i64::from(cpu.reg(rm) as i32), i64::from(cpu.reg(rn) as i32));
     let second = match kind {
         QOp::Qadd | QOp::Qsub => n,
@@ -60,20 +69,48 @@ fn lane(kind: ParKind, x: i32, y: i32, subtract: bool, bits: u32) -> (i32, bool)
         ParKind::Signed => (wide, wide >= 0),
         ParKind::SignedSat => (wide.clamp(low, high), false),
         ParKind::SignedHalf | ParKind::UnsignedHalf => (wide >> 1, false),
-        ParKind::Unsigned => (wide, if subtract { wide >= 0 } else { wide >= 1 << bits }),
+        ParKind::Unsigned => (
+            wide,
+            if subtract {
+                wide >= 0
+            } else {
+                wide >= 1 << bits
+            },
+        ),
         ParKind::UnsignedSat => (wide.clamp(0, (1 << bits) - 1), false),
     }
 }
 
 fn par_add_sub(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, ParAddSub { op: par, kind, rd, rn, rm });
+    fields!(
+        cpu,
+        op,
+        ParAddSub {
+            op: par,
+            kind,
+            rd,
+            rn,
+            rm
+        }
+    );
     let (n, m) = (cpu.reg(rn), cpu.reg(rm));
-    let bits = if matches!(par, ParOp::Add8 | ParOp::Sub8) { 8 } else { 16 };
+    let bits = if matches!(par, ParOp::Add8 | ParOp::Sub8) {
+        8
+    } else {
+        16
+    };
     let lanes = 32 / bits;
-    let signed = matches!(kind, ParKind::Signed | ParKind::SignedSat | ParKind::SignedHalf);
+    let signed = matches!(
+        kind,
+        ParKind::Signed | ParKind::SignedSat | ParKind::SignedHalf
+    );
     let pick = |word: u32, i: u32| {
         let raw = word << (32 - bits * (i + 1));
-        if signed { (raw as i32) >> (32 - bits) } else { (raw >> (32 - bits)) as i32 }
+        if signed {
+            (raw as i32) >> (32 - bits)
+        } else {
+            (raw >> (32 - bits)) as i32
+        }
     };
     let exchange = matches!(par, ParOp::Asx | ParOp::Sax);
     let (mut value, mut ge) = (0, 0);
@@ -99,7 +136,17 @@ fn par_add_sub(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn pkh(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Pkh { tb, rd, rn, rm, amount });
+    fields!(
+        cpu,
+        op,
+        Pkh {
+            tb,
+            rd,
+            rn,
+            rm,
+            amount
+        }
+    );
     let (n, m) = (cpu.reg(rn), cpu.reg(rm));
     let value = if tb {
         let shifted = (m as i32) >> u32::from(amount).min(31);
@@ -123,15 +170,37 @@ fn extended(kind: ExtendOp, value: u32) -> u32 {
 }
 
 fn extend(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Extend { op: kind, rd, rm, rotate });
+    fields!(
+        cpu,
+        op,
+        Extend {
+            op: kind,
+            rd,
+            rm,
+            rotate
+        }
+    );
     let value = extended(kind, cpu.reg(rm).rotate_right(rotate.into()));
     cpu.set_reg(rd, value);
     Flow::Next
 }
 
 fn extend_add(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, ExtendAdd { op: kind, rd, rn, rm, rotate });
-    let (n, value) = (cpu.reg(rn), extended(kind, cpu.reg(rm).rotate_right(rotate.into())));
+    fields!(
+        cpu,
+        op,
+        ExtendAdd {
+            op: kind,
+            rd,
+            rn,
+            rm,
+            rotate
+        }
+    );
+    let (n, value) = (
+        cpu.reg(rn),
+        extended(kind, cpu.reg(rm).rotate_right(rotate.into())),
+    );
     let sum = match kind {
         ExtendOp::Sxtb16 | ExtendOp::Uxtb16 => {
             let high = (n & 0xffff_0000).wrapping_add(value & 0xffff_0000);
@@ -165,10 +234,24 @@ fn bfi(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn bfx(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Bfx { signed, rd, rn, lsb, width });
+    fields!(
+        cpu,
+        op,
+        Bfx {
+            signed,
+            rd,
+            rn,
+            lsb,
+            width
+        }
+    );
     let (lsb, width) = (u32::from(lsb) & 31, u32::from(width).clamp(1, 32));
     let top = cpu.reg(rn) << 32u32.saturating_sub(lsb + width);
-    let value = if signed { ((top as i32) >> (32 - width)) as u32 } else { top >> (32 - width) };
+    let value = if signed {
+        ((top as i32) >> (32 - width)) as u32
+    } else {
+        top >> (32 - width)
+    };
     cpu.set_reg(rd, value);
     Flow::Next
 }
@@ -195,14 +278,20 @@ fn clz(cpu: &mut Cpu, op: &Op) -> Flow {
 
 fn sel(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(cpu, op, Sel { rd, rn, rm });
-    let mask = (0..4).filter(|i| cpu.s.psr.ge >> i & 1 != 0).fold(0, |m, i| m | 0xffu32 << (8 * i));
+    let mask = (0..4)
+        .filter(|i| cpu.s.psr.ge >> i & 1 != 0)
+        .fold(0, |m, i| m | 0xffu32 << (8 * i));
     let value = (cpu.reg(rn) & mask) | (cpu.reg(rm) & !mask);
     cpu.set_reg(rd, value);
     Flow::Next
 }
 
 fn sum_of_differences(n: u32, m: u32) -> u32 {
-    n.to_le_bytes().into_iter().zip(m.to_le_bytes()).map(|(a, b)| u32::from(a.abs_diff(b))).sum()
+    n.to_le_bytes()
+        .into_iter()
+        .zip(m.to_le_bytes())
+        .map(|(a, b)| u32::from(a.abs_diff(b)))
+        .sum()
 }
 
 fn usad8(cpu: &mut Cpu, op: &Op) -> Flow {
@@ -235,7 +324,18 @@ fn saturate(cpu: &mut Cpu, value: i32, unsigned: bool, bits: u8) -> u32 {
 }
 
 fn sat(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Sat { unsigned, rd, bits, rn, shift, amount });
+    fields!(
+        cpu,
+        op,
+        Sat {
+            unsigned,
+            rd,
+            bits,
+            rn,
+            shift,
+            amount
+        }
+    );
     let (value, _) = dp::shift_c(shift, cpu.reg(rn), amount.into(), 0);
     let value = saturate(cpu, value as i32, unsigned, bits);
     cpu.set_reg(rd, value);
@@ -243,7 +343,16 @@ fn sat(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn sat16(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Sat16 { unsigned, rd, bits, rn });
+    fields!(
+        cpu,
+        op,
+        Sat16 {
+            unsigned,
+            rd,
+            bits,
+            rn
+        }
+    );
     let n = cpu.reg(rn);
     let low = saturate(cpu, (n as i16).into(), unsigned, bits);
     let high = saturate(cpu, ((n >> 16) as i16).into(), unsigned, bits);

@@ -13,12 +13,31 @@ use crate::state::{Mode, bank};
 /// LDRD and STRD.
 pub fn double(cpu: &mut Cpu, op: &Op) -> Flow {
     let (load, rt, rt2, rn, index, add) = match op.insn {
-        Insn::LdrdStrdImm { load, rt, rt2, rn, index, add, .. } | Insn::LdrdStrdReg { load, rt, rt2, rn, index, add, .. } => {
-            (load, rt, rt2, rn, index, add)
+        Insn::LdrdStrdImm {
+            load,
+            rt,
+            rt2,
+            rn,
+            index,
+            add,
+            ..
         }
+        | Insn::LdrdStrdReg {
+            load,
+            rt,
+            rt2,
+            rn,
+            index,
+            add,
+            ..
+        } => (load, rt, rt2, rn, index, add),
         _ => return cpu.undefined(),
     };
-    let base = if rn == 15 { op.pc_read() & !3 } else { cpu.reg(rn) };
+    let base = if rn == 15 {
+        op.pc_read() & !3
+    } else {
+        cpu.reg(rn)
+    };
     let offset = match op.insn {
         Insn::LdrdStrdImm { imm, .. } => imm,
         Insn::LdrdStrdReg { rm, .. } => cpu.reg(rm),
@@ -26,7 +45,18 @@ pub fn double(cpu: &mut Cpu, op: &Op) -> Flow {
     };
     let moved = moved_by(base, offset, add);
     let at = if index == Index::Post { base } else { moved };
-    let flow = if load { load_pair(cpu, op, at, rt, rt2, (index != Index::Offset).then_some((rn, moved))) } else { store_pair(cpu, op, at, rt, rt2) };
+    let flow = if load {
+        load_pair(
+            cpu,
+            op,
+            at,
+            rt,
+            rt2,
+            (index != Index::Offset).then_some((rn, moved)),
+        )
+    } else {
+        store_pair(cpu, op, at, rt, rt2)
+    };
     match flow {
         Ok(flow) => {
             if !load && index != Index::Offset {
@@ -38,7 +68,14 @@ pub fn double(cpu: &mut Cpu, op: &Op) -> Flow {
     }
 }
 
-fn load_pair(cpu: &mut Cpu, op: &Op, at: u32, rt: u8, rt2: u8, writeback: Option<(u8, u32)>) -> Result<Flow, Flow> {
+fn load_pair(
+    cpu: &mut Cpu,
+    op: &Op,
+    at: u32,
+    rt: u8,
+    rt2: u8,
+    writeback: Option<(u8, u32)>,
+) -> Result<Flow, Flow> {
     let (first, a) = cpu.load_aligned_word(at, op)?;
     let (second, b) = cpu.load_aligned_word(at.wrapping_add(4), op)?;
     if let Some((rn, value)) = writeback {
@@ -62,7 +99,10 @@ fn span(base: u32, count: u32, increment: bool, before: bool) -> (u32, u32) {
         (true, false) => (base, base.wrapping_add(bytes)),
         (true, true) => (base.wrapping_add(4), base.wrapping_add(bytes)),
         (false, true) => (base.wrapping_sub(bytes), base.wrapping_sub(bytes)),
-        (false, false) => (base.wrapping_sub(bytes).wrapping_add(4), base.wrapping_sub(bytes)),
+        (false, false) => (
+            base.wrapping_sub(bytes).wrapping_add(4),
+            base.wrapping_sub(bytes),
+        ),
     }
 }
 
@@ -82,7 +122,10 @@ impl Cpu {
     fn store_words(&mut self, at: u32, values: &[u32], op: &Op) -> Result<Flow, Flow> {
         let mut flow = Flow::Next;
         for (i, value) in (0u32..).zip(values) {
-            flow = merge(flow, self.store_aligned_word(at.wrapping_add(4 * i), *value, op)?);
+            flow = merge(
+                flow,
+                self.store_aligned_word(at.wrapping_add(4 * i), *value, op)?,
+            );
         }
         Ok(flow)
     }
@@ -103,7 +146,18 @@ fn registers(list: u16) -> impl Iterator<Item = u8> {
 
 /// LDM without `^`.
 pub fn ldm(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Ldm { rn, list, increment, before, wback, .. });
+    fields!(
+        cpu,
+        op,
+        Ldm {
+            rn,
+            list,
+            increment,
+            before,
+            wback,
+            ..
+        }
+    );
     let count = list.count_ones();
     let (at, moved) = span(cpu.reg(rn), count, increment, before);
     let mut values = [0; 16];
@@ -117,12 +171,27 @@ pub fn ldm(cpu: &mut Cpu, op: &Op) -> Flow {
     for (n, value) in registers(list & 0x7fff).zip(values) {
         cpu.set_reg(n, value);
     }
-    if list & 0x8000 != 0 { cpu.branch_exchange(values[count as usize - 1]) } else { flow }
+    if list & 0x8000 != 0 {
+        cpu.branch_exchange(values[count as usize - 1])
+    } else {
+        flow
+    }
 }
 
 /// LDM with `^`: user registers, or with PC in the list an exception return.
 pub fn ldm_user(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Ldm { rn, list, increment, before, wback, .. });
+    fields!(
+        cpu,
+        op,
+        Ldm {
+            rn,
+            list,
+            increment,
+            before,
+            wback,
+            ..
+        }
+    );
     let mode = cpu.s.psr.mode;
     if bank(mode) == 0 {
         return cpu.undefined();
@@ -151,7 +220,18 @@ pub fn ldm_user(cpu: &mut Cpu, op: &Op) -> Flow {
 
 /// STM; with `^` of the user registers.
 pub fn stm(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Stm { rn, list, increment, before, wback, user });
+    fields!(
+        cpu,
+        op,
+        Stm {
+            rn,
+            list,
+            increment,
+            before,
+            wback,
+            user
+        }
+    );
     if user && bank(cpu.s.psr.mode) == 0 {
         return cpu.undefined();
     }
@@ -178,7 +258,16 @@ pub fn stm(cpu: &mut Cpu, op: &Op) -> Flow {
 
 /// SRS: LR and SPSR of this mode onto the stack of another.
 pub fn srs(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Srs { mode, increment, before, wback });
+    fields!(
+        cpu,
+        op,
+        Srs {
+            mode,
+            increment,
+            before,
+            wback
+        }
+    );
     let Some(mode) = Mode::from_bits(mode.into()).filter(|_| bank(cpu.s.psr.mode) != 0) else {
         return cpu.undefined();
     };
@@ -197,7 +286,16 @@ pub fn srs(cpu: &mut Cpu, op: &Op) -> Flow {
 
 /// RFE: PC and CPSR from memory.
 pub fn rfe(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Rfe { rn, increment, before, wback });
+    fields!(
+        cpu,
+        op,
+        Rfe {
+            rn,
+            increment,
+            before,
+            wback
+        }
+    );
     if !cpu.s.psr.mode.privileged() {
         return cpu.undefined();
     }

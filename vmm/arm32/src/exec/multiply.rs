@@ -52,7 +52,11 @@ fn pair(cpu: &Cpu, rdlo: u8, rdhi: u8) -> u64 {
 
 /// The upper or lower half of `value`, signed.
 fn half(value: u32, high: bool) -> i64 {
-    i64::from(if high { (value >> 16) as i16 } else { value as i16 })
+    i64::from(if high {
+        (value >> 16) as i16
+    } else {
+        value as i16
+    })
 }
 
 /// `sum` cut to 32 bits into `rd`; Q when it does not fit.
@@ -72,13 +76,18 @@ fn mul(cpu: &mut Cpu, op: &Op) -> Flow {
 
 fn mla(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(cpu, op, Mla { s, rd, rn, rm, ra });
-    let value = cpu.reg(rn).wrapping_mul(cpu.reg(rm)).wrapping_add(cpu.reg(ra));
+    let value = cpu
+        .reg(rn)
+        .wrapping_mul(cpu.reg(rm))
+        .wrapping_add(cpu.reg(ra));
     result(cpu, rd, s, value)
 }
 
 fn mls(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(cpu, op, Mls { rd, rn, rm, ra });
-    let value = cpu.reg(ra).wrapping_sub(cpu.reg(rn).wrapping_mul(cpu.reg(rm)));
+    let value = cpu
+        .reg(ra)
+        .wrapping_sub(cpu.reg(rn).wrapping_mul(cpu.reg(rm)));
     result(cpu, rd, false, value)
 }
 
@@ -90,7 +99,18 @@ fn umaal(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn mul_long(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, MulLong { op: kind, s, rdlo, rdhi, rn, rm });
+    fields!(
+        cpu,
+        op,
+        MulLong {
+            op: kind,
+            s,
+            rdlo,
+            rdhi,
+            rn,
+            rm
+        }
+    );
     let (n, m) = (cpu.reg(rn), cpu.reg(rm));
     let product = match kind {
         LongOp::Umull | LongOp::Umlal => u64::from(n) * u64::from(m),
@@ -108,13 +128,34 @@ fn mul_long(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn smul_xy(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, SmulXy { rd, rn, rm, n_high, m_high });
+    fields!(
+        cpu,
+        op,
+        SmulXy {
+            rd,
+            rn,
+            rm,
+            n_high,
+            m_high
+        }
+    );
     let value = half(cpu.reg(rn), n_high) * half(cpu.reg(rm), m_high);
     result(cpu, rd, false, value as u32)
 }
 
 fn smla_xy(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, SmlaXy { rd, rn, rm, ra, n_high, m_high });
+    fields!(
+        cpu,
+        op,
+        SmlaXy {
+            rd,
+            rn,
+            rm,
+            ra,
+            n_high,
+            m_high
+        }
+    );
     let product = half(cpu.reg(rn), n_high) * half(cpu.reg(rm), m_high);
     let sum = product + i64::from(cpu.reg(ra) as i32);
     accumulate_q(cpu, rd, sum)
@@ -127,14 +168,35 @@ fn smul_w(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn smla_w(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, SmlaW { rd, rn, rm, ra, m_high });
+    fields!(
+        cpu,
+        op,
+        SmlaW {
+            rd,
+            rn,
+            rm,
+            ra,
+            m_high
+        }
+    );
     let product = (i64::from(cpu.reg(rn) as i32) * half(cpu.reg(rm), m_high)) >> 16;
     let sum = product + i64::from(cpu.reg(ra) as i32);
     accumulate_q(cpu, rd, sum)
 }
 
 fn smlal_xy(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, SmlalXy { rdlo, rdhi, rn, rm, n_high, m_high });
+    fields!(
+        cpu,
+        op,
+        SmlalXy {
+            rdlo,
+            rdhi,
+            rn,
+            rm,
+            n_high,
+            m_high
+        }
+    );
     let product = half(cpu.reg(rn), n_high) * half(cpu.reg(rm), m_high);
     let value = pair(cpu, rdlo, rdhi).wrapping_add(product as u64);
     result64(cpu, rdlo, rdhi, value)
@@ -143,25 +205,64 @@ fn smlal_xy(cpu: &mut Cpu, op: &Op) -> Flow {
 /// The sum or difference of the products of halves.
 fn dual(cpu: &Cpu, rn: u8, rm: u8, sub: bool, swap: bool) -> i64 {
     let n = cpu.reg(rn);
-    let m = if swap { cpu.reg(rm).rotate_right(16) } else { cpu.reg(rm) };
-    let (low, high) = (half(n, false) * half(m, false), half(n, true) * half(m, true));
+    let m = if swap {
+        cpu.reg(rm).rotate_right(16)
+    } else {
+        cpu.reg(rm)
+    };
+    let (low, high) = (
+        half(n, false) * half(m, false),
+        half(n, true) * half(m, true),
+    );
     if sub { low - high } else { low + high }
 }
 
 fn smuad(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Smuad { rd, rn, rm, sub, swap });
+    fields!(
+        cpu,
+        op,
+        Smuad {
+            rd,
+            rn,
+            rm,
+            sub,
+            swap
+        }
+    );
     let value = dual(cpu, rn, rm, sub, swap);
     accumulate_q(cpu, rd, value)
 }
 
 fn smlad(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Smlad { rd, rn, rm, ra, sub, swap });
+    fields!(
+        cpu,
+        op,
+        Smlad {
+            rd,
+            rn,
+            rm,
+            ra,
+            sub,
+            swap
+        }
+    );
     let sum = dual(cpu, rn, rm, sub, swap) + i64::from(cpu.reg(ra) as i32);
     accumulate_q(cpu, rd, sum)
 }
 
 fn smlald(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Smlald { rdlo, rdhi, rn, rm, sub, swap });
+    fields!(
+        cpu,
+        op,
+        Smlald {
+            rdlo,
+            rdhi,
+            rn,
+            rm,
+            sub,
+            swap
+        }
+    );
     let value = pair(cpu, rdlo, rdhi).wrapping_add(dual(cpu, rn, rm, sub, swap) as u64);
     result64(cpu, rdlo, rdhi, value)
 }
@@ -169,7 +270,11 @@ fn smlald(cpu: &mut Cpu, op: &Op) -> Flow {
 /// The upper word of `acc:0 ± n * m`, rounded if asked.
 fn most_significant(acc: u32, product: i64, subtract: bool, round: bool) -> u32 {
     let acc = i64::from(acc as i32) << 32;
-    let sum = if subtract { acc.wrapping_sub(product) } else { acc.wrapping_add(product) };
+    let sum = if subtract {
+        acc.wrapping_sub(product)
+    } else {
+        acc.wrapping_add(product)
+    };
     (sum.wrapping_add(if round { 0x8000_0000 } else { 0 }) >> 32) as u32
 }
 
@@ -184,19 +289,48 @@ fn smmul(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn smmla(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Smmla { rd, rn, rm, ra, round });
+    fields!(
+        cpu,
+        op,
+        Smmla {
+            rd,
+            rn,
+            rm,
+            ra,
+            round
+        }
+    );
     let value = most_significant(cpu.reg(ra), signed_product(cpu, rn, rm), false, round);
     result(cpu, rd, false, value)
 }
 
 fn smmls(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Smmls { rd, rn, rm, ra, round });
+    fields!(
+        cpu,
+        op,
+        Smmls {
+            rd,
+            rn,
+            rm,
+            ra,
+            round
+        }
+    );
     let value = most_significant(cpu.reg(ra), signed_product(cpu, rn, rm), true, round);
     result(cpu, rd, false, value)
 }
 
 fn div(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Div { unsigned, rd, rn, rm });
+    fields!(
+        cpu,
+        op,
+        Div {
+            unsigned,
+            rd,
+            rn,
+            rm
+        }
+    );
     let (n, m) = (cpu.reg(rn), cpu.reg(rm));
     let value = match (m, unsigned) {
         (0, _) => 0,

@@ -79,7 +79,11 @@ impl Cpu {
     #[inline]
     fn fp_enabled(&self, need: Need) -> bool {
         let cpacr = self.s.cp15.cpacr;
-        let access = if self.s.psr.mode.privileged() { 0b0101 } else { 0b1111 };
+        let access = if self.s.psr.mode.privileged() {
+            0b0101
+        } else {
+            0b1111
+        };
         (cpacr >> 20) & access == access
             && (need == Need::Access || self.s.fpexc & EN != 0)
             && (need != Need::Simd || cpacr & ASEDIS == 0)
@@ -98,7 +102,11 @@ macro_rules! require {
 /// An instruction that stays within the register bank.
 #[inline]
 fn data(cpu: &mut Cpu, op: &Op) -> Flow {
-    if arm32_fpu::exec::execute(&mut cpu.s.fp, &op.insn) { Flow::Next } else { cpu.undefined() }
+    if arm32_fpu::exec::execute(&mut cpu.s.fp, &op.insn) {
+        Flow::Next
+    } else {
+        cpu.undefined()
+    }
 }
 
 fn vfp_data(cpu: &mut Cpu, op: &Op) -> Flow {
@@ -168,7 +176,16 @@ fn vmov_core(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn vmov_core2(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, VmovCore2 { to_core, rt, rt2, vm });
+    fields!(
+        cpu,
+        op,
+        VmovCore2 {
+            to_core,
+            rt,
+            rt2,
+            vm
+        }
+    );
     require!(cpu, Vfp);
     // The pair S31:S32 does not exist; the decoder lets none through.
     let second = (vm + 1) & 31;
@@ -185,7 +202,16 @@ fn vmov_core2(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn vmov_core_d(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, VmovCoreD { to_core, rt, rt2, vm });
+    fields!(
+        cpu,
+        op,
+        VmovCoreD {
+            to_core,
+            rt,
+            rt2,
+            vm
+        }
+    );
     require!(cpu, Vfp);
     if to_core {
         let [low, high] = transfer::from_double(&cpu.s.fp, vm);
@@ -207,7 +233,17 @@ fn vmov_to_lane(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn vmov_from_lane(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, VmovFromLane { size, lane, unsigned, rt, vn });
+    fields!(
+        cpu,
+        op,
+        VmovFromLane {
+            size,
+            lane,
+            unsigned,
+            rt,
+            vn
+        }
+    );
     require!(cpu, Vfp);
     let value = transfer::from_lane(&cpu.s.fp, vn, size, lane, unsigned);
     cpu.set_reg(rt, value);
@@ -238,14 +274,25 @@ fn access_memory(cpu: &mut Cpu, op: &Op) -> Result<Flow, Flow> {
     let Some(access) = memory::access(&op.insn) else {
         return Err(cpu.undefined());
     };
-    let base = if access.base == 15 { op.pc_read() & !3 } else { cpu.reg(access.base) };
+    let base = if access.base == 15 {
+        op.pc_read() & !3
+    } else {
+        cpu.reg(access.base)
+    };
     let start = base.wrapping_add_signed(access.start);
-    let kind = if access.is_load { Access::Read } else { Access::Write };
+    let kind = if access.is_load {
+        Access::Read
+    } else {
+        Access::Write
+    };
     cpu.check_alignment(start, access.align.into(), true, kind)?;
     cpu.check_alignment(start, access.element.into(), false, kind)?;
     let mut flow = Flow::Next;
     for element in access.transfers(cpu.s.psr.big_endian) {
-        let (at, size) = (start.wrapping_add(element.offset.into()), u32::from(element.size));
+        let (at, size) = (
+            start.wrapping_add(element.offset.into()),
+            u32::from(element.size),
+        );
         let f = if access.is_load {
             let (value, f) = cpu.load_element(at, size, op)?;
             element.load(&mut cpu.s.fp, value);
@@ -290,7 +337,10 @@ impl Cpu {
             4 => self.store::<4>(at, value as u32, op),
             _ if at.is_multiple_of(4) => {
                 let first = self.store::<4>(at, value as u32, op)?;
-                Ok(merge(first, self.store::<4>(at.wrapping_add(4), (value >> 32) as u32, op)?))
+                Ok(merge(
+                    first,
+                    self.store::<4>(at.wrapping_add(4), (value >> 32) as u32, op)?,
+                ))
             }
             _ => self.store_general(at, 8, value, self.s.psr.mode.privileged(), false, op.idx),
         }

@@ -32,15 +32,20 @@ pub const fn handler(insn: &Insn) -> (Handler, bool) {
         Insn::Hvc { .. } => (hvc, true),
         Insn::Smc { .. } => (smc, true),
         Insn::Bkpt { .. } => (bkpt, true),
-        Insn::Eret { .. } => (eret, true),
+        Insn::Eret => (eret, true),
         Insn::Rfe { .. } => (multiple::rfe, true),
         Insn::Srs { .. } => (multiple::srs, false),
-        Insn::Hint { op: HintOp::Yield | HintOp::Wfe | HintOp::Wfi | HintOp::Sev, .. } => (hint, true),
+        Insn::Hint {
+            op: HintOp::Yield | HintOp::Wfe | HintOp::Wfi | HintOp::Sev,
+            ..
+        } => (hint, true),
         Insn::Hint { .. } | Insn::It { .. } => (nop, false),
         Insn::PreloadImm { .. } | Insn::PreloadReg { .. } => (nop, false),
-        Insn::Barrier { op: BarrierOp::Isb, .. } => (isb, true),
+        Insn::Barrier {
+            op: BarrierOp::Isb, ..
+        } => (isb, true),
         Insn::Barrier { .. } => (nop, false),
-        Insn::Clrex {} => (exclusive::clrex, false),
+        Insn::Clrex => (exclusive::clrex, false),
         Insn::Mcr { .. } => (mcr, true),
         Insn::Mrc { .. } => (mrc, false),
         Insn::Mcrr { .. } => (mcrr, true),
@@ -69,8 +74,15 @@ pub fn alu_exception_return(cpu: &mut Cpu, op: &Op) -> Flow {
     }
     let compute = match op.insn {
         Insn::DpImm { op: kind, .. } => dp::handler(kind, dp::form::IMM, false),
-        Insn::DpReg { op: kind, shift, amount, .. } => dp::handler(kind, dp::immediate_form(shift, amount), false),
-        Insn::DpRsr { op: kind, shift, .. } => dp::handler(kind, dp::register_form(shift), false),
+        Insn::DpReg {
+            op: kind,
+            shift,
+            amount,
+            ..
+        } => dp::handler(kind, dp::immediate_form(shift, amount), false),
+        Insn::DpRsr {
+            op: kind, shift, ..
+        } => dp::handler(kind, dp::register_form(shift), false),
         _ => return cpu.undefined(),
     };
     cpu.s.r[15] = op.pc_read();
@@ -92,7 +104,11 @@ fn mrs(cpu: &mut Cpu, op: &Op) -> Flow {
     if spsr && bank(cpu.s.psr.mode) == 0 {
         return cpu.undefined();
     }
-    let value = if spsr { cpu.s.spsr() } else { cpu.s.cpsr() & CPSR_READABLE };
+    let value = if spsr {
+        cpu.s.spsr()
+    } else {
+        cpu.s.cpsr() & CPSR_READABLE
+    };
     cpu.set_reg(rd, value);
     Flow::Next
 }
@@ -103,7 +119,9 @@ fn msr(cpu: &mut Cpu, op: &Op) -> Flow {
         Insn::MsrReg { spsr, mask, rn } => (spsr, mask, cpu.reg(rn)),
         _ => return cpu.undefined(),
     };
-    let bytes = (0..4).filter(|i| mask >> i & 1 != 0).fold(0, |m, i| m | 0xffu32 << (8 * i));
+    let bytes = (0..4)
+        .filter(|i| mask >> i & 1 != 0)
+        .fold(0, |m, i| m | 0xffu32 << (8 * i));
     if spsr {
         if bank(cpu.s.psr.mode) == 0 {
             return cpu.undefined();
@@ -114,7 +132,12 @@ fn msr(cpu: &mut Cpu, op: &Op) -> Flow {
         return Flow::End;
     }
     let privileged = cpu.s.psr.mode.privileged();
-    let written = bytes & if privileged { CPSR_WRITABLE } else { APSR_WRITABLE };
+    let written = bytes
+        & if privileged {
+            CPSR_WRITABLE
+        } else {
+            APSR_WRITABLE
+        };
     let value = (cpu.s.cpsr() & !written) | (value & written);
     cpu.s.set_cpsr(value);
     cpu.select_tlb();
@@ -128,7 +151,11 @@ enum BankedReg {
 }
 
 fn banked_register(spsr: bool, sysm: u8) -> Option<BankedReg> {
-    let pair_mode = |n: u8| [Mode::Irq, Mode::Svc, Mode::Abt, Mode::Und].get(usize::from(n >> 1)).copied();
+    let pair_mode = |n: u8| {
+        [Mode::Irq, Mode::Svc, Mode::Abt, Mode::Und]
+            .get(usize::from(n >> 1))
+            .copied()
+    };
     match (spsr, sysm) {
         (false, 0..=6) => Some(BankedReg::General(8 + sysm, Mode::Usr)),
         (false, 8..=14) => Some(BankedReg::General(sysm, Mode::Fiq)),
@@ -166,7 +193,16 @@ fn msr_banked(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn cps(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Cps { enable, flags, change_mode, mode });
+    fields!(
+        cpu,
+        op,
+        Cps {
+            enable,
+            flags,
+            change_mode,
+            mode
+        }
+    );
     if !cpu.s.psr.mode.privileged() {
         return Flow::Next;
     }
@@ -234,12 +270,29 @@ const fn has_coprocessor(cp: u8) -> bool {
 }
 
 fn mcr(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Mcr { cp, opc1, rt, crn, crm, opc2 });
+    fields!(
+        cpu,
+        op,
+        Mcr {
+            cp,
+            opc1,
+            rt,
+            crn,
+            crm,
+            opc2
+        }
+    );
     if !has_coprocessor(cp) {
         return cpu.undefined();
     }
     let value = if rt == 15 { op.pc_read() } else { cpu.reg(rt) };
-    let reg = CpReg { coproc: cp, opc1, crn, crm, opc2 };
+    let reg = CpReg {
+        coproc: cp,
+        opc1,
+        crn,
+        crm,
+        opc2,
+    };
     match cpu.with_env(op.idx, |s, env| cp15::write(s, env, reg, value)) {
         Ok(effects) => cpu.apply(effects),
         Err(cp15::Undefined) => cpu.undefined(),
@@ -247,11 +300,28 @@ fn mcr(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn mrc(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Mrc { cp, opc1, rt, crn, crm, opc2 });
+    fields!(
+        cpu,
+        op,
+        Mrc {
+            cp,
+            opc1,
+            rt,
+            crn,
+            crm,
+            opc2
+        }
+    );
     if !has_coprocessor(cp) {
         return cpu.undefined();
     }
-    let reg = CpReg { coproc: cp, opc1, crn, crm, opc2 };
+    let reg = CpReg {
+        coproc: cp,
+        opc1,
+        crn,
+        crm,
+        opc2,
+    };
     match cpu.with_env(op.idx, |s, env| cp15::read(s, env, reg)) {
         Ok(value) if rt == 15 => cpu.s.flags = Flags::from_bits(value),
         Ok(value) => cpu.set_reg(rt, value),
@@ -261,12 +331,26 @@ fn mrc(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn mcrr(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Mcrr { cp, opc1, rt, rt2, crm });
+    fields!(
+        cpu,
+        op,
+        Mcrr {
+            cp,
+            opc1,
+            rt,
+            rt2,
+            crm
+        }
+    );
     if !has_coprocessor(cp) {
         return cpu.undefined();
     }
     let value = u64::from(cpu.reg(rt2)) << 32 | u64::from(cpu.reg(rt));
-    let reg = CpReg64 { coproc: cp, opc1, crm };
+    let reg = CpReg64 {
+        coproc: cp,
+        opc1,
+        crm,
+    };
     match cpu.with_env(op.idx, |s, env| cp15::write64(s, env, reg, value)) {
         Ok(effects) => cpu.apply(effects),
         Err(cp15::Undefined) => cpu.undefined(),
@@ -274,11 +358,25 @@ fn mcrr(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn mrrc(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Mrrc { cp, opc1, rt, rt2, crm });
+    fields!(
+        cpu,
+        op,
+        Mrrc {
+            cp,
+            opc1,
+            rt,
+            rt2,
+            crm
+        }
+    );
     if !has_coprocessor(cp) {
         return cpu.undefined();
     }
-    let reg = CpReg64 { coproc: cp, opc1, crm };
+    let reg = CpReg64 {
+        coproc: cp,
+        opc1,
+        crm,
+    };
     match cpu.with_env(op.idx, |s, env| cp15::read64(s, env, reg)) {
         Ok(value) => {
             cpu.set_reg(rt, value as u32);

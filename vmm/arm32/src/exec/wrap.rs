@@ -5,7 +5,11 @@ use crate::exec::{Handler, Op};
 
 /// Runs `inner` when condition `CC` holds.
 fn cond<const CC: u8>(cpu: &mut Cpu, op: &Op) -> Flow {
-    if cpu.s.flags.holds(CC) { (op.inner)(cpu, op) } else { Flow::Next }
+    if cpu.s.flags.holds(CC) {
+        (op.inner)(cpu, op)
+    } else {
+        Flow::Next
+    }
 }
 
 /// Runs `inner` with R15 reading as the architecture says, and treats a write of R15 as `ALUWritePC` does.

@@ -8,7 +8,14 @@ use crate::exec::{Op, dp, system};
 /// The choice for a data-processing instruction.
 pub fn choose(op: &mut Op) -> Option<Choice> {
     Some(match op.insn {
-        Insn::DpImm { op: kind, s, rd, rn, imm, carry } => {
+        Insn::DpImm {
+            op: kind,
+            s,
+            rd,
+            rn,
+            imm,
+            carry,
+        } => {
             (op.a, op.b, op.imm) = (rd, rn, imm);
             op.d = match carry {
                 ImmCarry::Clear => 0,
@@ -17,18 +24,37 @@ pub fn choose(op: &mut Op) -> Option<Choice> {
             };
             with_destination(op, kind, dp::form::IMM, s, &[rn])
         }
-        Insn::DpReg { op: kind, s, rd, rn, rm, shift, amount } => {
+        Insn::DpReg {
+            op: kind,
+            s,
+            rd,
+            rn,
+            rm,
+            shift,
+            amount,
+        } => {
             (op.a, op.b, op.c, op.imm) = (rd, rn, rm, amount.into());
             with_destination(op, kind, dp::immediate_form(shift, amount), s, &[rn, rm])
         }
-        Insn::DpRsr { op: kind, s, rd, rn, rm, shift, rs } => {
+        Insn::DpRsr {
+            op: kind,
+            s,
+            rd,
+            rn,
+            rm,
+            shift,
+            rs,
+        } => {
             (op.a, op.b, op.c, op.d) = (rd, rn, rm, rs);
             with_destination(op, kind, dp::register_form(shift), s, &[rn, rm, rs])
         }
         Insn::Adr { rd, offset } => {
             op.a = rd;
             op.imm = (op.pc_read() & !3).wrapping_add_signed(offset);
-            Choice::with_pc(dp::constant, if rd == 15 { Pc::Written } else { Pc::Unused })
+            Choice::with_pc(
+                dp::constant,
+                if rd == 15 { Pc::Written } else { Pc::Unused },
+            )
         }
         Insn::Movw { rd, imm } => {
             (op.a, op.imm) = (rd, imm.into());

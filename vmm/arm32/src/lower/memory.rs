@@ -9,7 +9,15 @@ use crate::exec::{Op, exclusive, multiple};
 /// The choice for a load or store of core registers.
 pub fn choose(op: &mut Op, place: Place) -> Option<Choice> {
     Some(match op.insn {
-        Insn::LdStImm { op: mem, rt, rn, index, add, unpriv, imm } => {
+        Insn::LdStImm {
+            op: mem,
+            rt,
+            rn,
+            index,
+            add,
+            unpriv,
+            imm,
+        } => {
             if unpriv || place.big_endian || rt == 15 {
                 return Some(general(mem, rt));
             }
@@ -17,11 +25,25 @@ pub fn choose(op: &mut Op, place: Place) -> Option<Choice> {
             op.imm = if add { imm } else { imm.wrapping_neg() };
             if rn == 15 {
                 op.imm = moved_by(op.pc_read() & !3, imm, add);
-                return Some(Choice::simple(ldst::handler(mem, offset::ABSOLUTE, Index::Offset)));
+                return Some(Choice::simple(ldst::handler(
+                    mem,
+                    offset::ABSOLUTE,
+                    Index::Offset,
+                )));
             }
             Choice::simple(ldst::handler(mem, offset::IMM, index))
         }
-        Insn::LdStReg { op: mem, rt, rn, index, add, unpriv, rm, shift, amount } => {
+        Insn::LdStReg {
+            op: mem,
+            rt,
+            rn,
+            index,
+            add,
+            unpriv,
+            rm,
+            shift,
+            amount,
+        } => {
             if unpriv || place.big_endian || rt == 15 {
                 return Some(general(mem, rt));
             }
@@ -37,7 +59,11 @@ pub fn choose(op: &mut Op, place: Place) -> Option<Choice> {
         Insn::LdrdStrdReg { .. } => Choice::simple(multiple::double),
         Insn::Ldm { list, user, .. } => Choice {
             ends: list & 0x8000 != 0,
-            ..Choice::simple(if user { multiple::ldm_user } else { multiple::ldm })
+            ..Choice::simple(if user {
+                multiple::ldm_user
+            } else {
+                multiple::ldm
+            })
         },
         Insn::Stm { .. } => Choice::simple(multiple::stm),
         Insn::Ldrex { .. } => Choice::simple(exclusive::ldrex),
@@ -49,5 +75,8 @@ pub fn choose(op: &mut Op, place: Place) -> Option<Choice> {
 
 /// The general handler; a load of R15 ends the block.
 fn general(mem: MemOp, rt: u8) -> Choice {
-    Choice { ends: rt == 15 && mem.is_load(), ..Choice::simple(ldst::general) }
+    Choice {
+        ends: rt == 15 && mem.is_load(),
+        ..Choice::simple(ldst::general)
+    }
 }

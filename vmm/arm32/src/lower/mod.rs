@@ -66,22 +66,37 @@ struct Choice {
 
 impl Choice {
     fn simple(f: Handler) -> Self {
-        Self { f, pc: Pc::Unused, ends: false, conditional: false }
+        Self {
+            f,
+            pc: Pc::Unused,
+            ends: false,
+            conditional: false,
+        }
     }
 
     fn ending(f: Handler) -> Self {
-        Self { ends: true, ..Self::simple(f) }
+        Self {
+            ends: true,
+            ..Self::simple(f)
+        }
     }
 
     fn with_pc(f: Handler, pc: Pc) -> Self {
-        Self { pc, ..Self::simple(f) }
+        Self {
+            pc,
+            ..Self::simple(f)
+        }
     }
 }
 
 /// Lowers the instruction `word` (A32, or T32 with the first halfword in the upper half) at `place`.
 pub fn lower(word: u32, place: Place) -> Lowered {
     let in_it = place.it != 0;
-    let decoded = if place.thumb { decode_t32((word >> 16) as u16, word as u16, in_it) } else { decode_a32(word) };
+    let decoded = if place.thumb {
+        decode_t32((word >> 16) as u16, word as u16, in_it)
+    } else {
+        decode_a32(word)
+    };
     let cond = condition(&decoded, place);
     let mut op = empty(&decoded, place);
     let choice = choose(&mut op, cond, place);
@@ -149,7 +164,11 @@ fn choose(op: &mut Op, cond: Cond, place: Place) -> Choice {
         return Choice::simple(f);
     }
     let (f, ends) = system::handler(&op.insn);
-    if ends { Choice::ending(f) } else { Choice::simple(f) }
+    if ends {
+        Choice::ending(f)
+    } else {
+        Choice::simple(f)
+    }
 }
 
 fn branches(op: &mut Op, cond: Cond) -> Option<Choice> {
@@ -157,25 +176,44 @@ fn branches(op: &mut Op, cond: Cond) -> Option<Choice> {
     Some(match op.insn {
         Insn::B { offset } => {
             op.imm = pc.wrapping_add_signed(offset);
-            Choice { conditional: true, ..Choice::ending(branch::conditional(cond as u8)) }
+            Choice {
+                conditional: true,
+                ..Choice::ending(branch::conditional(cond as u8))
+            }
         }
-        Insn::Bl { offset, exchange: false } => {
+        Insn::Bl {
+            offset,
+            exchange: false,
+        } => {
             op.imm = pc.wrapping_add_signed(offset);
             Choice::ending(branch::bl)
         }
-        Insn::Bl { offset, exchange: true } => {
+        Insn::Bl {
+            offset,
+            exchange: true,
+        } => {
             op.imm = (pc & !3).wrapping_add_signed(offset);
             Choice::ending(branch::bl_exchange)
         }
         Insn::Bx { rm } | Insn::Bxj { rm } => {
             op.c = rm;
-            Choice { ends: cond == Cond::Al, ..Choice::with_pc(branch::bx, reads(&[rm])) }
+            Choice {
+                ends: cond == Cond::Al,
+                ..Choice::with_pc(branch::bx, reads(&[rm]))
+            }
         }
         Insn::BlxReg { rm } => {
             op.c = rm;
-            Choice { ends: cond == Cond::Al, ..Choice::with_pc(branch::blx, reads(&[rm])) }
+            Choice {
+                ends: cond == Cond::Al,
+                ..Choice::with_pc(branch::blx, reads(&[rm]))
+            }
         }
-        Insn::Cbz { nonzero, rn, offset } => {
+        Insn::Cbz {
+            nonzero,
+            rn,
+            offset,
+        } => {
             op.b = rn;
             op.imm = pc.wrapping_add_signed(offset);
             Choice::ending(if nonzero { branch::cbnz } else { branch::cbz })
@@ -183,7 +221,10 @@ fn branches(op: &mut Op, cond: Cond) -> Option<Choice> {
         Insn::Tbb { half, rn, rm } => {
             (op.b, op.c) = (rn, rm);
             let f = if half { branch::tbh } else { branch::tbb };
-            Choice { ends: cond == Cond::Al, ..Choice::with_pc(f, reads(&[rn])) }
+            Choice {
+                ends: cond == Cond::Al,
+                ..Choice::with_pc(f, reads(&[rn]))
+            }
         }
         _ => return None,
     })
@@ -191,5 +232,9 @@ fn branches(op: &mut Op, cond: Cond) -> Option<Choice> {
 
 /// Whether R15 is among the registers an instruction reads.
 fn reads(regs: &[u8]) -> Pc {
-    if regs.contains(&15) { Pc::Read } else { Pc::Unused }
+    if regs.contains(&15) {
+        Pc::Read
+    } else {
+        Pc::Unused
+    }
 }

@@ -148,7 +148,14 @@ mod tests {
     #[test]
     fn modes_keep_their_own_registers() {
         let mut s = CpuState::reset(0);
-        let modes = [Mode::Usr, Mode::Fiq, Mode::Irq, Mode::Svc, Mode::Abt, Mode::Und];
+        let modes = [
+            Mode::Usr,
+            Mode::Fiq,
+            Mode::Irq,
+            Mode::Svc,
+            Mode::Abt,
+            Mode::Und,
+        ];
         for (i, mode) in (0u32..).zip(modes) {
             s.switch_mode(mode);
             s.r[13] = 0x100 + i;
@@ -178,7 +185,11 @@ mod tests {
 
     #[test]
     fn psr_round_trips() {
-        for bits in [0x1d3u32, 0xf80f_ffff & !0x0100_0000 & !(1 << 20) | 0x13, 0x6000_0010] {
+        for bits in [
+            0x1d3u32,
+            0xf80f_ffff & !0x0100_0000 & !(1 << 20) | 0x13,
+            0x6000_0010,
+        ] {
             let bits = (bits & !0x1f) | 0x13;
             let psr = Psr::from_bits(bits, Mode::Svc);
             let back = psr.bits() | Flags::from_bits(bits).bits();

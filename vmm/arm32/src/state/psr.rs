@@ -60,7 +60,10 @@ impl Flags {
     /// The four flags in bits 31:28.
     #[inline]
     pub const fn bits(self) -> u32 {
-        (self.n & 0x8000_0000) | (((self.z == 0) as u32) << 30) | (self.c << 29) | ((self.v >> 31) << 28)
+        (self.n & 0x8000_0000)
+            | (((self.z == 0) as u32) << 30)
+            | (self.c << 29)
+            | ((self.v >> 31) << 28)
     }
 
     /// The flags from bits 31:28 of `bits`.

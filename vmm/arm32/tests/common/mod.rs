@@ -38,7 +38,10 @@ impl FlatBus {
     pub fn new() -> Arc<Self> {
         // SAFETY: the layout has a size that is not 0.
         let memory = NonNull::new(unsafe { alloc_zeroed(layout()) }).expect("1 MiB of memory");
-        Arc::new(Self { memory, accesses: AtomicU64::new(0) })
+        Arc::new(Self {
+            memory,
+            accesses: AtomicU64::new(0),
+        })
     }
 
     pub fn write_words(&self, pa: u64, words: &[u32]) {
@@ -52,7 +55,9 @@ impl FlatBus {
     }
 
     pub fn bytes(&self) -> Vec<u8> {
-        (0..RAM_SIZE as u64).map(|i| mem::read_phys(self, RAM + i, Size::Byte).expect("RAM") as u8).collect()
+        (0..RAM_SIZE as u64)
+            .map(|i| mem::read_phys(self, RAM + i, Size::Byte).expect("RAM") as u8)
+            .collect()
     }
 }
 
@@ -66,7 +71,11 @@ impl Drop for FlatBus {
 // SAFETY: pages lie inside `memory`, which is aligned to a page and lives as long as the bus.
 unsafe impl Bus for FlatBus {
     fn read(&self, pa: u64, _size: Size) -> Result<u64, BusFault> {
-        if pa == DEVICE { Ok(self.accesses.fetch_add(1, Ordering::Relaxed)) } else { Err(BusFault) }
+        if pa == DEVICE {
+            Ok(self.accesses.fetch_add(1, Ordering::Relaxed))
+        } else {
+            Err(BusFault)
+        }
     }
 
     fn write(&self, pa: u64, _size: Size, _value: u64) -> Result<(), BusFault> {
@@ -74,10 +83,15 @@ unsafe impl Bus for FlatBus {
     }
 
     fn ram(&self, pa: u64) -> Option<RamPage> {
-        let offset = usize::try_from(pa.checked_sub(RAM)?).ok().filter(|o| *o < RAM_SIZE)?;
+        let offset = usize::try_from(pa.checked_sub(RAM)?)
+            .ok()
+            .filter(|o| *o < RAM_SIZE)?;
         // SAFETY: `offset` is inside the allocation.
         let host = unsafe { self.memory.add(offset & !0xfff) };
-        Some(RamPage { host, writable: true })
+        Some(RamPage {
+            host,
+            writable: true,
+        })
     }
 }
 

@@ -380,7 +380,12 @@ mod tests {
             rm: 15,
         };
         let mut regs = FpRegs::default();
-        load(access(&insn).expect("a load"), &mut regs, &numbered(), false);
+        load(
+            access(&insn).expect("a load"),
+            &mut regs,
+            &numbered(),
+            false,
+        );
         assert_eq!(regs.d(0), 0x0b0a_0908_0302_0100);
         assert_eq!(regs.d(2), 0x0f0e_0d0c_0706_0504);
         assert_eq!(regs.d(1), 0x1b1a_1918_1312_1110);
@@ -414,7 +419,12 @@ mod tests {
             vd: 0,
             rm: 15,
         };
-        load(access(&all).expect("a load"), &mut regs, &[0x12, 0x34], true);
+        load(
+            access(&all).expect("a load"),
+            &mut regs,
+            &[0x12, 0x34],
+            true,
+        );
         assert_eq!(
             (regs.d(0), regs.d(1)),
             (0x1234_1234_1234_1234, 0x1234_1234_1234_1234)
