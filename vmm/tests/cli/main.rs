@@ -1,6 +1,7 @@
 //! Tests of the program `vmm`, run as a user would.
 
 mod boot;
+mod demo;
 mod errors;
 mod terminal;
 

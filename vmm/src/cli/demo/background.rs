@@ -120,7 +120,14 @@ impl Build {
                 "began. This happens once. To do without, press Ctrl-C: it goes on where it stopped at the next run.",
             ]);
         }
-        while !self.thread.is_finished() {
+        loop {
+            // Looked at before the rest, so that the last notes are not missed.
+            let over = self.thread.is_finished();
+            let notes = std::mem::take(&mut self.shared.state().notes);
+            notes.iter().for_each(|note| reporter.note(note));
+            if over {
+                break;
+            }
             reporter.show(&self.shared.state());
             std::thread::sleep(TICK);
         }
@@ -129,9 +136,6 @@ impl Build {
             .thread
             .join()
             .map_err(|_| UserError::new("obtaining the kernel failed: this is a bug in vmm"))?;
-        for note in &self.shared.state().notes {
-            paragraph(&[note]);
-        }
         let image = result?;
         good(&format!(
             "Linux {} is built, {} after the start.",
@@ -145,6 +149,7 @@ impl Build {
 /// Shows how far it is.
 trait Reporter {
     fn show(&mut self, state: &State);
+    fn note(&mut self, text: &str);
     fn end(&mut self) {}
 }
 
@@ -174,6 +179,10 @@ impl Reporter for Bar {
         self.0.tick();
     }
 
+    fn note(&mut self, text: &str) {
+        self.0.println(format!("  {text}"));
+    }
+
     fn end(&mut self) {
         self.0.finish_and_clear();
     }
@@ -198,6 +207,10 @@ impl Reporter for Plain {
         let share = share.map_or_else(String::new, |share| format!(": {} %", share / 10));
         line(&format!("  {}{share}{left}", state.task));
         self.last = Some((now, state.task.clone()));
+    }
+
+    fn note(&mut self, text: &str) {
+        paragraph(&[text]);
     }
 }
 
