@@ -112,7 +112,7 @@ fn random_words_do_not_panic() {
                 for transfer in access.transfers(false).chain(access.transfers(true)) {
                     assert!(transfer.offset + transfer.size <= access.bytes);
                     transfer.load(&mut regs, u64::from(word));
-                    transfer.store(&regs);
+                    let _ = transfer.store(&regs);
                 }
             }
         }
