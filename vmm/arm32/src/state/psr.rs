@@ -115,7 +115,7 @@ pub struct Psr {
     pub big_endian: bool,
     /// The IT bits, in the order of the instruction encoding (`firstcond:mask`), 0 outside a block.
     pub it: u8,
-    /// GE[3:0].
+    /// The four GE bits.
     pub ge: u8,
     /// Q: cumulative saturation.
     pub q: bool,
