@@ -158,8 +158,12 @@ struct Bar(ProgressBar);
 
 impl Bar {
     fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
-        Self(bar)
+        let mut bar = Self(ProgressBar::with_draw_target(
+            Some(1000),
+            ProgressDrawTarget::stderr(),
+        ));
+        bar.show(&State::default());
+        bar
     }
 }
 
@@ -173,7 +177,12 @@ impl Reporter for Bar {
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.0.set_style(style.progress_chars("=> "));
         }
-        self.0.set_message(state.task.clone());
+        let task = if state.task.is_empty() {
+            "waiting"
+        } else {
+            &state.task
+        };
+        self.0.set_message(task.to_owned());
         self.0.set_prefix(left);
         self.0.set_position(share.unwrap_or(0));
         self.0.tick();
