@@ -26,7 +26,7 @@ fn what_is_written_is_on_the_file() {
     let (disk, source) = (disk::of(&vec![0; 2 << 20]), disk::noise(1 << 20, 5));
     let guest = Guest::image("ipmmu").disk(&disk).read_only_disk(&source);
     let run = guest
-        .run("dd if=/dev/vdb of=/dev/vda bs=64k seek=3 && sync")
+        .run("dd if=/dev/vdb of=/dev/vda bs=64k seek=3 conv=fsync")
         .boot();
     run.assert_good();
     let bytes = disk.bytes();
