@@ -65,7 +65,7 @@ fn patching(maintain: bool) -> u32 {
     let (mut core, _) = core_with(&[
         0xeb00_0007,    //       bl   code     (predecodes it)
         0xe28f_1018,    //       add  r1, pc, #24    address of code
-        0xe59f_2028,    //       ldr  r2, =0xe3a00002
+        0xe59f_201c,    //       ldr  r2, =0xe3a00002
         0xe581_2000,    //       str  r2, [r1]
         maintenance[0], //       mcr  p15, 0, r1, c7, c5, 1   ICIMVAU
         maintenance[1], //       isb
