@@ -18,7 +18,7 @@ use crate::wires::{FirmwareAction, Machine, Output, Pins};
 ///
 /// Long enough that changing over costs nothing, short enough that a core spinning on a lock held by another
 /// wastes little.
-pub const TURN: u64 = 20_000;
+pub const TURN: u64 = 2_000;
 
 /// In host time, how many instructions may pass before timers are looked at again.
 const HOST_TIME_SLICE: u64 = 20_000;
