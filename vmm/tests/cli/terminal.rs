@@ -68,6 +68,9 @@ impl OnTerminal {
 
 /// Runs `vmm` on a terminal and shows whether that has its settings back.
 fn session(arguments: &str) -> OnTerminal {
+    // The time limits below are for a guest, not for building its kernel.
+    let image = crate::run(&["images", "fetch", "ipmmu"]);
+    assert_eq!(image.code, Some(0), "{image:?}");
     OnTerminal::start(&format!(
         "before=$(stty -g); run() {{ sh -c 'echo pid=$$; exec \"$VMM\" \"$@\"' vmm \"$@\"; }}; \
          run boot --image ipmmu --time host --wall-timeout 900 {arguments}; code=$?; \
