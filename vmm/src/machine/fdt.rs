@@ -104,6 +104,8 @@ fn cpus(fdt: &mut FdtWriter, count: u8) -> Result<(), Error> {
         fdt.property_string("compatible", "arm,cortex-a15")?;
         fdt.property_u32("reg", u32::from(index))?;
         fdt.property_string("enable-method", "psci")?;
+        // Linux's topology code complains about a Cortex-A15 without. In virtual time this is what it has.
+        fdt.property_u32("clock-frequency", 1_000_000_000)?;
         fdt.end_node(cpu)?;
     }
     fdt.end_node(cpus)
