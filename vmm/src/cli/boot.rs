@@ -8,11 +8,12 @@ use vmm::{Config, KernelFormat, Limits, Machine};
 
 use super::console::{Destination, Watched, Watcher};
 use super::expect::Expect;
-use super::output::Output;
+use super::output::{self, Output};
 use super::report::{self, Verdict};
 use super::settings::Settings;
 use super::signals::{self, Stopper};
-use super::{Outcome, UserError, terminal, text};
+use super::terminal::{self, Stdin};
+use super::{Outcome, UserError, text};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of time.
 ///
@@ -39,9 +40,10 @@ Examples:
 Exit codes:
   0    the guest powered off, its --run commands succeeded; or it showed what --expect names; or Ctrl-A x
   1    the guest asked for a reset (a kernel panic does), can never wake up, a command failed, or --expect was not met
-  2    a mistake in the flags, the configuration or the files, told in one sentence; no guest ran
+  2    a mistake in the flags, the configuration or the files, told in one sentence; or an output could
+       not be written to its end
   124  --timeout or --wall-timeout was reached
-  130  ended by SIGINT (143: SIGTERM); the summary and --json are written all the same";
+  130  ended by SIGINT (131: SIGQUIT, 143: SIGTERM, 129: a shell's terminal is gone); the summary and --json are written all the same";
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> Result<Outcome, UserError> {
@@ -114,6 +116,13 @@ impl Boot {
             Destination::None => Console::None,
             Destination::File(path) => Console::File(Output::at(&path, "console's file")?),
         };
+        if let (Some(json), Console::File(console)) = (&json, &console)
+            && json.collides(console)
+        {
+            return Err(UserError::new(
+                "the summary would replace the console's file: name two files",
+            ));
+        }
         if let Some(name) = image {
             use_image(&mut config, name)?;
         }
@@ -154,15 +163,16 @@ impl Boot {
         };
         let (sink, watcher) = Watched::new(stream, expect);
         let mut machine = Machine::new(&config, Box::new(sink))?;
-        if let Some(file) = later {
-            file.publish().map_err(|error| {
-                UserError::new(format!("cannot write the console's file: {error}"))
-            })?;
+        if let Some(file) = &later {
+            file.publish();
+            if let Some(why) = file.failure() {
+                return Err(UserError::new(why));
+            }
         }
         let stopper = Stopper::new(machine.stop_handle());
         signals::handle(stopper.clone())?;
         let raw = if interactive {
-            attach(&machine, &stopper)
+            attach(&machine, &stopper, settings.shell == Some(true))
         } else {
             None
         };
@@ -172,7 +182,11 @@ impl Boot {
             wall: settings.wall_timeout.map(|limit| limit.0),
         });
         drop(raw);
-        let verdict = report::judge(exit.reason, stopper.cause(), &watcher, settings.run.len());
+        let mut verdict = report::judge(exit.reason, stopper.cause(), &watcher, settings.run.len());
+        let lost = later.and_then(|file| file.failure());
+        if lost.is_some() {
+            verdict.outcome = Outcome::UserError;
+        }
         conclude(
             &machine,
             &verdict,
@@ -181,7 +195,10 @@ impl Boot {
             json,
             settings.quiet == Some(true),
         )?;
-        Ok(verdict.outcome)
+        match lost {
+            Some(why) => Err(UserError::new(why)),
+            None => Ok(verdict.outcome),
+        }
     }
 }
 
@@ -200,17 +217,22 @@ pub fn use_image(config: &mut Config, name: &str) -> Result<(), UserError> {
     Ok(())
 }
 
-/// Connects stdin to the guest's console. The result keeps the terminal raw.
-fn attach(machine: &Machine, stopper: &Stopper) -> Option<terminal::Raw> {
+/// Connects stdin to the guest's console. The result keeps the terminal raw. `needed` says that without a terminal the
+/// run is of no use.
+fn attach(machine: &Machine, stopper: &Stopper, needed: bool) -> Option<terminal::Raw> {
     if !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
-        terminal::forward_stdin(machine.console_input(), stopper.clone(), false);
+        terminal::forward_stdin(machine.console_input(), stopper.clone(), Stdin::Stream);
         return None;
     }
     if !terminal::is_ours() {
         return None;
     }
     let raw = terminal::Raw::enter();
-    terminal::forward_stdin(machine.console_input(), stopper.clone(), raw.is_some());
+    let stdin = match raw {
+        Some(_) => Stdin::Terminal { needed },
+        None => Stdin::Stream,
+    };
+    terminal::forward_stdin(machine.console_input(), stopper.clone(), stdin);
     raw
 }
 
@@ -229,10 +251,14 @@ fn conclude(
     let Some(mut output) = json else {
         return Ok(());
     };
+    let path = output.path().display().to_string();
     report::write(&mut output, verdict, image, watcher, &summary)
         .and_then(|()| output.publish())
         .map(drop)
-        .map_err(|error| UserError::new(format!("cannot write the summary: {error}")))
+        .map_err(|error| {
+            let why = output::reason(&error);
+            UserError::new(format!("cannot write the summary {path}: {why}"))
+        })
 }
 
 /// A file that its writer has before it appears.
@@ -242,7 +268,15 @@ struct Deferred(std::sync::Arc<std::sync::Mutex<Stage>>);
 enum Stage {
     Hidden(Output),
     Shown(std::fs::File),
-    Lost,
+    /// Given up, and why; a reader who left is no reason.
+    Lost(Option<String>),
+}
+
+impl Stage {
+    fn lost(error: &std::io::Error) -> Self {
+        let gone = error.kind() == std::io::ErrorKind::BrokenPipe;
+        Self::Lost((!gone).then(|| output::reason(error)))
+    }
 }
 
 impl Deferred {
@@ -256,22 +290,42 @@ impl Deferred {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn publish(&self) -> std::io::Result<()> {
+    /// Has the file appear.
+    fn publish(&self) {
         let mut stage = self.stage();
-        if let Stage::Hidden(output) = std::mem::replace(&mut *stage, Stage::Lost) {
-            *stage = Stage::Shown(output.publish()?);
+        if let Stage::Hidden(output) = std::mem::replace(&mut *stage, Stage::Lost(None)) {
+            *stage = match output.publish() {
+                Ok(file) => Stage::Shown(file),
+                Err(error) => Stage::lost(&error),
+            };
         }
-        Ok(())
+    }
+
+    /// Why not all of the console is in the file, as a sentence.
+    fn failure(&self) -> Option<String> {
+        match &*self.stage() {
+            Stage::Lost(Some(why)) => {
+                Some(format!("cannot write all of the console's file: {why}"))
+            }
+            _ => None,
+        }
     }
 }
 
 impl Write for Deferred {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        match &mut *self.stage() {
+        let mut stage = self.stage();
+        let written = match &mut *stage {
             Stage::Hidden(output) => output.write(bytes),
             Stage::Shown(file) => file.write(bytes),
-            Stage::Lost => Err(std::io::ErrorKind::BrokenPipe.into()),
+            Stage::Lost(_) => return Err(std::io::ErrorKind::BrokenPipe.into()),
+        };
+        if let Err(error) = &written
+            && error.kind() != std::io::ErrorKind::Interrupted
+        {
+            *stage = Stage::lost(error);
         }
+        written
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

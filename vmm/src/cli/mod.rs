@@ -14,6 +14,7 @@ mod signals;
 mod terminal;
 mod text;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -61,7 +62,13 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let filter = EnvFilter::try_from_env("VMM_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+    let filter = match log_filter(std::env::var_os("VMM_LOG")) {
+        Ok(filter) => filter,
+        Err(error) => {
+            text::complain(&error.to_string());
+            return Outcome::UserError.into();
+        }
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -79,6 +86,19 @@ pub fn main() -> ExitCode {
             Outcome::UserError.into()
         }
     }
+}
+
+/// What `VMM_LOG` asks for.
+fn log_filter(wanted: Option<OsString>) -> Result<EnvFilter, UserError> {
+    let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else {
+        return Ok(EnvFilter::new("error"));
+    };
+    let directives = wanted.to_string_lossy();
+    EnvFilter::try_new(&directives).map_err(|_| {
+        UserError::new(format!(
+            "VMM_LOG={directives:?} does not say what to log: use a level such as debug, or directives such as vmm=trace"
+        ))
+    })
 }
 
 /// Help, the version, or one sentence about a malformed command line.
@@ -119,6 +139,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_log_filter_is_understood_or_refused() {
+        for good in [None, Some(""), Some("debug"), Some("vmm=trace,arm32=info")] {
+            assert!(log_filter(good.map(OsString::from)).is_ok(), "{good:?}");
+        }
+        let error = log_filter(Some("vmm=loud=er".into())).unwrap_err();
+        assert!(error.to_string().contains("VMM_LOG"), "{error}");
     }
 
     #[test]

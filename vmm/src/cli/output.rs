@@ -20,8 +20,9 @@ pub struct Output {
 
 #[derive(Debug)]
 enum Kind {
-    /// Beside its place, to be moved there.
-    Pending(NamedTempFile),
+    /// Beside its place, to be moved there; made when there is something to write, so that a program that is killed
+    /// before leaves nothing.
+    Pending(Option<NamedTempFile>),
     Open(File),
 }
 
@@ -30,8 +31,9 @@ impl Output {
     pub fn at(path: &Path, what: &str) -> Result<Self, UserError> {
         let fail = |error: std::io::Error| {
             UserError::new(format!(
-                "cannot write the {what} {}: {error}",
-                path.display()
+                "cannot write the {what} {}: {}",
+                path.display(),
+                reason(&error)
             ))
         };
         let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
@@ -45,7 +47,10 @@ impl Output {
             {
                 Kind::Open(OpenOptions::new().write(true).open(path).map_err(fail)?)
             }
-            _ => Kind::Pending(beside(path).map_err(fail)?),
+            _ => {
+                beside(path).map_err(fail)?;
+                Kind::Pending(None)
+            }
         };
         Ok(Self {
             path: path.to_owned(),
@@ -58,23 +63,38 @@ impl Output {
         match self.file {
             Kind::Open(file) => Ok(file),
             Kind::Pending(file) => file
+                .map_or_else(|| beside(&self.path), Ok)?
                 .persist(target(&self.path))
                 .map_err(|error| error.error),
         }
+    }
+
+    /// Where it is to be.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether one of the two would replace the other.
+    pub fn collides(&self, other: &Self) -> bool {
+        matches!(
+            (&self.file, &other.file),
+            (Kind::Pending(_), Kind::Pending(_))
+        ) && target(&self.path) == target(&other.path)
     }
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         match &mut self.file {
-            Kind::Pending(file) => file.write(bytes),
+            Kind::Pending(Some(file)) => file.write(bytes),
+            Kind::Pending(none) => none.insert(beside(&self.path)?).write(bytes),
             Kind::Open(file) => file.write(bytes),
         }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         match &mut self.file {
-            Kind::Pending(file) => file.flush(),
+            Kind::Pending(file) => file.as_mut().map_or(Ok(()), NamedTempFile::flush),
             Kind::Open(file) => file.flush(),
         }
     }
@@ -82,7 +102,24 @@ impl Write for Output {
 
 /// Where the file really is: through a symbolic link, so that the link stays.
 fn target(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+    let whole = || path.canonicalize().ok();
+    let parent = || {
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let directory = parent.unwrap_or(Path::new(".")).canonicalize().ok()?;
+        Some(directory.join(path.file_name()?))
+    };
+    whole().or_else(parent).unwrap_or_else(|| path.to_owned())
+}
+
+/// What went wrong, without the name of the temporary file that `tempfile` adds: the user named another one.
+pub fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((reason, _)) => reason.to_owned(),
+        None => text,
+    }
 }
 
 /// A temporary file in the same directory, with the permissions that an ordinary new file has.
@@ -133,7 +170,31 @@ mod tests {
         ] {
             let error = Output::at(&path, "report").unwrap_err().to_string();
             assert!(error.starts_with("cannot write the report "), "{error}");
+            assert!(!error.contains(".vmm-"), "{error}");
         }
+    }
+
+    #[test]
+    fn nothing_is_there_before_the_first_byte() {
+        let directory = tempfile::tempdir().unwrap();
+        let output = Output::at(&directory.path().join("out"), "report").unwrap();
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+        output.publish().unwrap();
+        assert_eq!(
+            std::fs::read(directory.path().join("out")).unwrap(),
+            b"",
+            "an empty file is a file"
+        );
+    }
+
+    #[test]
+    fn two_outputs_may_not_be_one_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| Output::at(&directory.path().join(name), "report").unwrap();
+        assert!(at("out").collides(&at("./out")));
+        assert!(!at("out").collides(&at("other")));
+        let null = || Output::at(Path::new("/dev/null"), "report").unwrap();
+        assert!(!null().collides(&null()));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a user can say about a run: the same keys as flags and in a `machine.toml`.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -135,15 +137,16 @@ impl Settings {
     /// Reads a `machine.toml`. Relative paths in it start at its own directory.
     pub fn read(path: &Path) -> Result<Self, UserError> {
         let fail = |why: String| UserError::new(format!("cannot use {}: {why}", path.display()));
-        let size = std::fs::metadata(path)
-            .map_err(|error| fail(error.to_string()))?
-            .len();
-        if size > MAX_FILE {
+        // A device's or pipe's size is not known before it is read.
+        let mut text = String::new();
+        File::open(path)
+            .and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text))
+            .map_err(|error| fail(error.to_string()))?;
+        if text.len() as u64 > MAX_FILE {
             return Err(fail(format!(
-                "{size} bytes are too much for a machine description"
+                "more than {MAX_FILE} bytes are too much for a machine description"
             )));
         }
-        let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
         let mut settings: Self = toml::from_str(&text).map_err(|error| {
             let line = error
                 .span()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use vmm::StopHandle;
 
@@ -16,6 +16,11 @@ pub enum Cause {
     Quit,
     /// A signal.
     Signal(u8),
+}
+
+impl Cause {
+    /// The terminal went away.
+    pub const HANG_UP: Self = Self::Signal(SIGHUP as u8);
 }
 
 const NONE: i32 = 0;
@@ -61,10 +66,10 @@ impl Stopper {
     }
 }
 
-/// Has SIGINT and SIGTERM end the run in good order, and at the second time at once. SIGHUP, which says that the
+/// Has SIGINT, SIGQUIT and SIGTERM end the run in good order, and at the second time at once. SIGHUP, which says that the
 /// terminal went away, is taken and ignored: the run goes on, and its files are written.
 pub fn handle(stopper: Stopper) -> Result<(), UserError> {
-    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]);
+    let signals = Signals::new([SIGINT, SIGQUIT, SIGTERM, SIGHUP]);
     let mut signals =
         signals.map_err(|error| UserError::new(format!("cannot handle signals: {error}")))?;
     std::thread::spawn(move || {

@@ -101,9 +101,20 @@ impl Keys {
     }
 }
 
-/// Types what comes from stdin on the guest's console, on a thread of its own, until stdin ends. `interactive` has
-/// Ctrl-A mean what [`HELP`] says.
-pub fn forward_stdin(input: ConsoleInput, stopper: Stopper, interactive: bool) {
+/// What stdin is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdin {
+    /// A file, pipe or terminal whose every byte is for the guest.
+    Stream,
+    /// A raw terminal, on which Ctrl-A means what [`HELP`] says.
+    Terminal {
+        /// Whether the run ends when the terminal goes away: a shell that nobody can type at waits for ever.
+        needed: bool,
+    },
+}
+
+/// Types what comes from stdin on the guest's console, on a thread of its own, until stdin ends.
+pub fn forward_stdin(input: ConsoleInput, stopper: Stopper, from: Stdin) {
     // Nobody waits for the thread: a read of a terminal cannot be called off, and ends with the process.
     std::thread::spawn(move || {
         let mut keys = Keys::default();
@@ -114,9 +125,14 @@ pub fn forward_stdin(input: ConsoleInput, stopper: Stopper, interactive: bool) {
                 Ok(count @ 1..) => count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 // The end of the input, or a terminal that went away: the guest goes on without.
-                _ => return,
+                _ => {
+                    if from == (Stdin::Terminal { needed: true }) {
+                        stopper.stop(Cause::HANG_UP);
+                    }
+                    return;
+                }
             };
-            if !interactive {
+            if from == Stdin::Stream {
                 send_all(&input, &buffer[..count]);
                 continue;
             }

@@ -124,6 +124,33 @@ fn a_reader_that_leaves_does_not_end_the_run() {
     assert!(report["console_bytes"].as_u64().unwrap() > 1000, "{report}");
 }
 
+#[test]
+fn a_console_file_that_is_not_complete_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("out.json");
+    let ended = boot(&[
+        "--quiet",
+        "--run=true",
+        "--console=/dev/full",
+        "--json",
+        json.to_str().unwrap(),
+    ]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("cannot write all of the console's file"),
+        "{ended:?}"
+    );
+    let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    assert_eq!(
+        (&report["exit"], &report["exit_code"]),
+        (&Value::from("power-off"), &Value::from(2)),
+        "the guest goes on without: {report}"
+    );
+}
+
 /// Boots a guest that waits for long, and sends the program a signal once the guest is up.
 fn signalled(signal: &str) -> (Option<i32>, Value) {
     let directory = tempfile::tempdir().unwrap();
@@ -160,7 +187,7 @@ fn signalled(signal: &str) -> (Option<i32>, Value) {
 
 #[test]
 fn signals_end_the_run_in_good_order() {
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+    for (signal, code) in [("INT", 130), ("QUIT", 131), ("TERM", 143)] {
         let (ended, report) = signalled(signal);
         assert_eq!(
             (ended, &report["exit"]),

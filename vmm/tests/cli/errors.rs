@@ -294,6 +294,39 @@ fn configuration_files_with_mistakes() {
 }
 
 #[test]
+fn a_configuration_without_end() {
+    let place = Place::new();
+    refuses(&place, &["boot", "--config", "/dev/zero"], "too much");
+}
+
+#[test]
+fn a_summary_in_the_place_of_the_console() {
+    let place = Place::new();
+    let (kernel, out) = (place.path("zImage"), place.path("out"));
+    let again = place.path("./out");
+    let arguments = [
+        "boot",
+        "--kernel",
+        &kernel,
+        "--console",
+        &out,
+        "--json",
+        &again,
+    ];
+    refuses(&place, &arguments, "name two files");
+}
+
+#[test]
+fn a_log_filter_that_means_nothing() {
+    let ended: Ended = vmm(&["images", "list"])
+        .env("VMM_LOG", "vmm=loud=er")
+        .output()
+        .unwrap()
+        .into();
+    assert_sentence(&ended, "VMM_LOG");
+}
+
+#[test]
 fn a_cache_that_cannot_be() {
     let place = Place::new();
     let text = place.path("text");

@@ -128,3 +128,21 @@ fn settings_are_back_after_a_signal() {
     assert_eq!(code, Some(143), "{text}");
     assert!(text.contains("settings are back"), "{text}");
 }
+
+#[test]
+fn a_shell_ends_with_its_terminal() {
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("out.json");
+    let mut terminal = session(&format!("--shell --json {}", json.display()));
+    terminal.wait_for("# ");
+    terminal.child.kill().unwrap();
+    terminal.child.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !json.exists() {
+        assert!(Instant::now() < deadline, "the run goes on without");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let text = std::fs::read_to_string(&json).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["exit_code"], 129, "{report}");
+}
