@@ -45,6 +45,21 @@ pub(crate) struct Apt {
     fresh: BTreeSet<String>,
 }
 
+/// Whether apt could take this for a mirror: one word, with a scheme; anything else would be other fields of its list
+/// of sources.
+fn check(mirror: &str) -> Result<(), Error> {
+    let known = ["http://", "https://", "file:/"];
+    let word = mirror
+        .chars()
+        .all(|c| c.is_ascii_graphic() && c != '[' && c != '#');
+    if word && known.iter().any(|scheme| mirror.starts_with(scheme)) {
+        return Ok(());
+    }
+    Err(Error::NoMirror {
+        mirror: mirror.to_owned(),
+    })
+}
+
 impl Apt {
     /// apt with its directories below `root`, from the mirror that the environment names.
     pub fn new(root: PathBuf) -> Self {
@@ -150,6 +165,7 @@ impl Apt {
 
     fn update(&self, suite: &str, progress: &mut dyn Progress) -> Result<(), Error> {
         let _lock = self.lock(suite, progress)?;
+        check(&self.mirror)?;
         config::write(&self.root, suite, &self.mirror, &self.keyrings)?;
         progress.start(
             &format!("reading the package index of Debian {suite}"),
@@ -290,4 +306,26 @@ fn only_file(directory: &Path) -> Option<PathBuf> {
         .filter_map(Result::ok)
         .map(|entry| entry.path())
         .find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_is_one_address() {
+        for good in [MIRROR, "https://m.example/debian", "file:///srv/debian"] {
+            check(good).unwrap();
+        }
+        for bad in [
+            "m.example/debian",
+            "two words",
+            "http://m/ x",
+            "http://m/\ndeb",
+        ] {
+            let error = check(bad).unwrap_err().to_string();
+            assert!(error.contains("is not the address of a mirror"), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
 }

@@ -52,6 +52,15 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// What is to be the mirror is no address.
+    #[error(
+        "VIOMMU_DEBIAN_MIRROR={mirror:?} is not the address of a mirror: write one such as \
+         http://deb.debian.org/debian."
+    )]
+    NoMirror {
+        /// What the environment says.
+        mirror: String,
+    },
     /// The mirror cannot be reached.
     #[error(
         "The Debian mirror {mirror} cannot be reached ({detail}); check the network or proxy, or set \
