@@ -46,12 +46,13 @@ struct Key {
     dacr: u32,
 }
 
-/// Counters that name a span between two invalidations. What was cached in another span is stale.
+/// Names a span between two invalidations, and the set in it: what was found executable in another span is stale, and
+/// in another set it may not be executable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spans {
-    /// For translations of global pages.
-    pub global: u32,
-    /// For translations of pages that belong to one address space.
+    /// See [`Tlb::set`].
+    pub set: u32,
+    /// Counts invalidations.
     pub local: u32,
 }
 
@@ -67,7 +68,8 @@ pub struct Tlb {
     local: Vec<u16>,
     /// Lowest and highest address covered by mappings larger than a page, of which the TLB holds pieces.
     large: Option<(u32, u32)>,
-    spans: Spans,
+    /// Counts invalidations.
+    span: u32,
     /// Which pages may have been executed since the last full invalidation (hashed).
     executed: [u64; FILTER_BITS / 64],
 }
@@ -81,10 +83,7 @@ impl Default for Tlb {
             next: 0,
             local: Vec::new(),
             large: None,
-            spans: Spans {
-                global: 0,
-                local: 0,
-            },
+            span: 0,
             executed: [0; FILTER_BITS / 64],
         }
     }
@@ -152,7 +151,10 @@ impl Tlb {
     /// The current spans.
     #[inline(always)]
     pub fn spans(&self) -> Spans {
-        self.spans
+        Spans {
+            set: self.set(),
+            local: self.span,
+        }
     }
 
     /// Enters the page of `va`, translated by `t` to RAM page `page`, for the privilege level of the current set.
@@ -212,8 +214,7 @@ impl Tlb {
     }
 
     fn new_spans(&mut self) {
-        self.spans.global = self.spans.global.wrapping_add(1);
-        self.spans.local = self.spans.local.wrapping_add(1);
+        self.span = self.span.wrapping_add(1);
         self.executed = [0; FILTER_BITS / 64];
     }
 
@@ -222,7 +223,7 @@ impl Tlb {
         for slot in self.local.drain(..) {
             self.entries[usize::from(slot)] = EMPTY;
         }
-        self.spans.local = self.spans.local.wrapping_add(1);
+        self.span = self.span.wrapping_add(1);
     }
 
     /// Drops the translation of the page of `va`, and everything if it may be part of a larger mapping.

@@ -3,6 +3,7 @@
 mod common;
 
 use arm32::cpu::CoreExit;
+use arm32::state::Mode;
 use common::{RAM, core_with};
 use proptest::prelude::*;
 
@@ -91,4 +92,37 @@ fn maintained_self_modifying_code_runs_as_written() {
 #[test]
 fn unmaintained_code_may_be_stale_but_runs() {
     assert!([1, 2].contains(&patching(false)));
+}
+
+/// A branch from a page that both privilege levels execute to one that only the kernel does: having taken it as
+/// the kernel does not let a user follow.
+#[test]
+fn a_branch_warmed_by_the_kernel_takes_no_user_along() {
+    const SHARED: u32 = RAM as u32 + 0x1_0000;
+    const TABLE: u64 = RAM + 0x4000;
+    const SECOND: u64 = RAM + 0x8000;
+    let (mut core, bus) = core_with(&[]);
+    bus.write_words(SHARED.into(), &[0xea00_03fe]); // b SHARED + 0x1000
+    bus.write_words(u64::from(SHARED) + 0x1000, &[0xeaff_fffe]); // b .
+    bus.write_words(TABLE + 0x400 * 4, &[SECOND as u32 | 1]);
+    // Small pages, Normal memory: AP 0b11 for the first, 0b01 for the second.
+    bus.write_words(
+        SECOND + 0x10 * 4,
+        &[SHARED | 0x3e, (SHARED + 0x1000) | 0x1e],
+    );
+    let s = &mut core.cpu.s;
+    (s.cp15.ttbr0, s.cp15.dacr) = (TABLE, 1);
+    s.cp15.sctlr |= 1;
+    s.r[15] = SHARED;
+    assert_eq!(core.run(4), CoreExit::Budget);
+    assert_eq!(core.cpu.s.r[15], SHARED + 0x1000);
+
+    let cpsr = core.cpu.s.cpsr();
+    core.cpu.s.set_cpsr((cpsr & !0xdf) | 0x10);
+    core.cpu.s.r[15] = SHARED;
+    core.cpu.select_tlb();
+    core.run(2);
+    let s = &core.cpu.s;
+    assert_eq!(s.psr.mode, Mode::Abt);
+    assert_eq!((s.cp15.ifsr, s.cp15.ifar), (0x00f, SHARED + 0x1000));
 }
