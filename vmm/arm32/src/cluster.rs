@@ -163,7 +163,15 @@ impl Cluster {
             if left == 0 {
                 return Stop::Budget;
             }
-            let slice = left.min(self.left).min(self.until(wake_ns));
+            let core = &self.members[self.turn].core;
+            // An overflow shows when it happens, wherever slices end.
+            let overflow = core
+                .cpu
+                .s
+                .pmu
+                .next_overflow()
+                .map_or(u64::MAX, |at| at.saturating_sub(core.cpu.s.retired).max(1));
+            let slice = left.min(self.left).min(self.until(wake_ns)).min(overflow);
             let core = &mut self.members[self.turn].core;
             core.cpu.select_tlb();
             let before = core.cpu.s.retired;
@@ -196,6 +204,10 @@ impl Cluster {
             .map(|step| (self.turn + step) % count)
             .find(|i| self.members[*i].power == Power::Running);
         if let Some(next) = next {
+            if next != self.turn {
+                // Others may now store: even a store of the same value must break an exclusive sequence.
+                self.members[self.turn].core.cpu.s.monitor.open = false;
+            }
             self.turn = next;
             self.left = TURN;
             self.bus.turn(next);
@@ -245,7 +257,7 @@ impl Cluster {
     fn wake(&mut self) {
         for member in &mut self.members {
             let waits = matches!(member.power, Power::WaitingInterrupt | Power::WaitingEvent);
-            if waits && member.core.cpu.pins.any() {
+            if waits && member.core.cpu.pins.interrupts() {
                 member.power = Power::Running;
                 member.event_at = None;
             }
@@ -341,6 +353,7 @@ impl Cluster {
         core.s.r[15] = entry & !1;
         core.s.psr.thumb = entry & 1 != 0;
         core.tlb.flush_all();
+        core.icache_epoch = core.icache_epoch.wrapping_add(1);
         core.select_tlb();
         member.power = Power::Running;
     }

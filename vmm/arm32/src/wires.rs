@@ -45,6 +45,11 @@ impl Pins {
         self.0.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether an interrupt input is active: what ends a wait, unlike a request to stop.
+    pub fn interrupts(&self) -> bool {
+        self.0.load(Ordering::Acquire) & (IRQ | FIQ) != 0
+    }
+
     /// The IRQ input.
     pub fn irq(&self) -> bool {
         self.0.load(Ordering::Acquire) & IRQ != 0

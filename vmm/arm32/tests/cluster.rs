@@ -136,3 +136,67 @@ fn a_sleeping_core_names_its_timer_and_is_woken_by_it() {
     pins.set_irq(true);
     assert_eq!(cluster.run(&mut machine, 1000), Stop::SystemOff);
 }
+
+#[test]
+fn a_request_to_stop_wakes_no_core() {
+    let bus = FlatBus::new();
+    bus.write_words(RAM, &[0xe320_f003, 0xe140_0072]); // wfi; hvc #2
+    let mut cluster = Cluster::new(1, bus, Arc::new(TestClock::default()));
+    cluster.state_mut(0).r[15] = RAM as u32;
+    let asleep = Stop::Idle { wake_ns: None };
+    assert_eq!(cluster.run(&mut Firmware::default(), 1000), asleep);
+    cluster.pins(0).request_stop();
+    assert_eq!(cluster.run(&mut Firmware::default(), 1000), asleep);
+    assert_eq!((cluster.retired(), cluster.waits(0)), (1, 1));
+}
+
+/// When the overflow interrupt of the cycle counter rises, in a run given in slices of `slice` instructions.
+fn overflow_at(slice: u64) -> u64 {
+    struct Watch(Arc<TestClock>, Option<u64>);
+    impl Machine for Watch {
+        fn output(&mut self, _cpu: usize, output: Output, level: bool) {
+            if (output, level) == (Output::Pmu, true) {
+                self.1 = Some(self.0.0.load(Ordering::Relaxed));
+            }
+        }
+
+        fn firmware(
+            &mut self,
+            _cpu: usize,
+            _conduit: Conduit,
+            _s: &mut CpuState,
+            _powered: &[bool],
+        ) -> FirmwareAction {
+            FirmwareAction::Undefined
+        }
+    }
+    let bus = FlatBus::new();
+    bus.write_words(
+        RAM,
+        &[
+            0xe3e0_0063, // mvn r0, #99
+            0xee09_0f1d, // mcr p15, 0, r0, c9, c13, 0   PMCCNTR = -100
+            0xe3a0_0102, // mov r0, #1 << 31
+            0xee09_0f3e, // mcr p15, 0, r0, c9, c14, 1   PMINTENSET
+            0xee09_0f3c, // mcr p15, 0, r0, c9, c12, 1   PMCNTENSET
+            0xe3a0_0001, // mov r0, #1
+            0xee09_0f1c, // mcr p15, 0, r0, c9, c12, 0   PMCR.E
+            0xeaff_fffe, // b   .
+        ],
+    );
+    let clock = Arc::new(TestClock::default());
+    let mut cluster = Cluster::new(1, bus, clock.clone());
+    cluster.state_mut(0).r[15] = RAM as u32;
+    let mut watch = Watch(clock, None);
+    while cluster.retired() < 3000 {
+        cluster.run(&mut watch, slice);
+    }
+    watch.1.expect("the counter overflowed")
+}
+
+#[test]
+fn an_overflow_of_a_counter_shows_at_the_same_instruction_however_the_run_is_sliced() {
+    let whole = overflow_at(3000);
+    assert!((100..120).contains(&whole), "{whole}");
+    assert_eq!([1, 7, 333].map(overflow_at), [whole; 3]);
+}

@@ -1,8 +1,8 @@
 //! Load-exclusive, store-exclusive and SWP.
 //!
-//! Cores take turns on one thread, so an exclusive sequence is broken only by another core's turn or by a device.
-//! A store-exclusive succeeds when the monitor is open for its address and memory still holds what was loaded;
-//! a store of the same value in between goes unseen, which no correct program can tell apart.
+//! Cores take turns on one thread, so an exclusive sequence is broken only by another core's turn, which closes the
+//! monitor, or by a device. A store-exclusive succeeds when the monitor is open for its address and memory still holds
+//! what was loaded; a device's store of the same value in between goes unseen.
 
 use arm32_isa::ExSize;
 
