@@ -69,12 +69,10 @@ pub fn choose(op: &mut Op) -> Option<Choice> {
 }
 
 /// The choice for an ALU operation, by what its destination is.
-fn with_destination(op: &mut Op, kind: DpOp, form: u8, s: bool, sources: &[u8]) -> Choice {
+fn with_destination(op: &Op, kind: DpOp, form: u8, s: bool, sources: &[u8]) -> Choice {
     let f = dp::handler(kind, form, s);
     if op.a == 15 && !kind.is_compare() {
         if s {
-            // An exception return: the ALU part without flags, then the return.
-            op.inner = dp::handler(kind, form, false);
             return Choice::ending(system::alu_exception_return);
         }
         return Choice::with_pc(f, Pc::Written);

@@ -5,6 +5,7 @@
 
 mod integer;
 mod memory;
+mod operands;
 
 use arm32_isa::{Cond, Decoded, Insn, decode_a32, decode_t32};
 
@@ -103,7 +104,12 @@ pub fn lower(word: u32, place: Place) -> Lowered {
     op.f = choice.f;
     op.inner = choice.f;
     let cc = cond as u8;
-    match choice.pc {
+    let pc = if choice.pc == Pc::Unused && operands::name_pc(&op.insn) {
+        Pc::Read
+    } else {
+        choice.pc
+    };
+    match pc {
         Pc::Read => op.f = wrap::reading_pc(cc),
         Pc::Written => op.f = wrap::writing_pc(cc),
         Pc::Unused if cond != Cond::Al && !choice.conditional => op.f = wrap::conditional(cc),

@@ -55,8 +55,10 @@ impl FlatBus {
     }
 
     pub fn bytes(&self) -> Vec<u8> {
-        (0..RAM_SIZE as u64)
-            .map(|i| mem::read_phys(self, RAM + i, Size::Byte).expect("RAM") as u8)
+        let words =
+            (0..RAM_SIZE as u64 / 8).map(|i| mem::read_phys(self, RAM + 8 * i, Size::Double));
+        words
+            .flat_map(|word| word.expect("RAM").to_le_bytes())
             .collect()
     }
 }
