@@ -13,6 +13,7 @@ mod encoding;
 mod fields;
 mod insn;
 mod random;
+mod registers;
 mod simd;
 mod types;
 
@@ -23,5 +24,6 @@ pub use encoding::{ENCODINGS, Encoding, EncodingId, Field, Set};
 pub use fields::{expand_a32_imm, expand_t32_imm};
 pub use insn::Insn;
 pub use random::{T32Word, random_a32, random_t32};
+pub use registers::core_registers;
 pub use simd::*;
 pub use types::*;

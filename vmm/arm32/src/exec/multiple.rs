@@ -144,78 +144,83 @@ fn registers(list: u16) -> impl Iterator<Item = u8> {
     })
 }
 
-/// LDM without `^`.
-pub fn ldm(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Ldm {
-            rn,
-            list,
-            increment,
-            before,
-            wback,
-            ..
-        }
-    );
+/// The loading half of LDM, which also writes the base back: the words, PC's in the last place if it is in the list.
+fn load_list(cpu: &mut Cpu, op: &Op) -> Result<Loaded, Flow> {
+    let Insn::Ldm {
+        rn,
+        list,
+        increment,
+        before,
+        wback,
+        ..
+    } = op.insn
+    else {
+        return Err(cpu.undefined());
+    };
     let count = list.count_ones();
     let (at, moved) = span(cpu.reg(rn), count, increment, before);
     let mut values = [0; 16];
-    let flow = match cpu.load_words(at, &mut values[..count as usize], op) {
-        Ok(flow) => flow,
-        Err(flow) => return flow,
-    };
+    let flow = cpu.load_words(at, &mut values[..count as usize], op)?;
     if wback {
         cpu.set_reg(rn, moved);
     }
-    for (n, value) in registers(list & 0x7fff).zip(values) {
+    let pc = (list & 0x8000 != 0).then(|| values[count as usize - 1]);
+    Ok(Loaded {
+        registers: list & 0x7fff,
+        values,
+        pc,
+        flow,
+    })
+}
+
+/// What LDM loaded.
+struct Loaded {
+    /// The list without PC.
+    registers: u16,
+    /// One word for each, lowest first.
+    values: [u32; 16],
+    /// The word for PC, if it is in the list.
+    pc: Option<u32>,
+    /// How to go on when it is not.
+    flow: Flow,
+}
+
+/// LDM without `^`.
+pub fn ldm(cpu: &mut Cpu, op: &Op) -> Flow {
+    let loaded = match load_list(cpu, op) {
+        Ok(loaded) => loaded,
+        Err(flow) => return flow,
+    };
+    for (n, value) in registers(loaded.registers).zip(loaded.values) {
         cpu.set_reg(n, value);
     }
-    if list & 0x8000 != 0 {
-        cpu.branch_exchange(values[count as usize - 1])
-    } else {
-        flow
+    match loaded.pc {
+        Some(target) => cpu.branch_exchange(target),
+        None => loaded.flow,
     }
 }
 
 /// LDM with `^`: user registers, or with PC in the list an exception return.
 pub fn ldm_user(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Ldm {
-            rn,
-            list,
-            increment,
-            before,
-            wback,
-            ..
-        }
-    );
     let mode = cpu.s.psr.mode;
     if bank(mode) == 0 {
         return cpu.undefined();
     }
-    let count = list.count_ones();
-    let (at, moved) = span(cpu.reg(rn), count, increment, before);
-    let mut values = [0; 16];
-    let flow = match cpu.load_words(at, &mut values[..count as usize], op) {
-        Ok(flow) => flow,
+    let loaded = match load_list(cpu, op) {
+        Ok(loaded) => loaded,
         Err(flow) => return flow,
     };
-    if wback {
-        cpu.set_reg(rn, moved);
-    }
-    let returns = list & 0x8000 != 0;
-    let target_mode = if returns { mode } else { Mode::Usr };
-    for (n, value) in registers(list & 0x7fff).zip(values) {
+    let target_mode = if loaded.pc.is_some() { mode } else { Mode::Usr };
+    for (n, value) in registers(loaded.registers).zip(loaded.values) {
         cpu.s.set_reg_of_mode(n, target_mode, value);
     }
-    if returns {
-        let spsr = cpu.s.spsr();
-        return cpu.exception_return(values[count as usize - 1], spsr);
+    match loaded.pc {
+        Some(target) => {
+            let spsr = cpu.s.spsr();
+            cpu.exception_return(target, spsr)
+        }
+        None => loaded.flow,
     }
-    flow
 }
 
 /// STM; with `^` of the user registers.

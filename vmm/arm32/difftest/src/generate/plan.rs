@@ -70,7 +70,7 @@ pub fn unless(bad: bool, why: Exclusion) -> Result<(), Exclusion> {
 /// # Errors
 /// Why the instruction is left out.
 pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
-    if let Some(named) = registers::named(&d.insn) {
+    if let Some(named) = arm32_isa::core_registers(&d.insn) {
         unless(named.contains(&15), Pc)?;
         unless(
             registers::destinations(&d.insn).is_some_and(|(a, b)| a == b),
