@@ -1,12 +1,19 @@
 //! The memory that one bus master sees.
 
+use std::iter::FusedIterator;
 use std::sync::Arc;
 
 use vm_memory::bitmap::BS;
-use vm_memory::guest_memory::{GuestMemorySliceIterator, Result};
+use vm_memory::guest_memory::{Error, GuestMemorySliceIterator, Result};
 use vm_memory::{
     GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, Permissions,
+    VolatileSlice,
 };
+
+use crate::event::Event;
+use crate::fault::{Access, EndpointId, Fault, FaultReason};
+use crate::model::Miss;
+use crate::unit::{Attachment, TranslationUnit};
 
 /// The memory that one bus master sees: the only door from a device to guest memory.
 ///
@@ -30,25 +37,180 @@ use vm_memory::{
 /// assert!(dma.read_obj::<u32>(GuestAddress(0)).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct DmaSpace<M = GuestMemoryMmap<()>> {
     memory: Arc<M>,
+    port: Option<(Arc<TranslationUnit<M>>, EndpointId)>,
 }
 
 impl<M> Clone for DmaSpace<M> {
     fn clone(&self) -> Self {
         Self {
             memory: Arc::clone(&self.memory),
+            port: self.port.clone(),
         }
     }
 }
 
-impl<M: GuestMemoryBackend> DmaSpace<M> {
+impl<M> std::fmt::Debug for DmaSpace<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DmaSpace")
+            .field(
+                "endpoint",
+                &self.port.as_ref().map(|(_, endpoint)| endpoint),
+            )
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M> DmaSpace<M> {
     /// The space of a device without an IOMMU: every IOVA is the guest physical address of the same number, and
     /// all RAM may be read and written.
     pub fn pass_through(memory: Arc<M>) -> Self {
-        Self { memory }
+        Self { memory, port: None }
     }
+
+    pub(crate) fn translated(unit: Arc<TranslationUnit<M>>, endpoint: EndpointId) -> Self {
+        Self {
+            memory: Arc::clone(&unit.memory),
+            port: Some((unit, endpoint)),
+        }
+    }
+
+    /// Pins the space for one bounded piece of work, such as one descriptor chain: slices that the
+    /// guard gives out stay valid as translations until it is dropped, and a [grace period](crate::GracePeriod) that
+    /// begins meanwhile ends only then.
+    pub fn pin(&self) -> Pinned<'_, M> {
+        Pinned { space: self }
+    }
+}
+
+/// A [`DmaSpace`] pinned for one bounded piece of work.
+#[derive(Debug)]
+pub struct Pinned<'s, M = GuestMemoryMmap<()>> {
+    space: &'s DmaSpace<M>,
+}
+
+impl<M> Clone for Pinned<'_, M> {
+    fn clone(&self) -> Self {
+        self.space.pin()
+    }
+}
+
+impl<M: GuestMemoryBackend> GuestMemory for Pinned<'_, M> {
+    type PhysicalMemory = M;
+    type Bitmap = <M::R as GuestMemoryRegion>::B;
+
+    fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
+        self.space.check_range(addr, count, access)
+    }
+
+    fn get_slices<'a>(
+        &'a self,
+        addr: GuestAddress,
+        count: usize,
+        access: Permissions,
+    ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>> {
+        self.space.get_slices(addr, count, access)
+    }
+}
+
+impl<M: GuestMemoryBackend> DmaSpace<M> {
+    /// Where `iova` leads: guest physical address and how many bytes from there on are contiguous, less one.
+    fn resolve(&self, iova: u64, access: Permissions, tell: bool) -> Result<(u64, u64)> {
+        let Some((unit, endpoint)) = &self.port else {
+            return Ok((iova, u64::MAX - iova));
+        };
+        let domain = match unit.attachment(*endpoint) {
+            Attachment::Bypass => return Ok((iova, u64::MAX - iova)),
+            Attachment::Blocked => None,
+            Attachment::Domain(domain) => Some(domain),
+        };
+        let answer = domain.map_or(
+            Err(Miss {
+                reason: FaultReason::Blocked,
+                level: None,
+            }),
+            |domain| unit.model.translate(*endpoint, domain, iova, access),
+        );
+        match answer {
+            Ok(mapping) => Ok((
+                mapping.address.wrapping_add(iova - mapping.first),
+                mapping.last - iova,
+            )),
+            Err(Miss { reason, level }) => {
+                if tell {
+                    let fault = Fault {
+                        endpoint: *endpoint,
+                        domain,
+                        iova,
+                        access: Access::of(access),
+                        reason,
+                        level,
+                    };
+                    unit.model.fault(&fault);
+                    unit.emit(&Event::Fault(fault));
+                }
+                Err(Error::InvalidGuestAddress(GuestAddress(iova)))
+            }
+        }
+    }
+}
+
+/// The slices of one access.
+struct Slices<'a, M> {
+    space: &'a DmaSpace<M>,
+    iova: u64,
+    left: usize,
+    access: Permissions,
+    tell: bool,
+}
+
+impl<'a, M: GuestMemoryBackend> Slices<'a, M> {
+    fn piece(&mut self) -> Result<VolatileSlice<'a, BS<'a, <M::R as GuestMemoryRegion>::B>>> {
+        let (address, beyond) = self.space.resolve(self.iova, self.access, self.tell)?;
+        let len = usize::try_from(beyond)
+            .unwrap_or(usize::MAX)
+            .saturating_add(1)
+            .min(self.left);
+        let slice = GuestMemoryBackend::get_slices(&*self.space.memory, GuestAddress(address), len)
+            .next()
+            .unwrap_or(Err(Error::InvalidGuestAddress(GuestAddress(address))))
+            .inspect_err(|_| {
+                if let (true, Some((unit, endpoint))) = (self.tell, &self.space.port) {
+                    unit.emit(&Event::BusError {
+                        endpoint: *endpoint,
+                        iova: self.iova,
+                        address,
+                        access: Access::of(self.access),
+                    });
+                }
+            })?;
+        self.left -= slice.len();
+        match self.iova.checked_add(slice.len() as u64) {
+            Some(next) => self.iova = next,
+            None if self.left == 0 => {}
+            None => return Err(Error::GuestAddressOverflow),
+        }
+        Ok(slice)
+    }
+}
+
+impl<'a, M: GuestMemoryBackend> Iterator for Slices<'a, M> {
+    type Item = Result<VolatileSlice<'a, BS<'a, <M::R as GuestMemoryRegion>::B>>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        Some(self.piece().inspect_err(|_| self.left = 0))
+    }
+}
+
+impl<M: GuestMemoryBackend> FusedIterator for Slices<'_, M> {}
+
+impl<'a, M: GuestMemoryBackend> GuestMemorySliceIterator<'a, BS<'a, <M::R as GuestMemoryRegion>::B>>
+    for Slices<'a, M>
+{
 }
 
 impl<M: GuestMemoryBackend> GuestMemory for DmaSpace<M> {
@@ -56,17 +218,37 @@ impl<M: GuestMemoryBackend> GuestMemory for DmaSpace<M> {
     type Bitmap = <M::R as GuestMemoryRegion>::B;
 
     fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
-        self.get_slices(addr, count, access)
-            .is_ok_and(|mut slices| slices.all(|slice| slice.is_ok()))
+        let mut slices = Slices {
+            space: self,
+            iova: addr.0,
+            left: count,
+            access,
+            tell: false,
+        };
+        slices.all(|slice| slice.is_ok())
     }
 
     fn get_slices<'a>(
         &'a self,
         addr: GuestAddress,
         count: usize,
-        _access: Permissions,
+        access: Permissions,
     ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>> {
-        Ok(GuestMemoryBackend::get_slices(&*self.memory, addr, count))
+        if let Some((unit, endpoint)) = &self.port {
+            unit.emit(&Event::Dma {
+                endpoint: *endpoint,
+                iova: addr.0,
+                length: count,
+                access,
+            });
+        }
+        Ok(Slices {
+            space: self,
+            iova: addr.0,
+            left: count,
+            access,
+            tell: true,
+        })
     }
 }
 

@@ -4,8 +4,15 @@
 //! guest memory, and need not know which IOMMU, or whether any, stands behind it.
 
 #![deny(missing_docs)]
-#![forbid(unsafe_code)]
 
 mod dma;
+mod event;
+pub mod fault;
+mod model;
+mod unit;
 
-pub use dma::DmaSpace;
+pub use dma::{DmaSpace, Pinned};
+pub use event::{Event, Observer, Scope};
+pub use fault::{Access, DomainId, EndpointId, Fault, FaultReason};
+pub use model::{Mapping, Miss, Model};
+pub use unit::{Attachment, GracePeriod, TranslationUnit, UnitConfig};

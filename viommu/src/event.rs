@@ -1,0 +1,79 @@
+//! What observers see of the translation path.
+
+use vm_memory::Permissions;
+
+use crate::fault::{Access, DomainId, EndpointId, Fault};
+use crate::model::Mapping;
+use crate::unit::Attachment;
+
+/// Sees what happens on the translation path of one [`TranslationUnit`](crate::TranslationUnit), as it happens.
+///
+/// Called on the thread that caused the event, which may be pinned: an observer must not access the unit.
+pub trait Observer: Send + Sync {
+    /// `event` has just happened.
+    fn event(&self, event: &Event);
+
+    /// Whether single accesses ([`Event::Dma`]) are wanted too. Asked once, when the unit is made.
+    fn wants_dma(&self) -> bool {
+        false
+    }
+}
+
+/// What was invalidated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every translation of the unit.
+    All,
+    /// Every translation of a domain.
+    Domain(DomainId),
+    /// A range of IOVA of a domain: first and last address.
+    Range(DomainId, u64, u64),
+}
+
+/// Something that happened on the translation path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// An endpoint was attached, detached or blocked.
+    Attached {
+        /// Whose accesses change.
+        endpoint: EndpointId,
+        /// To what.
+        to: Attachment,
+    },
+    /// Translations were invalidated; they may be in use until the next grace period has ended.
+    Invalidated(Scope),
+    /// The translation cache learnt a mapping.
+    Filled {
+        /// Who asked for it.
+        endpoint: EndpointId,
+        /// Where it holds.
+        domain: DomainId,
+        /// What the model answered.
+        mapping: Mapping,
+    },
+    /// An access was refused.
+    Fault(Fault),
+    /// An access led, translated or not, to where no memory is.
+    BusError {
+        /// Who accessed.
+        endpoint: EndpointId,
+        /// The address the bus master used.
+        iova: u64,
+        /// The guest physical address it led to.
+        address: u64,
+        /// What was wanted.
+        access: Access,
+    },
+    /// A bus master accesses memory.
+    Dma {
+        /// Who accesses.
+        endpoint: EndpointId,
+        /// The first address, as the bus master uses it.
+        iova: u64,
+        /// Bytes.
+        length: usize,
+        /// What is wanted.
+        access: Permissions,
+    },
+}

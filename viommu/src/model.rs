@@ -1,0 +1,51 @@
+//! What an IOMMU model answers: the truth behind the translation cache.
+
+use vm_memory::Permissions;
+
+use crate::fault::{DomainId, EndpointId, Fault, FaultReason};
+
+/// Part of a domain that is mapped, contiguous in IOVA and in guest physical addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// First IOVA.
+    pub first: u64,
+    /// Last IOVA; inclusive, so that the top of the address space can be named.
+    pub last: u64,
+    /// The guest physical address that `first` leads to.
+    pub address: u64,
+    /// What is allowed there: all of it, not only what was asked for.
+    pub permissions: Permissions,
+}
+
+/// Why a model has no mapping for an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Miss {
+    /// The reason.
+    pub reason: FaultReason,
+    /// The level of the table at which the walk ended, for models that have levels.
+    pub level: Option<u8>,
+}
+
+/// An IOMMU model, as the translation path sees it.
+///
+/// Both methods are called by bus masters, from any thread, while they are pinned: neither may wait for a
+/// [grace period](crate::GracePeriod) or for a vCPU.
+pub trait Model: Send + Sync {
+    /// The mapping of `domain` that contains `iova` and allows `wanted`.
+    ///
+    /// Called when the translation cache has no answer. The answer may be cached until it is invalidated; a refusal
+    /// is never cached.
+    ///
+    /// # Errors
+    /// Why there is none. This alone reports nothing to the guest: see [`Model::fault`].
+    fn translate(
+        &self,
+        endpoint: EndpointId,
+        domain: DomainId,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Result<Mapping, Miss>;
+
+    /// A bus master's access was refused: tell the guest.
+    fn fault(&self, fault: &Fault);
+}
