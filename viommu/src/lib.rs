@@ -10,6 +10,7 @@ mod event;
 pub mod fault;
 mod model;
 mod unit;
+pub mod walk;
 
 pub use dma::{DmaSpace, Pinned};
 pub use event::{Event, Observer, Scope};
