@@ -117,7 +117,10 @@ fuzz_target!(|data: &[u8]| {
             Stop::Idle { wake_ns: None }
             | Stop::SystemOff
             | Stop::SystemReset
-            | Stop::Requested => return,
+            | Stop::Requested
+            | Stop::Breakpoint { .. }
+            | Stop::Watchpoint { .. }
+            | Stop::Step { .. } => return,
             Stop::Budget => {}
         }
         spent += (cluster.retired() - before).max(1);

@@ -26,3 +26,4 @@ pub use machine::{
     ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, KernelFormat, Limits,
     Machine, Reason, StopHandle, Summary, TimeMode,
 };
+pub use vcpu::{Halted, Resume, StopHandler};

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::bus::RamPage;
-use crate::exec::Op;
+use crate::exec::{Handler, Op};
 use crate::mem;
 use crate::tlb::Spans;
 
@@ -100,6 +100,12 @@ impl Block {
         self.bytes.is_empty()
     }
 
+    /// Makes it fail every comparison with memory, like a block whose instructions were overwritten.
+    fn void(&mut self) {
+        self.bytes = Box::default();
+        self.epoch = self.epoch.wrapping_sub(1);
+    }
+
     /// Whether memory still holds the instructions it was made from.
     fn matches_memory(&self) -> bool {
         if self.crosses() {
@@ -127,6 +133,8 @@ pub struct Blocks {
     ops: usize,
     by_key: HashMap<(u64, u64), u32, BuildHasherDefault<KeyHasher>>,
     jumps: Box<[Jump]>,
+    /// Blocks by the virtual page they begin in; kept from the first [`Blocks::discard`] on.
+    by_page: Option<HashMap<u32, Vec<u32>, BuildHasherDefault<KeyHasher>>>,
 }
 
 impl Default for Blocks {
@@ -142,6 +150,7 @@ impl Default for Blocks {
             ops: 0,
             by_key: HashMap::default(),
             jumps: vec![empty; JUMPS].into(),
+            by_page: None,
         }
     }
 }
@@ -179,17 +188,88 @@ impl Blocks {
     /// Adds a block. Ids handed out before are void when this returns `true` in second place: the cache was full
     /// and was emptied first.
     pub fn insert(&mut self, block: Block) -> (u32, bool) {
-        let full = self.arena.len() >= MAX_BLOCKS || self.ops >= MAX_OPS;
+        let full = self.make_room(1);
+        let (key, crosses) = (block.key, block.crosses());
+        let id = self.push(block);
+        if !crosses {
+            self.by_key.insert(pack(key), id);
+        }
+        (id, full)
+    }
+
+    /// Adds a block behind a breakpoint: one that ends at its first operation, which stops. What follows the stop goes
+    /// to [`Blocks::behind`]. Returns as [`Blocks::insert`] does.
+    pub fn insert_stop(&mut self, block: Block, stop: Handler) -> (u32, bool) {
+        let full = self.make_room(2);
+        let op = Op {
+            f: stop,
+            inner: stop,
+            ..block.ops[0]
+        };
+        let mut front = Block {
+            key: block.key,
+            ops: Box::new([op]),
+            end: block.end,
+            end_it: block.end_it,
+            epoch: block.epoch,
+            page: block.page,
+            links: [UNLINKED; 2],
+            bytes: block.bytes.clone(),
+        };
+        front.links[0].block = self.push(block);
+        (self.insert(front).0, full)
+    }
+
+    /// The block of real operations behind the stop that begins block `id`.
+    pub fn behind(&self, id: u32) -> u32 {
+        self.arena[id as usize].links[0].block
+    }
+
+    /// Empties the cache if it cannot take `blocks` more.
+    fn make_room(&mut self, blocks: usize) -> bool {
+        let full = self.arena.len() + blocks > MAX_BLOCKS || self.ops >= MAX_OPS;
         if full {
             self.clear();
         }
+        full
+    }
+
+    fn push(&mut self, block: Block) -> u32 {
         let id = self.arena.len() as u32;
         self.ops += block.ops.len();
-        if !block.crosses() {
-            self.by_key.insert(pack(block.key), id);
+        if let Some(pages) = &mut self.by_page {
+            pages.entry(block.key.va >> 12).or_default().push(id);
         }
         self.arena.push(block);
-        (id, full)
+        id
+    }
+
+    /// Has no block hold the instruction at `va` any longer, in whatever address space.
+    pub fn discard(&mut self, va: u32) {
+        let arena = &self.arena;
+        let pages = self.by_page.get_or_insert_with(|| {
+            let mut pages: HashMap<u32, Vec<u32>, _> = HashMap::default();
+            for (id, block) in (0..).zip(arena) {
+                pages.entry(block.key.va >> 12).or_default().push(id);
+            }
+            pages
+        });
+        let Some(ids) = pages.get_mut(&(va >> 12)) else {
+            return;
+        };
+        let arena = &mut self.arena;
+        let by_key = &mut self.by_key;
+        ids.retain(|id| {
+            let block = &mut arena[*id as usize];
+            let holds = va.wrapping_sub(block.key.va) < block.end.wrapping_sub(block.key.va);
+            if holds {
+                if by_key.get(&pack(block.key)) == Some(id) {
+                    by_key.remove(&pack(block.key));
+                }
+                block.void();
+            }
+            !holds
+        });
     }
 
     /// Drops everything.
@@ -197,6 +277,9 @@ impl Blocks {
         self.arena.clear();
         self.ops = 0;
         self.by_key.clear();
+        if let Some(pages) = &mut self.by_page {
+            pages.clear();
+        }
         self.jumps.fill(Jump {
             va: 0,
             state: 0,
@@ -229,7 +312,7 @@ impl Blocks {
             return true;
         }
         // Its place in the arena stays (links lead there) but it fails this check for ever, and its key is free.
-        if !block.crosses() {
+        if !block.crosses() && self.by_key.get(&pack(block.key)) == Some(&id) {
             self.by_key.remove(&pack(block.key));
         }
         false

@@ -10,9 +10,16 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::core::Core;
 use crate::cpu::CoreExit;
+use crate::exception::Exception;
 use crate::state::CpuState;
 use crate::timer;
+use crate::watch::WatchHit;
 use crate::wires::{FirmwareAction, Machine, Output, Pins};
+
+mod observe;
+
+use observe::Observed;
+pub use observe::{CoreView, NoMemory, Registers};
 
 /// How many instructions a core runs before the next one has its turn.
 ///
@@ -39,14 +46,38 @@ pub enum Stop {
     SystemReset,
     /// [`Pins::request_stop`] was called.
     Requested,
+    /// Core `core` is about to execute the instruction at a breakpoint. The next run executes it.
+    Breakpoint {
+        /// Index of the core.
+        core: usize,
+        /// Address of the instruction, which R15 holds.
+        pc: u32,
+    },
+    /// Core `core` is about to make a watched access ([`WatchHit::done`]: has made it), by the instruction at R15. The next
+    /// run lets it.
+    Watchpoint {
+        /// Index of the core.
+        core: usize,
+        /// What was accessed.
+        hit: WatchHit,
+    },
+    /// Core `core` executed an instruction, as [`Cluster::set_step`] asked.
+    Step {
+        /// Index of the core.
+        core: usize,
+    },
 }
 
 /// What a core is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Power {
+pub enum Power {
+    /// Nothing: it is not switched on.
     Off,
+    /// It executes instructions.
     Running,
+    /// It waits for an interrupt (WFI).
     WaitingInterrupt,
+    /// It waits for an event or an interrupt (WFE).
     WaitingEvent,
 }
 
@@ -60,6 +91,17 @@ struct Member {
     waits: u64,
     /// Timer count at which the event stream ends a WFE.
     event_at: Option<u64>,
+    /// Stop after each of its instructions.
+    step: bool,
+    /// It gets no turn.
+    held: bool,
+}
+
+impl Member {
+    /// Whether it may have a turn.
+    fn may_run(&self) -> bool {
+        self.power == Power::Running && !self.held
+    }
 }
 
 /// One to four cores on one bus, run by one thread.
@@ -70,6 +112,8 @@ pub struct Cluster {
     /// Whose turn it is, and how many instructions of it are left.
     turn: usize,
     left: u64,
+    /// What observers want to see.
+    observed: Observed,
 }
 
 impl Cluster {
@@ -87,6 +131,8 @@ impl Cluster {
                 outputs: [false; 3],
                 waits: 0,
                 event_at: None,
+                step: false,
+                held: false,
             })
             .collect();
         Self {
@@ -95,6 +141,7 @@ impl Cluster {
             clock,
             turn: 0,
             left: TURN,
+            observed: Observed::default(),
         }
     }
 
@@ -131,6 +178,7 @@ impl Cluster {
     pub fn state_mut(&mut self, cpu: usize) -> &mut CpuState {
         let core = &mut self.members[cpu].core;
         core.cpu.tlb.flush_all();
+        core.look_again();
         &mut core.cpu.s
     }
 
@@ -172,12 +220,16 @@ impl Cluster {
                 .next_overflow()
                 .map_or(u64::MAX, |at| at.saturating_sub(core.cpu.s.retired).max(1));
             let slice = left.min(self.left).min(self.until(wake_ns)).min(overflow);
-            let core = &mut self.members[self.turn].core;
+            let member = &mut self.members[self.turn];
+            let step = member.step;
+            let core = &mut member.core;
             core.cpu.select_tlb();
             let before = core.cpu.s.retired;
-            let exit = core.run(slice);
-            self.left = self.left.saturating_sub(core.cpu.s.retired - before);
-            if let Some(stop) = self.handle(machine, exit) {
+            let exit = core.run(if step { slice.min(1) } else { slice });
+            let ran = core.cpu.s.retired - before;
+            self.left = self.left.saturating_sub(ran);
+            let stepped = (step && ran > 0).then_some(Stop::Step { core: self.turn });
+            if let Some(stop) = self.handle(machine, exit).or(stepped) {
                 return stop;
             }
         }
@@ -196,13 +248,13 @@ impl Cluster {
 
     /// Makes it the turn of a core that can run: the present one while its turn lasts, else the next.
     fn choose(&mut self) -> bool {
-        if self.left > 0 && self.members[self.turn].power == Power::Running {
+        if self.left > 0 && self.members[self.turn].may_run() {
             return true;
         }
         let count = self.members.len();
         let next = (1..=count)
             .map(|step| (self.turn + step) % count)
-            .find(|i| self.members[*i].power == Power::Running);
+            .find(|i| self.members[*i].may_run());
         if let Some(next) = next {
             if next != self.turn {
                 // Others may now store: even a store of the same value must break an exclusive sequence.
@@ -269,6 +321,14 @@ impl Cluster {
         match exit {
             CoreExit::Budget | CoreExit::TimerChanged => {}
             CoreExit::Requested => return Some(Stop::Requested),
+            CoreExit::Breakpoint { pc } => {
+                let core = self.turn;
+                return Some(Stop::Breakpoint { core, pc });
+            }
+            CoreExit::Watchpoint(hit) => {
+                let core = self.turn;
+                return Some(Stop::Watchpoint { core, hit });
+            }
             CoreExit::Yield => self.left = 0,
             CoreExit::WaitInterrupt => self.wait(Power::WaitingInterrupt),
             CoreExit::WaitEvent => self.wait(Power::WaitingEvent),
@@ -319,14 +379,15 @@ impl Cluster {
     ) -> Option<Stop> {
         let powered: Vec<bool> = self.members.iter().map(|m| m.power != Power::Off).collect();
         let member = &mut self.members[self.turn];
-        match machine.firmware(self.turn, conduit, &mut member.core.cpu.s, &powered) {
-            FirmwareAction::Return => {}
-            FirmwareAction::Undefined => {
-                // R15 is past the call; the exception wants the call itself.
-                let cpu = &mut member.core.cpu;
-                cpu.s.r[15] = cpu.s.r[15].wrapping_sub(4);
-                cpu.enter(crate::exception::Exception::Undefined);
-            }
+        let cpu = &mut member.core.cpu;
+        let action = machine.firmware(self.turn, conduit, &mut cpu.s, &powered);
+        if action == FirmwareAction::Undefined {
+            cpu.enter(Exception::Undefined);
+            return None;
+        }
+        cpu.accept_call();
+        match action {
+            FirmwareAction::Return | FirmwareAction::Undefined => {}
             FirmwareAction::CpuOff => member.power = Power::Off,
             FirmwareAction::Suspend => self.wait(Power::WaitingInterrupt),
             FirmwareAction::CpuOn {

@@ -4,14 +4,15 @@
 //! the instruction, interrupts are looked for after every instruction that may have raised or unmasked one,
 //! and an aborted instruction counts like any other. So a run is the same whether the cache was warm or cold.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::block::{Block, Blocks, Key, NONE};
 use crate::bus::{Bus, RamPage};
 use crate::clock::Clock;
-use crate::cpu::{CoreExit, Cpu, Flow};
+use crate::cpu::{CoreExit, Cpu, Flow, Passed};
 use crate::exception::Exception;
-use crate::exec::Op;
+use crate::exec::{self, Op};
 use crate::lower::{self, Place};
 use crate::mem;
 use crate::mmu::{self, Access, Fault, Translation};
@@ -19,11 +20,19 @@ use crate::mmu::{self, Access, Fault, Translation};
 /// Instructions in a block at most.
 const MAX_BLOCK: usize = 64;
 
+/// Breakpoints that may be reported between two instructions: whoever moves R15 from one to the next can go through as
+/// many, and then an instruction runs, so that no run stands still for ever.
+const MAX_STOPS: u32 = 64;
+
 /// A core and its predecoded code.
 pub struct Core {
     /// The core.
     pub cpu: Cpu,
     blocks: Blocks,
+    /// Addresses of instructions before which to stop.
+    breakpoints: BTreeSet<u32>,
+    /// The block behind the breakpoint at which the core stands.
+    resume: Option<u32>,
 }
 
 /// Where the loop goes on.
@@ -42,12 +51,34 @@ impl Core {
         Self {
             cpu: Cpu::new(index, count, bus, clock),
             blocks: Blocks::default(),
+            breakpoints: BTreeSet::new(),
+            resume: None,
         }
     }
 
     /// Forgets all predecoded code.
     pub fn forget_code(&mut self) {
         self.blocks.clear();
+        self.look_again();
+    }
+
+    /// Has the next run look at the instruction at R15 anew: something that decoding depends on was changed.
+    pub(crate) fn look_again(&mut self) {
+        self.resume = None;
+    }
+
+    /// Sets (`on`) or removes a breakpoint at the virtual address `va`. The blocks that hold the instruction are made anew;
+    /// where no breakpoint lies, code runs as if there were none.
+    pub(crate) fn set_breakpoint(&mut self, va: u32, on: bool) {
+        let changed = if on {
+            self.breakpoints.insert(va)
+        } else {
+            self.breakpoints.remove(&va)
+        };
+        if changed {
+            self.blocks.discard(va);
+            self.look_again();
+        }
     }
 
     /// Runs at most `budget` instructions.
@@ -59,7 +90,10 @@ impl Core {
 
     fn run_blocks(&mut self, budget: u64) -> CoreExit {
         let end = self.cpu.s.retired.saturating_add(budget);
-        let mut next = NONE;
+        let mut next = match self.resume.take() {
+            Some(behind) if self.cpu.stops.passes(&self.cpu.s) => behind,
+            _ => NONE,
+        };
         let mut from = None;
         loop {
             if self.cpu.pins.any() {
@@ -94,9 +128,34 @@ impl Core {
                     next = if valid { link.block } else { NONE };
                 }
                 Onward::LookUp => (next, from) = (NONE, None),
-                Onward::Leave(exit) => return exit,
+                Onward::Leave(exit) => match self.leave(next, exit) {
+                    Some(exit) => return exit,
+                    None => (next, from) = (self.blocks.behind(next), None),
+                },
             }
         }
+    }
+
+    /// How the loop is left from block `id`; `None` when it goes on behind the breakpoint there, which was reported.
+    #[cold]
+    fn leave(&mut self, id: u32, exit: CoreExit) -> Option<CoreExit> {
+        if let CoreExit::Breakpoint { pc } = exit {
+            let stops = &mut self.cpu.stops;
+            if stops.passes(&self.cpu.s) {
+                return None;
+            }
+            let retired = self.cpu.s.retired;
+            let count = match stops.passed {
+                Some(last) if last.retired == retired => last.count + 1,
+                _ => 1,
+            };
+            stops.passed = Some(Passed { pc, retired, count });
+            if count > MAX_STOPS {
+                return None;
+            }
+            self.resume = Some(self.blocks.behind(id));
+        }
+        Some(exit)
     }
 
     /// Runs block `id`, or its first `left` instructions.
@@ -145,21 +204,28 @@ impl Core {
                     None => Onward::LookUp,
                 }
             }
-            Flow::Exception => {
-                Self::take_pending(cpu, op);
-                Onward::LookUp
-            }
+            Flow::Exception => Self::not_done(cpu, op),
         }
     }
 
+    /// The instruction was not done: takes its exception, or leaves the loop with R15 and IT at the instruction.
     #[cold]
-    fn take_pending(cpu: &mut Cpu, op: &Op) {
-        let e = cpu.pending.take().unwrap_or(Exception::Undefined);
-        (cpu.s.r[15], cpu.s.psr.it) = match e {
-            Exception::Svc => (op.next(), op.next_it()),
-            _ => (op.pc, op.it),
+    fn not_done(cpu: &mut Cpu, op: &Op) -> Onward {
+        (cpu.s.r[15], cpu.s.psr.it) = (op.pc, op.it);
+        let e = match (cpu.pending.take(), cpu.exit) {
+            (None, Some(exit)) => {
+                cpu.exit = None;
+                // One that will be tried again counts when it is done.
+                cpu.s.retired -= u64::from(!matches!(exit, CoreExit::Firmware(_)));
+                return Onward::Leave(exit);
+            }
+            (e, _) => e.unwrap_or(Exception::Undefined),
         };
+        if e == Exception::Svc {
+            (cpu.s.r[15], cpu.s.psr.it) = (op.next(), op.next_it());
+        }
         cpu.enter(e);
+        Onward::LookUp
     }
 
     /// Whether block `id` is what memory holds, as far as the guest may rely on it.
@@ -196,7 +262,11 @@ impl Core {
             Some(id) => id,
             None => {
                 let block = self.build(key, page)?;
-                let (id, emptied) = self.blocks.insert(block);
+                let (id, emptied) = if self.breakpoints.contains(&va) {
+                    self.blocks.insert_stop(block, exec::breakpoint)
+                } else {
+                    self.blocks.insert(block)
+                };
                 if emptied {
                     return Ok(id);
                 }
@@ -245,7 +315,11 @@ impl Core {
         let start = (key.pa & 0xfff) as u32;
         let mut at = start;
         let mut ops = Vec::with_capacity(16);
+        let stops = !self.breakpoints.is_empty();
         while ops.len() < MAX_BLOCK && at < 0x1000 {
+            if stops && !ops.is_empty() && self.breakpoints.contains(&place.pc) {
+                break;
+            }
             let word = if thumb {
                 fetch_t32(page, at)
             } else {

@@ -6,9 +6,11 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::cp15::{Broadcast, Effects, Env, TlbFlush};
 use crate::exception::{self, Exception};
+use crate::exec::advance_it;
 use crate::state::CpuState;
 use crate::timer;
 use crate::tlb::Tlb;
+use crate::watch::WatchHit;
 use crate::wires::{Conduit, Pins};
 
 /// What an instruction asks the run loop to do next.
@@ -27,7 +29,8 @@ pub enum Flow {
     End,
     /// Done; leave the run loop for the reason in [`Cpu::exit`].
     Leave,
-    /// Not done: take the exception in [`Cpu::pending`].
+    /// Not done: take the exception in [`Cpu::pending`], or if there is none leave the run loop with R15 at the
+    /// instruction, for the reason in [`Cpu::exit`].
     Exception,
 }
 
@@ -44,14 +47,51 @@ pub enum CoreExit {
     Yield,
     /// SEV.
     SendEvent,
-    /// HVC or SMC; R15 is past it.
+    /// HVC or SMC; R15 and IT are at it until [`Cpu::accept_call`].
     Firmware(Conduit),
+    /// A breakpoint lies at R15; the instruction was not executed.
+    Breakpoint {
+        /// Its address, which R15 holds.
+        pc: u32,
+    },
+    /// The instruction at R15 would make a watched access; it was not executed.
+    Watchpoint(WatchHit),
     /// A timer or PMU register was written.
     TimerChanged,
     /// Maintenance that concerns all cores.
     Broadcast(Broadcast),
     /// [`Pins::request_stop`].
     Requested,
+}
+
+/// The breakpoint that was reported last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Passed {
+    /// Where it lies.
+    pub pc: u32,
+    /// Instructions retired when it was reported.
+    pub retired: u64,
+    /// Breakpoints reported since the last instruction.
+    pub count: u32,
+}
+
+/// What was reported to an observer, and so is passed when the core goes on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stops {
+    /// The breakpoint.
+    pub passed: Option<Passed>,
+    /// The watched access, by the number of instructions retired before it.
+    pub watched: Option<u64>,
+    /// The last instruction that touched a device, by the number retired before it.
+    pub touched: Option<u64>,
+}
+
+impl Stops {
+    /// Whether the core in state `s` still stands at the breakpoint that was reported.
+    pub fn passes(&self, s: &CpuState) -> bool {
+        self.passed
+            .is_some_and(|last| last.pc == s.r[15] && last.retired == s.retired)
+    }
 }
 
 /// One core.
@@ -72,6 +112,8 @@ pub struct Cpu {
     pub clock: Arc<dyn Clock>,
     /// Input pins.
     pub pins: Arc<Pins>,
+    /// What observers know.
+    pub(crate) stops: Stops,
     /// Number of cores of the cluster.
     count: u8,
     /// `state.retired` up to which the clock has been told.
@@ -90,6 +132,7 @@ impl Cpu {
             bus,
             clock,
             pins: Arc::default(),
+            stops: Stops::default(),
             count,
             clocked: 0,
         };
@@ -144,6 +187,19 @@ impl Cpu {
     #[cold]
     pub fn undefined(&mut self) -> Flow {
         self.raise(Exception::Undefined)
+    }
+
+    /// Hands a call to firmware: R15 and IT stay at it.
+    #[cold]
+    pub fn call_firmware(&mut self, conduit: Conduit) -> Flow {
+        self.exit = Some(CoreExit::Firmware(conduit));
+        Flow::Exception
+    }
+
+    /// Moves on past a call that firmware accepts (HVC and SMC have four bytes in both instruction sets).
+    pub fn accept_call(&mut self) {
+        self.s.r[15] = self.s.r[15].wrapping_add(4);
+        self.s.psr.it = advance_it(self.s.psr.it);
     }
 
     /// Leaves the run loop after this instruction.

@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`state`] (what a core *is*), `mmu` and `cp15` (the system side), `lower` (instructions
 //! become micro-operations), `exec` (what each micro-operation does), `core` (the loop that runs them),
-//! `cluster` (several cores taking turns).
+//! `cluster` (several cores taking turns), `watch` and `cluster::observe` (looking on).
 
 mod block;
 pub mod bus;
@@ -25,8 +25,10 @@ pub mod pmu;
 pub mod state;
 pub mod timer;
 mod tlb;
+pub mod watch;
 pub mod wires;
 
 pub use bus::{Bus, BusFault, RamPage, Size};
 pub use clock::Clock;
-pub use cluster::{Cluster, Stop};
+pub use cluster::{Cluster, CoreView, NoMemory, Power, Registers, Stop};
+pub use watch::{WatchHit, WatchKind, Watchpoint};

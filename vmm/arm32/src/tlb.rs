@@ -10,7 +10,8 @@
 use std::ptr::NonNull;
 
 use crate::bus::RamPage;
-use crate::mmu::Translation;
+use crate::mmu::{Access, Translation};
+use crate::watch::{Watches, Watchpoint};
 
 /// Entries of one set.
 const ENTRIES: usize = 1024;
@@ -19,6 +20,8 @@ const SETS: usize = 8;
 /// A tag that no address has: bit 11 is masked away whatever the size of the access. (The lowest bits are not:
 /// they are what tells a misaligned address.)
 const INVALID: u32 = 1 << 11;
+/// Added to the tag of a page that is watched, and masked away like it.
+const WATCHED: u32 = 1 << 10;
 /// Bits of the filter of executed pages.
 const FILTER_BITS: usize = 4096;
 
@@ -31,6 +34,26 @@ struct Entry {
     write: u32,
     /// Host address of guest virtual address 0 of this page's mapping (wrapping).
     host: usize,
+}
+
+impl Entry {
+    /// Tags the page as watched where it is, and as not where it is not.
+    fn mark(&mut self, watches: &Watches) {
+        for (tag, access) in [
+            (&mut self.read, Access::Read),
+            (&mut self.write, Access::Write),
+        ] {
+            if *tag != INVALID {
+                let page = *tag & 0xffff_f000;
+                *tag = page
+                    | if watches.page(page, access) {
+                        WATCHED
+                    } else {
+                        0
+                    };
+            }
+        }
+    }
 }
 
 const EMPTY: Entry = Entry {
@@ -72,6 +95,8 @@ pub struct Tlb {
     span: u32,
     /// Which pages may have been executed since the last full invalidation (hashed).
     executed: [u64; FILTER_BITS / 64],
+    /// What is watched.
+    watches: Watches,
 }
 
 impl Default for Tlb {
@@ -85,6 +110,7 @@ impl Default for Tlb {
             large: None,
             span: 0,
             executed: [0; FILTER_BITS / 64],
+            watches: Watches::default(),
         }
     }
 }
@@ -163,7 +189,7 @@ impl Tlb {
         let slot = self.slot(va);
         let perms = if privileged { t.privileged } else { t.user };
         let vpage = va & 0xffff_f000;
-        self.entries[slot] = Entry {
+        let mut entry = Entry {
             read: if perms.read { vpage } else { INVALID },
             write: if perms.write && page.writable {
                 vpage
@@ -172,6 +198,10 @@ impl Tlb {
             },
             host: (page.host.as_ptr().expose_provenance()).wrapping_sub(vpage as usize),
         };
+        if !self.watches.is_empty() {
+            entry.mark(&self.watches);
+        }
+        self.entries[slot] = entry;
         if !t.global {
             self.local.push(slot as u16);
             if self.local.len() > 4 * ENTRIES * SETS {
@@ -179,6 +209,29 @@ impl Tlb {
                 self.local.dedup();
             }
         }
+    }
+
+    /// Watches exactly these ranges.
+    pub fn watch(&mut self, watchpoints: &[Watchpoint]) {
+        self.watches.set(watchpoints);
+        for entry in &mut self.entries {
+            entry.mark(&self.watches);
+        }
+    }
+
+    /// What is watched.
+    #[inline(always)]
+    pub(crate) const fn watches(&self) -> &Watches {
+        &self.watches
+    }
+
+    /// The host address of the byte at `va` if its page is cached for the access, and watched.
+    pub fn watched(&self, va: u32, write: bool) -> Option<NonNull<u8>> {
+        let entry = &self.entries[self.slot(va)];
+        let tag = if write { entry.write } else { entry.read };
+        (tag == va & 0xffff_f000 | WATCHED)
+            .then(|| pointer(entry, va))
+            .flatten()
     }
 
     /// Remembers that code of the page of `va` is about to be cached.

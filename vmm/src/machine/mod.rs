@@ -34,7 +34,7 @@ use crate::devices::uart::{ConsoleInput, ConsoleSink, InputGate, InputRecord, Ua
 use crate::devices::virtio::block::Counters;
 use crate::devices::virtio::worker::Worker;
 use crate::irq::Gic;
-use crate::vcpu::{Control, RunCounters, RunLoop, Timing, Vcpus, Waker};
+use crate::vcpu::{Control, RunCounters, RunLoop, StopHandler, Timing, Vcpus, Waker};
 
 /// A machine, assembled and ready to run.
 pub struct Machine {
@@ -53,11 +53,12 @@ pub struct Machine {
     waker: Arc<Waker>,
     disks: Vec<Arc<Counters>>,
     counters: RunCounters,
+    observers: Vec<Box<dyn StopHandler>>,
     wall: Duration,
     last: Option<Reason>,
 }
 
-/// Ends a machine's run from another thread, also one that has not begun.
+/// Ends or interrupts a machine's run from another thread, also one that has not begun.
 #[derive(Clone, Debug)]
 pub struct StopHandle(Arc<Control>);
 
@@ -65,6 +66,11 @@ impl StopHandle {
     /// Asks the machine to end its run with [`Reason::Stopped`].
     pub fn stop(&self) {
         self.0.stop();
+    }
+
+    /// Has the machine's observers called ([`StopHandler::interrupted`]) as soon as it can be, and the run go on.
+    pub fn interrupt(&self) {
+        self.0.interrupt();
     }
 }
 
@@ -99,6 +105,7 @@ impl Machine {
             waker,
             disks: parts.disks,
             counters: RunCounters::default(),
+            observers: Vec::new(),
             wall: Duration::ZERO,
             last: None,
         })
@@ -124,6 +131,7 @@ impl Machine {
             waker: &self.waker,
             pending: &pending,
             limits,
+            observers: &mut self.observers,
             counters: &mut self.counters,
         }
         .run();
@@ -146,6 +154,16 @@ impl Machine {
     /// A handle to end a run from elsewhere.
     pub fn stop_handle(&self) -> StopHandle {
         StopHandle(Arc::clone(&self.control))
+    }
+
+    /// Installs an observer of the run.
+    pub fn observe(&mut self, observer: Box<dyn StopHandler>) {
+        self.observers.push(observer);
+    }
+
+    /// The interpreted cores, to set breakpoints before the first run; `None` when the cores run otherwise.
+    pub fn cluster(&mut self) -> Option<&mut arm32::Cluster> {
+        self.vcpus.cluster()
     }
 
     /// What the machine is made of.

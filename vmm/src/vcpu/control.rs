@@ -1,4 +1,4 @@
-//! Requests to end a run, from the console's sink and from other threads.
+//! Requests to end or to interrupt a run, from the console's sink and from other threads.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -8,11 +8,12 @@ use arm32::wires::Pins;
 use super::Waker;
 use crate::machine::Reason;
 
-/// Collects requests to end a run and makes the cores notice them.
+/// Collects requests to a run and makes the cores notice them.
 #[derive(Debug)]
 pub struct Control {
     stop: AtomicBool,
     console: AtomicBool,
+    interrupt: AtomicBool,
     pins: OnceLock<Vec<Arc<Pins>>>,
     waker: Arc<Waker>,
 }
@@ -23,6 +24,7 @@ impl Control {
         Self {
             stop: AtomicBool::new(false),
             console: AtomicBool::new(false),
+            interrupt: AtomicBool::new(false),
             pins: OnceLock::new(),
             waker,
         }
@@ -44,6 +46,11 @@ impl Control {
         self.request(&self.console);
     }
 
+    /// Has observers called, and the run go on.
+    pub fn interrupt(&self) {
+        self.request(&self.interrupt);
+    }
+
     fn request(&self, flag: &AtomicBool) {
         flag.store(true, Ordering::Release);
         // Whichever core runs sees it; a request left at another only makes it leave its loop once for nothing.
@@ -55,7 +62,17 @@ impl Control {
         self.waker.wake();
     }
 
-    /// Takes a pending request.
+    /// Takes a pending request to call observers.
+    pub fn take_interrupt(&self) -> bool {
+        self.interrupt.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether a request to end is pending.
+    pub fn pending(&self) -> bool {
+        self.console.load(Ordering::Acquire) || self.stop.load(Ordering::Acquire)
+    }
+
+    /// Takes a pending request to end.
     pub fn take(&self) -> Option<Reason> {
         if self.console.swap(false, Ordering::AcqRel) {
             return Some(Reason::ConsoleStop);

@@ -38,4 +38,8 @@ impl Vcpus for Emulated {
     fn run(&mut self, machine: &mut dyn Machine, budget: u64) -> Stop {
         self.0.run(machine, budget)
     }
+
+    fn cluster(&mut self) -> Option<&mut Cluster> {
+        Some(&mut self.0)
+    }
 }

@@ -2,16 +2,18 @@
 
 mod control;
 mod emulated;
+mod observe;
 mod run;
 mod waker;
 
 use std::sync::Arc;
 
-use arm32::Stop;
 use arm32::wires::{Machine, Pins};
+use arm32::{Cluster, Stop};
 
 pub use control::Control;
 pub use emulated::Emulated;
+pub use observe::{Halted, Resume, StopHandler};
 pub use run::{RunCounters, RunLoop, Timing};
 pub use waker::Waker;
 
@@ -37,4 +39,9 @@ pub trait Vcpus {
 
     /// Runs at most `budget` instructions.
     fn run(&mut self, machine: &mut dyn Machine, budget: u64) -> Stop;
+
+    /// The interpreted cores, for observers; `None` when they run otherwise.
+    fn cluster(&mut self) -> Option<&mut Cluster> {
+        None
+    }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use arm32::wires::Machine;
 use arm32::{Clock, Stop};
 
-use super::{Control, Vcpus, Waker};
+use super::{Control, Halted, Resume, StopHandler, Vcpus, Waker};
 use crate::clock::VirtualClock;
 use crate::devices::uart::{InputGate, Uart};
 use crate::machine::{Limits, Reason};
@@ -77,6 +77,8 @@ pub struct RunLoop<'a> {
     pub pending: &'a AtomicU64,
     /// When to give up.
     pub limits: Limits,
+    /// Who is told of stops.
+    pub observers: &'a mut [Box<dyn StopHandler>],
     /// What was counted.
     pub counters: &'a mut RunCounters,
 }
@@ -84,6 +86,12 @@ pub struct RunLoop<'a> {
 impl RunLoop<'_> {
     /// Runs to the end.
     pub fn run(&mut self) -> Reason {
+        let reason = self.run_slices();
+        self.observers.iter_mut().for_each(|o| o.ended(reason));
+        reason
+    }
+
+    fn run_slices(&mut self) -> Reason {
         let deadline = self
             .limits
             .wall
@@ -93,24 +101,83 @@ impl RunLoop<'_> {
             if let Some(reason) = self.control.take().or_else(|| self.exceeded(deadline)) {
                 return reason;
             }
+            if self.control.take_interrupt() {
+                if let Err(reason) = self.interrupt(deadline) {
+                    return reason;
+                }
+                continue;
+            }
             let input = self.gate.open(self.timing.now_ns());
             if !input.is_empty() {
                 self.uart.feed(&input);
             }
             self.counters.slices += 1;
             let budget = self.budget();
-            match self.vcpus.run(self.machine, budget) {
-                Stop::Budget | Stop::Requested => {}
-                Stop::SystemOff => return Reason::PowerOff,
-                Stop::SystemReset => return Reason::Reset,
-                Stop::Idle { wake_ns } => {
+            match self.slice(budget, deadline) {
+                Ok(Stop::SystemOff) => return Reason::PowerOff,
+                Ok(Stop::SystemReset) => return Reason::Reset,
+                Ok(Stop::Idle { wake_ns }) => {
                     self.counters.idle += 1;
                     if let Some(reason) = self.idle(wake_ns, ticket, deadline) {
                         return reason;
                     }
                 }
+                Ok(_) => {}
+                Err(reason) => return reason,
             }
         }
+    }
+
+    /// Gives the cores `budget` instructions. Observers are told of stops on the way, and the slice ends where it would
+    /// without them.
+    fn slice(&mut self, budget: u64, deadline: Option<Instant>) -> Result<Stop, Reason> {
+        let end = self.vcpus.retired().saturating_add(budget);
+        loop {
+            let left = end.saturating_sub(self.vcpus.retired());
+            match self.vcpus.run(self.machine, left) {
+                stop @ (Stop::Breakpoint { .. } | Stop::Watchpoint { .. } | Stop::Step { .. }) => {
+                    self.tell(deadline, |observer, halted| observer.stopped(stop, halted))?;
+                }
+                Stop::Requested => {
+                    if self.control.take_interrupt() {
+                        self.interrupt(deadline)?;
+                    }
+                }
+                stop => return Ok(stop),
+            }
+            if self.control.pending() {
+                return Ok(Stop::Requested);
+            }
+        }
+    }
+
+    fn interrupt(&mut self, deadline: Option<Instant>) -> Result<(), Reason> {
+        self.tell(deadline, |observer, halted| observer.interrupted(halted))
+    }
+
+    /// Shows all observers the machine; the reason if one ends the run.
+    fn tell(
+        &mut self,
+        deadline: Option<Instant>,
+        mut what: impl FnMut(&mut dyn StopHandler, &mut Halted<'_>) -> Resume,
+    ) -> Result<(), Reason> {
+        let control = self.control;
+        let must_end = || control.pending() || passed(deadline);
+        let now_ns = self.timing.now_ns();
+        let Some(cluster) = self.vcpus.cluster() else {
+            return Ok(());
+        };
+        let mut halted = Halted {
+            cluster,
+            now_ns,
+            uart: self.uart,
+            must_end: &must_end,
+        };
+        let mut ends = false;
+        for observer in self.observers.iter_mut() {
+            ends |= what(observer.as_mut(), &mut halted) == Resume::End;
+        }
+        if ends { Err(Reason::Stopped) } else { Ok(()) }
     }
 
     fn exceeded(&self, deadline: Option<Instant>) -> Option<Reason> {
@@ -127,9 +194,7 @@ impl RunLoop<'_> {
         {
             return Some(Reason::InstructionLimit);
         }
-        deadline
-            .is_some_and(|deadline| Instant::now() >= deadline)
-            .then_some(Reason::WallTimeout)
+        passed(deadline).then_some(Reason::WallTimeout)
     }
 
     /// Instructions until the next point at which something must be looked at.
@@ -209,4 +274,8 @@ impl RunLoop<'_> {
             .min(MAX_SLEEP);
         self.waker.wait(ticket, Some(time));
     }
+}
+
+fn passed(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }

@@ -9,7 +9,7 @@ use crate::bus::{BusFault, RamPage, Size};
 use crate::cp15::sctlr;
 use crate::cpu::{Cpu, Flow};
 use crate::exception::Exception;
-use crate::exec::Op;
+use crate::exec::{Op, ldst::merge};
 use crate::mem;
 use crate::mmu::{self, Access, Fault, Translation};
 
@@ -42,6 +42,15 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     fn load_slow(&mut self, va: u32, size: u32, idx: u8) -> Result<Loaded, Flow> {
+        if let Some(host) = self.watched_page(va, size, Access::Read) {
+            let flow = self.watch(va, size, Access::Read, idx)?;
+            let value = match size {
+                1 => read_host::<1>(host),
+                2 => read_host::<2>(host),
+                _ => read_host::<4>(host),
+            };
+            return Ok((value, flow));
+        }
         let privileged = self.s.psr.mode.privileged();
         let (value, flow) = self.load_general(va, size, privileged, false, idx)?;
         Ok((value as u32, flow))
@@ -50,6 +59,15 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     fn store_slow(&mut self, va: u32, size: u32, value: u32, idx: u8) -> Result<Flow, Flow> {
+        if let Some(host) = self.watched_page(va, size, Access::Write) {
+            let flow = self.watch(va, size, Access::Write, idx)?;
+            match size {
+                1 => write_host::<1>(host, value),
+                2 => write_host::<2>(host, value),
+                _ => write_host::<4>(host, value),
+            }
+            return Ok(flow);
+        }
         let privileged = self.s.psr.mode.privileged();
         self.store_general(va, size, value.into(), privileged, false, idx)
     }
@@ -68,10 +86,11 @@ impl Cpu {
         if let Some(first) = bytes_before_page_end(va, size) {
             self.probe_unaligned(va, Access::Read, privileged)?;
             self.probe_unaligned(va.wrapping_add(first), Access::Read, privileged)?;
+            let flow = self.watch(va, size, Access::Read, idx)?;
             let (low, _) = self.load_within_page(va, first, privileged, idx)?;
             let (high, _) =
                 self.load_within_page(va.wrapping_add(first), size - first, privileged, idx)?;
-            return Ok((low | high << (8 * first), self.after_device()));
+            return Ok((low | high << (8 * first), merge(flow, self.after_device())));
         }
         self.load_within_page(va, size, privileged, idx)
     }
@@ -90,6 +109,7 @@ impl Cpu {
         if let Some(first) = bytes_before_page_end(va, size) {
             self.probe_unaligned(va, Access::Write, privileged)?;
             self.probe_unaligned(va.wrapping_add(first), Access::Write, privileged)?;
+            let flow = self.watch(va, size, Access::Write, idx)?;
             self.store_within_page(va, first, value, privileged, idx)?;
             self.store_within_page(
                 va.wrapping_add(first),
@@ -98,7 +118,7 @@ impl Cpu {
                 privileged,
                 idx,
             )?;
-            return Ok(self.after_device());
+            return Ok(merge(flow, self.after_device()));
         }
         self.store_within_page(va, size, value, privileged, idx)
     }
@@ -165,13 +185,39 @@ impl Cpu {
         idx: u8,
     ) -> Result<(u64, Flow), Flow> {
         let (t, page) = self.translate_fill(va, size, Access::Read, privileged)?;
+        let flow = self.watch(va, size, Access::Read, idx)?;
+        let (value, after) = self.load_translated(va, size, &t, page, idx)?;
+        Ok((value, merge(flow, after)))
+    }
+
+    /// As [`Cpu::load_general`] of an aligned address, for a comparison that is no load of its own to who watches.
+    pub(crate) fn load_unwatched(
+        &mut self,
+        va: u32,
+        size: u32,
+        privileged: bool,
+        idx: u8,
+    ) -> Result<u64, Flow> {
+        let (t, page) = self.translate_fill(va, size, Access::Read, privileged)?;
+        self.load_translated(va, size, &t, page, idx)
+            .map(|(value, _)| value)
+    }
+
+    fn load_translated(
+        &mut self,
+        va: u32,
+        size: u32,
+        t: &Translation,
+        page: Option<RamPage>,
+        idx: u8,
+    ) -> Result<(u64, Flow), Flow> {
         if let Some(page) = page {
             return Ok((
                 mem::read_page_bytes(page, (t.pa & 0xfff) as u32, size),
                 Flow::Next,
             ));
         }
-        self.sync_clock(idx);
+        self.touch_device(idx);
         let mut value = 0;
         for (offset, size) in pieces(t.pa, size) {
             match self.bus.read(t.pa + u64::from(offset), size) {
@@ -191,13 +237,14 @@ impl Cpu {
         idx: u8,
     ) -> Result<Flow, Flow> {
         let (t, page) = self.translate_fill(va, size, Access::Write, privileged)?;
+        let flow = self.watch(va, size, Access::Write, idx)?;
         if let Some(page) = page {
             return match mem::write_page_bytes(page, (t.pa & 0xfff) as u32, size, value) {
-                Ok(()) => Ok(Flow::Next),
+                Ok(()) => Ok(flow),
                 Err(BusFault) => Err(self.external_abort(va, Access::Write)),
             };
         }
-        self.sync_clock(idx);
+        self.touch_device(idx);
         for (offset, size) in pieces(t.pa, size) {
             if self
                 .bus
@@ -207,7 +254,13 @@ impl Cpu {
                 return Err(self.external_abort(va, Access::Write));
             }
         }
-        Ok(self.after_device())
+        Ok(merge(flow, self.after_device()))
+    }
+
+    /// A device is about to be accessed by the instruction at `idx` of the running block.
+    fn touch_device(&mut self, idx: u8) {
+        self.sync_clock(idx);
+        self.stops.touched = Some(self.s.retired + u64::from(idx));
     }
 
     fn external_abort(&mut self, va: u32, access: Access) -> Flow {

@@ -8,6 +8,7 @@ use arm32_isa::ExSize;
 
 use crate::cp15::sctlr;
 use crate::cpu::{Cpu, Flow};
+use crate::exec::ldst::merge;
 use crate::exec::{Op, fields};
 use crate::mmu::Access;
 use crate::state::Monitor;
@@ -91,18 +92,19 @@ fn store_exclusive(
     let privileged = cpu.s.psr.mode.privileged();
     cpu.check_alignment(va, size, true, Access::Write)?;
     let t = cpu.probe(va, Access::Write, privileged)?;
-    let monitor = std::mem::take(&mut cpu.s.monitor);
+    let monitor = cpu.s.monitor;
     if !monitor.open || monitor.pa != t.pa || u32::from(monitor.size) != size {
+        cpu.s.monitor = Monitor::default();
         return Ok((false, Flow::Next));
     }
-    let (now, _) = cpu.load_general(va, size, privileged, true, op.idx)?;
-    if now != monitor.value {
-        return Ok((false, Flow::Next));
+    // While the monitor stands: after a stop the instruction is tried again.
+    let flow = cpu.watch(va, size, Access::Write, op.idx)?;
+    cpu.s.monitor = Monitor::default();
+    if cpu.load_unwatched(va, size, privileged, op.idx)? != monitor.value {
+        return Ok((false, flow));
     }
-    Ok((
-        true,
-        cpu.store_general(va, size, value, privileged, true, op.idx)?,
-    ))
+    let stored = cpu.store_general(va, size, value, privileged, true, op.idx)?;
+    Ok((true, merge(flow, stored)))
 }
 
 /// CLREX.

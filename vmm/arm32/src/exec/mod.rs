@@ -30,7 +30,7 @@ pub(crate) use fields;
 
 use arm32_isa::Insn;
 
-use crate::cpu::{Cpu, Flow};
+use crate::cpu::{CoreExit, Cpu, Flow};
 
 /// Executes one operation.
 pub type Handler = fn(&mut Cpu, &Op) -> Flow;
@@ -85,6 +85,12 @@ impl Op {
     pub const fn next_it(&self) -> u8 {
         advance_it(self.it)
     }
+}
+
+/// Stops before the instruction: a breakpoint lies at it.
+pub fn breakpoint(cpu: &mut Cpu, op: &Op) -> Flow {
+    cpu.exit = Some(CoreExit::Breakpoint { pc: op.pc });
+    Flow::Exception
 }
 
 /// `ITAdvance()` (ARM ARM DDI 0406C A2.5.2).

@@ -237,7 +237,7 @@ fn hvc(cpu: &mut Cpu, op: &Op) -> Flow {
     if !cpu.s.psr.mode.privileged() {
         return cpu.undefined();
     }
-    cpu.leave(CoreExit::Firmware(Conduit::Hvc(imm)))
+    cpu.call_firmware(Conduit::Hvc(imm))
 }
 
 fn smc(cpu: &mut Cpu, op: &Op) -> Flow {
@@ -245,7 +245,7 @@ fn smc(cpu: &mut Cpu, op: &Op) -> Flow {
     if !cpu.s.psr.mode.privileged() {
         return cpu.undefined();
     }
-    cpu.leave(CoreExit::Firmware(Conduit::Smc(imm)))
+    cpu.call_firmware(Conduit::Smc(imm))
 }
 
 fn bkpt(cpu: &mut Cpu, op: &Op) -> Flow {

@@ -1,9 +1,8 @@
 //! The long-descriptor format, LPAE (ARM ARM DDI 0406C B3.6).
 
 use super::permissions::Rights;
-use super::{Access, Fault, FaultKind, PA_MASK, Translation, Walk, Walked, attributes};
-use crate::bus::Bus;
-use crate::cp15::{Cp15, sctlr, ttbcr};
+use super::{Fault, FaultKind, PA_MASK, Translation, Walk, Walked, attributes};
+use crate::cp15::{Cp15, ttbcr};
 
 /// What table descriptors on the way took away from everything below them (B3.6.1, attributes of table descriptors).
 #[derive(Clone, Copy, Default)]
@@ -27,13 +26,8 @@ impl Inherited {
     }
 }
 
-pub(super) fn walk(cp15: &Cp15, bus: &dyn Bus, va: u32, access: Access) -> Result<Walked, Fault> {
-    let walk = Walk {
-        bus,
-        big_endian: cp15.sctlr & sctlr::EE != 0,
-        va,
-        access,
-    };
+pub(super) fn walk(cp15: &Cp15, walk: &Walk<'_>) -> Result<Walked, Fault> {
+    let va = walk.va;
     let (ttbr, tsz) = region(cp15, va).ok_or_else(|| walk.fault(FaultKind::Translation, 1, 0))?;
     // A region of up to 1 GiB needs no first level.
     let start = if tsz >= 2 { 2u8 } else { 1 };
@@ -46,7 +40,7 @@ pub(super) fn walk(cp15: &Cp15, bus: &dyn Bus, va: u32, access: Access) -> Resul
     loop {
         let d = walk.double(table | u64::from(index) << 3, level)?;
         match (d & 3, level) {
-            (3, 3) | (1, 1 | 2) => return leaf(cp15, &walk, d, level, inherited),
+            (3, 3) | (1, 1 | 2) => return leaf(cp15, walk, d, level, inherited),
             (3, _) => {
                 inherited = inherited.below(d);
                 table = d & PA_MASK & !0xfff;
@@ -95,7 +89,7 @@ fn leaf(
     level: u8,
     inherited: Inherited,
 ) -> Result<Walked, Fault> {
-    if d & (1 << 10) == 0 {
+    if d & (1 << 10) == 0 && !walk.look {
         return Err(walk.fault(FaultKind::AccessFlag, level, 0));
     }
     let mut ap21 = (d >> 6 & 3) as u32;

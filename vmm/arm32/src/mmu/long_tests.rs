@@ -1,4 +1,6 @@
 use super::*;
+use crate::cp15::sctlr;
+use crate::mmu::Access;
 use crate::mmu::testing::{END, TestBus, state};
 use crate::mmu::{MemoryType, Perms, Shareability, translate};
 use crate::state::CpuState;

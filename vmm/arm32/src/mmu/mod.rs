@@ -16,7 +16,7 @@ pub use spec::{
 };
 
 use crate::bus::{Bus, Size};
-use crate::cp15::{sctlr, ttbcr};
+use crate::cp15::{Cp15, sctlr, ttbcr};
 use crate::mem::read_phys;
 use crate::state::CpuState;
 
@@ -49,10 +49,8 @@ pub fn translate(
     let cp15 = &state.cp15;
     let walked = if cp15.sctlr & sctlr::M == 0 {
         flat(cp15.sctlr, va, access)
-    } else if cp15.ttbcr & ttbcr::EAE != 0 {
-        long::walk(cp15, bus, va, access)?
     } else {
-        short::walk(cp15, bus, va, access)?
+        Walk::new(cp15, bus, va, access).run(cp15)?
     };
     let t = walked.translation;
     let kind = if walked.no_access {
@@ -69,6 +67,19 @@ pub fn translate(
         va,
         access,
     })
+}
+
+/// The physical address of `va` in RAM as a debugger sees it: whatever the permissions, domains and access flags, without
+/// touching any device or register. `None` when nothing is mapped.
+pub fn look(cp15: &Cp15, bus: &dyn Bus, va: u32) -> Option<u64> {
+    if cp15.sctlr & sctlr::M == 0 {
+        return Some(va.into());
+    }
+    let walk = Walk {
+        look: true,
+        ..Walk::new(cp15, bus, va, Access::Read)
+    };
+    walk.run(cp15).ok().map(|walked| walked.translation.pa)
 }
 
 /// The translation with the MMU off (B3.2.1): data is strongly-ordered, instructions are Normal memory,
@@ -106,9 +117,30 @@ struct Walk<'a> {
     big_endian: bool,
     va: u32,
     access: Access,
+    /// Nothing shall notice: no device is read, and access flags do not matter.
+    look: bool,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    const fn new(cp15: &Cp15, bus: &'a dyn Bus, va: u32, access: Access) -> Self {
+        Self {
+            bus,
+            big_endian: cp15.sctlr & sctlr::EE != 0,
+            va,
+            access,
+            look: false,
+        }
+    }
+
+    /// Walks the tables in the format that TTBCR chooses.
+    fn run(&self, cp15: &Cp15) -> Result<Walked, Fault> {
+        if cp15.ttbcr & ttbcr::EAE != 0 {
+            long::walk(cp15, self)
+        } else {
+            short::walk(cp15, self)
+        }
+    }
+
     /// A fault of this access at `level`.
     const fn fault(&self, kind: FaultKind, level: u8, domain: u8) -> Fault {
         Fault {
@@ -141,6 +173,9 @@ impl Walk<'_> {
     }
 
     fn read(&self, pa: u64, size: Size, level: u8, domain: u8) -> Result<u64, Fault> {
+        if self.look && self.bus.ram(pa & PA_MASK).is_none() {
+            return Err(self.fault(FaultKind::ExternalOnWalk, level, domain));
+        }
         read_phys(self.bus, pa & PA_MASK, size)
             .map_err(|_| self.fault(FaultKind::ExternalOnWalk, level, domain))
     }

@@ -1,8 +1,7 @@
 //! The short-descriptor format (ARM ARM DDI 0406C B3.5).
 
 use super::permissions::Rights;
-use super::{Access, Fault, FaultKind, Perms, Translation, Walk, Walked, attributes};
-use crate::bus::Bus;
+use super::{Fault, FaultKind, Perms, Translation, Walk, Walked, attributes};
 use crate::cp15::{Cp15, sctlr, ttbcr};
 
 /// A leaf: a supersection, section, large page or small page, its fields in common places.
@@ -22,24 +21,18 @@ struct Leaf {
     pxn: bool,
 }
 
-pub(super) fn walk(cp15: &Cp15, bus: &dyn Bus, va: u32, access: Access) -> Result<Walked, Fault> {
-    let walk = Walk {
-        bus,
-        big_endian: cp15.sctlr & sctlr::EE != 0,
-        va,
-        access,
-    };
-    let first = walk.word(first_level(cp15, &walk)?, 1, 0)?;
+pub(super) fn walk(cp15: &Cp15, walk: &Walk<'_>) -> Result<Walked, Fault> {
+    let first = walk.word(first_level(cp15, walk)?, 1, 0)?;
     let leaf = match first & 3 {
         0 => return Err(walk.fault(FaultKind::Translation, 1, 0)),
-        1 => second_level(&walk, first)?,
+        1 => second_level(walk, first)?,
         _ if first & (1 << 18) != 0 => supersection(first),
         _ => section(first),
     };
-    if cp15.sctlr & sctlr::AFE != 0 && leaf.ap & 1 == 0 {
+    if cp15.sctlr & sctlr::AFE != 0 && leaf.ap & 1 == 0 && !walk.look {
         return Err(walk.fault(FaultKind::AccessFlag, leaf.level, leaf.domain));
     }
-    Ok(apply(cp15, va, &leaf))
+    Ok(apply(cp15, walk.va, &leaf))
 }
 
 /// The address of the first-level descriptor (B3.5.4 and B3.5.5).

@@ -1,4 +1,6 @@
 use super::*;
+use crate::bus::Bus;
+use crate::mmu::Access;
 use crate::mmu::testing::{END, TestBus, state};
 use crate::mmu::{MemoryType, Shareability, translate};
 use crate::state::CpuState;

@@ -1,0 +1,165 @@
+//! Watchpoints: ranges of virtual addresses whose accesses stop a core.
+//!
+//! A watched page misses the fast path of the software TLB and keeps its entry all the same, so that a run that is
+//! watched translates when, and only when, a run that is not would. Where nothing is watched, nothing is checked.
+
+use std::ptr::NonNull;
+
+use crate::cpu::{CoreExit, Cpu, Flow};
+use crate::mmu::Access;
+
+/// Which accesses a watchpoint is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WatchKind {
+    /// Loads.
+    Read,
+    /// Stores.
+    Write,
+    /// Both.
+    Access,
+}
+
+impl WatchKind {
+    /// Whether it is about `access`.
+    const fn covers(self, access: Access) -> bool {
+        match access {
+            Access::Read => !matches!(self, Self::Write),
+            Access::Write => !matches!(self, Self::Read),
+            Access::Execute => false,
+        }
+    }
+}
+
+/// A range of virtual addresses to watch, in every address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Watchpoint {
+    /// The first address.
+    pub start: u32,
+    /// The last address; the range is empty when it is less than `start`.
+    pub last: u32,
+    /// Which accesses.
+    pub kind: WatchKind,
+}
+
+impl Watchpoint {
+    /// Watches `len` bytes from `start`, or up to the end of the address space.
+    pub const fn new(start: u32, len: u32, kind: WatchKind) -> Self {
+        let last = match len {
+            0 => {
+                return Self {
+                    start: 1,
+                    last: 0,
+                    kind,
+                };
+            }
+            _ => start.saturating_add(len - 1),
+        };
+        Self { start, last, kind }
+    }
+
+    /// Whether it is about some byte of `first..=last` accessed by `access`.
+    const fn meets(&self, first: u32, last: u32, access: Access) -> bool {
+        self.kind.covers(access) && self.start <= last && first <= self.last
+    }
+}
+
+/// A watched access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchHit {
+    /// What it met.
+    pub watchpoint: Watchpoint,
+    /// The first accessed address that is watched.
+    pub va: u32,
+    /// Whether it is a store.
+    pub write: bool,
+    /// The instruction was executed: an access to a device that it made before this one cannot be taken back. Otherwise it
+    /// is about to be.
+    pub done: bool,
+}
+
+/// The watchpoints of a core.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watches(Vec<Watchpoint>);
+
+impl Watches {
+    /// Watches exactly these.
+    pub fn set(&mut self, watchpoints: &[Watchpoint]) {
+        self.0 = watchpoints.to_vec();
+    }
+
+    /// Whether nothing is watched.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `access` to the page of `va` may be watched.
+    pub fn page(&self, va: u32, access: Access) -> bool {
+        self.first(va & !0xfff, va | 0xfff, access).is_some()
+    }
+
+    /// The first watchpoint about some byte of `first..=last`.
+    fn first(&self, first: u32, last: u32, access: Access) -> Option<Watchpoint> {
+        self.0
+            .iter()
+            .find(|watch| watch.meets(first, last, access))
+            .copied()
+    }
+}
+
+impl Cpu {
+    /// Watches exactly these ranges.
+    pub(crate) fn set_watchpoints(&mut self, watchpoints: &[Watchpoint]) {
+        self.tlb.watch(watchpoints);
+    }
+
+    /// Where a watched page lies in host memory, if the fast path would have answered for an access of `size` bytes
+    /// at `va` were the page not watched.
+    pub(crate) fn watched_page(&self, va: u32, size: u32, access: Access) -> Option<NonNull<u8>> {
+        if self.tlb.watches().is_empty() || va & (size - 1) != 0 {
+            return None;
+        }
+        self.tlb.watched(va, access == Access::Write)
+    }
+
+    /// Stops before the instruction at `idx` of the running block when its access to `size` bytes at `va` is watched;
+    /// otherwise says how to go on. A second time, when the core goes on, the access is let through.
+    #[inline]
+    pub(crate) fn watch(
+        &mut self,
+        va: u32,
+        size: u32,
+        access: Access,
+        idx: u8,
+    ) -> Result<Flow, Flow> {
+        if self.tlb.watches().is_empty() {
+            return Ok(Flow::Next);
+        }
+        self.watch_slow(va, size, access, idx)
+    }
+
+    #[cold]
+    fn watch_slow(&mut self, va: u32, size: u32, access: Access, idx: u8) -> Result<Flow, Flow> {
+        let last = va.saturating_add(size - 1);
+        let now = self.s.retired + u64::from(idx);
+        let Some(watchpoint) = self.tlb.watches().first(va, last, access) else {
+            return Ok(Flow::Next);
+        };
+        if self.stops.watched == Some(now) {
+            return Ok(Flow::Next);
+        }
+        self.stops.watched = Some(now);
+        let done = self.stops.touched == Some(now);
+        self.exit = Some(CoreExit::Watchpoint(WatchHit {
+            watchpoint,
+            va: va.max(watchpoint.start),
+            write: access == Access::Write,
+            done,
+        }));
+        if done {
+            Ok(Flow::End)
+        } else {
+            Err(Flow::Exception)
+        }
+    }
+}

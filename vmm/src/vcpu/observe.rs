@@ -1,0 +1,64 @@
+//! Observers of a run: who is told when a core stops at a breakpoint, at a watched access or after a step.
+//!
+//! An observer sets breakpoints and watchpoints in the [`Cluster`] it is shown and is then called at each stop. It may look
+//! at cores and memory, change them, and say whether the run goes on. A run in which observers only look is the same run,
+//! to the instruction and to the nanosecond of virtual time; a run without observers does not know of them.
+
+use arm32::{Cluster, CoreView, Stop};
+
+use crate::devices::uart::Uart;
+
+/// How a run goes on after a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// As if nothing had happened.
+    Continue,
+    /// It ends, with [`Reason::Stopped`](crate::Reason::Stopped).
+    End,
+}
+
+/// The machine while it stands still. Virtual time stands still with it.
+pub struct Halted<'a> {
+    /// The cores: breakpoints, watchpoints, steps, registers and memory.
+    pub cluster: &'a mut Cluster,
+    /// Guest time, in nanoseconds since power-on.
+    pub now_ns: u64,
+    pub(super) uart: &'a Uart,
+    pub(super) must_end: &'a dyn Fn() -> bool,
+}
+
+impl Halted<'_> {
+    /// Core `core`.
+    pub fn core(&mut self, core: usize) -> Option<CoreView<'_>> {
+        self.cluster.core(core)
+    }
+
+    /// Whether someone wants the run to end, or its limit of wall time has passed: an observer that waits for something
+    /// else shall give up and return.
+    pub fn must_end(&self) -> bool {
+        (self.must_end)()
+    }
+
+    /// Brings what the guest wrote to its console to whoever reads it.
+    pub fn flush_console(&self) {
+        self.uart.flush();
+    }
+}
+
+/// Someone who is told of stops. Several may be: each is told of every stop, in the order in which they were
+/// installed, and leaves alone what it did not ask for.
+pub trait StopHandler {
+    /// A core stopped: `stop` is a breakpoint, a watchpoint or a step.
+    fn stopped(&mut self, stop: Stop, halted: &mut Halted<'_>) -> Resume;
+
+    /// Someone called [`StopHandle::interrupt`](crate::StopHandle::interrupt).
+    fn interrupted(&mut self, halted: &mut Halted<'_>) -> Resume {
+        let _ = halted;
+        Resume::Continue
+    }
+
+    /// The run ended.
+    fn ended(&mut self, reason: crate::Reason) {
+        let _ = reason;
+    }
+}
