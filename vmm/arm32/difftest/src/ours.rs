@@ -107,7 +107,10 @@ impl Ours {
         let end = self.core.cpu.s.retired + BUDGET;
         loop {
             match self.core.run(end - self.core.cpu.s.retired) {
-                CoreExit::Firmware(_) => break,
+                CoreExit::Firmware(_) => {
+                    self.core.cpu.accept_call();
+                    break;
+                }
                 CoreExit::Yield | CoreExit::SendEvent | CoreExit::WaitEvent => {}
                 _ => return Err(Astray),
             }
