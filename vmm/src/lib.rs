@@ -19,6 +19,7 @@ pub mod clock;
 pub mod devices;
 pub mod irq;
 pub mod machine;
+pub mod observe;
 pub mod vcpu;
 
 pub use devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};

@@ -1,0 +1,153 @@
+//! Looks into an unpacked kernel image (`Image`), a copy of guest RAM or a BTF blob, and prints what it finds.
+//!
+//! ```sh
+//! cargo run --release -p vmm --example symbols -- Image                      # what is there, and how long it took
+//! cargo run --release -p vmm --example symbols -- Image --list               # all symbols, as in System.map
+//! cargo run --release -p vmm --example symbols -- Image arch_teardown_dma_ops device.archdata.dma_ops_setup
+//! cargo run --release -p vmm --example symbols -- objects.btf --table        # offsets for types/offsets.toml
+//! ```
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use vmm::observe::symbols::Symbols;
+use vmm::observe::types::Types;
+use vmm::observe::types::offsets::{banner, describe};
+
+/// What offset tables hold.
+const TABLE: &[(&str, &[&str])] = &[
+    ("kobject", &["name", "parent", "kset"]),
+    (
+        "device",
+        &[
+            "kobj",
+            "parent",
+            "init_name",
+            "bus",
+            "driver",
+            "driver_data",
+            "dma_ops",
+            "dma_mask",
+            "coherent_dma_mask",
+            "archdata",
+            "of_node",
+            "iommu_group",
+            "iommu",
+            "dma_coherent",
+        ],
+    ),
+    ("dev_archdata", &["mapping", "dma_ops_setup"]),
+    ("device_driver", &["name", "bus", "owner", "of_match_table"]),
+    ("bus_type", &["name", "dev_name"]),
+    ("device_node", &["name", "full_name", "phandle"]),
+    ("dev_iommu", &["fwspec", "iommu_dev", "priv"]),
+    ("iommu_fwspec", &["num_ids", "flags"]),
+    ("platform_device", &["name", "id", "dev"]),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let Some(file) = arguments.next() else {
+        eprintln!(
+            "usage: symbols FILE [--list] [--table] [SYMBOL | ADDRESS | STRUCTURE.MEMBER]..."
+        );
+        return ExitCode::from(2);
+    };
+    let image = match std::fs::read(&file) {
+        Ok(image) => image,
+        Err(error) => {
+            eprintln!("{file} cannot be read: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let rest: Vec<String> = arguments.collect();
+    if rest.iter().any(|a| a == "--table") {
+        return table(&image);
+    }
+    let started = Instant::now();
+    let symbols = Symbols::find(&image);
+    let symbols_took = started.elapsed();
+    if rest.iter().any(|a| a == "--list") {
+        for symbol in symbols.iter().flat_map(Symbols::iter) {
+            println!("{:08x} {} {}", symbol.address, symbol.kind, symbol.name);
+        }
+        return ExitCode::SUCCESS;
+    }
+    let started = Instant::now();
+    let types = Types::of_kernel(&image);
+    let types_took = started.elapsed();
+    println!("{}", banner(&image).unwrap_or("no banner"));
+    match &symbols {
+        Ok(symbols) => println!("{} symbols in {symbols_took:.1?}", symbols.len()),
+        Err(error) => println!("{error} ({symbols_took:.1?})"),
+    }
+    match &types {
+        Ok((types, source)) => {
+            let functions = types.functions();
+            println!(
+                "{} types, {functions} functions from {source:?} in {types_took:.1?}",
+                types.len()
+            );
+        }
+        Err(error) => println!("{error} ({types_took:.1?})"),
+    }
+    for query in rest.iter().filter(|a| !a.starts_with("--")) {
+        println!("{query}:");
+        answer(
+            query,
+            symbols.as_ref().ok(),
+            types.as_ref().ok().map(|t| &t.0),
+        );
+    }
+    ExitCode::SUCCESS
+}
+
+fn table(image: &[u8]) -> ExitCode {
+    match Types::find(image) {
+        Ok(types) => {
+            print!("{}", describe(&types, TABLE));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn answer(query: &str, symbols: Option<&Symbols>, types: Option<&Types>) {
+    if let Some(symbols) = symbols {
+        for symbol in symbols.named(query) {
+            println!("  {:#010x} {}", symbol.address, symbol.kind);
+        }
+        let number = query.strip_prefix("0x").map(|n| u32::from_str_radix(n, 16));
+        if let Some(Ok(address)) = number {
+            match symbols.at(address) {
+                Some(location) => println!("  {location}"),
+                None => println!("  no symbol"),
+            }
+        }
+    }
+    let Some(types) = types else { return };
+    if let Some(function) = types.function(query) {
+        for argument in function.arguments {
+            println!(
+                "  argument {}: {}",
+                argument.name,
+                types.type_name(argument.ty)
+            );
+        }
+        println!("  returns {}", types.type_name(function.returns));
+    }
+    if let Some((structure, path)) = query.split_once(['.', '-']) {
+        match types.resolve(structure, path.trim_start_matches('>')) {
+            Ok(path) => println!(
+                "  {:?} {:?}: {}",
+                path.steps,
+                path.bits,
+                types.type_name(path.ty)
+            ),
+            Err(error) => println!("  {error}"),
+        }
+    }
+}

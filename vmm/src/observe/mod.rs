@@ -1,0 +1,12 @@
+//! Seeing into an unmodified ARM32 Linux guest from outside, without its help.
+//!
+//! - [`memory`]: what stands at a virtual address, by the guest's own page tables
+//! - [`symbols`]: the names of functions and variables, from the kallsyms tables in the kernel's image
+//! - [`types`]: the layout of structures and the arguments of functions, from the BTF blob in the image or from a table
+//!   for known builds; paths such as `driver->name`, and the values found there
+//!
+//! Everything here only reads, takes any bytes without panicking, and bounds its time and memory.
+
+pub mod memory;
+pub mod symbols;
+pub mod types;

@@ -1,0 +1,359 @@
+//! Finding the tables in an image by their contents alone: nothing points to them that could be known beforehand.
+//!
+//! The token index is unmistakable. From it the search goes backwards over the token table, the sequence of names (where
+//! there is one) and the markers to the names and their number, checking each against the others. The addresses come
+//! last: after the index in newer kernels, before the number of symbols in older ones.
+
+use super::spec::{
+    LOWEST_KERNEL, Lengths, MARKER_STEP, MAX_NAME, MAX_PAD, MAX_SYMBOLS, MIN_SYMBOLS, VECTORS_END,
+};
+use super::tokens::{Tokens, is_padding};
+
+/// The search did more work than an honest image can need.
+pub(super) struct GaveUp;
+
+/// Work left to a search, in table entries looked at. Keeps images that are made to look like tables everywhere from
+/// taking time out of proportion to their size.
+pub(super) struct Budget(usize);
+
+impl Budget {
+    /// What an image of `size` bytes may cost. Real ones need a few steps for each byte of the tables.
+    pub(super) fn for_image(size: usize) -> Self {
+        Self(size.saturating_mul(4).saturating_add(16 << 20))
+    }
+
+    pub(super) fn spend(&mut self, steps: usize) -> Result<(), GaveUp> {
+        self.0 = self.0.checked_sub(steps).ok_or(GaveUp)?;
+        Ok(())
+    }
+}
+
+/// The word at `at`.
+pub(super) fn word(image: &[u8], at: usize) -> Option<u32> {
+    let bytes = image.get(at..at.checked_add(4)?)?;
+    bytes.try_into().ok().map(u32::from_le_bytes)
+}
+
+/// Markers: every 256th name's offset in the names.
+pub(super) struct Markers {
+    at: usize,
+    count: usize,
+    /// Fewest and most symbols that there can be.
+    symbols: (usize, usize),
+}
+
+/// The names: `count` length-prefixed runs of tokens from `start` on.
+pub(super) struct Names {
+    pub(super) start: usize,
+    pub(super) count: usize,
+    pub(super) lengths: Lengths,
+    /// Where the number of symbols stands.
+    number_at: usize,
+}
+
+/// Calls `each` with every consistent set of names for these tokens, nearest first, until it returns something.
+pub(super) fn names<T>(
+    image: &[u8],
+    tokens: &Tokens<'_>,
+    budget: &mut Budget,
+    mut each: impl FnMut(&Names, &mut Budget) -> Result<Option<T>, GaveUp>,
+) -> Result<Option<T>, GaveUp> {
+    let end = tokens.start;
+    for pad in (0..=MAX_PAD).step_by(4) {
+        let Some(markers) = adjacent_markers(image, end, pad, budget)? else {
+            continue;
+        };
+        if let Some(found) = names_before(image, &markers, budget, &mut each)? {
+            return Ok(Some(found));
+        }
+    }
+    for gap in (3 * MIN_SYMBOLS..=end.min(MAX_SYMBOLS * 4)).step_by(4) {
+        budget.spend(1)?;
+        let sequence = [(gap / 3, 3), ((gap / 3).saturating_sub(1), 3), (gap / 4, 4)];
+        for (symbols, width) in sequence {
+            let bytes = symbols * width;
+            if symbols < MIN_SYMBOLS || bytes.next_multiple_of(4) != gap {
+                continue;
+            }
+            let Some(markers) = markers_ending(image, end - gap, (symbols, symbols), budget)?
+            else {
+                continue;
+            };
+            if let Some(found) = names_before(image, &markers, budget, &mut each)? {
+                return Ok(Some(found));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Markers that end `pad` bytes before `end`: as many as ascend from a 0.
+fn adjacent_markers(
+    image: &[u8],
+    end: usize,
+    pad: usize,
+    budget: &mut Budget,
+) -> Result<Option<Markers>, GaveUp> {
+    let Some(end) = end.checked_sub(pad) else {
+        return Ok(None);
+    };
+    if image.get(end..end + pad).is_none_or(|b| !is_padding(b)) {
+        return Ok(None);
+    }
+    let mut above = None;
+    for count in 1..=MAX_SYMBOLS / MARKER_STEP {
+        budget.spend(1)?;
+        let Some(at) = end.checked_sub(4 * count) else {
+            break;
+        };
+        let Some(value) = word(image, at) else { break };
+        if above.is_some_and(|a| !is_step(value, a)) {
+            break;
+        }
+        if value == 0 {
+            if count * MARKER_STEP < MIN_SYMBOLS {
+                break;
+            }
+            let symbols = ((count - 1) * MARKER_STEP + 1, count * MARKER_STEP);
+            return Ok(Some(Markers { at, count, symbols }));
+        }
+        above = Some(value);
+    }
+    Ok(None)
+}
+
+/// Markers for a known number of symbols that end at `end`.
+fn markers_ending(
+    image: &[u8],
+    end: usize,
+    symbols: (usize, usize),
+    budget: &mut Budget,
+) -> Result<Option<Markers>, GaveUp> {
+    let count = symbols.1.div_ceil(MARKER_STEP);
+    let Some(at) = end.checked_sub(4 * count) else {
+        return Ok(None);
+    };
+    if word(image, at) != Some(0) {
+        return Ok(None);
+    }
+    let mut below = 0;
+    for i in 1..count {
+        budget.spend(1)?;
+        match word(image, at + 4 * i) {
+            Some(value) if is_step(below, value) => below = value,
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(Markers { at, count, symbols }))
+}
+
+/// Whether 256 names can lie between two markers: each takes at least a length and one token.
+fn is_step(below: u32, above: u32) -> bool {
+    let step = above.wrapping_sub(below) as usize;
+    above > below && (2 * MARKER_STEP..=MARKER_STEP * (MAX_NAME + 2)).contains(&step)
+}
+
+/// Names that end where `markers` begin.
+fn names_before<T>(
+    image: &[u8],
+    markers: &Markers,
+    budget: &mut Budget,
+    each: &mut impl FnMut(&Names, &mut Budget) -> Result<Option<T>, GaveUp>,
+) -> Result<Option<T>, GaveUp> {
+    let Some(last) = word(image, markers.at + 4 * (markers.count - 1)) else {
+        return Ok(None);
+    };
+    // The last run of up to 256 names is as long as it is; all before is known.
+    let Some(nearest) = markers.at.checked_sub(last as usize + 2) else {
+        return Ok(None);
+    };
+    let farthest = nearest.saturating_sub(MARKER_STEP * (MAX_NAME + 2) + MAX_PAD);
+    let nearest = nearest & !3;
+    for start in (0..=nearest.saturating_sub(farthest))
+        .step_by(4)
+        .map(|back| nearest - back)
+    {
+        budget.spend(1)?;
+        let Some((count, number_at)) = number_before(image, start, markers.symbols) else {
+            continue;
+        };
+        for lengths in [Lengths::Uleb, Lengths::Byte] {
+            let names = Names {
+                start,
+                count,
+                lengths,
+                number_at,
+            };
+            if is_consistent(image, &names, markers, budget)?
+                && let Some(found) = each(&names, budget)?
+            {
+                return Ok(Some(found));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The number of symbols right before `start`, and where it stands.
+fn number_before(image: &[u8], start: usize, range: (usize, usize)) -> Option<(usize, usize)> {
+    for pad in (0..=MAX_PAD).step_by(4) {
+        let at = start.checked_sub(4 + pad)?;
+        let number = word(image, at)? as usize;
+        if (range.0.max(MIN_SYMBOLS)..=range.1).contains(&number) {
+            return Some((number, at));
+        }
+        if number != 0 {
+            return None;
+        }
+    }
+    None
+}
+
+/// Whether walking over all names meets every marker and ends where the markers begin.
+fn is_consistent(
+    image: &[u8],
+    names: &Names,
+    markers: &Markers,
+    budget: &mut Budget,
+) -> Result<bool, GaveUp> {
+    let mut at = names.start;
+    for i in 0..names.count {
+        if i % MARKER_STEP == 0 {
+            let marker = word(image, markers.at + 4 * (i / MARKER_STEP));
+            if marker != u32::try_from(at - names.start).ok() {
+                return Ok(false);
+            }
+        }
+        budget.spend(1)?;
+        match compressed(image, at, names.lengths) {
+            Some(name) if name.end <= markers.at => at = name.end,
+            _ => return Ok(false),
+        }
+    }
+    Ok(image.get(at..markers.at).is_some_and(is_padding))
+}
+
+/// Where the tokens of the name at `at` stand.
+pub(super) fn compressed(
+    image: &[u8],
+    at: usize,
+    lengths: Lengths,
+) -> Option<std::ops::Range<usize>> {
+    let first = usize::from(*image.get(at)?);
+    let (length, start) = if lengths == Lengths::Uleb && first & 0x80 != 0 {
+        let second = usize::from(*image.get(at + 1)?);
+        (first & 0x7f | (second & 0x7f) << 7, at + 2)
+    } else {
+        (first, at + 1)
+    };
+    (length != 0 && length <= MAX_NAME).then_some(start..start + length)
+}
+
+/// The address of every symbol of `names`, in their order, in whichever place and form they fit.
+pub(super) fn addresses(
+    image: &[u8],
+    tokens: &Tokens<'_>,
+    names: &Names,
+    budget: &mut Budget,
+) -> Result<Option<Vec<u32>>, GaveUp> {
+    let size = 4 * names.count;
+    let after = tokens.end;
+    if let Some(base) = word(image, after.saturating_add(size))
+        && let Some(found) = relative(image, after, names.count, base, budget)?
+    {
+        return Ok(Some(found));
+    }
+    if let Some(found) = absolute(image, after, names.count, budget)? {
+        return Ok(Some(found));
+    }
+    for pad in pads(image, names.number_at) {
+        let end = names.number_at - pad;
+        if let Some(base_at) = end.checked_sub(4)
+            && let Some(base) = word(image, base_at)
+        {
+            for inner in pads(image, base_at) {
+                let Some(at) = (base_at - inner).checked_sub(size) else {
+                    continue;
+                };
+                if let Some(found) = relative(image, at, names.count, base, budget)? {
+                    return Ok(Some(found));
+                }
+            }
+        }
+        if let Some(at) = end.checked_sub(size)
+            && let Some(found) = absolute(image, at, names.count, budget)?
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// The amounts of padding that there can be before `at`.
+fn pads(image: &[u8], at: usize) -> impl Iterator<Item = usize> {
+    (0..=MAX_PAD.min(at))
+        .step_by(4)
+        .filter(move |&pad| image.get(at - pad..at).is_some_and(is_padding))
+}
+
+/// A table of offsets from `base`: it begins with 0, ascends, and leads into the kernel.
+fn relative(
+    image: &[u8],
+    at: usize,
+    count: usize,
+    base: u32,
+    budget: &mut Budget,
+) -> Result<Option<Vec<u32>>, GaveUp> {
+    if word(image, at) != Some(0) {
+        return Ok(None);
+    }
+    let Some(offsets) = ascending(image, at, count, budget)? else {
+        return Ok(None);
+    };
+    let (median, last) = (offsets[count / 2], offsets[count - 1]);
+    let low_base = base < VECTORS_END && median >= LOWEST_KERNEL;
+    let kernel_base = base >= LOWEST_KERNEL && median < LOWEST_KERNEL;
+    // All zeros ascend, too.
+    if median == 0 || !(low_base || kernel_base) || base.checked_add(last).is_none() {
+        return Ok(None);
+    }
+    Ok(Some(offsets.iter().map(|o| base + o).collect()))
+}
+
+/// A table of addresses: it ascends, and most of it lies in the kernel.
+fn absolute(
+    image: &[u8],
+    at: usize,
+    count: usize,
+    budget: &mut Budget,
+) -> Result<Option<Vec<u32>>, GaveUp> {
+    let found = ascending(image, at, count, budget)?;
+    Ok(found.filter(|a| a[count / 2] >= LOWEST_KERNEL))
+}
+
+fn ascending(
+    image: &[u8],
+    at: usize,
+    count: usize,
+    budget: &mut Budget,
+) -> Result<Option<Vec<u32>>, GaveUp> {
+    let Some(bytes) = at
+        .checked_add(4 * count)
+        .and_then(|end| image.get(at..end))
+        .filter(|b| !b.is_empty())
+    else {
+        return Ok(None);
+    };
+    // Most tries end within a few words; only a table that ascends throughout is worth memory.
+    let values = || {
+        bytes
+            .chunks_exact(4)
+            .map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]))
+    };
+    let ascend = values()
+        .zip(values().skip(1))
+        .take_while(|(a, b)| a <= b)
+        .count();
+    budget.spend(ascend + 1)?;
+    Ok((ascend + 1 == count).then(|| values().collect()))
+}
