@@ -1,0 +1,351 @@
+//! The types of a timeline, and nothing else.
+
+use serde::{Deserialize, Serialize};
+
+/// A 64-bit address or identifying number, written `0x...` in JSON, whose numbers are exact only up to 53 bits in
+/// a browser.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Address(pub u64);
+
+/// The index of a lane in [`Timeline::lanes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LaneId(pub u16);
+
+/// The index of an event in [`Timeline::events`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventId(pub u32);
+
+/// Where an event belongs. The order of the variants is the order of the lanes in a timeline: causes above effects.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "lane", rename_all = "kebab-case")]
+pub enum Lane {
+    /// What the judge of the run says.
+    Verdict,
+    /// Functions of the guest's kernel.
+    Probes,
+    /// An IOMMU instance as a whole.
+    Unit {
+        /// Its name in the device tree.
+        unit: String,
+    },
+    /// A micro-TLB of an IOMMU instance: the port of one or several bus masters.
+    Utlb {
+        /// The instance.
+        unit: String,
+        /// The number of the micro-TLB.
+        utlb: u32,
+    },
+    /// A bus master.
+    Device {
+        /// Its name in the device tree.
+        name: String,
+    },
+    /// A translation context of an IOMMU instance.
+    Context {
+        /// The instance.
+        unit: String,
+        /// The number of the context.
+        context: u32,
+    },
+    /// Interrupt lines.
+    Interrupts,
+    /// The guest's console.
+    Console,
+}
+
+/// Where an access of a bus master led.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "route", rename_all = "kebab-case")]
+pub enum Route {
+    /// Untranslated, through a port that has never translated: a device without an IOMMU.
+    Untranslated,
+    /// Untranslated, through a port that had been translating before: the address was most likely meant for the
+    /// IOMMU that no longer looks at it.
+    Stray,
+    /// Translated.
+    Context {
+        /// The number of the context.
+        context: u32,
+    },
+    /// Nowhere: the port lets nothing through.
+    Blocked,
+}
+
+/// What a bus master does with memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// It reads memory.
+    Read,
+    /// It writes memory.
+    Write,
+}
+
+/// Several like accesses that followed each other closely, kept as one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Burst {
+    /// When the last one was, in nanoseconds; the first one was at [`Event::at`].
+    pub until: u64,
+    /// How many.
+    pub count: u64,
+    /// Bytes in all.
+    pub bytes: u64,
+    /// The address of the first one, as the bus master used it.
+    pub first: Address,
+    /// The lowest address.
+    pub lowest: Address,
+    /// The highest address, inclusive.
+    pub highest: Address,
+}
+
+/// The value of an argument or field that a probe printed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "value", rename_all = "kebab-case")]
+pub enum Value {
+    /// A number.
+    Number(i64),
+    /// A guest virtual address and the symbol that it is, if it is one.
+    Pointer(Address, Option<String>),
+    /// A string of the guest's, made visible.
+    Text(String),
+    /// What could not be read, and why.
+    Unreadable(String),
+}
+
+/// Something a probe printed, by the name under which it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Argument {
+    /// For example `dev->kobj.name`.
+    pub name: String,
+    /// What it was.
+    pub value: Value,
+}
+
+/// Where in a function a probe sits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Point {
+    /// Its first instruction.
+    Entry,
+    /// Where it returns to.
+    Return,
+    /// An instruction in it, by its distance from the first in bytes.
+    Offset(u32),
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Kind {
+    /// The guest passed a probe.
+    Probe {
+        /// The function.
+        function: String,
+        /// Where in it.
+        point: Point,
+        /// What was read there.
+        arguments: Vec<Argument>,
+        /// Who called, as symbol+offset.
+        caller: Option<String>,
+        /// What the probe did to the guest, in words.
+        actions: Vec<String>,
+    },
+    /// The guest wrote a register.
+    Register {
+        /// For example `IMUCTR3`.
+        register: String,
+        /// The value written.
+        value: Address,
+        /// What that means, for example `uTLB 3 disabled`.
+        meaning: String,
+    },
+    /// A micro-TLB's accesses take another way from now on.
+    Attachment {
+        /// Which way.
+        to: Route,
+    },
+    /// A driver was bound to, or unbound from, a device.
+    Binding {
+        /// The driver, if one is bound now.
+        driver: Option<String>,
+    },
+    /// Translations were forgotten.
+    Invalidated {
+        /// First and last IOVA; everything if there is none.
+        range: Option<(Address, Address)>,
+    },
+    /// Translations were learnt from the guest's page tables.
+    Filled {
+        /// How many; `bytes` is what they cover.
+        #[serde(flatten)]
+        burst: Burst,
+        /// The guest physical address that the first one leads to.
+        physical: Address,
+    },
+    /// Accesses were refused.
+    Fault {
+        /// How many, and where.
+        #[serde(flatten)]
+        burst: Burst,
+        /// What was wanted.
+        direction: Direction,
+        /// Why they were refused.
+        reason: String,
+        /// The level of the page table at which the first walk ended.
+        level: Option<u8>,
+    },
+    /// Accesses led to where no memory is.
+    BusError {
+        /// How many, and where.
+        #[serde(flatten)]
+        burst: Burst,
+        /// What was wanted.
+        direction: Direction,
+        /// The guest physical address that the first one led to.
+        physical: Address,
+    },
+    /// Accesses to memory.
+    Dma {
+        /// How many, and where.
+        #[serde(flatten)]
+        burst: Burst,
+        /// What was wanted.
+        direction: Direction,
+        /// Where they led.
+        #[serde(flatten)]
+        route: Route,
+    },
+    /// An interrupt line was active.
+    Interrupt {
+        /// The number of the interrupt.
+        line: u32,
+        /// Who raised it.
+        source: String,
+        /// How often it was raised.
+        pulses: u64,
+        /// When it was lowered last; still active if there is none.
+        until: Option<u64>,
+    },
+    /// A line on the guest's console.
+    Console {
+        /// The line, made visible.
+        text: String,
+    },
+    /// The judge of the run found something.
+    Verdict {
+        /// Whether it is as it should be.
+        ok: bool,
+        /// What it is.
+        text: String,
+    },
+}
+
+/// The kinds of event, to count and to filter by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Category {
+    /// [`Kind::Verdict`].
+    Verdict,
+    /// [`Kind::Probe`].
+    Probe,
+    /// [`Kind::Register`].
+    Register,
+    /// [`Kind::Attachment`].
+    Attachment,
+    /// [`Kind::Binding`].
+    Binding,
+    /// [`Kind::Dma`].
+    Dma,
+    /// [`Kind::BusError`].
+    BusError,
+    /// [`Kind::Fault`].
+    Fault,
+    /// [`Kind::Filled`] and [`Kind::Invalidated`].
+    Translation,
+    /// [`Kind::Interrupt`].
+    Interrupt,
+    /// [`Kind::Console`].
+    Console,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, in nanoseconds of virtual time since reset.
+    pub at: u64,
+    /// On which core, if a core did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub core: Option<u8>,
+    /// Where it belongs.
+    pub lane: LaneId,
+    /// What it was.
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+/// What a micro-TLB or device is for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum State {
+    /// A micro-TLB that translates.
+    Enabled {
+        /// Through which context.
+        context: u32,
+    },
+    /// A micro-TLB that lets everything through untranslated.
+    Disabled {
+        /// Whether it was translating before.
+        lost: bool,
+    },
+    /// A micro-TLB that lets nothing through.
+    Blocked,
+    /// A device with a driver.
+    Bound {
+        /// The driver.
+        driver: String,
+    },
+    /// A device whose driver was taken away.
+    Unbound,
+}
+
+/// A state that lasted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Whose.
+    pub lane: LaneId,
+    /// Since when, in nanoseconds.
+    pub from: u64,
+    /// Until when, in nanoseconds.
+    pub until: u64,
+    /// What it was.
+    #[serde(flatten)]
+    pub state: State,
+}
+
+/// Events that were only counted, because a limit was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Their kind.
+    pub category: Category,
+    /// How many.
+    pub count: u64,
+}
+
+/// What was observed in one run.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Timeline {
+    /// When the run ended, in nanoseconds of virtual time since reset.
+    pub end: u64,
+    /// The lanes, in the order in which to show them.
+    pub lanes: Vec<Lane>,
+    /// The events, in the order of virtual time.
+    pub events: Vec<Event>,
+    /// The states that follow from them, in the order of lanes and time.
+    pub intervals: Vec<Interval>,
+    /// What was left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<Dropped>,
+}

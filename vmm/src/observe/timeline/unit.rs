@@ -1,0 +1,237 @@
+//! Records what one translation unit reports.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use viommu::{Access, Attachment, DomainId, EndpointId, Event, Fault, Mapping, Observer, Scope};
+
+use super::recorder::Recorder;
+use super::spec::{Address, Burst, Direction, Kind, Lane, LaneId, Route};
+
+thread_local! {
+    /// The bus master that works on this thread.
+    static CURRENT: Cell<Option<LaneId>> = const { Cell::new(None) };
+}
+
+/// While it lives, accesses made on this thread are those of one bus master.
+///
+/// A translation unit knows ports, and several bus masters may share one: only who works for a master can tell.
+#[must_use = "the bus master is named only as long as this lives"]
+#[derive(Debug)]
+pub struct BusMaster {
+    previous: Option<LaneId>,
+    /// It belongs to its thread.
+    _thread: PhantomData<*const ()>,
+}
+
+impl BusMaster {
+    /// From now on the bus master of `lane`, a [`Lane::Device`], works on this thread.
+    pub fn enter(lane: LaneId) -> Self {
+        Self {
+            previous: CURRENT.replace(Some(lane)),
+            _thread: PhantomData,
+        }
+    }
+}
+
+impl Drop for BusMaster {
+    fn drop(&mut self) {
+        CURRENT.set(self.previous);
+    }
+}
+
+/// An observer of a [`viommu::TranslationUnit`] that records what it sees.
+#[derive(Debug)]
+pub struct UnitObserver {
+    recorder: Arc<Recorder>,
+    unit: String,
+    lane: LaneId,
+    dma: bool,
+    ports: BTreeMap<u32, Vec<LaneId>>,
+    state: Mutex<PortStates>,
+}
+
+#[derive(Debug, Default)]
+struct PortStates {
+    ports: BTreeMap<u32, PortState>,
+    contexts: BTreeMap<u32, LaneId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PortState {
+    lane: LaneId,
+    route: Route,
+    ever_translated: bool,
+}
+
+impl UnitObserver {
+    /// An observer of the instance `unit`, whose endpoints serve the given bus masters, named as in the device tree.
+    /// `dma` tells whether to record single accesses too.
+    pub fn new(recorder: Arc<Recorder>, unit: &str, masters: &[(u32, &str)], dma: bool) -> Self {
+        let mut ports: BTreeMap<u32, Vec<LaneId>> = BTreeMap::new();
+        for (endpoint, name) in masters {
+            let lane = recorder.lane(Lane::Device {
+                name: (*name).to_owned(),
+            });
+            ports.entry(*endpoint).or_default().push(lane);
+        }
+        let observer = Self {
+            lane: recorder.lane(Lane::Unit {
+                unit: unit.to_owned(),
+            }),
+            unit: unit.to_owned(),
+            recorder,
+            dma,
+            ports,
+            state: Mutex::default(),
+        };
+        for endpoint in observer.ports.keys() {
+            // A micro-TLB that is never enabled is to be seen as well.
+            observer.port(EndpointId(*endpoint));
+        }
+        observer
+    }
+
+    /// What is known of `endpoint`.
+    fn port(&self, endpoint: EndpointId) -> PortState {
+        self.with_port(endpoint, |port| *port)
+    }
+
+    fn with_port<T>(&self, endpoint: EndpointId, then: impl FnOnce(&mut PortState) -> T) -> T {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        then(state.ports.entry(endpoint.0).or_insert_with(|| PortState {
+            lane: self.recorder.lane(Lane::Utlb {
+                unit: self.unit.clone(),
+                utlb: endpoint.0,
+            }),
+            route: Route::Untranslated,
+            ever_translated: false,
+        }))
+    }
+
+    fn context(&self, domain: DomainId) -> LaneId {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state.contexts.entry(domain.0).or_insert_with(|| {
+            self.recorder.lane(Lane::Context {
+                unit: self.unit.clone(),
+                context: domain.0,
+            })
+        })
+    }
+
+    /// The lane of an access: that of the bus master at work, of the only one on that port, or of the port.
+    fn master(&self, endpoint: EndpointId) -> LaneId {
+        CURRENT.get().unwrap_or_else(|| {
+            match self.ports.get(&endpoint.0).map(Vec::as_slice) {
+                Some([only]) => *only,
+                _ => self.port(endpoint).lane,
+            }
+        })
+    }
+
+    fn attached(&self, endpoint: EndpointId, to: Attachment) {
+        let (lane, to) = self.with_port(endpoint, |port| {
+            port.route = match to {
+                Attachment::Bypass if port.ever_translated => Route::Stray,
+                Attachment::Bypass => Route::Untranslated,
+                Attachment::Blocked => Route::Blocked,
+                Attachment::Domain(domain) => {
+                    port.ever_translated = true;
+                    Route::Context { context: domain.0 }
+                }
+            };
+            (port.lane, port.route)
+        });
+        self.recorder.record(lane, None, Kind::Attachment { to });
+    }
+
+    fn invalidated(&self, scope: &Scope) {
+        let (lane, range) = match *scope {
+            Scope::All => (self.lane, None),
+            Scope::Domain(domain) => (self.context(domain), None),
+            Scope::Range(domain, first, last) => (
+                self.context(domain),
+                Some((Address(first), Address(last))),
+            ),
+        };
+        self.recorder.record(lane, None, Kind::Invalidated { range });
+    }
+
+    fn filled(&self, domain: DomainId, mapping: &Mapping) {
+        let bytes = mapping
+            .last
+            .saturating_sub(mapping.first)
+            .saturating_add(1);
+        self.recorder
+            .record_with(self.context(domain), None, |at| Kind::Filled {
+                burst: Burst::one(at, mapping.first, bytes),
+                physical: Address(mapping.address),
+            });
+    }
+
+    fn fault(&self, fault: &Fault) {
+        self.recorder
+            .record_with(self.master(fault.endpoint), None, |at| Kind::Fault {
+                burst: Burst::one(at, fault.iova, 0),
+                direction: fault.access.into(),
+                reason: fault.reason.to_string(),
+                level: fault.level,
+            });
+    }
+}
+
+impl Observer for UnitObserver {
+    fn event(&self, event: &Event) {
+        match event {
+            Event::Attached { endpoint, to } => self.attached(*endpoint, *to),
+            Event::Invalidated(scope) => self.invalidated(scope),
+            Event::Filled {
+                domain, mapping, ..
+            } => self.filled(*domain, mapping),
+            Event::Fault(fault) => self.fault(fault),
+            Event::BusError {
+                endpoint,
+                iova,
+                address,
+                access,
+            } => self
+                .recorder
+                .record_with(self.master(*endpoint), None, |at| Kind::BusError {
+                    burst: Burst::one(at, *iova, 0),
+                    direction: (*access).into(),
+                    physical: Address(*address),
+                }),
+            Event::Dma {
+                endpoint,
+                iova,
+                length,
+                access,
+            } => {
+                let route = self.port(*endpoint).route;
+                self.recorder
+                    .record_with(self.master(*endpoint), None, |at| Kind::Dma {
+                        burst: Burst::one(at, *iova, *length as u64),
+                        direction: Access::of(*access).into(),
+                        route,
+                    });
+            }
+            // Kinds that later versions of the library add.
+            _ => {}
+        }
+    }
+
+    fn wants_dma(&self) -> bool {
+        self.dma
+    }
+}
+
+impl From<Access> for Direction {
+    fn from(access: Access) -> Self {
+        match access {
+            Access::Read => Self::Read,
+            Access::Write => Self::Write,
+        }
+    }
+}
