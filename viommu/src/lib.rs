@@ -2,18 +2,31 @@
 //!
 //! [`DmaSpace`] is the door: the memory that one bus master sees. Device code takes a `DmaSpace` where it took
 //! guest memory, and need not know which IOMMU, or whether any, stands behind it.
+//!
+//! [`TranslationUnit`] is what stands behind it: endpoints, what they are attached to, and a translation cache in front
+//! of a [`Model`], which owns the truth. What an invalidation promises, and how it is kept, is in the crate's
+//! `DESIGN.md`; what it means for device code is in [pinning](DmaSpace#pinning).
 
-#![deny(missing_docs)]
+#![deny(missing_docs, unsafe_code)]
 
+mod counters;
 mod dma;
 mod event;
 pub mod fault;
+mod grace;
+mod host;
+mod iotlb;
 mod model;
+mod sync;
 mod unit;
+pub mod vm_memory_iommu;
 pub mod walk;
 
-pub use dma::{DmaSpace, Pinned};
+pub use counters::Counters;
+pub use dma::{DmaSpace, Pinned, PinnedSpace};
 pub use event::{Event, Observer, Scope};
 pub use fault::{Access, DomainId, EndpointId, Fault, FaultReason};
+pub use grace::GracePeriod;
+pub use host::StableHostMemory;
 pub use model::{Mapping, Miss, Model};
-pub use unit::{Attachment, GracePeriod, TranslationUnit, UnitConfig};
+pub use unit::{Attachment, CacheConfig, TranslationUnit, UnitConfig};

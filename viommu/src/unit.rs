@@ -1,13 +1,19 @@
 //! The translation unit: endpoints, what they are attached to, and the cache between bus masters and a model.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::sync::Arc;
 
 use vm_memory::GuestMemoryMmap;
 
+use crate::counters::Counters;
 use crate::dma::DmaSpace;
 use crate::event::{Event, Observer, Scope};
 use crate::fault::{DomainId, EndpointId};
+use crate::grace::{GracePeriod, Registry};
+use crate::host::{HostMemory, StableHostMemory};
+use crate::iotlb::Iotlb;
 use crate::model::Model;
+use crate::sync::{AtomicU64, Ordering};
 
 /// What an endpoint's accesses meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,112 +26,207 @@ pub enum Attachment {
     Domain(DomainId),
 }
 
+// An attachment as one word: these, or this bit and the domain's number.
+const BYPASS: u64 = 0;
+const BLOCKED: u64 = 1;
+const DOMAIN: u64 = 1 << 32;
+
+impl Attachment {
+    #[inline]
+    fn to_word(self) -> u64 {
+        match self {
+            Self::Bypass => BYPASS,
+            Self::Blocked => BLOCKED,
+            Self::Domain(DomainId(domain)) => DOMAIN | u64::from(domain),
+        }
+    }
+
+    #[inline]
+    fn from_word(word: u64) -> Self {
+        match word {
+            BYPASS => Self::Bypass,
+            BLOCKED => Self::Blocked,
+            // The low half is the number.
+            _ => Self::Domain(DomainId(word as u32)),
+        }
+    }
+}
+
 /// How large a [`TranslationUnit`] is.
 #[derive(Clone, Debug)]
 pub struct UnitConfig {
     /// Number of endpoints.
     pub endpoints: u32,
-    /// Number of domains.
+    /// Number of domains. Translations of a domain with a higher number work, but are never cached.
     pub domains: u32,
     /// What endpoints are attached to at first.
     pub initial: Attachment,
+}
+
+/// The translation cache of a [`TranslationUnit`].
+#[derive(Clone, Debug)]
+pub struct CacheConfig {
+    /// How many mappings it holds, whatever their sizes; rounded up to a power of two, and down to four million. Each
+    /// takes 32 bytes of host memory once used. 0 for no cache at all.
+    pub entries: usize,
+    /// Whether [`TranslationUnit::counters`] counts.
+    pub count: bool,
+}
+
+impl CacheConfig {
+    /// The default of [`CacheConfig::entries`]: twice the 4 KiB pages of 256 MiB, so that those still fit when several
+    /// domains meet in the same sets.
+    pub const DEFAULT_ENTRIES: usize = 1 << 17;
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            entries: Self::DEFAULT_ENTRIES,
+            count: true,
+        }
+    }
 }
 
 /// Endpoints, their attachments, and the translation cache in front of one [`Model`].
 ///
 /// A model's device half owns it, tells it of attachments and invalidations, and hands out a [`DmaSpace`] for each bus
 /// master.
+///
+/// # The guarantee
+/// A model changes its mappings, invalidates (or attaches), begins a grace period, and tells its guest that the
+/// invalidation is complete only when that [`GracePeriod`] is over. From then on no access of any [`DmaSpace`] of this
+/// unit reads or writes memory through what was invalidated: accesses that were under way have ended, and later ones
+/// ask the model anew. "Access" is whatever happens under a pin: see [`DmaSpace`].
+///
+/// Nothing here blocks: invalidations and [`begin_grace_period`](Self::begin_grace_period) take no lock that is ever
+/// held while something is waited for, and a grace period is polled. So a vCPU that waits for the end of an
+/// invalidation cannot deadlock with a device that, pinned, waits for that vCPU, as long as the wait is the guest's own
+/// (it polls a register, and goes on running) and not the VMM's.
 pub struct TranslationUnit<M = GuestMemoryMmap<()>> {
-    pub(crate) memory: Arc<M>,
+    pub(crate) host: HostMemory<M>,
     pub(crate) model: Arc<dyn Model>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
-    pub(crate) attachments: Mutex<Vec<Attachment>>,
+    /// Whether the observer wants single accesses.
+    pub(crate) wants_dma: bool,
+    /// Whether counters count.
+    pub(crate) count: bool,
+    attachments: Box<[AtomicU64]>,
+    pub(crate) cache: Iotlb,
+    pub(crate) handles: Registry,
 }
 
-impl<M> TranslationUnit<M> {
-    /// A unit in front of `model`, over the guest's `memory`.
+impl<M> fmt::Debug for TranslationUnit<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TranslationUnit")
+            .field("endpoints", &self.attachments.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M: StableHostMemory> TranslationUnit<M> {
+    /// A unit in front of `model`, over the guest's `memory`, with a cache of default size.
     pub fn new(
         memory: Arc<M>,
         model: Arc<dyn Model>,
         config: &UnitConfig,
         observer: Option<Arc<dyn Observer>>,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            memory,
-            model,
-            observer,
-            attachments: Mutex::new(vec![config.initial; config.endpoints as usize]),
-        })
+        Self::with_cache(memory, model, config, &CacheConfig::default(), observer)
     }
 
+    /// A unit in front of `model`, over the guest's `memory`.
+    pub fn with_cache(
+        memory: Arc<M>,
+        model: Arc<dyn Model>,
+        config: &UnitConfig,
+        cache: &CacheConfig,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Arc<Self> {
+        let initial = config.initial.to_word();
+        Arc::new(Self {
+            host: HostMemory::new(memory),
+            model,
+            wants_dma: observer.as_ref().is_some_and(|o| o.wants_dma()),
+            observer,
+            count: cache.count,
+            attachments: (0..config.endpoints)
+                .map(|_| AtomicU64::new(initial))
+                .collect(),
+            cache: Iotlb::new(cache.entries, config.domains, cache.count),
+            handles: Registry::default(),
+        })
+    }
+}
+
+impl<M> TranslationUnit<M> {
     /// What a bus master on `endpoint` sees.
     pub fn space(self: &Arc<Self>, endpoint: EndpointId) -> DmaSpace<M> {
         DmaSpace::translated(Arc::clone(self), endpoint)
     }
 
     /// What `endpoint` is attached to; blocked if there is no such endpoint.
+    #[inline]
     pub fn attachment(&self, endpoint: EndpointId) -> Attachment {
-        self.attachments
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(endpoint.0 as usize)
-            .copied()
-            .unwrap_or(Attachment::Blocked)
+        match self.attachments.get(endpoint.0 as usize) {
+            Some(word) => Attachment::from_word(word.load(Ordering::Acquire)),
+            None => Attachment::Blocked,
+        }
     }
 
     /// Attaches `endpoint`; accesses that began before may use the old attachment until the next grace period has
     /// ended. An endpoint that does not exist is ignored.
     pub fn attach(&self, endpoint: EndpointId, to: Attachment) {
-        let mut attachments = self
-            .attachments
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let Some(attachment) = attachments.get_mut(endpoint.0 as usize) else {
+        let Some(word) = self.attachments.get(endpoint.0 as usize) else {
             return;
         };
-        *attachment = to;
-        drop(attachments);
+        word.store(to.to_word(), Ordering::Release);
         self.emit(&Event::Attached { endpoint, to });
     }
 
     /// Forgets every translation, in constant time.
+    ///
+    /// This and the other invalidations are to be called after the model's mappings have changed: what the model
+    /// answered before, and only that, is forgotten, or not learnt if it is just being learnt.
     pub fn invalidate_all(&self) {
+        self.cache.flush_all();
         self.emit(&Event::Invalidated(Scope::All));
     }
 
     /// Forgets every translation of `domain`, in constant time.
     pub fn invalidate_domain(&self, domain: DomainId) {
+        self.cache.flush(domain);
         self.emit(&Event::Invalidated(Scope::Domain(domain)));
     }
 
-    /// Forgets every translation of `domain` for an IOVA in `first..=last`.
+    /// Forgets every translation of `domain` for an IOVA in `first..=last`; it may forget more.
+    ///
+    /// Takes time by the length of the range only up to a limit, beyond which it forgets the whole domain. Nothing is
+    /// searched. A range that ends before it begins is empty.
     pub fn invalidate_range(&self, domain: DomainId, first: u64, last: u64) {
+        self.cache.flush_range(domain, first, last);
         self.emit(&Event::Invalidated(Scope::Range(domain, first, last)));
     }
 
     /// Begins a grace period: it ends when every access that was under way now has ended. What was invalidated or
     /// detached before is then no longer used by anyone.
     pub fn begin_grace_period(&self) -> GracePeriod {
-        GracePeriod { _private: () }
+        self.handles.begin()
     }
 
+    /// What was counted since the unit was made.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            flushes: self.cache.flushes.get(),
+            range_invalidations: self.cache.range_invalidations.get(),
+            ..self.handles.counters()
+        }
+    }
+
+    #[inline]
     pub(crate) fn emit(&self, event: &Event) {
         if let Some(observer) = &self.observer {
             observer.event(event);
         }
-    }
-}
-
-/// The time until every access that was under way has ended.
-#[derive(Debug)]
-#[must_use = "an invalidation is complete only when its grace period is over"]
-pub struct GracePeriod {
-    _private: (),
-}
-
-impl GracePeriod {
-    /// Whether it is over; never waits.
-    pub fn is_over(&mut self) -> bool {
-        true
     }
 }

@@ -1,0 +1,81 @@
+//! What the translation path counts.
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// What a [`TranslationUnit`](crate::TranslationUnit) has counted since it was made.
+///
+/// All are 0 unless [`CacheConfig::count`](crate::CacheConfig::count) is set. Each bus master's handle counts for
+/// itself, so a handle used by several threads at once may miss some.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Lookups that the cache answered.
+    pub hits: u64,
+    /// Lookups in a domain that the model was asked for.
+    pub misses: u64,
+    /// Mappings that were put into the cache.
+    pub fills: u64,
+    /// Live entries that a fill displaced.
+    pub evictions: u64,
+    /// Invalidations of a domain or of everything, and of ranges too long to be looked up page by page.
+    pub flushes: u64,
+    /// Invalidations of a range.
+    pub range_invalidations: u64,
+    /// Accesses that were refused.
+    pub faults: u64,
+    /// Accesses that led to where no memory is.
+    pub bus_errors: u64,
+}
+
+/// The counts of one handle.
+#[derive(Default)]
+pub(crate) struct HandleCounters {
+    pub hits: Count,
+    pub misses: Count,
+    pub fills: Count,
+    pub evictions: Count,
+    pub faults: Count,
+    pub bus_errors: Count,
+}
+
+impl HandleCounters {
+    /// Adds them to `total`.
+    pub fn add_to(&self, total: &mut Counters) {
+        let Self {
+            hits,
+            misses,
+            fills,
+            evictions,
+            faults,
+            bus_errors,
+        } = self;
+        total.hits += hits.get();
+        total.misses += misses.get();
+        total.fills += fills.get();
+        total.evictions += evictions.get();
+        total.faults += faults.get();
+        total.bus_errors += bus_errors.get();
+    }
+}
+
+/// A count with one writer, which nothing is ordered by.
+#[derive(Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    /// One more. Not a read-modify-write, which would cost as much as all the rest of a lookup.
+    #[inline]
+    pub fn add_one(&self) {
+        self.0
+            .store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// One more, where several may count at once.
+    pub fn add_one_shared(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

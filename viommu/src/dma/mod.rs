@@ -1,0 +1,287 @@
+//! The memory that one bus master sees.
+
+mod port;
+mod slices;
+
+use std::fmt;
+use std::sync::Arc;
+
+use vm_memory::guest_memory::{GuestMemorySliceIterator, Result};
+use vm_memory::{
+    GuestAddress, GuestAddressSpace, GuestMemory, GuestMemoryMmap, GuestMemoryRegion, Permissions,
+    bitmap::BS,
+};
+
+use crate::fault::EndpointId;
+use crate::grace::{Claim, Pin};
+use crate::host::StableHostMemory;
+use crate::unit::TranslationUnit;
+pub(crate) use port::{Port, Refusal};
+use slices::Slices;
+
+/// The memory that one bus master sees: the only door from a device to guest memory.
+///
+/// Addresses are the device's own (IOVA); where no IOMMU stands in between they are guest physical addresses.
+/// `DmaSpace` implements [`GuestMemory`], so `virtio-queue` and other rust-vmm device code run on it unchanged,
+/// and gives no other way to memory: [`GuestMemory::physical_memory`] answers `None` although a
+/// space that passes through could name its memory, so that no device can come to depend on it.
+///
+/// # Pinning
+/// What a bus master does under a *pin*, an invalidation waits for: a [grace period](crate::GracePeriod) that begins
+/// meanwhile ends only after it. Conversely, once a grace period is over, nothing lands through what was invalidated
+/// before it began. A pin is held
+/// - by the iterator of [`GuestMemory::get_slices`], from its creation until it is dropped. All operations of
+///   [`Bytes`](vm_memory::Bytes) (`read_slice`, `write_obj`, `load`, `read_volatile_from`, ...) do their work while
+///   they hold that iterator, so each of them is covered by itself, and may be used on a `DmaSpace` directly;
+/// - by a [`Pinned`] (or [`PinnedSpace`]) guard, from [`DmaSpace::pin`] until it is dropped. Code that keeps slices
+///   after the iteration, such as `Reader` and `Writer` of virtio-queue or a vectored read, must run on a guard:
+///   its slices borrow from it. Slices kept from a `DmaSpace` itself remain valid as memory, but no grace
+///   period waits for them.
+///
+/// Pin for bounded work only, and never wait under a pin for a grace period or for something that may wait for one.
+/// Pinning costs one atomic operation on a cache line that no other bus master writes; accesses through a guard cost
+/// no pin of their own.
+///
+/// Clones are further handles on the same space: each has its own place for pins, so that several threads do not
+/// share a cache line.
+///
+/// # What an access meets
+/// An access yields one slice for each run of bytes that is contiguous in the host, however many pages it crosses. If a
+/// later page is out of reach, what is before it is yielded, then the error, then nothing. An access of length 0 is
+/// fine everywhere and yields nothing; one that goes on beyond the last byte of the address space ends there with an
+/// error. A fault names the first inaccessible IOVA, and is told to the guest when the iterator comes to it;
+/// [`GuestMemory::check_range`] tells the guest nothing.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use viommu::DmaSpace;
+/// use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+///
+/// let ram = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0x4000_0000), 0x1000)])?;
+/// let dma = DmaSpace::pass_through(Arc::new(ram));
+/// dma.write_obj(7u32, GuestAddress(0x4000_0010))?;
+/// assert_eq!(dma.read_obj::<u32>(GuestAddress(0x4000_0010))?, 7);
+/// assert!(dma.read_obj::<u32>(GuestAddress(0)).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct DmaSpace<M = GuestMemoryMmap<()>> {
+    memory: Arc<M>,
+    door: Door<M>,
+}
+
+/// What stands between a bus master and memory.
+enum Door<M> {
+    /// Nothing.
+    Open,
+    /// A wall.
+    Blocked,
+    /// A translation unit.
+    Port(Port<M>),
+}
+
+impl<M> Clone for DmaSpace<M> {
+    fn clone(&self) -> Self {
+        self.with_door(|port| Port::new(Arc::clone(&port.unit), port.endpoint))
+    }
+}
+
+impl<M> fmt::Debug for DmaSpace<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("DmaSpace");
+        match &self.door {
+            Door::Open => debug.field("passes_through", &true),
+            Door::Blocked => debug.field("blocked", &true),
+            Door::Port(port) => debug.field("endpoint", &port.endpoint),
+        };
+        debug.finish_non_exhaustive()
+    }
+}
+
+impl<M> DmaSpace<M> {
+    /// The space of a device without an IOMMU: every IOVA is the guest physical address of the same number, and
+    /// all RAM may be read and written.
+    pub fn pass_through(memory: Arc<M>) -> Self {
+        Self {
+            memory,
+            door: Door::Open,
+        }
+    }
+
+    /// A space in which every access is refused.
+    pub fn blocked(memory: Arc<M>) -> Self {
+        Self {
+            memory,
+            door: Door::Blocked,
+        }
+    }
+
+    pub(crate) fn translated(unit: Arc<TranslationUnit<M>>, endpoint: EndpointId) -> Self {
+        Self {
+            memory: Arc::clone(unit.host.memory()),
+            door: Door::Port(Port::new(unit, endpoint)),
+        }
+    }
+
+    /// Pins the space for one bounded piece of work, such as one descriptor chain. See [pinning](Self#pinning).
+    #[inline]
+    pub fn pin(&self) -> Pinned<'_, M> {
+        let pin = match &self.door {
+            Door::Port(port) => Some(port.state.pins.pin()),
+            Door::Open | Door::Blocked => None,
+        };
+        Pinned {
+            space: self,
+            _pin: pin,
+        }
+    }
+
+    /// The way through a unit, if there is one.
+    pub(crate) fn port(&self) -> Option<&Port<M>> {
+        match &self.door {
+            Door::Port(port) => Some(port),
+            Door::Open | Door::Blocked => None,
+        }
+    }
+
+    /// Whether nothing can be reached, ever.
+    pub(crate) fn is_blocked(&self) -> bool {
+        matches!(self.door, Door::Blocked)
+    }
+
+    fn with_door(&self, another: impl FnOnce(&Port<M>) -> Port<M>) -> Self {
+        Self {
+            memory: Arc::clone(&self.memory),
+            door: match &self.door {
+                Door::Open => Door::Open,
+                Door::Blocked => Door::Blocked,
+                Door::Port(port) => Door::Port(another(port)),
+            },
+        }
+    }
+}
+
+impl<M: StableHostMemory> DmaSpace<M> {
+    #[inline]
+    fn slices(
+        &self,
+        addr: GuestAddress,
+        count: usize,
+        access: Permissions,
+        pin: bool,
+    ) -> Slices<'_, M> {
+        Slices::new(&self.memory, &self.door, addr.0, count, access, pin)
+    }
+}
+
+impl<M: StableHostMemory> GuestMemory for DmaSpace<M> {
+    type PhysicalMemory = M;
+    type Bitmap = <M::R as GuestMemoryRegion>::B;
+
+    fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
+        slices::check(&*self.memory, &self.door, addr.0, count, access)
+    }
+
+    #[inline]
+    fn get_slices<'a>(
+        &'a self,
+        addr: GuestAddress,
+        count: usize,
+        access: Permissions,
+    ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>> {
+        Ok(self.slices(addr, count, access, true))
+    }
+}
+
+/// A [`DmaSpace`] pinned for one bounded piece of work: see [pinning](DmaSpace#pinning).
+///
+/// A clone is a pin of its own.
+#[derive(Debug)]
+pub struct Pinned<'s, M = GuestMemoryMmap<()>> {
+    space: &'s DmaSpace<M>,
+    _pin: Option<Pin<'s>>,
+}
+
+impl<M> Clone for Pinned<'_, M> {
+    fn clone(&self) -> Self {
+        self.space.pin()
+    }
+}
+
+impl<M: StableHostMemory> GuestMemory for Pinned<'_, M> {
+    type PhysicalMemory = M;
+    type Bitmap = <M::R as GuestMemoryRegion>::B;
+
+    fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
+        self.space.check_range(addr, count, access)
+    }
+
+    #[inline]
+    fn get_slices<'a>(
+        &'a self,
+        addr: GuestAddress,
+        count: usize,
+        access: Permissions,
+    ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>> {
+        Ok(self.space.slices(addr, count, access, false))
+    }
+}
+
+/// A pinned [`DmaSpace`] that borrows from nothing: what [`GuestAddressSpace::memory`] gives out.
+pub struct PinnedSpace<M = GuestMemoryMmap<()>> {
+    /// The same handle, which has the pin.
+    space: DmaSpace<M>,
+    claim: Option<Claim>,
+}
+
+impl<M> fmt::Debug for PinnedSpace<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinnedSpace")
+            .field("space", &self.space)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M> Drop for PinnedSpace<M> {
+    fn drop(&mut self) {
+        if let (Some(port), Some(claim)) = (self.space.port(), &self.claim) {
+            port.state.pins.release(claim);
+        }
+    }
+}
+
+impl<M: StableHostMemory> GuestMemory for PinnedSpace<M> {
+    type PhysicalMemory = M;
+    type Bitmap = <M::R as GuestMemoryRegion>::B;
+
+    fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
+        self.space.check_range(addr, count, access)
+    }
+
+    #[inline]
+    fn get_slices<'a>(
+        &'a self,
+        addr: GuestAddress,
+        count: usize,
+        access: Permissions,
+    ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>> {
+        Ok(self.space.slices(addr, count, access, false))
+    }
+}
+
+/// For device code that is written against [`GuestAddressSpace`]: every `memory()` is a pin, held until the last clone
+/// of the answer is dropped.
+impl<M: StableHostMemory> GuestAddressSpace for DmaSpace<M> {
+    type M = PinnedSpace<M>;
+    type T = Arc<PinnedSpace<M>>;
+
+    fn memory(&self) -> Self::T {
+        Arc::new(PinnedSpace {
+            claim: self.port().map(|port| port.state.pins.claim()),
+            space: self.with_door(Port::share),
+        })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

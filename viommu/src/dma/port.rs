@@ -1,0 +1,217 @@
+//! One handle's way into a translation unit: from an IOVA to a place in guest memory.
+
+use std::sync::Arc;
+
+use vm_memory::guest_memory::Error;
+use vm_memory::iommu::{Error as IommuError, IovaRange};
+use vm_memory::{GuestAddress, Permissions};
+
+use crate::event::Event;
+use crate::fault::{Access, DomainId, EndpointId, Fault, FaultReason};
+use crate::grace::HandleState;
+use crate::host::Place;
+use crate::model::{Mapping, Miss};
+use crate::unit::{Attachment, TranslationUnit};
+
+/// A handle on a unit.
+#[derive(Debug)]
+pub(crate) struct Port<M> {
+    pub unit: Arc<TranslationUnit<M>>,
+    pub endpoint: EndpointId,
+    pub state: Arc<HandleState>,
+}
+
+/// Why an IOVA leads nowhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Refusal {
+    /// The IOMMU says no.
+    Fault(Option<DomainId>, Miss),
+    /// There is no memory at this guest physical address.
+    Bus(u64),
+}
+
+const BLOCKED: Refusal = Refusal::Fault(
+    None,
+    Miss {
+        reason: FaultReason::Blocked,
+        level: None,
+    },
+);
+
+impl<M> Port<M> {
+    /// Another handle for the same endpoint.
+    pub fn new(unit: Arc<TranslationUnit<M>>, endpoint: EndpointId) -> Self {
+        Self {
+            state: unit.handles.register(),
+            unit,
+            endpoint,
+        }
+    }
+
+    /// The same handle again, with the same pins.
+    pub fn share(&self) -> Self {
+        Self {
+            unit: Arc::clone(&self.unit),
+            endpoint: self.endpoint,
+            state: Arc::clone(&self.state),
+        }
+    }
+
+    /// Where `iova` leads. Tells the guest nothing.
+    #[inline]
+    pub fn resolve(&self, iova: u64, wanted: Permissions) -> Result<Place, Refusal> {
+        match self.unit.attachment(self.endpoint) {
+            Attachment::Domain(domain) => {
+                if let Some(place) = self.unit.cache.lookup(domain, iova, wanted as u8) {
+                    if self.unit.count {
+                        self.state.counters.hits.add_one();
+                    }
+                    return Ok(place);
+                }
+                self.ask(domain, iova, wanted)
+            }
+            Attachment::Bypass => self.unit.host.find(iova).ok_or(Refusal::Bus(iova)),
+            Attachment::Blocked => Err(BLOCKED),
+        }
+    }
+
+    /// Asks the model, and lets the cache learn the answer.
+    #[cold]
+    #[inline(never)]
+    fn ask(&self, domain: DomainId, iova: u64, wanted: Permissions) -> Result<Place, Refusal> {
+        let Self {
+            unit,
+            endpoint,
+            state,
+        } = self;
+        if unit.count {
+            state.counters.misses.add_one();
+        }
+        let ticket = unit.cache.ticket(domain);
+        let mapping = unit
+            .model
+            .translate(*endpoint, domain, iova, wanted)
+            .and_then(|mapping| checked(mapping, iova, wanted))
+            .map_err(|miss| Refusal::Fault(Some(domain), miss))?;
+        let Mapping {
+            first,
+            last,
+            address,
+            permissions,
+        } = mapping;
+        // `checked` has seen to it that these do not overflow.
+        let before = iova - first;
+        let address = address + before;
+        let mut place = unit.host.find(address).ok_or(Refusal::Bus(address))?;
+        let after = (last - iova).min(place.room - 1);
+        place.room = after + 1;
+        if let Some(ticket) = ticket {
+            let reach = (before.min(place.offset), after);
+            let counters = unit.count.then_some(&state.counters);
+            if unit
+                .cache
+                .fill(ticket, iova, &place, permissions as u8, reach, counters)
+            {
+                unit.emit(&Event::Filled {
+                    endpoint: *endpoint,
+                    domain,
+                    mapping,
+                });
+            }
+        }
+        Ok(place)
+    }
+
+    /// Tells the guest and the observer of a refusal.
+    #[cold]
+    pub fn report(&self, iova: u64, wanted: Permissions, refusal: &Refusal) {
+        let Self {
+            unit,
+            endpoint,
+            state,
+        } = self;
+        let (endpoint, access) = (*endpoint, Access::of(wanted));
+        match *refusal {
+            Refusal::Fault(domain, Miss { reason, level }) => {
+                if unit.count {
+                    state.counters.faults.add_one();
+                }
+                let fault = Fault {
+                    endpoint,
+                    domain,
+                    iova,
+                    access,
+                    reason,
+                    level,
+                };
+                unit.model.fault(&fault);
+                unit.emit(&Event::Fault(fault));
+            }
+            Refusal::Bus(address) => {
+                if unit.count {
+                    state.counters.bus_errors.add_one();
+                }
+                unit.emit(&Event::BusError {
+                    endpoint,
+                    iova,
+                    address,
+                    access,
+                });
+            }
+        }
+    }
+}
+
+impl Refusal {
+    /// What a blocked space says to everything.
+    pub const fn blocked() -> Self {
+        BLOCKED
+    }
+
+    /// The reason in words, for a bus master's `access` by that `endpoint`.
+    pub fn reason(&self, access: Access) -> String {
+        match self {
+            Self::Fault(_, Miss { reason, .. }) => format!("{reason} on a {access}"),
+            Self::Bus(address) => {
+                format!("no memory at guest physical address {address:#x} for a {access}")
+            }
+        }
+    }
+
+    /// The error of an access of which `left` bytes from `iova` on were still to be done.
+    #[cold]
+    pub fn into_error(self, iova: u64, left: usize, wanted: Permissions) -> Error {
+        Error::IommuError(IommuError::CannotResolve {
+            iova_range: IovaRange {
+                base: GuestAddress(iova),
+                length: left,
+            },
+            reason: self.reason(Access::of(wanted)),
+        })
+    }
+}
+
+/// A model's answer, cut where its physical addresses would wrap. A model that breaks its promises has no answer.
+fn checked(mapping: Mapping, iova: u64, wanted: Permissions) -> Result<Mapping, Miss> {
+    let miss = |reason| Miss {
+        reason,
+        level: None,
+    };
+    let Mapping {
+        first,
+        last,
+        address,
+        permissions,
+    } = mapping;
+    if !(first..=last).contains(&iova) {
+        return Err(miss(FaultReason::Translation));
+    }
+    if !permissions.allow(wanted) {
+        return Err(miss(FaultReason::Permission));
+    }
+    if iova - first > u64::MAX - address {
+        return Err(miss(FaultReason::AddressSize));
+    }
+    let last = first + (last - first).min(u64::MAX - address);
+    Ok(Mapping { last, ..mapping })
+}
