@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use benches::statistics::{median, range};
 use guest_images::{Cache, Terminal};
 use serde::Serialize;
 use vmm::ByteSize;
 
-use crate::statistics::{median, range};
 use crate::{guest, qemu};
 
 /// What to compare.

@@ -1,20 +1,22 @@
-//! Benchmarks of whole guests, and comparisons with peers.
+//! Benchmarks of whole guests and of the translation path, and comparisons with peers.
 
 mod boot;
 mod guest;
 mod qemu;
-mod statistics;
 
 use std::process::ExitCode;
 
+use benches::translation;
 use clap::Parser;
 
-/// Measures whole guests.
+/// Measures whole guests and the translation path.
 #[derive(Debug, Parser)]
 #[command(name = "benches", version, max_term_width = 100)]
 enum Command {
     /// Boot the same kernel here and under QEMU, in turns, and compare the times
     Boot(boot::Args),
+    /// Time DMA through viommu, through vm-memory's IOMMU and without one, doing the same work in turns
+    Translation(translation::Args),
     /// One run of a guest here; `boot` starts it as a process of its own
     #[command(hide = true)]
     Guest(guest::Args),
@@ -23,6 +25,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Boot(args) => boot::run(&args),
+        Command::Translation(args) => translation::run(&args),
         Command::Guest(args) => guest::run(&args),
     };
     match result {

@@ -1,0 +1,4 @@
+//! Benchmarks, and comparisons with peers: what `cargo bench` and the program of this crate both measure.
+
+pub mod statistics;
+pub mod translation;

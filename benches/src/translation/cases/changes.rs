@@ -1,0 +1,179 @@
+//! What the cache has to learn and to forget.
+
+use std::time::{Duration, Instant};
+
+use vm_memory::{GuestAddress, GuestMemory};
+
+use super::hits::each;
+use super::{BATCH, Contenders};
+use crate::translation::peers::{Peer, VmMemory, resolve};
+use crate::translation::rounds::{Case, clock_overhead};
+use crate::translation::world::{Order, PAGE};
+
+/// Lookups that miss: everything is forgotten first, then each mapping is looked up once.
+pub fn misses<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
+    let (viommu, memory) = (&contenders.viommu, &contenders.vm_memory);
+    let world = contenders.world;
+    let case = Case::new("miss, warm walk")
+        .with(
+            Peer::Viommu,
+            passes(
+                world.each(),
+                || viommu.flush(),
+                |batch| {
+                    let pinned = viommu.space.pin();
+                    resolve_all(&pinned, batch);
+                },
+            ),
+        )
+        .with(
+            Peer::VmMemory,
+            passes(
+                world.each(),
+                || memory.iommu().change().invalidate_all(),
+                |batch| resolve_all(memory, batch),
+            ),
+        );
+    vec![case]
+}
+
+fn resolve_all<M: GuestMemory>(memory: &M, iovas: &[u64]) {
+    for iova in iovas {
+        resolve(memory, GuestAddress(*iova));
+    }
+}
+
+/// Forgets everything, unmeasured, whenever the order begins anew.
+fn passes<'w>(
+    mut order: Order<'w>,
+    forget: impl Fn() + 'w,
+    miss: impl Fn(&[u64]) + 'w,
+) -> impl FnMut(u64) -> Duration + 'w {
+    move |count| {
+        let mut left = count as usize;
+        let mut taken = Duration::ZERO;
+        while left > 0 {
+            forget();
+            order.begin_anew();
+            let start = Instant::now();
+            let pass = order.some(left);
+            for batch in pass.chunks(BATCH) {
+                miss(batch);
+            }
+            taken += start.elapsed();
+            left -= pass.len();
+        }
+        taken
+    }
+}
+
+/// Pairs of a change to one mapping and its undoing, among the others.
+pub fn pairs<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
+    let (viommu, memory) = (&contenders.viommu, &contenders.vm_memory);
+    let world = contenders.world;
+    let (table, to) = (&*world.table, world.spare_pages());
+    let unused = Case::new("map, invalidate")
+        .with(
+            Peer::Viommu,
+            each(world.holes(), move |iova| {
+                table.map(iova.0, to);
+                table.unmap(iova.0);
+                viommu.invalidate(iova.0);
+            }),
+        )
+        .with(
+            Peer::VmMemory,
+            each(world.holes(), move |iova| {
+                table.map(iova.0, to);
+                memory.iommu().learn(iova, GuestAddress(to));
+                table.unmap(iova.0);
+                forget(memory, iova);
+            }),
+        );
+    let used = Case::new("map, use, invalidate")
+        .with(
+            Peer::Viommu,
+            each(world.holes(), move |iova| {
+                table.map(iova.0, to);
+                resolve(&viommu.space, iova);
+                table.unmap(iova.0);
+                viommu.invalidate(iova.0);
+            }),
+        )
+        .with(
+            Peer::VmMemory,
+            each(world.holes(), move |iova| {
+                table.map(iova.0, to);
+                memory.iommu().learn(iova, GuestAddress(to));
+                resolve(memory, iova);
+                table.unmap(iova.0);
+                forget(memory, iova);
+            }),
+        );
+    let refill = Case::new("invalidate, refill")
+        .with(
+            Peer::Viommu,
+            each(world.random_iovas(), |iova| {
+                viommu.invalidate(iova.0 & !(PAGE - 1));
+                resolve(&viommu.space, iova);
+            }),
+        )
+        .with(
+            Peer::VmMemory,
+            each(world.random_iovas(), |iova| {
+                forget(memory, GuestAddress(iova.0 & !(PAGE - 1)));
+                resolve(memory, iova);
+            }),
+        );
+    vec![unused, used, refill]
+}
+
+fn forget(memory: &VmMemory, iova: GuestAddress) {
+    memory
+        .iommu()
+        .change()
+        .invalidate_mapping(iova, PAGE as usize);
+}
+
+/// Flushes of everything while every mapping is known.
+pub fn flushes<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
+    let (viommu, memory) = (&contenders.viommu, &contenders.vm_memory);
+    let world = contenders.world;
+    let case = Case::new("full flush")
+        .with(
+            Peer::Viommu,
+            after_refill(
+                world.each(),
+                |iova| resolve(&viommu.space, iova),
+                || viommu.flush(),
+            ),
+        )
+        .with(
+            Peer::VmMemory,
+            after_refill(
+                world.each(),
+                |iova| resolve(memory, iova),
+                || memory.iommu().change().invalidate_all(),
+            ),
+        );
+    vec![case]
+}
+
+/// Times `flush` alone, each time after every mapping was used.
+fn after_refill<'w>(
+    mut order: Order<'w>,
+    fill: impl Fn(GuestAddress) + 'w,
+    flush: impl Fn() + 'w,
+) -> impl FnMut(u64) -> Duration + 'w {
+    let clock = clock_overhead();
+    move |count| {
+        let mut taken = Duration::ZERO;
+        for _ in 0..count {
+            order.visit(order.len() as u64, &fill);
+            let start = Instant::now();
+            flush();
+            taken += start.elapsed().saturating_sub(clock);
+        }
+        taken
+    }
+}

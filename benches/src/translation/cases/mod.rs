@@ -1,0 +1,75 @@
+//! The work that contenders do.
+
+mod changes;
+mod hits;
+mod queue;
+mod threads;
+
+use vm_memory::GuestMemoryMmap;
+
+use super::peers::{Viommu, VmMemory, vm_memory_warm};
+use super::rounds::Case;
+use super::world::World;
+
+/// Accesses that a device makes for one pin.
+const BATCH: usize = 64;
+
+/// The contenders on one world, each with every mapping in its cache.
+pub struct Contenders<'w> {
+    world: &'w World,
+    viommu: Viommu,
+    vm_memory: VmMemory,
+    plain: &'w GuestMemoryMmap<()>,
+}
+
+impl<'w> Contenders<'w> {
+    /// All of them.
+    ///
+    /// # Panics
+    /// If one of them does not lead where the mappings say.
+    pub fn new(world: &'w World) -> Self {
+        world.label();
+        Self {
+            world,
+            viommu: Viommu::warm(world),
+            vm_memory: vm_memory_warm(world),
+            plain: &world.memory,
+        }
+    }
+}
+
+/// Cases that take turns with each other.
+pub struct Group {
+    /// What they have in common.
+    pub name: &'static str,
+    /// Makes them.
+    pub cases: for<'c> fn(&'c Contenders<'_>) -> Vec<Case<'c>>,
+}
+
+/// All cases.
+pub const GROUPS: [Group; 6] = [
+    Group {
+        name: "hits",
+        cases: hits::cases,
+    },
+    Group {
+        name: "misses",
+        cases: changes::misses,
+    },
+    Group {
+        name: "changes",
+        cases: changes::pairs,
+    },
+    Group {
+        name: "flushes",
+        cases: changes::flushes,
+    },
+    Group {
+        name: "threads",
+        cases: threads::cases,
+    },
+    Group {
+        name: "queue",
+        cases: queue::cases,
+    },
+];

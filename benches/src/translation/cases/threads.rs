@@ -1,0 +1,145 @@
+//! Several threads at once. Times are of the wall clock by all reads together, so half is twice the throughput.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use vm_memory::GuestAddress;
+
+use super::hits::read;
+use super::{BATCH, Contenders};
+use crate::translation::peers::Peer;
+use crate::translation::rounds::Case;
+use crate::translation::world::{Order, PAGE};
+
+/// Mappings that the invalidating thread forgets at a time.
+const BURST: usize = 8;
+/// How long it sleeps between.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// One thread reading, two, and two while another invalidates.
+pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
+    let spaces = [(); 2].map(|()| contenders.viommu.space.clone());
+    let ours = move |thread: usize, order: &mut Order<'_>, count| {
+        order.batches(count, BATCH, |batch| {
+            let pinned = spaces[thread].pin();
+            for iova in batch {
+                read(&pinned, GuestAddress(*iova));
+            }
+        });
+    };
+    let memory = &contenders.vm_memory;
+    let theirs = move |_: usize, order: &mut Order<'_>, count| {
+        order.visit(count, |iova| read(memory, iova));
+    };
+    let plain = contenders.plain;
+    let without = move |_: usize, order: &mut Order<'_>, count| {
+        order.visit(count, |address| read(plain, address));
+    };
+    let case = |name, readers| {
+        Case::new(name)
+            .with(
+                Peer::Viommu,
+                reading(readers, iovas(contenders), ours.clone(), || {}),
+            )
+            .with(
+                Peer::VmMemory,
+                reading(readers, iovas(contenders), theirs, || {}),
+            )
+            .with(
+                Peer::Mmap,
+                reading(readers, physical(contenders), without, || {}),
+            )
+    };
+    let invalidated = Case::new("read 64 B, 2 threads, 1 invalidating")
+        .with(Peer::Viommu, {
+            let ours = ours.clone();
+            let viommu = &contenders.viommu;
+            let invalidate = invalidating(contenders, |iova| viommu.invalidate(iova));
+            reading(2, iovas(contenders), ours, invalidate)
+        })
+        .with(Peer::VmMemory, {
+            let invalidate = invalidating(contenders, |iova| {
+                memory
+                    .iommu()
+                    .change()
+                    .invalidate_mapping(GuestAddress(iova), PAGE as usize);
+            });
+            reading(2, iovas(contenders), theirs, invalidate)
+        });
+    vec![
+        case("read 64 B, 1 thread", 1),
+        case("read 64 B, 2 threads", 2),
+        invalidated,
+    ]
+}
+
+fn iovas<'c>(contenders: &'c Contenders<'_>) -> [Order<'c>; 2] {
+    [(); 2].map(|()| contenders.world.random_iovas())
+}
+
+fn physical<'c>(contenders: &'c Contenders<'_>) -> [Order<'c>; 2] {
+    [(); 2].map(|()| contenders.world.random_physical())
+}
+
+/// A burst of invalidations of random mappings, and a pause.
+fn invalidating<'c>(
+    contenders: &'c Contenders<'_>,
+    invalidate: impl Fn(u64) + 'c,
+) -> impl FnMut() + 'c {
+    let mut order = contenders.world.random_iovas();
+    move || {
+        for iova in order.some(BURST) {
+            invalidate(iova & !(PAGE - 1));
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Times `readers` threads that read, while another does `meanwhile` over and over if it does anything.
+fn reading<'c, B: FnMut() + Send + 'c>(
+    readers: usize,
+    mut orders: [Order<'c>; 2],
+    read: impl Fn(usize, &mut Order<'_>, u64) + Sync + 'c,
+    mut meanwhile: B,
+) -> impl FnMut(u64) -> Duration + 'c {
+    move |count| {
+        let barrier = Barrier::new(readers);
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // A closure without state is the one that does nothing.
+            if size_of::<B>() > 0 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        meanwhile();
+                    }
+                });
+            }
+            let threads: Vec<_> = orders
+                .iter_mut()
+                .take(readers)
+                .enumerate()
+                .map(|(thread, order)| {
+                    let (barrier, read) = (&barrier, &read);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        let start = Instant::now();
+                        read(thread, order, count.div_ceil(readers as u64));
+                        (start, Instant::now())
+                    })
+                })
+                .collect();
+            let times: Vec<_> = threads
+                .into_iter()
+                .map(|thread| thread.join().expect("a reader ends"))
+                .collect();
+            done.store(true, Ordering::Relaxed);
+            let start = times.iter().map(|(start, _)| *start).min();
+            let end = times.iter().map(|(_, end)| *end).max();
+            start
+                .zip(end)
+                .map_or(Duration::ZERO, |(start, end)| end - start)
+        })
+    }
+}

@@ -1,0 +1,185 @@
+//! `benches translation`: what DMA through viommu costs, through vm-memory's IOMMU, and without one.
+
+mod cases;
+mod peers;
+mod rounds;
+mod table;
+mod world;
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use cases::{Contenders, GROUPS, Group};
+pub use peers::Peer;
+pub use rounds::{Case, Contender, Effort, Timer, measure};
+pub use world::World;
+
+/// How many mappings there are in the worlds that are measured.
+pub const MAPPINGS: [u64; 3] = [64, 4096, 65_536];
+
+/// What to measure.
+///
+/// All sides do the same work on the same guest memory: 4 KiB mappings that cannot be merged, in a page table in guest
+/// memory, accessed in one uniformly random order that was made before. They take turns in short rounds; the figure is
+/// the median of the rounds. Lookups and pinned reads by viommu are made with one pin for 64.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Numbers of mappings
+    #[arg(long, value_delimiter = ',', default_values_t = MAPPINGS,
+        value_parser = clap::value_parser!(u64).range(64..=65_536))]
+    mappings: Vec<u64>,
+    /// Regions that guest memory is made of; the machine has one
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
+    regions: u64,
+    /// Rounds of turns
+    #[arg(long, default_value_t = 101, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rounds: u32,
+    /// Only groups of cases whose name contains this: hits, misses, changes, flushes, threads, queue
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One line of the result; nanoseconds for an operation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    case: &'static str,
+    mappings: u64,
+    viommu_ns: Option<f64>,
+    vm_memory_ns: Option<f64>,
+    mmap_ns: Option<f64>,
+}
+
+/// Time of one turn of a round: shorter than a time slice of the host's scheduler.
+const TURN: Duration = Duration::from_micros(1000);
+/// The same where each operation of a turn is preceded by much that is not measured, or threads are started.
+const LONG_TURN: Duration = Duration::from_millis(4);
+/// How long one group of cases may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Measures, and prints the result.
+///
+/// # Errors
+/// If the result cannot be printed.
+pub fn run(args: &Args) -> Result<(), String> {
+    let mut rows = Vec::new();
+    for mappings in &args.mappings {
+        let world = World::new(*mappings, args.regions);
+        for group in GROUPS
+            .iter()
+            .filter(|group| group.name.contains(&args.only))
+        {
+            eprintln!("{mappings} mappings: {}", group.name);
+            let effort = Effort {
+                rounds: args.rounds,
+                turn: if matches!(group.name, "flushes" | "threads") {
+                    LONG_TURN
+                } else {
+                    TURN
+                },
+                patience: PATIENCE,
+            };
+            rows.extend(measure_group(group, &world, effort));
+        }
+    }
+    if args.json {
+        let text = serde_json::to_string(&rows).map_err(|error| error.to_string())?;
+        println!("{text}");
+    } else {
+        print_table(&mut rows, args.regions);
+    }
+    Ok(())
+}
+
+fn measure_group(group: &Group, world: &World, effort: Effort) -> Vec<Row> {
+    let contenders = Contenders::new(world);
+    let mut cases = (group.cases)(&contenders);
+    let results = measure(&mut cases, effort);
+    let rows = cases.iter().zip(results).map(|(case, times)| {
+        let of = |peer| {
+            let at = case.contenders.iter().position(|side| side.peer == peer)?;
+            // Hundredths of a nanosecond are noise.
+            times.get(at).map(|time| (time * 100.0).round() / 100.0)
+        };
+        Row {
+            case: case.name,
+            mappings: world.mappings,
+            viommu_ns: of(Peer::Viommu),
+            vm_memory_ns: of(Peer::VmMemory),
+            mmap_ns: of(Peer::Mmap),
+        }
+    });
+    rows.collect()
+}
+
+fn print_table(rows: &mut [Row], regions: u64) {
+    // One case together, the numbers of mappings below each other; cases keep their order.
+    let mut order: Vec<&str> = Vec::new();
+    for row in &*rows {
+        if !order.contains(&row.case) {
+            order.push(row.case);
+        }
+    }
+    rows.sort_by_key(|row| order.iter().position(|case| *case == row.case));
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    println!(
+        "nanoseconds for an operation; RAM in {regions} region{}; load average {load}",
+        if regions == 1 { "" } else { "s" }
+    );
+    println!(
+        "{:<38} {:>8} {:>10} {:>11} {:>10} {:>16} {:>12}",
+        "", "mappings", "viommu", "vm-memory", "mmap", "vm-memory/viommu", "viommu/mmap"
+    );
+    for row in rows {
+        println!(
+            "{:<38} {:>8} {:>10} {:>11} {:>10} {:>16} {:>12}",
+            row.case,
+            row.mappings,
+            shown(row.viommu_ns, ""),
+            shown(row.vm_memory_ns, ""),
+            shown(row.mmap_ns, ""),
+            shown(ratio(row.vm_memory_ns, row.viommu_ns), "x"),
+            shown(ratio(row.viommu_ns, row.mmap_ns), "x"),
+        );
+    }
+}
+
+fn ratio(above: Option<f64>, below: Option<f64>) -> Option<f64> {
+    above.zip(below).map(|(above, below)| above / below)
+}
+
+fn shown(value: Option<f64>, unit: &str) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.2}{unit}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_case_of_each_group_runs_and_names_its_peers() {
+        let world = World::new(64, 1);
+        let effort = Effort {
+            rounds: 1,
+            turn: Duration::from_micros(20),
+            patience: Duration::ZERO,
+        };
+        let rows: Vec<Row> = GROUPS
+            .iter()
+            .flat_map(|group| measure_group(group, &world, effort))
+            .collect();
+        assert!(
+            rows.iter()
+                .all(|row| row.viommu_ns.is_some() && row.vm_memory_ns.is_some())
+        );
+        let with_mmap = rows.iter().filter(|row| row.mmap_ns.is_some()).count();
+        assert_eq!((rows.len(), with_mmap), (12, 6));
+        let json = serde_json::to_value(&rows[3]).unwrap();
+        assert_eq!(json["mappings"], 64);
+        assert!(json["mmap_ns"].is_null());
+    }
+}

@@ -1,0 +1,148 @@
+//! Fair measurement on a host that has other work to do: contenders take turns in short rounds, and the median counts.
+
+use std::time::{Duration, Instant};
+
+use super::peers::Peer;
+use crate::statistics::median;
+
+/// Measures so many operations; what it does between them to make them possible is not counted.
+pub type Timer<'w> = Box<dyn FnMut(u64) -> Duration + 'w>;
+
+/// One side of a case.
+pub struct Contender<'w> {
+    /// Who it is.
+    pub peer: Peer,
+    /// Measures it.
+    pub time: Timer<'w>,
+}
+
+/// The same work, done by several.
+pub struct Case<'w> {
+    /// What is measured.
+    pub name: &'static str,
+    /// Who does it.
+    pub contenders: Vec<Contender<'w>>,
+}
+
+impl<'w> Case<'w> {
+    /// A case without contenders.
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            contenders: Vec::new(),
+        }
+    }
+
+    /// With one contender more.
+    #[must_use]
+    pub fn with(mut self, peer: Peer, time: impl FnMut(u64) -> Duration + 'w) -> Self {
+        let time = Box::new(time);
+        self.contenders.push(Contender { peer, time });
+        self
+    }
+}
+
+/// How long to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Rounds.
+    pub rounds: u32,
+    /// Time that a contender has in one of them.
+    pub turn: Duration,
+    /// When the rounds have taken so long, only [`LEAST_ROUNDS`] are made.
+    pub patience: Duration,
+}
+
+/// Rounds that are made however long they take.
+const LEAST_ROUNDS: u32 = 9;
+/// One part in so many of a turn comes before it, unmeasured: another contender has been at the host's caches.
+const WARM_UP: u64 = 4;
+
+/// Measures the cases against each other; nanoseconds for each case and each of its contenders.
+pub fn measure(cases: &mut [Case<'_>], effort: Effort) -> Vec<Vec<f64>> {
+    let mut turns: Vec<(usize, usize, u64)> = Vec::new();
+    for (at, case) in cases.iter_mut().enumerate() {
+        for (side, contender) in case.contenders.iter_mut().enumerate() {
+            turns.push((at, side, operations(&mut contender.time, effort.turn)));
+        }
+    }
+    let mut samples: Vec<Vec<Vec<f64>>> = cases
+        .iter()
+        .map(|case| vec![Vec::new(); case.contenders.len()])
+        .collect();
+    let start = Instant::now();
+    for round in 0..effort.rounds {
+        if round >= LEAST_ROUNDS && start.elapsed() > effort.patience {
+            break;
+        }
+        // Whoever went first goes last.
+        turns.rotate_left(1);
+        for (case, side, count) in &turns {
+            let time = &mut cases[*case].contenders[*side].time;
+            let _ = time(count / WARM_UP);
+            let taken = time(*count).as_nanos() as f64;
+            samples[*case][*side].push(taken / *count as f64);
+        }
+    }
+    samples
+        .iter()
+        .map(|sides| {
+            sides
+                .iter()
+                .map(|values| median(values).unwrap_or(f64::NAN))
+                .collect()
+        })
+        .collect()
+}
+
+/// About how many operations take a turn, with everything around them.
+fn operations(time: &mut Timer<'_>, turn: Duration) -> u64 {
+    let mut count = 1;
+    loop {
+        let start = Instant::now();
+        let _ = time(count);
+        let taken = start.elapsed();
+        if taken * 4 >= turn {
+            let scaled = turn.as_nanos() * u128::from(count) / taken.as_nanos().max(1);
+            return u64::try_from(scaled).unwrap_or(count).max(1);
+        }
+        count *= 2;
+    }
+}
+
+/// What reading the clock twice takes: to be left out where a single operation is measured.
+pub fn clock_overhead() -> Duration {
+    let mut least = Duration::MAX;
+    for _ in 0..1000 {
+        let start = Instant::now();
+        least = least.min(start.elapsed());
+    }
+    least
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_are_of_single_operations_and_in_order() {
+        let costs = |each: u64| {
+            move |count| {
+                std::thread::sleep(Duration::from_micros(count));
+                Duration::from_nanos(each * count)
+            }
+        };
+        let mut cases = [
+            Case::new("a")
+                .with(Peer::Viommu, costs(10))
+                .with(Peer::Mmap, costs(20)),
+            Case::new("b").with(Peer::VmMemory, costs(30)),
+        ];
+        let effort = Effort {
+            rounds: 3,
+            turn: Duration::from_micros(500),
+            patience: Duration::from_secs(1),
+        };
+        assert_eq!(measure(&mut cases, effort), [vec![10.0, 20.0], vec![30.0]]);
+    }
+}
