@@ -7,7 +7,8 @@
 //!                     what an image by that version of the recipes consists of
 //! apt/SUITE/          apt's private directories
 //! downloads/HASH/     downloads under way
-//! work/NAME/          builds under way
+//! work/NAME/          images under way
+//! work/SOURCE/        a kernel source and objects, until all images that are compiled from it are here
 //! locks/, logs/
 //! ```
 
@@ -160,6 +161,18 @@ impl Cache {
         });
         progress.finish();
         result.map(|()| true)
+    }
+
+    /// Whether the kernel of an image is in the cache, made by the present recipe, in an image that is listed.
+    pub(crate) fn has_kernel(&self, spec: &ImageSpec) -> bool {
+        let recipe = make::kernel_recipe(spec);
+        self.previous(spec).is_some_and(|manifest| {
+            manifest.kernel.recipe == recipe
+                && manifest
+                    .kernel
+                    .blobs()
+                    .all(|blob| self.blobs.is_intact(blob))
+        })
     }
 
     /// The store of files.

@@ -1,6 +1,7 @@
 //! The images on offer.
 
-use crate::Error;
+use crate::recipes;
+use crate::{Error, SourceEdit};
 
 /// One image on offer.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,12 +28,16 @@ pub enum Origin {
         /// The package that depends on the release's current kernel package.
         metapackage: &'static str,
     },
-    /// Compiled here from a source package of a Debian release, unmodified, with a configuration of ours.
+    /// Compiled here from a source package of a Debian release with a configuration of ours.
     Built {
         /// The release's code name.
         suite: &'static str,
         /// The package that holds the source archive.
         source: &'static str,
+        /// Lines of configuration beyond the fragment that all compiled images share.
+        addition: &'static str,
+        /// What is edited in the source before it is configured. Empty: the source is compiled unmodified.
+        edits: &'static [SourceEdit],
     },
 }
 
@@ -48,7 +53,15 @@ impl ImageSpec {
     pub fn how(&self) -> String {
         match self.origin {
             Origin::Stock { suite, metapackage } => format!("{metapackage} of Debian {suite}"),
-            Origin::Built { suite, source } => format!("built from {source} of Debian {suite}"),
+            Origin::Built {
+                suite,
+                source,
+                addition: _,
+                edits,
+            } => edits.iter().fold(
+                format!("built from {source} of Debian {suite}"),
+                |text, edit| format!("{text}, {}", edit.name),
+            ),
         }
     }
 
@@ -86,7 +99,16 @@ const fn stock(
     }
 }
 
-static CATALOG: [ImageSpec; 9] = [
+/// Lets the virtio-iommu driver be configured for 32-bit ARM; no code is touched.
+const WIDEN_VIRTIO_IOMMU: SourceEdit = SourceEdit {
+    name: "Kconfig dependency widened",
+    path: "drivers/iommu/Kconfig",
+    section: "config VIRTIO_IOMMU",
+    old: "\tdepends on (ARM64 || X86)\n",
+    new: "\tdepends on (ARM || ARM64 || X86)\n",
+};
+
+static CATALOG: [ImageSpec; 10] = [
     ImageSpec {
         name: "ipmmu",
         aliases: &[],
@@ -95,6 +117,20 @@ static CATALOG: [ImageSpec; 9] = [
         origin: Origin::Built {
             suite: "bookworm",
             source: "linux-source-6.1",
+            addition: "",
+            edits: &[],
+        },
+    },
+    ImageSpec {
+        name: "virtio-iommu",
+        aliases: &[],
+        description: "the ipmmu kernel with the virtio-iommu driver, whose Kconfig dependency is widened to ARM",
+        kernel: "6.1",
+        origin: Origin::Built {
+            suite: "bookworm",
+            source: "linux-source-6.1",
+            addition: recipes::VIRTIO_IOMMU_CONFIG,
+            edits: &[WIDEN_VIRTIO_IOMMU],
         },
     },
     stock(
@@ -201,6 +237,26 @@ mod tests {
                 assert_eq!(find(name).unwrap(), spec);
             }
         }
+    }
+
+    #[test]
+    fn an_edited_source_is_named_as_such() {
+        for spec in all() {
+            let Origin::Built { edits, .. } = &spec.origin else {
+                continue;
+            };
+            for edit in *edits {
+                assert!(spec.how().contains(edit.name), "{}", spec.how());
+            }
+            assert_eq!(spec.how().contains("widened"), !edits.is_empty());
+            assert_eq!(spec.description.contains("widened"), !edits.is_empty());
+        }
+        assert!(
+            find("virtio-iommu")
+                .unwrap()
+                .how()
+                .ends_with(", Kconfig dependency widened")
+        );
     }
 
     #[test]

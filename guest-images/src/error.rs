@@ -134,6 +134,30 @@ pub enum Error {
         /// What is wrong with it.
         detail: String,
     },
+    /// The source is not as an edit of it expects.
+    #[error(
+        "The source cannot be edited ({edit}) in {path}: {detail}; this program was written for another version of the \
+         source."
+    )]
+    SourceEdit {
+        /// What the edit comes to.
+        edit: &'static str,
+        /// The file, relative to the top of the source.
+        path: &'static str,
+        /// What is not as expected.
+        detail: String,
+    },
+    /// A compiled kernel does not have a module that its initial file system is to carry.
+    #[error(
+        "The kernel of the image {image} has no module {module}, which recipes/late-modules lists; its fragment must \
+         say =m."
+    )]
+    NoModule {
+        /// The image.
+        image: &'static str,
+        /// The module.
+        module: String,
+    },
     /// Programs are missing that may not be installed from here.
     #[error(
         "Building this image needs packages that are missing here; install them with: {command}"

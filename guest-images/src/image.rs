@@ -34,6 +34,8 @@ pub struct Image {
     pub initramfs_sha256: String,
     /// Modules that the guest loads, in that order.
     pub modules: Vec<String>,
+    /// Modules that the guest has and does not load: `modprobe NAME` does it.
+    pub late_modules: Vec<String>,
     /// Names and versions of the Debian packages that went into it.
     pub packages: Vec<(String, String)>,
 }
@@ -61,6 +63,7 @@ impl Image {
             initramfs: path(&initramfs.archive),
             initramfs_sha256: initramfs.archive.sha256.clone(),
             modules: initramfs.modules.clone(),
+            late_modules: initramfs.late_modules.clone(),
             packages: packages
                 .map(|package| (package.name.clone(), package.version.clone()))
                 .collect(),

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::cpio::{self, Archive};
-use crate::modules::Module;
+use crate::modules::{self, Module};
 use crate::recipes;
 
 /// Empty directories that a userspace expects.
@@ -39,8 +39,14 @@ pub fn guest_script(name: &str, script: &str) -> GuestFile {
     }
 }
 
-/// Puts the initial file system together. The order of `modules` is the order of loading.
-pub(crate) fn assemble(busybox: Vec<u8>, modules: Vec<Module>) -> Result<Vec<u8>, Error> {
+/// Puts the initial file system together for a kernel that calls itself `version`. Of `modules`, which are in an order in
+/// which they can be loaded, the guest loads those that are not in `late`.
+pub(crate) fn assemble(
+    busybox: Vec<u8>,
+    version: &str,
+    modules: Vec<Module>,
+    late: &[String],
+) -> Result<Vec<u8>, Error> {
     let mut archive = Archive::default();
     for directory in DIRECTORIES {
         archive.directory(directory)?;
@@ -51,11 +57,20 @@ pub(crate) fn assemble(busybox: Vec<u8>, modules: Vec<Module>) -> Result<Vec<u8>
     archive.char_device("dev/console", 0o600, 5, 1)?;
     archive.char_device("dev/null", 0o666, 1, 3)?;
     archive.file("init", 0o755, recipes::INIT.into())?;
+    // modprobe looks in the directory of the running kernel's version.
+    let dependencies = modules::dependency_list(&modules);
+    archive.file(
+        &format!("lib/modules/{version}/modules.dep"),
+        0o644,
+        dependencies.into(),
+    )?;
     let mut list = String::new();
     for module in modules {
-        let path = format!("lib/modules/{}.ko", module.name);
-        list.push_str(&path);
-        list.push('\n');
+        let path = module.path();
+        if !late.contains(&module.name) {
+            list.push_str(&path);
+            list.push('\n');
+        }
         archive.file(&path, 0o644, module.bytes)?;
     }
     archive.file("viommu/modules", 0o644, list.into())?;
@@ -85,17 +100,19 @@ mod tests {
     fn module(name: &str) -> Module {
         Module {
             name: name.into(),
+            needs: Vec::new(),
             bytes: name.into(),
         }
     }
 
     #[test]
     fn has_what_init_needs_in_loading_order() {
-        let bytes = assemble(b"busybox".to_vec(), vec![module("z"), module("a")]).unwrap();
-        assert_eq!(
-            bytes,
-            assemble(b"busybox".to_vec(), vec![module("z"), module("a")]).unwrap()
-        );
+        let make = || {
+            let modules = vec![module("z"), module("late"), module("a")];
+            assemble(b"busybox".to_vec(), "6.1-x", modules, &["late".into()]).unwrap()
+        };
+        let bytes = make();
+        assert_eq!(bytes, make());
         let entries = parse(&bytes);
         let data = |path: &str| {
             entries
@@ -108,6 +125,11 @@ mod tests {
             b"lib/modules/z.ko\nlib/modules/a.ko\n"
         );
         assert_eq!(data("lib/modules/a.ko").unwrap(), b"a");
+        assert_eq!(data("lib/modules/late.ko").unwrap(), b"late");
+        assert_eq!(
+            data("lib/modules/6.1-x/modules.dep").unwrap(),
+            b"/lib/modules/z.ko:\n/lib/modules/late.ko:\n/lib/modules/a.ko:\n"
+        );
         assert_eq!(data("init").unwrap(), recipes::INIT.as_bytes());
         for path in ["bin/sh", "dev/console", "proc", "sys", "viommu/commands"] {
             assert!(data(path).is_some(), "{path}");
@@ -116,7 +138,7 @@ mod tests {
 
     #[test]
     fn files_are_appended() {
-        let base = assemble(Vec::new(), Vec::new()).unwrap();
+        let base = assemble(Vec::new(), "6.1-x", Vec::new(), &[]).unwrap();
         let script = guest_script("10-x", "echo hello");
         let bytes = append(
             base.clone(),

@@ -1,13 +1,16 @@
-//! Building a kernel from Debian's unmodified source with our configuration fragment.
+//! Building a kernel from Debian's source with our configuration fragment.
 
 use crate::Error;
 use crate::error::IoContext;
+use crate::kernel_source::SourceTree;
 use crate::lock::Lock;
-use crate::make::{Maker, remove_tree};
-use crate::manifest::Kernel;
+use crate::make::Maker;
+use crate::manifest::{Kernel, ModuleFile};
+use crate::modules::Index;
 use crate::process::{self, says_disk_full};
 use crate::progress::Unit;
-use crate::source::{self, Package};
+use crate::source::Package;
+use crate::source_edit::SourceEdit;
 use crate::{host, recipes};
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -25,117 +28,68 @@ pub(crate) fn ensure_tools(maker: &mut Maker<'_>) -> Result<(), Error> {
     host::ensure(&recipes::KERNEL_BUILD_PACKAGES, maker.progress)
 }
 
+/// What a kernel is built from and how.
+pub(crate) struct Plan<'a> {
+    /// The package with the source.
+    pub package: Package,
+    /// Its file.
+    pub archive: &'a Path,
+    /// The whole configuration fragment.
+    pub fragment: &'a str,
+    /// Edits of the source.
+    pub edits: &'a [SourceEdit],
+    /// Hash of the recipe.
+    pub recipe: String,
+}
+
 /// Builds the kernel and stores what comes of it. A run that was killed is gone on with.
-pub(crate) fn build(
-    maker: &mut Maker<'_>,
-    archive: &Path,
-    recipe: String,
-    package: Package,
-) -> Result<Kernel, Error> {
-    let tree = prepare_source(maker, archive, &recipe, &package)?;
-    configure(maker, &tree)?;
-    compile(maker, &tree)?;
+pub(crate) fn build(maker: &mut Maker<'_>, plan: Plan<'_>) -> Result<Kernel, Error> {
+    let source = SourceTree::prepare(maker, plan.archive, &plan.package, plan.edits)?;
+    configure(maker, &source, plan.fragment)?;
+    compile(maker, &source)?;
+    let modules = install_modules(maker, &source)?;
+    let tree = source.top();
     let blobs = maker.cache.blobs();
-    let store = |path: &str| blobs.adopt(&tree.join(path));
+    // Copies, as `make` must find its own files where it left them when it builds another image.
+    let copies = maker.scratch("kernel")?;
+    let store = |path: &str| {
+        let (from, name) = (tree.join(path), path.replace('/', "-"));
+        let copy = copies.join(name);
+        fs::copy(&from, &copy).at("copied", &from)?;
+        blobs.adopt(&copy)
+    };
     let release = tree.join("include/config/kernel.release");
     let version = fs::read_to_string(&release)
         .at("read", &release)?
         .trim()
         .to_owned();
     Ok(Kernel {
-        recipe,
+        recipe: plan.recipe,
         version,
-        packages: vec![package],
+        packages: vec![plan.package],
         zimage: store("arch/arm/boot/zImage")?,
         raw: Some(store("arch/arm/boot/Image")?),
         vmlinux: Some(store("vmlinux")?),
         system_map: Some(store("System.map")?),
         config: Some(store(".config")?),
+        modules,
     })
-}
-
-/// What a source tree in the work directory must have been made for, to be gone on with: the same package and recipe,
-/// and no crash of the machine since, which may have left objects half written.
-fn stamp(recipe: &str, package: &Package) -> String {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    format!("{recipe}\n{}\n{boot}", package.sha256)
-}
-
-/// The unpacked source, from an earlier run or fresh.
-fn prepare_source(
-    maker: &mut Maker<'_>,
-    archive: &Path,
-    recipe: &str,
-    package: &Package,
-) -> Result<PathBuf, Error> {
-    let (tree, stamp_file) = (maker.work().join("linux"), maker.work().join("stamp"));
-    let stamp = stamp(recipe, package);
-    if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) && tree.is_dir() {
-        maker
-            .progress
-            .note("Going on with the kernel build that an earlier run has begun.");
-        return Ok(tree);
-    }
-    remove_tree(&maker.work())?;
-    // The log counts what is done, so it starts anew together with the tree.
-    crate::blob::write_atomically(&maker.cache.build_log(maker.spec), b"")?;
-    let scratch = maker.scratch("source")?;
-    maker.progress.start(
-        &format!("unpacking {} {}", package.name, package.version),
-        None,
-    );
-    let result = unpack_source(archive, &scratch, package);
-    maker.progress.finish();
-    let unpacked = result?;
-    fs::rename(&unpacked, &tree).at("renamed", &unpacked)?;
-    remove_tree(&scratch)?;
-    crate::blob::write_atomically(&stamp_file, stamp.as_bytes())?;
-    Ok(tree)
-}
-
-/// Unpacks the package and the archive in it; the result is the top of the source.
-fn unpack_source(archive: &Path, scratch: &Path, package: &Package) -> Result<PathBuf, Error> {
-    source::unpack(archive, scratch)?;
-    let tarball = scratch
-        .join("usr/src")
-        .join(format!("{}.tar.xz", package.name));
-    let mut tar = process::command("tar");
-    let (outcome, _) = process::output(
-        tar.arg("--extract")
-            .arg("--file")
-            .arg(&tarball)
-            .arg("--directory")
-            .arg(scratch),
-    )?;
-    if outcome.disk_was_full() {
-        return Err(Error::DiskFull {
-            path: scratch.to_path_buf(),
-            needed: None,
-        });
-    }
-    let top = scratch.join(&package.name);
-    if !outcome.status.success() || !top.join("Makefile").is_file() {
-        return Err(Error::Package {
-            package: package.name.clone(),
-            detail: outcome.last_error(),
-        });
-    }
-    Ok(top)
 }
 
 /// `make` in the source tree, its errors in order among its output. It ends when this process does, however that ends;
 /// whoever comes next waits for what of it is still running (the lock on `busy` is inherited), so that never two of them
 /// work in one tree.
-fn make(maker: &Maker<'_>, tree: &Path) -> Command {
+fn make(source: &SourceTree) -> Command {
+    let tree = source.top();
     let mut make = process::mortal_command("sh");
     make.args(["-c", "exec \"$@\" 2>&1", "sh", "flock", "--no-fork"]);
-    make.arg(maker.work().join("busy")).arg("make");
+    make.arg(source.busy()).arg("make");
     make.args(recipes::BUILD_SETTINGS);
     // Debugging information must not depend on where the cache is.
     let map = format!("-fdebug-prefix-map={}=.", tree.display());
     make.arg(format!("KCFLAGS={map}"))
         .arg(format!("KAFLAGS={map}"));
-    make.envs(recipes::BUILD_ENVIRONMENT).current_dir(tree);
+    make.envs(recipes::BUILD_ENVIRONMENT).current_dir(&tree);
     // What a caller's own make or kernel work has set must not leak in.
     for name in [
         "MAKEFLAGS",
@@ -151,30 +105,58 @@ fn make(maker: &Maker<'_>, tree: &Path) -> Command {
 }
 
 /// Writes the configuration, and checks that every line of the fragment is in it.
-fn configure(maker: &mut Maker<'_>, tree: &Path) -> Result<(), Error> {
-    let fragment = maker.work().join("fragment.config");
-    fs::write(&fragment, recipes::IPMMU_CONFIG).at("written", &fragment)?;
-    let mut command = make(maker, tree);
-    command
-        .env("KCONFIG_ALLCONFIG", &fragment)
-        .arg("allnoconfig");
-    maker.progress.start("configuring the kernel", None);
-    let result = process::output(&mut command);
-    maker.progress.finish();
-    let (outcome, text) = result?;
-    if !outcome.status.success() {
-        let log = maker.cache.build_log(maker.spec);
-        crate::blob::write_atomically(&log, text.as_bytes())?;
-        return Err(failure(log, tree, text.lines().collect()));
-    }
-    let path = tree.join(".config");
+fn configure(maker: &mut Maker<'_>, source: &SourceTree, fragment: &str) -> Result<(), Error> {
+    let path = maker.scratch("configuration")?.join("fragment.config");
+    fs::write(&path, fragment).at("written", &path)?;
+    let mut command = make(source);
+    command.env("KCONFIG_ALLCONFIG", &path).arg("allnoconfig");
+    quick_make(maker, source, command, "configuring the kernel")?;
+    let path = source.top().join(".config");
     let config = fs::read_to_string(&path).at("read", &path)?;
-    let lines = missing_lines(recipes::IPMMU_CONFIG, &config);
+    let lines = missing_lines(fragment, &config);
     if lines.is_empty() {
         Ok(())
     } else {
         Err(Error::Fragment { lines })
     }
+}
+
+/// Runs a `make` that takes seconds; its words are of interest only if it fails.
+fn quick_make(
+    maker: &mut Maker<'_>,
+    source: &SourceTree,
+    mut command: Command,
+    what: &str,
+) -> Result<(), Error> {
+    maker.progress.start(what, None);
+    let result = process::output(&mut command);
+    maker.progress.finish();
+    let (outcome, text) = result?;
+    if outcome.status.success() {
+        return Ok(());
+    }
+    let log = maker.cache.build_log(maker.spec);
+    crate::blob::write_atomically(&log, text.as_bytes())?;
+    Err(failure(log, &source.top(), text.lines().collect()))
+}
+
+/// Stores all modules that were compiled, without debugging information. `depmod` is kept out of it: dependencies are
+/// read from the modules here, as for stock kernels.
+fn install_modules(maker: &mut Maker<'_>, source: &SourceTree) -> Result<Vec<ModuleFile>, Error> {
+    let place = maker.scratch("modules")?;
+    let mut command = make(source);
+    command
+        .arg(format!("INSTALL_MOD_PATH={}", place.display()))
+        .args(["INSTALL_MOD_STRIP=1", "DEPMOD=true", "modules_install"]);
+    quick_make(maker, source, command, "collecting the modules")?;
+    let index = Index::scan(&place)?;
+    let store = |(name, path): (&str, &Path)| {
+        Ok(ModuleFile {
+            name: name.to_owned(),
+            file: maker.cache.blobs().adopt(path)?,
+        })
+    };
+    index.files().map(store).collect()
 }
 
 /// Settings of a fragment that a configuration does not have.
@@ -204,7 +186,7 @@ fn missing_lines(fragment: &str, config: &str) -> Vec<String> {
 }
 
 /// Compiles, with all output in the log and the progress counted from it.
-fn compile(maker: &mut Maker<'_>, tree: &Path) -> Result<(), Error> {
+fn compile(maker: &mut Maker<'_>, source: &SourceTree) -> Result<(), Error> {
     let path = maker.cache.build_log(maker.spec);
     let earlier = fs::read(&path).unwrap_or_default();
     let mut done = String::from_utf8_lossy(&earlier)
@@ -217,12 +199,13 @@ fn compile(maker: &mut Maker<'_>, tree: &Path) -> Result<(), Error> {
         .open(&path)
         .at("opened", &path)?;
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut command = make(maker, tree);
-    command.arg(format!("-j{jobs}")).arg("zImage");
-    maker.progress.start(
-        "building the kernel",
-        Some((recipes::IPMMU_BUILD_STEPS, Unit::Steps)),
-    );
+    let mut command = make(source);
+    command.arg(format!("-j{jobs}")).args(["zImage", "modules"]);
+    // How much of another image's objects will do is not known before.
+    let steps = source
+        .is_fresh()
+        .then_some((recipes::BUILD_STEPS, Unit::Steps));
+    maker.progress.start("building the kernel", steps);
     let (mut tail, mut written) = (VecDeque::new(), Ok(()));
     let progress = &mut *maker.progress;
     let result = process::run(&mut command, &mut |line| {
@@ -246,7 +229,7 @@ fn compile(maker: &mut Maker<'_>, tree: &Path) -> Result<(), Error> {
     }
     Err(failure(
         path,
-        tree,
+        &source.top(),
         tail.iter().map(String::as_str).collect(),
     ))
 }

@@ -2,7 +2,8 @@
 //!
 //! An image is a kernel and an initramfs. Stock images hold the kernel of a Debian binary package, unmodified, and in
 //! their initramfs that package's own modules; the image `ipmmu` is compiled from Debian's unmodified kernel source with
-//! the configuration fragment in `recipes/`. Every initramfs is busybox from Debian and the `/init` of `recipes/`, which
+//! the configuration fragment in `recipes/`, and `virtio-iommu` from the same source with one Kconfig dependency widened.
+//! Every initramfs is busybox from Debian and the `/init` of `recipes/`, which
 //! prints `guest: ready`, runs the commands it is given and powers off.
 //!
 //! ```no_run
@@ -30,6 +31,7 @@ mod host;
 mod image;
 mod initramfs;
 mod kernel_build;
+mod kernel_source;
 mod lock;
 mod make;
 mod manifest;
@@ -38,6 +40,7 @@ mod process;
 mod progress;
 mod recipes;
 mod source;
+mod source_edit;
 mod stock;
 #[cfg(test)]
 mod tests;
@@ -49,3 +52,4 @@ pub use error::Error;
 pub use image::Image;
 pub use initramfs::{GuestFile, guest_script};
 pub use progress::{Progress, Silent, Terminal, Unit};
+pub use source_edit::SourceEdit;

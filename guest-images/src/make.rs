@@ -7,10 +7,10 @@ use crate::error::IoContext;
 use crate::initramfs;
 use crate::lock::Lock;
 use crate::manifest::{Initramfs, Kernel, Manifest};
-use crate::modules::Index;
+use crate::modules::{Index, Module};
 use crate::progress::Progress;
 use crate::source::{self, Package, Source};
-use crate::{Error, kernel_build, recipes, stock};
+use crate::{Error, kernel_build, kernel_source, recipes, stock};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,19 +26,23 @@ const MAX_PACKAGES: usize = 16;
 
 /// Hash of all that decides how an image's kernel is made, apart from the packages that it is made from.
 pub(crate) fn kernel_recipe(spec: &ImageSpec) -> String {
-    let format = recipes::FORMAT.to_string();
     match spec.origin {
-        Origin::Stock { suite, metapackage } => hash_texts([format.as_str(), suite, metapackage]),
-        Origin::Built { suite, source } => {
-            let environment = recipes::BUILD_ENVIRONMENT
-                .iter()
-                .flat_map(|(name, value)| [*name, *value]);
-            hash_texts(
-                [format.as_str(), suite, source, recipes::IPMMU_CONFIG]
-                    .into_iter()
-                    .chain(recipes::BUILD_SETTINGS)
-                    .chain(environment),
-            )
+        Origin::Stock { suite, metapackage } => {
+            hash_texts([&*recipes::FORMAT.to_string(), suite, metapackage])
+        }
+        Origin::Built {
+            suite,
+            source,
+            addition,
+            edits,
+        } => {
+            let manner = recipes::build_manner();
+            let fragment = recipes::fragment(spec.name, addition);
+            let mut texts = vec![suite, source, manner.as_str(), fragment.as_str()];
+            for edit in edits {
+                texts.extend([edit.path, edit.section, edit.old, edit.new]);
+            }
+            hash_texts(texts)
         }
     }
 }
@@ -53,8 +57,10 @@ pub(crate) fn initramfs_recipe(spec: &ImageSpec) -> String {
     let (suite, package) = recipes::BUSYBOX;
     hash_texts([
         recipes::FORMAT.to_string().as_str(),
+        recipes::INITRAMFS_FORMAT.to_string().as_str(),
         recipes::INIT,
         modules,
+        recipes::LATE_MODULES,
         suite,
         package,
     ])
@@ -102,6 +108,7 @@ impl<'a> Maker<'a> {
             (result, _) => result?,
         };
         remove_tree(&self.work())?;
+        kernel_source::clean_up(&mut self)?;
         Ok(manifest)
     }
 
@@ -162,8 +169,12 @@ impl<'a> Maker<'a> {
             STOCK_SPACE
         };
         let free = fs4::available_space(root).at("examined", root)?;
-        // What a killed build has left behind counts as room, since this one goes on with it.
-        if free < needed && !self.work().exists() {
+        // What another build has left behind counts as room, since this one goes on with it.
+        let begun = match self.spec.origin {
+            Origin::Stock { .. } => self.work(),
+            Origin::Built { source, .. } => kernel_source::home(self, source),
+        };
+        if free < needed && !begun.exists() {
             return Err(Error::DiskFull {
                 path: root.to_path_buf(),
                 needed: Some(needed),
@@ -179,12 +190,24 @@ impl<'a> Maker<'a> {
                 let tree = self.unpack(&packages)?;
                 stock::kernel(self.cache.blobs(), &tree, recipe, packages)
             }
-            Origin::Built { suite, source } => {
+            Origin::Built {
+                suite,
+                source,
+                addition,
+                edits,
+            } => {
                 // Before the large download, since the user may have to do something.
                 kernel_build::ensure_tools(self)?;
                 let package = self.source.package(suite, source, self.progress)?;
                 let file = self.file(&package)?;
-                kernel_build::build(self, &file, recipe, package)
+                let plan = kernel_build::Plan {
+                    package,
+                    archive: &file,
+                    fragment: &recipes::fragment(self.spec.name, addition),
+                    edits,
+                    recipe,
+                };
+                kernel_build::build(self, plan)
             }
         }
     }
@@ -213,14 +236,11 @@ impl<'a> Maker<'a> {
             package: busybox.name.clone(),
             detail: "it has no program busybox".to_owned(),
         })?;
-        let modules = if self.spec.needs_build() {
-            Vec::new()
-        } else {
-            let tree = self.unpack(&kernel.packages)?;
-            Index::scan(&tree)?.select(&recipes::module_names(recipes::MODULES))?
-        };
-        let names = modules.iter().map(|module| module.name.clone()).collect();
-        let archive = initramfs::assemble(fs::read(&program).at("read", &program)?, modules)?;
+        let (modules, late) = self.select_modules(kernel)?;
+        let names = modules.iter().map(|module| module.name.clone());
+        let (late_modules, loaded): (Vec<_>, Vec<_>) = names.partition(|name| late.contains(name));
+        let program = fs::read(&program).at("read", &program)?;
+        let archive = initramfs::assemble(program, &kernel.version, modules, &late_modules)?;
         let archive = self
             .cache
             .blobs()
@@ -228,9 +248,39 @@ impl<'a> Maker<'a> {
         Ok(Initramfs {
             recipe,
             busybox,
-            modules: names,
+            modules: loaded,
+            late_modules,
             archive,
         })
+    }
+
+    /// The modules for the initial file system in an order in which they can be loaded, and the names of those among them
+    /// that its guest loads when it wants.
+    fn select_modules(&mut self, kernel: &Kernel) -> Result<(Vec<Module>, Vec<String>), Error> {
+        let late = recipes::module_names(recipes::LATE_MODULES);
+        let (index, mut wanted) = if self.spec.needs_build() {
+            let path = |sha256: &str| self.cache.blobs().path(sha256);
+            let files = kernel.modules.iter();
+            let index =
+                Index::of(files.map(|module| (module.name.clone(), path(&module.file.sha256))));
+            if let Some(module) = late.iter().find(|name| !index.has(name)) {
+                return Err(Error::NoModule {
+                    image: self.spec.name,
+                    module: (*module).to_owned(),
+                });
+            }
+            (index, Vec::new())
+        } else {
+            let tree = self.unpack(&kernel.packages)?;
+            (Index::scan(&tree)?, recipes::module_names(recipes::MODULES))
+        };
+        let loaded = index.select(&wanted)?.len();
+        wanted.extend(late);
+        let modules = index.select(&wanted)?;
+        // The same names come first in both selections.
+        let late = modules[loaded..].iter().map(|module| module.name.clone());
+        let late = late.collect();
+        Ok((modules, late))
     }
 
     /// The packages that a metapackage stands for: those that it needs in exactly one version, and so on.

@@ -37,6 +37,18 @@ pub(crate) struct Kernel {
     pub system_map: Option<Blob>,
     /// Its configuration.
     pub config: Option<Blob>,
+    /// Its modules, if it was compiled here; those of a stock kernel are in its packages.
+    #[serde(default)]
+    pub modules: Vec<ModuleFile>,
+}
+
+/// A module in the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ModuleFile {
+    /// Its name, with underscores.
+    pub name: String,
+    /// The ELF file, without debugging information.
+    pub file: Blob,
 }
 
 /// An initial file system in the cache.
@@ -48,6 +60,9 @@ pub(crate) struct Initramfs {
     pub busybox: Package,
     /// Modules that it loads, in that order.
     pub modules: Vec<String>,
+    /// Modules that it carries for its guest to load.
+    #[serde(default)]
+    pub late_modules: Vec<String>,
     /// The archive.
     pub archive: Blob,
 }
@@ -64,6 +79,7 @@ impl Kernel {
         ]
         .into_iter()
         .flatten()
+        .chain(self.modules.iter().map(|module| &module.file))
     }
 }
 

@@ -16,8 +16,44 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Module {
     /// Its name, with underscores.
     pub name: String,
+    /// Modules without which it cannot be linked.
+    pub needs: Vec<String>,
     /// The ELF file.
     pub bytes: Vec<u8>,
+}
+
+impl Module {
+    /// Where an initial file system has it, without the leading slash.
+    pub fn path(&self) -> String {
+        path(&self.name)
+    }
+}
+
+/// Where an initial file system has the module of that name, without the leading slash.
+fn path(name: &str) -> String {
+    format!("lib/modules/{name}.ko")
+}
+
+/// The text of `modules.dep`, by which `modprobe` finds modules: for each its file, and the files of all that it needs,
+/// directly or not, what is needed first coming last. `modules` are in an order in which they can be loaded.
+pub(crate) fn dependency_list(modules: &[Module]) -> String {
+    let mut all: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut list = String::new();
+    for (position, module) in modules.iter().enumerate() {
+        let mut needs = BTreeSet::new();
+        for name in &module.needs {
+            needs.insert(name.as_str());
+            needs.extend(all.get(name.as_str()).into_iter().flatten());
+        }
+        list += &format!("/{}:", module.path());
+        let earlier = modules[..position].iter().rev();
+        for need in earlier.filter(|earlier| needs.contains(earlier.name.as_str())) {
+            list += &format!(" /{}", need.path());
+        }
+        list.push('\n');
+        all.insert(&module.name, needs);
+    }
+    list
 }
 
 /// Largest module taken, uncompressed: several times the largest there is, so that a damaged file cannot eat all memory.
@@ -39,6 +75,25 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    /// An index of these modules.
+    pub fn of(files: impl IntoIterator<Item = (String, PathBuf)>) -> Self {
+        Self {
+            files: files.into_iter().collect(),
+        }
+    }
+
+    /// All modules, in the order of their names.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.files
+            .iter()
+            .map(|(name, path)| (name.as_str(), path.as_path()))
+    }
+
+    /// Whether there is a module of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.files.contains_key(&normal(name))
+    }
+
     /// Finds all modules below a directory.
     pub fn scan(root: &Path) -> Result<Self, Error> {
         let mut index = Self::default();
@@ -106,6 +161,7 @@ impl Selection<'_> {
         }
         self.order.push(Module {
             name: name.to_owned(),
+            needs: needs.hard,
             bytes,
         });
         Ok(())
@@ -247,6 +303,29 @@ pub(crate) mod tests {
             names(&selected),
             ["virtio_rng", "crc32c_generic", "crc16", "jbd2", "ext4"]
         );
+    }
+
+    #[test]
+    fn dependency_list_names_all_that_is_needed() {
+        let dir = directory(&[
+            ("a.ko", "depends=b,c\0"),
+            ("b.ko", "depends=d\0"),
+            ("c.ko", "depends=\0"),
+            ("d.ko", "depends=\0"),
+        ]);
+        let index = Index::scan(dir.path()).unwrap();
+        assert!(index.has("a") && !index.has("e"));
+        assert_eq!(
+            dependency_list(&index.select(&["a"]).unwrap()),
+            "/lib/modules/d.ko:\n/lib/modules/b.ko: /lib/modules/d.ko\n/lib/modules/c.ko:\n\
+             /lib/modules/a.ko: /lib/modules/c.ko /lib/modules/b.ko /lib/modules/d.ko\n"
+        );
+        let again = Index::of(
+            index
+                .files()
+                .map(|(name, path)| (name.to_owned(), path.to_path_buf())),
+        );
+        assert_eq!(names(&again.select(&["b"]).unwrap()), ["d", "b"]);
     }
 
     #[test]

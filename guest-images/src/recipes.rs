@@ -1,9 +1,14 @@
 //! The recipes: the texts in `recipes/`, embedded so that an installed program needs no checkout, and what is fixed
 //! about the builds that use them.
 
+use crate::blob::hash_texts;
+
 /// Raised when the way in which images are made changes in a manner that the recipe texts do not show: images made by
 /// an older way are then made anew.
 pub(crate) const FORMAT: u32 = 1;
+
+/// Raised likewise for what concerns initial file systems alone.
+pub(crate) const INITRAMFS_FORMAT: u32 = 2;
 
 /// The guest's first process.
 pub(crate) const INIT: &str = include_str!("../recipes/init");
@@ -11,12 +16,18 @@ pub(crate) const INIT: &str = include_str!("../recipes/init");
 /// Names of the modules that a stock kernel's initramfs loads; `#` starts a comment.
 pub(crate) const MODULES: &str = include_str!("../recipes/modules");
 
-/// The configuration fragment of the `ipmmu` kernel.
+/// Names of the modules that an initramfs carries for its guest to load when it wants; written like [`MODULES`].
+pub(crate) const LATE_MODULES: &str = include_str!("../recipes/late-modules");
+
+/// The configuration fragment that all compiled kernels share.
 pub(crate) const IPMMU_CONFIG: &str = include_str!("../recipes/ipmmu.config");
 
-/// Lines of `make`'s output that name a compiled, assembled, linked or archived file in a complete build of the
-/// `ipmmu` kernel. It only scales the progress bar.
-pub(crate) const IPMMU_BUILD_STEPS: u64 = 1372;
+/// What the `virtio-iommu` kernel adds to it.
+pub(crate) const VIRTIO_IOMMU_CONFIG: &str = include_str!("../recipes/virtio-iommu.config");
+
+/// Lines of `make`'s output that name a compiled, assembled, linked or archived file in a complete build of a
+/// kernel. It only scales the progress bar.
+pub(crate) const BUILD_STEPS: u64 = 1394;
 
 /// Set for every kernel build, so that the same source, fragment and compiler give the same kernel.
 pub(crate) const BUILD_ENVIRONMENT: [(&str, &str); 4] = [
@@ -33,6 +44,19 @@ pub(crate) const BUILD_SETTINGS: [&str; 3] = [
     "CROSS_COMPILE=arm-linux-gnueabihf-",
     "PAHOLE_FLAGS=$(filter-out -j,$(shell PAHOLE=$(PAHOLE) $(srctree)/scripts/pahole-flags.sh))",
 ];
+
+/// Hash of all that is the same for every kernel build.
+pub(crate) fn build_manner() -> String {
+    let format = FORMAT.to_string();
+    let mut texts = vec![format.as_str()];
+    texts.extend(BUILD_SETTINGS);
+    texts.extend(
+        BUILD_ENVIRONMENT
+            .iter()
+            .flat_map(|(name, value)| [*name, *value]),
+    );
+    hash_texts(texts)
+}
 
 /// Debian packages that building a kernel takes, beyond what every Debian system has.
 pub(crate) const KERNEL_BUILD_PACKAGES: [&str; 13] = [
@@ -58,6 +82,11 @@ pub(crate) const FETCH_PACKAGES: [&str; 4] = ["apt", "debian-archive-keyring", "
 /// have the same userspace.
 pub(crate) const BUSYBOX: (&str, &str) = ("bookworm", "busybox-static");
 
+/// The whole configuration fragment of a compiled image's kernel.
+pub(crate) fn fragment(image: &str, addition: &str) -> String {
+    format!("{IPMMU_CONFIG}\n{addition}\nCONFIG_LOCALVERSION=\"-{image}\"\n")
+}
+
 /// The module names of a module recipe, in order.
 pub(crate) fn module_names(recipe: &str) -> Vec<&str> {
     recipe
@@ -75,6 +104,28 @@ mod tests {
     fn module_recipe_skips_comments_and_blank_lines() {
         assert_eq!(module_names("# a\n\nb # c\n d\n"), ["b", "d"]);
         assert!(module_names(MODULES).contains(&"virtio_blk"));
+    }
+
+    /// The name that a kernel gives a module by default is its object's, so that the two recipes cannot drift apart.
+    #[test]
+    fn late_modules_are_compiled_as_modules() {
+        let modules: Vec<_> = IPMMU_CONFIG
+            .lines()
+            .filter(|line| line.starts_with("CONFIG_") && line.ends_with("=m"))
+            .collect();
+        assert_eq!(modules, ["CONFIG_COMMON_CLK_AXI_CLKGEN=m"]);
+        assert_eq!(module_names(LATE_MODULES), ["clk_axi_clkgen"]);
+    }
+
+    #[test]
+    fn a_fragment_names_its_image_once() {
+        let text = fragment("x", "CONFIG_A=y\n");
+        let named: Vec<_> = text
+            .lines()
+            .filter(|line| line.starts_with("CONFIG_LOCALVERSION="))
+            .collect();
+        assert_eq!(named, ["CONFIG_LOCALVERSION=\"-x\""]);
+        assert!(text.contains(IPMMU_CONFIG) && text.contains("\nCONFIG_A=y\n"));
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub(crate) fn kernel(
         vmlinux: None,
         system_map: None,
         config,
+        modules: Vec::new(),
     })
 }
 

@@ -1,9 +1,10 @@
 //! The whole way from a package to an image, with packages made on the spot instead of the network.
 
+use crate::manifest::{Initramfs, Kernel, Manifest, ModuleFile};
 use crate::modules::tests::fake_module;
 use crate::progress::{Progress, Silent};
 use crate::source::{Package, Source};
-use crate::{Cache, Error, Image, blob};
+use crate::{Cache, Error, Image, blob, catalog, make};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -133,6 +134,11 @@ fn fake(fault: Option<Fault>) -> (tempfile::TempDir, Cache, Fake) {
             &*format!("{modules}/ext4.ko"),
             fake_module("depends=jbd2\0"),
         ),
+        (
+            &*format!("{modules}/clk-axi-clkgen.ko"),
+            fake_module("depends=jbd2,clk\0"),
+        ),
+        (&*format!("{modules}/clk.ko"), fake_module("depends=\0")),
     ];
     let packages = vec![
         package(
@@ -179,6 +185,7 @@ fn a_stock_image_from_packages() {
     assert_eq!(image.version, "6.1-x");
     assert_eq!(fs::read(&image.kernel).unwrap(), zimage());
     assert_eq!(image.modules, ["virtio_blk", "jbd2", "ext4"]);
+    assert_eq!(image.late_modules, ["clk", "clk_axi_clkgen"]);
     assert_eq!(image.packages[0], ("linux-image-6.1-x".into(), "1".into()));
     assert_eq!(
         fs::read_to_string(image.config.as_ref().unwrap()).unwrap(),
@@ -378,4 +385,95 @@ fn packages_that_have_left_the_mirror_are_replaced_by_present_ones() {
     .unwrap();
     assert_eq!(again.kernel_sha256, image.kernel_sha256);
     assert_ne!(again.initramfs_sha256, image.initramfs_sha256);
+}
+
+/// Puts a compiled kernel with that module into the cache, as if it had been built there; without an initial file system.
+fn fake_build(cache: &Cache, name: &str, module: &str) {
+    let spec = catalog::find(name).unwrap();
+    let scratch = cache.root().join("work/fake");
+    fs::create_dir_all(&scratch).unwrap();
+    let put = |bytes: &[u8]| cache.blobs().put(bytes, &scratch).unwrap();
+    // Not what the present recipe has, so that it will be asked for.
+    let package = Package {
+        suite: "bookworm".into(),
+        name: "busybox".into(),
+        version: "0".into(),
+        depends: Vec::new(),
+        size: 0,
+        sha256: String::new(),
+    };
+    let manifest = Manifest {
+        name: name.into(),
+        kernel: Kernel {
+            recipe: make::kernel_recipe(spec),
+            version: "6.1-built".into(),
+            packages: Vec::new(),
+            zimage: put(&zimage()),
+            raw: None,
+            vmlinux: None,
+            system_map: None,
+            config: None,
+            modules: vec![ModuleFile {
+                name: module.into(),
+                file: put(&fake_module("depends=\0")),
+            }],
+        },
+        initramfs: Initramfs {
+            recipe: "none yet".into(),
+            busybox: package,
+            modules: Vec::new(),
+            late_modules: Vec::new(),
+            archive: put(b"none"),
+        },
+    };
+    let path = cache.root().join(format!("images/{name}@built.json"));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    manifest.store(&path).unwrap();
+}
+
+#[test]
+fn a_compiled_kernel_keeps_its_modules_for_another_initial_file_system() {
+    let (_dir, cache, source) = fake(None);
+    fake_build(&cache, "ipmmu", "clk_axi_clkgen");
+    let image = cache
+        .obtain_from("ipmmu", &mut source.clone(), &mut Silent)
+        .unwrap();
+    assert_eq!(image.modules, [""; 0]);
+    assert_eq!(image.late_modules, ["clk_axi_clkgen"]);
+    let archive = fs::read(&image.initramfs).unwrap();
+    let list = b"/lib/modules/clk_axi_clkgen.ko:\n";
+    assert!(archive.windows(list.len()).any(|text| text == list));
+}
+
+#[test]
+fn a_compiled_kernel_without_a_listed_module_is_a_sentence() {
+    let (_dir, cache, source) = fake(None);
+    fake_build(&cache, "ipmmu", "another");
+    let error = cache
+        .obtain_from("ipmmu", &mut source.clone(), &mut Silent)
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("The kernel of the image ipmmu has no module clk_axi_clkgen"),
+        "{error}"
+    );
+    assert_eq!(cache.image("ipmmu").unwrap(), None);
+}
+
+#[test]
+fn a_source_tree_stays_until_all_its_images_are_there() {
+    let (_dir, cache, source) = fake(None);
+    let tree = cache.root().join("work/linux-source-6.1/linux");
+    fs::create_dir_all(&tree).unwrap();
+    let obtain = |name| {
+        fake_build(&cache, name, "clk_axi_clkgen");
+        cache
+            .obtain_from(name, &mut source.clone(), &mut Silent)
+            .unwrap();
+    };
+    obtain("virtio-iommu");
+    assert!(tree.exists());
+    obtain("ipmmu");
+    assert!(!tree.exists());
 }
