@@ -324,8 +324,9 @@ fn describe(broken: bool, timeline: Timeline) -> Run {
 }
 
 fn machine() -> Machine {
-    let device = |name: &str, description: &str| Device {
+    let device = |name: &str, role: &str, description: &str| Device {
         name: name.to_owned(),
+        role: Some(role.to_owned()),
         description: description.to_owned(),
         utlb: Some((IPMMU.to_owned(), 3)),
     };
@@ -338,8 +339,8 @@ fn machine() -> Machine {
         cpus: 1,
         memory: 512 << 20,
         devices: vec![
-            device(A, "A, an R-Car SYS-DMAC that is bound and busy"),
-            device(B, "B, an R-Car SYS-DMAC whose probe is deferred until its clock appears"),
+            device(A, "A", "an R-Car SYS-DMAC that is bound and busy"),
+            device(B, "B", "an R-Car SYS-DMAC whose probe is deferred until its clock appears"),
         ],
     }
 }

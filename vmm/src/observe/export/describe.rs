@@ -263,7 +263,9 @@ pub(super) fn lane_type(lane: &Lane) -> &'static str {
 /// What was changed, as the place is written.
 pub(super) fn place(place: &Place) -> String {
     match place {
-        Place::Memory { address, width } => format!("{width} bytes at {address}"),
+        Place::Memory { address, width } => {
+            format!("{} at {address}", count((*width).into(), "byte"))
+        },
         Place::Register { name } => format!("register {name}"),
     }
 }
@@ -314,7 +316,8 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
-fn count(count: u64, noun: &str) -> String {
+/// A number and its noun.
+pub(super) fn count(count: u64, noun: &str) -> String {
     if count == 1 {
         format!("1 {noun}")
     } else {

@@ -11,11 +11,14 @@ use super::describe::{
     Tone, bytes, details, lane_type, outcome, place, seconds, state, summary,
 };
 use super::text;
-use crate::observe::timeline::{Category, Finding, Mark, Outcome, Report, Run, State, visible};
+use crate::observe::timeline::{
+    Category, Finding, Lane, Mark, Outcome, Report, Run, State, visible,
+};
 
 const PAGE: &str = include_str!("html/page.html");
 const STYLE: &str = include_str!("html/style.css");
 const TIMELINE: &str = include_str!("html/timeline.js");
+const MINIMAP: &str = include_str!("html/minimap.js");
 const SCRIPT: &str = include_str!("html/script.js");
 
 /// Writes `report` as one HTML page.
@@ -36,6 +39,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             "title" => out.write_all(escape_html(&visible(&report.title)).as_bytes())?,
             "style" => out.write_all(STYLE.as_bytes())?,
             "timeline" => out.write_all(TIMELINE.as_bytes())?,
+            "minimap" => out.write_all(MINIMAP.as_bytes())?,
             "script" => out.write_all(SCRIPT.as_bytes())?,
             "plain" => {
                 let plain = String::from_utf8_lossy(&plain);
@@ -126,6 +130,8 @@ struct PageDecisive {
 struct PageLane {
     label: String,
     r#type: &'static str,
+    /// The part that a device plays, a letter or so.
+    role: Option<String>,
 }
 
 impl Page {
@@ -187,10 +193,7 @@ impl PageRun {
             lanes: timeline
                 .lanes
                 .iter()
-                .map(|lane| PageLane {
-                    label: visible(&lane.to_string()),
-                    r#type: lane_type(lane),
-                })
+                .map(|lane| PageLane::of(lane, run))
                 .collect(),
             events: events(run),
             states: timeline
@@ -211,6 +214,23 @@ impl PageRun {
                 .iter()
                 .map(|dropped| (dropped.category.plural(), dropped.count))
                 .collect(),
+        }
+    }
+}
+
+impl PageLane {
+    fn of(lane: &Lane, run: &Run) -> Self {
+        let device = run
+            .machine
+            .devices
+            .iter()
+            .find(|device| matches!(lane, Lane::Device { name } if *name == device.name));
+        Self {
+            label: visible(&lane.to_string()),
+            r#type: lane_type(lane),
+            role: device
+                .and_then(|device| device.role.as_deref())
+                .map(visible),
         }
     }
 }
@@ -297,7 +317,7 @@ fn machine(run: &Run) -> Vec<(String, String)> {
             .map_or_else(|| "no IOMMU".to_owned(), |(unit, utlb)| format!("{unit} uTLB {utlb}"));
         add(
             "device",
-            &format!("{} ({port}): {}", device.name, device.description),
+            &format!("{} ({port}): {}", device.name, device.summary()),
         );
     }
     list
@@ -323,7 +343,7 @@ mod tests {
 
     #[test]
     fn the_page_asks_for_nothing() {
-        for part in [PAGE, STYLE, TIMELINE, SCRIPT] {
+        for part in [PAGE, STYLE, TIMELINE, MINIMAP, SCRIPT] {
             for word in ["http://", "https://", "@import", "url(", "src=", "fetch(", "innerHTML"] {
                 assert!(!part.contains(word), "{word}");
             }

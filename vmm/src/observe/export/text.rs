@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::describe::{bytes, mark, outcome, place, seconds, summary};
+use super::describe::{bytes, count, mark, outcome, place, seconds, summary};
 use crate::observe::timeline::{
     Decisive, Event, EventId, Finding, Kind, Lane, Observation, Report, Run, visible,
 };
@@ -87,7 +87,8 @@ fn compare_runs(runs: &[&Run], report: &Report, out: &mut dyn Write) -> io::Resu
         runs.iter()
             .map(|run| {
                 let word = outcome(run.verdict.outcome);
-                format!("{}: {word}. {}", mark(run.health), run.verdict.sentence)
+                let word = word.to_lowercase();
+                format!("{}, {word}: {}", mark(run.health), run.verdict.sentence)
             })
             .collect(),
         out,
@@ -186,8 +187,8 @@ fn machine(run: &Run, out: &mut dyn Write) -> io::Result<()> {
     }
     paragraph(out, "command line  ", &machine.command_line)?;
     let size = format!(
-        "{} cores, {} of memory, seed {}",
-        machine.cpus,
+        "{}, {} of memory, seed {}",
+        count(machine.cpus.into(), "core"),
         bytes(machine.memory),
         machine.seed
     );
@@ -197,7 +198,7 @@ fn machine(run: &Run, out: &mut dyn Write) -> io::Result<()> {
             .utlb
             .as_ref()
             .map_or_else(|| "no IOMMU".to_owned(), |(unit, utlb)| format!("{unit} uTLB {utlb}"));
-        let line = format!("{} ({port}): {}", device.name, device.description);
+        let line = format!("{} ({port}): {}", device.name, device.summary());
         paragraph(out, "device        ", &line)?;
     }
     writeln!(out)
@@ -317,7 +318,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
             lines.push(std::mem::take(&mut line));
             used = 0;
         }
-        if used > 0 || (line.is_empty() && word.is_empty()) {
+        if used > 0 {
             line.push(' ');
             used += 1;
         }

@@ -91,7 +91,10 @@ pub struct Machine {
 pub struct Device {
     /// Its name in the device tree.
     pub name: String,
-    /// What it is, and its part in the story.
+    /// The part that it plays, in a letter or a word, for example `A`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// What it is.
     pub description: String,
     /// The IOMMU instance and the micro-TLB that it sits behind, if behind one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -210,6 +213,16 @@ impl Run {
         self.findings
             .iter()
             .find(|finding| finding.subject == subject)
+    }
+}
+
+impl Device {
+    /// Its role and what it is.
+    pub fn summary(&self) -> String {
+        match &self.role {
+            Some(role) => format!("{role}, {}", self.description),
+            None => self.description.clone(),
+        }
     }
 }
 

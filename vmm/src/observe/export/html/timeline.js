@@ -111,8 +111,14 @@ function createTimeline({ data, canvas, minimap, gutter, shows, onSelect, onHove
       item.className = "head " + run.health;
       item.textContent = (run.health === "bad" ? "✗ " : run.health === "ok" ? "✓ " : "") + run.name;
     } else {
-      item.textContent = run.lanes[row.lane].label;
-      item.dataset.lane = run.lanes[row.lane].label;
+      const { label: name, role } = run.lanes[row.lane];
+      if (role) {
+        const badge = document.createElement("b");
+        badge.textContent = role;
+        item.append(badge);
+      }
+      item.append(name);
+      item.dataset.lane = name;
     }
     return item;
   }
@@ -138,7 +144,7 @@ function createTimeline({ data, canvas, minimap, gutter, shows, onSelect, onHove
       queued = false;
       const before = performance.now();
       draw();
-      drawMinimap();
+      drawMinimap(minimap, data, view, end, shows, colors);
       lastDraw = performance.now() - before;
       frames += 1;
       onView(view, end);
@@ -218,18 +224,23 @@ function createTimeline({ data, canvas, minimap, gutter, shows, onSelect, onHove
         c.fillStyle = kind === "lost" || kind === "blocked" ? stripes(c) : kind === "bound" ? colors.good : colors["good-fill"];
         c.fillRect(a, top, w, h);
       }
-      if (!thin && kind !== "off") boxed(c, text, a + 8, top + h / 2, w - 14, kind === "on" ? colors.good : colors.bad);
+      if (!thin && kind !== "off") {
+        for (const words of [text, text.split(":")[0]]) {
+          if (boxed(c, words, a + 13, top + h / 2, w - 20, kind === "on" ? colors.good : colors.bad)) break;
+        }
+      }
     }
   }
 
   // Text on a ground of its own, if there is room.
   function boxed(c, text, px, py, room, color) {
     const w = c.measureText(text).width;
-    if (w + 8 > room) return;
+    if (w + 8 > room) return false;
     c.fillStyle = colors.card;
     c.fillRect(px - 4, py - 8, w + 8, 16);
     c.fillStyle = color;
     c.fillText(text, px, py + 0.5);
+    return true;
   }
 
   function firstVisible(lane) {
@@ -253,7 +264,8 @@ function createTimeline({ data, canvas, minimap, gutter, shows, onSelect, onHove
       if (name === "DMA") group(groups, a, b, event[TONE]);
       // What falls on pixels that look the same already is not drawn again.
       const key = name + event[TONE] + (name === "DMA" ? event[TEXT][0] : "");
-      if (drawn[key] !== undefined && b <= drawn[key] + 0.5) continue;
+      const room = name === "bus errors" || name === "faults" ? 10 : 0.5;
+      if (drawn[key] !== undefined && b <= drawn[key] + room && !decisive[row.run].has(lane.events[i])) continue;
       drawn[key] = b;
       if (row.type !== "device" && row.type !== "utlb" && row.type !== "context") {
         if (waiting) note(c, waiting, a);
@@ -274,7 +286,7 @@ function createTimeline({ data, canvas, minimap, gutter, shows, onSelect, onHove
   // Runs of like DMA that are close on the screen share one word.
   function group(groups, a, b, tone) {
     const last = groups[groups.length - 1];
-    if (last && last[2] === tone && a - last[1] < 60) last[1] = Math.max(last[1], b);
+    if (last && last[2] === tone && a - last[1] < (width - left) / 4) last[1] = Math.max(last[1], b);
     else groups.push([a, b, tone]);
   }
 
@@ -284,7 +296,8 @@ function createTimeline({ data, canvas, minimap, gutter, shows, onSelect, onHove
     if (room < 26) return;
     let text = event[TEXT];
     if (c.measureText(text).width > room) {
-      const fits = Math.floor(room / (c.measureText(text).width / text.length)) - 1;
+      let fits = Math.min(text.length, Math.ceil(room / 4));
+      while (fits > 0 && c.measureText(text.slice(0, fits) + "…").width > room) fits -= 1;
       if (fits < 4) return;
       text = text.slice(0, fits) + "…";
     }
@@ -374,37 +387,6 @@ function createTimeline({ data, canvas, minimap, gutter, shows, onSelect, onHove
     c.strokeStyle = color;
     c.lineWidth = lineWidth;
     c.strokeRect(a - 6, row.top + 1, b - a + 12, row.inner - 2);
-  }
-
-  function drawMinimap() {
-    const ratio = window.devicePixelRatio || 1, c = minimap.getContext("2d");
-    const w = minimap.width / ratio, h = minimap.height / ratio, part = h / data.runs.length;
-    c.setTransform(ratio, 0, 0, ratio, 0, 0);
-    c.clearRect(0, 0, w, h);
-    data.runs.forEach((run, r) => {
-      const columns = new Uint8Array(Math.ceil(w) + 1);
-      for (const event of run.events) {
-        if (!shows(event)) continue;
-        const a = Math.floor((event[AT] / end) * w), b = Math.floor((event[UNTIL] / end) * w);
-        const level = event[TONE] === BAD ? 3 : event[TONE] === 1 ? 2 : 1;
-        if (event[TONE] === 0 && b > a) { if (columns[a] < 1) columns[a] = 1; continue; }
-        for (let px = a; px <= b; px += 1) if (columns[px] < level) columns[px] = level;
-      }
-      columns.forEach((level, px) => {
-        if (!level) return;
-        c.fillStyle = [null, colors.plain, colors.dma, colors.stray][level];
-        const bar = part * (level === 1 ? 0.3 : 0.7);
-        c.fillRect(px, r * part + (part - bar) / 2, 1, bar);
-      });
-    });
-    const a = (view.from / end) * w, b = Math.max(a + 3, (view.to / end) * w);
-    c.fillStyle = colors.accent;
-    c.globalAlpha = 0.14;
-    c.fillRect(a, 0, b - a, h);
-    c.globalAlpha = 1;
-    c.strokeStyle = colors.accent;
-    c.lineWidth = 2;
-    c.strokeRect(a + 1, 1, b - a - 2, h - 2);
   }
 
   // The event at a point: the nearest within reach, trouble before the rest.

@@ -1,0 +1,8 @@
+//! The formats of a report, made from a fixed sample: the text, the trace, and the page in a real browser.
+
+mod browser;
+mod page;
+#[path = "../../examples/sample_report/sample.rs"]
+mod sample;
+mod text;
+mod trace;
