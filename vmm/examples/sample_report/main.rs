@@ -15,7 +15,9 @@ fn main() -> ExitCode {
         eprintln!("usage: sample_report OUT_DIRECTORY [EXTRA_EVENTS]");
         return ExitCode::from(2);
     };
-    let extra = arguments.next().map_or(Some(0), |text| text.to_str()?.parse().ok());
+    let extra = arguments
+        .next()
+        .map_or(Some(0), |text| text.to_str()?.parse().ok());
     let Some(extra) = extra else {
         eprintln!("EXTRA_EVENTS is a number");
         return ExitCode::from(2);

@@ -4,9 +4,13 @@
 //! - [`symbols`]: the names of functions and variables, from the kallsyms tables in the kernel's image
 //! - [`types`]: the layout of structures and the arguments of functions, from the BTF blob in the image or from a table
 //!   for known builds; paths such as `driver->name`, and the values found there
+//! - [`timeline`]: what was observed in one run, in virtual time, and the report on it
+//! - [`export`]: that report as text, as a page, and as a trace for Perfetto
 //!
 //! Everything here only reads, takes any bytes without panicking, and bounds its time and memory.
 
+pub mod export;
 pub mod memory;
 pub mod symbols;
+pub mod timeline;
 pub mod types;

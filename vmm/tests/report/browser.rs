@@ -58,7 +58,11 @@ fn serve(
     let deadline = Instant::now() + PATIENCE;
     let mut waiting: VecDeque<TcpStream> = VecDeque::new();
     loop {
-        assert!(Instant::now() < deadline, "the page was not done within {PATIENCE:?}; {}", browser.log());
+        assert!(
+            Instant::now() < deadline,
+            "the page was not done within {PATIENCE:?}; {}",
+            browser.log()
+        );
         if let Some(status) = browser.child.try_wait().unwrap() {
             panic!("Chromium ended with {status}; {}", browser.log());
         }
@@ -74,7 +78,9 @@ fn serve(
         };
         // A browser opens connections ahead of need: one that says nothing gives way to the others.
         stream.set_nonblocking(false).unwrap();
-        stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
         if !matches!(stream.peek(&mut [0]), Ok(1..)) {
             if !matches!(stream.peek(&mut [0]), Ok(0)) {
                 waiting.push_back(stream);
@@ -91,7 +97,10 @@ fn serve(
 }
 
 /// Answers one request: its path, and its body if it was a report.
-fn answer(mut stream: TcpStream, pages: &[(&str, String)]) -> io::Result<(String, Option<Vec<u8>>)> {
+fn answer(
+    mut stream: TcpStream,
+    pages: &[(&str, String)],
+) -> io::Result<(String, Option<Vec<u8>>)> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -109,7 +118,10 @@ fn answer(mut stream: TcpStream, pages: &[(&str, String)]) -> io::Result<(String
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    let page = pages.iter().find(|(name, _)| *name == path).map_or("", |page| &page.1);
+    let page = pages
+        .iter()
+        .find(|(name, _)| *name == path)
+        .map_or("", |page| &page.1);
     write!(
         stream,
         "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n\
@@ -137,13 +149,33 @@ impl Browser {
     fn open(address: &str, profile: &Path, view: View) -> Self {
         let log = profile.join("log");
         let child = Command::new(chromium())
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-            .args(["--disable-dev-shm-usage", "--hide-scrollbars", "--window-size=1400,1000"])
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+            ])
+            .args([
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ])
+            .args([
+                "--disable-dev-shm-usage",
+                "--hide-scrollbars",
+                "--window-size=1400,1000",
+            ])
             // Nothing but the test could be found, let alone reached.
             .arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
-            .arg(format!("--user-data-dir={}", profile.join("profile").display()))
-            .arg(format!("--blink-settings=preferredColorScheme={}", u32::from(!view.dark)))
+            .arg(format!(
+                "--user-data-dir={}",
+                profile.join("profile").display()
+            ))
+            .arg(format!(
+                "--blink-settings=preferredColorScheme={}",
+                u32::from(!view.dark)
+            ))
             .arg(address)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -21,7 +21,9 @@ fn page(report: &Report) -> String {
 fn span(seen: &Value, name: &str) -> (f64, f64) {
     let pair = &seen[name];
     (
-        pair[0].as_f64().unwrap_or_else(|| panic!("no {name} in {seen}")),
+        pair[0]
+            .as_f64()
+            .unwrap_or_else(|| panic!("no {name} in {seen}")),
         pair[1].as_f64().unwrap(),
     )
 }
@@ -33,29 +35,55 @@ fn width(seen: &Value, name: &str) -> f64 {
 }
 
 fn number(seen: &Value, name: &str) -> f64 {
-    seen[name].as_f64().unwrap_or_else(|| panic!("no {name} in {seen}"))
+    seen[name]
+        .as_f64()
+        .unwrap_or_else(|| panic!("no {name} in {seen}"))
 }
 
 /// What holds for the sample however it is looked at.
 fn assert_sound(seen: &Value) {
     assert_eq!(seen["watched"], serde_json::json!([]), "errors on the page");
-    assert_eq!(seen["requests"], serde_json::json!([]), "the page asks for something");
+    assert_eq!(
+        seen["requests"],
+        serde_json::json!([]),
+        "the page asks for something"
+    );
     assert_eq!(seen["fetched"], serde_json::json!(["/parent", "/page"]));
     assert_eq!(seen["ready"], "true");
     assert_eq!(number(seen, "elements"), 0.0);
-    assert!(number(seen, "overflow") <= 0.0, "wider than the window: {}", seen["overflow"]);
+    assert!(
+        number(seen, "overflow") <= 0.0,
+        "wider than the window: {}",
+        seen["overflow"]
+    );
     for pair in seen["contrasts"].as_array().unwrap() {
-        let ratio = pair[1].as_f64().unwrap_or_else(|| panic!("nothing like {pair}"));
-        assert!(ratio >= 4.5, "too little contrast (WCAG 2.1, 1.4.3): {pair}");
+        let ratio = pair[1]
+            .as_f64()
+            .unwrap_or_else(|| panic!("nothing like {pair}"));
+        assert!(
+            ratio >= 4.5,
+            "too little contrast (WCAG 2.1, 1.4.3): {pair}"
+        );
     }
 }
 
 fn assert_shows_the_story(seen: &Value) {
     let verdict = seen["verdict"].as_str().unwrap();
     assert!(verdict.starts_with("As expected") && verdict.contains("uTLB 3, which A shares"));
-    assert!(number(seen, "verdictBottom") < 900.0, "the verdict is not on the first screen");
-    assert_eq!(seen["heads"], serde_json::json!(["✓ stock", "✗ guard absent"]));
-    let lanes: Vec<&str> = seen["lanes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(
+        number(seen, "verdictBottom") < 900.0,
+        "the verdict is not on the first screen"
+    );
+    assert_eq!(
+        seen["heads"],
+        serde_json::json!(["✓ stock", "✗ guard absent"])
+    );
+    let lanes: Vec<&str> = seen["lanes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     for lane in [
         "guest functions",
         "e6280000.iommu uTLB 3",
@@ -64,39 +92,85 @@ fn assert_shows_the_story(seen: &Value) {
         "e6280000.iommu context 0",
         "console",
     ] {
-        assert_eq!(lanes.iter().filter(|name| **name == lane).count(), 2, "{lane} in {lanes:?}");
+        assert_eq!(
+            lanes.iter().filter(|name| **name == lane).count(),
+            2,
+            "{lane} in {lanes:?}"
+        );
     }
-    assert!(number(seen, "strayPixels") > 30.0, "untranslated DMA cannot be seen");
-    assert!(number(seen, "dmaPixels") > 30.0, "translated DMA cannot be seen");
+    assert!(
+        number(seen, "strayPixels") > 30.0,
+        "untranslated DMA cannot be seen"
+    );
+    assert!(
+        number(seen, "dmaPixels") > 30.0,
+        "translated DMA cannot be seen"
+    );
 }
 
 fn assert_moves(seen: &Value) {
     let whole = width(seen, "whole");
     assert_eq!(span(seen, "whole"), (0.0, 2.1e9));
-    assert!(width(seen, "wheeled") < width(seen, "view") * 0.9, "the wheel zooms in");
-    assert!(width(seen, "zoomedOut") > width(seen, "wheeled"), "the button zooms out");
+    assert!(
+        width(seen, "wheeled") < width(seen, "view") * 0.9,
+        "the wheel zooms in"
+    );
+    assert!(
+        width(seen, "zoomedOut") > width(seen, "wheeled"),
+        "the button zooms out"
+    );
     assert!(width(seen, "keyed") < whole, "the key zooms in");
-    assert!(span(seen, "panned").0 > span(seen, "keyed").0, "the arrow moves");
-    assert!(span(seen, "dragged").0 > span(seen, "panned").0, "dragging moves");
-    assert_eq!(span(seen, "decisive"), span(seen, "view"), "d shows what decided");
+    assert!(
+        span(seen, "panned").0 > span(seen, "keyed").0,
+        "the arrow moves"
+    );
+    assert!(
+        span(seen, "dragged").0 > span(seen, "panned").0,
+        "dragging moves"
+    );
+    assert_eq!(
+        span(seen, "decisive"),
+        span(seen, "view"),
+        "d shows what decided"
+    );
     assert!(width(seen, "decisive") < whole);
 }
 
 fn assert_selects_and_filters(seen: &Value) {
     assert_eq!(number(seen, "decisiveButtons"), 6.0);
     let details = seen["details"].as_str().unwrap();
-    assert!(details.contains("0.812380000 s") && details.contains("never enabled again"), "{details}");
+    assert!(
+        details.contains("0.812380000 s") && details.contains("never enabled again"),
+        "{details}"
+    );
     let (from, to) = span(seen, "selectedView");
     let at = number(seen, "selectedAt");
-    assert!(from < at && at < to && to - from < 1e8, "the event is not looked at closely");
+    assert!(
+        from < at && at < to && to - from < 1e8,
+        "the event is not looked at closely"
+    );
     assert_eq!(number(seen, "current"), 1.0);
     assert_eq!(number(seen, "next"), 1.0);
-    assert!(number(seen, "filteredPixels") < number(seen, "restoredPixels") / 3.0, "{seen}");
+    assert!(
+        number(seen, "filteredPixels") < number(seen, "restoredPixels") / 3.0,
+        "{seen}"
+    );
     assert!(number(seen, "filteredCount") < number(seen, "count"));
     assert_eq!(number(seen, "found"), 2.0, "one teardown in each run");
-    assert!(number(seen, "rows") < 60.0, "the list keeps only what is in sight");
-    assert_eq!(seen["lastRow"].as_str().unwrap(), number(seen, "count").to_string());
-    assert!(seen["listSelected"].as_str().unwrap().contains("Booting Linux"));
+    assert!(
+        number(seen, "rows") < 60.0,
+        "the list keeps only what is in sight"
+    );
+    assert_eq!(
+        seen["lastRow"].as_str().unwrap(),
+        number(seen, "count").to_string()
+    );
+    assert!(
+        seen["listSelected"]
+            .as_str()
+            .unwrap()
+            .contains("Booting Linux")
+    );
 }
 
 #[test]
@@ -107,8 +181,14 @@ fn works_wide_and_light() {
     assert_moves(&seen);
     assert_selects_and_filters(&seen);
     assert!(number(&seen, "background") > 0.8, "light is light");
-    assert!(number(&seen, "toggledBackground") < 0.05, "the button makes it dark");
-    assert!(number(&seen, "toggledStrayPixels") > 30.0, "the canvas follows");
+    assert!(
+        number(&seen, "toggledBackground") < 0.05,
+        "the button makes it dark"
+    );
+    assert!(
+        number(&seen, "toggledStrayPixels") > 30.0,
+        "the canvas follows"
+    );
 }
 
 #[test]
@@ -123,13 +203,20 @@ fn works_narrow_and_dark() {
     assert_moves(&seen);
     assert_selects_and_filters(&seen);
     assert!(number(&seen, "background") < 0.05, "dark is dark");
-    assert!(number(&seen, "toggledBackground") > 0.8, "the button makes it light");
+    assert!(
+        number(&seen, "toggledBackground") > 0.8,
+        "the button makes it light"
+    );
 }
 
 #[test]
 fn holds_twenty_thousand_events() {
     let report = sample::report(10_000);
-    let events: usize = report.runs.iter().map(|run| run.timeline.events.len()).sum();
+    let events: usize = report
+        .runs
+        .iter()
+        .map(|run| run.timeline.events.len())
+        .sum();
     assert!(events >= 20_000, "{events}");
     let seen = check(&page(&report), WIDE);
     assert_sound(&seen);
@@ -172,29 +259,46 @@ fn a_hostile_guest_gets_nothing_but_text() {
     assert_eq!(seen["elements"], plain["elements"]);
     assert_eq!(seen["scripts"], plain["scripts"]);
     let title = seen["title"].as_str().unwrap();
-    assert!(title.starts_with("</script>") && title.ends_with("\\u{202e}"), "{title}");
+    assert!(
+        title.starts_with("</script>") && title.ends_with("\\u{202e}"),
+        "{title}"
+    );
 }
 
 #[test]
 fn an_empty_report_is_a_page_too() {
     use vmm::observe::timeline::{Outcome, Verdict};
     let mut report = Report::new("nothing", Verdict::new(Outcome::Undecided, "Nothing ran."));
-    assert_eq!(check(&page(&report), WIDE)["watched"], serde_json::json!([]));
+    assert_eq!(
+        check(&page(&report), WIDE)["watched"],
+        serde_json::json!([])
+    );
     report.runs = sample::report(0).runs;
     for run in &mut report.runs {
         run.timeline = Default::default();
     }
-    assert_eq!(check(&page(&report), WIDE)["watched"], serde_json::json!([]));
+    assert_eq!(
+        check(&page(&report), WIDE)["watched"],
+        serde_json::json!([])
+    );
 }
 
 /// The checks above can fail: errors, requests and scripts that should not be are seen.
 #[test]
 fn the_watch_sees_errors_and_requests() {
     let good = page(&sample::report(0));
-    let bad = |content: &str| check(&good.replacen("<main>", &format!("{content}<main>"), 1), WIDE);
+    let bad = |content: &str| {
+        check(
+            &good.replacen("<main>", &format!("{content}<main>"), 1),
+            WIDE,
+        )
+    };
     let watched = |seen: &Value| seen["watched"].to_string();
     let seen = bad("<img src='http://elsewhere.test/x.png' alt=''>");
-    assert!(watched(&seen).contains("refused: img-src http://elsewhere.test/x.png"), "{seen}");
+    assert!(
+        watched(&seen).contains("refused: img-src http://elsewhere.test/x.png"),
+        "{seen}"
+    );
     assert!(number(&seen, "elements") > 0.0);
     let seen = bad("<script>owned = 1; console.error('oops')</script>");
     assert!(watched(&seen).contains("console.error: oops"), "{seen}");

@@ -18,7 +18,10 @@ fn tells_the_story_in_a_hundred_columns() {
         assert!(line.chars().count() <= 100, "{line}");
         assert_eq!(line.trim_end(), line);
     }
-    let position = |part: &str| text.find(part).unwrap_or_else(|| panic!("no '{part}' in\n{text}"));
+    let position = |part: &str| {
+        text.find(part)
+            .unwrap_or_else(|| panic!("no '{part}' in\n{text}"))
+    };
     let order = [
         "As expected. Without the guard",
         "STOCK",
@@ -44,7 +47,10 @@ fn is_the_same_each_time_and_says_what_it_leaves_out() {
     assert_eq!(long, text(&sample::report(20_000)));
     assert!(long.contains("events left out here"));
     assert!(long.lines().count() < 1_000);
-    assert!(long.contains("IMUCTR(3) = 0x00000000: uTLB 3 disabled"), "decisive events stay");
+    assert!(
+        long.contains("IMUCTR(3) = 0x00000000: uTLB 3 disabled"),
+        "decisive events stay"
+    );
 }
 
 #[test]

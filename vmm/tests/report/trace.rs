@@ -21,7 +21,12 @@ fn trace(extra: u64) -> Vec<Value> {
     export::chrome::write(&sample::report(extra), &mut out).unwrap();
     let trace: Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(trace["displayTimeUnit"], "ns");
-    assert!(trace["otherData"]["verdict"].as_str().unwrap().contains("uTLB 3"));
+    assert!(
+        trace["otherData"]["verdict"]
+            .as_str()
+            .unwrap()
+            .contains("uTLB 3")
+    );
     trace["traceEvents"].as_array().unwrap().clone()
 }
 
@@ -44,7 +49,13 @@ fn every_event_is_well_formed() {
         match phase {
             "X" => assert!(ns(&event["dur"]) > 0),
             "i" => assert_eq!(event["s"], "t"),
-            "C" => assert!(event["args"].as_object().unwrap().values().all(Value::is_u64)),
+            "C" => assert!(
+                event["args"]
+                    .as_object()
+                    .unwrap()
+                    .values()
+                    .all(Value::is_u64)
+            ),
             "f" => assert_eq!(event["bp"], "e"),
             "M" | "s" => {}
             other => panic!("the phase '{other}' is not used here"),
@@ -61,10 +72,16 @@ fn slices_of_a_thread_do_not_overlap_and_threads_have_unique_names_and_numbers()
     let mut slices: BTreeMap<(u64, u64), Vec<(u64, u64)>> = BTreeMap::new();
     let mut names = BTreeMap::new();
     for event in &events {
-        let thread = (event["pid"].as_u64().unwrap(), event["tid"].as_u64().unwrap_or(0));
+        let thread = (
+            event["pid"].as_u64().unwrap(),
+            event["tid"].as_u64().unwrap_or(0),
+        );
         if event["ph"] == "X" {
             let start = ns(&event["ts"]);
-            slices.entry(thread).or_default().push((start, start + ns(&event["dur"])));
+            slices
+                .entry(thread)
+                .or_default()
+                .push((start, start + ns(&event["dur"])));
         }
         if event["name"] == "thread_name" {
             let name = event["args"]["name"].as_str().unwrap().to_owned();
@@ -72,14 +89,23 @@ fn slices_of_a_thread_do_not_overlap_and_threads_have_unique_names_and_numbers()
         }
     }
     let numbers: BTreeSet<u64> = names.keys().map(|(_, thread)| *thread).collect();
-    assert_eq!(numbers.len(), names.len(), "a thread number is used in two processes");
+    assert_eq!(
+        numbers.len(),
+        names.len(),
+        "a thread number is used in two processes"
+    );
     let distinct: BTreeSet<(u64, &String)> = names.iter().map(|(id, name)| (id.0, name)).collect();
     assert_eq!(distinct.len(), names.len());
     for (thread, mut spans) in slices {
         assert!(names.contains_key(&thread), "a thread without a name");
         spans.sort_unstable();
         for pair in spans.windows(2) {
-            assert!(pair[0].1 <= pair[1].0, "{} overlap in {}", pair[1].0, names[&thread]);
+            assert!(
+                pair[0].1 <= pair[1].0,
+                "{} overlap in {}",
+                pair[1].0,
+                names[&thread]
+            );
         }
     }
 }
@@ -90,21 +116,43 @@ fn flows_join_the_decisive_events_in_order() {
     let starts: BTreeSet<(u64, u64, u64)> = events
         .iter()
         .filter(|event| event["ph"] == "X")
-        .map(|event| (event["pid"].as_u64().unwrap(), event["tid"].as_u64().unwrap(), ns(&event["ts"])))
+        .map(|event| {
+            (
+                event["pid"].as_u64().unwrap(),
+                event["tid"].as_u64().unwrap(),
+                ns(&event["ts"]),
+            )
+        })
         .collect();
     let mut flows: BTreeMap<u64, Vec<(&str, u64)>> = BTreeMap::new();
-    for event in events.iter().filter(|event| event["ph"] == "s" || event["ph"] == "f") {
+    for event in events
+        .iter()
+        .filter(|event| event["ph"] == "s" || event["ph"] == "f")
+    {
         let at = ns(&event["ts"]);
-        let station = (event["pid"].as_u64().unwrap(), event["tid"].as_u64().unwrap(), at);
-        assert!(starts.contains(&station), "a flow that no slice begins with: {event}");
+        let station = (
+            event["pid"].as_u64().unwrap(),
+            event["tid"].as_u64().unwrap(),
+            at,
+        );
+        assert!(
+            starts.contains(&station),
+            "a flow that no slice begins with: {event}"
+        );
         let phase = event["ph"].as_str().unwrap();
-        flows.entry(event["id"].as_u64().unwrap()).or_default().push((phase, at));
+        flows
+            .entry(event["id"].as_u64().unwrap())
+            .or_default()
+            .push((phase, at));
     }
     let report = sample::report(0);
     let expected: usize = report.runs.iter().map(|run| run.decisive.len() - 1).sum();
     assert_eq!(flows.len(), expected);
     for stations in flows.values() {
-        assert_eq!((stations[0].0, stations[1].0, stations.len()), ("s", "f", 2));
+        assert_eq!(
+            (stations[0].0, stations[1].0, stations.len()),
+            ("s", "f", 2)
+        );
         assert!(stations[0].1 <= stations[1].1);
     }
 }
@@ -114,7 +162,11 @@ fn a_run_is_a_process_and_a_lane_a_thread() {
     let events = trace(0);
     let name = |event: &Value| event["args"]["name"].as_str().map(str::to_owned);
     let of = |what: &str| -> Vec<String> {
-        events.iter().filter(|event| event["name"] == what).filter_map(name).collect()
+        events
+            .iter()
+            .filter(|event| event["name"] == what)
+            .filter_map(name)
+            .collect()
     };
     assert_eq!(of("process_name"), ["stock", "guard absent"]);
     let threads = of("thread_name");
@@ -127,7 +179,11 @@ fn a_run_is_a_process_and_a_lane_a_thread() {
         "interrupts",
         "console",
     ] {
-        assert_eq!(threads.iter().filter(|name| *name == lane).count(), 2, "{lane}");
+        assert_eq!(
+            threads.iter().filter(|name| *name == lane).count(),
+            2,
+            "{lane}"
+        );
     }
     let dead = events.iter().any(|event| {
         event["ph"] == "X" && event["name"] == "DISABLED: passes untranslated" && event["pid"] == 2

@@ -55,10 +55,22 @@ struct Row {
 
 impl Trace<'_> {
     fn run(&mut self, run: &Run, process: u32) -> io::Result<()> {
-        self.metadata(process, None, "process_name", "name", json!(visible(&run.name)))?;
+        self.metadata(
+            process,
+            None,
+            "process_name",
+            "name",
+            json!(visible(&run.name)),
+        )?;
         let labels = visible(&run.verdict.sentence);
         self.metadata(process, None, "process_labels", "labels", json!(labels))?;
-        self.metadata(process, None, "process_sort_index", "sort_index", json!(process))?;
+        self.metadata(
+            process,
+            None,
+            "process_sort_index",
+            "sort_index",
+            json!(process),
+        )?;
         let decisive = self.events(run, process)?;
         self.flows(run, process, &decisive)?;
         self.counters(run, process)
@@ -82,11 +94,13 @@ impl Trace<'_> {
             if states.peek().is_some() {
                 let thread = self.thread(process, &format!("{lane}: state"))?;
                 for interval in states {
-                    self.slice(process, thread, lane_type(lane), &state(&interval.state), (
-                        interval.from,
-                        interval.until,
-                        Map::new(),
-                    ))?;
+                    self.slice(
+                        process,
+                        thread,
+                        lane_type(lane),
+                        &state(&interval.state),
+                        (interval.from, interval.until, Map::new()),
+                    )?;
                 }
             }
             let mut rows: Vec<Row> = Vec::new();
@@ -135,8 +149,20 @@ impl Trace<'_> {
     fn thread(&mut self, process: u32, name: &str) -> io::Result<u32> {
         let thread = self.next_thread;
         self.next_thread += 1;
-        self.metadata(process, Some(thread), "thread_name", "name", json!(visible(name)))?;
-        self.metadata(process, Some(thread), "thread_sort_index", "sort_index", json!(thread))?;
+        self.metadata(
+            process,
+            Some(thread),
+            "thread_name",
+            "name",
+            json!(visible(name)),
+        )?;
+        self.metadata(
+            process,
+            Some(thread),
+            "thread_sort_index",
+            "sort_index",
+            json!(thread),
+        )?;
         Ok(thread)
     }
 
@@ -183,12 +209,7 @@ impl Trace<'_> {
     }
 
     /// Arrows from each decisive event to the next: the story.
-    fn flows(
-        &mut self,
-        run: &Run,
-        process: u32,
-        threads: &BTreeMap<u32, u32>,
-    ) -> io::Result<()> {
+    fn flows(&mut self, run: &Run, process: u32, threads: &BTreeMap<u32, u32>) -> io::Result<()> {
         let mut stations: Vec<(u64, u32)> = run
             .decisive
             .iter()
@@ -257,7 +278,11 @@ impl Trace<'_> {
     }
 
     fn put(&mut self, event: Value) -> io::Result<()> {
-        let comma = if std::mem::take(&mut self.first) { "" } else { "," };
+        let comma = if std::mem::take(&mut self.first) {
+            ""
+        } else {
+            ","
+        };
         write!(self.out, "{comma}\n{event}")
     }
 }

@@ -106,7 +106,11 @@ pub(super) fn summary(event: &Event) -> String {
             } else {
                 String::new()
             },
-            if until.is_none() { ", still active" } else { "" }
+            if until.is_none() {
+                ", still active"
+            } else {
+                ""
+            }
         ),
         Kind::Console { text } => text.clone(),
         Kind::Verdict { ok, text } => {
@@ -145,7 +149,12 @@ fn dma(burst: &Burst, direction: Direction, route: Route) -> String {
         Route::Untranslated => "at physical addresses".to_owned(),
         Route::Blocked => "at a blocked port".to_owned(),
     };
-    format!("{verb} {} at {} {way}{}", bytes(burst.bytes), burst.first, times(burst))
+    format!(
+        "{verb} {} at {} {way}{}",
+        bytes(burst.bytes),
+        burst.first,
+        times(burst)
+    )
 }
 
 fn times(burst: &Burst) -> String {
@@ -265,7 +274,7 @@ pub(super) fn place(place: &Place) -> String {
     match place {
         Place::Memory { address, width } => {
             format!("{} at {address}", count((*width).into(), "byte"))
-        },
+        }
         Place::Register { name } => format!("register {name}"),
     }
 }

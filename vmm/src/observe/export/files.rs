@@ -140,8 +140,14 @@ mod tests {
             (directory.path().to_owned(), ""),
         ] {
             let error = write_all(&path, name, &report()).unwrap_err().to_string();
-            assert!(!error.contains('\n') && !error.contains(".report-"), "{error}");
-            assert!(error.starts_with("cannot ") || error.contains("cannot be"), "{error}");
+            assert!(
+                !error.contains('\n') && !error.contains(".report-"),
+                "{error}"
+            );
+            assert!(
+                error.starts_with("cannot ") || error.contains("cannot be"),
+                "{error}"
+            );
         }
     }
 

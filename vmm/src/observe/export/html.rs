@@ -7,9 +7,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::describe::{
-    Tone, bytes, details, lane_type, outcome, place, seconds, state, summary,
-};
+use super::describe::{Tone, bytes, details, lane_type, outcome, place, seconds, state, summary};
 use super::text;
 use crate::observe::timeline::{
     Category, Finding, Lane, Mark, Outcome, Report, Run, State, visible,
@@ -311,10 +309,10 @@ fn machine(run: &Run) -> Vec<(String, String)> {
     add("cores", &machine.cpus.to_string());
     add("memory", &bytes(machine.memory));
     for device in &machine.devices {
-        let port = device
-            .utlb
-            .as_ref()
-            .map_or_else(|| "no IOMMU".to_owned(), |(unit, utlb)| format!("{unit} uTLB {utlb}"));
+        let port = device.utlb.as_ref().map_or_else(
+            || "no IOMMU".to_owned(),
+            |(unit, utlb)| format!("{unit} uTLB {utlb}"),
+        );
         add(
             "device",
             &format!("{} ({port}): {}", device.name, device.summary()),
@@ -335,16 +333,31 @@ mod tests {
         let mut page = Vec::new();
         write(&report, &mut page).unwrap();
         let page = String::from_utf8(page).unwrap();
-        assert_eq!(page.matches("</script>").count(), PAGE.matches("</script>").count());
+        assert_eq!(
+            page.matches("</script>").count(),
+            PAGE.matches("</script>").count()
+        );
         assert_eq!(page.matches("</title>").count(), 1);
         assert!(!page.contains("<script>alert"));
-        assert_eq!(page.matches("alert(1)").count(), 5, "shown as text wherever it belongs");
+        assert_eq!(
+            page.matches("alert(1)").count(),
+            5,
+            "shown as text wherever it belongs"
+        );
     }
 
     #[test]
     fn the_page_asks_for_nothing() {
         for part in [PAGE, STYLE, TIMELINE, MINIMAP, SCRIPT] {
-            for word in ["http://", "https://", "@import", "url(", "src=", "fetch(", "innerHTML"] {
+            for word in [
+                "http://",
+                "https://",
+                "@import",
+                "url(",
+                "src=",
+                "fetch(",
+                "innerHTML",
+            ] {
                 assert!(!part.contains(word), "{word}");
             }
         }

@@ -79,8 +79,16 @@ fn compare_runs(runs: &[&Run], report: &Report, out: &mut dyn Write) -> io::Resu
     };
     let rule = |out: &mut dyn Write| writeln!(out, "{}", "-".repeat(WIDTH));
     rule(out)?;
-    row("", runs.iter().map(|run| run.name.to_uppercase()).collect(), out)?;
-    row("", runs.iter().map(|run| run.behaviour.clone()).collect(), out)?;
+    row(
+        "",
+        runs.iter().map(|run| run.name.to_uppercase()).collect(),
+        out,
+    )?;
+    row(
+        "",
+        runs.iter().map(|run| run.behaviour.clone()).collect(),
+        out,
+    )?;
     rule(out)?;
     row(
         "verdict",
@@ -136,7 +144,11 @@ fn decisive_one(run: &Run, item: &Decisive, number: u32, out: &mut dyn Write) ->
     let first = format!("{number:>3}. {} s  ", seconds(event.at));
     paragraph(out, &first, &meaning)?;
     let indent = " ".repeat(first.chars().count() + 5);
-    paragraph(out, &indent, &format!("{}: {}", lane(run, event), summary(event)))
+    paragraph(
+        out,
+        &indent,
+        &format!("{}: {}", lane(run, event), summary(event)),
+    )
 }
 
 fn changes(run: &Run, out: &mut dyn Write) -> io::Result<()> {
@@ -194,10 +206,10 @@ fn machine(run: &Run, out: &mut dyn Write) -> io::Result<()> {
     );
     paragraph(out, "machine       ", &size)?;
     for device in &machine.devices {
-        let port = device
-            .utlb
-            .as_ref()
-            .map_or_else(|| "no IOMMU".to_owned(), |(unit, utlb)| format!("{unit} uTLB {utlb}"));
+        let port = device.utlb.as_ref().map_or_else(
+            || "no IOMMU".to_owned(),
+            |(unit, utlb)| format!("{unit} uTLB {utlb}"),
+        );
         let line = format!("{} ({port}): {}", device.name, device.summary());
         paragraph(out, "device        ", &line)?;
     }
@@ -206,13 +218,20 @@ fn machine(run: &Run, out: &mut dyn Write) -> io::Result<()> {
 
 fn timeline(run: &Run, out: &mut dyn Write) -> io::Result<()> {
     let all = &run.timeline.events;
-    heading(out, &format!("Timeline: {}, {} events", run.name, all.len()))?;
+    heading(
+        out,
+        &format!("Timeline: {}, {} events", run.name, all.len()),
+    )?;
     let chosen = choose(run);
     let mut last = None;
     for index in &chosen {
         let expected: usize = last.map_or(0, |last: usize| last + 1);
         if *index > expected {
-            writeln!(out, "      ... {} events left out here ...", index - expected)?;
+            writeln!(
+                out,
+                "      ... {} events left out here ...",
+                index - expected
+            )?;
         }
         last = Some(*index);
         line(run, *index, &all[*index], out)?;
@@ -223,7 +242,10 @@ fn timeline(run: &Run, out: &mut dyn Write) -> io::Result<()> {
     }
     for dropped in &run.timeline.dropped {
         let what = dropped.category.plural();
-        let text = format!("{} more {what} came when the recorder was full", dropped.count);
+        let text = format!(
+            "{} more {what} came when the recorder was full",
+            dropped.count
+        );
         writeln!(out, "      ({text})")?;
     }
     writeln!(out)
@@ -274,7 +296,11 @@ fn lane(run: &Run, event: &Event) -> String {
 
 fn heading(out: &mut dyn Write, text: &str) -> io::Result<()> {
     let text = visible(text);
-    writeln!(out, "{text}\n{}", "-".repeat(text.chars().count().min(WIDTH)))
+    writeln!(
+        out,
+        "{text}\n{}",
+        "-".repeat(text.chars().count().min(WIDTH))
+    )
 }
 
 /// `text` after `start`, further lines indented as far.
@@ -299,7 +325,13 @@ fn wrap_lines(text: &str, width: usize) -> Vec<String> {
             wrap(line, width.saturating_sub(2))
                 .into_iter()
                 .enumerate()
-                .map(|(number, line)| if number > 0 { format!("  {line}") } else { line })
+                .map(|(number, line)| {
+                    if number > 0 {
+                        format!("  {line}")
+                    } else {
+                        line
+                    }
+                })
         })
         .collect()
 }
@@ -323,7 +355,10 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
             used += 1;
         }
         while length > width {
-            let cut = word.char_indices().nth(width).map_or(word.len(), |(at, _)| at);
+            let cut = word
+                .char_indices()
+                .nth(width)
+                .map_or(word.len(), |(at, _)| at);
             lines.push(word[..cut].to_owned());
             word = &word[cut..];
             length -= width;

@@ -21,8 +21,8 @@ mod tests;
 pub use limits::Limits;
 pub use recorder::Recorder;
 pub use report::{
-    Decisive, Device, Finding, GuestChange, Machine, Mark, Observation, Outcome, Place, Report, Run,
-    Verdict,
+    Decisive, Device, Finding, GuestChange, Machine, Mark, Observation, Outcome, Place, Report,
+    Run, Verdict,
 };
 pub use spec::{
     Address, Argument, Burst, Category, Direction, Dropped, Event, EventId, Interval, Kind, Lane,

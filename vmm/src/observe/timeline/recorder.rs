@@ -127,10 +127,9 @@ impl Recorder {
         // The lanes are shown in the order of their names, not in that in which they came.
         let mut renumbered = vec![NO_LANE; order.len()];
         for (number, id) in order.drain(..).enumerate() {
-            if let (Some(slot), Ok(number)) = (
-                renumbered.get_mut(usize::from(id.0)),
-                u16::try_from(number),
-            ) {
+            if let (Some(slot), Ok(number)) =
+                (renumbered.get_mut(usize::from(id.0)), u16::try_from(number))
+            {
                 *slot = LaneId(number);
             }
         }

@@ -55,7 +55,11 @@ fn a_large_transfer_is_few_events() {
     }
     let timeline = recorder.timeline();
     assert!(timeline.events.len() <= 4, "{}", timeline.events.len());
-    let bursts: Vec<&Burst> = timeline.events.iter().filter_map(|e| e.kind.burst()).collect();
+    let bursts: Vec<&Burst> = timeline
+        .events
+        .iter()
+        .filter_map(|e| e.kind.burst())
+        .collect();
     assert_eq!(bursts.iter().map(|b| b.count).sum::<u64>(), 16_384);
     assert_eq!(bursts.iter().map(|b| b.bytes).sum::<u64>(), 64 << 20);
     assert_eq!(bursts[0].lowest, Address(0));
@@ -136,11 +140,18 @@ fn floods_leave_room_for_explanations_and_are_counted() {
     let timeline = recorder.timeline();
     assert_eq!(timeline.events.len(), 20);
     assert_eq!(timeline.lanes.len(), 2);
-    let dropped: Vec<(Category, u64)> =
-        timeline.dropped.iter().map(|d| (d.category, d.count)).collect();
+    let dropped: Vec<(Category, u64)> = timeline
+        .dropped
+        .iter()
+        .map(|d| (d.category, d.count))
+        .collect();
     assert_eq!(
         dropped,
-        [(Category::Probe, 5), (Category::Dma, 90), (Category::Console, 1)]
+        [
+            (Category::Probe, 5),
+            (Category::Dma, 90),
+            (Category::Console, 1)
+        ]
     );
 }
 
@@ -170,7 +181,14 @@ fn console_bytes_become_safe_lines() {
 #[test]
 fn interrupts_that_recur_soon_are_one_event() {
     let (clock, recorder) = recorder(Limits::default());
-    for (at, active) in [(0, true), (10, false), (20, true), (20, true), (30, false), (30, false)] {
+    for (at, active) in [
+        (0, true),
+        (10, false),
+        (20, true),
+        (20, true),
+        (30, false),
+        (30, false),
+    ] {
         clock.store(at, Ordering::Relaxed);
         recorder.interrupt(40, "a", active);
     }
@@ -237,14 +255,36 @@ fn a_unit_s_events_tell_who_reached_what() {
     let states: Vec<(String, u64, u64, State)> = timeline
         .intervals
         .iter()
-        .map(|i| (timeline.lane(i.lane).unwrap().to_string(), i.from, i.until, i.state.clone()))
+        .map(|i| {
+            (
+                timeline.lane(i.lane).unwrap().to_string(),
+                i.from,
+                i.until,
+                i.state.clone(),
+            )
+        })
         .collect();
     assert_eq!(
         states,
         [
-            ("iommu uTLB 3".to_owned(), 0, 100, State::Disabled { lost: false }),
-            ("iommu uTLB 3".to_owned(), 100, 200, State::Disabled { lost: true }),
-            ("iommu uTLB 5".to_owned(), 0, 200, State::Disabled { lost: false }),
+            (
+                "iommu uTLB 3".to_owned(),
+                0,
+                100,
+                State::Disabled { lost: false }
+            ),
+            (
+                "iommu uTLB 3".to_owned(),
+                100,
+                200,
+                State::Disabled { lost: true }
+            ),
+            (
+                "iommu uTLB 5".to_owned(),
+                0,
+                200,
+                State::Disabled { lost: false }
+            ),
         ]
     );
 }

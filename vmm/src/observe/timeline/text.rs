@@ -7,7 +7,9 @@ const MAX_TEXT: usize = 512;
 /// seen written as an escape, cut off with an ellipsis after 512 bytes.
 pub fn from_guest(bytes: &[u8]) -> String {
     let cut = bytes.len() > MAX_TEXT;
-    let mut text = visible(&String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_TEXT)]));
+    let mut text = visible(&String::from_utf8_lossy(
+        &bytes[..bytes.len().min(MAX_TEXT)],
+    ));
     if cut {
         text.push('…');
     }
@@ -50,7 +52,10 @@ mod tests {
 
     #[test]
     fn escapes_what_a_terminal_would_obey() {
-        assert_eq!(from_guest(b"ok \x1b[31mred\x07\r"), "ok \\u{1b}[31mred\\u{7}\\r");
+        assert_eq!(
+            from_guest(b"ok \x1b[31mred\x07\r"),
+            "ok \\u{1b}[31mred\\u{7}\\r"
+        );
         assert_eq!(visible("a\u{202e}b"), "a\\u{202e}b");
         assert_eq!(visible("größer als µTLB"), "größer als µTLB");
     }

@@ -123,12 +123,12 @@ impl UnitObserver {
 
     /// The lane of an access: that of the bus master at work, of the only one on that port, or of the port.
     fn master(&self, endpoint: EndpointId) -> LaneId {
-        CURRENT.get().unwrap_or_else(|| {
-            match self.ports.get(&endpoint.0).map(Vec::as_slice) {
+        CURRENT
+            .get()
+            .unwrap_or_else(|| match self.ports.get(&endpoint.0).map(Vec::as_slice) {
                 Some([only]) => *only,
                 _ => self.port(endpoint).lane,
-            }
-        })
+            })
     }
 
     fn attached(&self, endpoint: EndpointId, to: Attachment) {
@@ -151,19 +151,16 @@ impl UnitObserver {
         let (lane, range) = match *scope {
             Scope::All => (self.lane, None),
             Scope::Domain(domain) => (self.context(domain), None),
-            Scope::Range(domain, first, last) => (
-                self.context(domain),
-                Some((Address(first), Address(last))),
-            ),
+            Scope::Range(domain, first, last) => {
+                (self.context(domain), Some((Address(first), Address(last))))
+            }
         };
-        self.recorder.record(lane, None, Kind::Invalidated { range });
+        self.recorder
+            .record(lane, None, Kind::Invalidated { range });
     }
 
     fn filled(&self, domain: DomainId, mapping: &Mapping) {
-        let bytes = mapping
-            .last
-            .saturating_sub(mapping.first)
-            .saturating_add(1);
+        let bytes = mapping.last.saturating_sub(mapping.first).saturating_add(1);
         self.recorder
             .record_with(self.context(domain), None, |at| Kind::Filled {
                 burst: Burst::one(at, mapping.first, bytes),
