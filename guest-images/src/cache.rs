@@ -17,6 +17,7 @@ use crate::blob::{BlobStore, hash_file, hash_texts, write_atomically};
 use crate::catalog::{self, ImageSpec};
 use crate::error::IoContext;
 use crate::image::Image;
+use crate::kernel_source;
 use crate::lock::Lock;
 use crate::make;
 use crate::manifest::Manifest;
@@ -130,8 +131,11 @@ impl Cache {
         if let Some(image) = self.image(name)? {
             return Ok(image);
         }
-        let manifest = make::Maker::new(self, spec, source, progress).make(self.previous(spec))?;
+        let mut maker = make::Maker::new(self, spec, source, progress);
+        let manifest = maker.make(self.previous(spec))?;
         manifest.store(&self.manifest_path(spec))?;
+        // Only now, as removing a source takes a while, and a run may be killed at any moment.
+        kernel_source::clean_up(&mut maker)?;
         Ok(Image::new(spec, &manifest, &self.blobs))
     }
 

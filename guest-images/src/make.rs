@@ -94,7 +94,7 @@ impl<'a> Maker<'a> {
     }
 
     /// Makes the image, or what of it is missing or outdated in `previous`.
-    pub fn make(mut self, previous: Option<Manifest>) -> Result<Manifest, Error> {
+    pub fn make(&mut self, previous: Option<Manifest>) -> Result<Manifest, Error> {
         self.check_space()?;
         let manifest = match (self.make_parts(previous.clone()), previous) {
             // The very packages that the image was made from may be gone from the mirror; then take the present ones.
@@ -108,7 +108,6 @@ impl<'a> Maker<'a> {
             (result, _) => result?,
         };
         remove_tree(&self.work())?;
-        kernel_source::clean_up(&mut self)?;
         Ok(manifest)
     }
 
