@@ -9,6 +9,14 @@ pub fn median(values: &[f64]) -> Option<f64> {
     Some((lower + upper) / 2.0)
 }
 
+/// The value that a quarter of the values do not exceed: what is typical of a measurement that others disturb now and
+/// then, and only ever lengthen; none of nothing.
+pub fn lower_quartile(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get((sorted.len().max(1) - 1) / 4).copied()
+}
+
 /// The smallest and the largest.
 pub fn range(values: &[f64]) -> Option<(f64, f64)> {
     let least = values.iter().copied().min_by(f64::total_cmp)?;
@@ -25,6 +33,9 @@ mod tests {
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 9.0]), Some(3.0));
+        assert_eq!(lower_quartile(&[]), None);
+        assert_eq!(lower_quartile(&[7.0]), Some(7.0));
+        assert_eq!(lower_quartile(&[5.0, 1.0, 3.0, 2.0, 4.0]), Some(2.0));
         assert_eq!(range(&[2.0, 1.0, 3.0]), Some((1.0, 3.0)));
         assert_eq!(range(&[]), None);
     }

@@ -192,6 +192,7 @@ impl Iommu for TableIommu {
 }
 
 /// Has `memory` find the host memory of one access, without making it.
+#[inline(never)]
 pub fn resolve<M: vm_memory::GuestMemory>(memory: &M, address: GuestAddress) {
     let slice = memory
         .get_slices(address, super::world::ACCESS, Permissions::Read)

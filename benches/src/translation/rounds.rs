@@ -1,9 +1,10 @@
-//! Fair measurement on a host that has other work to do: contenders take turns in short rounds, and the median counts.
+//! Fair measurement on a host that has other work to do: contenders take turns in short rounds, and the lower
+//! quartile counts.
 
 use std::time::{Duration, Instant};
 
 use super::peers::Peer;
-use crate::statistics::median;
+use crate::statistics::lower_quartile;
 
 /// Measures so many operations; what it does between them to make them possible is not counted.
 pub type Timer<'w> = Box<dyn FnMut(u64) -> Duration + 'w>;
@@ -89,7 +90,7 @@ pub fn measure(cases: &mut [Case<'_>], effort: Effort) -> Vec<Vec<f64>> {
         .map(|sides| {
             sides
                 .iter()
-                .map(|values| median(values).unwrap_or(f64::NAN))
+                .map(|values| lower_quartile(values).unwrap_or(f64::NAN))
                 .collect()
         })
         .collect()
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn medians_are_of_single_operations_and_in_order() {
+    fn results_are_of_single_operations_and_in_order() {
         let costs = |each: u64| {
             move |count| {
                 std::thread::sleep(Duration::from_micros(count));

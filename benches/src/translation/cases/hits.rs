@@ -10,30 +10,43 @@ use crate::translation::peers::{Peer, resolve};
 use crate::translation::rounds::Case;
 use crate::translation::world::{ACCESS, Order};
 
-/// Lookups, and reads with a pin for many and with one for each.
+/// Lookups and reads.
 pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
-    let space = &contenders.viommu.space;
+    let mut cases = lookups(contenders);
+    cases.extend(reads(contenders));
+    cases
+}
+
+/// From an address to host memory, without reading it.
+fn lookups<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let world = contenders.world;
+    let (space, memory) = (&contenders.viommu.space, &contenders.vm_memory);
     let plain = contenders.plain;
-    let lookup = Case::new("lookup")
-        .with(Peer::Viommu, {
-            let mut order = world.random_iovas();
-            move |count| {
-                let start = Instant::now();
-                order.batches(count, BATCH, |batch| {
-                    let pinned = space.pin();
-                    for iova in batch {
-                        resolve(&pinned, GuestAddress(*iova));
-                    }
-                });
-                start.elapsed()
+    let pinned = || {
+        in_batches(world.random_iovas(), |batch| {
+            let pinned = space.pin();
+            for iova in batch {
+                resolve(&pinned, GuestAddress(*iova));
             }
         })
+    };
+    let slice = Case::new("lookup, to a host slice")
+        .with(Peer::Viommu, pinned())
+        .with(
+            Peer::VmMemory,
+            each(world.random_iovas(), |at| resolve(memory, at)),
+        )
+        .with(
+            Peer::Mmap,
+            each(world.random_physical(), |at| resolve(plain, at)),
+        );
+    // vm-memory's cache alone: without IommuMemory's lock, and only as far as the guest physical address.
+    let cache = Case::new("lookup, Iotlb alone")
+        .with(Peer::Viommu, pinned())
         .with(Peer::VmMemory, {
             let mut order = world.random_iovas();
-            let iommu = contenders.vm_memory.iommu();
+            let iommu = memory.iommu();
             move |count| {
-                // Without the lock that IommuMemory takes each time, and only to the guest physical address.
                 let cache = iommu.cache();
                 let start = Instant::now();
                 order.visit(count, |iova| {
@@ -43,56 +56,87 @@ pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
                 });
                 start.elapsed()
             }
+        });
+    vec![slice, cache]
+}
+
+/// Reads with a pin for many and with one for each, and reads of which each address depends on what the last one
+/// found, as in a chain of descriptors: there no access can begin before the last one has ended.
+fn reads<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
+    let world = contenders.world;
+    let (space, memory) = (&contenders.viommu.space, &contenders.vm_memory);
+    let plain = contenders.plain;
+    let theirs = || {
+        each(world.random_iovas(), |at| {
+            read(memory, at);
         })
-        .with(
-            Peer::Mmap,
-            each(world.random_physical(), |at| resolve(plain, at)),
-        );
+    };
+    let without = || {
+        each(world.random_physical(), |at| {
+            read(plain, at);
+        })
+    };
     let pinned = Case::new("read 64 B, pinned")
-        .with(Peer::Viommu, {
-            let mut order = world.random_iovas();
-            move |count| {
-                let start = Instant::now();
-                order.batches(count, BATCH, |batch| {
-                    let pinned = space.pin();
-                    for iova in batch {
-                        read(&pinned, GuestAddress(*iova));
-                    }
-                });
-                start.elapsed()
-            }
-        })
+        .with(
+            Peer::Viommu,
+            in_batches(world.random_iovas(), |batch| {
+                let pinned = space.pin();
+                for iova in batch {
+                    read(&pinned, GuestAddress(*iova));
+                }
+            }),
+        )
+        .with(Peer::VmMemory, theirs())
+        .with(Peer::Mmap, without());
+    let dependent = Case::new("read 64 B, pinned, dependent")
+        .with(
+            Peer::Viommu,
+            in_batches(world.random_iovas(), |batch| {
+                read_dependent(&space.pin(), batch);
+            }),
+        )
         .with(
             Peer::VmMemory,
-            each(world.random_iovas(), |at| read(&contenders.vm_memory, at)),
+            in_batches(world.random_iovas(), |batch| read_dependent(memory, batch)),
         )
         .with(
             Peer::Mmap,
-            each(world.random_physical(), |at| read(plain, at)),
+            in_batches(world.random_physical(), |batch| {
+                read_dependent(plain, batch)
+            }),
         );
     let direct = Case::new("read 64 B")
         .with(
             Peer::Viommu,
-            each(world.random_iovas(), |at| read(space, at)),
+            each(world.random_iovas(), |at| {
+                read(space, at);
+            }),
         )
-        .with(
-            Peer::VmMemory,
-            each(world.random_iovas(), |at| read(&contenders.vm_memory, at)),
-        )
-        .with(
-            Peer::Mmap,
-            each(world.random_physical(), |at| read(plain, at)),
-        );
-    vec![lookup, pinned, direct]
+        .with(Peer::VmMemory, theirs())
+        .with(Peer::Mmap, without());
+    vec![pinned, dependent, direct]
 }
 
-/// One access of 64 bytes.
-pub fn read<M: GuestMemory>(memory: &M, address: GuestAddress) {
+/// Reads of which each needs the last one's result for its address.
+fn read_dependent<M: GuestMemory>(memory: &M, addresses: &[u64]) {
+    let mut zero = 0;
+    for address in addresses {
+        zero = read(memory, GuestAddress(address + zero));
+    }
+}
+
+/// One access of 64 bytes; answers the last byte, which is always 0, though the compiler does not know.
+///
+/// Never inlined, into a buffer of a length that the compiler does not know: as a device's code calls it, and so that
+/// no contender gains or loses by how its loop was optimised.
+#[inline(never)]
+pub fn read<M: GuestMemory>(memory: &M, address: GuestAddress) -> u64 {
     let mut bytes = [0; ACCESS];
+    let length = black_box(ACCESS);
     memory
-        .read_slice(&mut bytes, address)
+        .read_slice(&mut bytes[..length], address)
         .expect("the address is mapped");
-    black_box(&bytes);
+    u64::from(black_box(&bytes)[ACCESS - 1])
 }
 
 /// Times `operation` on each address of an order.
@@ -103,6 +147,18 @@ pub fn each<'w>(
     move |count| {
         let start = Instant::now();
         order.visit(count, &operation);
+        start.elapsed()
+    }
+}
+
+/// Times `operation` on batches of the addresses of an order.
+pub fn in_batches<'w>(
+    mut order: Order<'w>,
+    operation: impl Fn(&[u64]) + 'w,
+) -> impl FnMut(u64) -> Duration + 'w {
+    move |count| {
+        let start = Instant::now();
+        order.batches(count, BATCH, &operation);
         start.elapsed()
     }
 }

@@ -31,11 +31,15 @@ pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     };
     let memory = &contenders.vm_memory;
     let theirs = move |_: usize, order: &mut Order<'_>, count| {
-        order.visit(count, |iova| read(memory, iova));
+        order.visit(count, |iova| {
+            read(memory, iova);
+        });
     };
     let plain = contenders.plain;
     let without = move |_: usize, order: &mut Order<'_>, count| {
-        order.visit(count, |address| read(plain, address));
+        order.visit(count, |address| {
+            read(plain, address);
+        });
     };
     let case = |name, readers| {
         Case::new(name)
