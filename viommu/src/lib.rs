@@ -16,6 +16,7 @@ pub mod fault;
 mod grace;
 mod host;
 mod iotlb;
+pub mod ipmmu;
 mod model;
 mod sync;
 mod unit;

@@ -202,7 +202,11 @@ fn side_of(regime: &Regime, iova: u64) -> Option<(Region, u8)> {
     if beyond(iova, regime.input_bits) {
         return None;
     }
-    let bits = |region: Region| regime.input_bits.checked_sub(region.size_offset);
+    // A region of less than a page is none.
+    let bits = |region: Region| {
+        let bits = regime.input_bits.checked_sub(region.size_offset);
+        bits.filter(|&bits| bits >= Level::Third.shift())
+    };
     let bits_0 = bits(regime.ttbr0);
     let in_0 = bits_0.is_some_and(|bits| !beyond(iova, bits));
     if let Some(upper) = regime.ttbr1 {

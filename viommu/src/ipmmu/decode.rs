@@ -1,0 +1,108 @@
+//! Which register stands at an offset.
+
+use super::features::Features;
+use super::spec::{
+    CONTEXT_STRIDE, ContextRegister, UTLB_BASE, UTLB_HIGH_BASE, UTLB_STRIDE, UTLBS_LOW,
+    UtlbRegister,
+};
+
+/// A register that is modelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Register {
+    /// Of a context, by number.
+    Context(usize, ContextRegister),
+    /// Of a uTLB, by number.
+    Utlb(usize, UtlbRegister),
+}
+
+/// The register whose word stands at `offset` (a multiple of 4) in the window of an instance with `utlbs` uTLBs.
+pub(super) fn decode(features: &Features, utlbs: usize, offset: u64) -> Option<Register> {
+    let offset = offset.checked_sub(features.bank)?;
+    let context = (offset / CONTEXT_STRIDE) as usize;
+    if context < features.contexts {
+        let register = ContextRegister::ALL
+            .into_iter()
+            .find(|&register| u64::from(register as u8) == offset % CONTEXT_STRIDE)
+            .filter(|register| match register {
+                ContextRegister::Imbuscr => features.imbuscr,
+                ContextRegister::Imeuar => features.imeuar,
+                _ => true,
+            })?;
+        return Some(Register::Context(context, register));
+    }
+    let high = offset >= UTLB_HIGH_BASE;
+    let (base, first) = if high {
+        (UTLB_HIGH_BASE, UTLBS_LOW)
+    } else {
+        (UTLB_BASE, 0)
+    };
+    let nth = (offset.checked_sub(base)? / UTLB_STRIDE) as usize;
+    let utlb = first + nth;
+    if utlb >= utlbs || (!high && nth >= UTLBS_LOW) {
+        return None;
+    }
+    let register = match offset % UTLB_STRIDE {
+        0x0 => UtlbRegister::Imuctr,
+        0x8 => UtlbRegister::Imuasid,
+        _ => return None,
+    };
+    Some(Register::Utlb(utlb, register))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipmmu::{GEN2, GEN3};
+
+    /// The offsets of the driver's own macros, for both generations.
+    #[test]
+    fn registers_are_where_the_driver_has_them() {
+        for (features, offset, register) in [
+            (&GEN2, 0x800, Register::Context(0, ContextRegister::Imctr)),
+            (&GEN2, 0x80c, Register::Context(0, ContextRegister::Imbuscr)),
+            (&GEN2, 0x870, Register::Context(1, ContextRegister::Imelar)),
+            (&GEN2, 0xb00, Register::Utlb(0, UtlbRegister::Imuctr)),
+            (&GEN2, 0xcf8, Register::Utlb(31, UtlbRegister::Imuasid)),
+            (&GEN3, 0x1f4, Register::Context(7, ContextRegister::Imeuar)),
+            (&GEN3, 0x308, Register::Utlb(0, UtlbRegister::Imuasid)),
+            (&GEN3, 0x600, Register::Utlb(32, UtlbRegister::Imuctr)),
+            (&GEN3, 0x6f8, Register::Utlb(47, UtlbRegister::Imuasid)),
+        ] {
+            assert_eq!(decode(features, features.utlbs, offset), Some(register));
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_a_register() {
+        let gen2 = [
+            0, 0x20, 0x7fc, 0x824, 0x834, 0x838, 0x900, 0xa00, 0xb04, 0xb0c, 0xd00, 0xe00,
+        ];
+        for offset in gen2 {
+            assert_eq!(decode(&GEN2, 32, offset), None, "{offset:#x}");
+        }
+        for offset in [
+            0x00c,
+            0x200,
+            0x500,
+            0x5f8,
+            0x700,
+            0x708,
+            0x800,
+            u64::MAX - 3,
+        ] {
+            assert_eq!(decode(&GEN3, 48, offset), None, "{offset:#x}");
+        }
+        assert_eq!(decode(&GEN2, 4, 0xb40), None, "a uTLB that is not wired");
+        assert!(decode(&GEN2, 4, 0xb30).is_some());
+    }
+
+    #[test]
+    fn each_register_is_at_one_offset_only() {
+        for (features, count) in [(&GEN2, 4 * 12 + 32 * 2), (&GEN3, 8 * 12 + 48 * 2)] {
+            let offsets = (0..features.window).step_by(4);
+            let found =
+                offsets.filter(|&offset| decode(features, features.utlbs, offset).is_some());
+            assert_eq!(found.count(), count, "{}", features.name);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The device as a whole.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use vm_memory::GuestMemoryMmap;
+
+use super::config::{ConfigError, InterruptLine, IpmmuConfig, Observers};
+use super::features::Features;
+use super::instance::Instance;
+use super::registers::{InstanceRegisters, Registers, Route};
+use super::shared::Shared;
+use super::spec::Imuctr;
+use super::state::{IpmmuState, RestoreError};
+use crate::fault::DomainId;
+use crate::host::StableHostMemory;
+use crate::model::Model;
+use crate::unit::{Attachment, TranslationUnit, UnitConfig};
+
+/// An IPMMU: one instance of R-Car Gen2, or a root and its leaves of Gen3.
+///
+/// Clones are cheap and are the same IPMMU. May be used by any number of threads.
+pub struct Ipmmu<M = GuestMemoryMmap<()>> {
+    pub(super) shared: Arc<Shared<M>>,
+    pub(super) unit: Arc<TranslationUnit<M>>,
+}
+
+impl<M> Clone for Ipmmu<M> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            unit: Arc::clone(&self.unit),
+        }
+    }
+}
+
+impl<M> fmt::Debug for Ipmmu<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ipmmu")
+            .field("generation", &self.shared.features.name)
+            .field("instances", &self.shared.names)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M: StableHostMemory + Send + Sync + 'static> Ipmmu<M> {
+    /// An IPMMU out of reset over the guest's `memory`: nothing is translated.
+    ///
+    /// `interrupt` is the root's, or the only instance's; leaves have none.
+    ///
+    /// # Errors
+    ///
+    /// If the generation cannot have such instances.
+    pub fn new(
+        memory: Arc<M>,
+        config: &IpmmuConfig,
+        interrupt: Box<dyn InterruptLine>,
+        observers: Observers,
+    ) -> Result<Self, ConfigError> {
+        config.check()?;
+        let mut endpoints = 0;
+        let first_endpoints = config.instances.iter().map(|instance| {
+            let first = endpoints;
+            endpoints += instance.utlbs as u32;
+            first
+        });
+        let first_endpoints = first_endpoints.collect();
+        let instances = config.instances.iter();
+        let instances =
+            instances.map(|instance| InstanceRegisters::new(&config.features, instance.utlbs));
+        let translation = observers.translation.clone();
+        let shared = Arc::new(Shared {
+            memory: Arc::clone(&memory),
+            features: config.features,
+            names: config.instances.iter().map(|i| i.name.clone()).collect(),
+            first_endpoints,
+            registers: Mutex::new(Registers {
+                instances: instances.collect(),
+                level: false,
+            }),
+            interrupt,
+            observers,
+        });
+        let unit = UnitConfig {
+            endpoints,
+            domains: config.features.contexts as u32,
+            initial: Attachment::Bypass,
+        };
+        let model: Arc<dyn Model> = Arc::clone(&shared) as Arc<dyn Model>;
+        let unit = TranslationUnit::with_cache(memory, model, &unit, &config.cache, translation);
+        Ok(Self { shared, unit })
+    }
+}
+
+impl<M> Ipmmu<M> {
+    /// What it has.
+    pub fn features(&self) -> &Features {
+        &self.shared.features
+    }
+
+    /// The translation path: for its counters.
+    pub fn unit(&self) -> &Arc<TranslationUnit<M>> {
+        &self.unit
+    }
+
+    /// An instance, in the order of the configuration.
+    pub fn instance(&self, number: usize) -> Option<Instance<M>> {
+        (number < self.shared.names.len()).then(|| Instance {
+            ipmmu: self.clone(),
+            number,
+        })
+    }
+
+    /// All instances, in the order of the configuration.
+    pub fn instances(&self) -> impl Iterator<Item = Instance<M>> {
+        (0..self.shared.names.len()).filter_map(|number| self.instance(number))
+    }
+
+    /// The state, to be saved.
+    pub fn save(&self) -> IpmmuState {
+        self.shared.registers().save()
+    }
+
+    /// Takes over a saved state: what the registers can hold of it. The translation cache is emptied, and flushes that
+    /// were under way are begun again.
+    ///
+    /// # Errors
+    ///
+    /// If the state is of another version or of another configuration; then nothing changes.
+    pub fn restore(&self, saved: &IpmmuState) -> Result<(), RestoreError> {
+        let mut registers = self.shared.registers();
+        registers.restore(&self.shared.features, saved)?;
+        for instance in 0..registers.instances.len() {
+            for utlb in 0..registers.instances[instance].utlbs.len() {
+                self.attach(&registers, instance, utlb);
+            }
+        }
+        self.unit.invalidate_all();
+        for instance in &mut registers.instances {
+            for context in &mut instance.contexts {
+                let flushing = context.state.imctr().flush();
+                context.flush = flushing.then(|| self.unit.begin_grace_period());
+            }
+            for utlb in &mut instance.utlbs {
+                let flushing = Imuctr::from_bits(utlb.state.imuctr).flush();
+                utlb.flush = flushing.then(|| self.unit.begin_grace_period());
+            }
+        }
+        self.shared.update_interrupt(&mut registers);
+        Ok(())
+    }
+
+    /// Brings the attachment of a uTLB to what the registers ask for.
+    pub(super) fn attach(&self, registers: &Registers, instance: usize, utlb: usize) {
+        let to = match registers.instances[instance].utlbs[utlb].route(&self.shared.features) {
+            Route::Disabled => Attachment::Bypass,
+            Route::Context(context) if !registers.translates(instance, context) => {
+                Attachment::Bypass
+            }
+            Route::Context(context) => Attachment::Domain(DomainId(context as u32)),
+            Route::Unmodelled(_) => Attachment::Blocked,
+        };
+        let endpoint = self.shared.endpoint(instance, utlb);
+        if self.unit.attachment(endpoint) != to {
+            self.unit.attach(endpoint, to);
+        }
+    }
+
+    /// As [`Ipmmu::attach`], of all uTLBs that `context` of `instance` concerns.
+    pub(super) fn attach_users(&self, registers: &Registers, instance: usize, context: usize) {
+        let concerned = if instance == 0 {
+            0..registers.instances.len()
+        } else {
+            instance..instance + 1
+        };
+        for instance in concerned {
+            for utlb in 0..registers.instances[instance].utlbs.len() {
+                let route = registers.instances[instance].utlbs[utlb].route(&self.shared.features);
+                if route == Route::Context(context) {
+                    self.attach(registers, instance, utlb);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What observers see of an IPMMU, by meaning.
+
+use std::fmt;
+
+/// Sees what the guest does to an [`Ipmmu`](super::Ipmmu), and what faults it records, as it happens.
+///
+/// Called with the registers locked, on the thread of the vCPU or of the device: an observer must not access the
+/// IPMMU. Single accesses and the translation cache are told by [`Observer`](crate::Observer).
+pub trait IpmmuObserver: Send + Sync {
+    /// `event` has just happened to the instance of this name.
+    fn event(&self, instance: &str, event: &IpmmuEvent);
+}
+
+/// Something that happened to an instance.
+///
+/// As text it is a phrase such as "uTLB 3 enabled on context 0".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IpmmuEvent {
+    /// A uTLB was set to translate by a context, or from one context to another.
+    UtlbEnabled {
+        /// Which.
+        utlb: usize,
+        /// The context.
+        context: usize,
+    },
+    /// A uTLB was set to translate by something that is not modelled; its accesses are refused.
+    UtlbBlocked {
+        /// Which.
+        utlb: usize,
+        /// IMUCTR.TTSEL.
+        ttsel: u8,
+    },
+    /// A uTLB was disabled: its accesses are not translated from now on.
+    UtlbDisabled {
+        /// Which.
+        utlb: usize,
+    },
+    /// A flush of a uTLB that stays as it is began.
+    UtlbFlush {
+        /// Which.
+        utlb: usize,
+    },
+    /// The table of region 0 of a context was set.
+    Table {
+        /// Which.
+        context: usize,
+        /// Its physical address.
+        address: u64,
+    },
+    /// A context began to translate.
+    ContextEnabled {
+        /// Which.
+        context: usize,
+    },
+    /// A context ceased to translate: accesses of uTLBs on it are not translated from now on.
+    ContextDisabled {
+        /// Which.
+        context: usize,
+    },
+    /// A flush of a context began.
+    ContextFlush {
+        /// Which.
+        context: usize,
+    },
+    /// The guest saw that a flush of a context is complete, which it was not when it looked before.
+    FlushComplete {
+        /// Which.
+        context: usize,
+    },
+    /// A fault was recorded in the registers of a context.
+    FaultRecorded {
+        /// Which.
+        context: usize,
+        /// IMSTR.
+        status: u32,
+        /// The IOVA.
+        iova: u64,
+    },
+    /// A fault could not be recorded, for the one before had not been cleared, or because no context was involved.
+    FaultLost {
+        /// The context, if one was involved.
+        context: Option<usize>,
+        /// The IOVA.
+        iova: u64,
+    },
+    /// The guest cleared the recorded fault of a context.
+    FaultCleared {
+        /// Which.
+        context: usize,
+    },
+    /// The guest accessed what is not modelled: such reads give 0 and such writes do nothing. Told for the first
+    /// few, then ever more seldom.
+    Unimplemented {
+        /// The offset in the window.
+        offset: u64,
+        /// What was written; `None` for a read.
+        written: Option<u32>,
+        /// How many such accesses, and partial writes, there were so far.
+        count: u64,
+    },
+    /// The guest wrote something else than whole words, which does nothing. Told as seldom.
+    PartialWrite {
+        /// The offset in the window.
+        offset: u64,
+        /// Bytes.
+        size: usize,
+        /// How many such writes, and accesses to what is not modelled, there were so far.
+        count: u64,
+    },
+}
+
+impl fmt::Display for IpmmuEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::UtlbEnabled { utlb, context } => {
+                write!(f, "uTLB {utlb} enabled on context {context}")
+            }
+            Self::UtlbBlocked { utlb, ttsel } => {
+                write!(
+                    f,
+                    "uTLB {utlb} enabled on TTSEL {ttsel}, which is not modelled: blocked"
+                )
+            }
+            Self::UtlbDisabled { utlb } => write!(f, "uTLB {utlb} disabled"),
+            Self::UtlbFlush { utlb } => write!(f, "uTLB {utlb} flush"),
+            Self::Table { context, address } => write!(f, "context {context} table {address:#x}"),
+            Self::ContextEnabled { context } => write!(f, "context {context} enabled"),
+            Self::ContextDisabled { context } => write!(f, "context {context} disabled"),
+            Self::ContextFlush { context } => write!(f, "context {context} flush"),
+            Self::FlushComplete { context } => write!(f, "context {context} flush complete"),
+            Self::FaultRecorded {
+                context,
+                status,
+                iova,
+            } => write!(
+                f,
+                "context {context} fault: status {status:#010x} iova {iova:#x}"
+            ),
+            Self::FaultLost {
+                context: Some(context),
+                iova,
+            } => write!(f, "context {context} fault not recorded: iova {iova:#x}"),
+            Self::FaultLost {
+                context: None,
+                iova,
+            } => write!(f, "fault without a context: iova {iova:#x}"),
+            Self::FaultCleared { context } => write!(f, "context {context} fault cleared"),
+            Self::Unimplemented {
+                offset,
+                written: Some(value),
+                count,
+            } => write!(
+                f,
+                "write of {value:#010x} to offset {offset:#05x}, where no register is modelled ({count} so far)"
+            ),
+            Self::Unimplemented {
+                offset,
+                written: None,
+                count,
+            } => write!(
+                f,
+                "read of offset {offset:#05x}, where no register is modelled ({count} so far)"
+            ),
+            Self::PartialWrite {
+                offset,
+                size,
+                count,
+            } => write!(
+                f,
+                "write of {size} bytes to offset {offset:#05x} ignored: registers are words ({count} so far)"
+            ),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The window of registers of one instance, and its uTLBs.
+
+use std::fmt;
+
+use vm_memory::GuestMemoryMmap;
+
+use super::decode::{Register, decode};
+use super::device::Ipmmu;
+use super::event::IpmmuEvent;
+use super::registers::{Context, Registers, Route, imuctr_mask};
+use super::spec::{ContextRegister, IMUASID_MASK, Imuctr, UtlbRegister};
+use crate::dma::DmaSpace;
+use crate::fault::{DomainId, EndpointId};
+
+/// How often one read of IMCTR looks, giving the processor away in between, whether a flush has become complete. The
+/// guest polls it at most a hundred times (6.1, `TLB_LOOP_TIMEOUT`), which in its own time may be over before the host
+/// has let a device's thread finish the piece of work that the flush waits for.
+const FLUSH_PATIENCE: u32 = 256;
+
+/// One instance of an [`Ipmmu`]: a window of registers, and uTLBs.
+pub struct Instance<M = GuestMemoryMmap<()>> {
+    pub(super) ipmmu: Ipmmu<M>,
+    pub(super) number: usize,
+}
+
+impl<M> Clone for Instance<M> {
+    fn clone(&self) -> Self {
+        Self {
+            ipmmu: self.ipmmu.clone(),
+            number: self.number,
+        }
+    }
+}
+
+impl<M> fmt::Debug for Instance<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Instance").field(&self.name()).finish()
+    }
+}
+
+impl<M> Instance<M> {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.ipmmu.shared.names[self.number]
+    }
+
+    /// Whether its contexts translate: true but for leaves.
+    pub fn is_root(&self) -> bool {
+        self.number == 0
+    }
+
+    /// How many uTLBs it has.
+    pub fn utlbs(&self) -> usize {
+        self.ipmmu.shared.registers().instances[self.number]
+            .utlbs
+            .len()
+    }
+
+    /// The memory that bus masters on a uTLB see; `None` if there is no such uTLB.
+    pub fn space(&self, utlb: usize) -> Option<DmaSpace<M>> {
+        self.endpoint(utlb)
+            .map(|endpoint| self.ipmmu.unit.space(endpoint))
+    }
+
+    /// The endpoint that a uTLB is for observers of the translation path; `None` if there is no such uTLB.
+    pub fn endpoint(&self, utlb: usize) -> Option<EndpointId> {
+        (utlb < self.utlbs()).then(|| self.ipmmu.shared.endpoint(self.number, utlb))
+    }
+
+    /// Reads `data` at `offset` in the window. Registers are words; any part of them may be read, and several.
+    pub fn read(&self, offset: u64, data: &mut [u8]) {
+        let mut word = None;
+        for (n, byte) in data.iter_mut().enumerate() {
+            let at = offset.wrapping_add(n as u64);
+            let (base, value) = match word {
+                Some((base, value)) if base == at & !3 => (base, value),
+                _ => (at & !3, self.read_word(at & !3)),
+            };
+            word = Some((base, value));
+            *byte = value.to_le_bytes()[(at - base) as usize];
+        }
+    }
+
+    /// Writes `data` at `offset` in the window. Only whole words are written; anything else is ignored, as the
+    /// write of something that is not modelled.
+    pub fn write(&self, offset: u64, data: &[u8]) {
+        let (words, rest) = data.as_chunks::<4>();
+        if !offset.is_multiple_of(4) || !rest.is_empty() {
+            let size = data.len();
+            self.ipmmu
+                .shared
+                .unimplemented(self.number, |count| IpmmuEvent::PartialWrite {
+                    offset,
+                    size,
+                    count,
+                });
+            return;
+        }
+        for (n, &word) in words.iter().enumerate() {
+            self.write_word(offset.wrapping_add(4 * n as u64), u32::from_le_bytes(word));
+        }
+    }
+
+    fn decode(&self, registers: &Registers, offset: u64) -> Option<Register> {
+        let utlbs = registers.instances[self.number].utlbs.len();
+        decode(&self.ipmmu.shared.features, utlbs, offset)
+    }
+
+    fn read_word(&self, offset: u64) -> u32 {
+        let shared = &self.ipmmu.shared;
+        let registers = shared.registers();
+        let register = self.decode(&registers, offset);
+        let instance = &registers.instances[self.number];
+        match register {
+            Some(Register::Context(context, ContextRegister::Imctr)) => {
+                drop(registers);
+                self.read_imctr(context)
+            }
+            Some(Register::Context(context, register)) => {
+                instance.contexts[context].state.get(register)
+            }
+            Some(Register::Utlb(utlb, UtlbRegister::Imuasid)) => instance.utlbs[utlb].state.imuasid,
+            Some(Register::Utlb(utlb, UtlbRegister::Imuctr)) => {
+                let mut registers = registers;
+                let utlb = &mut registers.instances[self.number].utlbs[utlb];
+                utlb.poll_flush();
+                utlb.state.imuctr
+            }
+            None => {
+                drop(registers);
+                shared.unimplemented(self.number, |count| IpmmuEvent::Unimplemented {
+                    offset,
+                    written: None,
+                    count,
+                });
+                0
+            }
+        }
+    }
+
+    /// Reads IMCTR; if a flush is under way, with some patience for its end. The registers are not locked meanwhile:
+    /// devices need them in order to go on.
+    fn read_imctr(&self, number: usize) -> u32 {
+        let shared = &self.ipmmu.shared;
+        for attempt in 0.. {
+            let mut registers = shared.registers();
+            let context = &mut registers.instances[self.number].contexts[number];
+            let completed = context.poll_flush();
+            let value = context.state.imctr;
+            if completed {
+                shared.tell(self.number, IpmmuEvent::FlushComplete { context: number });
+            }
+            if context.flush.is_none() || attempt == FLUSH_PATIENCE {
+                return value;
+            }
+            drop(registers);
+            std::thread::yield_now();
+        }
+        unreachable!("the loop ends by return")
+    }
+
+    fn write_word(&self, offset: u64, value: u32) {
+        let shared = &self.ipmmu.shared;
+        let mut registers = shared.registers();
+        match self.decode(&registers, offset) {
+            Some(Register::Context(context, ContextRegister::Imctr)) => {
+                self.write_imctr(&mut registers, context, value);
+            }
+            Some(Register::Context(context, register)) => {
+                self.write_context(&mut registers, context, register, value);
+            }
+            Some(Register::Utlb(utlb, UtlbRegister::Imuctr)) => {
+                self.write_imuctr(&mut registers, utlb, value);
+            }
+            Some(Register::Utlb(utlb, UtlbRegister::Imuasid)) => {
+                registers.instances[self.number].utlbs[utlb].state.imuasid = value & IMUASID_MASK;
+            }
+            None => {
+                drop(registers);
+                shared.unimplemented(self.number, |count| IpmmuEvent::Unimplemented {
+                    offset,
+                    written: Some(value),
+                    count,
+                });
+            }
+        }
+    }
+
+    /// Writes a register of a context other than IMCTR. Walks from now on see it; what is cached stays until a flush.
+    fn write_context(
+        &self,
+        registers: &mut Registers,
+        context: usize,
+        register: ContextRegister,
+        value: u32,
+    ) {
+        let shared = &self.ipmmu.shared;
+        let state = &mut registers.instances[self.number].contexts[context].state;
+        let old = *state;
+        state.set(&shared.features, register, value);
+        if state.table() != old.table() {
+            let address = state.table();
+            shared.tell(self.number, IpmmuEvent::Table { context, address });
+        }
+        if old.has_fault() && !state.has_fault() {
+            shared.tell(self.number, IpmmuEvent::FaultCleared { context });
+        }
+        shared.update_interrupt(registers);
+    }
+
+    fn write_imctr(&self, registers: &mut Registers, number: usize, value: u32) {
+        let (shared, unit) = (&self.ipmmu.shared, &self.ipmmu.unit);
+        let Context { state, flush } = &mut registers.instances[self.number].contexts[number];
+        let old = state.imctr();
+        state.set(&shared.features, ContextRegister::Imctr, value);
+        let new = state.imctr();
+        // A flush that is under way goes on.
+        state.imctr = new.with_flush(new.flush() || flush.is_some()).into_bits();
+        let context = number;
+        if new.mmuen() != old.mmuen() {
+            let event = if new.mmuen() {
+                IpmmuEvent::ContextEnabled { context }
+            } else {
+                IpmmuEvent::ContextDisabled { context }
+            };
+            shared.tell(self.number, event);
+            self.ipmmu.attach_users(registers, self.number, number);
+        }
+        if new.flush() {
+            shared.tell(self.number, IpmmuEvent::ContextFlush { context });
+            unit.invalidate_domain(DomainId(number as u32));
+            let context = &mut registers.instances[self.number].contexts[number];
+            // It ends no earlier than one that it takes the place of.
+            context.flush = Some(unit.begin_grace_period());
+            context.poll_flush();
+        }
+        shared.update_interrupt(registers);
+    }
+
+    fn write_imuctr(&self, registers: &mut Registers, number: usize, value: u32) {
+        let (shared, unit) = (&self.ipmmu.shared, &self.ipmmu.unit);
+        let new = Imuctr::from_bits(value & imuctr_mask());
+        let utlb = &mut registers.instances[self.number].utlbs[number];
+        let old_route = utlb.route(&shared.features);
+        // A flush that is under way goes on.
+        let flushing = new.flush() || utlb.flush.is_some();
+        utlb.state.imuctr = new.with_flush(flushing).into_bits();
+        let route = utlb.route(&shared.features);
+        self.tell_route(number, old_route, route, new.flush());
+        self.ipmmu.attach(registers, self.number, number);
+        if new.flush() {
+            // The cache is one for all uTLBs on a context: more is forgotten than was asked for, which is allowed.
+            for route in [Some(route), Some(old_route).filter(|&old| old != route)] {
+                if let Some(Route::Context(context)) = route {
+                    unit.invalidate_domain(DomainId(context as u32));
+                }
+            }
+            let utlb = &mut registers.instances[self.number].utlbs[number];
+            utlb.flush = Some(unit.begin_grace_period());
+            utlb.poll_flush();
+        }
+    }
+
+    fn tell_route(&self, utlb: usize, old: Route, new: Route, flush: bool) {
+        let event = match new {
+            _ if new == old && flush => IpmmuEvent::UtlbFlush { utlb },
+            _ if new == old => return,
+            Route::Disabled => IpmmuEvent::UtlbDisabled { utlb },
+            Route::Context(context) => IpmmuEvent::UtlbEnabled { utlb, context },
+            Route::Unmodelled(ttsel) => IpmmuEvent::UtlbBlocked { utlb, ttsel },
+        };
+        self.ipmmu.shared.tell(self.number, event);
+    }
+}

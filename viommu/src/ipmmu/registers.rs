@@ -1,0 +1,222 @@
+//! The live registers: contents, and the flushes that are under way.
+
+use super::features::Features;
+use super::spec::{Imctr, Imuctr};
+use super::state::{ContextState, InstanceState, IpmmuState, RestoreError, UtlbState, VERSION};
+use crate::grace::GracePeriod;
+
+/// A context.
+#[derive(Debug, Default)]
+pub(super) struct Context {
+    /// Its registers; IMCTR.FLUSH is set while `flush` is there.
+    pub(super) state: ContextState,
+    /// The flush that is under way.
+    pub(super) flush: Option<GracePeriod>,
+}
+
+impl Context {
+    /// Looks whether the flush that is under way is complete; whether it has just become so.
+    pub(super) fn poll_flush(&mut self) -> bool {
+        let done = self.flush.as_mut().is_some_and(GracePeriod::is_over);
+        if done {
+            self.flush = None;
+        }
+        let flushing = self.flush.is_some();
+        self.state.imctr = self.state.imctr().with_flush(flushing).into_bits();
+        done
+    }
+}
+
+/// A uTLB.
+#[derive(Debug, Default)]
+pub(super) struct Utlb {
+    /// Its registers; IMUCTR.FLUSH is set while `flush` is there.
+    pub(super) state: UtlbState,
+    /// The flush that is under way.
+    pub(super) flush: Option<GracePeriod>,
+}
+
+impl Utlb {
+    /// Looks whether the flush that is under way is complete.
+    pub(super) fn poll_flush(&mut self) {
+        if self.flush.as_mut().is_some_and(GracePeriod::is_over) {
+            self.flush = None;
+        }
+        let flushing = self.flush.is_some();
+        let control = Imuctr::from_bits(self.state.imuctr);
+        self.state.imuctr = control.with_flush(flushing).into_bits();
+    }
+
+    pub(super) fn route(&self, features: &Features) -> Route {
+        let control = Imuctr::from_bits(self.state.imuctr);
+        let ttsel = control.ttsel();
+        match usize::from(ttsel) {
+            _ if !control.mmuen() => Route::Disabled,
+            context if context < features.contexts => Route::Context(context),
+            _ => Route::Unmodelled(ttsel),
+        }
+    }
+}
+
+/// Where a uTLB's accesses go, as IMUCTR has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// To the bus, untranslated.
+    Disabled,
+    /// Through a context.
+    Context(usize),
+    /// Through something that is not modelled: the PMB, or a context that this generation does not have.
+    Unmodelled(u8),
+}
+
+/// An instance.
+#[derive(Debug, Default)]
+pub(super) struct InstanceRegisters {
+    pub(super) contexts: Vec<Context>,
+    pub(super) utlbs: Vec<Utlb>,
+    pub(super) unimplemented: u64,
+}
+
+impl InstanceRegisters {
+    /// Out of reset: everything is 0, all uTLBs are disabled.
+    pub(super) fn new(features: &Features, utlbs: usize) -> Self {
+        Self {
+            contexts: (0..features.contexts).map(|_| Context::default()).collect(),
+            utlbs: (0..utlbs).map(|_| Utlb::default()).collect(),
+            unimplemented: 0,
+        }
+    }
+
+    fn save(&self) -> InstanceState {
+        let Self {
+            contexts,
+            utlbs,
+            unimplemented,
+        } = self;
+        InstanceState {
+            contexts: contexts
+                .iter()
+                .map(|Context { state, flush: _ }| *state)
+                .collect(),
+            utlbs: utlbs
+                .iter()
+                .map(|Utlb { state, flush: _ }| *state)
+                .collect(),
+            unimplemented: *unimplemented,
+        }
+    }
+
+    /// Takes over a state of the right shape. Flushes are left to be begun again.
+    fn restore(&mut self, features: &Features, saved: &InstanceState) {
+        let InstanceState {
+            contexts,
+            utlbs,
+            unimplemented,
+        } = saved;
+        for (context, state) in self.contexts.iter_mut().zip(contexts) {
+            *context = Context {
+                state: state.sane(features),
+                flush: None,
+            };
+        }
+        for (utlb, state) in self.utlbs.iter_mut().zip(utlbs) {
+            *utlb = Utlb {
+                state: state.sane(),
+                flush: None,
+            };
+        }
+        self.unimplemented = *unimplemented;
+    }
+}
+
+/// All instances.
+#[derive(Debug)]
+pub(super) struct Registers {
+    /// If there are leaves, the first is the root.
+    pub(super) instances: Vec<InstanceRegisters>,
+    /// The level of the interrupt line.
+    pub(super) level: bool,
+}
+
+impl Registers {
+    /// The contexts that translate: the root's, or the only instance's.
+    pub(super) fn root(&self) -> &[Context] {
+        &self.instances[0].contexts
+    }
+
+    /// Whether accesses of uTLBs of `instance` on `context` are translated: the root's IMCTR.MMUEN must be set and,
+    /// of a leaf, its own too (6.1 writes IMCTR to both, `ipmmu_ctx_write_all`; that both count is a choice).
+    pub(super) fn translates(&self, instance: usize, context: usize) -> bool {
+        let enabled = |instance: usize| {
+            let control: Imctr = self.instances[instance].contexts[context].state.imctr();
+            control.mmuen()
+        };
+        enabled(0) && enabled(instance)
+    }
+
+    pub(super) fn save(&self) -> IpmmuState {
+        let Self {
+            instances,
+            level: _,
+        } = self;
+        IpmmuState {
+            version: VERSION,
+            instances: instances.iter().map(InstanceRegisters::save).collect(),
+        }
+    }
+
+    /// Takes over `saved`, as far as registers can hold it, or nothing of it.
+    pub(super) fn restore(
+        &mut self,
+        features: &Features,
+        saved: &IpmmuState,
+    ) -> Result<(), RestoreError> {
+        let IpmmuState { version, instances } = saved;
+        if *version != VERSION {
+            return Err(RestoreError::Version(*version));
+        }
+        check_shape("instances", instances.len(), self.instances.len())?;
+        for (mine, saved) in self.instances.iter().zip(instances) {
+            check_shape("contexts", saved.contexts.len(), mine.contexts.len())?;
+            check_shape("uTLBs", saved.utlbs.len(), mine.utlbs.len())?;
+        }
+        for (mine, saved) in self.instances.iter_mut().zip(instances) {
+            mine.restore(features, saved);
+        }
+        Ok(())
+    }
+}
+
+fn check_shape(what: &'static str, found: usize, expected: usize) -> Result<(), RestoreError> {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(RestoreError::Shape {
+            what,
+            found,
+            expected,
+        })
+    }
+}
+
+impl UtlbState {
+    /// What of a saved state the registers can hold.
+    fn sane(self) -> Self {
+        let Self { imuctr, imuasid } = self;
+        Self {
+            imuctr: imuctr & imuctr_mask(),
+            imuasid: imuasid & super::spec::IMUASID_MASK,
+        }
+    }
+}
+
+/// Bits that IMUCTR has.
+pub(super) fn imuctr_mask() -> u32 {
+    Imuctr::new()
+        .with_mmuen(true)
+        .with_flush(true)
+        .with_ttsel(15)
+        .with_fixadd(0xff)
+        .with_fixadden(true)
+        .into_bits()
+}

@@ -1,0 +1,134 @@
+//! What registers and bus masters share: the model, as the translation path sees it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vm_memory::{GuestMemoryBackend, Permissions};
+
+use super::config::{InterruptLine, Observers};
+use super::event::IpmmuEvent;
+use super::features::Features;
+use super::registers::Registers;
+use crate::fault::{Access, DomainId, EndpointId, Fault, FaultReason};
+use crate::model::{Mapping, Miss, Model};
+use crate::walk::{GuestTables, walk};
+
+/// Accesses to what is not modelled that are all told of; of those that follow, each that makes the count a power of
+/// two is.
+const UNIMPLEMENTED_TOLD: u64 = 16;
+
+/// What registers and bus masters share.
+pub(super) struct Shared<M> {
+    pub(super) memory: Arc<M>,
+    pub(super) features: Features,
+    pub(super) names: Vec<String>,
+    /// The number of the endpoint that is the first uTLB of each instance.
+    pub(super) first_endpoints: Vec<u32>,
+    pub(super) registers: Mutex<Registers>,
+    pub(super) interrupt: Box<dyn InterruptLine>,
+    pub(super) observers: Observers,
+}
+
+impl<M> Shared<M> {
+    pub(super) fn registers(&self) -> MutexGuard<'_, Registers> {
+        self.registers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tell(&self, instance: usize, event: IpmmuEvent) {
+        if let Some(observer) = &self.observers.registers {
+            observer.event(&self.names[instance], &event);
+        }
+    }
+
+    /// Brings the interrupt line to the level that the registers ask for.
+    pub(super) fn update_interrupt(&self, registers: &mut Registers) {
+        let level = registers
+            .root()
+            .iter()
+            .any(|context| context.state.interrupts());
+        if registers.level != level {
+            registers.level = level;
+            self.interrupt.set_level(level);
+        }
+    }
+
+    pub(super) fn endpoint(&self, instance: usize, utlb: usize) -> EndpointId {
+        EndpointId(self.first_endpoints[instance] + utlb as u32)
+    }
+
+    /// Counts and tells of an access to what is not modelled: `event` makes one of the count.
+    pub(super) fn unimplemented(&self, instance: usize, event: impl FnOnce(u64) -> IpmmuEvent) {
+        let mut registers = self.registers();
+        let count = &mut registers.instances[instance].unimplemented;
+        *count = count.saturating_add(1);
+        let count = *count;
+        if count <= UNIMPLEMENTED_TOLD || count.is_power_of_two() {
+            self.tell(instance, event(count));
+        }
+    }
+}
+
+impl<M: GuestMemoryBackend + Send + Sync> Model for Shared<M> {
+    fn translate(
+        &self,
+        _endpoint: EndpointId,
+        DomainId(context): DomainId,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Result<Mapping, Miss> {
+        let state = {
+            let registers = self.registers();
+            registers.root().get(context as usize).map(|c| c.state)
+        };
+        let blocked = Miss {
+            reason: FaultReason::Blocked,
+            level: None,
+        };
+        let regime = state.ok_or(blocked)?.regime(&self.features)?;
+        let tables = GuestTables(&*self.memory);
+        let walked = walk(&tables, &regime, iova, Access::of(wanted))?;
+        let within = (1u64 << walked.size_log2) - 1;
+        Ok(Mapping {
+            first: iova & !within,
+            last: iova | within,
+            address: walked.output & !within,
+            permissions: if walked.write {
+                Permissions::ReadWrite
+            } else {
+                Permissions::Read
+            },
+        })
+    }
+
+    fn fault(&self, fault: &Fault) {
+        let iova = fault.iova;
+        let Some(DomainId(context)) = fault.domain else {
+            self.tell(
+                0,
+                IpmmuEvent::FaultLost {
+                    context: None,
+                    iova,
+                },
+            );
+            return;
+        };
+        let context = context as usize;
+        let mut registers = self.registers();
+        let state = &mut registers.instances[0].contexts[context].state;
+        let event = if state.record(&self.features, fault) {
+            IpmmuEvent::FaultRecorded {
+                context,
+                status: state.imstr,
+                iova,
+            }
+        } else {
+            IpmmuEvent::FaultLost {
+                context: Some(context),
+                iova,
+            }
+        };
+        self.tell(0, event);
+        self.update_interrupt(&mut registers);
+    }
+}

@@ -1,0 +1,153 @@
+//! A machine of RAM and one IPMMU, with everything it does written down.
+
+use std::sync::{Arc, Mutex};
+
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use crate::dma::DmaSpace;
+use crate::event::{Event, Observer};
+use crate::ipmmu::{Instance, Ipmmu, IpmmuConfig, IpmmuEvent, IpmmuObserver, Observers};
+
+/// RAM lies outside the driver's window of IOVAs (1 to 3 GiB), so that stray IOVAs are bus errors.
+pub(super) const RAM: u64 = 0xc000_0000;
+pub(super) const RAM_SIZE: u64 = 4 << 20;
+
+/// Offsets of context registers.
+pub(super) const IMCTR: u64 = 0x00;
+pub(super) const IMTTBCR: u64 = 0x08;
+pub(super) const IMTTLBR0: u64 = 0x10;
+pub(super) const IMTTUBR0: u64 = 0x14;
+pub(super) const IMSTR: u64 = 0x20;
+pub(super) const IMELAR: u64 = 0x30;
+
+/// IMCTR bits.
+pub(super) const MMUEN: u32 = 1;
+pub(super) const FLUSH: u32 = 2;
+pub(super) const INTEN: u32 = 4;
+
+/// What observers are told, as text, and the interrupt's levels.
+#[derive(Default)]
+pub(super) struct Log(Mutex<Vec<String>>);
+
+impl Log {
+    fn push(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+
+    /// What happened since the last call.
+    pub(super) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl IpmmuObserver for Log {
+    fn event(&self, instance: &str, event: &IpmmuEvent) {
+        self.push(format!("{instance}: {event}"));
+    }
+}
+
+impl Observer for Log {
+    fn event(&self, event: &Event) {
+        if let Event::BusError { address, .. } = event {
+            self.push(format!("bus error at {address:#x}"));
+        }
+    }
+}
+
+pub(super) struct Machine {
+    pub(super) ram: Arc<GuestMemoryMmap>,
+    pub(super) ipmmu: Ipmmu,
+    pub(super) log: Arc<Log>,
+}
+
+impl Machine {
+    pub(super) fn new(config: &IpmmuConfig) -> Self {
+        let ranges = [(GuestAddress(RAM), RAM_SIZE as usize)];
+        let ram = Arc::new(GuestMemoryMmap::from_ranges(&ranges).unwrap());
+        let log = Arc::new(Log::default());
+        let line = Arc::clone(&log);
+        let interrupt = move |level: bool| {
+            line.push(format!("interrupt {}", if level { "high" } else { "low" }))
+        };
+        let observers = Observers {
+            registers: Some(Arc::clone(&log) as Arc<dyn IpmmuObserver>),
+            translation: Some(Arc::clone(&log) as Arc<dyn Observer>),
+        };
+        let memory = Arc::clone(&ram);
+        let ipmmu = Ipmmu::new(memory, config, Box::new(interrupt), observers).unwrap();
+        Self { ram, ipmmu, log }
+    }
+
+    pub(super) fn gen2() -> Self {
+        Self::new(&IpmmuConfig::gen2("mmu"))
+    }
+
+    pub(super) fn instance(&self, number: usize) -> Instance {
+        self.ipmmu.instance(number).unwrap()
+    }
+
+    /// Offset of the bank that the driver uses.
+    pub(super) fn bank(&self) -> u64 {
+        self.ipmmu.features().bank
+    }
+
+    /// Reads a word of an instance, at an offset in the bank.
+    pub(super) fn read_of(&self, instance: usize, register: u64) -> u32 {
+        let mut word = [0xaa; 4];
+        self.instance(instance)
+            .read(self.bank() + register, &mut word);
+        u32::from_le_bytes(word)
+    }
+
+    pub(super) fn write_of(&self, instance: usize, register: u64, value: u32) {
+        self.instance(instance)
+            .write(self.bank() + register, &value.to_le_bytes());
+    }
+
+    /// Of the root, or the only instance.
+    pub(super) fn read(&self, register: u64) -> u32 {
+        self.read_of(0, register)
+    }
+
+    pub(super) fn write(&self, register: u64, value: u32) {
+        self.write_of(0, register, value);
+    }
+
+    /// What a bus master on a uTLB of the only instance sees.
+    pub(super) fn dma(&self, utlb: usize) -> DmaSpace {
+        self.instance(0).space(utlb).unwrap()
+    }
+
+    /// Writes a descriptor.
+    pub(super) fn poke(&self, address: u64, descriptor: u64) {
+        self.ram
+            .write_obj(descriptor.to_le(), GuestAddress(address))
+            .unwrap();
+    }
+
+    /// Puts a marker of its own in each page of RAM, to know where a read came from.
+    pub(super) fn mark_pages(&self) {
+        for page in (RAM..RAM + RAM_SIZE).step_by(0x1000) {
+            self.ram.write_obj(page, GuestAddress(page + 8)).unwrap();
+        }
+    }
+}
+
+/// IMUCTR of a uTLB.
+pub(super) const fn imuctr(utlb: u64) -> u64 {
+    if utlb < 32 {
+        0x300 + utlb * 16
+    } else {
+        0x600 + (utlb - 32) * 16
+    }
+}
+
+/// IMUASID of a uTLB.
+pub(super) const fn imuasid(utlb: u64) -> u64 {
+    imuctr(utlb) + 8
+}
+
+/// The marker of the page that an IOVA leads to; `None` if the access is refused.
+pub(super) fn page_at(dma: &DmaSpace, iova: u64) -> Option<u64> {
+    dma.read_obj(GuestAddress((iova & !0xfff) + 8)).ok()
+}

@@ -1,0 +1,12 @@
+//! Tests of the IPMMU: the Linux driver's own sequences, every fault through the registers, the registers against a
+//! plain model, and hostile guests.
+
+mod driver;
+mod faults;
+mod flush;
+mod gen3;
+mod harness;
+mod hostile;
+mod linux;
+mod registers;
+mod saved;

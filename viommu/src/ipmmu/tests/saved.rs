@@ -1,0 +1,145 @@
+//! Saving and restoring.
+
+use super::harness::{IMCTR, IMSTR, Machine, RAM, imuctr, page_at};
+use super::linux::Domain;
+use crate::ipmmu::{IpmmuConfig, IpmmuState, RestoreError};
+
+const TABLES: u64 = RAM + 0x10_0000;
+const PAGE: u64 = RAM + 0x20_0000;
+const IOVA: u64 = 0x4000_0000;
+
+/// A machine in the middle of its life: a page is mapped and cached, and a fault has not been handled.
+fn busy() -> Machine {
+    let machine = Machine::gen2();
+    machine.mark_pages();
+    let mut domain = Domain::new(&machine, 0, 0, TABLES);
+    domain.attach(3);
+    domain.map(IOVA, PAGE, true);
+    assert_eq!(page_at(&machine.dma(3), IOVA), Some(PAGE));
+    assert_eq!(page_at(&machine.dma(3), IOVA + 0x1000), None);
+    machine.read(0x200);
+    machine.log.take();
+    machine
+}
+
+#[test]
+fn a_saved_state_goes_through_json_and_back() {
+    let machine = busy();
+    let saved = machine.ipmmu.save();
+    let json = serde_json::to_string(&saved).unwrap();
+    let back: IpmmuState = serde_json::from_str(&json).unwrap();
+    assert_eq!(back, saved);
+    let fresh = Machine::gen2();
+    fresh.ipmmu.restore(&back).unwrap();
+    assert_eq!(fresh.ipmmu.save(), saved);
+    assert_eq!(fresh.log.take(), ["interrupt high"]);
+    assert_eq!(fresh.read(IMSTR), 0x3001);
+    assert_eq!(fresh.read(imuctr(3)), 1);
+    assert_eq!(saved.instances[0].unimplemented, 1);
+    // The same translations, once the same RAM is there: here it is not.
+    assert_eq!(page_at(&fresh.dma(3), IOVA), None);
+    assert_eq!(page_at(&fresh.dma(4), RAM), Some(0));
+}
+
+#[test]
+fn restoring_forgets_what_was_cached_and_attached() {
+    let machine = busy();
+    let before = Machine::gen2().ipmmu.save();
+    let after = machine.ipmmu.save();
+    machine.ipmmu.restore(&before).unwrap();
+    assert_eq!(
+        page_at(&machine.dma(3), RAM),
+        Some(RAM),
+        "untranslated again"
+    );
+    assert_eq!(machine.log.take(), ["interrupt low"]);
+    // The table is changed without a flush.
+    machine.poke(TABLES + 8, 0);
+    machine.ipmmu.restore(&after).unwrap();
+    assert_eq!(page_at(&machine.dma(3), IOVA), None);
+}
+
+#[test]
+fn a_flush_that_was_under_way_is_begun_again() {
+    let machine = busy();
+    let dma = machine.dma(3);
+    let pin = dma.pin();
+    machine.write(IMCTR, 7);
+    machine.write(imuctr(3), 3);
+    let saved = machine.ipmmu.save();
+    assert_eq!(saved.instances[0].contexts[0].imctr, 7);
+    machine.ipmmu.restore(&saved).unwrap();
+    assert_eq!((machine.read(IMCTR), machine.read(imuctr(3))), (7, 3));
+    drop(pin);
+    assert_eq!((machine.read(IMCTR), machine.read(imuctr(3))), (5, 1));
+    // Elsewhere nobody is pinned.
+    let fresh = Machine::gen2();
+    fresh.ipmmu.restore(&saved).unwrap();
+    assert_eq!((fresh.read(IMCTR), fresh.read(imuctr(3))), (5, 1));
+}
+
+#[test]
+fn a_state_of_another_version_or_shape_changes_nothing() {
+    let machine = busy();
+    let mine = machine.ipmmu.save();
+    let mut other = Machine::gen2().ipmmu.save();
+    other.version = 2;
+    let refusals = [
+        other,
+        Machine::new(&IpmmuConfig::gen3("mm", ["ds0"])).ipmmu.save(),
+        {
+            let mut few = Machine::gen2().ipmmu.save();
+            few.instances[0].utlbs.pop();
+            few
+        },
+        {
+            let mut few = Machine::gen2().ipmmu.save();
+            few.instances[0].contexts.clear();
+            few
+        },
+    ];
+    let messages = refusals.map(|state| {
+        let error: RestoreError = machine.ipmmu.restore(&state).unwrap_err();
+        error.to_string()
+    });
+    assert_eq!(
+        messages,
+        [
+            "the saved IPMMU state has version 2, but this build reads version 1",
+            "the saved IPMMU state is of 2 instances, but this IPMMU has 1",
+            "the saved IPMMU state is of 31 uTLBs, but this IPMMU has 32",
+            "the saved IPMMU state is of 0 contexts, but this IPMMU has 4",
+        ]
+    );
+    assert_eq!(machine.ipmmu.save(), mine);
+}
+
+#[test]
+fn bits_that_registers_do_not_have_are_dropped() {
+    let machine = Machine::gen2();
+    let mut state = machine.ipmmu.save();
+    for context in &mut state.instances[0].contexts {
+        context.imctr = !2;
+        context.imttbcr = !0;
+        context.imbuscr = !0;
+        context.imttubr0 = !0;
+        context.imttubr1 = !0;
+        context.imstr = !0x17;
+        context.imelar = 7;
+        context.imeuar = 7;
+    }
+    for utlb in &mut state.instances[0].utlbs {
+        utlb.imuctr = !2;
+        utlb.imuasid = !0;
+    }
+    machine.ipmmu.restore(&state).unwrap();
+    let saved = machine.ipmmu.save();
+    let context = saved.instances[0].contexts[3];
+    assert_eq!(context.imctr, 0x3_003d);
+    assert_eq!(context.imttbcr, 0xff07_3f37);
+    assert_eq!(context.imbuscr, 7);
+    assert_eq!((context.imttubr0, context.imttubr1), (0xff, 0xff));
+    assert_eq!((context.imstr, context.imelar, context.imeuar), (0, 0, 0));
+    let utlb = saved.instances[0].utlbs[31];
+    assert_eq!((utlb.imuctr, utlb.imuasid), (0x80ff_00f1, 0xffff));
+}
