@@ -61,6 +61,11 @@ impl SystemBus {
         }
     }
 
+    /// The guest's RAM.
+    pub fn memory(&self) -> Arc<GuestMemoryMmap<()>> {
+        Arc::clone(&self.ram)
+    }
+
     /// Tells devices with banked registers who asks.
     pub fn turn_handle(&self) -> Turn {
         Arc::clone(&self.turn)

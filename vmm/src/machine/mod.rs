@@ -22,8 +22,8 @@ pub use error::Error;
 pub use exit::{DeviceAccesses, DiskSummary, Exit, Exits, Limits, Reason, Summary};
 pub(crate) use warn::{Limiter, warn_guest};
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use board::Board;
@@ -34,6 +34,7 @@ use crate::devices::uart::{ConsoleInput, ConsoleSink, InputGate, InputRecord, Ua
 use crate::devices::virtio::block::Counters;
 use crate::devices::virtio::worker::Worker;
 use crate::irq::Gic;
+use crate::observe::probe::{self, Engine, Probe};
 use crate::vcpu::{Control, RunCounters, RunLoop, StopHandler, Timing, Vcpus, Waker};
 
 /// A machine, assembled and ready to run.
@@ -159,6 +160,19 @@ impl Machine {
     /// Installs an observer of the run.
     pub fn observe(&mut self, observer: Box<dyn StopHandler>) {
         self.observers.push(observer);
+    }
+
+    /// Sets probes in the guest's kernel, as soon as it is in memory; `sink` is told of each hit. Returns what becomes of
+    /// them. To be called before the first run.
+    pub fn probe(&mut self, probes: Vec<Probe>, sink: probe::Sink) -> Arc<Mutex<probe::Outcome>> {
+        let ram = (self.board.ram.base, self.board.ram.size);
+        let engine = Engine::new(probes, self.bus.memory(), ram, sink);
+        if let Some(cluster) = self.vcpus.cluster() {
+            engine.prepare(cluster);
+        }
+        let outcome = engine.outcome();
+        self.observe(Box::new(engine));
+        outcome
     }
 
     /// The interpreted cores, to set breakpoints before the first run; `None` when the cores run otherwise.

@@ -11,6 +11,7 @@
 
 pub mod export;
 pub mod memory;
+pub mod probe;
 pub mod symbols;
 pub mod timeline;
 pub mod types;

@@ -42,7 +42,7 @@
     seen.background = light(getComputedStyle(document.body).backgroundColor);
     seen.contrasts = ["h1", "time", ".hint", "thead th", ".mark.bad", ".mark.ok", ".run .soft"].map((what) => {
       const element = document.querySelector(what);
-      return [what, element ? contrast(getComputedStyle(element).color, getComputedStyle(document.querySelector(".run")).backgroundColor) : null];
+      return [what, element ? contrast(getComputedStyle(element).color, getComputedStyle(document.querySelector(".run") || document.body).backgroundColor) : null];
     });
     seen.overflow = document.documentElement.scrollWidth - innerWidth;
     seen.strayPixels = pixels("stray");

@@ -122,3 +122,35 @@ impl fmt::Display for Path {
             .try_for_each(|field| write!(f, ".{field}"))
     }
 }
+
+impl fmt::Display for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Equal => "==",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::LessEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterEqual => ">=",
+            Self::And => "&&",
+            Self::Or => "||",
+            Self::Plus => "+",
+            Self::Minus => "-",
+            Self::BitAnd => "&",
+            Self::BitOr => "|",
+        })
+    }
+}
+
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => write!(f, "\"{text}\""),
+            Self::Path(path) => write!(f, "{path}"),
+            Self::AddressOf(symbol) => write!(f, "&{symbol}"),
+            Self::Not(inner) => write!(f, "!({inner})"),
+            Self::Binary(left, operator, right) => write!(f, "({left} {operator} {right})"),
+        }
+    }
+}

@@ -1,7 +1,22 @@
 //! Probes: places in an unmodified guest kernel where the hypervisor looks at values and, where told to, changes them.
+//!
+//! [`parse`] reads the notation (`docs/probes.md`), an [`Engine`] waits for the kernel to be in memory, finds its symbols
+//! and types there, sets breakpoints, and serves hits. The guest needs no support, and where no probe lies it
+//! runs as if there were none. Symbols of modules that are loaded later are not looked for.
 
 pub mod ast;
+mod engine;
+mod eval;
+mod kernel;
 mod lexer;
 pub mod parser;
 #[cfg(test)]
 mod parser_tests;
+mod scope;
+
+pub use ast::Probe;
+pub use engine::{Engine, Hit, Outcome, ProbeError, Sink};
+pub use eval::{Change, EvalError, Written};
+pub use kernel::Kernel;
+pub use parser::{SyntaxError, parse};
+pub use scope::ScopeError;

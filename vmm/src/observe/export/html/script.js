@@ -15,6 +15,8 @@ function el(tag, attributes, ...children) {
 }
 
 const seconds = (ns) => (ns / 1e9).toFixed(9) + " s";
+// Events of lanes that are not there are shown all the same.
+const laneName = (run, event) => (run.lanes[event[LANE]] || { label: "?" }).label;
 const mark = (name) => el("span", { class: "mark " + name }, MARKS[name] || name);
 
 const hidden = new Set();
@@ -140,7 +142,7 @@ function onSelect(target) {
   const run = data.runs[target.run], event = run.events[target.event];
   const decisive = run.decisive.find((item) => item.event === target.event);
   $("details").replaceChildren(
-    el("p", {}, el("time", {}, seconds(event[AT])), ` ${run.name} · ${run.lanes[event[LANE]].label} · ${data.categories[event[CATEGORY]]}`),
+    el("p", {}, el("time", {}, seconds(event[AT])), ` ${run.name} · ${laneName(run, event)} · ${data.categories[event[CATEGORY]]}`),
     el("p", {}, el("b", {}, event[TEXT])),
     ...(decisive ? [el("p", {}, mark(decisive.mark), decisive.meaning)] : []),
     el("dl", {}, ...event[DETAILS].flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])));
@@ -169,7 +171,7 @@ function filterList() {
   listed = [];
   data.runs.forEach((run, r) => run.events.forEach((event, index) => {
     if (!shows(event)) return;
-    if (wanted && !event[TEXT].toLowerCase().includes(wanted) && !run.lanes[event[LANE]]?.label.toLowerCase().includes(wanted)) return;
+    if (wanted && !event[TEXT].toLowerCase().includes(wanted) && !laneName(run, event).toLowerCase().includes(wanted)) return;
     listed.push({ run: r, event: index });
   }));
   listed.sort((a, b) => data.runs[a.run].events[a.event][AT] - data.runs[b.run].events[b.event][AT]);
@@ -187,7 +189,7 @@ function drawList() {
     const row = el("div", { class: "event" + (event[TONE] === BAD ? " bad" : "") + (decisive ? " decisive" : ""), role: "option",
       id: "row-" + i, "aria-posinset": i + 1, "aria-setsize": listed.length, "aria-selected": String(isSelected(item)),
       onclick: () => timeline.select(item, "visible") },
-    el("span", {}, seconds(event[AT])), el("span", {}, run.name), el("span", {}, run.lanes[event[LANE]].label), el("span", {}, event[TEXT]));
+    el("span", {}, seconds(event[AT])), el("span", {}, run.name), el("span", {}, laneName(run, event)), el("span", {}, event[TEXT]));
     row.style.top = i * ROW + "px";
     rows.push(row);
   }

@@ -1,0 +1,254 @@
+//! What the names in a probe mean at its place in the kernel.
+
+use super::ast::{Action, Expr, Path, Probe, Site};
+use super::kernel::Kernel;
+use crate::observe::types::path::{Path as Resolved, PathError};
+use crate::observe::types::{TypeId, Types, TypesError};
+
+/// Why a probe does not fit the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScopeError {
+    /// No such function.
+    #[error(
+        "this kernel has no symbol `{0}` (it may be inlined, static in a module, or named otherwise)"
+    )]
+    NoSymbol(String),
+    /// No such value.
+    #[error("`{name}` is no register, no argument of `{function}` and no symbol{arguments}")]
+    NoValue {
+        /// What was written.
+        name: String,
+        /// The function probed.
+        function: String,
+        /// The arguments there are, in brackets, or nothing.
+        arguments: String,
+    },
+    /// Only at a return.
+    #[error("`retval` is known at the return of a function only: write `{0}@return`")]
+    NoReturn(String),
+    /// Fields of a value that points to no structure.
+    #[error("`{0}` points to no structure that is known: say which with `(struct NAME){0}`")]
+    NoFields(String),
+    /// A field that is not there.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// No types at all.
+    #[error(transparent)]
+    Types(#[from] TypesError),
+    /// Not something that can be written.
+    #[error("`{0}` cannot be set")]
+    ReadOnly(String),
+}
+
+/// The place of a value before any field of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Root {
+    /// A core register.
+    Register(u8),
+    /// R0 where the function has returned.
+    Returned(Option<TypeId>),
+    /// Where the function returns to.
+    Caller,
+    /// The number of the core.
+    Cpu,
+    /// A word of the arguments, by its position (AAPCS 5.5), and its type if known.
+    Argument(u8, Option<TypeId>),
+    /// A variable of the kernel.
+    Global(u32),
+}
+
+/// A path with its root found and its fields resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub root: Root,
+    /// How to get from the object that the root points to, to the value; `None` for the root itself.
+    pub fields: Option<Resolved>,
+    /// The value is the name of a `struct device` to which `fields` leads, which the kernel keeps in one of two places.
+    pub device_name: bool,
+}
+
+/// One probe's view of the kernel.
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'a> {
+    pub kernel: &'a Kernel,
+    pub site: &'a Site,
+}
+
+impl<'a> Scope<'a> {
+    fn types(&self) -> Result<&'a Types, ScopeError> {
+        self.kernel.types.as_ref().map_err(|e| e.clone().into())
+    }
+
+    /// What `path` means.
+    pub fn target(&self, path: &Path) -> Result<Target, ScopeError> {
+        let root = self.root(&path.root)?;
+        if path.fields.is_empty() && path.cast.is_none() {
+            return Ok(Target {
+                root,
+                fields: None,
+                device_name: false,
+            });
+        }
+        let types = self.types()?;
+        let structure = match (&path.cast, root) {
+            (Some(name), _) => types
+                .structure(name)
+                .ok_or_else(|| PathError::NoStructure(name.clone()))?,
+            (None, Root::Argument(_, Some(ty)) | Root::Returned(Some(ty))) => types
+                .pointee(ty)
+                .ok_or_else(|| ScopeError::NoFields(path.root.clone()))?,
+            (None, _) => return Err(ScopeError::NoFields(path.root.clone())),
+        };
+        if let Some((last, before)) = path.fields.split_last()
+            && last == "name"
+        {
+            let owner = types.resolve_from(structure, &before.join("."))?;
+            let object = types.pointee(owner.ty).unwrap_or(owner.ty);
+            if types.structure("device") == Some(types.strip(object)) {
+                // To the structure itself, also where a pointer to it was come to.
+                let fields = match types.pointee(owner.ty) {
+                    Some(_) => {
+                        let mut steps = owner.steps;
+                        steps.push(crate::observe::types::path::Step::Deref);
+                        Resolved { steps, ..owner }
+                    }
+                    None => owner,
+                };
+                return Ok(Target {
+                    root,
+                    fields: Some(fields),
+                    device_name: true,
+                });
+            }
+        }
+        Ok(Target {
+            root,
+            fields: Some(types.resolve_from(structure, &path.fields.join("."))?),
+            device_name: false,
+        })
+    }
+
+    fn root(&self, name: &str) -> Result<Root, ScopeError> {
+        if let Some((slot, ty)) = self.argument(name) {
+            return Ok(Root::Argument(slot, Some(ty)));
+        }
+        let number = |prefix: &str, most: u8| {
+            let digits = name.strip_prefix(prefix)?;
+            digits.parse::<u8>().ok().filter(|&n| n <= most)
+        };
+        let known = match name {
+            "sp" => Some(Root::Register(13)),
+            "lr" => Some(Root::Register(14)),
+            "pc" => Some(Root::Register(15)),
+            "caller" => Some(Root::Caller),
+            "cpu" => Some(Root::Cpu),
+            "retval" if !self.site.at_return => {
+                return Err(ScopeError::NoReturn(self.site.symbol.clone()));
+            }
+            "retval" => Some(Root::Returned(self.returns())),
+            _ => number("r", 15)
+                .map(Root::Register)
+                .or_else(|| number("arg", 9).map(|n| Root::Argument(n, None)))
+                .or_else(|| self.kernel.symbols.address(name).map(Root::Global)),
+        };
+        known.ok_or_else(|| ScopeError::NoValue {
+            name: name.into(),
+            function: self.site.symbol.clone(),
+            arguments: self.arguments(),
+        })
+    }
+
+    fn returns(&self) -> Option<TypeId> {
+        let types = self.kernel.types.as_ref().ok()?;
+        Some(types.function(&self.site.symbol)?.returns)
+    }
+
+    /// The arguments there are, for a message.
+    fn arguments(&self) -> String {
+        let prototype = self
+            .kernel
+            .types
+            .as_ref()
+            .ok()
+            .and_then(|types| types.function(&self.site.symbol));
+        prototype.map_or_else(String::new, |prototype| {
+            let names: Vec<_> = prototype.arguments.iter().map(|a| a.name).collect();
+            format!(" (its arguments are {})", names.join(", "))
+        })
+    }
+
+    /// The first word of the argument `name` and its type. Arguments of eight bytes begin at an even word
+    /// (AAPCS 5.5, stage C).
+    fn argument(&self, name: &str) -> Option<(u8, TypeId)> {
+        let types = self.kernel.types.as_ref().ok()?;
+        let mut slot = 0u8;
+        for argument in types.function(&self.site.symbol)?.arguments {
+            let words = types
+                .size(argument.ty)
+                .unwrap_or(4)
+                .div_ceil(4)
+                .clamp(1, 16) as u8;
+            if words == 2 {
+                slot = slot.checked_next_multiple_of(2)?;
+            }
+            if argument.name == name {
+                return Some((slot, argument.ty));
+            }
+            slot = slot.checked_add(words)?;
+        }
+        None
+    }
+
+    /// Checks all names of `probe`.
+    pub fn check(&self, probe: &Probe) -> Result<(), ScopeError> {
+        if let Some(condition) = &probe.condition {
+            self.check_expr(condition)?;
+        }
+        for action in &probe.actions {
+            match action {
+                Action::Print(values) => values.iter().try_for_each(|v| self.check_expr(v))?,
+                Action::Set(Expr::Path(place), value) => {
+                    let target = self.target(place)?;
+                    let writable = target.fields.is_some()
+                        || matches!(
+                            target.root,
+                            Root::Register(_) | Root::Returned(_) | Root::Global(_)
+                        )
+                        || matches!(target.root, Root::Argument(0..=3, _));
+                    if target.device_name || !writable {
+                        return Err(ScopeError::ReadOnly(place.to_string()));
+                    }
+                    self.check_expr(value)?;
+                }
+                Action::Set(place, _) => return Err(ScopeError::ReadOnly(format!("{place:?}"))),
+                Action::Return(Some(value)) => self.check_expr(value)?,
+                Action::Goto(site) => {
+                    self.symbol(&site.symbol)?;
+                }
+                Action::Return(None) | Action::Stop => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_expr(&self, expr: &Expr) -> Result<(), ScopeError> {
+        match expr {
+            Expr::Number(_) | Expr::Text(_) => Ok(()),
+            Expr::Path(path) => self.target(path).map(|_| ()),
+            Expr::AddressOf(symbol) => self.symbol(symbol).map(|_| ()),
+            Expr::Not(inner) => self.check_expr(inner),
+            Expr::Binary(left, _, right) => {
+                self.check_expr(left)?;
+                self.check_expr(right)
+            }
+        }
+    }
+
+    /// The address of a symbol.
+    pub fn symbol(&self, name: &str) -> Result<u32, ScopeError> {
+        self.kernel
+            .symbols
+            .address(name)
+            .ok_or_else(|| ScopeError::NoSymbol(name.into()))
+    }
+}
