@@ -4,6 +4,7 @@
 //! [`viommu::DmaSpace`], raises interrupts only through an [`IrqLine`](crate::irq::IrqLine), and is put on the bus by
 //! the machine.
 
+pub mod clkgen;
 pub mod psci;
 pub mod rtc;
 pub mod uart;
