@@ -27,7 +27,7 @@ pub struct Features {
     pub imeuar: bool,
 }
 
-/// R-Car Gen2 (H2, M2 and kin). The hardware has four contexts; the Linux driver uses the first.
+/// R-Car Gen2 (H2, M2 and kin). Of the four contexts the Linux driver uses the first.
 pub const GEN2: Features = Features {
     name: "R-Car Gen2",
     compatible: "renesas,ipmmu-vmsa",
