@@ -54,6 +54,19 @@ fn is_the_same_each_time_and_says_what_it_leaves_out() {
 }
 
 #[test]
+fn many_runs_stand_below_each_other() {
+    let mut report = sample::report(0);
+    let two = report.runs.clone();
+    for _ in 0..50 {
+        report.runs.extend(two.clone());
+    }
+    let text = text(&report);
+    assert!(text.lines().all(|line| line.chars().count() <= 100));
+    let heads = |name: &str| text.lines().filter(|line| line.trim() == name).count();
+    assert_eq!((heads("STOCK"), heads("GUARD ABSENT")), (51, 51));
+}
+
+#[test]
 fn a_guest_cannot_command_the_terminal() {
     let mut report = sample::report(0);
     for event in &mut report.runs[1].timeline.events {

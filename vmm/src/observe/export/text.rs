@@ -48,7 +48,7 @@ fn compare(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     if report.runs.is_empty() {
         return Ok(());
     }
-    let fits = (WIDTH - SUBJECT) / report.runs.len() >= MIN_COLUMN + 1;
+    let fits = (WIDTH - SUBJECT) / report.runs.len() > MIN_COLUMN;
     if fits {
         return compare_runs(&report.runs.iter().collect::<Vec<_>>(), report, out);
     }

@@ -239,7 +239,7 @@ function tools() {
   on("theme", () => { document.documentElement.style.colorScheme = dark() ? "light" : "dark"; recolor(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolor);
   let before = "";
-  addEventListener("beforeprint", () => { before = document.documentElement.style.colorScheme; document.documentElement.style.colorScheme = "light"; recolor(); });
+  addEventListener("beforeprint", () => { before = document.documentElement.style.colorScheme; document.documentElement.style.colorScheme = "light"; recolor(); timeline.paint(); });
   addEventListener("afterprint", () => { document.documentElement.style.colorScheme = before; recolor(); });
   $("search").addEventListener("input", filterList);
   $("list").addEventListener("scroll", drawList);

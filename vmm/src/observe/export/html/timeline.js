@@ -142,13 +142,18 @@ function createTimeline({ data, canvas, minimap, gutter, shows, onSelect, onHove
     queued = true;
     requestAnimationFrame(() => {
       queued = false;
-      const before = performance.now();
-      draw();
-      drawMinimap(minimap, data, view, end, shows, colors);
-      lastDraw = performance.now() - before;
-      frames += 1;
-      onView(view, end);
+      paint();
     });
+  }
+
+  // At once, for a printer that does not wait for the next frame.
+  function paint() {
+    const before = performance.now();
+    draw();
+    drawMinimap(minimap, data, view, end, shows, colors);
+    lastDraw = performance.now() - before;
+    frames += 1;
+    onView(view, end);
   }
 
   function draw() {
@@ -432,7 +437,7 @@ function createTimeline({ data, canvas, minimap, gutter, shows, onSelect, onHove
 
   const fit = { all: () => setView(0, end), decisive: () => { view = decisiveView(); queue(); } };
   wire();
-  return { layout, readColors, queue, zoom, pan, fit, select, step, row: (r, l) => rows.find((o) => o.run === r && o.lane === l),
+  return { layout, readColors, queue, paint, zoom, pan, fit, select, step,
     state: () => ({ from: view.from, to: view.to, frames, lastDraw, rows: rows.length, selected }) };
 
   function wire() {
