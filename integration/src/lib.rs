@@ -13,14 +13,18 @@
 //! test is all that calls it.
 
 pub mod disk;
+mod live;
 
 use std::time::Duration;
 
 use guest_images::{Cache, Image, Terminal};
 use vmm::devices::uart::Capture;
-use vmm::{ByteSize, Config, DiskConfig, KernelFormat, Limits, Machine, Reason, Summary, TimeMode};
+use vmm::{ByteSize, Config, DiskConfig, KernelFormat, Machine, Reason, Summary, TimeMode};
 
 pub use disk::Disk;
+pub use live::Live;
+
+use live::{Marker, Watched};
 
 /// Guest time after which a guest hangs: a stock kernel takes some five seconds, all the commands of a test fewer.
 const GUEST_LIMIT_NS: u64 = 180_000_000_000;
@@ -72,7 +76,7 @@ impl Guest {
     /// With its memory at this physical address.
     #[must_use]
     pub fn memory_base(mut self, base: ByteSize) -> Self {
-        self.config.memory_base = base;
+        self.config.memory_base = Some(base);
         self
     }
 
@@ -95,6 +99,39 @@ impl Guest {
     pub fn access_platform(mut self) -> Self {
         self.config.access_platform = true;
         self
+    }
+
+    /// With one more IOMMU, in the notation of the command line.
+    ///
+    /// # Panics
+    /// If the notation is wrong.
+    #[must_use]
+    pub fn iommu(mut self, iommu: &str) -> Self {
+        self.config.iommus.push(iommu.parse().expect("an IOMMU"));
+        self
+    }
+
+    /// With its entropy device there, in the notation of the command line.
+    ///
+    /// # Panics
+    /// If the notation is wrong.
+    #[must_use]
+    pub fn rng_at(mut self, port: &str) -> Self {
+        self.config.rng_iommu = Some(port.parse().expect("a port of an IOMMU"));
+        self
+    }
+
+    /// With one more disk, writable, there, in the notation of the command line.
+    ///
+    /// # Panics
+    /// If the notation is wrong.
+    #[must_use]
+    pub fn disk_at(self, disk: &Disk, port: &str) -> Self {
+        let iommu = Some(port.parse().expect("a port of an IOMMU"));
+        self.disk_config(DiskConfig {
+            iommu,
+            ..DiskConfig::new(disk.path())
+        })
     }
 
     /// With one more disk, writable.
@@ -148,22 +185,25 @@ impl Guest {
 
     /// Boots the guest and runs it to its end.
     pub fn boot(self) -> Run {
-        let console = Capture::default();
-        let mut machine = match Machine::new(&self.config, Box::new(console.clone())) {
+        self.start().finish()
+    }
+
+    /// The guest at its first instruction, to be run in steps.
+    ///
+    /// # Panics
+    /// If there cannot be such a machine.
+    pub fn start(self) -> Live {
+        let (console, marker) = (Capture::default(), Marker::default());
+        let sink = Watched(console.clone(), marker.clone());
+        let machine = match Machine::new(&self.config, Box::new(sink)) {
             Ok(machine) => machine,
             Err(error) => panic!("the machine cannot be made: {error}"),
         };
-        let limits = Limits {
-            guest_ns: Some(GUEST_LIMIT_NS),
-            wall: Some(WALL_LIMIT),
-            ..Limits::default()
-        };
-        let exit = machine.run(limits);
-        Run {
+        Live {
+            machine,
+            console,
+            marker,
             commands: self.commands.len(),
-            reason: exit.reason,
-            summary: machine.summary(),
-            console: console.bytes(),
         }
     }
 }

@@ -3,3 +3,4 @@
 mod boot;
 mod determinism;
 mod disks;
+mod iommu;

@@ -177,7 +177,7 @@ impl Boot {
             None
         };
         let exit = machine.run(Limits {
-            guest_ns: settings.timeout.map(super::settings::Seconds::ns),
+            guest_ns: settings.timeout.map(super::values::Seconds::ns),
             instructions: None,
             wall: settings.wall_timeout.map(|limit| limit.0),
         });

@@ -13,6 +13,8 @@ mod settings;
 mod signals;
 mod terminal;
 mod text;
+mod trace;
+mod values;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

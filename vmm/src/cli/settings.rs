@@ -3,15 +3,14 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
 
+use serde::Deserialize;
 use serde::de::value::StrDeserializer;
-use serde::{Deserialize, Deserializer};
-use vmm::{ByteSize, Config, ConsoleConfig, DiskConfig, KernelFormat, TimeMode};
+use vmm::{ByteSize, Config, ConsoleConfig, KernelFormat, TimeMode};
 
 use super::UserError;
 use super::console::Destination;
+use super::values::{Disk, Iommu, RngSetting, Seconds, Trace, one_or_more};
 
 /// The start of the kernel command line unless `cmdline-base` says otherwise: the console from the first instruction,
 /// and a panic that ends the run instead of hanging.
@@ -73,20 +72,27 @@ pub struct Settings {
     /// Size of RAM, such as 256M or 1G [default: 256M]
     #[arg(long, value_name = "SIZE", help_heading = "Machine")]
     pub memory: Option<ByteSize>,
-    /// Physical address of RAM [default: 0x40000000]
+    /// Physical address of RAM [default: 0x40000000; with an IOMMU 0xc0000000, or as little below as its size demands]
     #[arg(long, value_name = "ADDRESS", help_heading = "Machine")]
     pub memory_base: Option<ByteSize>,
     /// Number of cores, 1 to 4 [default: 1]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub cpus: Option<u8>,
-    /// A virtio disk with the raw contents of a file; `,ro` makes it read-only, `,queues=N` gives it N queues
+    /// A virtio disk with the raw contents of a file; `,ro` makes it read-only, `,queues=N` gives it N queues,
+    /// `,iommu=NAME:N` puts it behind micro-TLB N of an IOMMU, which devices may share, and `,iommu=none` behind none
     #[arg(long, value_name = "FILE[,ro]", help_heading = "Machine")]
     #[serde(alias = "disks")]
     pub disk: Vec<Disk>,
-    /// Whether there is a virtio entropy device, whose bytes follow from the seed [default: true]
-    #[arg(long, value_name = "BOOL", help_heading = "Machine")]
-    pub rng: Option<bool>,
-    /// Whether virtio devices offer VIRTIO_F_ACCESS_PLATFORM [default: false]
+    /// Whether there is a virtio entropy device, whose bytes follow from the seed, or, as for a disk, behind
+    /// which IOMMU [default: true]
+    #[arg(long, value_name = "BOOL|iommu=NAME:N", help_heading = "Machine")]
+    pub rng: Option<RngSetting>,
+    /// An IOMMU: none, ipmmu (R-Car Gen2) or ipmmu-gen3, with `,name=NAME` in place of ipmmu0, ipmmu1...; may be given
+    /// more than once. Devices stand behind the first one, each on its own micro-TLB, unless they say otherwise
+    #[arg(long, value_name = "MODEL[,name=NAME]", help_heading = "Machine")]
+    #[serde(deserialize_with = "one_or_more")]
+    pub iommu: Vec<Iommu>,
+    /// Whether virtio devices offer VIRTIO_F_ACCESS_PLATFORM [default: false; true behind an IOMMU, always]
     #[arg(long, value_name = "BOOL", help_heading = "Machine")]
     pub access_platform: Option<bool>,
 
@@ -118,6 +124,10 @@ pub struct Settings {
     /// Where the console goes: stdio, none or a file [default: stdio]
     #[arg(long, value_name = "stdio|none|FILE", help_heading = "Run")]
     pub console: Option<Destination>,
+    /// Print on stderr what happens, as it happens: iommu
+    #[arg(long, value_name = "WHAT", value_parser = parse::<Trace>, help_heading = "Run")]
+    #[serde(deserialize_with = "one_or_more")]
+    pub trace: Vec<Trace>,
     /// Write a summary of the run to this file
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub json: Option<PathBuf>,
@@ -190,7 +200,6 @@ impl Settings {
         if self.kernel.is_some() {
             other.image = None;
         }
-        let list = |ours: Vec<Disk>, theirs| if ours.is_empty() { theirs } else { ours };
         Self {
             image: self.image.or(other.image),
             kernel: self.kernel.or(other.kernel),
@@ -198,17 +207,14 @@ impl Settings {
             kernel_format: self.kernel_format.or(other.kernel_format),
             cmdline: self.cmdline.or(other.cmdline),
             cmdline_base: self.cmdline_base.or(other.cmdline_base),
-            run: if self.run.is_empty() {
-                other.run
-            } else {
-                self.run
-            },
+            run: list(self.run, other.run),
             shell: self.shell.or(other.shell),
             memory: self.memory.or(other.memory),
             memory_base: self.memory_base.or(other.memory_base),
             cpus: self.cpus.or(other.cpus),
             disk: list(self.disk, other.disk),
             rng: self.rng.or(other.rng),
+            iommu: list(self.iommu, other.iommu),
             access_platform: self.access_platform.or(other.access_platform),
             time: self.time.or(other.time),
             seed: self.seed.or(other.seed),
@@ -217,6 +223,7 @@ impl Settings {
             wall_timeout: self.wall_timeout.or(other.wall_timeout),
             expect: self.expect.or(other.expect),
             console: self.console.or(other.console),
+            trace: list(self.trace, other.trace),
             json: self.json.or(other.json),
             quiet: self.quiet.or(other.quiet),
         }
@@ -231,10 +238,16 @@ impl Settings {
             initrd: self.initrd.clone(),
             cmdline: self.whole_cmdline(),
             memory: self.memory.unwrap_or(default.memory),
-            memory_base: self.memory_base.unwrap_or(default.memory_base),
+            memory_base: self.memory_base,
             cpus: self.cpus.unwrap_or(default.cpus),
             disks: self.disk.iter().map(|Disk(disk)| disk.clone()).collect(),
-            rng: self.rng.unwrap_or(default.rng),
+            rng: self.rng.as_ref().is_none_or(|rng| rng.present),
+            rng_iommu: self.rng.as_ref().and_then(|rng| rng.iommu.clone()),
+            iommus: self
+                .iommu
+                .iter()
+                .map(|Iommu(iommu)| iommu.clone())
+                .collect(),
             time: self.time.unwrap_or(default.time),
             seed: self.seed.unwrap_or(default.seed),
             epoch: self.epoch.unwrap_or(default.epoch),
@@ -263,72 +276,8 @@ impl Settings {
     }
 }
 
-/// A disk as `FILE[,ro][,queues=N]` or as a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disk(pub DiskConfig);
-
-impl FromStr for Disk {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        text.parse().map(Self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Disk {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(
-            untagged,
-            expecting = "a disk is \"FILE[,ro]\" or a table with path, read-only and queues"
-        )]
-        enum Form {
-            Text(String),
-            Table(DiskConfig),
-        }
-        match Form::deserialize(deserializer)? {
-            Form::Text(text) => text.parse().map_err(serde::de::Error::custom),
-            Form::Table(disk) => Ok(Self(disk)),
-        }
-    }
-}
-
-/// A positive number of seconds, whole or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "f64")]
-pub struct Seconds(pub Duration);
-
-impl Seconds {
-    /// In nanoseconds; it fits.
-    pub fn ns(self) -> u64 {
-        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
-    }
-}
-
-impl TryFrom<f64> for Seconds {
-    type Error = String;
-
-    fn try_from(seconds: f64) -> Result<Self, String> {
-        /// Some 31 years, far below where nanoseconds leave 64 bits.
-        const MAX: f64 = 1e9;
-        if seconds > 0.0 && seconds <= MAX {
-            return Ok(Self(Duration::from_secs_f64(seconds)));
-        }
-        Err(format!(
-            "{seconds} is not a time limit: write a number of seconds above 0 and up to {MAX}"
-        ))
-    }
-}
-
-impl FromStr for Seconds {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let seconds: f64 = text
-            .parse()
-            .map_err(|_| format!("{text:?} is not a number of seconds"))?;
-        seconds.try_into()
-    }
+fn list<T>(ours: Vec<T>, theirs: Vec<T>) -> Vec<T> {
+    if ours.is_empty() { theirs } else { ours }
 }
 
 #[cfg(test)]
@@ -357,8 +306,10 @@ mod tests {
         memory = '1G'
         memory-base = 0x80000000
         cpus = 4
-        disk = ['d,ro', { path = 'e', queues = 2 }]
-        rng = false
+        disk = ['d,ro', { path = 'e', queues = 2, iommu = 'b:3' }]
+        rng = { iommu = 'ipmmu0' }
+        iommu = ['ipmmu', { model = 'ipmmu', name = 'b' }]
+        trace = 'iommu'
         access-platform = true
         time = 'host'
         seed = 7
@@ -386,8 +337,11 @@ mod tests {
             "--memory-base=0x80000000",
             "--cpus=4",
             "--disk=d,ro",
-            "--disk=e,queues=2",
-            "--rng=false",
+            "--disk=e,queues=2,iommu=b:3",
+            "--rng=iommu=ipmmu0",
+            "--iommu=ipmmu",
+            "--iommu=ipmmu,name=b",
+            "--trace=iommu",
             "--access-platform=true",
             "--time=host",
             "--seed=7",
@@ -461,6 +415,9 @@ mod tests {
             ("\n\ntime = 'fast'\n", 3, "virtual"),
             ("timeout = -1\n", 1, "is not a time limit"),
             ("disk = [3]\n", 1, "a disk is"),
+            ("\niommu = 'smmu'\n", 2, "is not an IOMMU"),
+            ("rng = 3\n", 1, "rng is"),
+            ("trace = 'x'\n", 1, "iommu"),
             ("cpus = [\n", 1, ""),
         ] {
             std::fs::write(&path, text).unwrap();
@@ -474,13 +431,5 @@ mod tests {
         }
         assert!(Settings::read(directory.path()).is_err());
         assert!(Settings::read(&directory.path().join("none")).is_err());
-    }
-
-    #[test]
-    fn times_are_positive_and_finite() {
-        assert_eq!("1.5".parse::<Seconds>().unwrap().ns(), 1_500_000_000);
-        for text in ["0", "-1", "nan", "inf", "1e10", "x", ""] {
-            assert!(text.parse::<Seconds>().is_err(), "{text}");
-        }
     }
 }

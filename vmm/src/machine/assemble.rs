@@ -129,6 +129,7 @@ pub(super) fn assemble(
                 Box::new(block) as Box<dyn VirtioDevice>
             }),
             Device::Rng => Some(Box::new(Rng::new(derive(config.seed, Stream::Rng)))),
+            Device::Ipmmu(_) | Device::IpmmuGen3(_) | Device::IpmmuMain => None,
         };
         if let (Some(device), Some(irq)) = (device, entry.irq) {
             let dma = DmaSpace::pass_through(Arc::clone(&ram));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::config::Config;
+use super::config::{Config, IommuModel, Port};
 use super::layout::{self, Range};
 
 /// How an interrupt line is driven.
@@ -39,6 +39,12 @@ pub enum Device {
     Uart,
     /// Real-time clock.
     Rtc,
+    /// IPMMU `index` of the configuration, of R-Car Gen2.
+    Ipmmu(usize),
+    /// IPMMU `index` of the configuration, of R-Car Gen3: a cache IPMMU.
+    IpmmuGen3(usize),
+    /// The main IPMMU of R-Car Gen3.
+    IpmmuMain,
     /// Disk `index` of the configuration, on virtio-mmio.
     Disk(usize),
     /// Entropy, on virtio-mmio.
@@ -56,6 +62,8 @@ pub struct Entry {
     pub ranges: Vec<Range>,
     /// Its interrupt.
     pub irq: Option<Irq>,
+    /// Where it stands behind an IOMMU.
+    pub iommu: Option<Port>,
 }
 
 /// A machine.
@@ -77,6 +85,7 @@ impl Board {
             device,
             ranges: ranges.to_vec(),
             irq,
+            iommu: None,
         };
         let mut devices = vec![
             fixed("gic", Device::Gic, &[layout::GICD, layout::GICC], None),
@@ -99,9 +108,12 @@ impl Board {
                 }),
             ),
         ];
+        devices.extend(iommus(config));
         let disks =
             (0..config.disks.len()).map(|index| (format!("disk{index}"), Device::Disk(index)));
         let rng = config.rng.then(|| ("rng".into(), Device::Rng));
+        // A configuration whose ports do not exist is not valid.
+        let mut ports = config.ports().unwrap_or_default().into_iter();
         for (slot, (name, device)) in disks.chain(rng).enumerate().take(layout::VIRTIO_SLOTS) {
             let base = layout::VIRTIO.base + slot as u64 * layout::VIRTIO_STRIDE;
             let irq = Irq {
@@ -113,49 +125,111 @@ impl Board {
                 device,
                 ranges: vec![Range::new(base, layout::VIRTIO.size)],
                 irq: Some(irq),
+                iommu: ports.next().flatten(),
             });
         }
-        let ram = Range::new(config.memory_base.0, config.memory.0);
         Self {
-            ram,
+            ram: config.ram(),
             cpus: config.cpus,
             devices,
         }
     }
 
+    /// The names of the devices that share `port`.
+    pub fn masters(&self, port: Port) -> Vec<&str> {
+        let behind = self.devices.iter().filter(|e| e.iommu == Some(port));
+        behind.map(|entry| entry.name.as_str()).collect()
+    }
+
+    /// The name of IOMMU `index`.
+    pub fn iommu_name(&self, index: usize) -> Option<&str> {
+        let is = |entry: &&Entry| matches!(entry.device, Device::Ipmmu(i) | Device::IpmmuGen3(i) if i == index);
+        self.devices
+            .iter()
+            .find(is)
+            .map(|entry| entry.name.as_str())
+    }
+
     /// The machine as a table in Markdown.
     pub fn table(&self) -> String {
-        let mut table = String::from("| address | device | interrupt |\n|---|---|---|\n");
+        let mut table =
+            String::from("| address | device | interrupt | behind |\n|---|---|---|---|\n");
         for entry in &self.devices {
+            let irq = match entry.irq {
+                Some(Irq {
+                    spi,
+                    trigger: Trigger::Edge,
+                }) => format!("SPI {spi}, edge"),
+                Some(Irq {
+                    spi,
+                    trigger: Trigger::Level,
+                }) => format!("SPI {spi}, level"),
+                None => String::new(),
+            };
+            let behind = entry.iommu.map_or(String::new(), |port| {
+                let name = self.iommu_name(port.iommu).unwrap_or_default();
+                format!("{name}, uTLB {}", port.utlb)
+            });
             for range in &entry.ranges {
-                let irq = match entry.irq {
-                    Some(Irq {
-                        spi,
-                        trigger: Trigger::Edge,
-                    }) => format!("SPI {spi}, edge"),
-                    Some(Irq {
-                        spi,
-                        trigger: Trigger::Level,
-                    }) => format!("SPI {spi}, level"),
-                    None => String::new(),
-                };
-                let _ = writeln!(table, "| {range} | {} | {irq} |", entry.name);
+                let _ = writeln!(table, "| {range} | {} | {irq} | {behind} |", entry.name);
             }
         }
-        let _ = writeln!(table, "| {} | RAM | |", self.ram);
+        let _ = writeln!(table, "| {} | RAM | | |", self.ram);
         table
     }
+}
+
+/// The IPMMUs. On Gen3 a cache IPMMU has no interrupt: the main one, which comes first so that a driver finds it
+/// first, raises its own.
+fn iommus(config: &Config) -> Vec<Entry> {
+    let irq = |spi| {
+        Some(Irq {
+            spi,
+            trigger: Trigger::Level,
+        })
+    };
+    let list = config.iommu_list();
+    let mut entries = Vec::new();
+    if list
+        .iter()
+        .any(|(_, model)| *model == IommuModel::IpmmuGen3)
+    {
+        entries.push(Entry {
+            name: "ipmmu-main".into(),
+            device: Device::IpmmuMain,
+            ranges: vec![layout::IPMMU_MAIN],
+            irq: irq(layout::IPMMU_MAIN_SPI),
+            iommu: None,
+        });
+    }
+    for (index, (name, model)) in list.into_iter().enumerate() {
+        let base = layout::IPMMU.base + index as u64 * layout::IPMMU_STRIDE;
+        let (device, irq) = match model {
+            IommuModel::None => continue,
+            IommuModel::Ipmmu => (Device::Ipmmu(index), irq(layout::IPMMU_SPI + index as u32)),
+            IommuModel::IpmmuGen3 => (Device::IpmmuGen3(index), None),
+        };
+        entries.push(Entry {
+            name,
+            device,
+            ranges: vec![Range::new(base, layout::IPMMU.size)],
+            irq,
+            iommu: None,
+        });
+    }
+    entries
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::DiskConfig;
+    use crate::machine::{DiskConfig, IommuConfig, MAX_IOMMUS};
 
-    fn full() -> Board {
+    fn full(model: IommuModel) -> Board {
         let disks = vec![DiskConfig::new("d"); layout::MAX_DISKS];
         Board::new(&Config {
             disks,
+            iommus: vec![IommuConfig::new(model); MAX_IOMMUS],
             cpus: 4,
             ..Config::default()
         })
@@ -163,7 +237,12 @@ mod tests {
 
     #[test]
     fn nothing_overlaps() {
-        let board = full();
+        for model in [IommuModel::None, IommuModel::Ipmmu, IommuModel::IpmmuGen3] {
+            does_not_overlap(&full(model));
+        }
+    }
+
+    fn does_not_overlap(board: &Board) {
         let mut ranges: Vec<Range> = board
             .devices
             .iter()
@@ -195,7 +274,7 @@ mod tests {
 
     #[test]
     fn the_table_names_everything() {
-        let table = full().table();
+        let table = full(IommuModel::Ipmmu).table();
         for word in [
             "gic",
             "uart",
@@ -206,6 +285,8 @@ mod tests {
             "RAM",
             "0x09000000",
             "SPI 1, edge",
+            "ipmmu7 | SPI 47, level |  |",
+            "rng | SPI 31, level | ipmmu0, uTLB 15 |",
         ] {
             assert!(table.contains(word), "{word}");
         }

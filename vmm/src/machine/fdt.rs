@@ -8,6 +8,9 @@ use crate::devices::uart;
 
 const PHANDLE_GIC: u32 = 1;
 const PHANDLE_CLOCK: u32 = 2;
+const PHANDLE_IPMMU_MAIN: u32 = 3;
+/// IOMMU `n` has this plus `n`.
+const PHANDLE_IOMMU: u32 = 16;
 /// First cell of an interrupt: shared or private (Linux, bindings/interrupt-controller/arm,gic.yaml).
 const GIC_SPI: u32 = 0;
 const GIC_PPI: u32 = 1;
@@ -68,6 +71,7 @@ fn node_name(entry: &Entry) -> String {
         Device::Gic => "interrupt-controller",
         Device::Uart => "serial",
         Device::Rtc => "rtc",
+        Device::Ipmmu(_) | Device::IpmmuGen3(_) | Device::IpmmuMain => "iommu",
         Device::Disk(_) | Device::Rng => "virtio_mmio",
     };
     format!("{kind}@{:x}", entry.ranges[0].base)
@@ -174,6 +178,13 @@ fn device(fdt: &mut FdtWriter, entry: &Entry) -> Result<(), Error> {
             fdt.property_string("clock-names", "apb_pclk")?;
         }
         Device::Disk(_) | Device::Rng => fdt.property_string("compatible", "virtio,mmio")?,
+        Device::Ipmmu(_) | Device::IpmmuGen3(_) | Device::IpmmuMain => ipmmu(fdt, entry.device)?,
+    }
+    if let Some(port) = entry.iommu {
+        // No `dma-coherent` here: Linux's allocator of coherent memory behind an ARM32 IOMMU mistakes one page pointer
+        // for an array then, and maps garbage from the second page on (arch/arm/mm/dma-mapping.c,
+        // __iommu_alloc_simple).
+        fdt.property_array_u32("iommus", &[phandle_iommu(port.iommu), port.utlb])?;
     }
     reg(fdt, &entry.ranges)?;
     if let Some(irq) = entry.irq {
@@ -186,12 +197,38 @@ fn device(fdt: &mut FdtWriter, entry: &Entry) -> Result<(), Error> {
     fdt.end_node(node)
 }
 
+const fn phandle_iommu(index: usize) -> u32 {
+    // There are at most MAX_IOMMUS.
+    PHANDLE_IOMMU + index as u32
+}
+
+/// What is special to an IPMMU (Linux, bindings/iommu/renesas,ipmmu-vmsa.yaml). The power domain that the binding asks
+/// for on Gen3 is left out: nothing switches this machine's devices off, and the driver needs none.
+fn ipmmu(fdt: &mut FdtWriter, device: Device) -> Result<(), Error> {
+    let compatible: &[&str] = match device {
+        Device::Ipmmu(_) => &["renesas,ipmmu-r8a7791", "renesas,ipmmu-vmsa"],
+        _ => &["renesas,ipmmu-r8a7795"],
+    };
+    let compatible = compatible.iter().map(|name| (*name).into()).collect();
+    fdt.property_string_list("compatible", compatible)?;
+    fdt.property_u32("#iommu-cells", 1)?;
+    match device {
+        Device::Ipmmu(index) => fdt.property_phandle(phandle_iommu(index)),
+        Device::IpmmuGen3(index) => {
+            fdt.property_phandle(phandle_iommu(index))?;
+            // The second cell is the instance's bit in a status register of the main IPMMU.
+            fdt.property_array_u32("renesas,ipmmu-main", &[PHANDLE_IPMMU_MAIN, index as u32])
+        }
+        _ => fdt.property_phandle(PHANDLE_IPMMU_MAIN),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use fdt::Fdt;
 
     use super::*;
-    use crate::machine::{ByteSize, Config, DiskConfig};
+    use crate::machine::{ByteSize, Config, DiskConfig, IommuConfig, IommuModel, MAX_IOMMUS};
 
     fn blob(config: &Config, initrd: Option<Range>) -> Vec<u8> {
         let chosen = Chosen {
@@ -210,7 +247,7 @@ mod tests {
             cpus: 4,
             disks,
             memory,
-            memory_base: ByteSize(0x8000_0000),
+            memory_base: Some(ByteSize(0x8000_0000)),
             ..Config::default()
         };
         let bytes = blob(&config, Some(Range::new(0x8801_0000, 1234)));
@@ -249,6 +286,53 @@ mod tests {
         );
     }
 
+    /// Cells of a property.
+    fn cells(tree: &Fdt<'_>, node: &str, property: &str) -> Option<Vec<u32>> {
+        let value = tree.find_node(node)?.property(property)?.value;
+        let cell = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+        Some(value.chunks(4).map(cell).collect())
+    }
+
+    #[test]
+    fn devices_name_their_iommu() {
+        for (model, main) in [(IommuModel::Ipmmu, None), (IommuModel::IpmmuGen3, Some(0))] {
+            let config = Config {
+                disks: vec![
+                    "a,iommu=ipmmu1:5".parse().unwrap(),
+                    "b,iommu=none".parse().unwrap(),
+                ],
+                iommus: vec![IommuConfig::new(model); 2],
+                ..Config::default()
+            };
+            let bytes = blob(&config, None);
+            let tree = Fdt::new(&bytes).unwrap();
+            let phandle =
+                |index| cells(&tree, &format!("/iommu@980{index}000"), "phandle").unwrap()[0];
+            assert_eq!(
+                cells(&tree, "/virtio_mmio@a000000", "iommus"),
+                Some(vec![phandle(1), 5])
+            );
+            assert_eq!(cells(&tree, "/virtio_mmio@a001000", "iommus"), None);
+            assert_eq!(
+                cells(&tree, "/virtio_mmio@a002000", "iommus"),
+                Some(vec![phandle(0), 0])
+            );
+            assert_eq!(
+                cells(&tree, "/iommu@9800000", "#iommu-cells"),
+                Some(vec![1])
+            );
+            let root = cells(&tree, "/iommu@9700000", "phandle");
+            assert_eq!(
+                cells(&tree, "/iommu@9800000", "renesas,ipmmu-main"),
+                main.map(|bit| vec![root.as_ref().unwrap()[0], bit])
+            );
+            let interrupts = cells(&tree, "/iommu@9801000", "interrupts");
+            let own = [GIC_SPI, layout::IPMMU_SPI + 1, LEVEL_HIGH].to_vec();
+            assert_eq!(interrupts, main.is_none().then_some(own));
+            assert_eq!(cells(&tree, "/virtio_mmio@a000000", "dma-coherent"), None);
+        }
+    }
+
     #[test]
     fn the_largest_machine_fits_its_room() {
         let disks = vec![DiskConfig::new("d"); layout::MAX_DISKS];
@@ -256,6 +340,7 @@ mod tests {
             &Config {
                 cpus: 4,
                 disks,
+                iommus: vec![IommuConfig::new(IommuModel::IpmmuGen3); MAX_IOMMUS],
                 ..Config::default()
             },
             None,

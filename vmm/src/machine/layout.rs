@@ -13,6 +13,14 @@ pub const RAM_END_MAX: u64 = 0xf000_0000;
 /// (`ARM_PATCH_PHYS_VIRT`).
 pub const RAM_ALIGN: u64 = 2 << 20;
 
+/// Where RAM begins by default in a machine with an IOMMU: at the end of the 2 GiB from 1 GiB on in which Linux's IPMMU
+/// driver maps DMA on ARM32 (drivers/iommu/ipmmu-vmsa.c, `ipmmu_init_arm_mapping`), so that an IOVA that reaches the
+/// bus untranslated finds nothing there instead of somebody's memory.
+pub const RAM_BASE_WITH_IOMMU: u64 = 0xc000_0000;
+/// A base of RAM that the machine chooses is a multiple of this: a zImage takes the address at which it runs, rounded
+/// down to 128 MiB, for the start of RAM (arch/arm/boot/compressed/head.S, AUTO_ZRELADDR).
+pub const RAM_BASE_ALIGN: u64 = 128 << 20;
+
 /// Most disks on one machine: the slots of virtio-mmio without the one of the entropy device.
 pub const MAX_DISKS: usize = VIRTIO_SLOTS - 1;
 /// Number of virtio-mmio slots.
@@ -26,6 +34,13 @@ pub const GICC: Range = Range::new(0x0801_0000, 0x2000);
 pub const UART: Range = Range::new(0x0900_0000, 0x1000);
 /// Real-time clock.
 pub const RTC: Range = Range::new(0x0901_0000, 0x1000);
+/// The main IPMMU of Gen3, which all others report to.
+pub const IPMMU_MAIN: Range = Range::new(0x0970_0000, 0x1000);
+/// First IPMMU of the configuration. Addresses, interrupts and the connection of masters to micro-TLBs are this
+/// machine's own: those of an R-Car SoC lie where RAM is here, and no mainline device tree connects a master.
+pub const IPMMU: Range = Range::new(0x0980_0000, 0x1000);
+/// Distance between IPMMUs.
+pub const IPMMU_STRIDE: u64 = 0x1000;
 /// First virtio-mmio slot.
 pub const VIRTIO: Range = Range::new(0x0a00_0000, 0x200);
 /// Distance between virtio-mmio slots: one page each, so that an IOMMU or a hypervisor could protect them singly.
@@ -37,6 +52,10 @@ pub const UART_SPI: u32 = 1;
 pub const RTC_SPI: u32 = 2;
 /// Shared peripheral interrupt of the first virtio-mmio slot; slot `n` has this plus `n`.
 pub const VIRTIO_SPI: u32 = 16;
+/// Shared peripheral interrupt of the first IPMMU; IPMMU `n` has this plus `n`.
+pub const IPMMU_SPI: u32 = 40;
+/// Shared peripheral interrupt of the main IPMMU of Gen3.
+pub const IPMMU_MAIN_SPI: u32 = 39;
 /// Number of interrupt identifiers the GIC implements: 32 private ones and 96 shared ones.
 pub const IRQS: u32 = 128;
 

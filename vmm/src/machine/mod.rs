@@ -7,6 +7,7 @@ mod config;
 mod error;
 mod exit;
 pub mod fdt;
+mod iommu;
 pub mod layout;
 pub mod loader;
 #[cfg(test)]
@@ -15,11 +16,13 @@ mod warn;
 mod wires;
 
 pub use config::{
-    ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, KernelFormat, MAX_CMDLINE, MAX_CPUS,
-    MAX_DISK_QUEUES, MIN_MEMORY, TimeMode,
+    ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig, IommuModel,
+    KernelFormat, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES, MAX_IOMMU_NAME, MAX_IOMMUS, MIN_MEMORY,
+    Port, PortConfig, TimeMode,
 };
 pub use error::Error;
 pub use exit::{DeviceAccesses, DiskSummary, Exit, Exits, Limits, Reason, Summary};
+pub use iommu::{IommuInfo, IommuSink, IommuSummary, UtlbSummary};
 pub(crate) use warn::{Limiter, warn_guest};
 
 use std::sync::atomic::AtomicU64;

@@ -1,8 +1,10 @@
 //! A descriptor chain as two lists of memory: what the device reads and what it writes.
 
+use std::ops::Deref;
+
 use viommu::DmaSpace;
 use virtio_queue::DescriptorChain;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
+use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryError};
 
 /// A piece of memory, by the device's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +13,22 @@ pub struct Segment {
     pub addr: GuestAddress,
     /// Its length in bytes.
     pub len: u32,
+}
+
+/// The most bytes that a device moves under one pin of its memory: some tens of microseconds, which is what an invalidation
+/// may have to wait. A driver of an IPMMU gives up after 100 polls of a microsecond each.
+pub const PIECE: u32 = 128 << 10;
+
+impl Segment {
+    /// The segment in pieces of at most [`PIECE`] bytes. It must not wrap.
+    pub fn pieces(self) -> impl Iterator<Item = Self> {
+        (0..self.len)
+            .step_by(PIECE as usize)
+            .map(move |offset| Self {
+                addr: GuestAddress(self.addr.0 + u64::from(offset)),
+                len: (self.len - offset).min(PIECE),
+            })
+    }
 }
 
 /// The buffers of one request. Framing carries no meaning (2.7.4): a header may be split over descriptors.
@@ -47,7 +65,10 @@ impl Buffers {
     ///
     /// # Errors
     /// When the chain makes no sense.
-    pub fn new(chain: DescriptorChain<&DmaSpace>, max: usize) -> Result<Self, BufferError> {
+    pub fn new<M>(chain: DescriptorChain<M>, max: usize) -> Result<Self, BufferError>
+    where
+        M: Deref<Target: GuestMemory> + Clone,
+    {
         let mut buffers = Self::default();
         let mut count = 0;
         for descriptor in chain {
@@ -93,13 +114,14 @@ impl Buffers {
         mem: &DmaSpace,
         mut data: &mut [u8],
     ) -> Result<Result<(), BufferError>, GuestMemoryError> {
+        let pin = mem.pin();
         while !data.is_empty() {
             let Some(first) = self.readable.first_mut() else {
                 return Ok(Err(BufferError::Short));
             };
             let part = data.len().min(first.len as usize);
             let (now, later) = data.split_at_mut(part);
-            mem.read_slice(now, first.addr)?;
+            pin.read_slice(now, first.addr)?;
             data = later;
             // `part` is at most `first.len`, and the segment was checked not to wrap.
             first.len -= part as u32;

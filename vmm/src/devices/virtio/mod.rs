@@ -9,9 +9,9 @@ pub(crate) mod testing;
 pub mod worker;
 
 use viommu::DmaSpace;
-use virtio_queue::{DescriptorChain, Error as QueueError, Queue, QueueOwnedT, QueueT};
+use virtio_queue::{Error as QueueError, Queue, QueueOwnedT, QueueT};
 
-pub use buffers::{BufferError, Buffers, Segment};
+pub use buffers::{BufferError, Buffers, PIECE, Segment};
 pub use mmio::VirtioMmio;
 
 /// What a kind of device adds to the transport.
@@ -65,27 +65,30 @@ pub enum ServeError {
     Stuck,
 }
 
-/// Serves what is available in `queue`, at most one buffer for each entry of the ring: `answer` gets each chain and
-/// says how many bytes it wrote to it.
+/// Serves what is available in `queue`, at most one buffer for each entry of the ring: `answer` gets the buffers of each
+/// chain, of at most `max` descriptors, or what is wrong with it, and says how many bytes it wrote.
+///
+/// The rings are read and written under one pin of `mem` each time, and none is held while `answer` runs: it takes
+/// those it needs. So an invalidation waits for a piece of the work and never for all of it.
 ///
 /// # Errors
 /// When the queue itself is broken.
-pub fn serve<'m>(
+pub fn serve(
     queue: &mut Queue,
-    mem: &'m DmaSpace,
-    mut answer: impl FnMut(DescriptorChain<&'m DmaSpace>) -> u32,
+    mem: &DmaSpace,
+    max: usize,
+    mut answer: impl FnMut(Result<Buffers, BufferError>, &DmaSpace) -> u32,
 ) -> Result<Progress, ServeError> {
     let mut left = queue.size();
     loop {
         queue.disable_notification(mem)?;
         let before = left;
         while left > 0 {
-            let Some(chain) = queue.iter(mem)?.next() else {
+            let Some((head, buffers)) = fetch(queue, mem, max)? else {
                 break;
             };
-            let head = chain.head_index();
-            let written = answer(chain);
-            queue.add_used(mem, head, written)?;
+            let written = answer(buffers, mem);
+            queue.add_used(&mem.pin(), head, written)?;
             left -= 1;
         }
         let more = queue.enable_notification(mem)?;
@@ -99,4 +102,18 @@ pub fn serve<'m>(
             });
         }
     }
+}
+
+/// The index of the next chain's head, and the chain's buffers.
+fn fetch(
+    queue: &mut Queue,
+    mem: &DmaSpace,
+    max: usize,
+) -> Result<Option<(u16, Result<Buffers, BufferError>)>, ServeError> {
+    let pin = mem.pin();
+    let Some(chain) = queue.iter(&pin)?.next() else {
+        return Ok(None);
+    };
+    let head = chain.head_index();
+    Ok(Some((head, Buffers::new(chain, max))))
 }

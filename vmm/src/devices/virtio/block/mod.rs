@@ -8,6 +8,16 @@
 //! | VIRTIO_BLK_F_MQ | when it has more than one queue |
 //! | geometry, topology, CONFIG_WCE, secure erase, zones, lifetime | not offered |
 //!
+//! What a guest sees when memory is out of reach of the device, through its IOMMU or because nothing lies there, as
+//! well as the IOMMU's own report:
+//!
+//! | out of reach | |
+//! |---|---|
+//! | header, ranges or data | the request ends with VIRTIO_BLK_S_IOERR; data before the fault may have been moved |
+//! | status byte | the buffer is used with length 0 (what of the data was written, if any): nobody can be told more |
+//! | chain's descriptors | the buffer is used with length 0 |
+//! | rings | DEVICE_NEEDS_RESET and a configuration change interrupt (2.1.2) |
+//!
 //! The device has a volatile write cache (the host's): what was flushed survives.
 
 pub mod disk;
@@ -124,6 +134,8 @@ impl VirtioDevice for Block {
         queue: &mut Queue,
         mem: &DmaSpace,
     ) -> Result<Progress, ServeError> {
-        serve(queue, mem, |chain| self.answer(chain, mem))
+        serve(queue, mem, MAX_DESCRIPTORS, |buffers, mem| {
+            self.answer(buffers, mem)
+        })
     }
 }

@@ -4,8 +4,7 @@ use std::io::{self, Seek, SeekFrom};
 
 use viommu::DmaSpace;
 use virtio_bindings::virtio_blk::*;
-use virtio_queue::DescriptorChain;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
+use vm_memory::{Bytes, GuestMemoryError};
 use vmm_sys_util::write_zeroes::{PunchHole, WriteZeroesAt};
 
 use super::super::buffers::total;
@@ -13,9 +12,6 @@ use super::super::{BufferError, Buffers};
 use super::spec::*;
 use super::{Block, count};
 use crate::machine::warn_guest;
-
-/// Most descriptors of a request: data, header and status, each of the latter possibly split once.
-const MAX_DESCRIPTORS: usize = SEG_MAX as usize + 4;
 
 /// Why a request fails; the guest sees only the status.
 #[derive(Debug, thiserror::Error)]
@@ -46,43 +42,27 @@ impl Failure {
     }
 }
 
-/// A request, understood: where its data goes and where its answer.
-struct Request {
-    header: Header,
-    data: Buffers,
-    status: GuestAddress,
-}
-
-/// Takes `chain` apart. Without a status byte there is nobody to answer.
-fn parse(chain: DescriptorChain<&DmaSpace>, mem: &DmaSpace) -> Result<Request, Failure> {
-    let mut data = Buffers::new(chain, MAX_DESCRIPTORS)?;
-    let mut header = [0; HEADER_BYTES];
-    let status = data
-        .take_last_writable()
-        .ok_or(Failure::Bad("a request without a status byte"))?;
-    data.read(mem, &mut header)??;
-    Ok(Request {
-        header: Header::parse(&header),
-        data,
-        status,
-    })
-}
-
 impl Block {
     /// Answers one request; returns the number of bytes written to its buffers, from the first one on without a gap.
-    pub(super) fn answer(&mut self, chain: DescriptorChain<&DmaSpace>, mem: &DmaSpace) -> u32 {
+    pub(super) fn answer(&mut self, buffers: Result<Buffers, BufferError>, mem: &DmaSpace) -> u32 {
         count(&self.counters.requests, 1);
-        let request = match parse(chain, mem) {
-            Ok(request) => request,
+        let located = buffers.map_err(Failure::from).and_then(|mut data| {
+            let status = data.take_last_writable();
+            let status = status.ok_or(Failure::Bad("a request without a status byte"))?;
+            Ok((data, status))
+        });
+        let (data, status_at) = match located {
+            Ok(located) => located,
             Err(error) => {
+                // Without a status byte there is nobody to answer.
                 count(&self.counters.errors, 1);
                 warn_guest!("virtio-blk: request dropped: {error}");
                 return 0;
             }
         };
-        let room = total(&request.data.writable);
+        let room = total(&data.writable);
         let mut written = 0;
-        let status = match self.execute(request.header, request.data, mem, &mut written) {
+        let status = match self.execute(data, mem, &mut written) {
             Ok(()) => VIRTIO_BLK_S_OK as u8,
             Err(failure) => {
                 count(&self.counters.errors, 1);
@@ -90,7 +70,7 @@ impl Block {
                 failure.status()
             }
         };
-        if let Err(error) = mem.write_obj(status, request.status) {
+        if let Err(error) = mem.pin().write_obj(status, status_at) {
             warn_guest!("virtio-blk: status not written: {error}");
             return written as u32;
         }
@@ -104,11 +84,13 @@ impl Block {
 
     fn execute(
         &mut self,
-        header: Header,
-        data: Buffers,
+        mut data: Buffers,
         mem: &DmaSpace,
         written: &mut u64,
     ) -> Result<(), Failure> {
+        let mut header = [0; HEADER_BYTES];
+        data.read(mem, &mut header)??;
+        let header = Header::parse(&header);
         match header.kind {
             VIRTIO_BLK_T_IN => self.read(header.sector, &data, mem, written),
             VIRTIO_BLK_T_OUT => self.write(header.sector, &data, mem),
@@ -147,9 +129,11 @@ impl Block {
     ) -> Result<(), Failure> {
         let offset = self.locate(sector, bounded(&data.writable)?)?;
         self.disk.file.seek(SeekFrom::Start(offset))?;
-        for segment in &data.writable {
-            mem.read_exact_volatile_from(segment.addr, &mut self.disk.file, segment.len as usize)?;
-            *written += u64::from(segment.len);
+        for piece in data.writable.iter().flat_map(|segment| segment.pieces()) {
+            let file = &mut self.disk.file;
+            mem.pin()
+                .read_exact_volatile_from(piece.addr, file, piece.len as usize)?;
+            *written += u64::from(piece.len);
         }
         count(&self.counters.bytes_read, *written);
         Ok(())
@@ -162,8 +146,10 @@ impl Block {
         let bytes = bounded(&data.readable)?;
         let offset = self.locate(sector, bytes)?;
         self.disk.file.seek(SeekFrom::Start(offset))?;
-        for segment in &data.readable {
-            mem.write_all_volatile_to(segment.addr, &mut self.disk.file, segment.len as usize)?;
+        for piece in data.readable.iter().flat_map(|segment| segment.pieces()) {
+            let file = &mut self.disk.file;
+            mem.pin()
+                .write_all_volatile_to(piece.addr, file, piece.len as usize)?;
         }
         count(&self.counters.bytes_written, bytes);
         Ok(())
@@ -173,7 +159,7 @@ impl Block {
         let mut id = self.id.as_slice();
         for segment in &data.writable {
             let (now, later) = id.split_at(id.len().min(segment.len as usize));
-            mem.write_slice(now, segment.addr)?;
+            mem.pin().write_slice(now, segment.addr)?;
             *written += now.len() as u64;
             id = later;
         }

@@ -15,6 +15,8 @@ pub const ID_BYTES: usize = VIRTIO_BLK_ID_BYTES as usize;
 pub const QUEUE_SIZE: u16 = 256;
 /// Most data segments of a request: what fits a queue beside header and status.
 pub const SEG_MAX: u32 = QUEUE_SIZE as u32 - 2;
+/// Most descriptors of a request: data, header and status, each of the latter possibly split once.
+pub const MAX_DESCRIPTORS: usize = SEG_MAX as usize + 4;
 /// Most bytes of one segment. With [`SEG_MAX`] it bounds the work of one request to 254 MiB.
 pub const SIZE_MAX: u32 = 1 << 20;
 /// Most sectors of one discarded or zeroed range: 128 MiB.

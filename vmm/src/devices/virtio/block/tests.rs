@@ -138,12 +138,22 @@ fn bad_memory_is_an_error_of_that_request_only() {
         send(&mut driver, VIRTIO_BLK_T_OUT, 0, &[readable(0, 512)]).0,
         1
     );
+    // A header out of reach, and none at all: the status byte, the last one, says so.
+    driver.write(data, &[0xff; 513]);
     assert_eq!(
         driver.request(0, &[readable(0, 16), writable(data, 513)]),
         0
     );
+    assert_eq!(driver.read(data + 512, 1), [1]);
+    assert_eq!(driver.request(0, &[writable(data, 1)]), 1);
+    assert_eq!(driver.read(data, 1), [1]);
+    // Nobody to tell: no status byte, or out of reach.
     assert_eq!(driver.request(0, &[readable(data, 16)]), 0);
-    assert_eq!(driver.request(0, &[writable(data, 1)]), 0);
+    driver.write(data, &[0; 16]);
+    assert_eq!(
+        driver.request(0, &[readable(data, 16), writable(0, 513)]),
+        0
+    );
     assert_eq!(
         send(&mut driver, VIRTIO_BLK_T_IN, 0, &[writable(data, 512)]),
         (0, 513)

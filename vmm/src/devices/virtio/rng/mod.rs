@@ -35,13 +35,14 @@ impl Rng {
     fn fill(&mut self, buffers: &Buffers, mem: &DmaSpace) -> u32 {
         let mut written = 0;
         for segment in &buffers.writable {
+            let pin = mem.pin();
             let mut addr = segment.addr;
             let mut left = (segment.len as usize).min(MAX_ENTROPY_BYTES - written);
             while left > 0 {
                 let mut noise = [0; CHUNK];
                 let part = &mut noise[..left.min(CHUNK)];
                 self.generator.fill_bytes(part);
-                if let Err(error) = mem.write_slice(part, addr) {
+                if let Err(error) = pin.write_slice(part, addr) {
                     warn_guest!("virtio-rng: {error}");
                     return written as u32;
                 }
@@ -77,13 +78,11 @@ impl VirtioDevice for Rng {
         queue: &mut Queue,
         mem: &DmaSpace,
     ) -> Result<Progress, ServeError> {
-        serve(queue, mem, |chain| {
-            match Buffers::new(chain, MAX_DESCRIPTORS) {
-                Ok(buffers) => self.fill(&buffers, mem),
-                Err(error) => {
-                    warn_guest!("virtio-rng: {error}");
-                    0
-                }
+        serve(queue, mem, MAX_DESCRIPTORS, |buffers, mem| match buffers {
+            Ok(buffers) => self.fill(&buffers, mem),
+            Err(error) => {
+                warn_guest!("virtio-rng: {error}");
+                0
             }
         })
     }

@@ -1,12 +1,20 @@
 //! What a user may say about a machine.
 
-use std::fmt;
+mod disk;
+mod iommu;
+mod size;
+
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::layout::{MAX_DISKS, RAM_ALIGN, RAM_BASE_MIN, RAM_END_MAX};
+use super::layout::{
+    MAX_DISKS, RAM_ALIGN, RAM_BASE_ALIGN, RAM_BASE_MIN, RAM_BASE_WITH_IOMMU, RAM_END_MAX, Range,
+};
+
+pub use disk::DiskConfig;
+pub use iommu::{IommuConfig, IommuModel, MAX_IOMMU_NAME, MAX_IOMMUS, Port, PortConfig};
+pub use size::ByteSize;
 
 /// The most cores a machine may have: GICv2 serves eight, the CPU cluster four.
 pub const MAX_CPUS: u8 = 4;
@@ -31,21 +39,26 @@ pub struct Config {
     pub cmdline: String,
     /// Size of RAM.
     pub memory: ByteSize,
-    /// Physical address of the first byte of RAM.
-    pub memory_base: ByteSize,
+    /// Physical address of the first byte of RAM; see [`Config::ram`] for the default.
+    pub memory_base: Option<ByteSize>,
     /// Number of cores, 1 to [`MAX_CPUS`].
     pub cpus: u8,
     /// Disks, in the order of their device nodes.
     pub disks: Vec<DiskConfig>,
     /// Whether there is a virtio entropy device (seeded: it repeats).
     pub rng: bool,
+    /// Where the entropy device stands; see [`Config::ports`] for the default.
+    pub rng_iommu: Option<PortConfig>,
+    /// IOMMUs, in the order of their device nodes; all of one model.
+    pub iommus: Vec<IommuConfig>,
     /// Which clock the guest sees.
     pub time: TimeMode,
     /// Seed of everything that looks random to the guest.
     pub seed: u64,
     /// What the real-time clock shows at power-on in virtual time, in seconds since 1970-01-01 00:00 UTC.
     pub epoch: u32,
-    /// Whether virtio devices offer VIRTIO_F_ACCESS_PLATFORM, which makes a guest use its DMA API for them.
+    /// Whether virtio devices offer VIRTIO_F_ACCESS_PLATFORM, which makes a guest use its DMA API for them. Devices
+    /// behind an IOMMU always do.
     pub access_platform: bool,
     /// Where the console goes. The machine does not open it: its caller hands it a sink.
     pub console: ConsoleConfig,
@@ -59,10 +72,12 @@ impl Default for Config {
             initrd: None,
             cmdline: String::new(),
             memory: ByteSize(256 << 20),
-            memory_base: ByteSize(0x4000_0000),
+            memory_base: None,
             cpus: 1,
             disks: Vec::new(),
             rng: true,
+            rng_iommu: None,
+            iommus: Vec::new(),
             time: TimeMode::default(),
             seed: 0,
             epoch: 1_577_836_800, // 2020-01-01 00:00 UTC
@@ -84,9 +99,9 @@ impl Config {
         if self.cpus == 0 || self.cpus > MAX_CPUS {
             return Err(ConfigError::Cpus(self.cpus));
         }
-        let (base, size) = (self.memory_base.0, self.memory.0);
+        let Range { base, size } = self.ram();
         if !base.is_multiple_of(RAM_ALIGN) {
-            return Err(ConfigError::MemoryBaseAlign(self.memory_base));
+            return Err(ConfigError::MemoryBaseAlign(ByteSize(base)));
         }
         if !size.is_multiple_of(RAM_ALIGN) {
             return Err(ConfigError::MemoryAlign(self.memory));
@@ -95,11 +110,11 @@ impl Config {
             return Err(ConfigError::MemorySmall(self.memory));
         }
         if base < RAM_BASE_MIN {
-            return Err(ConfigError::MemoryBaseLow(self.memory_base));
+            return Err(ConfigError::MemoryBaseLow(ByteSize(base)));
         }
         if base.checked_add(size).is_none_or(|end| end > RAM_END_MAX) {
             return Err(ConfigError::MemoryLarge {
-                base: self.memory_base,
+                base: ByteSize(base),
                 size: self.memory,
             });
         }
@@ -117,7 +132,24 @@ impl Config {
                 return Err(ConfigError::DiskQueues(disk.path.clone(), disk.queues));
             }
         }
-        Ok(())
+        self.validate_iommus()
+    }
+
+    /// Where RAM is.
+    ///
+    /// Unless `memory_base` says otherwise it begins at [`RAM_BASE_MIN`], and in a machine with an IOMMU at
+    /// [`RAM_BASE_WITH_IOMMU`], or as little below as its size demands.
+    pub fn ram(&self) -> Range {
+        let size = self.memory.0;
+        let base = match self.memory_base {
+            Some(base) => base.0,
+            None if self.iommu_list().is_empty() => RAM_BASE_MIN,
+            None => {
+                let highest = RAM_END_MAX.saturating_sub(size) / RAM_BASE_ALIGN * RAM_BASE_ALIGN;
+                highest.clamp(RAM_BASE_MIN, RAM_BASE_WITH_IOMMU)
+            }
+        };
+        Range::new(base, size)
     }
 }
 
@@ -165,6 +197,66 @@ pub enum ConfigError {
     /// Number of queues of a disk out of range.
     #[error("the disk {path} may have 1 to {MAX_DISK_QUEUES} queues, not {1}", path = .0.display())]
     DiskQueues(PathBuf, u16),
+    /// Too many IOMMUs.
+    #[error("a machine takes at most {MAX_IOMMUS} IOMMUs, not {0}")]
+    TooManyIommus(usize),
+    /// No IOMMU, and IOMMUs.
+    #[error("a machine has no IOMMU or some: use \"none\" alone")]
+    IommuNoneAmongOthers,
+    /// IOMMUs of two models.
+    #[error(
+        "all IOMMUs of a machine are of one model, because Linux's driver tells the generations' main instances apart \
+         by the order of their discovery only"
+    )]
+    IommuModelsMixed,
+    /// An IOMMU's name cannot be used.
+    #[error(
+        "{0:?} cannot be the name of an IOMMU: use up to {MAX_IOMMU_NAME} letters, digits, - and _, but not \"none\""
+    )]
+    IommuName(String),
+    /// Two IOMMUs of one name.
+    #[error("two IOMMUs are named {0:?}: give them different names")]
+    IommuNameTwice(String),
+    /// A device names an IOMMU, and there are none.
+    #[error(
+        "{device} names the IOMMU {iommu:?}, but the machine has no IOMMU: add one with iommu = \"ipmmu\" or --iommu ipmmu"
+    )]
+    NoIommus {
+        /// The device.
+        device: String,
+        /// The name.
+        iommu: String,
+    },
+    /// A device names an IOMMU that does not exist.
+    #[error("{device} cannot be put behind an IOMMU: there is no IOMMU {iommu:?}: there is {have}")]
+    UnknownIommu {
+        /// The device.
+        device: String,
+        /// The name.
+        iommu: String,
+        /// The names that exist.
+        have: String,
+    },
+    /// A device names a micro-TLB that does not exist.
+    #[error("{device} cannot use uTLB {utlb} of {iommu}, which has uTLBs 0 to {last}")]
+    NoUtlb {
+        /// The device.
+        device: String,
+        /// The IOMMU.
+        iommu: String,
+        /// The number.
+        utlb: u32,
+        /// The last one that exists.
+        last: u32,
+    },
+    /// No micro-TLB is left.
+    #[error("{device} finds every uTLB of {iommu} taken: name one that it may share")]
+    UtlbsTaken {
+        /// The device.
+        device: String,
+        /// The IOMMU.
+        iommu: String,
+    },
 }
 
 /// What a kernel file is.
@@ -178,65 +270,6 @@ pub enum KernelFormat {
     Zimage,
     /// A raw ARM Image, which has no magic number.
     Image,
-}
-
-/// One disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct DiskConfig {
-    /// The file with the raw contents.
-    pub path: PathBuf,
-    /// Whether the guest may not write it.
-    #[serde(default)]
-    pub read_only: bool,
-    /// Number of request queues, 1 to [`MAX_DISK_QUEUES`].
-    #[serde(default = "one")]
-    pub queues: u16,
-}
-
-const fn one() -> u16 {
-    1
-}
-
-impl DiskConfig {
-    /// A writable disk with one queue.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            read_only: false,
-            queues: 1,
-        }
-    }
-}
-
-/// `FILE`, `FILE,ro`, `FILE,queues=N`, in any combination.
-impl FromStr for DiskConfig {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut parts = text.split(',');
-        let path = parts.next().unwrap_or_default();
-        if path.is_empty() {
-            return Err("a disk needs a file name".into());
-        }
-        let mut disk = Self::new(path);
-        for option in parts {
-            match option.split_once('=') {
-                None if option == "ro" => disk.read_only = true,
-                Some(("queues", n)) => {
-                    disk.queues = n
-                        .parse()
-                        .map_err(|_| format!("{n:?} is not a number of queues"))?;
-                }
-                _ => {
-                    return Err(format!(
-                        "{option:?} is not a disk option: use ro or queues=N"
-                    ));
-                }
-            }
-        }
-        Ok(disk)
-    }
 }
 
 /// Which clock the guest sees.
@@ -263,76 +296,6 @@ pub enum ConsoleConfig {
     None,
 }
 
-/// A number of bytes: `4096`, `64K`, `256M`, `2G`, `0x4000_0000`.
-///
-/// Shown with the largest suffix that divides it, or in hexadecimal with `{:#}`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ByteSize(pub u64);
-
-impl FromStr for ByteSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let clean = text.trim().replace('_', "");
-        let bad =
-            || format!("{text:?} is not a size: write a number of bytes, or one with K, M or G");
-        if let Some(hex) = clean
-            .strip_prefix("0x")
-            .or_else(|| clean.strip_prefix("0X"))
-        {
-            return u64::from_str_radix(hex, 16).map(Self).map_err(|_| bad());
-        }
-        let digits = clean.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let shift = match clean[digits.len()..].to_ascii_lowercase().as_str() {
-            "" | "b" => 0,
-            "k" | "kib" => 10,
-            "m" | "mib" => 20,
-            "g" | "gib" => 30,
-            _ => return Err(bad()),
-        };
-        let number: u64 = digits.parse().map_err(|_| bad())?;
-        number
-            .checked_mul(1 << shift)
-            .map(Self)
-            .ok_or_else(|| format!("{text:?} is too large"))
-    }
-}
-
-impl fmt::Display for ByteSize {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if f.alternate() {
-            return write!(f, "{:#x}", self.0);
-        }
-        for (shift, suffix) in [(30, "G"), (20, "M"), (10, "K")] {
-            if self.0 != 0 && self.0.trailing_zeros() >= shift {
-                return write!(f, "{}{suffix}", self.0 >> shift);
-            }
-        }
-        write!(f, "{}", self.0)
-    }
-}
-
-impl Serialize for ByteSize {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for ByteSize {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Number(u64),
-            Text(String),
-        }
-        match Form::deserialize(d)? {
-            Form::Number(n) => Ok(Self(n)),
-            Form::Text(text) => text.parse().map_err(serde::de::Error::custom),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,62 +308,19 @@ mod tests {
     }
 
     #[test]
-    fn sizes_parse_and_print() {
-        for (text, bytes) in [
-            ("0", 0),
-            ("4096", 4096),
-            ("64K", 65536),
-            ("256M", 256 << 20),
-            ("2GiB", 2 << 30),
-        ] {
-            assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
-        }
-        assert_eq!("0x4000_0000".parse(), Ok(ByteSize(0x4000_0000)));
-        for text in [
-            "",
-            "M",
-            "1T",
-            "-1",
-            "1.5G",
-            "99999999999G",
-            "0xg",
-            "é",
-            "1é",
-        ] {
-            assert!(text.parse::<ByteSize>().is_err(), "{text}");
-        }
-        assert_eq!(ByteSize(256 << 20).to_string(), "256M");
-        assert_eq!(ByteSize(4097).to_string(), "4097");
-        assert_eq!(format!("{:#}", ByteSize(0x4000_0000)), "0x40000000");
-    }
-
-    #[test]
-    fn disks_parse() {
-        assert_eq!("a.img".parse(), Ok(DiskConfig::new("a.img")));
-        let full = DiskConfig {
-            path: "a".into(),
-            read_only: true,
-            queues: 4,
-        };
-        assert_eq!("a,ro,queues=4".parse(), Ok(full));
-        for text in ["", ",ro", "a,rw", "a,queues=x"] {
-            assert!(text.parse::<DiskConfig>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn toml_round_trip_and_unknown_keys() {
         let text = "kernel = 'k'\nmemory = '1G'\nmemory-base = 0x80000000\ntime = 'host'\n\
                     console = { file = 'log' }\n[[disks]]\npath = 'd'\nread-only = true\n";
         let config: Config = toml::from_str(text).unwrap();
         assert_eq!(config.memory, ByteSize(1 << 30));
-        assert_eq!(config.memory_base, ByteSize(0x8000_0000));
+        assert_eq!(config.memory_base, Some(ByteSize(0x8000_0000)));
         assert_eq!(
             config.disks,
             [DiskConfig {
                 path: "d".into(),
                 read_only: true,
-                queues: 1
+                queues: 1,
+                iommu: None,
             }]
         );
         assert_eq!(config.console, ConsoleConfig::File("log".into()));
@@ -408,6 +328,30 @@ mod tests {
         let again: Config = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
         assert_eq!(again, config);
         assert!(toml::from_str::<Config>("kernel = 'k'\nmemroy = '1G'").is_err());
+    }
+
+    #[test]
+    fn ram_stays_clear_of_the_shared_mapping_where_it_can() {
+        let base = |size: u64, iommu: bool| {
+            let iommus = if iommu {
+                vec![IommuConfig::new(IommuModel::Ipmmu)]
+            } else {
+                Vec::new()
+            };
+            let config = Config {
+                memory: ByteSize(size),
+                iommus,
+                ..valid()
+            };
+            config.validate().map(|()| config.ram().base)
+        };
+        assert_eq!(base(256 << 20, false), Ok(0x4000_0000));
+        assert_eq!(base(256 << 20, true), Ok(0xc000_0000));
+        assert_eq!(base(768 << 20, true), Ok(0xc000_0000));
+        assert_eq!(base(770 << 20, true), Ok(0xb800_0000));
+        assert_eq!(base(1 << 30, true), Ok(0xb000_0000));
+        assert_eq!(base(RAM_END_MAX - RAM_BASE_MIN, true), Ok(0x4000_0000));
+        assert!(base(RAM_END_MAX, true).is_err());
     }
 
     #[test]
@@ -420,8 +364,8 @@ mod tests {
             (|c| c.cpus = 5, "not 5"),
             (|c| c.memory = ByteSize(8 << 20), "too little"),
             (|c| c.memory = ByteSize((64 << 20) + 4096), "multiple"),
-            (|c| c.memory_base = ByteSize(0x4000_1000), "multiple"),
-            (|c| c.memory_base = ByteSize(0), "too low"),
+            (|c| c.memory_base = Some(ByteSize(0x4000_1000)), "multiple"),
+            (|c| c.memory_base = Some(ByteSize(0)), "too low"),
             (|c| c.memory = ByteSize(!(RAM_ALIGN - 1)), "ends above"),
             (|c| c.cmdline = "x".repeat(MAX_CMDLINE), "at most 1023"),
             (|c| c.cmdline = "a\nb".into(), "printable"),

@@ -1,0 +1,239 @@
+//! Data through the IPMMU, compared by the host.
+
+use integration::{Disk, Guest, Run, disk};
+
+use super::{assert_clean, iommu, utlb};
+
+const MIB: usize = 1 << 20;
+
+/// Copies with O_DIRECT, so that every byte goes by DMA to and from the pages of a process.
+fn copy(from: &str, to: &str, block: &str, more: &str) -> String {
+    format!("dd if=/dev/{from} of=/dev/{to} bs={block} iflag=direct oflag=direct {more} 2>&1")
+}
+
+/// A source, and two disks of its size for what was written and for what was read back.
+struct Disks {
+    source: Disk,
+    written: Disk,
+    back: Disk,
+}
+
+impl Disks {
+    fn new(size: usize, seed: u64) -> Self {
+        Self {
+            source: disk::noise(size, seed),
+            written: disk::of(&vec![0; size]),
+            back: disk::of(&vec![0; size]),
+        }
+    }
+
+    /// Has the guest copy the source, and what it wrote once more.
+    fn boot(&self, guest: Guest, ports: [&str; 3]) -> Run {
+        guest
+            .disk_at(&self.source, ports[0])
+            .disk_at(&self.written, ports[1])
+            .disk_at(&self.back, ports[2])
+            .run(&copy("vda", "vdb", "1M", ""))
+            .run(&copy("vdb", "vdc", "1M", ""))
+            .run("dd if=/dev/hwrng bs=32 count=8 2>/dev/null | hexdump | head -n 4")
+            .boot()
+    }
+
+    fn assert_copied(&self) {
+        let source = self.source.sha256();
+        assert_eq!(self.written.sha256(), source, "what was written differs");
+        assert_eq!(self.back.sha256(), source, "what was read back differs");
+    }
+}
+
+#[test]
+fn sixty_four_mebibytes_on_separate_utlbs() {
+    let disks = Disks::new(64 * MIB, 31);
+    let guest = Guest::image("ipmmu").iommu("ipmmu").rng_at("ipmmu0:31");
+    let run = disks.boot(guest, ["ipmmu0", "ipmmu0", "ipmmu0"]);
+    assert_clean(&run);
+    disks.assert_copied();
+    let text = run.text();
+    assert!(text.contains("Using IPMMU context 0"), "{text}");
+    assert_eq!(text.matches("Reusing IPMMU context 0").count(), 3, "{text}");
+    for (device, number) in [("disk0", 0), ("disk1", 1), ("disk2", 2), ("rng", 31)] {
+        let utlb = utlb(&run, device);
+        assert_eq!(
+            (utlb.utlb, utlb.devices.len(), utlb.attaches, utlb.detaches),
+            (number, 1, 1, 0)
+        );
+    }
+    // Each mebibyte is at least one mapping made and unmade, in each direction.
+    assert!(
+        iommu(&run, "ipmmu0").flushes >= 256,
+        "{:?}",
+        run.summary.iommus
+    );
+    assert!(
+        iommu(&run, "ipmmu0").fills >= 256,
+        "{:?}",
+        run.summary.iommus
+    );
+    assert!(run.output(3).lines().count() == 4, "{}", run.output(3));
+}
+
+#[test]
+fn devices_share_a_utlb() {
+    let disks = Disks::new(8 * MIB, 32);
+    let guest = Guest::image("ipmmu")
+        .iommu("ipmmu")
+        .rng_at("ipmmu0:7")
+        .cpus(2);
+    let run = disks.boot(guest, ["ipmmu0:7", "ipmmu0:7", "ipmmu0:7"]);
+    assert_clean(&run);
+    disks.assert_copied();
+    let shared = utlb(&run, "rng");
+    assert_eq!(shared.devices, ["disk0", "disk1", "disk2", "rng"]);
+    assert_eq!((shared.utlb, shared.attaches, shared.detaches), (7, 4, 0));
+}
+
+#[test]
+fn buffers_of_all_sizes() {
+    let (source, target) = (disk::noise(4 * MIB, 33), disk::of(&vec![0; 4 * MIB]));
+    // Sectors within a page, pages, some pages, and more than one request holds; each its own part of the disk.
+    let parts = [
+        ("512", 96, 0),
+        ("1536", 40, 64),
+        ("4k", 32, 32),
+        ("20k", 10, 20),
+        ("1M", 2, 2),
+    ];
+    let mut guest = Guest::image("ipmmu")
+        .iommu("ipmmu")
+        .disk(&source)
+        .disk(&target);
+    for (block, count, skip) in parts {
+        guest = guest.run(&copy(
+            "vda",
+            "vdb",
+            block,
+            &format!("count={count} skip={skip} seek={skip}"),
+        ));
+    }
+    let run = guest.boot();
+    assert_clean(&run);
+    let (from, to) = (source.bytes(), target.bytes());
+    let mut wanted = vec![0; 4 * MIB];
+    for (block, count, skip) in parts {
+        let block = match block.strip_suffix('k') {
+            Some(k) => k.parse::<usize>().unwrap() << 10,
+            None => block
+                .strip_suffix('M')
+                .map_or_else(|| block.parse().unwrap(), |_| MIB),
+        };
+        let range = block * skip..block * (skip + count);
+        wanted[range.clone()].copy_from_slice(&from[range]);
+    }
+    assert!(to == wanted, "what was written differs");
+}
+
+#[test]
+fn two_instances_have_two_address_spaces() {
+    let disks = Disks::new(4 * MIB, 34);
+    let guest = Guest::image("ipmmu")
+        .iommu("ipmmu")
+        .iommu("ipmmu,name=second")
+        .rng_at("second:4");
+    let run = disks.boot(guest, ["ipmmu0:3", "second", "second:3"]);
+    assert_clean(&run);
+    disks.assert_copied();
+    assert_eq!(
+        run.text().matches("Using IPMMU context 0").count(),
+        2,
+        "{}",
+        run.text()
+    );
+    for name in ["ipmmu0", "second"] {
+        assert!(iommu(&run, name).fills > 0, "{:?}", run.summary.iommus);
+    }
+}
+
+#[test]
+fn gen3_instances_stand_before_one_main_ipmmu() {
+    let disks = Disks::new(4 * MIB, 35);
+    let guest = Guest::image("ipmmu")
+        .iommu("ipmmu-gen3")
+        .iommu("ipmmu-gen3")
+        .rng_at("ipmmu1:47");
+    let run = disks.boot(guest, ["ipmmu0:3", "ipmmu0:40", "ipmmu1:3"]);
+    assert_clean(&run);
+    disks.assert_copied();
+    let text = run.text();
+    // Context 0 is reserved on Gen3, and each instance has a domain of its own.
+    for words in [
+        "Using IPMMU context 1",
+        "Reusing IPMMU context 1",
+        "Using IPMMU context 2",
+    ] {
+        assert!(text.contains(words), "{words:?} not in\n{text}");
+    }
+}
+
+#[test]
+fn a_device_may_stand_outside() {
+    let disks = Disks::new(MIB, 36);
+    let guest = Guest::image("ipmmu").iommu("ipmmu").rng_at("none");
+    let run = disks.boot(guest, ["none", "ipmmu0", "none"]);
+    assert_clean(&run);
+    disks.assert_copied();
+    assert_eq!(
+        iommu(&run, "ipmmu0").utlbs.len(),
+        1,
+        "{:?}",
+        run.summary.iommus
+    );
+}
+
+#[test]
+fn in_host_time_flushes_wait_for_the_devices() {
+    let disks = Disks::new(8 * MIB, 37);
+    let guest = Guest::image("ipmmu").iommu("ipmmu").host_time().cpus(2);
+    let run = disks.boot(guest, ["ipmmu0", "ipmmu0", "ipmmu0"]);
+    assert_clean(&run);
+    disks.assert_copied();
+}
+
+#[test]
+fn ram_lies_outside_the_shared_mapping() {
+    let disk = disk::noise(MIB, 38);
+    let run = Guest::image("ipmmu")
+        .iommu("ipmmu")
+        .disk(&disk)
+        .run("grep 'System RAM' /proc/iomem; dmesg | grep -c 'software IO TLB'; ls /sys/kernel/debug/swiotlb; sha256sum /dev/vda")
+        .boot();
+    assert_clean(&run);
+    let output = run.output(1);
+    assert!(
+        output.starts_with("c0000000-cfffffff : System RAM\n0\n"),
+        "{output}"
+    );
+    assert!(
+        output.ends_with(&format!("{}  /dev/vda", disk.sha256())),
+        "{output}"
+    );
+}
+
+#[test]
+fn everything_repeats() {
+    for (model, cpus) in [("ipmmu", 1), ("ipmmu", 4), ("ipmmu-gen3", 2)] {
+        let boot = || {
+            let disks = Disks::new(2 * MIB, 39);
+            let guest = Guest::image("ipmmu")
+                .iommu(model)
+                .cpus(cpus)
+                .seed(5)
+                .rng_at("ipmmu0:9");
+            let run = disks.boot(guest, ["ipmmu0", "ipmmu0", "ipmmu0:9"]);
+            disks.assert_copied();
+            run
+        };
+        let (first, second) = (boot(), boot());
+        assert_clean(&first);
+        first.assert_same(&second);
+    }
+}

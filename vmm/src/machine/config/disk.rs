@@ -1,0 +1,92 @@
+//! What a user may say about a disk.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::PortConfig;
+
+/// One disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DiskConfig {
+    /// The file with the raw contents.
+    pub path: PathBuf,
+    /// Whether the guest may not write it.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Number of request queues, 1 to [`MAX_DISK_QUEUES`](super::MAX_DISK_QUEUES).
+    #[serde(default = "one")]
+    pub queues: u16,
+    /// Where it stands; see [`Config::ports`](super::Config::ports) for the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iommu: Option<PortConfig>,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+impl DiskConfig {
+    /// A writable disk with one queue, behind the first IOMMU if there is one.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            read_only: false,
+            queues: 1,
+            iommu: None,
+        }
+    }
+}
+
+/// `FILE`, `FILE,ro`, `FILE,queues=N`, `FILE,iommu=PORT`, in any combination.
+impl FromStr for DiskConfig {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(',');
+        let path = parts.next().unwrap_or_default();
+        if path.is_empty() {
+            return Err("a disk needs a file name".into());
+        }
+        let mut disk = Self::new(path);
+        for option in parts {
+            match option.split_once('=') {
+                None if option == "ro" => disk.read_only = true,
+                Some(("queues", n)) => {
+                    disk.queues = n
+                        .parse()
+                        .map_err(|_| format!("{n:?} is not a number of queues"))?;
+                }
+                Some(("iommu", port)) => disk.iommu = Some(port.parse()?),
+                _ => {
+                    return Err(format!(
+                        "{option:?} is not a disk option: use ro, queues=N or iommu=NAME:N"
+                    ));
+                }
+            }
+        }
+        Ok(disk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_parse() {
+        assert_eq!("a.img".parse(), Ok(DiskConfig::new("a.img")));
+        let full = DiskConfig {
+            path: "a".into(),
+            read_only: true,
+            queues: 4,
+            iommu: None,
+        };
+        assert_eq!("a,ro,queues=4".parse(), Ok(full));
+        for text in ["", ",ro", "a,rw", "a,queues=x"] {
+            assert!(text.parse::<DiskConfig>().is_err(), "{text}");
+        }
+    }
+}
