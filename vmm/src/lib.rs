@@ -24,8 +24,8 @@ pub mod vcpu;
 
 pub use devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};
 pub use machine::{
-    ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, IommuConfig, IommuInfo,
-    IommuModel, IommuSink, KernelFormat, Limits, Machine, PortConfig, Reason, StopHandle, Summary,
-    TimeMode,
+    ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, IommuConfig, IommuEvent,
+    IommuInfo, IommuModel, IommuSink, IommuSummary, KernelFormat, Limits, Machine, PortConfig,
+    Reason, StopHandle, Summary, TimeMode, UtlbSummary,
 };
 pub use vcpu::{Halted, Resume, StopHandler};

@@ -2,9 +2,10 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use guest_images::{Cache, Terminal, catalog};
-use vmm::{Config, KernelFormat, Limits, Machine};
+use vmm::{Config, IommuSink, KernelFormat, Limits, Machine};
 
 use super::console::{Destination, Watched, Watcher};
 use super::expect::Expect;
@@ -13,6 +14,8 @@ use super::report::{self, Verdict};
 use super::settings::Settings;
 use super::signals::{self, Stopper};
 use super::terminal::{self, Stdin};
+use super::trace::{self, IommuTrace};
+use super::values::Trace;
 use super::{Outcome, UserError, text};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of time.
@@ -162,7 +165,12 @@ impl Boot {
             }
         };
         let (sink, watcher) = Watched::new(stream, expect);
-        let mut machine = Machine::new(&config, Box::new(sink))?;
+        let tracing = settings.trace.contains(&Trace::Iommu);
+        let iommu_sink = tracing.then(|| Arc::new(IommuTrace) as Arc<dyn IommuSink>);
+        let mut machine = Machine::with_iommu_sink(&config, Box::new(sink), iommu_sink)?;
+        if tracing {
+            trace::ports(machine.board());
+        }
         if let Some(file) = &later {
             file.publish();
             if let Some(why) = file.failure() {
@@ -263,7 +271,7 @@ fn conclude(
 
 /// A file that its writer has before it appears.
 #[derive(Clone)]
-struct Deferred(std::sync::Arc<std::sync::Mutex<Stage>>);
+struct Deferred(Arc<Mutex<Stage>>);
 
 enum Stage {
     Hidden(Output),
@@ -281,12 +289,10 @@ impl Stage {
 
 impl Deferred {
     fn new(output: Output) -> Self {
-        Self(std::sync::Arc::new(std::sync::Mutex::new(Stage::Hidden(
-            output,
-        ))))
+        Self(Arc::new(Mutex::new(Stage::Hidden(output))))
     }
 
-    fn stage(&self) -> std::sync::MutexGuard<'_, Stage> {
+    fn stage(&self) -> MutexGuard<'_, Stage> {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 

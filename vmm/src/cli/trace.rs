@@ -3,15 +3,17 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use viommu::{Attachment, EndpointId, Event, Scope};
-use vmm::{IommuInfo, IommuSink};
+use viommu::Event;
+use viommu::ipmmu::IpmmuEvent;
+use vmm::machine::board::Board;
+use vmm::{IommuEvent, IommuInfo, IommuSink};
 
 /// Prints what happens at IOMMUs.
 #[derive(Debug)]
 pub struct IommuTrace;
 
 impl IommuSink for IommuTrace {
-    fn event(&self, iommu: &IommuInfo, at_ns: u64, event: &Event) {
+    fn event(&self, iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>) {
         if let Some(line) = line(iommu, at_ns, event) {
             // A stderr that went away is no reason to stop.
             let _ = writeln!(std::io::stderr(), "{line}");
@@ -19,26 +21,70 @@ impl IommuSink for IommuTrace {
     }
 }
 
-/// `iommu SECONDS NAME EVENT KEY=VALUE...`, or nothing for events that are not traced.
-fn line(iommu: &IommuInfo, at_ns: u64, event: &Event) -> Option<String> {
-    let words = match event {
-        Event::Attached { endpoint, to } => {
-            let port = port(iommu, *endpoint);
-            match to {
-                Attachment::Domain(context) => format!("attach {port} context={}", context.0),
-                Attachment::Bypass => format!("detach {port}"),
-                Attachment::Blocked => format!("block {port}"),
-            }
+/// Says which devices are at which ports.
+pub fn ports(board: &Board) {
+    for entry in &board.devices {
+        if let Some(port) = entry.iommu {
+            let name = board.iommu_name(port.iommu).unwrap_or_default();
+            let (utlb, device) = (port.utlb, &entry.name);
+            let _ = writeln!(
+                std::io::stderr(),
+                "iommu 0.000000000 {name} port utlb={utlb} device={device}"
+            );
         }
-        Event::Invalidated(scope) => match scope {
-            Scope::All => "flush all".to_owned(),
-            Scope::Domain(context) => format!("flush context={}", context.0),
-            Scope::Range(context, first, last) => {
-                format!("flush context={} iova={first:#x}..={last:#x}", context.0)
-            }
-        },
+    }
+}
+
+/// `iommu SECONDS NAME EVENT KEY=VALUE...`, or nothing for events that are not traced.
+fn line(iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>) -> Option<String> {
+    let words = match event {
+        IommuEvent::Ipmmu(event) => register(iommu, event),
+        IommuEvent::Path(event) => access(iommu, event)?,
+    };
+    let (seconds, ns) = (at_ns / 1_000_000_000, at_ns % 1_000_000_000);
+    Some(format!("iommu {seconds}.{ns:09} {} {words}", iommu.name))
+}
+
+/// What the guest did to the registers, by meaning.
+fn register(iommu: &IommuInfo, event: &IpmmuEvent) -> String {
+    let utlb = |utlb| port(iommu, utlb);
+    match *event {
+        IpmmuEvent::UtlbEnabled { utlb: n, context } => {
+            format!("attach {} context={context}", utlb(n))
+        }
+        IpmmuEvent::UtlbBlocked { utlb: n, ttsel } => format!("block {} ttsel={ttsel}", utlb(n)),
+        IpmmuEvent::UtlbDisabled { utlb: n } => format!("detach {}", utlb(n)),
+        IpmmuEvent::UtlbFlush { utlb: n } => format!("flush {}", utlb(n)),
+        IpmmuEvent::Table { context, address } => {
+            format!("table context={context} address={address:#x}")
+        }
+        IpmmuEvent::ContextEnabled { context } => format!("enable context={context}"),
+        IpmmuEvent::ContextDisabled { context } => format!("disable context={context}"),
+        IpmmuEvent::ContextFlush { context } => format!("flush context={context}"),
+        IpmmuEvent::FlushComplete { context } => format!("flush-complete context={context}"),
+        IpmmuEvent::FaultRecorded {
+            context,
+            status,
+            iova,
+        } => format!("report context={context} iova={iova:#x} status={status:#010x}"),
+        IpmmuEvent::FaultLost {
+            context: Some(context),
+            iova,
+        } => format!("report-lost context={context} iova={iova:#x}"),
+        IpmmuEvent::FaultLost {
+            context: None,
+            iova,
+        } => format!("report-lost iova={iova:#x}"),
+        IpmmuEvent::FaultCleared { context } => format!("clear context={context}"),
+        _ => format!("other what={:?}", event.to_string()),
+    }
+}
+
+/// What happened to accesses; what happened to the cache only repeats what the guest did.
+fn access(iommu: &IommuInfo, event: &Event) -> Option<String> {
+    match event {
         Event::Fault(fault) => {
-            let mut words = format!("fault {}", port(iommu, fault.endpoint));
+            let mut words = format!("fault {}", port(iommu, fault.endpoint.0 as usize));
             if let Some(context) = fault.domain {
                 let _ = write!(words, " context={}", context.0);
             }
@@ -47,37 +93,35 @@ fn line(iommu: &IommuInfo, at_ns: u64, event: &Event) -> Option<String> {
                 let _ = write!(words, " level={level}");
             }
             let _ = write!(words, " reason={:?}", fault.reason.to_string());
-            words
+            Some(words)
         }
         Event::BusError {
             endpoint,
             iova,
             address,
             access,
-        } => format!(
+        } => Some(format!(
             "bus-error {} iova={iova:#x} address={address:#x} access={access}",
-            port(iommu, *endpoint)
-        ),
-        _ => return None,
-    };
-    let (seconds, ns) = (at_ns / 1_000_000_000, at_ns % 1_000_000_000);
-    Some(format!("iommu {seconds}.{ns:09} {} {words}", iommu.name))
+            port(iommu, endpoint.0 as usize)
+        )),
+        _ => None,
+    }
 }
 
-fn port(iommu: &IommuInfo, endpoint: EndpointId) -> String {
-    let masters = iommu.masters.get(endpoint.0 as usize);
+fn port(iommu: &IommuInfo, utlb: usize) -> String {
+    let masters = iommu.masters.get(utlb);
     let masters = masters.map(|names| names.join("+")).unwrap_or_default();
     let masters = if masters.is_empty() {
         String::new()
     } else {
         format!(" device={masters}")
     };
-    format!("utlb={}{masters}", endpoint.0)
+    format!("utlb={utlb}{masters}")
 }
 
 #[cfg(test)]
 mod tests {
-    use viommu::{Access, DomainId, Fault, FaultReason};
+    use viommu::{Access, DomainId, EndpointId, Fault, FaultReason};
 
     use super::*;
 
@@ -87,44 +131,48 @@ mod tests {
             name: "ipmmu0".into(),
             masters: vec![vec!["disk0".into(), "rng".into()], Vec::new()],
         };
-        let fault = Fault {
+        let fault = Event::Fault(Fault {
             endpoint: EndpointId(1),
             domain: Some(DomainId(0)),
             iova: 0x4000_1000,
             access: Access::Write,
             reason: FaultReason::Translation,
             level: Some(3),
+        });
+        let bus_error = Event::BusError {
+            endpoint: EndpointId(0),
+            iova: 0x10,
+            address: 0x20,
+            access: Access::Read,
+        };
+        let (attach, detach) = (
+            IpmmuEvent::UtlbEnabled {
+                utlb: 0,
+                context: 0,
+            },
+            IpmmuEvent::UtlbDisabled { utlb: 1 },
+        );
+        let recorded = IpmmuEvent::FaultRecorded {
+            context: 0,
+            status: 0x3001,
+            iova: 0x4000_1000,
         };
         let cases = [
             (
-                Event::Attached {
-                    endpoint: EndpointId(0),
-                    to: Attachment::Domain(DomainId(0)),
-                },
+                IommuEvent::Ipmmu(&attach),
                 "attach utlb=0 device=disk0+rng context=0",
             ),
+            (IommuEvent::Ipmmu(&detach), "detach utlb=1"),
             (
-                Event::Attached {
-                    endpoint: EndpointId(1),
-                    to: Attachment::Bypass,
-                },
-                "detach utlb=1",
+                IommuEvent::Ipmmu(&recorded),
+                "report context=0 iova=0x40001000 status=0x00003001",
             ),
             (
-                Event::Invalidated(Scope::Domain(DomainId(2))),
-                "flush context=2",
-            ),
-            (
-                Event::Fault(fault),
+                IommuEvent::Path(&fault),
                 "fault utlb=1 context=0 iova=0x40001000 access=write level=3 reason=\"translation fault\"",
             ),
             (
-                Event::BusError {
-                    endpoint: EndpointId(0),
-                    iova: 0x10,
-                    address: 0x20,
-                    access: Access::Read,
-                },
+                IommuEvent::Path(&bus_error),
                 "bus-error utlb=0 device=disk0+rng iova=0x10 address=0x20 access=read",
             ),
         ];

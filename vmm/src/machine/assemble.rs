@@ -16,6 +16,7 @@ use super::bus::{DistributorPort, InterfacePort, SystemBus};
 use super::config::{Config, TimeMode};
 use super::error::Error;
 use super::fdt::{self, Chosen, SEED_BYTES};
+use super::iommu::{IommuSink, Iommus, Surroundings};
 use super::layout::{self, Range};
 use super::loader::{LoadError, cmdline, image, place};
 use crate::clock::{HostClock, VirtualClock};
@@ -50,6 +51,8 @@ pub(super) struct Parts {
     pub control: Arc<Control>,
     pub disks: Vec<Arc<Counters>>,
     pub virtio: Vec<Arc<Mutex<VirtioMmio>>>,
+    pub iommus: Iommus,
+    pub dma: Vec<(String, DmaSpace)>,
     pub board: Board,
 }
 
@@ -57,6 +60,7 @@ pub(super) struct Parts {
 pub(super) fn assemble(
     config: &Config,
     console: Box<dyn ConsoleSink>,
+    sink: Option<&Arc<dyn IommuSink>>,
     waker: &Arc<Waker>,
 ) -> Result<Parts, Error> {
     config.validate()?;
@@ -84,11 +88,21 @@ pub(super) fn assemble(
         Box::new(move || stopper.console_stop()),
     ));
 
+    let iommus = Iommus::new(
+        &board,
+        &Surroundings {
+            ram: &ram,
+            line: &|entry| entry.irq.map(|irq| line(irq.id())),
+            clock: &timing.clock(),
+            sink,
+        },
+    )?;
     let mut bus = SystemBus::new(Arc::clone(&ram));
     let turn = bus.turn_handle();
     let mut disks = disks.into_iter();
     let mut counters = Vec::new();
     let mut virtio = Vec::new();
+    let mut spaces = Vec::new();
     let place_error = |e: vm_device::bus::Error| Error::Host {
         what: "lay out the memory map",
         source: Box::new(e),
@@ -129,11 +143,20 @@ pub(super) fn assemble(
                 Box::new(block) as Box<dyn VirtioDevice>
             }),
             Device::Rng => Some(Box::new(Rng::new(derive(config.seed, Stream::Rng)))),
-            Device::Ipmmu(_) | Device::IpmmuGen3(_) | Device::IpmmuMain => None,
+            Device::Ipmmu(_) | Device::IpmmuGen3(_) | Device::IpmmuMain => {
+                if let Some(window) = iommus.window(entry.device) {
+                    attach(entry.ranges[0], window)?;
+                }
+                None
+            }
         };
         if let (Some(device), Some(irq)) = (device, entry.irq) {
-            let dma = DmaSpace::pass_through(Arc::clone(&ram));
-            let slot = VirtioMmio::new(device, dma, line(irq.id()), config.access_platform);
+            // A port of a valid configuration exists.
+            let space = entry.iommu.and_then(|port| iommus.space(port));
+            let access_platform = config.access_platform || space.is_some();
+            let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&ram)));
+            spaces.push((entry.name.clone(), dma.clone()));
+            let slot = VirtioMmio::new(device, dma, line(irq.id()), access_platform);
             let slot = Arc::new(Mutex::new(slot));
             attach(entry.ranges[0], slot.clone())?;
             virtio.push(slot);
@@ -155,6 +178,8 @@ pub(super) fn assemble(
         control,
         disks: counters,
         virtio,
+        iommus,
+        dma: spaces,
         board,
     })
 }

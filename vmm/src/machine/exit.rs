@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::config::TimeMode;
+use super::iommu::IommuSummary;
 
 /// When to give up. All limits are optional and count from power-on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,4 +132,6 @@ pub struct Summary {
     pub exits: Exits,
     /// One entry a disk, in the order of the configuration.
     pub disks: Vec<DiskSummary>,
+    /// One entry an IOMMU, in the order of the configuration; before those of Gen3 the main one.
+    pub iommus: Vec<IommuSummary>,
 }

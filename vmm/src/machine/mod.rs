@@ -22,7 +22,7 @@ pub use config::{
 };
 pub use error::Error;
 pub use exit::{DeviceAccesses, DiskSummary, Exit, Exits, Limits, Reason, Summary};
-pub use iommu::{IommuInfo, IommuSink, IommuSummary, UtlbSummary};
+pub use iommu::{IommuEvent, IommuInfo, IommuSink, IommuSummary, UtlbSummary};
 pub(crate) use warn::{Limiter, warn_guest};
 
 use std::sync::atomic::AtomicU64;
@@ -31,6 +31,8 @@ use std::time::{Duration, Instant};
 
 use board::Board;
 use bus::SystemBus;
+use iommu::Iommus;
+use viommu::DmaSpace;
 use wires::Wires;
 
 use crate::devices::uart::{ConsoleInput, ConsoleSink, InputGate, InputRecord, Uart};
@@ -56,6 +58,8 @@ pub struct Machine {
     control: Arc<Control>,
     waker: Arc<Waker>,
     disks: Vec<Arc<Counters>>,
+    iommus: Iommus,
+    dma: Vec<(String, DmaSpace)>,
     counters: RunCounters,
     observers: Vec<Box<dyn StopHandler>>,
     wall: Duration,
@@ -85,8 +89,20 @@ impl Machine {
     /// # Errors
     /// A sentence for the user; nothing is left behind.
     pub fn new(config: &Config, console: Box<dyn ConsoleSink>) -> Result<Self, Error> {
+        Self::with_iommu_sink(config, console, None)
+    }
+
+    /// The same, with `sink` told of all that happens at the IOMMUs.
+    ///
+    /// # Errors
+    /// A sentence for the user; nothing is left behind.
+    pub fn with_iommu_sink(
+        config: &Config,
+        console: Box<dyn ConsoleSink>,
+        sink: Option<Arc<dyn IommuSink>>,
+    ) -> Result<Self, Error> {
         let waker = Arc::new(Waker::default());
-        let parts = assemble::assemble(config, console, &waker)?;
+        let parts = assemble::assemble(config, console, sink.as_ref(), &waker)?;
         let worker = match config.time {
             TimeMode::Virtual => None,
             TimeMode::Host => Some(Worker::start(&parts.virtio).map_err(|source| Error::Host {
@@ -108,6 +124,8 @@ impl Machine {
             control: parts.control,
             waker,
             disks: parts.disks,
+            iommus: parts.iommus,
+            dma: parts.dma,
             counters: RunCounters::default(),
             observers: Vec::new(),
             wall: Duration::ZERO,
@@ -183,6 +201,13 @@ impl Machine {
         self.vcpus.cluster()
     }
 
+    /// The memory that `device`, such as `disk0` or `rng`, sees: to access it in its place, for example where it has
+    /// no business. Between two calls of [`run`](Self::run) that happens at a defined instruction.
+    pub fn dma_space(&self, device: &str) -> Option<DmaSpace> {
+        let mut spaces = self.dma.iter();
+        spaces.find_map(|(name, space)| (name == device).then(|| space.clone()))
+    }
+
     /// What the machine is made of.
     pub fn board(&self) -> &Board {
         &self.board
@@ -219,6 +244,7 @@ impl Machine {
                 slices: self.counters.slices,
             },
             disks: self.disks.iter().map(|disk| disk.summary()).collect(),
+            iommus: self.iommus.summaries(),
         }
     }
 }

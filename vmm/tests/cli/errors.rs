@@ -190,6 +190,41 @@ fn memory_that_does_not_fit() {
 }
 
 #[test]
+fn iommus_that_make_no_sense() {
+    let place = Place::new();
+    let (kernel, disk) = (place.path("zImage"), place.path("disk"));
+    let with = |port: &str| format!("{disk},iommu={port}");
+    let cases: [(&[&str], &str); 7] = [
+        (&["--iommu", "smmu"], "is not an IOMMU"),
+        (&["--disk", &with("ipmmu0:3")], "the machine has no IOMMU"),
+        (
+            &["--iommu", "ipmmu", "--disk", &with("other")],
+            "there is ipmmu0",
+        ),
+        (
+            &["--iommu", "ipmmu", "--disk", &with("ipmmu0:32")],
+            "uTLBs 0 to 31",
+        ),
+        (
+            &["--iommu", "ipmmu", "--disk", &with("ipmmu0:x")],
+            "is not the number of a uTLB",
+        ),
+        (
+            &["--iommu", "ipmmu", "--iommu", "ipmmu-gen3"],
+            "of one model",
+        ),
+        (&["--rng", "maybe"], "is not true, false or iommu=NAME:N"),
+    ];
+    for (arguments, words) in cases {
+        refuses(
+            &place,
+            &[&["boot", "--kernel", &kernel], arguments].concat(),
+            words,
+        );
+    }
+}
+
+#[test]
 fn a_disk_that_another_machine_has() {
     let place = Place::new();
     let (kernel, disk) = (place.path("zImage"), place.path("disk"));

@@ -21,7 +21,7 @@ fn a_stray_access_is_reported_and_the_guest_carries_on() {
             .run("sha256sum /dev/vda")
             .run("sleep 1; echo 3 >/proc/sys/vm/drop_caches; sha256sum /dev/vda")
             .start();
-        live.run_until("guest: command 1 exited");
+        live.run_until("guest: command 1 exited with 0\r\n");
         let dma = live.machine().dma_space("disk0").expect("there is a disk");
         assert!(
             dma.write_obj(0x5a5a_5a5a_u32, GuestAddress(UNMAPPED))
@@ -63,7 +63,7 @@ fn an_access_through_a_disabled_utlb_meets_no_memory() {
         .cmdline("initcall_blacklist=ipmmu_driver_init,virtio_mmio_init")
         .run("true")
         .start();
-    live.run_until("guest: ready");
+    live.run_until("guest: ready\r\n");
     let dma = live.machine().dma_space("disk0").expect("there is a disk");
     // An IOVA of the shared mapping: no RAM lies there, so that it is seen.
     assert!(dma.read_obj::<u32>(GuestAddress(0x4000_0000)).is_err());

@@ -1,0 +1,196 @@
+//! Makes the IPMMUs of a machine and connects them.
+
+use std::sync::Arc;
+
+use arm32::Clock;
+use viommu::DmaSpace;
+use viommu::ipmmu::{Instance, InterruptLine, Ipmmu, IpmmuConfig, NoInterrupt, Observers};
+use vm_device::DeviceMmio;
+use vm_device::bus::{MmioAddress, MmioAddressOffset};
+use vm_memory::GuestMemoryMmap;
+
+use super::super::board::{Board, Device, Entry};
+use super::super::config::Port;
+use super::super::error::Error;
+use super::tally::{Tallies, Tally};
+use super::{IommuInfo, IommuSink, IommuSummary};
+use crate::irq::Interrupt;
+
+/// The IOMMUs of a machine.
+#[derive(Default)]
+pub(in super::super) struct Iommus {
+    units: Vec<Unit>,
+}
+
+/// An IPMMU: one instance of Gen2, or all of Gen3.
+struct Unit {
+    ipmmu: Ipmmu,
+    /// What each instance is on the board, and what happened to it.
+    instances: Vec<(Device, Arc<Tally>)>,
+}
+
+/// What the IOMMUs are connected to.
+pub(in super::super) struct Surroundings<'a> {
+    /// What they translate to.
+    pub ram: &'a Arc<GuestMemoryMmap<()>>,
+    /// The interrupt line of a board entry.
+    pub line: &'a dyn Fn(&Entry) -> Option<Arc<dyn Interrupt>>,
+    /// The time of events.
+    pub clock: &'a Arc<dyn Clock>,
+    /// Who is told of events.
+    pub sink: Option<&'a Arc<dyn IommuSink>>,
+}
+
+impl Iommus {
+    /// The IOMMUs of `board`, out of reset.
+    pub fn new(board: &Board, around: &Surroundings<'_>) -> Result<Self, Error> {
+        let of = |gen3: bool| {
+            board
+                .devices
+                .iter()
+                .filter(move |entry| match entry.device {
+                    Device::Ipmmu(_) => !gen3,
+                    Device::IpmmuGen3(_) | Device::IpmmuMain => gen3,
+                    _ => false,
+                })
+        };
+        let mut units = Vec::new();
+        for entry in of(false) {
+            units.push(Unit::new(
+                board,
+                IpmmuConfig::gen2(&entry.name),
+                &[entry],
+                around,
+            )?);
+        }
+        // The board has the main IPMMU first.
+        if let [main, caches @ ..] = of(true).collect::<Vec<_>>().as_slice() {
+            let names = caches.iter().map(|entry| entry.name.as_str());
+            let entries = [&[*main], caches].concat();
+            let config = IpmmuConfig::gen3(&main.name, names);
+            units.push(Unit::new(board, config, &entries, around)?);
+        }
+        Ok(Self { units })
+    }
+
+    /// The register window of a board's device, if that is an IOMMU.
+    pub fn window(&self, device: Device) -> Option<Arc<Window>> {
+        let (unit, number) = self.find(device)?;
+        unit.ipmmu
+            .instance(number)
+            .map(|instance| Arc::new(Window(instance)))
+    }
+
+    /// What a device at `port` sees.
+    pub fn space(&self, port: Port) -> Option<DmaSpace> {
+        let gen2 = self.find(Device::Ipmmu(port.iommu));
+        let (unit, number) = gen2.or_else(|| self.find(Device::IpmmuGen3(port.iommu)))?;
+        unit.ipmmu.instance(number)?.space(port.utlb as usize)
+    }
+
+    fn find(&self, device: Device) -> Option<(&Unit, usize)> {
+        self.units.iter().find_map(|unit| {
+            let number = unit
+                .instances
+                .iter()
+                .position(|(other, _)| *other == device)?;
+            Some((unit, number))
+        })
+    }
+
+    /// What happened so far at each instance, a Gen3 main one included.
+    pub fn summaries(&self) -> Vec<IommuSummary> {
+        self.units.iter().flat_map(Unit::summaries).collect()
+    }
+}
+
+impl Unit {
+    fn new(
+        board: &Board,
+        config: IpmmuConfig,
+        entries: &[&Entry],
+        around: &Surroundings<'_>,
+    ) -> Result<Self, Error> {
+        let instances: Vec<(Device, Arc<Tally>)> = entries
+            .iter()
+            .zip(&config.instances)
+            .map(|(entry, instance)| {
+                let masters = (0..instance.utlbs).map(|utlb| masters(board, entry.device, utlb));
+                let info = IommuInfo {
+                    name: entry.name.clone(),
+                    masters: masters.collect(),
+                };
+                let tally = Tally::new(info, Arc::clone(around.clock), around.sink.cloned());
+                (entry.device, Arc::new(tally))
+            })
+            .collect();
+        let tallies = Arc::new(Tallies::new(
+            instances
+                .iter()
+                .map(|(_, tally)| Arc::clone(tally))
+                .collect(),
+        ));
+        let observers = Observers {
+            registers: Some(tallies.clone()),
+            translation: Some(tallies),
+        };
+        let line: Box<dyn InterruptLine> =
+            match entries.first().and_then(|entry| (around.line)(entry)) {
+                Some(line) => Box::new(move |level| line.set(level)),
+                None => Box::new(NoInterrupt),
+            };
+        let ipmmu = Ipmmu::new(Arc::clone(around.ram), &config, line, observers);
+        let ipmmu = ipmmu.map_err(|source| Error::Host {
+            what: "make the IPMMU",
+            source: Box::new(source),
+        })?;
+        Ok(Self { ipmmu, instances })
+    }
+
+    /// Contexts and the cache are the first instance's: those of Gen3 are the main IPMMU's.
+    fn summaries(&self) -> Vec<IommuSummary> {
+        let model = match self.instances.first() {
+            Some((Device::Ipmmu(_), _)) => "ipmmu",
+            _ => "ipmmu-gen3",
+        };
+        let summary = |(_, tally): &(Device, Arc<Tally>)| IommuSummary {
+            model: model.into(),
+            ..tally.summary()
+        };
+        let mut summaries: Vec<IommuSummary> = self.instances.iter().map(summary).collect();
+        if let Some(first) = summaries.first_mut() {
+            let counters = self.ipmmu.unit().counters();
+            first.hits = counters.hits;
+            first.misses = counters.misses;
+            first.evictions = counters.evictions;
+            first.mappings = self.ipmmu.mappings();
+        }
+        summaries
+    }
+}
+
+/// The names of the devices behind a micro-TLB.
+fn masters(board: &Board, iommu: Device, utlb: usize) -> Vec<String> {
+    let (Device::Ipmmu(index) | Device::IpmmuGen3(index)) = iommu else {
+        return Vec::new();
+    };
+    let port = Port {
+        iommu: index,
+        // As many as an IOMMU has.
+        utlb: utlb as u32,
+    };
+    board.masters(port).into_iter().map(str::to_owned).collect()
+}
+
+/// An instance's registers on the bus.
+pub(in super::super) struct Window(Instance);
+
+impl DeviceMmio for Window {
+    fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
+        self.0.read(offset, data);
+    }
+
+    fn mmio_write(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &[u8]) {
+        self.0.write(offset, data);
+    }
+}

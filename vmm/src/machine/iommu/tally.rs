@@ -1,0 +1,163 @@
+//! Counts what happens at IOMMUs and passes it on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arm32::Clock;
+use viommu::ipmmu::{IpmmuEvent, IpmmuObserver};
+use viommu::{EndpointId, Event, Fault, Observer};
+
+use super::{IommuEvent, IommuInfo, IommuSink, IommuSummary, UtlbSummary};
+
+#[derive(Debug, Default)]
+struct Utlb {
+    attaches: AtomicU64,
+    detaches: AtomicU64,
+    faults: AtomicU64,
+    bus_errors: AtomicU64,
+}
+
+/// Counts the events of one IOMMU and hands them to the sink.
+pub(in super::super) struct Tally {
+    info: IommuInfo,
+    utlbs: Vec<Utlb>,
+    flushes: AtomicU64,
+    fills: AtomicU64,
+    clock: Arc<dyn Clock>,
+    sink: Option<Arc<dyn IommuSink>>,
+}
+
+impl Tally {
+    /// Nothing has happened at the IOMMU yet.
+    pub fn new(info: IommuInfo, clock: Arc<dyn Clock>, sink: Option<Arc<dyn IommuSink>>) -> Self {
+        Self {
+            utlbs: info.masters.iter().map(|_| Utlb::default()).collect(),
+            info,
+            flushes: AtomicU64::new(0),
+            fills: AtomicU64::new(0),
+            clock,
+            sink,
+        }
+    }
+
+    /// The counts so far, without those that only the cache knows.
+    pub fn summary(&self) -> IommuSummary {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let utlbs = self.utlbs.iter().zip(&self.info.masters).enumerate();
+        let utlbs = utlbs.map(|(utlb, (counts, devices))| UtlbSummary {
+            // As many as an IOMMU has.
+            utlb: utlb as u32,
+            devices: devices.clone(),
+            attaches: get(&counts.attaches),
+            detaches: get(&counts.detaches),
+            faults: get(&counts.faults),
+            bus_errors: get(&counts.bus_errors),
+        });
+        let quiet = |utlb: &UtlbSummary| {
+            *utlb
+                == UtlbSummary {
+                    utlb: utlb.utlb,
+                    ..UtlbSummary::default()
+                }
+        };
+        IommuSummary {
+            name: self.info.name.clone(),
+            flushes: get(&self.flushes),
+            fills: get(&self.fills),
+            utlbs: utlbs.filter(|utlb| !quiet(utlb)).collect(),
+            ..IommuSummary::default()
+        }
+    }
+
+    /// Takes note of an event of the model.
+    pub fn ipmmu(&self, event: &IpmmuEvent) {
+        match event {
+            IpmmuEvent::UtlbEnabled { utlb, .. } => self.count(*utlb, |utlb| &utlb.attaches),
+            IpmmuEvent::UtlbDisabled { utlb } => self.count(*utlb, |utlb| &utlb.detaches),
+            IpmmuEvent::ContextFlush { .. } => {
+                self.flushes.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        self.tell(IommuEvent::Ipmmu(event));
+    }
+
+    /// Takes note of an event of the translation path.
+    pub fn path(&self, event: &Event) {
+        let utlb = |endpoint: EndpointId| endpoint.0 as usize;
+        match event {
+            Event::Filled { .. } => {
+                self.fills.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::Fault(fault) => self.count(utlb(fault.endpoint), |utlb| &utlb.faults),
+            Event::BusError { endpoint, .. } => {
+                self.count(utlb(*endpoint), |utlb| &utlb.bus_errors);
+            }
+            _ => {}
+        }
+        self.tell(IommuEvent::Path(event));
+    }
+
+    fn count(&self, utlb: usize, counter: impl Fn(&Utlb) -> &AtomicU64) {
+        if let Some(utlb) = self.utlbs.get(utlb) {
+            counter(utlb).fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn tell(&self, event: IommuEvent<'_>) {
+        if let Some(sink) = &self.sink {
+            sink.event(&self.info, self.clock.now_ns(), &event);
+        }
+    }
+}
+
+/// The tallies of an IPMMU's instances: finds out to which of them an event belongs.
+pub(super) struct Tallies(Vec<Arc<Tally>>);
+
+impl Tallies {
+    /// Of these instances, in the order of the IPMMU's configuration.
+    pub fn new(instances: Vec<Arc<Tally>>) -> Self {
+        Self(instances)
+    }
+
+    /// The instance of an endpoint, and the micro-TLB: endpoints are micro-TLBs, those of the first instance first.
+    fn locate(&self, EndpointId(endpoint): EndpointId) -> Option<(&Tally, EndpointId)> {
+        let mut utlb = endpoint;
+        for tally in &self.0 {
+            // As many as an IPMMU has.
+            let count = tally.utlbs.len() as u32;
+            if utlb < count {
+                return Some((tally, EndpointId(utlb)));
+            }
+            utlb -= count;
+        }
+        None
+    }
+}
+
+impl IpmmuObserver for Tallies {
+    fn event(&self, instance: &str, event: &IpmmuEvent) {
+        if let Some(tally) = self.0.iter().find(|tally| tally.info.name == instance) {
+            tally.ipmmu(event);
+        }
+    }
+}
+
+impl Observer for Tallies {
+    fn event(&self, event: &Event) {
+        let mut event = *event;
+        let endpoint = match &mut event {
+            Event::Attached { endpoint, .. }
+            | Event::Filled { endpoint, .. }
+            | Event::Fault(Fault { endpoint, .. })
+            | Event::BusError { endpoint, .. }
+            | Event::Dma { endpoint, .. } => endpoint,
+            // What concerns no endpoint is told by the registers.
+            _ => return,
+        };
+        if let Some((tally, utlb)) = self.locate(*endpoint) {
+            *endpoint = utlb;
+            tally.path(&event);
+        }
+    }
+}
