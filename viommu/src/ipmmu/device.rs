@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use vm_memory::GuestMemoryMmap;
+use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
 
 use super::config::{ConfigError, InterruptLine, IpmmuConfig, Observers};
 use super::features::Features;
@@ -89,6 +89,16 @@ impl<M: StableHostMemory + Send + Sync + 'static> Ipmmu<M> {
         let model: Arc<dyn Model> = Arc::clone(&shared) as Arc<dyn Model>;
         let unit = TranslationUnit::with_cache(memory, model, &unit, &config.cache, translation);
         Ok(Self { shared, unit })
+    }
+}
+
+impl<M: GuestMemoryBackend> Ipmmu<M> {
+    /// The number of pages and blocks that the guest's tables map now, in all contexts that translate. Entries with the
+    /// contiguous hint count as one for each group.
+    ///
+    /// Walks the tables of the whole address space: for tests and reports.
+    pub fn mappings(&self) -> u64 {
+        self.shared.mappings()
     }
 }
 

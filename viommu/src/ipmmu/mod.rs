@@ -37,6 +37,7 @@ mod device;
 mod event;
 mod features;
 mod instance;
+mod mappings;
 mod registers;
 mod shared;
 pub mod spec;

@@ -1,0 +1,78 @@
+//! What the guest's page tables map.
+
+use vm_memory::GuestMemoryBackend;
+
+use super::shared::Shared;
+use crate::fault::Access;
+use crate::walk::{GuestTables, Level, Regime, TableReader, walk};
+
+impl<M: GuestMemoryBackend> Shared<M> {
+    /// See [`Ipmmu::mappings`](super::Ipmmu::mappings).
+    pub(super) fn mappings(&self) -> u64 {
+        let registers = self.registers();
+        let enabled = registers
+            .root()
+            .iter()
+            .filter(|context| context.state.imctr().mmuen());
+        let regimes: Vec<Regime> = enabled
+            .filter_map(|context| context.state.regime(&self.features).ok())
+            .collect();
+        drop(registers);
+        let tables = GuestTables(&*self.memory);
+        regimes.iter().map(|regime| count(&tables, regime)).sum()
+    }
+}
+
+/// The number of pages and blocks that `regime` maps in the 32-bit space: at most one walk for each page, and one for
+/// each larger block or hole.
+fn count(tables: &impl TableReader, regime: &Regime) -> u64 {
+    let mut count = 0;
+    let mut iova = 0;
+    while iova <= u64::from(u32::MAX) {
+        let size_log2 = match walk(tables, regime, iova, Access::Read) {
+            Ok(walked) => {
+                count += 1;
+                walked.size_log2
+            }
+            Err(fault) => match fault.level {
+                3 => Level::Third.shift(),
+                2 => Level::Second.shift(),
+                _ => Level::First.shift(),
+            },
+        };
+        let size = 1_u64 << size_log2;
+        iova = (iova & !(size - 1)) + size;
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::walk::{ExternalAbort, Region};
+
+    /// First-level table at 0x1000: a block of 1 GiB, then a table at 0x2000 with a block of 2 MiB and a table at 0x3000
+    /// with two pages, then nothing, then a table where no memory is.
+    struct Tables;
+
+    impl TableReader for Tables {
+        fn read_descriptor(&self, address: u64) -> Result<u64, ExternalAbort> {
+            match address {
+                0x1000 => Ok(0x8000_0000 | 0x461),
+                0x1008 => Ok(0x2003),
+                0x1018 => Ok(0x9000_0003),
+                0x2010 => Ok(0x8000_0000 | 0x461),
+                0x2ff8 => Ok(0x3003),
+                0x3000 | 0x3ff8 => Ok(0x8000_0000 | 0x463),
+                0x1000..0x4000 => Ok(0),
+                _ => Err(ExternalAbort),
+            }
+        }
+    }
+
+    #[test]
+    fn each_page_and_block_counts_once() {
+        let regime = Regime::new(Region::new(0x1000, 0, Level::First));
+        assert_eq!(count(&Tables, &regime), 4);
+    }
+}
