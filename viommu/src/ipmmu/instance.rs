@@ -142,21 +142,22 @@ impl<M> Instance<M> {
     /// devices need them in order to go on.
     fn read_imctr(&self, number: usize) -> u32 {
         let shared = &self.ipmmu.shared;
-        for attempt in 0.. {
+        let mut patience = FLUSH_PATIENCE;
+        loop {
             let mut registers = shared.registers();
             let context = &mut registers.instances[self.number].contexts[number];
             let completed = context.poll_flush();
-            let value = context.state.imctr;
+            let (value, flushing) = (context.state.imctr, context.flush.is_some());
             if completed {
                 shared.tell(self.number, IpmmuEvent::FlushComplete { context: number });
             }
-            if context.flush.is_none() || attempt == FLUSH_PATIENCE {
+            if !flushing || patience == 0 {
                 return value;
             }
             drop(registers);
+            patience -= 1;
             std::thread::yield_now();
         }
-        unreachable!("the loop ends by return")
     }
 
     fn write_word(&self, offset: u64, value: u32) {

@@ -46,7 +46,9 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use config::{ConfigError, InstanceConfig, InterruptLine, IpmmuConfig, NoInterrupt, Observers};
+pub use config::{
+    ConfigError, InstanceConfig, InterruptLine, IpmmuConfig, MAX_INSTANCES, NoInterrupt, Observers,
+};
 pub use device::Ipmmu;
 pub use event::{IpmmuEvent, IpmmuObserver};
 pub use features::{Features, GEN2, GEN3};

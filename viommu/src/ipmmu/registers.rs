@@ -2,7 +2,7 @@
 
 use super::features::Features;
 use super::spec::{Imctr, Imuctr};
-use super::state::{ContextState, InstanceState, IpmmuState, RestoreError, UtlbState, VERSION};
+use super::state::{ContextState, InstanceState, IpmmuState, RestoreError, UtlbState};
 use crate::grace::GracePeriod;
 
 /// A context.
@@ -160,7 +160,7 @@ impl Registers {
             level: _,
         } = self;
         IpmmuState {
-            version: VERSION,
+            version: IpmmuState::VERSION,
             instances: instances.iter().map(InstanceRegisters::save).collect(),
         }
     }
@@ -172,7 +172,7 @@ impl Registers {
         saved: &IpmmuState,
     ) -> Result<(), RestoreError> {
         let IpmmuState { version, instances } = saved;
-        if *version != VERSION {
+        if *version != IpmmuState::VERSION {
             return Err(RestoreError::Version(*version));
         }
         check_shape("instances", instances.len(), self.instances.len())?;

@@ -57,6 +57,14 @@ impl<M> Shared<M> {
         EndpointId(self.first_endpoints[instance] + utlb as u32)
     }
 
+    /// The instance that an endpoint is a uTLB of.
+    fn instance_of(&self, EndpointId(endpoint): EndpointId) -> usize {
+        let after = self
+            .first_endpoints
+            .partition_point(|&first| first <= endpoint);
+        after.saturating_sub(1)
+    }
+
     /// Counts and tells of an access to what is not modelled: `event` makes one of the count.
     pub(super) fn unimplemented(&self, instance: usize, event: impl FnOnce(u64) -> IpmmuEvent) {
         let mut registers = self.registers();
@@ -105,7 +113,7 @@ impl<M: GuestMemoryBackend + Send + Sync> Model for Shared<M> {
         let iova = fault.iova;
         let Some(DomainId(context)) = fault.domain else {
             self.tell(
-                0,
+                self.instance_of(fault.endpoint),
                 IpmmuEvent::FaultLost {
                     context: None,
                     iova,

@@ -2,16 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The version of [`IpmmuState`] that this crate writes and reads.
-pub const VERSION: u32 = 1;
-
 /// Everything that an [`Ipmmu`](super::Ipmmu) knows. Its configuration and the translation cache are not part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IpmmuState {
-    /// [`VERSION`].
+    /// [`IpmmuState::VERSION`].
     pub version: u32,
     /// One for each instance, in the order of the configuration.
     pub instances: Vec<InstanceState>,
+}
+
+impl IpmmuState {
+    /// The version that this crate writes and reads.
+    pub const VERSION: u32 = 1;
 }
 
 /// One instance.
@@ -69,7 +71,7 @@ pub struct UtlbState {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
     /// Written by another version.
-    #[error("the saved IPMMU state has version {0}, but this build reads version {VERSION}")]
+    #[error("the saved IPMMU state has version {0}, but this build reads version {expected}", expected = IpmmuState::VERSION)]
     Version(u32),
     /// Another number of instances, contexts or uTLBs.
     #[error("the saved IPMMU state is of {found} {what}, but this IPMMU has {expected}")]

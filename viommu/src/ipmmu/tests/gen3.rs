@@ -154,6 +154,19 @@ fn a_flush_of_the_root_waits_for_devices_on_leaves() {
 }
 
 #[test]
+fn a_refused_access_is_told_of_the_leaf_it_came_through() {
+    let machine = machine();
+    machine.write_of(2, imuctr(0), 0xf1);
+    machine.log.take();
+    let dma = machine.instance(2).space(0).unwrap();
+    assert_eq!(page_at(&dma, IOVA), None);
+    assert_eq!(
+        machine.log.take(),
+        ["ds1: fault without a context: iova 0x40000008"]
+    );
+}
+
+#[test]
 fn each_instance_has_its_own_utlbs() {
     let machine = machine();
     assert!(machine.instance(0).space(0).is_none(), "the root has none");
