@@ -177,7 +177,7 @@ mod tests {
                 .all(|row| row.viommu_ns.is_some() && row.vm_memory_ns.is_some())
         );
         let with_mmap = rows.iter().filter(|row| row.mmap_ns.is_some()).count();
-        assert_eq!((rows.len(), with_mmap), (14, 7));
+        assert_eq!((rows.len(), with_mmap), (15, 8));
         let json = serde_json::to_value(&rows[1]).unwrap();
         assert_eq!(json["mappings"], 64);
         assert!(json["mmap_ns"].is_null());

@@ -56,6 +56,8 @@ pub struct Effort {
 
 /// Rounds that are made however long they take.
 const LEAST_ROUNDS: u32 = 9;
+/// Tries at finding out how many operations make a turn.
+const TRIES: u32 = 5;
 /// One part in so many of a turn comes before it, unmeasured: another contender has been at the host's caches.
 const WARM_UP: u64 = 4;
 
@@ -97,12 +99,19 @@ pub fn measure(cases: &mut [Case<'_>], effort: Effort) -> Vec<Vec<f64>> {
 }
 
 /// About how many operations take a turn, with everything around them.
+///
+/// The fastest of some tries counts: one that was interrupted would make all turns too short to mean anything.
 fn operations(time: &mut Timer<'_>, turn: Duration) -> u64 {
     let mut count = 1;
     loop {
-        let start = Instant::now();
-        let _ = time(count);
-        let taken = start.elapsed();
+        let taken = (0..TRIES)
+            .map(|_| {
+                let start = Instant::now();
+                let _ = time(count);
+                start.elapsed()
+            })
+            .min()
+            .unwrap_or_default();
         if taken * 4 >= turn {
             let scaled = turn.as_nanos() * u128::from(count) / taken.as_nanos().max(1);
             return u64::try_from(scaled).unwrap_or(count).max(1);
