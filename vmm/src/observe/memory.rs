@@ -7,7 +7,8 @@
 use arm32::cp15::{Cp15, sctlr, ttbcr};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-/// The most guest RAM that one [`copy`] takes, in bytes: a kernel with its read-only data lies in less.
+/// The most guest RAM that one [`copy`] takes, in bytes. To find a kernel's symbols and types, the first 64 MiB of RAM do:
+/// Linux on ARM runs at their beginning, and distribution kernels have 30 MiB.
 pub const MAX_COPY: u64 = 256 << 20;
 /// Longest text that [`Memory::text`] reads, in bytes.
 pub const MAX_TEXT: usize = 4096;

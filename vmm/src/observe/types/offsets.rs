@@ -3,7 +3,7 @@
 //! A table belongs to exactly one build, which its banner names (`Linux version 6.1.0-50-armmp (...) ... Debian
 //! 6.1.176-1 ...`): the same source with another configuration has other offsets. It is turned into [`Types`] that know
 //! only what it lists, so that paths and values work as they do with BTF. [`describe`] writes such a table from types
-//! that are known; `docs` of the example `symbols` tell how.
+//! that are known; the head of `offsets.toml` tells how the embedded ones were made.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
