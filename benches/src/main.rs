@@ -2,6 +2,7 @@
 
 mod boot;
 mod guest;
+mod guest_io;
 mod qemu;
 
 use std::process::ExitCode;
@@ -15,6 +16,8 @@ use clap::Parser;
 enum Command {
     /// Boot the same kernel here and under QEMU, in turns, and compare the times
     Boot(boot::Args),
+    /// Time a guest that copies from and to its disk, with an IOMMU before it and without
+    GuestIo(guest_io::Args),
     /// Time DMA through viommu, through vm-memory's IOMMU and without one, doing the same work in turns
     Translation(translation::Args),
     /// One run of a guest here; `boot` starts it as a process of its own
@@ -25,6 +28,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Boot(args) => boot::run(&args),
+        Command::GuestIo(args) => guest_io::run(&args),
         Command::Translation(args) => translation::run(&args),
         Command::Guest(args) => guest::run(&args),
     };

@@ -1,0 +1,139 @@
+//! `benches guest-io`: throughput of virtio-blk in a guest, with an IOMMU before the disk and without.
+
+mod run;
+
+use benches::statistics::median;
+use guest_images::{Cache, Terminal};
+use serde::Serialize;
+use vmm::{ByteSize, IommuConfig};
+
+use run::{Guest, PHASES, Sample};
+
+/// What to measure.
+///
+/// The guest copies 64 MiB from and to its disk with dd, past its page cache in blocks of three sizes, and once through
+/// it. The times are the host's, between lines on the console; what starting dd takes is measured apart and taken off.
+/// Guests with and without the IOMMU take turns; the figures are medians. The clock is the host's, devices have a
+/// thread of their own, and the disk is a file in the host's page cache.
+///
+/// The guest's instructions are counted too: mapping, unmapping and flushing is work that the IOMMU makes for the
+/// guest's kernel, on any machine. What is left is the cost of translating.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The IOMMU: its model
+    #[arg(long, value_name = "MODEL", default_value = "ipmmu")]
+    iommu: IommuConfig,
+    /// The guest image
+    #[arg(long, default_value = "ipmmu")]
+    image: String,
+    /// Runs on each side
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+    /// Size of RAM
+    #[arg(long, default_value = "256M")]
+    memory: ByteSize,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One line of the result.
+#[derive(Debug, Serialize)]
+struct Row {
+    case: &'static str,
+    /// MiB a second without an IOMMU.
+    plain_mib_s: f64,
+    /// MiB a second with it.
+    iommu_mib_s: f64,
+    /// The latter by the former.
+    ratio: f64,
+    /// The guest's instructions for each KiB without an IOMMU.
+    plain_instructions: f64,
+    /// With it.
+    iommu_instructions: f64,
+    /// What the ratio would be if an instruction took as long with the IOMMU as without.
+    guest_limit: f64,
+}
+
+/// Runs the comparison.
+pub fn run(args: &Args) -> Result<(), String> {
+    let cache = Cache::open().map_err(|error| error.to_string())?;
+    let image = cache
+        .obtain(&args.image, &mut Terminal::new())
+        .map_err(|error| error.to_string())?;
+    let guest = Guest::new(&image, args.memory)?;
+    let (mut plain, mut behind) = (Vec::new(), Vec::new());
+    for n in 1..=args.runs {
+        // Who goes first takes turns too.
+        for with in [n % 2 == 0, n % 2 != 0] {
+            let iommu = with.then_some(&args.iommu);
+            let samples = guest.run(iommu)?;
+            let name = iommu.map_or("without", |iommu| iommu.model.name());
+            let rates: Vec<String> = samples.iter().map(|s| format!("{:.0}", s.rate())).collect();
+            eprintln!("run {n} of {}: {name:>8}: {} MiB/s", args.runs, rates.join(" "));
+            if with { &mut behind } else { &mut plain }.push(samples);
+        }
+    }
+    let rows: Vec<Row> = (0..PHASES.len())
+        .map(|phase| row(phase, &plain, &behind))
+        .collect();
+    if args.json {
+        let text = serde_json::to_string(&rows).map_err(|error| error.to_string())?;
+        println!("{text}");
+    } else {
+        print_table(&rows, args, &image.version);
+    }
+    Ok(())
+}
+
+fn row(phase: usize, plain: &[Vec<Sample>], behind: &[Vec<Sample>]) -> Row {
+    let of = |runs: &[Vec<Sample>], value: fn(&Sample) -> f64| {
+        let values: Vec<f64> = runs.iter().map(|samples| value(&samples[phase])).collect();
+        median(&values).unwrap_or(f64::NAN)
+    };
+    let rates = [plain, behind].map(|runs| of(runs, Sample::rate));
+    let work = [plain, behind].map(|runs| of(runs, Sample::instructions));
+    Row {
+        case: PHASES[phase].name,
+        plain_mib_s: rates[0],
+        iommu_mib_s: rates[1],
+        ratio: rates[1] / rates[0],
+        plain_instructions: work[0],
+        iommu_instructions: work[1],
+        guest_limit: work[0] / work[1],
+    }
+}
+
+fn print_table(rows: &[Row], args: &Args, version: &str) {
+    println!(
+        "{}: Linux {version}, {} of memory, {} against none, medians of {}",
+        args.image,
+        args.memory,
+        args.iommu.model.name(),
+        args.runs
+    );
+    println!(
+        "{:<26} {:>12} {:>12} {:>7} {:>25} {:>12}",
+        "64 MiB", "without", "with", "ratio", "guest instructions/KiB", "guest limit"
+    );
+    for row in rows {
+        println!(
+            "{:<26} {:>6.0} MiB/s {:>6.0} MiB/s {:>7.2} {:>12.0} {:>12.0} {:>12.2}",
+            row.case,
+            row.plain_mib_s,
+            row.iommu_mib_s,
+            row.ratio,
+            row.plain_instructions,
+            row.iommu_instructions,
+            row.guest_limit
+        );
+    }
+    // All of it in one go: the time of each is in proportion to its reciprocal rate.
+    let time = |rate: fn(&Row) -> f64| rows.iter().map(|row| 1.0 / rate(row)).sum::<f64>();
+    println!(
+        "{:<26} {:>20} {:>20.2}",
+        "all together",
+        "",
+        time(|row| row.plain_mib_s) / time(|row| row.iommu_mib_s)
+    );
+}

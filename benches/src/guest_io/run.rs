@@ -1,0 +1,271 @@
+//! One guest that copies, and what each copy took.
+
+use std::fs;
+use std::io::Write;
+use std::time::Duration;
+
+use guest_images::{Image, guest_script};
+use tempfile::TempDir;
+use vmm::{
+    ByteSize, Config, ConsoleSink, DiskConfig, Flow, IommuConfig, KernelFormat, Limits, Machine,
+    Reason, TimeMode,
+};
+
+/// Bytes that one phase copies.
+const SIZE: u64 = 64 << 20;
+/// The longest that a guest may take.
+const LIMIT: Duration = Duration::from_secs(600);
+/// What the guest prints around each copy, and if one fails.
+const BEGIN: &str = "io: begin";
+const END: &str = "io: end";
+const FAILED: &str = "io: failed";
+
+/// One copy.
+pub struct Phase {
+    /// What it is called.
+    pub name: &'static str,
+    /// The shell command.
+    command: &'static str,
+}
+
+/// The copies, in their order.
+pub const PHASES: [Phase; 7] = [
+    Phase {
+        name: "read, 1 MiB direct",
+        command: "dd if=/dev/vda of=/dev/null bs=1M count=64 iflag=direct",
+    },
+    Phase {
+        name: "read, 64 KiB direct",
+        command: "dd if=/dev/vda of=/dev/null bs=64k count=1024 iflag=direct",
+    },
+    Phase {
+        name: "read, 4 KiB direct",
+        command: "dd if=/dev/vda of=/dev/null bs=4k count=16384 iflag=direct",
+    },
+    Phase {
+        name: "write, 1 MiB direct",
+        command: "dd if=/dev/zero of=/dev/vda bs=1M count=64 oflag=direct",
+    },
+    Phase {
+        name: "write, 64 KiB direct",
+        command: "dd if=/dev/zero of=/dev/vda bs=64k count=1024 oflag=direct",
+    },
+    Phase {
+        name: "write, 4 KiB direct",
+        command: "dd if=/dev/zero of=/dev/vda bs=4k count=16384 oflag=direct",
+    },
+    Phase {
+        name: "read, buffered",
+        command: "dd if=/dev/vda of=/dev/null bs=1M count=64",
+    },
+];
+
+/// A copy of nothing: what starting dd takes, and printing the lines.
+const NOTHING: &str = "dd if=/dev/vda of=/dev/null bs=1M count=0";
+
+/// What one copy took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample {
+    nanoseconds: u64,
+    instructions: u64,
+}
+
+impl Sample {
+    /// MiB a second.
+    pub fn rate(&self) -> f64 {
+        let seconds = Duration::from_nanos(self.nanoseconds).as_secs_f64();
+        (SIZE >> 20) as f64 / seconds
+    }
+
+    /// The guest's instructions for each KiB.
+    pub fn instructions(&self) -> f64 {
+        self.instructions as f64 / (SIZE >> 10) as f64
+    }
+
+    fn without(self, other: Self) -> Self {
+        Self {
+            nanoseconds: self.nanoseconds.saturating_sub(other.nanoseconds).max(1),
+            instructions: self.instructions.saturating_sub(other.instructions),
+        }
+    }
+}
+
+/// The guest, ready to be run many times.
+pub struct Guest {
+    config: Config,
+    _directory: TempDir,
+}
+
+impl Guest {
+    /// Prepares its disk and its initial file system.
+    pub fn new(image: &Image, memory: ByteSize) -> Result<Self, String> {
+        let directory = tempfile::tempdir()
+            .map_err(|error| format!("cannot make a temporary directory: {error}"))?;
+        let keep = |name: &str, bytes: &[u8]| {
+            let path = directory.path().join(name);
+            fs::write(&path, bytes).map_err(|error| format!("cannot write {name}: {error}"))?;
+            Ok::<_, String>(path)
+        };
+        // Something else than zeros, so that no file system leaves it out.
+        let disk = keep("disk", &vec![0x5a; SIZE as usize])?;
+        let initramfs = image
+            .initramfs_with(&[guest_script("10-copy", &script())])
+            .map_err(|error| error.to_string())?;
+        let initrd = keep("initramfs", &initramfs)?;
+        let (kernel, kernel_format) = match &image.raw_kernel {
+            Some(raw) => (raw.clone(), KernelFormat::Image),
+            None => (image.kernel.clone(), KernelFormat::Zimage),
+        };
+        let config = Config {
+            kernel,
+            kernel_format,
+            initrd: Some(initrd),
+            cmdline: "console=ttyS0 panic=-1 quiet".into(),
+            memory,
+            disks: vec![DiskConfig::new(disk)],
+            time: TimeMode::Host,
+            ..Config::default()
+        };
+        Ok(Self {
+            config,
+            _directory: directory,
+        })
+    }
+
+    /// Runs it, with an IOMMU or without; what each of [`PHASES`] took.
+    pub fn run(&self, iommu: Option<&IommuConfig>) -> Result<Vec<Sample>, String> {
+        let config = Config {
+            iommus: iommu.cloned().into_iter().collect(),
+            ..self.config.clone()
+        };
+        let (line, lines) = std::sync::mpsc::channel();
+        let console = Lines {
+            line: Vec::new(),
+            to: line,
+        };
+        let mut machine =
+            Machine::new(&config, Box::new(console)).map_err(|error| error.to_string())?;
+        let mut samples = Vec::new();
+        let mut start = Sample::default();
+        let mut shown = Vec::new();
+        loop {
+            let limits = Limits {
+                wall: Some(LIMIT),
+                ..Limits::default()
+            };
+            let reason = machine.run(limits).reason;
+            let summary = machine.summary();
+            let now = Sample {
+                nanoseconds: summary.wall_ns,
+                instructions: summary.instructions,
+            };
+            for line in lines.try_iter() {
+                match line.as_str() {
+                    BEGIN => start = now,
+                    END => samples.push(now.without(start)),
+                    _ => shown.push(line),
+                }
+            }
+            match reason {
+                Reason::ConsoleStop => {}
+                Reason::PowerOff if samples.len() == PHASES.len() + 1 => break,
+                reason => {
+                    let tail = shown[shown.len().saturating_sub(20)..].join("\n");
+                    return Err(format!(
+                        "the guest {} before all was copied; its console ends with\n{tail}",
+                        reason.sentence()
+                    ));
+                }
+            }
+        }
+        let nothing = samples.remove(0);
+        Ok(samples
+            .into_iter()
+            .map(|sample| sample.without(nothing))
+            .collect())
+    }
+}
+
+/// What the guest does: each copy between its lines, after one of nothing.
+fn script() -> String {
+    let mut script = format!("{NOTHING} 2>/dev/null\n");
+    for command in std::iter::once(NOTHING).chain(PHASES.iter().map(|phase| phase.command)) {
+        script += &format!(
+            "echo 3 >/proc/sys/vm/drop_caches\n\
+             echo '{BEGIN}'\n\
+             {command} 2>/tmp/dd || {{ cat /tmp/dd; echo '{FAILED}: {command}'; exit 1; }}\n\
+             echo '{END}'\n"
+        );
+    }
+    script
+}
+
+/// Hands the console on line by line, and stops the machine at those that tell of a copy.
+struct Lines {
+    line: Vec<u8>,
+    to: std::sync::mpsc::Sender<String>,
+}
+
+impl ConsoleSink for Lines {
+    fn write(&mut self, bytes: &[u8]) -> Flow {
+        let mut flow = Flow::Continue;
+        for byte in bytes {
+            if *byte != b'\n' {
+                // A guest that never ends a line does not fill our memory.
+                if self.line.len() < 4096 {
+                    let _ = self.line.write_all(&[*byte]);
+                }
+                continue;
+            }
+            let line = String::from_utf8_lossy(&self.line).trim_end().to_owned();
+            self.line.clear();
+            if line == BEGIN || line == END {
+                flow = Flow::Stop;
+            }
+            // The other end is there for as long as the machine runs.
+            let _ = self.to.send(line);
+        }
+        flow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_stop_the_machine_at_marks_only() {
+        let (to, lines) = std::sync::mpsc::channel();
+        let mut sink = Lines {
+            line: Vec::new(),
+            to,
+        };
+        assert_eq!(sink.write(b"io: begin"), Flow::Continue);
+        assert_eq!(sink.write(b"\r\n"), Flow::Stop);
+        assert_eq!(sink.write(b"other io: end\nx"), Flow::Continue);
+        let seen: Vec<String> = lines.try_iter().collect();
+        assert_eq!(seen, ["io: begin", "other io: end"]);
+    }
+
+    #[test]
+    fn the_script_copies_between_marks() {
+        let script = script();
+        assert_eq!(script.matches(BEGIN).count(), PHASES.len() + 1);
+        assert_eq!(script.matches(END).count(), PHASES.len() + 1);
+    }
+
+    #[test]
+    fn samples_are_rates() {
+        let sample = Sample {
+            nanoseconds: 1_500_000_000,
+            instructions: 2 << 16,
+        };
+        let nothing = Sample {
+            nanoseconds: 500_000_000,
+            instructions: 1 << 16,
+        };
+        let net = sample.without(nothing);
+        assert_eq!(net.rate(), 64.0);
+        assert_eq!(net.instructions(), 1.0);
+    }
+}
