@@ -66,8 +66,14 @@ impl Count {
     /// One more. Not a read-modify-write, which would cost as much as all the rest of a lookup.
     #[inline]
     pub fn add_one(&self) {
-        self.0
-            .store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.add(1);
+    }
+
+    /// As many more.
+    #[inline]
+    pub fn add(&self, count: u64) {
+        let sum = self.0.load(Ordering::Relaxed).wrapping_add(count);
+        self.0.store(sum, Ordering::Relaxed);
     }
 
     /// One more, where several may count at once.

@@ -11,6 +11,7 @@
 )]
 
 use std::mem::size_of;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use vm_memory::bitmap::{Bitmap, MS};
@@ -68,8 +69,8 @@ unsafe impl Sync for Region {}
 /// A place in guest memory and how far it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Which region.
-    pub region: u32,
+    /// Which region; a full word, as a smaller one would be written and read by different widths on the way.
+    pub region: u64,
     /// Bytes from its start.
     pub offset: u64,
     /// Bytes from there on that are known to belong together; not 0.
@@ -98,7 +99,7 @@ impl<M> HostMemory<M> {
         let offset = address - start;
         let room = len.checked_sub(offset).filter(|room| *room > 0)?;
         Some(Place {
-            region: region as u32,
+            region: region as u64,
             offset,
             room,
         })
@@ -135,7 +136,7 @@ impl<M: StableHostMemory> HostMemory<M> {
     }
 
     /// `len` bytes from `place` on; `None` if they are not all in its region.
-    #[inline]
+    #[inline(always)]
     pub fn slice(&self, place: &Place, len: usize) -> Option<VolatileSlice<'_, MS<'_, M>>> {
         let region = self.regions.get(place.region as usize)?;
         if place.offset > region.len || len as u64 > region.len - place.offset {
@@ -150,7 +151,7 @@ impl<M: StableHostMemory> HostMemory<M> {
     }
 
     /// The part of a region's dirty bitmap that begins at `offset`.
-    #[inline]
+    #[inline(always)]
     fn bitmap(&self, region: &Region, offset: usize) -> Option<MS<'_, M>> {
         // Without a bitmap (`B = ()`) all values are the same; then any region will do and nothing is searched.
         let nth = if size_of::<MS<'_, M>>() == 0 {
@@ -163,8 +164,52 @@ impl<M: StableHostMemory> HostMemory<M> {
     }
 }
 
+/// Words of a cache line.
+pub(crate) const LINE: usize = 8;
+
+/// Cache lines of words that are 0 at first, taken from the system only when they are first used.
+pub(crate) struct ZeroedLines {
+    /// What was allocated: the lines, and what is before the first and after the last.
+    words: NonNull<[AtomicU64]>,
+    lines: NonNull<[[AtomicU64; LINE]]>,
+}
+
+// SAFETY: it owns its words like a `Box<[AtomicU64]>`, which is `Send`.
+unsafe impl Send for ZeroedLines {}
+// SAFETY: it shares its words like a `Box<[AtomicU64]>`, which is `Sync`.
+unsafe impl Sync for ZeroedLines {}
+
+impl ZeroedLines {
+    /// `count` lines.
+    pub fn new(count: usize) -> Self {
+        let bytes = LINE * size_of::<AtomicU64>();
+        let words = Box::leak(zeroed_words((count + 1) * LINE));
+        let before = (bytes - words.as_ptr().addr() % bytes) % bytes / size_of::<AtomicU64>();
+        let lines = words[before..].as_chunks().0;
+        Self {
+            lines: NonNull::from(&lines[..count]),
+            words: NonNull::from(words),
+        }
+    }
+
+    /// The lines.
+    #[inline(always)]
+    pub fn get(&self) -> &[[AtomicU64; LINE]] {
+        // SAFETY: the lines are part of `words`, which lives until `self` is dropped, and are atomics, so that sharing
+        // them is fine.
+        unsafe { self.lines.as_ref() }
+    }
+}
+
+impl Drop for ZeroedLines {
+    fn drop(&mut self) {
+        // SAFETY: `words` is from a box that was leaked in `new`, and nothing borrows from `self` any more.
+        drop(unsafe { Box::from_raw(self.words.as_ptr()) });
+    }
+}
+
 /// `count` zeros, taken from the system only when they are first used.
-pub(crate) fn zeroed_words(count: usize) -> Box<[AtomicU64]> {
+fn zeroed_words(count: usize) -> Box<[AtomicU64]> {
     #[cfg(loom)]
     {
         (0..count).map(|_| AtomicU64::new(0)).collect()
@@ -200,7 +245,7 @@ mod tests {
     #[test]
     fn finds_places_up_to_the_last_byte() {
         let host = memory();
-        let at = |region, offset, room| {
+        let at = |region: u64, offset, room| {
             Some(Place {
                 region,
                 offset,
@@ -220,7 +265,7 @@ mod tests {
     #[test]
     fn gives_no_slice_beyond_a_region() {
         let host = memory();
-        let place = |region, offset| Place {
+        let place = |region: u64, offset| Place {
             region,
             offset,
             room: u64::MAX,
@@ -233,7 +278,7 @@ mod tests {
             (0, u64::MAX, 1),
             (0, 1, usize::MAX),
             (2, 0, 0),
-            (u32::MAX, 0, 1),
+            (u64::from(u32::MAX), 0, 1),
         ] {
             assert!(host.slice(&place(region, offset), len).is_none());
         }

@@ -57,21 +57,39 @@ impl<M> Port<M> {
         }
     }
 
+    /// Where `iova` leads, if the cache has a page that says so for `len` bytes at once.
+    #[inline(always)]
+    pub fn cached(&self, iova: u64, len: usize, wanted: Permissions) -> Option<Place> {
+        let Attachment::Domain(domain) = self.unit.attachment(self.endpoint) else {
+            return None;
+        };
+        let place = self.unit.cache.lookup_page(domain, iova, wanted as u8)?;
+        if place.room < len as u64 {
+            return None;
+        }
+        self.count_hit();
+        Some(place)
+    }
+
     /// Where `iova` leads. Tells the guest nothing.
-    #[inline]
     pub fn resolve(&self, iova: u64, wanted: Permissions) -> Result<Place, Refusal> {
         match self.unit.attachment(self.endpoint) {
             Attachment::Domain(domain) => {
                 if let Some(place) = self.unit.cache.lookup(domain, iova, wanted as u8) {
-                    if self.unit.count {
-                        self.state.counters.hits.add_one();
-                    }
+                    self.count_hit();
                     return Ok(place);
                 }
                 self.ask(domain, iova, wanted)
             }
             Attachment::Bypass => self.unit.host.find(iova).ok_or(Refusal::Bus(iova)),
             Attachment::Blocked => Err(BLOCKED),
+        }
+    }
+
+    #[inline(always)]
+    fn count_hit(&self) {
+        if self.unit.count {
+            self.state.counters.hits.add_one();
         }
     }
 

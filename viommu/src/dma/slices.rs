@@ -3,9 +3,7 @@
 use std::iter::FusedIterator;
 
 use vm_memory::bitmap::MS;
-use vm_memory::guest_memory::{
-    Error, GuestMemoryBackendSliceIterator, GuestMemorySliceIterator, Result,
-};
+use vm_memory::guest_memory::{Error, GuestMemorySliceIterator, Result};
 use vm_memory::{GuestAddress, GuestMemoryBackend, Permissions, VolatileSlice};
 
 use super::Door;
@@ -15,30 +13,43 @@ use crate::grace::Pin;
 use crate::host::{Place, StableHostMemory};
 
 /// Iterates over the slices of one access: one for each run of bytes that is contiguous in the host.
-pub(super) enum Slices<'a, M: StableHostMemory> {
-    /// Memory as it is.
-    Plain(GuestMemoryBackendSliceIterator<'a, M>),
-    /// Through a unit.
-    Port(PortSlices<'a, M>),
-    /// Not at all: the error, once.
-    Refused(Option<Error>),
+pub(super) struct Slices<'a, M> {
+    rest: Rest<'a, M>,
+    /// Keeps grace periods waiting, unless someone else does.
+    _pin: Option<Pin<'a>>,
 }
 
-/// The slices of an access through a unit.
-pub(super) struct PortSlices<'a, M> {
-    port: &'a Port<M>,
+/// What is still to come of an access.
+///
+/// Passed by value where it leaves a function, never by reference: so the compiler keeps it in registers, which is half
+/// of what a short access costs.
+struct Rest<'a, M> {
+    memory: &'a M,
+    door: &'a Door<M>,
     /// The next address.
     iova: u64,
     /// Bytes still to be given out.
     left: usize,
     wanted: Permissions,
-    /// Where `iova` leads, if that is known already.
-    ahead: Option<Place>,
+    /// Where `iova` leads, if that is known already: then its room is not 0.
+    ahead: Place,
     /// The access goes on beyond the end of the address space.
     wraps: bool,
-    /// Keeps grace periods waiting, unless someone else does.
-    _pin: Option<Pin<'a>>,
 }
+
+impl<M> Clone for Rest<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Rest<'_, M> {}
+
+const UNKNOWN: Place = Place {
+    region: 0,
+    offset: 0,
+    room: 0,
+};
 
 /// How many bytes of `count` from `iova` on there are before the address space ends, and whether there should be more.
 #[inline]
@@ -52,7 +63,7 @@ fn within_address_space(iova: u64, count: usize) -> (usize, bool) {
 
 impl<'a, M: StableHostMemory> Slices<'a, M> {
     /// The access of `count` bytes from `iova` on; pins the space for as long as the iterator lives if `pin`.
-    #[inline]
+    #[inline(always)]
     pub fn new(
         memory: &'a M,
         door: &'a Door<M>,
@@ -62,31 +73,111 @@ impl<'a, M: StableHostMemory> Slices<'a, M> {
         pin: bool,
     ) -> Self {
         let (left, wraps) = within_address_space(iova, count);
-        match door {
-            Door::Port(port) => {
-                if port.unit.wants_dma {
-                    announce(port, iova, count, wanted);
-                }
-                Self::Port(PortSlices {
-                    port,
-                    iova,
-                    left,
-                    wanted,
-                    ahead: None,
-                    wraps,
-                    _pin: pin.then(|| port.state.pins.pin()),
-                })
+        let mut _pin = None;
+        if let Door::Port(port) = door {
+            if port.unit.wants_dma {
+                announce(port, iova, count, wanted);
             }
-            Door::Open if !wraps => Self::Plain(GuestMemoryBackend::get_slices(
-                memory,
-                GuestAddress(iova),
-                count,
-            )),
-            Door::Open => Self::Refused(Some(Error::GuestAddressOverflow)),
-            Door::Blocked => Self::Refused(
-                (count > 0).then(|| Refusal::blocked().into_error(iova, count, wanted)),
-            ),
+            if pin {
+                _pin = Some(port.state.pins.pin());
+            }
         }
+        Self {
+            rest: Rest {
+                memory,
+                door,
+                iova,
+                left,
+                wanted,
+                ahead: UNKNOWN,
+                wraps,
+            },
+            _pin,
+        }
+    }
+}
+
+impl<'a, M: StableHostMemory> Rest<'a, M> {
+    /// All the rest, if there is any, if it is one slice, and if that needs no asking. This is what nearly all accesses
+    /// are; whatever else, [`Rest::piece`] sees to.
+    #[inline(always)]
+    fn whole(&mut self) -> Option<VolatileSlice<'a, MS<'a, M>>> {
+        let len = self.left;
+        if len == 0 || self.ahead.room > 0 {
+            return None;
+        }
+        let slice = match self.door {
+            Door::Port(port) => {
+                let place = port.cached(self.iova, len, self.wanted)?;
+                port.unit.host.slice(&place, len)?
+            }
+            Door::Open => self
+                .memory
+                .get_slice(GuestAddress(self.iova), len)
+                .ok()
+                .filter(|slice| slice.len() == len)?,
+            Door::Blocked => return None,
+        };
+        self.advance(len);
+        Some(slice)
+    }
+
+    /// The next slice or error, and the rest.
+    #[inline(never)]
+    fn piece(mut self) -> (Option<Result<VolatileSlice<'a, MS<'a, M>>>>, Self) {
+        let piece = if self.left > 0 {
+            Some(match self.door {
+                Door::Port(port) => self.translated(port),
+                Door::Open => self.plain(),
+                Door::Blocked => {
+                    Err(Refusal::blocked().into_error(self.iova, self.left, self.wanted))
+                }
+            })
+        } else if self.wraps {
+            Some(Err(Error::GuestAddressOverflow))
+        } else {
+            None
+        };
+        if matches!(piece, Some(Err(_))) {
+            self.left = 0;
+            self.wraps = false;
+        }
+        (piece, self)
+    }
+
+    /// The next slice, of memory as it is.
+    fn plain(&mut self) -> Result<VolatileSlice<'a, MS<'a, M>>> {
+        let addr = GuestAddress(self.iova);
+        let slice = GuestMemoryBackend::get_slices(self.memory, addr, self.left)
+            .next()
+            .unwrap_or(Err(Error::InvalidGuestAddress(addr)))?;
+        self.advance(slice.len());
+        Ok(slice)
+    }
+
+    /// The next slice, through a unit.
+    fn translated(&mut self, port: &'a Port<M>) -> Result<VolatileSlice<'a, MS<'a, M>>> {
+        let place = if self.ahead.room > 0 {
+            self.ahead
+        } else {
+            port.resolve(self.iova, self.wanted).map_err(|refusal| {
+                port.report(self.iova, self.wanted, &refusal);
+                refusal.into_error(self.iova, self.left, self.wanted)
+            })?
+        };
+        let len;
+        (len, self.ahead) = run(port, self.iova, self.left, self.wanted, place);
+        self.advance(len);
+        // The cache never names a place outside of its region.
+        let slice = port.unit.host.slice(&place, len);
+        slice.ok_or(Error::InvalidBackendAddress)
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, len: usize) {
+        // Wraps only to 0, and only when nothing is left.
+        self.iova = self.iova.wrapping_add(len as u64);
+        self.left -= len;
     }
 }
 
@@ -102,121 +193,84 @@ fn announce<M>(port: &Port<M>, iova: u64, length: usize, access: Permissions) {
     }
 }
 
-impl<'a, M: StableHostMemory> PortSlices<'a, M> {
-    #[inline]
-    fn next(&mut self) -> Option<Result<VolatileSlice<'a, MS<'a, M>>>> {
-        if self.left == 0 {
-            return self.end();
-        }
-        let place = match self.ahead.take() {
-            Some(place) => place,
-            None => match self.port.resolve(self.iova, self.wanted) {
-                Ok(place) => place,
-                Err(refusal) => return Some(Err(self.refuse(refusal))),
-            },
+/// How many of `left` bytes from `iova` on, which leads to `place`, are contiguous in the host, and where what comes
+/// then leads, if that is known.
+///
+/// A translation that fails there is not reported: it may never be asked for.
+fn run<M>(
+    port: &Port<M>,
+    iova: u64,
+    left: usize,
+    wanted: Permissions,
+    place: Place,
+) -> (usize, Place) {
+    let within = |room: u64, left: usize| usize::try_from(room).unwrap_or(usize::MAX).min(left);
+    let mut len = within(place.room, left);
+    while len < left {
+        let Ok(next) = port.resolve(iova + len as u64, wanted) else {
+            break;
         };
-        let len = if place.room >= self.left as u64 {
-            self.left
-        } else {
-            self.run(&place)
-        };
-        // Wraps only to 0, and only when nothing is left.
-        self.iova = self.iova.wrapping_add(len as u64);
-        self.left -= len;
-        match self.port.unit.host.slice(&place, len) {
-            Some(slice) => Some(Ok(slice)),
-            None => Some(Err(self.broken())),
+        if next.region != place.region || next.offset != place.offset + len as u64 {
+            return (len, next);
         }
+        len += within(next.room, left - len);
     }
-
-    /// After the last byte.
-    #[inline]
-    fn end(&mut self) -> Option<Result<VolatileSlice<'a, MS<'a, M>>>> {
-        if !self.wraps {
-            return None;
-        }
-        self.wraps = false;
-        Some(Err(Error::GuestAddressOverflow))
-    }
-
-    /// How many bytes from `iova` on are contiguous in the host, looking as far ahead as that is so.
-    ///
-    /// A translation that fails there is not reported: it may never be asked for.
-    #[inline(never)]
-    fn run(&mut self, place: &Place) -> usize {
-        // Less than `left`, so it fits, and so do the sums.
-        let mut len = place.room as usize;
-        while len < self.left {
-            let Ok(next) = self.port.resolve(self.iova + len as u64, self.wanted) else {
-                break;
-            };
-            if next.region != place.region || next.offset != place.offset + len as u64 {
-                self.ahead = Some(next);
-                break;
-            }
-            len += usize::try_from(next.room)
-                .unwrap_or(usize::MAX)
-                .min(self.left - len);
-        }
-        len
-    }
-
-    #[cold]
-    fn refuse(&mut self, refusal: Refusal) -> Error {
-        self.port.report(self.iova, self.wanted, &refusal);
-        let error = refusal.into_error(self.iova, self.left, self.wanted);
-        self.left = 0;
-        self.wraps = false;
-        error
-    }
-
-    /// The cache has named a place outside of its region, which it never does.
-    #[cold]
-    fn broken(&mut self) -> Error {
-        self.left = 0;
-        self.wraps = false;
-        Error::InvalidBackendAddress
-    }
+    (len, UNKNOWN)
 }
 
 impl<'a, M: StableHostMemory> Iterator for Slices<'a, M> {
     type Item = Result<VolatileSlice<'a, MS<'a, M>>>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            Self::Port(slices) => slices.next(),
-            Self::Plain(slices) => slices.next(),
-            Self::Refused(error) => error.take().map(Err),
+        if let Some(slice) = self.rest.whole() {
+            return Some(Ok(slice));
         }
+        let (piece, rest) = self.rest.piece();
+        self.rest = rest;
+        piece
     }
 }
 
 impl<M: StableHostMemory> FusedIterator for Slices<'_, M> {}
 
 impl<'a, M: StableHostMemory> GuestMemorySliceIterator<'a, MS<'a, M>> for Slices<'a, M> {
-    #[inline]
-    fn stop_on_error(mut self) -> Result<impl Iterator<Item = VolatileSlice<'a, MS<'a, M>>>> {
-        let first = self.next().transpose()?;
-        Ok(UntilError { first, rest: self })
+    #[inline(always)]
+    fn stop_on_error(self) -> Result<impl Iterator<Item = VolatileSlice<'a, MS<'a, M>>>> {
+        let Self { mut rest, _pin } = self;
+        let first = match rest.whole() {
+            Some(slice) => Some(slice),
+            None => {
+                let piece;
+                (piece, rest) = rest.piece();
+                piece.transpose()?
+            }
+        };
+        Ok(UntilError { first, rest, _pin })
     }
 }
 
 /// Slices up to the first error.
 struct UntilError<'a, M: StableHostMemory> {
     first: Option<VolatileSlice<'a, MS<'a, M>>>,
-    rest: Slices<'a, M>,
+    rest: Rest<'a, M>,
+    _pin: Option<Pin<'a>>,
 }
 
 impl<'a, M: StableHostMemory> Iterator for UntilError<'a, M> {
     type Item = VolatileSlice<'a, MS<'a, M>>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        match self.first.take() {
-            Some(first) => Some(first),
-            None => self.rest.next()?.ok(),
+        if self.first.is_some() {
+            return self.first.take();
         }
+        if self.rest.left == 0 {
+            return None;
+        }
+        let (piece, rest) = self.rest.piece();
+        self.rest = rest;
+        piece?.ok()
     }
 }
 

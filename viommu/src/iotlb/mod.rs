@@ -15,7 +15,7 @@ use crate::counters::{Count, HandleCounters};
 use crate::fault::DomainId;
 use crate::host::Place;
 use crate::sync::{AtomicU64, Ordering, fence};
-use table::{Filled, Table, Target};
+use table::{Owner, READ_ATTEMPTS, Set, Table, Target};
 
 /// The sizes of block that an entry may have, as powers of two: the pages and blocks of the ARM long-descriptor
 /// format with 4 KiB granule (ARM ARM DDI 0406C B3.6.1) and its contiguous hint (B3.6.4), which are those of other
@@ -28,9 +28,10 @@ const MAX_DOMAINS: usize = 1 << DOMAIN_BITS;
 /// Most entries of a cache: 128 MiB of host memory.
 const MAX_ENTRIES: usize = 1 << 22;
 
-/// Most blocks that the invalidation of a range looks for one by one; a longer range flushes its domain instead.
-/// 512 pages of 4 KiB are the reach of one table of the long-descriptor format.
-const MAX_PROBES: u64 = 512;
+/// Most clusters of blocks that the invalidation of a range looks for one by one; a longer range flushes its domain
+/// instead. 256 clusters of pages are 4 MiB, more than drivers map at once; looking for them takes a few microseconds,
+/// about what refilling a small domain does.
+const MAX_PROBES: u64 = 256;
 
 // A domain's word: which block sizes it has entries of, its own number, and a generation; the last two are the stamp.
 const SIZES: u64 = (1 << BLOCK_BITS.len()) - 1;
@@ -80,14 +81,28 @@ pub(crate) struct Iotlb {
     count: bool,
 }
 
-fn key(iova: u64, size: usize) -> u64 {
-    (iova >> BLOCK_BITS[size]) << 4 | (size as u64) << 2
+/// The number of the block of a size that `iova` is in, and what tells its cluster from others.
+#[inline(always)]
+fn owner(iova: u64, size: usize, stamp: u64) -> (usize, Owner) {
+    let block = iova >> BLOCK_BITS[size];
+    let key = (block >> table::CLUSTER_BITS) << 2 | size as u64;
+    let key = key << table::KEY_SHIFT;
+    (block as usize, Owner { key, stamp })
 }
 
+/// Where in the table a block's cluster begins to be looked for.
+#[inline(always)]
 fn hash(iova: u64, size: usize, stamp: u64) -> u64 {
     let domain = (stamp >> DOMAIN_SHIFT) & (MAX_DOMAINS as u64 - 1);
-    // Neighbouring blocks are neighbours in the table; domains and sizes begin at different places.
-    (iova >> BLOCK_BITS[size]).wrapping_add((domain << 2 | size as u64).wrapping_mul(SPREAD) >> 40)
+    // Neighbouring clusters are neighbours in the table; domains and sizes begin at different places.
+    let cluster = iova >> (BLOCK_BITS[size] + table::CLUSTER_BITS);
+    cluster.wrapping_add((domain << 2 | size as u64).wrapping_mul(SPREAD) >> 40)
+}
+
+/// A cluster that does not find its own set free may live in this one: the other of two cache lines that processors
+/// like to fetch together.
+fn other(hash: u64) -> u64 {
+    hash ^ 1
 }
 
 impl Iotlb {
@@ -105,33 +120,59 @@ impl Iotlb {
         }
     }
 
-    /// Where `iova` leads, if the cache knows and it allows `wanted` (as bits).
-    #[inline]
-    pub fn lookup(&self, domain: DomainId, iova: u64, wanted: u8) -> Option<Place> {
-        let word = self
-            .domains
-            .get(domain.0 as usize)?
-            .word
-            .load(Ordering::Acquire);
-        if word >> GENERATION_SHIFT < self.floor.load(Ordering::Acquire) {
+    /// Where `iova` leads, if the cache has a page in its first place that says so and allows `wanted` (as bits).
+    ///
+    /// Pages are by far the most frequent. This is for the common case only: it may miss what [`Iotlb::lookup`] finds.
+    #[inline(always)]
+    pub fn lookup_page(&self, domain: DomainId, iova: u64, wanted: u8) -> Option<Place> {
+        let word = self.word(domain)?;
+        if word & 1 == 0 {
             return None;
         }
-        let stamp = word & !SIZES;
-        let mut sizes = word & SIZES;
-        while sizes != 0 {
-            let size = sizes.trailing_zeros() as usize;
-            sizes &= sizes - 1;
-            let set = self.table.set(hash(iova, size, stamp));
-            if let Some(target) = table::find(set, key(iova, size) | u64::from(wanted), stamp) {
-                let beyond = (1 << BLOCK_BITS[size]) - 1;
-                return Some(Place {
-                    region: target.region,
-                    offset: iova.wrapping_add(target.delta),
-                    room: (beyond - (iova & beyond)) + 1,
-                });
-            }
-        }
-        None
+        self.lookup_at(hash(iova, 0, word), 0, word, iova, wanted, 1)
+    }
+
+    /// Where `iova` leads, if the cache knows and it allows `wanted` (as bits).
+    pub fn lookup(&self, domain: DomainId, iova: u64, wanted: u8) -> Option<Place> {
+        let word = self.word(domain)?;
+        (0..BLOCK_BITS.len())
+            .filter(|size| word & (1 << size) != 0)
+            .find_map(|size| {
+                let hash = hash(iova, size, word);
+                let at = |hash| self.lookup_at(hash, size, word, iova, wanted, READ_ATTEMPTS);
+                at(hash).or_else(|| at(other(hash)))
+            })
+    }
+
+    /// The word of a domain that has a live stamp.
+    #[inline(always)]
+    fn word(&self, domain: DomainId) -> Option<u64> {
+        let domain = self.domains.get(domain.0 as usize)?;
+        let word = domain.word.load(Ordering::Acquire);
+        let live = word >> GENERATION_SHIFT >= self.floor.load(Ordering::Acquire);
+        live.then_some(word)
+    }
+
+    /// As [`Iotlb::lookup`], among blocks of one size at one place.
+    #[inline(always)]
+    fn lookup_at(
+        &self,
+        hash: u64,
+        size: usize,
+        word: u64,
+        iova: u64,
+        wanted: u8,
+        attempts: u32,
+    ) -> Option<Place> {
+        let (block, owner) = owner(iova, size, word & !SIZES);
+        let Target { region, delta } =
+            table::find(self.table.set(hash)?, owner, block, wanted, attempts)?;
+        let beyond = (1 << BLOCK_BITS[size]) - 1;
+        Some(Place {
+            region: u64::from(region),
+            offset: iova.wrapping_add(delta),
+            room: (beyond - (iova & beyond)) + 1,
+        })
     }
 
     fn is_live(&self, stamp: u64) -> bool {
@@ -200,32 +241,41 @@ impl Iotlb {
         let Some(size) = (0..BLOCK_BITS.len()).rev().find(fits) else {
             return false;
         };
+        let Ok(region) = u16::try_from(place.region) else {
+            return false;
+        };
+        let target = Target {
+            region,
+            delta: place.offset.wrapping_sub(iova),
+        };
         let domain = &self.domains[ticket.domain];
-        if !declare_size(domain, ticket.stamp, size) {
+        let (block, owner) = owner(iova, size, ticket.stamp);
+        let Some(set) = self.set_for(hash(iova, size, ticket.stamp), owner) else {
+            return false;
+        };
+        if permissions == 0 || !declare_size(domain, ticket.stamp, size) {
             return false;
         }
-        let filled = table::fill(
-            self.table.set(hash(iova, size, ticket.stamp)),
-            key(iova, size) | u64::from(permissions),
-            ticket.stamp,
-            Target {
-                region: place.region,
-                delta: place.offset.wrapping_sub(iova),
-            },
-            || domain.invalidations.load(Ordering::Relaxed) == ticket.invalidations,
-            |stamp| self.is_live(stamp),
-        );
-        if let Some(counters) = counters {
-            match filled {
-                Some(Filled::Free) => counters.fills.add_one(),
-                Some(Filled::Evicted) => {
-                    counters.fills.add_one();
-                    counters.evictions.add_one();
-                }
-                None => {}
-            }
+        let good = || domain.invalidations.load(Ordering::Relaxed) == ticket.invalidations;
+        let live = |stamp| self.is_live(stamp);
+        let filled = table::fill(set, owner, block, permissions, target, good, live);
+        if let (Some(displaced), Some(counters)) = (filled, counters) {
+            counters.fills.add_one();
+            counters.evictions.add(u64::from(displaced));
         }
         filled.is_some()
+    }
+
+    /// The set for a cluster: where it is, or where nothing else is, or else its first place.
+    fn set_for(&self, hash: u64, owner: Owner) -> Option<&Set> {
+        let first = self.table.set(hash)?;
+        let second = self.table.set(other(hash))?;
+        let free = |set| table::is_free_for(set, owner, |stamp| self.is_live(stamp));
+        Some(if !free(first) && free(second) {
+            second
+        } else {
+            first
+        })
     }
 
     /// Forgets everything.
@@ -256,12 +306,12 @@ impl Iotlb {
             return;
         }
         let sizes = (0..BLOCK_BITS.len()).filter(|size| word & (1 << size) != 0);
-        let blocks = |size| {
-            let bits: u32 = BLOCK_BITS[size];
+        let clusters = |size| {
+            let bits: u32 = BLOCK_BITS[size] + table::CLUSTER_BITS;
             first >> bits..=last >> bits
         };
         let probes = sizes.clone().fold(0u64, |sum, size| {
-            sum.saturating_add(blocks(size).end() - blocks(size).start())
+            sum.saturating_add(clusters(size).end() - clusters(size).start())
                 .saturating_add(1)
         });
         if probes > MAX_PROBES {
@@ -269,15 +319,21 @@ impl Iotlb {
             forget(domain, word);
             return;
         }
-        let stamp = word & !SIZES;
         for size in sizes {
-            for block in blocks(size) {
-                let iova = block << BLOCK_BITS[size];
-                table::remove(
-                    self.table.set(hash(iova, size, stamp)),
-                    key(iova, size),
-                    stamp,
-                );
+            for cluster in clusters(size) {
+                let iova = cluster << (BLOCK_BITS[size] + table::CLUSTER_BITS);
+                let blocks = (0..table::CLUSTER as u64).fold(0, |blocks, block| {
+                    let begin = iova + (block << BLOCK_BITS[size]);
+                    let end = begin + ((1 << BLOCK_BITS[size]) - 1);
+                    blocks | u8::from(begin <= last && first <= end) << block
+                });
+                let (_, owner) = owner(iova, size, word & !SIZES);
+                let hash = hash(iova, size, word);
+                for set in [hash, other(hash)] {
+                    if let Some(set) = self.table.set(set) {
+                        table::remove(set, owner, blocks);
+                    }
+                }
             }
         }
     }

@@ -1,127 +1,125 @@
-//! The table of entries: set-associative, one cache line a set, all atomics.
+//! The table: sets of one cache line, each with the translations of four neighbouring blocks, all atomics.
+//!
+//! Neighbours share a line because guests map buffers page after page: a line then holds four translations, where it
+//! would hold two with a key for each. A cluster lives in the set that its number leads to, or in that set's neighbour.
 //!
 //! A set is guarded by a sequence lock in its first word: odd while a writer is in it, two up after each change.
 //! Readers take nothing; what they read counts only if the word was even and the same before and after, so that an
 //! entry is never seen half old and half new, whatever values a guest manages to have put into it.
 
-use crate::host::zeroed_words;
+use crate::host::{LINE, ZeroedLines};
 use crate::sync::{AtomicU64, Ordering, fence, relax};
 
-/// Entries in one set.
-pub(crate) const WAYS: usize = 2;
+/// Blocks of one cluster, as a power of two.
+pub(crate) const CLUSTER_BITS: u32 = 2;
 
-/// Words of a set: one cache line.
-const WORDS: usize = 8;
+/// Blocks of one cluster, which share a set.
+pub(crate) const CLUSTER: usize = 1 << CLUSTER_BITS;
 
-/// Where the words of a set are. The words of the two entries lie side by side: keys, stamps, offsets.
+/// Where the words of a set are.
 const SEQUENCE: usize = 0;
-const KEYS: usize = 1;
-const STAMPS: usize = 3;
-const OFFSETS: usize = 5;
-/// The regions of both entries, 32 bits each.
+/// The cluster's key, and in its low bits the permissions of its blocks; none for a block that is not there.
+const KEY: usize = 1;
+const STAMP: usize = 2;
+const DELTAS: usize = 3;
+/// The regions of the blocks, 16 bits each.
 const REGIONS: usize = 7;
 
+/// Low bits of a key that are not part of it: two of permissions for each block.
+pub(crate) const KEY_SHIFT: u32 = 2 * CLUSTER as u32;
+const PERMISSIONS: u64 = (1 << KEY_SHIFT) - 1;
+
 /// How often a reader that meets a writer tries again before it goes without the cache.
-const READ_ATTEMPTS: u32 = 4;
+pub(crate) const READ_ATTEMPTS: u32 = 4;
 
-/// The low bits of a key: the permissions of the entry. They take no part in the comparison.
-const PERMISSIONS: u64 = 0b11;
+/// One set.
+pub(crate) type Set = [AtomicU64; LINE];
 
-/// One set of entries.
-pub(crate) type Set = [AtomicU64; WORDS];
+/// Whose translations a set may have: those of one cluster of blocks, under one stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    /// What tells the cluster from others; the low [`KEY_SHIFT`] bits are 0.
+    pub key: u64,
+    /// The domain's stamp; not 0.
+    pub stamp: u64,
+}
 
-/// What an entry says about its block.
+/// Where a block leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// Which region of guest memory.
-    pub region: u32,
+    pub region: u16,
     /// What to add to the IOVA, wrapping, for the offset in that region.
     pub delta: u64,
 }
 
-/// What a fill did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Filled {
-    /// It took the place of the same block, of a dead entry or of none.
-    Free,
-    /// It displaced a live entry.
-    Evicted,
-}
-
-/// The table.
-pub(crate) struct Table {
-    words: Box<[AtomicU64]>,
-    /// Index of the first word that begins a cache line.
-    first: usize,
-    /// Number of sets less one, or `None` for a table without any.
-    mask: Option<u64>,
-}
+/// The table: a power of two of sets, or none.
+pub(crate) struct Table(ZeroedLines);
 
 impl Table {
     /// A table for at least `entries` entries; none if 0.
     pub fn new(entries: usize) -> Self {
-        let sets = match entries {
+        Self(ZeroedLines::new(match entries {
             0 => 0,
-            _ => entries.div_ceil(WAYS).next_power_of_two(),
-        };
-        let words = zeroed_words((sets + 1) * WORDS);
-        let line = WORDS * size_of::<u64>();
-        let past = words.as_ptr().addr() % line;
-        let first = (line - past) % line / size_of::<u64>();
-        Self {
-            words,
-            first,
-            mask: (sets as u64).checked_sub(1),
-        }
+            _ => entries.div_ceil(CLUSTER).next_power_of_two(),
+        }))
     }
 
     /// Whether there is room for any entry at all.
     pub fn is_empty(&self) -> bool {
-        self.mask.is_none()
+        self.0.get().is_empty()
     }
 
-    /// The set that `hash` leads to. There must be one: see [`Table::is_empty`].
-    #[inline]
-    pub fn set(&self, hash: u64) -> &Set {
-        let (sets, _) = self.words[self.first..].as_chunks();
-        &sets[(hash & self.mask.unwrap_or(0)) as usize]
-    }
-}
-
-#[inline]
-fn is(set: &Set, way: usize, key: u64, stamp: u64) -> bool {
-    let same_key = (set[KEYS + way].load(Ordering::Relaxed) ^ key) & !PERMISSIONS == 0;
-    same_key & (set[STAMPS + way].load(Ordering::Relaxed) == stamp)
-}
-
-#[inline]
-fn target(set: &Set, way: usize) -> Target {
-    Target {
-        region: (set[REGIONS].load(Ordering::Relaxed) >> (32 * way)) as u32,
-        delta: set[OFFSETS + way].load(Ordering::Relaxed),
+    /// The set that `hash` leads to, unless the table is empty.
+    #[inline(always)]
+    pub fn set(&self, hash: u64) -> Option<&Set> {
+        let sets = self.0.get();
+        sets.get(hash as usize & sets.len().wrapping_sub(1))
     }
 }
 
-/// The entry for `key` and `stamp`, if it is there and has all permissions that `key` asks for.
-#[inline]
-pub(crate) fn find(set: &Set, key: u64, stamp: u64) -> Option<Target> {
-    for round in 0..READ_ATTEMPTS {
-        let before = set[SEQUENCE].load(Ordering::Acquire);
-        if before & 1 == 0 {
-            let found = (0..WAYS).find(|way| is(set, *way, key, stamp)).map(|way| {
-                let granted = set[KEYS + way].load(Ordering::Relaxed) & PERMISSIONS;
-                (granted, target(set, way))
-            });
-            fence(Ordering::Acquire);
-            if set[SEQUENCE].load(Ordering::Relaxed) == before {
-                let (granted, target) = found?;
-                let wanted = key & PERMISSIONS;
-                return (granted & wanted == wanted).then_some(target);
-            }
+/// Whether `set` is `owner`'s now.
+#[inline(always)]
+fn is(set: &Set, owner: Owner) -> bool {
+    let same = (set[KEY].load(Ordering::Relaxed) ^ owner.key) & !PERMISSIONS == 0;
+    same & (set[STAMP].load(Ordering::Relaxed) == owner.stamp)
+}
+
+/// Where `owner`'s block number `block` leads, if `set` has it with all of the permissions `wanted`, and no writer is
+/// met at each of `attempts`.
+#[inline(always)]
+pub(crate) fn find(
+    set: &Set,
+    owner: Owner,
+    block: usize,
+    wanted: u8,
+    attempts: u32,
+) -> Option<Target> {
+    let block = block % CLUSTER;
+    for round in 0..attempts {
+        if round > 0 {
+            relax(round);
         }
-        relax(round);
+        let before = set[SEQUENCE].load(Ordering::Acquire);
+        let found = is(set, owner);
+        let granted = (set[KEY].load(Ordering::Relaxed) >> (2 * block)) as u8 & 0b11;
+        let delta = set[DELTAS + block].load(Ordering::Relaxed);
+        let region = (set[REGIONS].load(Ordering::Relaxed) >> (16 * block)) as u16;
+        fence(Ordering::Acquire);
+        let after = set[SEQUENCE].load(Ordering::Relaxed);
+        if before & 1 == 0 && after == before {
+            let good = found & (granted & wanted == wanted) & (granted != 0);
+            return good.then_some(Target { region, delta });
+        }
     }
     None
+}
+
+/// Whether `set` seems to have nothing that matters to others than `owner`.
+pub(crate) fn is_free_for(set: &Set, owner: Owner, live: impl Fn(u64) -> bool) -> bool {
+    is(set, owner)
+        || !live(set[STAMP].load(Ordering::Relaxed))
+        || set[KEY].load(Ordering::Relaxed) & PERMISSIONS == 0
 }
 
 /// Enters a set as its only writer, if nobody else is in it: the sequence to leave with.
@@ -143,49 +141,55 @@ fn leave(set: &Set, sequence: u64) {
     set[SEQUENCE].store(sequence, Ordering::Release);
 }
 
-/// Puts an entry into `set`, if nobody else writes to the set just now and `good`, asked inside, says that the entry
-/// is still true. `live` tells whether the entry of another stamp can still be found by anyone.
+/// Replaces the bits of `mask` in a word.
+fn replace(word: &AtomicU64, mask: u64, value: u64) {
+    let others = word.load(Ordering::Relaxed) & !mask;
+    word.store(others | value, Ordering::Relaxed);
+}
+
+/// Puts `owner`'s block number `block` into `set`, if nobody else writes to the set just now and `good`, asked inside,
+/// says that the entry is still true. How many entries that `live` says can still be found were displaced.
 ///
-/// `key` has the permissions of the entry. Not entering is always fine: the next access asks the model again.
+/// Not entering is always fine: the next access asks the model again.
 pub(crate) fn fill(
     set: &Set,
-    key: u64,
-    stamp: u64,
+    owner: Owner,
+    block: usize,
+    permissions: u8,
     target: Target,
     good: impl FnOnce() -> bool,
     live: impl Fn(u64) -> bool,
-) -> Option<Filled> {
+) -> Option<u32> {
+    let block = block % CLUSTER;
     let sequence = try_enter(set)?;
     if !good() {
         leave(set, sequence);
         return None;
     }
-    let same = (0..WAYS).find(|way| is(set, *way, key, stamp));
-    let dead = || (0..WAYS).find(|way| !live(set[STAMPS + way].load(Ordering::Relaxed)));
-    let (way, filled) = match same.or_else(dead) {
-        Some(way) => (way, Filled::Free),
-        // The sequence takes both ways in turn.
-        None => (sequence as usize / 2 % WAYS, Filled::Evicted),
-    };
-    let shift = 32 * way;
-    let others = set[REGIONS].load(Ordering::Relaxed) & !(u64::from(u32::MAX) << shift);
-    set[KEYS + way].store(key, Ordering::Relaxed);
-    set[STAMPS + way].store(stamp, Ordering::Relaxed);
-    set[OFFSETS + way].store(target.delta, Ordering::Relaxed);
-    set[REGIONS].store(
-        others | u64::from(target.region) << shift,
-        Ordering::Relaxed,
-    );
+    let mut displaced = 0;
+    if !is(set, owner) {
+        if live(set[STAMP].load(Ordering::Relaxed)) {
+            let present = set[KEY].load(Ordering::Relaxed) & PERMISSIONS;
+            displaced = ((present | present >> 1) & (PERMISSIONS / 0b11)).count_ones();
+        }
+        set[KEY].store(owner.key, Ordering::Relaxed);
+        set[STAMP].store(owner.stamp, Ordering::Relaxed);
+    }
+    let bits = |value: u64, width: usize| value << (width * block);
+    replace(&set[KEY], bits(0b11, 2), bits(permissions.into(), 2));
+    let region = bits(target.region.into(), 16);
+    replace(&set[REGIONS], bits(u16::MAX.into(), 16), region);
+    set[DELTAS + block].store(target.delta, Ordering::Relaxed);
     leave(set, sequence);
-    Some(filled)
+    Some(displaced)
 }
 
-/// Removes the entry for `key` and `stamp`, whatever its permissions, if it is there.
+/// Removes from `set` those of `owner`'s blocks whose bit is set in `blocks`, if they are there.
 ///
 /// The caller has a sequentially consistent fence between what makes fills bad and this.
-pub(crate) fn remove(set: &Set, key: u64, stamp: u64) {
+pub(crate) fn remove(set: &Set, owner: Owner, blocks: u8) {
     let before = set[SEQUENCE].load(Ordering::Acquire);
-    let there = (0..WAYS).any(|way| is(set, way, key, stamp));
+    let there = is(set, owner);
     fence(Ordering::Acquire);
     let undisturbed = before & 1 == 0 && set[SEQUENCE].load(Ordering::Relaxed) == before;
     if undisturbed && !there {
@@ -200,10 +204,11 @@ pub(crate) fn remove(set: &Set, key: u64, stamp: u64) {
         }
         round = round.saturating_add(1);
     };
-    for way in 0..WAYS {
-        if is(set, way, key, stamp) {
-            set[STAMPS + way].store(0, Ordering::Relaxed);
-        }
+    if is(set, owner) {
+        let gone = (0..CLUSTER)
+            .filter(|block| blocks & (1 << block) != 0)
+            .fold(0, |mask, block| mask | 0b11 << (2 * block));
+        replace(&set[KEY], gone, 0);
     }
     leave(set, sequence);
 }
@@ -212,94 +217,114 @@ pub(crate) fn remove(set: &Set, key: u64, stamp: u64) {
 mod tests {
     use super::*;
 
-    fn to(region: u32, delta: u64) -> Target {
+    const A: Owner = Owner {
+        key: 0x1200,
+        stamp: 16,
+    };
+    const B: Owner = Owner {
+        key: 0x1300,
+        stamp: 16,
+    };
+
+    fn to(region: u16, delta: u64) -> Target {
         Target { region, delta }
     }
 
-    fn put(set: &Set, key: u64, stamp: u64, target: Target) -> Option<Filled> {
-        fill(set, key, stamp, target, || true, |stamp| stamp != 0)
+    fn put(set: &Set, owner: Owner, block: usize, permissions: u8, target: Target) -> Option<u32> {
+        fill(
+            set,
+            owner,
+            block,
+            permissions,
+            target,
+            || true,
+            |stamp| stamp != 0,
+        )
     }
 
     #[test]
     fn sets_are_cache_lines() {
-        for entries in [1, 2, 3, 64, 100] {
+        for entries in [1, 4, 5, 64, 100] {
             let table = Table::new(entries);
-            let sets = entries.div_ceil(WAYS).next_power_of_two() as u64;
+            let sets = entries.div_ceil(CLUSTER).next_power_of_two() as u64;
             for hash in 0..sets {
-                let set = table.set(hash);
+                let set = table.set(hash).unwrap();
                 assert_eq!(set.as_ptr().addr() % 64, 0);
-                assert!(std::ptr::eq(set, table.set(hash + sets)));
+                assert!(std::ptr::eq(set, table.set(hash + sets).unwrap()));
             }
         }
         assert!(Table::new(0).is_empty());
+        assert!(Table::new(0).set(0).is_none());
         assert!(!Table::new(1).is_empty());
     }
 
     #[test]
-    fn finds_what_was_put_and_only_for_its_stamp_and_permissions() {
-        let table = Table::new(2);
-        let set = table.set(0);
-        let (key, read, write) = (0x123 << 4, 1, 2);
-        assert_eq!(find(set, key, 16), None);
-        assert_eq!(
-            put(set, key | read, 16, to(u32::MAX, 5)),
-            Some(Filled::Free)
-        );
-        assert_eq!(
-            put(set, (key + 16) | read | write, 16, to(1, 6)),
-            Some(Filled::Free)
-        );
-        assert_eq!(find(set, key | read, 16), Some(to(u32::MAX, 5)));
-        assert_eq!(find(set, key | write, 16), None);
-        assert_eq!(find(set, key | read, 32), None);
-        assert_eq!(find(set, (key + 16) | read | write, 16), Some(to(1, 6)));
+    fn finds_what_was_put_and_only_for_its_owner_and_permissions() {
+        let table = Table::new(1);
+        let set = table.set(0).unwrap();
+        assert_eq!(find(set, A, 0, 1, 1), None);
+        assert_eq!(put(set, A, 0, 1, to(u16::MAX, 5)), Some(0));
+        assert_eq!(put(set, A, 3, 3, to(1, u64::MAX)), Some(0));
+        assert_eq!(find(set, A, 0, 1, 1), Some(to(u16::MAX, 5)));
+        assert_eq!(find(set, A, 0, 2, 1), None);
+        assert_eq!(find(set, A, 0, 3, 1), None);
+        assert_eq!(find(set, A, 3, 3, 1), Some(to(1, u64::MAX)));
+        for block in [1, 2] {
+            assert_eq!(
+                find(set, A, block, 0, 1),
+                None,
+                "what is not there has no permissions"
+            );
+        }
+        assert_eq!(find(set, B, 0, 1, 1), None);
+        assert_eq!(find(set, Owner { stamp: 32, ..A }, 0, 1, 1), None);
+        assert_eq!(put(set, A, 0, 2, to(7, 6)), Some(0));
+        assert_eq!(find(set, A, 0, 1, 1), None);
+        assert_eq!(find(set, A, 0, 2, 1), Some(to(7, 6)));
     }
 
     #[test]
-    fn prefers_the_same_block_then_dead_entries_and_evicts_in_turn() {
-        let table = Table::new(2);
-        let set = table.set(0);
-        put(set, 16, 1, to(0, 1));
-        put(set, 32, 1, to(0, 2));
-        assert_eq!(put(set, 16 | 3, 1, to(0, 3)), Some(Filled::Free));
-        assert_eq!(find(set, 16 | 2, 1), Some(to(0, 3)));
-        assert_eq!(find(set, 32, 1), Some(to(0, 2)));
-        assert_eq!(put(set, 48, 1, to(0, 4)), Some(Filled::Evicted));
-        assert_eq!(put(set, 64, 1, to(0, 5)), Some(Filled::Evicted));
-        assert_eq!(find(set, 48, 1), Some(to(0, 4)));
-        assert_eq!(find(set, 64, 1), Some(to(0, 5)));
-        let only_new = |stamp| stamp == 2;
-        assert_eq!(
-            fill(set, 80, 2, to(0, 6), || true, only_new),
-            Some(Filled::Free)
-        );
-        assert_eq!(
-            fill(set, 96, 2, to(0, 7), || true, only_new),
-            Some(Filled::Free)
-        );
-        assert_eq!(find(set, 80, 2), Some(to(0, 6)));
+    fn another_owner_displaces_all_that_is_live() {
+        let table = Table::new(1);
+        let set = table.set(0).unwrap();
+        for block in 0..3 {
+            put(set, A, block, 1 + block as u8, to(0, 1));
+        }
+        assert!(is_free_for(set, A, |_| true));
+        assert!(!is_free_for(set, B, |_| true));
+        assert!(is_free_for(set, B, |_| false));
+        assert_eq!(put(set, B, 1, 3, to(2, 2)), Some(3));
+        assert_eq!(find(set, A, 0, 1, 1), None);
+        assert_eq!(find(set, B, 0, 1, 1), None);
+        assert_eq!(find(set, B, 1, 3, 1), Some(to(2, 2)));
+        let other = Owner { stamp: 32, ..A };
+        let only_new = |stamp| stamp == 32;
+        assert_eq!(fill(set, other, 0, 1, to(0, 1), || true, only_new), Some(0));
     }
 
     #[test]
     fn a_fill_found_bad_changes_nothing() {
         let table = Table::new(1);
-        let set = table.set(0);
-        assert_eq!(fill(set, 16, 1, to(0, 1), || false, |_| true), None);
-        assert_eq!(find(set, 16, 1), None);
-        assert_eq!(put(set, 16, 1, to(0, 1)), Some(Filled::Free));
+        let set = table.set(0).unwrap();
+        put(set, B, 0, 1, to(3, 3));
+        assert_eq!(fill(set, A, 0, 1, to(0, 1), || false, |_| true), None);
+        assert_eq!(find(set, A, 0, 1, 1), None);
+        assert_eq!(find(set, B, 0, 1, 1), Some(to(3, 3)));
     }
 
     #[test]
-    fn removes_one_entry() {
-        let table = Table::new(2);
-        let set = table.set(0);
-        put(set, 16 | 3, 1, to(0, 1));
-        put(set, 32 | 3, 1, to(0, 2));
-        remove(set, 16, 2);
-        remove(set, 48, 1);
-        assert_eq!(find(set, 16, 1), Some(to(0, 1)));
-        remove(set, 16, 1);
-        assert_eq!(find(set, 16, 1), None);
-        assert_eq!(find(set, 32, 1), Some(to(0, 2)));
+    fn removes_what_it_is_told_to() {
+        let table = Table::new(1);
+        let set = table.set(0).unwrap();
+        for block in 0..CLUSTER {
+            put(set, A, block, 3, to(0, block as u64));
+        }
+        remove(set, B, 0b1111);
+        remove(set, Owner { stamp: 32, ..A }, 0b1111);
+        remove(set, A, 0b0110);
+        let left: Vec<_> = (0..CLUSTER)
+            .map(|block| find(set, A, block, 1, 1).is_some())
+            .collect();
+        assert_eq!(left, [true, false, false, true]);
     }
 }

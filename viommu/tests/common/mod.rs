@@ -1,0 +1,154 @@
+//! A plain model for tests: mappings in a map, and a list of the faults that the guest was told of.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use viommu::{
+    Access, Attachment, CacheConfig, DomainId, EndpointId, Event, Fault, FaultReason, Mapping,
+    Miss, Model, Observer, TranslationUnit, UnitConfig,
+};
+use vm_memory::{GuestAddress, GuestMemoryMmap, Permissions};
+
+pub const PAGE: u64 = 0x1000;
+pub const ENDPOINT: EndpointId = EndpointId(0);
+pub const DOMAIN: DomainId = DomainId(1);
+
+/// Where RAM is in most tests: two adjacent regions, a hole of a page, one more page.
+pub const RAM: u64 = 0x8000_0000;
+
+pub fn ram() -> Arc<GuestMemoryMmap<()>> {
+    let ranges = [
+        (GuestAddress(RAM), 0x10_0000),
+        (GuestAddress(RAM + 0x10_0000), 0x10_0000),
+        (GuestAddress(RAM + 0x20_1000), 0x1000),
+    ];
+    Arc::new(GuestMemoryMmap::from_ranges(&ranges).unwrap())
+}
+
+/// Mappings of each domain by their first IOVA; they do not overlap.
+#[derive(Default)]
+pub struct PlainModel {
+    pub mappings: Mutex<BTreeMap<(u32, u64), Mapping>>,
+    pub faults: Mutex<Vec<Fault>>,
+    pub asked: Mutex<u64>,
+}
+
+impl PlainModel {
+    pub fn map(&self, domain: DomainId, first: u64, last: u64, address: u64, allow: Permissions) {
+        let mapping = Mapping {
+            first,
+            last,
+            address,
+            permissions: allow,
+        };
+        self.mappings
+            .lock()
+            .unwrap()
+            .insert((domain.0, first), mapping);
+    }
+
+    pub fn map_page(&self, iova: u64, address: u64, allow: Permissions) {
+        self.map(DOMAIN, iova, iova + (PAGE - 1), address, allow);
+    }
+
+    pub fn unmap(&self, domain: DomainId, first: u64) {
+        self.mappings.lock().unwrap().remove(&(domain.0, first));
+    }
+
+    pub fn find(&self, domain: DomainId, iova: u64) -> Option<Mapping> {
+        let mappings = self.mappings.lock().unwrap();
+        let (_, mapping) = mappings
+            .range((domain.0, 0)..=(domain.0, iova))
+            .next_back()?;
+        (mapping.last >= iova).then_some(*mapping)
+    }
+
+    pub fn asked(&self) -> u64 {
+        *self.asked.lock().unwrap()
+    }
+
+    pub fn take_faults(&self) -> Vec<(u64, Access, FaultReason)> {
+        let faults = std::mem::take(&mut *self.faults.lock().unwrap());
+        faults
+            .iter()
+            .map(|fault| (fault.iova, fault.access, fault.reason))
+            .collect()
+    }
+}
+
+impl Model for PlainModel {
+    fn translate(
+        &self,
+        _endpoint: EndpointId,
+        domain: DomainId,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Result<Mapping, Miss> {
+        *self.asked.lock().unwrap() += 1;
+        let miss = |reason| Miss {
+            reason,
+            level: None,
+        };
+        let mapping = self
+            .find(domain, iova)
+            .ok_or(miss(FaultReason::Translation))?;
+        if mapping.permissions.allow(wanted) {
+            Ok(mapping)
+        } else {
+            Err(miss(FaultReason::Permission))
+        }
+    }
+
+    fn fault(&self, fault: &Fault) {
+        self.faults.lock().unwrap().push(*fault);
+    }
+}
+
+/// Keeps every event.
+#[derive(Default)]
+pub struct Recorder {
+    pub events: Mutex<Vec<Event>>,
+    pub dma: bool,
+}
+
+impl Recorder {
+    pub fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut *self.events.lock().unwrap())
+    }
+}
+
+impl Observer for Recorder {
+    fn event(&self, event: &Event) {
+        self.events.lock().unwrap().push(*event);
+    }
+
+    fn wants_dma(&self) -> bool {
+        self.dma
+    }
+}
+
+/// A unit over `ram` with four endpoints, attached to [`DOMAIN`], and four domains.
+pub fn unit(
+    ram: &Arc<GuestMemoryMmap<()>>,
+    entries: usize,
+    observer: Option<Arc<Recorder>>,
+) -> (Arc<TranslationUnit>, Arc<PlainModel>) {
+    let model = Arc::new(PlainModel::default());
+    let config = UnitConfig {
+        endpoints: 4,
+        domains: 4,
+        initial: Attachment::Domain(DOMAIN),
+    };
+    let cache = CacheConfig {
+        entries,
+        count: true,
+    };
+    let unit = TranslationUnit::with_cache(
+        Arc::clone(ram),
+        Arc::clone(&model) as Arc<dyn Model>,
+        &config,
+        &cache,
+        observer.map(|observer| observer as Arc<dyn Observer>),
+    );
+    (unit, model)
+}
