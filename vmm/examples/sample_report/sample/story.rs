@@ -67,7 +67,7 @@ impl Story {
         self.at(ns);
         let kind = Kind::Register {
             register: register.to_owned(),
-            value: Address(value),
+            value: Some(Address(value)),
             meaning: meaning.to_owned(),
         };
         self.recorder.record(lane, Some(0), kind);

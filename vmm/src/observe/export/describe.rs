@@ -47,7 +47,10 @@ pub(super) fn summary(event: &Event) -> String {
             register,
             value,
             meaning,
-        } => format!("{register} = {:#010x}: {meaning}", value.0),
+        } => match value {
+            Some(value) => format!("{register} = {:#010x}: {meaning}", value.0),
+            None => format!("{register}: {meaning}"),
+        },
         Kind::Attachment { to } => match to {
             Route::Context { context } => format!("enabled on context {context}"),
             Route::Stray => "disabled: accesses now pass untranslated".to_owned(),
@@ -58,10 +61,16 @@ pub(super) fn summary(event: &Event) -> String {
             Some(driver) => format!("bound to {driver}"),
             None => "unbound".to_owned(),
         },
-        Kind::Invalidated { range } => match range {
-            Some((first, last)) => format!("translations of {first} to {last} forgotten"),
-            None => "all translations forgotten".to_owned(),
-        },
+        Kind::Invalidated { burst, range } => {
+            let what = match range {
+                Some((first, last)) => format!("translations of {first} to {last}"),
+                None => "all translations".to_owned(),
+            };
+            match burst.count {
+                0..=1 => format!("{what} forgotten"),
+                count => format!("{what} forgotten {count} times"),
+            }
+        }
         Kind::Filled { burst, physical } => format!(
             "{} filled, {} from IOVA {}, the first to {physical}",
             count(burst.count, "translation"),
@@ -176,6 +185,9 @@ pub(super) fn details(event: &Event) -> Vec<(String, String)> {
         if burst.until > event.at {
             add("until", format!("{} s", seconds(burst.until)));
         }
+    }
+    let addressed = |kind: &Kind| !matches!(kind, Kind::Invalidated { .. });
+    if let Some(burst) = event.kind.burst().filter(|_| addressed(&event.kind)) {
         add("accesses", burst.count.to_string());
         if burst.bytes > 0 {
             add("bytes", format!("{} ({})", burst.bytes, bytes(burst.bytes)));
@@ -215,7 +227,9 @@ pub(super) fn details(event: &Event) -> Vec<(String, String)> {
             meaning,
         } => {
             add("register", register.clone());
-            add("value", format!("{:#010x}", value.0));
+            if let Some(value) = value {
+                add("value", format!("{:#010x}", value.0));
+            }
             add("meaning", meaning.clone());
         }
         Kind::Filled { physical, .. } | Kind::BusError { physical, .. } => {

@@ -21,9 +21,11 @@ const MIN_COLUMN: usize = 24;
 /// # Errors
 /// Those of `out`.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let title = visible(&report.title);
-    writeln!(out, "{title}")?;
-    writeln!(out, "{}\n", "=".repeat(title.chars().count().min(WIDTH)))?;
+    for line in wrap(&report.title, WIDTH) {
+        writeln!(out, "{line}")?;
+    }
+    let width = report.title.chars().count().min(WIDTH);
+    writeln!(out, "{}\n", "=".repeat(width))?;
     let verdict = format!(
         "{}. {}",
         outcome(report.verdict.outcome),
@@ -295,12 +297,12 @@ fn lane(run: &Run, event: &Event) -> String {
 }
 
 fn heading(out: &mut dyn Write, text: &str) -> io::Result<()> {
-    let text = visible(text);
-    writeln!(
-        out,
-        "{text}\n{}",
-        "-".repeat(text.chars().count().min(WIDTH))
-    )
+    let lines = wrap(text, WIDTH);
+    let longest = lines.iter().map(|line| line.chars().count()).max();
+    for line in lines {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    writeln!(out, "{}", "-".repeat(longest.unwrap_or(0)))
 }
 
 /// `text` after `start`, further lines indented as far.

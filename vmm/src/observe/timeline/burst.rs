@@ -6,6 +6,7 @@ use super::spec::{Address, Burst, Direction, Kind, Route};
 /// What events of one lane have in common that may share a burst.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum BurstKey {
+    Invalidated(Option<(Address, Address)>),
     Filled,
     Fault(Direction, String),
     BusError(Direction),
@@ -16,6 +17,7 @@ impl BurstKey {
     /// The key of `kind`; none if each event of that kind stands for itself.
     pub(super) fn of(kind: &Kind) -> Option<Self> {
         Some(match kind {
+            Kind::Invalidated { range, .. } => Self::Invalidated(*range),
             Kind::Filled { .. } => Self::Filled,
             Kind::Fault {
                 direction, reason, ..
@@ -32,7 +34,8 @@ impl BurstKey {
 /// The burst in `kind`, to be extended.
 pub(super) fn burst_mut(kind: &mut Kind) -> Option<&mut Burst> {
     match kind {
-        Kind::Filled { burst, .. }
+        Kind::Invalidated { burst, .. }
+        | Kind::Filled { burst, .. }
         | Kind::Fault { burst, .. }
         | Kind::BusError { burst, .. }
         | Kind::Dma { burst, .. } => Some(burst),

@@ -16,7 +16,7 @@ const MAX_BURST_NS: u64 = 5_000_000;
 /// The bounds of a [`Recorder`](super::Recorder).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Events kept in all; further ones are only counted.
+    /// Events kept in all, and at most half as many of one kind; further ones are only counted.
     pub events: usize,
     /// Of these, events of the kinds that come in floods: see [`Category::is_bulk`](super::Category::is_bulk).
     pub bulk: usize,

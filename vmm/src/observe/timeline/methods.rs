@@ -127,7 +127,8 @@ impl Kind {
     /// The burst, if it is one.
     pub fn burst(&self) -> Option<&Burst> {
         match self {
-            Self::Filled { burst, .. }
+            Self::Invalidated { burst, .. }
+            | Self::Filled { burst, .. }
             | Self::Fault { burst, .. }
             | Self::BusError { burst, .. }
             | Self::Dma { burst, .. } => Some(burst),

@@ -9,6 +9,7 @@ mod burst;
 mod limits;
 mod methods;
 mod recorder;
+mod registers;
 mod report;
 mod spec;
 mod states;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use limits::Limits;
 pub use recorder::Recorder;
+pub use registers::RegisterObserver;
 pub use report::{
     Decisive, Device, Finding, GuestChange, Machine, Mark, Observation, Outcome, Place, Report,
     Run, Verdict,

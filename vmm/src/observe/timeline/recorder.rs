@@ -31,6 +31,7 @@ struct Buffer {
     by_name: BTreeMap<Lane, LaneId>,
     events: Vec<Event>,
     bulk: usize,
+    kept: BTreeMap<Category, usize>,
     /// The bursts that may still grow.
     open: BTreeMap<(LaneId, BurstKey), usize>,
     /// The latest event of each interrupt line.
@@ -218,12 +219,17 @@ impl Buffer {
     fn push_one(&mut self, limits: &Limits, event: Event) -> Option<usize> {
         let category = event.kind.category();
         let bulk = category.is_bulk();
-        let full = self.events.len() >= limits.events || (bulk && self.bulk >= limits.bulk);
+        let kept = self.kept.entry(category).or_default();
+        // No kind takes the room of all others: a guest may write registers in a loop.
+        let full = self.events.len() >= limits.events
+            || (bulk && self.bulk >= limits.bulk)
+            || *kept >= limits.events.div_ceil(2);
         if full || usize::from(event.lane.0) >= self.lanes.len() {
             let count = self.dropped.entry(category).or_default();
             *count = count.saturating_add(1);
             return None;
         }
+        *kept += 1;
         self.bulk += usize::from(bulk);
         self.events.push(event);
         Some(self.events.len() - 1)

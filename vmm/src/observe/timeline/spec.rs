@@ -157,8 +157,9 @@ pub enum Kind {
     Register {
         /// For example `IMUCTR3`.
         register: String,
-        /// The value written.
-        value: Address,
+        /// The value written, if it was told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<Address>,
         /// What that means, for example `uTLB 3 disabled`.
         meaning: String,
     },
@@ -174,6 +175,9 @@ pub enum Kind {
     },
     /// Translations were forgotten.
     Invalidated {
+        /// How often; it has no addresses.
+        #[serde(flatten)]
+        burst: Burst,
         /// First and last IOVA; everything if there is none.
         range: Option<(Address, Address)>,
     },

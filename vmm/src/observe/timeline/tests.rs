@@ -210,8 +210,9 @@ fn interrupts_that_recur_soon_are_one_event() {
 #[test]
 fn a_unit_s_events_tell_who_reached_what() {
     let (clock, recorder) = recorder(Limits::default());
-    let masters = [(3, "a"), (3, "b"), (5, "c")];
-    let observer = UnitObserver::new(Arc::clone(&recorder), "iommu", &masters, true);
+    let instances = [("iommu", 4), ("other", 4)];
+    let masters = [("iommu", 3, "a"), ("iommu", 3, "b"), ("other", 1, "c")];
+    let observer = UnitObserver::new(Arc::clone(&recorder), &instances, &masters, true);
     assert!(observer.wants_dma());
     let access = |endpoint: u32| {
         observer.event(&viommu::Event::Dma {
@@ -280,7 +281,7 @@ fn a_unit_s_events_tell_who_reached_what() {
                 State::Disabled { lost: true }
             ),
             (
-                "iommu uTLB 5".to_owned(),
+                "other uTLB 1".to_owned(),
                 0,
                 200,
                 State::Disabled { lost: false }
@@ -307,6 +308,7 @@ fn a_timeline_survives_json() {
             level: Some(2),
         },
         Kind::Invalidated {
+            burst,
             range: Some((Address(0), Address(u64::MAX))),
         },
         Kind::Attachment { to: Route::Blocked },

@@ -46,7 +46,8 @@ impl Drop for BusMaster {
 #[derive(Debug)]
 pub struct UnitObserver {
     recorder: Arc<Recorder>,
-    unit: String,
+    /// The instances and their first endpoints, in order.
+    instances: Vec<(String, u32)>,
     lane: LaneId,
     dma: bool,
     ports: BTreeMap<u32, Vec<LaneId>>,
@@ -67,21 +68,35 @@ struct PortState {
 }
 
 impl UnitObserver {
-    /// An observer of the instance `unit`, whose endpoints serve the given bus masters, named as in the device tree.
-    /// `dma` tells whether to record single accesses too.
-    pub fn new(recorder: Arc<Recorder>, unit: &str, masters: &[(u32, &str)], dma: bool) -> Self {
+    /// An observer of the unit behind `instances`, each with its name and its number of endpoints, in the order of
+    /// their endpoints; contexts are those of the first. `masters` are the bus masters: instance, endpoint within it,
+    /// and name in the device tree. `dma` tells whether to record single accesses too.
+    pub fn new(
+        recorder: Arc<Recorder>,
+        instances: &[(&str, u32)],
+        masters: &[(&str, u32, &str)],
+        dma: bool,
+    ) -> Self {
+        let mut firsts = Vec::new();
+        let mut next = 0_u32;
+        for (name, endpoints) in instances {
+            firsts.push(((*name).to_owned(), next));
+            next = next.saturating_add(*endpoints);
+        }
         let mut ports: BTreeMap<u32, Vec<LaneId>> = BTreeMap::new();
-        for (endpoint, name) in masters {
+        for (instance, endpoint, name) in masters {
             let lane = recorder.lane(Lane::Device {
                 name: (*name).to_owned(),
             });
-            ports.entry(*endpoint).or_default().push(lane);
+            if let Some((_, first)) = firsts.iter().find(|(name, _)| name == instance) {
+                let endpoint = first.saturating_add(*endpoint);
+                ports.entry(endpoint).or_default().push(lane);
+            }
         }
+        let unit = firsts.first().map_or("iommu", |(name, _)| name).to_owned();
         let observer = Self {
-            lane: recorder.lane(Lane::Unit {
-                unit: unit.to_owned(),
-            }),
-            unit: unit.to_owned(),
+            lane: recorder.lane(Lane::Unit { unit }),
+            instances: firsts,
             recorder,
             dma,
             ports,
@@ -94,6 +109,17 @@ impl UnitObserver {
         observer
     }
 
+    /// The instance and the micro-TLB in it that `endpoint` is.
+    fn place(&self, endpoint: EndpointId) -> (String, u32) {
+        let after = self
+            .instances
+            .partition_point(|(_, first)| *first <= endpoint.0);
+        match after.checked_sub(1).and_then(|at| self.instances.get(at)) {
+            Some((name, first)) => (name.clone(), endpoint.0 - first),
+            None => ("iommu".to_owned(), endpoint.0),
+        }
+    }
+
     /// What is known of `endpoint`.
     fn port(&self, endpoint: EndpointId) -> PortState {
         self.with_port(endpoint, |port| *port)
@@ -101,21 +127,22 @@ impl UnitObserver {
 
     fn with_port<T>(&self, endpoint: EndpointId, then: impl FnOnce(&mut PortState) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        then(state.ports.entry(endpoint.0).or_insert_with(|| PortState {
-            lane: self.recorder.lane(Lane::Utlb {
-                unit: self.unit.clone(),
-                utlb: endpoint.0,
-            }),
-            route: Route::Untranslated,
-            ever_translated: false,
+        then(state.ports.entry(endpoint.0).or_insert_with(|| {
+            let (unit, utlb) = self.place(endpoint);
+            PortState {
+                lane: self.recorder.lane(Lane::Utlb { unit, utlb }),
+                route: Route::Untranslated,
+                ever_translated: false,
+            }
         }))
     }
 
     fn context(&self, domain: DomainId) -> LaneId {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state.contexts.entry(domain.0).or_insert_with(|| {
+            let (unit, _) = self.place(EndpointId(0));
             self.recorder.lane(Lane::Context {
-                unit: self.unit.clone(),
+                unit,
                 context: domain.0,
             })
         })
@@ -156,7 +183,10 @@ impl UnitObserver {
             }
         };
         self.recorder
-            .record(lane, None, Kind::Invalidated { range });
+            .record_with(lane, None, |at| Kind::Invalidated {
+                burst: Burst::one(at, 0, 0),
+                range,
+            });
     }
 
     fn filled(&self, domain: DomainId, mapping: &Mapping) {
