@@ -85,7 +85,13 @@ impl Machine {
         let place = u64::from(u.arbitrary::<u16>()?) & !7;
         let word: u64 = u.arbitrary()?;
         let word = if u.ratio(3, 4)? {
-            word & 0x7100_0000_0000_0f9f | RAM | word >> 32 & 0xf000 | 1 << 63 | 0x60 | 3
+            word & 0x7100_0000_0000_0f9d
+                | RAM
+                | word >> 32 & 0xf000
+                | 1 << 63
+                | 0x60
+                | 1
+                | if u.ratio(3, 4)? { 2 } else { 0 }
         } else {
             word
         };
