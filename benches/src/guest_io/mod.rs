@@ -1,5 +1,6 @@
 //! `benches guest-io`: throughput of virtio-blk in a guest, with an IOMMU before the disk and without.
 
+mod profile;
 mod run;
 
 use benches::statistics::median;
@@ -17,7 +18,7 @@ use run::{Guest, PHASES, Sample};
 /// thread of their own, and the disk is a file in the host's page cache.
 ///
 /// The guest's instructions are counted too: mapping, unmapping and flushing is work that the IOMMU makes for the
-/// guest's kernel, on any machine. What is left is the cost of translating.
+/// guest's kernel, on any machine. What the ratio would be by that alone is the "guest limit"; "machine" is the ratio by it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The IOMMU: its model
@@ -32,6 +33,9 @@ pub struct Args {
     /// Size of RAM
     #[arg(long, default_value = "256M")]
     memory: ByteSize,
+    /// Sample instead which functions of the guest's kernel take its instructions, with the IOMMU and without
+    #[arg(long, conflicts_with = "json")]
+    profile: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -51,8 +55,10 @@ struct Row {
     plain_instructions: f64,
     /// With it.
     iommu_instructions: f64,
-    /// What the ratio would be if an instruction took as long with the IOMMU as without.
+    /// What the ratio would be if an instruction took as long with the IOMMU as without: the guest's own part.
     guest_limit: f64,
+    /// The ratio by that: the part of the machine.
+    machine_ratio: f64,
 }
 
 /// Runs the comparison.
@@ -62,6 +68,9 @@ pub fn run(args: &Args) -> Result<(), String> {
         .obtain(&args.image, &mut Terminal::new())
         .map_err(|error| error.to_string())?;
     let guest = Guest::new(&image, args.memory)?;
+    if args.profile {
+        return profile::run(&guest, &image, &args.iommu);
+    }
     let (mut plain, mut behind) = (Vec::new(), Vec::new());
     for n in 1..=args.runs {
         // Who goes first takes turns too.
@@ -70,7 +79,11 @@ pub fn run(args: &Args) -> Result<(), String> {
             let samples = guest.run(iommu)?;
             let name = iommu.map_or("without", |iommu| iommu.model.name());
             let rates: Vec<String> = samples.iter().map(|s| format!("{:.0}", s.rate())).collect();
-            eprintln!("run {n} of {}: {name:>8}: {} MiB/s", args.runs, rates.join(" "));
+            eprintln!(
+                "run {n} of {}: {name:>8}: {} MiB/s",
+                args.runs,
+                rates.join(" ")
+            );
             if with { &mut behind } else { &mut plain }.push(samples);
         }
     }
@@ -93,14 +106,16 @@ fn row(phase: usize, plain: &[Vec<Sample>], behind: &[Vec<Sample>]) -> Row {
     };
     let rates = [plain, behind].map(|runs| of(runs, Sample::rate));
     let work = [plain, behind].map(|runs| of(runs, Sample::instructions));
+    let (ratio, guest_limit) = (rates[1] / rates[0], work[0] / work[1]);
     Row {
         case: PHASES[phase].name,
         plain_mib_s: rates[0],
         iommu_mib_s: rates[1],
-        ratio: rates[1] / rates[0],
+        ratio,
         plain_instructions: work[0],
         iommu_instructions: work[1],
-        guest_limit: work[0] / work[1],
+        guest_limit,
+        machine_ratio: ratio / guest_limit,
     }
 }
 
@@ -113,19 +128,26 @@ fn print_table(rows: &[Row], args: &Args, version: &str) {
         args.runs
     );
     println!(
-        "{:<26} {:>12} {:>12} {:>7} {:>25} {:>12}",
-        "64 MiB", "without", "with", "ratio", "guest instructions/KiB", "guest limit"
+        "{:<26} {:>12} {:>12} {:>7} {:>25} {:>12} {:>8}",
+        "64 MiB",
+        "without",
+        "with",
+        "ratio",
+        "guest instructions/KiB",
+        "guest limit",
+        "machine"
     );
     for row in rows {
         println!(
-            "{:<26} {:>6.0} MiB/s {:>6.0} MiB/s {:>7.2} {:>12.0} {:>12.0} {:>12.2}",
+            "{:<26} {:>6.0} MiB/s {:>6.0} MiB/s {:>7.2} {:>12.0} {:>12.0} {:>12.2} {:>8.2}",
             row.case,
             row.plain_mib_s,
             row.iommu_mib_s,
             row.ratio,
             row.plain_instructions,
             row.iommu_instructions,
-            row.guest_limit
+            row.guest_limit,
+            row.machine_ratio
         );
     }
     // All of it in one go: the time of each is in proportion to its reciprocal rate.

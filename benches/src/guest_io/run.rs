@@ -1,7 +1,7 @@
 //! One guest that copies, and what each copy took.
 
 use std::fs;
-use std::io::Write;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use guest_images::{Image, guest_script};
@@ -12,7 +12,7 @@ use vmm::{
 };
 
 /// Bytes that one phase copies.
-const SIZE: u64 = 64 << 20;
+pub const SIZE: u64 = 64 << 20;
 /// The longest that a guest may take.
 const LIMIT: Duration = Duration::from_secs(600);
 /// What the guest prints around each copy, and if one fails.
@@ -123,7 +123,6 @@ impl Guest {
             cmdline: "console=ttyS0 panic=-1 quiet".into(),
             memory,
             disks: vec![DiskConfig::new(disk)],
-            time: TimeMode::Host,
             ..Config::default()
         };
         Ok(Self {
@@ -132,57 +131,108 @@ impl Guest {
         })
     }
 
-    /// Runs it, with an IOMMU or without; what each of [`PHASES`] took.
+    /// Runs it on the host's clock, with an IOMMU or without; what each of [`PHASES`] took.
     pub fn run(&self, iommu: Option<&IommuConfig>) -> Result<Vec<Sample>, String> {
+        self.follow(iommu, TimeMode::Host, None)
+    }
+
+    /// Runs it on a virtual clock, which repeats, and tells `probe` of the phase and the program counter every so many
+    /// instructions.
+    pub fn sample(
+        &self,
+        iommu: Option<&IommuConfig>,
+        every: u64,
+        probe: &mut dyn FnMut(usize, u32),
+    ) -> Result<(), String> {
+        self.follow(iommu, TimeMode::Virtual, Some((every, probe)))?;
+        Ok(())
+    }
+
+    fn follow(
+        &self,
+        iommu: Option<&IommuConfig>,
+        time: TimeMode,
+        mut probe: Option<(u64, &mut dyn FnMut(usize, u32))>,
+    ) -> Result<Vec<Sample>, String> {
         let config = Config {
             iommus: iommu.cloned().into_iter().collect(),
+            time,
             ..self.config.clone()
         };
-        let (line, lines) = std::sync::mpsc::channel();
+        let (to, lines) = mpsc::channel();
         let console = Lines {
             line: Vec::new(),
-            to: line,
+            to,
         };
         let mut machine =
             Machine::new(&config, Box::new(console)).map_err(|error| error.to_string())?;
-        let mut samples = Vec::new();
-        let mut start = Sample::default();
-        let mut shown = Vec::new();
+        let mut progress = Progress::default();
         loop {
+            // The first copy is of nothing.
+            let phase = progress.samples.len().checked_sub(1);
+            let probing = probe.as_mut().zip(phase.filter(|_| progress.copying));
             let limits = Limits {
                 wall: Some(LIMIT),
+                instructions: probing
+                    .as_ref()
+                    .map(|((every, _), _)| machine.summary().instructions + every),
                 ..Limits::default()
             };
             let reason = machine.run(limits).reason;
-            let summary = machine.summary();
-            let now = Sample {
-                nanoseconds: summary.wall_ns,
-                instructions: summary.instructions,
-            };
-            for line in lines.try_iter() {
-                match line.as_str() {
-                    BEGIN => start = now,
-                    END => samples.push(now.without(start)),
-                    _ => shown.push(line),
-                }
+            if let (Reason::InstructionLimit, Some(((_, probe), phase))) = (reason, probing) {
+                let pc = machine.cluster().and_then(|all| Some(all.core(0)?.pc()));
+                probe(phase, pc.unwrap_or_default());
             }
+            progress.update(&machine, &lines);
             match reason {
-                Reason::ConsoleStop => {}
-                Reason::PowerOff if samples.len() == PHASES.len() + 1 => break,
-                reason => {
-                    let tail = shown[shown.len().saturating_sub(20)..].join("\n");
-                    return Err(format!(
-                        "the guest {} before all was copied; its console ends with\n{tail}",
-                        reason.sentence()
-                    ));
-                }
+                Reason::ConsoleStop | Reason::InstructionLimit => {}
+                Reason::PowerOff if progress.samples.len() == PHASES.len() + 1 => break,
+                reason => return Err(progress.failure(reason)),
             }
         }
-        let nothing = samples.remove(0);
-        Ok(samples
-            .into_iter()
-            .map(|sample| sample.without(nothing))
-            .collect())
+        let nothing = progress.samples.remove(0);
+        let net = progress.samples.iter().map(|taken| taken.without(nothing));
+        Ok(net.collect())
+    }
+}
+
+/// How far the guest has come.
+#[derive(Default)]
+struct Progress {
+    /// What each copy took, the one of nothing first.
+    samples: Vec<Sample>,
+    copying: bool,
+    /// When the present copy began.
+    start: Sample,
+    /// What else the console showed.
+    shown: Vec<String>,
+}
+
+impl Progress {
+    fn update(&mut self, machine: &Machine, lines: &mpsc::Receiver<String>) {
+        let summary = machine.summary();
+        let now = Sample {
+            nanoseconds: summary.wall_ns,
+            instructions: summary.instructions,
+        };
+        for line in lines.try_iter() {
+            match line.as_str() {
+                BEGIN => (self.copying, self.start) = (true, now),
+                END => {
+                    self.copying = false;
+                    self.samples.push(now.without(self.start));
+                }
+                _ => self.shown.push(line),
+            }
+        }
+    }
+
+    fn failure(&self, reason: Reason) -> String {
+        let tail = self.shown[self.shown.len().saturating_sub(20)..].join("\n");
+        format!(
+            "the guest {} before all was copied; its console ends with\n{tail}",
+            reason.sentence()
+        )
     }
 }
 
@@ -203,7 +253,7 @@ fn script() -> String {
 /// Hands the console on line by line, and stops the machine at those that tell of a copy.
 struct Lines {
     line: Vec<u8>,
-    to: std::sync::mpsc::Sender<String>,
+    to: mpsc::Sender<String>,
 }
 
 impl ConsoleSink for Lines {
@@ -213,7 +263,7 @@ impl ConsoleSink for Lines {
             if *byte != b'\n' {
                 // A guest that never ends a line does not fill our memory.
                 if self.line.len() < 4096 {
-                    let _ = self.line.write_all(&[*byte]);
+                    self.line.push(*byte);
                 }
                 continue;
             }
@@ -235,7 +285,7 @@ mod tests {
 
     #[test]
     fn lines_stop_the_machine_at_marks_only() {
-        let (to, lines) = std::sync::mpsc::channel();
+        let (to, lines) = mpsc::channel();
         let mut sink = Lines {
             line: Vec::new(),
             to,
