@@ -181,10 +181,10 @@ pub(super) fn details(event: &Event) -> Vec<(String, String)> {
     if let Some(core) = event.core {
         add("core", core.to_string());
     }
-    if let Some(burst) = event.kind.burst() {
-        if burst.until > event.at {
-            add("until", format!("{} s", seconds(burst.until)));
-        }
+    if let Some(burst) = event.kind.burst()
+        && burst.until > event.at
+    {
+        add("until", format!("{} s", seconds(burst.until)));
     }
     let addressed = |kind: &Kind| !matches!(kind, Kind::Invalidated { .. });
     if let Some(burst) = event.kind.burst().filter(|_| addressed(&event.kind)) {
