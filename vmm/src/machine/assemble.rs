@@ -20,6 +20,7 @@ use super::iommu::{IommuSink, Iommus, Surroundings};
 use super::layout::{self, Range};
 use super::loader::{LoadError, cmdline, image, place};
 use crate::clock::{HostClock, VirtualClock};
+use crate::devices::clkgen::ClockGenerator;
 use crate::devices::rtc::Rtc;
 use crate::devices::uart::{ConsoleSink, Uart};
 use crate::devices::virtio::block::{Block, Counters, Disk, DiskError};
@@ -107,7 +108,7 @@ pub(super) fn assemble(
         what: "lay out the memory map",
         source: Box::new(e),
     };
-    for entry in &board.devices {
+    for (index, entry) in board.devices.iter().enumerate() {
         let mut attach =
             |range: Range, device| bus.attach(&entry.name, range, device).map_err(place_error);
         let device: Option<Box<dyn VirtioDevice>> = match entry.device {
@@ -133,6 +134,10 @@ pub(super) fn assemble(
                 )?;
                 None
             }
+            Device::ClockGenerator(_) => {
+                attach(entry.ranges[0], Arc::new(ClockGenerator::default()))?;
+                None
+            }
             Device::Disk(index) => disks.next().map(|disk| {
                 let block = Block::new(
                     disk,
@@ -156,7 +161,13 @@ pub(super) fn assemble(
             let access_platform = config.access_platform || space.is_some();
             let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&ram)));
             spaces.push((entry.name.clone(), dma.clone()));
-            let slot = VirtioMmio::new(device, dma, line(irq.id()), access_platform);
+            let mut slot = VirtioMmio::new(device, dma, line(irq.id()), access_platform);
+            slot.set_master(index);
+            if let Device::Disk(disk) = entry.device
+                && config.disks[disk].broken
+            {
+                slot.set_broken();
+            }
             let slot = Arc::new(Mutex::new(slot));
             attach(entry.ranges[0], slot.clone())?;
             virtio.push(slot);

@@ -39,6 +39,8 @@ pub enum Device {
     Uart,
     /// Real-time clock.
     Rtc,
+    /// Clock generator `index` of the configuration.
+    ClockGenerator(usize),
     /// IPMMU `index` of the configuration, of R-Car Gen2.
     Ipmmu(usize),
     /// IPMMU `index` of the configuration, of R-Car Gen3: a cache IPMMU.
@@ -64,6 +66,33 @@ pub struct Entry {
     pub irq: Option<Irq>,
     /// Where it stands behind an IOMMU.
     pub iommu: Option<Port>,
+    /// The clock generators that its probe waits for.
+    pub clocks: Vec<usize>,
+    /// Whether its node says that it is coherent with the cores' caches.
+    pub coherent: bool,
+}
+
+impl Entry {
+    /// The name of its node in the device tree, without the path.
+    pub fn node_name(&self) -> String {
+        let kind = match self.device {
+            Device::Gic => "interrupt-controller",
+            Device::Uart => "serial",
+            Device::Rtc => "rtc",
+            Device::ClockGenerator(_) => "clock-controller",
+            Device::Ipmmu(_) | Device::IpmmuGen3(_) | Device::IpmmuMain => "iommu",
+            Device::Disk(_) | Device::Rng => "virtio_mmio",
+        };
+        format!("{kind}@{:x}", self.ranges[0].base)
+    }
+
+    /// What Linux calls it (drivers/of/device.c, `of_device_make_bus_id`).
+    pub fn linux_name(&self) -> String {
+        match self.node_name().split_once('@') {
+            Some((kind, address)) => format!("{address}.{kind}"),
+            None => String::new(),
+        }
+    }
 }
 
 /// A machine.
@@ -86,6 +115,8 @@ impl Board {
             ranges: ranges.to_vec(),
             irq,
             iommu: None,
+            clocks: Vec::new(),
+            coherent: false,
         };
         let mut devices = vec![
             fixed("gic", Device::Gic, &[layout::GICD, layout::GICC], None),
@@ -108,6 +139,12 @@ impl Board {
                 }),
             ),
         ];
+        let clocks = config.clock_list();
+        for (index, name) in clocks.iter().enumerate() {
+            let base = layout::CLKGEN.base + index as u64 * layout::CLKGEN_STRIDE;
+            let range = Range::new(base, layout::CLKGEN.size);
+            devices.push(fixed(name, Device::ClockGenerator(index), &[range], None));
+        }
         devices.extend(iommus(config));
         let disks =
             (0..config.disks.len()).map(|index| (format!("disk{index}"), Device::Disk(index)));
@@ -120,12 +157,19 @@ impl Board {
                 spi: layout::VIRTIO_SPI + slot as u32,
                 trigger: Trigger::Level,
             };
+            let disk = match device {
+                Device::Disk(index) => config.disks.get(index),
+                _ => None,
+            };
+            let place = |name: &String| clocks.iter().position(|clock| clock == name);
             devices.push(Entry {
                 name,
                 device,
                 ranges: vec![Range::new(base, layout::VIRTIO.size)],
                 irq: Some(irq),
                 iommu: ports.next().flatten(),
+                clocks: disk.map_or(Vec::new(), |d| d.clocks.iter().filter_map(place).collect()),
+                coherent: disk.is_some_and(|disk| disk.coherent),
             });
         }
         Self {
@@ -200,6 +244,8 @@ fn iommus(config: &Config) -> Vec<Entry> {
             ranges: vec![layout::IPMMU_MAIN],
             irq: irq(layout::IPMMU_MAIN_SPI),
             iommu: None,
+            clocks: Vec::new(),
+            coherent: false,
         });
     }
     for (index, (name, model)) in list.into_iter().enumerate() {
@@ -215,6 +261,8 @@ fn iommus(config: &Config) -> Vec<Entry> {
             ranges: vec![Range::new(base, layout::IPMMU.size)],
             irq,
             iommu: None,
+            clocks: Vec::new(),
+            coherent: false,
         });
     }
     entries
@@ -223,10 +271,13 @@ fn iommus(config: &Config) -> Vec<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{DiskConfig, IommuConfig, MAX_IOMMUS};
+    use crate::machine::{DiskConfig, IommuConfig, MAX_CLOCKS, MAX_IOMMUS};
 
     fn full(model: IommuModel) -> Board {
-        let disks = vec![DiskConfig::new("d"); layout::MAX_DISKS];
+        let mut disks = vec![DiskConfig::new("d"); layout::MAX_DISKS];
+        for (index, disk) in disks.iter_mut().take(MAX_CLOCKS).enumerate() {
+            disk.clocks = vec![format!("c{index}")];
+        }
         Board::new(&Config {
             disks,
             iommus: vec![IommuConfig::new(model); MAX_IOMMUS],

@@ -9,6 +9,11 @@ use crate::devices::uart;
 const PHANDLE_GIC: u32 = 1;
 const PHANDLE_CLOCK: u32 = 2;
 const PHANDLE_IPMMU_MAIN: u32 = 3;
+const PHANDLE_OSCILLATOR: u32 = 4;
+/// Clock generator `n` has this plus `n`.
+const PHANDLE_CLKGEN: u32 = 8;
+/// What a clock generator is fed, in Hz. It is asked for the same, so that its dividers stay as they are.
+const OSCILLATOR_HZ: u32 = 100_000_000;
 /// IOMMU `n` has this plus `n`.
 const PHANDLE_IOMMU: u32 = 16;
 /// First cell of an interrupt: shared or private (Linux, bindings/interrupt-controller/arm,gic.yaml).
@@ -54,6 +59,10 @@ pub fn generate(board: &Board, chosen: &Chosen<'_>) -> Result<Vec<u8>, Error> {
     for entry in &board.devices {
         device(&mut fdt, entry)?;
     }
+    let is_clock = |entry: &Entry| matches!(entry.device, Device::ClockGenerator(_));
+    if board.devices.iter().any(is_clock) {
+        oscillator(&mut fdt)?;
+    }
     fdt.end_node(root)?;
     fdt.finish()
 }
@@ -66,21 +75,10 @@ fn reg(fdt: &mut FdtWriter, ranges: &[Range]) -> Result<(), Error> {
     fdt.property_array_u64("reg", &cells)
 }
 
-fn node_name(entry: &Entry) -> String {
-    let kind = match entry.device {
-        Device::Gic => "interrupt-controller",
-        Device::Uart => "serial",
-        Device::Rtc => "rtc",
-        Device::Ipmmu(_) | Device::IpmmuGen3(_) | Device::IpmmuMain => "iommu",
-        Device::Disk(_) | Device::Rng => "virtio_mmio",
-    };
-    format!("{kind}@{:x}", entry.ranges[0].base)
-}
-
 fn aliases(fdt: &mut FdtWriter, board: &Board) -> Result<(), Error> {
     let node = fdt.begin_node("aliases")?;
     if let Some(uart) = board.devices.iter().find(|e| e.device == Device::Uart) {
-        fdt.property_string("serial0", &format!("/{}", node_name(uart)))?;
+        fdt.property_string("serial0", &format!("/{}", uart.node_name()))?;
     }
     fdt.end_node(node)
 }
@@ -155,7 +153,7 @@ fn private_devices(fdt: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
 }
 
 fn device(fdt: &mut FdtWriter, entry: &Entry) -> Result<(), Error> {
-    let node = fdt.begin_node(&node_name(entry))?;
+    let node = fdt.begin_node(&entry.node_name())?;
     match entry.device {
         Device::Gic => {
             fdt.property_string("compatible", "arm,cortex-a15-gic")?;
@@ -177,14 +175,25 @@ fn device(fdt: &mut FdtWriter, entry: &Entry) -> Result<(), Error> {
             fdt.property_u32("clocks", PHANDLE_CLOCK)?;
             fdt.property_string("clock-names", "apb_pclk")?;
         }
+        Device::ClockGenerator(index) => clock_generator(fdt, &entry.name, index)?,
         Device::Disk(_) | Device::Rng => fdt.property_string("compatible", "virtio,mmio")?,
         Device::Ipmmu(_) | Device::IpmmuGen3(_) | Device::IpmmuMain => ipmmu(fdt, entry.device)?,
     }
     if let Some(port) = entry.iommu {
-        // No `dma-coherent` here: Linux's allocator of coherent memory behind an ARM32 IOMMU mistakes one page pointer
+        // No `dma-coherent` here unless a user wants to see what becomes of it: Linux's allocator of coherent memory behind an ARM32 IOMMU mistakes one page pointer
         // for an array then, and maps garbage from the second page on (arch/arm/mm/dma-mapping.c,
         // __iommu_alloc_simple).
         fdt.property_array_u32("iommus", &[phandle_iommu(port.iommu), port.utlb])?;
+    }
+    if entry.coherent {
+        fdt.property_null("dma-coherent")?;
+    }
+    if !entry.clocks.is_empty() {
+        let phandles: Vec<u32> = entry.clocks.iter().copied().map(phandle_clkgen).collect();
+        fdt.property_array_u32("assigned-clocks", &phandles)?;
+        // Without a rate, or a parent, Linux does not ask for the clock (drivers/clk/clk-conf.c).
+        let rates = vec![OSCILLATOR_HZ; entry.clocks.len()];
+        fdt.property_array_u32("assigned-clock-rates", &rates)?;
     }
     reg(fdt, &entry.ranges)?;
     if let Some(irq) = entry.irq {
@@ -200,6 +209,32 @@ fn device(fdt: &mut FdtWriter, entry: &Entry) -> Result<(), Error> {
 const fn phandle_iommu(index: usize) -> u32 {
     // There are at most MAX_IOMMUS.
     PHANDLE_IOMMU + index as u32
+}
+
+const fn phandle_clkgen(index: usize) -> u32 {
+    // There are at most MAX_CLOCKS.
+    PHANDLE_CLKGEN + index as u32
+}
+
+/// What feeds the clock generators.
+fn oscillator(fdt: &mut FdtWriter) -> Result<(), Error> {
+    let node = fdt.begin_node("oscillator")?;
+    fdt.property_string("compatible", "fixed-clock")?;
+    fdt.property_u32("#clock-cells", 0)?;
+    fdt.property_u32("clock-frequency", OSCILLATOR_HZ)?;
+    fdt.property_string("clock-output-names", "oscillator")?;
+    fdt.property_phandle(PHANDLE_OSCILLATOR)?;
+    fdt.end_node(node)
+}
+
+/// A clock generator (Linux, bindings/clock/adi,axi-clkgen.yaml).
+fn clock_generator(fdt: &mut FdtWriter, name: &str, index: usize) -> Result<(), Error> {
+    fdt.property_string("compatible", "adi,axi-clkgen-2.00.a")?;
+    fdt.property_u32("#clock-cells", 0)?;
+    fdt.property_array_u32("clocks", &[PHANDLE_OSCILLATOR, PHANDLE_OSCILLATOR])?;
+    fdt.property_string_list("clock-names", vec!["clkin1".into(), "s_axi_aclk".into()])?;
+    fdt.property_string("clock-output-names", name)?;
+    fdt.property_phandle(phandle_clkgen(index))
 }
 
 /// What is special to an IPMMU (Linux, bindings/iommu/renesas,ipmmu-vmsa.yaml). The power domain that the binding asks

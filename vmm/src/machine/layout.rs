@@ -34,6 +34,10 @@ pub const GICC: Range = Range::new(0x0801_0000, 0x2000);
 pub const UART: Range = Range::new(0x0900_0000, 0x1000);
 /// Real-time clock.
 pub const RTC: Range = Range::new(0x0901_0000, 0x1000);
+/// First clock generator.
+pub const CLKGEN: Range = Range::new(0x0902_0000, 0x1000);
+/// Distance between clock generators.
+pub const CLKGEN_STRIDE: u64 = 0x1000;
 /// The main IPMMU of Gen3, which all others report to.
 pub const IPMMU_MAIN: Range = Range::new(0x0970_0000, 0x1000);
 /// First IPMMU of the configuration. Addresses, interrupts and the connection of masters to micro-TLBs are this

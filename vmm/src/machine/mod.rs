@@ -17,12 +17,13 @@ mod wires;
 
 pub use config::{
     ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig, IommuModel,
-    KernelFormat, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES, MAX_IOMMU_NAME, MAX_IOMMUS, MIN_MEMORY,
-    Port, PortConfig, TimeMode,
+    KernelFormat, MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES,
+    MAX_IOMMU_NAME, MAX_IOMMUS, MIN_MEMORY, Port, PortConfig, TimeMode,
 };
 pub use error::Error;
 pub use exit::{DeviceAccesses, DiskSummary, Exit, Exits, Limits, Reason, Summary};
-pub use iommu::{IommuEvent, IommuInfo, IommuSink, IommuSummary, UtlbSummary};
+pub(crate) use iommu::master;
+pub use iommu::{IommuEvent, IommuInfo, IommuSink, IommuSummary, UtlbSummary, current_master};
 pub(crate) use warn::{Limiter, warn_guest};
 
 use std::sync::atomic::AtomicU64;

@@ -22,6 +22,22 @@ pub struct DiskConfig {
     /// Where it stands; see [`Config::ports`](super::Config::ports) for the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iommu: Option<PortConfig>,
+    /// Clock generators that its node names in `assigned-clocks`, in that order. Each name makes one generator, which
+    /// devices may share, and whose driver is a module: the device's probe is deferred until that is loaded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clocks: Vec<String>,
+    /// Whether its registers show no virtio device, so that its driver's probe fails.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub broken: bool,
+    /// Whether its node says `dma-coherent`, which is no help behind an IOMMU: Linux's allocator of coherent memory
+    /// takes another way there (arch/arm/mm/dma-mapping.c, `__iommu_alloc_simple`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub coherent: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 const fn one() -> u16 {
@@ -36,11 +52,15 @@ impl DiskConfig {
             read_only: false,
             queues: 1,
             iommu: None,
+            clocks: Vec::new(),
+            broken: false,
+            coherent: false,
         }
     }
 }
 
-/// `FILE`, `FILE,ro`, `FILE,queues=N`, `FILE,iommu=PORT`, in any combination.
+/// `FILE`, `FILE,ro`, `FILE,queues=N`, `FILE,iommu=PORT`, `FILE,clock=NAME`, `FILE,broken`, `FILE,coherent`, in any
+/// combination.
 impl FromStr for DiskConfig {
     type Err = String;
 
@@ -54,6 +74,9 @@ impl FromStr for DiskConfig {
         for option in parts {
             match option.split_once('=') {
                 None if option == "ro" => disk.read_only = true,
+                None if option == "broken" => disk.broken = true,
+                None if option == "coherent" => disk.coherent = true,
+                Some(("clock", name)) => disk.clocks.push(name.to_owned()),
                 Some(("queues", n)) => {
                     disk.queues = n
                         .parse()
@@ -62,7 +85,7 @@ impl FromStr for DiskConfig {
                 Some(("iommu", port)) => disk.iommu = Some(port.parse()?),
                 _ => {
                     return Err(format!(
-                        "{option:?} is not a disk option: use ro, queues=N or iommu=NAME:N"
+                        "{option:?} is not a disk option: use ro, queues=N, iommu=NAME:N, clock=NAME, broken or coherent"
                     ));
                 }
             }
@@ -83,8 +106,12 @@ mod tests {
             read_only: true,
             queues: 4,
             iommu: None,
+            clocks: vec!["c0".into(), "c1".into()],
+            broken: true,
+            coherent: true,
         };
-        assert_eq!("a,ro,queues=4".parse(), Ok(full));
+        let text = "a,ro,queues=4,clock=c0,broken,clock=c1,coherent";
+        assert_eq!(text.parse(), Ok(full));
         for text in ["", ",ro", "a,rw", "a,queues=x"] {
             assert!(text.parse::<DiskConfig>().is_err(), "{text}");
         }

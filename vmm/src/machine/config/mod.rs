@@ -1,5 +1,6 @@
 //! What a user may say about a machine.
 
+mod clock;
 mod disk;
 mod iommu;
 mod size;
@@ -12,6 +13,7 @@ use super::layout::{
     MAX_DISKS, RAM_ALIGN, RAM_BASE_ALIGN, RAM_BASE_MIN, RAM_BASE_WITH_IOMMU, RAM_END_MAX, Range,
 };
 
+pub use clock::{MAX_CLOCK_NAME, MAX_CLOCKS};
 pub use disk::DiskConfig;
 pub use iommu::{IommuConfig, IommuModel, MAX_IOMMU_NAME, MAX_IOMMUS, Port, PortConfig};
 pub use size::ByteSize;
@@ -132,6 +134,7 @@ impl Config {
                 return Err(ConfigError::DiskQueues(disk.path.clone(), disk.queues));
             }
         }
+        self.validate_clocks()?;
         self.validate_iommus()
     }
 
@@ -197,6 +200,17 @@ pub enum ConfigError {
     /// Number of queues of a disk out of range.
     #[error("the disk {path} may have 1 to {MAX_DISK_QUEUES} queues, not {1}", path = .0.display())]
     DiskQueues(PathBuf, u16),
+    /// Too many clock generators.
+    #[error("a machine takes at most {MAX_CLOCKS} clock generators, not {0}")]
+    TooManyClocks(usize),
+    /// A clock generator's name cannot be used.
+    #[error(
+        "{0:?} cannot be the name of a clock generator: use up to {MAX_CLOCK_NAME} letters, digits, - and _"
+    )]
+    ClockName(String),
+    /// A disk names a clock generator twice.
+    #[error("the disk {path} names the clock generator {1:?} twice", path = .0.display())]
+    ClockTwice(PathBuf, String),
     /// Too many IOMMUs.
     #[error("a machine takes at most {MAX_IOMMUS} IOMMUs, not {0}")]
     TooManyIommus(usize),
@@ -319,8 +333,7 @@ mod tests {
             [DiskConfig {
                 path: "d".into(),
                 read_only: true,
-                queues: 1,
-                iommu: None,
+                ..DiskConfig::new("d")
             }]
         );
         assert_eq!(config.console, ConsoleConfig::File("log".into()));

@@ -1,6 +1,7 @@
 //! The machine's IOMMUs: made, watched and summed up.
 
 mod build;
+pub(crate) mod master;
 mod tally;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use viommu::Event;
 use viommu::ipmmu::IpmmuEvent;
 
 pub(super) use build::{Iommus, Surroundings};
+pub use master::current_master;
 
 /// Sees what happens at the machine's IOMMUs, as it happens.
 ///
@@ -16,6 +18,11 @@ pub(super) use build::{Iommus, Surroundings};
 pub trait IommuSink: Send + Sync {
     /// `event` has happened at `iommu`, at this time of the guest's clock.
     fn event(&self, iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>);
+
+    /// Whether single accesses ([`Event::Dma`]) are wanted too. Asked once, when the machine is made.
+    fn wants_dma(&self) -> bool {
+        false
+    }
 }
 
 /// Something that happened at an IOMMU.

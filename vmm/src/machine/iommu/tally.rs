@@ -160,4 +160,9 @@ impl Observer for Tallies {
             tally.path(&event);
         }
     }
+
+    fn wants_dma(&self) -> bool {
+        let wants = |tally: &Arc<Tally>| tally.sink.as_ref().is_some_and(|sink| sink.wants_dma());
+        self.0.iter().any(wants)
+    }
 }

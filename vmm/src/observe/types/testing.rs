@@ -41,7 +41,12 @@ impl Writer {
     }
 
     pub(crate) fn int(&mut self, name: &str, size: u32, encoding: u32) -> u32 {
-        self.raw(name, kinds::INT << 24, size, &[(encoding << 24) | (size * 8)])
+        self.raw(
+            name,
+            kinds::INT << 24,
+            size,
+            &[(encoding << 24) | (size * 8)],
+        )
     }
 
     /// A kind without more than a type it refers to.

@@ -31,7 +31,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use super::VirtioDevice;
 use super::worker::Pending;
 use crate::irq::Interrupt;
-use crate::machine::warn_guest;
+use crate::machine::{master, warn_guest};
 
 /// "virt" (4.2.2).
 const MAGIC: u32 = 0x7472_6976;
@@ -75,6 +75,10 @@ pub struct VirtioMmio {
     kicks: Vec<EventFd>,
     /// Kicks sent and not yet served.
     pending: Pending,
+    /// Its number among the machine's bus masters.
+    master: Option<usize>,
+    /// Whether the registers show no virtio device.
+    broken: bool,
 }
 
 impl VirtioMmio {
@@ -100,7 +104,19 @@ impl VirtioMmio {
             regs: Registers::default(),
             kicks: Vec::new(),
             pending: Pending::default(),
+            master: None,
+            broken: false,
         }
+    }
+
+    /// Says which of the machine's bus masters it is, for whoever watches its accesses.
+    pub fn set_master(&mut self, master: usize) {
+        self.master = Some(master);
+    }
+
+    /// Makes the slot one whose magic number is wrong: a driver's probe fails.
+    pub fn set_broken(&mut self) {
+        self.broken = true;
     }
 
     /// Lets notifications write to an `EventFd` for each queue instead of serving it at once, and counts them in
@@ -172,6 +188,7 @@ impl VirtioMmio {
     fn read_register(&self, offset: u32) -> u32 {
         let queue = self.queues.get(self.regs.queue_sel as usize);
         match offset {
+            VIRTIO_MMIO_MAGIC_VALUE if self.broken => 0,
             VIRTIO_MMIO_MAGIC_VALUE => MAGIC,
             VIRTIO_MMIO_VERSION => VERSION,
             VIRTIO_MMIO_DEVICE_ID => self.device.id(),
@@ -283,6 +300,7 @@ impl VirtioMmio {
             warn_guest!("virtio-mmio: notification of queue {index}, which is not live: ignored");
             return;
         }
+        let _master = master::enter(self.master);
         match self.device.process(index, queue, &self.mem) {
             Ok(progress) => {
                 // If the driver's wish cannot be read, a needless interrupt harms less than a lost one.
