@@ -17,6 +17,7 @@
 
 pub mod clock;
 pub mod devices;
+pub mod gdb;
 pub mod irq;
 pub mod machine;
 pub mod observe;

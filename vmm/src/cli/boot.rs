@@ -16,7 +16,7 @@ use super::signals::{self, Stopper};
 use super::terminal::{self, Stdin};
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
-use super::{Outcome, UserError, text};
+use super::{Outcome, UserError, gdb, text};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of time.
 ///
@@ -179,6 +179,9 @@ impl Boot {
         }
         let stopper = Stopper::new(machine.stop_handle());
         signals::handle(stopper.clone())?;
+        if let Some(at) = settings.gdb {
+            gdb::attach(&mut machine, at)?;
+        }
         let raw = if interactive {
             attach(&machine, &stopper, settings.shell == Some(true))
         } else {

@@ -6,6 +6,7 @@ mod console;
 mod demo;
 mod exit;
 mod expect;
+mod gdb;
 mod images;
 mod output;
 mod report;

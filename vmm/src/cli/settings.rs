@@ -10,6 +10,7 @@ use vmm::{ByteSize, Config, ConsoleConfig, KernelFormat, TimeMode};
 
 use super::UserError;
 use super::console::Destination;
+use super::gdb::GdbAddress;
 use super::values::{Disk, Iommu, RngSetting, Seconds, Trace, one_or_more};
 
 /// The start of the kernel command line unless `cmdline-base` says otherwise: the console from the first instruction,
@@ -121,6 +122,9 @@ pub struct Settings {
         help_heading = "Run"
     )]
     pub expect: Option<String>,
+    /// Wait for a debugger (GDB) at this port before the first instruction; of 127.0.0.1 unless an address is given
+    #[arg(long, value_name = "[ADDRESS:]PORT", help_heading = "Run")]
+    pub gdb: Option<GdbAddress>,
     /// Where the console goes: stdio, none or a file [default: stdio]
     #[arg(long, value_name = "stdio|none|FILE", help_heading = "Run")]
     pub console: Option<Destination>,
@@ -221,6 +225,7 @@ impl Settings {
             epoch: self.epoch.or(other.epoch),
             timeout: self.timeout.or(other.timeout),
             wall_timeout: self.wall_timeout.or(other.wall_timeout),
+            gdb: self.gdb.or(other.gdb),
             expect: self.expect.or(other.expect),
             console: self.console.or(other.console),
             trace: list(self.trace, other.trace),
@@ -316,6 +321,7 @@ mod tests {
         epoch = 5
         timeout = 1.5
         wall-timeout = 60
+        gdb = 1234
         expect = 'e+'
         console = 'log'
         json = 'out.json'
@@ -348,6 +354,7 @@ mod tests {
             "--epoch=5",
             "--timeout=1.5",
             "--wall-timeout=60",
+            "--gdb=:1234",
             "--expect=e+",
             "--console=log",
             "--json=out.json",

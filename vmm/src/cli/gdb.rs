@@ -1,0 +1,90 @@
+//! `--gdb`: where a debugger may connect.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, de};
+use vmm::Machine;
+use vmm::gdb::Server;
+
+use super::{UserError, output, text};
+
+/// An address and a port, or a port of this host's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GdbAddress(SocketAddr);
+
+impl FromStr for GdbAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let port = text.strip_prefix(':').unwrap_or(text);
+        if let Ok(port) = port.parse() {
+            return Ok(Self((IpAddr::V4(Ipv4Addr::LOCALHOST), port).into()));
+        }
+        let named = text
+            .strip_prefix("localhost:")
+            .map(|port| format!("127.0.0.1:{port}"));
+        named
+            .as_deref()
+            .unwrap_or(text)
+            .parse()
+            .map(Self)
+            .map_err(|_| format!("{text:?} is neither a port nor ADDRESS:PORT"))
+    }
+}
+
+impl<'de> Deserialize<'de> for GdbAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Port(u16),
+            Text(String),
+        }
+        let text = match Form::deserialize(deserializer)? {
+            Form::Port(port) => port.to_string(),
+            Form::Text(text) => text,
+        };
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+/// Has `machine` wait for a debugger, and says so.
+pub fn attach(machine: &mut Machine, at: GdbAddress) -> Result<(), UserError> {
+    let fail = |error: std::io::Error| {
+        let why = output::reason(&error);
+        UserError::new(format!("cannot wait for a debugger at {}: {why}", at.0))
+    };
+    let server = Server::bind(at.0).map_err(fail)?;
+    let address = server.address().map_err(fail)?;
+    server.attach(machine).map_err(fail)?;
+    text::complain(&format!(
+        "waiting for a debugger: gdb-multiarch -ex 'target remote {address}' VMLINUX"
+    ));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_this_hosts_own_unless_an_address_says_otherwise() {
+        let parse = |text: &str| text.parse::<GdbAddress>().map(|at| at.0.to_string());
+        for (text, meant) in [
+            ("1234", "127.0.0.1:1234"),
+            (":1234", "127.0.0.1:1234"),
+            ("localhost:7", "127.0.0.1:7"),
+            ("0.0.0.0:1", "0.0.0.0:1"),
+            ("[::1]:9", "[::1]:9"),
+        ] {
+            assert_eq!(parse(text), Ok(meant.to_owned()));
+        }
+        for text in ["", "65536", "-1", "host:1", "1.2.3.4", "tcp::1234"] {
+            assert!(
+                parse(text).unwrap_err().contains("neither a port"),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! A debugger's view of the machine: the GDB remote serial protocol over TCP.
+//!
+//! Cores are threads. The protocol is spoken by a thread of its own ([`session`]), which sends the machine's thread orders to
+//! carry out while it stands still ([`Observer`]); while the guest runs, the machine knows of the debugger only what it
+//! stops for. Breakpoints and watchpoints are the processor's own, so guest memory stays as it is, and virtual time stands
+//! still while the debugger looks: a run that is only looked at is the same run.
+
+mod arch;
+mod cp15;
+mod monitor;
+mod observer;
+mod registers;
+mod session;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use crate::Machine;
+
+/// A place where a debugger may connect.
+#[derive(Debug)]
+pub struct Server(TcpListener);
+
+impl Server {
+    /// Listens at `address`; port 0 takes one that is free.
+    ///
+    /// # Errors
+    /// Why the host does not allow it.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        TcpListener::bind(address).map(Self)
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the host does not tell.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Has `machine` wait for a debugger before its first instruction, and answer to one as long as it runs. Debuggers may
+    /// come and go, one at a time.
+    ///
+    /// # Errors
+    /// When the host has no thread left.
+    pub fn attach(self, machine: &mut Machine) -> io::Result<()> {
+        let cores = machine.cluster().map_or(0, |cluster| cluster.len());
+        let stop = machine.stop_handle();
+        let observer = session::start(self.0, cores, stop.clone())?;
+        machine.observe(Box::new(observer));
+        stop.interrupt();
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! Commands of ours that a debugger passes on (`monitor ...`).
+
+use std::fmt::Write;
+
+use super::target::power_text;
+use crate::vcpu::Halted;
+
+const HELP: &str = "\
+help            this
+info            guest time, instructions, and what each core does
+translate ADDR  where a virtual address of the core whose turn it is lies in physical memory
+phys ADDR [N]   N words (default 4, at most 256) of physical memory";
+
+/// Words that `phys` shows at most.
+const MAX_WORDS: u64 = 256;
+
+/// The answer to `command`.
+pub(super) fn answer(command: &str, halted: &mut Halted<'_>) -> String {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    match words[..] {
+        [] | ["help"] => HELP.into(),
+        ["info"] => info(halted),
+        ["translate", address] => translate(address, halted),
+        ["phys", address] => physical(address, "4", halted),
+        ["phys", address, count] => physical(address, count, halted),
+        _ => format!("no such command; there are:\n{HELP}"),
+    }
+}
+
+fn info(halted: &mut Halted<'_>) -> String {
+    let ns = halted.now_ns;
+    let mut text = format!(
+        "guest time {}.{:09} s, {} instructions",
+        ns / 1_000_000_000,
+        ns % 1_000_000_000,
+        halted.cluster.retired()
+    );
+    for core in 0..halted.cluster.len() {
+        let s = halted.cluster.state(core);
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "\ncore {core}: {}, {:?} mode, pc {:#010x}, {} instructions, {} waits",
+            power_text(halted.cluster.power(core)),
+            s.psr.mode,
+            s.r[15],
+            s.retired,
+            halted.cluster.waits(core)
+        );
+    }
+    text
+}
+
+fn translate(address: &str, halted: &mut Halted<'_>) -> String {
+    let current = halted.cluster.current();
+    let Some(va) = number(address).and_then(|n| u32::try_from(n).ok()) else {
+        return format!("{address} is no 32-bit address");
+    };
+    match halted.core(current).and_then(|core| core.translate(va)) {
+        Some(pa) => format!("{va:#010x} is at {pa:#x} for core {current}"),
+        None => format!("{va:#010x} is not mapped for core {current}"),
+    }
+}
+
+fn physical(address: &str, count: &str, halted: &mut Halted<'_>) -> String {
+    let (Some(start), Some(count)) = (number(address), number(count)) else {
+        return "say phys ADDRESS COUNT".into();
+    };
+    let Some(core) = halted.core(0) else {
+        return "there is no core".into();
+    };
+    let mut text = String::new();
+    for i in 0..count.min(MAX_WORDS) {
+        let at = start.saturating_add(4 * i);
+        let mut bytes = [0; 4];
+        if core.read_phys(at, &mut bytes).is_none() {
+            let _ = write!(text, "\nno RAM at {at:#x}");
+            break;
+        }
+        if i % 4 == 0 {
+            let _ = write!(text, "{}{at:#010x}:", if i > 0 { "\n" } else { "" });
+        }
+        let _ = write!(text, " {:08x}", u32::from_le_bytes(bytes));
+    }
+    text
+}
+
+/// A decimal number, or a hexadecimal one after `0x`.
+fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}

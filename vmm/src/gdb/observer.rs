@@ -1,0 +1,154 @@
+//! The machine's side: stops for the debugger, and carries out its orders.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arm32::{Stop, Watchpoint};
+
+use super::session::Event;
+use crate::Reason;
+use crate::vcpu::{Halted, Resume, StopHandler};
+
+/// How long the machine waits for an order before it looks whether the run must end.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// What the session's thread wants done while the machine stands still.
+pub(super) type Job = Box<dyn FnOnce(&mut Halted<'_>, &mut Wanted) + Send>;
+
+/// An order of the session's thread.
+pub(super) enum Order {
+    /// Do this, and wait for more.
+    Do(Job),
+    /// Run on.
+    Resume,
+    /// End the run.
+    End,
+}
+
+/// What the debugger asked to stop for.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub breakpoints: BTreeSet<u32>,
+    pub watchpoints: BTreeSet<Watchpoint>,
+    /// The core that is stepped, and where it shall be stepped on without a word.
+    pub step: Option<(usize, Range<u32>)>,
+}
+
+impl Wanted {
+    /// Forgets everything, and has the machine forget it.
+    pub fn clear(&mut self, halted: &mut Halted<'_>) {
+        for va in std::mem::take(&mut self.breakpoints) {
+            halted.cluster.remove_breakpoint(va);
+        }
+        for watchpoint in std::mem::take(&mut self.watchpoints) {
+            halted.cluster.remove_watchpoint(watchpoint);
+        }
+        self.free(halted);
+    }
+
+    /// Ends single steps, and lets all cores run.
+    pub fn free(&mut self, halted: &mut Halted<'_>) {
+        self.step = None;
+        for core in 0..halted.cluster.len() {
+            halted.cluster.set_step(core, false);
+            halted.cluster.set_held(core, false);
+        }
+    }
+
+    /// Whether the debugger shall hear of `stop`.
+    fn covers(&self, stop: Stop, halted: &mut Halted<'_>) -> bool {
+        match stop {
+            Stop::Breakpoint { pc, .. } => self.breakpoints.contains(&pc),
+            Stop::Watchpoint { hit, .. } => self.watchpoints.contains(&hit.watchpoint),
+            Stop::Step { core } => self.step.as_ref().is_some_and(|(stepped, on)| {
+                let pc = halted.core(core).map(|core| core.pc());
+                *stepped == core && !pc.is_some_and(|pc| on.contains(&pc))
+            }),
+            _ => false,
+        }
+    }
+}
+
+/// The machine's side of a debugger's session.
+pub(super) struct Observer {
+    /// The session's thread asked for an interrupt that did not come yet.
+    pub interrupt: Arc<AtomicBool>,
+    pub events: SyncSender<Event>,
+    /// `None` when the run is over.
+    pub orders: Option<Receiver<Order>>,
+    pub wanted: Wanted,
+    pub thread: Option<JoinHandle<()>>,
+}
+
+impl Observer {
+    /// Tells the session's thread of a stop (`None`: an interrupt) and does what it says until it lets the guest run.
+    fn obey(&mut self, stop: Option<Stop>, halted: &mut Halted<'_>) -> Resume {
+        let Some(orders) = &self.orders else {
+            return Resume::Continue;
+        };
+        halted.flush_console();
+        self.wanted.free(halted);
+        self.interrupt.store(false, Ordering::Release);
+        let current = halted.cluster.current();
+        let mut resume = Resume::Continue;
+        if self.events.send(Event::Stopped { stop, current }).is_ok() {
+            while !halted.must_end() {
+                match orders.recv_timeout(PATIENCE) {
+                    Ok(Order::Do(job)) => job(halted, &mut self.wanted),
+                    Ok(Order::Resume) => break,
+                    Ok(Order::End) => {
+                        resume = Resume::End;
+                        break;
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => {
+                        self.wanted.clear(halted);
+                        break;
+                    }
+                }
+            }
+        }
+        resume
+    }
+}
+
+impl StopHandler for Observer {
+    fn stopped(&mut self, stop: Stop, halted: &mut Halted<'_>) -> Resume {
+        if self.wanted.covers(stop, halted) {
+            self.obey(Some(stop), halted)
+        } else {
+            Resume::Continue
+        }
+    }
+
+    fn interrupted(&mut self, halted: &mut Halted<'_>) -> Resume {
+        if self.interrupt.load(Ordering::Acquire) {
+            self.obey(None, halted)
+        } else {
+            Resume::Continue
+        }
+    }
+
+    fn ended(&mut self, reason: Reason) {
+        // What was ordered and not done is dropped, and who waits for it is told so.
+        self.orders = None;
+        let _ = self.events.send(Event::Ended(reason));
+        if let Some(thread) = self.thread.take() {
+            // It ends by itself; a panic of its own was reported.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        if self.orders.is_some() {
+            self.ended(Reason::Stopped);
+        }
+    }
+}

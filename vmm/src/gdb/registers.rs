@@ -1,0 +1,161 @@
+//! Registers and memory of a core, as bytes of the protocol (little-endian, like the guest).
+
+use arm32::CoreView;
+use gdbstub::arch;
+
+use super::arch::{CORE, DOUBLES, Register};
+use super::cp15;
+
+/// The registers that are sent all at once; the system registers are asked for one by one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Registers {
+    r: [u32; CORE],
+    cpsr: u32,
+    d: [u64; DOUBLES],
+    fpscr: u32,
+}
+
+impl Registers {
+    /// Those of `core`.
+    pub fn of(core: &CoreView<'_>) -> Self {
+        let s = core.state();
+        Self {
+            r: s.r,
+            cpsr: s.cpsr(),
+            d: s.fp.d,
+            fpscr: s.fp.fpscr,
+        }
+    }
+
+    /// Makes them those of `core`: the mode first, for it decides which R13 is meant.
+    pub fn write(&self, core: &mut CoreView<'_>) {
+        if core.cpsr() != self.cpsr {
+            core.set_cpsr(self.cpsr);
+        }
+        for (n, value) in (0..).zip(self.r) {
+            if core.reg(n) != value {
+                core.set_reg(n, value);
+            }
+        }
+        if Self::of(core).d != self.d || core.state().fp.fpscr != self.fpscr {
+            let fp = &mut core.state_mut().fp;
+            fp.d = self.d;
+            fp.write_fpscr(self.fpscr);
+        }
+    }
+}
+
+impl arch::Registers for Registers {
+    type ProgramCounter = u32;
+
+    fn pc(&self) -> u32 {
+        self.r[15]
+    }
+
+    fn gdb_serialize(&self, mut write_byte: impl FnMut(Option<u8>)) {
+        let mut write = |bytes: &[u8]| bytes.iter().for_each(|byte| write_byte(Some(*byte)));
+        self.r.iter().for_each(|r| write(&r.to_le_bytes()));
+        write(&self.cpsr.to_le_bytes());
+        self.d.iter().for_each(|d| write(&d.to_le_bytes()));
+        write(&self.fpscr.to_le_bytes());
+    }
+
+    fn gdb_deserialize(&mut self, bytes: &[u8]) -> Result<(), ()> {
+        let mut rest = bytes;
+        for r in &mut self.r {
+            *r = take(&mut rest).ok_or(())?;
+        }
+        self.cpsr = take(&mut rest).ok_or(())?;
+        for d in &mut self.d {
+            let (low, high): (u32, u32) = (take(&mut rest).ok_or(())?, take(&mut rest).ok_or(())?);
+            *d = u64::from(high) << 32 | u64::from(low);
+        }
+        self.fpscr = take(&mut rest).ok_or(())?;
+        Ok(())
+    }
+}
+
+/// The next word of `bytes`.
+fn take(bytes: &mut &[u8]) -> Option<u32> {
+    let (word, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(u32::from_le_bytes(*word))
+}
+
+/// One register.
+pub(super) fn read(core: &CoreView<'_>, register: Register) -> Vec<u8> {
+    let s = core.state();
+    let value = match register {
+        Register::Core(n) => core.reg(n).into(),
+        Register::Cpsr => s.cpsr().into(),
+        Register::Double(n) => s.fp.d(n),
+        Register::Fpscr => s.fp.fpscr.into(),
+        Register::System(n) => (cp15::REGISTERS[n].read)(s),
+    };
+    value.to_le_bytes()[..register.bytes()].to_vec()
+}
+
+/// Writes one register; `None` when it cannot be, or `bytes` is not its size.
+pub(super) fn write(core: &mut CoreView<'_>, register: Register, bytes: &[u8]) -> Option<()> {
+    if bytes.len() != register.bytes() {
+        return None;
+    }
+    let value = bytes
+        .iter()
+        .rev()
+        .fold(0, |v, byte| v << 8 | u64::from(*byte));
+    match register {
+        Register::Core(n) => core.set_reg(n, value as u32),
+        Register::Cpsr => core.set_cpsr(value as u32),
+        Register::Double(n) => core.state_mut().fp.set_d(n, value),
+        Register::Fpscr => core.state_mut().fp.write_fpscr(value as u32),
+        Register::System(n) => cp15::REGISTERS[n].write?(core.state_mut(), value),
+    }
+    Some(())
+}
+
+/// The parts of `len` bytes from `va`, each in one page, with the physical address: translated, or where nothing is
+/// mapped the same.
+fn places(core: &CoreView<'_>, va: u32, len: usize) -> Vec<(u64, usize)> {
+    let mut places = Vec::new();
+    let mut done = 0;
+    while done < len {
+        let at = va.wrapping_add(done as u32);
+        let part = (0x1000 - (at & 0xfff) as usize).min(len - done);
+        places.push((core.translate(at).unwrap_or(at.into()), part));
+        done += part;
+    }
+    places
+}
+
+/// Memory at `va` as the core sees it, and where nothing is mapped at that physical address, up to the first page without
+/// RAM.
+pub(super) fn read_memory(core: &CoreView<'_>, va: u32, len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len);
+    for (pa, part) in places(core, va, len) {
+        let mut piece = vec![0; part];
+        if core.read_phys(pa, &mut piece).is_none() {
+            break;
+        }
+        bytes.append(&mut piece);
+    }
+    bytes
+}
+
+/// Writes where [`read_memory`] reads: all or, as far as there is RAM, nothing.
+pub(super) fn write_memory(core: &mut CoreView<'_>, va: u32, bytes: &[u8]) -> Option<()> {
+    let places = places(core, va, bytes.len());
+    if places
+        .iter()
+        .any(|(pa, _)| core.read_phys(*pa, &mut [0]).is_none())
+    {
+        return None;
+    }
+    let mut rest = bytes;
+    for (pa, part) in places {
+        let (piece, after) = rest.split_at(part);
+        core.write_phys(pa, piece)?;
+        rest = after;
+    }
+    Some(())
+}

@@ -1,0 +1,371 @@
+//! The debugger's side: connections, and the protocol's states.
+//!
+//! One thread accepts connections, one for each reads it, and both bring what comes to the session's thread, which also
+//! hears of the machine's stops. So there is one place where everything happens in order.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use arm32::Stop;
+use gdbstub::common::Signal;
+use gdbstub::conn::Connection;
+use gdbstub::stub::state_machine::GdbStubStateMachine;
+use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, MultiThreadStopReason};
+
+use super::observer::{Observer, Order, Wanted};
+use super::target::{Lost, Target, tid, watch_kind};
+use crate::{Reason, StopHandle};
+
+/// Events that may wait; who has more to say waits.
+const EVENTS: usize = 64;
+/// How long a debugger may not read what it is sent before it is given up.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the session's thread hears of.
+pub(super) enum Event {
+    /// Someone connected.
+    Connected(TcpStream),
+    /// Bytes from the connection of this number.
+    Bytes(u64, Vec<u8>),
+    /// That connection is gone.
+    Closed(u64),
+    /// The machine stands still at a stop (`None`: because it was asked to).
+    Stopped {
+        stop: Option<Stop>,
+        /// The core whose turn it is.
+        current: usize,
+    },
+    /// The run is over.
+    Ended(Reason),
+}
+
+/// Starts the threads; the result is to observe the machine, which has `cores` cores.
+pub(super) fn start(
+    listener: TcpListener,
+    cores: usize,
+    machine: StopHandle,
+) -> io::Result<Observer> {
+    let (events, heard) = sync_channel(EVENTS);
+    let (order, orders) = std::sync::mpsc::channel();
+    // The first thing the machine does is to wait.
+    let interrupt = Arc::new(AtomicBool::new(true));
+    let session = Session {
+        target: Target::new(cores, order, Arc::clone(&interrupt)),
+        interrupt: Arc::clone(&interrupt),
+        asked: true,
+        machine,
+        heard,
+        events: events.clone(),
+        over: Arc::default(),
+        address: listener.local_addr()?,
+        connection: 0,
+        bytes: Vec::new().into_iter(),
+    };
+    let over = Arc::clone(&session.over);
+    let accepted = events.clone();
+    thread::Builder::new()
+        .name("gdb accept".into())
+        .spawn(move || accept(&listener, &accepted, &over))?;
+    let thread = thread::Builder::new()
+        .name("gdb".into())
+        .spawn(move || session.run())?;
+    Ok(Observer {
+        interrupt,
+        events,
+        orders: Some(orders),
+        wanted: Wanted::default(),
+        thread: Some(thread),
+    })
+}
+
+fn accept(listener: &TcpListener, events: &SyncSender<Event>, over: &AtomicBool) {
+    for stream in listener.incoming() {
+        if over.load(Ordering::Acquire) {
+            return;
+        }
+        match stream {
+            Ok(stream) => {
+                if events.send(Event::Connected(stream)).is_err() {
+                    return;
+                }
+            }
+            // The host is short of something: not at once again.
+            Err(_) => thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
+
+fn read(mut stream: TcpStream, number: u64, events: &SyncSender<Event>) {
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => {
+                if events
+                    .send(Event::Bytes(number, buffer[..n].to_vec()))
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    let _ = events.send(Event::Closed(number));
+}
+
+/// A connection that sends what belongs together in one piece.
+struct Wire(io::BufWriter<TcpStream>);
+
+impl Connection for Wire {
+    type Error = io::Error;
+
+    fn write(&mut self, byte: u8) -> io::Result<()> {
+        self.0.write_all(&[byte])?;
+        // Acknowledgements go alone.
+        if byte == b'+' { self.0.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+type Stub = GdbStubStateMachine<'static, Target, Wire>;
+type StubError = GdbStubError<Lost, io::Error>;
+
+/// What the session's state machine sees.
+enum Input {
+    Byte(u8),
+    Stopped(Option<Stop>, usize),
+    Closed,
+    Ended(Reason),
+}
+
+/// How a debugger left.
+enum Left {
+    /// The guest shall run on.
+    Alone,
+    /// The run shall end.
+    Kill,
+    /// The run is over.
+    Over,
+}
+
+struct Session {
+    target: Target,
+    /// Has the machine's observer take the next interrupt for ours.
+    interrupt: Arc<AtomicBool>,
+    /// It was asked for, and the machine does not stand still yet.
+    asked: bool,
+    machine: StopHandle,
+    heard: Receiver<Event>,
+    events: SyncSender<Event>,
+    over: Arc<AtomicBool>,
+    address: SocketAddr,
+    /// Number of the present connection.
+    connection: u64,
+    /// Its bytes that came and were not looked at.
+    bytes: std::vec::IntoIter<u8>,
+}
+
+impl Session {
+    fn run(mut self) {
+        while let Ok(event) = self.heard.recv() {
+            match event {
+                Event::Connected(stream) => match self.serve(stream) {
+                    Left::Alone => {
+                        if !self.release() {
+                            break;
+                        }
+                    }
+                    Left::Kill => {
+                        if self.halt() {
+                            self.target.send(Order::End);
+                        }
+                    }
+                    Left::Over => break,
+                },
+                Event::Stopped { .. } => self.note_stop(),
+                Event::Ended(_) => break,
+                Event::Bytes(..) | Event::Closed(_) => {}
+            }
+        }
+        self.over.store(true, Ordering::Release);
+        // The thread that accepts connections looks up at the next one.
+        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+    }
+
+    /// The next thing that concerns the present connection.
+    fn next(&mut self) -> Input {
+        loop {
+            if let Some(byte) = self.bytes.next() {
+                return Input::Byte(byte);
+            }
+            match self.heard.recv() {
+                Ok(Event::Bytes(number, bytes)) if number == self.connection => {
+                    self.bytes = bytes.into_iter();
+                }
+                Ok(Event::Closed(number)) if number == self.connection => return Input::Closed,
+                Ok(Event::Bytes(..) | Event::Closed(_)) => {}
+                // One at a time.
+                Ok(Event::Connected(stream)) => drop(stream),
+                Ok(Event::Stopped { stop, current }) => return Input::Stopped(stop, current),
+                Ok(Event::Ended(reason)) => return Input::Ended(reason),
+                Err(_) => return Input::Ended(Reason::Stopped),
+            }
+        }
+    }
+
+    /// Asks the machine to stand still, which [`Event::Stopped`] will tell.
+    fn interrupt(&mut self) {
+        if !self.target.halted && !self.asked {
+            self.asked = true;
+            self.interrupt.store(true, Ordering::Release);
+            self.machine.interrupt();
+        }
+    }
+
+    fn note_stop(&mut self) {
+        self.asked = false;
+        self.target.halted = true;
+    }
+
+    /// Has the machine stand still; `false` when the run is over instead.
+    fn halt(&mut self) -> bool {
+        self.interrupt();
+        while !self.target.halted {
+            match self.heard.recv() {
+                Ok(Event::Stopped { .. }) => self.note_stop(),
+                Ok(Event::Ended(_)) | Err(_) => return false,
+                Ok(_) => {}
+            }
+        }
+        true
+    }
+
+    /// Takes back all that the debugger set and lets the guest run; `false` when the run is over.
+    fn release(&mut self) -> bool {
+        if !self.halt() {
+            return false;
+        }
+        let cleared = self.target.ask(|halted, wanted| wanted.clear(halted));
+        self.target.halted = false;
+        cleared.is_ok() && self.target.send(Order::Resume)
+    }
+
+    /// Speaks to one debugger until it leaves.
+    fn serve(&mut self, stream: TcpStream) -> Left {
+        self.connection += 1;
+        self.bytes = Vec::new().into_iter();
+        if !self.halt() {
+            return Left::Over;
+        }
+        let left = self.open(&stream).and_then(|stub| self.talk(stub));
+        let _ = stream.shutdown(Shutdown::Both);
+        left.unwrap_or_else(|error| {
+            tracing::warn!("the debugger's connection was closed: {error}");
+            Left::Alone
+        })
+    }
+
+    fn open(&mut self, stream: &TcpStream) -> Result<Stub, Box<dyn std::error::Error>> {
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+        let (reader, events, number) = (stream.try_clone()?, self.events.clone(), self.connection);
+        thread::Builder::new()
+            .name("gdb read".into())
+            .spawn(move || read(reader, number, &events))?;
+        let wire = Wire(io::BufWriter::new(stream.try_clone()?));
+        let stub = GdbStub::builder(wire).build()?;
+        stub.run_state_machine(&mut self.target)
+            .map_err(|error| error.to_string().into())
+    }
+
+    fn talk(&mut self, mut stub: Stub) -> Result<Left, Box<dyn std::error::Error>> {
+        loop {
+            stub = match stub {
+                GdbStubStateMachine::Disconnected(inner) => {
+                    return Ok(match inner.get_reason() {
+                        DisconnectReason::Kill => Left::Kill,
+                        DisconnectReason::Disconnect => Left::Alone,
+                        DisconnectReason::TargetExited(_)
+                        | DisconnectReason::TargetTerminated(_) => Left::Over,
+                    });
+                }
+                GdbStubStateMachine::CtrlCInterrupt(inner) => {
+                    self.interrupt();
+                    inner.interrupt_handled(&mut self.target, None::<MultiThreadStopReason<u32>>)
+                }
+                waiting => match self.next() {
+                    Input::Closed => return Ok(Left::Alone),
+                    Input::Ended(reason) => {
+                        self.farewell(waiting, reason);
+                        return Ok(Left::Over);
+                    }
+                    Input::Byte(byte) => self.pump(waiting, byte),
+                    Input::Stopped(stop, current) => self.report(waiting, stop, current),
+                },
+            }
+            .map_err(|error| error.to_string())?;
+        }
+    }
+
+    fn pump(&mut self, stub: Stub, byte: u8) -> Result<Stub, StubError> {
+        match stub {
+            GdbStubStateMachine::Idle(inner) => inner.incoming_data(&mut self.target, byte),
+            GdbStubStateMachine::Running(inner) => inner.incoming_data(&mut self.target, byte),
+            other => Ok(other),
+        }
+    }
+
+    fn report(
+        &mut self,
+        stub: Stub,
+        stop: Option<Stop>,
+        current: usize,
+    ) -> Result<Stub, StubError> {
+        self.note_stop();
+        match stub {
+            GdbStubStateMachine::Running(inner) => {
+                inner.report_stop(&mut self.target, reason(stop, current))
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// Tells a debugger that waits for a stop that the run is over.
+    fn farewell(&mut self, stub: Stub, reason: Reason) {
+        if let GdbStubStateMachine::Running(inner) = stub {
+            let code = u8::from(!matches!(reason, Reason::PowerOff | Reason::ConsoleStop));
+            // One who left without waiting for it needs no answer.
+            let _ = inner.report_stop(&mut self.target, MultiThreadStopReason::<u32>::Exited(code));
+        }
+    }
+}
+
+/// A stop in the protocol's terms.
+fn reason(stop: Option<Stop>, current: usize) -> MultiThreadStopReason<u32> {
+    match stop {
+        Some(Stop::Breakpoint { core, .. }) => MultiThreadStopReason::SwBreak(tid(core)),
+        Some(Stop::Watchpoint { core, hit }) => MultiThreadStopReason::Watch {
+            tid: tid(core),
+            kind: watch_kind(hit.watchpoint.kind),
+            addr: hit.va,
+        },
+        Some(Stop::Step { core }) => MultiThreadStopReason::SignalWithThread {
+            tid: tid(core),
+            signal: Signal::SIGTRAP,
+        },
+        _ => MultiThreadStopReason::SignalWithThread {
+            tid: tid(current),
+            signal: Signal::SIGINT,
+        },
+    }
+}

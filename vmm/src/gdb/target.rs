@@ -1,0 +1,424 @@
+//! The machine as the protocol's library wants it: every question becomes an order to the machine's thread.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, sync_channel};
+
+use arm32::{CoreView, Power, WatchKind, Watchpoint};
+use gdbstub::common::{Signal, Tid};
+use gdbstub::target::ext::base::BaseOps;
+use gdbstub::target::ext::base::multithread::{
+    MultiThreadBase, MultiThreadRangeStepping, MultiThreadRangeSteppingOps, MultiThreadResume,
+    MultiThreadResumeOps, MultiThreadSchedulerLocking, MultiThreadSchedulerLockingOps,
+    MultiThreadSingleStep, MultiThreadSingleStepOps,
+};
+use gdbstub::target::ext::base::single_register_access::{
+    SingleRegisterAccess, SingleRegisterAccessOps,
+};
+use gdbstub::target::ext::breakpoints::{
+    Breakpoints, BreakpointsOps, HwBreakpoint, HwBreakpointOps, HwWatchpoint, HwWatchpointOps,
+    SwBreakpoint, SwBreakpointOps, WatchKind as Kind,
+};
+use gdbstub::target::ext::monitor_cmd::{ConsoleOutput, MonitorCmd, MonitorCmdOps, outputln};
+use gdbstub::target::ext::thread_extra_info::{ThreadExtraInfo, ThreadExtraInfoOps};
+use gdbstub::target::{self, TargetError, TargetResult};
+
+use super::arch::{Arm, Register};
+use super::monitor;
+use super::observer::{Order, Wanted};
+use super::registers::{self, Registers};
+use crate::vcpu::Halted;
+
+/// Breakpoints and watchpoints that a debugger may set, each: more than anyone uses, and little memory.
+const MAX_WANTED: usize = 10_000;
+/// EFAULT, as the remote protocol numbers errors.
+const EFAULT: u8 = 14;
+
+/// The machine is not there any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the machine's run is over")]
+pub(super) struct Lost;
+
+/// How one core shall go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Action {
+    Continue,
+    /// Step on while inside the range.
+    Step(Range<u32>),
+}
+
+/// The machine, seen from the session's thread.
+pub(super) struct Target {
+    cores: usize,
+    orders: Sender<Order>,
+    interrupt: Arc<AtomicBool>,
+    /// The machine stands still and obeys.
+    pub halted: bool,
+    actions: Vec<Option<Action>>,
+    /// Cores without an action get no turn.
+    locked: bool,
+}
+
+/// The thread number of a core: from 1.
+pub(super) fn tid(core: usize) -> Tid {
+    NonZeroUsize::MIN.saturating_add(core)
+}
+
+/// The core of a thread number.
+fn core(tid: Tid) -> usize {
+    tid.get() - 1
+}
+
+/// A kind of watchpoint in the protocol's terms.
+pub(super) const fn watch_kind(kind: WatchKind) -> Kind {
+    match kind {
+        WatchKind::Read => Kind::Read,
+        WatchKind::Write => Kind::Write,
+        WatchKind::Access => Kind::ReadWrite,
+    }
+}
+
+fn watchpoint(start: u32, len: u32, kind: Kind) -> Watchpoint {
+    let kind = match kind {
+        Kind::Read => WatchKind::Read,
+        Kind::Write => WatchKind::Write,
+        Kind::ReadWrite => WatchKind::Access,
+    };
+    Watchpoint::new(start, len, kind)
+}
+
+impl Target {
+    /// A machine of `cores` cores.
+    pub fn new(cores: usize, orders: Sender<Order>, interrupt: Arc<AtomicBool>) -> Self {
+        Self {
+            cores,
+            orders,
+            interrupt,
+            halted: false,
+            actions: vec![None; cores],
+            locked: false,
+        }
+    }
+
+    /// Sends an order; `false` when nobody is there to obey.
+    pub fn send(&self, order: Order) -> bool {
+        self.orders.send(order).is_ok()
+    }
+
+    /// Has the machine's thread do `job`.
+    pub fn ask<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Halted<'_>, &mut Wanted) -> R + Send + 'static,
+    ) -> Result<R, Lost> {
+        let (answer, answered) = sync_channel(1);
+        let job = Box::new(move |halted: &mut Halted<'_>, wanted: &mut Wanted| {
+            // Who asked waits for it.
+            let _ = answer.send(job(halted, wanted));
+        });
+        self.orders.send(Order::Do(job)).map_err(|_| Lost)?;
+        answered.recv().map_err(|_| Lost)
+    }
+
+    /// As [`Target::ask`], about the core of `tid`; an error while the guest runs, and for a core that is not there.
+    fn ask_core<R: Send + 'static>(
+        &self,
+        tid: Tid,
+        job: impl FnOnce(CoreView<'_>) -> R + Send + 'static,
+    ) -> TargetResult<R, Self> {
+        if !self.halted {
+            return Err(TargetError::NonFatal);
+        }
+        self.ask(move |halted, _| halted.core(core(tid)).map(job))
+            .map_err(TargetError::Fatal)?
+            .ok_or(TargetError::NonFatal)
+    }
+
+    /// Changes what the debugger wants to stop for.
+    fn want(
+        &self,
+        job: impl FnOnce(&mut Halted<'_>, &mut Wanted) -> bool + Send + 'static,
+    ) -> TargetResult<bool, Self> {
+        if !self.halted {
+            return Err(TargetError::NonFatal);
+        }
+        self.ask(job).map_err(TargetError::Fatal)
+    }
+
+    fn set_action(&mut self, tid: Tid, action: Action) {
+        if let Some(slot) = self.actions.get_mut(core(tid)) {
+            *slot = Some(action);
+        }
+    }
+}
+
+impl target::Target for Target {
+    type Arch = Arm;
+    type Error = Lost;
+
+    fn base_ops(&mut self) -> BaseOps<'_, Arm, Lost> {
+        BaseOps::MultiThread(self)
+    }
+
+    fn support_breakpoints(&mut self) -> Option<BreakpointsOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_monitor_cmd(&mut self) -> Option<MonitorCmdOps<'_, Self>> {
+        Some(self)
+    }
+}
+
+impl MultiThreadBase for Target {
+    fn read_registers(&mut self, regs: &mut Registers, tid: Tid) -> TargetResult<(), Self> {
+        *regs = self.ask_core(tid, |core| Registers::of(&core))?;
+        Ok(())
+    }
+
+    fn write_registers(&mut self, regs: &Registers, tid: Tid) -> TargetResult<(), Self> {
+        let regs = regs.clone();
+        self.ask_core(tid, move |mut core| regs.write(&mut core))
+    }
+
+    fn support_single_register_access(&mut self) -> Option<SingleRegisterAccessOps<'_, Tid, Self>> {
+        Some(self)
+    }
+
+    fn read_addrs(&mut self, start: u32, data: &mut [u8], tid: Tid) -> TargetResult<usize, Self> {
+        let len = data.len();
+        let read = self.ask_core(tid, move |core| registers::read_memory(&core, start, len))?;
+        if read.is_empty() && len > 0 {
+            return Err(TargetError::Errno(EFAULT));
+        }
+        data[..read.len()].copy_from_slice(&read);
+        Ok(read.len())
+    }
+
+    fn write_addrs(&mut self, start: u32, data: &[u8], tid: Tid) -> TargetResult<(), Self> {
+        let data = data.to_vec();
+        let wrote = self.ask_core(tid, move |mut core| {
+            registers::write_memory(&mut core, start, &data)
+        })?;
+        wrote.ok_or(TargetError::Errno(EFAULT))
+    }
+
+    fn list_active_threads(&mut self, active: &mut dyn FnMut(Tid)) -> Result<(), Lost> {
+        (0..self.cores).for_each(|core| active(tid(core)));
+        Ok(())
+    }
+
+    fn support_resume(&mut self) -> Option<MultiThreadResumeOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_thread_extra_info(&mut self) -> Option<ThreadExtraInfoOps<'_, Self>> {
+        Some(self)
+    }
+}
+
+impl SingleRegisterAccess<Tid> for Target {
+    fn read_register(
+        &mut self,
+        tid: Tid,
+        reg: Register,
+        buf: &mut [u8],
+    ) -> TargetResult<usize, Self> {
+        let bytes = self.ask_core(tid, move |core| registers::read(&core, reg))?;
+        let len = bytes.len().min(buf.len());
+        buf[..len].copy_from_slice(&bytes[..len]);
+        Ok(len)
+    }
+
+    fn write_register(&mut self, tid: Tid, reg: Register, val: &[u8]) -> TargetResult<(), Self> {
+        let bytes = val.to_vec();
+        let wrote = self.ask_core(tid, move |mut core| {
+            registers::write(&mut core, reg, &bytes)
+        })?;
+        wrote.ok_or(TargetError::NonFatal)
+    }
+}
+
+impl ThreadExtraInfo for Target {
+    fn thread_extra_info(&self, tid: Tid, buf: &mut [u8]) -> Result<usize, Lost> {
+        if !self.halted {
+            return Ok(0);
+        }
+        let power = self.ask(move |halted, _| halted.cluster.power(core(tid)))?;
+        let text = power_text(power).as_bytes();
+        let len = text.len().min(buf.len());
+        buf[..len].copy_from_slice(&text[..len]);
+        Ok(len)
+    }
+}
+
+/// What a core is doing, in words.
+pub(super) const fn power_text(power: Power) -> &'static str {
+    match power {
+        Power::Off => "off",
+        Power::Running => "running",
+        Power::WaitingInterrupt => "waits for an interrupt",
+        Power::WaitingEvent => "waits for an event",
+    }
+}
+
+impl MultiThreadResume for Target {
+    fn resume(&mut self) -> Result<(), Lost> {
+        if !self.halted {
+            return Ok(());
+        }
+        let actions = self.actions.clone();
+        let locked = self.locked;
+        self.ask(move |halted, wanted| {
+            for (core, action) in actions.into_iter().enumerate() {
+                halted.cluster.set_held(core, locked && action.is_none());
+                if let Some(Action::Step(range)) = action {
+                    halted.cluster.set_step(core, true);
+                    wanted.step = Some((core, range));
+                }
+            }
+        })?;
+        self.halted = false;
+        // One that was asked for when the machine stood still already is none.
+        self.interrupt.store(false, Ordering::Release);
+        if self.send(Order::Resume) {
+            Ok(())
+        } else {
+            Err(Lost)
+        }
+    }
+
+    fn clear_resume_actions(&mut self) -> Result<(), Lost> {
+        self.actions.fill(None);
+        self.locked = false;
+        Ok(())
+    }
+
+    fn set_resume_action_continue(
+        &mut self,
+        tid: Tid,
+        _signal: Option<Signal>,
+    ) -> Result<(), Lost> {
+        self.set_action(tid, Action::Continue);
+        Ok(())
+    }
+
+    fn support_single_step(&mut self) -> Option<MultiThreadSingleStepOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_range_step(&mut self) -> Option<MultiThreadRangeSteppingOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_scheduler_locking(&mut self) -> Option<MultiThreadSchedulerLockingOps<'_, Self>> {
+        Some(self)
+    }
+}
+
+impl MultiThreadSingleStep for Target {
+    fn set_resume_action_step(&mut self, tid: Tid, _signal: Option<Signal>) -> Result<(), Lost> {
+        self.set_action(tid, Action::Step(0..0));
+        Ok(())
+    }
+}
+
+impl MultiThreadRangeStepping for Target {
+    fn set_resume_action_range_step(&mut self, tid: Tid, start: u32, end: u32) -> Result<(), Lost> {
+        self.set_action(tid, Action::Step(start..end));
+        Ok(())
+    }
+}
+
+impl MultiThreadSchedulerLocking for Target {
+    fn set_resume_action_scheduler_lock(&mut self) -> Result<(), Lost> {
+        self.locked = true;
+        Ok(())
+    }
+}
+
+impl Breakpoints for Target {
+    fn support_sw_breakpoint(&mut self) -> Option<SwBreakpointOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_hw_breakpoint(&mut self) -> Option<HwBreakpointOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_hw_watchpoint(&mut self) -> Option<HwWatchpointOps<'_, Self>> {
+        Some(self)
+    }
+}
+
+impl SwBreakpoint for Target {
+    fn add_sw_breakpoint(&mut self, addr: u32, _kind: usize) -> TargetResult<bool, Self> {
+        self.want(move |halted, wanted| {
+            let va = addr & !1;
+            if wanted.breakpoints.len() >= MAX_WANTED {
+                return false;
+            }
+            if wanted.breakpoints.insert(va) {
+                halted.cluster.insert_breakpoint(va);
+            }
+            true
+        })
+    }
+
+    fn remove_sw_breakpoint(&mut self, addr: u32, _kind: usize) -> TargetResult<bool, Self> {
+        self.want(move |halted, wanted| {
+            let va = addr & !1;
+            wanted.breakpoints.remove(&va) && halted.cluster.remove_breakpoint(va)
+        })
+    }
+}
+
+impl HwBreakpoint for Target {
+    fn add_hw_breakpoint(&mut self, addr: u32, kind: usize) -> TargetResult<bool, Self> {
+        self.add_sw_breakpoint(addr, kind)
+    }
+
+    fn remove_hw_breakpoint(&mut self, addr: u32, kind: usize) -> TargetResult<bool, Self> {
+        self.remove_sw_breakpoint(addr, kind)
+    }
+}
+
+impl HwWatchpoint for Target {
+    fn add_hw_watchpoint(&mut self, addr: u32, len: u32, kind: Kind) -> TargetResult<bool, Self> {
+        let watchpoint = watchpoint(addr, len, kind);
+        self.want(move |halted, wanted| {
+            if wanted.watchpoints.len() >= MAX_WANTED {
+                return false;
+            }
+            if wanted.watchpoints.insert(watchpoint) {
+                halted.cluster.insert_watchpoint(watchpoint);
+            }
+            true
+        })
+    }
+
+    fn remove_hw_watchpoint(
+        &mut self,
+        addr: u32,
+        len: u32,
+        kind: Kind,
+    ) -> TargetResult<bool, Self> {
+        let watchpoint = watchpoint(addr, len, kind);
+        self.want(move |halted, wanted| {
+            wanted.watchpoints.remove(&watchpoint) && halted.cluster.remove_watchpoint(watchpoint)
+        })
+    }
+}
+
+impl MonitorCmd for Target {
+    fn handle_monitor_cmd(&mut self, cmd: &[u8], mut out: ConsoleOutput<'_>) -> Result<(), Lost> {
+        let command = String::from_utf8_lossy(cmd).into_owned();
+        let answer = if self.halted {
+            self.ask(move |halted, _| monitor::answer(&command, halted))?
+        } else {
+            "the guest runs: interrupt it first".into()
+        };
+        outputln!(out, "{answer}");
+        Ok(())
+    }
+}
