@@ -64,6 +64,7 @@ pub(super) fn start(
         over: Arc::default(),
         address: listener.local_addr()?,
         connection: 0,
+        waiting: None,
         bytes: Vec::new().into_iter(),
     };
     let over = Arc::clone(&session.over);
@@ -171,35 +172,47 @@ struct Session {
     address: SocketAddr,
     /// Number of the present connection.
     connection: u64,
+    /// Who connected meanwhile, and comes next: often the same debugger again, before it was noticed that it had left.
+    waiting: Option<TcpStream>,
     /// Its bytes that came and were not looked at.
     bytes: std::vec::IntoIter<u8>,
 }
 
 impl Session {
     fn run(mut self) {
-        while let Ok(event) = self.heard.recv() {
-            match event {
-                Event::Connected(stream) => match self.serve(stream) {
-                    Left::Alone => {
-                        if !self.release() {
-                            break;
-                        }
+        while let Some(stream) = self.visitor() {
+            let goes_on = match self.serve(stream) {
+                Left::Alone => self.release(),
+                Left::Kill => {
+                    if self.halt() {
+                        self.target.send(Order::End);
                     }
-                    Left::Kill => {
-                        if self.halt() {
-                            self.target.send(Order::End);
-                        }
-                    }
-                    Left::Over => break,
-                },
-                Event::Stopped { .. } => self.note_stop(),
-                Event::Ended(_) => break,
-                Event::Bytes(..) | Event::Closed(_) => {}
+                    false
+                }
+                Left::Over => false,
+            };
+            if !goes_on {
+                break;
             }
         }
         self.over.store(true, Ordering::Release);
         // The thread that accepts connections looks up at the next one.
         let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+    }
+
+    /// The next debugger; `None` when the run is over.
+    fn visitor(&mut self) -> Option<TcpStream> {
+        if let Some(stream) = self.waiting.take() {
+            return Some(stream);
+        }
+        loop {
+            match self.heard.recv() {
+                Ok(Event::Connected(stream)) => return Some(stream),
+                Ok(Event::Stopped { .. }) => self.note_stop(),
+                Ok(Event::Ended(_)) | Err(_) => return None,
+                Ok(Event::Bytes(..) | Event::Closed(_)) => {}
+            }
+        }
     }
 
     /// The next thing that concerns the present connection.
@@ -214,8 +227,10 @@ impl Session {
                 }
                 Ok(Event::Closed(number)) if number == self.connection => return Input::Closed,
                 Ok(Event::Bytes(..) | Event::Closed(_)) => {}
-                // One at a time.
-                Ok(Event::Connected(stream)) => drop(stream),
+                // One at a time, and one in the queue: who comes after finds the connection closed.
+                Ok(Event::Connected(stream)) => {
+                    self.waiting.get_or_insert(stream);
+                }
                 Ok(Event::Stopped { stop, current }) => return Input::Stopped(stop, current),
                 Ok(Event::Ended(reason)) => return Input::Ended(reason),
                 Err(_) => return Input::Ended(Reason::Stopped),
@@ -243,8 +258,11 @@ impl Session {
         while !self.target.halted {
             match self.heard.recv() {
                 Ok(Event::Stopped { .. }) => self.note_stop(),
+                Ok(Event::Connected(stream)) => {
+                    self.waiting.get_or_insert(stream);
+                }
                 Ok(Event::Ended(_)) | Err(_) => return false,
-                Ok(_) => {}
+                Ok(Event::Bytes(..) | Event::Closed(_)) => {}
             }
         }
         true

@@ -1,1 +1,357 @@
+//! Sessions with a debugger that speaks the protocol byte by byte, and with ones that do not.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use gdbstub::arch::{Arch, RegId};
+use proptest::prelude::*;
+use tempfile::NamedTempFile;
+
+use super::Server;
+use super::arch::{Arm, Register};
+use crate::devices::uart::Capture;
+use crate::{ByteSize, Config, KernelFormat, Limits, Machine, Reason, Summary};
+
+/// Where the kernel starts.
+const ENTRY: u32 = 0x4000_8000;
+/// Counts a word in memory up to 1000 and powers off.
+const COUNT: [u32; 12] = [
+    0xe3a0_1409, // 00 mov  r1, #0x09000000 (the UART)
+    0xe3a0_0068, // 04 mov  r0, #'h'
+    0xe5c1_0000, // 08 strb r0, [r1]
+    0xe28f_2f40, // 0c add  r2, pc, #0x100 (0x114)
+    0xe592_3000, // 10 ldr  r3, [r2]
+    0xe283_3001, // 14 add  r3, r3, #1
+    0xe582_3000, // 18 str  r3, [r2]
+    0xe353_0ffa, // 1c cmp  r3, #1000
+    0x1aff_fffa, // 20 bne  10
+    0xe3a0_0484, // 24 mov  r0, #0x84000000
+    0xe380_0008, // 28 orr  r0, r0, #8
+    0xe140_0070, // 2c hvc  #0 (PSCI SYSTEM_OFF)
+];
+/// b to itself
+const SPIN: [u32; 1] = [0xeaff_fffe];
+
+fn machine(program: &[u32]) -> Machine {
+    let mut file = NamedTempFile::new().unwrap();
+    for word in program {
+        file.write_all(&word.to_le_bytes()).unwrap();
+    }
+    let config = Config {
+        kernel: file.path().into(),
+        kernel_format: KernelFormat::Image,
+        memory: ByteSize(32 << 20),
+        rng: false,
+        cpus: 2,
+        ..Config::default()
+    };
+    Machine::new(&config, Box::new(Capture::default())).unwrap()
+}
+
+/// Runs `program` under a debugger that does `session`; why the run ended, and what it was.
+fn debugged<R: Send + 'static>(
+    program: &[u32],
+    session: impl FnOnce(SocketAddr) -> R + Send + 'static,
+) -> (Reason, Summary, R) {
+    let mut machine = machine(program);
+    let server = Server::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = server.address().unwrap();
+    server.attach(&mut machine).unwrap();
+    let debugger = thread::spawn(move || session(address));
+    let exit = machine.run(Limits {
+        wall: Some(Duration::from_secs(120)),
+        ..Limits::default()
+    });
+    let summary = machine.summary();
+    (exit.reason, summary, debugger.join().unwrap())
+}
+
+/// A debugger.
+struct Client(TcpStream);
+
+impl Client {
+    fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        Self(stream)
+    }
+
+    fn send(&mut self, packet: &str) {
+        let sum = packet.bytes().fold(0u8, u8::wrapping_add);
+        write!(self.0, "${packet}#{sum:02x}").unwrap();
+    }
+
+    fn byte(&mut self) -> u8 {
+        let mut byte = [0];
+        self.0.read_exact(&mut byte).unwrap();
+        byte[0]
+    }
+
+    /// The next packet, with repetitions spelled out.
+    fn packet(&mut self) -> String {
+        while self.byte() != b'$' {}
+        let mut text = String::new();
+        loop {
+            match self.byte() {
+                b'#' => break,
+                b'*' => {
+                    let (last, more) = (text.pop().unwrap(), self.byte() - 29);
+                    text.extend(std::iter::repeat_n(last, usize::from(more) + 1));
+                }
+                byte => text.push(byte.into()),
+            }
+        }
+        (self.byte(), self.byte());
+        self.0.write_all(b"+").unwrap();
+        text
+    }
+
+    fn ask(&mut self, packet: &str) -> String {
+        self.send(packet);
+        self.packet()
+    }
+
+    /// A register's value.
+    fn register(&mut self, n: usize) -> u64 {
+        let text = self.ask(&format!("p{n:x}"));
+        let bytes = (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..][..2], 16));
+        bytes
+            .rev()
+            .fold(0, |v, byte| v << 8 | u64::from(byte.unwrap()))
+    }
+
+    fn pc(&mut self) -> u32 {
+        self.register(15) as u32 - ENTRY
+    }
+}
+
+#[test]
+fn a_session_sees_and_stops_and_the_run_is_the_same() {
+    let (reason, summary, ()) = debugged(&COUNT, |address| {
+        let mut gdb = Client::connect(address);
+        assert!(
+            gdb.ask("qSupported:swbreak+;hwbreak+;vContSupported+")
+                .contains("vContSupported+")
+        );
+        assert_eq!(gdb.ask("?"), "T05thread:01;");
+        assert_eq!(gdb.ask("Hg1"), "OK");
+        assert_eq!((gdb.pc(), gdb.register(25 - 9)), (0, 0x1d3));
+        assert_eq!(gdb.ask("m40008000,4"), "0914a0e3");
+        assert_eq!(gdb.ask("mfffffff0,4"), "E0e");
+        // A breakpoint, met before its instruction; a step; another round.
+        assert_eq!(gdb.ask("Z0,40008014,4"), "OK");
+        assert!(gdb.ask("vCont;c").starts_with("T05"));
+        assert_eq!((gdb.pc(), gdb.register(3)), (0x14, 0));
+        assert!(gdb.ask("vCont;s:1;c").starts_with("T05"));
+        assert_eq!((gdb.pc(), gdb.register(3)), (0x18, 1));
+        assert!(gdb.ask("vCont;c").contains("swbreak"));
+        assert_eq!((gdb.pc(), gdb.register(3)), (0x14, 1));
+        assert_eq!(gdb.ask("z0,40008014,4"), "OK");
+        // A watchpoint, met before the store; a range, stepped through to its end.
+        assert_eq!(gdb.ask("Z2,40008114,4"), "OK");
+        let stop = gdb.ask("vCont;c");
+        assert!(stop.contains("watch:40008114"), "{stop}");
+        assert_eq!(gdb.pc(), 0x18);
+        assert_eq!(gdb.ask("m40008114,4"), "01000000");
+        assert_eq!(gdb.ask("z2,40008114,4"), "OK");
+        assert!(gdb.ask("vCont;r40008010,40008024:1;c").starts_with("T05"));
+        assert_eq!((gdb.pc(), gdb.register(3)), (0x24, 1000));
+        // Both cores are threads; the second is off, and has registers of its own.
+        assert_eq!(gdb.ask("qfThreadInfo"), "m01,02");
+        assert_eq!(gdb.ask("Hg2"), "OK");
+        assert_eq!(gdb.register(15), 0);
+        assert!(!gdb.ask("qRcmd,696e666f").is_empty());
+        assert_eq!(gdb.ask("D"), "OK");
+    });
+    assert_eq!(reason, Reason::PowerOff);
+    let mut alone = machine(&COUNT);
+    alone.run(Limits::default());
+    let plain = alone.summary();
+    let same = |s: &Summary| (s.instructions, s.guest_ns, s.exits.clone(), s.console_bytes);
+    assert_eq!(same(&summary), same(&plain));
+}
+
+#[test]
+fn a_debugger_changes_registers_and_memory() {
+    let (reason, summary, ()) = debugged(&COUNT, |address| {
+        let mut gdb = Client::connect(address);
+        gdb.ask("Z0,40008014,4");
+        gdb.ask("vCont;c");
+        assert_eq!(gdb.ask("P3=e6030000"), "OK"); // r3 = 998
+        assert_eq!(gdb.ask("M40008114,4:11223344"), "OK");
+        assert_eq!(gdb.ask("m40008114,4"), "11223344");
+        assert_eq!(gdb.ask("P11=0102030405060708"), "OK");
+        assert_eq!(gdb.register(0x11), 0x0807_0605_0403_0201);
+        assert_eq!(gdb.ask("M0,4:11223344"), "E0e");
+        let all = gdb.ask("g");
+        assert_eq!(all.len(), 2 * (17 * 4 + 32 * 8 + 4));
+        assert_eq!(gdb.ask(&format!("G{all}")), "OK");
+        assert_eq!(gdb.ask("g"), all);
+        assert_eq!(gdb.ask("D"), "OK");
+    });
+    assert_eq!(reason, Reason::PowerOff);
+    assert!(summary.instructions < 100, "998 is nearly 1000");
+}
+
+#[test]
+fn the_debugger_hears_of_the_end_and_can_make_one() {
+    let (reason, _, ()) = debugged(&COUNT, |address| {
+        assert_eq!(Client::connect(address).ask("vCont;c"), "W00");
+    });
+    assert_eq!(reason, Reason::PowerOff);
+    let (reason, ..) = debugged(&SPIN, |address| {
+        let mut gdb = Client::connect(address);
+        gdb.send("vCont;c");
+        thread::sleep(Duration::from_millis(50));
+        gdb.0.write_all(b"\x03").unwrap();
+        assert!(gdb.packet().starts_with("T02"));
+        assert_eq!(gdb.pc(), 0);
+        // One that just goes away lets the guest run on, and the next finds it running.
+        drop(gdb);
+        let mut gdb = Client::connect(address);
+        assert_eq!(gdb.pc(), 0);
+        gdb.send("k");
+    });
+    assert_eq!(reason, Reason::Stopped);
+}
+
+#[test]
+fn limits_end_a_run_that_waits_for_a_debugger() {
+    let mut machine = machine(&SPIN);
+    let server = Server::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    server.attach(&mut machine).unwrap();
+    let exit = machine.run(Limits {
+        wall: Some(Duration::from_millis(200)),
+        ..Limits::default()
+    });
+    assert_eq!(exit.reason, Reason::WallTimeout);
+    assert_eq!(machine.summary().instructions, 0);
+}
+
+#[test]
+fn every_register_that_is_described_has_a_number_and_a_size() {
+    let xml = Arm::target_description_xml().unwrap();
+    let sizes: Vec<usize> = xml
+        .lines()
+        .filter_map(|line| line.split("bitsize=\"").nth(1))
+        .map(|rest| rest.split('"').next().unwrap().parse::<usize>().unwrap() / 8)
+        .collect();
+    for (id, size) in sizes.iter().enumerate() {
+        let (_, known) = Register::from_raw_id(id).unwrap();
+        assert_eq!(known.unwrap().get(), *size, "register {id}");
+    }
+    assert!(Register::from_raw_id(sizes.len()).is_none());
+    assert!(Register::from_raw_id(usize::MAX).is_none());
+}
+
+/// What a broken or malicious debugger may send.
+fn garbage() -> impl Strategy<Value = Vec<u8>> {
+    let word = prop::sample::select(vec![
+        "g",
+        "G",
+        "G00",
+        "p",
+        "pffffffff",
+        "P0=1",
+        "P11=00",
+        "P99=0",
+        "m",
+        "m0,ffffffff",
+        "mffffffff,10",
+        "m40008000,10000000",
+        "M0,4:",
+        "M40008000,4:zz",
+        "X40008000,4:a",
+        "Z0,",
+        "Z0,0,0",
+        "Z1,ffffffff,4",
+        "Z2,0,ffffffff",
+        "Z3,fffffff0,0",
+        "Z4,1,1",
+        "Z9,0,0",
+        "z0,5,4",
+        "z2,0,ffffffff",
+        "H",
+        "Hg0",
+        "Hg-1",
+        "Hgffff",
+        "Hc0",
+        "T0",
+        "T1",
+        "Tffffffffffffffff",
+        "vCont",
+        "vCont?",
+        "vCont;",
+        "vCont;s",
+        "vCont;s:1",
+        "vCont;s:9",
+        "vCont;c:2",
+        "vCont;r1,2:1",
+        "vCont;r0,ffffffff:1",
+        "vCont;t",
+        "vCont;x",
+        "s",
+        "c",
+        "qRcmd,",
+        "qRcmd,zz",
+        "qRcmd,7068797320307830203939393939393939",
+        "qXfer:features:read:target.xml:0,ffffffff",
+        "qXfer:features:read:target.xml:ffffffff,1",
+        "qXfer:features:read:x:0,1",
+        "qThreadExtraInfo,1",
+        "qThreadExtraInfo,99",
+        "qfThreadInfo",
+        "qsThreadInfo",
+        "?",
+        "QStartNoAckMode",
+        "vFile:open:",
+        "\u{3}",
+        "!",
+    ]);
+    let framed = (word, any::<bool>()).prop_map(|(word, right)| {
+        let sum = word.bytes().fold(u8::from(!right), u8::wrapping_add);
+        format!("${word}#{sum:02x}").into_bytes()
+    });
+    let noise = prop::collection::vec(any::<u8>(), 0..40);
+    let braced = prop::collection::vec(any::<u8>(), 0..40)
+        .prop_map(|bytes| [b"$", &bytes[..], b"#00"].concat());
+    prop_oneof![8 => framed, 1 => noise, 1 => braced]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn no_debugger_brings_the_machine_down(pieces in prop::collection::vec(garbage(), 1..40)) {
+        let (reason, ..) = debugged(&SPIN, move |address| {
+            let mut bad = Client::connect(address);
+            for piece in pieces {
+                // It may be thrown out at any time.
+                if bad.0.write_all(&piece).is_err() {
+                    break;
+                }
+            }
+            let _ = bad.0.shutdown(std::net::Shutdown::Write);
+            drop(bad);
+            // The next one, once it is let in, finds all in order.
+            loop {
+                let mut good = TcpStream::connect(address).unwrap();
+                good.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+                good.write_all(b"$?#3f").unwrap();
+                let mut answer = [0];
+                if matches!(good.read(&mut answer), Ok(1)) {
+                    good.write_all(b"+$k#6b").unwrap();
+                    // Until it hangs up: what one leaves unread may cost the other what was sent.
+                    while matches!(good.read(&mut answer), Ok(1)) {}
+                    break;
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        prop_assert_eq!(reason, Reason::Stopped);
+    }
+}

@@ -3,6 +3,7 @@
 mod boot;
 mod demo;
 mod errors;
+mod gdb;
 mod terminal;
 
 use std::process::{Command, Output, Stdio};

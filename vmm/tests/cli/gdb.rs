@@ -1,0 +1,90 @@
+//! `--gdb`: the program waits for a debugger, and obeys it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::{run, vmm};
+
+/// A kernel that powers off: mov r0, #0x84000000; orr r0, r0, #8; hvc #0.
+const OFF: [u32; 3] = [0xe3a0_0484, 0xe380_0008, 0xe140_0070];
+
+fn kernel() -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    for word in OFF {
+        file.write_all(&word.to_le_bytes()).unwrap();
+    }
+    file
+}
+
+#[test]
+fn the_program_says_where_it_waits_and_runs_when_told() {
+    let kernel = kernel();
+    let mut child = vmm(&["boot", "--kernel"])
+        .arg(kernel.path())
+        .args(["--kernel-format=image", "--gdb=0", "--wall-timeout=120"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    let address = line
+        .split("target remote ")
+        .nth(1)
+        .and_then(|rest| rest.split('\'').next())
+        .unwrap_or_else(|| panic!("{line}"));
+    assert!(address.starts_with("127.0.0.1:"), "{line}");
+    let mut gdb = TcpStream::connect(address).unwrap();
+    gdb.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    // A breakpoint at the call to firmware, until which it runs; then to the end.
+    let mut talk = |packet: &str, until: &str| {
+        let sum = packet.bytes().fold(0u8, u8::wrapping_add);
+        write!(gdb, "${packet}#{sum:02x}").unwrap();
+        let mut seen = String::new();
+        while !seen.contains(until) {
+            let mut byte = [0];
+            gdb.read_exact(&mut byte)
+                .unwrap_or_else(|e| panic!("{packet}: {seen}: {e}"));
+            seen.push(byte[0].into());
+        }
+        gdb.write_all(b"+").unwrap();
+    };
+    talk("Z0,40008008,4", "$OK#9a");
+    talk("vCont;c", "$T05");
+    talk("vCont;c", "$W00#b7");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert!(
+        rest.contains("the guest powered off after 3 instructions"),
+        "{rest}"
+    );
+}
+
+#[test]
+fn a_port_that_is_taken_is_a_mistake_of_the_user() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let kernel = kernel();
+    let path = kernel.path().to_str().unwrap();
+    let ended = run(&[
+        "boot",
+        "--kernel",
+        path,
+        "--kernel-format=image",
+        "--gdb",
+        &port,
+    ]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("cannot wait for a debugger at 127.0.0.1:"),
+        "{}",
+        ended.stderr
+    );
+    let ended = run(&["boot", "--kernel", path, "--gdb", "somewhere"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+}
