@@ -129,13 +129,7 @@ fn print_table(rows: &[Row], args: &Args, version: &str) {
     );
     println!(
         "{:<26} {:>12} {:>12} {:>7} {:>25} {:>12} {:>8}",
-        "64 MiB",
-        "without",
-        "with",
-        "ratio",
-        "guest instructions/KiB",
-        "guest limit",
-        "machine"
+        "64 MiB", "without", "with", "ratio", "guest instructions/KiB", "guest limit", "machine"
     );
     for row in rows {
         println!(

@@ -23,6 +23,8 @@ pub struct Case<'w> {
     pub name: &'static str,
     /// Who does it.
     pub contenders: Vec<Contender<'w>>,
+    /// The fewest operations of a turn.
+    pub least: u64,
 }
 
 impl<'w> Case<'w> {
@@ -31,7 +33,14 @@ impl<'w> Case<'w> {
         Self {
             name,
             contenders: Vec::new(),
+            least: 1,
         }
+    }
+
+    /// With at least so many operations in a turn, however long they take: where a turn itself takes time to begin.
+    #[must_use]
+    pub fn at_least(self, least: u64) -> Self {
+        Self { least, ..self }
     }
 
     /// With one contender more.
@@ -66,7 +75,11 @@ pub fn measure(cases: &mut [Case<'_>], effort: Effort) -> Vec<Vec<f64>> {
     let mut turns: Vec<(usize, usize, u64)> = Vec::new();
     for (at, case) in cases.iter_mut().enumerate() {
         for (side, contender) in case.contenders.iter_mut().enumerate() {
-            turns.push((at, side, operations(&mut contender.time, effort.turn)));
+            turns.push((
+                at,
+                side,
+                operations(&mut contender.time, effort.turn, case.least),
+            ));
         }
     }
     let mut samples: Vec<Vec<Vec<f64>>> = cases
@@ -101,8 +114,8 @@ pub fn measure(cases: &mut [Case<'_>], effort: Effort) -> Vec<Vec<f64>> {
 /// About how many operations take a turn, with everything around them.
 ///
 /// The fastest of some tries counts: one that was interrupted would make all turns too short to mean anything.
-fn operations(time: &mut Timer<'_>, turn: Duration) -> u64 {
-    let mut count = 1;
+fn operations(time: &mut Timer<'_>, turn: Duration, least: u64) -> u64 {
+    let mut count = least;
     loop {
         let taken = (0..TRIES)
             .map(|_| {
@@ -114,7 +127,7 @@ fn operations(time: &mut Timer<'_>, turn: Duration) -> u64 {
             .unwrap_or_default();
         if taken * 4 >= turn {
             let scaled = turn.as_nanos() * u128::from(count) / taken.as_nanos().max(1);
-            return u64::try_from(scaled).unwrap_or(count).max(1);
+            return u64::try_from(scaled).unwrap_or(count).max(least);
         }
         count *= 2;
     }

@@ -15,6 +15,8 @@ use crate::translation::world::{Order, PAGE};
 
 /// Mappings that the invalidating thread forgets at a time.
 const BURST: usize = 8;
+/// The fewest reads of a turn: what starting threads takes on a busy host must not count.
+const LEAST: u64 = 1 << 15;
 /// How long it sleeps between.
 const PAUSE: Duration = Duration::from_micros(50);
 
@@ -43,6 +45,7 @@ pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     };
     let case = |name, readers| {
         Case::new(name)
+            .at_least(LEAST)
             .with(
                 Peer::Viommu,
                 reading(readers, iovas(contenders), ours.clone(), || {}),
@@ -57,6 +60,7 @@ pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
             )
     };
     let invalidated = Case::new("read 64 B, 2 threads, 1 invalidating")
+        .at_least(LEAST)
         .with(Peer::Viommu, {
             let ours = ours.clone();
             let viommu = &contenders.viommu;
