@@ -15,11 +15,14 @@
 pub mod disk;
 mod live;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use guest_images::{Cache, Image, Terminal};
 use vmm::devices::uart::Capture;
-use vmm::{ByteSize, Config, DiskConfig, KernelFormat, Machine, Reason, Summary, TimeMode};
+use vmm::{
+    ByteSize, Config, DiskConfig, IommuSink, KernelFormat, Machine, Reason, Summary, TimeMode,
+};
 
 pub use disk::Disk;
 pub use live::Live;
@@ -193,9 +196,17 @@ impl Guest {
     /// # Panics
     /// If there cannot be such a machine.
     pub fn start(self) -> Live {
+        self.start_watched(None)
+    }
+
+    /// The same, with `sink` told of what happens at the IOMMUs.
+    ///
+    /// # Panics
+    /// If there cannot be such a machine.
+    pub fn start_watched(self, sink: Option<Arc<dyn IommuSink>>) -> Live {
         let (console, marker) = (Capture::default(), Marker::default());
-        let sink = Watched(console.clone(), marker.clone());
-        let machine = match Machine::new(&self.config, Box::new(sink)) {
+        let console_sink = Watched(console.clone(), marker.clone());
+        let machine = match Machine::with_iommu_sink(&self.config, Box::new(console_sink), sink) {
             Ok(machine) => machine,
             Err(error) => panic!("the machine cannot be made: {error}"),
         };

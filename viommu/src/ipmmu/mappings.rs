@@ -57,14 +57,18 @@ mod tests {
 
     impl TableReader for Tables {
         fn read_descriptor(&self, address: u64) -> Result<u64, ExternalAbort> {
+            let entries = [
+                (0x1000, 0x8000_0000 | 0x461),
+                (0x1008, 0x2003),
+                (0x1018, 0x9000_0003),
+                (0x2010, 0x8000_0000 | 0x461),
+                (0x2ff8, 0x3003),
+                (0x3000, 0x8000_0000 | 0x463),
+                (0x3ff8, 0x8000_0000 | 0x463),
+            ];
+            let entry = entries.iter().find(|(at, _)| *at == address);
             match address {
-                0x1000 => Ok(0x8000_0000 | 0x461),
-                0x1008 => Ok(0x2003),
-                0x1018 => Ok(0x9000_0003),
-                0x2010 => Ok(0x8000_0000 | 0x461),
-                0x2ff8 => Ok(0x3003),
-                0x3000 | 0x3ff8 => Ok(0x8000_0000 | 0x463),
-                0x1000..0x4000 => Ok(0),
+                0x1000..0x4000 => Ok(entry.map_or(0, |(_, descriptor)| *descriptor)),
                 _ => Err(ExternalAbort),
             }
         }

@@ -91,7 +91,7 @@ pub struct Settings {
     /// An IOMMU: none, ipmmu (R-Car Gen2) or ipmmu-gen3, with `,name=NAME` in place of ipmmu0, ipmmu1...; may be given
     /// more than once. Devices stand behind the first one, each on its own micro-TLB, unless they say otherwise
     #[arg(long, value_name = "MODEL[,name=NAME]", help_heading = "Machine")]
-    #[serde(deserialize_with = "one_or_more")]
+    #[serde(alias = "iommus", deserialize_with = "one_or_more")]
     pub iommu: Vec<Iommu>,
     /// Whether virtio devices offer VIRTIO_F_ACCESS_PLATFORM [default: false; true behind an IOMMU, always]
     #[arg(long, value_name = "BOOL", help_heading = "Machine")]

@@ -1,6 +1,11 @@
 //! Devices that come and go leave nothing behind in the IPMMU.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use integration::{Guest, disk};
+use viommu::Event;
+use vmm::{IommuEvent, IommuInfo, IommuSink};
 
 use super::{assert_clean, utlb};
 
@@ -24,6 +29,18 @@ fn free(text: &str) -> i64 {
 /// Frees what can be freed, and tells what is free.
 const SETTLE: &str = "sync; echo 3 >/proc/sys/vm/drop_caches; sleep 1; grep MemFree /proc/meminfo; grep count: /proc/zoneinfo";
 
+/// The highest IOVA that a device used.
+#[derive(Default)]
+struct Highest(AtomicU64);
+
+impl IommuSink for Highest {
+    fn event(&self, _iommu: &IommuInfo, _at_ns: u64, event: &IommuEvent<'_>) {
+        if let IommuEvent::Path(Event::Filled { mapping, .. }) = event {
+            self.0.fetch_max(mapping.last, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Unbinds and binds `device` of `driver` on `bus` over and over; what the IPMMU maps and what memory is free stay as
 /// they were.
 fn comes_and_goes(bus: &str, driver: &str, device: &str, proof: &str) {
@@ -33,6 +50,7 @@ fn comes_and_goes(bus: &str, driver: &str, device: &str, proof: &str) {
          echo {device} >unbind && echo {device} >bind || exit 1; i=$((i+1)); done; {proof}"
     );
     let exited = |n| format!("guest: command {n} exited with 0\r\n");
+    let highest = Arc::new(Highest::default());
     let mut live = Guest::image("ipmmu")
         .iommu("ipmmu")
         .disk(&disk)
@@ -41,8 +59,9 @@ fn comes_and_goes(bus: &str, driver: &str, device: &str, proof: &str) {
         .run(SETTLE)
         .run(&cycle.replace("COUNT", &TIMES.to_string()))
         .run(SETTLE)
-        .start();
+        .start_watched(Some(highest.clone()));
     live.run_until(&exited(2));
+    let highest_before = highest.0.load(Ordering::Relaxed);
     let before = live.machine().summary().iommus[0].mappings;
     live.run_until(&exited(4));
     let after = live.machine().summary().iommus[0].mappings;
@@ -50,6 +69,13 @@ fn comes_and_goes(bus: &str, driver: &str, device: &str, proof: &str) {
     assert_clean(&run);
     assert!(before > 0, "no mapping was seen:\n{}", run.text());
     assert_eq!(after, before, "mappings leak:\n{}", run.text());
+    // The same IOVAs are given out again and again.
+    assert!(highest_before > 0);
+    assert_eq!(
+        highest.0.load(Ordering::Relaxed),
+        highest_before,
+        "IOVAs leak"
+    );
     let checksum = format!("{}  /dev/vda", disk.sha256());
     for n in [1, 3] {
         assert!(run.output(n).contains(&checksum), "{}", run.output(n));

@@ -1,6 +1,7 @@
 //! The unmodified `ipmmu-vmsa` driver and real devices behind our IPMMU.
 
 mod faults;
+mod hostile;
 mod lifecycle;
 mod transfers;
 

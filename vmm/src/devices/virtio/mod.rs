@@ -6,6 +6,8 @@ pub mod mmio;
 pub mod rng;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod translated_tests;
 pub mod worker;
 
 use viommu::DmaSpace;
@@ -104,12 +106,11 @@ pub fn serve(
     }
 }
 
-/// The index of the next chain's head, and the chain's buffers.
-fn fetch(
-    queue: &mut Queue,
-    mem: &DmaSpace,
-    max: usize,
-) -> Result<Option<(u16, Result<Buffers, BufferError>)>, ServeError> {
+/// The index of a chain's head, and the chain's buffers.
+type Fetched = (u16, Result<Buffers, BufferError>);
+
+/// The next chain.
+fn fetch(queue: &mut Queue, mem: &DmaSpace, max: usize) -> Result<Option<Fetched>, ServeError> {
     let pin = mem.pin();
     let Some(chain) = queue.iter(&pin)?.next() else {
         return Ok(None);

@@ -18,6 +18,11 @@ const RAM_SIZE: usize = 8 << 20;
 const RING_STRIDE: u64 = 0x1_0000;
 const BUFFERS: u64 = RAM + 16 * RING_STRIDE;
 
+/// Guest memory from [`RAM`] on.
+pub(crate) fn ram() -> Arc<GuestMemoryMmap<()>> {
+    Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM), RAM_SIZE)]).unwrap())
+}
+
 /// An interrupt line to look at.
 #[derive(Debug, Default)]
 pub(crate) struct Line(AtomicBool);
@@ -57,12 +62,20 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(device: Box<dyn VirtioDevice>) -> Self {
-        let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM), RAM_SIZE)]).unwrap();
-        let mem = DmaSpace::pass_through(Arc::new(ram));
         let line = Arc::new(Line::default());
+        Self::with(device, DmaSpace::pass_through(ram()), line.clone(), line)
+    }
+
+    /// With a device that sees `mem`, which the driver uses too, and whose interrupt is `output`.
+    pub(crate) fn with(
+        device: Box<dyn VirtioDevice>,
+        mem: DmaSpace,
+        output: Arc<dyn Interrupt>,
+        line: Arc<Line>,
+    ) -> Self {
         let sizes = device.queue_sizes().to_vec();
         let avail = vec![0; sizes.len()];
-        let mmio = VirtioMmio::new(device, mem.clone(), line.clone(), false);
+        let mmio = VirtioMmio::new(device, mem.clone(), output, false);
         Self {
             mmio,
             mem,
