@@ -172,6 +172,7 @@ impl Registry {
         });
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
         handles.retain(|known| known.strong_count() > 0);
+        after_seeing_dropped();
         handles.push(Arc::downgrade(&handle));
         handle
     }
@@ -179,7 +180,9 @@ impl Registry {
     /// Every handle there is.
     fn handles(&self) -> Vec<Arc<HandleState>> {
         let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        handles.iter().filter_map(Weak::upgrade).collect()
+        let alive = handles.iter().filter_map(Weak::upgrade).collect();
+        after_seeing_dropped();
+        alive
     }
 
     /// What all handles have counted, those that are gone included.
@@ -206,6 +209,12 @@ impl Registry {
         }
         GracePeriod { waiting }
     }
+}
+
+/// To be called after an `Arc` was seen to be gone, which by itself orders nothing: all that its last owner did under
+/// pins comes before what follows.
+fn after_seeing_dropped() {
+    fence(Ordering::Acquire);
 }
 
 /// A pin that a grace period waits for.

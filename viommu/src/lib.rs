@@ -31,3 +31,6 @@ pub use grace::GracePeriod;
 pub use host::StableHostMemory;
 pub use model::{Mapping, Miss, Model};
 pub use unit::{Attachment, CacheConfig, TranslationUnit, UnitConfig};
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -1,11 +1,9 @@
 //! A space behind a cache answers exactly as its model does without one, whatever is mapped, unmapped, invalidated and
 //! attached, as long as every unmapping is followed by an invalidation that covers it.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{PlainModel, Recorder, unit};
+use super::common::{PlainModel, Recorder, unit};
 use proptest::prelude::*;
 use viommu::{Access, Attachment, DomainId, EndpointId, Event, FaultReason, Mapping};
 use vm_memory::{

@@ -1,10 +1,8 @@
 //! What a bus master behind a translation unit meets.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{DOMAIN, ENDPOINT, PAGE, PlainModel, RAM, Recorder, ram, unit};
+use super::common::{DOMAIN, ENDPOINT, PAGE, PlainModel, RAM, Recorder, ram, unit};
 use viommu::{
     Access, Attachment, DmaSpace, DomainId, EndpointId, Event, Fault, FaultReason, Mapping, Miss,
     Model, Scope, TranslationUnit, UnitConfig,

@@ -1,0 +1,172 @@
+//! Model checking of the lock-free parts: every interleaving, and every order that the memory model allows.
+//!
+//! Run with `RUSTFLAGS="--cfg loom" cargo test -p viommu --release --lib loom_tests`, and a target directory of its own.
+
+use std::sync::Arc;
+
+use loom::cell::UnsafeCell;
+use loom::model::Builder;
+use loom::sync::atomic::{AtomicU64, Ordering};
+use loom::thread;
+
+use crate::fault::DomainId;
+use crate::grace::Registry;
+use crate::host::Place;
+use crate::iotlb::Iotlb;
+
+const DOMAIN: DomainId = DomainId(0);
+const IOVA: u64 = 0x5000;
+const READ: u8 = 1;
+
+/// The model's truth: which page of two `IOVA` leads to.
+struct Truth(AtomicU64);
+
+/// Where page `page` is.
+fn place(page: u64) -> Place {
+    Place {
+        region: page,
+        offset: page << 12,
+        room: 0x1000,
+    }
+}
+
+/// Translates as a bus master does: by the cache, or else by the truth, which the cache then learns.
+fn translate(cache: &Iotlb, truth: &Truth) -> u64 {
+    if let Some(found) = cache.lookup(DOMAIN, IOVA, READ) {
+        assert_eq!(found, place(found.region), "torn");
+        return found.region;
+    }
+    let ticket = cache.ticket(DOMAIN);
+    let page = truth.0.load(Ordering::Relaxed);
+    if let Some(ticket) = ticket {
+        cache.fill(ticket, IOVA, &place(page), READ, (0, 0xfff), None);
+    }
+    page
+}
+
+fn cache() -> Iotlb {
+    Iotlb::new(1, 1, false)
+}
+
+/// All executions with at most so many switches of threads where none is needed; most bugs need two.
+fn check(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(run);
+}
+
+fn forget(cache: &Iotlb, how: usize) {
+    match how {
+        0 => cache.flush(DOMAIN),
+        1 => cache.flush_range(DOMAIN, IOVA, IOVA),
+        _ => cache.flush_all(),
+    }
+}
+
+/// A bus master reads through a translation while it is invalidated. After the grace period the old page belongs to
+/// the invalidating thread alone: loom's cells see any access that is not ordered before.
+fn nobody_uses_what_was_invalidated(how: usize, warm: bool) {
+    check(3, move || {
+        let cache = Arc::new(cache());
+        let truth = Arc::new(Truth(AtomicU64::new(0)));
+        let registry = Arc::new(Registry::default());
+        let handle = registry.register();
+        let pages = Arc::new([UnsafeCell::new(0u32), UnsafeCell::new(0)]);
+        if warm {
+            translate(&cache, &truth);
+        }
+        let device = thread::spawn({
+            let (cache, truth) = (Arc::clone(&cache), Arc::clone(&truth));
+            let pages = Arc::clone(&pages);
+            // Stays alive outside: loom does not see the order that dropping an `Arc` makes.
+            let handle = Arc::clone(&handle);
+            move || {
+                let _pin = handle.pins.pin();
+                let page = translate(&cache, &truth);
+                pages[page as usize].with(|_| ());
+            }
+        });
+        truth.0.store(1, Ordering::Relaxed);
+        forget(&cache, how);
+        let mut grace = registry.begin();
+        while !grace.is_over() {
+            thread::yield_now();
+        }
+        pages[0].with_mut(|_| ());
+        device.join().unwrap();
+        drop(handle);
+    });
+}
+
+#[test]
+fn nobody_uses_what_was_invalidated_by_domain() {
+    nobody_uses_what_was_invalidated(0, true);
+    nobody_uses_what_was_invalidated(0, false);
+}
+
+#[test]
+fn nobody_uses_what_was_invalidated_by_range() {
+    nobody_uses_what_was_invalidated(1, true);
+    nobody_uses_what_was_invalidated(1, false);
+}
+
+#[test]
+fn nobody_uses_what_was_invalidated_with_everything() {
+    nobody_uses_what_was_invalidated(2, true);
+    nobody_uses_what_was_invalidated(2, false);
+}
+
+/// A fill races with an invalidation: once both are done, the cache has the new page or none.
+fn no_stale_entry_stays(how: usize) {
+    check(4, move || {
+        let cache = Arc::new(cache());
+        let truth = Arc::new(Truth(AtomicU64::new(0)));
+        let filler = thread::spawn({
+            let (cache, truth) = (Arc::clone(&cache), Arc::clone(&truth));
+            move || {
+                translate(&cache, &truth);
+            }
+        });
+        truth.0.store(1, Ordering::Relaxed);
+        forget(&cache, how);
+        filler.join().unwrap();
+        let found = cache.lookup(DOMAIN, IOVA, READ);
+        assert!(found.is_none_or(|found| found == place(1)), "{found:?}");
+    });
+}
+
+#[test]
+fn no_stale_entry_stays_after_a_domain_flush() {
+    no_stale_entry_stays(0);
+}
+
+#[test]
+fn no_stale_entry_stays_after_a_range_flush() {
+    no_stale_entry_stays(1);
+}
+
+#[test]
+fn no_stale_entry_stays_after_a_full_flush() {
+    no_stale_entry_stays(2);
+}
+
+/// Two translations take turns in one place while a third thread looks: it never sees a mixture.
+#[test]
+fn no_entry_is_seen_half_written() {
+    check(3, || {
+        let cache = Arc::new(cache());
+        let ticket = cache.ticket(DOMAIN).unwrap();
+        let fill = move |cache: &Iotlb, page| {
+            cache.fill(ticket, IOVA, &place(page), READ, (0, 0xfff), None);
+        };
+        fill(&cache, 0);
+        let writer = thread::spawn({
+            let cache = Arc::clone(&cache);
+            move || fill(&cache, 1)
+        });
+        if let Some(found) = cache.lookup(DOMAIN, IOVA, READ) {
+            assert_eq!(found, place(found.region), "torn");
+        }
+        writer.join().unwrap();
+    });
+}

@@ -1,0 +1,172 @@
+//! Real threads on real memory: after a completed invalidation nothing lands through the old translation, and nothing
+//! waits for ever.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use super::common::{DOMAIN, ENDPOINT, PAGE, RAM, ram, unit};
+use viommu::{Attachment, DmaSpace, EndpointId};
+use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
+
+const IOVA: GuestAddress = GuestAddress(0x7000);
+const ROUNDS: u64 = 500;
+
+/// One way of a device to write the word that it is told to.
+type Write = fn(&DmaSpace, u64);
+
+fn at_once(space: &DmaSpace, value: u64) {
+    let _ = space.write_obj(value, IOVA);
+}
+
+fn under_a_pin(space: &DmaSpace, value: u64) {
+    let pinned = space.pin();
+    let slices: Vec<_> = pinned
+        .get_slices(IOVA, 8, Permissions::Write)
+        .unwrap()
+        .flatten()
+        .collect();
+    thread::yield_now();
+    for slice in slices {
+        slice.write_obj(value, 0).unwrap();
+    }
+}
+
+fn nested(space: &DmaSpace, value: u64) {
+    let _pinned = space.pin();
+    at_once(space, value);
+}
+
+/// Devices write to one IOVA while it is mapped to one frame after the other. Each round, after the old frame has been
+/// unmapped, invalidated and waited for, it is read twice: nobody may have written in between. `remap` makes the next
+/// frame visible before the invalidation, as a guest that remaps does, or after it.
+fn frames_stay_quiet(writes: &[Write], remap: bool, invalidate: fn(&viommu::TranslationUnit)) {
+    let ram = ram();
+    let (unit, model) = unit(&ram, 64, None);
+    let stop = AtomicBool::new(false);
+    let written = AtomicU64::new(0);
+    let frame = |round: u64| RAM + round % 2 * PAGE;
+    model.map_page(IOVA.0, frame(0), Permissions::ReadWrite);
+    thread::scope(|scope| {
+        for (index, write) in writes.iter().enumerate() {
+            let space = unit.space(ENDPOINT);
+            let (stop, written) = (&stop, &written);
+            scope.spawn(move || {
+                let mut value = (index as u64) << 56;
+                while !stop.load(Ordering::Relaxed) {
+                    value += 1;
+                    write(&space, value);
+                    written.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for round in 0..ROUNDS {
+            if remap {
+                model.map_page(IOVA.0, frame(round + 1), Permissions::ReadWrite);
+            } else {
+                model.unmap(DOMAIN, IOVA.0);
+            }
+            invalidate(&unit);
+            assert!(unit.begin_grace_period().wait_until(|| false));
+            let read = || ram.read_obj::<u64>(GuestAddress(frame(round))).unwrap();
+            let before = read();
+            for spin in 0..200 {
+                if spin % 100 == 0 {
+                    thread::yield_now();
+                }
+                assert_eq!(
+                    read(),
+                    before,
+                    "written after the invalidation of round {round}"
+                );
+            }
+            if !remap {
+                model.map_page(IOVA.0, frame(round + 1), Permissions::ReadWrite);
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(written.load(Ordering::Relaxed) > 0);
+    model.take_faults();
+}
+
+#[test]
+fn direct_accesses() {
+    frames_stay_quiet(&[at_once, at_once], false, |unit| {
+        unit.invalidate_domain(DOMAIN)
+    });
+}
+
+#[test]
+fn pinned_accesses() {
+    frames_stay_quiet(&[under_a_pin, nested], false, |unit| {
+        unit.invalidate_range(DOMAIN, IOVA.0, IOVA.0 + 7);
+    });
+}
+
+#[test]
+fn remapped_without_a_gap() {
+    frames_stay_quiet(&[at_once, under_a_pin], true, |unit| {
+        unit.invalidate_range(DOMAIN, IOVA.0, IOVA.0);
+    });
+    frames_stay_quiet(&[nested, under_a_pin], true, |unit| unit.invalidate_all());
+}
+
+#[test]
+fn detached() {
+    let ram = ram();
+    let (unit, model) = unit(&ram, 64, None);
+    model.map_page(IOVA.0, RAM, Permissions::ReadWrite);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let space = unit.space(EndpointId(1));
+        scope.spawn(|| {
+            let space = space;
+            let mut value = 0;
+            while !stop.load(Ordering::Relaxed) {
+                value += 1;
+                under_a_pin(&space, value);
+            }
+        });
+        for round in 0..ROUNDS {
+            unit.attach(EndpointId(1), Attachment::Blocked);
+            assert!(unit.begin_grace_period().wait_until(|| false));
+            let read = || ram.read_obj::<u64>(GuestAddress(RAM)).unwrap();
+            let before = read();
+            thread::yield_now();
+            assert_eq!(read(), before, "written after the detach of round {round}");
+            unit.attach(EndpointId(1), Attachment::Domain(DOMAIN));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// A device that, pinned, waits for a vCPU; the vCPU polls the end of an invalidation, and goes on in between.
+#[test]
+fn a_vcpu_that_polls_never_deadlocks_with_a_device_that_waits_for_it() {
+    let (unit, _model) = unit(&ram(), 64, None);
+    let space = unit.space(ENDPOINT);
+    let (pinned, answered) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let _pin = space.pin();
+            pinned.store(true, Ordering::Release);
+            while !answered.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+        });
+        while !pinned.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        unit.invalidate_all();
+        let mut grace = unit.begin_grace_period();
+        let other = unit.space(EndpointId(1));
+        for _ in 0..1000 {
+            assert!(!grace.is_over());
+            // New work of others goes on, invalidations and grace periods too.
+            let _pin = other.pin();
+            unit.invalidate_all();
+        }
+        answered.store(true, Ordering::Release);
+        assert!(grace.wait_until(|| false));
+    });
+}
