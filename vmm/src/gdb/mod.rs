@@ -1,7 +1,7 @@
 //! A debugger's view of the machine: the GDB remote serial protocol over TCP.
 //!
-//! Cores are threads. The protocol is spoken by a thread of its own ([`session`]), which sends the machine's thread orders to
-//! carry out while it stands still ([`Observer`]); while the guest runs, the machine knows of the debugger only what it
+//! Cores are threads. The protocol is spoken by a thread of its own (`session`), which sends the machine's thread orders to
+//! carry out while it stands still (`observer`); while the guest runs, the machine knows of the debugger only what it
 //! stops for. Breakpoints and watchpoints are the processor's own, so guest memory stays as it is, and virtual time stands
 //! still while the debugger looks: a run that is only looked at is the same run.
 

@@ -105,7 +105,9 @@ impl Client {
                 byte => text.push(byte.into()),
             }
         }
-        (self.byte(), self.byte());
+        // The checksum.
+        self.byte();
+        self.byte();
         self.0.write_all(b"+").unwrap();
         text
     }
