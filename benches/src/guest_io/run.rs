@@ -90,6 +90,9 @@ impl Sample {
     }
 }
 
+/// Every how many instructions to tell whom of the phase and the program counter.
+type Probe<'p> = (u64, &'p mut dyn FnMut(usize, u32));
+
 /// The guest, ready to be run many times.
 pub struct Guest {
     config: Config,
@@ -152,7 +155,7 @@ impl Guest {
         &self,
         iommu: Option<&IommuConfig>,
         time: TimeMode,
-        mut probe: Option<(u64, &mut dyn FnMut(usize, u32))>,
+        mut probe: Option<Probe<'_>>,
     ) -> Result<Vec<Sample>, String> {
         let config = Config {
             iommus: iommu.cloned().into_iter().collect(),

@@ -1,10 +1,11 @@
 //! Several threads at once. Times are of the wall clock by all reads together, so half is twice the throughput.
 
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::hint;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use vm_memory::GuestAddress;
 
 use super::hits::read;
@@ -105,7 +106,7 @@ fn invalidating<'c>(
     }
 }
 
-/// Times `readers` threads that read, while another does `meanwhile` over and over if it does anything.
+/// Times `readers` threads that read, each on a core of its own, while another does `meanwhile` over and over if it does anything.
 fn reading<'c, B: FnMut() + Send + 'c>(
     readers: usize,
     mut orders: [Order<'c>; 2],
@@ -113,7 +114,7 @@ fn reading<'c, B: FnMut() + Send + 'c>(
     mut meanwhile: B,
 ) -> impl FnMut(u64) -> Duration + 'c {
     move |count| {
-        let barrier = Barrier::new(readers);
+        let arrived = AtomicUsize::new(0);
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             // A closure without state is the one that does nothing.
@@ -129,9 +130,13 @@ fn reading<'c, B: FnMut() + Send + 'c>(
                 .take(readers)
                 .enumerate()
                 .map(|(thread, order)| {
-                    let (barrier, read) = (&barrier, &read);
+                    let (arrived, read) = (&arrived, &read);
                     scope.spawn(move || {
-                        barrier.wait();
+                        stay_on_core(thread);
+                        arrived.fetch_add(1, Ordering::Relaxed);
+                        while arrived.load(Ordering::Relaxed) < readers {
+                            hint::spin_loop();
+                        }
                         let start = Instant::now();
                         read(thread, order, count.div_ceil(readers as u64));
                         (start, Instant::now())
@@ -149,5 +154,20 @@ fn reading<'c, B: FnMut() + Send + 'c>(
                 .zip(end)
                 .map_or(Duration::ZERO, |(start, end)| end - start)
         })
+    }
+}
+
+/// Keeps this thread on the `nth` of the cores that it may use, each reader on one of its own: a turn is shorter than
+/// the host's scheduler needs to spread new threads.
+fn stay_on_core(nth: usize) {
+    // A host that does not allow it places the threads as it likes.
+    let Ok(allowed) = sched_getaffinity(None) else {
+        return;
+    };
+    let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+    if let Some(core) = cores.nth(nth) {
+        let mut one = CpuSet::new();
+        one.set(core);
+        let _ = sched_setaffinity(None, &one);
     }
 }
