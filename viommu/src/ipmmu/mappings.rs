@@ -23,8 +23,11 @@ impl<M: GuestMemoryBackend> Shared<M> {
     }
 }
 
+/// Log2 of the bytes of the smallest region (IMTTBCR.TSZ0 and TSZ1 have three bits): one begins at no other address.
+const SMALLEST_REGION: u8 = 25;
+
 /// The number of pages and blocks that `regime` maps in the 32-bit space: at most one walk for each page, and one for
-/// each larger block or hole.
+/// each larger block or part of a hole.
 fn count(tables: &impl TableReader, regime: &Regime) -> u64 {
     let mut count = 0;
     let mut iova = 0;
@@ -37,7 +40,8 @@ fn count(tables: &impl TableReader, regime: &Regime) -> u64 {
             Err(fault) => match fault.level {
                 3 => Level::Third.shift(),
                 2 => Level::Second.shift(),
-                _ => Level::First.shift(),
+                // An entry of the first level may be a hole, and so may all that is in neither region.
+                _ => SMALLEST_REGION,
             },
         };
         let size = 1_u64 << size_log2;
@@ -78,5 +82,16 @@ mod tests {
     fn each_page_and_block_counts_once() {
         let regime = Regime::new(Region::new(0x1000, 0, Level::First));
         assert_eq!(count(&Tables, &regime), 4);
+    }
+
+    /// Regions are of 32 MiB or more, of which an entry of the first level covers many.
+    #[test]
+    fn no_region_is_skipped_with_a_hole_before_it() {
+        // Only the top 32 MiB: the 16 entries of the table at 0x2000, of which one is a block of 2 MiB.
+        let regime = Regime {
+            ttbr1: Some(Region::new(0x2000, 7, Level::Second)),
+            ..Regime::new(Region::new(0x1000, 7, Level::First))
+        };
+        assert_eq!(count(&Tables, &regime), 1);
     }
 }

@@ -111,19 +111,21 @@ impl<M: GuestMemoryBackend + Send + Sync> Model for Shared<M> {
 
     fn fault(&self, fault: &Fault) {
         let iova = fault.iova;
-        let Some(DomainId(context)) = fault.domain else {
-            self.tell(
-                self.instance_of(fault.endpoint),
-                IpmmuEvent::FaultLost {
-                    context: None,
-                    iova,
-                },
-            );
+        let mut registers = self.registers();
+        let contexts = &mut registers.instances[0].contexts;
+        // The unit can be attached to domains that are no contexts, though not by the guest.
+        let found = fault.domain.and_then(|DomainId(number)| {
+            let context = number as usize;
+            Some((context, &mut contexts.get_mut(context)?.state))
+        });
+        let Some((context, state)) = found else {
+            let lost = IpmmuEvent::FaultLost {
+                context: None,
+                iova,
+            };
+            self.tell(self.instance_of(fault.endpoint), lost);
             return;
         };
-        let context = context as usize;
-        let mut registers = self.registers();
-        let state = &mut registers.instances[0].contexts[context].state;
         let event = if state.record(&self.features, fault) {
             IpmmuEvent::FaultRecorded {
                 context,

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::harness::{IMCTR, IMSTR, IMTTBCR, IMTTLBR0, IMTTUBR0, Machine, RAM, RAM_SIZE, imuctr};
+use crate::fault::{DomainId, EndpointId};
 use crate::ipmmu::IpmmuConfig;
+use crate::unit::Attachment;
 
 /// All uTLBs on context 0, with the given table.
 fn point_everything_at(machine: &Machine, table: u64) {
@@ -99,6 +101,20 @@ fn all_utlbs_on_dead_contexts() {
         machine.write(context * 0x40 + IMCTR, 1);
     }
     access_everywhere(&machine);
+}
+
+/// Not the guest, but whoever holds the unit: no access of a bus master may bring down the VMM for it.
+#[test]
+fn a_domain_that_is_no_context_is_a_fault_that_nobody_records() {
+    let machine = Machine::gen2();
+    let unit = machine.ipmmu.unit();
+    unit.attach(EndpointId(0), Attachment::Domain(DomainId(99)));
+    assert!(machine.dma(0).read_obj::<u8>(GuestAddress(RAM)).is_err());
+    assert_eq!(
+        machine.log.take(),
+        ["mmu: fault without a context: iova 0xc0000000"]
+    );
+    assert_eq!(machine.read(IMSTR), 0);
 }
 
 fn operation() -> impl Strategy<Value = (u8, u64, u32)> {
