@@ -183,13 +183,13 @@ impl ZeroedLines {
     /// `count` lines.
     pub fn new(count: usize) -> Self {
         let bytes = LINE * size_of::<AtomicU64>();
-        let words = Box::leak(zeroed_words((count + 1) * LINE));
-        let before = (bytes - words.as_ptr().addr() % bytes) % bytes / size_of::<AtomicU64>();
-        let lines = words[before..].as_chunks().0;
-        Self {
-            lines: NonNull::from(&lines[..count]),
-            words: NonNull::from(words),
-        }
+        let words = NonNull::from(Box::leak(zeroed_words((count + 1) * LINE)));
+        // SAFETY: they were just leaked, and are atomics, so that sharing them is fine. From here on they are reached
+        // through `words` and what comes from it only: a unique reference that comes between would end `lines`.
+        let shared = unsafe { words.as_ref() };
+        let before = (bytes - shared.as_ptr().addr() % bytes) % bytes / size_of::<AtomicU64>();
+        let lines = NonNull::from(&shared[before..].as_chunks().0[..count]);
+        Self { words, lines }
     }
 
     /// The lines.
