@@ -59,7 +59,7 @@ pub struct Effort {
     pub rounds: u32,
     /// Time that a contender has in one of them.
     pub turn: Duration,
-    /// When the rounds have taken so long, only [`LEAST_ROUNDS`] are made.
+    /// When the rounds have taken so long, only a least number of rounds is made.
     pub patience: Duration,
 }
 

@@ -137,7 +137,7 @@ impl World {
         self.order(&self.holes)
     }
 
-    /// [`SPARE`] adjoining pages that nothing is mapped to.
+    /// Four adjoining pages that nothing is mapped to.
     pub fn spare_pages(&self) -> u64 {
         RAM + self.mappings * PAGE
     }
