@@ -5,7 +5,7 @@ use crate::sync::{AtomicU64, Ordering};
 /// What a [`TranslationUnit`](crate::TranslationUnit) has counted since it was made.
 ///
 /// All are 0 unless [`CacheConfig::count`](crate::CacheConfig::count) is set. Each bus master's handle counts for
-/// itself, so a handle used by several threads at once may miss some.
+/// itself; where several threads use one handle, or invalidate, at once, some may be missed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Counters {
@@ -74,11 +74,6 @@ impl Count {
     pub fn add(&self, count: u64) {
         let sum = self.0.load(Ordering::Relaxed).wrapping_add(count);
         self.0.store(sum, Ordering::Relaxed);
-    }
-
-    /// One more, where several may count at once.
-    pub fn add_one_shared(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn get(&self) -> u64 {

@@ -13,10 +13,10 @@
 //! Readers write nothing but their own slot. Nobody waits with a lock held.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use crate::counters::{Counters, HandleCounters};
-use crate::sync::{AtomicU64, Mutex, Ordering, fence, fence_after_rmw, relax};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence_after_rmw, relax};
 
 /// Slots in one line: pins that a handle can have at the same time without a further allocation.
 const SLOTS: usize = 4;
@@ -134,18 +134,10 @@ impl Pins {
 }
 
 /// What one handle writes: its pins and its counters.
+#[derive(Default)]
 pub(crate) struct HandleState {
     pub pins: Pins,
     pub counters: HandleCounters,
-    /// Where the counts go when the handle is gone.
-    retired: Arc<Mutex<Counters>>,
-}
-
-impl Drop for HandleState {
-    fn drop(&mut self) {
-        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        self.counters.add_to(&mut retired);
-    }
 }
 
 impl fmt::Debug for HandleState {
@@ -154,41 +146,66 @@ impl fmt::Debug for HandleState {
     }
 }
 
+/// Keeps a handle known to its unit, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    handle: Arc<HandleState>,
+    registry: Arc<Registry>,
+}
+
+impl Registration {
+    /// What the handle writes.
+    pub fn state(&self) -> &Arc<HandleState> {
+        &self.handle
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut known = self.registry.lock();
+        // What was done under pins of this handle comes before what anyone does who finds it gone: both lock.
+        known
+            .handles
+            .retain(|other| !Arc::ptr_eq(other, &self.handle));
+        self.handle.counters.add_to(&mut known.retired);
+    }
+}
+
 /// All handles of a unit.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    handles: Mutex<Vec<Weak<HandleState>>>,
+    known: Mutex<Known>,
+    /// Grace periods that were begun.
+    begun: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    handles: Vec<Arc<HandleState>>,
     /// What handles that are gone have counted.
-    retired: Arc<Mutex<Counters>>,
+    retired: Counters,
 }
 
 impl Registry {
-    /// Makes a handle; it is forgotten when its last `Arc` is gone.
-    pub fn register(&self) -> Arc<HandleState> {
-        let handle = Arc::new(HandleState {
-            pins: Pins::default(),
-            counters: HandleCounters::default(),
-            retired: Arc::clone(&self.retired),
-        });
-        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        handles.retain(|known| known.strong_count() > 0);
-        after_seeing_dropped();
-        handles.push(Arc::downgrade(&handle));
-        handle
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every handle there is.
-    fn handles(&self) -> Vec<Arc<HandleState>> {
-        let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        let alive = handles.iter().filter_map(Weak::upgrade).collect();
-        after_seeing_dropped();
-        alive
+    /// Makes a handle.
+    pub fn register(self: &Arc<Self>) -> Registration {
+        let handle = Arc::new(HandleState::default());
+        self.lock().handles.push(Arc::clone(&handle));
+        Registration {
+            handle,
+            registry: Arc::clone(self),
+        }
     }
 
     /// What all handles have counted, those that are gone included.
     pub fn counters(&self) -> Counters {
-        let mut total = *self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        for handle in self.handles() {
+        let known = self.lock();
+        let mut total = known.retired;
+        for handle in &known.handles {
             handle.counters.add_to(&mut total);
         }
         total
@@ -196,12 +213,13 @@ impl Registry {
 
     /// Begins a grace period.
     pub fn begin(&self) -> GracePeriod {
-        fence(Ordering::SeqCst);
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        fence_after_rmw();
         let mut waiting = Vec::new();
-        for handle in self.handles() {
+        for handle in &self.lock().handles {
             handle.pins.for_each_pinned(|slot, count| {
                 waiting.push(Waiting {
-                    handle: Arc::clone(&handle),
+                    handle: Arc::clone(handle),
                     slot,
                     count,
                 });
@@ -209,12 +227,6 @@ impl Registry {
         }
         GracePeriod { waiting }
     }
-}
-
-/// To be called after an `Arc` was seen to be gone, which by itself orders nothing: all that its last owner did under
-/// pins comes before what follows.
-fn after_seeing_dropped() {
-    fence(Ordering::Acquire);
 }
 
 /// A pin that a grace period waits for.
@@ -272,8 +284,8 @@ impl GracePeriod {
 mod tests {
     use super::*;
 
-    fn registry() -> (Registry, Arc<HandleState>, Arc<HandleState>) {
-        let registry = Registry::default();
+    fn registry() -> (Arc<Registry>, Registration, Registration) {
+        let registry = Arc::new(Registry::default());
         let (a, b) = (registry.register(), registry.register());
         (registry, a, b)
     }
@@ -287,13 +299,13 @@ mod tests {
     #[test]
     fn waits_for_pins_taken_before_and_only_for_those() {
         let (registry, a, b) = registry();
-        let early = a.pins.pin();
+        let early = a.state().pins.pin();
         let mut grace = registry.begin();
-        let late = b.pins.pin();
+        let late = b.state().pins.pin();
         assert!(!grace.is_over());
         drop(early);
         assert!(grace.is_over());
-        let again = a.pins.pin();
+        let again = a.state().pins.pin();
         assert!(grace.is_over(), "once over, it stays so");
         drop((late, again));
     }
@@ -301,36 +313,36 @@ mod tests {
     #[test]
     fn a_slot_pinned_anew_is_another_pin() {
         let (registry, a, _b) = registry();
-        let first = a.pins.pin();
+        let first = a.state().pins.pin();
         let mut grace = registry.begin();
         drop(first);
-        let _second = a.pins.pin();
+        let _second = a.state().pins.pin();
         assert!(grace.is_over());
     }
 
     #[test]
     fn many_pins_of_one_handle_are_each_waited_for() {
         let (registry, a, _b) = registry();
-        let mut pins: Vec<_> = (0..3 * SLOTS).map(|_| a.pins.pin()).collect();
-        let claim = a.pins.claim();
+        let mut pins: Vec<_> = (0..3 * SLOTS).map(|_| a.state().pins.pin()).collect();
+        let claim = a.state().pins.claim();
         let mut grace = registry.begin();
         while let Some(pin) = pins.pop() {
             assert!(!grace.is_over());
             drop(pin);
         }
         assert!(!grace.is_over());
-        a.pins.release(&claim);
+        a.state().pins.release(&claim);
         assert!(grace.is_over());
     }
 
     #[test]
     fn a_dropped_handle_is_forgotten_but_not_its_counts() {
         let (registry, a, b) = registry();
-        a.counters.hits.add_one();
-        b.counters.hits.add_one();
+        a.state().counters.hits.add_one();
+        b.state().counters.hits.add_one();
         drop(a);
         drop(registry.register());
-        assert_eq!(registry.handles().len(), 1);
+        assert_eq!(registry.lock().handles.len(), 1);
         assert_eq!(registry.counters().hits, 2);
         drop(b);
     }
@@ -338,7 +350,7 @@ mod tests {
     #[test]
     fn gives_up_when_told() {
         let (registry, a, _b) = registry();
-        let pin = a.pins.pin();
+        let pin = a.state().pins.pin();
         let mut grace = registry.begin();
         let mut asked = 0;
         assert!(!grace.wait_until(|| {

@@ -70,7 +70,7 @@ fn nobody_uses_what_was_invalidated(how: usize, warm: bool) {
         let cache = Arc::new(cache());
         let truth = Arc::new(Truth(AtomicU64::new(0)));
         let registry = Arc::new(Registry::default());
-        let handle = registry.register();
+        let registration = registry.register();
         let pages = Arc::new([UnsafeCell::new(0u32), UnsafeCell::new(0)]);
         if warm {
             translate(&cache, &truth);
@@ -78,10 +78,10 @@ fn nobody_uses_what_was_invalidated(how: usize, warm: bool) {
         let device = thread::spawn({
             let (cache, truth) = (Arc::clone(&cache), Arc::clone(&truth));
             let pages = Arc::clone(&pages);
-            // Stays alive outside: loom does not see the order that dropping an `Arc` makes.
-            let handle = Arc::clone(&handle);
             move || {
-                let _pin = handle.pins.pin();
+                // Dropped after the pin: then a grace period that finds no handle must wait for nobody.
+                let registration = registration;
+                let _pin = registration.state().pins.pin();
                 let page = translate(&cache, &truth);
                 pages[page as usize].with(|_| ());
             }
@@ -94,7 +94,6 @@ fn nobody_uses_what_was_invalidated(how: usize, warm: bool) {
         }
         pages[0].with_mut(|_| ());
         device.join().unwrap();
-        drop(handle);
     });
 }
 

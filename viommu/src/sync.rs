@@ -2,16 +2,16 @@
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{
-    Mutex,
+    Mutex, MutexGuard,
     atomic::{AtomicU64, Ordering, fence},
 };
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
-    Mutex,
+    Mutex, MutexGuard,
     atomic::{AtomicU64, Ordering, fence},
 };
 
-/// Orders the sequentially consistent read-modify-write just before it, before all loads after it.
+/// A sequentially consistent fence, just after a sequentially consistent read-modify-write.
 ///
 /// On x86-64 such an operation is a locked instruction, which is a full barrier already (Intel SDM volume 3, 10.2.5;
 /// AMD APM volume 2, 7.4.2), so the compiler alone is told; elsewhere this is a fence.

@@ -113,7 +113,7 @@ pub struct TranslationUnit<M = GuestMemoryMmap<()>> {
     pub(crate) count: bool,
     attachments: Box<[AtomicU64]>,
     pub(crate) cache: Iotlb,
-    pub(crate) handles: Registry,
+    pub(crate) handles: Arc<Registry>,
 }
 
 impl<M> fmt::Debug for TranslationUnit<M> {
@@ -154,7 +154,7 @@ impl<M: StableHostMemory> TranslationUnit<M> {
                 .map(|_| AtomicU64::new(initial))
                 .collect(),
             cache: Iotlb::new(cache.entries, config.domains, cache.count),
-            handles: Registry::default(),
+            handles: Arc::default(),
         })
     }
 }

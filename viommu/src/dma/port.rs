@@ -8,7 +8,7 @@ use vm_memory::{GuestAddress, Permissions};
 
 use crate::event::Event;
 use crate::fault::{Access, DomainId, EndpointId, Fault, FaultReason};
-use crate::grace::HandleState;
+use crate::grace::{HandleState, Registration};
 use crate::host::Place;
 use crate::model::{Mapping, Miss};
 use crate::unit::{Attachment, TranslationUnit};
@@ -19,6 +19,8 @@ pub(crate) struct Port<M> {
     pub unit: Arc<TranslationUnit<M>>,
     pub endpoint: EndpointId,
     pub state: Arc<HandleState>,
+    /// Keeps `state` known to the unit.
+    registration: Arc<Registration>,
 }
 
 /// Why an IOVA leads nowhere.
@@ -41,8 +43,10 @@ const BLOCKED: Refusal = Refusal::Fault(
 impl<M> Port<M> {
     /// Another handle for the same endpoint.
     pub fn new(unit: Arc<TranslationUnit<M>>, endpoint: EndpointId) -> Self {
+        let registration = Arc::new(unit.handles.register());
         Self {
-            state: unit.handles.register(),
+            state: Arc::clone(registration.state()),
+            registration,
             unit,
             endpoint,
         }
@@ -54,6 +58,7 @@ impl<M> Port<M> {
             unit: Arc::clone(&self.unit),
             endpoint: self.endpoint,
             state: Arc::clone(&self.state),
+            registration: Arc::clone(&self.registration),
         }
     }
 
@@ -101,34 +106,29 @@ impl<M> Port<M> {
             unit,
             endpoint,
             state,
+            ..
         } = self;
         if unit.count {
             state.counters.misses.add_one();
         }
         let ticket = unit.cache.ticket(domain);
+        let refused = |miss| Refusal::Fault(Some(domain), miss);
         let mapping = unit
             .model
             .translate(*endpoint, domain, iova, wanted)
-            .and_then(|mapping| checked(mapping, iova, wanted))
-            .map_err(|miss| Refusal::Fault(Some(domain), miss))?;
-        let Mapping {
-            first,
-            last,
-            address,
-            permissions,
-        } = mapping;
-        // `checked` has seen to it that these do not overflow.
-        let before = iova - first;
-        let address = address + before;
+            .map_err(refused)?;
+        let (before, last) = reach(&mapping, iova, wanted).map_err(refused)?;
+        let address = mapping.address + before;
         let mut place = unit.host.find(address).ok_or(Refusal::Bus(address))?;
         let after = (last - iova).min(place.room - 1);
         place.room = after + 1;
         if let Some(ticket) = ticket {
             let reach = (before.min(place.offset), after);
+            let permissions = mapping.permissions as u8;
             let counters = unit.count.then_some(&state.counters);
             if unit
                 .cache
-                .fill(ticket, iova, &place, permissions as u8, reach, counters)
+                .fill(ticket, iova, &place, permissions, reach, counters)
             {
                 unit.emit(&Event::Filled {
                     endpoint: *endpoint,
@@ -147,6 +147,7 @@ impl<M> Port<M> {
             unit,
             endpoint,
             state,
+            ..
         } = self;
         let (endpoint, access) = (*endpoint, Access::of(wanted));
         match *refusal {
@@ -209,27 +210,27 @@ impl Refusal {
     }
 }
 
-/// A model's answer, cut where its physical addresses would wrap. A model that breaks its promises has no answer.
-fn checked(mapping: Mapping, iova: u64, wanted: Permissions) -> Result<Mapping, Miss> {
-    let miss = |reason| Miss {
-        reason,
-        level: None,
-    };
+/// How many bytes of a model's answer are before `iova`, and its last IOVA, cut where its physical addresses would wrap.
+/// A model that breaks its promises has no answer.
+#[inline]
+fn reach(mapping: &Mapping, iova: u64, wanted: Permissions) -> Result<(u64, u64), Miss> {
     let Mapping {
         first,
         last,
         address,
         permissions,
-    } = mapping;
-    if !(first..=last).contains(&iova) {
-        return Err(miss(FaultReason::Translation));
-    }
-    if !permissions.allow(wanted) {
-        return Err(miss(FaultReason::Permission));
-    }
-    if iova - first > u64::MAX - address {
-        return Err(miss(FaultReason::AddressSize));
-    }
-    let last = first + (last - first).min(u64::MAX - address);
-    Ok(Mapping { last, ..mapping })
+    } = *mapping;
+    let reason = if iova < first || last < iova {
+        FaultReason::Translation
+    } else if permissions as u8 & wanted as u8 != wanted as u8 {
+        FaultReason::Permission
+    } else if iova - first > u64::MAX - address {
+        FaultReason::AddressSize
+    } else {
+        return Ok((iova - first, first + (last - first).min(u64::MAX - address)));
+    };
+    Err(Miss {
+        reason,
+        level: None,
+    })
 }

@@ -14,7 +14,7 @@ mod table;
 use crate::counters::{Count, HandleCounters};
 use crate::fault::DomainId;
 use crate::host::Place;
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence_after_rmw};
 use table::{Owner, READ_ATTEMPTS, Set, Table, Target};
 
 /// The sizes of block that an entry may have, as powers of two: the pages and blocks of the ARM long-descriptor
@@ -49,13 +49,14 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 const WORD_ATTEMPTS: usize = 8;
 
 /// What the cache keeps about a domain.
-#[derive(Default)]
 #[repr(align(64))]
 struct Domain {
     /// Stamp and sizes; 0 for a domain that has nothing cached.
     word: AtomicU64,
     /// How often something of it was invalidated.
     invalidations: AtomicU64,
+    /// Where in the table its clusters begin.
+    salt: u64,
 }
 
 /// The state of a domain from before the model was asked.
@@ -92,11 +93,10 @@ fn owner(iova: u64, size: usize, stamp: u64) -> (usize, Owner) {
 
 /// Where in the table a block's cluster begins to be looked for.
 #[inline(always)]
-fn hash(iova: u64, size: usize, stamp: u64) -> u64 {
-    let domain = (stamp >> DOMAIN_SHIFT) & (MAX_DOMAINS as u64 - 1);
+fn hash(iova: u64, size: usize, salt: u64) -> u64 {
     // Neighbouring clusters are neighbours in the table; domains and sizes begin at different places.
-    let cluster = iova >> (BLOCK_BITS[size] + table::CLUSTER_BITS);
-    cluster.wrapping_add((domain << 2 | size as u64).wrapping_mul(SPREAD) >> 40)
+    (iova >> (BLOCK_BITS[size] + table::CLUSTER_BITS))
+        .wrapping_add(salt.rotate_left(16 * size as u32))
 }
 
 /// A cluster that does not find its own set free may live in this one: the other of two cache lines that processors
@@ -111,7 +111,13 @@ impl Iotlb {
         let domains = (domains as usize).min(MAX_DOMAINS);
         Self {
             table: Table::new(entries.min(MAX_ENTRIES)),
-            domains: (0..domains).map(|_| Domain::default()).collect(),
+            domains: (0..domains as u64)
+                .map(|number| Domain {
+                    word: AtomicU64::new(0),
+                    invalidations: AtomicU64::new(0),
+                    salt: number.wrapping_mul(SPREAD),
+                })
+                .collect(),
             floor: AtomicU64::new(1),
             next: AtomicU64::new(1),
             flushes: Count::default(),
@@ -125,20 +131,22 @@ impl Iotlb {
     /// Pages are by far the most frequent. This is for the common case only: it may miss what [`Iotlb::lookup`] finds.
     #[inline(always)]
     pub fn lookup_page(&self, domain: DomainId, iova: u64, wanted: u8) -> Option<Place> {
-        let word = self.word(domain)?;
+        let domain = self.domains.get(domain.0 as usize)?;
+        let word = self.live_word(domain)?;
         if word & 1 == 0 {
             return None;
         }
-        self.lookup_at(hash(iova, 0, word), 0, word, iova, wanted, 1)
+        self.lookup_at(hash(iova, 0, domain.salt), 0, word, iova, wanted, 1)
     }
 
     /// Where `iova` leads, if the cache knows and it allows `wanted` (as bits).
     pub fn lookup(&self, domain: DomainId, iova: u64, wanted: u8) -> Option<Place> {
-        let word = self.word(domain)?;
+        let domain = self.domains.get(domain.0 as usize)?;
+        let word = self.live_word(domain)?;
         (0..BLOCK_BITS.len())
             .filter(|size| word & (1 << size) != 0)
             .find_map(|size| {
-                let hash = hash(iova, size, word);
+                let hash = hash(iova, size, domain.salt);
                 let at = |hash| self.lookup_at(hash, size, word, iova, wanted, READ_ATTEMPTS);
                 at(hash).or_else(|| at(other(hash)))
             })
@@ -146,8 +154,7 @@ impl Iotlb {
 
     /// The word of a domain that has a live stamp.
     #[inline(always)]
-    fn word(&self, domain: DomainId) -> Option<u64> {
-        let domain = self.domains.get(domain.0 as usize)?;
+    fn live_word(&self, domain: &Domain) -> Option<u64> {
         let word = domain.word.load(Ordering::Acquire);
         let live = word >> GENERATION_SHIFT >= self.floor.load(Ordering::Acquire);
         live.then_some(word)
@@ -190,6 +197,7 @@ impl Iotlb {
         let Domain {
             word,
             invalidations,
+            ..
         } = self
             .domains
             .get(number)
@@ -250,7 +258,7 @@ impl Iotlb {
         };
         let domain = &self.domains[ticket.domain];
         let (block, owner) = owner(iova, size, ticket.stamp);
-        let Some(set) = self.set_for(hash(iova, size, ticket.stamp), owner) else {
+        let Some(set) = self.set_for(hash(iova, size, domain.salt), owner) else {
             return false;
         };
         if permissions == 0 || !declare_size(domain, ticket.stamp, size) {
@@ -296,7 +304,7 @@ impl Iotlb {
     /// Forgets what `domain` has for `first..=last`.
     pub fn flush_range(&self, domain: DomainId, first: u64, last: u64) {
         if self.count {
-            self.range_invalidations.add_one_shared();
+            self.range_invalidations.add_one();
         }
         let Some(domain) = self.domains.get(domain.0 as usize) else {
             return;
@@ -328,7 +336,7 @@ impl Iotlb {
                     blocks | u8::from(begin <= last && first <= end) << block
                 });
                 let (_, owner) = owner(iova, size, word & !SIZES);
-                let hash = hash(iova, size, word);
+                let hash = hash(iova, size, domain.salt);
                 for set in [hash, other(hash)] {
                     if let Some(set) = self.table.set(set) {
                         table::remove(set, owner, blocks);
@@ -340,15 +348,15 @@ impl Iotlb {
 
     fn count_flush(&self) {
         if self.count {
-            self.flushes.add_one_shared();
+            self.flushes.add_one();
         }
     }
 }
 
 /// Makes all tickets of a domain bad; what it has cached is looked at after that.
 fn begin_invalidation(domain: &Domain) -> u64 {
-    domain.invalidations.fetch_add(1, Ordering::AcqRel);
-    fence(Ordering::SeqCst);
+    domain.invalidations.fetch_add(1, Ordering::SeqCst);
+    fence_after_rmw();
     domain.word.load(Ordering::Acquire)
 }
 

@@ -8,7 +8,7 @@
 //! entry is never seen half old and half new, whatever values a guest manages to have put into it.
 
 use crate::host::{LINE, ZeroedLines};
-use crate::sync::{AtomicU64, Ordering, fence, relax};
+use crate::sync::{AtomicU64, Ordering, fence, fence_after_rmw, relax};
 
 /// Blocks of one cluster, as a power of two.
 pub(crate) const CLUSTER_BITS: u32 = 2;
@@ -129,11 +129,11 @@ fn try_enter(set: &Set) -> Option<u64> {
         return None;
     }
     set[SEQUENCE]
-        .compare_exchange(before, before + 1, Ordering::Acquire, Ordering::Relaxed)
+        .compare_exchange(before, before + 1, Ordering::SeqCst, Ordering::Relaxed)
         .ok()?;
     // Orders the odd sequence before all changes (for readers), and before the look at the domain that decides
     // whether a fill is still good (for invalidations, which have the same fence the other way around).
-    fence(Ordering::SeqCst);
+    fence_after_rmw();
     Some(before + 2)
 }
 

@@ -305,8 +305,25 @@ proptest! {
                 }
                 Action::Unmap { domain, iova, forget } => {
                     for mapping in overlapping(&model, domain, iova, iova) {
+                        // All who can reach it use it just before, and must be refused just after.
+                        let touch = |at, count| {
+                            for (endpoint, space) in (0..).zip(&spaces) {
+                                let attached = unit.attachment(EndpointId(endpoint));
+                                let wanted = mapping.permissions;
+                                let want = expected(&memory, &model, attached, at, count, wanted);
+                                let got = actual(space, &model, &recorder, at, count, wanted);
+                                prop_assert_eq!(got, want);
+                            }
+                            Ok(())
+                        };
+                        let size = usize::try_from(mapping.last - mapping.first).unwrap() + 1;
+                        touch(mapping.first, size)?;
+                        touch(iova, 1)?;
                         model.unmap(DomainId(domain), mapping.first);
                         invalidate(domain, mapping.first, mapping.last, forget);
+                        touch(mapping.first, 1)?;
+                        touch(iova, 1)?;
+                        touch(mapping.last, 1)?;
                     }
                 }
                 Action::Flush { domain, forget } => invalidate(domain, 0, u64::MAX, forget),
