@@ -20,6 +20,7 @@ pub mod ipmmu;
 mod model;
 mod sync;
 mod unit;
+pub mod virtio;
 pub mod vm_memory_iommu;
 pub mod walk;
 

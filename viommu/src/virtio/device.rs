@@ -1,0 +1,232 @@
+//! The device.
+
+use std::fmt;
+use std::sync::Arc;
+
+use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+
+use super::batch::Batch;
+use super::config::{ConfigError, Observers, ReportsWaiting, RequestObserver, VirtioIommuConfig};
+use super::domains::Domains;
+use super::events::ReportCounters;
+use super::shared::Shared;
+use super::spec::{CONFIG_SIZE, config, feature};
+use crate::dma::DmaSpace;
+use crate::fault::EndpointId;
+use crate::host::StableHostMemory;
+use crate::model::Model;
+use crate::unit::{TranslationUnit, UnitConfig};
+
+/// A virtio-iommu device, without its transport.
+///
+/// See the [module](super) for how a transport uses it.
+pub struct VirtioIommu<M = GuestMemoryMmap<()>> {
+    pub(super) config: VirtioIommuConfig,
+    pub(super) shared: Arc<Shared>,
+    pub(super) unit: Arc<TranslationUnit<M>>,
+    pub(super) observer: Option<Arc<dyn RequestObserver>>,
+    pub(super) batch: Batch,
+}
+
+impl<M> fmt::Debug for VirtioIommu<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VirtioIommu")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Features were accepted that are not offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the driver accepts features {accepted:#x}, but the virtio-iommu offers only {offered:#x}")]
+pub struct FeatureError {
+    /// What is offered.
+    pub offered: u64,
+    /// What was accepted.
+    pub accepted: u64,
+}
+
+impl<M: StableHostMemory> VirtioIommu<M> {
+    /// A device out of reset over the guest's `memory`.
+    ///
+    /// # Errors
+    /// If there is no such device.
+    pub fn new(
+        memory: Arc<M>,
+        config: VirtioIommuConfig,
+        waiting: Box<dyn ReportsWaiting>,
+        observers: Observers,
+    ) -> Result<Self, ConfigError> {
+        config.check()?;
+        check_reserved_against_ram(&config, &*memory)?;
+        let domains = Domains::new(&config);
+        let unit = UnitConfig {
+            endpoints: config.endpoints.len() as u32,
+            domains: Domains::slots(&config) as u32,
+            initial: domains.unattached(),
+        };
+        let shared = Arc::new(Shared::new(domains, waiting));
+        let model: Arc<dyn Model> = Arc::clone(&shared) as Arc<dyn Model>;
+        let Observers {
+            requests,
+            translation,
+        } = observers;
+        let unit = TranslationUnit::with_cache(memory, model, &unit, &config.cache, translation);
+        Ok(Self {
+            config,
+            shared,
+            unit,
+            observer: requests,
+            batch: Batch::default(),
+        })
+    }
+}
+
+/// An endpoint that bypasses the device reaches what is at its reserved regions. So nothing may be there.
+fn check_reserved_against_ram(
+    config: &VirtioIommuConfig,
+    memory: &impl GuestMemoryBackend,
+) -> Result<(), ConfigError> {
+    if config.features() & (feature::BYPASS | feature::BYPASS_CONFIG) == 0 {
+        return Ok(());
+    }
+    for endpoint in &config.endpoints {
+        for reserved in &endpoint.reserved {
+            let mut regions = memory.iter();
+            if regions.any(|region| {
+                region.start_addr().0 <= reserved.last && reserved.first <= region.last_addr().0
+            }) {
+                return Err(ConfigError::ReservedRam(endpoint.id));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl<M> VirtioIommu<M> {
+    /// What a bus master sees that is the endpoint of this number.
+    pub fn space(&self, endpoint: u32) -> Option<DmaSpace<M>> {
+        let position = self.shared.domains().endpoint(endpoint)?;
+        Some(self.unit.space(EndpointId(position as u32)))
+    }
+
+    /// The translation path: for its counters.
+    pub fn unit(&self) -> &Arc<TranslationUnit<M>> {
+        &self.unit
+    }
+
+    /// What it is made of.
+    pub fn config(&self) -> &VirtioIommuConfig {
+        &self.config
+    }
+
+    /// The device-specific features that are offered: see [`feature`].
+    pub fn offered_features(&self) -> u64 {
+        self.config.features()
+    }
+
+    /// The configuration space.
+    pub fn config_space(&self) -> [u8; CONFIG_SIZE] {
+        self.config.space(self.shared.domains().bypass)
+    }
+
+    /// The driver writes to the configuration space. The only field that it can change is `bypass`, to 0 or 1, when
+    /// BYPASS_CONFIG is negotiated; all else is ignored. The change concerns accesses that begin after it.
+    pub fn write_config(&mut self, offset: u64, data: &[u8]) {
+        let Some(at) = (config::BYPASS as u64).checked_sub(offset) else {
+            return;
+        };
+        let Some(value @ (0 | 1)) = usize::try_from(at).ok().and_then(|at| data.get(at)) else {
+            return;
+        };
+        let mut domains = self.shared.domains_mut();
+        if domains.features & feature::BYPASS_CONFIG != 0 {
+            domains.bypass = *value == 1;
+            drop(domains);
+            self.attach_all();
+        }
+    }
+
+    /// The driver has accepted these features; bits from 24 on, which belong to the transport, are ignored.
+    ///
+    /// To be called when the transport accepts FEATURES_OK, or at the latest with DRIVER_OK.
+    ///
+    /// # Errors
+    /// If a feature is not offered. Then nothing changes.
+    pub fn activate(&mut self, features: u64) -> Result<(), FeatureError> {
+        let accepted = features & 0xff_ffff;
+        let offered = self.offered_features();
+        if accepted & !offered != 0 {
+            return Err(FeatureError { offered, accepted });
+        }
+        self.shared.domains_mut().features = accepted;
+        self.attach_all();
+        Ok(())
+    }
+
+    /// The device is reset: everything is detached, all domains are gone, and nobody is answered any more. The field
+    /// `bypass` stays as it is.
+    ///
+    /// Accesses that are under way may go on for a moment; the next batch of requests waits for them.
+    pub fn reset(&mut self) {
+        self.batch.answers.clear();
+        self.batch.pending = false;
+        let (given_up, gone) = self.shared.domains_mut().reset();
+        self.attach_all();
+        for slot in &given_up {
+            self.batch.invalidate(*slot, 0, u64::MAX);
+        }
+        self.batch.freed.extend(given_up);
+        self.batch.changed = true;
+        self.batch.seal(&self.unit);
+        self.shared.reports().waiting.clear();
+        drop(gone);
+    }
+
+    /// The whole machine is reset: as [`VirtioIommu::reset`], and the field `bypass` is what it was at first.
+    pub fn system_reset(&mut self) {
+        self.shared.domains_mut().bypass = self.config.bypass_config.unwrap_or(false);
+        self.reset();
+    }
+
+    /// What happened to fault reports.
+    pub fn report_counters(&self) -> ReportCounters {
+        self.shared.reports().counters
+    }
+
+    /// Fault reports that wait for buffers.
+    pub fn waiting_reports(&self) -> usize {
+        self.shared.reports().waiting.len()
+    }
+
+    /// The number of mappings in all domains.
+    pub fn mappings(&self) -> usize {
+        self.shared.domains().mapping_count()
+    }
+
+    /// The numbers of domains that exist, in ascending order.
+    pub fn domains(&self) -> Vec<u32> {
+        let domains = self.shared.domains();
+        domains.domains().map(|domain| domain.id).collect()
+    }
+
+    /// The number of the domain that an endpoint is attached to.
+    pub fn domain_of(&self, endpoint: u32) -> Option<u32> {
+        let domains = self.shared.domains();
+        let endpoint = &domains.endpoints()[domains.endpoint(endpoint)?];
+        domains.domain_of(endpoint).map(|domain| domain.id)
+    }
+
+    /// Brings the attachments of all endpoints to what they should be.
+    pub(super) fn attach_all(&self) {
+        let domains = self.shared.domains();
+        let count = domains.endpoints().len();
+        let wanted: Vec<_> = (0..count).map(|n| domains.attachment_of(n)).collect();
+        drop(domains);
+        for (n, to) in (0..).zip(wanted) {
+            if self.unit.attachment(EndpointId(n)) != to {
+                self.unit.attach(EndpointId(n), to);
+            }
+        }
+    }
+}

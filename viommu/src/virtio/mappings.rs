@@ -1,0 +1,263 @@
+//! The mappings of one domain.
+
+use std::collections::BTreeMap;
+
+use vm_memory::Permissions;
+
+use super::spec::map_flag;
+use crate::model::Mapping;
+
+/// One mapping, without its first IOVA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Last IOVA.
+    pub last: u64,
+    /// The guest physical address that the first IOVA leads to.
+    pub address: u64,
+    /// [`map_flag`].
+    pub flags: u32,
+}
+
+impl Entry {
+    fn permissions(&self) -> Permissions {
+        match (
+            self.flags & map_flag::READ != 0,
+            self.flags & map_flag::WRITE != 0,
+        ) {
+            (true, true) => Permissions::ReadWrite,
+            (true, false) => Permissions::Read,
+            (false, true) => Permissions::Write,
+            (false, false) => Permissions::No,
+        }
+    }
+}
+
+/// A range would cut a mapping in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Splits;
+
+/// What an unmapping removed.
+#[derive(Debug, Default)]
+pub(super) struct Removed {
+    /// First and last IOVA of what was removed, if anything was.
+    pub hull: Option<(u64, u64)>,
+    /// Number of mappings.
+    pub count: usize,
+    /// The mappings themselves, if there were so many that freeing them is better done elsewhere.
+    pub rest: Mappings,
+}
+
+/// Mappings that do not overlap, by first IOVA. Ranges are inclusive: the whole of 64 bits can be said.
+///
+/// A look-up, an insertion and a removal take logarithmic time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mappings(BTreeMap<u64, Entry>);
+
+impl Mappings {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        self.0.iter().map(|(first, entry)| (*first, entry))
+    }
+
+    /// The mapping with the greatest first IOVA that is not beyond `iova`.
+    fn at_or_before(&self, iova: u64) -> Option<(u64, &Entry)> {
+        let (first, entry) = self.0.range(..=iova).next_back()?;
+        Some((*first, entry))
+    }
+
+    /// What `iova` is mapped to.
+    pub fn find(&self, iova: u64) -> Option<Mapping> {
+        let (first, entry) = self.at_or_before(iova)?;
+        (entry.last >= iova).then(|| Mapping {
+            first,
+            last: entry.last,
+            address: entry.address,
+            permissions: entry.permissions(),
+        })
+    }
+
+    /// Whether anything in `first..=last` is mapped.
+    pub fn overlaps(&self, first: u64, last: u64) -> bool {
+        self.at_or_before(last)
+            .is_some_and(|(_, entry)| entry.last >= first)
+    }
+
+    /// Adds a mapping, which must not overlap any.
+    pub fn insert(&mut self, first: u64, entry: Entry) {
+        self.0.insert(first, entry);
+    }
+
+    /// Removes all mappings in `first..=last`, in time proportional to their number.
+    ///
+    /// # Errors
+    /// If a mapping is partly in the range. Then nothing is removed.
+    pub fn remove(&mut self, first: u64, last: u64) -> Result<Removed, Splits> {
+        // Of mappings that do not overlap, only the first and the last one that the range meets can stick out.
+        let Some((last_first, last_entry)) = self.at_or_before(last) else {
+            return Ok(Removed::default());
+        };
+        let last_last = last_entry.last;
+        if last_last < first {
+            return Ok(Removed::default());
+        }
+        if last_last > last {
+            return Err(Splits);
+        }
+        let sticks_out = self
+            .at_or_before(first)
+            .is_some_and(|(begin, entry)| begin < first && entry.last >= first);
+        if sticks_out {
+            return Err(Splits);
+        }
+        if last_first >= first && self.0.range(first..=last).nth(1).is_none() {
+            // One mapping: by far the most frequent.
+            self.0.remove(&last_first);
+            return Ok(Removed {
+                hull: Some((last_first, last_last)),
+                count: 1,
+                rest: Self::default(),
+            });
+        }
+        Ok(self.remove_many(first, last, last_last))
+    }
+
+    #[cold]
+    fn remove_many(&mut self, first: u64, last: u64, last_last: u64) -> Removed {
+        let everything = self.0.keys().next().is_some_and(|begin| *begin >= first)
+            && self
+                .0
+                .keys()
+                .next_back()
+                .is_some_and(|begin| *begin <= last);
+        if everything {
+            let rest = std::mem::take(self);
+            let begin = rest.0.keys().next().copied();
+            return Removed {
+                hull: begin.map(|begin| (begin, last_last)),
+                count: rest.len(),
+                rest,
+            };
+        }
+        let keys: Vec<u64> = self.0.range(first..=last).map(|(key, _)| *key).collect();
+        for key in &keys {
+            self.0.remove(key);
+        }
+        Removed {
+            hull: keys.first().map(|begin| (*begin, last_last)),
+            count: keys.len(),
+            rest: Self::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry(last: u64) -> Entry {
+        Entry {
+            last,
+            address: 0,
+            flags: map_flag::READ,
+        }
+    }
+
+    fn with(ranges: &[(u64, u64)]) -> Mappings {
+        let mut mappings = Mappings::default();
+        for &(first, last) in ranges {
+            assert!(!mappings.overlaps(first, last));
+            mappings.insert(first, entry(last));
+        }
+        mappings
+    }
+
+    fn ranges(mappings: &Mappings) -> Vec<(u64, u64)> {
+        mappings.iter().map(|(first, e)| (first, e.last)).collect()
+    }
+
+    /// The seven examples of the specification (5.13.6.6).
+    #[test]
+    fn unmap_examples_of_the_specification() {
+        let cases: [(&[_], _, Option<usize>); 7] = [
+            (&[], (0, 4), Some(0)),
+            (&[(0, 9)], (0, 9), Some(1)),
+            (&[(0, 4), (5, 9)], (0, 9), Some(2)),
+            (&[(0, 9)], (0, 4), None),
+            (&[(0, 4), (5, 9)], (0, 4), Some(1)),
+            (&[(0, 4)], (0, 9), Some(1)),
+            (&[(0, 4), (10, 14)], (0, 14), Some(2)),
+        ];
+        for (number, (mapped, (first, last), removed)) in (1..).zip(cases) {
+            let mut mappings = with(mapped);
+            let result = mappings.remove(first, last).map(|r| r.count).ok();
+            assert_eq!(result, removed, "example {number}");
+            assert_eq!(mappings.len(), mapped.len() - removed.unwrap_or(0));
+        }
+    }
+
+    #[test]
+    fn the_edges_of_64_bits_are_exact() {
+        let mut whole = with(&[(0, u64::MAX)]);
+        assert!(whole.overlaps(0, 0) && whole.overlaps(u64::MAX, u64::MAX));
+        assert_eq!(whole.find(u64::MAX).unwrap().last, u64::MAX);
+        assert_eq!(whole.remove(1, u64::MAX).err(), Some(Splits));
+        assert_eq!(whole.remove(0, u64::MAX - 1).err(), Some(Splits));
+        let removed = whole.remove(0, u64::MAX).unwrap();
+        assert_eq!(removed.hull, Some((0, u64::MAX)));
+        let mut top = with(&[(u64::MAX, u64::MAX), (u64::MAX - 2, u64::MAX - 1)]);
+        assert_eq!(top.remove(u64::MAX, u64::MAX).unwrap().count, 1);
+        assert_eq!(ranges(&top), [(u64::MAX - 2, u64::MAX - 1)]);
+        assert!(top.find(u64::MAX).is_none());
+    }
+
+    proptest! {
+        /// Against a plain table of 64 addresses, each with the number of the mapping it belongs to.
+        #[test]
+        fn as_a_plain_table(steps in prop::collection::vec((any::<bool>(), 0u64..64, 0u64..64), 1..60)) {
+            let mut mappings = Mappings::default();
+            let mut plain = [None::<u64>; 64];
+            for (map, a, b) in steps {
+                let (first, last) = (a.min(b), a.max(b));
+                let range = first as usize..=last as usize;
+                if map {
+                    let taken = plain[range.clone()].iter().any(Option::is_some);
+                    prop_assert_eq!(mappings.overlaps(first, last), taken);
+                    if !taken {
+                        mappings.insert(first, entry(last));
+                        plain[range].fill(Some(first));
+                    }
+                } else {
+                    let cut = plain.iter().enumerate().any(|(at, owner)| {
+                        owner.is_some() && !range.contains(&at) && plain[range.clone()].contains(owner)
+                    });
+                    let before = mappings.clone();
+                    match mappings.remove(first, last) {
+                        Err(Splits) => {
+                            prop_assert!(cut);
+                            prop_assert_eq!(&mappings, &before);
+                        }
+                        Ok(removed) => {
+                            prop_assert!(!cut);
+                            let owners: std::collections::BTreeSet<_> =
+                                plain[range.clone()].iter().flatten().collect();
+                            prop_assert_eq!(removed.count, owners.len());
+                            let some = |at: Option<usize>| at.map(|at| at as u64 + first);
+                            let begin = some(plain[range.clone()].iter().position(Option::is_some));
+                            let end = some(plain[range.clone()].iter().rposition(Option::is_some));
+                            prop_assert_eq!(removed.hull, begin.zip(end));
+                            plain[range].fill(None);
+                        }
+                    }
+                }
+                for (iova, owner) in (0..).zip(plain) {
+                    prop_assert_eq!(mappings.find(iova).map(|m| m.first), owner);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Serving the queues.
+
+use virtio_queue::{Error as QueueError, Queue, QueueOwnedT, QueueT};
+use vm_memory::GuestMemory;
+
+use super::batch::Answer;
+use super::chain::Place;
+use super::config::{Exchange, ReservedKind};
+use super::device::VirtioIommu;
+use super::domains::{Effects, Refusal};
+use super::requests::Request;
+use super::spec::{Status, TAIL_SIZE, fault, feature, property, readable_size};
+use crate::dma::DmaSpace;
+use crate::host::StableHostMemory;
+use crate::unit::Attachment;
+
+/// How often a batch looks whether accesses that were under way have ended, before it is left pending.
+const ROUNDS: u32 = 64;
+
+/// What serving a queue came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// At least one buffer was used: notify the driver, if it wants that.
+    pub used: bool,
+    /// More buffers are available: serve the queue again, after others have had a turn.
+    pub more: bool,
+    /// Requests are executed but not answered, as a device is still using what they removed: call
+    /// [`VirtioIommu::poll`] until this is false.
+    pub pending: bool,
+}
+
+/// Why a queue cannot be served. The device then needs a reset.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The rings are out of reach or make no sense.
+    #[error("{0}")]
+    Queue(#[from] QueueError),
+    /// Buffers are announced but cannot be fetched.
+    #[error("the available ring announces buffers that cannot be fetched")]
+    Stuck,
+}
+
+impl<M: StableHostMemory> VirtioIommu<M> {
+    /// Serves the request queue, whose rings and buffers are in `mem`: everything that is available when it is called,
+    /// at most one ring's worth.
+    ///
+    /// A ring is one batch: all requests are executed in their order, then all that they removed is invalidated at once
+    /// and waited for at once, then all are answered. No answer is given while an access that began before may still
+    /// use what the batch removed. This waits a moment for that, never longer: then the batch stays pending, and
+    /// [`VirtioIommu::poll`] is to be called until it is not. No lock is held and no memory is pinned meanwhile.
+    ///
+    /// # Errors
+    /// If the queue itself is broken. A bad request is answered instead.
+    pub fn process_requests(
+        &mut self,
+        queue: &mut Queue,
+        mem: &DmaSpace<M>,
+    ) -> Result<Served, ServeError> {
+        let mut served = Served::default();
+        if !self.settle(queue, mem, &mut served)? {
+            return Ok(served);
+        }
+        let mut left = queue.size();
+        loop {
+            queue.disable_notification(mem)?;
+            let before = left;
+            while self.collect(queue, mem, &mut left)? {
+                self.batch.seal(&self.unit);
+                if !self.settle(queue, mem, &mut served)? {
+                    return Ok(served);
+                }
+            }
+            served.more = queue.enable_notification(mem)?;
+            if served.more && left == before {
+                return Err(ServeError::Stuck);
+            }
+            if !served.more || left == 0 {
+                return Ok(served);
+            }
+        }
+    }
+
+    /// Goes on with a batch that is pending, and then with the queue. Does nothing if none is pending.
+    ///
+    /// # Errors
+    /// As [`VirtioIommu::process_requests`].
+    pub fn poll(&mut self, queue: &mut Queue, mem: &DmaSpace<M>) -> Result<Served, ServeError> {
+        if self.is_pending() {
+            self.process_requests(queue, mem)
+        } else {
+            Ok(Served::default())
+        }
+    }
+
+    /// Whether the request queue waits for accesses that are under way.
+    pub fn is_pending(&self) -> bool {
+        self.batch.pending
+    }
+
+    /// Answers a batch if nobody uses any more what it removed; whether that is so.
+    fn settle(
+        &mut self,
+        queue: &mut Queue,
+        mem: &DmaSpace<M>,
+        served: &mut Served,
+    ) -> Result<bool, ServeError> {
+        served.pending = !self.batch.is_over(ROUNDS);
+        self.batch.pending = served.pending;
+        if served.pending {
+            return Ok(false);
+        }
+        if !self.batch.freed.is_empty() {
+            self.shared.domains_mut().reuse(&mut self.batch.freed);
+        }
+        if self.batch.answers.is_empty() {
+            return Ok(true);
+        }
+        let pin = mem.pin();
+        for Answer {
+            head,
+            written,
+            tail,
+        } in self.batch.answers.drain(..)
+        {
+            let written = match tail {
+                Some((place, status)) if place.write(&pin, [status as u8, 0, 0, 0]) => written,
+                _ => 0,
+            };
+            queue.add_used(&pin, head, written)?;
+            served.used = true;
+        }
+        Ok(true)
+    }
+
+    /// Executes what is available, as long as there are slots for new domains; whether there was anything.
+    fn collect(
+        &mut self,
+        queue: &mut Queue,
+        mem: &DmaSpace<M>,
+        left: &mut u16,
+    ) -> Result<bool, ServeError> {
+        let longest = readable_size::MAX + TAIL_SIZE;
+        let longest = longest + self.config.probe_size.unwrap_or(0) as usize;
+        let pin = mem.pin();
+        let mut chains = queue.iter(&pin)?;
+        while *left > 0 {
+            let Some(chain) = chains.next() else {
+                break;
+            };
+            let head = chain.head_index();
+            // The longest request, each byte in a descriptor of its own: with more something is wrong.
+            let sound = self.batch.chain.take(chain, longest);
+            let mut answer = Answer {
+                head,
+                written: 0,
+                tail: None,
+            };
+            if sound && let Err(Later) = self.answer(&pin, &mut answer) {
+                chains.go_to_previous_position();
+                break;
+            }
+            self.batch.answers.push(answer);
+            *left -= 1;
+        }
+        Ok(!self.batch.answers.is_empty())
+    }
+
+    /// Executes the request in the chain at hand.
+    fn answer(&mut self, mem: &impl GuestMemory, answer: &mut Answer) -> Result<(), Later> {
+        let mut bytes = [0; readable_size::MAX];
+        let Some(length) = self.batch.chain.read(mem, &mut bytes) else {
+            return Ok(());
+        };
+        let bytes = &bytes[..length];
+        let request = Request::parse(bytes).ok();
+        match request.filter(|request| self.has(request)) {
+            None => {}
+            Some(Request::Probe { endpoint }) => self.probe(mem, endpoint, answer),
+            Some(request) => {
+                let Some(place) = self.batch.chain.place(0) else {
+                    return Ok(());
+                };
+                let status = self.execute(request)?;
+                answer.written = TAIL_SIZE as u32;
+                answer.tail = Some((place, status));
+            }
+        }
+        if let Some(observer) = &self.observer {
+            observer.executed(&Exchange {
+                readable: bytes,
+                request,
+                status: answer.tail.map(|(_, status)| status),
+                written: answer.written,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether this type of request is available, by what is negotiated.
+    fn has(&self, request: &Request) -> bool {
+        let needed = match request {
+            Request::Attach { .. } | Request::Detach { .. } => 0,
+            Request::Map { .. } | Request::Unmap { .. } => feature::MAP_UNMAP,
+            Request::Probe { .. } => feature::PROBE,
+        };
+        self.shared.domains().features & needed == needed
+    }
+
+    /// Executes a request other than PROBE.
+    fn execute(&mut self, request: Request) -> Result<Status, Later> {
+        let mut domains = self.shared.domains_mut();
+        let result = match request {
+            Request::Attach {
+                domain,
+                endpoint,
+                flags,
+                reserved,
+            } => domains.attach(domain, endpoint, flags, reserved),
+            Request::Detach { domain, endpoint } => domains.detach(domain, endpoint),
+            Request::Map {
+                domain,
+                first,
+                last,
+                address,
+                flags,
+            } => domains
+                .map(domain, first, last, address, flags)
+                .map(|()| Effects::default()),
+            Request::Unmap {
+                domain,
+                first,
+                last,
+            } => domains.unmap(domain, first, last),
+            Request::Probe { .. } => Err(Refusal::Status(Status::Unsupp)),
+        };
+        drop(domains);
+        match result {
+            Ok(effects) => self.apply(effects),
+            Err(Refusal::Status(status)) => return Ok(status),
+            Err(Refusal::Later) => return Err(Later),
+        }
+        Ok(Status::Ok)
+    }
+
+    /// Lets the translation path know what a request changed.
+    fn apply(&mut self, effects: Effects) {
+        let Effects {
+            attach,
+            invalid,
+            freed,
+            garbage,
+        } = effects;
+        if let Some((endpoint, to)) = attach {
+            let from = self.unit.attachment(endpoint);
+            if from != to {
+                // Accesses that are under way may be using the old attachment, if it led anywhere.
+                self.batch.changed |= from != Attachment::Blocked;
+                self.unit.attach(endpoint, to);
+            }
+        }
+        if let Some((slot, first, last)) = invalid {
+            self.batch.invalidate(slot, first, last);
+        }
+        self.batch.freed.extend(freed);
+        drop(garbage);
+    }
+
+    /// PROBE (5.13.6.7). The used length counts from the first writable byte, so what comes before the tail is always
+    /// written: as zeros, which are no property, if there is none.
+    fn probe(&mut self, mem: &impl GuestMemory, endpoint: u32, answer: &mut Answer) {
+        let chain = &self.batch.chain;
+        let size = self.config.probe_size.unwrap_or(0) as usize;
+        let Some(room) = chain.writable().checked_sub(TAIL_SIZE as u64) else {
+            return;
+        };
+        let listed = size.min(usize::try_from(room).unwrap_or(size));
+        let mut list = vec![0; listed];
+        let status = match self.shared.domains().endpoint(endpoint) {
+            None => Status::NoEnt,
+            Some(_) if listed < size => Status::Inval,
+            Some(position) => {
+                self.list_properties(position, &mut list);
+                Status::Ok
+            }
+        };
+        let place = chain.place(listed as u64);
+        if let Some(place) = place.filter(|_| chain.write(mem, 0, &list)) {
+            answer.written = (listed + TAIL_SIZE) as u32;
+            answer.tail = Some((place, status));
+        }
+    }
+
+    /// Writes the properties of an endpoint, for which there is room.
+    fn list_properties(&self, position: usize, list: &mut [u8]) {
+        let regions = &self.config.endpoints[position].reserved;
+        let places = list.chunks_exact_mut(property::RESV_MEM_SIZE);
+        for (region, place) in regions.iter().zip(places) {
+            place[0..2].copy_from_slice(&property::RESV_MEM.to_le_bytes());
+            place[2..4].copy_from_slice(&property::RESV_MEM_LENGTH.to_le_bytes());
+            place[4] = match region.kind {
+                ReservedKind::Reserved => property::SUBTYPE_RESERVED,
+                ReservedKind::Msi => property::SUBTYPE_MSI,
+            };
+            place[8..16].copy_from_slice(&region.first.to_le_bytes());
+            place[16..24].copy_from_slice(&region.last.to_le_bytes());
+        }
+    }
+
+    /// Serves the event queue: writes the fault reports that are waiting into the driver's buffers.
+    ///
+    /// To be called when the driver notifies that queue, and when [`ReportsWaiting`](super::ReportsWaiting) says so.
+    /// A buffer that is too small, or out of reach, is given back unwritten.
+    ///
+    /// # Errors
+    /// If the queue itself is broken.
+    pub fn process_events(
+        &mut self,
+        queue: &mut Queue,
+        mem: &DmaSpace<M>,
+    ) -> Result<Served, ServeError> {
+        let mut served = Served::default();
+        for _ in 0..queue.size() {
+            let pin = mem.pin();
+            let front = self.shared.reports().waiting.front().copied();
+            let Some(report) = front else {
+                break;
+            };
+            let Some(chain) = queue.iter(&pin)?.next() else {
+                break;
+            };
+            let head = chain.head_index();
+            // The lock is not held here: this very access may be refused, and be reported.
+            let sound = self.batch.chain.take(chain, fault::SIZE);
+            let fits = sound && self.batch.chain.writable() >= fault::SIZE as u64;
+            let written = fits && self.batch.chain.write(&pin, 0, &report.to_bytes());
+            if written {
+                self.shared.reports().delivered();
+            }
+            let length = if written { fault::SIZE as u32 } else { 0 };
+            queue.add_used(&pin, head, length)?;
+            served.used = true;
+        }
+        let available = queue.enable_notification(mem)?;
+        served.more = available && self.waiting_reports() > 0;
+        Ok(served)
+    }
+}
+
+/// A request must wait for the batch before it to be complete.
+#[derive(Clone, Copy, Debug)]
+struct Later;
+
+const _: () = assert!(size_of::<Place>() <= 64);

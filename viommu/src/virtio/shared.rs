@@ -1,0 +1,70 @@
+//! What the device half and bus masters share: the model, as the translation path sees it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use vm_memory::Permissions;
+
+use super::config::ReportsWaiting;
+use super::domains::Domains;
+use super::events::{FaultReport, Reports};
+use crate::fault::{DomainId, EndpointId, Fault};
+use crate::model::{Mapping, Miss, Model};
+
+/// What is shared.
+///
+/// Bus masters take these locks while they are pinned. So nobody accesses guest memory, calls out or waits for anything
+/// while holding one.
+pub(super) struct Shared {
+    domains: RwLock<Domains>,
+    reports: Mutex<Reports>,
+    /// The driver's number of each endpoint.
+    ids: Vec<u32>,
+    waiting: Box<dyn ReportsWaiting>,
+}
+
+impl Shared {
+    pub fn new(domains: Domains, waiting: Box<dyn ReportsWaiting>) -> Self {
+        let ids = domains.endpoints().iter().map(|e| e.id).collect();
+        Self {
+            domains: RwLock::new(domains),
+            reports: Mutex::default(),
+            ids,
+            waiting,
+        }
+    }
+
+    pub fn domains(&self) -> RwLockReadGuard<'_, Domains> {
+        self.domains.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn domains_mut(&self) -> RwLockWriteGuard<'_, Domains> {
+        self.domains.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Model for Shared {
+    fn translate(
+        &self,
+        endpoint: EndpointId,
+        domain: DomainId,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Result<Mapping, Miss> {
+        self.domains().translate(endpoint, domain, iova, wanted)
+    }
+
+    fn fault(&self, fault: &Fault) {
+        let Some(id) = self.ids.get(fault.endpoint.0 as usize) else {
+            return;
+        };
+        let report = FaultReport::new(fault, *id);
+        let waits = self.reports().push(report);
+        if waits {
+            self.waiting.reports_waiting();
+        }
+    }
+}
