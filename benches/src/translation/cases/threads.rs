@@ -133,13 +133,17 @@ fn reading<'c, B: FnMut() + Send + 'c>(
                     let (arrived, read) = (&arrived, &read);
                     scope.spawn(move || {
                         stay_on_core(thread);
+                        // On this thread's stack: the orders share cache lines.
+                        let mut own = order.clone();
                         arrived.fetch_add(1, Ordering::Relaxed);
                         while arrived.load(Ordering::Relaxed) < readers {
                             hint::spin_loop();
                         }
                         let start = Instant::now();
-                        read(thread, order, count.div_ceil(readers as u64));
-                        (start, Instant::now())
+                        read(thread, &mut own, count.div_ceil(readers as u64));
+                        let end = Instant::now();
+                        *order = own;
+                        (start, end)
                     })
                 })
                 .collect();
