@@ -1,6 +1,7 @@
 //! A plain model for tests: mappings in a map, and a list of the faults that the guest was told of.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use viommu::{
@@ -23,6 +24,15 @@ pub fn ram() -> Arc<GuestMemoryMmap<()>> {
         (GuestAddress(RAM + 0x20_1000), 0x1000),
     ];
     Arc::new(GuestMemoryMmap::from_ranges(&ranges).unwrap())
+}
+
+/// Sets its flag when dropped, so that threads which wait for it end though an assertion failed: else the test would hang.
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// Mappings of each domain by their first IOVA; they do not overlap.

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use super::common::{DOMAIN, ENDPOINT, PAGE, RAM, ram, unit};
+use super::common::{DOMAIN, ENDPOINT, PAGE, RAM, SetOnDrop, ram, unit};
 use viommu::{Attachment, DmaSpace, EndpointId};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 
@@ -47,6 +47,7 @@ fn frames_stay_quiet(writes: &[Write], remap: bool, invalidate: fn(&viommu::Tran
     let frame = |round: u64| RAM + round % 2 * PAGE;
     model.map_page(IOVA.0, frame(0), Permissions::ReadWrite);
     thread::scope(|scope| {
+        let _stop = SetOnDrop(&stop);
         for (index, write) in writes.iter().enumerate() {
             let space = unit.space(ENDPOINT);
             let (stop, written) = (&stop, &written);
@@ -83,7 +84,6 @@ fn frames_stay_quiet(writes: &[Write], remap: bool, invalidate: fn(&viommu::Tran
                 model.map_page(IOVA.0, frame(round + 1), Permissions::ReadWrite);
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(written.load(Ordering::Relaxed) > 0);
     model.take_faults();
@@ -118,6 +118,7 @@ fn detached() {
     model.map_page(IOVA.0, RAM, Permissions::ReadWrite);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _stop = SetOnDrop(&stop);
         let space = unit.space(EndpointId(1));
         scope.spawn(|| {
             let space = space;
@@ -128,15 +129,21 @@ fn detached() {
             }
         });
         for round in 0..ROUNDS {
+            let read = || ram.read_obj::<u64>(GuestAddress(RAM)).unwrap();
+            let at_first = read();
+            // The device is at it.
+            while read() == at_first {
+                thread::yield_now();
+            }
             unit.attach(EndpointId(1), Attachment::Blocked);
             assert!(unit.begin_grace_period().wait_until(|| false));
-            let read = || ram.read_obj::<u64>(GuestAddress(RAM)).unwrap();
             let before = read();
-            thread::yield_now();
-            assert_eq!(read(), before, "written after the detach of round {round}");
+            for _ in 0..2 {
+                thread::yield_now();
+                assert_eq!(read(), before, "written after the detach of round {round}");
+            }
             unit.attach(EndpointId(1), Attachment::Domain(DOMAIN));
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 
@@ -147,6 +154,7 @@ fn a_vcpu_that_polls_never_deadlocks_with_a_device_that_waits_for_it() {
     let space = unit.space(ENDPOINT);
     let (pinned, answered) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
+        let answer = SetOnDrop(&answered);
         scope.spawn(|| {
             let _pin = space.pin();
             pinned.store(true, Ordering::Release);
@@ -166,7 +174,7 @@ fn a_vcpu_that_polls_never_deadlocks_with_a_device_that_waits_for_it() {
             let _pin = other.pin();
             unit.invalidate_all();
         }
-        answered.store(true, Ordering::Release);
+        drop(answer);
         assert!(grace.wait_until(|| false));
     });
 }

@@ -1,8 +1,9 @@
 //! What is remembered, until when, and when a flush is complete.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 
 use super::harness::{FLUSH, IMCTR, IMTTLBR0, INTEN, MMUEN, Machine, RAM, imuctr, page_at};
 use super::linux::Domain;
@@ -140,19 +141,40 @@ fn what_was_cached_of_one_context_is_not_seen_on_another() {
 fn no_write_lands_through_a_translation_that_was_flushed() {
     let machine = Machine::gen2();
     let mut domain = with_cached_page(&machine);
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
+    /// Stops the device though an assertion failed: else the test would hang.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     thread::scope(|scope| {
         let dma = machine.dma(0);
         let stop = &stop;
+        let _stop = Stop(stop);
         scope.spawn(move || {
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                // Refused while nothing is mapped.
-                let _ = dma.write_obj(0x5a5a_5a5au32, GuestAddress(IOVA));
+            while !stop.load(Ordering::Relaxed) {
+                // Refused while nothing is mapped. The write comes some time after the translation.
+                let slices = dma
+                    .get_slices(GuestAddress(IOVA), 4, Permissions::Write)
+                    .unwrap();
+                for slice in slices.flatten() {
+                    thread::yield_now();
+                    slice.write_obj(0x5a5a_5a5au32, 0).unwrap();
+                }
             }
         });
+        for page in [PAGE, OTHER_PAGE] {
+            machine.ram.write_obj(0u32, GuestAddress(page)).unwrap();
+        }
         for round in 0..300 {
             let page = if round % 2 == 0 { PAGE } else { OTHER_PAGE };
             domain.map(IOVA, page, true);
+            // The device is at it.
+            while machine.ram.read_obj::<u32>(GuestAddress(page)).unwrap() == 0 {
+                thread::yield_now();
+            }
             let entry = domain.entry(IOVA);
             machine.poke(entry, 0);
             machine.write(IMCTR, MMUEN | FLUSH);
@@ -160,11 +182,13 @@ fn no_write_lands_through_a_translation_that_was_flushed() {
                 thread::yield_now();
             }
             machine.ram.write_obj(0u32, GuestAddress(page)).unwrap();
-            for _ in 0..50 {
+            for look in 0..50 {
+                if look % 25 == 0 {
+                    thread::yield_now();
+                }
                 let word: u32 = machine.ram.read_obj(GuestAddress(page)).unwrap();
                 assert_eq!(word, 0, "a write landed after the flush");
             }
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
