@@ -161,6 +161,10 @@ fn farewell() {
             "a shell in the guest; Ctrl-A x ends it",
         ),
         (
+            "vmm boot --image ipmmu --iommu ipmmu --trace iommu",
+            "an IOMMU, and what the guest's driver does with it",
+        ),
+        (
             "vmm boot --image debian-armmp-7.2 --cpus 4",
             "a newer kernel, on four cores",
         ),
