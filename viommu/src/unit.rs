@@ -201,6 +201,9 @@ impl<M> TranslationUnit<M> {
 
     /// Forgets every translation of `domain` for an IOVA in `first..=last`; it may forget more.
     ///
+    /// The range is to have all that was unmapped: where a model's guest names one address of a block and means all of
+    /// it, give the block, for the cache may hold the parts of one apart (where its memory is not of one piece).
+    ///
     /// Takes time by the length of the range only up to a limit, beyond which it forgets the whole domain. Nothing is
     /// searched. A range that ends before it begins is empty.
     pub fn invalidate_range(&self, domain: DomainId, first: u64, last: u64) {

@@ -14,7 +14,9 @@
 //! - An access that faults anywhere yields nothing, not what is before the fault; the fault's IOVA is right.
 //! - Slices kept after their iterator is dropped are not waited for.
 //! - `IommuMemory` marks writes in a dirty bitmap of its own by IOVA, not in that of the memory's regions.
-//! - Each access builds a small map of the pages it touches: this costs allocations that [`DmaSpace`] does without.
+//! - Each access builds a map of the pages it touches: this costs allocations that [`DmaSpace`] does without, of a size
+//!   that who chooses the length of the access chooses. Bound it, as for a guest's descriptors, which may say 4 GiB.
+//! - An observer is not told of single accesses ([`Event::Dma`](crate::Event::Dma)).
 
 use std::fmt;
 use std::ops::Deref;

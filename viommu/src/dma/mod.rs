@@ -39,6 +39,8 @@ use slices::Slices;
 ///   period waits for them.
 ///
 /// Pin for bounded work only, and never wait under a pin for a grace period or for something that may wait for one.
+/// A guard that is kept, such as a [`GuestAddressSpace::memory`] stored in a device, or leaked, holds up every grace
+/// period that begins meanwhile, for as long as it is there: guests take that for an IOMMU that hangs.
 /// Pinning costs one atomic operation on a cache line that no other bus master writes; accesses through a guard cost
 /// no pin of their own.
 ///
