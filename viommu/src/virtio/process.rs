@@ -56,6 +56,10 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         queue: &mut Queue,
         mem: &DmaSpace<M>,
     ) -> Result<Served, ServeError> {
+        if !queue.ready() {
+            // Before anything is written to a ring that is nowhere.
+            return Err(QueueError::QueueNotReady.into());
+        }
         let mut served = Served::default();
         if !self.settle(queue, mem, &mut served)? {
             return Ok(served);
@@ -309,7 +313,8 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     /// Serves the event queue: writes the fault reports that are waiting into the driver's buffers.
     ///
     /// To be called when the driver notifies that queue, and when [`ReportsWaiting`](super::ReportsWaiting) says so.
-    /// A buffer that is too small, or out of reach, is given back unwritten.
+    /// A buffer that is too small, or out of reach, is given back unwritten. Until the driver has set up the queue,
+    /// reports wait.
     ///
     /// # Errors
     /// If the queue itself is broken.
@@ -319,6 +324,9 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         mem: &DmaSpace<M>,
     ) -> Result<Served, ServeError> {
         let mut served = Served::default();
+        if !queue.ready() {
+            return Ok(served);
+        }
         for _ in 0..queue.size() {
             let pin = mem.pin();
             let front = self.shared.reports().waiting.front().copied();

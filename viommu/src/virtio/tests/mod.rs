@@ -1,4 +1,11 @@
 //! Tests of the device as a driver and its endpoints see it.
 
+mod batches;
+mod capture;
 mod features;
 mod harness;
+mod hostile;
+mod property;
+mod reports;
+mod requests;
+mod saved;

@@ -1,0 +1,145 @@
+//! Saving and restoring.
+
+use super::harness::*;
+use crate::virtio::spec::*;
+use crate::virtio::{MappingState, RestoreError, VirtioIommuState};
+
+/// Something of everything.
+fn busy() -> Machine {
+    let mut machine = Machine::usual();
+    machine.iommu.write_config(36, &[1]);
+    machine.ok(attach(5, EP));
+    machine.ok(map_rw(5, 0, 0xfff, RAM));
+    machine.ok(map(5, u64::MAX - 0xfff, u64::MAX, RAM, map_flag::READ));
+    machine.ok(attach_with(2, OTHER, attach_flag::BYPASS, 0));
+    machine.writes(EP, 0x7000);
+    machine
+}
+
+#[test]
+fn what_is_saved_is_what_is_restored() {
+    let machine = busy();
+    let saved = machine.iommu.save();
+    let text = serde_json::to_string(&saved).unwrap();
+    let read: VirtioIommuState = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, saved);
+    let mut other = Machine::new(config());
+    other.iommu.restore(&read).unwrap();
+    assert_eq!(other.iommu.save(), saved);
+    assert!(other.writes(EP, 0xfff) && other.reads(EP, u64::MAX - 1));
+    assert!(!other.writes(EP, u64::MAX - 1) && other.writes(OTHER, RAM));
+    assert_eq!(other.iommu.config_space()[36], 1);
+    assert_eq!(other.iommu.waiting_reports(), 2);
+    other.ok(unmap(5, 0, 0xfff));
+    other.ok(detach(2, OTHER));
+}
+
+#[test]
+fn restoring_forgets_what_was_cached() {
+    let mut machine = busy();
+    let saved = Machine::usual().iommu.save();
+    assert!(machine.reads(EP, 0));
+    machine.iommu.restore(&saved).unwrap();
+    assert!(!machine.reads(EP, 0));
+    machine.ok(attach(5, EP));
+    assert!(!machine.reads(EP, 0));
+}
+
+#[test]
+fn requests_that_were_not_answered_are_answered_after() {
+    let mut machine = busy();
+    let dma = machine.dma(EP);
+    let pin = dma.pin();
+    let parts = [Part::In(unmap(5, 0, 0xfff)), Part::Out(1), Part::Out(3)];
+    let (head, writable) = machine.requests.send(&parts);
+    assert!(machine.serve().pending);
+    let saved = machine.iommu.save();
+    assert_eq!(saved.answers.len(), 1);
+    drop(pin);
+    // As if on another host: nothing of the batch is left but what was saved.
+    machine.iommu.reset();
+    machine.iommu.restore(&saved).unwrap();
+    assert_eq!(machine.iommu.save(), saved);
+    let Machine {
+        iommu,
+        requests,
+        mem,
+        ..
+    } = &mut machine;
+    assert!(iommu.poll(&mut requests.queue, mem).unwrap().used);
+    assert_eq!(requests.take_used(), Some((u32::from(head), 4)));
+    assert_eq!(requests.bytes(&writable), [0; 4]);
+}
+
+#[test]
+fn states_that_could_not_have_come_about_are_refused() {
+    let machine = busy();
+    let saved = machine.iommu.save();
+    let refused = |change: &dyn Fn(&mut VirtioIommuState)| {
+        let mut state = saved.clone();
+        change(&mut state);
+        let mut other = busy();
+        let error = other.iommu.restore(&state).unwrap_err();
+        assert_eq!(other.iommu.save(), saved, "nothing changes");
+        assert!(other.reads(EP, 0));
+        error
+    };
+    let version = refused(&|state| state.version += 1);
+    assert_eq!(version, RestoreError::Version(2));
+    assert!(version.to_string().contains("version 2"));
+    let features = refused(&|state| state.features |= feature::BYPASS);
+    assert_eq!(features, RestoreError::Features(feature::BYPASS));
+    assert_eq!(
+        refused(&|state| state.endpoints[0].id = 1),
+        RestoreError::Endpoints
+    );
+    let fewer = refused(&|state| {
+        state.endpoints.pop();
+    });
+    assert_eq!(fewer, RestoreError::Endpoints);
+    // A domain that nobody is attached to, and one that is missing.
+    let alone = refused(&|state| state.endpoints[0].domain = None);
+    assert_eq!(alone, RestoreError::Domain(5));
+    let missing = refused(&|state| state.domains.retain(|domain| domain.id != 5));
+    assert_eq!(missing, RestoreError::Domain(5));
+    for bad in [
+        MappingState {
+            first: 1,
+            last: 0xfff,
+            address: RAM,
+            flags: 3,
+        },
+        MappingState {
+            first: 0,
+            last: 0xfff,
+            address: RAM,
+            flags: 3,
+        },
+        MappingState {
+            first: 0x2000,
+            last: 0x1fff,
+            address: RAM,
+            flags: 3,
+        },
+        MappingState {
+            first: 0x2000,
+            last: 0x2fff,
+            address: RAM,
+            flags: 8,
+        },
+    ] {
+        let mapping = refused(&|state| {
+            let mappings = state.domains[1].mappings.as_mut().unwrap();
+            mappings.push(bad);
+        });
+        assert_eq!(
+            mapping,
+            RestoreError::Mapping {
+                domain: 5,
+                first: bad.first
+            }
+        );
+    }
+    let reports = refused(&|state| state.reports = vec![state.reports[0]; 129]);
+    assert!(matches!(reports, RestoreError::Invalid(_)));
+}
