@@ -60,6 +60,9 @@ impl Lossy {
     }
 
     fn flush(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
         let Some(stream) = &mut self.stream else {
             self.buffer.clear();
             return;

@@ -230,6 +230,8 @@ impl RunLoop<'_> {
             .min();
         match (self.timing, until) {
             (Timing::Virtual(clock), Some(ns)) => {
+                // A prompt ends no line, and with its timers to wake it the guest may never come to `sleep`.
+                self.uart.flush();
                 clock.skip_to(ns);
                 None
             }

@@ -68,12 +68,17 @@ impl OnTerminal {
 
 /// Runs `vmm` on a terminal and shows whether that has its settings back.
 fn session(arguments: &str) -> OnTerminal {
+    session_in("host", arguments)
+}
+
+/// As [`session`], by this clock of the guest.
+fn session_in(time: &str, arguments: &str) -> OnTerminal {
     // The time limits below are for a guest, not for building its kernel.
     let image = crate::run(&["images", "fetch", "ipmmu"]);
     assert_eq!(image.code, Some(0), "{image:?}");
     OnTerminal::start(&format!(
         "before=$(stty -g); run() {{ sh -c 'echo pid=$$; exec \"$VMM\" \"$@\"' vmm \"$@\"; }}; \
-         run boot --image ipmmu --time host --wall-timeout 900 {arguments}; code=$?; \
+         run boot --image ipmmu --time {time} --wall-timeout 900 {arguments}; code=$?; \
          if [ \"$before\" = \"$(stty -g)\" ]; then echo settings are back; else echo settings differ; fi; exit $code"
     ))
 }
@@ -96,6 +101,16 @@ fn keys_reach_the_guest_and_ctrl_a_x_ends_it() {
     let (code, text) = terminal.end();
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("settings are back"), "{text}");
+}
+
+#[test]
+fn a_prompt_shows_in_virtual_time_before_anything_is_typed() {
+    let mut terminal = session_in("virtual", "--shell");
+    terminal.wait_for("guest: ready");
+    terminal.wait_for("/ # ");
+    terminal.type_in(b"\x01x");
+    let (code, text) = terminal.end();
+    assert_eq!(code, Some(0), "{text}");
 }
 
 #[test]
