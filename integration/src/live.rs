@@ -37,6 +37,11 @@ impl Live {
         &self.machine
     }
 
+    /// The machine, to be prepared before its first step.
+    pub const fn machine_mut(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+
     /// Goes on to the end.
     pub fn finish(mut self) -> Run {
         self.marker.set("");

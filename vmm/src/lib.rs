@@ -19,6 +19,7 @@ pub mod clock;
 pub mod devices;
 pub mod gdb;
 pub mod irq;
+pub mod lab;
 pub mod machine;
 pub mod observe;
 pub mod vcpu;

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use guest_images::{Cache, Terminal, catalog};
+use vmm::devices::uart::ConsoleSink;
+use vmm::observe::probe::Probe;
 use vmm::{Config, IommuSink, KernelFormat, Limits, Machine};
 
 use super::console::{Destination, Watched, Watcher};
 use super::expect::Expect;
 use super::output::{self, Output};
+use super::probes;
 use super::report::{self, Verdict};
 use super::settings::Settings;
 use super::signals::{self, Stopper};
@@ -64,6 +67,8 @@ struct Boot {
     image: Option<&'static str>,
     expect: Option<Expect>,
     json: Option<Output>,
+    probes: Vec<Probe>,
+    timeline: Option<probes::Timeline>,
     console: Console,
 }
 
@@ -114,6 +119,12 @@ impl Boot {
             .as_deref()
             .map(|path| Output::at(path, "summary"))
             .transpose()?;
+        let probes = probes::parse(&settings.probe)?;
+        let timeline = settings
+            .timeline
+            .as_deref()
+            .map(probes::Timeline::at)
+            .transpose()?;
         let console = match settings.console.clone().unwrap_or_default() {
             Destination::Stdio => Console::Stdio,
             Destination::None => Console::None,
@@ -135,6 +146,8 @@ impl Boot {
             image,
             expect,
             json,
+            probes,
+            timeline,
             console,
         })
     }
@@ -146,6 +159,8 @@ impl Boot {
             image,
             expect,
             json,
+            probes,
+            timeline,
             console,
         } = self;
         let interactive = matches!(console, Console::Stdio);
@@ -167,7 +182,21 @@ impl Boot {
         let (sink, watcher) = Watched::new(stream, expect);
         let tracing = settings.trace.contains(&Trace::Iommu);
         let iommu_sink = tracing.then(|| Arc::new(IommuTrace) as Arc<dyn IommuSink>);
-        let mut machine = Machine::with_iommu_sink(&config, Box::new(sink), iommu_sink)?;
+        let recording = timeline
+            .as_ref()
+            .map(|timeline| Arc::clone(timeline.recording()));
+        let (sink, iommu_sink) = match &recording {
+            Some(recording) => (
+                recording.console(Box::new(sink)),
+                Some(recording.sink_before(iommu_sink)),
+            ),
+            None => (Box::new(sink) as Box<dyn ConsoleSink>, iommu_sink),
+        };
+        let mut machine = Machine::with_iommu_sink(&config, sink, iommu_sink)?;
+        if let Some(recording) = &recording {
+            recording.connect(&machine, |entry| entry.name.clone());
+        }
+        let set = (!probes.is_empty()).then(|| probes::Set::new(&mut machine, probes, recording));
         if tracing {
             trace::ports(machine.board());
         }
@@ -193,6 +222,10 @@ impl Boot {
             wall: settings.wall_timeout.map(|limit| limit.0),
         });
         drop(raw);
+        let changes = set.map_or_else(|| Ok(Vec::new()), probes::Set::finish)?;
+        if let Some(timeline) = timeline {
+            timeline.write(&config, image, &machine, changes)?;
+        }
         let mut verdict = report::judge(exit.reason, stopper.cause(), &watcher, settings.run.len());
         let lost = later.and_then(|file| file.failure());
         if lost.is_some() {

@@ -16,6 +16,8 @@ pub enum Outcome {
     UserError,
     /// A time limit was reached.
     Timeout,
+    /// Something could not be judged; `git bisect run` takes the code for a commit to be left out.
+    Undecided,
     /// Ended by this signal.
     Signal(u8),
 }
@@ -28,6 +30,7 @@ impl Outcome {
             Self::GuestFailure => 1,
             Self::UserError => 2,
             Self::Timeout => 124,
+            Self::Undecided => 125,
             Self::Signal(number) => number.saturating_add(128),
         }
     }
@@ -39,6 +42,7 @@ impl Outcome {
             Self::GuestFailure => "guest-failure",
             Self::UserError => "user-error",
             Self::Timeout => "timeout",
+            Self::Undecided => "undecided",
             Self::Signal(_) => "signal",
         }
     }

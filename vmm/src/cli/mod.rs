@@ -8,7 +8,9 @@ mod exit;
 mod expect;
 mod gdb;
 mod images;
+mod lab;
 mod output;
+mod probes;
 mod report;
 mod settings;
 mod signals;
@@ -40,6 +42,8 @@ enum Command {
     Boot(Box<boot::Args>),
     #[command(subcommand)]
     Images(images::Command),
+    #[command(subcommand)]
+    Lab(lab::Command),
 }
 
 const AFTER_HELP: &str = "\
@@ -56,7 +60,7 @@ Environment:
 
 Exit codes:
   0 all went well, 1 the guest failed or did not do what was expected, 2 a mistake of the user's,
-  101 a bug in vmm, 124 a time limit was reached, 128+N ended by signal N";
+  101 a bug in vmm, 124 a time limit was reached, 125 something could not be judged, 128+N ended by signal N";
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -81,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Boot(args) => boot::run(*args),
         Command::Images(command) => images::run(command),
+        Command::Lab(command) => lab::run(command),
     };
     match result {
         Ok(outcome) => outcome.into(),

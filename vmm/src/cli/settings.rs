@@ -132,6 +132,15 @@ pub struct Settings {
     #[arg(long, value_name = "WHAT", value_parser = parse::<Trace>, help_heading = "Run")]
     #[serde(deserialize_with = "one_or_more")]
     pub trace: Vec<Trace>,
+    /// Look into the guest's kernel: `FUNCTION { print(VALUE, ...) }` prints a line on stderr at each call; see
+    /// docs/probes.md for conditions and actions. May be given more than once
+    #[arg(long, value_name = "PROBE", help_heading = "Run")]
+    #[serde(alias = "probes", deserialize_with = "one_or_more")]
+    pub probe: Vec<String>,
+    /// Write what happened at IOMMUs, devices, interrupts, probes and on the console to this file, in one timeline: .html
+    /// is a page, .txt text, .trace.json for Perfetto, .json all of it as data
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub timeline: Option<PathBuf>,
     /// Write a summary of the run to this file
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub json: Option<PathBuf>,
@@ -179,11 +188,12 @@ impl Settings {
             kernel,
             initrd,
             json,
+            timeline,
             disk,
             console,
             ..
         } = self;
-        for path in [kernel, initrd, json].into_iter().flatten() {
+        for path in [kernel, initrd, json, timeline].into_iter().flatten() {
             *path = directory.join(&*path);
         }
         for Disk(disk) in disk {
@@ -229,6 +239,8 @@ impl Settings {
             expect: self.expect.or(other.expect),
             console: self.console.or(other.console),
             trace: list(self.trace, other.trace),
+            probe: list(self.probe, other.probe),
+            timeline: self.timeline.or(other.timeline),
             json: self.json.or(other.json),
             quiet: self.quiet.or(other.quiet),
         }
@@ -315,6 +327,8 @@ mod tests {
         rng = { iommu = 'ipmmu0' }
         iommu = ['ipmmu', { model = 'ipmmu', name = 'b' }]
         trace = 'iommu'
+        probes = ['f { print(r0) }', 'g']
+        timeline = 't.html'
         access-platform = true
         time = 'host'
         seed = 7
@@ -348,6 +362,9 @@ mod tests {
             "--iommu=ipmmu",
             "--iommu=ipmmu,name=b",
             "--trace=iommu",
+            "--probe=f { print(r0) }",
+            "--probe=g",
+            "--timeline=t.html",
             "--access-platform=true",
             "--time=host",
             "--seed=7",

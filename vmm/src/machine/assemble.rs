@@ -161,7 +161,8 @@ pub(super) fn assemble(
             let access_platform = config.access_platform || space.is_some();
             let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&ram)));
             spaces.push((entry.name.clone(), dma.clone()));
-            let mut slot = VirtioMmio::new(device, dma, line(irq.id()), access_platform);
+            let line = watched(line(irq.id()), &entry.name, irq.id(), sink);
+            let mut slot = VirtioMmio::new(device, dma, line, access_platform);
             slot.set_master(index);
             if let Device::Disk(disk) = entry.device
                 && config.disks[disk].broken
@@ -215,6 +216,45 @@ fn open_disks(config: &Config) -> Result<Vec<Disk>, Error> {
         })
     };
     config.disks.iter().map(open).collect()
+}
+
+/// The line, with `sink` told of what happens on it if it wants to know.
+fn watched(
+    line: Arc<dyn Interrupt>,
+    device: &str,
+    irq: u32,
+    sink: Option<&Arc<dyn IommuSink>>,
+) -> Arc<dyn Interrupt> {
+    match sink {
+        Some(sink) if sink.wants_interrupts() => Arc::new(WatchedLine {
+            line,
+            device: device.to_owned(),
+            irq,
+            sink: Arc::clone(sink),
+        }),
+        _ => line,
+    }
+}
+
+/// An interrupt line that someone looks at.
+struct WatchedLine {
+    line: Arc<dyn Interrupt>,
+    device: String,
+    irq: u32,
+    sink: Arc<dyn IommuSink>,
+}
+
+impl Interrupt for WatchedLine {
+    fn set(&self, level: bool) {
+        self.sink.interrupt(&self.device, self.irq, level);
+        self.line.set(level);
+    }
+
+    fn pulse(&self) {
+        self.sink.interrupt(&self.device, self.irq, true);
+        self.sink.interrupt(&self.device, self.irq, false);
+        self.line.pulse();
+    }
 }
 
 fn allocate(ram: Range) -> Result<Arc<GuestMemoryMmap<()>>, Error> {

@@ -209,6 +209,11 @@ impl Machine {
         spaces.find_map(|(name, space)| (name == device).then(|| space.clone()))
     }
 
+    /// The guest's clock.
+    pub fn clock(&self) -> Arc<dyn arm32::Clock> {
+        self.timing.clock()
+    }
+
     /// What the machine is made of.
     pub fn board(&self) -> &Board {
         &self.board

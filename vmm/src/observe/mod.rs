@@ -12,6 +12,7 @@
 pub mod export;
 pub mod memory;
 pub mod probe;
+pub mod recording;
 pub mod symbols;
 pub mod timeline;
 pub mod types;

@@ -19,6 +19,17 @@ pub trait IommuSink: Send + Sync {
     /// `event` has happened at `iommu`, at this time of the guest's clock.
     fn event(&self, iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>);
 
+    /// A device drives its interrupt line, which has this identifier. Only told if
+    /// [`wants_interrupts`](Self::wants_interrupts).
+    fn interrupt(&self, device: &str, irq: u32, active: bool) {
+        let _ = (device, irq, active);
+    }
+
+    /// Whether interrupt lines are wanted too. Asked once, when the machine is made.
+    fn wants_interrupts(&self) -> bool {
+        false
+    }
+
     /// Whether single accesses ([`Event::Dma`]) are wanted too. Asked once, when the machine is made.
     fn wants_dma(&self) -> bool {
         false

@@ -7,6 +7,8 @@ use std::fmt;
 pub struct Probe {
     /// The text it was made from.
     pub text: String,
+    /// Whether the probe is left out where it does not fit the kernel.
+    pub optional: bool,
     /// Where.
     pub site: Site,
     /// When; always, if there is none.

@@ -16,6 +16,8 @@ use crate::vcpu::{Halted, Resume, StopHandler};
 
 /// Where 32-bit ARM kernels begin, from the base of RAM: TEXT_OFFSET of arch/arm/Makefile, the usual one first.
 const ENTRIES: [u64; 2] = [0x8000, 0x0020_8000];
+/// Most times that a kernel is looked for: a search reads much memory, and what lies where kernels begin may be a loop.
+const MAX_SEARCHES: u32 = 8;
 /// Most calls that are waited for to return: tasks that never do, such as those killed, would fill the list.
 const MAX_PENDING: usize = 4096;
 
@@ -96,6 +98,7 @@ pub struct Engine {
     kernel: Option<Kernel>,
     places: BTreeMap<u32, Place>,
     pending: VecDeque<Pending>,
+    searches: u32,
     sink: Sink,
     outcome: Arc<Mutex<Outcome>>,
 }
@@ -120,6 +123,7 @@ impl Engine {
             kernel: None,
             places: BTreeMap::new(),
             pending: VecDeque::new(),
+            searches: 0,
             sink,
             outcome: Arc::new(Mutex::new(outcome)),
         }
@@ -155,14 +159,24 @@ impl Engine {
         let kernel = match Kernel::find(&*self.ram, self.ram_base, self.ram_size) {
             Ok(kernel) => kernel,
             // What begins here is something else, which happens to lie where kernels do.
-            Err(SymbolsError::None) => return Resume::Continue,
+            Err(SymbolsError::None) => {
+                self.searches += 1;
+                if self.searches >= MAX_SEARCHES {
+                    for va in self.entries() {
+                        halted.cluster.remove_breakpoint(va);
+                    }
+                }
+                return Resume::Continue;
+            }
             Err(error) => return self.fail(error.into()),
         };
         for va in self.entries() {
             halted.cluster.remove_breakpoint(va);
         }
         for index in 0..self.probes.len() {
-            if let Err(source) = self.place(&kernel, index) {
+            if let Err(source) = self.place(&kernel, index)
+                && !self.probes[index].optional
+            {
                 let text = self.probes[index].text.clone();
                 return self.fail(ProbeError::Scope { text, source });
             }

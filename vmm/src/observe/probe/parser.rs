@@ -1,7 +1,7 @@
 //! The grammar of probes, by recursive descent.
 //!
 //! ```text
-//! probe     = site [ "if" or ] [ "{" { action ";" } "}" ]
+//! probe     = [ "?" ] site [ "if" or ] [ "{" { action ";" } "}" ]
 //! site      = symbol [ "+" number ] [ "@" "return" ]
 //! action    = "print" "(" or { "," or } ")" | "set" "(" path "," or ")" | "return" [ or ]
 //!           | "goto" site | "stop"
@@ -113,6 +113,7 @@ impl Parser {
     }
 
     fn probe(&mut self, text: &str) -> Result<Probe> {
+        let optional = self.take("?");
         let site = self.site()?;
         let condition = if self.take_word("if") {
             Some(self.or()?)
@@ -131,6 +132,7 @@ impl Parser {
         }
         Ok(Probe {
             text: text.trim().into(),
+            optional,
             site,
             condition,
             actions,

@@ -46,6 +46,14 @@ fn sites_take_offsets_returns_and_the_names_of_clones() {
 }
 
 #[test]
+fn a_question_mark_makes_a_probe_optional() {
+    let probe = parse("? f@return { print(retval) }").unwrap();
+    assert!(probe.optional && probe.site.at_return);
+    assert!(!parse("f").unwrap().optional);
+    assert!(refused("f ?").contains("should end here"));
+}
+
+#[test]
 fn conditions_bind_as_in_c() {
     let probe = parse(r#"f if dev.name == "a" && r1 != 0 || !retval { stop }"#).unwrap();
     let Some(Expr::Binary(left, Operator::Or, right)) = probe.condition else {

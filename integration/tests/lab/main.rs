@@ -1,0 +1,43 @@
+//! The lifecycle lab on the compiled kernel: each behaviour, and that a verdict can be wrong.
+
+mod behaviours;
+mod probes;
+mod verdicts;
+
+use guest_images::Terminal;
+use vmm::lab::{Case, Judged, Kernel, KernelChoice, Lab};
+
+/// The kernel of the image that the scenarios run on.
+fn kernel() -> Kernel {
+    match Kernel::obtain("ipmmu", &KernelChoice::OfImage, &mut Terminal::plain()) {
+        Ok(kernel) => kernel,
+        Err(error) => panic!("there is no kernel: {error}"),
+    }
+}
+
+/// The only case of this name.
+fn case(name: &str) -> Case {
+    let lab = Lab::shipped().expect("the shipped scenarios are well-formed");
+    let mut cases = lab.select(name).expect("a case of that name");
+    assert_eq!(cases.len(), 1, "{name} is not one case");
+    cases.remove(0)
+}
+
+/// Runs a case, which has to be judged.
+fn judge(case: &Case) -> Judged {
+    match vmm::lab::run(case, &kernel()) {
+        Ok(judged) => judged,
+        Err(error) => panic!("{} cannot be judged: {error}", case.name),
+    }
+}
+
+/// Runs a shipped case, which has to come out as it says.
+fn expected(name: &str) -> Judged {
+    let judged = judge(&case(name));
+    assert!(
+        judged.judgement.is_expected(),
+        "{name}: {:?}",
+        judged.judgement
+    );
+    judged
+}

@@ -1,0 +1,87 @@
+//! Verdicts repeat, and can be wrong.
+
+use vmm::lab::{Health, compare};
+use vmm::observe::timeline::Outcome;
+
+use super::{case, expected, judge};
+
+#[test]
+fn a_run_repeats_to_the_last_event() {
+    for name in [
+        "deferral.shared.guard-absent.off",
+        "deferral.both.guard-absent.off",
+    ] {
+        let (first, second) = (expected(name), expected(name));
+        assert_eq!(first.judgement, second.judgement, "{name}");
+        assert_eq!(first.instructions, second.instructions, "{name}");
+        assert_eq!(first.run.changes, second.run.changes, "{name}");
+        assert!(
+            first.run.timeline == second.run.timeline,
+            "{name}: timelines differ"
+        );
+        assert!(!first.run.timeline.events.is_empty());
+    }
+}
+
+#[test]
+fn a_wrong_expectation_is_told() {
+    let mut wrong = case("deferral.shared.guard-absent.off");
+    wrong.expect.verdict = Health::Healthy;
+    wrong.expect.see.clear();
+    wrong.expect.not = vec!["a-untranslated".into()];
+    let judged = judge(&wrong);
+    assert_eq!(
+        judged.judgement.problems.len(),
+        2,
+        "{:?}",
+        judged.judgement.problems
+    );
+    assert_eq!(judged.run.verdict.outcome, Outcome::Unexpected);
+
+    let mut wrong = case("deferral.shared.stock.off");
+    wrong.expect.see = vec!["oops".into()];
+    let judged = judge(&wrong);
+    assert!(judged.judgement.problems[0].contains("not seen: oops"));
+}
+
+#[test]
+fn a_comparison_puts_both_side_by_side() {
+    let report = compare(
+        &expected("deferral.shared.stock.off"),
+        &expected("deferral.shared.guard-absent.off"),
+    );
+    assert_eq!(report.verdict.outcome, Outcome::Expected);
+    assert_eq!(report.runs.len(), 2);
+    let subjects = report.subjects();
+    for subject in [
+        "ipmmu0 uTLB 3",
+        "A's DMA",
+        "B's DMA",
+        "stray accesses",
+        "the kernel",
+    ] {
+        assert!(subjects.contains(&subject), "{subjects:?}");
+        assert!(
+            report.runs.iter().all(|run| run.finding(subject).is_some()),
+            "{subject}"
+        );
+    }
+    let sha256 = &report.runs[0].machine.sha256;
+    assert_eq!((sha256.len(), sha256), (64, &report.runs[1].machine.sha256));
+}
+
+#[test]
+fn a_kernel_that_is_none_is_not_judged() {
+    let mut broken = super::kernel();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    // Branches to itself, where kernels begin: it loads, and does nothing.
+    std::fs::write(file.path(), 0xeaff_fffe_u32.to_le_bytes().repeat(1024)).expect("a kernel");
+    broken.path = file.path().into();
+    let mut case = case("deferral.shared.stock.off");
+    case.machine.seconds = 1;
+    let undecided = vmm::lab::run(&case, &broken).expect_err("nothing can be said");
+    assert!(
+        undecided.to_string().contains("kernel did not start"),
+        "{undecided}"
+    );
+}

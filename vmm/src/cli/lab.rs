@@ -1,0 +1,413 @@
+//! `vmm lab`: scenarios of a device's DMA at setup and teardown, run and judged.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use clap::Subcommand;
+use guest_images::Terminal;
+use serde::Serialize;
+use vmm::lab::{Case, Judged, Kernel, KernelChoice, Lab, LabError, Undecided, junit, signs};
+use vmm::observe::export;
+
+use super::output::{self, Output};
+use super::{Outcome, UserError};
+
+/// Show what a kernel does to a device's DMA when a probe is deferred or fails, or a driver is taken away.
+#[derive(Debug, Subcommand)]
+#[command(after_help = AFTER_HELP)]
+pub enum Command {
+    /// List the scenarios, or the words that can be expected in one
+    List {
+        /// The signs that a scenario can ask for
+        #[arg(long)]
+        signs: bool,
+    },
+    /// Run scenarios and compare what is seen with what they expect
+    Run(RunArgs),
+    /// Run scenarios on several kernels and print how each went
+    Matrix(MatrixArgs),
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  vmm lab list
+  vmm lab run deferral.shared --report report
+  vmm lab run deferral.shared.stock.off --kernel arch/arm/boot/zImage --module drivers/clk/clk-axi-clkgen.ko
+  vmm lab run my-scenario.toml
+  vmm lab matrix rebind --kernel zImage-6.1 --kernel zImage-6.12
+
+Exit codes, as `git bisect run` wants them:
+  0    every verdict is the expected one
+  1    one is not
+  2    a mistake in the arguments or files, told in one sentence
+  125  nothing was unexpected, but something could not be judged: the kernel does not boot or has no symbols";
+
+/// Which cases, on what.
+#[derive(Debug, clap::Args)]
+pub struct Selection {
+    /// Scenarios: names from `vmm lab list`, beginnings of such names up to a dot, or files
+    #[arg(value_name = "NAME|FILE", required_unless_present = "all")]
+    names: Vec<String>,
+    /// All scenarios that are shipped
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    /// How many to run at once [default: one a core]
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+}
+
+/// `vmm lab run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// Run on this kernel, a zImage or raw Image, in place of the scenario's
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// The module clk-axi-clkgen.ko built for that kernel, for scenarios with late clocks
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    module: Option<PathBuf>,
+    /// Write a report on each group of cases to this directory
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Write the results to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the results to this file, as JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+/// `vmm lab matrix`.
+#[derive(Debug, clap::Args)]
+pub struct MatrixArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// A kernel to run on, besides the scenario's own; `FILE` or `FILE,MODULE`, where MODULE is its clk-axi-clkgen.ko
+    #[arg(long, value_name = "FILE[,MODULE]")]
+    kernel: Vec<String>,
+}
+
+/// What became of a case.
+type Verdict = Result<Judged, Undecided>;
+
+/// Runs the subcommand.
+pub fn run(command: Command) -> Result<Outcome, UserError> {
+    match command {
+        Command::List { signs } => list(signs),
+        Command::Run(args) => args.run(),
+        Command::Matrix(args) => args.run(),
+    }
+}
+
+fn list(only_signs: bool) -> Result<Outcome, UserError> {
+    let mut out = String::new();
+    if only_signs {
+        for (prefix, list) in [("", &signs::MACHINE[..]), ("X-", &signs::DEVICE[..])] {
+            for sign in list {
+                let name = format!("{prefix}{}", sign.name);
+                out.push_str(&format!("{name:20} {}\n", sign.meaning));
+            }
+        }
+    } else {
+        let lab = Lab::shipped()?;
+        for case in lab.cases() {
+            out.push_str(&format!("{:44} {}\n", case.name, case.expect.verdict));
+        }
+    }
+    print(&out);
+    Ok(Outcome::Success)
+}
+
+/// A reader who left is no failure.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+impl Selection {
+    fn cases(&self) -> Result<Vec<Case>, UserError> {
+        let lab = Lab::shipped()?;
+        if self.all {
+            return Ok(lab.cases().to_vec());
+        }
+        let mut cases = Vec::new();
+        for name in &self.names {
+            cases.extend(lab.select(name)?);
+        }
+        Ok(cases)
+    }
+
+    /// Runs `cases`, several at once, and shows each as it ends, in their order.
+    fn judge(&self, cases: &[Case], choice: &KernelChoice) -> Result<Vec<Verdict>, UserError> {
+        let mut kernels = BTreeMap::new();
+        for case in cases {
+            let image = &case.machine.image;
+            if !kernels.contains_key(image) {
+                let kernel = Kernel::obtain(image, choice, &mut Terminal::new());
+                kernels.insert(
+                    image.clone(),
+                    kernel.map_err(|e| UserError::new(e.to_string()))?,
+                );
+            }
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = self.jobs.unwrap_or(cores).clamp(1, cases.len().max(1));
+        let next = AtomicUsize::new(0);
+        let done: Mutex<BTreeMap<usize, Verdict>> = Mutex::default();
+        let shown = Mutex::new(0_usize);
+        let work = || {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(case) = cases.get(index) else {
+                    return;
+                };
+                let verdict = vmm::lab::run(case, &kernels[&case.machine.image]);
+                let mut shown = shown.lock().unwrap_or_else(|e| e.into_inner());
+                let mut done = done.lock().unwrap_or_else(|e| e.into_inner());
+                done.insert(index, verdict);
+                while let Some(verdict) = done.get(&*shown) {
+                    print(&line(&cases[*shown], verdict));
+                    *shown += 1;
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..jobs {
+                scope.spawn(work);
+            }
+        });
+        let done = done.into_inner().unwrap_or_else(|e| e.into_inner());
+        Ok(done.into_values().collect())
+    }
+}
+
+/// A case and what became of it.
+fn line(case: &Case, verdict: &Verdict) -> String {
+    match verdict {
+        Ok(judged) => {
+            let judgement = &judged.judgement;
+            let mark = if judgement.is_expected() {
+                "ok  "
+            } else {
+                "FAIL"
+            };
+            let signs: Vec<&str> = judgement.signs.iter().map(String::as_str).collect();
+            let mut text = format!(
+                "{mark} {:44} {:9} {}\n",
+                case.name,
+                judgement.health.to_string(),
+                signs.join(" ")
+            );
+            for problem in &judgement.problems {
+                text.push_str(&format!("     {problem}\n"));
+            }
+            text
+        }
+        Err(why) => format!("??   {:44} not judged: {why}\n", case.name),
+    }
+}
+
+impl RunArgs {
+    fn run(self) -> Result<Outcome, UserError> {
+        let cases = self.selection.cases()?;
+        let json = self
+            .json
+            .as_deref()
+            .map(|path| Output::at(path, "results"))
+            .transpose()?;
+        let junit = self
+            .junit
+            .as_deref()
+            .map(|path| Output::at(path, "results"))
+            .transpose()?;
+        if let (Some(json), Some(junit)) = (&json, &junit)
+            && json.collides(junit)
+        {
+            return Err(UserError::new(
+                "both forms of the results would be one file: name two",
+            ));
+        }
+        let choice = match &self.kernel {
+            None => KernelChoice::OfImage,
+            Some(path) => KernelChoice::File {
+                path: path.clone(),
+                module: self.module.clone(),
+            },
+        };
+        let verdicts = self.selection.judge(&cases, &choice)?;
+        if let Some(directory) = &self.report {
+            reports(directory, &cases, &verdicts)?;
+        }
+        if let Some(output) = json {
+            let results: Vec<Entry<'_>> = cases.iter().zip(&verdicts).map(Entry::new).collect();
+            let text = serde_json::to_string_pretty(&results)
+                .map_err(|error| UserError::new(error.to_string()))?;
+            save(output, text.as_bytes())?;
+        }
+        if let Some(output) = junit {
+            let results: Vec<junit::Outcome<'_>> = cases
+                .iter()
+                .zip(&verdicts)
+                .map(|(case, verdict)| (case.name.as_str(), verdict.as_ref()))
+                .collect();
+            let kernel = self
+                .kernel
+                .as_deref()
+                .map_or("image".into(), |path| path.display().to_string());
+            let mut text = Vec::new();
+            // Memory takes all.
+            let _ = junit::write(&kernel, &results, &mut text);
+            save(output, &text)?;
+        }
+        Ok(conclude(&verdicts))
+    }
+}
+
+fn save(mut output: Output, bytes: &[u8]) -> Result<(), UserError> {
+    let path = output.path().display().to_string();
+    output
+        .write_all(bytes)
+        .and_then(|()| output.publish())
+        .map(drop)
+        .map_err(|error| UserError::new(format!("cannot write {path}: {}", output::reason(&error))))
+}
+
+/// Counts, says so, and gives the exit code.
+fn conclude(verdicts: &[Verdict]) -> Outcome {
+    let undecided = verdicts.iter().filter(|verdict| verdict.is_err()).count();
+    let wrong = verdicts
+        .iter()
+        .filter(|verdict| matches!(verdict, Ok(judged) if !judged.judgement.is_expected()))
+        .count();
+    let instructions: u64 = verdicts
+        .iter()
+        .flatten()
+        .map(|judged| judged.instructions)
+        .sum();
+    print(&format!(
+        "{} run ({} M instructions): {} as expected, {wrong} not, {undecided} not judged\n",
+        verdicts.len(),
+        instructions / 1_000_000,
+        verdicts.len() - wrong - undecided,
+    ));
+    match (wrong, undecided) {
+        (0, 0) => Outcome::Success,
+        (0, _) => Outcome::Undecided,
+        _ => Outcome::GuestFailure,
+    }
+}
+
+/// One report for the cases that differ only in the kernel's behaviour.
+fn reports(
+    directory: &std::path::Path,
+    cases: &[Case],
+    verdicts: &[Verdict],
+) -> Result<(), UserError> {
+    let mut groups: BTreeMap<&str, Vec<Judged>> = BTreeMap::new();
+    for (case, verdict) in cases.iter().zip(verdicts) {
+        if let Ok(judged) = verdict {
+            groups.entry(&case.group).or_default().push(judged.clone());
+        }
+    }
+    for (name, group) in groups {
+        let case = &group[0].case;
+        let title = format!(
+            "{}: {}, fw_devlink={}",
+            case.title, case.topology.about, case.fw_devlink
+        );
+        let report = vmm::lab::report(title, &group);
+        let written = export::write_all(directory, name, &report)
+            .map_err(|error| UserError::new(error.to_string()))?;
+        print(&format!("report: {}\n", written.html.display()));
+    }
+    Ok(())
+}
+
+/// A case in the JSON results.
+#[derive(Serialize)]
+struct Entry<'r> {
+    name: &'r str,
+    expected: &'r vmm::lab::spec::Expectation,
+    kernel_sha256: Option<&'r str>,
+    judgement: Option<&'r vmm::lab::Judgement>,
+    undecided: Option<String>,
+    changes: &'r [vmm::observe::timeline::GuestChange],
+    findings: &'r [vmm::observe::timeline::Finding],
+    guest_ns: Option<u64>,
+}
+
+impl<'r> Entry<'r> {
+    fn new((case, verdict): (&'r Case, &'r Verdict)) -> Self {
+        let judged = verdict.as_ref().ok();
+        Self {
+            name: &case.name,
+            expected: &case.expect,
+            kernel_sha256: judged.map(|judged| judged.run.machine.sha256.as_str()),
+            judgement: judged.map(|judged| &judged.judgement),
+            undecided: verdict.as_ref().err().map(ToString::to_string),
+            changes: judged.map_or(&[], |judged| &judged.run.changes),
+            findings: judged.map_or(&[], |judged| &judged.run.findings),
+            guest_ns: judged.map(|judged| judged.run.timeline.end),
+        }
+    }
+}
+
+impl MatrixArgs {
+    fn run(self) -> Result<Outcome, UserError> {
+        let cases = self.selection.cases()?;
+        let mut choices = vec![KernelChoice::OfImage];
+        for text in &self.kernel {
+            let (path, module) = match text.split_once(',') {
+                Some((path, module)) => (path, Some(module.into())),
+                None => (text.as_str(), None),
+            };
+            choices.push(KernelChoice::File {
+                path: path.into(),
+                module,
+            });
+        }
+        let mut columns = Vec::new();
+        for choice in &choices {
+            let name = match choice {
+                KernelChoice::OfImage => "the scenario's own kernel".into(),
+                KernelChoice::File { path, .. } => path.display().to_string(),
+            };
+            print(&format!("kernel {}: {name}\n", columns.len()));
+            columns.push(self.selection.judge(&cases, choice)?);
+        }
+        print(&grid(&cases, &columns));
+        Ok(conclude(&columns.concat()))
+    }
+}
+
+/// A line a case, a column a kernel; a star where it is not as expected.
+fn grid(cases: &[Case], columns: &[Vec<Verdict>]) -> String {
+    let mut text = format!("\n{:44}", "");
+    for number in 0..columns.len() {
+        text.push_str(&format!(" {:11}", format!("kernel {number}")));
+    }
+    text.push('\n');
+    for (index, case) in cases.iter().enumerate() {
+        text.push_str(&format!("{:44}", case.name));
+        for column in columns {
+            let cell = match &column[index] {
+                Ok(judged) if judged.judgement.is_expected() => judged.judgement.health.to_string(),
+                Ok(judged) => format!("{}*", judged.judgement.health),
+                Err(_) => "?".into(),
+            };
+            text.push_str(&format!(" {cell:11}"));
+        }
+        text.push('\n');
+    }
+    text.push_str("* not as expected, ? not judged\n");
+    text
+}
+
+impl From<LabError> for UserError {
+    fn from(error: LabError) -> Self {
+        Self::new(error.to_string())
+    }
+}

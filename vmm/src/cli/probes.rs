@@ -1,0 +1,292 @@
+//! `--probe` and `--timeline` of `vmm boot`.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vmm::lab::sha256_of;
+use vmm::machine::board::Entry;
+use vmm::observe::export::{chrome, html, text};
+use vmm::observe::probe::{self, Hit, Probe};
+use vmm::observe::recording::{Recording, changes};
+use vmm::observe::timeline::{
+    Device, GuestChange, Machine as Described, Mark, Outcome, Report, Run, Verdict,
+};
+use vmm::{Config, Machine};
+
+use super::UserError;
+use super::output::{self, Output};
+
+/// Reads the probes; a mistake is a sentence.
+pub fn parse(texts: &[String]) -> Result<Vec<Probe>, UserError> {
+    let parse = |text: &String| {
+        probe::parse(text)
+            .map_err(|error| UserError::new(format!("cannot read the probe `{text}`: {error}")))
+    };
+    texts.iter().map(parse).collect()
+}
+
+/// A form of a timeline, by the end of its file's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Text,
+    Html,
+    Trace,
+    Json,
+}
+
+impl Form {
+    fn of(path: &Path) -> Result<Self, UserError> {
+        let name = path.to_string_lossy();
+        let forms = [
+            (".trace.json", Self::Trace),
+            (".json", Self::Json),
+            (".txt", Self::Text),
+            (".html", Self::Html),
+        ];
+        let form = forms.into_iter().find(|(end, _)| name.ends_with(end));
+        form.map(|(_, form)| form).ok_or_else(|| {
+            UserError::new(format!(
+                "{name:?} does not say what form the timeline shall have: use .html, .txt, .json or .trace.json"
+            ))
+        })
+    }
+}
+
+/// A timeline that is to be written.
+pub struct Timeline {
+    form: Form,
+    output: Output,
+    recording: Arc<Recording>,
+}
+
+impl Timeline {
+    /// Finds out whether it can be written to `path`.
+    pub fn at(path: &Path) -> Result<Self, UserError> {
+        Ok(Self {
+            form: Form::of(path)?,
+            output: Output::at(path, "timeline")?,
+            recording: Arc::default(),
+        })
+    }
+
+    /// What records it.
+    pub const fn recording(&self) -> &Arc<Recording> {
+        &self.recording
+    }
+
+    /// Writes it.
+    pub fn write(
+        mut self,
+        config: &Config,
+        image: Option<&str>,
+        machine: &Machine,
+        changes: Vec<GuestChange>,
+    ) -> Result<(), UserError> {
+        let report = report(&self.recording, config, image, machine, changes);
+        let mut bytes = Vec::new();
+        let path = self.output.path().display().to_string();
+        let written = match self.form {
+            Form::Text => text::write(&report, &mut bytes),
+            Form::Html => html::write(&report, &mut bytes),
+            Form::Trace => chrome::write(&report, &mut bytes),
+            Form::Json => serde_json::to_writer(&mut bytes, &report).map_err(Into::into),
+        };
+        written
+            .and_then(|()| self.output.write_all(&bytes))
+            .and_then(|()| self.output.publish())
+            .map(drop)
+            .map_err(|error| {
+                let why = output::reason(&error);
+                UserError::new(format!("cannot write the timeline {path}: {why}"))
+            })
+    }
+}
+
+/// A run of which nothing was expected.
+fn report(
+    recording: &Recording,
+    config: &Config,
+    image: Option<&str>,
+    machine: &Machine,
+    changes: Vec<GuestChange>,
+) -> Report {
+    let told = "Nothing was expected of this run: see vmm lab for runs that are judged.";
+    let verdict = Verdict::new(Outcome::Undecided, told);
+    let kernel = config.kernel.display().to_string();
+    let mut report = Report::new(
+        format!("A run of {}", image.unwrap_or(&kernel)),
+        verdict.clone(),
+    );
+    let board = machine.board();
+    let device = |entry: &Entry| {
+        let port = entry.iommu?;
+        Some(Device {
+            name: entry.name.clone(),
+            role: None,
+            description: entry.linux_name(),
+            utlb: Some((board.iommu_name(port.iommu)?.to_owned(), port.utlb)),
+        })
+    };
+    report.runs.push(Run {
+        name: image.unwrap_or("run").into(),
+        behaviour: if changes.is_empty() {
+            "Nothing was changed in the guest."
+        } else {
+            "Probes changed the guest."
+        }
+        .into(),
+        health: Mark::Ok,
+        verdict,
+        machine: Described {
+            sha256: sha256_of(&config.kernel).unwrap_or_default(),
+            kernel: image.map_or(kernel, str::to_owned),
+            version: None,
+            command_line: config.cmdline.clone(),
+            seed: config.seed,
+            cpus: config.cpus.into(),
+            memory: config.memory.0,
+            devices: board.devices.iter().filter_map(device).collect(),
+        },
+        changes,
+        findings: Vec::new(),
+        decisive: Vec::new(),
+        timeline: recording.timeline(),
+    });
+    report
+}
+
+/// Probes at work: what is known of them once the run is over.
+pub struct Set {
+    outcome: Arc<Mutex<probe::Outcome>>,
+    changes: Arc<Mutex<Vec<GuestChange>>>,
+}
+
+/// The most changes that are kept for a timeline.
+const MAX_CHANGES: usize = 10_000;
+
+impl Set {
+    /// Sets `probes` in `machine`; each hit is a line on stderr, and an event of `recording`.
+    pub fn new(
+        machine: &mut Machine,
+        probes: Vec<Probe>,
+        recording: Option<Arc<Recording>>,
+    ) -> Self {
+        let changes: Arc<Mutex<Vec<GuestChange>>> = Arc::default();
+        let kept = Arc::clone(&changes);
+        let sink = move |probe: &Probe, hit: &Hit| {
+            // A stderr that went away is no reason to stop.
+            let _ = writeln!(std::io::stderr(), "{}", line(probe, hit));
+            if let Some(recording) = &recording {
+                recording.hit(probe, hit);
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.len() < MAX_CHANGES {
+                    kept.extend(self::changes(probe, hit, "probe"));
+                }
+            }
+        };
+        Self {
+            outcome: machine.probe(probes, Box::new(sink)),
+            changes,
+        }
+    }
+
+    /// What was changed in the guest.
+    ///
+    /// # Errors
+    /// The probes do not fit the kernel, or there was none.
+    pub fn finish(self) -> Result<Vec<GuestChange>, UserError> {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = &outcome.error {
+            return Err(UserError::new(error.to_string()));
+        }
+        if !outcome.armed {
+            return Err(UserError::new(
+                "no probe was set: the kernel did not start, or nothing in memory looks like one",
+            ));
+        }
+        Ok(std::mem::take(
+            &mut *self.changes.lock().unwrap_or_else(PoisonError::into_inner),
+        ))
+    }
+}
+
+/// `probe SECONDS SITE cpu=N from=CALLER NAME=VALUE...; ACTION; ACTION [ADDRESS: OLD -> NEW]`.
+fn line(probe: &Probe, hit: &Hit) -> String {
+    let (seconds, ns) = (hit.at / 1_000_000_000, hit.at % 1_000_000_000);
+    let mut line = format!("probe {seconds}.{ns:09} {} cpu={}", probe.site, hit.core);
+    if !hit.caller.is_empty() {
+        let _ = write!(line, " from={}", hit.caller);
+    }
+    for (name, value) in &hit.values {
+        let _ = match value {
+            Ok(value) => write!(line, " {name}={value}"),
+            Err(error) => write!(line, " {name}=? ({error})"),
+        };
+    }
+    for action in &hit.actions {
+        let _ = write!(line, "; {action}");
+    }
+    for change in changes(probe, hit, "") {
+        let _ = write!(
+            line,
+            " [{}: {} -> {}]",
+            place(&change),
+            change.old,
+            change.new
+        );
+    }
+    line
+}
+
+fn place(change: &GuestChange) -> String {
+    use vmm::observe::timeline::Place;
+    match &change.place {
+        Place::Memory { address, .. } => address.to_string(),
+        Place::Register { name } => name.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vmm::observe::probe::{Change, Written};
+    use vmm::observe::types::value::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_hit_is_one_line() {
+        let probe = probe::parse("f@return { print(retval); set(dev.dma_ops, 0) }").unwrap();
+        let hit = Hit {
+            at: 1_000_000_002,
+            core: 1,
+            probe: 0,
+            caller: "g+0x10".into(),
+            values: vec![("retval".into(), Ok(Value::Signed(-517)))],
+            changes: vec![Change {
+                place: Written::Memory(0xc000_0000, 4),
+                meaning: "dev.dma_ops".into(),
+                old: 0x10,
+                new: 0,
+            }],
+            actions: vec!["set dev.dma_ops to 0".into()],
+        };
+        assert_eq!(
+            line(&probe, &hit),
+            "probe 1.000000002 f@return cpu=1 from=g+0x10 retval=-517; set dev.dma_ops to 0 [0xc0000000: 0x10 -> 0x0]"
+        );
+    }
+
+    #[test]
+    fn the_name_of_a_file_says_its_form() {
+        assert_eq!(Form::of(Path::new("a.trace.json")).unwrap(), Form::Trace);
+        assert_eq!(Form::of(Path::new("a.json")).unwrap(), Form::Json);
+        assert!(
+            Form::of(Path::new("a.pdf"))
+                .unwrap_err()
+                .to_string()
+                .contains("a.pdf")
+        );
+    }
+}

@@ -1,0 +1,107 @@
+# What the steps of a scenario can use. Before this stand, for each device, its letter with the name that the kernel gives
+# it (A=a000000.virtio_mmio), ROLES and SUBJECTS with the letters, and CLOCKS with the names of the late clocks.
+# What the host shall know is printed on lines that begin with `lab: `.
+
+DRIVER=/sys/bus/platform/drivers/virtio-mmio
+GENERATORS=/sys/bus/platform/drivers/adi-axi-clkgen
+mkdir -p /tmp
+
+# The disk of the device that the kernel calls $1; nothing if there is none.
+disk() {
+	for found in /sys/devices/platform/$1/virtio*/block/*; do
+		[ -e "$found" ] && echo "/dev/${found##*/}" && return
+	done
+}
+
+# attempt NAME COMMAND...: runs it, for a second at most: a request whose answer does not come cannot be ended.
+attempt() {
+	name=$1
+	shift
+	"$@" >/tmp/said 2>&1 &
+	task=$!
+	turn=0
+	while read -r state </proc/$task/stat; do
+		case $state in *") Z "*) break ;; esac
+		turn=$((turn + 1))
+		if [ $turn -gt 11 ]; then
+			echo "lab: $name hangs"
+			return 1
+		fi
+		# A short one first: most requests are answered at once.
+		[ $turn = 1 ] && sleep 0.01 || sleep 0.1
+	done 2>/dev/null
+	if wait $task; then
+		echo "lab: $name done"
+		return 0
+	fi
+	echo "lab: $name failed: $(tail -n 1 /tmp/said)"
+	return 1
+}
+
+# work PART: reads the first part of every disk, past all caches, and writes a pattern to part PART (0, 1, 2) of the rest.
+work() {
+	for role in $ROLES; do
+		eval device=\$$role
+		node=$(disk $device)
+		if [ -z "$node" ]; then
+			echo "lab: $1 $role absent"
+			continue
+		fi
+		rm -f /tmp/read.$role
+		attempt "$1 $role read" dd if=$node of=/tmp/read.$role bs=64k count=2 iflag=direct &&
+			echo "lab: $1 $role sum $(sha256sum </tmp/read.$role | cut -c 1-64)"
+		attempt "$1 $role write" dd if=/lab/pattern of=$node bs=64k count=1 seek=$(($1 + 2)) oflag=direct conv=notrunc
+	done
+}
+
+# The late clocks come, all at once.
+late_clocks() {
+	load_clocks
+	settle
+}
+
+load_clocks() {
+	if [ -e /lab/clock.ko ]; then
+		insmod /lab/clock.ko || echo "lab: no clocks"
+	else
+		modprobe clk_axi_clkgen || echo "lab: no clocks"
+	fi
+}
+
+# The late clocks come one after the other: each makes the kernel try all deferred probes again.
+clocks_one_by_one() {
+	echo 0 >/sys/bus/platform/drivers_autoprobe
+	load_clocks
+	echo 1 >/sys/bus/platform/drivers_autoprobe
+	for clock in /sys/bus/platform/devices/*.clock-controller; do
+		echo "${clock##*/}" >$GENERATORS/bind
+		settle
+	done
+}
+
+# Deferred probes are done by a worker.
+settle() {
+	sleep 0.3
+}
+
+# unbind ROLE, bind ROLE: takes the driver from a device, gives it back.
+unbind() {
+	eval device=\$$1
+	echo $device >$DRIVER/unbind || echo "lab: $1 was not bound"
+}
+
+bind() {
+	eval device=\$$1
+	echo $device >$DRIVER/bind || echo "lab: $1 could not be bound"
+	settle
+}
+
+# Both, for each of the devices that it is about.
+rebind() {
+	for subject in $SUBJECTS; do unbind $subject; done
+	for subject in $SUBJECTS; do bind $subject; done
+}
+
+try_again() {
+	for subject in $SUBJECTS; do bind $subject; done
+}

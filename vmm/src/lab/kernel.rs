@@ -1,0 +1,100 @@
+//! The kernels that scenarios run on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use guest_images::{Cache, Image, Progress, catalog};
+use sha2::{Digest, Sha256};
+
+use super::guest::hex;
+use super::run::Undecided;
+use crate::KernelFormat;
+
+/// Which kernel to run on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KernelChoice {
+    /// The one of the scenario's image.
+    OfImage,
+    /// A file: a zImage or a raw Image; and the module of the clock generators for it, if there is one.
+    File {
+        /// The kernel.
+        path: PathBuf,
+        /// `clk-axi-clkgen.ko`, built for it.
+        module: Option<PathBuf>,
+    },
+}
+
+/// A kernel and the initial file system to go with it.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// A short name.
+    pub name: String,
+    /// The file that is loaded.
+    pub path: PathBuf,
+    /// What it is.
+    pub format: KernelFormat,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// The image with the initial file system.
+    pub image: Image,
+    /// The module of the clock generators, where the image's does not fit.
+    pub module: Option<Vec<u8>>,
+}
+
+impl Kernel {
+    /// Obtains what `choice` names, with the initial file system of `image`.
+    ///
+    /// # Errors
+    /// It cannot be had.
+    pub fn obtain(
+        image: &str,
+        choice: &KernelChoice,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, Undecided> {
+        let fail = |error: guest_images::Error| Undecided::Setup(error.to_string());
+        catalog::find(image).map_err(fail)?;
+        let image = Cache::open()
+            .and_then(|cache| cache.obtain(image, progress))
+            .map_err(fail)?;
+        let (name, path, format, module) = match choice {
+            KernelChoice::OfImage => {
+                let (path, format) = match &image.raw_kernel {
+                    Some(raw) => (raw.clone(), KernelFormat::Image),
+                    None => (image.kernel.clone(), KernelFormat::Zimage),
+                };
+                let name = format!("{} ({})", image.spec.name, image.version);
+                (name, path, format, None)
+            }
+            KernelChoice::File { path, module } => {
+                let module = module.as_deref().map(read).transpose()?;
+                let name = path.display().to_string();
+                (name, path.clone(), KernelFormat::Auto, module)
+            }
+        };
+        let sha256 = hex(&Sha256::digest(read(&path)?));
+        Ok(Self {
+            name,
+            path,
+            format,
+            sha256,
+            image,
+            module,
+        })
+    }
+}
+
+/// The SHA-256 of a kernel's file in hexadecimal, if it can be read.
+pub fn sha256_of(path: &Path) -> Option<String> {
+    read(path).ok().map(|bytes| hex(&Sha256::digest(bytes)))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Undecided> {
+    /// The largest kernel or module: what fits the smallest machine of a scenario by far.
+    const MOST: u64 = 64 << 20;
+    let fail = |why: String| Undecided::Setup(format!("cannot read {}: {why}", path.display()));
+    let size = fs::metadata(path).map_err(|error| fail(error.to_string()))?;
+    if !size.is_file() || size.len() > MOST {
+        return Err(fail("it is not a file, or too large for a kernel".into()));
+    }
+    fs::read(path).map_err(|error| fail(error.to_string()))
+}

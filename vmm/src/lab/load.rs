@@ -1,0 +1,276 @@
+//! Reads scenario files and makes cases of them: one boot each.
+
+use std::path::{Path, PathBuf};
+
+use super::behaviour::{Behaviour, Behaviours};
+use super::signs;
+use super::spec::{Devlink, Expectation, MachineSpec, Scenario, Topology, Trigger};
+
+/// The scenarios that are shipped.
+const SHIPPED: [(&str, &str); 5] = [
+    ("deferral", include_str!("scenarios/deferral.toml")),
+    ("repeated", include_str!("scenarios/repeated.toml")),
+    ("failing", include_str!("scenarios/failing.toml")),
+    ("rebind", include_str!("scenarios/rebind.toml")),
+    ("bugs", include_str!("scenarios/bugs.toml")),
+];
+/// The largest scenario file that is read.
+const MAX_FILE: u64 = 1 << 20;
+/// The most cases that one file may make: far more than anyone waits for.
+const MAX_CASES: usize = 1_000;
+/// The most devices of a topology: their letters.
+const MAX_DEVICES: usize = 8;
+
+/// What is wrong with scenarios or with what is asked of them.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is not well-formed, or has keys that it should not have.
+    #[error("cannot use {file}: line {line}: {message}")]
+    Toml {
+        /// The file.
+        file: String,
+        /// Where.
+        line: usize,
+        /// What the reader says.
+        message: String,
+    },
+    /// A file contradicts itself.
+    #[error("cannot use {file}: {what}")]
+    Meaning {
+        /// The file.
+        file: String,
+        /// How.
+        what: String,
+    },
+    /// There is no such scenario.
+    #[error(
+        "there is no scenario {0:?}: `vmm lab list` shows them, and a file is named with its path"
+    )]
+    Unknown(String),
+}
+
+impl LabError {
+    /// A mistake in `text`, which came from `file`.
+    pub(super) fn toml(file: &str, text: &str, error: &toml::de::Error) -> Self {
+        let line = error
+            .span()
+            .and_then(|span| text.get(..span.start))
+            .map_or(1, |before| before.matches('\n').count() + 1);
+        Self::Toml {
+            file: file.into(),
+            line,
+            message: error.message().lines().collect::<Vec<_>>().join(", "),
+        }
+    }
+}
+
+/// One boot, and what is expected of it.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// `scenario.topology.behaviour.on|off`.
+    pub name: String,
+    /// The name without the behaviour: cases that have it in common are compared.
+    pub group: String,
+    /// What it is about.
+    pub title: String,
+    /// The machine.
+    pub machine: MachineSpec,
+    /// Its devices.
+    pub topology: Topology,
+    /// What happens.
+    pub trigger: Trigger,
+    /// The kernel parameter.
+    pub fw_devlink: Devlink,
+    /// The name of the behaviour.
+    pub behaviour_name: String,
+    /// How the kernel behaves.
+    pub behaviour: Behaviour,
+    /// What is expected.
+    pub expect: Expectation,
+}
+
+/// Scenarios, ready to run.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    behaviours: Behaviours,
+    cases: Vec<Case>,
+}
+
+impl Lab {
+    /// The scenarios that are shipped.
+    ///
+    /// # Errors
+    /// None: a test reads them.
+    pub fn shipped() -> Result<Self, LabError> {
+        let mut lab = Self {
+            behaviours: Behaviours::shipped()?,
+            cases: Vec::new(),
+        };
+        for (name, text) in SHIPPED {
+            let cases = expand(name, name, text, &lab.behaviours)?;
+            lab.cases.extend(cases);
+        }
+        Ok(lab)
+    }
+
+    /// All cases.
+    pub fn cases(&self) -> &[Case] {
+        &self.cases
+    }
+
+    /// The cases that `name` means: a case, the beginning of the names of several up to a dot, or a file.
+    ///
+    /// # Errors
+    /// There are none, or the file is wrong.
+    pub fn select(&self, name: &str) -> Result<Vec<Case>, LabError> {
+        let path = Path::new(name);
+        if name.ends_with(".toml") || name.contains('/') {
+            let text = read(path)?;
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            return expand(stem.unwrap_or("scenario"), name, &text, &self.behaviours);
+        }
+        let begins = |case: &&Case| {
+            let rest = case.name.strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let cases: Vec<Case> = self.cases.iter().filter(begins).cloned().collect();
+        if cases.is_empty() {
+            return Err(LabError::Unknown(name.into()));
+        }
+        Ok(cases)
+    }
+}
+
+fn read(path: &Path) -> Result<String, LabError> {
+    use std::io::Read;
+    let fail = |source| LabError::Read {
+        path: path.into(),
+        source,
+    };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(fail)?;
+    file.take(MAX_FILE)
+        .read_to_string(&mut text)
+        .map_err(fail)?;
+    Ok(text)
+}
+
+/// The cases of the scenario `name` in `text`, which came from `file`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn expand(
+    name: &str,
+    file: &str,
+    text: &str,
+    behaviours: &Behaviours,
+) -> Result<Vec<Case>, LabError> {
+    let scenario: Scenario =
+        toml::from_str(text).map_err(|error| LabError::toml(file, text, &error))?;
+    let fail = |what: String| LabError::Meaning {
+        file: file.into(),
+        what,
+    };
+    check(&scenario).map_err(fail)?;
+    let mut cases = Vec::new();
+    for row in &scenario.row {
+        let topology = scenario.topology.get(&row.topology);
+        let topology =
+            topology.ok_or_else(|| fail(format!("there is no topology {:?}", row.topology)))?;
+        let trigger = scenario.trigger.get(&row.trigger);
+        let trigger =
+            trigger.ok_or_else(|| fail(format!("there is no trigger {:?}", row.trigger)))?;
+        for (behaviour_name, expect) in &row.expect {
+            let behaviour = behaviours.get(behaviour_name);
+            let behaviour = behaviour
+                .ok_or_else(|| fail(format!("there is no behaviour {behaviour_name:?}")))?;
+            let roles: Vec<char> = topology.device.iter().map(|device| device.role).collect();
+            for sign in expect.see.iter().chain(&expect.not) {
+                signs::check(sign, &roles).map_err(fail)?;
+            }
+            for fw_devlink in &row.fw_devlink {
+                // A scenario with one trigger need not repeat its name.
+                let trigger_name = match scenario.trigger.len() {
+                    1 => String::new(),
+                    _ => format!(".{}", row.trigger),
+                };
+                let group = format!("{name}{trigger_name}.{}", row.topology);
+                cases.push(Case {
+                    name: format!("{group}.{behaviour_name}.{fw_devlink}"),
+                    group: format!("{group}.{fw_devlink}"),
+                    title: scenario.title.clone(),
+                    machine: scenario.machine.clone(),
+                    topology: topology.clone(),
+                    trigger: trigger.clone(),
+                    fw_devlink: *fw_devlink,
+                    behaviour_name: behaviour_name.clone(),
+                    behaviour: behaviour.clone(),
+                    expect: expect.clone(),
+                });
+            }
+        }
+        if cases.len() > MAX_CASES {
+            return Err(fail(format!("it makes more than {MAX_CASES} cases")));
+        }
+    }
+    // Stock first, then as they stand: what others are compared with.
+    cases.sort_by_key(|case| (case.group.clone(), case.behaviour_name != "stock"));
+    if let Some(twice) = cases.iter().enumerate().find(|(index, case)| {
+        let others = &cases[index + 1..];
+        others.iter().any(|other| other.name == case.name)
+    }) {
+        return Err(fail(format!("two rows make the case {}", twice.1.name)));
+    }
+    Ok(cases)
+}
+
+/// What the types cannot say.
+fn check(scenario: &Scenario) -> Result<(), String> {
+    let plain = |name: &String| {
+        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if name.is_empty() || !name.chars().all(good) {
+            return Err(format!(
+                "{name:?} is no name: use small letters, digits and -"
+            ));
+        }
+        Ok(())
+    };
+    scenario.topology.keys().try_for_each(plain)?;
+    scenario.trigger.keys().try_for_each(plain)?;
+    for (name, topology) in &scenario.topology {
+        let devices = &topology.device;
+        if devices.is_empty() || devices.len() > MAX_DEVICES {
+            return Err(format!(
+                "the topology {name} needs 1 to {MAX_DEVICES} devices"
+            ));
+        }
+        for (index, device) in devices.iter().enumerate() {
+            let twice = devices[..index]
+                .iter()
+                .any(|other| other.role == device.role);
+            if !device.role.is_ascii_uppercase() || twice {
+                return Err(format!(
+                    "the topology {name} has a device with role {:?}: use a capital letter for each",
+                    device.role
+                ));
+            }
+        }
+    }
+    for row in &scenario.row {
+        if row.fw_devlink.is_empty() || row.expect.is_empty() {
+            return Err(format!(
+                "the row of {} and {} has no fw-devlink or expects nothing",
+                row.topology, row.trigger
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,266 @@
+//! Boots a case and collects what is seen.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tempfile::NamedTempFile;
+
+use super::evidence::Evidence;
+use super::findings;
+use super::guest::{self, Disk};
+use super::judge::{self, Judgement};
+use super::kernel::Kernel;
+use super::load::Case;
+use crate::devices::uart::Capture;
+use crate::machine::board::{Board, Device};
+use crate::observe::probe::{Hit, Outcome, Probe};
+use crate::observe::recording::Recording;
+use crate::observe::timeline::Run;
+use crate::observe::types::value::Value;
+use crate::{Config, DiskConfig, IommuConfig, Limits, Machine, Reason};
+
+/// Host time after which a guest hangs, on a slow host that does other things too.
+const WALL_LIMIT: Duration = Duration::from_secs(300);
+/// Hits that are kept of one run: what a probe in a loop may cost.
+const MAX_HITS: usize = 10_000;
+
+/// Why a case was not judged: the kernel is not one that it can be asked of, or the host is in the way.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undecided {
+    /// The machine could not be made.
+    #[error("{0}")]
+    Setup(String),
+    /// The kernel did not come as far as its symbols.
+    #[error("the kernel did not start, or nothing was found in memory that looks like one")]
+    NoKernel,
+    /// A probe could not be set.
+    #[error("{0}")]
+    Probes(String),
+    /// It did not come to user space, although nothing was changed in it.
+    #[error("the kernel did not come to its first process ({0:?})")]
+    NoUserSpace(Reason),
+    /// The driver of the IOMMU did not attach a device.
+    #[error("no device was attached to an IOMMU: the kernel needs IPMMU_VMSA and VIRTIO_MMIO")]
+    NoAttach,
+    /// What the scenario is about did not happen.
+    #[error(
+        "the probe of {role} was torn down {seen} times, and the scenario is about {wanted} or more"
+    )]
+    NoTrigger {
+        /// The device.
+        role: char,
+        /// How often it happened.
+        seen: u32,
+        /// How often it had to.
+        wanted: u32,
+    },
+}
+
+/// A case that was run and judged.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The case.
+    pub case: Case,
+    /// What it comes to.
+    pub judgement: Judgement,
+    /// The run, ready for a report.
+    pub run: Run,
+    /// Instructions that the guest retired.
+    pub instructions: u64,
+}
+
+/// Runs `case` on `kernel` and judges it.
+///
+/// # Errors
+/// Why it cannot be judged.
+pub fn run(case: &Case, kernel: &Kernel) -> Result<Judged, Undecided> {
+    let setup = |error: &dyn std::fmt::Display| Undecided::Setup(error.to_string());
+    let roles = case.topology.device.iter().map(|device| device.role);
+    let disks: Result<Vec<Disk>, _> = roles.map(Disk::new).collect();
+    let mut disks = disks.map_err(|error| setup(&error))?;
+    let mut config = config(case, kernel, &disks);
+    let board = Board::new(&config);
+    for (entry, disk) in board
+        .devices
+        .iter()
+        .filter(|entry| matches!(entry.device, Device::Disk(_)))
+        .zip(&mut disks)
+    {
+        disk.device = entry.linux_name();
+    }
+    let initrd = initrd(case, &board, &disks, kernel)?;
+    config.initrd = Some(initrd.path().into());
+
+    let recording = Arc::new(Recording::new());
+    let console = Capture::default();
+    let sink = recording.console(Box::new(console.clone()));
+    let machine = Machine::with_iommu_sink(&config, sink, Some(recording.sink()));
+    let mut machine = machine.map_err(|error| setup(&error))?;
+    let names: BTreeMap<String, String> = names(case, &disks);
+    recording.connect(&machine, |entry| {
+        names
+            .get(&entry.linux_name())
+            .cloned()
+            .unwrap_or_else(|| entry.name.clone())
+    });
+    let probes = case.behaviour.probes();
+    let hits = Arc::new(Mutex::new(Vec::new()));
+    let sink = Sink {
+        names: names.clone(),
+        recording: Arc::clone(&recording),
+        hits: Arc::clone(&hits),
+    };
+    let outcome = machine.probe(
+        probes.clone(),
+        Box::new(move |probe, hit| sink.hit(probe, hit)),
+    );
+    let exit = machine.run(Limits {
+        guest_ns: Some(u64::from(case.machine.seconds) * 1_000_000_000),
+        wall: Some(WALL_LIMIT),
+        ..Limits::default()
+    });
+    let outcome: Outcome = outcome
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    if let Some(error) = outcome.error {
+        return Err(Undecided::Probes(error.to_string()));
+    }
+    if !outcome.armed {
+        return Err(Undecided::NoKernel);
+    }
+    let hits = std::mem::take(&mut *hits.lock().unwrap_or_else(PoisonError::into_inner));
+    let evidence = Evidence {
+        case,
+        disks: &disks,
+        names: &names,
+        probes: &probes,
+        hits: &hits,
+        timeline: recording.timeline(),
+        console: String::from_utf8_lossy(&console.bytes()).into_owned(),
+        reason: exit.reason,
+        board: machine.board(),
+    };
+    evidence.decidable()?;
+    let judgement = judge::judge(&evidence).map_err(|error| setup(&error))?;
+    let run = findings::run(&evidence, &judgement, &config, kernel);
+    Ok(Judged {
+        case: case.clone(),
+        judgement,
+        run,
+        instructions: machine.summary().instructions,
+    })
+}
+
+/// What the kernel calls the devices, and what they are called in a report.
+fn names(case: &Case, disks: &[Disk]) -> BTreeMap<String, String> {
+    let devices = disks.iter().zip(&case.topology.device);
+    devices
+        .map(|(disk, device)| {
+            (
+                disk.device.clone(),
+                format!("{} {}", device.role, disk.device),
+            )
+        })
+        .collect()
+}
+
+/// The machine of a case.
+fn config(case: &Case, kernel: &Kernel, disks: &[Disk]) -> Config {
+    let spec = &case.machine;
+    let devices = case.topology.device.iter().zip(disks);
+    let disk = |(device, disk): (&super::spec::DeviceSpec, &Disk)| DiskConfig {
+        iommu: Some(device.port.clone()),
+        clocks: if device.subject {
+            case.trigger.clocks.clone()
+        } else {
+            Vec::new()
+        },
+        broken: device.subject && case.trigger.broken,
+        coherent: device.coherent,
+        ..DiskConfig::new(disk.path())
+    };
+    // A crash ends the run, so that it is seen where it happens, and not by what it leads to.
+    let cmdline = format!(
+        "console=ttyS0 earlycon panic=-1 oops=panic fw_devlink={} {}",
+        case.fw_devlink, spec.cmdline
+    );
+    Config {
+        kernel: kernel.path.clone(),
+        kernel_format: kernel.format,
+        cmdline: cmdline.trim_end().into(),
+        memory: spec.memory,
+        memory_base: spec.memory_base,
+        cpus: spec.cpus,
+        disks: devices.map(disk).collect(),
+        rng: false,
+        iommus: vec![IommuConfig::new(case.topology.iommu); usize::from(case.topology.instances)],
+        ..Config::default()
+    }
+}
+
+/// The initial file system with the case's script.
+fn initrd(
+    case: &Case,
+    board: &Board,
+    disks: &[Disk],
+    kernel: &Kernel,
+) -> Result<NamedTempFile, Undecided> {
+    let setup = |error: &dyn std::fmt::Display| Undecided::Setup(error.to_string());
+    let files = guest::files(case, board, disks, kernel);
+    let bytes = kernel
+        .image
+        .initramfs_with(&files)
+        .map_err(|error| setup(&error))?;
+    let mut file = NamedTempFile::new().map_err(|error| setup(&error))?;
+    file.write_all(&bytes).map_err(|error| setup(&error))?;
+    file.flush().map_err(|error| setup(&error))?;
+    Ok(file)
+}
+
+/// Takes hits of probes: those that concern a device of the scenario, or changed something.
+struct Sink {
+    names: BTreeMap<String, String>,
+    recording: Arc<Recording>,
+    hits: Arc<Mutex<Vec<Hit>>>,
+}
+
+impl Sink {
+    fn hit(&self, probe: &Probe, hit: &Hit) {
+        let device = device(hit);
+        let known = device.and_then(|device| self.names.get(device));
+        let concerns = known.is_some() || device.is_none() || !hit.changes.is_empty();
+        let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        if !concerns || hits.len() >= MAX_HITS {
+            return;
+        }
+        self.recording.hit(probe, hit);
+        if let Some(name) = known {
+            match probe.site.symbol.as_str() {
+                "driver_bound" => self.recording.binding(name, driver(hit)),
+                "device_unbind_cleanup" => self.recording.binding(name, None),
+                _ => {}
+            }
+        }
+        hits.push(hit.clone());
+    }
+}
+
+/// The name of the device that a hit is about, if its probe printed it.
+pub fn device(hit: &Hit) -> Option<&str> {
+    text(hit, "dev.name")
+}
+
+fn driver(hit: &Hit) -> Option<String> {
+    text(hit, "dev.driver.name").map(str::to_owned)
+}
+
+fn text<'h>(hit: &'h Hit, name: &str) -> Option<&'h str> {
+    let value = hit.values.iter().find(|(printed, _)| printed == name);
+    match value {
+        Some((_, Ok(Value::Text { text, .. }))) => Some(text),
+        _ => None,
+    }
+}

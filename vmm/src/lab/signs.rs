@@ -1,0 +1,144 @@
+//! The vocabulary of what can be seen in a run.
+//!
+//! A sign of one device begins with its letter: `a-read-wrong`. The others concern the machine.
+
+use std::collections::BTreeSet;
+
+/// Who can see a sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The hypervisor, from outside.
+    Hypervisor,
+    /// The guest itself.
+    Guest,
+}
+
+/// A sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sign {
+    /// Its name, without the letter of a device.
+    pub name: &'static str,
+    /// Who sees it.
+    pub side: Side,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+const fn host(name: &'static str, meaning: &'static str) -> Sign {
+    Sign {
+        name,
+        side: Side::Hypervisor,
+        meaning,
+    }
+}
+
+const fn guest(name: &'static str, meaning: &'static str) -> Sign {
+    Sign {
+        name,
+        side: Side::Guest,
+        meaning,
+    }
+}
+
+/// Signs of the machine as a whole.
+pub const MACHINE: [Sign; 9] = [
+    host("utlb-disabled", "a uTLB that translated was disabled"),
+    host(
+        "utlb-lost",
+        "a uTLB that translated was disabled and never enabled again",
+    ),
+    host("context-disabled", "a context that translated was disabled"),
+    host(
+        "table-replaced",
+        "a context got another page table than it had",
+    ),
+    host("mapping-freed", "the kernel freed a mapping of IOVAs"),
+    guest("context-refused", "\"Unable to initialize IPMMU context\""),
+    guest(
+        "attach-failed",
+        "\"Failed to attached device ... to IOMMU_mapping\"",
+    ),
+    guest("oops", "the kernel crashed"),
+    guest("hang", "the guest did not come to its end"),
+];
+
+/// Signs of one device.
+pub const DEVICE: [Sign; 10] = [
+    host("untranslated", "its accesses reached memory past the IOMMU"),
+    host("bus-error", "its accesses led to where no memory is"),
+    host("fault", "the IOMMU refused its accesses"),
+    host(
+        "data-wrong",
+        "what the guest wrote is not what is on the disk",
+    ),
+    host(
+        "leftover",
+        "a page that it no longer uses is still mapped for it",
+    ),
+    guest(
+        "read-wrong",
+        "what the guest read is not what is on the disk",
+    ),
+    guest("read-failed", "the guest's reading failed"),
+    guest("write-failed", "the guest's writing failed"),
+    guest("hangs", "the guest's access never ended"),
+    guest(
+        "absent",
+        "there was no disk when there should have been one",
+    ),
+];
+
+/// The signs of a run.
+pub type Signs = BTreeSet<String>;
+
+/// The name of a sign of the device with this role.
+pub fn of(role: char, sign: &str) -> String {
+    format!("{}-{sign}", role.to_ascii_lowercase())
+}
+
+/// Whether `sign` can be seen in a machine with these roles.
+pub(super) fn check(sign: &str, roles: &[char]) -> Result<(), String> {
+    let device = |role: &char| DEVICE.iter().any(|known| of(*role, known.name) == sign);
+    if MACHINE.iter().any(|known| known.name == sign) || roles.iter().any(device) {
+        return Ok(());
+    }
+    let machine = MACHINE.iter().map(|sign| sign.name.to_owned());
+    let devices = DEVICE.iter().map(|sign| format!("X-{}", sign.name));
+    let all: Vec<String> = machine.chain(devices).collect();
+    Err(format!(
+        "{sign:?} is no sign: there are {}, where X is the letter of a device",
+        all.join(", ")
+    ))
+}
+
+/// What a sign means, with the letter of its device.
+pub fn meaning(sign: &str) -> String {
+    if let Some(known) = MACHINE.iter().find(|known| known.name == sign) {
+        return known.meaning.into();
+    }
+    let known = sign
+        .split_once('-')
+        .and_then(|(role, rest)| Some((role, DEVICE.iter().find(|known| known.name == rest)?)));
+    known.map_or_else(
+        || sign.to_owned(),
+        |(role, known)| format!("{}: {}", role.to_ascii_uppercase(), known.meaning),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_and_explained() {
+        check("oops", &['A']).unwrap();
+        check("b-bus-error", &['A', 'B']).unwrap();
+        assert!(
+            check("c-bus-error", &['A', 'B'])
+                .unwrap_err()
+                .contains("X-bus-error")
+        );
+        assert!(meaning("a-hangs").starts_with("A: the guest's access"));
+        assert_eq!(meaning("nonsense"), "nonsense");
+    }
+}

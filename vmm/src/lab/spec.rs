@@ -1,0 +1,193 @@
+//! What stands in a scenario file: types only. `docs/lab.md` explains the keys.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ByteSize, IommuModel, PortConfig};
+
+/// A scenario file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Scenario {
+    /// What it is about, in one line.
+    pub title: String,
+    /// What happens and why it matters.
+    pub about: String,
+    /// The machine, without its devices.
+    #[serde(default)]
+    pub machine: MachineSpec,
+    /// Devices and how they are connected, by name.
+    pub topology: BTreeMap<String, Topology>,
+    /// What happens, by name.
+    pub trigger: BTreeMap<String, Trigger>,
+    /// What is run, and what is expected of it.
+    pub row: Vec<Row>,
+}
+
+/// The machine of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MachineSpec {
+    /// The image: the kernel unless the user brings one, and the initial file system.
+    pub image: String,
+    /// Number of cores.
+    pub cpus: u8,
+    /// Size of RAM.
+    pub memory: ByteSize,
+    /// Where RAM begins, if not where the machine puts it.
+    pub memory_base: Option<ByteSize>,
+    /// Words for the kernel's command line.
+    pub cmdline: String,
+    /// Virtual seconds after which the guest is not waited for any longer.
+    pub seconds: u32,
+}
+
+impl Default for MachineSpec {
+    fn default() -> Self {
+        Self {
+            image: "ipmmu".into(),
+            cpus: 1,
+            memory: ByteSize(64 << 20),
+            memory_base: None,
+            cmdline: String::new(),
+            seconds: 12,
+        }
+    }
+}
+
+/// IOMMUs and the devices behind them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Topology {
+    /// In words.
+    pub about: String,
+    /// The IOMMUs' model.
+    #[serde(default = "ipmmu")]
+    pub iommu: IommuModel,
+    /// How many, named `ipmmu0` and so on.
+    #[serde(default = "one")]
+    pub instances: u8,
+    /// The devices, in the order of the device tree.
+    pub device: Vec<DeviceSpec>,
+}
+
+const fn ipmmu() -> IommuModel {
+    IommuModel::Ipmmu
+}
+
+const fn one() -> u8 {
+    1
+}
+
+/// A disk with contents known to the host.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DeviceSpec {
+    /// The part that it plays: a capital letter.
+    pub role: char,
+    /// Where it stands, such as `ipmmu0:3`.
+    pub port: PortConfig,
+    /// Whether it is the one that the trigger happens to.
+    #[serde(default)]
+    pub subject: bool,
+    /// Whether its node says `dma-coherent`.
+    #[serde(default)]
+    pub coherent: bool,
+}
+
+/// What happens to the subjects.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Trigger {
+    /// In words.
+    pub about: String,
+    /// Late clocks that each subject waits for.
+    #[serde(default)]
+    pub clocks: Vec<String>,
+    /// Whether the probe of the subjects fails.
+    #[serde(default)]
+    pub broken: bool,
+    /// How often the teardown of each subject must have been seen at least: otherwise the trigger did not happen, and
+    /// nothing can be said about this kernel.
+    #[serde(default)]
+    pub teardowns: u32,
+    /// Shell commands that the guest runs, in order; see `guest.sh` for what they can use.
+    pub steps: Vec<String>,
+}
+
+/// One topology and trigger with several behaviours.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Row {
+    /// A key of [`Scenario::topology`].
+    pub topology: String,
+    /// A key of [`Scenario::trigger`].
+    pub trigger: String,
+    /// Settings of `fw_devlink` to run it with, each a row of its own.
+    pub fw_devlink: Vec<Devlink>,
+    /// What is expected of each behaviour.
+    pub expect: BTreeMap<String, Expectation>,
+}
+
+/// The kernel parameter `fw_devlink`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Devlink {
+    /// Consumers wait for their suppliers before they are probed.
+    On,
+    /// They do not: the order of 2017.
+    Off,
+}
+
+impl fmt::Display for Devlink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
+/// What is expected of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Expectation {
+    /// How the run is to be judged.
+    pub verdict: Health,
+    /// Signs that must be seen.
+    #[serde(default)]
+    pub see: Vec<String>,
+    /// Signs that must not be seen. Others may be, as long as the verdict stays.
+    #[serde(default)]
+    pub not: Vec<String>,
+}
+
+/// How a run went, from best to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// All DMA was translated, every byte arrived, nothing was torn down.
+    Healthy,
+    /// Every byte arrived, but a device's translation was torn down and made anew, or what others use was freed.
+    Detached,
+    /// Every byte arrived, but a device that belongs behind the IOMMU accessed memory past it.
+    Bypassed,
+    /// Data was lost or wrong, or accesses led nowhere.
+    Broken,
+    /// The kernel crashed.
+    Crashed,
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Healthy => "healthy",
+            Self::Detached => "detached",
+            Self::Bypassed => "bypassed",
+            Self::Broken => "broken",
+            Self::Crashed => "crashed",
+        })
+    }
+}
