@@ -134,7 +134,7 @@ fn print_table(rows: &mut [Row], regions: u64) {
         "{:<38} {:>8} {:>10} {:>11} {:>10} {:>16} {:>12}",
         "", "mappings", "viommu", "vm-memory", "mmap", "vm-memory/viommu", "viommu/mmap"
     );
-    for row in rows {
+    for row in &*rows {
         println!(
             "{:<38} {:>8} {:>10} {:>11} {:>10} {:>16} {:>12}",
             row.case,
@@ -144,6 +144,28 @@ fn print_table(rows: &mut [Row], regions: u64) {
             shown(row.mmap_ns, ""),
             shown(ratio(row.vm_memory_ns, row.viommu_ns), "x"),
             shown(ratio(row.viommu_ns, row.mmap_ns), "x"),
+        );
+    }
+    print_scaling(rows);
+}
+
+/// What two threads read in the time in which one reads 1, each contender by itself.
+fn print_scaling(rows: &[Row]) {
+    let named = |name, mappings| {
+        let mut found = rows.iter().filter(move |row| row.case == name);
+        found.find(move |row: &&Row| row.mappings == mappings)
+    };
+    for one in rows.iter().filter(|row| row.case == cases::ONE_THREAD) {
+        let Some(two) = named(cases::TWO_THREADS, one.mappings) else {
+            continue;
+        };
+        println!(
+            "{:<38} {:>8} {:>10} {:>11} {:>10}",
+            "throughput of 2 threads by that of 1",
+            one.mappings,
+            shown(ratio(one.viommu_ns, two.viommu_ns), "x"),
+            shown(ratio(one.vm_memory_ns, two.vm_memory_ns), "x"),
+            shown(ratio(one.mmap_ns, two.mmap_ns), "x"),
         );
     }
 }

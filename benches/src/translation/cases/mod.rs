@@ -7,6 +7,8 @@ mod threads;
 
 use vm_memory::GuestMemoryMmap;
 
+pub use threads::{ONE_THREAD, TWO_THREADS};
+
 use super::peers::{Viommu, VmMemory, vm_memory_warm};
 use super::rounds::Case;
 use super::world::World;

@@ -14,6 +14,11 @@ use crate::translation::peers::Peer;
 use crate::translation::rounds::Case;
 use crate::translation::world::{Order, PAGE};
 
+/// Names of the cases that tell whether threads hinder each other.
+pub const ONE_THREAD: &str = "read 64 B, 1 thread";
+/// The same, of both.
+pub const TWO_THREADS: &str = "read 64 B, 2 threads";
+
 /// Mappings that the invalidating thread forgets at a time.
 const BURST: usize = 8;
 /// The fewest reads of a turn: what starting threads takes on a busy host must not count.
@@ -77,11 +82,7 @@ pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
             });
             reading(2, iovas(contenders), theirs, invalidate)
         });
-    vec![
-        case("read 64 B, 1 thread", 1),
-        case("read 64 B, 2 threads", 2),
-        invalidated,
-    ]
+    vec![case(ONE_THREAD, 1), case(TWO_THREADS, 2), invalidated]
 }
 
 fn iovas<'c>(contenders: &'c Contenders<'_>) -> [Order<'c>; 2] {
