@@ -4,6 +4,7 @@ mod boot;
 mod guest;
 mod guest_io;
 mod qemu;
+mod requests;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,8 @@ enum Command {
     Boot(boot::Args),
     /// Time a guest that copies from and to its disk, with an IOMMU before it and without
     GuestIo(guest_io::Args),
+    /// Time virtio-iommu's requests through a virtqueue in memory
+    Requests(requests::Args),
     /// Time DMA through viommu, through vm-memory's IOMMU and without one, doing the same work in turns
     Translation(translation::Args),
     /// One run of a guest here; `boot` starts it as a process of its own
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Boot(args) => boot::run(&args),
         Command::GuestIo(args) => guest_io::run(&args),
+        Command::Requests(args) => requests::run(&args),
         Command::Translation(args) => translation::run(&args),
         Command::Guest(args) => guest::run(&args),
     };

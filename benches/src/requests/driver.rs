@@ -1,0 +1,191 @@
+//! The driver's side of the request queue of a virtio-iommu.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use viommu::DmaSpace;
+use viommu::virtio::{EndpointConfig, Observers, VirtioIommu, VirtioIommuConfig};
+use virtio_queue::desc::split::Descriptor;
+use virtio_queue::{Queue, QueueT};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+/// Bytes of a page.
+pub const PAGE: u64 = 0x1000;
+/// Where RAM is.
+const RAM: u64 = 0x8000_0000;
+/// Pages of RAM for rings and buffers.
+const OWN_PAGES: u64 = 16;
+/// Entries of the queue; a chain takes two.
+const SIZE: u16 = 128;
+/// Where the first mapping is.
+const IOVA: u64 = 0x1_0000_0000;
+/// Bytes from one request to the next in memory.
+const SLOT: u64 = 64;
+/// `VIRTQ_DESC_F_NEXT` and `VIRTQ_DESC_F_WRITE` (virtio 1.2, 2.7.5).
+const NEXT: u16 = 1;
+const WRITE: u16 = 2;
+
+/// A device, a domain with mappings, and the driver's rings.
+pub struct Driver {
+    pub iommu: VirtioIommu,
+    /// A bus master that the mappings are for.
+    pub device: DmaSpace,
+    /// How many mappings there are for good.
+    pub mappings: u64,
+    queue: Queue,
+    memory: Arc<GuestMemoryMmap<()>>,
+    own: DmaSpace,
+    random: Xoshiro256PlusPlus,
+    available: u16,
+    used: u16,
+    next: u16,
+}
+
+impl Driver {
+    /// A device with an endpoint on a domain with so many single pages mapped, to frames in no order.
+    pub fn new(mappings: u64, cached: bool) -> Self {
+        let size = (OWN_PAGES + mappings) * PAGE;
+        let ranges = [(GuestAddress(RAM), size as usize)];
+        let memory: Arc<GuestMemoryMmap<()>> =
+            Arc::new(GuestMemoryMmap::from_ranges(&ranges).expect("so much RAM can be had"));
+        let mut config = VirtioIommuConfig::new([EndpointConfig::new(8)]);
+        if !cached {
+            config.cache.entries = 0;
+        }
+        let (ram, observers) = (Arc::clone(&memory), Observers::default());
+        let mut iommu = VirtioIommu::new(ram, config, Box::new(|| {}), observers)
+            .expect("there is such a device");
+        let offered = iommu.offered_features();
+        iommu.activate(offered).expect("they are offered");
+        let device = iommu.space(8).expect("there is endpoint 8");
+        let mut queue = Queue::new(SIZE).expect("the size is a power of two");
+        let low = |page: u64| Some((RAM + page * PAGE) as u32);
+        queue.set_desc_table_address(low(0), None);
+        queue.set_avail_ring_address(low(1), None);
+        queue.set_used_ring_address(low(2), None);
+        queue.set_ready(true);
+        let mut driver = Self {
+            iommu,
+            device,
+            mappings,
+            queue,
+            own: DmaSpace::pass_through(Arc::clone(&memory)),
+            memory,
+            random: Xoshiro256PlusPlus::seed_from_u64(1),
+            available: 0,
+            used: 0,
+            next: 0,
+        };
+        // ATTACH of endpoint 8 to domain 1.
+        driver.send(&[[1, 0, 0, 0], [1, 0, 0, 0], [8, 0, 0, 0], [0; 4], [0; 4]].concat());
+        driver.serve(1);
+        for page in 0..mappings {
+            driver.map(driver.iova(page));
+            driver.serve(1);
+        }
+        driver
+    }
+
+    /// The IOVA of a mapping.
+    pub fn iova(&self, page: u64) -> u64 {
+        IOVA + page * PAGE
+    }
+
+    /// The IOVA of a page that is not mapped: in the 4 MiB after those that are, as a driver's allocator has them.
+    pub fn spare_iova(&self, page: u64) -> u64 {
+        self.iova(self.mappings + page % 1024)
+    }
+
+    /// An IOVA in some mapping.
+    pub fn random_iova(&mut self) -> u64 {
+        let (page, word) = (self.random.next_u64(), self.random.next_u64());
+        self.iova(page % self.mappings) + word % (PAGE / 8) * 8
+    }
+
+    /// Makes a MAP of the page at `iova` available, to read and write.
+    pub fn map(&mut self, iova: u64) {
+        // An odd factor: neighbours in IOVA are no neighbours in memory, and no two pages share a frame.
+        let page = (iova - IOVA) / PAGE;
+        let frame = page.wrapping_mul(0x9e37) % self.mappings;
+        let mut request = vec![3, 0, 0, 0, 1, 0, 0, 0];
+        for number in [iova, iova + (PAGE - 1), RAM + (OWN_PAGES + frame) * PAGE] {
+            request.extend(number.to_le_bytes());
+        }
+        request.extend([3, 0, 0, 0]);
+        self.send(&request);
+    }
+
+    /// Makes an UNMAP of the page at `iova` available.
+    pub fn unmap(&mut self, iova: u64) {
+        let mut request = vec![4, 0, 0, 0, 1, 0, 0, 0];
+        for number in [iova, iova + (PAGE - 1)] {
+            request.extend(number.to_le_bytes());
+        }
+        request.extend([0; 4]);
+        self.send(&request);
+    }
+
+    fn send(&mut self, request: &[u8]) {
+        let slot = u64::from(self.next);
+        let place = RAM + 3 * PAGE + slot * SLOT;
+        self.write(place, request);
+        let (readable, writable) = (self.next, self.next + 1);
+        self.next = (self.next + 2) % SIZE;
+        let tail = place + SLOT;
+        self.write(tail, &[0xff; 4]);
+        let length = request.len() as u32;
+        for (index, descriptor) in [
+            (readable, Descriptor::new(place, length, NEXT, writable)),
+            (writable, Descriptor::new(tail, 4, WRITE, 0)),
+        ] {
+            self.memory
+                .write_obj(descriptor, GuestAddress(RAM + u64::from(index) * 16))
+                .expect("the ring is RAM");
+        }
+        let entry = RAM + PAGE + 4 + u64::from(self.available % SIZE) * 2;
+        self.write(entry, &readable.to_le_bytes());
+        self.available = self.available.wrapping_add(1);
+        self.memory
+            .store(
+                self.available.to_le(),
+                GuestAddress(RAM + PAGE + 2),
+                Ordering::Release,
+            )
+            .expect("the ring is RAM");
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) {
+        self.memory
+            .write_slice(bytes, GuestAddress(at))
+            .expect("rings and buffers are RAM");
+    }
+
+    /// Times the device's part of the `count` requests that are available, and checks that each succeeded.
+    pub fn serve(&mut self, count: u16) -> Duration {
+        let start = Instant::now();
+        let served = self.iommu.process_requests(&mut self.queue, &self.own);
+        let taken = start.elapsed();
+        let served = served.expect("the queue is sound");
+        assert!(served.used && !served.pending);
+        for _ in 0..count {
+            let slot = u64::from(self.used % SIZE);
+            let element = RAM + 2 * PAGE + 4 + slot * 8;
+            let head: u32 = self.read(element);
+            assert_eq!(self.read::<u32>(element + 4), 4);
+            let tail = RAM + 3 * PAGE + u64::from(head + 1) * SLOT;
+            assert_eq!(self.read::<u32>(tail), 0, "VIRTIO_IOMMU_S_OK");
+            self.used = self.used.wrapping_add(1);
+        }
+        assert_eq!(self.read::<u16>(RAM + 2 * PAGE + 2), self.used);
+        taken
+    }
+
+    fn read<T: vm_memory::ByteValued>(&self, at: u64) -> T {
+        self.memory
+            .read_obj(GuestAddress(at))
+            .expect("rings and buffers are RAM")
+    }
+}
