@@ -75,28 +75,4 @@ impl Guest {
             self.summary.mips
         )
     }
-
-    /// The run in numbers.
-    pub const fn summary(&self) -> &Summary {
-        &self.summary
-    }
-
-    /// The checksum of its first disk that the guest printed.
-    pub fn checksum(&self) -> Option<String> {
-        let text = String::from_utf8_lossy(&self.console);
-        // The kernel repeats its command line, and that names the disk too.
-        text.lines()
-            .filter_map(|line| line.trim_end().strip_suffix("  /dev/vda"))
-            .find(|sum| sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit()))
-            .map(str::to_owned)
-    }
-
-    /// Whether the other run was the same.
-    pub fn repeats(&self, other: &Self) -> bool {
-        self.reason == other.reason
-            && self.console == other.console
-            && self.summary.instructions == other.summary.instructions
-            && self.summary.guest_ns == other.summary.guest_ns
-            && self.summary.interrupts == other.summary.interrupts
-    }
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use console::{Style, measure_text_width};
+use vmm::observe::timeline::Mark;
 use vmm::{ConsoleSink, Flow};
 
 /// Prints a line to stdout, whose reader may have left.
@@ -49,6 +50,29 @@ pub fn good(text: &str) {
         "  {} {text}",
         Style::new().green().bold().apply_to("ok")
     ));
+}
+
+/// Something that did not go as it should.
+pub fn bad(text: &str) {
+    line(&format!(
+        "  {} {text}",
+        Style::new().red().bold().apply_to("not ok")
+    ));
+}
+
+/// A word to find a place by.
+pub fn strong(text: &str) -> String {
+    format!("  {}", Style::new().bold().apply_to(text))
+}
+
+/// Good or bad, at a glance.
+pub fn mark(mark: Mark) -> String {
+    let (word, style) = match mark {
+        Mark::Ok => ("ok ", Style::new().green()),
+        Mark::Bad => ("BAD", Style::new().red().bold()),
+        Mark::Note | Mark::None => ("-  ", Style::new()),
+    };
+    style.apply_to(word).to_string()
 }
 
 /// A guest's console, set off from our own words, and kept.
