@@ -4,6 +4,7 @@ mod boot;
 mod demo;
 mod errors;
 mod gdb;
+mod lab;
 mod terminal;
 
 use std::process::{Command, Output, Stdio};

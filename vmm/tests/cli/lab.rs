@@ -1,0 +1,150 @@
+//! `vmm lab` and `vmm boot --probe`: exit codes, as `git bisect run` reads them, and files.
+
+use std::fs;
+
+use crate::run;
+
+/// A scenario of one case, which expects `verdict` of a stock kernel.
+fn scenario(verdict: &str) -> String {
+    format!(
+        "title = 'T'\nabout = 'A'\n[topology.alone]\nabout = 'B'\n\
+         device = [{{ role = 'B', port = 'ipmmu0:3', subject = true }}]\n\
+         [trigger.rebind]\nabout = 'R'\nteardowns = 1\nsteps = ['work 0', 'rebind', 'work 1']\n\
+         [[row]]\ntopology = 'alone'\ntrigger = 'rebind'\nfw-devlink = ['off']\n\
+         expect.stock = {{ verdict = '{verdict}' }}\n"
+    )
+}
+
+#[test]
+fn the_list_names_cases_and_signs() {
+    let ended = run(&["lab", "list"]);
+    assert_eq!(ended.code, Some(0));
+    assert!(
+        ended.stdout.contains("deferral.shared.guard-absent.off "),
+        "{}",
+        ended.stdout
+    );
+    let ended = run(&["lab", "list", "--signs"]);
+    assert!(ended.stdout.contains("X-untranslated "), "{}", ended.stdout);
+}
+
+#[test]
+fn a_mistake_is_one_sentence() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("bad.toml");
+    fs::write(&file, scenario("fine")).unwrap();
+    let file = file.display().to_string();
+    for (arguments, words) in [
+        (
+            &["lab", "run", "nonsense"][..],
+            "there is no scenario \"nonsense\"",
+        ),
+        (&["lab", "run", &file], "unknown variant `fine`"),
+        (&["lab", "run"], "required arguments"),
+        (&["lab", "run", "--all", "--module", "x"], "--kernel"),
+        (
+            &["boot", "--image", "ipmmu", "--probe", "f {"],
+            "cannot read the probe `f {`",
+        ),
+        (
+            &["boot", "--image", "ipmmu", "--timeline", "t.pdf"],
+            "t.pdf",
+        ),
+    ] {
+        let ended = run(arguments);
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
+        assert!(ended.stderr.contains(words), "{arguments:?}: {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    }
+}
+
+#[test]
+fn exit_codes_say_good_bad_and_cannot_tell() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (good, bad, results, junit) = (
+        path("good.toml"),
+        path("bad.toml"),
+        path("r.json"),
+        path("j.xml"),
+    );
+    fs::write(&good, scenario("healthy")).unwrap();
+    fs::write(&bad, scenario("crashed")).unwrap();
+    let kernel = path("kernel");
+    // Waits for interrupts, of which none comes: it can never wake up.
+    fs::write(&kernel, 0xe320_f003_u32.to_le_bytes().repeat(1024)).unwrap();
+
+    let report = path("report");
+    let ended = run(&[
+        "lab", "run", &good, "--report", &report, "--json", &results, "--junit", &junit,
+    ]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(
+        fs::read_to_string(&results)
+            .unwrap()
+            .contains("\"health\": \"healthy\"")
+    );
+    assert!(
+        fs::read_to_string(&junit)
+            .unwrap()
+            .contains("failures=\"0\" errors=\"0\"")
+    );
+    let page = format!("{report}/good.alone.off.html");
+    assert!(fs::read_to_string(page).unwrap().contains("<html"));
+
+    let ended = run(&["lab", "run", &bad, "--junit", &junit]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended
+            .stdout
+            .contains("it is healthy, and crashed was expected"),
+        "{ended:?}"
+    );
+    assert!(
+        fs::read_to_string(&junit)
+            .unwrap()
+            .contains("failures=\"1\"")
+    );
+
+    let ended = run(&["lab", "run", &good, "--kernel", &kernel]);
+    assert_eq!(ended.code, Some(125), "{ended:?}");
+    assert!(ended.stdout.contains("not judged"), "{ended:?}");
+
+    let ended = run(&["lab", "matrix", &good, "--kernel", &kernel]);
+    assert_eq!(ended.code, Some(125), "{ended:?}");
+    let row = ended
+        .stdout
+        .lines()
+        .find(|line| line.ends_with("?          "));
+    assert!(row.is_some_and(|row| row.contains("healthy")), "{ended:?}");
+}
+
+#[test]
+fn a_probe_tells_on_stderr_and_in_the_timeline() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("t.txt").display().to_string();
+    let probe = "platform_probe@return if retval == 0 { print(_dev.name, retval) }";
+    let common = ["boot", "--image", "ipmmu", "--quiet", "--console", "none"];
+    let ended = run(&[&common[..], &["--probe", probe, "--timeline", &file]].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .lines()
+            .all(|line| line.starts_with("probe 0.")),
+        "{ended:?}"
+    );
+    assert!(
+        ended
+            .stderr
+            .contains("_dev.name=\"a000000.virtio_mmio\" retval=0"),
+        "{ended:?}"
+    );
+    let timeline = fs::read_to_string(&file).unwrap();
+    assert!(timeline.contains("platform_probe"), "{timeline}");
+    assert!(timeline.contains("Linux version"), "{timeline}");
+
+    let ended = run(&[&common[..], &["--probe", "no_such_function"]].concat());
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+}
