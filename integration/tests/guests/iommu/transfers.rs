@@ -222,9 +222,9 @@ fn ram_lies_outside_the_shared_mapping() {
 
 #[test]
 fn everything_repeats() {
-    for (model, cpus) in [("ipmmu", 1), ("ipmmu", 4), ("ipmmu-gen3", 2)] {
+    for (model, cpus, mebibytes) in [("ipmmu", 1, 64), ("ipmmu", 4, 2), ("ipmmu-gen3", 2, 2)] {
         let boot = || {
-            let disks = Disks::new(2 * MIB, 39);
+            let disks = Disks::new(mebibytes * MIB, 39);
             let guest = Guest::image("ipmmu")
                 .iommu(model)
                 .cpus(cpus)
