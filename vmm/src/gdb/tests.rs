@@ -222,6 +222,20 @@ fn the_debugger_hears_of_the_end_and_can_make_one() {
 }
 
 #[test]
+fn a_core_that_is_held_is_not_dead() {
+    let (reason, ..) = debugged(&SPIN, |address| {
+        let mut gdb = Client::connect(address);
+        // Only the second core may run, and that is off.
+        gdb.send("vCont;c:2");
+        thread::sleep(Duration::from_millis(50));
+        gdb.0.write_all(b"\x03").unwrap();
+        assert!(gdb.packet().starts_with("T02"));
+        gdb.send("k");
+    });
+    assert_eq!(reason, Reason::Stopped);
+}
+
+#[test]
 fn limits_end_a_run_that_waits_for_a_debugger() {
     let mut machine = machine(&SPIN);
     let server = Server::bind(([127, 0, 0, 1], 0).into()).unwrap();

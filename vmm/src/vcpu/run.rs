@@ -118,7 +118,12 @@ impl RunLoop<'_> {
                 Ok(Stop::SystemReset) => return Reason::Reset,
                 Ok(Stop::Idle { wake_ns }) => {
                     self.counters.idle += 1;
-                    if let Some(reason) = self.idle(wake_ns, ticket, deadline) {
+                    // Held cores run on when who holds them says so, and asleep among the rest is not dead.
+                    let held = self
+                        .vcpus
+                        .cluster()
+                        .is_some_and(|cluster| cluster.any_held());
+                    if let Some(reason) = self.idle(wake_ns, held, ticket, deadline) {
                         return reason;
                     }
                 }
@@ -216,8 +221,14 @@ impl RunLoop<'_> {
         budget.max(1)
     }
 
-    /// All cores sleep until guest time `wake_ns` or an interrupt.
-    fn idle(&self, wake_ns: Option<u64>, ticket: u64, deadline: Option<Instant>) -> Option<Reason> {
+    /// All cores sleep, or are `held`, until guest time `wake_ns` or an interrupt.
+    fn idle(
+        &self,
+        wake_ns: Option<u64>,
+        held: bool,
+        ticket: u64,
+        deadline: Option<Instant>,
+    ) -> Option<Reason> {
         // Virtual time stands still while all cores sleep: a time that has come and woke nobody never will.
         let wake_ns = wake_ns.filter(|ns| match self.timing {
             Timing::Virtual(clock) => *ns > clock.now_ns(),
@@ -243,7 +254,7 @@ impl RunLoop<'_> {
                 );
                 None
             }
-            (_, None) if self.may_wake(ticket) => {
+            (_, None) if held || self.may_wake(ticket) => {
                 let limit = match self.timing {
                     Timing::Host(clock) => self
                         .limits

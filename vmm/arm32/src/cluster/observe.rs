@@ -98,6 +98,11 @@ impl Cluster {
         }
     }
 
+    /// Whether a core is given no turns: then one that could run may be all that the others wait for.
+    pub fn any_held(&self) -> bool {
+        self.members.iter().any(|member| member.held)
+    }
+
     /// What core `core` is doing; off when there is no such core.
     pub fn power(&self, core: usize) -> Power {
         self.members.get(core).map_or(Power::Off, |m| m.power)
