@@ -8,37 +8,7 @@ use std::sync::atomic::Ordering;
 use arm32::cluster::{Cluster, Stop};
 use arm32::state::CpuState;
 use arm32::wires::{Conduit, FirmwareAction, Machine, Output};
-use common::{FlatBus, RAM, TestClock};
-
-/// HVC #n: 1 switches core R1 on at R2, 2 powers the machine off.
-#[derive(Default)]
-struct Firmware {
-    outputs: Vec<(usize, Output, bool)>,
-}
-
-impl Machine for Firmware {
-    fn output(&mut self, cpu: usize, output: Output, level: bool) {
-        self.outputs.push((cpu, output, level));
-    }
-
-    fn firmware(
-        &mut self,
-        _cpu: usize,
-        conduit: Conduit,
-        s: &mut CpuState,
-        _powered: &[bool],
-    ) -> FirmwareAction {
-        match conduit {
-            Conduit::Hvc(1) => FirmwareAction::CpuOn {
-                cpu: s.r[1] as usize,
-                entry: s.r[2],
-                context: 0,
-            },
-            Conduit::Hvc(2) => FirmwareAction::SystemOff,
-            _ => FirmwareAction::Undefined,
-        }
-    }
-}
+use common::{Firmware, FlatBus, RAM, TestClock};
 
 /// Core 0 starts the others; each adds 1 to a counter 5000 times; core 0 waits for all and powers off.
 const COUNTERS: &[u32] = &[

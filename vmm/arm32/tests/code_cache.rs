@@ -4,30 +4,8 @@ mod common;
 
 use arm32::cpu::CoreExit;
 use arm32::state::Mode;
-use common::{RAM, core_with};
+use common::{PROGRAM, RAM, core_with};
 use proptest::prelude::*;
-
-/// Sums and shuffles memory in loops, with calls, conditions and both kinds of table access.
-const PROGRAM: &[u32] = &[
-    0xe3a0_0000, //       mov  r0, #0
-    0xe3a0_1040, //       mov  r1, #64
-    0xe28f_2f40, //       add  r2, pc, #0x100
-    0xe792_3101, // loop: ldr  r3, [r2, r1, lsl #2]
-    0xe080_0003, //       add  r0, r0, r3
-    0xe020_01e0, //       eor  r0, r0, r0, ror #3
-    0xe782_0101, //       str  r0, [r2, r1, lsl #2]
-    0xe310_0001, //       tst  r0, #1
-    0x1b00_0004, //       blne sub
-    0xe251_1001, //       subs r1, r1, #1
-    0x1aff_fff7, //       bne  loop
-    0xe3a0_1040, //       mov  r1, #64
-    0xeaff_fff5, //       b    loop
-    0xe1a0_0000, //       nop
-    0xe92d_4030, // sub:  push {r4, r5, lr}
-    0xe0a4_5000, //       adc  r5, r4, r0
-    0xe284_4001, //       add  r4, r4, #1
-    0xe8bd_8030, //       pop  {r4, r5, pc}
-];
 
 fn started() -> (arm32::core::Core, std::sync::Arc<common::FlatBus>) {
     let (mut core, bus) = core_with(PROGRAM);

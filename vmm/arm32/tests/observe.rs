@@ -7,38 +7,12 @@ use std::sync::atomic::Ordering;
 
 use arm32::cluster::{Cluster, Stop};
 use arm32::state::CpuState;
-use arm32::wires::{Conduit, FirmwareAction, Machine, Output};
 use arm32::{NoMemory, Power, WatchKind, Watchpoint};
-use common::{DEVICE, FlatBus, RAM, TestClock};
+use common::{DEVICE, Firmware, FlatBus, PROGRAM, RAM, TestClock};
 use proptest::prelude::*;
 
 const BASE: u32 = RAM as u32;
 const DATA: u32 = BASE + 0x8000;
-
-/// HVC #1 switches core R1 on at R2, #2 powers the machine off.
-struct Firmware;
-
-impl Machine for Firmware {
-    fn output(&mut self, _cpu: usize, _output: Output, _level: bool) {}
-
-    fn firmware(
-        &mut self,
-        _cpu: usize,
-        conduit: Conduit,
-        s: &mut CpuState,
-        _powered: &[bool],
-    ) -> FirmwareAction {
-        match conduit {
-            Conduit::Hvc(1) => FirmwareAction::CpuOn {
-                cpu: s.r[1] as usize,
-                entry: s.r[2],
-                context: 0,
-            },
-            Conduit::Hvc(2) => FirmwareAction::SystemOff,
-            _ => FirmwareAction::Undefined,
-        }
-    }
-}
 
 struct Rig {
     cluster: Cluster,
@@ -63,7 +37,7 @@ fn rig(cpus: usize, words: &[u32]) -> Rig {
 
 impl Rig {
     fn run(&mut self, budget: u64) -> Stop {
-        self.cluster.run(&mut Firmware, budget)
+        self.cluster.run(&mut Firmware::default(), budget)
     }
 
     /// Runs `total` instructions through all stops; returns them.
@@ -91,28 +65,6 @@ impl Rig {
         )
     }
 }
-
-/// Sums and shuffles memory in loops, with calls, conditions and both kinds of table access.
-const PROGRAM: &[u32] = &[
-    0xe3a0_0000, //       mov  r0, #0
-    0xe3a0_1040, //       mov  r1, #64
-    0xe28f_2f40, //       add  r2, pc, #0x100
-    0xe792_3101, // loop: ldr  r3, [r2, r1, lsl #2]
-    0xe080_0003, //       add  r0, r0, r3
-    0xe020_01e0, //       eor  r0, r0, r0, ror #3
-    0xe782_0101, //       str  r0, [r2, r1, lsl #2]
-    0xe310_0001, //       tst  r0, #1
-    0x1b00_0004, //       blne sub
-    0xe251_1001, //       subs r1, r1, #1
-    0x1aff_fff7, //       bne  loop
-    0xe3a0_1040, //       mov  r1, #64
-    0xeaff_fff5, //       b    loop
-    0xe1a0_0000, //       nop
-    0xe92d_4030, // sub:  push {r4, r5, lr}
-    0xe0a4_5000, //       adc  r5, r4, r0
-    0xe284_4001, //       add  r4, r4, #1
-    0xe8bd_8030, //       pop  {r4, r5, pc}
-];
 
 fn watchpoint() -> impl Strategy<Value = Watchpoint> {
     let kind = prop_oneof![

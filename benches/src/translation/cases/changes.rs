@@ -71,45 +71,6 @@ fn passes<'w>(
 pub fn pairs<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let (viommu, memory) = (&contenders.viommu, &contenders.vm_memory);
     let world = contenders.world;
-    let (table, to) = (&*world.table, world.spare_pages());
-    let unused = Case::new("map, invalidate")
-        .with(
-            Peer::Viommu,
-            each(world.holes(), move |iova| {
-                table.map(iova.0, to);
-                table.unmap(iova.0);
-                viommu.invalidate(iova.0);
-            }),
-        )
-        .with(
-            Peer::VmMemory,
-            each(world.holes(), move |iova| {
-                table.map(iova.0, to);
-                memory.iommu().learn(iova, GuestAddress(to));
-                table.unmap(iova.0);
-                forget(memory, iova);
-            }),
-        );
-    let used = Case::new("map, use, invalidate")
-        .with(
-            Peer::Viommu,
-            each(world.holes(), move |iova| {
-                table.map(iova.0, to);
-                resolve(&viommu.space, iova);
-                table.unmap(iova.0);
-                viommu.invalidate(iova.0);
-            }),
-        )
-        .with(
-            Peer::VmMemory,
-            each(world.holes(), move |iova| {
-                table.map(iova.0, to);
-                memory.iommu().learn(iova, GuestAddress(to));
-                resolve(memory, iova);
-                table.unmap(iova.0);
-                forget(memory, iova);
-            }),
-        );
     let refill = Case::new("invalidate, refill")
         .with(
             Peer::Viommu,
@@ -125,7 +86,48 @@ pub fn pairs<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
                 resolve(memory, iova);
             }),
         );
-    vec![unused, used, refill]
+    vec![
+        map_and_unmap("map, invalidate", contenders, |_| (), |_| ()),
+        map_and_unmap(
+            "map, use, invalidate",
+            contenders,
+            |iova| resolve(&viommu.space, iova),
+            |iova| resolve(memory, iova),
+        ),
+        refill,
+    ]
+}
+
+/// A mapping that comes, is used as each contender's argument says, and goes.
+fn map_and_unmap<'c>(
+    name: &'static str,
+    contenders: &'c Contenders<'_>,
+    use_viommu: impl Fn(GuestAddress) + 'c,
+    use_vm_memory: impl Fn(GuestAddress) + 'c,
+) -> Case<'c> {
+    let (viommu, memory) = (&contenders.viommu, &contenders.vm_memory);
+    let world = contenders.world;
+    let (table, to) = (&*world.table, world.spare_pages());
+    Case::new(name)
+        .with(
+            Peer::Viommu,
+            each(world.holes(), move |iova| {
+                table.map(iova.0, to);
+                use_viommu(iova);
+                table.unmap(iova.0);
+                viommu.invalidate(iova.0);
+            }),
+        )
+        .with(
+            Peer::VmMemory,
+            each(world.holes(), move |iova| {
+                table.map(iova.0, to);
+                memory.iommu().learn(iova, GuestAddress(to));
+                use_vm_memory(iova);
+                table.unmap(iova.0);
+                forget(memory, iova);
+            }),
+        )
 }
 
 fn forget(memory: &VmMemory, iova: GuestAddress) {

@@ -1,4 +1,4 @@
-//! A flat bus of RAM, a clock of virtual time and words of machine code.
+//! A flat bus of RAM, a clock of virtual time, a firmware and a program.
 
 #![expect(dead_code, reason = "each test file uses a part")]
 
@@ -11,6 +11,8 @@ use arm32::bus::{Bus, BusFault, RamPage, Size};
 use arm32::clock::Clock;
 use arm32::core::Core;
 use arm32::mem;
+use arm32::state::CpuState;
+use arm32::wires::{Conduit, FirmwareAction, Machine, Output};
 
 /// Physical address of the first byte of RAM.
 pub const RAM: u64 = 0x4000_0000;
@@ -123,3 +125,55 @@ pub fn core_with(words: &[u32]) -> (Core, Arc<FlatBus>) {
     core.cpu.s.r[15] = RAM as u32;
     (core, bus)
 }
+
+/// HVC #n: 1 switches core R1 on at R2, 2 powers the machine off.
+#[derive(Default)]
+pub struct Firmware {
+    pub outputs: Vec<(usize, Output, bool)>,
+}
+
+impl Machine for Firmware {
+    fn output(&mut self, cpu: usize, output: Output, level: bool) {
+        self.outputs.push((cpu, output, level));
+    }
+
+    fn firmware(
+        &mut self,
+        _cpu: usize,
+        conduit: Conduit,
+        s: &mut CpuState,
+        _powered: &[bool],
+    ) -> FirmwareAction {
+        match conduit {
+            Conduit::Hvc(1) => FirmwareAction::CpuOn {
+                cpu: s.r[1] as usize,
+                entry: s.r[2],
+                context: 0,
+            },
+            Conduit::Hvc(2) => FirmwareAction::SystemOff,
+            _ => FirmwareAction::Undefined,
+        }
+    }
+}
+
+/// Sums and shuffles memory in loops, with calls, conditions and both kinds of table access.
+pub const PROGRAM: &[u32] = &[
+    0xe3a0_0000, //       mov  r0, #0
+    0xe3a0_1040, //       mov  r1, #64
+    0xe28f_2f40, //       add  r2, pc, #0x100
+    0xe792_3101, // loop: ldr  r3, [r2, r1, lsl #2]
+    0xe080_0003, //       add  r0, r0, r3
+    0xe020_01e0, //       eor  r0, r0, r0, ror #3
+    0xe782_0101, //       str  r0, [r2, r1, lsl #2]
+    0xe310_0001, //       tst  r0, #1
+    0x1b00_0004, //       blne sub
+    0xe251_1001, //       subs r1, r1, #1
+    0x1aff_fff7, //       bne  loop
+    0xe3a0_1040, //       mov  r1, #64
+    0xeaff_fff5, //       b    loop
+    0xe1a0_0000, //       nop
+    0xe92d_4030, // sub:  push {r4, r5, lr}
+    0xe0a4_5000, //       adc  r5, r4, r0
+    0xe284_4001, //       add  r4, r4, #1
+    0xe8bd_8030, //       pop  {r4, r5, pc}
+];
