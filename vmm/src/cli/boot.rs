@@ -16,6 +16,7 @@ use super::probes;
 use super::report::{self, Verdict};
 use super::settings::Settings;
 use super::signals::{self, Stopper};
+use super::stdout::{self, Stdout};
 use super::terminal::{self, Stdin};
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
@@ -166,10 +167,7 @@ impl Boot {
         let interactive = matches!(console, Console::Stdio);
         // The file appears once the machine stands, so that a machine that cannot be made leaves none.
         let (later, stream) = match console {
-            Console::Stdio => (
-                None,
-                Some(Box::new(std::io::stdout()) as Box<dyn Write + Send>),
-            ),
+            Console::Stdio => (None, Some(Box::new(Stdout) as Box<dyn Write + Send>)),
             Console::None => (None, None),
             Console::File(output) => {
                 let shared = Deferred::new(output);
@@ -227,7 +225,10 @@ impl Boot {
             timeline.write(&config, image, &machine, changes)?;
         }
         let mut verdict = report::judge(exit.reason, stopper.cause(), &watcher, settings.run.len());
-        let lost = later.and_then(|file| file.failure());
+        let lost = later
+            .and_then(|file| file.failure())
+            .map(UserError::new)
+            .or_else(|| stdout::check().err());
         if lost.is_some() {
             verdict.outcome = Outcome::UserError;
         }
@@ -240,7 +241,7 @@ impl Boot {
             settings.quiet == Some(true),
         )?;
         match lost {
-            Some(why) => Err(UserError::new(why)),
+            Some(error) => Err(error),
             None => Ok(verdict.outcome),
         }
     }

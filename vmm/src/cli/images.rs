@@ -1,11 +1,10 @@
 //! `vmm images`.
 
-use std::io::Write;
-
 use clap::Subcommand;
 use guest_images::{Cache, Image, ImageSpec, Terminal, catalog};
 use serde::Serialize;
 
+use super::stdout::print;
 use super::{Outcome, UserError};
 
 /// List, fetch and build guest images.
@@ -94,7 +93,7 @@ fn find(names: &[String]) -> Result<Vec<&'static ImageSpec>, UserError> {
 fn obtain(cache: &Cache, specs: &[&'static ImageSpec]) -> Result<(), UserError> {
     for spec in specs {
         let image = cache.obtain(spec.name, &mut Terminal::new())?;
-        say(&format!("{}: {} is here\n", spec.name, image.version));
+        print(&format!("{}: {} is here\n", spec.name, image.version));
     }
     Ok(())
 }
@@ -103,17 +102,12 @@ fn verify(cache: &Cache, names: &[String]) -> Result<(), UserError> {
     let all = names.is_empty();
     for spec in if all { every(|_| true) } else { find(names)? } {
         match cache.verify(spec.name, &mut Terminal::new())? {
-            true => say(&format!("{}: intact\n", spec.name)),
+            true => print(&format!("{}: intact\n", spec.name)),
             false if all => {}
-            false => say(&format!("{}: not here\n", spec.name)),
+            false => print(&format!("{}: not here\n", spec.name)),
         }
     }
     Ok(())
-}
-
-/// Prints to stdout, whose reader may have left.
-fn say(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn list(cache: &Cache, json: bool) -> Result<(), UserError> {
@@ -127,14 +121,14 @@ fn list(cache: &Cache, json: bool) -> Result<(), UserError> {
             .map(|(spec, image)| Entry::new(spec, image.as_ref()))
             .collect();
         let text = serde_json::to_string_pretty(&entries);
-        say(&format!(
+        print(&format!(
             "{}\n",
             text.map_err(|error| UserError::new(error.to_string()))?
         ));
         return Ok(());
     }
-    say(&table(&images));
-    say(&format!("\nThe cache is {}.\n", cache.root().display()));
+    print(&table(&images));
+    print(&format!("\nThe cache is {}.\n", cache.root().display()));
     Ok(())
 }
 

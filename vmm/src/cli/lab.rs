@@ -13,6 +13,7 @@ use vmm::lab::{Case, Judged, Kernel, KernelChoice, Lab, LabError, Undecided, jun
 use vmm::observe::export;
 
 use super::output::{self, Output};
+use super::stdout::print;
 use super::{Outcome, UserError};
 
 /// Show what a kernel does to a device's DMA when a probe is deferred or fails, or a driver is taken away.
@@ -120,11 +121,6 @@ fn list(only_signs: bool) -> Result<Outcome, UserError> {
     }
     print(&out);
     Ok(Outcome::Success)
-}
-
-/// A reader who left is no failure.
-fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 impl Selection {

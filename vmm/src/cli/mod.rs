@@ -14,6 +14,7 @@ mod probes;
 mod report;
 mod settings;
 mod signals;
+mod stdout;
 mod terminal;
 mod text;
 mod trace;
@@ -72,13 +73,13 @@ pub fn main() -> ExitCode {
     let filter = match log_filter(std::env::var_os("VMM_LOG")) {
         Ok(filter) => filter,
         Err(error) => {
-            text::complain(&error.to_string());
-            return Outcome::UserError.into();
+            return finish(Err(error));
         }
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(::console::colors_enabled_stderr())
         .without_time()
         .init();
     let result = match cli.command {
@@ -87,12 +88,29 @@ pub fn main() -> ExitCode {
         Command::Images(command) => images::run(command),
         Command::Lab(command) => lab::run(command),
     };
-    match result {
+    finish(result)
+}
+
+/// Tells of an error, and what the program exits with.
+fn finish(result: Result<Outcome, UserError>) -> ExitCode {
+    match result.and_then(whole) {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             text::complain(&error.to_string());
             Outcome::UserError.into()
         }
+    }
+}
+
+/// A success is none when something that was printed did not arrive.
+fn whole(outcome: Outcome) -> Result<Outcome, UserError> {
+    match (outcome, stdout::check()) {
+        (Outcome::Success, Err(error)) => Err(error),
+        (_, Err(error)) => {
+            text::complain(&error.to_string());
+            Ok(outcome)
+        }
+        _ => Ok(outcome),
     }
 }
 
@@ -113,9 +131,8 @@ fn log_filter(wanted: Option<OsString>) -> Result<EnvFilter, UserError> {
 fn usage(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // A reader that went away (`vmm --help | head`) is no failure.
-            let _ = error.print();
-            Outcome::Success.into()
+            let _ = error.print().inspect_err(stdout::note);
+            finish(Ok(Outcome::Success))
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();

@@ -1,16 +1,16 @@
 //! `vmm boot` with a real guest.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::{run, vmm};
+use crate::{Ended, run, vmm};
 
 const BOOT: [&str; 4] = ["boot", "--image", "ipmmu", "--wall-timeout=900"];
 
-fn boot(more: &[&str]) -> crate::Ended {
+fn boot(more: &[&str]) -> Ended {
     run(&[&BOOT, more].concat())
 }
 
@@ -151,6 +151,53 @@ fn a_console_file_that_is_not_complete_is_said() {
     );
 }
 
+#[test]
+fn an_output_that_takes_nothing_is_said_and_the_guest_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("out.json");
+    let full = fs::OpenOptions::new().write(true).open("/dev/full");
+    let more = ["--run=true", "--json", json.to_str().unwrap()];
+    let ended: Ended = vmm(&[&BOOT[..], &more].concat())
+        .stdout(full.unwrap())
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let told = "cannot write to the standard output";
+    assert_eq!(ended.stderr.matches(told).count(), 1, "{ended:?}");
+    let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    assert_eq!(
+        (&report["exit"], &report["exit_code"]),
+        (&Value::from("power-off"), &Value::from(2)),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_disk_that_the_host_cannot_write_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = directory.path().join("disk");
+    File::create(&disk).unwrap().set_len(1 << 20).unwrap();
+    let boot = vmm(&BOOT);
+    // No file beyond a few KiB; without the trap that would be a deadly signal.
+    let ended: Ended = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\""])
+        .arg(boot.get_program())
+        .args(boot.get_args())
+        .args(["--quiet", "--console=none", "--disk"])
+        .arg(&disk)
+        .arg("--run=! dd if=/dev/zero of=/dev/vda bs=64k count=4 oflag=direct")
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(
+        ended.stderr.contains("the file of a disk: File too large"),
+        "{ended:?}"
+    );
+    assert!(!ended.stderr.contains('\x1b'), "no colours: {ended:?}");
+}
+
 /// Boots a guest that waits for long, and sends the program a signal once the guest is up.
 fn signalled(signal: &str) -> (Option<i32>, Value) {
     let directory = tempfile::tempdir().unwrap();
@@ -174,7 +221,7 @@ fn signalled(signal: &str) -> (Option<i32>, Value) {
         assert!(child.try_wait().unwrap().is_none(), "the guest ended early");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    let kill = std::process::Command::new("sh")
+    let kill = Command::new("sh")
         .args(["-c", &format!("kill -{signal} {}", child.id())])
         .status();
     assert!(kill.unwrap().success());

@@ -48,6 +48,20 @@ fn tiny_zimage() -> Vec<u8> {
     bytes
 }
 
+#[test]
+fn what_cannot_be_printed_is_an_error() {
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["images", "list"],
+        &["lab", "list"],
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        let ended = vmm(arguments).stdout(full.unwrap()).output().unwrap();
+        assert_sentence(&ended.into(), "cannot write to the standard output");
+    }
+}
+
 /// That the program refuses these arguments with a sentence that holds `words`, and touches no file.
 fn refuses(place: &Place, arguments: &[&str], words: &str) {
     let before = place.names();

@@ -1,14 +1,14 @@
 //! How the demo looks: the same words on a terminal and in a pipe, with colours on the first only.
 
-use std::io::Write;
-
 use console::{Style, measure_text_width};
 use vmm::observe::timeline::Mark;
 use vmm::{ConsoleSink, Flow};
 
-/// Prints a line to stdout, whose reader may have left.
+use crate::cli::stdout;
+
+/// Prints a line.
 pub fn line(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    stdout::print(&format!("{text}\n"));
 }
 
 /// The title of a step; 0 is none.

@@ -95,9 +95,11 @@ fn write_atomically(
             .tempfile_in(directory)
             // The name of the temporary file means nothing to the user.
             .map_err(|error| io::Error::from(error.kind()))?;
-        let mut out = BufWriter::new(file);
+        // Past `tempfile`, whose errors name the temporary file as well.
+        let mut out = BufWriter::new(file.as_file());
         content(&mut out)?;
-        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        out.flush()?;
+        drop(out);
         file.persist(path).map_err(|error| error.error)?;
         Ok(())
     };

@@ -11,7 +11,7 @@ use super::super::buffers::total;
 use super::super::{BufferError, Buffers};
 use super::spec::*;
 use super::{Block, count};
-use crate::machine::warn_guest;
+use crate::machine::{Limiter, warn_guest};
 
 /// Why a request fails; the guest sees only the status.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,22 @@ enum Failure {
 }
 
 impl Failure {
+    /// Logs it: as an error of the host's, who has to know, or as the guest's own mistake.
+    fn tell(&self) {
+        static LIMITER: Limiter = Limiter::new();
+        match self {
+            Self::File(error) | Self::Memory(GuestMemoryError::IOError(error)) => {
+                if let Some(times) = LIMITER.admit() {
+                    tracing::error!(
+                        times,
+                        "the file of a disk: {error}; the guest gets an I/O error"
+                    );
+                }
+            }
+            _ => warn_guest!("virtio-blk: {self}"),
+        }
+    }
+
     const fn status(&self) -> u8 {
         match self {
             Self::Unsupported(_) => VIRTIO_BLK_S_UNSUPP as u8,
@@ -66,7 +82,7 @@ impl Block {
             Ok(()) => VIRTIO_BLK_S_OK as u8,
             Err(failure) => {
                 count(&self.counters.errors, 1);
-                warn_guest!("virtio-blk: {failure}");
+                failure.tell();
                 failure.status()
             }
         };
