@@ -45,10 +45,10 @@ fn check(blob: &[u8], path: &str, ram: &[u8]) {
         );
         let _ = types.member_names(ty).count();
         let _ = reader.register(ty, 0xc000_0000 | id).to_string();
-        if let Ok(path) = types.resolve_from(ty, path) {
-            if let Ok(value) = reader.read(0xc000_0000, &path) {
-                let _ = (value.to_string(), value.number());
-            }
+        if let Ok(path) = types.resolve_from(ty, path)
+            && let Ok(value) = reader.read(0xc000_0000, &path)
+        {
+            let _ = (value.to_string(), value.number());
         }
         let plain = types.plain_name(ty);
         if id < 16 && name.starts_with("struct ") {

@@ -105,8 +105,8 @@ fuzz_target!(|data: &[u8]| {
     {
         mem::write_phys(&*bus, RAM + 4 * i as u64, Size::Word, (*word).into()).expect("RAM");
     }
-    cluster.pins(0).set_irq(data.len() % 3 == 0);
-    cluster.pins(1).set_fiq(data.len() % 5 == 0);
+    cluster.pins(0).set_irq(data.len().is_multiple_of(3));
+    cluster.pins(1).set_fiq(data.len().is_multiple_of(5));
     let mut spent = 0;
     while spent < BUDGET {
         let before = cluster.retired();

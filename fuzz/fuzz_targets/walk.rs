@@ -83,7 +83,7 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
         };
         // Each is written several times over, to fill the memory from little input.
         for copy in 0..8 {
-            let place = at.wrapping_mul(17).wrapping_add(copy * 0x2008) % RAM_SIZE & !7;
+            let place = (at.wrapping_mul(17).wrapping_add(copy * 0x2008) % RAM_SIZE) & !7;
             ram.write_obj(word.to_le(), GuestAddress(RAM + place))
                 .expect("it is in RAM");
         }
