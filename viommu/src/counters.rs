@@ -1,12 +1,14 @@
 //! What the translation path counts.
 
+use serde::{Deserialize, Serialize};
+
 use crate::sync::{AtomicU64, Ordering};
 
 /// What a [`TranslationUnit`](crate::TranslationUnit) has counted since it was made.
 ///
 /// All are 0 unless [`CacheConfig::count`](crate::CacheConfig::count) is set. Each bus master's handle counts for
 /// itself; where several threads use one handle, or invalidate, at once, some may be missed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Counters {
     /// Lookups that the cache answered.
@@ -39,6 +41,21 @@ pub(crate) struct HandleCounters {
 }
 
 impl HandleCounters {
+    /// Begins anew.
+    pub fn clear(&self) {
+        let Self {
+            hits,
+            misses,
+            fills,
+            evictions,
+            faults,
+            bus_errors,
+        } = self;
+        for count in [hits, misses, fills, evictions, faults, bus_errors] {
+            count.set(0);
+        }
+    }
+
     /// Adds them to `total`.
     pub fn add_to(&self, total: &mut Counters) {
         let Self {
@@ -78,5 +95,10 @@ impl Count {
 
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Goes on from another count.
+    pub fn set(&self, count: u64) {
+        self.0.store(count, Ordering::Relaxed);
     }
 }

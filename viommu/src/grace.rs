@@ -211,6 +211,17 @@ impl Registry {
         total
     }
 
+    /// Goes on from what another unit's handles have counted.
+    pub fn restore_counters(&self, counters: Counters) {
+        let mut known = self.lock();
+        known.handles.iter().for_each(|handle| handle.counters.clear());
+        known.retired = Counters {
+            flushes: 0,
+            range_invalidations: 0,
+            ..counters
+        };
+    }
+
     /// Begins a grace period.
     pub fn begin(&self) -> GracePeriod {
         self.begun.fetch_add(1, Ordering::SeqCst);

@@ -30,6 +30,7 @@ pub use event::{Event, Observer, Scope};
 pub use fault::{Access, DomainId, EndpointId, Fault, FaultReason};
 pub use grace::GracePeriod;
 pub use host::StableHostMemory;
+pub use iotlb::{CacheRestoreError, CacheState};
 pub use model::{Mapping, Miss, Model};
 pub use unit::{Attachment, CacheConfig, TranslationUnit, UnitConfig};
 

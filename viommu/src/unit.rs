@@ -11,7 +11,7 @@ use crate::event::{Event, Observer, Scope};
 use crate::fault::{DomainId, EndpointId};
 use crate::grace::{GracePeriod, Registry};
 use crate::host::{HostMemory, StableHostMemory};
-use crate::iotlb::Iotlb;
+use crate::iotlb::{CacheRestoreError, CacheState, Iotlb};
 use crate::model::Model;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -224,6 +224,26 @@ impl<M> TranslationUnit<M> {
             range_invalidations: self.cache.range_invalidations.get(),
             ..self.handles.counters()
         }
+    }
+
+    /// What is cached and was counted, to be saved. No access may be under way.
+    pub fn save_cache(&self) -> CacheState {
+        let mut state = self.cache.save();
+        state.counters = self.counters();
+        state
+    }
+
+    /// Takes over what another unit of the same configuration had cached and counted, attachments and the model's
+    /// mappings being restored already. No access may be under way. Whatever the state holds, no access through it leaves guest
+    /// memory.
+    ///
+    /// # Errors
+    /// If the state is of another version or of another size, or could not have come about; then nothing changes.
+    pub fn restore_cache(&self, saved: &CacheState) -> Result<(), CacheRestoreError> {
+        self.cache.check(saved)?;
+        self.cache.restore(saved);
+        self.handles.restore_counters(saved.counters);
+        Ok(())
     }
 
     #[inline]

@@ -9,7 +9,10 @@
 //! filler keeps a [`Ticket`] from then, and the fill compares. Invalidations count first and look for entries then;
 //! fills enter a set first and look at the count then; with a fence between, at least one of the two sees the other.
 
+mod saved;
 mod table;
+
+pub use saved::{CacheRestoreError, CacheState};
 
 use crate::counters::{Count, HandleCounters};
 use crate::fault::DomainId;
@@ -75,6 +78,8 @@ pub(crate) struct Iotlb {
     floor: AtomicU64,
     /// The next generation.
     next: AtomicU64,
+    /// Not 0 once something was cached.
+    used: AtomicU64,
     /// Flushes of a domain or of everything, if counted.
     pub flushes: Count,
     /// Invalidations of a range, if counted.
@@ -120,6 +125,7 @@ impl Iotlb {
                 .collect(),
             floor: AtomicU64::new(1),
             next: AtomicU64::new(1),
+            used: AtomicU64::new(0),
             flushes: Count::default(),
             range_invalidations: Count::default(),
             count,
@@ -266,6 +272,7 @@ impl Iotlb {
         }
         let good = || domain.invalidations.load(Ordering::Relaxed) == ticket.invalidations;
         let live = |stamp| self.is_live(stamp);
+        self.used.store(1, Ordering::Relaxed);
         let filled = table::fill(set, owner, block, permissions, target, good, live);
         if let (Some(displaced), Some(counters)) = (filled, counters) {
             counters.fills.add_one();

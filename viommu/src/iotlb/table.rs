@@ -7,6 +7,8 @@
 //! Readers take nothing; what they read counts only if the word was even and the same before and after, so that an
 //! entry is never seen half old and half new, whatever values a guest manages to have put into it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::host::{LINE, ZeroedLines};
 use crate::sync::{AtomicU64, Ordering, fence, fence_after_rmw, relax};
 
@@ -70,12 +72,46 @@ impl Table {
         self.0.get().is_empty()
     }
 
+    /// All sets.
+    pub fn sets(&self) -> &[Set] {
+        self.0.get()
+    }
+
     /// The set that `hash` leads to, unless the table is empty.
     #[inline(always)]
     pub fn set(&self, hash: u64) -> Option<&Set> {
         let sets = self.0.get();
         sets.get(hash as usize & sets.len().wrapping_sub(1))
     }
+}
+
+/// What a set holds, from the key on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetWords([u64; LINE - KEY]);
+
+impl SetWords {
+    /// Whose it is.
+    pub(super) fn stamp(&self) -> u64 {
+        self.0[STAMP - KEY]
+    }
+}
+
+/// What `set` holds, if anything. Nobody may write to it meanwhile.
+pub(super) fn words(set: &Set) -> Option<SetWords> {
+    let words = std::array::from_fn(|word| set[KEY + word].load(Ordering::Acquire));
+    (words[0] & PERMISSIONS != 0).then_some(SetWords(words))
+}
+
+/// Makes `set` hold `words`. Nobody may use it meanwhile.
+pub(super) fn set_words(set: &Set, words: &SetWords) {
+    for (to, from) in set[KEY..].iter().zip(words.0) {
+        to.store(from, Ordering::Release);
+    }
+}
+
+/// Empties `set`. Nobody may use it meanwhile.
+pub(super) fn clear(set: &Set) {
+    set_words(set, &SetWords([0; LINE - KEY]));
 }
 
 /// Whether `set` is `owner`'s now.

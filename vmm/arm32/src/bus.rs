@@ -62,6 +62,13 @@ pub unsafe trait Bus: Send + Sync {
     /// The RAM page that holds physical address `pa`, if RAM answers there.
     fn ram(&self, pa: u64) -> Option<RamPage>;
 
+    /// The physical address of the byte of RAM at host address `host`, as [`Bus::ram`] gave it out: to save what a core has
+    /// cached. A bus that does not know loses what is cached, and nothing else.
+    fn physical(&self, host: usize) -> Option<u64> {
+        let _ = host;
+        None
+    }
+
     /// Core `cpu` begins its turn: until the next call, accesses are its own. Banked registers (those of an
     /// interrupt controller) depend on who asks. The cluster calls this whenever it changes over to
     /// another core, and before the first instruction of every run.

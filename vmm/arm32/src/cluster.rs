@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::core::Core;
@@ -17,9 +19,12 @@ use crate::watch::WatchHit;
 use crate::wires::{FirmwareAction, Machine, Output, Pins};
 
 mod observe;
+mod saved;
 
 use observe::Observed;
 pub use observe::{CoreView, NoMemory, Registers};
+pub use crate::tlb::{CachedPage, Key as TlbKey, TlbState};
+pub use saved::{ClusterState, MAX_RETIRED, MemberState, RestoreError};
 
 /// How many instructions a core runs before the next one has its turn.
 ///
@@ -69,7 +74,7 @@ pub enum Stop {
 }
 
 /// What a core is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Power {
     /// Nothing: it is not switched on.
     Off,

@@ -146,7 +146,7 @@ impl Core {
             }
             let retired = self.cpu.s.retired;
             let count = match stops.passed {
-                Some(last) if last.retired == retired => last.count + 1,
+                Some(last) if last.retired == retired => last.count.saturating_add(1),
                 _ => 1,
             };
             stops.passed = Some(Passed { pc, retired, count });

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::cp15::{Broadcast, Effects, Env, TlbFlush};
@@ -65,8 +67,8 @@ pub enum CoreExit {
 }
 
 /// The breakpoint that was reported last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Passed {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
     /// Where it lies.
     pub pc: u32,
     /// Instructions retired when it was reported.
@@ -76,8 +78,8 @@ pub(crate) struct Passed {
 }
 
 /// What was reported to an observer, and so is passed when the core goes on.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Stops {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stops {
     /// The breakpoint.
     pub passed: Option<Passed>,
     /// The watched access, by the number of instructions retired before it.

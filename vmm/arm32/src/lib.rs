@@ -30,5 +30,5 @@ pub mod wires;
 
 pub use bus::{Bus, BusFault, RamPage, Size};
 pub use clock::Clock;
-pub use cluster::{Cluster, CoreView, NoMemory, Power, Registers, Stop};
+pub use cluster::{Cluster, ClusterState, CoreView, NoMemory, Power, Registers, Stop};
 pub use watch::{WatchHit, WatchKind, Watchpoint};

@@ -7,7 +7,13 @@
 //! Entries may be dropped at any time (the architecture allows it); they are kept no longer than the guest's
 //! own TLB maintenance allows.
 
+mod saved;
+
 use std::ptr::NonNull;
+
+use serde::{Deserialize, Serialize};
+
+pub use saved::{CachedPage, TlbState};
 
 use crate::bus::RamPage;
 use crate::mmu::{Access, Translation};
@@ -63,10 +69,12 @@ const EMPTY: Entry = Entry {
 };
 
 /// What a set is valid for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Key {
-    privileged: bool,
-    dacr: u32,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// At PL1.
+    pub privileged: bool,
+    /// DACR.
+    pub dacr: u32,
 }
 
 /// Names a span between two invalidations, and the set in it: what was found executable in another span is stale, and

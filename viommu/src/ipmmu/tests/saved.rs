@@ -1,7 +1,8 @@
 //! Saving and restoring.
 
-use super::harness::{IMCTR, IMSTR, Machine, RAM, imuctr, page_at};
+use super::harness::{FLUSH, IMCTR, IMSTR, Machine, RAM, imuctr, page_at};
 use super::linux::Domain;
+use crate::CacheState;
 use crate::ipmmu::{IpmmuConfig, IpmmuState, RestoreError};
 
 const TABLES: u64 = RAM + 0x10_0000;
@@ -142,4 +143,50 @@ fn bits_that_registers_do_not_have_are_dropped() {
     assert_eq!((context.imstr, context.imelar, context.imeuar), (0, 0, 0));
     let utlb = saved.instances[0].utlbs[31];
     assert_eq!((utlb.imuctr, utlb.imuasid), (0x80ff_00f1, 0xffff));
+}
+
+#[test]
+fn what_was_cached_goes_on_being_seen_where_the_cache_is_restored_too() {
+    let machine = busy();
+    let (saved, cache) = (machine.ipmmu.save(), machine.ipmmu.unit().save_cache());
+    let json = serde_json::to_string(&cache).unwrap();
+    // The table is changed without a flush: the saved machine goes on seeing the old page, and one that forgot would not.
+    machine.poke(TABLES + 8, 0);
+    assert_eq!(page_at(&machine.dma(3), IOVA), Some(PAGE));
+    let after = machine.ipmmu.unit().counters();
+    let other = Machine::gen2();
+    other.mark_pages();
+    other.ipmmu.restore(&saved).unwrap();
+    let cache: CacheState = serde_json::from_str(&json).unwrap();
+    other.ipmmu.unit().restore_cache(&cache).unwrap();
+    assert_eq!(other.ipmmu.unit().save_cache(), cache);
+    assert_eq!(page_at(&other.dma(3), IOVA), Some(PAGE));
+    assert_eq!(other.ipmmu.unit().counters(), after);
+    // A flush is a flush.
+    other.write(IMCTR, other.read(IMCTR) | FLUSH);
+    assert_eq!(page_at(&other.dma(3), IOVA), None);
+    // And one that held something else forgets it.
+    machine.ipmmu.unit().restore_cache(&Machine::gen2().ipmmu.unit().save_cache()).unwrap();
+    assert_eq!(page_at(&machine.dma(3), IOVA), None);
+}
+
+#[test]
+fn caches_that_could_not_have_come_about_are_refused() {
+    let machine = busy();
+    let good = serde_json::to_value(machine.ipmmu.unit().save_cache()).unwrap();
+    let spoil: [(&str, &dyn Fn(&mut serde_json::Value)); 6] = [
+        ("version", &|v| v["version"] = 2.into()),
+        ("domains", &|v| drop(v["domains"].as_array_mut().unwrap().pop())),
+        ("set", &|v| v["sets"][0][0] = u32::MAX.into()),
+        ("domain", &|v| v["domains"][1][0] = (1u64 << 20).into()),
+        ("generation", &|v| v["domains"][0][0] = (u64::MAX << 18).into()),
+        ("floor", &|v| v["floor"] = u64::MAX.into()),
+    ];
+    for (name, spoil) in spoil {
+        let mut bad = good.clone();
+        spoil(&mut bad);
+        let bad: CacheState = serde_json::from_value(bad).unwrap();
+        machine.ipmmu.unit().restore_cache(&bad).unwrap_err();
+        assert_eq!(serde_json::to_value(machine.ipmmu.unit().save_cache()).unwrap(), good, "{name}");
+    }
 }

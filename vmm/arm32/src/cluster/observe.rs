@@ -77,7 +77,7 @@ impl Cluster {
         true
     }
 
-    fn watch(&mut self) {
+    pub(super) fn watch(&mut self) {
         for member in &mut self.members {
             member.core.cpu.set_watchpoints(&self.observed.watchpoints);
         }

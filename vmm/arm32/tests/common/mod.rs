@@ -97,6 +97,11 @@ unsafe impl Bus for FlatBus {
             writable: true,
         })
     }
+
+    fn physical(&self, host: usize) -> Option<u64> {
+        let offset = host.checked_sub(self.memory.as_ptr().addr())?;
+        (offset < RAM_SIZE).then_some(RAM + offset as u64)
+    }
 }
 
 /// Virtual time: one instruction is a nanosecond.

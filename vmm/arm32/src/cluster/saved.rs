@@ -1,0 +1,188 @@
+//! What a cluster *is*: plain data, to be saved and restored between two runs.
+//!
+//! A restored cluster goes on as the saved one would have, to the instruction. For that it also holds the translations that
+//! the cores have cached: a guest that changed its page tables and has not yet said so may still see the old ones. Predecoded
+//! code is not part of it; it is made again from memory, which differs only for a guest that changed code and
+//! has not yet invalidated its instruction cache. What observers set is theirs to set again.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cluster, Member, Power, TURN};
+use crate::bus::Bus;
+use crate::cpu::Stops;
+use crate::state::CpuState;
+use crate::tlb::TlbState;
+
+/// Most instructions that a saved core may have retired: enough for a century, and sums of it do not overflow.
+pub const MAX_RETIRED: u64 = 1 << 60;
+
+/// The state of a whole cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClusterState {
+    /// [`ClusterState::VERSION`].
+    pub version: u32,
+    /// Whose turn it is.
+    pub turn: usize,
+    /// How many instructions of the turn are left.
+    pub left: u64,
+    /// One for each core.
+    pub members: Vec<MemberState>,
+}
+
+impl ClusterState {
+    /// The version that this crate writes and reads.
+    pub const VERSION: u32 = 1;
+}
+
+/// One core and what the cluster knows of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemberState {
+    /// The core.
+    pub cpu: CpuState,
+    /// What it is doing.
+    pub power: Power,
+    /// Output levels as last told to the machine: physical timer, virtual timer, PMU.
+    pub outputs: [bool; 3],
+    /// How often it waited.
+    pub waits: u64,
+    /// Timer count at which the event stream ends a WFE.
+    pub event_at: Option<u64>,
+    /// What was reported to observers of the instruction at which it stands.
+    pub stops: Stops,
+    /// Translations that it has cached.
+    pub tlb: TlbState,
+}
+
+/// Why a saved state does not fit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// Written by another version.
+    #[error("the saved state of the cores has version {0}, but this build reads version {expected}", expected = ClusterState::VERSION)]
+    Version(u32),
+    /// Another number of cores.
+    #[error("the saved state is of {found} cores, but there are {expected}")]
+    Cores {
+        /// How many the state has.
+        found: usize,
+        /// How many there are.
+        expected: usize,
+    },
+    /// A value that no core can have.
+    #[error("the saved state of core {core} is none that a core can have: {what}")]
+    Impossible {
+        /// Which core.
+        core: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+impl Cluster {
+    /// The state, to be saved.
+    pub fn save(&self) -> ClusterState {
+        ClusterState {
+            version: ClusterState::VERSION,
+            turn: self.turn,
+            left: self.left,
+            members: self.members.iter().map(|m| m.save(&*self.bus)).collect(),
+        }
+    }
+
+    /// Takes over a saved state. Breakpoints, watchpoints and steps stay as they are. The levels of input pins are not
+    /// part of it: whoever drives them shall do so again.
+    ///
+    /// # Errors
+    /// If the state is of another version, of another number of cores, or of cores that cannot be; then nothing changes.
+    pub fn restore(&mut self, saved: &ClusterState) -> Result<(), RestoreError> {
+        let ClusterState {
+            version,
+            turn,
+            left,
+            members,
+        } = saved;
+        if *version != ClusterState::VERSION {
+            return Err(RestoreError::Version(*version));
+        }
+        let (found, expected) = (members.len(), self.members.len());
+        if found != expected {
+            return Err(RestoreError::Cores { found, expected });
+        }
+        for (core, member) in members.iter().enumerate() {
+            let what = member.wrong();
+            what.map_or(Ok(()), |what| Err(RestoreError::Impossible { core, what }))?;
+        }
+        if *turn >= expected || *left > TURN {
+            return Err(RestoreError::Impossible {
+                core: *turn,
+                what: "its turn",
+            });
+        }
+        (self.turn, self.left) = (*turn, *left);
+        for (mine, saved) in self.members.iter_mut().zip(members) {
+            mine.restore(saved, &*self.bus);
+        }
+        self.watch();
+        Ok(())
+    }
+}
+
+impl Member {
+    fn save(&self, bus: &dyn Bus) -> MemberState {
+        let Self {
+            core,
+            power,
+            outputs,
+            waits,
+            event_at,
+            step: _,
+            held: _,
+        } = self;
+        MemberState {
+            cpu: core.cpu.s.clone(),
+            power: *power,
+            outputs: *outputs,
+            waits: *waits,
+            event_at: *event_at,
+            stops: core.cpu.stops,
+            tlb: core.cpu.tlb.save(bus),
+        }
+    }
+
+    fn restore(&mut self, saved: &MemberState, bus: &dyn Bus) {
+        let MemberState {
+            cpu: state,
+            power,
+            outputs,
+            waits,
+            event_at,
+            stops,
+            tlb,
+        } = saved;
+        (self.power, self.outputs) = (*power, *outputs);
+        (self.waits, self.event_at) = (*waits, *event_at);
+        self.core.forget_code();
+        let cpu = &mut self.core.cpu;
+        cpu.s = state.clone();
+        cpu.clocked = state.retired;
+        cpu.stops = *stops;
+        cpu.tlb.restore(tlb, bus);
+        cpu.select_tlb();
+    }
+}
+
+impl MemberState {
+    /// What no core can have.
+    fn wrong(&self) -> Option<&'static str> {
+        let state = &self.cpu;
+        let unit = if state.psr.thumb { 2 } else { 4 };
+        if state.retired > MAX_RETIRED {
+            Some("it has retired more instructions than anyone can wait for")
+        } else if !state.r[15].is_multiple_of(unit) {
+            Some("its program counter is not aligned")
+        } else if !self.tlb.is_possible() {
+            Some("its translations")
+        } else {
+            None
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What a software TLB holds, as plain data.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ENTRIES, Entry, INVALID, Key, SETS, Tlb};
+use crate::bus::Bus;
+
+/// The translations that a core has cached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlbState {
+    /// What each set is valid for.
+    keys: [Option<Key>; SETS],
+    /// The current set.
+    set: usize,
+    /// The next set to recycle.
+    next: usize,
+    /// The pages.
+    pages: Vec<CachedPage>,
+    /// Entries that hold pages of one address space.
+    local: Vec<u16>,
+    /// Lowest and highest address covered by mappings larger than a page.
+    large: Option<(u32, u32)>,
+}
+
+/// A cached page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachedPage {
+    /// Its entry.
+    slot: u16,
+    /// Its virtual address.
+    va: u32,
+    /// Its physical address.
+    pa: u64,
+    /// Whether reads may go straight to it.
+    read: bool,
+    /// Whether writes may.
+    write: bool,
+}
+
+impl TlbState {
+    /// Whether a TLB could have come to hold this.
+    pub(crate) fn is_possible(&self) -> bool {
+        let size = ENTRIES * SETS;
+        self.set < SETS
+            && self.next < SETS
+            && self.local.len() <= 4 * size + 1
+            && self.local.iter().all(|slot| usize::from(*slot) < size)
+            && self.pages.iter().all(|page| {
+                let entry = (page.va >> 12) as usize & (ENTRIES - 1);
+                usize::from(page.slot) < size
+                    && usize::from(page.slot) % ENTRIES == entry
+                    && page.va & 0xfff == 0
+                    && page.pa & 0xfff == 0
+            })
+    }
+}
+
+impl Tlb {
+    /// What it holds, to be saved.
+    pub(crate) fn save(&self, bus: &dyn Bus) -> TlbState {
+        let Self {
+            entries,
+            keys,
+            base,
+            next,
+            local,
+            large,
+            // Both are about predecoded code, of which a restored core has none.
+            span: _,
+            executed: _,
+            watches: _,
+        } = self;
+        let page = |(slot, entry): (usize, &Entry)| {
+            let (read, write) = (entry.read != INVALID, entry.write != INVALID);
+            let va = if read { entry.read } else { entry.write } & 0xffff_f000;
+            let pa = bus.physical(entry.host.wrapping_add(va as usize))?;
+            Some(CachedPage {
+                // There are ENTRIES * SETS of them.
+                slot: slot as u16,
+                va,
+                pa,
+                read,
+                write,
+            })
+        };
+        let held = |(_, entry): &(usize, &Entry)| entry.read != INVALID || entry.write != INVALID;
+        TlbState {
+            keys: *keys,
+            set: base / ENTRIES,
+            next: *next,
+            pages: entries
+                .iter()
+                .enumerate()
+                .filter(held)
+                .filter_map(page)
+                .collect(),
+            local: local.clone(),
+            large: *large,
+        }
+    }
+
+    /// Takes over what another one held, as far as `bus` has RAM there.
+    pub(crate) fn restore(&mut self, saved: &TlbState, bus: &dyn Bus) {
+        let TlbState {
+            keys,
+            set,
+            next,
+            pages,
+            local,
+            large,
+        } = saved;
+        self.flush_all();
+        self.keys = *keys;
+        self.base = set * ENTRIES;
+        self.next = *next;
+        self.local.clone_from(local);
+        self.large = *large;
+        for page in pages {
+            let Some(ram) = bus.ram(page.pa) else {
+                continue;
+            };
+            let tag = |allowed| if allowed { page.va } else { INVALID };
+            self.entries[usize::from(page.slot)] = Entry {
+                read: tag(page.read),
+                write: tag(page.write && ram.writable),
+                host: (ram.host.as_ptr().expose_provenance()).wrapping_sub(page.va as usize),
+            };
+        }
+    }
+}

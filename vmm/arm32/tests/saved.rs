@@ -1,0 +1,146 @@
+//! A cluster that is saved and restored goes on as the one that was not.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arm32::cluster::{Cluster, ClusterState, RestoreError, Stop};
+use arm32::state::CpuState;
+use arm32::wires::{Conduit, FirmwareAction, Machine, Output};
+use common::{FlatBus, RAM, TestClock};
+
+/// HVC #n: 1 switches core R1 on at R2, 2 powers the machine off.
+struct Firmware;
+
+impl Machine for Firmware {
+    fn output(&mut self, _cpu: usize, _output: Output, _level: bool) {}
+
+    fn firmware(
+        &mut self,
+        _cpu: usize,
+        conduit: Conduit,
+        s: &mut CpuState,
+        _powered: &[bool],
+    ) -> FirmwareAction {
+        match conduit {
+            Conduit::Hvc(1) => FirmwareAction::CpuOn {
+                cpu: s.r[1] as usize,
+                entry: s.r[2],
+                context: 0,
+            },
+            _ => FirmwareAction::SystemOff,
+        }
+    }
+}
+
+/// Two cores add to a counter, with exclusives; core 0 powers off at 2000.
+const PROGRAM: &[u32] = &[
+    0xe3a0_1001, //        mov   r1, #1
+    0xe28f_2008, //        add   r2, pc, #8   (work)
+    0xe140_0071, //        hvc   #1
+    0xe3a0_7001, //        mov   r7, #1
+    0xe1a0_0000, //        nop
+    0xe3a0_4101, // work:  mov   r4, #0x40000000
+    0xe284_4a01, //        add   r4, r4, #0x1000
+    0xe194_0f9f, // again: ldrex r0, [r4]
+    0xe280_0001, //        add   r0, r0, #1
+    0xe184_3f90, //        strex r3, r0, [r4]
+    0xe353_0000, //        cmp   r3, #0
+    0x1aff_fffa, //        bne   again
+    0xe350_0e7d, //        cmp   r0, #2000
+    0xbaff_fff8, //        blt   again
+    0xe140_0072, //        hvc   #2
+];
+
+struct Setup {
+    bus: Arc<FlatBus>,
+    clock: Arc<TestClock>,
+    cluster: Cluster,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let (bus, clock) = (FlatBus::new(), Arc::new(TestClock::default()));
+        let cluster = Cluster::new(2, bus.clone(), clock.clone());
+        Self {
+            bus,
+            clock,
+            cluster,
+        }
+    }
+
+    fn started() -> Self {
+        let mut setup = Self::new();
+        setup.bus.write_words(RAM, PROGRAM);
+        setup.cluster.state_mut(0).r[15] = RAM as u32;
+        setup
+    }
+
+    /// What it would save, and all of its memory.
+    fn all(&self) -> (ClusterState, Vec<u8>, u64) {
+        let now = self.clock.0.load(Ordering::Relaxed);
+        (self.cluster.save(), self.bus.bytes(), now)
+    }
+
+    /// Another that goes on from here, by way of a text.
+    fn again(&self) -> Self {
+        let (state, memory, now) = self.all();
+        let text = serde_json::to_string(&state).unwrap();
+        let mut other = Self::new();
+        let words = memory.as_chunks().0.iter().map(|w| u32::from_le_bytes(*w));
+        other.bus.write_words(RAM, &words.collect::<Vec<_>>());
+        other.clock.0.store(now, Ordering::Relaxed);
+        let saved = serde_json::from_str(&text).unwrap();
+        other.cluster.restore(&saved).unwrap();
+        assert_eq!(other.all(), (state, memory, now));
+        other
+    }
+}
+
+#[test]
+fn it_goes_on_as_if_nothing_had_happened() {
+    for at in [0, 1, 7, 1999, 2000, 2001, 5003, 9_876] {
+        let mut first = Setup::started();
+        assert_eq!(first.cluster.run(&mut Firmware, at), Stop::Budget);
+        let mut second = first.again();
+        let mut last = None;
+        for part in [1, 10, 2_000, 1_000_000] {
+            let stops =
+                [&mut first, &mut second].map(|setup| setup.cluster.run(&mut Firmware, part));
+            assert_eq!(stops[0], stops[1], "from {at}, {part} further");
+            assert_eq!(first.all(), second.all(), "from {at}, {part} further");
+            last = Some(stops[0]);
+        }
+        assert_eq!(last, Some(Stop::SystemOff), "the program is to end");
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_changes_nothing() {
+    let mut setup = Setup::started();
+    setup.cluster.run(&mut Firmware, 5_000);
+    let (good, ..) = setup.all();
+    let spoil: [(&str, fn(&mut ClusterState)); 7] = [
+        ("version", |s| s.version += 1),
+        ("cores", |s| s.members.truncate(1)),
+        ("turn", |s| s.turn = 2),
+        ("left", |s| s.left = u64::MAX),
+        ("retired", |s| s.members[1].cpu.retired = u64::MAX),
+        ("pc", |s| s.members[0].cpu.r[15] += 2),
+        ("tlb", |s| {
+            let mut tlb = serde_json::to_value(&s.members[0].tlb).unwrap();
+            tlb["set"] = 8.into();
+            s.members[0].tlb = serde_json::from_value(tlb).unwrap();
+        }),
+    ];
+    for (name, spoil) in spoil {
+        let mut bad = good.clone();
+        spoil(&mut bad);
+        assert!(setup.cluster.restore(&bad).is_err(), "{name}");
+        assert_eq!(setup.cluster.save(), good, "{name}");
+    }
+    let mut bad = good.clone();
+    bad.version = 9;
+    assert_eq!(setup.cluster.restore(&bad), Err(RestoreError::Version(9)));
+}
