@@ -214,7 +214,10 @@ impl Registry {
     /// Goes on from what another unit's handles have counted.
     pub fn restore_counters(&self, counters: Counters) {
         let mut known = self.lock();
-        known.handles.iter().for_each(|handle| handle.counters.clear());
+        known
+            .handles
+            .iter()
+            .for_each(|handle| handle.counters.clear());
         known.retired = Counters {
             flushes: 0,
             range_invalidations: 0,

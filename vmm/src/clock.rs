@@ -25,6 +25,14 @@ impl VirtualClock {
         }
     }
 
+    /// A clock that goes on from `now_ns`, of which `skipped_ns` were skipped.
+    pub fn starting_at(now_ns: u64, skipped_ns: u64) -> Self {
+        Self {
+            now: AtomicU64::new(now_ns),
+            skipped: AtomicU64::new(skipped_ns),
+        }
+    }
+
     /// Nanoseconds skipped so far.
     pub fn skipped_ns(&self) -> u64 {
         self.skipped.load(Ordering::Relaxed)
@@ -49,13 +57,21 @@ impl Clock for VirtualClock {
 #[derive(Debug)]
 pub struct HostClock {
     start: Instant,
+    /// What it showed then.
+    first_ns: u64,
 }
 
 impl HostClock {
     /// A clock that shows zero now.
     pub fn new() -> Self {
+        Self::starting_at(0)
+    }
+
+    /// A clock that shows `now_ns` now.
+    pub fn starting_at(now_ns: u64) -> Self {
         Self {
             start: Instant::now(),
+            first_ns: now_ns,
         }
     }
 }
@@ -68,7 +84,8 @@ impl Default for HostClock {
 
 impl Clock for HostClock {
     fn now_ns(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        let passed = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.first_ns.saturating_add(passed)
     }
 
     fn retire(&self, _instructions: u64) {}

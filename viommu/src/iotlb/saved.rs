@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DOMAIN_SHIFT, GENERATION_SHIFT, Iotlb, MAX_DOMAINS};
 use super::table::{self, SetWords};
+use super::{DOMAIN_SHIFT, GENERATION_SHIFT, Iotlb, MAX_DOMAINS};
 use crate::sync::{AtomicU64, Ordering};
 
 /// What a [`TranslationUnit`](crate::TranslationUnit) has cached, and what it has counted.
@@ -98,7 +98,11 @@ impl Iotlb {
             sets,
         } = saved;
         // Most often it is new: then its memory need not even be looked at.
-        if self.used.swap(u64::from(!sets.is_empty()), Ordering::AcqRel) != 0 {
+        if self
+            .used
+            .swap(u64::from(!sets.is_empty()), Ordering::AcqRel)
+            != 0
+        {
             self.table.sets().iter().for_each(table::clear);
         }
         for (mine, (word, invalidations)) in self.domains.iter().zip(domains) {

@@ -21,9 +21,9 @@ use crate::wires::{FirmwareAction, Machine, Output, Pins};
 mod observe;
 mod saved;
 
+pub use crate::tlb::{CachedPage, Key as TlbKey, TlbState};
 use observe::Observed;
 pub use observe::{CoreView, NoMemory, Registers};
-pub use crate::tlb::{CachedPage, Key as TlbKey, TlbState};
 pub use saved::{ClusterState, MAX_RETIRED, MemberState, RestoreError};
 
 /// How many instructions a core runs before the next one has its turn.

@@ -13,17 +13,18 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::board::{Board, Device};
 use super::bus::{DistributorPort, InterfacePort, SystemBus};
-use super::config::{Config, TimeMode};
+use super::config::{Config, DiskConfig, TimeMode};
 use super::error::Error;
 use super::fdt::{self, Chosen, SEED_BYTES};
 use super::iommu::{IommuSink, Iommus, Surroundings};
 use super::layout::{self, Range};
 use super::loader::{LoadError, cmdline, image, place};
+use super::saved::TimeState;
 use crate::clock::{HostClock, VirtualClock};
 use crate::devices::clkgen::ClockGenerator;
 use crate::devices::rtc::Rtc;
 use crate::devices::uart::{ConsoleSink, Uart};
-use crate::devices::virtio::block::{Block, Counters, Disk, DiskError};
+use crate::devices::virtio::block::{Access, Block, Counters, Disk, DiskError};
 use crate::devices::virtio::rng::Rng;
 use crate::devices::virtio::{VirtioDevice, VirtioMmio};
 use crate::irq::{Gic, Interrupt, IrqLine};
@@ -42,6 +43,29 @@ fn derive(seed: u64, stream: Stream) -> u64 {
     (0..stream as u32).fold(0, |_, _| mixer.next_u64())
 }
 
+/// Devices that are only looked at to be saved and restored.
+pub(super) struct Devices {
+    pub rtc: Arc<Rtc>,
+    /// In the order of the board.
+    pub clocks: Vec<Arc<ClockGenerator>>,
+    /// In the order of the board.
+    pub virtio: Vec<Arc<Mutex<VirtioMmio>>>,
+}
+
+/// What a machine stands on: there before anything is wired.
+pub(super) struct Ground {
+    pub board: Board,
+    /// In the order of the configuration.
+    pub disks: Vec<Disk>,
+    pub ram: Arc<GuestMemoryMmap<()>>,
+    pub timing: Timing,
+}
+
+/// The seed of the entropy device.
+pub(super) fn noise_seed(config: &Config) -> u64 {
+    derive(config.seed, Stream::Rng)
+}
+
 /// The pieces of a machine, wired together.
 pub(super) struct Parts {
     pub bus: Arc<SystemBus>,
@@ -51,7 +75,7 @@ pub(super) struct Parts {
     pub timing: Timing,
     pub control: Arc<Control>,
     pub disks: Vec<Arc<Counters>>,
-    pub virtio: Vec<Arc<Mutex<VirtioMmio>>>,
+    pub devices: Devices,
     pub iommus: Iommus,
     pub dma: Vec<(String, DmaSpace)>,
     pub board: Board,
@@ -69,11 +93,42 @@ pub(super) fn assemble(
     let disks = open_disks(config)?;
     let ram = allocate(board.ram)?;
     let boot = load(config, &board, &ram)?;
-    let timing = match config.time {
-        TimeMode::Virtual => Timing::Virtual(Arc::new(VirtualClock::default())),
-        TimeMode::Host => Timing::Host(Arc::new(HostClock::new())),
+    let ground = Ground {
+        board,
+        disks,
+        ram,
+        timing: timing(config, TimeState::default()),
     };
+    let mut parts = wire(config, ground, console, sink, waker)?;
+    parts.vcpus.boot(boot);
+    Ok(parts)
+}
 
+/// The clock of a machine, which shows `start` at first.
+pub(super) fn timing(config: &Config, start: TimeState) -> Timing {
+    let TimeState { now_ns, skipped_ns } = start;
+    match config.time {
+        TimeMode::Virtual => {
+            Timing::Virtual(Arc::new(VirtualClock::starting_at(now_ns, skipped_ns)))
+        }
+        TimeMode::Host => Timing::Host(Arc::new(HostClock::starting_at(now_ns))),
+    }
+}
+
+/// Makes the devices and the cores of the valid `config`, all at reset, and wires them.
+pub(super) fn wire(
+    config: &Config,
+    ground: Ground,
+    console: Box<dyn ConsoleSink>,
+    sink: Option<&Arc<dyn IommuSink>>,
+    waker: &Arc<Waker>,
+) -> Result<Parts, Error> {
+    let Ground {
+        board,
+        disks,
+        ram,
+        timing,
+    } = ground;
     let gic = Arc::new(Gic::new(
         usize::from(config.cpus),
         layout::IRQS,
@@ -102,6 +157,8 @@ pub(super) fn assemble(
     let turn = bus.turn_handle();
     let mut disks = disks.into_iter();
     let mut counters = Vec::new();
+    let rtc = Arc::new(Rtc::new(timing.clock(), epoch(config)));
+    let mut clocks = Vec::new();
     let mut virtio = Vec::new();
     let mut spaces = Vec::new();
     let place_error = |e: vm_device::bus::Error| Error::Host {
@@ -128,14 +185,13 @@ pub(super) fn assemble(
                 None
             }
             Device::Rtc => {
-                attach(
-                    entry.ranges[0],
-                    Arc::new(Rtc::new(timing.clock(), epoch(config))),
-                )?;
+                attach(entry.ranges[0], rtc.clone())?;
                 None
             }
             Device::ClockGenerator(_) => {
-                attach(entry.ranges[0], Arc::new(ClockGenerator::default()))?;
+                let clock = Arc::new(ClockGenerator::default());
+                attach(entry.ranges[0], clock.clone())?;
+                clocks.push(clock);
                 None
             }
             Device::Disk(index) => disks.next().map(|disk| {
@@ -147,7 +203,7 @@ pub(super) fn assemble(
                 counters.push(block.counters());
                 Box::new(block) as Box<dyn VirtioDevice>
             }),
-            Device::Rng => Some(Box::new(Rng::new(derive(config.seed, Stream::Rng)))),
+            Device::Rng => Some(Box::new(Rng::new(noise_seed(config)))),
             Device::Ipmmu(_) | Device::IpmmuGen3(_) | Device::IpmmuMain => {
                 if let Some(window) = iommus.window(entry.device) {
                     attach(entry.ranges[0], window)?;
@@ -176,11 +232,10 @@ pub(super) fn assemble(
     }
     let bus = Arc::new(bus);
     let cpus = usize::from(config.cpus);
-    let mut vcpus = Box::new(Emulated::new(cpus, bus.clone(), timing.clock()));
+    let vcpus = Box::new(Emulated::new(cpus, bus.clone(), timing.clock()));
     let pins: Vec<_> = (0..cpus).map(|cpu| vcpus.pins(cpu)).collect();
     gic.connect(pins.clone());
     control.connect(pins);
-    vcpus.boot(boot);
     Ok(Parts {
         bus,
         vcpus,
@@ -189,7 +244,11 @@ pub(super) fn assemble(
         timing,
         control,
         disks: counters,
-        virtio,
+        devices: Devices {
+            rtc,
+            clocks,
+            virtio,
+        },
         iommus,
         dma: spaces,
         board,
@@ -207,9 +266,16 @@ fn epoch(config: &Config) -> u32 {
 }
 
 fn open_disks(config: &Config) -> Result<Vec<Disk>, Error> {
-    let open = |disk: &super::config::DiskConfig| {
+    let open = |disk: &DiskConfig| {
         let path = disk.path.clone();
-        Disk::open(&disk.path, disk.read_only).map_err(|error| match error {
+        let access = match disk {
+            DiskConfig {
+                read_only: true, ..
+            } => Access::Read,
+            DiskConfig { overlay: true, .. } => Access::Overlay,
+            _ => Access::Write,
+        };
+        Disk::open(&disk.path, access).map_err(|error| match error {
             DiskError::Open(source) => Error::DiskOpen { path, source },
             DiskError::Kind => Error::DiskKind(path),
             DiskError::Locked => Error::DiskLocked(path),

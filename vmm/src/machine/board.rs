@@ -73,6 +73,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Whether it stands in a virtio-mmio slot.
+    pub const fn is_virtio(&self) -> bool {
+        matches!(self.device, Device::Disk(_) | Device::Rng)
+    }
+
     /// The name of its node in the device tree, without the path.
     pub fn node_name(&self) -> String {
         let kind = match self.device {

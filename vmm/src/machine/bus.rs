@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arm32::{Bus, BusFault, RamPage, Size};
+use serde::{Deserialize, Serialize};
 use vm_device::DeviceMmio;
 use vm_device::bus::{Error as BusError, MmioAddress, MmioAddressOffset, MmioRange};
 use vm_device::device_manager::{IoManager, MmioManager};
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{
+    GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MemoryRegionAddress,
+};
 
 use super::exit::DeviceAccesses;
 use super::layout::Range;
@@ -38,6 +41,15 @@ impl DeviceMmio for Port {
         self.writes.fetch_add(1, Ordering::Relaxed);
         self.device.mmio_write(base, offset, data);
     }
+}
+
+/// What a bus has counted, as plain data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BusState {
+    /// One for each range of registers.
+    pub ports: Vec<DeviceAccesses>,
+    /// Accesses to which nothing answered.
+    pub unmapped: u64,
 }
 
 /// RAM and devices by physical address.
@@ -105,6 +117,31 @@ impl SystemBus {
         accesses
     }
 
+    /// What was counted, to be saved.
+    pub fn save(&self) -> BusState {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let ports = self.ports.iter();
+        BusState {
+            ports: ports
+                .map(|(_, port)| DeviceAccesses {
+                    reads: get(&port.reads),
+                    writes: get(&port.writes),
+                })
+                .collect(),
+            unmapped: self.unmapped(),
+        }
+    }
+
+    /// Goes on from what a bus with the same devices has counted.
+    pub fn restore(&self, saved: &BusState) {
+        let BusState { ports, unmapped } = saved;
+        for ((_, port), counts) in self.ports.iter().zip(ports) {
+            port.reads.store(counts.reads, Ordering::Relaxed);
+            port.writes.store(counts.writes, Ordering::Relaxed);
+        }
+        self.unmapped.store(*unmapped, Ordering::Relaxed);
+    }
+
     /// Accesses so far to which nothing answered.
     pub fn unmapped(&self) -> u64 {
         self.unmapped.load(Ordering::Relaxed)
@@ -148,6 +185,14 @@ unsafe impl Bus for SystemBus {
         Some(RamPage {
             host: NonNull::new(host)?,
             writable: true,
+        })
+    }
+
+    fn physical(&self, host: usize) -> Option<u64> {
+        self.ram.iter().find_map(|region| {
+            let start = region.get_host_address(MemoryRegionAddress(0)).ok()?.addr();
+            let offset = u64::try_from(host.checked_sub(start)?).ok()?;
+            (offset < region.len()).then(|| region.start_addr().0 + offset)
         })
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::config::ConfigError;
 use super::loader::LoadError;
+use super::saved::WrongMachine;
 
 /// Why [`Machine::new`](super::Machine::new) failed.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,17 @@ pub enum Error {
         /// Why.
         source: LoadError,
     },
+    /// A disk cannot be saved.
+    #[error("cannot save the disk {path}: {source}", path = path.display())]
+    DiskSave {
+        /// Its name.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A saved state fits no such machine.
+    #[error("the snapshot cannot be restored: {0}")]
+    Restore(#[from] WrongMachine),
     /// RAM cannot be allocated.
     #[error("cannot allocate {size} of memory for the guest: {source}")]
     Memory {

@@ -10,6 +10,8 @@ pub mod fdt;
 mod iommu;
 pub mod layout;
 pub mod loader;
+mod saved;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod warn;
@@ -24,13 +26,16 @@ pub use error::Error;
 pub use exit::{DeviceAccesses, DiskSummary, Exit, Exits, Limits, Reason, Summary};
 pub(crate) use iommu::master;
 pub use iommu::{IommuEvent, IommuInfo, IommuSink, IommuSummary, UtlbSummary, current_master};
+pub use saved::{MachineState, TimeState, WrongMachine};
+pub use snapshot::{Fork, Snapshot};
 pub(crate) use warn::{Limiter, warn_guest};
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use board::Board;
+use assemble::{Devices, Parts};
+use board::{Board, Device};
 use bus::SystemBus;
 use iommu::Iommus;
 use viommu::DmaSpace;
@@ -59,11 +64,14 @@ pub struct Machine {
     control: Arc<Control>,
     waker: Arc<Waker>,
     disks: Vec<Arc<Counters>>,
+    devices: Devices,
     iommus: Iommus,
     dma: Vec<(String, DmaSpace)>,
     counters: RunCounters,
     observers: Vec<Box<dyn StopHandler>>,
     wall: Duration,
+    /// Instructions that were retired before this machine was made.
+    before: u64,
     last: Option<Reason>,
 }
 
@@ -104,17 +112,17 @@ impl Machine {
     ) -> Result<Self, Error> {
         let waker = Arc::new(Waker::default());
         let parts = assemble::assemble(config, console, sink.as_ref(), &waker)?;
-        let worker = match config.time {
-            TimeMode::Virtual => None,
-            TimeMode::Host => Some(Worker::start(&parts.virtio).map_err(|source| Error::Host {
-                what: "start the device thread",
-                source: Box::new(source),
-            })?),
-        };
-        Ok(Self {
-            config: config.clone(),
+        let mut machine = Self::from_parts(config.clone(), parts, waker);
+        machine.start_worker()?;
+        Ok(machine)
+    }
+
+    /// A machine of these parts, without a thread for its devices.
+    fn from_parts(config: Config, parts: Parts, waker: Arc<Waker>) -> Self {
+        Self {
+            config,
             board: parts.board,
-            worker,
+            worker: None,
             vcpus: parts.vcpus,
             wires: Wires::new(Arc::clone(&parts.gic)),
             bus: parts.bus,
@@ -125,13 +133,27 @@ impl Machine {
             control: parts.control,
             waker,
             disks: parts.disks,
+            devices: parts.devices,
             iommus: parts.iommus,
             dma: parts.dma,
             counters: RunCounters::default(),
             observers: Vec::new(),
             wall: Duration::ZERO,
+            before: 0,
             last: None,
-        })
+        }
+    }
+
+    /// In host time devices work on a thread of their own.
+    fn start_worker(&mut self) -> Result<(), Error> {
+        if self.config.time == TimeMode::Host {
+            let worker = Worker::start(&self.devices.virtio).map_err(|source| Error::Host {
+                what: "start the device thread",
+                source: Box::new(source),
+            })?;
+            self.worker = Some(worker);
+        }
+        Ok(())
     }
 
     /// Runs until the guest ends, a limit is reached or someone stops the machine. May be called again after
@@ -236,7 +258,7 @@ impl Machine {
             },
             wall_ns: u64::try_from(self.wall.as_nanos()).unwrap_or(u64::MAX),
             mips: if seconds > 0.0 {
-                instructions as f64 / seconds / 1e6
+                (instructions - self.before) as f64 / seconds / 1e6
             } else {
                 0.0
             },

@@ -9,9 +9,9 @@ use super::*;
 use crate::devices::uart::{Capture, Discard, Flow};
 
 /// mov r1, #0x09000000 (the UART)
-const UART: u32 = 0xe3a0_1409;
+pub(super) const UART: u32 = 0xe3a0_1409;
 /// mov r0, #0x84000000; orr r0, r0, #8; hvc #0 (PSCI SYSTEM_OFF)
-const OFF: [u32; 3] = [0xe3a0_0484, 0xe380_0008, 0xe140_0070];
+pub(super) const OFF: [u32; 3] = [0xe3a0_0484, 0xe380_0008, 0xe140_0070];
 /// orr r0, r0, #9 in place of #8 (PSCI SYSTEM_RESET)
 const RESET: [u32; 3] = [0xe3a0_0484, 0xe380_0009, 0xe140_0070];
 /// wfi; b to the wfi
@@ -21,7 +21,7 @@ const SPIN: u32 = 0xeaff_fffe;
 /// mov r0, #'h'; strb r0, [r1]; mov r0, #'i'; strb r0, [r1]
 const HI: [u32; 4] = [0xe3a0_0068, 0xe5c1_0000, 0xe3a0_0069, 0xe5c1_0000];
 /// Waits for a byte (ldrb r0, [r1, #5]; tst r0, #1; beq back) and shows it (ldrb r0, [r1]; strb r0, [r1]).
-const ECHO: [u32; 5] = [
+pub(super) const ECHO: [u32; 5] = [
     0xe5d1_0005,
     0xe310_0001,
     0x0aff_fffc,
@@ -29,7 +29,7 @@ const ECHO: [u32; 5] = [
     0xe5c1_0000,
 ];
 
-fn kernel(program: &[&[u32]]) -> NamedTempFile {
+pub(super) fn kernel(program: &[&[u32]]) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     for word in program.concat() {
         file.write_all(&word.to_le_bytes()).unwrap();
@@ -37,7 +37,7 @@ fn kernel(program: &[&[u32]]) -> NamedTempFile {
     file
 }
 
-fn config(kernel: &NamedTempFile) -> Config {
+pub(super) fn config(kernel: &NamedTempFile) -> Config {
     Config {
         kernel: kernel.path().into(),
         kernel_format: KernelFormat::Image,
@@ -56,7 +56,7 @@ fn machine(program: &[&[u32]]) -> (Machine, Capture) {
     )
 }
 
-fn limited(instructions: u64) -> Limits {
+pub(super) fn limited(instructions: u64) -> Limits {
     Limits {
         instructions: Some(instructions),
         ..Limits::default()

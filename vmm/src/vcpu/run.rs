@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use arm32::wires::Machine;
 use arm32::{Clock, Stop};
+use serde::{Deserialize, Serialize};
 
 use super::{Control, Halted, Resume, StopHandler, Vcpus, Waker};
 use crate::clock::VirtualClock;
@@ -49,7 +50,7 @@ impl Timing {
 }
 
 /// What the loop counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunCounters {
     /// Slices given.
     pub slices: u64,

@@ -166,7 +166,11 @@ fn what_was_cached_goes_on_being_seen_where_the_cache_is_restored_too() {
     other.write(IMCTR, other.read(IMCTR) | FLUSH);
     assert_eq!(page_at(&other.dma(3), IOVA), None);
     // And one that held something else forgets it.
-    machine.ipmmu.unit().restore_cache(&Machine::gen2().ipmmu.unit().save_cache()).unwrap();
+    machine
+        .ipmmu
+        .unit()
+        .restore_cache(&Machine::gen2().ipmmu.unit().save_cache())
+        .unwrap();
     assert_eq!(page_at(&machine.dma(3), IOVA), None);
 }
 
@@ -176,10 +180,14 @@ fn caches_that_could_not_have_come_about_are_refused() {
     let good = serde_json::to_value(machine.ipmmu.unit().save_cache()).unwrap();
     let spoil: [(&str, &dyn Fn(&mut serde_json::Value)); 6] = [
         ("version", &|v| v["version"] = 2.into()),
-        ("domains", &|v| drop(v["domains"].as_array_mut().unwrap().pop())),
+        ("domains", &|v| {
+            drop(v["domains"].as_array_mut().unwrap().pop())
+        }),
         ("set", &|v| v["sets"][0][0] = u32::MAX.into()),
         ("domain", &|v| v["domains"][1][0] = (1u64 << 20).into()),
-        ("generation", &|v| v["domains"][0][0] = (u64::MAX << 18).into()),
+        ("generation", &|v| {
+            v["domains"][0][0] = (u64::MAX << 18).into()
+        }),
         ("floor", &|v| v["floor"] = u64::MAX.into()),
     ];
     for (name, spoil) in spoil {
@@ -187,6 +195,10 @@ fn caches_that_could_not_have_come_about_are_refused() {
         spoil(&mut bad);
         let bad: CacheState = serde_json::from_value(bad).unwrap();
         machine.ipmmu.unit().restore_cache(&bad).unwrap_err();
-        assert_eq!(serde_json::to_value(machine.ipmmu.unit().save_cache()).unwrap(), good, "{name}");
+        assert_eq!(
+            serde_json::to_value(machine.ipmmu.unit().save_cache()).unwrap(),
+            good,
+            "{name}"
+        );
     }
 }

@@ -53,6 +53,20 @@ impl Default for State {
 pub struct ClockGenerator(Mutex<State>);
 
 impl ClockGenerator {
+    /// The state, to be saved.
+    pub fn save(&self) -> State {
+        self.state().clone()
+    }
+
+    /// Takes over a saved state; whether it could, which takes as many inner registers as there are.
+    pub fn restore(&self, saved: &State) -> bool {
+        let fits = saved.inner.len() == INNER_REGISTERS;
+        if fits {
+            *self.state() = saved.clone();
+        }
+        fits
+    }
+
     /// Reads the register at `offset`; others read as zero.
     pub fn read(&self, offset: u64) -> u32 {
         let state = self.state();

@@ -7,10 +7,11 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arm32::Clock;
+use serde::{Deserialize, Serialize};
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
-use vm_superio::Rtc as Registers;
 use vm_superio::rtc_pl031::NoEvents;
+use vm_superio::{Rtc as Registers, RtcState as RegisterState};
 
 /// Data register: seconds, read-only.
 const RTCDR: u16 = 0x000;
@@ -25,6 +26,29 @@ struct Inner {
     epoch: u32,
     /// What was last loaded.
     load: u32,
+}
+
+/// What the real-time clock *is*, as plain data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RtcState {
+    /// Its registers.
+    #[serde(with = "RegisterData")]
+    pub registers: RegisterState,
+    /// What it shows at power-on.
+    pub epoch: u32,
+    /// What was last loaded.
+    pub load: u32,
+}
+
+/// [`RegisterState`], which has no `serde` of its own.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "RegisterState")]
+struct RegisterData {
+    lr: u32,
+    offset: i64,
+    mr: u32,
+    imsc: u32,
+    ris: u32,
 }
 
 /// The real-time clock.
@@ -44,6 +68,30 @@ impl Rtc {
                 load: 0,
             }),
         }
+    }
+
+    /// The state, to be saved.
+    pub fn save(&self) -> RtcState {
+        let inner = self.inner();
+        RtcState {
+            registers: inner.registers.state(),
+            epoch: inner.epoch,
+            load: inner.load,
+        }
+    }
+
+    /// Takes over a saved state.
+    pub fn restore(&self, saved: &RtcState) {
+        let RtcState {
+            registers,
+            epoch,
+            load,
+        } = saved;
+        *self.inner() = Inner {
+            registers: Registers::from_state(registers, NoEvents),
+            epoch: *epoch,
+            load: *load,
+        };
     }
 
     /// Reads the register at `offset`.

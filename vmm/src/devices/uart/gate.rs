@@ -23,6 +23,17 @@ pub struct InputRecord {
     pub bytes: Vec<u8>,
 }
 
+/// What waits at a gate and what has passed it, as plain data.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateState {
+    /// What came live.
+    pub live: Vec<u8>,
+    /// What is due later, by guest time.
+    pub scheduled: Vec<InputRecord>,
+    /// What has passed.
+    pub record: Vec<InputRecord>,
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
     live: VecDeque<u8>,
@@ -94,6 +105,42 @@ impl InputGate {
             });
         }
         bytes
+    }
+
+    /// What waits and what has passed, to be saved.
+    pub fn save(&self) -> GateState {
+        let waiting = self.0.waiting();
+        let scheduled = waiting.scheduled.iter();
+        GateState {
+            live: waiting.live.iter().copied().collect(),
+            scheduled: scheduled
+                .map(|(at_ns, bytes)| InputRecord {
+                    at_ns: *at_ns,
+                    bytes: bytes.clone(),
+                })
+                .collect(),
+            record: waiting.record.clone(),
+        }
+    }
+
+    /// Goes on from what waited at another gate, as far as so much may wait, and had passed it.
+    pub fn restore(&self, saved: &GateState) {
+        let GateState {
+            live,
+            scheduled,
+            record,
+        } = saved;
+        let mut waiting = self.0.waiting();
+        waiting.live = live.iter().copied().take(MAX_WAITING).collect();
+        waiting.record.clone_from(record);
+        waiting.scheduled.clear();
+        waiting.scheduled_bytes = 0;
+        for InputRecord { at_ns, bytes } in scheduled {
+            let room = MAX_WAITING - waiting.scheduled_bytes;
+            let taken = &bytes[..bytes.len().min(room)];
+            waiting.scheduled_bytes += taken.len();
+            waiting.scheduled.entry(*at_ns).or_default().extend(taken);
+        }
     }
 
     /// Everything that passed so far.

@@ -1,6 +1,7 @@
 //! The console: a 16550A by `vm-superio`, between a sink for output and a gate for input.
 
 mod gate;
+mod saved;
 mod sink;
 
 use std::collections::VecDeque;
@@ -11,9 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 use vm_superio::serial::NoEvents;
-use vm_superio::{Serial, SerialState, Trigger};
+use vm_superio::{Serial, Trigger};
 
-pub use gate::{ConsoleInput, InputGate, InputRecord, MAX_WAITING};
+pub use gate::{ConsoleInput, GateState, InputGate, InputRecord, MAX_WAITING};
+pub use saved::UartState;
 pub use sink::{Capture, ConsoleSink, Discard, Flow};
 
 use crate::irq::Interrupt;
@@ -138,11 +140,6 @@ impl Uart {
     /// Tells the sink that the machine rests.
     pub fn flush(&self) {
         self.inner().serial.writer_mut().sink.flush();
-    }
-
-    /// The registers and the FIFO.
-    pub fn state(&self) -> SerialState {
-        self.inner().serial.state()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

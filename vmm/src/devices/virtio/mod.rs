@@ -4,6 +4,7 @@ pub mod block;
 mod buffers;
 pub mod mmio;
 pub mod rng;
+mod saved;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -13,8 +14,10 @@ pub mod worker;
 use viommu::DmaSpace;
 use virtio_queue::{Error as QueueError, Queue, QueueOwnedT, QueueT};
 
+use block::Disk;
 pub use buffers::{BufferError, Buffers, PIECE, Segment};
 pub use mmio::VirtioMmio;
+pub use saved::{DeviceState, SavedQueue, VirtioState, WrongState};
 
 /// What a kind of device adds to the transport.
 pub trait VirtioDevice: Send {
@@ -45,6 +48,20 @@ pub trait VirtioDevice: Send {
         queue: &mut Queue,
         mem: &DmaSpace,
     ) -> Result<Progress, ServeError>;
+
+    /// What the device knows apart from its queues, to be saved.
+    fn save(&self) -> DeviceState;
+
+    /// Takes over what another device of the kind knew.
+    ///
+    /// # Errors
+    /// If it is of another kind; then nothing changes.
+    fn restore(&mut self, saved: &DeviceState) -> Result<(), WrongState>;
+
+    /// The disk behind it, if there is one.
+    fn disk(&self) -> Option<&Disk> {
+        None
+    }
 }
 
 /// What serving a queue came to.

@@ -18,7 +18,7 @@ use virtio_bindings::virtio_mmio::{
 use vm_memory::Permissions;
 
 use super::VirtioDevice;
-use super::block::{Block, Disk};
+use super::block::{Access, Block, Disk};
 use super::rng::Rng;
 use super::testing::{Driver, Line, ram, readable, rings, writable};
 use crate::irq::Interrupt;
@@ -129,7 +129,7 @@ impl Setup {
 fn disk() -> (NamedTempFile, Setup) {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(&[7; 64 << 10]).unwrap();
-    let disk = Disk::open(file.path(), false).unwrap();
+    let disk = Disk::open(file.path(), Access::Write).unwrap();
     (file, Setup::new(Box::new(Block::new(disk, "disk", 1))))
 }
 

@@ -108,6 +108,13 @@ impl Worker {
         })
     }
 
+    /// Waits until everything that was sent is served. While the cores stand still that ends: rings are finite.
+    pub fn settle(&self) {
+        while self.pending.load(Ordering::Acquire) > 0 {
+            std::thread::yield_now();
+        }
+    }
+
     /// Notifications that were sent and not yet served.
     pub fn pending(&self) -> Pending {
         self.pending.clone()

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arm32::wires::Pins;
+use serde::{Deserialize, Serialize};
 
 pub use state::{Candidate, GicState, Interface, MAX_CPUS, Private, STATE_VERSION, Word};
 
@@ -35,6 +36,20 @@ pub struct Gic {
     waker: Arc<Waker>,
     acknowledged: AtomicU64,
 }
+
+/// A GIC and what it has counted, as plain data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedGic {
+    /// The GIC.
+    pub gic: GicState,
+    /// Interrupts acknowledged.
+    pub acknowledged: u64,
+}
+
+/// A saved state that is not one of this GIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the saved state is not one of this interrupt controller")]
+pub struct WrongGic;
 
 #[derive(Debug)]
 struct Wired {
@@ -108,9 +123,27 @@ impl Gic {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// A copy of the state.
-    pub fn state(&self) -> GicState {
-        self.lock().gic.clone()
+    /// The state, to be saved.
+    pub fn save(&self) -> SavedGic {
+        SavedGic {
+            gic: self.lock().gic.clone(),
+            acknowledged: self.acknowledged(),
+        }
+    }
+
+    /// Takes over a saved state and drives the cores' inputs accordingly. Whoever drives a line is restored before: lines
+    /// are as the state has them.
+    ///
+    /// # Errors
+    /// [`WrongGic`] when the state is of another GIC, or of none; then nothing changes.
+    pub fn restore(&self, saved: &SavedGic) -> Result<(), WrongGic> {
+        if !saved.gic.fits(&self.lock().gic) {
+            return Err(WrongGic);
+        }
+        self.acknowledged
+            .store(saved.acknowledged, Ordering::Relaxed);
+        self.change(|gic| gic.clone_from(&saved.gic));
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Wired> {

@@ -102,3 +102,5 @@ pub const IDLE_PRIORITY: u8 = 0xff;
 pub const BPR_MIN: u8 = 2;
 /// Least binary point of group 1.
 pub const ABPR_MIN: u8 = 3;
+/// The greatest value of GICC_BPR and GICC_ABPR: three bits.
+pub const BPR_MAX: u8 = 7;

@@ -162,6 +162,29 @@ impl GicState {
         }
     }
 
+    /// Whether this is a state that a GIC of the shape of `other` can be in.
+    pub(super) fn fits(&self, other: &Self) -> bool {
+        let Self {
+            version,
+            ctlr: _,
+            private,
+            shared,
+            priority,
+            targets,
+            interfaces,
+        } = self;
+        let points = |i: &Interface| {
+            (BPR_MIN..=BPR_MAX).contains(&i.bpr) && (ABPR_MIN..=BPR_MAX).contains(&i.abpr)
+        };
+        *version == STATE_VERSION
+            && private.len() == other.private.len()
+            && shared.len() == other.shared.len()
+            && priority.len() == other.priority.len()
+            && targets.len() == other.targets.len()
+            && interfaces.len() == other.interfaces.len()
+            && interfaces.iter().all(points)
+    }
+
     /// Number of cores.
     pub fn cpus(&self) -> usize {
         self.interfaces.len()

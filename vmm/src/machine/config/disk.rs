@@ -16,6 +16,9 @@ pub struct DiskConfig {
     /// Whether the guest may not write it.
     #[serde(default)]
     pub read_only: bool,
+    /// Whether what the guest writes stays in memory and ends with the run; the file is then only read.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub overlay: bool,
     /// Number of request queues, 1 to [`MAX_DISK_QUEUES`](super::MAX_DISK_QUEUES).
     #[serde(default = "one")]
     pub queues: u16,
@@ -50,6 +53,7 @@ impl DiskConfig {
         Self {
             path: path.into(),
             read_only: false,
+            overlay: false,
             queues: 1,
             iommu: None,
             clocks: Vec::new(),
@@ -59,7 +63,7 @@ impl DiskConfig {
     }
 }
 
-/// `FILE`, `FILE,ro`, `FILE,queues=N`, `FILE,iommu=PORT`, `FILE,clock=NAME`, `FILE,broken`, `FILE,coherent`, in any
+/// `FILE`, `FILE,ro`, `FILE,overlay`, `FILE,queues=N`, `FILE,iommu=PORT`, `FILE,clock=NAME`, `FILE,broken`, `FILE,coherent`, in any
 /// combination.
 impl FromStr for DiskConfig {
     type Err = String;
@@ -74,6 +78,7 @@ impl FromStr for DiskConfig {
         for option in parts {
             match option.split_once('=') {
                 None if option == "ro" => disk.read_only = true,
+                None if option == "overlay" => disk.overlay = true,
                 None if option == "broken" => disk.broken = true,
                 None if option == "coherent" => disk.coherent = true,
                 Some(("clock", name)) => disk.clocks.push(name.to_owned()),
@@ -85,7 +90,7 @@ impl FromStr for DiskConfig {
                 Some(("iommu", port)) => disk.iommu = Some(port.parse()?),
                 _ => {
                     return Err(format!(
-                        "{option:?} is not a disk option: use ro, queues=N, iommu=NAME:N, clock=NAME, broken or coherent"
+                        "{option:?} is not a disk option: use ro, overlay, queues=N, iommu=NAME:N, clock=NAME, broken or coherent"
                     ));
                 }
             }
@@ -104,13 +109,14 @@ mod tests {
         let full = DiskConfig {
             path: "a".into(),
             read_only: true,
+            overlay: true,
             queues: 4,
             iommu: None,
             clocks: vec!["c0".into(), "c1".into()],
             broken: true,
             coherent: true,
         };
-        let text = "a,ro,queues=4,clock=c0,broken,clock=c1,coherent";
+        let text = "a,ro,overlay,queues=4,clock=c0,broken,clock=c1,coherent";
         assert_eq!(text.parse(), Ok(full));
         for text in ["", ",ro", "a,rw", "a,queues=x"] {
             assert!(text.parse::<DiskConfig>().is_err(), "{text}");

@@ -12,6 +12,7 @@ use vm_memory::GuestMemoryMmap;
 use super::super::board::{Board, Device, Entry};
 use super::super::config::Port;
 use super::super::error::Error;
+use super::saved::{UnitState, WrongIommu};
 use super::tally::{Tallies, Tally};
 use super::{IommuInfo, IommuSink, IommuSummary};
 use crate::irq::Interrupt;
@@ -98,6 +99,23 @@ impl Iommus {
         })
     }
 
+    /// The state of all, to be saved.
+    pub fn save(&self) -> Vec<UnitState> {
+        self.units.iter().map(Unit::save).collect()
+    }
+
+    /// Takes over a saved state. Whoever watches is told of the attachments.
+    ///
+    /// # Errors
+    /// If it does not fit; what does not is left as it was.
+    pub fn restore(&self, saved: &[UnitState]) -> Result<(), WrongIommu> {
+        if saved.len() != self.units.len() {
+            return Err(WrongIommu::Number);
+        }
+        let mut units = self.units.iter().zip(saved);
+        units.try_for_each(|(unit, saved)| unit.restore(saved))
+    }
+
     /// What happened so far at each instance, a Gen3 main one included.
     pub fn summaries(&self) -> Vec<IommuSummary> {
         self.units.iter().flat_map(Unit::summaries).collect()
@@ -145,6 +163,29 @@ impl Unit {
             source: Box::new(source),
         })?;
         Ok(Self { ipmmu, instances })
+    }
+
+    fn save(&self) -> UnitState {
+        UnitState::Ipmmu {
+            registers: self.ipmmu.save(),
+            cache: self.ipmmu.unit().save_cache(),
+            tallies: self.instances.iter().map(|(_, t)| t.save()).collect(),
+        }
+    }
+
+    fn restore(&self, saved: &UnitState) -> Result<(), WrongIommu> {
+        let UnitState::Ipmmu {
+            registers,
+            cache,
+            tallies,
+        } = saved;
+        self.ipmmu.restore(registers)?;
+        self.ipmmu.unit().restore_cache(cache)?;
+        // What restoring itself has caused does not count.
+        for ((_, mine), saved) in self.instances.iter().zip(tallies) {
+            mine.restore(saved);
+        }
+        Ok(())
     }
 
     /// Contexts and the cache are the first instance's: those of Gen3 are the main IPMMU's.

@@ -2,6 +2,7 @@
 
 mod build;
 pub(crate) mod master;
+mod saved;
 mod tally;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use viommu::ipmmu::IpmmuEvent;
 
 pub(super) use build::{Iommus, Surroundings};
 pub use master::current_master;
+pub use saved::{UnitState, WrongIommu};
 
 /// Sees what happens at the machine's IOMMUs, as it happens.
 ///

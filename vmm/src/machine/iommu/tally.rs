@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arm32::Clock;
+use serde::{Deserialize, Serialize};
 use viommu::ipmmu::{IpmmuEvent, IpmmuObserver};
 use viommu::{EndpointId, Event, Fault, Observer};
 
@@ -15,6 +16,15 @@ struct Utlb {
     detaches: AtomicU64,
     faults: AtomicU64,
     bus_errors: AtomicU64,
+}
+
+/// What a tally has counted, as plain data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TallyState {
+    flushes: u64,
+    fills: u64,
+    /// For each micro-TLB: attaches, detaches, faults, bus errors.
+    utlbs: Vec<[u64; 4]>,
 }
 
 /// Counts the events of one IOMMU and hands them to the sink.
@@ -66,6 +76,42 @@ impl Tally {
             fills: get(&self.fills),
             utlbs: utlbs.filter(|utlb| !quiet(utlb)).collect(),
             ..IommuSummary::default()
+        }
+    }
+
+    /// The counts, to be saved.
+    pub fn save(&self) -> TallyState {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counts = |utlb: &Utlb| {
+            [
+                get(&utlb.attaches),
+                get(&utlb.detaches),
+                get(&utlb.faults),
+                get(&utlb.bus_errors),
+            ]
+        };
+        TallyState {
+            flushes: get(&self.flushes),
+            fills: get(&self.fills),
+            utlbs: self.utlbs.iter().map(counts).collect(),
+        }
+    }
+
+    /// Goes on from other counts.
+    pub fn restore(&self, saved: &TallyState) {
+        let TallyState {
+            flushes,
+            fills,
+            utlbs,
+        } = saved;
+        let set = |counter: &AtomicU64, value| counter.store(value, Ordering::Relaxed);
+        set(&self.flushes, *flushes);
+        set(&self.fills, *fills);
+        for (mine, [attaches, detaches, faults, bus_errors]) in self.utlbs.iter().zip(utlbs) {
+            set(&mine.attaches, *attaches);
+            set(&mine.detaches, *detaches);
+            set(&mine.faults, *faults);
+            set(&mine.bus_errors, *bus_errors);
         }
     }
 

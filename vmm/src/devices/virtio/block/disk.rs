@@ -1,24 +1,37 @@
 //! The file behind a block device, and the lock that keeps two writers apart.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::spec::SECTOR;
+use super::storage::Storage;
 
 /// An opened, locked disk.
 #[derive(Debug)]
 pub struct Disk {
     /// Its contents.
-    pub file: File,
+    pub storage: Storage,
     /// Its size in sectors; a last partial sector is out of reach.
     pub sectors: u64,
     /// Whether it may not be written.
     pub read_only: bool,
+}
+
+/// What a guest may do to a disk's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read it.
+    Read,
+    /// Read it and write it.
+    Write,
+    /// Read it, and write what stays in memory.
+    Overlay,
 }
 
 /// Why a disk cannot be opened.
@@ -38,7 +51,7 @@ impl Disk {
     ///
     /// # Errors
     /// See [`DiskError`].
-    pub fn open(path: &Path, read_only: bool) -> Result<Self, DiskError> {
+    pub fn open(path: &Path, access: Access) -> Result<Self, DiskError> {
         // Looked at before opening: to open a named pipe would wait for its other end.
         let kind = std::fs::metadata(path)
             .map_err(DiskError::Open)?
@@ -48,13 +61,12 @@ impl Disk {
         }
         let mut file = OpenOptions::new()
             .read(true)
-            .write(!read_only)
+            .write(access == Access::Write)
             .open(path)
             .map_err(DiskError::Open)?;
-        let how = if read_only {
-            FlockOperation::NonBlockingLockShared
-        } else {
-            FlockOperation::NonBlockingLockExclusive
+        let how = match access {
+            Access::Read | Access::Overlay => FlockOperation::NonBlockingLockShared,
+            Access::Write => FlockOperation::NonBlockingLockExclusive,
         };
         match flock(&file, how) {
             Ok(()) => {}
@@ -64,9 +76,12 @@ impl Disk {
         // The length of a block device is where its end is.
         let bytes = io::Seek::seek(&mut file, io::SeekFrom::End(0)).map_err(DiskError::Open)?;
         Ok(Self {
-            file,
+            storage: match access {
+                Access::Read | Access::Write => Storage::direct(file),
+                Access::Overlay => Storage::overlay(Arc::new(file), Arc::default()),
+            },
             sectors: bytes / SECTOR,
-            read_only,
+            read_only: access == Access::Read,
         })
     }
 }

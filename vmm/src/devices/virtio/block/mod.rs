@@ -23,6 +23,7 @@
 pub mod disk;
 mod request;
 pub mod spec;
+pub mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -34,10 +35,10 @@ use virtio_bindings::virtio_blk::*;
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 use virtio_queue::Queue;
 
-pub use disk::{Disk, DiskError};
+pub use disk::{Access, Disk, DiskError};
 use spec::*;
 
-use super::{Progress, ServeError, VirtioDevice, serve};
+use super::{DeviceState, Progress, ServeError, VirtioDevice, WrongState, serve};
 use crate::machine::DiskSummary;
 
 /// What a disk did, readable from outside.
@@ -61,6 +62,23 @@ impl Counters {
             bytes_written: get(&self.bytes_written),
             flushes: get(&self.flushes),
         }
+    }
+
+    /// Goes on from these numbers.
+    pub fn restore(&self, summary: DiskSummary) {
+        let DiskSummary {
+            requests,
+            errors,
+            bytes_read,
+            bytes_written,
+            flushes,
+        } = summary;
+        let set = |counter: &AtomicU64, value| counter.store(value, Ordering::Relaxed);
+        set(&self.requests, requests);
+        set(&self.errors, errors);
+        set(&self.bytes_read, bytes_read);
+        set(&self.bytes_written, bytes_written);
+        set(&self.flushes, flushes);
     }
 }
 
@@ -137,5 +155,21 @@ impl VirtioDevice for Block {
         serve(queue, mem, MAX_DESCRIPTORS, |buffers, mem| {
             self.answer(buffers, mem)
         })
+    }
+
+    fn save(&self) -> DeviceState {
+        DeviceState::Block(self.counters.summary())
+    }
+
+    fn restore(&mut self, saved: &DeviceState) -> Result<(), WrongState> {
+        let DeviceState::Block(summary) = saved else {
+            return Err(WrongState::Kind);
+        };
+        self.counters.restore(*summary);
+        Ok(())
+    }
+
+    fn disk(&self) -> Option<&Disk> {
+        Some(&self.disk)
     }
 }

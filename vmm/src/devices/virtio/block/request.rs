@@ -1,11 +1,10 @@
 //! One request from its chain to its status byte.
 
-use std::io::{self, Seek, SeekFrom};
+use std::io;
 
 use viommu::DmaSpace;
 use virtio_bindings::virtio_blk::*;
 use vm_memory::{Bytes, GuestMemoryError};
-use vmm_sys_util::write_zeroes::{PunchHole, WriteZeroesAt};
 
 use super::super::buffers::total;
 use super::super::{BufferError, Buffers};
@@ -112,7 +111,7 @@ impl Block {
             VIRTIO_BLK_T_OUT => self.write(header.sector, &data, mem),
             VIRTIO_BLK_T_FLUSH => {
                 count(&self.counters.flushes, 1);
-                Ok(self.disk.file.sync_data()?)
+                Ok(self.disk.storage.sync()?)
             }
             VIRTIO_BLK_T_GET_ID => self.get_id(&data, mem, written),
             VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES if !self.disk.read_only => {
@@ -144,11 +143,11 @@ impl Block {
         written: &mut u64,
     ) -> Result<(), Failure> {
         let offset = self.locate(sector, bounded(&data.writable)?)?;
-        self.disk.file.seek(SeekFrom::Start(offset))?;
+        self.disk.storage.seek(offset)?;
         for piece in data.writable.iter().flat_map(|segment| segment.pieces()) {
-            let file = &mut self.disk.file;
+            let storage = &mut self.disk.storage;
             mem.pin()
-                .read_exact_volatile_from(piece.addr, file, piece.len as usize)?;
+                .read_exact_volatile_from(piece.addr, storage, piece.len as usize)?;
             *written += u64::from(piece.len);
         }
         count(&self.counters.bytes_read, *written);
@@ -161,11 +160,11 @@ impl Block {
         }
         let bytes = bounded(&data.readable)?;
         let offset = self.locate(sector, bytes)?;
-        self.disk.file.seek(SeekFrom::Start(offset))?;
+        self.disk.storage.seek(offset)?;
         for piece in data.readable.iter().flat_map(|segment| segment.pieces()) {
-            let file = &mut self.disk.file;
+            let storage = &mut self.disk.storage;
             mem.pin()
-                .write_all_volatile_to(piece.addr, file, piece.len as usize)?;
+                .write_all_volatile_to(piece.addr, storage, piece.len as usize)?;
         }
         count(&self.counters.bytes_written, bytes);
         Ok(())
@@ -218,11 +217,9 @@ impl Block {
         }
         for (offset, length, flags) in ranges.into_iter().filter(|(_, length, _)| *length > 0) {
             if kind == VIRTIO_BLK_T_DISCARD {
-                discard(&mut self.disk.file, offset, length)?;
-            } else if flags == 0 || self.disk.file.punch_hole(offset, length).is_err() {
-                self.disk
-                    .file
-                    .write_all_zeroes_at(offset, length as usize)?;
+                self.disk.storage.discard(offset, length)?;
+            } else {
+                self.disk.storage.zero(offset, length, flags != 0)?;
             }
         }
         Ok(())
@@ -236,14 +233,4 @@ fn bounded(segments: &[super::super::Segment]) -> Result<u64, Failure> {
         return Err(Failure::Bad("more data than the device takes at once"));
     }
     Ok(bytes)
-}
-
-/// A discard is a hint: a file system that cannot make holes is no error.
-fn discard(file: &mut std::fs::File, offset: u64, length: u64) -> io::Result<()> {
-    match file.punch_hole(offset, length) {
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()) => {
-            Ok(())
-        }
-        result => result,
-    }
 }

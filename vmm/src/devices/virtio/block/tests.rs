@@ -14,8 +14,16 @@ fn image() -> NamedTempFile {
     file
 }
 
+fn access(read_only: bool) -> Access {
+    if read_only {
+        Access::Read
+    } else {
+        Access::Write
+    }
+}
+
 fn driver(file: &NamedTempFile, read_only: bool) -> Driver {
-    let disk = Disk::open(file.path(), read_only).unwrap();
+    let disk = Disk::open(file.path(), access(read_only)).unwrap();
     let mut driver = Driver::new(Box::new(Block::new(disk, "a disk", 2)));
     driver.start(0);
     driver
@@ -279,24 +287,24 @@ fn configuration_space() {
 #[test]
 fn two_writers_refuse_each_other_and_readers_share() {
     let file = image();
-    let writer = Disk::open(file.path(), false).unwrap();
+    let writer = Disk::open(file.path(), Access::Write).unwrap();
     assert!(matches!(
-        Disk::open(file.path(), false),
+        Disk::open(file.path(), Access::Write),
         Err(DiskError::Locked)
     ));
     assert!(matches!(
-        Disk::open(file.path(), true),
+        Disk::open(file.path(), Access::Read),
         Err(DiskError::Locked)
     ));
     drop(writer);
-    let _reader = Disk::open(file.path(), true).unwrap();
-    let _second = Disk::open(file.path(), true).unwrap();
+    let _reader = Disk::open(file.path(), Access::Read).unwrap();
+    let _second = Disk::open(file.path(), Access::Overlay).unwrap();
     assert!(matches!(
-        Disk::open(file.path(), false),
+        Disk::open(file.path(), Access::Write),
         Err(DiskError::Locked)
     ));
     assert!(matches!(
-        Disk::open(std::env::temp_dir().as_path(), true),
+        Disk::open(std::env::temp_dir().as_path(), Access::Read),
         Err(DiskError::Kind)
     ));
 }
@@ -304,7 +312,7 @@ fn two_writers_refuse_each_other_and_readers_share() {
 #[test]
 fn counters_count() {
     let file = image();
-    let disk = Disk::open(file.path(), false).unwrap();
+    let disk = Disk::open(file.path(), Access::Write).unwrap();
     let block = Block::new(disk, "", 2);
     let counters = block.counters();
     let mut driver = Driver::new(Box::new(block));

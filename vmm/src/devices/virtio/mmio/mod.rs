@@ -65,12 +65,12 @@ pub struct Registers {
 
 /// One virtio-mmio slot with a device in it.
 pub struct VirtioMmio {
-    device: Box<dyn VirtioDevice>,
+    pub(super) device: Box<dyn VirtioDevice>,
     mem: DmaSpace,
     interrupt: Arc<dyn Interrupt>,
     access_platform: bool,
-    queues: Vec<Queue>,
-    regs: Registers,
+    pub(super) queues: Vec<Queue>,
+    pub(super) regs: Registers,
     /// One for each queue when another thread serves them; none when they are served at the notification.
     kicks: Vec<EventFd>,
     /// Kicks sent and not yet served.
@@ -152,6 +152,16 @@ impl VirtioMmio {
         for times in self.kicks.iter().filter_map(|kick| kick.read().ok()) {
             self.pending.fetch_sub(times, Ordering::AcqRel);
         }
+    }
+
+    /// The device in the slot.
+    pub fn device(&self) -> &dyn VirtioDevice {
+        self.device.as_ref()
+    }
+
+    /// The device in the slot, to change what it knows.
+    pub fn device_mut(&mut self) -> &mut dyn VirtioDevice {
+        self.device.as_mut()
     }
 
     /// What the driver has told the transport.

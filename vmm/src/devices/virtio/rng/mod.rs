@@ -7,7 +7,7 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 use virtio_queue::Queue;
 use vm_memory::Bytes;
 
-use super::{Buffers, Progress, ServeError, VirtioDevice, serve};
+use super::{Buffers, DeviceState, Progress, ServeError, VirtioDevice, WrongState, serve};
 use crate::machine::warn_guest;
 
 /// Entries of the queue; the driver keeps one or two buffers in it.
@@ -85,6 +85,18 @@ impl VirtioDevice for Rng {
                 0
             }
         })
+    }
+
+    fn save(&self) -> DeviceState {
+        DeviceState::Rng(self.generator.clone())
+    }
+
+    fn restore(&mut self, saved: &DeviceState) -> Result<(), WrongState> {
+        let DeviceState::Rng(generator) = saved else {
+            return Err(WrongState::Kind);
+        };
+        self.generator = generator.clone();
+        Ok(())
     }
 }
 

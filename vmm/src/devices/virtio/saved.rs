@@ -1,0 +1,98 @@
+//! What a virtio slot and the device in it *are*, as plain data.
+
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+use virtio_queue::{Queue, QueueState, QueueT};
+
+use super::VirtioMmio;
+use super::mmio::Registers;
+use crate::machine::DiskSummary;
+
+/// A slot: what the driver has told it, its queues and its device. What a disk holds is not part of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VirtioState {
+    /// What the driver has told the transport.
+    pub registers: Registers,
+    /// One for each queue.
+    pub queues: Vec<SavedQueue>,
+    /// The device.
+    pub device: DeviceState,
+}
+
+/// What a device knows apart from its queues.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceState {
+    /// A disk: what it did.
+    Block(DiskSummary),
+    /// The entropy device: its generator.
+    Rng(Xoshiro256PlusPlus),
+}
+
+/// A queue. Between two pieces of work a queue has no more state than this: what it has counted since the driver was last
+/// notified is looked at, and begun anew, at the end of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedQueue(#[serde(with = "QueueData")] QueueState);
+
+/// [`QueueState`], which has no `serde` of its own.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "QueueState")]
+struct QueueData {
+    max_size: u16,
+    next_avail: u16,
+    next_used: u16,
+    event_idx_enabled: bool,
+    size: u16,
+    ready: bool,
+    desc_table: u64,
+    avail_ring: u64,
+    used_ring: u64,
+}
+
+/// A saved state that does not fit the slot or its device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WrongState {
+    /// Of another kind of device.
+    #[error("the saved state is of another kind of virtio device")]
+    Kind,
+    /// Of queues that the device does not have.
+    #[error("the saved state has queues that the virtio device cannot have")]
+    Queues,
+}
+
+impl VirtioMmio {
+    /// The state, to be saved. Kicks that nobody has seen yet are not part of it.
+    pub fn save(&self) -> VirtioState {
+        VirtioState {
+            registers: self.regs,
+            queues: self.queues.iter().map(|q| SavedQueue(q.state())).collect(),
+            device: self.device.save(),
+        }
+    }
+
+    /// Takes over a saved state. The interrupt line is left to the controller's own state.
+    ///
+    /// # Errors
+    /// If the state does not fit; then nothing changes.
+    pub fn restore(&mut self, saved: &VirtioState) -> Result<(), WrongState> {
+        let VirtioState {
+            registers,
+            queues,
+            device,
+        } = saved;
+        if queues.len() != self.queues.len() {
+            return Err(WrongState::Queues);
+        }
+        let fits = |(mine, saved): (&Queue, &SavedQueue)| {
+            let queue = Queue::try_from(saved.0).map_err(|_| WrongState::Queues)?;
+            let same = queue.max_size() == mine.max_size();
+            same.then_some(queue).ok_or(WrongState::Queues)
+        };
+        let queues = self.queues.iter().zip(queues).map(fits);
+        let queues = queues.collect::<Result<Vec<_>, _>>()?;
+        self.device.restore(device)?;
+        self.queues = queues;
+        self.regs = *registers;
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! What a machine *is*, as plain data: everything but its memory and what its disks hold.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arm32::ClusterState;
+use arm32::cluster::{MAX_RETIRED, RestoreError as WrongCores};
+use serde::{Deserialize, Serialize};
+
+use super::Machine;
+use super::assemble::noise_seed;
+use super::bus::BusState;
+use super::exit::Reason;
+use super::iommu::{UnitState, WrongIommu};
+use crate::devices::clkgen;
+use crate::devices::rtc::RtcState;
+use crate::devices::uart::{GateState, UartState};
+use crate::devices::virtio::rng::Rng;
+use crate::devices::virtio::{VirtioDevice, VirtioMmio, VirtioState, WrongState};
+use crate::irq::gicv2::{SavedGic, WrongGic};
+use crate::vcpu::{RunCounters, Timing};
+
+/// The state of a machine that stands still between two runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MachineState {
+    /// The cores, with what they have cached of page tables.
+    pub cores: ClusterState,
+    /// The interrupt controller, with the levels of its inputs.
+    pub gic: SavedGic,
+    /// The console.
+    pub uart: UartState,
+    /// Console input that waits, and what has passed.
+    pub input: GateState,
+    /// The real-time clock.
+    pub rtc: RtcState,
+    /// The clock generators, in the order of the board.
+    pub clocks: Vec<clkgen::State>,
+    /// The virtio slots, in the order of the board.
+    pub virtio: Vec<VirtioState>,
+    /// The IOMMUs, in the order of the board.
+    pub iommus: Vec<UnitState>,
+    /// The guest's clock.
+    pub time: TimeState,
+    /// What the bus has counted.
+    pub bus: BusState,
+    /// What the run loop has counted.
+    pub run: RunCounters,
+    /// Firmware calls.
+    pub calls: u64,
+    /// Why the last run ended.
+    pub last: Option<Reason>,
+}
+
+/// The guest's clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeState {
+    /// Nanoseconds since power-on.
+    pub now_ns: u64,
+    /// Nanoseconds of those that were skipped, in virtual time.
+    pub skipped_ns: u64,
+}
+
+/// Why a saved state does not fit a machine.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum WrongMachine {
+    /// Its cores.
+    #[error(transparent)]
+    Cores(#[from] WrongCores),
+    /// Its interrupt controller.
+    #[error(transparent)]
+    Gic(#[from] WrongGic),
+    /// Its console.
+    #[error("the saved console holds more input than it can")]
+    Uart,
+    /// One of its virtio devices.
+    #[error(transparent)]
+    Virtio(#[from] WrongState),
+    /// One of its IOMMUs.
+    #[error(transparent)]
+    Iommu(#[from] WrongIommu),
+    /// It has more or fewer of some device.
+    #[error("the saved state has {found} {what}, but the machine has {expected}")]
+    Number {
+        /// Of what.
+        what: &'static str,
+        /// How many the state has.
+        found: usize,
+        /// How many there are.
+        expected: usize,
+    },
+    /// A clock generator of another shape.
+    #[error("the saved state is of another kind of clock generator")]
+    Clock,
+    /// A time that nobody can wait for.
+    #[error("the saved time lies more than a century after power-on")]
+    Time,
+}
+
+/// The machine's cores do not run in this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("only a machine whose cores are interpreted can be saved")]
+pub struct NotInterpreted;
+
+fn lock(slot: &Arc<Mutex<VirtioMmio>>) -> MutexGuard<'_, VirtioMmio> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn number(what: &'static str, found: usize, expected: usize) -> Result<(), WrongMachine> {
+    let wrong = WrongMachine::Number {
+        what,
+        found,
+        expected,
+    };
+    if found == expected {
+        Ok(())
+    } else {
+        Err(wrong)
+    }
+}
+
+impl Machine {
+    /// The state, to be saved.
+    ///
+    /// # Errors
+    /// When the cores are not interpreted.
+    pub(super) fn state(&mut self) -> Result<MachineState, NotInterpreted> {
+        let cluster = self.vcpus.cluster().ok_or(NotInterpreted)?;
+        Ok(MachineState {
+            cores: cluster.save(),
+            gic: self.gic.save(),
+            uart: self.uart.save(),
+            input: self.gate.save(),
+            rtc: self.devices.rtc.save(),
+            clocks: self.devices.clocks.iter().map(|c| c.save()).collect(),
+            virtio: self.devices.virtio.iter().map(|s| lock(s).save()).collect(),
+            iommus: self.iommus.save(),
+            time: TimeState {
+                now_ns: self.timing.clock().now_ns(),
+                skipped_ns: match &self.timing {
+                    Timing::Virtual(clock) => clock.skipped_ns(),
+                    Timing::Host(_) => 0,
+                },
+            },
+            bus: self.bus.save(),
+            run: self.counters,
+            calls: self.wires.calls,
+            last: self.last,
+        })
+    }
+
+    /// Takes over a saved state; the machine has not run, and its clock already shows the saved time.
+    ///
+    /// # Errors
+    /// If the state does not fit.
+    pub(super) fn restore(&mut self, saved: &MachineState) -> Result<(), WrongMachine> {
+        let MachineState {
+            cores,
+            gic,
+            uart,
+            input,
+            rtc,
+            clocks,
+            virtio,
+            iommus,
+            time: _,
+            bus,
+            run,
+            calls,
+            last,
+        } = saved;
+        let devices = &self.devices;
+        number("clock generators", clocks.len(), devices.clocks.len())?;
+        number("virtio devices", virtio.len(), devices.virtio.len())?;
+        if let Some(cluster) = self.vcpus.cluster() {
+            cluster.restore(cores)?;
+        }
+        self.uart.restore(uart).map_err(|_| WrongMachine::Uart)?;
+        self.gate.restore(input);
+        devices.rtc.restore(rtc);
+        for (clock, saved) in devices.clocks.iter().zip(clocks) {
+            clock
+                .restore(saved)
+                .then_some(())
+                .ok_or(WrongMachine::Clock)?;
+        }
+        for (slot, saved) in devices.virtio.iter().zip(virtio) {
+            lock(slot).restore(saved)?;
+        }
+        self.iommus.restore(iommus)?;
+        // After all who drive its inputs: what they did on the way is undone, and what they had done is in the state.
+        self.gic.restore(gic)?;
+        self.bus.restore(bus);
+        self.counters = *run;
+        self.wires.calls = *calls;
+        self.last = *last;
+        self.before = self.vcpus.retired();
+        Ok(())
+    }
+}
+
+impl Machine {
+    /// Has the entropy device begin anew with the seed of the configuration.
+    pub(super) fn reseed(&mut self) {
+        let fresh = Rng::new(noise_seed(&self.config)).save();
+        for slot in &self.devices.virtio {
+            // Only the entropy device takes it.
+            let _ = lock(slot).device_mut().restore(&fresh);
+        }
+    }
+}
+
+impl TimeState {
+    /// Whether a machine can go on from then.
+    ///
+    /// # Errors
+    /// If sums of times would overflow.
+    pub(super) fn check(self) -> Result<(), WrongMachine> {
+        let Self { now_ns, skipped_ns } = self;
+        if now_ns.max(skipped_ns) > MAX_RETIRED {
+            return Err(WrongMachine::Time);
+        }
+        Ok(())
+    }
+}

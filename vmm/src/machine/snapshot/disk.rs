@@ -1,0 +1,87 @@
+//! The disks of a snapshot: a file that nobody writes, and what differs from it.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::memory::{CHUNK, data};
+use crate::devices::virtio::block::Disk;
+use crate::devices::virtio::block::spec::SECTOR;
+use crate::devices::virtio::block::storage::{Changes, Storage};
+
+/// Most bytes of a disk's file that are copied into memory.
+pub const MAX_COPIED: u64 = 1 << 30;
+
+/// What a disk held at one moment.
+#[derive(Clone, Debug)]
+pub(super) struct DiskImage {
+    /// Nobody writes it.
+    pub file: Arc<File>,
+    /// What differs from it.
+    pub changes: Arc<Changes>,
+    /// Its size.
+    pub sectors: u64,
+    /// Whether the guest may not write it.
+    pub read_only: bool,
+}
+
+impl DiskImage {
+    /// What `disk` holds now. If its file may be written after this (`goes_on`), it is copied.
+    pub fn capture(disk: &Disk, goes_on: bool) -> io::Result<Self> {
+        let Disk {
+            storage,
+            sectors,
+            read_only,
+        } = disk;
+        let changes = storage.changes();
+        let written = changes.is_none() && !read_only;
+        let file = if written && goes_on {
+            Arc::new(copy(storage.file(), sectors * SECTOR)?)
+        } else {
+            Arc::clone(storage.file())
+        };
+        Ok(Self {
+            file,
+            changes: changes.unwrap_or_default(),
+            sectors: *sectors,
+            read_only: *read_only,
+        })
+    }
+
+    /// A disk that begins with this, and whose writes are its own.
+    pub fn open(&self) -> Disk {
+        let (file, changes) = (Arc::clone(&self.file), Arc::clone(&self.changes));
+        Disk {
+            storage: Storage::overlay(file, changes),
+            sectors: self.sectors,
+            read_only: self.read_only,
+        }
+    }
+}
+
+/// A copy in memory of the first `size` bytes of `file`.
+fn copy(file: &File, size: u64) -> io::Result<File> {
+    let runs = data(file, size)?;
+    if runs.iter().map(|run| run.end - run.start).sum::<u64>() > MAX_COPIED {
+        return Err(io::Error::other(format!(
+            "it holds more than {} and the guest writes to it: make it an overlay, whose writes stay in memory",
+            crate::machine::ByteSize(MAX_COPIED)
+        )));
+    }
+    let copy = File::from(memfd_create("disk", MemfdFlags::CLOEXEC)?);
+    copy.set_len(size)?;
+    let mut buffer = vec![0; CHUNK];
+    for run in runs {
+        let mut at = run.start;
+        while at < run.end {
+            let part = &mut buffer[..(run.end - at).min(CHUNK as u64) as usize];
+            file.read_exact_at(part, at)?;
+            copy.write_all_at(part, at)?;
+            at += part.len() as u64;
+        }
+    }
+    Ok(copy)
+}

@@ -1,0 +1,276 @@
+//! The memory of a snapshot: written once, then mapped copy-on-write by every machine that goes on from it.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range as Pages;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustix::fs::{MemfdFlags, SealFlags, SeekFrom, fcntl_add_seals, memfd_create, seek};
+use rustix::io::Errno;
+use rustix::param::page_size;
+use vm_memory::mmap::MmapRegion;
+use vm_memory::{
+    Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    GuestRegionMmap, MemoryRegionAddress,
+};
+
+/// What is found to be zero, or not, at once: a page of the guest.
+pub(in super::super) const PAGE: usize = 4096;
+/// Bytes copied at a time: what a processor's cache holds.
+pub(super) const CHUNK: usize = 64 << 10;
+
+/// The contents of RAM at one moment. Pages that hold zeros only take no room.
+#[derive(Clone, Debug)]
+pub(super) struct Memory {
+    file: Arc<File>,
+    size: u64,
+}
+
+impl Memory {
+    /// A copy of all of `ram`, which is one region.
+    pub fn capture(ram: &GuestMemoryMmap<()>) -> io::Result<Self> {
+        let region = ram.iter().next();
+        let region = region.ok_or_else(|| io::Error::other("the machine has no memory"))?;
+        let blank = Blank::new(region.len())?;
+        let mut buffer = vec![0; CHUNK];
+        for run in touched(region)? {
+            let mut at = run.start;
+            while at < run.end {
+                let part = &mut buffer[..(run.end - at).min(CHUNK as u64) as usize];
+                region
+                    .read_slice(part, MemoryRegionAddress(at))
+                    .map_err(io::Error::other)?;
+                blank.write(at, part)?;
+                at += part.len() as u64;
+            }
+        }
+        blank.seal()
+    }
+
+    /// Bytes, those of zeros included.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes that take room.
+    pub fn stored(&self) -> io::Result<u64> {
+        Ok(data(&self.file, self.size)?
+            .iter()
+            .map(|run| run.end - run.start)
+            .sum())
+    }
+
+    /// The file, for whoever writes it elsewhere.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Memory at `base` that begins with these contents; what is written to it is its own.
+    pub fn map(&self, base: u64) -> io::Result<Arc<GuestMemoryMmap<()>>> {
+        let offset = FileOffset::from_arc(Arc::clone(&self.file), 0);
+        let size = usize::try_from(self.size).map_err(io::Error::other)?;
+        let flags = libc::MAP_PRIVATE | libc::MAP_NORESERVE;
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        let region =
+            MmapRegion::build(Some(offset), size, prot, flags).map_err(io::Error::other)?;
+        let region = GuestRegionMmap::new(region, GuestAddress(base))
+            .ok_or_else(|| io::Error::other("the memory does not fit"))?;
+        let memory = GuestMemoryMmap::from_regions(vec![region]).map_err(io::Error::other)?;
+        Ok(Arc::new(memory))
+    }
+}
+
+/// Memory that is being written.
+#[derive(Debug)]
+pub(super) struct Blank {
+    file: File,
+    size: u64,
+}
+
+impl Blank {
+    /// `size` bytes of zeros.
+    pub fn new(size: u64) -> io::Result<Self> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = File::from(memfd_create("guest-memory", flags)?);
+        file.set_len(size)?;
+        Ok(Self { file, size })
+    }
+
+    /// Writes `bytes`, whole pages, at `offset`; pages of zeros, which are there already, are left out.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut from = 0;
+        while from < bytes.len() {
+            let full = |at: &usize| bytes[*at..].chunks(PAGE).next().is_some_and(is_full);
+            let pages = || (from..bytes.len()).step_by(PAGE);
+            let run = pages().take_while(full).count();
+            if run == 0 {
+                from += PAGE * pages().take_while(|at| !full(at)).count();
+                continue;
+            }
+            let to = (from + run * PAGE).min(bytes.len());
+            self.file
+                .write_all_at(&bytes[from..to], offset + from as u64)?;
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// The memory; from here on nobody can change it.
+    pub fn seal(self) -> io::Result<Memory> {
+        let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+        fcntl_add_seals(&self.file, all)?;
+        Ok(Memory {
+            file: Arc::new(self.file),
+            size: self.size,
+        })
+    }
+}
+
+/// Whether a page is not all zeros.
+fn is_full(page: &[u8]) -> bool {
+    let (words, rest) = page.as_chunks::<8>();
+    words.iter().any(|word| u64::from_ne_bytes(*word) != 0) || rest.iter().any(|byte| *byte != 0)
+}
+
+/// What of `region` may not be zeros, in bytes from its start: what lies in the file below it, and what was touched since it
+/// was mapped.
+fn touched(region: &GuestRegionMmap<()>) -> io::Result<Vec<Pages<u64>>> {
+    let page = page_size() as u64;
+    let pages = region.len().div_ceil(page);
+    let mut map = match present(region, pages) {
+        Ok(map) => map,
+        // Without /proc everything is looked at.
+        Err(_) => return Ok(std::iter::once(0..region.len()).collect()),
+    };
+    if let Some(below) = region.file_offset() {
+        for run in data(below.file(), region.len())? {
+            map[(run.start / page) as usize..run.end.div_ceil(page) as usize].fill(true);
+        }
+    }
+    let mut runs: Vec<Pages<u64>> = Vec::new();
+    for (number, _) in (0u64..).zip(&map).filter(|(_, touched)| **touched) {
+        let (start, end) = (number * page, ((number + 1) * page).min(region.len()));
+        match runs.last_mut().filter(|run| run.end == start) {
+            Some(run) => run.end = end,
+            None => runs.push(start..end),
+        }
+    }
+    Ok(runs)
+}
+
+/// Which pages of `region` this process has in memory or in swap (Linux, Documentation/admin-guide/mm/pagemap.rst).
+fn present(region: &GuestRegionMmap<()>, pages: u64) -> io::Result<Vec<bool>> {
+    /// Bits of an entry: present, swapped.
+    const THERE: u64 = 1 << 63 | 1 << 62;
+    let host = region
+        .get_host_address(MemoryRegionAddress(0))
+        .map_err(io::Error::other)?;
+    let first = host.addr() as u64 / page_size() as u64;
+    let mut entries = vec![0; pages as usize * 8];
+    File::open("/proc/self/pagemap")?.read_exact_at(&mut entries, first * 8)?;
+    let entries = entries.as_chunks().0.iter();
+    Ok(entries
+        .map(|entry| u64::from_ne_bytes(*entry) & THERE != 0)
+        .collect())
+}
+
+/// What of the first `size` bytes of `file` is not a hole.
+pub(super) fn data(file: &File, size: u64) -> io::Result<Vec<Pages<u64>>> {
+    let mut runs = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let start = match seek(file, SeekFrom::Data(at)) {
+            Ok(start) if start < size => start,
+            Ok(_) | Err(Errno::NXIO) => break,
+            // It knows of no holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+            Err(error) => return Err(error.into()),
+        };
+        let end = seek(file, SeekFrom::Hole(start)).unwrap_or(size).min(size);
+        runs.push(start..end);
+        at = end.max(start + 1);
+    }
+    Ok(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: u64 = 0x4000_0000;
+
+    fn fresh(size: usize) -> GuestMemoryMmap<()> {
+        GuestMemoryMmap::from_ranges(&[(GuestAddress(BASE), size)]).unwrap()
+    }
+
+    fn get(memory: &GuestMemoryMmap<()>, at: u64) -> u8 {
+        memory.read_obj(GuestAddress(BASE + at)).unwrap()
+    }
+
+    fn put(memory: &GuestMemoryMmap<()>, at: u64, value: u8) {
+        memory.write_obj(value, GuestAddress(BASE + at)).unwrap();
+    }
+
+    #[test]
+    fn each_machine_has_what_was_and_what_it_writes_itself() {
+        let first = fresh(1 << 20);
+        put(&first, 5, 1);
+        put(&first, 0x8_0000, 2);
+        let memory = Memory::capture(&first).unwrap();
+        put(&first, 5, 9);
+        let (a, b) = (memory.map(BASE).unwrap(), memory.map(BASE).unwrap());
+        put(&a, 0x1000, 3);
+        put(&a, 0x8_0000, 4);
+        assert_eq!([get(&a, 5), get(&a, 0x1000), get(&a, 0x8_0000)], [1, 3, 4]);
+        assert_eq!([get(&b, 5), get(&b, 0x1000), get(&b, 0x8_0000)], [1, 0, 2]);
+    }
+
+    #[test]
+    fn a_copy_of_a_copy_has_everything_and_no_more() {
+        let first = fresh(1 << 20);
+        put(&first, 5, 1);
+        put(&first, 0x5000, 2);
+        let second = Memory::capture(&first).unwrap().map(BASE).unwrap();
+        put(&second, 5, 0);
+        put(&second, 0x9000, 3);
+        // Read, not written.
+        get(&second, 0x7_0000);
+        let third = Memory::capture(&second).unwrap();
+        let page = page_size() as u64;
+        assert_eq!(third.stored().unwrap(), 2 * page);
+        let third = third.map(BASE).unwrap();
+        assert_eq!(
+            [get(&third, 5), get(&third, 0x5000), get(&third, 0x9000)],
+            [0, 2, 3]
+        );
+    }
+
+    #[test]
+    fn nobody_can_change_it() {
+        let memory = Memory::capture(&fresh(1 << 20)).unwrap();
+        memory.file().write_all_at(b"x", 0).unwrap_err();
+        memory.file().set_len(0).unwrap_err();
+        assert_eq!((memory.size(), memory.stored().unwrap()), (1 << 20, 0));
+    }
+
+    #[test]
+    fn zeros_between_pages_are_left_out() {
+        let blank = Blank::new(8 * PAGE as u64).unwrap();
+        let mut bytes = vec![0; 6 * PAGE];
+        bytes[PAGE] = 1;
+        bytes[5 * PAGE + 1] = 2;
+        blank.write(PAGE as u64, &bytes).unwrap();
+        let memory = blank.seal().unwrap();
+        let page = PAGE as u64;
+        if page_size() == PAGE {
+            assert_eq!(
+                data(memory.file(), 8 * page).unwrap(),
+                [2 * page..3 * page, 6 * page..7 * page]
+            );
+        }
+        let mut back = vec![0xff; 6 * PAGE];
+        memory.file().read_exact_at(&mut back, page).unwrap();
+        assert_eq!(back, bytes);
+    }
+}

@@ -1,0 +1,197 @@
+//! Snapshots: a machine at one moment, from which any number of machines go on.
+//!
+//! A machine that goes on from a snapshot does in virtual time, to the instruction and to the nanosecond, what the one it was
+//! taken of does after it. Its memory is the snapshot's until it writes to it, and what it writes is its own; so are
+//! its disks. Making one copies nothing of the guest's memory, loads no kernel and opens no file.
+
+mod disk;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+
+use disk::DiskImage;
+use memory::Memory;
+
+use super::assemble::{self, Ground};
+use super::board::Board;
+use super::config::Config;
+use super::error::Error;
+use super::iommu::IommuSink;
+use super::saved::MachineState;
+use super::{Device, Machine};
+use crate::devices::uart::ConsoleSink;
+use crate::vcpu::Waker;
+
+/// A machine at one moment. Clones are cheap and are the same snapshot; it may be used by any number of threads.
+#[derive(Clone)]
+pub struct Snapshot(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    board: Board,
+    state: MachineState,
+    memory: Memory,
+    disks: Vec<DiskImage>,
+}
+
+/// What a machine that goes on from a snapshot has of its own.
+pub struct Fork {
+    /// Where the guest's console goes from here on.
+    pub console: Box<dyn ConsoleSink>,
+    /// Who is told of all that happens at the IOMMUs, the attachments that are there at first included.
+    pub iommu_sink: Option<Arc<dyn IommuSink>>,
+    /// Another seed: from here on the entropy device's noise is that of this one. What the guest has taken for
+    /// random before does not change.
+    pub seed: Option<u64>,
+}
+
+impl Fork {
+    /// One that differs from the machine that was saved in nothing but where its console goes.
+    pub fn new(console: Box<dyn ConsoleSink>) -> Self {
+        Self {
+            console,
+            iommu_sink: None,
+            seed: None,
+        }
+    }
+}
+
+impl Machine {
+    /// The machine as it is now, between two runs. It goes on as if nothing had happened. A disk that the guest
+    /// writes to directly is copied into memory, up to a limit of 1 GiB of contents.
+    ///
+    /// Observers and probes are not part of it, and neither are the handles of whoever types on the console.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn snapshot(&mut self) -> Result<Snapshot, Error> {
+        self.capture(true)
+    }
+
+    /// The machine as it is now, in its place: no disk needs to be copied.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn into_snapshot(mut self) -> Result<Snapshot, Error> {
+        self.capture(false)
+    }
+
+    fn capture(&mut self, goes_on: bool) -> Result<Snapshot, Error> {
+        if let Some(worker) = &self.worker {
+            worker.settle();
+        }
+        let state = self.state().map_err(|source| Error::Host {
+            what: "save the machine",
+            source: Box::new(source),
+        })?;
+        let mut disks = Vec::new();
+        let slots = self.board.devices.iter().filter(|entry| entry.is_virtio());
+        for (entry, slot) in slots.zip(&self.devices.virtio) {
+            let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+            if let (Device::Disk(index), Some(disk)) = (entry.device, slot.device().disk()) {
+                let fail = |source| Error::DiskSave {
+                    path: self.config.disks[index].path.clone(),
+                    source,
+                };
+                disks.push(DiskImage::capture(disk, goes_on).map_err(fail)?);
+            }
+        }
+        let memory =
+            Memory::capture(&self.bus.memory()).map_err(host("save the guest's memory"))?;
+        Ok(Snapshot(Arc::new(Inner {
+            config: self.config.clone(),
+            board: self.board.clone(),
+            state,
+            memory,
+            disks,
+        })))
+    }
+}
+
+fn host(what: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Host {
+        what,
+        source: Box::new(source),
+    }
+}
+
+impl Snapshot {
+    /// A machine that goes on from here.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn machine(&self, fork: Fork) -> Result<Machine, Error> {
+        let Fork {
+            console,
+            iommu_sink,
+            seed,
+        } = fork;
+        let Inner {
+            config,
+            board,
+            state,
+            memory,
+            disks,
+        } = &*self.0;
+        state.time.check()?;
+        let config = Config {
+            seed: seed.unwrap_or(config.seed),
+            ..config.clone()
+        };
+        let ram = memory
+            .map(board.ram.base)
+            .map_err(host("map the guest's memory"))?;
+        let ground = Ground {
+            board: board.clone(),
+            disks: disks.iter().map(DiskImage::open).collect(),
+            ram,
+            timing: assemble::timing(&config, state.time),
+        };
+        let waker = Arc::new(Waker::default());
+        let parts = assemble::wire(&config, ground, console, iommu_sink.as_ref(), &waker)?;
+        let mut machine = Machine::from_parts(config, parts, waker);
+        machine.restore(state)?;
+        if seed.is_some() {
+            machine.reseed();
+        }
+        machine.start_worker()?;
+        Ok(machine)
+    }
+
+    /// What the machine was made from.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// All of its state but its memory and its disks.
+    pub fn state(&self) -> &MachineState {
+        &self.0.state
+    }
+
+    /// Guest time since power-on, in nanoseconds.
+    pub fn guest_ns(&self) -> u64 {
+        self.0.state.time.now_ns
+    }
+
+    /// Instructions retired by all cores.
+    pub fn instructions(&self) -> u64 {
+        self.0
+            .state
+            .cores
+            .members
+            .iter()
+            .map(|m| m.cpu.retired)
+            .sum()
+    }
+
+    /// Bytes of the guest's memory that are not zeros, in whole pages.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn stored(&self) -> io::Result<u64> {
+        self.0.memory.stored()
+    }
+}

@@ -1,0 +1,195 @@
+//! Machines that go on from a snapshot, against the one it was taken of.
+
+use std::io::Write;
+
+use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+use vm_memory::{Bytes, GuestAddress};
+
+use super::*;
+use crate::devices::uart::{Capture, Discard};
+use crate::machine::tests::{UART, config, kernel, limited};
+use crate::machine::{IommuConfig, IommuModel, Reason, Summary};
+
+/// Counts in memory and shows every 256th count: mov r3, #0x40000000; add r3, r3, #0x100000; add r0, r0, #1;
+/// str r0, [r3, #4]!; tst r0, #0xff; streqb r0, [r1]; b back.
+const COUNT: [u32; 7] = [
+    0xe3a0_3101,
+    0xe283_3601,
+    0xe280_0001,
+    0xe5a3_0004,
+    0xe310_00ff,
+    0x05c1_0000,
+    0xeaff_fffa,
+];
+
+fn counting() -> (Machine, Capture, NamedTempFile) {
+    let file = kernel(&[&[UART], &COUNT]);
+    let capture = Capture::default();
+    let machine = Machine::new(&config(&file), Box::new(capture.clone())).unwrap();
+    (machine, capture, file)
+}
+
+/// All of RAM in 32 bytes.
+fn hash(machine: &Machine) -> Vec<u8> {
+    let ram = machine.board().ram;
+    let mut bytes = vec![0; usize::try_from(ram.size).unwrap()];
+    let memory = machine.bus.memory();
+    memory
+        .read_slice(&mut bytes, GuestAddress(ram.base))
+        .unwrap();
+    Sha256::digest(&bytes).to_vec()
+}
+
+/// What must be the same.
+fn facts(machine: &mut Machine) -> (Summary, MachineState, Vec<u8>) {
+    let summary = Summary {
+        wall_ns: 0,
+        mips: 0.0,
+        ..machine.summary()
+    };
+    (summary, machine.state().unwrap(), hash(machine))
+}
+
+#[test]
+fn it_goes_on_as_the_first_does() {
+    let (mut first, shown, _file) = counting();
+    first.run(limited(10_001));
+    let snapshot = first.snapshot().unwrap();
+    let before = facts(&mut first);
+    let console = Capture::default();
+    let mut second = snapshot
+        .machine(Fork::new(Box::new(console.clone())))
+        .unwrap();
+    assert_eq!(facts(&mut second), before);
+    let seen = shown.bytes().len();
+    assert_eq!(first.run(limited(50_000)).reason, Reason::InstructionLimit);
+    // One that was made before the first went on, and one after.
+    let mut third = snapshot.machine(Fork::new(Box::new(Discard))).unwrap();
+    for other in [&mut second, &mut third] {
+        assert_eq!(other.run(limited(50_000)).reason, Reason::InstructionLimit);
+        assert_eq!(facts(other), facts(&mut first));
+    }
+    assert_eq!(console.bytes(), shown.bytes()[seen..]);
+    assert!(!console.bytes().is_empty());
+    // And on from there.
+    let mut fourth = second
+        .into_snapshot()
+        .unwrap()
+        .machine(Fork::new(Box::new(Discard)))
+        .unwrap();
+    first.run(limited(90_000));
+    fourth.run(limited(90_000));
+    assert_eq!(facts(&mut fourth), facts(&mut first));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_moment_will_do(at in 0u64..30_000, further in 1u64..30_000, again in 0u64..3) {
+        let (mut first, _, _file) = counting();
+        first.run(limited(at));
+        let mut second = first.snapshot().unwrap().machine(Fork::new(Box::new(Discard))).unwrap();
+        for part in 1..=1 + again {
+            first.run(limited(at + part * further));
+            second.run(limited(at + part * further));
+            prop_assert!(facts(&mut first) == facts(&mut second), "{at} {further} {part}");
+            second = second.snapshot().unwrap().machine(Fork::new(Box::new(Discard))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn input_that_waits_and_what_passed_go_along() {
+    let file = kernel(&[
+        &[UART],
+        &crate::machine::tests::ECHO,
+        &crate::machine::tests::OFF,
+    ]);
+    let mut first = Machine::new(&config(&file), Box::new(Discard)).unwrap();
+    first.console_input().send_at(20_000, b"x");
+    first.run(limited(5_000));
+    let console = Capture::default();
+    let mut second = first
+        .snapshot()
+        .unwrap()
+        .machine(Fork::new(Box::new(console.clone())))
+        .unwrap();
+    assert_eq!(second.run(limited(1_000_000)).reason, Reason::PowerOff);
+    assert_eq!(console.bytes(), b"x");
+    assert_eq!(first.run(limited(1_000_000)).reason, Reason::PowerOff);
+    assert_eq!(second.console_record(), first.console_record());
+    assert_eq!(facts(&mut second), facts(&mut first));
+}
+
+#[test]
+fn a_machine_that_is_off_stays_off() {
+    let file = kernel(&[&crate::machine::tests::OFF]);
+    let mut first = Machine::new(&config(&file), Box::new(Discard)).unwrap();
+    first.run(limited(100));
+    let mut second = first
+        .snapshot()
+        .unwrap()
+        .machine(Fork::new(Box::new(Discard)))
+        .unwrap();
+    assert_eq!(second.run(limited(100)).reason, Reason::PowerOff);
+}
+
+#[test]
+fn a_disk_that_is_written_is_each_machines_own() {
+    let file = kernel(&[&[UART], &COUNT]);
+    let mut image = NamedTempFile::new().unwrap();
+    image.write_all(&[7; 8192]).unwrap();
+    let mut config = config(&file);
+    config.disks = vec![crate::machine::DiskConfig::new(image.path())];
+    let mut first = Machine::new(&config, Box::new(Discard)).unwrap();
+    let snapshot = first.snapshot().unwrap();
+    // The first machine's guest writes.
+    image.as_file_mut().set_len(0).unwrap();
+    assert_eq!(snapshot.0.disks[0].sectors, 16);
+    let disk = snapshot.0.disks[0].open();
+    let mut byte = [0];
+    std::os::unix::fs::FileExt::read_at(&**disk.storage.file(), &mut byte, 8191).unwrap();
+    assert_eq!(byte, [7]);
+    drop(first);
+    let later = snapshot.machine(Fork::new(Box::new(Discard))).unwrap();
+    assert_eq!(later.summary().disks.len(), 1);
+}
+
+#[test]
+fn states_of_other_machines_are_refused() {
+    let file = kernel(&[&[UART], &COUNT]);
+    let config = Config {
+        rng: true,
+        iommus: vec![IommuConfig::new(IommuModel::Ipmmu)],
+        ..config(&file)
+    };
+    let mut first = Machine::new(&config, Box::new(Discard)).unwrap();
+    first.run(limited(1000));
+    let Snapshot(good) = first.snapshot().unwrap();
+    let spoil: [(&str, fn(&mut MachineState)); 6] = [
+        ("cores", |s| s.cores.version = 7),
+        ("gic", |s| s.gic.gic.interfaces[0].abpr = 0),
+        ("slots", |s| drop(s.virtio.pop())),
+        ("queues", |s| drop(s.virtio[0].queues.pop())),
+        ("iommus", |s| drop(s.iommus.pop())),
+        ("time", |s| s.time.now_ns = u64::MAX),
+    ];
+    for (name, spoil) in spoil {
+        let mut state = good.state.clone();
+        spoil(&mut state);
+        let bad = Inner {
+            config: good.config.clone(),
+            board: good.board.clone(),
+            state,
+            memory: good.memory.clone(),
+            disks: good.disks.clone(),
+        };
+        let machine = Snapshot(Arc::new(bad)).machine(Fork::new(Box::new(Discard)));
+        assert!(matches!(machine, Err(Error::Restore(_))), "{name}");
+    }
+    Snapshot(good)
+        .machine(Fork::new(Box::new(Discard)))
+        .unwrap();
+}
