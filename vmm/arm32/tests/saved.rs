@@ -116,12 +116,15 @@ fn it_goes_on_as_if_nothing_had_happened() {
     }
 }
 
+/// What makes a state one that cannot be.
+type Spoil = (&'static str, fn(&mut ClusterState));
+
 #[test]
 fn what_cannot_be_is_refused_and_changes_nothing() {
     let mut setup = Setup::started();
     setup.cluster.run(&mut Firmware, 5_000);
     let (good, ..) = setup.all();
-    let spoil: [(&str, fn(&mut ClusterState)); 7] = [
+    let spoil: [Spoil; 7] = [
         ("version", |s| s.version += 1),
         ("cores", |s| s.members.truncate(1)),
         ("turn", |s| s.turn = 2),

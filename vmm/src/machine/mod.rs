@@ -11,7 +11,7 @@ mod iommu;
 pub mod layout;
 pub mod loader;
 mod saved;
-mod snapshot;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 mod warn;
@@ -73,6 +73,8 @@ pub struct Machine {
     /// Instructions that were retired before this machine was made.
     before: u64,
     last: Option<Reason>,
+    /// What it goes on from.
+    origin: Option<Snapshot>,
 }
 
 /// Ends or interrupts a machine's run from another thread, also one that has not begun.
@@ -141,6 +143,7 @@ impl Machine {
             wall: Duration::ZERO,
             before: 0,
             last: None,
+            origin: None,
         }
     }
 
@@ -206,13 +209,16 @@ impl Machine {
         self.observers.push(observer);
     }
 
-    /// Sets probes in the guest's kernel, as soon as it is in memory; `sink` is told of each hit. Returns what becomes of
-    /// them. To be called before the first run.
+    /// Sets probes in the guest's kernel, as soon as it is in memory, which in a machine that goes on from a snapshot may be
+    /// now; `sink` is told of each hit. Returns what becomes of them. To be called before the first run.
     pub fn probe(&mut self, probes: Vec<Probe>, sink: probe::Sink) -> Arc<Mutex<probe::Outcome>> {
         let ram = (self.board.ram.base, self.board.ram.size);
-        let engine = Engine::new(probes, self.bus.memory(), ram, sink);
-        if let Some(cluster) = self.vcpus.cluster() {
-            engine.prepare(cluster);
+        let mut engine = Engine::new(probes, self.bus.memory(), ram, sink);
+        let kernel = self.origin.as_ref().and_then(Snapshot::kernel);
+        match (self.vcpus.cluster(), kernel) {
+            (Some(cluster), Some(kernel)) => engine.prepare_in(kernel, cluster),
+            (Some(cluster), None) => engine.prepare(cluster),
+            (None, _) => {}
         }
         let outcome = engine.outcome();
         self.observe(Box::new(engine));

@@ -174,21 +174,24 @@ fn what_was_cached_goes_on_being_seen_where_the_cache_is_restored_too() {
     assert_eq!(page_at(&machine.dma(3), IOVA), None);
 }
 
+/// What makes a state one that cannot be.
+type Spoil = (&'static str, fn(&mut serde_json::Value));
+
 #[test]
 fn caches_that_could_not_have_come_about_are_refused() {
     let machine = busy();
     let good = serde_json::to_value(machine.ipmmu.unit().save_cache()).unwrap();
-    let spoil: [(&str, &dyn Fn(&mut serde_json::Value)); 6] = [
-        ("version", &|v| v["version"] = 2.into()),
-        ("domains", &|v| {
+    let spoil: [Spoil; 6] = [
+        ("version", |v| v["version"] = 2.into()),
+        ("domains", |v| {
             drop(v["domains"].as_array_mut().unwrap().pop())
         }),
-        ("set", &|v| v["sets"][0][0] = u32::MAX.into()),
-        ("domain", &|v| v["domains"][1][0] = (1u64 << 20).into()),
-        ("generation", &|v| {
+        ("set", |v| v["sets"][0][0] = u32::MAX.into()),
+        ("domain", |v| v["domains"][1][0] = (1u64 << 20).into()),
+        ("generation", |v| {
             v["domains"][0][0] = (u64::MAX << 18).into()
         }),
-        ("floor", &|v| v["floor"] = u64::MAX.into()),
+        ("floor", |v| v["floor"] = u64::MAX.into()),
     ];
     for (name, spoil) in spoil {
         let mut bad = good.clone();

@@ -5,12 +5,13 @@
 //! its disks. Making one copies nothing of the guest's memory, loads no kernel and opens no file.
 
 mod disk;
+pub mod file;
 mod memory;
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use disk::DiskImage;
 use memory::Memory;
@@ -23,6 +24,7 @@ use super::iommu::IommuSink;
 use super::saved::MachineState;
 use super::{Device, Machine};
 use crate::devices::uart::ConsoleSink;
+use crate::observe::probe::Kernel;
 use crate::vcpu::Waker;
 
 /// A machine at one moment. Clones are cheap and are the same snapshot; it may be used by any number of threads.
@@ -35,6 +37,8 @@ struct Inner {
     state: MachineState,
     memory: Memory,
     disks: Vec<DiskImage>,
+    /// The kernel in memory, once someone has asked for it.
+    kernel: OnceLock<Option<Arc<Kernel>>>,
 }
 
 /// What a machine that goes on from a snapshot has of its own.
@@ -107,6 +111,7 @@ impl Machine {
             state,
             memory,
             disks,
+            kernel: OnceLock::new(),
         })))
     }
 }
@@ -135,6 +140,7 @@ impl Snapshot {
             state,
             memory,
             disks,
+            kernel: _,
         } = &*self.0;
         state.time.check()?;
         let config = Config {
@@ -157,6 +163,7 @@ impl Snapshot {
         if seed.is_some() {
             machine.reseed();
         }
+        machine.origin = Some(self.clone());
         machine.start_worker()?;
         Ok(machine)
     }
@@ -164,6 +171,18 @@ impl Snapshot {
     /// What the machine was made from.
     pub fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// The guest's kernel, if it is in memory; looked for once.
+    pub(super) fn kernel(&self) -> Option<Arc<Kernel>> {
+        let find = || {
+            let ram = self.0.board.ram;
+            let memory = self.0.memory.map(ram.base).ok()?;
+            Kernel::find(&*memory, ram.base, ram.size)
+                .ok()
+                .map(Arc::new)
+        };
+        self.0.kernel.get_or_init(find).clone()
     }
 
     /// All of its state but its memory and its disks.

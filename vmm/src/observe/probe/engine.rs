@@ -95,7 +95,7 @@ pub struct Engine {
     ram: Arc<GuestMemoryMmap<()>>,
     ram_base: u64,
     ram_size: u64,
-    kernel: Option<Kernel>,
+    kernel: Option<Arc<Kernel>>,
     places: BTreeMap<u32, Place>,
     pending: VecDeque<Pending>,
     searches: u32,
@@ -146,6 +146,15 @@ impl Engine {
         }
     }
 
+    /// As [`Engine::prepare`], where the kernel is in memory already. The outcome says if a probe does not fit it.
+    pub fn prepare_in(&mut self, kernel: Arc<Kernel>, cluster: &mut arm32::Cluster) {
+        if !self.probes.is_empty()
+            && let Err(error) = self.set(kernel, cluster)
+        {
+            self.with_outcome(|outcome| outcome.error = Some(error));
+        }
+    }
+
     /// Addresses of the first instruction, virtual and physical: the memory management unit is off there.
     fn entries(&self) -> impl Iterator<Item = u32> + use<> {
         let base = self.ram_base;
@@ -173,20 +182,28 @@ impl Engine {
         for va in self.entries() {
             halted.cluster.remove_breakpoint(va);
         }
+        match self.set(Arc::new(kernel), halted.cluster) {
+            Ok(()) => Resume::Continue,
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Sets all probes in `kernel`.
+    fn set(&mut self, kernel: Arc<Kernel>, cluster: &mut arm32::Cluster) -> Result<(), ProbeError> {
         for index in 0..self.probes.len() {
             if let Err(source) = self.place(&kernel, index)
                 && !self.probes[index].optional
             {
                 let text = self.probes[index].text.clone();
-                return self.fail(ProbeError::Scope { text, source });
+                return Err(ProbeError::Scope { text, source });
             }
         }
         self.places
             .keys()
-            .for_each(|&va| halted.cluster.insert_breakpoint(va));
+            .for_each(|&va| cluster.insert_breakpoint(va));
         self.kernel = Some(kernel);
         self.with_outcome(|outcome| outcome.armed = true);
-        Resume::Continue
+        Ok(())
     }
 
     fn fail(&mut self, error: ProbeError) -> Resume {
