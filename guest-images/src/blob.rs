@@ -99,7 +99,10 @@ fn describe(path: &Path, sha256: String) -> Result<Blob, Error> {
 }
 
 /// SHA-256 of a file's content in lower-case hexadecimal.
-pub(crate) fn hash_file(path: &Path) -> Result<String, Error> {
+///
+/// # Errors
+/// The file cannot be read.
+pub fn hash_file(path: &Path) -> Result<String, Error> {
     let mut file = File::open(path).at("read", path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 18];

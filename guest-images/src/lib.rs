@@ -45,6 +45,7 @@ mod stock;
 #[cfg(test)]
 mod tests;
 
+pub use blob::hash_file;
 pub use cache::Cache;
 pub use catalog::{ImageSpec, Origin};
 pub use command::{MAX_COMMAND_LINE, SHELL_WORD, encode_command};

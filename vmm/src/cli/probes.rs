@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vmm::lab::sha256_of;
 use vmm::machine::board::Entry;
 use vmm::observe::export::{chrome, html, text};
 use vmm::observe::probe::{self, Hit, Probe};
@@ -140,7 +139,7 @@ fn report(
         health: Mark::Ok,
         verdict,
         machine: Described {
-            sha256: sha256_of(&config.kernel).unwrap_or_default(),
+            sha256: guest_images::hash_file(&config.kernel).unwrap_or_default(),
             kernel: image.map_or(kernel, str::to_owned),
             version: None,
             command_line: config.cmdline.clone(),

@@ -69,7 +69,7 @@ impl Disk {
 
     /// The SHA-256 of what the guest shall read.
     pub fn sum(&self) -> String {
-        hex(&Sha256::digest(&self.read))
+        format!("{:x}", Sha256::digest(&self.read))
     }
 
     /// For each part, whether it holds what the guest writes; and whether all else is as it was.
@@ -88,14 +88,6 @@ impl Disk {
         }
         Ok((written, intact))
     }
-}
-
-/// `bytes` in hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// The files that the guest needs besides its image: the pattern, the module of the clocks if the user brings one, and the

@@ -3,10 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use guest_images::{Cache, Image, Progress, catalog};
-use sha2::{Digest, Sha256};
+use guest_images::{Cache, Image, Progress, catalog, hash_file};
 
-use super::guest::hex;
 use super::run::Undecided;
 use crate::KernelFormat;
 
@@ -71,7 +69,8 @@ impl Kernel {
                 (name, path.clone(), KernelFormat::Auto, module)
             }
         };
-        let sha256 = hex(&Sha256::digest(read(&path)?));
+        check_size(&path)?;
+        let sha256 = hash_file(&path).map_err(fail)?;
         Ok(Self {
             name,
             path,
@@ -83,18 +82,23 @@ impl Kernel {
     }
 }
 
-/// The SHA-256 of a kernel's file in hexadecimal, if it can be read.
-pub fn sha256_of(path: &Path) -> Option<String> {
-    read(path).ok().map(|bytes| hex(&Sha256::digest(bytes)))
+/// That a file is one, and no larger than a kernel or module can be.
+fn check_size(path: &Path) -> Result<(), Undecided> {
+    /// What fits the smallest machine of a scenario by far.
+    const MOST: u64 = 64 << 20;
+    let size = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    if !size.is_file() || size.len() > MOST {
+        let why = "it is not a file, or too large for a kernel";
+        return Err(unreadable(path, &why));
+    }
+    Ok(())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Undecided> {
-    /// The largest kernel or module: what fits the smallest machine of a scenario by far.
-    const MOST: u64 = 64 << 20;
-    let fail = |why: String| Undecided::Setup(format!("cannot read {}: {why}", path.display()));
-    let size = fs::metadata(path).map_err(|error| fail(error.to_string()))?;
-    if !size.is_file() || size.len() > MOST {
-        return Err(fail("it is not a file, or too large for a kernel".into()));
-    }
-    fs::read(path).map_err(|error| fail(error.to_string()))
+    check_size(path)?;
+    fs::read(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Undecided {
+    Undecided::Setup(format!("cannot read {}: {why}", path.display()))
 }

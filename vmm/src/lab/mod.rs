@@ -6,6 +6,7 @@
 //! running guest ([`behaviour`]). `docs/lab.md` is the guide.
 
 pub mod behaviour;
+mod decisive;
 mod evidence;
 mod findings;
 mod guest;
@@ -22,7 +23,7 @@ mod tests;
 
 pub use behaviour::Behaviours;
 pub use judge::Judgement;
-pub use kernel::{Kernel, KernelChoice, sha256_of};
+pub use kernel::{Kernel, KernelChoice};
 pub use load::{Case, Lab, LabError};
 pub use report::{compare, report};
 pub use run::{Judged, Undecided, run};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use guest_images::Terminal;
-use vmm::lab::{self, Judged, Kernel, KernelChoice, Lab};
+use vmm::lab::{self, Case, Judged, Kernel, KernelChoice, Lab};
 use vmm::observe::export;
 use vmm::observe::timeline::{Mark, Observation, Report, Run};
 
@@ -27,12 +27,23 @@ pub fn run(directory: &Path) -> Result<bool, UserError> {
         "second run a probe of the hypervisor's defeats it, in memory, while the guest runs. Nothing else differs.",
         "",
     ]);
-    let mut judged = Vec::new();
+    let lab = Lab::shipped()?;
+    let mut cases = Vec::new();
     for name in CASES {
-        show::command(&format!("vmm lab run {name}"));
-        judged.push(case(name)?);
+        cases.extend(lab.select(name)?);
     }
-    let again = case(CASES[1])?;
+    let kernel = Kernel::obtain(
+        &cases[0].machine.image,
+        &KernelChoice::OfImage,
+        &mut Terminal::new(),
+    )
+    .map_err(|why| UserError::new(why.to_string()))?;
+    let mut judged = Vec::new();
+    for case in &cases {
+        show::command(&format!("vmm lab run {}", case.name));
+        judged.push(judge(case, &kernel)?);
+    }
+    let again = judge(&cases[1], &kernel)?;
     line("");
     let report = lab::compare(&judged[0], &judged[1]);
     table(&report);
@@ -55,13 +66,10 @@ pub fn run(directory: &Path) -> Result<bool, UserError> {
     Ok(judged.iter().all(|one| one.judgement.is_expected()))
 }
 
-fn case(name: &str) -> Result<Judged, UserError> {
-    let case = Lab::shipped()?.select(name)?.remove(0);
-    let not_judged = |why: lab::Undecided| UserError::new(format!("{name}: {why}"));
-    let image = case.machine.image.clone();
-    let kernel =
-        Kernel::obtain(&image, &KernelChoice::OfImage, &mut Terminal::new()).map_err(not_judged)?;
-    let judged = lab::run(&case, &kernel).map_err(not_judged)?;
+/// Runs a case and says what it comes to.
+fn judge(case: &Case, kernel: &Kernel) -> Result<Judged, UserError> {
+    let judged =
+        lab::run(case, kernel).map_err(|why| UserError::new(format!("{}: {why}", case.name)))?;
     let judgement = &judged.judgement;
     let account = format!(
         "{}: {}, {} instructions",
@@ -85,7 +93,7 @@ fn table(report: &Report) {
     for subject in report.subjects() {
         line(&show::strong(subject));
         for run in &report.runs {
-            let Some(finding) = run.findings.iter().find(|f| f.subject == subject) else {
+            let Some(finding) = run.finding(subject) else {
                 continue;
             };
             for (side, seen) in [

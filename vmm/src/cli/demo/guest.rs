@@ -32,11 +32,11 @@ impl ConsoleSink for Both {
 }
 
 impl Guest {
-    /// Boots a guest and runs it to its end; its console is shown if `shown`.
-    pub fn boot(config: &Config, shown: bool) -> Result<Self, UserError> {
+    /// Boots a guest and runs it to its end, its console shown.
+    pub fn boot(config: &Config) -> Result<Self, UserError> {
         let console = Capture::default();
-        let mut machine =
-            Machine::new(config, Box::new(Both(Quoted::new(shown), console.clone())))?;
+        let sink = Both(Quoted::default(), console.clone());
+        let mut machine = Machine::new(config, Box::new(sink))?;
         let limits = Limits {
             guest_ns: Some(GUEST_LIMIT_NS),
             wall: Some(WALL_LIMIT),

@@ -104,7 +104,7 @@ fn machine(image: &str, commands: &[&str]) -> Result<Config, UserError> {
 fn boot_stock() -> Result<(), UserError> {
     let command = "uname -a; grep -m1 'model name' /proc/cpuinfo";
     show::command(&format!("vmm boot --image {STOCK} --run \"{command}\""));
-    let run = Guest::boot(&machine(STOCK, &[command])?, true)?;
+    let run = Guest::boot(&machine(STOCK, &[command])?)?;
     run.demand_success()?;
     show::good(&run.account());
     Ok(())

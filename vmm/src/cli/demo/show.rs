@@ -78,7 +78,6 @@ pub fn mark(mark: Mark) -> String {
 /// A guest's console, set off from our own words, and kept.
 #[derive(Default)]
 pub struct Quoted {
-    shown: bool,
     line: Vec<u8>,
 }
 
@@ -86,14 +85,6 @@ pub struct Quoted {
 const MAX_LINE: usize = 4096;
 
 impl Quoted {
-    /// Shows lines if `shown`.
-    pub const fn new(shown: bool) -> Self {
-        Self {
-            shown,
-            line: Vec::new(),
-        }
-    }
-
     fn end_line(&mut self) {
         let text = String::from_utf8_lossy(&self.line);
         // What would move the cursor or colour our own words is left out.
@@ -118,13 +109,11 @@ impl Quoted {
 
 impl ConsoleSink for Quoted {
     fn write(&mut self, bytes: &[u8]) -> Flow {
-        if self.shown {
-            for &byte in bytes {
-                if byte == b'\n' {
-                    self.end_line();
-                } else if self.line.len() < MAX_LINE {
-                    self.line.push(byte);
-                }
+        for &byte in bytes {
+            if byte == b'\n' {
+                self.end_line();
+            } else if self.line.len() < MAX_LINE {
+                self.line.push(byte);
             }
         }
         Flow::Continue

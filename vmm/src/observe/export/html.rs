@@ -15,6 +15,7 @@ use crate::observe::timeline::{
 
 const PAGE: &str = include_str!("html/page.html");
 const STYLE: &str = include_str!("html/style.css");
+const TIME: &str = include_str!("html/time.js");
 const TIMELINE: &str = include_str!("html/timeline.js");
 const MINIMAP: &str = include_str!("html/minimap.js");
 const SCRIPT: &str = include_str!("html/script.js");
@@ -36,6 +37,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         match slot {
             "title" => out.write_all(escape_html(&visible(&report.title)).as_bytes())?,
             "style" => out.write_all(STYLE.as_bytes())?,
+            "time" => out.write_all(TIME.as_bytes())?,
             "timeline" => out.write_all(TIMELINE.as_bytes())?,
             "minimap" => out.write_all(MINIMAP.as_bytes())?,
             "script" => out.write_all(SCRIPT.as_bytes())?,
