@@ -129,6 +129,7 @@ mod tests {
     fn each_event_is_one_line() {
         let iommu = IommuInfo {
             name: "ipmmu0".into(),
+            contexts_of: "ipmmu0".into(),
             masters: vec![vec!["disk0".into(), "rng".into()], Vec::new()],
         };
         let fault = Event::Fault(Fault {

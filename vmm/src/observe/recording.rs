@@ -242,7 +242,7 @@ impl MachineSink {
         let endpoints = iommu.masters.len() as u32;
         let unit = Arc::new(UnitObserver::new(
             Arc::clone(&self.recorder),
-            &[(&iommu.name, endpoints)],
+            &[(&iommu.contexts_of, 0), (&iommu.name, endpoints)],
             &masters,
             true,
         ));

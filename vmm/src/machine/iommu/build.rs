@@ -129,6 +129,8 @@ impl Unit {
         entries: &[&Entry],
         around: &Surroundings<'_>,
     ) -> Result<Self, Error> {
+        let root = entries.first().map(|entry| entry.name.clone());
+        let root = root.unwrap_or_default();
         let instances: Vec<(Device, Arc<Tally>)> = entries
             .iter()
             .zip(&config.instances)
@@ -136,6 +138,7 @@ impl Unit {
                 let masters = (0..instance.utlbs).map(|utlb| masters(board, entry.device, utlb));
                 let info = IommuInfo {
                     name: entry.name.clone(),
+                    contexts_of: root.clone(),
                     masters: masters.collect(),
                 };
                 let tally = Tally::new(info, Arc::clone(around.clock), around.sink.cloned());

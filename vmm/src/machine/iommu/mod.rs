@@ -52,6 +52,8 @@ pub enum IommuEvent<'e> {
 pub struct IommuInfo {
     /// Its name.
     pub name: String,
+    /// The name of the IOMMU whose contexts it translates through: the main IPMMU's for a cache of Gen3, else its own.
+    pub contexts_of: String,
     /// For each micro-TLB, the names of the devices behind it.
     pub masters: Vec<Vec<String>>,
 }

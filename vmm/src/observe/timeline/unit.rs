@@ -46,6 +46,8 @@ impl Drop for BusMaster {
 #[derive(Debug)]
 pub struct UnitObserver {
     recorder: Arc<Recorder>,
+    /// Whose contexts they are: the first instance's name.
+    unit: String,
     /// The instances and their first endpoints, in order.
     instances: Vec<(String, u32)>,
     lane: LaneId,
@@ -95,7 +97,8 @@ impl UnitObserver {
         }
         let unit = firsts.first().map_or("iommu", |(name, _)| name).to_owned();
         let observer = Self {
-            lane: recorder.lane(Lane::Unit { unit }),
+            lane: recorder.lane(Lane::Unit { unit: unit.clone() }),
+            unit,
             instances: firsts,
             recorder,
             dma,
@@ -140,9 +143,8 @@ impl UnitObserver {
     fn context(&self, domain: DomainId) -> LaneId {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state.contexts.entry(domain.0).or_insert_with(|| {
-            let (unit, _) = self.place(EndpointId(0));
             self.recorder.lane(Lane::Context {
-                unit,
+                unit: self.unit.clone(),
                 context: domain.0,
             })
         })
