@@ -109,6 +109,11 @@ impl Boot {
             }
             .validate()?,
         }
+        if settings.trace.contains(&Trace::Iommu) && config.iommu_list().is_empty() {
+            return Err(UserError::new(
+                "there is nothing to trace: the machine has no IOMMU; add one with --iommu",
+            ));
+        }
         let expect = settings
             .expect
             .as_deref()

@@ -5,13 +5,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::value::StrDeserializer;
 use vmm::{ByteSize, Config, ConsoleConfig, KernelFormat, TimeMode};
 
 use super::UserError;
 use super::console::Destination;
 use super::gdb::GdbAddress;
-use super::values::{Disk, Iommu, RngSetting, Seconds, Trace, one_or_more};
+use super::values::{Address, Cpus, Disk, Iommu, RngSetting, Seconds, Trace, one_or_more, word};
 
 /// The start of the kernel command line unless `cmdline-base` says otherwise: the console from the first instruction,
 /// and a panic that ends the run instead of hanging.
@@ -39,7 +38,7 @@ pub struct Settings {
     #[arg(long, value_name = "FILE", help_heading = "Guest")]
     pub initrd: Option<PathBuf>,
     /// What the kernel file is: auto, zimage or image
-    #[arg(long, value_name = "FORMAT", value_parser = parse::<KernelFormat>, help_heading = "Guest")]
+    #[arg(long, value_name = "FORMAT", value_parser = word::<KernelFormat>, help_heading = "Guest")]
     pub kernel_format: Option<KernelFormat>,
     /// Words for the kernel command line, after its base
     #[arg(
@@ -75,10 +74,10 @@ pub struct Settings {
     pub memory: Option<ByteSize>,
     /// Physical address of RAM [default: 0x40000000; with an IOMMU 0xc0000000, or as little below as its size demands]
     #[arg(long, value_name = "ADDRESS", help_heading = "Machine")]
-    pub memory_base: Option<ByteSize>,
+    pub memory_base: Option<Address>,
     /// Number of cores, 1 to 4 [default: 1]
     #[arg(long, value_name = "N", help_heading = "Machine")]
-    pub cpus: Option<u8>,
+    pub cpus: Option<Cpus>,
     /// A virtio disk with the raw contents of a file; `,ro` makes it read-only, `,queues=N` gives it N queues,
     /// `,iommu=NAME:N` puts it behind micro-TLB N of an IOMMU, which devices may share, and `,iommu=none` behind none
     #[arg(long, value_name = "FILE[,ro]", help_heading = "Machine")]
@@ -99,7 +98,7 @@ pub struct Settings {
 
     /// The guest's clock: virtual (one nanosecond an instruction, idling is skipped, runs repeat exactly) or host
     /// [default: virtual]
-    #[arg(long, value_name = "virtual|host", value_parser = parse::<TimeMode>, help_heading = "Run")]
+    #[arg(long, value_name = "virtual|host", value_parser = word::<TimeMode>, help_heading = "Run")]
     pub time: Option<TimeMode>,
     /// Seed of all that looks random to the guest [default: 0]
     #[arg(long, value_name = "NUMBER", help_heading = "Run")]
@@ -129,7 +128,7 @@ pub struct Settings {
     #[arg(long, value_name = "stdio|none|FILE", help_heading = "Run")]
     pub console: Option<Destination>,
     /// Print on stderr what happens, as it happens: iommu
-    #[arg(long, value_name = "WHAT", value_parser = parse::<Trace>, help_heading = "Run")]
+    #[arg(long, value_name = "WHAT", value_parser = word::<Trace>, help_heading = "Run")]
     #[serde(deserialize_with = "one_or_more")]
     pub trace: Vec<Trace>,
     /// Look into the guest's kernel: `FUNCTION { print(VALUE, ...) }` prints a line on stderr at each call; see
@@ -148,12 +147,6 @@ pub struct Settings {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", require_equals = true,
           help_heading = "Run")]
     pub quiet: Option<bool>,
-}
-
-/// Parses a word as it would be read from a `machine.toml`.
-fn parse<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
-    let deserializer: StrDeserializer<'_, serde::de::value::Error> = StrDeserializer::new(text);
-    T::deserialize(deserializer).map_err(|error| error.to_string())
 }
 
 impl Settings {
@@ -255,8 +248,8 @@ impl Settings {
             initrd: self.initrd.clone(),
             cmdline: self.whole_cmdline(),
             memory: self.memory.unwrap_or(default.memory),
-            memory_base: self.memory_base,
-            cpus: self.cpus.unwrap_or(default.cpus),
+            memory_base: self.memory_base.map(|Address(base)| base),
+            cpus: self.cpus.map_or(default.cpus, |Cpus(cpus)| cpus),
             disks: self.disk.iter().map(|Disk(disk)| disk.clone()).collect(),
             rng: self.rng.as_ref().is_none_or(|rng| rng.present),
             rng_iommu: self.rng.as_ref().and_then(|rng| rng.iommu.clone()),
@@ -393,7 +386,7 @@ mod tests {
             flags(&["--kernel=k", "--cpus=2", "--disk=other", "--shell=false"]).or(file.clone());
         assert_eq!(
             (both.image, both.kernel, both.cpus),
-            (None, Some("k".into()), Some(2))
+            (None, Some("k".into()), Some(Cpus(2)))
         );
         assert_eq!(
             (both.disk.len(), both.shell, both.seed),
@@ -440,7 +433,27 @@ mod tests {
             ("timeout = -1\n", 1, "is not a time limit"),
             ("disk = [3]\n", 1, "a disk is"),
             ("\niommu = 'smmu'\n", 2, "is not an IOMMU"),
-            ("rng = 3\n", 1, "rng is"),
+            ("iommu = { model = 'smmu' }\n", 1, "`smmu`"),
+            ("iommu = [{ model = 'ipmmu', nam = 'x' }]\n", 1, "`nam`"),
+            ("disk = ['a', { path = 'b', queue = 2 }]\n", 1, "`queue`"),
+            (
+                "[[disk]]\npath = 'b'\niommu = 'x:y'\n",
+                1,
+                "\"y\" is not the number",
+            ),
+            ("rng = { iomu = 'x' }\n", 1, "`iomu`"),
+            (
+                "rng = { iommu = 'ipmmu0:y' }\n",
+                1,
+                "\"y\" is not the number",
+            ),
+            (
+                "rng = 3\n",
+                1,
+                "rng is true, false or a table with iommu, not 3",
+            ),
+            ("memory-base = 'foo'\n", 1, "\"foo\" is not an address"),
+            ("cpus = 99999999999\n", 1, "not 99999999999"),
             ("trace = 'x'\n", 1, "iommu"),
             ("cpus = [\n", 1, ""),
         ] {

@@ -3,8 +3,11 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
+use serde::de::value::StrDeserializer;
 use serde::{Deserialize, Deserializer};
-use vmm::{DiskConfig, IommuConfig, PortConfig};
+use vmm::machine::MAX_CPUS;
+use vmm::{ByteSize, DiskConfig, IommuConfig, PortConfig};
 
 /// A list, or its only element alone.
 pub fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
@@ -24,6 +27,43 @@ pub fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
         .map(parse)
         .collect::<Result<_, _>>()
         .map_err(serde::de::Error::custom)
+}
+
+/// A text, or a table with the same; `form` says what is expected. A mistake in either is told as it is.
+fn text_or_table<'de, D, T>(deserializer: D, form: &str) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err = String> + DeserializeOwned,
+{
+    let told = match toml::Value::deserialize(deserializer)? {
+        toml::Value::String(text) => text.parse(),
+        toml::Value::Table(table) => table
+            .try_into()
+            .map_err(|error: toml::de::Error| error.message().to_owned()),
+        other => Err(format!("{form}, not {other}")),
+    };
+    told.map_err(serde::de::Error::custom)
+}
+
+/// One of a few words, as it would be read from a `machine.toml`.
+pub fn word<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
+    let deserializer: StrDeserializer<'_, NoWord> = StrDeserializer::new(text);
+    T::deserialize(deserializer).map_err(|error| error.to_string())
+}
+
+/// That a word is none of those that are known.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NoWord(String);
+
+impl serde::de::Error for NoWord {
+    fn custom<M: std::fmt::Display>(message: M) -> Self {
+        Self(message.to_string())
+    }
+
+    fn unknown_variant(word: &str, known: &'static [&'static str]) -> Self {
+        Self(format!("{word:?} is not known: use {}", known.join(" or ")))
+    }
 }
 
 /// What can be traced.
@@ -48,19 +88,8 @@ impl FromStr for Iommu {
 
 impl<'de> Deserialize<'de> for Iommu {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(
-            untagged,
-            expecting = "an IOMMU is \"MODEL[,name=NAME]\" or a table with model and name"
-        )]
-        enum Form {
-            Text(String),
-            Table(IommuConfig),
-        }
-        match Form::deserialize(deserializer)? {
-            Form::Text(text) => text.parse().map_err(serde::de::Error::custom),
-            Form::Table(iommu) => Ok(Self(iommu)),
-        }
+        let form = "an IOMMU is \"MODEL[,name=NAME]\" or a table with model and name";
+        text_or_table(deserializer, form).map(Self)
     }
 }
 
@@ -101,23 +130,23 @@ impl FromStr for RngSetting {
 impl<'de> Deserialize<'de> for RngSetting {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged, expecting = "rng is true, false or a table with iommu")]
-        enum Form {
-            Present(bool),
-            Table(Table),
-        }
-        #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Table {
             iommu: PortConfig,
         }
-        Ok(match Form::deserialize(deserializer)? {
-            Form::Present(present) => present.into(),
-            Form::Table(Table { iommu }) => Self {
-                present: true,
-                iommu: Some(iommu),
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::Boolean(present) => Ok(present.into()),
+            toml::Value::Table(table) => match table.try_into() {
+                Ok(Table { iommu }) => Ok(Self {
+                    present: true,
+                    iommu: Some(iommu),
+                }),
+                Err(error) => Err(serde::de::Error::custom(error.message())),
             },
-        })
+            other => Err(serde::de::Error::custom(format!(
+                "rng is true, false or a table with iommu, not {other}"
+            ))),
+        }
     }
 }
 
@@ -135,18 +164,60 @@ impl FromStr for Disk {
 
 impl<'de> Deserialize<'de> for Disk {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(
-            untagged,
-            expecting = "a disk is \"FILE[,ro]\" or a table with path, read-only, queues and iommu"
-        )]
-        enum Form {
-            Text(String),
-            Table(DiskConfig),
-        }
-        match Form::deserialize(deserializer)? {
-            Form::Text(text) => text.parse().map_err(serde::de::Error::custom),
-            Form::Table(disk) => Ok(Self(disk)),
+        let form = "a disk is \"FILE[,ro]\" or a table with path, read-only, queues and iommu";
+        text_or_table(deserializer, form).map(Self)
+    }
+}
+
+/// A number of cores that may be too large for a machine, but is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "i64")]
+pub struct Cpus(pub u8);
+
+impl TryFrom<i64> for Cpus {
+    type Error = String;
+
+    fn try_from(number: i64) -> Result<Self, String> {
+        u8::try_from(number)
+            .map(Self)
+            .map_err(|_| format!("a machine has 1 to {MAX_CPUS} CPUs, not {number}"))
+    }
+}
+
+impl FromStr for Cpus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number: i64 = text
+            .parse()
+            .map_err(|_| format!("{text:?} is not a number of CPUs: use 1 to {MAX_CPUS}"))?;
+        number.try_into()
+    }
+}
+
+/// A physical address, written as a number or, like a size, with a suffix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub struct Address(pub ByteSize);
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map(Self)
+            .map_err(|_| format!("{text:?} is not an address: write one such as 0x80000000 or 2G"))
+    }
+}
+
+impl TryFrom<toml::Value> for Address {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> Result<Self, String> {
+        match value {
+            toml::Value::String(text) => text.parse(),
+            // Hexadecimal ones, too, are numbers to TOML.
+            other => other.to_string().parse(),
         }
     }
 }
@@ -192,6 +263,31 @@ impl FromStr for Seconds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cores_and_addresses_are_told_as_such() {
+        assert_eq!("4".parse(), Ok(Cpus(4)));
+        for (text, words) in [
+            ("many", "is not a number of CPUs"),
+            ("-1", "1 to 4 CPUs, not -1"),
+            ("99999999999", "1 to 4 CPUs, not 99999999999"),
+            ("99999999999999999999", "is not a number of CPUs"),
+        ] {
+            let error = text.parse::<Cpus>().unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+        assert_eq!("0x80000000".parse(), Ok(Address(ByteSize(2 << 30))));
+        assert_eq!("2G".parse(), Ok(Address(ByteSize(2 << 30))));
+        let error = "foo".parse::<Address>().unwrap_err();
+        assert!(error.starts_with("\"foo\" is not an address"), "{error}");
+    }
+
+    #[test]
+    fn a_word_that_is_not_known_is_named() {
+        assert_eq!(word("iommu"), Ok(Trace::Iommu));
+        let error = word::<Trace>("foo").unwrap_err();
+        assert_eq!(error, "\"foo\" is not known: use iommu");
+    }
 
     #[test]
     fn times_are_positive_and_finite() {

@@ -208,7 +208,7 @@ fn iommus_that_make_no_sense() {
     let place = Place::new();
     let (kernel, disk) = (place.path("zImage"), place.path("disk"));
     let with = |port: &str| format!("{disk},iommu={port}");
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 12] = [
         (&["--iommu", "smmu"], "is not an IOMMU"),
         (&["--disk", &with("ipmmu0:3")], "the machine has no IOMMU"),
         (
@@ -228,6 +228,11 @@ fn iommus_that_make_no_sense() {
             "of one model",
         ),
         (&["--rng", "maybe"], "is not true, false or iommu=NAME:N"),
+        (&["--iommu", "ipmmu,name=x,name=y"], "names the IOMMU twice"),
+        (&["--iommu", "none,name=x"], "cannot be named \"x\""),
+        (&["--iommu", "ipmmu,name=rng"], "two devices would be named"),
+        (&["--disk", &with("none,iommu=none")], "says iommu twice"),
+        (&["--trace", "iommu"], "the machine has no IOMMU"),
     ];
     for (arguments, words) in cases {
         refuses(
@@ -283,10 +288,17 @@ fn flag_values_that_make_no_sense() {
         ("--memory", "1T", "is not a size"),
         ("--cpus", "0", "1 to 4 CPUs"),
         ("--cpus", "5", "1 to 4 CPUs"),
-        ("--cpus", "many", "invalid"),
+        ("--cpus", "many", "is not a number of CPUs"),
+        ("--cpus", "99999999999", "1 to 4 CPUs, not 99999999999"),
+        ("--memory-base", "foo", "\"foo\" is not an address"),
+        ("--trace", "foo", "\"foo\" is not known: use iommu"),
         ("--disk", ",ro", "file name"),
         ("--disk", "d,rw", "is not a disk option"),
-        ("--time", "fast", "virtual"),
+        (
+            "--time",
+            "fast",
+            "\"fast\" is not known: use virtual or host",
+        ),
         ("--timeout", "0", "is not a time limit"),
         ("--timeout", "soon", "is not a number of seconds"),
         ("--seed", "-1", "--seed"),

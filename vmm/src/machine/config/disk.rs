@@ -75,7 +75,14 @@ impl FromStr for DiskConfig {
             return Err("a disk needs a file name".into());
         }
         let mut disk = Self::new(path);
+        let mut single = Vec::new();
         for option in parts {
+            // Clocks are listed one by one; everything else is said once.
+            let key = option.split_once('=').map_or(option, |(key, _)| key);
+            if key != "clock" && single.contains(&key) {
+                return Err(format!("{text:?} says {key} twice"));
+            }
+            single.push(key);
             match option.split_once('=') {
                 None if option == "ro" => disk.read_only = true,
                 None if option == "overlay" => disk.overlay = true,
@@ -118,7 +125,15 @@ mod tests {
         };
         let text = "a,ro,overlay,queues=4,clock=c0,broken,clock=c1,coherent";
         assert_eq!(text.parse(), Ok(full));
-        for text in ["", ",ro", "a,rw", "a,queues=x"] {
+        for text in [
+            "",
+            ",ro",
+            "a,rw",
+            "a,queues=x",
+            "a,ro,ro",
+            "a,queues=1,queues=2",
+            "a,iommu=none,iommu=ipmmu0",
+        ] {
             assert!(text.parse::<DiskConfig>().is_err(), "{text}");
         }
     }

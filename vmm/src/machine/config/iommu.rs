@@ -82,6 +82,9 @@ impl FromStr for IommuConfig {
         let mut iommu = Self::new(model);
         for option in parts {
             match option.split_once('=') {
+                Some(("name", _)) if iommu.name.is_some() => {
+                    return Err(format!("{text:?} names the IOMMU twice"));
+                }
                 Some(("name", name)) => iommu.name = Some(name.to_owned()),
                 _ => {
                     return Err(format!(
@@ -257,9 +260,12 @@ impl Config {
     }
 
     pub(super) fn validate_iommus(&self) -> Result<(), ConfigError> {
-        let none = self.iommus.iter().any(|i| i.model == IommuModel::None);
-        if none && self.iommus.len() > 1 {
+        let none = self.iommus.iter().find(|i| i.model == IommuModel::None);
+        if none.is_some() && self.iommus.len() > 1 {
             return Err(ConfigError::IommuNoneAmongOthers);
+        }
+        if let Some(name) = none.and_then(|none| none.name.clone()) {
+            return Err(ConfigError::IommuNoneNamed(name));
         }
         let iommus = self.iommu_list();
         if iommus.len() > MAX_IOMMUS {
@@ -361,7 +367,7 @@ mod tests {
         let long = format!("ipmmu,name={}", "x".repeat(17));
         let all: Vec<String> = (0..32).map(|n| format!("d,iommu=ipmmu0:{n}")).collect();
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let cases: [(&[&str], &[&str], &str); 11] = [
+        let cases: [(&[&str], &[&str], &str); 15] = [
             (&[], &["a,iommu=ipmmu0:3"], "the machine has no IOMMU"),
             (
                 &["ipmmu"],
@@ -380,6 +386,22 @@ mod tests {
             (&["ipmmu,name="], &[], "name"),
             (&[&long], &[], "name"),
             (&["ipmmu,name=ipmmu1", "ipmmu"], &[], "two IOMMUs"),
+            (&["none,name=x"], &[], "cannot be named \"x\""),
+            (
+                &["ipmmu,name=disk0"],
+                &["a"],
+                "two devices would be named \"disk0\"",
+            ),
+            (
+                &["ipmmu,name=rng"],
+                &[],
+                "two devices would be named \"rng\"",
+            ),
+            (
+                &["ipmmu"],
+                &["a,clock=ipmmu0"],
+                "two devices would be named \"ipmmu0\"",
+            ),
             (&["ipmmu", "ipmmu-gen3"], &[], "all IOMMUs"),
         ];
         for (iommus, disks, words) in cases {
@@ -399,7 +421,7 @@ mod tests {
         for text in ["", ":3", "ipmmu0:", "ipmmu0:x", "none:1", "ipmmu0:-1"] {
             assert!(text.parse::<PortConfig>().is_err(), "{text}");
         }
-        for text in ["", "smmu", "ipmmu,x", "ipmmu,nam=x"] {
+        for text in ["", "smmu", "ipmmu,x", "ipmmu,nam=x", "ipmmu,name=x,name=y"] {
             assert!(text.parse::<IommuConfig>().is_err(), "{text}");
         }
         let disk: DiskConfig = "a,ro,iommu=ipmmu1:4".parse().unwrap();

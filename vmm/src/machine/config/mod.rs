@@ -5,10 +5,12 @@ mod disk;
 mod iommu;
 mod size;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::board::Board;
 use super::layout::{
     MAX_DISKS, RAM_ALIGN, RAM_BASE_ALIGN, RAM_BASE_MIN, RAM_BASE_WITH_IOMMU, RAM_END_MAX, Range,
 };
@@ -135,7 +137,16 @@ impl Config {
             }
         }
         self.validate_clocks()?;
-        self.validate_iommus()
+        self.validate_iommus()?;
+        let mut names = BTreeSet::new();
+        match Board::new(self)
+            .devices
+            .into_iter()
+            .find(|entry| !names.insert(entry.name.clone()))
+        {
+            Some(entry) => Err(ConfigError::NameTwice(entry.name)),
+            None => Ok(()),
+        }
     }
 
     /// Where RAM is.
@@ -217,6 +228,9 @@ pub enum ConfigError {
     /// No IOMMU, and IOMMUs.
     #[error("a machine has no IOMMU or some: use \"none\" alone")]
     IommuNoneAmongOthers,
+    /// No IOMMU, with a name.
+    #[error("no IOMMU cannot be named {0:?}: leave the name out, or name a model")]
+    IommuNoneNamed(String),
     /// IOMMUs of two models.
     #[error(
         "all IOMMUs of a machine are of one model, because Linux's driver tells the generations' main instances apart \
@@ -231,6 +245,9 @@ pub enum ConfigError {
     /// Two IOMMUs of one name.
     #[error("two IOMMUs are named {0:?}: give them different names")]
     IommuNameTwice(String),
+    /// Two devices of one name.
+    #[error("two devices would be named {0:?}: choose another name")]
+    NameTwice(String),
     /// A device names an IOMMU, and there are none.
     #[error(
         "{device} names the IOMMU {iommu:?}, but the machine has no IOMMU: add one with iommu = \"ipmmu\" or --iommu ipmmu"
