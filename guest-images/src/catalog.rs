@@ -108,7 +108,30 @@ const WIDEN_VIRTIO_IOMMU: SourceEdit = SourceEdit {
     new: "\tdepends on (ARM || ARM64 || X86)\n",
 };
 
-static CATALOG: [ImageSpec; 10] = [
+/// The `ipmmu` configuration with another kernel's source.
+const fn ipmmu(
+    name: &'static str,
+    description: &'static str,
+    kernel: &'static str,
+    suite: &'static str,
+    source: &'static str,
+    addition: &'static str,
+) -> ImageSpec {
+    ImageSpec {
+        name,
+        aliases: &[],
+        description,
+        kernel,
+        origin: Origin::Built {
+            suite,
+            source,
+            addition,
+            edits: &[],
+        },
+    }
+}
+
+static CATALOG: [ImageSpec; 13] = [
     ImageSpec {
         name: "ipmmu",
         aliases: &[],
@@ -133,6 +156,30 @@ static CATALOG: [ImageSpec; 10] = [
             edits: &[WIDEN_VIRTIO_IOMMU],
         },
     },
+    ipmmu(
+        "ipmmu-5.10",
+        "the like of ipmmu with Debian 11's kernel",
+        "5.10",
+        "bullseye",
+        "linux-source-5.10",
+        recipes::BEFORE_5_18_CONFIG,
+    ),
+    ipmmu(
+        "ipmmu-6.12",
+        "the like of ipmmu with Debian 13's kernel",
+        "6.12",
+        "trixie",
+        "linux-source-6.12",
+        recipes::SINCE_6_11_CONFIG,
+    ),
+    ipmmu(
+        "ipmmu-7.2",
+        "the like of ipmmu with Debian 14's kernel",
+        "7.2",
+        "forky",
+        "linux-source-7.2",
+        recipes::SINCE_6_11_CONFIG,
+    ),
     stock(
         "debian-armmp-6.1",
         &["debian-armmp"],

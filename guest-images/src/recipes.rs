@@ -25,6 +25,12 @@ pub(crate) const IPMMU_CONFIG: &str = include_str!("../recipes/ipmmu.config");
 /// What the `virtio-iommu` kernel adds to it.
 pub(crate) const VIRTIO_IOMMU_CONFIG: &str = include_str!("../recipes/virtio-iommu.config");
 
+/// What kernels before 5.18 need besides.
+pub(crate) const BEFORE_5_18_CONFIG: &str = include_str!("../recipes/ipmmu-before-5.18.config");
+
+/// What kernels since 6.11 need besides, or call otherwise.
+pub(crate) const SINCE_6_11_CONFIG: &str = include_str!("../recipes/ipmmu-since-6.11.config");
+
 /// Lines of `make`'s output that name a compiled, assembled, linked or archived file in a complete build of a
 /// kernel. It only scales the progress bar.
 pub(crate) const BUILD_STEPS: u64 = 1394;
@@ -82,9 +88,25 @@ pub(crate) const FETCH_PACKAGES: [&str; 4] = ["apt", "debian-archive-keyring", "
 /// have the same userspace.
 pub(crate) const BUSYBOX: (&str, &str) = ("bookworm", "busybox-static");
 
-/// The whole configuration fragment of a compiled image's kernel.
+/// The whole configuration fragment of a compiled image's kernel: the shared lines, except for options that the image's
+/// own lines set, and those.
 pub(crate) fn fragment(image: &str, addition: &str) -> String {
-    format!("{IPMMU_CONFIG}\n{addition}\nCONFIG_LOCALVERSION=\"-{image}\"\n")
+    let own: Vec<&str> = addition.lines().filter_map(option).collect();
+    let shared: String = IPMMU_CONFIG
+        .split_inclusive('\n')
+        .filter(|line| option(line).is_none_or(|option| !own.contains(&option)))
+        .collect();
+    format!("{shared}\n{addition}\nCONFIG_LOCALVERSION=\"-{image}\"\n")
+}
+
+/// The option that a line of a configuration sets, or says is not set.
+pub(crate) fn option(line: &str) -> Option<&str> {
+    let line = line.trim();
+    let name = match line.strip_prefix("# ") {
+        Some(comment) => comment.strip_suffix(" is not set")?,
+        None => line.split_once('=')?.0,
+    };
+    name.starts_with("CONFIG_").then_some(name)
 }
 
 /// The module names of a module recipe, in order.
@@ -126,6 +148,30 @@ mod tests {
             .collect();
         assert_eq!(named, ["CONFIG_LOCALVERSION=\"-x\""]);
         assert!(text.contains(IPMMU_CONFIG) && text.contains("\nCONFIG_A=y\n"));
+    }
+
+    #[test]
+    fn an_image_s_own_lines_replace_shared_ones() {
+        let text = fragment("x", "# CONFIG_SMP is not set\nCONFIG_NR_CPUS=8\n");
+        for (line, count) in [
+            ("CONFIG_SMP=y", 0),
+            ("# CONFIG_SMP is not set", 1),
+            ("CONFIG_NR_CPUS=4", 0),
+            ("CONFIG_NR_CPUS=8", 1),
+            ("CONFIG_VFP=y", 1),
+        ] {
+            let found = text.lines().filter(|found| *found == line).count();
+            assert_eq!(found, count, "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_are_told_from_comments() {
+        assert_eq!(option("CONFIG_A=y\n"), Some("CONFIG_A"));
+        assert_eq!(option("# CONFIG_A is not set"), Some("CONFIG_A"));
+        for line in ["", "# CONFIG_A was set.", "# What is not set", "A=y"] {
+            assert_eq!(option(line), None, "{line}");
+        }
     }
 
     #[test]
