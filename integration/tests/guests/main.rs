@@ -1,6 +1,8 @@
 //! Tests that boot guests, one file a subject.
 
 mod boot;
+mod copies;
 mod determinism;
 mod disks;
 mod iommu;
+mod virtio_iommu;

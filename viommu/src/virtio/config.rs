@@ -138,7 +138,11 @@ impl VirtioIommuConfig {
         space
     }
 
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    /// Checks all that can be checked without the guest's memory.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
         if self.page_size_mask == 0 {
             return Err(ConfigError::PageSizes);
         }
@@ -258,8 +262,12 @@ impl<F: Fn() + Send + Sync> ReportsWaiting for F {
 pub struct Exchange<'a> {
     /// The device-readable bytes, as far as any request goes.
     pub readable: &'a [u8],
-    /// What they say, if anything.
+    /// The number of device-writable bytes.
+    pub writable: u64,
+    /// What the readable ones say, if anything.
     pub request: Option<Request>,
+    /// What the answer has before its tail: the properties that PROBE lists, filled up with zeros.
+    pub properties: &'a [u8],
     /// The answer's status; none if nothing is written.
     pub status: Option<Status>,
     /// The used length.

@@ -12,7 +12,7 @@ use super::events::ReportCounters;
 use super::shared::Shared;
 use super::spec::{CONFIG_SIZE, config, feature};
 use crate::dma::DmaSpace;
-use crate::fault::EndpointId;
+use crate::fault::{DomainId, EndpointId};
 use crate::host::StableHostMemory;
 use crate::model::Model;
 use crate::unit::{TranslationUnit, UnitConfig};
@@ -33,6 +33,25 @@ impl<M> fmt::Debug for VirtioIommu<M> {
         f.debug_struct("VirtioIommu")
             .field("config", &self.config)
             .finish_non_exhaustive()
+    }
+}
+
+/// Tells what the driver calls the domains that [events](crate::Event) name.
+///
+/// An observer of the translation path may ask it at any time.
+#[derive(Clone)]
+pub struct DomainNames(Arc<Shared>);
+
+impl DomainNames {
+    /// The driver's number of a domain of the translation path; none if there is no such domain any more.
+    pub fn number(&self, domain: DomainId) -> Option<u32> {
+        self.0.domains().number(domain)
+    }
+}
+
+impl fmt::Debug for DomainNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DomainNames").finish_non_exhaustive()
     }
 }
 
@@ -215,6 +234,11 @@ impl<M> VirtioIommu<M> {
         let domains = self.shared.domains();
         let endpoint = &domains.endpoints()[domains.endpoint(endpoint)?];
         domains.domain_of(endpoint).map(|domain| domain.id)
+    }
+
+    /// Tells the driver's numbers of domains.
+    pub fn domain_names(&self) -> DomainNames {
+        DomainNames(Arc::clone(&self.shared))
     }
 
     /// Brings the attachments of all endpoints to what they should be.

@@ -168,9 +168,51 @@ impl Domains {
         slots.filter_map(|slot| self.slots.get(*slot as usize)?.as_ref())
     }
 
+    /// Domains by ascending number, each with its slot.
+    pub fn slots_in_use(&self) -> impl Iterator<Item = (u32, &Domain)> {
+        let slots = self.slots_by_id.values().copied();
+        slots.filter_map(|slot| Some((slot, self.slots.get(slot as usize)?.as_ref()?)))
+    }
+
+    /// Slots that a new domain may have, the next one last.
+    pub fn free(&self) -> impl Iterator<Item = u32> + '_ {
+        self.free.iter().copied()
+    }
+
+    /// Moves each domain, by its number, to a slot, and lets `free` be the slots that are free. None, and nothing useful
+    /// left, unless that is each slot once.
+    pub fn place(&mut self, wanted: &BTreeMap<u32, u32>, free: &[u32]) -> Option<()> {
+        let count = self.slots.len();
+        let mut all: Vec<u32> = wanted.values().chain(free).copied().collect();
+        all.sort_unstable();
+        if !all.into_iter().eq(0..count as u32) || !wanted.keys().eq(self.slots_by_id.keys()) {
+            return None;
+        }
+        let mut moved: Vec<Option<Domain>> = (0..count).map(|_| None).collect();
+        let mut new_slots = vec![0; count];
+        for (id, slot) in &mut self.slots_by_id {
+            let new = wanted[id];
+            moved[new as usize] = self.slots[*slot as usize].take();
+            new_slots[*slot as usize] = new;
+            *slot = new;
+        }
+        for slot in self.endpoints.iter_mut().filter_map(|e| e.slot.as_mut()) {
+            *slot = new_slots[*slot as usize];
+        }
+        self.slots = moved;
+        self.free = free.to_vec();
+        Some(())
+    }
+
     /// The domain that an endpoint is attached to.
     pub fn domain_of(&self, endpoint: &Endpoint) -> Option<&Domain> {
         self.slots.get(endpoint.slot? as usize)?.as_ref()
+    }
+
+    /// The number of the domain in a slot.
+    pub fn number(&self, DomainId(slot): DomainId) -> Option<u32> {
+        let domain = self.slots.get(slot as usize)?.as_ref()?;
+        Some(domain.id)
     }
 
     /// Mappings of all domains.

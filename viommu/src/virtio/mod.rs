@@ -59,7 +59,7 @@ pub use config::{
     ConfigError, DEFAULT_MAX_MAPPINGS, EndpointConfig, Exchange, MAX_ENDPOINTS, MAX_PROBE_SIZE,
     Observers, ReportsWaiting, RequestObserver, ReservedKind, ReservedRegion, VirtioIommuConfig,
 };
-pub use device::{FeatureError, VirtioIommu};
+pub use device::{DomainNames, FeatureError, VirtioIommu};
 pub use events::{FaultReport, MAX_WAITING_REPORTS, ReportCounters};
 pub use process::{ServeError, Served};
 pub use requests::{ParseError, Request};

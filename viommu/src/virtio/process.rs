@@ -177,9 +177,12 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         };
         let bytes = &bytes[..length];
         let request = Request::parse(bytes).ok();
+        let mut properties = Vec::new();
         match request.filter(|request| self.has(request)) {
             None => {}
-            Some(Request::Probe { endpoint }) => self.probe(mem, endpoint, answer),
+            Some(Request::Probe { endpoint }) => {
+                properties = self.probe(mem, endpoint, answer);
+            }
             Some(request) => {
                 let Some(place) = self.batch.chain.place(0) else {
                     return Ok(());
@@ -192,7 +195,9 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         if let Some(observer) = &self.observer {
             observer.executed(&Exchange {
                 readable: bytes,
+                writable: self.batch.chain.writable(),
                 request,
+                properties: &properties,
                 status: answer.tail.map(|(_, status)| status),
                 written: answer.written,
             });
@@ -270,12 +275,12 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     }
 
     /// PROBE (5.13.6.7). The used length counts from the first writable byte, so what comes before the tail is always
-    /// written: as zeros, which are no property, if there is none.
-    fn probe(&mut self, mem: &impl GuestMemory, endpoint: u32, answer: &mut Answer) {
+    /// written: as zeros, which are no property, if there is none. What was written.
+    fn probe(&mut self, mem: &impl GuestMemory, endpoint: u32, answer: &mut Answer) -> Vec<u8> {
         let chain = &self.batch.chain;
         let size = self.config.probe_size.unwrap_or(0) as usize;
         let Some(room) = chain.writable().checked_sub(TAIL_SIZE as u64) else {
-            return;
+            return Vec::new();
         };
         let listed = size.min(usize::try_from(room).unwrap_or(size));
         let mut list = vec![0; listed];
@@ -288,10 +293,12 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             }
         };
         let place = chain.place(listed as u64);
-        if let Some(place) = place.filter(|_| chain.write(mem, 0, &list)) {
-            answer.written = (listed + TAIL_SIZE) as u32;
-            answer.tail = Some((place, status));
-        }
+        let Some(place) = place.filter(|_| chain.write(mem, 0, &list)) else {
+            return Vec::new();
+        };
+        answer.written = (listed + TAIL_SIZE) as u32;
+        answer.tail = Some((place, status));
+        list
     }
 
     /// Writes the properties of an endpoint, for which there is room.

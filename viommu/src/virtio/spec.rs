@@ -108,6 +108,21 @@ pub enum Status {
 }
 
 impl Status {
+    /// Its name, without the prefix `VIRTIO_IOMMU_S_`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::IoErr => "IOERR",
+            Self::Unsupp => "UNSUPP",
+            Self::DevErr => "DEVERR",
+            Self::Inval => "INVAL",
+            Self::Range => "RANGE",
+            Self::NoEnt => "NOENT",
+            Self::Fault => "FAULT",
+            Self::NoMem => "NOMEM",
+        }
+    }
+
     /// The status of this number.
     pub fn from_number(number: u8) -> Option<Self> {
         [

@@ -23,6 +23,8 @@ pub struct VirtioIommuState {
     pub endpoints: Vec<EndpointState>,
     /// Domains by ascending number.
     pub domains: Vec<DomainState>,
+    /// Slots that new domains may have, the next one last.
+    pub free: Vec<u32>,
     /// Fault reports that wait for buffers, the oldest first.
     pub reports: Vec<FaultReport>,
     /// What happened to others.
@@ -50,6 +52,8 @@ pub struct EndpointState {
 pub struct DomainState {
     /// Its number.
     pub id: u32,
+    /// Its slot: its number on the translation path, and so in the cache.
+    pub slot: u32,
     /// Its mappings by ascending IOVA; none if it is a bypass domain.
     pub mappings: Option<Vec<MappingState>>,
 }
@@ -125,7 +129,12 @@ impl<M> VirtioIommu<M> {
             features: domains.features,
             bypass: domains.bypass,
             endpoints: endpoints.collect(),
-            domains: domains.domains().map(save_domain).collect(),
+            domains: domains.slots_in_use().map(save_domain).collect(),
+            // Nobody can be using those that were just given up while the device is being saved.
+            free: domains
+                .free()
+                .chain(self.batch.freed.iter().copied())
+                .collect(),
             reports: waiting.iter().copied().collect(),
             counters: *counters,
             answers: self.batch.answers.iter().map(save_answer).collect(),
@@ -144,6 +153,7 @@ impl<M> VirtioIommu<M> {
             bypass: _,
             endpoints: _,
             domains: _,
+            free: _,
             reports,
             counters,
             answers,
@@ -174,7 +184,7 @@ impl<M> VirtioIommu<M> {
     }
 }
 
-fn save_domain(domain: &Domain) -> DomainState {
+fn save_domain((slot, domain): (u32, &Domain)) -> DomainState {
     let mappings = domain.mappings.as_ref().map(|mappings| {
         let mappings = mappings.iter().map(|(first, entry)| MappingState {
             first,
@@ -186,6 +196,7 @@ fn save_domain(domain: &Domain) -> DomainState {
     });
     DomainState {
         id: domain.id,
+        slot,
         mappings,
     }
 }
@@ -223,7 +234,7 @@ fn restore_domains(
             .attach(domain, *id, flags, 0)
             .map_err(|_: Refusal| RestoreError::Domain(domain))?;
     }
-    for DomainState { id, mappings } in &saved.domains {
+    for DomainState { id, mappings, .. } in &saved.domains {
         if !domains.domains().any(|domain| domain.id == *id) {
             return Err(RestoreError::Domain(*id));
         }
@@ -239,6 +250,11 @@ fn restore_domains(
                 .map_err(|_: Refusal| RestoreError::Mapping { domain: *id, first })?;
         }
     }
+    let slots = saved.domains.iter().map(|domain| (domain.id, domain.slot));
+    let placed = domains.place(&slots.collect(), &saved.free);
+    placed.ok_or(RestoreError::Invalid(
+        "slots that this virtio-iommu does not have, or twice",
+    ))?;
     Ok(domains)
 }
 

@@ -87,8 +87,9 @@ pub struct Settings {
     /// which IOMMU [default: true]
     #[arg(long, value_name = "BOOL|iommu=NAME:N", help_heading = "Machine")]
     pub rng: Option<RngSetting>,
-    /// An IOMMU: none, ipmmu (R-Car Gen2) or ipmmu-gen3, with `,name=NAME` in place of ipmmu0, ipmmu1...; may be given
-    /// more than once. Devices stand behind the first one, each on its own micro-TLB, unless they say otherwise
+    /// An IOMMU: none, ipmmu (R-Car Gen2), ipmmu-gen3 or virtio, with `,name=NAME` in place of ipmmu0, ipmmu1... or
+    /// viommu0...; may be given more than once. Devices stand behind the first one, each on its own micro-TLB or
+    /// endpoint, unless they say otherwise
     #[arg(long, value_name = "MODEL[,name=NAME]", help_heading = "Machine")]
     #[serde(alias = "iommus", deserialize_with = "one_or_more")]
     pub iommu: Vec<Iommu>,

@@ -5,8 +5,11 @@ use std::io::Write as _;
 
 use viommu::Event;
 use viommu::ipmmu::IpmmuEvent;
+use viommu::virtio::Request;
+use viommu::virtio::spec::{Status, attach_flag};
+use vmm::devices::virtio::iommu::DriverEvent;
 use vmm::machine::board::Board;
-use vmm::{IommuEvent, IommuInfo, IommuSink};
+use vmm::{IommuEvent, IommuInfo, IommuSink, VirtioEvent};
 
 /// Prints what happens at IOMMUs.
 #[derive(Debug)]
@@ -26,10 +29,11 @@ pub fn ports(board: &Board) {
     for entry in &board.devices {
         if let Some(port) = entry.iommu {
             let name = board.iommu_name(port.iommu).unwrap_or_default();
-            let (utlb, device) = (port.utlb, &entry.name);
+            let what = board.port_word(port.iommu).to_ascii_lowercase();
+            let (number, device) = (port.utlb, &entry.name);
             let _ = writeln!(
                 std::io::stderr(),
-                "iommu 0.000000000 {name} port utlb={utlb} device={device}"
+                "iommu 0.000000000 {name} port {what}={number} device={device}"
             );
         }
     }
@@ -39,6 +43,7 @@ pub fn ports(board: &Board) {
 fn line(iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>) -> Option<String> {
     let words = match event {
         IommuEvent::Ipmmu(event) => register(iommu, event),
+        IommuEvent::Virtio(event) => virtio(iommu, event)?,
         IommuEvent::Path(event) => access(iommu, event)?,
     };
     let (seconds, ns) = (at_ns / 1_000_000_000, at_ns % 1_000_000_000);
@@ -80,13 +85,79 @@ fn register(iommu: &IommuInfo, event: &IpmmuEvent) -> String {
     }
 }
 
+/// What the driver of a virtio-iommu did: its requests, with their status unless that is OK.
+fn virtio(iommu: &IommuInfo, event: &VirtioEvent<'_>) -> Option<String> {
+    let exchange = match event {
+        VirtioEvent::Driver(DriverEvent::Features(bits)) => {
+            return Some(format!("features bits={bits:#x}"));
+        }
+        VirtioEvent::Driver(DriverEvent::Bypass(value)) => {
+            return Some(format!("bypass value={value}"));
+        }
+        VirtioEvent::Driver(DriverEvent::Reset) => return Some("reset".into()),
+        VirtioEvent::Driver(DriverEvent::Notified) => return None,
+        VirtioEvent::Request(exchange) => exchange,
+    };
+    let mut words = match exchange.request {
+        None => format!("malformed bytes={}", exchange.readable.len()),
+        Some(request) => virtio_request(iommu, &request),
+    };
+    match exchange.status {
+        Some(Status::Ok) => {}
+        Some(status) => {
+            let _ = write!(words, " status={}", status.name());
+        }
+        None => words.push_str(" status=none"),
+    }
+    Some(words)
+}
+
+fn virtio_request(iommu: &IommuInfo, request: &Request) -> String {
+    let endpoint = |endpoint: u32| port(iommu, endpoint as usize);
+    match *request {
+        Request::Attach {
+            domain,
+            endpoint: number,
+            flags,
+            ..
+        } => {
+            let bypass = if flags & attach_flag::BYPASS != 0 {
+                " bypass"
+            } else {
+                ""
+            };
+            format!("attach {} domain={domain}{bypass}", endpoint(number))
+        }
+        Request::Detach {
+            domain,
+            endpoint: number,
+        } => format!("detach {} domain={domain}", endpoint(number)),
+        Request::Map {
+            domain,
+            first,
+            last,
+            address,
+            flags,
+        } => format!(
+            "map domain={domain} iova={first:#x}..={last:#x} address={address:#x} flags={flags:#x}"
+        ),
+        Request::Unmap {
+            domain,
+            first,
+            last,
+        } => format!("unmap domain={domain} iova={first:#x}..={last:#x}"),
+        Request::Probe { endpoint: number } => format!("probe {}", endpoint(number)),
+    }
+}
+
 /// What happened to accesses; what happened to the cache only repeats what the guest did.
 fn access(iommu: &IommuInfo, event: &Event) -> Option<String> {
     match event {
         Event::Fault(fault) => {
             let mut words = format!("fault {}", port(iommu, fault.endpoint.0 as usize));
-            if let Some(context) = fault.domain {
-                let _ = write!(words, " context={}", context.0);
+            if let Some(domain) = fault.domain {
+                let word = if iommu.virtio { "domain" } else { "context" };
+                let _ = write!(words, " {word}={}", domain.0);
             }
             let _ = write!(words, " iova={:#x} access={}", fault.iova, fault.access);
             if let Some(level) = fault.level {
@@ -116,7 +187,8 @@ fn port(iommu: &IommuInfo, utlb: usize) -> String {
     } else {
         format!(" device={masters}")
     };
-    format!("utlb={utlb}{masters}")
+    let word = if iommu.virtio { "endpoint" } else { "utlb" };
+    format!("{word}={utlb}{masters}")
 }
 
 #[cfg(test)]
@@ -130,6 +202,7 @@ mod tests {
         let iommu = IommuInfo {
             name: "ipmmu0".into(),
             contexts_of: "ipmmu0".into(),
+            virtio: false,
             masters: vec![vec!["disk0".into(), "rng".into()], Vec::new()],
         };
         let fault = Event::Fault(Fault {

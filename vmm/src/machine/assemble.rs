@@ -25,6 +25,7 @@ use crate::devices::clkgen::ClockGenerator;
 use crate::devices::rtc::Rtc;
 use crate::devices::uart::{ConsoleSink, Uart};
 use crate::devices::virtio::block::{Access, Block, Counters, Disk, DiskError};
+use crate::devices::virtio::chores::Chores;
 use crate::devices::virtio::rng::Rng;
 use crate::devices::virtio::{VirtioDevice, VirtioMmio};
 use crate::irq::{Gic, Interrupt, IrqLine};
@@ -76,6 +77,7 @@ pub(super) struct Parts {
     pub control: Arc<Control>,
     pub disks: Vec<Arc<Counters>>,
     pub devices: Devices,
+    pub chores: Arc<Chores>,
     pub iommus: Iommus,
     pub dma: Vec<(String, DmaSpace)>,
     pub board: Board,
@@ -144,22 +146,26 @@ pub(super) fn wire(
         Box::new(move || stopper.console_stop()),
     ));
 
+    let chores = Arc::new(Chores::new(Arc::clone(waker)));
     let iommus = Iommus::new(
+        config,
         &board,
         &Surroundings {
             ram: &ram,
             line: &|entry| entry.irq.map(|irq| line(irq.id())),
             clock: &timing.clock(),
             sink,
+            chores: &chores,
         },
     )?;
-    let mut bus = SystemBus::new(Arc::clone(&ram));
+    let mut bus = SystemBus::new(Arc::clone(&ram), Arc::clone(&chores));
     let turn = bus.turn_handle();
     let mut disks = disks.into_iter();
     let mut counters = Vec::new();
     let rtc = Arc::new(Rtc::new(timing.clock(), epoch(config)));
     let mut clocks = Vec::new();
     let mut virtio = Vec::new();
+    let mut virtio_iommus = Vec::new();
     let mut spaces = Vec::new();
     let place_error = |e: vm_device::bus::Error| Error::Host {
         what: "lay out the memory map",
@@ -210,6 +216,7 @@ pub(super) fn wire(
                 }
                 None
             }
+            Device::VirtioIommu(_) => iommus.virtio(entry.device),
         };
         if let (Some(device), Some(irq)) = (device, entry.irq) {
             // A port of a valid configuration exists.
@@ -227,9 +234,13 @@ pub(super) fn wire(
             }
             let slot = Arc::new(Mutex::new(slot));
             attach(entry.ranges[0], slot.clone())?;
+            if let Device::VirtioIommu(_) = entry.device {
+                virtio_iommus.push(Arc::clone(&slot));
+            }
             virtio.push(slot);
         }
     }
+    chores.connect(virtio_iommus);
     let bus = Arc::new(bus);
     let cpus = usize::from(config.cpus);
     let vcpus = Box::new(Emulated::new(cpus, bus.clone(), timing.clock()));
@@ -249,6 +260,7 @@ pub(super) fn wire(
             clocks,
             virtio,
         },
+        chores,
         iommus,
         dma: spaces,
         board,

@@ -47,6 +47,8 @@ pub enum Device {
     IpmmuGen3(usize),
     /// The main IPMMU of R-Car Gen3.
     IpmmuMain,
+    /// Virtio-iommu `index` of the configuration, on virtio-mmio.
+    VirtioIommu(usize),
     /// Disk `index` of the configuration, on virtio-mmio.
     Disk(usize),
     /// Entropy, on virtio-mmio.
@@ -75,7 +77,10 @@ pub struct Entry {
 impl Entry {
     /// Whether it stands in a virtio-mmio slot.
     pub const fn is_virtio(&self) -> bool {
-        matches!(self.device, Device::Disk(_) | Device::Rng)
+        matches!(
+            self.device,
+            Device::Disk(_) | Device::Rng | Device::VirtioIommu(_)
+        )
     }
 
     /// The name of its node in the device tree, without the path.
@@ -85,7 +90,10 @@ impl Entry {
             Device::Uart => "serial",
             Device::Rtc => "rtc",
             Device::ClockGenerator(_) => "clock-controller",
-            Device::Ipmmu(_) | Device::IpmmuGen3(_) | Device::IpmmuMain => "iommu",
+            Device::Ipmmu(_)
+            | Device::IpmmuGen3(_)
+            | Device::IpmmuMain
+            | Device::VirtioIommu(_) => "iommu",
             Device::Disk(_) | Device::Rng => "virtio_mmio",
         };
         format!("{kind}@{:x}", self.ranges[0].base)
@@ -192,11 +200,22 @@ impl Board {
 
     /// The name of IOMMU `index`.
     pub fn iommu_name(&self, index: usize) -> Option<&str> {
-        let is = |entry: &&Entry| matches!(entry.device, Device::Ipmmu(i) | Device::IpmmuGen3(i) if i == index);
-        self.devices
-            .iter()
-            .find(is)
-            .map(|entry| entry.name.as_str())
+        self.iommu(index).map(|entry| entry.name.as_str())
+    }
+
+    /// What IOMMU `index` calls the place of a device: "uTLB" or "endpoint".
+    pub fn port_word(&self, index: usize) -> &'static str {
+        match self.iommu(index).map(|entry| entry.device) {
+            Some(Device::VirtioIommu(_)) => IommuModel::Virtio.port(),
+            _ => IommuModel::Ipmmu.port(),
+        }
+    }
+
+    fn iommu(&self, index: usize) -> Option<&Entry> {
+        self.devices.iter().find(|entry| {
+            matches!(entry.device,
+                Device::Ipmmu(i) | Device::IpmmuGen3(i) | Device::VirtioIommu(i) if i == index)
+        })
     }
 
     /// The machine as a table in Markdown.
@@ -217,7 +236,7 @@ impl Board {
             };
             let behind = entry.iommu.map_or(String::new(), |port| {
                 let name = self.iommu_name(port.iommu).unwrap_or_default();
-                format!("{name}, uTLB {}", port.utlb)
+                format!("{name}, {} {}", self.port_word(port.iommu), port.utlb)
             });
             for range in &entry.ranges {
                 let _ = writeln!(table, "| {range} | {} | {irq} | {behind} |", entry.name);
@@ -228,7 +247,7 @@ impl Board {
     }
 }
 
-/// The IPMMUs. On Gen3 a cache IPMMU has no interrupt: the main one, which comes first so that a driver finds it
+/// The IOMMUs. On Gen3 a cache IPMMU has no interrupt: the main one, which comes first so that a driver finds it
 /// first, raises its own.
 fn iommus(config: &Config) -> Vec<Entry> {
     let irq = |spi| {
@@ -255,15 +274,17 @@ fn iommus(config: &Config) -> Vec<Entry> {
     }
     for (index, (name, model)) in list.into_iter().enumerate() {
         let base = layout::IPMMU.base + index as u64 * layout::IPMMU_STRIDE;
-        let (device, irq) = match model {
+        let own = irq(layout::IPMMU_SPI + index as u32);
+        let (device, irq, size) = match model {
             IommuModel::None => continue,
-            IommuModel::Ipmmu => (Device::Ipmmu(index), irq(layout::IPMMU_SPI + index as u32)),
-            IommuModel::IpmmuGen3 => (Device::IpmmuGen3(index), None),
+            IommuModel::Ipmmu => (Device::Ipmmu(index), own, layout::IPMMU.size),
+            IommuModel::IpmmuGen3 => (Device::IpmmuGen3(index), None, layout::IPMMU.size),
+            IommuModel::Virtio => (Device::VirtioIommu(index), own, layout::VIRTIO.size),
         };
         entries.push(Entry {
             name,
             device,
-            ranges: vec![Range::new(base, layout::IPMMU.size)],
+            ranges: vec![Range::new(base, size)],
             irq,
             iommu: None,
             clocks: Vec::new(),

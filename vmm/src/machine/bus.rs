@@ -17,6 +17,7 @@ use vm_memory::{
 use super::exit::DeviceAccesses;
 use super::layout::Range;
 use super::warn_guest;
+use crate::devices::virtio::chores::Chores;
 use crate::irq::Gic;
 
 const PAGE: u64 = 4096;
@@ -59,17 +60,19 @@ pub struct SystemBus {
     ports: Vec<(String, Arc<Port>)>,
     turn: Turn,
     unmapped: AtomicU64,
+    chores: Arc<Chores>,
 }
 
 impl SystemBus {
-    /// A bus with RAM only.
-    pub fn new(ram: Arc<GuestMemoryMmap<()>>) -> Self {
+    /// A bus with RAM only; after each write to a device the `chores` are done that it left behind.
+    pub fn new(ram: Arc<GuestMemoryMmap<()>>, chores: Arc<Chores>) -> Self {
         Self {
             ram,
             io: IoManager::new(),
             ports: Vec::new(),
             turn: Turn::default(),
             unmapped: AtomicU64::new(0),
+            chores,
         }
     }
 
@@ -171,9 +174,9 @@ unsafe impl Bus for SystemBus {
     fn write(&self, pa: u64, size: Size, value: u64) -> Result<(), BusFault> {
         let data = value.to_le_bytes();
         let part = &data[..size.bytes() as usize];
-        self.io
-            .mmio_write(MmioAddress(pa), part)
-            .map_err(|_| self.fault("write", pa))
+        let written = self.io.mmio_write(MmioAddress(pa), part);
+        self.chores.run();
+        written.map_err(|_| self.fault("write", pa))
     }
 
     fn ram(&self, pa: u64) -> Option<RamPage> {
@@ -274,7 +277,7 @@ mod tests {
 
     fn bus() -> SystemBus {
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0x4000_0000), 0x4000)]).unwrap();
-        let mut bus = SystemBus::new(Arc::new(ram));
+        let mut bus = SystemBus::new(Arc::new(ram), Arc::default());
         bus.attach(
             "thing",
             Range::new(0x1000, 8),

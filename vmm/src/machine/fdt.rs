@@ -178,6 +178,12 @@ fn device(fdt: &mut FdtWriter, entry: &Entry) -> Result<(), Error> {
         Device::ClockGenerator(index) => clock_generator(fdt, &entry.name, index)?,
         Device::Disk(_) | Device::Rng => fdt.property_string("compatible", "virtio,mmio")?,
         Device::Ipmmu(_) | Device::IpmmuGen3(_) | Device::IpmmuMain => ipmmu(fdt, entry.device)?,
+        Device::VirtioIommu(index) => {
+            // Linux, bindings/virtio/mmio.yaml.
+            fdt.property_string("compatible", "virtio,mmio")?;
+            fdt.property_u32("#iommu-cells", 1)?;
+            fdt.property_phandle(phandle_iommu(index))?;
+        }
     }
     if let Some(port) = entry.iommu {
         // No `dma-coherent` here unless a user wants to see what becomes of it: Linux's allocator of coherent memory behind an ARM32 IOMMU mistakes one page pointer

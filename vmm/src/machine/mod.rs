@@ -20,12 +20,16 @@ mod wires;
 pub use config::{
     ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig, IommuModel,
     KernelFormat, MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES,
-    MAX_IOMMU_NAME, MAX_IOMMUS, MIN_MEMORY, Port, PortConfig, TimeMode,
+    MAX_IOMMU_NAME, MAX_IOMMUS, MIN_MEMORY, Port, PortConfig, ReservedMemory, TimeMode,
+    VIRTIO_IOMMU_ENDPOINTS, VirtioIommuFeature, VirtioIommuOptions,
 };
 pub use error::Error;
 pub use exit::{DeviceAccesses, DiskSummary, Exit, Exits, Limits, Reason, Summary};
 pub(crate) use iommu::master;
-pub use iommu::{IommuEvent, IommuInfo, IommuSink, IommuSummary, UtlbSummary, current_master};
+pub use iommu::{
+    IommuEvent, IommuInfo, IommuSink, IommuSummary, RequestCounts, UtlbSummary, VirtioEvent,
+    VirtioIommuSummary, current_master,
+};
 pub use saved::{MachineState, TimeState, WrongMachine};
 pub use snapshot::{Fork, Snapshot};
 pub(crate) use warn::{Limiter, warn_guest};
@@ -43,6 +47,7 @@ use wires::Wires;
 
 use crate::devices::uart::{ConsoleInput, ConsoleSink, InputGate, InputRecord, Uart};
 use crate::devices::virtio::block::Counters;
+use crate::devices::virtio::chores::Chores;
 use crate::devices::virtio::worker::Worker;
 use crate::irq::Gic;
 use crate::observe::probe::{self, Engine, Probe};
@@ -65,6 +70,7 @@ pub struct Machine {
     waker: Arc<Waker>,
     disks: Vec<Arc<Counters>>,
     devices: Devices,
+    chores: Arc<Chores>,
     iommus: Iommus,
     dma: Vec<(String, DmaSpace)>,
     counters: RunCounters,
@@ -136,6 +142,7 @@ impl Machine {
             waker,
             disks: parts.disks,
             devices: parts.devices,
+            chores: parts.chores,
             iommus: parts.iommus,
             dma: parts.dma,
             counters: RunCounters::default(),
@@ -150,7 +157,8 @@ impl Machine {
     /// In host time devices work on a thread of their own.
     fn start_worker(&mut self) -> Result<(), Error> {
         if self.config.time == TimeMode::Host {
-            let worker = Worker::start(&self.devices.virtio).map_err(|source| Error::Host {
+            let worker = Worker::start(&self.devices.virtio, &self.chores);
+            let worker = worker.map_err(|source| Error::Host {
                 what: "start the device thread",
                 source: Box::new(source),
             })?;
@@ -178,6 +186,7 @@ impl Machine {
             control: &self.control,
             waker: &self.waker,
             pending: &pending,
+            chores: &self.chores,
             limits,
             observers: &mut self.observers,
             counters: &mut self.counters,

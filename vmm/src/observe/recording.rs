@@ -264,6 +264,7 @@ impl IommuSink for MachineSink {
                     unit.event(&Event::Invalidated(scope));
                 }
             }
+            IommuEvent::Virtio(_) => {}
             IommuEvent::Path(event) => {
                 let lanes = self.machine.get().map(|machine| &machine.lanes);
                 let lane = current_master().and_then(|master| lanes?.get(master).copied());

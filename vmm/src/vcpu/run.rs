@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Control, Halted, Resume, StopHandler, Vcpus, Waker};
 use crate::clock::VirtualClock;
 use crate::devices::uart::{InputGate, Uart};
+use crate::devices::virtio::chores::Chores;
 use crate::machine::{Limits, Reason};
 
 /// Instructions between looks at input, limits and requests: a few milliseconds of the host, a millisecond of virtual
@@ -76,6 +77,8 @@ pub struct RunLoop<'a> {
     pub waker: &'a Waker,
     /// Work of the device thread that is not done: it may yet raise an interrupt.
     pub pending: &'a AtomicU64,
+    /// What devices can go on with.
+    pub chores: &'a Chores,
     /// When to give up.
     pub limits: Limits,
     /// Who is told of stops.
@@ -108,6 +111,7 @@ impl RunLoop<'_> {
                 }
                 continue;
             }
+            self.chores.run();
             let input = self.gate.open(self.timing.now_ns());
             if !input.is_empty() {
                 self.uart.feed(&input);

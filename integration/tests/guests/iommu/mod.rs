@@ -25,7 +25,7 @@ fn utlb<'r>(run: &'r Run, device: &str) -> &'r UtlbSummary {
 }
 
 /// That every access of the run was translated and allowed, and no buffer was bounced.
-fn assert_clean(run: &Run) {
+pub(crate) fn assert_clean(run: &Run) {
     run.assert_good();
     for iommu in &run.summary.iommus {
         for utlb in &iommu.utlbs {
@@ -43,6 +43,7 @@ fn assert_clean(run: &Run) {
         "Unhandled fault",
         "software IO TLB",
         "TLB sync timed out",
+        "fault from EP",
         "Call trace",
     ] {
         assert!(!text.contains(words), "{words:?} in\n{text}");

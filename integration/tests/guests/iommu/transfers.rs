@@ -1,50 +1,9 @@
 //! Data through the IPMMU, compared by the host.
 
-use integration::{Disk, Guest, Run, disk};
+use integration::{Guest, disk};
 
 use super::{assert_clean, iommu, utlb};
-
-const MIB: usize = 1 << 20;
-
-/// Copies with O_DIRECT, so that every byte goes by DMA to and from the pages of a process.
-fn copy(from: &str, to: &str, block: &str, more: &str) -> String {
-    format!("dd if=/dev/{from} of=/dev/{to} bs={block} iflag=direct oflag=direct {more} 2>&1")
-}
-
-/// A source, and two disks of its size for what was written and for what was read back.
-struct Disks {
-    source: Disk,
-    written: Disk,
-    back: Disk,
-}
-
-impl Disks {
-    fn new(size: usize, seed: u64) -> Self {
-        Self {
-            source: disk::noise(size, seed),
-            written: disk::of(&vec![0; size]),
-            back: disk::of(&vec![0; size]),
-        }
-    }
-
-    /// Has the guest copy the source, and what it wrote once more.
-    fn boot(&self, guest: Guest, ports: [&str; 3]) -> Run {
-        guest
-            .disk_at(&self.source, ports[0])
-            .disk_at(&self.written, ports[1])
-            .disk_at(&self.back, ports[2])
-            .run(&copy("vda", "vdb", "1M", ""))
-            .run(&copy("vdb", "vdc", "1M", ""))
-            .run("dd if=/dev/hwrng bs=32 count=8 2>/dev/null | hexdump | head -n 4")
-            .boot()
-    }
-
-    fn assert_copied(&self) {
-        let source = self.source.sha256();
-        assert_eq!(self.written.sha256(), source, "what was written differs");
-        assert_eq!(self.back.sha256(), source, "what was read back differs");
-    }
-}
+use crate::copies::{Disks, MIB, Pieces};
 
 #[test]
 fn sixty_four_mebibytes_on_separate_utlbs() {
@@ -96,42 +55,10 @@ fn devices_share_a_utlb() {
 
 #[test]
 fn buffers_of_all_sizes() {
-    let (source, target) = (disk::noise(4 * MIB, 33), disk::of(&vec![0; 4 * MIB]));
-    // Sectors within a page, pages, some pages, and more than one request holds; each its own part of the disk.
-    let parts = [
-        ("512", 96, 0),
-        ("1536", 40, 64),
-        ("4k", 32, 32),
-        ("20k", 10, 20),
-        ("1M", 2, 2),
-    ];
-    let mut guest = Guest::image("ipmmu")
-        .iommu("ipmmu")
-        .disk(&source)
-        .disk(&target);
-    for (block, count, skip) in parts {
-        guest = guest.run(&copy(
-            "vda",
-            "vdb",
-            block,
-            &format!("count={count} skip={skip} seek={skip}"),
-        ));
-    }
-    let run = guest.boot();
+    let pieces = Pieces::new(33);
+    let run = pieces.boot(Guest::image("ipmmu").iommu("ipmmu"));
     assert_clean(&run);
-    let (from, to) = (source.bytes(), target.bytes());
-    let mut wanted = vec![0; 4 * MIB];
-    for (block, count, skip) in parts {
-        let block = match block.strip_suffix('k') {
-            Some(k) => k.parse::<usize>().unwrap() << 10,
-            None => block
-                .strip_suffix('M')
-                .map_or_else(|| block.parse().unwrap(), |_| MIB),
-        };
-        let range = block * skip..block * (skip + count);
-        wanted[range.clone()].copy_from_slice(&from[range]);
-    }
-    assert!(to == wanted, "what was written differs");
+    pieces.assert_copied();
 }
 
 #[test]

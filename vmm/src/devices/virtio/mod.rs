@@ -2,6 +2,8 @@
 
 pub mod block;
 mod buffers;
+pub mod chores;
+pub mod iommu;
 pub mod mmio;
 pub mod rng;
 mod saved;
@@ -19,6 +21,8 @@ pub use buffers::{BufferError, Buffers, PIECE, Segment};
 pub use mmio::VirtioMmio;
 pub use saved::{DeviceState, SavedQueue, VirtioState, WrongState};
 
+use crate::machine::warn_guest;
+
 /// What a kind of device adds to the transport.
 pub trait VirtioDevice: Send {
     /// Device identifier (chapter 5).
@@ -33,9 +37,38 @@ pub trait VirtioDevice: Send {
     /// The configuration space; reads beyond its end see zeros.
     fn config(&self) -> &[u8];
 
+    /// The driver writes `data` to the configuration space.
+    fn write_config(&mut self, offset: u64, data: &[u8]) {
+        let size = data.len();
+        warn_guest!("virtio: {size}-byte write to configuration at {offset:#x}: ignored");
+    }
+
+    /// Whether in host time a thread serves its queues, so that the cores need not wait.
+    fn may_wait(&self) -> bool {
+        true
+    }
+
     /// The driver is ready, having accepted `features`.
     fn activate(&mut self, features: u64) {
         let _ = features;
+    }
+
+    /// The driver resets the device.
+    fn reset(&mut self) {}
+
+    /// Goes on with what queue `index`, which is live, waits for other than its driver. Called when the device's
+    /// [`Chores`](chores::Chores) are due.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    fn resume(
+        &mut self,
+        index: usize,
+        queue: &mut Queue,
+        mem: &DmaSpace,
+    ) -> Result<Progress, ServeError> {
+        let _ = (index, queue, mem);
+        Ok(Progress::default())
     }
 
     /// Serves queue `index`.
@@ -82,6 +115,15 @@ pub enum ServeError {
     /// Buffers are announced but cannot be fetched.
     #[error("the available ring announces buffers that cannot be fetched")]
     Stuck,
+}
+
+impl From<viommu::virtio::ServeError> for ServeError {
+    fn from(error: viommu::virtio::ServeError) -> Self {
+        match error {
+            viommu::virtio::ServeError::Queue(error) => Self::Queue(error),
+            viommu::virtio::ServeError::Stuck => Self::Stuck,
+        }
+    }
 }
 
 /// Serves what is available in `queue`, at most one buffer for each entry of the ring: `answer` gets the buffers of each

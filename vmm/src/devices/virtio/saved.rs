@@ -2,6 +2,7 @@
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
+use viommu::virtio::{RestoreError, VirtioIommuState};
 use virtio_queue::{Queue, QueueState, QueueT};
 
 use super::VirtioMmio;
@@ -27,6 +28,13 @@ pub enum DeviceState {
     Block(DiskSummary),
     /// The entropy device: its generator.
     Rng(Xoshiro256PlusPlus),
+    /// A virtio-iommu.
+    Iommu {
+        /// What its driver has set up.
+        state: Box<VirtioIommuState>,
+        /// Whether requests are left to be served or answered.
+        unfinished: bool,
+    },
 }
 
 /// A queue. Between two pieces of work a queue has no more state than this: what it has counted since the driver was last
@@ -50,7 +58,7 @@ struct QueueData {
 }
 
 /// A saved state that does not fit the slot or its device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WrongState {
     /// Of another kind of device.
     #[error("the saved state is of another kind of virtio device")]
@@ -58,6 +66,9 @@ pub enum WrongState {
     /// Of queues that the device does not have.
     #[error("the saved state has queues that the virtio device cannot have")]
     Queues,
+    /// Of another virtio-iommu.
+    #[error(transparent)]
+    Iommu(#[from] RestoreError),
 }
 
 impl VirtioMmio {

@@ -9,6 +9,7 @@ use event_manager::{EventManager, EventOps, EventSet, EventSubscriber, Events, S
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::VirtioMmio;
+use super::chores::Chores;
 
 /// Notifications that were sent and not yet served, of all devices.
 pub type Pending = Arc<AtomicU64>;
@@ -20,6 +21,7 @@ struct Served {
     device: Arc<Mutex<VirtioMmio>>,
     kicks: Vec<EventFd>,
     pending: Pending,
+    chores: Arc<Chores>,
 }
 
 impl EventSubscriber for Served {
@@ -31,6 +33,7 @@ impl EventSubscriber for Served {
                 .lock()
                 .unwrap_or_else(|e| e.into_inner())
                 .process_queue(index);
+            self.chores.run();
             // Only now: whoever sees nothing pending must see the interrupt that the work raised.
             self.pending.fetch_sub(times, Ordering::AcqRel);
         }
@@ -67,24 +70,27 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a thread that serves the queues of `devices`.
+    /// Starts a thread that serves the queues of `devices`, and does the `chores` of those that it does not serve.
     ///
     /// # Errors
     /// When the host has no threads or file descriptors left.
-    pub fn start(devices: &[Arc<Mutex<VirtioMmio>>]) -> io::Result<Self> {
+    pub fn start(devices: &[Arc<Mutex<VirtioMmio>>], chores: &Arc<Chores>) -> io::Result<Self> {
         let pending = Pending::default();
         let exit = EventFd::new(EFD_NONBLOCK)?;
         let mut manager = EventManager::<Subscriber>::new().map_err(io::Error::other)?;
         manager.add_subscriber(Arc::new(Exit(exit.try_clone()?)));
         for device in devices {
-            let kicks = device
-                .lock()
-                .unwrap_or_else(|e| e.into_inner())
-                .defer(pending.clone())?;
+            let mut slot = device.lock().unwrap_or_else(|e| e.into_inner());
+            if !slot.device().may_wait() {
+                continue;
+            }
+            let kicks = slot.defer(pending.clone())?;
+            drop(slot);
             manager.add_subscriber(Arc::new(Served {
                 device: device.clone(),
                 kicks,
                 pending: pending.clone(),
+                chores: Arc::clone(chores),
             }));
         }
         let stop = Arc::new(AtomicBool::new(false));
@@ -150,7 +156,7 @@ mod tests {
             false,
         );
         let device = Arc::new(Mutex::new(std::mem::replace(&mut driver.mmio, spare)));
-        let worker = Worker::start(std::slice::from_ref(&device)).unwrap();
+        let worker = Worker::start(std::slice::from_ref(&device), &Arc::default()).unwrap();
         std::mem::swap(&mut driver.mmio, &mut device.lock().unwrap());
         driver.start(0);
         let buffer = driver.buffer(0);

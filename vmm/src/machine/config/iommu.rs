@@ -1,11 +1,13 @@
 //! What a user may say about IOMMUs, and which device stands where behind them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use viommu::virtio::VirtioIommuConfig;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, VirtioIommuOptions};
 
 /// The most IOMMUs a machine may have; an R-Car M2 has seven.
 pub const MAX_IOMMUS: usize = 8;
@@ -23,15 +25,37 @@ pub enum IommuModel {
     /// The IPMMU-VMSA of R-Car Gen3: each instance a cache IPMMU with uTLBs, all of them before one main IPMMU,
     /// which the machine adds.
     IpmmuGen3,
+    /// A virtio-iommu.
+    Virtio,
 }
 
+/// The endpoints that a virtio-iommu can have here, far more than there are devices: their numbers are less.
+pub const VIRTIO_IOMMU_ENDPOINTS: u32 = 256;
+
 impl IommuModel {
-    /// Number of micro-TLBs of an instance (drivers/iommu/ipmmu-vmsa.c, `num_utlbs`).
+    /// Number of micro-TLBs of an instance (drivers/iommu/ipmmu-vmsa.c, `num_utlbs`), or of endpoints.
     pub const fn utlbs(self) -> u32 {
         match self {
             Self::None => 0,
             Self::Ipmmu => 32,
             Self::IpmmuGen3 => 48,
+            Self::Virtio => VIRTIO_IOMMU_ENDPOINTS,
+        }
+    }
+
+    /// What it calls the place where a device is connected.
+    pub const fn port(self) -> &'static str {
+        match self {
+            Self::Virtio => "endpoint",
+            _ => "uTLB",
+        }
+    }
+
+    /// What an instance is called that has no name, before its number.
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Virtio => "viommu",
+            _ => "ipmmu",
         }
     }
 
@@ -41,6 +65,7 @@ impl IommuModel {
             Self::None => "none",
             Self::Ipmmu => "ipmmu",
             Self::IpmmuGen3 => "ipmmu-gen3",
+            Self::Virtio => "virtio",
         }
     }
 }
@@ -51,19 +76,26 @@ impl IommuModel {
 pub struct IommuConfig {
     /// Its kind.
     pub model: IommuModel,
-    /// Its name; `ipmmuN` by default, where N counts the IOMMUs from 0.
+    /// Its name; `ipmmuN` or `viommuN` by default, where N counts the IOMMUs from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What a virtio-iommu is like, if not as by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtio: Option<VirtioIommuOptions>,
 }
 
 impl IommuConfig {
     /// An IOMMU with its default name.
     pub const fn new(model: IommuModel) -> Self {
-        Self { model, name: None }
+        Self {
+            model,
+            name: None,
+            virtio: None,
+        }
     }
 }
 
-/// `MODEL` or `MODEL,name=NAME`.
+/// `MODEL`, `MODEL,name=NAME`, `virtio,bypass=BOOL`.
 impl FromStr for IommuConfig {
     type Err = String;
 
@@ -73,9 +105,10 @@ impl FromStr for IommuConfig {
             "none" => IommuModel::None,
             "ipmmu" => IommuModel::Ipmmu,
             "ipmmu-gen3" => IommuModel::IpmmuGen3,
+            "virtio" => IommuModel::Virtio,
             other => {
                 return Err(format!(
-                    "{other:?} is not an IOMMU: use none, ipmmu or ipmmu-gen3"
+                    "{other:?} is not an IOMMU: use none, ipmmu, ipmmu-gen3 or virtio"
                 ));
             }
         };
@@ -86,9 +119,15 @@ impl FromStr for IommuConfig {
                     return Err(format!("{text:?} names the IOMMU twice"));
                 }
                 Some(("name", name)) => iommu.name = Some(name.to_owned()),
+                Some(("bypass", value)) => {
+                    let value = value
+                        .parse()
+                        .map_err(|_| format!("bypass={value} is neither true nor false"))?;
+                    iommu.virtio.get_or_insert_default().bypass = value;
+                }
                 _ => {
                     return Err(format!(
-                        "{option:?} is not an option of an IOMMU: use name=NAME"
+                        "{option:?} is not an option of an IOMMU: use name=NAME, or bypass=BOOL for virtio"
                     ));
                 }
             }
@@ -179,15 +218,30 @@ pub struct Port {
 impl Config {
     /// The IOMMUs that the machine has: their names and kinds.
     pub fn iommu_list(&self) -> Vec<(String, IommuModel)> {
-        let present = self
-            .iommus
-            .iter()
-            .filter(|iommu| iommu.model != IommuModel::None);
-        let named = present.enumerate().map(|(index, iommu)| {
-            let default = || format!("ipmmu{index}");
+        let named = self.present_iommus().enumerate().map(|(index, iommu)| {
+            let default = || format!("{}{index}", iommu.model.prefix());
             (iommu.name.clone().unwrap_or_else(default), iommu.model)
         });
         named.collect()
+    }
+
+    fn present_iommus(&self) -> impl Iterator<Item = &IommuConfig> {
+        let present = |iommu: &&IommuConfig| iommu.model != IommuModel::None;
+        self.iommus.iter().filter(present)
+    }
+
+    /// What virtio-iommu `index` of [`iommu_list`](Self::iommu_list) is, with the endpoints that devices of this
+    /// configuration have.
+    ///
+    /// # Errors
+    /// As [`ports`](Self::ports).
+    pub fn virtio_iommu(&self, index: usize) -> Result<VirtioIommuConfig, ConfigError> {
+        let ports = self.ports()?;
+        let behind = ports.into_iter().flatten().filter(|p| p.iommu == index);
+        let endpoints: BTreeSet<u32> = behind.map(|port| port.utlb).collect();
+        let options = self.present_iommus().nth(index);
+        let options = options.and_then(|iommu| iommu.virtio.clone());
+        Ok(options.unwrap_or_default().device(endpoints))
     }
 
     /// Where each device that accesses memory stands: the disks in their order, then the entropy device, if there is
@@ -215,6 +269,7 @@ impl Config {
                         iommu: name.clone(),
                         utlb: *utlb,
                         last: iommus[iommu].1.utlbs() - 1,
+                        what: iommus[iommu].1.port(),
                     });
                 }
                 taken.push(Port { iommu, utlb: *utlb });
@@ -240,6 +295,7 @@ impl Config {
                     .ok_or_else(|| ConfigError::UtlbsTaken {
                         device: device.clone(),
                         iommu: iommus[iommu].0.clone(),
+                        what: iommus[iommu].1.port(),
                     })?,
             };
             let port = Port { iommu, utlb };
@@ -287,7 +343,21 @@ impl Config {
                 return Err(ConfigError::IommuModelsMixed);
             }
         }
-        self.ports().map(drop)
+        self.ports()?;
+        for (index, iommu) in self.present_iommus().enumerate() {
+            let name = || iommus[index].0.clone();
+            match (&iommu.virtio, iommu.model) {
+                (_, IommuModel::Virtio) => {
+                    let device = self.virtio_iommu(index)?;
+                    let checked = iommu.virtio.iter().try_for_each(VirtioIommuOptions::check);
+                    let checked = checked.and_then(|()| device.check().map_err(|e| e.to_string()));
+                    checked.map_err(|why| ConfigError::VirtioIommu { name: name(), why })?;
+                }
+                (Some(_), _) => return Err(ConfigError::VirtioOptions(name())),
+                (None, _) => {}
+            }
+        }
+        Ok(())
     }
 }
 

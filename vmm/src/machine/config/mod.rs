@@ -4,6 +4,7 @@ mod clock;
 mod disk;
 mod iommu;
 mod size;
+mod virtio_iommu;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,8 +18,11 @@ use super::layout::{
 
 pub use clock::{MAX_CLOCK_NAME, MAX_CLOCKS};
 pub use disk::DiskConfig;
-pub use iommu::{IommuConfig, IommuModel, MAX_IOMMU_NAME, MAX_IOMMUS, Port, PortConfig};
+pub use iommu::{
+    IommuConfig, IommuModel, MAX_IOMMU_NAME, MAX_IOMMUS, Port, PortConfig, VIRTIO_IOMMU_ENDPOINTS,
+};
 pub use size::ByteSize;
+pub use virtio_iommu::{ReservedMemory, VirtioIommuFeature, VirtioIommuOptions};
 
 /// The most cores a machine may have: GICv2 serves eight, the CPU cluster four.
 pub const MAX_CPUS: u8 = 4;
@@ -233,8 +237,8 @@ pub enum ConfigError {
     IommuNoneNamed(String),
     /// IOMMUs of two models.
     #[error(
-        "all IOMMUs of a machine are of one model, because Linux's driver tells the generations' main instances apart \
-         by the order of their discovery only"
+        "all IOMMUs of a machine are of one model, because Linux takes one IOMMU driver for all its platform devices, \
+         and the IPMMU's tells the main instances of generations apart by the order of their discovery only"
     )]
     IommuModelsMixed,
     /// An IOMMU's name cannot be used.
@@ -269,7 +273,7 @@ pub enum ConfigError {
         have: String,
     },
     /// A device names a micro-TLB that does not exist.
-    #[error("{device} cannot use uTLB {utlb} of {iommu}, which has uTLBs 0 to {last}")]
+    #[error("{device} cannot use {what} {utlb} of {iommu}, which has {what}s 0 to {last}")]
     NoUtlb {
         /// The device.
         device: String,
@@ -279,15 +283,30 @@ pub enum ConfigError {
         utlb: u32,
         /// The last one that exists.
         last: u32,
+        /// What the IOMMU calls it.
+        what: &'static str,
     },
     /// No micro-TLB is left.
-    #[error("{device} finds every uTLB of {iommu} taken: name one that it may share")]
+    #[error("{device} finds every {what} of {iommu} taken: name one that it may share")]
     UtlbsTaken {
         /// The device.
         device: String,
         /// The IOMMU.
         iommu: String,
+        /// What the IOMMU calls it.
+        what: &'static str,
     },
+    /// There is no such virtio-iommu.
+    #[error("there cannot be such a virtio-iommu {name}: {why}")]
+    VirtioIommu {
+        /// The IOMMU.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// An IOMMU that is no virtio-iommu is described like one.
+    #[error("the IOMMU {0} has options of a virtio-iommu, but is none")]
+    VirtioOptions(String),
 }
 
 /// What a kernel file is.

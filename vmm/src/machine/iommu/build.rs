@@ -1,4 +1,4 @@
-//! Makes the IPMMUs of a machine and connects them.
+//! Makes the IOMMUs of a machine and connects them.
 
 use std::sync::Arc;
 
@@ -10,17 +10,21 @@ use vm_device::bus::{MmioAddress, MmioAddressOffset};
 use vm_memory::GuestMemoryMmap;
 
 use super::super::board::{Board, Device, Entry};
-use super::super::config::Port;
+use super::super::config::{Config, Port};
 use super::super::error::Error;
 use super::saved::{UnitState, WrongIommu};
 use super::tally::{Tallies, Tally};
+use super::virtio::VirtioUnit;
 use super::{IommuInfo, IommuSink, IommuSummary};
+use crate::devices::virtio::VirtioDevice;
+use crate::devices::virtio::chores::Chores;
 use crate::irq::Interrupt;
 
 /// The IOMMUs of a machine.
 #[derive(Default)]
 pub(in super::super) struct Iommus {
     units: Vec<Unit>,
+    virtio: Vec<VirtioUnit>,
 }
 
 /// An IPMMU: one instance of Gen2, or all of Gen3.
@@ -40,11 +44,13 @@ pub(in super::super) struct Surroundings<'a> {
     pub clock: &'a Arc<dyn Clock>,
     /// Who is told of events.
     pub sink: Option<&'a Arc<dyn IommuSink>>,
+    /// Where a virtio-iommu announces what it cannot do at once.
+    pub chores: &'a Arc<Chores>,
 }
 
 impl Iommus {
-    /// The IOMMUs of `board`, out of reset.
-    pub fn new(board: &Board, around: &Surroundings<'_>) -> Result<Self, Error> {
+    /// The IOMMUs of `board`, which `config` describes, out of reset.
+    pub fn new(config: &Config, board: &Board, around: &Surroundings<'_>) -> Result<Self, Error> {
         let of = |gen3: bool| {
             board
                 .devices
@@ -71,7 +77,19 @@ impl Iommus {
             let config = IpmmuConfig::gen3(&main.name, names);
             units.push(Unit::new(board, config, &entries, around)?);
         }
-        Ok(Self { units })
+        let mut virtio = Vec::new();
+        for entry in &board.devices {
+            if let Device::VirtioIommu(index) = entry.device {
+                virtio.push(VirtioUnit::new(config, board, entry, index, around)?);
+            }
+        }
+        Ok(Self { units, virtio })
+    }
+
+    /// What is on the transport of a board's device, if that is a virtio-iommu.
+    pub fn virtio(&self, device: Device) -> Option<Box<dyn VirtioDevice>> {
+        let unit = self.virtio.iter().find(|unit| unit.device() == device)?;
+        Some(unit.on_transport())
     }
 
     /// The register window of a board's device, if that is an IOMMU.
@@ -84,6 +102,10 @@ impl Iommus {
 
     /// What a device at `port` sees.
     pub fn space(&self, port: Port) -> Option<DmaSpace> {
+        let virtio = Device::VirtioIommu(port.iommu);
+        if let Some(unit) = self.virtio.iter().find(|unit| unit.device() == virtio) {
+            return unit.space(port.utlb);
+        }
         let gen2 = self.find(Device::Ipmmu(port.iommu));
         let (unit, number) = gen2.or_else(|| self.find(Device::IpmmuGen3(port.iommu)))?;
         unit.ipmmu.instance(number)?.space(port.utlb as usize)
@@ -101,7 +123,10 @@ impl Iommus {
 
     /// The state of all, to be saved.
     pub fn save(&self) -> Vec<UnitState> {
-        self.units.iter().map(Unit::save).collect()
+        let ipmmus = self.units.iter().map(Unit::save);
+        ipmmus
+            .chain(self.virtio.iter().map(VirtioUnit::save))
+            .collect()
     }
 
     /// Takes over a saved state. Whoever watches is told of the attachments.
@@ -109,16 +134,21 @@ impl Iommus {
     /// # Errors
     /// If it does not fit; what does not is left as it was.
     pub fn restore(&self, saved: &[UnitState]) -> Result<(), WrongIommu> {
-        if saved.len() != self.units.len() {
+        if saved.len() != self.units.len() + self.virtio.len() {
             return Err(WrongIommu::Number);
         }
-        let mut units = self.units.iter().zip(saved);
+        let (ipmmus, virtio) = saved.split_at(self.units.len());
+        let mut units = self.units.iter().zip(ipmmus);
+        units.try_for_each(|(unit, saved)| unit.restore(saved))?;
+        let mut units = self.virtio.iter().zip(virtio);
         units.try_for_each(|(unit, saved)| unit.restore(saved))
     }
 
     /// What happened so far at each instance, a Gen3 main one included.
     pub fn summaries(&self) -> Vec<IommuSummary> {
-        self.units.iter().flat_map(Unit::summaries).collect()
+        let ipmmus = self.units.iter().flat_map(Unit::summaries);
+        let virtio = self.virtio.iter().map(VirtioUnit::summary);
+        ipmmus.chain(virtio).collect()
     }
 }
 
@@ -139,6 +169,7 @@ impl Unit {
                 let info = IommuInfo {
                     name: entry.name.clone(),
                     contexts_of: root.clone(),
+                    virtio: false,
                     masters: masters.collect(),
                 };
                 let tally = Tally::new(info, Arc::clone(around.clock), around.sink.cloned());
@@ -181,7 +212,10 @@ impl Unit {
             registers,
             cache,
             tallies,
-        } = saved;
+        } = saved
+        else {
+            return Err(WrongIommu::Model);
+        };
         self.ipmmu.restore(registers)?;
         self.ipmmu.unit().restore_cache(cache)?;
         // What restoring itself has caused does not count.
@@ -213,9 +247,10 @@ impl Unit {
     }
 }
 
-/// The names of the devices behind a micro-TLB.
-fn masters(board: &Board, iommu: Device, utlb: usize) -> Vec<String> {
-    let (Device::Ipmmu(index) | Device::IpmmuGen3(index)) = iommu else {
+/// The names of the devices behind a micro-TLB or endpoint.
+pub(super) fn masters(board: &Board, iommu: Device, utlb: usize) -> Vec<String> {
+    let (Device::Ipmmu(index) | Device::IpmmuGen3(index) | Device::VirtioIommu(index)) = iommu
+    else {
         return Vec::new();
     };
     let port = Port {

@@ -4,10 +4,14 @@ mod build;
 pub(crate) mod master;
 mod saved;
 mod tally;
+mod virtio;
 
 use serde::{Deserialize, Serialize};
 use viommu::Event;
 use viommu::ipmmu::IpmmuEvent;
+use viommu::virtio::Exchange;
+
+use crate::devices::virtio::iommu::DriverEvent;
 
 pub(super) use build::{Iommus, Surroundings};
 pub use master::current_master;
@@ -39,12 +43,24 @@ pub trait IommuSink: Send + Sync {
 }
 
 /// Something that happened at an IOMMU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum IommuEvent<'e> {
     /// What the guest did to an IPMMU, and what faults it was shown.
     Ipmmu(&'e IpmmuEvent),
-    /// What happened to accesses and translations; endpoints are numbered by [`IommuInfo`].
+    /// What the driver of a virtio-iommu did.
+    Virtio(&'e VirtioEvent<'e>),
+    /// What happened to accesses and translations; endpoints are numbered by [`IommuInfo`], and domains of a
+    /// virtio-iommu have their driver's numbers.
     Path(&'e Event),
+}
+
+/// What the driver of a virtio-iommu did.
+#[derive(Clone, Copy, Debug)]
+pub enum VirtioEvent<'e> {
+    /// A request was executed.
+    Request(&'e Exchange<'e>),
+    /// Anything else.
+    Driver(DriverEvent),
 }
 
 /// An IOMMU, as a sink sees it.
@@ -54,7 +70,9 @@ pub struct IommuInfo {
     pub name: String,
     /// The name of the IOMMU whose contexts it translates through: the main IPMMU's for a cache of Gen3, else its own.
     pub contexts_of: String,
-    /// For each micro-TLB, the names of the devices behind it.
+    /// Whether it is a virtio-iommu, which has endpoints and domains where others have micro-TLBs and contexts.
+    pub virtio: bool,
+    /// For each micro-TLB or endpoint, the names of the devices behind it.
     pub masters: Vec<Vec<String>>,
 }
 
@@ -77,8 +95,47 @@ pub struct IommuSummary {
     pub evictions: u64,
     /// Mappings that the guest's page tables hold now, in all contexts that are enabled: pages and blocks.
     pub mappings: u64,
-    /// Micro-TLBs with a device, and those that something happened to.
+    /// Micro-TLBs, or endpoints, with a device, and those that something happened to.
     pub utlbs: Vec<UtlbSummary>,
+    /// What only a virtio-iommu has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtio: Option<VirtioIommuSummary>,
+}
+
+/// What happened at a virtio-iommu.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtioIommuSummary {
+    /// Times that the driver had requests served.
+    pub notifications: u64,
+    /// Requests that were carried out.
+    pub requests: RequestCounts,
+    /// Requests that were answered with another status than OK, or not at all.
+    pub refused: u64,
+    /// Domains that exist now.
+    pub domains: u64,
+    /// Resets of the device.
+    pub resets: u64,
+    /// Fault reports that the driver got.
+    pub reports: u64,
+    /// Fault reports that wait for a buffer of the driver's.
+    pub reports_waiting: u64,
+    /// Fault reports that were lost for want of buffers.
+    pub reports_lost: u64,
+}
+
+/// Requests by their type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestCounts {
+    /// ATTACH.
+    pub attach: u64,
+    /// DETACH.
+    pub detach: u64,
+    /// MAP.
+    pub map: u64,
+    /// UNMAP.
+    pub unmap: u64,
+    /// PROBE.
+    pub probe: u64,
 }
 
 /// What happened at one micro-TLB.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use viommu::ipmmu::{IpmmuState, RestoreError};
 use viommu::{CacheRestoreError, CacheState};
 
+use super::VirtioIommuSummary;
 use super::tally::TallyState;
 
 /// One IOMMU: what the guest has told it, what it has cached, and what was counted.
@@ -19,6 +20,15 @@ pub enum UnitState {
         /// What was counted at each instance.
         tallies: Vec<TallyState>,
     },
+    /// A virtio-iommu, whose driver's doings are saved with its slot.
+    Virtio {
+        /// Its translation cache.
+        cache: CacheState,
+        /// What was counted.
+        tally: TallyState,
+        /// What else was counted.
+        counts: VirtioIommuSummary,
+    },
 }
 
 /// Why a saved IOMMU does not fit.
@@ -27,6 +37,9 @@ pub enum WrongIommu {
     /// There are more or fewer.
     #[error("the saved state is of another number of IOMMUs")]
     Number,
+    /// One of them is of another model.
+    #[error("the saved state is of another model of IOMMU")]
+    Model,
     /// The registers.
     #[error(transparent)]
     Registers(#[from] RestoreError),

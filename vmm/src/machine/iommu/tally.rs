@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arm32::Clock;
 use serde::{Deserialize, Serialize};
 use viommu::ipmmu::{IpmmuEvent, IpmmuObserver};
+use viommu::virtio::spec::Status;
+use viommu::virtio::{Exchange, Request};
 use viommu::{EndpointId, Event, Fault, Observer};
 
-use super::{IommuEvent, IommuInfo, IommuSink, IommuSummary, UtlbSummary};
+use super::{IommuEvent, IommuInfo, IommuSink, IommuSummary, UtlbSummary, VirtioEvent};
 
 #[derive(Debug, Default)]
 struct Utlb {
@@ -128,12 +130,37 @@ impl Tally {
         self.tell(IommuEvent::Ipmmu(event));
     }
 
+    /// Takes note of what the driver of a virtio-iommu did.
+    pub fn virtio(&self, event: &VirtioEvent<'_>) {
+        if let VirtioEvent::Request(Exchange {
+            request: Some(request),
+            status: Some(Status::Ok),
+            ..
+        }) = event
+        {
+            match *request {
+                Request::Attach { endpoint, .. } => {
+                    self.count(endpoint as usize, |utlb| &utlb.attaches);
+                }
+                Request::Detach { endpoint, .. } => {
+                    self.count(endpoint as usize, |utlb| &utlb.detaches);
+                }
+                _ => {}
+            }
+        }
+        self.tell(IommuEvent::Virtio(event));
+    }
+
     /// Takes note of an event of the translation path.
     pub fn path(&self, event: &Event) {
         let utlb = |endpoint: EndpointId| endpoint.0 as usize;
         match event {
             Event::Filled { .. } => {
                 self.fills.fetch_add(1, Ordering::Relaxed);
+            }
+            // An IPMMU's guest asks for them, and is counted there.
+            Event::Invalidated(_) if self.info.virtio => {
+                self.flushes.fetch_add(1, Ordering::Relaxed);
             }
             Event::Fault(fault) => self.count(utlb(fault.endpoint), |utlb| &utlb.faults),
             Event::BusError { endpoint, .. } => {
@@ -148,6 +175,11 @@ impl Tally {
         if let Some(utlb) = self.utlbs.get(utlb) {
             counter(utlb).fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether the sink wants to know of single accesses.
+    pub fn wants_dma(&self) -> bool {
+        self.sink.as_ref().is_some_and(|sink| sink.wants_dma())
     }
 
     fn tell(&self, event: IommuEvent<'_>) {
@@ -208,7 +240,6 @@ impl Observer for Tallies {
     }
 
     fn wants_dma(&self) -> bool {
-        let wants = |tally: &Arc<Tally>| tally.sink.as_ref().is_some_and(|sink| sink.wants_dma());
-        self.0.iter().any(wants)
+        self.0.iter().any(|tally| tally.wants_dma())
     }
 }

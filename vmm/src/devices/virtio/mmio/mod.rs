@@ -28,8 +28,8 @@ use vm_device::MutDeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use super::VirtioDevice;
 use super::worker::Pending;
+use super::{Progress, ServeError, VirtioDevice};
 use crate::irq::Interrupt;
 use crate::machine::{master, warn_guest};
 
@@ -61,6 +61,8 @@ pub struct Registers {
     pub queue_sel: u32,
     /// Reasons for the interrupt.
     pub interrupt_status: u32,
+    /// Changes of the configuration space.
+    pub config_generation: u32,
 }
 
 /// One virtio-mmio slot with a device in it.
@@ -210,8 +212,9 @@ impl VirtioMmio {
             VIRTIO_MMIO_STATUS => self.regs.status,
             // No shared memory region exists: length -1 (4.2.2).
             VIRTIO_MMIO_SHM_LEN_LOW..=VIRTIO_MMIO_SHM_BASE_HIGH => u32::MAX,
-            // A reset of a queue is over when the write returns; configurations never change.
-            VIRTIO_MMIO_QUEUE_RESET | VIRTIO_MMIO_CONFIG_GENERATION => 0,
+            VIRTIO_MMIO_CONFIG_GENERATION => self.regs.config_generation,
+            // A reset of a queue is over when the write returns.
+            VIRTIO_MMIO_QUEUE_RESET => 0,
             _ => {
                 warn_guest!("virtio-mmio: read of register {offset:#x}: reads as zero");
                 0
@@ -231,9 +234,23 @@ impl VirtioMmio {
         u64::from_le_bytes(bytes)
     }
 
+    /// What the driver can read is told apart from what it could read before by its generation (2.5.1).
+    fn write_config(&mut self, offset: u64, size: usize, value: u64) {
+        let before = self.device.config().to_vec();
+        let bytes = value.to_le_bytes();
+        self.device.write_config(offset, &bytes[..size.min(8)]);
+        if self.device.config() != before {
+            self.regs.config_generation = self.regs.config_generation.wrapping_add(1);
+        }
+    }
+
     /// Writes the low `size` bytes of `value` at `offset`.
     pub fn write(&mut self, offset: u64, size: usize, value: u64) {
-        if size != 4 || !offset.is_multiple_of(4) || offset >= u64::from(VIRTIO_MMIO_CONFIG) {
+        if let Some(offset) = offset.checked_sub(u64::from(VIRTIO_MMIO_CONFIG)) {
+            self.write_config(offset, size, value);
+            return;
+        }
+        if size != 4 || !offset.is_multiple_of(4) {
             warn_guest!("virtio-mmio: {size}-byte write at {offset:#x}: ignored");
             return;
         }
@@ -302,19 +319,43 @@ impl VirtioMmio {
 
     /// Serves queue `index`: the one handler, called at the notification or on a device thread.
     pub fn process_queue(&mut self, index: usize) {
-        let live = VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET;
-        let Some(queue) = self.queues.get_mut(index) else {
-            return;
-        };
-        if self.regs.status & live != VIRTIO_CONFIG_S_DRIVER_OK || !queue.ready() {
+        if !self.is_live(index) {
             warn_guest!("virtio-mmio: notification of queue {index}, which is not live: ignored");
             return;
         }
         let _master = master::enter(self.master);
-        match self.device.process(index, queue, &self.mem) {
+        let result = self
+            .device
+            .process(index, &mut self.queues[index], &self.mem);
+        self.finish(index, result);
+    }
+
+    /// Has the device go on with what its queues wait for other than its driver.
+    pub fn resume(&mut self) {
+        for index in 0..self.queues.len() {
+            if self.is_live(index) {
+                let queue = &mut self.queues[index];
+                let result = self.device.resume(index, queue, &self.mem);
+                self.finish(index, result);
+            }
+        }
+    }
+
+    /// Whether queue `index` can be served.
+    fn is_live(&self, index: usize) -> bool {
+        let live = VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET;
+        self.regs.status & live == VIRTIO_CONFIG_S_DRIVER_OK
+            && self.queues.get(index).is_some_and(Queue::ready)
+    }
+
+    /// Tells the driver what serving queue `index` came to.
+    fn finish(&mut self, index: usize, result: Result<Progress, ServeError>) {
+        match result {
             Ok(progress) => {
                 // If the driver's wish cannot be read, a needless interrupt harms less than a lost one.
-                if progress.used && queue.needs_notification(&self.mem).unwrap_or(true) {
+                let wanted =
+                    |queue: &mut Queue| queue.needs_notification(&self.mem).unwrap_or(true);
+                if progress.used && self.queues.get_mut(index).is_some_and(wanted) {
                     self.raise(VIRTIO_MMIO_INT_VRING);
                 }
                 if progress.more {

@@ -77,7 +77,11 @@ impl VirtioMmio {
 
     /// Back to the state of power-on.
     fn reset(&mut self) {
-        self.regs = Registers::default();
+        self.regs = Registers {
+            config_generation: self.regs.config_generation,
+            ..Registers::default()
+        };
+        self.device.reset();
         self.queues.iter_mut().for_each(QueueT::reset);
         // Such a kick would find no live queue.
         self.take_kicks_back();

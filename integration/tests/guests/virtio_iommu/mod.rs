@@ -1,0 +1,29 @@
+//! The virtio-iommu driver, unmodified but for a Kconfig dependency, and real devices behind our virtio-iommu.
+
+mod transfers;
+
+use integration::{Guest, Run};
+use vmm::VirtioIommuSummary;
+
+/// The image whose kernel has the driver.
+const IMAGE: &str = "virtio-iommu";
+
+/// A guest with the driver and one virtio-iommu, in the notation of the command line.
+fn guest(iommu: &str) -> Guest {
+    Guest::image(IMAGE).iommu(iommu)
+}
+
+/// What happened at the first virtio-iommu.
+fn device(run: &Run) -> VirtioIommuSummary {
+    let first = run.summary.iommus.first().and_then(|iommu| iommu.virtio);
+    first.expect("a virtio-iommu")
+}
+
+/// That every access of the run was translated and allowed, and every request carried out.
+fn assert_clean(run: &Run) {
+    crate::iommu::assert_clean(run);
+    for iommu in &run.summary.iommus {
+        let device = iommu.virtio.expect("a virtio-iommu");
+        assert_eq!((device.refused, device.reports), (0, 0), "{device:?}");
+    }
+}

@@ -1,0 +1,194 @@
+//! The virtio-iommu (5.13) on its transport.
+//!
+//! Its requests are served at the notification, also in host time where other devices have a thread: the driver spins
+//! until they are answered.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use viommu::DmaSpace;
+use viommu::virtio::spec::{CONFIG_SIZE, DEVICE_ID, EVENT_QUEUE, REQUEST_QUEUE};
+use viommu::virtio::{Served, VirtioIommu};
+use virtio_queue::Queue;
+
+use super::chores::Chores;
+use super::{DeviceState, Progress, ServeError, VirtioDevice, WrongState};
+use crate::machine::warn_guest;
+
+/// Entries of the request queue and of the event queue. The driver sends a batch when the first is full, and keeps
+/// buffers for as many fault reports as the second has entries.
+const QUEUE_SIZES: [u16; 2] = [256, 64];
+
+/// Sees what the driver does to the device, apart from its requests.
+pub trait DriverObserver: Send + Sync {
+    /// `event` has happened.
+    fn event(&self, event: DriverEvent);
+}
+
+/// What the driver does to the device, apart from its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverEvent {
+    /// It accepts features.
+    Features(u64),
+    /// It has the requests in the queue served.
+    Notified,
+    /// It writes to the field `bypass`: the value that this has now.
+    Bypass(bool),
+    /// It resets the device: everything is detached.
+    Reset,
+}
+
+/// The device.
+pub struct Iommu {
+    iommu: Arc<Mutex<VirtioIommu>>,
+    chores: Arc<Chores>,
+    observer: Arc<dyn DriverObserver>,
+    /// What the configuration space shows.
+    config: [u8; CONFIG_SIZE],
+    /// Whether requests are left to be served or answered.
+    unfinished: bool,
+}
+
+impl Iommu {
+    /// The transport's side of `iommu`, which announces to `chores` what it cannot do at once.
+    pub fn new(
+        iommu: Arc<Mutex<VirtioIommu>>,
+        chores: Arc<Chores>,
+        observer: Arc<dyn DriverObserver>,
+    ) -> Self {
+        let config = lock(&iommu).config_space();
+        Self {
+            iommu,
+            chores,
+            observer,
+            config,
+            unfinished: false,
+        }
+    }
+
+    fn serve_requests(&mut self, queue: &mut Queue, mem: &DmaSpace) -> Result<Served, ServeError> {
+        let served = lock(&self.iommu).process_requests(queue, mem)?;
+        self.unfinished = served.pending || served.more;
+        Ok(served)
+    }
+
+    /// What the transport is to know. What is left to do is a chore.
+    fn progress(&self, served: Served) -> Progress {
+        if served.pending || served.more {
+            self.chores.announce();
+        }
+        Progress {
+            used: served.used,
+            more: false,
+        }
+    }
+}
+
+fn lock(iommu: &Mutex<VirtioIommu>) -> MutexGuard<'_, VirtioIommu> {
+    iommu.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl VirtioDevice for Iommu {
+    fn id(&self) -> u32 {
+        DEVICE_ID
+    }
+
+    fn features(&self) -> u64 {
+        lock(&self.iommu).offered_features()
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &QUEUE_SIZES
+    }
+
+    fn config(&self) -> &[u8] {
+        &self.config
+    }
+
+    fn write_config(&mut self, offset: u64, data: &[u8]) {
+        let mut iommu = lock(&self.iommu);
+        iommu.write_config(offset, data);
+        let config = iommu.config_space();
+        drop(iommu);
+        if config == self.config {
+            warn_guest!("virtio-iommu: write to its configuration at {offset:#x}: no change");
+            return;
+        }
+        self.config = config;
+        let bypass = config[viommu::virtio::spec::config::BYPASS] != 0;
+        self.observer.event(DriverEvent::Bypass(bypass));
+    }
+
+    /// Its driver spins until it is answered.
+    fn may_wait(&self) -> bool {
+        false
+    }
+
+    fn activate(&mut self, features: u64) {
+        let offered = self.features();
+        self.observer
+            .event(DriverEvent::Features(features & offered));
+        // The transport has seen to it that none is accepted that is not offered.
+        if let Err(error) = lock(&self.iommu).activate(features) {
+            warn_guest!("virtio-iommu: {error}");
+        }
+    }
+
+    fn reset(&mut self) {
+        self.observer.event(DriverEvent::Reset);
+        self.unfinished = false;
+        lock(&self.iommu).reset();
+    }
+
+    fn process(
+        &mut self,
+        index: usize,
+        queue: &mut Queue,
+        mem: &DmaSpace,
+    ) -> Result<Progress, ServeError> {
+        let served = match index {
+            REQUEST_QUEUE => {
+                self.observer.event(DriverEvent::Notified);
+                self.serve_requests(queue, mem)?
+            }
+            EVENT_QUEUE => lock(&self.iommu).process_events(queue, mem)?,
+            _ => Served::default(),
+        };
+        Ok(self.progress(served))
+    }
+
+    fn resume(
+        &mut self,
+        index: usize,
+        queue: &mut Queue,
+        mem: &DmaSpace,
+    ) -> Result<Progress, ServeError> {
+        let served = match index {
+            REQUEST_QUEUE if self.unfinished => self.serve_requests(queue, mem)?,
+            EVENT_QUEUE => lock(&self.iommu).process_events(queue, mem)?,
+            _ => Served::default(),
+        };
+        Ok(self.progress(served))
+    }
+
+    fn save(&self) -> DeviceState {
+        DeviceState::Iommu {
+            state: Box::new(lock(&self.iommu).save()),
+            unfinished: self.unfinished,
+        }
+    }
+
+    fn restore(&mut self, saved: &DeviceState) -> Result<(), WrongState> {
+        let DeviceState::Iommu { state, unfinished } = saved else {
+            return Err(WrongState::Kind);
+        };
+        let mut iommu = lock(&self.iommu);
+        iommu.restore(state)?;
+        self.config = iommu.config_space();
+        self.unfinished = *unfinished;
+        drop(iommu);
+        if self.unfinished {
+            self.chores.announce();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,292 @@
+//! The machine's virtio-iommus: made, watched and summed up.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use viommu::virtio::spec::Status;
+use viommu::virtio::{DomainNames, Exchange, Observers, Request, RequestObserver, VirtioIommu};
+use viommu::{Attachment, DmaSpace, EndpointId, Event, Fault, Observer, Scope};
+
+use super::super::board::{Board, Device, Entry};
+use super::super::config::{Config, ConfigError};
+use super::super::error::Error;
+use super::build::{Surroundings, masters};
+use super::saved::{UnitState, WrongIommu};
+use super::tally::Tally;
+use super::{IommuInfo, IommuSummary, RequestCounts, VirtioEvent, VirtioIommuSummary};
+use crate::devices::virtio::VirtioDevice;
+use crate::devices::virtio::chores::Chores;
+use crate::devices::virtio::iommu::{DriverEvent, DriverObserver, Iommu};
+
+/// A virtio-iommu.
+pub(super) struct VirtioUnit {
+    device: Device,
+    iommu: Arc<Mutex<VirtioIommu>>,
+    watch: Arc<Watch>,
+    chores: Arc<Chores>,
+}
+
+impl VirtioUnit {
+    /// IOMMU `index` of `config`, which is `entry` on the board, out of reset.
+    pub fn new(
+        config: &Config,
+        board: &Board,
+        entry: &Entry,
+        index: usize,
+        around: &Surroundings<'_>,
+    ) -> Result<Self, Error> {
+        let description = config.virtio_iommu(index)?;
+        let ids: Vec<u32> = description.endpoints.iter().map(|e| e.id).collect();
+        let count = ids.iter().max().map_or(0, |last| *last as usize + 1);
+        let info = IommuInfo {
+            name: entry.name.clone(),
+            virtio: true,
+            contexts_of: entry.name.clone(),
+            masters: (0..count)
+                .map(|endpoint| masters(board, entry.device, endpoint))
+                .collect(),
+        };
+        let tally = Tally::new(info, Arc::clone(around.clock), around.sink.cloned());
+        let watch = Arc::new(Watch {
+            tally,
+            ids,
+            names: OnceLock::new(),
+            counts: Counts::default(),
+        });
+        let chores = Arc::clone(around.chores);
+        let waiting = Arc::clone(&chores);
+        let iommu = VirtioIommu::new(
+            Arc::clone(around.ram),
+            description,
+            Box::new(move || waiting.announce()),
+            Observers {
+                requests: Some(watch.clone()),
+                translation: Some(watch.clone()),
+            },
+        );
+        let iommu = iommu.map_err(|why| ConfigError::VirtioIommu {
+            name: entry.name.clone(),
+            why: why.to_string(),
+        })?;
+        // It was empty: nobody else sets it.
+        let _ = watch.names.set(iommu.domain_names());
+        Ok(Self {
+            device: entry.device,
+            iommu: Arc::new(Mutex::new(iommu)),
+            watch,
+            chores,
+        })
+    }
+
+    /// What it is on the board.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// What stands on its transport.
+    pub fn on_transport(&self) -> Box<dyn VirtioDevice> {
+        let (iommu, chores) = (Arc::clone(&self.iommu), Arc::clone(&self.chores));
+        Box::new(Iommu::new(iommu, chores, self.watch.clone()))
+    }
+
+    /// What the device at `endpoint` sees.
+    pub fn space(&self, endpoint: u32) -> Option<DmaSpace> {
+        let iommu = self.iommu.lock().unwrap_or_else(PoisonError::into_inner);
+        iommu.space(endpoint)
+    }
+
+    /// The state, apart from that of the device.
+    pub fn save(&self) -> UnitState {
+        let iommu = self.iommu.lock().unwrap_or_else(PoisonError::into_inner);
+        UnitState::Virtio {
+            cache: iommu.unit().save_cache(),
+            tally: self.watch.tally.save(),
+            counts: self.watch.counts.summary(),
+        }
+    }
+
+    /// Takes over a saved state, the device being restored already.
+    ///
+    /// # Errors
+    /// If it does not fit.
+    pub fn restore(&self, saved: &UnitState) -> Result<(), WrongIommu> {
+        let UnitState::Virtio {
+            cache,
+            tally,
+            counts,
+        } = saved
+        else {
+            return Err(WrongIommu::Model);
+        };
+        let iommu = self.iommu.lock().unwrap_or_else(PoisonError::into_inner);
+        iommu.unit().restore_cache(cache)?;
+        self.watch.tally.restore(tally);
+        self.watch.counts.restore(counts);
+        Ok(())
+    }
+
+    /// What happened so far.
+    pub fn summary(&self) -> IommuSummary {
+        let iommu = self.iommu.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = iommu.unit().counters();
+        let reports = iommu.report_counters();
+        IommuSummary {
+            model: "virtio".into(),
+            hits: counters.hits,
+            misses: counters.misses,
+            evictions: counters.evictions,
+            mappings: iommu.mappings() as u64,
+            virtio: Some(VirtioIommuSummary {
+                domains: iommu.domains().len() as u64,
+                reports: reports.delivered,
+                reports_waiting: iommu.waiting_reports() as u64,
+                reports_lost: reports.lost,
+                ..self.watch.counts.summary()
+            }),
+            ..self.watch.tally.summary()
+        }
+    }
+}
+
+/// Sees all that happens at one virtio-iommu, and gives it the numbers that its driver uses.
+struct Watch {
+    tally: Tally,
+    /// The driver's numbers of endpoints, in the order of the translation path.
+    ids: Vec<u32>,
+    names: OnceLock<DomainNames>,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    notifications: AtomicU64,
+    attach: AtomicU64,
+    detach: AtomicU64,
+    map: AtomicU64,
+    unmap: AtomicU64,
+    probe: AtomicU64,
+    refused: AtomicU64,
+    resets: AtomicU64,
+}
+
+impl Counts {
+    fn summary(&self) -> VirtioIommuSummary {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        VirtioIommuSummary {
+            notifications: get(&self.notifications),
+            requests: RequestCounts {
+                attach: get(&self.attach),
+                detach: get(&self.detach),
+                map: get(&self.map),
+                unmap: get(&self.unmap),
+                probe: get(&self.probe),
+            },
+            refused: get(&self.refused),
+            resets: get(&self.resets),
+            ..VirtioIommuSummary::default()
+        }
+    }
+
+    /// Goes on from other counts.
+    fn restore(&self, saved: &VirtioIommuSummary) {
+        let set = |counter: &AtomicU64, value| counter.store(value, Ordering::Relaxed);
+        let RequestCounts {
+            attach,
+            detach,
+            map,
+            unmap,
+            probe,
+        } = saved.requests;
+        set(&self.notifications, saved.notifications);
+        set(&self.attach, attach);
+        set(&self.detach, detach);
+        set(&self.map, map);
+        set(&self.unmap, unmap);
+        set(&self.probe, probe);
+        set(&self.refused, saved.refused);
+        set(&self.resets, saved.resets);
+    }
+
+    /// The counter of a request's outcome.
+    fn of(&self, exchange: &Exchange<'_>) -> &AtomicU64 {
+        match (exchange.request, exchange.status) {
+            (Some(Request::Attach { .. }), Some(Status::Ok)) => &self.attach,
+            (Some(Request::Detach { .. }), Some(Status::Ok)) => &self.detach,
+            (Some(Request::Map { .. }), Some(Status::Ok)) => &self.map,
+            (Some(Request::Unmap { .. }), Some(Status::Ok)) => &self.unmap,
+            (Some(Request::Probe { .. }), Some(Status::Ok)) => &self.probe,
+            _ => &self.refused,
+        }
+    }
+}
+
+impl RequestObserver for Watch {
+    fn executed(&self, exchange: &Exchange<'_>) {
+        self.counts.of(exchange).fetch_add(1, Ordering::Relaxed);
+        self.tally.virtio(&VirtioEvent::Request(exchange));
+    }
+}
+
+impl DriverObserver for Watch {
+    fn event(&self, event: DriverEvent) {
+        let counter = match event {
+            DriverEvent::Notified => Some(&self.counts.notifications),
+            DriverEvent::Reset => Some(&self.counts.resets),
+            _ => None,
+        };
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        self.tally.virtio(&VirtioEvent::Driver(event));
+    }
+}
+
+impl Watch {
+    /// `event` with the driver's numbers; none if it concerns a domain that is gone.
+    fn renumbered(&self, mut event: Event) -> Option<Event> {
+        let id = |endpoint: &mut EndpointId| {
+            endpoint.0 = *self.ids.get(endpoint.0 as usize)?;
+            Some(())
+        };
+        let names = self.names.get()?;
+        let number = |domain: viommu::DomainId| names.number(domain).map(viommu::DomainId);
+        match &mut event {
+            Event::Attached { endpoint, to } => {
+                id(endpoint)?;
+                if let Attachment::Domain(domain) = to {
+                    *domain = number(*domain)?;
+                }
+            }
+            Event::Filled {
+                endpoint, domain, ..
+            } => {
+                id(endpoint)?;
+                *domain = number(*domain)?;
+            }
+            Event::Fault(Fault {
+                endpoint, domain, ..
+            }) => {
+                id(endpoint)?;
+                *domain = domain.and_then(number);
+            }
+            Event::BusError { endpoint, .. } | Event::Dma { endpoint, .. } => id(endpoint)?,
+            Event::Invalidated(Scope::Domain(domain) | Scope::Range(domain, ..)) => {
+                *domain = number(*domain)?;
+            }
+            _ => {}
+        }
+        Some(event)
+    }
+}
+
+impl Observer for Watch {
+    fn event(&self, event: &Event) {
+        if let Some(event) = self.renumbered(*event) {
+            self.tally.path(&event);
+        }
+    }
+
+    fn wants_dma(&self) -> bool {
+        self.tally.wants_dma()
+    }
+}
