@@ -1,6 +1,6 @@
 //! Debian packages by apt, in a private configuration.
 //!
-//! apt gets directories, a package index and a source list of its own, for the architecture `armhf`, one Debian release
+//! apt gets directories, a package index and a source list of its own, for one architecture and one Debian suite
 //! each; neither root nor any change of the host's configuration is needed. What the host says about reaching the
 //! network (proxies and the like) is taken over. apt verifies the release's signature against the host's
 //! `debian-archive-keyring`; a release that is signed by newer keys than that has is verified by the keyring package of
@@ -10,6 +10,7 @@ mod config;
 mod parse;
 
 use crate::Error;
+use crate::catalog::Architecture;
 use crate::error::IoContext;
 use crate::lock::Lock;
 use crate::process::{self, Outcome};
@@ -39,6 +40,7 @@ const KEYRING_PACKAGE: &str = "debian-archive-keyring";
 #[derive(Debug)]
 pub(crate) struct Apt {
     root: PathBuf,
+    architecture: Architecture,
     mirror: String,
     keyrings: Vec<PathBuf>,
     /// Releases whose index this value has brought up to date.
@@ -61,8 +63,12 @@ fn check(mirror: &str) -> Result<(), Error> {
 }
 
 impl Apt {
-    /// apt with its directories below `root`, from the mirror that the environment names.
-    pub fn new(root: PathBuf) -> Self {
+    /// apt for packages of that architecture, with its directories in `cache`, from the mirror that the environment names.
+    pub fn new(cache: &Path, architecture: Architecture) -> Self {
+        let root = cache.join(match architecture {
+            Architecture::Armhf => "apt".to_owned(),
+            other => format!("apt-{}", other.name()),
+        });
         let mirror = std::env::var("VIOMMU_DEBIAN_MIRROR")
             .ok()
             .filter(|mirror| !mirror.trim().is_empty());
@@ -73,6 +79,7 @@ impl Apt {
             .collect();
         Self {
             root,
+            architecture,
             mirror: mirror.map_or_else(
                 || MIRROR.to_owned(),
                 |mirror| mirror.trim().trim_end_matches('/').to_owned(),
@@ -166,7 +173,13 @@ impl Apt {
     fn update(&self, suite: &str, progress: &mut dyn Progress) -> Result<(), Error> {
         let _lock = self.lock(suite, progress)?;
         check(&self.mirror)?;
-        config::write(&self.root, suite, &self.mirror, &self.keyrings)?;
+        config::write(
+            &self.root,
+            suite,
+            self.architecture,
+            &self.mirror,
+            &self.keyrings,
+        )?;
         progress.start(
             &format!("reading the package index of Debian {suite}"),
             None,

@@ -5,7 +5,8 @@
 //! blobs/sha256/ab/..  files under the hash of their content: packages, kernels, initial file systems
 //! images/NAME@RECIPE.json
 //!                     what an image by that version of the recipes consists of
-//! apt/SUITE/          apt's private directories
+//! apt/SUITE/          apt's private directories (apt-ARCHITECTURE/ for what is not armhf)
+//! cross/              a Rust compiler for 64-bit ARM hosts
 //! downloads/HASH/     downloads under way
 //! work/NAME/          images under way
 //! work/SOURCE/        a kernel source and objects, until all images that are compiled from it are here
@@ -101,16 +102,27 @@ impl Cache {
             return Ok(image);
         }
         self.prepare()?;
-        let packages = |progress: &mut dyn Progress| {
-            let _lock = Lock::acquire(
-                &self.lock_path("host"),
-                "installing host packages",
-                progress,
-            )?;
-            host::ensure(&recipes::FETCH_PACKAGES, progress)
-        };
-        packages(progress)?;
-        self.obtain_from(name, &mut Apt::new(self.root.join("apt")), progress)
+        self.host_packages(&recipes::FETCH_PACKAGES, progress)?;
+        let architecture = catalog::find(name)?.architecture;
+        self.obtain_from(name, &mut Apt::new(&self.root, architecture), progress)
+    }
+
+    /// Sees to it that Debian packages are installed on this host, installing them if this process may.
+    ///
+    /// # Errors
+    /// [`Error::HostPackages`] with the exact command when it may not.
+    pub fn host_packages(
+        &self,
+        packages: &[&str],
+        progress: &mut dyn Progress,
+    ) -> Result<(), Error> {
+        self.prepare()?;
+        let _lock = Lock::acquire(
+            &self.lock_path("host"),
+            "installing host packages",
+            progress,
+        )?;
+        host::ensure(packages, progress)
     }
 
     /// [`Cache::obtain`] with packages from any source.
@@ -217,7 +229,7 @@ impl Cache {
     }
 
     /// Makes the directory, and finds out early whether it can be written.
-    fn prepare(&self) -> Result<(), Error> {
+    pub(crate) fn prepare(&self) -> Result<(), Error> {
         let tag = self.root.join("CACHEDIR.TAG");
         if tag.is_file() {
             return Ok(());

@@ -14,8 +14,33 @@ pub struct ImageSpec {
     pub description: &'static str,
     /// The kernel's series, such as `6.1`.
     pub kernel: &'static str,
+    /// What its programs are compiled for.
+    pub architecture: Architecture,
     /// Where its kernel comes from.
     pub origin: Origin,
+}
+
+/// A Debian architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Architecture {
+    /// 32-bit ARM.
+    Armhf,
+    /// 64-bit ARM.
+    Arm64,
+    /// 64-bit x86.
+    Amd64,
+}
+
+impl Architecture {
+    /// Debian's name for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Armhf => "armhf",
+            Self::Arm64 => "arm64",
+            Self::Amd64 => "amd64",
+        }
+    }
 }
 
 /// Where a kernel comes from.
@@ -80,6 +105,7 @@ impl ImageSpec {
 
 const ARMMP: &str = "linux-image-armmp";
 const LPAE: &str = "linux-image-armmp-lpae";
+const ARM64: &str = "linux-image-arm64";
 
 /// A stock image's entry.
 const fn stock(
@@ -95,7 +121,24 @@ const fn stock(
         aliases,
         description,
         kernel,
+        architecture: Architecture::Armhf,
         origin: Origin::Stock { suite, metapackage },
+    }
+}
+
+/// A stock image's entry, for 64-bit ARM.
+const fn stock64(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    description: &'static str,
+    kernel: &'static str,
+    suite: &'static str,
+) -> ImageSpec {
+    let architecture = Architecture::Arm64;
+    let spec = stock(name, aliases, description, kernel, suite, ARM64);
+    ImageSpec {
+        architecture,
+        ..spec
     }
 }
 
@@ -122,6 +165,7 @@ const fn ipmmu(
         aliases: &[],
         description,
         kernel,
+        architecture: Architecture::Armhf,
         origin: Origin::Built {
             suite,
             source,
@@ -131,12 +175,13 @@ const fn ipmmu(
     }
 }
 
-static CATALOG: [ImageSpec; 13] = [
+static CATALOG: [ImageSpec; 15] = [
     ImageSpec {
         name: "ipmmu",
         aliases: &[],
         description: "a small 6.1 kernel with the IPMMU driver, DMA controllers, BTF and kprobes",
         kernel: "6.1",
+        architecture: Architecture::Armhf,
         origin: Origin::Built {
             suite: "bookworm",
             source: "linux-source-6.1",
@@ -149,6 +194,7 @@ static CATALOG: [ImageSpec; 13] = [
         aliases: &[],
         description: "the ipmmu kernel with the virtio-iommu driver, whose Kconfig dependency is widened to ARM",
         kernel: "6.1",
+        architecture: Architecture::Armhf,
         origin: Origin::Built {
             suite: "bookworm",
             source: "linux-source-6.1",
@@ -243,6 +289,20 @@ static CATALOG: [ImageSpec; 13] = [
         "7.2",
         "forky",
         LPAE,
+    ),
+    stock64(
+        "debian-arm64-6.1",
+        &[],
+        "Debian 12's stock kernel of 64-bit ARM, for KVM",
+        "6.1",
+        "bookworm",
+    ),
+    stock64(
+        "debian-arm64-6.12",
+        &["debian-arm64"],
+        "Debian 13's stock kernel of 64-bit ARM, for KVM",
+        "6.12",
+        "trixie",
     ),
 ];
 

@@ -1,4 +1,5 @@
-//! Obtains the guests: kernels and initial file systems for 32-bit ARM, in a content-addressed cache.
+//! Obtains the guests: kernels and initial file systems for 32-bit ARM, and for 64-bit ARM with KVM, in a
+//! content-addressed cache; and a Rust compiler for 64-bit ARM hosts.
 //!
 //! An image is a kernel and an initramfs. Stock images hold the kernel of a Debian binary package, unmodified, and in
 //! their initramfs that package's own modules; the image `ipmmu` is compiled from Debian's unmodified kernel source with
@@ -26,6 +27,7 @@ mod cache;
 pub mod catalog;
 mod command;
 mod cpio;
+mod cross;
 mod error;
 mod host;
 mod image;
@@ -47,8 +49,9 @@ mod tests;
 
 pub use blob::hash_file;
 pub use cache::Cache;
-pub use catalog::{ImageSpec, Origin};
+pub use catalog::{Architecture, ImageSpec, Origin};
 pub use command::{MAX_COMMAND_LINE, SHELL_WORD, encode_command};
+pub use cross::CrossRust;
 pub use error::Error;
 pub use image::Image;
 pub use initramfs::{GuestFile, guest_script};

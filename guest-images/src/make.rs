@@ -2,7 +2,7 @@
 
 use crate::blob::hash_texts;
 use crate::cache::Cache;
-use crate::catalog::{ImageSpec, Origin};
+use crate::catalog::{Architecture, ImageSpec, Origin};
 use crate::error::IoContext;
 use crate::initramfs;
 use crate::lock::Lock;
@@ -47,13 +47,18 @@ pub(crate) fn kernel_recipe(spec: &ImageSpec) -> String {
     }
 }
 
+/// The list of modules that an image's guest loads.
+fn module_recipe(spec: &ImageSpec) -> &'static str {
+    match (spec.needs_build(), spec.architecture) {
+        (true, _) => "",
+        (false, Architecture::Arm64) => recipes::MODULES_ARM64,
+        (false, _) => recipes::MODULES,
+    }
+}
+
 /// Hash of all that decides how an image's initial file system is made, apart from the packages.
 pub(crate) fn initramfs_recipe(spec: &ImageSpec) -> String {
-    let modules = if spec.needs_build() {
-        ""
-    } else {
-        recipes::MODULES
-    };
+    let modules = module_recipe(spec);
     let (suite, package) = recipes::BUSYBOX;
     hash_texts([
         recipes::FORMAT.to_string().as_str(),
@@ -187,7 +192,13 @@ impl<'a> Maker<'a> {
             Origin::Stock { suite, metapackage } => {
                 let packages = self.resolve(suite, metapackage)?;
                 let tree = self.unpack(&packages)?;
-                stock::kernel(self.cache.blobs(), &tree, recipe, packages)
+                stock::kernel(
+                    self.cache.blobs(),
+                    &tree,
+                    recipe,
+                    packages,
+                    self.spec.architecture,
+                )
             }
             Origin::Built {
                 suite,
@@ -271,7 +282,10 @@ impl<'a> Maker<'a> {
             (index, Vec::new())
         } else {
             let tree = self.unpack(&kernel.packages)?;
-            (Index::scan(&tree)?, recipes::module_names(recipes::MODULES))
+            (
+                Index::scan(&tree)?,
+                recipes::module_names(module_recipe(self.spec)),
+            )
         };
         let loaded = index.select(&wanted)?.len();
         wanted.extend(late);
@@ -324,46 +338,49 @@ impl<'a> Maker<'a> {
 
     /// A package's file in the store, downloaded if it is not there.
     pub fn file(&mut self, package: &Package) -> Result<PathBuf, Error> {
-        let blobs = self.cache.blobs();
-        let path = blobs.path(&package.sha256);
-        if blobs.checked(&package.sha256).is_some() {
-            return Ok(path);
-        }
-        let lock = self
-            .cache
-            .lock_path(&format!("download-{}", package.sha256));
-        let _lock = Lock::acquire(
-            &lock,
-            &format!("downloading {}", package.name),
-            self.progress,
-        )?;
-        if blobs.checked(&package.sha256).is_some() {
-            return Ok(path);
-        }
-        let directory = self.cache.root().join("downloads").join(&package.sha256);
-        fs::create_dir_all(&directory).at("created", &directory)?;
-        let file = match self.download(package, &directory) {
-            // What came may be the fault of a broken earlier attempt, or of a bad moment; once more from the start.
-            Err(Error::HashMismatch { .. }) => {
-                remove_tree(&directory)?;
-                fs::create_dir_all(&directory).at("created", &directory)?;
-                self.download(package, &directory)
-            }
-            other => other,
-        };
-        if matches!(file, Err(Error::HashMismatch { .. })) {
-            remove_tree(&directory)?;
-        }
-        blobs.adopt(&file?)?;
-        remove_tree(&directory)?;
-        Ok(path)
+        fetch(self.cache, self.source, package, self.progress)
     }
+}
 
-    fn download(&mut self, package: &Package, into: &Path) -> Result<PathBuf, Error> {
-        let file = self.source.download(package, into, self.progress)?;
+/// A package's file in the store, downloaded from `source` if it is not there.
+pub(crate) fn fetch(
+    cache: &Cache,
+    source: &mut dyn Source,
+    package: &Package,
+    progress: &mut dyn Progress,
+) -> Result<PathBuf, Error> {
+    let blobs = cache.blobs();
+    let path = blobs.path(&package.sha256);
+    if blobs.checked(&package.sha256).is_some() {
+        return Ok(path);
+    }
+    let lock = cache.lock_path(&format!("download-{}", package.sha256));
+    let _lock = Lock::acquire(&lock, &format!("downloading {}", package.name), progress)?;
+    if blobs.checked(&package.sha256).is_some() {
+        return Ok(path);
+    }
+    let directory = cache.root().join("downloads").join(&package.sha256);
+    fs::create_dir_all(&directory).at("created", &directory)?;
+    let mut download = || {
+        let file = source.download(package, &directory, progress)?;
         source::check(package, &file)?;
         Ok(file)
+    };
+    let file = match download() {
+        // What came may be the fault of a broken earlier attempt, or of a bad moment; once more from the start.
+        Err(Error::HashMismatch { .. }) => {
+            remove_tree(&directory)?;
+            fs::create_dir_all(&directory).at("created", &directory)?;
+            download()
+        }
+        other => other,
+    };
+    if matches!(file, Err(Error::HashMismatch { .. })) {
+        remove_tree(&directory)?;
     }
+    blobs.adopt(&file?)?;
+    remove_tree(&directory)?;
+    Ok(path)
 }
 
 /// Removes a directory and all in it, if it is there.

@@ -16,6 +16,9 @@ pub(crate) const INIT: &str = include_str!("../recipes/init");
 /// Names of the modules that a stock kernel's initramfs loads; `#` starts a comment.
 pub(crate) const MODULES: &str = include_str!("../recipes/modules");
 
+/// The same for a stock kernel of 64-bit ARM.
+pub(crate) const MODULES_ARM64: &str = include_str!("../recipes/modules-arm64");
+
 /// Names of the modules that an initramfs carries for its guest to load when it wants; written like [`MODULES`].
 pub(crate) const LATE_MODULES: &str = include_str!("../recipes/late-modules");
 

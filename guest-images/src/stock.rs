@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::blob::BlobStore;
+use crate::catalog::Architecture;
 use crate::error::IoContext;
 use crate::manifest::Kernel;
 use crate::source::Package;
@@ -12,12 +13,16 @@ use std::path::{Path, PathBuf};
 /// The magic number of a zImage and its offset (Linux `arch/arm/boot/compressed/head.S`).
 const ZIMAGE_MAGIC: (u32, u64) = (0x016f_2818, 0x24);
 
+/// The magic number of an arm64 Image and its offset (Linux `Documentation/arch/arm64/booting.rst`).
+const IMAGE_MAGIC: (u32, u64) = (0x644d_5241, 0x38);
+
 /// Stores the kernel of unpacked packages.
 pub(crate) fn kernel(
     blobs: &BlobStore,
     tree: &Path,
     recipe: String,
     packages: Vec<Package>,
+    architecture: Architecture,
 ) -> Result<Kernel, Error> {
     let names: Vec<_> = packages
         .iter()
@@ -29,8 +34,12 @@ pub(crate) fn kernel(
     };
     let (file, version) =
         find(tree, "vmlinuz")?.ok_or_else(|| unusable("there is no kernel in it"))?;
-    if !is_zimage(&file)? {
-        return Err(unusable("its kernel is not an ARM zImage"));
+    let (magic, detail) = match architecture {
+        Architecture::Arm64 => (IMAGE_MAGIC, "its kernel is not an arm64 Image"),
+        _ => (ZIMAGE_MAGIC, "its kernel is not an ARM zImage"),
+    };
+    if !has_magic(&file, magic)? {
+        return Err(unusable(detail));
     }
     let config = find(tree, "config")?
         .map(|(file, _)| blobs.adopt(&file))
@@ -84,9 +93,8 @@ fn find(tree: &Path, kind: &str) -> Result<Option<(PathBuf, String)>, Error> {
     Ok(None)
 }
 
-/// Whether a file starts like a zImage.
-fn is_zimage(path: &Path) -> Result<bool, Error> {
-    let (magic, offset) = ZIMAGE_MAGIC;
+/// Whether a file has a magic number at an offset.
+fn has_magic(path: &Path, (magic, offset): (u32, u64)) -> Result<bool, Error> {
     let mut bytes = [0; 4];
     let file = File::open(path).at("read", path)?;
     Ok(file.read_exact_at(&mut bytes, offset).is_ok() && u32::from_le_bytes(bytes) == magic)
@@ -131,9 +139,13 @@ mod tests {
     fn something_else_is_no_kernel() {
         let dir = tree(&["boot/vmlinuz-1"]);
         let store = BlobStore::new(dir.path().join("blobs"));
-        let sentence = kernel(&store, dir.path(), String::new(), Vec::new())
-            .unwrap_err()
-            .to_string();
-        assert!(sentence.contains("not an ARM zImage"), "{sentence}");
+        for (architecture, words) in [
+            (Architecture::Armhf, "not an ARM zImage"),
+            (Architecture::Arm64, "not an arm64 Image"),
+        ] {
+            let made = kernel(&store, dir.path(), String::new(), Vec::new(), architecture);
+            let sentence = made.unwrap_err().to_string();
+            assert!(sentence.contains(words), "{sentence}");
+        }
     }
 }

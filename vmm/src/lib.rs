@@ -26,9 +26,9 @@ pub mod vcpu;
 
 pub use devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};
 pub use machine::{
-    ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, IommuConfig, IommuEvent,
-    IommuInfo, IommuModel, IommuSink, IommuSummary, KernelFormat, Limits, Machine, PortConfig,
-    Reason, StopHandle, Summary, TimeMode, UtlbSummary, VirtioEvent, VirtioIommuSummary,
-    current_master,
+    Accel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, IommuConfig,
+    IommuEvent, IommuInfo, IommuModel, IommuSink, IommuSummary, KernelFormat, Limits, Machine,
+    PortConfig, Reason, StopHandle, Summary, TimeMode, UtlbSummary, VirtioEvent,
+    VirtioIommuSummary, current_master,
 };
-pub use vcpu::{Halted, Resume, StopHandler};
+pub use vcpu::{Acceleration, Halted, Resume, StopHandler};

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::blob::write_atomically;
+use crate::catalog::Architecture;
 use crate::error::IoContext;
 use crate::process;
 use std::fs;
@@ -29,6 +30,7 @@ pub(super) fn path(root: &Path, suite: &str) -> PathBuf {
 pub(super) fn write(
     root: &Path,
     suite: &str,
+    architecture: Architecture,
     mirror: &str,
     keyrings: &[PathBuf],
 ) -> Result<(), Error> {
@@ -45,38 +47,48 @@ pub(super) fn write(
     write_atomically(&base.join("status"), b"")?;
     write_atomically(
         &base.join("etc/sources.list"),
-        sources(suite, mirror, keyrings).as_bytes(),
+        sources(suite, architecture, mirror, keyrings).as_bytes(),
     )?;
     let host =
         process::output(process::command("apt-config").args(["dump", "--format", "%F \"%v\";%n"]))?
             .1;
-    write_atomically(&path(root, suite), text(&base, &host).as_bytes())
+    write_atomically(
+        &path(root, suite),
+        text(&base, architecture, &host).as_bytes(),
+    )
 }
 
-/// The source list: one release, its plain suite only. (The armhf indexes of some -security and -updates suites do not
-/// load.)
-fn sources(suite: &str, mirror: &str, keyrings: &[PathBuf]) -> String {
+/// The source list: one suite only. (The armhf indexes of some -security and -updates suites do not load.) Security
+/// updates are beside the archive proper, under a name of their own.
+fn sources(suite: &str, architecture: Architecture, mirror: &str, keyrings: &[PathBuf]) -> String {
+    let part = if suite.ends_with("-security") {
+        "-security"
+    } else {
+        ""
+    };
     let keyrings: Vec<_> = keyrings
         .iter()
         .map(|path| path.display().to_string())
         .collect();
     format!(
-        "deb [arch=armhf signed-by={}] {mirror} {suite} main\n",
+        "deb [arch={} signed-by={}] {mirror}{part} {suite} main\n",
+        architecture.name(),
         keyrings.join(",")
     )
 }
 
 /// The configuration file; `host` is the dump of the host's own.
-fn text(base: &Path, host: &str) -> String {
+fn text(base: &Path, architecture: Architecture, host: &str) -> String {
     let base = base.display();
+    let architecture = architecture.name();
     let mut text = format!(
         "Dir \"{base}/\";\n\
          Dir::State \"{base}/state\";\n\
          Dir::State::status \"{base}/status\";\n\
          Dir::Cache \"{base}/cache\";\n\
          Dir::Etc \"{base}/etc\";\n\
-         APT::Architecture \"armhf\";\n\
-         APT::Architectures {{ \"armhf\"; }};\n\
+         APT::Architecture \"{architecture}\";\n\
+         APT::Architectures {{ \"{architecture}\"; }};\n\
          Acquire::Languages \"none\";\n\
          Acquire::GzipIndexes \"true\";\n\
          APT::Sandbox::User \"root\";\n"
@@ -105,7 +117,7 @@ mod tests {
         let host = "APT::Architecture \"amd64\";\nAcquire::http \"\";\nAcquire::http::Proxy \"http://proxy:3128\";\n\
                     Acquire::AllowInsecureRepositories \"1\";\nAcquire::Check-Valid-Until \"false\";\n\
                     Acquire::http::User-Agent \"\";\nAcquire::http::X \"a\"b\";\nDir::Etc \"etc/apt\";\n";
-        let text = text(Path::new("/c/apt/trixie"), host);
+        let text = text(Path::new("/c/apt/trixie"), Architecture::Armhf, host);
         let inherited: Vec<_> = text.lines().filter(|line| host.contains(*line)).collect();
         assert_eq!(
             inherited,
@@ -121,12 +133,23 @@ mod tests {
     fn source_list_is_signed() {
         let line = sources(
             "forky",
+            Architecture::Armhf,
             "http://m/debian",
             &["/a.gpg".into(), "/b.gpg".into()],
         );
         assert_eq!(
             line,
             "deb [arch=armhf signed-by=/a.gpg,/b.gpg] http://m/debian forky main\n"
+        );
+        let line = sources(
+            "bookworm-security",
+            Architecture::Amd64,
+            "http://m/debian",
+            &["/a.gpg".into()],
+        );
+        assert_eq!(
+            line,
+            "deb [arch=amd64 signed-by=/a.gpg] http://m/debian-security bookworm-security main\n"
         );
     }
 }

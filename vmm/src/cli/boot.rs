@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use guest_images::{Cache, Terminal, catalog};
 use vmm::devices::uart::ConsoleSink;
 use vmm::observe::probe::Probe;
-use vmm::{Config, IommuSink, KernelFormat, Limits, Machine};
+use vmm::{Accel, Acceleration, Config, IommuSink, KernelFormat, Limits, Machine};
 
 use super::console::{Destination, Watched, Watcher};
 use super::expect::Expect;
@@ -84,6 +84,7 @@ impl Boot {
     /// Finds every mistake that can be found before anything is fetched, created or run.
     fn prepare(settings: Settings) -> Result<Self, UserError> {
         let mut config = settings.config();
+        emulate_for_observers(&settings, &mut config)?;
         let image = settings
             .image
             .as_deref()
@@ -196,6 +197,9 @@ impl Boot {
             None => (Box::new(sink) as Box<dyn ConsoleSink>, iommu_sink),
         };
         let mut machine = Machine::with_iommu_sink(&config, sink, iommu_sink)?;
+        if let Acceleration::Emulated(Some(why)) = machine.acceleration() {
+            text::complain(&format!("the processor is emulated: {why}"));
+        }
         if let Some(recording) = &recording {
             recording.connect(&machine, |entry| entry.name.clone());
         }
@@ -249,6 +253,28 @@ impl Boot {
             Some(error) => Err(error),
             None => Ok(verdict.outcome),
         }
+    }
+}
+
+/// Debuggers and probes look into the emulated processor.
+fn emulate_for_observers(settings: &Settings, config: &mut Config) -> Result<(), UserError> {
+    let what = match (&settings.gdb, settings.probe.is_empty()) {
+        (Some(_), _) => "a debugger",
+        (None, false) => "a probe",
+        (None, true) => return Ok(()),
+    };
+    let why = format!("{what} looks into the emulated processor only");
+    match config.accel {
+        Accel::Emulated => Ok(()),
+        Accel::Auto => {
+            config.accel = Accel::Emulated;
+            text::complain(&format!("the processor is emulated: {why}"));
+            Ok(())
+        }
+        Accel::Kvm => Err(UserError::new(format!(
+            "{why}: leave out --accel kvm, or the {}",
+            &what[2..]
+        ))),
     }
 }
 

@@ -50,7 +50,11 @@ pub fn judge(reason: Reason, cause: Option<Cause>, watcher: &Watcher, commands: 
         (None, _) => {}
     }
     match seen.commands.complaint(commands) {
-        _ if reason == Reason::Reset || reason == Reason::GuestDead => {
+        _ if matches!(
+            reason,
+            Reason::Reset | Reason::GuestDead | Reason::HostFailure
+        ) =>
+        {
             verdict(Outcome::GuestFailure, ended)
         }
         Some(complaint) => verdict(Outcome::GuestFailure, format!("{ended}, but {complaint}")),

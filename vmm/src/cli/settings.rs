@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use vmm::{ByteSize, Config, ConsoleConfig, KernelFormat, TimeMode};
+use vmm::{Accel, ByteSize, Config, ConsoleConfig, KernelFormat, TimeMode};
 
 use super::UserError;
 use super::console::Destination;
@@ -97,8 +97,12 @@ pub struct Settings {
     #[arg(long, value_name = "BOOL", help_heading = "Machine")]
     pub access_platform: Option<bool>,
 
+    /// Who executes the guest: emulated (the emulated processor), kvm (the host's, on a 64-bit ARM host, in the host's
+    /// time), or auto (kvm where that can be) [default: emulated]
+    #[arg(long, value_name = "auto|emulated|kvm", value_parser = word::<Accel>, help_heading = "Run")]
+    pub accel: Option<Accel>,
     /// The guest's clock: virtual (one nanosecond an instruction, idling is skipped, runs repeat exactly) or host
-    /// [default: virtual]
+    /// [default: virtual; with --accel kvm host]
     #[arg(long, value_name = "virtual|host", value_parser = word::<TimeMode>, help_heading = "Run")]
     pub time: Option<TimeMode>,
     /// Seed of all that looks random to the guest [default: 0]
@@ -224,6 +228,7 @@ impl Settings {
             rng: self.rng.or(other.rng),
             iommu: list(self.iommu, other.iommu),
             access_platform: self.access_platform.or(other.access_platform),
+            accel: self.accel.or(other.accel),
             time: self.time.or(other.time),
             seed: self.seed.or(other.seed),
             epoch: self.epoch.or(other.epoch),
@@ -259,7 +264,11 @@ impl Settings {
                 .iter()
                 .map(|Iommu(iommu)| iommu.clone())
                 .collect(),
-            time: self.time.unwrap_or(default.time),
+            accel: self.accel.unwrap_or(default.accel),
+            time: self.time.unwrap_or(match self.accel {
+                Some(Accel::Kvm) => TimeMode::Host,
+                _ => default.time,
+            }),
             seed: self.seed.unwrap_or(default.seed),
             epoch: self.epoch.unwrap_or(default.epoch),
             access_platform: self.access_platform.unwrap_or(default.access_platform),

@@ -11,6 +11,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use viommu::DmaSpace;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use super::accel;
 use super::board::{Board, Device};
 use super::bus::{DistributorPort, InterfacePort, SystemBus};
 use super::config::{Config, DiskConfig, TimeMode};
@@ -18,7 +19,8 @@ use super::error::Error;
 use super::fdt::{self, Chosen, SEED_BYTES};
 use super::iommu::{IommuSink, Iommus, Surroundings};
 use super::layout::{self, Range};
-use super::loader::{LoadError, cmdline, image, place};
+use super::loader::image::{self, Image};
+use super::loader::{LoadError, cmdline, place};
 use super::saved::TimeState;
 use crate::clock::{HostClock, VirtualClock};
 use crate::devices::clkgen::ClockGenerator;
@@ -29,7 +31,9 @@ use crate::devices::virtio::chores::Chores;
 use crate::devices::virtio::rng::Rng;
 use crate::devices::virtio::{VirtioDevice, VirtioMmio};
 use crate::irq::{Gic, Interrupt, IrqLine};
-use crate::vcpu::{BootState, Control, Emulated, Timing, Vcpus, Waker};
+use crate::vcpu::{
+    Acceleration, BootState, Control, Emulated, Platform, Timing, Vcpus, Waker, kvm,
+};
 
 /// What gets its own stream of the seed.
 #[derive(Clone, Copy)]
@@ -56,6 +60,8 @@ pub(super) struct Devices {
 /// What a machine stands on: there before anything is wired.
 pub(super) struct Ground {
     pub board: Board,
+    /// The machine of KVM that runs the cores, if one does.
+    pub vm: Option<Arc<kvm::Vm>>,
     /// In the order of the configuration.
     pub disks: Vec<Disk>,
     pub ram: Arc<GuestMemoryMmap<()>>,
@@ -70,7 +76,10 @@ pub(super) fn noise_seed(config: &Config) -> u64 {
 /// The pieces of a machine, wired together.
 pub(super) struct Parts {
     pub bus: Arc<SystemBus>,
+    pub acceleration: Acceleration,
+    pub vm: Option<Arc<kvm::Vm>>,
     pub vcpus: Box<dyn Vcpus>,
+    /// The emulated interrupt controller; on KVM, which has its own, nothing is connected to it.
     pub gic: Arc<Gic>,
     pub uart: Arc<Uart>,
     pub timing: Timing,
@@ -91,18 +100,26 @@ pub(super) fn assemble(
     waker: &Arc<Waker>,
 ) -> Result<Parts, Error> {
     config.validate()?;
-    let board = Board::new(config);
+    let (kernel, image) = read_kernel(config)?;
+    let (acceleration, mut vm) = accel::choose(config, image.kind.width())?;
+    let platform = vm.as_ref().map_or(Platform::EMULATED, kvm::Vm::platform);
+    let board = Board::on(platform, config);
     let disks = open_disks(config)?;
     let ram = allocate(board.ram)?;
-    let boot = load(config, &board, &ram)?;
+    let boot = load(config, &board, (kernel, image), &ram)?;
+    if let Some(vm) = &mut vm {
+        vm.populate(config.cpus, Arc::clone(&ram))?;
+    }
     let ground = Ground {
         board,
+        vm: vm.map(Arc::new),
         disks,
         ram,
         timing: timing(config, TimeState::default()),
     };
     let mut parts = wire(config, ground, console, sink, waker)?;
-    parts.vcpus.boot(boot);
+    parts.vcpus.boot(boot)?;
+    parts.acceleration = acceleration;
     Ok(parts)
 }
 
@@ -127,6 +144,7 @@ pub(super) fn wire(
 ) -> Result<Parts, Error> {
     let Ground {
         board,
+        vm,
         disks,
         ram,
         timing,
@@ -137,7 +155,12 @@ pub(super) fn wire(
         Arc::clone(waker),
     ));
     let control = Arc::new(Control::new(Arc::clone(waker)));
-    let line = |irq: u32| -> Arc<dyn Interrupt> { Arc::new(IrqLine::new(Arc::clone(&gic), irq)) };
+    let line = |irq: u32| -> Arc<dyn Interrupt> {
+        match &vm {
+            Some(vm) => kvm::line(vm, irq),
+            None => Arc::new(IrqLine::new(Arc::clone(&gic), irq)),
+        }
+    };
     let stopper = Arc::clone(&control);
     let uart_irq = layout::SPI_BASE + layout::UART_SPI;
     let uart = Arc::new(Uart::new(
@@ -175,6 +198,7 @@ pub(super) fn wire(
         let mut attach =
             |range: Range, device| bus.attach(&entry.name, range, device).map_err(place_error);
         let device: Option<Box<dyn VirtioDevice>> = match entry.device {
+            Device::Gic if vm.is_some() => None,
             Device::Gic => {
                 attach(
                     entry.ranges[0],
@@ -242,13 +266,14 @@ pub(super) fn wire(
     }
     chores.connect(virtio_iommus);
     let bus = Arc::new(bus);
-    let cpus = usize::from(config.cpus);
-    let vcpus = Box::new(Emulated::new(cpus, bus.clone(), timing.clock()));
-    let pins: Vec<_> = (0..cpus).map(|cpu| vcpus.pins(cpu)).collect();
-    gic.connect(pins.clone());
-    control.connect(pins);
+    let vcpus = match &vm {
+        Some(vm) => kvm::vcpus(vm, bus.clone(), Arc::clone(waker)),
+        None => emulated(config.cpus, &bus, &timing, &gic, &control),
+    };
     Ok(Parts {
         bus,
+        acceleration: Acceleration::Emulated(None),
+        vm,
         vcpus,
         gic,
         uart,
@@ -265,6 +290,22 @@ pub(super) fn wire(
         dma: spaces,
         board,
     })
+}
+
+/// Interpreted cores, connected to the interrupt controller and to requests.
+fn emulated(
+    cpus: u8,
+    bus: &Arc<SystemBus>,
+    timing: &Timing,
+    gic: &Gic,
+    control: &Control,
+) -> Box<dyn Vcpus> {
+    let cpus = usize::from(cpus);
+    let vcpus = Emulated::new(cpus, bus.clone(), timing.clock());
+    let pins: Vec<_> = (0..cpus).map(|cpu| vcpus.pins(cpu)).collect();
+    gic.connect(pins.clone());
+    control.connect(pins);
+    Box::new(vcpus)
 }
 
 /// What the real-time clock shows at power-on: a fixed time in virtual time, the host's in host time.
@@ -359,14 +400,27 @@ fn read(path: &Path, what: &'static str, most: u64) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
+/// Reads the kernel and understands what it is.
+fn read_kernel(config: &Config) -> Result<(Vec<u8>, Image), Error> {
+    let kernel = read(&config.kernel, "kernel", config.ram().size)?;
+    let image = image::parse(&kernel, config.kernel_format).map_err(|source| Error::Load {
+        path: config.kernel.clone(),
+        source,
+    })?;
+    Ok((kernel, image))
+}
+
 /// Loads kernel, initrd and device tree.
-fn load(config: &Config, board: &Board, ram: &GuestMemoryMmap<()>) -> Result<BootState, Error> {
+fn load(
+    config: &Config,
+    board: &Board,
+    (kernel, image): (Vec<u8>, Image),
+    ram: &GuestMemoryMmap<()>,
+) -> Result<BootState, Error> {
     let fail = |source| Error::Load {
         path: config.kernel.clone(),
         source,
     };
-    let kernel = read(&config.kernel, "kernel", board.ram.size)?;
-    let image = image::parse(&kernel, config.kernel_format).map_err(fail)?;
     let initrd = config
         .initrd
         .as_ref()

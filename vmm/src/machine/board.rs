@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::config::{Config, IommuModel, Port};
 use super::layout::{self, Range};
+use crate::vcpu::{Irqchip, Platform};
 
 /// How an interrupt line is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl Irq {
 /// A kind of device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
-    /// Interrupt controller: distributor and CPU interface.
+    /// Interrupt controller: distributor, and CPU interface (GICv2) or redistributors (GICv3).
     Gic,
     /// Console.
     Uart,
@@ -115,13 +116,20 @@ pub struct Board {
     pub ram: Range,
     /// Number of cores.
     pub cpus: u8,
+    /// What the cores are.
+    pub platform: Platform,
     /// Its devices, by address.
     pub devices: Vec<Entry>,
 }
 
 impl Board {
-    /// The machine that `config`, which must be valid, describes.
+    /// The machine that `config`, which must be valid, describes, with emulated cores.
     pub fn new(config: &Config) -> Self {
+        Self::on(Platform::EMULATED, config)
+    }
+
+    /// The machine that `config`, which must be valid, describes, on `platform`.
+    pub fn on(platform: Platform, config: &Config) -> Self {
         let fixed = |name: &str, device, ranges: &[Range], irq| Entry {
             name: name.into(),
             device,
@@ -131,8 +139,12 @@ impl Board {
             clocks: Vec::new(),
             coherent: false,
         };
+        let gic = match platform.irqchip {
+            Irqchip::GicV2 => [layout::GICD, layout::GICC],
+            Irqchip::GicV3 => [layout::GICV3D, layout::GICR],
+        };
         let mut devices = vec![
-            fixed("gic", Device::Gic, &[layout::GICD, layout::GICC], None),
+            fixed("gic", Device::Gic, &gic, None),
             fixed(
                 "uart",
                 Device::Uart,
@@ -188,6 +200,7 @@ impl Board {
         Self {
             ram: config.ram(),
             cpus: config.cpus,
+            platform,
             devices,
         }
     }
@@ -298,18 +311,24 @@ fn iommus(config: &Config) -> Vec<Entry> {
 mod tests {
     use super::*;
     use crate::machine::{DiskConfig, IommuConfig, MAX_CLOCKS, MAX_IOMMUS};
+    use crate::vcpu::Width;
 
     fn full(model: IommuModel) -> Board {
+        full_on(Platform::EMULATED, model)
+    }
+
+    fn full_on(platform: Platform, model: IommuModel) -> Board {
         let mut disks = vec![DiskConfig::new("d"); layout::MAX_DISKS];
         for (index, disk) in disks.iter_mut().take(MAX_CLOCKS).enumerate() {
             disk.clocks = vec![format!("c{index}")];
         }
-        Board::new(&Config {
+        let config = Config {
             disks,
             iommus: vec![IommuConfig::new(model); MAX_IOMMUS],
             cpus: 4,
             ..Config::default()
-        })
+        };
+        Board::on(platform, &config)
     }
 
     #[test]
@@ -317,6 +336,12 @@ mod tests {
         for model in [IommuModel::None, IommuModel::Ipmmu, IommuModel::IpmmuGen3] {
             does_not_overlap(&full(model));
         }
+        let gicv3 = Platform {
+            width: Width::Bits64,
+            irqchip: Irqchip::GicV3,
+            accelerated: true,
+        };
+        does_not_overlap(&full_on(gicv3, IommuModel::Ipmmu));
     }
 
     fn does_not_overlap(board: &Board) {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::config::ConfigError;
 use super::loader::LoadError;
 use super::saved::WrongMachine;
+use crate::vcpu::KvmError;
 
 /// Why [`Machine::new`](super::Machine::new) failed.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,9 @@ pub enum Error {
     /// A saved state fits no such machine.
     #[error("the snapshot cannot be restored: {0}")]
     Restore(#[from] WrongMachine),
+    /// KVM was asked for.
+    #[error("KVM cannot be used: {0}")]
+    Kvm(#[from] KvmError),
     /// RAM cannot be allocated.
     #[error("cannot allocate {size} of memory for the guest: {source}")]
     Memory {

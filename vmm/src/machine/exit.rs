@@ -39,6 +39,8 @@ pub enum Reason {
     ConsoleStop,
     /// Every core waits for an interrupt, or is off, and nothing can ever raise one.
     GuestDead,
+    /// This host's KVM cannot run the guest any further; the log says why.
+    HostFailure,
 }
 
 impl Reason {
@@ -53,6 +55,7 @@ impl Reason {
             Self::Stopped => "was stopped",
             Self::ConsoleStop => "showed what was expected",
             Self::GuestDead => "sleeps and nothing can ever wake it",
+            Self::HostFailure => "cannot be run any further by this host's KVM",
         }
     }
 }

@@ -5,6 +5,7 @@ use vm_fdt::{Error, FdtWriter};
 use super::board::{Board, Device, Entry, Trigger};
 use super::layout::{self, Range};
 use crate::devices::uart;
+use crate::vcpu::{Irqchip, Platform, Width};
 
 const PHANDLE_GIC: u32 = 1;
 const PHANDLE_CLOCK: u32 = 2;
@@ -54,10 +55,10 @@ pub fn generate(board: &Board, chosen: &Chosen<'_>) -> Result<Vec<u8>, Error> {
     fdt.property_string("device_type", "memory")?;
     reg(&mut fdt, &[board.ram])?;
     fdt.end_node(memory)?;
-    cpus(&mut fdt, board.cpus)?;
-    private_devices(&mut fdt, board.cpus)?;
+    cpus(&mut fdt, board)?;
+    private_devices(&mut fdt, board)?;
     for entry in &board.devices {
-        device(&mut fdt, entry)?;
+        device(&mut fdt, board.platform, entry)?;
     }
     let is_clock = |entry: &Entry| matches!(entry.device, Device::ClockGenerator(_));
     if board.devices.iter().any(is_clock) {
@@ -83,7 +84,7 @@ fn aliases(fdt: &mut FdtWriter, board: &Board) -> Result<(), Error> {
     fdt.end_node(node)
 }
 
-/// No `kaslr-seed`: 32-bit ARM kernels do not move themselves.
+/// No `kaslr-seed`: 32-bit ARM kernels do not move themselves, and others shall not.
 fn write_chosen(fdt: &mut FdtWriter, chosen: &Chosen<'_>) -> Result<(), Error> {
     let node = fdt.begin_node("chosen")?;
     fdt.property_string("bootargs", chosen.cmdline)?;
@@ -96,25 +97,32 @@ fn write_chosen(fdt: &mut FdtWriter, chosen: &Chosen<'_>) -> Result<(), Error> {
     fdt.end_node(node)
 }
 
-fn cpus(fdt: &mut FdtWriter, count: u8) -> Result<(), Error> {
+fn cpus(fdt: &mut FdtWriter, board: &Board) -> Result<(), Error> {
     let cpus = fdt.begin_node("cpus")?;
     fdt.property_u32("#address-cells", 1)?;
     fdt.property_u32("#size-cells", 0)?;
-    for index in 0..count {
+    for index in 0..board.cpus {
         let cpu = fdt.begin_node(&format!("cpu@{index}"))?;
         fdt.property_string("device_type", "cpu")?;
-        fdt.property_string("compatible", "arm,cortex-a15")?;
+        // A kernel finds out from the processor itself which one it is.
+        let compatible = match board.platform.width {
+            Width::Bits32 => "arm,cortex-a15",
+            Width::Bits64 => "arm,armv8",
+        };
+        fdt.property_string("compatible", compatible)?;
         fdt.property_u32("reg", u32::from(index))?;
         fdt.property_string("enable-method", "psci")?;
-        // Linux's topology code complains about a Cortex-A15 without. In virtual time this is what it has.
-        fdt.property_u32("clock-frequency", 1_000_000_000)?;
+        if board.platform.width == Width::Bits32 {
+            // Linux's topology code complains about a Cortex-A15 without. In virtual time this is what it has.
+            fdt.property_u32("clock-frequency", 1_000_000_000)?;
+        }
         fdt.end_node(cpu)?;
     }
     fdt.end_node(cpus)
 }
 
 /// Firmware, timers, performance monitors and the peripherals' clock: what is not on the bus.
-fn private_devices(fdt: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
+fn private_devices(fdt: &mut FdtWriter, board: &Board) -> Result<(), Error> {
     let psci = fdt.begin_node("psci")?;
     fdt.property_string_list(
         "compatible",
@@ -123,11 +131,19 @@ fn private_devices(fdt: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
     fdt.property_string("method", "hvc")?;
     fdt.end_node(psci)?;
 
-    // The third cell of a private interrupt holds the cores it goes to, from bit 8 on.
-    let flags = LEVEL_HIGH | ((1 << cpus) - 1) << 8;
+    // The third cell of a GICv2's private interrupt holds the cores it goes to, from bit 8 on.
+    let cores = match board.platform.irqchip {
+        Irqchip::GicV2 => ((1 << board.cpus) - 1) << 8,
+        Irqchip::GicV3 => 0,
+    };
+    let flags = LEVEL_HIGH | cores;
     let ppi = |id: u32| [GIC_PPI, id - 16, flags];
     let timer = fdt.begin_node("timer")?;
-    fdt.property_string("compatible", "arm,armv7-timer")?;
+    let compatible = match board.platform.width {
+        Width::Bits32 => "arm,armv7-timer",
+        Width::Bits64 => "arm,armv8-timer",
+    };
+    fdt.property_string("compatible", compatible)?;
     let irqs = [
         layout::SECURE_TIMER_IRQ,
         layout::PHYSICAL_TIMER_IRQ,
@@ -138,10 +154,12 @@ fn private_devices(fdt: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
     fdt.property_null("always-on")?;
     fdt.end_node(timer)?;
 
-    let pmu = fdt.begin_node("pmu")?;
-    fdt.property_string("compatible", "arm,cortex-a15-pmu")?;
-    fdt.property_array_u32("interrupts", &ppi(layout::PMU_IRQ))?;
-    fdt.end_node(pmu)?;
+    if !board.platform.accelerated {
+        let pmu = fdt.begin_node("pmu")?;
+        fdt.property_string("compatible", "arm,cortex-a15-pmu")?;
+        fdt.property_array_u32("interrupts", &ppi(layout::PMU_IRQ))?;
+        fdt.end_node(pmu)?;
+    }
 
     let clock = fdt.begin_node("apb-pclk")?;
     fdt.property_string("compatible", "fixed-clock")?;
@@ -152,11 +170,15 @@ fn private_devices(fdt: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
     fdt.end_node(clock)
 }
 
-fn device(fdt: &mut FdtWriter, entry: &Entry) -> Result<(), Error> {
+fn device(fdt: &mut FdtWriter, platform: Platform, entry: &Entry) -> Result<(), Error> {
     let node = fdt.begin_node(&entry.node_name())?;
     match entry.device {
         Device::Gic => {
-            fdt.property_string("compatible", "arm,cortex-a15-gic")?;
+            let compatible = match platform.irqchip {
+                Irqchip::GicV2 => "arm,cortex-a15-gic",
+                Irqchip::GicV3 => "arm,gic-v3",
+            };
+            fdt.property_string("compatible", compatible)?;
             fdt.property_null("interrupt-controller")?;
             fdt.property_u32("#interrupt-cells", 3)?;
             fdt.property_phandle(PHANDLE_GIC)?;
@@ -191,7 +213,8 @@ fn device(fdt: &mut FdtWriter, entry: &Entry) -> Result<(), Error> {
         // __iommu_alloc_simple).
         fdt.property_array_u32("iommus", &[phandle_iommu(port.iommu), port.utlb])?;
     }
-    if entry.coherent {
+    // What this machine's devices do is coherent with the host's caches; arm64 kernels have no trouble to be told so.
+    if entry.coherent || entry.is_virtio() && platform.width == Width::Bits64 {
         fdt.property_null("dma-coherent")?;
     }
     if !entry.clocks.is_empty() {

@@ -2,7 +2,7 @@
 //!
 //! Devices lie below [`RAM_BASE_MIN`]; RAM lies where the configuration says, above them.
 
-use super::config::ByteSize;
+use super::config::{ByteSize, MAX_CPUS};
 
 /// Devices lie below this address, RAM at or above it.
 pub const RAM_BASE_MIN: u64 = 0x4000_0000;
@@ -30,6 +30,10 @@ pub const VIRTIO_SLOTS: usize = 16;
 pub const GICD: Range = Range::new(0x0800_0000, 0x1000);
 /// GIC CPU interface (with its deactivate register in the second page).
 pub const GICC: Range = Range::new(0x0801_0000, 0x2000);
+/// GICv3 distributor, in machines that have that in place of a GICv2.
+pub const GICV3D: Range = Range::new(0x0800_0000, 0x1_0000);
+/// GICv3 redistributors: two frames of 64 KiB for each of [`MAX_CPUS`] cores.
+pub const GICR: Range = Range::new(0x080a_0000, 0x2_0000 * MAX_CPUS as u64);
 /// Console.
 pub const UART: Range = Range::new(0x0900_0000, 0x1000);
 /// Real-time clock.

@@ -1,5 +1,6 @@
 //! The board: what it is made of, where everything lies, how it is put together and run.
 
+mod accel;
 mod assemble;
 pub mod board;
 pub mod bus;
@@ -18,7 +19,7 @@ mod warn;
 mod wires;
 
 pub use config::{
-    ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig, IommuModel,
+    Accel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig, IommuModel,
     KernelFormat, MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES,
     MAX_IOMMU_NAME, MAX_IOMMUS, MIN_MEMORY, Port, PortConfig, ReservedMemory, TimeMode,
     VIRTIO_IOMMU_ENDPOINTS, VirtioIommuFeature, VirtioIommuOptions,
@@ -43,6 +44,7 @@ use board::{Board, Device};
 use bus::SystemBus;
 use iommu::Iommus;
 use viommu::DmaSpace;
+use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
 use wires::Wires;
 
 use crate::devices::uart::{ConsoleInput, ConsoleSink, InputGate, InputRecord, Uart};
@@ -51,7 +53,8 @@ use crate::devices::virtio::chores::Chores;
 use crate::devices::virtio::worker::Worker;
 use crate::irq::Gic;
 use crate::observe::probe::{self, Engine, Probe};
-use crate::vcpu::{Control, RunCounters, RunLoop, StopHandler, Timing, Vcpus, Waker};
+use crate::vcpu::kvm;
+use crate::vcpu::{Acceleration, Control, RunCounters, RunLoop, StopHandler, Timing, Vcpus, Waker};
 
 /// A machine, assembled and ready to run.
 pub struct Machine {
@@ -59,6 +62,8 @@ pub struct Machine {
     board: Board,
     // The device thread ends first, before what it works on.
     worker: Option<Worker>,
+    acceleration: Acceleration,
+    vm: Option<Arc<kvm::Vm>>,
     vcpus: Box<dyn Vcpus>,
     wires: Wires,
     bus: Arc<SystemBus>,
@@ -131,6 +136,8 @@ impl Machine {
             config,
             board: parts.board,
             worker: None,
+            acceleration: parts.acceleration,
+            vm: parts.vm,
             vcpus: parts.vcpus,
             wires: Wires::new(Arc::clone(&parts.gic)),
             bus: parts.bus,
@@ -163,6 +170,23 @@ impl Machine {
                 source: Box::new(source),
             })?;
             self.worker = Some(worker);
+            self.notify_from_kernel()?;
+        }
+        Ok(())
+    }
+
+    /// Has KVM bring notifications of queues to the device thread without the core that makes them.
+    fn notify_from_kernel(&self) -> Result<(), Error> {
+        let Some(vm) = &self.vm else {
+            return Ok(());
+        };
+        let entries = self.board.devices.iter().filter(|e| e.is_virtio());
+        for (entry, slot) in entries.zip(&self.devices.virtio) {
+            let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+            let notify = entry.ranges[0].base + u64::from(VIRTIO_MMIO_QUEUE_NOTIFY);
+            for (queue, kick) in (0..).zip(slot.kicks()) {
+                vm.signal_on_write(notify, queue, kick)?;
+            }
         }
         Ok(())
     }
@@ -219,7 +243,8 @@ impl Machine {
     }
 
     /// Sets probes in the guest's kernel, as soon as it is in memory, which in a machine that goes on from a snapshot may be
-    /// now; `sink` is told of each hit. Returns what becomes of them. To be called before the first run.
+    /// now; `sink` is told of each hit. Returns what becomes of them. To be called before the first run. They are never hit
+    /// when KVM runs the cores.
     pub fn probe(&mut self, probes: Vec<Probe>, sink: probe::Sink) -> Arc<Mutex<probe::Outcome>> {
         let ram = (self.board.ram.base, self.board.ram.size);
         let mut engine = Engine::new(probes, self.bus.memory(), ram, sink);
@@ -249,6 +274,11 @@ impl Machine {
     /// The guest's clock.
     pub fn clock(&self) -> Arc<dyn arm32::Clock> {
         self.timing.clock()
+    }
+
+    /// How its cores are run.
+    pub fn acceleration(&self) -> &Acceleration {
+        &self.acceleration
     }
 
     /// What the machine is made of.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arm32::wires::{Machine, Pins};
 use arm32::{Bus, Clock, Cluster, Stop};
 
-use super::{BootState, Vcpus};
+use super::{BootState, KvmError, Vcpus};
+use crate::machine::Reason;
 
 /// A cluster of interpreted cores.
 pub struct Emulated(Cluster);
@@ -15,28 +16,30 @@ impl Emulated {
     pub fn new(cpus: usize, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
         Self(Cluster::new(cpus, bus, clock))
     }
+
+    /// The interrupt inputs of core `cpu`.
+    pub fn pins(&self, cpu: usize) -> Arc<Pins> {
+        self.0.pins(cpu)
+    }
 }
 
 impl Vcpus for Emulated {
-    fn pins(&self, cpu: usize) -> Arc<Pins> {
-        self.0.pins(cpu)
-    }
-
-    fn boot(&mut self, boot: BootState) {
+    fn boot(&mut self, boot: BootState) -> Result<(), KvmError> {
         // Reset leaves the core as the boot protocol wants it: Supervisor mode, interrupts masked, MMU off.
         let state = self.0.state_mut(0);
         state.r[0] = 0;
         state.r[1] = u32::MAX;
         state.r[2] = boot.dtb;
         state.r[15] = boot.entry;
+        Ok(())
     }
 
     fn retired(&self) -> u64 {
         self.0.retired()
     }
 
-    fn run(&mut self, machine: &mut dyn Machine, budget: u64) -> Stop {
-        self.0.run(machine, budget)
+    fn run(&mut self, machine: &mut dyn Machine, budget: u64) -> Result<Stop, Reason> {
+        Ok(self.0.run(machine, budget))
     }
 
     fn cluster(&mut self) -> Option<&mut Cluster> {

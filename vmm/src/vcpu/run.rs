@@ -91,6 +91,7 @@ impl RunLoop<'_> {
     /// Runs to the end.
     pub fn run(&mut self) -> Reason {
         let reason = self.run_slices();
+        self.vcpus.pause();
         self.observers.iter_mut().for_each(|o| o.ended(reason));
         reason
     }
@@ -132,7 +133,12 @@ impl RunLoop<'_> {
                         return reason;
                     }
                 }
-                Ok(_) => {}
+                Ok(_) => {
+                    // The host's clock does not wait for the end of a line.
+                    if let Timing::Host(_) = self.timing {
+                        self.uart.flush();
+                    }
+                }
                 Err(reason) => return reason,
             }
         }
@@ -144,7 +150,7 @@ impl RunLoop<'_> {
         let end = self.vcpus.retired().saturating_add(budget);
         loop {
             let left = end.saturating_sub(self.vcpus.retired());
-            match self.vcpus.run(self.machine, left) {
+            match self.vcpus.run(self.machine, left)? {
                 stop @ (Stop::Breakpoint { .. } | Stop::Watchpoint { .. } | Stop::Step { .. }) => {
                     self.tell(deadline, |observer, halted| observer.stopped(stop, halted))?;
                 }

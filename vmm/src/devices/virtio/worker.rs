@@ -10,6 +10,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::VirtioMmio;
 use super::chores::Chores;
+use super::mmio::served;
 
 /// Notifications that were sent and not yet served, of all devices.
 pub type Pending = Arc<AtomicU64>;
@@ -35,7 +36,7 @@ impl EventSubscriber for Served {
                 .process_queue(index);
             self.chores.run();
             // Only now: whoever sees nothing pending must see the interrupt that the work raised.
-            self.pending.fetch_sub(times, Ordering::AcqRel);
+            served(&self.pending, times);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a user may say about a machine.
 
+mod accel;
 mod clock;
 mod disk;
 mod iommu;
@@ -16,6 +17,7 @@ use super::layout::{
     MAX_DISKS, RAM_ALIGN, RAM_BASE_ALIGN, RAM_BASE_MIN, RAM_BASE_WITH_IOMMU, RAM_END_MAX, Range,
 };
 
+pub use accel::Accel;
 pub use clock::{MAX_CLOCK_NAME, MAX_CLOCKS};
 pub use disk::DiskConfig;
 pub use iommu::{
@@ -59,6 +61,8 @@ pub struct Config {
     pub rng_iommu: Option<PortConfig>,
     /// IOMMUs, in the order of their device nodes; all of one model.
     pub iommus: Vec<IommuConfig>,
+    /// Who executes the guest.
+    pub accel: Accel,
     /// Which clock the guest sees.
     pub time: TimeMode,
     /// Seed of everything that looks random to the guest.
@@ -86,6 +90,7 @@ impl Default for Config {
             rng: true,
             rng_iommu: None,
             iommus: Vec::new(),
+            accel: Accel::default(),
             time: TimeMode::default(),
             seed: 0,
             epoch: 1_577_836_800, // 2020-01-01 00:00 UTC
@@ -140,6 +145,7 @@ impl Config {
                 return Err(ConfigError::DiskQueues(disk.path.clone(), disk.queues));
             }
         }
+        self.validate_accel()?;
         self.validate_clocks()?;
         self.validate_iommus()?;
         let mut names = BTreeSet::new();
@@ -209,6 +215,11 @@ pub enum ConfigError {
     /// Command line with a control or non-ASCII character.
     #[error("the kernel command line holds a character that is not printable ASCII")]
     CmdlineCharacter,
+    /// Acceleration with a clock that counts instructions.
+    #[error(
+        "virtual time is the emulated processor's alone: with accel = \"kvm\" say time = \"host\" (--time host)"
+    )]
+    KvmVirtualTime,
     /// Too many disks.
     #[error("a machine takes at most {MAX_DISKS} disks, not {0}")]
     TooManyDisks(usize),

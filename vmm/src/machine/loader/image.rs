@@ -1,7 +1,9 @@
 //! What a kernel file is, found out from its bytes.
 
 use super::super::config::KernelFormat;
+use super::super::layout::RAM_ALIGN;
 use super::LoadError;
+use crate::vcpu::Width;
 
 /// Magic number of a zImage, at [`ZIMAGE_MAGIC_AT`] (Linux, Documentation/arch/arm/booting and head.S).
 const ZIMAGE_MAGIC: u32 = 0x016f_2818;
@@ -15,6 +17,12 @@ const ZIMAGE_MAGIC2_AT: usize = 0x34;
 const ZIMAGE_TAGS_AT: usize = 0x38;
 /// Tag with the size of the unpacked kernel ("KLSZ", read as a little-endian word).
 const TAG_KERNEL_SIZE: u32 = 0x5a53_4c4b;
+/// Magic number of an arm64 Image ("ARM\x64") and where it, the offset from a multiple of 2 MiB that the kernel wants and
+/// the memory that it takes are (Linux, Documentation/arch/arm64/booting.rst).
+const ARM64_MAGIC: u32 = 0x644d_5241;
+const ARM64_MAGIC_AT: usize = 0x38;
+const ARM64_OFFSET_AT: usize = 8;
+const ARM64_MEMORY_AT: usize = 16;
 /// Most tags looked at; real images have one or two.
 const MAX_TAGS: usize = 16;
 
@@ -27,7 +35,7 @@ pub struct Image {
     pub size: u64,
 }
 
-/// The two kinds of kernel that boot here.
+/// The kinds of kernel that boot here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A self-extracting image.
@@ -37,6 +45,23 @@ pub enum Kind {
     },
     /// A raw image, started at its first byte.
     Image,
+    /// A 64-bit image, started at its first byte.
+    Arm64 {
+        /// Where it must lie, from a multiple of 2 MiB on.
+        offset: u64,
+        /// Bytes that the running kernel takes with its zeroed data.
+        memory: u64,
+    },
+}
+
+impl Kind {
+    /// The registers of the processor that it is for.
+    pub const fn width(self) -> Width {
+        match self {
+            Self::Zimage { .. } | Self::Image => Width::Bits32,
+            Self::Arm64 { .. } => Width::Bits64,
+        }
+    }
 }
 
 /// Understands `bytes` as a kernel. A pure function: no byte sequence makes it panic.
@@ -48,6 +73,7 @@ pub fn parse(bytes: &[u8], format: KernelFormat) -> Result<Image, LoadError> {
     let magic = word(bytes, ZIMAGE_MAGIC_AT);
     match format {
         KernelFormat::Zimage if magic != Some(ZIMAGE_MAGIC) => Err(LoadError::NoZimageMagic),
+        _ if word(bytes, ARM64_MAGIC_AT) == Some(ARM64_MAGIC) => arm64(bytes),
         KernelFormat::Image if bytes.len() < 4 => Err(LoadError::Short),
         KernelFormat::Image => Ok(Image {
             kind: Kind::Image,
@@ -71,6 +97,25 @@ pub fn parse(bytes: &[u8], format: KernelFormat) -> Result<Image, LoadError> {
             None => Err(LoadError::Unknown),
         },
     }
+}
+
+/// Understands the header of an arm64 Image.
+fn arm64(bytes: &[u8]) -> Result<Image, LoadError> {
+    let damaged = LoadError::NotKernel("a damaged arm64 Image");
+    let field =
+        |at: usize| Some(u64::from(word(bytes, at + 4)?) << 32 | u64::from(word(bytes, at)?));
+    let (Some(offset), Some(memory)) = (field(ARM64_OFFSET_AT), field(ARM64_MEMORY_AT)) else {
+        return Err(damaged);
+    };
+    let size = bytes.len() as u64;
+    // A size of 0 marks the byte order of kernels before 3.17, which nobody boots here.
+    if offset >= RAM_ALIGN || memory < size {
+        return Err(damaged);
+    }
+    Ok(Image {
+        kind: Kind::Arm64 { offset, memory },
+        size,
+    })
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -135,12 +180,7 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
             .get(offset..)
             .is_some_and(|rest| rest.starts_with(magic))
     };
-    let table: [(usize, &[u8], &str); 17] = [
-        (
-            0x38,
-            b"ARM\x64",
-            "an arm64 Image, and this machine is 32-bit ARM",
-        ),
+    let table: [(usize, &[u8], &str); 16] = [
         (
             0x38,
             b"RSC\x05",
@@ -279,17 +319,40 @@ pub(crate) mod tests {
         ));
     }
 
+    /// An arm64 Image that wants this offset and takes this much memory.
+    pub(crate) fn arm64(offset: u64, memory: u64) -> Vec<u8> {
+        let mut bytes = vec![0; 4096];
+        bytes[ARM64_OFFSET_AT..ARM64_MEMORY_AT].copy_from_slice(&offset.to_le_bytes());
+        bytes[ARM64_MEMORY_AT..ARM64_MEMORY_AT + 8].copy_from_slice(&memory.to_le_bytes());
+        bytes[ARM64_MAGIC_AT..ARM64_MAGIC_AT + 4].copy_from_slice(b"ARM\x64");
+        bytes
+    }
+
+    #[test]
+    fn arm64_images_say_where_they_want_to_be() {
+        for format in [KernelFormat::Auto, KernelFormat::Image] {
+            let image = parse(&arm64(0x8_0000, 5000), format).unwrap();
+            let kind = Kind::Arm64 {
+                offset: 0x8_0000,
+                memory: 5000,
+            };
+            assert_eq!((image.kind, image.size), (kind, 4096));
+            assert_eq!(kind.width(), Width::Bits64);
+        }
+        for damaged in [arm64(RAM_ALIGN, 5000), arm64(0, 4095), arm64(u64::MAX, 0)] {
+            let error = parse(&damaged, KernelFormat::Auto).unwrap_err();
+            assert!(matches!(error, LoadError::NotKernel(_)), "{error}");
+        }
+    }
+
     #[test]
     fn other_files_are_named() {
-        let mut arm64 = vec![0; 4096];
-        arm64[0x38..0x3c].copy_from_slice(b"ARM\x64");
         let mut bzimage = vec![0; 4096];
         bzimage[0x202..0x206].copy_from_slice(b"HdrS");
         let mut elf = b"\x7fELF".to_vec();
         elf.resize(64, 0);
         elf[18] = 40;
-        let cases: [(&[u8], &str); 6] = [
-            (&arm64, "arm64"),
+        let cases: [(&[u8], &str); 5] = [
             (&bzimage, "x86"),
             (&elf, "vmlinux"),
             (b"\x1f\x8b\x08", "gzip"),

@@ -16,6 +16,11 @@ pub enum LoadError {
     /// The file is known, and no kernel for this machine.
     #[error("it is {0}")]
     NotKernel(&'static str),
+    /// A 64-bit kernel, and why it finds no processor here.
+    #[error(
+        "it is an arm64 kernel, and the emulated processor has 32 bits: take KVM of a 64-bit ARM host (--accel kvm){0}"
+    )]
+    Wide(String),
     /// The file is nothing known.
     #[error(
         "it is not a zImage, and its start does not look like a raw Image (say kernel-format = \"image\" if it is one)"

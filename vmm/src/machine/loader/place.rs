@@ -1,4 +1,5 @@
-//! Where kernel, device tree and initrd go (Linux, Documentation/arch/arm/booting).
+//! Where kernel, device tree and initrd go (Linux, Documentation/arch/arm/booting and arch/arm64/booting). A 64-bit kernel
+//! could have its companions further away than a 32-bit one, and does not need to.
 
 use super::super::config::ByteSize;
 use super::super::layout::Range;
@@ -84,6 +85,11 @@ fn kernel_extent(ram_size: u64, image: &Image) -> Result<(u64, u64), LoadError> 
     }
     let (offset, end) = match image.kind {
         Kind::Image => (TEXT_OFFSET, TEXT_OFFSET + image.size + RAW_IMAGE_BSS),
+        Kind::Arm64 { memory, .. } if memory > LOWMEM => {
+            return Err(LoadError::KernelTooLarge(ByteSize(memory)));
+        }
+        // RAM begins at a multiple of 2 MiB.
+        Kind::Arm64 { offset, memory } => (offset, offset + memory.max(image.size)),
         Kind::Zimage { unpacked } => {
             let unpacked = unpacked
                 .unwrap_or(image.size * UNPACK_FACTOR)
@@ -155,6 +161,25 @@ mod tests {
     }
 
     #[test]
+    fn a_64_bit_image_goes_where_it_wants() {
+        let ram = Range::new(0x4000_0000, 256 * MIB);
+        let image = |memory| Image {
+            kind: Kind::Arm64 {
+                offset: 0x8_0000,
+                memory,
+            },
+            size: 30 * MIB,
+        };
+        let placed = place(ram, &image(40 * MIB), Some(5 * MIB)).unwrap();
+        assert_eq!((placed.kernel, placed.dtb), (0x4008_0000, 0x4800_0000));
+        assert!(matches!(
+            place(ram, &image(u64::MAX), None),
+            Err(LoadError::KernelTooLarge(_))
+        ));
+        assert!(place(Range::new(ram.base, 32 * MIB), &image(40 * MIB), None).is_err());
+    }
+
+    #[test]
     fn too_little_ram_names_what_would_do() {
         let ram = Range::new(0x4000_0000, 32 * MIB);
         let image = zimage(10 * MIB, Some(30 * MIB));
@@ -189,7 +214,7 @@ mod tests {
             let image = if raw { Image { kind: Kind::Image, size } } else { zimage(size, unpacked) };
             if let Ok(placed) = place(ram, &image, initrd) {
                 let running = match image.kind {
-                    Kind::Image => size,
+                    Kind::Image | Kind::Arm64 { .. } => size,
                     Kind::Zimage { unpacked } => unpacked.unwrap_or(size * UNPACK_FACTOR),
                 };
                 prop_assert!(placed.kernel >= ram.base + TEXT_OFFSET);

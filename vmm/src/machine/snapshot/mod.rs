@@ -152,6 +152,8 @@ impl Snapshot {
             .map_err(host("map the guest's memory"))?;
         let ground = Ground {
             board: board.clone(),
+            // A machine of KVM has no state that could be saved here.
+            vm: None,
             disks: disks.iter().map(DiskImage::open).collect(),
             ram,
             timing: assemble::timing(&config, state.time),

@@ -136,6 +136,12 @@ impl VirtioMmio {
         self.kicks.iter().map(EventFd::try_clone).collect()
     }
 
+    /// The descriptors of [`Self::defer`]: what writes to one of them notifies its queue. Notifications that the host's
+    /// kernel sends so are not counted as pending.
+    pub fn kicks(&self) -> &[EventFd] {
+        &self.kicks
+    }
+
     /// Sends the kick of queue `index`, if queues are served elsewhere.
     fn kick(&self, index: usize) -> bool {
         let Some(kick) = self.kicks.get(index) else {
@@ -152,7 +158,7 @@ impl VirtioMmio {
     /// Takes back all kicks that nobody has seen.
     fn take_kicks_back(&self) {
         for times in self.kicks.iter().filter_map(|kick| kick.read().ok()) {
-            self.pending.fetch_sub(times, Ordering::AcqRel);
+            served(&self.pending, times);
         }
     }
 
@@ -379,6 +385,13 @@ impl VirtioMmio {
         self.regs.interrupt_status &= !reasons;
         self.interrupt.set(self.regs.interrupt_status != 0);
     }
+}
+
+/// Counts `times` notifications as served. Those that came from the host's kernel were never counted as sent.
+pub(super) fn served(pending: &Pending, times: u64) {
+    let _ = pending.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
+        Some(count.saturating_sub(times))
+    });
 }
 
 /// The low or high word of `features`; there are no more than 64.

@@ -1,0 +1,44 @@
+//! The command line of the program.
+
+mod cross;
+mod nested;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use cross::Task;
+
+/// Runs that take another machine than this one.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Test KVM: guests in an emulated arm64 machine that has KVM itself. A line for each check; exit code 0 only if all hold.
+    NestedKvm(nested::Options),
+    /// Compile for 64-bit ARM hosts, or only look whether that would do
+    Cross {
+        /// What to do
+        #[arg(value_enum)]
+        task: Task,
+    },
+}
+
+/// Runs the program. 1: a check failed; 2: it could not be made.
+pub fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::NestedKvm(options) => nested::run(&options),
+        Command::Cross { task } => cross::run(task).map(|_| true),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(sentence) => {
+            eprintln!("integration: {sentence}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! KVM, tested on any host: QEMU emulates an arm64 machine whose processor has everything for KVM, Debian's kernel runs in
+//! it, and in that our program runs its guests.
+
+mod checks;
+mod outer;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::cross::{self, Task};
+use checks::{Check, Said};
+use outer::Outer;
+
+/// What to test.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The version of the outer machine's interrupt controller, and so of its guests' [default: both, one after the other]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(2..=3))]
+    gic: Option<u8>,
+    /// One guest of each kind only
+    #[arg(long)]
+    quick: bool,
+    /// Show the outer machine's console
+    #[arg(long)]
+    verbose: bool,
+}
+
+/// Runs all checks. False if one failed.
+///
+/// # Errors
+/// A sentence, when they could not be made.
+pub fn run(options: &Options) -> Result<bool, String> {
+    let program = cross::run(Task::Build)?;
+    let checks = checks::all(options.quick)?;
+    let mut all_hold = true;
+    for gic in options.gic.map_or_else(|| vec![3, 2], |gic| vec![gic]) {
+        let begun = Instant::now();
+        let outer = Outer::new(&program, &checks)?;
+        let said = outer.run(gic, options.verbose)?;
+        for check in &checks {
+            all_hold &= report(gic, check, &said);
+        }
+        println!(
+            "gic {gic}: {} checks in {} s",
+            checks.len(),
+            begun.elapsed().as_secs()
+        );
+    }
+    Ok(all_hold)
+}
+
+/// Prints a line on one check; whether it holds.
+fn report(gic: u8, check: &Check, said: &BTreeMap<String, Said>) -> bool {
+    let judged = match said.get(&check.name()) {
+        Some(said) => check.judge(said),
+        None => Err("the outer machine did not come to it".to_owned()),
+    };
+    match &judged {
+        Ok(()) => println!("gic {gic}: {}: ok", check.name()),
+        Err(why) => println!("gic {gic}: {}: FAILED: {why}", check.name()),
+    }
+    if let (Err(_), Some(said)) = (&judged, said.get(&check.name())) {
+        for line in &said.lines {
+            println!("    {line}");
+        }
+    }
+    judged.is_ok()
+}

@@ -1,0 +1,254 @@
+//! The cores of a machine, each on a thread of its own.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arm32::wires::Machine;
+use arm32::{Bus, BusFault, Size, Stop};
+use kvm_bindings::{
+    KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN, kvm_vcpu_events,
+};
+use kvm_ioctls::{VcpuExit, VcpuFd};
+
+use super::super::accel::{KvmError, Width};
+use super::super::{BootState, Vcpus, Waker};
+use super::spec;
+use super::threads::{Alive, End, Turnstile, prepare_signal};
+use super::vm::{Vm, failed};
+use crate::machine::{Reason, warn_guest};
+
+/// How long the cores run before the machine's loop looks at limits, if nothing wakes it earlier.
+const SLICE: Duration = Duration::from_millis(20);
+
+/// The machine's cores.
+pub fn vcpus(vm: &Arc<Vm>, bus: Arc<dyn Bus>, waker: Arc<Waker>) -> Box<dyn Vcpus> {
+    prepare_signal();
+    Box::new(Cores {
+        vm: Arc::clone(vm),
+        bus,
+        waker,
+        seen: 0,
+        stage: Stage::Ready(vm.take_cores()),
+    })
+}
+
+/// All cores.
+struct Cores {
+    vm: Arc<Vm>,
+    bus: Arc<dyn Bus>,
+    waker: Arc<Waker>,
+    /// Wake-ups that the machine's loop has been woken for.
+    seen: u64,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Nothing has run yet.
+    Ready(Vec<VcpuFd>),
+    Started(Arc<Turnstile>, Vec<JoinHandle<()>>),
+}
+
+impl Cores {
+    fn start(&mut self) -> Result<&Turnstile, Reason> {
+        if let Stage::Ready(cores) = &mut self.stage {
+            let cores = std::mem::take(cores);
+            let gate = Arc::new(Turnstile::new());
+            let mut threads = Vec::new();
+            for (index, fd) in cores.into_iter().enumerate() {
+                let core = Core {
+                    index,
+                    fd,
+                    gate: Arc::clone(&gate),
+                    bus: Arc::clone(&self.bus),
+                    waker: Arc::clone(&self.waker),
+                };
+                gate.expect();
+                let name = format!("core {index}");
+                let thread = std::thread::Builder::new().name(name);
+                match thread.spawn(move || core.serve()) {
+                    Ok(thread) => threads.push(thread),
+                    Err(error) => {
+                        gate.miss();
+                        gate.end(End::Failed(format!("no thread for a core: {error}")));
+                        break;
+                    }
+                }
+            }
+            self.stage = Stage::Started(gate, threads);
+        }
+        match &self.stage {
+            Stage::Started(gate, _) => Ok(gate),
+            Stage::Ready(_) => Err(Reason::HostFailure),
+        }
+    }
+}
+
+impl Vcpus for Cores {
+    fn boot(&mut self, boot: BootState) -> Result<(), KvmError> {
+        let Stage::Ready(cores) = &self.stage else {
+            return Ok(());
+        };
+        let Some(first) = cores.first() else {
+            return Ok(());
+        };
+        // Reset leaves a core as the boot protocols want it: interrupts masked, MMU off, in the kernel's mode.
+        let registers = match self.vm.platform().width {
+            Width::Bits32 => [0, u64::from(u32::MAX), u64::from(boot.dtb)],
+            Width::Bits64 => [u64::from(boot.dtb), 0, 0],
+        };
+        let pc = (spec::PC, u64::from(boot.entry));
+        let registers = (0..).map(spec::x).zip(registers);
+        for (id, value) in registers.chain([pc]) {
+            first
+                .set_one_reg(id, &value.to_le_bytes())
+                .map_err(failed("set a register"))?;
+        }
+        Ok(())
+    }
+
+    fn retired(&self) -> u64 {
+        0
+    }
+
+    fn run(&mut self, _machine: &mut dyn Machine, _budget: u64) -> Result<Stop, Reason> {
+        self.start()?.start();
+        // Whoever looks at what woke it does so after this returns, so what comes later wakes the next call.
+        self.waker.wait(self.seen, Some(SLICE));
+        self.seen = self.waker.ticket();
+        match self.start()?.take_end() {
+            None => Ok(Stop::Budget),
+            Some(End::Off) => Ok(Stop::SystemOff),
+            Some(End::Reset) => Ok(Stop::SystemReset),
+            Some(End::Failed(why)) => {
+                tracing::error!("KVM cannot run this guest any further: {why}");
+                Err(Reason::HostFailure)
+            }
+        }
+    }
+
+    fn pause(&mut self) {
+        if let Stage::Started(gate, threads) = &self.stage {
+            gate.stand(threads);
+        }
+    }
+}
+
+impl Drop for Cores {
+    fn drop(&mut self) {
+        if let Stage::Started(gate, threads) = &mut self.stage {
+            gate.dismiss(std::mem::take(threads));
+        }
+    }
+}
+
+/// One core, on its thread.
+struct Core {
+    index: usize,
+    fd: VcpuFd,
+    gate: Arc<Turnstile>,
+    bus: Arc<dyn Bus>,
+    waker: Arc<Waker>,
+}
+
+/// What became of one entry into KVM.
+enum Step {
+    Again,
+    /// Nothing lies where the guest accessed.
+    Abort,
+    End(End),
+}
+
+impl Core {
+    fn serve(mut self) {
+        let gate = Arc::clone(&self.gate);
+        let _alive = Alive(&gate);
+        while gate.pass() {
+            while gate.running() {
+                let end = match self.step() {
+                    Step::Again => continue,
+                    Step::Abort => match self.abort() {
+                        Ok(()) => continue,
+                        Err(error) => End::Failed(error.to_string()),
+                    },
+                    Step::End(end) => end,
+                };
+                gate.end(end);
+                self.waker.wake();
+            }
+        }
+    }
+
+    /// Runs the core until it needs something.
+    fn step(&mut self) -> Step {
+        match self.fd.run() {
+            Ok(VcpuExit::MmioRead(addr, data)) => match read(self.bus.as_ref(), addr, data) {
+                Ok(()) => Step::Again,
+                Err(BusFault) => Step::Abort,
+            },
+            Ok(VcpuExit::MmioWrite(addr, data)) => match write(self.bus.as_ref(), addr, data) {
+                Ok(()) => Step::Again,
+                Err(BusFault) => Step::Abort,
+            },
+            Ok(VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_SHUTDOWN, _)) => Step::End(End::Off),
+            Ok(VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_RESET | KVM_SYSTEM_EVENT_CRASH, _)) => {
+                Step::End(End::Reset)
+            }
+            Ok(VcpuExit::Intr) => Step::Again,
+            Ok(other) => Step::End(End::Failed(format!(
+                "core {} left it with {other:?}",
+                self.index
+            ))),
+            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => Step::Again,
+            // KVM's word for an access to a device by an instruction that the processor does not describe to it.
+            Err(error) if error.errno() == libc::ENOSYS => Step::End(End::Failed(format!(
+                "core {} accessed a device by an instruction that KVM cannot take apart",
+                self.index
+            ))),
+            Err(error) => Step::End(End::Failed(format!("core {}: {error}", self.index))),
+        }
+    }
+
+    /// Has the access of the last exit end in an external abort, as on the emulated machine's bus.
+    fn abort(&mut self) -> Result<(), KvmError> {
+        let mut events = kvm_vcpu_events::default();
+        events.exception.ext_dabt_pending = 1;
+        let raised = self.fd.set_vcpu_events(&events);
+        if let Err(error) = &raised
+            && error.errno() == libc::EINVAL
+        {
+            // Before Linux 5.5 there was no such call: the access reads zeros.
+            warn_guest!("this host's KVM raises no external aborts");
+            return Ok(());
+        }
+        raised.map_err(failed("raise an external abort"))
+    }
+}
+
+fn size(len: usize) -> Result<Size, BusFault> {
+    match len {
+        1 => Ok(Size::Byte),
+        2 => Ok(Size::Half),
+        4 => Ok(Size::Word),
+        8 => Ok(Size::Double),
+        _ => Err(BusFault),
+    }
+}
+
+fn read(bus: &dyn Bus, addr: u64, data: &mut [u8]) -> Result<(), BusFault> {
+    data.fill(0);
+    let value = bus.read(addr, size(data.len())?)?.to_le_bytes();
+    for (to, from) in data.iter_mut().zip(value) {
+        *to = from;
+    }
+    Ok(())
+}
+
+fn write(bus: &dyn Bus, addr: u64, data: &[u8]) -> Result<(), BusFault> {
+    let size = size(data.len())?;
+    let mut value = [0; 8];
+    for (to, from) in value.iter_mut().zip(data) {
+        *to = *from;
+    }
+    bus.write(addr, size, u64::from_le_bytes(value))
+}

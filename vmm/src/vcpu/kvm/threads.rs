@@ -1,0 +1,236 @@
+//! Threads that run together, stand still together and end together.
+//!
+//! A thread in KVM leaves it for a signal; a signal that comes just before it enters is lost. So whoever wants the threads
+//! to stand still sends signals until all of them do.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, Once};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
+
+/// How long to wait before a signal is sent again.
+const PATIENCE: Duration = Duration::from_millis(2);
+
+/// What ended a run from within.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The guest powered itself off.
+    Off,
+    /// The guest asked for a reset.
+    Reset,
+    /// KVM cannot go on, and why.
+    Failed(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Stand,
+    Run,
+    Leave,
+}
+
+#[derive(Debug)]
+struct State {
+    mode: Mode,
+    alive: usize,
+    standing: usize,
+    end: Option<End>,
+}
+
+/// What the threads and their owner share.
+#[derive(Debug)]
+pub(super) struct Turnstile {
+    running: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Turnstile {
+    /// For threads that are still to come, and stand still at first.
+    pub fn new() -> Self {
+        Self {
+            running: AtomicBool::new(false),
+            state: Mutex::new(State {
+                mode: Mode::Stand,
+                alive: 0,
+                standing: 0,
+                end: None,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// One thread more is going to come.
+    pub fn expect(&self) {
+        self.lock().alive += 1;
+    }
+
+    /// One thread less: it could not be started, or it is about to be gone.
+    pub fn miss(&self) {
+        self.lock().alive -= 1;
+        self.changed.notify_all();
+    }
+
+    /// Whether the calling thread shall go on running.
+    pub fn running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// A thread stands still until it shall run; false when it shall leave.
+    pub fn pass(&self) -> bool {
+        let mut state = self.lock();
+        state.standing += 1;
+        self.changed.notify_all();
+        while state.mode == Mode::Stand {
+            state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+        }
+        state.standing -= 1;
+        state.mode == Mode::Run
+    }
+
+    /// A thread ends the run; the first one to do so is heard.
+    pub fn end(&self, end: End) {
+        let mut state = self.lock();
+        state.end.get_or_insert(end);
+        self.set(&mut state, Mode::Stand);
+    }
+
+    /// What ended the run, if a thread did.
+    pub fn take_end(&self) -> Option<End> {
+        self.lock().end.take()
+    }
+
+    /// Lets the threads run.
+    pub fn start(&self) {
+        let mut state = self.lock();
+        if state.end.is_none() {
+            self.set(&mut state, Mode::Run);
+        }
+    }
+
+    /// Has `threads` stand still, and waits until they do.
+    pub fn stand(&self, threads: &[JoinHandle<()>]) {
+        let mut state = self.lock();
+        self.set(&mut state, Mode::Stand);
+        while state.standing < state.alive {
+            for thread in threads.iter().filter(|thread| !thread.is_finished()) {
+                // A signal that could not be sent is sent again.
+                let _ = thread.kill(SIGRTMIN());
+            }
+            let waited = self.changed.wait_timeout(state, PATIENCE);
+            state = waited.unwrap_or_else(|e| e.into_inner()).0;
+        }
+    }
+
+    /// Has the threads leave.
+    pub fn dismiss(&self, threads: Vec<JoinHandle<()>>) {
+        self.stand(&threads);
+        self.set(&mut self.lock(), Mode::Leave);
+        for thread in threads {
+            // Its panic has been told.
+            let _ = thread.join();
+        }
+    }
+
+    fn set(&self, state: &mut State, mode: Mode) {
+        state.mode = mode;
+        self.running.store(mode == Mode::Run, Ordering::Release);
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// Held by a thread as long as it lives, so that nobody waits for one that has died.
+pub(super) struct Alive<'a>(pub &'a Turnstile);
+
+impl Drop for Alive<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = "one of its cores' threads panicked (this is a bug)";
+            self.0.end(End::Failed(why.into()));
+        }
+        self.0.miss();
+    }
+}
+
+/// Prepares the signal, once a process: to be interrupted is all that it is for.
+pub(super) fn prepare_signal() {
+    static ONCE: Once = Once::new();
+    extern "C" fn nothing(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+    ONCE.call_once(|| {
+        if let Err(error) = register_signal_handler(SIGRTMIN(), nothing) {
+            tracing::error!("the cores' signal cannot be prepared: {error}");
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    fn counter(gate: &Arc<Turnstile>, count: &Arc<AtomicU64>) -> JoinHandle<()> {
+        let (gate, count) = (Arc::clone(gate), Arc::clone(count));
+        gate.expect();
+        std::thread::spawn(move || {
+            let _alive = Alive(&gate);
+            while gate.pass() {
+                while gate.running() {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_micros(50));
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn threads_run_stand_and_leave() {
+        prepare_signal();
+        let gate = Arc::new(Turnstile::new());
+        let count = Arc::new(AtomicU64::new(0));
+        let threads: Vec<_> = (0..3).map(|_| counter(&gate, &count)).collect();
+        gate.stand(&threads);
+        assert_eq!(count.load(Ordering::Relaxed), 0);
+        for _ in 0..20 {
+            gate.start();
+            let before = count.load(Ordering::Relaxed);
+            while count.load(Ordering::Relaxed) == before {
+                std::thread::yield_now();
+            }
+            gate.stand(&threads);
+            let stood = count.load(Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(1));
+            assert_eq!(count.load(Ordering::Relaxed), stood);
+        }
+        gate.dismiss(threads);
+        assert_eq!(Arc::strong_count(&gate), 1);
+    }
+
+    #[test]
+    fn a_thread_that_panics_ends_the_run_and_is_not_waited_for() {
+        prepare_signal();
+        let gate = Arc::new(Turnstile::new());
+        gate.expect();
+        let other = Arc::clone(&gate);
+        let thread = std::thread::spawn(move || {
+            let _alive = Alive(&other);
+            assert!(!other.pass(), "a panic on purpose");
+        });
+        let threads = vec![thread];
+        gate.stand(&threads);
+        gate.start();
+        while !threads[0].is_finished() {
+            std::thread::yield_now();
+        }
+        gate.stand(&threads);
+        assert!(matches!(gate.take_end(), Some(End::Failed(_))));
+        gate.dismiss(threads);
+    }
+}

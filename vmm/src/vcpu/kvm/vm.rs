@@ -1,0 +1,184 @@
+//! A virtual machine: memory, cores, interrupt lines.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use kvm_bindings::{
+    KVM_ARM_IRQ_TYPE_SHIFT, KVM_ARM_IRQ_TYPE_SPI, KVM_ARM_VCPU_EL1_32BIT, KVM_ARM_VCPU_POWER_OFF,
+    KVM_ARM_VCPU_PSCI_0_2, kvm_userspace_memory_region, kvm_vcpu_init,
+};
+use kvm_ioctls::{Cap, DeviceFd, IoEventAddress, Kvm, VcpuFd, VmFd};
+use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vmm_sys_util::{errno, eventfd::EventFd};
+
+use super::super::accel::{KvmError, Platform, Width};
+use super::gic;
+use crate::irq::Interrupt;
+use crate::machine::warn_guest;
+
+/// An error of a call to KVM.
+pub(super) fn failed(what: &'static str) -> impl Fn(errno::Error) -> KvmError {
+    move |error| KvmError::Call {
+        what,
+        source: io::Error::from_raw_os_error(error.errno()),
+    }
+}
+
+/// A virtual machine of KVM.
+#[derive(Debug)]
+pub struct Vm {
+    fd: VmFd,
+    platform: Platform,
+    cores: Mutex<Vec<VcpuFd>>,
+    // What the kernel reaches as long as the machine exists.
+    gic: DeviceFd,
+    ram: Option<Arc<GuestMemoryMmap<()>>>,
+}
+
+impl Vm {
+    /// An empty machine for a guest of that width, if this host can have one.
+    ///
+    /// # Errors
+    /// What this host lacks.
+    pub fn open(width: Width) -> Result<Self, KvmError> {
+        let kvm = Kvm::new()
+            .map_err(|error| KvmError::Open(io::Error::from_raw_os_error(error.errno())))?;
+        let needed = [
+            (Cap::OneReg, "access to registers"),
+            (Cap::ArmPsci02, "PSCI 0.2"),
+            (Cap::DeviceCtrl, "device control"),
+            (Cap::Ioeventfd, "ioeventfd"),
+        ];
+        for (cap, what) in needed {
+            if !kvm.check_extension(cap) {
+                return Err(KvmError::Lacks(what));
+            }
+        }
+        if width == Width::Bits32 && !kvm.check_extension(Cap::ArmEl132bit) {
+            return Err(KvmError::No32Bit);
+        }
+        let fd = kvm
+            .create_vm()
+            .map_err(failed("create a virtual machine"))?;
+        let (irqchip, gic) = gic::create(&fd).ok_or(KvmError::NoGic)?;
+        Ok(Self {
+            fd,
+            platform: Platform {
+                width,
+                irqchip,
+                accelerated: true,
+            },
+            cores: Mutex::default(),
+            gic,
+            ram: None,
+        })
+    }
+
+    /// What the machine is.
+    pub fn platform(&self) -> Platform {
+        self.platform
+    }
+
+    /// Gives it memory, cores and an interrupt controller.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn populate(&mut self, cpus: u8, ram: Arc<GuestMemoryMmap<()>>) -> Result<(), KvmError> {
+        self.give_memory(&ram)?;
+        self.ram = Some(ram);
+        let cores = (0..cpus).map(|index| self.core(index));
+        let cores = cores.collect::<Result<Vec<_>, _>>()?;
+        self.cores = Mutex::new(cores);
+        gic::set_up(&self.gic, self.platform.irqchip)
+    }
+
+    fn give_memory(&self, ram: &GuestMemoryMmap<()>) -> Result<(), KvmError> {
+        for (slot, region) in (0..).zip(ram.iter()) {
+            let fail = |error| KvmError::Call {
+                what: "find the guest's memory",
+                source: io::Error::other(error),
+            };
+            let host = region
+                .get_host_address(vm_memory::MemoryRegionAddress(0))
+                .map_err(fail)?;
+            let region = kvm_userspace_memory_region {
+                slot,
+                flags: 0,
+                guest_phys_addr: region.start_addr().raw_value(),
+                memory_size: region.len(),
+                userspace_addr: host as u64,
+            };
+            // SAFETY: the addresses are those of a whole region of `ram`, a mapping made by mmap, which `populate` keeps
+            // in `self` for as long as the machine exists; Rust code reaches it through volatile accesses only.
+            unsafe { self.fd.set_user_memory_region(region) }
+                .map_err(failed("take the guest's memory"))?;
+        }
+        Ok(())
+    }
+
+    /// Core `index`; all but the first are off until the guest switches them on.
+    fn core(&self, index: u8) -> Result<VcpuFd, KvmError> {
+        let core = self
+            .fd
+            .create_vcpu(u64::from(index))
+            .map_err(failed("create a core"))?;
+        let mut init = kvm_vcpu_init::default();
+        self.fd
+            .get_preferred_target(&mut init)
+            .map_err(failed("name its kind of core"))?;
+        let mut features = 1 << KVM_ARM_VCPU_PSCI_0_2;
+        if self.platform.width == Width::Bits32 {
+            features |= 1 << KVM_ARM_VCPU_EL1_32BIT;
+        }
+        if index > 0 {
+            features |= 1 << KVM_ARM_VCPU_POWER_OFF;
+        }
+        init.features[0] |= features;
+        core.vcpu_init(&init).map_err(failed("initialise a core"))?;
+        Ok(core)
+    }
+
+    /// Has a write of `value` to `addr` signal `event` instead of ending the core's run.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn signal_on_write(&self, addr: u64, value: u32, event: &EventFd) -> Result<(), KvmError> {
+        self.fd
+            .register_ioevent(event, &IoEventAddress::Mmio(addr), value)
+            .map_err(failed("watch a queue's notifications"))
+    }
+
+    /// Takes the cores, once.
+    pub(super) fn take_cores(&self) -> Vec<VcpuFd> {
+        let mut cores = self.cores.lock().unwrap_or_else(|e| e.into_inner());
+        std::mem::take(&mut *cores)
+    }
+}
+
+/// The interrupt input `irq` of the machine's controller.
+pub fn line(vm: &Arc<Vm>, irq: u32) -> Arc<dyn Interrupt> {
+    Arc::new(Line {
+        vm: Arc::clone(vm),
+        irq,
+    })
+}
+
+/// A shared peripheral interrupt.
+struct Line {
+    vm: Arc<Vm>,
+    irq: u32,
+}
+
+impl Interrupt for Line {
+    fn set(&self, level: bool) {
+        let irq = KVM_ARM_IRQ_TYPE_SPI << KVM_ARM_IRQ_TYPE_SHIFT | self.irq;
+        if let Err(error) = self.vm.fd.set_irq_line(irq, level) {
+            warn_guest!("KVM does not take interrupt {}: {error}", self.irq);
+        }
+    }
+
+    fn pulse(&self) {
+        self.set(true);
+        self.set(false);
+    }
+}
