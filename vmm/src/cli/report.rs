@@ -64,6 +64,10 @@ pub fn judge(reason: Reason, cause: Option<Cause>, watcher: &Watcher, commands: 
 
 /// The summary line for a person.
 pub fn line(verdict: &Verdict, summary: &Summary) -> String {
+    if summary.kvm {
+        let time = text::seconds(summary.guest_ns);
+        return format!("{} after {time}, run by KVM", verdict.sentence);
+    }
     format!(
         "{} after {} instructions in {} of its time; that took {} here ({:.0} MIPS)",
         verdict.sentence,

@@ -117,7 +117,9 @@ pub struct Summary {
     pub seed: u64,
     /// Number of cores.
     pub cpus: u8,
-    /// Instructions retired by all cores.
+    /// Whether KVM ran the cores.
+    pub kvm: bool,
+    /// Instructions retired by all cores; 0 with KVM, which does not count them.
     pub instructions: u64,
     /// Guest time since power-on in nanoseconds.
     pub guest_ns: u64,

@@ -295,6 +295,7 @@ impl Machine {
             time: self.config.time,
             seed: self.config.seed,
             cpus: self.config.cpus,
+            kvm: self.acceleration == Acceleration::Kvm,
             instructions,
             guest_ns: self.timing.clock().now_ns(),
             skipped_ns: match &self.timing {

@@ -281,7 +281,7 @@ impl Transfer {
     pub fn load(&self, regs: &mut FpRegs, value: u64) {
         let Some(lane) = self.lane else {
             let size = self.size.trailing_zeros() as u8;
-            let all = with_lane!(size, true, L => L::splat(L::truncate(value.into())));
+            let all = with_lane!(size, true, L => L::splat(<L as Lane>::truncate(value.into())));
             for register in 0..self.registers {
                 regs.set_d(self.register.wrapping_add(register), all as u64);
             }

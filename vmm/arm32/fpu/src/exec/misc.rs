@@ -19,7 +19,7 @@ pub(super) struct Vectors {
 pub(super) fn splat(vector: u64, size: u8, lane: u8) -> u128 {
     let bits = 8 << (size & 3);
     let value = i128::from(vector.checked_shr(u32::from(lane) * bits).unwrap_or(0));
-    with_narrow_lane!(size, true, L => L::splat(L::truncate(value)))
+    with_narrow_lane!(size, true, L => L::splat(<L as Lane>::truncate(value)))
 }
 
 /// An operation on `vm` and a scalar that fills a vector.
