@@ -15,6 +15,7 @@ mod event;
 pub mod fault;
 mod grace;
 mod host;
+pub mod inject;
 mod iotlb;
 pub mod ipmmu;
 mod model;

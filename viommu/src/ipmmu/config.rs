@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::event::IpmmuObserver;
 use super::features::{Features, GEN2, GEN3};
 use crate::event::Observer;
+use crate::inject::Faults;
 use crate::unit::CacheConfig;
 
 /// The interrupt output of an IPMMU.
@@ -65,8 +66,10 @@ pub struct IpmmuConfig {
     pub features: Features,
     /// The instances. If the generation has leaves, the first is the root.
     pub instances: Vec<InstanceConfig>,
-    /// The translation cache.
+    /// The translation cache. There is none where faults are put in.
     pub cache: CacheConfig,
+    /// Faults that are put in.
+    pub faults: Faults,
 }
 
 impl IpmmuConfig {
@@ -79,6 +82,7 @@ impl IpmmuConfig {
                 utlbs: GEN2.utlbs,
             }],
             cache: CacheConfig::default(),
+            faults: Faults::NONE,
         }
     }
 
@@ -93,6 +97,7 @@ impl IpmmuConfig {
             features: GEN3,
             instances: [instance(root, 0)].into_iter().chain(leaves).collect(),
             cache: CacheConfig::default(),
+            faults: Faults::NONE,
         }
     }
 

@@ -8,7 +8,7 @@ use super::spec::{
 
 /// A register that is modelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Register {
+pub enum Register {
     /// Of a context, by number.
     Context(usize, ContextRegister),
     /// Of a uTLB, by number.

@@ -80,6 +80,7 @@ impl<M: StableHostMemory + Send + Sync + 'static> Ipmmu<M> {
             }),
             interrupt,
             observers,
+            injected: config.faults.injected(),
         });
         let unit = UnitConfig {
             endpoints,
@@ -87,7 +88,12 @@ impl<M: StableHostMemory + Send + Sync + 'static> Ipmmu<M> {
             initial: Attachment::Bypass,
         };
         let model: Arc<dyn Model> = Arc::clone(&shared) as Arc<dyn Model>;
-        let unit = TranslationUnit::with_cache(memory, model, &unit, &config.cache, translation);
+        let mut cache = config.cache.clone();
+        if config.faults.any() {
+            // Every translation is a point at which a fault can be put in.
+            cache.entries = 0;
+        }
+        let unit = TranslationUnit::with_cache(memory, model, &unit, &cache, translation);
         Ok(Self { shared, unit })
     }
 }
@@ -146,6 +152,9 @@ impl<M> Ipmmu<M> {
             }
         }
         self.unit.invalidate_all();
+        if let Some(injected) = &self.shared.injected {
+            injected.forget_all();
+        }
         for instance in &mut registers.instances {
             for context in &mut instance.contexts {
                 let flushing = context.state.imctr().flush();

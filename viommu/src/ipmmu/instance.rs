@@ -11,6 +11,7 @@ use super::registers::{Context, Registers, Route, imuctr_mask};
 use super::spec::{ContextRegister, IMUASID_MASK, Imuctr, UtlbRegister};
 use crate::dma::DmaSpace;
 use crate::fault::{DomainId, EndpointId};
+use crate::inject::{Flush, FlushFault, Injected, RegisterAccess};
 
 /// How often one read of IMCTR looks, giving the processor away in between, whether a flush has become complete. The
 /// guest polls it at most a hundred times (6.1, `TLB_LOOP_TIMEOUT`), which in its own time may be over before the host
@@ -106,7 +107,30 @@ impl<M> Instance<M> {
         decode(&self.ipmmu.shared.features, utlbs, offset)
     }
 
+    fn injected(&self) -> Option<&Injected> {
+        self.ipmmu.shared.injected.as_ref()
+    }
+
+    /// Which register the guest accesses, if faults are put in.
+    fn faulty<'s>(&'s self, offset: u64, value: u32) -> Option<(&'s Injected, RegisterAccess<'s>)> {
+        let injected = self.injected()?;
+        let register = self.decode(&self.ipmmu.shared.registers(), offset)?;
+        let access = RegisterAccess {
+            instance: self.name(),
+            register,
+            value,
+        };
+        Some((injected, access))
+    }
+
     fn read_word(&self, offset: u64) -> u32 {
+        let value = self.read_true_word(offset);
+        self.faulty(offset, value)
+            .and_then(|(injected, access)| injected.injector.register_read(&access))
+            .unwrap_or(value)
+    }
+
+    fn read_true_word(&self, offset: u64) -> u32 {
         let shared = &self.ipmmu.shared;
         let registers = shared.registers();
         let register = self.decode(&registers, offset);
@@ -146,6 +170,9 @@ impl<M> Instance<M> {
         loop {
             let mut registers = shared.registers();
             let context = &mut registers.instances[self.number].contexts[number];
+            if context.held.is_some() && context.is_held() {
+                return context.state.imctr;
+            }
             let completed = context.poll_flush();
             let (value, flushing) = (context.state.imctr, context.flush.is_some());
             if completed {
@@ -161,6 +188,15 @@ impl<M> Instance<M> {
     }
 
     fn write_word(&self, offset: u64, value: u32) {
+        let fault = self
+            .faulty(offset, value)
+            .and_then(|(injected, access)| injected.injector.register_write(&access));
+        if let Some(value) = fault.unwrap_or(Some(value)) {
+            self.write_true_word(offset, value);
+        }
+    }
+
+    fn write_true_word(&self, offset: u64, value: u32) {
         let shared = &self.ipmmu.shared;
         let mut registers = shared.registers();
         match self.decode(&registers, offset) {
@@ -211,7 +247,7 @@ impl<M> Instance<M> {
 
     fn write_imctr(&self, registers: &mut Registers, number: usize, value: u32) {
         let (shared, unit) = (&self.ipmmu.shared, &self.ipmmu.unit);
-        let Context { state, flush } = &mut registers.instances[self.number].contexts[number];
+        let Context { state, flush, .. } = &mut registers.instances[self.number].contexts[number];
         let old = state.imctr();
         state.set(&shared.features, ContextRegister::Imctr, value);
         let new = state.imctr();
@@ -229,8 +265,17 @@ impl<M> Instance<M> {
         }
         if new.flush() {
             shared.tell(self.number, IpmmuEvent::ContextFlush { context });
-            unit.invalidate_domain(DomainId(number as u32));
+            let fault = self.injected().and_then(|injected| {
+                injected.injector.flush(&Flush {
+                    instance: self.name(),
+                    context,
+                })
+            });
+            if fault != Some(FlushFault::Ignored) {
+                self.invalidate(number);
+            }
             let context = &mut registers.instances[self.number].contexts[number];
+            context.held = fault.filter(|fault| *fault != FlushFault::Ignored);
             // It ends no earlier than one that it takes the place of.
             context.flush = Some(unit.begin_grace_period());
             context.poll_flush();
@@ -253,13 +298,50 @@ impl<M> Instance<M> {
             // The cache is one for all uTLBs on a context: more is forgotten than was asked for, which is allowed.
             for route in [Some(route), Some(old_route).filter(|&old| old != route)] {
                 if let Some(Route::Context(context)) = route {
-                    unit.invalidate_domain(DomainId(context as u32));
+                    self.invalidate(context);
                 }
             }
             let utlb = &mut registers.instances[self.number].utlbs[number];
             utlb.flush = Some(unit.begin_grace_period());
             utlb.poll_flush();
         }
+    }
+
+    /// Forgets what was translated through a context.
+    fn invalidate(&self, context: usize) {
+        let domain = DomainId(context as u32);
+        self.ipmmu.unit.invalidate_domain(domain);
+        if let Some(injected) = self.injected() {
+            injected.forget(domain, 0, u64::MAX);
+        }
+    }
+
+    /// Has the hardware show a status out of nowhere: IMSTR and the error address of a context become these, whatever
+    /// they were, and the interrupt follows if the status has a flag that raises it. A context that is not there is
+    /// ignored.
+    ///
+    /// For faults that are put in: hardware says such things when it is broken.
+    pub fn record_status(&self, context: usize, status: u32, iova: u64) {
+        let shared = &self.ipmmu.shared;
+        let mut registers = shared.registers();
+        let contexts = &mut registers.instances[self.number].contexts;
+        let Some(found) = contexts.get_mut(context) else {
+            return;
+        };
+        found.state.imstr = status;
+        found.state.imelar = iova as u32;
+        if shared.features.imeuar {
+            found.state.imeuar = (iova >> 32) as u32;
+        }
+        shared.tell(
+            self.number,
+            IpmmuEvent::FaultRecorded {
+                context,
+                status,
+                iova,
+            },
+        );
+        shared.update_interrupt(&mut registers);
     }
 
     fn tell_route(&self, utlb: usize, old: Route, new: Route, flush: bool) {

@@ -49,6 +49,7 @@ mod tests;
 pub use config::{
     ConfigError, InstanceConfig, InterruptLine, IpmmuConfig, MAX_INSTANCES, NoInterrupt, Observers,
 };
+pub use decode::Register;
 pub use device::Ipmmu;
 pub use event::{IpmmuEvent, IpmmuObserver};
 pub use features::{Features, GEN2, GEN3};

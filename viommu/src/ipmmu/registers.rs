@@ -4,6 +4,7 @@ use super::features::Features;
 use super::spec::{Imctr, Imuctr};
 use super::state::{ContextState, InstanceState, IpmmuState, RestoreError, UtlbState};
 use crate::grace::GracePeriod;
+use crate::inject::FlushFault;
 
 /// A context.
 #[derive(Debug, Default)]
@@ -12,12 +13,24 @@ pub(super) struct Context {
     pub(super) state: ContextState,
     /// The flush that is under way.
     pub(super) flush: Option<GracePeriod>,
+    /// What keeps it from being complete, besides accesses that are under way.
+    pub(super) held: Option<FlushFault>,
 }
 
 impl Context {
+    /// The guest looks whether the flush is complete; whether a fault says that it is not.
+    pub(super) fn is_held(&mut self) -> bool {
+        self.held = match self.held {
+            Some(FlushFault::Late(polls @ 1..)) => Some(FlushFault::Late(polls - 1)),
+            Some(FlushFault::Stuck) => Some(FlushFault::Stuck),
+            _ => None,
+        };
+        self.held.is_some()
+    }
+
     /// Looks whether the flush that is under way is complete; whether it has just become so.
     pub(super) fn poll_flush(&mut self) -> bool {
-        let done = self.flush.as_mut().is_some_and(GracePeriod::is_over);
+        let done = self.held.is_none() && self.flush.as_mut().is_some_and(GracePeriod::is_over);
         if done {
             self.flush = None;
         }
@@ -96,7 +109,13 @@ impl InstanceRegisters {
         InstanceState {
             contexts: contexts
                 .iter()
-                .map(|Context { state, flush: _ }| *state)
+                .map(
+                    |Context {
+                         state,
+                         flush: _,
+                         held: _,
+                     }| *state,
+                )
                 .collect(),
             utlbs: utlbs
                 .iter()
@@ -117,6 +136,7 @@ impl InstanceRegisters {
             *context = Context {
                 state: state.sane(features),
                 flush: None,
+                held: None,
             };
         }
         for (utlb, state) in self.utlbs.iter_mut().zip(utlbs) {

@@ -9,8 +9,9 @@ use super::event::IpmmuEvent;
 use super::features::Features;
 use super::registers::Registers;
 use crate::fault::{Access, DomainId, EndpointId, Fault, FaultReason};
+use crate::inject::{FaultyTables, Injected};
 use crate::model::{Mapping, Miss, Model};
-use crate::walk::{GuestTables, walk};
+use crate::walk::{GuestTables, TableReader, walk};
 
 /// Accesses to what is not modelled that are all told of; of those that follow, each that makes the count a power of
 /// two is.
@@ -26,6 +27,8 @@ pub(super) struct Shared<M> {
     pub(super) registers: Mutex<Registers>,
     pub(super) interrupt: Box<dyn InterruptLine>,
     pub(super) observers: Observers,
+    /// Faults that are put in, if any may be.
+    pub(super) injected: Option<Injected>,
 }
 
 impl<M> Shared<M> {
@@ -65,6 +68,40 @@ impl<M> Shared<M> {
         after.saturating_sub(1)
     }
 
+    /// Walks the tables of a context, read through `tables`.
+    fn walk(
+        &self,
+        tables: &impl TableReader,
+        DomainId(context): DomainId,
+        iova: u64,
+        access: Access,
+    ) -> Result<Mapping, Miss>
+    where
+        M: GuestMemoryBackend,
+    {
+        let state = {
+            let registers = self.registers();
+            registers.root().get(context as usize).map(|c| c.state)
+        };
+        let blocked = Miss {
+            reason: FaultReason::Blocked,
+            level: None,
+        };
+        let regime = state.ok_or(blocked)?.regime(&self.features)?;
+        let walked = walk(tables, &regime, iova, access)?;
+        let within = (1u64 << walked.size_log2) - 1;
+        Ok(Mapping {
+            first: iova & !within,
+            last: iova | within,
+            address: walked.output & !within,
+            permissions: if walked.write {
+                Permissions::ReadWrite
+            } else {
+                Permissions::Read
+            },
+        })
+    }
+
     /// Counts and tells of an access to what is not modelled: `event` makes one of the count.
     pub(super) fn unimplemented(&self, instance: usize, event: impl FnOnce(u64) -> IpmmuEvent) {
         let mut registers = self.registers();
@@ -80,33 +117,24 @@ impl<M> Shared<M> {
 impl<M: GuestMemoryBackend + Send + Sync> Model for Shared<M> {
     fn translate(
         &self,
-        _endpoint: EndpointId,
-        DomainId(context): DomainId,
+        endpoint: EndpointId,
+        domain: DomainId,
         iova: u64,
         wanted: Permissions,
     ) -> Result<Mapping, Miss> {
-        let state = {
-            let registers = self.registers();
-            registers.root().get(context as usize).map(|c| c.state)
-        };
-        let blocked = Miss {
-            reason: FaultReason::Blocked,
-            level: None,
-        };
-        let regime = state.ok_or(blocked)?.regime(&self.features)?;
+        let access = Access::of(wanted);
         let tables = GuestTables(&*self.memory);
-        let walked = walk(&tables, &regime, iova, Access::of(wanted))?;
-        let within = (1u64 << walked.size_log2) - 1;
-        Ok(Mapping {
-            first: iova & !within,
-            last: iova | within,
-            address: walked.output & !within,
-            permissions: if walked.write {
-                Permissions::ReadWrite
-            } else {
-                Permissions::Read
-            },
-        })
+        match &self.injected {
+            None => self.walk(&tables, domain, iova, access),
+            Some(injected) => injected.translate(endpoint, domain, iova, wanted, || {
+                let tables = FaultyTables {
+                    tables,
+                    injector: &*injected.injector,
+                    endpoint,
+                };
+                self.walk(&tables, domain, iova, access)
+            }),
+        }
     }
 
     fn fault(&self, fault: &Fault) {

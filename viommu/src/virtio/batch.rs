@@ -6,6 +6,7 @@ use super::chain::{Chain, Place};
 use super::spec::Status;
 use crate::fault::DomainId;
 use crate::grace::GracePeriod;
+use crate::inject::Injected;
 use crate::unit::TranslationUnit;
 
 /// An answer that is still to be given.
@@ -47,9 +48,12 @@ impl Batch {
     }
 
     /// Invalidates all that no longer holds, once for each domain, and begins a grace period, if either is needed.
-    pub fn seal<M>(&mut self, unit: &TranslationUnit<M>) {
+    pub fn seal<M>(&mut self, unit: &TranslationUnit<M>, injected: Option<&Injected>) {
         while let Some((slot, (first, last))) = self.stale.pop_first() {
             let domain = DomainId(slot);
+            if let Some(injected) = injected {
+                injected.forget(domain, first, last);
+            }
             if (first, last) == (0, u64::MAX) {
                 unit.invalidate_domain(domain);
             } else {

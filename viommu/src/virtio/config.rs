@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::requests::Request;
 use super::spec::{CONFIG_SIZE, Status, config, feature, property};
 use crate::event::Observer;
+use crate::inject::Faults;
 use crate::unit::CacheConfig;
 
 /// Most endpoints of one device: with the domains that they may need, a quarter of what the translation cache can tell
@@ -82,8 +83,10 @@ pub struct VirtioIommuConfig {
     pub mmio: bool,
     /// Most mappings of all domains together.
     pub max_mappings: usize,
-    /// The translation cache.
+    /// The translation cache. There is none where faults are put in.
     pub cache: CacheConfig,
+    /// Faults that are put in.
+    pub faults: Faults,
 }
 
 impl VirtioIommuConfig {
@@ -102,6 +105,7 @@ impl VirtioIommuConfig {
             mmio: true,
             max_mappings: DEFAULT_MAX_MAPPINGS,
             cache: CacheConfig::default(),
+            faults: Faults::NONE,
         }
     }
 

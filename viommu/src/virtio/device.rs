@@ -84,13 +84,19 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             domains: Domains::slots(&config) as u32,
             initial: domains.unattached(),
         };
-        let shared = Arc::new(Shared::new(domains, waiting));
+        let shared = Shared::new(domains, waiting, config.faults.injected());
+        let shared = Arc::new(shared);
         let model: Arc<dyn Model> = Arc::clone(&shared) as Arc<dyn Model>;
         let Observers {
             requests,
             translation,
         } = observers;
-        let unit = TranslationUnit::with_cache(memory, model, &unit, &config.cache, translation);
+        let mut cache = config.cache.clone();
+        if config.faults.any() {
+            // Every translation is a point at which a fault can be put in.
+            cache.entries = 0;
+        }
+        let unit = TranslationUnit::with_cache(memory, model, &unit, &cache, translation);
         Ok(Self {
             config,
             shared,
@@ -197,7 +203,7 @@ impl<M> VirtioIommu<M> {
         }
         self.batch.freed.extend(given_up);
         self.batch.changed = true;
-        self.batch.seal(&self.unit);
+        self.batch.seal(&self.unit, self.shared.injected.as_ref());
         self.shared.reports().waiting.clear();
         drop(gone);
     }

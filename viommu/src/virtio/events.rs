@@ -75,11 +75,16 @@ impl Reports {
     /// Adds a report; false if it is lost.
     pub fn push(&mut self, report: FaultReport) -> bool {
         if self.waiting.len() >= MAX_WAITING_REPORTS {
-            self.counters.lost = self.counters.lost.saturating_add(1);
+            self.lose();
             return false;
         }
         self.waiting.push_back(report);
         true
+    }
+
+    /// A report is lost.
+    pub fn lose(&mut self) {
+        self.counters.lost = self.counters.lost.saturating_add(1);
     }
 
     /// The oldest was delivered.

@@ -69,7 +69,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             queue.disable_notification(mem)?;
             let before = left;
             while self.collect(queue, mem, &mut left)? {
-                self.batch.seal(&self.unit);
+                self.batch.seal(&self.unit, self.shared.injected.as_ref());
                 if !self.settle(queue, mem, &mut served)? {
                     return Ok(served);
                 }
@@ -187,7 +187,11 @@ impl<M: StableHostMemory> VirtioIommu<M> {
                 let Some(place) = self.batch.chain.place(0) else {
                     return Ok(());
                 };
-                let status = self.execute(request)?;
+                let put_in = self.shared.injected.as_ref();
+                let status = match put_in.and_then(|i| i.injector.request(&request)) {
+                    Some(status) => status,
+                    None => self.execute(request)?,
+                };
                 answer.written = TAIL_SIZE as u32;
                 answer.tail = Some((place, status));
             }

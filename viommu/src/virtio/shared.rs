@@ -8,6 +8,7 @@ use super::config::ReportsWaiting;
 use super::domains::Domains;
 use super::events::{FaultReport, Reports};
 use crate::fault::{DomainId, EndpointId, Fault};
+use crate::inject::Injected;
 use crate::model::{Mapping, Miss, Model};
 
 /// What is shared.
@@ -20,16 +21,23 @@ pub(super) struct Shared {
     /// The driver's number of each endpoint.
     ids: Vec<u32>,
     waiting: Box<dyn ReportsWaiting>,
+    /// Faults that are put in, if any may be.
+    pub injected: Option<Injected>,
 }
 
 impl Shared {
-    pub fn new(domains: Domains, waiting: Box<dyn ReportsWaiting>) -> Self {
+    pub fn new(
+        domains: Domains,
+        waiting: Box<dyn ReportsWaiting>,
+        injected: Option<Injected>,
+    ) -> Self {
         let ids = domains.endpoints().iter().map(|e| e.id).collect();
         Self {
             domains: RwLock::new(domains),
             reports: Mutex::default(),
             ids,
             waiting,
+            injected,
         }
     }
 
@@ -54,7 +62,11 @@ impl Model for Shared {
         iova: u64,
         wanted: Permissions,
     ) -> Result<Mapping, Miss> {
-        self.domains().translate(endpoint, domain, iova, wanted)
+        let truth = || self.domains().translate(endpoint, domain, iova, wanted);
+        match &self.injected {
+            None => truth(),
+            Some(injected) => injected.translate(endpoint, domain, iova, wanted, truth),
+        }
     }
 
     fn fault(&self, fault: &Fault) {
@@ -62,6 +74,12 @@ impl Model for Shared {
             return;
         };
         let report = FaultReport::new(fault, *id);
+        if let Some(injected) = &self.injected
+            && injected.injector.loses_report(&report)
+        {
+            self.reports().lose();
+            return;
+        }
         let waits = self.reports().push(report);
         if waits {
             self.waiting.reports_waiting();

@@ -178,7 +178,7 @@ impl<M> VirtioIommu<M> {
         self.batch.pending = !answers.is_empty();
         self.batch.answers = answers;
         self.batch.changed = true;
-        self.batch.seal(&self.unit);
+        self.batch.seal(&self.unit, self.shared.injected.as_ref());
         drop(gone);
         Ok(())
     }

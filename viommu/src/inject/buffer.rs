@@ -1,0 +1,94 @@
+//! The translation buffer of an IOMMU with faults: it keeps what a model answered until it is told to forget.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vm_memory::Permissions;
+
+use super::{Injector, Translation};
+use crate::fault::{Access, DomainId, EndpointId};
+use crate::model::{Mapping, Miss};
+
+/// Most mappings that are kept: more than a guest uses between two flushes. When there is no more room all are forgotten,
+/// which a translation buffer may do at any time.
+const MAX_MAPPINGS: usize = 4096;
+
+/// Mappings by their domain and last IOVA.
+type Mappings = BTreeMap<(u32, u64), Mapping>;
+
+/// An injector and what the IOMMU has translated.
+pub(crate) struct Injected {
+    pub injector: Arc<dyn Injector>,
+    mappings: Mutex<Mappings>,
+}
+
+impl fmt::Debug for Injected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Injected").finish_non_exhaustive()
+    }
+}
+
+impl Injected {
+    pub fn new(injector: Arc<dyn Injector>) -> Self {
+        Self {
+            injector,
+            mappings: Mutex::default(),
+        }
+    }
+
+    fn mappings(&self) -> MutexGuard<'_, Mappings> {
+        self.mappings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an access meets: a fault that is put in, else what is kept, else what `model` says.
+    pub fn translate(
+        &self,
+        endpoint: EndpointId,
+        domain: DomainId,
+        iova: u64,
+        wanted: Permissions,
+        model: impl FnOnce() -> Result<Mapping, Miss>,
+    ) -> Result<Mapping, Miss> {
+        let at = Translation {
+            endpoint,
+            domain,
+            iova,
+            access: Access::of(wanted),
+        };
+        if let Some(miss) = self.injector.translation(&at) {
+            return Err(miss);
+        }
+        if let Some(kept) = self.kept(domain, iova, wanted) {
+            return Ok(kept);
+        }
+        let mapping = model()?;
+        let mut mappings = self.mappings();
+        if mappings.len() >= MAX_MAPPINGS {
+            mappings.clear();
+        }
+        mappings.insert((domain.0, mapping.last), mapping);
+        Ok(mapping)
+    }
+
+    fn kept(&self, DomainId(domain): DomainId, iova: u64, wanted: Permissions) -> Option<Mapping> {
+        let mappings = self.mappings();
+        let (_, mapping) = mappings
+            .range((domain, iova)..=(domain, u64::MAX))
+            .next()
+            .filter(|(_, mapping)| mapping.first <= iova)?;
+        let allowed = mapping.permissions as u8 & wanted as u8 == wanted as u8;
+        allowed.then_some(*mapping)
+    }
+
+    /// Forgets what of `domain` has to do with an IOVA in `first..=last`.
+    pub fn forget(&self, DomainId(domain): DomainId, first: u64, last: u64) {
+        self.mappings()
+            .retain(|(of, end), mapping| *of != domain || *end < first || mapping.first > last);
+    }
+
+    /// Forgets everything.
+    pub fn forget_all(&self) {
+        self.mappings().clear();
+    }
+}

@@ -1,0 +1,166 @@
+//! Faults put into an IOMMU on purpose: where they can be put, and what they can be.
+//!
+//! An [`Injector`] is asked at every point of an IOMMU at which hardware can go wrong, and says what goes wrong there. It
+//! is given to a device when that is made ([`Faults`]); a device without one has none of these points, and pays
+//! nothing. When and how often a fault happens is the injector's business: this crate knows no plans.
+//!
+//! A device with an injector does without the translation cache, so that every translation is a point. In its place
+//! stands a small translation buffer that behaves as hardware's does: it keeps what was translated until an invalidation
+//! says otherwise, or longer, if the injector has the invalidation ignored ([`FlushFault::Ignored`]).
+
+mod buffer;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::fault::{Access, DomainId, EndpointId};
+use crate::ipmmu::Register;
+use crate::model::Miss;
+use crate::virtio::{FaultReport, Request, spec::Status};
+
+pub(crate) use buffer::Injected;
+pub(crate) use tables::FaultyTables;
+
+/// A bus master's IOVA is about to be translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translation {
+    /// Who accesses.
+    pub endpoint: EndpointId,
+    /// The domain that it is attached to.
+    pub domain: DomainId,
+    /// The address.
+    pub iova: u64,
+    /// What is wanted.
+    pub access: Access,
+}
+
+/// A descriptor was read from a page table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DescriptorRead {
+    /// Whose access is translated.
+    pub endpoint: EndpointId,
+    /// Where the descriptor stands (guest physical address).
+    pub address: u64,
+    /// What stands there; `None` where no memory is.
+    pub value: Option<u64>,
+}
+
+/// What a walk gets instead of a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DescriptorFault {
+    /// An external abort.
+    Abort,
+    /// Another value.
+    Value(u64),
+}
+
+/// The guest asks for an invalidation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flush<'a> {
+    /// The name of the IOMMU's instance.
+    pub instance: &'a str,
+    /// Which context's.
+    pub context: usize,
+}
+
+/// What becomes of an invalidation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushFault {
+    /// It is complete only when the guest has looked this many times more.
+    Late(u32),
+    /// It is never complete.
+    Stuck,
+    /// It is complete at once, and nothing was invalidated.
+    Ignored,
+}
+
+/// The guest accesses a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegisterAccess<'a> {
+    /// The name of the IOMMU's instance.
+    pub instance: &'a str,
+    /// Which register.
+    pub register: Register,
+    /// What is read or written.
+    pub value: u32,
+}
+
+/// Says what goes wrong.
+///
+/// Called on the thread that came to the point, a vCPU's or a device's, which may be pinned: it must not access the IOMMU
+/// nor wait for anybody who does. Every method has the IOMMU do nothing wrong unless it is written otherwise.
+pub trait Injector: Send + Sync {
+    /// Refuses a translation.
+    fn translation(&self, at: &Translation) -> Option<Miss> {
+        let _ = at;
+        None
+    }
+
+    /// Has a walk read something else than what is in memory.
+    fn descriptor(&self, at: &DescriptorRead) -> Option<DescriptorFault> {
+        let _ = at;
+        None
+    }
+
+    /// Has an invalidation go wrong.
+    fn flush(&self, at: &Flush<'_>) -> Option<FlushFault> {
+        let _ = at;
+        None
+    }
+
+    /// Has the guest read another value.
+    fn register_read(&self, at: &RegisterAccess<'_>) -> Option<u32> {
+        let _ = at;
+        None
+    }
+
+    /// Has another value written, or none at all (`Some(None)`).
+    fn register_write(&self, at: &RegisterAccess<'_>) -> Option<Option<u32>> {
+        let _ = at;
+        None
+    }
+
+    /// Answers a request of a virtio-iommu's driver with this status. The request is not executed.
+    fn request(&self, request: &Request) -> Option<Status> {
+        let _ = request;
+        None
+    }
+
+    /// Loses a fault report of a virtio-iommu, as if its event queue had overflowed.
+    fn loses_report(&self, report: &FaultReport) -> bool {
+        let _ = report;
+        false
+    }
+}
+
+/// An [`Injector`], or none.
+#[derive(Clone, Default)]
+pub struct Faults(Option<Arc<dyn Injector>>);
+
+impl Faults {
+    /// No fault is put in.
+    pub const NONE: Self = Self(None);
+
+    /// Those that `injector` asks for.
+    pub fn by(injector: Arc<dyn Injector>) -> Self {
+        Self(Some(injector))
+    }
+
+    /// Whether there may be any.
+    pub fn any(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(crate) fn injected(&self) -> Option<Injected> {
+        self.0.clone().map(Injected::new)
+    }
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Faults").field(&self.any()).finish()
+    }
+}

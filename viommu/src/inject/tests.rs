@@ -1,0 +1,266 @@
+//! Each kind of fault, at its point.
+
+use std::sync::{Arc, Mutex};
+
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use super::*;
+use crate::FaultReason;
+use crate::ipmmu::spec::ContextRegister;
+use crate::ipmmu::{Ipmmu, IpmmuConfig, NoInterrupt, Observers};
+
+const RAM: u64 = 0x4000_0000;
+const FIRST: u64 = RAM + 0x1000;
+const SECOND: u64 = RAM + 0x2000;
+const THIRD: u64 = RAM + 0x3000;
+const PAGE: u64 = RAM + 0x8000;
+/// As the driver writes them (6.1): a table, and a page that may be written.
+const TABLE: u64 = 0x8080_0000_0000_0003;
+const LEAF: u64 = 0xe63;
+
+const IMCTR: u64 = 0x800;
+const IMSTR: u64 = 0x820;
+const FLUSH: u32 = 2;
+
+/// Does what it is told to, at every point.
+#[derive(Default)]
+struct Script {
+    translation: Mutex<Option<FaultReason>>,
+    descriptor: Mutex<Option<DescriptorFault>>,
+    flush: Mutex<Option<FlushFault>>,
+    read: Mutex<Option<(ContextRegister, u32)>>,
+    write: Mutex<Option<Option<u32>>>,
+}
+
+impl Injector for Script {
+    fn translation(&self, _at: &Translation) -> Option<Miss> {
+        let reason = *self.translation.lock().unwrap();
+        reason.map(|reason| Miss {
+            reason,
+            level: Some(3),
+        })
+    }
+
+    fn descriptor(&self, _at: &DescriptorRead) -> Option<DescriptorFault> {
+        *self.descriptor.lock().unwrap()
+    }
+
+    fn flush(&self, _at: &Flush<'_>) -> Option<FlushFault> {
+        *self.flush.lock().unwrap()
+    }
+
+    fn register_read(&self, at: &RegisterAccess<'_>) -> Option<u32> {
+        let (register, value) = (*self.read.lock().unwrap())?;
+        (at.register == Register::Context(0, register)).then_some(value)
+    }
+
+    fn register_write(&self, _at: &RegisterAccess<'_>) -> Option<Option<u32>> {
+        *self.write.lock().unwrap()
+    }
+}
+
+struct World {
+    ram: Arc<GuestMemoryMmap>,
+    ipmmu: Ipmmu,
+    script: Arc<Script>,
+}
+
+impl World {
+    /// IOVA 0 to 0xfff leads to `PAGE`, through uTLB 0 and context 0.
+    fn new() -> Self {
+        let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM), 0x1_0000)]).unwrap();
+        let ram = Arc::new(ram);
+        let script = Arc::new(Script::default());
+        let mut config = IpmmuConfig::gen2("mmu");
+        config.faults = Faults::by(script.clone());
+        let ipmmu = Ipmmu::new(
+            ram.clone(),
+            &config,
+            Box::new(NoInterrupt),
+            Observers::default(),
+        );
+        let world = Self {
+            ram,
+            ipmmu: ipmmu.unwrap(),
+            script,
+        };
+        world.put(FIRST, SECOND | TABLE);
+        world.put(SECOND, THIRD | TABLE);
+        world.put(THIRD, PAGE | LEAF);
+        for (register, value) in [
+            (0x810, FIRST as u32),
+            (0x808, 0x8000_3510),
+            (IMCTR, 7),
+            (0xb00, 3),
+        ] {
+            world.write(register, value);
+        }
+        world
+    }
+
+    fn put(&self, address: u64, descriptor: u64) {
+        self.ram
+            .write_obj(descriptor, GuestAddress(address))
+            .unwrap();
+    }
+
+    fn write(&self, register: u64, value: u32) {
+        let instance = self.ipmmu.instance(0).unwrap();
+        instance.write(register, &value.to_le_bytes());
+    }
+
+    fn read(&self, register: u64) -> u32 {
+        let mut word = [0; 4];
+        self.ipmmu.instance(0).unwrap().read(register, &mut word);
+        u32::from_le_bytes(word)
+    }
+
+    /// Whether a bus master gets through, and what it then finds.
+    fn access(&self) -> Option<u32> {
+        let space = self.ipmmu.instance(0).unwrap().space(0).unwrap();
+        space.read_obj(GuestAddress(0)).ok()
+    }
+
+    fn flush(&self) {
+        self.write(IMCTR, 7);
+    }
+}
+
+#[test]
+fn without_a_fault_the_buffer_is_a_cache() {
+    let world = World::new();
+    world.ram.write_obj(7_u32, GuestAddress(PAGE)).unwrap();
+    assert_eq!(world.access(), Some(7));
+    world.put(THIRD, 0);
+    assert_eq!(world.access(), Some(7), "nothing was flushed");
+    world.flush();
+    assert_eq!(world.access(), None);
+    world.put(THIRD, PAGE | LEAF);
+    assert_eq!(world.access(), Some(7), "a refusal is never kept");
+}
+
+#[test]
+fn a_translation_is_refused_as_asked_and_the_guest_told() {
+    for (reason, status) in [
+        (FaultReason::Translation, 0x3001),
+        (FaultReason::Permission, 0x3402),
+        (FaultReason::WalkAbort, 0x3004),
+        (FaultReason::MultipleHits, 0x3010),
+    ] {
+        let world = World::new();
+        *world.script.translation.lock().unwrap() = Some(reason);
+        assert_eq!(world.access(), None);
+        assert_eq!(world.read(IMSTR), status, "{reason}");
+        *world.script.translation.lock().unwrap() = None;
+        assert!(world.access().is_some(), "the page itself is as it was");
+    }
+}
+
+#[test]
+fn a_walk_reads_something_else() {
+    let world = World::new();
+    *world.script.descriptor.lock().unwrap() = Some(DescriptorFault::Abort);
+    assert_eq!(world.access(), None);
+    assert_eq!(world.read(IMSTR) & 0xf, 4, "an abort");
+    // The first table's entry with its valid bit flipped.
+    let world = World::new();
+    *world.script.descriptor.lock().unwrap() = Some(DescriptorFault::Value((SECOND | TABLE) ^ 1));
+    assert_eq!(world.access(), None);
+    assert_eq!(world.read(IMSTR) & 0xf, 1, "a translation fault");
+}
+
+#[test]
+fn a_flush_is_late_or_sticks() {
+    let world = World::new();
+    *world.script.flush.lock().unwrap() = Some(FlushFault::Late(3));
+    world.flush();
+    let seen: Vec<bool> = (0..5).map(|_| world.read(IMCTR) & FLUSH != 0).collect();
+    assert_eq!(seen, [true, true, true, false, false]);
+    *world.script.flush.lock().unwrap() = Some(FlushFault::Stuck);
+    world.flush();
+    assert!((0..1000).all(|_| world.read(IMCTR) & FLUSH != 0));
+    *world.script.flush.lock().unwrap() = None;
+    world.flush();
+    assert_eq!(world.read(IMCTR) & FLUSH, 0, "the next one works");
+}
+
+#[test]
+fn an_ignored_flush_leaves_what_was_translated() {
+    let world = World::new();
+    assert!(world.access().is_some());
+    *world.script.flush.lock().unwrap() = Some(FlushFault::Ignored);
+    world.put(THIRD, 0);
+    world.flush();
+    assert_eq!(world.read(IMCTR) & FLUSH, 0);
+    assert!(world.access().is_some(), "stale");
+    *world.script.flush.lock().unwrap() = None;
+    world.flush();
+    assert_eq!(world.access(), None);
+}
+
+#[test]
+fn registers_read_and_take_something_else() {
+    let world = World::new();
+    *world.script.read.lock().unwrap() = Some((ContextRegister::Imstr, 0x8000_0720));
+    assert_eq!(world.read(IMSTR), 0x8000_0720);
+    *world.script.read.lock().unwrap() = None;
+    assert_eq!(world.read(IMSTR), 0, "only the reading was wrong");
+    *world.script.write.lock().unwrap() = Some(None);
+    world.write(0x828, 0x1234);
+    assert_eq!(world.read(0x828), 0);
+    *world.script.write.lock().unwrap() = Some(Some(0x55));
+    world.write(0x828, 0x1234);
+    assert_eq!(world.read(0x828), 0x55);
+}
+
+#[test]
+fn a_status_out_of_nowhere_is_shown_until_cleared() {
+    let world = World::new();
+    let instance = world.ipmmu.instance(0).unwrap();
+    instance.record_status(0, 0x717, 0x1234_5678);
+    assert_eq!(world.read(IMSTR), 0x717);
+    assert_eq!(world.read(0x830), 0x1234_5678);
+    world.write(IMSTR, 0);
+    assert_eq!((world.read(IMSTR), world.read(0x830)), (0, 0));
+    instance.record_status(99, 1, 0);
+    assert_eq!(world.read(IMSTR), 0);
+}
+
+#[test]
+fn the_buffer_is_bounded_and_forgets_ranges() {
+    let injected = Injected::new(Arc::new(Script::default()));
+    let mapping = |iova: u64| crate::Mapping {
+        first: iova,
+        last: iova + 0xfff,
+        address: RAM,
+        permissions: vm_memory::Permissions::Read,
+    };
+    let ask = |iova: u64, known: bool| {
+        let model = || {
+            if known {
+                Ok(mapping(iova & !0xfff))
+            } else {
+                Err(Miss {
+                    reason: FaultReason::Translation,
+                    level: None,
+                })
+            }
+        };
+        let wanted = vm_memory::Permissions::Read;
+        injected
+            .translate(EndpointId(0), DomainId(0), iova, wanted, model)
+            .is_ok()
+    };
+    for page in 0..10_000 {
+        assert!(ask(page << 12, true));
+    }
+    assert!(ask(9_999 << 12, false), "kept");
+    assert!(!ask(0, false), "given up for others");
+    injected.forget(DomainId(0), 9_999 << 12 | 0x10, 9_999 << 12 | 0x20);
+    assert!(!ask(9_999 << 12, false));
+    assert!(ask(9_998 << 12, false));
+    injected.forget(DomainId(1), 0, u64::MAX);
+    assert!(ask(9_998 << 12, false), "another domain's");
+    injected.forget_all();
+    assert!(!ask(9_998 << 12, false));
+}
