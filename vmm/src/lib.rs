@@ -18,6 +18,7 @@
 pub mod clock;
 pub mod devices;
 pub mod gdb;
+pub mod inject;
 pub mod irq;
 pub mod lab;
 pub mod machine;

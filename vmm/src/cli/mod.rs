@@ -8,6 +8,7 @@ mod exit;
 mod expect;
 mod gdb;
 mod images;
+mod inject;
 mod lab;
 mod output;
 mod probes;
@@ -45,6 +46,7 @@ enum Command {
     Images(images::Command),
     #[command(subcommand)]
     Lab(lab::Command),
+    Inject(Box<inject::Args>),
 }
 
 const AFTER_HELP: &str = "\
@@ -87,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Boot(args) => boot::run(*args),
         Command::Images(command) => images::run(command),
         Command::Lab(command) => lab::run(command),
+        Command::Inject(args) => inject::run(*args),
     };
     finish(result)
 }

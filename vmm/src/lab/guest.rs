@@ -22,7 +22,8 @@ pub const PART_BYTES: usize = 64 << 10;
 /// How many times it may write.
 pub const PARTS: usize = 3;
 
-fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+/// Bytes that follow from `seed`.
+pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut noise = vec![0; bytes];
     Xoshiro256PlusPlus::seed_from_u64(seed).fill_bytes(&mut noise);
     noise

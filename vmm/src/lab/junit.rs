@@ -55,7 +55,7 @@ pub fn write(kernel: &str, results: &[Outcome<'_>], out: &mut dyn Write) -> io::
 }
 
 /// Text as it may stand in an attribute; what XML cannot hold becomes a question mark.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

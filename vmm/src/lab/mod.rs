@@ -22,6 +22,7 @@ pub mod spec;
 mod tests;
 
 pub use behaviour::Behaviours;
+pub(crate) use guest::noise;
 pub use judge::Judgement;
 pub use kernel::{Kernel, KernelChoice};
 pub use load::{Case, Lab, LabError};

@@ -1,5 +1,6 @@
 //! Puts a machine together from its configuration.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use viommu::DmaSpace;
+use viommu::inject::Faults;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::accel;
@@ -30,6 +32,11 @@ use crate::devices::virtio::block::{Access, Block, Counters, Disk, DiskError};
 use crate::devices::virtio::chores::Chores;
 use crate::devices::virtio::rng::Rng;
 use crate::devices::virtio::{VirtioDevice, VirtioMmio};
+use crate::inject::Injection;
+use crate::inject::device::DeviceFaults;
+use crate::inject::iommu::IommuPoints;
+use crate::inject::line::FaultyLine;
+use crate::inject::targets::{Target, Targets};
 use crate::irq::{Gic, Interrupt, IrqLine};
 use crate::vcpu::{
     Acceleration, BootState, Control, Emulated, Platform, Timing, Vcpus, Waker, kvm,
@@ -89,6 +96,7 @@ pub(super) struct Parts {
     pub chores: Arc<Chores>,
     pub iommus: Iommus,
     pub dma: Vec<(String, DmaSpace)>,
+    pub faults: Option<Targets>,
     pub board: Board,
 }
 
@@ -97,6 +105,7 @@ pub(super) fn assemble(
     config: &Config,
     console: Box<dyn ConsoleSink>,
     sink: Option<&Arc<dyn IommuSink>>,
+    injection: Option<&Arc<Injection>>,
     waker: &Arc<Waker>,
 ) -> Result<Parts, Error> {
     config.validate()?;
@@ -117,7 +126,7 @@ pub(super) fn assemble(
         ram,
         timing: timing(config, TimeState::default()),
     };
-    let mut parts = wire(config, ground, console, sink, waker)?;
+    let mut parts = wire(config, ground, console, sink, injection, waker)?;
     parts.vcpus.boot(boot)?;
     parts.acceleration = acceleration;
     Ok(parts)
@@ -140,6 +149,7 @@ pub(super) fn wire(
     ground: Ground,
     console: Box<dyn ConsoleSink>,
     sink: Option<&Arc<dyn IommuSink>>,
+    injection: Option<&Arc<Injection>>,
     waker: &Arc<Waker>,
 ) -> Result<Parts, Error> {
     let Ground {
@@ -170,15 +180,22 @@ pub(super) fn wire(
     ));
 
     let chores = Arc::new(Chores::new(Arc::clone(waker)));
+    let lines = Mutex::new(BTreeMap::new());
     let iommus = Iommus::new(
         config,
         &board,
         &Surroundings {
             ram: &ram,
-            line: &|entry| entry.irq.map(|irq| line(irq.id())),
+            line: &|entry| {
+                let line = line(entry.irq?.id());
+                Some(faulty(line, &entry.name, injection, &lines))
+            },
             clock: &timing.clock(),
             sink,
             chores: &chores,
+            faults: injection.map_or(Faults::NONE, |injection| {
+                Faults::by(Arc::new(IommuPoints(Arc::clone(injection))))
+            }),
         },
     )?;
     let mut bus = SystemBus::new(Arc::clone(&ram), Arc::clone(&chores));
@@ -190,6 +207,7 @@ pub(super) fn wire(
     let mut virtio = Vec::new();
     let mut virtio_iommus = Vec::new();
     let mut spaces = Vec::new();
+    let mut targets = BTreeMap::new();
     let place_error = |e: vm_device::bus::Error| Error::Host {
         what: "lay out the memory map",
         source: Box::new(e),
@@ -225,12 +243,15 @@ pub(super) fn wire(
                 None
             }
             Device::Disk(index) => disks.next().map(|disk| {
-                let block = Block::new(
+                let mut block = Block::new(
                     disk,
                     &format!("viommu-disk{index}"),
                     config.disks[index].queues,
                 );
                 counters.push(block.counters());
+                if let Some(injection) = injection {
+                    block.set_faults(DeviceFaults::new(injection, &entry.name));
+                }
                 Box::new(block) as Box<dyn VirtioDevice>
             }),
             Device::Rng => Some(Box::new(Rng::new(noise_seed(config)))),
@@ -249,7 +270,11 @@ pub(super) fn wire(
             let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&ram)));
             spaces.push((entry.name.clone(), dma.clone()));
             let line = watched(line(irq.id()), &entry.name, irq.id(), sink);
-            let mut slot = VirtioMmio::new(device, dma, line, access_platform);
+            let line = faulty(line, &entry.name, injection, &lines);
+            let mut slot = VirtioMmio::new(device, dma.clone(), line, access_platform);
+            if let Some(injection) = injection {
+                slot.set_faults(DeviceFaults::new(injection, &entry.name));
+            }
             slot.set_master(index);
             if let Device::Disk(disk) = entry.device
                 && config.disks[disk].broken
@@ -261,6 +286,12 @@ pub(super) fn wire(
             if let Device::VirtioIommu(_) = entry.device {
                 virtio_iommus.push(Arc::clone(&slot));
             }
+            let target = Target {
+                slot: slot.clone(),
+                dma,
+                master: index,
+            };
+            targets.insert(entry.name.clone(), target);
             virtio.push(slot);
         }
     }
@@ -270,6 +301,16 @@ pub(super) fn wire(
         Some(vm) => kvm::vcpus(vm, bus.clone(), Arc::clone(waker)),
         None => emulated(config.cpus, &bus, &timing, &gic, &control),
     };
+    let faults = injection.map(|injection| {
+        let names = board.devices.iter().map(|entry| entry.name.clone());
+        injection.connect(timing.clock(), Arc::clone(&control), names.collect());
+        Targets {
+            injection: Arc::clone(injection),
+            devices: targets,
+            lines: lines.into_inner().unwrap_or_else(|e| e.into_inner()),
+            show_status: iommus.show_status(&board),
+        }
+    });
     Ok(Parts {
         bus,
         acceleration: Acceleration::Emulated(None),
@@ -288,6 +329,7 @@ pub(super) fn wire(
         chores,
         iommus,
         dma: spaces,
+        faults,
         board,
     })
 }
@@ -353,6 +395,22 @@ fn watched(
         }),
         _ => line,
     }
+}
+
+/// The line, with faults put in on it if there are any.
+fn faulty(
+    line: Arc<dyn Interrupt>,
+    device: &str,
+    injection: Option<&Arc<Injection>>,
+    lines: &Mutex<BTreeMap<String, Arc<FaultyLine>>>,
+) -> Arc<dyn Interrupt> {
+    let Some(injection) = injection else {
+        return line;
+    };
+    let faulty = Arc::new(FaultyLine::new(line, injection, device));
+    let mut lines = lines.lock().unwrap_or_else(|e| e.into_inner());
+    lines.insert(device.to_owned(), Arc::clone(&faulty));
+    faulty
 }
 
 /// An interrupt line that someone looks at.

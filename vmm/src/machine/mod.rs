@@ -35,6 +35,7 @@ pub use saved::{MachineState, TimeState, WrongMachine};
 pub use snapshot::{Fork, Snapshot};
 pub(crate) use warn::{Limiter, warn_guest};
 
+use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -51,8 +52,11 @@ use crate::devices::uart::{ConsoleInput, ConsoleSink, InputGate, InputRecord, Ua
 use crate::devices::virtio::block::Counters;
 use crate::devices::virtio::chores::Chores;
 use crate::devices::virtio::worker::Worker;
+use crate::inject::Injection;
+use crate::inject::targets::Targets;
 use crate::irq::Gic;
 use crate::observe::probe::{self, Engine, Probe};
+use crate::observe::symbols::SymbolsError;
 use crate::vcpu::kvm;
 use crate::vcpu::{Acceleration, Control, RunCounters, RunLoop, StopHandler, Timing, Vcpus, Waker};
 
@@ -78,6 +82,7 @@ pub struct Machine {
     chores: Arc<Chores>,
     iommus: Iommus,
     dma: Vec<(String, DmaSpace)>,
+    faults: Option<Targets>,
     counters: RunCounters,
     observers: Vec<Box<dyn StopHandler>>,
     wall: Duration,
@@ -123,8 +128,21 @@ impl Machine {
         console: Box<dyn ConsoleSink>,
         sink: Option<Arc<dyn IommuSink>>,
     ) -> Result<Self, Error> {
+        Self::with_faults(config, console, sink, None)
+    }
+
+    /// The same, with points at which `injection` says what goes wrong.
+    ///
+    /// # Errors
+    /// A sentence for the user; nothing is left behind.
+    pub fn with_faults(
+        config: &Config,
+        console: Box<dyn ConsoleSink>,
+        sink: Option<Arc<dyn IommuSink>>,
+        injection: Option<&Arc<Injection>>,
+    ) -> Result<Self, Error> {
         let waker = Arc::new(Waker::default());
-        let parts = assemble::assemble(config, console, sink.as_ref(), &waker)?;
+        let parts = assemble::assemble(config, console, sink.as_ref(), injection, &waker)?;
         let mut machine = Self::from_parts(config.clone(), parts, waker);
         machine.start_worker()?;
         Ok(machine)
@@ -152,6 +170,7 @@ impl Machine {
             chores: parts.chores,
             iommus: parts.iommus,
             dma: parts.dma,
+            faults: parts.faults,
             counters: RunCounters::default(),
             observers: Vec::new(),
             wall: Duration::ZERO,
@@ -207,6 +226,7 @@ impl Machine {
             timing: &self.timing,
             gate: &self.gate,
             uart: &self.uart,
+            faults: self.faults.as_ref(),
             control: &self.control,
             waker: &self.waker,
             pending: &pending,
@@ -269,6 +289,31 @@ impl Machine {
     pub fn dma_space(&self, device: &str) -> Option<DmaSpace> {
         let mut spaces = self.dma.iter();
         spaces.find_map(|(name, space)| (name == device).then(|| space.clone()))
+    }
+
+    /// The kernel that is in the guest's memory now: its symbols and types.
+    ///
+    /// # Errors
+    /// There is none, or it has no symbols.
+    pub fn kernel(&self) -> Result<probe::Kernel, SymbolsError> {
+        let ram = self.board.ram;
+        probe::Kernel::find(&*self.bus.memory(), ram.base, ram.size)
+    }
+
+    /// What is on a disk now, from its `offset` on: `data` is filled with it. Between two calls of
+    /// [`run`](Self::run). What lies beyond its end is zero.
+    ///
+    /// # Errors
+    /// There is no such disk, or the host cannot read it.
+    pub fn read_disk(&self, disk: usize, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        let slots = self.board.devices.iter().filter(|entry| entry.is_virtio());
+        let mut slots = slots.zip(&self.devices.virtio);
+        let (_, slot) = slots
+            .find(|(entry, _)| entry.device == Device::Disk(disk))
+            .ok_or(io::ErrorKind::NotFound)?;
+        let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+        let found = slot.device().disk().ok_or(io::ErrorKind::NotFound)?;
+        found.storage.read_at(offset, data)
     }
 
     /// The guest's clock.

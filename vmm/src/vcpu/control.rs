@@ -14,6 +14,7 @@ pub struct Control {
     stop: AtomicBool,
     console: AtomicBool,
     interrupt: AtomicBool,
+    recheck: AtomicBool,
     pins: OnceLock<Vec<Arc<Pins>>>,
     waker: Arc<Waker>,
 }
@@ -25,6 +26,7 @@ impl Control {
             stop: AtomicBool::new(false),
             console: AtomicBool::new(false),
             interrupt: AtomicBool::new(false),
+            recheck: AtomicBool::new(false),
             pins: OnceLock::new(),
             waker,
         }
@@ -49,6 +51,16 @@ impl Control {
     /// Has observers called, and the run go on.
     pub fn interrupt(&self) {
         self.request(&self.interrupt);
+    }
+
+    /// Has the run loop look at once when something is due next.
+    pub fn recheck(&self) {
+        self.request(&self.recheck);
+    }
+
+    /// Takes a pending request to look when something is due.
+    pub fn take_recheck(&self) -> bool {
+        self.recheck.swap(false, Ordering::AcqRel)
     }
 
     fn request(&self, flag: &AtomicBool) {

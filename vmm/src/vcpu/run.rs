@@ -16,6 +16,7 @@ use super::{Control, Halted, Resume, StopHandler, Vcpus, Waker};
 use crate::clock::VirtualClock;
 use crate::devices::uart::{InputGate, Uart};
 use crate::devices::virtio::chores::Chores;
+use crate::inject::targets::Targets;
 use crate::machine::{Limits, Reason};
 
 /// Instructions between looks at input, limits and requests: a few milliseconds of the host, a millisecond of virtual
@@ -71,6 +72,8 @@ pub struct RunLoop<'a> {
     pub gate: &'a InputGate,
     /// Where that input goes.
     pub uart: &'a Uart,
+    /// What devices with faults do later.
+    pub(crate) faults: Option<&'a Targets>,
     /// Requests to end.
     pub control: &'a Control,
     /// Wakes a sleeping loop.
@@ -113,6 +116,9 @@ impl RunLoop<'_> {
                 continue;
             }
             self.chores.run();
+            if let Some(faults) = self.faults {
+                faults.run_due();
+            }
             let input = self.gate.open(self.timing.now_ns());
             if !input.is_empty() {
                 self.uart.feed(&input);
@@ -157,6 +163,9 @@ impl RunLoop<'_> {
                 Stop::Requested => {
                     if self.control.take_interrupt() {
                         self.interrupt(deadline)?;
+                    }
+                    if self.control.take_recheck() {
+                        return Ok(Stop::Requested);
                     }
                 }
                 stop => return Ok(stop),
@@ -213,6 +222,12 @@ impl RunLoop<'_> {
         passed(deadline).then_some(Reason::WallTimeout)
     }
 
+    /// When something happens by itself next.
+    fn next_event(&self) -> Option<u64> {
+        let alarm = self.faults.and_then(|faults| faults.injection.next_alarm());
+        alarm.into_iter().chain(self.gate.next_scheduled()).min()
+    }
+
     /// Instructions until the next point at which something must be looked at.
     fn budget(&self) -> u64 {
         let mut budget = SLICE;
@@ -220,12 +235,7 @@ impl RunLoop<'_> {
             budget = budget.min(limit.saturating_sub(self.vcpus.retired()));
         }
         if let Timing::Virtual(clock) = self.timing {
-            for event in self
-                .limits
-                .guest_ns
-                .into_iter()
-                .chain(self.gate.next_scheduled())
-            {
+            for event in self.limits.guest_ns.into_iter().chain(self.next_event()) {
                 budget = budget.min(clock.instructions_until(event).unwrap_or(SLICE));
             }
         }
@@ -245,7 +255,7 @@ impl RunLoop<'_> {
             Timing::Virtual(clock) => *ns > clock.now_ns(),
             Timing::Host(_) => true,
         });
-        let event = wake_ns.into_iter().chain(self.gate.next_scheduled()).min();
+        let event = wake_ns.into_iter().chain(self.next_event()).min();
         let until = event
             .into_iter()
             .chain(self.limits.guest_ns.filter(|_| event.is_some()))

@@ -1,10 +1,12 @@
 //! Makes the IOMMUs of a machine and connects them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arm32::Clock;
-use viommu::DmaSpace;
+use viommu::inject::Faults;
 use viommu::ipmmu::{Instance, InterruptLine, Ipmmu, IpmmuConfig, NoInterrupt, Observers};
+use viommu::{Attachment, DmaSpace, DomainId};
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 use vm_memory::GuestMemoryMmap;
@@ -18,6 +20,7 @@ use super::virtio::VirtioUnit;
 use super::{IommuInfo, IommuSink, IommuSummary};
 use crate::devices::virtio::VirtioDevice;
 use crate::devices::virtio::chores::Chores;
+use crate::inject::targets::ShowStatus;
 use crate::irq::Interrupt;
 
 /// The IOMMUs of a machine.
@@ -46,6 +49,8 @@ pub(in super::super) struct Surroundings<'a> {
     pub sink: Option<&'a Arc<dyn IommuSink>>,
     /// Where a virtio-iommu announces what it cannot do at once.
     pub chores: &'a Arc<Chores>,
+    /// Faults that are put in.
+    pub faults: Faults,
 }
 
 impl Iommus {
@@ -111,6 +116,33 @@ impl Iommus {
         unit.ipmmu.instance(number)?.space(port.utlb as usize)
     }
 
+    /// A way to have the IOMMU that a device of `board` stands behind show a status, in the context that the device is
+    /// attached to or else the first; it answers with the name of the IOMMU whose interrupt that is.
+    pub fn show_status(&self, board: &Board) -> ShowStatus {
+        let mut ports = BTreeMap::new();
+        for entry in &board.devices {
+            let Some(port) = entry.iommu else { continue };
+            let gen2 = self.find(Device::Ipmmu(port.iommu));
+            let found = gen2.or_else(|| self.find(Device::IpmmuGen3(port.iommu)));
+            if let Some((unit, number)) = found
+                && let Some(instance) = unit.ipmmu.instance(number)
+                && let Some(root) = unit.ipmmu.instance(0)
+            {
+                let endpoint = instance.endpoint(port.utlb as usize);
+                ports.insert(entry.name.clone(), (unit.ipmmu.clone(), endpoint, root));
+            }
+        }
+        Box::new(move |device, status| {
+            let (ipmmu, endpoint, root) = ports.get(device)?;
+            let context = match endpoint.map(|endpoint| ipmmu.unit().attachment(endpoint)) {
+                Some(Attachment::Domain(DomainId(context))) => context as usize,
+                _ => 0,
+            };
+            root.record_status(context, status, 0);
+            Some(root.name().to_owned())
+        })
+    }
+
     fn find(&self, device: Device) -> Option<(&Unit, usize)> {
         self.units.iter().find_map(|unit| {
             let number = unit
@@ -155,12 +187,13 @@ impl Iommus {
 impl Unit {
     fn new(
         board: &Board,
-        config: IpmmuConfig,
+        mut config: IpmmuConfig,
         entries: &[&Entry],
         around: &Surroundings<'_>,
     ) -> Result<Self, Error> {
         let root = entries.first().map(|entry| entry.name.clone());
         let root = root.unwrap_or_default();
+        config.faults = around.faults.clone();
         let instances: Vec<(Device, Arc<Tally>)> = entries
             .iter()
             .zip(&config.instances)

@@ -24,6 +24,7 @@ use super::iommu::IommuSink;
 use super::saved::MachineState;
 use super::{Device, Machine};
 use crate::devices::uart::ConsoleSink;
+use crate::inject::Injection;
 use crate::observe::probe::Kernel;
 use crate::vcpu::Waker;
 
@@ -129,6 +130,18 @@ impl Snapshot {
     /// # Errors
     /// A sentence for the user.
     pub fn machine(&self, fork: Fork) -> Result<Machine, Error> {
+        self.machine_with_faults(fork, None)
+    }
+
+    /// The same, with points at which `injection` says what goes wrong.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn machine_with_faults(
+        &self,
+        fork: Fork,
+        injection: Option<&Arc<Injection>>,
+    ) -> Result<Machine, Error> {
         let Fork {
             console,
             iommu_sink,
@@ -159,7 +172,8 @@ impl Snapshot {
             timing: assemble::timing(&config, state.time),
         };
         let waker = Arc::new(Waker::default());
-        let parts = assemble::wire(&config, ground, console, iommu_sink.as_ref(), &waker)?;
+        let sink = iommu_sink.as_ref();
+        let parts = assemble::wire(&config, ground, console, sink, injection, &waker)?;
         let mut machine = Machine::from_parts(config, parts, waker);
         machine.restore(state)?;
         if seed.is_some() {

@@ -21,6 +21,7 @@
 //! The device has a volatile write cache (the host's): what was flushed survives.
 
 pub mod disk;
+mod faults;
 mod request;
 pub mod spec;
 pub mod storage;
@@ -39,6 +40,7 @@ pub use disk::{Access, Disk, DiskError};
 use spec::*;
 
 use super::{DeviceState, Progress, ServeError, VirtioDevice, WrongState, serve};
+use crate::inject::device::DeviceFaults;
 use crate::machine::DiskSummary;
 
 /// What a disk did, readable from outside.
@@ -93,6 +95,8 @@ pub struct Block {
     queue_sizes: Vec<u16>,
     config: Vec<u8>,
     counters: Arc<Counters>,
+    /// Faults that are put in, if any may be.
+    faults: Option<DeviceFaults>,
 }
 
 impl Block {
@@ -108,7 +112,13 @@ impl Block {
             id: name,
             disk,
             counters: Arc::default(),
+            faults: None,
         }
+    }
+
+    /// Has faults put in where requests are fetched and executed.
+    pub fn set_faults(&mut self, faults: DeviceFaults) {
+        self.faults = Some(faults);
     }
 
     /// What the disk did, to be looked at while it works.
@@ -152,7 +162,10 @@ impl VirtioDevice for Block {
         queue: &mut Queue,
         mem: &DmaSpace,
     ) -> Result<Progress, ServeError> {
-        serve(queue, mem, MAX_DESCRIPTORS, |buffers, mem| {
+        serve(queue, mem, MAX_DESCRIPTORS, |mut buffers, mem| {
+            if let (Some(faults), Ok(buffers)) = (&self.faults, &mut buffers) {
+                faults.chain(buffers);
+            }
             self.answer(buffers, mem)
         })
     }

@@ -14,7 +14,7 @@ use crate::machine::{Limiter, warn_guest};
 
 /// Why a request fails; the guest sees only the status.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     /// The request makes no sense.
     #[error("{0}")]
     Bad(&'static str),
@@ -77,7 +77,15 @@ impl Block {
         };
         let room = total(&data.writable);
         let mut written = 0;
-        let status = match self.execute(data, mem, &mut written) {
+        let result = match self.faults.take() {
+            None => self.execute(data, mem, &mut written),
+            Some(faults) => {
+                let result = self.execute_with(&faults, data, mem, &mut written);
+                self.faults = Some(faults);
+                result
+            }
+        };
+        let status = match result {
             Ok(()) => VIRTIO_BLK_S_OK as u8,
             Err(failure) => {
                 count(&self.counters.errors, 1);
@@ -97,7 +105,7 @@ impl Block {
         }) as u32
     }
 
-    fn execute(
+    pub(super) fn execute(
         &mut self,
         mut data: Buffers,
         mem: &DmaSpace,
@@ -122,7 +130,7 @@ impl Block {
     }
 
     /// The offset in the file of `bytes` bytes from `sector` on, if that is whole sectors of the disk.
-    fn locate(&self, sector: u64, bytes: u64) -> Result<u64, Failure> {
+    pub(super) fn locate(&self, sector: u64, bytes: u64) -> Result<u64, Failure> {
         if !bytes.is_multiple_of(SECTOR) {
             return Err(Failure::Bad("the data is not a whole number of sectors"));
         }

@@ -92,6 +92,24 @@ impl Storage {
         Ok(())
     }
 
+    /// Fills `data` with what is there from `offset` on, past the position; what lies beyond the end is zero.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn read_at(&self, mut offset: u64, mut data: &mut [u8]) -> io::Result<()> {
+        while !data.is_empty() {
+            let (block, at, len) = part(offset, data.len());
+            let (now, later) = data.split_at_mut(len);
+            match self.overlay.as_ref().and_then(|overlay| overlay.get(block)) {
+                Some(bytes) => now.copy_from_slice(&bytes[at..at + len]),
+                None => now.copy_from_slice(&read_block(&self.file, block)?[at..at + len]),
+            }
+            offset += len as u64;
+            data = later;
+        }
+        Ok(())
+    }
+
     /// What was written survives, as far as it ever will.
     ///
     /// # Errors

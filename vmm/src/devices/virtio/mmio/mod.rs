@@ -30,6 +30,8 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::worker::Pending;
 use super::{Progress, ServeError, VirtioDevice};
+use crate::inject::device::DeviceFaults;
+use crate::inject::spec::What;
 use crate::irq::Interrupt;
 use crate::machine::{master, warn_guest};
 
@@ -81,6 +83,8 @@ pub struct VirtioMmio {
     master: Option<usize>,
     /// Whether the registers show no virtio device.
     broken: bool,
+    /// Faults that are put in, if any may be.
+    faults: Option<DeviceFaults>,
 }
 
 impl VirtioMmio {
@@ -108,6 +112,7 @@ impl VirtioMmio {
             pending: Pending::default(),
             master: None,
             broken: false,
+            faults: None,
         }
     }
 
@@ -119,6 +124,11 @@ impl VirtioMmio {
     /// Makes the slot one whose magic number is wrong: a driver's probe fails.
     pub fn set_broken(&mut self) {
         self.broken = true;
+    }
+
+    /// Has faults put in where the driver notifies the device.
+    pub fn set_faults(&mut self, faults: DeviceFaults) {
+        self.faults = Some(faults);
     }
 
     /// Lets notifications write to an `EventFd` for each queue instead of serving it at once, and counts them in
@@ -318,9 +328,24 @@ impl VirtioMmio {
             warn_guest!(
                 "virtio-mmio: notification of queue {index}, which does not exist: ignored"
             );
+            return;
+        }
+        if let Some(what) = self.faults.as_ref().and_then(|faults| faults.queue(index)) {
+            match what {
+                What::NeedsReset => self.ask_for_reset(),
+                What::Reset => self.reset(),
+                // It is lost, or served later.
+                _ => {}
+            }
         } else if !self.kick(index) {
             self.process_queue(index);
         }
+    }
+
+    /// The device cannot go on (2.1.2).
+    fn ask_for_reset(&mut self) {
+        self.regs.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+        self.raise(VIRTIO_MMIO_INT_CONFIG);
     }
 
     /// Serves queue `index`: the one handler, called at the notification or on a device thread.
@@ -370,8 +395,7 @@ impl VirtioMmio {
             }
             Err(error) => {
                 warn_guest!("virtio-mmio: queue {index} is broken: {error}");
-                self.regs.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
-                self.raise(VIRTIO_MMIO_INT_CONFIG);
+                self.ask_for_reset();
             }
         }
     }

@@ -76,7 +76,7 @@ impl VirtioMmio {
     }
 
     /// Back to the state of power-on.
-    fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.regs = Registers {
             config_generation: self.regs.config_generation,
             ..Registers::default()

@@ -1,0 +1,405 @@
+//! `vmm inject`: fault plans, and campaigns of runs that follow them.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use guest_images::Terminal;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use vmm::inject::campaign::{MAX_RUNS, Prepared};
+use vmm::inject::journal::{Header, Journal};
+use vmm::inject::plan::{self, SHIPPED};
+use vmm::inject::run::{Record, Task};
+use vmm::inject::scenario::Scenario;
+use vmm::inject::spec::Plan;
+use vmm::inject::start::{Boot, Forked, Start};
+use vmm::inject::{Outcome as RunOutcome, Summary, write_html, write_junit};
+use vmm::lab::{Kernel, KernelChoice};
+
+use super::output::{self, Output};
+use super::probes::Timeline;
+use super::{Outcome, UserError, text};
+
+/// Put faults into a machine on purpose, many times, and say what became of its guest.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Args {
+    /// A plan: a name from `--list`, or a file
+    #[arg(required_unless_present = "list")]
+    plan: Option<String>,
+    /// List the plans that are shipped
+    #[arg(long, conflicts_with = "plan")]
+    list: bool,
+    /// How many runs [default: 100, or every point with --systematic]
+    #[arg(long, value_name = "N")]
+    runs: Option<u64>,
+    /// How many to run at once [default: one a core]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// The seed that every run's own seed is made from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Walk every point of the scenario once: each fault of the plan at each point that it is about
+    #[arg(long)]
+    systematic: bool,
+    /// Boot the guest for each run, and do not go on from a snapshot
+    #[arg(long)]
+    reboot: bool,
+    /// Repeat this run only
+    #[arg(long, value_name = "N", conflicts_with_all = ["runs", "jobs", "json", "junit", "report", "journal", "resume"])]
+    run: Option<u64>,
+    /// Write the timeline of that run to this file (.html, .txt, .json or .trace.json)
+    #[arg(long, value_name = "FILE", requires = "run")]
+    timeline: Option<PathBuf>,
+    /// Count a run that ends so as a failure
+    #[arg(long, value_name = "OUTCOME", value_delimiter = ',', value_parser = outcome)]
+    deny: Vec<RunOutcome>,
+    /// Write the summary and every run to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write every run to this file, as JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write a page to this directory, and keep the journal there
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Keep the journal, a line for each run as it ends, in this file
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// Go on with the campaign in the journal
+    #[arg(long)]
+    resume: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  vmm inject --list
+  vmm inject flush --runs 200 --report report
+  vmm inject flush --systematic
+  vmm inject flush --seed 1 --run 17 --timeline run.html
+  vmm inject my-plan.toml --runs 1000 --deny hang,crash --junit results.xml
+
+Exit codes:
+  0  the campaign is done, and no run ended in a way that was denied
+  1  one did, or the machine failed in one, which is a bug of ours
+  2  a mistake in the arguments or files, told in one sentence
+  128+N  ended by signal N; --resume goes on with it";
+
+fn outcome(text: &str) -> Result<RunOutcome, String> {
+    serde_json::from_value(text.into()).map_err(|_| {
+        "use unaffected, recovered, device-lost, silent-corruption, hang, crash or vmm-error".into()
+    })
+}
+
+/// Runs the subcommand.
+pub fn run(args: Args) -> Result<Outcome, UserError> {
+    let Some(name) = &args.plan else {
+        return list();
+    };
+    let plan = plan::find(name).map_err(fail)?;
+    args.check()?;
+    let timeline = args.timeline.as_deref().map(Timeline::at).transpose()?;
+    let scenario = Scenario::new(plan.scenario);
+    let kernel = Kernel::obtain("ipmmu", &KernelChoice::OfImage, &mut Terminal::new());
+    let kernel = kernel.map_err(fail)?;
+    let outputs = Outputs::new(&args)?;
+    let boot = Boot {
+        kernel: &kernel,
+        scenario: &scenario,
+    };
+    let start: Box<dyn Start> = if args.reboot {
+        Box::new(boot)
+    } else {
+        Box::new(Forked::new(boot).map_err(UserError::new)?)
+    };
+    let prepared = Prepared::new(&plan, &scenario, &*start).map_err(UserError::new)?;
+    let task = |run: u64| {
+        if args.systematic {
+            prepared.systematic_task(args.seed, run)
+        } else {
+            Some(prepared.task(args.seed, run))
+        }
+    };
+    match args.run {
+        Some(number) => {
+            let task = task(number).ok_or_else(|| {
+                let runs = prepared.systematic_runs();
+                UserError::new(format!(
+                    "there is no run {number}: every point is {runs} runs"
+                ))
+            })?;
+            repeat(&args, &prepared, &task, &kernel, timeline)
+        }
+        None => args.campaign(name, &plan, &prepared, &kernel, &task, outputs),
+    }
+}
+
+fn fail(error: impl ToString) -> UserError {
+    UserError::new(error.to_string())
+}
+
+fn list() -> Result<Outcome, UserError> {
+    let mut out = String::new();
+    for (name, _) in SHIPPED {
+        let plan = plan::find(name).map_err(fail)?;
+        out.push_str(&format!(
+            "{name:14} {:8} {}\n",
+            plan.scenario.name(),
+            plan.title
+        ));
+    }
+    print(&out)
+}
+
+fn print(text: &str) -> Result<Outcome, UserError> {
+    // A reader who left is no failure.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(Outcome::Success)
+}
+
+/// Runs one run again and tells all about it.
+fn repeat(
+    args: &Args,
+    prepared: &Prepared<'_>,
+    task: &Task,
+    kernel: &Kernel,
+    timeline: Option<Timeline>,
+) -> Result<Outcome, UserError> {
+    let recording = timeline.as_ref().map(|t| Arc::clone(t.recording()));
+    let done = prepared.runner.run(task, recording.as_ref());
+    let record = &done.record;
+    let verdict = &record.verdict;
+    let mut out = format!(
+        "run {}, seed {}: {}",
+        record.run, record.seed, verdict.outcome
+    );
+    if !verdict.why.is_empty() {
+        out.push_str(&format!(": {}", verdict.why));
+    }
+    out.push('\n');
+    for told in &record.told {
+        let at = text::seconds(told.at_ns);
+        out.push_str(&format!(
+            "  {at} {} (fault {} of the plan)\n",
+            told.text,
+            told.rule + 1
+        ));
+    }
+    for line in verdict.said.iter().take(20) {
+        out.push_str(&format!("  the kernel: {line}\n"));
+    }
+    for line in &verdict.stack {
+        out.push_str(&format!("  {line}\n"));
+    }
+    out.push_str(&format!("digest {}\n", record.digest));
+    print(&out)?;
+    if let (Some(timeline), Some(machine)) = (timeline, &done.machine) {
+        let config = prepared.runner.scenario.config(kernel, Path::new("disk"));
+        timeline.write(&config, Some("ipmmu"), machine, Vec::new())?;
+    }
+    Ok(args.judge(std::iter::once(verdict.outcome)))
+}
+
+/// Files that are written at the end.
+struct Outputs {
+    json: Option<Output>,
+    junit: Option<Output>,
+    journal: Option<PathBuf>,
+}
+
+impl Outputs {
+    fn new(args: &Args) -> Result<Self, UserError> {
+        let at = |path: &Option<PathBuf>| {
+            path.as_deref()
+                .map(|path| Output::at(path, "results"))
+                .transpose()
+        };
+        let (json, junit) = (at(&args.json)?, at(&args.junit)?);
+        if let (Some(json), Some(junit)) = (&json, &junit)
+            && json.collides(junit)
+        {
+            return Err(UserError::new(
+                "both forms of the results would be one file: name two",
+            ));
+        }
+        if let Some(directory) = &args.report {
+            std::fs::create_dir_all(directory).map_err(|error| {
+                let name = directory.display();
+                UserError::new(format!("cannot make the report directory {name}: {error}"))
+            })?;
+        }
+        let kept = args.report.as_ref().map(|dir| dir.join("journal.jsonl"));
+        let journal = args.journal.clone().or(kept);
+        if args.resume && journal.is_none() {
+            return Err(UserError::new(
+                "--resume needs the journal of the campaign: name it by --journal or --report",
+            ));
+        }
+        Ok(Self {
+            json,
+            junit,
+            journal,
+        })
+    }
+}
+
+/// Everything, for a program.
+#[derive(Serialize)]
+struct Results<'r> {
+    #[serde(flatten)]
+    summary: &'r Summary,
+    records: Vec<&'r Record>,
+}
+
+impl Args {
+    fn check(&self) -> Result<(), UserError> {
+        match self.runs {
+            Some(0) => Err(UserError::new("--runs 0 runs nothing")),
+            Some(runs) if runs > MAX_RUNS => Err(UserError::new(format!(
+                "--runs {runs} is too many: {MAX_RUNS} at most"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The exit code for runs that ended so.
+    fn judge(&self, mut outcomes: impl Iterator<Item = RunOutcome>) -> Outcome {
+        let denied = |o: RunOutcome| o == RunOutcome::VmmError || self.deny.contains(&o);
+        if outcomes.any(denied) {
+            Outcome::GuestFailure
+        } else {
+            Outcome::Success
+        }
+    }
+
+    fn campaign(
+        &self,
+        name: &str,
+        plan: &Plan,
+        prepared: &Prepared<'_>,
+        kernel: &Kernel,
+        task: &(dyn Fn(u64) -> Option<Task> + Sync),
+        outputs: Outputs,
+    ) -> Result<Outcome, UserError> {
+        let runs = match (self.runs, self.systematic) {
+            (runs, true) => prepared.systematic_runs().min(runs.unwrap_or(u64::MAX)),
+            (runs, false) => runs.unwrap_or(100),
+        };
+        let plan_text = serde_json::to_vec(plan).map_err(fail)?;
+        let digest = format!("{:x}", Sha256::digest(plan_text));
+        let mut header = Header::new(name, digest, kernel.sha256.clone(), self.seed);
+        header.systematic = self.systematic;
+        let (mut journal, done) = match &outputs.journal {
+            None => (None, BTreeMap::new()),
+            Some(path) if self.resume => {
+                let (journal, done) = Journal::resume(path, &header).map_err(fail)?;
+                (Some(journal), done)
+            }
+            Some(path) => (
+                Some(Journal::create(path, &header).map_err(fail)?),
+                BTreeMap::new(),
+            ),
+        };
+        let signal = signals()?;
+        let bar = progress(runs, done.len() as u64);
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let done = prepared.run(
+            task,
+            runs,
+            done,
+            self.jobs.unwrap_or(cores),
+            &signal,
+            &mut |record: &Record| {
+                bar.inc(1);
+                match &mut journal {
+                    Some(journal) => journal.add(record).map_err(|error| {
+                        UserError::new(format!(
+                            "{error}; the runs before are kept, and --resume goes on with them"
+                        ))
+                    }),
+                    None => Ok(()),
+                }
+            },
+        );
+        bar.finish_and_clear();
+        let done = done?;
+        let summary = Summary::new(name, &plan.title, self.seed, self.systematic, done.values());
+        print(&summary.table())?;
+        self.write(&summary, &done, outputs)?;
+        if signal.load(Ordering::Relaxed) {
+            return Ok(Outcome::Signal(SIGINT as u8));
+        }
+        Ok(self.judge(done.values().map(|record| record.verdict.outcome)))
+    }
+
+    fn write(
+        &self,
+        summary: &Summary,
+        done: &BTreeMap<u64, Record>,
+        outputs: Outputs,
+    ) -> Result<(), UserError> {
+        if let Some(directory) = &self.report {
+            let page = Output::at(&directory.join("index.html"), "report")?;
+            let mut bytes = Vec::new();
+            write_html(summary, done.values(), &mut bytes).map_err(fail)?;
+            save(page, &bytes)?;
+        }
+        if let Some(output) = outputs.json {
+            let results = Results {
+                summary,
+                records: done.values().collect(),
+            };
+            save(output, &serde_json::to_vec_pretty(&results).map_err(fail)?)?;
+        }
+        if let Some(output) = outputs.junit {
+            let mut bytes = Vec::new();
+            write_junit(summary, &self.deny, done.values(), &mut bytes).map_err(fail)?;
+            save(output, &bytes)?;
+        }
+        Ok(())
+    }
+}
+
+fn save(mut output: Output, bytes: &[u8]) -> Result<(), UserError> {
+    let path = output.path().display().to_string();
+    output
+        .write_all(bytes)
+        .and_then(|()| output.publish())
+        .map(drop)
+        .map_err(|error| UserError::new(format!("cannot write {path}: {}", output::reason(&error))))
+}
+
+/// Set by the first Ctrl-C, which has the runs that are under way come to their end; the second ends the program.
+fn signals() -> Result<Arc<AtomicBool>, UserError> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let code = Outcome::Signal(signal as u8).code();
+        signal_hook::flag::register_conditional_shutdown(signal, code.into(), Arc::clone(&flag))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
+            .map_err(|error| UserError::new(format!("cannot handle signals: {error}")))?;
+    }
+    Ok(flag)
+}
+
+fn progress(runs: u64, done: u64) -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = ProgressBar::with_draw_target(Some(runs), target);
+    // A template that does not fit is the plain bar.
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:30} {pos} of {len} runs, {per_sec}, {eta} left")
+    {
+        bar.set_style(style);
+    }
+    bar.set_position(done);
+    bar
+}

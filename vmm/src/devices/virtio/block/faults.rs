@@ -1,0 +1,159 @@
+//! Requests that go wrong on purpose.
+
+use viommu::DmaSpace;
+use virtio_bindings::virtio_blk::*;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryError, VolatileSlice, WriteVolatile};
+
+use super::super::buffers::total;
+use super::super::{Buffers, Segment};
+use super::Block;
+use super::request::Failure;
+use super::spec::*;
+use crate::inject::device::{DeviceFaults, MAX_LATER};
+use crate::inject::spec::What;
+
+impl Block {
+    /// Executes a request as far as the plan lets it.
+    pub(super) fn execute_with(
+        &mut self,
+        faults: &DeviceFaults,
+        data: Buffers,
+        mem: &DmaSpace,
+        written: &mut u64,
+    ) -> Result<(), Failure> {
+        let mut rest = data.clone();
+        let mut header = [0; HEADER_BYTES];
+        rest.read(mem, &mut header)??;
+        let Header { kind, sector, .. } = Header::parse(&header);
+        let Some(strike) = faults.disk(kind, sector) else {
+            return self.execute(data, mem, written);
+        };
+        match strike.what {
+            What::IoError => Err(Failure::Bad("the disk fails, as the plan has it")),
+            What::Unsupported => Err(Failure::Unsupported(kind)),
+            What::Short => {
+                let mut half = data;
+                match kind {
+                    VIRTIO_BLK_T_IN => halve(&mut half.writable, 0),
+                    _ => halve(&mut half.readable, HEADER_BYTES as u64),
+                }
+                self.execute(half, mem, written)
+            }
+            What::Flip => {
+                self.execute(data, mem, written)?;
+                self.flip(kind, sector, &rest, mem, strike.chosen, strike.mask as u8)
+            }
+            What::LateData if kind == VIRTIO_BLK_T_IN => {
+                let late = self.contents(sector, &rest.writable)?;
+                *written += total(&rest.writable);
+                faults.access_later(strike.delay_ns, late, Vec::new());
+                Ok(())
+            }
+            _ => {
+                self.execute(data, mem, written)?;
+                let (writes, reads) = again(&rest, strike.chosen);
+                faults.access_later(strike.delay_ns, writes, reads);
+                Ok(())
+            }
+        }
+    }
+
+    /// Flips bits of one byte of the data: of what was read, in memory, and of what was written, on the disk.
+    fn flip(
+        &mut self,
+        kind: u32,
+        sector: u64,
+        data: &Buffers,
+        mem: &DmaSpace,
+        chosen: u64,
+        mask: u8,
+    ) -> Result<(), Failure> {
+        match kind {
+            VIRTIO_BLK_T_IN => {
+                let bytes = total(&data.writable);
+                let Some(at) = nth(&data.writable, chosen.checked_rem(bytes).unwrap_or(0)) else {
+                    return Ok(());
+                };
+                let pin = mem.pin();
+                let byte: u8 = pin.read_obj(at)?;
+                pin.write_obj(byte ^ mask, at)?;
+            }
+            VIRTIO_BLK_T_OUT => {
+                let bytes = total(&data.readable);
+                let offset = self.locate(sector, bytes)?;
+                if let Some(within) = chosen.checked_rem(bytes) {
+                    let mut byte = [0];
+                    let storage = &mut self.disk.storage;
+                    storage.read_at(offset + within, &mut byte)?;
+                    byte[0] ^= mask;
+                    storage.seek(offset + within)?;
+                    storage
+                        .write_all_volatile(&VolatileSlice::from(byte.as_mut_slice()))
+                        .map_err(GuestMemoryError::from)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What the disk has for these buffers, up to a limit.
+    fn contents(
+        &self,
+        sector: u64,
+        segments: &[Segment],
+    ) -> Result<Vec<(GuestAddress, Vec<u8>)>, Failure> {
+        let mut offset = self.locate(sector, total(segments))?;
+        let mut left = MAX_LATER;
+        let mut late = Vec::new();
+        for segment in segments {
+            let mut bytes = vec![0; (segment.len as usize).min(left)];
+            self.disk.storage.read_at(offset, &mut bytes)?;
+            left -= bytes.len();
+            offset += u64::from(segment.len);
+            late.push((segment.addr, bytes));
+        }
+        Ok(late)
+    }
+}
+
+/// Leaves the first half of the bytes after the first `skip`, in whole sectors.
+fn halve(segments: &mut Vec<Segment>, skip: u64) {
+    let bytes = total(segments).saturating_sub(skip);
+    let mut left = skip + bytes / 2 / SECTOR * SECTOR;
+    segments.retain_mut(|segment| {
+        segment.len = u64::from(segment.len).min(left) as u32;
+        left -= u64::from(segment.len);
+        segment.len > 0
+    });
+}
+
+/// The address of byte `n`.
+fn nth(segments: &[Segment], mut n: u64) -> Option<GuestAddress> {
+    for segment in segments {
+        if n < u64::from(segment.len) {
+            return Some(GuestAddress(segment.addr.0 + n));
+        }
+        n -= u64::from(segment.len);
+    }
+    None
+}
+
+/// What a device writes, and what it reads, that goes on with buffers it has given back: as much as there is, up to a
+/// limit, of bytes that the seed chose.
+type Accesses = (Vec<(GuestAddress, Vec<u8>)>, Vec<(GuestAddress, u32)>);
+
+fn again(data: &Buffers, chosen: u64) -> Accesses {
+    let mut left = MAX_LATER;
+    let writes = data.writable.iter().map(|segment| {
+        let length = (segment.len as usize).min(left);
+        left -= length;
+        (segment.addr, vec![chosen as u8; length])
+    });
+    let writes = writes.collect();
+    let reads = data
+        .readable
+        .iter()
+        .map(|segment| (segment.addr, segment.len));
+    (writes, reads.collect())
+}

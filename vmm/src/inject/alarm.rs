@@ -1,0 +1,112 @@
+//! What devices do later.
+
+use std::collections::BTreeMap;
+
+use vm_memory::GuestAddress;
+
+/// Most alarms that are waited for: a plan that sets more than that is not served any better.
+const MAX_ALARMS: usize = 1024;
+
+/// Something to be done at a time of the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// A device serves a virtqueue.
+    Serve {
+        /// The device.
+        device: String,
+        /// Which queue.
+        queue: usize,
+    },
+    /// A device's interrupt line has this level, whatever the device says.
+    Line {
+        /// The device.
+        device: String,
+        /// Its level.
+        level: bool,
+    },
+    /// A device's interrupt line is as the device says again.
+    Release {
+        /// The device.
+        device: String,
+    },
+    /// A device accesses memory.
+    Dma {
+        /// The device.
+        device: String,
+        /// What it writes where.
+        writes: Vec<(GuestAddress, Vec<u8>)>,
+        /// What it reads: addresses and lengths.
+        reads: Vec<(GuestAddress, u32)>,
+    },
+    /// The IOMMU that a device stands behind shows a status.
+    Status {
+        /// The device.
+        device: String,
+        /// IMSTR.
+        status: u32,
+    },
+}
+
+/// Alarms by their time, and those of one time in the order in which they were set.
+#[derive(Clone, Debug, Default)]
+pub struct Alarms {
+    waiting: BTreeMap<(u64, u64), Alarm>,
+    set: u64,
+}
+
+impl Alarms {
+    /// Has `alarm` go off at `at` nanoseconds. One too many is forgotten.
+    pub fn set(&mut self, at: u64, alarm: Alarm) {
+        if self.waiting.len() < MAX_ALARMS {
+            self.set += 1;
+            self.waiting.insert((at, self.set), alarm);
+        }
+    }
+
+    /// When the next goes off.
+    pub fn next(&self) -> Option<u64> {
+        self.waiting.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Those that go off by `now`.
+    pub fn due(&mut self, now: u64) -> Vec<Alarm> {
+        let later = self.waiting.split_off(&(now.saturating_add(1), 0));
+        std::mem::replace(&mut self.waiting, later)
+            .into_values()
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alarm(queue: usize) -> Alarm {
+        Alarm::Serve {
+            device: "d".into(),
+            queue,
+        }
+    }
+
+    #[test]
+    fn alarms_go_off_in_order_and_once() {
+        let mut alarms = Alarms::default();
+        assert_eq!(alarms.next(), None);
+        for (at, queue) in [(20, 1), (10, 2), (20, 3), (30, 4)] {
+            alarms.set(at, alarm(queue));
+        }
+        assert_eq!(alarms.next(), Some(10));
+        assert_eq!(alarms.due(9), []);
+        assert_eq!(alarms.due(20), [alarm(2), alarm(1), alarm(3)]);
+        assert_eq!(alarms.next(), Some(30));
+        assert_eq!(alarms.due(u64::MAX), [alarm(4)]);
+        assert_eq!(alarms.due(u64::MAX), []);
+    }
+
+    #[test]
+    fn their_number_is_bounded() {
+        let mut alarms = Alarms::default();
+        (0..5_000).for_each(|at| alarms.set(at, alarm(0)));
+        assert_eq!(alarms.due(u64::MAX).len(), MAX_ALARMS);
+    }
+}

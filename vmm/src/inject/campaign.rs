@@ -1,0 +1,171 @@
+//! Many runs of one plan.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::classify::{Lines, Outcome, statuses};
+use super::functions::Functions;
+use super::run::{Record, Runner, Task, seed_of};
+use super::scenario::Scenario;
+use super::spec::{Nth, Plan, Rule, When};
+use super::start::Start;
+
+/// Most runs of a campaign: what a person and a disk can take.
+pub const MAX_RUNS: u64 = 10_000_000;
+
+/// A plan that is ready to be run.
+pub struct Prepared<'p> {
+    /// The plan.
+    pub plan: &'p Plan,
+    /// How its runs are made.
+    pub runner: Runner<'p>,
+    /// How many points each of its rules was about in a run without faults.
+    pub points: Vec<u64>,
+}
+
+impl<'p> Prepared<'p> {
+    /// Runs the scenario once without faults: to know what is usual, and to count points.
+    ///
+    /// # Errors
+    /// The scenario does not go well by itself, or the plan does not fit the kernel: in words.
+    pub fn new(
+        plan: &'p Plan,
+        scenario: &'p Scenario,
+        start: &'p dyn Start,
+    ) -> Result<Self, String> {
+        let mut runner = Runner {
+            start,
+            scenario,
+            functions: Functions::default(),
+            usual: Lines::default(),
+        };
+        let never = |rule: &Rule| Rule {
+            when: When {
+                nth: Some(Nth {
+                    first: u64::MAX,
+                    last: u64::MAX,
+                }),
+                ..When::default()
+            },
+            ..rule.clone()
+        };
+        let task = Task {
+            run: 0,
+            seed: 0,
+            rules: plan.fault.iter().map(never).collect(),
+            point: None,
+        };
+        let first = runner.run(&task, None);
+        let verdict = &first.record.verdict;
+        let unwell = |why: &str| format!("the scenario does not go well without faults: {why}");
+        let machine = first.machine.ok_or_else(|| unwell(&verdict.why))?;
+        let statuses = statuses(&first.console);
+        if statuses.len() != scenario.commands.len() || statuses.iter().any(|status| *status != 0) {
+            return Err(unwell(&format!(
+                "the commands ended with {statuses:?}, and the run is a {}",
+                verdict.outcome
+            )));
+        }
+        runner.functions = Functions::find(plan, &machine)?;
+        runner.usual = Lines::of(&first.console);
+        // Again, with what is known now: it must be found to be unaffected, and the functions' points are counted.
+        let second = runner.run(&task, None);
+        if second.record.verdict.outcome != Outcome::Unaffected {
+            return Err(unwell(&second.record.verdict.why));
+        }
+        Ok(Self {
+            plan,
+            runner,
+            points: second.account.seen,
+        })
+    }
+
+    /// Run `run` of a campaign with this seed.
+    pub fn task(&self, seed: u64, run: u64) -> Task {
+        Task {
+            run,
+            seed: seed_of(seed, run),
+            rules: self.plan.fault.clone(),
+            point: None,
+        }
+    }
+
+    /// Run `run` of a walk of every point with this seed: one rule at one point; `None` after the last.
+    pub fn systematic_task(&self, seed: u64, run: u64) -> Option<Task> {
+        let mut left = run;
+        for (number, (rule, count)) in self.plan.fault.iter().zip(&self.points).enumerate() {
+            if left < *count {
+                let nth = left + 1;
+                let when = When {
+                    nth: Some(Nth {
+                        first: nth,
+                        last: nth,
+                    }),
+                    ..When::default()
+                };
+                return Some(Task {
+                    run,
+                    seed: seed_of(seed, run),
+                    rules: vec![Rule {
+                        when,
+                        ..rule.clone()
+                    }],
+                    point: Some((number, nth)),
+                });
+            }
+            left -= count;
+        }
+        None
+    }
+
+    /// How many runs a walk of every point has.
+    pub fn systematic_runs(&self) -> u64 {
+        self.points.iter().fold(0, |sum, n| sum.saturating_add(*n))
+    }
+
+    /// Runs those of `tasks` that are not among `done`, `jobs` at a time, and tells `each` of every one as it ends; until
+    /// all are done, or `stop`. All that is done, in order.
+    ///
+    /// # Errors
+    /// Those of `each`; what is done by then has been told.
+    pub fn run<E: Send>(
+        &self,
+        tasks: &(dyn Fn(u64) -> Option<Task> + Sync),
+        runs: u64,
+        done: BTreeMap<u64, Record>,
+        jobs: NonZeroUsize,
+        stop: &AtomicBool,
+        each: &mut (dyn FnMut(&Record) -> Result<(), E> + Send),
+    ) -> Result<BTreeMap<u64, Record>, E> {
+        let left: Vec<u64> = (0..runs).filter(|run| !done.contains_key(run)).collect();
+        let next = AtomicUsize::new(0);
+        let failed = AtomicBool::new(false);
+        let state = Mutex::new((done, None, each));
+        let work = || {
+            while !stop.load(Ordering::Relaxed) && !failed.load(Ordering::Relaxed) {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(task) = left.get(index).and_then(|run| tasks(*run)) else {
+                    return;
+                };
+                let record = self.runner.run(&task, None).record;
+                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                let (done, error, each) = &mut *state;
+                if let Err(why) = each(&record) {
+                    failed.store(true, Ordering::Relaxed);
+                    error.get_or_insert(why);
+                    return;
+                }
+                done.insert(record.run, record);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..jobs.get() {
+                scope.spawn(work);
+            }
+        });
+        let (done, error, _) = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        error.map_or(Ok(done), Err)
+    }
+}

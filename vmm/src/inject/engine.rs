@@ -1,0 +1,236 @@
+//! A plan at work in one machine: every point asks here, and is told what goes wrong.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use arm32::Clock;
+use rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+
+use super::alarm::{Alarm, Alarms};
+use super::rule::Active;
+use super::spec::{Rule, What, Where};
+use crate::machine::current_master;
+use crate::vcpu::Control;
+
+/// Most faults of a run that are told one by one.
+const MAX_TOLD: usize = 256;
+
+/// A fault that was put in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Guest time, in nanoseconds since power-on.
+    pub at_ns: u64,
+    /// Which rule, from 0.
+    pub rule: usize,
+    /// What happened where, in words.
+    pub text: String,
+}
+
+/// A point that was come to: its kind, its device, and which register.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Point {
+    /// What kind of point.
+    #[serde(rename = "where")]
+    pub place: Where,
+    /// Of which device; empty if of none.
+    pub device: String,
+}
+
+/// What happened to a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Faults, the first of them.
+    pub told: Vec<Told>,
+    /// How many faults there were.
+    pub faults: u64,
+    /// How many points each rule was about, in the order of the plan.
+    pub seen: Vec<u64>,
+    /// How many points of each kind there were.
+    pub points: BTreeMap<Point, u64>,
+}
+
+#[derive(Default)]
+struct State {
+    /// When the scenario began; nothing happens before.
+    armed_ns: Option<u64>,
+    rules: Vec<Active>,
+    alarms: Alarms,
+    account: Account,
+}
+
+/// What is connected once the machine stands.
+struct Connected {
+    clock: Arc<dyn Clock>,
+    control: Arc<Control>,
+    /// The names of the board's devices.
+    names: Vec<String>,
+}
+
+/// Faults of one machine. A machine is made with one, or without any points at all; the plan is armed later, when the
+/// scenario begins.
+#[derive(Default)]
+pub struct Injection {
+    state: Mutex<State>,
+    connected: OnceLock<Connected>,
+}
+
+/// A fault that strikes: what, and with which numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Strike {
+    /// What happens.
+    pub what: What,
+    /// The plan's value, or 0.
+    pub value: i64,
+    /// Bits to flip.
+    pub mask: u64,
+    /// The plan's count, or 1.
+    pub count: u32,
+    /// The plan's delay, or 0, in nanoseconds.
+    pub delay_ns: u64,
+    /// A number that the seed chose, for whatever else is to be chosen.
+    pub chosen: u64,
+}
+
+impl Injection {
+    /// An injection without a plan.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The machine stands.
+    pub(crate) fn connect(&self, clock: Arc<dyn Clock>, control: Arc<Control>, names: Vec<String>) {
+        // An injection belongs to one machine: a second one has no points.
+        let _ = self.connected.set(Connected {
+            clock,
+            control,
+            names,
+        });
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.connected.get().map_or(0, |c| c.clock.now_ns())
+    }
+
+    /// Begins: from now on points count, and `rules` strike as `seed` has it.
+    pub fn arm(&self, rules: &[Rule], seed: u64) {
+        let now = self.now_ns();
+        let mut seeds = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut state = self.state();
+        state.armed_ns = Some(now);
+        // Each rule has a stream of its own, so that none disturbs another.
+        state.rules = rules
+            .iter()
+            .map(|rule| Active::new(rule, seeds.next_u64()))
+            .collect();
+        state.account = Account::default();
+    }
+
+    /// What happened so far.
+    pub fn account(&self) -> Account {
+        let state = self.state();
+        Account {
+            seen: state.rules.iter().map(Active::seen).collect(),
+            ..state.account.clone()
+        }
+    }
+
+    /// The bus master that is at work on this thread.
+    pub(super) fn master(&self) -> &str {
+        let names = self.connected.get().map(|c| &c.names);
+        current_master()
+            .and_then(|index| names?.get(index))
+            .map_or("", String::as_str)
+    }
+
+    /// The guest has come to the function of the probe that these rules wait for.
+    pub(super) fn reached(&self, function: &str) {
+        let mut state = self.state();
+        for active in &mut state.rules {
+            if active.rule.when.probe.as_deref() == Some(function) {
+                active.reached();
+            }
+        }
+    }
+
+    /// A point has been come to; what strikes there. `fits` says whether a rule that is otherwise about the point is so,
+    /// and `bits` how many bits a value has that may be flipped.
+    pub(super) fn at(
+        &self,
+        place: Where,
+        device: &str,
+        bits: u32,
+        fits: impl Fn(&Rule) -> bool,
+        words: impl Fn() -> String,
+    ) -> Option<Strike> {
+        let now = self.now_ns();
+        let mut state = self.state();
+        let State {
+            armed_ns,
+            rules,
+            account,
+            ..
+        } = &mut *state;
+        let since = now.saturating_sub((*armed_ns)?);
+        let point = Point {
+            place,
+            device: device.into(),
+        };
+        *account.points.entry(point).or_default() += 1;
+        let mut strike = None;
+        for (index, active) in rules.iter_mut().enumerate() {
+            let rule = &active.rule;
+            let about = rule.place == place
+                && rule.device.as_deref().is_none_or(|name| name == device)
+                && fits(rule);
+            // Every rule counts its points, also where another one strikes.
+            if !about || !active.strikes(since) || strike.is_some() {
+                continue;
+            }
+            strike = Some(Strike {
+                what: active.rule.what,
+                value: active.rule.value.unwrap_or(0),
+                mask: active.mask(bits.max(1)),
+                count: active.rule.count.unwrap_or(1),
+                delay_ns: active.rule.delay.map_or(0, |delay| delay.0),
+                chosen: active.number(),
+            });
+            account.faults += 1;
+            if account.told.len() < MAX_TOLD {
+                let what = active.rule.what;
+                let of = if device.is_empty() { "" } else { " of " };
+                account.told.push(Told {
+                    at_ns: now,
+                    rule: index,
+                    text: format!("{place}{of}{device}: {what}{}", words()),
+                });
+            }
+        }
+        strike
+    }
+
+    /// Has `alarm` go off `delay_ns` from now.
+    pub(super) fn later(&self, delay_ns: u64, alarm: Alarm) {
+        let at = self.now_ns().saturating_add(delay_ns);
+        self.state().alarms.set(at, alarm);
+        if let Some(connected) = self.connected.get() {
+            connected.control.recheck();
+        }
+    }
+
+    /// When the next alarm goes off.
+    pub(crate) fn next_alarm(&self) -> Option<u64> {
+        self.state().alarms.next()
+    }
+
+    /// The alarms that have gone off by now, in order.
+    pub(crate) fn due(&self) -> Vec<Alarm> {
+        let now = self.now_ns();
+        self.state().alarms.due(now)
+    }
+}

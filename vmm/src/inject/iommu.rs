@@ -1,0 +1,124 @@
+//! An IOMMU's points, brought to the plan.
+
+use std::sync::Arc;
+
+use viommu::FaultReason;
+use viommu::inject::{
+    DescriptorFault, DescriptorRead, Flush, FlushFault, Injector, RegisterAccess, Translation,
+};
+use viommu::ipmmu::Register;
+use viommu::virtio::{FaultReport, Request, spec::Status};
+
+use super::alarm::Alarm;
+use super::engine::Injection;
+use super::spec::{Rule, What, Where};
+
+/// The level that faults are reported at which come from no walk.
+const LEVEL: u8 = 3;
+
+/// Asks a plan at every point of an IOMMU.
+pub struct IommuPoints(pub Arc<Injection>);
+
+impl Injector for IommuPoints {
+    fn translation(&self, at: &Translation) -> Option<viommu::Miss> {
+        let device = self.0.master();
+        let words = || format!(" ({} of IOVA {:#x})", at.access, at.iova);
+        let strike = self.0.at(Where::Translation, device, 1, |_| true, words)?;
+        if strike.what == What::Status {
+            let alarm = Alarm::Status {
+                device: device.into(),
+                // Checked to be 32 bits.
+                status: strike.value as u32,
+            };
+            self.0.later(0, alarm);
+            return None;
+        }
+        Some(viommu::Miss {
+            reason: reason(strike.what)?,
+            level: Some(LEVEL),
+        })
+    }
+
+    fn descriptor(&self, at: &DescriptorRead) -> Option<DescriptorFault> {
+        let words = || format!(" (descriptor at {:#x})", at.address);
+        let device = self.0.master();
+        let strike = self.0.at(Where::PageTable, device, 64, |_| true, words)?;
+        Some(match (strike.what, at.value) {
+            (What::Flip, Some(value)) => DescriptorFault::Value(value ^ strike.mask),
+            _ => DescriptorFault::Abort,
+        })
+    }
+
+    fn flush(&self, at: &Flush<'_>) -> Option<FlushFault> {
+        let words = || format!(" (context {})", at.context);
+        let strike = self.0.at(Where::Flush, at.instance, 1, |_| true, words)?;
+        match strike.what {
+            What::Late => Some(FlushFault::Late(strike.count)),
+            What::Stuck => Some(FlushFault::Stuck),
+            What::Ignored => Some(FlushFault::Ignored),
+            _ => None,
+        }
+    }
+
+    fn register_read(&self, at: &RegisterAccess<'_>) -> Option<u32> {
+        let strike = self.register(Where::RegisterRead, at)?;
+        Some(match strike.what {
+            What::Flip => at.value ^ strike.mask as u32,
+            // Checked to be 32 bits.
+            _ => strike.value as u32,
+        })
+    }
+
+    fn register_write(&self, at: &RegisterAccess<'_>) -> Option<Option<u32>> {
+        let strike = self.register(Where::RegisterWrite, at)?;
+        Some(match strike.what {
+            What::Lost => None,
+            What::Flip => Some(at.value ^ strike.mask as u32),
+            // Checked to be 32 bits.
+            _ => Some(strike.value as u32),
+        })
+    }
+
+    fn request(&self, request: &Request) -> Option<Status> {
+        let words = || format!(" ({request:?})");
+        let strike = self.0.at(Where::Request, "", 1, |_| true, words)?;
+        u8::try_from(strike.value)
+            .ok()
+            .and_then(Status::from_number)
+    }
+
+    fn loses_report(&self, report: &FaultReport) -> bool {
+        let words = || format!(" (IOVA {:#x})", report.address);
+        self.0.at(Where::Report, "", 1, |_| true, words).is_some()
+    }
+}
+
+impl IommuPoints {
+    fn register(&self, place: Where, at: &RegisterAccess<'_>) -> Option<super::engine::Strike> {
+        let name = register_name(at.register);
+        let words = || format!(" ({name}, {:#x})", at.value);
+        let named = |rule: &Rule| rule.register.as_deref().is_none_or(|wanted| wanted == name);
+        self.0.at(place, at.instance, 32, named, words)
+    }
+}
+
+/// The name of a register in a plan; that of the older generation where they differ.
+fn register_name(register: Register) -> String {
+    match register {
+        Register::Context(_, register) => format!("{register:?}").to_uppercase(),
+        Register::Utlb(_, register) => format!("{register:?}").to_uppercase(),
+    }
+}
+
+fn reason(what: What) -> Option<FaultReason> {
+    Some(match what {
+        What::Translation => FaultReason::Translation,
+        What::Permission => FaultReason::Permission,
+        What::AccessFlag => FaultReason::AccessFlag,
+        What::Format => FaultReason::Format,
+        What::Secure => FaultReason::Secure,
+        What::Abort => FaultReason::WalkAbort,
+        What::MultiHit => FaultReason::MultipleHits,
+        _ => return None,
+    })
+}

@@ -1,0 +1,119 @@
+//! An interrupt line on which faults are put in.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::alarm::Alarm;
+use super::engine::Injection;
+use super::spec::{What, Where};
+use crate::irq::Interrupt;
+
+/// The line of one device, between the device and the interrupt controller.
+pub struct FaultyLine {
+    line: Arc<dyn Interrupt>,
+    injection: Arc<Injection>,
+    device: String,
+    state: Mutex<Levels>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Levels {
+    /// What the device says.
+    wanted: bool,
+    /// What a fault says instead.
+    forced: Option<bool>,
+    /// What the controller sees.
+    shown: bool,
+}
+
+impl FaultyLine {
+    /// The line of `device`, with the faults of `injection`.
+    pub fn new(line: Arc<dyn Interrupt>, injection: &Arc<Injection>, device: &str) -> Self {
+        Self {
+            line,
+            injection: Arc::clone(injection),
+            device: device.into(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Changes the levels and brings the controller's to what it should be.
+    fn change(&self, change: impl FnOnce(&mut Levels)) {
+        let mut levels = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut levels);
+        levels.shown = levels.forced.unwrap_or(levels.wanted);
+        // Also where it seems to be so already: a machine that goes on from a snapshot has lines that were set before.
+        self.line.set(levels.shown);
+    }
+
+    /// Whatever the device says, the line has this level until it is released.
+    pub fn force(&self, level: bool) {
+        self.change(|levels| levels.forced = Some(level));
+    }
+
+    /// The line is as the device says.
+    pub fn release(&self) {
+        self.change(|levels| levels.forced = None);
+    }
+
+    fn alarm(&self, delay_ns: u64, level: Option<bool>) {
+        let device = self.device.clone();
+        let alarm = match level {
+            Some(level) => Alarm::Line { device, level },
+            None => Alarm::Release { device },
+        };
+        self.injection.later(delay_ns, alarm);
+    }
+
+    /// The device raises its interrupt; whether the controller gets to see it.
+    fn raises(&self) -> bool {
+        let strike = self
+            .injection
+            .at(Where::Interrupt, &self.device, 1, |_| true, String::new);
+        let Some(strike) = strike else {
+            return true;
+        };
+        let delay = strike.delay_ns.max(1);
+        match strike.what {
+            What::Lost => return false,
+            What::Late => {
+                self.alarm(delay, None);
+                return false;
+            }
+            What::Repeated => {
+                for turn in 0..u64::from(strike.count) {
+                    let begin = (2 * turn + 1).saturating_mul(delay);
+                    self.alarm(begin, Some(true));
+                    self.alarm(begin.saturating_add(delay), None);
+                }
+            }
+            What::Spurious => {
+                self.alarm(delay, Some(true));
+                self.alarm(delay.saturating_mul(2), None);
+            }
+            _ => {}
+        }
+        true
+    }
+}
+
+impl Interrupt for FaultyLine {
+    fn set(&self, level: bool) {
+        let rises = {
+            let levels = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            level && !levels.shown
+        };
+        if rises && !self.raises() {
+            // The device believes that it did.
+            let mut levels = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            levels.wanted = true;
+            return;
+        }
+        self.change(|levels| levels.wanted = level);
+    }
+
+    fn pulse(&self) {
+        if self.raises() {
+            self.line.pulse();
+        }
+    }
+}

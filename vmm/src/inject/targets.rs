@@ -1,0 +1,101 @@
+//! What alarms are about: the devices of a machine by their names.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use viommu::DmaSpace;
+use vm_memory::{Bytes, GuestAddress};
+
+use super::alarm::Alarm;
+use super::engine::Injection;
+use super::line::FaultyLine;
+use crate::devices::virtio::{PIECE, VirtioMmio};
+use crate::machine::master;
+use crate::machine::warn_guest;
+
+/// How long a line is raised for a status that has no flag which raises it, in nanoseconds.
+const STATUS_PULSE_NS: u64 = 50_000;
+
+/// Has the IOMMU that a device stands behind show a status; the name of that IOMMU.
+pub(crate) type ShowStatus = Box<dyn Fn(&str, u32) -> Option<String> + Send + Sync>;
+
+/// A device that accesses memory.
+pub(crate) struct Target {
+    pub slot: Arc<Mutex<VirtioMmio>>,
+    pub dma: DmaSpace,
+    /// Its number among the machine's bus masters.
+    pub master: usize,
+}
+
+/// The devices of a machine with faults, and its injection.
+pub(crate) struct Targets {
+    pub injection: Arc<Injection>,
+    pub devices: BTreeMap<String, Target>,
+    pub lines: BTreeMap<String, Arc<FaultyLine>>,
+    pub show_status: ShowStatus,
+}
+
+impl Targets {
+    /// Does what is due. Between two slices of a run, so that nothing is locked.
+    pub fn run_due(&self) {
+        for alarm in self.injection.due() {
+            self.run(alarm);
+        }
+    }
+
+    fn run(&self, alarm: Alarm) {
+        match alarm {
+            Alarm::Serve { device, queue } => {
+                if let Some(target) = self.devices.get(&device) {
+                    let mut slot = target.slot.lock().unwrap_or_else(|e| e.into_inner());
+                    slot.process_queue(queue);
+                }
+            }
+            Alarm::Line { device, level } => {
+                if let Some(line) = self.lines.get(&device) {
+                    line.force(level);
+                }
+            }
+            Alarm::Release { device } => {
+                if let Some(line) = self.lines.get(&device) {
+                    line.release();
+                }
+            }
+            Alarm::Dma {
+                device,
+                writes,
+                reads,
+            } => {
+                if let Some(target) = self.devices.get(&device) {
+                    target.access(&writes, &reads);
+                }
+            }
+            Alarm::Status { device, status } => {
+                if let Some(iommu) = (self.show_status)(&device, status)
+                    && let Some(line) = self.lines.get(&iommu)
+                {
+                    line.force(true);
+                    self.injection
+                        .later(STATUS_PULSE_NS, Alarm::Release { device: iommu });
+                }
+            }
+        }
+    }
+}
+
+impl Target {
+    fn access(&self, writes: &[(GuestAddress, Vec<u8>)], reads: &[(GuestAddress, u32)]) {
+        let _master = master::enter(Some(self.master));
+        for (addr, bytes) in writes {
+            if let Err(error) = self.dma.pin().write_slice(bytes, *addr) {
+                warn_guest!("a late access of a device: {error}");
+            }
+        }
+        for (addr, len) in reads {
+            let mut bytes = vec![0; (*len).min(PIECE) as usize];
+            if let Err(error) = self.dma.pin().read_slice(&mut bytes, *addr) {
+                warn_guest!("a late access of a device: {error}");
+            }
+        }
+    }
+}

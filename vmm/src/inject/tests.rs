@@ -1,0 +1,163 @@
+//! Each kind of fault of devices and lines, at its point; those of IOMMUs are tested in the library.
+
+use std::sync::{Arc, Mutex};
+
+use super::classify::{Outcome, Verdict};
+use super::engine::Injection;
+use super::line::FaultyLine;
+use super::run::Record;
+use super::spec::{Rule, Where};
+use super::{Summary, plan};
+use crate::irq::Interrupt;
+
+/// The rules of a plan with this text.
+pub fn rules(text: &str) -> Vec<Rule> {
+    plan::parse("p", &format!("title = \"t\"\n{text}"))
+        .unwrap()
+        .fault
+}
+
+/// An injection with this fault, armed.
+pub fn armed(fault: &str) -> Arc<Injection> {
+    let injection = Injection::new();
+    injection.arm(&rules(&format!("[[fault]]\n{fault}\n")), 1);
+    injection
+}
+
+#[derive(Default)]
+struct Seen(Mutex<Vec<bool>>);
+
+impl Interrupt for Seen {
+    fn set(&self, level: bool) {
+        self.0.lock().unwrap().push(level);
+    }
+
+    fn pulse(&self) {
+        self.0.lock().unwrap().extend([true, false]);
+    }
+}
+
+fn line(what: &str) -> (FaultyLine, Arc<Seen>, Arc<Injection>) {
+    let injection = armed(&format!("where = \"interrupt\"\n{what}"));
+    let seen = Arc::new(Seen::default());
+    let line = FaultyLine::new(seen.clone(), &injection, "disk0");
+    (line, seen, injection)
+}
+
+fn levels(seen: &Seen) -> Vec<bool> {
+    seen.0.lock().unwrap().clone()
+}
+
+#[test]
+fn a_lost_interrupt_is_not_seen_until_it_is_raised_again() {
+    let (line, seen, injection) = line("what = \"lost\"");
+    line.set(true);
+    assert_eq!(levels(&seen), []);
+    line.set(true);
+    assert_eq!(levels(&seen), [true]);
+    line.set(false);
+    assert_eq!(levels(&seen), [true, false]);
+    assert_eq!(injection.account().faults, 1);
+}
+
+#[test]
+fn a_late_interrupt_comes_with_its_alarm() {
+    let (line, seen, injection) = line("what = \"late\"\ndelay = \"5us\"");
+    line.set(true);
+    assert_eq!(
+        (levels(&seen), injection.next_alarm()),
+        (vec![], Some(5_000))
+    );
+    line.release();
+    assert_eq!(levels(&seen), [true]);
+}
+
+#[test]
+fn repeated_and_spurious_interrupts_set_alarms() {
+    let (line, seen, injection) = line("what = \"repeated\"\ncount = 2\ndelay = \"1us\"");
+    line.set(true);
+    line.set(false);
+    assert_eq!(levels(&seen), [true, false], "the one that there is");
+    assert_eq!(injection.next_alarm(), Some(1_000));
+    line.force(true);
+    line.release();
+    assert_eq!(levels(&seen), [true, false, true, false]);
+    let (line, _, injection) = self::line("what = \"spurious\"\ndelay = \"2us\"");
+    line.pulse();
+    assert_eq!(injection.next_alarm(), Some(2_000));
+}
+
+#[test]
+fn rules_are_about_their_points_only_and_none_before_the_scenario() {
+    let text = "[[fault]]\nwhere = \"queue\"\nwhat = \"lost\"\ndevice = \"disk1\"\n[[fault]]\nwhere = \"queue\"\nwhat = \"reset\"\nwhen = { nth = 2 }\n";
+    let injection = Injection::new();
+    let at = |device: &str| {
+        let strike = injection.at(Where::Queue, device, 1, |_| true, String::new);
+        strike.map(|strike| strike.what.to_string())
+    };
+    assert_eq!(at("disk1"), None);
+    assert!(injection.account().points.is_empty());
+    injection.arm(&rules(text), 1);
+    assert_eq!(at("disk0"), None);
+    assert_eq!(
+        at("disk1").as_deref(),
+        Some("lost"),
+        "the first rule that strikes"
+    );
+    assert_eq!(at("disk1"), None);
+    let account = injection.account();
+    assert_eq!((account.seen, account.faults), (vec![2, 3], 1));
+    assert_eq!(account.told[0].text, "queue of disk1: lost");
+}
+
+fn record(run: u64, outcome: Outcome, why: &str) -> Record {
+    Record {
+        run,
+        seed: run,
+        point: None,
+        verdict: Verdict {
+            outcome,
+            why: why.into(),
+            said: vec!["a <b>".into()],
+            stack: Vec::new(),
+        },
+        faults: run,
+        told: Vec::new(),
+        guest_ns: 1_000_000,
+        instructions: 1,
+        digest: String::new(),
+    }
+}
+
+#[test]
+fn a_campaign_is_summed_up_and_every_outcome_can_be_repeated() {
+    let records = [
+        record(0, Outcome::Unaffected, ""),
+        record(1, Outcome::Hang, "at 0x10"),
+        record(2, Outcome::Hang, "at 0x20"),
+        record(3, Outcome::VmmError, "<bug>"),
+    ];
+    let summary = Summary::new("p", "t", 7, false, records.iter());
+    assert_eq!((summary.runs, summary.faults, summary.faultless), (4, 6, 1));
+    assert_eq!(summary.count(Outcome::Hang), 2);
+    let table = summary.table();
+    assert!(table.contains("2 x at 0x10"), "{table}");
+    assert!(
+        table.contains("vmm inject p --seed 7 --run 1 --timeline"),
+        "{table}"
+    );
+    let mut page = Vec::new();
+    super::write_html(&summary, records.iter(), &mut page).unwrap();
+    let page = String::from_utf8(page).unwrap();
+    assert!(
+        page.contains("&lt;bug&gt;") && !page.contains("<bug>"),
+        "{page}"
+    );
+    let mut xml = Vec::new();
+    super::write_junit(&summary, &[Outcome::Hang], records.iter(), &mut xml).unwrap();
+    let xml = String::from_utf8(xml).unwrap();
+    assert!(
+        xml.contains("tests=\"4\" failures=\"2\" errors=\"1\""),
+        "{xml}"
+    );
+}
