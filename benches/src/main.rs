@@ -3,6 +3,7 @@
 mod boot;
 mod guest;
 mod guest_io;
+mod inject;
 mod qemu;
 mod requests;
 
@@ -19,6 +20,8 @@ enum Command {
     Boot(boot::Args),
     /// Time a guest that copies from and to its disk, with an IOMMU before it and without
     GuestIo(guest_io::Args),
+    /// Count the runs of a fault plan that a second has room for, from a snapshot and with a reboot for each
+    Inject(inject::Args),
     /// Time virtio-iommu's requests through a virtqueue in memory
     Requests(requests::Args),
     /// Time DMA through viommu, through vm-memory's IOMMU and without one, doing the same work in turns
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Boot(args) => boot::run(&args),
         Command::GuestIo(args) => guest_io::run(&args),
+        Command::Inject(args) => inject::run(&args),
         Command::Requests(args) => requests::run(&args),
         Command::Translation(args) => translation::run(&args),
         Command::Guest(args) => guest::run(&args),
