@@ -41,7 +41,11 @@ struct Rates {
 pub fn run(args: &Args) -> Result<(), String> {
     let plan = plan::find(&args.plan).map_err(|error| error.to_string())?;
     let scenario = Scenario::new(plan.scenario);
-    let kernel = Kernel::obtain("ipmmu", &KernelChoice::OfImage, &mut Terminal::new());
+    let kernel = Kernel::obtain(
+        plan.scenario.image(),
+        &KernelChoice::OfImage,
+        &mut Terminal::new(),
+    );
     let kernel = kernel.map_err(|error| error.to_string())?;
     let boot = Boot {
         kernel: &kernel,

@@ -106,7 +106,11 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     args.check()?;
     let timeline = args.timeline.as_deref().map(Timeline::at).transpose()?;
     let scenario = Scenario::new(plan.scenario);
-    let kernel = Kernel::obtain("ipmmu", &KernelChoice::OfImage, &mut Terminal::new());
+    let kernel = Kernel::obtain(
+        plan.scenario.image(),
+        &KernelChoice::OfImage,
+        &mut Terminal::new(),
+    );
     let kernel = kernel.map_err(fail)?;
     let outputs = Outputs::new(&args)?;
     let boot = Boot {
@@ -201,7 +205,8 @@ fn repeat(
     print(&out)?;
     if let (Some(timeline), Some(machine)) = (timeline, &done.machine) {
         let config = prepared.runner.scenario.config(kernel, Path::new("disk"));
-        timeline.write(&config, Some("ipmmu"), machine, Vec::new())?;
+        let image = prepared.plan.scenario.image();
+        timeline.write(&config, Some(image), machine, Vec::new())?;
     }
     Ok(args.judge(std::iter::once(verdict.outcome)))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::spec::{Plan, Rule, What, When, Where};
 
 /// The plans that are shipped.
-pub const SHIPPED: [(&str, &str); 12] = [
+pub const SHIPPED: [(&str, &str); 13] = [
     ("none", include_str!("plans/none.toml")),
     ("translation", include_str!("plans/translation.toml")),
     ("page-table", include_str!("plans/page-table.toml")),
@@ -17,6 +17,7 @@ pub const SHIPPED: [(&str, &str); 12] = [
     ("disk", include_str!("plans/disk.toml")),
     ("stale", include_str!("plans/stale.toml")),
     ("deferral", include_str!("plans/deferral.toml")),
+    ("virtio", include_str!("plans/virtio.toml")),
     ("corruption", include_str!("plans/corruption.toml")),
 ];
 /// The largest plan that is read, in bytes.
@@ -290,6 +291,8 @@ mod tests {
             Where::Queue,
             Where::Chain,
             Where::Disk,
+            Where::Request,
+            Where::Report,
             Where::Function,
         ] {
             for what in kinds(place) {

@@ -45,7 +45,7 @@ impl Scenario {
         let check = "dd if=/dev/vda of=/dev/null bs=4k count=1 iflag=direct status=none";
         let check = (check.to_owned(), None);
         let steps = match name {
-            ScenarioName::Copy | ScenarioName::Plain => vec![copy(1), check],
+            ScenarioName::Copy | ScenarioName::Plain | ScenarioName::Virtio => vec![copy(1), check],
             ScenarioName::Rebind => {
                 let device = disk_name(&machine(name, Path::new("")));
                 let driver = "/sys/bus/platform/drivers/virtio-mmio";
@@ -114,6 +114,7 @@ impl Scenario {
 fn machine(name: ScenarioName, disk: &Path) -> Config {
     let iommus = match name {
         ScenarioName::Copy | ScenarioName::Rebind => vec![IommuConfig::new(IommuModel::Ipmmu)],
+        ScenarioName::Virtio => vec![IommuConfig::new(IommuModel::Virtio)],
         ScenarioName::Plain => Vec::new(),
     };
     Config {

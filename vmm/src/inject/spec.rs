@@ -35,11 +35,21 @@ pub enum ScenarioName {
     Rebind,
     /// The same disk without an IOMMU.
     Plain,
+    /// The same disk behind a virtio-iommu.
+    Virtio,
 }
 
 impl ScenarioName {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Copy, Self::Rebind, Self::Plain];
+    pub const ALL: [Self; 4] = [Self::Copy, Self::Rebind, Self::Plain, Self::Virtio];
+
+    /// The image that its guest is.
+    pub const fn image(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio-iommu",
+            _ => "ipmmu",
+        }
+    }
 
     /// The name in a plan.
     pub const fn name(self) -> &'static str {
@@ -47,6 +57,7 @@ impl ScenarioName {
             Self::Copy => "copy",
             Self::Rebind => "rebind",
             Self::Plain => "plain",
+            Self::Virtio => "virtio",
         }
     }
 }

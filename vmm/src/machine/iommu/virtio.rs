@@ -35,7 +35,8 @@ impl VirtioUnit {
         index: usize,
         around: &Surroundings<'_>,
     ) -> Result<Self, Error> {
-        let description = config.virtio_iommu(index)?;
+        let mut description = config.virtio_iommu(index)?;
+        description.faults = around.faults.clone();
         let ids: Vec<u32> = description.endpoints.iter().map(|e| e.id).collect();
         let count = ids.iter().max().map_or(0, |last| *last as usize + 1);
         let info = IommuInfo {
