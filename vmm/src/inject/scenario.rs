@@ -50,7 +50,7 @@ impl Scenario {
                 let device = disk_name(&machine(name, Path::new("")));
                 let driver = "/sys/bus/platform/drivers/virtio-mmio";
                 let rebind = format!(
-                    "echo {device} >{driver}/unbind; echo {device} >{driver}/bind; n=0; while [ ! -b /dev/vda ] && [ $n -lt 20 ]; do sleep 0.1; n=$((n+1)); done; [ -b /dev/vda ]"
+                    "echo {device} >{driver}/unbind; n=0; while [ ! -b /dev/vda ] && [ $n -lt 8 ]; do echo {device} >{driver}/bind; sleep 0.1; n=$((n+1)); done; [ -b /dev/vda ]"
                 );
                 vec![copy(1), (rebind, None), copy(2), check]
             }
