@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use integration::Guest;
+use integration::{Guest, disk};
+use vmm::DiskConfig;
 use vmm::observe::probe::{Hit, Outcome, parse};
 
 /// Boots with probes; what they saw, the console, and what became of them.
@@ -75,8 +76,47 @@ fn an_optional_probe_is_left_out_where_it_does_not_fit() {
         error
             .expect("an error")
             .to_string()
-            .contains("no symbol `no_such_function`")
+            .contains("neither this kernel nor a module that it loaded has a `no_such_function`")
     );
+}
+
+#[test]
+fn a_probe_waits_for_its_module() {
+    let load = "modprobe clk_axi_clkgen; rmmod clk_axi_clkgen; modprobe clk_axi_clkgen";
+    let disk = disk::noise(1 << 16, 1);
+    let late = DiskConfig {
+        clocks: vec!["late0".into()],
+        ..DiskConfig::new(disk.path())
+    };
+    let guest = Guest::image("ipmmu").disk_config(late).run(load);
+    let (hits, text, outcome) = boot(
+        &[
+            "axi_clkgen_probe { print((struct platform_device)arg0.name) }",
+            "clk_axi_clkgen:axi_clkgen_probe@return { print(r0) }",
+            "devm_clk_hw_register if caller { print(caller) }",
+            "?clk_axi_clkgen:no_such_function",
+        ],
+        guest,
+    );
+    assert!(text.contains("guest: command 1 exited with 0"), "{text}");
+    assert!(outcome.armed && outcome.error.is_none(), "{outcome:?}");
+    let of = |probe| hits.iter().filter(move |hit| hit.probe == probe);
+    assert_eq!((of(0).count(), of(1).count()), (2, 2), "loaded twice");
+    let printed = |hit: &Hit| hit.values[0].1.as_ref().expect("a value").to_string();
+    for hit in of(0) {
+        assert!(printed(hit).contains("clock-controller"), "{hit:?}");
+        // Who calls it is in the kernel, and what it calls sees the module.
+        assert!(hit.caller.starts_with("platform_probe+"), "{hit:?}");
+    }
+    assert!(of(1).all(|hit| printed(hit) == "0"));
+    let callers: Vec<&str> = of(2).map(|hit| hit.caller.as_str()).collect();
+    assert!(!callers.is_empty());
+    for caller in callers {
+        assert!(
+            caller.starts_with("axi_clkgen_probe+") && caller.ends_with(" [clk_axi_clkgen]"),
+            "{caller}"
+        );
+    }
 }
 
 #[test]

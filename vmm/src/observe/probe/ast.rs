@@ -20,6 +20,8 @@ pub struct Probe {
 /// A place in the guest's code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
+    /// The module that it is in; if none is named, the kernel or any module.
+    pub module: Option<String>,
     /// The function or label, by its name in kallsyms.
     pub symbol: String,
     /// Bytes after it.
@@ -30,6 +32,9 @@ pub struct Site {
 
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(module) = &self.module {
+            write!(f, "{module}:")?;
+        }
         f.write_str(&self.symbol)?;
         if self.offset != 0 {
             write!(f, "+{:#x}", self.offset)?;

@@ -1,17 +1,18 @@
 //! Probes at work: breakpoints where they lie, and what is done when one is hit.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arm32::{CoreView, Stop};
+use arm32::Stop;
 use vm_memory::GuestMemoryMmap;
 
-use super::ast::{Action, Expr, Probe, Site};
-use super::eval::{Change, EvalError, Evaluator, Frame};
+use super::action;
+use super::ast::Probe;
+use super::eval::{CoreMemory, Evaluator, Frame};
 use super::kernel::Kernel;
+use super::outcome::{Hit, Outcome, ProbeError};
 use super::scope::{Scope, ScopeError};
 use crate::observe::symbols::SymbolsError;
-use crate::observe::types::value::Value;
 use crate::vcpu::{Halted, Resume, StopHandler};
 
 /// Where 32-bit ARM kernels begin, from the base of RAM: TEXT_OFFSET of arch/arm/Makefile, the usual one first.
@@ -21,53 +22,9 @@ const MAX_SEARCHES: u32 = 8;
 /// Most calls that are waited for to return: tasks that never do, such as those killed, would fill the list.
 const MAX_PENDING: usize = 4096;
 
-/// What a probe saw and did, once.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Hit {
-    /// Guest time, in nanoseconds since power-on.
-    pub at: u64,
-    /// The core.
-    pub core: usize,
-    /// Which probe, in the order in which they were given.
-    pub probe: usize,
-    /// Who called the function; empty when unknown.
-    pub caller: String,
-    /// What was to be printed, by the text that asked for it.
-    pub values: Vec<(String, Result<Value, EvalError>)>,
-    /// What was changed.
-    pub changes: Vec<Change>,
-    /// What was done, in words.
-    pub actions: Vec<String>,
-}
-
-/// Why probes cannot work.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProbeError {
-    /// A probe does not fit the kernel.
-    #[error("the probe `{text}` does not fit this kernel: {source}")]
-    Scope {
-        /// The probe.
-        text: String,
-        /// Why.
-        source: ScopeError,
-    },
-    /// There is a kernel, without symbols.
-    #[error("no probe can be set: {0}")]
-    Symbols(#[from] SymbolsError),
-}
-
-/// What became of a set of probes; shared with whoever started the run.
-#[derive(Clone, Debug, Default)]
-pub struct Outcome {
-    /// Whether the kernel was found and the probes were set.
-    pub armed: bool,
-    /// Why not, or why no longer.
-    pub error: Option<ProbeError>,
-    /// How often each probe was hit with its condition true.
-    pub hits: Vec<u64>,
-    /// The probe that ended the run, if one did.
-    pub stopped_by: Option<usize>,
-}
+/// What every kernel calls when a module is in memory, its symbols in place and none of its code run yet
+/// (kernel/module/main.c; kernel/module.c before 5.19).
+const MODULE_READY: &str = "do_init_module";
 
 /// A call of a function whose return is waited for.
 struct Pending {
@@ -86,6 +43,12 @@ struct Place {
     returns: usize,
 }
 
+impl Place {
+    const fn is_empty(&self) -> bool {
+        self.returns == 0 && self.here.is_empty() && self.calls.is_empty()
+    }
+}
+
 /// Told of each hit, in order.
 pub type Sink = Box<dyn FnMut(&Probe, &Hit) + Send>;
 
@@ -97,6 +60,14 @@ pub struct Engine {
     ram_size: u64,
     kernel: Option<Arc<Kernel>>,
     places: BTreeMap<u32, Place>,
+    /// Which probe lies where, and whether that is in a module.
+    set: BTreeMap<(u32, usize), bool>,
+    /// Probes that were set, at least once.
+    placed: BTreeSet<usize>,
+    /// Probes whose place has not been in memory yet, and must come to be.
+    waiting: BTreeSet<usize>,
+    /// Where the kernel calls [`MODULE_READY`].
+    module_ready: Option<u32>,
     pending: VecDeque<Pending>,
     searches: u32,
     sink: Sink,
@@ -122,6 +93,10 @@ impl Engine {
             ram_size,
             kernel: None,
             places: BTreeMap::new(),
+            set: BTreeMap::new(),
+            placed: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            module_ready: None,
             pending: VecDeque::new(),
             searches: 0,
             sink,
@@ -147,10 +122,15 @@ impl Engine {
     }
 
     /// As [`Engine::prepare`], where the kernel is in memory already. The outcome says if a probe does not fit it.
-    pub fn prepare_in(&mut self, kernel: Arc<Kernel>, cluster: &mut arm32::Cluster) {
-        if !self.probes.is_empty()
-            && let Err(error) = self.set(kernel, cluster)
-        {
+    pub fn prepare_in(&mut self, mut kernel: Arc<Kernel>, cluster: &mut arm32::Cluster) {
+        if self.probes.is_empty() {
+            return;
+        }
+        if let Some(view) = cluster.core(0) {
+            // Where there are no modules to be seen, there is no probe in one.
+            let _ = Arc::make_mut(&mut kernel).read_modules(&CoreMemory(&view));
+        }
+        if let Err(error) = self.begin(kernel, cluster) {
             self.with_outcome(|outcome| outcome.error = Some(error));
         }
     }
@@ -182,27 +162,93 @@ impl Engine {
         for va in self.entries() {
             halted.cluster.remove_breakpoint(va);
         }
-        match self.set(Arc::new(kernel), halted.cluster) {
+        match self.begin(Arc::new(kernel), halted.cluster) {
             Ok(()) => Resume::Continue,
             Err(error) => self.fail(error),
         }
     }
 
-    /// Sets all probes in `kernel`.
-    fn set(&mut self, kernel: Arc<Kernel>, cluster: &mut arm32::Cluster) -> Result<(), ProbeError> {
-        for index in 0..self.probes.len() {
-            if let Err(source) = self.place(&kernel, index)
-                && !self.probes[index].optional
-            {
-                let text = self.probes[index].text.clone();
-                return Err(ProbeError::Scope { text, source });
-            }
+    /// Sets all probes in `kernel` that have their place in memory.
+    fn begin(
+        &mut self,
+        kernel: Arc<Kernel>,
+        cluster: &mut arm32::Cluster,
+    ) -> Result<(), ProbeError> {
+        self.module_ready = kernel.symbols.address(MODULE_READY);
+        if let Some(va) = self.module_ready {
+            cluster.insert_breakpoint(va);
         }
-        self.places
-            .keys()
-            .for_each(|&va| cluster.insert_breakpoint(va));
+        self.place_all(&kernel, cluster)?;
         self.kernel = Some(kernel);
         self.with_outcome(|outcome| outcome.armed = true);
+        Ok(())
+    }
+
+    /// A module is about to run.
+    fn module_loaded(&mut self, core: usize, halted: &mut Halted<'_>) -> Result<(), ProbeError> {
+        let Some(mut kernel) = self.kernel.take() else {
+            return Ok(());
+        };
+        let read = match halted.core(core) {
+            Some(view) => Arc::make_mut(&mut kernel).read_modules(&CoreMemory(&view)),
+            None => Ok(()),
+        };
+        let placed = match (read, self.waiting.first()) {
+            (Ok(()), _) => {
+                self.withdraw_from_modules(halted.cluster);
+                self.place_all(&kernel, halted.cluster)
+            }
+            (Err(source), Some(&index)) => {
+                let text = self.probes[index].text.clone();
+                Err(ProbeError::Modules { text, source })
+            }
+            (Err(_), None) => Ok(()),
+        };
+        self.kernel = Some(kernel);
+        placed
+    }
+
+    /// Takes probes off the modules that were loaded: these may be gone, and others be where they were.
+    fn withdraw_from_modules(&mut self, cluster: &mut arm32::Cluster) {
+        let gone = self.set.iter().filter(|(_, in_module)| **in_module);
+        let gone: Vec<(u32, usize)> = gone.map(|(&key, _)| key).collect();
+        for (va, index) in gone {
+            self.set.remove(&(va, index));
+            cluster.remove_breakpoint(va);
+            if let Some(place) = self.places.get_mut(&va) {
+                place.here.retain(|other| *other != index);
+                place.calls.retain(|other| *other != index);
+                if place.is_empty() {
+                    self.places.remove(&va);
+                }
+            }
+        }
+    }
+
+    /// Sets all probes that are not set yet, as far as what they are in is in memory.
+    fn place_all(
+        &mut self,
+        kernel: &Kernel,
+        cluster: &mut arm32::Cluster,
+    ) -> Result<(), ProbeError> {
+        for index in 0..self.probes.len() {
+            match self.place(kernel, index, cluster) {
+                Ok(()) => {
+                    self.waiting.remove(&index);
+                }
+                Err(_) if self.probes[index].optional => {}
+                // In a kernel that can load modules it may come yet; and one that was there may have gone.
+                Err(ScopeError::NoSymbol(_)) if self.module_ready.is_some() => {
+                    if !self.placed.contains(&index) {
+                        self.waiting.insert(index);
+                    }
+                }
+                Err(source) => {
+                    let text = self.probes[index].text.clone();
+                    return Err(ProbeError::Scope { text, source });
+                }
+            }
+        }
         Ok(())
     }
 
@@ -211,18 +257,26 @@ impl Engine {
         Resume::End
     }
 
-    fn place(&mut self, kernel: &Kernel, index: usize) -> Result<(), ScopeError> {
+    fn place(
+        &mut self,
+        kernel: &Kernel,
+        index: usize,
+        cluster: &mut arm32::Cluster,
+    ) -> Result<(), ScopeError> {
         let probe = &self.probes[index];
         let site = &probe.site;
         let scope = Scope { kernel, site };
-        scope.symbol(&site.symbol)?;
+        let places = scope.places(site)?;
         scope.check(probe)?;
-        // Static functions of one name are all meant.
-        for symbol in kernel.symbols.named(&site.symbol) {
-            let place = self
-                .places
-                .entry(symbol.address.wrapping_add(site.offset) & !1)
-                .or_default();
+        self.placed.insert(index);
+        for va in places {
+            let location = kernel.symbols.at(va);
+            let in_module = location.is_some_and(|location| location.symbol.module.is_some());
+            if self.set.insert((va, index), in_module).is_some() {
+                continue;
+            }
+            cluster.insert_breakpoint(va);
+            let place = self.places.entry(va).or_default();
             if site.at_return {
                 place.calls.push(index);
             } else {
@@ -233,6 +287,11 @@ impl Engine {
     }
 
     fn hit(&mut self, core: usize, pc: u32, halted: &mut Halted<'_>) -> Resume {
+        if self.module_ready == Some(pc)
+            && let Err(error) = self.module_loaded(core, halted)
+        {
+            return self.fail(error);
+        }
         let Some(place) = self.places.get(&pc) else {
             return Resume::Continue;
         };
@@ -280,7 +339,7 @@ impl Engine {
         halted.cluster.remove_breakpoint(to);
         if let Some(place) = self.places.get_mut(&to) {
             place.returns = place.returns.saturating_sub(1);
-            if place.returns == 0 && place.here.is_empty() && place.calls.is_empty() {
+            if place.is_empty() {
                 self.places.remove(&to);
             }
         }
@@ -348,7 +407,7 @@ impl Engine {
         }
         let mut resume = Resume::Continue;
         for action in &probe.actions {
-            if act(&mut evaluator, action, &mut hit) == Resume::End {
+            if action::take(&mut evaluator, action, &mut hit) == Resume::End {
                 resume = Resume::End;
             }
         }
@@ -363,74 +422,6 @@ impl Engine {
     }
 }
 
-fn act(evaluator: &mut Evaluator<'_, '_>, action: &Action, hit: &mut Hit) -> Resume {
-    let result = match action {
-        Action::Print(values) => {
-            for value in values {
-                hit.values.push((value.to_string(), evaluator.value(value)));
-            }
-            Ok(())
-        }
-        Action::Set(place, value) => set(evaluator, place, value, hit),
-        Action::Return(value) => number(evaluator, value.as_ref()).map(|value| {
-            evaluator.core.return_at_once(value.map(|v| v as u32));
-            hit.actions.push(match value {
-                Some(value) => format!("returned {value} at once"),
-                None => "returned at once".into(),
-            });
-        }),
-        Action::Goto(site) => goto(evaluator, site, hit),
-        Action::Stop => {
-            hit.actions.push("ended the run".into());
-            return Resume::End;
-        }
-    };
-    if let Err(error) = result {
-        hit.actions.push(format!("failed: {error}"));
-    }
-    Resume::Continue
-}
-
-fn number(evaluator: &Evaluator<'_, '_>, value: Option<&Expr>) -> Result<Option<i128>, EvalError> {
-    value
-        .map(|value| {
-            evaluator
-                .value(value)?
-                .number()
-                .ok_or(EvalError::NotANumber)
-        })
-        .transpose()
-}
-
-fn set(
-    evaluator: &mut Evaluator<'_, '_>,
-    place: &Expr,
-    value: &Expr,
-    hit: &mut Hit,
-) -> Result<(), EvalError> {
-    let Expr::Path(place) = place else {
-        return Err(ScopeError::ReadOnly(place.to_string()).into());
-    };
-    let value = evaluator
-        .value(value)?
-        .number()
-        .ok_or(EvalError::NotANumber)?;
-    let change = evaluator.set(place, value)?;
-    hit.actions.push(format!("set {place} to {value}"));
-    hit.changes.push(change);
-    Ok(())
-}
-
-fn goto(evaluator: &mut Evaluator<'_, '_>, site: &Site, hit: &mut Hit) -> Result<(), EvalError> {
-    let target = evaluator.scope.symbol(&site.symbol)?;
-    let core: &mut CoreView<'_> = evaluator.core;
-    // The table of symbols does not say which instruction set; code of one kernel is all of one.
-    let thumb = u32::from(core.state().psr.thumb);
-    core.branch(target.wrapping_add(site.offset) & !1 | thumb);
-    hit.actions.push(format!("went on at {site}"));
-    Ok(())
-}
-
 impl StopHandler for Engine {
     fn stopped(&mut self, stop: Stop, halted: &mut Halted<'_>) -> Resume {
         match stop {
@@ -440,5 +431,21 @@ impl StopHandler for Engine {
             }
             _ => Resume::Continue,
         }
+    }
+
+    fn ended(&mut self, _reason: crate::Reason) {
+        let missing = self.waiting.first().map(|&index| {
+            let Probe { text, site, .. } = &self.probes[index];
+            ProbeError::NeverLoaded {
+                text: text.clone(),
+                site: site.to_string(),
+            }
+        });
+        self.with_outcome(|outcome| {
+            // A machine may run on, and load the module then.
+            if matches!(outcome.error, None | Some(ProbeError::NeverLoaded { .. })) {
+                outcome.error = missing;
+            }
+        });
     }
 }

@@ -86,7 +86,8 @@ pub struct Change {
     pub new: u64,
 }
 
-struct CoreMemory<'a, 'c>(&'a CoreView<'c>);
+/// The guest's memory as a core sees it.
+pub(super) struct CoreMemory<'a, 'c>(pub &'a CoreView<'c>);
 
 impl Memory for CoreMemory<'_, '_> {
     fn read(&self, va: u32, into: &mut [u8]) -> Result<(), MemoryError> {

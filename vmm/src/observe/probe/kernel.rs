@@ -1,6 +1,7 @@
 //! The kernel that runs in a guest, as far as probes need to know it.
 
-use crate::observe::memory::{self, Physical};
+use crate::observe::memory::{self, Memory, Physical};
+use crate::observe::modules::{Modules, ModulesError};
 use crate::observe::symbols::{Symbols, SymbolsError};
 use crate::observe::types::{Types, TypesError};
 
@@ -8,12 +9,13 @@ use crate::observe::types::{Types, TypesError};
 const SEARCHED: u64 = 96 << 20;
 
 /// A kernel's names and types.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Kernel {
     /// Its functions and variables.
     pub symbols: Symbols,
     /// Its structures, or why they are not known; probes then get by with registers.
     pub types: Result<Types, TypesError>,
+    modules: Modules,
 }
 
 impl Kernel {
@@ -25,6 +27,24 @@ impl Kernel {
         let image = memory::copy(ram, base, size.min(SEARCHED));
         let symbols = Symbols::find(&image)?;
         let types = Types::of_kernel(&image).map(|(types, _)| types);
-        Ok(Self { symbols, types })
+        Ok(Self {
+            symbols,
+            types,
+            modules: Modules::default(),
+        })
+    }
+
+    /// Looks at which modules are loaded, by the guest's memory as a core sees it now.
+    ///
+    /// # Errors
+    /// They cannot be told; symbols stay as they are then.
+    pub fn read_modules(&mut self, memory: &dyn Memory) -> Result<(), ModulesError> {
+        // Without types there is no list: the kernel says where it is, and the types what it is.
+        let Ok(types) = &self.types else {
+            return Err(ModulesError::NoList);
+        };
+        self.modules.refresh(types, &self.symbols, memory)?;
+        self.symbols.set_modules(self.modules.iter());
+        Ok(())
     }
 }

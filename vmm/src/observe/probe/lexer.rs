@@ -16,9 +16,9 @@ pub(super) enum Token {
 }
 
 /// Longest first, so that `==` is not read as twice `=`.
-const SIGNS: [&str; 25] = [
+const SIGNS: [&str; 26] = [
     "==", "!=", "<=", ">=", "&&", "||", "->", "{", "}", "(", ")", ",", ";", ".", "+", "-", "=",
-    "<", ">", "!", "&", "|", "@", "*", "?",
+    "<", ">", "!", "&", "|", "@", "*", "?", ":",
 ];
 
 /// Error codes by name (include/uapi/asm-generic/errno{-base,}.h and include/linux/errno.h).

@@ -2,21 +2,24 @@
 //!
 //! [`parse`] reads the notation (`docs/probes.md`), an [`Engine`] waits for the kernel to be in memory, finds its symbols
 //! and types there, sets breakpoints, and serves hits. The guest needs no support, and where no probe lies it
-//! runs as if there were none. Symbols of modules that are loaded later are not looked for.
+//! runs as if there were none. A probe in a module is set when the module is loaded.
 
+mod action;
 pub mod ast;
 mod engine;
 mod eval;
 mod kernel;
 mod lexer;
+mod outcome;
 pub mod parser;
 #[cfg(test)]
 mod parser_tests;
 mod scope;
 
 pub use ast::Probe;
-pub use engine::{Engine, Hit, Outcome, ProbeError, Sink};
+pub use engine::{Engine, Sink};
 pub use eval::{Change, EvalError, Written};
 pub use kernel::Kernel;
+pub use outcome::{Hit, Outcome, ProbeError};
 pub use parser::{SyntaxError, parse};
 pub use scope::ScopeError;

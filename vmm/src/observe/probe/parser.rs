@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! probe     = [ "?" ] site [ "if" or ] [ "{" { action ";" } "}" ]
-//! site      = symbol [ "+" number ] [ "@" "return" ]
+//! site      = [ module ":" ] symbol [ "+" number ] [ "@" "return" ]
 //! action    = "print" "(" or { "," or } ")" | "set" "(" path "," or ")" | "return" [ or ]
 //!           | "goto" site | "stop"
 //! or        = and { "||" and }
@@ -141,6 +141,10 @@ impl Parser {
 
     fn site(&mut self) -> Result<Site> {
         let mut symbol = self.word("the name of a guest function")?;
+        let module = self.take(":").then(|| symbol.clone());
+        if module.is_some() {
+            symbol = self.word("the name of a function of the module")?;
+        }
         // Compilers name parts and clones of functions like `name.part.0`.
         while self.take(".") {
             let part = match self.peek() {
@@ -171,6 +175,7 @@ impl Parser {
             return Err(SyntaxError::new(at, message));
         }
         Ok(Site {
+            module,
             symbol,
             offset,
             at_return,

@@ -2,15 +2,16 @@
 
 use super::ast::{Action, Expr, Path, Probe, Site};
 use super::kernel::Kernel;
+use crate::observe::symbols::Symbol;
 use crate::observe::types::path::{Path as Resolved, PathError};
-use crate::observe::types::{TypeId, Types, TypesError};
+use crate::observe::types::{Prototype, TypeId, Types, TypesError};
 
 /// Why a probe does not fit the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
     /// No such function.
     #[error(
-        "this kernel has no symbol `{0}` (it may be inlined, static in a module, or named otherwise)"
+        "this kernel has no symbol `{0}` (it may be inlined, in a module that is not loaded, or named otherwise)"
     )]
     NoSymbol(String),
     /// No such value.
@@ -159,19 +160,21 @@ impl<'a> Scope<'a> {
     }
 
     fn returns(&self) -> Option<TypeId> {
+        Some(self.prototype()?.1.returns)
+    }
+
+    /// What is known of the function probed. The kernel's types say nothing of a module's functions.
+    fn prototype(&self) -> Option<(&'a Types, Prototype<'a>)> {
         let types = self.kernel.types.as_ref().ok()?;
-        Some(types.function(&self.site.symbol)?.returns)
+        if self.site.module.is_some() {
+            return None;
+        }
+        Some((types, types.function(&self.site.symbol)?))
     }
 
     /// The arguments there are, for a message.
     fn arguments(&self) -> String {
-        let prototype = self
-            .kernel
-            .types
-            .as_ref()
-            .ok()
-            .and_then(|types| types.function(&self.site.symbol));
-        prototype.map_or_else(String::new, |prototype| {
+        self.prototype().map_or_else(String::new, |(_, prototype)| {
             let names: Vec<_> = prototype.arguments.iter().map(|a| a.name).collect();
             format!(" (its arguments are {})", names.join(", "))
         })
@@ -180,9 +183,9 @@ impl<'a> Scope<'a> {
     /// The first word of the argument `name` and its type. Arguments of eight bytes begin at an even word
     /// (AAPCS 5.5, stage C).
     fn argument(&self, name: &str) -> Option<(u8, TypeId)> {
-        let types = self.kernel.types.as_ref().ok()?;
+        let (types, prototype) = self.prototype()?;
         let mut slot = 0u8;
-        for argument in types.function(&self.site.symbol)?.arguments {
+        for argument in prototype.arguments {
             let words = types
                 .size(argument.ty)
                 .unwrap_or(4)
@@ -223,7 +226,7 @@ impl<'a> Scope<'a> {
                 Action::Set(place, _) => return Err(ScopeError::ReadOnly(format!("{place:?}"))),
                 Action::Return(Some(value)) => self.check_expr(value)?,
                 Action::Goto(site) => {
-                    self.symbol(&site.symbol)?;
+                    self.places(site)?;
                 }
                 Action::Return(None) | Action::Stop => {}
             }
@@ -242,6 +245,23 @@ impl<'a> Scope<'a> {
                 self.check_expr(right)
             }
         }
+    }
+
+    /// The addresses that `site` means: static functions of one name are all meant.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn places(&self, site: &Site) -> Result<Vec<u32>, ScopeError> {
+        let module = site.module.as_deref();
+        let meant = |symbol: &Symbol<'_>| module.is_none() || symbol.module == module;
+        let symbols = self.kernel.symbols.named(&site.symbol).filter(meant);
+        let places: Vec<u32> = symbols
+            .map(|symbol| symbol.address.wrapping_add(site.offset) & !1)
+            .collect();
+        if places.is_empty() {
+            return Err(ScopeError::NoSymbol(site.symbol.clone()));
+        }
+        Ok(places)
     }
 
     /// The address of a symbol.

@@ -11,11 +11,14 @@ pub(crate) mod testing;
 mod tests;
 mod tokens;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use find::{Budget, GaveUp, Names};
 use spec::{MAX_ARENA, MAX_NAME};
 use tokens::{Tokens, is_name_byte};
+
+use super::modules::Module;
 
 /// Why no symbols were found. Each message says what the user can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +102,8 @@ pub struct Symbols {
     /// Indices of `entries`, by name and then by address.
     by_name: Vec<u32>,
     modules: Vec<String>,
+    /// Where the symbols of modules end, by where they begin: between modules nothing is known.
+    ends: BTreeMap<u32, u32>,
 }
 
 impl Symbols {
@@ -180,21 +185,30 @@ impl Symbols {
         self.by_name = order;
     }
 
-    /// Adds the symbols of a loaded module: name, address and the letter of `nm`. Symbols past the bounds on names
-    /// (64 MiB in all) and modules (65534) are left out.
-    pub fn add_module<'a>(
-        &mut self,
-        module: &str,
-        symbols: impl IntoIterator<Item = (&'a str, u32, char)>,
-    ) {
-        let Ok(index) = u16::try_from(self.modules.len() + 1) else {
-            return;
-        };
-        self.modules.push(module.to_owned());
-        for (name, address, kind) in symbols {
-            let kind = u8::try_from(kind).unwrap_or(b'?');
-            if self.push(name, address, kind, index).is_none() {
+    /// Takes these as the modules that are loaded, in place of those before. Symbols past the bounds on names (64 MiB in
+    /// all) and modules (65534) are left out.
+    pub fn set_modules<'a>(&mut self, modules: impl IntoIterator<Item = &'a Module>) {
+        self.entries.retain(|entry| entry.module == 0);
+        let names = self.entries.iter();
+        let end = names.map(|entry| entry.name as usize + usize::from(entry.length));
+        self.arena.truncate(end.max().unwrap_or(0));
+        self.modules.clear();
+        self.ends.clear();
+        for module in modules {
+            let Ok(index) = u16::try_from(self.modules.len() + 1) else {
                 break;
+            };
+            self.modules.push(module.name.clone());
+            for symbol in &module.symbols {
+                let kind = u8::try_from(symbol.kind).unwrap_or(b'?');
+                if self
+                    .push(&symbol.name, symbol.address, kind, index)
+                    .is_none()
+                {
+                    break;
+                }
+                let end = self.ends.entry(symbol.address).or_default();
+                *end = symbol.end.max(*end);
             }
         }
         self.index();
@@ -247,7 +261,7 @@ impl Symbols {
     }
 
     /// The symbol at `address` or the nearest before it. Of several at one address it is the first, as the kernel itself
-    /// chooses in its back traces. `None` below the first symbol, after the last, and past a symbol that marks an end
+    /// chooses in its back traces. `None` below the first symbol, after the last, past the end of a module's symbol, and past a symbol that marks an end
     /// (such as `_etext`), for what follows does not belong to it.
     pub fn at(&self, address: u32) -> Option<Location<'_>> {
         let after = self.entries.partition_point(|e| e.address <= address);
@@ -261,6 +275,10 @@ impl Symbols {
             _ if offset == 0 => same.first()?,
             _ => return None,
         };
+        let end = self.ends.get(&nearest).filter(|_| entry.module != 0);
+        if end.is_some_and(|end| address >= *end) {
+            return None;
+        }
         Some(Location {
             symbol: self.symbol(entry),
             offset,

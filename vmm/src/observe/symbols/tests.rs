@@ -1,3 +1,4 @@
+use crate::observe::modules::{Module, ModuleSymbol};
 use proptest::prelude::*;
 
 use super::testing::{LAYOUTS, Layout, Written, kernel_like, tables};
@@ -124,10 +125,22 @@ fn lookups() {
         "nothing is known beyond the last symbol"
     );
 
-    symbols.add_module(
-        "ipmmu",
-        [("probe", 0xbf00_0000, 't'), ("_stext", 0xbf00_0100, 't')],
-    );
+    let loaded = |name: &str, list: [(&str, u32); 2]| {
+        let symbols = list.map(|(name, address)| ModuleSymbol {
+            name: name.into(),
+            address,
+            end: address + 0x80,
+            kind: 't',
+        });
+        Module::new(name, symbols.to_vec())
+    };
+    let other = loaded("other", [("probe", 0xbf80_0000), ("gone", 0xbf80_0100)]);
+    symbols.set_modules([&other]);
+    let ipmmu = loaded("ipmmu", [("probe", 0xbf00_0000), ("_stext", 0xbf00_0100)]);
+    symbols.set_modules([&ipmmu]);
+    assert_eq!(symbols.address("gone"), None);
+    assert_eq!(symbols.at(0xbf00_0080), None, "past the function's end");
+    assert_eq!(symbols.at(0xbfff_0000), None, "past the module's end");
     assert_eq!(symbols.len(), 1002);
     assert_eq!(
         symbols.at(0xbf00_0008).unwrap().to_string(),

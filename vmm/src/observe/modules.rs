@@ -1,0 +1,254 @@
+//! The modules that a guest's kernel has loaded, and their symbols, from guest memory.
+//!
+//! Every `struct module` hangs in the list `modules`. Its `kallsyms` leads to a copy of the module's ELF symbol table, to
+//! the names, and, since Linux 5.2, to a letter for each symbol (include/linux/module.h, kernel/module/kallsyms.c). All
+//! offsets come from the kernel's own types.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::memory::{Memory, MemoryError};
+use super::symbols::Symbols;
+use super::types::Types;
+use super::types::path::PathError;
+
+/// The most modules that are looked at: distribution kernels on boards load some hundred.
+const MAX_MODULES: usize = 1024;
+/// The most symbols of one module; the largest modules have some ten thousand.
+const MAX_SYMBOLS: u32 = 1 << 16;
+/// The longest name of a module or symbol, with its NUL (`KSYM_NAME_LEN` since 6.1).
+const MAX_NAME: usize = 512;
+
+/// `MODULE_STATE_UNFORMED` of `enum module_state`: nothing of it is set up yet.
+const UNFORMED: u32 = 3;
+
+/// Bytes of an ELF symbol of a 32-bit file, and where its fields are (System V ABI, "Symbol Table").
+const SYMBOL_SIZE: usize = 16;
+/// `STT_FUNC`: bit 0 of such an address says Thumb.
+const FUNCTION: u8 = 2;
+/// `STT_SECTION` and `STT_FILE` name no place in the module.
+const NO_PLACE: [u8; 2] = [3, 4];
+/// `SHN_UNDEF`: a symbol of someone else's.
+const UNDEFINED: u16 = 0;
+/// `SHN_LORESERVE`: absolute values and the like from here on.
+const RESERVED: u16 = 0xff00;
+
+/// Why modules cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModulesError {
+    /// The kernel has no list of modules.
+    #[error("this kernel cannot load modules (it needs CONFIG_MODULES and CONFIG_KALLSYMS_ALL)")]
+    NoList,
+    /// Its structures are not those that are known.
+    #[error("the modules of this kernel cannot be read: {0}")]
+    Types(#[from] PathError),
+    /// The list leads nowhere.
+    #[error("the kernel's list of modules is damaged: {0}")]
+    Memory(#[from] MemoryError),
+}
+
+/// A symbol of a module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleSymbol {
+    /// Its name.
+    pub name: String,
+    /// Virtual address, without the Thumb bit.
+    pub address: u32,
+    /// Address of the first byte that does not belong to it.
+    pub end: u32,
+    /// The letter of `nm`.
+    pub kind: char,
+}
+
+/// A module with its symbols.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// Its name, as in `/proc/modules`.
+    pub name: String,
+    /// By address.
+    pub symbols: Vec<ModuleSymbol>,
+    table: Table,
+}
+
+impl Module {
+    /// A module of which nothing but its symbols is known.
+    #[cfg(test)]
+    pub(crate) fn new(name: &str, symbols: Vec<ModuleSymbol>) -> Self {
+        Self {
+            name: name.into(),
+            symbols,
+            table: Table::default(),
+        }
+    }
+}
+
+/// Where a module's symbols are. That changes when its initialisation is over and its first part is freed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Table {
+    symbols: u32,
+    count: u32,
+    names: u32,
+    letters: u32,
+}
+
+/// The modules of a kernel, as they were when last looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Modules {
+    /// By the address of their `struct module`.
+    known: BTreeMap<u32, Arc<Module>>,
+}
+
+/// Offsets within `struct module` and `struct mod_kallsyms`, in bytes.
+struct Layout {
+    list: u32,
+    name: u32,
+    state: u32,
+    kallsyms: u32,
+    symtab: u32,
+    num_symtab: u32,
+    strtab: u32,
+    typetab: u32,
+}
+
+impl Layout {
+    fn of(types: &Types) -> Result<Self, PathError> {
+        let offset = |structure: &str, member: &str| {
+            // A member of the structure itself has an offset.
+            let path = types.resolve(structure, member)?;
+            Ok::<u32, PathError>(path.offset().unwrap_or(0))
+        };
+        Ok(Self {
+            list: offset("module", "list")?,
+            name: offset("module", "name")?,
+            state: offset("module", "state")?,
+            kallsyms: offset("module", "kallsyms")?,
+            symtab: offset("mod_kallsyms", "symtab")?,
+            num_symtab: offset("mod_kallsyms", "num_symtab")?,
+            strtab: offset("mod_kallsyms", "strtab")?,
+            typetab: offset("mod_kallsyms", "typetab")?,
+        })
+    }
+}
+
+impl Modules {
+    /// Looks at the kernel's list of modules again. Symbols are read of those only that are new or have others than
+    /// before.
+    ///
+    /// # Errors
+    /// The list cannot be found or followed. A single module that cannot be read is left out.
+    pub fn refresh(
+        &mut self,
+        types: &Types,
+        symbols: &Symbols,
+        memory: &dyn Memory,
+    ) -> Result<(), ModulesError> {
+        let head = symbols.address("modules").ok_or(ModulesError::NoList)?;
+        let layout = Layout::of(types)?;
+        let mut found = BTreeMap::new();
+        let mut link = memory.word(head)?;
+        while link != head && link != 0 && found.len() < MAX_MODULES {
+            let module = link.wrapping_sub(layout.list);
+            let before = self.known.get(&module);
+            // A list that runs in a circle past its head has no end.
+            if found.contains_key(&module) {
+                break;
+            }
+            if let Some(read) = read(module, &layout, before, memory) {
+                found.insert(module, read);
+            }
+            link = memory.word(link)?;
+        }
+        self.known = found;
+        Ok(())
+    }
+
+    /// The modules, in no order that means anything.
+    pub fn iter(&self) -> impl Iterator<Item = &Module> {
+        self.known.values().map(Arc::as_ref)
+    }
+}
+
+/// The module whose structure is at `module`, if it is set up and can be read.
+fn read(
+    module: u32,
+    layout: &Layout,
+    before: Option<&Arc<Module>>,
+    memory: &dyn Memory,
+) -> Option<Arc<Module>> {
+    let word = |at: u32, offset: u32| memory.word(at.wrapping_add(offset)).ok();
+    if word(module, layout.state)? == UNFORMED {
+        return None;
+    }
+    let kallsyms = word(module, layout.kallsyms)?;
+    let table = Table {
+        symbols: word(kallsyms, layout.symtab)?,
+        count: word(kallsyms, layout.num_symtab)?.min(MAX_SYMBOLS),
+        names: word(kallsyms, layout.strtab)?,
+        letters: word(kallsyms, layout.typetab)?,
+    };
+    let name = text(memory, module.wrapping_add(layout.name))?;
+    if let Some(before) = before.filter(|before| before.table == table && before.name == name) {
+        return Some(Arc::clone(before));
+    }
+    let symbols = symbols(&table, memory)?;
+    Some(Arc::new(Module {
+        name,
+        symbols,
+        table,
+    }))
+}
+
+fn text(memory: &dyn Memory, at: u32) -> Option<String> {
+    let (text, complete) = memory.text(at, MAX_NAME).ok()?;
+    let plain = complete && !text.is_empty() && text.iter().all(u8::is_ascii_graphic);
+    plain.then(|| String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The symbols of a table that are places in the module, by address.
+fn symbols(table: &Table, memory: &dyn Memory) -> Option<Vec<ModuleSymbol>> {
+    let mut entries = vec![0; table.count as usize * SYMBOL_SIZE];
+    memory.read(table.symbols, &mut entries).ok()?;
+    let mut letters = vec![0; table.count as usize];
+    memory.read(table.letters, &mut letters).ok()?;
+    let mut list = Vec::new();
+    for (entry, letter) in entries.chunks_exact(SYMBOL_SIZE).zip(letters) {
+        let word = |at: usize| {
+            u32::from_le_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]])
+        };
+        let (value, size) = (word(4), word(8));
+        let (kind, section) = (entry[12] & 0xf, u16::from_le_bytes([entry[14], entry[15]]));
+        if section == UNDEFINED || section >= RESERVED || NO_PLACE.contains(&kind) {
+            continue;
+        }
+        let Some(name) = text(memory, table.names.wrapping_add(word(0))) else {
+            continue;
+        };
+        // Marks of where code and data begin in a section (ELF for the ARM Architecture, 4.5.5).
+        if name.starts_with('$') {
+            continue;
+        }
+        let address = if kind == FUNCTION { value & !1 } else { value };
+        list.push(ModuleSymbol {
+            name,
+            address,
+            end: address.saturating_add(size),
+            kind: char::from(letter),
+        });
+    }
+    list.sort_by_key(|symbol| symbol.address);
+    // What has no size goes on to the next one.
+    let mut next = None;
+    for symbol in list.iter_mut().rev() {
+        if symbol.end == symbol.address {
+            symbol.end = next.unwrap_or(symbol.address.saturating_add(1));
+        }
+        next = Some(symbol.address)
+            .filter(|_| next != Some(symbol.address))
+            .or(next);
+    }
+    Some(list)
+}
+
+#[cfg(test)]
+#[path = "modules_tests.rs"]
+mod tests;

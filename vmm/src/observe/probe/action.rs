@@ -1,0 +1,78 @@
+//! What a probe does when it is hit.
+
+use arm32::CoreView;
+
+use super::ast::{Action, Expr, Site};
+use super::eval::{EvalError, Evaluator};
+use super::outcome::Hit;
+use super::scope::ScopeError;
+use crate::vcpu::Resume;
+
+/// Does what `action` says, and notes it in `hit`.
+pub(super) fn take(evaluator: &mut Evaluator<'_, '_>, action: &Action, hit: &mut Hit) -> Resume {
+    let result = match action {
+        Action::Print(values) => {
+            for value in values {
+                hit.values.push((value.to_string(), evaluator.value(value)));
+            }
+            Ok(())
+        }
+        Action::Set(place, value) => set(evaluator, place, value, hit),
+        Action::Return(value) => number(evaluator, value.as_ref()).map(|value| {
+            evaluator.core.return_at_once(value.map(|v| v as u32));
+            hit.actions.push(match value {
+                Some(value) => format!("returned {value} at once"),
+                None => "returned at once".into(),
+            });
+        }),
+        Action::Goto(site) => goto(evaluator, site, hit),
+        Action::Stop => {
+            hit.actions.push("ended the run".into());
+            return Resume::End;
+        }
+    };
+    if let Err(error) = result {
+        hit.actions.push(format!("failed: {error}"));
+    }
+    Resume::Continue
+}
+
+fn number(evaluator: &Evaluator<'_, '_>, value: Option<&Expr>) -> Result<Option<i128>, EvalError> {
+    value
+        .map(|value| {
+            evaluator
+                .value(value)?
+                .number()
+                .ok_or(EvalError::NotANumber)
+        })
+        .transpose()
+}
+
+fn set(
+    evaluator: &mut Evaluator<'_, '_>,
+    place: &Expr,
+    value: &Expr,
+    hit: &mut Hit,
+) -> Result<(), EvalError> {
+    let Expr::Path(place) = place else {
+        return Err(ScopeError::ReadOnly(place.to_string()).into());
+    };
+    let value = evaluator
+        .value(value)?
+        .number()
+        .ok_or(EvalError::NotANumber)?;
+    let change = evaluator.set(place, value)?;
+    hit.actions.push(format!("set {place} to {value}"));
+    hit.changes.push(change);
+    Ok(())
+}
+
+fn goto(evaluator: &mut Evaluator<'_, '_>, site: &Site, hit: &mut Hit) -> Result<(), EvalError> {
+    let target = evaluator.scope.places(site)?[0];
+    let core: &mut CoreView<'_> = evaluator.core;
+    // The table of symbols does not say which instruction set; code of one kernel is all of one.
+    let thumb = u32::from(core.state().psr.thumb);
+    core.branch(target | thumb);
+    hit.actions.push(format!("went on at {site}"));
+    Ok(())
+}
