@@ -38,11 +38,11 @@ Examples:
   vmm lab run deferral.shared --report report
   vmm lab run deferral.shared.stock.off --kernel arch/arm/boot/zImage --module drivers/clk/clk-axi-clkgen.ko
   vmm lab run my-scenario.toml
-  vmm lab matrix rebind --kernel zImage-6.1 --kernel zImage-6.12
+  vmm lab matrix deferral.shared --image ipmmu-5.10 --image ipmmu-6.12 --kernel zImage,clk-axi-clkgen.ko
 
 Exit codes, as `git bisect run` wants them:
-  0    every verdict is the expected one
-  1    one is not
+  0    everything is as expected (in a matrix: every verdict is)
+  1    something is not
   2    a mistake in the arguments or files, told in one sentence
   125  nothing was unexpected, but something could not be judged: the kernel does not boot or has no symbols";
 
@@ -68,6 +68,9 @@ pub struct RunArgs {
     /// Run on this kernel, a zImage or raw Image, in place of the scenario's
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
+    /// Run on the kernel of this image, such as ipmmu-6.12, in place of the scenario's
+    #[arg(long, value_name = "NAME", conflicts_with = "kernel")]
+    image: Option<String>,
     /// The module clk-axi-clkgen.ko built for that kernel, for scenarios with late clocks
     #[arg(long, value_name = "FILE", requires = "kernel")]
     module: Option<PathBuf>,
@@ -87,6 +90,9 @@ pub struct RunArgs {
 pub struct MatrixArgs {
     #[command(flatten)]
     selection: Selection,
+    /// An image to run on the kernel of, besides the scenario's own
+    #[arg(long, value_name = "NAME")]
+    image: Vec<String>,
     /// A kernel to run on, besides the scenario's own; `FILE` or `FILE,MODULE`, where MODULE is its clk-axi-clkgen.ko
     #[arg(long, value_name = "FILE[,MODULE]")]
     kernel: Vec<String>,
@@ -226,12 +232,13 @@ impl RunArgs {
                 "both forms of the results would be one file: name two",
             ));
         }
-        let choice = match &self.kernel {
-            None => KernelChoice::OfImage,
-            Some(path) => KernelChoice::File {
+        let choice = match (&self.kernel, &self.image) {
+            (Some(path), _) => KernelChoice::File {
                 path: path.clone(),
                 module: self.module.clone(),
             },
+            (None, Some(image)) => KernelChoice::Image(image.clone()),
+            (None, None) => KernelChoice::OfImage,
         };
         let verdicts = self.selection.judge(&cases, &choice)?;
         if let Some(directory) = &self.report {
@@ -249,16 +256,22 @@ impl RunArgs {
                 .zip(&verdicts)
                 .map(|(case, verdict)| (case.name.as_str(), verdict.as_ref()))
                 .collect();
-            let kernel = self
-                .kernel
-                .as_deref()
-                .map_or("image".into(), |path| path.display().to_string());
+            let kernel = name(&choice);
             let mut text = Vec::new();
             // Memory takes all.
             let _ = junit::write(&kernel, &results, &mut text);
             save(output, &text)?;
         }
-        Ok(conclude(&verdicts))
+        Ok(conclude(&verdicts, |judged| judged.judgement.is_expected()))
+    }
+}
+
+/// What a kernel is called in results.
+fn name(choice: &KernelChoice) -> String {
+    match choice {
+        KernelChoice::OfImage => "the scenario's own kernel".into(),
+        KernelChoice::Image(name) => name.clone(),
+        KernelChoice::File { path, .. } => path.display().to_string(),
     }
 }
 
@@ -272,11 +285,11 @@ fn save(mut output: Output, bytes: &[u8]) -> Result<(), UserError> {
 }
 
 /// Counts, says so, and gives the exit code.
-fn conclude(verdicts: &[Verdict]) -> Outcome {
+fn conclude(verdicts: &[Verdict], good: impl Fn(&Judged) -> bool) -> Outcome {
     let undecided = verdicts.iter().filter(|verdict| verdict.is_err()).count();
     let wrong = verdicts
         .iter()
-        .filter(|verdict| matches!(verdict, Ok(judged) if !judged.judgement.is_expected()))
+        .filter(|verdict| matches!(verdict, Ok(judged) if !good(judged)))
         .count();
     let instructions: u64 = verdicts
         .iter()
@@ -355,6 +368,7 @@ impl MatrixArgs {
     fn run(self) -> Result<Outcome, UserError> {
         let cases = self.selection.cases()?;
         let mut choices = vec![KernelChoice::OfImage];
+        choices.extend(self.image.iter().cloned().map(KernelChoice::Image));
         for text in &self.kernel {
             let (path, module) = match text.split_once(',') {
                 Some((path, module)) => (path, Some(module.into())),
@@ -367,19 +381,20 @@ impl MatrixArgs {
         }
         let mut columns = Vec::new();
         for choice in &choices {
-            let name = match choice {
-                KernelChoice::OfImage => "the scenario's own kernel".into(),
-                KernelChoice::File { path, .. } => path.display().to_string(),
-            };
-            print(&format!("kernel {}: {name}\n", columns.len()));
+            print(&format!("kernel {}: {}\n", columns.len(), name(choice)));
             columns.push(self.selection.judge(&cases, choice)?);
         }
         print(&grid(&cases, &columns));
-        Ok(conclude(&columns.concat()))
+        Ok(conclude(&columns.concat(), has_verdict))
     }
 }
 
-/// A line a case, a column a kernel; a star where it is not as expected.
+/// Whether the verdict is the expected one. The signs that lead to it differ from kernel to kernel.
+fn has_verdict(judged: &Judged) -> bool {
+    judged.judgement.health == judged.case.expect.verdict
+}
+
+/// A line a case, a column a kernel; marked where it is not as expected.
 fn grid(cases: &[Case], columns: &[Vec<Verdict>]) -> String {
     let mut text = format!("\n{:44}", "");
     for number in 0..columns.len() {
@@ -391,6 +406,7 @@ fn grid(cases: &[Case], columns: &[Vec<Verdict>]) -> String {
         for column in columns {
             let cell = match &column[index] {
                 Ok(judged) if judged.judgement.is_expected() => judged.judgement.health.to_string(),
+                Ok(judged) if has_verdict(judged) => format!("{}~", judged.judgement.health),
                 Ok(judged) => format!("{}*", judged.judgement.health),
                 Err(_) => "?".into(),
             };
@@ -398,7 +414,9 @@ fn grid(cases: &[Case], columns: &[Vec<Verdict>]) -> String {
         }
         text.push('\n');
     }
-    text.push_str("* not as expected, ? not judged\n");
+    text.push_str(
+        "* not the expected verdict, ~ the expected verdict by other signs, ? not judged\n",
+    );
     text
 }
 

@@ -43,12 +43,16 @@ impl Evidence<'_> {
         }) {
             return Err(Undecided::NoAttach);
         }
+        if self.said().any(|line| line == "no clocks") {
+            return Err(Undecided::ClocksRefused);
+        }
         for disk in self.disks.iter().filter(|disk| self.is_subject(disk.role)) {
             let seen = self.hits_of("arch_teardown_dma_ops", false, &disk.device);
             // As few as a run keeps.
             let seen = seen.count() as u32;
-            // A kernel that crashes at the first teardown has no second one.
-            if seen < self.case.trigger.teardowns && !(acted && self.crashed()) {
+            // A kernel that does not survive the first teardown has no second one.
+            let ended = self.reason == Reason::PowerOff && !self.crashed();
+            if seen < self.case.trigger.teardowns && !(acted && seen > 0 && !ended) {
                 return Err(Undecided::NoTrigger {
                     role: disk.role,
                     seen,

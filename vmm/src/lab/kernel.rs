@@ -13,6 +13,8 @@ use crate::KernelFormat;
 pub enum KernelChoice {
     /// The one of the scenario's image.
     OfImage,
+    /// That of another image, with the initial file system of that one.
+    Image(String),
     /// A file: a zImage or a raw Image; and the module of the clock generators for it, if there is one.
     File {
         /// The kernel.
@@ -35,7 +37,9 @@ pub struct Kernel {
     pub sha256: String,
     /// The image with the initial file system.
     pub image: Image,
-    /// The module of the clock generators, where the image's does not fit.
+    /// Whether there is a module of the clock generators for it.
+    pub has_clocks: bool,
+    /// That module, where the image's does not fit.
     pub module: Option<Vec<u8>>,
 }
 
@@ -50,12 +54,16 @@ impl Kernel {
         progress: &mut dyn Progress,
     ) -> Result<Self, Undecided> {
         let fail = |error: guest_images::Error| Undecided::Setup(error.to_string());
+        let image = match choice {
+            KernelChoice::Image(name) => name,
+            _ => image,
+        };
         catalog::find(image).map_err(fail)?;
         let image = Cache::open()
             .and_then(|cache| cache.obtain(image, progress))
             .map_err(fail)?;
         let (name, path, format, module) = match choice {
-            KernelChoice::OfImage => {
+            KernelChoice::OfImage | KernelChoice::Image(_) => {
                 let (path, format) = match &image.raw_kernel {
                     Some(raw) => (raw.clone(), KernelFormat::Image),
                     None => (image.kernel.clone(), KernelFormat::Zimage),
@@ -71,7 +79,11 @@ impl Kernel {
         };
         check_size(&path)?;
         let sha256 = hash_file(&path).map_err(fail)?;
+        let own = [Some(&image.kernel), image.raw_kernel.as_ref()];
+        let is_own = |own: &PathBuf| *own == path || hash_file(own).is_ok_and(|own| own == sha256);
+        let has_clocks = module.is_some() || own.into_iter().flatten().any(is_own);
         Ok(Self {
+            has_clocks,
             name,
             path,
             format,

@@ -38,6 +38,17 @@ pub enum Undecided {
     /// A probe could not be set.
     #[error("{0}")]
     Probes(String),
+    /// There is no module of the clock generators.
+    #[error(
+        "the scenario needs the module of the late clocks: give the clk-axi-clkgen.ko that was built with the kernel, as \
+         --module FILE, or in a matrix as --kernel KERNEL,MODULE"
+    )]
+    NoClocks,
+    /// The module of the clock generators is not for this kernel.
+    #[error(
+        "the kernel does not take the module of the late clocks: was it built with this kernel?"
+    )]
+    ClocksRefused,
     /// It did not come to user space, although nothing was changed in it.
     #[error("the kernel did not come to its first process ({0:?})")]
     NoUserSpace(Reason),
@@ -77,6 +88,9 @@ pub struct Judged {
 /// Why it cannot be judged.
 pub fn run(case: &Case, kernel: &Kernel) -> Result<Judged, Undecided> {
     let setup = |error: &dyn std::fmt::Display| Undecided::Setup(error.to_string());
+    if !kernel.has_clocks && !case.trigger.clocks.is_empty() {
+        return Err(Undecided::NoClocks);
+    }
     let roles = case.topology.device.iter().map(|device| device.role);
     let disks: Result<Vec<Disk>, _> = roles.map(Disk::new).collect();
     let mut disks = disks.map_err(|error| setup(&error))?;
