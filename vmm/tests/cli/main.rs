@@ -1,5 +1,6 @@
 //! Tests of the program `vmm`, run as a user would.
 
+mod bisect;
 mod boot;
 mod demo;
 mod errors;
