@@ -3,13 +3,18 @@
 mod behaviours;
 mod probes;
 mod verdicts;
+mod virtio;
 
 use guest_images::Terminal;
 use vmm::lab::{Case, Judged, Kernel, KernelChoice, Lab};
 
-/// The kernel of the image that the scenarios run on.
-fn kernel() -> Kernel {
-    match Kernel::obtain("ipmmu", &KernelChoice::OfImage, &mut Terminal::plain()) {
+/// The kernel that a case runs on.
+fn kernel(case: &Case) -> Kernel {
+    match Kernel::obtain(
+        &case.machine.image,
+        &KernelChoice::OfImage,
+        &mut Terminal::plain(),
+    ) {
         Ok(kernel) => kernel,
         Err(error) => panic!("there is no kernel: {error}"),
     }
@@ -25,7 +30,7 @@ fn case(name: &str) -> Case {
 
 /// Runs a case, which has to be judged.
 fn judge(case: &Case) -> Judged {
-    match vmm::lab::run(case, &kernel()) {
+    match vmm::lab::run(case, &kernel(case)) {
         Ok(judged) => judged,
         Err(error) => panic!("{} cannot be judged: {error}", case.name),
     }

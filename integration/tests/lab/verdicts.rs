@@ -72,12 +72,12 @@ fn a_comparison_puts_both_side_by_side() {
 
 #[test]
 fn a_kernel_that_is_none_is_not_judged() {
-    let mut broken = super::kernel();
+    let mut case = case("deferral.shared.stock.off");
+    let mut broken = super::kernel(&case);
     let file = tempfile::NamedTempFile::new().expect("a file");
     // Branches to itself, where kernels begin: it loads, and does nothing.
     std::fs::write(file.path(), 0xeaff_fffe_u32.to_le_bytes().repeat(1024)).expect("a kernel");
     broken.path = file.path().into();
-    let mut case = case("deferral.shared.stock.off");
     case.machine.seconds = 1;
     let undecided = vmm::lab::run(&case, &broken).expect_err("nothing can be said");
     assert!(

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::load::LabError;
+use crate::IommuModel;
 use crate::observe::probe::{Probe, parse};
 
 /// The file with the behaviours that are known.
@@ -20,6 +21,9 @@ const LOOKS: [&str; 6] = [
     "?device_unbind_cleanup { print(dev.name) }",
     "?release_iommu_mapping { print(kref) }",
 ];
+
+/// What is looked at besides where each device has a mapping of its own, whose mappings are told one by one.
+const UNMAP: &str = "?arm_iommu_unmap_page@return { print(dev.name, handle) }";
 
 /// How a kernel behaves.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -76,9 +80,10 @@ impl Behaviours {
 impl Behaviour {
     /// The probes of a run: what looks first, then what acts, so that a look shows what the kernel had. At a return
     /// the order is the same.
-    pub(super) fn probes(&self) -> Vec<Probe> {
+    pub(super) fn probes(&self, iommu: IommuModel) -> Vec<Probe> {
         let texts = LOOKS
             .into_iter()
+            .chain((iommu == IommuModel::Virtio).then_some(UNMAP))
             .chain(self.probes.iter().map(String::as_str));
         // All were read before.
         texts.filter_map(|text| parse(text).ok()).collect()
@@ -95,11 +100,20 @@ mod tests {
         let names: Vec<&str> = shipped.names().collect();
         assert_eq!(
             names,
-            ["guard-absent", "ops-kept", "ops-null", "stock", "v8-07-11"]
+            [
+                "guard-absent",
+                "ops-kept",
+                "ops-null",
+                "stock",
+                "streaming-first",
+                "v8-07-11"
+            ]
         );
         assert!(shipped.get("stock").unwrap().probes.is_empty());
         let guard = shipped.get("guard-absent").unwrap();
-        assert_eq!(guard.probes().len(), LOOKS.len() + guard.probes.len());
+        let probes = guard.probes(IommuModel::Ipmmu);
+        assert_eq!(probes.len(), LOOKS.len() + guard.probes.len());
+        assert_eq!(guard.probes(IommuModel::Virtio).len(), probes.len() + 1);
     }
 
     #[test]

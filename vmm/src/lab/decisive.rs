@@ -127,6 +127,28 @@ fn meaning(lane: &Lane, event: &Event, translated: bool) -> Option<(&'static str
         (Kind::Console { text }, _) if CRASHES.iter().any(|words| text.contains(words)) => {
             ("crash", Mark::Bad, "The kernel crashes.".into())
         }
+        (
+            Kind::Probe {
+                function,
+                arguments,
+                ..
+            },
+            _,
+        ) if function == "arm_iommu_unmap_page" => (
+            "leftover",
+            Mark::Bad,
+            match arguments.iter().map(|a| &a.value).next_back() {
+                Some(Value::Number(iova)) => {
+                    format!("The page at {iova:#x} was given back, and stays mapped.")
+                }
+                _ => "A page was given back, and stays mapped.".into(),
+            },
+        ),
+        (Kind::Console { text }, _) if text.contains("failed to attach the default") => (
+            "kept",
+            Mark::Bad,
+            "The device cannot be detached: its IOMMU goes on as before.".into(),
+        ),
         (Kind::Console { text }, _) if text.contains("Failed to attach") => (
             "refused",
             Mark::Bad,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::guest::Disk;
 use super::load::Case;
-use super::run::{Undecided, device};
+use super::run::{Leftover, Undecided, device};
 use crate::Reason;
 use crate::machine::board::Board;
 use crate::observe::probe::{Hit, Probe};
@@ -18,6 +18,8 @@ pub(super) struct Evidence<'r> {
     pub names: &'r BTreeMap<String, String>,
     pub probes: &'r [Probe],
     pub hits: &'r [Hit],
+    /// Pages that were given back and are mapped still.
+    pub leftovers: &'r [Leftover],
     pub timeline: Timeline,
     pub console: String,
     pub reason: Reason,

@@ -6,12 +6,12 @@ use super::judge::Judgement;
 use super::kernel::Kernel;
 use super::signs;
 use super::spec::Health;
-use crate::Config;
 use crate::observe::recording;
 use crate::observe::timeline::{
     Device, Direction, Finding, GuestChange, Kind, Lane, Machine, Mark, Observation, Outcome,
     Route, Run, State, Verdict, visible,
 };
+use crate::{Config, IommuModel};
 
 /// The run as a report shows it.
 pub(super) fn run(
@@ -174,10 +174,12 @@ fn utlbs(evidence: &Evidence<'_>, judgement: &Judgement) -> Vec<Finding> {
         "Unable to initialize IPMMU context",
         "Failed to attached device",
         "Failed to attach device",
+        "failed to attach the default/blocking domain",
     ];
     let complaint = evidence.line(&words);
-    let said =
-        judgement.signs.contains("attach-failed") || judgement.signs.contains("context-refused");
+    let said = ["attach-failed", "context-refused", "detach-failed"]
+        .iter()
+        .any(|sign| judgement.signs.contains(*sign));
     let lanes = timeline.lanes.iter().enumerate();
     lanes
         .filter(|(_, lane)| matches!(lane, Lane::Utlb { .. }))
@@ -325,15 +327,24 @@ fn mapping(evidence: &Evidence<'_>, judgement: &Judgement) -> Finding {
     let has = |sign: &str| judgement.signs.contains(sign);
     let mut parts = Vec::new();
     if has("mapping-freed") {
-        parts.push("one was freed");
+        parts.push("one was freed".to_owned());
     }
     if has("table-replaced") {
-        parts.push("a context got another's page table");
+        parts.push("a context got another's page table".to_owned());
     }
     if has("context-disabled") {
-        parts.push("a context was disabled");
+        parts.push("a context was disabled".to_owned());
     }
+    parts.extend(evidence.leftovers.iter().map(|left| {
+        format!(
+            "{} has page {:#x} still mapped, to {:#x}, after arm_iommu_unmap_page",
+            left.device, left.iova, left.address
+        )
+    }));
     let host = match parts.as_slice() {
+        [] if evidence.case.topology.iommu == IommuModel::Virtio => {
+            observed(false, "each device's own; what was given back is gone")
+        }
         [] => observed(false, "one, which stays"),
         parts => observed(true, parts.join(", ")),
     };

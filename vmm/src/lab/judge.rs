@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::evidence::Evidence;
 use super::signs::{self, Signs};
 use super::spec::{Expectation, Health};
-use crate::Reason;
 use crate::observe::timeline::{Kind, Lane, Route};
+use crate::{IommuModel, Reason};
 
 /// What a run comes to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -58,7 +58,7 @@ fn health(signs: &Signs) -> Health {
         "oops" => Health::Crashed,
         "hang" => Health::Broken,
         "utlb-disabled" | "utlb-lost" | "context-disabled" | "table-replaced" | "mapping-freed"
-        | "context-refused" | "attach-failed" => Health::Detached,
+        | "context-refused" | "attach-failed" | "detach-failed" => Health::Detached,
         other => match other.split_once('-').map(|(_, rest)| rest) {
             Some("untranslated") => Health::Bypassed,
             Some("leftover") => Health::Detached,
@@ -77,6 +77,11 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> io::Result<Judgement> {
     registers(evidence, &mut signs);
     for device in &evidence.case.topology.device {
         accesses(evidence, device.role, &mut signs);
+        let disk = evidence.disks.iter().find(|disk| disk.role == device.role);
+        let mut left = evidence.leftovers.iter();
+        if left.any(|left| disk.is_some_and(|disk| disk.device == left.device)) {
+            signs.insert(signs::of(device.role, "leftover"));
+        }
     }
     data(evidence, &mut signs)?;
     messages(evidence, &mut signs);
@@ -114,7 +119,11 @@ fn registers(evidence: &Evidence<'_>, signs: &mut Signs) {
                     signs.insert("context-disabled".into());
                 }
             }
-            (Kind::Probe { function, .. }, _) if function == "release_iommu_mapping" => {
+            // A mapping of the device's own goes with its driver.
+            (Kind::Probe { function, .. }, _)
+                if function == "release_iommu_mapping"
+                    && evidence.case.topology.iommu != IommuModel::Virtio =>
+            {
                 signs.insert("mapping-freed".into());
             }
             _ => {}
@@ -196,6 +205,10 @@ fn messages(evidence: &Evidence<'_>, signs: &mut Signs) {
     says(
         &["Failed to attached device", "Failed to attach device"],
         "attach-failed",
+    );
+    says(
+        &["failed to attach the default/blocking domain"],
+        "detach-failed",
     );
     if evidence.crashed() {
         signs.insert("oops".into());

@@ -7,12 +7,13 @@ use super::signs;
 use super::spec::{Devlink, Expectation, MachineSpec, Scenario, Topology, Trigger};
 
 /// The scenarios that are shipped.
-const SHIPPED: [(&str, &str); 5] = [
+const SHIPPED: [(&str, &str); 6] = [
     ("deferral", include_str!("scenarios/deferral.toml")),
     ("repeated", include_str!("scenarios/repeated.toml")),
     ("failing", include_str!("scenarios/failing.toml")),
     ("rebind", include_str!("scenarios/rebind.toml")),
     ("bugs", include_str!("scenarios/bugs.toml")),
+    ("virtio", include_str!("scenarios/virtio.toml")),
 ];
 /// The largest scenario file that is read.
 const MAX_FILE: u64 = 1 << 20;

@@ -14,6 +14,7 @@ pub mod judge;
 pub mod junit;
 mod kernel;
 pub mod load;
+mod mappings;
 pub mod report;
 pub mod run;
 pub mod signs;

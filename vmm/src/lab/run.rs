@@ -13,6 +13,7 @@ use super::guest::{self, Disk};
 use super::judge::{self, Judgement};
 use super::kernel::Kernel;
 use super::load::Case;
+use super::mappings::Mappings;
 use crate::devices::uart::Capture;
 use crate::machine::board::{Board, Device};
 use crate::observe::probe::{Hit, Outcome, Probe};
@@ -53,7 +54,10 @@ pub enum Undecided {
     #[error("the kernel did not come to its first process ({0:?})")]
     NoUserSpace(Reason),
     /// The driver of the IOMMU did not attach a device.
-    #[error("no device was attached to an IOMMU: the kernel needs IPMMU_VMSA and VIRTIO_MMIO")]
+    #[error(
+        "no device was attached to an IOMMU: the kernel needs the IOMMU's driver (IPMMU_VMSA; VIRTIO_IOMMU for a \
+         virtio-iommu) and VIRTIO_MMIO"
+    )]
     NoAttach,
     /// What the scenario is about did not happen.
     #[error(
@@ -107,10 +111,12 @@ pub fn run(case: &Case, kernel: &Kernel) -> Result<Judged, Undecided> {
     let initrd = initrd(case, &board, &disks, kernel)?;
     config.initrd = Some(initrd.path().into());
 
+    let mappings = Arc::new(Mappings::default());
     let recording = Arc::new(Recording::new());
     let console = Capture::default();
     let sink = recording.console(Box::new(console.clone()));
-    let machine = Machine::with_iommu_sink(&config, sink, Some(recording.sink()));
+    let iommu_sink = recording.sink_before(Some(mappings.clone()));
+    let machine = Machine::with_iommu_sink(&config, sink, Some(iommu_sink));
     let mut machine = machine.map_err(|error| setup(&error))?;
     let names: BTreeMap<String, String> = names(case, &disks);
     recording.connect(&machine, |entry| {
@@ -119,12 +125,20 @@ pub fn run(case: &Case, kernel: &Kernel) -> Result<Judged, Undecided> {
             .cloned()
             .unwrap_or_else(|| entry.name.clone())
     });
-    let probes = case.behaviour.probes();
+    let probes = case.behaviour.probes(case.topology.iommu);
+    let endpoints = board
+        .devices
+        .iter()
+        .filter_map(|entry| Some((entry.linux_name(), entry.iommu?.utlb)));
+    let leftovers = Arc::default();
     let hits = Arc::new(Mutex::new(Vec::new()));
     let sink = Sink {
         names: names.clone(),
         recording: Arc::clone(&recording),
         hits: Arc::clone(&hits),
+        endpoints: endpoints.collect(),
+        mappings: Arc::clone(&mappings),
+        leftovers: Arc::clone(&leftovers),
     };
     let outcome = machine.probe(
         probes.clone(),
@@ -145,6 +159,9 @@ pub fn run(case: &Case, kernel: &Kernel) -> Result<Judged, Undecided> {
     if !outcome.armed {
         return Err(Undecided::NoKernel);
     }
+    let mut leftovers =
+        std::mem::take(&mut *leftovers.lock().unwrap_or_else(PoisonError::into_inner));
+    leftovers.retain(|left| mappings.find(left.endpoint, left.iova) == Some(left.address));
     let hits = std::mem::take(&mut *hits.lock().unwrap_or_else(PoisonError::into_inner));
     let evidence = Evidence {
         case,
@@ -152,6 +169,7 @@ pub fn run(case: &Case, kernel: &Kernel) -> Result<Judged, Undecided> {
         names: &names,
         probes: &probes,
         hits: &hits,
+        leftovers: &leftovers,
         timeline: recording.timeline(),
         console: String::from_utf8_lossy(&console.bytes()).into_owned(),
         reason: exit.reason,
@@ -239,10 +257,51 @@ struct Sink {
     names: BTreeMap<String, String>,
     recording: Arc<Recording>,
     hits: Arc<Mutex<Vec<Hit>>>,
+    /// Where devices stand, by what the kernel calls them.
+    endpoints: BTreeMap<String, u32>,
+    mappings: Arc<Mappings>,
+    leftovers: Arc<Mutex<Vec<Leftover>>>,
+}
+
+/// A page that the kernel has given back, and that stayed mapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Leftover {
+    /// What the kernel calls the device.
+    pub device: String,
+    /// Where it stands.
+    pub endpoint: u32,
+    /// Its address for the device.
+    pub iova: u64,
+    /// The physical address that this leads to.
+    pub address: u64,
 }
 
 impl Sink {
+    /// The page that `hit`, the return of `arm_iommu_unmap_page`, should have unmapped, if it is mapped still.
+    fn leftover(&self, hit: &Hit) -> Option<Leftover> {
+        /// Of the kernel's pages.
+        const PAGE: u64 = 0x1000;
+        let device = device(hit)?;
+        let endpoint = *self.endpoints.get(device)?;
+        let handle = hit.values.iter().find(|(name, _)| name == "handle")?;
+        let iova = u64::try_from(handle.1.as_ref().ok()?.number()?).ok()? & !(PAGE - 1);
+        Some(Leftover {
+            device: device.to_owned(),
+            endpoint,
+            iova,
+            address: self.mappings.find(endpoint, iova)?,
+        })
+    }
+
     fn hit(&self, probe: &Probe, hit: &Hit) {
+        if probe.site.symbol == "arm_iommu_unmap_page" {
+            let Some(left) = self.leftover(hit) else {
+                // As it should be; there are many.
+                return;
+            };
+            let leftovers = self.leftovers.lock();
+            leftovers.unwrap_or_else(PoisonError::into_inner).push(left);
+        }
         let device = device(hit);
         let known = device.and_then(|device| self.names.get(device));
         let concerns = known.is_some() || device.is_none() || !hit.changes.is_empty();

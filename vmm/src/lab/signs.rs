@@ -41,7 +41,7 @@ const fn guest(name: &'static str, meaning: &'static str) -> Sign {
 }
 
 /// Signs of the machine as a whole.
-pub const MACHINE: [Sign; 9] = [
+pub const MACHINE: [Sign; 10] = [
     host("utlb-disabled", "a uTLB that translated was disabled"),
     host(
         "utlb-lost",
@@ -57,6 +57,10 @@ pub const MACHINE: [Sign; 9] = [
     guest(
         "attach-failed",
         "\"Failed to attached device ... to IOMMU_mapping\"",
+    ),
+    guest(
+        "detach-failed",
+        "\"iommu driver failed to attach the default/blocking domain\"",
     ),
     guest("oops", "the kernel crashed"),
     guest("hang", "the guest did not come to its end"),

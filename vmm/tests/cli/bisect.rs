@@ -20,7 +20,12 @@ enum Tree<'k> {
 fn git(repository: &Path, arguments: &[&str]) -> Output {
     let output = Command::new("git")
         .args(["-c", "user.name=lab", "-c", "user.email=lab@localhost"])
-        .args(["-c", "init.defaultBranch=main", "-c", "commit.gpgsign=false"])
+        .args([
+            "-c",
+            "init.defaultBranch=main",
+            "-c",
+            "commit.gpgsign=false",
+        ])
         .args(arguments)
         .current_dir(repository)
         // Whoever runs the tests may be in a hook of a repository of their own.
@@ -50,7 +55,10 @@ fn commit(repository: &Path, number: usize, tree: &Tree<'_>) {
     fs::write(repository.join("scenario.toml"), scenario).unwrap();
     fs::write(repository.join("number"), number.to_string()).unwrap();
     git(repository, &["add", "."]);
-    git(repository, &["commit", "-q", "-m", &format!("commit {number}")]);
+    git(
+        repository,
+        &["commit", "-q", "-m", &format!("commit {number}")],
+    );
 }
 
 #[test]
@@ -69,11 +77,11 @@ fn the_first_bad_commit_is_found_past_what_cannot_be_judged() {
     let history = [
         Tree::Kernel(&ipmmu, "stock"),
         Tree::Kernel(&ipmmu, "stock"),
-        // Without the IPMMU's driver nothing can be said.
-        Tree::Kernel(&without_driver, "stock"),
+        Tree::Nothing,
         Tree::Kernel(&ipmmu, "stock"),
         Tree::Kernel(&ipmmu, "guard-absent"),
-        Tree::Nothing,
+        // Without the IPMMU's driver nothing can be said.
+        Tree::Kernel(&without_driver, "stock"),
         Tree::Kernel(&ipmmu, "guard-absent"),
         Tree::Kernel(&ipmmu, "guard-absent"),
     ];
@@ -89,8 +97,15 @@ fn the_first_bad_commit_is_found_past_what_cannot_be_judged() {
     let output = git(repository, &["bisect", "run", "sh", "-c", &script]);
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(told.contains("is the first bad commit"), "{told}");
-    let found = git(repository, &["show", "-s", "--format=%s", "refs/bisect/bad"]);
-    assert_eq!(String::from_utf8_lossy(&found.stdout).trim(), "commit 4", "{told}");
+    let found = git(
+        repository,
+        &["show", "-s", "--format=%s", "refs/bisect/bad"],
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&found.stdout).trim(),
+        "commit 4",
+        "{told}"
+    );
     let log = git(repository, &["bisect", "log"]);
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
     // Which commits are tried is git's choice: of those that cannot be judged at least one lies in the middle.
