@@ -30,6 +30,6 @@ pub use machine::{
     Accel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, IommuConfig,
     IommuEvent, IommuInfo, IommuModel, IommuSink, IommuSummary, KernelFormat, Limits, Machine,
     PortConfig, Reason, StopHandle, Summary, TimeMode, UtlbSummary, VirtioEvent,
-    VirtioIommuSummary, current_master,
+    VirtioIommuSummary, current_master, noise_seed,
 };
 pub use vcpu::{Acceleration, Halted, Resume, StopHandler};

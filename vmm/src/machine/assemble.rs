@@ -75,8 +75,8 @@ pub(super) struct Ground {
     pub timing: Timing,
 }
 
-/// The seed of the entropy device.
-pub(super) fn noise_seed(config: &Config) -> u64 {
+/// The seed of the generator behind a machine's entropy device, which follows from the machine's.
+pub fn noise_seed(config: &Config) -> u64 {
     derive(config.seed, Stream::Rng)
 }
 

@@ -40,6 +40,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+pub use assemble::noise_seed;
 use assemble::{Devices, Parts};
 use board::{Board, Device};
 use bus::SystemBus;

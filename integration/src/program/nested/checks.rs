@@ -2,6 +2,10 @@
 
 use guest_images::{GuestFile, Image, encode_command};
 use integration::disk::{random_bytes, sha256};
+use rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde_json::Value;
+use vmm::Config;
 
 use super::outer::obtain;
 
@@ -11,6 +15,9 @@ pub const BEGIN: &str = "check begins: ";
 pub const END: &str = "check ends: ";
 /// Begins a line of the guest's console.
 const CONSOLE: &str = "| ";
+
+/// Seed of the guests' entropy.
+const SEED: u64 = 29;
 
 /// Size of a disk.
 const DISK: usize = 1 << 20;
@@ -31,27 +38,53 @@ impl Said {
         own.any(|line| line.contains(words))
     }
 
+    /// The guest's console.
+    fn console(&self) -> impl Iterator<Item = &str> {
+        self.lines
+            .iter()
+            .filter_map(|line| line.strip_prefix(CONSOLE))
+    }
+
     /// Whether a line of the guest's console contains this.
     fn guest(&self, words: &str) -> bool {
-        let mut console = self
-            .lines
-            .iter()
-            .filter_map(|line| line.strip_prefix(CONSOLE));
-        console.any(|line| line.contains(words))
+        self.console().any(|line| line.contains(words))
+    }
+
+    /// The program's summary of the run.
+    fn summary(&self) -> Result<Value, String> {
+        let own = self.lines.iter().filter(|line| !line.starts_with(CONSOLE));
+        let text: Vec<_> = own
+            .skip_while(|line| *line != "{")
+            .map(String::as_str)
+            .collect();
+        let end = text.iter().position(|line| *line == "}");
+        let text = text[..end.map_or(0, |end| end + 1)].join("\n");
+        serde_json::from_str(&text).map_err(|error| format!("vmm wrote no summary: {error}"))
     }
 }
 
 /// What a guest does in a check.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Boot {
     image: &'static str,
-    /// More arguments of `vmm boot`.
-    arguments: &'static str,
-    /// Whether its disks and its entropy device stand behind an IOMMU.
-    iommu: bool,
+    /// Which IOMMU its disks and its entropy device stand behind, as on the command line.
+    iommu: Option<&'static str>,
+    /// Words for its kernel's command line.
+    words: &'static str,
     /// What its kernel calls its processor (`uname -m`).
     machine: &'static str,
     cpus: u8,
+    /// What else it does.
+    more: &'static [More],
+}
+
+/// What a guest may do besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum More {
+    /// Take its disk from its driver and give it back.
+    Rebind,
+    /// Read the disk by several programs at once.
+    Crowd,
 }
 
 /// One check.
@@ -81,17 +114,19 @@ enum Kind {
 pub fn all(quick: bool) -> Result<Vec<Check>, String> {
     let ipmmu = Boot {
         image: "ipmmu",
-        arguments: "--iommu ipmmu",
-        iommu: true,
+        iommu: Some("ipmmu"),
+        words: "",
         machine: "armv7l",
         cpus: 2,
+        more: &[More::Rebind],
     };
-    let arm64 = Boot {
+    let strict = Boot {
         image: "debian-arm64-6.12",
-        arguments: "",
-        iommu: false,
+        iommu: Some("virtio"),
+        words: "iommu.strict=1",
         machine: "aarch64",
-        cpus: 2,
+        cpus: 4,
+        more: &[More::Rebind, More::Crowd],
     };
     let guest = |name, boot| Check {
         name,
@@ -121,16 +156,17 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
             124,
             "took too long on this host",
         ),
-        guest("32 bits behind an IPMMU", ipmmu.clone()),
-        guest("64 bits", arm64),
+        guest("32 bits behind an IPMMU", ipmmu),
+        guest("64 bits behind a virtio-iommu", strict),
     ];
     if !quick {
         checks.extend([
             guest(
                 "32 bits behind an IPMMU of Gen3",
                 Boot {
-                    arguments: "--iommu ipmmu-gen3",
+                    iommu: Some("ipmmu-gen3"),
                     cpus: 4,
+                    more: &[More::Crowd],
                     ..ipmmu
                 },
             ),
@@ -138,10 +174,26 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
                 "32 bits, a stock kernel",
                 Boot {
                     image: "debian-armmp-6.1",
-                    arguments: "",
-                    iommu: false,
-                    machine: "armv7l",
+                    iommu: None,
                     cpus: 1,
+                    more: &[],
+                    ..ipmmu
+                },
+            ),
+            guest(
+                "64 bits behind a virtio-iommu, lazily",
+                Boot {
+                    words: "iommu.strict=0",
+                    ..strict
+                },
+            ),
+            guest(
+                "64 bits without an IOMMU",
+                Boot {
+                    iommu: None,
+                    words: "",
+                    cpus: 1,
+                    ..strict
                 },
             ),
         ]);
@@ -220,42 +272,65 @@ impl Check {
 }
 
 impl Boot {
-    /// What the guest does.
-    fn commands(&self) -> [String; 4] {
-        [
-            "uname -m; grep -c ^processor /proc/cpuinfo".to_owned(),
-            "sha256sum /dev/vda".to_owned(),
-            "dd if=/dev/vda of=/dev/vdb bs=64k conv=fsync".to_owned(),
-            "dd if=/dev/hwrng bs=32 count=8 of=/r; wc -c /r; tr -d '\\000' </r | wc -c".to_owned(),
-        ]
+    /// What the guest does, in this order.
+    fn commands(&self) -> Vec<String> {
+        let mut commands = vec![
+            "uname -m; grep -c ^processor /proc/cpuinfo",
+            "sha256sum /dev/vda",
+            "dd if=/dev/vda of=/dev/vdb bs=64k conv=fsync",
+            r#"dd if=/dev/hwrng bs=32 count=1 | hexdump -v -e '32/1 "%02x"'; echo"#,
+        ];
+        for more in self.more {
+            commands.push(match more {
+                More::Rebind => {
+                    "d=$(readlink -f /sys/block/vda/device/..); cd /sys/bus/platform/drivers/virtio-mmio; \
+                     echo ${d##*/} >unbind; echo ${d##*/} >bind; sleep 1; echo again $(sha256sum /dev/vda)"
+                }
+                More::Crowd => {
+                    "for i in 1 2 3 4; do for j in 1 2; do \
+                     dd if=/dev/vda bs=64k iflag=direct 2>/dev/null | sha256sum | sed s/^/crowd:/; done & done; wait"
+                }
+            });
+        }
+        commands.into_iter().map(str::to_owned).collect()
     }
 
     fn command(&self) -> String {
         let Self {
-            image,
-            arguments,
-            cpus,
-            ..
+            image, words, cpus, ..
         } = self;
-        let words: Vec<_> = self.commands().iter().map(|c| encode_command(c)).collect();
+        let iommu = self
+            .iommu
+            .map_or_else(String::new, |model| format!("--iommu {model}"));
+        let commands: Vec<_> = self.commands().iter().map(|c| encode_command(c)).collect();
         format!(
             "dd if=/dev/zero of=/disks/out bs=64k count={} 2>/dev/null\n\
              vmm boot --accel kvm --cpus {cpus} --memory 256M --wall-timeout 400 --json /summary --console /console \
-             --kernel /guests/{image}/kernel --initrd /guests/{image}/initrd {arguments} \
-             --disk /disks/in,ro --disk /disks/out --cmdline 'quiet {}'\n\
+             --kernel /guests/{image}/kernel --initrd /guests/{image}/initrd {iommu} --seed {SEED} \
+             --disk /disks/in,ro --disk /disks/out --cmdline 'quiet {words} {}'\n\
              status=$?\n\
              sed 's/^/{CONSOLE}/' /console\n\
              cat /summary\n\
              sha256sum /disks/out",
             DISK / (64 << 10),
-            words.join(" "),
+            commands.join(" "),
         )
     }
 
     fn judge(&self, said: &Said) -> Result<(), String> {
         let hash = sha256(&content());
+        let commands = self.commands();
+        let succeeded =
+            (1..=commands.len()).all(|n| said.guest(&format!("guest: command {n} exited with 0")));
+        let crowd = format!("crowd:{hash}  -");
+        let crowd = said.console().filter(|line| *line == crowd).count();
         let wants = [
             (said.guest(self.machine), "its processor is another one"),
+            (
+                said.console().any(|line| line == self.cpus.to_string()),
+                "it has another number of cores",
+            ),
+            (succeeded, "a command failed"),
             (
                 said.guest(&format!("{hash}  /dev/vda")),
                 "it read the disk wrongly",
@@ -264,25 +339,129 @@ impl Boot {
                 said.program(&format!("{hash}  /disks/out")),
                 "it wrote the disk wrongly",
             ),
-            (said.guest("256 /r"), "it got too little entropy"),
+            (is_noise(said), "its entropy was not what its seed gives"),
             (
-                said.guest("guest: command 4 exited with 0"),
-                "a command failed",
+                !self.more.contains(&More::Rebind) || said.guest(&format!("again {hash}")),
+                "it read the disk wrongly after its driver came back",
             ),
             (
-                said.lines
-                    .iter()
-                    .any(|line| line == &format!("{CONSOLE}{}", self.cpus)),
-                "it has another number of cores",
+                !self.more.contains(&More::Crowd) || crowd == 8,
+                "programs that read the disk at once read it wrongly",
+            ),
+        ];
+        match wants.iter().find(|(holds, _)| !holds) {
+            Some((_, why)) => Err((*why).to_owned()),
+            None => self.judge_iommus(&said.summary()?),
+        }
+    }
+
+    /// What the program's summary says of the IOMMU: everything was translated, and nothing was refused.
+    fn judge_iommus(&self, summary: &Value) -> Result<(), String> {
+        if summary["kvm"] != true {
+            return Err("it was not run by KVM".to_owned());
+        }
+        let iommus = summary["iommus"].as_array().map_or(&[][..], Vec::as_slice);
+        let sum = |path: &str| {
+            let values = iommus
+                .iter()
+                .filter_map(|iommu| iommu.pointer(path)?.as_u64());
+            values.sum::<u64>()
+        };
+        let ports = iommus.iter().filter_map(|iommu| iommu["utlbs"].as_array());
+        let refused = ports
+            .flatten()
+            .any(|port| port["faults"] != 0 || port["bus_errors"] != 0);
+        let virtio = self.iommu == Some("virtio");
+        let wants = [
+            (
+                iommus.is_empty() == self.iommu.is_none(),
+                "it has not the IOMMU it was to have",
             ),
             (
-                !self.iommu || said.program("\"attaches\": 1"),
-                "its devices stood behind no IOMMU",
+                self.iommu.is_none() || sum("/fills") > 0,
+                "nothing was translated",
+            ),
+            (!refused, "accesses were refused"),
+            (
+                !virtio || sum("/virtio/requests/map") > 0 && sum("/virtio/requests/unmap") > 0,
+                "the virtio-iommu was not asked to map and to unmap",
+            ),
+            (
+                !virtio || sum("/virtio/requests/attach") >= 3,
+                "a device was not attached",
+            ),
+            (
+                !virtio || sum("/virtio/refused") == 0,
+                "the virtio-iommu refused requests",
             ),
         ];
         match wants.iter().find(|(holds, _)| !holds) {
             Some((_, why)) => Err((*why).to_owned()),
             None => Ok(()),
+        }
+    }
+}
+
+/// Whether the guest read bytes that its entropy device is to have given it.
+fn is_noise(said: &Said) -> bool {
+    let mut stream = vec![0; 64 << 10];
+    let config = Config {
+        seed: SEED,
+        ..Config::default()
+    };
+    Xoshiro256PlusPlus::seed_from_u64(vmm::noise_seed(&config)).fill_bytes(&mut stream);
+    let stream: String = stream.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut lines = said.console();
+    lines.any(|line| line.len() == 64 && stream.contains(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boot() -> Boot {
+        let mut checks = all(true).unwrap().into_iter();
+        let boot = checks.find_map(|check| match check.kind {
+            Kind::Guest(boot) if boot.iommu == Some("virtio") => Some(boot),
+            _ => None,
+        });
+        boot.unwrap()
+    }
+
+    #[test]
+    fn names_differ_and_command_lines_fit() {
+        let checks = all(false).unwrap();
+        let mut names: Vec<_> = checks.iter().map(Check::name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), checks.len());
+        for check in checks {
+            if let Kind::Guest(boot) = check.kind {
+                let words: usize = boot
+                    .commands()
+                    .iter()
+                    .map(|c| encode_command(c).len() + 1)
+                    .sum();
+                assert!(words < 950, "{}: {words}", check.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_summary_is_judged() {
+        let good = r#"{"kvm": true, "iommus": [{"fills": 9, "utlbs": [{"faults": 0, "bus_errors": 0}],
+            "virtio": {"refused": 0, "requests": {"map": 4, "unmap": 3, "attach": 3}}}]}"#;
+        let judge = |text: &str| boot().judge_iommus(&serde_json::from_str(text).unwrap());
+        judge(good).unwrap();
+        for (from, to) in [
+            ("true", "false"),
+            ("\"fills\": 9", "\"fills\": 0"),
+            ("\"faults\": 0", "\"faults\": 1"),
+            ("\"unmap\": 3", "\"unmap\": 0"),
+            ("\"attach\": 3", "\"attach\": 2"),
+            ("\"refused\": 0", "\"refused\": 1"),
+        ] {
+            assert!(judge(&good.replace(from, to)).is_err(), "{from}");
         }
     }
 }
