@@ -332,6 +332,42 @@ fn flag_values_that_make_no_sense() {
 }
 
 #[test]
+fn acceleration_that_cannot_be() {
+    let place = Place::new();
+    let kernel = place.path("zImage");
+    let boot = |flags: &[&'static str]| [&["boot", "--kernel", &kernel], flags].concat();
+    for (flags, words) in [
+        (&["--accel=fast"][..], "use auto or emulated or kvm"),
+        (
+            &["--accel=kvm", "--time=virtual"],
+            "virtual time is the emulated processor's alone",
+        ),
+        (
+            &["--accel=kvm", "--gdb=1234"],
+            "a debugger looks into the emulated processor only",
+        ),
+        (
+            &["--accel=kvm", "--probe=f { print(r0) }"],
+            "a probe looks into the emulated processor only",
+        ),
+    ] {
+        refuses(&place, &boot(flags), words);
+    }
+    if cfg!(not(target_arch = "aarch64")) {
+        refuses(
+            &place,
+            &boot(&["--accel=kvm"]),
+            "KVM cannot be used: this host's processor is not a 64-bit ARM one",
+        );
+    }
+    let auto = ["--accel=auto", "--timeout=0.1", "--console=none"];
+    let ended = run(&boot(&auto));
+    assert_eq!(ended.code, Some(124), "{ended:?}");
+    let said = "vmm: the processor is emulated: virtual time is the emulated processor's alone\n";
+    assert!(ended.stderr.starts_with(said), "{ended:?}");
+}
+
+#[test]
 fn configuration_files_with_mistakes() {
     let place = Place::new();
     let config = place.path("machine.toml");

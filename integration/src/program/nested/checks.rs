@@ -85,6 +85,8 @@ enum More {
     Rebind,
     /// Read the disk by several programs at once.
     Crowd,
+    /// Access a physical address at which nothing lies.
+    Stray,
 }
 
 /// One check.
@@ -118,7 +120,7 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
         words: "",
         machine: "armv7l",
         cpus: 2,
-        more: &[More::Rebind],
+        more: &[More::Rebind, More::Stray],
     };
     let strict = Boot {
         image: "debian-arm64-6.12",
@@ -286,6 +288,7 @@ impl Boot {
                     "d=$(readlink -f /sys/block/vda/device/..); cd /sys/bus/platform/drivers/virtio-mmio; \
                      echo ${d##*/} >unbind; echo ${d##*/} >bind; sleep 1; echo again $(sha256sum /dev/vda)"
                 }
+                More::Stray => "! devmem 0xb000000 32",
                 More::Crowd => {
                     "for i in 1 2 3 4; do for j in 1 2; do \
                      dd if=/dev/vda bs=64k iflag=direct 2>/dev/null | sha256sum | sed s/^/crowd:/; done & done; wait"
@@ -351,12 +354,12 @@ impl Boot {
         ];
         match wants.iter().find(|(holds, _)| !holds) {
             Some((_, why)) => Err((*why).to_owned()),
-            None => self.judge_iommus(&said.summary()?),
+            None => self.judge_summary(&said.summary()?),
         }
     }
 
-    /// What the program's summary says of the IOMMU: everything was translated, and nothing was refused.
-    fn judge_iommus(&self, summary: &Value) -> Result<(), String> {
+    /// What the program's summary says: everything was translated, and nothing was refused.
+    fn judge_summary(&self, summary: &Value) -> Result<(), String> {
         if summary["kvm"] != true {
             return Err("it was not run by KVM".to_owned());
         }
@@ -372,7 +375,12 @@ impl Boot {
             .flatten()
             .any(|port| port["faults"] != 0 || port["bus_errors"] != 0);
         let virtio = self.iommu == Some("virtio");
+        let strays = summary["exits"]["unmapped"].as_u64();
         let wants = [
+            (
+                self.more.contains(&More::Stray) == (strays > Some(0)),
+                "accesses to where nothing lies were not those that were made",
+            ),
             (
                 iommus.is_empty() == self.iommu.is_none(),
                 "it has not the IOMMU it was to have",
@@ -449,9 +457,9 @@ mod tests {
 
     #[test]
     fn a_summary_is_judged() {
-        let good = r#"{"kvm": true, "iommus": [{"fills": 9, "utlbs": [{"faults": 0, "bus_errors": 0}],
+        let good = r#"{"kvm": true, "exits": {"unmapped": 0}, "iommus": [{"fills": 9, "utlbs": [{"faults": 0, "bus_errors": 0}],
             "virtio": {"refused": 0, "requests": {"map": 4, "unmap": 3, "attach": 3}}}]}"#;
-        let judge = |text: &str| boot().judge_iommus(&serde_json::from_str(text).unwrap());
+        let judge = |text: &str| boot().judge_summary(&serde_json::from_str(text).unwrap());
         judge(good).unwrap();
         for (from, to) in [
             ("true", "false"),
@@ -460,6 +468,7 @@ mod tests {
             ("\"unmap\": 3", "\"unmap\": 0"),
             ("\"attach\": 3", "\"attach\": 2"),
             ("\"refused\": 0", "\"refused\": 1"),
+            ("\"unmapped\": 0", "\"unmapped\": 1"),
         ] {
             assert!(judge(&good.replace(from, to)).is_err(), "{from}");
         }

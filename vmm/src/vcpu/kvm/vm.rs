@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use kvm_bindings::{
     KVM_ARM_IRQ_TYPE_SHIFT, KVM_ARM_IRQ_TYPE_SPI, KVM_ARM_VCPU_EL1_32BIT, KVM_ARM_VCPU_POWER_OFF,
-    KVM_ARM_VCPU_PSCI_0_2, kvm_userspace_memory_region, kvm_vcpu_init,
+    KVM_ARM_VCPU_PSCI_0_2, KVM_CAP_ARM_NISV_TO_USER, kvm_enable_cap, kvm_userspace_memory_region,
+    kvm_vcpu_init,
 };
 use kvm_ioctls::{Cap, DeviceFd, IoEventAddress, Kvm, VcpuFd, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
@@ -79,7 +80,8 @@ impl Vm {
         self.platform
     }
 
-    /// Gives it memory, cores and an interrupt controller.
+    /// Gives it memory, cores and an interrupt controller, and asks KVM for exits where an instruction accesses a device that
+    /// the processor does not describe to KVM, such as a load of two registers.
     ///
     /// # Errors
     /// When KVM refuses.
@@ -89,6 +91,11 @@ impl Vm {
         let cores = (0..cpus).map(|index| self.core(index));
         let cores = cores.collect::<Result<Vec<_>, _>>()?;
         self.cores = Mutex::new(cores);
+        // Where KVM is older than Linux 5.5, such an access ends the run.
+        let _ = self.fd.enable_cap(&kvm_enable_cap {
+            cap: KVM_CAP_ARM_NISV_TO_USER,
+            ..kvm_enable_cap::default()
+        });
         gic::set_up(&self.gic, self.platform.irqchip)
     }
 
