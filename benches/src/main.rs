@@ -6,6 +6,7 @@ mod guest_io;
 mod inject;
 mod qemu;
 mod requests;
+mod snapshot;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,8 @@ enum Command {
     Inject(inject::Args),
     /// Time virtio-iommu's requests through a virtqueue in memory
     Requests(requests::Args),
+    /// Time saving a guest, and going on from there many times, against booting it each time
+    Snapshot(snapshot::Args),
     /// Time DMA through viommu, through vm-memory's IOMMU and without one, doing the same work in turns
     Translation(translation::Args),
     /// One run of a guest here; `boot` starts it as a process of its own
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Command::GuestIo(args) => guest_io::run(&args),
         Command::Inject(args) => inject::run(&args),
         Command::Requests(args) => requests::run(&args),
+        Command::Snapshot(args) => snapshot::run(&args),
         Command::Translation(args) => translation::run(&args),
         Command::Guest(args) => guest::run(&args),
     };

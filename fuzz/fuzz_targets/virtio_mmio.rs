@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use tempfile::NamedTempFile;
 use viommu::DmaSpace;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
-use vmm::devices::virtio::block::{Block, Disk};
+use vmm::devices::virtio::block::{Access, Block, Disk};
 use vmm::devices::virtio::rng::Rng;
 use vmm::devices::virtio::{VirtioDevice, VirtioMmio};
 use vmm::irq::Interrupt;
@@ -35,7 +35,12 @@ fn device(choice: u8) -> Box<dyn VirtioDevice> {
         file.as_file().set_len(DISK_SIZE).expect("room for it");
         file
     });
-    let disk = Disk::open(file.path(), choice & 2 != 0).expect("the file just made");
+    let access = if choice & 2 != 0 {
+        Access::Read
+    } else {
+        Access::Write
+    };
+    let disk = Disk::open(file.path(), access).expect("the file just made");
     Box::new(Block::new(disk, "fuzz", 1 + u16::from(choice >> 2 & 3)))
 }
 

@@ -33,6 +33,12 @@ impl VirtualClock {
         }
     }
 
+    /// Advances to `to_ns` if that lies in the future, which is no skipping: so much time has passed. Only the machine's run
+    /// loop does this, between slices.
+    pub fn advance_to(&self, to_ns: u64) {
+        self.now.fetch_max(to_ns, Ordering::Relaxed);
+    }
+
     /// Nanoseconds skipped so far.
     pub fn skipped_ns(&self) -> u64 {
         self.skipped.load(Ordering::Relaxed)

@@ -5,4 +5,6 @@ mod copies;
 mod determinism;
 mod disks;
 mod iommu;
+mod recordings;
+mod snapshots;
 mod virtio_iommu;

@@ -1,16 +1,19 @@
 //! `vmm boot`.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use guest_images::{Cache, Terminal, catalog};
 use vmm::devices::uart::ConsoleSink;
+use vmm::machine::{Recorder, Recording, Snapshot};
 use vmm::observe::probe::Probe;
 use vmm::{Accel, Acceleration, Config, IommuSink, KernelFormat, Limits, Machine};
 
 use super::console::{Destination, Watched, Watcher};
 use super::expect::Expect;
+use super::origin::{Moment, Origin};
 use super::output::{self, Output};
 use super::probes;
 use super::report::{self, Verdict};
@@ -20,7 +23,7 @@ use super::stdout::{self, Stdout};
 use super::terminal::{self, Stdin};
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
-use super::{Outcome, UserError, gdb, text};
+use super::{Outcome, UserError, gdb, snapshot, text};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of time.
 ///
@@ -32,6 +35,18 @@ pub struct Args {
     /// Read settings from a file with the same keys; flags override it
     #[arg(long, value_name = "machine.toml")]
     config: Option<PathBuf>,
+    /// Write all that reaches the guest from outside to this file, to have the same run again
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Run",
+        conflicts_with = "gdb"
+    )]
+    record: Option<PathBuf>,
+    /// Have the run of a recording again: its machine, its input, its time. Only what looks on or ends the run sooner may
+    /// be named beside
+    #[arg(long, value_name = "FILE", help_heading = "Run", conflicts_with_all = ["config", "record", "gdb"])]
+    replay: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -43,28 +58,53 @@ Examples:
   vmm boot --image ipmmu --shell --time host
   vmm boot --kernel zImage --initrd initrd.cpio --cmdline 'loglevel=8' --expect 'login: ' --timeout 60
   vmm boot --config machine.toml --seed 7
+  vmm boot --image ipmmu --shell --time host --record run.rec; vmm boot --replay run.rec
 
 Exit codes:
   0    the guest powered off, its --run commands succeeded; or it showed what --expect names; or Ctrl-A x
   1    the guest asked for a reset (a kernel panic does), can never wake up, a command failed, or --expect was not met
   2    a mistake in the flags, the configuration or the files, told in one sentence; or an output could
        not be written to its end
+  3    the run differs from the recording of --replay
   124  --timeout or --wall-timeout was reached
   130  ended by SIGINT (131: SIGQUIT, 143: SIGTERM, 129: a shell's terminal is gone); the summary and --json are written all the same";
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> Result<Outcome, UserError> {
+    if let Some(path) = &args.replay {
+        return Boot::replay(args.settings, recording(path)?)?.run();
+    }
     let settings = match &args.config {
         Some(path) => args.settings.or(Settings::read(path)?),
         None => args.settings,
     };
-    Boot::prepare(settings)?.run()
+    let mut boot = Boot::prepare(settings)?;
+    if let Some(path) = &args.record {
+        boot.record = Some(Output::at(path, "recording")?);
+    }
+    boot.run()
+}
+
+/// Reads a recording, whose files must be what they were.
+fn recording(path: &Path) -> Result<Recording, UserError> {
+    let unusable = |why: &dyn std::fmt::Display| {
+        UserError::new(format!(
+            "cannot use the recording {}: {why}",
+            path.display()
+        ))
+    };
+    let file = File::open(path).map_err(|why| unusable(&why))?;
+    let recording = Recording::read(BufReader::new(file)).map_err(|why| unusable(&why))?;
+    recording.check_files().map_err(|why| unusable(&why))?;
+    Ok(recording)
 }
 
 /// A run whose settings make sense.
-struct Boot {
+pub struct Boot {
     settings: Settings,
-    config: Config,
+    origin: Origin,
+    save: Option<Moment>,
+    record: Option<Output>,
     image: Option<&'static str>,
     expect: Option<Expect>,
     json: Option<Output>,
@@ -82,7 +122,7 @@ enum Console {
 
 impl Boot {
     /// Finds every mistake that can be found before anything is fetched, created or run.
-    fn prepare(settings: Settings) -> Result<Self, UserError> {
+    pub fn prepare(settings: Settings) -> Result<Self, UserError> {
         let mut config = settings.config();
         emulate_for_observers(&settings, &mut config)?;
         let image = settings
@@ -115,6 +155,51 @@ impl Boot {
                 "there is nothing to trace: the machine has no IOMMU; add one with --iommu",
             ));
         }
+        let mut boot = Self::outputs(settings, image, Origin::Power(Box::new(config)))?;
+        if let (Some(name), Origin::Power(config)) = (image, &mut boot.origin) {
+            use_image(config, name)?;
+        }
+        Ok(boot)
+    }
+
+    /// A run that goes on from `snapshot`.
+    pub fn resume(settings: Settings, snapshot: Snapshot) -> Result<Self, UserError> {
+        Self::outputs(settings, None, Origin::Snapshot(snapshot))
+    }
+
+    /// The run of `recording` again.
+    fn replay(settings: Settings, recording: Recording) -> Result<Self, UserError> {
+        let machine = settings.image.is_some() || settings.config() != Settings::default().config();
+        if machine {
+            return Err(UserError::new(
+                "a recording has a machine of its own: name only what looks on or ends the run sooner beside --replay",
+            ));
+        }
+        Self::outputs(settings, None, Origin::Recording(Box::new(recording)))
+    }
+
+    /// The same run, to be saved at a moment.
+    pub fn saving(mut self, moment: Moment) -> Result<Self, UserError> {
+        let collides = |other: &Output| moment.output.collides(other);
+        let console = match &self.console {
+            Console::File(console) => collides(console),
+            Console::Stdio | Console::None => false,
+        };
+        if console || self.json.as_ref().is_some_and(collides) {
+            return Err(UserError::new(
+                "another file would replace the snapshot: name two files",
+            ));
+        }
+        self.save = Some(moment);
+        Ok(self)
+    }
+
+    /// Finds out whether everything that shall be written can be.
+    fn outputs(
+        settings: Settings,
+        image: Option<&'static str>,
+        origin: Origin,
+    ) -> Result<Self, UserError> {
         let expect = settings
             .expect
             .as_deref()
@@ -144,12 +229,11 @@ impl Boot {
                 "the summary would replace the console's file: name two files",
             ));
         }
-        if let Some(name) = image {
-            use_image(&mut config, name)?;
-        }
         Ok(Self {
             settings,
-            config,
+            origin,
+            save: None,
+            record: None,
             image,
             expect,
             json,
@@ -159,10 +243,13 @@ impl Boot {
         })
     }
 
-    fn run(self) -> Result<Outcome, UserError> {
+    /// Runs it to its end.
+    pub fn run(self) -> Result<Outcome, UserError> {
         let Self {
             settings,
-            config,
+            origin,
+            save,
+            record,
             image,
             expect,
             json,
@@ -196,7 +283,16 @@ impl Boot {
             ),
             None => (Box::new(sink) as Box<dyn ConsoleSink>, iommu_sink),
         };
-        let mut machine = Machine::with_iommu_sink(&config, sink, iommu_sink)?;
+        let (mut machine, start_ns, recorder) = match (&origin, record) {
+            (Origin::Power(config), Some(output)) => {
+                let (machine, recorder) = Recorder::start(config, sink, iommu_sink, output)?;
+                (machine, 0, Some(recorder))
+            }
+            (origin, _) => {
+                let (machine, start_ns) = origin.machine(settings.seed, sink, iommu_sink)?;
+                (machine, start_ns, None)
+            }
+        };
         if let Acceleration::Emulated(Some(why)) = machine.acceleration() {
             text::complain(&format!("the processor is emulated: {why}"));
         }
@@ -223,17 +319,37 @@ impl Boot {
         } else {
             None
         };
+        let limit = settings.timeout;
+        let limit = limit.map(|limit| start_ns.saturating_add(limit.ns()));
+        let moment = save.as_ref();
         let exit = machine.run(Limits {
-            guest_ns: settings.timeout.map(super::values::Seconds::ns),
-            instructions: None,
+            guest_ns: limit
+                .into_iter()
+                .chain(moment.and_then(|m| m.guest_ns))
+                .min(),
+            instructions: moment.and_then(|m| m.instructions),
             wall: settings.wall_timeout.map(|limit| limit.0),
         });
         drop(raw);
+        if let Some(recorder) = recorder {
+            keep(recorder, &mut machine)?;
+        }
         let changes = set.map_or_else(|| Ok(Vec::new()), probes::Set::finish)?;
         if let Some(timeline) = timeline {
-            timeline.write(&config, image, &machine, changes)?;
+            timeline.write(origin.config(), image, &machine, changes)?;
         }
         let mut verdict = report::judge(exit.reason, stopper.cause(), &watcher, settings.run.len());
+        if let Some(divergence) = machine.divergence() {
+            verdict = Verdict {
+                outcome: Outcome::Diverged,
+                sentence: format!("this is not the recorded run: {divergence}"),
+            };
+        }
+        let (guest_ns, cause) = (machine.summary().guest_ns, stopper.cause());
+        let save = save.map(|moment| (moment.is_now(exit.reason, guest_ns, cause), moment));
+        if let Some((is_now, _)) = &save {
+            verdict = Moment::judge(*is_now, verdict);
+        }
         let lost = later
             .and_then(|file| file.failure())
             .map(UserError::new)
@@ -249,10 +365,13 @@ impl Boot {
             json,
             settings.quiet == Some(true),
         )?;
-        match lost {
-            Some(error) => Err(error),
-            None => Ok(verdict.outcome),
+        if let Some(error) = lost {
+            return Err(error);
         }
+        if let Some((true, moment)) = save {
+            snapshot::write(&machine.into_snapshot()?, moment.output)?;
+        }
+        Ok(verdict.outcome)
     }
 }
 
@@ -291,6 +410,15 @@ pub fn use_image(config: &mut Config, name: &str) -> Result<(), UserError> {
     }
     config.initrd.get_or_insert(image.initramfs);
     Ok(())
+}
+
+/// Ends a recording and has its file appear.
+fn keep(recorder: Recorder<Output>, machine: &mut Machine) -> Result<(), UserError> {
+    let written = recorder.finish(machine).and_then(Output::publish_durably);
+    written.map_err(|error| {
+        let why = output::reason(&error);
+        UserError::new(format!("cannot write the recording: {why}"))
+    })
 }
 
 /// Connects stdin to the guest's console. The result keeps the terminal raw. `needed` says that without a terminal the
@@ -343,7 +471,7 @@ struct Deferred(Arc<Mutex<Stage>>);
 
 enum Stage {
     Hidden(Output),
-    Shown(std::fs::File),
+    Shown(File),
     /// Given up, and why; a reader who left is no reason.
     Lost(Option<String>),
 }

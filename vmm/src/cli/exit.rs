@@ -16,6 +16,8 @@ pub enum Outcome {
     UserError,
     /// A time limit was reached.
     Timeout,
+    /// A run differs from the recording that it goes through again.
+    Diverged,
     /// Something could not be judged; `git bisect run` takes the code for a commit to be left out.
     Undecided,
     /// Ended by this signal.
@@ -29,6 +31,7 @@ impl Outcome {
             Self::Success => 0,
             Self::GuestFailure => 1,
             Self::UserError => 2,
+            Self::Diverged => 3,
             Self::Timeout => 124,
             Self::Undecided => 125,
             Self::Signal(number) => number.saturating_add(128),
@@ -42,6 +45,7 @@ impl Outcome {
             Self::GuestFailure => "guest-failure",
             Self::UserError => "user-error",
             Self::Timeout => "timeout",
+            Self::Diverged => "diverged",
             Self::Undecided => "undecided",
             Self::Signal(_) => "signal",
         }

@@ -10,11 +10,13 @@ mod gdb;
 mod images;
 mod inject;
 mod lab;
+mod origin;
 mod output;
 mod probes;
 mod report;
 mod settings;
 mod signals;
+mod snapshot;
 mod stdout;
 mod terminal;
 mod text;
@@ -47,6 +49,8 @@ enum Command {
     #[command(subcommand)]
     Lab(lab::Command),
     Inject(Box<inject::Args>),
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
 }
 
 const AFTER_HELP: &str = "\
@@ -62,7 +66,8 @@ Environment:
   NO_COLOR              no colours
 
 Exit codes:
-  0 all went well, 1 the guest failed or did not do what was expected, 2 a mistake of the user's,
+  0 all went well, 1 the guest failed or did not do what was expected, 2 a mistake of the user's, 3 a run differs
+  from its recording,
   101 a bug in vmm, 124 a time limit was reached, 125 something could not be judged, 128+N ended by signal N";
 
 /// Runs the program.
@@ -90,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Images(command) => images::run(command),
         Command::Lab(command) => lab::run(command),
         Command::Inject(args) => inject::run(*args),
+        Command::Snapshot(command) => snapshot::run(command),
     };
     finish(result)
 }

@@ -69,6 +69,20 @@ impl Output {
         }
     }
 
+    /// As [`Output::publish`], with what was written safe on the disk before the file appears, and its name after.
+    pub fn publish_durably(mut self) -> std::io::Result<()> {
+        self.flush()?;
+        let directory = match &self.file {
+            Kind::Pending(Some(file)) => {
+                file.as_file().sync_all()?;
+                target(&self.path).parent().map(File::open).transpose()?
+            }
+            _ => None,
+        };
+        self.publish()?;
+        directory.map_or(Ok(()), |directory| directory.sync_all())
+    }
+
     /// Where it is to be.
     pub fn path(&self) -> &Path {
         &self.path

@@ -78,7 +78,8 @@ pub struct Settings {
     /// Number of cores, 1 to 4 [default: 1]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub cpus: Option<Cpus>,
-    /// A virtio disk with the raw contents of a file; `,ro` makes it read-only, `,queues=N` gives it N queues,
+    /// A virtio disk with the raw contents of a file; `,ro` makes it read-only, `,overlay` keeps what is
+    /// written in memory and the file as it is, `,queues=N` gives it N queues,
     /// `,iommu=NAME:N` puts it behind micro-TLB N of an IOMMU, which devices may share, and `,iommu=none` behind none
     #[arg(long, value_name = "FILE[,ro]", help_heading = "Machine")]
     #[serde(alias = "disks")]

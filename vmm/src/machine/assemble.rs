@@ -73,6 +73,8 @@ pub(super) struct Ground {
     pub disks: Vec<Disk>,
     pub ram: Arc<GuestMemoryMmap<()>>,
     pub timing: Timing,
+    /// What the real-time clock shows at power-on.
+    pub epoch: u32,
 }
 
 /// The seed of the generator behind a machine's entropy device, which follows from the machine's.
@@ -100,13 +102,15 @@ pub(super) struct Parts {
     pub board: Board,
 }
 
-/// Opens, loads and wires everything.
+/// Opens, loads and wires everything. A machine that is recorded, whose real-time clock shows `recorded` at power-on, has a
+/// clock that moves between slices of work only.
 pub(super) fn assemble(
     config: &Config,
     console: Box<dyn ConsoleSink>,
     sink: Option<&Arc<dyn IommuSink>>,
     injection: Option<&Arc<Injection>>,
     waker: &Arc<Waker>,
+    recorded: Option<u32>,
 ) -> Result<Parts, Error> {
     config.validate()?;
     let (kernel, image) = read_kernel(config)?;
@@ -124,7 +128,11 @@ pub(super) fn assemble(
         vm: vm.map(Arc::new),
         disks,
         ram,
-        timing: timing(config, TimeState::default()),
+        timing: match recorded {
+            Some(_) => Timing::Virtual(Arc::default()),
+            None => timing(config, TimeState::default()),
+        },
+        epoch: recorded.unwrap_or_else(|| epoch(config)),
     };
     let mut parts = wire(config, ground, console, sink, injection, waker)?;
     parts.vcpus.boot(boot)?;
@@ -158,6 +166,7 @@ pub(super) fn wire(
         disks,
         ram,
         timing,
+        epoch,
     } = ground;
     let gic = Arc::new(Gic::new(
         usize::from(config.cpus),
@@ -202,7 +211,7 @@ pub(super) fn wire(
     let turn = bus.turn_handle();
     let mut disks = disks.into_iter();
     let mut counters = Vec::new();
-    let rtc = Arc::new(Rtc::new(timing.clock(), epoch(config)));
+    let rtc = Arc::new(Rtc::new(timing.clock(), epoch));
     let mut clocks = Vec::new();
     let mut virtio = Vec::new();
     let mut virtio_iommus = Vec::new();
@@ -351,7 +360,7 @@ fn emulated(
 }
 
 /// What the real-time clock shows at power-on: a fixed time in virtual time, the host's in host time.
-fn epoch(config: &Config) -> u32 {
+pub(super) fn epoch(config: &Config) -> u32 {
     match config.time {
         TimeMode::Virtual => config.epoch,
         TimeMode::Host => SystemTime::now()

@@ -41,6 +41,8 @@ pub enum Reason {
     GuestDead,
     /// This host's KVM cannot run the guest any further; the log says why.
     HostFailure,
+    /// The run differs from the recording that it goes through again.
+    Diverged,
 }
 
 impl Reason {
@@ -56,6 +58,7 @@ impl Reason {
             Self::ConsoleStop => "showed what was expected",
             Self::GuestDead => "sleeps and nothing can ever wake it",
             Self::HostFailure => "cannot be run any further by this host's KVM",
+            Self::Diverged => "did something else than the recording says",
         }
     }
 }

@@ -11,7 +11,9 @@ pub mod fdt;
 mod iommu;
 pub mod layout;
 pub mod loader;
+mod recording;
 mod saved;
+pub mod sections;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ pub use iommu::{
     IommuEvent, IommuInfo, IommuSink, IommuSummary, RequestCounts, UtlbSummary, VirtioEvent,
     VirtioIommuSummary, current_master,
 };
+pub use recording::{Recorder, Recording, RecordingHeader};
 pub use saved::{MachineState, TimeState, WrongMachine};
 pub use snapshot::{Fork, Snapshot};
 pub(crate) use warn::{Limiter, warn_guest};
@@ -47,6 +50,7 @@ use bus::SystemBus;
 use iommu::Iommus;
 use viommu::DmaSpace;
 use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
+use vm_memory::GuestMemoryMmap;
 use wires::Wires;
 
 use crate::devices::uart::{ConsoleInput, ConsoleSink, InputGate, InputRecord, Uart};
@@ -59,7 +63,9 @@ use crate::irq::Gic;
 use crate::observe::probe::{self, Engine, Probe};
 use crate::observe::symbols::SymbolsError;
 use crate::vcpu::kvm;
-use crate::vcpu::{Acceleration, Control, RunCounters, RunLoop, StopHandler, Timing, Vcpus, Waker};
+use crate::vcpu::{
+    Acceleration, Control, Divergence, Pace, RunCounters, RunLoop, StopHandler, Timing, Vcpus, Waker,
+};
 
 /// A machine, assembled and ready to run.
 pub struct Machine {
@@ -86,6 +92,7 @@ pub struct Machine {
     faults: Option<Targets>,
     counters: RunCounters,
     observers: Vec<Box<dyn StopHandler>>,
+    pace: Pace,
     wall: Duration,
     /// Instructions that were retired before this machine was made.
     before: u64,
@@ -143,7 +150,7 @@ impl Machine {
         injection: Option<&Arc<Injection>>,
     ) -> Result<Self, Error> {
         let waker = Arc::new(Waker::default());
-        let parts = assemble::assemble(config, console, sink.as_ref(), injection, &waker)?;
+        let parts = assemble::assemble(config, console, sink.as_ref(), injection, &waker, None)?;
         let mut machine = Self::from_parts(config.clone(), parts, waker);
         machine.start_worker()?;
         Ok(machine)
@@ -174,6 +181,7 @@ impl Machine {
             faults: parts.faults,
             counters: RunCounters::default(),
             observers: Vec::new(),
+            pace: Pace::Free,
             wall: Duration::ZERO,
             before: 0,
             last: None,
@@ -235,12 +243,21 @@ impl Machine {
             limits,
             observers: &mut self.observers,
             counters: &mut self.counters,
+            pace: &mut self.pace,
         }
         .run();
         self.uart.flush();
         self.wall += start.elapsed();
         self.last = Some(reason);
         Exit { reason }
+    }
+
+    /// Where the run first differed from the recording that it goes through again.
+    pub fn divergence(&self) -> Option<&Divergence> {
+        match &self.pace {
+            Pace::Replay(replay) => replay.divergence(),
+            Pace::Free | Pace::Record(..) => None,
+        }
     }
 
     /// A handle to type on the console. As long as one exists a sleeping guest is waited for.
@@ -325,6 +342,11 @@ impl Machine {
     /// How its cores are run.
     pub fn acceleration(&self) -> &Acceleration {
         &self.acceleration
+    }
+
+    /// The guest's RAM.
+    pub fn memory(&self) -> Arc<GuestMemoryMmap<()>> {
+        self.bus.memory()
     }
 
     /// What the machine is made of.

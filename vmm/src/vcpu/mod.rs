@@ -9,6 +9,7 @@ pub mod kvm;
 #[path = "kvm_absent.rs"]
 pub mod kvm;
 mod observe;
+mod pace;
 mod run;
 mod waker;
 
@@ -21,6 +22,8 @@ pub use accel::{Acceleration, Irqchip, KvmError, Platform, Width};
 pub use control::Control;
 pub use emulated::Emulated;
 pub use observe::{Halted, Resume, StopHandler};
+pub(crate) use pace::check;
+pub use pace::{Divergence, Ending, Log, Pace, Replay, Turn};
 pub use run::{RunCounters, RunLoop, Timing};
 pub use waker::Waker;
 

@@ -12,6 +12,7 @@ use arm32::wires::Machine;
 use arm32::{Clock, Stop};
 use serde::{Deserialize, Serialize};
 
+use super::pace::{self, Pace, Turn};
 use super::{Control, Halted, Resume, StopHandler, Vcpus, Waker};
 use crate::clock::VirtualClock;
 use crate::devices::uart::{InputGate, Uart};
@@ -22,6 +23,8 @@ use crate::machine::{Limits, Reason};
 /// Instructions between looks at input, limits and requests: a few milliseconds of the host, a millisecond of virtual
 /// time.
 const SLICE: u64 = 1_000_000;
+/// The same for a recorded run in host time, whose clock the host's moves on between slices only.
+const RECORDED_SLICE: u64 = 50_000;
 /// The longest sleep of the host without another look; bounds what a clock that jumps can do.
 const MAX_SLEEP: Duration = Duration::from_secs(3600);
 
@@ -88,6 +91,8 @@ pub struct RunLoop<'a> {
     pub observers: &'a mut [Box<dyn StopHandler>],
     /// What was counted.
     pub counters: &'a mut RunCounters,
+    /// Whether the run is recorded, or recorded already.
+    pub pace: &'a mut Pace,
 }
 
 impl RunLoop<'_> {
@@ -95,6 +100,7 @@ impl RunLoop<'_> {
     pub fn run(&mut self) -> Reason {
         let reason = self.run_slices();
         self.vcpus.pause();
+        let reason = self.end_as_recorded(reason);
         self.observers.iter_mut().for_each(|o| o.ended(reason));
         reason
     }
@@ -119,9 +125,10 @@ impl RunLoop<'_> {
             if let Some(faults) = self.faults {
                 faults.run_due();
             }
-            let input = self.gate.open(self.timing.now_ns());
-            if !input.is_empty() {
-                self.uart.feed(&input);
+            match self.begin_turn() {
+                Ok(input) if input.is_empty() => {}
+                Ok(input) => self.uart.feed(&input),
+                Err(reason) => return reason,
             }
             self.counters.slices += 1;
             let budget = self.budget();
@@ -147,6 +154,78 @@ impl RunLoop<'_> {
                 }
                 Err(reason) => return reason,
             }
+        }
+    }
+
+    /// How the machine is now.
+    fn turn(&mut self) -> Turn {
+        Turn {
+            instructions: self.vcpus.retired(),
+            now_ns: self.timing.now_ns(),
+            check: pace::check(self.vcpus.cluster(), self.uart.bytes_out()),
+            input: Vec::new(),
+        }
+    }
+
+    /// Lets in what comes from outside; the console's input.
+    fn begin_turn(&mut self) -> Result<Vec<u8>, Reason> {
+        if matches!(self.pace, Pace::Free) {
+            return Ok(self.gate.open(self.timing.now_ns()));
+        }
+        self.catch_up();
+        let mut turn = self.turn();
+        match &mut self.pace {
+            Pace::Free => {}
+            Pace::Record(_, log) => {
+                turn.input = self.gate.open(turn.now_ns);
+                log(&turn);
+            }
+            Pace::Replay(replay) => {
+                if turn.instructions < replay.next().instructions {
+                    return Ok(Vec::new());
+                }
+                if let Some(reason) = replay.ending() {
+                    return Err(replay.compare(&turn).err().unwrap_or(reason));
+                }
+                turn.input = replay.begin(&turn)?;
+                self.gate.passed(turn.now_ns, &turn.input);
+            }
+        }
+        Ok(turn.input)
+    }
+
+    /// Has the guest's clock show the time of the host, or what that was, where it is the host's.
+    fn catch_up(&self) {
+        let Timing::Virtual(clock) = self.timing else {
+            return;
+        };
+        match &self.pace {
+            Pace::Record(Some(host), _) => clock.advance_to(host.now_ns()),
+            Pace::Replay(replay)
+                if replay.host && replay.next().instructions == self.vcpus.retired() =>
+            {
+                clock.advance_to(replay.next().now_ns);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the guest itself ended the run where the recording does.
+    fn end_as_recorded(&mut self, reason: Reason) -> Reason {
+        let by_guest = matches!(reason, Reason::PowerOff | Reason::Reset | Reason::GuestDead);
+        let found = self.turn();
+        match &mut self.pace {
+            Pace::Replay(replay) if by_guest => match replay.ending() {
+                Some(recorded) if recorded == reason => {
+                    replay.compare(&found).err().unwrap_or(reason)
+                }
+                _ => replay.diverged(format!("the guest {}", reason.sentence()), &found),
+            },
+            // Unless it is known already.
+            Pace::Replay(replay) if reason == Reason::Diverged => {
+                replay.diverged("the guest sleeps, and not in the recording,".into(), &found)
+            }
+            _ => reason,
         }
     }
 
@@ -230,7 +309,17 @@ impl RunLoop<'_> {
 
     /// Instructions until the next point at which something must be looked at.
     fn budget(&self) -> u64 {
-        let mut budget = SLICE;
+        let mut budget = match &self.pace {
+            Pace::Free | Pace::Record(None, _) => SLICE,
+            Pace::Record(Some(_), _) => RECORDED_SLICE,
+            // To the next turn, whose time is the only one at which something happens.
+            Pace::Replay(replay) => {
+                let next = replay.next().instructions;
+                let left = next.saturating_sub(self.vcpus.retired());
+                let limit = self.limits.instructions.unwrap_or(u64::MAX);
+                return left.min(limit.saturating_sub(self.vcpus.retired()));
+            }
+        };
         if let Some(limit) = self.limits.instructions {
             budget = budget.min(limit.saturating_sub(self.vcpus.retired()));
         }
@@ -260,6 +349,16 @@ impl RunLoop<'_> {
             .into_iter()
             .chain(self.limits.guest_ns.filter(|_| event.is_some()))
             .min();
+        match &self.pace {
+            Pace::Replay(replay) => return self.idle_again(replay, until),
+            Pace::Record(Some(host), _) if until.is_some() || self.may_wake(ticket) => {
+                let left = |ns: u64| Duration::from_nanos(ns.saturating_sub(host.now_ns()));
+                let until = until.into_iter().chain(self.limits.guest_ns).min();
+                self.sleep(until.map(left), ticket, deadline);
+                return None;
+            }
+            _ => {}
+        }
         match (self.timing, until) {
             (Timing::Virtual(clock), Some(ns)) => {
                 // A prompt ends no line, and with its timers to wake it the guest may never come to `sleep`.
@@ -288,6 +387,24 @@ impl RunLoop<'_> {
             }
             (_, None) => Some(Reason::GuestDead),
         }
+    }
+
+    /// All cores sleep as they did when it was recorded, when time went on to that of the next turn, or without one the guest
+    /// was dead.
+    fn idle_again(&self, replay: &pace::Replay, until: Option<u64>) -> Option<Reason> {
+        let next = replay.next();
+        if replay.ending() == Some(Reason::GuestDead) && until.is_none() {
+            return Some(Reason::GuestDead);
+        }
+        if next.instructions != self.vcpus.retired() {
+            return Some(Reason::Diverged);
+        }
+        if let Timing::Virtual(clock) = self.timing
+            && !replay.host
+        {
+            clock.skip_to(until.map_or(next.now_ns, |until| until.min(next.now_ns)));
+        }
+        None
     }
 
     /// Whether anything may yet wake a core: input, unfinished work of a device, or what happened since `ticket`.

@@ -6,6 +6,8 @@ mod demo;
 mod errors;
 mod gdb;
 mod lab;
+mod record;
+mod snapshot;
 mod terminal;
 
 use std::process::{Command, Output, Stdio};

@@ -107,6 +107,16 @@ impl InputGate {
         bytes
     }
 
+    /// Notes that `bytes` passed at guest time `at_ns`, without having waited.
+    pub fn passed(&self, at_ns: u64, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.0.waiting().record.push(InputRecord {
+                at_ns,
+                bytes: bytes.to_vec(),
+            });
+        }
+    }
+
     /// What waits and what has passed, to be saved.
     pub fn save(&self) -> GateState {
         let waiting = self.0.waiting();

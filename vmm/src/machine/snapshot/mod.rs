@@ -170,6 +170,7 @@ impl Snapshot {
             disks: disks.iter().map(DiskImage::open).collect(),
             ram,
             timing: assemble::timing(&config, state.time),
+            epoch: config.epoch,
         };
         let waker = Arc::new(Waker::default());
         let sink = iommu_sink.as_ref();

@@ -1,6 +1,5 @@
 //! Snapshots in files. What a file holds is in [`spec`].
 
-mod error;
 mod read;
 pub mod spec;
 #[cfg(test)]
@@ -9,10 +8,10 @@ mod write;
 
 use std::io::{Read, Write};
 
-pub use error::ReadError;
 pub use spec::Header;
 
 use super::Snapshot;
+use crate::machine::sections::ReadError;
 
 impl Snapshot {
     /// Writes the snapshot to `out`. Disks' files are named, with a hash of their contents, and needed again; what the guest

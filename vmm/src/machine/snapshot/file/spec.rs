@@ -1,71 +1,41 @@
-//! The form of a snapshot's file. All numbers are little-endian.
+//! What a snapshot's file holds: sections as [`sections`](crate::machine::sections) has them.
 //!
-//! | | |
-//! |---|---|
-//! | 16 bytes | [`MAGIC`] |
-//! | `u32` | version of the form, [`VERSION`] |
-//! | sections | as below, to the end of the file |
-//!
-//! | section | |
-//! |---|---|
-//! | `u32` | what it is: a [`Kind`] |
-//! | `u32` | bytes of its contents |
-//! | `u32` | CRC-32 (that of Ethernet and zip) of kind, length and contents |
-//! | contents | |
-//!
-//! The first section is the header, the last one the end. Header and state are JSON, so that a file can be looked at
-//! with ordinary tools; memory and disks are whole pages.
+//! The first one is the header, the second the state; both are JSON, so that a file can be looked at with
+//! ordinary tools. Memory and disks are whole pages.
 
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Config;
+use crate::machine::sections::Form;
 
-/// The first bytes of a file.
-pub const MAGIC: &[u8; 16] = b"viommu snapshot\n";
-/// The version that this program writes, and the only one it reads.
-pub const VERSION: u32 = 1;
-/// Bytes of the contents of a section at most, save the state's.
-pub const MAX_SECTION: u32 = (1 << 20) + 64;
+/// Snapshots.
+pub static FORM: Form = Form {
+    magic: b"viommu snapshot\n",
+    version: 1,
+    name: "snapshot",
+    limit,
+};
+
+/// A [`Header`].
+pub const HEADER: u32 = 1;
+/// A [`MachineState`](crate::machine::MachineState).
+pub const STATE: u32 = 2;
+/// `u64`: an offset in RAM, a multiple of 4096; then the pages from there on. RAM that is in no such section is zero.
+pub const PAGES: u32 = 3;
+/// `u32`: the number of a disk; `u64`: the number of a block of 4096 bytes; then the blocks from there on, which differ from
+/// the disk's file.
+pub const BLOCKS: u32 = 4;
+
+/// Bytes of memory or of a disk in a section at most.
+pub const RUN: usize = 1 << 20;
 /// Bytes of the state at most: those of four cores and eight IOMMUs with full caches are a tenth of that.
-pub const MAX_STATE: u32 = 256 << 20;
+const MAX_STATE: u32 = 256 << 20;
 
-/// What a section is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Kind {
-    /// A [`Header`].
-    Header = 1,
-    /// A [`MachineState`](crate::machine::MachineState).
-    State = 2,
-    /// `u64`: an offset in RAM, a multiple of 4096; then the pages from there on. RAM that is in no such section is zero.
-    Pages = 3,
-    /// `u32`: the number of a disk; `u64`: the number of a block of 4096 bytes; then the blocks from there on, which differ
-    /// from the disk's file.
-    Blocks = 4,
-    /// `u64`: how many sections there are before it.
-    End = 5,
-}
-
-impl Kind {
-    /// The kind of this number.
-    pub const fn of(number: u32) -> Option<Self> {
-        Some(match number {
-            1 => Self::Header,
-            2 => Self::State,
-            3 => Self::Pages,
-            4 => Self::Blocks,
-            5 => Self::End,
-            _ => return None,
-        })
-    }
-
-    /// Bytes that its contents have at most.
-    pub const fn limit(self) -> u32 {
-        match self {
-            Self::State => MAX_STATE,
-            Self::End => 8,
-            Self::Header | Self::Pages | Self::Blocks => MAX_SECTION,
-        }
+const fn limit(kind: u32) -> Option<u32> {
+    match kind {
+        STATE => Some(MAX_STATE),
+        HEADER | PAGES | BLOCKS => Some(RUN as u32 + 64),
+        _ => None,
     }
 }
 

@@ -1,0 +1,226 @@
+//! Guests that go on from a snapshot do what the one that was saved does.
+
+use std::sync::Arc;
+
+use integration::{Guest, disk};
+use sha2::{Digest, Sha256};
+use vm_memory::{Bytes, GuestAddress};
+use vmm::devices::uart::Capture;
+use vmm::machine::{Fork, MachineState, Snapshot};
+use vmm::observe::probe;
+use vmm::{Config, Discard, DiskConfig, Limits, Machine, Reason, Summary};
+
+/// Cores that race for a disk, the entropy device and the console, and write.
+const RACE: &str = "for i in 1 2 3 4; do (dd if=/dev/vda bs=4k skip=$((i*50)) count=50 2>/dev/null | sha256sum; \
+    dd if=/dev/urandom of=/dev/vda bs=4k seek=$((i*9)) count=5 conv=fsync 2>/dev/null) & done; \
+    head -c 100 /dev/hwrng | sha256sum; wait; sha256sum /dev/vda";
+
+/// A machine's end: what it counted, its console, its state, its memory.
+struct End {
+    summary: Summary,
+    state: MachineState,
+    memory: Vec<u8>,
+}
+
+fn end(machine: &mut Machine) -> End {
+    let summary = Summary {
+        wall_ns: 0,
+        mips: 0.0,
+        ..machine.summary()
+    };
+    let ram = machine.board().ram;
+    let memory = machine.memory();
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    for at in (ram.base..ram.end()).step_by(buffer.len()) {
+        memory.read_slice(&mut buffer, GuestAddress(at)).unwrap();
+        hasher.update(&buffer);
+    }
+    End {
+        summary,
+        state: machine.snapshot().unwrap().state().clone(),
+        memory: hasher.finalize().to_vec(),
+    }
+}
+
+impl End {
+    fn assert_same(&self, other: &Self, which: &str) {
+        assert_eq!(self.summary, other.summary, "{which}");
+        assert!(self.memory == other.memory, "{which}: memory differs");
+        assert!(self.state == other.state, "{which}: the state differs");
+    }
+}
+
+/// Goes on to each of `stops` in turn and then to the end.
+fn go_on(machine: &mut Machine, stops: &[u64]) {
+    for stop in stops {
+        to(machine, *stop);
+    }
+    let reason = machine.run(Limits::default()).reason;
+    assert_eq!(reason, Reason::PowerOff);
+}
+
+fn to(machine: &mut Machine, instructions: u64) {
+    let limits = Limits {
+        instructions: Some(instructions),
+        ..Limits::default()
+    };
+    assert_eq!(machine.run(limits).reason, Reason::InstructionLimit);
+}
+
+/// A machine with a disk and an entropy device behind an IPMMU.
+fn guest(cpus: u8, disk: &integration::Disk) -> Config {
+    let overlay = DiskConfig {
+        overlay: true,
+        ..DiskConfig::new(disk.path())
+    };
+    let guest = Guest::image("ipmmu")
+        .cpus(cpus)
+        .iommu("ipmmu")
+        .disk_config(overlay);
+    guest.run(RACE).config().clone()
+}
+
+/// The number of instructions that the guest takes in all.
+fn length(config: &Config) -> u64 {
+    let mut machine = Machine::new(config, Box::new(Discard)).unwrap();
+    go_on(&mut machine, &[]);
+    machine.summary().instructions
+}
+
+/// Saves a guest at several moments, in the midst of its work, and has each go on from there.
+fn at_any_moment(cpus: u8) {
+    let disk = disk::noise(1 << 20, 11);
+    let config = guest(cpus, &disk);
+    let length = length(&config);
+    // In the loader's work, in the kernel's, and while the commands run.
+    let mut stops = vec![1_000_001, length / 2];
+    stops.extend((1..=6).map(|n| length - n * n * 1_234_567));
+    stops.sort_unstable();
+    let console = Capture::default();
+    let mut first = Machine::new(&config, Box::new(console.clone())).unwrap();
+    let mut saved = Vec::new();
+    for stop in &stops {
+        to(&mut first, *stop);
+        saved.push((first.snapshot().unwrap(), console.bytes().len()));
+    }
+    go_on(&mut first, &[]);
+    let wanted = end(&mut first);
+    assert!(wanted.summary.disks[0].bytes_written > 0);
+    for (index, (snapshot, shown)) in saved.iter().enumerate() {
+        let which = format!("from instruction {}", stops[index]);
+        let again = Capture::default();
+        let mut machine = snapshot
+            .machine(Fork::new(Box::new(again.clone())))
+            .unwrap();
+        go_on(&mut machine, &stops[index + 1..]);
+        assert!(
+            again.bytes() == console.bytes()[*shown..],
+            "{which}: the console differs"
+        );
+        end(&mut machine).assert_same(&wanted, &which);
+    }
+    // By way of a file, and from a machine that went on from another.
+    let (snapshot, _) = &saved[3];
+    let mut file = Vec::new();
+    snapshot.write(&mut file).unwrap();
+    let mut machine = Snapshot::read(&*file)
+        .unwrap()
+        .machine(Fork::new(Box::new(Discard)))
+        .unwrap();
+    to(&mut machine, stops[4]);
+    let mut machine = machine
+        .into_snapshot()
+        .unwrap()
+        .machine(Fork::new(Box::new(Discard)))
+        .unwrap();
+    go_on(&mut machine, &stops[5..]);
+    end(&mut machine).assert_same(&wanted, "from a file");
+    assert_eq!(
+        disk.sha256(),
+        disk::noise(1 << 20, 11).sha256(),
+        "the file stays"
+    );
+}
+
+#[test]
+fn one_core_goes_on_from_any_moment() {
+    at_any_moment(1);
+}
+
+#[test]
+fn four_cores_go_on_from_any_moment() {
+    at_any_moment(4);
+}
+
+#[test]
+fn seeds_probes_and_watchers_are_each_machines_own() {
+    let disk = disk::noise(1 << 20, 12);
+    let config = guest(1, &disk);
+    let mut first = Machine::new(&config, Box::new(Discard)).unwrap();
+    to(&mut first, length(&config) - 60_000_000);
+    let snapshot = first.into_snapshot().unwrap();
+    let run = |seed: Option<u64>, probed: bool| {
+        let console = Capture::default();
+        let mut fork = Fork::new(Box::new(console.clone()));
+        fork.seed = seed;
+        let mut machine = snapshot.machine(fork).unwrap();
+        let outcome = probed.then(|| {
+            let probe = probe::parse("virtio_read { print(r3) }").unwrap();
+            machine.probe(vec![probe], Box::new(|_, _| ()))
+        });
+        go_on(&mut machine, &[]);
+        if let Some(outcome) = outcome {
+            let outcome = outcome.lock().unwrap();
+            assert!(outcome.armed && outcome.hits[0] > 0, "{outcome:?}");
+        }
+        (console.bytes(), machine.summary().instructions)
+    };
+    let same = run(None, false);
+    assert!(run(None, true) == same, "looking on changes nothing");
+    assert!(
+        run(Some(config.seed), false).0 != same.0,
+        "the generator begins anew"
+    );
+    assert!(run(Some(5), false) == run(Some(5), false));
+    assert!(run(Some(5), false).0 != run(Some(6), false).0);
+    // From several threads at once.
+    let snapshot = Arc::new(snapshot);
+    let others: Vec<_> = (0..2)
+        .map(|_| {
+            let snapshot = Arc::clone(&snapshot);
+            std::thread::spawn(move || {
+                let console = Capture::default();
+                let mut machine = snapshot
+                    .machine(Fork::new(Box::new(console.clone())))
+                    .unwrap();
+                go_on(&mut machine, &[]);
+                console.bytes()
+            })
+        })
+        .collect();
+    for other in others {
+        assert!(other.join().unwrap() == same.0);
+    }
+}
+
+#[test]
+fn a_guest_in_host_time_goes_on_too() {
+    let disk = disk::noise(1 << 20, 13);
+    let guest = Guest::image("ipmmu")
+        .host_time()
+        .iommu("ipmmu")
+        .read_only_disk(&disk);
+    let mut live = guest.run("sha256sum /dev/vda").start();
+    live.run_until("guest: ready");
+    let snapshot = live.machine_mut().snapshot().unwrap();
+    let console = Capture::default();
+    let mut machine = snapshot
+        .machine(Fork::new(Box::new(console.clone())))
+        .unwrap();
+    assert!(machine.summary().guest_ns >= snapshot.guest_ns());
+    go_on(&mut machine, &[]);
+    let text = String::from_utf8_lossy(&console.bytes()).into_owned();
+    assert!(text.contains(&disk.sha256()), "{text}");
+    live.finish().assert_good();
+}

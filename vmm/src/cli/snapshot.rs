@@ -1,0 +1,220 @@
+//! `vmm snapshot`.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use vmm::ByteSize;
+use vmm::machine::Snapshot;
+use vmm::machine::snapshot::file::{self, Header};
+
+use super::boot::Boot;
+use super::console::Destination;
+use super::origin::Moment;
+use super::output::{self, Output};
+use super::settings::Settings;
+use super::values::{Seconds, Trace};
+use super::{Outcome, UserError, text};
+
+/// Save a guest at a moment of its run, and go on from there any number of times.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    Save(Box<Save>),
+    Restore(Box<Restore>),
+    Describe(Describe),
+}
+
+/// Boot a guest as `vmm boot` does, up to a moment, and save it there.
+///
+/// The moment is the first of those that are named: a time, a number of instructions, what --expect names, or a --probe whose
+/// action is stop.
+#[derive(Debug, clap::Args)]
+#[command(after_help = SAVE_HELP)]
+pub struct Save {
+    /// The file to write
+    file: PathBuf,
+    /// Save when the guest's clock shows so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    at: Option<Seconds>,
+    /// Save when the cores have retired so many instructions
+    #[arg(long, value_name = "N")]
+    at_instruction: Option<u64>,
+    /// Read settings from a file with the same keys; flags override it
+    #[arg(long, value_name = "machine.toml")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+const SAVE_HELP: &str = "\
+Examples:
+  vmm snapshot save ready.snap --image ipmmu --shell --expect 'guest: ready'
+  vmm snapshot save fault.snap --image ipmmu --iommu ipmmu --probe 'ipmmu_irq { stop }'
+
+Exit codes:
+  0    the file was written
+  1    the guest ended before the moment
+  2    a mistake in the flags, the configuration or the files, or the file could not be written
+  124  --timeout or --wall-timeout was reached before the moment";
+
+/// Go on from a snapshot, as `vmm boot` does from power-on.
+#[derive(Debug, clap::Args)]
+pub struct Restore {
+    /// The file to read
+    file: PathBuf,
+    /// Another seed: the entropy device's bytes follow from this one from here on
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// End the run, with exit code 124, after so many more seconds of the guest's clock
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<Seconds>,
+    /// End the run, with exit code 124, after so many real seconds
+    #[arg(long, value_name = "SECONDS")]
+    wall_timeout: Option<Seconds>,
+    /// End the run, with exit code 0, when the console shows this from here on
+    #[arg(long, value_name = "REGEX", allow_hyphen_values = true)]
+    expect: Option<String>,
+    /// Where the console goes: stdio, none or a file [default: stdio]
+    #[arg(long, value_name = "stdio|none|FILE")]
+    console: Option<Destination>,
+    /// Print on stderr what happens, as it happens: iommu
+    #[arg(long, value_name = "WHAT", value_parser = super::settings::parse::<Trace>)]
+    trace: Vec<Trace>,
+    /// Look into the guest's kernel; see `vmm boot --help`. May be given more than once
+    #[arg(long, value_name = "PROBE")]
+    probe: Vec<String>,
+    /// Write what happens from here on to this file; see `vmm boot --help`
+    #[arg(long, value_name = "FILE")]
+    timeline: Option<PathBuf>,
+    /// Write a summary of the run to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Do not say on stderr how the run ended
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Check a snapshot and say what it holds.
+#[derive(Debug, clap::Args)]
+pub struct Describe {
+    /// The file to read
+    file: PathBuf,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the subcommand.
+pub fn run(command: Command) -> Result<Outcome, UserError> {
+    match command {
+        Command::Save(args) => save(*args),
+        Command::Restore(args) => restore(*args),
+        Command::Describe(args) => describe(&args),
+    }
+}
+
+fn save(args: Save) -> Result<Outcome, UserError> {
+    let settings = match &args.config {
+        Some(path) => args.settings.or(Settings::read(path)?),
+        None => args.settings,
+    };
+    let moment = Moment {
+        guest_ns: args.at.map(Seconds::ns),
+        instructions: args.at_instruction,
+        output: Output::at(&args.file, "snapshot")?,
+    };
+    let named = settings.expect.is_some() || !settings.probe.is_empty();
+    if !named && moment.guest_ns.is_none() && moment.instructions.is_none() {
+        return Err(UserError::new(
+            "no moment to save at is named: say --at SECONDS, --at-instruction N, --expect REGEX or --probe '... { stop }'",
+        ));
+    }
+    Boot::prepare(settings)?.saving(moment)?.run()
+}
+
+fn restore(args: Restore) -> Result<Outcome, UserError> {
+    let snapshot = Snapshot::read(open(&args.file)?).map_err(|why| unusable(&args.file, &why))?;
+    let settings = Settings {
+        seed: args.seed,
+        timeout: args.timeout,
+        wall_timeout: args.wall_timeout,
+        expect: args.expect,
+        console: args.console,
+        trace: args.trace,
+        probe: args.probe,
+        timeline: args.timeline,
+        json: args.json,
+        quiet: Some(args.quiet),
+        ..Settings::default()
+    };
+    Boot::resume(settings, snapshot)?.run()
+}
+
+fn open(path: &Path) -> Result<BufReader<File>, UserError> {
+    let file = File::open(path).map_err(|why| unusable(path, &why))?;
+    Ok(BufReader::with_capacity(1 << 20, file))
+}
+
+fn unusable(path: &Path, why: &dyn std::fmt::Display) -> UserError {
+    UserError::new(format!("cannot use the snapshot {}: {why}", path.display()))
+}
+
+/// Writes `snapshot`, so that a file of that name is a whole one, whatever happens meanwhile.
+pub fn write(snapshot: &Snapshot, output: Output) -> Result<(), UserError> {
+    let path = output.path().display().to_string();
+    let mut out = BufWriter::with_capacity(1 << 20, output);
+    snapshot
+        .write(&mut out)
+        .and_then(|()| out.into_inner().map_err(|error| error.into_error()))
+        .and_then(Output::publish_durably)
+        .map_err(|error| {
+            let why = output::reason(&error);
+            UserError::new(format!("cannot write the snapshot {path}: {why}"))
+        })
+}
+
+fn describe(args: &Describe) -> Result<Outcome, UserError> {
+    let header = file::describe(open(&args.file)?).map_err(|why| unusable(&args.file, &why))?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&header).map(|text| text + "\n")
+    } else {
+        Ok(table(&header))
+    };
+    let fail = |why: &dyn std::fmt::Display| UserError::new(format!("cannot print it: {why}"));
+    let text = text.map_err(|why| fail(&why))?;
+    let mut stdout = std::io::stdout();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(fail(&error)),
+        _ => Ok(Outcome::Success),
+    }
+}
+
+fn table(header: &Header) -> String {
+    let Header {
+        producer,
+        guest_ns,
+        instructions,
+        config,
+        disks,
+    } = header;
+    let mut lines = vec![
+        ("written by", producer.clone()),
+        ("guest time", text::seconds(*guest_ns)),
+        ("instructions", text::count(*instructions)),
+        ("kernel", config.kernel.display().to_string()),
+        ("command line", config.cmdline.clone()),
+        ("memory", config.memory.to_string()),
+        ("cores", config.cpus.to_string()),
+        ("seed", config.seed.to_string()),
+    ];
+    for (config, disk) in config.disks.iter().zip(disks) {
+        let path = config.path.display();
+        let (size, changed) = (ByteSize(disk.size), disk.changed);
+        lines.push(("disk", format!("{path}, {size}, {changed} blocks changed")));
+    }
+    let line = |(name, value): (&str, String)| format!("{name:14}{value}\n");
+    lines.into_iter().map(line).collect()
+}
