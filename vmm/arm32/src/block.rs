@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::bus::RamPage;
+use crate::bus::{Bus, RamPage};
 use crate::exec::{Handler, Op};
 use crate::mem;
 use crate::tlb::Spans;
@@ -270,6 +270,21 @@ impl Blocks {
             }
             !holds
         });
+    }
+
+    /// Whether `bus` has every block's page where the block looks for it.
+    pub fn fit(&self, bus: &dyn Bus) -> bool {
+        let mut last = None;
+        self.arena.iter().all(|block| {
+            let found = (block.key.pa >> 12, block.page.host);
+            // Neighbours in the arena are most often of one page.
+            let fits = last == Some(found)
+                || bus
+                    .ram(block.key.pa)
+                    .is_some_and(|page| page.host == block.page.host);
+            last = Some(found);
+            fits
+        })
     }
 
     /// Drops everything.

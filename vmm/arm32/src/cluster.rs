@@ -24,7 +24,7 @@ mod saved;
 pub use crate::tlb::{CachedPage, Key as TlbKey, TlbState};
 use observe::Observed;
 pub use observe::{CoreView, NoMemory, Registers};
-pub use saved::{ClusterState, MAX_RETIRED, MemberState, RestoreError};
+pub use saved::{ClusterCode, ClusterState, MAX_RETIRED, MemberState, RestoreError};
 
 /// How many instructions a core runs before the next one has its turn.
 ///

@@ -35,6 +35,14 @@ pub struct Core {
     resume: Option<u32>,
 }
 
+/// The predecoded code of a core, to be given to one that has the same memory at the same place.
+pub struct Code {
+    blocks: Blocks,
+    /// The last epoch and the last span in which it was known to be right.
+    epoch: u32,
+    span: u32,
+}
+
 /// Where the loop goes on.
 enum Onward {
     /// Along link `slot` of the block just run.
@@ -60,6 +68,35 @@ impl Core {
     pub fn forget_code(&mut self) {
         self.blocks.clear();
         self.look_again();
+    }
+
+    /// Hands over the predecoded code.
+    pub(crate) fn take_code(&mut self) -> Code {
+        let mut blocks = std::mem::take(&mut self.blocks);
+        // Where these lie, code is not what it would be elsewhere.
+        self.breakpoints.iter().for_each(|va| blocks.discard(*va));
+        self.look_again();
+        Code {
+            blocks,
+            epoch: self.cpu.icache_epoch,
+            span: self.cpu.tlb.spans().local,
+        }
+    }
+
+    /// Takes over predecoded code, if the core's bus has its memory where it was. All of it is compared with memory before it
+    /// runs.
+    pub(crate) fn give_code(&mut self, code: Code) {
+        let Code {
+            blocks,
+            epoch,
+            span,
+        } = code;
+        if self.breakpoints.is_empty() && blocks.fit(&*self.cpu.bus) {
+            self.blocks = blocks;
+            self.cpu.icache_epoch = epoch.wrapping_add(1);
+            self.cpu.tlb.begin_after(span);
+            self.look_again();
+        }
     }
 
     /// Has the next run look at the instruction at R15 anew: something that decoding depends on was changed.

@@ -120,6 +120,50 @@ fn it_goes_on_as_if_nothing_had_happened() {
 type Spoil = (&'static str, fn(&mut ClusterState));
 
 #[test]
+fn code_that_is_given_on_changes_nothing() {
+    let mut first = Setup::started();
+    first.cluster.run(&mut Firmware, 5_003);
+    let (start, memory, now) = first.all();
+    let mut wanted = first.again();
+    // Once to warm up, once with a breakpoint, once with other code where it was.
+    for (round, breakpoint) in [(0, false), (1, true), (2, false), (3, false)] {
+        let mut code = first.cluster.take_code();
+        if round == 3 {
+            // That of another memory is of no use.
+            let mut other = wanted.again();
+            other.cluster.run(&mut Firmware, 100);
+            code = other.cluster.take_code();
+        }
+        let words = memory.as_chunks().0.iter().map(|w| u32::from_le_bytes(*w));
+        first.bus.write_words(RAM, &words.collect::<Vec<_>>());
+        first.clock.0.store(now, Ordering::Relaxed);
+        first.cluster = Cluster::new(2, first.bus.clone(), first.clock.clone());
+        first.cluster.restore(&start).unwrap();
+        first.cluster.give_code(code);
+        if breakpoint {
+            first.cluster.insert_breakpoint(RAM as u32 + 4 * 9);
+            let stop = first.cluster.run(&mut Firmware, 100);
+            assert!(matches!(stop, Stop::Breakpoint { .. }), "{stop:?}");
+            continue;
+        }
+        if round == 2 {
+            // add r0, r0, #2
+            for setup in [&mut first, &mut wanted] {
+                setup.bus.write_words(RAM + 4 * 8, &[0xe280_0002]);
+            }
+        } else {
+            wanted = first.again();
+        }
+        for part in [1, 10, 2_000, 1_000_000] {
+            let stops =
+                [&mut first, &mut wanted].map(|setup| setup.cluster.run(&mut Firmware, part));
+            assert_eq!(stops[0], stops[1], "{round}, {part} further");
+            assert_eq!(first.all(), wanted.all(), "{round}, {part} further");
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_is_refused_and_changes_nothing() {
     let mut setup = Setup::started();
     setup.cluster.run(&mut Firmware, 5_000);

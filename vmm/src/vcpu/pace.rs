@@ -155,8 +155,8 @@ impl Replay {
     }
 }
 
-/// What the cores are like, and how much the console has shown, in 32 bits.
-pub fn check(cluster: Option<&mut Cluster>, console: u64) -> u32 {
+/// What the cores are like and what the `console` has shown, in 32 bits.
+pub fn check(cluster: Option<&mut Cluster>, console: u32) -> u32 {
     let mut crc = Hasher::new();
     crc.update(&console.to_le_bytes());
     if let Some(cluster) = cluster {

@@ -162,7 +162,7 @@ impl RunLoop<'_> {
         Turn {
             instructions: self.vcpus.retired(),
             now_ns: self.timing.now_ns(),
-            check: pace::check(self.vcpus.cluster(), self.uart.bytes_out()),
+            check: pace::check(self.vcpus.cluster(), self.uart.digest()),
             input: Vec::new(),
         }
     }

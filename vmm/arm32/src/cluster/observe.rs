@@ -16,7 +16,7 @@ use crate::watch::Watchpoint;
 pub(super) struct Observed {
     /// Breakpoints, and by how many observers.
     breakpoints: BTreeMap<u32, usize>,
-    watchpoints: Vec<Watchpoint>,
+    pub(super) watchpoints: Vec<Watchpoint>,
 }
 
 impl Cluster {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cluster, Member, Power, TURN};
 use crate::bus::Bus;
+use crate::core::Code;
 use crate::cpu::Stops;
 use crate::state::CpuState;
 use crate::tlb::TlbState;
@@ -121,8 +122,33 @@ impl Cluster {
         for (mine, saved) in self.members.iter_mut().zip(members) {
             mine.restore(saved, &*self.bus);
         }
-        self.watch();
+        if !self.observed.watchpoints.is_empty() {
+            self.watch();
+        }
         Ok(())
+    }
+}
+
+/// The predecoded code of all cores of a cluster.
+pub struct ClusterCode(Vec<Code>);
+
+impl Cluster {
+    /// Hands over the predecoded code of a cluster that is not needed any more.
+    pub fn take_code(&mut self) -> ClusterCode {
+        ClusterCode(
+            self.members
+                .iter_mut()
+                .map(|m| m.core.take_code())
+                .collect(),
+        )
+    }
+
+    /// Takes over the predecoded code of another cluster, as far as the bus has the same memory at the same place of the
+    /// host. That saves the time to make it, and changes nothing else.
+    pub fn give_code(&mut self, ClusterCode(code): ClusterCode) {
+        for (member, code) in self.members.iter_mut().zip(code) {
+            member.core.give_code(code);
+        }
     }
 }
 

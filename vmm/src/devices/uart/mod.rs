@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crc32fast::Hasher;
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 use vm_superio::serial::NoEvents;
@@ -44,11 +45,14 @@ struct Output {
     sink: Box<dyn ConsoleSink>,
     stop: Box<dyn Fn() + Send>,
     bytes: u64,
+    /// Of what was written since the machine was made.
+    digest: Hasher,
 }
 
 impl io::Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.bytes += bytes.len() as u64;
+        self.digest.update(bytes);
         if self.sink.write(bytes) == Flow::Stop {
             (self.stop)();
         }
@@ -93,6 +97,7 @@ impl Uart {
             sink,
             stop,
             bytes: 0,
+            digest: Hasher::new(),
         };
         Self(Mutex::new(Inner {
             serial: Serial::new(Pulse(interrupt), output),
@@ -135,6 +140,11 @@ impl Uart {
     /// Bytes written by the guest so far.
     pub fn bytes_out(&self) -> u64 {
         self.inner().serial.writer().bytes
+    }
+
+    /// What the guest has written since the machine was made, in 32 bits.
+    pub fn digest(&self) -> u32 {
+        self.inner().serial.writer().digest.clone().finalize()
     }
 
     /// Tells the sink that the machine rests.

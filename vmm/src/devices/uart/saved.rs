@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use crc32fast::Hasher;
 use serde::{Deserialize, Serialize};
 use vm_superio::serial::{Error, NoEvents};
 use vm_superio::{Serial, SerialState};
@@ -69,6 +70,7 @@ impl Uart {
             sink: Box::new(Discard),
             stop: Box::new(|| ()),
             bytes: 0,
+            digest: Hasher::new(),
         };
         let serial = Serial::from_state(serial, trigger, NoEvents, nowhere)?;
         let output = std::mem::replace(&mut inner.serial, serial).into_writer();

@@ -227,7 +227,7 @@ impl Machine {
         Turn {
             instructions: self.vcpus.retired(),
             now_ns: self.timing.clock().now_ns(),
-            check: check(self.vcpus.cluster(), self.uart.bytes_out()),
+            check: check(self.vcpus.cluster(), self.uart.digest()),
             input: Vec::new(),
         }
     }

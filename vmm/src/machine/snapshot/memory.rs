@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags, SeekFrom, fcntl_add_seals, memfd_create, seek};
 use rustix::io::Errno;
+use rustix::mm::{Advice, madvise};
 use rustix::param::page_size;
 use vm_memory::mmap::MmapRegion;
 use vm_memory::{
@@ -79,6 +80,20 @@ impl Memory {
         let memory = GuestMemoryMmap::from_regions(vec![region]).map_err(io::Error::other)?;
         Ok(Arc::new(memory))
     }
+}
+
+/// Makes `memory`, which [`Memory::map`] made and nobody else has, what it was at first, and all the host's addresses the same.
+/// Whether it could.
+pub(super) fn rewind(memory: &mut GuestMemoryMmap<()>) -> bool {
+    memory.iter().all(|region| {
+        let Ok(host) = region.get_host_address(MemoryRegionAddress(0)) else {
+            return false;
+        };
+        // SAFETY: the range is one region's whole private mapping of a sealed file, so dropping its pages has it show
+        // the file again. `memory` is borrowed mutably, so nobody is accessing it; accesses are volatile, and no
+        // reference into it ever exists.
+        unsafe { madvise(host.cast(), region.len() as usize, Advice::LinuxDontNeed) }.is_ok()
+    })
 }
 
 /// Memory that is being written.
@@ -244,6 +259,19 @@ mod tests {
             [get(&third, 5), get(&third, 0x5000), get(&third, 0x9000)],
             [0, 2, 3]
         );
+    }
+
+    #[test]
+    fn a_rewound_one_is_as_it_was_in_its_place() {
+        let first = fresh(1 << 20);
+        put(&first, 5, 1);
+        let mut second = Memory::capture(&first).unwrap().map(BASE).unwrap();
+        let host = second.get_host_address(GuestAddress(BASE)).unwrap();
+        put(&second, 5, 7);
+        put(&second, 0x3000, 7);
+        assert!(rewind(Arc::get_mut(&mut second).unwrap()));
+        assert_eq!([get(&second, 5), get(&second, 0x3000)], [1, 0]);
+        assert_eq!(second.get_host_address(GuestAddress(BASE)).unwrap(), host);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! taken of does after it. Its memory is the snapshot's until it writes to it, and what it writes is its own; so are
 //! its disks. Making one copies nothing of the guest's memory, loads no kernel and opens no file.
 
+mod bench;
 mod disk;
 pub mod file;
 mod memory;
@@ -13,6 +14,7 @@ mod tests;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
+use bench::{Bench, Left};
 use disk::DiskImage;
 use memory::Memory;
 
@@ -40,6 +42,8 @@ struct Inner {
     disks: Vec<DiskImage>,
     /// The kernel in memory, once someone has asked for it.
     kernel: OnceLock<Option<Arc<Kernel>>>,
+    /// What machines that are gone left.
+    bench: Bench,
 }
 
 /// What a machine that goes on from a snapshot has of its own.
@@ -113,7 +117,21 @@ impl Machine {
             memory,
             disks,
             kernel: OnceLock::new(),
+            bench: Bench::default(),
         })))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Some(Snapshot(origin)) = self.origin.take()
+            && let Some(cluster) = self.vcpus.cluster()
+        {
+            origin.bench.keep(Left {
+                memory: self.bus.memory(),
+                code: cluster.take_code(),
+            });
+        }
     }
 }
 
@@ -154,15 +172,20 @@ impl Snapshot {
             memory,
             disks,
             kernel: _,
+            bench,
         } = &*self.0;
         state.time.check()?;
         let config = Config {
             seed: seed.unwrap_or(config.seed),
             ..config.clone()
         };
-        let ram = memory
-            .map(board.ram.base)
-            .map_err(host("map the guest's memory"))?;
+        let (ram, code) = match bench.take() {
+            Some(Left { memory, code }) => (memory, Some(code)),
+            None => {
+                let fresh = memory.map(board.ram.base);
+                (fresh.map_err(host("map the guest's memory"))?, None)
+            }
+        };
         let ground = Ground {
             board: board.clone(),
             // A machine of KVM has no state that could be saved here.
@@ -177,6 +200,9 @@ impl Snapshot {
         let parts = assemble::wire(&config, ground, console, sink, injection, &waker)?;
         let mut machine = Machine::from_parts(config, parts, waker);
         machine.restore(state)?;
+        if let (Some(cluster), Some(code)) = (machine.cluster(), code) {
+            cluster.give_code(code);
+        }
         if seed.is_some() {
             machine.reseed();
         }

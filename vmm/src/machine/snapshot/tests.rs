@@ -189,6 +189,7 @@ fn states_of_other_machines_are_refused() {
             memory: good.memory.clone(),
             disks: good.disks.clone(),
             kernel: OnceLock::new(),
+            bench: Bench::default(),
         };
         let machine = Snapshot(Arc::new(bad)).machine(Fork::new(Box::new(Discard)));
         assert!(matches!(machine, Err(Error::Restore(_))), "{name}");

@@ -13,6 +13,7 @@ use crate::devices::virtio::block::{Access, Disk, DiskError};
 use crate::machine::board::Board;
 use crate::machine::sections::read::json;
 use crate::machine::sections::{ReadError, Reader};
+use crate::machine::snapshot::bench::Bench;
 use crate::machine::snapshot::disk::DiskImage;
 use crate::machine::snapshot::memory::{Blank, Memory, PAGE};
 use crate::machine::snapshot::{Inner, Snapshot};
@@ -52,6 +53,7 @@ pub fn read(input: impl Read) -> Result<Snapshot, ReadError> {
         state,
         memory,
         kernel: OnceLock::new(),
+        bench: Bench::default(),
     })))
 }
 

@@ -1,0 +1,45 @@
+//! What machines that are gone leave to those that come: memory in its place, and the predecoded code that knows that place.
+//!
+//! Most of the time of a short run would go into predecoding. Code is compared with memory before it runs, so that a machine which
+//! got some does what one which did not does.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arm32::cluster::ClusterCode;
+use vm_memory::GuestMemoryMmap;
+
+use super::memory::rewind;
+
+/// Most that are kept: as many as may run at once and then some.
+const MOST: usize = 64;
+
+/// What a machine left.
+pub(super) struct Left {
+    pub memory: Arc<GuestMemoryMmap<()>>,
+    pub code: ClusterCode,
+}
+
+/// What all machines of a snapshot left.
+#[derive(Default)]
+pub(super) struct Bench(Mutex<Vec<Left>>);
+
+impl Bench {
+    /// Keeps what a machine leaves, which may still be using it.
+    pub fn keep(&self, left: Left) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() < MOST {
+            all.push(left);
+        }
+    }
+
+    /// What nobody uses any more, with its memory as it was at first.
+    pub fn take(&self) -> Option<Left> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = |left: &Left| Arc::strong_count(&left.memory) == 1;
+        let index = all.iter().rposition(free)?;
+        let mut left = all.swap_remove(index);
+        drop(all);
+        let whole = rewind(Arc::get_mut(&mut left.memory)?);
+        whole.then_some(left)
+    }
+}
