@@ -13,7 +13,7 @@ use super::console::Destination;
 use super::origin::Moment;
 use super::output::{self, Output};
 use super::settings::Settings;
-use super::values::{Seconds, Trace};
+use super::values::{Seconds, Trace, word};
 use super::{Outcome, UserError, text};
 
 /// Save a guest at a moment of its run, and go on from there any number of times.
@@ -78,7 +78,7 @@ pub struct Restore {
     #[arg(long, value_name = "stdio|none|FILE")]
     console: Option<Destination>,
     /// Print on stderr what happens, as it happens: iommu
-    #[arg(long, value_name = "WHAT", value_parser = super::settings::parse::<Trace>)]
+    #[arg(long, value_name = "WHAT", value_parser = word::<Trace>)]
     trace: Vec<Trace>,
     /// Look into the guest's kernel; see `vmm boot --help`. May be given more than once
     #[arg(long, value_name = "PROBE")]

@@ -64,7 +64,8 @@ use crate::observe::probe::{self, Engine, Probe};
 use crate::observe::symbols::SymbolsError;
 use crate::vcpu::kvm;
 use crate::vcpu::{
-    Acceleration, Control, Divergence, Pace, RunCounters, RunLoop, StopHandler, Timing, Vcpus, Waker,
+    Acceleration, Control, Divergence, Pace, RunCounters, RunLoop, StopHandler, Timing, Vcpus,
+    Waker,
 };
 
 /// A machine, assembled and ready to run.

@@ -44,6 +44,8 @@ pub struct MachineState {
     pub bus: BusState,
     /// What the run loop has counted.
     pub run: RunCounters,
+    /// Whether a device has work that its driver did not ask for.
+    pub chores: bool,
     /// Firmware calls.
     pub calls: u64,
     /// Why the last run ended.
@@ -95,10 +97,10 @@ pub enum WrongMachine {
     Time,
 }
 
-/// The machine's cores do not run in this program.
+/// The machine's cores are the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("only a machine whose cores are interpreted can be saved")]
-pub struct NotInterpreted;
+#[error("only a machine whose cores are emulated can be saved or recorded")]
+pub struct NotEmulated;
 
 fn lock(slot: &Arc<Mutex<VirtioMmio>>) -> MutexGuard<'_, VirtioMmio> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
@@ -121,9 +123,9 @@ impl Machine {
     /// The state, to be saved.
     ///
     /// # Errors
-    /// When the cores are not interpreted.
-    pub(super) fn state(&mut self) -> Result<MachineState, NotInterpreted> {
-        let cluster = self.vcpus.cluster().ok_or(NotInterpreted)?;
+    /// When the cores are not emulated.
+    pub(super) fn state(&mut self) -> Result<MachineState, NotEmulated> {
+        let cluster = self.vcpus.cluster().ok_or(NotEmulated)?;
         Ok(MachineState {
             cores: cluster.save(),
             gic: self.gic.save(),
@@ -142,6 +144,7 @@ impl Machine {
             },
             bus: self.bus.save(),
             run: self.counters,
+            chores: self.chores.are_due(),
             calls: self.wires.calls,
             last: self.last,
         })
@@ -164,6 +167,7 @@ impl Machine {
             time: _,
             bus,
             run,
+            chores,
             calls,
             last,
         } = saved;
@@ -190,6 +194,9 @@ impl Machine {
         self.gic.restore(gic)?;
         self.bus.restore(bus);
         self.counters = *run;
+        if *chores {
+            self.chores.announce();
+        }
         self.wires.calls = *calls;
         self.last = *last;
         self.before = self.vcpus.retired();

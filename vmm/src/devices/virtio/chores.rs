@@ -40,6 +40,11 @@ impl Chores {
         }
     }
 
+    /// Whether there is work.
+    pub fn are_due(&self) -> bool {
+        self.due.load(Ordering::SeqCst)
+    }
+
     /// Does what there is to do; whether there was anything. To be called with no device locked and nothing pinned: in
     /// virtual time after each write to a device's register and between slices, in host time also by the device
     /// thread after each piece of its work.

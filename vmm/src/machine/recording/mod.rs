@@ -18,9 +18,10 @@ use super::assemble::{assemble, epoch};
 use super::config::{Config, TimeMode};
 use super::error::Error;
 use super::iommu::IommuSink;
+use super::saved::NotEmulated;
 use super::sections::read::json;
 use super::sections::{Form, ReadError, Reader, Writer};
-use super::{Machine, Reason};
+use super::{Accel, Machine, Reason};
 use crate::clock::HostClock;
 use crate::devices::uart::ConsoleSink;
 use crate::vcpu::{Ending, Pace, Replay, Turn, Waker, check};
@@ -163,6 +164,9 @@ impl<W: Write + 'static> Recorder<W> {
             what: "begin the recording",
             source: Box::new(source),
         };
+        if config.accel == Accel::Kvm {
+            return Err(fail(io::Error::other(NotEmulated)));
+        }
         let epoch = epoch(config);
         let header = RecordingHeader {
             producer: concat!("vmm ", env!("CARGO_PKG_VERSION")).into(),
@@ -218,8 +222,12 @@ impl Machine {
         epoch: u32,
     ) -> Result<Self, Error> {
         let waker = Arc::new(Waker::default());
-        let parts = assemble(config, console, sink.as_ref(), None, &waker, Some(epoch))?;
-        Ok(Self::from_parts(config.clone(), parts, waker))
+        let config = Config {
+            accel: Accel::Emulated,
+            ..config.clone()
+        };
+        let parts = assemble(&config, console, sink.as_ref(), None, &waker, Some(epoch))?;
+        Ok(Self::from_parts(config, parts, waker))
     }
 
     /// How it is now.

@@ -94,6 +94,9 @@ fn the_time_of_the_host_is_the_same_again() {
     assert!(console.bytes() == first.1);
 }
 
+/// What the sentence says, and what makes the run another one.
+type Spoil = (&'static str, fn(&mut Recording));
+
 #[test]
 fn a_run_that_differs_is_told_from_where() {
     let file = kernel(&[&[UART], &ECHO, &ECHO, &TIME]);
@@ -106,7 +109,7 @@ fn a_run_that_differs_is_told_from_where() {
     });
     let good = Recording::read(&*file).unwrap();
     assert_eq!(replay(&good).0.0, Reason::InstructionLimit);
-    let spoil: [(&str, fn(&mut Recording)); 5] = [
+    let spoil: [Spoil; 5] = [
         ("registers", |r| r.turns[7].check ^= 1),
         ("", |r| r.turns[6].now_ns += 1_000_000),
         ("registers", |r| r.turns[0].input[0] ^= 1),
