@@ -6,13 +6,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::assemble::{assemble, epoch};
 use super::config::{Config, TimeMode};
@@ -69,11 +67,9 @@ pub struct Source {
 
 impl Source {
     fn of(path: &Path) -> io::Result<Self> {
-        let mut hasher = Sha256::new();
-        io::copy(&mut File::open(path)?, &mut hasher)?;
         Ok(Self {
             path: path.to_owned(),
-            sha256: format!("{:x}", hasher.finalize()),
+            sha256: guest_images::hash_file(path).map_err(io::Error::other)?,
         })
     }
 }
