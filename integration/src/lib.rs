@@ -12,6 +12,7 @@
 //! Images are obtained on first use, into the ordinary cache. Everything here panics when something fails, since a
 //! test is all that calls it.
 
+pub mod capture;
 pub mod disk;
 mod live;
 
@@ -21,7 +22,8 @@ use std::time::Duration;
 use guest_images::{Cache, Image, Terminal};
 use vmm::devices::uart::Capture;
 use vmm::{
-    ByteSize, Config, DiskConfig, IommuSink, KernelFormat, Machine, Reason, Summary, TimeMode,
+    ByteSize, Config, DiskConfig, IommuConfig, IommuSink, KernelFormat, Machine, Reason, Summary,
+    TimeMode,
 };
 
 pub use disk::Disk;
@@ -109,8 +111,14 @@ impl Guest {
     /// # Panics
     /// If the notation is wrong.
     #[must_use]
-    pub fn iommu(mut self, iommu: &str) -> Self {
-        self.config.iommus.push(iommu.parse().expect("an IOMMU"));
+    pub fn iommu(self, iommu: &str) -> Self {
+        self.iommu_config(iommu.parse().expect("an IOMMU"))
+    }
+
+    /// With one more IOMMU.
+    #[must_use]
+    pub fn iommu_config(mut self, iommu: IommuConfig) -> Self {
+        self.config.iommus.push(iommu);
         self
     }
 

@@ -29,7 +29,7 @@ pub use devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};
 pub use machine::{
     Accel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, IommuConfig,
     IommuEvent, IommuInfo, IommuModel, IommuSink, IommuSummary, KernelFormat, Limits, Machine,
-    PortConfig, Reason, StopHandle, Summary, TimeMode, UtlbSummary, VirtioEvent,
-    VirtioIommuSummary, current_master, noise_seed,
+    PortConfig, Reason, ReservedMemory, StopHandle, Summary, TimeMode, UtlbSummary, VirtioEvent,
+    VirtioIommuOptions, VirtioIommuSummary, current_master, noise_seed,
 };
 pub use vcpu::{Acceleration, Halted, Resume, StopHandler};

@@ -12,8 +12,8 @@ use viommu::{Event, Observer, Scope};
 
 use super::probe::{Change, Hit, Probe, Written};
 use super::timeline::{
-    Address, Argument, BusMaster, GuestChange, Kind, Lane, LaneId, Limits, Place, Point, Recorder,
-    RegisterObserver, Timeline, UnitObserver, Value, visible,
+    Address, Argument, BusMaster, DriverRecorder, GuestChange, Kind, Lane, LaneId, Limits, Place,
+    Point, Recorder, RegisterObserver, Timeline, UnitObserver, Value, visible,
 };
 use super::types::value::Value as Seen;
 use crate::devices::uart::{ConsoleSink, Flow};
@@ -60,6 +60,7 @@ impl Recording {
             recorder: Arc::clone(&self.recorder),
             machine: Arc::clone(&self.machine),
             registers: RegisterObserver::new(Arc::clone(&self.recorder)),
+            requests: DriverRecorder::new(Arc::clone(&self.recorder)),
             units: Mutex::default(),
         })
     }
@@ -220,6 +221,7 @@ struct MachineSink {
     recorder: Arc<Recorder>,
     machine: Arc<OnceLock<Connected>>,
     registers: RegisterObserver,
+    requests: DriverRecorder,
     /// One observer for each IOMMU, by its name.
     units: Mutex<BTreeMap<String, Arc<UnitObserver>>>,
 }
@@ -245,6 +247,7 @@ impl MachineSink {
             &[(&iommu.contexts_of, 0), (&iommu.name, endpoints)],
             &masters,
             true,
+            iommu.virtio,
         ));
         units.insert(iommu.name.clone(), Arc::clone(&unit));
         unit
@@ -264,7 +267,7 @@ impl IommuSink for MachineSink {
                     unit.event(&Event::Invalidated(scope));
                 }
             }
-            IommuEvent::Virtio(_) => {}
+            IommuEvent::Virtio(event) => self.requests.event(&iommu.name, event),
             IommuEvent::Path(event) => {
                 let lanes = self.machine.get().map(|machine| &machine.lanes);
                 let lane = current_master().and_then(|master| lanes?.get(master).copied());

@@ -39,7 +39,7 @@ fn survives(nonsense: &str) -> Run {
 }
 
 /// Faults and bus errors of all devices.
-fn refused(run: &Run) -> (u64, u64) {
+pub(crate) fn refused(run: &Run) -> (u64, u64) {
     let utlbs = run.summary.iommus.iter().flat_map(|iommu| &iommu.utlbs);
     utlbs.fold((0, 0), |(faults, errors), utlb| {
         (faults + utlb.faults, errors + utlb.bus_errors)

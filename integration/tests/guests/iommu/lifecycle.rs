@@ -41,9 +41,9 @@ impl IommuSink for Highest {
     }
 }
 
-/// Unbinds and binds `device` of `driver` on `bus` over and over; what the IPMMU maps and what memory is free stay as
-/// they were.
-fn comes_and_goes(bus: &str, driver: &str, device: &str, proof: &str) {
+/// Has `guest` unbind and bind a device of a driver on a bus over and over; what the IOMMU maps and what memory is free
+/// stay as they were.
+pub(crate) fn comes_and_goes(guest: Guest, (bus, driver, device): (&str, &str, &str), proof: &str) {
     let disk = disk::noise(1 << 20, 41);
     let cycle = format!(
         "cd /sys/bus/{bus}/drivers/{driver}; i=0; while [ $i -lt COUNT ]; do \
@@ -51,8 +51,7 @@ fn comes_and_goes(bus: &str, driver: &str, device: &str, proof: &str) {
     );
     let exited = |n| format!("guest: command {n} exited with 0\r\n");
     let highest = Arc::new(Highest::default());
-    let mut live = Guest::image("ipmmu")
-        .iommu("ipmmu")
+    let mut live = guest
         .disk(&disk)
         // What the kernel allocates once and keeps.
         .run(&cycle.replace("COUNT", "50"))
@@ -83,24 +82,25 @@ fn comes_and_goes(bus: &str, driver: &str, device: &str, proof: &str) {
     let lost = free(&run.output(2)) - free(&run.output(4));
     // A page a cycle would be 800 KiB.
     assert!(lost < 512, "{lost} KiB are gone:\n{}", run.text());
-    // The driver attaches once: neither unbinding nor binding tells the IPMMU anything on this kernel.
+    // The driver attaches once: neither unbinding nor binding tells the IOMMU anything on this kernel.
     assert_eq!(
         (utlb(&run, "disk0").attaches, utlb(&run, "disk0").detaches),
         (1, 0)
     );
 }
 
+fn ipmmu() -> Guest {
+    Guest::image("ipmmu").iommu("ipmmu")
+}
+
 #[test]
 fn the_block_driver_comes_and_goes() {
-    comes_and_goes("virtio", "virtio_blk", "virtio0", "sha256sum /dev/vda");
+    let proof = "sha256sum /dev/vda";
+    comes_and_goes(ipmmu(), ("virtio", "virtio_blk", "virtio0"), proof);
 }
 
 #[test]
 fn the_platform_device_comes_and_goes() {
-    comes_and_goes(
-        "platform",
-        "virtio-mmio",
-        "a000000.virtio_mmio",
-        "sha256sum /dev/vda",
-    );
+    let device = ("platform", "virtio-mmio", "a000000.virtio_mmio");
+    comes_and_goes(ipmmu(), device, "sha256sum /dev/vda");
 }

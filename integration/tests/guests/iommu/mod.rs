@@ -1,8 +1,8 @@
 //! The unmodified `ipmmu-vmsa` driver and real devices behind our IPMMU.
 
 mod faults;
-mod hostile;
-mod lifecycle;
+pub(crate) mod hostile;
+pub(crate) mod lifecycle;
 mod transfers;
 
 use integration::Run;
@@ -15,7 +15,7 @@ fn iommu<'r>(run: &'r Run, name: &str) -> &'r IommuSummary {
 }
 
 /// What happened at the micro-TLB of `device`.
-fn utlb<'r>(run: &'r Run, device: &str) -> &'r UtlbSummary {
+pub(crate) fn utlb<'r>(run: &'r Run, device: &str) -> &'r UtlbSummary {
     let all = run.summary.iommus.iter().flat_map(|iommu| &iommu.utlbs);
     let mut behind = all.filter(|utlb| utlb.devices.iter().any(|name| name == device));
     match (behind.next(), behind.next()) {

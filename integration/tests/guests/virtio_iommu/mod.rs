@@ -1,5 +1,9 @@
 //! The virtio-iommu driver, unmodified but for a Kconfig dependency, and real devices behind our virtio-iommu.
 
+mod capture;
+mod faults;
+mod hostile;
+mod lifecycle;
 mod transfers;
 
 use integration::{Guest, Run};

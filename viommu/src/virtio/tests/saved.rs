@@ -34,6 +34,33 @@ fn what_is_saved_is_what_is_restored() {
     other.ok(detach(2, OTHER));
 }
 
+/// What the cache holds is by slot: so a cache can be saved beside the state, and goes on to hit.
+#[test]
+fn slots_are_kept() {
+    let mut machine = busy();
+    // The slots of the domains that were there first are free again, in another order.
+    machine.ok(attach(9, EP));
+    machine.ok(map_rw(9, 0, 0xfff, RAM));
+    machine.ok(detach(2, OTHER));
+    machine.ok(attach(9, OTHER));
+    assert!(machine.writes(EP, 0x10));
+    let (saved, cache) = (machine.iommu.save(), machine.iommu.unit().save_cache());
+    let mut other = Machine::new(config());
+    other.iommu.restore(&saved).unwrap();
+    other.iommu.unit().restore_cache(&cache).unwrap();
+    assert_eq!(other.iommu.save(), saved);
+    let hits = |machine: &Machine| machine.iommu.unit().counters().hits;
+    let before = hits(&other);
+    assert!(other.writes(EP, 0x20));
+    assert_eq!(hits(&other), before + 1);
+    for machine in [&mut machine, &mut other] {
+        machine.ok(attach(3, OTHER));
+        machine.ok(map_rw(3, 0, 0xfff, RAM + 0x1000));
+        assert!(machine.writes(OTHER, 0x30));
+    }
+    assert_eq!(other.iommu.save(), machine.iommu.save());
+}
+
 #[test]
 fn restoring_forgets_what_was_cached() {
     let mut machine = busy();
@@ -139,6 +166,12 @@ fn states_that_could_not_have_come_about_are_refused() {
                 first: bad.first
             }
         );
+    }
+    let moved = |state: &mut VirtioIommuState| state.domains[0].slot = state.domains[1].slot;
+    assert!(matches!(refused(&moved), RestoreError::Invalid(_)));
+    for free in [vec![], vec![0; 3], vec![u32::MAX]] {
+        let slots = refused(&|state| state.free.clone_from(&free));
+        assert!(matches!(slots, RestoreError::Invalid(_)));
     }
     let reports = refused(&|state| state.reports = vec![state.reports[0]; 129]);
     assert!(matches!(reports, RestoreError::Invalid(_)));

@@ -54,6 +54,7 @@ impl Story {
         self.recorder.lane(Lane::Utlb {
             unit: IPMMU.to_owned(),
             utlb: 3,
+            virtio: false,
         })
     }
 
@@ -132,6 +133,7 @@ impl Story {
         let context = self.recorder.lane(Lane::Context {
             unit: IPMMU.to_owned(),
             context: 0,
+            virtio: false,
         });
         let setup: [(&str, u64, &str); 6] = [
             ("IMTTLBR0(0)", 0x81a3_8000, "table base, low word"),
@@ -188,6 +190,7 @@ impl Story {
         let context = self.recorder.lane(Lane::Context {
             unit: IPMMU.to_owned(),
             context: 0,
+            virtio: false,
         });
         for page in 0..16_u64 {
             let now = ns + page * 12 * US;

@@ -49,13 +49,18 @@ impl Chores {
     /// virtual time after each write to a device's register and between slices, in host time also by the device
     /// thread after each piece of its work.
     pub fn run(&self) -> bool {
+        self.run_with(self.devices.get().map_or(&[], Vec::as_slice))
+    }
+
+    /// The same for these devices.
+    pub(super) fn run_with(&self, devices: &[Arc<Mutex<VirtioMmio>>]) -> bool {
         // A load is all that this costs when there is nothing to do.
         if !self.due.load(Ordering::SeqCst) {
             return false;
         }
         // Before the work: what is announced meanwhile is not forgotten.
         self.due.store(false, Ordering::SeqCst);
-        for device in self.devices.get().into_iter().flatten() {
+        for device in devices {
             let mut device = device.lock().unwrap_or_else(PoisonError::into_inner);
             device.resume();
         }

@@ -18,6 +18,10 @@ use crate::machine::warn_guest;
 /// buffers for as many fault reports as the second has entries.
 const QUEUE_SIZES: [u16; 2] = [256, 64];
 
+/// Looks at whether a batch is complete, with others given the processor in between: far longer than the tens of
+/// microseconds for which a device is pinned at a time. A pin that lasts longer is waited for as a chore.
+const PATIENCE: u32 = 10_000;
+
 /// Sees what the driver does to the device, apart from its requests.
 pub trait DriverObserver: Send + Sync {
     /// `event` has happened.
@@ -65,8 +69,28 @@ impl Iommu {
         }
     }
 
-    fn serve_requests(&mut self, queue: &mut Queue, mem: &DmaSpace) -> Result<Served, ServeError> {
-        let served = lock(&self.iommu).process_requests(queue, mem)?;
+    /// Serves the request queue. If that has to wait for another device, it looks `patience` times more: the driver could
+    /// only spin meanwhile, and nobody would know when it is over.
+    fn serve_requests(
+        &mut self,
+        queue: &mut Queue,
+        mem: &DmaSpace,
+        patience: u32,
+    ) -> Result<Served, ServeError> {
+        let mut iommu = lock(&self.iommu);
+        let mut served = iommu.process_requests(queue, mem)?;
+        for _ in 0..patience {
+            if !served.pending {
+                break;
+            }
+            std::thread::yield_now();
+            let next = iommu.poll(queue, mem)?;
+            served = Served {
+                used: served.used || next.used,
+                ..next
+            };
+        }
+        drop(iommu);
         self.unfinished = served.pending || served.more;
         Ok(served)
     }
@@ -148,7 +172,7 @@ impl VirtioDevice for Iommu {
         let served = match index {
             REQUEST_QUEUE => {
                 self.observer.event(DriverEvent::Notified);
-                self.serve_requests(queue, mem)?
+                self.serve_requests(queue, mem, PATIENCE)?
             }
             EVENT_QUEUE => lock(&self.iommu).process_events(queue, mem)?,
             _ => Served::default(),
@@ -163,7 +187,7 @@ impl VirtioDevice for Iommu {
         mem: &DmaSpace,
     ) -> Result<Progress, ServeError> {
         let served = match index {
-            REQUEST_QUEUE if self.unfinished => self.serve_requests(queue, mem)?,
+            REQUEST_QUEUE if self.unfinished => self.serve_requests(queue, mem, 0)?,
             EVENT_QUEUE => lock(&self.iommu).process_events(queue, mem)?,
             _ => Served::default(),
         };

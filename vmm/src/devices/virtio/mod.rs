@@ -4,6 +4,8 @@ pub mod block;
 mod buffers;
 pub mod chores;
 pub mod iommu;
+#[cfg(test)]
+mod iommu_tests;
 pub mod mmio;
 pub mod rng;
 mod saved;

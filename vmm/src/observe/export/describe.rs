@@ -77,6 +77,21 @@ pub(super) fn summary(event: &Event) -> String {
             bytes(burst.bytes),
             burst.first
         ),
+        Kind::Mapped { burst, physical } => format!(
+            "{} made, {} from IOVA {}, the first to {physical}",
+            count(burst.count, "mapping"),
+            bytes(burst.bytes),
+            burst.first
+        ),
+        Kind::Unmapped { burst } => format!(
+            "{} unmapped from IOVA {}{}",
+            bytes(burst.bytes),
+            burst.first,
+            match burst.count {
+                0..=1 => String::new(),
+                count => format!(", {count} times"),
+            }
+        ),
         Kind::Fault {
             burst,
             direction,
@@ -232,7 +247,9 @@ pub(super) fn details(event: &Event) -> Vec<(String, String)> {
             }
             add("meaning", meaning.clone());
         }
-        Kind::Filled { physical, .. } | Kind::BusError { physical, .. } => {
+        Kind::Filled { physical, .. }
+        | Kind::Mapped { physical, .. }
+        | Kind::BusError { physical, .. } => {
             add("physical address", physical.to_string());
         }
         Kind::Interrupt { pulses, until, .. } => {

@@ -8,6 +8,8 @@ use super::spec::{Address, Burst, Direction, Kind, Route};
 pub(super) enum BurstKey {
     Invalidated(Option<(Address, Address)>),
     Filled,
+    Mapped,
+    Unmapped,
     Fault(Direction, String),
     BusError(Direction),
     Dma(Direction, Route),
@@ -19,6 +21,8 @@ impl BurstKey {
         Some(match kind {
             Kind::Invalidated { range, .. } => Self::Invalidated(*range),
             Kind::Filled { .. } => Self::Filled,
+            Kind::Mapped { .. } => Self::Mapped,
+            Kind::Unmapped { .. } => Self::Unmapped,
             Kind::Fault {
                 direction, reason, ..
             } => Self::Fault(*direction, reason.clone()),
@@ -36,6 +40,8 @@ pub(super) fn burst_mut(kind: &mut Kind) -> Option<&mut Burst> {
     match kind {
         Kind::Invalidated { burst, .. }
         | Kind::Filled { burst, .. }
+        | Kind::Mapped { burst, .. }
+        | Kind::Unmapped { burst }
         | Kind::Fault { burst, .. }
         | Kind::BusError { burst, .. }
         | Kind::Dma { burst, .. } => Some(burst),

@@ -50,9 +50,19 @@ impl fmt::Display for Lane {
             Self::Verdict => f.write_str("verdict"),
             Self::Probes => f.write_str("guest functions"),
             Self::Unit { unit } => f.write_str(unit),
-            Self::Utlb { unit, utlb } => write!(f, "{unit} uTLB {utlb}"),
+            Self::Utlb { unit, utlb, virtio } => {
+                let word = if *virtio { "endpoint" } else { "uTLB" };
+                write!(f, "{unit} {word} {utlb}")
+            }
             Self::Device { name } => f.write_str(name),
-            Self::Context { unit, context } => write!(f, "{unit} context {context}"),
+            Self::Context {
+                unit,
+                context,
+                virtio,
+            } => {
+                let word = if *virtio { "domain" } else { "context" };
+                write!(f, "{unit} {word} {context}")
+            }
             Self::Interrupts => f.write_str("interrupts"),
             Self::Console => f.write_str("console"),
         }
@@ -114,7 +124,10 @@ impl Kind {
             Self::Register { .. } => Category::Register,
             Self::Attachment { .. } => Category::Attachment,
             Self::Binding { .. } => Category::Binding,
-            Self::Invalidated { .. } | Self::Filled { .. } => Category::Translation,
+            Self::Invalidated { .. }
+            | Self::Filled { .. }
+            | Self::Mapped { .. }
+            | Self::Unmapped { .. } => Category::Translation,
             Self::Fault { .. } => Category::Fault,
             Self::BusError { .. } => Category::BusError,
             Self::Dma { .. } => Category::Dma,
@@ -129,6 +142,8 @@ impl Kind {
         match self {
             Self::Invalidated { burst, .. }
             | Self::Filled { burst, .. }
+            | Self::Mapped { burst, .. }
+            | Self::Unmapped { burst }
             | Self::Fault { burst, .. }
             | Self::BusError { burst, .. }
             | Self::Dma { burst, .. } => Some(burst),

@@ -11,6 +11,7 @@ mod methods;
 mod recorder;
 mod registers;
 mod report;
+mod requests;
 mod spec;
 mod states;
 mod text;
@@ -26,6 +27,7 @@ pub use report::{
     Decisive, Device, Finding, GuestChange, Machine, Mark, Observation, Outcome, Place, Report,
     Run, Verdict,
 };
+pub use requests::DriverRecorder;
 pub use spec::{
     Address, Argument, Burst, Category, Direction, Dropped, Event, EventId, Interval, Kind, Lane,
     LaneId, Point, Route, State, Timeline, Value,

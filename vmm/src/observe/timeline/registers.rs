@@ -46,10 +46,12 @@ fn place(instance: &str, event: &IpmmuEvent) -> Option<(Lane, String, Option<u64
     let utlb = |number: usize| Lane::Utlb {
         unit: unit.clone(),
         utlb: u32::try_from(number).unwrap_or(u32::MAX),
+        virtio: false,
     };
     let context = |number: usize| Lane::Context {
         unit: unit.clone(),
         context: u32::try_from(number).unwrap_or(u32::MAX),
+        virtio: false,
     };
     Some(match *event {
         IpmmuEvent::UtlbEnabled { utlb: number, .. }

@@ -37,6 +37,9 @@ pub enum Lane {
         unit: String,
         /// The number of the micro-TLB.
         utlb: u32,
+        /// Whether it is an endpoint of a virtio-iommu.
+        #[serde(default, skip_serializing_if = "is_false")]
+        virtio: bool,
     },
     /// A bus master.
     Device {
@@ -49,11 +52,19 @@ pub enum Lane {
         unit: String,
         /// The number of the context.
         context: u32,
+        /// Whether it is a domain of a virtio-iommu.
+        #[serde(default, skip_serializing_if = "is_false")]
+        virtio: bool,
     },
     /// Interrupt lines.
     Interrupts,
     /// The guest's console.
     Console,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Where an access of a bus master led.
@@ -153,9 +164,9 @@ pub enum Kind {
         /// What the probe did to the guest, in words.
         actions: Vec<String>,
     },
-    /// The guest wrote a register.
+    /// The guest wrote a register, or sent a request that does not stand for itself.
     Register {
-        /// For example `IMUCTR3`.
+        /// For example `IMUCTR3` or `ATTACH`.
         register: String,
         /// The value written, if it was told.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,6 +199,20 @@ pub enum Kind {
         burst: Burst,
         /// The guest physical address that the first one leads to.
         physical: Address,
+    },
+    /// The driver of a virtio-iommu mapped memory.
+    Mapped {
+        /// How many mappings, and where.
+        #[serde(flatten)]
+        burst: Burst,
+        /// The guest physical address that the first one leads to.
+        physical: Address,
+    },
+    /// The driver of a virtio-iommu unmapped memory.
+    Unmapped {
+        /// How many times, and where.
+        #[serde(flatten)]
+        burst: Burst,
     },
     /// Accesses were refused.
     Fault {
@@ -267,7 +292,7 @@ pub enum Category {
     BusError,
     /// [`Kind::Fault`].
     Fault,
-    /// [`Kind::Filled`] and [`Kind::Invalidated`].
+    /// [`Kind::Filled`], [`Kind::Invalidated`], [`Kind::Mapped`] and [`Kind::Unmapped`].
     Translation,
     /// [`Kind::Interrupt`].
     Interrupt,

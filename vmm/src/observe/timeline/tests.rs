@@ -212,7 +212,7 @@ fn a_unit_s_events_tell_who_reached_what() {
     let (clock, recorder) = recorder(Limits::default());
     let instances = [("iommu", 4), ("other", 4)];
     let masters = [("iommu", 3, "a"), ("iommu", 3, "b"), ("other", 1, "c")];
-    let observer = UnitObserver::new(Arc::clone(&recorder), &instances, &masters, true);
+    let observer = UnitObserver::new(Arc::clone(&recorder), &instances, &masters, true, false);
     assert!(observer.wants_dma());
     let access = |endpoint: u32| {
         observer.event(&viommu::Event::Dma {

@@ -53,6 +53,8 @@ pub struct UnitObserver {
     lane: LaneId,
     dma: bool,
     ports: BTreeMap<u32, Vec<LaneId>>,
+    /// Whether it is a virtio-iommu's.
+    virtio: bool,
     state: Mutex<PortStates>,
 }
 
@@ -72,12 +74,14 @@ struct PortState {
 impl UnitObserver {
     /// An observer of the unit behind `instances`, each with its name and its number of endpoints, in the order of
     /// their endpoints; contexts are those of the first. `masters` are the bus masters: instance, endpoint within it,
-    /// and name in the device tree. `dma` tells whether to record single accesses too.
+    /// and name in the device tree. `dma` tells whether to record single accesses too; `virtio`, whether it is a
+    /// virtio-iommu's.
     pub fn new(
         recorder: Arc<Recorder>,
         instances: &[(&str, u32)],
         masters: &[(&str, u32, &str)],
         dma: bool,
+        virtio: bool,
     ) -> Self {
         let mut firsts = Vec::new();
         let mut next = 0_u32;
@@ -103,6 +107,7 @@ impl UnitObserver {
             recorder,
             dma,
             ports,
+            virtio,
             state: Mutex::default(),
         };
         for endpoint in observer.ports.keys() {
@@ -133,7 +138,11 @@ impl UnitObserver {
         then(state.ports.entry(endpoint.0).or_insert_with(|| {
             let (unit, utlb) = self.place(endpoint);
             PortState {
-                lane: self.recorder.lane(Lane::Utlb { unit, utlb }),
+                lane: self.recorder.lane(Lane::Utlb {
+                    unit,
+                    utlb,
+                    virtio: self.virtio,
+                }),
                 route: Route::Untranslated,
                 ever_translated: false,
             }
@@ -146,6 +155,7 @@ impl UnitObserver {
             self.recorder.lane(Lane::Context {
                 unit: self.unit.clone(),
                 context: domain.0,
+                virtio: self.virtio,
             })
         })
     }

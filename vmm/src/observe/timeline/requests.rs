@@ -1,0 +1,222 @@
+//! Records what drivers ask of a virtio-iommu.
+
+use std::sync::Arc;
+
+use viommu::virtio::spec::{Status, attach_flag};
+use viommu::virtio::{Exchange, Request};
+
+use super::recorder::Recorder;
+use super::spec::{Address, Burst, Kind, Lane};
+use crate::VirtioEvent;
+use crate::devices::virtio::iommu::DriverEvent;
+
+/// Records what the driver of a virtio-iommu does, by meaning: mappings in the lane of their domain, all else where it
+/// belongs. What follows from it for translations is told by the translation path.
+#[derive(Clone, Debug)]
+pub struct DriverRecorder {
+    recorder: Arc<Recorder>,
+}
+
+impl DriverRecorder {
+    /// It records to `recorder`; lanes get the names of the instances.
+    pub fn new(recorder: Arc<Recorder>) -> Self {
+        Self { recorder }
+    }
+
+    /// Records `event`, which happened at `instance`.
+    pub fn event(&self, instance: &str, event: &VirtioEvent<'_>) {
+        let unit = || Lane::Unit {
+            unit: instance.to_owned(),
+        };
+        match event {
+            VirtioEvent::Request(exchange) => self.request(instance, exchange),
+            VirtioEvent::Driver(DriverEvent::Features(bits)) => {
+                self.note(unit(), "features", format!("features {bits:#x} accepted"));
+            }
+            VirtioEvent::Driver(DriverEvent::Bypass(on)) => {
+                let what = if *on { "pass" } else { "are blocked" };
+                self.note(unit(), "bypass", format!("unattached endpoints {what}"));
+            }
+            VirtioEvent::Driver(DriverEvent::Reset) => {
+                self.note(unit(), "reset", "everything detached".to_owned());
+            }
+            VirtioEvent::Driver(DriverEvent::Notified) => {}
+        }
+    }
+
+    fn request(&self, instance: &str, exchange: &Exchange<'_>) {
+        let domain = |context| Lane::Context {
+            unit: instance.to_owned(),
+            context,
+            virtio: true,
+        };
+        let fine = exchange.status == Some(Status::Ok);
+        let kind: Box<dyn FnOnce(u64) -> Kind> = match exchange.request {
+            Some(Request::Map {
+                first,
+                last,
+                address,
+                ..
+            }) if fine => Box::new(move |at| Kind::Mapped {
+                burst: Burst::one(at, first, (last - first).saturating_add(1)),
+                physical: Address(address),
+            }),
+            Some(Request::Unmap { first, last, .. }) if fine => {
+                Box::new(move |at| Kind::Unmapped {
+                    burst: Burst::one(at, first, (last - first).saturating_add(1)),
+                })
+            }
+            _ => return self.single(instance, exchange),
+        };
+        if let Some(Request::Map { domain: id, .. } | Request::Unmap { domain: id, .. }) =
+            exchange.request
+        {
+            let lane = self.recorder.lane(domain(id));
+            self.recorder.record_with(lane, None, kind);
+        }
+    }
+
+    /// What stands for itself: attachments, and whatever was refused.
+    fn single(&self, instance: &str, exchange: &Exchange<'_>) {
+        let unit = instance.to_owned();
+        let endpoint = |utlb| Lane::Utlb {
+            unit: instance.to_owned(),
+            utlb,
+            virtio: true,
+        };
+        let domain = |context| Lane::Context {
+            unit: instance.to_owned(),
+            context,
+            virtio: true,
+        };
+        let (lane, request, mut meaning) = match exchange.request {
+            Some(Request::Attach {
+                domain,
+                endpoint: id,
+                flags,
+                ..
+            }) => {
+                let bypass = if flags & attach_flag::BYPASS != 0 {
+                    " (bypass)"
+                } else {
+                    ""
+                };
+                let meaning = format!("endpoint {id} to domain {domain}{bypass}");
+                (endpoint(id), "ATTACH", meaning)
+            }
+            Some(Request::Detach {
+                domain,
+                endpoint: id,
+            }) => {
+                let meaning = format!("endpoint {id} from domain {domain}");
+                (endpoint(id), "DETACH", meaning)
+            }
+            Some(Request::Probe { endpoint: id }) => {
+                let list = exchange.properties.iter().any(|byte| *byte != 0);
+                let what = if list { "some" } else { "none" };
+                let meaning = format!("properties of endpoint {id}: {what}");
+                (endpoint(id), "PROBE", meaning)
+            }
+            Some(Request::Map {
+                domain: id,
+                first,
+                last,
+                ..
+            }) => (domain(id), "MAP", format!("IOVA {first:#x} to {last:#x}")),
+            Some(Request::Unmap {
+                domain: id,
+                first,
+                last,
+            }) => (domain(id), "UNMAP", format!("IOVA {first:#x} to {last:#x}")),
+            None => (Lane::Unit { unit }, "request", "makes no sense".to_owned()),
+        };
+        match exchange.status {
+            Some(Status::Ok) => {}
+            Some(status) => meaning.push_str(&format!(": refused with {}", status.name())),
+            None => meaning.push_str(": not answered"),
+        }
+        // A guest may name any endpoint and domain: that must not use up the lanes.
+        let lane = if exchange.status == Some(Status::Ok) {
+            lane
+        } else {
+            Lane::Unit {
+                unit: instance.to_owned(),
+            }
+        };
+        self.note(lane, request, meaning);
+    }
+
+    fn note(&self, lane: Lane, register: &str, meaning: String) {
+        let kind = Kind::Register {
+            register: register.to_owned(),
+            value: None,
+            meaning,
+        };
+        self.recorder.record(self.recorder.lane(lane), None, kind);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Limits;
+    use super::*;
+
+    #[test]
+    fn requests_are_told_where_they_belong() {
+        let recorder = Arc::new(Recorder::new(Limits::default(), || 7));
+        let driver = DriverRecorder::new(Arc::clone(&recorder));
+        let tell = |request, status| {
+            let exchange = Exchange {
+                readable: &[],
+                writable: 4,
+                request: Some(request),
+                properties: &[],
+                status: Some(status),
+                written: 4,
+            };
+            driver.event("v", &VirtioEvent::Request(&exchange));
+        };
+        let attach = |endpoint| Request::Attach {
+            domain: 1,
+            endpoint,
+            flags: 0,
+            reserved: 0,
+        };
+        let map = |first: u64| Request::Map {
+            domain: 1,
+            first,
+            last: first + 0xfff,
+            address: 0x8000,
+            flags: 3,
+        };
+        tell(attach(3), Status::Ok);
+        tell(map(0), Status::Ok);
+        tell(map(0x1000), Status::Ok);
+        tell(map(0x1000), Status::Inval);
+        tell(attach(9), Status::NoEnt);
+        driver.event("v", &VirtioEvent::Driver(DriverEvent::Reset));
+        let timeline = recorder.timeline();
+        let seen: Vec<String> = timeline
+            .events
+            .iter()
+            .map(|event| {
+                let lane = timeline.lane(event.lane).unwrap();
+                match &event.kind {
+                    Kind::Register {
+                        register, meaning, ..
+                    } => format!("{lane}: {register} {meaning}"),
+                    Kind::Mapped { burst, .. } => format!("{lane}: {} mapped", burst.count),
+                    other => panic!("{other:?}"),
+                }
+            })
+            .collect();
+        let wanted = [
+            "v endpoint 3: ATTACH endpoint 3 to domain 1",
+            "v domain 1: 2 mapped",
+            "v: MAP IOVA 0x1000 to 0x1fff: refused with INVAL",
+            "v: ATTACH endpoint 9 to domain 1: refused with NOENT",
+            "v: reset everything detached",
+        ];
+        assert_eq!(seen, wanted);
+    }
+}
