@@ -4,6 +4,7 @@ mod capture;
 mod faults;
 mod hostile;
 mod lifecycle;
+mod snapshots;
 mod transfers;
 
 use integration::{Guest, Run};
