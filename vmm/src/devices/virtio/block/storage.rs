@@ -219,16 +219,23 @@ impl ReadVolatile for Storage {
         let Some(overlay) = &self.overlay else {
             return (&*self.file).read_volatile(buf);
         };
-        let (block, at, len) = part(self.position, buf.len());
-        match overlay.get(block) {
-            Some(bytes) => buf.copy_from(&bytes[at..at + len]),
-            None => {
-                let bytes = read_block(&self.file, block).map_err(VolatileMemoryError::IOError)?;
-                buf.copy_from(&bytes[at..at + len]);
+        // All of it, as a file does: who reads into guest memory takes less for the end.
+        let mut done = 0;
+        while done < buf.len() {
+            let (block, at, len) = part(self.position, buf.len() - done);
+            let to = buf.subslice(done, len)?;
+            match overlay.get(block) {
+                Some(bytes) => to.copy_from(&bytes[at..at + len]),
+                None => {
+                    let bytes = read_block(&self.file, block);
+                    let bytes = bytes.map_err(VolatileMemoryError::IOError)?;
+                    to.copy_from(&bytes[at..at + len]);
+                }
             }
+            self.position += len as u64;
+            done += len;
         }
-        self.position += len as u64;
-        Ok(len)
+        Ok(done)
     }
 }
 
@@ -240,14 +247,18 @@ impl WriteVolatile for Storage {
         if self.overlay.is_none() {
             return (&*self.file).write_volatile(buf);
         }
-        let (_, _, len) = part(self.position, buf.len());
-        let source = buf.subslice(0, len)?;
-        self.change(self.position, len, |bytes| {
-            source.copy_to(bytes);
-        })
-        .map_err(VolatileMemoryError::IOError)?;
-        self.position += len as u64;
-        Ok(len)
+        let mut done = 0;
+        while done < buf.len() {
+            let (_, _, len) = part(self.position, buf.len() - done);
+            let source = buf.subslice(done, len)?;
+            self.change(self.position, len, |bytes| {
+                source.copy_to(bytes);
+            })
+            .map_err(VolatileMemoryError::IOError)?;
+            self.position += len as u64;
+            done += len;
+        }
+        Ok(done)
     }
 }
 
