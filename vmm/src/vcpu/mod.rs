@@ -11,6 +11,8 @@ pub mod kvm;
 mod observe;
 mod pace;
 mod run;
+#[cfg(any(target_arch = "aarch64", test))]
+mod threads;
 mod waker;
 
 use arm32::wires::Machine;

@@ -13,9 +13,9 @@ use kvm_bindings::{
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::super::accel::{KvmError, Width};
+use super::super::threads::{Alive, End, Turnstile, prepare_signal};
 use super::super::{BootState, Vcpus, Waker};
 use super::spec;
-use super::threads::{Alive, End, Turnstile, prepare_signal};
 use super::vm::{Vm, failed};
 use crate::machine::{Reason, warn_guest};
 

@@ -13,7 +13,6 @@
 mod cores;
 mod gic;
 mod spec;
-mod threads;
 mod vm;
 
 pub use cores::vcpus;

@@ -5,7 +5,7 @@ use kvm_bindings::{KVM_REG_ARM_CORE, KVM_REG_ARM64, KVM_REG_SIZE_U64};
 
 /// The core register at byte `offset` of `struct kvm_regs`; register numbers count words of 32 bits.
 const fn core(offset: u64) -> u64 {
-    KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE as u64 | offset / 4
+    KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE as u64 | (offset / 4)
 }
 
 /// General-purpose register `n`, 0 to 30; R0 to R14 of a 32-bit guest are the first of them.

@@ -214,6 +214,19 @@ mod tests {
     }
 
     #[test]
+    fn the_first_end_is_heard_and_nothing_starts_before_it_is() {
+        let gate = Turnstile::new();
+        gate.start();
+        gate.end(End::Off);
+        gate.end(End::Reset);
+        gate.start();
+        assert!(!gate.running());
+        assert_eq!(gate.take_end(), Some(End::Off));
+        gate.start();
+        assert!(gate.running());
+    }
+
+    #[test]
     fn a_thread_that_panics_ends_the_run_and_is_not_waited_for() {
         prepare_signal();
         let gate = Arc::new(Turnstile::new());
