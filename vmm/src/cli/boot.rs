@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use guest_images::{Cache, Terminal, catalog};
 use vmm::devices::uart::ConsoleSink;
@@ -12,6 +12,7 @@ use vmm::observe::probe::Probe;
 use vmm::{Accel, Acceleration, Config, IommuSink, KernelFormat, Limits, Machine};
 
 use super::console::{Destination, Watched, Watcher};
+use super::deferred::Deferred;
 use super::expect::Expect;
 use super::origin::{Moment, Origin};
 use super::output::{self, Output};
@@ -463,74 +464,4 @@ fn conclude(
             let why = output::reason(&error);
             UserError::new(format!("cannot write the summary {path}: {why}"))
         })
-}
-
-/// A file that its writer has before it appears.
-#[derive(Clone)]
-struct Deferred(Arc<Mutex<Stage>>);
-
-enum Stage {
-    Hidden(Output),
-    Shown(File),
-    /// Given up, and why; a reader who left is no reason.
-    Lost(Option<String>),
-}
-
-impl Stage {
-    fn lost(error: &std::io::Error) -> Self {
-        let gone = error.kind() == std::io::ErrorKind::BrokenPipe;
-        Self::Lost((!gone).then(|| output::reason(error)))
-    }
-}
-
-impl Deferred {
-    fn new(output: Output) -> Self {
-        Self(Arc::new(Mutex::new(Stage::Hidden(output))))
-    }
-
-    fn stage(&self) -> MutexGuard<'_, Stage> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    /// Has the file appear.
-    fn publish(&self) {
-        let mut stage = self.stage();
-        if let Stage::Hidden(output) = std::mem::replace(&mut *stage, Stage::Lost(None)) {
-            *stage = match output.publish() {
-                Ok(file) => Stage::Shown(file),
-                Err(error) => Stage::lost(&error),
-            };
-        }
-    }
-
-    /// Why not all of the console is in the file, as a sentence.
-    fn failure(&self) -> Option<String> {
-        match &*self.stage() {
-            Stage::Lost(Some(why)) => {
-                Some(format!("cannot write all of the console's file: {why}"))
-            }
-            _ => None,
-        }
-    }
-}
-
-impl Write for Deferred {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let mut stage = self.stage();
-        let written = match &mut *stage {
-            Stage::Hidden(output) => output.write(bytes),
-            Stage::Shown(file) => file.write(bytes),
-            Stage::Lost(_) => return Err(std::io::ErrorKind::BrokenPipe.into()),
-        };
-        if let Err(error) = &written
-            && error.kind() != std::io::ErrorKind::Interrupted
-        {
-            *stage = Stage::lost(error);
-        }
-        written
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

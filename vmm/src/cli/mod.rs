@@ -3,6 +3,7 @@
 mod boot;
 mod commands;
 mod console;
+mod deferred;
 mod demo;
 mod exit;
 mod expect;

@@ -240,13 +240,8 @@ impl Snapshot {
 
     /// Instructions retired by all cores.
     pub fn instructions(&self) -> u64 {
-        self.0
-            .state
-            .cores
-            .members
-            .iter()
-            .map(|m| m.cpu.retired)
-            .sum()
+        let members = self.0.state.cores.members.iter();
+        members.fold(0, |sum, member| sum.saturating_add(member.cpu.retired))
     }
 
     /// Bytes of the guest's memory that are not zeros, in whole pages.
