@@ -155,11 +155,11 @@ fn four_cores_go_on_from_any_moment() {
 
 #[test]
 fn seeds_probes_and_watchers_are_each_machines_own() {
-    let disk = disk::noise(1 << 20, 12);
-    let config = guest(1, &disk);
-    let mut first = Machine::new(&config, Box::new(Discard)).unwrap();
-    to(&mut first, length(&config) - 60_000_000);
-    let snapshot = first.into_snapshot().unwrap();
+    let guest = Guest::image("ipmmu").iommu("ipmmu");
+    let mut live = guest.run("head -c 100 /dev/hwrng | sha256sum").start();
+    live.run_until("guest: ready");
+    let snapshot = live.machine_mut().snapshot().unwrap();
+    let config = snapshot.config();
     let run = |seed: Option<u64>, probed: bool| {
         let console = Capture::default();
         let mut fork = Fork::new(Box::new(console.clone()));
