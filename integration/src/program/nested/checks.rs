@@ -280,7 +280,7 @@ impl Boot {
             "uname -m; grep -c ^processor /proc/cpuinfo",
             "sha256sum /dev/vda",
             "dd if=/dev/vda of=/dev/vdb bs=64k conv=fsync",
-            r#"dd if=/dev/hwrng bs=32 count=1 | hexdump -v -e '32/1 "%02x"'; echo"#,
+            r#"dd if=/dev/hwrng bs=32 count=1 2>/dev/null | hexdump -v -e '32/1 "%02x"'; echo"#,
         ];
         for more in self.more {
             commands.push(match more {
