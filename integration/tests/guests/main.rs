@@ -4,6 +4,7 @@ mod boot;
 mod copies;
 mod determinism;
 mod disks;
+mod inject;
 mod iommu;
 mod recordings;
 mod snapshots;

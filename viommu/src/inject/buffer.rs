@@ -17,10 +17,17 @@ const MAX_MAPPINGS: usize = 4096;
 /// Mappings by their domain and last IOVA.
 type Mappings = BTreeMap<(u32, u64), Mapping>;
 
+/// What is kept, and since which epoch of the injector.
+#[derive(Default)]
+struct Kept {
+    epoch: u64,
+    mappings: Mappings,
+}
+
 /// An injector and what the IOMMU has translated.
 pub(crate) struct Injected {
     pub injector: Arc<dyn Injector>,
-    mappings: Mutex<Mappings>,
+    kept: Mutex<Kept>,
 }
 
 impl fmt::Debug for Injected {
@@ -33,12 +40,18 @@ impl Injected {
     pub fn new(injector: Arc<dyn Injector>) -> Self {
         Self {
             injector,
-            mappings: Mutex::default(),
+            kept: Mutex::default(),
         }
     }
 
-    fn mappings(&self) -> MutexGuard<'_, Mappings> {
-        self.mappings.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let epoch = self.injector.epoch();
+        if kept.epoch != epoch {
+            kept.epoch = epoch;
+            kept.mappings.clear();
+        }
+        kept
     }
 
     /// What an access meets: a fault that is put in, else what is kept, else what `model` says.
@@ -59,11 +72,11 @@ impl Injected {
         if let Some(miss) = self.injector.translation(&at) {
             return Err(miss);
         }
-        if let Some(kept) = self.kept(domain, iova, wanted) {
+        if let Some(kept) = self.find(domain, iova, wanted) {
             return Ok(kept);
         }
         let mapping = model()?;
-        let mut mappings = self.mappings();
+        let mappings = &mut self.kept().mappings;
         if mappings.len() >= MAX_MAPPINGS {
             mappings.clear();
         }
@@ -71,9 +84,10 @@ impl Injected {
         Ok(mapping)
     }
 
-    fn kept(&self, DomainId(domain): DomainId, iova: u64, wanted: Permissions) -> Option<Mapping> {
-        let mappings = self.mappings();
-        let (_, mapping) = mappings
+    fn find(&self, DomainId(domain): DomainId, iova: u64, wanted: Permissions) -> Option<Mapping> {
+        let kept = self.kept();
+        let (_, mapping) = kept
+            .mappings
             .range((domain, iova)..=(domain, u64::MAX))
             .next()
             .filter(|(_, mapping)| mapping.first <= iova)?;
@@ -83,12 +97,13 @@ impl Injected {
 
     /// Forgets what of `domain` has to do with an IOVA in `first..=last`.
     pub fn forget(&self, DomainId(domain): DomainId, first: u64, last: u64) {
-        self.mappings()
+        self.kept()
+            .mappings
             .retain(|(of, end), mapping| *of != domain || *end < first || mapping.first > last);
     }
 
     /// Forgets everything.
     pub fn forget_all(&self) {
-        self.mappings().clear();
+        self.kept().mappings.clear();
     }
 }

@@ -93,6 +93,12 @@ pub struct RegisterAccess<'a> {
 /// Called on the thread that came to the point, a vCPU's or a device's, which may be pinned: it must not access the IOMMU
 /// nor wait for anybody who does. Every method has the IOMMU do nothing wrong unless it is written otherwise.
 pub trait Injector: Send + Sync {
+    /// How often faults have begun. When that changes, the IOMMU forgets what it has translated before, so that what
+    /// happens from then on does not depend on it.
+    fn epoch(&self) -> u64 {
+        0
+    }
+
     /// Refuses a translation.
     fn translation(&self, at: &Translation) -> Option<Miss> {
         let _ = at;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::scenario::LOST;
 use crate::Reason;
 
 /// What became of a run, from best to worst.
@@ -78,7 +79,7 @@ pub struct Evidence<'e> {
     pub reason: Reason,
     /// The console from the beginning of the scenario on.
     pub console: &'e str,
-    /// How many commands the guest should have run; the last one tells whether the device works.
+    /// How many commands the guest should have run.
     pub commands: usize,
     /// The kernel's lines in a run without faults.
     pub usual: &'e Lines,
@@ -102,6 +103,9 @@ const CRASHES: [&str; 6] = [
     "kernel BUG at ",
     "Oops: ",
 ];
+
+/// What ARM's kernel says before it says what is wrong.
+const CUT: &str = "8<--- cut here ---";
 
 /// A line of the kernel, without its time; none if it is not one.
 fn message(line: &str) -> Option<&str> {
@@ -152,7 +156,8 @@ impl Lines {
 pub fn statuses(console: &str) -> Vec<u8> {
     let mut statuses = Vec::new();
     for line in console.lines() {
-        let Some(rest) = line.strip_prefix("guest: command ") else {
+        // The kernel may have said something in the same line before.
+        let Some((_, rest)) = line.split_once("guest: command ") else {
             continue;
         };
         if let Some((number, status)) = rest.split_once(" exited with ")
@@ -184,21 +189,25 @@ pub fn classify(evidence: &Evidence<'_>) -> Verdict {
         lines.take(MAX_LINES).map(str::to_owned).collect()
     });
     let failed = statuses.iter().position(|status| *status != 0);
-    let (outcome, why) = if let Some(first) = stack.first() {
+    let headline = stack
+        .iter()
+        .find(|line| !line.starts_with(CUT))
+        .or(stack.first());
+    let (outcome, why) = if let Some(first) = headline {
         (Outcome::Crash, first.clone())
     } else if reason == Reason::Reset {
         let why = "it asked for a reset".to_owned();
         (Outcome::Crash, why)
     } else if let Some(wrong) = wrong.first() {
         (Outcome::SilentCorruption, wrong.clone())
-    } else if reason != Reason::PowerOff {
+    } else if !matches!(reason, Reason::PowerOff | Reason::ConsoleStop) {
         let why = format!(
             "it {} in command {} of {commands}",
             reason.sentence(),
             (statuses.len() + 1).min(commands)
         );
         (Outcome::Hang, why)
-    } else if statuses.len() < commands || statuses.last().is_some_and(|status| *status != 0) {
+    } else if statuses.len() < commands || statuses.last() == Some(&LOST) {
         let why = "the device does not work any more".to_owned();
         (Outcome::DeviceLost, why)
     } else if let Some(failed) = failed {
@@ -219,7 +228,7 @@ pub fn classify(evidence: &Evidence<'_>) -> Verdict {
 
 fn crashes(text: &str) -> bool {
     // Of the processor, that is, and not of an IOMMU, whose driver names the device first.
-    CRASHES.iter().any(|words| text.starts_with(words)) || text.starts_with("8<--- cut here ---")
+    CRASHES.iter().any(|words| text.starts_with(words)) || text.starts_with(CUT)
 }
 
 #[cfg(test)]
@@ -256,12 +265,12 @@ mod tests {
             Outcome::Recovered
         );
         assert_eq!(
-            off(&GOOD.replace("2 exited with 0", "2 exited with 1")),
+            off(&GOOD.replace("2 exited with 0", "2 exited with 99")),
             Outcome::DeviceLost
         );
         let wrong = ["one byte".to_owned()];
         assert_eq!(
-            of(Reason::PowerOff, GOOD, &wrong).outcome,
+            of(Reason::ConsoleStop, GOOD, &wrong).outcome,
             Outcome::SilentCorruption
         );
         for reason in [Reason::Timeout, Reason::InstructionLimit, Reason::GuestDead] {

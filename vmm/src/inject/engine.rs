@@ -1,6 +1,7 @@
 //! A plan at work in one machine: every point asks here, and is told what goes wrong.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arm32::Clock;
@@ -73,6 +74,7 @@ struct Connected {
 #[derive(Default)]
 pub struct Injection {
     state: Mutex<State>,
+    epoch: AtomicU64,
     connected: OnceLock<Connected>,
 }
 
@@ -121,6 +123,7 @@ impl Injection {
     pub fn arm(&self, rules: &[Rule], seed: u64) {
         let now = self.now_ns();
         let mut seeds = Xoshiro256PlusPlus::seed_from_u64(seed);
+        self.epoch.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
         state.armed_ns = Some(now);
         // Each rule has a stream of its own, so that none disturbs another.
@@ -230,7 +233,15 @@ impl Injection {
 
     /// The alarms that have gone off by now, in order.
     pub(crate) fn due(&self) -> Vec<Alarm> {
-        let now = self.now_ns();
+        self.due_by(self.now_ns())
+    }
+
+    pub(super) fn due_by(&self, now: u64) -> Vec<Alarm> {
         self.state().alarms.due(now)
+    }
+
+    /// How often a plan was armed.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
     }
 }

@@ -20,6 +20,10 @@ const LEVEL: u8 = 3;
 pub struct IommuPoints(pub Arc<Injection>);
 
 impl Injector for IommuPoints {
+    fn epoch(&self) -> u64 {
+        self.0.epoch()
+    }
+
     fn translation(&self, at: &Translation) -> Option<viommu::Miss> {
         let device = self.0.master();
         let words = || format!(" ({} of IOVA {:#x})", at.access, at.iova);

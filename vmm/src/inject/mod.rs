@@ -24,8 +24,12 @@ pub mod start;
 mod summary;
 pub(crate) mod targets;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use alarm::Alarm;
 pub use classify::{Outcome, Verdict};
 pub use engine::{Account, Injection, Point, Told};
 pub use functions::Functions;

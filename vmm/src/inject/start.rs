@@ -1,5 +1,6 @@
 //! Where runs come from: a machine at the beginning of its scenario.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tempfile::NamedTempFile;
@@ -13,32 +14,51 @@ use crate::observe::recording::Recording;
 use crate::{Limits, Machine, Reason};
 
 /// What the guest says when its scenario begins.
-const MARKER: &[u8] = b"guest: ready\r\n";
+const READY: &str = "guest: ready";
+/// Longest line that is looked at; what the guest's `/init` says is far shorter.
+const MAX_LINE: usize = 64;
 /// Guest time after which a guest does not come to its scenario, in nanoseconds.
 const BOOT_LIMIT_NS: u64 = 60_000_000_000;
 
-/// Shows the console to a capture and stops the machine where the scenario begins.
+/// Shows the console to a capture, and stops the machine after each of some lines, in their order: when the scenario
+/// begins, and when its last command has ended, as the guest's power-off is no part of it.
 struct Watched {
     capture: Capture,
-    matched: usize,
-    found: bool,
+    /// How the lines begin.
+    lines: VecDeque<String>,
+    line: Vec<u8>,
+}
+
+impl Watched {
+    /// Stops where the scenario begins, if that is `ahead`, and where it ends.
+    fn new(capture: &Capture, scenario: &Scenario, ahead: bool) -> Self {
+        let end = format!("guest: command {} exited with ", scenario.commands.len());
+        let begin = ahead.then(|| READY.to_owned());
+        Self {
+            capture: capture.clone(),
+            lines: begin.into_iter().chain([end]).collect(),
+            line: Vec::new(),
+        }
+    }
 }
 
 impl ConsoleSink for Watched {
     fn write(&mut self, bytes: &[u8]) -> Flow {
         self.capture.write(bytes);
-        for &byte in bytes.iter().filter(|_| !self.found) {
-            self.matched = match byte {
-                byte if byte == MARKER[self.matched] => self.matched + 1,
-                byte if byte == MARKER[0] => 1,
-                _ => 0,
-            };
-            if self.matched == MARKER.len() {
-                self.found = true;
-                return Flow::Stop;
+        let mut flow = Flow::Continue;
+        for &byte in bytes {
+            if byte == b'\n' {
+                let wanted = self.lines.front().map(String::as_bytes);
+                if wanted.is_some_and(|wanted| self.line.starts_with(wanted)) {
+                    self.lines.pop_front();
+                    flow = Flow::Stop;
+                }
+                self.line.clear();
+            } else if self.line.len() < MAX_LINE {
+                self.line.push(byte);
             }
         }
-        Flow::Continue
+        flow
     }
 }
 
@@ -103,11 +123,7 @@ impl Start for Boot<'_> {
         let disk = scenario::disk().map_err(|error| format!("there is no disk: {error}"))?;
         let config = self.scenario.config(self.kernel, disk.path());
         let console = Capture::default();
-        let watched = Watched {
-            capture: console.clone(),
-            matched: 0,
-            found: false,
-        };
+        let watched = Watched::new(&console, self.scenario, true);
         let (watched, sink) = sinks(Box::new(watched), recording);
         let mut machine = Machine::with_faults(&config, watched, sink, Some(injection))
             .map_err(|error| error.to_string())?;
@@ -133,7 +149,10 @@ impl Start for Boot<'_> {
 }
 
 /// Starts each run from one snapshot.
-pub struct Forked(Snapshot);
+pub struct Forked {
+    snapshot: Snapshot,
+    scenario: Scenario,
+}
 
 impl Forked {
     /// Boots the guest once.
@@ -144,7 +163,10 @@ impl Forked {
         // A machine with points at which nothing happens, as those have that go on from it.
         let Started { machine, .. } = boot.start(&Injection::new(), None)?;
         let snapshot = machine.into_snapshot().map_err(|error| error.to_string())?;
-        Ok(Self(snapshot))
+        Ok(Self {
+            snapshot,
+            scenario: boot.scenario.clone(),
+        })
     }
 }
 
@@ -155,12 +177,13 @@ impl Start for Forked {
         recording: Option<&Arc<Recording>>,
     ) -> Result<Started, String> {
         let console = Capture::default();
-        let (shown, iommu_sink) = sinks(Box::new(console.clone()), recording);
+        let watched = Watched::new(&console, &self.scenario, false);
+        let (shown, iommu_sink) = sinks(Box::new(watched), recording);
         let fork = Fork {
             iommu_sink,
             ..Fork::new(shown)
         };
-        let machine = self.0.machine_with_faults(fork, Some(injection));
+        let machine = self.snapshot.machine_with_faults(fork, Some(injection));
         let machine = machine.map_err(|error| error.to_string())?;
         connect(recording, &machine);
         Ok(Started {
@@ -174,21 +197,25 @@ impl Start for Forked {
 
 #[cfg(test)]
 mod tests {
+    use super::super::spec::ScenarioName;
     use super::*;
 
     #[test]
-    fn the_marker_is_found_once_wherever_it_is_cut() {
+    fn lines_are_waited_for_in_order_wherever_they_are_cut() {
+        let scenario = Scenario::new(ScenarioName::Copy);
+        let text = b"guest: command 2 exited with 0\nguest: guest: ready\r\nguest: ready\r\nguest: ready\r\n\
+            guest: command 1 exited with 0\r\nguest: command 2 exited with 13\r\nguest: command 2 exited with 0\r\n";
         for cut in 1..8 {
-            let mut console = Watched {
-                capture: Capture::default(),
-                matched: 0,
-                found: false,
-            };
-            let text = b"guest: guest: ready\r\nguest: ready\r\n";
-            let flows: Vec<Flow> = text.chunks(cut).map(|part| console.write(part)).collect();
-            let stops = flows.iter().filter(|flow| **flow == Flow::Stop).count();
-            assert_eq!(stops, 1, "{cut}");
-            assert_eq!(console.capture.bytes(), text);
+            let capture = Capture::default();
+            let mut console = Watched::new(&capture, &scenario, true);
+            let mut stops = Vec::new();
+            for part in text.chunks(cut) {
+                if console.write(part) == Flow::Stop {
+                    stops.push(String::from_utf8(capture.bytes()).unwrap().lines().count());
+                }
+            }
+            assert_eq!(stops, [3, 5], "cut in parts of {cut}");
+            assert_eq!(capture.bytes(), text);
         }
     }
 }

@@ -2,27 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::Summary;
 use super::classify::{Outcome, Verdict};
 use super::engine::Injection;
 use super::line::FaultyLine;
 use super::run::Record;
-use super::spec::{Rule, Where};
-use super::{Summary, plan};
+use super::spec::Where;
+use super::testing::{armed, rules};
 use crate::irq::Interrupt;
-
-/// The rules of a plan with this text.
-pub fn rules(text: &str) -> Vec<Rule> {
-    plan::parse("p", &format!("title = \"t\"\n{text}"))
-        .unwrap()
-        .fault
-}
-
-/// An injection with this fault, armed.
-pub fn armed(fault: &str) -> Arc<Injection> {
-    let injection = Injection::new();
-    injection.arm(&rules(&format!("[[fault]]\n{fault}\n")), 1);
-    injection
-}
 
 #[derive(Default)]
 struct Seen(Mutex<Vec<bool>>);
@@ -37,7 +24,7 @@ impl Interrupt for Seen {
     }
 }
 
-fn line(what: &str) -> (FaultyLine, Arc<Seen>, Arc<Injection>) {
+fn watched(what: &str) -> (FaultyLine, Arc<Seen>, Arc<Injection>) {
     let injection = armed(&format!("where = \"interrupt\"\n{what}"));
     let seen = Arc::new(Seen::default());
     let line = FaultyLine::new(seen.clone(), &injection, "disk0");
@@ -50,7 +37,7 @@ fn levels(seen: &Seen) -> Vec<bool> {
 
 #[test]
 fn a_lost_interrupt_is_not_seen_until_it_is_raised_again() {
-    let (line, seen, injection) = line("what = \"lost\"");
+    let (line, seen, injection) = watched("what = \"lost\"");
     line.set(true);
     assert!(levels(&seen).is_empty());
     line.set(true);
@@ -62,7 +49,7 @@ fn a_lost_interrupt_is_not_seen_until_it_is_raised_again() {
 
 #[test]
 fn a_late_interrupt_comes_with_its_alarm() {
-    let (line, seen, injection) = line("what = \"late\"\ndelay = \"5us\"");
+    let (line, seen, injection) = watched("what = \"late\"\ndelay = \"5us\"");
     line.set(true);
     assert_eq!(
         (levels(&seen), injection.next_alarm()),
@@ -74,7 +61,7 @@ fn a_late_interrupt_comes_with_its_alarm() {
 
 #[test]
 fn repeated_and_spurious_interrupts_set_alarms() {
-    let (line, seen, injection) = line("what = \"repeated\"\ncount = 2\ndelay = \"1us\"");
+    let (line, seen, injection) = watched("what = \"repeated\"\ncount = 2\ndelay = \"1us\"");
     line.set(true);
     line.set(false);
     assert_eq!(levels(&seen), [true, false], "the one that there is");
@@ -82,7 +69,7 @@ fn repeated_and_spurious_interrupts_set_alarms() {
     line.force(true);
     line.release();
     assert_eq!(levels(&seen), [true, false, true, false]);
-    let (line, _, injection) = self::line("what = \"spurious\"\ndelay = \"2us\"");
+    let (line, _, injection) = watched("what = \"spurious\"\ndelay = \"2us\"");
     line.pulse();
     assert_eq!(injection.next_alarm(), Some(2_000));
 }

@@ -5,6 +5,7 @@ mod boot;
 mod demo;
 mod errors;
 mod gdb;
+mod inject;
 mod lab;
 mod record;
 mod snapshot;

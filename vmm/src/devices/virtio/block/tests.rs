@@ -1,3 +1,5 @@
+mod faults;
+
 use std::io::Write;
 
 use tempfile::NamedTempFile;

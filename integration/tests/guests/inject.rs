@@ -1,0 +1,217 @@
+//! Fault plans under the unmodified kernel: each kind of outcome, and that runs repeat.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+
+use guest_images::Terminal;
+use vmm::inject::campaign::Prepared;
+use vmm::inject::run::Record;
+use vmm::inject::scenario::Scenario;
+use vmm::inject::spec::ScenarioName;
+use vmm::inject::start::{Boot, Forked};
+use vmm::inject::{Outcome, plan};
+use vmm::lab::{Kernel, KernelChoice};
+
+fn kernel(image: &str) -> Kernel {
+    match Kernel::obtain(image, &KernelChoice::OfImage, &mut Terminal::plain()) {
+        Ok(kernel) => kernel,
+        Err(error) => panic!("there is no kernel: {error}"),
+    }
+}
+
+fn forked(name: ScenarioName) -> Forked {
+    let scenario = Scenario::new(name);
+    let kernel = kernel(name.image());
+    let boot = Boot {
+        kernel: &kernel,
+        scenario: &scenario,
+    };
+    Forked::new(boot).expect("the guest should come to its scenario")
+}
+
+/// The snapshot that most tests go on from.
+fn copying() -> &'static Forked {
+    static COPYING: OnceLock<Forked> = OnceLock::new();
+    COPYING.get_or_init(|| forked(ScenarioName::Copy))
+}
+
+/// `runs` runs of the plan in `text`.
+fn campaign(text: &str, start: &Forked, runs: u64) -> Vec<Record> {
+    let plan = plan::parse("test", text).expect("a plan");
+    let scenario = Scenario::new(plan.scenario);
+    let prepared = Prepared::new(&plan, &scenario, start).expect("a sound scenario");
+    (0..runs)
+        .map(|run| prepared.runner.run(&prepared.task(1, run), None).record)
+        .collect()
+}
+
+/// One run of the scenario `copy` with this fault.
+fn copy_with(fault: &str) -> Record {
+    campaign(
+        &format!("title = \"t\"\n[[fault]]\n{fault}\n"),
+        copying(),
+        1,
+    )
+    .remove(0)
+}
+
+fn assert_outcome(record: &Record, outcome: Outcome, words: &str) {
+    let verdict = &record.verdict;
+    assert_eq!(verdict.outcome, outcome, "{record:#?}");
+    let said = verdict.said.iter().chain([&verdict.why]);
+    assert!(
+        said.into_iter().any(|text| text.contains(words)),
+        "{record:#?}"
+    );
+    assert!(record.faults > 0, "{record:#?}");
+}
+
+#[test]
+fn without_faults_every_run_is_unaffected_and_the_same() {
+    let records = campaign("title = \"t\"", copying(), 3);
+    for record in &records {
+        assert_eq!(record.verdict.outcome, Outcome::Unaffected, "{record:#?}");
+        assert_eq!(record.faults, 0);
+        assert_eq!(record.digest, records[0].digest);
+    }
+}
+
+#[test]
+fn a_plan_that_changes_data_is_always_found_out() {
+    let plan = plan::SHIPPED.iter().find(|(name, _)| *name == "corruption");
+    for record in campaign(plan.expect("it is shipped").1, copying(), 12) {
+        assert_outcome(&record, Outcome::SilentCorruption, "1 bytes of part 1");
+    }
+}
+
+#[test]
+fn a_refused_translation_is_reported_and_the_guest_recovers() {
+    let record = copy_with(
+        "where = \"translation\"\nwhat = \"translation\"\nwhen = { probe = \"virtblk_done\", nth = 8 }",
+    );
+    assert_outcome(&record, Outcome::Recovered, "Unhandled fault: status 0x");
+}
+
+#[test]
+fn a_flush_that_sticks_is_reported_and_the_guest_recovers() {
+    let record = copy_with("where = \"flush\"\nwhat = \"stuck\"");
+    assert_outcome(&record, Outcome::Recovered, "TLB sync timed out");
+    let record = copy_with("where = \"flush\"\nwhat = \"late\"\ncount = 50");
+    assert_eq!(record.verdict.outcome, Outcome::Unaffected, "{record:#?}");
+    assert_eq!(record.faults, 1, "the guest waits for what is late");
+}
+
+#[test]
+fn a_disk_that_fails_is_reported_and_one_that_does_half_is_not() {
+    let record = copy_with("where = \"disk\"\nwhat = \"io-error\"");
+    assert_outcome(&record, Outcome::Recovered, "I/O error");
+    let record = copy_with("where = \"disk\"\nwhat = \"short\"");
+    assert_outcome(&record, Outcome::SilentCorruption, "part 1 of the disk");
+}
+
+#[test]
+fn a_device_that_stops_or_is_not_heard_is_waited_for_until_the_watchdog_comes() {
+    for fault in [
+        "where = \"interrupt\"\nwhat = \"lost\"\ndevice = \"disk0\"\nwhen = { every = 1 }",
+        "where = \"queue\"\nwhat = \"lost\"\nwhen = { every = 1 }",
+        "where = \"queue\"\nwhat = \"needs-reset\"",
+    ] {
+        assert_outcome(&copy_with(fault), Outcome::Hang, "in command 1 of 1");
+    }
+}
+
+#[test]
+fn accesses_after_a_request_is_over_meet_the_iommu() {
+    let record =
+        copy_with("where = \"disk\"\nwhat = \"again\"\ndelay = \"2ms\"\nwhen = { every = 1 }");
+    assert_outcome(&record, Outcome::Recovered, "Unhandled fault: status 0x");
+    let record = copy_with("where = \"disk\"\nwhat = \"late-data\"\ndelay = \"2ms\"");
+    assert_outcome(
+        &record,
+        Outcome::SilentCorruption,
+        "Unhandled fault: status 0x",
+    );
+}
+
+#[test]
+fn a_function_of_the_kernel_fails_and_one_that_panics_is_a_crash() {
+    let start = forked(ScenarioName::Rebind);
+    let text = |value: i32, when: &str| {
+        format!(
+            "title = \"t\"\nscenario = \"rebind\"\n[[fault]]\nwhere = \"function\"\nwhat = \"error\"\n\
+             function = \"virtio_mmio_probe\"\nvalue = {value}\nwhen = {{ {when} }}\n"
+        )
+    };
+    // Deferred twice, and bound the third time.
+    let deferred = campaign(&text(-517, "every = 1, times = 2"), &start, 1).remove(0);
+    assert_eq!(deferred.faults, 2, "{deferred:#?}");
+    assert_ne!(
+        deferred.verdict.outcome,
+        Outcome::DeviceLost,
+        "{deferred:#?}"
+    );
+    let failed = campaign(&text(-19, "every = 1"), &start, 1).remove(0);
+    assert_outcome(&failed, Outcome::DeviceLost, "does not work any more");
+}
+
+#[test]
+fn a_run_from_a_snapshot_is_that_after_a_reboot() {
+    let text = "title = \"t\"\n[[fault]]\nwhere = \"translation\"\nwhat = \"permission\"\nwhen = { probability = 0.03 }\n\
+                [[fault]]\nwhere = \"interrupt\"\nwhat = \"spurious\"\ndelay = \"9us\"\nwhen = { probability = 0.3 }\n";
+    let plan = plan::parse("test", text).expect("a plan");
+    let scenario = Scenario::new(plan.scenario);
+    let kernel = kernel("ipmmu");
+    let boot = Boot {
+        kernel: &kernel,
+        scenario: &scenario,
+    };
+    let booted = Prepared::new(&plan, &scenario, &boot).expect("a sound scenario");
+    let forked = Prepared::new(&plan, &scenario, copying()).expect("a sound scenario");
+    assert_eq!(booted.points, forked.points);
+    for run in 0..3 {
+        let task = forked.task(1, run);
+        let record = forked.runner.run(&task, None).record;
+        assert!(record.faults > 0);
+        assert_eq!(record, booted.runner.run(&task, None).record);
+        assert_eq!(record, forked.runner.run(&task, None).record);
+    }
+}
+
+#[test]
+fn every_point_is_walked_once() {
+    let text = "title = \"t\"\n[[fault]]\nwhere = \"disk\"\nwhat = \"io-error\"\n\
+                [[fault]]\nwhere = \"flush\"\nwhat = \"stuck\"\nwhen = { probability = 0.0 }\n";
+    let plan = plan::parse("test", text).expect("a plan");
+    let scenario = Scenario::new(plan.scenario);
+    let prepared = Prepared::new(&plan, &scenario, copying()).expect("a sound scenario");
+    let runs = prepared.systematic_runs();
+    // Eight requests of the scenario, and as many flushes at least.
+    assert_eq!(prepared.points[0], 8);
+    assert!(prepared.points[1] >= 8, "{:?}", prepared.points);
+    let records = prepared
+        .run(
+            &|run| prepared.systematic_task(1, run),
+            runs,
+            BTreeMap::new(),
+            NonZeroUsize::MIN,
+            &AtomicBool::new(false),
+            &mut |_: &Record| Ok::<(), ()>(()),
+        )
+        .expect("nobody objects");
+    assert_eq!(records.len() as u64, runs);
+    for record in records.values() {
+        assert_eq!(record.faults, 1, "{record:#?}");
+        assert_ne!(record.verdict.outcome, Outcome::VmmError, "{record:#?}");
+    }
+    assert!(prepared.systematic_task(1, runs).is_none());
+}
+
+#[test]
+fn a_virtio_iommu_refuses_requests() {
+    let text = "title = \"t\"\nscenario = \"virtio\"\n[[fault]]\nwhere = \"request\"\nwhat = \"value\"\nvalue = 8\n";
+    let record = campaign(text, &forked(ScenarioName::Virtio), 1).remove(0);
+    assert_eq!(record.faults, 1, "{record:#?}");
+    assert_ne!(record.verdict.outcome, Outcome::VmmError, "{record:#?}");
+}

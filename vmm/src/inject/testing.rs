@@ -1,0 +1,29 @@
+//! Injections for unit tests.
+
+use std::sync::Arc;
+
+use super::alarm::Alarm;
+use super::engine::Injection;
+use super::plan;
+use super::spec::Rule;
+
+/// The rules of a plan with this text.
+pub fn rules(text: &str) -> Vec<Rule> {
+    plan::parse("p", &format!("title = \"t\"\n{text}"))
+        .unwrap()
+        .fault
+}
+
+/// An injection with this fault, armed.
+pub fn armed(fault: &str) -> Arc<Injection> {
+    let injection = Injection::new();
+    injection.arm(&rules(&format!("[[fault]]\n{fault}\n")), 1);
+    injection
+}
+
+impl Injection {
+    /// All alarms that are set, which go off by this.
+    pub fn all_alarms(&self) -> Vec<Alarm> {
+        self.due_by(u64::MAX)
+    }
+}

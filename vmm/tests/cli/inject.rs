@@ -1,0 +1,204 @@
+//! `vmm inject`: its list, its mistakes, and that a campaign survives whatever ends it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{run, vmm};
+
+/// A plan of which every run is short.
+const PLAN: &str =
+    "title = 'T'\n[[fault]]\nwhere = 'disk'\nwhat = 'flip'\nwhen = { probability = 0.1 }\n";
+
+fn lines(path: &Path) -> usize {
+    fs::read(path).map_or(0, |bytes| bytes.iter().filter(|b| **b == b'\n').count())
+}
+
+/// The runs in a campaign's JSON.
+fn records(path: &Path) -> serde_json::Value {
+    let text = fs::read_to_string(path).expect("the results should be there");
+    let results: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    results["records"].clone()
+}
+
+/// Waits until the journal has `count` lines.
+fn wait(journal: &Path, count: usize, child: &mut Child) {
+    let start = Instant::now();
+    while lines(journal) < count {
+        assert!(
+            child.try_wait().expect("a child").is_none(),
+            "it ended early"
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(300),
+            "it does not begin"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn the_list_names_plans_and_mistakes_are_sentences() {
+    let ended = run(&["inject", "--list"]);
+    assert_eq!(ended.code, Some(0));
+    assert!(
+        ended.stdout.contains("flush          copy "),
+        "{}",
+        ended.stdout
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("bad.toml");
+    fs::write(&file, PLAN.replace("flip", "stuck")).unwrap();
+    let file = file.display().to_string();
+    for (arguments, words) in [
+        (&["inject"][..], "required arguments"),
+        (&["inject", "nonsense"], "there is no plan \"nonsense\""),
+        (&["inject", &file], "fault 1: stuck cannot happen at a disk"),
+        (&["inject", "none", "--runs", "0"], "runs nothing"),
+        (&["inject", "none", "--resume"], "--journal or --report"),
+        (&["inject", "none", "--deny", "joy"], "use unaffected"),
+        (&["inject", "none", "--timeline", "x.html"], "--run"),
+        (
+            &["inject", "none", "--journal", "/dev/full"],
+            "cannot write the journal /dev/full",
+        ),
+    ] {
+        let ended = run(arguments);
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
+        assert!(ended.stderr.contains(words), "{arguments:?}: {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    }
+}
+
+#[test]
+fn a_campaign_that_is_killed_goes_on_and_comes_to_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("plan.toml"), PLAN).unwrap();
+    let text = |name: &str| at(name).display().to_string();
+    let plan = text("plan.toml");
+    let whole = run(&[
+        "inject",
+        &plan,
+        "--runs",
+        "60",
+        "--json",
+        &text("whole.json"),
+    ]);
+    assert_eq!(whole.code, Some(0), "{whole:?}");
+
+    let (journal, results) = (text("journal"), text("again.json"));
+    let arguments = [
+        "inject",
+        &plan,
+        "--runs",
+        "60",
+        "--journal",
+        &journal,
+        "--json",
+        &results,
+    ];
+    let resumed: Vec<&str> = arguments.iter().copied().chain(["--resume"]).collect();
+    // SIGKILL.
+    let mut child = vmm(&arguments)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    wait(&at("journal"), 5, &mut child);
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    assert!(
+        !at("again.json").exists(),
+        "no half of a file is under its name"
+    );
+    let refused = run(&arguments);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("by --resume"), "{refused:?}");
+    // Ctrl-C.
+    let before = lines(&at("journal"));
+    let mut child = vmm(&resumed)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    wait(&at("journal"), before + 3, &mut child);
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    let status = child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(130));
+    // A file that may not grow, as on a full disk.
+    let limit = lines(&at("journal"));
+    let kib = fs::metadata(at("journal")).unwrap().len() / 1024 + 2;
+    let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$@\"");
+    let mut shell = std::process::Command::new("bash");
+    shell.args(["-c", &script, "bash", env!("CARGO_BIN_EXE_vmm")]);
+    let ended = shell.args(&resumed).output().expect("bash runs");
+    assert_eq!(ended.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    assert!(stderr.contains("cannot write the journal"), "{stderr}");
+    assert!(stderr.contains("the runs before are kept"), "{stderr}");
+    assert!(lines(&at("journal")) >= limit);
+    // To the end.
+    let ended = run(&resumed);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(records(&at("whole.json")), records(&at("again.json")));
+    assert_eq!(lines(&at("journal")), 61);
+}
+
+#[test]
+fn a_campaign_leaves_a_page_and_results_and_each_run_can_be_repeated() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let text = |name: &str| at(name).display().to_string();
+    let (report, json, junit) = (text("report"), text("r.json"), text("r.xml"));
+    let ended = run(&[
+        "inject",
+        "corruption",
+        "--runs",
+        "4",
+        "--seed",
+        "9",
+        "--deny",
+        "silent-corruption",
+        "--report",
+        &report,
+        "--json",
+        &json,
+        "--junit",
+        &junit,
+    ]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended
+            .stdout
+            .contains("silent corruption               4  100.0 %"),
+        "{ended:?}"
+    );
+    let page = fs::read_to_string(at("report/index.html")).unwrap();
+    assert!(
+        page.contains("vmm inject corruption --seed 9 --run 0"),
+        "{page}"
+    );
+    assert_eq!(lines(&at("report/journal.jsonl")), 5);
+    let xml = fs::read_to_string(at("r.xml")).unwrap();
+    assert!(
+        xml.contains("tests=\"4\" failures=\"4\" errors=\"0\""),
+        "{xml}"
+    );
+    let record = &records(&at("r.json"))[2];
+    let timeline = text("run.txt");
+    let again = run(&[
+        "inject",
+        "corruption",
+        "--seed",
+        "9",
+        "--run",
+        "2",
+        "--timeline",
+        &timeline,
+    ]);
+    assert_eq!(again.code, Some(0), "{again:?}");
+    let digest = format!("digest {}\n", record["digest"].as_str().unwrap());
+    assert!(again.stdout.contains(&digest), "{again:?}\n{record}");
+    assert!(fs::read_to_string(timeline).unwrap().contains("disk0"));
+}
