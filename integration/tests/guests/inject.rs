@@ -10,7 +10,7 @@ use vmm::inject::campaign::Prepared;
 use vmm::inject::run::Record;
 use vmm::inject::scenario::Scenario;
 use vmm::inject::spec::ScenarioName;
-use vmm::inject::start::{Boot, Forked};
+use vmm::inject::start::{Boot, Forked, Start};
 use vmm::inject::{Outcome, plan};
 use vmm::lab::{Kernel, KernelChoice};
 
@@ -38,7 +38,7 @@ fn copying() -> &'static Forked {
 }
 
 /// `runs` runs of the plan in `text`.
-fn campaign(text: &str, start: &Forked, runs: u64) -> Vec<Record> {
+fn campaign(text: &str, start: &dyn Start, runs: u64) -> Vec<Record> {
     let plan = plan::parse("test", text).expect("a plan");
     let scenario = Scenario::new(plan.scenario);
     let prepared = Prepared::new(&plan, &scenario, start).expect("a sound scenario");
@@ -136,8 +136,12 @@ fn accesses_after_a_request_is_over_meet_the_iommu() {
 }
 
 #[test]
-fn a_function_of_the_kernel_fails_and_one_that_panics_is_a_crash() {
-    let start = forked(ScenarioName::Rebind);
+fn a_function_of_the_kernel_fails() {
+    let (scenario, kernel) = (Scenario::new(ScenarioName::Rebind), kernel("ipmmu"));
+    let start = Boot {
+        kernel: &kernel,
+        scenario: &scenario,
+    };
     let text = |value: i32, when: &str| {
         format!(
             "title = \"t\"\nscenario = \"rebind\"\n[[fault]]\nwhere = \"function\"\nwhat = \"error\"\n\

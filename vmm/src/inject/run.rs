@@ -191,7 +191,15 @@ fn record(
         point: task.point,
         verdict,
         faults: account.faults,
-        told: told.iter().take(MAX_TOLD).cloned().collect(),
+        told: told
+            .iter()
+            .take(MAX_TOLD)
+            .map(|told| Told {
+                // By its number in the plan, also where it is the only rule of the run.
+                rule: task.point.map_or(told.rule, |(rule, _)| rule),
+                ..told.clone()
+            })
+            .collect(),
         guest_ns,
         instructions,
         digest: format!("{:x}", digest.finalize()),
