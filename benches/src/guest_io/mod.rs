@@ -6,7 +6,7 @@ mod run;
 use benches::statistics::median;
 use guest_images::{Cache, Terminal};
 use serde::Serialize;
-use vmm::{ByteSize, IommuConfig};
+use vmm::{ByteSize, IommuConfig, IommuModel};
 
 use run::{Guest, PHASES, Sample};
 
@@ -24,9 +24,9 @@ pub struct Args {
     /// The IOMMU: its model
     #[arg(long, value_name = "MODEL", default_value = "ipmmu")]
     iommu: IommuConfig,
-    /// The guest image
-    #[arg(long, default_value = "ipmmu")]
-    image: String,
+    /// The guest image [default: the one whose kernel has a driver for the IOMMU]
+    #[arg(long)]
+    image: Option<String>,
     /// Runs on each side
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
@@ -39,6 +39,15 @@ pub struct Args {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    fn image(&self) -> &str {
+        self.image.as_deref().unwrap_or(match self.iommu.model {
+            IommuModel::Virtio => "virtio-iommu",
+            IommuModel::None | IommuModel::Ipmmu | IommuModel::IpmmuGen3 => "ipmmu",
+        })
+    }
 }
 
 /// One line of the result.
@@ -65,7 +74,7 @@ struct Row {
 pub fn run(args: &Args) -> Result<(), String> {
     let cache = Cache::open().map_err(|error| error.to_string())?;
     let image = cache
-        .obtain(&args.image, &mut Terminal::new())
+        .obtain(args.image(), &mut Terminal::new())
         .map_err(|error| error.to_string())?;
     let guest = Guest::new(&image, args.memory)?;
     if args.profile {
@@ -122,7 +131,7 @@ fn row(phase: usize, plain: &[Vec<Sample>], behind: &[Vec<Sample>]) -> Row {
 fn print_table(rows: &[Row], args: &Args, version: &str) {
     println!(
         "{}: Linux {version}, {} of memory, {} against none, medians of {}",
-        args.image,
+        args.image(),
         args.memory,
         args.iommu.model.name(),
         args.runs
