@@ -109,7 +109,7 @@ fn it_goes_on_as_if_nothing_had_happened() {
             let stops =
                 [&mut first, &mut second].map(|setup| setup.cluster.run(&mut Firmware, part));
             assert_eq!(stops[0], stops[1], "from {at}, {part} further");
-            assert_eq!(first.all(), second.all(), "from {at}, {part} further");
+            assert!(first.all() == second.all(), "from {at}, {part} further");
             last = Some(stops[0]);
         }
         assert_eq!(last, Some(Stop::SystemOff), "the program is to end");
@@ -146,19 +146,18 @@ fn code_that_is_given_on_changes_nothing() {
             assert!(matches!(stop, Stop::Breakpoint { .. }), "{stop:?}");
             continue;
         }
+        wanted = first.again();
         if round == 2 {
             // add r0, r0, #2
-            for setup in [&mut first, &mut wanted] {
+            for setup in [&first, &wanted] {
                 setup.bus.write_words(RAM + 4 * 8, &[0xe280_0002]);
             }
-        } else {
-            wanted = first.again();
         }
         for part in [1, 10, 2_000, 1_000_000] {
             let stops =
                 [&mut first, &mut wanted].map(|setup| setup.cluster.run(&mut Firmware, part));
             assert_eq!(stops[0], stops[1], "{round}, {part} further");
-            assert_eq!(first.all(), wanted.all(), "{round}, {part} further");
+            assert!(first.all() == wanted.all(), "{round}, {part} further");
         }
     }
 }
