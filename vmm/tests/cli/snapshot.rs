@@ -86,7 +86,7 @@ fn a_guest_is_saved_described_and_goes_on() {
     assert!(
         run(&["snapshot", "describe", &snapshot])
             .stdout
-            .contains("20 000")
+            .contains("20.0 k")
     );
     let go_on = |name: &str| {
         let json = place.path(name);
