@@ -44,7 +44,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 pub use assemble::noise_seed;
-use assemble::{Devices, Parts};
+use assemble::{Around, Devices, Parts};
 use board::{Board, Device};
 use bus::SystemBus;
 use iommu::Iommus;
@@ -151,7 +151,13 @@ impl Machine {
         injection: Option<&Arc<Injection>>,
     ) -> Result<Self, Error> {
         let waker = Arc::new(Waker::default());
-        let parts = assemble::assemble(config, console, sink.as_ref(), injection, &waker, None)?;
+        let around = Around {
+            console,
+            sink: sink.as_ref(),
+            injection,
+            waker: &waker,
+        };
+        let parts = assemble::assemble(config, around, None)?;
         let mut machine = Self::from_parts(config.clone(), parts, waker);
         machine.start_worker()?;
         Ok(machine)

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::assemble::{assemble, epoch};
+use super::assemble::{Around, assemble, epoch};
 use super::config::{Config, TimeMode};
 use super::error::Error;
 use super::iommu::IommuSink;
@@ -222,7 +222,13 @@ impl Machine {
             accel: Accel::Emulated,
             ..config.clone()
         };
-        let parts = assemble(&config, console, sink.as_ref(), None, &waker, Some(epoch))?;
+        let around = Around {
+            console,
+            sink: sink.as_ref(),
+            injection: None,
+            waker: &waker,
+        };
+        let parts = assemble(&config, around, Some(epoch))?;
         Ok(Self::from_parts(config, parts, waker))
     }
 

@@ -18,7 +18,7 @@ use bench::{Bench, Left};
 use disk::DiskImage;
 use memory::Memory;
 
-use super::assemble::{self, Ground};
+use super::assemble::{self, Around, Ground};
 use super::board::Board;
 use super::config::Config;
 use super::error::Error;
@@ -196,8 +196,13 @@ impl Snapshot {
             epoch: config.epoch,
         };
         let waker = Arc::new(Waker::default());
-        let sink = iommu_sink.as_ref();
-        let parts = assemble::wire(&config, ground, console, sink, injection, &waker)?;
+        let around = Around {
+            console,
+            sink: iommu_sink.as_ref(),
+            injection,
+            waker: &waker,
+        };
+        let parts = assemble::wire(&config, ground, around)?;
         let mut machine = Machine::from_parts(config, parts, waker);
         machine.restore(state)?;
         if let (Some(cluster), Some(code)) = (machine.cluster(), code) {

@@ -1,0 +1,106 @@
+//! Interrupt lines with someone in between: who looks at them, or who puts faults in.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use crate::inject::Injection;
+use crate::inject::line::FaultyLine;
+use crate::irq::{Gic, Interrupt, IrqLine};
+use crate::machine::board::Entry;
+use crate::machine::iommu::IommuSink;
+use crate::vcpu::kvm;
+
+/// The interrupt lines of a machine, by what they pass through on their way to the interrupt controller.
+pub(super) struct Lines<'a> {
+    gic: Arc<Gic>,
+    /// KVM, which has an interrupt controller of its own.
+    vm: Option<Arc<kvm::Vm>>,
+    sink: Option<&'a Arc<dyn IommuSink>>,
+    injection: Option<&'a Arc<Injection>>,
+    /// Those that faults are put in on, by device.
+    faulty: Mutex<BTreeMap<String, Arc<FaultyLine>>>,
+}
+
+impl<'a> Lines<'a> {
+    /// Lines to the interrupt controller of `vm`, or else to `gic`.
+    pub fn new(
+        gic: &Arc<Gic>,
+        vm: Option<&Arc<kvm::Vm>>,
+        sink: Option<&'a Arc<dyn IommuSink>>,
+        injection: Option<&'a Arc<Injection>>,
+    ) -> Self {
+        Self {
+            gic: Arc::clone(gic),
+            vm: vm.map(Arc::clone),
+            sink,
+            injection,
+            faulty: Mutex::default(),
+        }
+    }
+
+    /// The line of interrupt `irq`, with nothing in between.
+    pub fn plain(&self, irq: u32) -> Arc<dyn Interrupt> {
+        match &self.vm {
+            Some(vm) => kvm::line(vm, irq),
+            None => Arc::new(IrqLine::new(Arc::clone(&self.gic), irq)),
+        }
+    }
+
+    /// The line of an IOMMU, which tells of its faults itself.
+    pub fn of_iommu(&self, entry: &Entry) -> Option<Arc<dyn Interrupt>> {
+        let line = self.plain(entry.irq?.id());
+        Some(self.faulty(line, &entry.name))
+    }
+
+    /// The line of another device, with the machine's sink told of what happens on it if it wants to know.
+    pub fn of_device(&self, name: &str, irq: u32) -> Arc<dyn Interrupt> {
+        let line = self.plain(irq);
+        let line = match self.sink {
+            Some(sink) if sink.wants_interrupts() => Arc::new(WatchedLine {
+                line,
+                device: name.to_owned(),
+                irq,
+                sink: Arc::clone(sink),
+            }),
+            _ => line,
+        };
+        self.faulty(line, name)
+    }
+
+    /// Those that faults are put in on, by device.
+    pub fn into_faulty(self) -> BTreeMap<String, Arc<FaultyLine>> {
+        self.faulty.into_inner().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The line, with faults put in on it if there are any.
+    fn faulty(&self, line: Arc<dyn Interrupt>, device: &str) -> Arc<dyn Interrupt> {
+        let Some(injection) = self.injection else {
+            return line;
+        };
+        let faulty = Arc::new(FaultyLine::new(line, injection, device));
+        let mut lines = self.faulty.lock().unwrap_or_else(|e| e.into_inner());
+        lines.insert(device.to_owned(), Arc::clone(&faulty));
+        faulty
+    }
+}
+
+/// An interrupt line that someone looks at.
+struct WatchedLine {
+    line: Arc<dyn Interrupt>,
+    device: String,
+    irq: u32,
+    sink: Arc<dyn IommuSink>,
+}
+
+impl Interrupt for WatchedLine {
+    fn set(&self, level: bool) {
+        self.sink.interrupt(&self.device, self.irq, level);
+        self.line.set(level);
+    }
+
+    fn pulse(&self) {
+        self.sink.interrupt(&self.device, self.irq, true);
+        self.sink.interrupt(&self.device, self.irq, false);
+        self.line.pulse();
+    }
+}

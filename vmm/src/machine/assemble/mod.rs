@@ -1,0 +1,168 @@
+//! Puts a machine together from its configuration.
+
+mod boot;
+mod lines;
+mod wire;
+
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use viommu::DmaSpace;
+use vm_memory::GuestMemoryMmap;
+
+use super::accel;
+use super::board::Board;
+use super::bus::SystemBus;
+use super::config::{Config, DiskConfig, TimeMode};
+use super::error::Error;
+use super::iommu::Iommus;
+use super::saved::TimeState;
+use crate::clock::{HostClock, VirtualClock};
+use crate::devices::clkgen::ClockGenerator;
+use crate::devices::rtc::Rtc;
+use crate::devices::uart::Uart;
+use crate::devices::virtio::VirtioMmio;
+use crate::devices::virtio::block::{Access, Counters, Disk, DiskError};
+use crate::devices::virtio::chores::Chores;
+use crate::inject::targets::Targets;
+use crate::irq::Gic;
+use crate::vcpu::{Acceleration, Control, Platform, Timing, Vcpus, kvm};
+
+pub(super) use wire::{Around, wire};
+
+/// What gets its own stream of the seed.
+#[derive(Clone, Copy)]
+enum Stream {
+    KernelSeed = 1,
+    Rng = 2,
+}
+
+/// A seed for one purpose, so that two consumers never share a stream.
+fn derive(seed: u64, stream: Stream) -> u64 {
+    let mut mixer = Xoshiro256PlusPlus::seed_from_u64(seed);
+    (0..stream as u32).fold(0, |_, _| mixer.next_u64())
+}
+
+/// Devices that are only looked at to be saved and restored.
+pub(super) struct Devices {
+    pub rtc: Arc<Rtc>,
+    /// In the order of the board.
+    pub clocks: Vec<Arc<ClockGenerator>>,
+    /// In the order of the board.
+    pub virtio: Vec<Arc<Mutex<VirtioMmio>>>,
+}
+
+/// What a machine stands on: there before anything is wired.
+pub(super) struct Ground {
+    pub board: Board,
+    /// The machine of KVM that runs the cores, if one does.
+    pub vm: Option<Arc<kvm::Vm>>,
+    /// In the order of the configuration.
+    pub disks: Vec<Disk>,
+    pub ram: Arc<GuestMemoryMmap<()>>,
+    pub timing: Timing,
+    /// What the real-time clock shows at power-on.
+    pub epoch: u32,
+}
+
+/// The seed of the generator behind a machine's entropy device, which follows from the machine's.
+pub fn noise_seed(config: &Config) -> u64 {
+    derive(config.seed, Stream::Rng)
+}
+
+/// The pieces of a machine, wired together.
+pub(super) struct Parts {
+    pub bus: Arc<SystemBus>,
+    pub acceleration: Acceleration,
+    pub vm: Option<Arc<kvm::Vm>>,
+    pub vcpus: Box<dyn Vcpus>,
+    /// The emulated interrupt controller; on KVM, which has its own, nothing is connected to it.
+    pub gic: Arc<Gic>,
+    pub uart: Arc<Uart>,
+    pub timing: Timing,
+    pub control: Arc<Control>,
+    pub disks: Vec<Arc<Counters>>,
+    pub devices: Devices,
+    pub chores: Arc<Chores>,
+    pub iommus: Iommus,
+    pub dma: Vec<(String, DmaSpace)>,
+    pub faults: Option<Targets>,
+    pub board: Board,
+}
+
+/// Opens, loads and wires everything. A machine that is recorded, whose real-time clock shows `recorded` at power-on, has a
+/// clock that moves between slices of work only.
+pub(super) fn assemble(
+    config: &Config,
+    around: Around<'_>,
+    recorded: Option<u32>,
+) -> Result<Parts, Error> {
+    config.validate()?;
+    let (kernel, image) = boot::read_kernel(config)?;
+    let (acceleration, mut vm) = accel::choose(config, image.kind.width())?;
+    let platform = vm.as_ref().map_or(Platform::EMULATED, kvm::Vm::platform);
+    let board = Board::on(platform, config);
+    let disks = open_disks(config)?;
+    let ram = boot::allocate(board.ram)?;
+    let boot = boot::load(config, &board, (kernel, image), &ram)?;
+    if let Some(vm) = &mut vm {
+        vm.populate(config.cpus, Arc::clone(&ram))?;
+    }
+    let ground = Ground {
+        board,
+        vm: vm.map(Arc::new),
+        disks,
+        ram,
+        timing: match recorded {
+            Some(_) => Timing::Virtual(Arc::default()),
+            None => timing(config, TimeState::default()),
+        },
+        epoch: recorded.unwrap_or_else(|| epoch(config)),
+    };
+    let mut parts = wire(config, ground, around)?;
+    parts.vcpus.boot(boot)?;
+    parts.acceleration = acceleration;
+    Ok(parts)
+}
+
+/// The clock of a machine, which shows `start` at first.
+pub(super) fn timing(config: &Config, start: TimeState) -> Timing {
+    let TimeState { now_ns, skipped_ns } = start;
+    match config.time {
+        TimeMode::Virtual => {
+            Timing::Virtual(Arc::new(VirtualClock::starting_at(now_ns, skipped_ns)))
+        }
+        TimeMode::Host => Timing::Host(Arc::new(HostClock::starting_at(now_ns))),
+    }
+}
+
+/// What the real-time clock shows at power-on: a fixed time in virtual time, the host's in host time.
+pub(super) fn epoch(config: &Config) -> u32 {
+    match config.time {
+        TimeMode::Virtual => config.epoch,
+        TimeMode::Host => SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(config.epoch, |time| time.as_secs() as u32),
+    }
+}
+
+fn open_disks(config: &Config) -> Result<Vec<Disk>, Error> {
+    let open = |disk: &DiskConfig| {
+        let path = disk.path.clone();
+        let access = match disk {
+            DiskConfig {
+                read_only: true, ..
+            } => Access::Read,
+            DiskConfig { overlay: true, .. } => Access::Overlay,
+            _ => Access::Write,
+        };
+        Disk::open(&disk.path, access).map_err(|error| match error {
+            DiskError::Open(source) => Error::DiskOpen { path, source },
+            DiskError::Kind => Error::DiskKind(path),
+            DiskError::Locked => Error::DiskLocked(path),
+        })
+    };
+    config.disks.iter().map(open).collect()
+}

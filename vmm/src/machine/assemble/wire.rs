@@ -1,0 +1,304 @@
+//! Makes a machine's devices and cores and connects them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use viommu::DmaSpace;
+use viommu::inject::Faults;
+use vm_device::DeviceMmio;
+use vm_memory::GuestMemoryMmap;
+
+use super::lines::Lines;
+use super::{Devices, Ground, Parts, noise_seed};
+use crate::devices::clkgen::ClockGenerator;
+use crate::devices::rtc::Rtc;
+use crate::devices::uart::{ConsoleSink, Uart};
+use crate::devices::virtio::block::{Block, Counters, Disk};
+use crate::devices::virtio::chores::Chores;
+use crate::devices::virtio::rng::Rng;
+use crate::devices::virtio::{VirtioDevice, VirtioMmio};
+use crate::inject::Injection;
+use crate::inject::device::DeviceFaults;
+use crate::inject::iommu::IommuPoints;
+use crate::inject::targets::{Target, Targets};
+use crate::irq::Gic;
+use crate::machine::board::{Device, Entry};
+use crate::machine::bus::{DistributorPort, InterfacePort, SystemBus};
+use crate::machine::config::Config;
+use crate::machine::error::Error;
+use crate::machine::iommu::{IommuSink, Iommus, Surroundings};
+use crate::machine::layout;
+use crate::vcpu::{Acceleration, Control, Emulated, Timing, Vcpus, Waker, kvm};
+
+/// What a machine is connected to outside itself.
+pub(in crate::machine) struct Around<'a> {
+    /// Where the guest's console goes.
+    pub console: Box<dyn ConsoleSink>,
+    /// Who is told of what happens at the IOMMUs.
+    pub sink: Option<&'a Arc<dyn IommuSink>>,
+    /// The faults that are put in.
+    pub injection: Option<&'a Arc<Injection>>,
+    /// Wakes the machine when it waits for something to do.
+    pub waker: &'a Arc<Waker>,
+}
+
+/// Makes the devices and the cores of the valid `config`, all at reset, and wires them.
+pub(in crate::machine) fn wire(
+    config: &Config,
+    ground: Ground,
+    around: Around<'_>,
+) -> Result<Parts, Error> {
+    let (board, vm) = (ground.board.clone(), ground.vm.clone());
+    let (timing, waker) = (ground.timing.clone(), around.waker);
+    let injection = around.injection;
+    let mut wiring = Wiring::new(config, ground, around)?;
+    for (master, entry) in board.devices.iter().enumerate() {
+        wiring.place(master, entry)?;
+    }
+    wiring.chores.connect(wiring.virtio_iommus);
+    let bus = Arc::new(wiring.bus);
+    let vcpus = match &vm {
+        Some(vm) => kvm::vcpus(vm, bus.clone(), Arc::clone(waker)),
+        None => emulated(config.cpus, &bus, &timing, &wiring.gic, &wiring.control),
+    };
+    let faults = injection.map(|injection| {
+        let names = board.devices.iter().map(|entry| entry.name.clone());
+        let control = Arc::clone(&wiring.control);
+        injection.connect(timing.clock(), control, names.collect());
+        Targets {
+            injection: Arc::clone(injection),
+            devices: wiring.targets,
+            lines: wiring.lines.into_faulty(),
+            show_status: wiring.iommus.show_status(&board),
+        }
+    });
+    Ok(Parts {
+        bus,
+        acceleration: Acceleration::Emulated(None),
+        vm,
+        vcpus,
+        gic: wiring.gic,
+        uart: wiring.uart,
+        timing,
+        control: wiring.control,
+        disks: wiring.counters,
+        devices: wiring.devices,
+        chores: wiring.chores,
+        iommus: wiring.iommus,
+        dma: wiring.spaces,
+        faults,
+        board,
+    })
+}
+
+/// Interpreted cores, connected to the interrupt controller and to requests.
+fn emulated(
+    cpus: u8,
+    bus: &Arc<SystemBus>,
+    timing: &Timing,
+    gic: &Gic,
+    control: &Control,
+) -> Box<dyn Vcpus> {
+    let cpus = usize::from(cpus);
+    let vcpus = Emulated::new(cpus, bus.clone(), timing.clock());
+    let pins: Vec<_> = (0..cpus).map(|cpu| vcpus.pins(cpu)).collect();
+    gic.connect(pins.clone());
+    control.connect(pins);
+    Box::new(vcpus)
+}
+
+/// A machine while its devices are put in their places.
+struct Wiring<'a> {
+    config: &'a Config,
+    injection: Option<&'a Arc<Injection>>,
+    ram: Arc<GuestMemoryMmap<()>>,
+    gic: Arc<Gic>,
+    /// Whether KVM has the interrupt controller.
+    in_kernel_gic: bool,
+    lines: Lines<'a>,
+    control: Arc<Control>,
+    chores: Arc<Chores>,
+    iommus: Iommus,
+    bus: SystemBus,
+    uart: Arc<Uart>,
+    devices: Devices,
+    /// Those that have no place yet.
+    disks: std::vec::IntoIter<Disk>,
+    counters: Vec<Arc<Counters>>,
+    virtio_iommus: Vec<Arc<Mutex<VirtioMmio>>>,
+    /// What the bus masters see of memory, by name.
+    spaces: Vec<(String, DmaSpace)>,
+    targets: BTreeMap<String, Target>,
+}
+
+impl<'a> Wiring<'a> {
+    /// What all devices need: interrupt lines, IOMMUs and an empty bus.
+    fn new(config: &'a Config, ground: Ground, around: Around<'a>) -> Result<Self, Error> {
+        let Ground {
+            board,
+            vm,
+            disks,
+            ram,
+            timing,
+            epoch,
+        } = ground;
+        let Around {
+            console,
+            sink,
+            injection,
+            waker,
+        } = around;
+        let cpus = usize::from(config.cpus);
+        let gic = Arc::new(Gic::new(cpus, layout::IRQS, Arc::clone(waker)));
+        let lines = Lines::new(&gic, vm.as_ref(), sink, injection);
+        let control = Arc::new(Control::new(Arc::clone(waker)));
+        let stopper = Arc::clone(&control);
+        let uart = Uart::new(
+            lines.plain(layout::SPI_BASE + layout::UART_SPI),
+            console,
+            Box::new(move || stopper.console_stop()),
+        );
+        let chores = Arc::new(Chores::new(Arc::clone(waker)));
+        let iommus = Iommus::new(
+            config,
+            &board,
+            &Surroundings {
+                ram: &ram,
+                line: &|entry| lines.of_iommu(entry),
+                clock: &timing.clock(),
+                sink,
+                chores: &chores,
+                faults: injection.map_or(Faults::NONE, |injection| {
+                    Faults::by(Arc::new(IommuPoints(Arc::clone(injection))))
+                }),
+            },
+        )?;
+        Ok(Self {
+            config,
+            injection,
+            gic,
+            in_kernel_gic: vm.is_some(),
+            lines,
+            control,
+            iommus,
+            bus: SystemBus::new(Arc::clone(&ram), Arc::clone(&chores)),
+            chores,
+            ram,
+            uart: Arc::new(uart),
+            devices: Devices {
+                rtc: Arc::new(Rtc::new(timing.clock(), epoch)),
+                clocks: Vec::new(),
+                virtio: Vec::new(),
+            },
+            disks: disks.into_iter(),
+            counters: Vec::new(),
+            virtio_iommus: Vec::new(),
+            spaces: Vec::new(),
+            targets: BTreeMap::new(),
+        })
+    }
+
+    /// Puts a device of the board, bus master number `master` if it is one, in its place.
+    fn place(&mut self, master: usize, entry: &Entry) -> Result<(), Error> {
+        match entry.device {
+            Device::Gic if self.in_kernel_gic => Ok(()),
+            Device::Gic => {
+                let turn = self.bus.turn_handle();
+                let distributor = DistributorPort(Arc::clone(&self.gic), Arc::clone(&turn));
+                self.attach(entry, 0, Arc::new(distributor))?;
+                let interface = InterfacePort(Arc::clone(&self.gic), turn);
+                self.attach(entry, 1, Arc::new(interface))
+            }
+            Device::Uart => self.attach(entry, 0, self.uart.clone()),
+            Device::Rtc => self.attach(entry, 0, self.devices.rtc.clone()),
+            Device::ClockGenerator(_) => {
+                let clock = Arc::new(ClockGenerator::default());
+                self.devices.clocks.push(clock.clone());
+                self.attach(entry, 0, clock)
+            }
+            Device::Ipmmu(_) | Device::IpmmuGen3(_) | Device::IpmmuMain => {
+                match self.iommus.window(entry.device) {
+                    Some(window) => self.attach(entry, 0, window),
+                    None => Ok(()),
+                }
+            }
+            Device::Disk(_) | Device::Rng | Device::VirtioIommu(_) => {
+                match (self.virtio(entry), entry.irq) {
+                    (Some(device), Some(irq)) => self.slot(master, entry, device, irq.id()),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Puts `device` at window `window` of the board's entry.
+    fn attach(
+        &mut self,
+        entry: &Entry,
+        window: usize,
+        device: Arc<dyn DeviceMmio + Send + Sync>,
+    ) -> Result<(), Error> {
+        let placed = self.bus.attach(&entry.name, entry.ranges[window], device);
+        placed.map_err(|e| Error::Host {
+            what: "lay out the memory map",
+            source: Box::new(e),
+        })
+    }
+
+    /// What stands behind the virtio-mmio slot of the board's entry.
+    fn virtio(&mut self, entry: &Entry) -> Option<Box<dyn VirtioDevice>> {
+        match entry.device {
+            Device::Disk(index) => {
+                let disk = self.disks.next()?;
+                let queues = self.config.disks[index].queues;
+                let mut block = Block::new(disk, &format!("viommu-disk{index}"), queues);
+                self.counters.push(block.counters());
+                if let Some(injection) = self.injection {
+                    block.set_faults(DeviceFaults::new(injection, &entry.name));
+                }
+                Some(Box::new(block))
+            }
+            Device::Rng => Some(Box::new(Rng::new(noise_seed(self.config)))),
+            device => self.iommus.virtio(device),
+        }
+    }
+
+    /// Puts `device` in the virtio-mmio slot of the board's entry, behind the IOMMU that stands there.
+    fn slot(
+        &mut self,
+        master: usize,
+        entry: &Entry,
+        device: Box<dyn VirtioDevice>,
+        irq: u32,
+    ) -> Result<(), Error> {
+        // A port of a valid configuration exists.
+        let space = entry.iommu.and_then(|port| self.iommus.space(port));
+        let access_platform = self.config.access_platform || space.is_some();
+        let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&self.ram)));
+        self.spaces.push((entry.name.clone(), dma.clone()));
+        let line = self.lines.of_device(&entry.name, irq);
+        let mut slot = VirtioMmio::new(device, dma.clone(), line, access_platform);
+        if let Some(injection) = self.injection {
+            slot.set_faults(DeviceFaults::new(injection, &entry.name));
+        }
+        slot.set_master(master);
+        if let Device::Disk(disk) = entry.device
+            && self.config.disks[disk].broken
+        {
+            slot.set_broken();
+        }
+        let slot = Arc::new(Mutex::new(slot));
+        self.attach(entry, 0, slot.clone())?;
+        if let Device::VirtioIommu(_) = entry.device {
+            self.virtio_iommus.push(Arc::clone(&slot));
+        }
+        let target = Target {
+            slot: slot.clone(),
+            dma,
+            master,
+        };
+        self.targets.insert(entry.name.clone(), target);
+        self.devices.virtio.push(slot);
+        Ok(())
+    }
+}
