@@ -23,6 +23,7 @@ pub mod irq;
 pub mod lab;
 pub mod machine;
 pub mod observe;
+pub mod toml_file;
 pub mod vcpu;
 
 pub use devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};

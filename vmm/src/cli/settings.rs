@@ -1,11 +1,9 @@
 //! What a user can say about a run: the same keys as flags and in a `machine.toml`.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use vmm::{Accel, ByteSize, Config, ConsoleConfig, KernelFormat, TimeMode};
+use vmm::{Accel, ByteSize, Config, ConsoleConfig, KernelFormat, TimeMode, toml_file};
 
 use super::UserError;
 use super::console::Destination;
@@ -15,9 +13,6 @@ use super::values::{Address, Cpus, Disk, Iommu, RngSetting, Seconds, Trace, one_
 /// The start of the kernel command line unless `cmdline-base` says otherwise: the console from the first instruction,
 /// and a panic that ends the run instead of hanging.
 pub const DEFAULT_CMDLINE: &str = "console=ttyS0 earlycon panic=-1";
-
-/// Largest `machine.toml` that is read.
-const MAX_FILE: u64 = 1 << 20;
 
 /// Everything that flags and a `machine.toml` can say. What is not said is `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
@@ -159,25 +154,9 @@ impl Settings {
     /// Reads a `machine.toml`. Relative paths in it start at its own directory.
     pub fn read(path: &Path) -> Result<Self, UserError> {
         let fail = |why: String| UserError::new(format!("cannot use {}: {why}", path.display()));
-        // A device's or pipe's size is not known before it is read.
-        let mut text = String::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text))
-            .map_err(|error| fail(error.to_string()))?;
-        if text.len() as u64 > MAX_FILE {
-            return Err(fail(format!(
-                "more than {MAX_FILE} bytes are too much for a machine description"
-            )));
-        }
-        let mut settings: Self = toml::from_str(&text).map_err(|error| {
-            let line = error
-                .span()
-                .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            fail(format!(
-                "line {line}: {}",
-                error.message().lines().collect::<Vec<_>>().join(", ")
-            ))
-        })?;
+        let text = toml_file::read(path).map_err(|error| fail(error.to_string()))?;
+        let mut settings: Self =
+            toml_file::parse(&text).map_err(|mistake| fail(mistake.to_string()))?;
         settings.resolve(path.parent().unwrap_or(Path::new("")));
         Ok(settings)
     }

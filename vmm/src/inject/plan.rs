@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::spec::{Plan, Rule, What, When, Where};
+use crate::toml_file::{self, Mistake};
 
 /// The plans that are shipped.
 pub const SHIPPED: [(&str, &str); 13] = [
@@ -20,8 +21,6 @@ pub const SHIPPED: [(&str, &str); 13] = [
     ("virtio", include_str!("plans/virtio.toml")),
     ("corruption", include_str!("plans/corruption.toml")),
 ];
-/// The largest plan that is read, in bytes.
-const MAX_FILE: u64 = 1 << 20;
 /// Most rules of a plan: each is looked at at every point.
 pub const MAX_RULES: usize = 64;
 /// Longest name of a device, register or function.
@@ -39,14 +38,12 @@ pub enum PlanError {
         source: std::io::Error,
     },
     /// It is not well-formed, or has keys that it should not have.
-    #[error("cannot use {file}: line {line}: {message}")]
+    #[error("cannot use {file}: {mistake}")]
     Toml {
         /// The file or the plan's name.
         file: String,
-        /// Where.
-        line: usize,
-        /// What the reader says.
-        message: String,
+        /// Where and why.
+        mistake: Mistake,
     },
     /// It contradicts itself.
     #[error("cannot use {file}: fault {number}: {what}")]
@@ -82,17 +79,10 @@ pub fn find(name: &str) -> Result<Plan, PlanError> {
 }
 
 fn read(path: &Path) -> Result<String, PlanError> {
-    use std::io::Read;
-    let fail = |source| PlanError::Read {
+    toml_file::read(path).map_err(|source| PlanError::Read {
         path: path.into(),
         source,
-    };
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(fail)?;
-    file.take(MAX_FILE)
-        .read_to_string(&mut text)
-        .map_err(fail)?;
-    Ok(text)
+    })
 }
 
 /// The plan in `text`, which came from `file`.
@@ -100,13 +90,9 @@ fn read(path: &Path) -> Result<String, PlanError> {
 /// # Errors
 /// What is wrong with it.
 pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
-    let plan: Plan = toml::from_str(text).map_err(|error| PlanError::Toml {
+    let plan: Plan = toml_file::parse(text).map_err(|mistake| PlanError::Toml {
         file: file.into(),
-        line: error
-            .span()
-            .and_then(|span| text.get(..span.start))
-            .map_or(1, |before| before.matches('\n').count() + 1),
-        message: error.message().lines().collect::<Vec<_>>().join(", "),
+        mistake,
     })?;
     if plan.fault.len() > MAX_RULES {
         return Err(PlanError::Size(file.into()));

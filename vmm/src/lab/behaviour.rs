@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::load::LabError;
 use crate::IommuModel;
 use crate::observe::probe::{Probe, parse};
+use crate::toml_file;
 
 /// The file with the behaviours that are known.
 const SHIPPED: &str = include_str!("behaviours.toml");
@@ -54,7 +55,7 @@ impl Behaviours {
     /// What is wrong with it, as a sentence.
     pub fn read(file: &str, text: &str) -> Result<Self, LabError> {
         let list: BTreeMap<String, Behaviour> =
-            toml::from_str(text).map_err(|error| LabError::toml(file, text, &error))?;
+            toml_file::parse(text).map_err(|mistake| LabError::toml(file, mistake))?;
         for (name, behaviour) in &list {
             for probe in &behaviour.probes {
                 parse(probe).map_err(|error| LabError::Meaning {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::behaviour::{Behaviour, Behaviours};
 use super::signs;
 use super::spec::{Devlink, Expectation, MachineSpec, Scenario, Topology, Trigger};
+use crate::toml_file::{self, Mistake};
 
 /// The scenarios that are shipped.
 const SHIPPED: [(&str, &str); 6] = [
@@ -15,8 +16,6 @@ const SHIPPED: [(&str, &str); 6] = [
     ("bugs", include_str!("scenarios/bugs.toml")),
     ("virtio", include_str!("scenarios/virtio.toml")),
 ];
-/// The largest scenario file that is read.
-const MAX_FILE: u64 = 1 << 20;
 /// The most cases that one file may make: far more than anyone waits for.
 const MAX_CASES: usize = 1_000;
 /// The most devices of a topology: their letters.
@@ -34,14 +33,12 @@ pub enum LabError {
         source: std::io::Error,
     },
     /// A file is not well-formed, or has keys that it should not have.
-    #[error("cannot use {file}: line {line}: {message}")]
+    #[error("cannot use {file}: {mistake}")]
     Toml {
         /// The file.
         file: String,
-        /// Where.
-        line: usize,
-        /// What the reader says.
-        message: String,
+        /// Where and why.
+        mistake: Mistake,
     },
     /// A file contradicts itself.
     #[error("cannot use {file}: {what}")]
@@ -59,16 +56,11 @@ pub enum LabError {
 }
 
 impl LabError {
-    /// A mistake in `text`, which came from `file`.
-    pub(super) fn toml(file: &str, text: &str, error: &toml::de::Error) -> Self {
-        let line = error
-            .span()
-            .and_then(|span| text.get(..span.start))
-            .map_or(1, |before| before.matches('\n').count() + 1);
+    /// A mistake in `file`.
+    pub(super) fn toml(file: &str, mistake: Mistake) -> Self {
         Self::Toml {
             file: file.into(),
-            line,
-            message: error.message().lines().collect::<Vec<_>>().join(", "),
+            mistake,
         }
     }
 }
@@ -151,17 +143,10 @@ impl Lab {
 }
 
 fn read(path: &Path) -> Result<String, LabError> {
-    use std::io::Read;
-    let fail = |source| LabError::Read {
+    toml_file::read(path).map_err(|source| LabError::Read {
         path: path.into(),
         source,
-    };
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(fail)?;
-    file.take(MAX_FILE)
-        .read_to_string(&mut text)
-        .map_err(fail)?;
-    Ok(text)
+    })
 }
 
 /// The cases of the scenario `name` in `text`, which came from `file`.
@@ -175,7 +160,7 @@ pub fn expand(
     behaviours: &Behaviours,
 ) -> Result<Vec<Case>, LabError> {
     let scenario: Scenario =
-        toml::from_str(text).map_err(|error| LabError::toml(file, text, &error))?;
+        toml_file::parse(text).map_err(|mistake| LabError::toml(file, mistake))?;
     let fail = |what: String| LabError::Meaning {
         file: file.into(),
         what,

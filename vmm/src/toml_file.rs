@@ -1,0 +1,69 @@
+//! Reads the TOML files that users write, and says where a mistake in one is.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+/// The largest file that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// A text is not well-formed TOML, or has keys that it should not have.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {message}")]
+pub struct Mistake {
+    /// Where, from 1.
+    pub line: usize,
+    /// What the reader says.
+    pub message: String,
+}
+
+/// The text of the file at `path`.
+///
+/// # Errors
+/// It cannot be read, is not text, or is too large to be meant.
+pub fn read(path: &Path) -> io::Result<String> {
+    // A device's or pipe's size is not known before it is read.
+    let mut text = String::new();
+    let file = File::open(path)?;
+    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        let what = format!("more than {MAX_BYTES} bytes are too much for a description");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    Ok(text)
+}
+
+/// What `text` describes.
+///
+/// # Errors
+/// The first mistake in it.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Mistake> {
+    toml::from_str(text).map_err(|error| Mistake {
+        line: error
+            .span()
+            .and_then(|span| text.get(..span.start))
+            .map_or(1, |before| before.matches('\n').count() + 1),
+        message: error.message().lines().collect::<Vec<_>>().join(", "),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_has_its_line() {
+        let wrong = parse::<toml::Table>("a = 1\nb = 2\nc = = 3\n").unwrap_err();
+        assert_eq!(wrong.line, 3);
+        assert!(wrong.to_string().starts_with("line 3: "), "{wrong}");
+        assert!(!wrong.message.contains('\n'));
+    }
+
+    #[test]
+    fn a_file_without_end_is_refused() {
+        let error = read(Path::new("/dev/zero")).unwrap_err();
+        assert!(error.to_string().contains("too much"), "{error}");
+    }
+}
