@@ -35,8 +35,7 @@ impl Task {
                 "--config",
                 "profile.release.strip=\"symbols\"",
             ],
-            Self::Check => &["check", "--all-targets", "-p", "vmm", "-p", "viommu"],
-            Self::Clippy => &["check", "--all-targets", "-p", "vmm", "-p", "viommu"],
+            Self::Check | Self::Clippy => &["check", "--all-targets", "-p", "vmm", "-p", "viommu"],
         }
     }
 }
@@ -93,6 +92,7 @@ fn cargo(task: Task, rust: &CrossRust, target: &Path) -> Command {
         cargo.env("RUSTC", rustc).env_remove("RUSTUP_TOOLCHAIN");
     }
     if task == Task::Clippy {
+        // The variables by which cargo-clippy gives its compiler the flags of lints; the odd word parts them.
         let clippy = rust.clippy.clone().map(OsString::from);
         cargo
             .env(

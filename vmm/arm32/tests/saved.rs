@@ -6,33 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arm32::cluster::{Cluster, ClusterState, RestoreError, Stop};
-use arm32::state::CpuState;
-use arm32::wires::{Conduit, FirmwareAction, Machine, Output};
-use common::{FlatBus, RAM, TestClock};
-
-/// HVC #n: 1 switches core R1 on at R2, 2 powers the machine off.
-struct Firmware;
-
-impl Machine for Firmware {
-    fn output(&mut self, _cpu: usize, _output: Output, _level: bool) {}
-
-    fn firmware(
-        &mut self,
-        _cpu: usize,
-        conduit: Conduit,
-        s: &mut CpuState,
-        _powered: &[bool],
-    ) -> FirmwareAction {
-        match conduit {
-            Conduit::Hvc(1) => FirmwareAction::CpuOn {
-                cpu: s.r[1] as usize,
-                entry: s.r[2],
-                context: 0,
-            },
-            _ => FirmwareAction::SystemOff,
-        }
-    }
-}
+use common::{Firmware, FlatBus, RAM, TestClock};
 
 /// Two cores add to a counter, with exclusives; core 0 powers off at 2000.
 const PROGRAM: &[u32] = &[
@@ -102,12 +76,15 @@ impl Setup {
 fn it_goes_on_as_if_nothing_had_happened() {
     for at in [0, 1, 7, 1999, 2000, 2001, 5003, 9_876] {
         let mut first = Setup::started();
-        assert_eq!(first.cluster.run(&mut Firmware, at), Stop::Budget);
+        assert_eq!(
+            first.cluster.run(&mut Firmware::default(), at),
+            Stop::Budget
+        );
         let mut second = first.again();
         let mut last = None;
         for part in [1, 10, 2_000, 1_000_000] {
-            let stops =
-                [&mut first, &mut second].map(|setup| setup.cluster.run(&mut Firmware, part));
+            let stops = [&mut first, &mut second]
+                .map(|setup| setup.cluster.run(&mut Firmware::default(), part));
             assert_eq!(stops[0], stops[1], "from {at}, {part} further");
             assert!(first.all() == second.all(), "from {at}, {part} further");
             last = Some(stops[0]);
@@ -122,7 +99,7 @@ type Spoil = (&'static str, fn(&mut ClusterState));
 #[test]
 fn code_that_is_given_on_changes_nothing() {
     let mut first = Setup::started();
-    first.cluster.run(&mut Firmware, 5_003);
+    first.cluster.run(&mut Firmware::default(), 5_003);
     let (start, memory, now) = first.all();
     let mut wanted = first.again();
     // Once to warm up, once with a breakpoint, once with other code where it was.
@@ -131,7 +108,7 @@ fn code_that_is_given_on_changes_nothing() {
         if round == 3 {
             // That of another memory is of no use.
             let mut other = wanted.again();
-            other.cluster.run(&mut Firmware, 100);
+            other.cluster.run(&mut Firmware::default(), 100);
             code = other.cluster.take_code();
         }
         let words = memory.as_chunks().0.iter().map(|w| u32::from_le_bytes(*w));
@@ -142,7 +119,7 @@ fn code_that_is_given_on_changes_nothing() {
         first.cluster.give_code(code);
         if breakpoint {
             first.cluster.insert_breakpoint(RAM as u32 + 4 * 9);
-            let stop = first.cluster.run(&mut Firmware, 100);
+            let stop = first.cluster.run(&mut Firmware::default(), 100);
             assert!(matches!(stop, Stop::Breakpoint { .. }), "{stop:?}");
             continue;
         }
@@ -154,8 +131,8 @@ fn code_that_is_given_on_changes_nothing() {
             }
         }
         for part in [1, 10, 2_000, 1_000_000] {
-            let stops =
-                [&mut first, &mut wanted].map(|setup| setup.cluster.run(&mut Firmware, part));
+            let stops = [&mut first, &mut wanted]
+                .map(|setup| setup.cluster.run(&mut Firmware::default(), part));
             assert_eq!(stops[0], stops[1], "{round}, {part} further");
             assert!(first.all() == wanted.all(), "{round}, {part} further");
         }
@@ -165,7 +142,7 @@ fn code_that_is_given_on_changes_nothing() {
 #[test]
 fn what_cannot_be_is_refused_and_changes_nothing() {
     let mut setup = Setup::started();
-    setup.cluster.run(&mut Firmware, 5_000);
+    setup.cluster.run(&mut Firmware::default(), 5_000);
     let (good, ..) = setup.all();
     let spoil: [Spoil; 7] = [
         ("version", |s| s.version += 1),

@@ -22,7 +22,7 @@ use vmm::inject::start::{Boot, Forked, Start};
 use vmm::inject::{Outcome as RunOutcome, Summary, write_html, write_junit};
 use vmm::lab::{Kernel, KernelChoice};
 
-use super::output::{self, Output};
+use super::output::Output;
 use super::probes::Timeline;
 use super::{Outcome, UserError, text};
 
@@ -353,31 +353,22 @@ impl Args {
             let page = Output::at(&directory.join("index.html"), "report")?;
             let mut bytes = Vec::new();
             write_html(summary, done.values(), &mut bytes).map_err(fail)?;
-            save(page, &bytes)?;
+            page.save(&bytes)?;
         }
         if let Some(output) = outputs.json {
             let results = Results {
                 summary,
                 records: done.values().collect(),
             };
-            save(output, &serde_json::to_vec_pretty(&results).map_err(fail)?)?;
+            output.save(&serde_json::to_vec_pretty(&results).map_err(fail)?)?;
         }
         if let Some(output) = outputs.junit {
             let mut bytes = Vec::new();
             write_junit(summary, &self.deny, done.values(), &mut bytes).map_err(fail)?;
-            save(output, &bytes)?;
+            output.save(&bytes)?;
         }
         Ok(())
     }
-}
-
-fn save(mut output: Output, bytes: &[u8]) -> Result<(), UserError> {
-    let path = output.path().display().to_string();
-    output
-        .write_all(bytes)
-        .and_then(|()| output.publish())
-        .map(drop)
-        .map_err(|error| UserError::new(format!("cannot write {path}: {}", output::reason(&error))))
 }
 
 /// Set by the first Ctrl-C, which has the runs that are under way come to their end; the second ends the program.

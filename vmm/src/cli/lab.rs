@@ -1,7 +1,6 @@
 //! `vmm lab`: scenarios of a device's DMA at setup and teardown, run and judged.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +11,7 @@ use serde::Serialize;
 use vmm::lab::{Case, Judged, Kernel, KernelChoice, Lab, LabError, Undecided, junit, signs};
 use vmm::observe::export;
 
-use super::output::{self, Output};
+use super::output::Output;
 use super::stdout::print;
 use super::{Outcome, UserError};
 
@@ -248,7 +247,7 @@ impl RunArgs {
             let results: Vec<Entry<'_>> = cases.iter().zip(&verdicts).map(Entry::new).collect();
             let text = serde_json::to_string_pretty(&results)
                 .map_err(|error| UserError::new(error.to_string()))?;
-            save(output, text.as_bytes())?;
+            output.save(text.as_bytes())?;
         }
         if let Some(output) = junit {
             let results: Vec<junit::Outcome<'_>> = cases
@@ -260,7 +259,7 @@ impl RunArgs {
             let mut text = Vec::new();
             // Memory takes all.
             let _ = junit::write(&kernel, &results, &mut text);
-            save(output, &text)?;
+            output.save(&text)?;
         }
         Ok(conclude(&verdicts, |judged| judged.judgement.is_expected()))
     }
@@ -273,15 +272,6 @@ fn name(choice: &KernelChoice) -> String {
         KernelChoice::Image(name) => name.clone(),
         KernelChoice::File { path, .. } => path.display().to_string(),
     }
-}
-
-fn save(mut output: Output, bytes: &[u8]) -> Result<(), UserError> {
-    let path = output.path().display().to_string();
-    output
-        .write_all(bytes)
-        .and_then(|()| output.publish())
-        .map(drop)
-        .map_err(|error| UserError::new(format!("cannot write {path}: {}", output::reason(&error))))
 }
 
 /// Counts, says so, and gives the exit code.

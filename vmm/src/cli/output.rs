@@ -83,6 +83,15 @@ impl Output {
         directory.map_or(Ok(()), |directory| directory.sync_all())
     }
 
+    /// Has the file appear with `bytes` in it.
+    pub fn save(mut self, bytes: &[u8]) -> Result<(), UserError> {
+        let path = self.path.display().to_string();
+        self.write_all(bytes)
+            .and_then(|()| self.publish())
+            .map(drop)
+            .map_err(|error| UserError::new(format!("cannot write {path}: {}", reason(&error))))
+    }
+
     /// Where it is to be.
     pub fn path(&self) -> &Path {
         &self.path

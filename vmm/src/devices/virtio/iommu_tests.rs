@@ -97,8 +97,9 @@ impl World {
         assert_eq!(self.request(request_type::MAP, &map), fine);
     }
 
-    fn unmap() -> (u8, [u32; 6]) {
-        (request_type::UNMAP, [1, 0, 0, 0xfff, 0, 0])
+    /// Asks for that page to be unmapped.
+    fn unmap_it(&mut self) -> u8 {
+        self.request(request_type::UNMAP, &[1, 0, 0, 0xfff, 0, 0])
     }
 
     fn dma(&self) -> DmaSpace {
@@ -113,8 +114,7 @@ fn requests_are_answered_at_the_notification() {
     world.map_a_page();
     world.dma().write_obj(5_u32, GuestAddress(0x10)).unwrap();
     assert_eq!(world.driver.read(RAM + 0x10, 1), [5]);
-    let (kind, words) = World::unmap();
-    assert_eq!(world.request(kind, &words), Status::Ok as u8);
+    assert_eq!(world.unmap_it(), Status::Ok as u8);
     assert!(world.dma().read_obj::<u32>(GuestAddress(0x10)).is_err());
 }
 
@@ -172,8 +172,7 @@ fn a_batch_that_waits_for_a_device_is_a_chore() {
     world.map_a_page();
     let dma = world.dma();
     let pin = dma.pin();
-    let (kind, words) = World::unmap();
-    assert_eq!(world.request(kind, &words), 0xff, "not answered yet");
+    assert_eq!(world.unmap_it(), 0xff, "not answered yet");
     // As long as the device is at work the chore stays.
     assert!(do_chores(&mut world));
     assert_eq!(world.status(), 0xff);
@@ -190,8 +189,7 @@ fn a_reset_forgets_what_waits() {
     world.map_a_page();
     let dma = world.dma();
     let pin = dma.pin();
-    let (kind, words) = World::unmap();
-    world.request(kind, &words);
+    world.unmap_it();
     world.driver.set(VIRTIO_MMIO_STATUS, 0);
     drop(pin);
     do_chores(&mut world);
@@ -221,8 +219,7 @@ fn its_state_moves_to_another_slot() {
     world.map_a_page();
     let dma = world.dma();
     let pin = dma.pin();
-    let (kind, words) = World::unmap();
-    world.request(kind, &words);
+    world.unmap_it();
     let saved = world.driver.mmio.save();
     drop(pin);
     let text = serde_json::to_string(&saved).unwrap();

@@ -45,35 +45,35 @@ impl DriverRecorder {
     }
 
     fn request(&self, instance: &str, exchange: &Exchange<'_>) {
-        let domain = |context| Lane::Context {
-            unit: instance.to_owned(),
-            context,
-            virtio: true,
-        };
         let fine = exchange.status == Some(Status::Ok);
-        let kind: Box<dyn FnOnce(u64) -> Kind> = match exchange.request {
+        let (id, kind): (u32, Box<dyn FnOnce(u64) -> Kind>) = match exchange.request {
             Some(Request::Map {
+                domain,
                 first,
                 last,
                 address,
                 ..
-            }) if fine => Box::new(move |at| Kind::Mapped {
-                burst: Burst::one(at, first, (last - first).saturating_add(1)),
-                physical: Address(address),
-            }),
-            Some(Request::Unmap { first, last, .. }) if fine => {
-                Box::new(move |at| Kind::Unmapped {
+            }) if fine => {
+                let kind = move |at| Kind::Mapped {
                     burst: Burst::one(at, first, (last - first).saturating_add(1)),
-                })
+                    physical: Address(address),
+                };
+                (domain, Box::new(kind))
+            }
+            Some(Request::Unmap {
+                domain,
+                first,
+                last,
+            }) if fine => {
+                let kind = move |at| Kind::Unmapped {
+                    burst: Burst::one(at, first, (last - first).saturating_add(1)),
+                };
+                (domain, Box::new(kind))
             }
             _ => return self.single(instance, exchange),
         };
-        if let Some(Request::Map { domain: id, .. } | Request::Unmap { domain: id, .. }) =
-            exchange.request
-        {
-            let lane = self.recorder.lane(domain(id));
-            self.recorder.record_with(lane, None, kind);
-        }
+        let lane = self.recorder.lane(domain_lane(instance, id));
+        self.recorder.record_with(lane, None, kind);
     }
 
     /// What stands for itself: attachments, and whatever was refused.
@@ -84,11 +84,7 @@ impl DriverRecorder {
             utlb,
             virtio: true,
         };
-        let domain = |context| Lane::Context {
-            unit: instance.to_owned(),
-            context,
-            virtio: true,
-        };
+        let domain = |id| domain_lane(instance, id);
         let (lane, request, mut meaning) = match exchange.request {
             Some(Request::Attach {
                 domain,
@@ -153,6 +149,15 @@ impl DriverRecorder {
             meaning,
         };
         self.recorder.record(self.recorder.lane(lane), None, kind);
+    }
+}
+
+/// Where what happens to domain `id` of the instance is shown.
+fn domain_lane(instance: &str, id: u32) -> Lane {
+    Lane::Context {
+        unit: instance.to_owned(),
+        context: id,
+        virtio: true,
     }
 }
 
