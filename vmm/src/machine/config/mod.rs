@@ -4,6 +4,7 @@ mod accel;
 mod clock;
 mod disk;
 mod iommu;
+mod ports;
 mod size;
 mod virtio_iommu;
 
@@ -21,8 +22,9 @@ pub use accel::Accel;
 pub use clock::{MAX_CLOCK_NAME, MAX_CLOCKS};
 pub use disk::DiskConfig;
 pub use iommu::{
-    IommuConfig, IommuModel, MAX_IOMMU_NAME, MAX_IOMMUS, Port, PortConfig, VIRTIO_IOMMU_ENDPOINTS,
+    IommuConfig, IommuModel, MAX_IOMMU_NAME, MAX_IOMMUS, PortConfig, VIRTIO_IOMMU_ENDPOINTS,
 };
+pub use ports::Port;
 pub use size::ByteSize;
 pub use virtio_iommu::{ReservedMemory, VirtioIommuFeature, VirtioIommuOptions};
 

@@ -1,0 +1,285 @@
+//! Which IOMMUs a machine has, and which device stands where behind them.
+
+use std::collections::BTreeSet;
+
+use viommu::virtio::VirtioIommuConfig;
+
+use super::iommu::{MAX_IOMMU_NAME, MAX_IOMMUS};
+use super::{Config, ConfigError, IommuConfig, IommuModel, PortConfig, VirtioIommuOptions};
+
+/// Where a device stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port {
+    /// Which IOMMU, counted from 0.
+    pub iommu: usize,
+    /// Which micro-TLB of it.
+    pub utlb: u32,
+}
+
+impl Config {
+    /// The IOMMUs that the machine has: their names and kinds.
+    pub fn iommu_list(&self) -> Vec<(String, IommuModel)> {
+        let named = self.present_iommus().enumerate().map(|(index, iommu)| {
+            let default = || format!("{}{index}", iommu.model.prefix());
+            (iommu.name.clone().unwrap_or_else(default), iommu.model)
+        });
+        named.collect()
+    }
+
+    fn present_iommus(&self) -> impl Iterator<Item = &IommuConfig> {
+        let present = |iommu: &&IommuConfig| iommu.model != IommuModel::None;
+        self.iommus.iter().filter(present)
+    }
+
+    /// What virtio-iommu `index` of [`iommu_list`](Self::iommu_list) is, with the endpoints that devices of this
+    /// configuration have.
+    ///
+    /// # Errors
+    /// As [`ports`](Self::ports).
+    pub fn virtio_iommu(&self, index: usize) -> Result<VirtioIommuConfig, ConfigError> {
+        let ports = self.ports()?;
+        let behind = ports.into_iter().flatten().filter(|p| p.iommu == index);
+        let endpoints: BTreeSet<u32> = behind.map(|port| port.utlb).collect();
+        let options = self.present_iommus().nth(index);
+        let options = options.and_then(|iommu| iommu.virtio.clone());
+        Ok(options.unwrap_or_default().device(endpoints))
+    }
+
+    /// Where each device that accesses memory stands: the disks in their order, then the entropy device, if there is
+    /// one.
+    ///
+    /// A device that says nothing is behind the first IOMMU, if there is any, on the lowest micro-TLB that no
+    /// other device has; those that name one have it first.
+    ///
+    /// # Errors
+    /// A port that does not exist, as a sentence.
+    pub fn ports(&self) -> Result<Vec<Option<Port>>, ConfigError> {
+        let iommus = self.iommu_list();
+        let wishes = self.wishes();
+        let mut taken = Vec::new();
+        for (device, wish) in &wishes {
+            if let Some(PortConfig::At {
+                iommu: name,
+                utlb: Some(utlb),
+            }) = wish
+            {
+                let iommu = find(&iommus, device, name)?;
+                if *utlb >= iommus[iommu].1.utlbs() {
+                    return Err(ConfigError::NoUtlb {
+                        device: device.clone(),
+                        iommu: name.clone(),
+                        utlb: *utlb,
+                        last: iommus[iommu].1.utlbs() - 1,
+                        what: iommus[iommu].1.port(),
+                    });
+                }
+                taken.push(Port { iommu, utlb: *utlb });
+            }
+        }
+        let mut ports = Vec::new();
+        for (device, wish) in &wishes {
+            let (iommu, utlb) = match wish {
+                Some(PortConfig::None) => (None, None),
+                None => ((!iommus.is_empty()).then_some(0), None),
+                Some(PortConfig::At { iommu, utlb }) => {
+                    (Some(find(&iommus, device, iommu)?), *utlb)
+                }
+            };
+            let Some(iommu) = iommu else {
+                ports.push(None);
+                continue;
+            };
+            let utlb = match utlb {
+                Some(utlb) => utlb,
+                None => (0..iommus[iommu].1.utlbs())
+                    .find(|utlb| !taken.contains(&Port { iommu, utlb: *utlb }))
+                    .ok_or_else(|| ConfigError::UtlbsTaken {
+                        device: device.clone(),
+                        iommu: iommus[iommu].0.clone(),
+                        what: iommus[iommu].1.port(),
+                    })?,
+            };
+            let port = Port { iommu, utlb };
+            taken.push(port);
+            ports.push(Some(port));
+        }
+        Ok(ports)
+    }
+
+    /// Names of the devices that access memory, and where they shall stand.
+    fn wishes(&self) -> Vec<(String, Option<&PortConfig>)> {
+        let disks = self.disks.iter().enumerate();
+        let disks = disks.map(|(index, disk)| (format!("disk{index}"), disk.iommu.as_ref()));
+        let rng = self
+            .rng
+            .then(|| ("rng".to_owned(), self.rng_iommu.as_ref()));
+        disks.chain(rng).collect()
+    }
+
+    pub(super) fn validate_iommus(&self) -> Result<(), ConfigError> {
+        let none = self.iommus.iter().find(|i| i.model == IommuModel::None);
+        if none.is_some() && self.iommus.len() > 1 {
+            return Err(ConfigError::IommuNoneAmongOthers);
+        }
+        if let Some(name) = none.and_then(|none| none.name.clone()) {
+            return Err(ConfigError::IommuNoneNamed(name));
+        }
+        let iommus = self.iommu_list();
+        if iommus.len() > MAX_IOMMUS {
+            return Err(ConfigError::TooManyIommus(iommus.len()));
+        }
+        for (index, (name, model)) in iommus.iter().enumerate() {
+            let fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if name.is_empty()
+                || name.len() > MAX_IOMMU_NAME
+                || !name.chars().all(fine)
+                || name == "none"
+            {
+                return Err(ConfigError::IommuName(name.clone()));
+            }
+            if iommus[..index].iter().any(|(other, _)| other == name) {
+                return Err(ConfigError::IommuNameTwice(name.clone()));
+            }
+            if *model != iommus[0].1 {
+                return Err(ConfigError::IommuModelsMixed);
+            }
+        }
+        self.ports()?;
+        for (index, iommu) in self.present_iommus().enumerate() {
+            let name = || iommus[index].0.clone();
+            match (&iommu.virtio, iommu.model) {
+                (_, IommuModel::Virtio) => {
+                    let device = self.virtio_iommu(index)?;
+                    let checked = iommu.virtio.iter().try_for_each(VirtioIommuOptions::check);
+                    let checked = checked.and_then(|()| device.check().map_err(|e| e.to_string()));
+                    checked.map_err(|why| ConfigError::VirtioIommu { name: name(), why })?;
+                }
+                (Some(_), _) => return Err(ConfigError::VirtioOptions(name())),
+                (None, _) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn find(iommus: &[(String, IommuModel)], device: &str, name: &str) -> Result<usize, ConfigError> {
+    let position = iommus.iter().position(|(other, _)| other == name);
+    position.ok_or_else(|| {
+        let names: Vec<&str> = iommus.iter().map(|(name, _)| name.as_str()).collect();
+        if names.is_empty() {
+            return ConfigError::NoIommus {
+                device: device.into(),
+                iommu: name.into(),
+            };
+        }
+        ConfigError::UnknownIommu {
+            device: device.into(),
+            iommu: name.into(),
+            have: names.join(", "),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(iommus: &[&str], disks: &[&str]) -> Config {
+        Config {
+            kernel: "k".into(),
+            iommus: iommus.iter().map(|text| text.parse().unwrap()).collect(),
+            disks: disks.iter().map(|text| text.parse().unwrap()).collect(),
+            ..Config::default()
+        }
+    }
+
+    fn ports(iommus: &[&str], disks: &[&str]) -> Vec<Option<(usize, u32)>> {
+        let config = config(iommus, disks);
+        config.validate().unwrap();
+        let ports = config.ports().unwrap();
+        ports
+            .iter()
+            .map(|port| port.map(|port| (port.iommu, port.utlb)))
+            .collect()
+    }
+
+    #[test]
+    fn without_iommus_all_devices_stand_outside() {
+        assert_eq!(ports(&[], &["a"]), [None, None]);
+        assert_eq!(ports(&["none"], &["a", "b,iommu=none"]), [None; 3]);
+    }
+
+    #[test]
+    fn each_device_gets_a_utlb_of_its_own_unless_it_shares() {
+        assert_eq!(
+            ports(&["ipmmu"], &["a", "b"]),
+            [Some((0, 0)), Some((0, 1)), Some((0, 2))]
+        );
+        assert_eq!(
+            ports(
+                &["ipmmu"],
+                &["a", "b,iommu=ipmmu0:0", "c,iommu=ipmmu0:0", "d,iommu=none"]
+            ),
+            [Some((0, 1)), Some((0, 0)), Some((0, 0)), None, Some((0, 2))]
+        );
+        assert_eq!(
+            ports(
+                &["ipmmu-gen3", "ipmmu-gen3,name=second"],
+                &["a,iommu=second", "b,iommu=second:47", "c"]
+            ),
+            [Some((1, 0)), Some((1, 47)), Some((0, 0)), Some((0, 1))]
+        );
+    }
+
+    #[test]
+    fn each_mistake_has_its_sentence() {
+        let nine = ["ipmmu"; 9];
+        let long = format!("ipmmu,name={}", "x".repeat(17));
+        let all: Vec<String> = (0..32).map(|n| format!("d,iommu=ipmmu0:{n}")).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let cases: [(&[&str], &[&str], &str); 15] = [
+            (&[], &["a,iommu=ipmmu0:3"], "the machine has no IOMMU"),
+            (
+                &["ipmmu"],
+                &["a,iommu=other"],
+                "no IOMMU \"other\": there is ipmmu0",
+            ),
+            (
+                &["ipmmu", "ipmmu"],
+                &["a,iommu=x:1"],
+                "there is ipmmu0, ipmmu1",
+            ),
+            (&["ipmmu"], &["a,iommu=ipmmu0:32"], "uTLBs 0 to 31"),
+            (&["ipmmu", "none"], &[], "none"),
+            (&nine, &[], "at most 8"),
+            (&["ipmmu,name=a b"], &[], "name"),
+            (&["ipmmu,name="], &[], "name"),
+            (&[&long], &[], "name"),
+            (&["ipmmu,name=ipmmu1", "ipmmu"], &[], "two IOMMUs"),
+            (&["none,name=x"], &[], "cannot be named \"x\""),
+            (
+                &["ipmmu,name=disk0"],
+                &["a"],
+                "two devices would be named \"disk0\"",
+            ),
+            (
+                &["ipmmu,name=rng"],
+                &[],
+                "two devices would be named \"rng\"",
+            ),
+            (
+                &["ipmmu"],
+                &["a,clock=ipmmu0"],
+                "two devices would be named \"ipmmu0\"",
+            ),
+            (&["ipmmu", "ipmmu-gen3"], &[], "all IOMMUs"),
+        ];
+        for (iommus, disks, words) in cases {
+            let error = config(iommus, disks).validate().unwrap_err().to_string();
+            assert!(error.contains(words), "{error:?} lacks {words:?}");
+        }
+        let full = config(&["ipmmu"], &all);
+        let error = full.ports().unwrap_err().to_string();
+        assert!(error.contains("every uTLB of ipmmu0"), "{error}");
+    }
+}
