@@ -30,6 +30,8 @@ const INVALID: u32 = 1 << 11;
 const WATCHED: u32 = 1 << 10;
 /// Bits of the filter of executed pages.
 const FILTER_BITS: usize = 4096;
+/// As many entries are dropped one by one; a guest that invalidates often has few, and all are 128 KiB.
+const FEW: usize = 512;
 
 /// One page as seen from one set.
 #[derive(Clone, Copy)]
@@ -97,6 +99,9 @@ pub struct Tlb {
     next: usize,
     /// Indices of entries that hold non-global pages, to drop on a change of address space.
     local: Vec<u16>,
+    /// Indices of the others that were filled since everything was dropped, up to [`FEW`] and one that says that there are
+    /// more.
+    filled: Vec<u16>,
     /// Lowest and highest address covered by mappings larger than a page, of which the TLB holds pieces.
     large: Option<(u32, u32)>,
     /// Counts invalidations.
@@ -115,6 +120,7 @@ impl Default for Tlb {
             base: 0,
             next: 0,
             local: Vec::new(),
+            filled: Vec::new(),
             large: None,
             span: 0,
             executed: [0; FILTER_BITS / 64],
@@ -216,6 +222,8 @@ impl Tlb {
                 self.local.sort_unstable();
                 self.local.dedup();
             }
+        } else {
+            self.note_filled(slot);
         }
     }
 
@@ -249,6 +257,12 @@ impl Tlb {
         self.executed[bit / 64] |= 1 << (bit % 64);
     }
 
+    fn note_filled(&mut self, slot: usize) {
+        if self.filled.len() <= FEW {
+            self.filled.push(slot as u16);
+        }
+    }
+
     fn note_size(&mut self, va: u32, t: &Translation) {
         if t.size_log2 > 12 {
             let size_mask = 1u32
@@ -264,11 +278,18 @@ impl Tlb {
 
     /// Drops everything.
     pub fn flush_all(&mut self) {
-        for set in 0..SETS {
-            if self.keys[set].is_some() {
-                self.entries[set * ENTRIES..(set + 1) * ENTRIES].fill(EMPTY);
+        if self.filled.len() + self.local.len() <= FEW {
+            for slot in self.filled.iter().chain(&self.local) {
+                self.entries[usize::from(*slot)] = EMPTY;
+            }
+        } else {
+            for set in 0..SETS {
+                if self.keys[set].is_some() {
+                    self.entries[set * ENTRIES..(set + 1) * ENTRIES].fill(EMPTY);
+                }
             }
         }
+        self.filled.clear();
         self.local.clear();
         self.large = None;
         self.new_spans();
@@ -326,6 +347,49 @@ fn filter_bit(va: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mmu::{Attributes, MemoryType, Perms, Shareability};
+
+    /// What `va` is translated to: itself, for everyone.
+    fn page_of(va: u32, global: bool) -> Translation {
+        Translation {
+            pa: va.into(),
+            size_log2: 12,
+            domain: None,
+            global,
+            attributes: Attributes {
+                memory: MemoryType::StronglyOrdered,
+                mair: 0,
+                shareability: Shareability::Outer,
+            },
+            user: Perms::ALL,
+            privileged: Perms::ALL,
+        }
+    }
+
+    #[test]
+    fn an_invalidation_of_everything_leaves_nothing_however_much_there_was() {
+        let mut memory = [0_u8; 4096];
+        let page = RamPage {
+            host: NonNull::from(&mut memory[0]),
+            writable: true,
+        };
+        let mut tlb = Tlb::default();
+        for pages in [1, FEW / 2, FEW, FEW + 1, ENTRIES, 3 * ENTRIES] {
+            for dacr in 0..3 {
+                tlb.select(true, dacr);
+                for n in 0..pages as u32 {
+                    let va = n << 12;
+                    tlb.fill(va, true, &page_of(va, n % 3 != 0), page);
+                    assert!(tlb.read::<1>(va).is_some());
+                }
+            }
+            // A set that is recycled is empty already.
+            tlb.select(false, pages as u32);
+            tlb.flush_all();
+            let empty = |entry: &Entry| entry.read == INVALID && entry.write == INVALID;
+            assert!(tlb.entries.iter().all(empty), "{pages} pages");
+        }
+    }
 
     #[test]
     fn an_empty_entry_answers_for_no_address_aligned_or_not() {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -78,6 +79,35 @@ fn assert_sentence(ended: &Ended, words: &str) {
         ended.stderr.starts_with("vmm: ") && ended.stderr.contains(words),
         "{ended:?} lacks {words:?}"
     );
+}
+
+#[test]
+fn too_few_files_that_may_be_open_are_told_in_a_sentence() {
+    let place = Place::new();
+    let (kernel, disk) = (place.path("zImage"), place.path("disk"));
+    let json = place.path("out.json");
+    let mut arguments = vec!["boot", "--kernel", &kernel, "--disk", &disk];
+    arguments.extend(["--json", &json, "--timeout", "0.001", "--quiet"]);
+    let mut told = 0;
+    for most in 3..24 {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {most}; exec \"$@\""), "sh"]);
+        command.arg(vmm(&[]).get_program()).args(&arguments);
+        let ended: Ended = command.output().unwrap().into();
+        // The loader needs some itself.
+        if ended
+            .stderr
+            .contains("error while loading shared libraries")
+        {
+            continue;
+        }
+        assert!(!ended.stderr.contains("panicked"), "{most}: {ended:?}");
+        if ended.stderr.contains("Too many open files") {
+            assert_sentence(&ended, "Too many open files");
+            told += 1;
+        }
+    }
+    assert!(told > 0);
 }
 
 #[test]

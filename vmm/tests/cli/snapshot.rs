@@ -1,7 +1,8 @@
 //! Saving a guest and going on from there.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -189,6 +190,32 @@ fn limited(arguments: &[String], kill: bool) -> std::process::Output {
     command.args(["-c", &format!("{trap} ulimit -f 4; exec \"$@\""), "sh"]);
     command.arg(vmm(&[]).get_program()).args(arguments);
     command.output().unwrap()
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_what_was_there_or_the_new_one_whole() {
+    let place = Place::new();
+    let old = fs::read(place.saved()).unwrap();
+    // More memory to write than the first one has, so that there is a while to be killed in.
+    let later = [place.save("snap"), vec!["--at-instruction=3000000".into()]].concat();
+    let arguments = texts(&later);
+    let start = Instant::now();
+    assert_eq!(run(&arguments).code, Some(0));
+    let whole = start.elapsed();
+    let new = fs::read(place.path("snap")).unwrap();
+    assert!(new != old);
+    for part in 0..24 {
+        fs::write(place.path("snap"), &old).unwrap();
+        let mut child = vmm(&arguments).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(whole * part / 20);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let left = fs::read(place.path("snap")).unwrap();
+        assert!(left == old || left == new, "{} bytes", left.len());
+    }
+    // What a kill leaves beside it does not stand in anyone's way.
+    assert_eq!(run(&arguments).code, Some(0));
+    assert!(fs::read(place.path("snap")).unwrap() == new);
 }
 
 #[test]

@@ -65,6 +65,8 @@ impl Tlb {
             next,
             local,
             large,
+            // Follows from the pages.
+            filled: _,
             // Both are about predecoded code, of which a restored core has none.
             span: _,
             executed: _,
@@ -119,6 +121,7 @@ impl Tlb {
             let Some(ram) = bus.ram(page.pa) else {
                 continue;
             };
+            self.note_filled(page.slot.into());
             let tag = |allowed| if allowed { page.va } else { INVALID };
             self.entries[usize::from(page.slot)] = Entry {
                 read: tag(page.read),
