@@ -26,6 +26,9 @@ pub struct Args {
     /// Size of RAM
     #[arg(long, default_value = "256M")]
     memory: ByteSize,
+    /// Memory that the guest fills with something other than zeros before it is saved
+    #[arg(long)]
+    touched: Option<ByteSize>,
     /// Snapshots and reboots
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
@@ -63,8 +66,9 @@ struct Figures {
 
 /// What the guest does after the snapshot.
 const COMMAND: &str = "dd if=/dev/vda of=/dev/null bs=4k count=4 iflag=direct; dd if=/dev/hwrng of=/dev/null bs=64 count=1";
-/// What it says before.
+/// What it says before, and when it has filled memory.
 const READY: &str = "guest: ready";
+const FILLED: &str = "guest: filled";
 /// Instructions of a short run.
 const SHORT: u64 = 1_000_000;
 
@@ -90,10 +94,10 @@ fn text(error: impl ToString) -> String {
     error.to_string()
 }
 
-/// Boots to where the guest is ready.
-fn boot(config: &Config) -> Result<Machine, String> {
+/// Boots to where the guest has said `said`.
+fn boot(config: &Config, said: &'static str) -> Result<Machine, String> {
     let console = Until {
-        text: READY.as_bytes(),
+        text: said.as_bytes(),
         tail: Arc::default(),
     };
     let tail = Arc::clone(&console.tail);
@@ -161,7 +165,10 @@ pub fn run(args: &Args) -> Result<(), String> {
         Some(raw) => (raw, KernelFormat::Image),
         None => (image.kernel, KernelFormat::Zimage),
     };
-    let words = guest_images::encode_command(COMMAND);
+    let fill = args.touched.map(|ByteSize(size)| {
+        format!("head -c {size} /dev/zero | tr '\\0' x > /fill; echo {FILLED}; {COMMAND}")
+    });
+    let words = guest_images::encode_command(fill.as_deref().unwrap_or(COMMAND));
     let config = Config {
         kernel,
         kernel_format,
@@ -185,7 +192,8 @@ pub fn run(args: &Args) -> Result<(), String> {
 }
 
 fn measure(config: &Config, args: &Args) -> Result<Figures, String> {
-    let (reboot_ms, mut machine) = timed(args.runs, || boot(config))?;
+    let said = args.touched.map_or(READY, |_| FILLED);
+    let (reboot_ms, mut machine) = timed(args.runs, || boot(config, said))?;
     let (save_ms, snapshot) = timed(args.runs, || machine.snapshot().map_err(text))?;
     let mut file = tempfile::tempfile().map_err(text)?;
     let (write_ms, ()) = timed(args.runs, || {

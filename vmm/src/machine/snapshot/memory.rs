@@ -2,9 +2,12 @@
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroUsize;
 use std::ops::Range as Pages;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use rustix::fs::{MemfdFlags, SealFlags, SeekFrom, fcntl_add_seals, memfd_create, seek};
 use rustix::io::Errno;
@@ -20,6 +23,12 @@ use vm_memory::{
 pub(in super::super) const PAGE: usize = 4096;
 /// Bytes copied at a time: what a processor's cache holds.
 pub(super) const CHUNK: usize = 64 << 10;
+/// Bytes that a thread copies before it looks for more.
+const PIECE: usize = 1 << 20;
+/// As many pieces are worth a thread.
+const PIECES_OF_A_THREAD: usize = 8;
+/// Most threads that copy at once.
+const MOST_THREADS: usize = 8;
 
 /// The contents of RAM at one moment. Pages that hold zeros only take no room.
 #[derive(Clone, Debug)]
@@ -34,18 +43,27 @@ impl Memory {
         let region = ram.iter().next();
         let region = region.ok_or_else(|| io::Error::other("the machine has no memory"))?;
         let blank = Blank::new(region.len())?;
-        let mut buffer = vec![0; CHUNK];
-        for run in touched(region)? {
-            let mut at = run.start;
-            while at < run.end {
-                let part = &mut buffer[..(run.end - at).min(CHUNK as u64) as usize];
-                region
-                    .read_slice(part, MemoryRegionAddress(at))
-                    .map_err(io::Error::other)?;
-                blank.write(at, part)?;
-                at += part.len() as u64;
+        let pieces: Vec<Pages<u64>> = touched(region)?.into_iter().flat_map(pieces).collect();
+        let next = AtomicUsize::new(0);
+        let copy = || -> io::Result<()> {
+            let mut buffer = vec![0; CHUNK];
+            while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+                copy_piece(region, piece, &blank, &mut buffer)?;
             }
-        }
+            Ok(())
+        };
+        // What takes the time is the host finding pages, which it can for several threads at once.
+        let helpers = pieces.len().div_ceil(PIECES_OF_A_THREAD);
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let helpers = helpers.min(cores).min(MOST_THREADS).saturating_sub(1);
+        thread::scope(|scope| {
+            let spawn = |_| thread::Builder::new().spawn_scoped(scope, copy);
+            // A thread that cannot be had leaves its part to the others.
+            let others: Vec<_> = (0..helpers).map_while(|n| spawn(n).ok()).collect();
+            let gone = || io::Error::other("a thread that copies memory ended early");
+            let ended = others.into_iter().map(|other| other.join());
+            ended.fold(copy(), |all, one| all.and(one.map_err(|_| gone())?))
+        })?;
         blank.seal()
     }
 
@@ -80,6 +98,31 @@ impl Memory {
         let memory = GuestMemoryMmap::from_regions(vec![region]).map_err(io::Error::other)?;
         Ok(Arc::new(memory))
     }
+}
+
+/// Cuts a run of pages into pieces.
+fn pieces(run: Pages<u64>) -> impl Iterator<Item = Pages<u64>> {
+    let starts = (run.start..run.end).step_by(PIECE);
+    starts.map(move |at| at..run.end.min(at + PIECE as u64))
+}
+
+/// Copies `piece` of `region` to its place in `blank`, by way of `buffer`.
+fn copy_piece(
+    region: &GuestRegionMmap<()>,
+    piece: &Pages<u64>,
+    blank: &Blank,
+    buffer: &mut [u8],
+) -> io::Result<()> {
+    let mut at = piece.start;
+    while at < piece.end {
+        let part = &mut buffer[..(piece.end - at).min(CHUNK as u64) as usize];
+        region
+            .read_slice(part, MemoryRegionAddress(at))
+            .map_err(io::Error::other)?;
+        blank.write(at, part)?;
+        at += part.len() as u64;
+    }
+    Ok(())
 }
 
 /// Makes `memory`, which [`Memory::map`] made and nobody else has, what it was at first, and all the host's addresses the same.
@@ -259,6 +302,25 @@ mod tests {
             [get(&third, 5), get(&third, 0x5000), get(&third, 0x9000)],
             [0, 2, 3]
         );
+    }
+
+    #[test]
+    fn much_is_copied_whole() {
+        // Enough for several threads; every page has its own contents but for some of zeros.
+        let (size, page) = (3 * PIECES_OF_A_THREAD * PIECE + PAGE, PAGE as u64);
+        let first = fresh(size);
+        let contents = |n: u64| (n % 251) as u8;
+        for n in 0..size as u64 / page {
+            put(&first, n * page + n % page, contents(n));
+        }
+        let memory = Memory::capture(&first).unwrap();
+        let second = memory.map(BASE).unwrap();
+        let zeros = (0..size as u64 / page).filter(|n| contents(*n) == 0);
+        let full = size as u64 - zeros.count() as u64 * page;
+        assert_eq!(memory.stored().unwrap(), full);
+        for n in 0..size as u64 / page {
+            assert_eq!(get(&second, n * page + n % page), contents(n), "page {n}");
+        }
     }
 
     #[test]
