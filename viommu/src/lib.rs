@@ -35,5 +35,7 @@ pub use iotlb::{CacheRestoreError, CacheState};
 pub use model::{Mapping, Miss, Model};
 pub use unit::{Attachment, CacheConfig, TranslationUnit, UnitConfig};
 
+#[cfg(all(test, not(loom)))]
+mod crowd_tests;
 #[cfg(all(test, loom))]
 mod loom_tests;

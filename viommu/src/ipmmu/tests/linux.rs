@@ -93,9 +93,14 @@ impl<'a> Domain<'a> {
         (0..100).any(|_| self.read(IMCTR) & FLUSH == 0)
     }
 
+    /// The first half of `ipmmu_tlb_invalidate`.
+    pub(super) fn begin_flush(&self) {
+        self.write_all(IMCTR, self.read(IMCTR) | FLUSH);
+    }
+
     /// `ipmmu_tlb_invalidate`.
     pub(super) fn flush(&self) {
-        self.write_all(IMCTR, self.read(IMCTR) | FLUSH);
+        self.begin_flush();
         assert!(self.sync(), "TLB sync timed out -- MMU may be deadlocked");
     }
 

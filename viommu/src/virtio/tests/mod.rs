@@ -2,6 +2,7 @@
 
 mod batches;
 mod capture;
+mod crowd;
 mod features;
 mod harness;
 mod hostile;
