@@ -31,6 +31,12 @@ impl Irq {
     }
 }
 
+/// The console's interrupt.
+pub const UART_IRQ: Irq = Irq {
+    spi: layout::UART_SPI,
+    trigger: Trigger::Edge,
+};
+
 /// A kind of device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
@@ -145,15 +151,7 @@ impl Board {
         };
         let mut devices = vec![
             fixed("gic", Device::Gic, &gic, None),
-            fixed(
-                "uart",
-                Device::Uart,
-                &[layout::UART],
-                Some(Irq {
-                    spi: layout::UART_SPI,
-                    trigger: Trigger::Edge,
-                }),
-            ),
+            fixed("uart", Device::Uart, &[layout::UART], Some(UART_IRQ)),
             fixed(
                 "rtc",
                 Device::Rtc,

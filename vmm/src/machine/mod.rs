@@ -5,6 +5,7 @@ mod assemble;
 pub mod board;
 pub mod bus;
 mod config;
+mod controller;
 mod error;
 mod exit;
 pub mod fdt;
@@ -47,6 +48,7 @@ pub use assemble::noise_seed;
 use assemble::{Around, Devices, Parts};
 use board::{Board, Device};
 use bus::SystemBus;
+use controller::Controller;
 use iommu::Iommus;
 use viommu::DmaSpace;
 use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
@@ -59,10 +61,8 @@ use crate::devices::virtio::chores::Chores;
 use crate::devices::virtio::worker::Worker;
 use crate::inject::Injection;
 use crate::inject::targets::Targets;
-use crate::irq::Gic;
 use crate::observe::probe::{self, Engine, Probe};
 use crate::observe::symbols::SymbolsError;
-use crate::vcpu::kvm;
 use crate::vcpu::{
     Acceleration, Control, Divergence, Pace, RunCounters, RunLoop, StopHandler, Timing, Vcpus,
     Waker,
@@ -75,11 +75,10 @@ pub struct Machine {
     // The device thread ends first, before what it works on.
     worker: Option<Worker>,
     acceleration: Acceleration,
-    vm: Option<Arc<kvm::Vm>>,
     vcpus: Box<dyn Vcpus>,
     wires: Wires,
     bus: Arc<SystemBus>,
-    gic: Arc<Gic>,
+    controller: Controller,
     uart: Arc<Uart>,
     timing: Timing,
     gate: InputGate,
@@ -170,11 +169,10 @@ impl Machine {
             board: parts.board,
             worker: None,
             acceleration: parts.acceleration,
-            vm: parts.vm,
             vcpus: parts.vcpus,
-            wires: Wires::new(Arc::clone(&parts.gic)),
+            wires: Wires::new(parts.controller.emulated().cloned()),
             bus: parts.bus,
-            gic: parts.gic,
+            controller: parts.controller,
             uart: parts.uart,
             timing: parts.timing,
             gate: InputGate::new(Arc::clone(&waker)),
@@ -199,7 +197,9 @@ impl Machine {
     /// In host time devices work on a thread of their own.
     fn start_worker(&mut self) -> Result<(), Error> {
         if self.config.time == TimeMode::Host {
-            let worker = Worker::start(&self.devices.virtio, &self.chores);
+            let lines = self.controller.vm().map(|vm| vm.subscribers());
+            let lines = lines.unwrap_or_default();
+            let worker = Worker::start(&self.devices.virtio, &self.chores, lines);
             let worker = worker.map_err(|source| Error::Host {
                 what: "start the device thread",
                 source: Box::new(source),
@@ -212,7 +212,7 @@ impl Machine {
 
     /// Has KVM bring notifications of queues to the device thread without the core that makes them.
     fn notify_from_kernel(&self) -> Result<(), Error> {
-        let Some(vm) = &self.vm else {
+        let Some(vm) = self.controller.vm() else {
             return Ok(());
         };
         let entries = self.board.devices.iter().filter(|e| e.is_virtio());
@@ -365,6 +365,7 @@ impl Machine {
     pub fn summary(&self) -> Summary {
         let instructions = self.vcpus.retired();
         let seconds = self.wall.as_secs_f64();
+        let gic = self.controller.emulated();
         Summary {
             exit: self.last,
             time: self.config.time,
@@ -384,7 +385,7 @@ impl Machine {
                 0.0
             },
             console_bytes: self.uart.bytes_out(),
-            interrupts: self.gic.acknowledged(),
+            interrupts: gic.map_or(0, |gic| gic.acknowledged()),
             exits: Exits {
                 mmio: self.bus.accesses(),
                 unmapped: self.bus.unmapped(),

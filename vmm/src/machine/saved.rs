@@ -126,9 +126,10 @@ impl Machine {
     /// When the cores are not emulated.
     pub(super) fn state(&mut self) -> Result<MachineState, NotEmulated> {
         let cluster = self.vcpus.cluster().ok_or(NotEmulated)?;
+        let gic = self.controller.emulated().ok_or(NotEmulated)?;
         Ok(MachineState {
             cores: cluster.save(),
-            gic: self.gic.save(),
+            gic: gic.save(),
             uart: self.uart.save(),
             input: self.gate.save(),
             rtc: self.devices.rtc.save(),
@@ -191,7 +192,9 @@ impl Machine {
         }
         self.iommus.restore(iommus)?;
         // After all who drive its inputs: what they did on the way is undone, and what they had done is in the state.
-        self.gic.restore(gic)?;
+        if let Some(controller) = self.controller.emulated() {
+            controller.restore(gic)?;
+        }
         self.bus.restore(bus);
         self.counters = *run;
         if *chores {

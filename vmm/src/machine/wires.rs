@@ -12,14 +12,15 @@ use crate::irq::Gic;
 
 /// Brings the cores' outputs to the interrupt controller and their calls to the firmware.
 pub struct Wires {
-    gic: Arc<Gic>,
+    /// The emulated interrupt controller; cores that have another have no wires either.
+    gic: Option<Arc<Gic>>,
     /// Firmware calls so far.
     pub calls: u64,
 }
 
 impl Wires {
     /// Wires to `gic`.
-    pub fn new(gic: Arc<Gic>) -> Self {
+    pub fn new(gic: Option<Arc<Gic>>) -> Self {
         Self { gic, calls: 0 }
     }
 }
@@ -31,7 +32,9 @@ impl Machine for Wires {
             Output::VirtualTimer => layout::VIRTUAL_TIMER_IRQ,
             Output::Pmu => layout::PMU_IRQ,
         };
-        self.gic.set_private(cpu, irq, level);
+        if let Some(gic) = &self.gic {
+            gic.set_private(cpu, irq, level);
+        }
     }
 
     fn firmware(

@@ -8,7 +8,9 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::accel::{KvmError, Platform, Width};
 use super::{Vcpus, Waker};
+use crate::devices::virtio::worker::Subscriber;
 use crate::irq::Interrupt;
+use crate::machine::board::Irq;
 
 /// A virtual machine of KVM.
 #[derive(Debug)]
@@ -32,7 +34,25 @@ impl Vm {
     ///
     /// # Errors
     /// When KVM refuses.
-    pub fn populate(&mut self, _cpus: u8, _ram: Arc<GuestMemoryMmap<()>>) -> Result<(), KvmError> {
+    pub fn populate(
+        &mut self,
+        _cpus: u8,
+        _ram: Arc<GuestMemoryMmap<()>>,
+        _waker: &Arc<Waker>,
+    ) -> Result<(), KvmError> {
+        match *self {}
+    }
+
+    /// The line of an interrupt.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn line(&self, _irq: Irq) -> Result<Arc<dyn Interrupt>, KvmError> {
+        match *self {}
+    }
+
+    /// What the device thread must serve for the lines' sake.
+    pub fn subscribers(&self) -> Vec<Subscriber> {
         match *self {}
     }
 
@@ -48,11 +68,6 @@ impl Vm {
     ) -> Result<(), KvmError> {
         match *self {}
     }
-}
-
-/// The interrupt input `irq` of the machine's controller.
-pub fn line(vm: &Arc<Vm>, _irq: u32) -> Arc<dyn Interrupt> {
-    match **vm {}
 }
 
 /// The machine's cores.

@@ -2,6 +2,8 @@
 
 mod accel;
 mod control;
+#[cfg(any(target_arch = "aarch64", test))]
+mod doze;
 mod emulated;
 #[cfg(target_arch = "aarch64")]
 pub mod kvm;

@@ -27,6 +27,8 @@ const SLICE: u64 = 1_000_000;
 const RECORDED_SLICE: u64 = 50_000;
 /// The longest sleep of the host without another look; bounds what a clock that jumps can do.
 const MAX_SLEEP: Duration = Duration::from_secs(3600);
+/// The same in host time: cores on threads of their own may go on without waking anyone.
+const MAX_HOST_SLEEP: Duration = Duration::from_secs(1);
 
 /// What idling means.
 #[derive(Clone)]
@@ -376,13 +378,15 @@ impl RunLoop<'_> {
             }
             (_, None) if held || self.may_wake(ticket) => {
                 let limit = match self.timing {
-                    Timing::Host(clock) => self
-                        .limits
-                        .guest_ns
-                        .map(|ns| ns.saturating_sub(clock.now_ns())),
+                    Timing::Host(clock) => {
+                        let left =
+                            |ns: u64| Duration::from_nanos(ns.saturating_sub(clock.now_ns()));
+                        let limit = self.limits.guest_ns.map_or(MAX_HOST_SLEEP, left);
+                        Some(limit.min(MAX_HOST_SLEEP))
+                    }
                     Timing::Virtual(_) => None,
                 };
-                self.sleep(limit.map(Duration::from_nanos), ticket, deadline);
+                self.sleep(limit, ticket, deadline);
                 None
             }
             (_, None) => Some(Reason::GuestDead),

@@ -15,7 +15,8 @@ use super::mmio::served;
 /// Notifications that were sent and not yet served, of all devices.
 pub type Pending = Arc<AtomicU64>;
 
-type Subscriber = Arc<dyn EventSubscriber + Send + Sync>;
+/// What the device thread serves.
+pub type Subscriber = Arc<dyn EventSubscriber + Send + Sync>;
 
 /// One device whose queues the thread serves.
 struct Served {
@@ -30,13 +31,15 @@ impl EventSubscriber for Served {
         let index = events.data() as usize;
         // A device that was reset has taken its kicks back.
         if let Some(times) = self.kicks.get(index).and_then(|kick| kick.read().ok()) {
+            // Those that the host's kernel sent are not counted yet.
+            self.pending.fetch_add(1, Ordering::AcqRel);
             self.device
                 .lock()
                 .unwrap_or_else(|e| e.into_inner())
                 .process_queue(index);
             self.chores.run();
             // Only now: whoever sees nothing pending must see the interrupt that the work raised.
-            served(&self.pending, times);
+            served(&self.pending, times.saturating_add(1));
         }
     }
 
@@ -71,15 +74,23 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a thread that serves the queues of `devices`, and does the `chores` of those that it does not serve.
+    /// Starts a thread that serves the queues of `devices` and `others`, and does the `chores` of those that it does not
+    /// serve.
     ///
     /// # Errors
     /// When the host has no threads or file descriptors left.
-    pub fn start(devices: &[Arc<Mutex<VirtioMmio>>], chores: &Arc<Chores>) -> io::Result<Self> {
+    pub fn start(
+        devices: &[Arc<Mutex<VirtioMmio>>],
+        chores: &Arc<Chores>,
+        others: Vec<Subscriber>,
+    ) -> io::Result<Self> {
         let pending = Pending::default();
         let exit = EventFd::new(EFD_NONBLOCK)?;
         let mut manager = EventManager::<Subscriber>::new().map_err(io::Error::other)?;
         manager.add_subscriber(Arc::new(Exit(exit.try_clone()?)));
+        for other in others {
+            manager.add_subscriber(other);
+        }
         for device in devices {
             let mut slot = device.lock().unwrap_or_else(|e| e.into_inner());
             if !slot.device().may_wait() {
@@ -157,7 +168,8 @@ mod tests {
             false,
         );
         let device = Arc::new(Mutex::new(std::mem::replace(&mut driver.mmio, spare)));
-        let worker = Worker::start(std::slice::from_ref(&device), &Arc::default()).unwrap();
+        let worker =
+            Worker::start(std::slice::from_ref(&device), &Arc::default(), Vec::new()).unwrap();
         std::mem::swap(&mut driver.mmio, &mut device.lock().unwrap());
         driver.start(0);
         let buffer = driver.buffer(0);

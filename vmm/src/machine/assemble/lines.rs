@@ -5,16 +5,15 @@ use std::sync::{Arc, Mutex};
 
 use crate::inject::Injection;
 use crate::inject::line::FaultyLine;
-use crate::irq::{Gic, Interrupt, IrqLine};
-use crate::machine::board::Entry;
+use crate::irq::Interrupt;
+use crate::machine::board::{Entry, Irq};
+use crate::machine::controller::Controller;
+use crate::machine::error::Error;
 use crate::machine::iommu::IommuSink;
-use crate::vcpu::kvm;
 
 /// The interrupt lines of a machine, by what they pass through on their way to the interrupt controller.
 pub(super) struct Lines<'a> {
-    gic: Arc<Gic>,
-    /// KVM, which has an interrupt controller of its own.
-    vm: Option<Arc<kvm::Vm>>,
+    controller: Controller,
     sink: Option<&'a Arc<dyn IommuSink>>,
     injection: Option<&'a Arc<Injection>>,
     /// Those that faults are put in on, by device.
@@ -22,16 +21,14 @@ pub(super) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// Lines to the interrupt controller of `vm`, or else to `gic`.
+    /// Lines to `controller`.
     pub fn new(
-        gic: &Arc<Gic>,
-        vm: Option<&Arc<kvm::Vm>>,
+        controller: &Controller,
         sink: Option<&'a Arc<dyn IommuSink>>,
         injection: Option<&'a Arc<Injection>>,
     ) -> Self {
         Self {
-            gic: Arc::clone(gic),
-            vm: vm.map(Arc::clone),
+            controller: controller.clone(),
             sink,
             injection,
             faulty: Mutex::default(),
@@ -39,32 +36,38 @@ impl<'a> Lines<'a> {
     }
 
     /// The line of interrupt `irq`, with nothing in between.
-    pub fn plain(&self, irq: u32) -> Arc<dyn Interrupt> {
-        match &self.vm {
-            Some(vm) => kvm::line(vm, irq),
-            None => Arc::new(IrqLine::new(Arc::clone(&self.gic), irq)),
-        }
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn plain(&self, irq: Irq) -> Result<Arc<dyn Interrupt>, Error> {
+        self.controller.line(irq)
     }
 
-    /// The line of an IOMMU, which tells of its faults itself.
-    pub fn of_iommu(&self, entry: &Entry) -> Option<Arc<dyn Interrupt>> {
-        let line = self.plain(entry.irq?.id());
-        Some(self.faulty(line, &entry.name))
+    /// The line of an IOMMU, which tells of its faults itself, if it has one.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn of_iommu(&self, entry: &Entry) -> Result<Option<Arc<dyn Interrupt>>, Error> {
+        let line = entry.irq.map(|irq| self.plain(irq)).transpose()?;
+        Ok(line.map(|line| self.faulty(line, &entry.name)))
     }
 
     /// The line of another device, with the machine's sink told of what happens on it if it wants to know.
-    pub fn of_device(&self, name: &str, irq: u32) -> Arc<dyn Interrupt> {
-        let line = self.plain(irq);
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn of_device(&self, name: &str, irq: Irq) -> Result<Arc<dyn Interrupt>, Error> {
+        let line = self.plain(irq)?;
         let line = match self.sink {
             Some(sink) if sink.wants_interrupts() => Arc::new(WatchedLine {
                 line,
                 device: name.to_owned(),
-                irq,
+                irq: irq.id(),
                 sink: Arc::clone(sink),
             }),
             _ => line,
         };
-        self.faulty(line, name)
+        Ok(self.faulty(line, name))
     }
 
     /// Those that faults are put in on, by device.

@@ -16,6 +16,7 @@ use super::accel;
 use super::board::Board;
 use super::bus::SystemBus;
 use super::config::{Config, DiskConfig, TimeMode};
+use super::controller::Controller;
 use super::error::Error;
 use super::iommu::Iommus;
 use super::saved::TimeState;
@@ -27,7 +28,6 @@ use crate::devices::virtio::VirtioMmio;
 use crate::devices::virtio::block::{Access, Counters, Disk, DiskError};
 use crate::devices::virtio::chores::Chores;
 use crate::inject::targets::Targets;
-use crate::irq::Gic;
 use crate::vcpu::{Acceleration, Control, Platform, Timing, Vcpus, kvm};
 
 pub(super) use wire::{Around, wire};
@@ -76,10 +76,8 @@ pub fn noise_seed(config: &Config) -> u64 {
 pub(super) struct Parts {
     pub bus: Arc<SystemBus>,
     pub acceleration: Acceleration,
-    pub vm: Option<Arc<kvm::Vm>>,
     pub vcpus: Box<dyn Vcpus>,
-    /// The emulated interrupt controller; on KVM, which has its own, nothing is connected to it.
-    pub gic: Arc<Gic>,
+    pub controller: Controller,
     pub uart: Arc<Uart>,
     pub timing: Timing,
     pub control: Arc<Control>,
@@ -108,7 +106,7 @@ pub(super) fn assemble(
     let ram = boot::allocate(board.ram)?;
     let boot = boot::load(config, &board, (kernel, image), &ram)?;
     if let Some(vm) = &mut vm {
-        vm.populate(config.cpus, Arc::clone(&ram))?;
+        vm.populate(config.cpus, Arc::clone(&ram), around.waker)?;
     }
     let ground = Ground {
         board,

@@ -22,9 +22,10 @@ use crate::inject::device::DeviceFaults;
 use crate::inject::iommu::IommuPoints;
 use crate::inject::targets::{Target, Targets};
 use crate::irq::Gic;
-use crate::machine::board::{Device, Entry};
+use crate::machine::board::{Device, Entry, Irq, UART_IRQ};
 use crate::machine::bus::{DistributorPort, InterfacePort, SystemBus};
 use crate::machine::config::Config;
+use crate::machine::controller::Controller;
 use crate::machine::error::Error;
 use crate::machine::iommu::{IommuSink, Iommus, Surroundings};
 use crate::machine::layout;
@@ -48,7 +49,7 @@ pub(in crate::machine) fn wire(
     ground: Ground,
     around: Around<'_>,
 ) -> Result<Parts, Error> {
-    let (board, vm) = (ground.board.clone(), ground.vm.clone());
+    let board = ground.board.clone();
     let (timing, waker) = (ground.timing.clone(), around.waker);
     let injection = around.injection;
     let mut wiring = Wiring::new(config, ground, around)?;
@@ -57,9 +58,9 @@ pub(in crate::machine) fn wire(
     }
     wiring.chores.connect(wiring.virtio_iommus);
     let bus = Arc::new(wiring.bus);
-    let vcpus = match &vm {
-        Some(vm) => kvm::vcpus(vm, bus.clone(), Arc::clone(waker)),
-        None => emulated(config.cpus, &bus, &timing, &wiring.gic, &wiring.control),
+    let vcpus = match &wiring.controller {
+        Controller::Kvm(vm) => kvm::vcpus(vm, bus.clone(), Arc::clone(waker)),
+        Controller::Emulated(gic) => emulated(config.cpus, &bus, &timing, gic, &wiring.control),
     };
     let faults = injection.map(|injection| {
         let names = board.devices.iter().map(|entry| entry.name.clone());
@@ -75,9 +76,8 @@ pub(in crate::machine) fn wire(
     Ok(Parts {
         bus,
         acceleration: Acceleration::Emulated(None),
-        vm,
         vcpus,
-        gic: wiring.gic,
+        controller: wiring.controller,
         uart: wiring.uart,
         timing,
         control: wiring.control,
@@ -112,9 +112,7 @@ struct Wiring<'a> {
     config: &'a Config,
     injection: Option<&'a Arc<Injection>>,
     ram: Arc<GuestMemoryMmap<()>>,
-    gic: Arc<Gic>,
-    /// Whether KVM has the interrupt controller.
-    in_kernel_gic: bool,
+    controller: Controller,
     lines: Lines<'a>,
     control: Arc<Control>,
     chores: Arc<Chores>,
@@ -149,12 +147,13 @@ impl<'a> Wiring<'a> {
             waker,
         } = around;
         let cpus = usize::from(config.cpus);
-        let gic = Arc::new(Gic::new(cpus, layout::IRQS, Arc::clone(waker)));
-        let lines = Lines::new(&gic, vm.as_ref(), sink, injection);
+        let gic = || Arc::new(Gic::new(cpus, layout::IRQS, Arc::clone(waker)));
+        let controller = vm.map_or_else(|| Controller::Emulated(gic()), Controller::Kvm);
+        let lines = Lines::new(&controller, sink, injection);
         let control = Arc::new(Control::new(Arc::clone(waker)));
         let stopper = Arc::clone(&control);
         let uart = Uart::new(
-            lines.plain(layout::SPI_BASE + layout::UART_SPI),
+            lines.plain(UART_IRQ)?,
             console,
             Box::new(move || stopper.console_stop()),
         );
@@ -176,8 +175,7 @@ impl<'a> Wiring<'a> {
         Ok(Self {
             config,
             injection,
-            gic,
-            in_kernel_gic: vm.is_some(),
+            controller,
             lines,
             control,
             iommus,
@@ -201,14 +199,7 @@ impl<'a> Wiring<'a> {
     /// Puts a device of the board, bus master number `master` if it is one, in its place.
     fn place(&mut self, master: usize, entry: &Entry) -> Result<(), Error> {
         match entry.device {
-            Device::Gic if self.in_kernel_gic => Ok(()),
-            Device::Gic => {
-                let turn = self.bus.turn_handle();
-                let distributor = DistributorPort(Arc::clone(&self.gic), Arc::clone(&turn));
-                self.attach(entry, 0, Arc::new(distributor))?;
-                let interface = InterfacePort(Arc::clone(&self.gic), turn);
-                self.attach(entry, 1, Arc::new(interface))
-            }
+            Device::Gic => self.gic(entry),
             Device::Uart => self.attach(entry, 0, self.uart.clone()),
             Device::Rtc => self.attach(entry, 0, self.devices.rtc.clone()),
             Device::ClockGenerator(_) => {
@@ -224,11 +215,22 @@ impl<'a> Wiring<'a> {
             }
             Device::Disk(_) | Device::Rng | Device::VirtioIommu(_) => {
                 match (self.virtio(entry), entry.irq) {
-                    (Some(device), Some(irq)) => self.slot(master, entry, device, irq.id()),
+                    (Some(device), Some(irq)) => self.slot(master, entry, device, irq),
                     _ => Ok(()),
                 }
             }
         }
+    }
+
+    /// Puts the interrupt controller in its place, unless the host's kernel has it.
+    fn gic(&mut self, entry: &Entry) -> Result<(), Error> {
+        let Some(gic) = self.controller.emulated().cloned() else {
+            return Ok(());
+        };
+        let turn = self.bus.turn_handle();
+        let distributor = DistributorPort(Arc::clone(&gic), Arc::clone(&turn));
+        self.attach(entry, 0, Arc::new(distributor))?;
+        self.attach(entry, 1, Arc::new(InterfacePort(gic, turn)))
     }
 
     /// Puts `device` at window `window` of the board's entry.
@@ -269,14 +271,14 @@ impl<'a> Wiring<'a> {
         master: usize,
         entry: &Entry,
         device: Box<dyn VirtioDevice>,
-        irq: u32,
+        irq: Irq,
     ) -> Result<(), Error> {
         // A port of a valid configuration exists.
         let space = entry.iommu.and_then(|port| self.iommus.space(port));
         let access_platform = self.config.access_platform || space.is_some();
         let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&self.ram)));
         self.spaces.push((entry.name.clone(), dma.clone()));
-        let line = self.lines.of_device(&entry.name, irq);
+        let line = self.lines.of_device(&entry.name, irq)?;
         let mut slot = VirtioMmio::new(device, dma.clone(), line, access_platform);
         if let Some(injection) = self.injection {
             slot.set_faults(DeviceFaults::new(injection, &entry.name));

@@ -37,12 +37,16 @@ struct Unit {
     instances: Vec<(Device, Arc<Tally>)>,
 }
 
+/// Makes the interrupt line of a board entry, if it has one.
+pub(in super::super) type MakeLine<'a> =
+    dyn Fn(&Entry) -> Result<Option<Arc<dyn Interrupt>>, Error> + 'a;
+
 /// What the IOMMUs are connected to.
 pub(in super::super) struct Surroundings<'a> {
     /// What they translate to.
     pub ram: &'a Arc<GuestMemoryMmap<()>>,
     /// The interrupt line of a board entry.
-    pub line: &'a dyn Fn(&Entry) -> Option<Arc<dyn Interrupt>>,
+    pub line: &'a MakeLine<'a>,
     /// The time of events.
     pub clock: &'a Arc<dyn Clock>,
     /// Who is told of events.
@@ -219,11 +223,14 @@ impl Unit {
             registers: Some(tallies.clone()),
             translation: Some(tallies),
         };
-        let line: Box<dyn InterruptLine> =
-            match entries.first().and_then(|entry| (around.line)(entry)) {
-                Some(line) => Box::new(move |level| line.set(level)),
-                None => Box::new(NoInterrupt),
-            };
+        let line: Box<dyn InterruptLine> = match entries
+            .first()
+            .map(|entry| (around.line)(entry))
+            .transpose()?
+        {
+            Some(Some(line)) => Box::new(move |level| line.set(level)),
+            _ => Box::new(NoInterrupt),
+        };
         let ipmmu = Ipmmu::new(Arc::clone(around.ram), &config, line, observers);
         let ipmmu = ipmmu.map_err(|source| Error::Host {
             what: "make the IPMMU",

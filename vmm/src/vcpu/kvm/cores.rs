@@ -1,6 +1,7 @@
 //! The cores of a machine, each on a thread of its own.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use kvm_bindings::{
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::super::accel::{KvmError, Width};
+use super::super::doze::{Doze, Sleeper};
 use super::super::threads::{Alive, End, Turnstile, prepare_signal};
 use super::super::{BootState, Vcpus, Waker};
 use super::spec;
@@ -21,6 +23,16 @@ use crate::machine::{Reason, warn_guest};
 
 /// How long the cores run before the machine's loop looks at limits, if nothing wakes it earlier.
 const SLICE: Duration = Duration::from_millis(20);
+
+/// How long the cores must sleep before anyone asks whether their guest is dead.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The same where the host tells of the virtual timer only, which Linux uses: longer than who uses the other one sleeps.
+const LONG_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A timer of the core may yet interrupt it.
+const ARMED: u8 = 1;
+/// Nobody knows that of one of its timers (before Linux 6.4 KVM tells of the virtual one only).
+const UNKNOWN: u8 = 2;
 
 /// The machine's cores.
 pub fn vcpus(vm: &Arc<Vm>, bus: Arc<dyn Bus>, waker: Arc<Waker>) -> Box<dyn Vcpus> {
@@ -47,15 +59,62 @@ struct Cores {
 enum Stage {
     /// Nothing has run yet.
     Ready(Vec<VcpuFd>),
-    Started(Arc<Turnstile>, Vec<JoinHandle<()>>),
+    Started(Started),
+}
+
+/// Threads that run.
+struct Started {
+    gate: Arc<Turnstile>,
+    threads: Vec<JoinHandle<()>>,
+    watched: Arc<Watched>,
+    doze: Doze,
+}
+
+/// What can be seen of the cores from without.
+#[derive(Default)]
+struct Watched {
+    sleepers: Mutex<Vec<Sleeper>>,
+    /// [`ARMED`] and [`UNKNOWN`] of each core that stands still.
+    timers: Vec<AtomicU8>,
+}
+
+impl Started {
+    /// Whether all cores sleep and no timer will ever wake one. What other devices may do is not known here.
+    fn is_dead(&mut self) -> bool {
+        let sleepers = &self.watched.sleepers;
+        let sleepers = sleepers.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = sleepers.len() == self.threads.len();
+        if !all || !self.doze.all_slept(&sleepers) {
+            return false;
+        }
+        drop(sleepers);
+        // A core can be asked for its registers only while it does not run.
+        self.gate.stand(&self.threads);
+        let timers = self.watched.timers.iter();
+        let timers = timers.fold(0, |all, timers| all | timers.load(Ordering::Acquire));
+        self.gate.start();
+        match timers {
+            0 => true,
+            UNKNOWN if self.doze.patience == LONG_PATIENCE => true,
+            UNKNOWN => {
+                self.doze.patience = LONG_PATIENCE;
+                false
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Cores {
-    fn start(&mut self) -> Result<&Turnstile, Reason> {
+    fn start(&mut self) -> Result<&mut Started, Reason> {
         if let Stage::Ready(cores) = &mut self.stage {
             let cores = std::mem::take(cores);
             let gate = Arc::new(Turnstile::new());
             let mut threads = Vec::new();
+            let watched = Arc::new(Watched {
+                timers: cores.iter().map(|_| AtomicU8::new(ARMED)).collect(),
+                ..Watched::default()
+            });
             for (index, fd) in cores.into_iter().enumerate() {
                 let core = Core {
                     index,
@@ -63,6 +122,7 @@ impl Cores {
                     gate: Arc::clone(&gate),
                     bus: Arc::clone(&self.bus),
                     waker: Arc::clone(&self.waker),
+                    watched: Arc::clone(&watched),
                 };
                 gate.expect();
                 let name = format!("core {index}");
@@ -76,10 +136,15 @@ impl Cores {
                     }
                 }
             }
-            self.stage = Stage::Started(gate, threads);
+            self.stage = Stage::Started(Started {
+                gate,
+                threads,
+                watched,
+                doze: Doze::new(PATIENCE),
+            });
         }
-        match &self.stage {
-            Stage::Started(gate, _) => Ok(gate),
+        match &mut self.stage {
+            Stage::Started(started) => Ok(started),
             Stage::Ready(_) => Err(Reason::HostFailure),
         }
     }
@@ -113,11 +178,13 @@ impl Vcpus for Cores {
     }
 
     fn run(&mut self, _machine: &mut dyn Machine, _budget: u64) -> Result<Stop, Reason> {
-        self.start()?.start();
+        self.start()?.gate.start();
         // Whoever looks at what woke it does so after this returns, so what comes later wakes the next call.
         self.waker.wait(self.seen, Some(SLICE));
         self.seen = self.waker.ticket();
-        match self.start()?.take_end() {
+        let started = self.start()?;
+        match started.gate.take_end() {
+            None if started.is_dead() => Ok(Stop::Idle { wake_ns: None }),
             None => Ok(Stop::Budget),
             Some(End::Off) => Ok(Stop::SystemOff),
             Some(End::Reset) => Ok(Stop::SystemReset),
@@ -129,16 +196,16 @@ impl Vcpus for Cores {
     }
 
     fn pause(&mut self) {
-        if let Stage::Started(gate, threads) = &self.stage {
-            gate.stand(threads);
+        if let Stage::Started(started) = &self.stage {
+            started.gate.stand(&started.threads);
         }
     }
 }
 
 impl Drop for Cores {
     fn drop(&mut self) {
-        if let Stage::Started(gate, threads) = &mut self.stage {
-            gate.dismiss(std::mem::take(threads));
+        if let Stage::Started(started) = &mut self.stage {
+            started.gate.dismiss(std::mem::take(&mut started.threads));
         }
     }
 }
@@ -150,6 +217,7 @@ struct Core {
     gate: Arc<Turnstile>,
     bus: Arc<dyn Bus>,
     waker: Arc<Waker>,
+    watched: Arc<Watched>,
 }
 
 /// What became of one entry into KVM.
@@ -164,6 +232,12 @@ impl Core {
     fn serve(mut self) {
         let gate = Arc::clone(&self.gate);
         let _alive = Alive(&gate);
+        // Where the host does not tell about its threads, a guest's death goes unnoticed.
+        if let Ok(sleeper) = Sleeper::current() {
+            let sleepers = &self.watched.sleepers;
+            let mut sleepers = sleepers.lock().unwrap_or_else(PoisonError::into_inner);
+            sleepers.push(sleeper);
+        }
         while gate.pass() {
             while gate.running() {
                 let end = match self.step() {
@@ -177,7 +251,26 @@ impl Core {
                 gate.end(end);
                 self.waker.wake();
             }
+            if let Some(timers) = self.watched.timers.get(self.index) {
+                timers.store(self.timers(), Ordering::Release);
+            }
         }
+    }
+
+    /// [`ARMED`] and [`UNKNOWN`] of its timers.
+    fn timers(&self) -> u8 {
+        spec::TIMERS.into_iter().fold(0, |all, timer| {
+            let mut control = [0; 8];
+            all | match self.fd.get_one_reg(timer, &mut control) {
+                Ok(_) => {
+                    let bits = u64::from_le_bytes(control);
+                    let armed = bits & (spec::TIMER_ENABLE | spec::TIMER_IMASK);
+                    u8::from(armed == spec::TIMER_ENABLE) * ARMED
+                }
+                Err(error) if error.errno() == libc::ENOENT => UNKNOWN,
+                Err(_) => ARMED,
+            }
+        })
     }
 
     /// Runs the core until it needs something.

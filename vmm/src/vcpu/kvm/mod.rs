@@ -7,13 +7,13 @@
 //! | not here | why |
 //! |---|---|
 //! | virtual time, seeds that repeat a run | the host's processor does not count instructions to a stop |
-//! | a dead guest's end | what sleeps in KVM may be woken by KVM's own timer; limits end such a run |
 //! | performance monitors | a guest's kernel finds no node for them |
 
 mod cores;
 mod gic;
+mod lines;
 mod spec;
 mod vm;
 
 pub use cores::vcpus;
-pub use vm::{Vm, line};
+pub use vm::Vm;

@@ -4,18 +4,20 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use kvm_bindings::{
-    KVM_ARM_IRQ_TYPE_SHIFT, KVM_ARM_IRQ_TYPE_SPI, KVM_ARM_VCPU_EL1_32BIT, KVM_ARM_VCPU_POWER_OFF,
-    KVM_ARM_VCPU_PSCI_0_2, KVM_CAP_ARM_NISV_TO_USER, kvm_enable_cap, kvm_userspace_memory_region,
-    kvm_vcpu_init,
+    KVM_ARM_VCPU_EL1_32BIT, KVM_ARM_VCPU_POWER_OFF, KVM_ARM_VCPU_PSCI_0_2,
+    KVM_CAP_ARM_NISV_TO_USER, kvm_enable_cap, kvm_userspace_memory_region, kvm_vcpu_init,
 };
 use kvm_ioctls::{Cap, DeviceFd, IoEventAddress, Kvm, VcpuFd, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 use vmm_sys_util::{errno, eventfd::EventFd};
 
+use super::super::Waker;
 use super::super::accel::{KvmError, Platform, Width};
 use super::gic;
+use super::lines::{self, Line};
+use crate::devices::virtio::worker::Subscriber;
 use crate::irq::Interrupt;
-use crate::machine::warn_guest;
+use crate::machine::board::{Irq, Trigger};
 
 /// An error of a call to KVM.
 pub(super) fn failed(what: &'static str) -> impl Fn(errno::Error) -> KvmError {
@@ -28,12 +30,15 @@ pub(super) fn failed(what: &'static str) -> impl Fn(errno::Error) -> KvmError {
 /// A virtual machine of KVM.
 #[derive(Debug)]
 pub struct Vm {
-    fd: VmFd,
+    fd: Arc<VmFd>,
     platform: Platform,
     cores: Mutex<Vec<VcpuFd>>,
+    /// The lines that must be looked at when the guest has ended an interrupt.
+    lines: Mutex<Vec<Arc<Line>>>,
     // What the kernel reaches as long as the machine exists.
     gic: DeviceFd,
     ram: Option<Arc<GuestMemoryMmap<()>>>,
+    waker: Arc<Waker>,
 }
 
 impl Vm {
@@ -49,6 +54,9 @@ impl Vm {
             (Cap::ArmPsci02, "PSCI 0.2"),
             (Cap::DeviceCtrl, "device control"),
             (Cap::Ioeventfd, "ioeventfd"),
+            (Cap::IrqRouting, "routing of interrupts"),
+            (Cap::Irqfd, "irqfd"),
+            (Cap::IrqfdResample, "irqfd for lines that stay high"),
         ];
         for (cap, what) in needed {
             if !kvm.check_extension(cap) {
@@ -63,15 +71,17 @@ impl Vm {
             .map_err(failed("create a virtual machine"))?;
         let (irqchip, gic) = gic::create(&fd).ok_or(KvmError::NoGic)?;
         Ok(Self {
-            fd,
+            fd: Arc::new(fd),
             platform: Platform {
                 width,
                 irqchip,
                 accelerated: true,
             },
             cores: Mutex::default(),
+            lines: Mutex::default(),
             gic,
             ram: None,
+            waker: Arc::default(),
         })
     }
 
@@ -80,12 +90,18 @@ impl Vm {
         self.platform
     }
 
-    /// Gives it memory, cores and an interrupt controller, and asks KVM for exits where an instruction accesses a device that
+    /// Gives it memory, cores and an interrupt controller, whose lines note their interrupts in `waker`, and asks KVM for exits where an instruction accesses a device that
     /// the processor does not describe to KVM, such as a load of two registers.
     ///
     /// # Errors
     /// When KVM refuses.
-    pub fn populate(&mut self, cpus: u8, ram: Arc<GuestMemoryMmap<()>>) -> Result<(), KvmError> {
+    pub fn populate(
+        &mut self,
+        cpus: u8,
+        ram: Arc<GuestMemoryMmap<()>>,
+        waker: &Arc<Waker>,
+    ) -> Result<(), KvmError> {
+        self.waker = Arc::clone(waker);
         self.give_memory(&ram)?;
         self.ram = Some(ram);
         let cores = (0..cpus).map(|index| self.core(index));
@@ -96,7 +112,28 @@ impl Vm {
             cap: KVM_CAP_ARM_NISV_TO_USER,
             ..kvm_enable_cap::default()
         });
-        gic::set_up(&self.gic, self.platform.irqchip)
+        gic::set_up(&self.gic, self.platform.irqchip)?;
+        lines::route(&self.fd)
+    }
+
+    /// The line of an interrupt. To be asked for once, when the machine is populated.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn line(&self, irq: Irq) -> Result<Arc<dyn Interrupt>, KvmError> {
+        let line = Arc::new(Line::new(&self.fd, irq, Arc::clone(&self.waker))?);
+        if irq.trigger == Trigger::Level {
+            let mut lines = self.lines.lock().unwrap_or_else(|e| e.into_inner());
+            lines.push(Arc::clone(&line));
+        }
+        Ok(line)
+    }
+
+    /// What the device thread must serve for the lines' sake.
+    pub fn subscribers(&self) -> Vec<Subscriber> {
+        let lines = self.lines.lock().unwrap_or_else(|e| e.into_inner());
+        let lines = lines.iter().map(|line| Arc::clone(line) as Subscriber);
+        lines.collect()
     }
 
     fn give_memory(&self, ram: &GuestMemoryMmap<()>) -> Result<(), KvmError> {
@@ -159,33 +196,5 @@ impl Vm {
     pub(super) fn take_cores(&self) -> Vec<VcpuFd> {
         let mut cores = self.cores.lock().unwrap_or_else(|e| e.into_inner());
         std::mem::take(&mut *cores)
-    }
-}
-
-/// The interrupt input `irq` of the machine's controller.
-pub fn line(vm: &Arc<Vm>, irq: u32) -> Arc<dyn Interrupt> {
-    Arc::new(Line {
-        vm: Arc::clone(vm),
-        irq,
-    })
-}
-
-/// A shared peripheral interrupt.
-struct Line {
-    vm: Arc<Vm>,
-    irq: u32,
-}
-
-impl Interrupt for Line {
-    fn set(&self, level: bool) {
-        let irq = KVM_ARM_IRQ_TYPE_SPI << KVM_ARM_IRQ_TYPE_SHIFT | self.irq;
-        if let Err(error) = self.vm.fd.set_irq_line(irq, level) {
-            warn_guest!("KVM does not take interrupt {}: {error}", self.irq);
-        }
-    }
-
-    fn pulse(&self) {
-        self.set(true);
-        self.set(false);
     }
 }
