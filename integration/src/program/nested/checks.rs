@@ -1,12 +1,9 @@
 //! What is checked in the outer machine.
 
-use guest_images::{GuestFile, Image, encode_command};
-use integration::disk::{random_bytes, sha256};
-use rand_core::{RngCore, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
+use guest_images::{GuestFile, Image};
 use serde_json::Value;
-use vmm::Config;
 
+use super::guest::{Boot, More, content};
 use super::outer::obtain;
 
 /// Begins what is said for a check; its name follows.
@@ -14,13 +11,10 @@ pub const BEGIN: &str = "check begins: ";
 /// Ends what is said for a check; the program's exit code follows.
 pub const END: &str = "check ends: ";
 /// Begins a line of the guest's console.
-const CONSOLE: &str = "| ";
+pub(super) const CONSOLE: &str = "| ";
 
-/// Seed of the guests' entropy.
-const SEED: u64 = 29;
-
-/// Size of a disk.
-const DISK: usize = 1 << 20;
+/// A kernel that only sleeps.
+const ASLEEP: &str = "guests/asleep";
 
 /// What was said in the outer machine for one check.
 #[derive(Debug, Default)]
@@ -33,25 +27,25 @@ pub struct Said {
 
 impl Said {
     /// Whether a line of the program's own contains this.
-    fn program(&self, words: &str) -> bool {
+    pub fn program(&self, words: &str) -> bool {
         let mut own = self.lines.iter().filter(|line| !line.starts_with(CONSOLE));
         own.any(|line| line.contains(words))
     }
 
     /// The guest's console.
-    fn console(&self) -> impl Iterator<Item = &str> {
+    pub fn console(&self) -> impl Iterator<Item = &str> {
         self.lines
             .iter()
             .filter_map(|line| line.strip_prefix(CONSOLE))
     }
 
     /// Whether a line of the guest's console contains this.
-    fn guest(&self, words: &str) -> bool {
+    pub fn guest(&self, words: &str) -> bool {
         self.console().any(|line| line.contains(words))
     }
 
     /// The program's summary of the run.
-    fn summary(&self) -> Result<Value, String> {
+    pub fn summary(&self) -> Result<Value, String> {
         let own = self.lines.iter().filter(|line| !line.starts_with(CONSOLE));
         let text: Vec<_> = own
             .skip_while(|line| *line != "{")
@@ -61,32 +55,6 @@ impl Said {
         let text = text[..end.map_or(0, |end| end + 1)].join("\n");
         serde_json::from_str(&text).map_err(|error| format!("vmm wrote no summary: {error}"))
     }
-}
-
-/// What a guest does in a check.
-#[derive(Clone, Copy, Debug)]
-struct Boot {
-    image: &'static str,
-    /// Which IOMMU its disks and its entropy device stand behind, as on the command line.
-    iommu: Option<&'static str>,
-    /// Words for its kernel's command line.
-    words: &'static str,
-    /// What its kernel calls its processor (`uname -m`).
-    machine: &'static str,
-    cpus: u8,
-    /// What else it does.
-    more: &'static [More],
-}
-
-/// What a guest may do besides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum More {
-    /// Take its disk from its driver and give it back.
-    Rebind,
-    /// Read the disk by several programs at once.
-    Crowd,
-    /// Access a physical address at which nothing lies.
-    Stray,
 }
 
 /// One check.
@@ -116,6 +84,7 @@ enum Kind {
 pub fn all(quick: bool) -> Result<Vec<Check>, String> {
     let ipmmu = Boot {
         image: "ipmmu",
+        accel: "kvm",
         iommu: Some("ipmmu"),
         words: "",
         machine: "armv7l",
@@ -124,6 +93,7 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
     };
     let strict = Boot {
         image: "debian-arm64-6.12",
+        accel: "kvm",
         iommu: Some("virtio"),
         words: "iommu.strict=1",
         machine: "aarch64",
@@ -158,11 +128,26 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
             124,
             "took too long on this host",
         ),
+        program(
+            "a guest that sleeps for ever is noticed",
+            "boot --accel kvm --cpus 2 --wall-timeout 100 --kernel /guests/asleep --console none",
+            None,
+            1,
+            "sleeps and nothing can ever wake it",
+        ),
         guest("32 bits behind an IPMMU", ipmmu),
         guest("64 bits behind a virtio-iommu", strict),
     ];
     if !quick {
         checks.extend([
+            program(
+                "a running guest is ended by a signal",
+                "boot --accel kvm --cpus 4 --kernel /guests/ipmmu/kernel --console none & \
+                 sleep 4; kill -TERM $!; wait $!",
+                Some("ipmmu"),
+                143,
+                "",
+            ),
             guest(
                 "32 bits behind an IPMMU of Gen3",
                 Boot {
@@ -176,6 +161,7 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
                 "32 bits, a stock kernel",
                 Boot {
                     image: "debian-armmp-6.1",
+                    accel: "auto --time host",
                     iommu: None,
                     cpus: 1,
                     more: &[],
@@ -203,9 +189,19 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
     Ok(checks)
 }
 
-/// What the guest's disk holds.
-fn content() -> Vec<u8> {
-    random_bytes(DISK, 17)
+/// An arm64 Image (Linux, Documentation/arch/arm64/booting.rst) that waits for interrupts and enables none.
+fn asleep() -> Vec<u8> {
+    /// Where its code is: behind the header, over which the first instruction branches.
+    const CODE: usize = 0x40;
+    let mut image = vec![0; CODE];
+    image[..4].copy_from_slice(&(0x1400_0000 | (CODE as u32 / 4)).to_le_bytes());
+    image[0x10..0x18].copy_from_slice(&0x1000u64.to_le_bytes());
+    image[0x38..].copy_from_slice(b"ARM\x64\0\0\0\0");
+    // wfi; b .-4
+    for instruction in [0xd503_207fu32, 0x17ff_ffff] {
+        image.extend(instruction.to_le_bytes());
+    }
+    image
 }
 
 impl Check {
@@ -228,13 +224,18 @@ impl Check {
 
     /// What it needs in the outer machine.
     pub fn files(&self) -> Vec<GuestFile> {
-        match self.kind {
+        match &self.kind {
             Kind::Guest(_) => vec![GuestFile {
                 path: "disks/in".into(),
                 mode: 0o644,
                 bytes: content(),
             }],
-            Kind::Program { .. } => Vec::new(),
+            Kind::Program { arguments, .. } if !arguments.contains(ASLEEP) => Vec::new(),
+            Kind::Program { .. } => vec![GuestFile {
+                path: ASLEEP.into(),
+                mode: 0o644,
+                bytes: asleep(),
+            }],
         }
     }
 
@@ -273,168 +274,11 @@ impl Check {
     }
 }
 
-impl Boot {
-    /// What the guest does, in this order.
-    fn commands(&self) -> Vec<String> {
-        let mut commands = vec![
-            "uname -m; grep -c ^processor /proc/cpuinfo",
-            "sha256sum /dev/vda",
-            "dd if=/dev/vda of=/dev/vdb bs=64k conv=fsync",
-            r#"dd if=/dev/hwrng bs=32 count=1 2>/dev/null | hexdump -v -e '32/1 "%02x"'; echo"#,
-        ];
-        for more in self.more {
-            commands.push(match more {
-                More::Rebind => {
-                    "d=$(readlink -f /sys/block/vda/device/..); cd /sys/bus/platform/drivers/virtio-mmio; \
-                     echo ${d##*/} >unbind; echo ${d##*/} >bind; sleep 1; echo again $(sha256sum /dev/vda)"
-                }
-                More::Stray => "! devmem 0xb000000 32",
-                More::Crowd => {
-                    "for i in 1 2 3 4; do for j in 1 2; do \
-                     dd if=/dev/vda bs=64k iflag=direct 2>/dev/null | sha256sum | sed s/^/crowd:/; done & done; wait"
-                }
-            });
-        }
-        commands.into_iter().map(str::to_owned).collect()
-    }
-
-    fn command(&self) -> String {
-        let Self {
-            image, words, cpus, ..
-        } = self;
-        let iommu = self
-            .iommu
-            .map_or_else(String::new, |model| format!("--iommu {model}"));
-        let commands: Vec<_> = self.commands().iter().map(|c| encode_command(c)).collect();
-        format!(
-            "dd if=/dev/zero of=/disks/out bs=64k count={} 2>/dev/null\n\
-             vmm boot --accel kvm --cpus {cpus} --memory 256M --wall-timeout 400 --json /summary --console /console \
-             --kernel /guests/{image}/kernel --initrd /guests/{image}/initrd {iommu} --seed {SEED} \
-             --disk /disks/in,ro --disk /disks/out --cmdline 'quiet {words} {}'\n\
-             status=$?\n\
-             sed 's/^/{CONSOLE}/' /console\n\
-             cat /summary\n\
-             sha256sum /disks/out",
-            DISK / (64 << 10),
-            commands.join(" "),
-        )
-    }
-
-    fn judge(&self, said: &Said) -> Result<(), String> {
-        let hash = sha256(&content());
-        let commands = self.commands();
-        let succeeded =
-            (1..=commands.len()).all(|n| said.guest(&format!("guest: command {n} exited with 0")));
-        let crowd = format!("crowd:{hash}  -");
-        let crowd = said.console().filter(|line| *line == crowd).count();
-        let wants = [
-            (said.guest(self.machine), "its processor is another one"),
-            (
-                said.console().any(|line| line == self.cpus.to_string()),
-                "it has another number of cores",
-            ),
-            (succeeded, "a command failed"),
-            (
-                said.guest(&format!("{hash}  /dev/vda")),
-                "it read the disk wrongly",
-            ),
-            (
-                said.program(&format!("{hash}  /disks/out")),
-                "it wrote the disk wrongly",
-            ),
-            (is_noise(said), "its entropy was not what its seed gives"),
-            (
-                !self.more.contains(&More::Rebind) || said.guest(&format!("again {hash}")),
-                "it read the disk wrongly after its driver came back",
-            ),
-            (
-                !self.more.contains(&More::Crowd) || crowd == 8,
-                "programs that read the disk at once read it wrongly",
-            ),
-        ];
-        match wants.iter().find(|(holds, _)| !holds) {
-            Some((_, why)) => Err((*why).to_owned()),
-            None => self.judge_summary(&said.summary()?),
-        }
-    }
-
-    /// What the program's summary says: everything was translated, and nothing was refused.
-    fn judge_summary(&self, summary: &Value) -> Result<(), String> {
-        if summary["kvm"] != true {
-            return Err("it was not run by KVM".to_owned());
-        }
-        let iommus = summary["iommus"].as_array().map_or(&[][..], Vec::as_slice);
-        let sum = |path: &str| {
-            let values = iommus
-                .iter()
-                .filter_map(|iommu| iommu.pointer(path)?.as_u64());
-            values.sum::<u64>()
-        };
-        let ports = iommus.iter().filter_map(|iommu| iommu["utlbs"].as_array());
-        let refused = ports
-            .flatten()
-            .any(|port| port["faults"] != 0 || port["bus_errors"] != 0);
-        let virtio = self.iommu == Some("virtio");
-        let strays = summary["exits"]["unmapped"].as_u64();
-        let wants = [
-            (
-                self.more.contains(&More::Stray) == (strays > Some(0)),
-                "accesses to where nothing lies were not those that were made",
-            ),
-            (
-                iommus.is_empty() == self.iommu.is_none(),
-                "it has not the IOMMU it was to have",
-            ),
-            (
-                self.iommu.is_none() || sum("/fills") > 0,
-                "nothing was translated",
-            ),
-            (!refused, "accesses were refused"),
-            (
-                !virtio || sum("/virtio/requests/map") > 0 && sum("/virtio/requests/unmap") > 0,
-                "the virtio-iommu was not asked to map and to unmap",
-            ),
-            (
-                !virtio || sum("/virtio/requests/attach") >= 3,
-                "a device was not attached",
-            ),
-            (
-                !virtio || sum("/virtio/refused") == 0,
-                "the virtio-iommu refused requests",
-            ),
-        ];
-        match wants.iter().find(|(holds, _)| !holds) {
-            Some((_, why)) => Err((*why).to_owned()),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Whether the guest read bytes that its entropy device is to have given it.
-fn is_noise(said: &Said) -> bool {
-    let mut stream = vec![0; 64 << 10];
-    let config = Config {
-        seed: SEED,
-        ..Config::default()
-    };
-    Xoshiro256PlusPlus::seed_from_u64(vmm::noise_seed(&config)).fill_bytes(&mut stream);
-    let stream: String = stream.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut lines = said.console();
-    lines.any(|line| line.len() == 64 && stream.contains(line))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use guest_images::encode_command;
 
-    fn boot() -> Boot {
-        let mut checks = all(true).unwrap().into_iter();
-        let boot = checks.find_map(|check| match check.kind {
-            Kind::Guest(boot) if boot.iommu == Some("virtio") => Some(boot),
-            _ => None,
-        });
-        boot.unwrap()
-    }
+    use super::*;
 
     #[test]
     fn names_differ_and_command_lines_fit() {
@@ -452,25 +296,6 @@ mod tests {
                     .sum();
                 assert!(words < 950, "{}: {words}", check.name);
             }
-        }
-    }
-
-    #[test]
-    fn a_summary_is_judged() {
-        let good = r#"{"kvm": true, "exits": {"unmapped": 0}, "iommus": [{"fills": 9, "utlbs": [{"faults": 0, "bus_errors": 0}],
-            "virtio": {"refused": 0, "requests": {"map": 4, "unmap": 3, "attach": 3}}}]}"#;
-        let judge = |text: &str| boot().judge_summary(&serde_json::from_str(text).unwrap());
-        judge(good).unwrap();
-        for (from, to) in [
-            ("true", "false"),
-            ("\"fills\": 9", "\"fills\": 0"),
-            ("\"faults\": 0", "\"faults\": 1"),
-            ("\"unmap\": 3", "\"unmap\": 0"),
-            ("\"attach\": 3", "\"attach\": 2"),
-            ("\"refused\": 0", "\"refused\": 1"),
-            ("\"unmapped\": 0", "\"unmapped\": 1"),
-        ] {
-            assert!(judge(&good.replace(from, to)).is_err(), "{from}");
         }
     }
 }

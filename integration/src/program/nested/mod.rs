@@ -2,6 +2,7 @@
 //! it, and in that our program runs its guests.
 
 mod checks;
+mod guest;
 mod outer;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,9 @@ pub struct Options {
     /// The version of the outer machine's interrupt controller, and so of its guests' [default: both, one after the other]
     #[arg(long, value_parser = clap::value_parser!(u8).range(2..=3))]
     gic: Option<u8>,
+    /// Cores of the outer machine
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=8))]
+    cores: u8,
     /// One guest of each kind only
     #[arg(long)]
     quick: bool,
@@ -45,7 +49,7 @@ pub fn run(options: &Options) -> Result<bool, String> {
     for gic in options.gic.map_or_else(|| vec![3, 2], |gic| vec![gic]) {
         let begun = Instant::now();
         let outer = Outer::new(&program, &checks)?;
-        let said = outer.run(gic, options.verbose)?;
+        let said = outer.run(gic, options.cores, options.verbose)?;
         for check in &checks {
             all_hold &= report(gic, check, &said);
         }

@@ -14,9 +14,6 @@ use super::checks::{BEGIN, Check, END, Said};
 
 /// The outer machine's image: its kernel has KVM built in.
 const IMAGE: &str = "debian-arm64-6.1";
-/// Cores of the outer machine: as many as any guest has. Where two cores of a 32-bit guest share one, programs in the guest
-/// get page domain faults.
-const CORES: &str = "4";
 /// Longest silence of the outer machine. It is emulated, and so is what its guests do.
 const SILENCE: Duration = Duration::from_secs(420);
 /// Longest run of the outer machine.
@@ -73,14 +70,21 @@ impl Outer {
         })
     }
 
-    /// Runs the machine with a GIC of that version, and returns what was said for each check.
+    /// Runs the machine with that many cores and a GIC of that version, and returns what was said for each check.
     ///
     /// # Errors
     /// A sentence.
-    pub fn run(&self, gic: u8, verbose: bool) -> Result<BTreeMap<String, Said>, String> {
+    pub fn run(&self, gic: u8, cores: u8, verbose: bool) -> Result<BTreeMap<String, Said>, String> {
         let mut qemu = Command::new("qemu-system-aarch64");
         qemu.args(["-M", &format!("virt,virtualization=on,gic-version={gic}")])
-            .args(["-cpu", "cortex-a57", "-smp", CORES, "-m", "2048"])
+            .args([
+                "-cpu",
+                "cortex-a57",
+                "-smp",
+                &cores.to_string(),
+                "-m",
+                "2048",
+            ])
             .args(["-accel", "tcg,thread=multi", "-nodefaults", "-no-reboot"])
             .args(["-display", "none", "-serial", "stdio", "-kernel"])
             .arg(&self.kernel)
