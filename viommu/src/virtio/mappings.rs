@@ -1,14 +1,13 @@
 //! The mappings of one domain.
 
-use std::collections::BTreeMap;
-
 use vm_memory::Permissions;
 
 use super::spec::map_flag;
+use super::tree::Tree;
 use crate::model::Mapping;
 
 /// One mapping, without its first IOVA.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Entry {
     /// Last IOVA.
     pub last: u64,
@@ -50,8 +49,8 @@ pub(super) struct Removed {
 /// Mappings that do not overlap, by first IOVA. Ranges are inclusive: the whole of 64 bits can be said.
 ///
 /// A look-up, an insertion and a removal take logarithmic time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Mappings(BTreeMap<u64, Entry>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mappings(Tree<Entry>);
 
 impl Mappings {
     pub fn len(&self) -> usize {
@@ -59,18 +58,12 @@ impl Mappings {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Entry)> {
-        self.0.iter().map(|(first, entry)| (*first, entry))
-    }
-
-    /// The mapping with the greatest first IOVA that is not beyond `iova`.
-    fn at_or_before(&self, iova: u64) -> Option<(u64, &Entry)> {
-        let (first, entry) = self.0.range(..=iova).next_back()?;
-        Some((*first, entry))
+        self.0.iter()
     }
 
     /// What `iova` is mapped to.
     pub fn find(&self, iova: u64) -> Option<Mapping> {
-        let (first, entry) = self.at_or_before(iova)?;
+        let (first, entry) = self.0.floor(iova)?;
         (entry.last >= iova).then(|| Mapping {
             first,
             last: entry.last,
@@ -81,7 +74,8 @@ impl Mappings {
 
     /// Whether anything in `first..=last` is mapped.
     pub fn overlaps(&self, first: u64, last: u64) -> bool {
-        self.at_or_before(last)
+        self.0
+            .floor(last)
             .is_some_and(|(_, entry)| entry.last >= first)
     }
 
@@ -96,60 +90,46 @@ impl Mappings {
     /// If a mapping is partly in the range. Then nothing is removed.
     pub fn remove(&mut self, first: u64, last: u64) -> Result<Removed, Splits> {
         // Of mappings that do not overlap, only the first and the last one that the range meets can stick out.
-        let Some((last_first, last_entry)) = self.at_or_before(last) else {
+        let Some((last_first, last_entry)) = self.0.floor(last) else {
             return Ok(Removed::default());
         };
         let last_last = last_entry.last;
         if last_last < first {
             return Ok(Removed::default());
         }
-        if last_last > last {
+        if last_last > last || last_first < first {
             return Err(Splits);
         }
+        let before = last_first.checked_sub(1).and_then(|at| self.0.floor(at));
+        if before.is_none_or(|(_, entry)| entry.last < first) {
+            // One mapping: by far the most frequent.
+            return Ok(Removed {
+                hull: Some((last_first, last_last)),
+                count: self.0.remove(last_first, last_first),
+                rest: Self::default(),
+            });
+        }
         let sticks_out = self
-            .at_or_before(first)
+            .0
+            .floor(first)
             .is_some_and(|(begin, entry)| begin < first && entry.last >= first);
         if sticks_out {
             return Err(Splits);
-        }
-        if last_first >= first && self.0.range(first..=last).nth(1).is_none() {
-            // One mapping: by far the most frequent.
-            self.0.remove(&last_first);
-            return Ok(Removed {
-                hull: Some((last_first, last_last)),
-                count: 1,
-                rest: Self::default(),
-            });
         }
         Ok(self.remove_many(first, last, last_last))
     }
 
     #[cold]
     fn remove_many(&mut self, first: u64, last: u64, last_last: u64) -> Removed {
-        let everything = self.0.keys().next().is_some_and(|begin| *begin >= first)
-            && self
-                .0
-                .keys()
-                .next_back()
-                .is_some_and(|begin| *begin <= last);
-        if everything {
-            let rest = std::mem::take(self);
-            let begin = rest.0.keys().next().copied();
-            return Removed {
-                hull: begin.map(|begin| (begin, last_last)),
-                count: rest.len(),
-                rest,
-            };
-        }
-        let keys: Vec<u64> = self.0.range(first..=last).map(|(key, _)| *key).collect();
-        for key in &keys {
-            self.0.remove(key);
-        }
-        Removed {
-            hull: keys.first().map(|begin| (*begin, last_last)),
-            count: keys.len(),
-            rest: Self::default(),
-        }
+        let hull = (self.0.ceiling(first)).map(|(begin, _)| (begin, last_last));
+        let before = first.checked_sub(1).and_then(|at| self.0.floor(at));
+        let after = last.checked_add(1).and_then(|at| self.0.ceiling(at));
+        let (count, rest) = if before.is_none() && after.is_none() {
+            (self.len(), std::mem::take(self))
+        } else {
+            (self.0.remove(first, last), Self::default())
+        };
+        Removed { hull, count, rest }
     }
 }
 
@@ -239,7 +219,7 @@ mod tests {
                     match mappings.remove(first, last) {
                         Err(Splits) => {
                             prop_assert!(cut);
-                            prop_assert_eq!(&mappings, &before);
+                            prop_assert!(mappings.iter().eq(before.iter()));
                         }
                         Ok(removed) => {
                             prop_assert!(!cut);

@@ -51,6 +51,7 @@ mod requests;
 mod shared;
 pub mod spec;
 mod state;
+mod tree;
 
 #[cfg(test)]
 mod tests;

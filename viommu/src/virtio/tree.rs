@@ -1,0 +1,494 @@
+//! An ordered map from addresses that is quick to look something up in when the processor's caches have forgotten it.
+//!
+//! A B+ tree: values are in leaves, and an inner node knows the least key below each of its children. A look-up among
+//! many thousand mappings meets three or four wide nodes, of which only the leaf is likely to be cold, and in it the
+//! lines of the keys and of one value. Leaves that are filled in ascending or descending order, as drivers do, are
+//! filled to the brim.
+
+/// A map from addresses to `V`.
+///
+/// `LEAF` is how many entries a leaf has: as many as share four cache lines, the count of them included. `FAN` is how
+/// many children an inner node has.
+#[derive(Clone, Debug)]
+pub(super) struct Tree<V, const LEAF: usize = 31, const FAN: usize = 64> {
+    /// None if the map is empty.
+    root: Option<Node<V, LEAF, FAN>>,
+    len: usize,
+}
+
+/// A node that is not empty, but for a moment.
+#[derive(Clone, Debug)]
+enum Node<V, const LEAF: usize, const FAN: usize> {
+    Leaf(Box<Leaf<V, LEAF>>),
+    Inner(Box<Inner<V, LEAF, FAN>>),
+}
+
+/// Entries. Processors fetch cache lines in pairs: it begins with one.
+#[derive(Clone, Debug)]
+#[repr(C, align(128))]
+struct Leaf<V, const LEAF: usize> {
+    len: usize,
+    /// Ascending, as far as `len`.
+    keys: [u64; LEAF],
+    values: [V; LEAF],
+}
+
+/// Nodes that are equally high.
+#[derive(Clone, Debug)]
+struct Inner<V, const LEAF: usize, const FAN: usize> {
+    /// The least key of each child.
+    keys: [u64; FAN],
+    children: Vec<Node<V, LEAF, FAN>>,
+}
+
+/// Where to cut a full node in two that is to have one thing more at `at`: what comes in order leaves full nodes behind.
+const fn cut(at: usize, capacity: usize) -> usize {
+    if at == 0 || at == capacity {
+        at
+    } else {
+        capacity.div_ceil(2)
+    }
+}
+
+impl<V, const LEAF: usize, const FAN: usize> Default for Tree<V, LEAF, FAN> {
+    fn default() -> Self {
+        Self { root: None, len: 0 }
+    }
+}
+
+impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Tree<V, LEAF, FAN> {
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The entry with the greatest key that is not beyond `key`.
+    #[inline]
+    pub fn floor(&self, key: u64) -> Option<(u64, &V)> {
+        let mut node = self.root.as_ref()?;
+        loop {
+            match node {
+                Node::Leaf(leaf) => return leaf.entry(leaf.up_to(key).checked_sub(1)?),
+                Node::Inner(inner) => node = &inner.children[inner.child_of(key)],
+            }
+        }
+    }
+
+    /// The entry with the least key that is not before `key`.
+    pub fn ceiling(&self, key: u64) -> Option<(u64, &V)> {
+        self.root.as_ref()?.ceiling(key)
+    }
+
+    /// All entries by ascending key.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &V)> {
+        let mut from = Some(0);
+        std::iter::from_fn(move || {
+            let entry = self.ceiling(from?)?;
+            from = entry.0.checked_add(1);
+            Some(entry)
+        })
+    }
+
+    /// Adds an entry. There must be none with this key.
+    pub fn insert(&mut self, key: u64, value: V) {
+        self.len += 1;
+        let Some(root) = &mut self.root else {
+            self.root = Some(Node::Leaf(Box::new(Leaf::of(key, value))));
+            return;
+        };
+        if let Some(right) = root.insert(key, value)
+            && let Some(left) = self.root.take()
+        {
+            self.root = Some(Node::Inner(Box::new(Inner::of(vec![left, right]))));
+        }
+    }
+
+    /// Removes all entries with keys in `first..=last`, in time proportional to their number: how many there were.
+    pub fn remove(&mut self, first: u64, last: u64) -> usize {
+        let Some(root) = &mut self.root else {
+            return 0;
+        };
+        let removed = root.remove(first, last);
+        self.len -= removed;
+        if self.len == 0 {
+            self.root = None;
+        }
+        while let Some(Node::Inner(inner)) = &mut self.root
+            && inner.children.len() == 1
+        {
+            self.root = inner.children.pop();
+        }
+        removed
+    }
+}
+
+impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Node<V, LEAF, FAN> {
+    /// The least key.
+    fn first(&self) -> u64 {
+        match self {
+            Self::Leaf(leaf) => leaf.keys[0],
+            Self::Inner(inner) => inner.keys[0],
+        }
+    }
+
+    /// How many entries or children it has, and how many it can have.
+    fn width(&self) -> (usize, usize) {
+        match self {
+            Self::Leaf(leaf) => (leaf.len, LEAF),
+            Self::Inner(inner) => (inner.children.len(), FAN),
+        }
+    }
+
+    /// How many entries are in it and below it.
+    fn count(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.len,
+            Self::Inner(inner) => inner.children.iter().map(Self::count).sum(),
+        }
+    }
+
+    fn ceiling(&self, key: u64) -> Option<(u64, &V)> {
+        match self {
+            Self::Leaf(leaf) => leaf.entry(leaf.before(key)),
+            Self::Inner(inner) => {
+                let at = inner.child_of(key);
+                let within = inner.children[at].ceiling(key);
+                within.or_else(|| inner.children.get(at + 1)?.ceiling(key))
+            }
+        }
+    }
+
+    /// Adds an entry. If there is no room, the greater part of the node is handed back.
+    fn insert(&mut self, key: u64, value: V) -> Option<Self> {
+        match self {
+            Self::Leaf(leaf) => Some(Self::Leaf(Box::new(leaf.insert(key, value)?))),
+            Self::Inner(inner) => {
+                let at = inner.child_of(key);
+                let right = inner.children[at].insert(key, value);
+                inner.keys[at] = inner.children[at].first();
+                Some(Self::Inner(Box::new(inner.insert(at + 1, right?)?)))
+            }
+        }
+    }
+
+    /// Removes the entries in `first..=last`: how many there were. Nothing may be left.
+    fn remove(&mut self, first: u64, last: u64) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.remove(first, last),
+            Self::Inner(inner) => inner.remove(first, last),
+        }
+    }
+
+    /// Adds all of a sibling that comes after it, for which there must be room.
+    fn append(&mut self, sibling: Self) {
+        match (self, sibling) {
+            (Self::Leaf(left), Self::Leaf(right)) => left.append(&right),
+            (Self::Inner(left), Self::Inner(mut right)) => {
+                let from = left.children.len();
+                let count = right.children.len();
+                left.keys[from..from + count].copy_from_slice(&right.keys[..count]);
+                left.children.append(&mut right.children);
+            }
+            _ => unreachable!("siblings are equally high"),
+        }
+    }
+}
+
+impl<V: Copy + Default, const LEAF: usize> Leaf<V, LEAF> {
+    fn of(key: u64, value: V) -> Self {
+        let mut leaf = Self::default();
+        leaf.put(0, key, value);
+        leaf
+    }
+
+    /// How many keys are not beyond `key`.
+    #[inline]
+    fn up_to(&self, key: u64) -> usize {
+        self.keys[..self.len].partition_point(|other| *other <= key)
+    }
+
+    /// How many keys are before `key`.
+    fn before(&self, key: u64) -> usize {
+        self.keys[..self.len].partition_point(|other| *other < key)
+    }
+
+    #[inline]
+    fn entry(&self, at: usize) -> Option<(u64, &V)> {
+        let keys = &self.keys[..self.len];
+        Some((*keys.get(at)?, self.values.get(at)?))
+    }
+
+    /// Puts an entry at its place, for which there must be room.
+    fn put(&mut self, at: usize, key: u64, value: V) {
+        self.keys.copy_within(at..self.len, at + 1);
+        self.values.copy_within(at..self.len, at + 1);
+        self.keys[at] = key;
+        self.values[at] = value;
+        self.len += 1;
+    }
+
+    fn append(&mut self, other: &Self) {
+        let to = self.len..self.len + other.len;
+        self.keys[to.clone()].copy_from_slice(&other.keys[..other.len]);
+        self.values[to].copy_from_slice(&other.values[..other.len]);
+        self.len += other.len;
+    }
+
+    fn insert(&mut self, key: u64, value: V) -> Option<Self> {
+        let at = self.before(key);
+        if self.len < LEAF {
+            self.put(at, key, value);
+            return None;
+        }
+        let cut = cut(at, LEAF);
+        let mut right = Self::default();
+        right.keys[..LEAF - cut].copy_from_slice(&self.keys[cut..]);
+        right.values[..LEAF - cut].copy_from_slice(&self.values[cut..]);
+        (self.len, right.len) = (cut, LEAF - cut);
+        if at > cut || cut == LEAF {
+            right.put(at - cut, key, value);
+        } else {
+            self.put(at, key, value);
+        }
+        Some(right)
+    }
+
+    fn remove(&mut self, first: u64, last: u64) -> usize {
+        let from = self.before(first);
+        let inside = self.keys[from..self.len].iter();
+        let to = from + inside.take_while(|key| **key <= last).count();
+        self.keys.copy_within(to..self.len, from);
+        self.values.copy_within(to..self.len, from);
+        self.len -= to - from;
+        to - from
+    }
+}
+
+impl<V: Copy + Default, const LEAF: usize> Default for Leaf<V, LEAF> {
+    fn default() -> Self {
+        Self {
+            len: 0,
+            keys: [0; LEAF],
+            values: [V::default(); LEAF],
+        }
+    }
+}
+
+impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Inner<V, LEAF, FAN> {
+    fn of(children: Vec<Node<V, LEAF, FAN>>) -> Self {
+        let mut keys = [0; FAN];
+        for (key, child) in keys.iter_mut().zip(&children) {
+            *key = child.first();
+        }
+        Self { keys, children }
+    }
+
+    /// The child that `key` is in, if it is anywhere: the first one for a key that is before all others.
+    #[inline]
+    fn child_of(&self, key: u64) -> usize {
+        self.keys[..self.children.len()]
+            .partition_point(|least| *least <= key)
+            .saturating_sub(1)
+    }
+
+    /// Puts a child at its place, for which there must be room.
+    fn put(&mut self, at: usize, child: Node<V, LEAF, FAN>) {
+        self.keys.copy_within(at..self.children.len(), at + 1);
+        self.keys[at] = child.first();
+        self.children.insert(at, child);
+    }
+
+    fn insert(&mut self, at: usize, child: Node<V, LEAF, FAN>) -> Option<Self> {
+        if self.children.len() < FAN {
+            self.put(at, child);
+            return None;
+        }
+        let cut = cut(at, FAN);
+        let mut right = Self::of(self.children.split_off(cut));
+        if at > cut || cut == FAN {
+            right.put(at - cut, child);
+        } else {
+            self.put(at, child);
+        }
+        Some(right)
+    }
+
+    /// Takes children out.
+    fn drop_children(&mut self, range: std::ops::Range<usize>) -> usize {
+        self.keys
+            .copy_within(range.end..self.children.len(), range.start);
+        self.children.drain(range).map(|child| child.count()).sum()
+    }
+
+    fn remove(&mut self, first: u64, last: u64) -> usize {
+        let low = self.child_of(first);
+        let beyond = &self.keys[low + 1..self.children.len()];
+        let high = low + beyond.iter().take_while(|least| **least <= last).count();
+        let mut removed = self.children[low].remove(first, last);
+        if low < high {
+            removed += self.children[high].remove(first, last);
+            removed += self.drop_children(low + 1..high);
+            self.mend(low + 1);
+        }
+        self.mend(low);
+        removed
+    }
+
+    /// Brings in order what is known of a child that lost something: one that is empty goes, and one that became small
+    /// becomes one with a neighbour if both fit into one node with room to spare.
+    fn mend(&mut self, at: usize) {
+        let (width, capacity) = self.children[at].width();
+        if width == 0 {
+            self.drop_children(at..at + 1);
+            return;
+        }
+        self.keys[at] = self.children[at].first();
+        // Neighbours are likely to be cold: they are looked at only if need be.
+        if width <= capacity / 2 {
+            self.join(at);
+            if let Some(before) = at.checked_sub(1) {
+                self.join(before);
+            }
+        }
+    }
+
+    /// Makes one of a child and the next one, if they are so small.
+    fn join(&mut self, at: usize) {
+        let Some([left, right]) = self.children.get(at..).and_then(<[_]>::first_chunk) else {
+            return;
+        };
+        let ((left, capacity), (right, _)) = (left.width(), right.width());
+        if left + right > capacity / 4 * 3 {
+            return;
+        }
+        let right = self.children.remove(at + 1);
+        self.keys
+            .copy_within(at + 2..self.children.len() + 1, at + 1);
+        self.children[at].append(right);
+        self.keys[at] = self.children[at].first();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::collections::btree_map::Entry;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Narrow, so that few entries make it high.
+    type Narrow = Tree<u64, 4, 4>;
+
+    /// How high a node is, after a look at whether all in it is in order. Keys are in `least..=most`.
+    fn check(node: &Node<u64, 4, 4>, least: u64, most: u64) -> usize {
+        assert_ne!(node.width().0, 0);
+        assert_eq!(node.first(), least);
+        match node {
+            Node::Leaf(leaf) => {
+                let keys = &leaf.keys[..leaf.len];
+                assert!(keys.is_sorted_by(|a, b| a < b));
+                assert!(keys.iter().all(|key| *key <= most));
+                0
+            }
+            Node::Inner(inner) => {
+                let keys = &inner.keys[..inner.children.len()];
+                assert!(keys.is_sorted_by(|a, b| a < b));
+                let ends = keys[1..].iter().map(|key| key - 1).chain([most]);
+                let heights = keys.iter().zip(ends).zip(&inner.children);
+                let heights: Vec<_> = heights.map(|((k, end), c)| check(c, *k, end)).collect();
+                assert!(heights.iter().all(|height| *height == heights[0]));
+                heights[0] + 1
+            }
+        }
+    }
+
+    fn height(tree: &Narrow) -> usize {
+        tree.root
+            .as_ref()
+            .map_or(0, |root| check(root, root.first(), u64::MAX))
+    }
+
+    #[test]
+    fn leaves_are_lines() {
+        #[derive(Clone, Copy, Default)]
+        struct Mapping(#[expect(dead_code, reason = "its size matters")] [u64; 3]);
+        let leaf = Leaf::<Mapping, 31>::default();
+        assert_eq!(size_of_val(&leaf), 1024);
+        assert_eq!((&raw const leaf.values).addr() % 128, 0);
+    }
+
+    #[test]
+    fn what_comes_in_order_leaves_full_nodes() {
+        let (mut up, mut down) = (Narrow::default(), Narrow::default());
+        for key in 0..256 {
+            up.insert(key, key);
+            down.insert(u64::MAX - key, key);
+        }
+        assert_eq!(height(&up), 3);
+        for tree in [&up, &down] {
+            let mut leaves = 0;
+            let mut nodes: Vec<_> = tree.root.iter().collect();
+            while let Some(node) = nodes.pop() {
+                match node {
+                    Node::Leaf(_) => leaves += 1,
+                    Node::Inner(inner) => nodes.extend(&inner.children),
+                }
+            }
+            assert_eq!(leaves, 64);
+            height(tree);
+        }
+    }
+
+    #[test]
+    fn what_was_thinned_out_is_low() {
+        let mut tree = Narrow::default();
+        for key in 0..4096 {
+            tree.insert(key, key);
+        }
+        for key in (0..4096).filter(|key| key % 256 != 0) {
+            assert_eq!(tree.remove(key, key), 1);
+        }
+        assert_eq!(tree.len(), 16);
+        assert!(height(&tree) <= 4, "{}", height(&tree));
+    }
+
+    proptest! {
+        /// Against the standard library's.
+        #[test]
+        fn as_a_btree_map(steps in prop::collection::vec((0u8..8, 0u64..600, 0u64..40), 1..500)) {
+            let mut tree = Narrow::default();
+            let mut plain = BTreeMap::new();
+            for (step, (kind, key, more)) in (0..).zip(steps) {
+                // At both ends of the address space.
+                let key = if key < 300 { key } else { u64::MAX - (key - 300) };
+                let last = key.saturating_add(more);
+                match kind {
+                    0 => {
+                        let inside: Vec<_> = plain.range(key..=last).map(|(key, _)| *key).collect();
+                        prop_assert_eq!(tree.remove(key, last), inside.len());
+                        inside.iter().for_each(|key| { plain.remove(key); });
+                    }
+                    1 => prop_assert_eq!(tree.remove(key, key), usize::from(plain.remove(&key).is_some())),
+                    _ => for key in key..=last.min(key.saturating_add(3)) {
+                        if let Entry::Vacant(vacant) = plain.entry(key) {
+                            vacant.insert(step);
+                            tree.insert(key, step);
+                        }
+                    },
+                }
+                prop_assert_eq!(tree.len(), plain.len());
+                height(&tree);
+                for key in [key.saturating_sub(1), key, last] {
+                    let (floor, ceiling) = (plain.range(..=key).next_back(), plain.range(key..).next());
+                    prop_assert_eq!(tree.floor(key), floor.map(|(key, value)| (*key, value)));
+                    prop_assert_eq!(tree.ceiling(key), ceiling.map(|(key, value)| (*key, value)));
+                }
+            }
+            prop_assert!(tree.iter().eq(plain.iter().map(|(key, value)| (*key, value))));
+            prop_assert_eq!(tree.remove(0, u64::MAX), plain.len());
+            prop_assert!(tree.root.is_none());
+        }
+    }
+}
