@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rand_core::{RngCore, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
+use benches::translation::{Viommu, World};
 use viommu::DmaSpace;
 use viommu::virtio::{EndpointConfig, Observers, VirtioIommu, VirtioIommuConfig};
 use virtio_queue::desc::split::Descriptor;
@@ -16,12 +15,10 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 pub const PAGE: u64 = 0x1000;
 /// Where RAM is.
 const RAM: u64 = 0x8000_0000;
-/// Pages of RAM for rings and buffers.
-const OWN_PAGES: u64 = 16;
+/// Bytes for rings and buffers, apart from what is mapped.
+const RAM_SIZE: usize = 16 * PAGE as usize;
 /// Entries of the queue; a chain takes two.
 const SIZE: u16 = 128;
-/// Where the first mapping is.
-const IOVA: u64 = 0x1_0000_0000;
 /// Bytes from one request to the next in memory.
 const SLOT: u64 = 64;
 /// `VIRTQ_DESC_F_NEXT` and `VIRTQ_DESC_F_WRITE` (virtio 1.2, 2.7.5).
@@ -33,29 +30,29 @@ pub struct Driver {
     pub iommu: VirtioIommu,
     /// A bus master that the mappings are for.
     pub device: DmaSpace,
-    /// How many mappings there are for good.
-    pub mappings: u64,
+    /// Where IOVAs begin that are not mapped.
+    spare: u64,
+    /// A page that they can lead to.
+    frame: u64,
     queue: Queue,
     memory: Arc<GuestMemoryMmap<()>>,
     own: DmaSpace,
-    random: Xoshiro256PlusPlus,
     available: u16,
     used: u16,
     next: u16,
 }
 
 impl Driver {
-    /// A device with an endpoint on a domain with so many single pages mapped, to frames in no order.
-    pub fn new(mappings: u64, cached: bool) -> Self {
-        let size = (OWN_PAGES + mappings) * PAGE;
-        let ranges = [(GuestAddress(RAM), size as usize)];
+    /// A device with an endpoint on a domain that has the mappings of `world`.
+    pub fn new(world: &World, cached: bool) -> Self {
+        let ranges = [(GuestAddress(RAM), RAM_SIZE)];
         let memory: Arc<GuestMemoryMmap<()>> =
             Arc::new(GuestMemoryMmap::from_ranges(&ranges).expect("so much RAM can be had"));
         let mut config = VirtioIommuConfig::new([EndpointConfig::new(8)]);
         if !cached {
             config.cache.entries = 0;
         }
-        let (ram, observers) = (Arc::clone(&memory), Observers::default());
+        let (ram, observers) = (Arc::clone(&world.memory), Observers::default());
         let mut iommu = VirtioIommu::new(ram, config, Box::new(|| {}), observers)
             .expect("there is such a device");
         let offered = iommu.offered_features();
@@ -70,11 +67,11 @@ impl Driver {
         let mut driver = Self {
             iommu,
             device,
-            mappings,
+            spare: world.iova(world.mappings),
+            frame: world.spare_pages(),
             queue,
             own: DmaSpace::pass_through(Arc::clone(&memory)),
             memory,
-            random: Xoshiro256PlusPlus::seed_from_u64(1),
             available: 0,
             used: 0,
             next: 0,
@@ -82,36 +79,34 @@ impl Driver {
         // ATTACH of endpoint 8 to domain 1.
         driver.send(&[[1, 0, 0, 0], [1, 0, 0, 0], [8, 0, 0, 0], [0; 4], [0; 4]].concat());
         driver.serve(1);
-        for page in 0..mappings {
-            driver.map(driver.iova(page));
+        for index in 0..world.mappings {
+            driver.send_map(world.iova(index), world.physical(index));
             driver.serve(1);
         }
         driver
     }
 
-    /// The IOVA of a mapping.
-    pub fn iova(&self, page: u64) -> u64 {
-        IOVA + page * PAGE
+    /// The path of the bus master's accesses.
+    pub fn viommu(&self) -> Viommu {
+        Viommu {
+            unit: Arc::clone(self.iommu.unit()),
+            space: self.device.clone(),
+        }
     }
 
     /// The IOVA of a page that is not mapped: in the 4 MiB after those that are, as a driver's allocator has them.
     pub fn spare_iova(&self, page: u64) -> u64 {
-        self.iova(self.mappings + page % 1024)
-    }
-
-    /// An IOVA in some mapping.
-    pub fn random_iova(&mut self) -> u64 {
-        let (page, word) = (self.random.next_u64(), self.random.next_u64());
-        self.iova(page % self.mappings) + word % (PAGE / 8) * 8
+        self.spare + page % 1024 * PAGE
     }
 
     /// Makes a MAP of the page at `iova` available, to read and write.
     pub fn map(&mut self, iova: u64) {
-        // An odd factor: neighbours in IOVA are no neighbours in memory, and no two pages share a frame.
-        let page = (iova - IOVA) / PAGE;
-        let frame = page.wrapping_mul(0x9e37) % self.mappings;
+        self.send_map(iova, self.frame);
+    }
+
+    fn send_map(&mut self, iova: u64, address: u64) {
         let mut request = vec![3, 0, 0, 0, 1, 0, 0, 0];
-        for number in [iova, iova + (PAGE - 1), RAM + (OWN_PAGES + frame) * PAGE] {
+        for number in [iova, iova + (PAGE - 1), address] {
             request.extend(number.to_le_bytes());
         }
         request.extend([3, 0, 0, 0]);

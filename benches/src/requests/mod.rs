@@ -3,9 +3,12 @@
 mod driver;
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use benches::statistics::lower_quartile;
+use benches::translation::{
+    self, Contenders, Effort, HITS, LOOKUP, MAPPINGS, PATIENCE, READ, TURN, World, measure_group,
+};
 use serde::Serialize;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -13,8 +16,6 @@ use driver::Driver;
 
 /// Pairs of MAP and UNMAP in a batch of 32 requests.
 const BATCH_PAIRS: u64 = 16;
-/// Numbers of mappings among which is looked up, mapped and unmapped.
-const MAPPINGS: [u64; 3] = [64, 4096, 65_536];
 /// How long a round of one case takes, about.
 const ROUND: Duration = Duration::from_millis(2);
 
@@ -22,7 +23,8 @@ const ROUND: Duration = Duration::from_millis(2);
 ///
 /// The device's side of the request queue is timed, in memory, from the available ring to the used ring: fetching
 /// chains of two descriptors, executing, invalidating, waiting for devices (none is at work), answering. What the driver
-/// does is not. Cases take turns in rounds; the figure is the lower quartile of the rounds.
+/// does is not. Lookups and reads are those of `benches translation`, beside the same peers, through the device's
+/// translation cache and, without one, through its store of mappings. Figures are lower quartiles of the rounds.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Rounds of turns
@@ -42,18 +44,54 @@ pub struct Row {
     ns: f64,
     /// How many a second.
     per_second: f64,
+    /// Nanoseconds that vm-memory's IOMMU takes.
+    vm_memory_ns: Option<f64>,
+    /// Nanoseconds that plain memory takes.
+    mmap_ns: Option<f64>,
+}
+
+impl Row {
+    fn new(case: &'static str, mappings: u64, ns: f64) -> Self {
+        Self {
+            case,
+            mappings,
+            ns: (ns * 10.0).round() / 10.0,
+            per_second: (1e9 / ns).round(),
+            vm_memory_ns: None,
+            mmap_ns: None,
+        }
+    }
+
+    /// A row of the hits of a device with a cache or without; none of a case that is not for it.
+    fn of_hit(row: &translation::Row, cached: bool) -> Option<Self> {
+        let case = match (row.case, cached) {
+            (LOOKUP, true) => "lookup, cached",
+            (LOOKUP, false) => "lookup, not cached",
+            (READ, true) => "read 64 B, cached",
+            (READ, false) => "read 64 B, not cached",
+            _ => return None,
+        };
+        Some(Self {
+            vm_memory_ns: row.vm_memory_ns,
+            mmap_ns: row.mmap_ns,
+            ..Self::new(case, row.mappings, row.viommu_ns?)
+        })
+    }
 }
 
 /// What one turn does: times so many operations.
 type Turn = fn(&mut Driver, u64) -> Duration;
 
-/// The cases: a name, how many mappings there are already, the fewest operations of a turn, and what is timed.
-const CASES: [(&str, u64, Turn); 5] = [
+/// What is asked of the device: a name, the fewest operations of a turn, and what is timed.
+const CASES: [(&str, u64, Turn); 4] = [
     ("MAP or UNMAP, in batches of 32", 2 * BATCH_PAIRS, batches),
     ("MAP or UNMAP, alone", 2, alone),
-    ("UNMAP of a mapping in use, alone", 1, in_use),
-    ("access, translation cached", 64, cached),
-    ("access, without a cache", 64, timed_accesses),
+    ("UNMAP of a mapping in use, alone (strict)", 1, strict),
+    (
+        "UNMAP of mappings in use, in batches of 32 (lazy)",
+        2 * BATCH_PAIRS,
+        lazy,
+    ),
 ];
 
 /// Measures, and prints the result.
@@ -61,43 +99,56 @@ const CASES: [(&str, u64, Turn); 5] = [
 /// # Errors
 /// If the result cannot be printed.
 pub fn run(args: &Args) -> Result<(), String> {
-    let mut rows = Vec::new();
-    for mappings in MAPPINGS {
-        let mut driver = Driver::new(mappings, true);
-        let mut plain = Driver::new(mappings, false);
-        rows.extend(CASES.iter().map(|(case, least, turn)| {
-            let driver = if case.ends_with("without a cache") {
-                &mut plain
-            } else {
-                &mut driver
-            };
-            let ns = measure(driver, *least, args.rounds, *turn);
-            Row {
-                case,
-                mappings,
-                ns: (ns * 10.0).round() / 10.0,
-                per_second: (1e9 / ns).round(),
-            }
-        }));
-    }
+    let effort = Effort {
+        rounds: args.rounds,
+        turn: TURN,
+        patience: PATIENCE,
+    };
+    let rows = MAPPINGS.map(|mappings| measure_all(&World::new(mappings, 1), effort));
+    let rows: Vec<Row> = rows.into_iter().flatten().collect();
     if args.json {
         let text = serde_json::to_string(&rows).map_err(|error| error.to_string())?;
         println!("{text}");
         return Ok(());
     }
     println!(
-        "{:<36} {:>9} {:>10} {:>14}",
-        "", "mappings", "ns", "per second"
+        "{:<50} {:>8} {:>8} {:>12} {:>10} {:>8}",
+        "", "mappings", "ns", "per second", "vm-memory", "mmap"
     );
-    for (case, ..) in CASES {
-        for row in rows.iter().filter(|row| row.case == case) {
+    // One case together, the numbers of mappings below each other.
+    for first in rows.iter().filter(|row| row.mappings == MAPPINGS[0]) {
+        for row in rows.iter().filter(|row| row.case == first.case) {
+            let peer = |ns: Option<f64>| ns.map_or("-".to_owned(), |ns| format!("{ns:.1}"));
             println!(
-                "{:<36} {:>9} {:>10.1} {:>14.0}",
-                row.case, row.mappings, row.ns, row.per_second
+                "{:<50} {:>8} {:>8.1} {:>12.0} {:>10} {:>8}",
+                row.case,
+                row.mappings,
+                row.ns,
+                row.per_second,
+                peer(row.vm_memory_ns),
+                peer(row.mmap_ns)
             );
         }
     }
     Ok(())
+}
+
+/// All that is measured among the mappings of one world.
+fn measure_all(world: &World, effort: Effort) -> Vec<Row> {
+    let mut driver = Driver::new(world, true);
+    let mut rows: Vec<Row> = CASES
+        .iter()
+        .map(|(case, least, turn)| {
+            let ns = measure(&mut driver, *least, effort.rounds, *turn);
+            Row::new(case, world.mappings, ns)
+        })
+        .collect();
+    for (driver, cached) in [(driver, true), (Driver::new(world, false), false)] {
+        let contenders = Contenders::behind(world, driver.viommu());
+        let hits = measure_group(&HITS, &contenders, effort);
+        rows.extend(hits.iter().filter_map(|row| Row::of_hit(row, cached)));
+    }
+    rows
 }
 
 /// Nanoseconds for an operation.
@@ -111,7 +162,7 @@ fn measure(driver: &mut Driver, least: u64, rounds: u32, turn: Turn) -> f64 {
     lower_quartile(&times).unwrap_or_default()
 }
 
-/// MAP and UNMAP of pages, 32 requests for each notification; mapped in one batch, unmapped in the next.
+/// MAP and UNMAP of pages, 32 requests for each notification.
 fn batches(driver: &mut Driver, count: u64) -> Duration {
     let mut taken = Duration::ZERO;
     let pages = 2 * BATCH_PAIRS;
@@ -140,16 +191,31 @@ fn alone(driver: &mut Driver, count: u64) -> Duration {
     taken
 }
 
-/// Unmappings of what a device has just accessed.
-fn in_use(driver: &mut Driver, count: u64) -> Duration {
+/// Unmappings of what a device has just accessed, each waited for, as a driver does that lets nothing linger.
+fn strict(driver: &mut Driver, count: u64) -> Duration {
+    unmappings(driver, count, 1)
+}
+
+/// The same by a driver that collects them until it flushes.
+fn lazy(driver: &mut Driver, count: u64) -> Duration {
+    unmappings(driver, count, 2 * BATCH_PAIRS)
+}
+
+fn unmappings(driver: &mut Driver, count: u64, batch: u64) -> Duration {
     let mut taken = Duration::ZERO;
-    for n in 0..count {
-        let iova = driver.spare_iova(n);
-        driver.map(iova);
-        driver.serve(1);
-        access(driver, iova);
-        driver.unmap(iova);
-        taken += driver.serve(1);
+    for first in (0..count).step_by(batch as usize) {
+        let pages = first..first + batch;
+        for page in pages.clone() {
+            driver.map(driver.spare_iova(page));
+        }
+        driver.serve(batch as u16);
+        for page in pages.clone() {
+            access(driver, driver.spare_iova(page));
+        }
+        for page in pages {
+            driver.unmap(driver.spare_iova(page));
+        }
+        taken += driver.serve(batch as u16);
     }
     taken
 }
@@ -162,34 +228,26 @@ fn access(driver: &Driver, iova: u64) {
     black_box(value);
 }
 
-/// Accesses to mappings in random order, as often as they please.
-fn cached(driver: &mut Driver, count: u64) -> Duration {
-    for page in 0..driver.mappings {
-        access(driver, driver.iova(page));
-    }
-    timed_accesses(driver, count)
-}
-
-/// Accesses in random order. Without a cache each asks the mapping store.
-fn timed_accesses(driver: &mut Driver, count: u64) -> Duration {
-    let iovas: Vec<u64> = (0..count.min(4096)).map(|_| driver.random_iova()).collect();
-    let start = Instant::now();
-    for iova in iovas.iter().cycle().take(count as usize) {
-        access(driver, *iova);
-    }
-    start.elapsed()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn each_case_runs_and_leaves_what_it_found() {
-        let mut driver = Driver::new(64, true);
+        let world = World::new(64, 1);
+        let mut driver = Driver::new(&world, true);
         for (case, least, turn) in CASES {
             assert!(measure(&mut driver, least, 1, turn) > 0.0, "{case}");
             assert_eq!(driver.iommu.mappings(), 64, "{case}");
         }
+        let effort = Effort {
+            rounds: 1,
+            turn: Duration::from_micros(20),
+            patience: Duration::ZERO,
+        };
+        let rows = measure_all(&world, effort);
+        assert_eq!(rows.len(), CASES.len() + 4);
+        let peers = rows.iter().filter(|row| row.vm_memory_ns.is_some());
+        assert_eq!(peers.count(), 4);
     }
 }

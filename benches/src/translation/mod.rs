@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use cases::{Contenders, GROUPS, Group};
-pub use peers::Peer;
+pub use cases::{Contenders, GROUPS, Group, HITS, LOOKUP, READ};
+pub use peers::{Peer, Viommu};
 pub use rounds::{Case, Contender, Effort, Timer, measure};
 pub use world::World;
 
@@ -46,19 +46,24 @@ pub struct Args {
 /// One line of the result; nanoseconds for an operation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    case: &'static str,
-    mappings: u64,
-    viommu_ns: Option<f64>,
-    vm_memory_ns: Option<f64>,
-    mmap_ns: Option<f64>,
+    /// What is measured.
+    pub case: &'static str,
+    /// Among how many mappings.
+    pub mappings: u64,
+    /// Nanoseconds that it takes here.
+    pub viommu_ns: Option<f64>,
+    /// The same of vm-memory's IOMMU.
+    pub vm_memory_ns: Option<f64>,
+    /// The same of plain memory.
+    pub mmap_ns: Option<f64>,
 }
 
 /// Time of one turn of a round: shorter than a time slice of the host's scheduler.
-const TURN: Duration = Duration::from_micros(1000);
+pub const TURN: Duration = Duration::from_micros(1000);
 /// The same where each operation of a turn is preceded by much that is not measured, or threads are started.
 const LONG_TURN: Duration = Duration::from_millis(4);
 /// How long one group of cases may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Measures, and prints the result.
 ///
@@ -82,7 +87,7 @@ pub fn run(args: &Args) -> Result<(), String> {
                 },
                 patience: PATIENCE,
             };
-            rows.extend(measure_group(group, &world, effort));
+            rows.extend(measure_group(group, &Contenders::new(&world), effort));
         }
     }
     if args.json {
@@ -94,9 +99,9 @@ pub fn run(args: &Args) -> Result<(), String> {
     Ok(())
 }
 
-fn measure_group(group: &Group, world: &World, effort: Effort) -> Vec<Row> {
-    let contenders = Contenders::new(world);
-    let mut cases = (group.cases)(&contenders);
+/// Measures the cases of a group.
+pub fn measure_group(group: &Group, contenders: &Contenders<'_>, effort: Effort) -> Vec<Row> {
+    let mut cases = (group.cases)(contenders);
     let results = measure(&mut cases, effort);
     let rows = cases.iter().zip(results).map(|(case, times)| {
         let of = |peer| {
@@ -106,7 +111,7 @@ fn measure_group(group: &Group, world: &World, effort: Effort) -> Vec<Row> {
         };
         Row {
             case: case.name,
-            mappings: world.mappings,
+            mappings: contenders.mappings(),
             viommu_ns: of(Peer::Viommu),
             vm_memory_ns: of(Peer::VmMemory),
             mmap_ns: of(Peer::Mmap),
@@ -192,7 +197,7 @@ mod tests {
         };
         let rows: Vec<Row> = GROUPS
             .iter()
-            .flat_map(|group| measure_group(group, &world, effort))
+            .flat_map(|group| measure_group(group, &Contenders::new(&world), effort))
             .collect();
         assert!(
             rows.iter()

@@ -34,7 +34,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// viommu: a unit in front of a world's page table, and the space of its one endpoint.
+/// viommu: a unit in front of a model, such as a world's page table, and the space of an endpoint.
 #[derive(Clone)]
 pub struct Viommu {
     /// Forgets translations.
@@ -57,14 +57,12 @@ impl Viommu {
         Self { unit, space }
     }
 
-    /// With every mapping of `world` in its cache.
-    pub fn warm(world: &World) -> Self {
-        let viommu = Self::new(world);
+    /// Has every mapping of `world` in its cache, if it has one.
+    pub fn warm_up(&self, world: &World) {
         world
             .each()
-            .visit(world.mappings, |iova| resolve(&viommu.space, iova));
-        world.check(&viommu.space);
-        viommu
+            .visit(world.mappings, |iova| resolve(&self.space, iova));
+        world.check(&self.space);
     }
 
     /// Forgets the page at `iova`, and waits until nobody uses it any more.

@@ -146,6 +146,11 @@ impl World {
     pub fn iova(&self, index: u64) -> u64 {
         iova_of(index)
     }
+
+    /// Where it leads.
+    pub fn physical(&self, index: u64) -> u64 {
+        RAM + self.pages[index as usize] * PAGE
+    }
 }
 
 /// Where the IOVA of mapping `index` begins; holes are left out.

@@ -10,6 +10,11 @@ use crate::translation::peers::{Peer, resolve};
 use crate::translation::rounds::Case;
 use crate::translation::world::{ACCESS, Order};
 
+/// A case's name: lookups.
+pub const LOOKUP: &str = "lookup, to a host slice";
+/// A case's name: reads.
+pub const READ: &str = "read 64 B, pinned";
+
 /// Lookups and reads.
 pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let mut cases = lookups(contenders);
@@ -30,7 +35,7 @@ fn lookups<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
             }
         })
     };
-    let slice = Case::new("lookup, to a host slice")
+    let slice = Case::new(LOOKUP)
         .with(Peer::Viommu, pinned())
         .with(
             Peer::VmMemory,
@@ -76,7 +81,7 @@ fn reads<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
             read(plain, at);
         })
     };
-    let pinned = Case::new("read 64 B, pinned")
+    let pinned = Case::new(READ)
         .with(
             Peer::Viommu,
             in_batches(world.random_iovas(), |batch| {

@@ -7,6 +7,7 @@ mod threads;
 
 use vm_memory::GuestMemoryMmap;
 
+pub use hits::{LOOKUP, READ};
 pub use threads::{ONE_THREAD, TWO_THREADS};
 
 use super::peers::{Viommu, VmMemory, vm_memory_warm};
@@ -30,10 +31,24 @@ impl<'w> Contenders<'w> {
     /// # Panics
     /// If one of them does not lead where the mappings say.
     pub fn new(world: &'w World) -> Self {
+        Self::behind(world, Viommu::new(world))
+    }
+
+    /// Among how many mappings they look things up.
+    pub fn mappings(&self) -> u64 {
+        self.world.mappings
+    }
+
+    /// With `viommu` in front of the same mappings of whatever model.
+    ///
+    /// # Panics
+    /// If one of them does not lead where the mappings say.
+    pub fn behind(world: &'w World, viommu: Viommu) -> Self {
         world.label();
+        viommu.warm_up(world);
         Self {
             world,
-            viommu: Viommu::warm(world),
+            viommu,
             vm_memory: vm_memory_warm(world),
             plain: &world.memory,
         }
@@ -48,12 +63,15 @@ pub struct Group {
     pub cases: for<'c> fn(&'c Contenders<'_>) -> Vec<Case<'c>>,
 }
 
+/// Lookups of, and accesses to, what is mapped.
+pub const HITS: Group = Group {
+    name: "hits",
+    cases: hits::cases,
+};
+
 /// All cases.
 pub const GROUPS: [Group; 6] = [
-    Group {
-        name: "hits",
-        cases: hits::cases,
-    },
+    HITS,
     Group {
         name: "misses",
         cases: changes::misses,
