@@ -151,14 +151,14 @@ const WIDEN_VIRTIO_IOMMU: SourceEdit = SourceEdit {
     new: "\tdepends on (ARM || ARM64 || X86)\n",
 };
 
-/// The `ipmmu` configuration with another kernel's source.
-const fn ipmmu(
+/// An image's entry that is compiled here.
+const fn built(
     name: &'static str,
     description: &'static str,
     kernel: &'static str,
-    suite: &'static str,
-    source: &'static str,
+    (suite, source): (&'static str, &'static str),
     addition: &'static str,
+    edits: &'static [SourceEdit],
 ) -> ImageSpec {
     ImageSpec {
         name,
@@ -170,61 +170,65 @@ const fn ipmmu(
             suite,
             source,
             addition,
-            edits: &[],
+            edits,
         },
     }
 }
 
-static CATALOG: [ImageSpec; 15] = [
-    ImageSpec {
-        name: "ipmmu",
-        aliases: &[],
-        description: "a small 6.1 kernel with the IPMMU driver, DMA controllers, BTF and kprobes",
-        kernel: "6.1",
-        architecture: Architecture::Armhf,
-        origin: Origin::Built {
-            suite: "bookworm",
-            source: "linux-source-6.1",
-            addition: "",
-            edits: &[],
-        },
-    },
-    ImageSpec {
-        name: "virtio-iommu",
-        aliases: &[],
-        description: "the ipmmu kernel with the virtio-iommu driver, whose Kconfig dependency is widened to ARM",
-        kernel: "6.1",
-        architecture: Architecture::Armhf,
-        origin: Origin::Built {
-            suite: "bookworm",
-            source: "linux-source-6.1",
-            addition: recipes::VIRTIO_IOMMU_CONFIG,
-            edits: &[WIDEN_VIRTIO_IOMMU],
-        },
-    },
-    ipmmu(
+/// Releases, each with the package of its kernel's source.
+const BULLSEYE: (&str, &str) = ("bullseye", "linux-source-5.10");
+const BOOKWORM: (&str, &str) = ("bookworm", "linux-source-6.1");
+const TRIXIE: (&str, &str) = ("trixie", "linux-source-6.12");
+const FORKY: (&str, &str) = ("forky", "linux-source-7.2");
+
+static CATALOG: [ImageSpec; 16] = [
+    built(
+        "ipmmu",
+        "a small 6.1 kernel with the IPMMU driver, DMA controllers, BTF and kprobes",
+        "6.1",
+        BOOKWORM,
+        "",
+        &[],
+    ),
+    built(
+        "virtio-iommu",
+        "the ipmmu kernel with the virtio-iommu driver, whose Kconfig dependency is widened to ARM",
+        "6.1",
+        BOOKWORM,
+        recipes::VIRTIO_IOMMU_CONFIG,
+        &[WIDEN_VIRTIO_IOMMU],
+    ),
+    built(
         "ipmmu-5.10",
         "the like of ipmmu with Debian 11's kernel",
         "5.10",
-        "bullseye",
-        "linux-source-5.10",
+        BULLSEYE,
         recipes::BEFORE_5_18_CONFIG,
+        &[],
     ),
-    ipmmu(
+    built(
         "ipmmu-6.12",
         "the like of ipmmu with Debian 13's kernel",
         "6.12",
-        "trixie",
-        "linux-source-6.12",
+        TRIXIE,
         recipes::SINCE_6_11_CONFIG,
+        &[],
     ),
-    ipmmu(
+    built(
         "ipmmu-7.2",
         "the like of ipmmu with Debian 14's kernel",
         "7.2",
-        "forky",
-        "linux-source-7.2",
+        FORKY,
         recipes::SINCE_6_11_CONFIG,
+        &[],
+    ),
+    built(
+        "virtio-iommu-6.12",
+        "the like of virtio-iommu with Debian 13's kernel, Kconfig dependency widened likewise",
+        "6.12",
+        TRIXIE,
+        recipes::VIRTIO_IOMMU_SINCE_6_11_CONFIG,
+        &[WIDEN_VIRTIO_IOMMU],
     ),
     stock(
         "debian-armmp-6.1",

@@ -34,6 +34,12 @@ pub(crate) const BEFORE_5_18_CONFIG: &str = include_str!("../recipes/ipmmu-befor
 /// What kernels since 6.11 need besides, or call otherwise.
 pub(crate) const SINCE_6_11_CONFIG: &str = include_str!("../recipes/ipmmu-since-6.11.config");
 
+/// The same for sources since 6.11.
+pub(crate) const VIRTIO_IOMMU_SINCE_6_11_CONFIG: &str = concat!(
+    include_str!("../recipes/ipmmu-since-6.11.config"),
+    include_str!("../recipes/virtio-iommu.config")
+);
+
 /// Lines of `make`'s output that name a compiled, assembled, linked or archived file in a complete build of a
 /// kernel. It only scales the progress bar.
 pub(crate) const BUILD_STEPS: u64 = 1394;
