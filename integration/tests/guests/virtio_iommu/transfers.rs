@@ -81,6 +81,26 @@ fn two_instances_have_domains_of_their_own() {
     }
 }
 
+/// What a driver sees of VIRTIO_RING_F_INDIRECT_DESC, bit 28, at each device of the kind 0x17 (a virtio-iommu) and others.
+const INDIRECT: &str =
+    "for d in /sys/bus/virtio/devices/*; do cat $d/device; cut -c29 $d/features; done";
+
+#[test]
+fn requests_go_without_indirect_descriptors() {
+    let disk = disk::noise(2 * MIB, 77);
+    for (iommu, indirect) in [("virtio", "1"), ("virtio,indirect=false", "0")] {
+        let guest = guest(iommu).disk(&disk).run("sha256sum /dev/vda");
+        let run = guest.run(INDIRECT).boot();
+        assert_clean(&run);
+        assert_eq!(run.output(1), format!("{}  /dev/vda", disk.sha256()));
+        let text = run.output(2);
+        let lines: Vec<&str> = text.lines().collect();
+        let pairs: Vec<(&str, &str)> = lines.chunks_exact(2).map(|two| (two[0], two[1])).collect();
+        assert!(pairs.contains(&("0x0017", indirect)), "{pairs:?}");
+        assert!(pairs.contains(&("0x0002", "1")), "{pairs:?}");
+    }
+}
+
 #[test]
 fn a_kernel_without_the_driver_goes_past_it() {
     let disk = disk::noise(MIB, 76);

@@ -48,16 +48,20 @@ pub struct Iommu {
     observer: Arc<dyn DriverObserver>,
     /// What the configuration space shows.
     config: [u8; CONFIG_SIZE],
+    /// Whether indirect descriptors are offered.
+    indirect: bool,
     /// Whether requests are left to be served or answered.
     unfinished: bool,
 }
 
 impl Iommu {
-    /// The transport's side of `iommu`, which announces to `chores` what it cannot do at once.
+    /// The transport's side of `iommu`, which announces to `chores` what it cannot do at once, and offers `indirect`
+    /// descriptors or not.
     pub fn new(
         iommu: Arc<Mutex<VirtioIommu>>,
         chores: Arc<Chores>,
         observer: Arc<dyn DriverObserver>,
+        indirect: bool,
     ) -> Self {
         let config = lock(&iommu).config_space();
         Self {
@@ -65,6 +69,7 @@ impl Iommu {
             chores,
             observer,
             config,
+            indirect,
             unfinished: false,
         }
     }
@@ -140,6 +145,10 @@ impl VirtioDevice for Iommu {
         self.config = config;
         let bypass = config[viommu::virtio::spec::config::BYPASS] != 0;
         self.observer.event(DriverEvent::Bypass(bypass));
+    }
+
+    fn indirect(&self) -> bool {
+        self.indirect
     }
 
     /// Its driver spins until it is answered.

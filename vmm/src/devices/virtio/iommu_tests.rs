@@ -44,7 +44,7 @@ impl World {
         );
         let iommu = Arc::new(Mutex::new(iommu.unwrap()));
         let seen = Arc::new(Seen::default());
-        let device = Iommu::new(Arc::clone(&iommu), Arc::clone(&chores), seen.clone());
+        let device = Iommu::new(Arc::clone(&iommu), Arc::clone(&chores), seen.clone(), true);
         let line = Arc::new(Line::default());
         let mem = DmaSpace::pass_through(memory);
         Self {

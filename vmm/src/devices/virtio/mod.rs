@@ -58,6 +58,11 @@ pub trait VirtioDevice: Send {
     /// The driver resets the device.
     fn reset(&mut self) {}
 
+    /// Whether drivers are to know that buffers may be listed apart from the ring (VIRTIO_RING_F_INDIRECT_DESC).
+    fn indirect(&self) -> bool {
+        true
+    }
+
     /// Goes on with what queue `index`, which is live, waits for other than its driver. Called when the device's
     /// [`Chores`](chores::Chores) are due.
     ///

@@ -93,7 +93,7 @@ impl IommuConfig {
     }
 }
 
-/// `MODEL`, `MODEL,name=NAME`, `virtio,bypass=BOOL`.
+/// `MODEL`, `MODEL,name=NAME`, `virtio,bypass=BOOL`, `virtio,indirect=BOOL`.
 impl FromStr for IommuConfig {
     type Err = String;
 
@@ -117,15 +117,19 @@ impl FromStr for IommuConfig {
                     return Err(format!("{text:?} names the IOMMU twice"));
                 }
                 Some(("name", name)) => iommu.name = Some(name.to_owned()),
-                Some(("bypass", value)) => {
+                Some((option @ ("bypass" | "indirect"), value)) => {
                     let value = value
                         .parse()
-                        .map_err(|_| format!("bypass={value} is neither true nor false"))?;
-                    iommu.virtio.get_or_insert_default().bypass = value;
+                        .map_err(|_| format!("{option}={value} is neither true nor false"))?;
+                    let options = iommu.virtio.get_or_insert_default();
+                    *match option {
+                        "bypass" => &mut options.bypass,
+                        _ => &mut options.indirect,
+                    } = value;
                 }
                 _ => {
                     return Err(format!(
-                        "{option:?} is not an option of an IOMMU: use name=NAME, or bypass=BOOL for virtio"
+                        "{option:?} is not an option of an IOMMU: use name=NAME, or bypass=BOOL or indirect=BOOL for virtio"
                     ));
                 }
             }

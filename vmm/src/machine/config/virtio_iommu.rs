@@ -51,6 +51,9 @@ pub struct VirtioIommuOptions {
     pub bypass: bool,
     /// Most mappings of all domains together.
     pub max_mappings: usize,
+    /// Whether the driver may put requests into tables of descriptors apart from the ring
+    /// (VIRTIO_RING_F_INDIRECT_DESC). Linux allocates such a table for each request.
+    pub indirect: bool,
     /// IOVAs that cannot be mapped.
     pub reserved: Vec<ReservedMemory>,
 }
@@ -90,6 +93,7 @@ impl Default for VirtioIommuOptions {
             probe_size: device.probe_size.unwrap_or(0),
             bypass: device.bypass_config.unwrap_or(true),
             max_mappings: DEFAULT_MAX_MAPPINGS,
+            indirect: true,
             reserved: Vec::new(),
         }
     }
@@ -183,7 +187,7 @@ mod tests {
     fn everything_can_be_said_in_toml() {
         let config = config(
             "model = 'virtio'\n[virtio]\nfeatures = ['map-unmap', 'probe', 'bypass']\npage-sizes = ['64K', '2M']\n\
-             probe-size = 64\nmax-mappings = 8\n\
+             probe-size = 64\nmax-mappings = 8\nindirect = false\n\
              [[virtio.reserved]]\nfirst = 0x1000\nlast = 0x1fff\n\
              [[virtio.reserved]]\nendpoint = 9\nfirst = '0x8000000'\nlast = '0x8000fff'\nmsi = true\n",
         );
@@ -206,11 +210,15 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_has_bypass() {
-        let iommu: IommuConfig = "virtio,bypass=false,name=a".parse().unwrap();
-        assert!(!iommu.virtio.unwrap().bypass);
-        assert_eq!(iommu.name.as_deref(), Some("a"));
-        assert!("virtio,bypass=no".parse::<IommuConfig>().is_err());
+    fn the_command_line_has_bypass_and_indirect() {
+        let said = |text: &str| text.parse::<IommuConfig>().unwrap().virtio.unwrap();
+        let options = said("virtio,bypass=false,name=a");
+        assert_eq!((options.bypass, options.indirect), (false, true));
+        let options = said("virtio,indirect=false");
+        assert_eq!((options.bypass, options.indirect), (true, false));
+        for wrong in ["virtio,bypass=no", "virtio,indirect"] {
+            assert!(wrong.parse::<IommuConfig>().is_err());
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(super) struct VirtioUnit {
     iommu: Arc<Mutex<VirtioIommu>>,
     watch: Arc<Watch>,
     chores: Arc<Chores>,
+    /// Whether indirect descriptors are offered.
+    indirect: bool,
 }
 
 impl VirtioUnit {
@@ -76,6 +78,10 @@ impl VirtioUnit {
             iommu: Arc::new(Mutex::new(iommu)),
             watch,
             chores,
+            indirect: config.iommus[index]
+                .virtio
+                .as_ref()
+                .is_none_or(|options| options.indirect),
         })
     }
 
@@ -87,7 +93,8 @@ impl VirtioUnit {
     /// What stands on its transport.
     pub fn on_transport(&self) -> Box<dyn VirtioDevice> {
         let (iommu, chores) = (Arc::clone(&self.iommu), Arc::clone(&self.chores));
-        Box::new(Iommu::new(iommu, chores, self.watch.clone()))
+        let observer = self.watch.clone();
+        Box::new(Iommu::new(iommu, chores, observer, self.indirect))
     }
 
     /// What the device at `endpoint` sees.

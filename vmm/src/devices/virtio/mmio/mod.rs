@@ -3,7 +3,8 @@
 //! | offered | |
 //! |---|---|
 //! | VIRTIO_F_VERSION_1 | required of the driver: there is no legacy interface |
-//! | VIRTIO_F_RING_RESET, VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_RING_F_EVENT_IDX | always |
+//! | VIRTIO_F_RING_RESET, VIRTIO_RING_F_EVENT_IDX | always |
+//! | VIRTIO_RING_F_INDIRECT_DESC | unless the device would rather not |
 //! | VIRTIO_F_ACCESS_PLATFORM | when the configuration says so; then required of the driver |
 //! | packed rings, in-order, notification data, shared memory | not offered |
 //!
@@ -46,6 +47,10 @@ const VIRTIO_MMIO_QUEUE_RESET: u32 = 0xc0;
 
 const fn bit(feature: u32) -> u64 {
     1 << feature
+}
+
+const fn bit_if(offered: bool, feature: u32) -> u64 {
+    (offered as u64) << feature
 }
 
 /// What the driver has told the transport, apart from the queues.
@@ -192,13 +197,9 @@ impl VirtioMmio {
         self.device.features()
             | bit(VIRTIO_F_VERSION_1)
             | bit(VIRTIO_F_RING_RESET)
-            | bit(VIRTIO_RING_F_INDIRECT_DESC)
             | bit(VIRTIO_RING_F_EVENT_IDX)
-            | if self.access_platform {
-                bit(VIRTIO_F_ACCESS_PLATFORM)
-            } else {
-                0
-            }
+            | bit_if(self.device.indirect(), VIRTIO_RING_F_INDIRECT_DESC)
+            | bit_if(self.access_platform, VIRTIO_F_ACCESS_PLATFORM)
     }
 
     /// Reads `size` bytes at `offset`. Registers are words; the configuration space has any size up to 8.
