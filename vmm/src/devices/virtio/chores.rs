@@ -4,7 +4,7 @@
 //! devices are to be reported. Both come to pass on a thread, and under locks, where the virtio-iommu cannot be served.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use super::VirtioMmio;
 use crate::vcpu::Waker;
@@ -13,7 +13,8 @@ use crate::vcpu::Waker;
 #[derive(Default)]
 pub struct Chores {
     due: AtomicBool,
-    devices: OnceLock<Vec<Arc<Mutex<VirtioMmio>>>>,
+    /// Not their owner: these devices have the chores themselves, to announce them.
+    devices: OnceLock<Vec<Weak<Mutex<VirtioMmio>>>>,
     waker: Option<Arc<Waker>>,
 }
 
@@ -27,7 +28,8 @@ impl Chores {
     }
 
     /// The devices to serve. To be called once.
-    pub fn connect(&self, devices: Vec<Arc<Mutex<VirtioMmio>>>) {
+    pub fn connect(&self, devices: &[Arc<Mutex<VirtioMmio>>]) {
+        let devices = devices.iter().map(Arc::downgrade).collect();
         let first = self.devices.set(devices);
         debug_assert!(first.is_ok(), "the devices are known already");
     }
@@ -49,11 +51,12 @@ impl Chores {
     /// virtual time after each write to a device's register and between slices, in host time also by the device
     /// thread after each piece of its work.
     pub fn run(&self) -> bool {
-        self.run_with(self.devices.get().map_or(&[], Vec::as_slice))
+        let devices = self.devices.get().into_iter().flatten();
+        self.run_with(devices.filter_map(Weak::upgrade))
     }
 
     /// The same for these devices.
-    pub(super) fn run_with(&self, devices: &[Arc<Mutex<VirtioMmio>>]) -> bool {
+    pub(super) fn run_with(&self, devices: impl Iterator<Item = Arc<Mutex<VirtioMmio>>>) -> bool {
         // A load is all that this costs when there is nothing to do.
         if !self.due.load(Ordering::SeqCst) {
             return false;

@@ -161,7 +161,7 @@ fn do_chores(world: &mut World) -> bool {
         false,
     );
     let slot = Arc::new(Mutex::new(std::mem::replace(&mut world.driver.mmio, spare)));
-    let done = world.chores.run_with(&[Arc::clone(&slot)]);
+    let done = world.chores.run_with(std::iter::once(Arc::clone(&slot)));
     std::mem::swap(&mut world.driver.mmio, &mut slot.lock().unwrap());
     done
 }

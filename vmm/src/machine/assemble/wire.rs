@@ -56,7 +56,7 @@ pub(in crate::machine) fn wire(
     for (master, entry) in board.devices.iter().enumerate() {
         wiring.place(master, entry)?;
     }
-    wiring.chores.connect(wiring.virtio_iommus);
+    wiring.chores.connect(&wiring.virtio_iommus);
     let bus = Arc::new(wiring.bus);
     let vcpus = match &wiring.controller {
         Controller::Kvm(vm) => kvm::vcpus(vm, bus.clone(), Arc::clone(waker)),

@@ -1,14 +1,17 @@
 //! Machines that go on from a snapshot, against the one it was taken of.
 
+use std::collections::BTreeSet;
 use std::io::Write;
+use std::sync::{Mutex, Weak};
 
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use super::*;
 use crate::devices::uart::{Capture, Discard};
+use crate::devices::virtio::VirtioMmio;
 use crate::machine::tests::{UART, config, kernel, limited};
 use crate::machine::{IommuConfig, IommuModel, Reason, Summary};
 
@@ -155,6 +158,53 @@ fn a_disk_that_is_written_is_each_machines_own() {
     drop(first);
     let later = snapshot.machine(Fork::new(Box::new(Discard))).unwrap();
     assert_eq!(later.summary().disks.len(), 1);
+}
+
+/// Devices of a machine, which should be gone with it.
+fn devices(machine: &Machine) -> Vec<Weak<Mutex<VirtioMmio>>> {
+    let devices = machine.devices.virtio.iter();
+    devices.map(Arc::downgrade).collect()
+}
+
+#[test]
+fn a_machine_that_is_gone_leaves_nothing_but_what_the_next_begins_with() {
+    let file = kernel(&[&[UART], &COUNT]);
+    for (model, faults) in [
+        (IommuModel::Ipmmu, false),
+        (IommuModel::Ipmmu, true),
+        (IommuModel::Virtio, false),
+        (IommuModel::Virtio, true),
+    ] {
+        let config = Config {
+            rng: true,
+            iommus: vec![IommuConfig::new(model)],
+            ..config(&file)
+        };
+        let gone = |devices: &[Weak<_>]| devices.iter().all(|device| device.strong_count() == 0);
+        let injection = faults.then(Injection::new);
+        let mut first =
+            Machine::with_faults(&config, Box::new(Discard), None, injection.as_ref()).unwrap();
+        first.run(limited(1_000));
+        let (memory, owned) = (Arc::downgrade(&first.bus.memory()), devices(&first));
+        let snapshot = first.into_snapshot().unwrap();
+        assert_eq!(memory.strong_count(), 0, "{model:?}, faults: {faults}");
+        assert!(gone(&owned), "{model:?}, faults: {faults}");
+        let mut places = BTreeSet::new();
+        for round in 1..5 {
+            let injection = faults.then(Injection::new);
+            let fork = Fork::new(Box::new(Discard));
+            let mut machine = snapshot
+                .machine_with_faults(fork, injection.as_ref())
+                .unwrap();
+            machine.run(limited(1_000 * (1 + round)));
+            let base = GuestAddress(machine.board().ram.base);
+            places.insert(machine.bus.memory().get_host_address(base).unwrap().addr());
+            let owned = devices(&machine);
+            drop(machine);
+            assert!(gone(&owned), "{model:?}, faults: {faults}");
+        }
+        assert_eq!(places.len(), 1, "one memory, which each took from the last");
+    }
 }
 
 /// What makes a state one of another machine.
