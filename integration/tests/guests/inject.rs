@@ -37,6 +37,12 @@ fn copying() -> &'static Forked {
     COPYING.get_or_init(|| forked(ScenarioName::Copy))
 }
 
+/// One whose guest has its disk taken away and given back.
+fn rebinding() -> &'static Forked {
+    static REBINDING: OnceLock<Forked> = OnceLock::new();
+    REBINDING.get_or_init(|| forked(ScenarioName::Rebind))
+}
+
 /// `runs` runs of the plan in `text`.
 fn campaign(text: &str, start: &dyn Start, runs: u64) -> Vec<Record> {
     let plan = plan::parse("test", text).expect("a plan");
@@ -142,11 +148,6 @@ fn accesses_after_a_request_is_over_meet_the_iommu() {
 
 #[test]
 fn a_function_of_the_kernel_fails() {
-    let (scenario, kernel) = (Scenario::new(ScenarioName::Rebind), kernel("ipmmu"));
-    let start = Boot {
-        kernel: &kernel,
-        scenario: &scenario,
-    };
     let text = |value: i32, when: &str| {
         format!(
             "title = \"t\"\nscenario = \"rebind\"\n[[fault]]\nwhere = \"function\"\nwhat = \"error\"\n\
@@ -154,30 +155,28 @@ fn a_function_of_the_kernel_fails() {
         )
     };
     // Deferred twice, and bound the third time.
-    let deferred = campaign(&text(-517, "every = 1, times = 2"), &start, 1).remove(0);
+    let deferred = campaign(&text(-517, "every = 1, times = 2"), rebinding(), 1).remove(0);
     assert_eq!(deferred.faults, 2, "{deferred:#?}");
     assert_ne!(
         deferred.verdict.outcome,
         Outcome::DeviceLost,
         "{deferred:#?}"
     );
-    let failed = campaign(&text(-19, "every = 1"), &start, 1).remove(0);
+    let failed = campaign(&text(-19, "every = 1"), rebinding(), 1).remove(0);
     assert_outcome(&failed, Outcome::DeviceLost, "does not work any more");
 }
 
-#[test]
-fn a_run_from_a_snapshot_is_that_after_a_reboot() {
-    let text = "title = \"t\"\n[[fault]]\nwhere = \"translation\"\nwhat = \"permission\"\nwhen = { probability = 0.03 }\n\
-                [[fault]]\nwhere = \"interrupt\"\nwhat = \"spurious\"\ndelay = \"9us\"\nwhen = { probability = 0.3 }\n";
+/// Three runs of a plan, each from a snapshot, after a reboot, and from the snapshot again.
+fn each_run_is_that_after_a_reboot(text: &str, start: &Forked) {
     let plan = plan::parse("test", text).expect("a plan");
     let scenario = Scenario::new(plan.scenario);
-    let kernel = kernel("ipmmu");
+    let kernel = kernel(plan.scenario.image());
     let boot = Boot {
         kernel: &kernel,
         scenario: &scenario,
     };
     let booted = Prepared::new(&plan, &scenario, &boot).expect("a sound scenario");
-    let forked = Prepared::new(&plan, &scenario, copying()).expect("a sound scenario");
+    let forked = Prepared::new(&plan, &scenario, start).expect("a sound scenario");
     assert_eq!(booted.points, forked.points);
     for run in 0..3 {
         let task = forked.task(1, run);
@@ -186,6 +185,38 @@ fn a_run_from_a_snapshot_is_that_after_a_reboot() {
         assert_eq!(record, booted.runner.run(&task, None).record);
         assert_eq!(record, forked.runner.run(&task, None).record);
     }
+}
+
+#[test]
+fn a_run_from_a_snapshot_is_that_after_a_reboot() {
+    each_run_is_that_after_a_reboot(
+        "title = \"t\"\n[[fault]]\nwhere = \"translation\"\nwhat = \"permission\"\nwhen = { probability = 0.03 }\n\
+         [[fault]]\nwhere = \"interrupt\"\nwhat = \"spurious\"\ndelay = \"9us\"\nwhen = { probability = 0.3 }\n",
+        copying(),
+    );
+}
+
+#[test]
+fn a_disk_that_is_bound_anew_works_from_a_snapshot_as_after_a_reboot() {
+    each_run_is_that_after_a_reboot(
+        "title = \"t\"\nscenario = \"rebind\"\n\
+         [[fault]]\nwhere = \"flush\"\nwhat = \"late\"\ncount = 9\nwhen = { probability = 0.3 }\n\
+         [[fault]]\nwhere = \"function\"\nwhat = \"error\"\nfunction = \"virtio_mmio_probe\"\nvalue = -517\n\
+         when = { every = 1, times = 2 }\n",
+        rebinding(),
+    );
+}
+
+#[test]
+fn a_kernel_that_crashes_is_told_with_its_stack() {
+    // The driver takes what the ring's code gives it for a request of its own.
+    let record = copy_with(
+        "where = \"function\"\nwhat = \"error\"\nfunction = \"virtqueue_get_buf\"\nvalue = 16",
+    );
+    assert_outcome(&record, Outcome::Crash, "Unable to handle kernel");
+    let stack = record.verdict.stack.join("\n");
+    assert!(stack.contains("PC is at "), "{stack}");
+    assert!(stack.contains("Kernel panic - not syncing"), "{stack}");
 }
 
 #[test]

@@ -117,7 +117,7 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
         kernel: &kernel,
         scenario: &scenario,
     };
-    let start: Box<dyn Start> = if args.reboot || !plan.scenario.forks() {
+    let start: Box<dyn Start> = if args.reboot {
         Box::new(boot)
     } else {
         Box::new(Forked::new(boot).map_err(UserError::new)?)

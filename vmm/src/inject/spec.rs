@@ -43,12 +43,6 @@ impl ScenarioName {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Copy, Self::Rebind, Self::Plain, Self::Virtio];
 
-    /// Whether its runs go on from a snapshot. A disk that is bound anew in a machine that goes on from one fails its
-    /// writes, which is not understood yet.
-    pub const fn forks(self) -> bool {
-        !matches!(self, Self::Rebind)
-    }
-
     /// The image that its guest is.
     pub const fn image(self) -> &'static str {
         match self {
