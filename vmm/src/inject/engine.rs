@@ -162,14 +162,14 @@ impl Injection {
     }
 
     /// A point has been come to; what strikes there. `fits` says whether a rule that is otherwise about the point is so,
-    /// and `bits` how many bits a value has that may be flipped.
+    /// and `bits` how many bits a value has that may be flipped. `words` tell more of what happens.
     pub(super) fn at(
         &self,
         place: Where,
         device: &str,
         bits: u32,
         fits: impl Fn(&Rule) -> bool,
-        words: impl Fn() -> String,
+        words: impl Fn(&Strike) -> String,
     ) -> Option<Strike> {
         let now = self.now_ns();
         let mut state = self.state();
@@ -195,7 +195,7 @@ impl Injection {
             if !about || !active.strikes(since) || strike.is_some() {
                 continue;
             }
-            strike = Some(Strike {
+            let new = strike.insert(Strike {
                 what: active.rule.what,
                 value: active.rule.value.unwrap_or(0),
                 mask: active.mask(bits.max(1)),
@@ -205,12 +205,12 @@ impl Injection {
             });
             account.faults += 1;
             if account.told.len() < MAX_TOLD {
-                let what = active.rule.what;
+                let what = new.what;
                 let of = if device.is_empty() { "" } else { " of " };
                 account.told.push(Told {
                     at_ns: now,
                     rule: index,
-                    text: format!("{place}{of}{device}: {what}{}", words()),
+                    text: format!("{place}{of}{device}: {what}{}", words(new)),
                 });
             }
         }

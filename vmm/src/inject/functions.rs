@@ -80,7 +80,7 @@ impl StopHandler for Watch {
             "",
             1,
             |rule| rule.function.as_ref() == Some(name),
-            || format!(" ({name})"),
+            |_| format!(" ({name})"),
         );
         if let Some(strike) = strike.filter(|strike| strike.what == What::Error)
             && let Some(mut view) = halted.core(core)

@@ -10,8 +10,8 @@ use viommu::ipmmu::Register;
 use viommu::virtio::{FaultReport, Request, spec::Status};
 
 use super::alarm::Alarm;
-use super::engine::Injection;
-use super::spec::{Rule, What, Where};
+use super::engine::{Injection, Strike};
+use super::spec::{What, Where};
 
 /// The level that faults are reported at which come from no walk.
 const LEVEL: u8 = 3;
@@ -26,7 +26,7 @@ impl Injector for IommuPoints {
 
     fn translation(&self, at: &Translation) -> Option<viommu::Miss> {
         let device = self.0.master();
-        let words = || format!(" ({} of IOVA {:#x})", at.access, at.iova);
+        let words = |_: &Strike| format!(" ({} of IOVA {:#x})", at.access, at.iova);
         let strike = self.0.at(Where::Translation, device, 1, |_| true, words)?;
         if strike.what == What::Status {
             let alarm = Alarm::Status {
@@ -44,7 +44,7 @@ impl Injector for IommuPoints {
     }
 
     fn descriptor(&self, at: &DescriptorRead) -> Option<DescriptorFault> {
-        let words = || format!(" (descriptor at {:#x})", at.address);
+        let words = |_: &Strike| format!(" (descriptor at {:#x})", at.address);
         let device = self.0.master();
         let strike = self.0.at(Where::PageTable, device, 64, |_| true, words)?;
         Some(match (strike.what, at.value) {
@@ -54,7 +54,7 @@ impl Injector for IommuPoints {
     }
 
     fn flush(&self, at: &Flush<'_>) -> Option<FlushFault> {
-        let words = || format!(" (context {})", at.context);
+        let words = |_: &Strike| format!(" (context {})", at.context);
         let strike = self.0.at(Where::Flush, at.instance, 1, |_| true, words)?;
         match strike.what {
             What::Late => Some(FlushFault::Late(strike.count)),
@@ -65,26 +65,17 @@ impl Injector for IommuPoints {
     }
 
     fn register_read(&self, at: &RegisterAccess<'_>) -> Option<u32> {
-        let strike = self.register(Where::RegisterRead, at)?;
-        Some(match strike.what {
-            What::Flip => at.value ^ strike.mask as u32,
-            // Checked to be 32 bits.
-            _ => strike.value as u32,
-        })
+        let name = register_name(at.register);
+        self.0.register_read(at.instance, &name, at.value)
     }
 
     fn register_write(&self, at: &RegisterAccess<'_>) -> Option<Option<u32>> {
-        let strike = self.register(Where::RegisterWrite, at)?;
-        Some(match strike.what {
-            What::Lost => None,
-            What::Flip => Some(at.value ^ strike.mask as u32),
-            // Checked to be 32 bits.
-            _ => Some(strike.value as u32),
-        })
+        let name = register_name(at.register);
+        self.0.register_write(at.instance, &name, at.value)
     }
 
     fn request(&self, request: &Request) -> Option<Status> {
-        let words = || format!(" ({request:?})");
+        let words = |_: &Strike| format!(" ({request:?})");
         let strike = self.0.at(Where::Request, "", 1, |_| true, words)?;
         u8::try_from(strike.value)
             .ok()
@@ -92,17 +83,8 @@ impl Injector for IommuPoints {
     }
 
     fn loses_report(&self, report: &FaultReport) -> bool {
-        let words = || format!(" (IOVA {:#x})", report.address);
+        let words = |_: &Strike| format!(" (IOVA {:#x})", report.address);
         self.0.at(Where::Report, "", 1, |_| true, words).is_some()
-    }
-}
-
-impl IommuPoints {
-    fn register(&self, place: Where, at: &RegisterAccess<'_>) -> Option<super::engine::Strike> {
-        let name = register_name(at.register);
-        let words = || format!(" ({name}, {:#x})", at.value);
-        let named = |rule: &Rule| rule.register.as_deref().is_none_or(|wanted| wanted == name);
-        self.0.at(place, at.instance, 32, named, words)
     }
 }
 

@@ -66,9 +66,13 @@ impl FaultyLine {
 
     /// The device raises its interrupt; whether the controller gets to see it.
     fn raises(&self) -> bool {
-        let strike = self
-            .injection
-            .at(Where::Interrupt, &self.device, 1, |_| true, String::new);
+        let strike = self.injection.at(
+            Where::Interrupt,
+            &self.device,
+            1,
+            |_| true,
+            |_| String::new(),
+        );
         let Some(strike) = strike else {
             return true;
         };

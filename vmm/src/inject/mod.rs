@@ -16,6 +16,7 @@ pub mod journal;
 mod junit;
 pub(crate) mod line;
 pub mod plan;
+mod register;
 mod rule;
 pub mod run;
 pub mod scenario;

@@ -6,13 +6,14 @@ use super::spec::{Plan, Rule, What, When, Where};
 use crate::toml_file::{self, Mistake};
 
 /// The plans that are shipped.
-pub const SHIPPED: [(&str, &str); 13] = [
+pub const SHIPPED: [(&str, &str); 14] = [
     ("none", include_str!("plans/none.toml")),
     ("translation", include_str!("plans/translation.toml")),
     ("page-table", include_str!("plans/page-table.toml")),
     ("flush", include_str!("plans/flush.toml")),
     ("status", include_str!("plans/status.toml")),
     ("registers", include_str!("plans/registers.toml")),
+    ("slot", include_str!("plans/slot.toml")),
     ("interrupt", include_str!("plans/interrupt.toml")),
     ("queue", include_str!("plans/queue.toml")),
     ("disk", include_str!("plans/disk.toml")),

@@ -208,7 +208,42 @@ fn record(
 
 #[cfg(test)]
 mod tests {
+    use super::super::spec::ScenarioName;
     use super::*;
+
+    /// Fails before there is a machine.
+    struct Broken {
+        panics: bool,
+    }
+
+    impl Start for Broken {
+        fn start(&self, _: &Arc<Injection>, _: Option<&Arc<Recording>>) -> Result<Started, String> {
+            assert!(!self.panics, "a bug");
+            Err("no memory".into())
+        }
+    }
+
+    #[test]
+    fn a_machine_that_fails_is_an_outcome() {
+        let scenario = Scenario::new(ScenarioName::Plain);
+        for (panics, words) in [(false, "no memory"), (true, "it panicked: a bug")] {
+            let runner = Runner {
+                start: &Broken { panics },
+                scenario: &scenario,
+                functions: Functions::default(),
+                usual: Lines::default(),
+            };
+            let task = Task {
+                run: 3,
+                seed: 4,
+                rules: Vec::new(),
+                point: None,
+            };
+            let Record { run, verdict, .. } = runner.run(&task, None).record;
+            assert_eq!((run, verdict.outcome), (3, Outcome::VmmError));
+            assert_eq!(verdict.why, words);
+        }
+    }
 
     #[test]
     fn each_run_has_its_own_seed() {

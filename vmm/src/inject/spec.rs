@@ -107,9 +107,9 @@ pub enum Where {
     PageTable,
     /// The guest has an IOMMU flush its translations.
     Flush,
-    /// The guest reads a register of an IOMMU.
+    /// The guest reads a register of an IOMMU or of a virtio slot.
     RegisterRead,
-    /// The guest writes a register of an IOMMU.
+    /// The guest writes a register of an IOMMU or of a virtio slot.
     RegisterWrite,
     /// A device raises its interrupt.
     Interrupt,

@@ -79,7 +79,7 @@ fn rules_are_about_their_points_only_and_none_before_the_scenario() {
     let text = "[[fault]]\nwhere = \"queue\"\nwhat = \"lost\"\ndevice = \"disk1\"\n[[fault]]\nwhere = \"queue\"\nwhat = \"reset\"\nwhen = { nth = 2 }\n";
     let injection = Injection::new();
     let at = |device: &str| {
-        let strike = injection.at(Where::Queue, device, 1, |_| true, String::new);
+        let strike = injection.at(Where::Queue, device, 1, |_| true, |_| String::new());
         strike.map(|strike| strike.what.to_string())
     };
     assert_eq!(at("disk1"), None);

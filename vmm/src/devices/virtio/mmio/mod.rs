@@ -11,6 +11,7 @@
 //! Whatever a driver writes, in whatever order, changes this state or is ignored with a warning; nothing it can
 //! write makes the machine fail.
 
+mod faults;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -211,7 +212,8 @@ impl VirtioMmio {
             warn_guest!("virtio-mmio: {size}-byte read at {offset:#x}: reads as zero");
             return 0;
         }
-        u64::from(self.read_register(offset as u32))
+        let offset = offset as u32;
+        u64::from(self.shown(offset, self.read_register(offset)))
     }
 
     fn read_register(&self, offset: u32) -> u32 {
@@ -271,7 +273,9 @@ impl VirtioMmio {
             warn_guest!("virtio-mmio: {size}-byte write at {offset:#x}: ignored");
             return;
         }
-        let value = value as u32;
+        let Some(value) = self.taken(offset as u32, value as u32) else {
+            return;
+        };
         match offset as u32 {
             VIRTIO_MMIO_DEVICE_FEATURES_SEL => self.regs.device_features_sel = value,
             VIRTIO_MMIO_DRIVER_FEATURES_SEL => self.regs.driver_features_sel = value,

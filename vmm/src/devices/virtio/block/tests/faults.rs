@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use virtio_bindings::virtio_config::VIRTIO_CONFIG_S_NEEDS_RESET;
 use virtio_bindings::virtio_mmio::{
-    VIRTIO_MMIO_INTERRUPT_STATUS, VIRTIO_MMIO_QUEUE_NOTIFY, VIRTIO_MMIO_STATUS,
+    VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INTERRUPT_STATUS, VIRTIO_MMIO_QUEUE_NOTIFY,
+    VIRTIO_MMIO_STATUS,
 };
 
 use vm_memory::GuestAddress;
@@ -191,4 +192,25 @@ fn a_device_asks_for_a_reset_or_forgets_everything() {
     assert_eq!(world.driver.reg(VIRTIO_MMIO_STATUS), 0);
     world.driver.start(0);
     assert_eq!(world.read(), (0, 1025, right()), "it can be started again");
+}
+
+#[test]
+fn registers_of_a_slot_read_and_take_something_else() {
+    let fault = |keys: &str| disk_with(&format!("where = \"register-{keys}"));
+    let world =
+        fault("read\"\nwhat = \"flip\"\nmask = 6\nregister = \"Status\"\nwhen = { nth = 3 }");
+    let status: Vec<u32> = (0..4)
+        .map(|_| world.driver.reg(VIRTIO_MMIO_STATUS))
+        .collect();
+    let right = status[3];
+    assert!(status.contains(&(right ^ 6)), "{status:x?}");
+    assert_eq!(world.injection.account().faults, 1);
+    let mut world = fault("write\"\nwhat = \"lost\"\nregister = \"InterruptACK\"");
+    assert_eq!(world.read(), (0, 1025, self::right()));
+    world.driver.set(VIRTIO_MMIO_INTERRUPT_ACK, 1);
+    assert_eq!(world.driver.reg(VIRTIO_MMIO_INTERRUPT_STATUS), 1);
+    world.driver.set(VIRTIO_MMIO_INTERRUPT_ACK, 1);
+    assert_eq!(world.driver.reg(VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+    let told = &world.injection.account().told[0].text;
+    assert_eq!(told, "register-write of disk0: lost (InterruptACK, 0x1)");
 }
