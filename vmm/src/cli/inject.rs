@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use vmm::inject::campaign::{MAX_RUNS, Prepared};
+use vmm::inject::campaign::{MAX_RUNS, Prepared, Thrift};
 use vmm::inject::journal::{Header, Journal};
 use vmm::inject::plan::{self, SHIPPED};
 use vmm::inject::run::{Record, Task};
@@ -75,6 +75,9 @@ pub struct Args {
     /// Go on with the campaign in the journal
     #[arg(long)]
     resume: bool,
+    /// Then do N of the runs again, evenly chosen, and compare them
+    #[arg(long, value_name = "N", conflicts_with = "run")]
+    recheck: Option<NonZeroUsize>,
 }
 
 const AFTER_HELP: &str = "\
@@ -84,10 +87,11 @@ Examples:
   vmm inject flush --systematic
   vmm inject flush --seed 1 --run 17 --timeline run.html
   vmm inject my-plan.toml --runs 1000 --deny hang,crash --junit results.xml
+  vmm inject flush --runs 1000 --recheck 20
 
 Exit codes:
   0  the campaign is done, and no run ended in a way that was denied
-  1  one did, or the machine failed in one, which is a bug of ours
+  1  one did, or the machine failed in one or a repeated run was another, which are bugs of ours
   2  a mistake in the arguments or files, told in one sentence
   128+N  ended by signal N; --resume goes on with it";
 
@@ -300,7 +304,7 @@ impl Args {
         let digest = format!("{:x}", Sha256::digest(plan_text));
         let mut header = Header::new(name, digest, kernel.sha256.clone(), self.seed);
         header.systematic = self.systematic;
-        let (mut journal, done) = match &outputs.journal {
+        let (mut journal, mut done) = match &outputs.journal {
             None => (None, BTreeMap::new()),
             Some(path) if self.resume => {
                 let (journal, done) = Journal::resume(path, &header).map_err(fail)?;
@@ -314,22 +318,27 @@ impl Args {
         let signal = signals()?;
         let bar = progress(runs, done.len() as u64);
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let jobs = self.jobs.unwrap_or(cores);
+        let mut thrift = self.json.is_none().then(Thrift::default);
+        let mut trim = |record: &mut Record| thrift.iter_mut().for_each(|t| t.trim(record));
+        done.values_mut().for_each(&mut trim);
         let done = prepared.run(
             task,
             runs,
             done,
-            self.jobs.unwrap_or(cores),
+            jobs,
             &signal,
-            &mut |record: &Record| {
+            &mut |record: &mut Record| {
                 bar.inc(1);
-                match &mut journal {
-                    Some(journal) => journal.add(record).map_err(|error| {
+                if let Some(journal) = &mut journal {
+                    journal.add(record).map_err(|error| {
                         UserError::new(format!(
                             "{error}; the runs before are kept, and --resume goes on with them"
                         ))
-                    }),
-                    None => Ok(()),
+                    })?;
                 }
+                trim(record);
+                Ok::<(), UserError>(())
             },
         );
         bar.finish_and_clear();
@@ -337,10 +346,17 @@ impl Args {
         let summary = Summary::new(name, &plan.title, self.seed, self.systematic, done.values());
         print(&summary.table())?;
         self.write(&summary, &done, outputs)?;
+        let others = self.recheck.map_or_else(Vec::new, |sample| {
+            let (count, others) = prepared.recheck(task, &done, sample, jobs, &signal);
+            let _ = print(&repeated(&summary, count, &others));
+            others
+        });
         if signal.load(Ordering::Relaxed) {
             return Ok(Outcome::Signal(SIGINT as u8));
         }
-        Ok(self.judge(done.values().map(|record| record.verdict.outcome)))
+        let bugs = others.iter().map(|_| RunOutcome::VmmError);
+        let outcomes = done.values().map(|record| record.verdict.outcome);
+        Ok(self.judge(outcomes.chain(bugs)))
     }
 
     fn write(
@@ -369,6 +385,20 @@ impl Args {
         }
         Ok(())
     }
+}
+
+/// What came of doing `count` runs again, of which `others` were not what they had been.
+fn repeated(summary: &Summary, count: usize, others: &[u64]) -> String {
+    let mut text = format!("\n{count} runs were done again: ");
+    if others.is_empty() {
+        text.push_str("each was what it had been\n");
+    } else {
+        text.push_str(&format!("{} were others, a bug of ours\n", others.len()));
+    }
+    for run in others.iter().take(12) {
+        text.push_str(&format!("  {}\n", summary.command(*run)));
+    }
+    text
 }
 
 /// Set by the first Ctrl-C, which has the runs that are under way come to their end; the second ends the program.

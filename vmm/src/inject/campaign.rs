@@ -1,19 +1,39 @@
 //! Many runs of one plan.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::classify::{Lines, Outcome, statuses};
+use super::classify::{Lines, Outcome, Verdict, statuses};
 use super::functions::Functions;
 use super::run::{Record, Runner, Task, seed_of};
 use super::scenario::Scenario;
 use super::spec::{Nth, Plan, Rule, When};
 use super::start::Start;
 
-/// Most runs of a campaign: what a person and a disk can take.
-pub const MAX_RUNS: u64 = 10_000_000;
+/// Most runs of a campaign: what a person, a disk and memory can take.
+pub const MAX_RUNS: u64 = 1_000_000;
+/// Most runs of one outcome of which everything is kept; more than any page shows.
+const MAX_WHOLE: u64 = 2_000;
+
+/// Keeps memory in bounds: of runs that ended alike the first are kept whole, and of others what sums and tables need.
+#[derive(Debug, Default)]
+pub struct Thrift(BTreeMap<Outcome, u64>);
+
+impl Thrift {
+    /// Takes from `record` what is not needed any more.
+    pub fn trim(&mut self, record: &mut Record) {
+        let whole = self.0.entry(record.verdict.outcome).or_default();
+        if *whole < MAX_WHOLE {
+            *whole += 1;
+            return;
+        }
+        let Verdict { said, stack, .. } = &mut record.verdict;
+        (*said, *stack, record.told) = (Vec::new(), Vec::new(), Vec::new());
+    }
+}
 
 /// A plan that is ready to be run.
 pub struct Prepared<'p> {
@@ -125,8 +145,8 @@ impl<'p> Prepared<'p> {
         self.points.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
-    /// Runs those of `tasks` that are not among `done`, `jobs` at a time, and tells `each` of every one as it ends; until
-    /// all are done, or `stop`. All that is done, in order.
+    /// Runs those of `tasks` that are not among `done`, `jobs` at a time, and tells `each` of every one as it ends, which
+    /// may change what is kept of it; until all are done, or `stop`. All that is done, in order.
     ///
     /// # Errors
     /// Those of `each`; what is done by then has been told.
@@ -137,7 +157,7 @@ impl<'p> Prepared<'p> {
         done: BTreeMap<u64, Record>,
         jobs: NonZeroUsize,
         stop: &AtomicBool,
-        each: &mut (dyn FnMut(&Record) -> Result<(), E> + Send),
+        each: &mut (dyn FnMut(&mut Record) -> Result<(), E> + Send),
     ) -> Result<BTreeMap<u64, Record>, E> {
         let left: Vec<u64> = (0..runs).filter(|run| !done.contains_key(run)).collect();
         let next = AtomicUsize::new(0);
@@ -149,10 +169,10 @@ impl<'p> Prepared<'p> {
                 let Some(task) = left.get(index).and_then(|run| tasks(*run)) else {
                     return;
                 };
-                let record = self.runner.run(&task, None).record;
+                let mut record = self.runner.run(&task, None).record;
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 let (done, error, each) = &mut *state;
-                if let Err(why) = each(&record) {
+                if let Err(why) = each(&mut record) {
                     failed.store(true, Ordering::Relaxed);
                     error.get_or_insert(why);
                     return;
@@ -167,5 +187,37 @@ impl<'p> Prepared<'p> {
         });
         let (done, error, _) = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         error.map_or(Ok(done), Err)
+    }
+
+    /// Does about `sample` of the runs that are `done` again, evenly chosen, and compares: how many were done, and which of
+    /// them were others. None should be.
+    pub fn recheck(
+        &self,
+        tasks: &(dyn Fn(u64) -> Option<Task> + Sync),
+        done: &BTreeMap<u64, Record>,
+        sample: NonZeroUsize,
+        jobs: NonZeroUsize,
+        stop: &AtomicBool,
+    ) -> (usize, Vec<u64>) {
+        let step = done.len().div_ceil(sample.get()).max(1);
+        let numbers: Vec<u64> = done.keys().copied().step_by(step).collect();
+        let task = |index: u64| tasks(*numbers.get(usize::try_from(index).ok()?)?);
+        let mut others = Vec::new();
+        let Ok(again) = self.run(
+            &task,
+            numbers.len() as u64,
+            BTreeMap::new(),
+            jobs,
+            stop,
+            &mut |record: &mut Record| {
+                let first = done.get(&record.run).map(|first| &first.digest);
+                if first != Some(&record.digest) {
+                    others.push(record.run);
+                }
+                Ok::<(), Infallible>(())
+            },
+        );
+        others.sort_unstable();
+        (again.len(), others)
     }
 }

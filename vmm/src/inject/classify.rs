@@ -91,8 +91,10 @@ pub struct Evidence<'e> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines(BTreeMap<String, usize>);
 
-/// Most lines that are kept of what a kernel said, and of its stack.
+/// Most lines that are kept of what a kernel said.
 const MAX_LINES: usize = 48;
+/// Most lines that are kept of a kernel's last words: registers, which take some thirty, and then the stack.
+const MAX_STACK: usize = 96;
 
 /// Words that only a kernel in trouble says, and that end its run here, as it runs with `oops=panic`.
 const CRASHES: [&str; 6] = [
@@ -186,7 +188,7 @@ pub fn classify(evidence: &Evidence<'_>) -> Verdict {
         .position(|line| message(line).is_some_and(crashes));
     let stack: Vec<String> = crash.map_or_else(Vec::new, |first| {
         let lines = console.lines().skip(first).filter_map(message);
-        lines.take(MAX_LINES).map(str::to_owned).collect()
+        lines.take(MAX_STACK).map(str::to_owned).collect()
     });
     let failed = statuses.iter().position(|status| *status != 0);
     let headline = stack

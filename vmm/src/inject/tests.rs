@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::Summary;
+use super::campaign::Thrift;
 use super::classify::{Outcome, Verdict};
 use super::engine::Injection;
 use super::line::FaultyLine;
@@ -147,4 +148,23 @@ fn a_campaign_is_summed_up_and_every_outcome_can_be_repeated() {
         xml.contains("tests=\"4\" failures=\"2\" errors=\"1\""),
         "{xml}"
     );
+}
+
+#[test]
+fn what_is_kept_of_runs_that_end_alike_is_bounded() {
+    let mut thrift = Thrift::default();
+    let kept = |outcome, thrift: &mut Thrift| {
+        let mut lines = 0;
+        for run in 0..5_000 {
+            let mut record = record(run, outcome, "why");
+            thrift.trim(&mut record);
+            assert_eq!((record.run, &*record.verdict.why), (run, "why"));
+            lines += record.verdict.said.len();
+        }
+        lines
+    };
+    for outcome in Outcome::ALL {
+        assert_eq!(kept(outcome, &mut thrift), 2_000, "{outcome}");
+        assert_eq!(kept(outcome, &mut thrift), 0, "{outcome}");
+    }
 }
