@@ -12,6 +12,7 @@ use super::run::{Record, Runner, Task, seed_of};
 use super::scenario::Scenario;
 use super::spec::{Nth, Plan, Rule, When};
 use super::start::Start;
+use crate::Machine;
 
 /// Most runs of a campaign: what a person, a disk and memory can take.
 pub const MAX_RUNS: u64 = 1_000_000;
@@ -43,6 +44,22 @@ pub struct Prepared<'p> {
     pub runner: Runner<'p>,
     /// How many points each of its rules was about in a run without faults.
     pub points: Vec<u64>,
+}
+
+/// Whether the machine has the devices that the plan names.
+fn check_devices(plan: &Plan, machine: &Machine) -> Result<(), String> {
+    let devices = &machine.board().devices;
+    let known = |name: &str| devices.iter().any(|entry| entry.name == name);
+    for (number, rule) in (1..).zip(&plan.fault) {
+        if let Some(name) = rule.device.as_deref().filter(|name| !known(name)) {
+            let names: Vec<&str> = devices.iter().map(|entry| &*entry.name).collect();
+            return Err(format!(
+                "fault {number}: there is no device {name}: use one of {}",
+                names.join(", ")
+            ));
+        }
+    }
+    Ok(())
 }
 
 impl<'p> Prepared<'p> {
@@ -88,6 +105,7 @@ impl<'p> Prepared<'p> {
                 verdict.outcome
             )));
         }
+        check_devices(plan, &machine)?;
         runner.functions = Functions::find(plan, &machine)?;
         runner.usual = Lines::of(&first.console);
         // Again, with what is known now: it must be found to be unaffected, and the functions' points are counted.

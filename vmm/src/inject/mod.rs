@@ -12,6 +12,8 @@ mod engine;
 mod functions;
 mod html;
 pub(crate) mod iommu;
+#[cfg(test)]
+mod iommu_tests;
 pub mod journal;
 mod junit;
 pub(crate) mod line;

@@ -51,10 +51,18 @@ fn the_list_names_plans_and_mistakes_are_sentences() {
     let file = directory.path().join("bad.toml");
     fs::write(&file, PLAN.replace("flip", "stuck")).unwrap();
     let file = file.display().to_string();
+    let elsewhere = directory.path().join("elsewhere.toml");
+    let text = "title = \"t\"\n[[fault]]\nwhere = \"disk\"\nwhat = \"flip\"\ndevice = \"disk7\"\n";
+    fs::write(&elsewhere, text).unwrap();
+    let elsewhere = elsewhere.display().to_string();
     for (arguments, words) in [
         (&["inject"][..], "required arguments"),
         (&["inject", "nonsense"], "there is no plan \"nonsense\""),
         (&["inject", &file], "fault 1: stuck cannot happen at a disk"),
+        (
+            &["inject", &elsewhere],
+            "fault 1: there is no device disk7: use one of gic, ",
+        ),
         (&["inject", "none", "--runs", "0"], "runs nothing"),
         (&["inject", "none", "--resume"], "--journal or --report"),
         (&["inject", "none", "--deny", "joy"], "use unaffected"),
@@ -159,6 +167,8 @@ fn a_campaign_leaves_a_page_and_results_and_each_run_can_be_repeated() {
         "9",
         "--deny",
         "silent-corruption",
+        "--recheck",
+        "2",
         "--report",
         &report,
         "--json",
@@ -173,6 +183,8 @@ fn a_campaign_leaves_a_page_and_results_and_each_run_can_be_repeated() {
             .contains("silent corruption               4  100.0 %"),
         "{ended:?}"
     );
+    let repeated = "2 runs were done again: each was what it had been\n";
+    assert!(ended.stdout.ends_with(repeated), "{ended:?}");
     let page = fs::read_to_string(at("report/index.html")).unwrap();
     assert!(
         page.contains("vmm inject corruption --seed 9 --run 0"),

@@ -1,0 +1,102 @@
+//! Each kind of fault of an IOMMU, from a plan's words to what the library is told. What comes of it is tested there.
+
+use viommu::inject::{DescriptorFault, DescriptorRead, Flush, FlushFault, Injector, Translation};
+use viommu::virtio::{FaultReport, Request, spec::Status};
+use viommu::{Access, DomainId, EndpointId, FaultReason};
+
+use super::alarm::Alarm;
+use super::iommu::IommuPoints;
+use super::testing::armed;
+
+fn points(place: &str, keys: &str) -> IommuPoints {
+    IommuPoints(armed(&format!("where = \"{place}\"\nwhat = {keys}")))
+}
+
+const ACCESS: Translation = Translation {
+    endpoint: EndpointId(0),
+    domain: DomainId(0),
+    iova: 0x1000,
+    access: Access::Read,
+};
+
+#[test]
+fn translations_are_refused_for_every_reason() {
+    for (what, reason) in [
+        ("translation", FaultReason::Translation),
+        ("permission", FaultReason::Permission),
+        ("access-flag", FaultReason::AccessFlag),
+        ("format", FaultReason::Format),
+        ("secure", FaultReason::Secure),
+        ("abort", FaultReason::WalkAbort),
+        ("multi-hit", FaultReason::MultipleHits),
+    ] {
+        let points = points("translation", &format!("\"{what}\""));
+        let refused = points.translation(&ACCESS).map(|miss| miss.reason);
+        assert_eq!(refused, Some(reason));
+        assert_eq!(points.translation(&ACCESS), None, "once");
+    }
+}
+
+#[test]
+fn a_status_is_shown_later_and_the_access_goes_on() {
+    let points = points("translation", "\"status\"\nvalue = 0x3717");
+    assert_eq!(points.translation(&ACCESS), None);
+    let status = Alarm::Status {
+        device: String::new(),
+        status: 0x3717,
+    };
+    assert_eq!(points.0.all_alarms(), [status]);
+}
+
+#[test]
+fn descriptors_are_flipped_or_not_there() {
+    let read = |value| DescriptorRead {
+        endpoint: EndpointId(0),
+        address: 0x4000_0000,
+        value,
+    };
+    let told = |keys: &str, value| points("page-table", keys).descriptor(&read(value));
+    let flip = "\"flip\"\nmask = 6";
+    assert_eq!(told(flip, Some(3)), Some(DescriptorFault::Value(5)));
+    assert_eq!(told(flip, None), Some(DescriptorFault::Abort));
+    assert_eq!(told("\"abort\"", Some(3)), Some(DescriptorFault::Abort));
+    // One bit, which the seed chooses.
+    let Some(DescriptorFault::Value(value)) = told("\"flip\"", Some(0)) else {
+        panic!("nothing was flipped");
+    };
+    assert_eq!(value.count_ones(), 1);
+}
+
+#[test]
+fn flushes_are_late_stuck_or_ignored() {
+    for (keys, fault) in [
+        ("\"late\"\ncount = 5", FlushFault::Late(5)),
+        ("\"stuck\"", FlushFault::Stuck),
+        ("\"ignored\"", FlushFault::Ignored),
+    ] {
+        let flush = Flush {
+            instance: "ipmmu0",
+            context: 0,
+        };
+        assert_eq!(points("flush", keys).flush(&flush), Some(fault));
+    }
+}
+
+#[test]
+fn requests_are_refused_with_every_status_and_reports_lost() {
+    for status in 0..=8 {
+        let points = points("request", &format!("\"value\"\nvalue = {status}"));
+        let told = points.request(&Request::Probe { endpoint: 1 });
+        assert_eq!(told, Status::from_number(status));
+        assert!(told.is_some());
+    }
+    let report = FaultReport {
+        reason: 0,
+        flags: 0,
+        endpoint: 1,
+        address: 0x1000,
+    };
+    let points = points("report", "\"lost\"");
+    assert!(points.loses_report(&report));
+    assert!(!points.loses_report(&report), "once");
+}
