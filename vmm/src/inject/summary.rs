@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::classify::Outcome;
+use super::classify::{Outcome, Verdict};
 use super::run::Record;
 
 /// Longest reason that stands in a table.
@@ -33,6 +33,23 @@ pub struct Reason {
     pub runs: u64,
     /// The number of the first of them.
     pub example: u64,
+}
+
+/// What the kernel says before it says what it was surprised by.
+const CUT: &str = "------------[ cut here ]";
+
+/// Why a run ended as it did, for a table: of a crash also where, as one address is like another, and of a surprise
+/// what it was.
+fn headline(verdict: &Verdict) -> String {
+    let Verdict {
+        why, said, stack, ..
+    } = verdict;
+    if let Some(place) = stack.iter().find(|line| line.starts_with("PC is at ")) {
+        return format!("{place}: {why}");
+    }
+    let cut = why.starts_with(CUT);
+    let next = said.iter().skip_while(|line| !line.starts_with(CUT)).nth(1);
+    next.filter(|_| cut).unwrap_or(why).clone()
 }
 
 /// A campaign in numbers.
@@ -82,7 +99,7 @@ impl Summary {
             summary.faultless += u64::from(record.faults == 0);
             let (runs, reasons) = groups.entry(record.verdict.outcome).or_default();
             *runs += 1;
-            let why: String = record.verdict.why.chars().take(MAX_WHY).collect();
+            let why: String = headline(&record.verdict).chars().take(MAX_WHY).collect();
             let alike = why.replace(|c: char| c.is_ascii_hexdigit(), "");
             let reason = reasons.entry(alike).or_insert(Reason {
                 why,

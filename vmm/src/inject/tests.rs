@@ -151,6 +151,37 @@ fn a_campaign_is_summed_up_and_every_outcome_can_be_repeated() {
 }
 
 #[test]
+fn crashes_are_told_apart_by_their_place_and_surprises_by_their_words() {
+    let crash = |run: u64, place: &str| {
+        let mut record = record(
+            run,
+            Outcome::Crash,
+            &format!("Unable to handle address {run}"),
+        );
+        record.verdict.stack = vec!["[a] *pgd=0".into(), format!("PC is at {place}+0xc/0x160")];
+        record
+    };
+    let mut surprise = record(
+        9,
+        Outcome::Recovered,
+        "------------[ cut here ]------------",
+    );
+    surprise.verdict.said = vec![surprise.verdict.why.clone(), "WARNING: CPU: 0 at f".into()];
+    let records = [crash(1, "f"), crash(2, "g"), crash(3, "f"), surprise];
+    let summary = Summary::new("p", "t", 7, false, records.iter());
+    let told = |group: usize| {
+        let reasons = summary.groups[group].reasons.iter();
+        reasons
+            .map(|reason| (&*reason.why, reason.runs))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(0), [("WARNING: CPU: 0 at f", 1)]);
+    let f = "PC is at f+0xc/0x160: Unable to handle address 1";
+    let g = "PC is at g+0xc/0x160: Unable to handle address 2";
+    assert_eq!(told(1), [(f, 2), (g, 1)]);
+}
+
+#[test]
 fn what_is_kept_of_runs_that_end_alike_is_bounded() {
     let mut thrift = Thrift::default();
     let kept = |outcome, thrift: &mut Thrift| {
