@@ -9,7 +9,7 @@ use super::classify::{Outcome, Verdict};
 use super::run::Record;
 
 /// Longest reason that stands in a table.
-const MAX_WHY: usize = 100;
+const MAX_WHY: usize = 128;
 /// Most reasons of one outcome that are told.
 const MAX_REASONS: usize = 12;
 
