@@ -18,7 +18,7 @@ pub struct Options {
     /// The version of the outer machine's interrupt controller, and so of its guests' [default: both, one after the other]
     #[arg(long, value_parser = clap::value_parser!(u8).range(2..=3))]
     gic: Option<u8>,
-    /// Cores of the outer machine
+    /// Cores of the outer machine. With fewer than a 32-bit guest has, QEMU gets the guest wrong
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=8))]
     cores: u8,
     /// One guest of each kind only
