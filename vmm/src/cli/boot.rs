@@ -9,7 +9,7 @@ use guest_images::{Cache, Terminal, catalog};
 use vmm::devices::uart::ConsoleSink;
 use vmm::machine::{Recorder, Recording, Snapshot};
 use vmm::observe::probe::Probe;
-use vmm::{Accel, Acceleration, Config, IommuSink, KernelFormat, Limits, Machine};
+use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits, Machine};
 
 use super::console::{Destination, Watched, Watcher};
 use super::deferred::Deferred;
@@ -124,8 +124,7 @@ enum Console {
 impl Boot {
     /// Finds every mistake that can be found before anything is fetched, created or run.
     pub fn prepare(settings: Settings) -> Result<Self, UserError> {
-        let mut config = settings.config();
-        emulate_for_observers(&settings, &mut config)?;
+        let config = settings.config();
         let image = settings
             .image
             .as_deref()
@@ -297,6 +296,11 @@ impl Boot {
         if let Acceleration::Emulated(Some(why)) = machine.acceleration() {
             text::complain(&format!("the processor is emulated: {why}"));
         }
+        if settings.gdb.is_some() || !probes.is_empty() {
+            machine
+                .observable()
+                .map_err(|why| UserError::new(format!("there is nothing to see: {why}")))?;
+        }
         if let Some(recording) = &recording {
             recording.connect(&machine, |entry| entry.name.clone());
         }
@@ -373,28 +377,6 @@ impl Boot {
             snapshot::write(&machine.into_snapshot()?, moment.output)?;
         }
         Ok(verdict.outcome)
-    }
-}
-
-/// Debuggers and probes look into the emulated processor.
-fn emulate_for_observers(settings: &Settings, config: &mut Config) -> Result<(), UserError> {
-    let what = match (&settings.gdb, settings.probe.is_empty()) {
-        (Some(_), _) => "a debugger",
-        (None, false) => "a probe",
-        (None, true) => return Ok(()),
-    };
-    let why = format!("{what} looks into the emulated processor only");
-    match config.accel {
-        Accel::Emulated => Ok(()),
-        Accel::Auto => {
-            config.accel = Accel::Emulated;
-            text::complain(&format!("the processor is emulated: {why}"));
-            Ok(())
-        }
-        Accel::Kvm => Err(UserError::new(format!(
-            "{why}: leave out --accel kvm, or the {}",
-            &what[2..]
-        ))),
     }
 }
 

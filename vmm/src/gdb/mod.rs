@@ -47,7 +47,7 @@ impl Server {
     /// # Errors
     /// When the host has no thread left.
     pub fn attach(self, machine: &mut Machine) -> io::Result<()> {
-        let cores = machine.cluster().map_or(0, |cluster| cluster.len());
+        let cores = usize::from(machine.board().cpus);
         let stop = machine.stop_handle();
         let observer = session::start(self.0, cores, stop.clone())?;
         machine.observe(Box::new(observer));

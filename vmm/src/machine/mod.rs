@@ -65,7 +65,7 @@ use crate::observe::probe::{self, Engine, Probe};
 use crate::observe::symbols::SymbolsError;
 use crate::vcpu::{
     Acceleration, Control, Divergence, Pace, RunCounters, RunLoop, StopHandler, Timing, Vcpus,
-    Waker,
+    Waker, Width,
 };
 
 /// A machine, assembled and ready to run.
@@ -100,6 +100,11 @@ pub struct Machine {
     /// What it goes on from.
     origin: Option<Snapshot>,
 }
+
+/// A machine into whose cores no debugger and no probe can see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("debuggers and probes look into 32-bit guests only, and this kernel is an arm64 one")]
+pub struct NotObservable;
 
 /// Ends or interrupts a machine's run from another thread, also one that has not begun.
 #[derive(Clone, Debug)]
@@ -287,18 +292,32 @@ impl Machine {
         self.observers.push(observer);
     }
 
+    /// Whether observers can see into its cores.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn observable(&self) -> Result<(), NotObservable> {
+        let platform = self.board.platform;
+        if platform.accelerated && platform.width == Width::Bits64 {
+            return Err(NotObservable);
+        }
+        Ok(())
+    }
+
     /// Sets probes in the guest's kernel, as soon as it is in memory, which in a machine that goes on from a snapshot may be
     /// now; `sink` is told of each hit. Returns what becomes of them. To be called before the first run. They are never hit
-    /// when KVM runs the cores.
+    /// when KVM runs the cores of a 64-bit guest.
     pub fn probe(&mut self, probes: Vec<Probe>, sink: probe::Sink) -> Arc<Mutex<probe::Outcome>> {
         let ram = (self.board.ram.base, self.board.ram.size);
         let mut engine = Engine::new(probes, self.bus.memory(), ram, sink);
         let kernel = self.origin.as_ref().and_then(Snapshot::kernel);
-        match (self.vcpus.cluster(), kernel) {
-            (Some(cluster), Some(kernel)) => engine.prepare_in(kernel, cluster),
-            (Some(cluster), None) => engine.prepare(cluster),
-            (None, _) => {}
+        match (self.vcpus.show(), kernel) {
+            (Ok(Some(cluster)), Some(kernel)) => engine.prepare_in(kernel, cluster),
+            (Ok(Some(cluster)), None) => engine.prepare(cluster),
+            _ => {}
         }
+        // What fails here fails again when the run begins, and is said then.
+        let _ = self.vcpus.hide(None);
         let outcome = engine.outcome();
         self.observe(Box::new(engine));
         outcome

@@ -6,18 +6,19 @@ use arm32::ClusterState;
 use arm32::cluster::{MAX_RETIRED, RestoreError as WrongCores};
 use serde::{Deserialize, Serialize};
 
-use super::Machine;
 use super::assemble::noise_seed;
 use super::bus::BusState;
 use super::exit::Reason;
 use super::iommu::{UnitState, WrongIommu};
+use super::{Machine, layout};
 use crate::devices::clkgen;
 use crate::devices::rtc::RtcState;
 use crate::devices::uart::{GateState, UartState};
 use crate::devices::virtio::rng::Rng;
 use crate::devices::virtio::{VirtioDevice, VirtioMmio, VirtioState, WrongState};
+use crate::irq::Gic;
 use crate::irq::gicv2::{SavedGic, WrongGic};
-use crate::vcpu::{RunCounters, Timing};
+use crate::vcpu::{KvmError, KvmState, RunCounters, Timing};
 
 /// The state of a machine that stands still between two runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +51,9 @@ pub struct MachineState {
     pub calls: u64,
     /// Why the last run ended.
     pub last: Option<Reason>,
+    /// Cores and interrupt controller where KVM has them; `cores` and `gic` are then of no meaning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kvm: Option<KvmState>,
 }
 
 /// The guest's clock.
@@ -62,17 +66,25 @@ pub struct TimeState {
 }
 
 /// Why a saved state does not fit a machine.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum WrongMachine {
     /// Its cores.
     #[error(transparent)]
     Cores(#[from] WrongCores),
+    /// Its cores and its interrupt controller, where KVM has them.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
     /// Its interrupt controller.
     #[error(transparent)]
     Gic(#[from] WrongGic),
     /// Its console.
     #[error("the saved console holds more input than it can")]
     Uart,
+    /// It is of an emulated machine, and says it is of KVM's.
+    #[error(
+        "the saved state is of emulated cores, and the machine is to be run by KVM: neither can go on for the other"
+    )]
+    Accel,
     /// One of its virtio devices.
     #[error(transparent)]
     Virtio(#[from] WrongState),
@@ -99,7 +111,7 @@ pub enum WrongMachine {
 
 /// The machine's cores are the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("only a machine whose cores are emulated can be saved or recorded")]
+#[error("only a machine whose cores are emulated can be recorded")]
 pub struct NotEmulated;
 
 fn lock(slot: &Arc<Mutex<VirtioMmio>>) -> MutexGuard<'_, VirtioMmio> {
@@ -123,13 +135,22 @@ impl Machine {
     /// The state, to be saved.
     ///
     /// # Errors
-    /// When the cores are not emulated.
-    pub(super) fn state(&mut self) -> Result<MachineState, NotEmulated> {
-        let cluster = self.vcpus.cluster().ok_or(NotEmulated)?;
-        let gic = self.controller.emulated().ok_or(NotEmulated)?;
+    /// When KVM does not tell.
+    pub(super) fn state(&mut self) -> Result<MachineState, KvmError> {
+        let kvm = self.vcpus.save_kvm()?;
+        let cores = self.vcpus.cluster().map(|cluster| cluster.save());
         Ok(MachineState {
-            cores: cluster.save(),
-            gic: gic.save(),
+            kvm,
+            cores: cores.unwrap_or(ClusterState {
+                version: ClusterState::VERSION,
+                turn: 0,
+                left: 0,
+                members: Vec::new(),
+            }),
+            gic: match self.controller.emulated() {
+                Some(gic) => gic.save(),
+                None => Gic::new(1, layout::IRQS, Arc::clone(&self.waker)).save(),
+            },
             uart: self.uart.save(),
             input: self.gate.save(),
             rtc: self.devices.rtc.save(),
@@ -171,6 +192,7 @@ impl Machine {
             chores,
             calls,
             last,
+            kvm,
         } = saved;
         let devices = &self.devices;
         number("clock generators", clocks.len(), devices.clocks.len())?;
@@ -194,6 +216,9 @@ impl Machine {
         // After all who drive its inputs: what they did on the way is undone, and what they had done is in the state.
         if let Some(controller) = self.controller.emulated() {
             controller.restore(gic)?;
+        }
+        if let Some(kvm) = kvm {
+            self.vcpus.restore_kvm(kvm)?;
         }
         self.bus.restore(bus);
         self.counters = *run;

@@ -2,8 +2,10 @@
 
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
 /// How wide a guest's registers are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Width {
     /// ARMv7-A, or AArch32 of ARMv8-A.
     Bits32,
@@ -12,7 +14,7 @@ pub enum Width {
 }
 
 /// The interrupt controllers that a machine can have. KVM's must be of the host's kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Irqchip {
     /// GICv2: distributor and CPU interface by memory.
     GicV2,
@@ -58,6 +60,9 @@ pub enum KvmError {
     /// Neither kind of interrupt controller can be made.
     #[error("this host's KVM has neither a GICv3 nor a GICv2 for guests")]
     NoGic,
+    /// A saved state cannot be had or used.
+    #[error("the state of its cores is of no use here: {0}")]
+    Saved(&'static str),
     /// A call failed.
     #[error("KVM failed to {what}: {source}")]
     Call {

@@ -10,9 +10,12 @@ pub mod kvm;
 #[cfg(not(target_arch = "aarch64"))]
 #[path = "kvm_absent.rs"]
 pub mod kvm;
+#[cfg(any(target_arch = "aarch64", test))]
+mod mirror;
 mod observe;
 mod pace;
 mod run;
+mod saved;
 #[cfg(any(target_arch = "aarch64", test))]
 mod threads;
 mod waker;
@@ -29,6 +32,7 @@ pub use observe::{Halted, Resume, StopHandler};
 pub(crate) use pace::check;
 pub use pace::{Divergence, Ending, Log, Pace, Replay, Turn};
 pub use run::{RunCounters, RunLoop, Timing};
+pub use saved::{GicRegister, KvmCore, KvmState};
 pub use waker::Waker;
 
 /// How the first core starts. By ARM Linux's boot protocol R0 = 0, R1 = all ones (no machine number), R2 = device tree; by
@@ -61,8 +65,44 @@ pub trait Vcpus {
     /// Has cores that run on threads of their own stand still until the next [`run`](Self::run).
     fn pause(&mut self) {}
 
-    /// The interpreted cores, for observers; `None` when they run otherwise.
+    /// What KVM keeps of the cores, which are made to stand still; `None` when they run otherwise.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    fn save_kvm(&mut self) -> Result<Option<KvmState>, KvmError> {
+        Ok(None)
+    }
+
+    /// Has cores that have not run go on from there.
+    ///
+    /// # Errors
+    /// When KVM refuses, or it is not the state of such cores.
+    fn restore_kvm(&mut self, saved: &KvmState) -> Result<(), KvmError> {
+        let _ = saved;
+        Err(KvmError::Saved("the cores are emulated"))
+    }
+
+    /// The interpreted cores; `None` when they run otherwise.
     fn cluster(&mut self) -> Option<&mut Cluster> {
         None
+    }
+
+    /// Has the cores stand still and shows them to observers, who may change them; `None` when they cannot be shown. To be
+    /// followed by [`hide`](Self::hide).
+    ///
+    /// # Errors
+    /// Why the run cannot go on.
+    fn show(&mut self) -> Result<Option<&mut Cluster>, Reason> {
+        Ok(self.cluster())
+    }
+
+    /// Has what observers did take effect. `image` tells, if an observer knows, that the guest's kernel lies from the second
+    /// address, a physical one, on and will be mapped to the first.
+    ///
+    /// # Errors
+    /// Why the run cannot go on.
+    fn hide(&mut self, image: Option<(u64, u64)>) -> Result<(), Reason> {
+        let _ = image;
+        Ok(())
     }
 }

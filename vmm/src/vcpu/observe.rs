@@ -23,6 +23,9 @@ pub struct Halted<'a> {
     pub cluster: &'a mut Cluster,
     /// Guest time, in nanoseconds since power-on.
     pub now_ns: u64,
+    /// Where the guest's kernel lies, for an observer to say who knows: the virtual address that it will be mapped to, and the
+    /// physical one. Breakpoints in it can then be set before it is mapped, also where they are instructions in memory.
+    pub image: Option<(u64, u64)>,
     pub(super) uart: &'a Uart,
     pub(super) must_end: &'a dyn Fn() -> bool,
 }

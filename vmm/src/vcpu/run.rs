@@ -270,11 +270,12 @@ impl RunLoop<'_> {
         let control = self.control;
         let must_end = || control.pending() || passed(deadline);
         let now_ns = self.timing.now_ns();
-        let Some(cluster) = self.vcpus.cluster() else {
+        let Some(cluster) = self.vcpus.show()? else {
             return Ok(());
         };
         let mut halted = Halted {
             cluster,
+            image: None,
             now_ns,
             uart: self.uart,
             must_end: &must_end,
@@ -283,6 +284,8 @@ impl RunLoop<'_> {
         for observer in self.observers.iter_mut() {
             ends |= what(observer.as_mut(), &mut halted) == Resume::End;
         }
+        let image = halted.image;
+        self.vcpus.hide(image)?;
         if ends { Err(Reason::Stopped) } else { Ok(()) }
     }
 

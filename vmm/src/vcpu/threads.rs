@@ -34,6 +34,10 @@ enum Mode {
 #[derive(Debug)]
 struct State {
     mode: Mode,
+    /// Threads that stand still while the others run, a bit for each.
+    held: u64,
+    /// A thread has had all of them stand still, and its reason has not been looked at.
+    halted: bool,
     alive: usize,
     standing: usize,
     end: Option<End>,
@@ -54,6 +58,8 @@ impl Turnstile {
             running: AtomicBool::new(false),
             state: Mutex::new(State {
                 mode: Mode::Stand,
+                held: 0,
+                halted: false,
                 alive: 0,
                 standing: 0,
                 end: None,
@@ -78,12 +84,12 @@ impl Turnstile {
         self.running.load(Ordering::Acquire)
     }
 
-    /// A thread stands still until it shall run; false when it shall leave.
-    pub fn pass(&self) -> bool {
+    /// Thread `index` stands still until it shall run; false when it shall leave.
+    pub fn pass(&self, index: usize) -> bool {
         let mut state = self.lock();
         state.standing += 1;
         self.changed.notify_all();
-        while state.mode == Mode::Stand {
+        while state.mode == Mode::Stand || state.mode == Mode::Run && state.held >> index & 1 != 0 {
             state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
         }
         state.standing -= 1;
@@ -97,17 +103,39 @@ impl Turnstile {
         self.set(&mut state, Mode::Stand);
     }
 
+    /// A thread has all of them stand still, until [`Turnstile::look`] was called.
+    pub fn halt(&self) {
+        let mut state = self.lock();
+        state.halted = true;
+        if state.mode == Mode::Run {
+            self.set(&mut state, Mode::Stand);
+        }
+    }
+
+    /// The reason for which a thread had all of them stand still is looked at: they may start again.
+    pub fn look(&self) {
+        self.lock().halted = false;
+    }
+
     /// What ended the run, if a thread did.
     pub fn take_end(&self) -> Option<End> {
         self.lock().end.take()
     }
 
-    /// Lets the threads run.
-    pub fn start(&self) {
+    /// Lets the threads run, but those whose bit is set in `held`, which stand still or are about to.
+    pub fn start(&self, held: u64) {
         let mut state = self.lock();
-        if state.end.is_none() {
+        if state.end.is_none() && !state.halted {
+            state.held = held;
             self.set(&mut state, Mode::Run);
         }
+    }
+
+    /// Waits until all threads stand still by themselves, or for that long.
+    pub fn wait_standing(&self, patience: Duration) {
+        let state = self.lock();
+        let moving = |state: &mut State| state.standing < state.alive;
+        drop(self.changed.wait_timeout_while(state, patience, moving));
     }
 
     /// Has `threads` stand still, and waits until they do.
@@ -181,7 +209,7 @@ mod tests {
         gate.expect();
         std::thread::spawn(move || {
             let _alive = Alive(&gate);
-            while gate.pass() {
+            while gate.pass(0) {
                 while gate.running() {
                     count.fetch_add(1, Ordering::Relaxed);
                     std::thread::sleep(Duration::from_micros(50));
@@ -199,7 +227,7 @@ mod tests {
         gate.stand(&threads);
         assert_eq!(count.load(Ordering::Relaxed), 0);
         for _ in 0..20 {
-            gate.start();
+            gate.start(0);
             let before = count.load(Ordering::Relaxed);
             while count.load(Ordering::Relaxed) == before {
                 std::thread::yield_now();
@@ -216,14 +244,47 @@ mod tests {
     #[test]
     fn the_first_end_is_heard_and_nothing_starts_before_it_is() {
         let gate = Turnstile::new();
-        gate.start();
+        gate.start(0);
         gate.end(End::Off);
         gate.end(End::Reset);
-        gate.start();
+        gate.start(0);
         assert!(!gate.running());
         assert_eq!(gate.take_end(), Some(End::Off));
-        gate.start();
+        gate.start(0);
         assert!(gate.running());
+    }
+
+    #[test]
+    fn what_a_thread_halted_for_is_looked_at_before_any_starts() {
+        prepare_signal();
+        let gate = Arc::new(Turnstile::new());
+        let count = Arc::new(AtomicU64::new(0));
+        let threads: Vec<_> = (0..2).map(|_| counter(&gate, &count)).collect();
+        gate.start(0);
+        gate.halt();
+        gate.start(0);
+        gate.stand(&threads);
+        assert!(!gate.running());
+        gate.look();
+        gate.start(0);
+        assert!(gate.running());
+        gate.dismiss(threads);
+    }
+
+    #[test]
+    fn threads_that_are_held_stand_while_others_run() {
+        prepare_signal();
+        let gate = Arc::new(Turnstile::new());
+        let count = Arc::new(AtomicU64::new(0));
+        let thread = counter(&gate, &count);
+        gate.start(1);
+        gate.wait_standing(Duration::from_secs(60));
+        assert_eq!(count.load(Ordering::Relaxed), 0);
+        gate.start(2);
+        while count.load(Ordering::Relaxed) == 0 {
+            std::thread::yield_now();
+        }
+        gate.dismiss(vec![thread]);
     }
 
     #[test]
@@ -234,11 +295,11 @@ mod tests {
         let other = Arc::clone(&gate);
         let thread = std::thread::spawn(move || {
             let _alive = Alive(&other);
-            assert!(!other.pass(), "a panic on purpose");
+            assert!(!other.pass(0), "a panic on purpose");
         });
         let threads = vec![thread];
         gate.stand(&threads);
-        gate.start();
+        gate.start(0);
         while !threads[0].is_finished() {
             std::thread::yield_now();
         }

@@ -113,6 +113,35 @@ impl Cluster {
         self.turn
     }
 
+    /// Whether a stop follows each instruction of core `core`.
+    pub fn is_stepped(&self, core: usize) -> bool {
+        self.members.get(core).is_some_and(|member| member.step)
+    }
+
+    /// Whether core `core` is given no turns.
+    pub fn is_held(&self, core: usize) -> bool {
+        self.members.get(core).is_some_and(|member| member.held)
+    }
+
+    /// Says what core `core` is doing, where it is only a copy of one that runs elsewhere.
+    pub fn set_power(&mut self, core: usize, power: Power) {
+        if let Some(member) = self.members.get_mut(core) {
+            member.power = power;
+        }
+    }
+
+    /// Says whose turn it is, where cores are only copies.
+    pub fn set_current(&mut self, core: usize) {
+        if core < self.members.len() {
+            self.turn = core;
+        }
+    }
+
+    /// As [`CoreView::translate`], for core `core`; `None` also when there is no such core.
+    pub fn translate(&self, core: usize, va: u32) -> Option<u64> {
+        mmu::look(&self.members.get(core)?.core.cpu.s.cp15, &*self.bus, va)
+    }
+
     /// Core `core`, to look at and to change.
     pub fn core(&mut self, core: usize) -> Option<CoreView<'_>> {
         (core < self.members.len()).then_some(CoreView {
@@ -259,7 +288,7 @@ impl CoreView<'_> {
     /// The physical address of `va` in the core's present address space, whatever its permissions; `None` when nothing is
     /// mapped. Nothing notices: no register, no access flag, no cached translation, no device.
     pub fn translate(&self, va: u32) -> Option<u64> {
-        mmu::look(&self.state().cp15, &*self.cluster.bus, va)
+        self.cluster.translate(self.index, va)
     }
 
     /// Reads memory by virtual address, whatever the permissions. As [`CoreView::translate`], nothing notices; devices

@@ -20,15 +20,16 @@ use memory::Memory;
 
 use super::assemble::{self, Around, Ground};
 use super::board::Board;
-use super::config::Config;
+use super::config::{Accel, Config};
 use super::error::Error;
 use super::iommu::IommuSink;
-use super::saved::MachineState;
+use super::saved::{MachineState, WrongMachine};
 use super::{Device, Machine};
 use crate::devices::uart::ConsoleSink;
 use crate::inject::Injection;
 use crate::observe::probe::Kernel;
-use crate::vcpu::Waker;
+use crate::vcpu::kvm::Vm;
+use crate::vcpu::{Acceleration, Waker};
 
 /// A machine at one moment. Clones are cheap and are the same snapshot; it may be used by any number of threads.
 #[derive(Clone)]
@@ -135,6 +136,15 @@ impl Drop for Machine {
     }
 }
 
+/// The machine of KVM for a state that is of one.
+fn open(config: &Config, state: &MachineState) -> Result<Option<Vm>, Error> {
+    match (&state.kvm, config.accel) {
+        (None, Accel::Kvm) => Err(Error::Restore(WrongMachine::Accel)),
+        (None, _) => Ok(None),
+        (Some(saved), _) => Ok(Some(Vm::open(saved.width)?)),
+    }
+}
+
 fn host(what: &'static str) -> impl Fn(io::Error) -> Error {
     move |source| Error::Host {
         what,
@@ -179,6 +189,7 @@ impl Snapshot {
             seed: seed.unwrap_or(config.seed),
             ..config.clone()
         };
+        let vm = open(&config, state)?;
         let (ram, code) = match bench.take() {
             Some(Left { memory, code }) => (memory, Some(code)),
             None => {
@@ -186,16 +197,20 @@ impl Snapshot {
                 (fresh.map_err(host("map the guest's memory"))?, None)
             }
         };
+        let waker = Arc::new(Waker::default());
+        let accelerated = vm.is_some();
+        let vm = vm.map(|mut vm| {
+            let populated = vm.populate(config.cpus, Arc::clone(&ram), &waker);
+            populated.map(|()| vm)
+        });
         let ground = Ground {
             board: board.clone(),
-            // A machine of KVM has no state that could be saved here.
-            vm: None,
+            vm: vm.transpose()?.map(Arc::new),
             disks: disks.iter().map(DiskImage::open).collect(),
             ram,
             timing: assemble::timing(&config, state.time),
             epoch: config.epoch,
         };
-        let waker = Arc::new(Waker::default());
         let around = Around {
             console,
             sink: iommu_sink.as_ref(),
@@ -204,6 +219,9 @@ impl Snapshot {
         };
         let parts = assemble::wire(&config, ground, around)?;
         let mut machine = Machine::from_parts(config, parts, waker);
+        if accelerated {
+            machine.acceleration = Acceleration::Kvm;
+        }
         machine.restore(state)?;
         if let (Some(cluster), Some(code)) = (machine.cluster(), code) {
             cluster.give_code(code);

@@ -14,6 +14,7 @@ use crate::devices::uart::{Capture, Discard};
 use crate::devices::virtio::VirtioMmio;
 use crate::machine::tests::{UART, config, kernel, limited};
 use crate::machine::{IommuConfig, IommuModel, Reason, Summary};
+use crate::vcpu::{Irqchip, KvmState, Width};
 
 /// Counts in memory and shows every 256th count: mov r3, #0x40000000; add r3, r3, #0x100000; add r0, r0, #1;
 /// str r0, [r3, #4]!; tst r0, #0xff; streqb r0, [r1]; b back.
@@ -247,4 +248,45 @@ fn states_of_other_machines_are_refused() {
     Snapshot(good)
         .machine(Fork::new(Box::new(Discard)))
         .unwrap();
+}
+
+#[test]
+fn what_one_kind_of_core_left_is_not_for_the_other() {
+    let (machine, _, _file) = counting();
+    let snapshot = machine.into_snapshot().unwrap();
+    let refused = |change: fn(&mut Inner)| {
+        let Ok(mut inner) = Arc::try_unwrap(snapshot_of(&snapshot)) else {
+            panic!("nobody else has it");
+        };
+        change(&mut inner);
+        let made = Snapshot(Arc::new(inner)).machine(Fork::new(Box::new(Discard)));
+        made.map(drop).unwrap_err().to_string()
+    };
+    let error = refused(|inner| inner.config.accel = Accel::Kvm);
+    assert!(error.contains("neither can go on for the other"), "{error}");
+    let error = refused(|inner| {
+        inner.state.kvm = Some(KvmState {
+            width: Width::Bits32,
+            irqchip: Irqchip::GicV3,
+            cores: Vec::new(),
+            gic: Vec::new(),
+        });
+    });
+    assert!(
+        error.contains("KVM cannot be used") || error.contains("of no use here"),
+        "{error}"
+    );
+}
+
+/// The same snapshot, apart from what was looked for or left.
+fn snapshot_of(Snapshot(inner): &Snapshot) -> Arc<Inner> {
+    Arc::new(Inner {
+        config: inner.config.clone(),
+        board: inner.board.clone(),
+        state: inner.state.clone(),
+        memory: Memory::capture(&inner.memory.map(inner.board.ram.base).unwrap()).unwrap(),
+        disks: Vec::new(),
+        kernel: OnceLock::new(),
+        bench: Bench::default(),
+    })
 }

@@ -144,7 +144,7 @@ impl Engine {
     }
 
     /// The kernel may be in memory now.
-    fn arm(&mut self, halted: &mut Halted<'_>) -> Resume {
+    fn arm(&mut self, pc: u32, halted: &mut Halted<'_>) -> Resume {
         let kernel = match Kernel::find(&*self.ram, self.ram_base, self.ram_size) {
             Ok(kernel) => kernel,
             // What begins here is something else, which happens to lie where kernels do.
@@ -162,6 +162,7 @@ impl Engine {
         for va in self.entries() {
             halted.cluster.remove_breakpoint(va);
         }
+        halted.image = kernel.image(pc.into());
         match self.begin(Arc::new(kernel), halted.cluster) {
             Ok(()) => Resume::Continue,
             Err(error) => self.fail(error),
@@ -427,7 +428,7 @@ impl StopHandler for Engine {
         match stop {
             Stop::Breakpoint { core, pc } if self.kernel.is_some() => self.hit(core, pc, halted),
             Stop::Breakpoint { pc, .. } if self.entries().any(|entry| entry == pc) => {
-                self.arm(halted)
+                self.arm(pc, halted)
             }
             _ => Resume::Continue,
         }

@@ -8,6 +8,9 @@ use crate::observe::types::{Types, TypesError};
 /// A kernel's image lies in the first part of RAM; this much is searched, in bytes.
 const SEARCHED: u64 = 96 << 20;
 
+/// The symbol of a kernel's first byte.
+const FIRST: &str = "_text";
+
 /// A kernel's names and types.
 #[derive(Clone, Debug)]
 pub struct Kernel {
@@ -32,6 +35,13 @@ impl Kernel {
             types,
             modules: Modules::default(),
         })
+    }
+
+    /// What lies from physical address `entry` on, where the kernel's first instruction is, by the virtual address that it will
+    /// be mapped to, and by that physical one.
+    pub(crate) fn image(&self, entry: u64) -> Option<(u64, u64)> {
+        let first = self.symbols.address(FIRST)?;
+        Some((first.into(), entry))
     }
 
     /// Looks at which modules are loaded, by the guest's memory as a core sees it now.

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arm32::wires::Machine;
-use arm32::{Bus, BusFault, Size, Stop};
+use arm32::{Bus, BusFault, Cluster, Size, Stop};
 use kvm_bindings::{
     KVM_EXIT_ARM_NISV, KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN,
     kvm_vcpu_events,
@@ -15,10 +15,13 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::super::accel::{KvmError, Width};
 use super::super::doze::{Doze, Sleeper};
+use super::super::saved::KvmState;
 use super::super::threads::{Alive, End, Turnstile, prepare_signal};
 use super::super::{BootState, Vcpus, Waker};
-use super::spec;
+use super::debug::{self, Debugger, Exits, Shared};
 use super::vm::{Vm, failed};
+use super::{spec, state};
+use crate::clock::HostClock;
 use crate::machine::{Reason, warn_guest};
 
 /// How long the cores run before the machine's loop looks at limits, if nothing wakes it earlier.
@@ -37,12 +40,22 @@ const UNKNOWN: u8 = 2;
 /// The machine's cores.
 pub fn vcpus(vm: &Arc<Vm>, bus: Arc<dyn Bus>, waker: Arc<Waker>) -> Box<dyn Vcpus> {
     prepare_signal();
+    let cores = vm.take_cores();
+    let cores: Vec<Shared> = cores.into_iter().map(Mutex::new).map(Arc::new).collect();
+    let debugger = vm.ram().map(|ram| {
+        let clock = Arc::new(HostClock::starting_at(0));
+        let copies = Cluster::new(cores.len(), Arc::clone(&bus), clock);
+        Debugger::new(cores.clone(), ram, copies, debug::room(vm.breakpoints()))
+    });
     Box::new(Cores {
         vm: Arc::clone(vm),
         bus,
         waker,
         seen: 0,
-        stage: Stage::Ready(vm.take_cores()),
+        shared: cores,
+        // What an observer sees are cores of 32 bits.
+        debugger: debugger.filter(|_| vm.platform().width == Width::Bits32),
+        stage: Stage::Ready,
     })
 }
 
@@ -53,12 +66,15 @@ struct Cores {
     waker: Arc<Waker>,
     /// Wake-ups that the machine's loop has been woken for.
     seen: u64,
+    /// The cores themselves.
+    shared: Vec<Shared>,
+    debugger: Option<Debugger>,
     stage: Stage,
 }
 
 enum Stage {
     /// Nothing has run yet.
-    Ready(Vec<VcpuFd>),
+    Ready,
     Started(Started),
 }
 
@@ -92,7 +108,7 @@ impl Started {
         self.gate.stand(&self.threads);
         let timers = self.watched.timers.iter();
         let timers = timers.fold(0, |all, timers| all | timers.load(Ordering::Acquire));
-        self.gate.start();
+        self.gate.start(0);
         match timers {
             0 => true,
             UNKNOWN if self.doze.patience == LONG_PATIENCE => true,
@@ -107,19 +123,23 @@ impl Started {
 
 impl Cores {
     fn start(&mut self) -> Result<&mut Started, Reason> {
-        if let Stage::Ready(cores) = &mut self.stage {
-            let cores = std::mem::take(cores);
+        if let Stage::Ready = &self.stage {
+            let cores = self.shared.iter().cloned();
             let gate = Arc::new(Turnstile::new());
             let mut threads = Vec::new();
             let watched = Arc::new(Watched {
-                timers: cores.iter().map(|_| AtomicU8::new(ARMED)).collect(),
+                timers: cores.clone().map(|_| AtomicU8::new(ARMED)).collect(),
                 ..Watched::default()
             });
-            for (index, fd) in cores.into_iter().enumerate() {
+            for (index, fd) in cores.enumerate() {
                 let core = Core {
                     index,
                     fd,
                     gate: Arc::clone(&gate),
+                    exits: match &self.debugger {
+                        Some(debugger) => Arc::clone(&debugger.exits),
+                        None => Arc::default(),
+                    },
                     bus: Arc::clone(&self.bus),
                     waker: Arc::clone(&self.waker),
                     watched: Arc::clone(&watched),
@@ -145,17 +165,14 @@ impl Cores {
         }
         match &mut self.stage {
             Stage::Started(started) => Ok(started),
-            Stage::Ready(_) => Err(Reason::HostFailure),
+            Stage::Ready => Err(Reason::HostFailure),
         }
     }
 }
 
 impl Vcpus for Cores {
     fn boot(&mut self, boot: BootState) -> Result<(), KvmError> {
-        let Stage::Ready(cores) = &self.stage else {
-            return Ok(());
-        };
-        let Some(first) = cores.first() else {
+        let Some(first) = self.shared.first() else {
             return Ok(());
         };
         // Reset leaves a core as the boot protocols want it: interrupts masked, MMU off, in the kernel's mode.
@@ -166,6 +183,7 @@ impl Vcpus for Cores {
         let pc = (spec::PC, u64::from(boot.entry));
         let registers = (0..).map(spec::x).zip(registers);
         for (id, value) in registers.chain([pc]) {
+            let first = first.lock().unwrap_or_else(PoisonError::into_inner);
             first
                 .set_one_reg(id, &value.to_le_bytes())
                 .map_err(failed("set a register"))?;
@@ -178,14 +196,19 @@ impl Vcpus for Cores {
     }
 
     fn run(&mut self, _machine: &mut dyn Machine, _budget: u64) -> Result<Stop, Reason> {
-        self.start()?.gate.start();
+        if let Some(stop) = self.before()? {
+            return Ok(stop);
+        }
+        let held = self.debugger.as_ref().map_or(0, Debugger::held);
+        self.start()?.gate.start(held);
         // Whoever looks at what woke it does so after this returns, so what comes later wakes the next call.
         self.waker.wait(self.seen, Some(SLICE));
         self.seen = self.waker.ticket();
+        let debugged = held != 0 || self.debugger.as_ref().is_some_and(|d| !d.is_idle());
         let started = self.start()?;
         match started.gate.take_end() {
-            None if started.is_dead() => Ok(Stop::Idle { wake_ns: None }),
-            None => Ok(Stop::Budget),
+            None if !debugged && started.is_dead() => Ok(Stop::Idle { wake_ns: None }),
+            None => self.after(),
             Some(End::Off) => Ok(Stop::SystemOff),
             Some(End::Reset) => Ok(Stop::SystemReset),
             Some(End::Failed(why)) => {
@@ -200,6 +223,85 @@ impl Vcpus for Cores {
             started.gate.stand(&started.threads);
         }
     }
+
+    fn save_kvm(&mut self) -> Result<Option<KvmState>, KvmError> {
+        self.pause();
+        // Its memory is about to be read, too.
+        if let Some(debugger) = &mut self.debugger {
+            debugger.show()?;
+        }
+        state::save(&self.vm, &self.shared).map(Some)
+    }
+
+    fn restore_kvm(&mut self, saved: &KvmState) -> Result<(), KvmError> {
+        state::restore(&self.vm, &self.shared, saved)
+    }
+
+    fn show(&mut self) -> Result<Option<&mut Cluster>, Reason> {
+        self.pause();
+        let shown = self.debugger.as_mut().map(Debugger::show);
+        shown.transpose().map_err(lost)
+    }
+
+    fn hide(&mut self, image: Option<(u64, u64)>) -> Result<(), Reason> {
+        let hidden = self.debugger.as_mut().map(|d| d.hide(image));
+        hidden.transpose().map(drop).map_err(lost)
+    }
+}
+
+/// Ends a run whose cores KVM does not let be looked at.
+fn lost(error: KvmError) -> Reason {
+    tracing::error!("KVM cannot run this guest any further: {error}");
+    Reason::HostFailure
+}
+
+impl Cores {
+    /// What a debugger has to do before the cores run: those that were stopped execute their instruction.
+    fn before(&mut self) -> Result<Option<Stop>, Reason> {
+        self.start()?;
+        // Someone may have looked since the last run.
+        self.hide(None)?;
+        let (Some(debugger), Stage::Started(Started { gate, threads, .. })) =
+            (&mut self.debugger, &self.stage)
+        else {
+            return Ok(None);
+        };
+        if debugger.is_idle() && !debugger.wants_step() {
+            return Ok(None);
+        }
+        gate.stand(threads);
+        loop {
+            gate.look();
+            if let Some(stop) = debugger.next_stop().map_err(lost)? {
+                return Ok(Some(stop));
+            }
+            let Some(core) = debugger.next_single() else {
+                return Ok(None);
+            };
+            debugger.begin_single(core).map_err(lost)?;
+            debugger.run_single(core, gate);
+            if debugger.exits.is_empty() {
+                // It did not come to its end by itself, or there is another one.
+                return Ok(None);
+            }
+        }
+    }
+
+    /// What there is to tell after the cores ran.
+    fn after(&mut self) -> Result<Stop, Reason> {
+        let (Some(debugger), Stage::Started(Started { gate, threads, .. })) =
+            (&mut self.debugger, &self.stage)
+        else {
+            return Ok(Stop::Budget);
+        };
+        if debugger.exits.is_empty() {
+            return Ok(Stop::Budget);
+        }
+        gate.stand(threads);
+        gate.look();
+        let stop = debugger.next_stop().map_err(lost)?;
+        Ok(stop.unwrap_or(Stop::Budget))
+    }
 }
 
 impl Drop for Cores {
@@ -213,8 +315,9 @@ impl Drop for Cores {
 /// One core, on its thread.
 struct Core {
     index: usize,
-    fd: VcpuFd,
+    fd: Shared,
     gate: Arc<Turnstile>,
+    exits: Arc<Exits>,
     bus: Arc<dyn Bus>,
     waker: Arc<Waker>,
     watched: Arc<Watched>,
@@ -223,13 +326,15 @@ struct Core {
 /// What became of one entry into KVM.
 enum Step {
     Again,
+    /// Someone debugs the guest.
+    Debug,
     /// Nothing lies where the guest accessed.
     Abort,
     End(End),
 }
 
 impl Core {
-    fn serve(mut self) {
+    fn serve(self) {
         let gate = Arc::clone(&self.gate);
         let _alive = Alive(&gate);
         // Where the host does not tell about its threads, a guest's death goes unnoticed.
@@ -238,11 +343,16 @@ impl Core {
             let mut sleepers = sleepers.lock().unwrap_or_else(PoisonError::into_inner);
             sleepers.push(sleeper);
         }
-        while gate.pass() {
+        while gate.pass(self.index) {
+            let mut fd = self.fd.lock().unwrap_or_else(PoisonError::into_inner);
             while gate.running() {
-                let end = match self.step() {
+                let end = match self.step(&mut fd) {
                     Step::Again => continue,
-                    Step::Abort => match self.abort() {
+                    Step::Debug => {
+                        self.waker.wake();
+                        continue;
+                    }
+                    Step::Abort => match abort(&fd) {
                         Ok(()) => continue,
                         Err(error) => End::Failed(error.to_string()),
                     },
@@ -251,31 +361,19 @@ impl Core {
                 gate.end(end);
                 self.waker.wake();
             }
-            if let Some(timers) = self.watched.timers.get(self.index) {
-                timers.store(self.timers(), Ordering::Release);
+            // An access that was served is still to be completed.
+            fd.set_kvm_immediate_exit(1);
+            let _ = fd.run();
+            fd.set_kvm_immediate_exit(0);
+            if let Some(state) = self.watched.timers.get(self.index) {
+                state.store(timers(&fd), Ordering::Release);
             }
         }
     }
 
-    /// [`ARMED`] and [`UNKNOWN`] of its timers.
-    fn timers(&self) -> u8 {
-        spec::TIMERS.into_iter().fold(0, |all, timer| {
-            let mut control = [0; 8];
-            all | match self.fd.get_one_reg(timer, &mut control) {
-                Ok(_) => {
-                    let bits = u64::from_le_bytes(control);
-                    let armed = bits & (spec::TIMER_ENABLE | spec::TIMER_IMASK);
-                    u8::from(armed == spec::TIMER_ENABLE) * ARMED
-                }
-                Err(error) if error.errno() == libc::ENOENT => UNKNOWN,
-                Err(_) => ARMED,
-            }
-        })
-    }
-
     /// Runs the core until it needs something.
-    fn step(&mut self) -> Step {
-        match self.fd.run() {
+    fn step(&self, fd: &mut VcpuFd) -> Step {
+        match fd.run() {
             Ok(VcpuExit::MmioRead(addr, data)) => match read(self.bus.as_ref(), addr, data) {
                 Ok(()) => Step::Again,
                 Err(BusFault) => Step::Abort,
@@ -289,6 +387,11 @@ impl Core {
                 Step::End(End::Reset)
             }
             Ok(VcpuExit::Intr) => Step::Again,
+            Ok(VcpuExit::Debug(exit)) => {
+                self.exits.push(self.index, &exit);
+                self.gate.halt();
+                Step::Debug
+            }
             // On the emulated machine such an access may do; no driver makes one.
             Ok(VcpuExit::Unsupported(KVM_EXIT_ARM_NISV)) => {
                 warn_guest!(
@@ -310,21 +413,37 @@ impl Core {
             Err(error) => Step::End(End::Failed(format!("core {}: {error}", self.index))),
         }
     }
+}
 
-    /// Has the access of the last exit end in an external abort, as on the emulated machine's bus.
-    fn abort(&mut self) -> Result<(), KvmError> {
-        let mut events = kvm_vcpu_events::default();
-        events.exception.ext_dabt_pending = 1;
-        let raised = self.fd.set_vcpu_events(&events);
-        if let Err(error) = &raised
-            && error.errno() == libc::EINVAL
-        {
-            // Before Linux 5.5 there was no such call: the access reads zeros.
-            warn_guest!("this host's KVM raises no external aborts");
-            return Ok(());
+/// [`ARMED`] and [`UNKNOWN`] of a core's timers.
+fn timers(fd: &VcpuFd) -> u8 {
+    spec::TIMERS.into_iter().fold(0, |all, timer| {
+        let mut control = [0; 8];
+        all | match fd.get_one_reg(timer, &mut control) {
+            Ok(_) => {
+                let bits = u64::from_le_bytes(control);
+                let armed = bits & (spec::TIMER_ENABLE | spec::TIMER_IMASK);
+                u8::from(armed == spec::TIMER_ENABLE) * ARMED
+            }
+            Err(error) if error.errno() == libc::ENOENT => UNKNOWN,
+            Err(_) => ARMED,
         }
-        raised.map_err(failed("raise an external abort"))
+    })
+}
+
+/// Has the access of the last exit end in an external abort, as on the emulated machine's bus.
+fn abort(fd: &VcpuFd) -> Result<(), KvmError> {
+    let mut events = kvm_vcpu_events::default();
+    events.exception.ext_dabt_pending = 1;
+    let raised = fd.set_vcpu_events(&events);
+    if let Err(error) = &raised
+        && error.errno() == libc::EINVAL
+    {
+        // Before Linux 5.5 there was no such call: the access reads zeros.
+        warn_guest!("this host's KVM raises no external aborts");
+        return Ok(());
     }
+    raised.map_err(failed("raise an external abort"))
 }
 
 fn size(len: usize) -> Result<Size, BusFault> {

@@ -9,10 +9,15 @@
 //! | virtual time, seeds that repeat a run | the host's processor does not count instructions to a stop |
 //! | performance monitors | a guest's kernel finds no node for them |
 
+mod code;
 mod cores;
+mod debug;
 mod gic;
+mod gic_state;
 mod lines;
 mod spec;
+mod state;
+mod traps;
 mod vm;
 
 pub use cores::vcpus;

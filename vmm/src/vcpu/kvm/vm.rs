@@ -12,9 +12,10 @@ use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion}
 use vmm_sys_util::{errno, eventfd::EventFd};
 
 use super::super::Waker;
-use super::super::accel::{KvmError, Platform, Width};
-use super::gic;
+use super::super::accel::{Irqchip, KvmError, Platform, Width};
+use super::super::saved::GicRegister;
 use super::lines::{self, Line};
+use super::{gic, gic_state};
 use crate::devices::virtio::worker::Subscriber;
 use crate::irq::Interrupt;
 use crate::machine::board::{Irq, Trigger};
@@ -190,6 +191,29 @@ impl Vm {
         self.fd
             .register_ioevent(event, &IoEventAddress::Mmio(addr), value)
             .map_err(failed("watch a queue's notifications"))
+    }
+
+    /// The state of the interrupt controller of a machine of so many cores, which stand still.
+    pub(super) fn save_gic(&self, cores: u64) -> Result<Vec<GicRegister>, KvmError> {
+        match self.platform.irqchip {
+            Irqchip::GicV3 => gic_state::save(&self.gic, cores),
+            Irqchip::GicV2 => Err(KvmError::Saved("only a GICv3 of KVM's can be saved")),
+        }
+    }
+
+    /// Has the interrupt controller go on from there.
+    pub(super) fn restore_gic(&self, cores: u64, saved: &[GicRegister]) -> Result<(), KvmError> {
+        gic_state::restore(&self.gic, cores, saved)
+    }
+
+    /// The guest's memory, once it has been given.
+    pub(super) fn ram(&self) -> Option<Arc<GuestMemoryMmap<()>>> {
+        self.ram.clone()
+    }
+
+    /// How many breakpoints this host's processor has registers for.
+    pub(super) fn breakpoints(&self) -> i32 {
+        self.fd.check_extension_int(Cap::DebugHwBps)
     }
 
     /// Takes the cores, once.

@@ -47,7 +47,10 @@ pub fn read(input: impl Read) -> Result<Snapshot, ReadError> {
     let images = config.disks.iter().zip(&disks).zip(changes);
     let images = images.map(|((config, header), changes)| open(config, header, changes));
     Ok(Snapshot(Arc::new(Inner {
-        board: Board::new(&config),
+        board: match &state.kvm {
+            Some(saved) => Board::on(saved.platform(), &config),
+            None => Board::new(&config),
+        },
         disks: images.collect::<Result<_, _>>()?,
         config,
         state,

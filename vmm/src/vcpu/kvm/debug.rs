@@ -1,0 +1,394 @@
+//! Breakpoints, steps, registers and memory of cores that KVM runs, for observers.
+//!
+//! While the cores run, breakpoints are instructions in the guest's memory (`traps`), or registers of the processor where
+//! no memory is known for them yet, and KVM brings their exceptions here (`KVM_SET_GUEST_DEBUG`). While an observer looks,
+//! all cores stand still, the guest's memory is its own, and a copy of the registers (`mirror`) is what it sees and changes.
+//! To go on from a breakpoint, one core executes the one instruction while the others stand still and interrupts are masked.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arm32::{Cluster, Power, Stop};
+use kvm_bindings::{
+    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW, KVM_GUESTDBG_USE_SW_BP,
+    KVM_MP_STATE_STOPPED, kvm_debug_exit_arch, kvm_guest_debug,
+};
+use kvm_ioctls::VcpuFd;
+use vm_memory::GuestMemoryMmap;
+
+use super::super::accel::KvmError;
+use super::super::mirror::narrow::Narrow;
+use super::super::mirror::{Masked, Mirror, Registers};
+use super::super::threads::Turnstile;
+use super::code;
+use super::spec as numbers;
+use super::traps::Traps;
+use super::vm::failed;
+
+/// How long one core may take for one instruction before the others run, too: it may wait for them.
+pub(super) const ALONE: Duration = Duration::from_millis(50);
+
+/// What cores left KVM with for a debugger.
+#[derive(Debug, Default)]
+pub(super) struct Exits(Mutex<VecDeque<(usize, u32)>>);
+
+impl Exits {
+    /// Core `core` stopped at a debug event.
+    pub fn push(&self, core: usize, exit: &kvm_debug_exit_arch) {
+        self.lock().push_back((core, exit.hsr >> 26));
+    }
+
+    fn pop(&self) -> Option<(usize, u32)> {
+        self.lock().pop_front()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(usize, u32)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A core, shared between its thread, which runs it, and whoever looks at it while it stands still.
+pub(super) type Shared = Arc<Mutex<VcpuFd>>;
+
+/// What a core was when its copy was made.
+#[derive(Debug, Default)]
+struct Taken {
+    registers: Registers,
+    stored: Registers,
+}
+
+/// An instruction that one core executes.
+#[derive(Clone, Copy, Debug)]
+struct Single {
+    core: usize,
+    masked: Option<Masked>,
+    /// An observer wants to hear of its end.
+    wished: bool,
+    /// The breakpoint that was taken away for it.
+    at: u64,
+}
+
+/// The debugger of all cores.
+pub(super) struct Debugger {
+    ram: Arc<GuestMemoryMmap<()>>,
+    cores: Vec<Shared>,
+    pub exits: Arc<Exits>,
+    mirror: Narrow,
+    taken: Vec<Taken>,
+    /// Whether observers look: then all memory is the guest's own.
+    shown: bool,
+    traps: Traps,
+    /// Breakpoints in the processor's registers, as many as there can be.
+    registers: BTreeSet<u64>,
+    room: usize,
+    /// All breakpoints that are wanted.
+    wanted: BTreeSet<u64>,
+    /// Where the kernel's image is, by virtual and by physical address, as long as nothing is mapped.
+    image: Option<(u64, u64)>,
+    /// The breakpoint of which observers were told, by core: its instruction comes next.
+    told: Vec<Option<u64>>,
+    single: Option<Single>,
+    /// What KVM was asked for: traps, or more.
+    asked: bool,
+}
+
+impl Debugger {
+    /// For these cores; `room` is how many breakpoints the processor has registers for.
+    pub fn new(
+        cores: Vec<Shared>,
+        ram: Arc<GuestMemoryMmap<()>>,
+        cluster: Cluster,
+        room: usize,
+    ) -> Self {
+        let count = cores.len();
+        Self {
+            ram,
+            cores,
+            exits: Arc::default(),
+            mirror: Narrow { cluster },
+            taken: (0..count).map(|_| Taken::default()).collect(),
+            shown: false,
+            traps: Traps::default(),
+            registers: BTreeSet::new(),
+            room,
+            wanted: BTreeSet::new(),
+            image: None,
+            told: vec![None; count],
+            single: None,
+            asked: false,
+        }
+    }
+
+    fn fd(&self, core: usize) -> MutexGuard<'_, VcpuFd> {
+        self.cores[core]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Copies the registers of `core`, which stands still.
+    fn load(&mut self, core: usize) -> Result<(), KvmError> {
+        let mut registers = Registers::new();
+        let fd = self.fd(core);
+        for id in self.mirror.wanted() {
+            let mut bytes = [0; 16];
+            fd.get_one_reg(id, &mut bytes)
+                .map_err(failed("read a register"))?;
+            registers.insert(id, u128::from_le_bytes(bytes));
+        }
+        let state = fd.get_mp_state().map_err(failed("tell a core's state"))?;
+        drop(fd);
+        let power = match state.mp_state {
+            KVM_MP_STATE_STOPPED => Power::Off,
+            _ => Power::Running,
+        };
+        self.mirror.load(core, &registers, power);
+        self.taken[core] = Taken {
+            registers,
+            stored: self.mirror.store(core),
+        };
+        Ok(())
+    }
+
+    /// Writes back what was changed in the copy of `core`.
+    fn store(&mut self, core: usize) -> Result<(), KvmError> {
+        let now = self.mirror.store(core);
+        let Taken { registers, stored } = &self.taken[core];
+        let fd = self.fd(core);
+        for (id, value) in &now {
+            let before = stored.get(id).copied().unwrap_or_default();
+            if before != *value {
+                // KVM keeps more than the copy does in some registers.
+                let all = registers.get(id).copied().unwrap_or_default() ^ before ^ *value;
+                fd.set_one_reg(*id, &all.to_le_bytes())
+                    .map_err(failed("set a register"))?;
+            }
+        }
+        drop(fd);
+        self.taken[core].stored = now;
+        Ok(())
+    }
+
+    /// Shows observers the cores, which stand still.
+    pub fn show(&mut self) -> Result<&mut Cluster, KvmError> {
+        if !self.shown {
+            self.traps.lift_all(&self.ram);
+            for core in 0..self.cores.len() {
+                self.load(core)?;
+            }
+            self.shown = true;
+        }
+        Ok(&mut self.mirror.cluster)
+    }
+
+    /// Does what observers did: registers, breakpoints. `image` is where the kernel's image lies, if one found out.
+    pub fn hide(&mut self, image: Option<(u64, u64)>) -> Result<(), KvmError> {
+        if !self.shown {
+            return Ok(());
+        }
+        self.image = image.or(self.image);
+        for core in 0..self.cores.len() {
+            self.store(core)?;
+        }
+        self.wanted = self.mirror.breakpoints().into_iter().collect();
+        self.registers.clear();
+        // One core may be about to execute the instruction at a breakpoint.
+        let lifted = self.single.map(|single| single.at);
+        for va in self.wanted.clone() {
+            if Some(va) != lifted {
+                self.plant(va);
+            }
+        }
+        self.shown = false;
+        self.ask_all()
+    }
+
+    /// Sets the breakpoint at `va`: in memory, if it is known where, and it is not about to be written only.
+    fn plant(&mut self, va: u64) {
+        let cores = 0..self.cores.len();
+        let place = cores
+            .filter_map(|core| Some((core, self.mirror.locate(core, va)?)))
+            .next();
+        let image = self.image.and_then(|(first, at)| {
+            let offset = va.checked_sub(first)?;
+            Some((0, at.checked_add(offset)?))
+        });
+        let planted = place.or(image).is_some_and(|(core, pa)| {
+            let bytes = self.mirror.trap(core, va);
+            self.traps.plant(&self.ram, va, pa, bytes)
+        });
+        if !planted && self.registers.len() < self.room {
+            self.registers.insert(va);
+        } else if !planted {
+            tracing::warn!("no core stops at {va:#x}: nothing is mapped there");
+        }
+    }
+
+    /// Tells KVM what to bring here.
+    fn ask_all(&mut self) -> Result<(), KvmError> {
+        let needed = !self.wanted.is_empty();
+        if needed || self.asked {
+            for core in 0..self.cores.len() {
+                self.ask(core, false)?;
+            }
+        }
+        self.asked = needed;
+        Ok(())
+    }
+
+    fn ask(&self, core: usize, step: bool) -> Result<(), KvmError> {
+        let mut debug = kvm_guest_debug::default();
+        if !self.wanted.is_empty() {
+            debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP;
+        }
+        if step {
+            debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
+        } else if !self.registers.is_empty() {
+            debug.control |= KVM_GUESTDBG_USE_HW;
+            for (n, va) in self.registers.iter().enumerate() {
+                debug.arch.dbg_bvr[n] = va & !3;
+                debug.arch.dbg_bcr[n] = numbers::BREAKPOINT_CONTROL;
+            }
+        }
+        self.fd(core)
+            .set_guest_debug(&debug)
+            .map_err(failed("debug its guest"))
+    }
+
+    /// Whether anything is to be done before or after cores run.
+    pub fn is_idle(&self) -> bool {
+        self.exits.is_empty() && self.single.is_none() && self.told.iter().all(Option::is_none)
+    }
+
+    /// Whether an observer wants a core to be stepped.
+    pub fn wants_step(&self) -> bool {
+        (0..self.cores.len()).any(|core| self.mirror.wish(core).step)
+    }
+
+    /// The cores that shall not run, a bit for each: an observer does not want it, or they stand at a breakpoint and must wait
+    /// for another one that has not executed its instruction yet.
+    pub fn held(&self) -> u64 {
+        let waits = |core: &usize| self.single.is_some() && self.told[*core].is_some();
+        let cores = 0..self.cores.len();
+        cores
+            .filter(|core| self.mirror.wish(*core).held || waits(core))
+            .fold(0, |held, core| held | 1 << core)
+    }
+
+    /// Of what observers are to be told, of cores that stand still.
+    pub fn next_stop(&mut self) -> Result<Option<Stop>, KvmError> {
+        while let Some((core, class)) = self.exits.pop() {
+            let stop = if class == numbers::EC_STEP {
+                self.stepped(core)?
+            } else {
+                self.met(core)?
+            };
+            if stop.is_some() {
+                self.mirror.set_current(core);
+                return Ok(stop);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Core `core` came to a breakpoint, or to an instruction of the guest's that is one.
+    fn met(&mut self, core: usize) -> Result<Option<Stop>, KvmError> {
+        self.load(core)?;
+        let pc = self.mirror.pc(core);
+        if self.wanted.contains(&pc) {
+            self.told[core] = Some(pc);
+            return Ok(u32::try_from(pc)
+                .ok()
+                .map(|pc| Stop::Breakpoint { core, pc }));
+        }
+        let code = self.code(core, pc);
+        if self.mirror.is_trap(core, code) {
+            self.mirror.take_own_trap(core, code);
+            self.store(core)?;
+        }
+        Ok(None)
+    }
+
+    /// The instruction at `pc`; zeros where it cannot be read.
+    fn code(&self, core: usize, pc: u64) -> [u8; 4] {
+        let mut code = [0; 4];
+        let pa = self.mirror.locate(core, pc).or(Some(pc));
+        let read = pa.and_then(|pa| code::read(&self.ram, pa, &mut code));
+        // Two bytes may be all that the page has left.
+        if read.is_none()
+            && let Some(pa) = pa
+        {
+            let _ = code::read(&self.ram, pa, &mut code[..2]);
+        }
+        code
+    }
+
+    /// The core that executed one instruction is done.
+    fn stepped(&mut self, core: usize) -> Result<Option<Stop>, KvmError> {
+        let Some(single) = self.single.take_if(|single| single.core == core) else {
+            return Ok(None);
+        };
+        self.load(core)?;
+        if let Some(masked) = single.masked {
+            self.mirror.unmask(core, masked);
+            self.store(core)?;
+        }
+        if self.wanted.contains(&single.at) && !self.registers.contains(&single.at) {
+            self.plant(single.at);
+        }
+        self.ask(core, false)?;
+        Ok(single.wished.then_some(Stop::Step { core }))
+    }
+
+    /// The next core that must execute one instruction by itself.
+    pub fn next_single(&mut self) -> Option<usize> {
+        let cores = 0..self.cores.len();
+        for core in cores.filter(|_| self.single.is_none()) {
+            let wish = self.mirror.wish(core);
+            let told = self.told[core];
+            let over =
+                told.is_some_and(|va| self.wanted.contains(&va) && self.mirror.pc(core) == va);
+            if !wish.held && (wish.step || over) {
+                return Some(core);
+            }
+            if !wish.held {
+                self.told[core] = None;
+            }
+        }
+        None
+    }
+
+    /// Prepares `core` to execute one instruction.
+    pub fn begin_single(&mut self, core: usize) -> Result<(), KvmError> {
+        self.told[core] = None;
+        self.load(core)?;
+        let at = self.mirror.pc(core);
+        self.traps.lift(&self.ram, at);
+        let code = self.code(core, at);
+        let masked = self.mirror.mask(core, code);
+        self.store(core)?;
+        self.single = Some(Single {
+            core,
+            masked,
+            wished: self.mirror.wish(core).step,
+            at,
+        });
+        self.ask(core, true)
+    }
+
+    /// Has the one core run that [`Debugger::begin_single`] was called for, until it is done or takes too long.
+    pub fn run_single(&self, core: usize, gate: &Turnstile) {
+        gate.start(!(1 << core));
+        gate.wait_standing(ALONE);
+    }
+}
+
+/// The breakpoints for which the processor has registers.
+pub(super) fn room(bits: i32) -> usize {
+    usize::try_from(bits).unwrap_or(0).min(16)
+}

@@ -1,0 +1,104 @@
+//! Cores as plain data, and back.
+
+use std::sync::PoisonError;
+
+use kvm_bindings::{KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_STOPPED, RegList, kvm_mp_state};
+use kvm_ioctls::VcpuFd;
+
+use super::super::accel::KvmError;
+use super::super::saved::{KvmCore, KvmState};
+use super::debug::Shared;
+use super::spec;
+use super::vm::{Vm, failed};
+
+/// The most registers that a core may have: as many as kvm-bindings lists. Those with SVE have some 350.
+const MAX_REGISTERS: usize = 500;
+/// The widest one, in bytes: 2048 bits.
+const WIDEST: usize = 256;
+
+/// Bytes of register `id`, which says so itself (KVM_REG_SIZE).
+fn size(id: u64) -> usize {
+    1 << (id >> 52 & 0xf).min(8)
+}
+
+fn read(fd: &VcpuFd, id: u64) -> Result<Vec<u8>, KvmError> {
+    let mut bytes = [0; WIDEST];
+    fd.get_one_reg(id, &mut bytes)
+        .map_err(failed("read a register"))?;
+    Ok(bytes[..size(id)].to_vec())
+}
+
+fn save_core(fd: &VcpuFd) -> Result<KvmCore, KvmError> {
+    let fail = failed("list its registers");
+    let mut list = RegList::new(MAX_REGISTERS)
+        .map_err(|_| KvmError::Saved("there is no memory for its registers"))?;
+    fd.get_reg_list(&mut list).map_err(fail)?;
+    let registers = list.as_slice().iter();
+    let registers = registers.map(|&id| Ok((id, read(fd, id)?)));
+    let state = fd.get_mp_state().map_err(failed("tell a core's state"))?;
+    Ok(KvmCore {
+        registers: registers.collect::<Result<_, KvmError>>()?,
+        on: state.mp_state != KVM_MP_STATE_STOPPED,
+    })
+}
+
+fn restore_core(fd: &VcpuFd, saved: &KvmCore) -> Result<(), KvmError> {
+    for (id, bytes) in &saved.registers {
+        if bytes.len() != size(*id) {
+            return Err(KvmError::Saved("it has a register of the wrong size"));
+        }
+        // What only says what the processor is cannot be set, and need not be where it is the same.
+        if read(fd, *id)? != *bytes {
+            fd.set_one_reg(*id, bytes).map_err(failed(
+                "set a register: is this another processor than the one it was saved on?",
+            ))?;
+        }
+    }
+    let mp_state = if saved.on {
+        KVM_MP_STATE_RUNNABLE
+    } else {
+        KVM_MP_STATE_STOPPED
+    };
+    fd.set_mp_state(kvm_mp_state { mp_state })
+        .map_err(failed("set a core's state"))
+}
+
+/// The state of all cores, which stand still, and of their interrupt controller.
+pub(super) fn save(vm: &Vm, cores: &[Shared]) -> Result<KvmState, KvmError> {
+    let platform = vm.platform();
+    let save = |core: &Shared| save_core(&core.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(KvmState {
+        width: platform.width,
+        irqchip: platform.irqchip,
+        cores: cores.iter().map(save).collect::<Result<_, _>>()?,
+        gic: vm.save_gic(cores.len() as u64)?,
+    })
+}
+
+/// Has the cores, which have not run, go on from a state.
+pub(super) fn restore(vm: &Vm, cores: &[Shared], saved: &KvmState) -> Result<(), KvmError> {
+    if saved.platform() != vm.platform() {
+        return Err(KvmError::Saved(
+            "this host has another interrupt controller",
+        ));
+    }
+    if saved.cores.len() != cores.len() {
+        return Err(KvmError::Saved("it has another number of cores"));
+    }
+    for (core, saved) in cores.iter().zip(&saved.cores) {
+        let fd = core.lock().unwrap_or_else(PoisonError::into_inner);
+        restore_core(&fd, saved)?;
+    }
+    // One counter for all: the one that was read last went on for longest, and none may go back.
+    if let (Some(last), Some(core)) = (saved.cores.last(), cores.first())
+        && let Some((id, count)) = last
+            .registers
+            .iter()
+            .find(|(id, _)| *id == spec::TIMER_COUNT)
+    {
+        let fd = core.lock().unwrap_or_else(PoisonError::into_inner);
+        fd.set_one_reg(*id, count)
+            .map_err(failed("set the counter"))?;
+    }
+    vm.restore_gic(cores.len() as u64, &saved.gic)
+}

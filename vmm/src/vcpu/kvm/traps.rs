@@ -1,0 +1,59 @@
+//! Breakpoint instructions in the guest's memory, in the place of its own.
+
+use std::collections::BTreeMap;
+
+use vm_memory::GuestMemoryMmap;
+
+use super::code;
+
+/// One that was written.
+#[derive(Clone, Copy, Debug)]
+struct Trap {
+    pa: u64,
+    /// What is written.
+    bytes: &'static [u8],
+    /// What was there.
+    own: [u8; 4],
+}
+
+/// All of them, by virtual address.
+#[derive(Debug, Default)]
+pub(super) struct Traps(BTreeMap<u64, Trap>);
+
+impl Traps {
+    /// Writes one; `false` when there is no RAM.
+    pub fn plant(
+        &mut self,
+        ram: &GuestMemoryMmap<()>,
+        va: u64,
+        pa: u64,
+        bytes: &'static [u8],
+    ) -> bool {
+        let mut own = [0; 4];
+        let planted =
+            code::read(ram, pa, &mut own[..bytes.len()]).and_then(|()| code::write(ram, pa, bytes));
+        if planted.is_some() {
+            self.0.insert(va, Trap { pa, bytes, own });
+        }
+        planted.is_some()
+    }
+
+    /// Takes one away. Where the guest has changed its code meanwhile, its change stays.
+    pub fn lift(&mut self, ram: &GuestMemoryMmap<()>, va: u64) {
+        let Some(Trap { pa, bytes, own }) = self.0.remove(&va) else {
+            return;
+        };
+        let mut now = [0; 4];
+        let now = &mut now[..bytes.len()];
+        if code::read(ram, pa, now).is_some() && now == bytes {
+            // It was RAM when it was planted.
+            let _ = code::write(ram, pa, &own[..bytes.len()]);
+        }
+    }
+
+    /// Takes all away.
+    pub fn lift_all(&mut self, ram: &GuestMemoryMmap<()>) {
+        let all: Vec<u64> = self.0.keys().copied().collect();
+        all.into_iter().for_each(|va| self.lift(ram, va));
+    }
+}

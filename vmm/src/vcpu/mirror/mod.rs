@@ -1,0 +1,72 @@
+//! What observers see of cores that the host's processor runs: a copy of their registers, taken while they stand still,
+//! and brought back where it was changed.
+//!
+//! Nothing here calls KVM: registers come and go by KVM's numbers for them (`spec`).
+
+pub mod narrow;
+pub mod spec;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use arm32::Power;
+
+/// Registers by their numbers. Values are as wide as the widest.
+pub type Registers = BTreeMap<u64, u128>;
+
+/// What an observer wants of one core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// To hear of the end of its next instruction.
+    pub step: bool,
+    /// That it does not run.
+    pub held: bool,
+}
+
+/// Copies of all cores.
+pub trait Mirror: Send {
+    /// The registers that [`Mirror::load`] wants.
+    fn wanted(&self) -> Vec<u64>;
+
+    /// Takes over what core `core` is.
+    fn load(&mut self, core: usize, registers: &Registers, power: Power);
+
+    /// What core `core` is now: those of [`Mirror::wanted`].
+    fn store(&self, core: usize) -> Registers;
+
+    /// The core of which observers are told.
+    fn set_current(&mut self, core: usize);
+
+    /// The addresses of all breakpoints.
+    fn breakpoints(&self) -> Vec<u64>;
+
+    /// What is wanted of core `core`.
+    fn wish(&self, core: usize) -> Wish;
+
+    /// The address of the next instruction of core `core`.
+    fn pc(&self, core: usize) -> u64;
+
+    /// Where virtual address `va` lies for core `core`; `None` where nothing is mapped, and while it maps nothing.
+    fn locate(&self, core: usize, va: u64) -> Option<u64>;
+
+    /// The bytes to write to `va` so that whoever executes what is there stops, for a core such as `core`.
+    fn trap(&self, core: usize, va: u64) -> &'static [u8];
+
+    /// Whether `code`, at the program counter of core `core`, is a guest's own breakpoint instruction.
+    fn is_trap(&self, core: usize, code: [u8; 4]) -> bool;
+
+    /// Has core `core` take the exception that its own breakpoint instruction at the program counter makes.
+    fn take_own_trap(&mut self, core: usize, code: [u8; 4]);
+
+    /// Masks interrupts on core `core` for the instruction `code`, so that no handler runs before it; returns what
+    /// [`Mirror::unmask`] is to be told. `None` where the instruction looks at the mask or changes it.
+    fn mask(&mut self, core: usize, code: [u8; 4]) -> Option<Masked>;
+
+    /// Takes that back, also where the instruction made an exception, which has saved the mask.
+    fn unmask(&mut self, core: usize, masked: Masked);
+}
+
+/// What the program status was before interrupts were masked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Masked(pub u64);
