@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use clap::Subcommand;
 use guest_images::Terminal;
 use serde::Serialize;
-use vmm::lab::{Case, Judged, Kernel, KernelChoice, Lab, LabError, Undecided, junit, signs};
+use vmm::Accel;
+use vmm::lab::{Case, Host, Judged, Kernel, KernelChoice, Lab, LabError, Undecided, junit, signs};
 use vmm::observe::export;
 
 use super::output::Output;
 use super::stdout::print;
+use super::values::word;
 use super::{Outcome, UserError};
 
 /// Show what a kernel does to a device's DMA when a probe is deferred or fails, or a driver is taken away.
@@ -51,12 +53,18 @@ pub struct Selection {
     /// Scenarios: names from `vmm lab list`, beginnings of such names up to a dot, or files
     #[arg(value_name = "NAME|FILE", required_unless_present = "all")]
     names: Vec<String>,
-    /// All scenarios that are shipped
+    /// All scenarios that are shipped; those of arm64 kernels only with --accel
     #[arg(long, conflicts_with = "names")]
     all: bool,
     /// How many to run at once [default: one a core]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
+    /// Who executes the guests: emulated (in virtual time), kvm (the host's processor, in its time), or auto [default: emulated]
+    #[arg(long, value_name = "auto|emulated|kvm", value_parser = word::<Accel>, default_value = "emulated", hide_default_value = true)]
+    accel: Accel,
+    /// In the host's time, how many times as long as written a run may take
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), default_value_t = 1)]
+    patience: u32,
 }
 
 /// `vmm lab run`.
@@ -120,7 +128,7 @@ fn list(only_signs: bool) -> Result<Outcome, UserError> {
         }
     } else {
         let lab = Lab::shipped()?;
-        for case in lab.cases() {
+        for case in lab.cases().iter().chain(lab.arm64()) {
             out.push_str(&format!("{:44} {}\n", case.name, case.expect.verdict));
         }
     }
@@ -129,10 +137,25 @@ fn list(only_signs: bool) -> Result<Outcome, UserError> {
 }
 
 impl Selection {
+    fn host(&self) -> Host {
+        Host {
+            accel: self.accel,
+            // Virtual time is the same on every host.
+            patience: match self.accel {
+                Accel::Emulated => 1,
+                Accel::Auto | Accel::Kvm => self.patience,
+            },
+        }
+    }
+
     fn cases(&self) -> Result<Vec<Case>, UserError> {
         let lab = Lab::shipped()?;
         if self.all {
-            return Ok(lab.cases().to_vec());
+            let mut cases = lab.cases().to_vec();
+            if self.accel != Accel::Emulated {
+                cases.extend_from_slice(lab.arm64());
+            }
+            return Ok(cases);
         }
         let mut cases = Vec::new();
         for name in &self.names {
@@ -154,6 +177,7 @@ impl Selection {
                 );
             }
         }
+        let host = self.host();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.unwrap_or(cores).clamp(1, cases.len().max(1));
         let next = AtomicUsize::new(0);
@@ -165,7 +189,7 @@ impl Selection {
                 let Some(case) = cases.get(index) else {
                     return;
                 };
-                let verdict = vmm::lab::run(case, &kernels[&case.machine.image]);
+                let verdict = vmm::lab::run_on(host, case, &kernels[&case.machine.image]);
                 let mut shown = shown.lock().unwrap_or_else(|e| e.into_inner());
                 let mut done = done.lock().unwrap_or_else(|e| e.into_inner());
                 done.insert(index, verdict);

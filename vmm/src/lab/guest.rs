@@ -93,7 +93,13 @@ impl Disk {
 
 /// The files that the guest needs besides its image: the pattern, the module of the clocks if the user brings one, and the
 /// script, each step of which is a command of its own.
-pub fn files(case: &Case, board: &Board, disks: &[Disk], kernel: &Kernel) -> Vec<GuestFile> {
+pub fn files(
+    patience: u32,
+    case: &Case,
+    board: &Board,
+    disks: &[Disk],
+    kernel: &Kernel,
+) -> Vec<GuestFile> {
     let data = |path: &str, bytes| GuestFile {
         path: path.into(),
         mode: 0o644,
@@ -114,7 +120,7 @@ pub fn files(case: &Case, board: &Board, disks: &[Disk], kernel: &Kernel) -> Vec
         .collect();
     let _ = writeln!(
         head,
-        "ROLES='{}'\nSUBJECTS='{}'\nCLOCKS='{clocks}'",
+        "ROLES='{}'\nSUBJECTS='{}'\nCLOCKS='{clocks}'\nPATIENCE={patience}",
         letters(true),
         letters(false)
     );

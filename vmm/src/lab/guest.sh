@@ -1,5 +1,6 @@
 # What the steps of a scenario can use. Before this stand, for each device, its letter with the name that the kernel gives
 # it (A=a000000.virtio_mmio), ROLES and SUBJECTS with the letters, and CLOCKS with the names of the late clocks.
+# PATIENCE says how many times as long everything may take as it takes in virtual time.
 # What the host shall know is printed on lines that begin with `lab: `.
 
 DRIVER=/sys/bus/platform/drivers/virtio-mmio
@@ -13,7 +14,7 @@ disk() {
 	done
 }
 
-# attempt NAME COMMAND...: runs it, for a second at most: a request whose answer does not come cannot be ended.
+# attempt NAME COMMAND...: runs it, for a second (by PATIENCE) at most: a request whose answer does not come cannot be ended.
 attempt() {
 	name=$1
 	shift
@@ -23,7 +24,7 @@ attempt() {
 	while read -r state </proc/$task/stat; do
 		case $state in *") Z "*) break ;; esac
 		turn=$((turn + 1))
-		if [ $turn -gt 11 ]; then
+		if [ $turn -gt $((10 * PATIENCE + 1)) ]; then
 			echo "lab: $name hangs"
 			return 1
 		fi
@@ -81,7 +82,7 @@ clocks_one_by_one() {
 
 # Deferred probes are done by a worker.
 settle() {
-	sleep 0.3
+	for again in $(seq $PATIENCE); do sleep 0.3; done
 }
 
 # unbind ROLE, bind ROLE: takes the driver from a device, gives it back.

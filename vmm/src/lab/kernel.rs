@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use guest_images::catalog::Architecture;
 use guest_images::{Cache, Image, Progress, catalog, hash_file};
 
 use super::run::Undecided;
@@ -64,9 +65,10 @@ impl Kernel {
             .map_err(fail)?;
         let (name, path, format, module) = match choice {
             KernelChoice::OfImage | KernelChoice::Image(_) => {
-                let (path, format) = match &image.raw_kernel {
-                    Some(raw) => (raw.clone(), KernelFormat::Image),
-                    None => (image.kernel.clone(), KernelFormat::Zimage),
+                let (path, format) = match (&image.raw_kernel, image.spec.architecture) {
+                    (Some(raw), _) => (raw.clone(), KernelFormat::Image),
+                    (None, Architecture::Arm64) => (image.kernel.clone(), KernelFormat::Auto),
+                    (None, _) => (image.kernel.clone(), KernelFormat::Zimage),
                 };
                 let name = format!("{} ({})", image.spec.name, image.version);
                 (name, path, format, None)

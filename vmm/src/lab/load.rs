@@ -16,6 +16,11 @@ const SHIPPED: [(&str, &str); 6] = [
     ("bugs", include_str!("scenarios/bugs.toml")),
     ("virtio", include_str!("scenarios/virtio.toml")),
 ];
+/// Those of arm64 kernels, which only KVM executes.
+const SHIPPED_ARM64: [(&str, &str); 2] = [
+    ("arm64", include_str!("scenarios/arm64.toml")),
+    ("arm64-lazy", include_str!("scenarios/arm64-lazy.toml")),
+];
 /// The most cases that one file may make: far more than anyone waits for.
 const MAX_CASES: usize = 1_000;
 /// The most devices of a topology: their letters.
@@ -95,6 +100,7 @@ pub struct Case {
 pub struct Lab {
     behaviours: Behaviours,
     cases: Vec<Case>,
+    arm64: Vec<Case>,
 }
 
 impl Lab {
@@ -106,17 +112,27 @@ impl Lab {
         let mut lab = Self {
             behaviours: Behaviours::shipped()?,
             cases: Vec::new(),
+            arm64: Vec::new(),
         };
         for (name, text) in SHIPPED {
             let cases = expand(name, name, text, &lab.behaviours)?;
             lab.cases.extend(cases);
         }
+        for (name, text) in SHIPPED_ARM64 {
+            let cases = expand(name, name, text, &lab.behaviours)?;
+            lab.arm64.extend(cases);
+        }
         Ok(lab)
     }
 
-    /// All cases.
+    /// All cases that the emulated processor can execute.
     pub fn cases(&self) -> &[Case] {
         &self.cases
+    }
+
+    /// All cases of arm64 kernels, which take KVM.
+    pub fn arm64(&self) -> &[Case] {
+        &self.arm64
     }
 
     /// The cases that `name` means: a case, the beginning of the names of several up to a dot, or a file.
@@ -134,7 +150,13 @@ impl Lab {
             let rest = case.name.strip_prefix(name);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        let cases: Vec<Case> = self.cases.iter().filter(begins).cloned().collect();
+        let cases: Vec<Case> = self
+            .cases
+            .iter()
+            .chain(&self.arm64)
+            .filter(begins)
+            .cloned()
+            .collect();
         if cases.is_empty() {
             return Err(LabError::Unknown(name.into()));
         }

@@ -20,12 +20,45 @@ use crate::observe::probe::{Hit, Outcome, Probe};
 use crate::observe::recording::Recording;
 use crate::observe::timeline::Run;
 use crate::observe::types::value::Value;
-use crate::{Config, DiskConfig, IommuConfig, Limits, Machine, Reason};
+use crate::{Accel, Config, DiskConfig, IommuConfig, Limits, Machine, Reason, TimeMode};
 
 /// Host time after which a guest hangs, on a slow host that does other things too.
 const WALL_LIMIT: Duration = Duration::from_secs(300);
 /// Hits that are kept of one run: what a probe in a loop may cost.
 const MAX_HITS: usize = 10_000;
+
+/// Who executes the guests of cases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The emulated processor, in virtual time, or KVM, in the host's.
+    pub accel: Accel,
+    /// In the host's time, how many times as long as written everything may take: more than 1 where the host is slow, such
+    /// as an emulated one.
+    pub patience: u32,
+}
+
+impl Host {
+    /// The emulated processor, on which every run of a case is the same.
+    pub const EMULATED: Self = Self {
+        accel: Accel::Emulated,
+        patience: 1,
+    };
+
+    /// How long a run may take that is to last `seconds`.
+    fn limits(self, seconds: u32) -> Limits {
+        // In the host's time programs that start and end take some, too, and those that wait for what never comes are many.
+        let more = match self.accel {
+            Accel::Emulated => 1,
+            Accel::Auto | Accel::Kvm => 2,
+        };
+        let seconds = u64::from(seconds) * u64::from(self.patience) * more;
+        Limits {
+            guest_ns: Some(seconds * 1_000_000_000),
+            wall: Some(WALL_LIMIT.max(Duration::from_secs(2 * seconds))),
+            ..Limits::default()
+        }
+    }
+}
 
 /// Why a case was not judged: the kernel is not one that it can be asked of, or the host is in the way.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,15 +115,23 @@ pub struct Judged {
     pub judgement: Judgement,
     /// The run, ready for a report.
     pub run: Run,
-    /// Instructions that the guest retired.
+    /// Instructions that the guest retired; 0 where nobody counts them.
     pub instructions: u64,
+}
+
+/// Runs `case` on `kernel` and judges it; on the emulated processor.
+///
+/// # Errors
+/// Why it cannot be judged.
+pub fn run(case: &Case, kernel: &Kernel) -> Result<Judged, Undecided> {
+    run_on(Host::EMULATED, case, kernel)
 }
 
 /// Runs `case` on `kernel` and judges it.
 ///
 /// # Errors
 /// Why it cannot be judged.
-pub fn run(case: &Case, kernel: &Kernel) -> Result<Judged, Undecided> {
+pub fn run_on(host: Host, case: &Case, kernel: &Kernel) -> Result<Judged, Undecided> {
     let setup = |error: &dyn std::fmt::Display| Undecided::Setup(error.to_string());
     if !kernel.has_clocks && !case.trigger.clocks.is_empty() {
         return Err(Undecided::NoClocks);
@@ -98,7 +139,7 @@ pub fn run(case: &Case, kernel: &Kernel) -> Result<Judged, Undecided> {
     let roles = case.topology.device.iter().map(|device| device.role);
     let disks: Result<Vec<Disk>, _> = roles.map(Disk::new).collect();
     let mut disks = disks.map_err(|error| setup(&error))?;
-    let mut config = config(case, kernel, &disks);
+    let mut config = config(host, case, kernel, &disks);
     let board = Board::new(&config);
     for (entry, disk) in board
         .devices
@@ -108,7 +149,7 @@ pub fn run(case: &Case, kernel: &Kernel) -> Result<Judged, Undecided> {
     {
         disk.device = entry.linux_name();
     }
-    let initrd = initrd(case, &board, &disks, kernel)?;
+    let initrd = initrd(host, case, &board, &disks, kernel)?;
     config.initrd = Some(initrd.path().into());
 
     let mappings = Arc::new(Mappings::default());
@@ -140,15 +181,15 @@ pub fn run(case: &Case, kernel: &Kernel) -> Result<Judged, Undecided> {
         mappings: Arc::clone(&mappings),
         leftovers: Arc::clone(&leftovers),
     };
+    let observable = machine.observable();
+    if let (Err(why), false) = (observable, case.behaviour.probes.is_empty()) {
+        return Err(Undecided::Probes(why.to_string()));
+    }
     let outcome = machine.probe(
         probes.clone(),
         Box::new(move |probe, hit| sink.hit(probe, hit)),
     );
-    let exit = machine.run(Limits {
-        guest_ns: Some(u64::from(case.machine.seconds) * 1_000_000_000),
-        wall: Some(WALL_LIMIT),
-        ..Limits::default()
-    });
+    let exit = machine.run(host.limits(case.machine.seconds));
     let outcome: Outcome = outcome
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -156,7 +197,7 @@ pub fn run(case: &Case, kernel: &Kernel) -> Result<Judged, Undecided> {
     if let Some(error) = outcome.error {
         return Err(Undecided::Probes(error.to_string()));
     }
-    if !outcome.armed {
+    if !outcome.armed && observable.is_ok() {
         return Err(Undecided::NoKernel);
     }
     let mut leftovers =
@@ -200,7 +241,7 @@ fn names(case: &Case, disks: &[Disk]) -> BTreeMap<String, String> {
 }
 
 /// The machine of a case.
-fn config(case: &Case, kernel: &Kernel, disks: &[Disk]) -> Config {
+fn config(host: Host, case: &Case, kernel: &Kernel, disks: &[Disk]) -> Config {
     let spec = &case.machine;
     let devices = case.topology.device.iter().zip(disks);
     let disk = |(device, disk): (&super::spec::DeviceSpec, &Disk)| DiskConfig {
@@ -215,10 +256,14 @@ fn config(case: &Case, kernel: &Kernel, disks: &[Disk]) -> Config {
         ..DiskConfig::new(disk.path())
     };
     // A crash ends the run, so that it is seen where it happens, and not by what it leads to.
-    let cmdline = format!(
+    let mut cmdline = format!(
         "console=ttyS0 earlycon panic=-1 oops=panic fw_devlink={} {}",
         case.fw_devlink, spec.cmdline
     );
+    if host.patience > 1 {
+        // The kernel's own patience is 10 s, counted from when it has no more drivers of its own to start.
+        cmdline = format!("deferred_probe_timeout={} {cmdline}", 10 * host.patience);
+    }
     Config {
         kernel: kernel.path.clone(),
         kernel_format: kernel.format,
@@ -228,6 +273,11 @@ fn config(case: &Case, kernel: &Kernel, disks: &[Disk]) -> Config {
         cpus: spec.cpus,
         disks: devices.map(disk).collect(),
         rng: false,
+        accel: host.accel,
+        time: match host.accel {
+            Accel::Emulated => TimeMode::Virtual,
+            Accel::Auto | Accel::Kvm => TimeMode::Host,
+        },
         iommus: vec![IommuConfig::new(case.topology.iommu); usize::from(case.topology.instances)],
         ..Config::default()
     }
@@ -235,13 +285,14 @@ fn config(case: &Case, kernel: &Kernel, disks: &[Disk]) -> Config {
 
 /// The initial file system with the case's script.
 fn initrd(
+    host: Host,
     case: &Case,
     board: &Board,
     disks: &[Disk],
     kernel: &Kernel,
 ) -> Result<NamedTempFile, Undecided> {
     let setup = |error: &dyn std::fmt::Display| Undecided::Setup(error.to_string());
-    let files = guest::files(case, board, disks, kernel);
+    let files = guest::files(host.patience, case, board, disks, kernel);
     let bytes = kernel
         .image
         .initramfs_with(&files)

@@ -93,6 +93,15 @@ fn the_shipped_scenarios_are_well_formed_and_are_selected_by_name() {
                 .all(|c| c.name.starts_with("deferral.shared."))
     );
     assert!(lab.select("deferral.share").is_err());
+    let arm64 = lab.select("arm64").unwrap();
+    assert_eq!(
+        arm64.len() + lab.select("arm64-lazy").unwrap().len(),
+        lab.arm64().len()
+    );
+    assert!(
+        arm64.iter().all(|case| case.behaviour.probes.is_empty()),
+        "nobody could set them"
+    );
     assert!(
         lab.select("no/such.toml")
             .unwrap_err()

@@ -1,0 +1,219 @@
+//! Checks of who looks into guests that KVM runs: probes, the lab, a debugger.
+
+use guest_images::{Cache, GuestFile};
+use integration::disk::{random_bytes, sha256};
+
+use super::checks::Said;
+use super::outer::obtain;
+
+/// Where the outer machine has a cache of images for the lab.
+const CACHE: &str = "cache";
+/// How many times as long as on a real host everything may take in an emulated one.
+const PATIENCE: u32 = 10;
+
+/// A check of something that looks into a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Probes stop a kernel of 32 bits, read its arguments, wait for returns, and end the run.
+    Probes,
+    /// A debugger stops a 32-bit core, steps it, reads and writes its registers and memory.
+    Debugger,
+    /// The lab judges a bug that probes bring back, and the same without them, as on the emulated processor.
+    Lab {
+        image: &'static str,
+        cases: &'static str,
+        /// How many these are.
+        count: usize,
+    },
+    /// A guest is saved before it reads its disk, and goes on in another process. Only a GICv3 can be saved.
+    Snapshot {
+        image: &'static str,
+        /// Its IOMMU.
+        iommu: &'static str,
+    },
+}
+
+/// What a saved guest reads.
+fn content() -> Vec<u8> {
+    random_bytes(256 << 10, 23)
+}
+
+impl Look {
+    /// The image that it boots by name.
+    pub const fn guest(self) -> Option<&'static str> {
+        match self {
+            Self::Probes | Self::Debugger => Some("ipmmu"),
+            Self::Snapshot { image, .. } => Some(image),
+            Self::Lab { .. } => None,
+        }
+    }
+
+    /// What it needs in the outer machine besides.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn files(self) -> Result<Vec<GuestFile>, String> {
+        let image = match self {
+            Self::Lab { image, .. } => image,
+            Self::Snapshot { .. } => {
+                return Ok(vec![GuestFile {
+                    path: "disks/saved".into(),
+                    mode: 0o644,
+                    bytes: content(),
+                }]);
+            }
+            Self::Probes | Self::Debugger => return Ok(Vec::new()),
+        };
+        obtain(image)?;
+        Cache::open()
+            .and_then(|cache| cache.portable(image, CACHE))
+            .map_err(|error| error.to_string())
+    }
+
+    /// What the outer machine does; it leaves the exit code in `status`.
+    pub fn script(self) -> String {
+        let boot = "vmm boot --accel kvm --cpus 2 --memory 128M --wall-timeout 300 --kernel /guests/ipmmu/kernel \
+                    --initrd /guests/ipmmu/initrd --console none --cmdline quiet";
+        match self {
+            Self::Probes => format!(
+                "{boot} --probe start_kernel --probe 'do_one_initcall@return {{ print(fn, retval) }}' \
+                 --probe 'kernel_init {{ print(cpu); stop }}' --probe 'driver_register {{ print(drv.name); stop }}' \
+                 2>&1\nstatus=$?"
+            ),
+            Self::Debugger => debugger(boot),
+            Self::Snapshot { image, iommu } => snapshot(image, iommu),
+            Self::Lab { cases, .. } => format!(
+                "VIOMMU_CACHE=/{CACHE} vmm lab run {cases} --accel kvm --patience {PATIENCE} --jobs 1 2>&1\nstatus=$?"
+            ),
+        }
+    }
+
+    /// Whether it holds.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn judge(self, said: &Said) -> Result<(), String> {
+        let seen = |words: &str| said.lines.iter().any(|line| line.contains(words));
+        let wanted: Vec<String> = match self {
+            Self::Probes => vec![
+                " start_kernel cpu=0".into(),
+                " driver_register cpu=".into(),
+                "drv.name=\"".into(),
+                "; ended the run".into(),
+            ],
+            Self::Snapshot { .. } => vec![format!("{}  /dev/vda", sha256(&content()))],
+            Self::Debugger => ANSWERS.map(str::to_owned).to_vec(),
+            Self::Lab { count, .. } => vec![format!("{count} as expected, 0 not, 0 not judged")],
+        };
+        match wanted.iter().find(|words| !seen(words)) {
+            Some(words) => Err(format!("{words:?} was not said")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Saves a guest and has it go on; where it cannot be saved, what it would have read if that is said.
+fn snapshot(image: &str, iommu: &str) -> String {
+    let sum = sha256(&content());
+    format!(
+        "vmm snapshot save /saved --accel kvm --cpus 2 --memory 256M --wall-timeout 300 --kernel /guests/{image}/kernel \
+         --initrd /guests/{image}/initrd --console none --cmdline quiet --iommu {iommu} --disk /disks/saved,ro \
+         --run 'sha256sum /dev/vda' --expect 'guest: ready' 2>/said\nstatus=$?\ncat /said\n\
+         if grep -q gic-v3 /proc/device-tree/intc@*/compatible; then\n\
+         [ $status = 0 ] && vmm snapshot restore /saved --wall-timeout 300 --console /console\nstatus=$?\ncat /console\n\
+         elif grep -q 'only a GICv3' /said; then status=0; echo '{sum}  /dev/vda'; fi\nrm -f /saved\n"
+    )
+}
+
+/// What the debugger is answered.
+const ANSWERS: [&str; 6] = [
+    "<architecture>arm</architecture>",
+    // R15 at the kernel's first instruction; then the breakpoint there.
+    "$00800040#8c",
+    "swbreak",
+    // After a step, R15 is elsewhere, as the script finds.
+    "stepped",
+    // R3 as it was written, and an interrupt.
+    "$e6030000#",
+    "$T02thread",
+];
+
+/// A packet of the remote protocol.
+fn packet(text: &str) -> String {
+    let sum = text.bytes().fold(0_u8, u8::wrapping_add);
+    format!("${text}#{sum:02x}")
+}
+
+/// A debugger of shell commands: what it says, and what it waits for before it goes on.
+fn debugger(boot: &str) -> String {
+    let talk = [
+        ("QStartNoAckMode", "OK"),
+        (
+            "qSupported:swbreak+;hwbreak+;vContSupported+;xmlRegisters=arm",
+            "PacketSize",
+        ),
+        ("qXfer:features:read:target.xml:0,100", "architecture>arm"),
+        ("Hg1", "OK"),
+        ("pf", "00800040"),
+        ("Z0,40008000,4", "OK"),
+        ("vCont;c", "swbreak"),
+        ("vCont;s:1;c", "T05thread:01;#07"),
+        ("pf", "#"),
+        ("P3=e6030000", "OK"),
+        ("p3", "e6030000"),
+        ("z0,40008000,4", "OK"),
+        ("vCont;c", ""),
+    ];
+    let mut script = format!(
+        "ifconfig lo 127.0.0.1 up\nmkfifo /in\n{boot} --gdb 1234 &\nvmm=$!\n\
+         until nc 127.0.0.1 1234 </in >/out & exec 3>/in; sleep 2; kill -0 $!; do sleep 1; done\n\
+         await() {{ n=0; until tail -c +$at /out | grep -q \"$1\"; do sleep 0.2; n=$((n+1)); [ $n -gt 300 ] && break; done; }}\n\
+         say() {{ at=$(($(wc -c </out) + 1)); printf \"$1\" >&3; await \"$2\"; }}\n"
+    );
+    for (text, answer) in talk {
+        script += &match answer {
+            "" => format!("printf '{}' >&3\n", packet(text)),
+            _ => format!("say '{}' '{answer}'\n", packet(text)),
+        };
+        if text == "pf" {
+            script += "tail -c +$at /out | grep -q 00800040 || echo stepped\n";
+        }
+    }
+    // It runs for a while, is interrupted and killed.
+    let kill = packet("k");
+    script
+        + &format!(
+            "sleep 2\nsay '\\003' T02\nprintf '{kill}' >&3\nwait $vmm\nstatus=$?\ncat /out; echo\n"
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_have_their_sums() {
+        assert_eq!(packet("vCont;c"), "$vCont;c#a8");
+        assert!(debugger("vmm").contains("say '$Hg1#e0' 'OK'"));
+    }
+
+    #[test]
+    fn what_is_not_said_is_missed() {
+        let look = Look::Lab {
+            image: "ipmmu",
+            cases: "rebind",
+            count: 2,
+        };
+        let said = |line: &str| Said {
+            lines: vec![line.to_owned()],
+            status: Some(0),
+        };
+        let all = "2 run (0 M instructions): 2 as expected, 0 not, 0 not judged";
+        assert_eq!(look.judge(&said(all)), Ok(()));
+        assert!(
+            look.judge(&said("2 run: 1 as expected, 1 not, 0 not judged"))
+                .is_err()
+        );
+        assert!(Look::Probes.judge(&said("")).is_err());
+    }
+}
