@@ -18,6 +18,7 @@ use crate::blob::{BlobStore, hash_file, hash_texts, write_atomically};
 use crate::catalog::{self, ImageSpec};
 use crate::error::IoContext;
 use crate::image::Image;
+use crate::initramfs::GuestFile;
 use crate::kernel_source;
 use crate::lock::Lock;
 use crate::make;
@@ -105,6 +106,38 @@ impl Cache {
         self.host_packages(&recipes::FETCH_PACKAGES, progress)?;
         let architecture = catalog::find(name)?.architecture;
         self.obtain_from(name, &mut Apt::new(&self.root, architecture), progress)
+    }
+
+    /// The files of an image in the cache, as a cache of that one image in another machine, at `root` there. What runs need
+    /// not have, such as the kernel's debug information, is left out.
+    ///
+    /// # Errors
+    /// The image is not known, not in the cache, or cannot be read.
+    pub fn portable(&self, name: &str, root: &str) -> Result<Vec<GuestFile>, Error> {
+        let spec = catalog::find(name)?;
+        let path = self.manifest_path(spec);
+        let mut manifest = Manifest::load(&path).ok_or_else(|| {
+            let missing = std::io::ErrorKind::NotFound;
+            Error::io("read", &path, missing.into())
+        })?;
+        let kernel = &mut manifest.kernel;
+        (kernel.vmlinux, kernel.system_map, kernel.config) = (None, None, None);
+        let file = |path: &Path, bytes| GuestFile {
+            path: Path::new(root)
+                .join(path.strip_prefix(&self.root).unwrap_or(path))
+                .display()
+                .to_string(),
+            mode: 0o644,
+            bytes,
+        };
+        let text = serde_json::to_vec(&manifest)
+            .map_err(|error| Error::io("written", &path, std::io::Error::other(error)))?;
+        let mut files = vec![file(&path, text)];
+        for blob in manifest.blobs() {
+            let path = self.blobs.path(&blob.sha256);
+            files.push(file(&path, fs::read(&path).at("read", &path)?));
+        }
+        Ok(files)
     }
 
     /// Sees to it that Debian packages are installed on this host, installing them if this process may.

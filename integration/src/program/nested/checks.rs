@@ -3,6 +3,7 @@
 use guest_images::{GuestFile, Image};
 use serde_json::Value;
 
+use super::debug::Look;
 use super::guest::{Boot, More, content};
 use super::outer::obtain;
 
@@ -75,6 +76,8 @@ enum Kind {
         status: i32,
         words: &'static str,
     },
+    /// Someone looks into a guest.
+    Look(Look),
 }
 
 /// All checks, or one of each kind.
@@ -103,6 +106,10 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
     let guest = |name, boot| Check {
         name,
         kind: Kind::Guest(boot),
+    };
+    let look = |name, look| Check {
+        name,
+        kind: Kind::Look(look),
     };
     let program = |name, arguments: &str, guest, status, words| Check {
         name,
@@ -135,6 +142,8 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
             1,
             "sleeps and nothing can ever wake it",
         ),
+        look("probes in 32 bits", Look::Probes),
+        look("a debugger in 32 bits", Look::Debugger),
         guest("32 bits behind an IPMMU", ipmmu),
         guest("64 bits behind a virtio-iommu", strict),
     ];
@@ -147,6 +156,45 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
                 Some("ipmmu"),
                 143,
                 "",
+            ),
+            look(
+                "a guest of 32 bits is saved and goes on",
+                Look::Snapshot {
+                    image: "ipmmu",
+                    iommu: "ipmmu",
+                },
+            ),
+            look(
+                "a guest of 64 bits is saved and goes on",
+                Look::Snapshot {
+                    image: "debian-arm64-6.12",
+                    iommu: "virtio",
+                },
+            ),
+            look(
+                "the lab behind an IPMMU",
+                Look::Lab {
+                    image: "ipmmu",
+                    cases: "rebind.shared.stock.off rebind.shared.guard-absent.off deferral.shared.stock.off \
+                            deferral.shared.guard-absent.off",
+                    count: 4,
+                },
+            ),
+            look(
+                "the lab behind a virtio-iommu",
+                Look::Lab {
+                    image: "virtio-iommu",
+                    cases: "virtio.rebind.separate.stock.off virtio.use.alone",
+                    count: 3,
+                },
+            ),
+            look(
+                "the lab in 64 bits",
+                Look::Lab {
+                    image: "debian-arm64-6.12",
+                    cases: "arm64 arm64-lazy",
+                    count: 6,
+                },
             ),
             guest(
                 "32 bits behind an IPMMU of Gen3",
@@ -218,13 +266,17 @@ impl Check {
         let name = match &self.kind {
             Kind::Guest(boot) => Some(boot.image),
             Kind::Program { guest, .. } => *guest,
+            Kind::Look(look) => look.guest(),
         };
         name.map(|name| Ok((name, obtain(name)?))).transpose()
     }
 
     /// What it needs in the outer machine.
-    pub fn files(&self) -> Vec<GuestFile> {
-        match &self.kind {
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn files(&self) -> Result<Vec<GuestFile>, String> {
+        Ok(match &self.kind {
             Kind::Guest(_) => vec![GuestFile {
                 path: "disks/in".into(),
                 mode: 0o644,
@@ -236,7 +288,8 @@ impl Check {
                 mode: 0o644,
                 bytes: asleep(),
             }],
-        }
+            Kind::Look(look) => look.files()?,
+        })
     }
 
     /// What the outer machine does for it.
@@ -244,6 +297,7 @@ impl Check {
         let command = match &self.kind {
             Kind::Guest(boot) => boot.command(),
             Kind::Program { arguments, .. } => format!("vmm {arguments}\nstatus=$?"),
+            Kind::Look(look) => look.script(),
         };
         format!(
             "echo '{BEGIN}{}'\n{command}\necho \"{END}$status\"\n",
@@ -260,7 +314,7 @@ impl Check {
             return Err("it did not come to an end".to_owned());
         };
         let wanted = match &self.kind {
-            Kind::Guest(_) => 0,
+            Kind::Guest(_) | Kind::Look(_) => 0,
             Kind::Program { status, .. } => *status,
         };
         if status != wanted {
@@ -268,6 +322,7 @@ impl Check {
         }
         match &self.kind {
             Kind::Guest(boot) => boot.judge(said),
+            Kind::Look(look) => look.judge(said),
             Kind::Program { words, .. } if said.program(words) => Ok(()),
             Kind::Program { words, .. } => Err(format!("vmm did not say {words:?}")),
         }

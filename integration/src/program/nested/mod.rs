@@ -2,6 +2,7 @@
 //! it, and in that our program runs its guests.
 
 mod checks;
+mod debug;
 mod guest;
 mod outer;
 

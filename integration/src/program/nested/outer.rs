@@ -56,7 +56,7 @@ impl Outer {
             )?);
         }
         for (index, check) in checks.iter().enumerate() {
-            files.extend(check.files());
+            files.extend(check.files()?);
             files.push(guest_script(&format!("{index:02}"), &check.script()));
         }
         let bytes = image.initramfs_with(&files);
