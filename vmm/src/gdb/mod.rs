@@ -2,8 +2,9 @@
 //!
 //! Cores are threads. The protocol is spoken by a thread of its own (`session`), which sends the machine's thread orders to
 //! carry out while it stands still (`observer`); while the guest runs, the machine knows of the debugger only what it
-//! stops for. Breakpoints and watchpoints are the processor's own, so guest memory stays as it is, and virtual time stands
-//! still while the debugger looks: a run that is only looked at is the same run.
+//! stops for. Breakpoints and watchpoints are the emulated processor's own, so guest memory stays as it is, and virtual time
+//! stands still while the debugger looks: a run that is only looked at is the same run. Of cores that KVM runs a debugger sees
+//! copies; their accesses are not watched.
 
 mod arch;
 mod cp15;
@@ -49,7 +50,8 @@ impl Server {
     pub fn attach(self, machine: &mut Machine) -> io::Result<()> {
         let cores = usize::from(machine.board().cpus);
         let stop = machine.stop_handle();
-        let observer = session::start(self.0, cores, stop.clone())?;
+        let watches = !machine.board().platform.accelerated;
+        let observer = session::start(self.0, cores, watches, stop.clone())?;
         machine.observe(Box::new(observer));
         stop.interrupt();
         Ok(())

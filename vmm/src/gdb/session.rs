@@ -44,10 +44,11 @@ pub(super) enum Event {
     Ended(Reason),
 }
 
-/// Starts the threads; the result is to observe the machine, which has `cores` cores.
+/// Starts the threads; the result is to observe the machine, which has `cores` cores, and `watches` accesses or not.
 pub(super) fn start(
     listener: TcpListener,
     cores: usize,
+    watches: bool,
     machine: StopHandle,
 ) -> io::Result<Observer> {
     let (events, heard) = sync_channel(EVENTS);
@@ -55,7 +56,7 @@ pub(super) fn start(
     // The first thing the machine does is to wait.
     let interrupt = Arc::new(AtomicBool::new(true));
     let session = Session {
-        target: Target::new(cores, order, Arc::clone(&interrupt)),
+        target: Target::new(cores, watches, order, Arc::clone(&interrupt)),
         interrupt: Arc::clone(&interrupt),
         asked: true,
         machine,

@@ -52,6 +52,8 @@ enum Action {
 /// The machine, seen from the session's thread.
 pub(super) struct Target {
     cores: usize,
+    /// Whether accesses can be watched.
+    watches: bool,
     orders: Sender<Order>,
     interrupt: Arc<AtomicBool>,
     /// The machine stands still and obeys.
@@ -90,10 +92,16 @@ fn watchpoint(start: u32, len: u32, kind: Kind) -> Watchpoint {
 }
 
 impl Target {
-    /// A machine of `cores` cores.
-    pub fn new(cores: usize, orders: Sender<Order>, interrupt: Arc<AtomicBool>) -> Self {
+    /// A machine of `cores` cores, whose accesses can be watched or not.
+    pub fn new(
+        cores: usize,
+        watches: bool,
+        orders: Sender<Order>,
+        interrupt: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             cores,
+            watches,
             orders,
             interrupt,
             halted: false,
@@ -347,7 +355,7 @@ impl Breakpoints for Target {
     }
 
     fn support_hw_watchpoint(&mut self) -> Option<HwWatchpointOps<'_, Self>> {
-        Some(self)
+        self.watches.then_some(self)
     }
 }
 
