@@ -77,7 +77,7 @@ impl Look {
         match self {
             Self::Probes => format!(
                 "{boot} --probe start_kernel --probe 'do_one_initcall@return {{ print(fn, retval) }}' \
-                 --probe 'kernel_init {{ print(cpu); stop }}' --probe 'driver_register {{ print(drv.name); stop }}' \
+                 --probe 'kernel_init {{ print(cpu) }}' --probe 'driver_register {{ print(drv.name); stop }}' \
                  2>&1\nstatus=$?"
             ),
             Self::Debugger => debugger(boot),
