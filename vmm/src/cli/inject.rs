@@ -1,6 +1,7 @@
 //! `vmm inject`: fault plans, and campaigns of runs that follow them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use guest_images::Terminal;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -420,11 +421,14 @@ fn progress(runs: u64, done: u64) -> ProgressBar {
         ProgressDrawTarget::hidden()
     };
     let bar = ProgressBar::with_draw_target(Some(runs), target);
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let _ = write!(out, "{:.1}", state.per_sec());
+    };
     // A template that does not fit is the plain bar.
     if let Ok(style) =
-        ProgressStyle::with_template("{bar:30} {pos} of {len} runs, {per_sec}, {eta} left")
+        ProgressStyle::with_template("{bar:30} {pos} of {len} runs, {rate} a second, {eta} left")
     {
-        bar.set_style(style);
+        bar.set_style(style.with_key("rate", rate));
     }
     bar.set_position(done);
     bar
