@@ -134,7 +134,7 @@ const ANSWERS: [&str; 6] = [
     // After a step, R15 is elsewhere, as the script finds.
     "stepped",
     // R3 as it was written, and an interrupt.
-    "$e6030000#",
+    "$01020304#",
     "$T02thread",
 ];
 
@@ -159,8 +159,8 @@ fn debugger(boot: &str) -> String {
         ("vCont;c", "swbreak"),
         ("vCont;s:1;c", "T05thread:01;#07"),
         ("pf", "#"),
-        ("P3=e6030000", "OK"),
-        ("p3", "e6030000"),
+        ("P3=01020304", "OK"),
+        ("p3", "01020304"),
         ("z0,40008000,4", "OK"),
         ("vCont;c", ""),
     ];
