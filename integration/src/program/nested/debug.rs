@@ -165,7 +165,7 @@ fn debugger(boot: &str) -> String {
         ("vCont;c", ""),
     ];
     let mut script = format!(
-        "ifconfig lo 127.0.0.1 up\nmkfifo /in\n{boot} --gdb 1234 &\nvmm=$!\n\
+        "ifconfig lo 127.0.0.1 up\nmkfifo /in\n{boot} --run 'sleep 1000' --gdb 1234 &\nvmm=$!\n\
          until nc 127.0.0.1 1234 </in >/out & exec 3>/in; sleep 2; kill -0 $!; do sleep 1; done\n\
          await() {{ n=0; until tail -c +$at /out | grep -q \"$1\"; do sleep 0.2; n=$((n+1)); [ $n -gt 300 ] && break; done; }}\n\
          say() {{ at=$(($(wc -c </out) + 1)); printf \"$1\" >&3; await \"$2\"; }}\n"
