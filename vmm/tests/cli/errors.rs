@@ -372,14 +372,6 @@ fn acceleration_that_cannot_be() {
             &["--accel=kvm", "--time=virtual"],
             "virtual time is the emulated processor's alone",
         ),
-        (
-            &["--accel=kvm", "--gdb=1234"],
-            "a debugger looks into the emulated processor only",
-        ),
-        (
-            &["--accel=kvm", "--probe=f { print(r0) }"],
-            "a probe looks into the emulated processor only",
-        ),
     ] {
         refuses(&place, &boot(flags), words);
     }
