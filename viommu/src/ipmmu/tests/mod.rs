@@ -1,6 +1,7 @@
 //! Tests of the IPMMU: the Linux driver's own sequences, every fault through the registers, the registers against a
 //! plain model, and hostile guests.
 
+#[cfg(not(loom))]
 mod crowd;
 mod driver;
 mod faults;

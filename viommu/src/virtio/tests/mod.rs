@@ -2,6 +2,7 @@
 
 mod batches;
 mod capture;
+#[cfg(not(loom))]
 mod crowd;
 mod features;
 mod harness;
