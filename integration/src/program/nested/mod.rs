@@ -6,12 +6,11 @@ mod debug;
 mod guest;
 mod outer;
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::cross::{self, Task};
-use checks::{Check, Said};
-use outer::Outer;
+use checks::Check;
+use outer::{Begun, Outer};
 
 /// What to test.
 #[derive(Debug, clap::Args)]
@@ -50,9 +49,18 @@ pub fn run(options: &Options) -> Result<bool, String> {
     for gic in options.gic.map_or_else(|| vec![3, 2], |gic| vec![gic]) {
         let begun = Instant::now();
         let outer = Outer::new(&program, &checks)?;
-        let said = outer.run(gic, options.cores, options.verbose)?;
-        for check in &checks {
-            all_hold &= report(gic, check, &said);
+        let mut left: Vec<_> = checks.iter().collect();
+        outer.run(gic, options.cores, options.verbose, |ended| {
+            if let Some(at) = left.iter().position(|check| check.name() == ended.name) {
+                all_hold &= report(gic, left.remove(at), ended);
+            }
+        })?;
+        all_hold &= left.is_empty();
+        for check in left {
+            println!(
+                "gic {gic}: {}: FAILED: the outer machine did not come to it",
+                check.name()
+            );
         }
         println!(
             "gic {gic}: {} checks in {} s",
@@ -63,18 +71,20 @@ pub fn run(options: &Options) -> Result<bool, String> {
     Ok(all_hold)
 }
 
-/// Prints a line on one check; whether it holds.
-fn report(gic: u8, check: &Check, said: &BTreeMap<String, Said>) -> bool {
-    let judged = match said.get(&check.name()) {
-        Some(said) => check.judge(said),
-        None => Err("the outer machine did not come to it".to_owned()),
+/// Prints a line on a check, and all that was said for it if it failed; whether it holds.
+fn report(gic: u8, check: &Check, ended: &Begun) -> bool {
+    let judged = check.judge(&ended.said);
+    let verdict = match &judged {
+        Ok(()) => "ok".to_owned(),
+        Err(why) => format!("FAILED: {why}"),
     };
-    match &judged {
-        Ok(()) => println!("gic {gic}: {}: ok", check.name()),
-        Err(why) => println!("gic {gic}: {}: FAILED: {why}", check.name()),
-    }
-    if let (Err(_), Some(said)) = (&judged, said.get(&check.name())) {
-        for line in &said.lines {
+    println!(
+        "gic {gic}: {}: {verdict} ({} s)",
+        check.name(),
+        ended.seconds()
+    );
+    if judged.is_err() {
+        for line in &ended.said.lines {
             println!("    {line}");
         }
     }

@@ -70,11 +70,18 @@ impl Outer {
         })
     }
 
-    /// Runs the machine with that many cores and a GIC of that version, and returns what was said for each check.
+    /// Runs the machine with that many cores and a GIC of that version. `ended` is told of each check as soon as it came to
+    /// its end, and of one that the machine's own end cut short.
     ///
     /// # Errors
     /// A sentence.
-    pub fn run(&self, gic: u8, cores: u8, verbose: bool) -> Result<BTreeMap<String, Said>, String> {
+    pub fn run(
+        &self,
+        gic: u8,
+        cores: u8,
+        verbose: bool,
+        ended: impl FnMut(&Begun),
+    ) -> Result<(), String> {
         let mut qemu = Command::new("qemu-system-aarch64");
         qemu.args(["-M", &format!("virt,virtualization=on,gic-version={gic}")])
             .args([
@@ -96,7 +103,7 @@ impl Outer {
         let child = qemu
             .spawn()
             .map_err(|error| format!("qemu-system-aarch64 cannot be run: {error}"))?;
-        Transcript::default().follow(Running(child), verbose)
+        Transcript::default().follow(Running(child), verbose, ended)
     }
 }
 
@@ -111,11 +118,27 @@ impl Drop for Running {
     }
 }
 
-/// What the outer machine said, by check.
+/// A check that the outer machine has come to.
+#[derive(Debug)]
+pub struct Begun {
+    /// The check's name.
+    pub name: String,
+    since: Instant,
+    /// What was said since.
+    pub said: Said,
+}
+
+impl Begun {
+    /// Whole seconds since it began.
+    pub fn seconds(&self) -> u64 {
+        self.since.elapsed().as_secs()
+    }
+}
+
+/// What the outer machine says, taken apart.
 #[derive(Debug, Default)]
 struct Transcript {
-    said: BTreeMap<String, Said>,
-    current: Option<String>,
+    current: Option<Begun>,
     bytes: usize,
 }
 
@@ -124,20 +147,21 @@ impl Transcript {
         mut self,
         mut qemu: Running,
         verbose: bool,
-    ) -> Result<BTreeMap<String, Said>, String> {
+        mut ended: impl FnMut(&Begun),
+    ) -> Result<(), String> {
         let stdout = qemu.0.stdout.take().ok_or("QEMU has no output")?;
         let lines = lines(stdout);
         let begun = Instant::now();
         loop {
             let line = match lines.recv_timeout(SILENCE) {
                 Ok(line) => line,
-                Err(RecvTimeoutError::Disconnected) => return Ok(self.said),
+                Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
                     println!(
                         "the outer machine has said nothing for {} s",
                         SILENCE.as_secs()
                     );
-                    return Ok(self.said);
+                    break;
                 }
             };
             if verbose {
@@ -146,32 +170,30 @@ impl Transcript {
             self.bytes += line.len();
             if begun.elapsed() > LIMIT || self.bytes > MAX_CONSOLE {
                 println!("the outer machine does not come to an end");
-                return Ok(self.said);
+                break;
             }
-            self.line(&line);
+            self.line(&line).iter().for_each(&mut ended);
         }
+        self.current.iter().for_each(ended);
+        Ok(())
     }
 
-    fn line(&mut self, line: &str) {
+    /// Takes a line; the check whose last one it was, or that the next one cuts short.
+    fn line(&mut self, line: &str) -> Option<Begun> {
         if let Some((_, name)) = line.split_once(BEGIN) {
-            self.current = Some(name.trim().to_owned());
-            self.said.insert(name.trim().to_owned(), Said::default());
-            return;
+            return self.current.replace(Begun {
+                name: name.trim().to_owned(),
+                since: Instant::now(),
+                said: Said::default(),
+            });
         }
-        let Some(said) = self
-            .current
-            .as_ref()
-            .and_then(|name| self.said.get_mut(name))
-        else {
-            return;
+        let said = &mut self.current.as_mut()?.said;
+        let Some((_, status)) = line.split_once(END) else {
+            said.lines.push(line.to_owned());
+            return None;
         };
-        match line.split_once(END) {
-            Some((_, status)) => {
-                said.status = status.trim().parse().ok();
-                self.current = None;
-            }
-            None => said.lines.push(line.to_owned()),
-        }
+        said.status = status.trim().parse().ok();
+        self.current.take()
     }
 }
 
@@ -220,7 +242,7 @@ mod tests {
     #[test]
     fn what_is_said_belongs_to_its_check() {
         let mut transcript = Transcript::default();
-        for line in [
+        let said = [
             "noise",
             &format!("{BEGIN}one"),
             "a",
@@ -228,11 +250,23 @@ mod tests {
             "noise",
             &format!("{BEGIN}two"),
             "b",
-        ] {
-            transcript.line(line);
+            &format!("{BEGIN}three"),
+            "c",
+        ];
+        // What ends is told of at once: the first at its own last line, the second when the third begins.
+        let mut ended = Vec::new();
+        for (at, line) in said.iter().enumerate() {
+            ended.extend(transcript.line(line).map(|check| (at, check)));
         }
-        let said = &transcript.said;
-        assert_eq!((said["one"].lines.len(), said["one"].status), (1, Some(3)));
-        assert_eq!((said["two"].lines.len(), said["two"].status), (1, None));
+        ended.extend(transcript.current.map(|check| (said.len(), check)));
+        let facts = ended.iter().map(|(at, Begun { name, said, .. })| {
+            (*at, name.as_str(), said.lines.len(), said.status)
+        });
+        let expected = [
+            (3, "one", 1, Some(3)),
+            (7, "two", 1, None),
+            (9, "three", 1, None),
+        ];
+        assert_eq!(facts.collect::<Vec<_>>(), expected);
     }
 }
