@@ -63,11 +63,9 @@ impl Doze {
             return false;
         }
         let naps: Option<Vec<_>> = threads.iter().map(Sleeper::naps).collect();
-        let last = self.last.replace((Instant::now(), Vec::new()));
-        let Some(naps) = naps.filter(|naps| !naps.is_empty()) else {
-            return false;
-        };
-        let slept = last.is_some_and(|(_, last)| last == naps);
+        let naps = naps.unwrap_or_default();
+        let same = self.last.as_ref().is_some_and(|(_, last)| *last == naps);
+        let slept = same && !naps.is_empty();
         self.last = Some((Instant::now(), naps));
         slept
     }
