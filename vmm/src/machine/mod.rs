@@ -35,7 +35,7 @@ pub use iommu::{
     VirtioIommuSummary, current_master,
 };
 pub use recording::{Recorder, Recording, RecordingHeader};
-pub use saved::{MachineState, TimeState, WrongMachine};
+pub use saved::{MachineState, Processor, TimeState, WrongMachine};
 pub use snapshot::{Fork, Snapshot};
 pub(crate) use warn::{Limiter, warn_guest};
 

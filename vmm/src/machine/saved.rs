@@ -6,27 +6,24 @@ use arm32::ClusterState;
 use arm32::cluster::{MAX_RETIRED, RestoreError as WrongCores};
 use serde::{Deserialize, Serialize};
 
+use super::Machine;
 use super::assemble::noise_seed;
 use super::bus::BusState;
 use super::exit::Reason;
 use super::iommu::{UnitState, WrongIommu};
-use super::{Machine, layout};
 use crate::devices::clkgen;
 use crate::devices::rtc::RtcState;
 use crate::devices::uart::{GateState, UartState};
 use crate::devices::virtio::rng::Rng;
 use crate::devices::virtio::{VirtioDevice, VirtioMmio, VirtioState, WrongState};
-use crate::irq::Gic;
 use crate::irq::gicv2::{SavedGic, WrongGic};
 use crate::vcpu::{KvmError, KvmState, RunCounters, Timing};
 
 /// The state of a machine that stands still between two runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MachineState {
-    /// The cores, with what they have cached of page tables.
-    pub cores: ClusterState,
-    /// The interrupt controller, with the levels of its inputs.
-    pub gic: SavedGic,
+    /// The cores and who brings them interrupts.
+    pub processor: Processor,
     /// The console.
     pub uart: UartState,
     /// Console input that waits, and what has passed.
@@ -51,9 +48,21 @@ pub struct MachineState {
     pub calls: u64,
     /// Why the last run ended.
     pub last: Option<Reason>,
-    /// Cores and interrupt controller where KVM has them; `cores` and `gic` are then of no meaning.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kvm: Option<KvmState>,
+}
+
+/// Cores and interrupt controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Processor {
+    /// Emulated ones.
+    Emulated {
+        /// The cores, with what they have cached of page tables.
+        cores: ClusterState,
+        /// The interrupt controller, with the levels of its inputs.
+        gic: SavedGic,
+    },
+    /// Those that KVM has.
+    Kvm(KvmState),
 }
 
 /// The guest's clock.
@@ -137,20 +146,15 @@ impl Machine {
     /// # Errors
     /// When KVM does not tell.
     pub(super) fn state(&mut self) -> Result<MachineState, KvmError> {
-        let kvm = self.vcpus.save_kvm()?;
-        let cores = self.vcpus.cluster().map(|cluster| cluster.save());
-        Ok(MachineState {
-            kvm,
-            cores: cores.unwrap_or(ClusterState {
-                version: ClusterState::VERSION,
-                turn: 0,
-                left: 0,
-                members: Vec::new(),
-            }),
-            gic: match self.controller.emulated() {
-                Some(gic) => gic.save(),
-                None => Gic::new(1, layout::IRQS, Arc::clone(&self.waker)).save(),
+        let processor = match (self.vcpus.cluster(), self.controller.emulated()) {
+            (Some(cluster), Some(gic)) => Processor::Emulated {
+                cores: cluster.save(),
+                gic: gic.save(),
             },
+            _ => Processor::Kvm(self.vcpus.save_kvm()?),
+        };
+        Ok(MachineState {
+            processor,
             uart: self.uart.save(),
             input: self.gate.save(),
             rtc: self.devices.rtc.save(),
@@ -178,8 +182,7 @@ impl Machine {
     /// If the state does not fit.
     pub(super) fn restore(&mut self, saved: &MachineState) -> Result<(), WrongMachine> {
         let MachineState {
-            cores,
-            gic,
+            processor,
             uart,
             input,
             rtc,
@@ -192,12 +195,13 @@ impl Machine {
             chores,
             calls,
             last,
-            kvm,
         } = saved;
         let devices = &self.devices;
         number("clock generators", clocks.len(), devices.clocks.len())?;
         number("virtio devices", virtio.len(), devices.virtio.len())?;
-        if let Some(cluster) = self.vcpus.cluster() {
+        if let (Processor::Emulated { cores, .. }, Some(cluster)) =
+            (processor, self.vcpus.cluster())
+        {
             cluster.restore(cores)?;
         }
         self.uart.restore(uart).map_err(|_| WrongMachine::Uart)?;
@@ -214,11 +218,10 @@ impl Machine {
         }
         self.iommus.restore(iommus)?;
         // After all who drive its inputs: what they did on the way is undone, and what they had done is in the state.
-        if let Some(controller) = self.controller.emulated() {
-            controller.restore(gic)?;
-        }
-        if let Some(kvm) = kvm {
-            self.vcpus.restore_kvm(kvm)?;
+        match (processor, self.controller.emulated()) {
+            (Processor::Emulated { gic, .. }, Some(controller)) => controller.restore(gic)?,
+            (Processor::Emulated { .. }, None) => return Err(WrongMachine::Accel),
+            (Processor::Kvm(kvm), _) => self.vcpus.restore_kvm(kvm)?,
         }
         self.bus.restore(bus);
         self.counters = *run;

@@ -45,6 +45,9 @@ pub struct BootState {
     pub dtb: u32,
 }
 
+/// Why KVM has nothing to do with cores.
+const EMULATED: KvmError = KvmError::Saved("the cores are emulated");
+
 /// All cores of a machine.
 pub trait Vcpus {
     /// Prepares core 0 for its first instruction; the others stay off.
@@ -65,12 +68,12 @@ pub trait Vcpus {
     /// Has cores that run on threads of their own stand still until the next [`run`](Self::run).
     fn pause(&mut self) {}
 
-    /// What KVM keeps of the cores, which are made to stand still; `None` when they run otherwise.
+    /// What KVM keeps of the cores, which are made to stand still.
     ///
     /// # Errors
-    /// When KVM refuses.
-    fn save_kvm(&mut self) -> Result<Option<KvmState>, KvmError> {
-        Ok(None)
+    /// When KVM refuses, or they run otherwise.
+    fn save_kvm(&mut self) -> Result<KvmState, KvmError> {
+        Err(EMULATED)
     }
 
     /// Has cores that have not run go on from there.
@@ -79,7 +82,7 @@ pub trait Vcpus {
     /// When KVM refuses, or it is not the state of such cores.
     fn restore_kvm(&mut self, saved: &KvmState) -> Result<(), KvmError> {
         let _ = saved;
-        Err(KvmError::Saved("the cores are emulated"))
+        Err(EMULATED)
     }
 
     /// The interpreted cores; `None` when they run otherwise.

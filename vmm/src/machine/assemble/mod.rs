@@ -57,6 +57,8 @@ pub(super) struct Devices {
 /// What a machine stands on: there before anything is wired.
 pub(super) struct Ground {
     pub board: Board,
+    /// What the cores are run by.
+    pub acceleration: Acceleration,
     /// The machine of KVM that runs the cores, if one does.
     pub vm: Option<Arc<kvm::Vm>>,
     /// In the order of the configuration.
@@ -110,6 +112,7 @@ pub(super) fn assemble(
     }
     let ground = Ground {
         board,
+        acceleration,
         vm: vm.map(Arc::new),
         disks,
         ram,
@@ -121,7 +124,6 @@ pub(super) fn assemble(
     };
     let mut parts = wire(config, ground, around)?;
     parts.vcpus.boot(boot)?;
-    parts.acceleration = acceleration;
     Ok(parts)
 }
 

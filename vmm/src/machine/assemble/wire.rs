@@ -29,7 +29,7 @@ use crate::machine::controller::Controller;
 use crate::machine::error::Error;
 use crate::machine::iommu::{IommuSink, Iommus, Surroundings};
 use crate::machine::layout;
-use crate::vcpu::{Acceleration, Control, Emulated, Timing, Vcpus, Waker, kvm};
+use crate::vcpu::{Control, Emulated, Timing, Vcpus, Waker, kvm};
 
 /// What a machine is connected to outside itself.
 pub(in crate::machine) struct Around<'a> {
@@ -49,7 +49,7 @@ pub(in crate::machine) fn wire(
     ground: Ground,
     around: Around<'_>,
 ) -> Result<Parts, Error> {
-    let board = ground.board.clone();
+    let (board, acceleration) = (ground.board.clone(), ground.acceleration.clone());
     let (timing, waker) = (ground.timing.clone(), around.waker);
     let injection = around.injection;
     let mut wiring = Wiring::new(config, ground, around)?;
@@ -75,7 +75,7 @@ pub(in crate::machine) fn wire(
     });
     Ok(Parts {
         bus,
-        acceleration: Acceleration::Emulated(None),
+        acceleration,
         vcpus,
         controller: wiring.controller,
         uart: wiring.uart,
@@ -139,6 +139,7 @@ impl<'a> Wiring<'a> {
             ram,
             timing,
             epoch,
+            acceleration: _,
         } = ground;
         let Around {
             console,

@@ -23,7 +23,7 @@ use super::board::Board;
 use super::config::{Accel, Config};
 use super::error::Error;
 use super::iommu::IommuSink;
-use super::saved::{MachineState, WrongMachine};
+use super::saved::{MachineState, Processor, WrongMachine};
 use super::{Device, Machine};
 use crate::devices::uart::ConsoleSink;
 use crate::inject::Injection;
@@ -138,10 +138,10 @@ impl Drop for Machine {
 
 /// The machine of KVM for a state that is of one.
 fn open(config: &Config, state: &MachineState) -> Result<Option<Vm>, Error> {
-    match (&state.kvm, config.accel) {
-        (None, Accel::Kvm) => Err(Error::Restore(WrongMachine::Accel)),
-        (None, _) => Ok(None),
-        (Some(saved), _) => Ok(Some(Vm::open(saved.width)?)),
+    match (&state.processor, config.accel) {
+        (Processor::Emulated { .. }, Accel::Kvm) => Err(Error::Restore(WrongMachine::Accel)),
+        (Processor::Emulated { .. }, _) => Ok(None),
+        (Processor::Kvm(saved), _) => Ok(Some(Vm::open(saved.width)?)),
     }
 }
 
@@ -189,7 +189,7 @@ impl Snapshot {
             seed: seed.unwrap_or(config.seed),
             ..config.clone()
         };
-        let vm = open(&config, state)?;
+        let mut vm = open(&config, state)?;
         let (ram, code) = match bench.take() {
             Some(Left { memory, code }) => (memory, Some(code)),
             None => {
@@ -198,14 +198,16 @@ impl Snapshot {
             }
         };
         let waker = Arc::new(Waker::default());
-        let accelerated = vm.is_some();
-        let vm = vm.map(|mut vm| {
-            let populated = vm.populate(config.cpus, Arc::clone(&ram), &waker);
-            populated.map(|()| vm)
-        });
+        if let Some(vm) = &mut vm {
+            vm.populate(config.cpus, Arc::clone(&ram), &waker)?;
+        }
         let ground = Ground {
             board: board.clone(),
-            vm: vm.transpose()?.map(Arc::new),
+            acceleration: match vm {
+                Some(_) => Acceleration::Kvm,
+                None => Acceleration::Emulated(None),
+            },
+            vm: vm.map(Arc::new),
             disks: disks.iter().map(DiskImage::open).collect(),
             ram,
             timing: assemble::timing(&config, state.time),
@@ -219,9 +221,6 @@ impl Snapshot {
         };
         let parts = assemble::wire(&config, ground, around)?;
         let mut machine = Machine::from_parts(config, parts, waker);
-        if accelerated {
-            machine.acceleration = Acceleration::Kvm;
-        }
         machine.restore(state)?;
         if let (Some(cluster), Some(code)) = (machine.cluster(), code) {
             cluster.give_code(code);
@@ -261,9 +260,12 @@ impl Snapshot {
         self.0.state.time.now_ns
     }
 
-    /// Instructions retired by all cores.
+    /// Instructions retired by all cores; 0 where nobody counts them.
     pub fn instructions(&self) -> u64 {
-        let members = self.0.state.cores.members.iter();
+        let Processor::Emulated { cores, .. } = &self.0.state.processor else {
+            return 0;
+        };
+        let members = cores.members.iter();
         members.fold(0, |sum, member| sum.saturating_add(member.cpu.retired))
     }
 

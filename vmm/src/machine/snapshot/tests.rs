@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::{Mutex, Weak};
 
+use arm32::ClusterState;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
@@ -12,6 +13,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 use super::*;
 use crate::devices::uart::{Capture, Discard};
 use crate::devices::virtio::VirtioMmio;
+use crate::irq::gicv2::SavedGic;
 use crate::machine::tests::{UART, config, kernel, limited};
 use crate::machine::{IommuConfig, IommuModel, Reason, Summary};
 use crate::vcpu::{Irqchip, KvmState, Width};
@@ -208,6 +210,13 @@ fn a_machine_that_is_gone_leaves_nothing_but_what_the_next_begins_with() {
     }
 }
 
+fn emulated(state: &mut MachineState) -> (&mut ClusterState, &mut SavedGic) {
+    match &mut state.processor {
+        Processor::Emulated { cores, gic } => (cores, gic),
+        Processor::Kvm(_) => panic!("nothing here is run by KVM"),
+    }
+}
+
 /// What makes a state one of another machine.
 type Spoil = (&'static str, fn(&mut MachineState));
 
@@ -223,8 +232,8 @@ fn states_of_other_machines_are_refused() {
     first.run(limited(1000));
     let Snapshot(good) = first.snapshot().unwrap();
     let spoil: [Spoil; 6] = [
-        ("cores", |s| s.cores.version = 7),
-        ("gic", |s| s.gic.gic.interfaces[0].abpr = 0),
+        ("cores", |s| emulated(s).0.version = 7),
+        ("gic", |s| emulated(s).1.gic.interfaces[0].abpr = 0),
         ("slots", |s| s.virtio.clear()),
         ("queues", |s| s.virtio[0].queues.clear()),
         ("iommus", |s| s.iommus.clear()),
@@ -265,7 +274,7 @@ fn what_one_kind_of_core_left_is_not_for_the_other() {
     let error = refused(|inner| inner.config.accel = Accel::Kvm);
     assert!(error.contains("neither can go on for the other"), "{error}");
     let error = refused(|inner| {
-        inner.state.kvm = Some(KvmState {
+        inner.state.processor = Processor::Kvm(KvmState {
             width: Width::Bits32,
             irqchip: Irqchip::GicV3,
             cores: Vec::new(),

@@ -42,7 +42,9 @@ pub fn vcpus(vm: &Arc<Vm>, bus: Arc<dyn Bus>, waker: Arc<Waker>) -> Box<dyn Vcpu
     prepare_signal();
     let cores = vm.take_cores();
     let cores: Vec<Shared> = cores.into_iter().map(Mutex::new).map(Arc::new).collect();
-    let debugger = vm.ram().map(|ram| {
+    // What an observer sees are cores of 32 bits.
+    let ram = vm.ram().filter(|_| vm.platform().width == Width::Bits32);
+    let debugger = ram.map(|ram| {
         let clock = Arc::new(HostClock::starting_at(0));
         let copies = Cluster::new(cores.len(), Arc::clone(&bus), clock);
         Debugger::new(cores.clone(), ram, copies, debug::room(vm.breakpoints()))
@@ -53,8 +55,7 @@ pub fn vcpus(vm: &Arc<Vm>, bus: Arc<dyn Bus>, waker: Arc<Waker>) -> Box<dyn Vcpu
         waker,
         seen: 0,
         shared: cores,
-        // What an observer sees are cores of 32 bits.
-        debugger: debugger.filter(|_| vm.platform().width == Width::Bits32),
+        debugger,
         stage: Stage::Ready,
     })
 }
@@ -224,13 +225,13 @@ impl Vcpus for Cores {
         }
     }
 
-    fn save_kvm(&mut self) -> Result<Option<KvmState>, KvmError> {
+    fn save_kvm(&mut self) -> Result<KvmState, KvmError> {
         self.pause();
         // Its memory is about to be read, too.
         if let Some(debugger) = &mut self.debugger {
             debugger.show()?;
         }
-        state::save(&self.vm, &self.shared).map(Some)
+        state::save(&self.vm, &self.shared)
     }
 
     fn restore_kvm(&mut self, saved: &KvmState) -> Result<(), KvmError> {

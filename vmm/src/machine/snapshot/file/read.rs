@@ -17,7 +17,7 @@ use crate::machine::snapshot::bench::Bench;
 use crate::machine::snapshot::disk::DiskImage;
 use crate::machine::snapshot::memory::{Blank, Memory, PAGE};
 use crate::machine::snapshot::{Inner, Snapshot};
-use crate::machine::{DiskConfig, MachineState};
+use crate::machine::{DiskConfig, MachineState, Processor};
 
 fn damaged(what: &str) -> ReadError {
     ReadError::damaged(what)
@@ -47,9 +47,9 @@ pub fn read(input: impl Read) -> Result<Snapshot, ReadError> {
     let images = config.disks.iter().zip(&disks).zip(changes);
     let images = images.map(|((config, header), changes)| open(config, header, changes));
     Ok(Snapshot(Arc::new(Inner {
-        board: match &state.kvm {
-            Some(saved) => Board::on(saved.platform(), &config),
-            None => Board::new(&config),
+        board: match &state.processor {
+            Processor::Kvm(saved) => Board::on(saved.platform(), &config),
+            Processor::Emulated { .. } => Board::new(&config),
         },
         disks: images.collect::<Result<_, _>>()?,
         config,
