@@ -296,7 +296,7 @@ impl Boot {
         if let Acceleration::Emulated(Some(why)) = machine.acceleration() {
             text::complain(&format!("the processor is emulated: {why}"));
         }
-        if settings.gdb.is_some() || !probes.is_empty() {
+        if !probes.is_empty() {
             machine
                 .observable()
                 .map_err(|why| UserError::new(format!("there is nothing to see: {why}")))?;

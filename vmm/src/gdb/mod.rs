@@ -6,11 +6,12 @@
 //! stands still while the debugger looks: a run that is only looked at is the same run. Of cores that KVM runs a debugger sees
 //! copies; their accesses are not watched.
 
-mod arch;
-mod cp15;
+mod aarch64;
+mod arm;
+mod isa;
+mod memory;
 mod monitor;
 mod observer;
-mod registers;
 mod session;
 mod target;
 #[cfg(test)]
@@ -20,6 +21,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use crate::Machine;
+use crate::vcpu::Width;
+use aarch64::Aarch64;
+use arm::Arm;
 
 /// A place where a debugger may connect.
 #[derive(Debug)]
@@ -51,7 +55,11 @@ impl Server {
         let cores = usize::from(machine.board().cpus);
         let stop = machine.stop_handle();
         let watches = !machine.board().platform.accelerated;
-        let observer = session::start(self.0, cores, watches, stop.clone())?;
+        let start = match machine.board().platform.width {
+            Width::Bits32 => session::start::<Arm>,
+            Width::Bits64 => session::start::<Aarch64>,
+        };
+        let observer = start(self.0, cores, watches, stop.clone())?;
         machine.observe(Box::new(observer));
         stop.interrupt();
         Ok(())

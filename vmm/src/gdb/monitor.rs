@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::target::power_text;
-use crate::vcpu::Halted;
+use crate::vcpu::{Cores, Halted, Width};
 
 const HELP: &str = "\
 help            this
@@ -30,31 +30,40 @@ pub(super) fn answer(command: &str, halted: &mut Halted<'_>) -> String {
 fn info(halted: &mut Halted<'_>) -> String {
     let ns = halted.now_ns;
     let mut text = format!(
-        "guest time {}.{:09} s, {} instructions",
+        "guest time {}.{:09} s",
         ns / 1_000_000_000,
-        ns % 1_000_000_000,
-        halted.cluster.retired()
+        ns % 1_000_000_000
     );
-    for core in 0..halted.cluster.len() {
-        let s = halted.cluster.state(core);
+    if let Cores::Narrow(cluster) = &halted.cores {
         // Writing to a string does not fail.
-        let _ = write!(
-            text,
-            "\ncore {core}: {}, {:?} mode, pc {:#010x}, {} instructions, {} waits",
-            power_text(halted.cluster.power(core)),
-            s.psr.mode,
-            s.r[15],
-            s.retired,
-            halted.cluster.waits(core)
-        );
+        let _ = write!(text, ", {} instructions", cluster.retired());
+    }
+    for core in 0..halted.cores.len() {
+        let power = power_text(halted.cores.power(core));
+        let _ = write!(text, "\ncore {core}: {power}, ");
+        let _ = match &halted.cores {
+            Cores::Narrow(cluster) => {
+                let s = cluster.state(core);
+                let (mode, pc, waits) = (s.psr.mode, s.r[15], cluster.waits(core));
+                let counts = format!("{} instructions, {waits} waits", s.retired);
+                write!(text, "{mode:?} mode, pc {pc:#010x}, {counts}")
+            }
+            Cores::Wide(cluster) => {
+                let s = cluster.state(core);
+                let level = if s.in_kernel() { "EL1" } else { "EL0" };
+                write!(text, "{level}, pc {:#018x}", s.pc)
+            }
+        };
     }
     text
 }
 
 fn translate(address: &str, halted: &mut Halted<'_>) -> String {
-    let current = halted.cluster.current();
-    let Some(va) = number(address).and_then(|n| u32::try_from(n).ok()) else {
-        return format!("{address} is no 32-bit address");
+    let current = halted.cores.current();
+    let narrow = halted.cores.width() == Width::Bits32;
+    let Some(va) = number(address).filter(|va| !narrow || u32::try_from(*va).is_ok()) else {
+        let bits = if narrow { 32 } else { 64 };
+        return format!("{address} is no {bits}-bit address");
     };
     match halted.core(current).and_then(|core| core.translate(va)) {
         Some(pa) => format!("{va:#010x} is at {pa:#x} for core {current}"),

@@ -8,11 +8,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arm32::{Stop, Watchpoint};
+use arm32::Watchpoint;
 
 use super::session::Event;
 use crate::Reason;
-use crate::vcpu::{Halted, Resume, StopHandler};
+use crate::vcpu::{Cores, Halted, Resume, Stop, StopHandler};
 
 /// How long the machine waits for an order before it looks whether the run must end.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -33,20 +33,23 @@ pub(super) enum Order {
 /// What the debugger asked to stop for.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
-    pub breakpoints: BTreeSet<u32>,
+    pub breakpoints: BTreeSet<u64>,
     pub watchpoints: BTreeSet<Watchpoint>,
     /// The core that is stepped, and where it shall be stepped on without a word.
-    pub step: Option<(usize, Range<u32>)>,
+    pub step: Option<(usize, Range<u64>)>,
 }
 
 impl Wanted {
     /// Forgets everything, and has the machine forget it.
     pub fn clear(&mut self, halted: &mut Halted<'_>) {
         for va in std::mem::take(&mut self.breakpoints) {
-            halted.cluster.remove_breakpoint(va);
+            halted.cores.remove_breakpoint(va);
         }
-        for watchpoint in std::mem::take(&mut self.watchpoints) {
-            halted.cluster.remove_watchpoint(watchpoint);
+        let watchpoints = std::mem::take(&mut self.watchpoints);
+        if let Cores::Narrow(cluster) = &mut halted.cores {
+            for watchpoint in watchpoints {
+                cluster.remove_watchpoint(watchpoint);
+            }
         }
         self.free(halted);
     }
@@ -54,9 +57,9 @@ impl Wanted {
     /// Ends single steps, and lets all cores run.
     pub fn free(&mut self, halted: &mut Halted<'_>) {
         self.step = None;
-        for core in 0..halted.cluster.len() {
-            halted.cluster.set_step(core, false);
-            halted.cluster.set_held(core, false);
+        for core in 0..halted.cores.len() {
+            halted.cores.set_step(core, false);
+            halted.cores.set_held(core, false);
         }
     }
 
@@ -94,7 +97,7 @@ impl Observer {
         halted.flush_console();
         self.wanted.free(halted);
         self.interrupt.store(false, Ordering::Release);
-        let current = halted.cluster.current();
+        let current = halted.cores.current();
         let mut resume = Resume::Continue;
         if self.events.send(Event::Stopped { stop, current }).is_ok() {
             while !halted.must_end() {

@@ -11,14 +11,15 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use arm32::Stop;
 use gdbstub::common::Signal;
 use gdbstub::conn::Connection;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, MultiThreadStopReason};
 
+use super::isa::Isa;
 use super::observer::{Observer, Order, Wanted};
 use super::target::{Lost, Target, tid, watch_kind};
+use crate::vcpu::Stop;
 use crate::{Reason, StopHandle};
 
 /// Events that may wait; who has more to say waits.
@@ -45,7 +46,7 @@ pub(super) enum Event {
 }
 
 /// Starts the threads; the result is to observe the machine, which has `cores` cores, and `watches` accesses or not.
-pub(super) fn start(
+pub(super) fn start<I: Isa>(
     listener: TcpListener,
     cores: usize,
     watches: bool,
@@ -55,7 +56,7 @@ pub(super) fn start(
     let (order, orders) = std::sync::mpsc::channel();
     // The first thing the machine does is to wait.
     let interrupt = Arc::new(AtomicBool::new(true));
-    let session = Session {
+    let session = Session::<I> {
         target: Target::new(cores, watches, order, Arc::clone(&interrupt)),
         interrupt: Arc::clone(&interrupt),
         asked: true,
@@ -139,7 +140,7 @@ impl Connection for Wire {
     }
 }
 
-type Stub = GdbStubStateMachine<'static, Target, Wire>;
+type Stub<I> = GdbStubStateMachine<'static, Target<I>, Wire>;
 type StubError = GdbStubError<Lost, io::Error>;
 
 /// What the session's state machine sees.
@@ -160,8 +161,8 @@ enum Left {
     Over,
 }
 
-struct Session {
-    target: Target,
+struct Session<I: Isa> {
+    target: Target<I>,
     /// Has the machine's observer take the next interrupt for ours.
     interrupt: Arc<AtomicBool>,
     /// It was asked for, and the machine does not stand still yet.
@@ -179,7 +180,7 @@ struct Session {
     bytes: std::vec::IntoIter<u8>,
 }
 
-impl Session {
+impl<I: Isa> Session<I> {
     fn run(mut self) {
         while let Some(stream) = self.visitor() {
             let goes_on = match self.serve(stream) {
@@ -294,7 +295,7 @@ impl Session {
         })
     }
 
-    fn open(&mut self, stream: &TcpStream) -> Result<Stub, Box<dyn std::error::Error>> {
+    fn open(&mut self, stream: &TcpStream) -> Result<Stub<I>, Box<dyn std::error::Error>> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
         let (reader, events, number) = (stream.try_clone()?, self.events.clone(), self.connection);
@@ -307,7 +308,7 @@ impl Session {
             .map_err(|error| error.to_string().into())
     }
 
-    fn talk(&mut self, mut stub: Stub) -> Result<Left, Box<dyn std::error::Error>> {
+    fn talk(&mut self, mut stub: Stub<I>) -> Result<Left, Box<dyn std::error::Error>> {
         loop {
             stub = match stub {
                 GdbStubStateMachine::Disconnected(inner) => {
@@ -320,7 +321,10 @@ impl Session {
                 }
                 GdbStubStateMachine::CtrlCInterrupt(inner) => {
                     self.interrupt();
-                    inner.interrupt_handled(&mut self.target, None::<MultiThreadStopReason<u32>>)
+                    inner.interrupt_handled(
+                        &mut self.target,
+                        None::<MultiThreadStopReason<I::Address>>,
+                    )
                 }
                 waiting => match self.next() {
                     Input::Closed => return Ok(Left::Alone),
@@ -336,7 +340,7 @@ impl Session {
         }
     }
 
-    fn pump(&mut self, stub: Stub, byte: u8) -> Result<Stub, StubError> {
+    fn pump(&mut self, stub: Stub<I>, byte: u8) -> Result<Stub<I>, StubError> {
         match stub {
             GdbStubStateMachine::Idle(inner) => inner.incoming_data(&mut self.target, byte),
             GdbStubStateMachine::Running(inner) => inner.incoming_data(&mut self.target, byte),
@@ -346,10 +350,10 @@ impl Session {
 
     fn report(
         &mut self,
-        stub: Stub,
+        stub: Stub<I>,
         stop: Option<Stop>,
         current: usize,
-    ) -> Result<Stub, StubError> {
+    ) -> Result<Stub<I>, StubError> {
         self.note_stop();
         match stub {
             GdbStubStateMachine::Running(inner) => {
@@ -360,23 +364,26 @@ impl Session {
     }
 
     /// Tells a debugger that waits for a stop that the run is over.
-    fn farewell(&mut self, stub: Stub, reason: Reason) {
+    fn farewell(&mut self, stub: Stub<I>, reason: Reason) {
         if let GdbStubStateMachine::Running(inner) = stub {
             let code = u8::from(!matches!(reason, Reason::PowerOff | Reason::ConsoleStop));
             // One who left without waiting for it needs no answer.
-            let _ = inner.report_stop(&mut self.target, MultiThreadStopReason::<u32>::Exited(code));
+            let _ = inner.report_stop(
+                &mut self.target,
+                MultiThreadStopReason::<I::Address>::Exited(code),
+            );
         }
     }
 }
 
 /// A stop in the protocol's terms.
-fn reason(stop: Option<Stop>, current: usize) -> MultiThreadStopReason<u32> {
+fn reason<A: From<u32>>(stop: Option<Stop>, current: usize) -> MultiThreadStopReason<A> {
     match stop {
         Some(Stop::Breakpoint { core, .. }) => MultiThreadStopReason::SwBreak(tid(core)),
         Some(Stop::Watchpoint { core, hit }) => MultiThreadStopReason::Watch {
             tid: tid(core),
             kind: watch_kind(hit.watchpoint.kind),
-            addr: hit.va,
+            addr: hit.va.into(),
         },
         Some(Stop::Step { core }) => MultiThreadStopReason::SignalWithThread {
             tid: tid(core),

@@ -1,12 +1,13 @@
 //! The machine as the protocol's library wants it: every question becomes an order to the machine's thread.
 
+use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, sync_channel};
 
-use arm32::{CoreView, Power, WatchKind, Watchpoint};
+use arm32::{Power, WatchKind, Watchpoint};
 use gdbstub::common::{Signal, Tid};
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::multithread::{
@@ -25,11 +26,10 @@ use gdbstub::target::ext::monitor_cmd::{ConsoleOutput, MonitorCmd, MonitorCmdOps
 use gdbstub::target::ext::thread_extra_info::{ThreadExtraInfo, ThreadExtraInfoOps};
 use gdbstub::target::{self, TargetError, TargetResult};
 
-use super::arch::{Arm, Register};
-use super::monitor;
+use super::isa::Isa;
 use super::observer::{Order, Wanted};
-use super::registers::{self, Registers};
-use crate::vcpu::Halted;
+use super::{memory, monitor};
+use crate::vcpu::{Core, Cores, Halted};
 
 /// Breakpoints and watchpoints that a debugger may set, each: more than anyone uses, and little memory.
 const MAX_WANTED: usize = 10_000;
@@ -46,11 +46,11 @@ pub(super) struct Lost;
 enum Action {
     Continue,
     /// Step on while inside the range.
-    Step(Range<u32>),
+    Step(Range<u64>),
 }
 
 /// The machine, seen from the session's thread.
-pub(super) struct Target {
+pub(super) struct Target<I> {
     cores: usize,
     /// Whether accesses can be watched.
     watches: bool,
@@ -61,6 +61,7 @@ pub(super) struct Target {
     actions: Vec<Option<Action>>,
     /// Cores without an action get no turn.
     locked: bool,
+    isa: PhantomData<I>,
 }
 
 /// The thread number of a core: from 1.
@@ -82,16 +83,18 @@ pub(super) const fn watch_kind(kind: WatchKind) -> Kind {
     }
 }
 
-fn watchpoint(start: u32, len: u32, kind: Kind) -> Watchpoint {
+/// A watchpoint, of which 64-bit cores have none.
+fn watchpoint<A: TryInto<u32>>(start: A, len: A, kind: Kind) -> Option<Watchpoint> {
     let kind = match kind {
         Kind::Read => WatchKind::Read,
         Kind::Write => WatchKind::Write,
         Kind::ReadWrite => WatchKind::Access,
     };
-    Watchpoint::new(start, len, kind)
+    let (start, len) = (start.try_into().ok()?, len.try_into().ok()?);
+    Some(Watchpoint::new(start, len, kind))
 }
 
-impl Target {
+impl<I: Isa> Target<I> {
     /// A machine of `cores` cores, whose accesses can be watched or not.
     pub fn new(
         cores: usize,
@@ -107,6 +110,7 @@ impl Target {
             halted: false,
             actions: vec![None; cores],
             locked: false,
+            isa: PhantomData,
         }
     }
 
@@ -133,7 +137,7 @@ impl Target {
     fn ask_core<R: Send + 'static>(
         &self,
         tid: Tid,
-        job: impl FnOnce(CoreView<'_>) -> R + Send + 'static,
+        job: impl FnOnce(Core<'_>) -> R + Send + 'static,
     ) -> TargetResult<R, Self> {
         if !self.halted {
             return Err(TargetError::NonFatal);
@@ -161,11 +165,11 @@ impl Target {
     }
 }
 
-impl target::Target for Target {
-    type Arch = Arm;
+impl<I: Isa> target::Target for Target<I> {
+    type Arch = I;
     type Error = Lost;
 
-    fn base_ops(&mut self) -> BaseOps<'_, Arm, Lost> {
+    fn base_ops(&mut self) -> BaseOps<'_, I, Lost> {
         BaseOps::MultiThread(self)
     }
 
@@ -178,24 +182,31 @@ impl target::Target for Target {
     }
 }
 
-impl MultiThreadBase for Target {
-    fn read_registers(&mut self, regs: &mut Registers, tid: Tid) -> TargetResult<(), Self> {
-        *regs = self.ask_core(tid, |core| Registers::of(&core))?;
+impl<I: Isa> MultiThreadBase for Target<I> {
+    fn read_registers(&mut self, regs: &mut I::All, tid: Tid) -> TargetResult<(), Self> {
+        let all = self.ask_core(tid, |core| I::read_all(&core))?;
+        *regs = all.ok_or(TargetError::NonFatal)?;
         Ok(())
     }
 
-    fn write_registers(&mut self, regs: &Registers, tid: Tid) -> TargetResult<(), Self> {
+    fn write_registers(&mut self, regs: &I::All, tid: Tid) -> TargetResult<(), Self> {
         let regs = regs.clone();
-        self.ask_core(tid, move |mut core| regs.write(&mut core))
+        let wrote = self.ask_core(tid, move |mut core| I::write_all(&mut core, &regs))?;
+        wrote.ok_or(TargetError::NonFatal)
     }
 
     fn support_single_register_access(&mut self) -> Option<SingleRegisterAccessOps<'_, Tid, Self>> {
         Some(self)
     }
 
-    fn read_addrs(&mut self, start: u32, data: &mut [u8], tid: Tid) -> TargetResult<usize, Self> {
-        let len = data.len();
-        let read = self.ask_core(tid, move |core| registers::read_memory(&core, start, len))?;
+    fn read_addrs(
+        &mut self,
+        start: I::Address,
+        data: &mut [u8],
+        tid: Tid,
+    ) -> TargetResult<usize, Self> {
+        let (start, len) = (start.into(), data.len());
+        let read = self.ask_core(tid, move |core| memory::read(&core, start, len))?;
         if read.is_empty() && len > 0 {
             return Err(TargetError::Errno(EFAULT));
         }
@@ -203,11 +214,9 @@ impl MultiThreadBase for Target {
         Ok(read.len())
     }
 
-    fn write_addrs(&mut self, start: u32, data: &[u8], tid: Tid) -> TargetResult<(), Self> {
-        let data = data.to_vec();
-        let wrote = self.ask_core(tid, move |mut core| {
-            registers::write_memory(&mut core, start, &data)
-        })?;
+    fn write_addrs(&mut self, start: I::Address, data: &[u8], tid: Tid) -> TargetResult<(), Self> {
+        let (start, data) = (start.into(), data.to_vec());
+        let wrote = self.ask_core(tid, move |mut core| memory::write(&mut core, start, &data))?;
         wrote.ok_or(TargetError::Errno(EFAULT))
     }
 
@@ -225,34 +234,33 @@ impl MultiThreadBase for Target {
     }
 }
 
-impl SingleRegisterAccess<Tid> for Target {
+impl<I: Isa> SingleRegisterAccess<Tid> for Target<I> {
     fn read_register(
         &mut self,
         tid: Tid,
-        reg: Register,
+        reg: I::One,
         buf: &mut [u8],
     ) -> TargetResult<usize, Self> {
-        let bytes = self.ask_core(tid, move |core| registers::read(&core, reg))?;
+        let bytes = self.ask_core(tid, move |core| I::read(&core, reg))?;
+        let bytes = bytes.ok_or(TargetError::NonFatal)?;
         let len = bytes.len().min(buf.len());
         buf[..len].copy_from_slice(&bytes[..len]);
         Ok(len)
     }
 
-    fn write_register(&mut self, tid: Tid, reg: Register, val: &[u8]) -> TargetResult<(), Self> {
+    fn write_register(&mut self, tid: Tid, reg: I::One, val: &[u8]) -> TargetResult<(), Self> {
         let bytes = val.to_vec();
-        let wrote = self.ask_core(tid, move |mut core| {
-            registers::write(&mut core, reg, &bytes)
-        })?;
+        let wrote = self.ask_core(tid, move |mut core| I::write(&mut core, reg, &bytes))?;
         wrote.ok_or(TargetError::NonFatal)
     }
 }
 
-impl ThreadExtraInfo for Target {
+impl<I: Isa> ThreadExtraInfo for Target<I> {
     fn thread_extra_info(&self, tid: Tid, buf: &mut [u8]) -> Result<usize, Lost> {
         if !self.halted {
             return Ok(0);
         }
-        let power = self.ask(move |halted, _| halted.cluster.power(core(tid)))?;
+        let power = self.ask(move |halted, _| halted.cores.power(core(tid)))?;
         let text = power_text(power).as_bytes();
         let len = text.len().min(buf.len());
         buf[..len].copy_from_slice(&text[..len]);
@@ -270,7 +278,7 @@ pub(super) const fn power_text(power: Power) -> &'static str {
     }
 }
 
-impl MultiThreadResume for Target {
+impl<I: Isa> MultiThreadResume for Target<I> {
     fn resume(&mut self) -> Result<(), Lost> {
         if !self.halted {
             return Ok(());
@@ -279,9 +287,9 @@ impl MultiThreadResume for Target {
         let locked = self.locked;
         self.ask(move |halted, wanted| {
             for (core, action) in actions.into_iter().enumerate() {
-                halted.cluster.set_held(core, locked && action.is_none());
+                halted.cores.set_held(core, locked && action.is_none());
                 if let Some(Action::Step(range)) = action {
-                    halted.cluster.set_step(core, true);
+                    halted.cores.set_step(core, true);
                     wanted.step = Some((core, range));
                 }
             }
@@ -324,28 +332,33 @@ impl MultiThreadResume for Target {
     }
 }
 
-impl MultiThreadSingleStep for Target {
+impl<I: Isa> MultiThreadSingleStep for Target<I> {
     fn set_resume_action_step(&mut self, tid: Tid, _signal: Option<Signal>) -> Result<(), Lost> {
         self.set_action(tid, Action::Step(0..0));
         Ok(())
     }
 }
 
-impl MultiThreadRangeStepping for Target {
-    fn set_resume_action_range_step(&mut self, tid: Tid, start: u32, end: u32) -> Result<(), Lost> {
-        self.set_action(tid, Action::Step(start..end));
+impl<I: Isa> MultiThreadRangeStepping for Target<I> {
+    fn set_resume_action_range_step(
+        &mut self,
+        tid: Tid,
+        start: I::Address,
+        end: I::Address,
+    ) -> Result<(), Lost> {
+        self.set_action(tid, Action::Step(start.into()..end.into()));
         Ok(())
     }
 }
 
-impl MultiThreadSchedulerLocking for Target {
+impl<I: Isa> MultiThreadSchedulerLocking for Target<I> {
     fn set_resume_action_scheduler_lock(&mut self) -> Result<(), Lost> {
         self.locked = true;
         Ok(())
     }
 }
 
-impl Breakpoints for Target {
+impl<I: Isa> Breakpoints for Target<I> {
     fn support_sw_breakpoint(&mut self) -> Option<SwBreakpointOps<'_, Self>> {
         Some(self)
     }
@@ -359,47 +372,55 @@ impl Breakpoints for Target {
     }
 }
 
-impl SwBreakpoint for Target {
-    fn add_sw_breakpoint(&mut self, addr: u32, _kind: usize) -> TargetResult<bool, Self> {
+impl<I: Isa> SwBreakpoint for Target<I> {
+    fn add_sw_breakpoint(&mut self, addr: I::Address, _kind: usize) -> TargetResult<bool, Self> {
+        let va = addr.into() & !1;
         self.want(move |halted, wanted| {
-            let va = addr & !1;
             if wanted.breakpoints.len() >= MAX_WANTED {
                 return false;
             }
             if wanted.breakpoints.insert(va) {
-                halted.cluster.insert_breakpoint(va);
+                halted.cores.insert_breakpoint(va);
             }
             true
         })
     }
 
-    fn remove_sw_breakpoint(&mut self, addr: u32, _kind: usize) -> TargetResult<bool, Self> {
+    fn remove_sw_breakpoint(&mut self, addr: I::Address, _kind: usize) -> TargetResult<bool, Self> {
+        let va = addr.into() & !1;
         self.want(move |halted, wanted| {
-            let va = addr & !1;
-            wanted.breakpoints.remove(&va) && halted.cluster.remove_breakpoint(va)
+            wanted.breakpoints.remove(&va) && halted.cores.remove_breakpoint(va)
         })
     }
 }
 
-impl HwBreakpoint for Target {
-    fn add_hw_breakpoint(&mut self, addr: u32, kind: usize) -> TargetResult<bool, Self> {
+impl<I: Isa> HwBreakpoint for Target<I> {
+    fn add_hw_breakpoint(&mut self, addr: I::Address, kind: usize) -> TargetResult<bool, Self> {
         self.add_sw_breakpoint(addr, kind)
     }
 
-    fn remove_hw_breakpoint(&mut self, addr: u32, kind: usize) -> TargetResult<bool, Self> {
+    fn remove_hw_breakpoint(&mut self, addr: I::Address, kind: usize) -> TargetResult<bool, Self> {
         self.remove_sw_breakpoint(addr, kind)
     }
 }
 
-impl HwWatchpoint for Target {
-    fn add_hw_watchpoint(&mut self, addr: u32, len: u32, kind: Kind) -> TargetResult<bool, Self> {
+impl<I: Isa> HwWatchpoint for Target<I> {
+    fn add_hw_watchpoint(
+        &mut self,
+        addr: I::Address,
+        len: I::Address,
+        kind: Kind,
+    ) -> TargetResult<bool, Self> {
         let watchpoint = watchpoint(addr, len, kind);
         self.want(move |halted, wanted| {
+            let (Some(watchpoint), Cores::Narrow(cluster)) = (watchpoint, &mut halted.cores) else {
+                return false;
+            };
             if wanted.watchpoints.len() >= MAX_WANTED {
                 return false;
             }
             if wanted.watchpoints.insert(watchpoint) {
-                halted.cluster.insert_watchpoint(watchpoint);
+                cluster.insert_watchpoint(watchpoint);
             }
             true
         })
@@ -407,18 +428,21 @@ impl HwWatchpoint for Target {
 
     fn remove_hw_watchpoint(
         &mut self,
-        addr: u32,
-        len: u32,
+        addr: I::Address,
+        len: I::Address,
         kind: Kind,
     ) -> TargetResult<bool, Self> {
         let watchpoint = watchpoint(addr, len, kind);
         self.want(move |halted, wanted| {
-            wanted.watchpoints.remove(&watchpoint) && halted.cluster.remove_watchpoint(watchpoint)
+            let (Some(watchpoint), Cores::Narrow(cluster)) = (watchpoint, &mut halted.cores) else {
+                return false;
+            };
+            wanted.watchpoints.remove(&watchpoint) && cluster.remove_watchpoint(watchpoint)
         })
     }
 }
 
-impl MonitorCmd for Target {
+impl<I: Isa> MonitorCmd for Target<I> {
     fn handle_monitor_cmd(&mut self, cmd: &[u8], mut out: ConsoleOutput<'_>) -> Result<(), Lost> {
         let command = String::from_utf8_lossy(cmd).into_owned();
         let answer = if self.halted {

@@ -2,16 +2,21 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use gdbstub::arch::{Arch, RegId};
+use gdbstub::arch::{RegId, Registers as _};
 use proptest::prelude::*;
 use tempfile::NamedTempFile;
+use vm_memory::{GuestAddress, GuestMemoryMmap};
 
-use super::Server;
-use super::arch::{Arm, Register};
+use super::aarch64::Aarch64;
+use super::arm::Arm;
+use super::isa::Isa;
+use super::{Server, memory};
 use crate::devices::uart::Capture;
+use crate::vcpu::{Core, WideCluster, WideState};
 use crate::{ByteSize, Config, KernelFormat, Limits, Machine, Reason, Summary};
 
 /// Where the kernel starts.
@@ -248,20 +253,81 @@ fn limits_end_a_run_that_waits_for_a_debugger() {
     assert_eq!(machine.summary().instructions, 0);
 }
 
-#[test]
-fn every_register_that_is_described_has_a_number_and_a_size() {
-    let xml = Arm::target_description_xml().unwrap();
+fn described<I: Isa>() {
+    let xml = I::target_description_xml().unwrap();
     let sizes: Vec<usize> = xml
         .lines()
         .filter_map(|line| line.split("bitsize=\"").nth(1))
         .map(|rest| rest.split('"').next().unwrap().parse::<usize>().unwrap() / 8)
         .collect();
     for (id, size) in sizes.iter().enumerate() {
-        let (_, known) = Register::from_raw_id(id).unwrap();
+        let (_, known) = I::One::from_raw_id(id).unwrap();
         assert_eq!(known.unwrap().get(), *size, "register {id}");
     }
-    assert!(Register::from_raw_id(sizes.len()).is_none());
-    assert!(Register::from_raw_id(usize::MAX).is_none());
+    assert!(I::One::from_raw_id(sizes.len()).is_none());
+    assert!(I::One::from_raw_id(usize::MAX).is_none());
+}
+
+#[test]
+fn every_register_that_is_described_has_a_number_and_a_size() {
+    described::<Arm>();
+    described::<Aarch64>();
+}
+
+/// All registers at once.
+fn sent<I: Isa>(core: &Core<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    I::read_all(core)
+        .unwrap()
+        .gdb_serialize(|byte| bytes.extend(byte));
+    bytes
+}
+
+#[test]
+fn registers_of_64_bits_are_read_and_written() {
+    let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0x4000_0000), 0x1_0000)]).unwrap();
+    let mut cluster = WideCluster::new(1, Arc::new(ram));
+    let mut core = Core::Wide(cluster.core(0).unwrap());
+    // Each alone, and the same among all, which are in the same order.
+    for id in 0.. {
+        let Some((one, Some(size))) = <Aarch64 as Isa>::One::from_raw_id(id) else {
+            break;
+        };
+        // The mode stays, with its stack pointer.
+        let bytes: Vec<u8> = (0..size.get()).map(|n| (id + n) as u8 & !0xf | 5).collect();
+        assert_eq!(Aarch64::write(&mut core, one, &bytes), Some(()), "{one:?}");
+        assert_eq!(Aarch64::read(&core, one), Some(bytes), "{one:?}");
+        assert_eq!(Aarch64::write(&mut core, one, &[0; 17]), None, "{one:?}");
+    }
+    let all = sent::<Aarch64>(&core);
+    assert_eq!(all.len(), 33 * 8 + 4 + 32 * 16 + 8);
+    let mut registers = <Aarch64 as Isa>::All::default();
+    assert!(registers.gdb_deserialize(&all[1..]).is_err());
+    registers.gdb_deserialize(&all).unwrap();
+    *match &mut core {
+        Core::Wide(core) => core.state_mut(),
+        Core::Narrow(_) => unreachable!("it was made above"),
+    } = WideState::default();
+    Aarch64::write_all(&mut core, &registers).unwrap();
+    assert_eq!(sent::<Aarch64>(&core), all);
+    assert_eq!(Arm::read_all(&core), None);
+}
+
+#[test]
+fn memory_ends_where_ram_does() {
+    let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0x4000_0000), 0x1_0000)]).unwrap();
+    let mut cluster = WideCluster::new(1, Arc::new(ram));
+    let mut core = Core::Wide(cluster.core(0).unwrap());
+    assert_eq!(memory::write(&mut core, 0x4000_0ffe, b"abcd"), Some(()));
+    assert_eq!(memory::read(&core, 0x4000_0ffe, 4), b"abcd");
+    assert_eq!(memory::read(&core, 0x4000_fffe, 0x2000), [0; 2]);
+    assert_eq!(memory::write(&mut core, 0x4000_fffe, b"abcd"), None);
+    assert_eq!(
+        memory::read(&core, 0x4000_fffe, 2),
+        [0; 2],
+        "all or nothing"
+    );
+    assert_eq!(memory::read(&core, u64::MAX, 2), [0; 0]);
 }
 
 /// What a broken or malicious debugger may send.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arm32::{Cluster, Stop};
+use arm32::Cluster;
 
 use super::engine::Injection;
 use super::spec::{Plan, What, Where};
 use crate::Machine;
-use crate::vcpu::{Halted, Resume, StopHandler};
+use crate::vcpu::{Halted, Resume, Stop, StopHandler};
 
 /// Where the functions that a plan names begin: virtual addresses, of which several may have one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,7 +71,10 @@ impl StopHandler for Watch {
         let Stop::Breakpoint { core, pc } = stop else {
             return Resume::Continue;
         };
-        let Some(name) = self.functions.0.get(&pc) else {
+        let name = u32::try_from(pc)
+            .ok()
+            .and_then(|pc| self.functions.0.get(&pc));
+        let Some(name) = name else {
             return Resume::Continue;
         };
         self.injection.reached(name);
@@ -85,8 +88,7 @@ impl StopHandler for Watch {
         if let Some(strike) = strike.filter(|strike| strike.what == What::Error)
             && let Some(mut view) = halted.core(core)
         {
-            // Checked to be 32 bits.
-            view.return_at_once(Some(strike.value as u32));
+            view.return_at_once(Some(strike.value as u64));
         }
         Resume::Continue
     }

@@ -101,9 +101,9 @@ pub struct Machine {
     origin: Option<Snapshot>,
 }
 
-/// A machine into whose cores no debugger and no probe can see.
+/// A machine into whose kernel no probe can see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("debuggers and probes look into 32-bit guests only, and this kernel is an arm64 one")]
+#[error("probes look into 32-bit kernels only, and this is an arm64 one")]
 pub struct NotObservable;
 
 /// Ends or interrupts a machine's run from another thread, also one that has not begun.
@@ -292,7 +292,7 @@ impl Machine {
         self.observers.push(observer);
     }
 
-    /// Whether observers can see into its cores.
+    /// Whether probes can be set in its kernel.
     ///
     /// # Errors
     /// Why not.
@@ -312,8 +312,8 @@ impl Machine {
         let mut engine = Engine::new(probes, self.bus.memory(), ram, sink);
         let kernel = self.origin.as_ref().and_then(Snapshot::kernel);
         match (self.vcpus.show(), kernel) {
-            (Ok(Some(cluster)), Some(kernel)) => engine.prepare_in(kernel, cluster),
-            (Ok(Some(cluster)), None) => engine.prepare(cluster),
+            (Ok(Some(mut cores)), Some(kernel)) => engine.prepare_in(kernel, &mut cores),
+            (Ok(Some(mut cores)), None) => engine.prepare(&mut cores),
             _ => {}
         }
         // What fails here fails again when the run begins, and is said then.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use arm32::wires::{Machine, Pins};
-use arm32::{Bus, Clock, Cluster, Stop};
+use arm32::{Bus, Clock, Cluster};
 
-use super::{BootState, KvmError, Vcpus};
+use super::{BootState, KvmError, Stop, Vcpus};
 use crate::machine::Reason;
 
 /// A cluster of interpreted cores.
@@ -39,7 +39,7 @@ impl Vcpus for Emulated {
     }
 
     fn run(&mut self, machine: &mut dyn Machine, budget: u64) -> Result<Stop, Reason> {
-        Ok(self.0.run(machine, budget))
+        Ok(self.0.run(machine, budget).into())
     }
 
     fn cluster(&mut self) -> Option<&mut Cluster> {

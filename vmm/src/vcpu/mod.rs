@@ -16,24 +16,28 @@ mod observe;
 mod pace;
 mod run;
 mod saved;
+mod stop;
 #[cfg(any(target_arch = "aarch64", test))]
 mod threads;
 mod waker;
+mod wide;
 
+use arm32::Cluster;
 use arm32::wires::Machine;
-use arm32::{Cluster, Stop};
 
 use crate::machine::Reason;
 
 pub use accel::{Acceleration, Irqchip, KvmError, Platform, Width};
 pub use control::Control;
 pub use emulated::Emulated;
-pub use observe::{Halted, Resume, StopHandler};
+pub use observe::{Core, Cores, Halted, NoMemory, Resume, StopHandler};
 pub(crate) use pace::check;
 pub use pace::{Divergence, Ending, Log, Pace, Replay, Turn};
 pub use run::{RunCounters, RunLoop, Timing};
 pub use saved::{GicRegister, KvmCore, KvmState};
+pub use stop::Stop;
 pub use waker::Waker;
+pub use wide::{Pstate, WideCluster, WideCore, WideState};
 
 /// How the first core starts. By ARM Linux's boot protocol R0 = 0, R1 = all ones (no machine number), R2 = device tree; by
 /// arm64's X0 = device tree.
@@ -95,8 +99,8 @@ pub trait Vcpus {
     ///
     /// # Errors
     /// Why the run cannot go on.
-    fn show(&mut self) -> Result<Option<&mut Cluster>, Reason> {
-        Ok(self.cluster())
+    fn show(&mut self) -> Result<Option<Cores<'_>>, Reason> {
+        Ok(self.cluster().map(Cores::Narrow))
     }
 
     /// Has what observers did take effect. `image` tells, if an observer knows, that the guest's kernel lies from the second

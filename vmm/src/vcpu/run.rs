@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arm32::Clock;
 use arm32::wires::Machine;
-use arm32::{Clock, Stop};
 use serde::{Deserialize, Serialize};
 
 use super::pace::{self, Pace, Turn};
-use super::{Control, Halted, Resume, StopHandler, Vcpus, Waker};
+use super::{Control, Halted, Resume, Stop, StopHandler, Vcpus, Waker};
 use crate::clock::VirtualClock;
 use crate::devices::uart::{InputGate, Uart};
 use crate::devices::virtio::chores::Chores;
@@ -270,11 +270,11 @@ impl RunLoop<'_> {
         let control = self.control;
         let must_end = || control.pending() || passed(deadline);
         let now_ns = self.timing.now_ns();
-        let Some(cluster) = self.vcpus.show()? else {
+        let Some(cores) = self.vcpus.show()? else {
             return Ok(());
         };
         let mut halted = Halted {
-            cluster,
+            cores,
             image: None,
             now_ns,
             uart: self.uart,

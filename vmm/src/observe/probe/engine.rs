@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arm32::Stop;
+use arm32::CoreView;
 use vm_memory::GuestMemoryMmap;
 
 use super::action;
@@ -13,7 +13,7 @@ use super::kernel::Kernel;
 use super::outcome::{Hit, Outcome, ProbeError};
 use super::scope::{Scope, ScopeError};
 use crate::observe::symbols::SymbolsError;
-use crate::vcpu::{Halted, Resume, StopHandler};
+use crate::vcpu::{Core, Cores, Halted, Resume, Stop, StopHandler};
 
 /// Where 32-bit ARM kernels begin, from the base of RAM: TEXT_OFFSET of arch/arm/Makefile, the usual one first.
 const ENTRIES: [u64; 2] = [0x8000, 0x0020_8000];
@@ -74,6 +74,14 @@ pub struct Engine {
     outcome: Arc<Mutex<Outcome>>,
 }
 
+/// Core `core`, of 32 bits.
+fn narrow<'a>(halted: &'a mut Halted<'_>, core: usize) -> Option<CoreView<'a>> {
+    match halted.core(core)? {
+        Core::Narrow(view) => Some(view),
+        Core::Wide(_) => None,
+    }
+}
+
 impl Engine {
     /// An engine for `probes` in a machine with this RAM. Its breakpoints are set by [`Engine::prepare`].
     pub fn new(
@@ -115,22 +123,23 @@ impl Engine {
 
     /// The kernel's first instruction is waited for: by then a compressed one has been unpacked. To be called before
     /// the run; without probes nothing is set.
-    pub fn prepare(&self, cluster: &mut arm32::Cluster) {
+    pub fn prepare(&self, cores: &mut Cores<'_>) {
         if !self.probes.is_empty() {
-            self.entries().for_each(|va| cluster.insert_breakpoint(va));
+            self.entries()
+                .for_each(|va| cores.insert_breakpoint(va.into()));
         }
     }
 
     /// As [`Engine::prepare`], where the kernel is in memory already. The outcome says if a probe does not fit it.
-    pub fn prepare_in(&mut self, mut kernel: Arc<Kernel>, cluster: &mut arm32::Cluster) {
+    pub fn prepare_in(&mut self, mut kernel: Arc<Kernel>, cores: &mut Cores<'_>) {
         if self.probes.is_empty() {
             return;
         }
-        if let Some(view) = cluster.core(0) {
+        if let Some(Core::Narrow(view)) = cores.core(0) {
             // Where there are no modules to be seen, there is no probe in one.
             let _ = Arc::make_mut(&mut kernel).read_modules(&CoreMemory(&view));
         }
-        if let Err(error) = self.begin(kernel, cluster) {
+        if let Err(error) = self.begin(kernel, cores) {
             self.with_outcome(|outcome| outcome.error = Some(error));
         }
     }
@@ -152,7 +161,7 @@ impl Engine {
                 self.searches += 1;
                 if self.searches >= MAX_SEARCHES {
                     for va in self.entries() {
-                        halted.cluster.remove_breakpoint(va);
+                        halted.cores.remove_breakpoint(va.into());
                     }
                 }
                 return Resume::Continue;
@@ -160,26 +169,22 @@ impl Engine {
             Err(error) => return self.fail(error.into()),
         };
         for va in self.entries() {
-            halted.cluster.remove_breakpoint(va);
+            halted.cores.remove_breakpoint(va.into());
         }
         halted.image = kernel.image(pc.into());
-        match self.begin(Arc::new(kernel), halted.cluster) {
+        match self.begin(Arc::new(kernel), &mut halted.cores) {
             Ok(()) => Resume::Continue,
             Err(error) => self.fail(error),
         }
     }
 
     /// Sets all probes in `kernel` that have their place in memory.
-    fn begin(
-        &mut self,
-        kernel: Arc<Kernel>,
-        cluster: &mut arm32::Cluster,
-    ) -> Result<(), ProbeError> {
+    fn begin(&mut self, kernel: Arc<Kernel>, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
         self.module_ready = kernel.symbols.address(MODULE_READY);
         if let Some(va) = self.module_ready {
-            cluster.insert_breakpoint(va);
+            cores.insert_breakpoint(va.into());
         }
-        self.place_all(&kernel, cluster)?;
+        self.place_all(&kernel, cores)?;
         self.kernel = Some(kernel);
         self.with_outcome(|outcome| outcome.armed = true);
         Ok(())
@@ -190,14 +195,14 @@ impl Engine {
         let Some(mut kernel) = self.kernel.take() else {
             return Ok(());
         };
-        let read = match halted.core(core) {
+        let read = match narrow(halted, core) {
             Some(view) => Arc::make_mut(&mut kernel).read_modules(&CoreMemory(&view)),
             None => Ok(()),
         };
         let placed = match (read, self.waiting.first()) {
             (Ok(()), _) => {
-                self.withdraw_from_modules(halted.cluster);
-                self.place_all(&kernel, halted.cluster)
+                self.withdraw_from_modules(&mut halted.cores);
+                self.place_all(&kernel, &mut halted.cores)
             }
             (Err(source), Some(&index)) => {
                 let text = self.probes[index].text.clone();
@@ -210,12 +215,12 @@ impl Engine {
     }
 
     /// Takes probes off the modules that were loaded: these may be gone, and others be where they were.
-    fn withdraw_from_modules(&mut self, cluster: &mut arm32::Cluster) {
+    fn withdraw_from_modules(&mut self, cores: &mut Cores<'_>) {
         let gone = self.set.iter().filter(|(_, in_module)| **in_module);
         let gone: Vec<(u32, usize)> = gone.map(|(&key, _)| key).collect();
         for (va, index) in gone {
             self.set.remove(&(va, index));
-            cluster.remove_breakpoint(va);
+            cores.remove_breakpoint(va.into());
             if let Some(place) = self.places.get_mut(&va) {
                 place.here.retain(|other| *other != index);
                 place.calls.retain(|other| *other != index);
@@ -227,13 +232,9 @@ impl Engine {
     }
 
     /// Sets all probes that are not set yet, as far as what they are in is in memory.
-    fn place_all(
-        &mut self,
-        kernel: &Kernel,
-        cluster: &mut arm32::Cluster,
-    ) -> Result<(), ProbeError> {
+    fn place_all(&mut self, kernel: &Kernel, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
         for index in 0..self.probes.len() {
-            match self.place(kernel, index, cluster) {
+            match self.place(kernel, index, cores) {
                 Ok(()) => {
                     self.waiting.remove(&index);
                 }
@@ -262,7 +263,7 @@ impl Engine {
         &mut self,
         kernel: &Kernel,
         index: usize,
-        cluster: &mut arm32::Cluster,
+        cores: &mut Cores<'_>,
     ) -> Result<(), ScopeError> {
         let probe = &self.probes[index];
         let site = &probe.site;
@@ -276,7 +277,7 @@ impl Engine {
             if self.set.insert((va, index), in_module).is_some() {
                 continue;
             }
-            cluster.insert_breakpoint(va);
+            cores.insert_breakpoint(va.into());
             let place = self.places.entry(va).or_default();
             if site.at_return {
                 place.calls.push(index);
@@ -307,10 +308,10 @@ impl Engine {
         }
         for probe in here {
             // An action of the probe before may have moved the core.
-            if halted.core(core).is_none_or(|view| view.pc() != pc) {
+            if narrow(halted, core).is_none_or(|view| view.pc() != pc) {
                 break;
             }
-            let Some(frame) = halted.core(core).map(|view| Frame::at_entry(&view)) else {
+            let Some(frame) = narrow(halted, core).map(|view| Frame::at_entry(&view)) else {
                 break;
             };
             if self.serve(probe, &frame, core, halted) == Resume::End {
@@ -322,12 +323,12 @@ impl Engine {
 
     /// A function begins whose return is of interest.
     fn call(&mut self, probe: usize, core: usize, halted: &mut Halted<'_>) {
-        let Some(frame) = halted.core(core).map(|view| Frame::at_entry(&view)) else {
+        let Some(frame) = narrow(halted, core).map(|view| Frame::at_entry(&view)) else {
             return;
         };
         let to = frame.lr & !1;
         self.places.entry(to).or_default().returns += 1;
-        halted.cluster.insert_breakpoint(to);
+        halted.cores.insert_breakpoint(to.into());
         self.pending.push_back(Pending { probe, frame });
         if self.pending.len() > MAX_PENDING
             && let Some(oldest) = self.pending.pop_front()
@@ -337,7 +338,7 @@ impl Engine {
     }
 
     fn forget(&mut self, to: u32, halted: &mut Halted<'_>) {
-        halted.cluster.remove_breakpoint(to);
+        halted.cores.remove_breakpoint(to.into());
         if let Some(place) = self.places.get_mut(&to) {
             place.returns = place.returns.saturating_sub(1);
             if place.is_empty() {
@@ -349,7 +350,7 @@ impl Engine {
     /// Serves the calls that have returned to `pc`: the stack is then where it was at their entry, which tells apart
     /// tasks, and calls that recurse.
     fn returned(&mut self, core: usize, pc: u32, halted: &mut Halted<'_>) -> Resume {
-        let Some(sp) = halted.core(core).map(|view| view.reg(13)) else {
+        let Some(sp) = narrow(halted, core).map(|view| view.reg(13)) else {
             return Resume::Continue;
         };
         let is_done = |p: &Pending| p.frame.lr & !1 == pc && p.frame.sp == sp;
@@ -376,7 +377,7 @@ impl Engine {
         halted: &mut Halted<'_>,
     ) -> Resume {
         let at = halted.now_ns;
-        let (Some(kernel), Some(mut view)) = (&self.kernel, halted.core(core)) else {
+        let (Some(kernel), Some(mut view)) = (&self.kernel, narrow(halted, core)) else {
             return Resume::Continue;
         };
         let probe = &self.probes[index];
@@ -426,9 +427,15 @@ impl Engine {
 impl StopHandler for Engine {
     fn stopped(&mut self, stop: Stop, halted: &mut Halted<'_>) -> Resume {
         match stop {
-            Stop::Breakpoint { core, pc } if self.kernel.is_some() => self.hit(core, pc, halted),
-            Stop::Breakpoint { pc, .. } if self.entries().any(|entry| entry == pc) => {
-                self.arm(pc, halted)
+            Stop::Breakpoint { core, pc } if self.kernel.is_some() => match u32::try_from(pc) {
+                Ok(pc) => self.hit(core, pc, halted),
+                Err(_) => Resume::Continue,
+            },
+            Stop::Breakpoint { pc, .. } => {
+                match self.entries().find(|&entry| u64::from(entry) == pc) {
+                    Some(pc) => self.arm(pc, halted),
+                    None => Resume::Continue,
+                }
             }
             _ => Resume::Continue,
         }

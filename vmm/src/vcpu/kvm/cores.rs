@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arm32::wires::Machine;
-use arm32::{Bus, BusFault, Cluster, Size, Stop};
+use arm32::{Bus, BusFault, Cluster, Size};
 use kvm_bindings::{
     KVM_EXIT_ARM_NISV, KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN,
     kvm_vcpu_events,
@@ -15,9 +15,13 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::super::accel::{KvmError, Width};
 use super::super::doze::{Doze, Sleeper};
+use super::super::mirror::Mirror;
+use super::super::mirror::narrow::Narrow;
+use super::super::observe::Cores as Shown;
 use super::super::saved::KvmState;
 use super::super::threads::{Alive, End, Turnstile, prepare_signal};
-use super::super::{BootState, Vcpus, Waker};
+use super::super::wide::WideCluster;
+use super::super::{BootState, Stop, Vcpus, Waker};
 use super::debug::{self, Debugger, Exits, Shared};
 use super::vm::{Vm, failed};
 use super::{spec, state};
@@ -42,12 +46,16 @@ pub fn vcpus(vm: &Arc<Vm>, bus: Arc<dyn Bus>, waker: Arc<Waker>) -> Box<dyn Vcpu
     prepare_signal();
     let cores = vm.take_cores();
     let cores: Vec<Shared> = cores.into_iter().map(Mutex::new).map(Arc::new).collect();
-    // What an observer sees are cores of 32 bits.
-    let ram = vm.ram().filter(|_| vm.platform().width == Width::Bits32);
-    let debugger = ram.map(|ram| {
-        let clock = Arc::new(HostClock::starting_at(0));
-        let copies = Cluster::new(cores.len(), Arc::clone(&bus), clock);
-        Debugger::new(cores.clone(), ram, copies, debug::room(vm.breakpoints()))
+    let debugger = vm.ram().map(|ram| {
+        let mirror: Box<dyn Mirror> = match vm.platform().width {
+            Width::Bits32 => {
+                let clock = Arc::new(HostClock::starting_at(0));
+                let cluster = Cluster::new(cores.len(), Arc::clone(&bus), clock);
+                Box::new(Narrow { cluster })
+            }
+            Width::Bits64 => Box::new(WideCluster::new(cores.len(), Arc::clone(&ram))),
+        };
+        Debugger::new(cores.clone(), ram, mirror, debug::room(vm.breakpoints()))
     });
     Box::new(Cores {
         vm: Arc::clone(vm),
@@ -238,7 +246,7 @@ impl Vcpus for Cores {
         state::restore(&self.vm, &self.shared, saved)
     }
 
-    fn show(&mut self) -> Result<Option<&mut Cluster>, Reason> {
+    fn show(&mut self) -> Result<Option<Shown<'_>>, Reason> {
         self.pause();
         let shown = self.debugger.as_mut().map(Debugger::show);
         shown.transpose().map_err(lost)

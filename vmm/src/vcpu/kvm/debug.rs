@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arm32::{Cluster, Power, Stop};
+use arm32::Power;
 use kvm_bindings::{
     KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW, KVM_GUESTDBG_USE_SW_BP,
     KVM_MP_STATE_STOPPED, kvm_debug_exit_arch, kvm_guest_debug,
@@ -17,9 +17,10 @@ use kvm_bindings::{
 use kvm_ioctls::VcpuFd;
 use vm_memory::GuestMemoryMmap;
 
+use super::super::Stop;
 use super::super::accel::KvmError;
-use super::super::mirror::narrow::Narrow;
 use super::super::mirror::{Masked, Mirror, Registers};
+use super::super::observe::Cores;
 use super::super::threads::Turnstile;
 use super::code;
 use super::spec as numbers;
@@ -79,7 +80,7 @@ pub(super) struct Debugger {
     ram: Arc<GuestMemoryMmap<()>>,
     cores: Vec<Shared>,
     pub exits: Arc<Exits>,
-    mirror: Narrow,
+    mirror: Box<dyn Mirror>,
     taken: Vec<Taken>,
     /// Whether observers look: then all memory is the guest's own.
     shown: bool,
@@ -99,11 +100,11 @@ pub(super) struct Debugger {
 }
 
 impl Debugger {
-    /// For these cores; `room` is how many breakpoints the processor has registers for.
+    /// For these cores, of which `mirror` has copies; `room` is how many breakpoints the processor has registers for.
     pub fn new(
         cores: Vec<Shared>,
         ram: Arc<GuestMemoryMmap<()>>,
-        cluster: Cluster,
+        mirror: Box<dyn Mirror>,
         room: usize,
     ) -> Self {
         let count = cores.len();
@@ -111,7 +112,7 @@ impl Debugger {
             ram,
             cores,
             exits: Arc::default(),
-            mirror: Narrow { cluster },
+            mirror,
             taken: (0..count).map(|_| Taken::default()).collect(),
             shown: false,
             traps: Traps::default(),
@@ -175,7 +176,7 @@ impl Debugger {
     }
 
     /// Shows observers the cores, which stand still.
-    pub fn show(&mut self) -> Result<&mut Cluster, KvmError> {
+    pub fn show(&mut self) -> Result<Cores<'_>, KvmError> {
         if !self.shown {
             self.traps.lift_all(&self.ram);
             for core in 0..self.cores.len() {
@@ -183,7 +184,7 @@ impl Debugger {
             }
             self.shown = true;
         }
-        Ok(&mut self.mirror.cluster)
+        Ok(self.mirror.shown())
     }
 
     /// Does what observers did: registers, breakpoints. `image` is where the kernel's image lies, if one found out.
@@ -300,11 +301,9 @@ impl Debugger {
     fn met(&mut self, core: usize) -> Result<Option<Stop>, KvmError> {
         self.load(core)?;
         let pc = self.mirror.pc(core);
-        if self.wanted.contains(&pc) {
+        if let Some(va) = self.breakpoint(core, pc) {
             self.told[core] = Some(pc);
-            return Ok(u32::try_from(pc)
-                .ok()
-                .map(|pc| Stop::Breakpoint { core, pc }));
+            return Ok(Some(Stop::Breakpoint { core, pc: va }));
         }
         let code = self.code(core, pc);
         if self.mirror.is_trap(core, code) {
@@ -312,6 +311,14 @@ impl Debugger {
             self.store(core)?;
         }
         Ok(None)
+    }
+
+    /// Where the breakpoint was set that core `core` meets at `pc`: there, or where the same memory lies by another address.
+    fn breakpoint(&self, core: usize, pc: u64) -> Option<u64> {
+        if self.wanted.contains(&pc) {
+            return Some(pc);
+        }
+        self.traps.at(self.mirror.locate(core, pc)?)
     }
 
     /// The instruction at `pc`; zeros where it cannot be read.
@@ -350,9 +357,8 @@ impl Debugger {
         let cores = 0..self.cores.len();
         for core in cores.filter(|_| self.single.is_none()) {
             let wish = self.mirror.wish(core);
-            let told = self.told[core];
-            let over =
-                told.is_some_and(|va| self.wanted.contains(&va) && self.mirror.pc(core) == va);
+            let pc = self.mirror.pc(core);
+            let over = self.told[core] == Some(pc) && self.breakpoint(core, pc).is_some();
             if !wish.held && (wish.step || over) {
                 return Some(core);
             }
@@ -367,9 +373,10 @@ impl Debugger {
     pub fn begin_single(&mut self, core: usize) -> Result<(), KvmError> {
         self.told[core] = None;
         self.load(core)?;
-        let at = self.mirror.pc(core);
+        let pc = self.mirror.pc(core);
+        let at = self.breakpoint(core, pc).unwrap_or(pc);
         self.traps.lift(&self.ram, at);
-        let code = self.code(core, at);
+        let code = self.code(core, pc);
         let masked = self.mirror.mask(core, code);
         self.store(core)?;
         self.single = Some(Single {

@@ -38,6 +38,12 @@ impl Traps {
         planted.is_some()
     }
 
+    /// The virtual address of the one at physical address `pa`.
+    pub fn at(&self, pa: u64) -> Option<u64> {
+        let mut all = self.0.iter();
+        all.find_map(|(va, trap)| (trap.pa == pa).then_some(*va))
+    }
+
     /// Takes one away. Where the guest has changed its code meanwhile, its change stays.
     pub fn lift(&mut self, ram: &GuestMemoryMmap<()>, va: u64) {
         let Some(Trap { pa, bytes, own }) = self.0.remove(&va) else {

@@ -7,10 +7,15 @@ pub mod narrow;
 pub mod spec;
 #[cfg(test)]
 mod tests;
+pub mod wide;
+#[cfg(test)]
+mod wide_tests;
 
 use std::collections::BTreeMap;
 
 use arm32::Power;
+
+use super::observe::Cores;
 
 /// Registers by their numbers. Values are as wide as the widest.
 pub type Registers = BTreeMap<u64, u128>;
@@ -26,6 +31,9 @@ pub struct Wish {
 
 /// Copies of all cores.
 pub trait Mirror: Send {
+    /// The cores, for observers.
+    fn shown(&mut self) -> Cores<'_>;
+
     /// The registers that [`Mirror::load`] wants.
     fn wanted(&self) -> Vec<u64>;
 

@@ -5,6 +5,7 @@ use arm32::mmu::{Access, Fault, FaultKind};
 use arm32::state::{CpuState, Flags, Mode, Psr, bank};
 use arm32::{Cluster, Power};
 
+use super::super::observe::Cores;
 use super::{Masked, Mirror, Registers, Wish, spec};
 
 /// BKPT in A32 (`e1200070`), and its lower half in T32: whoever comes there in either state stops.
@@ -95,6 +96,10 @@ impl Narrow {
 }
 
 impl Mirror for Narrow {
+    fn shown(&mut self) -> Cores<'_> {
+        Cores::Narrow(&mut self.cluster)
+    }
+
     fn wanted(&self) -> Vec<u64> {
         let core = (0..31).map(spec::x).chain([spec::PC, spec::PSTATE]);
         let saved = (0..5).map(spec::spsr);

@@ -23,6 +23,14 @@ pub const fn x(n: u64) -> u64 {
     core(8 * n)
 }
 
+/// SP_EL0.
+pub const SP_EL0: u64 = core(8 * 31);
+/// SP_EL1.
+pub const SP_EL1: u64 = core(8 * 34);
+/// ELR_EL1.
+pub const ELR_EL1: u64 = core(8 * 35);
+/// SPSR_EL1, where a 32-bit guest has its Supervisor mode's.
+pub const SPSR_EL1: u64 = spsr(0);
 /// The program counter.
 pub const PC: u64 = core(8 * 32);
 /// PSTATE, or CPSR.

@@ -61,7 +61,7 @@ fn wishes_are_passed_on() {
     narrow.cluster.set_step(1, true);
     narrow.cluster.set_held(0, true);
     narrow.set_current(1);
-    assert_eq!(narrow.cluster.current(), 1);
+    assert_eq!(narrow.shown().current(), 1);
     assert_eq!(narrow.breakpoints(), [0xc000_8000]);
     let wish = |step, held| Wish { step, held };
     assert_eq!(

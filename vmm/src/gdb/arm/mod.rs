@@ -1,4 +1,7 @@
-//! The architecture in the protocol's terms: register numbers, and the description of them that a debugger reads.
+//! ARMv7-A in the protocol's terms: register numbers, and the description of them that a debugger reads.
+
+mod cp15;
+mod registers;
 
 use std::fmt::Write;
 use std::num::NonZeroUsize;
@@ -6,17 +9,18 @@ use std::sync::LazyLock;
 
 use gdbstub::arch;
 
-use super::cp15;
-use super::registers::Registers;
+use super::isa::Isa;
+use crate::vcpu::Core;
+use registers::Registers;
 
 /// ARMv7-A, little-endian.
 #[derive(Debug)]
 pub(super) enum Arm {}
 
 /// R0 to R15.
-pub(super) const CORE: usize = 16;
+const CORE: usize = 16;
 /// D0 to D31.
-pub(super) const DOUBLES: usize = 32;
+const DOUBLES: usize = 32;
 const CPSR: usize = CORE;
 const D0: usize = CPSR + 1;
 const FPSCR: usize = D0 + DOUBLES;
@@ -68,6 +72,43 @@ impl arch::Arch for Arm {
 
     fn target_description_xml() -> Option<&'static str> {
         Some(&DESCRIPTION)
+    }
+}
+
+impl Isa for Arm {
+    type Address = u32;
+    type All = Registers;
+    type One = Register;
+
+    fn read_all(core: &Core<'_>) -> Option<Registers> {
+        match core {
+            Core::Narrow(core) => Some(Registers::of(core)),
+            Core::Wide(_) => None,
+        }
+    }
+
+    fn write_all(core: &mut Core<'_>, registers: &Registers) -> Option<()> {
+        match core {
+            Core::Narrow(core) => {
+                registers.write(core);
+                Some(())
+            }
+            Core::Wide(_) => None,
+        }
+    }
+
+    fn read(core: &Core<'_>, register: Register) -> Option<Vec<u8>> {
+        match core {
+            Core::Narrow(core) => Some(registers::read(core, register)),
+            Core::Wide(_) => None,
+        }
+    }
+
+    fn write(core: &mut Core<'_>, register: Register, bytes: &[u8]) -> Option<()> {
+        match core {
+            Core::Narrow(core) => registers::write(core, register, bytes),
+            Core::Wide(_) => None,
+        }
     }
 }
 

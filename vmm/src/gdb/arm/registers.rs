@@ -1,14 +1,13 @@
-//! Registers and memory of a core, as bytes of the protocol (little-endian, like the guest).
+//! Registers of a 32-bit core, as bytes of the protocol (little-endian, like the guest).
 
 use arm32::CoreView;
 use gdbstub::arch;
 
-use super::arch::{CORE, DOUBLES, Register};
-use super::cp15;
+use super::{CORE, DOUBLES, Register, cp15};
 
 /// The registers that are sent all at once; the system registers are asked for one by one.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Registers {
+pub(in super::super) struct Registers {
     r: [u32; CORE],
     cpsr: u32,
     d: [u64; DOUBLES],
@@ -110,52 +109,6 @@ pub(super) fn write(core: &mut CoreView<'_>, register: Register, bytes: &[u8]) -
         Register::Double(n) => core.state_mut().fp.set_d(n, value),
         Register::Fpscr => core.state_mut().fp.write_fpscr(value as u32),
         Register::System(n) => cp15::REGISTERS[n].write?(core.state_mut(), value),
-    }
-    Some(())
-}
-
-/// The parts of `len` bytes from `va`, each in one page, with the physical address: translated, or where nothing is
-/// mapped the same.
-fn places(core: &CoreView<'_>, va: u32, len: usize) -> Vec<(u64, usize)> {
-    let mut places = Vec::new();
-    let mut done = 0;
-    while done < len {
-        let at = va.wrapping_add(done as u32);
-        let part = (0x1000 - (at & 0xfff) as usize).min(len - done);
-        places.push((core.translate(at).unwrap_or(at.into()), part));
-        done += part;
-    }
-    places
-}
-
-/// Memory at `va` as the core sees it, and where nothing is mapped at that physical address, up to the first page without
-/// RAM.
-pub(super) fn read_memory(core: &CoreView<'_>, va: u32, len: usize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(len);
-    for (pa, part) in places(core, va, len) {
-        let mut piece = vec![0; part];
-        if core.read_phys(pa, &mut piece).is_none() {
-            break;
-        }
-        bytes.append(&mut piece);
-    }
-    bytes
-}
-
-/// Writes where [`read_memory`] reads: all or, as far as there is RAM, nothing.
-pub(super) fn write_memory(core: &mut CoreView<'_>, va: u32, bytes: &[u8]) -> Option<()> {
-    let places = places(core, va, bytes.len());
-    if places
-        .iter()
-        .any(|(pa, _)| core.read_phys(*pa, &mut [0]).is_none())
-    {
-        return None;
-    }
-    let mut rest = bytes;
-    for (pa, part) in places {
-        let (piece, after) = rest.split_at(part);
-        core.write_phys(pa, piece)?;
-        rest = after;
     }
     Some(())
 }

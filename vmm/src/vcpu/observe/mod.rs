@@ -1,12 +1,14 @@
 //! Observers of a run: who is told when a core stops at a breakpoint, at a watched access or after a step.
 //!
-//! An observer sets breakpoints and watchpoints in the [`Cluster`] it is shown and is then called at each stop. It may look
+//! An observer sets breakpoints and watchpoints in the [`Cores`] it is shown and is then called at each stop. It may look
 //! at cores and memory, change them, and say whether the run goes on. A run in which observers only look is the same run,
 //! to the instruction and to the nanosecond of virtual time; a run without observers does not know of them.
 
-use arm32::{Cluster, CoreView, Stop};
+mod cores;
 
+use super::Stop;
 use crate::devices::uart::Uart;
+pub use cores::{Core, Cores, NoMemory};
 
 /// How a run goes on after a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +22,13 @@ pub enum Resume {
 /// The machine while it stands still. Virtual time stands still with it.
 pub struct Halted<'a> {
     /// The cores: breakpoints, watchpoints, steps, registers and memory.
-    pub cluster: &'a mut Cluster,
+    pub cores: Cores<'a>,
     /// Guest time, in nanoseconds since power-on.
     pub now_ns: u64,
     /// Where the guest's kernel lies, for an observer to say who knows: the virtual address that it will be mapped to, and the
     /// physical one. Breakpoints in it can then be set before it is mapped, also where they are instructions in memory.
+    /// Where an observer does not know the virtual address yet, it may take the physical one for both: a core that comes to
+    /// such a breakpoint stops, by whatever address it executes it.
     pub image: Option<(u64, u64)>,
     pub(super) uart: &'a Uart,
     pub(super) must_end: &'a dyn Fn() -> bool,
@@ -32,8 +36,8 @@ pub struct Halted<'a> {
 
 impl Halted<'_> {
     /// Core `core`.
-    pub fn core(&mut self, core: usize) -> Option<CoreView<'_>> {
-        self.cluster.core(core)
+    pub fn core(&mut self, core: usize) -> Option<Core<'_>> {
+        self.cores.core(core)
     }
 
     /// Whether someone wants the run to end, or its limit of wall time has passed: an observer that waits for something

@@ -1,0 +1,49 @@
+//! Memory of the guest as a debugger sees it.
+
+use crate::vcpu::Core;
+
+/// The parts of `len` bytes from `va`, each in one page, with the physical address: translated, or where nothing is
+/// mapped the same.
+fn places(core: &Core<'_>, va: u64, len: usize) -> Vec<(u64, usize)> {
+    let mut places = Vec::new();
+    let mut done = 0;
+    while done < len {
+        let at = va.wrapping_add(done as u64);
+        let part = (0x1000 - (at & 0xfff) as usize).min(len - done);
+        places.push((core.translate(at).unwrap_or(at), part));
+        done += part;
+    }
+    places
+}
+
+/// Memory at `va` as the core sees it, and where nothing is mapped at that physical address, up to the first page without
+/// RAM.
+pub(super) fn read(core: &Core<'_>, va: u64, len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len);
+    for (pa, part) in places(core, va, len) {
+        let mut piece = vec![0; part];
+        if core.read_phys(pa, &mut piece).is_none() {
+            break;
+        }
+        bytes.append(&mut piece);
+    }
+    bytes
+}
+
+/// Writes where [`read`] reads: all or, as far as there is RAM, nothing.
+pub(super) fn write(core: &mut Core<'_>, va: u64, bytes: &[u8]) -> Option<()> {
+    let places = places(core, va, bytes.len());
+    if places
+        .iter()
+        .any(|(pa, _)| core.read_phys(*pa, &mut [0]).is_none())
+    {
+        return None;
+    }
+    let mut rest = bytes;
+    for (pa, part) in places {
+        let (piece, after) = rest.split_at(part);
+        core.write_phys(pa, piece)?;
+        rest = after;
+    }
+    Some(())
+}

@@ -1,0 +1,221 @@
+//! Cores of a 64-bit guest, as copies that never run.
+
+use arm32::Power;
+
+use super::super::observe::Cores;
+use super::super::wide::state::EL1H;
+use super::super::wide::{Pstate, WideCluster, WideState};
+use super::{Masked, Mirror, Registers, Wish, spec};
+
+/// BRK, with a number that Linux uses for nothing (arch/arm64/include/asm/brk-imm.h).
+const TRAP: [u8; 4] = (0xd420_0000_u32 | IMMEDIATE << 5).to_le_bytes();
+const IMMEDIATE: u32 = 0xf1de;
+/// SCTLR_EL1.M: the memory management unit is on.
+const SCTLR_M: u64 = 1;
+/// SCTLR_EL1.SPAN: an exception does not set PSTATE.PAN.
+const SCTLR_SPAN: u64 = 1 << 23;
+/// SCTLR_EL1.DSSBS: PSTATE.SSBS after an exception.
+const SCTLR_DSSBS: u64 = 1 << 44;
+/// Exception classes of breakpoint instructions in AArch64 and AArch32, and ESR_EL1.IL: it has 32 bits (Arm ARM DDI 0487
+/// D19.2.37).
+const EC_BRK: u64 = 0x3c << 26;
+const EC_BKPT: u64 = 0x38 << 26;
+const ESR_IL: u64 = 1 << 25;
+/// From one exception vector to the next one, and all of them (D1.3.2).
+const VECTOR: u64 = 0x80;
+const VECTORS: u64 = 0x800;
+
+/// A system register in the state of a copy.
+struct System {
+    id: u64,
+    get: fn(&WideState) -> u64,
+    set: fn(&mut WideState, u64),
+}
+
+macro_rules! system {
+    ($($id:ident: $field:ident;)*) => {
+        [$(System {
+            id: spec::$id,
+            get: |s| s.$field,
+            set: |s, value| s.$field = value,
+        }),*]
+    };
+}
+
+/// Those of 64 bits.
+const SYSTEM: [System; 20] = system! {
+    SP_EL0: sp_el0;
+    SP_EL1: sp_el1;
+    PC: pc;
+    ELR_EL1: elr;
+    SPSR_EL1: spsr;
+    SCTLR: sctlr;
+    CPACR: cpacr;
+    TTBR0: ttbr0;
+    TTBR1: ttbr1;
+    TCR: tcr;
+    ESR: esr;
+    FAR: far;
+    PAR: par;
+    MAIR: mair;
+    VBAR: vbar;
+    CONTEXTIDR: contextidr;
+    TPIDR_EL1: tpidr_el1;
+    TPIDR_EL0: tpidr_el0;
+    TPIDRRO_EL0: tpidrro_el0;
+    CNTKCTL: cntkctl;
+};
+
+impl Mirror for WideCluster {
+    fn wanted(&self) -> Vec<u64> {
+        let core = (0..31).map(spec::x).chain([spec::PSTATE]);
+        let system = SYSTEM.iter().map(|register| register.id);
+        let floats = (0..32).map(spec::v).chain([spec::FPSR, spec::FPCR]);
+        core.chain(system).chain(floats).collect()
+    }
+
+    fn load(&mut self, core: usize, registers: &Registers, power: Power) {
+        let get = |id| registers.get(&id).copied().unwrap_or_default();
+        let s = self.state_mut(core);
+        for (n, x) in (0..).zip(&mut s.x) {
+            *x = get(spec::x(n)) as u64;
+        }
+        s.pstate = Pstate::from(get(spec::PSTATE) as u64).with_single_step(false);
+        for register in &SYSTEM {
+            (register.set)(s, get(register.id) as u64);
+        }
+        for (n, v) in (0..).zip(&mut s.v) {
+            *v = get(spec::v(n));
+        }
+        (s.fpsr, s.fpcr) = (get(spec::FPSR) as u32, get(spec::FPCR) as u32);
+        self.set_power(core, power);
+    }
+
+    fn store(&self, core: usize) -> Registers {
+        let s = self.state(core);
+        let mut registers: Registers = (0..).map(spec::x).zip(s.x.map(u128::from)).collect();
+        registers.insert(spec::PSTATE, u64::from(s.pstate).into());
+        for register in &SYSTEM {
+            registers.insert(register.id, (register.get)(s).into());
+        }
+        registers.extend((0..).map(spec::v).zip(s.v));
+        registers.extend([(spec::FPSR, s.fpsr.into()), (spec::FPCR, s.fpcr.into())]);
+        registers
+    }
+
+    fn shown(&mut self) -> Cores<'_> {
+        Cores::Wide(self)
+    }
+
+    fn set_current(&mut self, core: usize) {
+        Self::set_current(self, core);
+    }
+
+    fn breakpoints(&self) -> Vec<u64> {
+        Self::breakpoints(self).collect()
+    }
+
+    fn wish(&self, core: usize) -> Wish {
+        Wish {
+            step: self.is_stepped(core),
+            held: self.is_held(core),
+        }
+    }
+
+    fn pc(&self, core: usize) -> u64 {
+        self.state(core).pc
+    }
+
+    fn locate(&self, core: usize, va: u64) -> Option<u64> {
+        let maps = self.state(core).sctlr & SCTLR_M != 0;
+        maps.then(|| self.translate(core, va)).flatten()
+    }
+
+    fn trap(&self, _core: usize, _va: u64) -> &'static [u8] {
+        &TRAP
+    }
+
+    fn is_trap(&self, core: usize, code: [u8; 4]) -> bool {
+        let code = u32::from_le_bytes(code);
+        match (
+            self.state(core).pstate.narrow(),
+            self.state(core).pstate.thumb(),
+        ) {
+            (false, _) => code & 0xffe0_001f == 0xd420_0000,
+            (true, false) => code & 0x0ff0_00f0 == 0x0120_0070,
+            (true, true) => code & 0xff00 == 0xbe00,
+        }
+    }
+
+    /// As AArch64.TakeException does (Arm ARM DDI 0487, shared/exceptions), to EL1.
+    fn take_own_trap(&mut self, core: usize, code: [u8; 4]) {
+        let s = self.state_mut(core);
+        let code = u32::from_le_bytes(code);
+        let number = |high: u32, low: u32| u64::from(code >> 4 & high | code & low);
+        s.esr = match (s.pstate.narrow(), s.pstate.thumb()) {
+            (false, _) => EC_BRK | ESR_IL | u64::from(code >> 5 & 0xffff),
+            (true, false) => EC_BKPT | ESR_IL | number(0xfff0, 0xf),
+            (true, true) => EC_BKPT | number(0, 0xff),
+        };
+        let vector = match (s.in_kernel(), s.pstate.narrow()) {
+            (true, _) if s.pstate.mode() == EL1H => 4,
+            (true, _) => 0,
+            (false, false) => 8,
+            (false, true) => 12,
+        };
+        (s.elr, s.spsr) = (s.pc, s.pstate.into());
+        s.pc = s.vbar & !(VECTORS - 1) | (vector * VECTOR);
+        let before = match s.pstate.narrow() {
+            true => Pstate::new().with_flags(s.pstate.flags()),
+            false => s.pstate,
+        };
+        s.pstate = before
+            .with_mode(EL1H)
+            .with_debug_masked(true)
+            .with_abort_masked(true)
+            .with_irq_masked(true)
+            .with_fiq_masked(true)
+            .with_branch_type(0)
+            .with_ssbs(s.sctlr & SCTLR_DSSBS != 0)
+            .with_illegal(false)
+            .with_pan(before.pan() || s.sctlr & SCTLR_SPAN == 0)
+            .with_uao(false);
+    }
+
+    fn mask(&mut self, core: usize, code: [u8; 4]) -> Option<Masked> {
+        let s = self.state_mut(core);
+        let narrow = s.pstate.narrow();
+        // A program in AArch32 cannot mask interrupts, nor see whether they are.
+        if !narrow && concerns_masks(u32::from_le_bytes(code)) {
+            return None;
+        }
+        let before = s.pstate;
+        s.pstate = before.with_irq_masked(true).with_fiq_masked(true);
+        Some(Masked(before.into()))
+    }
+
+    fn unmask(&mut self, core: usize, Masked(before): Masked) {
+        let s = self.state_mut(core);
+        let before = Pstate::from(before);
+        let mask = |now: Pstate| {
+            let irq = now.with_irq_masked(before.irq_masked());
+            irq.with_fiq_masked(before.fiq_masked())
+        };
+        let offset = s.pc.wrapping_sub(s.vbar & !(VECTORS - 1));
+        if s.in_kernel() && offset < VECTORS && offset.is_multiple_of(VECTOR) {
+            // It made an exception: what comes back from it shall not be masked.
+            s.spsr = mask(Pstate::from(s.spsr)).into();
+        } else {
+            s.pstate = mask(s.pstate);
+        }
+    }
+}
+
+/// Whether an instruction of AArch64 reads, writes or restores the masks: MRS and MSR of DAIF, DAIFSet, DAIFClr, and ERET
+/// with or without authentication (Arm ARM DDI 0487 C6.2).
+const fn concerns_masks(code: u32) -> bool {
+    code & 0xffdf_ffe0 == 0xd51b_4220
+        || code & 0xffff_f0df == 0xd503_40df
+        || code == 0xd69f_03e0
+        || code | 0x400 == 0xd69f_0fff
+}

@@ -1,0 +1,231 @@
+//! What observers see of cores, whatever their width and whoever runs them.
+
+use arm32::{Cluster, CoreView, Power};
+
+use super::super::accel::Width;
+use super::super::wide::{WideCluster, WideCore};
+
+/// No memory at this virtual address, or what is there is no RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no memory at virtual address {va:#010x}")]
+pub struct NoMemory {
+    /// The first address without.
+    pub va: u64,
+}
+
+impl From<arm32::NoMemory> for NoMemory {
+    fn from(arm32::NoMemory { va }: arm32::NoMemory) -> Self {
+        Self { va: va.into() }
+    }
+}
+
+/// The cores of a machine that stands still.
+pub enum Cores<'a> {
+    /// Of 32 bits: emulated ones, or copies of those that KVM runs.
+    Narrow(&'a mut Cluster),
+    /// Of 64 bits: copies of those that KVM runs.
+    Wide(&'a mut WideCluster),
+}
+
+/// One of them.
+pub enum Core<'a> {
+    /// Of 32 bits.
+    Narrow(CoreView<'a>),
+    /// Of 64 bits.
+    Wide(WideCore<'a>),
+}
+
+/// Does the same with cores of both widths.
+macro_rules! both {
+    ($cores:expr, $bound:ident => $what:expr) => {
+        match $cores {
+            Self::Narrow($bound) => $what,
+            Self::Wide($bound) => $what,
+        }
+    };
+}
+
+impl Cores<'_> {
+    /// The width of their registers.
+    pub const fn width(&self) -> Width {
+        match self {
+            Self::Narrow(_) => Width::Bits32,
+            Self::Wide(_) => Width::Bits64,
+        }
+    }
+
+    /// How many there are.
+    #[expect(clippy::len_without_is_empty, reason = "no machine is without cores")]
+    pub fn len(&self) -> usize {
+        both!(self, cores => cores.len())
+    }
+
+    /// The one whose turn it is, or that stopped.
+    pub fn current(&self) -> usize {
+        both!(self, cores => cores.current())
+    }
+
+    /// What core `core` is doing; off when there is no such core.
+    pub fn power(&self, core: usize) -> Power {
+        both!(self, cores => cores.power(core))
+    }
+
+    /// Core `core`.
+    pub fn core(&mut self, core: usize) -> Option<Core<'_>> {
+        match self {
+            Self::Narrow(cluster) => cluster.core(core).map(Core::Narrow),
+            Self::Wide(cluster) => cluster.core(core).map(Core::Wide),
+        }
+    }
+
+    /// Stops the run before any core executes the instruction at virtual address `va`. What is inserted twice must be removed
+    /// twice. Where there can be no instruction, nothing happens.
+    pub fn insert_breakpoint(&mut self, va: u64) {
+        match (self, u32::try_from(va)) {
+            (Self::Narrow(cluster), Ok(va)) => cluster.insert_breakpoint(va),
+            (Self::Narrow(_), Err(_)) => {}
+            (Self::Wide(cluster), _) => cluster.insert_breakpoint(va),
+        }
+    }
+
+    /// Removes a breakpoint; `false` when there is none at `va`.
+    pub fn remove_breakpoint(&mut self, va: u64) -> bool {
+        match (self, u32::try_from(va)) {
+            (Self::Narrow(cluster), Ok(va)) => cluster.remove_breakpoint(va),
+            (Self::Narrow(_), Err(_)) => false,
+            (Self::Wide(cluster), _) => cluster.remove_breakpoint(va),
+        }
+    }
+
+    /// Stops the run after each instruction of core `core`.
+    pub fn set_step(&mut self, core: usize, on: bool) {
+        both!(self, cores => cores.set_step(core, on));
+    }
+
+    /// Gives core `core` no turns while `on`.
+    pub fn set_held(&mut self, core: usize, on: bool) {
+        both!(self, cores => cores.set_held(core, on));
+    }
+}
+
+impl Core<'_> {
+    /// The width of its registers.
+    pub const fn width(&self) -> Width {
+        match self {
+            Self::Narrow(_) => Width::Bits32,
+            Self::Wide(_) => Width::Bits64,
+        }
+    }
+
+    /// Its index.
+    pub const fn index(&self) -> usize {
+        both!(self, core => core.index())
+    }
+
+    /// The address of the next instruction.
+    pub fn pc(&self) -> u64 {
+        match self {
+            Self::Narrow(core) => core.pc().into(),
+            Self::Wide(core) => core.state().pc,
+        }
+    }
+
+    /// General register `n`: of R0 to R15, modulo 16; or X0 to X30, and the stack pointer for all above.
+    pub fn reg(&self, n: u8) -> u64 {
+        match self {
+            Self::Narrow(core) => core.reg(n).into(),
+            Self::Wide(core) => core.state().reg(n),
+        }
+    }
+
+    /// Writes register `n`, numbered as for [`Core::reg`]. One of 32 bits takes the low half.
+    pub fn set_reg(&mut self, n: u8, value: u64) {
+        match self {
+            Self::Narrow(core) => core.set_reg(n, value as u32),
+            Self::Wide(core) => core.state_mut().set_reg(n, value),
+        }
+    }
+
+    /// Goes on at `target`; for 32 bits its bit 0 says whether that is T32 code, outside any IT block.
+    pub fn branch(&mut self, target: u64) {
+        match self {
+            Self::Narrow(core) => core.branch(target as u32),
+            Self::Wide(core) => core.state_mut().pc = target,
+        }
+    }
+
+    /// At the first instruction of a function: returns from it at once, with `value` if it shall return one (in R0 or X0, to
+    /// LR or X30: AAPCS, AAPCS64).
+    pub fn return_at_once(&mut self, value: Option<u64>) {
+        if let Some(value) = value {
+            self.set_reg(0, value);
+        }
+        let link = match self {
+            Self::Narrow(_) => 14,
+            Self::Wide(_) => 30,
+        };
+        self.branch(self.reg(link));
+    }
+
+    /// At the first instruction of a function: its argument `n`, from 0, where each takes one register or one slot of the
+    /// stack (AAPCS 5.5; AAPCS64 6.8.2).
+    ///
+    /// # Errors
+    /// [`NoMemory`] when it should lie on the stack and there is none.
+    pub fn argument(&self, n: u8) -> Result<u64, NoMemory> {
+        match self {
+            Self::Narrow(core) => Ok(core.argument(n)?.into()),
+            Self::Wide(core) => core.argument(n),
+        }
+    }
+
+    /// The physical address of `va` in the core's present address space, whatever its permissions; `None` when nothing is
+    /// mapped. Nothing notices.
+    pub fn translate(&self, va: u64) -> Option<u64> {
+        match self {
+            Self::Narrow(core) => core.translate(u32::try_from(va).ok()?),
+            Self::Wide(core) => core.translate(va),
+        }
+    }
+
+    /// Reads memory by virtual address, whatever the permissions. Nothing notices; devices are not read. Of cores of 32 bits
+    /// addresses wrap.
+    ///
+    /// # Errors
+    /// [`NoMemory`] with the first address that has none; `bytes` is filled up to there.
+    pub fn read(&self, va: u64, bytes: &mut [u8]) -> Result<(), NoMemory> {
+        match self {
+            Self::Narrow(core) => {
+                let va = u32::try_from(va).map_err(|_| NoMemory { va })?;
+                Ok(core.read(va, bytes)?)
+            }
+            Self::Wide(core) => core.read(va, bytes),
+        }
+    }
+
+    /// Writes memory by virtual address, whatever the permissions; all of it or none. Code that is changed so runs as
+    /// changed on all cores.
+    ///
+    /// # Errors
+    /// [`NoMemory`] with the first address that has no writable RAM.
+    pub fn write(&mut self, va: u64, bytes: &[u8]) -> Result<(), NoMemory> {
+        match self {
+            Self::Narrow(core) => {
+                let va = u32::try_from(va).map_err(|_| NoMemory { va })?;
+                Ok(core.write(va, bytes)?)
+            }
+            Self::Wide(core) => core.write(va, bytes),
+        }
+    }
+
+    /// Reads RAM by physical address; `None` when some of it is no RAM.
+    pub fn read_phys(&self, pa: u64, bytes: &mut [u8]) -> Option<()> {
+        both!(self, core => core.read_phys(pa, bytes))
+    }
+
+    /// Writes RAM by physical address; `None` when some of it is no RAM. Code that is changed so runs as changed on all
+    /// cores.
+    pub fn write_phys(&mut self, pa: u64, bytes: &[u8]) -> Option<()> {
+        both!(self, core => core.write_phys(pa, bytes))
+    }
+}
