@@ -4,6 +4,7 @@ use guest_images::{GuestFile, Image};
 use serde_json::Value;
 
 use super::debug::Look;
+use super::debugger;
 use super::guest::{Boot, More, content};
 use super::outer::obtain;
 
@@ -144,7 +145,7 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
             "sleeps and nothing can ever wake it",
         ),
         look("probes in 32 bits", Look::Probes),
-        look("a debugger in 32 bits", Look::Debugger),
+        look("a debugger in 32 bits", Look::Debugger(debugger::NARROW)),
         guest("32 bits behind an IPMMU", ipmmu),
         guest("64 bits behind a virtio-iommu", strict),
     ];
@@ -158,6 +159,7 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
                 143,
                 "",
             ),
+            look("a debugger in 64 bits", Look::Debugger(debugger::WIDE)),
             look(
                 "a guest of 32 bits is saved and goes on",
                 Look::Snapshot {

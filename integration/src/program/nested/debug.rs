@@ -4,6 +4,7 @@ use guest_images::{Cache, GuestFile};
 use integration::disk::{random_bytes, sha256};
 
 use super::checks::Said;
+use super::debugger;
 use super::outer::obtain;
 
 /// Where the outer machine has a cache of images for the lab.
@@ -16,8 +17,8 @@ const PATIENCE: u32 = 10;
 pub enum Look {
     /// Probes stop a kernel of 32 bits, read its arguments, wait for returns, and end the run.
     Probes,
-    /// A debugger stops a 32-bit core, steps it, reads and writes its registers and memory.
-    Debugger,
+    /// A debugger stops a core, steps it, reads and writes its registers and memory.
+    Debugger(debugger::Guest),
     /// The lab judges a bug that probes bring back, and the same without them, as on the emulated processor.
     Lab {
         image: &'static str,
@@ -42,7 +43,8 @@ impl Look {
     /// The image that it boots by name.
     pub const fn guest(self) -> Option<&'static str> {
         match self {
-            Self::Probes | Self::Debugger => Some("ipmmu"),
+            Self::Probes => Some("ipmmu"),
+            Self::Debugger(guest) => Some(guest.image),
             Self::Snapshot { image, .. } => Some(image),
             Self::Lab { .. } => None,
         }
@@ -62,7 +64,7 @@ impl Look {
                     bytes: content(),
                 }]);
             }
-            Self::Probes | Self::Debugger => return Ok(Vec::new()),
+            Self::Probes | Self::Debugger(_) => return Ok(Vec::new()),
         };
         obtain(image)?;
         Cache::open()
@@ -72,15 +74,14 @@ impl Look {
 
     /// What the outer machine does; it leaves the exit code in `status`.
     pub fn script(self) -> String {
-        let boot = "vmm boot --accel kvm --cpus 2 --memory 128M --wall-timeout 300 --kernel /guests/ipmmu/kernel \
-                    --initrd /guests/ipmmu/initrd --console none --cmdline quiet";
         match self {
-            Self::Probes => format!(
-                "{boot} --probe start_kernel --probe 'do_one_initcall@return {{ print(fn, retval) }}' \
-                 --probe 'kernel_init {{ print(cpu) }}' --probe 'driver_register {{ print(drv.name); stop }}' \
+            Self::Probes => "vmm boot --accel kvm --cpus 2 --memory 128M --wall-timeout 300 --kernel /guests/ipmmu/kernel \
+                 --initrd /guests/ipmmu/initrd --console none --cmdline quiet \
+                 --probe start_kernel --probe 'do_one_initcall@return { print(fn, retval) }' \
+                 --probe 'kernel_init { print(cpu) }' --probe 'driver_register { print(drv.name); stop }' \
                  2>&1\nstatus=$?"
-            ),
-            Self::Debugger => debugger(boot),
+                .to_owned(),
+            Self::Debugger(guest) => guest.script(),
             Self::Snapshot { image, iommu } => snapshot(image, iommu),
             Self::Lab { cases, .. } => format!(
                 "VIOMMU_CACHE=/{CACHE} vmm lab run {cases} --accel kvm --patience {PATIENCE} --jobs 1 2>&1\nstatus=$?"
@@ -102,7 +103,9 @@ impl Look {
                 "; ended the run".into(),
             ],
             Self::Snapshot { .. } => vec![format!("{}  /dev/vda", sha256(&content()))],
-            Self::Debugger => ANSWERS.map(str::to_owned).to_vec(),
+            Self::Debugger(_) => debugger::FOUND
+                .map(|what| format!("found: {what}"))
+                .to_vec(),
             Self::Lab { count, .. } => vec![format!("{count} as expected, 0 not, 0 not judged")],
         };
         match wanted.iter().find(|words| !seen(words)) {
@@ -125,77 +128,9 @@ fn snapshot(image: &str, iommu: &str) -> String {
     )
 }
 
-/// What the debugger is answered.
-const ANSWERS: [&str; 6] = [
-    "<architecture>arm</architecture>",
-    // R15 at the kernel's first instruction; then the breakpoint there.
-    "$00800040#8c",
-    "swbreak",
-    // After a step, R15 is elsewhere, as the script finds.
-    "stepped",
-    // R3 as it was written, and an interrupt.
-    "$01020304#",
-    "$T02thread",
-];
-
-/// A packet of the remote protocol.
-fn packet(text: &str) -> String {
-    let sum = text.bytes().fold(0_u8, u8::wrapping_add);
-    format!("${text}#{sum:02x}")
-}
-
-/// A debugger of shell commands: what it says, and what it waits for before it goes on.
-fn debugger(boot: &str) -> String {
-    let talk = [
-        ("QStartNoAckMode", "OK"),
-        (
-            "qSupported:swbreak+;hwbreak+;vContSupported+;xmlRegisters=arm",
-            "PacketSize",
-        ),
-        ("qXfer:features:read:target.xml:0,100", "architecture>arm"),
-        ("Hg1", "OK"),
-        ("pf", "00800040"),
-        ("Z0,40008000,4", "OK"),
-        ("vCont;c", "swbreak"),
-        ("vCont;s:1;c", "T05thread:01;#07"),
-        ("pf", "#"),
-        ("P3=01020304", "OK"),
-        ("p3", "01020304"),
-        ("z0,40008000,4", "OK"),
-        ("vCont;c", ""),
-    ];
-    let mut script = format!(
-        "ifconfig lo 127.0.0.1 up\nmkfifo /in\n{boot} --run 'sleep 1000' --gdb 1234 &\nvmm=$!\n\
-         until nc 127.0.0.1 1234 </in >/out & exec 3>/in; sleep 2; kill -0 $!; do sleep 1; done\n\
-         await() {{ n=0; until tail -c +$at /out | grep -q \"$1\"; do sleep 0.2; n=$((n+1)); [ $n -gt 300 ] && break; done; }}\n\
-         say() {{ at=$(($(wc -c </out) + 1)); printf \"$1\" >&3; await \"$2\"; }}\n"
-    );
-    for (text, answer) in talk {
-        script += &match answer {
-            "" => format!("printf '{}' >&3\n", packet(text)),
-            _ => format!("say '{}' '{answer}'\n", packet(text)),
-        };
-        if text == "pf" {
-            script += "tail -c +$at /out | grep -q 00800040 || echo stepped\n";
-        }
-    }
-    // It runs for a while, is interrupted and killed.
-    let kill = packet("k");
-    script
-        + &format!(
-            "sleep 2\nsay '\\003' T02\nprintf '{kill}' >&3\nwait $vmm\nstatus=$?\ncat /out; echo\n"
-        )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn packets_have_their_sums() {
-        assert_eq!(packet("vCont;c"), "$vCont;c#a8");
-        assert!(debugger("vmm").contains("say '$Hg1#e0' 'OK'"));
-    }
 
     #[test]
     fn what_is_not_said_is_missed() {

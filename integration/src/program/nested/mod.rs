@@ -3,6 +3,7 @@
 
 mod checks;
 mod debug;
+mod debugger;
 mod guest;
 mod outer;
 
