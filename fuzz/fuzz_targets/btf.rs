@@ -44,7 +44,7 @@ fn check(blob: &[u8], path: &str, ram: &[u8]) {
             types.function(types.plain_name(ty)),
         );
         let _ = types.member_names(ty).count();
-        let _ = reader.register(ty, 0xc000_0000 | id).to_string();
+        let _ = reader.register(ty, 0xc000_0000 | u64::from(id)).to_string();
         if let Ok(path) = types.resolve_from(ty, path)
             && let Ok(value) = reader.read(0xc000_0000, &path)
         {

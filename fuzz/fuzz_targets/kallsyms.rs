@@ -71,10 +71,18 @@ fn build(mut data: &[u8]) -> Vec<u8> {
 
 fn check(image: &[u8]) {
     let _ = banner(image);
-    let Ok(symbols) = Symbols::find(image) else {
+    let Ok(mut symbols) = Symbols::find(image) else {
         return;
     };
     assert!(!symbols.is_empty());
+    in_order(&symbols);
+    if symbols.place(0xffff_a5e2_c8e0_0000) {
+        assert_eq!(symbols.text(), Some(0xffff_a5e2_c8e0_0000));
+        in_order(&symbols);
+    }
+}
+
+fn in_order(symbols: &Symbols) {
     let mut last = 0;
     for symbol in symbols.iter() {
         assert!(symbol.address >= last, "symbols are in order");

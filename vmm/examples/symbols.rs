@@ -10,9 +10,10 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use vmm::observe::symbols::Symbols;
+use vmm::observe::symbols::{Symbols, SymbolsError};
 use vmm::observe::types::Types;
 use vmm::observe::types::offsets::{banner, describe};
+use vmm::vcpu::Width;
 
 /// What offset tables hold.
 const TABLE: &[(&str, &[&str])] = &[
@@ -69,16 +70,25 @@ fn main() -> ExitCode {
     let symbols_took = started.elapsed();
     if rest.iter().any(|a| a == "--list") {
         for symbol in symbols.iter().flat_map(Symbols::iter) {
-            println!("{:08x} {} {}", symbol.address, symbol.kind, symbol.name);
+            let digits = 2 * symbols_width(&symbols).bytes() as usize;
+            println!(
+                "{:0digits$x} {} {}",
+                symbol.address, symbol.kind, symbol.name
+            );
         }
         return ExitCode::SUCCESS;
     }
     let started = Instant::now();
-    let types = Types::of_kernel(&image);
+    let types = Types::of_kernel(&image, symbols_width(&symbols));
     let types_took = started.elapsed();
     println!("{}", banner(&image).unwrap_or("no banner"));
     match &symbols {
-        Ok(symbols) => println!("{} symbols in {symbols_took:.1?}", symbols.len()),
+        Ok(symbols) => {
+            println!("{} symbols in {symbols_took:.1?}", symbols.len());
+            if let (Width::Bits64, Some(text)) = (symbols.width(), symbols.text()) {
+                println!("_text at {text:#x}");
+            }
+        }
         Err(error) => println!("{error} ({symbols_took:.1?})"),
     }
     match &types {
@@ -102,6 +112,11 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// How wide the kernel's addresses are; of 32 bits where there are no symbols to tell.
+fn symbols_width(symbols: &Result<Symbols, SymbolsError>) -> Width {
+    symbols.as_ref().map_or(Width::Bits32, Symbols::width)
+}
+
 fn table(image: &[u8]) -> ExitCode {
     match Types::find(image) {
         Ok(types) => {
@@ -120,7 +135,7 @@ fn answer(query: &str, symbols: Option<&Symbols>, types: Option<&Types>) {
         for symbol in symbols.named(query) {
             println!("  {:#010x} {}", symbol.address, symbol.kind);
         }
-        let number = query.strip_prefix("0x").map(|n| u32::from_str_radix(n, 16));
+        let number = query.strip_prefix("0x").map(|n| u64::from_str_radix(n, 16));
         if let Some(Ok(address)) = number {
             match symbols.at(address) {
                 Some(location) => println!("  {location}"),

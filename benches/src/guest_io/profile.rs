@@ -41,7 +41,7 @@ fn sample(guest: &Guest, symbols: &Symbols, iommu: Option<&IommuConfig>) -> Resu
     let mut counts = vec![BTreeMap::new(); PHASES.len()];
     guest.sample(iommu, EVERY, &mut |phase, pc| {
         // The kernel has the upper quarter of the address space (VMSPLIT_3G).
-        let name = match symbols.at(pc) {
+        let name = match symbols.at(pc.into()) {
             Some(at) if pc >= 0xc000_0000 => at.symbol.name.to_owned(),
             _ if pc >= 0xc000_0000 => "(kernel)".to_owned(),
             _ => "(user)".to_owned(),

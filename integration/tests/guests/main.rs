@@ -6,6 +6,7 @@ mod determinism;
 mod disks;
 mod inject;
 mod iommu;
+mod kernels;
 mod recordings;
 mod snapshots;
 mod virtio_iommu;

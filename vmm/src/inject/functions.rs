@@ -10,6 +10,9 @@ use super::spec::{Plan, What, Where};
 use crate::Machine;
 use crate::vcpu::{Halted, Resume, Stop, StopHandler};
 
+/// Why the functions of such a kernel cannot be reached.
+const NOT_NARROW: &str = "the guest's kernel is no 32-bit one";
+
 /// Where the functions that a plan names begin: virtual addresses, of which several may have one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Functions(BTreeMap<u32, String>);
@@ -33,7 +36,9 @@ impl Functions {
         for name in names {
             let before = places.len();
             for symbol in kernel.symbols.named(name) {
-                places.insert(symbol.address & !1, name.to_owned());
+                // Plans are for the emulated processor, whose addresses have 32 bits.
+                let va = u32::try_from(symbol.address).map_err(|_| NOT_NARROW)?;
+                places.insert(va & !1, name.to_owned());
             }
             if places.len() == before {
                 return Err(format!("the guest's kernel has no function {name}"));

@@ -2,26 +2,28 @@
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use crate::vcpu::Width;
+
 /// The most guest RAM that one [`copy`] takes, in bytes. To find a kernel's symbols and types, the first 64 MiB of RAM do:
-/// Linux on ARM runs at their beginning, and distribution kernels have 30 MiB.
+/// Linux on ARM runs at their beginning, and distribution kernels have 30 to 40 MiB.
 pub const MAX_COPY: u64 = 256 << 20;
 /// Longest text that [`Memory::text`] reads, in bytes.
 pub const MAX_TEXT: usize = 4096;
 
-const PAGE: u32 = 0x1000;
+const PAGE: u64 = 0x1000;
 
 /// Why guest memory could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
     /// The guest's tables have no valid entry for the address.
     #[error("virtual address {0:#010x} is not mapped")]
-    Unmapped(u32),
+    Unmapped(u64),
     /// There is no RAM.
     #[error("there is no RAM at physical address {0:#x}")]
     NoRam(u64),
     /// No memory is at hand for the address.
     #[error("address {0:#010x} is outside of the image")]
-    Outside(u32),
+    Outside(u64),
 }
 
 /// Guest RAM by physical address. Reading has no side effects.
@@ -59,22 +61,32 @@ pub fn copy(physical: &dyn Physical, base: u64, size: u64) -> Vec<u8> {
     copied
 }
 
-/// Memory by 32-bit virtual address, little-endian.
+/// Memory by virtual address, little-endian.
 pub trait Memory {
-    /// Fills `into` with what stands from `va` on; addresses wrap at 4 GiB.
+    /// Fills `into` with what stands from `va` on; addresses wrap where the guest's do.
     ///
     /// # Errors
     /// [`MemoryError`] unless all of it can be read.
-    fn read(&self, va: u32, into: &mut [u8]) -> Result<(), MemoryError>;
+    fn read(&self, va: u64, into: &mut [u8]) -> Result<(), MemoryError>;
 
-    /// The word at `va`, which need not be aligned.
+    /// The four bytes at `va`, which need not be aligned.
     ///
     /// # Errors
     /// [`MemoryError`] when it cannot be read.
-    fn word(&self, va: u32) -> Result<u32, MemoryError> {
+    fn word(&self, va: u64) -> Result<u32, MemoryError> {
         let mut bytes = [0; 4];
         self.read(va, &mut bytes)?;
         Ok(u32::from_le_bytes(bytes))
+    }
+
+    /// The pointer at `va`, which need not be aligned, or what else is as wide.
+    ///
+    /// # Errors
+    /// [`MemoryError`] when it cannot be read.
+    fn pointer(&self, va: u64, width: Width) -> Result<u64, MemoryError> {
+        let mut bytes = [0; 8];
+        self.read(va, &mut bytes[..width.bytes() as usize])?;
+        Ok(u64::from_le_bytes(bytes))
     }
 
     /// The NUL-terminated text at `va` without its NUL, and whether it was complete. It is cut at `max` (no more than
@@ -82,11 +94,11 @@ pub trait Memory {
     ///
     /// # Errors
     /// [`MemoryError`] when not even the first byte can be read.
-    fn text(&self, va: u32, max: usize) -> Result<(Vec<u8>, bool), MemoryError> {
+    fn text(&self, va: u64, max: usize) -> Result<(Vec<u8>, bool), MemoryError> {
         let mut text = Vec::new();
         let max = max.min(MAX_TEXT);
         while text.len() < max {
-            let at = va.wrapping_add(text.len() as u32);
+            let at = va.wrapping_add(text.len() as u64);
             // To the end of the page at most: the next one may be missing.
             let room = (PAGE - at % PAGE) as usize;
             let mut bytes = vec![0; room.min(max - text.len())];
@@ -113,17 +125,16 @@ pub trait Memory {
 #[derive(Clone, Copy, Debug)]
 pub struct Image<'a> {
     /// Virtual address of the first byte.
-    pub base: u32,
+    pub base: u64,
     /// The image.
     pub bytes: &'a [u8],
 }
 
 impl Memory for Image<'_> {
-    fn read(&self, va: u32, into: &mut [u8]) -> Result<(), MemoryError> {
-        let start = va.wrapping_sub(self.base) as usize;
+    fn read(&self, va: u64, into: &mut [u8]) -> Result<(), MemoryError> {
+        let start = usize::try_from(va.wrapping_sub(self.base)).ok();
         let found = start
-            .checked_add(into.len())
-            .and_then(|end| self.bytes.get(start..end))
+            .and_then(|start| self.bytes.get(start..start.checked_add(into.len())?))
             .ok_or(MemoryError::Outside(va))?;
         into.copy_from_slice(found);
         Ok(())

@@ -11,6 +11,7 @@ use super::memory::{Memory, MemoryError};
 use super::symbols::Symbols;
 use super::types::Types;
 use super::types::path::PathError;
+use crate::vcpu::Width;
 
 /// The most modules that are looked at: distribution kernels on boards load some hundred.
 const MAX_MODULES: usize = 1024;
@@ -22,8 +23,6 @@ const MAX_NAME: usize = 512;
 /// `MODULE_STATE_UNFORMED` of `enum module_state`: nothing of it is set up yet.
 const UNFORMED: u32 = 3;
 
-/// Bytes of an ELF symbol of a 32-bit file, and where its fields are (System V ABI, "Symbol Table").
-const SYMBOL_SIZE: usize = 16;
 /// `STT_FUNC`: bit 0 of such an address says Thumb.
 const FUNCTION: u8 = 2;
 /// `STT_SECTION` and `STT_FILE` name no place in the module.
@@ -53,9 +52,9 @@ pub struct ModuleSymbol {
     /// Its name.
     pub name: String,
     /// Virtual address, without the Thumb bit.
-    pub address: u32,
+    pub address: u64,
     /// Address of the first byte that does not belong to it.
-    pub end: u32,
+    pub end: u64,
     /// The letter of `nm`.
     pub kind: char,
 }
@@ -85,21 +84,22 @@ impl Module {
 /// Where a module's symbols are. That changes when its initialisation is over and its first part is freed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Table {
-    symbols: u32,
+    symbols: u64,
     count: u32,
-    names: u32,
-    letters: u32,
+    names: u64,
+    letters: u64,
 }
 
 /// The modules of a kernel, as they were when last looked at.
 #[derive(Clone, Debug, Default)]
 pub struct Modules {
     /// By the address of their `struct module`.
-    known: BTreeMap<u32, Arc<Module>>,
+    known: BTreeMap<u64, Arc<Module>>,
 }
 
 /// Offsets within `struct module` and `struct mod_kallsyms`, in bytes.
 struct Layout {
+    width: Width,
     list: u32,
     name: u32,
     state: u32,
@@ -118,6 +118,7 @@ impl Layout {
             Ok::<u32, PathError>(path.offset().unwrap_or(0))
         };
         Ok(Self {
+            width: types.width(),
             list: offset("module", "list")?,
             name: offset("module", "name")?,
             state: offset("module", "state")?,
@@ -145,9 +146,10 @@ impl Modules {
         let head = symbols.address("modules").ok_or(ModulesError::NoList)?;
         let layout = Layout::of(types)?;
         let mut found = BTreeMap::new();
-        let mut link = memory.word(head)?;
+        let width = layout.width;
+        let mut link = memory.pointer(head, width)?;
         while link != head && link != 0 && found.len() < MAX_MODULES {
-            let module = link.wrapping_sub(layout.list);
+            let module = width.cut(link.wrapping_sub(layout.list.into()));
             let before = self.known.get(&module);
             // A list that runs in a circle past its head has no end.
             if found.contains_key(&module) {
@@ -156,7 +158,7 @@ impl Modules {
             if let Some(read) = read(module, &layout, before, memory) {
                 found.insert(module, read);
             }
-            link = memory.word(link)?;
+            link = memory.pointer(link, width)?;
         }
         self.known = found;
         Ok(())
@@ -170,27 +172,29 @@ impl Modules {
 
 /// The module whose structure is at `module`, if it is set up and can be read.
 fn read(
-    module: u32,
+    module: u64,
     layout: &Layout,
     before: Option<&Arc<Module>>,
     memory: &dyn Memory,
 ) -> Option<Arc<Module>> {
-    let word = |at: u32, offset: u32| memory.word(at.wrapping_add(offset)).ok();
+    let at = |object: u64, offset: u32| layout.width.cut(object.wrapping_add(offset.into()));
+    let word = |object, offset| memory.word(at(object, offset)).ok();
+    let pointer = |object, offset| memory.pointer(at(object, offset), layout.width).ok();
     if word(module, layout.state)? == UNFORMED {
         return None;
     }
-    let kallsyms = word(module, layout.kallsyms)?;
+    let kallsyms = pointer(module, layout.kallsyms)?;
     let table = Table {
-        symbols: word(kallsyms, layout.symtab)?,
+        symbols: pointer(kallsyms, layout.symtab)?,
         count: word(kallsyms, layout.num_symtab)?.min(MAX_SYMBOLS),
-        names: word(kallsyms, layout.strtab)?,
-        letters: word(kallsyms, layout.typetab)?,
+        names: pointer(kallsyms, layout.strtab)?,
+        letters: pointer(kallsyms, layout.typetab)?,
     };
-    let name = text(memory, module.wrapping_add(layout.name))?;
+    let name = text(memory, at(module, layout.name))?;
     if let Some(before) = before.filter(|before| before.table == table && before.name == name) {
         return Some(Arc::clone(before));
     }
-    let symbols = symbols(&table, memory)?;
+    let symbols = symbols(&table, layout.width, memory)?;
     Some(Arc::new(Module {
         name,
         symbols,
@@ -198,36 +202,79 @@ fn read(
     }))
 }
 
-fn text(memory: &dyn Memory, at: u32) -> Option<String> {
+fn text(memory: &dyn Memory, at: u64) -> Option<String> {
     let (text, complete) = memory.text(at, MAX_NAME).ok()?;
     let plain = complete && !text.is_empty() && text.iter().all(u8::is_ascii_graphic);
     plain.then(|| String::from_utf8_lossy(&text).into_owned())
 }
 
+/// A symbol of an ELF file: what of it is needed (System V ABI, "Symbol Table").
+struct ElfSymbol {
+    name: u32,
+    value: u64,
+    size: u64,
+    kind: u8,
+    section: u16,
+}
+
+impl ElfSymbol {
+    /// Bytes of one in a table.
+    const fn size(width: Width) -> usize {
+        match width {
+            Width::Bits32 => 16,
+            Width::Bits64 => 24,
+        }
+    }
+
+    /// The one that is all of `entry`.
+    fn of(entry: &[u8], width: Width) -> Self {
+        let number = |at: usize, bytes: usize| {
+            let mut number = [0; 8];
+            number[..bytes].copy_from_slice(&entry[at..at + bytes]);
+            u64::from_le_bytes(number)
+        };
+        let (value, size, info, section) = match width {
+            Width::Bits32 => (number(4, 4), number(8, 4), 12, 14),
+            Width::Bits64 => (number(8, 8), number(16, 8), 4, 6),
+        };
+        Self {
+            name: number(0, 4) as u32,
+            value,
+            size,
+            kind: entry[info] & 0xf,
+            section: number(section, 2) as u16,
+        }
+    }
+}
+
 /// The symbols of a table that are places in the module, by address.
-fn symbols(table: &Table, memory: &dyn Memory) -> Option<Vec<ModuleSymbol>> {
-    let mut entries = vec![0; table.count as usize * SYMBOL_SIZE];
+fn symbols(table: &Table, width: Width, memory: &dyn Memory) -> Option<Vec<ModuleSymbol>> {
+    let size = ElfSymbol::size(width);
+    let mut entries = vec![0; table.count as usize * size];
     memory.read(table.symbols, &mut entries).ok()?;
     let mut letters = vec![0; table.count as usize];
     memory.read(table.letters, &mut letters).ok()?;
     let mut list = Vec::new();
-    for (entry, letter) in entries.chunks_exact(SYMBOL_SIZE).zip(letters) {
-        let word = |at: usize| {
-            u32::from_le_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]])
-        };
-        let (value, size) = (word(4), word(8));
-        let (kind, section) = (entry[12] & 0xf, u16::from_le_bytes([entry[14], entry[15]]));
+    for (entry, letter) in entries.chunks_exact(size).zip(letters) {
+        let ElfSymbol {
+            name,
+            value,
+            size,
+            kind,
+            section,
+        } = ElfSymbol::of(entry, width);
         if section == UNDEFINED || section >= RESERVED || NO_PLACE.contains(&kind) {
             continue;
         }
-        let Some(name) = text(memory, table.names.wrapping_add(word(0))) else {
+        let Some(name) = text(memory, width.cut(table.names.wrapping_add(name.into()))) else {
             continue;
         };
-        // Marks of where code and data begin in a section (ELF for the ARM Architecture, 4.5.5).
+        // Marks of where code and data begin in a section (ELF for the ARM Architecture, 4.5.5, and of AArch64).
         if name.starts_with('$') {
             continue;
         }
-        let address = if kind == FUNCTION { value & !1 } else { value };
+        let thumb = width == Width::Bits32 && kind == FUNCTION;
+        let address = if thumb { value & !1 } else { value };
         list.push(ModuleSymbol {
             name,
             address,

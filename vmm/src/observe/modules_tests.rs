@@ -5,8 +5,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::observe::memory::Image;
 use crate::observe::types::offsets::Tables;
+use crate::observe::types::testing::Writer;
 
 const BASE: u32 = 0xbf00_0000;
+/// The same of a 64-bit kernel.
+const WIDE_BASE: u64 = 0xffff_8000_7a00_0000;
 /// Where the list's head is, and where the only module and its tables are.
 const HEAD: u32 = 0x10;
 const MODULE: u32 = 0x100;
@@ -38,7 +41,8 @@ fn types() -> Types {
 }
 
 /// A kernel that has one symbol.
-fn one_symbol(name: &str, address: u32) -> Symbols {
+fn one_symbol(name: &str, address: impl Into<u64>) -> Symbols {
+    let address = address.into();
     let symbol = ModuleSymbol {
         name: name.into(),
         address,
@@ -74,7 +78,7 @@ impl Bytes {
 
     fn image(&self) -> Image<'_> {
         Image {
-            base: BASE,
+            base: BASE.into(),
             bytes: &self.0,
         }
     }
@@ -142,12 +146,78 @@ fn a_module_goes_and_another_comes() {
 
 #[test]
 fn what_is_not_there_is_told() {
-    let none = one_symbol("others", 0);
+    let none = one_symbol("others", 0u32);
     let error = Modules::default().refresh(&types(), &none, &loaded().image());
     assert_eq!(error, Err(ModulesError::NoList));
     let mut bytes = loaded();
     bytes.word(HEAD, 0x10);
     assert!(matches!(read(&bytes), Err(ModulesError::Memory(_))));
+}
+
+/// As [`types`], of a 64-bit kernel.
+fn wide_types() -> Types {
+    let mut w = Writer::new();
+    let int = w.int("unsigned int", 4, 0);
+    let long = w.int("long unsigned int", 8, 0);
+    let members = [
+        ("state", int, 0, 0),
+        ("list", long, 8 * 8, 0),
+        ("name", int, 24 * 8, 0),
+    ];
+    let members = [&members[..], &[("kallsyms", long, 80 * 8, 0)]].concat();
+    w.structure("module", 128, &members);
+    let members = [("symtab", long, 0, 0), ("num_symtab", int, 8 * 8, 0)];
+    let rest = [("strtab", long, 16 * 8, 0), ("typetab", long, 24 * 8, 0)];
+    w.structure("mod_kallsyms", 32, &[members, rest].concat());
+    Types::parse(&w.blob()).unwrap()
+}
+
+/// One live module of a 64-bit kernel with a function that has an odd address, and a mark.
+fn wide_loaded() -> Bytes {
+    let mut bytes = Bytes(vec![0; 0x600]);
+    let mut long = |at: u32, value: u64| bytes.put(at, &value.to_le_bytes());
+    let to = |at: u32| WIDE_BASE + u64::from(at);
+    long(HEAD, to(MODULE + 8));
+    long(MODULE + 8, to(HEAD));
+    long(MODULE + 80, to(KALLSYMS));
+    long(KALLSYMS, to(SYMBOLS));
+    long(KALLSYMS + 8, 3);
+    long(KALLSYMS + 16, to(NAMES));
+    long(KALLSYMS + 24, to(LETTERS));
+    long(SYMBOLS + 24 + 8, WIDE_BASE + 0x10_0001);
+    long(SYMBOLS + 24 + 16, 0x40);
+    bytes.put(MODULE + 24, b"clock\0");
+    bytes.put(NAMES, b"\0probe\0$x\0");
+    bytes.put(LETTERS, b"?tt");
+    // Name, kind, section.
+    bytes.put(SYMBOLS + 24, &[1, 0, 0, 0, 2, 0, 1, 0]);
+    bytes.put(SYMBOLS + 48, &[7, 0, 0, 0, 0, 0, 1, 0]);
+    bytes
+}
+
+fn read_wide(bytes: &Bytes) -> Result<Modules, ModulesError> {
+    let mut modules = Modules::default();
+    let symbols = one_symbol("modules", WIDE_BASE + u64::from(HEAD));
+    let image = Image {
+        base: WIDE_BASE,
+        bytes: &bytes.0,
+    };
+    modules.refresh(&wide_types(), &symbols, &image)?;
+    Ok(modules)
+}
+
+#[test]
+fn modules_of_a_64_bit_kernel_are_found() {
+    let modules = read_wide(&wide_loaded()).unwrap();
+    let module = modules.iter().next().unwrap();
+    assert_eq!(module.name, "clock");
+    let expected = ModuleSymbol {
+        name: "probe".into(),
+        address: WIDE_BASE + 0x10_0001,
+        end: WIDE_BASE + 0x10_0041,
+        kind: 't',
+    };
+    assert_eq!(module.symbols, [expected]);
 }
 
 proptest! {
@@ -158,5 +228,17 @@ proptest! {
             bytes.word(at * 4, BASE + value);
         }
         let _ = read(&bytes);
+    }
+
+    #[test]
+    fn any_memory_of_a_64_bit_kernel_is_read_in_time(
+        words in proptest::collection::vec((0u32..0xbf, 0u64..0x600, any::<bool>()), 0..24),
+    ) {
+        let mut bytes = wide_loaded();
+        for (at, value, far) in words {
+            let value = if far { value.wrapping_sub(0x300) } else { WIDE_BASE + value };
+            bytes.put(at * 8, &value.to_le_bytes());
+        }
+        let _ = read_wide(&bytes);
     }
 }

@@ -148,13 +148,11 @@ pub fn changes(probe: &Probe, hit: &Hit, behaviour: &str) -> Vec<GuestChange> {
         at: hit.at,
         event: None,
         behaviour: behaviour.to_owned(),
-        place: match change.place {
-            Written::Register(number) => Place::Register {
-                name: format!("r{number}"),
-            },
+        place: match &change.place {
+            Written::Register(name) => Place::Register { name: name.clone() },
             Written::Memory(address, width) => Place::Memory {
-                address: Address(address.into()),
-                width,
+                address: Address(*address),
+                width: *width,
             },
         },
         meaning: format!("{}, at {}", change.meaning, probe.site),
@@ -167,9 +165,7 @@ pub fn changes(probe: &Probe, hit: &Hit, behaviour: &str) -> Vec<GuestChange> {
 /// A probe's value as a timeline keeps it.
 fn shown(value: &Seen) -> Value {
     match value {
-        Seen::Pointer { address, location } => {
-            Value::Pointer(Address((*address).into()), location.clone())
-        }
+        Seen::Pointer { address, location } => Value::Pointer(Address(*address), location.clone()),
         Seen::Text { text, .. } => Value::Text(visible(text)),
         Seen::Bool(_) | Seen::Unsigned(_) | Seen::Signed(_) => value
             .number()

@@ -1,12 +1,10 @@
 //! What a probe does when it is hit.
 
-use arm32::CoreView;
-
 use super::ast::{Action, Expr, Site};
 use super::eval::{EvalError, Evaluator};
 use super::outcome::Hit;
 use super::scope::ScopeError;
-use crate::vcpu::Resume;
+use crate::vcpu::{Core, Resume};
 
 /// Does what `action` says, and notes it in `hit`.
 pub(super) fn take(evaluator: &mut Evaluator<'_, '_>, action: &Action, hit: &mut Hit) -> Resume {
@@ -19,7 +17,7 @@ pub(super) fn take(evaluator: &mut Evaluator<'_, '_>, action: &Action, hit: &mut
         }
         Action::Set(place, value) => set(evaluator, place, value, hit),
         Action::Return(value) => number(evaluator, value.as_ref()).map(|value| {
-            evaluator.core.return_at_once(value.map(|v| v as u32));
+            evaluator.core.return_at_once(value.map(|v| v as u64));
             hit.actions.push(match value {
                 Some(value) => format!("returned {value} at once"),
                 None => "returned at once".into(),
@@ -69,10 +67,12 @@ fn set(
 
 fn goto(evaluator: &mut Evaluator<'_, '_>, site: &Site, hit: &mut Hit) -> Result<(), EvalError> {
     let target = evaluator.scope.places(site)?[0];
-    let core: &mut CoreView<'_> = evaluator.core;
     // The table of symbols does not say which instruction set; code of one kernel is all of one.
-    let thumb = u32::from(core.state().psr.thumb);
-    core.branch(target | thumb);
+    let thumb = match &evaluator.core {
+        Core::Narrow(core) => core.state().psr.thumb,
+        Core::Wide(_) => false,
+    };
+    evaluator.core.branch(target | u64::from(thumb));
     hit.actions.push(format!("went on at {site}"));
     Ok(())
 }

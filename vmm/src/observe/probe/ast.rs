@@ -94,7 +94,7 @@ pub enum Operator {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expr {
     /// A number, or the name of an error code such as `-EPROBE_DEFER`.
-    Number(i64),
+    Number(i128),
     /// A text to compare with.
     Text(String),
     /// A register, an argument, a global variable, or what they lead to.
@@ -110,7 +110,7 @@ pub enum Expr {
 /// A root and the fields that lead on from it; pointers are followed where a field is asked of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
-    /// An argument's name, `arg0` to `arg3`, `r0` to `r15`, `retval`, `caller`, `cpu`, or a global variable.
+    /// An argument's name, `arg0` to `arg9`, `r0` to `r15` or `x0` to `x30`, `retval`, `caller`, `cpu`, or a global variable.
     pub root: String,
     /// Treat the root as a pointer to this structure: `(struct device)r4.kobj.name`.
     pub cast: Option<String>,

@@ -3,20 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arm32::CoreView;
 use vm_memory::GuestMemoryMmap;
 
+use super::abi::{Abi, CoreMemory};
 use super::action;
 use super::ast::Probe;
-use super::eval::{CoreMemory, Evaluator, Frame};
+use super::eval::{Evaluator, Frame};
 use super::kernel::Kernel;
 use super::outcome::{Hit, Outcome, ProbeError};
 use super::scope::{Scope, ScopeError};
+use super::start::{Unplaced, entries};
 use crate::observe::symbols::SymbolsError;
-use crate::vcpu::{Core, Cores, Halted, Resume, Stop, StopHandler};
+use crate::vcpu::{Cores, Halted, Resume, Stop, StopHandler, Width};
 
-/// Where 32-bit ARM kernels begin, from the base of RAM: TEXT_OFFSET of arch/arm/Makefile, the usual one first.
-const ENTRIES: [u64; 2] = [0x8000, 0x0020_8000];
 /// Most times that a kernel is looked for: a search reads much memory, and what lies where kernels begin may be a loop.
 const MAX_SEARCHES: u32 = 8;
 /// Most calls that are waited for to return: tasks that never do, such as those killed, would fill the list.
@@ -58,28 +57,24 @@ pub struct Engine {
     ram: Arc<GuestMemoryMmap<()>>,
     ram_base: u64,
     ram_size: u64,
+    /// A 64-bit kernel that was found and is waited for to be at its virtual addresses.
+    unplaced: Option<Unplaced>,
     kernel: Option<Arc<Kernel>>,
-    places: BTreeMap<u32, Place>,
+    /// Where the kernel's image is, if that was found out just now: see [`Halted::image`].
+    pub(super) image: Option<(u64, u64)>,
+    places: BTreeMap<u64, Place>,
     /// Which probe lies where, and whether that is in a module.
-    set: BTreeMap<(u32, usize), bool>,
+    set: BTreeMap<(u64, usize), bool>,
     /// Probes that were set, at least once.
     placed: BTreeSet<usize>,
     /// Probes whose place has not been in memory yet, and must come to be.
     waiting: BTreeSet<usize>,
     /// Where the kernel calls [`MODULE_READY`].
-    module_ready: Option<u32>,
+    module_ready: Option<u64>,
     pending: VecDeque<Pending>,
     searches: u32,
     sink: Sink,
     outcome: Arc<Mutex<Outcome>>,
-}
-
-/// Core `core`, of 32 bits.
-fn narrow<'a>(halted: &'a mut Halted<'_>, core: usize) -> Option<CoreView<'a>> {
-    match halted.core(core)? {
-        Core::Narrow(view) => Some(view),
-        Core::Wide(_) => None,
-    }
 }
 
 impl Engine {
@@ -99,7 +94,9 @@ impl Engine {
             ram,
             ram_base,
             ram_size,
+            unplaced: None,
             kernel: None,
+            image: None,
             places: BTreeMap::new(),
             set: BTreeMap::new(),
             placed: BTreeSet::new(),
@@ -125,8 +122,8 @@ impl Engine {
     /// the run; without probes nothing is set.
     pub fn prepare(&self, cores: &mut Cores<'_>) {
         if !self.probes.is_empty() {
-            self.entries()
-                .for_each(|va| cores.insert_breakpoint(va.into()));
+            self.entries(cores.width())
+                .for_each(|va| cores.insert_breakpoint(va));
         }
     }
 
@@ -135,7 +132,7 @@ impl Engine {
         if self.probes.is_empty() {
             return;
         }
-        if let Some(Core::Narrow(view)) = cores.core(0) {
+        if let Some(view) = cores.core(0) {
             // Where there are no modules to be seen, there is no probe in one.
             let _ = Arc::make_mut(&mut kernel).read_modules(&CoreMemory(&view));
         }
@@ -144,45 +141,89 @@ impl Engine {
         }
     }
 
-    /// Addresses of the first instruction, virtual and physical: the memory management unit is off there.
-    fn entries(&self) -> impl Iterator<Item = u32> + use<> {
-        let base = self.ram_base;
-        ENTRIES
-            .into_iter()
-            .filter_map(move |offset| u32::try_from(base + offset).ok())
+    fn entries(&self, width: Width) -> impl Iterator<Item = u64> + use<> {
+        // Addresses past those of 32 bits are no entries of such cores.
+        entries(width, self.ram_base).filter(move |va| width.cut(*va) == *va)
+    }
+
+    /// A core came to the breakpoint that was set at `pc`.
+    pub(super) fn reached(
+        &mut self,
+        core: usize,
+        pc: u64,
+        cores: &mut Cores<'_>,
+        now_ns: u64,
+    ) -> Resume {
+        if self.kernel.is_some() {
+            return self.hit(core, pc, cores, now_ns);
+        }
+        let waits = self.unplaced.as_ref();
+        let result = if waits.is_some_and(|unplaced| unplaced.settles_at() == pc) {
+            self.settled(core, cores)
+        } else if waits.is_none() && self.entries(cores.width()).any(|entry| entry == pc) {
+            self.arm(pc, cores)
+        } else {
+            Ok(())
+        };
+        match result {
+            Ok(()) => Resume::Continue,
+            Err(error) => self.fail(error),
+        }
     }
 
     /// The kernel may be in memory now.
-    fn arm(&mut self, pc: u32, halted: &mut Halted<'_>) -> Resume {
+    fn arm(&mut self, pc: u64, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
         let kernel = match Kernel::find(&*self.ram, self.ram_base, self.ram_size) {
             Ok(kernel) => kernel,
             // What begins here is something else, which happens to lie where kernels do.
             Err(SymbolsError::None) => {
                 self.searches += 1;
                 if self.searches >= MAX_SEARCHES {
-                    for va in self.entries() {
-                        halted.cores.remove_breakpoint(va.into());
-                    }
+                    self.give_up_entries(cores);
                 }
-                return Resume::Continue;
+                return Ok(());
             }
-            Err(error) => return self.fail(error.into()),
+            Err(error) => return Err(error.into()),
         };
-        for va in self.entries() {
-            halted.cores.remove_breakpoint(va.into());
+        self.give_up_entries(cores);
+        match kernel.symbols.width() {
+            Width::Bits32 => {
+                self.image = kernel.image(pc);
+                self.begin(Arc::new(kernel), cores)
+            }
+            Width::Bits64 => {
+                let unplaced = Unplaced::new(kernel, pc)?;
+                self.image = Some(unplaced.image());
+                cores.insert_breakpoint(unplaced.settles_at());
+                self.unplaced = Some(unplaced);
+                Ok(())
+            }
         }
-        halted.image = kernel.image(pc.into());
-        match self.begin(Arc::new(kernel), &mut halted.cores) {
-            Ok(()) => Resume::Continue,
-            Err(error) => self.fail(error),
+    }
+
+    fn give_up_entries(&self, cores: &mut Cores<'_>) {
+        for va in self.entries(cores.width()) {
+            cores.remove_breakpoint(va);
         }
+    }
+
+    /// A 64-bit kernel is at its virtual addresses.
+    fn settled(&mut self, core: usize, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
+        let (Some(unplaced), Some(pc)) = (self.unplaced.take(), cores.core(core).map(|c| c.pc()))
+        else {
+            return Ok(());
+        };
+        cores.remove_breakpoint(unplaced.settles_at());
+        let (kernel, image) = unplaced.place(pc)?;
+        self.image = Some(image);
+        self.begin(Arc::new(kernel), cores)
     }
 
     /// Sets all probes in `kernel` that have their place in memory.
     fn begin(&mut self, kernel: Arc<Kernel>, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
         self.module_ready = kernel.symbols.address(MODULE_READY);
         if let Some(va) = self.module_ready {
-            cores.insert_breakpoint(va.into());
+            cores.insert_breakpoint(va);
         }
         self.place_all(&kernel, cores)?;
         self.kernel = Some(kernel);
@@ -191,18 +232,18 @@ impl Engine {
     }
 
     /// A module is about to run.
-    fn module_loaded(&mut self, core: usize, halted: &mut Halted<'_>) -> Result<(), ProbeError> {
+    fn module_loaded(&mut self, core: usize, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
         let Some(mut kernel) = self.kernel.take() else {
             return Ok(());
         };
-        let read = match narrow(halted, core) {
+        let read = match cores.core(core) {
             Some(view) => Arc::make_mut(&mut kernel).read_modules(&CoreMemory(&view)),
             None => Ok(()),
         };
         let placed = match (read, self.waiting.first()) {
             (Ok(()), _) => {
-                self.withdraw_from_modules(&mut halted.cores);
-                self.place_all(&kernel, &mut halted.cores)
+                self.withdraw_from_modules(cores);
+                self.place_all(&kernel, cores)
             }
             (Err(source), Some(&index)) => {
                 let text = self.probes[index].text.clone();
@@ -217,10 +258,10 @@ impl Engine {
     /// Takes probes off the modules that were loaded: these may be gone, and others be where they were.
     fn withdraw_from_modules(&mut self, cores: &mut Cores<'_>) {
         let gone = self.set.iter().filter(|(_, in_module)| **in_module);
-        let gone: Vec<(u32, usize)> = gone.map(|(&key, _)| key).collect();
+        let gone: Vec<(u64, usize)> = gone.map(|(&key, _)| key).collect();
         for (va, index) in gone {
             self.set.remove(&(va, index));
-            cores.remove_breakpoint(va.into());
+            cores.remove_breakpoint(va);
             if let Some(place) = self.places.get_mut(&va) {
                 place.here.retain(|other| *other != index);
                 place.calls.retain(|other| *other != index);
@@ -277,7 +318,7 @@ impl Engine {
             if self.set.insert((va, index), in_module).is_some() {
                 continue;
             }
-            cores.insert_breakpoint(va.into());
+            cores.insert_breakpoint(va);
             let place = self.places.entry(va).or_default();
             if site.at_return {
                 place.calls.push(index);
@@ -288,9 +329,9 @@ impl Engine {
         Ok(())
     }
 
-    fn hit(&mut self, core: usize, pc: u32, halted: &mut Halted<'_>) -> Resume {
+    fn hit(&mut self, core: usize, pc: u64, cores: &mut Cores<'_>, now_ns: u64) -> Resume {
         if self.module_ready == Some(pc)
-            && let Err(error) = self.module_loaded(core, halted)
+            && let Err(error) = self.module_loaded(core, cores)
         {
             return self.fail(error);
         }
@@ -301,20 +342,20 @@ impl Engine {
         let returning = place.returns > 0;
         let mut resume = Resume::Continue;
         if returning {
-            resume = self.returned(core, pc, halted);
+            resume = self.returned(core, pc, cores, now_ns);
         }
         for probe in calls {
-            self.call(probe, core, halted);
+            self.call(probe, core, cores);
         }
         for probe in here {
             // An action of the probe before may have moved the core.
-            if narrow(halted, core).is_none_or(|view| view.pc() != pc) {
+            if cores.core(core).is_none_or(|view| view.pc() != pc) {
                 break;
             }
-            let Some(frame) = narrow(halted, core).map(|view| Frame::at_entry(&view)) else {
+            let Some(frame) = cores.core(core).map(|view| Frame::at_entry(&view)) else {
                 break;
             };
-            if self.serve(probe, &frame, core, halted) == Resume::End {
+            if self.serve(probe, &frame, core, cores, now_ns) == Resume::End {
                 resume = Resume::End;
             }
         }
@@ -322,23 +363,24 @@ impl Engine {
     }
 
     /// A function begins whose return is of interest.
-    fn call(&mut self, probe: usize, core: usize, halted: &mut Halted<'_>) {
-        let Some(frame) = narrow(halted, core).map(|view| Frame::at_entry(&view)) else {
+    fn call(&mut self, probe: usize, core: usize, cores: &mut Cores<'_>) {
+        let Some(frame) = cores.core(core).map(|view| Frame::at_entry(&view)) else {
             return;
         };
-        let to = frame.lr & !1;
+        let abi = Abi::of(cores.width());
+        let to = frame.returns_to(abi);
         self.places.entry(to).or_default().returns += 1;
-        halted.cores.insert_breakpoint(to.into());
+        cores.insert_breakpoint(to);
         self.pending.push_back(Pending { probe, frame });
         if self.pending.len() > MAX_PENDING
             && let Some(oldest) = self.pending.pop_front()
         {
-            self.forget(oldest.frame.lr & !1, halted);
+            self.forget(oldest.frame.returns_to(abi), cores);
         }
     }
 
-    fn forget(&mut self, to: u32, halted: &mut Halted<'_>) {
-        halted.cores.remove_breakpoint(to.into());
+    fn forget(&mut self, to: u64, cores: &mut Cores<'_>) {
+        cores.remove_breakpoint(to);
         if let Some(place) = self.places.get_mut(&to) {
             place.returns = place.returns.saturating_sub(1);
             if place.is_empty() {
@@ -349,19 +391,20 @@ impl Engine {
 
     /// Serves the calls that have returned to `pc`: the stack is then where it was at their entry, which tells apart
     /// tasks, and calls that recurse.
-    fn returned(&mut self, core: usize, pc: u32, halted: &mut Halted<'_>) -> Resume {
-        let Some(sp) = narrow(halted, core).map(|view| view.reg(13)) else {
+    fn returned(&mut self, core: usize, pc: u64, cores: &mut Cores<'_>, now_ns: u64) -> Resume {
+        let abi = Abi::of(cores.width());
+        let Some(sp) = cores.core(core).map(|view| view.reg(abi.sp)) else {
             return Resume::Continue;
         };
-        let is_done = |p: &Pending| p.frame.lr & !1 == pc && p.frame.sp == sp;
+        let is_done = |p: &Pending| p.frame.returns_to(abi) == pc && p.frame.sp == sp;
         let (done, waiting): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.pending)
             .into_iter()
             .partition(is_done);
         self.pending = waiting;
         let mut resume = Resume::Continue;
         for call in done {
-            self.forget(pc, halted);
-            if self.serve(call.probe, &call.frame, core, halted) == Resume::End {
+            self.forget(pc, cores);
+            if self.serve(call.probe, &call.frame, core, cores, now_ns) == Resume::End {
                 resume = Resume::End;
             }
         }
@@ -374,16 +417,17 @@ impl Engine {
         index: usize,
         frame: &Frame,
         core: usize,
-        halted: &mut Halted<'_>,
+        cores: &mut Cores<'_>,
+        now_ns: u64,
     ) -> Resume {
-        let at = halted.now_ns;
-        let (Some(kernel), Some(mut view)) = (&self.kernel, narrow(halted, core)) else {
+        let abi = Abi::of(cores.width());
+        let (Some(kernel), Some(mut view)) = (&self.kernel, cores.core(core)) else {
             return Resume::Continue;
         };
         let probe = &self.probes[index];
-        let caller = kernel.symbols.at(frame.lr & !1);
+        let caller = kernel.symbols.at(frame.returns_to(abi));
         let mut hit = Hit {
-            at,
+            at: now_ns,
             core,
             probe: index,
             caller: caller.map_or_else(String::new, |location| location.to_string()),
@@ -426,19 +470,12 @@ impl Engine {
 
 impl StopHandler for Engine {
     fn stopped(&mut self, stop: Stop, halted: &mut Halted<'_>) -> Resume {
-        match stop {
-            Stop::Breakpoint { core, pc } if self.kernel.is_some() => match u32::try_from(pc) {
-                Ok(pc) => self.hit(core, pc, halted),
-                Err(_) => Resume::Continue,
-            },
-            Stop::Breakpoint { pc, .. } => {
-                match self.entries().find(|&entry| u64::from(entry) == pc) {
-                    Some(pc) => self.arm(pc, halted),
-                    None => Resume::Continue,
-                }
-            }
-            _ => Resume::Continue,
-        }
+        let Stop::Breakpoint { core, pc } = stop else {
+            return Resume::Continue;
+        };
+        let resume = self.reached(core, pc, &mut halted.cores, halted.now_ns);
+        halted.image = self.image.take().or(halted.image);
+        resume
     }
 
     fn ended(&mut self, _reason: crate::Reason) {

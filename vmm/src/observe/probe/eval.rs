@@ -1,13 +1,14 @@
 //! Values of expressions, from a core that stands still at a probe.
 
-use arm32::{CoreView, NoMemory};
-
+use super::abi::{Abi, CoreMemory, RESULT, register, set_register};
 use super::ast::{Expr, Operator, Path};
+
 use super::scope::{Root, Scope, ScopeError, Target};
 use crate::observe::memory::{Memory, MemoryError};
 use crate::observe::types::path::Bits;
 use crate::observe::types::value::{Reader, Value, ValueError};
 use crate::observe::types::{Types, TypesError};
+use crate::vcpu::{Core, NoMemory};
 
 /// Words of arguments that are kept from a function's entry to its return.
 pub(super) const ARGUMENTS: usize = 10;
@@ -44,33 +45,40 @@ impl From<MemoryError> for EvalError {
 /// A function's arguments as they were at its entry, and where it returns to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
-    pub arguments: [Option<u32>; ARGUMENTS],
-    pub lr: u32,
-    pub sp: u32,
+    pub arguments: [Option<u64>; ARGUMENTS],
+    /// The address that it returns to, as the register has it.
+    pub lr: u64,
+    pub sp: u64,
 }
 
 impl Frame {
     /// Of the function at whose first instruction `core` stands.
-    pub fn at_entry(core: &CoreView<'_>) -> Self {
+    pub fn at_entry(core: &Core<'_>) -> Self {
+        let abi = Abi::of(core.width());
         let mut arguments = [None; ARGUMENTS];
         for (n, argument) in (0..).zip(&mut arguments) {
             *argument = core.argument(n).ok();
         }
         Self {
             arguments,
-            lr: core.reg(14),
-            sp: core.reg(13),
+            lr: core.reg(abi.lr),
+            sp: core.reg(abi.sp),
         }
+    }
+
+    /// The instruction that it returns to.
+    pub const fn returns_to(&self, abi: Abi) -> u64 {
+        abi.target(self.lr)
     }
 }
 
 /// Something that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// A core register, by its number.
-    Register(u8),
+    /// A core register, by its name.
+    Register(String),
     /// Guest memory: virtual address and width in bytes.
-    Memory(u32, u8),
+    Memory(u64, u8),
 }
 
 /// A change to the guest.
@@ -86,25 +94,18 @@ pub struct Change {
     pub new: u64,
 }
 
-/// The guest's memory as a core sees it.
-pub(super) struct CoreMemory<'a, 'c>(pub &'a CoreView<'c>);
-
-impl Memory for CoreMemory<'_, '_> {
-    fn read(&self, va: u32, into: &mut [u8]) -> Result<(), MemoryError> {
-        self.0
-            .read(va, into)
-            .map_err(|NoMemory { va }| MemoryError::Unmapped(va))
-    }
-}
-
 /// Evaluates for one hit of one probe.
 pub(super) struct Evaluator<'a, 'c> {
     pub scope: Scope<'a>,
     pub frame: &'a Frame,
-    pub core: &'a mut CoreView<'c>,
+    pub core: &'a mut Core<'c>,
 }
 
 impl Evaluator<'_, '_> {
+    fn abi(&self) -> Abi {
+        Abi::of(self.core.width())
+    }
+
     fn types(&self) -> Result<&Types, EvalError> {
         Ok(self.scope.kernel.types.as_ref().map_err(Clone::clone)?)
     }
@@ -118,26 +119,26 @@ impl Evaluator<'_, '_> {
         }))
     }
 
-    fn word(&self, address: u32) -> Value {
+    fn word(&self, address: u64) -> Value {
         let location = self.scope.kernel.symbols.at(address);
         match location {
             Some(location) => Value::Pointer {
                 address,
                 location: Some(location.to_string()),
             },
-            None => Value::Unsigned(address.into()),
+            None => Value::Unsigned(address),
         }
     }
 
     /// The value of a path without fields.
     fn root(&self, root: Root) -> Result<Value, EvalError> {
         let (raw, ty) = match root {
-            Root::Register(n) => (self.core.reg(n), None),
-            Root::Returned(ty) => (self.core.reg(0), ty),
-            Root::Caller => return Ok(self.word(self.frame.lr & !1)),
+            Root::Register(n) => (register(self.core, n), None),
+            Root::Returned(ty) => (self.core.reg(RESULT), ty),
+            Root::Caller => return Ok(self.word(self.frame.returns_to(self.abi()))),
             Root::Cpu => return Ok(Value::Unsigned(self.core.index() as u64)),
             Root::Argument(slot, ty) => (self.argument(slot)?, ty),
-            Root::Global(address) => (CoreMemory(self.core).word(address)?, None),
+            Root::Global(address) => (self.variable(address)?, None),
         };
         match ty {
             Some(ty) => self.with_reader(|reader| reader.register(ty, raw)),
@@ -145,9 +146,18 @@ impl Evaluator<'_, '_> {
         }
     }
 
-    fn argument(&self, slot: u8) -> Result<u32, EvalError> {
+    /// The first word of the variable at `address`.
+    fn variable(&self, address: u64) -> Result<u64, EvalError> {
+        let mut bytes = [0; 8];
+        let size = usize::from(self.scope.variable_size(address));
+        CoreMemory(self.core).read(address, &mut bytes[..size])?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn argument(&self, slot: u8) -> Result<u64, EvalError> {
         // Those in registers may have been set by an action before this one.
-        if slot < 4 && !self.scope.site.at_return && self.scope.site.offset == 0 {
+        if slot < self.abi().arguments && !self.scope.site.at_return && self.scope.site.offset == 0
+        {
             return Ok(self.core.reg(slot));
         }
         let word = self.frame.arguments.get(usize::from(slot)).copied();
@@ -155,13 +165,14 @@ impl Evaluator<'_, '_> {
     }
 
     /// Where the object lies whose fields a path names.
-    fn object(&self, root: Root, name: &str) -> Result<u32, EvalError> {
+    fn object(&self, root: Root, name: &str) -> Result<u64, EvalError> {
         let address = match root {
             Root::Global(address) => address,
             root => self
                 .root(root)?
                 .number()
-                .and_then(|n| u32::try_from(n).ok())
+                .and_then(|n| u64::try_from(n).ok())
+                .filter(|n| self.abi().width.cut(*n) == *n)
                 .ok_or_else(|| ScopeError::NoFields(name.into()))?,
         };
         if address == 0 {
@@ -197,7 +208,7 @@ impl Evaluator<'_, '_> {
     /// The value of `expr`.
     pub fn value(&self, expr: &Expr) -> Result<Value, EvalError> {
         match expr {
-            Expr::Number(number) => Ok(Value::Signed(*number)),
+            Expr::Number(number) => Ok(whole(*number)),
             Expr::Text(text) => Ok(Value::Text {
                 address: 0,
                 text: text.clone(),
@@ -249,11 +260,11 @@ impl Evaluator<'_, '_> {
             Operator::LessEqual => Value::Bool(l <= r),
             Operator::Greater => Value::Bool(l > r),
             Operator::GreaterEqual => Value::Bool(l >= r),
-            // Numbers are of 64 bits at most: their sums fit, and are cut to 64 bits.
-            Operator::Plus => Value::Signed((l + r) as i64),
-            Operator::Minus => Value::Signed((l - r) as i64),
-            Operator::BitAnd => Value::Signed((l & r) as i64),
-            Operator::BitOr => Value::Signed((l | r) as i64),
+            // Numbers are of 64 bits at most: their sums fit.
+            Operator::Plus => whole(l + r),
+            Operator::Minus => whole(l - r),
+            Operator::BitAnd => whole(l & r),
+            Operator::BitOr => whole(l | r),
             Operator::And | Operator::Or => unreachable!("answered above"),
         })
     }
@@ -262,32 +273,35 @@ impl Evaluator<'_, '_> {
     pub fn set(&mut self, place: &Path, value: i128) -> Result<Change, EvalError> {
         let target = self.scope.target(place)?;
         let meaning = place.to_string();
-        let register = match (&target.fields, target.root) {
+        let number = match (&target.fields, target.root) {
             (Some(fields), root) => {
                 let start = self.object(root, &place.root)?;
                 let address = self.with_reader(|reader| reader.locate(start, fields))??;
                 let size = self.types()?.size(fields.ty).unwrap_or(4).min(8) as u8;
                 return self.store(address, size, fields.bits, value, meaning);
             }
-            (None, Root::Global(address)) => return self.store(address, 4, None, value, meaning),
+            (None, Root::Global(address)) => {
+                let size = self.scope.variable_size(address);
+                return self.store(address, size, None, value, meaning);
+            }
             (None, Root::Register(n)) => n,
-            (None, Root::Returned(_)) => 0,
-            (None, Root::Argument(n @ 0..=3, _)) => n,
+            (None, Root::Returned(_)) => RESULT,
+            (None, Root::Argument(n, _)) if n < self.abi().arguments => n,
             (None, _) => return Err(ScopeError::ReadOnly(meaning).into()),
         };
-        let old = self.core.reg(register);
-        self.core.set_reg(register, value as u32);
+        let old = register(self.core, number);
+        set_register(self.core, number, value as u64);
         Ok(Change {
-            place: Written::Register(register),
+            place: Written::Register(self.abi().name(number)),
             meaning,
-            old: old.into(),
-            new: self.core.reg(register).into(),
+            old,
+            new: register(self.core, number),
         })
     }
 
     fn store(
         &mut self,
-        address: u32,
+        address: u64,
         size: u8,
         bits: Option<Bits>,
         value: i128,
@@ -312,6 +326,14 @@ impl Evaluator<'_, '_> {
             old,
             new,
         })
+    }
+}
+
+/// A number as a value: what does not fit 64 bits is cut to them.
+fn whole(number: i128) -> Value {
+    match (i64::try_from(number), u64::try_from(number)) {
+        (Err(_), Ok(number)) => Value::Unsigned(number),
+        _ => Value::Signed(number as i64),
     }
 }
 

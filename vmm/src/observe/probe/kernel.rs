@@ -8,9 +8,6 @@ use crate::observe::types::{Types, TypesError};
 /// A kernel's image lies in the first part of RAM; this much is searched, in bytes.
 const SEARCHED: u64 = 96 << 20;
 
-/// The symbol of a kernel's first byte.
-const FIRST: &str = "_text";
-
 /// A kernel's names and types.
 #[derive(Clone, Debug)]
 pub struct Kernel {
@@ -29,7 +26,7 @@ impl Kernel {
     pub fn find(ram: &dyn Physical, base: u64, size: u64) -> Result<Self, SymbolsError> {
         let image = memory::copy(ram, base, size.min(SEARCHED));
         let symbols = Symbols::find(&image)?;
-        let types = Types::of_kernel(&image).map(|(types, _)| types);
+        let types = Types::of_kernel(&image, symbols.width()).map(|(types, _)| types);
         Ok(Self {
             symbols,
             types,
@@ -40,8 +37,7 @@ impl Kernel {
     /// What lies from physical address `entry` on, where the kernel's first instruction is, by the virtual address that it will
     /// be mapped to, and by that physical one.
     pub(crate) fn image(&self, entry: u64) -> Option<(u64, u64)> {
-        let first = self.symbols.address(FIRST)?;
-        Some((first.into(), entry))
+        Some((self.symbols.text()?, entry))
     }
 
     /// Looks at which modules are loaded, by the guest's memory as a core sees it now.

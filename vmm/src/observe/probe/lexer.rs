@@ -7,8 +7,8 @@ use super::parser::SyntaxError;
 pub(super) enum Token {
     /// A name, or a word of the notation.
     Word(String),
-    /// A number.
-    Number(i64),
+    /// A number of at most 64 bits.
+    Number(i128),
     /// A text between double quotes.
     Text(String),
     /// A sign of one or two characters.
@@ -22,7 +22,7 @@ const SIGNS: [&str; 26] = [
 ];
 
 /// Error codes by name (include/uapi/asm-generic/errno{-base,}.h and include/linux/errno.h).
-const ERRORS: [(&str, i64); 12] = [
+const ERRORS: [(&str, i128); 12] = [
     ("EPERM", 1),
     ("ENOENT", 2),
     ("EIO", 5),
@@ -84,11 +84,12 @@ fn token(text: &str, at: usize, first: char) -> Result<(Token, usize), SyntaxErr
         .ok_or_else(|| SyntaxError::new(at, format!("`{first}` means nothing here")))
 }
 
-fn number(word: &str) -> Option<i64> {
+fn number(word: &str) -> Option<i128> {
     let word = word.replace('_', "");
-    match word.strip_prefix("0x") {
-        // A 32-bit guest's addresses, also those with the top bit set.
-        Some(digits) => i64::from_str_radix(digits, 16).ok(),
-        None => word.parse().ok(),
-    }
+    let number = match word.strip_prefix("0x") {
+        // Addresses, also those with the top bit set.
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => word.parse(),
+    };
+    number.ok().map(i128::from)
 }

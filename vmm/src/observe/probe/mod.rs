@@ -4,6 +4,7 @@
 //! and types there, sets breakpoints, and serves hits. The guest needs no support, and where no probe lies it
 //! runs as if there were none. A probe in a module is set when the module is loaded.
 
+mod abi;
 mod action;
 pub mod ast;
 mod engine;
@@ -15,6 +16,9 @@ pub mod parser;
 #[cfg(test)]
 mod parser_tests;
 mod scope;
+mod start;
+#[cfg(test)]
+mod wide_tests;
 
 pub use ast::Probe;
 pub use engine::{Engine, Sink};

@@ -54,6 +54,11 @@ pub enum ProbeError {
         /// Why.
         source: ModulesError,
     },
+    /// It cannot be told where a 64-bit kernel is.
+    #[error(
+        "no probe can be set: neither symbols nor header of this kernel tell where in memory it begins"
+    )]
+    NoBeginning,
     /// There is a kernel, without symbols.
     #[error("no probe can be set: {0}")]
     Symbols(#[from] SymbolsError),

@@ -295,6 +295,9 @@ impl Parser {
             let Some(&Token::Number(number)) = self.peek() else {
                 return self.expected("a number after `-`");
             };
+            if i64::try_from(-number).is_err() {
+                return Err(SyntaxError::new(self.at(), "this does not fit 64 bits"));
+            }
             self.next += 1;
             return Ok(Expr::Number(-number));
         }

@@ -46,6 +46,23 @@ fn sites_take_offsets_returns_and_the_names_of_clones() {
 }
 
 #[test]
+fn numbers_have_64_bits() {
+    let printed = |text: &str| parse(&format!("f {{ print({text}) }}")).map(|p| p.actions);
+    for (text, number) in [
+        ("0xffff800080000000", 0xffff_8000_8000_0000),
+        ("18446744073709551615", u64::MAX.into()),
+        ("-9223372036854775808", i64::MIN.into()),
+    ] {
+        let expected = vec![Action::Print(vec![Expr::Number(number)])];
+        assert_eq!(printed(text), Ok(expected), "{text}");
+    }
+    for text in ["0x10000000000000000", "18446744073709551616"] {
+        assert!(refused(&format!("f {{ print({text}) }}")).contains("not a number"));
+    }
+    assert!(refused("f { print(-9223372036854775809) }").contains("64 bits"));
+}
+
+#[test]
 fn a_question_mark_makes_a_probe_optional() {
     let probe = parse("? f@return { print(retval) }").unwrap();
     assert!(probe.optional && probe.site.at_return);

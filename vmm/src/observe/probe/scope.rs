@@ -1,10 +1,12 @@
 //! What the names in a probe mean at its place in the kernel.
 
+use super::abi::Abi;
 use super::ast::{Action, Expr, Path, Probe, Site};
 use super::kernel::Kernel;
 use crate::observe::symbols::Symbol;
 use crate::observe::types::path::{Path as Resolved, PathError};
 use crate::observe::types::{Prototype, TypeId, Types, TypesError};
+use crate::vcpu::Width;
 
 /// Why a probe does not fit the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +16,16 @@ pub enum ScopeError {
         "this kernel has no symbol `{0}` (it may be inlined, in a module that is not loaded, or named otherwise)"
     )]
     NoSymbol(String),
+    /// A register of other kernels.
+    #[error("`{name}` is a register of {bits}-bit kernels; this one has {registers}")]
+    OtherRegister {
+        /// The register.
+        name: String,
+        /// How wide those kernels' registers are.
+        bits: u32,
+        /// What there is.
+        registers: String,
+    },
     /// No such value.
     #[error("`{name}` is no register, no argument of `{function}` and no symbol{arguments}")]
     NoValue {
@@ -44,18 +56,18 @@ pub enum ScopeError {
 /// The place of a value before any field of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Root {
-    /// A core register.
+    /// A core register, as [`Abi`] numbers them.
     Register(u8),
-    /// R0 where the function has returned.
+    /// R0 or X0 where the function has returned.
     Returned(Option<TypeId>),
     /// Where the function returns to.
     Caller,
     /// The number of the core.
     Cpu,
-    /// A word of the arguments, by its position (AAPCS 5.5), and its type if known.
+    /// A word of the arguments, by its position, and its type if known.
     Argument(u8, Option<TypeId>),
     /// A variable of the kernel.
-    Global(u32),
+    Global(u64),
 }
 
 /// A path with its root found and its fields resolved.
@@ -129,34 +141,46 @@ impl<'a> Scope<'a> {
         })
     }
 
-    fn root(&self, name: &str) -> Result<Root, ScopeError> {
+    /// What the first name of a path means.
+    pub fn root(&self, name: &str) -> Result<Root, ScopeError> {
         if let Some((slot, ty)) = self.argument(name) {
             return Ok(Root::Argument(slot, Some(ty)));
         }
-        let number = |prefix: &str, most: u8| {
-            let digits = name.strip_prefix(prefix)?;
-            digits.parse::<u8>().ok().filter(|&n| n <= most)
+        let number = || {
+            let digits = name.strip_prefix("arg")?;
+            digits.parse::<u8>().ok().filter(|&n| n <= 9)
         };
+        let abi = self.abi();
         let known = match name {
-            "sp" => Some(Root::Register(13)),
-            "lr" => Some(Root::Register(14)),
-            "pc" => Some(Root::Register(15)),
             "caller" => Some(Root::Caller),
             "cpu" => Some(Root::Cpu),
             "retval" if !self.site.at_return => {
                 return Err(ScopeError::NoReturn(self.site.symbol.clone()));
             }
             "retval" => Some(Root::Returned(self.returns())),
-            _ => number("r", 15)
+            _ => abi
+                .register(name)
                 .map(Root::Register)
-                .or_else(|| number("arg", 9).map(|n| Root::Argument(n, None)))
+                .or_else(|| number().map(|n| Root::Argument(n, None)))
                 .or_else(|| self.kernel.symbols.address(name).map(Root::Global)),
         };
-        known.ok_or_else(|| ScopeError::NoValue {
-            name: name.into(),
-            function: self.site.symbol.clone(),
-            arguments: self.arguments(),
+        known.ok_or_else(|| match abi.other().register(name) {
+            Some(_) => ScopeError::OtherRegister {
+                name: name.into(),
+                bits: 8 * abi.other().width.bytes(),
+                registers: abi.registers(),
+            },
+            None => ScopeError::NoValue {
+                name: name.into(),
+                function: self.site.symbol.clone(),
+                arguments: self.arguments(),
+            },
         })
+    }
+
+    /// How functions of this kernel use registers.
+    fn abi(&self) -> Abi {
+        Abi::of(self.kernel.symbols.width())
     }
 
     fn returns(&self) -> Option<TypeId> {
@@ -180,26 +204,32 @@ impl<'a> Scope<'a> {
         })
     }
 
-    /// The first word of the argument `name` and its type. Arguments of eight bytes begin at an even word
-    /// (AAPCS 5.5, stage C).
+    /// The first word of the argument `name` and its type.
     fn argument(&self, name: &str) -> Option<(u8, TypeId)> {
         let (types, prototype) = self.prototype()?;
-        let mut slot = 0u8;
+        let abi = self.abi();
+        let mut next = 0u8;
         for argument in prototype.arguments {
-            let words = types
-                .size(argument.ty)
-                .unwrap_or(4)
-                .div_ceil(4)
-                .clamp(1, 16) as u8;
-            if words == 2 {
-                slot = slot.checked_next_multiple_of(2)?;
-            }
+            let (slot, words) = match abi.width {
+                Width::Bits32 => narrow_slot(types, argument.ty, next)?,
+                Width::Bits64 => wide_slot(types, argument.ty, next, abi.arguments)?,
+            };
             if argument.name == name {
                 return Some((slot, argument.ty));
             }
-            slot = slot.checked_add(words)?;
+            next = slot.checked_add(words)?;
         }
         None
+    }
+
+    /// Bytes of the first word of the variable at `address`: as many as a register has, but no more than there are up to
+    /// the next symbol, since in a 64-bit kernel the one after may begin in the midst.
+    pub fn variable_size(&self, address: u64) -> u8 {
+        let all = self.abi().width.bytes() as u8;
+        match self.kernel.symbols.next_after(address) {
+            Some(next) if all == 8 && next - address < 8 => 4,
+            _ => all,
+        }
     }
 
     /// Checks all names of `probe`.
@@ -217,7 +247,7 @@ impl<'a> Scope<'a> {
                             target.root,
                             Root::Register(_) | Root::Returned(_) | Root::Global(_)
                         )
-                        || matches!(target.root, Root::Argument(0..=3, _));
+                        || matches!(target.root, Root::Argument(n, _) if n < self.abi().arguments);
                     if target.device_name || !writable {
                         return Err(ScopeError::ReadOnly(place.to_string()));
                     }
@@ -251,12 +281,14 @@ impl<'a> Scope<'a> {
     ///
     /// # Errors
     /// There is none.
-    pub fn places(&self, site: &Site) -> Result<Vec<u32>, ScopeError> {
+    pub fn places(&self, site: &Site) -> Result<Vec<u64>, ScopeError> {
         let module = site.module.as_deref();
         let meant = |symbol: &Symbol<'_>| module.is_none() || symbol.module == module;
         let symbols = self.kernel.symbols.named(&site.symbol).filter(meant);
-        let places: Vec<u32> = symbols
-            .map(|symbol| symbol.address.wrapping_add(site.offset) & !1)
+        let abi = self.abi();
+        let places: Vec<u64> = symbols
+            .map(|symbol| symbol.address.wrapping_add(site.offset.into()))
+            .map(|place| abi.target(abi.width.cut(place)))
             .collect();
         if places.is_empty() {
             return Err(ScopeError::NoSymbol(site.symbol.clone()));
@@ -265,10 +297,39 @@ impl<'a> Scope<'a> {
     }
 
     /// The address of a symbol.
-    pub fn symbol(&self, name: &str) -> Result<u32, ScopeError> {
+    pub fn symbol(&self, name: &str) -> Result<u64, ScopeError> {
         self.kernel
             .symbols
             .address(name)
             .ok_or_else(|| ScopeError::NoSymbol(name.into()))
     }
+}
+
+/// The first word of a 32-bit kernel's argument, and how many it has, where `next` is the first one that is free. Arguments of
+/// eight bytes begin at an even word (AAPCS32 6.5, stage C).
+fn narrow_slot(types: &Types, ty: TypeId, next: u8) -> Option<(u8, u8)> {
+    let words = types.size(ty).unwrap_or(4).div_ceil(4).clamp(1, 16) as u8;
+    let slot = match words {
+        2 => next.checked_next_multiple_of(2)?,
+        _ => next,
+    };
+    Some((slot, words))
+}
+
+/// The same of a 64-bit kernel, which has `registers` words in registers (AAPCS64 6.8.2): structures of more than two words
+/// are in memory, and their address is passed; two words are not split between registers and stack; a number of two words
+/// begins at an even one.
+fn wide_slot(types: &Types, ty: TypeId, next: u8, registers: u8) -> Option<(u8, u8)> {
+    let words = match types.size(ty).unwrap_or(8).div_ceil(8) {
+        words @ 0..=2 => words.max(1) as u8,
+        _ => 1,
+    };
+    let mut slot = next;
+    if words == 2 && !types.is_composite(ty) {
+        slot = slot.checked_next_multiple_of(2)?;
+    }
+    if words == 2 && slot + 1 == registers {
+        slot = registers;
+    }
+    Some((slot, words))
 }

@@ -2,11 +2,9 @@
 //!
 //! The token index is unmistakable. From it the search goes backwards over the token table, the sequence of names (where
 //! there is one) and the markers to the names and their number, checking each against the others. The addresses come
-//! last: after the index in newer kernels, before the number of symbols in older ones.
+//! last (`addresses`): after the index in newer kernels, before the number of symbols in older ones.
 
-use super::spec::{
-    LOWEST_KERNEL, Lengths, MARKER_STEP, MAX_NAME, MAX_PAD, MAX_SYMBOLS, MIN_SYMBOLS, VECTORS_END,
-};
+use super::spec::{Lengths, MARKER_STEP, MAX_NAME, MAX_PAD, MAX_SYMBOLS, MIN_SYMBOLS};
 use super::tokens::{Tokens, is_padding};
 
 /// The search did more work than an honest image can need.
@@ -48,7 +46,7 @@ pub(super) struct Names {
     pub(super) count: usize,
     pub(super) lengths: Lengths,
     /// Where the number of symbols stands.
-    number_at: usize,
+    pub(super) number_at: usize,
 }
 
 /// Calls `each` with every consistent set of names for these tokens, nearest first, until it returns something.
@@ -69,14 +67,11 @@ pub(super) fn names<T>(
     }
     for gap in (3 * MIN_SYMBOLS..=end.min(MAX_SYMBOLS * 4)).step_by(4) {
         budget.spend(1)?;
-        let sequence = [(gap / 3, 3), ((gap / 3).saturating_sub(1), 3), (gap / 4, 4)];
-        for (symbols, width) in sequence {
-            let bytes = symbols * width;
-            if symbols < MIN_SYMBOLS || bytes.next_multiple_of(4) != gap {
+        for (symbols, pad) in sequences(gap) {
+            let Some(end) = (end - gap).checked_sub(pad) else {
                 continue;
-            }
-            let Some(markers) = markers_ending(image, end - gap, (symbols, symbols), budget)?
-            else {
+            };
+            let Some(markers) = markers_ending(image, end, (symbols, symbols), budget)? else {
                 continue;
             };
             if let Some(found) = names_before(image, &markers, budget, &mut each)? {
@@ -85,6 +80,22 @@ pub(super) fn names<T>(
         }
     }
     Ok(None)
+}
+
+/// How many symbols there can be if their sequence takes `gap` bytes, and how many bytes are between the markers and it.
+fn sequences(gap: usize) -> impl Iterator<Item = (usize, usize)> {
+    let of_width =
+        move |width: usize| (0..3).map(move |less| ((gap / width).saturating_sub(less), width));
+    let all = of_width(3).chain(of_width(4));
+    let all = all.filter(|(symbols, _)| *symbols >= MIN_SYMBOLS);
+    // Tables begin at multiples of 4 bytes or, in 64-bit kernels, of 8.
+    all.flat_map(move |(symbols, width)| {
+        let ends_at = |align| (symbols * width).next_multiple_of(align) == gap;
+        let (narrow, wide) = (ends_at(4), ends_at(8));
+        let pads = [(0, narrow || wide), (4, wide)];
+        pads.into_iter()
+            .filter_map(move |(pad, possible)| possible.then_some((symbols, pad)))
+    })
 }
 
 /// Markers that end `pad` bytes before `end`: as many as ascend from a 0.
@@ -247,113 +258,4 @@ pub(super) fn compressed(
         (first, at + 1)
     };
     (length != 0 && length <= MAX_NAME).then_some(start..start + length)
-}
-
-/// The address of every symbol of `names`, in their order, in whichever place and form they fit.
-pub(super) fn addresses(
-    image: &[u8],
-    tokens: &Tokens<'_>,
-    names: &Names,
-    budget: &mut Budget,
-) -> Result<Option<Vec<u32>>, GaveUp> {
-    let size = 4 * names.count;
-    let after = tokens.end;
-    if let Some(base) = word(image, after.saturating_add(size))
-        && let Some(found) = relative(image, after, names.count, base, budget)?
-    {
-        return Ok(Some(found));
-    }
-    if let Some(found) = absolute(image, after, names.count, budget)? {
-        return Ok(Some(found));
-    }
-    for pad in pads(image, names.number_at) {
-        let end = names.number_at - pad;
-        if let Some(base_at) = end.checked_sub(4)
-            && let Some(base) = word(image, base_at)
-        {
-            for inner in pads(image, base_at) {
-                let Some(at) = (base_at - inner).checked_sub(size) else {
-                    continue;
-                };
-                if let Some(found) = relative(image, at, names.count, base, budget)? {
-                    return Ok(Some(found));
-                }
-            }
-        }
-        if let Some(at) = end.checked_sub(size)
-            && let Some(found) = absolute(image, at, names.count, budget)?
-        {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
-}
-
-/// The amounts of padding that there can be before `at`.
-fn pads(image: &[u8], at: usize) -> impl Iterator<Item = usize> {
-    (0..=MAX_PAD.min(at))
-        .step_by(4)
-        .filter(move |&pad| image.get(at - pad..at).is_some_and(is_padding))
-}
-
-/// A table of offsets from `base`: it begins with 0, ascends, and leads into the kernel.
-fn relative(
-    image: &[u8],
-    at: usize,
-    count: usize,
-    base: u32,
-    budget: &mut Budget,
-) -> Result<Option<Vec<u32>>, GaveUp> {
-    if word(image, at) != Some(0) {
-        return Ok(None);
-    }
-    let Some(offsets) = ascending(image, at, count, budget)? else {
-        return Ok(None);
-    };
-    let (median, last) = (offsets[count / 2], offsets[count - 1]);
-    let low_base = base < VECTORS_END && median >= LOWEST_KERNEL;
-    let kernel_base = base >= LOWEST_KERNEL && median < LOWEST_KERNEL;
-    // All zeros ascend, too.
-    if median == 0 || !(low_base || kernel_base) || base.checked_add(last).is_none() {
-        return Ok(None);
-    }
-    Ok(Some(offsets.iter().map(|o| base + o).collect()))
-}
-
-/// A table of addresses: it ascends, and most of it lies in the kernel.
-fn absolute(
-    image: &[u8],
-    at: usize,
-    count: usize,
-    budget: &mut Budget,
-) -> Result<Option<Vec<u32>>, GaveUp> {
-    let found = ascending(image, at, count, budget)?;
-    Ok(found.filter(|a| a[count / 2] >= LOWEST_KERNEL))
-}
-
-fn ascending(
-    image: &[u8],
-    at: usize,
-    count: usize,
-    budget: &mut Budget,
-) -> Result<Option<Vec<u32>>, GaveUp> {
-    let Some(bytes) = at
-        .checked_add(4 * count)
-        .and_then(|end| image.get(at..end))
-        .filter(|b| !b.is_empty())
-    else {
-        return Ok(None);
-    };
-    // Most tries end within a few words; only a table that ascends throughout is worth memory.
-    let values = || {
-        bytes
-            .chunks_exact(4)
-            .map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]))
-    };
-    let ascend = values()
-        .zip(values().skip(1))
-        .take_while(|(a, b)| a <= b)
-        .count();
-    budget.spend(ascend + 1)?;
-    Ok((ascend + 1 == count).then(|| values().collect()))
 }

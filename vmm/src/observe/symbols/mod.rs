@@ -2,7 +2,12 @@
 //!
 //! [`Symbols::find`] takes the kernel's bytes as they stand in a file or in guest RAM, before or after the kernel has run:
 //! the tables are constant. They hold virtual addresses, so it does not matter where in physical memory the image is.
+//!
+//! A 64-bit kernel finds out itself at which virtual address it runs, and its tables say so only from then on. Before, its
+//! symbols are good for their distance from `_text`, the kernel's first byte ([`Symbols::offset`]), and can be brought to
+//! where it turned out to be ([`Symbols::place`]).
 
+mod addresses;
 mod find;
 mod spec;
 #[cfg(test)]
@@ -14,11 +19,16 @@ mod tokens;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use addresses::Addresses;
 use find::{Budget, GaveUp, Names};
-use spec::{MAX_ARENA, MAX_NAME};
+use spec::{MAX_ARENA, MAX_NAME, header};
 use tokens::{Tokens, is_name_byte};
 
 use super::modules::Module;
+use crate::vcpu::Width;
+
+/// The symbol of a kernel's first byte.
+const TEXT: &str = "_text";
 
 /// Why no symbols were found. Each message says what the user can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +62,7 @@ pub struct Symbol<'a> {
     /// The name as in `/proc/kallsyms`.
     pub name: &'a str,
     /// Virtual address, without the Thumb bit.
-    pub address: u32,
+    pub address: u64,
     /// The letter that `nm` gives it: `T`, `t` for code, `D`, `d`, `R`, `r`, `B`, `b` for data and others.
     pub kind: char,
     /// The module that it belongs to; `None` for the kernel itself.
@@ -65,7 +75,7 @@ pub struct Location<'a> {
     /// The symbol.
     pub symbol: Symbol<'a>,
     /// Bytes from its beginning.
-    pub offset: u32,
+    pub offset: u64,
 }
 
 impl fmt::Display for Location<'_> {
@@ -84,7 +94,7 @@ impl fmt::Display for Location<'_> {
 /// One symbol as stored.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    address: u32,
+    address: u64,
     /// Where the name is in the arena.
     name: u32,
     length: u16,
@@ -94,8 +104,11 @@ struct Entry {
 }
 
 /// All symbols of a kernel and, once added, of its modules.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Symbols {
+    width: Width,
+    /// The address of the kernel's first byte, if known.
+    text: Option<u64>,
     arena: String,
     /// By address; those of one address in the kernel's own order.
     entries: Vec<Entry>,
@@ -103,12 +116,30 @@ pub struct Symbols {
     by_name: Vec<u32>,
     modules: Vec<String>,
     /// Where the symbols of modules end, by where they begin: between modules nothing is known.
-    ends: BTreeMap<u32, u32>,
+    ends: BTreeMap<u64, u64>,
+}
+
+impl Default for Symbols {
+    /// No symbols, of a 32-bit kernel.
+    fn default() -> Self {
+        Self {
+            width: Width::Bits32,
+            text: None,
+            arena: String::new(),
+            entries: Vec::new(),
+            by_name: Vec::new(),
+            modules: Vec::new(),
+            ends: BTreeMap::new(),
+        }
+    }
 }
 
 impl Symbols {
     /// Finds the symbols of the kernel whose bytes are `image`: an unpacked `Image`, or RAM that holds one. `image` must
-    /// begin at an address that is a multiple of 4.
+    /// begin at an address that is a multiple of 8.
+    ///
+    /// Those of a 64-bit kernel that has not relocated itself yet are counted from `_text`, or are where it was linked for:
+    /// [`Symbols::place`] is then needed before they are addresses.
     ///
     /// # Errors
     /// [`SymbolsError`] when there are none to be found.
@@ -120,10 +151,10 @@ impl Symbols {
                 continue;
             };
             let found = find::names(image, &tokens, &mut budget, |names, budget| {
-                let Some(addresses) = find::addresses(image, &tokens, names, budget)? else {
+                let Some(addresses) = addresses::addresses(image, &tokens, names, budget)? else {
                     return Ok(None);
                 };
-                budget.spend(addresses.len())?;
+                budget.spend(addresses.list.len())?;
                 Ok(Self::expand(image, &tokens, names, &addresses))
             })?;
             match found {
@@ -135,12 +166,20 @@ impl Symbols {
     }
 
     /// Puts the names together; `None` if one cannot be a name.
-    fn expand(image: &[u8], tokens: &Tokens<'_>, names: &Names, addresses: &[u32]) -> Option<Self> {
-        let mut symbols = Self::default();
+    fn expand(
+        image: &[u8],
+        tokens: &Tokens<'_>,
+        names: &Names,
+        addresses: &Addresses,
+    ) -> Option<Self> {
+        let mut symbols = Self {
+            width: addresses.width,
+            ..Self::default()
+        };
         symbols.entries.reserve(names.count);
         let mut at = names.start;
         let mut name = Vec::with_capacity(MAX_NAME);
-        for &address in addresses {
+        for &address in &addresses.list {
             let run = find::compressed(image, at, names.lengths)?;
             at = run.end;
             name.clear();
@@ -158,11 +197,68 @@ impl Symbols {
             symbols.push(&String::from_utf8_lossy(rest), address, kind, 0)?;
         }
         symbols.index();
+        if symbols.width == Width::Bits64 {
+            symbols.find_text(image, tokens.start);
+            if !addresses.placed {
+                symbols.place(0);
+            }
+        }
         Some(symbols)
     }
 
+    /// Finds out where the kernel's first byte is among the symbols: by its name, which is missing without
+    /// CONFIG_KALLSYMS_ALL, or by the entry that the header of the image leads to.
+    fn find_text(&mut self, image: &[u8], tables: usize) {
+        let by_entry = || {
+            let offset = addresses::entry_offset(image, tables)?;
+            let entry = header::ENTRIES.iter().find_map(|name| self.address(name))?;
+            entry.checked_sub(offset)
+        };
+        self.text = self.address(TEXT).or_else(by_entry);
+    }
+
+    /// Moves all symbols of the kernel so that its first byte, `_text`, is at `text`. Only a 64-bit kernel can be elsewhere
+    /// than its tables say; `false` if this is none, if it is not known where among the symbols it begins, or if not all of it
+    /// would fit there.
+    pub fn place(&mut self, text: u64) -> bool {
+        let Some(before) = self.text.filter(|_| self.width == Width::Bits64) else {
+            return false;
+        };
+        let own = || self.entries.iter().filter(|entry| entry.module == 0);
+        // Some may be before it.
+        let lowest = own().map(|e| e.address).min().unwrap_or(before).min(before);
+        let highest = own().map(|e| e.address).max().unwrap_or(before);
+        let span = highest.saturating_sub(before);
+        if text < before - lowest || text.checked_add(span).is_none() {
+            return false;
+        }
+        for entry in self.entries.iter_mut().filter(|entry| entry.module == 0) {
+            entry.address = entry.address.wrapping_sub(before).wrapping_add(text);
+        }
+        self.text = Some(text);
+        if !self.modules.is_empty() {
+            self.index();
+        }
+        true
+    }
+
+    /// The kernel's first byte: `_text`.
+    pub fn text(&self) -> Option<u64> {
+        self.text.or_else(|| self.address(TEXT))
+    }
+
+    /// Bytes from the kernel's first one to the symbol of this name.
+    pub fn offset(&self, name: &str) -> Option<u64> {
+        self.address(name)?.checked_sub(self.text()?)
+    }
+
+    /// How wide the kernel's addresses are.
+    pub const fn width(&self) -> Width {
+        self.width
+    }
+
     /// Appends a symbol; `None` when there is no more room.
-    fn push(&mut self, name: &str, address: u32, kind: u8, module: u16) -> Option<()> {
+    fn push(&mut self, name: &str, address: u64, kind: u8, module: u16) -> Option<()> {
         if self.arena.len() + name.len() > MAX_ARENA {
             return None;
         }
@@ -256,14 +352,20 @@ impl Symbols {
     }
 
     /// The address of the first symbol of this name.
-    pub fn address(&self, name: &str) -> Option<u32> {
+    pub fn address(&self, name: &str) -> Option<u64> {
         self.named(name).next().map(|s| s.address)
+    }
+
+    /// The address of the first symbol after `address`.
+    pub fn next_after(&self, address: u64) -> Option<u64> {
+        let after = self.entries.partition_point(|e| e.address <= address);
+        self.entries.get(after).map(|entry| entry.address)
     }
 
     /// The symbol at `address` or the nearest before it. Of several at one address it is the first, as the kernel itself
     /// chooses in its back traces. `None` below the first symbol, after the last, past the end of a module's symbol, and past a symbol that marks an end
     /// (such as `_etext`), for what follows does not belong to it.
-    pub fn at(&self, address: u32) -> Option<Location<'_>> {
+    pub fn at(&self, address: u64) -> Option<Location<'_>> {
         let after = self.entries.partition_point(|e| e.address <= address);
         let nearest = self.entries[..after].last()?.address;
         let first = self.entries[..after].partition_point(|e| e.address < nearest);

@@ -1,12 +1,14 @@
 //! The kallsyms tables as a kernel's build lays them out, 4.12 to 7.x (scripts/kallsyms.c, kernel/kallsyms.c).
 //!
-//! All words are little-endian. Each table begins at a multiple of 4 bytes, of 16 in the oldest kernels (`.align 4`).
+//! All words are little-endian. Each table begins at a multiple of 4 bytes, of 16 in the oldest kernels (`.align 4`); in
+//! 64-bit kernels of 8 bytes, where the relative base has as many and offsets still have four.
 //!
 //! | kernels | order |
 //! |---|---|
 //! | up to 6.3 | addresses *or* offsets, relative base; number of symbols, names, markers, (sequence,) tokens, token index |
 //! | from 6.4 | number of symbols, names, markers, tokens, token index, addresses *or* offsets, relative base, sequence |
-//! | from 7.0 | the same with addresses only (on ARM32, which is not relocatable) and no base |
+//! | from 7.0, 32 bits | the same with addresses only (ARM32 is not relocatable) and no base |
+//! | from 7.0, 64 bits | the same with distances from each entry's own place to the symbol, and no base |
 //!
 //! The sequence of names came with 6.2 and went into stable kernels as old as 6.1: 3 bytes a symbol (4 for a short time).
 
@@ -28,6 +30,27 @@ pub const MAX_PAD: usize = 12;
 pub const LOWEST_KERNEL: u32 = 0x4000_0000;
 /// Symbols of the exception vectors were linked at address 0 and up in older kernels: a relative base below this is theirs.
 pub const VECTORS_END: u32 = 0x1_0000;
+/// The lowest address at which a 64-bit kernel is mapped: bits 63 to 48 of its half of the address space are ones, also
+/// with 52 bits of addresses (Documentation/arch/arm64/memory.rst).
+pub const LOWEST_KERNEL_64: u64 = 0xffff << 48;
+/// A 64-bit kernel's image is smaller than this, in bytes; distribution kernels have 30 to 40 MiB.
+pub const MAX_IMAGE: u64 = 1 << 30;
+/// A kernel's image begins at a page, in bytes.
+pub const PAGE: usize = 0x1000;
+
+/// The header of an arm64 kernel (Documentation/arch/arm64/booting.rst).
+pub mod header {
+    /// Where the magic number stands.
+    pub const MAGIC_AT: usize = 0x38;
+    /// `ARM\x64`.
+    pub const MAGIC: u32 = 0x644d_5241;
+    /// `B` (DDI 0487, C6.2.26) ...
+    pub const BRANCH: u32 = 0b000101 << 26;
+    /// ... and its distance, in words.
+    pub const BRANCH_DISTANCE: u32 = (1 << 26) - 1;
+    /// What it leads to: the name since 5.8, and before.
+    pub const ENTRIES: [&str; 2] = ["primary_entry", "stext"];
+}
 
 /// How the length of a compressed name is written before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,18 +1,41 @@
 //! A small kallsyms generator for tests: any list of symbols to tables in any of the layouts.
 
 use super::spec::{Lengths, MARKER_STEP, TOKENS};
+use crate::vcpu::Width;
+use Form::{Absolute, Own, Relative, Unrelocated};
 
 /// A symbol to be written: name, address, letter.
-pub(crate) type Written = (String, u32, u8);
+pub(crate) type Written = (String, u64, u8);
+
+/// How addresses are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As they are.
+    Absolute,
+    /// From the lowest one on, which follows.
+    Relative,
+    /// The same in an image that has not relocated itself: 0 is where the lowest one should be.
+    Unrelocated,
+    /// From the place of each entry on. Addresses are then those of the image's bytes, the tables' first one at
+    /// [`TABLES`].
+    Own,
+}
+
+/// Where tables are whose addresses are written as [`Form::Own`].
+pub(crate) const TABLES: u64 = 0xffff_8000_0000_0000 + BEFORE as u64;
+
+/// Bytes that an image needs before such tables.
+pub(crate) const BEFORE: usize = 8 << 20;
 
 /// How one line of kernels writes its tables.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     /// First kernel version that writes so, for messages.
     pub(crate) name: &'static str,
+    pub(crate) width: Width,
     pub(crate) align: usize,
     pub(crate) lengths: Lengths,
-    pub(crate) relative: bool,
+    pub(crate) form: Form,
     /// Addresses come after the token index.
     pub(crate) addresses_last: bool,
     /// Bytes of an entry of the sequence of names; 0 without one.
@@ -23,32 +46,64 @@ const fn layout(
     name: &'static str,
     align: usize,
     lengths: Lengths,
-    relative: bool,
+    form: Form,
     addresses_last: bool,
     sequence: usize,
 ) -> Layout {
     Layout {
         name,
+        width: Width::Bits32,
         align,
         lengths,
-        relative,
+        form,
         addresses_last,
         sequence,
     }
 }
 
+const fn wide(
+    name: &'static str,
+    lengths: Lengths,
+    form: Form,
+    addresses_last: bool,
+    sequence: usize,
+) -> Layout {
+    Layout {
+        width: Width::Bits64,
+        ..layout(name, 8, lengths, form, addresses_last, sequence)
+    }
+}
+
+/// All layouts of 4.20 to 7.x on arm64.
+pub(crate) const WIDE: [Layout; 8] = [
+    wide("5.10, 64 bits", Lengths::Byte, Relative, false, 0),
+    wide("5.10, unrelocated", Lengths::Byte, Unrelocated, false, 0),
+    wide("6.1, 64 bits", Lengths::Uleb, Relative, false, 0),
+    wide("6.1, unrelocated", Lengths::Uleb, Unrelocated, false, 0),
+    wide(
+        "6.1 stable, unrelocated",
+        Lengths::Uleb,
+        Unrelocated,
+        false,
+        3,
+    ),
+    wide("6.4, 64 bits", Lengths::Uleb, Relative, true, 3),
+    wide("6.4, unrelocated", Lengths::Uleb, Unrelocated, true, 3),
+    wide("7.0, 64 bits", Lengths::Uleb, Own, true, 3),
+];
+
 /// All layouts of 4.12 to 7.x on ARM32.
 pub(crate) const LAYOUTS: [Layout; 10] = [
-    layout("4.12, absolute", 16, Lengths::Byte, false, false, 0),
-    layout("4.12, relative", 16, Lengths::Byte, true, false, 0),
-    layout("4.20, absolute", 4, Lengths::Byte, false, false, 0),
-    layout("4.20, relative", 4, Lengths::Byte, true, false, 0),
-    layout("6.1", 4, Lengths::Uleb, true, false, 0),
-    layout("6.1 stable", 4, Lengths::Uleb, true, false, 3),
-    layout("6.2 absolute", 4, Lengths::Uleb, false, false, 4),
-    layout("6.4", 4, Lengths::Uleb, true, true, 3),
-    layout("6.4 absolute", 4, Lengths::Uleb, false, true, 3),
-    layout("7.0", 4, Lengths::Uleb, false, true, 3),
+    layout("4.12, absolute", 16, Lengths::Byte, Absolute, false, 0),
+    layout("4.12, relative", 16, Lengths::Byte, Relative, false, 0),
+    layout("4.20, absolute", 4, Lengths::Byte, Absolute, false, 0),
+    layout("4.20, relative", 4, Lengths::Byte, Relative, false, 0),
+    layout("6.1", 4, Lengths::Uleb, Relative, false, 0),
+    layout("6.1 stable", 4, Lengths::Uleb, Relative, false, 3),
+    layout("6.2 absolute", 4, Lengths::Uleb, Absolute, false, 4),
+    layout("6.4", 4, Lengths::Uleb, Relative, true, 3),
+    layout("6.4 absolute", 4, Lengths::Uleb, Absolute, true, 3),
+    layout("7.0", 4, Lengths::Uleb, Absolute, true, 3),
 ];
 
 /// Names as runs of tokens, and what the tokens stand for.
@@ -105,6 +160,7 @@ fn replace(name: &[u8], a: u8, b: u8, token: u8) -> Vec<u8> {
 
 struct Writer {
     out: Vec<u8>,
+    width: Width,
     align: usize,
 }
 
@@ -121,12 +177,28 @@ impl Writer {
         }
     }
 
-    fn addresses(&mut self, symbols: &[Written], relative: bool) {
-        let base = if relative { symbols[0].1 } else { 0 };
-        self.words(symbols.iter().map(|(_, address, _)| address - base));
-        if relative {
-            self.words([base]);
-        }
+    fn addresses(&mut self, symbols: &[Written], form: Form) {
+        self.label();
+        let places = (TABLES + self.out.len() as u64..).step_by(4);
+        let lowest = symbols[0].1;
+        let words = symbols.iter().zip(places).map(|((_, address, _), place)| {
+            let word = match form {
+                Absolute => *address,
+                Relative | Unrelocated => address - lowest,
+                Own => address.wrapping_sub(place),
+            };
+            word as u32
+        });
+        self.words(words);
+        let base = match form {
+            Absolute | Own => return,
+            Relative => lowest,
+            Unrelocated => 0,
+        };
+        self.label();
+        let base = base.to_le_bytes();
+        let bytes = &base[..self.width.bytes() as usize];
+        self.out.extend_from_slice(bytes);
     }
 
     fn sequence(&mut self, symbols: &[Written], width: usize) {
@@ -179,15 +251,23 @@ impl Writer {
     }
 }
 
+/// The same symbols where a 64-bit kernel may have them.
+pub(crate) fn widened(symbols: &[Written]) -> Vec<Written> {
+    let up = |address| address - 0xc000_0000 + 0xffff_8000_0000_0000;
+    let symbols = symbols.iter();
+    symbols.map(|(n, a, k)| (n.clone(), up(a), *k)).collect()
+}
+
 /// The tables of `symbols`, which must be sorted by address and not empty.
 pub(crate) fn tables(symbols: &[Written], layout: &Layout) -> Vec<u8> {
     let compressed = compress(symbols);
     let mut writer = Writer {
         out: Vec::new(),
+        width: layout.width,
         align: layout.align,
     };
     if !layout.addresses_last {
-        writer.addresses(symbols, layout.relative);
+        writer.addresses(symbols, layout.form);
     }
     writer.words([symbols.len() as u32]);
     let markers = writer.names(&compressed.names, layout.lengths);
@@ -197,7 +277,7 @@ pub(crate) fn tables(symbols: &[Written], layout: &Layout) -> Vec<u8> {
     }
     writer.tokens(&compressed.texts);
     if layout.addresses_last {
-        writer.addresses(symbols, layout.relative);
+        writer.addresses(symbols, layout.form);
         writer.sequence(symbols, layout.sequence);
     }
     writer.out
@@ -219,7 +299,7 @@ pub(crate) fn kernel_like(count: u32, longest: usize) -> Vec<Written> {
                 _ => format!("{}_{}_{}{i}", word(3), word(9), word(17)),
             };
             let kind = b"TtDdrb"[i as usize % 6];
-            (name, 0xc010_0000 + i * 24 / 4 * 4, kind)
+            (name, 0xc010_0000 + u64::from(i * 24 / 4 * 4), kind)
         })
         .collect()
 }

@@ -1,7 +1,9 @@
 use crate::observe::modules::{Module, ModuleSymbol};
 use proptest::prelude::*;
 
-use super::testing::{LAYOUTS, Layout, Written, kernel_like, tables};
+use super::testing::{
+    BEFORE, Form, LAYOUTS, Layout, TABLES, WIDE, Written, kernel_like, tables, widened,
+};
 use super::*;
 
 /// Bytes that are no tables, but not all zero either.
@@ -19,7 +21,16 @@ fn noise(size: usize, seed: u32) -> Vec<u8> {
 
 /// The tables in the midst of an image.
 fn image(symbols: &[Written], layout: &Layout) -> Vec<u8> {
-    [noise(4096, 7), tables(symbols, layout), noise(4096, 11)].concat()
+    let before = [before(layout), noise(4096, 7)].concat();
+    [before, tables(symbols, layout), noise(4096, 11)].concat()
+}
+
+/// What an image must have before its tables at least.
+fn before(layout: &Layout) -> Vec<u8> {
+    match layout.form {
+        Form::Own => vec![0; BEFORE],
+        _ => Vec::new(),
+    }
 }
 
 /// The longest name that a layout can hold.
@@ -64,6 +75,78 @@ fn symbols_of_the_vectors_make_a_low_base() {
     }
 }
 
+/// The header of an arm64 image, whose second instruction leads `entry` bytes on from its beginning.
+fn header(entry: u32) -> Vec<u8> {
+    let mut page = vec![0; spec::PAGE];
+    page[4..8].copy_from_slice(&(header::BRANCH | ((entry - 4) / 4)).to_le_bytes());
+    page[header::MAGIC_AT..][..4].copy_from_slice(b"ARM\x64");
+    page
+}
+
+/// What a 64-bit kernel's tables say: virtual addresses, if it has relocated itself.
+fn is_placed(layout: &Layout) -> bool {
+    layout.form == Form::Relative
+}
+
+#[test]
+fn every_layout_of_64_bits_is_found() {
+    for layout in &WIDE {
+        for count in [512, 513, 700, 767, 768, 769, 1500] {
+            let mut written = widened(&kernel_like(count, longest(layout)));
+            written[0].0 = "_text".into();
+            let text = written[0].1;
+            let mut found = Symbols::find(&image(&written, layout))
+                .unwrap_or_else(|e| panic!("{}, {count}: {e}", layout.name));
+            assert_eq!(found.width(), Width::Bits64);
+            assert_eq!(found.offset(&written[9].0), Some(written[9].1 - text));
+            let at = if is_placed(layout) { text } else { 0 };
+            assert_eq!(found.text(), Some(at), "{}", layout.name);
+            // Where the kernel of this boot is.
+            for text in [0xffff_a5e2_c8e0_0000, text] {
+                assert!(found.place(text));
+                assert_eq!(found.address("_text"), Some(text));
+            }
+            check(&found, &written, layout.name);
+            assert!(!found.place(u64::MAX - 4), "not all of it would fit");
+            check(&found, &written, layout.name);
+        }
+    }
+}
+
+#[test]
+fn the_header_tells_where_an_unrelocated_kernel_begins() {
+    for (layout, entry) in WIDE.iter().zip(["primary_entry", "stext"].iter().cycle()) {
+        let mut written = widened(&kernel_like(700, 60));
+        written[300].0 = (*entry).into();
+        let text = written[0].1 - 0x1_0000;
+        let offset = u32::try_from(written[300].1 - text).unwrap();
+        // The kernel begins before its first symbol.
+        let before = [before(layout), header(4), header(offset), noise(4096, 7)].concat();
+        let image = [before, tables(&written, layout), noise(4096, 11)].concat();
+        let mut found = Symbols::find(&image).unwrap();
+        assert_eq!(found.address("_text"), None);
+        assert_eq!(found.offset(entry), Some(offset.into()), "{}", layout.name);
+        assert!(found.place(text), "{}", layout.name);
+        check(&found, &written, layout.name);
+    }
+}
+
+#[test]
+fn symbols_that_cannot_be_placed_stay() {
+    let written = widened(&kernel_like(700, 60));
+    for layout in &WIDE {
+        let mut found = Symbols::find(&image(&written, layout)).unwrap();
+        let before = found.address("_stext");
+        assert_eq!((found.text(), found.offset("_stext")), (None, None));
+        assert!(!found.place(TABLES));
+        assert_eq!(found.address("_stext"), before);
+    }
+    let narrow = kernel_like(700, 60);
+    let mut found = Symbols::find(&image(&narrow, &LAYOUTS[9])).unwrap();
+    assert_eq!(found.width(), Width::Bits32);
+    assert!(!found.place(0x8000_0000), "it runs where it was linked");
+}
+
 #[test]
 fn no_tables_no_symbols() {
     assert_eq!(Symbols::find(&[]).err(), Some(SymbolsError::None));
@@ -76,9 +159,12 @@ fn no_tables_no_symbols() {
 
 #[test]
 fn damaged_tables_are_said_to_be_damaged() {
-    for layout in &LAYOUTS {
+    for layout in LAYOUTS.iter().chain(&WIDE) {
         let written = kernel_like(700, 60);
-        let good = tables(&written, layout);
+        let good = match layout.width {
+            Width::Bits32 => tables(&written, layout),
+            Width::Bits64 => [before(layout), tables(&widened(&written), layout)].concat(),
+        };
         // The number of symbols, wherever it stands, no longer fits.
         let number = 700u32.to_le_bytes();
         let mut bad = good.clone();
@@ -103,11 +189,11 @@ fn lookups() {
     let mut symbols = Symbols::find(&image(&written, &LAYOUTS[7])).unwrap();
     assert_eq!(symbols.address("_stext"), Some(0xc010_0000));
     assert_eq!(symbols.address("no_such_function"), None);
-    let duplicates: Vec<u32> = symbols
+    let duplicates: Vec<u64> = symbols
         .named("duplicate_static")
         .map(|s| s.address)
         .collect();
-    let expected: Vec<u32> = written
+    let expected: Vec<u64> = written
         .iter()
         .filter(|w| w.0 == "duplicate_static")
         .map(|w| w.1)
@@ -125,7 +211,7 @@ fn lookups() {
         "nothing is known beyond the last symbol"
     );
 
-    let loaded = |name: &str, list: [(&str, u32); 2]| {
+    let loaded = |name: &str, list: [(&str, u64); 2]| {
         let symbols = list.map(|(name, address)| ModuleSymbol {
             name: name.into(),
             address,
@@ -200,7 +286,7 @@ fn written() -> impl Strategy<Value = Vec<Written>> {
         let mut address = 0xc000_8000;
         list.into_iter()
             .map(|(name, step, kind)| {
-                address += step;
+                address += u64::from(step);
                 (name, address, kind.as_bytes()[0])
             })
             .collect()
@@ -225,20 +311,44 @@ proptest! {
         }
     }
 
+    #[test]
+    fn whatever_is_written_of_64_bits_is_found(
+        written in written(),
+        layout in proptest::sample::select(&WIDE[..]),
+        before in 0usize..64,
+        text in 0xffff_8000_0000_0000u64..0xffff_ffff_0000_0000,
+    ) {
+        let mut written = widened(&written);
+        written[0].0 = "_text".into();
+        let before = [self::before(&layout), noise(before * 16, 5)].concat();
+        let image = [before, tables(&written, &layout), noise(512, 9)].concat();
+        let mut found = Symbols::find(&image).unwrap();
+        prop_assert!(found.place(text));
+        prop_assert_eq!(found.len(), written.len());
+        for (symbol, (name, address, _)) in found.iter().zip(&written) {
+            prop_assert_eq!((symbol.name, symbol.address), (name.as_str(), address - written[0].1 + text));
+        }
+    }
+
     /// Any damage gives other symbols or an error, never a panic.
     #[test]
     fn damage_is_survived(
-        layout in proptest::sample::select(&LAYOUTS[..]),
+        layout in proptest::sample::select([&LAYOUTS[..], &WIDE[..]].concat()),
         damage in proptest::collection::vec((0usize..1 << 16, any::<u8>()), 1..20),
         cut in 0usize..1 << 14,
     ) {
-        let mut image = tables(&kernel_like(600, 60), &layout);
+        let narrow = kernel_like(600, 60);
+        let mut image = match layout.width {
+            Width::Bits32 => tables(&narrow, &layout),
+            Width::Bits64 => [header(0x100), tables(&widened(&narrow), &layout)].concat(),
+        };
         for (at, value) in damage {
             let at = at % image.len();
             image[at] = value;
         }
         image.truncate(image.len().saturating_sub(cut));
-        if let Ok(found) = Symbols::find(&image) {
+        if let Ok(mut found) = Symbols::find(&image) {
+            found.place(0xffff_8000_8000_0000);
             for symbol in found.iter() {
                 prop_assert!(found.at(symbol.address).is_some());
             }

@@ -4,6 +4,7 @@ use super::spec::{self, HEADER, HEADER_WITH_LAYOUT, MAX_BLOB, MAX_HEADER, kinds}
 use super::{
     Alias, Kind, RawMember, RawParameter, RawValue, Record, TypeId, Types, TypesError, VOID,
 };
+use crate::vcpu::Width;
 
 /// Headers looked into before a search ends.
 const MAX_TRIES: usize = 256;
@@ -54,6 +55,7 @@ impl Types {
             input: header.types,
             layout: header.layout,
             types: Self {
+                width: Width::Bits32,
                 strings,
                 records: vec![Record {
                     name: 0,
@@ -71,6 +73,7 @@ impl Types {
         let mut types = parser.types;
         types.check()?;
         types.index();
+        types.measure();
         Ok(types)
     }
 

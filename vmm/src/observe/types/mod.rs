@@ -17,9 +17,13 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod value;
+#[cfg(test)]
+mod wide_tests;
 
 use std::fmt::Write;
 use std::ops::Range;
+
+use crate::vcpu::Width;
 
 /// How many types deep a chain may be (typedefs of typedefs, structures in structures): C compilers need a fraction.
 const MAX_DEPTH: usize = 64;
@@ -48,6 +52,12 @@ pub enum TypesError {
          is known for {0}"
     )]
     NoTable(String),
+    /// No blob, and of 64-bit kernels there are no tables.
+    #[error(
+        "structure fields cannot be named: this 64-bit kernel was built without CONFIG_DEBUG_INFO_BTF, and offset tables \
+         are of 32-bit kernels only"
+    )]
+    NoWideTable,
 }
 
 /// A type of one [`Types`]. 0 is `void`.
@@ -179,6 +189,8 @@ pub struct Prototype<'a> {
 /// All types of a kernel.
 #[derive(Clone, Debug)]
 pub struct Types {
+    /// How wide pointers are.
+    width: Width,
     /// NUL-terminated, the empty one first.
     strings: Vec<u8>,
     /// By [`TypeId`]; the first is `void`.
@@ -200,14 +212,15 @@ pub enum Source {
 }
 
 impl Types {
-    /// The types of the kernel whose bytes are `image` (a file or RAM): from its BTF blob, otherwise from the table for
-    /// its build.
+    /// The types of the kernel whose bytes are `image` (a file or RAM) and whose addresses are of this width: from its BTF
+    /// blob, otherwise from the table for its build. Tables are of 32-bit kernels.
     ///
     /// # Errors
-    /// [`TypesError::NoTable`] when there is neither, others when the blob is damaged.
-    pub fn of_kernel(image: &[u8]) -> Result<(Self, Source), TypesError> {
+    /// [`TypesError::NoTable`] or [`TypesError::NoWideTable`] when there is neither, others when the blob is damaged.
+    pub fn of_kernel(image: &[u8], width: Width) -> Result<(Self, Source), TypesError> {
         match Self::find(image) {
             Ok(types) => Ok((types, Source::Btf)),
+            Err(TypesError::None) if width == Width::Bits64 => Err(TypesError::NoWideTable),
             Err(TypesError::None) => {
                 let banner = offsets::banner(image);
                 let tables = offsets::Tables::embedded();
@@ -231,6 +244,11 @@ impl Types {
     /// Whether there is nothing but `void`.
     pub fn is_empty(&self) -> bool {
         self.records.len() <= 1
+    }
+
+    /// How wide pointers are.
+    pub const fn width(&self) -> Width {
+        self.width
     }
 
     /// How many functions are described.
@@ -328,6 +346,12 @@ impl Types {
         }
     }
 
+    /// Whether this is a structure or union, or an array: not a number or a pointer.
+    pub fn is_composite(&self, ty: TypeId) -> bool {
+        let kind = self.kind(self.strip(ty));
+        matches!(kind, Kind::Composite { .. } | Kind::Array { .. })
+    }
+
     /// The size in bytes; `None` for what has none (`void`, functions, structures that are only declared).
     pub fn size(&self, ty: TypeId) -> Option<u32> {
         let mut ty = ty;
@@ -347,7 +371,7 @@ impl Types {
                 | Kind::Float { size }
                 | Kind::Enum { size, .. }
                 | Kind::Composite { size, .. } => *size,
-                Kind::Pointer(_) => 4,
+                Kind::Pointer(_) => self.width.bytes(),
                 _ => return None,
             };
             return factor.checked_mul(size);
@@ -479,6 +503,16 @@ impl Types {
                 out.push_str(" ()");
             }
         }
+    }
+
+    /// Finds out how wide pointers are: as wide as `long`, in all kernels. Nothing else says so.
+    fn measure(&mut self) {
+        let long = ["long int", "long unsigned int", "long", "unsigned long"];
+        let wide = long
+            .iter()
+            .flat_map(|name| self.named(name))
+            .any(|ty| matches!(self.kind(ty), Kind::Int { size: 8, .. }));
+        self.width = if wide { Width::Bits64 } else { Width::Bits32 };
     }
 
     /// Sorts the names, once all records are there.

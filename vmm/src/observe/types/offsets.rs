@@ -11,6 +11,7 @@ use std::fmt::Write;
 use serde::Deserialize;
 
 use super::{Alias, Kind, MAX_DEPTH, RawMember, RawParameter, Record, TypeId, Types, VOID};
+use crate::vcpu::Width;
 
 /// The tables for known builds.
 const EMBEDDED: &str = include_str!("offsets.toml");
@@ -161,6 +162,7 @@ impl Builder {
         };
         Self {
             types: Types {
+                width: Width::Bits32,
                 strings: vec![0],
                 records: vec![void],
                 members: Vec::new(),

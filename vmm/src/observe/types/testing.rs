@@ -193,3 +193,53 @@ pub(crate) fn device_like() -> Writer {
     w.structure("last", 4, &[("x", int, 0, 0)]);
     w
 }
+
+/// Something like the `struct device` of a 64-bit kernel, and functions that take it and others.
+pub(crate) fn wide_device_like() -> Writer {
+    use kinds::{CONST, ENUM64, FUNC_PROTO, PTR};
+    let mut w = Writer::new();
+    let int = w.int("int", 4, SIGNED);
+    let long = w.int("long unsigned int", 8, 0);
+    let character = w.int("char", 1, 0);
+    let const_char = w.to(CONST, "", character);
+    let text = w.to(PTR, "", const_char);
+    let pointers = w.array(text, 3);
+    let kobject = w.structure("kobject", 16, &[("name", text, 0, 0), ("refs", int, 64, 0)]);
+    let driver = w.structure("device_driver", 8, &[("name", text, 0, 0)]);
+    let driver = w.to(PTR, "", driver);
+    let states = [w.name("FAR"), 0, 0x8000_0000];
+    let state = w.raw("state", ENUM64 << 24 | 1, 8, &states);
+    let prototype = w.raw("", FUNC_PROTO << 24, int, &[]);
+    let release = w.to(PTR, "", prototype);
+    let device = w.structure(
+        "device",
+        104,
+        &[
+            ("kobj", kobject, 0, 0),
+            ("init_name", text, 128, 0),
+            ("driver", driver, 192, 0),
+            ("mask", long, 256, 0),
+            ("state", state, 320, 0),
+            ("release", release, 384, 0),
+            ("names", pointers, 448, 0),
+            ("early", int, 640, 1),
+            ("late", long, 641, 39),
+        ],
+    );
+    let device = w.to(PTR, "", device);
+    w.function("really_probe", int, &[("dev", device), ("drv", driver)]);
+    // Arguments of all sizes, of which some do not fit the registers.
+    let wide = w.int("__int128", 16, SIGNED);
+    let large = w.structure("large", 24, &[("a", long, 0, 0)]);
+    let arguments = [
+        ("a", int),
+        ("number", wide),
+        ("large", large),
+        ("small", kobject),
+        ("b", int),
+        ("split", kobject),
+        ("c", int),
+    ];
+    w.function("many", int, &arguments);
+    w
+}

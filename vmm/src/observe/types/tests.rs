@@ -422,10 +422,10 @@ fn banners() {
         Some("Linux version 6.1.0-50-armmp (a) # SMP Debian 6.1.176-1 (2026)")
     );
     assert_eq!(offsets::banner(b"Linux"), None);
-    let (_, source) = Types::of_kernel(image).unwrap();
+    let (_, source) = Types::of_kernel(image, Width::Bits32).unwrap();
     assert_eq!(source, Source::Table);
     assert_eq!(
-        Types::of_kernel(b"Linux version 4.12.0\n")
+        Types::of_kernel(b"Linux version 4.12.0\n", Width::Bits32)
             .unwrap_err()
             .to_string(),
         "structure fields cannot be named: the kernel was built without CONFIG_DEBUG_INFO_BTF, and no offset table \

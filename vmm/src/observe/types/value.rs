@@ -8,6 +8,7 @@ use super::path::{Bits, Path, PathError, Step};
 use super::{Kind, TypeId, Types};
 use crate::observe::memory::{Memory, MemoryError};
 use crate::observe::symbols::Symbols;
+use crate::vcpu::Width;
 
 /// The longest text that is shown, in bytes.
 pub const MAX_SHOWN: usize = 256;
@@ -48,7 +49,7 @@ pub enum Value {
     /// Text: what a `char *` points to, or an array of `char`.
     Text {
         /// Virtual address of the first byte.
-        address: u32,
+        address: u64,
         /// The text; bytes that are not UTF-8 are replaced.
         text: String,
         /// Whether its end was found within [`MAX_SHOWN`] bytes.
@@ -57,7 +58,7 @@ pub enum Value {
     /// A pointer, or an address in a register.
     Pointer {
         /// Where it points.
-        address: u32,
+        address: u64,
         /// The symbol there, if any: `iommu_ops` or `vprintk+0x10 [module]`.
         location: Option<String>,
     },
@@ -66,7 +67,7 @@ pub enum Value {
         /// Its type as C writes it.
         ty: String,
         /// Its virtual address.
-        address: u32,
+        address: u64,
     },
 }
 
@@ -127,13 +128,14 @@ impl Reader<'_> {
     ///
     /// # Errors
     /// [`ValueError`] when a pointer on the way is null or cannot be read.
-    pub fn locate(&self, start: u32, path: &Path) -> Result<u32, ValueError> {
+    pub fn locate(&self, start: u64, path: &Path) -> Result<u64, ValueError> {
+        let width = self.types.width();
         let mut address = start;
         for step in &path.steps {
             match step {
-                Step::Add(bytes) => address = address.wrapping_add(*bytes),
+                Step::Add(bytes) => address = width.cut(address.wrapping_add((*bytes).into())),
                 Step::Deref => {
-                    address = self.memory.word(address)?;
+                    address = self.memory.pointer(address, width)?;
                     if address == 0 {
                         return Err(ValueError::Null);
                     }
@@ -147,13 +149,13 @@ impl Reader<'_> {
     ///
     /// # Errors
     /// [`ValueError`] when memory on the way or the value itself cannot be read.
-    pub fn read(&self, start: u32, path: &Path) -> Result<Value, ValueError> {
+    pub fn read(&self, start: u64, path: &Path) -> Result<Value, ValueError> {
         let address = self.locate(start, path)?;
         self.value(address, path.ty, path.bits)
     }
 
     /// The value of type `ty` at `address`.
-    fn value(&self, address: u32, ty: TypeId, bits: Option<Bits>) -> Result<Value, ValueError> {
+    fn value(&self, address: u64, ty: TypeId, bits: Option<Bits>) -> Result<Value, ValueError> {
         let stripped = self.types.strip(ty);
         let object = || Value::Object {
             ty: self.types.type_name(ty),
@@ -164,7 +166,7 @@ impl Reader<'_> {
                 return Ok(self.text(address, *count as usize)?);
             }
             Kind::Int { size, .. } | Kind::Float { size } | Kind::Enum { size, .. } => *size,
-            Kind::Pointer(_) => 4,
+            Kind::Pointer(_) => self.types.width().bytes(),
             _ => return Ok(object()),
         };
         if !(1..=8).contains(&size) {
@@ -175,7 +177,7 @@ impl Reader<'_> {
     }
 
     /// Reads a number of `size` bytes, or the bit-field in it, and tells its width in bits.
-    fn raw(&self, address: u32, size: u32, bits: Option<Bits>) -> Result<(u64, u32), ValueError> {
+    fn raw(&self, address: u64, size: u32, bits: Option<Bits>) -> Result<(u64, u32), ValueError> {
         let mut bytes = [0; 16];
         let (offset, width) = match bits {
             // No bit-field is wider than 64 bits, nor begins after bit 7 of its first byte.
@@ -207,23 +209,24 @@ impl Reader<'_> {
                     value,
                 }
             }
-            Kind::Pointer(to) => self.pointer(*to, raw as u32),
+            Kind::Pointer(to) => self.pointer(*to, self.types.width().cut(raw)),
             _ => Value::Unsigned(raw),
         }
     }
 
-    /// An argument or a result: the word `raw` of a register as `ty`. Wider types need two registers and come as
-    /// the low word.
-    pub fn register(&self, ty: TypeId, raw: u32) -> Value {
+    /// An argument or a result: the content `raw` of a register as `ty`. Wider types need two registers and come as
+    /// what the first has of them.
+    pub fn register(&self, ty: TypeId, raw: u64) -> Value {
         let stripped = self.types.strip(ty);
-        let width = match self.types.kind(stripped) {
-            Kind::Int { size, .. } | Kind::Enum { size, .. } if (1..4).contains(size) => size * 8,
-            _ => 32,
+        let all = self.types.width().bytes();
+        let size = match self.types.kind(stripped) {
+            Kind::Int { size, .. } | Kind::Enum { size, .. } if (1..all).contains(size) => *size,
+            _ => all,
         };
-        self.interpret(stripped, u64::from(raw) & mask(width), width)
+        self.interpret(stripped, raw & mask(8 * size), 8 * size)
     }
 
-    fn pointer(&self, to: TypeId, address: u32) -> Value {
+    fn pointer(&self, to: TypeId, address: u64) -> Value {
         if address != 0
             && self.is_char(to)
             && let Ok(text) = self.text(address, MAX_SHOWN)
@@ -235,7 +238,8 @@ impl Reader<'_> {
             self.types.kind(self.types.strip(to)),
             Kind::Prototype { .. } | Kind::Function(_)
         );
-        let target = if function { address & !1 } else { address };
+        let thumb = function && self.types.width() == Width::Bits32;
+        let target = if thumb { address & !1 } else { address };
         let location = self.symbols.and_then(|s| s.at(target));
         Value::Pointer {
             address,
@@ -243,7 +247,7 @@ impl Reader<'_> {
         }
     }
 
-    fn text(&self, address: u32, size: usize) -> Result<Value, MemoryError> {
+    fn text(&self, address: u64, size: usize) -> Result<Value, MemoryError> {
         let (bytes, ended) = self.memory.text(address, size.min(MAX_SHOWN))?;
         let whole_array = bytes.len() == size;
         Ok(Value::Text {
@@ -272,7 +276,7 @@ impl Reader<'_> {
     ///
     /// # Errors
     /// [`ValueError`] when the structure is not known or cannot be read.
-    pub fn device_name(&self, device: u32) -> Result<String, ValueError> {
+    pub fn device_name(&self, device: u64) -> Result<String, ValueError> {
         for path in ["init_name", "kobj.name"] {
             let path = self.types.resolve("device", path)?;
             if let Value::Text { text, .. } = self.read(device, &path)? {
