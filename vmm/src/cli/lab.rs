@@ -166,6 +166,8 @@ impl Selection {
 
     /// Runs `cases`, several at once, and shows each as it ends, in their order.
     fn judge(&self, cases: &[Case], choice: &KernelChoice) -> Result<Vec<Verdict>, UserError> {
+        let host = self.host();
+        host.check()?;
         let mut kernels = BTreeMap::new();
         for case in cases {
             let image = &case.machine.image;
@@ -177,7 +179,6 @@ impl Selection {
                 );
             }
         }
-        let host = self.host();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.unwrap_or(cores).clamp(1, cases.len().max(1));
         let next = AtomicUsize::new(0);

@@ -15,12 +15,13 @@ use super::kernel::Kernel;
 use super::load::Case;
 use super::mappings::Mappings;
 use crate::devices::uart::Capture;
+use crate::machine::accel;
 use crate::machine::board::{Board, Device};
 use crate::observe::probe::{Hit, Outcome, Probe};
 use crate::observe::recording::Recording;
 use crate::observe::timeline::Run;
 use crate::observe::types::value::Value;
-use crate::{Accel, Config, DiskConfig, IommuConfig, Limits, Machine, Reason, TimeMode};
+use crate::{Accel, Config, DiskConfig, Error, IommuConfig, Limits, Machine, Reason, TimeMode};
 
 /// Host time after which a guest hangs, on a slow host that does other things too.
 const WALL_LIMIT: Duration = Duration::from_secs(300);
@@ -43,6 +44,17 @@ impl Host {
         accel: Accel::Emulated,
         patience: 1,
     };
+
+    /// Whether it can execute any guest at all.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(self) -> Result<(), Error> {
+        match self.accel {
+            Accel::Kvm => accel::available(),
+            Accel::Emulated | Accel::Auto => Ok(()),
+        }
+    }
 
     /// How long a run may take that is to last `seconds`.
     fn limits(self, seconds: u32) -> Limits {

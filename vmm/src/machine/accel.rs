@@ -6,6 +6,14 @@ use super::loader::LoadError;
 use crate::vcpu::kvm::Vm;
 use crate::vcpu::{Acceleration, KvmError, Width};
 
+/// Whether this host's KVM runs guests, of 64 bits at least.
+///
+/// # Errors
+/// Why not.
+pub fn available() -> Result<(), Error> {
+    Ok(Vm::open(Width::Bits64).map(drop)?)
+}
+
 /// What becomes of the configuration's wish for a guest of that width; a machine of KVM when it is KVM.
 ///
 /// # Errors

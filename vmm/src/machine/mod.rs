@@ -1,6 +1,6 @@
 //! The board: what it is made of, where everything lies, how it is put together and run.
 
-mod accel;
+pub(crate) mod accel;
 mod assemble;
 pub mod board;
 pub mod bus;

@@ -381,6 +381,11 @@ fn acceleration_that_cannot_be() {
             &boot(&["--accel=kvm"]),
             "KVM cannot be used: this host's processor is not a 64-bit ARM one",
         );
+        refuses(
+            &place,
+            &["lab", "run", "rebind", "--accel=kvm"],
+            "KVM cannot be used: this host's processor is not a 64-bit ARM one",
+        );
     }
     let auto = ["--accel=auto", "--timeout=0.1", "--console=none"];
     let ended = run(&boot(&auto));
