@@ -136,7 +136,12 @@ impl Engine {
             // Where there are no modules to be seen, there is no probe in one.
             let _ = Arc::make_mut(&mut kernel).read_modules(&CoreMemory(&view));
         }
-        if let Err(error) = self.begin(kernel, cores) {
+        let begun = if kernel.symbols.is_placed() {
+            self.begin(kernel, cores)
+        } else {
+            Err(ProbeError::NoBeginning)
+        };
+        if let Err(error) = begun {
             self.with_outcome(|outcome| outcome.error = Some(error));
         }
     }

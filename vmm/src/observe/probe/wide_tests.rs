@@ -6,7 +6,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::ast::Site;
 use super::kernel::Kernel;
-use super::outcome::Hit;
+use super::outcome::{Hit, ProbeError};
 use super::scope::{Root, Scope};
 use super::{Engine, parse};
 use crate::observe::symbols::testing::{WIDE, Written, kernel_like, tables, widened};
@@ -332,4 +332,19 @@ fn the_program_counter_is_set_as_a_register() {
         [0, 30, 31, 32].map(|n| abi.name(n)),
         ["x0", "x30", "sp", "pc"]
     );
+}
+
+/// As after a snapshot: tables of kernels that relocated themselves say where they are.
+#[test]
+fn a_kernel_that_runs_already_is_probed_where_its_tables_say() {
+    let mut guest = Guest::new(&NAMED);
+    let mut engine = guest.engine(&["really_probe"]);
+    let mut found = Kernel::find(&*guest.ram, RAM, SIZE as u64).unwrap();
+    let mut cores = Cores::Wide(&mut guest.cluster);
+    engine.prepare_in(Arc::new(found.clone()), &mut cores);
+    let error = engine.outcome().lock().unwrap().error.clone();
+    assert_eq!(error, Some(ProbeError::NoBeginning));
+    assert!(found.symbols.place(TEXT));
+    engine.prepare_in(Arc::new(found), &mut cores);
+    assert_eq!(guest.breakpoints(), [TEXT + 0x10_0d00]);
 }

@@ -109,6 +109,8 @@ pub struct Symbols {
     width: Width,
     /// The address of the kernel's first byte, if known.
     text: Option<u64>,
+    /// Whether addresses are virtual ones.
+    placed: bool,
     arena: String,
     /// By address; those of one address in the kernel's own order.
     entries: Vec<Entry>,
@@ -125,6 +127,7 @@ impl Default for Symbols {
         Self {
             width: Width::Bits32,
             text: None,
+            placed: true,
             arena: String::new(),
             entries: Vec::new(),
             by_name: Vec::new(),
@@ -174,6 +177,7 @@ impl Symbols {
     ) -> Option<Self> {
         let mut symbols = Self {
             width: addresses.width,
+            placed: addresses.placed,
             ..Self::default()
         };
         symbols.entries.reserve(names.count);
@@ -200,7 +204,7 @@ impl Symbols {
         if symbols.width == Width::Bits64 {
             symbols.find_text(image, tokens.start);
             if !addresses.placed {
-                symbols.place(0);
+                symbols.move_to(0);
             }
         }
         Some(symbols)
@@ -221,6 +225,13 @@ impl Symbols {
     /// than its tables say; `false` if this is none, if it is not known where among the symbols it begins, or if not all of it
     /// would fit there.
     pub fn place(&mut self, text: u64) -> bool {
+        let moved = self.move_to(text);
+        self.placed |= moved;
+        moved
+    }
+
+    /// As [`Symbols::place`], where `text` is a number to count from.
+    fn move_to(&mut self, text: u64) -> bool {
         let Some(before) = self.text.filter(|_| self.width == Width::Bits64) else {
             return false;
         };
@@ -240,6 +251,11 @@ impl Symbols {
             self.index();
         }
         true
+    }
+
+    /// Whether symbols have virtual addresses: always, but for a 64-bit kernel whose tables do not say where it is.
+    pub const fn is_placed(&self) -> bool {
+        self.placed
     }
 
     /// The kernel's first byte: `_text`.

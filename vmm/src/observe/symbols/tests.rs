@@ -99,12 +99,14 @@ fn every_layout_of_64_bits_is_found() {
                 .unwrap_or_else(|e| panic!("{}, {count}: {e}", layout.name));
             assert_eq!(found.width(), Width::Bits64);
             assert_eq!(found.offset(&written[9].0), Some(written[9].1 - text));
+            assert_eq!(found.is_placed(), is_placed(layout));
             let at = if is_placed(layout) { text } else { 0 };
             assert_eq!(found.text(), Some(at), "{}", layout.name);
             // Where the kernel of this boot is.
             for text in [0xffff_a5e2_c8e0_0000, text] {
                 assert!(found.place(text));
                 assert_eq!(found.address("_text"), Some(text));
+                assert!(found.is_placed());
             }
             check(&found, &written, layout.name);
             assert!(!found.place(u64::MAX - 4), "not all of it would fit");
@@ -140,6 +142,7 @@ fn symbols_that_cannot_be_placed_stay() {
         assert_eq!((found.text(), found.offset("_stext")), (None, None));
         assert!(!found.place(TABLES));
         assert_eq!(found.address("_stext"), before);
+        assert_eq!(found.is_placed(), is_placed(layout));
     }
     let narrow = kernel_like(700, 60);
     let mut found = Symbols::find(&image(&narrow, &LAYOUTS[9])).unwrap();
