@@ -296,11 +296,6 @@ impl Boot {
         if let Acceleration::Emulated(Some(why)) = machine.acceleration() {
             text::complain(&format!("the processor is emulated: {why}"));
         }
-        if !probes.is_empty() {
-            machine
-                .observable()
-                .map_err(|why| UserError::new(format!("there is nothing to see: {why}")))?;
-        }
         if let Some(recording) = &recording {
             recording.connect(&machine, |entry| entry.name.clone());
         }

@@ -193,10 +193,6 @@ pub fn run_on(host: Host, case: &Case, kernel: &Kernel) -> Result<Judged, Undeci
         mappings: Arc::clone(&mappings),
         leftovers: Arc::clone(&leftovers),
     };
-    let observable = machine.observable();
-    if let (Err(why), false) = (observable, case.behaviour.probes.is_empty()) {
-        return Err(Undecided::Probes(why.to_string()));
-    }
     let outcome = machine.probe(
         probes.clone(),
         Box::new(move |probe, hit| sink.hit(probe, hit)),
@@ -209,7 +205,7 @@ pub fn run_on(host: Host, case: &Case, kernel: &Kernel) -> Result<Judged, Undeci
     if let Some(error) = outcome.error {
         return Err(Undecided::Probes(error.to_string()));
     }
-    if !outcome.armed && observable.is_ok() {
+    if !outcome.armed {
         return Err(Undecided::NoKernel);
     }
     let mut leftovers =

@@ -65,7 +65,7 @@ use crate::observe::probe::{self, Engine, Probe};
 use crate::observe::symbols::SymbolsError;
 use crate::vcpu::{
     Acceleration, Control, Divergence, Pace, RunCounters, RunLoop, StopHandler, Timing, Vcpus,
-    Waker, Width,
+    Waker,
 };
 
 /// A machine, assembled and ready to run.
@@ -100,11 +100,6 @@ pub struct Machine {
     /// What it goes on from.
     origin: Option<Snapshot>,
 }
-
-/// A machine into whose kernel no probe can see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("probes look into 32-bit kernels only, and this is an arm64 one")]
-pub struct NotObservable;
 
 /// Ends or interrupts a machine's run from another thread, also one that has not begun.
 #[derive(Clone, Debug)]
@@ -292,21 +287,8 @@ impl Machine {
         self.observers.push(observer);
     }
 
-    /// Whether probes can be set in its kernel.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn observable(&self) -> Result<(), NotObservable> {
-        let platform = self.board.platform;
-        if platform.accelerated && platform.width == Width::Bits64 {
-            return Err(NotObservable);
-        }
-        Ok(())
-    }
-
     /// Sets probes in the guest's kernel, as soon as it is in memory, which in a machine that goes on from a snapshot may be
-    /// now; `sink` is told of each hit. Returns what becomes of them. To be called before the first run. They are never hit
-    /// when KVM runs the cores of a 64-bit guest.
+    /// now; `sink` is told of each hit. Returns what becomes of them. To be called before the first run.
     pub fn probe(&mut self, probes: Vec<Probe>, sink: probe::Sink) -> Arc<Mutex<probe::Outcome>> {
         let ram = (self.board.ram.base, self.board.ram.size);
         let mut engine = Engine::new(probes, self.bus.memory(), ram, sink);

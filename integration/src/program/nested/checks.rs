@@ -2,6 +2,7 @@
 
 use guest_images::{GuestFile, Image};
 use serde_json::Value;
+use vmm::vcpu::Width;
 
 use super::debug::Look;
 use super::debugger;
@@ -144,7 +145,8 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
             1,
             "sleeps and nothing can ever wake it",
         ),
-        look("probes in 32 bits", Look::Probes),
+        look("probes in 32 bits", Look::Probes(Width::Bits32)),
+        look("probes in 64 bits", Look::Probes(Width::Bits64)),
         look("a debugger in 32 bits", Look::Debugger(debugger::NARROW)),
         guest("32 bits behind an IPMMU", ipmmu),
         guest("64 bits behind a virtio-iommu", strict),

@@ -2,6 +2,7 @@
 
 use guest_images::{Cache, GuestFile};
 use integration::disk::{random_bytes, sha256};
+use vmm::vcpu::Width;
 
 use super::checks::Said;
 use super::debugger;
@@ -15,8 +16,8 @@ const PATIENCE: u32 = 10;
 /// A check of something that looks into a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// Probes stop a kernel of 32 bits, read its arguments, wait for returns, and end the run.
-    Probes,
+    /// Probes stop a kernel, read its arguments, wait for returns and modules, and end the run.
+    Probes(Width),
     /// A debugger stops a core, steps it, reads and writes its registers and memory.
     Debugger(debugger::Guest),
     /// The lab judges a bug that probes bring back, and the same without them, as on the emulated processor.
@@ -43,7 +44,8 @@ impl Look {
     /// The image that it boots by name.
     pub const fn guest(self) -> Option<&'static str> {
         match self {
-            Self::Probes => Some("ipmmu"),
+            Self::Probes(Width::Bits32) => Some("ipmmu"),
+            Self::Probes(Width::Bits64) => Some("debian-arm64-6.12"),
             Self::Debugger(guest) => Some(guest.image),
             Self::Snapshot { image, .. } => Some(image),
             Self::Lab { .. } => None,
@@ -64,7 +66,7 @@ impl Look {
                     bytes: content(),
                 }]);
             }
-            Self::Probes | Self::Debugger(_) => return Ok(Vec::new()),
+            Self::Probes(_) | Self::Debugger(_) => return Ok(Vec::new()),
         };
         obtain(image)?;
         Cache::open()
@@ -75,10 +77,18 @@ impl Look {
     /// What the outer machine does; it leaves the exit code in `status`.
     pub fn script(self) -> String {
         match self {
-            Self::Probes => "vmm boot --accel kvm --cpus 2 --memory 128M --wall-timeout 300 --kernel /guests/ipmmu/kernel \
+            Self::Probes(Width::Bits32) => "vmm boot --accel kvm --cpus 2 --memory 128M --wall-timeout 300 --kernel /guests/ipmmu/kernel \
                  --initrd /guests/ipmmu/initrd --console none --cmdline quiet \
                  --probe start_kernel --probe 'do_one_initcall@return { print(fn, retval) }' \
                  --probe 'kernel_init { print(cpu) }' --probe 'driver_register { print(drv.name); stop }' \
+                 2>&1\nstatus=$?"
+                .to_owned(),
+            // The entropy device's driver is a module.
+            Self::Probes(Width::Bits64) => "vmm boot --accel kvm --cpus 2 --memory 256M --wall-timeout 300 \
+                 --kernel /guests/debian-arm64-6.12/kernel --initrd /guests/debian-arm64-6.12/initrd --console none \
+                 --cmdline quiet --probe start_kernel --probe 'kernel_init { print(cpu) }' \
+                 --probe 'platform_probe@return { print(_dev.name, retval) }' \
+                 --probe 'virtio_rng:virtrng_probe { print((struct virtio_device)arg0.dev.name); stop }' \
                  2>&1\nstatus=$?"
                 .to_owned(),
             Self::Debugger(guest) => guest.script(),
@@ -96,10 +106,21 @@ impl Look {
     pub fn judge(self, said: &Said) -> Result<(), String> {
         let seen = |words: &str| said.lines.iter().any(|line| line.contains(words));
         let wanted: Vec<String> = match self {
-            Self::Probes => vec![
+            Self::Probes(Width::Bits32) => vec![
                 " start_kernel cpu=0".into(),
                 " driver_register cpu=".into(),
                 "drv.name=\"".into(),
+                "; ended the run".into(),
+            ],
+            Self::Probes(Width::Bits64) => vec![
+                " start_kernel cpu=0".into(),
+                " kernel_init cpu=".into(),
+                " platform_probe@return cpu=".into(),
+                " from=really_probe+0x".into(),
+                "virtio_mmio\" retval=0".into(),
+                " virtio_rng:virtrng_probe cpu=".into(),
+                " from=virtio_dev_probe+0x".into(),
+                ".dev.name=\"virtio".into(),
                 "; ended the run".into(),
             ],
             Self::Snapshot { .. } => vec![format!("{}  /dev/vda", sha256(&content()))],
@@ -149,6 +170,8 @@ mod tests {
             look.judge(&said("2 run: 1 as expected, 1 not, 0 not judged"))
                 .is_err()
         );
-        assert!(Look::Probes.judge(&said("")).is_err());
+        for width in [Width::Bits32, Width::Bits64] {
+            assert!(Look::Probes(width).judge(&said("")).is_err());
+        }
     }
 }
