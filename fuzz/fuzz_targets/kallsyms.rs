@@ -46,11 +46,11 @@ fn build(mut data: &[u8]) -> Vec<u8> {
             u32::from(head[5]),
             u32::from(u16::from_le_bytes([head[6], head[7]])),
         );
-        match head[0] % 5 {
+        match head[0] % 7 {
             0 => place(&mut image, at, &tokens()),
             // Words that ascend: markers, offsets, addresses.
             1 | 2 => {
-                let base = if head[0] % 5 == 1 { 0 } else { value << 24 };
+                let base = if head[0] % 7 == 1 { 0 } else { value << 24 };
                 let words: Vec<u8> = (0..count as u32)
                     .flat_map(|i| base.wrapping_add(i.wrapping_mul(step)).to_le_bytes())
                     .collect();
@@ -62,7 +62,18 @@ fn build(mut data: &[u8]) -> Vec<u8> {
                 let name = [&[length][..], &vec![b'a'; length.into()]].concat();
                 place(&mut image, at, &name.repeat(count));
             }
-            _ => place(&mut image, at, &(count as u32).to_le_bytes()),
+            4 => place(&mut image, at, &(count as u32).to_le_bytes()),
+            // What a 64-bit kernel's offsets are from.
+            5 => {
+                let base = 0xffff << 48 | u64::from(value) << 32 | u64::from(step) << 16;
+                place(&mut image, at, &base.to_le_bytes());
+            }
+            // The header of such a kernel, with a branch to its entry.
+            _ => {
+                let page = at & !0xfff;
+                place(&mut image, page, &(5 << 26 | count as u32).to_le_bytes());
+                place(&mut image, page + 0x38, b"ARM\x64");
+            }
         }
     }
     place(&mut image, 0, data);
