@@ -13,6 +13,9 @@ pub struct Guest {
     width: usize,
     /// The number of the program counter, in the protocol.
     pc: usize,
+    /// A breakpoint instruction that is neither Linux's nor ours, and what the kernel calls the exception.
+    own: u32,
+    exception: &'static str,
 }
 
 /// One of 32 bits.
@@ -22,6 +25,9 @@ pub const NARROW: Guest = Guest {
     entry: 0x4000_8000,
     width: 4,
     pc: 15,
+    // BKPT #0x1234
+    own: 0xe121_2374,
+    exception: "prefetch abort: debug event",
 };
 
 /// One of 64 bits.
@@ -31,10 +37,13 @@ pub const WIDE: Guest = Guest {
     entry: 0x4000_0000,
     width: 8,
     pc: 32,
+    // BRK #0x123
+    own: 0xd420_2460,
+    exception: "Oops - BRK: 00000000f2000123",
 };
 
 /// What the debugger finds, in its words.
-pub const FOUND: [&str; 8] = [
+pub const FOUND: [&str; 9] = [
     "it is described",
     "it stands at the kernel's first instruction",
     "a breakpoint there is met",
@@ -43,6 +52,7 @@ pub const FOUND: [&str; 8] = [
     "it is interrupted",
     "a breakpoint is met twice",
     "memory is the guest's own",
+    "so is a breakpoint in it",
 ];
 
 /// What it is made of. `say` sends a packet and waits for an answer with some words, `heard` is the answer without what
@@ -91,8 +101,11 @@ impl Guest {
             architecture,
             entry,
             pc,
+            own,
+            exception,
             ..
         } = self;
+        let own = format!("{:08x}", own.swap_bytes());
         let value = self.sent(0x0102_0304_0506_0708);
         let start = self.sent(entry);
         let [
@@ -104,12 +117,13 @@ impl Guest {
             interrupted,
             twice,
             memory,
+            its_own,
         ] = FOUND;
         format!(
             "{TOOLS}
 ifconfig lo 127.0.0.1 up; rm -f /in /out /console; mkfifo /in
 vmm boot --accel kvm --cpus 2 --memory 256M --wall-timeout 300 --kernel /guests/{image}/kernel \
-  --initrd /guests/{image}/initrd --console /console --cmdline quiet --run 'sleep 1000' --gdb 1234 &
+  --initrd /guests/{image}/initrd --console /console --cmdline 'quiet panic=0' --run 'sleep 1000' --gdb 1234 &
 vmm=$!
 until nc 127.0.0.1 1234 </in >/out & exec 3>/in; sleep 2; kill -0 $!; do sleep 1; done
 say QStartNoAckMode OK
@@ -134,6 +148,12 @@ say Z0,$idle,4 OK
 say 'vCont;c' swbreak
 say 'vCont;c' swbreak; met swbreak '{twice}'
 say m$idle,4 '#'; meet $(heard) $before \"{memory}\"
+say z0,$idle,4 OK
+say Z0,{entry:x},4 OK
+say M$idle,4:{own} OK
+send 'vCont;c'
+n=0; until grep -q '{exception}' /console; do sleep 0.2; n=$((n+1)); [ $n -gt 300 ] && break; done
+if grep '{exception}' /console; then echo 'found: {its_own}'; else cat /console; fi
 send k
 wait $vmm
 status=$?
