@@ -181,8 +181,9 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
                 Look::Lab {
                     image: "ipmmu",
                     cases: "rebind.shared.stock.off rebind.shared.guard-absent.off deferral.shared.stock.off \
-                            deferral.shared.guard-absent.off",
-                    count: 4,
+                            deferral.shared.guard-absent.off repeated.shared.stock.off repeated.shared.ops-kept.off \
+                            failing.shared.stock.off failing.shared.ops-null.off bugs.coherent.stock.off",
+                    count: 9,
                 },
             ),
             look(
