@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use guest_images::Terminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use vmm::inject::campaign::{MAX_RUNS, Prepared, Thrift};
 use vmm::inject::journal::{Header, Journal};
 use vmm::inject::plan::{self, SHIPPED};
@@ -25,6 +26,7 @@ use vmm::lab::{Kernel, KernelChoice};
 
 use super::output::Output;
 use super::probes::Timeline;
+use super::stdout::print;
 use super::{Outcome, UserError, text};
 
 /// Put faults into a machine on purpose, many times, and say what became of its guest.
@@ -163,12 +165,7 @@ fn list() -> Result<Outcome, UserError> {
             plan.title
         ));
     }
-    print(&out)
-}
-
-fn print(text: &str) -> Result<Outcome, UserError> {
-    // A reader who left is no failure.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    print(&out);
     Ok(Outcome::Success)
 }
 
@@ -207,7 +204,7 @@ fn repeat(
         out.push_str(&format!("  {line}\n"));
     }
     out.push_str(&format!("digest {}\n", record.digest));
-    print(&out)?;
+    print(&out);
     if let (Some(timeline), Some(machine)) = (timeline, &done.machine) {
         let config = prepared.runner.scenario.config(kernel, Path::new("disk"));
         let image = prepared.plan.scenario.image();
@@ -225,19 +222,7 @@ struct Outputs {
 
 impl Outputs {
     fn new(args: &Args) -> Result<Self, UserError> {
-        let at = |path: &Option<PathBuf>| {
-            path.as_deref()
-                .map(|path| Output::at(path, "results"))
-                .transpose()
-        };
-        let (json, junit) = (at(&args.json)?, at(&args.junit)?);
-        if let (Some(json), Some(junit)) = (&json, &junit)
-            && json.collides(junit)
-        {
-            return Err(UserError::new(
-                "both forms of the results would be one file: name two",
-            ));
-        }
+        let (json, junit) = Output::results(args.json.as_deref(), args.junit.as_deref())?;
         if let Some(directory) = &args.report {
             std::fs::create_dir_all(directory).map_err(|error| {
                 let name = directory.display();
@@ -316,7 +301,7 @@ impl Args {
                 BTreeMap::new(),
             ),
         };
-        let signal = signals()?;
+        let signals = Signals::handle()?;
         let bar = progress(runs, done.len() as u64);
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let jobs = self.jobs.unwrap_or(cores);
@@ -328,7 +313,7 @@ impl Args {
             runs,
             done,
             jobs,
-            &signal,
+            &signals.stop,
             &mut |record: &mut Record| {
                 bar.inc(1);
                 if let Some(journal) = &mut journal {
@@ -345,15 +330,15 @@ impl Args {
         bar.finish_and_clear();
         let done = done?;
         let summary = Summary::new(name, &plan.title, self.seed, self.systematic, done.values());
-        print(&summary.table())?;
+        print(&summary.table());
         self.write(&summary, &done, outputs)?;
         let others = self.recheck.map_or_else(Vec::new, |sample| {
-            let (count, others) = prepared.recheck(task, &done, sample, jobs, &signal);
-            let _ = print(&repeated(&summary, count, &others));
+            let (count, others) = prepared.recheck(task, &done, sample, jobs, &signals.stop);
+            print(&repeated(&summary, count, &others));
             others
         });
-        if signal.load(Ordering::Relaxed) {
-            return Ok(Outcome::Signal(SIGINT as u8));
+        if signals.stop.load(Ordering::Relaxed) {
+            return Ok(Outcome::Signal(signals.last.load(Ordering::Relaxed) as u8));
         }
         let bugs = others.iter().map(|_| RunOutcome::VmmError);
         let outcomes = done.values().map(|record| record.verdict.outcome);
@@ -402,16 +387,27 @@ fn repeated(summary: &Summary, count: usize, others: &[u64]) -> String {
     text
 }
 
-/// Set by the first Ctrl-C, which has the runs that are under way come to their end; the second ends the program.
-fn signals() -> Result<Arc<AtomicBool>, UserError> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        let code = Outcome::Signal(signal as u8).code();
-        signal_hook::flag::register_conditional_shutdown(signal, code.into(), Arc::clone(&flag))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
-            .map_err(|error| UserError::new(format!("cannot handle signals: {error}")))?;
+/// What signals say: the first has the runs that are under way come to their end, the second ends the program.
+#[derive(Default)]
+struct Signals {
+    stop: Arc<AtomicBool>,
+    /// The signal that came last.
+    last: Arc<AtomicUsize>,
+}
+
+impl Signals {
+    fn handle() -> Result<Self, UserError> {
+        let signals = Self::default();
+        for signal in [SIGINT, SIGTERM] {
+            let code = Outcome::Signal(signal as u8).code();
+            let (stop, last) = (&signals.stop, &signals.last);
+            flag::register_conditional_shutdown(signal, code.into(), Arc::clone(stop))
+                .and_then(|_| flag::register_usize(signal, Arc::clone(last), signal as usize))
+                .and_then(|_| flag::register(signal, Arc::clone(stop)))
+                .map_err(|error| UserError::new(format!("cannot handle signals: {error}")))?;
+        }
+        Ok(signals)
     }
-    Ok(flag)
 }
 
 fn progress(runs: u64, done: u64) -> ProgressBar {

@@ -239,23 +239,7 @@ fn line(case: &Case, verdict: &Verdict) -> String {
 impl RunArgs {
     fn run(self) -> Result<Outcome, UserError> {
         let cases = self.selection.cases()?;
-        let json = self
-            .json
-            .as_deref()
-            .map(|path| Output::at(path, "results"))
-            .transpose()?;
-        let junit = self
-            .junit
-            .as_deref()
-            .map(|path| Output::at(path, "results"))
-            .transpose()?;
-        if let (Some(json), Some(junit)) = (&json, &junit)
-            && json.collides(junit)
-        {
-            return Err(UserError::new(
-                "both forms of the results would be one file: name two",
-            ));
-        }
+        let (json, junit) = Output::results(self.json.as_deref(), self.junit.as_deref())?;
         let choice = match (&self.kernel, &self.image) {
             (Some(path), _) => KernelChoice::File {
                 path: path.clone(),

@@ -97,6 +97,23 @@ impl Output {
         &self.path
     }
 
+    /// Both forms of a program's results.
+    pub fn results(
+        json: Option<&Path>,
+        junit: Option<&Path>,
+    ) -> Result<(Option<Self>, Option<Self>), UserError> {
+        let at = |path: Option<&Path>| path.map(|path| Self::at(path, "results")).transpose();
+        let (json, junit) = (at(json)?, at(junit)?);
+        if let (Some(json), Some(junit)) = (&json, &junit)
+            && json.collides(junit)
+        {
+            return Err(UserError::new(
+                "both forms of the results would be one file: name two",
+            ));
+        }
+        Ok((json, junit))
+    }
+
     /// Whether one of the two would replace the other.
     pub fn collides(&self, other: &Self) -> bool {
         matches!(

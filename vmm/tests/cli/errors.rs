@@ -56,6 +56,7 @@ fn what_cannot_be_printed_is_an_error() {
         &["--version"],
         &["images", "list"],
         &["lab", "list"],
+        &["inject", "--list"],
     ] {
         let full = fs::OpenOptions::new().write(true).open("/dev/full");
         let ended = vmm(arguments).stdout(full.unwrap()).output().unwrap();

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::{run, vmm};
 
 /// A plan of which every run is short.
@@ -123,17 +125,19 @@ fn a_campaign_that_is_killed_goes_on_and_comes_to_the_same() {
     let refused = run(&arguments);
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.contains("by --resume"), "{refused:?}");
-    // Ctrl-C.
-    let before = lines(&at("journal"));
-    let mut child = vmm(&resumed)
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("it starts");
-    wait(&at("journal"), before + 3, &mut child);
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
-    let status = child.wait().expect("it ends");
-    assert_eq!(status.code(), Some(130));
+    // Ctrl-C, and who asks politely.
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let before = lines(&at("journal"));
+        let mut child = vmm(&resumed)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        wait(&at("journal"), before + 3, &mut child);
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, signal).expect("it runs");
+        let status = child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(code));
+    }
     // Files that may not grow, as on a full disk.
     let before = fs::read(at("journal")).unwrap();
     let script = "trap '' XFSZ; ulimit -f 1; exec \"$@\"";
