@@ -178,10 +178,12 @@ impl Engine {
 
     /// The kernel may be in memory now.
     fn arm(&mut self, pc: u64, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
-        let kernel = match Kernel::find(&*self.ram, self.ram_base, self.ram_size) {
-            Ok(kernel) => kernel,
+        let found = Kernel::find(&*self.ram, self.ram_base, self.ram_size);
+        let width = cores.width();
+        let kernel = match found {
+            Ok(kernel) if kernel.symbols.width() == width => kernel,
             // What begins here is something else, which happens to lie where kernels do.
-            Err(SymbolsError::None) => {
+            Ok(_) | Err(SymbolsError::None) => {
                 self.searches += 1;
                 if self.searches >= MAX_SEARCHES {
                     self.give_up_entries(cores);
@@ -191,7 +193,7 @@ impl Engine {
             Err(error) => return Err(error.into()),
         };
         self.give_up_entries(cores);
-        match kernel.symbols.width() {
+        match width {
             Width::Bits32 => {
                 self.image = kernel.image(pc);
                 self.begin(Arc::new(kernel), cores)

@@ -188,33 +188,24 @@ fn own_relative(
     count: usize,
     budget: &mut Budget,
 ) -> Result<Option<Vec<u64>>, GaveUp> {
-    let Some(bytes) = at
-        .checked_add(4 * count)
-        .and_then(|end| image.get(at..end))
-        .filter(|b| !b.is_empty())
-    else {
+    let Some(distances) = words(image, at, count) else {
         return Ok(None);
     };
-    let places = || {
-        let entries = bytes.chunks_exact(4).zip((at as i64..).step_by(4));
-        entries.map(|(w, place)| {
-            let distance = i32::from_le_bytes([w[0], w[1], w[2], w[3]]);
-            place + i64::from(distance)
-        })
-    };
-    let ascend = places()
-        .zip(places().skip(1))
-        .take_while(|(a, b)| a <= b)
-        .count();
-    budget.spend(ascend + 1)?;
-    let first = places().next().unwrap_or(0);
-    if ascend + 1 != count || !(0..at as i64).contains(&first) {
+    let mut places = distances
+        .zip((at as i64..).step_by(4))
+        .map(|(distance, place)| place + i64::from(distance.cast_signed()));
+    if !ascend(places.clone(), count, budget)? {
+        return Ok(None);
+    }
+    let first = places.next().unwrap_or(-1);
+    if !(0..at as i64).contains(&first) {
         return Ok(None);
     }
     // None is negative if the first is not.
-    let list: Vec<u64> = places().map(i64::cast_unsigned).collect();
-    let (first, median, last) = (list[0], list[count / 2], list[count - 1]);
-    Ok((first < median && last <= MAX_IMAGE).then_some(list))
+    let rest = places.map(i64::cast_unsigned);
+    let list: Vec<u64> = std::iter::once(first.cast_unsigned()).chain(rest).collect();
+    let (median, last) = (list[count / 2], list[count - 1]);
+    Ok((list[0] < median && last <= MAX_IMAGE).then_some(list))
 }
 
 fn ascending(
@@ -223,40 +214,41 @@ fn ascending(
     count: usize,
     budget: &mut Budget,
 ) -> Result<Option<Vec<u32>>, GaveUp> {
-    let Some(bytes) = at
-        .checked_add(4 * count)
-        .and_then(|end| image.get(at..end))
-        .filter(|b| !b.is_empty())
-    else {
+    let Some(values) = words(image, at, count) else {
         return Ok(None);
     };
-    // Most tries end within a few words; only a table that ascends throughout is worth memory.
-    let values = || {
-        bytes
-            .chunks_exact(4)
-            .map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]))
-    };
-    let ascend = values()
-        .zip(values().skip(1))
-        .take_while(|(a, b)| a <= b)
-        .count();
+    Ok(ascend(values.clone(), count, budget)?.then(|| values.collect()))
+}
+
+/// The `count` words from `at` on.
+fn words(image: &[u8], at: usize, count: usize) -> Option<impl Iterator<Item = u32> + Clone> {
+    let bytes = image.get(at..at.checked_add(4 * count)?)?;
+    let words = bytes.chunks_exact(4);
+    Some(words.map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]])))
+}
+
+/// Whether these `count` values ascend. Most tries end within a few; only a table that ascends throughout is worth memory.
+fn ascend<T: PartialOrd>(
+    values: impl Iterator<Item = T> + Clone,
+    count: usize,
+    budget: &mut Budget,
+) -> Result<bool, GaveUp> {
+    let steps = values.clone().zip(values.skip(1));
+    let ascend = steps.take_while(|(a, b)| a <= b).count();
     budget.spend(ascend + 1)?;
-    Ok((ascend + 1 == count).then(|| values().collect()))
+    Ok(ascend + 1 == count)
 }
 
 /// From an arm64 kernel's first byte to where it begins, by the branch in its header: in bytes. The header is the
 /// nearest one before the place `tables` of `image`.
 pub(super) fn entry_offset(image: &[u8], tables: usize) -> Option<u64> {
     let pages = (0..=tables / PAGE).rev().map(|page| page * PAGE);
-    let start = pages
-        .into_iter()
-        .find(|at| word(image, at + header::MAGIC_AT) == Some(header::MAGIC))?;
+    let starts = pages.filter(|at| word(image, at + header::MAGIC_AT) == Some(header::MAGIC));
     // Of a kernel that is a program of EFI the first instruction does nothing but spell "MZ".
-    [0, 4].into_iter().find_map(|offset| {
+    let mut branches = starts.flat_map(|start| [(start, 0), (start, 4)]);
+    branches.find_map(|(start, offset)| {
         let code = word(image, start + offset)?;
-        let words = u64::from(code & header::BRANCH_DISTANCE);
-        // Forward: the header is the kernel's beginning.
-        (code & !header::BRANCH_DISTANCE == header::BRANCH && words < MAX_IMAGE / 4)
-            .then_some(offset as u64 + 4 * words)
+        let words = u64::from(code & header::FORWARD);
+        (code & !header::FORWARD == header::BRANCH).then_some(offset as u64 + 4 * words)
     })
 }

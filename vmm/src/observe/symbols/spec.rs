@@ -46,8 +46,8 @@ pub mod header {
     pub const MAGIC: u32 = 0x644d_5241;
     /// `B` (DDI 0487, C6.2.26) ...
     pub const BRANCH: u32 = 0b000101 << 26;
-    /// ... and its distance, in words.
-    pub const BRANCH_DISTANCE: u32 = (1 << 26) - 1;
+    /// ... and its distance in words, where that is forward.
+    pub const FORWARD: u32 = (1 << 25) - 1;
     /// What it leads to: the name since 5.8, and before.
     pub const ENTRIES: [&str; 2] = ["primary_entry", "stext"];
 }

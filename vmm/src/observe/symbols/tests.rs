@@ -120,10 +120,13 @@ fn the_header_tells_where_an_unrelocated_kernel_begins() {
     for (layout, entry) in WIDE.iter().zip(["primary_entry", "stext"].iter().cycle()) {
         let mut written = widened(&kernel_like(700, 60));
         written[300].0 = (*entry).into();
+        // The kernel begins before its first symbol.
         let text = written[0].1 - 0x1_0000;
         let offset = u32::try_from(written[300].1 - text).unwrap();
-        // The kernel begins before its first symbol.
-        let before = [before(layout), header(4), header(offset), noise(4096, 7)].concat();
+        // What only begins like a header is none.
+        let mut other = header(4);
+        other[4..8].copy_from_slice(&(header::BRANCH | (1 << 25)).to_le_bytes());
+        let before = [before(layout), header(4), header(offset), other].concat();
         let image = [before, tables(&written, layout), noise(4096, 11)].concat();
         let mut found = Symbols::find(&image).unwrap();
         assert_eq!(found.address("_text"), None);
