@@ -16,6 +16,8 @@ pub struct KvmState {
     pub cores: Vec<KvmCore>,
     /// The interrupt controller's registers.
     pub gic: Vec<GicRegister>,
+    /// Interrupts of the devices' lines that are high.
+    pub high: Vec<u32>,
 }
 
 /// A core.
@@ -26,6 +28,16 @@ pub struct KvmCore {
     pub registers: Vec<(u64, Vec<u8>)>,
     /// Whether the guest has switched it on.
     pub on: bool,
+    /// A system error that it is about to take.
+    pub system_error: Option<SystemError>,
+}
+
+/// An SError, which AArch32 calls an asynchronous abort, that a core has not taken yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SystemError {
+    /// What the guest will find in its syndrome register, where the processor lets KVM say so.
+    pub syndrome: Option<u64>,
 }
 
 /// A register of the interrupt controller, as KVM numbers it.

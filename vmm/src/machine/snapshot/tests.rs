@@ -279,6 +279,7 @@ fn what_one_kind_of_core_left_is_not_for_the_other() {
             irqchip: Irqchip::GicV3,
             cores: Vec::new(),
             gic: Vec::new(),
+            high: Vec::new(),
         });
     });
     assert!(

@@ -89,6 +89,16 @@ impl Line {
         })
     }
 
+    /// The identifier of its interrupt.
+    pub fn id(&self) -> u32 {
+        self.irq.id()
+    }
+
+    /// Whether its cause is there.
+    pub fn is_high(&self) -> bool {
+        *self.high.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn raise(&self) {
         // A counter that overflows means that the interrupt is already on its way.
         let _ = self.raise.write(1);

@@ -18,5 +18,6 @@ pub const TIMER_ENABLE: u64 = 1;
 /// Its interrupt is masked.
 pub const TIMER_IMASK: u64 = 2;
 
-/// KVM_REG_ARM_TIMER_CNT: the virtual counter, the same for all cores.
-pub const TIMER_COUNT: u64 = system(3, 3, 14, 3, 2);
+/// The virtual counter and, from Linux 6.4 on, the physical one (KVM_REG_ARM_TIMER_CNT, KVM_REG_ARM_PTIMER_CNT): each is
+/// the same for all cores.
+pub const COUNTERS: [u64; 2] = [system(3, 3, 14, 3, 2), system(3, 3, 14, 0, 1)];

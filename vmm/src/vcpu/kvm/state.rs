@@ -1,12 +1,14 @@
 //! Cores as plain data, and back.
 
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 
-use kvm_bindings::{KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_STOPPED, RegList, kvm_mp_state};
+use kvm_bindings::{
+    KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_STOPPED, RegList, kvm_mp_state, kvm_vcpu_events,
+};
 use kvm_ioctls::VcpuFd;
 
 use super::super::accel::KvmError;
-use super::super::saved::{KvmCore, KvmState};
+use super::super::saved::{KvmCore, KvmState, SystemError};
 use super::debug::Shared;
 use super::spec;
 use super::vm::{Vm, failed};
@@ -28,7 +30,26 @@ fn read(fd: &VcpuFd, id: u64) -> Result<Vec<u8>, KvmError> {
     Ok(bytes[..size(id)].to_vec())
 }
 
-fn save_core(fd: &VcpuFd) -> Result<KvmCore, KvmError> {
+/// The system error that a core is about to take. An abort that a core is to take for an access is in its registers already.
+fn system_error(fd: &VcpuFd) -> Result<Option<SystemError>, KvmError> {
+    let events = fd
+        .get_vcpu_events()
+        .map_err(failed("tell what a core is about to take"))?;
+    let exception = events.exception;
+    let syndrome = (exception.serror_has_esr != 0).then_some(exception.serror_esr);
+    Ok((exception.serror_pending != 0).then_some(SystemError { syndrome }))
+}
+
+fn raise(fd: &VcpuFd, SystemError { syndrome }: SystemError) -> Result<(), KvmError> {
+    let mut events = kvm_vcpu_events::default();
+    events.exception.serror_pending = 1;
+    events.exception.serror_has_esr = syndrome.is_some().into();
+    events.exception.serror_esr = syndrome.unwrap_or_default();
+    fd.set_vcpu_events(&events)
+        .map_err(failed("raise a system error"))
+}
+
+fn save_core(vm: &Vm, fd: &VcpuFd) -> Result<KvmCore, KvmError> {
     let fail = failed("list its registers");
     let mut list = RegList::new(MAX_REGISTERS)
         .map_err(|_| KvmError::Saved("there is no memory for its registers"))?;
@@ -39,11 +60,21 @@ fn save_core(fd: &VcpuFd) -> Result<KvmCore, KvmError> {
     Ok(KvmCore {
         registers: registers.collect::<Result<_, KvmError>>()?,
         on: state.mp_state != KVM_MP_STATE_STOPPED,
+        system_error: if vm.tells_events() {
+            system_error(fd)?
+        } else {
+            None
+        },
     })
 }
 
 fn restore_core(fd: &VcpuFd, saved: &KvmCore) -> Result<(), KvmError> {
-    for (id, bytes) in &saved.registers {
+    let KvmCore {
+        registers,
+        on,
+        system_error,
+    } = saved;
+    for (id, bytes) in registers {
         if bytes.len() != size(*id) {
             return Err(KvmError::Saved("it has a register of the wrong size"));
         }
@@ -54,7 +85,10 @@ fn restore_core(fd: &VcpuFd, saved: &KvmCore) -> Result<(), KvmError> {
             ))?;
         }
     }
-    let mp_state = if saved.on {
+    if let Some(error) = system_error {
+        raise(fd, *error)?;
+    }
+    let mp_state = if *on {
         KVM_MP_STATE_RUNNABLE
     } else {
         KVM_MP_STATE_STOPPED
@@ -63,15 +97,20 @@ fn restore_core(fd: &VcpuFd, saved: &KvmCore) -> Result<(), KvmError> {
         .map_err(failed("set a core's state"))
 }
 
+fn lock(core: &Shared) -> MutexGuard<'_, VcpuFd> {
+    core.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The state of all cores, which stand still, and of their interrupt controller.
 pub(super) fn save(vm: &Vm, cores: &[Shared]) -> Result<KvmState, KvmError> {
     let platform = vm.platform();
-    let save = |core: &Shared| save_core(&core.lock().unwrap_or_else(PoisonError::into_inner));
+    let saved = cores.iter().map(|core| save_core(vm, &lock(core)));
     Ok(KvmState {
         width: platform.width,
         irqchip: platform.irqchip,
-        cores: cores.iter().map(save).collect::<Result<_, _>>()?,
+        cores: saved.collect::<Result<_, _>>()?,
         gic: vm.save_gic(cores.len() as u64)?,
+        high: vm.high_lines(),
     })
 }
 
@@ -86,19 +125,18 @@ pub(super) fn restore(vm: &Vm, cores: &[Shared], saved: &KvmState) -> Result<(),
         return Err(KvmError::Saved("it has another number of cores"));
     }
     for (core, saved) in cores.iter().zip(&saved.cores) {
-        let fd = core.lock().unwrap_or_else(PoisonError::into_inner);
-        restore_core(&fd, saved)?;
+        restore_core(&lock(core), saved)?;
     }
-    // One counter for all: the one that was read last went on for longest, and none may go back.
-    if let (Some(last), Some(core)) = (saved.cores.last(), cores.first())
-        && let Some((id, count)) = last
-            .registers
-            .iter()
-            .find(|(id, _)| *id == spec::TIMER_COUNT)
-    {
-        let fd = core.lock().unwrap_or_else(PoisonError::into_inner);
-        fd.set_one_reg(*id, count)
-            .map_err(failed("set the counter"))?;
+    // A counter is the same for all: the one that was read last went on for longest, and none may go back.
+    if let (Some(last), Some(core)) = (saved.cores.last(), cores.first()) {
+        let counters = last.registers.iter();
+        for (id, count) in counters.filter(|(id, _)| spec::COUNTERS.contains(id)) {
+            lock(core)
+                .set_one_reg(*id, count)
+                .map_err(failed("set a counter"))?;
+        }
     }
-    vm.restore_gic(cores.len() as u64, &saved.gic)
+    vm.restore_gic(cores.len() as u64, &saved.gic)?;
+    vm.set_lines(&saved.high);
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! A virtual machine: memory, cores, interrupt lines.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kvm_bindings::{
     KVM_ARM_VCPU_EL1_32BIT, KVM_ARM_VCPU_POWER_OFF, KVM_ARM_VCPU_PSCI_0_2,
@@ -12,7 +12,7 @@ use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion}
 use vmm_sys_util::{errno, eventfd::EventFd};
 
 use super::super::Waker;
-use super::super::accel::{Irqchip, KvmError, Platform, Width};
+use super::super::accel::{KvmError, Platform, Width};
 use super::super::saved::GicRegister;
 use super::lines::{self, Line};
 use super::{gic, gic_state};
@@ -124,15 +124,14 @@ impl Vm {
     pub fn line(&self, irq: Irq) -> Result<Arc<dyn Interrupt>, KvmError> {
         let line = Arc::new(Line::new(&self.fd, irq, Arc::clone(&self.waker))?);
         if irq.trigger == Trigger::Level {
-            let mut lines = self.lines.lock().unwrap_or_else(|e| e.into_inner());
-            lines.push(Arc::clone(&line));
+            self.lines().push(Arc::clone(&line));
         }
         Ok(line)
     }
 
     /// What the device thread must serve for the lines' sake.
     pub fn subscribers(&self) -> Vec<Subscriber> {
-        let lines = self.lines.lock().unwrap_or_else(|e| e.into_inner());
+        let lines = self.lines();
         let lines = lines.iter().map(|line| Arc::clone(line) as Subscriber);
         lines.collect()
     }
@@ -195,20 +194,40 @@ impl Vm {
 
     /// The state of the interrupt controller of a machine of so many cores, which stand still.
     pub(super) fn save_gic(&self, cores: u64) -> Result<Vec<GicRegister>, KvmError> {
-        match self.platform.irqchip {
-            Irqchip::GicV3 => gic_state::save(&self.gic, cores),
-            Irqchip::GicV2 => Err(KvmError::Saved("only a GICv3 of KVM's can be saved")),
-        }
+        gic_state::save(&self.gic, self.platform.irqchip, cores)
     }
 
     /// Has the interrupt controller go on from there.
     pub(super) fn restore_gic(&self, cores: u64, saved: &[GicRegister]) -> Result<(), KvmError> {
-        gic_state::restore(&self.gic, cores, saved)
+        gic_state::restore(&self.gic, self.platform.irqchip, cores, saved)
+    }
+
+    /// The interrupts of the lines that are high.
+    pub(super) fn high_lines(&self) -> Vec<u32> {
+        let lines = self.lines();
+        let high = lines.iter().filter(|line| line.is_high());
+        high.map(|line| line.id()).collect()
+    }
+
+    /// Raises these lines, and lowers the others.
+    pub(super) fn set_lines(&self, high: &[u32]) {
+        for line in self.lines().iter() {
+            line.set(high.contains(&line.id()));
+        }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Vec<Arc<Line>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The guest's memory, once it has been given.
     pub(super) fn ram(&self) -> Option<Arc<GuestMemoryMmap<()>>> {
         self.ram.clone()
+    }
+
+    /// Whether this host's KVM tells what a core is about to take.
+    pub(super) fn tells_events(&self) -> bool {
+        self.fd.check_extension(Cap::VcpuEvents)
     }
 
     /// How many breakpoints this host's processor has registers for.
@@ -218,7 +237,7 @@ impl Vm {
 
     /// Takes the cores, once.
     pub(super) fn take_cores(&self) -> Vec<VcpuFd> {
-        let mut cores = self.cores.lock().unwrap_or_else(|e| e.into_inner());
+        let mut cores = self.cores.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *cores)
     }
 }
