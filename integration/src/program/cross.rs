@@ -2,15 +2,18 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use guest_images::{Cache, CrossRust, Terminal};
+use serde_json::Value;
 
 /// What to do for 64-bit ARM hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Task {
     /// Compile the program vmm, linked statically, and say where it is
     Build,
+    /// Compile the unit tests of vmm, linked statically, and say where they are
+    Tests,
     /// See whether everything compiles
     Check,
     /// Lint
@@ -18,23 +21,17 @@ pub enum Task {
 }
 
 impl Task {
+    /// Whether it makes a program.
+    const fn builds(self) -> bool {
+        matches!(self, Self::Build | Self::Tests)
+    }
+
     /// Cargo's arguments. Lints come from Clippy's compiler in the place of a wrapper, so that they take no cargo-clippy of
     /// the same version.
     const fn arguments(self) -> &'static [&'static str] {
         match self {
-            // Symbols would make the machine that it runs in load ten times as much.
-            Self::Build => &[
-                "build",
-                "--release",
-                "-p",
-                "vmm",
-                "--bin",
-                "vmm",
-                "--config",
-                "profile.release.debug=false",
-                "--config",
-                "profile.release.strip=\"symbols\"",
-            ],
+            Self::Build => &["build", "-p", "vmm", "--bin", "vmm"],
+            Self::Tests => &["test", "--no-run", "-p", "vmm", "--lib"],
             Self::Check | Self::Clippy => &["check", "--all-targets", "-p", "vmm", "-p", "viommu"],
         }
     }
@@ -44,27 +41,35 @@ impl Task {
 ///
 /// # Errors
 /// A sentence.
-pub fn run(task: Task) -> Result<PathBuf, String> {
+pub fn run(task: Task) -> Result<Option<PathBuf>, String> {
     let cache = Cache::open().map_err(|error| error.to_string())?;
     let rust = cache.cross_rust(&mut Terminal::new());
     let rust = rust.map_err(|error| error.to_string())?;
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .ok_or("this program was not built in its workspace")?;
-    let target = target_directory(workspace);
-    let mut cargo = cargo(task, &rust, &target);
-    let status = cargo
+    let done = cargo(task, &rust, &target_directory(workspace))
         .current_dir(workspace)
-        .status()
+        .stderr(Stdio::inherit())
+        .output()
         .map_err(|error| format!("cargo cannot be run: {error}"))?;
-    if !status.success() {
-        return Err(format!("cargo failed for {}: {status}", rust.target));
+    if !done.status.success() {
+        return Err(format!("cargo failed for {}: {}", rust.target, done.status));
     }
-    let program = target.join(rust.target).join("release").join("vmm");
-    if task == Task::Build {
-        println!("{}", program.display());
+    if !task.builds() {
+        return Ok(None);
     }
-    Ok(program)
+    let made = executable(&done.stdout).ok_or("cargo does not say where the program is")?;
+    println!("{}", made.display());
+    Ok(Some(made))
+}
+
+/// The program that cargo's messages, one on each line, say it made.
+fn executable(messages: &[u8]) -> Option<PathBuf> {
+    let lines = messages.split(|byte| *byte == b'\n');
+    let messages = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    let mut programs = messages.filter_map(|message| Some(message["executable"].as_str()?.into()));
+    programs.next_back()
 }
 
 /// A directory of its own, since another compiler makes everything anew.
@@ -87,6 +92,17 @@ fn cargo(task: Task, rust: &CrossRust, target: &Path) -> Command {
             "-C target-feature=+crt-static",
         )
         .env_remove("RUSTFLAGS");
+    if task.builds() {
+        // Symbols would make the machine that it runs in load ten times as much.
+        cargo.args([
+            "--release",
+            "--message-format=json-render-diagnostics",
+            "--config",
+            "profile.release.debug=false",
+            "--config",
+            "profile.release.strip=\"symbols\"",
+        ]);
+    }
     if let Some(rustc) = &rust.rustc {
         // With rustup, cargo has told which compiler this program was made with.
         cargo.env("RUSTC", rustc).env_remove("RUSTUP_TOOLCHAIN");
@@ -105,4 +121,18 @@ fn cargo(task: Task, rust: &CrossRust, target: &Path) -> Command {
             );
     }
     cargo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_says_where_the_program_is() {
+        let messages = br#"{"reason":"compiler-artifact","executable":null}
+            {"reason":"compiler-artifact","executable":"/t/release/vmm"}
+            {"reason":"build-finished","success":true}"#;
+        assert_eq!(executable(messages), Some("/t/release/vmm".into()));
+        assert_eq!(executable(b"{}\nnothing"), None);
+    }
 }

@@ -71,9 +71,9 @@ pub struct Check {
 enum Kind {
     /// A guest comes up, reads a disk, writes another, reads entropy and powers off.
     Guest(Boot),
-    /// The program with these arguments, and what it exits with and says.
+    /// A script that ends with the program's exit code, and what that is and the program says.
     Program {
-        arguments: String,
+        script: String,
         guest: Option<&'static str>,
         status: i32,
         words: &'static str,
@@ -113,10 +113,10 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
         name,
         kind: Kind::Look(look),
     };
-    let program = |name, arguments: &str, guest, status, words| Check {
+    let program = |name, script: &str, guest, status, words| Check {
         name,
         kind: Kind::Program {
-            arguments: arguments.to_owned(),
+            script: script.to_owned(),
             guest,
             status,
             words,
@@ -125,22 +125,30 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
     let mut checks = vec![
         program(
             "virtual time is refused",
-            "boot --accel kvm --time virtual --kernel /bin/vmm",
+            "vmm boot --accel kvm --time virtual --kernel /bin/vmm",
             None,
             2,
             "virtual time is the emulated processor's alone",
         ),
+        program(
+            "that there is no KVM is said",
+            "mv /dev/kvm /dev/away\nvmm boot --accel kvm --kernel /guests/asleep 2>&1\nstatus=$?\n\
+             mv /dev/away /dev/kvm\nexit $status",
+            None,
+            2,
+            "KVM cannot be used: /dev/kvm cannot be opened: No such file or directory",
+        ),
         // Without a root file system it panics sooner or later, and then spins.
         program(
             "a running guest is stopped",
-            "boot --accel kvm --cpus 4 --wall-timeout 4 --kernel /guests/ipmmu/kernel --cmdline panic=0 --console none",
+            "vmm boot --accel kvm --cpus 4 --wall-timeout 4 --kernel /guests/ipmmu/kernel --cmdline panic=0 --console none",
             Some("ipmmu"),
             124,
             "took too long on this host",
         ),
         program(
             "a guest that sleeps for ever is noticed",
-            "boot --accel kvm --cpus 2 --wall-timeout 100 --kernel /guests/asleep --console none",
+            "vmm boot --accel kvm --cpus 2 --wall-timeout 100 --kernel /guests/asleep --console none",
             None,
             1,
             "sleeps and nothing can ever wake it",
@@ -155,13 +163,22 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
         checks.extend([
             program(
                 "a running guest is ended by a signal",
-                "boot --accel kvm --cpus 4 --kernel /guests/ipmmu/kernel --cmdline panic=0 --console none & \
+                "vmm boot --accel kvm --cpus 4 --kernel /guests/ipmmu/kernel --cmdline panic=0 --console none & \
                  sleep 4; kill -TERM $!; wait $!",
                 Some("ipmmu"),
                 143,
                 "",
             ),
             look("a debugger in 64 bits", Look::Debugger(debugger::WIDE)),
+            // They say that they are skipped where KVM cannot be used.
+            program(
+                "tests of what KVM takes and leaves",
+                "mkdir -p /tmp\nvmm-tests vcpu::kvm --test-threads=1 --nocapture >/said 2>&1\nstatus=$?\ncat /said\n\
+                 grep -q skipped /said && exit 1\nexit $status",
+                None,
+                0,
+                "test result: ok",
+            ),
             look(
                 "a guest of 32 bits is saved and goes on",
                 Look::Snapshot {
@@ -277,6 +294,11 @@ impl Check {
         name.map(|name| Ok((name, obtain(name)?))).transpose()
     }
 
+    /// Whether it runs the program's unit tests.
+    pub fn takes_tests(&self) -> bool {
+        matches!(&self.kind, Kind::Program { script, .. } if script.contains("vmm-tests"))
+    }
+
     /// What it needs in the outer machine.
     ///
     /// # Errors
@@ -288,7 +310,7 @@ impl Check {
                 mode: 0o644,
                 bytes: content(),
             }],
-            Kind::Program { arguments, .. } if !arguments.contains(ASLEEP) => Vec::new(),
+            Kind::Program { script, .. } if !script.contains(ASLEEP) => Vec::new(),
             Kind::Program { .. } => vec![GuestFile {
                 path: ASLEEP.into(),
                 mode: 0o644,
@@ -302,7 +324,7 @@ impl Check {
     pub fn script(&self) -> String {
         let command = match &self.kind {
             Kind::Guest(boot) => boot.command(),
-            Kind::Program { arguments, .. } => format!("vmm {arguments}\nstatus=$?"),
+            Kind::Program { script, .. } => format!("(\n{script}\n)\nstatus=$?"),
             Kind::Look(look) => look.script(),
         };
         format!(

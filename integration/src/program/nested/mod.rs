@@ -7,6 +7,7 @@ mod debugger;
 mod guest;
 mod outer;
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::cross::{self, Task};
@@ -38,7 +39,6 @@ pub struct Options {
 /// # Errors
 /// A sentence, when they could not be made.
 pub fn run(options: &Options) -> Result<bool, String> {
-    let program = cross::run(Task::Build)?;
     let mut checks = checks::all(options.quick)?;
     if let Some(words) = &options.only {
         checks.retain(|check| check.name().contains(words));
@@ -46,10 +46,14 @@ pub fn run(options: &Options) -> Result<bool, String> {
     if checks.is_empty() {
         return Err("no check has such a name".to_owned());
     }
+    let mut programs = vec![("bin/vmm", program(Task::Build)?)];
+    if checks.iter().any(Check::takes_tests) {
+        programs.push(("bin/vmm-tests", program(Task::Tests)?));
+    }
     let mut all_hold = true;
     for gic in options.gic.map_or_else(|| vec![3, 2], |gic| vec![gic]) {
         let begun = Instant::now();
-        let outer = Outer::new(&program, &checks)?;
+        let outer = Outer::new(&programs, &checks)?;
         let mut left: Vec<_> = checks.iter().collect();
         outer.run(gic, options.cores, options.verbose, |ended| {
             if let Some(at) = left.iter().position(|check| check.name() == ended.name) {
@@ -70,6 +74,11 @@ pub fn run(options: &Options) -> Result<bool, String> {
         );
     }
     Ok(all_hold)
+}
+
+fn program(task: Task) -> Result<PathBuf, String> {
+    let made = cross::run(task)?;
+    made.ok_or_else(|| "cargo made no program".to_owned())
 }
 
 /// Prints a line on a check, and all that was said for it if it failed; whether it holds.

@@ -29,17 +29,20 @@ pub struct Outer {
 }
 
 impl Outer {
-    /// A machine that makes `checks` with `program`.
+    /// A machine that makes `checks` with `programs`, of which each has its path in there.
     ///
     /// # Errors
     /// A sentence.
-    pub fn new(program: &Path, checks: &[Check]) -> Result<Self, String> {
+    pub fn new(programs: &[(&str, PathBuf)], checks: &[Check]) -> Result<Self, String> {
         let cache = Cache::open().map_err(|error| error.to_string())?;
         cache
             .host_packages(&["qemu-system-arm"], &mut Terminal::new())
             .map_err(|error| error.to_string())?;
         let image = obtain(IMAGE)?;
-        let mut files = vec![file("bin/vmm", 0o755, program)?];
+        let mut files = Vec::new();
+        for (path, program) in programs {
+            files.push(file(path, 0o755, program)?);
+        }
         let mut guests = BTreeMap::new();
         for check in checks {
             if let Some((name, guest)) = check.guest()? {

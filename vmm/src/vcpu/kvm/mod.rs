@@ -17,6 +17,8 @@ mod gic_state;
 mod lines;
 mod spec;
 mod state;
+#[cfg(test)]
+mod tests;
 mod traps;
 mod vm;
 
