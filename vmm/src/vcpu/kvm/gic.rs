@@ -49,7 +49,7 @@ pub(super) fn set_up(gic: &DeviceFd, kind: Irqchip) -> Result<(), KvmError> {
     for (part, base) in places {
         set(gic, KVM_DEV_ARM_VGIC_GRP_ADDR, part, &base)?;
     }
-    set(gic, KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0, &layout::IRQS)?;
+    set(gic, KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0_u64, &layout::IRQS)?;
     set(
         gic,
         KVM_DEV_ARM_VGIC_GRP_CTRL,
@@ -59,11 +59,16 @@ pub(super) fn set_up(gic: &DeviceFd, kind: Irqchip) -> Result<(), KvmError> {
 }
 
 /// Sets an attribute whose value KVM reads from memory.
-fn set<T>(gic: &DeviceFd, group: u32, attr: u32, value: &T) -> Result<(), KvmError> {
+pub(super) fn set<T>(
+    gic: &DeviceFd,
+    group: u32,
+    attr: impl Into<u64>,
+    value: &T,
+) -> Result<(), KvmError> {
     let attr = kvm_device_attr {
         flags: 0,
         group,
-        attr: u64::from(attr),
+        attr: attr.into(),
         addr: std::ptr::from_ref(value) as u64,
     };
     gic.set_device_attr(&attr)

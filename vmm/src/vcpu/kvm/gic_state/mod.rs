@@ -11,6 +11,7 @@ use kvm_ioctls::DeviceFd;
 
 use super::super::accel::{Irqchip, KvmError};
 use super::super::saved::GicRegister;
+use super::gic::set;
 use super::vm::failed;
 use crate::machine::layout::SPI_BASE;
 
@@ -100,26 +101,15 @@ pub(super) fn restore(
     }
     for GicRegister { group, attr, value } in saved {
         if let Some(disable) = disable(*group, *attr) {
-            write(gic, *group, disable, u64::from(u32::MAX))?;
+            set(gic, *group, disable, &u64::from(u32::MAX))?;
         }
         let value = match kind {
             Irqchip::GicV2 => v2::restored(*group, *attr, *value),
             Irqchip::GicV3 => *value,
         };
-        write(gic, *group, *attr, value)?;
+        set(gic, *group, *attr, &value)?;
     }
     Ok(())
-}
-
-fn write(gic: &DeviceFd, group: u32, attr: u64, value: u64) -> Result<(), KvmError> {
-    let request = kvm_device_attr {
-        flags: 0,
-        group,
-        attr,
-        addr: std::ptr::from_ref(&value) as u64,
-    };
-    gic.set_device_attr(&request)
-        .map_err(failed("set up its interrupt controller"))
 }
 
 /// The register that clears what this one can only set, if this is one of enables. All others that only set are clear in a
