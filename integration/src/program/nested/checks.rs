@@ -82,38 +82,50 @@ enum Kind {
     Look(Look),
 }
 
-/// All checks, or one of each kind.
-///
-/// # Errors
-/// A sentence.
-pub fn all(quick: bool) -> Result<Vec<Check>, String> {
-    let ipmmu = Boot {
-        image: "ipmmu",
-        accel: "kvm",
-        iommu: Some("ipmmu"),
-        words: "",
-        machine: "armv7l",
-        cpus: 2,
-        more: &[More::Rebind, More::Stray],
-    };
-    let strict = Boot {
-        image: "debian-arm64-6.12",
-        accel: "kvm",
-        iommu: Some("virtio"),
-        words: "iommu.strict=1",
-        machine: "aarch64",
-        cpus: 4,
-        more: &[More::Rebind, More::Crowd],
-    };
-    let guest = |name, boot| Check {
+/// A guest of 32 bits.
+const IPMMU: Boot = Boot {
+    image: "ipmmu",
+    accel: "kvm",
+    iommu: Some("ipmmu"),
+    words: "",
+    machine: "armv7l",
+    cpus: 2,
+    more: &[More::Rebind, More::Stray],
+};
+
+/// A guest of 64 bits.
+const STRICT: Boot = Boot {
+    image: "debian-arm64-6.12",
+    accel: "kvm",
+    iommu: Some("virtio"),
+    words: "iommu.strict=1",
+    machine: "aarch64",
+    cpus: 4,
+    more: &[More::Rebind, More::Crowd],
+};
+
+const fn guest(name: &'static str, boot: Boot) -> Check {
+    Check {
         name,
         kind: Kind::Guest(boot),
-    };
-    let look = |name, look| Check {
+    }
+}
+
+const fn look(name: &'static str, look: Look) -> Check {
+    Check {
         name,
         kind: Kind::Look(look),
-    };
-    let program = |name, script: &str, guest, status, words| Check {
+    }
+}
+
+fn program(
+    name: &'static str,
+    script: &str,
+    guest: Option<&'static str>,
+    status: i32,
+    words: &'static str,
+) -> Check {
+    Check {
         name,
         kind: Kind::Program {
             script: script.to_owned(),
@@ -121,7 +133,36 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
             status,
             words,
         },
-    };
+    }
+}
+
+/// The checks of a processor whose kernels have 64 bits.
+pub fn wide() -> Vec<Check> {
+    vec![
+        program(
+            "32 bits are refused",
+            "vmm boot --accel kvm --kernel /guests/ipmmu/kernel 2>&1",
+            Some("ipmmu"),
+            2,
+            "KVM cannot be used: this host's processor has no 32-bit mode for kernels",
+        ),
+        program(
+            "32 bits are emulated instead",
+            "vmm boot --accel auto --time host --wall-timeout 4 --kernel /guests/ipmmu/kernel --cmdline panic=0 \
+             --console none 2>&1",
+            Some("ipmmu"),
+            124,
+            "the processor is emulated: this host's processor has no 32-bit mode for kernels",
+        ),
+        guest("64 bits behind a virtio-iommu", STRICT),
+    ]
+}
+
+/// All checks of a processor whose kernels have 32 bits or 64, or one of each kind.
+///
+/// # Errors
+/// A sentence.
+pub fn all(quick: bool) -> Result<Vec<Check>, String> {
     let mut checks = vec![
         program(
             "virtual time is refused",
@@ -156,8 +197,8 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
         look("probes in 32 bits", Look::Probes(Width::Bits32)),
         look("probes in 64 bits", Look::Probes(Width::Bits64)),
         look("a debugger in 32 bits", Look::Debugger(debugger::NARROW)),
-        guest("32 bits behind an IPMMU", ipmmu),
-        guest("64 bits behind a virtio-iommu", strict),
+        guest("32 bits behind an IPMMU", IPMMU),
+        guest("64 bits behind a virtio-iommu", STRICT),
     ];
     if !quick {
         checks.extend([
@@ -225,7 +266,7 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
                     iommu: Some("ipmmu-gen3"),
                     cpus: 4,
                     more: &[More::Crowd],
-                    ..ipmmu
+                    ..IPMMU
                 },
             ),
             guest(
@@ -236,14 +277,14 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
                     iommu: None,
                     cpus: 1,
                     more: &[],
-                    ..ipmmu
+                    ..IPMMU
                 },
             ),
             guest(
                 "64 bits behind a virtio-iommu, lazily",
                 Boot {
                     words: "iommu.strict=0",
-                    ..strict
+                    ..STRICT
                 },
             ),
             guest(
@@ -252,7 +293,7 @@ pub fn all(quick: bool) -> Result<Vec<Check>, String> {
                     iommu: None,
                     words: "",
                     cpus: 1,
-                    ..strict
+                    ..STRICT
                 },
             ),
         ]);
@@ -365,7 +406,8 @@ mod tests {
 
     #[test]
     fn names_differ_and_command_lines_fit() {
-        let checks = all(false).unwrap();
+        let mut checks = all(false).unwrap();
+        checks.extend(wide().into_iter().take(2));
         let mut names: Vec<_> = checks.iter().map(Check::name).collect();
         names.sort();
         names.dedup();

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::cross::{self, Task};
 use checks::Check;
-use outer::{Begun, Outer};
+use outer::{Begun, Hardware, Outer, Processor};
 
 /// What to test.
 #[derive(Debug, clap::Args)]
@@ -23,6 +23,9 @@ pub struct Options {
     /// Cores of the outer machine. With fewer than a 32-bit guest has, QEMU gets the guest wrong
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=8))]
     cores: u8,
+    /// The outer machine's processor. On the second one three checks are made
+    #[arg(long, value_enum, default_value_t = Processor::CortexA57)]
+    cpu: Processor,
     /// One guest of each kind only
     #[arg(long)]
     quick: bool,
@@ -39,7 +42,10 @@ pub struct Options {
 /// # Errors
 /// A sentence, when they could not be made.
 pub fn run(options: &Options) -> Result<bool, String> {
-    let mut checks = checks::all(options.quick)?;
+    let mut checks = match options.cpu {
+        Processor::CortexA57 => checks::all(options.quick)?,
+        Processor::NeoverseN1 => checks::wide(),
+    };
     if let Some(words) = &options.only {
         checks.retain(|check| check.name().contains(words));
     }
@@ -55,7 +61,12 @@ pub fn run(options: &Options) -> Result<bool, String> {
         let begun = Instant::now();
         let outer = Outer::new(&programs, &checks)?;
         let mut left: Vec<_> = checks.iter().collect();
-        outer.run(gic, options.cores, options.verbose, |ended| {
+        let hardware = Hardware {
+            processor: options.cpu,
+            cores: options.cores,
+            gic,
+        };
+        outer.run(hardware, options.verbose, |ended| {
             if let Some(at) = left.iter().position(|check| check.name() == ended.name) {
                 all_hold &= report(gic, left.remove(at), ended);
             }

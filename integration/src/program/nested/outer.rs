@@ -21,6 +21,34 @@ const LIMIT: Duration = Duration::from_secs(3000);
 /// Most of its console that is kept.
 const MAX_CONSOLE: usize = 8 << 20;
 
+/// The outer machine's processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Processor {
+    /// AArch32 for kernels and for programs
+    CortexA57,
+    /// AArch32 for programs only; virtualization host extensions
+    NeoverseN1,
+}
+
+impl Processor {
+    /// What QEMU calls it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::CortexA57 => "cortex-a57",
+            Self::NeoverseN1 => "neoverse-n1",
+        }
+    }
+}
+
+/// What an outer machine is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Hardware {
+    pub processor: Processor,
+    pub cores: u8,
+    /// Version of its interrupt controller.
+    pub gic: u8,
+}
+
 /// An outer machine, ready to be started.
 #[derive(Debug)]
 pub struct Outer {
@@ -73,28 +101,26 @@ impl Outer {
         })
     }
 
-    /// Runs the machine with that many cores and a GIC of that version. `ended` is told of each check as soon as it came to
-    /// its end, and of one that the machine's own end cut short.
+    /// Runs the machine on that hardware. `ended` is told of each check as soon as it came to its end, and of one that the
+    /// machine's own end cut short.
     ///
     /// # Errors
     /// A sentence.
     pub fn run(
         &self,
-        gic: u8,
-        cores: u8,
+        hardware: Hardware,
         verbose: bool,
         ended: impl FnMut(&Begun),
     ) -> Result<(), String> {
+        let Hardware {
+            processor,
+            cores,
+            gic,
+        } = hardware;
         let mut qemu = Command::new("qemu-system-aarch64");
         qemu.args(["-M", &format!("virt,virtualization=on,gic-version={gic}")])
-            .args([
-                "-cpu",
-                "cortex-a57",
-                "-smp",
-                &cores.to_string(),
-                "-m",
-                "2048",
-            ])
+            .args(["-cpu", processor.name(), "-m", "2048"])
+            .args(["-smp", &cores.to_string()])
             .args(["-accel", "tcg,thread=multi", "-nodefaults", "-no-reboot"])
             .args(["-display", "none", "-serial", "stdio", "-kernel"])
             .arg(&self.kernel)
