@@ -27,7 +27,7 @@ pub enum Look {
         /// How many these are.
         count: usize,
     },
-    /// A guest is saved before it reads its disk, and goes on in another process.
+    /// A guest is saved before it reads its disk, and goes on in another process, where a probe looks into it.
     Snapshot {
         image: &'static str,
         /// Its IOMMU.
@@ -123,7 +123,10 @@ impl Look {
                 ".dev.name=\"virtio".into(),
                 "; ended the run".into(),
             ],
-            Self::Snapshot { .. } => vec![format!("{}  /dev/vda", sha256(&content()))],
+            Self::Snapshot { .. } => vec![
+                format!("{}  /dev/vda", sha256(&content())),
+                " blk_mq_start_request cpu=".into(),
+            ],
             Self::Debugger(_) => debugger::FOUND
                 .map(|what| format!("found: {what}"))
                 .to_vec(),
@@ -142,7 +145,8 @@ fn snapshot(image: &str, iommu: &str) -> String {
         "vmm snapshot save /saved --accel kvm --cpus 2 --memory 256M --wall-timeout 300 --kernel /guests/{image}/kernel \
          --initrd /guests/{image}/initrd --console none --cmdline quiet --iommu {iommu} --disk /disks/saved,ro \
          --run 'sha256sum /dev/vda' --expect 'guest: ready' 2>&1 &&\n\
-         vmm snapshot restore /saved --wall-timeout 300 --console /console\nstatus=$?\ncat /console\nrm -f /saved /console\n"
+         vmm snapshot restore /saved --wall-timeout 300 --console /console --probe blk_mq_start_request 2>&1\n\
+         status=$?\ncat /console\nrm -f /saved /console\n"
     )
 }
 
