@@ -1,0 +1,138 @@
+//! Programs that are started, and ended with everything they started themselves when a signal comes.
+
+use crate::error::Error;
+use rustix::process::{
+    Pid, Signal, kill_process, kill_process_group, set_child_subreaper, waitpid,
+};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+/// How long programs have to end by themselves before they are killed.
+const GRACE: Duration = Duration::from_secs(3);
+/// How long a wait lasts before signals are looked at again.
+const TURN: Duration = Duration::from_millis(50);
+
+/// The number of the signal that came last, 0 for none.
+static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
+
+/// Has signals noted rather than end this process, so that its children can be ended first.
+///
+/// # Errors
+/// When a handler cannot be set.
+pub(crate) fn watch_signals() -> Result<(), Error> {
+    let flag = SIGNAL.get_or_init(Arc::default);
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        let number = usize::try_from(signal).unwrap_or_default();
+        signal_hook::flag::register_usize(signal, Arc::clone(flag), number)
+            .map_err(|source| failed("signal handlers", source))?;
+    }
+    // What a program leaves behind becomes our child, so that it can be found and ended.
+    set_child_subreaper(Some(Pid::INIT)).map_err(|source| failed("prctl", source.into()))
+}
+
+/// Checks whether a signal has asked for the end.
+///
+/// # Errors
+/// [`Error::Interrupted`] when one has.
+pub(crate) fn check_signals() -> Result<(), Error> {
+    match SIGNAL.get().map_or(0, |flag| flag.load(Ordering::Relaxed)) {
+        0 => Ok(()),
+        number => Err(Error::Interrupted(
+            i32::try_from(number).unwrap_or_default(),
+        )),
+    }
+}
+
+/// Starts a program in a process group of its own.
+///
+/// # Errors
+/// When it cannot be started.
+pub(crate) fn start(command: &mut Command) -> Result<Child, Error> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command
+        .process_group(0)
+        .spawn()
+        .map_err(|source| failed(&program, source))
+}
+
+/// Runs a program to its end.
+///
+/// # Errors
+/// When it cannot be started, or a signal came; then it has been ended with all that it started.
+pub(crate) fn run(command: &mut Command) -> Result<ExitStatus, Error> {
+    let mut child = start(command)?;
+    wait(&mut child)
+}
+
+/// Waits for a program's end.
+///
+/// # Errors
+/// When a signal came; then it has been ended with all that it started.
+pub(crate) fn wait(child: &mut Child) -> Result<ExitStatus, Error> {
+    loop {
+        if let Err(interrupted) = check_signals() {
+            end(child);
+            return Err(interrupted);
+        }
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) => thread::sleep(TURN),
+            Err(source) => return Err(failed("wait", source)),
+        }
+    }
+}
+
+/// Ends a program and all that it started: asks them, and kills those that have not ended some seconds later.
+fn end(child: &mut Child) {
+    if let Some(group) = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default()) {
+        let _ = kill_process_group(group, Signal::INT);
+        let patience = Instant::now();
+        while patience.elapsed() < GRACE && matches!(child.try_wait(), Ok(None)) {
+            thread::sleep(TURN);
+        }
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let _ = child.wait();
+    // Those in other process groups were left to us; each one's end can leave us more.
+    loop {
+        let orphans = children();
+        if orphans.is_empty() {
+            break;
+        }
+        for pid in orphans {
+            let _ = kill_process(pid, Signal::KILL);
+            let _ = waitpid(Some(pid), rustix::process::WaitOptions::empty());
+        }
+    }
+}
+
+/// Returns this process's children.
+fn children() -> Vec<Pid> {
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
+    tasks
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|list| {
+            list.split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<i32>>()
+        })
+        .filter_map(Pid::from_raw)
+        .collect()
+}
+
+/// The error of a program that could not be started or watched.
+pub(crate) fn failed(program: &str, source: std::io::Error) -> Error {
+    Error::Program {
+        program: program.to_string(),
+        source,
+    }
+}
