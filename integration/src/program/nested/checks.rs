@@ -8,6 +8,7 @@ use super::debug::Look;
 use super::debugger;
 use super::guest::{Boot, More, content};
 use super::outer::obtain;
+use super::same;
 
 /// Begins what is said for a check; its name follows.
 pub const BEGIN: &str = "check begins: ";
@@ -80,6 +81,8 @@ enum Kind {
     },
     /// Someone looks into a guest.
     Look(Look),
+    /// The emulated processor does the same as on this host.
+    Same,
 }
 
 /// A guest of 32 bits.
@@ -194,6 +197,10 @@ pub fn all(quick: bool) -> Vec<Check> {
         look("probes in 32 bits", Look::Probes(Width::Bits32)),
         look("probes in 64 bits", Look::Probes(Width::Bits64)),
         look("a debugger in 32 bits", Look::Debugger(debugger::NARROW)),
+        Check {
+            name: "an emulated run is the same as on this host",
+            kind: Kind::Same,
+        },
         guest("32 bits behind an IPMMU", IPMMU),
         guest("64 bits behind a virtio-iommu", STRICT),
     ];
@@ -328,6 +335,7 @@ impl Check {
             Kind::Guest(boot) => Some(boot.image),
             Kind::Program { guest, .. } => *guest,
             Kind::Look(look) => look.guest(),
+            Kind::Same => Some(same::IMAGE),
         };
         name.map(|name| Ok((name, obtain(name)?))).transpose()
     }
@@ -343,7 +351,7 @@ impl Check {
     /// A sentence.
     pub fn files(&self) -> Result<Vec<GuestFile>, String> {
         Ok(match &self.kind {
-            Kind::Guest(_) => vec![GuestFile {
+            Kind::Guest(_) | Kind::Same => vec![GuestFile {
                 path: "disks/in".into(),
                 mode: 0o644,
                 bytes: content(),
@@ -364,6 +372,7 @@ impl Check {
             Kind::Guest(boot) => boot.command(),
             Kind::Program { script, .. } => format!("(\n{script}\n)\nstatus=$?"),
             Kind::Look(look) => look.script(),
+            Kind::Same => same::script(),
         };
         format!(
             "echo '{BEGIN}{}'\n{command}\necho \"{END}$status\"\n",
@@ -380,7 +389,7 @@ impl Check {
             return Err("it did not come to an end".to_owned());
         };
         let wanted = match &self.kind {
-            Kind::Guest(_) | Kind::Look(_) => 0,
+            Kind::Guest(_) | Kind::Look(_) | Kind::Same => 0,
             Kind::Program { status, .. } => *status,
         };
         if status != wanted {
@@ -389,6 +398,7 @@ impl Check {
         match &self.kind {
             Kind::Guest(boot) => boot.judge(said),
             Kind::Look(look) => look.judge(said),
+            Kind::Same => same::judge(said),
             Kind::Program { words, .. } if said.program(words) => Ok(()),
             Kind::Program { words, .. } => Err(format!("vmm did not say {words:?}")),
         }

@@ -6,6 +6,7 @@ mod debug;
 mod debugger;
 mod guest;
 mod outer;
+mod same;
 
 use std::path::PathBuf;
 use std::time::Instant;
