@@ -10,6 +10,7 @@ mod lab;
 mod record;
 mod snapshot;
 mod terminal;
+mod unprivileged;
 
 use std::process::{Command, Output, Stdio};
 
