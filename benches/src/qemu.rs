@@ -3,28 +3,19 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use guest_images::{Terminal, host};
+
 use crate::guest;
 
 const PROGRAM: &str = "qemu-system-arm";
-const INSTALL: &str = "apt-get install -y --no-install-recommends qemu-system-arm";
-
 /// QEMU's version; it is installed first where it is missing and that is allowed.
 pub fn version() -> Result<String, String> {
     if let Some(version) = ask() {
         return Ok(version);
     }
-    let script = format!(
-        "if [ $(id -u) = 0 ]; then s=; else s='sudo -n'; fi; $s apt-get update -q && \
-         $s env DEBIAN_FRONTEND=noninteractive {INSTALL}"
-    );
-    eprintln!("installing {PROGRAM}");
-    // What apt says is shown only if that was in vain; its exit code alone is enough here.
-    let _ = Command::new("sh")
-        .args(["-c", &script])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status();
-    ask().ok_or_else(|| format!("{PROGRAM} is not installed; install it with: sudo {INSTALL}"))
+    host::ensure(&host::packages("qemu"), &mut Terminal::new())
+        .map_err(|error| error.to_string())?;
+    ask().ok_or_else(|| format!("{PROGRAM} does not say its version"))
 }
 
 fn ask() -> Option<String> {

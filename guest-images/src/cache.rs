@@ -25,7 +25,7 @@ use crate::make;
 use crate::manifest::Manifest;
 use crate::progress::Progress;
 use crate::source::Source;
-use crate::{Error, host, recipes};
+use crate::{Error, host};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -103,7 +103,7 @@ impl Cache {
             return Ok(image);
         }
         self.prepare()?;
-        self.host_packages(&recipes::FETCH_PACKAGES, progress)?;
+        self.prepare_host(&[name], progress)?;
         let architecture = catalog::find(name)?.architecture;
         self.obtain_from(name, &mut Apt::new(&self.root, architecture), progress)
     }
@@ -140,7 +140,33 @@ impl Cache {
         Ok(files)
     }
 
-    /// Sees to it that Debian packages are installed on this host, installing them if this process may.
+    /// Sees to it, before anything is fetched or compiled, that this host has the packages that obtaining these images
+    /// takes; for images that are in the cache it takes none. See [`host::ensure`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownImage`], [`Error::HostPackages`] with the exact command.
+    pub fn prepare_host(&self, names: &[&str], progress: &mut dyn Progress) -> Result<(), Error> {
+        let mut packages = Vec::new();
+        for name in names {
+            let spec = catalog::find(name)?;
+            if self.image(name)?.is_some() {
+                continue;
+            }
+            packages.extend(host::packages("fetch"));
+            if spec.needs_build() && !self.has_kernel(spec) {
+                packages.extend(host::packages("kernel"));
+            }
+        }
+        packages.sort_unstable();
+        packages.dedup();
+        if packages.is_empty() {
+            return Ok(());
+        }
+        self.host_packages(&packages, progress)
+    }
+
+    /// Sees to it that Debian packages are installed on this host, installing them if the user allows it and this
+    /// process can; see [`host::ensure`].
     ///
     /// # Errors
     /// [`Error::HostPackages`] with the exact command when it may not.

@@ -12,7 +12,7 @@ use crate::lock::Lock;
 use crate::make::{fetch, remove_tree};
 use crate::progress::Progress;
 use crate::source::{self, Source};
-use crate::{Cache, Error, process, recipes};
+use crate::{Cache, Error, host, process};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -20,9 +20,6 @@ use std::path::{Path, PathBuf};
 
 /// The target's name.
 const TARGET: &str = "aarch64-unknown-linux-gnu";
-
-/// What links programs for it, of the host's own Debian release.
-const HOST_PACKAGES: [&str; 2] = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"];
 
 /// Where the compiler is. What it needs in exactly its own version comes with it.
 const SUITE: &str = "bookworm-security";
@@ -75,7 +72,7 @@ impl Cache {
             },
         };
         if !native {
-            self.host_packages(&HOST_PACKAGES, progress)?;
+            self.host_packages(&host::packages("cross"), progress)?;
         }
         if native || has_target() {
             return Ok(found);
@@ -97,7 +94,7 @@ impl Cache {
         if complete.is_file() {
             return Ok(home);
         }
-        self.host_packages(&recipes::FETCH_PACKAGES, progress)?;
+        self.host_packages(&host::packages("fetch"), progress)?;
         let lock = self.lock_path("cross");
         let _lock = Lock::acquire(&lock, "unpacking a Rust compiler", progress)?;
         if complete.is_file() {

@@ -158,9 +158,19 @@ pub enum Error {
         /// The module.
         module: String,
     },
+    /// The environment's word on installing packages is neither yes nor no.
+    #[error(
+        "VIOMMU_INSTALL={value:?} says neither yes nor no: yes lets missing packages of this host be installed, and no \
+         keeps them from being asked for."
+    )]
+    InstallVariable {
+        /// What the environment says.
+        value: String,
+    },
     /// Programs are missing that may not be installed from here.
     #[error(
-        "Building this image needs packages that are missing here; install them with: {command}"
+        "Packages that this takes are missing on this host, and nothing has been fetched or compiled. Install them, or \
+         let that be done with --install-packages or VIOMMU_INSTALL=yes: {command}"
     )]
     HostPackages {
         /// The command that a user with the right to do so would run.

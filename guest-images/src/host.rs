@@ -1,25 +1,59 @@
-//! Packages of the host that obtaining an image needs: which are missing, and installing them where that is allowed.
+//! Packages of the host that obtaining an image needs: which are missing, and installing them where the user allows it.
+//!
+//! Nothing is installed unless the user has said so beforehand ([`Progress::install_allowed`], or [`VARIABLE`] in the
+//! environment) or says yes when asked, with the exact command in view ([`Progress::confirm`]).
 
 use crate::Error;
 use crate::process::{self, Outcome};
 use crate::progress::Progress;
+use crate::recipes;
 use std::process::Command;
 
-/// Sees to it that Debian packages are installed on this host.
+/// The variable of the environment that allows to install packages of the host (`yes`) or forbids to ask (`no`).
+pub const VARIABLE: &str = "VIOMMU_INSTALL";
+
+/// The packages of a group in `recipes/host-packages`, such as `fetch` or `kernel`; none if there is no such group.
+#[must_use]
+pub fn packages(group: &str) -> Vec<&'static str> {
+    let lines = recipes::HOST_PACKAGES.lines();
+    lines
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(name, _)| *name == group)
+        .flat_map(|(_, packages)| packages.split_whitespace())
+        .collect()
+}
+
+/// Sees to it that Debian packages are installed on this host, installing what is missing if the user allows it and
+/// this process can.
 ///
 /// # Errors
-/// [`Error::HostPackages`] with the exact command when they are not and this process may not install them.
-pub(crate) fn ensure(packages: &[&str], progress: &mut dyn Progress) -> Result<(), Error> {
+/// [`Error::HostPackages`] with the exact command when they are not and may not be installed from here.
+pub fn ensure(packages: &[&str], progress: &mut dyn Progress) -> Result<(), Error> {
     let missing = missing(packages);
     if missing.is_empty() {
         return Ok(());
     }
-    let shown = format!(
-        "sudo apt-get install --no-install-recommends {}",
+    let root = is_root("id", &["-u"]);
+    let command = format!(
+        "{}apt-get install --no-install-recommends {}",
+        if root { "" } else { "sudo " },
         missing.join(" ")
     );
-    let Some(right) = right_to_install() else {
-        return Err(Error::HostPackages { command: shown });
+    let refused = |command: String| Error::HostPackages { command };
+    let question = format!(
+        "Packages are missing on this host. Install them now (after `apt-get update` where need be) with: {command}"
+    );
+    let environment = std::env::var(VARIABLE).unwrap_or_default();
+    let allowed = progress.install_allowed()
+        || match answer(&environment)? {
+            Some(allowed) => allowed,
+            None => progress.confirm(&question),
+        };
+    if !allowed {
+        return Err(refused(command));
+    }
+    let Some(right) = right_to_install(root) else {
+        return Err(refused(command));
     };
     progress.start(
         &format!("installing host packages: {}", missing.join(" ")),
@@ -32,9 +66,21 @@ pub(crate) fn ensure(packages: &[&str], progress: &mut dyn Progress) -> Result<(
         return Ok(());
     }
     Err(Error::HostInstall {
-        command: shown,
+        command,
         detail: outcome.last_error(),
     })
+}
+
+/// What the environment says to installing packages; `None` if nothing.
+fn answer(value: &str) -> Result<Option<bool>, Error> {
+    match value {
+        "" => Ok(None),
+        "yes" => Ok(Some(true)),
+        "no" => Ok(Some(false)),
+        _ => Err(Error::InstallVariable {
+            value: value.to_owned(),
+        }),
+    }
 }
 
 /// Those of the packages that are not installed. Where there is no dpkg, all are.
@@ -64,16 +110,18 @@ enum Right {
     Sudo,
 }
 
-/// Whether this process is root or may become it without a password.
-fn right_to_install() -> Option<Right> {
-    let succeeds = |program: &str, arguments: &[&str], wanted: &str| {
-        process::output(process::command(program).args(arguments))
-            .is_ok_and(|(outcome, text)| outcome.status.success() && text.trim() == wanted)
-    };
-    if succeeds("id", &["-u"], "0") {
+/// Whether a command that shows a user's number shows root's.
+fn is_root(program: &str, arguments: &[&str]) -> bool {
+    process::output(process::command(program).args(arguments))
+        .is_ok_and(|(outcome, text)| outcome.status.success() && text.trim() == "0")
+}
+
+/// How this process can install packages: it is root, or may become it without a password.
+fn right_to_install(root: bool) -> Option<Right> {
+    if root {
         return Some(Right::Root);
     }
-    succeeds("sudo", &["-n", "id", "-u"], "0").then_some(Right::Sudo)
+    is_root("sudo", &["-n", "id", "-u"]).then_some(Right::Sudo)
 }
 
 /// Installs packages; when the host's package index does not know them, or is out of date, brings that up to date.
@@ -120,6 +168,33 @@ fn finish(mut command: Command) -> Result<Outcome, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_group_has_packages_and_none_twice() {
+        let groups = ["fetch", "kernel", "cross", "qemu"];
+        let mut all: Vec<_> = groups
+            .into_iter()
+            .flat_map(|group| {
+                let packages = packages(group);
+                assert!(!packages.is_empty(), "{group}");
+                packages
+            })
+            .collect();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+        assert!(packages("no such group").is_empty());
+    }
+
+    #[test]
+    fn the_variable_says_yes_or_no() {
+        assert_eq!(answer("").unwrap(), None);
+        assert_eq!(answer("yes").unwrap(), Some(true));
+        assert_eq!(answer("no").unwrap(), Some(false));
+        let error = answer("1").unwrap_err().to_string();
+        assert!(error.contains("VIOMMU_INSTALL=\"1\""), "{error}");
+    }
 
     #[test]
     fn only_installed_ones_count() {

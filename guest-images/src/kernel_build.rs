@@ -25,7 +25,7 @@ const SHOWN_LINES: usize = 20;
 pub(crate) fn ensure_tools(maker: &mut Maker<'_>) -> Result<(), Error> {
     let path = maker.cache.lock_path("host");
     let _lock = Lock::acquire(&path, "installing host packages", maker.progress)?;
-    host::ensure(&recipes::KERNEL_BUILD_PACKAGES, maker.progress)
+    host::ensure(&host::packages("kernel"), maker.progress)
 }
 
 /// What a kernel is built from and how.

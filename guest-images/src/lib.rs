@@ -19,7 +19,8 @@
 //! that is killed leaves nothing broken, and the next one goes on from what was finished. Two runs at once share the
 //! work through file locks.
 //!
-//! Environment: `VIOMMU_CACHE` names the cache directory, `VIOMMU_DEBIAN_MIRROR` the Debian mirror.
+//! Environment: `VIOMMU_CACHE` names the cache directory, `VIOMMU_DEBIAN_MIRROR` the Debian mirror, and
+//! `VIOMMU_INSTALL` says whether packages of the host may be installed ([`host`]).
 
 mod apt;
 mod blob;
@@ -29,7 +30,7 @@ mod command;
 mod cpio;
 mod cross;
 mod error;
-mod host;
+pub mod host;
 mod image;
 mod initramfs;
 mod kernel_build;

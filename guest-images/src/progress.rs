@@ -1,7 +1,7 @@
 //! Telling a person how far a long operation is.
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Read, Write};
 use std::time::{Duration, Instant};
 
 /// What a task's amounts count.
@@ -23,6 +23,14 @@ pub trait Progress {
     fn finish(&mut self);
     /// Something worth a line of its own.
     fn note(&mut self, line: &str);
+    /// Whether the user has allowed beforehand to install packages of the host.
+    fn install_allowed(&self) -> bool {
+        false
+    }
+    /// Asks a person a question; the answer is yes only if the person says so.
+    fn confirm(&mut self, _question: &str) -> bool {
+        false
+    }
 }
 
 /// Reports nothing.
@@ -40,6 +48,7 @@ impl Progress for Silent {
 #[derive(Debug)]
 pub struct Terminal {
     bars: bool,
+    install: bool,
     bar: Option<ProgressBar>,
     plain: Option<Plain>,
 }
@@ -56,15 +65,23 @@ struct Plain {
 /// How often a plain report says how far it is: seldom enough for a log, often enough to see that it lives.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Longest answer to a question in bytes.
+const MAX_ANSWER: u64 = 256;
+
 impl Terminal {
     /// A reporter to this process's stderr.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            bars: std::io::stderr().is_terminal(),
-            bar: None,
-            plain: None,
-        }
+        let mut terminal = Self::plain();
+        terminal.bars = std::io::stderr().is_terminal();
+        terminal
+    }
+
+    /// The same reporter, for a user who has allowed, or not, that packages of the host are installed.
+    #[must_use]
+    pub fn installing(mut self, allowed: bool) -> Self {
+        self.install = allowed;
+        self
     }
 
     /// A reporter in plain lines, terminal or not.
@@ -72,6 +89,7 @@ impl Terminal {
     pub fn plain() -> Self {
         Self {
             bars: false,
+            install: false,
             bar: None,
             plain: None,
         }
@@ -178,6 +196,28 @@ impl Progress for Terminal {
             None => line(text),
         }
     }
+
+    fn install_allowed(&self) -> bool {
+        self.install
+    }
+
+    /// Asks where there is someone to answer: at a terminal.
+    fn confirm(&mut self, question: &str) -> bool {
+        let stdin = std::io::stdin();
+        if !stdin.is_terminal() || !std::io::stderr().is_terminal() {
+            return false;
+        }
+        self.finish();
+        let _ = write!(std::io::stderr(), "{question}\n[y/N] ");
+        let mut answer = String::new();
+        let read = stdin.lock().take(MAX_ANSWER).read_line(&mut answer);
+        read.is_ok() && is_yes(&answer)
+    }
+}
+
+/// Whether an answer to a question means yes.
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
 impl Drop for Terminal {
@@ -207,6 +247,23 @@ mod tests {
             plain.report(0, Duration::from_secs(60)),
             "building: 0 % (0 of about 400)"
         );
+    }
+
+    #[test]
+    fn only_yes_is_yes() {
+        for (answer, yes) in [
+            ("y\n", true),
+            ("Yes\n", true),
+            ("", false),
+            ("\n", false),
+            ("n\n", false),
+            ("yep", false),
+        ] {
+            assert_eq!(is_yes(answer), yes, "{answer:?}");
+        }
+        assert!(!Terminal::plain().install_allowed());
+        assert!(Terminal::plain().installing(true).install_allowed());
+        assert!(!Silent.confirm("?") && !Silent.install_allowed());
     }
 
     #[test]

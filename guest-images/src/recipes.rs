@@ -73,25 +73,8 @@ pub(crate) fn build_manner() -> String {
     hash_texts(texts)
 }
 
-/// Debian packages that building a kernel takes, beyond what every Debian system has.
-pub(crate) const KERNEL_BUILD_PACKAGES: [&str; 13] = [
-    "bc",
-    "bison",
-    "dwarves",
-    "flex",
-    "gcc",
-    "gcc-arm-linux-gnueabihf",
-    "libc6-dev",
-    "libelf-dev",
-    "make",
-    "perl",
-    "tar",
-    "xz-utils",
-    "zlib1g-dev",
-];
-
-/// Debian packages that obtaining any image takes; a host may lack some when it is not Debian itself.
-pub(crate) const FETCH_PACKAGES: [&str; 4] = ["apt", "debian-archive-keyring", "dpkg", "gpgv"];
+/// Debian packages of the host, by what takes them.
+pub(crate) const HOST_PACKAGES: &str = include_str!("../recipes/host-packages");
 
 /// Where busybox comes from: the Debian release and the package. One release serves all images, so that all guests
 /// have the same userspace.

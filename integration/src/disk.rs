@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use guest_images::{Terminal, host};
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sha2::{Digest, Sha256};
@@ -129,15 +130,6 @@ fn e2fs(program: &str, arguments: &[&str]) -> String {
 }
 
 fn install_e2fsprogs() {
-    let script = "if [ $(id -u) = 0 ]; then s=; else s='sudo -n'; fi; $s apt-get update -q && \
-                  $s env DEBIAN_FRONTEND=noninteractive apt-get install -q -y -o DPkg::Lock::Timeout=600 e2fsprogs";
-    let status = Command::new("sh")
-        .args(["-c", script])
-        .stdout(Stdio::null())
-        .status();
-    let good = status.is_ok_and(|status| status.success());
-    assert!(
-        good,
-        "this test needs mke2fs; install it with: sudo apt-get install e2fsprogs"
-    );
+    let installed = host::ensure(&["e2fsprogs"], &mut Terminal::plain());
+    installed.unwrap_or_else(|error| panic!("this test needs mke2fs: {error}"));
 }

@@ -5,7 +5,7 @@ use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use guest_images::{Cache, Terminal, catalog};
+use guest_images::{Cache, catalog};
 use vmm::devices::uart::ConsoleSink;
 use vmm::machine::{Recorder, Recording, Snapshot};
 use vmm::observe::probe::Probe;
@@ -14,6 +14,7 @@ use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits, Machine};
 use super::console::{Destination, Watched, Watcher};
 use super::deferred::Deferred;
 use super::expect::Expect;
+use super::install::{self, Install};
 use super::origin::{Moment, Origin};
 use super::output::{self, Output};
 use super::probes;
@@ -50,6 +51,8 @@ pub struct Args {
     replay: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    install: Install,
 }
 
 const AFTER_HELP: &str = "\
@@ -72,6 +75,7 @@ Exit codes:
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> Result<Outcome, UserError> {
+    args.install.apply();
     if let Some(path) = &args.replay {
         return Boot::replay(args.settings, recording(path)?)?.run();
     }
@@ -377,7 +381,7 @@ impl Boot {
 
 /// Has an image give kernel and initial file system, obtaining it if it is not in the cache.
 pub fn use_image(config: &mut Config, name: &str) -> Result<(), UserError> {
-    let image = Cache::open()?.obtain(name, &mut Terminal::new())?;
+    let image = Cache::open()?.obtain(name, &mut install::terminal())?;
     // The bare Image starts without uncompressing itself; a user who asks for the other gets it.
     match (image.raw_kernel, config.kernel_format) {
         (Some(raw), KernelFormat::Auto | KernelFormat::Image) => {

@@ -1,9 +1,10 @@
 //! `vmm images`.
 
 use clap::Subcommand;
-use guest_images::{Cache, Image, ImageSpec, Terminal, catalog};
+use guest_images::{Cache, Image, ImageSpec, catalog};
 use serde::Serialize;
 
+use super::install::{self, Install};
 use super::stdout::print;
 use super::{Outcome, UserError};
 
@@ -25,12 +26,16 @@ pub enum Command {
         /// All images that need no build
         #[arg(long, conflicts_with = "names")]
         all: bool,
+        #[command(flatten)]
+        install: Install,
     },
     /// Build images from source; without a name, all that have to be built
     Build {
         /// Their names
         #[arg(value_name = "NAME")]
         names: Vec<String>,
+        #[command(flatten)]
+        install: Install,
     },
     /// Read images in the cache and compare them with their hashes
     Verify {
@@ -54,7 +59,12 @@ pub fn run(command: Command) -> Result<Outcome, UserError> {
     let cache = Cache::open()?;
     match command {
         Command::List { json } => list(&cache, json)?,
-        Command::Fetch { names, all } => {
+        Command::Fetch {
+            names,
+            all,
+            install,
+        } => {
+            install.apply();
             let specs = if all {
                 every(|spec| !spec.needs_build())
             } else {
@@ -62,7 +72,8 @@ pub fn run(command: Command) -> Result<Outcome, UserError> {
             };
             obtain(&cache, &specs)?;
         }
-        Command::Build { names } => {
+        Command::Build { names, install } => {
+            install.apply();
             let specs = if names.is_empty() {
                 every(ImageSpec::needs_build)
             } else {
@@ -91,8 +102,10 @@ fn find(names: &[String]) -> Result<Vec<&'static ImageSpec>, UserError> {
 }
 
 fn obtain(cache: &Cache, specs: &[&'static ImageSpec]) -> Result<(), UserError> {
+    let names: Vec<&str> = specs.iter().map(|spec| spec.name).collect();
+    install::prepare_host(cache, &names)?;
     for spec in specs {
-        let image = cache.obtain(spec.name, &mut Terminal::new())?;
+        let image = cache.obtain(spec.name, &mut install::terminal())?;
         print(&format!("{}: {} is here\n", spec.name, image.version));
     }
     Ok(())
@@ -101,7 +114,7 @@ fn obtain(cache: &Cache, specs: &[&'static ImageSpec]) -> Result<(), UserError> 
 fn verify(cache: &Cache, names: &[String]) -> Result<(), UserError> {
     let all = names.is_empty();
     for spec in if all { every(|_| true) } else { find(names)? } {
-        match cache.verify(spec.name, &mut Terminal::new())? {
+        match cache.verify(spec.name, &mut install::terminal())? {
             true => print(&format!("{}: intact\n", spec.name)),
             false if all => {}
             false => print(&format!("{}: not here\n", spec.name)),

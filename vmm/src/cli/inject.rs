@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use guest_images::Terminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -24,6 +23,7 @@ use vmm::inject::start::{Boot, Forked, Start};
 use vmm::inject::{Outcome as RunOutcome, Summary, write_html, write_junit};
 use vmm::lab::{Kernel, KernelChoice};
 
+use super::install::{self, Install};
 use super::output::Output;
 use super::probes::Timeline;
 use super::stdout::print;
@@ -81,6 +81,8 @@ pub struct Args {
     /// Then do N of the runs again, evenly chosen, and compare them
     #[arg(long, value_name = "N", conflicts_with = "run")]
     recheck: Option<NonZeroUsize>,
+    #[command(flatten)]
+    install: Install,
 }
 
 const AFTER_HELP: &str = "\
@@ -106,6 +108,7 @@ fn outcome(text: &str) -> Result<RunOutcome, String> {
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> Result<Outcome, UserError> {
+    args.install.apply();
     let Some(name) = &args.plan else {
         return list();
     };
@@ -116,7 +119,7 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     let kernel = Kernel::obtain(
         plan.scenario.image(),
         &KernelChoice::OfImage,
-        &mut Terminal::new(),
+        &mut install::terminal(),
     );
     let kernel = kernel.map_err(fail)?;
     let outputs = Outputs::new(&args)?;

@@ -1,17 +1,18 @@
 //! `vmm lab`: scenarios of a device's DMA at setup and teardown, run and judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::Subcommand;
-use guest_images::Terminal;
+use guest_images::Cache;
 use serde::Serialize;
 use vmm::Accel;
 use vmm::lab::{Case, Host, Judged, Kernel, KernelChoice, Lab, LabError, Undecided, junit, signs};
 use vmm::observe::export;
 
+use super::install::{self, Install};
 use super::output::Output;
 use super::stdout::print;
 use super::values::word;
@@ -65,6 +66,8 @@ pub struct Selection {
     /// In the host's time, how many times as long as written a run may take
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), default_value_t = 1)]
     patience: u32,
+    #[command(flatten)]
+    install: Install,
 }
 
 /// `vmm lab run`.
@@ -164,6 +167,22 @@ impl Selection {
         Ok(cases)
     }
 
+    /// Sees to it that this host has what obtaining the images of all these runs takes, before the first run.
+    fn prepare_host(&self, cases: &[Case], choices: &[KernelChoice]) -> Result<(), UserError> {
+        self.install.apply();
+        let mut images = BTreeSet::new();
+        for choice in choices {
+            match choice {
+                KernelChoice::Image(name) => drop(images.insert(name.as_str())),
+                KernelChoice::OfImage | KernelChoice::File { .. } => {
+                    images.extend(cases.iter().map(|case| case.machine.image.as_str()));
+                }
+            }
+        }
+        let images: Vec<&str> = images.into_iter().collect();
+        install::prepare_host(&Cache::open()?, &images)
+    }
+
     /// Runs `cases`, several at once, and shows each as it ends, in their order.
     fn judge(&self, cases: &[Case], choice: &KernelChoice) -> Result<Vec<Verdict>, UserError> {
         let host = self.host();
@@ -172,7 +191,7 @@ impl Selection {
         for case in cases {
             let image = &case.machine.image;
             if !kernels.contains_key(image) {
-                let kernel = Kernel::obtain(image, choice, &mut Terminal::new());
+                let kernel = Kernel::obtain(image, choice, &mut install::terminal());
                 kernels.insert(
                     image.clone(),
                     kernel.map_err(|e| UserError::new(e.to_string()))?,
@@ -248,6 +267,8 @@ impl RunArgs {
             (None, Some(image)) => KernelChoice::Image(image.clone()),
             (None, None) => KernelChoice::OfImage,
         };
+        let choices = std::slice::from_ref(&choice);
+        self.selection.prepare_host(&cases, choices)?;
         let verdicts = self.selection.judge(&cases, &choice)?;
         if let Some(directory) = &self.report {
             reports(directory, &cases, &verdicts)?;
@@ -378,6 +399,7 @@ impl MatrixArgs {
                 module,
             });
         }
+        self.selection.prepare_host(&cases, &choices)?;
         let mut columns = Vec::new();
         for choice in &choices {
             print(&format!("kernel {}: {}\n", columns.len(), name(choice)));

@@ -10,6 +10,7 @@ mod expect;
 mod gdb;
 mod images;
 mod inject;
+mod install;
 mod lab;
 mod origin;
 mod output;
@@ -63,6 +64,8 @@ Examples:
 Environment:
   VIOMMU_CACHE          where guest images are kept (default: ~/.cache/viommu)
   VIOMMU_DEBIAN_MIRROR  the Debian mirror they come from
+  VIOMMU_INSTALL        whether packages that obtaining an image takes may be installed on this host: yes, or no
+                        (neither: a terminal's user is asked; --install-packages is yes)
   VMM_LOG               what the machine logs to stderr, such as `debug` or `vmm=trace` (default: error)
   NO_COLOR              no colours
 

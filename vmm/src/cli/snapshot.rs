@@ -10,6 +10,7 @@ use vmm::machine::snapshot::file::{self, Header};
 
 use super::boot::Boot;
 use super::console::Destination;
+use super::install::Install;
 use super::origin::Moment;
 use super::output::{self, Output};
 use super::settings::Settings;
@@ -44,6 +45,8 @@ pub struct Save {
     config: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    install: Install,
 }
 
 const SAVE_HELP: &str = "\
@@ -114,6 +117,7 @@ pub fn run(command: Command) -> Result<Outcome, UserError> {
 }
 
 fn save(args: Save) -> Result<Outcome, UserError> {
+    args.install.apply();
     let settings = match &args.config {
         Some(path) => args.settings.or(Settings::read(path)?),
         None => args.settings,

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A shell script on a terminal of its own.
-struct OnTerminal {
+pub struct OnTerminal {
     child: Child,
     seen: std::sync::mpsc::Receiver<Vec<u8>>,
     text: String,
@@ -13,7 +13,12 @@ struct OnTerminal {
 
 impl OnTerminal {
     fn start(shell: &str) -> Self {
-        let mut command = Command::new("script");
+        Self::start_with(shell, |command| command)
+    }
+
+    /// Starts a shell script whose environment `prepare` changes.
+    pub fn start_with(shell: &str, prepare: impl FnOnce(Command) -> Command) -> Self {
+        let mut command = prepare(Command::new("script"));
         command
             .args(["-q", "-e", "-c", shell, "/dev/null"])
             .env("SHELL", "/bin/sh")
@@ -40,12 +45,12 @@ impl OnTerminal {
         }
     }
 
-    fn type_in(&mut self, keys: &[u8]) {
+    pub fn type_in(&mut self, keys: &[u8]) {
         let stdin = self.child.stdin.as_mut().unwrap();
         stdin.write_all(keys).and_then(|()| stdin.flush()).unwrap();
     }
 
-    fn wait_for(&mut self, words: &str) {
+    pub fn wait_for(&mut self, words: &str) {
         let deadline = Instant::now() + Duration::from_secs(900);
         while !self.text.contains(words) {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -64,7 +64,7 @@ impl Outer {
     pub fn new(programs: &[(&str, PathBuf)], checks: &[Check]) -> Result<Self, String> {
         let cache = Cache::open().map_err(|error| error.to_string())?;
         cache
-            .host_packages(&["qemu-system-arm"], &mut Terminal::new())
+            .host_packages(&guest_images::host::packages("qemu"), &mut Terminal::new())
             .map_err(|error| error.to_string())?;
         let image = obtain(IMAGE)?;
         let mut files = Vec::new();

@@ -7,12 +7,13 @@ mod show;
 
 use std::path::PathBuf;
 
-use guest_images::{Cache, Terminal};
+use guest_images::Cache;
 use vmm::Config;
 
 use self::background::Build;
 use self::guest::Guest;
 use self::show::{heading, line, paragraph};
+use super::install::{self, Install};
 use super::{Outcome, UserError, text};
 
 /// Show the DMA teardown bug of 2017 and its fix, on one unmodified kernel with its devices behind an IOMMU.
@@ -22,8 +23,7 @@ use super::{Outcome, UserError, text};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Everything obtained is kept in $VIOMMU_CACHE, else $XDG_CACHE_HOME/viommu, else ~/.cache/viommu.
-Packages that building a kernel takes are installed with apt where this user may do that without a password;
-otherwise one sentence says the exact command.")]
+Packages that building a kernel takes are installed only where that is allowed; see --install-packages.")]
 pub struct Args {
     /// Only boot the stock kernel; build nothing
     #[arg(long, conflicts_with = "report")]
@@ -31,6 +31,8 @@ pub struct Args {
     /// Write the report to this directory
     #[arg(long, value_name = "DIR", default_value = "viommu-report")]
     report: PathBuf,
+    #[command(flatten)]
+    install: Install,
 }
 
 /// The image that needs no compiler.
@@ -40,7 +42,14 @@ const BUILT: &str = "ipmmu";
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> Result<Outcome, UserError> {
+    args.install.apply();
     let cache = Cache::open()?;
+    // Before anything is fetched, and while there is someone to ask: the build runs in the background.
+    match (args.stock_only, cache.image(BUILT)?) {
+        (true, _) => install::prepare_host(&cache, &[STOCK])?,
+        (false, None) => install::prepare_host(&cache, &[STOCK, BUILT])?,
+        (false, Some(_)) => {}
+    }
     line(&format!(
         "viommu {}: 32-bit ARM Linux kernels, unmodified, on an emulated machine with IOMMUs.",
         env!("CARGO_PKG_VERSION")
@@ -74,7 +83,7 @@ fn stock(cache: &Cache, step: Option<u32>) -> Result<(), UserError> {
             "The kernel that Debian ships for ARM boards, straight from its package, has to be fetched first (once).",
         ]);
     }
-    cache.obtain(STOCK, &mut Terminal::new())?;
+    cache.obtain(STOCK, &mut install::terminal())?;
     let build = step.map(|_| Build::start(cache.clone(), BUILT));
     if build.is_some() {
         paragraph(&[
