@@ -6,7 +6,7 @@
 use crate::Error;
 use crate::process::{self, Outcome};
 use crate::progress::Progress;
-use crate::recipes;
+use crate::{keeper, lock, recipes};
 use std::process::Command;
 
 /// The variable of the environment that allows to install packages of the host (`yes`) or forbids to ask (`no`).
@@ -124,6 +124,11 @@ fn right_to_install(root: bool) -> Option<Right> {
     is_root("sudo", &["-n", "id", "-u"]).then_some(Right::Sudo)
 }
 
+/// Has a program, and all that it will start, end when this process does, however that happens, SIGKILL included.
+pub fn keep(command: &mut Command) {
+    keeper::keep(command, &lock::held());
+}
+
 /// Installs packages; when the host's package index does not know them, or is out of date, brings that up to date.
 fn install(right: Right, packages: &[&str]) -> Result<Outcome, Error> {
     let apt_get = |arguments: &[&str]| {
@@ -146,7 +151,7 @@ fn install(right: Right, packages: &[&str]) -> Result<Outcome, Error> {
         command
             .args(["-o", "DPkg::Lock::Timeout=600"])
             .args(arguments);
-        finish(command)
+        process::run_undisturbed(&mut command)
     };
     let install: Vec<&str> = ["install", "--no-install-recommends"]
         .iter()
@@ -159,10 +164,6 @@ fn install(right: Right, packages: &[&str]) -> Result<Outcome, Error> {
     }
     apt_get(&["update"])?;
     apt_get(&install)
-}
-
-fn finish(mut command: Command) -> Result<Outcome, Error> {
-    process::run(&mut command, &mut |_| {})
 }
 
 #[cfg(test)]

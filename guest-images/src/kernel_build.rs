@@ -76,12 +76,12 @@ pub(crate) fn build(maker: &mut Maker<'_>, plan: Plan<'_>) -> Result<Kernel, Err
     })
 }
 
-/// `make` in the source tree, its errors in order among its output. It ends when this process does, however that ends;
-/// whoever comes next waits for what of it is still running (the lock on `busy` is inherited), so that never two of them
-/// work in one tree.
+/// `make` in the source tree, its errors in order among its output. It ends when this process does, however that ends.
+/// Should its keeper be killed as well, whoever comes next still waits for what of it is running (the lock on `busy` is
+/// inherited), so that never two of them work in one tree.
 fn make(source: &SourceTree) -> Command {
     let tree = source.top();
-    let mut make = process::mortal_command("sh");
+    let mut make = process::command("sh");
     make.args(["-c", "exec \"$@\" 2>&1", "sh", "flock", "--no-fork"]);
     make.arg(source.busy()).arg("make");
     make.args(recipes::BUILD_SETTINGS);

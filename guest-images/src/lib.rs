@@ -17,7 +17,8 @@
 //! Downloads come through apt with its signature checks, in private directories. Everything that is stored is named by
 //! its SHA-256, written beside its place and moved there, and an image is listed only once all of it is stored: a run
 //! that is killed leaves nothing broken, and the next one goes on from what was finished. Two runs at once share the
-//! work through file locks.
+//! work through file locks. Programs that are at work for a run end with it, however it ends; only the host's package
+//! manager, once it is at work, is left to finish, and the next run waits for it.
 //!
 //! Environment: `VIOMMU_CACHE` names the cache directory, `VIOMMU_DEBIAN_MIRROR` the Debian mirror, and
 //! `VIOMMU_INSTALL` says whether packages of the host may be installed ([`host`]).
@@ -33,6 +34,7 @@ mod error;
 pub mod host;
 mod image;
 mod initramfs;
+mod keeper;
 mod kernel_build;
 mod kernel_source;
 mod lock;

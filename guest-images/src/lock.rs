@@ -3,13 +3,39 @@
 use crate::error::{Error, IoContext};
 use crate::progress::Progress;
 use fs4::TryLockError;
+use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
 
-/// A held lock. It ends with the value, or with the process however that ends, so a killed run never blocks the next.
+/// The descriptors of all locks that this process holds.
+static HELD: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
+
+/// Longest note of an owner in a lock file, in bytes.
+const MAX_NOTE: usize = 256;
+
+/// A held lock. It ends with the value, or with the process and the programs that it has at work, however these end: a
+/// killed run never blocks the next for longer than it takes to end what it left behind (see `keeper`).
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+/// The locks that this process holds; while the value lives no lock is taken or given back.
+pub(crate) struct Held(MutexGuard<'static, Vec<RawFd>>);
+
+impl Held {
+    /// Their descriptors.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        self.0.clone()
+    }
+}
+
+/// The locks that this process holds.
+pub(crate) fn held() -> Held {
+    Held(HELD.lock().unwrap_or_else(|e| e.into_inner()))
 }
 
 impl Lock {
@@ -21,20 +47,79 @@ impl Lock {
         let file = File::options()
             .create(true)
             .truncate(false)
+            .read(true)
             .write(true)
             .open(path)
             .at("opened", path)?;
         match fs4::FileExt::try_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                progress.note(&format!(
-                    "Waiting for another run that is busy with {what}."
-                ));
+                progress.note(&waiting(&file, what));
                 fs4::FileExt::lock(&file).at("locked", path)?;
             }
             Err(TryLockError::Error(error)) => return Err(Error::io("locked", path, error)),
         }
-        Ok(Self { _file: file })
+        held().0.push(file.as_raw_fd());
+        let lock = Self { file };
+        lock.sign().at("written", path)?;
+        Ok(lock)
+    }
+
+    /// Notes in the file who holds the lock, for those who wait.
+    fn sign(&self) -> std::io::Result<()> {
+        let note = format!("{} {}\n", std::process::id(), command_line());
+        self.file.set_len(0)?;
+        (&self.file).write_all(note.as_bytes())
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let mut held = held();
+        held.0
+            .retain(|descriptor| *descriptor != self.file.as_raw_fd());
+        // Explicitly, as a program that another thread has at work holds a copy of the descriptor.
+        let _ = fs4::FileExt::unlock(&self.file);
+    }
+}
+
+/// This process's command line, short and on one line.
+fn command_line() -> String {
+    let mut words = std::env::args_os();
+    let program = words.next().unwrap_or_default();
+    let program = Path::new(&program).file_name().unwrap_or_default();
+    let mut line = program.to_string_lossy().into_owned();
+    for word in words {
+        let _ = write!(line, " {}", word.to_string_lossy());
+    }
+    clean(&line)
+}
+
+/// The text without control characters, and cut off where it is too long.
+fn clean(text: &str) -> String {
+    let printable = text.chars().filter(|c| !c.is_control());
+    printable.take(MAX_NOTE / 4).collect()
+}
+
+/// What someone who waits for a lock is told.
+fn waiting(mut file: &File, what: &str) -> String {
+    let mut note = [0; MAX_NOTE];
+    let count = file.read(&mut note).unwrap_or(0);
+    let note = String::from_utf8_lossy(&note[..count]).into_owned();
+    let owner = note
+        .split_once(' ')
+        .and_then(|(pid, command)| Some((pid.parse::<u32>().ok()?, clean(command))));
+    match owner {
+        Some((pid, _)) if pid == std::process::id() => {
+            format!("Waiting for another part of this run, which is busy with {what}.")
+        }
+        Some((pid, command)) if Path::new(&format!("/proc/{pid}")).exists() => {
+            format!("Waiting for process {pid} ({command}), which is busy with {what}.")
+        }
+        Some((pid, command)) => format!(
+            "Waiting for the end of what process {pid} ({command}) left running; it was busy with {what}."
+        ),
+        None => format!("Waiting for another run that is busy with {what}."),
     }
 }
 
@@ -61,5 +146,46 @@ mod tests {
             }
         });
         assert_eq!(most.into_inner(), 1);
+    }
+
+    #[test]
+    fn who_waits_is_told_for_whom() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let told = |note: &str| {
+            fs::write(&path, note).unwrap();
+            waiting(&File::open(&path).unwrap(), "x")
+        };
+        assert_eq!(
+            told("1 init --flag\n"),
+            "Waiting for process 1 (init --flag), which is busy with x."
+        );
+        assert!(told(&format!("{} me\n", std::process::id())).contains("another part of this run"));
+        // Beyond the largest process number that Linux gives.
+        let gone = told("4194999 vmm images fetch ipmmu\n");
+        assert!(
+            gone.contains("what process 4194999 (vmm images fetch ipmmu) left running"),
+            "{gone}"
+        );
+        for damaged in ["", "x y", "99999999999999 z", "\u{1b}[2J"] {
+            assert_eq!(
+                told(damaged),
+                "Waiting for another run that is busy with x."
+            );
+        }
+        assert!(!told("1 a\u{1b}[2Jb\nc").chars().any(char::is_control));
+    }
+
+    #[test]
+    fn the_file_names_the_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = Lock::acquire(&path, "x", &mut Silent).unwrap();
+        let note = fs::read_to_string(&path).unwrap();
+        assert!(
+            note.starts_with(&format!("{} ", std::process::id())),
+            "{note}"
+        );
+        assert!(held().descriptors().contains(&lock.file.as_raw_fd()));
     }
 }

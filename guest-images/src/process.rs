@@ -1,7 +1,10 @@
 //! Running programs of the host.
 
-use crate::Error;
-use std::io::{self, BufRead, BufReader, Read};
+use crate::{Error, keeper, lock};
+use rustix::io::FdFlags;
+use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::os::fd::BorrowedFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 
@@ -54,26 +57,22 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-/// A command like [`command`] that is told to end when this process ends, however that happens, so that a killed run
-/// leaves nothing at work behind it. (Strictly, when the thread that started it ends.)
-pub(crate) fn mortal_command(program: &str) -> Command {
-    let mut setpriv = command("setpriv");
-    setpriv.args(["--pdeathsig", "TERM", program]);
-    setpriv
-}
-
-/// Runs a command to its end, handing on each line of its output.
+/// Runs a command to its end, handing on each line of its output. It ends, with all that it started, when this process
+/// does, however that happens.
 pub(crate) fn run(command: &mut Command, on_line: &mut dyn FnMut(&str)) -> Result<Outcome, Error> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |error: io::Error| Error::Program {
         program: program.clone(),
         detail: start_failure(&error),
     };
-    let mut child = command
+    let held = lock::held();
+    keeper::keep(command, &held);
+    let spawned = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
+        .spawn();
+    drop(held);
+    let mut child = spawned.map_err(failed)?;
     let errors = child
         .stderr
         .take()
@@ -87,6 +86,40 @@ pub(crate) fn run(command: &mut Command, on_line: &mut dyn FnMut(&str)) -> Resul
     let stderr = errors
         .and_then(|reader| reader.join().ok())
         .unwrap_or_default();
+    Ok(Outcome { status, stderr })
+}
+
+/// Runs a command that must not be cut short, such as the host's package manager at work. Should this process end before
+/// it, it goes on, in silence, with a copy of this process's locks, for which the next run then waits.
+pub(crate) fn run_undisturbed(command: &mut Command) -> Result<Outcome, Error> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let failed = |error: io::Error| Error::Program {
+        program: program.clone(),
+        detail: start_failure(&error),
+    };
+    // Files, not pipes: whoever writes into a pipe without a reader is killed.
+    let errors = tempfile::tempfile().map_err(failed)?;
+    let held = lock::held();
+    let locks = held.descriptors();
+    // SAFETY: fcntl is a system call, and the descriptors are those of locks, which stay as they are while `held` lives.
+    unsafe {
+        command.pre_exec(move || {
+            for lock in &locks {
+                rustix::io::fcntl_setfd(BorrowedFd::borrow_raw(*lock), FdFlags::empty())?;
+            }
+            Ok(())
+        });
+    }
+    let spawned = command
+        .stdout(Stdio::null())
+        .stderr(errors.try_clone().map_err(failed)?)
+        .process_group(0)
+        .spawn();
+    drop(held);
+    let status = spawned.and_then(|mut child| child.wait()).map_err(failed)?;
+    let mut reader = &errors;
+    reader.seek(io::SeekFrom::Start(0)).map_err(failed)?;
+    let stderr = read_tail(reader);
     Ok(Outcome { status, stderr })
 }
 

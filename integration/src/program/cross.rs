@@ -82,6 +82,7 @@ fn target_directory(workspace: &Path) -> PathBuf {
 fn cargo(task: Task, rust: &CrossRust, target: &Path) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut cargo = Command::new(program);
+    guest_images::host::keep(&mut cargo);
     cargo
         .args(task.arguments())
         .args(["--locked", "--target", rust.target, "--target-dir"])

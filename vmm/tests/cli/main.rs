@@ -2,6 +2,7 @@
 
 mod bisect;
 mod boot;
+mod children;
 mod demo;
 mod errors;
 mod fakes;

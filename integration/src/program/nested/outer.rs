@@ -129,6 +129,7 @@ impl Outer {
             .args(["-append", "console=ttyAMA0 quiet panic=-1"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
+        guest_images::host::keep(&mut qemu);
         let child = qemu
             .spawn()
             .map_err(|error| format!("qemu-system-aarch64 cannot be run: {error}"))?;
