@@ -43,6 +43,7 @@ pub fn answer(conduit: Conduit, call: Call, powered: &[bool]) -> Answer {
     let [function, arg1, arg2, arg3] = call;
     match function {
         SMCCC_VERSION => result(SMCCC_1_1),
+        SMCCC_ARCH_FEATURES => result(architecture_features(arg1)),
         PSCI_VERSION => result(PSCI_1_0),
         PSCI_FEATURES => result(features(arg1)),
         MIGRATE_INFO_TYPE => result(MIGRATION_NOT_REQUIRED),
@@ -64,6 +65,15 @@ fn features(function: u32) -> u32 {
     match function {
         SMCCC_VERSION | PSCI_VERSION | PSCI_FEATURES | MIGRATE_INFO_TYPE | AFFINITY_INFO
         | CPU_ON | CPU_OFF | CPU_SUSPEND | SYSTEM_OFF | SYSTEM_RESET => SUCCESS,
+        _ => NOT_SUPPORTED,
+    }
+}
+
+/// Of the architecture's own calls there are those that SMCCC 1.1 requires; a core without speculation needs no
+/// workarounds.
+fn architecture_features(function: u32) -> u32 {
+    match function {
+        SMCCC_VERSION | SMCCC_ARCH_FEATURES => SUCCESS,
         _ => NOT_SUPPORTED,
     }
 }
@@ -123,6 +133,19 @@ mod tests {
         );
         assert_eq!(ask([MIGRATE_INFO_TYPE, 0, 0, 0]), result(2));
         assert_eq!(ask([0x1234, 0, 0, 0]), result(NOT_SUPPORTED));
+    }
+
+    /// DEN 0028 7.3: version 1.1 of the calling convention comes with SMCCC_ARCH_FEATURES.
+    #[test]
+    fn calls_of_the_architecture_are_announced_by_their_own_call() {
+        for (function, want) in [
+            (SMCCC_VERSION, SUCCESS),
+            (SMCCC_ARCH_FEATURES, SUCCESS),
+            (0x8000_8000, NOT_SUPPORTED), // SMCCC_ARCH_WORKAROUND_1
+            (PSCI_VERSION, NOT_SUPPORTED),
+        ] {
+            assert_eq!(ask([SMCCC_ARCH_FEATURES, function, 0, 0]), result(want));
+        }
     }
 
     #[test]
