@@ -230,13 +230,11 @@ impl UtlbState {
     }
 }
 
-/// Bits that IMUCTR has.
+/// Bits that IMUCTR has. FIXADDEN and FIXADD are left out: no published manual says what they do, so nothing is promised.
 pub(super) fn imuctr_mask() -> u32 {
     Imuctr::new()
         .with_mmuen(true)
         .with_flush(true)
         .with_ttsel(15)
-        .with_fixadd(0xff)
-        .with_fixadden(true)
         .into_bits()
 }

@@ -243,11 +243,11 @@ pub struct Imuctr {
     pub ttsel: u8,
     #[bits(8)]
     __: u8,
-    /// FIXADD (3.15).
+    /// FIXADD (3.15); reads as 0 here.
     pub fixadd: u8,
     #[bits(7)]
     __: u8,
-    /// FIXADDEN (3.15).
+    /// FIXADDEN (3.15); reads as 0 here.
     pub fixadden: bool,
 }
 
