@@ -95,6 +95,25 @@ impl Block {
         }
     }
 
+    /// A block at the same place whose only operation is `stop`.
+    fn front(&self, stop: Handler) -> Self {
+        let op = Op {
+            f: stop,
+            inner: stop,
+            ..self.ops[0]
+        };
+        Self {
+            key: self.key,
+            ops: Box::new([op]),
+            end: self.end,
+            end_it: self.end_it,
+            epoch: self.epoch,
+            page: self.page,
+            links: [UNLINKED; 2],
+            bytes: self.bytes.clone(),
+        }
+    }
+
     /// Whether the block is one instruction that ends in the next page, and so depends on two translations.
     fn crosses(&self) -> bool {
         self.bytes.is_empty()
@@ -197,30 +216,20 @@ impl Blocks {
         (id, full)
     }
 
-    /// Adds a block behind a breakpoint: one that ends at its first operation, which stops. What follows the stop goes
-    /// to [`Blocks::behind`]. Returns as [`Blocks::insert`] does.
-    pub fn insert_stop(&mut self, block: Block, stop: Handler) -> (u32, bool) {
-        let full = self.make_room(2);
-        let op = Op {
-            f: stop,
-            inner: stop,
-            ..block.ops[0]
-        };
-        let mut front = Block {
-            key: block.key,
-            ops: Box::new([op]),
-            end: block.end,
-            end_it: block.end_it,
-            epoch: block.epoch,
-            page: block.page,
-            links: [UNLINKED; 2],
-            bytes: block.bytes.clone(),
-        };
-        front.links[0].block = self.push(block);
-        (self.insert(front).0, full)
+    /// Adds a block behind breakpoints, in their order: each is a block that ends at its first operation, which stops or
+    /// passes. What follows goes to [`Blocks::behind`]. Returns as [`Blocks::insert`] does.
+    pub fn insert_behind(&mut self, stops: &[Handler], block: Block) -> (u32, bool) {
+        let full = self.make_room(1 + stops.len());
+        let mut next = block;
+        for stop in stops.iter().rev() {
+            let mut front = next.front(*stop);
+            front.links[0].block = self.push(next);
+            next = front;
+        }
+        (self.insert(next).0, full)
     }
 
-    /// The block of real operations behind the stop that begins block `id`.
+    /// What is behind the stop that begins block `id`: another stop, or the block of real operations.
     pub fn behind(&self, id: u32) -> u32 {
         self.arena[id as usize].links[0].block
     }

@@ -183,6 +183,7 @@ impl Cluster {
     pub fn state_mut(&mut self, cpu: usize) -> &mut CpuState {
         let core = &mut self.members[cpu].core;
         core.cpu.tlb.flush_all();
+        core.cpu.debug_changed();
         core.look_again();
         &mut core.cpu.s
     }
@@ -218,12 +219,11 @@ impl Cluster {
             }
             let core = &self.members[self.turn].core;
             // An overflow shows when it happens, wherever slices end.
-            let overflow = core
-                .cpu
-                .s
+            let s = &core.cpu.s;
+            let overflow = s
                 .pmu
-                .next_overflow()
-                .map_or(u64::MAX, |at| at.saturating_sub(core.cpu.s.retired).max(1));
+                .next_overflow(s.psr.mode.privileged())
+                .map_or(u64::MAX, |at| at.saturating_sub(s.retired).max(1));
             let slice = left.min(self.left).min(self.until(wake_ns)).min(overflow);
             let member = &mut self.members[self.turn];
             let step = member.step;
@@ -284,7 +284,11 @@ impl Cluster {
         {
             let s = &mut member.core.cpu.s;
             let lines = s.timer.lines(count);
-            let levels = [lines.phys, lines.virt, s.pmu.line(s.retired)];
+            let levels = [
+                lines.phys,
+                lines.virt,
+                s.pmu.line(s.retired, s.psr.mode.privileged()),
+            ];
             let names = [Output::PhysicalTimer, Output::VirtualTimer, Output::Pmu];
             for (i, name) in names.into_iter().enumerate() {
                 if levels[i] != member.outputs[i] {
@@ -421,6 +425,7 @@ impl Cluster {
         core.tlb.flush_all();
         core.icache_epoch = core.icache_epoch.wrapping_add(1);
         core.select_tlb();
+        core.debug_changed();
         member.power = Power::Running;
     }
 }

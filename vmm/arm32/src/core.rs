@@ -4,6 +4,8 @@
 //! the instruction, interrupts are looked for after every instruction that may have raised or unmasked one,
 //! and an aborted instruction counts like any other. So a run is the same whether the cache was warm or cold.
 
+mod guest_debug;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -11,8 +13,9 @@ use crate::block::{Block, Blocks, Key, NONE};
 use crate::bus::{Bus, RamPage};
 use crate::clock::Clock;
 use crate::cpu::{CoreExit, Cpu, Flow, Passed};
+use crate::debug::events::Armed;
 use crate::exception::Exception;
-use crate::exec::{self, Op};
+use crate::exec::Op;
 use crate::lower::{self, Place};
 use crate::mem;
 use crate::mmu::{self, Access, Fault, Translation};
@@ -31,6 +34,8 @@ pub struct Core {
     blocks: Blocks,
     /// Addresses of instructions before which to stop.
     breakpoints: BTreeSet<u32>,
+    /// What the guest's debug registers ask for, as predecoded code and the software TLB have it.
+    armed: Armed,
     /// The block behind the breakpoint at which the core stands.
     resume: Option<u32>,
 }
@@ -49,6 +54,8 @@ enum Onward {
     Link(usize),
     /// Wherever R15 points.
     LookUp,
+    /// To what is behind the breakpoint just passed.
+    Behind,
     /// Out of the loop.
     Leave(CoreExit),
 }
@@ -60,6 +67,7 @@ impl Core {
             cpu: Cpu::new(index, count, bus, clock),
             blocks: Blocks::default(),
             breakpoints: BTreeSet::new(),
+            armed: Armed::default(),
             resume: None,
         }
     }
@@ -74,7 +82,8 @@ impl Core {
     pub(crate) fn take_code(&mut self) -> Code {
         let mut blocks = std::mem::take(&mut self.blocks);
         // Where these lie, code is not what it would be elsewhere.
-        self.breakpoints.iter().for_each(|va| blocks.discard(*va));
+        self.stops_in_code().for_each(|va| blocks.discard(va));
+        self.forget_armed();
         self.look_again();
         Code {
             blocks,
@@ -92,6 +101,7 @@ impl Core {
             span,
         } = code;
         if self.breakpoints.is_empty() && blocks.fit(&*self.cpu.bus) {
+            self.forget_armed();
             self.blocks = blocks;
             self.cpu.icache_epoch = epoch.wrapping_add(1);
             self.cpu.tlb.begin_after(span);
@@ -133,16 +143,32 @@ impl Core {
         };
         let mut from = None;
         loop {
+            let mut left = end - self.cpu.s.retired;
             if self.cpu.pins.any() {
                 if self.cpu.pins.take_stop() {
                     return CoreExit::Requested;
+                }
+                if self.cpu.pins.attention()
+                    && let Some(exit) = self.attend()
+                {
+                    return exit;
                 }
                 if let Some(e) = self.cpu.interrupt() {
                     self.cpu.enter(e);
                     (next, from) = (NONE, None);
                 }
+                if self.armed.everywhere && left > 0 {
+                    match self.step(next) {
+                        Ok(id) => (next, from, left) = (id, None, 1),
+                        Err(e) => {
+                            self.cpu.s.retired += 1;
+                            self.cpu.enter(e);
+                            (next, from) = (NONE, None);
+                            continue;
+                        }
+                    }
+                }
             }
-            let left = end - self.cpu.s.retired;
             if left == 0 {
                 return CoreExit::Budget;
             }
@@ -165,6 +191,7 @@ impl Core {
                     next = if valid { link.block } else { NONE };
                 }
                 Onward::LookUp => (next, from) = (NONE, None),
+                Onward::Behind => (next, from) = (self.blocks.behind(next), None),
                 Onward::Leave(exit) => match self.leave(next, exit) {
                     Some(exit) => return exit,
                     None => (next, from) = (self.blocks.behind(next), None),
@@ -234,6 +261,10 @@ impl Core {
                 Onward::LookUp
             }
             Flow::Return => Onward::LookUp,
+            Flow::Pass => {
+                cpu.s.retired -= 1;
+                Onward::Behind
+            }
             Flow::Next | Flow::End | Flow::Leave => {
                 (cpu.s.r[15], cpu.s.psr.it) = (op.next(), op.next_it());
                 match cpu.exit.take() {
@@ -262,7 +293,11 @@ impl Core {
             (cpu.s.r[15], cpu.s.psr.it) = (op.next(), op.next_it());
         }
         cpu.enter(e);
-        Onward::LookUp
+        // An observer was to be told of an access that the instruction made before.
+        match cpu.exit.take() {
+            Some(exit) => Onward::Leave(exit),
+            None => Onward::LookUp,
+        }
     }
 
     /// Whether block `id` is what memory holds, as far as the guest may rely on it.
@@ -299,11 +334,7 @@ impl Core {
             Some(id) => id,
             None => {
                 let block = self.build(key, page)?;
-                let (id, emptied) = if self.breakpoints.contains(&va) {
-                    self.blocks.insert_stop(block, exec::breakpoint)
-                } else {
-                    self.blocks.insert(block)
-                };
+                let (id, emptied) = self.insert(va, block);
                 if emptied {
                     return Ok(id);
                 }
@@ -352,9 +383,9 @@ impl Core {
         let start = (key.pa & 0xfff) as u32;
         let mut at = start;
         let mut ops = Vec::with_capacity(16);
-        let stops = !self.breakpoints.is_empty();
+        let stops = self.any_stops();
         while ops.len() < MAX_BLOCK && at < 0x1000 {
-            if stops && !ops.is_empty() && self.breakpoints.contains(&place.pc) {
+            if stops && !ops.is_empty() && self.stops_at(place.pc) {
                 break;
             }
             let word = if thumb {

@@ -31,6 +31,8 @@ pub enum Flow {
     End,
     /// Done; leave the run loop for the reason in [`Cpu::exit`].
     Leave,
+    /// Nothing was done: go on with the block behind this one, which has the instruction.
+    Pass,
     /// Not done: take the exception in [`Cpu::pending`], or if there is none leave the run loop with R15 at the
     /// instruction, for the reason in [`Cpu::exit`].
     Exception,
@@ -58,7 +60,7 @@ pub enum CoreExit {
     },
     /// The instruction at R15 would make a watched access; it was not executed.
     Watchpoint(WatchHit),
-    /// A timer or PMU register was written.
+    /// A timer or PMU register was written, or counters that interrupt count otherwise from here on.
     TimerChanged,
     /// Maintenance that concerns all cores.
     Broadcast(Broadcast),
@@ -96,6 +98,15 @@ impl Stops {
     }
 }
 
+/// What follows from the state, and must be worked out again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stale {
+    /// What makes debug events ([`crate::debug::events::armed`]).
+    pub debug: bool,
+    /// When a performance counter overflows next.
+    pub overflow: bool,
+}
+
 /// One core.
 pub struct Cpu {
     /// Architectural state.
@@ -116,6 +127,8 @@ pub struct Cpu {
     pub pins: Arc<Pins>,
     /// What observers know.
     pub(crate) stops: Stops,
+    /// What it has to see to between two instructions, when [`Pins::attention`] says so.
+    pub(crate) stale: Stale,
     /// Number of cores of the cluster.
     count: u8,
     /// `state.retired` up to which the clock has been told.
@@ -135,6 +148,7 @@ impl Cpu {
             clock,
             pins: Arc::default(),
             stops: Stops::default(),
+            stale: Stale::default(),
             count,
             clocked: 0,
         };
@@ -211,8 +225,20 @@ impl Cpu {
         Flow::Leave
     }
 
+    /// Counts the `retired` instructions at the present privilege level, which is about to change.
+    #[inline]
+    pub(crate) fn leave_privilege_level(&mut self, retired: u64) {
+        if self.s.pmu.filters() {
+            self.s.pmu.update(retired, self.s.psr.mode.privileged());
+            // When a counter overflows was foretold for this level.
+            self.stale.overflow = true;
+            self.pins.set_attention(true);
+        }
+    }
+
     /// Enters `e`; R15 is as [`exception::enter`] wants it.
     pub fn enter(&mut self, e: Exception) {
+        self.leave_privilege_level(self.s.retired);
         exception::enter(&mut self.s, e);
         self.select_tlb();
     }
@@ -229,6 +255,9 @@ impl Cpu {
             self.icache_epoch = self.icache_epoch.wrapping_add(1);
         }
         self.select_tlb();
+        if effects.debug || self.s.debug.catches_vectors() {
+            self.debug_changed();
+        }
         if let Some(broadcast) = effects.broadcast {
             return self.leave(CoreExit::Broadcast(broadcast));
         }
@@ -236,6 +265,12 @@ impl Cpu {
             return self.leave(CoreExit::TimerChanged);
         }
         Flow::End
+    }
+
+    /// Has the core work out anew, before its next instruction, what makes debug events.
+    pub(crate) fn debug_changed(&mut self) {
+        self.stale.debug = true;
+        self.pins.set_attention(true);
     }
 
     fn flush(&mut self, what: TlbFlush) {

@@ -1,9 +1,17 @@
-//! Debug registers of coprocessor 14: v7.1 Debug as the Cortex-A15 has it (ARM ARM DDI 0406C chapter C11).
+//! Debug registers of coprocessor 14: v7.1 Debug as the Cortex-A15 has it (ARM ARM DDI 0406C chapter C11), in Monitor
+//! debug-mode.
 //!
-//! The registers hold what is written and read back as hardware does. Breakpoints and watchpoints do not
-//! fire: only BKPT makes a debug event.
+//! Here the registers are read and written; [`events`] says which instruction or access makes a debug event. There is
+//! no external debugger, so nothing ever halts: a debug event is a Prefetch Abort or a Data Abort, or nothing.
+
+pub(crate) mod events;
+mod spec;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
+
+pub use spec::DebugEvent;
 
 use crate::cp15::{CpReg, Undefined};
 use crate::state::CpuState;
@@ -15,10 +23,14 @@ const WATCHPOINTS: usize = 4;
 /// Breakpoints that can match a context: the last ones.
 const CONTEXT_BREAKPOINTS: usize = 2;
 
-/// DBGDIDR: 4 watchpoints, 6 breakpoints of which 2 match contexts, v7.1 Debug, r4p0.
-const DIDR: u32 = 0x3515_f040;
-/// DBGDEVID of the A15.
-const DEVID: u32 = 0x0111_0f13;
+/// DBGDIDR: 4 watchpoints, 6 breakpoints of which 2 match contexts, v7.1 Debug, DBGDEVID, Security Extensions without
+/// secure debug in User mode, r4p0. Unlike the A15 there is no DBGPCSR (PCSR_imp), which only memory-mapped accesses
+/// reach.
+const DIDR: u32 = 0x3515_d040;
+/// DBGDEVID: the OS double lock, vector catch by address, address masks for watchpoints and not for breakpoints. Unlike the
+/// A15 no VMID matching (there are no Virtualization Extensions), no sampling of the program counter and no DBGEACR (there
+/// are no memory-mapped debug registers).
+const DEVID: u32 = 0x0010_0f10;
 /// DBGAUTHSTATUS: everything implemented and enabled for this world.
 const AUTHSTATUS: u32 = 0xaf;
 
@@ -32,14 +44,12 @@ const MDBGEN: u32 = 1 << 15;
 const UDCCDIS: u32 = 1 << 12;
 /// Method of entry.
 const MOE: u32 = 0xf << 2;
-/// Method of entry: BKPT.
-const MOE_BKPT: u32 = 3 << 2;
 
-/// Control bits of a breakpoint.
-const BCR_WRITABLE: u32 = 0x1fff_e1e7;
-/// Control bits of a watchpoint.
-const WCR_WRITABLE: u32 = 0x1f1f_ffff;
-/// Vector catch bits of one world.
+/// Bits of a breakpoint's control register: BT without VMID matching, LBN, SSC, BAS, PMC and E. MASK and HMC do not exist.
+const BCR_WRITABLE: u32 = 0x007f_c1e7;
+/// Bits of a watchpoint's control register: MASK, WT, LBN, SSC, BAS, LSC, PAC and E. HMC does not exist.
+const WCR_WRITABLE: u32 = 0x1f1f_dfff;
+/// Vector catch bits of both worlds, without Monitor and Hyp modes.
 const VCR_WRITABLE: u32 = 0xde00_00df;
 
 /// What to write to DBGOSLAR to lock.
@@ -58,8 +68,6 @@ pub struct Debug {
     breakpoint_values: [u32; BREAKPOINTS],
     /// DBGBCRn.
     breakpoint_controls: [u32; BREAKPOINTS],
-    /// DBGBXVRn, for the breakpoints that match contexts (VMID).
-    breakpoint_extended: [u32; BREAKPOINTS],
     /// DBGWVRn.
     watchpoint_values: [u32; WATCHPOINTS],
     /// DBGWCRn.
@@ -75,10 +83,68 @@ pub struct Debug {
 }
 
 impl Debug {
-    /// Records that BKPT was executed (DBGDSCR.MOE).
-    pub(crate) fn note_breakpoint_instruction(&mut self) {
-        self.dscr = self.dscr & !MOE | MOE_BKPT;
+    /// Records the debug event at the instruction at `pc`: DBGDSCR.MOE, and for a watchpoint DBGWFAR (the address of the
+    /// instruction plus 8 in A32 state, plus 4 in T32 state).
+    pub(crate) fn note_event(&mut self, event: DebugEvent, pc: u32, thumb: bool) {
+        self.dscr = self.dscr & !MOE | event.method_of_entry() << 2;
+        if event == DebugEvent::Watchpoint {
+            self.wfar = pc.wrapping_add(if thumb { 4 } else { 8 });
+        }
     }
+
+    /// The OS double lock holds (DBGPRSR.DLK).
+    const fn double_locked(&self) -> bool {
+        self.os_double_lock && !self.no_power_down
+    }
+
+    /// Whether events other than BKPT become exceptions: Monitor debug-mode is on, and no lock holds (C3.1, C7.3).
+    const fn enabled(&self) -> bool {
+        self.dscr & MDBGEN != 0 && self.os_unlocked && !self.double_locked()
+    }
+
+    /// Whether a vector may be caught, so that what is looked out for depends on where vectors are.
+    pub(crate) const fn catches_vectors(&self) -> bool {
+        self.vcr != 0
+    }
+
+    /// Whether every register holds only bits that a write could have left there.
+    pub(crate) fn is_possible(&self) -> bool {
+        let Self {
+            dscr,
+            wfar: _,
+            vcr,
+            breakpoint_values,
+            breakpoint_controls,
+            watchpoint_values,
+            watchpoint_controls,
+            os_unlocked: _,
+            os_double_lock: _,
+            no_power_down: _,
+            claim,
+        } = self;
+        dscr & !DSCR_WRITABLE == 0
+            && vcr & !VCR_WRITABLE == 0
+            && (0..)
+                .zip(breakpoint_values)
+                .all(|(i, v)| v & !value_bits(i) == 0)
+            && breakpoint_controls.iter().all(|c| c & !BCR_WRITABLE == 0)
+            && watchpoint_values.iter().all(|v| v & 3 == 0)
+            && watchpoint_controls.iter().all(|c| c & !WCR_WRITABLE == 0)
+            && claim & !CLAIM_TAGS == 0
+    }
+}
+
+/// The claim tags that exist.
+const CLAIM_TAGS: u32 = 0xff;
+
+/// Whether breakpoint `i` can match contexts.
+const fn matches_contexts(i: usize) -> bool {
+    i >= BREAKPOINTS - CONTEXT_BREAKPOINTS && i < BREAKPOINTS
+}
+
+/// Bits of DBGBVR`i`: all where it may be a context, else a word's address.
+const fn value_bits(i: usize) -> u32 {
+    if matches_contexts(i) { u32::MAX } else { !3 }
 }
 
 /// A debug register.
@@ -93,7 +159,6 @@ enum Register {
     Vcr,
     Bvr(usize),
     Bcr(usize),
-    Bxvr(usize),
     Wvr(usize),
     Wcr(usize),
     Oslar,
@@ -114,8 +179,8 @@ enum Register {
 /// The register with this encoding (C11.8: CRn, opc2 and CRm are the parts of the register number).
 fn find(reg: CpReg) -> Option<Register> {
     use Register::{
-        Address, AuthStatus, Bcr, Bvr, Bxvr, ClaimClear, ClaimSet, Devid, Didr, DscrExt, DscrInt,
-        Dtr, Osdlr, Oslar, Oslsr, Prcr, Prsr, Vcr, Wcr, Wfar, Wvr, Zero,
+        Address, AuthStatus, Bcr, Bvr, ClaimClear, ClaimSet, Devid, Didr, DscrExt, DscrInt, Dtr,
+        Osdlr, Oslar, Oslsr, Prcr, Prsr, Vcr, Wcr, Wfar, Wvr, Zero,
     };
     let m = usize::from(reg.crm);
     Some(match (reg.crn, reg.crm, reg.opc2) {
@@ -131,7 +196,6 @@ fn find(reg: CpReg) -> Option<Register> {
         (0, _, 6) if m < WATCHPOINTS => Wvr(m),
         (0, _, 7) if m < WATCHPOINTS => Wcr(m),
         (1, 0, 0) | (2, 0, 0) => Address,
-        (1, _, 1) if (BREAKPOINTS - CONTEXT_BREAKPOINTS..BREAKPOINTS).contains(&m) => Bxvr(m),
         (1, 0, 4) => Oslar,
         (1, 1, 4) => Oslsr,
         (1, 3, 4) => Osdlr,
@@ -178,7 +242,6 @@ pub(crate) fn read(state: &CpuState, reg: CpReg) -> Result<u32, Undefined> {
         Register::Vcr => d.vcr,
         Register::Bvr(i) => d.breakpoint_values[i],
         Register::Bcr(i) => d.breakpoint_controls[i],
-        Register::Bxvr(i) => d.breakpoint_extended[i],
         Register::Wvr(i) => d.watchpoint_values[i],
         Register::Wcr(i) => d.watchpoint_controls[i],
         Register::Oslar => return Err(Undefined),
@@ -187,8 +250,8 @@ pub(crate) fn read(state: &CpuState, reg: CpReg) -> Result<u32, Undefined> {
         Register::Osdlr => d.os_double_lock.into(),
         Register::Prcr => d.no_power_down.into(),
         // PU: powered up.
-        Register::Prsr => 1 | u32::from(!d.os_unlocked) << 5 | u32::from(d.os_double_lock) << 6,
-        Register::ClaimSet => 0xff,
+        Register::Prsr => 1 | u32::from(!d.os_unlocked) << 5 | u32::from(d.double_locked()) << 6,
+        Register::ClaimSet => CLAIM_TAGS,
         Register::ClaimClear => d.claim,
         Register::AuthStatus => AUTHSTATUS,
         Register::Devid => DEVID,
@@ -204,18 +267,14 @@ pub(crate) fn write(state: &mut CpuState, reg: CpReg, value: u32) -> Result<(), 
         Register::DscrExt => d.dscr = value & DSCR_WRITABLE,
         Register::Wfar => d.wfar = value,
         Register::Vcr => d.vcr = value & VCR_WRITABLE,
-        Register::Bvr(i) => {
-            let context = i >= BREAKPOINTS - CONTEXT_BREAKPOINTS;
-            d.breakpoint_values[i] = if context { value } else { value & !3 };
-        }
+        Register::Bvr(i) => d.breakpoint_values[i] = value & value_bits(i),
         Register::Bcr(i) => d.breakpoint_controls[i] = value & BCR_WRITABLE,
-        Register::Bxvr(i) => d.breakpoint_extended[i] = value & 0xff,
         Register::Wvr(i) => d.watchpoint_values[i] = value & !3,
         Register::Wcr(i) => d.watchpoint_controls[i] = value & WCR_WRITABLE,
         Register::Oslar => d.os_unlocked = value != OS_LOCK_KEY,
         Register::Osdlr => d.os_double_lock = value & 1 != 0,
         Register::Prcr => d.no_power_down = value & 1 != 0,
-        Register::ClaimSet => d.claim |= value & 0xff,
+        Register::ClaimSet => d.claim |= value & CLAIM_TAGS,
         Register::ClaimClear => d.claim &= !value,
         Register::Dtr | Register::Zero => {}
         Register::Didr
@@ -227,99 +286,4 @@ pub(crate) fn write(state: &mut CpuState, reg: CpReg, value: u32) -> Result<(), 
         | Register::Address => return Err(Undefined),
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::state::Mode;
-
-    fn reg(crn: u8, crm: u8, opc2: u8) -> CpReg {
-        CpReg {
-            coproc: 14,
-            opc1: 0,
-            crn,
-            crm,
-            opc2,
-        }
-    }
-
-    /// What `arch/arm/kernel/hw_breakpoint.c` does at boot.
-    #[test]
-    fn linux_probes_it_in_this_order() {
-        let mut s = CpuState::reset(0);
-        let didr = read(&s, reg(0, 0, 0)).unwrap();
-        assert_eq!(didr >> 16 & 15, 5, "v7.1 Debug");
-        let (brps, wrps) = ((didr >> 24 & 15) + 1, (didr >> 28) + 1);
-        assert_eq!((brps, wrps), (6, 4));
-
-        let oslsr = read(&s, reg(1, 1, 4)).unwrap();
-        assert_eq!(oslsr & 0b1001, 0b1000, "OS lock is implemented");
-        assert_eq!(oslsr & 2, 2, "locked at reset");
-        write(&mut s, reg(1, 0, 4), !OS_LOCK_KEY).unwrap();
-        assert_eq!(read(&s, reg(1, 1, 4)).unwrap() & 2, 0);
-        assert_eq!(read(&s, reg(1, 3, 4)).unwrap(), 0, "no double lock");
-        write(&mut s, reg(0, 7, 0), 0).unwrap();
-        for i in 0..brps as u8 {
-            write(&mut s, reg(0, i, 5), 0).unwrap();
-            write(&mut s, reg(0, i, 4), 0).unwrap();
-        }
-
-        let dscr = read(&s, reg(0, 1, 0)).unwrap();
-        assert_eq!(dscr & MDBGEN, 0);
-        write(&mut s, reg(0, 2, 2), dscr | MDBGEN).unwrap();
-        assert_ne!(read(&s, reg(0, 1, 0)).unwrap() & MDBGEN, 0);
-
-        // Watchpoints of eight bytes: the byte address select keeps eight bits.
-        let control = 0xff << 5;
-        write(&mut s, reg(0, 0, 6), 0).unwrap();
-        write(&mut s, reg(0, 0, 7), control).unwrap();
-        assert_eq!(read(&s, reg(0, 0, 7)).unwrap() & control, control);
-    }
-
-    #[test]
-    fn values_read_back_within_their_bits() {
-        let mut s = CpuState::reset(0);
-        for (at, want) in [
-            (reg(0, 0, 4), !3),
-            (reg(0, 5, 4), u32::MAX),
-            (reg(0, 0, 5), BCR_WRITABLE),
-            (reg(0, 3, 6), !3),
-            (reg(0, 3, 7), WCR_WRITABLE),
-            (reg(1, 5, 1), 0xff),
-            (reg(7, 9, 6), 0),
-        ] {
-            write(&mut s, at, u32::MAX).unwrap();
-            assert_eq!(read(&s, at), Ok(want), "{at:?}");
-        }
-        write(&mut s, reg(7, 8, 6), 0x105).unwrap();
-        assert_eq!(read(&s, reg(7, 9, 6)), Ok(5));
-    }
-
-    #[test]
-    fn what_does_not_exist_is_undefined() {
-        let mut s = CpuState::reset(0);
-        for at in [
-            reg(0, 6, 4),
-            reg(0, 4, 6),
-            reg(1, 3, 1),
-            reg(3, 0, 0),
-            reg(1, 0, 4),
-        ] {
-            assert_eq!(read(&s, at), Err(Undefined), "{at:?}");
-        }
-        assert_eq!(write(&mut s, reg(0, 0, 0), 0), Err(Undefined));
-        assert_eq!(write(&mut s, reg(0, 1, 0), 0), Err(Undefined));
-    }
-
-    #[test]
-    fn pl0_reads_the_channel_registers_until_it_may_not() {
-        let mut s = CpuState::reset(0);
-        s.switch_mode(Mode::Usr);
-        assert_eq!(read(&s, reg(0, 0, 0)), Ok(DIDR));
-        assert_eq!(read(&s, reg(0, 0, 5)), Err(Undefined));
-        assert_eq!(read(&s, reg(0, 2, 2)), Err(Undefined));
-        s.debug.dscr = UDCCDIS;
-        assert_eq!(read(&s, reg(0, 0, 0)), Err(Undefined));
-    }
 }

@@ -1,7 +1,7 @@
 //! Taking an exception and returning from it (ARM ARM DDI 0406C B1.8 and B1.9).
 
 use crate::cp15::{sctlr, ttbcr};
-use crate::mmu::{Fault, fsr};
+use crate::mmu::{Fault, FaultKind, fsr};
 use crate::state::{CpuState, Mode};
 
 /// An exception to take.
@@ -79,8 +79,8 @@ pub fn enter(state: &mut CpuState, e: Exception) {
     state.r[15] = base.wrapping_add(entry.vector);
 }
 
-/// Writes DFSR and DFAR, or IFSR and IFAR (B3.13). A debug event leaves the address registers as they are
-/// (UNKNOWN in the architecture; our choice).
+/// Writes DFSR and DFAR, or IFSR and IFAR (B3.13), and for a debug event DBGDSCR.MOE. A Prefetch Abort for a debug event
+/// leaves IFAR as it is (UNKNOWN in the architecture; our choice).
 fn record_fault(state: &mut CpuState, e: Exception) {
     let long = state.cp15.ttbcr & ttbcr::EAE != 0;
     match e {
@@ -88,17 +88,24 @@ fn record_fault(state: &mut CpuState, e: Exception) {
             state.cp15.ifsr = fsr::instruction(&fault, long);
             if fsr::has_address(&fault) {
                 state.cp15.ifar = fault.va;
-            } else {
-                state.debug.note_breakpoint_instruction();
             }
+            note_debug_event(state, fault);
         }
         Exception::DataAbort(fault) => {
             state.cp15.dfsr = fsr::data(&fault, long);
             if fsr::has_address(&fault) {
                 state.cp15.dfar = fault.va;
             }
+            note_debug_event(state, fault);
         }
         _ => {}
+    }
+}
+
+fn note_debug_event(state: &mut CpuState, fault: Fault) {
+    if let FaultKind::Debug(event) = fault.kind {
+        let (pc, thumb) = (state.r[15], state.psr.thumb);
+        state.debug.note_event(event, pc, thumb);
     }
 }
 
@@ -117,7 +124,7 @@ pub fn return_to(state: &mut CpuState, pc: u32, cpsr: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mmu::{Access, FaultKind};
+    use crate::mmu::Access;
     use crate::state::Psr;
 
     const PC: u32 = 0x8000_1000;

@@ -1,7 +1,7 @@
 //! Performance monitors, version 2 (ARM ARM DDI 0406C chapter C12): a cycle counter and six event counters.
 //!
 //! One instruction is one cycle, so that counts are exact and repeatable. Counters are brought up to date when they are
-//! looked at. Filters by privilege level are stored and not applied: they count in every mode.
+//! looked at, and where a filter tells the privilege levels apart also before the level changes ([`Pmu::filters`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -37,10 +37,16 @@ const PMCEID0: u32 = 1 << SW_INCR | 1 << INST_RETIRED | 1 << CPU_CYCLES;
 
 /// PMSELR value that selects the cycle counter's filter.
 const SELECT_CYCLE: u32 = 31;
+/// PMXEVTYPER.P: PL1 does not count; bit 29 (NSK) turns that round in the Non-secure world, in which this core is.
+const FILTER_PL1: u32 = 1 << 31;
+/// PMXEVTYPER.U: PL0 does not count; bit 28 (NSU) turns that round.
+const FILTER_PL0: u32 = 1 << 30;
+/// From a filter's bit to the one that turns it round.
+const NON_SECURE: u32 = 2;
+/// PMXEVTYPER of the cycle counter: filters. NSH does not exist where there is no Hyp mode.
+const FILTER_WRITABLE: u32 = 0xf000_0000;
 /// PMXEVTYPER: filters and event number.
-const TYPE_WRITABLE: u32 = 0xf800_00ff;
-/// PMXEVTYPER of the cycle counter: filters.
-const FILTER_WRITABLE: u32 = 0xf800_0000;
+const TYPE_WRITABLE: u32 = FILTER_WRITABLE | 0xff;
 
 /// Performance monitor registers of one core.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -72,39 +78,79 @@ pub struct Pmu {
 }
 
 impl Pmu {
-    /// The overflow interrupt output, with `now` instructions retired.
-    pub fn line(&mut self, now: u64) -> bool {
-        self.update(now);
+    /// The overflow interrupt output, with `now` instructions retired, those since the last update at PL1 (`privileged`) or
+    /// PL0.
+    pub fn line(&mut self, now: u64, privileged: bool) -> bool {
+        self.update(now, privileged);
         self.control & E != 0 && self.overflow & self.interrupts != 0
     }
 
     /// The number of retired instructions at which a counter that may interrupt overflows next, provided that no
-    /// register is written before; `None` when none will.
-    pub fn next_overflow(&self) -> Option<u64> {
+    /// register is written before, and that the core stays at PL1 (`privileged`) or PL0; `None` when none will.
+    pub fn next_overflow(&self, privileged: bool) -> Option<u64> {
         if self.control & E == 0 {
             return None;
         }
         let armed = self.enabled & self.interrupts & !self.overflow;
         let rest = |count: u32| (1 << 32) - u64::from(count);
-        let cycle = (armed & CYCLE != 0).then(|| {
+        let cycle = (armed & CYCLE != 0 && counts_at(self.cycle_filter, privileged)).then(|| {
             let scale = if self.control & D != 0 { 64 } else { 1 };
             rest(self.cycles) * scale - self.prescale.min(scale - 1)
         });
         let events = (0..COUNTERS)
-            .filter(|&i| armed & (1 << i) != 0 && counts_instructions(self.types[i]))
+            .filter(|&i| armed & (1 << i) != 0 && counts_instructions(self.types[i], privileged))
             .map(|i| rest(self.counts[i]));
         let soonest = events.chain(cycle).min()?;
         self.last.checked_add(soonest)
     }
 
-    /// Brings the counters up to date with `now` instructions retired.
-    fn update(&mut self, now: u64) {
+    /// Whether a counter that counts tells PL0 and PL1 apart: then it must be brought up to date before the level changes.
+    #[inline]
+    pub(crate) fn filters(&self) -> bool {
+        self.control & E != 0 && self.enabled != 0 && self.any_filter()
+    }
+
+    #[cold]
+    fn any_filter(&self) -> bool {
+        let differs = |kind| counts_at(kind, true) != counts_at(kind, false);
+        let events = (0..COUNTERS).any(|i| self.enabled & 1 << i != 0 && differs(self.types[i]));
+        events || self.enabled & CYCLE != 0 && differs(self.cycle_filter)
+    }
+
+    /// Whether every register holds only what can have got there with `now` instructions retired.
+    pub(crate) fn is_possible(&self, now: u64) -> bool {
+        let Self {
+            user_enable: _,
+            control,
+            enabled,
+            overflow,
+            interrupts,
+            select,
+            types,
+            cycle_filter,
+            counts: _,
+            cycles: _,
+            prescale,
+            last,
+        } = self;
+        control & !PMCR_WRITABLE == 0
+            && (enabled | overflow | interrupts) & !EXISTING == 0
+            && *select < 32
+            && types.iter().all(|kind| kind & !TYPE_WRITABLE == 0)
+            && cycle_filter & !FILTER_WRITABLE == 0
+            && *prescale < 64
+            && *last <= now
+    }
+
+    /// Brings the counters up to date with `now` instructions retired, those since the last time at PL1 (`privileged`) or
+    /// PL0.
+    pub(crate) fn update(&mut self, now: u64, privileged: bool) {
         let passed = now.saturating_sub(self.last);
         self.last = now;
         if self.control & E == 0 {
             return;
         }
-        if self.enabled & CYCLE != 0 {
+        if self.enabled & CYCLE != 0 && counts_at(self.cycle_filter, privileged) {
             let mut ticks = passed;
             if self.control & D != 0 {
                 let total = self.prescale.saturating_add(passed);
@@ -114,7 +160,7 @@ impl Pmu {
             self.overflow |= advance(&mut self.cycles, ticks, CYCLE);
         }
         for i in 0..COUNTERS {
-            if self.enabled & (1 << i) != 0 && counts_instructions(self.types[i]) {
+            if self.enabled & (1 << i) != 0 && counts_instructions(self.types[i], privileged) {
                 self.overflow |= advance(&mut self.counts[i], passed, 1 << i);
             }
         }
@@ -131,10 +177,11 @@ impl Pmu {
         }
     }
 
-    fn software_increment(&mut self, value: u32) {
+    fn software_increment(&mut self, value: u32, privileged: bool) {
         for i in 0..COUNTERS {
             let counts = self.control & E != 0 && self.enabled & value & (1 << i) != 0;
-            if counts && self.types[i] & 0xff == SW_INCR {
+            let kind = self.types[i];
+            if counts && kind & 0xff == SW_INCR && counts_at(kind, privileged) {
                 self.overflow |= advance(&mut self.counts[i], 1, 1 << i);
             }
         }
@@ -146,8 +193,16 @@ impl Pmu {
     }
 }
 
-const fn counts_instructions(kind: u32) -> bool {
-    matches!(kind & 0xff, INST_RETIRED | CPU_CYCLES)
+const fn counts_instructions(kind: u32, privileged: bool) -> bool {
+    matches!(kind & 0xff, INST_RETIRED | CPU_CYCLES) && counts_at(kind, privileged)
+}
+
+/// Whether the filter of `kind` lets PL1 (`privileged`) or PL0 count (C12.8.4).
+const fn counts_at(kind: u32, privileged: bool) -> bool {
+    let filter = if privileged { FILTER_PL1 } else { FILTER_PL0 };
+    let excluded = kind & filter != 0;
+    let reversed = kind & filter >> NON_SECURE != 0;
+    excluded == reversed
 }
 
 /// Adds to a counter; returns `bit` if it overflowed.
@@ -158,8 +213,8 @@ fn advance(counter: &mut u32, by: u64, bit: u32) -> u32 {
 }
 
 /// Reads the register of c9 with CRm in bits 7:4 and opc2 in bits 3:0 of `which`.
-pub(crate) fn read(pmu: &mut Pmu, now: u64, which: u8) -> u32 {
-    pmu.update(now);
+pub(crate) fn read(pmu: &mut Pmu, now: u64, privileged: bool, which: u8) -> u32 {
+    pmu.update(now, privileged);
     match which {
         0xc0 => PMCR_FIXED | pmu.control,
         0xc1 | 0xc2 => pmu.enabled,
@@ -177,15 +232,15 @@ pub(crate) fn read(pmu: &mut Pmu, now: u64, which: u8) -> u32 {
 }
 
 /// Writes the register of c9 with CRm in bits 7:4 and opc2 in bits 3:0 of `which`.
-pub(crate) fn write(pmu: &mut Pmu, now: u64, which: u8, value: u32) {
-    pmu.update(now);
+pub(crate) fn write(pmu: &mut Pmu, now: u64, privileged: bool, which: u8, value: u32) {
+    pmu.update(now, privileged);
     let bits = value & EXISTING;
     match which {
         0xc0 => pmu.set_control(value),
         0xc1 => pmu.enabled |= bits,
         0xc2 => pmu.enabled &= !bits,
         0xc3 => pmu.overflow &= !bits,
-        0xc4 => pmu.software_increment(value),
+        0xc4 => pmu.software_increment(value, privileged),
         0xc5 => pmu.select = value & 31,
         0xd0 => pmu.cycles = value,
         0xd1 if pmu.select == SELECT_CYCLE => pmu.cycle_filter = value & FILTER_WRITABLE,
@@ -210,6 +265,15 @@ pub(crate) fn write(pmu: &mut Pmu, now: u64, which: u8, value: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    fn read(pmu: &mut Pmu, now: u64, which: u8) -> u32 {
+        super::read(pmu, now, true, which)
+    }
+
+    fn write(pmu: &mut Pmu, now: u64, which: u8, value: u32) {
+        super::write(pmu, now, true, which, value);
+    }
 
     #[test]
     fn control_identifies_itself() {
@@ -251,15 +315,15 @@ mod tests {
         write(&mut p, 0, 0xd2, u32::MAX - 9);
         write(&mut p, 0, 0xc1, 1 << 2);
         write(&mut p, 0, 0xc0, E);
-        assert_eq!(p.next_overflow(), None, "no interrupt is enabled");
+        assert_eq!(p.next_overflow(true), None, "no interrupt is enabled");
         write(&mut p, 0, 0xe1, 1 << 2);
-        assert_eq!(p.next_overflow(), Some(10));
-        assert!(!p.line(9));
-        assert!(p.line(10));
+        assert_eq!(p.next_overflow(true), Some(10));
+        assert!(!p.line(9, true));
+        assert!(p.line(10, true));
         assert_eq!(read(&mut p, 10, 0xc3), 1 << 2);
         assert_eq!(read(&mut p, 10, 0xd2), 0);
         write(&mut p, 10, 0xc3, 1 << 2);
-        assert!(!p.line(10));
+        assert!(!p.line(10, true));
     }
 
     #[test]
@@ -284,5 +348,86 @@ mod tests {
         assert_eq!((read(&mut p, 0, 0xd1), read(&mut p, 0, 0xd2)), (0, 0));
         write(&mut p, 0, 0xc1, u32::MAX);
         assert_eq!(read(&mut p, 0, 0xc1), 0x8000_003f);
+    }
+
+    #[test]
+    fn filters_tell_the_levels_apart() {
+        // P, U, NSK and NSU; whether PL1 and PL0 count.
+        for (filter, pl1, pl0) in [
+            (0b0000u32, true, true),
+            (0b1000, false, true),
+            (0b0100, true, false),
+            (0b1100, false, false),
+            (0b1010, true, true),
+            (0b0101, true, true),
+            (0b0011, false, false),
+        ] {
+            let kind = filter << 28 | INST_RETIRED;
+            assert_eq!(
+                (counts_at(kind, true), counts_at(kind, false)),
+                (pl1, pl0),
+                "{filter:04b}"
+            );
+        }
+    }
+
+    #[test]
+    fn software_increments_are_filtered_too() {
+        let mut p = Pmu::default();
+        write(&mut p, 0, 0xc0, E);
+        write(&mut p, 0, 0xc1, 1);
+        write(&mut p, 0, 0xd1, FILTER_PL1 | SW_INCR);
+        write(&mut p, 0, 0xc4, 1);
+        assert_eq!(read(&mut p, 0, 0xd2), 0);
+        super::write(&mut p, 0, false, 0xc4, 1);
+        assert_eq!(read(&mut p, 0, 0xd2), 1);
+    }
+
+    /// What a counter that looks at every instruction as it retires would hold.
+    #[derive(Default)]
+    struct OneByOne {
+        count: u32,
+        overflowed: bool,
+    }
+
+    proptest! {
+        /// Lazily or one by one, the counts are the same, and an overflow comes when it was foretold.
+        #[test]
+        fn counts_are_those_of_a_counter_that_looks_at_every_instruction(
+            filter in 0u32..16,
+            cycle in any::<bool>(),
+            start in prop_oneof![Just(0u32), 0xffff_ff00u32..],
+            stretches in prop::collection::vec((1u64..200, any::<bool>()), 1..20),
+        ) {
+            let (mut p, kind) = (Pmu::default(), filter << 28 | if cycle { 0 } else { INST_RETIRED });
+            let bit = if cycle { CYCLE } else { 1 };
+            write(&mut p, 0, 0xc5, if cycle { SELECT_CYCLE } else { 0 });
+            write(&mut p, 0, 0xd1, kind);
+            write(&mut p, 0, if cycle { 0xd0 } else { 0xd2 }, start);
+            write(&mut p, 0, 0xc1, bit);
+            write(&mut p, 0, 0xe1, bit);
+            write(&mut p, 0, 0xc0, E);
+            let mut model = OneByOne { count: start, overflowed: false };
+            let mut now = 0;
+            for (n, privileged) in stretches {
+                let foretold = p.next_overflow(privileged).filter(|at| *at <= now + n);
+                let before = model.overflowed;
+                for at in now + 1..=now + n {
+                    if counts_at(kind, privileged) {
+                        model.count = model.count.wrapping_add(1);
+                        let wraps = model.count == 0;
+                        prop_assert!(!wraps || before || foretold == Some(at));
+                        model.overflowed |= wraps;
+                    }
+                }
+                prop_assert_eq!(foretold.is_some() || before, model.overflowed);
+                now += n;
+                prop_assert_eq!(p.line(now, privileged), model.overflowed);
+                let count = super::read(&mut p, now, privileged, if cycle { 0xd0 } else { 0xd2 });
+                prop_assert_eq!(count, model.count);
+            }
+            prop_assert_eq!(p.filters(), counts_at(kind, true) != counts_at(kind, false));
+            prop_assert!(p.is_possible(now));
+        }
     }
 }

@@ -227,9 +227,20 @@ impl Tlb {
         }
     }
 
-    /// Watches exactly these ranges.
+    /// Has observers watch exactly these ranges.
     pub fn watch(&mut self, watchpoints: &[Watchpoint]) {
         self.watches.set(watchpoints);
+        self.mark();
+    }
+
+    /// Has the guest watch exactly these ranges.
+    pub fn watch_for_guest(&mut self, watchpoints: &[Watchpoint]) {
+        if self.watches.set_guest(watchpoints) {
+            self.mark();
+        }
+    }
+
+    fn mark(&mut self) {
         for entry in &mut self.entries {
             entry.mark(&self.watches);
         }

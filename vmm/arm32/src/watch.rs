@@ -1,4 +1,5 @@
-//! Watchpoints: ranges of virtual addresses whose accesses stop a core.
+//! Watchpoints: ranges of virtual addresses whose accesses stop a core, for an observer, or make a debug event, for
+//! the guest.
 //!
 //! A watched page misses the fast path of the software TLB and keeps its entry all the same, so that a run that is
 //! watched translates when, and only when, a run that is not would. Where nothing is watched, nothing is checked.
@@ -6,7 +7,9 @@
 use std::ptr::NonNull;
 
 use crate::cpu::{CoreExit, Cpu, Flow};
-use crate::mmu::Access;
+use crate::debug::{DebugEvent, events};
+use crate::exception::Exception;
+use crate::mmu::{Access, Fault};
 
 /// Which accesses a watchpoint is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,32 +82,53 @@ pub struct WatchHit {
 
 /// The watchpoints of a core.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Watches(Vec<Watchpoint>);
+pub(crate) struct Watches {
+    /// Those of observers.
+    observed: Vec<Watchpoint>,
+    /// The addresses that the guest's watchpoints are about.
+    guest: Vec<Watchpoint>,
+    /// There are some.
+    any: bool,
+}
 
 impl Watches {
-    /// Watches exactly these.
+    /// Has observers watch exactly these.
     pub fn set(&mut self, watchpoints: &[Watchpoint]) {
-        self.0 = watchpoints.to_vec();
+        self.observed = watchpoints.to_vec();
+        self.any = !self.observed.is_empty() || !self.guest.is_empty();
+    }
+
+    /// Has the guest watch exactly these; whether that is a change.
+    pub fn set_guest(&mut self, watchpoints: &[Watchpoint]) -> bool {
+        let changed = self.guest != watchpoints;
+        self.guest = watchpoints.to_vec();
+        self.any = !self.observed.is_empty() || !self.guest.is_empty();
+        changed
     }
 
     /// Whether nothing is watched.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        !self.any
     }
 
     /// Whether `access` to the page of `va` may be watched.
     pub fn page(&self, va: u32, access: Access) -> bool {
-        self.first(va & !0xfff, va | 0xfff, access).is_some()
+        let all = self.observed.iter().chain(&self.guest);
+        first(all, va & !0xfff, va | 0xfff, access).is_some()
     }
+}
 
-    /// The first watchpoint about some byte of `first..=last`.
-    fn first(&self, first: u32, last: u32, access: Access) -> Option<Watchpoint> {
-        self.0
-            .iter()
-            .find(|watch| watch.meets(first, last, access))
-            .copied()
-    }
+/// The first watchpoint of `all` about some byte of `first..=last`.
+fn first<'a>(
+    all: impl IntoIterator<Item = &'a Watchpoint>,
+    first: u32,
+    last: u32,
+    access: Access,
+) -> Option<Watchpoint> {
+    all.into_iter()
+        .find(|watch| watch.meets(first, last, access))
+        .copied()
 }
 
 impl Cpu {
@@ -122,44 +146,62 @@ impl Cpu {
         self.tlb.watched(va, access == Access::Write)
     }
 
-    /// Stops before the instruction at `idx` of the running block when its access to `size` bytes at `va` is watched;
-    /// otherwise says how to go on. A second time, when the core goes on, the access is let through.
+    /// Stops before the instruction at `idx` of the running block when an observer watches its access to `size` bytes at
+    /// `va`, and raises a Data Abort when the guest does; otherwise says how to go on. A second time, when the
+    /// core goes on, an observer lets the access through. `privileged`: the access is made as PL1.
     #[inline]
     pub(crate) fn watch(
         &mut self,
         va: u32,
         size: u32,
         access: Access,
+        privileged: bool,
         idx: u8,
     ) -> Result<Flow, Flow> {
         if self.tlb.watches().is_empty() {
             return Ok(Flow::Next);
         }
-        self.watch_slow(va, size, access, idx)
+        let last = va.saturating_add(size - 1);
+        self.watch_slow(va, last, access, privileged, idx)
     }
 
     #[cold]
-    fn watch_slow(&mut self, va: u32, size: u32, access: Access, idx: u8) -> Result<Flow, Flow> {
-        let last = va.saturating_add(size - 1);
+    fn watch_slow(
+        &mut self,
+        va: u32,
+        last: u32,
+        access: Access,
+        privileged: bool,
+        idx: u8,
+    ) -> Result<Flow, Flow> {
+        let watches = self.tlb.watches();
+        let watched = first(&watches.observed, va, last, access);
+        let event = first(&watches.guest, va, last, access)
+            .and_then(|_| events::at_access(&self.s, va, last, access, privileged));
         let now = self.s.retired + u64::from(idx);
-        let Some(watchpoint) = self.tlb.watches().first(va, last, access) else {
-            return Ok(Flow::Next);
-        };
-        if self.stops.watched == Some(now) {
-            return Ok(Flow::Next);
-        }
-        self.stops.watched = Some(now);
         let done = self.stops.touched == Some(now);
-        self.exit = Some(CoreExit::Watchpoint(WatchHit {
-            watchpoint,
-            va: va.max(watchpoint.start),
-            write: access == Access::Write,
-            done,
-        }));
-        if done {
-            Ok(Flow::End)
-        } else {
-            Err(Flow::Exception)
+        // Once a device was touched there is no going on from a stop, and an access that the guest is spared is not made.
+        let stops = self.stops.watched != Some(now) && !(done && event.is_some());
+        if let Some(watchpoint) = watched.filter(|_| stops) {
+            self.stops.watched = Some(now);
+            self.exit = Some(CoreExit::Watchpoint(WatchHit {
+                watchpoint,
+                va: va.max(watchpoint.start),
+                write: access == Access::Write,
+                done,
+            }));
+            return if done {
+                Ok(Flow::End)
+            } else {
+                Err(Flow::Exception)
+            };
+        }
+        match event {
+            Some(va) => {
+                let fault = Fault::debug(DebugEvent::Watchpoint, va, access);
+                Err(self.raise(Exception::DataAbort(fault)))
+            }
+            None => Ok(Flow::Next),
         }
     }
 }

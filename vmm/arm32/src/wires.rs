@@ -7,6 +7,8 @@ use crate::state::CpuState;
 const IRQ: u32 = 1;
 const FIQ: u32 = 2;
 const STOP: u32 = 4;
+/// The core has something to see to between two instructions.
+const ATTENTION: u32 = 8;
 
 /// The inputs of one core. The interrupt controller drives them, from any thread.
 ///
@@ -31,6 +33,16 @@ impl Pins {
         self.drive(STOP, true);
     }
 
+    /// Has the core see to itself before the next block, or not any longer. No input: only the core's own thread drives it.
+    pub(crate) fn set_attention(&self, on: bool) {
+        self.drive(ATTENTION, on);
+    }
+
+    /// Whether the core has something to see to.
+    pub(crate) fn attention(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & ATTENTION != 0
+    }
+
     fn drive(&self, bit: u32, level: bool) {
         if level {
             self.0.fetch_or(bit, Ordering::AcqRel);
@@ -39,7 +51,7 @@ impl Pins {
         }
     }
 
-    /// Whether any input is active.
+    /// Whether any input is active, or the core has something to see to.
     #[inline(always)]
     pub fn any(&self) -> bool {
         self.0.load(Ordering::Relaxed) != 0

@@ -120,8 +120,8 @@ fn a_request_to_stop_wakes_no_core() {
     assert_eq!((cluster.retired(), cluster.waits(0)), (1, 1));
 }
 
-/// When the overflow interrupt of the cycle counter rises, in a run given in slices of `slice` instructions.
-fn overflow_at(slice: u64) -> u64 {
+/// When the overflow interrupt of the cycle counter rises, in a run of `program` given in slices of `slice` instructions.
+fn overflow_at(program: &[u32], slice: u64) -> u64 {
     struct Watch(Arc<TestClock>, Option<u64>);
     impl Machine for Watch {
         fn output(&mut self, _cpu: usize, output: Output, level: bool) {
@@ -141,22 +141,12 @@ fn overflow_at(slice: u64) -> u64 {
         }
     }
     let bus = FlatBus::new();
-    bus.write_words(
-        RAM,
-        &[
-            0xe3e0_0063, // mvn r0, #99
-            0xee09_0f1d, // mcr p15, 0, r0, c9, c13, 0   PMCCNTR = -100
-            0xe3a0_0102, // mov r0, #1 << 31
-            0xee09_0f3e, // mcr p15, 0, r0, c9, c14, 1   PMINTENSET
-            0xee09_0f3c, // mcr p15, 0, r0, c9, c12, 1   PMCNTENSET
-            0xe3a0_0001, // mov r0, #1
-            0xee09_0f1c, // mcr p15, 0, r0, c9, c12, 0   PMCR.E
-            0xeaff_fffe, // b   .
-        ],
-    );
+    bus.write_words(RAM, program);
+    bus.write_words(RAM + 0x208, &[0xe1b0_f00e]); // at the vector of SVC: movs pc, lr
     let clock = Arc::new(TestClock::default());
     let mut cluster = Cluster::new(1, bus, clock.clone());
-    cluster.state_mut(0).r[15] = RAM as u32;
+    let s = cluster.state_mut(0);
+    (s.r[15], s.cp15.vbar) = (RAM as u32, RAM as u32 + 0x200);
     let mut watch = Watch(clock, None);
     while cluster.retired() < 3000 {
         cluster.run(&mut watch, slice);
@@ -166,7 +156,68 @@ fn overflow_at(slice: u64) -> u64 {
 
 #[test]
 fn an_overflow_of_a_counter_shows_at_the_same_instruction_however_the_run_is_sliced() {
-    let whole = overflow_at(3000);
+    let program = [COUNT_CYCLES, &[0xeaff_fffe]].concat(); // b .
+    let whole = overflow_at(&program, 3000);
     assert!((100..120).contains(&whole), "{whole}");
-    assert_eq!([1, 7, 333].map(overflow_at), [whole; 3]);
+    assert_eq!(
+        [1, 7, 333].map(|slice| overflow_at(&program, slice)),
+        [whole; 3]
+    );
 }
+
+#[test]
+fn an_overflow_of_what_only_one_privilege_level_counts_shows_when_it_happens() {
+    // The filter; how many instructions of the setup and of the loop count.
+    for (filter, setup, user_counts) in [(0xe3a0_0102u32, 0, true), (0xe3a0_0101, 3, false)] {
+        // mov r0, #P or #U
+        let program = [
+            &[
+                0xe3a0_101f, // mov r1, #31
+                0xee09_1fbc, // mcr p15, 0, r1, c9, c12, 5   PMSELR
+                filter,
+                0xee09_0f3d, // mcr p15, 0, r0, c9, c13, 1   PMXEVTYPER
+            ],
+            COUNT_CYCLES,
+            &[
+                0xe3a0_00d0, // mov r0, #0xd0: User mode
+                0xe121_f000, // msr cpsr_c, r0
+                0xe281_1001, // loop: add r1, r1, #1
+                0xef00_0000, // svc #0
+                0xeaff_fffc, // b loop
+            ],
+        ]
+        .concat();
+        let before = 4 + COUNT_CYCLES.len() as u64 + 2;
+        // Three instructions of the loop are at PL0 and then the handler's one at PL1.
+        let level = |n: u64| {
+            if n < before {
+                false
+            } else {
+                (n - before) % 4 != 2
+            }
+        };
+        let counts = |n: u64| n >= before - setup && level(n) == user_counts;
+        let mut counted = 0;
+        let want = (0..).find(|n| {
+            counted += u64::from(counts(*n));
+            counted == 100
+        });
+        let whole = overflow_at(&program, 3000);
+        assert_eq!(Some(whole - 1), want);
+        assert_eq!(
+            [1, 7, 333].map(|slice| overflow_at(&program, slice)),
+            [whole; 3]
+        );
+    }
+}
+
+/// Has the cycle counter interrupt after 100 cycles.
+const COUNT_CYCLES: &[u32] = &[
+    0xe3e0_0063, // mvn r0, #99
+    0xee09_0f1d, // mcr p15, 0, r0, c9, c13, 0   PMCCNTR = -100
+    0xe3a0_0102, // mov r0, #1 << 31
+    0xee09_0f3e, // mcr p15, 0, r0, c9, c14, 1   PMINTENSET
+    0xee09_0f3c, // mcr p15, 0, r0, c9, c12, 1   PMCNTENSET
+    0xe3a0_0001, // mov r0, #1
+    0xee09_0f1c, // mcr p15, 0, r0, c9, c12, 0   PMCR.E
+];

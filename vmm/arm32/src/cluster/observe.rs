@@ -231,6 +231,7 @@ impl CoreView<'_> {
     /// Writes the whole CPSR; a mode that does not exist leaves the mode as it is.
     pub fn set_cpsr(&mut self, value: u32) {
         let core = &mut self.member().core;
+        core.cpu.leave_privilege_level(core.cpu.s.retired);
         core.cpu.s.set_cpsr(value);
         core.cpu.select_tlb();
         core.look_again();

@@ -32,7 +32,7 @@ pub struct ClusterState {
 
 impl ClusterState {
     /// The version that this crate writes and reads.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 }
 
 /// One core and what the cluster knows of it.
@@ -122,9 +122,6 @@ impl Cluster {
         for (mine, saved) in self.members.iter_mut().zip(members) {
             mine.restore(saved, &*self.bus);
         }
-        if !self.observed.watchpoints.is_empty() {
-            self.watch();
-        }
         Ok(())
     }
 }
@@ -193,6 +190,7 @@ impl Member {
         cpu.stops = *stops;
         cpu.tlb.restore(tlb, bus);
         cpu.select_tlb();
+        cpu.debug_changed();
     }
 }
 
@@ -207,6 +205,10 @@ impl MemberState {
             Some("its program counter is not aligned")
         } else if !self.tlb.is_possible() {
             Some("its translations")
+        } else if !state.debug.is_possible() {
+            Some("its debug registers")
+        } else if !state.pmu.is_possible(state.retired) {
+            Some("its performance monitors")
         } else {
             None
         }

@@ -38,7 +38,10 @@ pub fn read(state: &mut CpuState, env: &Env<'_>, reg: CpReg) -> Result<u32, Unde
         Kind::Plain { slot, .. } => *slot(&mut state.cp15),
         Kind::Special(which) => read_special(state, env, which),
         Kind::Timer(which) => read_timer(state, env, which),
-        Kind::Pmu(which) => pmu::read(&mut state.pmu, env.cycles, which),
+        Kind::Pmu(which) => {
+            let privileged = state.psr.mode.privileged();
+            pmu::read(&mut state.pmu, env.cycles, privileged, which)
+        }
         Kind::Operation(_) => return Err(Undefined),
     })
 }
@@ -54,7 +57,10 @@ pub fn write(
     value: u32,
 ) -> Result<Effects, Undefined> {
     if reg.coproc == 14 && reg.opc1 == 0 {
-        return debug::write(state, reg, value).map(|()| Effects::default());
+        return debug::write(state, reg, value).map(|()| Effects {
+            debug: true,
+            ..Effects::default()
+        });
     }
     let register = find(state, reg, |r| r.write)?;
     let before = Context::of(state);
@@ -67,7 +73,8 @@ pub fn write(
         Kind::Special(which) => write_special(state, which, value),
         Kind::Timer(which) => return Ok(write_timer(state, env, which, value)),
         Kind::Pmu(which) => {
-            pmu::write(&mut state.pmu, env.cycles, which, value);
+            let privileged = state.psr.mode.privileged();
+            pmu::write(&mut state.pmu, env.cycles, privileged, which, value);
             return Ok(Effects {
                 pmu: true,
                 ..Effects::default()
@@ -180,6 +187,7 @@ const TIMER_CHANGED: Effects = Effects {
     execution: false,
     sync: false,
     timer: true,
+    debug: false,
     pmu: false,
 };
 

@@ -10,8 +10,8 @@ pub const REVIDR: u32 = 0x0000_0200;
 pub const PFR0: u32 = 0x0000_0131;
 /// ID_PFR1: generic timer, Security Extensions as seen from PL1 (VBAR); no Hyp mode.
 pub const PFR1: u32 = 0x0001_0011;
-/// ID_DFR0: v7.1 debug by CP14, PMUv2.
-pub const DFR0: u32 = 0x0201_0555;
+/// ID_DFR0: v7.1 debug by CP14, PMUv2. Unlike the A15, neither debug nor trace is memory-mapped.
+pub const DFR0: u32 = 0x0200_0055;
 /// ID_MMFR0: VMSAv7 with LPAE and PXN.
 pub const MMFR0: u32 = 0x1020_1105;
 /// ID_MMFR1.
@@ -26,8 +26,8 @@ pub const ISAR0: u32 = 0x0210_1110;
 pub const ISAR1: u32 = 0x1311_2111;
 /// ID_ISAR2.
 pub const ISAR2: u32 = 0x2123_2041;
-/// ID_ISAR3.
-pub const ISAR3: u32 = 0x1111_2131;
+/// ID_ISAR3. Unlike the A15, no ThumbEE (see [`PFR0`]).
+pub const ISAR3: u32 = 0x0111_2131;
 /// ID_ISAR4.
 pub const ISAR4: u32 = 0x1001_1142;
 /// CLIDR: separate first-level caches and a unified second level.

@@ -100,6 +100,8 @@ pub struct Effects {
     pub sync: bool,
     /// A timer register changed: re-evaluate lines and deadlines.
     pub timer: bool,
+    /// A debug register changed: look anew at what makes debug events.
+    pub debug: bool,
     /// A performance monitor register changed: re-evaluate the overflow line.
     pub pmu: bool,
 }

@@ -43,7 +43,7 @@ impl Cpu {
     #[inline(never)]
     fn load_slow(&mut self, va: u32, size: u32, idx: u8) -> Result<Loaded, Flow> {
         if let Some(host) = self.watched_page(va, size, Access::Read) {
-            let flow = self.watch(va, size, Access::Read, idx)?;
+            let flow = self.watch(va, size, Access::Read, self.s.psr.mode.privileged(), idx)?;
             let value = match size {
                 1 => read_host::<1>(host),
                 2 => read_host::<2>(host),
@@ -60,7 +60,7 @@ impl Cpu {
     #[inline(never)]
     fn store_slow(&mut self, va: u32, size: u32, value: u32, idx: u8) -> Result<Flow, Flow> {
         if let Some(host) = self.watched_page(va, size, Access::Write) {
-            let flow = self.watch(va, size, Access::Write, idx)?;
+            let flow = self.watch(va, size, Access::Write, self.s.psr.mode.privileged(), idx)?;
             match size {
                 1 => write_host::<1>(host, value),
                 2 => write_host::<2>(host, value),
@@ -86,7 +86,7 @@ impl Cpu {
         if let Some(first) = bytes_before_page_end(va, size) {
             self.probe_unaligned(va, Access::Read, privileged)?;
             self.probe_unaligned(va.wrapping_add(first), Access::Read, privileged)?;
-            let flow = self.watch(va, size, Access::Read, idx)?;
+            let flow = self.watch(va, size, Access::Read, privileged, idx)?;
             let (low, _) = self.load_within_page(va, first, privileged, idx)?;
             let (high, _) =
                 self.load_within_page(va.wrapping_add(first), size - first, privileged, idx)?;
@@ -109,7 +109,7 @@ impl Cpu {
         if let Some(first) = bytes_before_page_end(va, size) {
             self.probe_unaligned(va, Access::Write, privileged)?;
             self.probe_unaligned(va.wrapping_add(first), Access::Write, privileged)?;
-            let flow = self.watch(va, size, Access::Write, idx)?;
+            let flow = self.watch(va, size, Access::Write, privileged, idx)?;
             self.store_within_page(va, first, value, privileged, idx)?;
             self.store_within_page(
                 va.wrapping_add(first),
@@ -185,7 +185,7 @@ impl Cpu {
         idx: u8,
     ) -> Result<(u64, Flow), Flow> {
         let (t, page) = self.translate_fill(va, size, Access::Read, privileged)?;
-        let flow = self.watch(va, size, Access::Read, idx)?;
+        let flow = self.watch(va, size, Access::Read, privileged, idx)?;
         let (value, after) = self.load_translated(va, size, &t, page, idx)?;
         Ok((value, merge(flow, after)))
     }
@@ -237,7 +237,7 @@ impl Cpu {
         idx: u8,
     ) -> Result<Flow, Flow> {
         let (t, page) = self.translate_fill(va, size, Access::Write, privileged)?;
-        let flow = self.watch(va, size, Access::Write, idx)?;
+        let flow = self.watch(va, size, Access::Write, privileged, idx)?;
         if let Some(page) = page {
             return match mem::write_page_bytes(page, (t.pa & 0xfff) as u32, size, value) {
                 Ok(()) => Ok(flow),

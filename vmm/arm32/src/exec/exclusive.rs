@@ -98,7 +98,7 @@ fn store_exclusive(
         return Ok((false, Flow::Next));
     }
     // While the monitor stands: after a stop the instruction is tried again.
-    let flow = cpu.watch(va, size, Access::Write, op.idx)?;
+    let flow = cpu.watch(va, size, Access::Write, privileged, op.idx)?;
     cpu.s.monitor = Monitor::default();
     if cpu.load_unwatched(va, size, privileged, op.idx)? != monitor.value {
         return Ok((false, flow));

@@ -31,6 +31,9 @@ pub(crate) use fields;
 use arm32_isa::Insn;
 
 use crate::cpu::{CoreExit, Cpu, Flow};
+use crate::debug::events;
+use crate::exception::Exception;
+use crate::mmu::{Access, Fault};
 
 /// Executes one operation.
 pub type Handler = fn(&mut Cpu, &Op) -> Flow;
@@ -91,6 +94,17 @@ impl Op {
 pub fn breakpoint(cpu: &mut Cpu, op: &Op) -> Flow {
     cpu.exit = Some(CoreExit::Breakpoint { pc: op.pc });
     Flow::Exception
+}
+
+/// In front of an instruction at which the guest set a breakpoint or catches a vector: the Prefetch Abort, if it matches.
+pub fn guest_breakpoint(cpu: &mut Cpu, op: &Op) -> Flow {
+    match events::at_instruction(&cpu.s, op.pc) {
+        Some(event) => {
+            let fault = Fault::debug(event, op.pc, Access::Execute);
+            cpu.raise(Exception::PrefetchAbort(fault))
+        }
+        None => Flow::Pass,
+    }
 }
 
 /// `ITAdvance()` (ARM ARM DDI 0406C A2.5.2).

@@ -217,7 +217,7 @@ pub fn ldm_user(cpu: &mut Cpu, op: &Op) -> Flow {
     match loaded.pc {
         Some(target) => {
             let spsr = cpu.s.spsr();
-            cpu.exception_return(target, spsr)
+            cpu.exception_return(op, target, spsr)
         }
         None => loaded.flow,
     }
@@ -312,12 +312,13 @@ pub fn rfe(cpu: &mut Cpu, op: &Op) -> Flow {
     if wback {
         cpu.set_reg(rn, moved);
     }
-    cpu.exception_return(values[0], values[1])
+    cpu.exception_return(op, values[0], values[1])
 }
 
 impl Cpu {
-    /// Returns from an exception to `pc` with `cpsr`.
-    pub fn exception_return(&mut self, pc: u32, cpsr: u32) -> Flow {
+    /// Returns from an exception to `pc` with `cpsr`, by the instruction `op`.
+    pub fn exception_return(&mut self, op: &Op, pc: u32, cpsr: u32) -> Flow {
+        self.leave_privilege_level(self.s.retired + u64::from(op.idx) + 1);
         exception::return_to(&mut self.s, pc, cpsr);
         self.select_tlb();
         Flow::Return

@@ -88,15 +88,15 @@ pub fn alu_exception_return(cpu: &mut Cpu, op: &Op) -> Flow {
     cpu.s.r[15] = op.pc_read();
     compute(cpu, op);
     let (target, spsr) = (cpu.s.r[15], cpu.s.spsr());
-    cpu.exception_return(target, spsr)
+    cpu.exception_return(op, target, spsr)
 }
 
-fn eret(cpu: &mut Cpu, _op: &Op) -> Flow {
+fn eret(cpu: &mut Cpu, op: &Op) -> Flow {
     if bank(cpu.s.psr.mode) == 0 {
         return cpu.undefined();
     }
     let (target, spsr) = (cpu.reg(14), cpu.s.spsr());
-    cpu.exception_return(target, spsr)
+    cpu.exception_return(op, target, spsr)
 }
 
 fn mrs(cpu: &mut Cpu, op: &Op) -> Flow {
@@ -139,6 +139,7 @@ fn msr(cpu: &mut Cpu, op: &Op) -> Flow {
             APSR_WRITABLE
         };
     let value = (cpu.s.cpsr() & !written) | (value & written);
+    cpu.leave_privilege_level(cpu.s.retired + u64::from(op.idx) + 1);
     cpu.s.set_cpsr(value);
     cpu.select_tlb();
     Flow::End
@@ -216,6 +217,7 @@ fn cps(cpu: &mut Cpu, op: &Op) -> Flow {
         cpu.s.psr.fiq_masked = !enable;
     }
     if change_mode && let Some(mode) = Mode::from_bits(mode.into()) {
+        cpu.leave_privilege_level(cpu.s.retired + u64::from(op.idx) + 1);
         cpu.s.switch_mode(mode);
         cpu.select_tlb();
     }

@@ -1,6 +1,7 @@
 //! Fault status registers in both formats (ARM ARM DDI 0406C B3.13.3, B4.1.52 and B4.1.96).
 
 use super::{Access, Fault, FaultKind};
+use crate::debug::DebugEvent;
 
 /// FSR.LPAE: the status is in the long-descriptor format.
 const LPAE: u32 = 1 << 9;
@@ -13,7 +14,7 @@ pub fn short_status(fault: &Fault) -> u32 {
     let by_level = |first, later| if second { later } else { first };
     match fault.kind {
         FaultKind::Alignment => 0b00001,
-        FaultKind::Debug => 0b00010,
+        FaultKind::Debug(_) => 0b00010,
         FaultKind::AccessFlag => by_level(0b00011, 0b00110),
         FaultKind::Translation => by_level(0b00101, 0b00111),
         FaultKind::External => 0b01000,
@@ -34,7 +35,7 @@ pub fn long_status(fault: &Fault) -> u32 {
         FaultKind::External => 0b01_0000,
         FaultKind::ExternalOnWalk => 0b01_0100 | level,
         FaultKind::Alignment => 0b10_0001,
-        FaultKind::Debug => 0b10_0010,
+        FaultKind::Debug(_) => 0b10_0010,
     }
 }
 
@@ -62,9 +63,9 @@ pub fn data(fault: &Fault, long: bool) -> u32 {
     wnr | status
 }
 
-/// Whether the fault address register is written: not for debug events (B3.13.2).
+/// Whether the fault address register is written: of debug events only for watchpoints, with v7.1 Debug (B3.13.2).
 pub fn has_address(fault: &Fault) -> bool {
-    fault.kind != FaultKind::Debug
+    !matches!(fault.kind, FaultKind::Debug(event) if event != DebugEvent::Watchpoint)
 }
 
 /// Bit 4 of FS is bit 10, bits 3 to 0 are bits 3:0.
@@ -92,7 +93,8 @@ mod tests {
         // Cause, level, short FSR, long FSR.
         for (kind, level, short, long) in [
             (Alignment, 0, 0x001, 0x221),
-            (Debug, 0, 0x002, 0x222),
+            (Debug(DebugEvent::Bkpt), 0, 0x002, 0x222),
+            (Debug(DebugEvent::Watchpoint), 0, 0x002, 0x222),
             (Translation, 1, 0x005, 0x205),
             (Translation, 2, 0x007, 0x206),
             (Translation, 3, 0x007, 0x207),

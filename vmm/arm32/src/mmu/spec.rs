@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::debug::DebugEvent;
+
 /// What an access wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
@@ -18,8 +20,8 @@ pub enum Access {
 pub enum FaultKind {
     /// The address is not aligned for this access or this memory.
     Alignment,
-    /// A debug event: BKPT, or a breakpoint or watchpoint in monitor mode.
-    Debug,
+    /// A debug event: BKPT, or a breakpoint, watchpoint or vector catch in Monitor debug-mode.
+    Debug(DebugEvent),
     /// A descriptor is invalid, or the walk is disabled.
     Translation,
     /// The access flag of the descriptor is clear.
@@ -72,9 +74,14 @@ impl Fault {
         Self::new(FaultKind::External, va, access)
     }
 
+    /// A debug event about `access` to `va`.
+    pub const fn debug(event: DebugEvent, va: u32, access: Access) -> Self {
+        Self::new(FaultKind::Debug(event), va, access)
+    }
+
     /// BKPT at `va`: to be taken as a Prefetch Abort.
     pub const fn breakpoint(va: u32) -> Self {
-        Self::new(FaultKind::Debug, va, Access::Execute)
+        Self::debug(DebugEvent::Bkpt, va, Access::Execute)
     }
 }
 

@@ -129,5 +129,8 @@ impl Tlb {
                 host: (ram.host.as_ptr().expose_provenance()).wrapping_sub(page.va as usize),
             };
         }
+        if !self.watches.is_empty() {
+            self.mark();
+        }
     }
 }

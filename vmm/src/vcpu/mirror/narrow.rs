@@ -1,7 +1,7 @@
 //! Cores of a 32-bit guest, as cores of the emulated machine that never run.
 
 use arm32::exception::{self, Exception};
-use arm32::mmu::{Access, Fault, FaultKind};
+use arm32::mmu::Fault;
 use arm32::state::{CpuState, Flags, Mode, Psr, bank};
 use arm32::{Cluster, Power};
 
@@ -220,7 +220,7 @@ impl Mirror for Narrow {
 
     fn take_own_trap(&mut self, core: usize, _code: [u8; 4]) {
         let s = self.cluster.state_mut(core);
-        let fault = Fault::new(FaultKind::Debug, s.r[15], Access::Execute);
+        let fault = Fault::breakpoint(s.r[15]);
         exception::enter(s, Exception::PrefetchAbort(fault));
     }
 
