@@ -2,6 +2,7 @@
 
 mod boot;
 mod copies;
+mod debug_registers;
 mod determinism;
 mod disks;
 mod inject;
