@@ -12,13 +12,16 @@ pub const MAX_COMMAND_LINE: usize = 1023;
 /// Word that gives an interactive shell on the console before the guest powers off.
 pub const SHELL_WORD: &str = "viommu.shell";
 
+/// The start of each word that names a command.
+pub const RUN_WORD: &str = "viommu.run=";
+
 /// The kernel-command-line word that makes the guest run `command` with its shell.
 ///
 /// A zero byte cannot be part of a shell command; the guest's shell drops it.
 #[must_use]
 pub fn encode_command(command: &str) -> String {
     let mut word = String::with_capacity(11 + command.len());
-    word.push_str("viommu.run=");
+    word.push_str(RUN_WORD);
     for byte in command.bytes() {
         match byte {
             b' ' => word.push('+'),
@@ -46,7 +49,7 @@ mod tests {
     /// What `/init` does: `+` to a blank, `%` to `\x`, then `printf %b`.
     fn decode(word: &str) -> Vec<u8> {
         let escaped = word
-            .strip_prefix("viommu.run=")
+            .strip_prefix(RUN_WORD)
             .unwrap()
             .replace('%', "\\x")
             .replace('+', " ");

@@ -53,7 +53,7 @@ mod tests;
 pub use blob::hash_file;
 pub use cache::Cache;
 pub use catalog::{Architecture, ImageSpec, Origin};
-pub use command::{MAX_COMMAND_LINE, SHELL_WORD, encode_command};
+pub use command::{MAX_COMMAND_LINE, RUN_WORD, SHELL_WORD, encode_command};
 pub use cross::CrossRust;
 pub use error::Error;
 pub use image::Image;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vmm::devices::uart::{Capture, ConsoleSink, Flow};
+use vmm::machine::Fork;
 use vmm::{Limits, Machine, Reason};
 
 use crate::{GUEST_LIMIT_NS, Run, WALL_LIMIT};
@@ -40,6 +41,28 @@ impl Live {
     /// The machine, to be prepared before its first step.
     pub const fn machine_mut(&mut self) -> &mut Machine {
         &mut self.machine
+    }
+
+    /// The guest as it goes on from a snapshot of this moment.
+    ///
+    /// # Panics
+    /// If it cannot be saved, or the machine cannot be made.
+    #[must_use]
+    pub fn restored(self) -> Self {
+        let snapshot = match self.machine.into_snapshot() {
+            Ok(snapshot) => snapshot,
+            Err(error) => panic!("the machine cannot be saved: {error}"),
+        };
+        let sink = Watched(self.console.clone(), self.marker.clone());
+        let fork = Fork {
+            console: Box::new(sink),
+            iommu_sink: None,
+            seed: None,
+        };
+        match snapshot.machine(fork) {
+            Ok(machine) => Self { machine, ..self },
+            Err(error) => panic!("the machine cannot be restored: {error}"),
+        }
     }
 
     /// Goes on to the end.

@@ -1,6 +1,8 @@
 //! Tests that boot guests, one file a subject.
 
+mod alarms;
 mod boot;
+mod console;
 mod copies;
 mod debug_registers;
 mod determinism;

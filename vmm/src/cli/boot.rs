@@ -19,10 +19,10 @@ use super::origin::{Moment, Origin};
 use super::output::{self, Output};
 use super::probes;
 use super::report::{self, Verdict};
+use super::session::Session;
 use super::settings::Settings;
 use super::signals::{self, Stopper};
 use super::stdout::{self, Stdout};
-use super::terminal::{self, Stdin};
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
 use super::{Outcome, UserError, gdb, snapshot, text};
@@ -318,8 +318,10 @@ impl Boot {
         if let Some(at) = settings.gdb {
             gdb::attach(&mut machine, at)?;
         }
+        let to_a_moment = settings.expect.is_some() || save.is_some();
+        let session = Session::new(&settings, &origin, image, to_a_moment);
         let raw = if interactive {
-            attach(&machine, &stopper, settings.shell == Some(true))
+            session.attach(&machine, &stopper)
         } else {
             None
         };
@@ -401,25 +403,6 @@ fn keep(recorder: Recorder<Output>, machine: &mut Machine) -> Result<(), UserErr
         let why = output::reason(&error);
         UserError::new(format!("cannot write the recording: {why}"))
     })
-}
-
-/// Connects stdin to the guest's console. The result keeps the terminal raw. `needed` says that without a terminal the
-/// run is of no use.
-fn attach(machine: &Machine, stopper: &Stopper, needed: bool) -> Option<terminal::Raw> {
-    if !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
-        terminal::forward_stdin(machine.console_input(), stopper.clone(), Stdin::Stream);
-        return None;
-    }
-    if !terminal::is_ours() {
-        return None;
-    }
-    let raw = terminal::Raw::enter();
-    let stdin = match raw {
-        Some(_) => Stdin::Terminal { needed },
-        None => Stdin::Stream,
-    };
-    terminal::forward_stdin(machine.console_input(), stopper.clone(), stdin);
-    raw
 }
 
 fn conclude(

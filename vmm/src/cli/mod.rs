@@ -16,6 +16,7 @@ mod origin;
 mod output;
 mod probes;
 mod report;
+mod session;
 mod settings;
 mod signals;
 mod snapshot;

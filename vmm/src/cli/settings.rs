@@ -8,7 +8,9 @@ use vmm::{Accel, ByteSize, Config, ConsoleConfig, KernelFormat, TimeMode, toml_f
 use super::UserError;
 use super::console::Destination;
 use super::gdb::GdbAddress;
-use super::values::{Address, Cpus, Disk, Iommu, RngSetting, Seconds, Trace, one_or_more, word};
+use super::values::{
+    Address, Cpus, Disk, Epoch, Idle, Iommu, RngSetting, Seconds, Trace, one_or_more, word,
+};
 
 /// The start of the kernel command line unless `cmdline-base` says otherwise: the console from the first instruction,
 /// and a panic that ends the run instead of hanging.
@@ -104,9 +106,14 @@ pub struct Settings {
     /// Seed of all that looks random to the guest [default: 0]
     #[arg(long, value_name = "NUMBER", help_heading = "Run")]
     pub seed: Option<u64>,
-    /// What the real-time clock shows at power-on in virtual time, in seconds since 1970 [default: 2020-01-01]
-    #[arg(long, value_name = "SECONDS", help_heading = "Run")]
-    pub epoch: Option<u32>,
+    /// What the real-time clock shows at power-on, in seconds since 1970, or now for the host's date
+    /// [default: 2020-01-01 in virtual time, now in host time]
+    #[arg(long, value_name = "SECONDS|now", help_heading = "Run")]
+    pub epoch: Option<Epoch>,
+    /// What happens in virtual time while the guest idles: time is skipped, or passes as the host's, to wait for someone to
+    /// type; auto waits while stdin is open to a guest that reads its console [default: auto]
+    #[arg(long, value_name = "auto|skip|wait", value_parser = word::<Idle>, help_heading = "Run")]
+    pub idle: Option<Idle>,
     /// End the run, with exit code 124, after so many seconds of the guest's clock: in virtual time a deterministic
     /// point, in host time so many real seconds
     #[arg(long, value_name = "SECONDS", help_heading = "Run")]
@@ -212,6 +219,7 @@ impl Settings {
             time: self.time.or(other.time),
             seed: self.seed.or(other.seed),
             epoch: self.epoch.or(other.epoch),
+            idle: self.idle.or(other.idle),
             timeout: self.timeout.or(other.timeout),
             wall_timeout: self.wall_timeout.or(other.wall_timeout),
             gdb: self.gdb.or(other.gdb),
@@ -250,7 +258,7 @@ impl Settings {
                 _ => default.time,
             }),
             seed: self.seed.unwrap_or(default.seed),
-            epoch: self.epoch.unwrap_or(default.epoch),
+            epoch: self.epoch.map(|Epoch(seconds)| seconds),
             access_platform: self.access_platform.unwrap_or(default.access_platform),
             console: ConsoleConfig::None,
         }
@@ -316,6 +324,7 @@ mod tests {
         time = 'host'
         seed = 7
         epoch = 5
+        idle = 'skip'
         timeout = 1.5
         wall-timeout = 60
         gdb = 1234
@@ -352,6 +361,7 @@ mod tests {
             "--time=host",
             "--seed=7",
             "--epoch=5",
+            "--idle=skip",
             "--timeout=1.5",
             "--wall-timeout=60",
             "--gdb=:1234",
@@ -419,6 +429,9 @@ mod tests {
         for (text, line, word) in [
             ("cpus = 1\nmemroy = '1G'\n", 2, "unknown field `memroy`"),
             ("memory = '1T'\n", 1, "is not a size"),
+            ("epoch = -5\n", 1, "-5 is not a date"),
+            ("epoch = 'today'\n", 1, "today is not a date"),
+            ("idle = 'never'\n", 1, "auto"),
             ("\n\ntime = 'fast'\n", 3, "virtual"),
             ("timeout = -1\n", 1, "is not a time limit"),
             ("disk = [3]\n", 1, "a disk is"),

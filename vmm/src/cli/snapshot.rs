@@ -14,7 +14,7 @@ use super::install::Install;
 use super::origin::Moment;
 use super::output::{self, Output};
 use super::settings::Settings;
-use super::values::{Seconds, Trace, word};
+use super::values::{Idle, Seconds, Trace, word};
 use super::{Outcome, UserError, text};
 
 /// Save a guest at a moment of its run, and go on from there any number of times.
@@ -74,6 +74,9 @@ pub struct Restore {
     /// End the run, with exit code 124, after so many real seconds
     #[arg(long, value_name = "SECONDS")]
     wall_timeout: Option<Seconds>,
+    /// What happens in virtual time while the guest idles; see `vmm boot --help`
+    #[arg(long, value_name = "auto|skip|wait", value_parser = word::<Idle>)]
+    idle: Option<Idle>,
     /// End the run, with exit code 0, when the console shows this from here on
     #[arg(long, value_name = "REGEX", allow_hyphen_values = true)]
     expect: Option<String>,
@@ -140,6 +143,7 @@ fn restore(args: Restore) -> Result<Outcome, UserError> {
     let snapshot = Snapshot::read(open(&args.file)?).map_err(|why| unusable(&args.file, &why))?;
     let settings = Settings {
         seed: args.seed,
+        idle: args.idle,
         timeout: args.timeout,
         wall_timeout: args.wall_timeout,
         expect: args.expect,

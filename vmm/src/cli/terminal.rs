@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Read, Write};
 use std::sync::{Mutex, MutexGuard};
 
+use rustix::fs::FileType;
 use rustix::termios::{self, LocalModes, OptionalActions, OutputModes, Termios};
 use vmm::ConsoleInput;
 
@@ -23,11 +24,41 @@ fn original() -> MutexGuard<'static, Option<Termios>> {
     ORIGINAL.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// Whether stdin is a terminal that this process may read: one in the background would be stopped.
-pub fn is_ours() -> bool {
-    let stdin = std::io::stdin();
-    stdin.is_terminal()
-        && termios::tcgetpgrp(&stdin).is_ok_and(|group| group == rustix::process::getpgrp())
+/// Where standard input comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nowhere: it is closed or /dev/null, or a terminal whose other job is in the foreground, which would stop us.
+    Nowhere,
+    /// A file: all that will ever come is there.
+    File,
+    /// A pipe, a socket or the like: more may come at any time until its other end is closed.
+    Stream,
+    /// A terminal.
+    Terminal,
+}
+
+impl Source {
+    /// Where it comes from now.
+    pub fn find() -> Self {
+        let stdin = std::io::stdin();
+        if stdin.is_terminal() {
+            let foreground = termios::tcgetpgrp(&stdin);
+            return match foreground.is_ok_and(|group| group == rustix::process::getpgrp()) {
+                true => Self::Terminal,
+                false => Self::Nowhere,
+            };
+        }
+        // A stdin that was closed is /dev/null by now, Rust's runtime sees to that.
+        let null = rustix::fs::stat("/dev/null").map(|null| null.st_rdev);
+        match rustix::fs::fstat(&stdin) {
+            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => Self::File,
+                FileType::CharacterDevice if Ok(stat.st_rdev) == null => Self::Nowhere,
+                _ => Self::Stream,
+            },
+            Err(_) => Self::Nowhere,
+        }
+    }
 }
 
 /// Hands the terminal to the guest, until it is dropped.
@@ -111,6 +142,22 @@ pub enum Stdin {
         /// Whether the run ends when the terminal goes away: a shell that nobody can type at waits for ever.
         needed: bool,
     },
+}
+
+/// Types a file on the guest's console at once, so that it arrives at the same instruction in every run; what there is no
+/// room for follows, on a thread of its own, as the guest reads.
+pub fn forward_file(input: ConsoleInput, stopper: Stopper) {
+    let mut buffer = Vec::new();
+    let most = vmm::devices::uart::MAX_WAITING;
+    let whole = std::io::stdin()
+        .lock()
+        .take(most as u64)
+        .read_to_end(&mut buffer)
+        .is_ok_and(|count| count < most);
+    input.send(&buffer);
+    if !whole {
+        forward_stdin(input, stopper, Stdin::Stream);
+    }
 }
 
 /// Types what comes from stdin on the guest's console, on a thread of its own, until stdin ends.

@@ -260,6 +260,53 @@ impl FromStr for Seconds {
     }
 }
 
+/// What the real-time clock shows at power-on. `now` is the host's date when it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch(pub u32);
+
+impl FromStr for Epoch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "now" {
+            return Ok(Self(vmm::machine::host_date()));
+        }
+        text.parse().map(Self).map_err(|_| not_an_epoch(text))
+    }
+}
+
+fn not_an_epoch(what: impl std::fmt::Display) -> String {
+    let most = u32::MAX;
+    format!("{what} is not a date: write seconds since 1970-01-01 00:00 UTC, 0 to {most}, or now")
+}
+
+impl<'de> Deserialize<'de> for Epoch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let told = match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => text.parse(),
+            toml::Value::Integer(number) => match number.try_into() {
+                Ok(seconds) => Ok(Self(seconds)),
+                Err(_) => Err(not_an_epoch(number)),
+            },
+            other => Err(not_an_epoch(other)),
+        };
+        told.map_err(serde::de::Error::custom)
+    }
+}
+
+/// How time passes in virtual time while the guest idles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Idle {
+    /// As the host's does while someone may still type at a guest that reads its console.
+    #[default]
+    Auto,
+    /// At once.
+    Skip,
+    /// As the host's does while there is standard input.
+    Wait,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,6 +341,16 @@ mod tests {
         assert_eq!("1.5".parse::<Seconds>().unwrap().ns(), 1_500_000_000);
         for text in ["0", "-1", "nan", "inf", "1e10", "x", ""] {
             assert!(text.parse::<Seconds>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn dates_are_numbers_or_now() {
+        assert_eq!("5".parse(), Ok(Epoch(5)));
+        assert!("now".parse::<Epoch>().unwrap().0 > 1_700_000_000);
+        for text in ["-5", "1e9", "4294967296", "today", ""] {
+            let why = text.parse::<Epoch>().unwrap_err();
+            assert!(why.contains("is not a date"), "{why}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Interrupts: the lines that devices drive and the controller that brings them to the cores.
 
 pub mod gicv2;
+#[cfg(test)]
+pub mod testing;
 
 use std::sync::Arc;
 

@@ -34,7 +34,12 @@ impl Irq {
 /// The console's interrupt.
 pub const UART_IRQ: Irq = Irq {
     spi: layout::UART_SPI,
-    trigger: Trigger::Edge,
+    trigger: Trigger::Level,
+};
+/// The real-time clock's interrupt.
+pub const RTC_IRQ: Irq = Irq {
+    spi: layout::RTC_SPI,
+    trigger: Trigger::Level,
 };
 
 /// A kind of device.
@@ -152,15 +157,7 @@ impl Board {
         let mut devices = vec![
             fixed("gic", Device::Gic, &gic, None),
             fixed("uart", Device::Uart, &[layout::UART], Some(UART_IRQ)),
-            fixed(
-                "rtc",
-                Device::Rtc,
-                &[layout::RTC],
-                Some(Irq {
-                    spi: layout::RTC_SPI,
-                    trigger: Trigger::Level,
-                }),
-            ),
+            fixed("rtc", Device::Rtc, &[layout::RTC], Some(RTC_IRQ)),
         ];
         let clocks = config.clock_list();
         for (index, name) in clocks.iter().enumerate() {
@@ -384,7 +381,7 @@ mod tests {
             "rng",
             "RAM",
             "0x09000000",
-            "SPI 1, edge",
+            "SPI 1, level",
             "ipmmu7 | SPI 47, level |  |",
             "rng | SPI 31, level | ipmmu0, uTLB 15 |",
         ] {

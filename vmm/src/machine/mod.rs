@@ -25,7 +25,7 @@ pub use config::{
     Accel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig, IommuModel,
     KernelFormat, MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES,
     MAX_IOMMU_NAME, MAX_IOMMUS, MIN_MEMORY, Port, PortConfig, ReservedMemory, TimeMode,
-    VIRTIO_IOMMU_ENDPOINTS, VirtioIommuFeature, VirtioIommuOptions,
+    VIRTIO_IOMMU_ENDPOINTS, VirtioIommuFeature, VirtioIommuOptions, host_date,
 };
 pub use error::Error;
 pub use exit::{DeviceAccesses, DiskSummary, Exit, Exits, Limits, Reason, Summary};
@@ -64,8 +64,8 @@ use crate::inject::targets::Targets;
 use crate::observe::probe::{self, Engine, Probe};
 use crate::observe::symbols::SymbolsError;
 use crate::vcpu::{
-    Acceleration, Control, Divergence, Pace, RunCounters, RunLoop, StopHandler, Timing, Vcpus,
-    Waker,
+    Acceleration, Control, Divergence, Pace, RunCounters, RunLoop, Silence, StopHandler, Timing,
+    Vcpus, Waker,
 };
 
 /// A machine, assembled and ready to run.
@@ -242,6 +242,7 @@ impl Machine {
             timing: &self.timing,
             gate: &self.gate,
             uart: &self.uart,
+            rtc: &self.devices.rtc,
             faults: self.faults.as_ref(),
             control: &self.control,
             waker: &self.waker,
@@ -251,6 +252,7 @@ impl Machine {
             observers: &mut self.observers,
             counters: &mut self.counters,
             pace: &mut self.pace,
+            silence: Silence::default(),
         }
         .run();
         self.uart.flush();
@@ -270,6 +272,13 @@ impl Machine {
     /// A handle to type on the console. As long as one exists a sleeping guest is waited for.
     pub fn console_input(&self) -> ConsoleInput {
         self.gate.input()
+    }
+
+    /// The same for a person, or another program, that may take its time: in virtual time, too, time that the guest idles
+    /// away then passes as the host's does. When the last such handle is gone idle time is skipped as ever, unless the guest
+    /// goes on without a limit of time and shows nothing for two days of its own: then it sleeps rather than spins.
+    pub fn persons_input(&self) -> ConsoleInput {
+        self.gate.persons_input()
     }
 
     /// The console input that the guest got so far, with its times.

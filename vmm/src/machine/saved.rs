@@ -13,7 +13,7 @@ use super::exit::Reason;
 use super::iommu::{UnitState, WrongIommu};
 use crate::devices::clkgen;
 use crate::devices::rtc::RtcState;
-use crate::devices::uart::{GateState, UartState};
+use crate::devices::uart::{GateState, UartState, WrongUart};
 use crate::devices::virtio::rng::Rng;
 use crate::devices::virtio::{VirtioDevice, VirtioMmio, VirtioState, WrongState};
 use crate::irq::gicv2::{SavedGic, WrongGic};
@@ -87,8 +87,8 @@ pub enum WrongMachine {
     #[error(transparent)]
     Gic(#[from] WrongGic),
     /// Its console.
-    #[error("the saved console holds more input than it can")]
-    Uart,
+    #[error(transparent)]
+    Uart(#[from] WrongUart),
     /// It is of an emulated machine, and says it is of KVM's.
     #[error(
         "the saved state is of emulated cores, and the machine is to be run by KVM: neither can go on for the other"
@@ -204,7 +204,7 @@ impl Machine {
         {
             cluster.restore(cores)?;
         }
-        self.uart.restore(uart).map_err(|_| WrongMachine::Uart)?;
+        self.uart.restore(uart)?;
         self.gate.restore(input);
         devices.rtc.restore(rtc);
         for (clock, saved) in devices.clocks.iter().zip(clocks) {

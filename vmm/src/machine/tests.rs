@@ -29,6 +29,31 @@ pub(super) const ECHO: [u32; 5] = [
     0xe5c1_0000,
 ];
 
+/// Enables the real-time clock's interrupt at the interrupt controller (GICD at r2: CTLR = 1, ISENABLER1 = 4, target of 34 = 1;
+/// then GICC: PMR = 0xff, CTLR = 1), sets the alarm to a second on (RTC at r1: MR = DR + 1, IMSC = 1), and sleeps once.
+pub(super) const ALARM: [u32; 20] = [
+    0xe3a0_2302,
+    0xe3a0_3001,
+    0xe582_3000,
+    0xe5c2_3822,
+    0xe3a0_3004,
+    0xe582_3104,
+    0xe282_2801,
+    0xe3a0_30ff,
+    0xe582_3004,
+    0xe3a0_3001,
+    0xe582_3000,
+    0xe3a0_1409,
+    0xe281_1801,
+    0xe591_0000,
+    0xe280_0001,
+    0xe581_0004,
+    0xe3a0_0001,
+    0xe581_0010,
+    0xe320_f003,
+    0xe1a0_0000,
+];
+
 pub(super) fn kernel(program: &[&[u32]]) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     for word in program.concat() {
@@ -153,6 +178,75 @@ fn a_sleeper_is_waited_for_while_input_may_come() {
     assert_eq!(machine.run(Limits::default()).reason, Reason::Stopped);
     thread.join().unwrap();
     drop(input);
+}
+
+#[test]
+fn an_alarm_wakes_in_both_times() {
+    let (mut machine, _) = machine(&[&ALARM, &OFF]);
+    assert_eq!(machine.run(Limits::default()).reason, Reason::PowerOff);
+    let ns = machine.summary().guest_ns;
+    assert!((1_000_000_000..1_000_001_000).contains(&ns), "{ns}");
+    let file = kernel(&[&ALARM, &OFF]);
+    let config = Config {
+        time: TimeMode::Host,
+        ..config(&file)
+    };
+    let mut machine = Machine::new(&config, Box::new(Discard)).unwrap();
+    assert_eq!(machine.run(Limits::default()).reason, Reason::PowerOff);
+    assert!(machine.summary().guest_ns >= 1_000_000_000);
+}
+
+#[test]
+fn an_alarm_goes_off_after_a_move_too() {
+    let (mut first, _) = machine(&[&ALARM, &OFF]);
+    let limits = Limits {
+        guest_ns: Some(400_000_000),
+        ..Limits::default()
+    };
+    assert_eq!(first.run(limits).reason, Reason::Timeout);
+    let fork = Fork {
+        console: Box::new(Discard),
+        iommu_sink: None,
+        seed: None,
+    };
+    let mut second = first.snapshot().unwrap().machine(fork).unwrap();
+    for machine in [&mut first, &mut second] {
+        assert_eq!(machine.run(Limits::default()).reason, Reason::PowerOff);
+    }
+    let ends = [first, second].map(|m| (m.summary().guest_ns, m.summary().instructions));
+    assert_eq!(ends[0], ends[1]);
+}
+
+#[test]
+fn virtual_time_waits_for_a_person_and_is_the_same() {
+    let (mut alone, _) = machine(&[&ALARM, &OFF]);
+    alone.run(Limits::default());
+    let (mut waited, _) = machine(&[&ALARM, &OFF]);
+    let person = waited.persons_input();
+    let start = Instant::now();
+    assert_eq!(waited.run(Limits::default()).reason, Reason::PowerOff);
+    assert!(start.elapsed() >= Duration::from_millis(990));
+    let (alone, waited) = (alone.summary(), waited.summary());
+    assert_eq!(waited.guest_ns, alone.guest_ns);
+    assert_eq!(waited.instructions, alone.instructions);
+    drop(person);
+    // A guest that only a person could wake.
+    let (mut machine, _) = machine(&[&SLEEP]);
+    let person = machine.persons_input();
+    let limits = Limits {
+        wall: Some(Duration::from_millis(100)),
+        ..Limits::default()
+    };
+    assert_eq!(machine.run(limits).reason, Reason::WallTimeout);
+    let ns = machine.summary().guest_ns;
+    assert!(ns >= 90_000_000, "{ns}");
+    let limits = Limits {
+        guest_ns: Some(ns + 50_000_000),
+        ..Limits::default()
+    };
+    assert_eq!(machine.run(limits).reason, Reason::Timeout);
+    drop(person);
+    assert_eq!(machine.run(Limits::default()).reason, Reason::GuestDead);
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub use emulated::Emulated;
 pub use observe::{Core, Cores, Halted, NoMemory, Resume, StopHandler};
 pub(crate) use pace::check;
 pub use pace::{Divergence, Ending, Log, Pace, Replay, Turn};
-pub use run::{RunCounters, RunLoop, Timing};
+pub use run::{RunCounters, RunLoop, Silence, Timing};
 pub use saved::{GicRegister, KvmCore, KvmState, SystemError};
 pub use stop::Stop;
 pub use waker::Waker;

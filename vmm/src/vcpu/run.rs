@@ -2,7 +2,9 @@
 //!
 //! Work is given in slices. Between slices, and only there, console input passes its gate and limits and requests are
 //! looked at; in virtual time the slices end at the same instruction in every run. When all cores
-//! sleep, virtual time skips to the next event, and host time waits for it.
+//! sleep, virtual time skips to the next event, and host time waits for it, as virtual time does too while a person may type.
+
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,10 +17,13 @@ use serde::{Deserialize, Serialize};
 use super::pace::{self, Pace, Turn};
 use super::{Control, Halted, Resume, Stop, StopHandler, Vcpus, Waker};
 use crate::clock::VirtualClock;
+use crate::devices::rtc::Rtc;
 use crate::devices::uart::{InputGate, Uart};
 use crate::devices::virtio::chores::Chores;
 use crate::inject::targets::Targets;
 use crate::machine::{Limits, Reason};
+
+pub use waiting::Silence;
 
 /// Instructions between looks at input, limits and requests: a few milliseconds of the host, a millisecond of virtual
 /// time.
@@ -33,7 +38,7 @@ const MAX_HOST_SLEEP: Duration = Duration::from_secs(1);
 /// What idling means.
 #[derive(Clone)]
 pub enum Timing {
-    /// Time skips to the next event.
+    /// Time skips to the next event, unless a person may type before.
     Virtual(Arc<VirtualClock>),
     /// The host sleeps until the next event.
     Host(Arc<dyn Clock>),
@@ -77,6 +82,8 @@ pub struct RunLoop<'a> {
     pub gate: &'a InputGate,
     /// Where that input goes.
     pub uart: &'a Uart,
+    /// The real-time clock, whose alarm goes off at a time of the guest.
+    pub rtc: &'a Rtc,
     /// What devices with faults do later.
     pub(crate) faults: Option<&'a Targets>,
     /// Requests to end.
@@ -95,6 +102,8 @@ pub struct RunLoop<'a> {
     pub counters: &'a mut RunCounters,
     /// Whether the run is recorded, or recorded already.
     pub pace: &'a mut Pace,
+    /// How long the guest has shown nothing.
+    pub silence: Silence,
 }
 
 impl RunLoop<'_> {
@@ -132,6 +141,8 @@ impl RunLoop<'_> {
                 Ok(input) => self.uart.feed(&input),
                 Err(reason) => return reason,
             }
+            // Now that the guest's clock shows what it does in this turn.
+            self.rtc.tick();
             self.counters.slices += 1;
             let budget = self.budget();
             match self.slice(budget, deadline) {
@@ -309,7 +320,8 @@ impl RunLoop<'_> {
     /// When something happens by itself next.
     fn next_event(&self) -> Option<u64> {
         let alarm = self.faults.and_then(|faults| faults.injection.next_alarm());
-        alarm.into_iter().chain(self.gate.next_scheduled()).min()
+        let events = [alarm, self.rtc.next_alarm(), self.gate.next_scheduled()];
+        events.into_iter().flatten().min()
     }
 
     /// Instructions until the next point at which something must be looked at.
@@ -338,7 +350,7 @@ impl RunLoop<'_> {
 
     /// All cores sleep, or are `held`, until guest time `wake_ns` or an interrupt.
     fn idle(
-        &self,
+        &mut self,
         wake_ns: Option<u64>,
         held: bool,
         ticket: u64,
@@ -364,7 +376,12 @@ impl RunLoop<'_> {
             }
             _ => {}
         }
+        let waits = self.waits_for_a_person();
         match (self.timing, until) {
+            (Timing::Virtual(clock), _) if waits && (until.is_some() || self.may_wake(ticket)) => {
+                self.wait_in_virtual_time(clock, until.or(self.limits.guest_ns), ticket, deadline);
+                None
+            }
             (Timing::Virtual(clock), Some(ns)) => {
                 // A prompt ends no line, and with its timers to wake it the guest may never come to `sleep`.
                 self.uart.flush();

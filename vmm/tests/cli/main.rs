@@ -7,6 +7,7 @@ mod demo;
 mod errors;
 mod fakes;
 mod gdb;
+mod idle;
 mod inject;
 mod install;
 mod lab;
@@ -15,7 +16,9 @@ mod snapshot;
 mod terminal;
 mod unprivileged;
 
+use std::io::Read;
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 
 /// The program with these arguments, and nothing to read.
 pub fn vmm(arguments: &[&str]) -> Command {
@@ -56,4 +59,18 @@ pub fn run(arguments: &[&str]) -> Ended {
         .output()
         .expect("the program should start")
         .into()
+}
+
+/// What comes from `stream`, as it comes.
+pub fn watch(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (send, seen) = channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            if send.send(buffer[..count].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    seen
 }

@@ -1,8 +1,8 @@
 //! The real-time clock: a PL031 (Arm DDI 0224C) whose time is the machine's.
-//!
-//! The register file is `vm-superio`'s. Its data register, though, always shows the time of the host, which would make
-//! every run another; so the data and load registers are ours, over the machine's clock. As in `vm-superio`,
-//! the match register stores but raises no alarm.
+
+mod spec;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -10,126 +10,178 @@ use arm32::Clock;
 use serde::{Deserialize, Serialize};
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
-use vm_superio::rtc_pl031::NoEvents;
-use vm_superio::{Rtc as Registers, RtcState as RegisterState};
 
-/// Data register: seconds, read-only.
-const RTCDR: u16 = 0x000;
-/// Load register: sets the seconds.
-const RTCLR: u16 = 0x008;
+use crate::irq::Interrupt;
+use spec::*;
 
 const NS: u64 = 1_000_000_000;
 
-struct Inner {
-    registers: Registers<NoEvents>,
-    /// What the clock shows at power-on.
-    epoch: u32,
-    /// What was last loaded.
-    load: u32,
-}
-
-/// What the real-time clock *is*, as plain data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What the real-time clock *is*, as plain data. It can have any of these values.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RtcState {
-    /// Its registers.
-    #[serde(with = "RegisterData")]
-    pub registers: RegisterState,
-    /// What it shows at power-on.
+    /// What the counter shows, or would have shown, at power-on, in seconds.
     pub epoch: u32,
     /// What was last loaded.
     pub load: u32,
+    /// The match register.
+    pub matching: u32,
+    /// Whether the alarm raises the line.
+    pub unmasked: bool,
+    /// Whether the alarm has gone off and was not cleared.
+    pub raised: bool,
+    /// Whether the counter has still to come to the match register. It does so once for each write to that register or
+    /// to the load register: not again 136 years later, when it has wrapped.
+    pub armed: bool,
 }
 
-/// [`RegisterState`], which has no `serde` of its own.
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "RegisterState")]
-struct RegisterData {
-    lr: u32,
-    offset: i64,
-    mr: u32,
-    imsc: u32,
-    ris: u32,
+impl RtcState {
+    /// The counter at machine time `now_ns`; it wraps as the device's does.
+    fn counter(&self, now_ns: u64) -> u32 {
+        self.epoch.wrapping_add((now_ns / NS) as u32)
+    }
+
+    /// When the counter comes to the match register next, at or after `now_ns`.
+    fn due(&self, now_ns: u64) -> u64 {
+        let left = self.matching.wrapping_sub(self.counter(now_ns));
+        match left {
+            0 => now_ns,
+            _ => (now_ns / NS).saturating_add(left.into()).saturating_mul(NS),
+        }
+    }
+}
+
+struct Inner {
+    state: RtcState,
+    /// When the alarm goes off, in nanoseconds of the machine's clock, while it is armed.
+    due: u64,
+    /// The level of the interrupt line.
+    level: bool,
 }
 
 /// The real-time clock.
 pub struct Rtc {
     clock: Arc<dyn Clock>,
+    line: Arc<dyn Interrupt>,
+    /// Called when an alarm is set, for the run loop to wait no longer than that.
+    set: Box<dyn Fn() + Send + Sync>,
     inner: Mutex<Inner>,
 }
 
 impl Rtc {
-    /// A clock that shows `epoch` (seconds since 1970-01-01 00:00 UTC) at power-on.
-    pub fn new(clock: Arc<dyn Clock>, epoch: u32) -> Self {
+    /// A clock that shows `epoch` (seconds since 1970-01-01 00:00 UTC) at power-on. `set` is called when
+    /// [`next_alarm`](Self::next_alarm) may have changed.
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        epoch: u32,
+        line: Arc<dyn Interrupt>,
+        set: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        let state = RtcState {
+            epoch,
+            ..RtcState::default()
+        };
         Self {
             clock,
+            line,
+            set,
             inner: Mutex::new(Inner {
-                registers: Registers::new(),
-                epoch,
-                load: 0,
+                state,
+                due: 0,
+                level: false,
             }),
         }
     }
 
-    /// The state, to be saved.
-    pub fn save(&self) -> RtcState {
+    /// When the alarm raises the interrupt line, in nanoseconds of the machine's clock, if it is set to.
+    pub fn next_alarm(&self) -> Option<u64> {
         let inner = self.inner();
-        RtcState {
-            registers: inner.registers.state(),
-            epoch: inner.epoch,
-            load: inner.load,
-        }
+        (inner.state.armed && inner.state.unmasked).then_some(inner.due)
     }
 
-    /// Takes over a saved state.
+    /// Has the alarm go off if its time has come. To be called when [`next_alarm`](Self::next_alarm) is over.
+    pub fn tick(&self) {
+        self.settle(&mut self.inner(), self.clock.now_ns());
+    }
+
+    /// The state, to be saved.
+    pub fn save(&self) -> RtcState {
+        let mut inner = self.inner();
+        self.settle(&mut inner, self.clock.now_ns());
+        inner.state.clone()
+    }
+
+    /// Takes over a saved state, of a machine whose clock shows what this one's does, and drives the line as it says.
     pub fn restore(&self, saved: &RtcState) {
-        let RtcState {
-            registers,
-            epoch,
-            load,
-        } = saved;
-        *self.inner() = Inner {
-            registers: Registers::from_state(registers, NoEvents),
-            epoch: *epoch,
-            load: *load,
-        };
+        let mut inner = self.inner();
+        let now_ns = self.clock.now_ns();
+        inner.state = saved.clone();
+        inner.due = saved.due(now_ns);
+        self.settle(&mut inner, now_ns);
     }
 
     /// Reads the register at `offset`.
     pub fn read(&self, offset: u64) -> u32 {
-        let Ok(offset) = u16::try_from(offset & !3) else {
-            return 0;
-        };
+        let now_ns = self.clock.now_ns();
         let mut inner = self.inner();
-        match offset {
-            RTCDR => inner.epoch.wrapping_add(self.uptime()),
-            RTCLR => inner.load,
-            _ => {
-                let mut data = [0; 4];
-                inner.registers.read(offset, &mut data);
-                u32::from_le_bytes(data)
-            }
+        self.settle(&mut inner, now_ns);
+        let state = &inner.state;
+        match offset & !3 {
+            RTCDR => state.counter(now_ns),
+            RTCMR => state.matching,
+            RTCLR => state.load,
+            RTCCR => 1,
+            RTCIMSC => state.unmasked.into(),
+            RTCRIS => state.raised.into(),
+            RTCMIS => (state.raised && state.unmasked).into(),
+            register => usize::try_from(register.wrapping_sub(ID) / 4)
+                .ok()
+                .and_then(|index| IDS.get(index))
+                .map_or(0, |id| u32::from(*id)),
         }
     }
 
     /// Writes the register at `offset`.
     pub fn write(&self, offset: u64, value: u32) {
-        let Ok(offset) = u16::try_from(offset) else {
-            return;
-        };
+        let now_ns = self.clock.now_ns();
         let mut inner = self.inner();
+        self.settle(&mut inner, now_ns);
+        let state = &mut inner.state;
         match offset {
-            RTCDR => {}
+            RTCMR => state.matching = value,
             RTCLR => {
-                inner.load = value;
-                inner.epoch = value.wrapping_sub(self.uptime());
+                state.load = value;
+                state.epoch = value.wrapping_sub((now_ns / NS) as u32);
             }
-            _ => inner.registers.write(offset, &value.to_le_bytes()),
+            RTCIMSC => state.unmasked = value & 1 != 0,
+            RTCICR => state.raised &= value & 1 == 0,
+            _ => return,
+        }
+        if matches!(offset, RTCMR | RTCLR) {
+            state.armed = true;
+            inner.due = inner.state.due(now_ns);
+        }
+        self.settle(&mut inner, now_ns);
+        let waits = inner.state.armed && inner.state.unmasked;
+        drop(inner);
+        if waits {
+            (self.set)();
         }
     }
 
-    /// Seconds since power-on; the counter wraps as the device's does.
-    fn uptime(&self) -> u32 {
-        (self.clock.now_ns() / NS) as u32
+    /// Has the alarm go off if it is due at `now_ns`, and drives the line.
+    fn settle(&self, inner: &mut Inner, now_ns: u64) {
+        let due = inner.due;
+        let state = &mut inner.state;
+        if state.armed && now_ns >= due {
+            state.armed = false;
+            state.raised = true;
+        }
+        let level = state.raised && state.unmasked;
+        if level != inner.level {
+            inner.level = level;
+            self.line.set(level);
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -150,51 +202,5 @@ impl DeviceMmio for Rtc {
         if let Ok(word) = data.try_into().map(u32::from_le_bytes) {
             self.write(offset, word);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::VirtualClock;
-
-    #[test]
-    fn it_follows_the_machine_not_the_host() {
-        let clock = Arc::new(VirtualClock::default());
-        let rtc = Rtc::new(clock.clone(), 1_577_836_800);
-        assert_eq!(rtc.read(0), 1_577_836_800);
-        clock.skip_to(10 * NS + NS / 2);
-        assert_eq!(rtc.read(0), 1_577_836_810);
-        rtc.write(8, 1000);
-        assert_eq!((rtc.read(0), rtc.read(8)), (1000, 1000));
-        clock.skip_to(15 * NS);
-        assert_eq!(rtc.read(0), 1005);
-        rtc.write(0, 7);
-        assert_eq!(rtc.read(0), 1005);
-    }
-
-    #[test]
-    fn it_identifies_as_a_pl031() {
-        let rtc = Rtc::new(Arc::new(VirtualClock::default()), 0);
-        let id: Vec<u32> = (0xfe0..0x1000)
-            .step_by(4)
-            .map(|offset| rtc.read(offset))
-            .collect();
-        assert_eq!(id, [0x31, 0x10, 0x04, 0, 0x0d, 0xf0, 0x05, 0xb1]);
-    }
-
-    #[test]
-    fn odd_accesses_are_harmless() {
-        let rtc = Rtc::new(Arc::new(VirtualClock::default()), 0x1234_5678);
-        let mut byte = [0];
-        rtc.mmio_read(MmioAddress(0), 1, &mut byte);
-        assert_eq!(byte, [0x56]);
-        let mut wide = [0xff; 8];
-        rtc.mmio_read(MmioAddress(0), 0, &mut wide);
-        assert_eq!(wide, [0x78, 0x56, 0x34, 0x12, 0, 0, 0, 0]);
-        rtc.mmio_write(MmioAddress(0), 8, &[1]);
-        assert_eq!(rtc.read(0), 0x1234_5678);
-        assert_eq!(rtc.read(u64::MAX), 0);
-        rtc.write(u64::MAX, 1);
     }
 }

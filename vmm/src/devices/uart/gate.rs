@@ -40,7 +40,22 @@ struct Waiting {
     scheduled: BTreeMap<u64, Vec<u8>>,
     scheduled_bytes: usize,
     senders: usize,
+    /// Those of the senders for which the guest waits as for a person.
+    persons: usize,
+    /// Whether there were any.
+    had_persons: bool,
     record: Vec<InputRecord>,
+}
+
+/// Whether a person, or someone who takes as long, may type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attendance {
+    /// Nobody was ever to type.
+    Nobody,
+    /// Somebody may type at any moment.
+    Present,
+    /// Whoever might have typed has left.
+    Gone,
 }
 
 #[derive(Debug)]
@@ -70,8 +85,22 @@ impl InputGate {
 
     /// A handle to send input. As long as one exists, input may arrive.
     pub fn input(&self) -> ConsoleInput {
-        self.0.waiting().senders += 1;
-        ConsoleInput(Arc::clone(&self.0))
+        ConsoleInput::new(&self.0, false)
+    }
+
+    /// The same for a person: as long as it exists, virtual time that the guest idles away passes as the host's does.
+    pub fn persons_input(&self) -> ConsoleInput {
+        ConsoleInput::new(&self.0, true)
+    }
+
+    /// Whether a person may type.
+    pub fn attendance(&self) -> Attendance {
+        let waiting = self.0.waiting();
+        match waiting.persons {
+            0 if waiting.had_persons => Attendance::Gone,
+            0 => Attendance::Nobody,
+            _ => Attendance::Present,
+        }
     }
 
     /// Guest time of the earliest scheduled input.
@@ -164,16 +193,31 @@ impl InputGate {
 /// A machine whose guest sleeps for good waits for input as long as a handle exists; drop the last one
 /// when no input will come, and the machine can tell a dead guest.
 #[derive(Debug)]
-pub struct ConsoleInput(Arc<Shared>);
+pub struct ConsoleInput {
+    shared: Arc<Shared>,
+    person: bool,
+}
 
 impl ConsoleInput {
+    fn new(shared: &Arc<Shared>, person: bool) -> Self {
+        let mut waiting = shared.waiting();
+        waiting.senders += 1;
+        waiting.persons += usize::from(person);
+        waiting.had_persons |= person;
+        drop(waiting);
+        Self {
+            shared: Arc::clone(shared),
+            person,
+        }
+    }
+
     /// Types `bytes` now. Returns how many were taken; the rest is refused because too many wait already.
     pub fn send(&self, bytes: &[u8]) -> usize {
-        let mut waiting = self.0.waiting();
+        let mut waiting = self.shared.waiting();
         let taken = bytes.len().min(MAX_WAITING - waiting.live.len());
         waiting.live.extend(&bytes[..taken]);
         drop(waiting);
-        self.0.waker.wake();
+        self.shared.waker.wake();
         taken
     }
 
@@ -181,7 +225,7 @@ impl ConsoleInput {
     ///
     /// Deterministic when called before the run or from the machine's own thread.
     pub fn send_at(&self, at_ns: u64, bytes: &[u8]) -> usize {
-        let mut waiting = self.0.waiting();
+        let mut waiting = self.shared.waiting();
         let taken = bytes.len().min(MAX_WAITING - waiting.scheduled_bytes);
         if taken > 0 {
             waiting.scheduled_bytes += taken;
@@ -192,22 +236,24 @@ impl ConsoleInput {
                 .extend(&bytes[..taken]);
         }
         drop(waiting);
-        self.0.waker.wake();
+        self.shared.waker.wake();
         taken
     }
 }
 
 impl Clone for ConsoleInput {
     fn clone(&self) -> Self {
-        self.0.waiting().senders += 1;
-        Self(Arc::clone(&self.0))
+        Self::new(&self.shared, self.person)
     }
 }
 
 impl Drop for ConsoleInput {
     fn drop(&mut self) {
-        self.0.waiting().senders -= 1;
-        self.0.waker.wake();
+        let mut waiting = self.shared.waiting();
+        waiting.senders -= 1;
+        waiting.persons -= usize::from(self.person);
+        drop(waiting);
+        self.shared.waker.wake();
     }
 }
 
@@ -249,5 +295,20 @@ mod tests {
         assert!(gate.can_arrive());
         drop(input);
         assert!(!gate.can_arrive());
+    }
+
+    #[test]
+    fn persons_come_and_go() {
+        let gate = InputGate::new(Arc::default());
+        let script = gate.input();
+        assert_eq!(gate.attendance(), Attendance::Nobody);
+        let person = gate.persons_input();
+        let second = person.clone();
+        drop(person);
+        assert_eq!(gate.attendance(), Attendance::Present);
+        drop(second);
+        assert_eq!(gate.attendance(), Attendance::Gone);
+        drop(script);
+        assert_eq!(gate.attendance(), Attendance::Gone);
     }
 }

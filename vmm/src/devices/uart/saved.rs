@@ -1,41 +1,30 @@
 //! What the console UART *is*, as plain data.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-
-use crc32fast::Hasher;
 use serde::{Deserialize, Serialize};
-use vm_superio::serial::{Error, NoEvents};
-use vm_superio::{Serial, SerialState};
 
-use super::{Discard, MAX_WAITING, Output, Pulse, Uart};
+use super::{MAX_WAITING, Registers, Uart};
 
 /// The UART: its registers, and what is on its way to the guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct UartState {
     /// Registers and FIFO.
-    #[serde(with = "SerialData")]
-    pub serial: SerialState,
+    pub registers: Registers,
     /// Input that found the FIFO full.
     pub backlog: Vec<u8>,
     /// Bytes written by the guest so far.
     pub bytes_out: u64,
 }
 
-/// [`SerialState`], which has no `serde` of its own.
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "SerialState")]
-struct SerialData {
-    baud_divisor_low: u8,
-    baud_divisor_high: u8,
-    interrupt_enable: u8,
-    interrupt_identification: u8,
-    line_control: u8,
-    line_status: u8,
-    modem_control: u8,
-    modem_status: u8,
-    scratch: u8,
-    in_buffer: Vec<u8>,
+/// A saved state that no console can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WrongUart {
+    /// More input than can wait.
+    #[error("the saved console holds more input than it can")]
+    Backlog,
+    /// Registers that cannot have such values.
+    #[error("the registers of the saved console have values that they cannot have")]
+    Registers,
 }
 
 impl Uart {
@@ -43,42 +32,33 @@ impl Uart {
     pub fn save(&self) -> UartState {
         let inner = self.inner();
         UartState {
-            serial: inner.serial.state(),
+            registers: inner.registers.clone(),
             backlog: inner.backlog.iter().copied().collect(),
-            bytes_out: inner.serial.writer().bytes,
+            bytes_out: inner.output.bytes,
         }
     }
 
-    /// Takes over a saved state; the sink stays. `vm-superio` may send an interrupt for what is pending: the controller's
-    /// own state is to be restored after this.
+    /// Takes over a saved state and drives the interrupt line as it says; the sink stays.
     ///
     /// # Errors
-    /// If more waits than can; then nothing changes.
-    pub fn restore(&self, saved: &UartState) -> Result<(), Error<Infallible>> {
+    /// If no console can be like that; then nothing changes.
+    pub fn restore(&self, saved: &UartState) -> Result<(), WrongUart> {
         let UartState {
-            serial,
+            registers,
             backlog,
             bytes_out,
         } = saved;
         if backlog.len() > MAX_WAITING {
-            return Err(Error::FullFifo);
+            return Err(WrongUart::Backlog);
+        }
+        if !registers.are_valid() {
+            return Err(WrongUart::Registers);
         }
         let mut inner = self.inner();
-        let trigger = Pulse(Arc::clone(&inner.serial.interrupt_evt().0));
-        // The sink is put where it belongs below.
-        let nowhere = Output {
-            sink: Box::new(Discard),
-            stop: Box::new(|| ()),
-            bytes: 0,
-            digest: Hasher::new(),
-        };
-        let serial = Serial::from_state(serial, trigger, NoEvents, nowhere)?;
-        let output = std::mem::replace(&mut inner.serial, serial).into_writer();
-        *inner.serial.writer_mut() = Output {
-            bytes: *bytes_out,
-            ..output
-        };
+        inner.registers = registers.clone();
         inner.backlog = backlog.iter().copied().collect();
+        inner.output.bytes = *bytes_out;
+        inner.settle();
         Ok(())
     }
 }

@@ -5,7 +5,6 @@ mod lines;
 mod wire;
 
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -120,7 +119,7 @@ pub(super) fn assemble(
             Some(_) => Timing::Virtual(Arc::default()),
             None => timing(config, TimeState::default()),
         },
-        epoch: recorded.unwrap_or_else(|| epoch(config)),
+        epoch: recorded.unwrap_or_else(|| config.epoch_now()),
     };
     let mut parts = wire(config, ground, around)?;
     parts.vcpus.boot(boot)?;
@@ -135,16 +134,6 @@ pub(super) fn timing(config: &Config, start: TimeState) -> Timing {
             Timing::Virtual(Arc::new(VirtualClock::starting_at(now_ns, skipped_ns)))
         }
         TimeMode::Host => Timing::Host(Arc::new(HostClock::starting_at(now_ns))),
-    }
-}
-
-/// What the real-time clock shows at power-on: a fixed time in virtual time, the host's in host time.
-pub(super) fn epoch(config: &Config) -> u32 {
-    match config.time {
-        TimeMode::Virtual => config.epoch,
-        TimeMode::Host => SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(config.epoch, |time| time.as_secs() as u32),
     }
 }
 

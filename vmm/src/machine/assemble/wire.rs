@@ -22,7 +22,7 @@ use crate::inject::device::DeviceFaults;
 use crate::inject::iommu::IommuPoints;
 use crate::inject::targets::{Target, Targets};
 use crate::irq::Gic;
-use crate::machine::board::{Device, Entry, Irq, UART_IRQ};
+use crate::machine::board::{Device, Entry, Irq, RTC_IRQ, UART_IRQ};
 use crate::machine::bus::{DistributorPort, InterfacePort, SystemBus};
 use crate::machine::config::Config;
 use crate::machine::controller::Controller;
@@ -158,6 +158,13 @@ impl<'a> Wiring<'a> {
             console,
             Box::new(move || stopper.console_stop()),
         );
+        let looker = Arc::clone(&control);
+        let rtc = Rtc::new(
+            timing.clock(),
+            epoch,
+            lines.plain(RTC_IRQ)?,
+            Box::new(move || looker.recheck()),
+        );
         let chores = Arc::new(Chores::new(Arc::clone(waker)));
         let iommus = Iommus::new(
             config,
@@ -185,7 +192,7 @@ impl<'a> Wiring<'a> {
             ram,
             uart: Arc::new(uart),
             devices: Devices {
-                rtc: Arc::new(Rtc::new(timing.clock(), epoch)),
+                rtc: Arc::new(rtc),
                 clocks: Vec::new(),
                 virtio: Vec::new(),
             },

@@ -10,6 +10,7 @@ mod virtio_iommu;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,15 @@ pub const MIN_MEMORY: u64 = 16 << 20;
 pub const MAX_DISK_QUEUES: u16 = 8;
 /// The longest kernel command line: ARM Linux truncates at 1024 bytes (`COMMAND_LINE_SIZE`), with the final NUL.
 pub const MAX_CMDLINE: usize = 1024;
+
+/// 2020-01-01 00:00 UTC.
+const VIRTUAL_EPOCH: u32 = 1_577_836_800;
+
+/// The host's date as a real-time clock shows it, in seconds since 1970-01-01 00:00 UTC. Like the clock it wraps, in 2106.
+pub fn host_date() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as u32)
+}
 
 /// A machine, as its user describes it; the keys of a `machine.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,8 +79,9 @@ pub struct Config {
     pub time: TimeMode,
     /// Seed of everything that looks random to the guest.
     pub seed: u64,
-    /// What the real-time clock shows at power-on in virtual time, in seconds since 1970-01-01 00:00 UTC.
-    pub epoch: u32,
+    /// What the real-time clock shows at power-on, in seconds since 1970-01-01 00:00 UTC; see [`Config::epoch_now`] for the
+    /// default.
+    pub epoch: Option<u32>,
     /// Whether virtio devices offer VIRTIO_F_ACCESS_PLATFORM, which makes a guest use its DMA API for them. Devices
     /// behind an IOMMU always do.
     pub access_platform: bool,
@@ -95,7 +106,7 @@ impl Default for Config {
             accel: Accel::default(),
             time: TimeMode::default(),
             seed: 0,
-            epoch: 1_577_836_800, // 2020-01-01 00:00 UTC
+            epoch: None,
             access_platform: false,
             console: ConsoleConfig::default(),
         }
@@ -103,6 +114,15 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What the real-time clock of a machine shows that is powered on now, unless the configuration says: in virtual time
+    /// always the same, in host time the host's date.
+    pub fn epoch_now(&self) -> u32 {
+        self.epoch.unwrap_or_else(|| match self.time {
+            TimeMode::Virtual => VIRTUAL_EPOCH,
+            TimeMode::Host => host_date(),
+        })
+    }
+
     /// Checks everything that can be checked without opening a file.
     ///
     /// # Errors

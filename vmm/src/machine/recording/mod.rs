@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::assemble::{Around, assemble, epoch};
+use super::assemble::{Around, assemble};
 use super::config::{Config, TimeMode};
 use super::error::Error;
 use super::iommu::IommuSink;
@@ -163,7 +163,7 @@ impl<W: Write + 'static> Recorder<W> {
         if config.accel == Accel::Kvm {
             return Err(fail(io::Error::other(NotEmulated)));
         }
-        let epoch = epoch(config);
+        let epoch = config.epoch_now();
         let header = RecordingHeader {
             producer: concat!("vmm ", env!("CARGO_PKG_VERSION")).into(),
             config: absolute(config).map_err(fail)?,

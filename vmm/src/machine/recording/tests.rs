@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::*;
 use crate::devices::uart::{Capture, Discard};
-use crate::machine::tests::{ECHO, OFF, UART, config, kernel, limited};
+use crate::machine::tests::{ALARM, ECHO, OFF, UART, config, kernel, limited};
 use crate::machine::{DiskConfig, Limits, MachineState};
 
 /// Shows the low byte of the time again and again: mrrc p15, 1, r2, r3, c14 (CNTVCT); strb r2, [r1]; b back.
@@ -97,6 +97,30 @@ fn the_time_of_the_host_is_the_same_again() {
 }
 
 /// What the sentence says, and what makes the run another one.
+#[test]
+fn an_alarm_and_a_wait_for_a_person_are_had_again() {
+    let file = kernel(&[&ALARM, &[UART], &ECHO, &ECHO, &OFF]);
+    for time in [TimeMode::Virtual, TimeMode::Host] {
+        let config = Config {
+            time,
+            ..config(&file)
+        };
+        let (first, file) = record(&config, &[Limits::default()], |machine| {
+            let person = machine.persons_input();
+            // Some of it comes while the guest sleeps, and has it look up.
+            std::thread::spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                person.send(b"a");
+                std::thread::sleep(std::time::Duration::from_millis(1200));
+                person.send(b"b");
+            });
+        });
+        assert_eq!((first.0, &*first.1), (Reason::PowerOff, &b"ab"[..]));
+        let (again, machine) = replay(&Recording::read(&*file).unwrap());
+        assert!(again == first, "{time:?}: {:?}", machine.divergence());
+    }
+}
+
 type Spoil = (&'static str, fn(&mut Recording));
 
 #[test]

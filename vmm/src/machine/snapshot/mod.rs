@@ -211,7 +211,8 @@ impl Snapshot {
             disks: disks.iter().map(DiskImage::open).collect(),
             ram,
             timing: assemble::timing(&config, state.time),
-            epoch: config.epoch,
+            // The saved clock knows what it shows.
+            epoch: state.rtc.epoch,
         };
         let around = Around {
             console,
