@@ -60,14 +60,29 @@ pub(crate) fn start(command: &mut Command) -> Result<Child, Error> {
         .map_err(|source| failed(&program, source))
 }
 
-/// Runs a program that may ask the person at the terminal, to its end: it shares this process's group, and so the keyboard.
+/// Runs a program that may ask the person at the terminal, to its end: it shares this process's group, and so the
+/// keyboard. A signal is passed on to it, but it is not killed: it may be installing something.
 ///
 /// # Errors
-/// When it cannot be started, or a signal came; then it has been ended.
+/// When it cannot be started, or a signal came.
 pub(crate) fn ask(command: &mut Command) -> Result<ExitStatus, Error> {
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command.spawn().map_err(|source| failed(&program, source))?;
-    wait(&mut child)
+    let mut told = false;
+    loop {
+        let interrupted = check_signals();
+        if let Some(status) = child
+            .try_wait()
+            .map_err(|source| failed(&program, source))?
+        {
+            return interrupted.map(|()| status);
+        }
+        if let (Err(_), false, Some(pid)) = (interrupted, told, pid(&child)) {
+            let _ = kill_process(pid, Signal::INT);
+            told = true;
+        }
+        thread::sleep(TURN);
+    }
 }
 
 /// Waits for a program's end.
@@ -90,16 +105,13 @@ pub(crate) fn wait(child: &mut Child) -> Result<ExitStatus, Error> {
 
 /// Ends a program and all that it started: asks them, and kills those that have not ended some seconds later.
 pub(crate) fn end(child: &mut Child) {
-    if let Some(group) = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default()) {
-        // One that shares our group has no group of that number.
-        let _ =
-            kill_process_group(group, Signal::INT).or_else(|_| kill_process(group, Signal::INT));
+    if let Some(group) = pid(child) {
+        let _ = kill_process_group(group, Signal::INT);
         let patience = Instant::now();
         while patience.elapsed() < GRACE && matches!(child.try_wait(), Ok(None)) {
             thread::sleep(TURN);
         }
         let _ = kill_process_group(group, Signal::KILL);
-        let _ = child.kill();
     }
     let _ = child.wait();
     end_orphans();
@@ -118,6 +130,11 @@ pub(crate) fn end_orphans() {
             let _ = waitpid(Some(pid), rustix::process::WaitOptions::empty());
         }
     }
+}
+
+/// The number of a program's process, which is that of its group too if it was given one.
+fn pid(child: &Child) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(child.id()).ok()?)
 }
 
 /// Returns this process's children.

@@ -67,6 +67,8 @@ impl Program {
                     (self.lists, self.tests) = (false, 1);
                     Ok(())
                 }
+                // A package that is named may have no library, and so no such examples.
+                How::Documentation(ref packages) if !packages.is_empty() => Ok(()),
                 How::Documentation(_) => Err(Error::Listing(self.name.clone())),
             };
         };
