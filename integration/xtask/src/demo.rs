@@ -32,12 +32,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
         .arguments
         .iter()
         .any(|argument| argument == "--stock-only");
-    let groups: &[&str] = if builds {
-        &["rust", "fetch", "kernel"]
-    } else {
-        &["rust", "fetch"]
-    };
-    packages::ensure(groups, arguments.install)?;
+    let group = if builds { "for-demo" } else { "for-stock-demo" };
+    packages::ensure(group, arguments.install)?;
     let mut cargo = Command::new("cargo");
     cargo
         .args(["run", "--release", "--manifest-path"])

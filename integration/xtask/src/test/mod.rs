@@ -13,9 +13,6 @@ use progress::Progress;
 use std::process::ExitCode;
 use times::Times;
 
-/// The groups of packages that the tests take, in guest-images/recipes/host-packages.
-const GROUPS: [&str; 4] = ["rust", "test", "fetch", "kernel"];
-
 /// What `cargo xtask test` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -37,7 +34,7 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When they could not be run.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
-    packages::ensure(&GROUPS, arguments.install)?;
+    packages::ensure("for-test", arguments.install)?;
     eprintln!("Compiling the tests; from nothing, that takes some ten minutes on two cores.");
     let programs = Programs::build(&arguments.package, arguments.filter.as_deref())?;
     if programs.tests() == 0 {
