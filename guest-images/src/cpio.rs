@@ -236,18 +236,16 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn cpio_agrees_where_it_is_installed() {
+    fn cpio_agrees() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("archive");
         std::fs::write(&path, sample().into_bytes()).unwrap();
         let input = std::fs::File::open(&path).unwrap();
-        let Ok(output) = Command::new("cpio")
+        let output = Command::new("cpio")
             .args(["-t", "--quiet"])
             .stdin(Stdio::from(input))
             .output()
-        else {
-            return;
-        };
+            .expect("cpio should be installed; `cargo xtask test` sees to that");
         assert!(output.status.success());
         assert_eq!(
             String::from_utf8_lossy(&output.stdout),

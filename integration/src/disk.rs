@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use guest_images::{Terminal, host};
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sha2::{Digest, Sha256};
@@ -106,20 +105,18 @@ pub fn ext4_file(disk: &Disk, path: &str) -> String {
 /// administrators, which is not in everyone's PATH.
 fn e2fs(program: &str, arguments: &[&str]) -> String {
     let path = std::env::var("PATH").unwrap_or_default();
-    let run = || {
-        let mut command = Command::new("env");
-        command
-            .arg(format!("PATH={path}:/usr/sbin:/sbin"))
-            .arg(program)
-            .args(arguments)
-            .stdin(Stdio::null());
-        command.output().expect("env should run")
-    };
-    let mut output = run();
-    if output.status.code() == Some(127) {
-        install_e2fsprogs();
-        output = run();
-    }
+    let output = Command::new("env")
+        .arg(format!("PATH={path}:/usr/sbin:/sbin"))
+        .arg(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("env should run");
+    assert_ne!(
+        output.status.code(),
+        Some(127),
+        "this test needs {program}, of the package e2fsprogs; `cargo xtask test` sees to all that tests need"
+    );
     assert!(
         output.status.success(),
         "{program} failed:\n{}{}",
@@ -127,9 +124,4 @@ fn e2fs(program: &str, arguments: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn install_e2fsprogs() {
-    let installed = host::ensure(&["e2fsprogs"], &mut Terminal::plain());
-    installed.unwrap_or_else(|error| panic!("this test needs mke2fs: {error}"));
 }

@@ -17,6 +17,15 @@ pub(crate) enum Error {
     /// A program did not succeed; it has said why.
     #[error("`{0}` failed")]
     Failed(String),
+    /// Something that the tests take is missing; the program that looked has said what.
+    #[error("nothing was compiled")]
+    Missing,
+    /// A test program cannot say which tests it has.
+    #[error("{0} does not list its tests")]
+    Listing(String),
+    /// No test is left of what was asked for.
+    #[error("no test of that name was found")]
+    NoTests,
     /// A signal asked for the end.
     #[error("ended by a signal; every program that was started has ended too")]
     Interrupted(i32),

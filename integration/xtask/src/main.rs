@@ -1,6 +1,8 @@
 //! The workspace's own commands: `cargo xtask test` and its like.
 
+mod demo;
 mod error;
+mod packages;
 mod process;
 mod test;
 
@@ -17,6 +19,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Sets everything up and shows a short guided run: cargo run --release -- demo
+    Demo(demo::Arguments),
     /// Runs every test of the workspace, guest boots included, after seeing to what they need from this host
     Test(test::Arguments),
 }
@@ -24,6 +28,7 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = process::watch_signals().and_then(|()| match arguments.command {
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
     });
     match result {

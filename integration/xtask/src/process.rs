@@ -7,9 +7,8 @@ use rustix::process::{
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -61,13 +60,29 @@ pub(crate) fn start(command: &mut Command) -> Result<Child, Error> {
         .map_err(|source| failed(&program, source))
 }
 
-/// Runs a program to its end.
+/// Runs a program that may ask the person at the terminal, to its end: it shares this process's group, and so the
+/// keyboard. A signal is passed on to it, but it is not killed: it may be installing something.
 ///
 /// # Errors
-/// When it cannot be started, or a signal came; then it has been ended with all that it started.
-pub(crate) fn run(command: &mut Command) -> Result<ExitStatus, Error> {
-    let mut child = start(command)?;
-    wait(&mut child)
+/// When it cannot be started, or a signal came.
+pub(crate) fn ask(command: &mut Command) -> Result<ExitStatus, Error> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child = command.spawn().map_err(|source| failed(&program, source))?;
+    let mut told = false;
+    loop {
+        let interrupted = check_signals();
+        if let Some(status) = child
+            .try_wait()
+            .map_err(|source| failed(&program, source))?
+        {
+            return interrupted.map(|()| status);
+        }
+        if let (Err(_), false, Some(pid)) = (interrupted, told, pid(&child)) {
+            let _ = kill_process(pid, Signal::INT);
+            told = true;
+        }
+        thread::sleep(TURN);
+    }
 }
 
 /// Waits for a program's end.
@@ -89,8 +104,8 @@ pub(crate) fn wait(child: &mut Child) -> Result<ExitStatus, Error> {
 }
 
 /// Ends a program and all that it started: asks them, and kills those that have not ended some seconds later.
-fn end(child: &mut Child) {
-    if let Some(group) = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default()) {
+pub(crate) fn end(child: &mut Child) {
+    if let Some(group) = pid(child) {
         let _ = kill_process_group(group, Signal::INT);
         let patience = Instant::now();
         while patience.elapsed() < GRACE && matches!(child.try_wait(), Ok(None)) {
@@ -99,6 +114,11 @@ fn end(child: &mut Child) {
         let _ = kill_process_group(group, Signal::KILL);
     }
     let _ = child.wait();
+    end_orphans();
+}
+
+/// Ends what programs that have ended left behind.
+pub(crate) fn end_orphans() {
     // Those in other process groups were left to us; each one's end can leave us more.
     loop {
         let orphans = children();
@@ -110,6 +130,11 @@ fn end(child: &mut Child) {
             let _ = waitpid(Some(pid), rustix::process::WaitOptions::empty());
         }
     }
+}
+
+/// The number of a program's process, which is that of its group too if it was given one.
+fn pid(child: &Child) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(child.id()).ok()?)
 }
 
 /// Returns this process's children.

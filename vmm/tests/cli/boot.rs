@@ -53,6 +53,33 @@ fn commands_run_and_the_guest_powers_off() {
 }
 
 #[test]
+fn commands_can_power_off_halt_and_reboot() {
+    // By themselves, within a program, and where something would go on for a long time after.
+    let ends = [
+        ("poweroff; sleep 100000; echo $((1 + 1)) much", 0),
+        ("sh -c 'poweroff; exit 0'", 0),
+        ("halt", 0),
+        ("reboot; sleep 100000", 1),
+        ("printf 'reboot\\n' >/tmp/script; sh /tmp/script", 1),
+    ];
+    for (command, code) in ends {
+        let ended = boot(&["--run", command, "--timeout=1000"]);
+        assert_eq!(ended.code, Some(code), "{command}: {ended:?}");
+        assert!(!ended.stdout.contains("2 much"), "{ended:?}");
+        assert!(
+            ended.stdout.contains("guest: command 1 exited with 0"),
+            "{ended:?}"
+        );
+        let how = if code == 0 {
+            "the guest powered off"
+        } else {
+            "the guest asked for a reset"
+        };
+        assert!(ended.stderr.contains(how), "{command}: {ended:?}");
+    }
+}
+
+#[test]
 fn a_command_that_fails_is_exit_code_1() {
     let ended = boot(&["--run=exit 3", "--console=none"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");

@@ -125,6 +125,25 @@ fn a_prompt_on_a_terminal_waits_in_virtual_time() {
 }
 
 #[test]
+fn a_shell_can_power_off_and_reboot() {
+    let ends: [(&[u8], i32); 5] = [
+        (b"poweroff\r", 0),
+        (b"sh -c 'poweroff; sleep 100000'\r", 0),
+        (b"halt\r", 0),
+        (b"reboot\r", 1),
+        (b"sleep 100000 & exit\r", 0),
+    ];
+    for (typed, wanted) in ends {
+        let mut terminal = session("--shell");
+        terminal.wait_for("/ # ");
+        terminal.type_in(typed);
+        terminal.wait_for("settings ");
+        let (code, text) = terminal.end();
+        assert_eq!(code, Some(wanted), "{text}");
+    }
+}
+
+#[test]
 fn settings_are_back_when_the_guest_powers_off() {
     let mut terminal = session("--run 'echo here'");
     terminal.wait_for("settings ");
