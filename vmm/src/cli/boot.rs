@@ -14,11 +14,13 @@ use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits, Machine};
 use super::console::{Destination, Watched, Watcher};
 use super::deferred::Deferred;
 use super::expect::Expect;
+use super::gdb::GdbAddress;
 use super::install::{self, Install};
 use super::origin::{Moment, Origin};
 use super::output::{self, Output};
 use super::probes;
 use super::report::{self, Verdict};
+use super::sandbox::{self, Policy, SandboxArgs};
 use super::session::Session;
 use super::settings::Settings;
 use super::signals::{self, Stopper};
@@ -53,6 +55,8 @@ pub struct Args {
     settings: Settings,
     #[command(flatten)]
     install: Install,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -76,6 +80,7 @@ Exit codes:
 /// Runs the subcommand.
 pub fn run(args: Args) -> Result<Outcome, UserError> {
     args.install.apply();
+    args.sandbox.apply();
     if let Some(path) = &args.replay {
         return Boot::replay(args.settings, recording(path)?)?.run();
     }
@@ -261,6 +266,18 @@ impl Boot {
             timeline,
             console,
         } = self;
+        let mut policy = Policy::default();
+        policy.machine(origin.config());
+        policy.listen(settings.gdb.map(GdbAddress::port));
+        if let Console::File(file) = &console {
+            policy.output(Some(file.path()));
+        }
+        let saved = save.as_ref().map(|moment| &moment.output);
+        for output in [json.as_ref(), record.as_ref(), saved] {
+            policy.output(output.map(Output::path));
+        }
+        policy.output(settings.timeline.as_deref());
+        policy.enter()?;
         let interactive = matches!(console, Console::Stdio);
         // The file appears once the machine stands, so that a machine that cannot be made leaves none.
         let (later, stream) = match console {
@@ -328,6 +345,7 @@ impl Boot {
         let limit = settings.timeout;
         let limit = limit.map(|limit| start_ns.saturating_add(limit.ns()));
         let moment = save.as_ref();
+        sandbox::filter()?;
         let exit = machine.run(Limits {
             guest_ns: limit
                 .into_iter()

@@ -13,6 +13,13 @@ use super::{UserError, output, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GdbAddress(SocketAddr);
 
+impl GdbAddress {
+    /// The port; 0 is any that is free.
+    pub const fn port(self) -> u16 {
+        self.0.port()
+    }
+}
+
 impl FromStr for GdbAddress {
     type Err = String;
 

@@ -26,6 +26,7 @@ use vmm::lab::{Kernel, KernelChoice};
 use super::install::{self, Install};
 use super::output::Output;
 use super::probes::Timeline;
+use super::sandbox::{self, Policy, SandboxArgs};
 use super::stdout::print;
 use super::{Outcome, UserError, text};
 
@@ -83,6 +84,8 @@ pub struct Args {
     recheck: Option<NonZeroUsize>,
     #[command(flatten)]
     install: Install,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -109,6 +112,7 @@ fn outcome(text: &str) -> Result<RunOutcome, String> {
 /// Runs the subcommand.
 pub fn run(args: Args) -> Result<Outcome, UserError> {
     args.install.apply();
+    args.sandbox.apply();
     let Some(name) = &args.plan else {
         return list();
     };
@@ -123,6 +127,7 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     );
     let kernel = kernel.map_err(fail)?;
     let outputs = Outputs::new(&args)?;
+    args.enter_sandbox(&kernel, &outputs)?;
     let boot = Boot {
         kernel: &kernel,
         scenario: &scenario,
@@ -264,6 +269,20 @@ impl Args {
             ))),
             _ => Ok(()),
         }
+    }
+
+    /// Restricts this process to what its guests and its own outputs take.
+    fn enter_sandbox(&self, kernel: &Kernel, outputs: &Outputs) -> Result<(), UserError> {
+        let mut policy = Policy::of_images()?;
+        policy.read(&kernel.path);
+        for path in [&self.json, &self.junit, &self.timeline, &outputs.journal] {
+            policy.output(path.as_deref());
+        }
+        if let Some(directory) = &self.report {
+            policy.directory(directory);
+        }
+        policy.enter()?;
+        sandbox::filter()
     }
 
     /// The exit code for runs that ended so.

@@ -1,7 +1,7 @@
 //! `vmm lab`: scenarios of a device's DMA at setup and teardown, run and judged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,6 +14,7 @@ use vmm::observe::export;
 
 use super::install::{self, Install};
 use super::output::Output;
+use super::sandbox::{self, Policy, SandboxArgs};
 use super::stdout::print;
 use super::values::word;
 use super::{Outcome, UserError};
@@ -68,6 +69,8 @@ pub struct Selection {
     patience: u32,
     #[command(flatten)]
     install: Install,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 }
 
 /// `vmm lab run`.
@@ -170,6 +173,7 @@ impl Selection {
     /// Sees to it that this host has what obtaining the images of all these runs takes, before the first run.
     fn prepare_host(&self, cases: &[Case], choices: &[KernelChoice]) -> Result<(), UserError> {
         self.install.apply();
+        self.sandbox.apply();
         let mut images = BTreeSet::new();
         for choice in choices {
             match choice {
@@ -183,21 +187,17 @@ impl Selection {
         install::prepare_host(&Cache::open()?, &images)
     }
 
+    /// The kernels for all runs, by image; one map for each choice. Obtained before the first guest runs, as a process that
+    /// runs guests obtains nothing any more.
+    fn kernels(&self, cases: &[Case], choices: &[KernelChoice]) -> Result<Vec<Kernels>, UserError> {
+        self.host().check()?;
+        self.prepare_host(cases, choices)?;
+        choices.iter().map(|choice| obtain(cases, choice)).collect()
+    }
+
     /// Runs `cases`, several at once, and shows each as it ends, in their order.
-    fn judge(&self, cases: &[Case], choice: &KernelChoice) -> Result<Vec<Verdict>, UserError> {
+    fn judge(&self, cases: &[Case], kernels: &Kernels) -> Vec<Verdict> {
         let host = self.host();
-        host.check()?;
-        let mut kernels = BTreeMap::new();
-        for case in cases {
-            let image = &case.machine.image;
-            if !kernels.contains_key(image) {
-                let kernel = Kernel::obtain(image, choice, &mut install::terminal());
-                kernels.insert(
-                    image.clone(),
-                    kernel.map_err(|e| UserError::new(e.to_string()))?,
-                );
-            }
-        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.unwrap_or(cores).clamp(1, cases.len().max(1));
         let next = AtomicUsize::new(0);
@@ -225,8 +225,50 @@ impl Selection {
             }
         });
         let done = done.into_inner().unwrap_or_else(|e| e.into_inner());
-        Ok(done.into_values().collect())
+        done.into_values().collect()
     }
+}
+
+/// The kernels of one choice, by image.
+type Kernels = BTreeMap<String, Kernel>;
+
+/// Obtains the kernels of one choice.
+fn obtain(cases: &[Case], choice: &KernelChoice) -> Result<Kernels, UserError> {
+    let mut kernels = Kernels::new();
+    for case in cases {
+        let image = &case.machine.image;
+        if !kernels.contains_key(image) {
+            let kernel = Kernel::obtain(image, choice, &mut install::terminal());
+            let kernel = kernel.map_err(|e| UserError::new(e.to_string()))?;
+            kernels.insert(image.clone(), kernel);
+        }
+    }
+    Ok(kernels)
+}
+
+/// Restricts this process to what guests of these kernels take, and to its own outputs.
+fn enter_sandbox<'p>(
+    kernels: &[Kernels],
+    outputs: impl IntoIterator<Item = &'p Option<PathBuf>>,
+    report: Option<&Path>,
+) -> Result<(), UserError> {
+    let mut policy = Policy::of_images()?;
+    for kernel in kernels.iter().flat_map(BTreeMap::values) {
+        policy.read(&kernel.path);
+    }
+    for path in outputs {
+        policy.output(path.as_deref());
+    }
+    if let Some(directory) = report {
+        let made = std::fs::create_dir_all(directory);
+        made.map_err(|error| {
+            let name = directory.display();
+            UserError::new(format!("cannot make the report directory {name}: {error}"))
+        })?;
+        policy.directory(directory);
+    }
+    policy.enter()?;
+    sandbox::filter()
 }
 
 /// A case and what became of it.
@@ -267,9 +309,11 @@ impl RunArgs {
             (None, Some(image)) => KernelChoice::Image(image.clone()),
             (None, None) => KernelChoice::OfImage,
         };
-        let choices = std::slice::from_ref(&choice);
-        self.selection.prepare_host(&cases, choices)?;
-        let verdicts = self.selection.judge(&cases, &choice)?;
+        let kernels = self
+            .selection
+            .kernels(&cases, std::slice::from_ref(&choice))?;
+        enter_sandbox(&kernels, [&self.json, &self.junit], self.report.as_deref())?;
+        let verdicts = self.selection.judge(&cases, &kernels[0]);
         if let Some(directory) = &self.report {
             reports(directory, &cases, &verdicts)?;
         }
@@ -330,11 +374,7 @@ fn conclude(verdicts: &[Verdict], good: impl Fn(&Judged) -> bool) -> Outcome {
 }
 
 /// One report for the cases that differ only in the kernel's behaviour.
-fn reports(
-    directory: &std::path::Path,
-    cases: &[Case],
-    verdicts: &[Verdict],
-) -> Result<(), UserError> {
+fn reports(directory: &Path, cases: &[Case], verdicts: &[Verdict]) -> Result<(), UserError> {
     let mut groups: BTreeMap<&str, Vec<Judged>> = BTreeMap::new();
     for (case, verdict) in cases.iter().zip(verdicts) {
         if let Ok(judged) = verdict {
@@ -399,11 +439,12 @@ impl MatrixArgs {
                 module,
             });
         }
-        self.selection.prepare_host(&cases, &choices)?;
+        let kernels = self.selection.kernels(&cases, &choices)?;
+        enter_sandbox(&kernels, [], None)?;
         let mut columns = Vec::new();
-        for choice in &choices {
+        for (choice, kernels) in choices.iter().zip(&kernels) {
             print(&format!("kernel {}: {}\n", columns.len(), name(choice)));
-            columns.push(self.selection.judge(&cases, choice)?);
+            columns.push(self.selection.judge(&cases, kernels));
         }
         print(&grid(&cases, &columns));
         Ok(conclude(&columns.concat(), has_verdict))

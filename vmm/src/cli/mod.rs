@@ -16,6 +16,7 @@ mod origin;
 mod output;
 mod probes;
 mod report;
+mod sandbox;
 mod session;
 mod settings;
 mod signals;
@@ -54,6 +55,8 @@ enum Command {
     Inject(Box<inject::Args>),
     #[command(subcommand)]
     Snapshot(snapshot::Command),
+    #[command(hide = true)]
+    SandboxCheck(sandbox::check::Args),
 }
 
 const AFTER_HELP: &str = "\
@@ -73,7 +76,8 @@ Environment:
 Exit codes:
   0 all went well, 1 the guest failed or did not do what was expected, 2 a mistake of the user's, 3 a run differs
   from its recording,
-  101 a bug in vmm, 124 a time limit was reached, 125 something could not be judged, 128+N ended by signal N";
+  101 a bug in vmm, 124 a time limit was reached, 125 something could not be judged, 128+N ended by signal N,
+  159 ended by the sandbox, with a sentence that says why";
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -106,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Lab(command) => lab::run(command),
         Command::Inject(args) => inject::run(*args),
         Command::Snapshot(command) => snapshot::run(command),
+        Command::SandboxCheck(args) => sandbox::check::run(args),
     };
     finish(result)
 }

@@ -13,6 +13,7 @@ use super::console::Destination;
 use super::install::Install;
 use super::origin::Moment;
 use super::output::{self, Output};
+use super::sandbox::SandboxArgs;
 use super::settings::Settings;
 use super::values::{Idle, Seconds, Trace, word};
 use super::{Outcome, UserError, text};
@@ -47,6 +48,8 @@ pub struct Save {
     settings: Settings,
     #[command(flatten)]
     install: Install,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 }
 
 const SAVE_HELP: &str = "\
@@ -98,6 +101,8 @@ pub struct Restore {
     /// Do not say on stderr how the run ended
     #[arg(long)]
     quiet: bool,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 }
 
 /// Check a snapshot and say what it holds.
@@ -121,6 +126,7 @@ pub fn run(command: Command) -> Result<Outcome, UserError> {
 
 fn save(args: Save) -> Result<Outcome, UserError> {
     args.install.apply();
+    args.sandbox.apply();
     let settings = match &args.config {
         Some(path) => args.settings.or(Settings::read(path)?),
         None => args.settings,
@@ -140,6 +146,7 @@ fn save(args: Save) -> Result<Outcome, UserError> {
 }
 
 fn restore(args: Restore) -> Result<Outcome, UserError> {
+    args.sandbox.apply();
     let snapshot = Snapshot::read(open(&args.file)?).map_err(|why| unusable(&args.file, &why))?;
     let settings = Settings {
         seed: args.seed,

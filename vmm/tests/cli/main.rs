@@ -12,6 +12,7 @@ mod inject;
 mod install;
 mod lab;
 mod record;
+mod sandbox;
 mod snapshot;
 mod terminal;
 mod unprivileged;

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use guest_images::Terminal;
 use vmm::lab::{self, Case, Judged, Kernel, KernelChoice, Lab};
 use vmm::observe::export;
 use vmm::observe::timeline::{Mark, Observation, Report, Run};
 
 use super::show::{self, line, paragraph};
-use crate::cli::{UserError, text};
+use crate::cli::sandbox::{self, Policy};
+use crate::cli::{UserError, install, text};
 
 /// The fix, and its absence: B's probe is deferred, and A shares B's micro-TLB.
 const CASES: [&str; 2] = [
@@ -35,9 +35,10 @@ pub fn run(directory: &Path) -> Result<bool, UserError> {
     let kernel = Kernel::obtain(
         &cases[0].machine.image,
         &KernelChoice::OfImage,
-        &mut Terminal::new(),
+        &mut install::terminal(),
     )
     .map_err(|why| UserError::new(why.to_string()))?;
+    enter_sandbox(&kernel, directory)?;
     let mut judged = Vec::new();
     for case in &cases {
         show::command(&format!("vmm lab run {}", case.name));
@@ -64,6 +65,19 @@ pub fn run(directory: &Path) -> Result<bool, UserError> {
     paragraph(&["The report, with the timeline of both runs, for a browser:"]);
     line(&format!("    {}", written.html.display()));
     Ok(judged.iter().all(|one| one.judgement.is_expected()))
+}
+
+/// Restricts this process to what the guests and the report take.
+fn enter_sandbox(kernel: &Kernel, report: &Path) -> Result<(), UserError> {
+    std::fs::create_dir_all(report).map_err(|error| {
+        let name = report.display();
+        UserError::new(format!("cannot make the report directory {name}: {error}"))
+    })?;
+    let mut policy = Policy::of_images()?;
+    policy.read(&kernel.path);
+    policy.directory(report);
+    policy.enter()?;
+    sandbox::filter()
 }
 
 /// Runs a case and says what it comes to.

@@ -7,6 +7,7 @@ use vmm::{Config, ConsoleSink, Flow, Limits, Machine, Reason, Summary};
 
 use super::show::Quoted;
 use crate::cli::commands::Commands;
+use crate::cli::sandbox::{self, Policy};
 use crate::cli::{UserError, text};
 
 /// Guest time that is plenty: a stock kernel takes some five seconds.
@@ -34,6 +35,16 @@ impl ConsoleSink for Both {
 impl Guest {
     /// Boots a guest and runs it to its end, its console shown.
     pub fn boot(config: &Config) -> Result<Self, UserError> {
+        // On a thread of its own, with those of the machine below it: another one may have programs compile a kernel
+        // meanwhile, which the sandbox would not let it.
+        let ended = std::thread::scope(|scope| scope.spawn(|| Self::run(config)).join());
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    fn run(config: &Config) -> Result<Self, UserError> {
+        let mut policy = Policy::default();
+        policy.machine(config);
+        policy.enter()?;
         let console = Capture::default();
         let sink = Both(Quoted::default(), console.clone());
         let mut machine = Machine::new(config, Box::new(sink))?;
@@ -42,6 +53,7 @@ impl Guest {
             wall: Some(WALL_LIMIT),
             ..Limits::default()
         };
+        sandbox::filter_this_thread()?;
         let exit = machine.run(limits);
         Ok(Self {
             reason: exit.reason,

@@ -14,6 +14,7 @@ use self::background::Build;
 use self::guest::Guest;
 use self::show::{heading, line, paragraph};
 use super::install::{self, Install};
+use super::sandbox::SandboxArgs;
 use super::{Outcome, UserError, text};
 
 /// Show the DMA teardown bug of 2017 and its fix, on one unmodified kernel with its devices behind an IOMMU.
@@ -33,6 +34,8 @@ pub struct Args {
     report: PathBuf,
     #[command(flatten)]
     install: Install,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 }
 
 /// The image that needs no compiler.
@@ -43,6 +46,7 @@ const BUILT: &str = "ipmmu";
 /// Runs the subcommand.
 pub fn run(args: Args) -> Result<Outcome, UserError> {
     args.install.apply();
+    args.sandbox.apply();
     let cache = Cache::open()?;
     // Before anything is fetched, and while there is someone to ask: the build runs in the background.
     match (args.stock_only, cache.image(BUILT)?) {

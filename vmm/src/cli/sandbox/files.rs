@@ -1,0 +1,91 @@
+//! Landlock: which files can be opened.
+
+use std::path::Path;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, NetPort,
+    PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError,
+    RulesetStatus, Scope,
+};
+
+use super::Policy;
+
+/// The rights that rules are written for; a kernel with an older ABI enforces what it knows of them.
+const KNOWN: ABI = ABI::V6;
+
+/// Rights in a directory in which files appear: they are made there, under one name and then another, and what is in
+/// the place of one is replaced.
+fn place() -> BitFlags<AccessFs> {
+    AccessFs::ReadFile
+        | AccessFs::ReadDir
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::RemoveFile
+}
+
+fn read() -> BitFlags<AccessFs> {
+    AccessFs::ReadFile | AccessFs::ReadDir
+}
+
+/// Rights on a file that is read and written; a block device and KVM are asked for more than their bytes.
+fn write() -> BitFlags<AccessFs> {
+    AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev
+}
+
+/// Restricts this thread, and those that it starts, to what `policy` names. Words for how that is enforced; `None` if the
+/// kernel cannot.
+pub(super) fn restrict(policy: &Policy) -> Result<Option<String>, RulesetError> {
+    // The debugger's threads wake each other by a connection to their own port, which for port 0 is not known yet.
+    let net = match policy.port {
+        Some(0) => AccessNet::BindTcp.into(),
+        _ => AccessNet::from_all(KNOWN),
+    };
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(KNOWN))?
+        .handle_access(net)?
+        .scope(Scope::from_all(KNOWN))?
+        .create()?;
+    for path in &policy.read {
+        rules = allow(rules, path, read())?;
+    }
+    for path in &policy.write {
+        rules = allow(rules, path, write())?;
+    }
+    for path in &policy.places {
+        rules = allow(rules, path, place())?;
+    }
+    if let Some(port) = policy.port {
+        rules = rules.add_rule(NetPort::new(port, net))?;
+    }
+    let status = rules.restrict_self()?;
+    Ok(match (status.ruleset, status.landlock) {
+        (RulesetStatus::NotEnforced, _) => None,
+        (_, LandlockStatus::Available { effective_abi, .. }) => {
+            Some(format!("Landlock ABI {}", effective_abi as i32))
+        }
+        _ => Some("Landlock".into()),
+    })
+}
+
+/// Adds a rule, unless nothing is at `path`: then there is nothing to allow.
+fn allow(
+    rules: RulesetCreated,
+    path: &Path,
+    rights: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, RulesetError> {
+    let Ok(metadata) = path.metadata() else {
+        return Ok(rules);
+    };
+    let Ok(found) = PathFd::new(path) else {
+        return Ok(rules);
+    };
+    // Rights in directories mean nothing for a file, and the kernel refuses them.
+    let rights = if metadata.is_dir() {
+        rights
+    } else {
+        rights & AccessFs::from_file(KNOWN)
+    };
+    rules.add_rule(PathBeneath::new(found, rights))
+}

@@ -1,0 +1,112 @@
+//! The sandbox of processes that run guests: what a guest could do that broke out of the machine.
+//!
+//! [`Policy`] says which files a command's machines need. [`Policy::enter`] restricts the files (Landlock) before they are
+//! opened and before threads start, which inherit that; [`filter`] restricts system calls (seccomp) of all threads, before
+//! the first instruction of a guest. Both are the command's doing: whoever embeds the machine decides for themselves.
+//!
+//! A kernel that lacks one of them runs guests with the other, or with none; `VMM_LOG=info` says what is in force.
+
+mod calls;
+pub mod check;
+mod files;
+mod policy;
+mod violation;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::ValueEnum;
+
+use super::{UserError, text};
+
+pub use policy::Policy;
+
+/// Whether `--sandbox off` was given: the decision is one for the whole process.
+static OFF: AtomicBool = AtomicBool::new(false);
+
+/// What `--sandbox` can say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Restricted as far as this host's kernel can.
+    #[default]
+    On,
+    /// Not restricted.
+    Off,
+}
+
+/// The flag of every command that runs guests.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct SandboxArgs {
+    /// Whether this process keeps itself from all files and system calls that the machine does not need before a guest
+    /// runs, as far as this host's kernel can do that (see docs/security.md)
+    #[arg(
+        long,
+        value_name = "on|off",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        help_heading = "Host"
+    )]
+    sandbox: Mode,
+}
+
+impl SandboxArgs {
+    /// Makes this the decision of the process, and says so aloud if it is to do without.
+    pub fn apply(self) {
+        let off = self.sandbox == Mode::Off;
+        OFF.store(off, Ordering::Relaxed);
+        if off {
+            text::complain(
+                "the sandbox is off: a guest that broke out of the machine would have all of this user's rights",
+            );
+        }
+    }
+}
+
+/// Whether a debugger's port is listened at.
+static LISTENING: AtomicBool = AtomicBool::new(false);
+
+fn set_listening(listening: bool) {
+    LISTENING.store(listening, Ordering::Relaxed);
+}
+
+fn is_off() -> bool {
+    OFF.load(Ordering::Relaxed)
+}
+
+/// Restricts the system calls of all threads of this process, now and later. A system call that is not allowed ends the
+/// process with a sentence that names it, and exit code 159.
+///
+/// # Errors
+/// The kernel has seccomp and refuses the filter.
+pub fn filter() -> Result<(), UserError> {
+    restrict_calls(calls::apply_to_all_threads)
+}
+
+/// As [`filter`], for this thread and those that it starts: where another part of the process still has programs to start.
+///
+/// # Errors
+/// As there.
+pub fn filter_this_thread() -> Result<(), UserError> {
+    restrict_calls(calls::apply_to_this_thread)
+}
+
+fn restrict_calls(apply: fn() -> Result<bool, calls::Error>) -> Result<(), UserError> {
+    if is_off() {
+        return Ok(());
+    }
+    violation::handle().map_err(|error| {
+        UserError::new(format!("cannot handle SIGSYS for the sandbox: {error}"))
+    })?;
+    match apply() {
+        Ok(true) => tracing::info!("sandbox: system calls are restricted (seccomp)"),
+        Ok(false) => {
+            tracing::info!("sandbox: system calls are not restricted: there is no seccomp here")
+        }
+        Err(error) => {
+            return Err(UserError::new(format!(
+                "cannot restrict system calls: {error}; --sandbox off does without"
+            )));
+        }
+    }
+    Ok(())
+}
