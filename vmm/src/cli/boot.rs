@@ -14,6 +14,7 @@ use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits, Machine};
 use super::console::{Destination, Watched, Watcher};
 use super::deferred::Deferred;
 use super::expect::Expect;
+use super::files::Files;
 use super::install::{self, Install};
 use super::origin::{Moment, Origin};
 use super::output::{self, Output};
@@ -25,7 +26,7 @@ use super::stdout::{self, Stdout};
 use super::terminal::{self, Stdin};
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
-use super::{Outcome, UserError, gdb, snapshot, text};
+use super::{Outcome, UserError, gdb, moved, snapshot, text, tty};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of time.
 ///
@@ -46,9 +47,12 @@ pub struct Args {
     )]
     record: Option<PathBuf>,
     /// Have the run of a recording again: its machine, its input, its time. Only what looks on or ends the run sooner may
-    /// be named beside
+    /// be named beside, and where files are now: --kernel FILE, --initrd FILE, --disk diskN=FILE, --snapshot FILE
     #[arg(long, value_name = "FILE", help_heading = "Run", conflicts_with_all = ["config", "record", "gdb"])]
     replay: Option<PathBuf>,
+    /// With --replay: where the snapshot is now that the recorded run went on from
+    #[arg(long, value_name = "FILE", help_heading = "Run", requires = "replay")]
+    snapshot: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
@@ -77,12 +81,14 @@ Exit codes:
 pub fn run(args: Args) -> Result<Outcome, UserError> {
     args.install.apply();
     if let Some(path) = &args.replay {
-        return Boot::replay(args.settings, recording(path)?)?.run();
+        return replay(path, args.settings, args.snapshot);
     }
-    let settings = match &args.config {
-        Some(path) => args.settings.or(Settings::read(path)?),
-        None => args.settings,
-    };
+    let mut files = Files::default();
+    let settings = args.settings.with_file(args.config.as_deref())?;
+    files.inputs("configuration", &args.config);
+    files.settings(&settings);
+    files.output("--record", args.record.as_deref());
+    files.check()?;
     let mut boot = Boot::prepare(settings)?;
     if let Some(path) = &args.record {
         boot.record = Some(Output::at(path, "recording")?);
@@ -90,18 +96,39 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     boot.run()
 }
 
-/// Reads a recording, whose files must be what they were.
-fn recording(path: &Path) -> Result<Recording, UserError> {
+/// Has the run of a recording again; its files must be what they were.
+fn replay(
+    path: &Path,
+    mut settings: Settings,
+    snapshot: Option<PathBuf>,
+) -> Result<Outcome, UserError> {
     let unusable = |why: &dyn std::fmt::Display| {
         UserError::new(format!(
             "cannot use the recording {}: {why}",
             path.display()
         ))
     };
+    let moved = moved::take(&mut settings, snapshot)?;
+    if settings.image.is_some() || settings.config() != Settings::default().config() {
+        return Err(UserError::new(
+            "a recording has a machine of its own: name only what looks on or ends the run sooner beside --replay",
+        ));
+    }
+    let mut files = Files::default();
+    files.input("recording", path);
+    files.outputs_of(&settings);
+    files.check()?;
     let file = File::open(path).map_err(|why| unusable(&why))?;
-    let recording = Recording::read(BufReader::new(file)).map_err(|why| unusable(&why))?;
-    recording.check_files().map_err(|why| unusable(&why))?;
-    Ok(recording)
+    let mut recording = Recording::read(BufReader::new(file)).map_err(|why| unusable(&why))?;
+    recording.find_files(&moved).map_err(|why| unusable(&why))?;
+    let header = recording.header();
+    files.inputs(
+        "snapshot",
+        header.snapshot.iter().map(|start| &start.file.path),
+    );
+    files.machine(&header.config);
+    files.check()?;
+    Boot::outputs(settings, Origin::Recording(Box::new(recording)))?.run()
 }
 
 /// A run whose settings make sense.
@@ -110,7 +137,6 @@ pub struct Boot {
     origin: Origin,
     save: Option<Moment>,
     record: Option<Output>,
-    image: Option<&'static str>,
     expect: Option<Expect>,
     json: Option<Output>,
     probes: Vec<Probe>,
@@ -159,51 +185,34 @@ impl Boot {
                 "there is nothing to trace: the machine has no IOMMU; add one with --iommu",
             ));
         }
-        let mut boot = Self::outputs(settings, image, Origin::Power(Box::new(config)))?;
+        let mut boot = Self::outputs(settings, Origin::Power(Box::new(config)))?;
         if let (Some(name), Origin::Power(config)) = (image, &mut boot.origin) {
             use_image(config, name)?;
         }
         Ok(boot)
     }
 
-    /// A run that goes on from `snapshot`.
-    pub fn resume(settings: Settings, snapshot: Snapshot) -> Result<Self, UserError> {
-        Self::outputs(settings, None, Origin::Snapshot(snapshot))
-    }
-
-    /// The run of `recording` again.
-    fn replay(settings: Settings, recording: Recording) -> Result<Self, UserError> {
-        let machine = settings.image.is_some() || settings.config() != Settings::default().config();
-        if machine {
-            return Err(UserError::new(
-                "a recording has a machine of its own: name only what looks on or ends the run sooner beside --replay",
-            ));
-        }
-        Self::outputs(settings, None, Origin::Recording(Box::new(recording)))
+    /// A run that goes on from `snapshot`, which was read from the file `path`, and is recorded if `record` says where.
+    pub fn resume(
+        settings: Settings,
+        snapshot: Snapshot,
+        path: PathBuf,
+        record: Option<&Path>,
+    ) -> Result<Self, UserError> {
+        let record = record.map(|path| Output::at(path, "recording"));
+        let mut boot = Self::outputs(settings, Origin::Snapshot(snapshot, path))?;
+        boot.record = record.transpose()?;
+        Ok(boot)
     }
 
     /// The same run, to be saved at a moment.
-    pub fn saving(mut self, moment: Moment) -> Result<Self, UserError> {
-        let collides = |other: &Output| moment.output.collides(other);
-        let console = match &self.console {
-            Console::File(console) => collides(console),
-            Console::Stdio | Console::None => false,
-        };
-        if console || self.json.as_ref().is_some_and(collides) {
-            return Err(UserError::new(
-                "another file would replace the snapshot: name two files",
-            ));
-        }
+    pub fn saving(mut self, moment: Moment) -> Self {
         self.save = Some(moment);
-        Ok(self)
+        self
     }
 
     /// Finds out whether everything that shall be written can be.
-    fn outputs(
-        settings: Settings,
-        image: Option<&'static str>,
-        origin: Origin,
-    ) -> Result<Self, UserError> {
+    fn outputs(settings: Settings, origin: Origin) -> Result<Self, UserError> {
         let expect = settings
             .expect
             .as_deref()
@@ -226,19 +235,11 @@ impl Boot {
             Destination::None => Console::None,
             Destination::File(path) => Console::File(Output::at(&path, "console's file")?),
         };
-        if let (Some(json), Console::File(console)) = (&json, &console)
-            && json.collides(console)
-        {
-            return Err(UserError::new(
-                "the summary would replace the console's file: name two files",
-            ));
-        }
         Ok(Self {
             settings,
             origin,
             save: None,
             record: None,
-            image,
             expect,
             json,
             probes,
@@ -254,7 +255,6 @@ impl Boot {
             origin,
             save,
             record,
-            image,
             expect,
             json,
             probes,
@@ -287,16 +287,9 @@ impl Boot {
             ),
             None => (Box::new(sink) as Box<dyn ConsoleSink>, iommu_sink),
         };
-        let (mut machine, start_ns, recorder) = match (&origin, record) {
-            (Origin::Power(config), Some(output)) => {
-                let (machine, recorder) = Recorder::start(config, sink, iommu_sink, output)?;
-                (machine, 0, Some(recorder))
-            }
-            (origin, _) => {
-                let (machine, start_ns) = origin.machine(settings.seed, sink, iommu_sink)?;
-                (machine, start_ns, None)
-            }
-        };
+        let start_ns = origin.start_ns();
+        let (mut machine, recorder) = origin.machine(settings.seed, sink, iommu_sink, record)?;
+        let image = origin.config().image.as_deref();
         if let Acceleration::Emulated(Some(why)) = machine.acceleration() {
             text::complain(&format!("the processor is emulated: {why}"));
         }
@@ -319,7 +312,7 @@ impl Boot {
             gdb::attach(&mut machine, at)?;
         }
         let raw = if interactive {
-            attach(&machine, &stopper, settings.shell == Some(true))
+            attach(&machine, &stopper, settings.shell == Some(true))?
         } else {
             None
         };
@@ -391,6 +384,7 @@ pub fn use_image(config: &mut Config, name: &str) -> Result<(), UserError> {
         (_, _) => config.kernel = image.kernel,
     }
     config.initrd.get_or_insert(image.initramfs);
+    config.image = Some(image.spec.name.into());
     Ok(())
 }
 
@@ -405,21 +399,25 @@ fn keep(recorder: Recorder<Output>, machine: &mut Machine) -> Result<(), UserErr
 
 /// Connects stdin to the guest's console. The result keeps the terminal raw. `needed` says that without a terminal the
 /// run is of no use.
-fn attach(machine: &Machine, stopper: &Stopper, needed: bool) -> Option<terminal::Raw> {
+fn attach(
+    machine: &Machine,
+    stopper: &Stopper,
+    needed: bool,
+) -> Result<Option<tty::Raw>, UserError> {
     if !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
         terminal::forward_stdin(machine.console_input(), stopper.clone(), Stdin::Stream);
-        return None;
+        return Ok(None);
     }
-    if !terminal::is_ours() {
-        return None;
+    if !tty::is_ours() {
+        return Ok(None);
     }
-    let raw = terminal::Raw::enter();
+    let raw = tty::Raw::enter()?;
     let stdin = match raw {
         Some(_) => Stdin::Terminal { needed },
         None => Stdin::Stream,
     };
     terminal::forward_stdin(machine.console_input(), stopper.clone(), stdin);
-    raw
+    Ok(raw)
 }
 
 fn conclude(

@@ -1,7 +1,7 @@
 //! `vmm lab`: scenarios of a device's DMA at setup and teardown, run and judged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,6 +12,7 @@ use vmm::Accel;
 use vmm::lab::{Case, Host, Judged, Kernel, KernelChoice, Lab, LabError, Undecided, junit, signs};
 use vmm::observe::export;
 
+use super::files::Files;
 use super::install::{self, Install};
 use super::output::Output;
 use super::stdout::print;
@@ -256,9 +257,32 @@ fn line(case: &Case, verdict: &Verdict) -> String {
 }
 
 impl RunArgs {
+    /// Refuses outputs that would take another file's place.
+    fn check_files(&self, cases: &[Case]) -> Result<(), UserError> {
+        let mut files = Files::default();
+        let names = self.selection.names.iter();
+        for name in names.filter(|name| Lab::is_file(name)) {
+            files.input("scenario", Path::new(name));
+        }
+        files.inputs("kernel", &self.kernel);
+        files.inputs("module", &self.module);
+        files.output("--json", self.json.as_deref());
+        files.output("--junit", self.junit.as_deref());
+        if let Some(directory) = &self.report {
+            let groups: BTreeSet<&str> = cases.iter().map(|case| case.group.as_str()).collect();
+            files.reports("--report", directory, groups);
+        }
+        files.check()
+    }
+
     fn run(self) -> Result<Outcome, UserError> {
         let cases = self.selection.cases()?;
-        let (json, junit) = Output::results(self.json.as_deref(), self.junit.as_deref())?;
+        self.check_files(&cases)?;
+        let at = |path: &Option<PathBuf>| {
+            let output = path.as_deref().map(|path| Output::at(path, "results"));
+            output.transpose()
+        };
+        let (json, junit) = (at(&self.json)?, at(&self.junit)?);
         let choice = match (&self.kernel, &self.image) {
             (Some(path), _) => KernelChoice::File {
                 path: path.clone(),
@@ -300,7 +324,11 @@ fn name(choice: &KernelChoice) -> String {
     match choice {
         KernelChoice::OfImage => "the scenario's own kernel".into(),
         KernelChoice::Image(name) => name.clone(),
-        KernelChoice::File { path, .. } => path.display().to_string(),
+        // Whoever reads the results is in another directory.
+        KernelChoice::File { path, .. } => std::path::absolute(path)
+            .unwrap_or_else(|_| path.clone())
+            .display()
+            .to_string(),
     }
 }
 
@@ -330,11 +358,7 @@ fn conclude(verdicts: &[Verdict], good: impl Fn(&Judged) -> bool) -> Outcome {
 }
 
 /// One report for the cases that differ only in the kernel's behaviour.
-fn reports(
-    directory: &std::path::Path,
-    cases: &[Case],
-    verdicts: &[Verdict],
-) -> Result<(), UserError> {
+fn reports(directory: &Path, cases: &[Case], verdicts: &[Verdict]) -> Result<(), UserError> {
     let mut groups: BTreeMap<&str, Vec<Judged>> = BTreeMap::new();
     for (case, verdict) in cases.iter().zip(verdicts) {
         if let Ok(judged) = verdict {

@@ -1,9 +1,7 @@
-//! The terminal: raw while a guest has it, restored however the program ends.
+//! The terminal's keys, while a guest has them.
 
-use std::io::{IsTerminal, Read, Write};
-use std::sync::{Mutex, MutexGuard};
+use std::io::{Read, Write};
 
-use rustix::termios::{self, LocalModes, OptionalActions, OutputModes, Termios};
 use vmm::ConsoleInput;
 
 use super::signals::{Cause, Stopper};
@@ -15,57 +13,6 @@ const HELP: &str = "\r\n\
     Ctrl-A x       end the guest and this program\r\n\
     Ctrl-A h       this help\r\n\
     Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n";
-
-/// The terminal's settings to go back to. Not in the guard, so that a panic's hook and a signal's thread reach it.
-static ORIGINAL: Mutex<Option<Termios>> = Mutex::new(None);
-
-fn original() -> MutexGuard<'static, Option<Termios>> {
-    ORIGINAL.lock().unwrap_or_else(|e| e.into_inner())
-}
-
-/// Whether stdin is a terminal that this process may read: one in the background would be stopped.
-pub fn is_ours() -> bool {
-    let stdin = std::io::stdin();
-    stdin.is_terminal()
-        && termios::tcgetpgrp(&stdin).is_ok_and(|group| group == rustix::process::getpgrp())
-}
-
-/// Hands the terminal to the guest, until it is dropped.
-#[derive(Debug)]
-pub struct Raw(());
-
-impl Raw {
-    /// Sends every key to the guest, Ctrl-C too. Output is left as it is, so that our own messages look right. `None`
-    /// when the terminal does not let us.
-    pub fn enter() -> Option<Self> {
-        let stdin = std::io::stdin();
-        let before = termios::tcgetattr(&stdin).ok()?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        raw.output_modes |= OutputModes::OPOST;
-        raw.local_modes -= LocalModes::ISIG;
-        *original() = Some(before);
-        if termios::tcsetattr(&stdin, OptionalActions::Now, &raw).is_err() {
-            original().take();
-            return None;
-        }
-        Some(Self(()))
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        restore();
-    }
-}
-
-/// Gives the terminal back as it was; does nothing if it was not taken.
-pub fn restore() {
-    if let Some(before) = original().take() {
-        // It may be gone, and then there is nothing to restore.
-        let _ = termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
-    }
-}
 
 /// What keys mean: most are for the guest, some are for us.
 #[derive(Debug, Default)]

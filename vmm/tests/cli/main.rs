@@ -10,9 +10,12 @@ mod gdb;
 mod inject;
 mod install;
 mod lab;
+mod moved;
+mod overwrite;
 mod record;
 mod snapshot;
 mod terminal;
+mod unfinished;
 mod unprivileged;
 
 use std::process::{Command, Output, Stdio};

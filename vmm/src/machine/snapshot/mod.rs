@@ -23,13 +23,14 @@ use super::board::Board;
 use super::config::{Accel, Config};
 use super::error::Error;
 use super::iommu::IommuSink;
-use super::saved::{MachineState, Processor, WrongMachine};
+use super::saved::{MachineState, Processor, TimeState, WrongMachine};
 use super::{Device, Machine};
+use crate::clock::VirtualClock;
 use crate::devices::uart::ConsoleSink;
 use crate::inject::Injection;
 use crate::observe::probe::Kernel;
 use crate::vcpu::kvm::Vm;
-use crate::vcpu::{Acceleration, Waker};
+use crate::vcpu::{Acceleration, Timing, Waker};
 
 /// A machine at one moment. Clones are cheap and are the same snapshot; it may be used by any number of threads.
 #[derive(Clone)]
@@ -170,6 +171,31 @@ impl Snapshot {
         fork: Fork,
         injection: Option<&Arc<Injection>>,
     ) -> Result<Machine, Error> {
+        let mut machine = self.assemble(fork, injection, |config, time| {
+            assemble::timing(config, time)
+        })?;
+        machine.start_worker()?;
+        Ok(machine)
+    }
+
+    /// The same, whose clock moves between slices of work only, and whose devices work on the thread that runs it.
+    pub(super) fn paced(&self, fork: Fork) -> Result<Machine, Error> {
+        let clock = |_: &Config, time: TimeState| {
+            Timing::Virtual(Arc::new(VirtualClock::starting_at(
+                time.now_ns,
+                time.skipped_ns,
+            )))
+        };
+        self.assemble(fork, None, clock)
+    }
+
+    /// The machine, with the clock that `timing` makes, and without a thread for its devices.
+    fn assemble(
+        &self,
+        fork: Fork,
+        injection: Option<&Arc<Injection>>,
+        timing: impl Fn(&Config, TimeState) -> Timing,
+    ) -> Result<Machine, Error> {
         let Fork {
             console,
             iommu_sink,
@@ -210,7 +236,7 @@ impl Snapshot {
             vm: vm.map(Arc::new),
             disks: disks.iter().map(DiskImage::open).collect(),
             ram,
-            timing: assemble::timing(&config, state.time),
+            timing: timing(&config, state.time),
             epoch: config.epoch,
         };
         let around = Around {
@@ -229,7 +255,6 @@ impl Snapshot {
             machine.reseed();
         }
         machine.origin = Some(self.clone());
-        machine.start_worker()?;
         Ok(machine)
     }
 
@@ -248,6 +273,11 @@ impl Snapshot {
                 .map(Arc::new)
         };
         self.0.kernel.get_or_init(find).clone()
+    }
+
+    /// Whether its cores are emulated ones.
+    pub fn is_emulated(&self) -> bool {
+        matches!(self.0.state.processor, Processor::Emulated { .. })
     }
 
     /// All of its state but its memory and its disks.
