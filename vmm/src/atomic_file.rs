@@ -1,8 +1,9 @@
 //! Files that appear whole or not at all, whatever ends their writer.
 //!
-//! While it is written a file has no name (`O_TMPFILE`, open(2)) where the file system can do that, so that a killed program
-//! leaves nothing. Elsewhere it has a name beside its place, which says that it is one of these, and a lock (flock(2)) as long
-//! as its writer lives; what dead writers have left in a directory is removed when the next file is begun there.
+//! While it is written a file has no name (`O_TMPFILE`, open(2)) where the file system can do that,
+//! so that a killed program leaves nothing. Elsewhere it has a name beside its place, which says
+//! that it is one of these, and a lock (flock(2)) as long as its writer lives; what dead writers
+//! have left in a directory is removed when the next file is begun there.
 
 use std::collections::hash_map::RandomState;
 use std::fs::{self, File, OpenOptions};
@@ -23,8 +24,8 @@ const DOMAIN: &str = "viommu: unfinished file";
 /// How often another name is tried.
 const TRIES: u32 = 64;
 
-/// A file that is being written. Until [`AtomicFile::publish`] nothing is at its place, or what was there before; when it is
-/// dropped before, that stays.
+/// A file that is being written. Until [`AtomicFile::publish`] nothing is at its place, or what was
+/// there before; when it is dropped before, that stays.
 #[derive(Debug)]
 pub struct AtomicFile {
     file: File,
@@ -34,8 +35,8 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Begins a file that is to be at `path`, or, if a symbolic link is there, at what that names. What dead writers have left
-    /// in the directory is removed.
+    /// Begins a file that is to be at `path`, or, if a symbolic link is there, at what that names.
+    /// What dead writers have left in the directory is removed.
     ///
     /// # Errors
     /// The host refuses, or a file is there that may not be written.
@@ -72,7 +73,8 @@ impl AtomicFile {
         Ok(Self { file, target, name })
     }
 
-    /// Whether it has no name until it is published, so that nothing is left of it if this process is killed.
+    /// Whether it has no name until it is published, so that nothing is left of it if this process
+    /// is killed.
     pub fn is_unnamed(&self) -> bool {
         self.name.is_none()
     }
@@ -102,7 +104,8 @@ impl AtomicFile {
         Ok(file)
     }
 
-    /// As [`AtomicFile::publish`], with what was written safe on the disk before the file appears, and its name after.
+    /// As [`AtomicFile::publish`], with what was written safe on the disk before the file appears,
+    /// and its name after.
     ///
     /// # Errors
     /// As there.
@@ -155,8 +158,8 @@ impl Write for AtomicFile {
     }
 }
 
-/// What went wrong with a file, in words for its user. Without the name of a temporary file that `tempfile` adds, as the user
-/// named another one.
+/// What went wrong with a file, in words for its user. Without the name of a temporary file that
+/// `tempfile` adds, as the user named another one.
 pub fn reason(error: &io::Error) -> String {
     if error.raw_os_error() == Some(libc::EFBIG) {
         return "the file may not grow beyond the limit on the size of files (see ulimit -f)"
@@ -169,7 +172,8 @@ pub fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Where the file really is: through symbolic links, so that these stay, also one to a file that does not exist yet.
+/// Where the file really is: through symbolic links, so that these stay, also one to a file that
+/// does not exist yet.
 pub fn target(path: &Path) -> PathBuf {
     /// As many links as Linux follows.
     const MOST_LINKS: u32 = 40;
@@ -258,8 +262,8 @@ fn unfinished_name() -> String {
     format!("{PREFIX}{number}-{}", proof(&number))
 }
 
-/// What follows `number` in the names that this program gives on this host. Other hosts of a network's file system do not
-/// see each other's locks.
+/// What follows `number` in the names that this program gives on this host. Other hosts of a
+/// network's file system do not see each other's locks.
 fn proof(number: &str) -> String {
     let host = rustix::system::uname();
     let mut hash = Sha256::new();

@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-/// A file without a name in the directory for temporary files. This process can open it by its [`path`](Self::path).
+/// A file without a name in the directory for temporary files. This process can open it by its
+/// [`path`](Self::path).
 #[derive(Debug)]
 pub struct ScratchFile {
     file: File,

@@ -1,7 +1,9 @@
-//! What a command reads and what it writes, so that no output takes the place of an input or of another output.
+//! What a command reads and what it writes, so that no output takes the place of an input or of
+//! another output.
 //!
-//! Every command names its files here before it opens one for writing or fetches anything. Two names are the same file if
-//! device and inode say so, whatever links and `..` are on the way; of a file that does not exist yet, its directory's do.
+//! Every command names its files here before it opens one for writing or fetches anything. Two
+//! names are the same file if device and inode say so, whatever links and `..` are on the way; of a
+//! file that does not exist yet, its directory's do.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -184,7 +186,8 @@ fn in_cache(path: &Path) -> bool {
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
-    /// A file that exists, by device and inode; or one below a directory that does, by the names from there on.
+    /// A file that exists, by device and inode; or one below a directory that does, by the names
+    /// from there on.
     File(u64, u64, Vec<OsString>),
     /// A block device, which may have any number of nodes.
     Device(u64),

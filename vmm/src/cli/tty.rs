@@ -1,5 +1,5 @@
-//! The terminal's settings: raw while a guest has it, and back however the program ends or is stopped, short of SIGKILL and
-//! SIGSTOP.
+//! The terminal's settings: raw while a guest has it, and back however the program ends or is
+//! stopped, short of SIGKILL and SIGSTOP.
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -15,8 +15,8 @@ use signal_hook_registry::register_signal_unchecked;
 
 use super::UserError;
 
-/// The settings before a guest had the terminal, and those while it has. What handlers of signals reach must be there without a
-/// lock.
+/// The settings before a guest had the terminal, and those while it has. What handlers of signals
+/// reach must be there without a lock.
 static MODES: OnceLock<Modes> = OnceLock::new();
 /// Whether a guest has the terminal, also while this program is stopped.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -27,8 +27,8 @@ struct Modes {
     raw: Termios,
 }
 
-/// Signals that end a program which does not handle them. Those that end a run in good order are in [`super::signals`],
-/// SIGXFSZ and SIGPIPE end nothing.
+/// Signals that end a program which does not handle them. Those that end a run in good order are in
+/// [`super::signals`], SIGXFSZ and SIGPIPE end nothing.
 const FATAL: [i32; 16] = [
     SIGILL,
     SIGTRAP,
@@ -62,8 +62,8 @@ fn is_foreground() -> bool {
 pub struct Raw(());
 
 impl Raw {
-    /// Sends every key to the guest, Ctrl-C too. Output is left as it is, so that our own messages look right. `None`
-    /// when the terminal does not let us.
+    /// Sends every key to the guest, Ctrl-C too. Output is left as it is, so that our own messages
+    /// look right. `None` when the terminal does not let us.
     pub fn enter() -> Result<Option<Self>, UserError> {
         let Ok(before) = termios::tcgetattr(stdin()) else {
             return Ok(None);
@@ -104,18 +104,21 @@ fn set(modes: &Termios) -> bool {
     termios::tcsetattr(stdin(), OptionalActions::Now, modes).is_ok()
 }
 
-/// Has signals that end or stop this program give the terminal back first, and SIGCONT take it again.
+/// Has signals that end or stop this program give the terminal back first, and SIGCONT take it
+/// again.
 fn handle_signals() -> std::io::Result<()> {
     // Real-time signals end a program too. The first one is what KVM's cores are interrupted by.
     for signal in FATAL
         .into_iter()
         .chain(libc::SIGRTMIN() + 1..=libc::SIGRTMAX())
     {
-        // SAFETY: The action makes system calls and touches atomics only. It does not return to what raised the signal.
+        // SAFETY: The action makes system calls and touches atomics only. It does not return to
+        // what raised the signal.
         unsafe { register_signal_unchecked(signal, move || die(signal)) }?;
     }
     for signal in [SIGTSTP, SIGTTIN, SIGTTOU] {
-        // SAFETY: As above, except that it returns; none of these signals comes from an instruction.
+        // SAFETY: As above, except that it returns; none of these signals comes from an
+        // instruction.
         unsafe { register_signal_unchecked(signal, pause) }?;
     }
     // SAFETY: As above.
@@ -125,7 +128,8 @@ fn handle_signals() -> std::io::Result<()> {
 
 fn die(signal: i32) {
     restore();
-    // SAFETY: Both are async-signal-safe (signal-safety(7)). The handler that is replaced is not waited for by anyone.
+    // SAFETY: Both are async-signal-safe (signal-safety(7)). The handler that is replaced is not
+    // waited for by anyone.
     unsafe {
         libc::signal(signal, libc::SIG_DFL);
         libc::raise(signal);
@@ -143,8 +147,8 @@ fn pause() {
     unsafe { libc::raise(libc::SIGSTOP) };
 }
 
-/// Goes on after a stop. In the background the terminal is left alone; when the program comes to the foreground there is
-/// another SIGCONT.
+/// Goes on after a stop. In the background the terminal is left alone; when the program comes to
+/// the foreground there is another SIGCONT.
 fn take_again() {
     if TAKEN.load(Ordering::SeqCst)
         && is_foreground()

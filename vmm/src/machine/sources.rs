@@ -84,7 +84,8 @@ impl fmt::Display for Role {
     }
 }
 
-/// Where files are now that a snapshot or a recording names elsewhere. What a file is, its SHA-256 says.
+/// Where files are now that a snapshot or a recording names elsewhere. What a file is, its SHA-256
+/// says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
     /// The kernel.
@@ -121,8 +122,8 @@ impl Moved {
         }
     }
 
-    /// Where the file `source` is now: where the user says, where it was, or, for a part of a guest image, in this user's
-    /// image cache.
+    /// Where the file `source` is now: where the user says, where it was, or, for a part of a guest
+    /// image, in this user's image cache.
     ///
     /// # Errors
     /// It is nowhere, or another one.
@@ -189,7 +190,8 @@ fn in_cache(role: Role, image: &str, sha256: &str) -> Result<PathBuf, ReadError>
 }
 
 impl Config {
-    /// The same machine, with paths that are found from any directory. A link or `..` in a path stays what it is.
+    /// The same machine, with paths that are found from any directory. A link or `..` in a path
+    /// stays what it is.
     ///
     /// # Errors
     /// There is no current directory.

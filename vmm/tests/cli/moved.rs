@@ -1,5 +1,5 @@
-//! Recordings, snapshots and campaigns that are used from another directory than they were made in, or whose files have
-//! moved since.
+//! Recordings, snapshots and campaigns that are used from another directory than they were made in,
+//! or whose files have moved since.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -38,7 +38,7 @@ impl Place {
         fs::write(place.at("made/disk"), [2; 4096]).unwrap();
         symlink("disk", place.at("made/disk.link")).unwrap();
         let config =
-            "kernel = 'kernel'\nkernel-format = 'image'\ninitrd = 'initrd'\ndisk = 'disk,ro'\n";
+            "kernel = 'kernel'\nkernel-format = 'image'\ninitrd = 'initrd'\ndisk = ['disk,ro']\n";
         fs::write(place.at("made/machine.toml"), config).unwrap();
         place
     }
@@ -260,7 +260,8 @@ fn a_debugger_and_a_recording_do_not_go_together() {
     );
 }
 
-/// The image cache of the tests, with hard links or copies of what `image` takes; as another user would have it.
+/// The image cache of the tests, with hard links or copies of what `image` takes; as another user
+/// would have it.
 fn other_cache(root: &Path, image: &str) -> PathBuf {
     let list = crate::run(&["images", "list", "--json"]);
     let list: Value = serde_json::from_str(&list.stdout).unwrap();
@@ -309,8 +310,8 @@ fn a_recording_of_an_image_is_had_again_with_another_cache() {
     assert_eq!(missing.stderr.lines().count(), 1);
 }
 
-/// A recording that names its image's files in a directory that does not exist: the sections' form is that of
-/// vmm/src/machine/sections.
+/// A recording that names its image's files in a directory that does not exist: the sections' form
+/// is that of vmm/src/machine/sections.
 fn hide_paths(recording: &[u8]) -> Vec<u8> {
     let (head, rest) = recording.split_at(20);
     let length = u32::from_le_bytes(rest[4..8].try_into().unwrap()) as usize;

@@ -1,4 +1,5 @@
-//! Outputs that would take the place of an input or of one another: refused before anything is opened to be written.
+//! Outputs that would take the place of an input or of one another: refused before anything is
+//! opened to be written.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use crc32fast::Hasher;
 
 use super::{END, Form};
+use crate::atomic_file::reason;
 use crate::machine::sources::Role;
 
 /// Why a file is of no use: sentences that go on where one about the file has begun.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The host's.
-    #[error("{0}")]
+    #[error("{}", reason(.0))]
     Io(#[from] io::Error),
     /// It is something else.
     #[error("it is not a {0}")]

@@ -25,6 +25,7 @@ use super::error::Error;
 use super::iommu::IommuSink;
 use super::saved::{MachineState, Processor, TimeState, WrongMachine};
 use super::{Device, Machine};
+use crate::atomic_file::reason;
 use crate::clock::VirtualClock;
 use crate::devices::uart::ConsoleSink;
 use crate::inject::Injection;
@@ -149,7 +150,7 @@ fn open(config: &Config, state: &MachineState) -> Result<Option<Vm>, Error> {
 fn host(what: &'static str) -> impl Fn(io::Error) -> Error {
     move |source| Error::Host {
         what,
-        source: Box::new(source),
+        source: Box::new(io::Error::other(reason(&source))),
     }
 }
 
