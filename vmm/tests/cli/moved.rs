@@ -286,9 +286,8 @@ fn a_recording_of_an_image_is_had_again_with_another_cache() {
     let place = Place::new();
     let image = crate::run(&["images", "fetch", "ipmmu"]);
     assert_eq!(image.code, Some(0), "{image:?}");
-    let record = ["boot", "--image=ipmmu", "--record=../rec", "--timeout=0.2"];
-    let recorded = place.run("made", &record);
-    assert_eq!(recorded.code, Some(124), "{recorded:?}");
+    let record = ["boot", "--image=ipmmu", "--record=../rec"];
+    let recorded = place.good("made", &record);
     // The recording's own paths lead nowhere for another user.
     let hidden = hide_paths(&fs::read(place.at("rec")).unwrap());
     fs::write(place.at("rec"), hidden).unwrap();
@@ -299,7 +298,7 @@ fn a_recording_of_an_image_is_had_again_with_another_cache() {
         command.output().unwrap().into()
     };
     let replayed = replay(&cache);
-    assert_eq!(replayed.code, Some(124), "{replayed:?}");
+    assert_eq!(replayed.code, Some(0), "{replayed:?}");
     assert!(replayed.stdout == recorded.stdout);
     assert_eq!(place.json("json")["image"], "ipmmu");
     let missing = replay(&place.at("no-cache"));
