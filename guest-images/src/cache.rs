@@ -93,6 +93,14 @@ impl Cache {
         Ok(manifest.map(|manifest| Image::new(spec, &manifest, &self.blobs)))
     }
 
+    /// The stored file whose content has this SHA-256 (in lower-case hexadecimal digits), if it is in the cache and really
+    /// has it.
+    #[must_use]
+    pub fn file(&self, sha256: &str) -> Option<PathBuf> {
+        self.blobs.checked(sha256)?;
+        Some(self.blobs.path(sha256))
+    }
+
     /// The image of that name or alias, fetched and built if it is not in the cache. What an earlier run, killed or not,
     /// has finished is not done again; of two runs at once, one waits for the other.
     ///

@@ -15,6 +15,7 @@
 
 #![deny(missing_docs)]
 
+pub mod atomic_file;
 pub mod clock;
 pub mod devices;
 pub mod gdb;
@@ -23,6 +24,7 @@ pub mod irq;
 pub mod lab;
 pub mod machine;
 pub mod observe;
+mod scratch;
 pub mod toml_file;
 pub mod vcpu;
 

@@ -39,7 +39,9 @@ fn four_cores_in_host_time_do_it_again() {
     assert!(wanted.disks[0].bytes_written > 0 && !wanted.iommus.is_empty());
     drop(machine);
     let recording = Recording::read(&*file).unwrap();
-    recording.check_files().unwrap();
+    recording
+        .find_files(&vmm::machine::Moved::default())
+        .unwrap();
     for _ in 0..2 {
         let again = Capture::default();
         let mut machine = recording.machine(Box::new(again.clone()), None).unwrap();

@@ -14,6 +14,7 @@ use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits, Machine};
 use super::console::{Destination, Watched, Watcher};
 use super::deferred::Deferred;
 use super::expect::Expect;
+use super::files::Files;
 use super::gdb::GdbAddress;
 use super::install::{self, Install};
 use super::origin::{Moment, Origin};
@@ -27,7 +28,7 @@ use super::signals::{self, Stopper};
 use super::stdout::{self, Stdout};
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
-use super::{Outcome, UserError, gdb, snapshot, text};
+use super::{Outcome, UserError, gdb, moved, snapshot, text, tty};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of time.
 ///
@@ -48,9 +49,12 @@ pub struct Args {
     )]
     record: Option<PathBuf>,
     /// Have the run of a recording again: its machine, its input, its time. Only what looks on or ends the run sooner may
-    /// be named beside
+    /// be named beside, and where files are now: --kernel FILE, --initrd FILE, --disk diskN=FILE, --snapshot FILE
     #[arg(long, value_name = "FILE", help_heading = "Run", conflicts_with_all = ["config", "record", "gdb"])]
     replay: Option<PathBuf>,
+    /// With --replay: where the snapshot is now that the recorded run went on from
+    #[arg(long, value_name = "FILE", help_heading = "Run", requires = "replay")]
+    snapshot: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
@@ -82,12 +86,14 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     args.install.apply();
     args.sandbox.apply();
     if let Some(path) = &args.replay {
-        return Boot::replay(args.settings, recording(path)?)?.run();
+        return replay(path, args.settings, args.snapshot);
     }
-    let settings = match &args.config {
-        Some(path) => args.settings.or(Settings::read(path)?),
-        None => args.settings,
-    };
+    let mut files = Files::default();
+    let settings = args.settings.with_file(args.config.as_deref())?;
+    files.inputs("configuration", &args.config);
+    files.settings(&settings);
+    files.output("--record", args.record.as_deref());
+    files.check()?;
     let mut boot = Boot::prepare(settings)?;
     if let Some(path) = &args.record {
         boot.record = Some(Output::at(path, "recording")?);
@@ -95,18 +101,39 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     boot.run()
 }
 
-/// Reads a recording, whose files must be what they were.
-fn recording(path: &Path) -> Result<Recording, UserError> {
+/// Has the run of a recording again; its files must be what they were.
+fn replay(
+    path: &Path,
+    mut settings: Settings,
+    snapshot: Option<PathBuf>,
+) -> Result<Outcome, UserError> {
     let unusable = |why: &dyn std::fmt::Display| {
         UserError::new(format!(
             "cannot use the recording {}: {why}",
             path.display()
         ))
     };
+    let moved = moved::take(&mut settings, snapshot)?;
+    if settings.image.is_some() || settings.config() != Settings::default().config() {
+        return Err(UserError::new(
+            "a recording has a machine of its own: name only what looks on or ends the run sooner beside --replay",
+        ));
+    }
+    let mut files = Files::default();
+    files.input("recording", path);
+    files.outputs_of(&settings);
+    files.check()?;
     let file = File::open(path).map_err(|why| unusable(&why))?;
-    let recording = Recording::read(BufReader::new(file)).map_err(|why| unusable(&why))?;
-    recording.check_files().map_err(|why| unusable(&why))?;
-    Ok(recording)
+    let mut recording = Recording::read(BufReader::new(file)).map_err(|why| unusable(&why))?;
+    recording.find_files(&moved).map_err(|why| unusable(&why))?;
+    let header = recording.header();
+    files.inputs(
+        "snapshot",
+        header.snapshot.iter().map(|start| &start.file.path),
+    );
+    files.machine(&header.config);
+    files.check()?;
+    Boot::outputs(settings, Origin::Recording(Box::new(recording)))?.run()
 }
 
 /// A run whose settings make sense.
@@ -115,7 +142,6 @@ pub struct Boot {
     origin: Origin,
     save: Option<Moment>,
     record: Option<Output>,
-    image: Option<&'static str>,
     expect: Option<Expect>,
     json: Option<Output>,
     probes: Vec<Probe>,
@@ -164,51 +190,34 @@ impl Boot {
                 "there is nothing to trace: the machine has no IOMMU; add one with --iommu",
             ));
         }
-        let mut boot = Self::outputs(settings, image, Origin::Power(Box::new(config)))?;
+        let mut boot = Self::outputs(settings, Origin::Power(Box::new(config)))?;
         if let (Some(name), Origin::Power(config)) = (image, &mut boot.origin) {
             use_image(config, name)?;
         }
         Ok(boot)
     }
 
-    /// A run that goes on from `snapshot`.
-    pub fn resume(settings: Settings, snapshot: Snapshot) -> Result<Self, UserError> {
-        Self::outputs(settings, None, Origin::Snapshot(snapshot))
-    }
-
-    /// The run of `recording` again.
-    fn replay(settings: Settings, recording: Recording) -> Result<Self, UserError> {
-        let machine = settings.image.is_some() || settings.config() != Settings::default().config();
-        if machine {
-            return Err(UserError::new(
-                "a recording has a machine of its own: name only what looks on or ends the run sooner beside --replay",
-            ));
-        }
-        Self::outputs(settings, None, Origin::Recording(Box::new(recording)))
+    /// A run that goes on from `snapshot`, which was read from the file `path`, and is recorded if `record` says where.
+    pub fn resume(
+        settings: Settings,
+        snapshot: Snapshot,
+        path: PathBuf,
+        record: Option<&Path>,
+    ) -> Result<Self, UserError> {
+        let record = record.map(|path| Output::at(path, "recording"));
+        let mut boot = Self::outputs(settings, Origin::Snapshot(snapshot, path))?;
+        boot.record = record.transpose()?;
+        Ok(boot)
     }
 
     /// The same run, to be saved at a moment.
-    pub fn saving(mut self, moment: Moment) -> Result<Self, UserError> {
-        let collides = |other: &Output| moment.output.collides(other);
-        let console = match &self.console {
-            Console::File(console) => collides(console),
-            Console::Stdio | Console::None => false,
-        };
-        if console || self.json.as_ref().is_some_and(collides) {
-            return Err(UserError::new(
-                "another file would replace the snapshot: name two files",
-            ));
-        }
+    pub fn saving(mut self, moment: Moment) -> Self {
         self.save = Some(moment);
-        Ok(self)
+        self
     }
 
     /// Finds out whether everything that shall be written can be.
-    fn outputs(
-        settings: Settings,
-        image: Option<&'static str>,
-        origin: Origin,
-    ) -> Result<Self, UserError> {
+    fn outputs(settings: Settings, origin: Origin) -> Result<Self, UserError> {
         let expect = settings
             .expect
             .as_deref()
@@ -231,19 +240,11 @@ impl Boot {
             Destination::None => Console::None,
             Destination::File(path) => Console::File(Output::at(&path, "console's file")?),
         };
-        if let (Some(json), Console::File(console)) = (&json, &console)
-            && json.collides(console)
-        {
-            return Err(UserError::new(
-                "the summary would replace the console's file: name two files",
-            ));
-        }
         Ok(Self {
             settings,
             origin,
             save: None,
             record: None,
-            image,
             expect,
             json,
             probes,
@@ -259,7 +260,6 @@ impl Boot {
             origin,
             save,
             record,
-            image,
             expect,
             json,
             probes,
@@ -304,16 +304,9 @@ impl Boot {
             ),
             None => (Box::new(sink) as Box<dyn ConsoleSink>, iommu_sink),
         };
-        let (mut machine, start_ns, recorder) = match (&origin, record) {
-            (Origin::Power(config), Some(output)) => {
-                let (machine, recorder) = Recorder::start(config, sink, iommu_sink, output)?;
-                (machine, 0, Some(recorder))
-            }
-            (origin, _) => {
-                let (machine, start_ns) = origin.machine(settings.seed, sink, iommu_sink)?;
-                (machine, start_ns, None)
-            }
-        };
+        let start_ns = origin.start_ns();
+        let (mut machine, recorder) = origin.machine(settings.seed, sink, iommu_sink, record)?;
+        let image = origin.config().image.as_deref();
         if let Acceleration::Emulated(Some(why)) = machine.acceleration() {
             text::complain(&format!("the processor is emulated: {why}"));
         }
@@ -338,7 +331,7 @@ impl Boot {
         let to_a_moment = settings.expect.is_some() || save.is_some();
         let session = Session::new(&settings, &origin, image, to_a_moment);
         let raw = if interactive {
-            session.attach(&machine, &stopper)
+            session.attach(&machine, &stopper)?
         } else {
             None
         };
@@ -411,6 +404,7 @@ pub fn use_image(config: &mut Config, name: &str) -> Result<(), UserError> {
         (_, _) => config.kernel = image.kernel,
     }
     config.initrd.get_or_insert(image.initramfs);
+    config.image = Some(image.spec.name.into());
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use super::{terminal, text};
+use super::{text, tty};
 
 /// How a command ended, and thereby its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl From<vmm::ConfigError> for UserError {
 /// Has panics restore the terminal and say whose fault they are.
 pub fn report_panics() {
     std::panic::set_hook(Box::new(|info| {
-        terminal::restore();
+        tty::restore();
         text::complain(&format!("this is a bug in vmm, not in your guest: {info}"));
     }));
 }

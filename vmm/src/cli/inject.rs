@@ -23,6 +23,7 @@ use vmm::inject::start::{Boot, Forked, Start};
 use vmm::inject::{Outcome as RunOutcome, Summary, write_html, write_junit};
 use vmm::lab::{Kernel, KernelChoice};
 
+use super::files::Files;
 use super::install::{self, Install};
 use super::output::Output;
 use super::probes::Timeline;
@@ -103,6 +104,9 @@ Exit codes:
   2  a mistake in the arguments or files, told in one sentence
   128+N  ended by signal N; --resume goes on with it";
 
+/// The page in the report's directory.
+const REPORT_PAGE: &str = "index.html";
+
 fn outcome(text: &str) -> Result<RunOutcome, String> {
     serde_json::from_value(text.into()).map_err(|_| {
         "use unaffected, recovered, device-lost, silent-corruption, hang, crash or vmm-error".into()
@@ -117,7 +121,15 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
         return list();
     };
     let plan = plan::find(name).map_err(fail)?;
+    // The name goes into journals and reports, whose readers are in other directories.
+    let name = &if plan::is_file(name) {
+        let path = std::path::absolute(name).map_err(fail)?;
+        path.display().to_string()
+    } else {
+        name.clone()
+    };
     args.check()?;
+    args.check_files(name)?;
     let timeline = args.timeline.as_deref().map(Timeline::at).transpose()?;
     let scenario = Scenario::new(plan.scenario);
     let kernel = Kernel::obtain(
@@ -230,15 +242,18 @@ struct Outputs {
 
 impl Outputs {
     fn new(args: &Args) -> Result<Self, UserError> {
-        let (json, junit) = Output::results(args.json.as_deref(), args.junit.as_deref())?;
+        let at = |path: &Option<PathBuf>| {
+            let output = path.as_deref().map(|path| Output::at(path, "results"));
+            output.transpose()
+        };
+        let (json, junit) = (at(&args.json)?, at(&args.junit)?);
         if let Some(directory) = &args.report {
             std::fs::create_dir_all(directory).map_err(|error| {
                 let name = directory.display();
                 UserError::new(format!("cannot make the report directory {name}: {error}"))
             })?;
         }
-        let kept = args.report.as_ref().map(|dir| dir.join("journal.jsonl"));
-        let journal = args.journal.clone().or(kept);
+        let journal = args.journal_file();
         if args.resume && journal.is_none() {
             return Err(UserError::new(
                 "--resume needs the journal of the campaign: name it by --journal or --report",
@@ -261,6 +276,27 @@ struct Results<'r> {
 }
 
 impl Args {
+    /// The campaign's journal, if it has one.
+    fn journal_file(&self) -> Option<PathBuf> {
+        let kept = self.report.as_ref().map(|dir| dir.join("journal.jsonl"));
+        self.journal.clone().or(kept)
+    }
+
+    /// Refuses outputs that would take another file's place.
+    fn check_files(&self, plan: &str) -> Result<(), UserError> {
+        let mut files = Files::default();
+        if plan::is_file(plan) {
+            files.input("plan", Path::new(plan));
+        }
+        let page = self.report.as_ref().map(|dir| dir.join(REPORT_PAGE));
+        files.output("--timeline", self.timeline.as_deref());
+        files.output("--json", self.json.as_deref());
+        files.output("--junit", self.junit.as_deref());
+        files.output("--journal", self.journal_file().as_deref());
+        files.output("--report", page.as_deref());
+        files.check()
+    }
+
     fn check(&self) -> Result<(), UserError> {
         match self.runs {
             Some(0) => Err(UserError::new("--runs 0 runs nothing")),
@@ -374,7 +410,7 @@ impl Args {
         outputs: Outputs,
     ) -> Result<(), UserError> {
         if let Some(directory) = &self.report {
-            let page = Output::at(&directory.join("index.html"), "report")?;
+            let page = Output::at(&directory.join(REPORT_PAGE), "report")?;
             let mut bytes = Vec::new();
             write_html(summary, done.values(), &mut bytes).map_err(fail)?;
             page.save(&bytes)?;

@@ -12,6 +12,7 @@ use vmm::Accel;
 use vmm::lab::{Case, Host, Judged, Kernel, KernelChoice, Lab, LabError, Undecided, junit, signs};
 use vmm::observe::export;
 
+use super::files::Files;
 use super::install::{self, Install};
 use super::output::Output;
 use super::sandbox::{self, Policy, SandboxArgs};
@@ -298,9 +299,32 @@ fn line(case: &Case, verdict: &Verdict) -> String {
 }
 
 impl RunArgs {
+    /// Refuses outputs that would take another file's place.
+    fn check_files(&self, cases: &[Case]) -> Result<(), UserError> {
+        let mut files = Files::default();
+        let names = self.selection.names.iter();
+        for name in names.filter(|name| Lab::is_file(name)) {
+            files.input("scenario", Path::new(name));
+        }
+        files.inputs("kernel", &self.kernel);
+        files.inputs("module", &self.module);
+        files.output("--json", self.json.as_deref());
+        files.output("--junit", self.junit.as_deref());
+        if let Some(directory) = &self.report {
+            let groups: BTreeSet<&str> = cases.iter().map(|case| case.group.as_str()).collect();
+            files.reports("--report", directory, groups);
+        }
+        files.check()
+    }
+
     fn run(self) -> Result<Outcome, UserError> {
         let cases = self.selection.cases()?;
-        let (json, junit) = Output::results(self.json.as_deref(), self.junit.as_deref())?;
+        self.check_files(&cases)?;
+        let at = |path: &Option<PathBuf>| {
+            let output = path.as_deref().map(|path| Output::at(path, "results"));
+            output.transpose()
+        };
+        let (json, junit) = (at(&self.json)?, at(&self.junit)?);
         let choice = match (&self.kernel, &self.image) {
             (Some(path), _) => KernelChoice::File {
                 path: path.clone(),
@@ -344,7 +368,11 @@ fn name(choice: &KernelChoice) -> String {
     match choice {
         KernelChoice::OfImage => "the scenario's own kernel".into(),
         KernelChoice::Image(name) => name.clone(),
-        KernelChoice::File { path, .. } => path.display().to_string(),
+        // Whoever reads the results is in another directory.
+        KernelChoice::File { path, .. } => std::path::absolute(path)
+            .unwrap_or_else(|_| path.clone())
+            .display()
+            .to_string(),
     }
 }
 

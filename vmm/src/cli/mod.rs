@@ -7,11 +7,13 @@ mod deferred;
 mod demo;
 mod exit;
 mod expect;
+mod files;
 mod gdb;
 mod images;
 mod inject;
 mod install;
 mod lab;
+mod moved;
 mod origin;
 mod output;
 mod probes;
@@ -25,6 +27,7 @@ mod stdout;
 mod terminal;
 mod text;
 mod trace;
+mod tty;
 mod values;
 
 use std::ffi::OsString;
@@ -91,6 +94,9 @@ pub fn main() -> ExitCode {
         Command::Inject(_) => "error,virtio_queue=off",
         _ => "error",
     };
+    if let Err(error) = signals::survive_full_files() {
+        return finish(Err(error));
+    }
     let filter = match log_filter(std::env::var_os("VMM_LOG"), quiet) {
         Ok(filter) => filter,
         Err(error) => {

@@ -1,9 +1,10 @@
 //! Where a run begins, and where it is to be saved.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use vmm::devices::uart::ConsoleSink;
-use vmm::machine::{Fork, Recording, Snapshot};
+use vmm::machine::{Fork, Recorder, Recording, Snapshot, Source};
 use vmm::{Config, IommuSink, Machine, Reason};
 
 use super::output::Output;
@@ -15,8 +16,8 @@ use super::{Outcome, UserError};
 pub enum Origin {
     /// At power-on.
     Power(Box<Config>),
-    /// At a snapshot.
-    Snapshot(Snapshot),
+    /// At a snapshot, which was read from this file.
+    Snapshot(Snapshot, PathBuf),
     /// At power-on, as it was recorded.
     Recording(Box<Recording>),
 }
@@ -26,33 +27,56 @@ impl Origin {
     pub fn config(&self) -> &Config {
         match self {
             Self::Power(config) => config,
-            Self::Snapshot(snapshot) => snapshot.config(),
+            Self::Snapshot(snapshot, _) => snapshot.config(),
             Self::Recording(recording) => &recording.header().config,
         }
     }
 
-    /// The machine there, and the guest's time.
+    /// The guest's time there, in nanoseconds since power-on.
+    pub fn start_ns(&self) -> u64 {
+        match self {
+            Self::Power(_) => 0,
+            Self::Snapshot(snapshot, _) => snapshot.guest_ns(),
+            Self::Recording(recording) => recording.start_ns(),
+        }
+    }
+
+    /// The machine there, and what records its run in `record` if that is wanted.
     pub fn machine(
         &self,
         seed: Option<u64>,
         console: Box<dyn ConsoleSink>,
         iommu_sink: Option<Arc<dyn IommuSink>>,
-    ) -> Result<(Machine, u64), UserError> {
-        match self {
-            Self::Power(config) => {
-                let machine = Machine::with_iommu_sink(config, console, iommu_sink)?;
-                Ok((machine, 0))
+        record: Option<Output>,
+    ) -> Result<(Machine, Option<Recorder<Output>>), UserError> {
+        let recorded = |(machine, recorder)| (machine, Some(recorder));
+        let made = match (self, record) {
+            (Self::Power(config), None) => {
+                (Machine::with_iommu_sink(config, console, iommu_sink)?, None)
             }
-            Self::Snapshot(snapshot) => {
-                let machine = snapshot.machine(Fork {
+            (Self::Power(config), Some(output)) => {
+                recorded(Recorder::start(config, console, iommu_sink, output)?)
+            }
+            (Self::Snapshot(snapshot, path), record) => {
+                let fork = Fork {
                     console,
                     iommu_sink,
                     seed,
-                })?;
-                Ok((machine, snapshot.guest_ns()))
+                };
+                match record {
+                    None => (snapshot.machine(fork)?, None),
+                    Some(output) => {
+                        let file = Source::of(path).map_err(|error| {
+                            let name = path.display();
+                            UserError::new(format!("cannot read the snapshot {name}: {error}"))
+                        })?;
+                        recorded(Recorder::resume(snapshot, file, fork, output)?)
+                    }
+                }
             }
-            Self::Recording(recording) => Ok((recording.machine(console, iommu_sink)?, 0)),
-        }
+            (Self::Recording(recording), _) => (recording.machine(console, iommu_sink)?, None),
+        };
+        Ok(made)
     }
 }
 

@@ -1,11 +1,12 @@
 //! Files that appear whole or not at all.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use tempfile::{Builder, NamedTempFile};
+use vmm::atomic_file::AtomicFile;
+pub use vmm::atomic_file::reason;
 
 use super::UserError;
 
@@ -20,9 +21,9 @@ pub struct Output {
 
 #[derive(Debug)]
 enum Kind {
-    /// Beside its place, to be moved there; made when there is something to write, so that a program that is killed
-    /// before leaves nothing.
-    Pending(Option<NamedTempFile>),
+    /// To appear at its place. One that has a name until then is made when there is something to write, so that a program that
+    /// is killed before leaves nothing.
+    Pending(Option<AtomicFile>),
     Open(File),
 }
 
@@ -48,8 +49,8 @@ impl Output {
                 Kind::Open(OpenOptions::new().write(true).open(path).map_err(fail)?)
             }
             _ => {
-                beside(path).map_err(fail)?;
-                Kind::Pending(None)
+                let file = AtomicFile::create(path).map_err(fail)?;
+                Kind::Pending(Some(file).filter(AtomicFile::is_unnamed))
             }
         };
         Ok(Self {
@@ -63,24 +64,18 @@ impl Output {
         match self.file {
             Kind::Open(file) => Ok(file),
             Kind::Pending(file) => file
-                .map_or_else(|| beside(&self.path), Ok)?
-                .persist(target(&self.path))
-                .map_err(|error| error.error),
+                .map_or_else(|| AtomicFile::create(&self.path), Ok)?
+                .publish(),
         }
     }
 
     /// As [`Output::publish`], with what was written safe on the disk before the file appears, and its name after.
-    pub fn publish_durably(mut self) -> std::io::Result<()> {
-        self.flush()?;
-        let directory = match &self.file {
-            Kind::Pending(Some(file)) => {
-                file.as_file().sync_all()?;
-                target(&self.path).parent().map(File::open).transpose()?
-            }
-            _ => None,
-        };
-        self.publish()?;
-        directory.map_or(Ok(()), |directory| directory.sync_all())
+    pub fn publish_durably(self) -> std::io::Result<()> {
+        match self.file {
+            Kind::Pending(Some(file)) => file.publish_durably(),
+            Kind::Pending(None) => AtomicFile::create(&self.path)?.publish_durably(),
+            Kind::Open(mut file) => file.flush(),
+        }
     }
 
     /// Has the file appear with `bytes` in it.
@@ -96,87 +91,23 @@ impl Output {
     pub fn path(&self) -> &Path {
         &self.path
     }
-
-    /// Both forms of a program's results.
-    pub fn results(
-        json: Option<&Path>,
-        junit: Option<&Path>,
-    ) -> Result<(Option<Self>, Option<Self>), UserError> {
-        let at = |path: Option<&Path>| path.map(|path| Self::at(path, "results")).transpose();
-        let (json, junit) = (at(json)?, at(junit)?);
-        if let (Some(json), Some(junit)) = (&json, &junit)
-            && json.collides(junit)
-        {
-            return Err(UserError::new(
-                "both forms of the results would be one file: name two",
-            ));
-        }
-        Ok((json, junit))
-    }
-
-    /// Whether one of the two would replace the other.
-    pub fn collides(&self, other: &Self) -> bool {
-        matches!(
-            (&self.file, &other.file),
-            (Kind::Pending(_), Kind::Pending(_))
-        ) && target(&self.path) == target(&other.path)
-    }
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         match &mut self.file {
             Kind::Pending(Some(file)) => file.write(bytes),
-            Kind::Pending(none) => none.insert(beside(&self.path)?).write(bytes),
+            Kind::Pending(none) => none.insert(AtomicFile::create(&self.path)?).write(bytes),
             Kind::Open(file) => file.write(bytes),
         }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         match &mut self.file {
-            Kind::Pending(file) => file.as_mut().map_or(Ok(()), NamedTempFile::flush),
+            Kind::Pending(file) => file.as_mut().map_or(Ok(()), AtomicFile::flush),
             Kind::Open(file) => file.flush(),
         }
     }
-}
-
-/// Where the file really is: through a symbolic link, so that the link stays.
-fn target(path: &Path) -> PathBuf {
-    let whole = || path.canonicalize().ok();
-    let parent = || {
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        let directory = parent.unwrap_or(Path::new(".")).canonicalize().ok()?;
-        Some(directory.join(path.file_name()?))
-    };
-    whole().or_else(parent).unwrap_or_else(|| path.to_owned())
-}
-
-/// What went wrong, without the name of the temporary file that `tempfile` adds: the user named another one.
-pub fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" at path ") {
-        Some((reason, _)) => reason.to_owned(),
-        None => text,
-    }
-}
-
-/// A temporary file in the same directory, with the permissions that an ordinary new file has.
-fn beside(path: &Path) -> std::io::Result<NamedTempFile> {
-    let target = target(path);
-    let directory = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if target.exists() {
-        // The move would replace a file that may not be written.
-        OpenOptions::new().append(true).open(&target)?;
-    }
-    Builder::new()
-        .prefix(".vmm-")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)
 }
 
 #[cfg(test)]
@@ -225,16 +156,6 @@ mod tests {
             b"",
             "an empty file is a file"
         );
-    }
-
-    #[test]
-    fn two_outputs_may_not_be_one_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| Output::at(&directory.path().join(name), "report").unwrap();
-        assert!(at("out").collides(&at("./out")));
-        assert!(!at("out").collides(&at("other")));
-        let null = || Output::at(Path::new("/dev/null"), "report").unwrap();
-        assert!(!null().collides(&null()));
     }
 
     #[test]

@@ -113,7 +113,8 @@ fn report(
 ) -> Report {
     let told = "Nothing was expected of this run: see vmm lab for runs that are judged.";
     let verdict = Verdict::new(Outcome::Undecided, told);
-    let kernel = config.kernel.display().to_string();
+    let kernel = std::path::absolute(&config.kernel).unwrap_or_else(|_| config.kernel.clone());
+    let kernel = kernel.display().to_string();
     let mut report = Report::new(
         format!("A run of {}", image.unwrap_or(&kernel)),
         verdict.clone(),

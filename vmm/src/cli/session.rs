@@ -7,7 +7,9 @@ use super::origin::Origin;
 use super::settings::Settings;
 use super::signals::Stopper;
 use super::terminal::{self, Source, Stdin};
+use super::tty::Raw;
 use super::values::Idle;
+use super::UserError;
 
 /// What a guest has to do with whoever types.
 #[derive(Clone, Copy)]
@@ -45,7 +47,10 @@ impl Session {
     }
 
     /// Connects stdin to the guest's console. The result keeps the terminal raw.
-    pub fn attach(self, machine: &Machine, stopper: &Stopper) -> Option<terminal::Raw> {
+    ///
+    /// # Errors
+    /// A sentence, when signals cannot be handled.
+    pub fn attach(self, machine: &Machine, stopper: &Stopper) -> Result<Option<Raw>, UserError> {
         let input = match self.waits {
             true => machine.persons_input(),
             false => machine.console_input(),
@@ -53,24 +58,19 @@ impl Session {
         let stopper = stopper.clone();
         match Source::find() {
             // Whoever might have typed has left before the guest begins.
-            Source::Nowhere => None,
-            Source::File => {
-                terminal::forward_file(input, stopper);
-                None
-            }
-            Source::Stream => {
-                terminal::forward_stdin(input, stopper, Stdin::Stream);
-                None
-            }
+            Source::Nowhere => {}
+            Source::File => terminal::forward_file(input, stopper),
+            Source::Stream => terminal::forward_stdin(input, stopper, Stdin::Stream),
             Source::Terminal => {
-                let raw = terminal::Raw::enter();
+                let raw = Raw::enter()?;
                 let stdin = match raw {
                     Some(_) => Stdin::Terminal { needed: self.reads },
                     None => Stdin::Stream,
                 };
                 terminal::forward_stdin(input, stopper, stdin);
-                raw
+                return Ok(raw);
             }
         }
+        Ok(None)
     }
 }

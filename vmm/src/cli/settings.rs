@@ -168,6 +168,14 @@ impl Settings {
         Ok(settings)
     }
 
+    /// These settings, and where they say nothing those of the file, if any.
+    pub fn with_file(self, file: Option<&Path>) -> Result<Self, UserError> {
+        match file {
+            Some(path) => Ok(self.or(Self::read(path)?)),
+            None => Ok(self),
+        }
+    }
+
     fn resolve(&mut self, directory: &Path) {
         let Self {
             kernel,
@@ -237,6 +245,7 @@ impl Settings {
     pub fn config(&self) -> Config {
         let default = Config::default();
         Config {
+            image: None,
             kernel: self.kernel.clone().unwrap_or_default(),
             kernel_format: self.kernel_format.unwrap_or_default(),
             initrd: self.initrd.clone(),

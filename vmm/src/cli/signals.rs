@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use vmm::StopHandle;
 
-use super::{Outcome, UserError, terminal};
+use super::{Outcome, UserError, tty};
 
 /// Who ended a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,15 @@ impl Stopper {
     }
 }
 
+/// Has a file that reaches the limit on the size of files be an error where it is written, and not this program's death.
+pub fn survive_full_files() -> Result<(), UserError> {
+    // Caught and not ignored: a child that is started does not inherit that.
+    let caught = flag::register(SIGXFSZ, Arc::default());
+    caught
+        .map(drop)
+        .map_err(|error| UserError::new(format!("cannot handle signals: {error}")))
+}
+
 /// Has SIGINT, SIGQUIT and SIGTERM end the run in good order, and at the second time at once. SIGHUP, which says that the
 /// terminal went away, is taken and ignored: the run goes on, and its files are written.
 pub fn handle(stopper: Stopper) -> Result<(), UserError> {
@@ -76,7 +86,7 @@ pub fn handle(stopper: Stopper) -> Result<(), UserError> {
         for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
             let number = u8::try_from(signal).unwrap_or(u8::MAX);
             if !stopper.stop(Cause::Signal(number)) {
-                terminal::restore();
+                tty::restore();
                 std::process::exit(Outcome::Signal(number).code().into());
             }
         }

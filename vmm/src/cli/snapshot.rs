@@ -5,11 +5,14 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use vmm::ByteSize;
-use vmm::machine::Snapshot;
 use vmm::machine::snapshot::file::{self, Header};
+use vmm::machine::{Moved, Snapshot};
 
 use super::boot::Boot;
 use super::console::Destination;
+use super::files::Files;
+use super::gdb::GdbAddress;
+use super::moved::{self, DiskPlace};
 use super::install::Install;
 use super::origin::Moment;
 use super::output::{self, Output};
@@ -65,9 +68,13 @@ Exit codes:
 
 /// Go on from a snapshot, as `vmm boot` does from power-on.
 #[derive(Debug, clap::Args)]
+#[command(after_help = RESTORE_HELP)]
 pub struct Restore {
     /// The file to read
     file: PathBuf,
+    /// Where a disk's file is now, if it was moved: disk0 is the first one. May be given more than once
+    #[arg(long, value_name = "diskN=FILE")]
+    disk: Vec<DiskPlace>,
     /// Another seed: the entropy device's bytes follow from this one from here on
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
@@ -86,6 +93,12 @@ pub struct Restore {
     /// Where the console goes: stdio, none or a file [default: stdio]
     #[arg(long, value_name = "stdio|none|FILE")]
     console: Option<Destination>,
+    /// Wait for a debugger (GDB) at this port before the first instruction; see `vmm boot --help`
+    #[arg(long, value_name = "[ADDRESS:]PORT")]
+    gdb: Option<GdbAddress>,
+    /// Write all that reaches the guest from outside from here on to this file, for `vmm boot --replay`
+    #[arg(long, value_name = "FILE", conflicts_with = "gdb")]
+    record: Option<PathBuf>,
     /// Print on stderr what happens, as it happens: iommu
     #[arg(long, value_name = "WHAT", value_parser = word::<Trace>)]
     trace: Vec<Trace>,
@@ -104,6 +117,14 @@ pub struct Restore {
     #[command(flatten)]
     sandbox: SandboxArgs,
 }
+
+const RESTORE_HELP: &str = "\
+Examples:
+  vmm snapshot restore ready.snap --expect 'login: ' --timeout 60
+  vmm snapshot restore ready.snap --disk disk0=/mnt/disk.img
+  vmm snapshot restore ready.snap --record run.rec; vmm boot --replay run.rec
+
+Exit codes are those of `vmm boot`.";
 
 /// Check a snapshot and say what it holds.
 #[derive(Debug, clap::Args)]
@@ -127,10 +148,12 @@ pub fn run(command: Command) -> Result<Outcome, UserError> {
 fn save(args: Save) -> Result<Outcome, UserError> {
     args.install.apply();
     args.sandbox.apply();
-    let settings = match &args.config {
-        Some(path) => args.settings.or(Settings::read(path)?),
-        None => args.settings,
-    };
+    let settings = args.settings.with_file(args.config.as_deref())?;
+    let mut files = Files::default();
+    files.inputs("configuration", &args.config);
+    files.settings(&settings);
+    files.output("the snapshot", Some(&args.file));
+    files.check()?;
     let moment = Moment {
         guest_ns: args.at.map(Seconds::ns),
         instructions: args.at_instruction,
@@ -142,12 +165,11 @@ fn save(args: Save) -> Result<Outcome, UserError> {
             "no moment to save at is named: say --at SECONDS, --at-instruction N, --expect REGEX or --probe '... { stop }'",
         ));
     }
-    Boot::prepare(settings)?.saving(moment)?.run()
+    Boot::prepare(settings)?.saving(moment).run()
 }
 
 fn restore(args: Restore) -> Result<Outcome, UserError> {
     args.sandbox.apply();
-    let snapshot = Snapshot::read(open(&args.file)?).map_err(|why| unusable(&args.file, &why))?;
     let settings = Settings {
         seed: args.seed,
         idle: args.idle,
@@ -155,6 +177,7 @@ fn restore(args: Restore) -> Result<Outcome, UserError> {
         wall_timeout: args.wall_timeout,
         expect: args.expect,
         console: args.console,
+        gdb: args.gdb,
         trace: args.trace,
         probe: args.probe,
         timeline: args.timeline,
@@ -162,7 +185,21 @@ fn restore(args: Restore) -> Result<Outcome, UserError> {
         quiet: Some(args.quiet),
         ..Settings::default()
     };
-    Boot::resume(settings, snapshot)?.run()
+    let moved = Moved {
+        disks: moved::disks(args.disk)?,
+        ..Moved::default()
+    };
+    let mut files = Files::default();
+    files.input("snapshot", &args.file);
+    files.inputs("disk", moved.disks.values());
+    files.outputs_of(&settings);
+    files.output("--record", args.record.as_deref());
+    files.check()?;
+    let snapshot = Snapshot::read_moved(open(&args.file)?, &moved)
+        .map_err(|why| unusable(&args.file, &why))?;
+    files.machine(snapshot.config());
+    files.check()?;
+    Boot::resume(settings, snapshot, args.file, args.record.as_deref())?.run()
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, UserError> {
@@ -219,6 +256,10 @@ fn table(header: &Header) -> String {
         ("written by", producer.clone()),
         ("guest time", text::seconds(*guest_ns)),
         ("instructions", text::count(*instructions)),
+        (
+            "image",
+            config.image.clone().unwrap_or_else(|| "none".into()),
+        ),
         ("kernel", config.kernel.display().to_string()),
         ("command line", config.cmdline.clone()),
         ("memory", config.memory.to_string()),

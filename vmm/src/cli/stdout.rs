@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::OnceLock;
 
 use super::UserError;
+use super::output::reason;
 
 /// Why something printed was lost, once something was. A stream of the whole process, so a state of the whole process.
 static LOST: OnceLock<String> = OnceLock::new();
@@ -29,7 +30,7 @@ pub fn note(error: &io::Error) {
         error.kind(),
         ErrorKind::BrokenPipe | ErrorKind::Interrupted | ErrorKind::WouldBlock
     ) {
-        LOST.get_or_init(|| error.to_string());
+        LOST.get_or_init(|| reason(error));
     }
 }
 

@@ -1,13 +1,12 @@
-//! The terminal: raw while a guest has it, restored however the program ends.
+//! The terminal's keys, while a guest has them.
 
 use std::io::{IsTerminal, Read, Write};
-use std::sync::{Mutex, MutexGuard};
 
 use rustix::fs::FileType;
-use rustix::termios::{self, LocalModes, OptionalActions, OutputModes, Termios};
 use vmm::ConsoleInput;
 
 use super::signals::{Cause, Stopper};
+use super::tty;
 
 /// The escape character, Ctrl-A, as QEMU has it.
 const ESCAPE: u8 = 0x01;
@@ -16,13 +15,6 @@ const HELP: &str = "\r\n\
     Ctrl-A x       end the guest and this program\r\n\
     Ctrl-A h       this help\r\n\
     Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n";
-
-/// The terminal's settings to go back to. Not in the guard, so that a panic's hook and a signal's thread reach it.
-static ORIGINAL: Mutex<Option<Termios>> = Mutex::new(None);
-
-fn original() -> MutexGuard<'static, Option<Termios>> {
-    ORIGINAL.lock().unwrap_or_else(|e| e.into_inner())
-}
 
 /// Where standard input comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +34,7 @@ impl Source {
     pub fn find() -> Self {
         let stdin = std::io::stdin();
         if stdin.is_terminal() {
-            let foreground = termios::tcgetpgrp(&stdin);
-            return match foreground.is_ok_and(|group| group == rustix::process::getpgrp()) {
+            return match tty::is_ours() {
                 true => Self::Terminal,
                 false => Self::Nowhere,
             };
@@ -58,43 +49,6 @@ impl Source {
             },
             Err(_) => Self::Nowhere,
         }
-    }
-}
-
-/// Hands the terminal to the guest, until it is dropped.
-#[derive(Debug)]
-pub struct Raw(());
-
-impl Raw {
-    /// Sends every key to the guest, Ctrl-C too. Output is left as it is, so that our own messages look right. `None`
-    /// when the terminal does not let us.
-    pub fn enter() -> Option<Self> {
-        let stdin = std::io::stdin();
-        let before = termios::tcgetattr(&stdin).ok()?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        raw.output_modes |= OutputModes::OPOST;
-        raw.local_modes -= LocalModes::ISIG;
-        *original() = Some(before);
-        if termios::tcsetattr(&stdin, OptionalActions::Now, &raw).is_err() {
-            original().take();
-            return None;
-        }
-        Some(Self(()))
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        restore();
-    }
-}
-
-/// Gives the terminal back as it was; does nothing if it was not taken.
-pub fn restore() {
-    if let Some(before) = original().take() {
-        // It may be gone, and then there is nothing to restore.
-        let _ = termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::run::Record;
+use crate::atomic_file::reason;
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -46,13 +47,23 @@ impl Header {
             systematic: false,
         }
     }
+
+    /// Whether both are of one campaign. A plan is what it says: its file may have another name or place now.
+    fn is_same_campaign(&self, other: &Self) -> bool {
+        let plan = self.plan.clone();
+        *self
+            == Self {
+                plan,
+                ..other.clone()
+            }
+    }
 }
 
 /// Why there is no journal.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The host.
-    #[error("cannot {what} the journal {}: {source}", path.display())]
+    #[error("cannot {what} the journal {}: {}", path.display(), reason(source))]
     Io {
         /// Read, write or make.
         what: &'static str,
@@ -132,7 +143,7 @@ impl Journal {
         limited.read_to_end(&mut text).map_err(fail)?;
         let (found, records, good) = parse(&text);
         match found {
-            Some(found) if found == *header => {}
+            Some(found) if found.is_same_campaign(header) => {}
             // Killed before its first line was written.
             None if !text.contains(&b'\n') => {
                 file.set_len(0).map_err(fail)?;
@@ -298,6 +309,8 @@ mod tests {
         let error = Journal::resume(&path, &header(2)).unwrap_err().to_string();
         assert!(error.contains("of seed 1, and not 2"), "{error}");
         let mut other = header(1);
+        other.plan = "the same plan elsewhere".into();
+        assert_eq!(Journal::resume(&path, &other).unwrap().1.len(), 1);
         other.plan_sha256 = "z".into();
         let error = Journal::resume(&path, &other).unwrap_err().to_string();
         assert!(error.contains("another plan"), "{error}");

@@ -71,12 +71,17 @@ pub enum PlanError {
 /// # Errors
 /// There is none, or it is wrong.
 pub fn find(name: &str) -> Result<Plan, PlanError> {
-    if name.ends_with(".toml") || name.contains('/') {
+    if is_file(name) {
         return parse(name, &read(Path::new(name))?);
     }
     let shipped = SHIPPED.iter().find(|(shipped, _)| *shipped == name);
     let (name, text) = shipped.ok_or_else(|| PlanError::Unknown(name.into()))?;
     parse(name, text)
+}
+
+/// Whether `name` is that of a file, and not of a plan that is shipped.
+pub fn is_file(name: &str) -> bool {
+    name.ends_with(".toml") || name.contains('/')
 }
 
 fn read(path: &Path) -> Result<String, PlanError> {

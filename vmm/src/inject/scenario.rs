@@ -1,13 +1,12 @@
 //! What a guest does while faults happen: short work of which the host knows what must come of it.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
-
-use tempfile::NamedTempFile;
 
 use super::spec::ScenarioName;
 use crate::lab::{Kernel, noise};
 use crate::machine::board::{Board, Device};
+use crate::scratch::ScratchFile;
 use crate::{ByteSize, Config, DiskConfig, IommuConfig, IommuModel};
 
 /// Bytes that the guest copies at a time.
@@ -152,11 +151,8 @@ fn contents() -> Vec<u8> {
 ///
 /// # Errors
 /// The host has no room for it.
-pub fn disk() -> io::Result<NamedTempFile> {
-    let mut file = NamedTempFile::new()?;
-    file.write_all(&contents())?;
-    file.flush()?;
-    Ok(file)
+pub fn disk() -> io::Result<ScratchFile> {
+    ScratchFile::new(&[&contents()])
 }
 
 #[cfg(test)]

@@ -3,14 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tempfile::NamedTempFile;
-
 use super::engine::Injection;
 use super::scenario::{self, Scenario};
 use crate::devices::uart::{Capture, ConsoleSink, Flow};
 use crate::lab::Kernel;
 use crate::machine::snapshot::{Fork, Snapshot};
 use crate::observe::recording::Recording;
+use crate::scratch::ScratchFile;
 use crate::{Limits, Machine, Reason};
 
 /// What the guest says when its scenario begins.
@@ -86,7 +85,7 @@ pub struct Started {
     /// How many bytes were on the console before.
     pub skip: usize,
     /// Its disk, if that is a file of its own, which is there as long as this.
-    pub disk: Option<NamedTempFile>,
+    pub disk: Option<ScratchFile>,
 }
 
 /// Starts each run by booting the guest.

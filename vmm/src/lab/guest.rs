@@ -1,17 +1,17 @@
 //! What a case gives its guest: disks with known contents, and a script.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io;
 
 use guest_images::{GuestFile, guest_script};
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
 use super::kernel::Kernel;
 use super::load::Case;
 use crate::machine::board::{Board, Device};
+use crate::scratch::ScratchFile;
 
 /// What steps can use.
 const PRELUDE: &str = include_str!("guest.sh");
@@ -40,7 +40,7 @@ pub struct Disk {
     pub role: char,
     /// What the kernel calls the device.
     pub device: String,
-    file: NamedTempFile,
+    file: ScratchFile,
     read: Vec<u8>,
 }
 
@@ -51,10 +51,7 @@ impl Disk {
     /// The host has no room for it.
     pub fn new(role: char) -> io::Result<Self> {
         let read = noise(u64::from(u32::from(role)), READ_BYTES);
-        let mut file = NamedTempFile::new()?;
-        file.write_all(&read)?;
-        file.write_all(&vec![0; PARTS * PART_BYTES])?;
-        file.flush()?;
+        let file = ScratchFile::new(&[&read, &vec![0; PARTS * PART_BYTES]])?;
         Ok(Self {
             role,
             device: String::new(),

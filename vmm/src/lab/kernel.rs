@@ -75,7 +75,9 @@ impl Kernel {
             }
             KernelChoice::File { path, module } => {
                 let module = module.as_deref().map(read).transpose()?;
-                let name = path.display().to_string();
+                // Reports with the name are read in other directories.
+                let name = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                let name = name.display().to_string();
                 (name, path.clone(), KernelFormat::Auto, module)
             }
         };

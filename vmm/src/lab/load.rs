@@ -135,13 +135,18 @@ impl Lab {
         &self.arm64
     }
 
+    /// Whether `name` is that of a file, and not of scenarios that are shipped.
+    pub fn is_file(name: &str) -> bool {
+        name.ends_with(".toml") || name.contains('/')
+    }
+
     /// The cases that `name` means: a case, the beginning of the names of several up to a dot, or a file.
     ///
     /// # Errors
     /// There are none, or the file is wrong.
     pub fn select(&self, name: &str) -> Result<Vec<Case>, LabError> {
         let path = Path::new(name);
-        if name.ends_with(".toml") || name.contains('/') {
+        if Self::is_file(name) {
             let text = read(path)?;
             let stem = path.file_stem().and_then(|stem| stem.to_str());
             return expand(stem.unwrap_or("scenario"), name, &text, &self.behaviours);

@@ -1,11 +1,8 @@
 //! Boots a case and collects what is seen.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-use tempfile::NamedTempFile;
 
 use super::evidence::Evidence;
 use super::findings;
@@ -21,6 +18,7 @@ use crate::observe::probe::{Hit, Outcome, Probe};
 use crate::observe::recording::Recording;
 use crate::observe::timeline::Run;
 use crate::observe::types::value::Value;
+use crate::scratch::ScratchFile;
 use crate::{Accel, Config, DiskConfig, Error, IommuConfig, Limits, Machine, Reason, TimeMode};
 
 /// Host time after which a guest hangs, on a slow host that does other things too.
@@ -298,17 +296,14 @@ fn initrd(
     board: &Board,
     disks: &[Disk],
     kernel: &Kernel,
-) -> Result<NamedTempFile, Undecided> {
+) -> Result<ScratchFile, Undecided> {
     let setup = |error: &dyn std::fmt::Display| Undecided::Setup(error.to_string());
     let files = guest::files(host.patience, case, board, disks, kernel);
     let bytes = kernel
         .image
         .initramfs_with(&files)
         .map_err(|error| setup(&error))?;
-    let mut file = NamedTempFile::new().map_err(|error| setup(&error))?;
-    file.write_all(&bytes).map_err(|error| setup(&error))?;
-    file.flush().map_err(|error| setup(&error))?;
-    Ok(file)
+    ScratchFile::new(&[&bytes]).map_err(|error| setup(&error))
 }
 
 /// Takes hits of probes: those that concern a device of the scenario, or changed something.

@@ -16,6 +16,7 @@ mod recording;
 mod saved;
 pub mod sections;
 pub mod snapshot;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod warn;
@@ -34,9 +35,10 @@ pub use iommu::{
     IommuEvent, IommuInfo, IommuSink, IommuSummary, RequestCounts, UtlbSummary, VirtioEvent,
     VirtioIommuSummary, current_master,
 };
-pub use recording::{Recorder, Recording, RecordingHeader};
+pub use recording::{Recorder, Recording, RecordingHeader, SnapshotStart};
 pub use saved::{MachineState, Processor, TimeState, WrongMachine};
 pub use snapshot::{Fork, Snapshot};
+pub use sources::{Moved, Role, Source};
 pub(crate) use warn::{Limiter, warn_guest};
 
 use std::io;

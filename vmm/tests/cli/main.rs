@@ -11,10 +11,13 @@ mod idle;
 mod inject;
 mod install;
 mod lab;
+mod moved;
+mod overwrite;
 mod record;
 mod sandbox;
 mod snapshot;
 mod terminal;
+mod unfinished;
 mod unprivileged;
 
 use std::io::Read;

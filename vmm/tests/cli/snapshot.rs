@@ -147,13 +147,13 @@ fn files_that_are_no_snapshots_are_refused_in_one_sentence() {
     let place = Place::new();
     let good = fs::read(place.saved()).unwrap();
     let mut newer = good.clone();
-    newer[16] = 2;
+    newer[16] = 200;
     let mut damaged = good.clone();
     damaged[good.len() / 2] ^= 1;
     let bad = [
         ("kernel", None, "not a snapshot"),
         ("none", None, "No such file"),
-        ("newer", Some(newer), "version 2"),
+        ("newer", Some(newer), "version 200"),
         (
             "short",
             Some(good[..good.len() - 1].to_vec()),
@@ -183,9 +183,9 @@ fn files_that_are_no_snapshots_are_refused_in_one_sentence() {
     );
 }
 
-/// Runs `vmm` with files limited to a few blocks; what exceeds them is an error, or with `kill` the program's death.
-fn limited(arguments: &[String], kill: bool) -> std::process::Output {
-    let trap = if kill { "" } else { "trap '' XFSZ;" };
+/// Runs `vmm` with files limited to a few blocks; what exceeds them is an error, whether their signal is ignored or not.
+fn limited(arguments: &[String], ignored: bool) -> std::process::Output {
+    let trap = if ignored { "trap '' XFSZ;" } else { "" };
     let mut command = Command::new("sh");
     command.args(["-c", &format!("{trap} ulimit -f 4; exec \"$@\""), "sh"]);
     command.arg(vmm(&[]).get_program()).args(arguments);
@@ -204,6 +204,7 @@ fn a_kill_at_any_moment_leaves_what_was_there_or_the_new_one_whole() {
     let whole = start.elapsed();
     let new = fs::read(place.path("snap")).unwrap();
     assert!(new != old);
+    let mut unfinished = 0;
     for part in 0..24 {
         fs::write(place.path("snap"), &old).unwrap();
         let mut child = vmm(&arguments).stderr(Stdio::null()).spawn().unwrap();
@@ -212,24 +213,29 @@ fn a_kill_at_any_moment_leaves_what_was_there_or_the_new_one_whole() {
         child.wait().unwrap();
         let left = fs::read(place.path("snap")).unwrap();
         assert!(left == old || left == new, "{} bytes", left.len());
+        unfinished += place.names().len() - 3;
     }
-    // What a kill leaves beside it does not stand in anyone's way.
+    // Only between a new file's first name and its place can a kill leave it, and then the next run removes it.
+    assert!(unfinished <= 2, "{:?}", place.names());
     assert_eq!(run(&arguments).code, Some(0));
     assert!(fs::read(place.path("snap")).unwrap() == new);
+    assert_eq!(place.names(), ["disk", "kernel", "snap"]);
 }
 
 #[test]
-fn a_full_disk_or_a_sudden_death_leaves_what_was_there() {
+fn a_full_disk_leaves_what_was_there() {
     let place = Place::new();
     let arguments = [place.save("snap"), vec!["--at-instruction=20000".into()]].concat();
-    for kill in [false, true] {
-        let ended = limited(&arguments, kill);
-        assert!(!place.names().contains(&"snap".to_owned()), "{ended:?}");
-        assert_eq!(ended.status.code(), (!kill).then_some(2), "{ended:?}");
+    for ignored in [false, true] {
+        let ended = limited(&arguments, ignored);
+        assert_eq!(place.names(), ["disk", "kernel"], "{ended:?}");
+        assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert!(told.contains("may not grow beyond the limit"), "{told}");
     }
     let before = fs::read(place.saved()).unwrap();
-    for kill in [false, true] {
-        limited(&arguments, kill);
+    for ignored in [false, true] {
+        limited(&arguments, ignored);
         assert!(fs::read(place.path("snap")).unwrap() == before);
     }
     let full = [place.save("snap"), vec!["--at-instruction=20000".into()]].concat();

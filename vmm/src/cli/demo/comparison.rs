@@ -15,6 +15,8 @@ const CASES: [&str; 2] = [
     "deferral.shared.stock.off",
     "deferral.shared.guard-absent.off",
 ];
+/// The report's name.
+pub const REPORT: &str = "demo";
 /// Most decisive events that are shown of a run; the report has all.
 const SHOWN_EVENTS: usize = 6;
 
@@ -59,7 +61,7 @@ pub fn run(directory: &Path) -> Result<bool, UserError> {
         "A second run without the guard had the same timeline, to the nanosecond ({} events).",
         again.run.timeline.events.len()
     ));
-    let written = export::write_all(directory, "demo", &report)
+    let written = export::write_all(directory, REPORT, &report)
         .map_err(|error| UserError::new(error.to_string()))?;
     line("");
     paragraph(&["The report, with the timeline of both runs, for a browser:"]);

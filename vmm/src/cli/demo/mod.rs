@@ -13,6 +13,7 @@ use vmm::Config;
 use self::background::Build;
 use self::guest::Guest;
 use self::show::{heading, line, paragraph};
+use super::files::Files;
 use super::install::{self, Install};
 use super::sandbox::SandboxArgs;
 use super::{Outcome, UserError, text};
@@ -48,6 +49,9 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     args.install.apply();
     args.sandbox.apply();
     let cache = Cache::open()?;
+    let mut files = Files::default();
+    files.reports("--report", &args.report, [comparison::REPORT]);
+    files.check()?;
     // Before anything is fetched, and while there is someone to ask: the build runs in the background.
     match (args.stock_only, cache.image(BUILT)?) {
         (true, _) => install::prepare_host(&cache, &[STOCK])?,

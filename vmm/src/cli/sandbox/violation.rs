@@ -5,7 +5,7 @@ use std::io;
 use libc::{c_int, c_void, siginfo_t};
 use vmm_sys_util::signal::register_signal_handler;
 
-use super::super::terminal;
+use super::super::tty;
 
 /// Where a SIGSYS's siginfo has the number of the system call, in words of 32 bits (Linux
 /// `include/uapi/asm-generic/siginfo.h`: signal, errno, code, padding, address of two words, number).
@@ -29,7 +29,7 @@ extern "C" fn report(_signal: c_int, info: *mut siginfo_t, _context: *mut c_void
     text.add(b" is not allowed. This is a bug in vmm, or a guest broke out; --sandbox off does without\n");
     // SAFETY: `write` takes the bytes of a live buffer.
     unsafe { libc::write(libc::STDERR_FILENO, text.bytes.as_ptr().cast(), text.length) };
-    terminal::restore();
+    tty::restore();
     // SAFETY: ends the process at once, as nothing in it can be relied on.
     unsafe { libc::_exit(EXIT_CODE) }
 }

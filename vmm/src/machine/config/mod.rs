@@ -51,6 +51,10 @@ pub fn host_date() -> u32 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
+    /// The name of the guest image that kernel and initial file system come from, if any: it says where they can be had
+    /// again, and has no influence on the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// The kernel: a zImage or a raw Image.
     pub kernel: PathBuf,
     /// What the kernel file is.
@@ -92,6 +96,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            image: None,
             kernel: PathBuf::new(),
             kernel_format: KernelFormat::default(),
             initrd: None,

@@ -6,8 +6,8 @@
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,8 @@ use super::iommu::IommuSink;
 use super::saved::NotEmulated;
 use super::sections::read::json;
 use super::sections::{Form, ReadError, Reader, Writer};
+use super::snapshot::{Fork, Snapshot};
+use super::sources::{Moved, Role, Source};
 use super::{Accel, Machine, Reason};
 use crate::clock::HostClock;
 use crate::devices::uart::ConsoleSink;
@@ -27,7 +29,7 @@ use crate::vcpu::{Ending, Pace, Replay, Turn, Waker, check};
 /// Recordings.
 static FORM: Form = Form {
     magic: b"viommu recorded\n",
-    version: 1,
+    version: 2,
     name: "recording",
     limit: |kind| (1..=3).contains(&kind).then_some(MAX_SECTION),
 };
@@ -41,6 +43,16 @@ const LIST: usize = 4096;
 /// Bytes of input after which they are written at once.
 const LIST_INPUT: usize = 1 << 20;
 
+/// This program.
+const PRODUCER: &str = concat!("vmm ", env!("CARGO_PKG_VERSION"));
+
+fn begin(source: io::Error) -> Error {
+    Error::Host {
+        what: "begin the recording or its replay",
+        source: Box::new(source),
+    }
+}
+
 /// What a recording is of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -51,49 +63,22 @@ pub struct RecordingHeader {
     pub config: Config,
     /// What the real-time clock showed at power-on.
     pub epoch: u32,
-    /// The files that the machine was made from: kernel, initial file system if any, disks.
+    /// The files that the machine was made from: kernel, initial file system if any, disks. None for a run that went on
+    /// from a snapshot, which says itself what it needs.
     pub files: Vec<Source>,
+    /// Where the run began, if not at power-on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotStart>,
 }
 
-/// A file that a machine was made from.
+/// The snapshot that a recorded run went on from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
-    /// Where it is.
-    pub path: PathBuf,
-    /// SHA-256 of what it held at first, in hexadecimal digits.
-    pub sha256: String,
-}
-
-impl Source {
-    fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            sha256: guest_images::hash_file(path).map_err(io::Error::other)?,
-        })
-    }
-}
-
-/// The files that a machine is made from.
-fn sources(config: &Config) -> impl Iterator<Item = &Path> {
-    let disks = config.disks.iter().map(|disk| disk.path.as_path());
-    let initrd = config.initrd.as_deref();
-    std::iter::once(config.kernel.as_path())
-        .chain(initrd)
-        .chain(disks)
-}
-
-fn absolute(config: &Config) -> io::Result<Config> {
-    let mut config = config.clone();
-    let disks = config.disks.iter_mut().map(|disk| &mut disk.path);
-    let initrd = config.initrd.as_mut();
-    for path in std::iter::once(&mut config.kernel)
-        .chain(initrd)
-        .chain(disks)
-    {
-        *path = std::path::absolute(&*path)?;
-    }
-    Ok(config)
+pub struct SnapshotStart {
+    /// Its file.
+    pub file: Source,
+    /// The seed that the run was given in place of the snapshot's, if any.
+    pub seed: Option<u64>,
 }
 
 /// Writes what happens to a machine. What cannot be written does not stop the run: [`Recorder::finish`] tells.
@@ -156,34 +141,71 @@ impl<W: Write + 'static> Recorder<W> {
         out: W,
     ) -> Result<(Machine, Self), Error> {
         config.validate()?;
-        let fail = |source| Error::Host {
-            what: "begin the recording",
-            source: Box::new(source),
-        };
         if config.accel == Accel::Kvm {
-            return Err(fail(io::Error::other(NotEmulated)));
+            return Err(begin(io::Error::other(NotEmulated)));
         }
         let epoch = config.epoch_now();
+        let config = config.absolute().map_err(begin)?;
         let header = RecordingHeader {
-            producer: concat!("vmm ", env!("CARGO_PKG_VERSION")).into(),
-            config: absolute(config).map_err(fail)?,
+            producer: PRODUCER.into(),
             epoch,
-            files: sources(config)
-                .filter_map(|path| Source::of(path).ok())
-                .collect(),
+            // Whoever cannot read a file is told when the machine is made.
+            files: config.sources(),
+            snapshot: None,
+            config,
         };
+        let machine = Machine::paced(&header.config, console, sink, epoch)?;
+        Self::of(machine, &header, HostClock::new(), out)
+    }
+
+    /// A machine that goes on from `snapshot`, which was read from `file`, and who records what happens to it in `out`.
+    ///
+    /// In host time its devices work on the thread that runs it.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn resume(
+        snapshot: &Snapshot,
+        file: Source,
+        fork: Fork,
+        out: W,
+    ) -> Result<(Machine, Self), Error> {
+        if !snapshot.is_emulated() {
+            return Err(begin(io::Error::other(NotEmulated)));
+        }
+        let config = snapshot.config().absolute().map_err(begin)?;
+        let header = RecordingHeader {
+            producer: PRODUCER.into(),
+            epoch: snapshot.epoch(),
+            files: Vec::new(),
+            snapshot: Some(SnapshotStart {
+                file,
+                seed: fork.seed,
+            }),
+            config,
+        };
+        let machine = snapshot.paced(fork)?;
+        let clock = HostClock::starting_at(snapshot.guest_ns());
+        Self::of(machine, &header, clock, out)
+    }
+
+    /// Begins the recording of `machine`, with `clock` as its time in host time.
+    fn of(
+        mut machine: Machine,
+        header: &RecordingHeader,
+        clock: HostClock,
+        out: W,
+    ) -> Result<(Machine, Self), Error> {
         let mut sheet = Sheet {
-            out: Some(Writer::new(&FORM, out).map_err(fail)?),
+            out: Some(Writer::new(&FORM, out).map_err(begin)?),
             failure: None,
             turns: Vec::new(),
             input: 0,
         };
-        // Whoever cannot read a file is told when the machine is made.
-        let mut machine = Machine::paced(config, console, sink, epoch)?;
-        sheet.put(HEADER, &header);
+        sheet.put(HEADER, header);
         let sheet = Arc::new(Mutex::new(sheet));
         let log = Arc::clone(&sheet);
-        let host = (config.time == TimeMode::Host).then(HostClock::new);
+        let host = (header.config.time == TimeMode::Host).then_some(clock);
         machine.pace = Pace::Record(host, Box::new(move |turn| lock(&log).log(turn)));
         Ok((machine, Self(sheet)))
     }
@@ -244,9 +266,11 @@ impl Machine {
 }
 
 /// A recording, read.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Recording {
     header: RecordingHeader,
+    /// Where the run began, once that was read.
+    snapshot: Option<Snapshot>,
     turns: Vec<Turn>,
     ending: Ending,
 }
@@ -285,6 +309,7 @@ impl Recording {
         }
         Ok(Self {
             header,
+            snapshot: None,
             turns,
             ending,
         })
@@ -295,49 +320,85 @@ impl Recording {
         &self.header
     }
 
+    /// Guest time where the run began, in nanoseconds since power-on.
+    pub fn start_ns(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, Snapshot::guest_ns)
+    }
+
     /// Why the recorded run ended.
     pub fn reason(&self) -> Reason {
         self.ending.reason
     }
 
-    /// Whether the files that the machine was made from are what they were.
+    /// Finds the files that the machine was made from: where they were, where `moved` says, or, for parts of a guest image,
+    /// in this user's image cache. They must be what they were. A snapshot that the run went on from is read.
     ///
     /// # Errors
-    /// The first one that is not.
-    pub fn check_files(&self) -> Result<(), ReadError> {
-        let RecordingHeader { config, files, .. } = &self.header;
-        if !sources(config).eq(files.iter().map(|file| file.path.as_path())) {
+    /// The first one that is not there, or another one.
+    pub fn find_files(&mut self, moved: &Moved) -> Result<(), ReadError> {
+        let RecordingHeader {
+            config,
+            files,
+            snapshot,
+            ..
+        } = &mut self.header;
+        moved.check(config)?;
+        if let Some(start) = snapshot {
+            start.file.path = moved.find(Role::Snapshot, &start.file)?;
+            let mut disks = moved.clone();
+            for (number, disk) in config.disks.iter().enumerate() {
+                let place = disks.disks.entry(number);
+                place.or_insert_with(|| disk.path.clone());
+            }
+            let file = File::open(&start.file.path)?;
+            let read = Snapshot::read_moved(BufReader::with_capacity(1 << 20, file), &disks)?;
+            *config = read.config().clone();
+            self.snapshot = Some(read);
+            return Ok(());
+        }
+        if moved.snapshot.is_some() {
+            return Err(ReadError::NoFile(Role::Snapshot));
+        }
+        let named = config.files().map(|(_, path)| path);
+        if !named.eq(files.iter().map(|file| file.path.as_path())) {
             return Err(ReadError::Impossible(
                 "its files are not those of its machine".into(),
             ));
         }
-        for file in files {
-            let now = Source::of(&file.path).map_err(|why| ReadError::Needed {
-                path: file.path.clone(),
-                why: why.to_string(),
-            })?;
-            if now != *file {
-                return Err(ReadError::Changed(file.path.clone()));
-            }
+        for ((role, path), file) in config.files_mut().zip(files) {
+            file.path = moved.find(role, file)?;
+            path.clone_from(&file.path);
         }
         Ok(())
     }
 
-    /// The machine at power-on, to be run as it was. Its disks' files are left as they are.
+    /// The machine where the run began, to be run as it was. Its disks' files are left as they are.
     ///
     /// # Errors
-    /// A sentence for the user.
+    /// A sentence for the user; a snapshot that the run went on from must have been found
+    /// ([`Recording::find_files`]).
     pub fn machine(
         &self,
         console: Box<dyn ConsoleSink>,
         sink: Option<Arc<dyn IommuSink>>,
     ) -> Result<Machine, Error> {
         let RecordingHeader { config, epoch, .. } = &self.header;
-        let mut config = config.clone();
-        for disk in &mut config.disks {
-            disk.overlay = true;
-        }
-        let mut machine = Machine::paced(&config, console, sink, *epoch)?;
+        let mut machine = match (&self.header.snapshot, &self.snapshot) {
+            (Some(start), Some(snapshot)) if snapshot.is_emulated() => snapshot.paced(Fork {
+                console,
+                iommu_sink: sink,
+                seed: start.seed,
+            })?,
+            (Some(_), Some(_)) => return Err(begin(io::Error::other(NotEmulated))),
+            (Some(_), None) => return Err(begin(io::ErrorKind::NotFound.into())),
+            (None, _) => {
+                let mut config = config.clone();
+                for disk in &mut config.disks {
+                    disk.overlay = true;
+                }
+                Machine::paced(&config, console, sink, *epoch)?
+            }
+        };
         let host = config.time == TimeMode::Host;
         let replay = Replay::new(self.turns.clone(), self.ending.clone(), host);
         machine.pace = Pace::Replay(replay);

@@ -62,8 +62,8 @@ fn what_was_typed_is_typed_again() {
             (first.0, first.1.as_slice()),
             (Reason::PowerOff, &b"abc"[..])
         );
-        let recording = Recording::read(&*file).unwrap();
-        recording.check_files().unwrap();
+        let mut recording = Recording::read(&*file).unwrap();
+        recording.find_files(&Moved::default()).unwrap();
         let (again, machine) = replay(&recording);
         assert!(again == first, "{time:?}: {:?}", machine.divergence());
         let record = machine.console_record();
@@ -182,18 +182,18 @@ fn files_must_be_what_they_were_and_stay_so() {
         ..config(&file)
     };
     let (_, bytes) = record(&config, &[Limits::default()], |_| ());
-    let recording = Recording::read(&*bytes).unwrap();
-    recording.check_files().unwrap();
+    let mut recording = Recording::read(&*bytes).unwrap();
+    recording.find_files(&Moved::default()).unwrap();
     assert_eq!(recording.reason(), Reason::PowerOff);
     assert_eq!(replay(&recording).0.0, Reason::PowerOff);
     disk.write_all(b"x").unwrap();
     assert!(matches!(
-        recording.check_files(),
-        Err(ReadError::Changed(_))
+        recording.find_files(&Moved::default()),
+        Err(ReadError::Changed(..))
     ));
     drop(disk);
     assert!(matches!(
-        recording.check_files(),
+        recording.find_files(&Moved::default()),
         Err(ReadError::Needed { .. })
     ));
 }
@@ -207,7 +207,7 @@ fn bad_files_and_full_disks_are_sentences() {
     }
     let mut other = good.clone();
     other[0] = b'V';
-    let error = Recording::read(&*other).unwrap_err().to_string();
+    let error = Recording::read(&*other).err().unwrap().to_string();
     assert_eq!(error, "it is not a recording");
     let full = std::fs::OpenOptions::new()
         .write(true)

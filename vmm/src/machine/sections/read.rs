@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use crc32fast::Hasher;
 
 use super::{END, Form};
+use crate::atomic_file::reason;
+use crate::machine::sources::Role;
 
 /// Why a file is of no use: sentences that go on where one about the file has begun.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The host's.
-    #[error("{0}")]
+    #[error("{}", reason(.0))]
     Io(#[from] io::Error),
     /// It is something else.
     #[error("it is not a {0}")]
@@ -39,16 +41,44 @@ pub enum ReadError {
     #[error("it describes no machine that can be: {0}")]
     Impossible(String),
     /// A file that it needs cannot be read.
-    #[error("cannot open {path}, which it needs: {why}", path = path.display())]
+    #[error(
+        "cannot open {path}, which it needs: {why}; if the file is elsewhere now, name its place by {flag}",
+        path = path.display(), flag = role.flag()
+    )]
     Needed {
         /// Its name.
         path: PathBuf,
         /// Why.
         why: String,
+        /// What it is.
+        role: Role,
     },
     /// A file that it needs is another one than it was.
-    #[error("{path}, which it needs, has changed since it was made", path = .0.display())]
-    Changed(PathBuf),
+    #[error(
+        "{path}, which it needs, has changed since it was made; if there is a copy, name it by {flag}",
+        path = .0.display(), flag = .1.flag()
+    )]
+    Changed(PathBuf, Role),
+    /// A file that was named in place of one that it needs is another one.
+    #[error("{path} is not the {1} that it needs: its SHA-256 is another one", path = .0.display())]
+    Other(PathBuf, Role),
+    /// A place was named of a file that it does not have.
+    #[error("its machine has no {0}")]
+    NoFile(Role),
+    /// A part of a guest image that it needs is not in the cache.
+    #[error(
+        "the {role} of the image {image}, which it needs, is not in the image cache ({cache}): {advice}"
+    )]
+    NotInCache {
+        /// What it is.
+        role: Role,
+        /// The image.
+        image: String,
+        /// The cache's directory.
+        cache: String,
+        /// How to have it.
+        advice: String,
+    },
 }
 
 impl ReadError {

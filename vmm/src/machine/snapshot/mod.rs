@@ -23,13 +23,15 @@ use super::board::Board;
 use super::config::{Accel, Config};
 use super::error::Error;
 use super::iommu::IommuSink;
-use super::saved::{MachineState, Processor, WrongMachine};
+use super::saved::{MachineState, Processor, TimeState, WrongMachine};
 use super::{Device, Machine};
+use crate::atomic_file::reason;
+use crate::clock::VirtualClock;
 use crate::devices::uart::ConsoleSink;
 use crate::inject::Injection;
 use crate::observe::probe::Kernel;
 use crate::vcpu::kvm::Vm;
-use crate::vcpu::{Acceleration, Waker};
+use crate::vcpu::{Acceleration, Timing, Waker};
 
 /// A machine at one moment. Clones are cheap and are the same snapshot; it may be used by any number of threads.
 #[derive(Clone)]
@@ -148,7 +150,7 @@ fn open(config: &Config, state: &MachineState) -> Result<Option<Vm>, Error> {
 fn host(what: &'static str) -> impl Fn(io::Error) -> Error {
     move |source| Error::Host {
         what,
-        source: Box::new(source),
+        source: Box::new(io::Error::other(reason(&source))),
     }
 }
 
@@ -169,6 +171,31 @@ impl Snapshot {
         &self,
         fork: Fork,
         injection: Option<&Arc<Injection>>,
+    ) -> Result<Machine, Error> {
+        let mut machine = self.assemble(fork, injection, |config, time| {
+            assemble::timing(config, time)
+        })?;
+        machine.start_worker()?;
+        Ok(machine)
+    }
+
+    /// The same, whose clock moves between slices of work only, and whose devices work on the thread that runs it.
+    pub(super) fn paced(&self, fork: Fork) -> Result<Machine, Error> {
+        let clock = |_: &Config, time: TimeState| {
+            Timing::Virtual(Arc::new(VirtualClock::starting_at(
+                time.now_ns,
+                time.skipped_ns,
+            )))
+        };
+        self.assemble(fork, None, clock)
+    }
+
+    /// The machine, with the clock that `timing` makes, and without a thread for its devices.
+    fn assemble(
+        &self,
+        fork: Fork,
+        injection: Option<&Arc<Injection>>,
+        timing: impl Fn(&Config, TimeState) -> Timing,
     ) -> Result<Machine, Error> {
         let Fork {
             console,
@@ -210,7 +237,7 @@ impl Snapshot {
             vm: vm.map(Arc::new),
             disks: disks.iter().map(DiskImage::open).collect(),
             ram,
-            timing: assemble::timing(&config, state.time),
+            timing: timing(&config, state.time),
             // The saved clock knows what it shows.
             epoch: state.rtc.epoch,
         };
@@ -230,7 +257,6 @@ impl Snapshot {
             machine.reseed();
         }
         machine.origin = Some(self.clone());
-        machine.start_worker()?;
         Ok(machine)
     }
 
@@ -251,9 +277,19 @@ impl Snapshot {
         self.0.kernel.get_or_init(find).clone()
     }
 
+    /// Whether its cores are emulated ones.
+    pub fn is_emulated(&self) -> bool {
+        matches!(self.0.state.processor, Processor::Emulated { .. })
+    }
+
     /// All of its state but its memory and its disks.
     pub fn state(&self) -> &MachineState {
         &self.0.state
+    }
+
+    /// What the real-time clock showed at power-on, in seconds since 1970-01-01 00:00 UTC.
+    pub fn epoch(&self) -> u32 {
+        self.0.state.rtc.epoch
     }
 
     /// Guest time since power-on, in nanoseconds.

@@ -1,13 +1,10 @@
 //! All formats of one report in a directory. Each file appears whole or not at all.
 
-use std::fs::Permissions;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use tempfile::Builder;
-
 use super::{chrome, html, text};
+use crate::atomic_file::{AtomicFile, reason};
 use crate::observe::timeline::Report;
 
 /// Where the formats of a report were written.
@@ -82,30 +79,20 @@ pub fn write_all(directory: &Path, name: &str, report: &Report) -> Result<Writte
     Ok(written)
 }
 
-/// Writes a file beside its place and moves it there when it is whole.
+/// Writes a file that appears when it is whole.
 fn write_atomically(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), ExportError> {
     let write = || -> io::Result<()> {
-        let directory = path.parent().unwrap_or(Path::new("."));
-        let file = Builder::new()
-            .prefix(".report-")
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(directory)
-            // The name of the temporary file means nothing to the user.
-            .map_err(|error| io::Error::from(error.kind()))?;
-        // Past `tempfile`, whose errors name the temporary file as well.
-        let mut out = BufWriter::new(file.as_file());
+        let mut out = BufWriter::new(AtomicFile::create(path)?);
         content(&mut out)?;
-        out.flush()?;
-        drop(out);
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
+        let file = out.into_inner().map_err(|error| error.into_error())?;
+        file.publish().map(drop)
     };
     write().map_err(|error| ExportError::File {
         path: path.to_owned(),
-        reason: error.to_string(),
+        reason: reason(&error),
     })
 }
 

@@ -11,6 +11,7 @@ use std::io::{Read, Write};
 pub use spec::Header;
 
 use super::Snapshot;
+use crate::machine::Moved;
 use crate::machine::sections::ReadError;
 
 impl Snapshot {
@@ -29,7 +30,15 @@ impl Snapshot {
     /// # Errors
     /// A sentence that goes on where one about the file has begun.
     pub fn read(input: impl Read) -> Result<Self, ReadError> {
-        read::read(input)
+        read::read(input, &Moved::default())
+    }
+
+    /// The same, with disks' files that are now where `moved` says.
+    ///
+    /// # Errors
+    /// As [`Snapshot::read`], and that it has no such disk.
+    pub fn read_moved(input: impl Read, moved: &Moved) -> Result<Self, ReadError> {
+        read::read(input, moved)
     }
 }
 

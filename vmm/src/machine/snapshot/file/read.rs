@@ -17,7 +17,7 @@ use crate::machine::snapshot::bench::Bench;
 use crate::machine::snapshot::disk::DiskImage;
 use crate::machine::snapshot::memory::{Blank, Memory, PAGE};
 use crate::machine::snapshot::{Inner, Snapshot};
-use crate::machine::{DiskConfig, MachineState, Processor};
+use crate::machine::{DiskConfig, MachineState, Moved, Processor, Role};
 
 fn damaged(what: &str) -> ReadError {
     ReadError::damaged(what)
@@ -40,12 +40,21 @@ pub fn check(input: impl Read) -> Result<Header, ReadError> {
     contents(input).map(|(header, ..)| header)
 }
 
-/// Reads a snapshot and opens its disks.
-pub fn read(input: impl Read) -> Result<Snapshot, ReadError> {
+/// Reads a snapshot and opens its disks, which are where it says or where `moved` does.
+pub fn read(input: impl Read, moved: &Moved) -> Result<Snapshot, ReadError> {
     let (header, state, memory, changes) = contents(input)?;
-    let Header { config, disks, .. } = header;
-    let images = config.disks.iter().zip(&disks).zip(changes);
-    let images = images.map(|((config, header), changes)| open(config, header, changes));
+    let Header {
+        mut config, disks, ..
+    } = header;
+    moved.check(&config)?;
+    for (number, path) in &moved.disks {
+        config.disks[*number].path = std::path::absolute(path)?;
+    }
+    let images = config.disks.iter().zip(&disks).zip(changes).enumerate();
+    let images = images.map(|(number, ((config, header), changes))| {
+        let named = moved.disks.contains_key(&number);
+        open(config, header, changes, number, named)
+    });
     Ok(Snapshot(Arc::new(Inner {
         board: match &state.processor {
             Processor::Kvm(saved) => Board::on(saved.platform(), &config),
@@ -122,12 +131,15 @@ fn blocks(changes: &mut [Changes], disks: &[DiskHeader], contents: &[u8]) -> Res
     Ok(())
 }
 
-/// Opens a disk's file, which must be what it was.
+/// Opens the file of the disk of this number, which must be what it was; `named` if the user said where it is.
 fn open(
     config: &DiskConfig,
     header: &DiskHeader,
     changes: Changes,
+    number: usize,
+    named: bool,
 ) -> Result<DiskImage, ReadError> {
+    let role = Role::Disk(number);
     let path = || config.path.clone();
     let access = if config.read_only {
         Access::Read
@@ -141,14 +153,20 @@ fn open(
             DiskError::Kind => "it is neither a file nor a block device".into(),
             DiskError::Locked => "it is in use by another program".into(),
         },
+        role,
     })?;
     let size = disk.sectors * SECTOR;
     let fail = |error: io::Error| ReadError::Needed {
         path: path(),
         why: error.to_string(),
+        role,
     };
     if size != header.size || hash(disk.storage.file(), size).map_err(fail)? != header.sha256 {
-        return Err(ReadError::Changed(path()));
+        return Err(if named {
+            ReadError::Other(path(), role)
+        } else {
+            ReadError::Changed(path(), role)
+        });
     }
     let changes: BTreeMap<_, _> = changes;
     Ok(DiskImage {

@@ -49,7 +49,7 @@ pub struct Header {
     pub guest_ns: u64,
     /// Instructions retired by all cores.
     pub instructions: u64,
-    /// What the machine was made from; paths of disks are absolute.
+    /// What the machine was made from; paths are absolute.
     pub config: Config,
     /// The disks, in the order of the configuration.
     pub disks: Vec<DiskHeader>,

@@ -3,17 +3,16 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::spec::{BLOCKS, DiskHeader, FORM, HEADER, Header, PAGES, RUN, STATE};
 use crate::devices::virtio::block::spec::SECTOR;
 use crate::devices::virtio::block::storage::BLOCK;
+use crate::machine::Snapshot;
 use crate::machine::sections::Writer;
 use crate::machine::snapshot::disk::DiskImage;
 use crate::machine::snapshot::memory::{PAGE, data};
-use crate::machine::{Config, Snapshot};
 
 /// Writes `snapshot` to `out`.
 pub fn write(snapshot: &Snapshot, out: impl Write) -> io::Result<()> {
@@ -23,7 +22,7 @@ pub fn write(snapshot: &Snapshot, out: impl Write) -> io::Result<()> {
         producer: concat!("vmm ", env!("CARGO_PKG_VERSION")).into(),
         guest_ns: snapshot.guest_ns(),
         instructions: snapshot.instructions(),
-        config: absolute(&inner.config)?,
+        config: inner.config.absolute()?,
         disks: inner.disks.iter().map(describe).collect::<Result<_, _>>()?,
     };
     sections.add(HEADER, &[&serde_json::to_vec(&header)?])?;
@@ -33,15 +32,6 @@ pub fn write(snapshot: &Snapshot, out: impl Write) -> io::Result<()> {
         blocks(&mut sections, number, disk)?;
     }
     sections.finish().map(drop)
-}
-
-/// The configuration, with disks that are found from any directory.
-fn absolute(config: &Config) -> io::Result<Config> {
-    let mut config = config.clone();
-    for disk in &mut config.disks {
-        disk.path = std::path::absolute(Path::new(&disk.path))?;
-    }
-    Ok(config)
 }
 
 fn describe(disk: &DiskImage) -> io::Result<DiskHeader> {

@@ -1,0 +1,403 @@
+//! What a command reads and what it writes, so that no output takes the place of an input or of
+//! another output.
+//!
+//! Every command names its files here before it opens one for writing or fetches anything. Two
+//! names are the same file if device and inode say so, whatever links and `..` are on the way; of a
+//! file that does not exist yet, its directory's do.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use guest_images::Cache;
+use vmm::Config;
+use vmm::machine::Role;
+
+use super::UserError;
+use super::console::Destination;
+use super::settings::Settings;
+use super::values::Disk;
+
+/// The endings of the files of one report in a directory.
+const REPORT_ENDINGS: [&str; 4] = ["html", "txt", "trace.json", "json"];
+/// What of the image cache's directory is nobody's but the cache's.
+const CACHE_PARTS: [&str; 4] = ["blobs", "images", "cross", "locks"];
+
+/// The files of one command.
+#[derive(Debug, Default)]
+pub struct Files {
+    inputs: Vec<Input>,
+    outputs: Vec<Output>,
+}
+
+#[derive(Debug)]
+struct Input {
+    /// What it is: "disk".
+    what: String,
+    path: PathBuf,
+}
+
+#[derive(Debug)]
+struct Output {
+    /// What the user said it by: "--json".
+    flag: &'static str,
+    path: PathBuf,
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} {}", self.what, self.path.display())
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.flag, self.path.display())
+    }
+}
+
+impl Files {
+    /// The command reads `path`, or has the guest write it.
+    pub fn input(&mut self, what: impl fmt::Display, path: &Path) {
+        self.inputs.push(Input {
+            what: what.to_string(),
+            path: path.to_owned(),
+        });
+    }
+
+    /// As [`Files::input`], for each.
+    pub fn inputs<'p>(
+        &mut self,
+        what: impl fmt::Display,
+        paths: impl IntoIterator<Item = &'p PathBuf>,
+    ) {
+        for path in paths {
+            self.input(&what, path);
+        }
+    }
+
+    /// The command writes `path` if it is named, which the user does by `flag`.
+    pub fn output(&mut self, flag: &'static str, path: Option<&Path>) {
+        self.outputs.extend(path.map(|path| Output {
+            flag,
+            path: path.to_owned(),
+        }));
+    }
+
+    /// The command writes a report of each of these names to the directory.
+    pub fn reports<'n>(
+        &mut self,
+        flag: &'static str,
+        directory: &Path,
+        names: impl IntoIterator<Item = &'n str>,
+    ) {
+        for name in names {
+            for ending in REPORT_ENDINGS {
+                self.output(flag, Some(&directory.join(format!("{name}.{ending}"))));
+            }
+        }
+    }
+
+    /// What settings name.
+    pub fn settings(&mut self, settings: &Settings) {
+        self.inputs("kernel", &settings.kernel);
+        self.inputs("initial file system", &settings.initrd);
+        self.inputs("disk", settings.disk.iter().map(|Disk(disk)| &disk.path));
+        self.outputs_of(settings);
+    }
+
+    /// What settings name to be written.
+    pub fn outputs_of(&mut self, settings: &Settings) {
+        self.output("--json", settings.json.as_deref());
+        self.output("--timeline", settings.timeline.as_deref());
+        if let Some(Destination::File(path)) = &settings.console {
+            self.output("--console", Some(path));
+        }
+    }
+
+    /// What a machine is made from.
+    pub fn machine(&mut self, config: &Config) {
+        for (role, path) in config.files() {
+            match role {
+                Role::Disk(_) => self.input("disk", path),
+                role => self.input(role, path),
+            }
+        }
+    }
+
+    /// Whether every output is a file of its own, and not the image cache's.
+    ///
+    /// # Errors
+    /// One is not; the sentence names both.
+    pub fn check(&self) -> Result<(), UserError> {
+        let outputs: Vec<(&Output, Place)> = self
+            .outputs
+            .iter()
+            .filter_map(|output| Some((output, Place::of(&output.path)?)))
+            .collect();
+        for input in &self.inputs {
+            let place = Place::of(&input.path);
+            if let Some((output, _)) = outputs.iter().find(|(_, at)| place.as_ref() == Some(at)) {
+                return Err(UserError::new(format!(
+                    "{output} would overwrite {input}: name another file"
+                )));
+            }
+        }
+        for (index, (one, at)) in outputs.iter().enumerate() {
+            for (other, there) in &outputs[index + 1..] {
+                if at == there {
+                    return Err(UserError::new(format!(
+                        "{one} and {other} would be one file: name two files"
+                    )));
+                }
+                if at.is_below(there) || there.is_below(at) {
+                    return Err(UserError::new(format!(
+                        "{one} and {other} would be a file and its own directory: name another file"
+                    )));
+                }
+            }
+            if in_cache(&one.path) {
+                return Err(UserError::new(format!(
+                    "{one} would lie among the files of the image cache: name another place"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the file lies where only the image cache writes.
+fn in_cache(path: &Path) -> bool {
+    let Some(root) = Cache::open()
+        .ok()
+        .and_then(|cache| cache.root().canonicalize().ok())
+    else {
+        return false;
+    };
+    let existing = path.ancestors().find_map(|path| path.canonicalize().ok());
+    existing.is_some_and(|path| {
+        CACHE_PARTS
+            .iter()
+            .any(|part| path.starts_with(root.join(part)))
+    })
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// A file that exists, by device and inode; or one below a directory that does, by the names
+    /// from there on.
+    File(u64, u64, Vec<OsString>),
+    /// A block device, which may have any number of nodes.
+    Device(u64),
+}
+
+impl Place {
+    /// `None` for pipes, terminals and the like, which take any number of writers, and for what cannot be looked at: to
+    /// open it will fail, with its own sentence.
+    fn of(path: &Path) -> Option<Self> {
+        /// As many links as Linux follows.
+        const MOST_LINKS: u32 = 40;
+        Self::through(path, MOST_LINKS)
+    }
+
+    fn through(path: &Path, links: u32) -> Option<Self> {
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        match std::fs::metadata(path) {
+            Ok(found) => {
+                let kind = found.file_type();
+                if kind.is_block_device() {
+                    return Some(Self::Device(found.rdev()));
+                }
+                (kind.is_file() || kind.is_dir())
+                    .then(|| Self::File(found.dev(), found.ino(), Vec::new()))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Self::missing(path, links)
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// The place of a file that does not exist.
+    fn missing(path: &Path, links: u32) -> Option<Self> {
+        let parent = path.parent()?;
+        if let Ok(target) = std::fs::read_link(path) {
+            return Self::through(&parent.join(target), links.checked_sub(1)?);
+        }
+        match Self::through(parent, links)? {
+            Self::File(device, inode, mut names) => {
+                names.push(path.file_name()?.to_owned());
+                Some(Self::File(device, inode, names))
+            }
+            Self::Device(_) => None,
+        }
+    }
+
+    /// Whether this would lie in a directory that is to be the file `other`.
+    fn is_below(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(device, inode, names), Self::File(d, i, others)) => {
+                (device, inode) == (d, i)
+                    && !others.is_empty()
+                    && names.len() > others.len()
+                    && names.starts_with(others)
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Arguments that name files to be read.
+    const READ: [&str; 16] = [
+        "boot --config",
+        "boot --kernel",
+        "boot --initrd",
+        "boot --disk",
+        "boot --replay",
+        "boot --snapshot",
+        "inject plan",
+        "lab run names",
+        "lab run --kernel",
+        "lab run --module",
+        "snapshot save --config",
+        "snapshot save --kernel",
+        "snapshot save --initrd",
+        "snapshot save --disk",
+        "snapshot restore file",
+        "snapshot restore --disk",
+    ];
+    /// Arguments that name files to be written.
+    const WRITTEN: [&str; 20] = [
+        "boot --console",
+        "boot --json",
+        "boot --record",
+        "boot --timeline",
+        "demo --report",
+        "inject --journal",
+        "inject --json",
+        "inject --junit",
+        "inject --report",
+        "inject --timeline",
+        "lab run --json",
+        "lab run --junit",
+        "lab run --report",
+        "snapshot save file",
+        "snapshot save --console",
+        "snapshot save --json",
+        "snapshot save --timeline",
+        "snapshot restore --console",
+        "snapshot restore --json",
+        "snapshot restore --record",
+    ];
+    /// The rest: commands that write nothing have nothing to compare.
+    const OTHERS: [&str; 4] = [
+        "snapshot restore --timeline",
+        "snapshot describe file",
+        "lab matrix names",
+        "lab matrix --kernel",
+    ];
+
+    /// Every argument below `command` that names a file.
+    fn arguments(command: &clap::Command, above: &str, found: &mut Vec<String>) {
+        for argument in command.get_arguments() {
+            let names = argument.get_value_names().unwrap_or_default();
+            let says = |word: &str| names.iter().any(|name| name.contains(word));
+            let parsed = argument.get_value_parser().type_id();
+            if parsed == std::any::TypeId::of::<PathBuf>()
+                || ["FILE", "DIR", ".toml"].into_iter().any(says)
+                || argument.get_id() == "plan"
+            {
+                let name = argument.get_long().map(|long| format!("--{long}"));
+                let name = name.unwrap_or_else(|| argument.get_id().to_string());
+                found.push(format!("{above}{name}"));
+            }
+        }
+        for inner in command.get_subcommands() {
+            arguments(inner, &format!("{above}{} ", inner.get_name()), found);
+        }
+    }
+
+    #[test]
+    fn every_argument_that_names_a_file_is_known_here() {
+        let mut found = Vec::new();
+        let command = <crate::cli::Cli as clap::CommandFactory>::command();
+        arguments(&command, "", &mut found);
+        found.sort();
+        let mut known = [&READ[..], &WRITTEN, &OTHERS].concat();
+        known.sort_unstable();
+        assert_eq!(
+            found, known,
+            "is it compared with the others, and in tests/cli/overwrite.rs?"
+        );
+    }
+
+    #[test]
+    fn every_way_to_a_file_is_that_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("d")).unwrap();
+        fs::write(at("file"), "x").unwrap();
+        symlink("file", at("link")).unwrap();
+        symlink("nowhere", at("dangling")).unwrap();
+        symlink("d", at("dlink")).unwrap();
+        symlink("loop", at("loop")).unwrap();
+        fs::hard_link(at("file"), at("hard")).unwrap();
+        let same = [
+            ("file", "link"),
+            ("file", "hard"),
+            ("file", "d/../file"),
+            ("new", "d/../new"),
+            ("d/new", "dlink/new"),
+            ("nowhere", "dangling"),
+            ("x/y/new", "d/../x/y/new"),
+        ];
+        for (one, other) in same {
+            assert_eq!(Place::of(&at(one)), Place::of(&at(other)), "{one} {other}");
+        }
+        for (one, other) in [("file", "new"), ("d/new", "new"), ("x/a", "x/b")] {
+            assert_ne!(Place::of(&at(one)), Place::of(&at(other)), "{one} {other}");
+        }
+        assert_eq!(Place::of(&at("loop")), None);
+        assert_eq!(Place::of(Path::new("/dev/null")), None);
+        let below = Place::of(&at("x/y/z")).unwrap();
+        assert!(below.is_below(&Place::of(&at("x")).unwrap()));
+        assert!(!below.is_below(&Place::of(directory.path()).unwrap()));
+    }
+
+    #[test]
+    fn sentences_name_both_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("disk"), "x").unwrap();
+        let mut files = Files::default();
+        files.input("disk", &at("disk"));
+        files.output("--json", Some(&at("json")));
+        files.check().unwrap();
+        files.output("--console", Some(&at("./json")));
+        let error = files.check().unwrap_err().to_string();
+        assert!(error.contains("name two files"), "{error}");
+        let mut files = Files::default();
+        files.input("disk", &at("disk"));
+        files.output("--json", Some(&at("./disk")));
+        let error = files.check().unwrap_err().to_string();
+        assert!(error.contains("would overwrite the disk"), "{error}");
+        let mut files = Files::default();
+        files.output("--json", Some(&at("report")));
+        files.reports("--report", &at("report"), ["one"]);
+        let error = files.check().unwrap_err().to_string();
+        assert!(error.contains("its own directory"), "{error}");
+    }
+}
