@@ -28,7 +28,7 @@ use super::signals::{self, Stopper};
 use super::stdout::{self, Stdout};
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
-use super::{Outcome, UserError, gdb, moved, snapshot, text, tty};
+use super::{Outcome, UserError, gdb, moved, snapshot, text};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of time.
 ///

@@ -140,10 +140,9 @@ mod tests {
     #[test]
     fn a_machine_may_write_what_its_guest_may() {
         let disk = |path: &str, read_only, overlay| DiskConfig {
-            path: path.into(),
             read_only,
             overlay,
-            ..DiskConfig::default()
+            ..DiskConfig::new(path)
         };
         let config = Config {
             kernel: "k".into(),
