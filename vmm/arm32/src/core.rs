@@ -312,6 +312,8 @@ impl Core {
     }
 
     /// The block at R15, made if need be; linked from `from`, the exit that led here.
+    // Part of the loop, which computed jumps go round often; the other caller is cold.
+    #[inline(always)]
     fn look_up(&mut self, from: Option<(u32, usize)>) -> Result<u32, Fault> {
         let va = self.cpu.s.r[15];
         let spans = self.cpu.tlb.spans();
