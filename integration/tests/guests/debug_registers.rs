@@ -13,7 +13,9 @@ fn program() -> integration::Disk {
     let made = Command::new("arm-linux-gnueabihf-gcc")
         .args(["-nostdlib", "-static", "-ffreestanding"])
         .args(["-marm", "-march=armv7-a+fp", "-O1", "-Wall", "-Werror"])
-        .args(["-o".as_ref(), path.as_os_str(), source.as_ref()])
+        .arg("-o")
+        .arg(&path)
+        .arg(source)
         .status()
         .expect("arm-linux-gnueabihf-gcc (package gcc-arm-linux-gnueabihf)");
     assert!(made.success());
