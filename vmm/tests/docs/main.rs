@@ -95,10 +95,9 @@ fn reading(page: &Page, name: &str, command: Command) -> Trial {
         Kind::NotRun(reason) => reason.clone(),
         Kind::Exits(_) => String::new(),
     };
-    let name = format!(
-        "{name} {}",
-        command.text.lines().next().unwrap_or_default().trim()
-    );
+    let line = command.text.lines().next().unwrap_or_default();
+    let line = line.split("  #").next().unwrap_or_default().trim();
+    let name = format!("{name} {line}");
     let page = page.clone();
     Trial::test(name, move || Ok(Place::new(&page).read(&command.text)?))
         .with_kind(format!("not run: {reason}"))

@@ -104,7 +104,8 @@ impl Place {
         let programs = self.directory.path().join("programs");
         stand_ins(&programs);
         let script = format!("command_not_found_handle() {{ return 0; }}\n{text}");
-        let output = Command::new("bash")
+        // Not the one among the stand-ins.
+        let output = Command::new("/bin/bash")
             .args(["-c", &script])
             .current_dir(self.directory.path())
             .env("PATH", &programs)
