@@ -38,7 +38,7 @@ fn four_cores_in_host_time_do_it_again() {
     let wanted = facts(machine.summary());
     assert!(wanted.disks[0].bytes_written > 0 && !wanted.iommus.is_empty());
     drop(machine);
-    let recording = Recording::read(&*file).unwrap();
+    let mut recording = Recording::read(&*file).unwrap();
     recording
         .find_files(&vmm::machine::Moved::default())
         .unwrap();
