@@ -13,7 +13,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use vmm::inject::campaign::{MAX_RUNS, Prepared, Thrift};
+use vmm::inject::campaign::{Difference, MAX_RUNS, Prepared, Thrift};
 use vmm::inject::journal::{Header, Journal};
 use vmm::inject::plan::{self, SHIPPED};
 use vmm::inject::run::{Record, Task};
@@ -96,7 +96,7 @@ Examples:
 
 Exit codes:
   0  the campaign is done, and no run ended in a way that was denied
-  1  one did, or the machine failed in one or a repeated run was another, which are bugs of ours
+  1  one did, or the machine failed in one, which is a bug of ours, or a repeated run was another than it had been
   2  a mistake in the arguments or files, told in one sentence
   128+N  ended by signal N; --resume goes on with it";
 
@@ -337,7 +337,7 @@ impl Args {
         self.write(&summary, &done, outputs)?;
         let others = self.recheck.map_or_else(Vec::new, |sample| {
             let (count, others) = prepared.recheck(task, &done, sample, jobs, &signals.stop);
-            print(&repeated(&summary, count, &others));
+            print(&repeated(&summary, count, &others, self.resume));
             others
         });
         if signals.stop.load(Ordering::Relaxed) {
@@ -376,16 +376,22 @@ impl Args {
     }
 }
 
-/// What came of doing `count` runs again, of which `others` were not what they had been.
-fn repeated(summary: &Summary, count: usize, others: &[u64]) -> String {
+/// What came of doing `count` runs again, of which `others` were not what they had been. Some of them may have been
+/// `read` from a journal.
+fn repeated(summary: &Summary, count: usize, others: &[Difference], read: bool) -> String {
     let mut text = format!("\n{count} runs were done again: ");
+    let cause = if read {
+        "the journal was changed, or it is a bug of ours"
+    } else {
+        "a bug of ours"
+    };
     if others.is_empty() {
         text.push_str("each was what it had been\n");
     } else {
-        text.push_str(&format!("{} were others, a bug of ours\n", others.len()));
+        text.push_str(&format!("{} were others: {cause}\n", others.len()));
     }
-    for run in others.iter().take(12) {
-        text.push_str(&format!("  {}\n", summary.command(*run)));
+    for Difference { run, what } in others.iter().take(12) {
+        text.push_str(&format!("  {}: {what}\n", summary.command(*run)));
     }
     text
 }

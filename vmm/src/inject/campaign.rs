@@ -36,6 +36,15 @@ impl Thrift {
     }
 }
 
+/// A run that was done again and was another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Its number.
+    pub run: u64,
+    /// What was otherwise, and how.
+    pub what: String,
+}
+
 /// A plan that is ready to be run.
 pub struct Prepared<'p> {
     /// The plan.
@@ -207,8 +216,8 @@ impl<'p> Prepared<'p> {
         error.map_or(Ok(done), Err)
     }
 
-    /// Does about `sample` of the runs that are `done` again, evenly chosen, and compares: how many were done, and which of
-    /// them were others. None should be.
+    /// Does about `sample` of the runs that are `done` again, evenly chosen, and compares all that is known of them: how
+    /// many were done, and which of them were others. None should be.
     pub fn recheck(
         &self,
         tasks: &(dyn Fn(u64) -> Option<Task> + Sync),
@@ -216,7 +225,7 @@ impl<'p> Prepared<'p> {
         sample: NonZeroUsize,
         jobs: NonZeroUsize,
         stop: &AtomicBool,
-    ) -> (usize, Vec<u64>) {
+    ) -> (usize, Vec<Difference>) {
         let step = done.len().div_ceil(sample.get()).max(1);
         let numbers: Vec<u64> = done.keys().copied().step_by(step).collect();
         let task = |index: u64| tasks(*numbers.get(usize::try_from(index).ok()?)?);
@@ -228,14 +237,15 @@ impl<'p> Prepared<'p> {
             jobs,
             stop,
             &mut |record: &mut Record| {
-                let first = done.get(&record.run).map(|first| &first.digest);
-                if first != Some(&record.digest) {
-                    others.push(record.run);
+                let first = done.get(&record.run);
+                if let Some(what) = first.and_then(|first| first.difference(record)) {
+                    let run = record.run;
+                    others.push(Difference { run, what });
                 }
                 Ok::<(), Infallible>(())
             },
         );
-        others.sort_unstable();
+        others.sort_unstable_by_key(|other| other.run);
         (again.len(), others)
     }
 }

@@ -1,16 +1,25 @@
 //! The record of a campaign on disk, a line a run, so that nothing is lost whatever ends the program.
+//!
+//! Each line is a JSON object whose last member, `chain`, is the SHA-256 of the `chain` of the line before (in binary; that of the
+//! journal's name before the first line) and of the line's own bytes before that member. A line that was edited, dropped, added
+//! or moved breaks the chain there. What was cut off at the end of a line cannot be told from a run that was killed, and
+//! whoever makes the whole chain anew is not found out by it: repeating runs finds that out.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::run::Record;
+use super::chain::Chain;
+use super::run::{Record, seed_of};
 
 /// The version of the format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// What a journal calls itself.
+pub(super) const MAGIC: &str = "viommu-inject";
 /// The largest journal that is read, in bytes: some millions of runs.
 const MAX_BYTES: u64 = 4 << 30;
 
@@ -37,7 +46,7 @@ impl Header {
     /// What this version writes.
     pub fn new(plan: &str, plan_sha256: String, kernel_sha256: String, seed: u64) -> Self {
         Self {
-            journal: "viommu-inject".into(),
+            journal: MAGIC.into(),
             version: VERSION,
             plan: plan.into(),
             plan_sha256,
@@ -72,6 +81,41 @@ pub enum JournalError {
         /// Of what.
         what: String,
     },
+    /// Another campaign writes it.
+    #[error("the journal {} is in use by another campaign: wait for its end, or name another", .0.display())]
+    Busy(PathBuf),
+    /// A line is not what was written there.
+    #[error("cannot resume from {}: {damage}; keep the lines before it (head -n {}), or begin a new journal",
+            path.display(), damage.line - 1)]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where and how.
+        damage: Damage,
+    },
+}
+
+/// A whole line of a journal that is not what was written there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line} {what}")]
+pub struct Damage {
+    /// Its number, from 1.
+    pub line: usize,
+    /// How.
+    pub what: &'static str,
+}
+
+/// What of a journal's bytes is whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Its first line; `None` if that is not whole, or not one of a journal.
+    pub header: Option<Header>,
+    /// The runs.
+    pub records: BTreeMap<u64, Record>,
+    /// How many bytes are whole lines.
+    pub good: usize,
+    /// What the next line's chain begins with.
+    chain: Chain,
 }
 
 /// A journal that is being written.
@@ -79,6 +123,7 @@ pub enum JournalError {
 pub struct Journal {
     path: PathBuf,
     file: File,
+    chain: Chain,
 }
 
 impl Journal {
@@ -97,9 +142,11 @@ impl Journal {
         if file.metadata().map_err(fail)?.len() > 0 {
             return Err(JournalError::Exists(path.into()));
         }
+        lock(&file, path)?;
         let mut journal = Self {
             path: path.into(),
             file,
+            chain: Chain::default(),
         };
         journal.line(header)?;
         Ok(journal)
@@ -109,7 +156,7 @@ impl Journal {
     /// not written to its end is taken away.
     ///
     /// # Errors
-    /// It is of another campaign, or the host refuses.
+    /// It is of another campaign or was changed, or the host refuses.
     pub fn resume(
         path: &Path,
         header: &Header,
@@ -127,10 +174,20 @@ impl Journal {
             }
             file => file.map_err(fail)?,
         };
+        lock(&file, path)?;
         let mut text = Vec::new();
         let mut limited = (&mut file).take(MAX_BYTES);
         limited.read_to_end(&mut text).map_err(fail)?;
-        let (found, records, good) = parse(&text);
+        let damaged = |damage| JournalError::Damaged {
+            path: path.into(),
+            damage,
+        };
+        let Contents {
+            header: found,
+            records,
+            good,
+            chain,
+        } = parse(&text).map_err(damaged)?;
         match found {
             Some(found) if found == *header => {}
             // Killed before its first line was written.
@@ -152,6 +209,7 @@ impl Journal {
         let journal = Self {
             path: path.into(),
             file,
+            chain,
         };
         Ok((journal, records))
     }
@@ -171,36 +229,69 @@ impl Journal {
             source,
         };
         let mut line = serde_json::to_vec(value).map_err(|error| fail(error.into()))?;
-        line.push(b'\n');
+        let chain = self.chain.close(&mut line);
         let before = self.file.metadata().map_err(fail)?.len();
         self.file.write_all(&line).map_err(|error| {
             // Best effort: a torn line is tolerated too.
             let _ = self.file.set_len(before);
             fail(error)
-        })
+        })?;
+        self.chain = chain;
+        Ok(())
     }
 }
 
-/// The header, the runs, and how many bytes of `text` are whole lines that make sense.
-pub fn parse(text: &[u8]) -> (Option<Header>, BTreeMap<u64, Record>, usize) {
-    let mut lines = text.split_inclusive(|byte| *byte == b'\n');
-    let whole = |line: &&[u8]| line.ends_with(b"\n");
-    let mut good = 0;
-    let mut records = BTreeMap::new();
-    let first = lines.next().filter(whole);
-    let header = first.and_then(|line| serde_json::from_slice(line).ok());
-    if header.is_none() {
-        return (None, records, 0);
+/// Keeps other campaigns from writing `file` as long as it is open. A file that cannot be locked is written all the same.
+fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(JournalError::Busy(path.into())),
+        _ => Ok(()),
     }
-    good += first.map_or(0, <[u8]>::len);
-    for line in lines.filter(whole) {
-        let Ok(record) = serde_json::from_slice::<Record>(line) else {
-            break;
-        };
-        good += line.len();
-        records.insert(record.run, record);
+}
+
+/// What of `text` is whole. A last line without an end is not, and is left out.
+///
+/// # Errors
+/// The first whole line that is not what was written there.
+pub fn parse(text: &[u8]) -> Result<Contents, Damage> {
+    let mut contents = Contents::default();
+    let mut lines = (1..)
+        .zip(text.split_inclusive(|byte| *byte == b'\n'))
+        .filter(|(_, line)| line.ends_with(b"\n"));
+    let Some((_, first)) = lines.next() else {
+        return Ok(contents);
+    };
+    let Ok(header) = serde_json::from_slice::<Header>(first) else {
+        return Ok(contents);
+    };
+    // Of other versions no more is known than that they are others.
+    if header.journal == MAGIC && header.version == VERSION {
+        let (chain, _) = contents.chain.open(first).ok_or(changed(1))?;
+        contents.chain = chain;
     }
-    (header, records, good)
+    let (known, seed) = (header.version == VERSION, header.seed);
+    contents.header = Some(header);
+    contents.good = first.len();
+    for (number, line) in lines.filter(|_| known) {
+        let damage = |what| Damage { line: number, what };
+        let (chain, body) = contents.chain.open(line).ok_or(changed(number))?;
+        let record: Record = serde_json::from_slice(&[body, b"}"].concat())
+            .map_err(|_| damage("is not a run as this version writes it"))?;
+        if record.seed != seed_of(seed, record.run) {
+            return Err(damage("has a run whose seed is none of this campaign's"));
+        }
+        if contents.records.insert(record.run, record).is_some() {
+            return Err(damage("has a run that a line before it has"));
+        }
+        contents.good += line.len();
+        contents.chain = chain;
+    }
+    Ok(contents)
+}
+
+const fn changed(line: usize) -> Damage {
+    let what = "is not what was written there: it was edited, or lines before it were dropped, added or moved";
+    Damage { line, what }
 }
 
 /// In which way a journal is not that of this campaign.
@@ -237,7 +328,7 @@ mod tests {
     fn record(run: u64) -> Record {
         Record {
             run,
-            seed: run * 3,
+            seed: seed_of(1, run),
             point: None,
             verdict: Verdict {
                 outcome: Outcome::Unaffected,
@@ -282,6 +373,7 @@ mod tests {
             let (mut journal, records) = Journal::resume(&path, &header(1)).unwrap();
             assert_eq!(records.len(), lines.saturating_sub(1), "cut at {cut}");
             journal.add(&record(9)).unwrap();
+            drop(journal);
             let (_, again) = Journal::resume(&path, &header(1)).unwrap();
             assert_eq!(again.len(), records.len() + 1, "cut at {cut}");
             assert_eq!(again[&9], record(9));
@@ -312,10 +404,41 @@ mod tests {
     }
 
     #[test]
+    fn an_edited_outcome_is_refused_with_its_line_and_what_is_before_it_can_be_kept() {
+        let (_directory, path) = written(3);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let edited = text.replacen("unaffected", "hang", 2);
+        std::fs::write(&path, &edited).unwrap();
+        let error = Journal::resume(&path, &header(1)).unwrap_err().to_string();
+        assert!(error.contains(": line 2 is not what was written"), "{error}");
+        assert!(error.contains("head -n 1"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), edited);
+        let kept: String = edited.split_inclusive('\n').take(1).collect();
+        std::fs::write(&path, kept).unwrap();
+        assert!(Journal::resume(&path, &header(1)).unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn older_versions_and_journals_in_use_are_told() {
+        let (_directory, path) = written(1);
+        let journal = Journal::resume(&path, &header(1)).unwrap().0;
+        let error = Journal::resume(&path, &header(1)).unwrap_err().to_string();
+        assert!(error.contains("in use by another campaign"), "{error}");
+        drop(journal);
+        let mut old = header(1);
+        old.version = 1;
+        let line = serde_json::to_string(&old).unwrap() + "\n{}\n";
+        std::fs::write(&path, line).unwrap();
+        let error = Journal::resume(&path, &header(1)).unwrap_err().to_string();
+        assert!(error.contains("of version 1, and this build reads version 2"), "{error}");
+    }
+
+    #[test]
     fn a_full_disk_is_told() {
         let mut journal = Journal {
             path: "/dev/full".into(),
             file: OpenOptions::new().append(true).open("/dev/full").unwrap(),
+            chain: Chain::default(),
         };
         let error = journal.add(&record(1)).unwrap_err().to_string();
         assert!(
@@ -327,8 +450,40 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let (_, _, good) = parse(&bytes);
-            prop_assert!(good <= bytes.len());
+            if let Ok(Contents { good, .. }) = parse(&bytes) {
+                prop_assert!(good <= bytes.len());
+            }
+        }
+
+        #[test]
+        fn no_byte_of_a_whole_line_can_be_changed(at in any::<prop::sample::Index>(), byte: u8) {
+            let (_directory, path) = written(4);
+            let whole = std::fs::read(&path).unwrap();
+            let mut bytes = whole.clone();
+            let at = at.index(bytes.len() - 1);
+            prop_assume!(bytes[at] != byte);
+            bytes[at] = byte;
+            let untouched = parse(&whole).unwrap();
+            // A first line that is none is no journal; any other change is found.
+            let found = parse(&bytes);
+            let none = found.as_ref().is_ok_and(|found| found.header.as_ref() != untouched.header.as_ref());
+            prop_assert!(found.is_err() || none, "{at}: {byte:#x}");
+        }
+
+        #[test]
+        fn lines_that_were_dropped_doubled_or_swapped_are_found(from in 1_usize..5, to in 1_usize..5, kind in 0..3) {
+            let (_directory, path) = written(5);
+            let text = std::fs::read_to_string(&path).unwrap();
+            let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+            match kind {
+                0 => drop(lines.remove(from)),
+                1 => lines.insert(from, lines[to]),
+                _ => lines.swap(from, to),
+            }
+            prop_assume!(lines.concat() != text);
+            let damage = parse(lines.concat().as_bytes()).unwrap_err();
+            let first = (0..).zip(text.split_inclusive('\n')).find(|(at, line)| lines.get(*at) != Some(line));
+            prop_assert_eq!(Some(damage.line), first.map(|(at, _)| at + 1));
         }
     }
 }
