@@ -1,15 +1,16 @@
 //! `vmm boot`.
 
-use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use guest_images::catalog::Architecture;
 use guest_images::{Cache, catalog};
 use vmm::devices::uart::ConsoleSink;
-use vmm::machine::{Recorder, Recording, Snapshot};
+use vmm::machine::{Recorder, Recording, Snapshot, check};
 use vmm::observe::probe::Probe;
-use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits, Machine};
+use vmm::vcpu::Width;
+use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits, Machine, input};
 
 use super::console::{Destination, Watched, Watcher};
 use super::deferred::Deferred;
@@ -98,7 +99,7 @@ fn recording(path: &Path) -> Result<Recording, UserError> {
             path.display()
         ))
     };
-    let file = File::open(path).map_err(|why| unusable(&why))?;
+    let file = input::open_stream(path).map_err(|why| unusable(&why))?;
     let recording = Recording::read(BufReader::new(file)).map_err(|why| unusable(&why))?;
     recording.check_files().map_err(|why| unusable(&why))?;
     Ok(recording)
@@ -148,22 +149,23 @@ impl Boot {
             }
             (Some(_), None) => config.validate()?,
             // An image's kernel is not known yet, and need not be for everything else to be looked at.
-            (None, Some(name)) => Config {
-                kernel: name.into(),
-                ..config.clone()
+            (None, Some(name)) => {
+                let config = Config {
+                    kernel: name.into(),
+                    ..config.clone()
+                };
+                check(&config, width(name)?)?;
             }
-            .validate()?,
         }
         if settings.trace.contains(&Trace::Iommu) && config.iommu_list().is_empty() {
             return Err(UserError::new(
                 "there is nothing to trace: the machine has no IOMMU; add one with --iommu",
             ));
         }
-        let mut boot = Self::outputs(settings, image, Origin::Power(Box::new(config)))?;
-        if let (Some(name), Origin::Power(config)) = (image, &mut boot.origin) {
-            use_image(config, name)?;
+        if let Some(at) = settings.gdb {
+            gdb::check(at)?;
         }
-        Ok(boot)
+        Self::outputs(settings, image, Origin::Power(Box::new(config)))
     }
 
     /// A run that goes on from `snapshot`.
@@ -247,8 +249,11 @@ impl Boot {
         })
     }
 
-    /// Runs it to its end.
-    pub fn run(self) -> Result<Outcome, UserError> {
+    /// Obtains what it takes, and runs it to its end.
+    pub fn run(mut self) -> Result<Outcome, UserError> {
+        if let (Some(name), Origin::Power(config)) = (self.image, &mut self.origin) {
+            use_image(config, name)?;
+        }
         let Self {
             settings,
             origin,
@@ -377,6 +382,14 @@ impl Boot {
         }
         Ok(verdict.outcome)
     }
+}
+
+/// The registers of the processor that the kernel of an image is for.
+pub fn width(image: &str) -> Result<Width, UserError> {
+    Ok(match catalog::find(image)?.architecture {
+        Architecture::Armhf => Width::Bits32,
+        Architecture::Arm64 | Architecture::Amd64 => Width::Bits64,
+    })
 }
 
 /// Has an image give kernel and initial file system, obtaining it if it is not in the cache.

@@ -49,12 +49,19 @@ impl<'de> Deserialize<'de> for GdbAddress {
     }
 }
 
+/// Finds out whether a debugger could be waited for there.
+pub fn check(at: GdbAddress) -> Result<(), UserError> {
+    Server::bind(at.0).map(drop).map_err(|error| refused(at, &error))
+}
+
+fn refused(at: GdbAddress, error: &std::io::Error) -> UserError {
+    let why = output::reason(error);
+    UserError::new(format!("cannot wait for a debugger at {}: {why}", at.0))
+}
+
 /// Has `machine` wait for a debugger, and says so.
 pub fn attach(machine: &mut Machine, at: GdbAddress) -> Result<(), UserError> {
-    let fail = |error: std::io::Error| {
-        let why = output::reason(&error);
-        UserError::new(format!("cannot wait for a debugger at {}: {why}", at.0))
-    };
+    let fail = |error: std::io::Error| refused(at, &error);
     let server = Server::bind(at.0).map_err(fail)?;
     let address = server.address().map_err(fail)?;
     server.attach(machine).map_err(fail)?;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use vmm::inject::campaign::{Difference, MAX_RUNS, Prepared, Thrift};
+use vmm::inject::campaign::{self, Difference, MAX_RUNS, Prepared, Thrift};
 use vmm::inject::journal::{Header, Journal};
 use vmm::inject::plan::{self, SHIPPED};
 use vmm::inject::run::{Record, Task};
@@ -114,7 +114,10 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     };
     let plan = plan::find(name).map_err(fail)?;
     args.check()?;
+    campaign::check(&plan).map_err(UserError::new)?;
     let timeline = args.timeline.as_deref().map(Timeline::at).transpose()?;
+    let mut header = args.header(name, &plan)?;
+    let outputs = Outputs::new(&args, &header)?;
     let scenario = Scenario::new(plan.scenario);
     let kernel = Kernel::obtain(
         plan.scenario.image(),
@@ -122,7 +125,7 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
         &mut install::terminal(),
     );
     let kernel = kernel.map_err(fail)?;
-    let outputs = Outputs::new(&args)?;
+    header.kernel_sha256.clone_from(&kernel.sha256);
     let boot = Boot {
         kernel: &kernel,
         scenario: &scenario,
@@ -150,7 +153,7 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
             })?;
             repeat(&args, &prepared, &task, &kernel, timeline)
         }
-        None => args.campaign(name, &plan, &prepared, &kernel, &task, outputs),
+        None => args.campaign(&prepared, &header, &task, outputs),
     }
 }
 
@@ -224,7 +227,8 @@ struct Outputs {
 }
 
 impl Outputs {
-    fn new(args: &Args) -> Result<Self, UserError> {
+    /// Finds out whether they can be written: nothing is but the directory of the report.
+    fn new(args: &Args, header: &Header) -> Result<Self, UserError> {
         let (json, junit) = Output::results(args.json.as_deref(), args.junit.as_deref())?;
         if let Some(directory) = &args.report {
             std::fs::create_dir_all(directory).map_err(|error| {
@@ -232,12 +236,19 @@ impl Outputs {
                 UserError::new(format!("cannot make the report directory {name}: {error}"))
             })?;
         }
+        if let Some(directory) = &args.report {
+            Output::at(&directory.join("index.html"), "report")?;
+        }
         let kept = args.report.as_ref().map(|dir| dir.join("journal.jsonl"));
         let journal = args.journal.clone().or(kept);
         if args.resume && journal.is_none() {
             return Err(UserError::new(
                 "--resume needs the journal of the campaign: name it by --journal or --report",
             ));
+        }
+        if let Some(path) = &journal {
+            Journal::check(path, header, args.resume).map_err(fail)?;
+            Output::at(path, "journal")?;
         }
         Ok(Self {
             json,
@@ -276,12 +287,19 @@ impl Args {
         }
     }
 
+    /// What the campaign is, but for its kernel.
+    fn header(&self, name: &str, plan: &Plan) -> Result<Header, UserError> {
+        let plan_text = serde_json::to_vec(plan).map_err(fail)?;
+        let digest = format!("{:x}", Sha256::digest(plan_text));
+        let mut header = Header::new(name, digest, String::new(), self.seed);
+        header.systematic = self.systematic;
+        Ok(header)
+    }
+
     fn campaign(
         &self,
-        name: &str,
-        plan: &Plan,
         prepared: &Prepared<'_>,
-        kernel: &Kernel,
+        header: &Header,
         task: &(dyn Fn(u64) -> Option<Task> + Sync),
         outputs: Outputs,
     ) -> Result<Outcome, UserError> {
@@ -289,18 +307,14 @@ impl Args {
             (runs, true) => prepared.systematic_runs().min(runs.unwrap_or(u64::MAX)),
             (runs, false) => runs.unwrap_or(100),
         };
-        let plan_text = serde_json::to_vec(plan).map_err(fail)?;
-        let digest = format!("{:x}", Sha256::digest(plan_text));
-        let mut header = Header::new(name, digest, kernel.sha256.clone(), self.seed);
-        header.systematic = self.systematic;
         let (mut journal, mut done) = match &outputs.journal {
             None => (None, BTreeMap::new()),
             Some(path) if self.resume => {
-                let (journal, done) = Journal::resume(path, &header).map_err(fail)?;
+                let (journal, done) = Journal::resume(path, header).map_err(fail)?;
                 (Some(journal), done)
             }
             Some(path) => (
-                Some(Journal::create(path, &header).map_err(fail)?),
+                Some(Journal::create(path, header).map_err(fail)?),
                 BTreeMap::new(),
             ),
         };
@@ -332,7 +346,8 @@ impl Args {
         );
         bar.finish_and_clear();
         let done = done?;
-        let summary = Summary::new(name, &plan.title, self.seed, self.systematic, done.values());
+        let (name, title) = (&header.plan, &prepared.plan.title);
+        let summary = Summary::new(name, title, self.seed, self.systematic, done.values());
         print(&summary.table());
         self.write(&summary, &done, outputs)?;
         let others = self.recheck.map_or_else(Vec::new, |sample| {

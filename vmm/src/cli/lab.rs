@@ -12,6 +12,7 @@ use vmm::Accel;
 use vmm::lab::{Case, Host, Judged, Kernel, KernelChoice, Lab, LabError, Undecided, junit, signs};
 use vmm::observe::export;
 
+use super::boot::width;
 use super::install::{self, Install};
 use super::output::Output;
 use super::stdout::print;
@@ -183,10 +184,23 @@ impl Selection {
         install::prepare_host(&Cache::open()?, &images)
     }
 
+    /// Finds every mistake that can be found before anything is obtained.
+    fn check(&self, cases: &[Case], choices: &[KernelChoice]) -> Result<(), UserError> {
+        let host = self.host();
+        host.check()?;
+        for choice in choices {
+            for case in cases {
+                let image = choice.check(&case.machine.image);
+                let image = image.map_err(|why| UserError::new(why.to_string()))?;
+                vmm::lab::check(host, case, image, width(image)?)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Runs `cases`, several at once, and shows each as it ends, in their order.
     fn judge(&self, cases: &[Case], choice: &KernelChoice) -> Result<Vec<Verdict>, UserError> {
         let host = self.host();
-        host.check()?;
         let mut kernels = BTreeMap::new();
         for case in cases {
             let image = &case.machine.image;
@@ -267,7 +281,11 @@ impl RunArgs {
             (None, Some(image)) => KernelChoice::Image(image.clone()),
             (None, None) => KernelChoice::OfImage,
         };
+        if let Some(directory) = &self.report {
+            Output::check_directory(directory, "report directory")?;
+        }
         let choices = std::slice::from_ref(&choice);
+        self.selection.check(&cases, choices)?;
         self.selection.prepare_host(&cases, choices)?;
         let verdicts = self.selection.judge(&cases, &choice)?;
         if let Some(directory) = &self.report {
@@ -399,6 +417,7 @@ impl MatrixArgs {
                 module,
             });
         }
+        self.selection.check(&cases, &choices)?;
         self.selection.prepare_host(&cases, &choices)?;
         let mut columns = Vec::new();
         for choice in &choices {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use vmm::ByteSize;
+use vmm::{ByteSize, input};
 use vmm::machine::Snapshot;
 use vmm::machine::snapshot::file::{self, Header};
 
@@ -155,7 +155,7 @@ fn restore(args: Restore) -> Result<Outcome, UserError> {
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, UserError> {
-    let file = File::open(path).map_err(|why| unusable(path, &why))?;
+    let file = input::open_stream(path).map_err(|why| unusable(path, &why))?;
     Ok(BufReader::with_capacity(1 << 20, file))
 }
 

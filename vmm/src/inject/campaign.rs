@@ -12,7 +12,6 @@ use super::run::{Record, Runner, Task, seed_of};
 use super::scenario::Scenario;
 use super::spec::{Nth, Plan, Rule, When};
 use super::start::Start;
-use crate::Machine;
 
 /// Most runs of a campaign: what a person, a disk and memory can take.
 pub const MAX_RUNS: u64 = 1_000_000;
@@ -55,9 +54,13 @@ pub struct Prepared<'p> {
     pub points: Vec<u64>,
 }
 
-/// Whether the machine has the devices that the plan names.
-fn check_devices(plan: &Plan, machine: &Machine) -> Result<(), String> {
-    let devices = &machine.board().devices;
+/// Checks what can be checked of a plan before its kernel is there: that its scenario's machine has the devices that it
+/// names.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn check(plan: &Plan) -> Result<(), String> {
+    let devices = Scenario::new(plan.scenario).board().devices;
     let known = |name: &str| devices.iter().any(|entry| entry.name == name);
     for (number, rule) in (1..).zip(&plan.fault) {
         if let Some(name) = rule.device.as_deref().filter(|name| !known(name)) {
@@ -114,7 +117,6 @@ impl<'p> Prepared<'p> {
                 verdict.outcome
             )));
         }
-        check_devices(plan, &machine)?;
         runner.functions = Functions::find(plan, &machine)?;
         runner.usual = Lines::of(&first.console);
         // Again, with what is known now: it must be found to be unaffected, and the functions' points are counted.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::Chain;
 use super::run::{Record, seed_of};
+use crate::input;
 
 /// The version of the format.
 const VERSION: u32 = 2;
@@ -175,19 +176,13 @@ impl Journal {
             file => file.map_err(fail)?,
         };
         lock(&file, path)?;
-        let mut text = Vec::new();
-        let mut limited = (&mut file).take(MAX_BYTES);
-        limited.read_to_end(&mut text).map_err(fail)?;
-        let damaged = |damage| JournalError::Damaged {
-            path: path.into(),
-            damage,
-        };
+        let (text, contents) = read(&mut file, path)?;
         let Contents {
             header: found,
             records,
             good,
             chain,
-        } = parse(&text).map_err(damaged)?;
+        } = contents;
         match found {
             Some(found) if found == *header => {}
             // Killed before its first line was written.
@@ -214,6 +209,45 @@ impl Journal {
         Ok((journal, records))
     }
 
+    /// Checks what can be checked of a journal that shall begin at `path`, or go on there if `resume`, before the kernel of
+    /// its campaign is known: nothing is written.
+    ///
+    /// # Errors
+    /// Those that [`create`](Self::create) and [`resume`](Self::resume) would have.
+    pub fn check(path: &Path, header: &Header, resume: bool) -> Result<(), JournalError> {
+        let fail = |source| JournalError::Io {
+            what: "read",
+            path: path.into(),
+            source,
+        };
+        let mut file = match input::open_stream(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file.map_err(fail)?,
+        };
+        let metadata = file.metadata().map_err(fail)?;
+        if !metadata.is_file() || metadata.len() == 0 {
+            return Ok(());
+        }
+        if !resume {
+            return Err(JournalError::Exists(path.into()));
+        }
+        let (text, Contents { header: found, .. }) = read(&mut file, path)?;
+        let kernel = found.as_ref().map(|found| found.kernel_sha256.clone());
+        let wanted = Header {
+            kernel_sha256: kernel.unwrap_or_default(),
+            ..header.clone()
+        };
+        match found {
+            Some(found) if found == wanted => Ok(()),
+            // Killed before its first line was written.
+            None if !text.contains(&b'\n') => Ok(()),
+            found => Err(JournalError::Other {
+                path: path.into(),
+                what: difference(found.as_ref(), &wanted),
+            }),
+        }
+    }
+
     /// Adds a run. What does not fit on the disk is taken back, so that the journal stays whole.
     ///
     /// # Errors
@@ -238,6 +272,24 @@ impl Journal {
         })?;
         self.chain = chain;
         Ok(())
+    }
+}
+
+/// The bytes of the journal in `file`, and what is in them.
+fn read(file: &mut File, path: &Path) -> Result<(Vec<u8>, Contents), JournalError> {
+    let mut text = Vec::new();
+    let read = file.take(MAX_BYTES).read_to_end(&mut text);
+    read.map_err(|source| JournalError::Io {
+        what: "read",
+        path: path.into(),
+        source,
+    })?;
+    match parse(&text) {
+        Ok(contents) => Ok((text, contents)),
+        Err(damage) => Err(JournalError::Damaged {
+            path: path.into(),
+            damage,
+        }),
     }
 }
 

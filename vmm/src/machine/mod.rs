@@ -44,7 +44,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-pub use assemble::noise_seed;
+pub use assemble::{check, noise_seed};
 use assemble::{Around, Devices, Parts};
 use board::{Board, Device};
 use bus::SystemBus;

@@ -14,6 +14,7 @@ use self::background::Build;
 use self::guest::Guest;
 use self::show::{heading, line, paragraph};
 use super::install::{self, Install};
+use super::output::Output;
 use super::{Outcome, UserError, text};
 
 /// Show the DMA teardown bug of 2017 and its fix, on one unmodified kernel with its devices behind an IOMMU.
@@ -44,6 +45,9 @@ const BUILT: &str = "ipmmu";
 pub fn run(args: Args) -> Result<Outcome, UserError> {
     args.install.apply();
     let cache = Cache::open()?;
+    if !args.stock_only {
+        Output::check_directory(&args.report, "report directory")?;
+    }
     // Before anything is fetched, and while there is someone to ask: the build runs in the background.
     match (args.stock_only, cache.image(BUILT)?) {
         (true, _) => install::prepare_host(&cache, &[STOCK])?,

@@ -146,6 +146,9 @@ impl Config {
             if disk.queues == 0 || disk.queues > MAX_DISK_QUEUES {
                 return Err(ConfigError::DiskQueues(disk.path.clone(), disk.queues));
             }
+            if disk.read_only && disk.overlay {
+                return Err(ConfigError::DiskOverlayReadOnly(disk.path.clone()));
+            }
         }
         self.validate_accel()?;
         self.validate_clocks()?;
@@ -228,6 +231,10 @@ pub enum ConfigError {
     /// Number of queues of a disk out of range.
     #[error("the disk {path} may have 1 to {MAX_DISK_QUEUES} queues, not {1}", path = .0.display())]
     DiskQueues(PathBuf, u16),
+    /// A disk that may and may not be written.
+    #[error("the disk {path} cannot be both read-only and an overlay, which the guest may write: say one of ro and overlay",
+            path = .0.display())]
+    DiskOverlayReadOnly(PathBuf),
     /// Too many clock generators.
     #[error("a machine takes at most {MAX_CLOCKS} clock generators, not {0}")]
     TooManyClocks(usize),

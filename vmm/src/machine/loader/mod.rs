@@ -48,6 +48,14 @@ pub enum LoadError {
         /// RAM that would do.
         need: ByteSize,
     },
+    /// The initrd takes all RAM.
+    #[error("{have} of memory is too little for an initrd of {initrd} bytes and a kernel: use more memory")]
+    NoRoomForInitrd {
+        /// RAM of the machine.
+        have: ByteSize,
+        /// Size of the initrd.
+        initrd: ByteSize,
+    },
     /// The kernel is larger than what a kernel can map.
     #[error("a kernel of {0} bytes is too large for 32-bit ARM")]
     KernelTooLarge(ByteSize),

@@ -48,12 +48,8 @@ pub struct Placement {
 /// # Errors
 /// [`LoadError::RamTooSmall`] naming how much would do, [`LoadError::InitrdTooLarge`] when no amount would.
 pub fn place(ram: Range, image: &Image, initrd_size: Option<u64>) -> Result<Placement, LoadError> {
-    let most = LOWMEM - COMPANIONS_OFFSET - DTB_ROOM;
-    if let Some(size) = initrd_size.filter(|size| *size > most) {
-        return Err(LoadError::InitrdTooLarge {
-            size: ByteSize(size),
-            most: ByteSize(most),
-        });
+    if let Some(size) = initrd_size {
+        check_initrd(ram, size)?;
     }
     let initrd_room = initrd_size.unwrap_or(0).next_multiple_of(PAGE);
     let companions = DTB_ROOM + initrd_room;
@@ -76,6 +72,24 @@ pub fn place(ram: Range, image: &Image, initrd_size: Option<u64>) -> Result<Plac
         dtb: at,
         initrd: initrd_size.map(|size| Range::new(at + DTB_ROOM, size)),
     })
+}
+
+/// Whether an initrd of `size` bytes can lie in `ram` beside some kernel.
+///
+/// # Errors
+/// [`LoadError::InitrdTooLarge`] when no amount of RAM would do, [`LoadError::NoRoomForInitrd`] when it alone takes all.
+pub fn check_initrd(ram: Range, size: u64) -> Result<(), LoadError> {
+    let most = LOWMEM - COMPANIONS_OFFSET - DTB_ROOM;
+    let initrd = ByteSize(size);
+    if size > most {
+        let most = ByteSize(most);
+        return Err(LoadError::InitrdTooLarge { size: initrd, most });
+    }
+    if TEXT_OFFSET + size + DTB_ROOM + WORKING_ROOM > ram.size {
+        let have = ByteSize(ram.size);
+        return Err(LoadError::NoRoomForInitrd { have, initrd });
+    }
+    Ok(())
 }
 
 /// Offset of the kernel file from the start of RAM, and the first offset that nothing of it ever touches.
