@@ -13,7 +13,7 @@ use super::expect::Expect;
 
 /// Where the user wants the console.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "String")]
+#[serde(try_from = "String")]
 pub enum Destination {
     /// This program's terminal.
     #[default]
@@ -24,21 +24,24 @@ pub enum Destination {
     File(PathBuf),
 }
 
-impl From<String> for Destination {
-    fn from(text: String) -> Self {
-        match text.as_str() {
-            "stdio" => Self::Stdio,
-            "none" => Self::None,
-            _ => Self::File(text.into()),
-        }
+impl TryFrom<String> for Destination {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 
 impl FromStr for Destination {
-    type Err = std::convert::Infallible;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(text.to_owned().into())
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("a console's file has a name: use stdio, none or a file's".into()),
+            "stdio" => Ok(Self::Stdio),
+            "none" => Ok(Self::None),
+            _ => Ok(Self::File(text.into())),
+        }
     }
 }
 

@@ -61,7 +61,11 @@ impl Expect {
             eager: hir.properties().look_set().is_empty(),
             found: false,
         };
-        expect.found = expect.eager && expect.matches_here();
+        if expect.eager && expect.matches_here() {
+            return Err(bad(
+                "it matches before the guest has shown anything: name something that the console will show".into(),
+            ));
+        }
         Ok(expect)
     }
 

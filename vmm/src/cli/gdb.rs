@@ -35,15 +35,9 @@ impl FromStr for GdbAddress {
 
 impl<'de> Deserialize<'de> for GdbAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Port(u16),
-            Text(String),
-        }
-        let text = match Form::deserialize(deserializer)? {
-            Form::Port(port) => port.to_string(),
-            Form::Text(text) => text,
+        let text = match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => text,
+            other => other.to_string(),
         };
         text.parse().map_err(de::Error::custom)
     }

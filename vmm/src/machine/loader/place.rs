@@ -6,9 +6,11 @@ use super::super::layout::Range;
 use super::LoadError;
 use super::image::{Image, Kind};
 
-/// Offset of the running kernel from the start of RAM (TEXT_OFFSET of every platform this machine can be taken for).
+/// Offset of the running kernel from the start of RAM, unless it is linked for another (TEXT_OFFSET in arch/arm/Makefile).
 /// The first 16 KiB below it hold the kernel's first page table.
 pub const TEXT_OFFSET: u64 = 0x8000;
+/// The largest such offset; a zImage does not tell to which it unpacks.
+const MAX_TEXT_OFFSET: u64 = 0x30_8000;
 /// A zImage is put this far from the start of RAM where there is room, above where it unpacks to, so that it need not
 /// move itself away first.
 const ZIMAGE_OFFSET: u64 = 32 << 20;
@@ -98,7 +100,9 @@ fn kernel_extent(ram_size: u64, image: &Image) -> Result<(u64, u64), LoadError> 
         return Err(LoadError::KernelTooLarge(ByteSize(image.size)));
     }
     let (offset, end) = match image.kind {
-        Kind::Image => (TEXT_OFFSET, TEXT_OFFSET + image.size + RAW_IMAGE_BSS),
+        Kind::Image { text_offset } => {
+            (text_offset, text_offset + image.size + RAW_IMAGE_BSS)
+        }
         Kind::Arm64 { memory, .. } if memory > LOWMEM => {
             return Err(LoadError::KernelTooLarge(ByteSize(memory)));
         }
@@ -111,7 +115,7 @@ fn kernel_extent(ram_size: u64, image: &Image) -> Result<(u64, u64), LoadError> 
             if unpacked > LOWMEM {
                 return Err(LoadError::KernelTooLarge(ByteSize(unpacked)));
             }
-            let running_end = TEXT_OFFSET + unpacked;
+            let running_end = MAX_TEXT_OFFSET + unpacked;
             let at_leisure = ZIMAGE_OFFSET + image.size + DECOMPRESSOR_SLACK;
             if running_end <= ZIMAGE_OFFSET && at_leisure <= ram_size / 2 {
                 (ZIMAGE_OFFSET, at_leisure)
@@ -165,13 +169,15 @@ mod tests {
         let placed = place(
             ram,
             &Image {
-                kind: Kind::Image,
+                kind: Kind::Image {
+                    text_offset: 0x20_8000,
+                },
                 size: 15 * MIB,
             },
             None,
         )
         .unwrap();
-        assert_eq!((placed.kernel, placed.initrd), (0x4000_8000, None));
+        assert_eq!((placed.kernel, placed.initrd), (0x4020_8000, None));
     }
 
     #[test]
@@ -223,12 +229,13 @@ mod tests {
         fn nothing_overlaps_and_all_is_in_ram(
             ram_size in 8_u64..1024, size in 1_u64..40_000_000, unpacked in proptest::option::of(1_u64..100_000_000),
             initrd in proptest::option::of(0_u64..200_000_000), raw: bool,
+            text_offset in prop_oneof![Just(TEXT_OFFSET), Just(MAX_TEXT_OFFSET)],
         ) {
             let ram = Range::new(0x4000_0000, ram_size * 2 * MIB);
-            let image = if raw { Image { kind: Kind::Image, size } } else { zimage(size, unpacked) };
+            let image = if raw { Image { kind: Kind::Image { text_offset }, size } } else { zimage(size, unpacked) };
             if let Ok(placed) = place(ram, &image, initrd) {
                 let running = match image.kind {
-                    Kind::Image | Kind::Arm64 { .. } => size,
+                    Kind::Image { .. } | Kind::Arm64 { .. } => size,
                     Kind::Zimage { unpacked } => unpacked.unwrap_or(size * UNPACK_FACTOR),
                 };
                 prop_assert!(placed.kernel >= ram.base + TEXT_OFFSET);
