@@ -374,6 +374,11 @@ impl Boot {
             json,
             settings.quiet == Some(true),
         )?;
+        if settings.quiet != Some(true) {
+            let (ram, memory) = (origin.config().ram(), origin.config().memory);
+            let advice = watcher.seen().lowmem.advice(ram.base, memory);
+            advice.iter().for_each(|advice| text::complain(advice));
+        }
         if let Some(error) = lost {
             return Err(error);
         }

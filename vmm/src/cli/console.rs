@@ -10,6 +10,7 @@ use vmm::{ConsoleSink, Flow};
 
 use super::commands::Commands;
 use super::expect::Expect;
+use super::lowmem::Lowmem;
 
 /// Where the user wants the console.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -88,6 +89,8 @@ pub struct Seen {
     pub expect: Option<Expect>,
     /// What the guest's `/init` said.
     pub commands: Commands,
+    /// What the kernel said of memory that it does not use.
+    pub lowmem: Lowmem,
 }
 
 /// A console that is shown and watched.
@@ -117,6 +120,7 @@ impl Watched {
         let seen = Arc::new(Mutex::new(Seen {
             expect,
             commands: Commands::default(),
+            lowmem: Lowmem::default(),
         }));
         let out = Lossy {
             stream,
@@ -137,6 +141,7 @@ impl ConsoleSink for Watched {
         self.out.write(bytes);
         let mut seen = lock(&self.seen);
         seen.commands.feed(bytes);
+        seen.lowmem.feed(bytes);
         let found = seen
             .expect
             .as_mut()

@@ -12,6 +12,7 @@ mod images;
 mod inject;
 mod install;
 mod lab;
+mod lowmem;
 mod origin;
 mod output;
 mod probes;

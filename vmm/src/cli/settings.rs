@@ -58,6 +58,7 @@ pub struct Settings {
         allow_hyphen_values = true,
         help_heading = "Guest"
     )]
+    #[serde(deserialize_with = "one_or_more")]
     pub run: Vec<String>,
     /// Have the guest of an image give you a shell on the console, after its commands
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", require_equals = true,
@@ -77,7 +78,7 @@ pub struct Settings {
     /// written in memory and the file as it is, `,queues=N` gives it N queues,
     /// `,iommu=NAME:N` puts it behind micro-TLB N of an IOMMU, which devices may share, and `,iommu=none` behind none
     #[arg(long, value_name = "FILE[,ro]", help_heading = "Machine")]
-    #[serde(alias = "disks")]
+    #[serde(alias = "disks", deserialize_with = "one_or_more")]
     pub disk: Vec<Disk>,
     /// Whether there is a virtio entropy device, whose bytes follow from the seed, or, as for a disk, behind
     /// which IOMMU [default: true]
