@@ -12,7 +12,9 @@ const TIMES: usize = 10;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let name = std::env::args().nth(1).ok_or("name an image")?;
-    let image = Cache::open()?.image(&name)?.ok_or("the image is not in the cache")?;
+    let image = Cache::open()?
+        .image(&name)?
+        .ok_or("the image is not in the cache")?;
     let files = [Some(image.kernel), image.raw_kernel, Some(image.initramfs)];
     let files: Vec<_> = files.into_iter().flatten().collect();
     let mut bytes = 0;

@@ -101,7 +101,10 @@ impl Manifest {
     /// The files that guests boot from.
     pub fn booted(&self) -> impl Iterator<Item = &Blob> {
         let kernel = [Some(&self.kernel.zimage), self.kernel.raw.as_ref()];
-        kernel.into_iter().flatten().chain([&self.initramfs.archive])
+        kernel
+            .into_iter()
+            .flatten()
+            .chain([&self.initramfs.archive])
     }
 
     /// All files that the image consists of.

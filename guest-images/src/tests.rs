@@ -334,7 +334,8 @@ fn rot(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(path, bytes).unwrap();
     let file = fs::File::options().write(true).open(path).unwrap();
-    file.set_times(fs::FileTimes::new().set_modified(time)).unwrap();
+    file.set_times(fs::FileTimes::new().set_modified(time))
+        .unwrap();
 }
 
 #[test]
@@ -355,12 +356,18 @@ fn a_byte_that_rotted_is_told_and_not_booted() {
     for path in [&image.kernel, &image.initramfs] {
         let whole = fs::read(path).unwrap();
         rot(path);
-        assert!(cache.image("debian-armmp").unwrap().is_some(), "a cheap look does not see it");
+        assert!(
+            cache.image("debian-armmp").unwrap().is_some(),
+            "a cheap look does not see it"
+        );
         let mut notes = Notes::default();
-        let again = cache.obtain_from("debian-armmp", &mut source.clone(), &mut notes).unwrap();
+        let again = cache
+            .obtain_from("debian-armmp", &mut source.clone(), &mut notes)
+            .unwrap();
         assert_eq!(again, image);
         assert_eq!(fs::read(path).unwrap(), whole);
-        let told = |note: &&String| note.contains(&*path.to_string_lossy()) && note.contains("is damaged");
+        let told =
+            |note: &&String| note.contains(&*path.to_string_lossy()) && note.contains("is damaged");
         assert_eq!(notes.0.iter().filter(told).count(), 1, "{:?}", notes.0);
     }
 }

@@ -45,7 +45,9 @@ impl<'de> Deserialize<'de> for GdbAddress {
 
 /// Finds out whether a debugger could be waited for there.
 pub fn check(at: GdbAddress) -> Result<(), UserError> {
-    Server::bind(at.0).map(drop).map_err(|error| refused(at, &error))
+    Server::bind(at.0)
+        .map(drop)
+        .map_err(|error| refused(at, &error))
 }
 
 fn refused(at: GdbAddress, error: &std::io::Error) -> UserError {

@@ -79,7 +79,11 @@ mod tests {
         ] {
             let mut lowmem = Lowmem::default();
             lowmem.feed(line.as_bytes());
-            assert_eq!(lowmem.advice(0x4000_0000, ByteSize(2 << 30)), None, "{line}");
+            assert_eq!(
+                lowmem.advice(0x4000_0000, ByteSize(2 << 30)),
+                None,
+                "{line}"
+            );
         }
     }
 }

@@ -170,7 +170,11 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn told(error: &clap::Error) -> String {
     let no_number = error.source().and_then(|source| source.downcast_ref());
     let value = |kind| error.get(kind).map(ToString::to_string);
-    match (no_number, value(ContextKind::InvalidValue), value(ContextKind::InvalidArg)) {
+    match (
+        no_number,
+        value(ContextKind::InvalidValue),
+        value(ContextKind::InvalidArg),
+    ) {
         (Some(why), Some(value), Some(argument)) => {
             let what = number(why);
             format!("invalid value '{value}' for '{argument}': {what} (see --help)")
@@ -240,7 +244,14 @@ mod tests {
                 "invalid value '0' for '--jobs <N>': the number must be 1 or more",
             ),
             (
-                &["vmm", "snapshot", "save", "f", "--at-instruction", "99999999999999999999"],
+                &[
+                    "vmm",
+                    "snapshot",
+                    "save",
+                    "f",
+                    "--at-instruction",
+                    "99999999999999999999",
+                ],
                 "the number is too large",
             ),
             (

@@ -158,8 +158,30 @@ impl Settings {
         let text = toml_file::read(path).map_err(|error| fail(error.to_string()))?;
         let mut settings: Self =
             toml_file::parse(&text).map_err(|mistake| fail(mistake.to_string()))?;
+        if let Some(key) = settings.nameless() {
+            return Err(fail(format!(
+                "{key} is empty, and it is the name of a file"
+            )));
+        }
         settings.resolve(path.parent().unwrap_or(Path::new("")));
         Ok(settings)
+    }
+
+    /// The key of a file without a name, which as a path would be the directory of the others.
+    fn nameless(&self) -> Option<&'static str> {
+        let files = [
+            ("kernel", &self.kernel),
+            ("initrd", &self.initrd),
+            ("json", &self.json),
+            ("timeline", &self.timeline),
+        ];
+        let empty = |path: &Path| path.as_os_str().is_empty();
+        let disk = self.disk.iter().any(|Disk(disk)| empty(&disk.path));
+        files
+            .into_iter()
+            .find(|(_, path)| path.as_deref().is_some_and(empty))
+            .map(|(key, _)| key)
+            .or_else(|| disk.then_some("disk"))
     }
 
     fn resolve(&mut self, directory: &Path) {

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use vmm::{ByteSize, input};
 use vmm::machine::Snapshot;
 use vmm::machine::snapshot::file::{self, Header};
+use vmm::{ByteSize, input};
 
 use super::boot::Boot;
 use super::console::Destination;

@@ -84,12 +84,19 @@ impl Record {
             stack,
         } = verdict;
         let whole = !(said.is_empty() && stack.is_empty() && told.is_empty());
-        let details = (said, stack, told) != (&again.verdict.said, &again.verdict.stack, &again.told);
+        let details =
+            (said, stack, told) != (&again.verdict.said, &again.verdict.stack, &again.told);
         differs("the number", run, &again.run)
             .or_else(|| differs("the outcome", outcome, &again.verdict.outcome))
             .or_else(|| differs("the reason", why, &again.verdict.why))
             .or_else(|| differs("the number of faults", faults, &again.faults))
-            .or_else(|| differs("the number of instructions", instructions, &again.instructions))
+            .or_else(|| {
+                differs(
+                    "the number of instructions",
+                    instructions,
+                    &again.instructions,
+                )
+            })
             .or_else(|| differs("the guest's time in ns", guest_ns, &again.guest_ns))
             .or_else(|| differs("the seed", seed, &again.seed))
             .or_else(|| differs("the digest", digest, &again.digest))
@@ -309,7 +316,10 @@ mod tests {
             (|r| r.verdict.outcome = Outcome::Hang, "the outcome was "),
             (|r| r.verdict.why.clear(), "the reason was"),
             (|r| r.faults = 0, "the number of faults was 0 and is 1"),
-            (|r| r.instructions = 0, "the number of instructions was 0 and is 6"),
+            (
+                |r| r.instructions = 0,
+                "the number of instructions was 0 and is 6",
+            ),
             (|r| r.guest_ns = 0, "the guest's time in ns was 0 and is 5"),
             (|r| r.digest = "cd".into(), "the digest was cd and is ab"),
             (|r| r.point = None, "the point was another"),
@@ -323,7 +333,11 @@ mod tests {
         }
         let mut trimmed = record.clone();
         trimmed.verdict.said.clear();
-        assert_eq!(trimmed.difference(&record), None, "nothing is left to compare");
+        assert_eq!(
+            trimmed.difference(&record),
+            None,
+            "nothing is left to compare"
+        );
     }
 
     #[test]

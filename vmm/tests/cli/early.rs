@@ -22,10 +22,14 @@ impl Place {
             ("odd", vec![0; 1000]),
             ("initrd", vec![0; 64 << 20]),
             ("journal", b"a journal\n".to_vec()),
-            ("wrong.toml", b"title = 't'\n[[fault]]\nwhere = 'disk'\nwhat = 'stuck'\n".to_vec()),
+            (
+                "wrong.toml",
+                b"title = 't'\n[[fault]]\nwhere = 'disk'\nwhat = 'stuck'\n".to_vec(),
+            ),
             (
                 "elsewhere.toml",
-                b"title = 't'\n[[fault]]\nwhere = 'disk'\nwhat = 'flip'\ndevice = 'disk7'\n".to_vec(),
+                b"title = 't'\n[[fault]]\nwhere = 'disk'\nwhat = 'flip'\ndevice = 'disk7'\n"
+                    .to_vec(),
             ),
         ] {
             fs::write(place.directory.path().join(name), bytes).unwrap();
@@ -36,7 +40,10 @@ impl Place {
     /// Runs the program; `@` before a name stands for the directory.
     fn run(&self, line: &str) -> Ended {
         let directory = format!("{}/", self.directory.path().display());
-        let words: Vec<String> = line.split(' ').map(|word| word.replace('@', &directory)).collect();
+        let words: Vec<String> = line
+            .split(' ')
+            .map(|word| word.replace('@', &directory))
+            .collect();
         let arguments: Vec<&str> = words.iter().map(String::as_str).collect();
         vmm(&arguments)
             .env("VIOMMU_CACHE", self.directory.path().join("cache"))
@@ -53,7 +60,11 @@ impl Place {
         assert_eq!(ended.stderr.lines().count(), 1, "{line}: {ended:?}");
         assert!(ended.stderr.contains(words), "{line}: {words:?}: {ended:?}");
         let cache = self.directory.path().join("cache");
-        assert_eq!(fs::read_dir(cache).unwrap().count(), 0, "{line}: something was begun");
+        assert_eq!(
+            fs::read_dir(cache).unwrap().count(),
+            0,
+            "{line}: something was begun"
+        );
     }
 }
 
@@ -69,7 +80,10 @@ fn mistakes_of_machines_are_told_first() {
         ("--disk @disk --disk @disk", "are one file"),
         ("--disk @disk,ro,overlay", "both read-only and an overlay"),
         ("--initrd @none", "cannot read the initrd"),
-        ("--initrd @initrd --memory 64M", "too little for an initrd of 64M"),
+        (
+            "--initrd @initrd --memory 64M",
+            "too little for an initrd of 64M",
+        ),
         ("--memory 3G", "use 2816M at most"),
         ("--memory 2M", "too little"),
         ("--cmdline \u{e9}", "not printable ASCII"),
@@ -79,7 +93,10 @@ fn mistakes_of_machines_are_told_first() {
         ("--console @none/out", "cannot write the console's file"),
         ("--timeline @out.pdf", "what form the timeline shall have"),
         ("--timeline @none/out.html", "cannot write the timeline"),
-        ("--accel kvm --time virtual", "virtual time is the emulated processor's alone"),
+        (
+            "--accel kvm --time virtual",
+            "virtual time is the emulated processor's alone",
+        ),
         ("--trace iommu", "the machine has no IOMMU"),
         (&port, "cannot wait for a debugger"),
     ] {
@@ -89,12 +106,24 @@ fn mistakes_of_machines_are_told_first() {
     }
     for command in ["boot", "snapshot save @snap --at 1"] {
         place.refuses(&format!("{command} --image none"), "no image named");
-        place.refuses(&format!("{command} --image debian-arm64-6.12"), "an arm64 kernel");
+        place.refuses(
+            &format!("{command} --image debian-arm64-6.12"),
+            "an arm64 kernel",
+        );
     }
-    place.refuses("boot --image ipmmu --record @none/r", "cannot write the recording");
-    place.refuses("snapshot save @none/snap --image ipmmu --at 1", "cannot write the snapshot");
+    place.refuses(
+        "boot --image ipmmu --record @none/r",
+        "cannot write the recording",
+    );
+    place.refuses(
+        "snapshot save @none/snap --image ipmmu --at 1",
+        "cannot write the snapshot",
+    );
     place.refuses("snapshot save @snap --image ipmmu", "no moment to save at");
-    place.refuses("snapshot save @snap --image ipmmu --at 1 --json @snap", "name two files");
+    place.refuses(
+        "snapshot save @snap --image ipmmu --at 1 --json @snap",
+        "name two files",
+    );
 }
 
 #[test]
@@ -110,28 +139,59 @@ fn mistakes_of_campaigns_scenarios_and_the_demo_are_told_first() {
         ("inject none --json @none/out", "cannot write the results"),
         ("inject none --json @out --junit @out", "name two"),
         ("inject none --report @disk", "the report directory"),
-        ("inject none --journal @journal", "go on with it by --resume"),
-        ("inject none --journal @journal --resume", "no journal of a campaign"),
+        (
+            "inject none --journal @journal",
+            "go on with it by --resume",
+        ),
+        (
+            "inject none --journal @journal --resume",
+            "no journal of a campaign",
+        ),
         ("inject none --journal @none/j", "cannot write the journal"),
-        ("inject none --run 1 --timeline @t.pdf", "what form the timeline"),
+        (
+            "inject none --run 1 --timeline @t.pdf",
+            "what form the timeline",
+        ),
         ("lab run nonsense", "there is no scenario"),
         ("lab run @none.toml", "cannot read"),
         ("lab run rebind --image none", "no image named"),
-        ("lab run rebind --image debian-arm64-6.12", "an arm64 kernel"),
+        (
+            "lab run rebind --image debian-arm64-6.12",
+            "an arm64 kernel",
+        ),
         ("lab run rebind --kernel @none", "cannot read"),
-        ("lab run rebind --kernel @disk --module @none", "cannot read"),
-        ("lab run rebind --json @none/out", "cannot write the results"),
-        ("lab run rebind --report @disk", "cannot write to the report directory"),
+        (
+            "lab run rebind --kernel @disk --module @none",
+            "cannot read",
+        ),
+        (
+            "lab run rebind --json @none/out",
+            "cannot write the results",
+        ),
+        (
+            "lab run rebind --report @disk",
+            "cannot write to the report directory",
+        ),
         ("lab matrix rebind --image none", "no image named"),
         ("lab matrix rebind --kernel @none", "cannot read"),
-        ("demo --report @disk", "cannot write to the report directory"),
+        (
+            "demo --report @disk",
+            "cannot write to the report directory",
+        ),
         ("images fetch ipmmu none", "no image named"),
     ] {
         place.refuses(line, words);
     }
     if cfg!(not(target_arch = "aarch64")) {
-        for line in ["boot --image ipmmu", "lab run rebind", "snapshot save @s --at 1 --image ipmmu"] {
-            place.refuses(&format!("{line} --accel kvm"), "KVM cannot be used: this host's processor");
+        for line in [
+            "boot --image ipmmu",
+            "lab run rebind",
+            "snapshot save @s --at 1 --image ipmmu",
+        ] {
+            place.refuses(
+                &format!("{line} --accel kvm"),
+                "KVM cannot be used: this host's processor",
+            );
         }
     }
 }

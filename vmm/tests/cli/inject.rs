@@ -238,7 +238,15 @@ fn a_journal_that_was_edited_is_found_out() {
     let directory = tempfile::tempdir().unwrap();
     let journal = directory.path().join("journal").display().to_string();
     let resume = [
-        "inject", "none", "--runs", "2", "--journal", &journal, "--resume", "--recheck", "2",
+        "inject",
+        "none",
+        "--runs",
+        "2",
+        "--journal",
+        &journal,
+        "--resume",
+        "--recheck",
+        "2",
     ];
     let ended = run(&resume);
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -249,7 +257,12 @@ fn a_journal_that_was_edited_is_found_out() {
     fs::write(&journal, &edited).unwrap();
     let ended = run(&resume);
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.stderr.contains(": line 2 is not what was written there"), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains(": line 2 is not what was written there"),
+        "{ended:?}"
+    );
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     // Its advice is followed.
     let kept: String = edited.split_inclusive('\n').take(1).collect();
@@ -261,5 +274,10 @@ fn a_journal_that_was_edited_is_found_out() {
     fs::write(&journal, forge(&edited)).unwrap();
     let ended = run(&resume);
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stdout.contains("the outcome was hang and is unaffected"), "{ended:?}");
+    assert!(
+        ended
+            .stdout
+            .contains("the outcome was hang and is unaffected"),
+        "{ended:?}"
+    );
 }

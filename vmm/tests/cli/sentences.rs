@@ -90,7 +90,9 @@ fn disks_that_are_no_raw_images() {
         bytes[at..at + magic.len()].copy_from_slice(magic);
         let path = place.write("image", &bytes);
         for option in ["", ",ro", ",overlay"] {
-            let words = format!("is a {form} image, and a disk is raw bytes: convert it with qemu-img convert -O raw");
+            let words = format!(
+                "is a {form} image, and a disk is raw bytes: convert it with qemu-img convert -O raw"
+            );
             place.refuses(&["--disk", &format!("{path}{option}")], &words);
         }
         place.runs(&["--disk", &format!("{path},raw")]);
@@ -114,7 +116,10 @@ fn one_file_for_two_disks() {
         let (one, other) = (format!("{disk},{option}"), format!("{link},{option}"));
         place.runs(&["--disk", &one, "--disk", &other]);
     }
-    place.refuses(&["--disk", &format!("{disk},ro,overlay")], "say one of ro and overlay");
+    place.refuses(
+        &["--disk", &format!("{disk},ro,overlay")],
+        "say one of ro and overlay",
+    );
 }
 
 #[test]
@@ -123,7 +128,11 @@ fn kernels_in_a_wrapping() {
     let kernel = |name: &str| ["boot".to_owned(), "--kernel".to_owned(), place.path(name)];
     let boot = |name: &str, more: &[&str]| {
         let [boot, flag, path] = &kernel(name);
-        run(&[&[boot, flag, path, "--timeout", "0.001", "--quiet"][..], more].concat())
+        run(&[
+            &[boot, flag, path, "--timeout", "0.001", "--quiet"][..],
+            more,
+        ]
+        .concat())
     };
     for (bytes, words) in [
         (&b"\x02\x21\x4c\x18...."[..], "lz4-compressed"),
@@ -140,13 +149,25 @@ fn kernels_in_a_wrapping() {
     told(&boot("uImage", &[]), "(tail -c +65 FILE)");
     shell(&format!("tail -c +65 {path} >{}", place.path("out")));
     assert_eq!(boot("out", &[]).code, Some(124));
-    let image = place.write("Image", &[&0xeaff_fffe_u32.to_le_bytes()[..], &[0; 64]].concat());
+    let image = place.write(
+        "Image",
+        &[&0xeaff_fffe_u32.to_le_bytes()[..], &[0; 64]].concat(),
+    );
     header[31] = 1;
     place.write("header", &header);
     let both = place.path("both");
-    shell(&format!("gzip -c {image} | cat {} - >{both}", place.path("header")));
-    told(&boot("both", &[]), "(tail -c +65 FILE | gunzip), and boot it with --kernel-format image");
-    shell(&format!("tail -c +65 {both} | gunzip >{}", place.path("out")));
+    shell(&format!(
+        "gzip -c {image} | cat {} - >{both}",
+        place.path("header")
+    ));
+    told(
+        &boot("both", &[]),
+        "(tail -c +65 FILE | gunzip), and boot it with --kernel-format image",
+    );
+    shell(&format!(
+        "tail -c +65 {both} | gunzip >{}",
+        place.path("out")
+    ));
     assert_eq!(boot("out", &["--kernel-format", "image"]).code, Some(124));
     // A device tree at its end.
     let tree = b"\xd0\x0d\xfe\xed and so on";
@@ -166,19 +187,38 @@ fn memory_that_can_be_had() {
     place.refuses(&high, words);
     place.runs(&["--memory", "1792M", "--memory-base", "0x80000000"]);
     place.runs(&["--memory", "2G", "--memory-base", "0x70000000"]);
-    place.refuses(&["--memory", "64M", "--memory-base", "0xf0000000"], "a lower base");
+    place.refuses(
+        &["--memory", "64M", "--memory-base", "0xf0000000"],
+        "a lower base",
+    );
 }
 
 #[test]
 fn values_that_are_none() {
     let place = Place::new();
     for (flag, value, words) in [
-        ("--seed", "x", "invalid value 'x' for '--seed <NUMBER>': use a whole number from 0 on"),
+        (
+            "--seed",
+            "x",
+            "invalid value 'x' for '--seed <NUMBER>': use a whole number from 0 on",
+        ),
         ("--seed", "", "a whole number is needed"),
-        ("--epoch", "4294967296", "4294967296 is not in 0..=4294967295"),
+        (
+            "--epoch",
+            "4294967296",
+            "4294967296 is not in 0..=4294967295",
+        ),
         ("--console", "", "use stdio, none or a file's"),
-        ("--expect", "", "it matches before the guest has shown anything"),
-        ("--expect", "x*", "it matches before the guest has shown anything"),
+        (
+            "--expect",
+            "",
+            "it matches before the guest has shown anything",
+        ),
+        (
+            "--expect",
+            "x*",
+            "it matches before the guest has shown anything",
+        ),
         ("--json", "", "--json"),
         ("--disk", "", "file name"),
         ("--gdb", "", "neither a port"),
@@ -189,15 +229,24 @@ fn values_that_are_none() {
     let kernel = place.path("no\nsuch");
     told(&run(&["boot", "--kernel", &kernel]), "no\\nsuch");
     place.refuses(&["--json", &place.path("no\n/such")], "no\\n/such");
-    place.refuses(&["--disk", &place.path("no\x1b[2Jsuch")], "no\\u{1b}[2Jsuch");
+    place.refuses(
+        &["--disk", &place.path("no\x1b[2Jsuch")],
+        "no\\u{1b}[2Jsuch",
+    );
 }
 
 #[test]
 fn values_in_a_file_that_are_none() {
     let place = Place::new();
     for (line, words) in [
-        ("memory = -5", "line 2: invalid value: integer `-5`, expected a number of bytes"),
-        ("memory = 1e9", "line 2: invalid type: floating point `1000000000.0`, expected a number of bytes"),
+        (
+            "memory = -5",
+            "line 2: invalid value: integer `-5`, expected a number of bytes",
+        ),
+        (
+            "memory = 1e9",
+            "line 2: invalid type: floating point `1000000000.0`, expected a number of bytes",
+        ),
         ("memory-base = -5", "line 2: \"-5\" is not an address"),
         ("memory-base = 1e9", "line 2: "),
         ("seed = -5", "line 2: "),
@@ -209,9 +258,13 @@ fn values_in_a_file_that_are_none() {
         ("timeout = -5", "line 2: -5 is not a time limit"),
         ("console = ''", "line 2: a console's file has a name"),
         ("expect = ''", "it matches before"),
-        ("json = ''", "the summary"),
+        ("json = ''", "json is empty, and it is the name of a file"),
+        ("initrd = ''", "initrd is empty"),
         ("disk = ''", "line 2: a disk needs a file name"),
-        ("disk = { path = '' }", "a disk needs a file name"),
+        (
+            "disk = { path = '' }",
+            "disk is empty, and it is the name of a file",
+        ),
         ("disk = -5", "line 2: a disk is "),
         ("disk = ['disk', -5]", "line 2: a disk is "),
         ("run = -5", "line 2: "),
@@ -268,9 +321,17 @@ fn named_pipes_are_not_waited_for() {
     // What a shell connects is read.
     let config = format!("kernel = '{kernel}'\ntimeout = 0.001\nquiet = true\n");
     let config = place.write("machine.toml", config.as_bytes());
-    let file = fs::OpenOptions::new().read(true).custom_flags(0).open(&config).unwrap();
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(0)
+        .open(&config)
+        .unwrap();
     let mut cat = Command::new("cat");
-    let mut cat = cat.stdin(file).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut cat = cat
+        .stdin(file)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     let piped = vmm(&["boot", "--config", "/dev/stdin", "--console", "none"])
         .stdin(cat.stdout.take().unwrap())
         .output()

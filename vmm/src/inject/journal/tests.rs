@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use crate::inject::classify::{Outcome, Verdict};
 use super::*;
+use crate::inject::classify::{Outcome, Verdict};
 
 fn header(seed: u64) -> Header {
     Header::new("p", "a".into(), "b".into(), seed)
@@ -94,7 +94,10 @@ fn an_edited_outcome_is_refused_with_its_line_and_what_is_before_it_can_be_kept(
     let edited = text.replacen("unaffected", "hang", 2);
     std::fs::write(&path, &edited).unwrap();
     let error = Journal::resume(&path, &header(1)).unwrap_err().to_string();
-    assert!(error.contains(": line 2 is not what was written"), "{error}");
+    assert!(
+        error.contains(": line 2 is not what was written"),
+        "{error}"
+    );
     assert!(error.contains("head -n 1"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), edited);
     let kept: String = edited.split_inclusive('\n').take(1).collect();
@@ -114,7 +117,10 @@ fn older_versions_and_journals_in_use_are_told() {
     let line = serde_json::to_string(&old).unwrap() + "\n{}\n";
     std::fs::write(&path, line).unwrap();
     let error = Journal::resume(&path, &header(1)).unwrap_err().to_string();
-    assert!(error.contains("of version 1, and this build reads version 2"), "{error}");
+    assert!(
+        error.contains("of version 1, and this build reads version 2"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -340,7 +340,10 @@ fn room(base: ByteSize) -> String {
     );
     match here {
         _ if base.0 <= RAM_BASE_MIN => format!("use {most} at most"),
-        ByteSize(..MIN_MEMORY) => format!("use a lower base; from {:#} on there is room for {most}", ByteSize(RAM_BASE_MIN)),
+        ByteSize(..MIN_MEMORY) => format!(
+            "use a lower base; from {:#} on there is room for {most}",
+            ByteSize(RAM_BASE_MIN)
+        ),
         _ => format!("use {here} at most, or a lower base and up to {most}"),
     }
 }

@@ -134,7 +134,10 @@ mod tests {
         }
         for (value, words) in [
             ("-5", "integer `-5`, expected a number of bytes from 0 on"),
-            ("1e9", "floating point `1000000000.0`, expected a number of bytes"),
+            (
+                "1e9",
+                "floating point `1000000000.0`, expected a number of bytes",
+            ),
             ("true", "boolean `true`"),
             ("'1T'", "\"1T\" is not a size"),
         ] {

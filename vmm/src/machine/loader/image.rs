@@ -220,8 +220,16 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
             "zstd-compressed: decompress it first",
         ),
         (0, b"BZh", "bzip2-compressed: decompress it first"),
-        (0, b"\x02\x21\x4c\x18", "lz4-compressed: decompress it first"),
-        (0, b"\x04\x22\x4d\x18", "lz4-compressed: decompress it first"),
+        (
+            0,
+            b"\x02\x21\x4c\x18",
+            "lz4-compressed: decompress it first",
+        ),
+        (
+            0,
+            b"\x04\x22\x4d\x18",
+            "lz4-compressed: decompress it first",
+        ),
         (0, b"\x5d\0\0", "lzma-compressed: decompress it first"),
         (0, b"\x89LZO\0", "lzo-compressed: decompress it first"),
         (0, b"070701", "a cpio archive: is it the initrd?"),
@@ -259,7 +267,9 @@ fn uimage(bytes: &[u8]) -> &'static str {
     const ARM: u8 = 2;
     match (bytes.get(29), bytes.get(31)) {
         (Some(&arch), _) if arch != ARM => "a U-Boot uImage for another processor than 32-bit ARM",
-        (_, Some(0)) => "a U-Boot uImage: take the kernel behind its header of 64 bytes (tail -c +65 FILE)",
+        (_, Some(0)) => {
+            "a U-Boot uImage: take the kernel behind its header of 64 bytes (tail -c +65 FILE)"
+        }
         (_, Some(1)) => {
             "a U-Boot uImage of a gzip-compressed Image: take that from behind the header of 64 bytes \
              (tail -c +65 FILE | gunzip), and boot it with --kernel-format image"

@@ -56,7 +56,9 @@ pub enum LoadError {
         need: ByteSize,
     },
     /// The initrd takes all RAM.
-    #[error("{have} of memory is too little for an initrd of {initrd} bytes and a kernel: use more memory")]
+    #[error(
+        "{have} of memory is too little for an initrd of {initrd} bytes and a kernel: use more memory"
+    )]
     NoRoomForInitrd {
         /// RAM of the machine.
         have: ByteSize,

@@ -100,9 +100,7 @@ fn kernel_extent(ram_size: u64, image: &Image) -> Result<(u64, u64), LoadError> 
         return Err(LoadError::KernelTooLarge(ByteSize(image.size)));
     }
     let (offset, end) = match image.kind {
-        Kind::Image { text_offset } => {
-            (text_offset, text_offset + image.size + RAW_IMAGE_BSS)
-        }
+        Kind::Image { text_offset } => (text_offset, text_offset + image.size + RAW_IMAGE_BSS),
         Kind::Arm64 { memory, .. } if memory > LOWMEM => {
             return Err(LoadError::KernelTooLarge(ByteSize(memory)));
         }
