@@ -28,7 +28,12 @@ pub fn read(path: &Path) -> io::Result<String> {
     // A device's or pipe's size is not known before it is read.
     let mut text = String::new();
     let file = input::open_stream(path)?;
-    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    file.take(MAX_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => io::Error::new(error.kind(), "it is not a text file"),
+            _ => error,
+        })?;
     if text.len() as u64 > MAX_BYTES {
         let what = format!("more than {MAX_BYTES} bytes are too much for a description");
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));

@@ -1,6 +1,7 @@
 //! `vmm lab`: scenarios of a device's DMA at setup and teardown, run and judged.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -60,7 +61,7 @@ pub struct Selection {
     all: bool,
     /// How many to run at once [default: one a core]
     #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
+    jobs: Option<NonZeroUsize>,
     /// Who executes the guests: emulated (in virtual time), kvm (the host's processor, in its time), or auto [default: emulated]
     #[arg(long, value_name = "auto|emulated|kvm", value_parser = word::<Accel>, default_value = "emulated", hide_default_value = true)]
     accel: Accel,
@@ -213,7 +214,10 @@ impl Selection {
             }
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = self.jobs.unwrap_or(cores).clamp(1, cases.len().max(1));
+        let jobs = self
+            .jobs
+            .map_or(cores, usize::from)
+            .clamp(1, cases.len().max(1));
         let next = AtomicUsize::new(0);
         let done: Mutex<BTreeMap<usize, Verdict>> = Mutex::default();
         let shown = Mutex::new(0_usize);
@@ -412,6 +416,11 @@ impl MatrixArgs {
                 Some((path, module)) => (path, Some(module.into())),
                 None => (text.as_str(), None),
             };
+            if path.is_empty() {
+                return Err(UserError::new(format!(
+                    "--kernel {text:?} names no file: write FILE or FILE,MODULE"
+                )));
+            }
             choices.push(KernelChoice::File {
                 path: path.into(),
                 module,

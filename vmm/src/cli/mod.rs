@@ -170,6 +170,14 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn told(error: &clap::Error) -> String {
     let no_number = error.source().and_then(|source| source.downcast_ref());
     let value = |kind| error.get(kind).map(ToString::to_string);
+    if let (ErrorKind::UnknownArgument, Some(argument)) =
+        (error.kind(), value(ContextKind::InvalidArg))
+        && argument.parse::<f64>().is_ok()
+    {
+        return format!(
+            "{argument} is negative, and no option takes that: use a number from 0 on (see --help)"
+        );
+    }
     match (
         no_number,
         value(ContextKind::InvalidValue),
@@ -257,6 +265,10 @@ mod tests {
             (
                 &["vmm", "boot", "--nope"],
                 "unexpected argument '--nope' found",
+            ),
+            (
+                &["vmm", "inject", "none", "--seed", "-1"],
+                "-1 is negative, and no option takes that",
             ),
             (
                 &["vmm", "images", "fetch"],

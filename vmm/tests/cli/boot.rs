@@ -320,7 +320,7 @@ fn what_is_piped_in_is_typed() {
         shown.extend(byte);
     }
     let mut input = child.stdin.take().unwrap();
-    std::io::Write::write_all(&mut input, b"echo $((40 + 2)) typed\nexit\n").unwrap();
+    input.write_all(b"echo $((40 + 2)) typed\nexit\n").unwrap();
     drop(input);
     output.read_to_end(&mut shown).unwrap();
     let shown = String::from_utf8_lossy(&shown);

@@ -172,6 +172,8 @@ fn mistakes_of_campaigns_scenarios_and_the_demo_are_told_first() {
             "lab run rebind --report @disk",
             "cannot write to the report directory",
         ),
+        ("lab run rebind --jobs 0", "the number must be 1 or more"),
+        ("lab matrix rebind --kernel ,", "names no file"),
         ("lab matrix rebind --image none", "no image named"),
         ("lab matrix rebind --kernel @none", "cannot read"),
         (

@@ -226,6 +226,11 @@ fn values_that_are_none() {
     ] {
         place.refuses(&[&format!("{flag}={value}")], words);
     }
+    let binary = place.write("binary", &[0xff; 100]);
+    told(
+        &run(&["boot", "--config", &binary]),
+        "it is not a text file",
+    );
     let kernel = place.path("no\nsuch");
     told(&run(&["boot", "--kernel", &kernel]), "no\\nsuch");
     place.refuses(&["--json", &place.path("no\n/such")], "no\\n/such");
