@@ -83,14 +83,19 @@ impl Cache {
     /// [`Error::UnknownImage`].
     pub fn image(&self, name: &str) -> Result<Option<Image>, Error> {
         let spec = catalog::find(name)?;
+        let manifest = self.present(spec);
+        Ok(manifest.map(|manifest| Image::new(spec, &manifest, &self.blobs)))
+    }
+
+    /// What the cache has of an image by the present recipe, if it has all of it.
+    fn present(&self, spec: &ImageSpec) -> Option<Manifest> {
         let current = |manifest: &Manifest| {
             manifest.name == spec.name
                 && manifest.kernel.recipe == make::kernel_recipe(spec)
                 && manifest.initramfs.recipe == make::initramfs_recipe(spec)
                 && manifest.blobs().all(|blob| self.blobs.is_intact(blob))
         };
-        let manifest = Manifest::load(&self.manifest_path(spec)).filter(current);
-        Ok(manifest.map(|manifest| Image::new(spec, &manifest, &self.blobs)))
+        Manifest::load(&self.manifest_path(spec)).filter(current)
     }
 
     /// The stored file whose content has this SHA-256 (in lower-case hexadecimal digits), if it is in the cache and really
@@ -101,13 +106,36 @@ impl Cache {
         Some(self.blobs.path(sha256))
     }
 
-    /// The image of that name or alias, fetched and built if it is not in the cache. What an earlier run, killed or not,
-    /// has finished is not done again; of two runs at once, one waits for the other.
+    /// As [`Cache::image`], with every byte that a guest boots from read and compared: size and time of a file do not change
+    /// when its disk rots. A damaged file is told and removed.
+    fn sound(&self, name: &str, progress: &mut dyn Progress) -> Result<Option<Image>, Error> {
+        let spec = catalog::find(name)?;
+        let Some(manifest) = self.present(spec) else {
+            return Ok(None);
+        };
+        let mut sound = true;
+        for blob in manifest.booted() {
+            let path = self.blobs.path(&blob.sha256);
+            if hash_file(&path)? != blob.sha256 {
+                progress.note(&format!(
+                    "The file {} of the image {name} is damaged; it is obtained again.",
+                    path.display()
+                ));
+                fs::remove_file(&path).at("removed", &path)?;
+                sound = false;
+            }
+        }
+        Ok(sound.then(|| Image::new(spec, &manifest, &self.blobs)))
+    }
+
+    /// The image of that name or alias, fetched and built if it is not in the cache, or if a file that a guest boots from
+    /// has not the hash that it had. What an earlier run, killed or not, has finished is not done again; of two runs at once,
+    /// one waits for the other.
     ///
     /// # Errors
     /// Any of [`Error`]; each says what to do.
     pub fn obtain(&self, name: &str, progress: &mut dyn Progress) -> Result<Image, Error> {
-        if let Some(image) = self.image(name)? {
+        if let Some(image) = self.sound(name, progress)? {
             return Ok(image);
         }
         self.prepare()?;
@@ -207,7 +235,7 @@ impl Cache {
             progress,
         )?;
         // Whoever held the lock may have been after the same image.
-        if let Some(image) = self.image(name)? {
+        if let Some(image) = self.sound(name, progress)? {
             return Ok(image);
         }
         let mut maker = make::Maker::new(self, spec, source, progress);

@@ -98,6 +98,15 @@ impl Manifest {
         write_atomically(path, &text)
     }
 
+    /// The files that guests boot from.
+    pub fn booted(&self) -> impl Iterator<Item = &Blob> {
+        let kernel = [Some(&self.kernel.zimage), self.kernel.raw.as_ref()];
+        kernel
+            .into_iter()
+            .flatten()
+            .chain([&self.initramfs.archive])
+    }
+
     /// All files that the image consists of.
     pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
         self.kernel.blobs().chain([&self.initramfs.archive])

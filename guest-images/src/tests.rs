@@ -11,6 +11,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+mod rot;
+
 /// What a fake source does to a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {

@@ -20,6 +20,7 @@ pub mod clock;
 pub mod devices;
 pub mod gdb;
 pub mod inject;
+pub mod input;
 pub mod irq;
 pub mod lab;
 pub mod machine;

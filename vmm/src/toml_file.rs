@@ -1,10 +1,11 @@
 //! Reads the TOML files that users write, and says where a mistake in one is.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
+
+use crate::input;
 
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -26,8 +27,13 @@ pub struct Mistake {
 pub fn read(path: &Path) -> io::Result<String> {
     // A device's or pipe's size is not known before it is read.
     let mut text = String::new();
-    let file = File::open(path)?;
-    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    let file = input::open_stream(path)?;
+    file.take(MAX_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => io::Error::new(error.kind(), "it is not a text file"),
+            _ => error,
+        })?;
     if text.len() as u64 > MAX_BYTES {
         let what = format!("more than {MAX_BYTES} bytes are too much for a description");
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));

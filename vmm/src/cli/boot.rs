@@ -1,15 +1,16 @@
 //! `vmm boot`.
 
-use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use guest_images::catalog::Architecture;
 use guest_images::{Cache, catalog};
 use vmm::devices::uart::ConsoleSink;
-use vmm::machine::{Recorder, Recording, Snapshot};
+use vmm::machine::{Recorder, Recording, Snapshot, check};
 use vmm::observe::probe::Probe;
-use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits, Machine};
+use vmm::vcpu::Width;
+use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits, Machine, input};
 
 use super::console::{Destination, Watched, Watcher};
 use super::deferred::Deferred;
@@ -123,7 +124,7 @@ fn replay(
     files.input("recording", path);
     files.outputs_of(&settings);
     files.check()?;
-    let file = File::open(path).map_err(|why| unusable(&why))?;
+    let file = input::open_stream(path).map_err(|why| unusable(&why))?;
     let mut recording = Recording::read(BufReader::new(file)).map_err(|why| unusable(&why))?;
     recording.find_files(&moved).map_err(|why| unusable(&why))?;
     let header = recording.header();
@@ -179,22 +180,23 @@ impl Boot {
             }
             (Some(_), None) => config.validate()?,
             // An image's kernel is not known yet, and need not be for everything else to be looked at.
-            (None, Some(name)) => Config {
-                kernel: name.into(),
-                ..config.clone()
+            (None, Some(name)) => {
+                let config = Config {
+                    kernel: name.into(),
+                    ..config.clone()
+                };
+                check(&config, width(name)?)?;
             }
-            .validate()?,
         }
         if settings.trace.contains(&Trace::Iommu) && config.iommu_list().is_empty() {
             return Err(UserError::new(
                 "there is nothing to trace: the machine has no IOMMU; add one with --iommu",
             ));
         }
-        let mut boot = Self::outputs(settings, Origin::Power(Box::new(config)))?;
-        if let (Some(name), Origin::Power(config)) = (image, &mut boot.origin) {
-            use_image(config, name)?;
+        if let Some(at) = settings.gdb {
+            gdb::check(at)?;
         }
-        Ok(boot)
+        Self::outputs(settings, Origin::Power(Box::new(config)))
     }
 
     /// A run that goes on from `snapshot`, which was read from the file `path`, and is recorded if `record` says where.
@@ -253,8 +255,11 @@ impl Boot {
         })
     }
 
-    /// Runs it to its end.
-    pub fn run(self) -> Result<Outcome, UserError> {
+    /// Obtains what it takes, and runs it to its end.
+    pub fn run(mut self) -> Result<Outcome, UserError> {
+        if let (Some(name), Origin::Power(config)) = (&self.settings.image, &mut self.origin) {
+            use_image(config, name)?;
+        }
         let Self {
             settings,
             origin,
@@ -382,6 +387,11 @@ impl Boot {
             json,
             settings.quiet == Some(true),
         )?;
+        if settings.quiet != Some(true) {
+            let (ram, memory) = (origin.config().ram(), origin.config().memory);
+            let advice = watcher.seen().lowmem.advice(ram.base, memory);
+            advice.iter().for_each(|advice| text::complain(advice));
+        }
         if let Some(error) = lost {
             return Err(error);
         }
@@ -390,6 +400,14 @@ impl Boot {
         }
         Ok(verdict.outcome)
     }
+}
+
+/// The registers of the processor that the kernel of an image is for.
+pub fn width(image: &str) -> Result<Width, UserError> {
+    Ok(match catalog::find(image)?.architecture {
+        Architecture::Armhf => Width::Bits32,
+        Architecture::Arm64 | Architecture::Amd64 => Width::Bits64,
+    })
 }
 
 /// Has an image give kernel and initial file system, obtaining it if it is not in the cache.

@@ -10,10 +10,11 @@ use vmm::{ConsoleSink, Flow};
 
 use super::commands::Commands;
 use super::expect::Expect;
+use super::lowmem::Lowmem;
 
 /// Where the user wants the console.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "String")]
+#[serde(try_from = "String")]
 pub enum Destination {
     /// This program's terminal.
     #[default]
@@ -24,21 +25,24 @@ pub enum Destination {
     File(PathBuf),
 }
 
-impl From<String> for Destination {
-    fn from(text: String) -> Self {
-        match text.as_str() {
-            "stdio" => Self::Stdio,
-            "none" => Self::None,
-            _ => Self::File(text.into()),
-        }
+impl TryFrom<String> for Destination {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 
 impl FromStr for Destination {
-    type Err = std::convert::Infallible;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(text.to_owned().into())
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("a console's file has a name: use stdio, none or a file's".into()),
+            "stdio" => Ok(Self::Stdio),
+            "none" => Ok(Self::None),
+            _ => Ok(Self::File(text.into())),
+        }
     }
 }
 
@@ -85,6 +89,8 @@ pub struct Seen {
     pub expect: Option<Expect>,
     /// What the guest's `/init` said.
     pub commands: Commands,
+    /// What the kernel said of memory that it does not use.
+    pub lowmem: Lowmem,
 }
 
 /// A console that is shown and watched.
@@ -114,6 +120,7 @@ impl Watched {
         let seen = Arc::new(Mutex::new(Seen {
             expect,
             commands: Commands::default(),
+            lowmem: Lowmem::default(),
         }));
         let out = Lossy {
             stream,
@@ -134,6 +141,7 @@ impl ConsoleSink for Watched {
         self.out.write(bytes);
         let mut seen = lock(&self.seen);
         seen.commands.feed(bytes);
+        seen.lowmem.feed(bytes);
         let found = seen
             .expect
             .as_mut()

@@ -61,7 +61,11 @@ impl Expect {
             eager: hir.properties().look_set().is_empty(),
             found: false,
         };
-        expect.found = expect.eager && expect.matches_here();
+        if expect.eager && expect.matches_here() {
+            return Err(bad(
+                "it matches before the guest has shown anything: name something that the console will show".into(),
+            ));
+        }
         Ok(expect)
     }
 
@@ -149,12 +153,19 @@ mod tests {
         assert!(found("a.b", &[b"a\xffb"]));
         assert!(found("\u{e9}t\u{e9}", &["\u{e9}t\u{e9}".as_bytes()]));
         assert!(found(r"\bok\b", &[b"\xff\xfe ok \x80"]));
-        assert!(found("", &[]));
     }
 
     #[test]
     fn bad_patterns_are_sentences() {
-        for pattern in ["(", "a{2,1}", "[z-a]", "(a{1000}){1000}", r"\p{Greek}"] {
+        for pattern in [
+            "",
+            "x*",
+            "(",
+            "a{2,1}",
+            "[z-a]",
+            "(a{1000}){1000}",
+            r"\p{Greek}",
+        ] {
             let error = Expect::new(pattern).unwrap_err();
             assert_eq!(error.lines().count(), 1, "{error}");
             assert!(error.contains("is not a pattern"), "{error}");

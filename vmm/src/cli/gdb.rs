@@ -42,26 +42,29 @@ impl FromStr for GdbAddress {
 
 impl<'de> Deserialize<'de> for GdbAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Port(u16),
-            Text(String),
-        }
-        let text = match Form::deserialize(deserializer)? {
-            Form::Port(port) => port.to_string(),
-            Form::Text(text) => text,
+        let text = match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => text,
+            other => other.to_string(),
         };
         text.parse().map_err(de::Error::custom)
     }
 }
 
+/// Finds out whether a debugger could be waited for there.
+pub fn check(at: GdbAddress) -> Result<(), UserError> {
+    Server::bind(at.0)
+        .map(drop)
+        .map_err(|error| refused(at, &error))
+}
+
+fn refused(at: GdbAddress, error: &std::io::Error) -> UserError {
+    let why = output::reason(error);
+    UserError::new(format!("cannot wait for a debugger at {}: {why}", at.0))
+}
+
 /// Has `machine` wait for a debugger, and says so.
 pub fn attach(machine: &mut Machine, at: GdbAddress) -> Result<(), UserError> {
-    let fail = |error: std::io::Error| {
-        let why = output::reason(&error);
-        UserError::new(format!("cannot wait for a debugger at {}: {why}", at.0))
-    };
+    let fail = |error: std::io::Error| refused(at, &error);
     let server = Server::bind(at.0).map_err(fail)?;
     let address = server.address().map_err(fail)?;
     server.attach(machine).map_err(fail)?;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use vmm::inject::campaign::{MAX_RUNS, Prepared, Thrift};
+use vmm::inject::campaign::{self, Difference, MAX_RUNS, Prepared, Thrift};
 use vmm::inject::journal::{Header, Journal};
 use vmm::inject::plan::{self, SHIPPED};
 use vmm::inject::run::{Record, Task};
@@ -100,7 +100,7 @@ Examples:
 
 Exit codes:
   0  the campaign is done, and no run ended in a way that was denied
-  1  one did, or the machine failed in one or a repeated run was another, which are bugs of ours
+  1  one did, or the machine failed in one, which is a bug of ours, or a repeated run was another than it had been
   2  a mistake in the arguments or files, told in one sentence
   128+N  ended by signal N; --resume goes on with it";
 
@@ -130,7 +130,10 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     };
     args.check()?;
     args.check_files(name)?;
+    campaign::check(&plan).map_err(UserError::new)?;
     let timeline = args.timeline.as_deref().map(Timeline::at).transpose()?;
+    let mut header = args.header(name, &plan)?;
+    let outputs = Outputs::new(&args, &header)?;
     let scenario = Scenario::new(plan.scenario);
     let kernel = Kernel::obtain(
         plan.scenario.image(),
@@ -138,7 +141,7 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
         &mut install::terminal(),
     );
     let kernel = kernel.map_err(fail)?;
-    let outputs = Outputs::new(&args)?;
+    header.kernel_sha256.clone_from(&kernel.sha256);
     args.enter_sandbox(&kernel, &outputs)?;
     let boot = Boot {
         kernel: &kernel,
@@ -167,7 +170,7 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
             })?;
             repeat(&args, &prepared, &task, &kernel, timeline)
         }
-        None => args.campaign(name, &plan, &prepared, &kernel, &task, outputs),
+        None => args.campaign(&prepared, &header, &task, outputs),
     }
 }
 
@@ -241,23 +244,27 @@ struct Outputs {
 }
 
 impl Outputs {
-    fn new(args: &Args) -> Result<Self, UserError> {
-        let at = |path: &Option<PathBuf>| {
-            let output = path.as_deref().map(|path| Output::at(path, "results"));
-            output.transpose()
-        };
-        let (json, junit) = (at(&args.json)?, at(&args.junit)?);
+    /// Finds out whether they can be written: nothing is but the directory of the report.
+    fn new(args: &Args, header: &Header) -> Result<Self, UserError> {
+        let (json, junit) = Output::results(args.json.as_deref(), args.junit.as_deref())?;
         if let Some(directory) = &args.report {
             std::fs::create_dir_all(directory).map_err(|error| {
                 let name = directory.display();
                 UserError::new(format!("cannot make the report directory {name}: {error}"))
             })?;
         }
+        if let Some(directory) = &args.report {
+            Output::at(&directory.join(REPORT_PAGE), "report")?;
+        }
         let journal = args.journal_file();
         if args.resume && journal.is_none() {
             return Err(UserError::new(
                 "--resume needs the journal of the campaign: name it by --journal or --report",
             ));
+        }
+        if let Some(path) = &journal {
+            Journal::check(path, header, args.resume).map_err(fail)?;
+            Output::at(path, "journal")?;
         }
         Ok(Self {
             json,
@@ -331,12 +338,19 @@ impl Args {
         }
     }
 
+    /// What the campaign is, but for its kernel.
+    fn header(&self, name: &str, plan: &Plan) -> Result<Header, UserError> {
+        let plan_text = serde_json::to_vec(plan).map_err(fail)?;
+        let digest = format!("{:x}", Sha256::digest(plan_text));
+        let mut header = Header::new(name, digest, String::new(), self.seed);
+        header.systematic = self.systematic;
+        Ok(header)
+    }
+
     fn campaign(
         &self,
-        name: &str,
-        plan: &Plan,
         prepared: &Prepared<'_>,
-        kernel: &Kernel,
+        header: &Header,
         task: &(dyn Fn(u64) -> Option<Task> + Sync),
         outputs: Outputs,
     ) -> Result<Outcome, UserError> {
@@ -344,18 +358,14 @@ impl Args {
             (runs, true) => prepared.systematic_runs().min(runs.unwrap_or(u64::MAX)),
             (runs, false) => runs.unwrap_or(100),
         };
-        let plan_text = serde_json::to_vec(plan).map_err(fail)?;
-        let digest = format!("{:x}", Sha256::digest(plan_text));
-        let mut header = Header::new(name, digest, kernel.sha256.clone(), self.seed);
-        header.systematic = self.systematic;
         let (mut journal, mut done) = match &outputs.journal {
             None => (None, BTreeMap::new()),
             Some(path) if self.resume => {
-                let (journal, done) = Journal::resume(path, &header).map_err(fail)?;
+                let (journal, done) = Journal::resume(path, header).map_err(fail)?;
                 (Some(journal), done)
             }
             Some(path) => (
-                Some(Journal::create(path, &header).map_err(fail)?),
+                Some(Journal::create(path, header).map_err(fail)?),
                 BTreeMap::new(),
             ),
         };
@@ -387,12 +397,13 @@ impl Args {
         );
         bar.finish_and_clear();
         let done = done?;
-        let summary = Summary::new(name, &plan.title, self.seed, self.systematic, done.values());
+        let (name, title) = (&header.plan, &prepared.plan.title);
+        let summary = Summary::new(name, title, self.seed, self.systematic, done.values());
         print(&summary.table());
         self.write(&summary, &done, outputs)?;
         let others = self.recheck.map_or_else(Vec::new, |sample| {
             let (count, others) = prepared.recheck(task, &done, sample, jobs, &signals.stop);
-            print(&repeated(&summary, count, &others));
+            print(&repeated(&summary, count, &others, self.resume));
             others
         });
         if signals.stop.load(Ordering::Relaxed) {
@@ -431,16 +442,22 @@ impl Args {
     }
 }
 
-/// What came of doing `count` runs again, of which `others` were not what they had been.
-fn repeated(summary: &Summary, count: usize, others: &[u64]) -> String {
+/// What came of doing `count` runs again, of which `others` were not what they had been. Some of them may have been
+/// `read` from a journal.
+fn repeated(summary: &Summary, count: usize, others: &[Difference], read: bool) -> String {
     let mut text = format!("\n{count} runs were done again: ");
+    let cause = if read {
+        "the journal was changed, or it is a bug of ours"
+    } else {
+        "a bug of ours"
+    };
     if others.is_empty() {
         text.push_str("each was what it had been\n");
     } else {
-        text.push_str(&format!("{} were others, a bug of ours\n", others.len()));
+        text.push_str(&format!("{} were others: {cause}\n", others.len()));
     }
-    for run in others.iter().take(12) {
-        text.push_str(&format!("  {}\n", summary.command(*run)));
+    for Difference { run, what } in others.iter().take(12) {
+        text.push_str(&format!("  {}: {what}\n", summary.command(*run)));
     }
     text
 }

@@ -1,6 +1,7 @@
 //! `vmm lab`: scenarios of a device's DMA at setup and teardown, run and judged.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +13,7 @@ use vmm::Accel;
 use vmm::lab::{Case, Host, Judged, Kernel, KernelChoice, Lab, LabError, Undecided, junit, signs};
 use vmm::observe::export;
 
+use super::boot::width;
 use super::files::Files;
 use super::install::{self, Install};
 use super::output::Output;
@@ -61,7 +63,7 @@ pub struct Selection {
     all: bool,
     /// How many to run at once [default: one a core]
     #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
+    jobs: Option<NonZeroUsize>,
     /// Who executes the guests: emulated (in virtual time), kvm (the host's processor, in its time), or auto [default: emulated]
     #[arg(long, value_name = "auto|emulated|kvm", value_parser = word::<Accel>, default_value = "emulated", hide_default_value = true)]
     accel: Accel,
@@ -188,10 +190,24 @@ impl Selection {
         install::prepare_host(&Cache::open()?, &images)
     }
 
+    /// Finds every mistake that can be found before anything is obtained.
+    fn check(&self, cases: &[Case], choices: &[KernelChoice]) -> Result<(), UserError> {
+        let host = self.host();
+        host.check()?;
+        for choice in choices {
+            for case in cases {
+                let image = choice.check(&case.machine.image);
+                let image = image.map_err(|why| UserError::new(why.to_string()))?;
+                vmm::lab::check(host, case, image, width(image)?)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The kernels for all runs, by image; one map for each choice. Obtained before the first guest runs, as a process that
     /// runs guests obtains nothing any more.
     fn kernels(&self, cases: &[Case], choices: &[KernelChoice]) -> Result<Vec<Kernels>, UserError> {
-        self.host().check()?;
+        self.check(cases, choices)?;
         self.prepare_host(cases, choices)?;
         choices.iter().map(|choice| obtain(cases, choice)).collect()
     }
@@ -200,7 +216,10 @@ impl Selection {
     fn judge(&self, cases: &[Case], kernels: &Kernels) -> Vec<Verdict> {
         let host = self.host();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = self.jobs.unwrap_or(cores).clamp(1, cases.len().max(1));
+        let jobs = self
+            .jobs
+            .map_or(cores, usize::from)
+            .clamp(1, cases.len().max(1));
         let next = AtomicUsize::new(0);
         let done: Mutex<BTreeMap<usize, Verdict>> = Mutex::default();
         let shown = Mutex::new(0_usize);
@@ -320,11 +339,7 @@ impl RunArgs {
     fn run(self) -> Result<Outcome, UserError> {
         let cases = self.selection.cases()?;
         self.check_files(&cases)?;
-        let at = |path: &Option<PathBuf>| {
-            let output = path.as_deref().map(|path| Output::at(path, "results"));
-            output.transpose()
-        };
-        let (json, junit) = (at(&self.json)?, at(&self.junit)?);
+        let (json, junit) = Output::results(self.json.as_deref(), self.junit.as_deref())?;
         let choice = match (&self.kernel, &self.image) {
             (Some(path), _) => KernelChoice::File {
                 path: path.clone(),
@@ -333,6 +348,9 @@ impl RunArgs {
             (None, Some(image)) => KernelChoice::Image(image.clone()),
             (None, None) => KernelChoice::OfImage,
         };
+        if let Some(directory) = &self.report {
+            Output::check_directory(directory, "report directory")?;
+        }
         let kernels = self
             .selection
             .kernels(&cases, std::slice::from_ref(&choice))?;
@@ -462,6 +480,11 @@ impl MatrixArgs {
                 Some((path, module)) => (path, Some(module.into())),
                 None => (text.as_str(), None),
             };
+            if path.is_empty() {
+                return Err(UserError::new(format!(
+                    "--kernel {text:?} names no file: write FILE or FILE,MODULE"
+                )));
+            }
             choices.push(KernelChoice::File {
                 path: path.into(),
                 module,

@@ -13,6 +13,7 @@ mod images;
 mod inject;
 mod install;
 mod lab;
+mod lowmem;
 mod moved;
 mod origin;
 mod output;
@@ -30,10 +31,12 @@ mod trace;
 mod tty;
 mod values;
 
+use std::error::Error;
 use std::ffi::OsString;
+use std::num::{IntErrorKind, ParseIntError};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -169,9 +172,45 @@ fn usage(error: &clap::Error) -> ExitCode {
             Outcome::UserError.into()
         }
         _ => {
-            text::complain(&one_sentence(&error.to_string()));
+            text::complain(&told(error));
             Outcome::UserError.into()
         }
+    }
+}
+
+/// A malformed command line in one sentence.
+fn told(error: &clap::Error) -> String {
+    let no_number = error.source().and_then(|source| source.downcast_ref());
+    let value = |kind| error.get(kind).map(ToString::to_string);
+    if let (ErrorKind::UnknownArgument, Some(argument)) =
+        (error.kind(), value(ContextKind::InvalidArg))
+        && argument.parse::<f64>().is_ok()
+    {
+        return format!(
+            "{argument} is negative, and no option takes that: use a number from 0 on (see --help)"
+        );
+    }
+    match (
+        no_number,
+        value(ContextKind::InvalidValue),
+        value(ContextKind::InvalidArg),
+    ) {
+        (Some(why), Some(value), Some(argument)) => {
+            let what = number(why);
+            format!("invalid value '{value}' for '{argument}': {what} (see --help)")
+        }
+        _ => one_sentence(&error.to_string()),
+    }
+}
+
+/// What is wrong with a number, in words.
+fn number(why: &ParseIntError) -> &'static str {
+    match why.kind() {
+        IntErrorKind::Empty => "a whole number is needed",
+        IntErrorKind::PosOverflow => "the number is too large",
+        IntErrorKind::NegOverflow => "the number is too small",
+        IntErrorKind::Zero => "the number must be 1 or more",
+        _ => "use a whole number from 0 on, such as 7",
     }
 }
 
@@ -217,8 +256,31 @@ mod tests {
             ),
             (&["vmm", "boot", "--memory", "1T"], "\"1T\" is not a size"),
             (
+                &["vmm", "boot", "--seed", "x"],
+                "invalid value 'x' for '--seed <NUMBER>': use a whole number from 0 on",
+            ),
+            (
+                &["vmm", "inject", "none", "--jobs", "0"],
+                "invalid value '0' for '--jobs <N>': the number must be 1 or more",
+            ),
+            (
+                &[
+                    "vmm",
+                    "snapshot",
+                    "save",
+                    "f",
+                    "--at-instruction",
+                    "99999999999999999999",
+                ],
+                "the number is too large",
+            ),
+            (
                 &["vmm", "boot", "--nope"],
                 "unexpected argument '--nope' found",
+            ),
+            (
+                &["vmm", "inject", "none", "--seed", "-1"],
+                "-1 is negative, and no option takes that",
             ),
             (
                 &["vmm", "images", "fetch"],
@@ -226,7 +288,7 @@ mod tests {
             ),
         ] {
             let error = Cli::try_parse_from(arguments).unwrap_err();
-            let text = one_sentence(&error.to_string());
+            let text = told(&error);
             assert!(
                 text.contains(sentence) && text.ends_with("(see --help)"),
                 "{text}"

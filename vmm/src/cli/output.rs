@@ -91,6 +91,28 @@ impl Output {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Finds out whether a directory at `path`, made if need be, could take files. Nothing is made yet.
+    pub fn check_directory(path: &Path, what: &str) -> Result<(), UserError> {
+        let fail = |error: std::io::Error| {
+            let (name, why) = (path.display(), reason(&error));
+            UserError::new(format!("cannot write to the {what} {name}: {why}"))
+        };
+        let absolute = std::path::absolute(path).map_err(fail)?;
+        let there = absolute.ancestors().find(|parent| parent.exists());
+        tempfile::tempfile_in(there.unwrap_or(&absolute))
+            .map(drop)
+            .map_err(fail)
+    }
+
+    /// Both forms of a program's results.
+    pub fn results(
+        json: Option<&Path>,
+        junit: Option<&Path>,
+    ) -> Result<(Option<Self>, Option<Self>), UserError> {
+        let at = |path: Option<&Path>| path.map(|path| Self::at(path, "results")).transpose();
+        Ok((at(json)?, at(junit)?))
+    }
 }
 
 impl Write for Output {

@@ -60,6 +60,7 @@ pub struct Settings {
         allow_hyphen_values = true,
         help_heading = "Guest"
     )]
+    #[serde(deserialize_with = "one_or_more")]
     pub run: Vec<String>,
     /// Have the guest of an image give you a shell on the console, after its commands
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", require_equals = true,
@@ -79,7 +80,7 @@ pub struct Settings {
     /// written in memory and the file as it is, `,queues=N` gives it N queues,
     /// `,iommu=NAME:N` puts it behind micro-TLB N of an IOMMU, which devices may share, and `,iommu=none` behind none
     #[arg(long, value_name = "FILE[,ro]", help_heading = "Machine")]
-    #[serde(alias = "disks")]
+    #[serde(alias = "disks", deserialize_with = "one_or_more")]
     pub disk: Vec<Disk>,
     /// Whether there is a virtio entropy device, whose bytes follow from the seed, or, as for a disk, behind
     /// which IOMMU [default: true]
@@ -164,6 +165,11 @@ impl Settings {
         let text = toml_file::read(path).map_err(|error| fail(error.to_string()))?;
         let mut settings: Self =
             toml_file::parse(&text).map_err(|mistake| fail(mistake.to_string()))?;
+        if let Some(key) = settings.nameless() {
+            return Err(fail(format!(
+                "{key} is empty, and it is the name of a file"
+            )));
+        }
         settings.resolve(path.parent().unwrap_or(Path::new("")));
         Ok(settings)
     }
@@ -174,6 +180,23 @@ impl Settings {
             Some(path) => Ok(self.or(Self::read(path)?)),
             None => Ok(self),
         }
+    }
+
+    /// The key of a file without a name, which as a path would be the directory of the others.
+    fn nameless(&self) -> Option<&'static str> {
+        let files = [
+            ("kernel", &self.kernel),
+            ("initrd", &self.initrd),
+            ("json", &self.json),
+            ("timeline", &self.timeline),
+        ];
+        let empty = |path: &Path| path.as_os_str().is_empty();
+        let disk = self.disk.iter().any(|Disk(disk)| empty(&disk.path));
+        files
+            .into_iter()
+            .find(|(_, path)| path.as_deref().is_some_and(empty))
+            .map(|(key, _)| key)
+            .or_else(|| disk.then_some("disk"))
     }
 
     fn resolve(&mut self, directory: &Path) {

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use vmm::ByteSize;
 use vmm::machine::snapshot::file::{self, Header};
 use vmm::machine::{Moved, Snapshot};
+use vmm::{ByteSize, input};
 
 use super::boot::Boot;
 use super::console::Destination;
@@ -203,7 +203,7 @@ fn restore(args: Restore) -> Result<Outcome, UserError> {
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, UserError> {
-    let file = File::open(path).map_err(|why| unusable(path, &why))?;
+    let file = input::open_stream(path).map_err(|why| unusable(path, &why))?;
     Ok(BufReader::with_capacity(1 << 20, file))
 }
 

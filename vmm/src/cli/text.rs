@@ -3,9 +3,22 @@
 use std::io::Write;
 use std::time::Duration;
 
-/// Says on stderr what is wrong. A stderr that went away is no reason to fail.
+/// Says on stderr what is wrong, on one line. A stderr that went away is no reason to fail.
 pub fn complain(sentence: &str) {
-    let _ = writeln!(std::io::stderr(), "vmm: {sentence}");
+    let _ = writeln!(std::io::stderr(), "vmm: {}", printable(sentence));
+}
+
+/// `text` on one line, without what a terminal would obey: names of files may hold anything.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// A count with a metric suffix: `950`, `12.3 k`, `3.35 G`.
@@ -48,6 +61,11 @@ pub fn about(left: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_name_holds_is_shown_and_not_obeyed() {
+        assert_eq!(printable("a\nb\u{1b}[2J\u{e9}"), "a\\nb\\u{1b}[2J\u{e9}");
+    }
 
     #[test]
     fn numbers_read_well() {

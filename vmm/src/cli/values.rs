@@ -1,10 +1,11 @@
 //! Values of settings, as flags and in a `machine.toml`.
 
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
-use serde::de::value::StrDeserializer;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
+use serde::de::{self, DeserializeOwned, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use vmm::machine::MAX_CPUS;
 use vmm::{ByteSize, DiskConfig, IommuConfig, PortConfig};
@@ -13,20 +14,53 @@ use vmm::{ByteSize, DiskConfig, IommuConfig, PortConfig};
 pub fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     d: D,
 ) -> Result<Vec<T>, D::Error> {
-    let value = toml::Value::deserialize(d)?;
-    let list = match value {
-        toml::Value::Array(list) => list,
-        one => vec![one],
-    };
-    let parse = |value: toml::Value| {
-        value
-            .try_into()
-            .map_err(|e: toml::de::Error| e.message().to_owned())
-    };
-    list.into_iter()
-        .map(parse)
-        .collect::<Result<_, _>>()
-        .map_err(serde::de::Error::custom)
+    d.deserialize_any(OneOrMore(PhantomData))
+}
+
+/// Takes a list element by element, so that a mistake in one is told with its line, or what is an element itself.
+struct OneOrMore<T>(PhantomData<T>);
+
+/// An element that has no parts.
+fn one<'de, T: Deserialize<'de>, E: de::Error>(
+    value: impl IntoDeserializer<'de, E>,
+) -> Result<Vec<T>, E> {
+    Ok(vec![T::deserialize(value.into_deserializer())?])
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMore<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list, or what would be in it")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<T>, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Vec<T>, A::Error> {
+        Ok(vec![T::deserialize(MapAccessDeserializer::new(table))?])
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+        one(text)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Vec<T>, E> {
+        one(number)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Vec<T>, E> {
+        one(number)
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Vec<T>, E> {
+        one(number)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Vec<T>, E> {
+        one(value)
+    }
 }
 
 /// A text, or a table with the same; `form` says what is expected. A mistake in either is told as it is.
@@ -42,7 +76,7 @@ where
             .map_err(|error: toml::de::Error| error.message().to_owned()),
         other => Err(format!("{form}, not {other}")),
     };
-    told.map_err(serde::de::Error::custom)
+    told.map_err(de::Error::custom)
 }
 
 /// One of a few words, as it would be read from a `machine.toml`.
@@ -56,7 +90,7 @@ pub fn word<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
 #[error("{0}")]
 struct NoWord(String);
 
-impl serde::de::Error for NoWord {
+impl de::Error for NoWord {
     fn custom<M: std::fmt::Display>(message: M) -> Self {
         Self(message.to_string())
     }
@@ -141,9 +175,9 @@ impl<'de> Deserialize<'de> for RngSetting {
                     present: true,
                     iommu: Some(iommu),
                 }),
-                Err(error) => Err(serde::de::Error::custom(error.message())),
+                Err(error) => Err(de::Error::custom(error.message())),
             },
-            other => Err(serde::de::Error::custom(format!(
+            other => Err(de::Error::custom(format!(
                 "rng is true, false or a table with iommu, not {other}"
             ))),
         }
@@ -290,7 +324,7 @@ impl<'de> Deserialize<'de> for Epoch {
             },
             other => Err(not_an_epoch(other)),
         };
-        told.map_err(serde::de::Error::custom)
+        told.map_err(de::Error::custom)
     }
 }
 

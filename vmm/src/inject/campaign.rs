@@ -12,7 +12,6 @@ use super::run::{Record, Runner, Task, seed_of};
 use super::scenario::Scenario;
 use super::spec::{Nth, Plan, Rule, When};
 use super::start::Start;
-use crate::Machine;
 
 /// Most runs of a campaign: what a person, a disk and memory can take.
 pub const MAX_RUNS: u64 = 1_000_000;
@@ -36,6 +35,15 @@ impl Thrift {
     }
 }
 
+/// A run that was done again and was another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Its number.
+    pub run: u64,
+    /// What was otherwise, and how.
+    pub what: String,
+}
+
 /// A plan that is ready to be run.
 pub struct Prepared<'p> {
     /// The plan.
@@ -46,9 +54,13 @@ pub struct Prepared<'p> {
     pub points: Vec<u64>,
 }
 
-/// Whether the machine has the devices that the plan names.
-fn check_devices(plan: &Plan, machine: &Machine) -> Result<(), String> {
-    let devices = &machine.board().devices;
+/// Checks what can be checked of a plan before its kernel is there: that its scenario's machine has the devices that it
+/// names.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn check(plan: &Plan) -> Result<(), String> {
+    let devices = Scenario::new(plan.scenario).board().devices;
     let known = |name: &str| devices.iter().any(|entry| entry.name == name);
     for (number, rule) in (1..).zip(&plan.fault) {
         if let Some(name) = rule.device.as_deref().filter(|name| !known(name)) {
@@ -105,7 +117,6 @@ impl<'p> Prepared<'p> {
                 verdict.outcome
             )));
         }
-        check_devices(plan, &machine)?;
         runner.functions = Functions::find(plan, &machine)?;
         runner.usual = Lines::of(&first.console);
         // Again, with what is known now: it must be found to be unaffected, and the functions' points are counted.
@@ -207,8 +218,8 @@ impl<'p> Prepared<'p> {
         error.map_or(Ok(done), Err)
     }
 
-    /// Does about `sample` of the runs that are `done` again, evenly chosen, and compares: how many were done, and which of
-    /// them were others. None should be.
+    /// Does about `sample` of the runs that are `done` again, evenly chosen, and compares all that is known of them: how
+    /// many were done, and which of them were others. None should be.
     pub fn recheck(
         &self,
         tasks: &(dyn Fn(u64) -> Option<Task> + Sync),
@@ -216,7 +227,7 @@ impl<'p> Prepared<'p> {
         sample: NonZeroUsize,
         jobs: NonZeroUsize,
         stop: &AtomicBool,
-    ) -> (usize, Vec<u64>) {
+    ) -> (usize, Vec<Difference>) {
         let step = done.len().div_ceil(sample.get()).max(1);
         let numbers: Vec<u64> = done.keys().copied().step_by(step).collect();
         let task = |index: u64| tasks(*numbers.get(usize::try_from(index).ok()?)?);
@@ -228,14 +239,15 @@ impl<'p> Prepared<'p> {
             jobs,
             stop,
             &mut |record: &mut Record| {
-                let first = done.get(&record.run).map(|first| &first.digest);
-                if first != Some(&record.digest) {
-                    others.push(record.run);
+                let first = done.get(&record.run);
+                if let Some(what) = first.and_then(|first| first.difference(record)) {
+                    let run = record.run;
+                    others.push(Difference { run, what });
                 }
                 Ok::<(), Infallible>(())
             },
         );
-        others.sort_unstable();
+        others.sort_unstable_by_key(|other| other.run);
         (again.len(), others)
     }
 }

@@ -1,17 +1,27 @@
 //! The record of a campaign on disk, a line a run, so that nothing is lost whatever ends the program.
+//!
+//! Each line is a JSON object whose last member, `chain`, is the SHA-256 of the `chain` of the line before (in binary; that of the
+//! journal's name before the first line) and of the line's own bytes before that member. A line that was edited, dropped, added
+//! or moved breaks the chain there. What was cut off at the end of a line cannot be told from a run that was killed, and
+//! whoever makes the whole chain anew is not found out by it: repeating runs finds that out.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::run::Record;
+use super::chain::Chain;
+use super::run::{Record, seed_of};
 use crate::atomic_file::reason;
+use crate::input;
 
 /// The version of the format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// What a journal calls itself.
+pub(super) const MAGIC: &str = "viommu-inject";
 /// The largest journal that is read, in bytes: some millions of runs.
 const MAX_BYTES: u64 = 4 << 30;
 
@@ -38,7 +48,7 @@ impl Header {
     /// What this version writes.
     pub fn new(plan: &str, plan_sha256: String, kernel_sha256: String, seed: u64) -> Self {
         Self {
-            journal: "viommu-inject".into(),
+            journal: MAGIC.into(),
             version: VERSION,
             plan: plan.into(),
             plan_sha256,
@@ -83,6 +93,41 @@ pub enum JournalError {
         /// Of what.
         what: String,
     },
+    /// Another campaign writes it.
+    #[error("the journal {} is in use by another campaign: wait for its end, or name another", .0.display())]
+    Busy(PathBuf),
+    /// A line is not what was written there.
+    #[error("cannot resume from {}: {damage}; keep the lines before it (head -n {}), or begin a new journal",
+            path.display(), damage.line - 1)]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where and how.
+        damage: Damage,
+    },
+}
+
+/// A whole line of a journal that is not what was written there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line} {what}")]
+pub struct Damage {
+    /// Its number, from 1.
+    pub line: usize,
+    /// How.
+    pub what: &'static str,
+}
+
+/// What of a journal's bytes is whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Its first line; `None` if that is not whole, or not one of a journal.
+    pub header: Option<Header>,
+    /// The runs.
+    pub records: BTreeMap<u64, Record>,
+    /// How many bytes are whole lines.
+    pub good: usize,
+    /// What the next line's chain begins with.
+    chain: Chain,
 }
 
 /// A journal that is being written.
@@ -90,6 +135,7 @@ pub enum JournalError {
 pub struct Journal {
     path: PathBuf,
     file: File,
+    chain: Chain,
 }
 
 impl Journal {
@@ -108,9 +154,11 @@ impl Journal {
         if file.metadata().map_err(fail)?.len() > 0 {
             return Err(JournalError::Exists(path.into()));
         }
+        lock(&file, path)?;
         let mut journal = Self {
             path: path.into(),
             file,
+            chain: Chain::default(),
         };
         journal.line(header)?;
         Ok(journal)
@@ -120,7 +168,7 @@ impl Journal {
     /// not written to its end is taken away.
     ///
     /// # Errors
-    /// It is of another campaign, or the host refuses.
+    /// It is of another campaign or was changed, or the host refuses.
     pub fn resume(
         path: &Path,
         header: &Header,
@@ -138,10 +186,14 @@ impl Journal {
             }
             file => file.map_err(fail)?,
         };
-        let mut text = Vec::new();
-        let mut limited = (&mut file).take(MAX_BYTES);
-        limited.read_to_end(&mut text).map_err(fail)?;
-        let (found, records, good) = parse(&text);
+        lock(&file, path)?;
+        let (text, contents) = read(&mut file, path)?;
+        let Contents {
+            header: found,
+            records,
+            good,
+            chain,
+        } = contents;
         match found {
             Some(found) if found.is_same_campaign(header) => {}
             // Killed before its first line was written.
@@ -163,8 +215,48 @@ impl Journal {
         let journal = Self {
             path: path.into(),
             file,
+            chain,
         };
         Ok((journal, records))
+    }
+
+    /// Checks what can be checked of a journal that shall begin at `path`, or go on there if `resume`, before the kernel of
+    /// its campaign is known: nothing is written.
+    ///
+    /// # Errors
+    /// Those that [`create`](Self::create) and [`resume`](Self::resume) would have.
+    pub fn check(path: &Path, header: &Header, resume: bool) -> Result<(), JournalError> {
+        let fail = |source| JournalError::Io {
+            what: "read",
+            path: path.into(),
+            source,
+        };
+        let mut file = match input::open_stream(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file.map_err(fail)?,
+        };
+        let metadata = file.metadata().map_err(fail)?;
+        if !metadata.is_file() || metadata.len() == 0 {
+            return Ok(());
+        }
+        if !resume {
+            return Err(JournalError::Exists(path.into()));
+        }
+        let (text, Contents { header: found, .. }) = read(&mut file, path)?;
+        let kernel = found.as_ref().map(|found| found.kernel_sha256.clone());
+        let wanted = Header {
+            kernel_sha256: kernel.unwrap_or_default(),
+            ..header.clone()
+        };
+        match found {
+            Some(found) if found == wanted => Ok(()),
+            // Killed before its first line was written.
+            None if !text.contains(&b'\n') => Ok(()),
+            found => Err(JournalError::Other {
+                path: path.into(),
+                what: difference(found.as_ref(), &wanted),
+            }),
+        }
     }
 
     /// Adds a run. What does not fit on the disk is taken back, so that the journal stays whole.
@@ -182,36 +274,87 @@ impl Journal {
             source,
         };
         let mut line = serde_json::to_vec(value).map_err(|error| fail(error.into()))?;
-        line.push(b'\n');
+        let chain = self.chain.close(&mut line);
         let before = self.file.metadata().map_err(fail)?.len();
         self.file.write_all(&line).map_err(|error| {
             // Best effort: a torn line is tolerated too.
             let _ = self.file.set_len(before);
             fail(error)
-        })
+        })?;
+        self.chain = chain;
+        Ok(())
     }
 }
 
-/// The header, the runs, and how many bytes of `text` are whole lines that make sense.
-pub fn parse(text: &[u8]) -> (Option<Header>, BTreeMap<u64, Record>, usize) {
-    let mut lines = text.split_inclusive(|byte| *byte == b'\n');
-    let whole = |line: &&[u8]| line.ends_with(b"\n");
-    let mut good = 0;
-    let mut records = BTreeMap::new();
-    let first = lines.next().filter(whole);
-    let header = first.and_then(|line| serde_json::from_slice(line).ok());
-    if header.is_none() {
-        return (None, records, 0);
+/// The bytes of the journal in `file`, and what is in them.
+fn read(file: &mut File, path: &Path) -> Result<(Vec<u8>, Contents), JournalError> {
+    let mut text = Vec::new();
+    let read = file.take(MAX_BYTES).read_to_end(&mut text);
+    read.map_err(|source| JournalError::Io {
+        what: "read",
+        path: path.into(),
+        source,
+    })?;
+    match parse(&text) {
+        Ok(contents) => Ok((text, contents)),
+        Err(damage) => Err(JournalError::Damaged {
+            path: path.into(),
+            damage,
+        }),
     }
-    good += first.map_or(0, <[u8]>::len);
-    for line in lines.filter(whole) {
-        let Ok(record) = serde_json::from_slice::<Record>(line) else {
-            break;
-        };
-        good += line.len();
-        records.insert(record.run, record);
+}
+
+/// Keeps other campaigns from writing `file` as long as it is open. A file that cannot be locked is written all the same.
+fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(JournalError::Busy(path.into())),
+        _ => Ok(()),
     }
-    (header, records, good)
+}
+
+/// What of `text` is whole. A last line without an end is not, and is left out.
+///
+/// # Errors
+/// The first whole line that is not what was written there.
+pub fn parse(text: &[u8]) -> Result<Contents, Damage> {
+    let mut contents = Contents::default();
+    let mut lines = (1..)
+        .zip(text.split_inclusive(|byte| *byte == b'\n'))
+        .filter(|(_, line)| line.ends_with(b"\n"));
+    let Some((_, first)) = lines.next() else {
+        return Ok(contents);
+    };
+    let Ok(header) = serde_json::from_slice::<Header>(first) else {
+        return Ok(contents);
+    };
+    // Of other versions no more is known than that they are others.
+    if header.journal == MAGIC && header.version == VERSION {
+        let (chain, _) = contents.chain.open(first).ok_or(changed(1))?;
+        contents.chain = chain;
+    }
+    let (known, seed) = (header.version == VERSION, header.seed);
+    contents.header = Some(header);
+    contents.good = first.len();
+    for (number, line) in lines.filter(|_| known) {
+        let damage = |what| Damage { line: number, what };
+        let (chain, body) = contents.chain.open(line).ok_or(changed(number))?;
+        let record: Record = serde_json::from_slice(&[body, b"}"].concat())
+            .map_err(|_| damage("is not a run as this version writes it"))?;
+        if record.seed != seed_of(seed, record.run) {
+            return Err(damage("has a run whose seed is none of this campaign's"));
+        }
+        if contents.records.insert(record.run, record).is_some() {
+            return Err(damage("has a run that a line before it has"));
+        }
+        contents.good += line.len();
+        contents.chain = chain;
+    }
+    Ok(contents)
+}
+
+const fn changed(line: usize) -> Damage {
+    let what = "is not what was written there: it was edited, or lines before it were dropped, added or moved";
+    Damage { line, what }
 }
 
 /// In which way a journal is not that of this campaign.
@@ -235,113 +378,4 @@ fn difference(found: Option<&Header>, wanted: &Header) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::classify::{Outcome, Verdict};
-    use super::*;
-
-    fn header(seed: u64) -> Header {
-        Header::new("p", "a".into(), "b".into(), seed)
-    }
-
-    fn record(run: u64) -> Record {
-        Record {
-            run,
-            seed: run * 3,
-            point: None,
-            verdict: Verdict {
-                outcome: Outcome::Unaffected,
-                why: String::new(),
-                said: Vec::new(),
-                stack: Vec::new(),
-            },
-            faults: 0,
-            told: Vec::new(),
-            guest_ns: 1,
-            instructions: 2,
-            digest: "c".into(),
-        }
-    }
-
-    fn written(runs: u64) -> (tempfile::TempDir, PathBuf) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("journal");
-        let mut journal = Journal::create(&path, &header(1)).unwrap();
-        (0..runs).for_each(|run| journal.add(&record(run)).unwrap());
-        (directory, path)
-    }
-
-    #[test]
-    fn what_was_written_is_there_again_and_a_torn_line_is_not() {
-        let (_directory, path) = written(3);
-        let whole = std::fs::read(&path).unwrap();
-        let lengths: Vec<usize> = whole
-            .split_inclusive(|b| *b == b'\n')
-            .map(<[u8]>::len)
-            .collect();
-        for cut in 0..whole.len() {
-            std::fs::write(&path, &whole[..cut]).unwrap();
-            let lines = lengths
-                .iter()
-                .scan(0, |sum, len| {
-                    *sum += len;
-                    Some(*sum)
-                })
-                .filter(|end| *end <= cut)
-                .count();
-            let (mut journal, records) = Journal::resume(&path, &header(1)).unwrap();
-            assert_eq!(records.len(), lines.saturating_sub(1), "cut at {cut}");
-            journal.add(&record(9)).unwrap();
-            let (_, again) = Journal::resume(&path, &header(1)).unwrap();
-            assert_eq!(again.len(), records.len() + 1, "cut at {cut}");
-            assert_eq!(again[&9], record(9));
-        }
-    }
-
-    #[test]
-    fn another_campaign_is_refused_in_a_sentence() {
-        let (_directory, path) = written(1);
-        assert!(matches!(
-            Journal::create(&path, &header(1)),
-            Err(JournalError::Exists(_))
-        ));
-        let error = Journal::resume(&path, &header(2)).unwrap_err().to_string();
-        assert!(error.contains("of seed 1, and not 2"), "{error}");
-        let mut other = header(1);
-        other.plan = "the same plan elsewhere".into();
-        assert_eq!(Journal::resume(&path, &other).unwrap().1.len(), 1);
-        other.plan_sha256 = "z".into();
-        let error = Journal::resume(&path, &other).unwrap_err().to_string();
-        assert!(error.contains("another plan"), "{error}");
-        std::fs::write(&path, "{}\n").unwrap();
-        let error = Journal::resume(&path, &header(1)).unwrap_err().to_string();
-        assert!(error.contains("no journal"), "{error}");
-        assert_eq!(
-            std::fs::read(&path).unwrap(),
-            b"{}\n",
-            "nothing of the user's is touched"
-        );
-    }
-
-    #[test]
-    fn a_full_disk_is_told() {
-        let mut journal = Journal {
-            path: "/dev/full".into(),
-            file: OpenOptions::new().append(true).open("/dev/full").unwrap(),
-        };
-        let error = journal.add(&record(1)).unwrap_err().to_string();
-        assert!(
-            error.starts_with("cannot write the journal /dev/full"),
-            "{error}"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let (_, _, good) = parse(&bytes);
-            prop_assert!(good <= bytes.len());
-        }
-    }
-}
+mod tests;

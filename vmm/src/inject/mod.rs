@@ -6,6 +6,7 @@
 
 mod alarm;
 pub mod campaign;
+mod chain;
 mod classify;
 pub(crate) mod device;
 mod engine;

@@ -1,5 +1,6 @@
 //! One run: a machine comes to the beginning of its scenario, faults begin, and what becomes of it is told.
 
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -55,6 +56,53 @@ pub struct Record {
     pub instructions: u64,
     /// The SHA-256 of all that repeats: two runs that differ in anything have two.
     pub digest: String,
+}
+
+impl Record {
+    /// In what `again`, the same run done once more, is another, in words. What [`Thrift`](super::campaign::Thrift) has
+    /// taken from this record is not looked at.
+    pub fn difference(&self, again: &Self) -> Option<String> {
+        let Self {
+            run,
+            seed,
+            point,
+            verdict,
+            faults,
+            told,
+            guest_ns,
+            instructions,
+            digest,
+        } = self;
+        let differs = |what: &str, then: &dyn Display, now: &dyn Display| {
+            let (then, now) = (then.to_string(), now.to_string());
+            (then != now).then(|| format!("{what} was {then} and is {now}"))
+        };
+        let Verdict {
+            outcome,
+            why,
+            said,
+            stack,
+        } = verdict;
+        let whole = !(said.is_empty() && stack.is_empty() && told.is_empty());
+        let details =
+            (said, stack, told) != (&again.verdict.said, &again.verdict.stack, &again.told);
+        differs("the number", run, &again.run)
+            .or_else(|| differs("the outcome", outcome, &again.verdict.outcome))
+            .or_else(|| differs("the reason", why, &again.verdict.why))
+            .or_else(|| differs("the number of faults", faults, &again.faults))
+            .or_else(|| {
+                differs(
+                    "the number of instructions",
+                    instructions,
+                    &again.instructions,
+                )
+            })
+            .or_else(|| differs("the guest's time in ns", guest_ns, &again.guest_ns))
+            .or_else(|| differs("the seed", seed, &again.seed))
+            .or_else(|| differs("the digest", digest, &again.digest))
+            .or_else(|| (*point != again.point).then(|| "the point was another".to_owned()))
+            .or_else(|| (whole && details).then(|| "what was said or done was other".to_owned()))
+    }
 }
 
 /// The seed of run `run` of a campaign with `seed`.
@@ -243,6 +291,53 @@ mod tests {
             assert_eq!((run, verdict.outcome), (3, Outcome::VmmError));
             assert_eq!(verdict.why, words);
         }
+    }
+
+    #[test]
+    fn whatever_of_a_record_is_edited_is_a_difference() {
+        let record = Record {
+            run: 3,
+            seed: 4,
+            point: Some((0, 1)),
+            verdict: Verdict {
+                outcome: Outcome::Recovered,
+                why: "an error was told".into(),
+                said: vec!["I/O error".into()],
+                stack: Vec::new(),
+            },
+            faults: 1,
+            told: Vec::new(),
+            guest_ns: 5,
+            instructions: 6,
+            digest: "ab".into(),
+        };
+        assert_eq!(record.difference(&record), None);
+        let edits: [(fn(&mut Record), &str); 8] = [
+            (|r| r.verdict.outcome = Outcome::Hang, "the outcome was "),
+            (|r| r.verdict.why.clear(), "the reason was"),
+            (|r| r.faults = 0, "the number of faults was 0 and is 1"),
+            (
+                |r| r.instructions = 0,
+                "the number of instructions was 0 and is 6",
+            ),
+            (|r| r.guest_ns = 0, "the guest's time in ns was 0 and is 5"),
+            (|r| r.digest = "cd".into(), "the digest was cd and is ab"),
+            (|r| r.point = None, "the point was another"),
+            (|r| r.verdict.said[0].push('!'), "what was said"),
+        ];
+        for (edit, words) in edits {
+            let mut edited = record.clone();
+            edit(&mut edited);
+            let what = edited.difference(&record).expect(words);
+            assert!(what.starts_with(words), "{what}");
+        }
+        let mut trimmed = record.clone();
+        trimmed.verdict.said.clear();
+        assert_eq!(
+            trimmed.difference(&record),
+            None,
+            "nothing is left to compare"
+        );
     }
 
     #[test]

@@ -82,6 +82,11 @@ impl Scenario {
         }
     }
 
+    /// What its machine consists of.
+    pub fn board(&self) -> Board {
+        Board::new(&machine(self.name, Path::new("")))
+    }
+
     /// Whether the disk, with these bytes, is as it must be after a run in which the commands ended with `statuses`: in
     /// words, what is wrong.
     pub fn verify(&self, bytes: &[u8], statuses: &[u8]) -> Vec<String> {

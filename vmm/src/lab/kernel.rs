@@ -1,6 +1,6 @@
 //! The kernels that scenarios run on.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use guest_images::catalog::Architecture;
@@ -44,6 +44,26 @@ pub struct Kernel {
     pub module: Option<Vec<u8>>,
 }
 
+impl KernelChoice {
+    /// Checks what can be checked of it before anything is obtained: that the image that it means, in a scenario of
+    /// `image`, is known, and that its files can be read. Returns the image's name.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check<'c>(&'c self, image: &'c str) -> Result<&'c str, Undecided> {
+        let image = match self {
+            Self::Image(name) => name,
+            Self::OfImage | Self::File { .. } => image,
+        };
+        catalog::find(image).map_err(|error| Undecided::Setup(error.to_string()))?;
+        if let Self::File { path, module } = self {
+            check_size(path)?;
+            module.as_deref().map_or(Ok(()), check_size)?;
+        }
+        Ok(image)
+    }
+}
+
 impl Kernel {
     /// Obtains what `choice` names, with the initial file system of `image`.
     ///
@@ -55,11 +75,7 @@ impl Kernel {
         progress: &mut dyn Progress,
     ) -> Result<Self, Undecided> {
         let fail = |error: guest_images::Error| Undecided::Setup(error.to_string());
-        let image = match choice {
-            KernelChoice::Image(name) => name,
-            _ => image,
-        };
-        catalog::find(image).map_err(fail)?;
+        let image = choice.check(image)?;
         let image = Cache::open()
             .and_then(|cache| cache.obtain(image, progress))
             .map_err(fail)?;
@@ -107,7 +123,10 @@ fn check_size(path: &Path) -> Result<(), Undecided> {
         let why = "it is not a file, or too large for a kernel";
         return Err(unreadable(path, &why));
     }
-    Ok(())
+    // Whether this user may.
+    File::open(path)
+        .map(drop)
+        .map_err(|error| unreadable(path, &error))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Undecided> {

@@ -28,5 +28,5 @@ pub use judge::Judgement;
 pub use kernel::{Kernel, KernelChoice};
 pub use load::{Case, Lab, LabError};
 pub use report::{compare, report};
-pub use run::{Host, Judged, Undecided, run, run_on};
+pub use run::{Host, Judged, Undecided, check, run, run_on};
 pub use spec::{Health, Scenario};

@@ -1,6 +1,7 @@
 //! Boots a case and collects what is seen.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,10 @@ use crate::observe::recording::Recording;
 use crate::observe::timeline::Run;
 use crate::observe::types::value::Value;
 use crate::scratch::ScratchFile;
-use crate::{Accel, Config, DiskConfig, Error, IommuConfig, Limits, Machine, Reason, TimeMode};
+use crate::vcpu::Width;
+use crate::{
+    Accel, Config, DiskConfig, Error, IommuConfig, KernelFormat, Limits, Machine, Reason, TimeMode,
+};
 
 /// Host time after which a guest hangs, on a slow host that does other things too.
 const WALL_LIMIT: Duration = Duration::from_secs(300);
@@ -129,6 +133,17 @@ pub struct Judged {
     pub instructions: u64,
 }
 
+/// Checks what can be checked of `case` without its kernel, which will be one of `width`.
+///
+/// # Errors
+/// What is wrong with its machine, or why `host` cannot execute it.
+pub fn check(host: Host, case: &Case, image: &str, width: Width) -> Result<(), Error> {
+    let disks = std::iter::repeat(Path::new("disk"));
+    let config = config(host, case, (Path::new(image), KernelFormat::Auto), disks);
+    config.validate()?;
+    accel::choose(&config, width).map(drop)
+}
+
 /// Runs `case` on `kernel` and judges it; on the emulated processor.
 ///
 /// # Errors
@@ -149,7 +164,8 @@ pub fn run_on(host: Host, case: &Case, kernel: &Kernel) -> Result<Judged, Undeci
     let roles = case.topology.device.iter().map(|device| device.role);
     let disks: Result<Vec<Disk>, _> = roles.map(Disk::new).collect();
     let mut disks = disks.map_err(|error| setup(&error))?;
-    let mut config = config(host, case, kernel, &disks);
+    let paths = disks.iter().map(Disk::path);
+    let mut config = config(host, case, (&kernel.path, kernel.format), paths);
     let board = Board::new(&config);
     for (entry, disk) in board
         .devices
@@ -247,10 +263,15 @@ fn names(case: &Case, disks: &[Disk]) -> BTreeMap<String, String> {
 }
 
 /// The machine of a case.
-fn config(host: Host, case: &Case, kernel: &Kernel, disks: &[Disk]) -> Config {
+fn config<'p>(
+    host: Host,
+    case: &Case,
+    (kernel, kernel_format): (&Path, KernelFormat),
+    disks: impl Iterator<Item = &'p Path>,
+) -> Config {
     let spec = &case.machine;
     let devices = case.topology.device.iter().zip(disks);
-    let disk = |(device, disk): (&super::spec::DeviceSpec, &Disk)| DiskConfig {
+    let disk = |(device, path): (&super::spec::DeviceSpec, &Path)| DiskConfig {
         iommu: Some(device.port.clone()),
         clocks: if device.subject {
             case.trigger.clocks.clone()
@@ -259,7 +280,7 @@ fn config(host: Host, case: &Case, kernel: &Kernel, disks: &[Disk]) -> Config {
         },
         broken: device.subject && case.trigger.broken,
         coherent: device.coherent,
-        ..DiskConfig::new(disk.path())
+        ..DiskConfig::new(path)
     };
     // A crash ends the run, so that it is seen where it happens, and not by what it leads to.
     let mut cmdline = format!(
@@ -271,8 +292,8 @@ fn config(host: Host, case: &Case, kernel: &Kernel, disks: &[Disk]) -> Config {
         cmdline = format!("deferred_probe_timeout={} {cmdline}", 10 * host.patience);
     }
     Config {
-        kernel: kernel.path.clone(),
-        kernel_format: kernel.format,
+        kernel: kernel.into(),
+        kernel_format,
         cmdline: cmdline.trim_end().into(),
         memory: spec.memory,
         memory_base: spec.memory_base,

@@ -18,7 +18,7 @@ pub fn available() -> Result<(), Error> {
 ///
 /// # Errors
 /// When what was asked for cannot be had.
-pub(super) fn choose(config: &Config, width: Width) -> Result<(Acceleration, Option<Vm>), Error> {
+pub(crate) fn choose(config: &Config, width: Width) -> Result<(Acceleration, Option<Vm>), Error> {
     choose_with(config, width, Vm::open)
 }
 

@@ -35,6 +35,33 @@ pub enum Error {
     /// A disk is in use.
     #[error("the disk {path} is in use by another program (use it read-only in both, or stop the other)", path = .0.display())]
     DiskLocked(PathBuf),
+    /// A disk is given twice, and may be written.
+    #[error("the disks {} and {} are one file, and one of them may write it: name another file, or add ,ro or ,overlay to both",
+            other.display(), path.display())]
+    DiskTwice {
+        /// The one that comes first.
+        other: PathBuf,
+        /// The other.
+        path: PathBuf,
+    },
+    /// A disk's last sector is not whole.
+    #[error("the disk {path} has {bytes} bytes, and a disk has whole sectors of 512: fill the last one up with \
+             truncate -s %512 {path}", path = path.display())]
+    DiskSize {
+        /// Its name.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A disk is an image of another form.
+    #[error("the disk {path} is a {format} image, and a disk is raw bytes: convert it with qemu-img convert -O raw, or \
+             add ,raw if the guest shall see the file as it is", path = path.display())]
+    DiskFormat {
+        /// Its name.
+        path: PathBuf,
+        /// What it is.
+        format: &'static str,
+    },
     /// A disk is not a file.
     #[error("the disk {path} is neither a file nor a block device", path = .0.display())]
     DiskKind(PathBuf),

@@ -46,8 +46,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-pub use assemble::noise_seed;
 use assemble::{Around, Devices, Parts};
+pub use assemble::{check, noise_seed};
 use board::{Board, Device};
 use bus::SystemBus;
 use controller::Controller;

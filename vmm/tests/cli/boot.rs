@@ -1,7 +1,7 @@
 //! `vmm boot` with a real guest.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Seek, Write};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -50,6 +50,52 @@ fn commands_run_and_the_guest_powers_off() {
     );
     assert!(report["exits"]["mmio"].is_object(), "{report}");
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+}
+
+/// The stock kernel of Debian that its zImage unpacks to: the one xz stream in it that is whole.
+fn unpacked(zimage: &[u8]) -> Vec<u8> {
+    let magic = b"\xfd7zXZ\0";
+    let starts = (0..zimage.len()).filter(|at| zimage[*at..].starts_with(magic));
+    for at in starts {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&zimage[at..]).unwrap();
+        file.rewind().unwrap();
+        // It complains about what follows the stream, and the magic number is in the code that looks for it, too.
+        let mut xz = Command::new("xz");
+        let out = xz.args(["-dc", "--single-stream"]).stdin(file).output();
+        let out = out.expect("xz should be installed").stdout;
+        if out.len() > zimage.len() {
+            return out;
+        }
+    }
+    panic!("there is no xz stream in the kernel");
+}
+
+#[test]
+fn a_raw_image_lies_where_it_is_linked() {
+    let list = run(&["images", "list", "--json"]);
+    let list: Value = serde_json::from_str(&list.stdout).unwrap();
+    let stock = list.as_array().unwrap().iter();
+    let mut stock = stock.filter(|image| image["name"] == "debian-armmp-6.1");
+    let path = stock.next().unwrap()["kernel"].as_str();
+    let zimage = fs::read(path.expect("debian-armmp should be in the cache")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("Image");
+    fs::write(&image, unpacked(&zimage)).unwrap();
+    let image = image.display().to_string();
+    let wait = ["--expect", "Linux version 6.1", "--timeout", "5"];
+    let ended = run(&[&["boot", "--kernel", &image][..], &wait].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn memory_that_a_kernel_leaves_unused_is_said_and_the_advice_is_right() {
+    let ended = boot(&["--memory=2G", "--console=none"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let advice = "has no CONFIG_HIGHMEM and leaves 1280M of its 2G of memory unused: --memory 768M";
+    assert!(ended.stderr.contains(advice), "{ended:?}");
+    let ended = boot(&["--memory=768M", "--console=none"]);
+    assert!(!ended.stderr.contains("HIGHMEM"), "{ended:?}");
 }
 
 #[test]
@@ -301,7 +347,7 @@ fn what_is_piped_in_is_typed() {
         shown.extend(byte);
     }
     let mut input = child.stdin.take().unwrap();
-    std::io::Write::write_all(&mut input, b"echo $((40 + 2)) typed\nexit\n").unwrap();
+    input.write_all(b"echo $((40 + 2)) typed\nexit\n").unwrap();
     drop(input);
     output.read_to_end(&mut shown).unwrap();
     let shown = String::from_utf8_lossy(&shown);

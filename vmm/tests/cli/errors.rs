@@ -213,7 +213,7 @@ fn memory_that_does_not_fit() {
     refuses(
         &place,
         &["boot", "--kernel", &kernel, "--memory", "16G"],
-        "use less memory",
+        "use 2816M at most",
     );
     refuses(
         &place,

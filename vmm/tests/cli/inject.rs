@@ -217,3 +217,67 @@ fn a_campaign_leaves_a_page_and_results_and_each_run_can_be_repeated() {
     assert!(again.stdout.contains(&digest), "{again:?}\n{record}");
     assert!(fs::read_to_string(timeline).unwrap().contains("disk0"));
 }
+
+/// The lines of a journal with new chains, as somebody would make them who knows how (docs/inject.md).
+fn forge(lines: &str) -> String {
+    use sha2::{Digest, Sha256};
+    let mut chain = Sha256::digest("viommu-inject");
+    let close = |line: &str| {
+        let (body, _) = line.rsplit_once(",\"chain\":").expect("a chain");
+        chain = Sha256::new()
+            .chain_update(chain)
+            .chain_update(body)
+            .finalize();
+        format!("{body},\"chain\":\"{chain:x}\"}}\n")
+    };
+    lines.lines().map(close).collect()
+}
+
+#[test]
+fn a_journal_that_was_edited_is_found_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal").display().to_string();
+    let resume = [
+        "inject",
+        "none",
+        "--runs",
+        "2",
+        "--journal",
+        &journal,
+        "--resume",
+        "--recheck",
+        "2",
+    ];
+    let ended = run(&resume);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let written = fs::read_to_string(&journal).unwrap();
+    assert_eq!(forge(&written), written);
+    let edited = written.replacen("\"outcome\":\"unaffected\"", "\"outcome\":\"hang\"", 1);
+    assert_ne!(edited, written);
+    fs::write(&journal, &edited).unwrap();
+    let ended = run(&resume);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains(": line 2 is not what was written there"),
+        "{ended:?}"
+    );
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    // Its advice is followed.
+    let kept: String = edited.split_inclusive('\n').take(1).collect();
+    assert!(ended.stderr.contains("(head -n 1)"), "{ended:?}");
+    fs::write(&journal, kept).unwrap();
+    assert_eq!(run(&resume).code, Some(0));
+    assert_eq!(fs::read_to_string(&journal).unwrap().lines().count(), 3);
+    // A whole new chain is good in itself, and not what the runs do.
+    fs::write(&journal, forge(&edited)).unwrap();
+    let ended = run(&resume);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended
+            .stdout
+            .contains("the outcome was hang and is unaffected"),
+        "{ended:?}"
+    );
+}

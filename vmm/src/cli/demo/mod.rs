@@ -15,6 +15,7 @@ use self::guest::Guest;
 use self::show::{heading, line, paragraph};
 use super::files::Files;
 use super::install::{self, Install};
+use super::output::Output;
 use super::sandbox::SandboxArgs;
 use super::{Outcome, UserError, text};
 
@@ -52,6 +53,9 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     let mut files = Files::default();
     files.reports("--report", &args.report, [comparison::REPORT]);
     files.check()?;
+    if !args.stock_only {
+        Output::check_directory(&args.report, "report directory")?;
+    }
     // Before anything is fetched, and while there is someone to ask: the build runs in the background.
     match (args.stock_only, cache.image(BUILT)?) {
         (true, _) => install::prepare_host(&cache, &[STOCK])?,

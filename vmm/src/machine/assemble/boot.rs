@@ -1,6 +1,5 @@
 //! Brings what a guest boots from into its memory: kernel, initrd and device tree.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::{Stream, derive};
+use crate::input;
 use crate::machine::ByteSize;
 use crate::machine::board::Board;
 use crate::machine::config::Config;
@@ -39,10 +39,31 @@ fn read(path: &Path, what: &'static str, most: u64) -> Result<Vec<u8>, Error> {
         path: path.into(),
         source,
     };
-    let file = File::open(path).map_err(fail)?;
+    let file = input::open_file(path).map_err(fail)?;
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes).map_err(fail)?;
     Ok(bytes)
+}
+
+/// Checks what does not depend on the kernel: that there is room for the initrd, and a command line.
+pub(super) fn check(config: &Config) -> Result<(), Error> {
+    let fail = |source| Error::Load {
+        path: config.kernel.clone(),
+        source,
+    };
+    cmdline(&config.cmdline).map_err(fail)?;
+    let ram = config.ram();
+    if let Some(path) = &config.initrd {
+        let unreadable = |source| Error::Read {
+            what: "initrd",
+            path: path.clone(),
+            source,
+        };
+        let file = input::open_file(path).map_err(unreadable)?;
+        let size = file.metadata().map_err(unreadable)?.len();
+        place::check_initrd(ram, size).map_err(fail)?;
+    }
+    allocate(ram).map(drop)
 }
 
 /// Reads the kernel and understands what it is.

@@ -4,6 +4,8 @@ mod boot;
 mod lines;
 mod wire;
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use rand_core::{RngCore, SeedableRng};
@@ -24,10 +26,11 @@ use crate::devices::clkgen::ClockGenerator;
 use crate::devices::rtc::Rtc;
 use crate::devices::uart::Uart;
 use crate::devices::virtio::VirtioMmio;
+use crate::devices::virtio::block::spec::SECTOR;
 use crate::devices::virtio::block::{Access, Counters, Disk, DiskError};
 use crate::devices::virtio::chores::Chores;
 use crate::inject::targets::Targets;
-use crate::vcpu::{Acceleration, Control, Platform, Timing, Vcpus, kvm};
+use crate::vcpu::{Acceleration, Control, Platform, Timing, Vcpus, Width, kvm};
 
 pub(super) use wire::{Around, wire};
 
@@ -91,6 +94,18 @@ pub(super) struct Parts {
     pub board: Board,
 }
 
+/// Checks all that can be checked without the kernel, which will be one of `width`, so that mistakes are told before it is
+/// fetched or built: the configuration, disks, initrd, memory, and what shall execute the guest.
+///
+/// # Errors
+/// Those of [`Machine::new`](super::Machine::new).
+pub fn check(config: &Config, width: Width) -> Result<(), Error> {
+    config.validate()?;
+    accel::choose(config, width)?;
+    open_disks(config)?;
+    boot::check(config)
+}
+
 /// Opens, loads and wires everything. A machine that is recorded, whose real-time clock shows `recorded` at power-on, has a
 /// clock that moves between slices of work only.
 pub(super) fn assemble(
@@ -138,7 +153,7 @@ pub(super) fn timing(config: &Config, start: TimeState) -> Timing {
 }
 
 fn open_disks(config: &Config) -> Result<Vec<Disk>, Error> {
-    let open = |disk: &DiskConfig| {
+    let open = |(index, disk): (usize, &DiskConfig)| {
         let path = disk.path.clone();
         let access = match disk {
             DiskConfig {
@@ -147,11 +162,53 @@ fn open_disks(config: &Config) -> Result<Vec<Disk>, Error> {
             DiskConfig { overlay: true, .. } => Access::Overlay,
             _ => Access::Write,
         };
-        Disk::open(&disk.path, access).map_err(|error| match error {
+        let opened = Disk::open(&disk.path, access).map_err(|error| match error {
             DiskError::Open(source) => Error::DiskOpen { path, source },
             DiskError::Kind => Error::DiskKind(path),
-            DiskError::Locked => Error::DiskLocked(path),
-        })
+            DiskError::Locked => {
+                let others = config.disks[..index].iter().map(|disk| &disk.path);
+                match others.into_iter().find(|other| same_file(other, &path)) {
+                    Some(other) => Error::DiskTwice {
+                        other: other.clone(),
+                        path,
+                    },
+                    None => Error::DiskLocked(path),
+                }
+            }
+        })?;
+        check_contents(disk, &opened)?;
+        Ok(opened)
     };
-    config.disks.iter().map(open).collect()
+    config.disks.iter().enumerate().map(open).collect()
+}
+
+/// Whether both names are of one file.
+fn same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    identity(one).is_some_and(|found| identity(other) == Some(found))
+}
+
+/// Whether a disk's bytes are those of a raw image, as far as that can be told.
+fn check_contents(config: &DiskConfig, disk: &Disk) -> Result<(), Error> {
+    let fail = |source| Error::DiskOpen {
+        path: config.path.clone(),
+        source,
+    };
+    let path = || config.path.clone();
+    match disk.format().map_err(fail)? {
+        Some(format) if !config.raw => Err(Error::DiskFormat {
+            path: path(),
+            format,
+        }),
+        _ => match disk.bytes().map_err(fail)? {
+            bytes if bytes.is_multiple_of(SECTOR) => Ok(()),
+            bytes => Err(Error::DiskSize {
+                path: path(),
+                bytes,
+            }),
+        },
+    }
 }

@@ -19,6 +19,9 @@ pub struct DiskConfig {
     /// Whether what the guest writes stays in memory and ends with the run; the file is then only read.
     #[serde(default, skip_serializing_if = "is_false")]
     pub overlay: bool,
+    /// Whether the file is taken for raw contents even if it looks like an image of another form, such as qcow2.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub raw: bool,
     /// Number of request queues, 1 to [`MAX_DISK_QUEUES`](super::MAX_DISK_QUEUES).
     #[serde(default = "one")]
     pub queues: u16,
@@ -54,6 +57,7 @@ impl DiskConfig {
             path: path.into(),
             read_only: false,
             overlay: false,
+            raw: false,
             queues: 1,
             iommu: None,
             clocks: Vec::new(),
@@ -63,7 +67,7 @@ impl DiskConfig {
     }
 }
 
-/// `FILE`, `FILE,ro`, `FILE,overlay`, `FILE,queues=N`, `FILE,iommu=PORT`, `FILE,clock=NAME`, `FILE,broken`, `FILE,coherent`, in any
+/// `FILE`, `FILE,ro`, `FILE,overlay`, `FILE,raw`, `FILE,queues=N`, `FILE,iommu=PORT`, `FILE,clock=NAME`, `FILE,broken`, `FILE,coherent`, in any
 /// combination.
 impl FromStr for DiskConfig {
     type Err = String;
@@ -86,6 +90,7 @@ impl FromStr for DiskConfig {
             match option.split_once('=') {
                 None if option == "ro" => disk.read_only = true,
                 None if option == "overlay" => disk.overlay = true,
+                None if option == "raw" => disk.raw = true,
                 None if option == "broken" => disk.broken = true,
                 None if option == "coherent" => disk.coherent = true,
                 Some(("clock", name)) => disk.clocks.push(name.to_owned()),
@@ -97,7 +102,7 @@ impl FromStr for DiskConfig {
                 Some(("iommu", port)) => disk.iommu = Some(port.parse()?),
                 _ => {
                     return Err(format!(
-                        "{option:?} is not a disk option: use ro, overlay, queues=N, iommu=NAME:N, clock=NAME, broken or coherent"
+                        "{option:?} is not a disk option: use ro, overlay, raw, queues=N, iommu=NAME:N, clock=NAME, broken or coherent"
                     ));
                 }
             }
@@ -116,14 +121,15 @@ mod tests {
         let full = DiskConfig {
             path: "a".into(),
             read_only: true,
-            overlay: true,
+            overlay: false,
+            raw: true,
             queues: 4,
             iommu: None,
             clocks: vec!["c0".into(), "c1".into()],
             broken: true,
             coherent: true,
         };
-        let text = "a,ro,overlay,queues=4,clock=c0,broken,clock=c1,coherent";
+        let text = "a,ro,raw,queues=4,clock=c0,broken,clock=c1,coherent";
         assert_eq!(text.parse(), Ok(full));
         for text in [
             "",

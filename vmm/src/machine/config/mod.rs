@@ -171,6 +171,12 @@ impl Config {
             if disk.queues == 0 || disk.queues > MAX_DISK_QUEUES {
                 return Err(ConfigError::DiskQueues(disk.path.clone(), disk.queues));
             }
+            if disk.path.as_os_str().is_empty() {
+                return Err(ConfigError::DiskUnnamed);
+            }
+            if disk.read_only && disk.overlay {
+                return Err(ConfigError::DiskOverlayReadOnly(disk.path.clone()));
+            }
         }
         self.validate_accel()?;
         self.validate_clocks()?;
@@ -226,10 +232,7 @@ pub enum ConfigError {
     #[error("the memory base {0:#} is too low: devices lie below {min:#}", min = ByteSize(RAM_BASE_MIN))]
     MemoryBaseLow(ByteSize),
     /// RAM would leave the 32-bit physical address space.
-    #[error(
-        "{size} of memory at {base:#} ends above {max:#}: use less memory or a lower base",
-        max = ByteSize(RAM_END_MAX)
-    )]
+    #[error("{size} of memory at {base:#} ends above {max:#}: {advice}", max = ByteSize(RAM_END_MAX), advice = room(*base))]
     MemoryLarge {
         /// RAM base.
         base: ByteSize,
@@ -253,6 +256,13 @@ pub enum ConfigError {
     /// Number of queues of a disk out of range.
     #[error("the disk {path} may have 1 to {MAX_DISK_QUEUES} queues, not {1}", path = .0.display())]
     DiskQueues(PathBuf, u16),
+    /// A disk without a file.
+    #[error("a disk needs a file name")]
+    DiskUnnamed,
+    /// A disk that may and may not be written.
+    #[error("the disk {path} cannot be both read-only and an overlay, which the guest may write: say one of ro and overlay",
+            path = .0.display())]
+    DiskOverlayReadOnly(PathBuf),
     /// Too many clock generators.
     #[error("a machine takes at most {MAX_CLOCKS} clock generators, not {0}")]
     TooManyClocks(usize),
@@ -345,6 +355,22 @@ pub enum ConfigError {
     /// An IOMMU that is no virtio-iommu is described like one.
     #[error("the IOMMU {0} has options of a virtio-iommu, but is none")]
     VirtioOptions(String),
+}
+
+/// What to do about memory that would end too high from `base` on.
+fn room(base: ByteSize) -> String {
+    let (here, most) = (
+        ByteSize(RAM_END_MAX.saturating_sub(base.0)),
+        ByteSize(RAM_END_MAX - RAM_BASE_MIN),
+    );
+    match here {
+        _ if base.0 <= RAM_BASE_MIN => format!("use {most} at most"),
+        ByteSize(..MIN_MEMORY) => format!(
+            "use a lower base; from {:#} on there is room for {most}",
+            ByteSize(RAM_BASE_MIN)
+        ),
+        _ => format!("use {here} at most, or a lower base and up to {most}"),
+    }
 }
 
 /// What a kernel file is.

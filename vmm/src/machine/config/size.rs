@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A number of bytes: `4096`, `64K`, `256M`, `2G`, `0x4000_0000`.
@@ -62,16 +63,31 @@ impl Serialize for ByteSize {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Number(u64),
-            Text(String),
-        }
-        match Form::deserialize(d)? {
-            Form::Number(n) => Ok(Self(n)),
-            Form::Text(text) => text.parse().map_err(serde::de::Error::custom),
-        }
+        d.deserialize_any(SizeVisitor)
+    }
+}
+
+/// Takes a number of bytes or a text that says one.
+struct SizeVisitor;
+
+impl Visitor<'_> for SizeVisitor {
+    type Value = ByteSize;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of bytes from 0 on, or a text such as \"256M\" or \"1G\"")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<ByteSize, E> {
+        Ok(ByteSize(number))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<ByteSize, E> {
+        let wrong = |_| E::invalid_value(Unexpected::Signed(number), &self);
+        number.try_into().map(ByteSize).map_err(wrong)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<ByteSize, E> {
+        text.parse().map_err(E::custom)
     }
 }
 
@@ -107,5 +123,26 @@ mod tests {
         assert_eq!(ByteSize(256 << 20).to_string(), "256M");
         assert_eq!(ByteSize(4097).to_string(), "4097");
         assert_eq!(format!("{:#}", ByteSize(0x4000_0000)), "0x40000000");
+    }
+
+    #[test]
+    fn what_is_no_size_in_a_file_is_named() {
+        #[derive(Debug, Deserialize)]
+        struct File {
+            #[serde(rename = "size")]
+            _size: ByteSize,
+        }
+        for (value, words) in [
+            ("-5", "integer `-5`, expected a number of bytes from 0 on"),
+            (
+                "1e9",
+                "floating point `1000000000.0`, expected a number of bytes",
+            ),
+            ("true", "boolean `true`"),
+            ("'1T'", "\"1T\" is not a size"),
+        ] {
+            let error = toml::from_str::<File>(&format!("size = {value}")).unwrap_err();
+            assert!(error.message().contains(words), "{error}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::config::KernelFormat;
 use super::super::layout::RAM_ALIGN;
-use super::LoadError;
+use super::{LoadError, offset};
 use crate::vcpu::Width;
 
 /// Magic number of a zImage, at [`ZIMAGE_MAGIC_AT`] (Linux, Documentation/arch/arm/booting and head.S).
@@ -23,6 +23,8 @@ const ARM64_MAGIC: u32 = 0x644d_5241;
 const ARM64_MAGIC_AT: usize = 0x38;
 const ARM64_OFFSET_AT: usize = 8;
 const ARM64_MEMORY_AT: usize = 16;
+/// Magic number of a flattened device tree, big-endian (Devicetree Specification, 5.2).
+const DTB_MAGIC: u32 = 0xd00d_feed;
 /// Most tags looked at; real images have one or two.
 const MAX_TAGS: usize = 16;
 
@@ -44,7 +46,10 @@ pub enum Kind {
         unpacked: Option<u64>,
     },
     /// A raw image, started at its first byte.
-    Image,
+    Image {
+        /// Where it must lie, from the start of RAM on.
+        text_offset: u64,
+    },
     /// A 64-bit image, started at its first byte.
     Arm64 {
         /// Where it must lie, from a multiple of 2 MiB on.
@@ -58,7 +63,7 @@ impl Kind {
     /// The registers of the processor that it is for.
     pub const fn width(self) -> Width {
         match self {
-            Self::Zimage { .. } | Self::Image => Width::Bits32,
+            Self::Zimage { .. } | Self::Image { .. } => Width::Bits32,
             Self::Arm64 { .. } => Width::Bits64,
         }
     }
@@ -75,10 +80,7 @@ pub fn parse(bytes: &[u8], format: KernelFormat) -> Result<Image, LoadError> {
         KernelFormat::Zimage if magic != Some(ZIMAGE_MAGIC) => Err(LoadError::NoZimageMagic),
         _ if word(bytes, ARM64_MAGIC_AT) == Some(ARM64_MAGIC) => arm64(bytes),
         KernelFormat::Image if bytes.len() < 4 => Err(LoadError::Short),
-        KernelFormat::Image => Ok(Image {
-            kind: Kind::Image,
-            size,
-        }),
+        KernelFormat::Image => Ok(raw(bytes)),
         _ if magic == Some(ZIMAGE_MAGIC) => {
             check_length(bytes)?;
             Ok(Image {
@@ -90,12 +92,17 @@ pub fn parse(bytes: &[u8], format: KernelFormat) -> Result<Image, LoadError> {
         }
         _ => match foreign(bytes) {
             Some(what) => Err(LoadError::NotKernel(what)),
-            None if looks_like_raw_image(bytes) => Ok(Image {
-                kind: Kind::Image,
-                size,
-            }),
+            None if looks_like_raw_image(bytes) => Ok(raw(bytes)),
             None => Err(LoadError::Unknown),
         },
+    }
+}
+
+fn raw(bytes: &[u8]) -> Image {
+    let text_offset = offset::of(bytes);
+    Image {
+        kind: Kind::Image { text_offset },
+        size: bytes.len() as u64,
     }
 }
 
@@ -123,12 +130,19 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(field.try_into().ok()?))
 }
 
-/// A zImage that was cut short would decompress garbage and hang without a word.
+/// A zImage that was cut short would decompress garbage and hang without a word, and one with a device tree at its end may
+/// be of a kernel that prefers that to its machine's (arch/arm/boot/compressed/head.S).
 fn check_length(bytes: &[u8]) -> Result<(), LoadError> {
     let start = word(bytes, ZIMAGE_START_AT).unwrap_or(0);
     let end = word(bytes, ZIMAGE_END_AT).unwrap_or(0);
     match u64::from(end).checked_sub(u64::from(start)) {
-        Some(want) if want <= bytes.len() as u64 => Ok(()),
+        Some(want) if want <= bytes.len() as u64 => {
+            let behind = usize::try_from(want).ok().and_then(|end| word(bytes, end));
+            match behind.map(u32::swap_bytes) {
+                Some(DTB_MAGIC) => Err(LoadError::AppendedTree(want)),
+                _ => Ok(()),
+            }
+        }
         Some(want) => Err(LoadError::Truncated {
             want,
             have: bytes.len() as u64,
@@ -180,7 +194,7 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
             .get(offset..)
             .is_some_and(|rest| rest.starts_with(magic))
     };
-    let table: [(usize, &[u8], &str); 16] = [
+    let table: [(usize, &[u8], &str); 19] = [
         (
             0x38,
             b"RSC\x05",
@@ -197,11 +211,6 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
             "a big-endian zImage, and this machine is little-endian",
         ),
         (4, b"zimg", "an EFI zboot image, not a zImage"),
-        (
-            0,
-            b"\x27\x05\x19\x56",
-            "a U-Boot uImage: take the zImage in it (64 bytes in)",
-        ),
         (0, b"\xd0\x0d\xfe\xed", "a device tree blob or FIT image"),
         (0, b"\x1f\x8b", "gzip-compressed: decompress it first"),
         (0, b"\xfd7zXZ\0", "xz-compressed: decompress it first"),
@@ -211,6 +220,18 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
             "zstd-compressed: decompress it first",
         ),
         (0, b"BZh", "bzip2-compressed: decompress it first"),
+        (
+            0,
+            b"\x02\x21\x4c\x18",
+            "lz4-compressed: decompress it first",
+        ),
+        (
+            0,
+            b"\x04\x22\x4d\x18",
+            "lz4-compressed: decompress it first",
+        ),
+        (0, b"\x5d\0\0", "lzma-compressed: decompress it first"),
+        (0, b"\x89LZO\0", "lzo-compressed: decompress it first"),
         (0, b"070701", "a cpio archive: is it the initrd?"),
         (
             0,
@@ -231,10 +252,33 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
     if bytes.is_empty() {
         return Some("an empty file");
     }
+    if at(0, b"\x27\x05\x19\x56") {
+        return Some(uimage(bytes));
+    }
     table
         .iter()
         .find(|(offset, magic, _)| at(*offset, magic))
         .map(|&(_, _, what)| what)
+}
+
+/// What to do with a U-Boot legacy image. The header has 64 bytes; the one at 29 is the architecture, the one at 31 the
+/// compression of what follows (U-Boot, include/image.h, `struct legacy_img_hdr`).
+fn uimage(bytes: &[u8]) -> &'static str {
+    const ARM: u8 = 2;
+    match (bytes.get(29), bytes.get(31)) {
+        (Some(&arch), _) if arch != ARM => "a U-Boot uImage for another processor than 32-bit ARM",
+        (_, Some(0)) => {
+            "a U-Boot uImage: take the kernel behind its header of 64 bytes (tail -c +65 FILE)"
+        }
+        (_, Some(1)) => {
+            "a U-Boot uImage of a gzip-compressed Image: take that from behind the header of 64 bytes \
+             (tail -c +65 FILE | gunzip), and boot it with --kernel-format image"
+        }
+        _ => {
+            "a U-Boot uImage of a compressed Image: decompress what follows its header of 64 bytes (tail -c +65 FILE), and \
+             boot it with --kernel-format image"
+        }
+    }
 }
 
 #[cfg(test)]
@@ -285,6 +329,14 @@ pub(crate) mod tests {
                 unpacked: Some(5_000_000)
             }
         );
+        // What follows is the kernel's unless it is a device tree; that can be cut off as the sentence says.
+        let mut more = zimage(4096, None);
+        more.extend_from_slice(&[0; 100]);
+        parse(&more, KernelFormat::Auto).unwrap();
+        more[4096..4100].copy_from_slice(b"\xd0\x0d\xfe\xed");
+        let error = parse(&more, KernelFormat::Zimage).unwrap_err();
+        assert!(error.to_string().contains("head -c 4096"), "{error}");
+        parse(&more[..4096], KernelFormat::Zimage).unwrap();
         assert!(matches!(
             parse(&zimage(4096, None)[..4000], KernelFormat::Auto),
             Err(LoadError::Truncated {
@@ -303,13 +355,17 @@ pub(crate) mod tests {
         ));
         assert_eq!(
             parse(&bytes, KernelFormat::Image).unwrap().kind,
-            Kind::Image
+            Kind::Image {
+                text_offset: 0x8000
+            }
         );
         for first in [0xeb00_1234_u32, 0xea00_0001, 0xe10f_9000, 0xe28f_9001] {
             bytes[..4].copy_from_slice(&first.to_le_bytes());
             assert_eq!(
                 parse(&bytes, KernelFormat::Auto).unwrap().kind,
-                Kind::Image,
+                Kind::Image {
+                    text_offset: 0x8000
+                },
                 "{first:#x}"
             );
         }
@@ -352,7 +408,19 @@ pub(crate) mod tests {
         let mut elf = b"\x7fELF".to_vec();
         elf.resize(64, 0);
         elf[18] = 40;
-        let cases: [(&[u8], &str); 5] = [
+        let uimage = |compression: u8| {
+            let mut bytes = vec![0; 128];
+            bytes[..4].copy_from_slice(b"\x27\x05\x19\x56");
+            (bytes[29], bytes[31]) = (2, compression);
+            bytes
+        };
+        let cases: [(&[u8], &str); 11] = [
+            (b"\x02\x21\x4c\x18", "lz4"),
+            (b"\x04\x22\x4d\x18", "lz4"),
+            (b"\x5d\0\0\0\x01", "lzma"),
+            (&uimage(0), "(tail -c +65 FILE)"),
+            (&uimage(1), "| gunzip"),
+            (&uimage(3), "of a compressed Image"),
             (&bzimage, "x86"),
             (&elf, "vmlinux"),
             (b"\x1f\x8b\x08", "gzip"),

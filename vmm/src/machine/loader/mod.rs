@@ -4,6 +4,7 @@
 //! for 32-bit ARM images; what it serves here is the command line.
 
 pub mod image;
+mod offset;
 pub mod place;
 
 use linux_loader::cmdline::Cmdline;
@@ -40,6 +41,12 @@ pub enum LoadError {
         /// Bytes there.
         have: u64,
     },
+    /// A device tree behind the kernel, which that would take for the machine's.
+    #[error(
+        "a device tree follows the kernel in its file, and a kernel with CONFIG_ARM_APPENDED_DTB would take it in place of \
+         this machine's: cut it off (head -c {0} FILE)"
+    )]
+    AppendedTree(u64),
     /// More RAM is needed.
     #[error("{have} of memory is too little: kernel and initrd need at least {need}")]
     RamTooSmall {
@@ -47,6 +54,16 @@ pub enum LoadError {
         have: ByteSize,
         /// RAM that would do.
         need: ByteSize,
+    },
+    /// The initrd takes all RAM.
+    #[error(
+        "{have} of memory is too little for an initrd of {initrd} bytes and a kernel: use more memory"
+    )]
+    NoRoomForInitrd {
+        /// RAM of the machine.
+        have: ByteSize,
+        /// Size of the initrd.
+        initrd: ByteSize,
     },
     /// The kernel is larger than what a kernel can map.
     #[error("a kernel of {0} bytes is too large for 32-bit ARM")]

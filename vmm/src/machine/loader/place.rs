@@ -6,9 +6,11 @@ use super::super::layout::Range;
 use super::LoadError;
 use super::image::{Image, Kind};
 
-/// Offset of the running kernel from the start of RAM (TEXT_OFFSET of every platform this machine can be taken for).
+/// Offset of the running kernel from the start of RAM, unless it is linked for another (TEXT_OFFSET in arch/arm/Makefile).
 /// The first 16 KiB below it hold the kernel's first page table.
 pub const TEXT_OFFSET: u64 = 0x8000;
+/// The largest such offset; a zImage does not tell to which it unpacks.
+const MAX_TEXT_OFFSET: u64 = 0x30_8000;
 /// A zImage is put this far from the start of RAM where there is room, above where it unpacks to, so that it need not
 /// move itself away first.
 const ZIMAGE_OFFSET: u64 = 32 << 20;
@@ -48,12 +50,8 @@ pub struct Placement {
 /// # Errors
 /// [`LoadError::RamTooSmall`] naming how much would do, [`LoadError::InitrdTooLarge`] when no amount would.
 pub fn place(ram: Range, image: &Image, initrd_size: Option<u64>) -> Result<Placement, LoadError> {
-    let most = LOWMEM - COMPANIONS_OFFSET - DTB_ROOM;
-    if let Some(size) = initrd_size.filter(|size| *size > most) {
-        return Err(LoadError::InitrdTooLarge {
-            size: ByteSize(size),
-            most: ByteSize(most),
-        });
+    if let Some(size) = initrd_size {
+        check_initrd(ram, size)?;
     }
     let initrd_room = initrd_size.unwrap_or(0).next_multiple_of(PAGE);
     let companions = DTB_ROOM + initrd_room;
@@ -78,13 +76,31 @@ pub fn place(ram: Range, image: &Image, initrd_size: Option<u64>) -> Result<Plac
     })
 }
 
+/// Whether an initrd of `size` bytes can lie in `ram` beside some kernel.
+///
+/// # Errors
+/// [`LoadError::InitrdTooLarge`] when no amount of RAM would do, [`LoadError::NoRoomForInitrd`] when it alone takes all.
+pub fn check_initrd(ram: Range, size: u64) -> Result<(), LoadError> {
+    let most = LOWMEM - COMPANIONS_OFFSET - DTB_ROOM;
+    let initrd = ByteSize(size);
+    if size > most {
+        let most = ByteSize(most);
+        return Err(LoadError::InitrdTooLarge { size: initrd, most });
+    }
+    if TEXT_OFFSET + size + DTB_ROOM + WORKING_ROOM > ram.size {
+        let have = ByteSize(ram.size);
+        return Err(LoadError::NoRoomForInitrd { have, initrd });
+    }
+    Ok(())
+}
+
 /// Offset of the kernel file from the start of RAM, and the first offset that nothing of it ever touches.
 fn kernel_extent(ram_size: u64, image: &Image) -> Result<(u64, u64), LoadError> {
     if image.size > LOWMEM {
         return Err(LoadError::KernelTooLarge(ByteSize(image.size)));
     }
     let (offset, end) = match image.kind {
-        Kind::Image => (TEXT_OFFSET, TEXT_OFFSET + image.size + RAW_IMAGE_BSS),
+        Kind::Image { text_offset } => (text_offset, text_offset + image.size + RAW_IMAGE_BSS),
         Kind::Arm64 { memory, .. } if memory > LOWMEM => {
             return Err(LoadError::KernelTooLarge(ByteSize(memory)));
         }
@@ -97,7 +113,7 @@ fn kernel_extent(ram_size: u64, image: &Image) -> Result<(u64, u64), LoadError> 
             if unpacked > LOWMEM {
                 return Err(LoadError::KernelTooLarge(ByteSize(unpacked)));
             }
-            let running_end = TEXT_OFFSET + unpacked;
+            let running_end = MAX_TEXT_OFFSET + unpacked;
             let at_leisure = ZIMAGE_OFFSET + image.size + DECOMPRESSOR_SLACK;
             if running_end <= ZIMAGE_OFFSET && at_leisure <= ram_size / 2 {
                 (ZIMAGE_OFFSET, at_leisure)
@@ -151,13 +167,15 @@ mod tests {
         let placed = place(
             ram,
             &Image {
-                kind: Kind::Image,
+                kind: Kind::Image {
+                    text_offset: 0x20_8000,
+                },
                 size: 15 * MIB,
             },
             None,
         )
         .unwrap();
-        assert_eq!((placed.kernel, placed.initrd), (0x4000_8000, None));
+        assert_eq!((placed.kernel, placed.initrd), (0x4020_8000, None));
     }
 
     #[test]
@@ -209,12 +227,13 @@ mod tests {
         fn nothing_overlaps_and_all_is_in_ram(
             ram_size in 8_u64..1024, size in 1_u64..40_000_000, unpacked in proptest::option::of(1_u64..100_000_000),
             initrd in proptest::option::of(0_u64..200_000_000), raw: bool,
+            text_offset in prop_oneof![Just(TEXT_OFFSET), Just(MAX_TEXT_OFFSET)],
         ) {
             let ram = Range::new(0x4000_0000, ram_size * 2 * MIB);
-            let image = if raw { Image { kind: Kind::Image, size } } else { zimage(size, unpacked) };
+            let image = if raw { Image { kind: Kind::Image { text_offset }, size } } else { zimage(size, unpacked) };
             if let Ok(placed) = place(ram, &image, initrd) {
                 let running = match image.kind {
-                    Kind::Image | Kind::Arm64 { .. } => size,
+                    Kind::Image { .. } | Kind::Arm64 { .. } => size,
                     Kind::Zimage { unpacked } => unpacked.unwrap_or(size * UNPACK_FACTOR),
                 };
                 prop_assert!(placed.kernel >= ram.base + TEXT_OFFSET);

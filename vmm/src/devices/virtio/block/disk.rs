@@ -1,8 +1,8 @@
 //! The file behind a block device, and the lock that keeps two writers apart.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ impl Disk {
         if !kind.is_file() && !kind.is_block_device() {
             return Err(DiskError::Kind);
         }
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(access == Access::Write)
             .open(path)
@@ -73,8 +73,7 @@ impl Disk {
             Err(Errno::WOULDBLOCK) => return Err(DiskError::Locked),
             Err(error) => return Err(DiskError::Open(error.into())),
         }
-        // The length of a block device is where its end is.
-        let bytes = io::Seek::seek(&mut file, io::SeekFrom::End(0)).map_err(DiskError::Open)?;
+        let bytes = length(&file).map_err(DiskError::Open)?;
         Ok(Self {
             storage: match access {
                 Access::Read | Access::Write => Storage::direct(file),
@@ -83,5 +82,90 @@ impl Disk {
             sectors: bytes / SECTOR,
             read_only: access == Access::Read,
         })
+    }
+
+    /// The length of its file in bytes.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn bytes(&self) -> io::Result<u64> {
+        length(self.storage.file())
+    }
+
+    /// What a disk image of another form its file looks like, by the magic numbers of these forms.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn format(&self) -> io::Result<Option<&'static str>> {
+        let file = self.storage.file();
+        let mut head = [0; HEAD];
+        let mut have = 0;
+        while have < HEAD {
+            match file.read_at(&mut head[have..], have as u64)? {
+                0 => break,
+                more => have += more,
+            }
+        }
+        let mut foot = [0; 8];
+        let footer = self.bytes()?.checked_sub(VHD_FOOTER);
+        if let Some(at) = footer {
+            file.read_exact_at(&mut foot, at)?;
+        }
+        Ok(format(&head[..have], &foot))
+    }
+}
+
+/// The length of a block device is where its end is.
+fn length(mut file: &File) -> io::Result<u64> {
+    io::Seek::seek(&mut file, io::SeekFrom::End(0))
+}
+
+/// Bytes at the beginning of a file in which forms have their magic numbers.
+const HEAD: usize = 72;
+/// Bytes of the footer of a VHD file, which begins with its magic number; the only one of a file of fixed size.
+const VHD_FOOTER: u64 = 512;
+
+/// The form with these bytes at its beginning, or these at the beginning of its last 512. Sources: QEMU, docs/interop
+/// (qcow2.txt, qed_spec.txt, parallels.txt); VMware, Virtual Disk Format 5.0; Microsoft, VHD and \[MS-VHDX\]; VirtualBox,
+/// VDICore.h.
+fn format(head: &[u8], foot: &[u8]) -> Option<&'static str> {
+    let forms: [(usize, &[u8], &str); 10] = [
+        (0, b"QFI\xfb", "qcow2"),
+        (0, b"QED\0", "QED"),
+        (0, b"KDMV", "VMDK"),
+        (0, b"COWD", "VMDK"),
+        (0, b"# Disk DescriptorFile", "VMDK"),
+        (0, b"conectix", "VHD"),
+        (0, b"vhdxfile", "VHDX"),
+        (64, b"\x7f\x10\xda\xbe", "VDI"),
+        (0, b"WithoutFreeSpace", "Parallels"),
+        (0, b"WithouFreSpacExt", "Parallels"),
+    ];
+    let starts = |&(at, magic, _): &(usize, &[u8], &str)| {
+        head.get(at..).is_some_and(|rest| rest.starts_with(magic))
+    };
+    let found = forms.into_iter().find(starts);
+    found
+        .map(|(_, _, form)| form)
+        .or_else(|| foot.starts_with(b"conectix").then_some("VHD"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_of_other_forms_are_known_by_their_magic_numbers() {
+        let vdi = [&[b' '; 64][..], b"\x7f\x10\xda\xbe"].concat();
+        for (head, foot, form) in [
+            (&b"QFI\xfb\0\0\0\x03"[..], &b""[..], Some("qcow2")),
+            (&vdi, b"", Some("VDI")),
+            (b"\0\0", b"conectix", Some("VHD")),
+            (b"", b"", None),
+            (&[0; HEAD], &[0; 8], None),
+            (b"QFI", b"conecti", None),
+        ] {
+            assert_eq!(format(head, foot), form);
+        }
     }
 }

@@ -1,0 +1,122 @@
+//! Where a raw 32-bit Image must lie, found out from its bytes: it has no header that says so.
+//!
+//! An Image is the kernel as it lies in memory from its first byte on, and it must lie `TEXT_OFFSET` bytes behind the start
+//! of RAM, as it is linked that far behind the start of its linear mapping (Linux, arch/arm/Makefile: 0x8000 for most
+//! kernels, and more for those that support certain SoCs as well: 0x208000 for Debian's). Empty lists that are initialised
+//! at compile time, `LIST_HEAD_INIT`, are two pointers in a row to the first of them: each tells the address of one byte of
+//! the file, and so of all. A kernel has hundreds of them, towards the end, where `.data` lies.
+
+use std::collections::BTreeMap;
+
+use super::place::TEXT_OFFSET;
+
+/// The linear mapping begins at one of these addresses (arch/arm/Kconfig, PAGE_OFFSET), given as their upper 4 bits.
+const PAGE_OFFSETS: [u32; 4] = [0x4, 0x8, 0xb, 0xc];
+/// Offsets are below this; the largest in arch/arm/Makefile is 0x308000.
+const MAX_OFFSET: u32 = 16 << 20;
+/// So many lists that agree settle it.
+const ENOUGH: u32 = 64;
+/// Fewer than this are chance.
+const FEW: u32 = 8;
+/// Most places that lists may point to, so that a file made for it costs no memory.
+const MAX_CANDIDATES: usize = 4096;
+
+/// How far behind the start of RAM `image` must lie, in bytes; [`TEXT_OFFSET`] if it does not tell.
+pub fn of(image: &[u8]) -> u64 {
+    let mut votes: BTreeMap<u32, u32> = BTreeMap::new();
+    let words = image.len() / 4;
+    let word = |index: usize| {
+        let at = 4 * index;
+        image
+            .get(at..at + 4)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map_or(0, u32::from_le_bytes)
+    };
+    let mut next = 0;
+    for index in (0..words).rev() {
+        let pointer = word(index);
+        let twice = pointer != 0 && pointer == next;
+        next = pointer;
+        let Some(offset) = twice.then(|| start(pointer, index)).flatten() else {
+            continue;
+        };
+        if votes.len() == MAX_CANDIDATES && !votes.contains_key(&offset) {
+            continue;
+        }
+        let count = votes.entry(offset).or_default();
+        *count += 1;
+        if *count == ENOUGH {
+            break;
+        }
+    }
+    let most = votes.into_iter().max_by_key(|(_, count)| *count);
+    match most {
+        Some((offset, count)) if count >= FEW => offset.into(),
+        _ => TEXT_OFFSET,
+    }
+}
+
+/// How far behind the linear mapping's start an image begins that has `pointer`, its own address, at word `index`.
+fn start(pointer: u32, index: usize) -> Option<u32> {
+    let base = pointer.checked_sub(u32::try_from(index).ok()?.checked_mul(4)?)?;
+    let offset = base & 0x0fff_ffff;
+    let sound = PAGE_OFFSETS.contains(&(base >> 28))
+        && offset.is_multiple_of(4096)
+        && (TEXT_OFFSET as u32..MAX_OFFSET).contains(&offset);
+    sound.then_some(offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An image linked at `base` with empty lists at these words.
+    fn image(base: u32, lists: impl Iterator<Item = usize>) -> Vec<u8> {
+        let mut bytes = vec![0x5a; 16 << 10];
+        for index in lists {
+            let pointer = (base + 4 * index as u32).to_le_bytes();
+            bytes[4 * index..][..4].copy_from_slice(&pointer);
+            bytes[4 * index + 4..][..4].copy_from_slice(&pointer);
+        }
+        bytes
+    }
+
+    #[test]
+    fn empty_lists_tell_where_a_kernel_is_linked() {
+        for (base, offset) in [
+            (0xc000_8000, 0x8000),
+            (0xc020_8000, 0x20_8000),
+            (0x8010_8000, 0x10_8000),
+            (0xb030_8000, 0x30_8000),
+        ] {
+            let many = image(base, (100..2000).step_by(10));
+            assert_eq!(of(&many), offset, "{base:#x}");
+            let few = image(base, (100..180).step_by(10));
+            assert_eq!(of(&few), offset, "{base:#x}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_tell_lies_where_most_kernels_do() {
+        for bytes in [
+            vec![],
+            vec![0; 8192],
+            vec![0xff; 8191],
+            image(0xc020_8000, [9].into_iter()),
+            image(0x1020_8000, (100..2000).step_by(10)),
+            image(0xc000_4000, (100..2000).step_by(10)),
+        ] {
+            assert_eq!(of(&bytes), TEXT_OFFSET);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_a_place_that_a_kernel_can_have(bytes in prop::collection::vec(any::<u8>(), 0..4096)) {
+            let offset = of(&bytes);
+            prop_assert!((TEXT_OFFSET..u64::from(MAX_OFFSET)).contains(&offset));
+        }
+    }
+}
