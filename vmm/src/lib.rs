@@ -23,6 +23,7 @@ pub mod irq;
 pub mod lab;
 pub mod machine;
 pub mod observe;
+pub mod thread;
 pub mod toml_file;
 pub mod vcpu;
 

@@ -15,7 +15,7 @@ pub struct Limits {
     pub guest_ns: Option<u64>,
     /// Instructions retired by all cores.
     pub instructions: Option<u64>,
-    /// Time of the host that one call of `run` may take. Not deterministic; looked at every few milliseconds.
+    /// Time of the host that one call of `run` may take. Not deterministic.
     pub wall: Option<Duration>,
 }
 

@@ -58,13 +58,14 @@ use wires::Wires;
 use crate::devices::uart::{ConsoleInput, ConsoleSink, InputGate, InputRecord, Uart};
 use crate::devices::virtio::block::Counters;
 use crate::devices::virtio::chores::Chores;
+use crate::devices::virtio::schedule::Schedule;
 use crate::devices::virtio::worker::Worker;
 use crate::inject::Injection;
 use crate::inject::targets::Targets;
 use crate::observe::probe::{self, Engine, Probe};
 use crate::observe::symbols::SymbolsError;
 use crate::vcpu::{
-    Acceleration, Control, Divergence, Pace, RunCounters, RunLoop, StopHandler, Timing, Vcpus,
+    Acceleration, Alarm, Control, Divergence, Pace, RunCounters, RunLoop, StopHandler, Timing, Vcpus,
     Waker,
 };
 
@@ -87,6 +88,7 @@ pub struct Machine {
     disks: Vec<Arc<Counters>>,
     devices: Devices,
     chores: Arc<Chores>,
+    schedule: Arc<Schedule>,
     iommus: Iommus,
     dma: Vec<(String, DmaSpace)>,
     faults: Option<Targets>,
@@ -181,6 +183,7 @@ impl Machine {
             disks: parts.disks,
             devices: parts.devices,
             chores: parts.chores,
+            schedule: parts.schedule,
             iommus: parts.iommus,
             dma: parts.dma,
             faults: parts.faults,
@@ -235,6 +238,7 @@ impl Machine {
         }
         let start = Instant::now();
         let nothing = Arc::new(AtomicU64::new(0));
+        let alarm = limits.wall.map(|wall| Alarm::set(wall, &self.control));
         let pending = self.worker.as_ref().map_or(nothing, Worker::pending);
         let reason = RunLoop {
             vcpus: self.vcpus.as_mut(),
@@ -247,12 +251,14 @@ impl Machine {
             waker: &self.waker,
             pending: &pending,
             chores: &self.chores,
+            schedule: &self.schedule,
             limits,
             observers: &mut self.observers,
             counters: &mut self.counters,
             pace: &mut self.pace,
         }
         .run();
+        drop(alarm);
         self.uart.flush();
         self.wall += start.elapsed();
         self.last = Some(reason);

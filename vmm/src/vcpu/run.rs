@@ -17,6 +17,7 @@ use super::{Control, Halted, Resume, Stop, StopHandler, Vcpus, Waker};
 use crate::clock::VirtualClock;
 use crate::devices::uart::{InputGate, Uart};
 use crate::devices::virtio::chores::Chores;
+use crate::devices::virtio::schedule::Schedule;
 use crate::inject::targets::Targets;
 use crate::machine::{Limits, Reason};
 
@@ -87,6 +88,8 @@ pub struct RunLoop<'a> {
     pub pending: &'a AtomicU64,
     /// What devices can go on with.
     pub chores: &'a Chores,
+    /// What they go on with later, in virtual time.
+    pub schedule: &'a Schedule,
     /// When to give up.
     pub limits: Limits,
     /// Who is told of stops.
@@ -126,6 +129,10 @@ impl RunLoop<'_> {
             self.chores.run();
             if let Some(faults) = self.faults {
                 faults.run_due();
+            }
+            if self.schedule.run_due() {
+                // A device has had its turn: requests and limits are looked at before the next has its own.
+                continue;
             }
             match self.begin_turn() {
                 Ok(input) if input.is_empty() => {}
@@ -251,7 +258,7 @@ impl RunLoop<'_> {
                 }
                 stop => return Ok(stop),
             }
-            if self.control.pending() {
+            if self.control.pending() || passed(deadline) {
                 return Ok(Stop::Requested);
             }
         }
@@ -309,7 +316,9 @@ impl RunLoop<'_> {
     /// When something happens by itself next.
     fn next_event(&self) -> Option<u64> {
         let alarm = self.faults.and_then(|faults| faults.injection.next_alarm());
-        alarm.into_iter().chain(self.gate.next_scheduled()).min()
+        let work = self.schedule.next();
+        let events = alarm.into_iter().chain(self.gate.next_scheduled());
+        events.chain(work).min()
     }
 
     /// Instructions until the next point at which something must be looked at.
