@@ -55,7 +55,8 @@ pub fn attach(machine: &mut Machine, at: GdbAddress) -> Result<(), UserError> {
         let why = output::reason(&error);
         UserError::new(format!("cannot wait for a debugger at {}: {why}", at.0))
     };
-    let server = Server::bind(at.0).map_err(fail)?;
+    let notice = Box::new(|sentence: &str| text::complain(sentence));
+    let server = Server::bind(at.0).map_err(fail)?.noticing(notice);
     let address = server.address().map_err(fail)?;
     server.attach(machine).map_err(fail)?;
     text::complain(&format!(
