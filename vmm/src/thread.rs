@@ -56,3 +56,27 @@ pub fn spawn_scoped<'scope, T: Send + 'scope>(
     let thread = Builder::new().name(name.into()).spawn_scoped(scope, work);
     thread.map_err(|source| ThreadError { name, source })
 }
+
+/// Starts `count` threads that end before `scope` does and share one piece of work. Those that cannot be had leave their part
+/// to the others, which is logged.
+///
+/// # Errors
+/// When there is not even one.
+pub fn spawn_several<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &'static str,
+    count: usize,
+    work: impl Fn() + Copy + Send + 'scope,
+) -> Result<(), ThreadError> {
+    for started in 0..count {
+        match spawn_scoped(scope, name, work) {
+            Ok(_) => {}
+            Err(error) if started == 0 => return Err(error),
+            Err(error) => {
+                tracing::error!("going on with {started} of {count} threads: {error}");
+                break;
+            }
+        }
+    }
+    Ok(())
+}

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use guest_images::{Cache, catalog};
 use vmm::devices::uart::ConsoleSink;
@@ -21,11 +22,11 @@ use super::probes;
 use super::report::{self, Verdict};
 use super::settings::Settings;
 use super::signals::{self, Stopper};
-use super::stdout::{self, Stdout};
+use super::stdout;
 use super::terminal::{self, Stdin};
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
-use super::{Outcome, UserError, gdb, snapshot, text};
+use super::{Outcome, UserError, gdb, patience, snapshot, text};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of time.
 ///
@@ -264,7 +265,10 @@ impl Boot {
         let interactive = matches!(console, Console::Stdio);
         // The file appears once the machine stands, so that a machine that cannot be made leaves none.
         let (later, stream) = match console {
-            Console::Stdio => (None, Some(Box::new(Stdout) as Box<dyn Write + Send>)),
+            Console::Stdio => (
+                None,
+                Some(Box::new(patience::Console::new()) as Box<dyn Write + Send>),
+            ),
             Console::None => (None, None),
             Console::File(output) => {
                 let shared = Deferred::new(output);
@@ -319,13 +323,19 @@ impl Boot {
             gdb::attach(&mut machine, at)?;
         }
         let raw = if interactive {
-            attach(&machine, &stopper, settings.shell == Some(true))
+            attach(&machine, &stopper, settings.shell == Some(true))?
         } else {
             None
         };
         let limit = settings.timeout;
         let limit = limit.map(|limit| start_ns.saturating_add(limit.ns()));
         let moment = save.as_ref();
+        if let Some(deadline) = settings
+            .wall_timeout
+            .and_then(|limit| Instant::now().checked_add(limit.0))
+        {
+            patience::end_at(deadline);
+        }
         let exit = machine.run(Limits {
             guest_ns: limit
                 .into_iter()
@@ -335,6 +345,9 @@ impl Boot {
             wall: settings.wall_timeout.map(|limit| limit.0),
         });
         drop(raw);
+        if patience::was_lost() {
+            text::complain("nobody read the standard output: the end of the console is missing");
+        }
         if let Some(recorder) = recorder {
             keep(recorder, &mut machine)?;
         }
@@ -405,21 +418,25 @@ fn keep(recorder: Recorder<Output>, machine: &mut Machine) -> Result<(), UserErr
 
 /// Connects stdin to the guest's console. The result keeps the terminal raw. `needed` says that without a terminal the
 /// run is of no use.
-fn attach(machine: &Machine, stopper: &Stopper, needed: bool) -> Option<terminal::Raw> {
+fn attach(
+    machine: &Machine,
+    stopper: &Stopper,
+    needed: bool,
+) -> Result<Option<terminal::Raw>, UserError> {
     if !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
-        terminal::forward_stdin(machine.console_input(), stopper.clone(), Stdin::Stream);
-        return None;
+        terminal::forward_stdin(machine.console_input(), stopper.clone(), Stdin::Stream)?;
+        return Ok(None);
     }
     if !terminal::is_ours() {
-        return None;
+        return Ok(None);
     }
     let raw = terminal::Raw::enter();
     let stdin = match raw {
         Some(_) => Stdin::Terminal { needed },
         None => Stdin::Stream,
     };
-    terminal::forward_stdin(machine.console_input(), stopper.clone(), stdin);
-    raw
+    terminal::forward_stdin(machine.console_input(), stopper.clone(), stdin)?;
+    Ok(raw)
 }
 
 fn conclude(

@@ -219,11 +219,7 @@ impl Selection {
                 }
             }
         };
-        std::thread::scope(|scope| {
-            for _ in 0..jobs {
-                scope.spawn(work);
-            }
-        });
+        std::thread::scope(|scope| vmm::thread::spawn_several(scope, "lab", jobs, work))?;
         let done = done.into_inner().unwrap_or_else(|e| e.into_inner());
         Ok(done.into_values().collect())
     }

@@ -14,6 +14,7 @@ mod install;
 mod lab;
 mod origin;
 mod output;
+mod patience;
 mod probes;
 mod report;
 mod settings;
@@ -94,7 +95,7 @@ pub fn main() -> ExitCode {
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| patience::Stderr)
         .with_ansi(::console::colors_enabled_stderr())
         .without_time()
         .init();

@@ -14,6 +14,7 @@ use vmm::observe::timeline::{
 };
 use vmm::{Config, Machine};
 
+use super::patience::Stderr;
 use super::UserError;
 use super::output::{self, Output};
 
@@ -176,7 +177,7 @@ impl Set {
         let kept = Arc::clone(&changes);
         let sink = move |probe: &Probe, hit: &Hit| {
             // A stderr that went away is no reason to stop.
-            let _ = writeln!(std::io::stderr(), "{}", line(probe, hit));
+            let _ = Stderr.write_all(format!("{}\n", line(probe, hit)).as_bytes());
             if let Some(recording) = &recording {
                 recording.hit(probe, hit);
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use rustix::termios::{self, LocalModes, OptionalActions, OutputModes, Termios};
 use vmm::ConsoleInput;
+use vmm::thread::{self, ThreadError};
 
 use super::signals::{Cause, Stopper};
 
@@ -114,9 +115,16 @@ pub enum Stdin {
 }
 
 /// Types what comes from stdin on the guest's console, on a thread of its own, until stdin ends.
-pub fn forward_stdin(input: ConsoleInput, stopper: Stopper, from: Stdin) {
+///
+/// # Errors
+/// When there is no thread to be had.
+pub fn forward_stdin(
+    input: ConsoleInput,
+    stopper: Stopper,
+    from: Stdin,
+) -> Result<(), ThreadError> {
     // Nobody waits for the thread: a read of a terminal cannot be called off, and ends with the process.
-    std::thread::spawn(move || {
+    let forward = move || {
         let mut keys = Keys::default();
         let mut buffer = [0; 4096];
         let mut stdin = std::io::stdin().lock();
@@ -146,7 +154,8 @@ pub fn forward_stdin(input: ConsoleInput, stopper: Stopper, from: Stdin) {
                 return;
             }
         }
-    });
+    };
+    thread::spawn("stdin", forward).map(drop)
 }
 
 /// Types everything, waiting for the guest to read when too much is unread already.

@@ -3,9 +3,12 @@
 use std::io::Write;
 use std::time::Duration;
 
+use super::patience::Stderr;
+
 /// Says on stderr what is wrong. A stderr that went away is no reason to fail.
 pub fn complain(sentence: &str) {
-    let _ = writeln!(std::io::stderr(), "vmm: {sentence}");
+    let line = format!("vmm: {sentence}\n");
+    let _ = Stderr.write_all(line.as_bytes());
 }
 
 /// A count with a metric suffix: `950`, `12.3 k`, `3.35 G`.

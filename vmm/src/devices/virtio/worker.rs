@@ -118,9 +118,7 @@ impl Worker {
                 }
             }
         };
-        let thread = std::thread::Builder::new()
-            .name("devices".into())
-            .spawn(serve)?;
+        let thread = crate::thread::spawn("devices", serve)?;
         Ok(Self {
             thread: Some(thread),
             halts,
