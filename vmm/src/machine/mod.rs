@@ -17,6 +17,8 @@ mod saved;
 pub mod sections;
 pub mod snapshot;
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;
 mod warn;
 mod wires;
@@ -56,7 +58,9 @@ use vm_memory::GuestMemoryMmap;
 use wires::Wires;
 
 use crate::devices::uart::{ConsoleInput, ConsoleSink, InputGate, InputRecord, Uart};
+use crate::devices::virtio::VirtioMmio;
 use crate::devices::virtio::block::Counters;
+use crate::devices::virtio::block::overlay::OverlaySummary;
 use crate::devices::virtio::chores::Chores;
 use crate::devices::virtio::schedule::Schedule;
 use crate::devices::virtio::worker::Worker;
@@ -278,7 +282,8 @@ impl Machine {
         self.gate.input()
     }
 
-    /// The console input that the guest got so far, with its times.
+    /// The console input that the guest got so far, with its times: the first mebibyte of it. A recording
+    /// ([`Recorder`]) has all.
     pub fn console_record(&self) -> Vec<InputRecord> {
         self.gate.record()
     }
@@ -348,6 +353,18 @@ impl Machine {
         found.storage.read_at(offset, data)
     }
 
+    /// What the overlays of disks take.
+    fn overlays(&self) -> Vec<Option<OverlaySummary>> {
+        let slots = self.board.devices.iter().filter(|entry| entry.is_virtio());
+        let slots = slots.zip(&self.devices.virtio);
+        let disks = slots.filter(|(entry, _)| matches!(entry.device, Device::Disk(_)));
+        let summary = |slot: &Mutex<VirtioMmio>| {
+            let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+            slot.device().disk().and_then(|disk| disk.storage.summary())
+        };
+        disks.map(|(_, slot)| summary(slot)).collect()
+    }
+
     /// The guest's clock.
     pub fn clock(&self) -> Arc<dyn arm32::Clock> {
         self.timing.clock()
@@ -401,6 +418,7 @@ impl Machine {
                 slices: self.counters.slices,
             },
             disks: self.disks.iter().map(|disk| disk.summary()).collect(),
+            overlays: self.overlays(),
             iommus: self.iommus.summaries(),
         }
     }

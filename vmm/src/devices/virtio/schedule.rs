@@ -113,7 +113,10 @@ impl Schedule {
 
     /// What devices may do, to be saved.
     pub fn save(&self) -> Allowance {
-        *self.allowance()
+        let mut allowance = *self.allowance();
+        // The same however often it was looked at before.
+        allowance.at(self.clock.now_ns());
+        allowance
     }
 
     /// Goes on from what was saved; as little as zero and as much as a turn is fine.

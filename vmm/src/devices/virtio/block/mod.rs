@@ -23,6 +23,7 @@
 mod begun;
 pub mod disk;
 mod faults;
+pub mod overlay;
 mod request;
 pub mod spec;
 pub mod storage;
