@@ -179,14 +179,14 @@ impl RunLoop<'_> {
     /// Lets in what comes from outside; the console's input.
     fn begin_turn(&mut self) -> Result<Vec<u8>, Reason> {
         if matches!(self.pace, Pace::Free) {
-            return Ok(self.gate.open(self.timing.now_ns()));
+            return Ok(self.gate.open(self.timing.now_ns(), self.uart.room()));
         }
         self.catch_up();
         let mut turn = self.turn();
         match &mut self.pace {
             Pace::Free => {}
             Pace::Record(_, log) => {
-                turn.input = self.gate.open(turn.now_ns);
+                turn.input = self.gate.open(turn.now_ns, self.uart.room());
                 log(&turn);
             }
             Pace::Replay(replay) => {
@@ -426,7 +426,7 @@ impl RunLoop<'_> {
     /// Whether anything may yet wake a core: input, unfinished work of a device, or what happened since `ticket`.
     fn may_wake(&self, ticket: u64) -> bool {
         // In this order: a device raises its interrupt before its work counts as done.
-        let work = self.gate.can_arrive() || self.pending.load(Ordering::Acquire) > 0;
+        let work = self.gate.can_arrive(self.uart.room()) || self.pending.load(Ordering::Acquire) > 0;
         work || self.waker.ticket() != ticket
     }
 
