@@ -7,6 +7,7 @@ mod demo;
 mod errors;
 mod fakes;
 mod gdb;
+mod hostile;
 mod inject;
 mod install;
 mod lab;
