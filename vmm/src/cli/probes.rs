@@ -14,9 +14,9 @@ use vmm::observe::timeline::{
 };
 use vmm::{Config, Machine};
 
-use super::patience::Stderr;
 use super::UserError;
 use super::output::{self, Output};
+use super::patience::Stderr;
 
 /// Reads the probes; a mistake is a sentence.
 pub fn parse(texts: &[String]) -> Result<Vec<Probe>, UserError> {

@@ -198,9 +198,8 @@ impl<'p> Prepared<'p> {
                 done.insert(record.run, record);
             }
         };
-        let started = std::thread::scope(|scope| {
-            thread::spawn_several(scope, "inject", jobs.get(), work)
-        });
+        let started =
+            std::thread::scope(|scope| thread::spawn_several(scope, "inject", jobs.get(), work));
         if let Err(error) = started {
             tracing::error!("{error}; no runs are made at the same time");
             work();

@@ -9,6 +9,8 @@ mod controller;
 mod error;
 mod exit;
 pub mod fdt;
+#[cfg(test)]
+mod hostile_tests;
 mod iommu;
 pub mod layout;
 pub mod loader;
@@ -16,8 +18,6 @@ mod recording;
 mod saved;
 pub mod sections;
 pub mod snapshot;
-#[cfg(test)]
-mod hostile_tests;
 #[cfg(test)]
 mod tests;
 mod warn;
@@ -69,8 +69,8 @@ use crate::inject::targets::Targets;
 use crate::observe::probe::{self, Engine, Probe};
 use crate::observe::symbols::SymbolsError;
 use crate::vcpu::{
-    Acceleration, Alarm, Control, Divergence, Pace, RunCounters, RunLoop, StopHandler, Timing, Vcpus,
-    Waker,
+    Acceleration, Alarm, Control, Divergence, Pace, RunCounters, RunLoop, StopHandler, Timing,
+    Vcpus, Waker,
 };
 
 /// A machine, assembled and ready to run.

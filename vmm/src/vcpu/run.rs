@@ -426,7 +426,8 @@ impl RunLoop<'_> {
     /// Whether anything may yet wake a core: input, unfinished work of a device, or what happened since `ticket`.
     fn may_wake(&self, ticket: u64) -> bool {
         // In this order: a device raises its interrupt before its work counts as done.
-        let work = self.gate.can_arrive(self.uart.room()) || self.pending.load(Ordering::Acquire) > 0;
+        let work =
+            self.gate.can_arrive(self.uart.room()) || self.pending.load(Ordering::Acquire) > 0;
         work || self.waker.ticket() != ticket
     }
 

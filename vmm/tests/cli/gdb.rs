@@ -94,7 +94,14 @@ fn the_program_says_where_it_waits_and_runs_when_told() {
 fn who_is_no_debugger_does_not_let_the_guest_go() {
     let mut waiting = Waiting::new();
     // Port checks, and those who take it for another port: each has gone before the next is looked at.
-    for noise in [&b""[..], b"", b"GET / HTTP/1.1\r\n\r\n", b"$?#00", b"\x03", b"+"] {
+    for noise in [
+        &b""[..],
+        b"",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"$?#00",
+        b"\x03",
+        b"+",
+    ] {
         let mut visitor = TcpStream::connect(&waiting.address).unwrap();
         visitor.write_all(noise).unwrap();
         visitor.shutdown(Shutdown::Write).unwrap();

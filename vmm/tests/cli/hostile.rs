@@ -119,7 +119,10 @@ fn a_pipe_of_input_waits_for_the_guest() {
     thread::sleep(Duration::from_secs(3));
     let taken = sent.load(Ordering::Relaxed);
     assert!(taken > 0);
-    assert!(taken < 4 << 20, "{taken} bytes were taken that no guest reads");
+    assert!(
+        taken < 4 << 20,
+        "{taken} bytes were taken that no guest reads"
+    );
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(ends(child).0, Some(143));
     writer.join().unwrap();
@@ -130,7 +133,12 @@ fn without_threads(command: &Command) -> Command {
     let mut limited = if rustix::process::geteuid().is_root() {
         // The limit is not for root.
         let mut setpriv = Command::new("setpriv");
-        setpriv.args(["--reuid=65533", "--regid=65533", "--clear-groups", "prlimit"]);
+        setpriv.args([
+            "--reuid=65533",
+            "--regid=65533",
+            "--clear-groups",
+            "prlimit",
+        ]);
         setpriv
     } else {
         Command::new("prlimit")

@@ -272,7 +272,10 @@ mod tests {
         assert_eq!(gate.open(0, usize::MAX).len(), MAX_WAITING);
         drop(second);
         assert!(gate.can_arrive(1));
-        assert!(!gate.can_arrive(0), "a guest that reads nothing gets nothing");
+        assert!(
+            !gate.can_arrive(0),
+            "a guest that reads nothing gets nothing"
+        );
         drop(input);
         assert!(!gate.can_arrive(1));
     }

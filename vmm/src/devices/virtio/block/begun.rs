@@ -223,9 +223,8 @@ impl Begun {
             work,
         } = self;
         let size = disk.sectors * SECTOR;
-        let inside = |offset: u64, length: u64| {
-            offset.checked_add(length).is_some_and(|end| end <= size)
-        };
+        let inside =
+            |offset: u64, length: u64| offset.checked_add(length).is_some_and(|end| end <= size);
         let segments = |offset: u64, done: u64, segments: &VecDeque<SavedSegment>| {
             let whole = |(addr, len): &SavedSegment| {
                 *len > 0 && addr.checked_add(u64::from(*len) - 1).is_some()

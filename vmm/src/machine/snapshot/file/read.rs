@@ -104,7 +104,9 @@ fn pages(blank: &Blank, contents: &[u8], filled: u64, size: u64) -> Result<u64, 
 /// Takes blocks of a disk.
 fn blocks(
     changes: &mut [DiskChanges],
-    disks: &[DiskHeader], contents: &[u8]) -> Result<(), ReadError> {
+    disks: &[DiskHeader],
+    contents: &[u8],
+) -> Result<(), ReadError> {
     let wrong = || damaged("it has blocks of a disk where there can be none");
     let (disk, rest) = contents.split_first_chunk().ok_or_else(wrong)?;
     let (first, bytes) = rest.split_first_chunk().ok_or_else(wrong)?;
@@ -147,7 +149,12 @@ fn zeros(
         return Err(wrong());
     }
     for pair in pairs {
-        let word = |at: usize| pair[at..at + 8].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        let word = |at: usize| {
+            pair[at..at + 8]
+                .iter()
+                .rev()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+        };
         let range = word(0)..word(8);
         // Two that touch would be one.
         let apart = changes.zero_end.is_none_or(|end| end < range.start);

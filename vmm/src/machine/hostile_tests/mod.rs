@@ -1,5 +1,8 @@
 //! Guests that do the most that they can with one instruction: limits of wall time and requests to stop act all the same.
 
+mod cores;
+mod iommu;
+
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,6 +46,8 @@ const POKE: [u32; 11] = [
     0xe585_6000,
     0xeaff_fffd,
 ];
+/// The last two instructions of one that sleeps in place of the last: wfi; b back.
+const SLEEP: [u32; 2] = [0xe320_f003, 0xeaff_fffd];
 /// Where it looks for the table, from the base of RAM.
 const TABLE: u64 = 0x10_0000;
 const DESC: u64 = 0x20_0000;
@@ -66,8 +71,8 @@ struct World {
     _files: Vec<NamedTempFile>,
 }
 
-fn poking(change: impl FnOnce(&mut Config)) -> World {
-    let file = kernel(&[&POKE]);
+fn poking(program: &[&[u32]], change: impl FnOnce(&mut Config)) -> World {
+    let file = kernel(program);
     let mut config = config(&file);
     change(&mut config);
     let machine = Machine::new(&config, Box::new(Discard)).unwrap();
@@ -79,11 +84,21 @@ fn poking(change: impl FnOnce(&mut Config)) -> World {
     }
 }
 
+/// A guest that notifies its disk again and again.
 fn disk(mib: u64, change: impl FnOnce(&mut Config)) -> World {
+    disk_of(&[&POKE], mib, change)
+}
+
+/// A guest that notifies its disk once, and sleeps.
+fn quiet_disk(mib: u64, change: impl FnOnce(&mut Config)) -> World {
+    disk_of(&[&POKE[..9], &SLEEP], mib, change)
+}
+
+fn disk_of(program: &[&[u32]], mib: u64, change: impl FnOnce(&mut Config)) -> World {
     let file = NamedTempFile::new().unwrap();
     file.as_file().set_len(mib << 20).unwrap();
     let path = file.path().to_owned();
-    let mut world = poking(|config| {
+    let mut world = poking(program, |config| {
         config.disks.push(DiskConfig::new(path));
         change(config);
     });
@@ -107,9 +122,7 @@ impl World {
 
     fn used(&self) -> u16 {
         let memory = self.machine.memory();
-        memory
-            .read_obj(GuestAddress(self.base + USED + 2))
-            .unwrap()
+        memory.read_obj(GuestAddress(self.base + USED + 2)).unwrap()
     }
 
     /// Has the guest set queue 0 of `device` up, with all of its ring available, and notify it for ever.
@@ -157,10 +170,7 @@ impl World {
 
     /// Has all descriptors of the ring tell of the same request: `kind`, at sector 0, with `segments` of data.
     fn requests(&self, kind: u32, segments: &[(u64, u32)], requests: u16) {
-        self.put(
-            HEADER,
-            &[&kind.to_le_bytes()[..], &[0; 12]].concat(),
-        );
+        self.put(HEADER, &[&kind.to_le_bytes()[..], &[0; 12]].concat());
         let writable = if kind == VIRTIO_BLK_T_IN { WRITE } else { 0 };
         let all = [(HEADER, 16, 0)]
             .into_iter()
@@ -278,7 +288,7 @@ fn after(world: &mut World, guest_ns: u64, walls: bool) -> (u16, MachineState) {
 #[test]
 fn what_is_left_over_goes_on_at_the_same_instant_in_every_run() {
     let world = |_| {
-        let world = disk(64, |config| config.disks[0].overlay = true);
+        let world = quiet_disk(64, |config| config.disks[0].overlay = true);
         world.requests(VIRTIO_BLK_T_IN, &mebibytes(64), 3);
         world
     };
@@ -289,9 +299,7 @@ fn what_is_left_over_goes_on_at_the_same_instant_in_every_run() {
     assert_eq!(after(&mut walled, 10 * MS, true), first);
     assert_eq!(after(&mut saved, 10 * MS, false), first);
     let snapshot = saved.machine.snapshot().unwrap();
-    let machine = snapshot
-        .machine(Fork::new(Box::new(Discard)))
-        .unwrap();
+    let machine = snapshot.machine(Fork::new(Box::new(Discard))).unwrap();
     let mut forked = World {
         machine,
         base: saved.base,
@@ -303,13 +311,16 @@ fn what_is_left_over_goes_on_at_the_same_instant_in_every_run() {
         assert_eq!(after(world, 200 * MS, false), last);
     }
     let done = whole.machine.summary().disks[0];
-    assert_eq!((done.requests, done.errors, done.bytes_read), (3, 0, 192 << 20));
+    assert_eq!(
+        (done.requests, done.errors, done.bytes_read),
+        (3, 0, 192 << 20)
+    );
 }
 
 #[test]
 fn a_request_of_several_turns_moves_its_data() {
     for time in [TimeMode::Virtual, TimeMode::Host] {
-        let mut world = disk(64, |config| config.time = time);
+        let mut world = quiet_disk(64, |config| config.time = time);
         let contents: Vec<u8> = (0..1 << 20).map(|n: u32| (n % 253) as u8).collect();
         world.put(DATA, &contents);
         world.requests(VIRTIO_BLK_T_OUT, &mebibytes(64), 1);
@@ -335,11 +346,11 @@ fn a_request_of_several_turns_moves_its_data() {
 
 #[test]
 fn a_machine_in_host_time_is_saved_in_the_middle_of_its_requests() {
-    let mut world = disk(254, |config| {
+    let mut world = quiet_disk(254, |config| {
         config.time = TimeMode::Host;
         config.disks[0].overlay = true;
     });
-    world.requests(VIRTIO_BLK_T_IN, &mebibytes(254), 20);
+    world.requests(VIRTIO_BLK_T_IN, &mebibytes(254), 6);
     let limits = Limits {
         wall: Some(Duration::from_millis(50)),
         ..Limits::default()
@@ -348,9 +359,7 @@ fn a_machine_in_host_time_is_saved_in_the_middle_of_its_requests() {
     let begin = Instant::now();
     let snapshot = world.machine.snapshot().unwrap();
     assert!(begin.elapsed() < WATCHDOG);
-    let machine = snapshot
-        .machine(Fork::new(Box::new(Discard)))
-        .unwrap();
+    let machine = snapshot.machine(Fork::new(Box::new(Discard))).unwrap();
     let forked = World {
         machine,
         base: world.base,
@@ -358,182 +367,10 @@ fn a_machine_in_host_time_is_saved_in_the_middle_of_its_requests() {
     };
     for mut world in [world, forked] {
         let begin = Instant::now();
-        while world.used() < 20 {
+        while world.used() < 6 {
             assert!(begin.elapsed() < Duration::from_secs(120));
             world.machine.run(limits);
         }
         assert_eq!(world.machine.summary().disks[0].errors, 0);
     }
-}
-
-/// Programs for the core alone.
-#[test]
-fn cores_that_do_the_most_they_can_hold_nothing_up() {
-    // mov r1, #0x08000000 (the distributor); str r0, [r1, #0x100]; b back
-    let gic: &[u32] = &[0xe3a0_1302, 0xe581_0100, 0xeaff_fffd];
-    // mov r1, #0x09000000 (the UART); ldm r1, {r2-r12}; b back
-    let multiple: &[u32] = &[0xe3a0_1409, 0xe891_1ffc, 0xeaff_fffd];
-    // ldr r3, =0xe1a00000; add r1, pc, #8; again: str r3, [r1]; ICIALLU; eor r3, r3, #1; mov r0, r0; b again
-    let modifying: &[u32] = &[
-        0xe59f_3014,
-        0xe28f_1008,
-        0xe581_3000,
-        0xee07_0f15,
-        0xe223_3001,
-        0xe1a0_0000,
-        0xeaff_fffa,
-        0xe1a0_0000,
-    ];
-    // mov r1, #0xf0000000; ldr r0, [r1]: a data abort, whose vector lies nowhere either
-    let aborts: &[u32] = &[0xe3a0_120f, 0xe591_0000];
-    // udf #0
-    let undefined: &[u32] = &[0xe7f0_00f0];
-    // mov r0, #0x84000000 (PSCI_VERSION); hvc #0; b to the first
-    let firmware: &[u32] = &[0xe3a0_0484, 0xe140_0070, 0xeaff_fffc];
-    // GICD_CTLR = 1, GICD_ISENABLER0 = 1 << 30, GICC_CTLR = 1, GICC_PMR = 0xff; again: CNTP_TVAL = 1; CNTP_CTL = 1; wfi; b again
-    let sleeps: &[u32] = &[
-        0xe3a0_1302,
-        0xe3a0_0001,
-        0xe581_0000,
-        0xe3a0_2101,
-        0xe581_2100,
-        0xe281_3801,
-        0xe583_0000,
-        0xe3a0_40ff,
-        0xe583_4004,
-        0xee0e_0f12,
-        0xee0e_0f32,
-        0xe320_f003,
-        0xeaff_fffb,
-    ];
-    // mov r0, #0x09000000 (the UART); TTBR0 = r0; mvn r0, #0; DACR = r0; SCTLR.M = 1: tables in device registers
-    let tables: &[u32] = &[
-        0xe3a0_0409,
-        0xee02_0f10,
-        0xe3e0_0000,
-        0xee03_0f10,
-        0xee11_0f10,
-        0xe380_0001,
-        0xee01_0f10,
-        0xeaff_fffe,
-    ];
-    // mov r1, #0x09000000; mov r0, #'x'; strb r0, [r1]; b back
-    let talk: &[u32] = &[0xe3a0_1409, 0xe3a0_0078, 0xe5c1_0000, 0xeaff_fffd];
-    for (what, program) in [
-        ("interrupt controller", gic),
-        ("load multiple", multiple),
-        ("self-modifying code", modifying),
-        ("aborts", aborts),
-        ("undefined instructions", undefined),
-        ("firmware calls", firmware),
-        ("sleeps", sleeps),
-        ("tables in devices", tables),
-        ("console", talk),
-    ] {
-        for time in [TimeMode::Virtual, TimeMode::Host] {
-            let file = kernel(&[program]);
-            let config = Config {
-                time,
-                ..config(&file)
-            };
-            let machine = Machine::new(&config, Box::new(Discard)).unwrap();
-            let mut world = World {
-                base: machine.board().ram.base,
-                machine,
-                _files: vec![file],
-            };
-            world.ends_when_told(&format!("{what}, {time:?}"));
-        }
-    }
-}
-
-/// Requests of a virtio-iommu that fill half a ring each, as there are two descriptors for one.
-const BATCH: u64 = 128;
-
-impl World {
-    /// Puts `requests` (device-readable parts) in the ring behind what was there, and runs the guest until all are answered;
-    /// the statuses. What the device may write for each is `room` bytes, the status last.
-    fn serve(&mut self, ring: &mut u16, room: u32, requests: &[Vec<u8>]) -> Vec<u8> {
-        for (n, request) in (0..).zip(requests) {
-            let (at, answer) = (HEADER + 128 * n, DATA + 0x1_0000 + u64::from(room) * n);
-            self.put(at, request);
-            let head = 2 * n as u16;
-            self.descriptor(
-                DESC + 16 * u64::from(head),
-                (at, request.len() as u32),
-                NEXT,
-                head + 1,
-            );
-            self.descriptor(DESC + 16 * u64::from(head + 1), (answer, room), WRITE, 0);
-            let slot = u64::from(ring.wrapping_add(n as u16) % RING);
-            self.put(AVAIL + 4 + 2 * slot, &head.to_le_bytes());
-        }
-        *ring = ring.wrapping_add(requests.len() as u16);
-        self.put(AVAIL + 2, &ring.to_le_bytes());
-        let limit = self.machine.summary().instructions + 1000;
-        let limits = Limits {
-            instructions: Some(limit),
-            ..Limits::default()
-        };
-        assert_eq!(self.machine.run(limits).reason, Reason::InstructionLimit);
-        assert_eq!(self.used(), *ring, "all are answered");
-        let memory = self.machine.memory();
-        let status = |n| {
-            let at = DATA + 0x1_0000 + u64::from(room) * (n + 1) - 4;
-            memory.read_obj(GuestAddress(self.base + at)).unwrap()
-        };
-        (0..requests.len() as u64).map(status).collect()
-    }
-}
-
-fn request(kind: u8, words: &[u32]) -> Vec<u8> {
-    let words = words.iter().flat_map(|word| word.to_le_bytes());
-    [kind, 0, 0, 0].into_iter().chain(words).collect()
-}
-
-#[test]
-fn an_iommu_that_is_told_to_forget_many_pages_holds_nothing_up() {
-    let mut world = disk(1, |config| {
-        config.iommus = vec![IommuConfig::new(IommuModel::Virtio)];
-    });
-    world.set_up("viommu0", 0);
-    let mut ring = 0;
-    let attach = request(1, &[1, 0, 0, 0]);
-    assert_eq!(world.serve(&mut ring, 4, &[attach.clone()]), [0]);
-    let map = |page: u64| {
-        let first = page << 12;
-        // To one page behind another, so that none can be joined.
-        let words = [1, first as u32, (first >> 32) as u32, first as u32 | 0xfff];
-        let more = [(first >> 32) as u32, 0x4000_0000, 0, 3];
-        request(3, &[words, more].concat())
-    };
-    let begin = Instant::now();
-    for batch in 0..256 {
-        let requests: Vec<_> = (0..BATCH).map(|n| map(batch * BATCH + n)).collect();
-        let statuses = world.serve(&mut ring, 4, &requests);
-        assert!(statuses.iter().all(|status| *status == 0), "{statuses:?}");
-    }
-    println!("to map: {:?}", begin.elapsed());
-    // Half of them by one request, the rest with the domain, and nothing again and again.
-    let half = 128 * BATCH as u32 * 0x1000 - 1;
-    let mut batches = vec![
-        ("unmap", vec![request(4, &[1, 0, 0, half, 0, 0])]),
-        ("detach", vec![request(2, &[1, 0, 0, 0])]),
-        ("attach", vec![attach; BATCH as usize]),
-    ];
-    let all = request(4, &[1, 0, 0, u32::MAX, u32::MAX, 0]);
-    batches.push(("unmap nothing", vec![all; BATCH as usize]));
-    for (what, requests) in batches {
-        let begin = Instant::now();
-        let statuses = world.serve(&mut ring, 4, &requests);
-        let took = begin.elapsed();
-        println!("{what}: {took:?}");
-        assert!(statuses.iter().all(|status| *status == 0), "{what}: {statuses:?}");
-        assert!(took < WATCHDOG, "{what} took {took:?}");
-    }
-    let probe = request(5, &[0; 17]);
-    let begin = Instant::now();
-    world.serve(&mut ring, 512 + 4, &vec![probe; BATCH as usize]);
-    assert!(begin.elapsed() < WATCHDOG);
-    world.ends_when_told("notifications of an IOMMU");
 }
