@@ -54,7 +54,10 @@ fn an_iommu_that_is_told_to_forget_many_pages_holds_nothing_up() {
     world.set_up("viommu0", 0);
     let mut ring = 0;
     let attach = request(1, &[1, 0, 0, 0]);
-    assert_eq!(world.serve(&mut ring, 4, &[attach.clone()]), [0]);
+    assert_eq!(
+        world.serve(&mut ring, 4, std::slice::from_ref(&attach)),
+        [0]
+    );
     let map = |page: u64| {
         let first = page << 12;
         // To one page behind another, so that none can be joined.

@@ -172,7 +172,10 @@ impl Storage {
             _ => false,
         };
         while offset < end {
-            if zeroed && whole.contains(&(offset / BLOCK as u64)) && offset % BLOCK as u64 == 0 {
+            if zeroed
+                && whole.contains(&(offset / BLOCK as u64))
+                && offset.is_multiple_of(BLOCK as u64)
+            {
                 offset = whole.end * BLOCK as u64;
                 continue;
             }
