@@ -73,10 +73,19 @@ pub(crate) fn run(command: &mut Command, on_line: &mut dyn FnMut(&str)) -> Resul
         .spawn();
     drop(held);
     let mut child = spawned.map_err(failed)?;
-    let errors = child
-        .stderr
-        .take()
-        .map(|stream| thread::spawn(move || read_tail(stream)));
+    let errors = child.stderr.take().map(|stream| {
+        let read = move || read_tail(stream);
+        thread::Builder::new().name("stderr".into()).spawn(read)
+    });
+    let errors = match errors.transpose() {
+        Ok(errors) => errors,
+        Err(error) => {
+            // It could wait for ever for somebody to read what it says.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(failed(error));
+        }
+    };
     let read = child
         .stdout
         .take()

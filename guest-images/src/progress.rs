@@ -2,6 +2,7 @@
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{BufRead, IsTerminal, Read, Write};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a task's amounts count.
@@ -166,7 +167,10 @@ impl Progress for Terminal {
             bar.set_style(style);
         }
         bar.set_message(task.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(200));
+        // A thread of the bar's own; without one it moves when there is something new.
+        if thread::Builder::new().spawn(|| ()).is_ok() {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
         self.bar = Some(bar);
     }
 

@@ -26,6 +26,7 @@ pub mod lab;
 pub mod machine;
 pub mod observe;
 mod scratch;
+pub mod thread;
 pub mod toml_file;
 pub mod vcpu;
 

@@ -3,6 +3,7 @@
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use guest_images::catalog::Architecture;
 use guest_images::{Cache, catalog};
@@ -26,10 +27,10 @@ use super::sandbox::{self, Policy, SandboxArgs};
 use super::session::Session;
 use super::settings::Settings;
 use super::signals::{self, Stopper};
-use super::stdout::{self, Stdout};
+use super::stdout;
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
-use super::{Outcome, UserError, gdb, moved, snapshot, text};
+use super::{Outcome, UserError, gdb, moved, patience, snapshot, text};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of time.
 ///
@@ -286,7 +287,10 @@ impl Boot {
         let interactive = matches!(console, Console::Stdio);
         // The file appears once the machine stands, so that a machine that cannot be made leaves none.
         let (later, stream) = match console {
-            Console::Stdio => (None, Some(Box::new(Stdout) as Box<dyn Write + Send>)),
+            Console::Stdio => (
+                None,
+                Some(Box::new(patience::Console::new()) as Box<dyn Write + Send>),
+            ),
             Console::None => (None, None),
             Console::File(output) => {
                 let shared = Deferred::new(output);
@@ -343,6 +347,12 @@ impl Boot {
         let limit = settings.timeout;
         let limit = limit.map(|limit| start_ns.saturating_add(limit.ns()));
         let moment = save.as_ref();
+        if let Some(deadline) = settings
+            .wall_timeout
+            .and_then(|limit| Instant::now().checked_add(limit.0))
+        {
+            patience::end_at(deadline);
+        }
         sandbox::filter()?;
         let exit = machine.run(Limits {
             guest_ns: limit
@@ -353,6 +363,9 @@ impl Boot {
             wall: settings.wall_timeout.map(|limit| limit.0),
         });
         drop(raw);
+        if patience::was_lost() {
+            text::complain("nobody read the standard output: the end of the console is missing");
+        }
         if let Some(recorder) = recorder {
             keep(recorder, &mut machine)?;
         }

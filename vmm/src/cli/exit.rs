@@ -87,6 +87,12 @@ impl From<vmm::Error> for UserError {
     }
 }
 
+impl From<vmm::thread::ThreadError> for UserError {
+    fn from(error: vmm::thread::ThreadError) -> Self {
+        Self(error.to_string())
+    }
+}
+
 impl From<vmm::ConfigError> for UserError {
     fn from(error: vmm::ConfigError) -> Self {
         Self(error.to_string())

@@ -65,7 +65,8 @@ fn refused(at: GdbAddress, error: &std::io::Error) -> UserError {
 /// Has `machine` wait for a debugger, and says so.
 pub fn attach(machine: &mut Machine, at: GdbAddress) -> Result<(), UserError> {
     let fail = |error: std::io::Error| refused(at, &error);
-    let server = Server::bind(at.0).map_err(fail)?;
+    let notice = Box::new(|sentence: &str| text::complain(sentence));
+    let server = Server::bind(at.0).map_err(fail)?.noticing(notice);
     let address = server.address().map_err(fail)?;
     server.attach(machine).map_err(fail)?;
     text::complain(&format!(

@@ -213,7 +213,7 @@ impl Selection {
     }
 
     /// Runs `cases`, several at once, and shows each as it ends, in their order.
-    fn judge(&self, cases: &[Case], kernels: &Kernels) -> Vec<Verdict> {
+    fn judge(&self, cases: &[Case], kernels: &Kernels) -> Result<Vec<Verdict>, UserError> {
         let host = self.host();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = self
@@ -239,13 +239,9 @@ impl Selection {
                 }
             }
         };
-        std::thread::scope(|scope| {
-            for _ in 0..jobs {
-                scope.spawn(work);
-            }
-        });
+        std::thread::scope(|scope| vmm::thread::spawn_several(scope, "lab", jobs, work))?;
         let done = done.into_inner().unwrap_or_else(|e| e.into_inner());
-        done.into_values().collect()
+        Ok(done.into_values().collect())
     }
 }
 
@@ -355,7 +351,7 @@ impl RunArgs {
             .selection
             .kernels(&cases, std::slice::from_ref(&choice))?;
         enter_sandbox(&kernels, [&self.json, &self.junit], self.report.as_deref())?;
-        let verdicts = self.selection.judge(&cases, &kernels[0]);
+        let verdicts = self.selection.judge(&cases, &kernels[0])?;
         if let Some(directory) = &self.report {
             reports(directory, &cases, &verdicts)?;
         }
@@ -495,7 +491,7 @@ impl MatrixArgs {
         let mut columns = Vec::new();
         for (choice, kernels) in choices.iter().zip(&kernels) {
             print(&format!("kernel {}: {}\n", columns.len(), name(choice)));
-            columns.push(self.selection.judge(&cases, kernels));
+            columns.push(self.selection.judge(&cases, kernels)?);
         }
         print(&grid(&cases, &columns));
         Ok(conclude(&columns.concat(), has_verdict))

@@ -17,6 +17,7 @@ mod lowmem;
 mod moved;
 mod origin;
 mod output;
+mod patience;
 mod probes;
 mod report;
 mod sandbox;
@@ -108,7 +109,7 @@ pub fn main() -> ExitCode {
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| patience::Stderr)
         .with_ansi(::console::colors_enabled_stderr())
         .without_time()
         .init();

@@ -16,6 +16,7 @@ use vmm::{Config, Machine};
 
 use super::UserError;
 use super::output::{self, Output};
+use super::patience::Stderr;
 
 /// Reads the probes; a mistake is a sentence.
 pub fn parse(texts: &[String]) -> Result<Vec<Probe>, UserError> {
@@ -177,7 +178,7 @@ impl Set {
         let kept = Arc::clone(&changes);
         let sink = move |probe: &Probe, hit: &Hit| {
             // A stderr that went away is no reason to stop.
-            let _ = writeln!(std::io::stderr(), "{}", line(probe, hit));
+            let _ = Stderr.write_all(format!("{}\n", line(probe, hit)).as_bytes());
             if let Some(recording) = &recording {
                 recording.hit(probe, hit);
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);

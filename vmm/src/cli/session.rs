@@ -49,7 +49,7 @@ impl Session {
     /// Connects stdin to the guest's console. The result keeps the terminal raw.
     ///
     /// # Errors
-    /// A sentence, when signals cannot be handled.
+    /// A sentence, when signals cannot be handled or there is no thread to be had.
     pub fn attach(self, machine: &Machine, stopper: &Stopper) -> Result<Option<Raw>, UserError> {
         let input = match self.waits {
             true => machine.persons_input(),
@@ -59,15 +59,15 @@ impl Session {
         match Source::find() {
             // Whoever might have typed has left before the guest begins.
             Source::Nowhere => {}
-            Source::File => terminal::forward_file(input, stopper),
-            Source::Stream => terminal::forward_stdin(input, stopper, Stdin::Stream),
+            Source::File => terminal::forward_file(input, stopper)?,
+            Source::Stream => terminal::forward_stdin(input, stopper, Stdin::Stream)?,
             Source::Terminal => {
                 let raw = Raw::enter()?;
                 let stdin = match raw {
                     Some(_) => Stdin::Terminal { needed: self.reads },
                     None => Stdin::Stream,
                 };
-                terminal::forward_stdin(input, stopper, stdin);
+                terminal::forward_stdin(input, stopper, stdin)?;
                 return Ok(raw);
             }
         }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
-use vmm::StopHandle;
+use vmm::{StopHandle, thread};
 
-use super::{Outcome, UserError, tty};
+use super::{Outcome, UserError, patience, tty};
 
 /// Who ended a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,7 @@ impl Stopper {
             .cause
             .compare_exchange(NONE, value, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
+        patience::end();
         self.machine.stop();
         first
     }
@@ -82,7 +83,7 @@ pub fn handle(stopper: Stopper) -> Result<(), UserError> {
     let signals = Signals::new([SIGINT, SIGQUIT, SIGTERM, SIGHUP]);
     let mut signals =
         signals.map_err(|error| UserError::new(format!("cannot handle signals: {error}")))?;
-    std::thread::spawn(move || {
+    let wait = move || {
         for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
             let number = u8::try_from(signal).unwrap_or(u8::MAX);
             if !stopper.stop(Cause::Signal(number)) {
@@ -90,6 +91,7 @@ pub fn handle(stopper: Stopper) -> Result<(), UserError> {
                 std::process::exit(Outcome::Signal(number).code().into());
             }
         }
-    });
+    };
+    thread::spawn("signals", wait)?;
     Ok(())
 }

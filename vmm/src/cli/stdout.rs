@@ -28,7 +28,11 @@ impl Write for Stdout {
 pub fn note(error: &io::Error) {
     if !matches!(
         error.kind(),
-        ErrorKind::BrokenPipe | ErrorKind::Interrupted | ErrorKind::WouldBlock
+        ErrorKind::BrokenPipe
+            | ErrorKind::Interrupted
+            | ErrorKind::WouldBlock
+            // The run's end did not wait for a reader who does not read.
+            | ErrorKind::TimedOut
     ) {
         LOST.get_or_init(|| reason(error));
     }

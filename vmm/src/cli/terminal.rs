@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Read, Write};
 
 use rustix::fs::FileType;
 use vmm::ConsoleInput;
+use vmm::thread::{self, ThreadError};
 
 use super::signals::{Cause, Stopper};
 use super::tty;
@@ -100,7 +101,10 @@ pub enum Stdin {
 
 /// Types a file on the guest's console at once, so that it arrives at the same instruction in every run; what there is no
 /// room for follows, on a thread of its own, as the guest reads.
-pub fn forward_file(input: ConsoleInput, stopper: Stopper) {
+///
+/// # Errors
+/// When there is no thread to be had.
+pub fn forward_file(input: ConsoleInput, stopper: Stopper) -> Result<(), ThreadError> {
     let mut buffer = Vec::new();
     let most = vmm::devices::uart::MAX_WAITING;
     let whole = std::io::stdin()
@@ -109,15 +113,23 @@ pub fn forward_file(input: ConsoleInput, stopper: Stopper) {
         .read_to_end(&mut buffer)
         .is_ok_and(|count| count < most);
     input.send(&buffer);
-    if !whole {
-        forward_stdin(input, stopper, Stdin::Stream);
+    if whole {
+        return Ok(());
     }
+    forward_stdin(input, stopper, Stdin::Stream)
 }
 
 /// Types what comes from stdin on the guest's console, on a thread of its own, until stdin ends.
-pub fn forward_stdin(input: ConsoleInput, stopper: Stopper, from: Stdin) {
+///
+/// # Errors
+/// When there is no thread to be had.
+pub fn forward_stdin(
+    input: ConsoleInput,
+    stopper: Stopper,
+    from: Stdin,
+) -> Result<(), ThreadError> {
     // Nobody waits for the thread: a read of a terminal cannot be called off, and ends with the process.
-    std::thread::spawn(move || {
+    let forward = move || {
         let mut keys = Keys::default();
         let mut buffer = [0; 4096];
         let mut stdin = std::io::stdin().lock();
@@ -147,7 +159,8 @@ pub fn forward_stdin(input: ConsoleInput, stopper: Stopper, from: Stdin) {
                 return;
             }
         }
-    });
+    };
+    thread::spawn("stdin", forward).map(drop)
 }
 
 /// Types everything, waiting for the guest to read when too much is unread already.

@@ -3,9 +3,12 @@
 use std::io::Write;
 use std::time::Duration;
 
+use super::patience::Stderr;
+
 /// Says on stderr what is wrong, on one line. A stderr that went away is no reason to fail.
 pub fn complain(sentence: &str) {
-    let _ = writeln!(std::io::stderr(), "vmm: {}", printable(sentence));
+    let line = format!("vmm: {}\n", printable(sentence));
+    let _ = Stderr.write_all(line.as_bytes());
 }
 
 /// `text` on one line, without what a terminal would obey: names of files may hold anything.

@@ -11,6 +11,8 @@ use vmm::devices::virtio::iommu::DriverEvent;
 use vmm::machine::board::Board;
 use vmm::{IommuEvent, IommuInfo, IommuSink, VirtioEvent};
 
+use super::patience::Stderr;
+
 /// Prints what happens at IOMMUs.
 #[derive(Debug)]
 pub struct IommuTrace;
@@ -19,7 +21,7 @@ impl IommuSink for IommuTrace {
     fn event(&self, iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>) {
         if let Some(line) = line(iommu, at_ns, event) {
             // A stderr that went away is no reason to stop.
-            let _ = writeln!(std::io::stderr(), "{line}");
+            let _ = Stderr.write_all(format!("{line}\n").as_bytes());
         }
     }
 }

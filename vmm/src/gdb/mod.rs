@@ -8,6 +8,7 @@
 
 mod aarch64;
 mod arm;
+mod greeting;
 mod isa;
 mod memory;
 mod monitor;
@@ -25,9 +26,14 @@ use crate::vcpu::Width;
 use aarch64::Aarch64;
 use arm::Arm;
 
+/// Takes sentences for the user.
+pub type Notice = Box<dyn Fn(&str) + Send>;
+
 /// A place where a debugger may connect.
-#[derive(Debug)]
-pub struct Server(TcpListener);
+pub struct Server {
+    listener: TcpListener,
+    notice: Notice,
+}
 
 impl Server {
     /// Listens at `address`; port 0 takes one that is free.
@@ -35,7 +41,15 @@ impl Server {
     /// # Errors
     /// Why the host does not allow it.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        TcpListener::bind(address).map(Self)
+        let listener = TcpListener::bind(address)?;
+        let notice = Box::new(|sentence: &str| tracing::warn!("{sentence}"));
+        Ok(Self { listener, notice })
+    }
+
+    /// Has `notice` told what the user should know, in place of the log.
+    #[must_use]
+    pub fn noticing(self, notice: Notice) -> Self {
+        Self { notice, ..self }
     }
 
     /// Where it listens.
@@ -43,11 +57,11 @@ impl Server {
     /// # Errors
     /// When the host does not tell.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 
     /// Has `machine` wait for a debugger before its first instruction, and answer to one as long as it runs. Debuggers may
-    /// come and go, one at a time.
+    /// come and go, one at a time. Who connects and sends no packet of the protocol changes nothing.
     ///
     /// # Errors
     /// When the host has no thread left.
@@ -59,7 +73,7 @@ impl Server {
             Width::Bits32 => session::start::<Arm>,
             Width::Bits64 => session::start::<Aarch64>,
         };
-        let observer = start(self.0, cores, watches, stop.clone())?;
+        let observer = start(self, cores, watches, stop.clone())?;
         machine.observe(Box::new(observer));
         stop.interrupt();
         Ok(())

@@ -7,25 +7,28 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use gdbstub::common::Signal;
 use gdbstub::conn::Connection;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, MultiThreadStopReason};
 
+use super::greeting::{Greeting, Guess};
 use super::isa::Isa;
 use super::observer::{Observer, Order, Wanted};
 use super::target::{Lost, Target, tid, watch_kind};
+use super::{Notice, Server};
 use crate::vcpu::Stop;
-use crate::{Reason, StopHandle};
+use crate::{Reason, StopHandle, thread};
 
 /// Events that may wait; who has more to say waits.
 const EVENTS: usize = 64;
 /// How long a debugger may not read what it is sent before it is given up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long who connected may not say anything: others wait meanwhile.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the session's thread hears of.
 pub(super) enum Event {
@@ -47,11 +50,12 @@ pub(super) enum Event {
 
 /// Starts the threads; the result is to observe the machine, which has `cores` cores, and `watches` accesses or not.
 pub(super) fn start<I: Isa>(
-    listener: TcpListener,
+    server: Server,
     cores: usize,
     watches: bool,
     machine: StopHandle,
 ) -> io::Result<Observer> {
+    let Server { listener, notice } = server;
     let (events, heard) = sync_channel(EVENTS);
     let (order, orders) = std::sync::mpsc::channel();
     // The first thing the machine does is to wait.
@@ -64,6 +68,8 @@ pub(super) fn start<I: Isa>(
         heard,
         events: events.clone(),
         over: Arc::default(),
+        notice,
+        told: false,
         address: listener.local_addr()?,
         connection: 0,
         waiting: None,
@@ -71,12 +77,8 @@ pub(super) fn start<I: Isa>(
     };
     let over = Arc::clone(&session.over);
     let accepted = events.clone();
-    thread::Builder::new()
-        .name("gdb accept".into())
-        .spawn(move || accept(&listener, &accepted, &over))?;
-    let thread = thread::Builder::new()
-        .name("gdb".into())
-        .spawn(move || session.run())?;
+    thread::spawn("gdb accept", move || accept(&listener, &accepted, &over))?;
+    let thread = thread::spawn("gdb", move || session.run())?;
     Ok(Observer {
         interrupt,
         events,
@@ -98,7 +100,7 @@ fn accept(listener: &TcpListener, events: &SyncSender<Event>, over: &AtomicBool)
                 }
             }
             // The host is short of something: not at once again.
-            Err(_) => thread::sleep(Duration::from_millis(100)),
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
     }
 }
@@ -153,11 +155,23 @@ enum Input {
 
 /// How a debugger left.
 enum Left {
+    /// It was none: nothing is to change.
+    Nobody,
     /// The guest shall run on.
     Alone,
     /// The run shall end.
     Kill,
     /// The run is over.
+    Over,
+}
+
+/// Who has connected.
+enum Greeted {
+    /// A debugger, with these bytes to be looked at.
+    Debugger(Vec<u8>),
+    /// Somebody else.
+    Other,
+    /// That does not matter any more.
     Over,
 }
 
@@ -171,6 +185,9 @@ struct Session<I: Isa> {
     heard: Receiver<Event>,
     events: SyncSender<Event>,
     over: Arc<AtomicBool>,
+    notice: Notice,
+    /// The user knows of connections that were no debugger's.
+    told: bool,
     address: SocketAddr,
     /// Number of the present connection.
     connection: u64,
@@ -184,6 +201,7 @@ impl<I: Isa> Session<I> {
     fn run(mut self) {
         while let Some(stream) = self.visitor() {
             let goes_on = match self.serve(stream) {
+                Left::Nobody => true,
                 Left::Alone => self.release(),
                 Left::Kill => {
                     if self.halt() {
@@ -284,10 +302,18 @@ impl<I: Isa> Session<I> {
     fn serve(&mut self, stream: TcpStream) -> Left {
         self.connection += 1;
         self.bytes = Vec::new().into_iter();
-        if !self.halt() {
-            return Left::Over;
-        }
-        let left = self.open(&stream).and_then(|stub| self.talk(stub));
+        let left = match self.greet(&stream) {
+            Ok(Greeted::Debugger(first)) if self.halt() => {
+                self.bytes = first.into_iter();
+                self.open(&stream).and_then(|stub| self.talk(stub))
+            }
+            Ok(Greeted::Debugger(_) | Greeted::Over) => Ok(Left::Over),
+            Ok(Greeted::Other) => Ok(Left::Nobody),
+            Err(error) => {
+                (self.notice)(&format!("a debugger cannot connect: {error}"));
+                Ok(Left::Nobody)
+            }
+        };
         let _ = stream.shutdown(Shutdown::Both);
         left.unwrap_or_else(|error| {
             tracing::warn!("the debugger's connection was closed: {error}");
@@ -295,13 +321,44 @@ impl<I: Isa> Session<I> {
         })
     }
 
+    /// Hears who has connected, with the machine left as it is: the first bytes of a debugger, if it is one.
+    fn greet(&mut self, stream: &TcpStream) -> io::Result<Greeted> {
+        let (reader, events, number) = (stream.try_clone()?, self.events.clone(), self.connection);
+        thread::spawn("gdb read", move || read(reader, number, &events))?;
+        let mut greeting = Greeting::default();
+        let deadline = Instant::now() + GREETING_TIMEOUT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.heard.recv_timeout(left) {
+                Ok(Event::Bytes(number, bytes)) if number == self.connection => {
+                    match greeting.hear(&bytes) {
+                        Guess::Unknown => {}
+                        Guess::Debugger(first) => return Ok(Greeted::Debugger(first)),
+                        Guess::Other => break,
+                    }
+                }
+                Ok(Event::Closed(number)) if number == self.connection => break,
+                Ok(Event::Bytes(..) | Event::Closed(_)) => {}
+                Ok(Event::Connected(stream)) => {
+                    self.waiting.get_or_insert(stream);
+                }
+                Ok(Event::Stopped { .. }) => self.note_stop(),
+                Ok(Event::Ended(_)) => return Ok(Greeted::Over),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        if !std::mem::replace(&mut self.told, true) {
+            (self.notice)(
+                "someone connected to the debugger's port and sent no packet of gdb's protocol, which changes nothing; \
+                 a debugger is still waited for (this is said once)",
+            );
+        }
+        Ok(Greeted::Other)
+    }
+
     fn open(&mut self, stream: &TcpStream) -> Result<Stub<I>, Box<dyn std::error::Error>> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-        let (reader, events, number) = (stream.try_clone()?, self.events.clone(), self.connection);
-        thread::Builder::new()
-            .name("gdb read".into())
-            .spawn(move || read(reader, number, &events))?;
         let wire = Wire(io::BufWriter::new(stream.try_clone()?));
         let stub = GdbStub::builder(wire).build()?;
         stub.run_state_machine(&mut self.target)

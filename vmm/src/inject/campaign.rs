@@ -12,6 +12,7 @@ use super::run::{Record, Runner, Task, seed_of};
 use super::scenario::Scenario;
 use super::spec::{Nth, Plan, Rule, When};
 use super::start::Start;
+use crate::thread;
 
 /// Most runs of a campaign: what a person, a disk and memory can take.
 pub const MAX_RUNS: u64 = 1_000_000;
@@ -209,11 +210,12 @@ impl<'p> Prepared<'p> {
                 done.insert(record.run, record);
             }
         };
-        std::thread::scope(|scope| {
-            for _ in 0..jobs.get() {
-                scope.spawn(work);
-            }
-        });
+        let started =
+            std::thread::scope(|scope| thread::spawn_several(scope, "inject", jobs.get(), work));
+        if let Err(error) = started {
+            tracing::error!("{error}; no runs are made at the same time");
+            work();
+        }
         let (done, error, _) = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         error.map_or(Ok(done), Err)
     }

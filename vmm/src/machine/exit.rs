@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::TimeMode;
 use super::iommu::IommuSummary;
+use crate::devices::virtio::block::overlay::OverlaySummary;
 
 /// When to give up. All limits are optional and count from power-on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub struct Limits {
     pub guest_ns: Option<u64>,
     /// Instructions retired by all cores.
     pub instructions: Option<u64>,
-    /// Time of the host that one call of `run` may take. Not deterministic; looked at every few milliseconds.
+    /// Time of the host that one call of `run` may take. Not deterministic.
     pub wall: Option<Duration>,
 }
 
@@ -140,6 +141,8 @@ pub struct Summary {
     pub exits: Exits,
     /// One entry a disk, in the order of the configuration.
     pub disks: Vec<DiskSummary>,
+    /// What the overlays of disks take, in the order of the configuration; `None` for a disk without one.
+    pub overlays: Vec<Option<OverlaySummary>>,
     /// One entry an IOMMU, in the order of the configuration; before those of Gen3 the main one.
     pub iommus: Vec<IommuSummary>,
 }

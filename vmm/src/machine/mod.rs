@@ -9,6 +9,8 @@ mod controller;
 mod error;
 mod exit;
 pub mod fdt;
+#[cfg(test)]
+mod hostile_tests;
 mod iommu;
 pub mod layout;
 pub mod loader;
@@ -58,15 +60,18 @@ use vm_memory::GuestMemoryMmap;
 use wires::Wires;
 
 use crate::devices::uart::{ConsoleInput, ConsoleSink, InputGate, InputRecord, Uart};
+use crate::devices::virtio::VirtioMmio;
 use crate::devices::virtio::block::Counters;
+use crate::devices::virtio::block::overlay::OverlaySummary;
 use crate::devices::virtio::chores::Chores;
+use crate::devices::virtio::schedule::Schedule;
 use crate::devices::virtio::worker::Worker;
 use crate::inject::Injection;
 use crate::inject::targets::Targets;
 use crate::observe::probe::{self, Engine, Probe};
 use crate::observe::symbols::SymbolsError;
 use crate::vcpu::{
-    Acceleration, Control, Divergence, Pace, RunCounters, RunLoop, Silence, StopHandler, Timing,
+    Acceleration, Alarm, Control, Divergence, Pace, RunCounters, RunLoop, Silence, StopHandler, Timing,
     Vcpus, Waker,
 };
 
@@ -89,6 +94,7 @@ pub struct Machine {
     disks: Vec<Arc<Counters>>,
     devices: Devices,
     chores: Arc<Chores>,
+    schedule: Arc<Schedule>,
     iommus: Iommus,
     dma: Vec<(String, DmaSpace)>,
     faults: Option<Targets>,
@@ -183,6 +189,7 @@ impl Machine {
             disks: parts.disks,
             devices: parts.devices,
             chores: parts.chores,
+            schedule: parts.schedule,
             iommus: parts.iommus,
             dma: parts.dma,
             faults: parts.faults,
@@ -237,6 +244,7 @@ impl Machine {
         }
         let start = Instant::now();
         let nothing = Arc::new(AtomicU64::new(0));
+        let alarm = limits.wall.map(|wall| Alarm::set(wall, &self.control));
         let pending = self.worker.as_ref().map_or(nothing, Worker::pending);
         let reason = RunLoop {
             vcpus: self.vcpus.as_mut(),
@@ -250,6 +258,7 @@ impl Machine {
             waker: &self.waker,
             pending: &pending,
             chores: &self.chores,
+            schedule: &self.schedule,
             limits,
             observers: &mut self.observers,
             counters: &mut self.counters,
@@ -257,6 +266,7 @@ impl Machine {
             silence: Silence::default(),
         }
         .run();
+        drop(alarm);
         self.uart.flush();
         self.wall += start.elapsed();
         self.last = Some(reason);
@@ -283,7 +293,8 @@ impl Machine {
         self.gate.persons_input()
     }
 
-    /// The console input that the guest got so far, with its times.
+    /// The console input that the guest got so far, with its times: the first mebibyte of it. A recording
+    /// ([`Recorder`]) has all.
     pub fn console_record(&self) -> Vec<InputRecord> {
         self.gate.record()
     }
@@ -353,6 +364,18 @@ impl Machine {
         found.storage.read_at(offset, data)
     }
 
+    /// What the overlays of disks take.
+    fn overlays(&self) -> Vec<Option<OverlaySummary>> {
+        let slots = self.board.devices.iter().filter(|entry| entry.is_virtio());
+        let slots = slots.zip(&self.devices.virtio);
+        let disks = slots.filter(|(entry, _)| matches!(entry.device, Device::Disk(_)));
+        let summary = |slot: &Mutex<VirtioMmio>| {
+            let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+            slot.device().disk().and_then(|disk| disk.storage.summary())
+        };
+        disks.map(|(_, slot)| summary(slot)).collect()
+    }
+
     /// The guest's clock.
     pub fn clock(&self) -> Arc<dyn arm32::Clock> {
         self.timing.clock()
@@ -406,6 +429,7 @@ impl Machine {
                 slices: self.counters.slices,
             },
             disks: self.disks.iter().map(|disk| disk.summary()).collect(),
+            overlays: self.overlays(),
             iommus: self.iommus.summaries(),
         }
     }

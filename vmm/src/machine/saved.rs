@@ -14,6 +14,7 @@ use super::iommu::{UnitState, WrongIommu};
 use crate::devices::clkgen;
 use crate::devices::rtc::RtcState;
 use crate::devices::uart::{GateState, UartState, WrongUart};
+use crate::devices::virtio::budget::Allowance;
 use crate::devices::virtio::rng::Rng;
 use crate::devices::virtio::{VirtioDevice, VirtioMmio, VirtioState, WrongState};
 use crate::irq::gicv2::{SavedGic, WrongGic};
@@ -44,6 +45,8 @@ pub struct MachineState {
     pub run: RunCounters,
     /// Whether a device has work that its driver did not ask for.
     pub chores: bool,
+    /// What devices may do at once.
+    pub allowance: Allowance,
     /// Firmware calls.
     pub calls: u64,
     /// Why the last run ended.
@@ -171,6 +174,7 @@ impl Machine {
             bus: self.bus.save(),
             run: self.counters,
             chores: self.chores.are_due(),
+            allowance: self.schedule.save(),
             calls: self.wires.calls,
             last: self.last,
         })
@@ -193,6 +197,7 @@ impl Machine {
             bus,
             run,
             chores,
+            allowance,
             calls,
             last,
         } = saved;
@@ -228,6 +233,7 @@ impl Machine {
         if *chores {
             self.chores.announce();
         }
+        self.schedule.restore(*allowance);
         self.wires.calls = *calls;
         self.last = *last;
         self.before = self.vcpus.retired();

@@ -58,6 +58,11 @@ impl Control {
         self.request(&self.recheck);
     }
 
+    /// Has the cores leave their loops for the run loop to look at its limits.
+    pub fn look(&self) {
+        self.leave();
+    }
+
     /// Takes a pending request to look when something is due.
     pub fn take_recheck(&self) -> bool {
         self.recheck.swap(false, Ordering::AcqRel)
@@ -65,6 +70,10 @@ impl Control {
 
     fn request(&self, flag: &AtomicBool) {
         flag.store(true, Ordering::Release);
+        self.leave();
+    }
+
+    fn leave(&self) {
         // Whichever core runs sees it; a request left at another only makes it leave its loop once for nothing.
         self.pins
             .get()

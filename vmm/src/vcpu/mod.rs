@@ -1,6 +1,7 @@
 //! The cores, and the loop that gives them time.
 
 mod accel;
+mod alarm;
 mod control;
 #[cfg(any(target_arch = "aarch64", test))]
 mod doze;
@@ -28,6 +29,7 @@ use arm32::wires::Machine;
 use crate::machine::Reason;
 
 pub use accel::{Acceleration, Irqchip, KvmError, Platform, Width};
+pub use alarm::Alarm;
 pub use control::Control;
 pub use emulated::Emulated;
 pub use observe::{Core, Cores, Halted, NoMemory, Resume, StopHandler};

@@ -20,6 +20,7 @@ use crate::clock::VirtualClock;
 use crate::devices::rtc::Rtc;
 use crate::devices::uart::{InputGate, Uart};
 use crate::devices::virtio::chores::Chores;
+use crate::devices::virtio::schedule::Schedule;
 use crate::inject::targets::Targets;
 use crate::machine::{Limits, Reason};
 
@@ -94,6 +95,8 @@ pub struct RunLoop<'a> {
     pub pending: &'a AtomicU64,
     /// What devices can go on with.
     pub chores: &'a Chores,
+    /// What they go on with later, in virtual time.
+    pub schedule: &'a Schedule,
     /// When to give up.
     pub limits: Limits,
     /// Who is told of stops.
@@ -135,6 +138,10 @@ impl RunLoop<'_> {
             self.chores.run();
             if let Some(faults) = self.faults {
                 faults.run_due();
+            }
+            if self.schedule.run_due() {
+                // A device has had its turn: requests and limits are looked at before the next has its own.
+                continue;
             }
             match self.begin_turn() {
                 Ok(input) if input.is_empty() => {}
@@ -183,14 +190,14 @@ impl RunLoop<'_> {
     /// Lets in what comes from outside; the console's input.
     fn begin_turn(&mut self) -> Result<Vec<u8>, Reason> {
         if matches!(self.pace, Pace::Free) {
-            return Ok(self.gate.open(self.timing.now_ns()));
+            return Ok(self.gate.open(self.timing.now_ns(), self.uart.room()));
         }
         self.catch_up();
         let mut turn = self.turn();
         match &mut self.pace {
             Pace::Free => {}
             Pace::Record(_, log) => {
-                turn.input = self.gate.open(turn.now_ns);
+                turn.input = self.gate.open(turn.now_ns, self.uart.room());
                 log(&turn);
             }
             Pace::Replay(replay) => {
@@ -262,7 +269,7 @@ impl RunLoop<'_> {
                 }
                 stop => return Ok(stop),
             }
-            if self.control.pending() {
+            if self.control.pending() || passed(deadline) {
                 return Ok(Stop::Requested);
             }
         }
@@ -320,7 +327,8 @@ impl RunLoop<'_> {
     /// When something happens by itself next.
     fn next_event(&self) -> Option<u64> {
         let alarm = self.faults.and_then(|faults| faults.injection.next_alarm());
-        let events = [alarm, self.rtc.next_alarm(), self.gate.next_scheduled()];
+        let (rtc, work) = (self.rtc.next_alarm(), self.schedule.next());
+        let events = [alarm, rtc, work, self.gate.next_scheduled()];
         events.into_iter().flatten().min()
     }
 
@@ -434,7 +442,8 @@ impl RunLoop<'_> {
     /// Whether anything may yet wake a core: input, unfinished work of a device, or what happened since `ticket`.
     fn may_wake(&self, ticket: u64) -> bool {
         // In this order: a device raises its interrupt before its work counts as done.
-        let work = self.gate.can_arrive() || self.pending.load(Ordering::Acquire) > 0;
+        let work =
+            self.gate.can_arrive(self.uart.room()) || self.pending.load(Ordering::Acquire) > 0;
         work || self.waker.ticket() != ticket
     }
 

@@ -8,6 +8,7 @@ mod early;
 mod errors;
 mod fakes;
 mod gdb;
+mod hostile;
 mod idle;
 mod inject;
 mod install;

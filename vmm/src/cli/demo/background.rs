@@ -96,15 +96,18 @@ pub struct Build {
 
 impl Build {
     /// Starts to obtain an image.
-    pub fn start(cache: Cache, image: &'static str) -> Self {
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn start(cache: Cache, image: &'static str) -> Result<Self, UserError> {
         let shared = Shared::default();
         let mut progress = shared.clone();
-        let thread = std::thread::spawn(move || cache.obtain(image, &mut progress));
-        Self {
+        let thread = vmm::thread::spawn("image", move || cache.obtain(image, &mut progress))?;
+        Ok(Self {
             thread,
             shared,
             start: Instant::now(),
-        }
+        })
     }
 
     /// Waits for the image, showing how far it is.

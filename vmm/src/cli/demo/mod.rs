@@ -96,7 +96,9 @@ fn stock(cache: &Cache, step: Option<u32>) -> Result<(), UserError> {
         ]);
     }
     cache.obtain(STOCK, &mut install::terminal())?;
-    let build = step.map(|_| Build::start(cache.clone(), BUILT));
+    let build = step
+        .map(|_| Build::start(cache.clone(), BUILT))
+        .transpose()?;
     if build.is_some() {
         paragraph(&[
             "While it boots, a kernel with IOMMU drivers is being compiled in the background.",

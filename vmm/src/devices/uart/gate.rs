@@ -13,6 +13,10 @@ use crate::vcpu::Waker;
 
 /// Most bytes that wait at the gate; more are refused, so that nobody can fill our memory.
 pub const MAX_WAITING: usize = 1 << 20;
+/// Most bytes of input that are remembered after they have passed: what people and scripts type. A recording has all of it.
+pub const MAX_RECORD: usize = 1 << 20;
+/// What an entry of the record counts for apart from its bytes.
+const RECORD_ENTRY: usize = 32;
 
 /// Bytes that passed the gate at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +49,24 @@ struct Waiting {
     /// Whether there were any.
     had_persons: bool,
     record: Vec<InputRecord>,
+    /// What the record takes, in bytes.
+    recorded: usize,
+}
+
+impl Waiting {
+    /// Remembers that `bytes` passed at guest time `at_ns`, unless too much is remembered already.
+    fn note(&mut self, at_ns: u64, bytes: &[u8]) {
+        // Once something was left out, all that follows is: a record with gaps would repeat nothing.
+        self.recorded = self.recorded.saturating_add(bytes.len() + RECORD_ENTRY);
+        if self.recorded <= MAX_RECORD {
+            self.record.push(InputRecord {
+                at_ns,
+                bytes: bytes.to_vec(),
+            });
+        } else {
+            self.recorded = usize::MAX;
+        }
+    }
 }
 
 /// Whether a person, or someone who takes as long, may type.
@@ -108,14 +130,16 @@ impl InputGate {
         self.0.waiting().scheduled.keys().next().copied()
     }
 
-    /// Whether anything waits or may still come.
-    pub fn can_arrive(&self) -> bool {
+    /// Whether anything may still reach a guest that has `room` for so many bytes: what waits for it to read does not.
+    pub fn can_arrive(&self, room: usize) -> bool {
         let waiting = self.0.waiting();
-        waiting.senders > 0 || !waiting.live.is_empty() || !waiting.scheduled.is_empty()
+        let live = waiting.senders > 0 || !waiting.live.is_empty();
+        room > 0 && live || !waiting.scheduled.is_empty()
     }
 
-    /// Lets everything through that is due at guest time `now_ns`, and records it.
-    pub fn open(&self, now_ns: u64) -> Vec<u8> {
+    /// Lets everything through that is due at guest time `now_ns`, and of what came live `room` bytes: the rest waits, and
+    /// with it who sends more. What passes is recorded.
+    pub fn open(&self, now_ns: u64, room: usize) -> Vec<u8> {
         let mut waiting = self.0.waiting();
         let mut bytes = Vec::new();
         while let Some(entry) = waiting
@@ -126,12 +150,10 @@ impl InputGate {
             bytes.extend(entry.remove());
         }
         waiting.scheduled_bytes -= bytes.len();
-        bytes.extend(std::mem::take(&mut waiting.live));
+        let room = room.saturating_sub(bytes.len()).min(waiting.live.len());
+        bytes.extend(waiting.live.drain(..room));
         if !bytes.is_empty() {
-            waiting.record.push(InputRecord {
-                at_ns: now_ns,
-                bytes: bytes.clone(),
-            });
+            waiting.note(now_ns, &bytes);
         }
         bytes
     }
@@ -139,10 +161,7 @@ impl InputGate {
     /// Notes that `bytes` passed at guest time `at_ns`, without having waited.
     pub fn passed(&self, at_ns: u64, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.0.waiting().record.push(InputRecord {
-                at_ns,
-                bytes: bytes.to_vec(),
-            });
+            self.0.waiting().note(at_ns, bytes);
         }
     }
 
@@ -171,7 +190,11 @@ impl InputGate {
         } = saved;
         let mut waiting = self.0.waiting();
         waiting.live = live.iter().copied().take(MAX_WAITING).collect();
-        waiting.record.clone_from(record);
+        waiting.record.clear();
+        waiting.recorded = 0;
+        for InputRecord { at_ns, bytes } in record {
+            waiting.note(*at_ns, bytes);
+        }
         waiting.scheduled.clear();
         waiting.scheduled_bytes = 0;
         for InputRecord { at_ns, bytes } in scheduled {
@@ -182,7 +205,7 @@ impl InputGate {
         }
     }
 
-    /// Everything that passed so far.
+    /// What passed so far, up to [`MAX_RECORD`] bytes.
     pub fn record(&self) -> Vec<InputRecord> {
         self.0.waiting().record.clone()
     }
@@ -264,17 +287,17 @@ mod tests {
     #[test]
     fn scheduled_input_passes_when_due_and_is_recorded() {
         let gate = InputGate::new(Arc::default());
-        assert!(!gate.can_arrive());
+        assert!(!gate.can_arrive(1));
         let input = gate.input();
         assert_eq!(input.send_at(200, b"two"), 3);
         assert_eq!(input.send_at(100, b"one"), 3);
         drop(input);
-        assert!(gate.can_arrive());
+        assert!(gate.can_arrive(1));
         assert_eq!(gate.next_scheduled(), Some(100));
-        assert_eq!(gate.open(99), b"");
-        assert_eq!(gate.open(100), b"one");
-        assert_eq!(gate.open(500), b"two");
-        assert!(!gate.can_arrive());
+        assert_eq!(gate.open(99, 9), b"");
+        assert_eq!(gate.open(100, 9), b"one");
+        assert_eq!(gate.open(500, 0), b"two", "what is due does not wait");
+        assert!(!gate.can_arrive(1));
         let record = gate.record();
         assert_eq!(record.len(), 2);
         assert_eq!(
@@ -290,11 +313,35 @@ mod tests {
         let second = input.clone();
         assert_eq!(second.send(&vec![0; MAX_WAITING + 5]), MAX_WAITING);
         assert_eq!(second.send(b"x"), 0);
-        assert_eq!(gate.open(0).len(), MAX_WAITING);
+        assert_eq!(gate.open(0, 10).len(), 10, "what finds no room waits");
+        assert_eq!(second.send(&[0; 11]), 10);
+        assert_eq!(gate.open(0, usize::MAX).len(), MAX_WAITING);
         drop(second);
-        assert!(gate.can_arrive());
+        assert!(gate.can_arrive(1));
+        assert!(
+            !gate.can_arrive(0),
+            "a guest that reads nothing gets nothing"
+        );
         drop(input);
-        assert!(!gate.can_arrive());
+        assert!(!gate.can_arrive(1));
+    }
+
+    #[test]
+    fn what_has_passed_is_remembered_up_to_a_limit() {
+        let gate = InputGate::new(Arc::default());
+        let input = gate.input();
+        let mut passed = 0;
+        for n in 0..(3 * MAX_RECORD / 1000) as u64 {
+            input.send(&[n as u8; 1000]);
+            passed += gate.open(n, usize::MAX).len();
+        }
+        let record = gate.record();
+        let bytes: usize = record.iter().map(|entry| entry.bytes.len()).sum();
+        assert!(passed > 2 * MAX_RECORD && bytes <= MAX_RECORD, "{bytes}");
+        assert!(record.iter().zip(0..).all(|(entry, n)| entry.at_ns == n));
+        let again = InputGate::new(Arc::default());
+        again.restore(&gate.save());
+        assert_eq!(again.record(), record);
     }
 
     #[test]

@@ -26,6 +26,8 @@ use crate::irq::Interrupt;
 pub const REG_SHIFT: u32 = 0;
 /// Input clock in hertz: the usual 1.8432 MHz, which divides to every standard rate.
 pub const CLOCK_HZ: u32 = 1_843_200;
+/// Bytes of live input that wait for the guest to read them; further ones wait at the gate.
+const MAX_BACKLOG: usize = 64 << 10;
 /// Registers of a 16550A.
 const REGISTERS: u64 = 8;
 
@@ -101,6 +103,11 @@ impl Uart {
         let room = MAX_WAITING - inner.backlog.len();
         inner.backlog.extend(input.iter().take(room));
         inner.settle();
+    }
+
+    /// Bytes of input that it takes now; more would be lost.
+    pub fn room(&self) -> usize {
+        MAX_BACKLOG.saturating_sub(self.inner().backlog.len())
     }
 
     /// Reads a register.

@@ -32,12 +32,15 @@ impl ConsoleSink for Discard {
     }
 }
 
-/// Collects what the guest writes; clones share one buffer.
+/// Most bytes that a [`Capture`] collects: a thousand times what a boot says.
+pub const MAX_CAPTURE: usize = 16 << 20;
+
+/// Collects what the guest writes, up to [`MAX_CAPTURE`] bytes; clones share one buffer.
 #[derive(Clone, Debug, Default)]
 pub struct Capture(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
 impl Capture {
-    /// Everything written so far.
+    /// What was written so far, up to the limit.
     pub fn bytes(&self) -> Vec<u8> {
         self.0.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
@@ -45,10 +48,9 @@ impl Capture {
 
 impl ConsoleSink for Capture {
     fn write(&mut self, bytes: &[u8]) -> Flow {
-        self.0
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .extend_from_slice(bytes);
+        let mut kept = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let room = MAX_CAPTURE - kept.len();
+        kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
         Flow::Continue
     }
 }

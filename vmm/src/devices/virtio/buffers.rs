@@ -20,14 +20,12 @@ pub struct Segment {
 pub const PIECE: u32 = 128 << 10;
 
 impl Segment {
-    /// The segment in pieces of at most [`PIECE`] bytes. It must not wrap.
-    pub fn pieces(self) -> impl Iterator<Item = Self> {
-        (0..self.len)
-            .step_by(PIECE as usize)
-            .map(move |offset| Self {
-                addr: GuestAddress(self.addr.0 + u64::from(offset)),
-                len: (self.len - offset).min(PIECE),
-            })
+    /// Its first piece, of at most [`PIECE`] bytes.
+    pub fn piece(self) -> Self {
+        Self {
+            len: self.len.min(PIECE),
+            ..self
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use viommu::virtio::spec::{CONFIG_SIZE, DEVICE_ID, EVENT_QUEUE, REQUEST_QUEUE};
 use viommu::virtio::{Served, VirtioIommu};
 use virtio_queue::Queue;
 
+use super::budget::Budget;
 use super::chores::Chores;
 use super::{DeviceState, Progress, ServeError, VirtioDevice, WrongState};
 use crate::machine::warn_guest;
@@ -172,11 +173,14 @@ impl VirtioDevice for Iommu {
         lock(&self.iommu).reset();
     }
 
+    /// A ring's worth at most, whatever is left of the turn: the driver spins until it is answered, and what takes long, to
+    /// remove mappings, is no more than was added.
     fn process(
         &mut self,
         index: usize,
         queue: &mut Queue,
         mem: &DmaSpace,
+        _budget: &mut Budget,
     ) -> Result<Progress, ServeError> {
         let served = match index {
             REQUEST_QUEUE => {

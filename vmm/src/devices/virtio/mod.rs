@@ -1,6 +1,7 @@
 //! Virtio devices (OASIS Virtual I/O Device, version 1.2): the MMIO transport and what hangs on it.
 
 pub mod block;
+pub mod budget;
 mod buffers;
 pub mod chores;
 pub mod iommu;
@@ -9,6 +10,7 @@ mod iommu_tests;
 pub mod mmio;
 pub mod rng;
 mod saved;
+pub mod schedule;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -19,6 +21,7 @@ use viommu::DmaSpace;
 use virtio_queue::{Error as QueueError, Queue, QueueOwnedT, QueueT};
 
 use block::Disk;
+use budget::Budget;
 pub use buffers::{BufferError, Buffers, PIECE, Segment};
 pub use mmio::VirtioMmio;
 pub use saved::{DeviceState, SavedQueue, VirtioState, WrongState};
@@ -78,7 +81,7 @@ pub trait VirtioDevice: Send {
         Ok(Progress::default())
     }
 
-    /// Serves queue `index`.
+    /// Serves queue `index` as far as `budget` goes: what is left over is told by [`Progress::more`].
     ///
     /// # Errors
     /// When the queue itself is broken; the device then needs a reset. A bad request is answered instead.
@@ -87,7 +90,13 @@ pub trait VirtioDevice: Send {
         index: usize,
         queue: &mut Queue,
         mem: &DmaSpace,
+        budget: &mut Budget,
     ) -> Result<Progress, ServeError>;
+
+    /// The driver resets queue `index` alone.
+    fn reset_queue(&mut self, index: usize) {
+        let _ = index;
+    }
 
     /// What the device knows apart from its queues, to be saved.
     fn save(&self) -> DeviceState;
@@ -133,8 +142,9 @@ impl From<viommu::virtio::ServeError> for ServeError {
     }
 }
 
-/// Serves what is available in `queue`, at most one buffer for each entry of the ring: `answer` gets the buffers of each
-/// chain, of at most `max` descriptors, or what is wrong with it, and says how many bytes it wrote.
+/// Serves what is available in `queue`, at most one buffer for each entry of the ring, and none once `budget` is spent:
+/// `answer` gets the buffers of each chain, of at most `max` descriptors, or what is wrong with it, and says how many bytes it
+/// wrote, or that it goes on with this one in its next turn: then the queue has to be served again, and that one first.
 ///
 /// The rings are read and written under one pin of `mem` each time, and none is held while `answer` runs: it takes
 /// those it needs. So an invalidation waits for a piece of the work and never for all of it.
@@ -145,17 +155,26 @@ pub fn serve(
     queue: &mut Queue,
     mem: &DmaSpace,
     max: usize,
-    mut answer: impl FnMut(Result<Buffers, BufferError>, &DmaSpace) -> u32,
+    budget: &mut Budget,
+    mut answer: impl FnMut(u16, Result<Buffers, BufferError>, &DmaSpace, &mut Budget) -> Option<u32>,
 ) -> Result<Progress, ServeError> {
     let mut left = queue.size();
     loop {
         queue.disable_notification(mem)?;
         let before = left;
         while left > 0 {
+            let used = left < queue.size();
+            // The driver's notifications stay off: the queue is served again without.
+            if budget.is_spent() {
+                return Ok(Progress { used, more: true });
+            }
             let Some((head, buffers)) = fetch(queue, mem, max)? else {
                 break;
             };
-            let written = answer(buffers, mem);
+            budget.spend(0);
+            let Some(written) = answer(head, buffers, mem, budget) else {
+                return Ok(Progress { used, more: true });
+            };
             queue.add_used(&mem.pin(), head, written)?;
             left -= 1;
         }

@@ -6,7 +6,9 @@ use viommu::virtio::{RestoreError, VirtioIommuState};
 use virtio_queue::{Queue, QueueState, QueueT};
 
 use super::VirtioMmio;
+use super::block::Begun;
 use super::mmio::Registers;
+use super::schedule::Deferred;
 use crate::machine::DiskSummary;
 
 /// A slot: what the driver has told it, its queues and its device. What a disk holds is not part of it.
@@ -18,14 +20,21 @@ pub struct VirtioState {
     pub queues: Vec<SavedQueue>,
     /// The device.
     pub device: DeviceState,
+    /// Queues that are to be served again.
+    pub deferred: Option<Deferred>,
 }
 
 /// What a device knows apart from its queues.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceState {
-    /// A disk: what it did.
-    Block(DiskSummary),
+    /// A disk.
+    Block {
+        /// What it did.
+        summary: DiskSummary,
+        /// The request that it has begun, for each queue.
+        begun: Vec<Option<Begun>>,
+    },
     /// The entropy device: its generator.
     Rng(Xoshiro256PlusPlus),
     /// A virtio-iommu.
@@ -66,6 +75,9 @@ pub enum WrongState {
     /// Of queues that the device does not have.
     #[error("the saved state has queues that the virtio device cannot have")]
     Queues,
+    /// With a request that cannot have been begun.
+    #[error("the saved state of a disk has begun a request that it cannot have begun")]
+    Begun,
     /// Of another virtio-iommu.
     #[error(transparent)]
     Iommu(#[from] RestoreError),
@@ -78,6 +90,7 @@ impl VirtioMmio {
             registers: self.regs,
             queues: self.queues.iter().map(|q| SavedQueue(q.state())).collect(),
             device: self.device.save(),
+            deferred: self.deferred(),
         }
     }
 
@@ -90,8 +103,13 @@ impl VirtioMmio {
             registers,
             queues,
             device,
+            deferred,
         } = saved;
-        if queues.len() != self.queues.len() {
+        let unknown = |deferred: &Deferred| {
+            let known = self.queues.len().try_into().unwrap_or(u32::MAX);
+            deferred.queues.checked_shr(known).unwrap_or(0) != 0
+        };
+        if queues.len() != self.queues.len() || deferred.as_ref().is_some_and(unknown) {
             return Err(WrongState::Queues);
         }
         let fits = |(mine, saved): (&Queue, &SavedQueue)| {
@@ -104,6 +122,7 @@ impl VirtioMmio {
         self.device.restore(device)?;
         self.queues = queues;
         self.regs = *registers;
+        self.set_deferred(*deferred);
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The thread that serves queues in host time, so that the cores need not wait for a disk.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -9,6 +9,7 @@ use event_manager::{EventManager, EventOps, EventSet, EventSubscriber, Events, S
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::VirtioMmio;
+use super::budget::Halts;
 use super::chores::Chores;
 use super::mmio::served;
 
@@ -68,9 +69,10 @@ impl EventSubscriber for Exit {
 /// The device thread; ends when dropped.
 pub struct Worker {
     thread: Option<JoinHandle<()>>,
-    stop: Arc<AtomicBool>,
+    halts: Arc<Halts>,
     exit: EventFd,
     pending: Pending,
+    devices: Vec<Arc<Mutex<VirtioMmio>>>,
 }
 
 impl Worker {
@@ -84,7 +86,7 @@ impl Worker {
         chores: &Arc<Chores>,
         others: Vec<Subscriber>,
     ) -> io::Result<Self> {
-        let pending = Pending::default();
+        let (pending, halts) = (Pending::default(), Arc::<Halts>::default());
         let exit = EventFd::new(EFD_NONBLOCK)?;
         let mut manager = EventManager::<Subscriber>::new().map_err(io::Error::other)?;
         manager.add_subscriber(Arc::new(Exit(exit.try_clone()?)));
@@ -96,7 +98,9 @@ impl Worker {
             if !slot.device().may_wait() {
                 continue;
             }
-            let kicks = slot.defer(pending.clone())?;
+            let kicks = slot.defer(pending.clone(), &halts)?;
+            // What a machine that was saved had left over.
+            slot.kick_deferred();
             drop(slot);
             manager.add_subscriber(Arc::new(Served {
                 device: device.clone(),
@@ -105,31 +109,42 @@ impl Worker {
                 chores: Arc::clone(chores),
             }));
         }
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let halted = Arc::clone(&halts);
         let serve = move || {
-            while !stopped.load(Ordering::Acquire) {
+            while !halted.stop.load(Ordering::Acquire) {
                 if let Err(error) = manager.run() {
                     tracing::error!("the device thread cannot wait for events: {error}");
                     return;
                 }
             }
         };
-        let thread = std::thread::Builder::new()
-            .name("devices".into())
-            .spawn(serve)?;
+        let thread = crate::thread::spawn("devices", serve)?;
         Ok(Self {
             thread: Some(thread),
-            stop,
+            halts,
             exit,
             pending,
+            devices: devices.to_vec(),
         })
     }
 
-    /// Waits until everything that was sent is served. While the cores stand still that ends: rings are finite.
+    /// Waits until every notification that was sent has had a look, while the cores stand still. Work that is not over by
+    /// then is left over in the devices, until [`resume`](Self::resume).
     pub fn settle(&self) {
+        self.halts.settle.store(true, Ordering::Release);
         while self.pending.load(Ordering::Acquire) > 0 {
             std::thread::yield_now();
+        }
+    }
+
+    /// Goes on with what is left over.
+    pub fn resume(&self) {
+        self.halts.settle.store(false, Ordering::Release);
+        for device in &self.devices {
+            device
+                .lock()
+                .unwrap_or_else(|e| e.into_inner())
+                .kick_deferred();
         }
     }
 
@@ -141,7 +156,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
+        self.halts.stop.store(true, Ordering::Release);
         // It cannot overflow: nobody else writes it.
         let _ = self.exit.write(1);
         if let Some(thread) = self.thread.take() {

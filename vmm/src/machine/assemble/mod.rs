@@ -29,6 +29,7 @@ use crate::devices::virtio::VirtioMmio;
 use crate::devices::virtio::block::spec::SECTOR;
 use crate::devices::virtio::block::{Access, Counters, Disk, DiskError};
 use crate::devices::virtio::chores::Chores;
+use crate::devices::virtio::schedule::Schedule;
 use crate::inject::targets::Targets;
 use crate::vcpu::{Acceleration, Control, Platform, Timing, Vcpus, Width, kvm};
 
@@ -88,6 +89,7 @@ pub(super) struct Parts {
     pub disks: Vec<Arc<Counters>>,
     pub devices: Devices,
     pub chores: Arc<Chores>,
+    pub schedule: Arc<Schedule>,
     pub iommus: Iommus,
     pub dma: Vec<(String, DmaSpace)>,
     pub faults: Option<Targets>,

@@ -16,6 +16,7 @@ use crate::devices::uart::{ConsoleSink, Uart};
 use crate::devices::virtio::block::{Block, Counters, Disk};
 use crate::devices::virtio::chores::Chores;
 use crate::devices::virtio::rng::Rng;
+use crate::devices::virtio::schedule::Schedule;
 use crate::devices::virtio::{VirtioDevice, VirtioMmio};
 use crate::inject::Injection;
 use crate::inject::device::DeviceFaults;
@@ -57,6 +58,7 @@ pub(in crate::machine) fn wire(
         wiring.place(master, entry)?;
     }
     wiring.chores.connect(&wiring.virtio_iommus);
+    wiring.schedule.connect(&wiring.devices.virtio);
     let bus = Arc::new(wiring.bus);
     let vcpus = match &wiring.controller {
         Controller::Kvm(vm) => kvm::vcpus(vm, bus.clone(), Arc::clone(waker)),
@@ -84,6 +86,7 @@ pub(in crate::machine) fn wire(
         disks: wiring.counters,
         devices: wiring.devices,
         chores: wiring.chores,
+        schedule: wiring.schedule,
         iommus: wiring.iommus,
         dma: wiring.spaces,
         faults,
@@ -116,6 +119,7 @@ struct Wiring<'a> {
     lines: Lines<'a>,
     control: Arc<Control>,
     chores: Arc<Chores>,
+    schedule: Arc<Schedule>,
     iommus: Iommus,
     bus: SystemBus,
     uart: Arc<Uart>,
@@ -166,6 +170,7 @@ impl<'a> Wiring<'a> {
             Box::new(move || looker.recheck()),
         );
         let chores = Arc::new(Chores::new(Arc::clone(waker)));
+        let schedule = Arc::new(Schedule::new(timing.clock(), Arc::clone(&control)));
         let iommus = Iommus::new(
             config,
             &board,
@@ -189,6 +194,7 @@ impl<'a> Wiring<'a> {
             iommus,
             bus: SystemBus::new(Arc::clone(&ram), Arc::clone(&chores)),
             chores,
+            schedule,
             ram,
             uart: Arc::new(uart),
             devices: Devices {
@@ -292,6 +298,7 @@ impl<'a> Wiring<'a> {
             slot.set_faults(DeviceFaults::new(injection, &entry.name));
         }
         slot.set_master(master);
+        slot.set_schedule(Arc::clone(&self.schedule));
         if let Device::Disk(disk) = entry.device
             && self.config.disks[disk].broken
         {

@@ -95,6 +95,14 @@ impl Machine {
         if let Some(worker) = &self.worker {
             worker.settle();
         }
+        let captured = self.capture_settled(goes_on);
+        if let Some(worker) = &self.worker {
+            worker.resume();
+        }
+        captured
+    }
+
+    fn capture_settled(&mut self, goes_on: bool) -> Result<Snapshot, Error> {
         let state = self.state().map_err(|source| Error::Host {
             what: "save the machine",
             source: Box::new(source),

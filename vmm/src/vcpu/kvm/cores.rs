@@ -154,13 +154,11 @@ impl Cores {
                     watched: Arc::clone(&watched),
                 };
                 gate.expect();
-                let name = format!("core {index}");
-                let thread = std::thread::Builder::new().name(name);
-                match thread.spawn(move || core.serve()) {
+                match crate::thread::spawn("core", move || core.serve()) {
                     Ok(thread) => threads.push(thread),
                     Err(error) => {
                         gate.miss();
-                        gate.end(End::Failed(format!("no thread for a core: {error}")));
+                        gate.end(End::Failed(error.to_string()));
                         break;
                     }
                 }

@@ -7,26 +7,27 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryError, VolatileSlice, WriteVolat
 use super::super::buffers::total;
 use super::super::{Buffers, Segment};
 use super::Block;
+use super::begun::Begun;
 use super::request::Failure;
 use super::spec::*;
 use crate::inject::device::{DeviceFaults, MAX_LATER};
 use crate::inject::spec::What;
 
 impl Block {
-    /// Executes a request as far as the plan lets it.
-    pub(super) fn execute_with(
+    /// Begins a request, as far as the plan lets it: one that goes wrong is executed in one go.
+    pub(super) fn begin_with(
         &mut self,
         faults: &DeviceFaults,
         data: Buffers,
         mem: &DmaSpace,
-        written: &mut u64,
+        begun: &mut Begun,
     ) -> Result<(), Failure> {
         let mut rest = data.clone();
         let mut header = [0; HEADER_BYTES];
         rest.read(mem, &mut header)??;
         let Header { kind, sector, .. } = Header::parse(&header);
         let Some(strike) = faults.disk(kind, sector) else {
-            return self.execute(data, mem, written);
+            return self.begin(data, mem, begun);
         };
         match strike.what {
             What::IoError => Err(Failure::Bad("the disk fails, as the plan has it")),
@@ -37,20 +38,20 @@ impl Block {
                     VIRTIO_BLK_T_IN => halve(&mut half.writable, 0),
                     _ => halve(&mut half.readable, HEADER_BYTES as u64),
                 }
-                self.execute(half, mem, written)
+                self.execute(half, mem, begun)
             }
             What::Flip => {
-                self.execute(data, mem, written)?;
+                self.execute(data, mem, begun)?;
                 self.flip(kind, sector, &rest, mem, strike.chosen, strike.mask as u8)
             }
             What::LateData if kind == VIRTIO_BLK_T_IN => {
                 let late = self.contents(sector, &rest.writable)?;
-                *written += total(&rest.writable);
+                begun.written += total(&rest.writable);
                 faults.access_later(strike.delay_ns, late, Vec::new());
                 Ok(())
             }
             _ => {
-                self.execute(data, mem, written)?;
+                self.execute(data, mem, begun)?;
                 let (writes, reads) = again(&rest, strike.chosen);
                 faults.access_later(strike.delay_ns, writes, reads);
                 Ok(())

@@ -20,8 +20,10 @@
 //!
 //! The device has a volatile write cache (the host's): what was flushed survives.
 
+mod begun;
 pub mod disk;
 mod faults;
+pub mod overlay;
 mod request;
 pub mod spec;
 pub mod storage;
@@ -34,12 +36,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use viommu::DmaSpace;
 use virtio_bindings::virtio_blk::*;
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
-use virtio_queue::Queue;
+use virtio_queue::{Queue, QueueT};
 
+pub use begun::Begun;
 pub use disk::{Access, Disk, DiskError};
 use spec::*;
 
-use super::{DeviceState, Progress, ServeError, VirtioDevice, WrongState, serve};
+use super::budget::Budget;
+use super::{Buffers, DeviceState, Progress, ServeError, VirtioDevice, WrongState, serve};
 use crate::inject::device::DeviceFaults;
 use crate::machine::DiskSummary;
 
@@ -97,6 +101,8 @@ pub struct Block {
     counters: Arc<Counters>,
     /// Faults that are put in, if any may be.
     faults: Option<DeviceFaults>,
+    /// The request of each queue that goes on in its next turn.
+    begun: Vec<Option<Begun>>,
 }
 
 impl Block {
@@ -113,6 +119,7 @@ impl Block {
             disk,
             counters: Arc::default(),
             faults: None,
+            begun: vec![None; usize::from(queues)],
         }
     }
 
@@ -156,28 +163,62 @@ impl VirtioDevice for Block {
         &self.config
     }
 
+    fn reset(&mut self) {
+        self.begun.fill(None);
+    }
+
+    fn reset_queue(&mut self, index: usize) {
+        self.begun[index] = None;
+    }
+
     fn process(
         &mut self,
-        _index: usize,
+        index: usize,
         queue: &mut Queue,
         mem: &DmaSpace,
+        budget: &mut Budget,
     ) -> Result<Progress, ServeError> {
-        serve(queue, mem, MAX_DESCRIPTORS, |mut buffers, mem| {
+        let mut finished = false;
+        if let Some(begun) = self.begun[index].take() {
+            let head = begun.head;
+            let Some(written) = self.go_on(index, begun, mem, budget) else {
+                return Ok(Progress {
+                    used: false,
+                    more: true,
+                });
+            };
+            queue.add_used(&mem.pin(), head, written)?;
+            finished = true;
+        }
+        let answer = |head, mut buffers: Result<Buffers, _>, mem: &_, budget: &mut _| {
             if let (Some(faults), Ok(buffers)) = (&self.faults, &mut buffers) {
                 faults.chain(buffers);
             }
-            self.answer(buffers, mem)
+            self.answer(index, head, buffers, mem, budget)
+        };
+        let progress = serve(queue, mem, MAX_DESCRIPTORS, budget, answer)?;
+        Ok(Progress {
+            used: progress.used || finished,
+            ..progress
         })
     }
 
     fn save(&self) -> DeviceState {
-        DeviceState::Block(self.counters.summary())
+        DeviceState::Block {
+            summary: self.counters.summary(),
+            begun: self.begun.clone(),
+        }
     }
 
     fn restore(&mut self, saved: &DeviceState) -> Result<(), WrongState> {
-        let DeviceState::Block(summary) = saved else {
+        let DeviceState::Block { summary, begun } = saved else {
             return Err(WrongState::Kind);
         };
+        let possible = |begun: &Begun| begun.is_possible(&self.disk);
+        if begun.len() != self.begun.len() || !begun.iter().flatten().all(possible) {
+            return Err(WrongState::Begun);
+        }
+        self.begun.clone_from(begun);
         self.counters.restore(*summary);
         Ok(())
     }

@@ -1,13 +1,16 @@
 //! One request from its chain to its status byte.
 
+use std::collections::VecDeque;
 use std::io;
 
 use viommu::DmaSpace;
 use virtio_bindings::virtio_blk::*;
-use vm_memory::{Bytes, GuestMemoryError};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 
+use super::super::budget::Budget;
 use super::super::buffers::total;
 use super::super::{BufferError, Buffers};
+use super::begun::{Begun, Work, ZeroRange};
 use super::spec::*;
 use super::{Block, count};
 use crate::machine::{Limiter, warn_guest};
@@ -58,8 +61,16 @@ impl Failure {
 }
 
 impl Block {
-    /// Answers one request; returns the number of bytes written to its buffers, from the first one on without a gap.
-    pub(super) fn answer(&mut self, buffers: Result<Buffers, BufferError>, mem: &DmaSpace) -> u32 {
+    /// Answers the request of queue `index` whose chain begins at `head`; returns the number of bytes written to its buffers,
+    /// from the first one on without a gap, or nothing if it is not over when `budget` is spent.
+    pub(super) fn answer(
+        &mut self,
+        index: usize,
+        head: u16,
+        buffers: Result<Buffers, BufferError>,
+        mem: &DmaSpace,
+        budget: &mut Budget,
+    ) -> Option<u32> {
         count(&self.counters.requests, 1);
         let located = buffers.map_err(Failure::from).and_then(|mut data| {
             let status = data.take_last_writable();
@@ -72,19 +83,44 @@ impl Block {
                 // Without a status byte there is nobody to answer.
                 count(&self.counters.errors, 1);
                 warn_guest!("virtio-blk: request dropped: {error}");
-                return 0;
+                return Some(0);
             }
         };
-        let room = total(&data.writable);
-        let mut written = 0;
+        let mut begun = Begun::new(head, status_at, total(&data.writable));
         let result = match self.faults.take() {
-            None => self.execute(data, mem, &mut written),
+            None => self.begin(data, mem, &mut begun),
             Some(faults) => {
-                let result = self.execute_with(&faults, data, mem, &mut written);
+                let result = self.begin_with(&faults, data, mem, &mut begun);
                 self.faults = Some(faults);
                 result
             }
         };
+        match result {
+            Ok(()) => self.go_on(index, begun, mem, budget),
+            Err(failure) => Some(self.finish(&begun, mem, Err(failure))),
+        }
+    }
+
+    /// Goes on with a request of queue `index`, as [`Block::answer`] does.
+    pub(super) fn go_on(
+        &mut self,
+        index: usize,
+        mut begun: Begun,
+        mem: &DmaSpace,
+        budget: &mut Budget,
+    ) -> Option<u32> {
+        match self.advance(&mut begun, mem, budget) {
+            Ok(true) => Some(self.finish(&begun, mem, Ok(()))),
+            Ok(false) => {
+                self.begun[index] = Some(begun);
+                None
+            }
+            Err(failure) => Some(self.finish(&begun, mem, Err(failure))),
+        }
+    }
+
+    /// Tells the driver how its request ended; returns what [`Block::answer`] does.
+    fn finish(&mut self, begun: &Begun, mem: &DmaSpace, result: Result<(), Failure>) -> u32 {
         let status = match result {
             Ok(()) => VIRTIO_BLK_S_OK as u8,
             Err(failure) => {
@@ -93,40 +129,70 @@ impl Block {
                 failure.status()
             }
         };
-        if let Err(error) = mem.pin().write_obj(status, status_at) {
+        let written = begun.written;
+        if let Err(error) = mem.pin().write_obj(status, GuestAddress(begun.status_at)) {
             warn_guest!("virtio-blk: status not written: {error}");
             return written as u32;
         }
         // The status byte counts only when everything before it was written.
-        (if written == room {
+        (if written == begun.room {
             written + 1
         } else {
             written
         }) as u32
     }
 
+    /// Executes a request in one go.
     pub(super) fn execute(
+        &mut self,
+        data: Buffers,
+        mem: &DmaSpace,
+        begun: &mut Begun,
+    ) -> Result<(), Failure> {
+        self.begin(data, mem, begun)?;
+        self.advance(begun, mem, &mut Budget::unlimited())?;
+        Ok(())
+    }
+
+    /// Finds out what a request asks for, and whether it may; what takes its time is left to be done.
+    pub(super) fn begin(
         &mut self,
         mut data: Buffers,
         mem: &DmaSpace,
-        written: &mut u64,
+        begun: &mut Begun,
     ) -> Result<(), Failure> {
         let mut header = [0; HEADER_BYTES];
         data.read(mem, &mut header)??;
         let header = Header::parse(&header);
         match header.kind {
-            VIRTIO_BLK_T_IN => self.read(header.sector, &data, mem, written),
-            VIRTIO_BLK_T_OUT => self.write(header.sector, &data, mem),
+            VIRTIO_BLK_T_IN => {
+                let bytes = bounded(&data.writable)?;
+                let offset = self.locate(header.sector, bytes)?;
+                begun.work = Work::read(offset, &data.writable);
+            }
+            VIRTIO_BLK_T_OUT if self.disk.read_only => {
+                return Err(Failure::Bad("a write to a read-only disk"));
+            }
+            VIRTIO_BLK_T_OUT => {
+                let bytes = bounded(&data.readable)?;
+                let offset = self.locate(header.sector, bytes)?;
+                begun.work = Work::write(offset, &data.readable);
+            }
             VIRTIO_BLK_T_FLUSH => {
                 count(&self.counters.flushes, 1);
-                Ok(self.disk.storage.sync()?)
+                begun.work = Work::Flush;
             }
-            VIRTIO_BLK_T_GET_ID => self.get_id(&data, mem, written),
+            VIRTIO_BLK_T_GET_ID => self.get_id(&data, mem, &mut begun.written)?,
             VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES if !self.disk.read_only => {
-                self.ranges(header.kind, data, mem)
+                let ranges = self.ranges(header.kind, data, mem)?;
+                begun.work = Work::Zero {
+                    discard: header.kind == VIRTIO_BLK_T_DISCARD,
+                    ranges,
+                };
             }
-            kind => Err(Failure::Unsupported(kind)),
+            kind => return Err(Failure::Unsupported(kind)),
         }
+        Ok(())
     }
 
     /// The offset in the file of `bytes` bytes from `sector` on, if that is whole sectors of the disk.
@@ -141,41 +207,6 @@ impl Block {
             ));
         }
         Ok(sector * SECTOR)
-    }
-
-    fn read(
-        &mut self,
-        sector: u64,
-        data: &Buffers,
-        mem: &DmaSpace,
-        written: &mut u64,
-    ) -> Result<(), Failure> {
-        let offset = self.locate(sector, bounded(&data.writable)?)?;
-        self.disk.storage.seek(offset)?;
-        for piece in data.writable.iter().flat_map(|segment| segment.pieces()) {
-            let storage = &mut self.disk.storage;
-            mem.pin()
-                .read_exact_volatile_from(piece.addr, storage, piece.len as usize)?;
-            *written += u64::from(piece.len);
-        }
-        count(&self.counters.bytes_read, *written);
-        Ok(())
-    }
-
-    fn write(&mut self, sector: u64, data: &Buffers, mem: &DmaSpace) -> Result<(), Failure> {
-        if self.disk.read_only {
-            return Err(Failure::Bad("a write to a read-only disk"));
-        }
-        let bytes = bounded(&data.readable)?;
-        let offset = self.locate(sector, bytes)?;
-        self.disk.storage.seek(offset)?;
-        for piece in data.readable.iter().flat_map(|segment| segment.pieces()) {
-            let storage = &mut self.disk.storage;
-            mem.pin()
-                .write_all_volatile_to(piece.addr, storage, piece.len as usize)?;
-        }
-        count(&self.counters.bytes_written, bytes);
-        Ok(())
     }
 
     fn get_id(&self, data: &Buffers, mem: &DmaSpace, written: &mut u64) -> Result<(), Failure> {
@@ -193,8 +224,13 @@ impl Block {
         }
     }
 
-    /// Discards or zeroes every range of the request; all are checked before the first is touched.
-    fn ranges(&mut self, kind: u32, mut data: Buffers, mem: &DmaSpace) -> Result<(), Failure> {
+    /// What a request discards or zeroes; all is checked before the first is touched.
+    fn ranges(
+        &self,
+        kind: u32,
+        mut data: Buffers,
+        mem: &DmaSpace,
+    ) -> Result<VecDeque<ZeroRange>, Failure> {
         let bytes = total(&data.readable);
         if bytes == 0
             || !bytes.is_multiple_of(RANGE_BYTES as u64)
@@ -204,7 +240,7 @@ impl Block {
                 "a discard or write-zeroes request with a bad number of ranges",
             ));
         }
-        let mut ranges = Vec::new();
+        let mut ranges = VecDeque::new();
         for _ in 0..bytes / RANGE_BYTES as u64 {
             let mut raw = [0; RANGE_BYTES];
             data.read(mem, &mut raw)??;
@@ -221,23 +257,23 @@ impl Block {
                 return Err(Failure::Bad("a range longer than the device takes"));
             }
             let length = u64::from(range.sectors) * SECTOR;
-            ranges.push((self.locate(range.sector, length)?, length, range.flags));
-        }
-        for (offset, length, flags) in ranges.into_iter().filter(|(_, length, _)| *length > 0) {
-            if kind == VIRTIO_BLK_T_DISCARD {
-                self.disk.storage.discard(offset, length)?;
-            } else {
-                self.disk.storage.zero(offset, length, flags != 0)?;
+            let offset = self.locate(range.sector, length)?;
+            if length > 0 {
+                ranges.push_back(ZeroRange {
+                    offset,
+                    length,
+                    unmap: range.flags != 0,
+                });
             }
         }
-        Ok(())
+        Ok(ranges)
     }
 }
 
 /// The size of a request's data, within what the device announces.
 fn bounded(segments: &[super::super::Segment]) -> Result<u64, Failure> {
     let bytes = total(segments);
-    if bytes > u64::from(SEG_MAX) * u64::from(SIZE_MAX) {
+    if bytes > MAX_REQUEST_BYTES {
         return Err(Failure::Bad("more data than the device takes at once"));
     }
     Ok(bytes)

@@ -19,6 +19,8 @@ pub const SEG_MAX: u32 = QUEUE_SIZE as u32 - 2;
 pub const MAX_DESCRIPTORS: usize = SEG_MAX as usize + 4;
 /// Most bytes of one segment. With [`SEG_MAX`] it bounds the work of one request to 254 MiB.
 pub const SIZE_MAX: u32 = 1 << 20;
+/// Most bytes of data of one request.
+pub const MAX_REQUEST_BYTES: u64 = SEG_MAX as u64 * SIZE_MAX as u64;
 /// Most sectors of one discarded or zeroed range: 128 MiB.
 pub const MAX_RANGE_SECTORS: u32 = 1 << 18;
 /// Most ranges of one request; Linux sends at most this many.

@@ -1,9 +1,8 @@
 //! Where a disk's contents are: in its file, or in memory on top of a file that is only read.
 //!
-//! With [`Storage::overlay`] what the guest writes stays in memory, a block at a time, and the file stays as it is. Any number
+//! With [`Storage::overlay`] what the guest writes is kept apart, a block at a time, and the file stays as it is. Any number
 //! of overlays share one file and what others wrote before they were made.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
@@ -13,11 +12,7 @@ use vm_memory::bitmap::BitmapSlice;
 use vm_memory::{ReadVolatile, VolatileMemoryError, VolatileSlice, WriteVolatile};
 use vmm_sys_util::write_zeroes::{PunchHole, WriteZeroesAt};
 
-/// Bytes of a block of an overlay: what file systems write at once.
-pub const BLOCK: usize = 4096;
-
-/// Blocks that differ from the file, by number.
-pub type Changes = BTreeMap<u64, Arc<[u8; BLOCK]>>;
+pub use super::overlay::{BLOCK, Bytes, Changes, Found, OverlayLimits, OverlaySummary};
 
 /// A disk's contents, with a position at which they are read and written.
 #[derive(Debug)]
@@ -36,8 +31,11 @@ struct Overlay {
 }
 
 impl Overlay {
-    fn get(&self, block: u64) -> Option<&Arc<[u8; BLOCK]>> {
-        self.own.get(&block).or_else(|| self.shared.get(&block))
+    fn get(&self, block: u64) -> io::Result<Option<Found>> {
+        match self.own.get(block)? {
+            None => self.shared.get(block),
+            found => Ok(found),
+        }
     }
 }
 
@@ -57,8 +55,8 @@ impl Storage {
             file,
             position: 0,
             overlay: Some(Overlay {
+                own: Changes::with_limits(changes.limits()),
                 shared: changes,
-                own: Changes::new(),
             }),
         }
     }
@@ -75,9 +73,25 @@ impl Storage {
             return Some(Arc::clone(&overlay.shared));
         }
         let mut all = (*overlay.shared).clone();
-        let own = overlay.own.iter();
-        all.extend(own.map(|(block, bytes)| (*block, Arc::clone(bytes))));
+        all.absorb(&overlay.own);
         Some(Arc::new(all))
+    }
+
+    /// How much the overlay takes; `None` when the file itself is written.
+    pub fn summary(&self) -> Option<OverlaySummary> {
+        let overlay = self.overlay.as_ref()?;
+        Some(overlay.shared.summary().and(overlay.own.summary()))
+    }
+
+    /// What block `block` holds.
+    fn block(&self, block: u64) -> io::Result<Arc<Bytes>> {
+        let overlay = self.overlay.as_ref();
+        let found = overlay.map_or(Ok(None), |overlay| overlay.get(block))?;
+        Ok(match found {
+            Some(Found::Written(bytes)) => bytes,
+            Some(Found::Zero) => Arc::new([0; BLOCK]),
+            None => Arc::new(read_block(&self.file, block)?),
+        })
     }
 
     /// Reads and writes go on at `offset`.
@@ -100,10 +114,7 @@ impl Storage {
         while !data.is_empty() {
             let (block, at, len) = part(offset, data.len());
             let (now, later) = data.split_at_mut(len);
-            match self.overlay.as_ref().and_then(|overlay| overlay.get(block)) {
-                Some(bytes) => now.copy_from_slice(&bytes[at..at + len]),
-                None => now.copy_from_slice(&read_block(&self.file, block)?[at..at + len]),
-            }
+            now.copy_from_slice(&self.block(block)?[at..at + len]);
             offset += len as u64;
             data = later;
         }
@@ -127,7 +138,7 @@ impl Storage {
     /// The host's.
     pub fn zero(&mut self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
         if self.overlay.is_some() {
-            return self.zero_blocks(offset, length);
+            return self.zero_blocks(offset, length, false);
         }
         // The trait wants it mutable, and a second descriptor is the same file.
         let mut file = self.file.try_clone()?;
@@ -143,7 +154,7 @@ impl Storage {
     /// The host's.
     pub fn discard(&mut self, offset: u64, length: u64) -> io::Result<()> {
         if self.overlay.is_some() {
-            return self.zero_blocks(offset, length);
+            return self.zero_blocks(offset, length, true);
         }
         let unsupported = rustix::io::Errno::OPNOTSUPP.raw_os_error();
         match self.file.try_clone()?.punch_hole(offset, length) {
@@ -152,9 +163,22 @@ impl Storage {
         }
     }
 
-    fn zero_blocks(&mut self, mut offset: u64, length: u64) -> io::Result<()> {
+    /// Zeroes a range of an overlay. Whole blocks of it may stay as they are if it is only a hint.
+    fn zero_blocks(&mut self, mut offset: u64, length: u64, hint: bool) -> io::Result<()> {
         let end = offset.saturating_add(length);
+        let whole = offset.div_ceil(BLOCK as u64)..end / BLOCK as u64;
+        let zeroed = match &mut self.overlay {
+            Some(overlay) if !whole.is_empty() => overlay.own.zero(whole.clone()) || hint,
+            _ => false,
+        };
         while offset < end {
+            if zeroed
+                && whole.contains(&(offset / BLOCK as u64))
+                && offset.is_multiple_of(BLOCK as u64)
+            {
+                offset = whole.end * BLOCK as u64;
+                continue;
+            }
             let part = (BLOCK as u64 - offset % BLOCK as u64).min(end - offset);
             self.change(offset, part as usize, |bytes| bytes.fill(0))?;
             offset += part;
@@ -174,19 +198,19 @@ impl Storage {
         let Some(overlay) = &mut self.overlay else {
             return Ok(());
         };
-        if !overlay.own.contains_key(&block) {
-            let bytes = match overlay.shared.get(&block) {
-                Some(bytes) => Arc::clone(bytes),
-                // All of it will be replaced.
-                None if len == BLOCK => Arc::new([0; BLOCK]),
-                None => Arc::new(read_block(&self.file, block)?),
-            };
-            overlay.own.insert(block, bytes);
+        if let Some(bytes) = overlay.own.in_memory(block) {
+            change(&mut bytes[at..at + len]);
+            return Ok(());
         }
-        if let Some(bytes) = overlay.own.get_mut(&block) {
-            change(&mut Arc::make_mut(bytes)[at..at + len]);
+        let mut bytes = [0; BLOCK];
+        if len < BLOCK {
+            bytes = *self.block(block)?;
         }
-        Ok(())
+        change(&mut bytes[at..at + len]);
+        match &mut self.overlay {
+            Some(Overlay { shared, own }) => own.put(block, &bytes, shared),
+            None => Ok(()),
+        }
     }
 }
 
@@ -216,22 +240,15 @@ impl ReadVolatile for Storage {
         &mut self,
         buf: &mut VolatileSlice<B>,
     ) -> Result<usize, VolatileMemoryError> {
-        let Some(overlay) = &self.overlay else {
+        if self.overlay.is_none() {
             return (&*self.file).read_volatile(buf);
-        };
+        }
         // All of it, as a file does: who reads into guest memory takes less for the end.
         let mut done = 0;
         while done < buf.len() {
             let (block, at, len) = part(self.position, buf.len() - done);
-            let to = buf.subslice(done, len)?;
-            match overlay.get(block) {
-                Some(bytes) => to.copy_from(&bytes[at..at + len]),
-                None => {
-                    let bytes = read_block(&self.file, block);
-                    let bytes = bytes.map_err(VolatileMemoryError::IOError)?;
-                    to.copy_from(&bytes[at..at + len]);
-                }
-            }
+            let bytes = self.block(block).map_err(VolatileMemoryError::IOError)?;
+            buf.subslice(done, len)?.copy_from(&bytes[at..at + len]);
             self.position += len as u64;
             done += len;
         }
@@ -313,10 +330,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_overlay_shows_what_a_written_file_would(steps in prop::collection::vec(step(), 1..40)) {
+        fn an_overlay_shows_what_a_written_file_would(
+            steps in prop::collection::vec(step(), 1..40),
+            (memory, ranges) in (0..4_usize, 0..3_usize),
+        ) {
             let file = Arc::new(base());
             let mut direct = Storage::direct(base());
-            let mut overlay = Storage::overlay(Arc::clone(&file), Arc::default());
+            let limits = OverlayLimits {
+                memory,
+                ranges,
+                ..OverlayLimits::default()
+            };
+            let none = Arc::new(Changes::with_limits(limits));
+            let mut overlay = Storage::overlay(Arc::clone(&file), none);
             for step in steps {
                 match step {
                     Step::Write(at, mut bytes) => {
@@ -331,10 +357,15 @@ mod tests {
                         direct.zero(at, len, at % 2 == 0).unwrap();
                         overlay.zero(at, len, at % 2 == 0).unwrap();
                     }
-                    // Holes read as zeros where a file system can make them.
+                    // Zeros while their ranges are not too many, and then what was there.
                     Step::Discard(at, len) => {
-                        direct.zero(at, len, false).unwrap();
                         overlay.discard(at, len).unwrap();
+                        let mut now = read(&mut overlay, at, len as usize);
+                        let before = read(&mut direct, at, len as usize);
+                        prop_assert!(now.iter().zip(&before).all(|(now, was)| *now == 0 || now == was));
+                        direct.seek(at).unwrap();
+                        let slice = VolatileSlice::from(now.as_mut_slice());
+                        prop_assert_eq!(direct.write_volatile(&slice).unwrap(), slice.len());
                     }
                     Step::Read(at, len) => {
                         prop_assert_eq!(read(&mut direct, at, len), read(&mut overlay, at, len));
@@ -344,7 +375,10 @@ mod tests {
                         let changes = overlay.changes().unwrap();
                         let next = Storage::overlay(Arc::clone(&file), changes);
                         let mut old = std::mem::replace(&mut overlay, next);
-                        old.zero(0, SIZE as u64, false).unwrap();
+                        let mut ones = vec![0xff; SIZE];
+                        old.seek(0).unwrap();
+                        old.write_all_volatile(&VolatileSlice::from(ones.as_mut_slice())).unwrap();
+                        old.zero(BLOCK as u64, 2 * BLOCK as u64, false).unwrap();
                     }
                 }
             }
@@ -355,6 +389,39 @@ mod tests {
             base_bytes(&mut then);
             prop_assert!(now == then, "the file below is never written");
         }
+    }
+
+    #[test]
+    fn zeros_take_no_room_and_blocks_beyond_the_limit_are_in_a_file() {
+        const GIB: u64 = 1 << 30;
+        let mut overlay = Storage::overlay(Arc::new(base()), Arc::default());
+        overlay.discard(0, 4096 * GIB).unwrap();
+        overlay.zero(1, 4096 * GIB, true).unwrap();
+        let summary = overlay.summary().unwrap();
+        assert!(summary.memory_bytes <= 2 * BLOCK as u64, "{summary:?}");
+        assert!(summary.zero_ranges <= 2, "{summary:?}");
+        let limits = OverlayLimits {
+            memory: 2,
+            blocks: 5,
+            ranges: 1,
+        };
+        let none = Arc::new(Changes::with_limits(limits));
+        let mut overlay = Storage::overlay(Arc::new(base()), none);
+        let mut block = vec![7; BLOCK];
+        for n in 0..6 {
+            overlay.seek(n * BLOCK as u64).unwrap();
+            let written = overlay.write_all_volatile(&VolatileSlice::from(block.as_mut_slice()));
+            assert_eq!(written.is_ok(), n < 5, "{n}: {written:?}");
+        }
+        let summary = overlay.summary().unwrap();
+        let bytes = (summary.memory_bytes, summary.file_bytes);
+        assert_eq!(bytes, (2 * BLOCK as u64, 3 * BLOCK as u64));
+        // One range of zeros is all that there may be; a second one is a block of its own, or stays as it was.
+        overlay.discard(0, BLOCK as u64).unwrap();
+        overlay.discard(2 * BLOCK as u64, BLOCK as u64).unwrap();
+        overlay.zero(4 * BLOCK as u64, BLOCK as u64, false).unwrap();
+        let firsts = [0, 2, 4].map(|n| read(&mut overlay, n * BLOCK as u64, 1)[0]);
+        assert_eq!(firsts, [0, 7, 0]);
     }
 
     fn base_bytes(into: &mut Vec<u8>) {

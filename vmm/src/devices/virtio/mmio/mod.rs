@@ -12,6 +12,7 @@
 //! write makes the machine fail.
 
 mod faults;
+mod later;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -30,12 +31,15 @@ use vm_device::MutDeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use super::budget::Halts;
+use super::schedule::Deferred;
 use super::worker::Pending;
 use super::{Progress, ServeError, VirtioDevice};
 use crate::inject::device::DeviceFaults;
 use crate::inject::spec::What;
 use crate::irq::Interrupt;
 use crate::machine::{master, warn_guest};
+use later::Pace;
 
 /// "virt" (4.2.2).
 const MAGIC: u32 = 0x7472_6976;
@@ -91,6 +95,10 @@ pub struct VirtioMmio {
     broken: bool,
     /// Faults that are put in, if any may be.
     faults: Option<DeviceFaults>,
+    /// How much is done at a time.
+    pace: Pace,
+    /// What is left of that.
+    deferred: Option<Deferred>,
 }
 
 impl VirtioMmio {
@@ -119,6 +127,8 @@ impl VirtioMmio {
             master: None,
             broken: false,
             faults: None,
+            pace: Pace::Alone,
+            deferred: None,
         }
     }
 
@@ -138,17 +148,19 @@ impl VirtioMmio {
     }
 
     /// Lets notifications write to an `EventFd` for each queue instead of serving it at once, and counts them in
-    /// `pending`. Who holds the descriptors reads them, calls [`Self::process_queue`] and subtracts what it read.
+    /// `pending`. Who holds the descriptors reads them, calls [`Self::process_queue`] and subtracts what it read. Work pauses
+    /// when `halts` says so.
     ///
     /// # Errors
     /// When the host has no file descriptors left.
-    pub fn defer(&mut self, pending: Pending) -> io::Result<Vec<EventFd>> {
+    pub fn defer(&mut self, pending: Pending, halts: &Arc<Halts>) -> io::Result<Vec<EventFd>> {
         self.kicks = self
             .queues
             .iter()
             .map(|_| EventFd::new(EFD_NONBLOCK))
             .collect::<io::Result<_>>()?;
         self.pending = pending;
+        self.pace = Pace::Host(Arc::clone(halts));
         self.kicks.iter().map(EventFd::try_clone).collect()
     }
 
@@ -325,6 +337,7 @@ impl VirtioMmio {
             warn_guest!("virtio-mmio: queue reset without having negotiated it: ignored");
         } else if let Some(queue) = self.queues.get_mut(self.regs.queue_sel as usize) {
             queue.reset();
+            self.device.reset_queue(self.regs.queue_sel as usize);
         }
     }
 
@@ -359,10 +372,19 @@ impl VirtioMmio {
             warn_guest!("virtio-mmio: notification of queue {index}, which is not live: ignored");
             return;
         }
+        // Its turn will come: a driver cannot have more done by asking for it more often.
+        if !self.is_deferred(index) {
+            self.serve(index);
+        }
+    }
+
+    /// Serves queue `index`, which is live, for a turn.
+    fn serve(&mut self, index: usize) {
         let _master = master::enter(self.master);
-        let result = self
-            .device
-            .process(index, &mut self.queues[index], &self.mem);
+        let mut budget = self.pace.budget();
+        let queue = &mut self.queues[index];
+        let result = self.device.process(index, queue, &self.mem, &mut budget);
+        self.pace.charge(&budget);
         self.finish(index, result);
     }
 
@@ -395,7 +417,7 @@ impl VirtioMmio {
                     self.raise(VIRTIO_MMIO_INT_VRING);
                 }
                 if progress.more {
-                    self.kick(index);
+                    self.go_on_later(index);
                 }
             }
             Err(error) => {

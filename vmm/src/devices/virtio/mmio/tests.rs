@@ -163,7 +163,10 @@ fn a_live_queue_keeps_its_addresses_and_size() {
 #[test]
 fn deferred_queues_are_served_by_whoever_holds_the_kick() {
     let mut driver = driver();
-    let kicks = driver.mmio.defer(Pending::default()).unwrap();
+    let kicks = driver
+        .mmio
+        .defer(Pending::default(), &Arc::default())
+        .unwrap();
     driver.start(0);
     let buffer = driver.buffer(0);
     driver.offer(0, &[writable(buffer, 8)]);

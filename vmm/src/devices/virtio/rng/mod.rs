@@ -7,6 +7,7 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 use virtio_queue::Queue;
 use vm_memory::Bytes;
 
+use super::budget::Budget;
 use super::{Buffers, DeviceState, Progress, ServeError, VirtioDevice, WrongState, serve};
 use crate::machine::warn_guest;
 
@@ -77,14 +78,20 @@ impl VirtioDevice for Rng {
         _index: usize,
         queue: &mut Queue,
         mem: &DmaSpace,
+        budget: &mut Budget,
     ) -> Result<Progress, ServeError> {
-        serve(queue, mem, MAX_DESCRIPTORS, |buffers, mem| match buffers {
-            Ok(buffers) => self.fill(&buffers, mem),
-            Err(error) => {
-                warn_guest!("virtio-rng: {error}");
-                0
-            }
-        })
+        let answer = |_, buffers: Result<Buffers, _>, mem: &_, budget: &mut Budget| {
+            let written = match buffers {
+                Ok(buffers) => self.fill(&buffers, mem),
+                Err(error) => {
+                    warn_guest!("virtio-rng: {error}");
+                    0
+                }
+            };
+            budget.spend(u64::from(written));
+            Some(written)
+        };
+        serve(queue, mem, MAX_DESCRIPTORS, budget, answer)
     }
 
     fn save(&self) -> DeviceState {

@@ -1,11 +1,10 @@
 //! Reads a snapshot. Whatever the bytes are, the answer is a snapshot or a sentence: nothing is allocated that the file
 //! does not hold, and nothing is believed that was not looked at.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
 
-use super::spec::{BLOCKS, DiskHeader, FORM, HEADER, Header, PAGES, STATE};
+use super::spec::{BLOCKS, DiskHeader, FORM, HEADER, Header, PAGES, STATE, ZEROS};
 use super::write::hash;
 use crate::devices::virtio::block::spec::SECTOR;
 use crate::devices::virtio::block::storage::{BLOCK, Changes};
@@ -77,20 +76,23 @@ fn contents(input: impl Read) -> Result<Contents, ReadError> {
     let state = json(&sections.expect(STATE)?, "state")?;
     let size = header.config.ram().size;
     let blank = Blank::new(size)?;
-    let mut changes = vec![Changes::new(); header.disks.len()];
+    let mut changes = vec![DiskChanges::default(); header.disks.len()];
     let mut filled = 0;
     while let Some((kind, contents)) = sections.section()? {
         match kind {
             PAGES => filled = pages(&blank, &contents, filled, size)?,
             BLOCKS => blocks(&mut changes, &header.disks, &contents)?,
+            ZEROS => zeros(&mut changes, &header.disks, &contents)?,
             _ => return Err(damaged("a part of it is there twice")),
         }
     }
     for (changes, disk) in changes.iter().zip(&header.disks) {
-        if changes.len() as u64 != disk.changed {
+        let there = (changes.all.written(), changes.all.zeros().len() as u64);
+        if there != (disk.changed, disk.zeroed) {
             return Err(damaged("blocks of a disk are missing"));
         }
     }
+    let changes = changes.into_iter().map(|changes| changes.all).collect();
     Ok((header, state, blank.seal()?, changes))
 }
 
@@ -109,7 +111,11 @@ fn pages(blank: &Blank, contents: &[u8], filled: u64, size: u64) -> Result<u64, 
 }
 
 /// Takes blocks of a disk.
-fn blocks(changes: &mut [Changes], disks: &[DiskHeader], contents: &[u8]) -> Result<(), ReadError> {
+fn blocks(
+    changes: &mut [DiskChanges],
+    disks: &[DiskHeader],
+    contents: &[u8],
+) -> Result<(), ReadError> {
     let wrong = || damaged("it has blocks of a disk where there can be none");
     let (disk, rest) = contents.split_first_chunk().ok_or_else(wrong)?;
     let (first, bytes) = rest.split_first_chunk().ok_or_else(wrong)?;
@@ -121,14 +127,63 @@ fn blocks(changes: &mut [Changes], disks: &[DiskHeader], contents: &[u8]) -> Res
     let limit = header.size.div_ceil(BLOCK as u64);
     let first = u64::from_le_bytes(*first);
     let end = first.checked_add(blocks.len() as u64).ok_or_else(wrong)?;
-    let behind = changes
-        .last_key_value()
-        .is_none_or(|(last, _)| *last < first);
+    let behind = changes.behind <= first && !changes.all.touches(&(first..end));
     if blocks.is_empty() || !rest.is_empty() || !behind || end > limit {
         return Err(wrong());
     }
-    changes.extend((first..).zip(blocks.iter().map(|block| Arc::new(*block))));
+    let none = Changes::default();
+    for (number, block) in (first..).zip(blocks) {
+        let put = changes.all.put(number, block, &none);
+        put.map_err(|error| ReadError::Impossible(error.to_string()))?;
+    }
+    changes.behind = end;
     Ok(())
+}
+
+/// Takes ranges of a disk that are zero; they come before its blocks.
+fn zeros(
+    changes: &mut [DiskChanges],
+    disks: &[DiskHeader],
+    contents: &[u8],
+) -> Result<(), ReadError> {
+    let wrong = || damaged("it has zeros of a disk where there can be none");
+    let (disk, pairs) = contents.split_first_chunk().ok_or_else(wrong)?;
+    let disk = u32::from_le_bytes(*disk) as usize;
+    let (Some(changes), Some(header)) = (changes.get_mut(disk), disks.get(disk)) else {
+        return Err(wrong());
+    };
+    let (pairs, rest) = pairs.as_chunks::<16>();
+    let limit = header.size.div_ceil(BLOCK as u64);
+    if pairs.is_empty() || !rest.is_empty() || changes.all.written() > 0 {
+        return Err(wrong());
+    }
+    for pair in pairs {
+        let word = |at: usize| {
+            pair[at..at + 8]
+                .iter()
+                .rev()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+        };
+        let range = word(0)..word(8);
+        // Two that touch would be one.
+        let apart = changes.zero_end.is_none_or(|end| end < range.start);
+        let end = range.end;
+        if range.is_empty() || !apart || end > limit || !changes.all.zero(range) {
+            return Err(wrong());
+        }
+        changes.zero_end = Some(end);
+    }
+    Ok(())
+}
+
+/// What differs from a disk's file, while it is read.
+#[derive(Clone, Default)]
+struct DiskChanges {
+    all: Changes,
+    /// The block behind the last one that was read.
+    behind: u64,
+    /// The block behind the last range of zeros.
+    zero_end: Option<u64>,
 }
 
 /// Opens the file of the disk of this number, which must be what it was; `named` if the user said where it is.
@@ -168,7 +223,6 @@ fn open(
             ReadError::Changed(path(), role)
         });
     }
-    let changes: BTreeMap<_, _> = changes;
     Ok(DiskImage {
         file: Arc::clone(disk.storage.file()),
         changes: Arc::new(changes),

@@ -11,7 +11,7 @@ use crate::machine::sections::Form;
 /// Snapshots.
 pub static FORM: Form = Form {
     magic: b"viommu snapshot\n",
-    version: 1,
+    version: 2,
     name: "snapshot",
     limit,
 };
@@ -26,6 +26,9 @@ pub const PAGES: u32 = 3;
 /// the disk's file.
 pub const BLOCKS: u32 = 4;
 
+/// `u32`: the number of a disk; then pairs of `u64`: the first block of a range that is zero, and the one behind its last.
+pub const ZEROS: u32 = 5;
+
 /// Bytes of memory or of a disk in a section at most.
 pub const RUN: usize = 1 << 20;
 /// Bytes of the state at most: those of four cores and eight IOMMUs with full caches are a tenth of that.
@@ -34,7 +37,7 @@ const MAX_STATE: u32 = 256 << 20;
 const fn limit(kind: u32) -> Option<u32> {
     match kind {
         STATE => Some(MAX_STATE),
-        HEADER | PAGES | BLOCKS => Some(RUN as u32 + 64),
+        HEADER | PAGES | BLOCKS | ZEROS => Some(RUN as u32 + 64),
         _ => None,
     }
 }
@@ -65,4 +68,6 @@ pub struct DiskHeader {
     pub sha256: String,
     /// How many blocks of 4096 bytes differ from it; they are in the snapshot.
     pub changed: u64,
+    /// How many ranges of blocks are zero and were not there.
+    pub zeroed: u64,
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use sha2::{Digest, Sha256};
 
-use super::spec::{BLOCKS, DiskHeader, FORM, HEADER, Header, PAGES, RUN, STATE};
+use super::spec::{BLOCKS, DiskHeader, FORM, HEADER, Header, PAGES, RUN, STATE, ZEROS};
 use crate::devices::virtio::block::spec::SECTOR;
 use crate::devices::virtio::block::storage::BLOCK;
 use crate::machine::Snapshot;
@@ -39,7 +39,8 @@ fn describe(disk: &DiskImage) -> io::Result<DiskHeader> {
     Ok(DiskHeader {
         size,
         sha256: hash(&disk.file, size)?,
-        changed: disk.changes.len() as u64,
+        changed: disk.changes.written(),
+        zeroed: disk.changes.zeros().len() as u64,
     })
 }
 
@@ -81,16 +82,23 @@ fn blocks(sections: &mut Writer<impl Write>, disk: u32, image: &DiskImage) -> io
     let mut run: Vec<u8> = Vec::new();
     let mut first = 0;
     let number = disk.to_le_bytes();
-    for (block, bytes) in &*image.changes {
+    let zeros: Vec<_> = image.changes.zeros().collect();
+    for zeros in zeros.chunks(RUN / 16) {
+        let words = zeros.iter().flat_map(|range| [range.start, range.end]);
+        let words: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+        sections.add(ZEROS, &[&number, &words])?;
+    }
+    for changed in image.changes.blocks() {
+        let (block, bytes) = changed?;
         let next = first + (run.len() / BLOCK) as u64;
-        if !run.is_empty() && (*block != next || run.len() >= RUN) {
+        if !run.is_empty() && (block != next || run.len() >= RUN) {
             sections.add(BLOCKS, &[&number, &first.to_le_bytes(), &run])?;
             run.clear();
         }
         if run.is_empty() {
-            first = *block;
+            first = block;
         }
-        run.extend_from_slice(&**bytes);
+        run.extend_from_slice(&*bytes);
     }
     if run.is_empty() {
         return Ok(());

@@ -1,0 +1,154 @@
+//! Writing to streams whose readers may not read: that holds a run up, which is as it should be, but never its end.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, open};
+
+/// How long a stream is waited for before it is looked whether the run ends. When it does, this is all that its readers get
+/// for each piece of what is left.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// What a pipe that can be written takes without waiting (POSIX: at least 512; Linux: PIPE_BUF).
+const PIECE: usize = 4096;
+
+/// Whether the run is to end, and when it will have to. Streams are of the whole process, and so is this.
+static ENDS: AtomicBool = AtomicBool::new(false);
+static DEADLINE: OnceLock<Instant> = OnceLock::new();
+/// Some of the console was lost so.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// The run ends: readers that do not read are waited for no more.
+pub fn end() {
+    ENDS.store(true, Ordering::Release);
+}
+
+/// The run ends at this time, if it has not before.
+pub fn end_at(deadline: Instant) {
+    // One run has one deadline.
+    let _ = DEADLINE.set(deadline);
+}
+
+/// Whether some of the console was lost, as nobody read it.
+pub fn was_lost() -> bool {
+    LOST.load(Ordering::Acquire)
+}
+
+fn ends() -> bool {
+    let passed = |deadline: &Instant| Instant::now() >= *deadline;
+    ENDS.load(Ordering::Acquire) || DEADLINE.get().is_some_and(passed)
+}
+
+/// Waits until `stream` takes something, however long that is, but not beyond the end of the run.
+///
+/// # Errors
+/// [`ErrorKind::TimedOut`] when the run ends before.
+fn wait(stream: BorrowedFd<'_>) -> io::Result<()> {
+    let patience = Timespec::try_from(PATIENCE).map_err(io::Error::other)?;
+    loop {
+        let mut polled = [PollFd::from_borrowed_fd(stream, PollFlags::OUT)];
+        match poll(&mut polled, Some(&patience)) {
+            Ok(0) if ends() => return Err(ErrorKind::TimedOut.into()),
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            // Also what is wrong with it is found by writing.
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Writes all of `bytes` to `stream`, which belongs to this process alone or is not waited for by a write of a piece.
+fn write_all(mut stream: impl Write + AsFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        wait(stream.as_fd())?;
+        match stream.write(&bytes[..bytes.len().min(PIECE)]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The standard output for a guest's console.
+pub struct Console {
+    /// A terminal, opened again so that no write waits: one that can be written may still wait for the rest of a piece.
+    terminal: Option<File>,
+}
+
+impl Console {
+    /// The standard output.
+    pub fn new() -> Self {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let again = || open("/proc/self/fd/1", flags, Mode::empty()).ok();
+        let terminal = io::stdout().is_terminal().then(again).flatten();
+        Self {
+            terminal: terminal.map(File::from),
+        }
+    }
+}
+
+impl Write for Console {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = match &self.terminal {
+            Some(terminal) => write_all(terminal, bytes),
+            None => {
+                let mut stdout = io::stdout().lock();
+                stdout.flush()?;
+                write_all(RawStdout(stdout.as_fd()), bytes)
+            }
+        };
+        written.inspect_err(|error| {
+            super::stdout::note(error);
+            if error.kind() == ErrorKind::TimedOut {
+                LOST.store(true, Ordering::Release);
+            }
+        })?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The standard output without its buffer.
+struct RawStdout<'a>(BorrowedFd<'a>);
+
+impl AsFd for RawStdout<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0
+    }
+}
+
+impl Write for RawStdout<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        rustix::io::write(self.0, bytes).map_err(io::Error::from)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The standard error. What its reader does not take before the run ends is lost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let stderr = io::stderr().lock();
+        write_all(stderr, bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,264 @@
+//! A request that takes more than one turn, as plain data: what is left of it.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+use viommu::DmaSpace;
+use vm_memory::{Bytes, GuestAddress};
+
+use super::super::Segment;
+use super::super::budget::{Budget, MIN_COST};
+use super::disk::Disk;
+use super::request::Failure;
+use super::spec::*;
+use super::{Block, count};
+
+/// Bytes of a range that are discarded at a time.
+const ZERO_PIECE: u64 = 8 << 20;
+/// Bytes that can be discarded, or have holes made, in the time in which one is copied.
+const DISCARD_SHARE: u64 = 64;
+/// What a flush costs, in bytes. What it takes is up to the host.
+const FLUSH_COST: u64 = 1 << 20;
+
+/// Memory of a request that is still to be moved: its start by the device's addresses, and its length in bytes.
+pub(super) type SavedSegment = (u64, u32);
+
+/// A range of the disk that is still to be zeroed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ZeroRange {
+    /// Where it begins, in bytes.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Whether its room may be given back.
+    pub unmap: bool,
+}
+
+/// What is left of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Work {
+    /// Nothing but to answer it.
+    #[default]
+    Nothing,
+    /// To read from the disk.
+    Read {
+        offset: u64,
+        segments: VecDeque<SavedSegment>,
+    },
+    /// To write to it.
+    Write {
+        offset: u64,
+        segments: VecDeque<SavedSegment>,
+        /// What was written already, in bytes.
+        done: u64,
+    },
+    /// To have what was written survive.
+    Flush,
+    /// To zero ranges of it.
+    Zero {
+        discard: bool,
+        ranges: VecDeque<ZeroRange>,
+    },
+}
+
+fn saved(segments: &[Segment]) -> VecDeque<SavedSegment> {
+    segments.iter().map(|s| (s.addr.0, s.len)).collect()
+}
+
+impl Work {
+    pub fn read(offset: u64, segments: &[Segment]) -> Self {
+        let segments = saved(segments);
+        Self::Read { offset, segments }
+    }
+
+    pub fn write(offset: u64, segments: &[Segment]) -> Self {
+        Self::Write {
+            offset,
+            segments: saved(segments),
+            done: 0,
+        }
+    }
+}
+
+/// A request that has begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// The index of its chain's head.
+    pub head: u16,
+    /// Where its status byte is.
+    pub(super) status_at: u64,
+    /// Bytes before that in its buffers that the device may write.
+    pub(super) room: u64,
+    /// Those that it has written.
+    pub(super) written: u64,
+    pub(super) work: Work,
+}
+
+/// The next piece of `segments`.
+fn piece(segments: &VecDeque<SavedSegment>) -> Option<Segment> {
+    let (addr, len) = *segments.front()?;
+    let addr = GuestAddress(addr);
+    Some(Segment { addr, len }.piece())
+}
+
+/// `piece` has been moved.
+fn moved(segments: &mut VecDeque<SavedSegment>, piece: Segment) {
+    match segments.front_mut() {
+        Some((addr, len)) if *len > piece.len => {
+            *addr += u64::from(piece.len);
+            *len -= piece.len;
+        }
+        _ => drop(segments.pop_front()),
+    }
+}
+
+impl Block {
+    /// Goes on with a request until it is over, or `budget` is spent; whether it is over.
+    pub(super) fn advance(
+        &mut self,
+        begun: &mut Begun,
+        mem: &DmaSpace,
+        budget: &mut Budget,
+    ) -> Result<bool, Failure> {
+        let Begun { written, work, .. } = begun;
+        let storage = &mut self.disk.storage;
+        match work {
+            Work::Nothing => {}
+            Work::Read { offset, segments } => {
+                storage.seek(*offset)?;
+                while let Some(piece) = piece(segments) {
+                    if budget.is_spent() {
+                        return Ok(false);
+                    }
+                    mem.pin()
+                        .read_exact_volatile_from(piece.addr, storage, piece.len as usize)?;
+                    moved(segments, piece);
+                    *offset += u64::from(piece.len);
+                    *written += u64::from(piece.len);
+                    budget.spend(piece.len.into());
+                }
+                count(&self.counters.bytes_read, *written);
+            }
+            Work::Write {
+                offset,
+                segments,
+                done,
+            } => {
+                storage.seek(*offset)?;
+                while let Some(piece) = piece(segments) {
+                    if budget.is_spent() {
+                        return Ok(false);
+                    }
+                    mem.pin()
+                        .write_all_volatile_to(piece.addr, storage, piece.len as usize)?;
+                    moved(segments, piece);
+                    *offset += u64::from(piece.len);
+                    *done += u64::from(piece.len);
+                    budget.spend(piece.len.into());
+                }
+                count(&self.counters.bytes_written, *done);
+            }
+            Work::Flush => {
+                if budget.is_spent() {
+                    return Ok(false);
+                }
+                storage.sync()?;
+                budget.spend(FLUSH_COST);
+            }
+            Work::Zero { discard, ranges } => return self.zero(*discard, ranges, budget),
+        }
+        Ok(true)
+    }
+
+    fn zero(
+        &mut self,
+        discard: bool,
+        ranges: &mut VecDeque<ZeroRange>,
+        budget: &mut Budget,
+    ) -> Result<bool, Failure> {
+        let storage = &mut self.disk.storage;
+        while let Some(range) = ranges.front_mut() {
+            if budget.is_spent() {
+                return Ok(false);
+            }
+            let length = range.length.min(ZERO_PIECE);
+            // What it costs depends on nothing but the request: a replay may have the same disk as an overlay.
+            if discard {
+                storage.discard(range.offset, length)?;
+                budget.spend(length / DISCARD_SHARE);
+            } else {
+                storage.zero(range.offset, length, range.unmap)?;
+                let share = if range.unmap { DISCARD_SHARE } else { 1 };
+                budget.spend(length / share);
+            }
+            range.offset += length;
+            range.length -= length;
+            if range.length == 0 {
+                ranges.pop_front();
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Begun {
+    /// A request of which nothing has been done.
+    pub(super) fn new(head: u16, status_at: GuestAddress, room: u64) -> Self {
+        Self {
+            head,
+            status_at: status_at.0,
+            room,
+            written: 0,
+            work: Work::Nothing,
+        }
+    }
+
+    /// Whether `disk` can have begun such a request.
+    pub(super) fn is_possible(&self, disk: &Disk) -> bool {
+        let Self {
+            head,
+            status_at: _,
+            room,
+            written,
+            work,
+        } = self;
+        let size = disk.sectors * SECTOR;
+        let inside =
+            |offset: u64, length: u64| offset.checked_add(length).is_some_and(|end| end <= size);
+        let segments = |offset: u64, done: u64, segments: &VecDeque<SavedSegment>| {
+            let whole = |(addr, len): &SavedSegment| {
+                *len > 0 && addr.checked_add(u64::from(*len) - 1).is_some()
+            };
+            let left = segments.iter().map(|(_, len)| u64::from(*len)).sum::<u64>();
+            segments.len() <= MAX_DESCRIPTORS
+                && segments.iter().all(whole)
+                && inside(offset, left)
+                && left
+                    .checked_add(done)
+                    .is_some_and(|all| all <= MAX_REQUEST_BYTES)
+        };
+        let possible = match work {
+            Work::Nothing | Work::Flush => true,
+            Work::Read {
+                offset,
+                segments: left,
+            } => segments(*offset, *written, left),
+            Work::Write {
+                offset,
+                segments: left,
+                done,
+            } => !disk.read_only && segments(*offset, *done, left),
+            Work::Zero { discard: _, ranges } => {
+                !disk.read_only
+                    && ranges.len() <= MAX_RANGES as usize
+                    && ranges.iter().all(|range| {
+                        (1..=u64::from(MAX_RANGE_SECTORS) * SECTOR).contains(&range.length)
+                            && inside(range.offset, range.length)
+                    })
+            }
+        };
+        possible && *head < QUEUE_SIZE && written <= room && *written <= MAX_REQUEST_BYTES
+    }
+}
+
+const _: () = assert!(ZERO_PIECE / DISCARD_SHARE >= MIN_COST);

@@ -1,0 +1,343 @@
+//! What differs from a disk's file: blocks that were written, and ranges of blocks that are zero.
+//!
+//! Up to a limit the blocks are in memory. Those beyond it are in a file without a name in the directory for temporary files
+//! (`TMPDIR`, or `/tmp`), which is gone when nobody has it open any more. Clones share blocks until one of them writes.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rangemap::RangeSet;
+use serde::{Deserialize, Serialize};
+
+/// Bytes of a block of an overlay: what file systems write at once.
+pub const BLOCK: usize = 4096;
+/// Bytes of blocks that an overlay keeps in memory: some of every guest's boot, and little of a host's memory where many
+/// machines run.
+pub const MAX_MEMORY: u64 = 256 << 20;
+/// Bytes of blocks that an overlay takes at all. Each has an entry of about 100 bytes in memory, so these are 1.6 GiB at most.
+pub const MAX_BYTES: u64 = 64 << 30;
+/// Ranges of zeros that an overlay keeps, of about 50 bytes each. Beyond them every block that is zeroed is an entry of its own,
+/// and what is discarded stays as it was, which a guest has to expect.
+pub const MAX_RANGES: usize = 1 << 20;
+
+/// What one block holds.
+pub type Bytes = [u8; BLOCK];
+
+/// How much an overlay may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverlayLimits {
+    /// Blocks in memory.
+    pub memory: usize,
+    /// All blocks.
+    pub blocks: usize,
+    /// Ranges of zeros.
+    pub ranges: usize,
+}
+
+impl Default for OverlayLimits {
+    fn default() -> Self {
+        Self {
+            memory: MAX_MEMORY as usize / BLOCK,
+            blocks: (MAX_BYTES / BLOCK as u64) as usize,
+            ranges: MAX_RANGES,
+        }
+    }
+}
+
+/// How much an overlay takes, with what it shares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlaySummary {
+    /// Bytes of blocks in memory.
+    pub memory_bytes: u64,
+    /// Bytes of blocks in temporary files.
+    pub file_bytes: u64,
+    /// Ranges of blocks that are zero.
+    pub zero_ranges: u64,
+    /// Bytes of blocks that may be in memory.
+    pub memory_limit: u64,
+}
+
+impl OverlaySummary {
+    /// This and what `other` takes.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            memory_bytes: self.memory_bytes + other.memory_bytes,
+            file_bytes: self.file_bytes + other.file_bytes,
+            zero_ranges: self.zero_ranges + other.zero_ranges,
+            memory_limit: other.memory_limit,
+        }
+    }
+}
+
+/// Where a block that was written is.
+#[derive(Clone, Debug)]
+enum Place {
+    Memory(Arc<Bytes>),
+    File(Arc<Slot>),
+}
+
+/// A block of a temporary file; given back when it is dropped.
+#[derive(Debug)]
+struct Slot {
+    spill: Arc<Spill>,
+    number: u64,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.spill.slots().free.push(self.number);
+    }
+}
+
+/// A temporary file.
+#[derive(Debug)]
+struct Spill {
+    file: File,
+    slots: Mutex<Slots>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    free: Vec<u64>,
+    next: u64,
+}
+
+impl Spill {
+    fn new() -> io::Result<Arc<Self>> {
+        let file = tempfile::tempfile().map_err(|error| {
+            let dir = std::env::temp_dir();
+            io::Error::other(format!(
+                "no temporary file for an overlay can be made in {}: {error}",
+                dir.display()
+            ))
+        })?;
+        Ok(Arc::new(Self {
+            file,
+            slots: Mutex::default(),
+        }))
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A slot that holds `bytes`.
+    fn put(self: &Arc<Self>, bytes: &Bytes) -> io::Result<Slot> {
+        let mut slots = self.slots();
+        let number = slots.free.pop().unwrap_or_else(|| {
+            slots.next += 1;
+            slots.next - 1
+        });
+        drop(slots);
+        let slot = Slot {
+            spill: Arc::clone(self),
+            number,
+        };
+        slot.write(bytes).map(|()| slot)
+    }
+}
+
+impl Slot {
+    fn offset(&self) -> u64 {
+        self.number * BLOCK as u64
+    }
+
+    fn write(&self, bytes: &Bytes) -> io::Result<()> {
+        let written = self.spill.file.write_all_at(bytes, self.offset());
+        written.map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("the temporary file of an overlay cannot be written: {error}"),
+            )
+        })
+    }
+
+    fn read(&self) -> io::Result<Bytes> {
+        let mut bytes = [0; BLOCK];
+        self.spill.file.read_exact_at(&mut bytes, self.offset())?;
+        Ok(bytes)
+    }
+}
+
+/// What is known of a block.
+#[derive(Debug)]
+pub enum Found {
+    /// It was written, and holds this.
+    Written(Arc<Bytes>),
+    /// It is zero.
+    Zero,
+}
+
+/// Blocks that differ from the file.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    blocks: BTreeMap<u64, Place>,
+    /// Blocks that are zero; none of them is among `blocks`.
+    zeros: RangeSet<u64>,
+    /// How many of `blocks` are in memory.
+    in_memory: usize,
+    spill: Option<Arc<Spill>>,
+    limits: OverlayLimits,
+}
+
+impl Changes {
+    /// None, of which there may be so many.
+    pub fn with_limits(limits: OverlayLimits) -> Self {
+        Self {
+            limits,
+            ..Self::default()
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.zeros.is_empty()
+    }
+
+    /// How much there may be.
+    pub fn limits(&self) -> OverlayLimits {
+        self.limits
+    }
+
+    /// How much there is.
+    pub fn summary(&self) -> OverlaySummary {
+        let bytes = |blocks: usize| (blocks * BLOCK) as u64;
+        OverlaySummary {
+            memory_bytes: bytes(self.in_memory),
+            file_bytes: bytes(self.blocks.len() - self.in_memory),
+            zero_ranges: self.zeros.len() as u64,
+            memory_limit: bytes(self.limits.memory),
+        }
+    }
+
+    /// The number of blocks that were written.
+    pub fn written(&self) -> u64 {
+        self.blocks.len() as u64
+    }
+
+    /// What block `block` holds, if it differs from the file.
+    ///
+    /// # Errors
+    /// The temporary file cannot be read.
+    pub fn get(&self, block: u64) -> io::Result<Option<Found>> {
+        Ok(match self.blocks.get(&block) {
+            Some(Place::Memory(bytes)) => Some(Found::Written(Arc::clone(bytes))),
+            Some(Place::File(slot)) => Some(Found::Written(Arc::new(slot.read()?))),
+            None if self.zeros.contains(&block) => Some(Found::Zero),
+            None => None,
+        })
+    }
+
+    /// What block `block` holds, to be changed, if it is in memory.
+    pub fn in_memory(&mut self, block: u64) -> Option<&mut Bytes> {
+        match self.blocks.get_mut(&block)? {
+            Place::Memory(bytes) => Some(Arc::make_mut(bytes)),
+            Place::File(_) => None,
+        }
+    }
+
+    /// Block `block` holds `bytes`. `below` tells how much is shared with others.
+    ///
+    /// # Errors
+    /// A limit is reached, or the temporary file cannot be written.
+    pub fn put(&mut self, block: u64, bytes: &Bytes, below: &Self) -> io::Result<()> {
+        let full = self.blocks.len() + below.blocks.len() >= self.limits.blocks;
+        match self.blocks.get_mut(&block) {
+            Some(Place::Memory(old)) => {
+                *Arc::make_mut(old) = *bytes;
+                return Ok(());
+            }
+            // Others may have it too.
+            Some(Place::File(slot)) if Arc::strong_count(slot) == 1 => return slot.write(bytes),
+            Some(Place::File(_)) => {}
+            None if full => {
+                return Err(io::Error::other(format!(
+                    "an overlay takes no more than {} of writes",
+                    crate::machine::ByteSize((self.limits.blocks * BLOCK) as u64)
+                )));
+            }
+            None => {}
+        }
+        let place = if self.in_memory + below.in_memory < self.limits.memory {
+            self.in_memory += 1;
+            Place::Memory(Arc::new(*bytes))
+        } else {
+            let spill = match &self.spill {
+                Some(spill) => spill,
+                None => self.spill.insert(Spill::new()?),
+            };
+            Place::File(Arc::new(spill.put(bytes)?))
+        };
+        if !self.zeros.is_empty() {
+            self.zeros.remove(block..block + 1);
+        }
+        self.blocks.insert(block, place);
+        Ok(())
+    }
+
+    /// All of `blocks` are zero. False if there are too many ranges of zeros, and nothing changes.
+    pub fn zero(&mut self, blocks: Range<u64>) -> bool {
+        if blocks.is_empty() {
+            return true;
+        }
+        // One that is not in the middle of another adds one at most.
+        if self.zeros.len() >= self.limits.ranges && self.zeros.gaps(&blocks).next().is_some() {
+            return false;
+        }
+        // As much work as it was to write them.
+        let inside = self.blocks.range(blocks.clone());
+        for block in inside.map(|(block, _)| *block).collect::<Vec<_>>() {
+            let old = self.blocks.remove(&block);
+            self.in_memory -= usize::from(matches!(old, Some(Place::Memory(_))));
+        }
+        self.zeros.insert(blocks);
+        true
+    }
+
+    /// Takes over what differs from this in `above`.
+    pub fn absorb(&mut self, above: &Self) {
+        for range in above.zeros.iter() {
+            let limit = std::mem::replace(&mut self.limits.ranges, usize::MAX);
+            self.zero(range.clone());
+            self.limits.ranges = limit;
+        }
+        for (block, place) in &above.blocks {
+            if !self.zeros.is_empty() {
+                self.zeros.remove(*block..*block + 1);
+            }
+            let old = self.blocks.insert(*block, place.clone());
+            self.in_memory -= usize::from(matches!(old, Some(Place::Memory(_))));
+            self.in_memory += usize::from(matches!(place, Place::Memory(_)));
+        }
+        if self.spill.is_none() {
+            self.spill.clone_from(&above.spill);
+        }
+    }
+
+    /// The blocks that were written, in ascending order.
+    pub fn blocks(&self) -> impl Iterator<Item = io::Result<(u64, Arc<Bytes>)>> + '_ {
+        self.blocks.iter().map(|(block, place)| {
+            let bytes = match place {
+                Place::Memory(bytes) => Arc::clone(bytes),
+                Place::File(slot) => Arc::new(slot.read()?),
+            };
+            Ok((*block, bytes))
+        })
+    }
+
+    /// The ranges of blocks that are zero, in ascending order.
+    pub fn zeros(&self) -> impl ExactSizeIterator<Item = Range<u64>> + '_ {
+        let ranges: Vec<_> = self.zeros.iter().cloned().collect();
+        ranges.into_iter()
+    }
+
+    /// Whether a block of `blocks` was written or is zero.
+    pub fn touches(&self, blocks: &Range<u64>) -> bool {
+        self.blocks.range(blocks.clone()).next().is_some() || self.zeros.overlaps(blocks)
+    }
+}

@@ -1,0 +1,103 @@
+//! Work that goes on in another turn.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::VirtioMmio;
+use crate::devices::virtio::budget::{Budget, Halts, TURN_BYTES};
+use crate::devices::virtio::schedule::{Deferred, Schedule, turn};
+
+/// How much of a device's work is done at a time, and when it goes on.
+pub(super) enum Pace {
+    /// Nobody else has work to do; it goes on when [`VirtioMmio::go_on`] is called.
+    Alone,
+    /// In virtual time.
+    Virtual(Arc<Schedule>),
+    /// On a thread.
+    Host(Arc<Halts>),
+}
+
+impl Pace {
+    /// A turn that begins now.
+    pub fn budget(&self) -> Budget {
+        match self {
+            Self::Alone => Budget::of(TURN_BYTES),
+            Self::Virtual(schedule) => schedule.budget(),
+            Self::Host(halts) => Budget::host(halts),
+        }
+    }
+
+    /// So much was done in it.
+    pub fn charge(&self, budget: &Budget) {
+        if let Self::Virtual(schedule) = self {
+            schedule.charge(budget);
+        }
+    }
+}
+
+impl VirtioMmio {
+    /// Has `schedule` say how much is done at a time, and when the rest.
+    pub fn set_schedule(&mut self, schedule: Arc<Schedule>) {
+        self.pace = Pace::Virtual(schedule);
+    }
+
+    /// Queues that are to be served again.
+    pub fn deferred(&self) -> Option<Deferred> {
+        self.deferred
+    }
+
+    /// Has these queues served again, and no others.
+    pub(in crate::devices::virtio) fn set_deferred(&mut self, deferred: Option<Deferred>) {
+        self.deferred = deferred.filter(|deferred| deferred.queues != 0);
+        if let (Some(deferred), Pace::Virtual(schedule)) = (&mut self.deferred, &self.pace) {
+            // Restored state may ask for any time; nothing ever waits longer than this.
+            deferred.at_ns = deferred.at_ns.min(schedule.later());
+            schedule.announce(deferred.at_ns);
+        }
+    }
+
+    /// Whether queue `index` is to be served again.
+    pub(super) fn is_deferred(&self, index: usize) -> bool {
+        self.deferred.is_some_and(|d| d.queues >> index & 1 != 0)
+    }
+
+    /// Queue `index` is to be served again.
+    pub(super) fn go_on_later(&mut self, index: usize) {
+        let at_ns = match &self.pace {
+            Pace::Host(halts) if !halts.settle.load(Ordering::Acquire) => {
+                self.kick(index);
+                return;
+            }
+            Pace::Host(_) | Pace::Alone => 0,
+            Pace::Virtual(schedule) => schedule.later(),
+        };
+        let mut deferred = self.deferred.unwrap_or(Deferred { at_ns, queues: 0 });
+        deferred.queues |= 1 << index;
+        self.set_deferred(Some(deferred));
+    }
+
+    /// Goes on with what is due at `now_ns`; whether anything was.
+    pub fn go_on(&mut self, now_ns: u64) -> bool {
+        let Some(Deferred { queues, .. }) = self.deferred.filter(|d| d.at_ns <= now_ns) else {
+            return false;
+        };
+        self.deferred = None;
+        let count = self.queues.len();
+        // All share what may be done now, so each is the first at times.
+        let first = turn(now_ns, count);
+        for index in (first..count).chain(0..first) {
+            if queues >> index & 1 != 0 && self.is_live(index) {
+                self.serve(index);
+            }
+        }
+        true
+    }
+
+    /// Goes on with everything on the thread that serves the queues.
+    pub fn kick_deferred(&mut self) {
+        let queues = self.deferred.take().map_or(0, |deferred| deferred.queues);
+        for index in (0..self.queues.len()).filter(|index| queues >> index & 1 != 0) {
+            self.kick(index);
+        }
+    }
+}
