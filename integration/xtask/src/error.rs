@@ -17,6 +17,14 @@ pub(crate) enum Error {
     /// A program did not succeed; it has said why.
     #[error("`{0}` failed")]
     Failed(String),
+    /// There is no such fuzz target.
+    #[error("there is no fuzz target {name:?}; there are {known}")]
+    NoTarget {
+        /// What was asked for.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
     /// A signal asked for the end.
     #[error("ended by a signal; every program that was started has ended too")]
     Interrupted(i32),

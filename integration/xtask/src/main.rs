@@ -1,6 +1,7 @@
 //! The workspace's own commands: `cargo xtask test` and its like.
 
 mod error;
+mod fuzz;
 mod process;
 mod test;
 
@@ -19,12 +20,15 @@ struct Arguments {
 enum Command {
     /// Runs every test of the workspace, guest boots included, after seeing to what they need from this host
     Test(test::Arguments),
+    /// Runs fuzz targets, resuming what earlier calls found, and says what they executed and which functions that entered
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = process::watch_signals().and_then(|()| match arguments.command {
         Command::Test(arguments) => test::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
     });
     match result {
         Ok(code) => code,
