@@ -26,6 +26,14 @@ pub(crate) enum Error {
     /// No test is left of what was asked for.
     #[error("no test of that name was found")]
     NoTests,
+    /// There is no such fuzz target.
+    #[error("there is no fuzz target {name:?}; there are {known}")]
+    NoTarget {
+        /// What was asked for.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
     /// A signal asked for the end.
     #[error("ended by a signal; every program that was started has ended too")]
     Interrupted(i32),

@@ -2,6 +2,7 @@
 
 mod demo;
 mod error;
+mod fuzz;
 mod packages;
 mod process;
 mod test;
@@ -23,6 +24,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Runs every test of the workspace, guest boots included, after seeing to what they need from this host
     Test(test::Arguments),
+    /// Runs fuzz targets, resuming what earlier calls found, and says what they executed and which functions that entered
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
     let result = process::watch_signals().and_then(|()| match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
     });
     match result {
         Ok(code) => code,

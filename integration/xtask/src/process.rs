@@ -85,6 +85,15 @@ pub(crate) fn ask(command: &mut Command) -> Result<ExitStatus, Error> {
     }
 }
 
+/// Runs a program to its end.
+///
+/// # Errors
+/// When it cannot be started, or a signal came; then it has been ended with all that it started.
+pub(crate) fn run(command: &mut Command) -> Result<ExitStatus, Error> {
+    let mut child = start(command)?;
+    wait(&mut child)
+}
+
 /// Waits for a program's end.
 ///
 /// # Errors

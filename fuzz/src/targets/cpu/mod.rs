@@ -1,0 +1,291 @@
+//! Code of every class of instruction on two cores, with page tables, devices and exceptions: no panic, no hang, no access
+//! outside RAM, and the same run whichever way it is made.
+//!
+//! The input is a program of instructions from the decoder's own tables, with registers that point to memory. It runs
+//! once in one go, and a second time in pieces, with the cores saved and restored (so that all code is decoded anew),
+//! instruction by instruction, or with breakpoints and watchpoints. Cores, memory, outputs and time shall come out equal.
+
+mod code;
+mod setting;
+
+#[path = "../../../../vmm/arm32/tests/common/mod.rs"]
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arbitrary::{Arbitrary, Unstructured};
+use arm32::bus::Size;
+use arm32::cluster::{Cluster, ClusterState, Power, Stop};
+use arm32::state::CpuState;
+use arm32::watch::{WatchKind, Watchpoint};
+use arm32::wires::{Conduit, FirmwareAction, Machine, Output};
+use arm32::{Registers, mem};
+use code::Program;
+use common::{FlatBus, RAM, TestClock};
+use setting::{CODE, DATA, PAGES, Setting};
+
+/// Instructions of one case.
+const BUDGET: u64 = 1500;
+
+/// A program, where it runs, and how it runs the second time.
+#[derive(Arbitrary, Debug)]
+struct Case {
+    setting: Setting,
+    manner: Manner,
+    /// When interrupt inputs change: after so many instructions, which core, which line, which level.
+    interrupts: [(u16, bool, bool, bool); 2],
+    program: Program,
+}
+
+/// How the program runs the second time.
+#[derive(Arbitrary, Debug)]
+enum Manner {
+    /// In pieces of so many instructions.
+    Pieces(u8),
+    /// In pieces, each by a new cluster with what was saved of the one before.
+    Restored(u8),
+    /// Instruction by instruction, this core or both.
+    Steps(bool),
+    /// With breakpoints in the code.
+    Breakpoints([u16; 3]),
+    /// With memory watched.
+    Watched(u16, u8, u8),
+    /// Registers are looked at and written back between pieces.
+    Looked(u8),
+}
+
+/// Firmware calls of the program, and what the cores put out.
+#[derive(Default)]
+struct Firmware(Vec<(usize, Output, bool)>);
+
+impl Machine for Firmware {
+    fn output(&mut self, cpu: usize, output: Output, level: bool) {
+        self.0.push((cpu, output, level));
+    }
+
+    fn firmware(
+        &mut self,
+        _cpu: usize,
+        conduit: Conduit,
+        s: &mut CpuState,
+        _powered: &[bool],
+    ) -> FirmwareAction {
+        match conduit {
+            Conduit::Hvc(0) => FirmwareAction::CpuOn {
+                cpu: 1,
+                entry: s.r[0],
+                context: s.r[1],
+            },
+            Conduit::Hvc(1) => FirmwareAction::Suspend,
+            Conduit::Hvc(2) => FirmwareAction::CpuOff,
+            Conduit::Smc(_) => FirmwareAction::Undefined,
+            Conduit::Hvc(_) => FirmwareAction::Return,
+        }
+    }
+}
+
+/// A cluster with what is around it.
+struct Run {
+    cluster: Cluster,
+    bus: Arc<FlatBus>,
+    clock: Arc<TestClock>,
+    firmware: Firmware,
+}
+
+impl Run {
+    fn new(case: &Case) -> Self {
+        let (bus, clock) = (FlatBus::new(), Arc::new(TestClock::default()));
+        let mut cluster = Cluster::new(2, bus.clone(), clock.clone());
+        case.setting.memory(&bus);
+        case.program.place(&bus, case.setting.thumb());
+        for core in 0..2 {
+            case.setting.core(cluster.state_mut(core), core);
+        }
+        if case.setting.both() {
+            cluster.set_power(1, Power::Running);
+        }
+        select(&mut cluster);
+        Self {
+            cluster,
+            bus,
+            clock,
+            firmware: Firmware::default(),
+        }
+    }
+
+    /// Runs until `end` instructions are retired, `piece` at a time with `between` after each; `false` when it is over.
+    fn until(&mut self, end: u64, piece: u64, between: &mut dyn FnMut(&mut Self)) -> bool {
+        // Cores that only wait, for timers that fire at once, retire nothing.
+        let mut turns = 0;
+        while self.cluster.retired() < end && turns < 4 * BUDGET {
+            turns += 1;
+            let left = end - self.cluster.retired();
+            match self.cluster.run(&mut self.firmware, left.min(piece.max(1))) {
+                Stop::Idle { wake_ns: Some(ns) } => self.clock.0.store(ns, Ordering::Relaxed),
+                Stop::Idle { wake_ns: None } | Stop::SystemOff | Stop::SystemReset => return false,
+                Stop::Requested => unreachable!("nobody asked"),
+                Stop::Budget
+                | Stop::Breakpoint { .. }
+                | Stop::Watchpoint { .. }
+                | Stop::Step { .. } => {}
+            }
+            between(self);
+        }
+        turns < 4 * BUDGET
+    }
+
+    /// The whole run of a case.
+    fn whole(mut self, case: &Case, piece: u64, between: &mut dyn FnMut(&mut Self)) -> Outcome {
+        let mut changes = case.interrupts;
+        changes.sort_unstable();
+        for (at, core, fiq, level) in changes {
+            if !self.until(u64::from(at) % BUDGET, piece, between) {
+                break;
+            }
+            let pins = self.cluster.pins(core.into());
+            if fiq {
+                pins.set_fiq(level);
+            } else {
+                pins.set_irq(level);
+            }
+        }
+        self.until(BUDGET, piece, between);
+        self.outcome()
+    }
+
+    fn outcome(mut self) -> Outcome {
+        select(&mut self.cluster);
+        let mut cores = self.cluster.save();
+        for member in &mut cores.members {
+            // What observers were told.
+            member.stops = Default::default();
+            // Counters are brought up to date when someone looks.
+            member.cpu.pmu.line(member.cpu.retired);
+        }
+        Outcome {
+            cores,
+            outputs: std::mem::take(&mut self.firmware.0),
+            now: self.clock.0.load(Ordering::Relaxed),
+            memory: (0..PAGES).map(|page| self.page(page)).collect(),
+        }
+    }
+
+    fn page(&self, page: u64) -> Vec<u64> {
+        let at = RAM + page * 0x1000;
+        let words = (0..512).map(|i| mem::read_phys(&*self.bus, at + 8 * i, Size::Double));
+        words.map(|word| word.expect("it is RAM")).collect()
+    }
+}
+
+/// What a run comes to.
+#[derive(PartialEq)]
+struct Outcome {
+    cores: ClusterState,
+    outputs: Vec<(usize, Output, bool)>,
+    now: u64,
+    memory: Vec<Vec<u64>>,
+}
+
+fn second(case: &Case) -> Outcome {
+    let mut run = Run::new(case);
+    match case.manner {
+        Manner::Pieces(piece) => run.whole(case, piece.into(), &mut |_| ()),
+        Manner::Restored(piece) => run.whole(case, 16 + u64::from(piece), &mut anew),
+        Manner::Steps(both) => {
+            run.cluster.set_step(0, true);
+            run.cluster.set_step(1, both);
+            run.whole(case, BUDGET, &mut |_| ())
+        }
+        Manner::Breakpoints(places) => {
+            for place in places {
+                run.cluster
+                    .insert_breakpoint((RAM + CODE) as u32 + u32::from(place & 0x1ffe));
+            }
+            run.whole(case, BUDGET, &mut |_| ())
+        }
+        Manner::Watched(place, length, kind) => {
+            let kind =
+                [WatchKind::Read, WatchKind::Write, WatchKind::Access][usize::from(kind % 3)];
+            let start = (RAM + DATA) as u32 + u32::from(place);
+            run.cluster
+                .insert_watchpoint(Watchpoint::new(start, length.into(), kind));
+            run.whole(case, BUDGET, &mut |_| ())
+        }
+        Manner::Looked(piece) => run.whole(case, 16 + u64::from(piece), &mut |run| {
+            for core in 0..2 {
+                let view = run.cluster.core(core).expect("it is there");
+                let Registers { r, .. } = view.registers();
+                let _ = (view.translate(r[0]), view.read_u32(r[13]));
+            }
+        }),
+    }
+}
+
+/// Has cores that did not run since their registers were changed from outside select the translations that they will use.
+fn select(cluster: &mut Cluster) {
+    let saved = cluster.save();
+    cluster.restore(&saved).expect("it was just saved");
+}
+
+/// Goes on with a new cluster, which has decoded no code.
+fn anew(run: &mut Run) {
+    let saved = run.cluster.save();
+    let mut next = Cluster::new(2, run.bus.clone(), run.clock.clone());
+    for core in 0..2 {
+        let (old, new) = (run.cluster.pins(core), next.pins(core));
+        new.set_irq(old.irq());
+        new.set_fiq(old.fiq());
+    }
+    next.restore(&saved).expect("it is of such a cluster");
+    // A core that has run has selected the translations that it uses.
+    if saved.members.iter().all(|member| member.cpu.retired > 0) {
+        assert_eq!(next.save(), saved, "what is restored is what was saved");
+    }
+    run.cluster = next;
+}
+
+/// Whether the program writes where it executes: without maintenance, it may see either code.
+fn changes_its_code(case: &Case) -> bool {
+    let mut executed: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    let mut changed = false;
+    let mut look = |run: &mut Run| {
+        for core in 0..2 {
+            let pc = run.cluster.state(core).r[15];
+            for pc in [pc, pc.wrapping_add(2)] {
+                let Some(pa) = run.cluster.translate(core, pc) else {
+                    continue;
+                };
+                let page = pa.wrapping_sub(RAM) >> 12;
+                if page < (common::RAM_SIZE >> 12) as u64 {
+                    executed.entry(page).or_insert_with(|| run.page(page));
+                }
+            }
+        }
+        changed |= executed
+            .iter()
+            .any(|(page, words)| run.page(*page) != *words);
+        anew(run);
+    };
+    let mut run = Run::new(case);
+    look(&mut run);
+    run.whole(case, 1, &mut look);
+    changed
+}
+
+/// Runs one input.
+pub fn fuzz(data: &[u8]) {
+    let Ok(case) = Case::arbitrary_take_rest(Unstructured::new(data)) else {
+        return;
+    };
+    let first = Run::new(&case).whole(&case, BUDGET, &mut |_| ());
+    let second = second(&case);
+    if first == second || changes_its_code(&case) {
+        return;
+    }
+    assert_eq!(first.outputs, second.outputs, "outputs, {:?}", case.manner);
+    assert_eq!(first.now, second.now, "time, {:?}", case.manner);
+    assert_eq!(first.cores, second.cores, "cores, {:?}", case.manner);
+    panic!("memory differs, {:?}", case.manner);
+}

@@ -1,0 +1,175 @@
+//! Any file as a kernel, in any RAM, with any initrd: an error or a placement inside RAM, without overlap.
+
+use arbitrary::{Arbitrary, Unstructured};
+use vmm::machine::KernelFormat;
+use vmm::machine::layout::Range;
+use vmm::machine::loader::{cmdline, image, place};
+
+/// What begins the file, before words of it are changed.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Start {
+    Zimage,
+    /// A zImage with the table that says how large the unpacked kernel is.
+    Sized(u32, u32),
+    Arm64(u64, u64),
+    Raw(u8),
+    /// A file of another kind: where its magic number is, and that.
+    Foreign(u8),
+    Empty,
+}
+
+/// Magic numbers of other files, and where they are.
+const FOREIGN: &[(usize, &[u8])] = &[
+    (0x38, b"RSC\x05"),
+    (0x202, b"HdrS"),
+    (0x24, b"\x01\x6f\x28\x18"),
+    (4, b"zimg"),
+    (0, b"\x7fELF"),
+    (0, b"MZ"),
+    (0, b"\x27\x05\x19\x56"),
+    (0, b"\x1f\x8b\x08"),
+    (0, b"\xfd7zXZ\0"),
+    (0, b"\x28\xb5\x2f\xfd"),
+    (0, b"BZh"),
+    (0, b"\x04\x22\x4d\x18"),
+    (0, b"\x02\x21\x4c\x18"),
+    (0, b"\x5d\0\0"),
+    (0, b"\x89LZO"),
+    (0, b"\xd0\x0d\xfe\xed"),
+    (0, b"070701"),
+    (0, b"ANDROID!"),
+    (0, b"#!"),
+    (0, b"QFI\xfb"),
+    (0, b"hsqs"),
+    (0, b"!<arch>\n"),
+];
+/// First instructions of kernels.
+const FIRST: [u32; 8] = [
+    0xea00_0001,
+    0xeb00_0001,
+    0xe10f_0000,
+    0xe28f_0001,
+    0xe321_f0d3,
+    0xf10c_01d3,
+    0xe1a0_0000,
+    0xf101_0200,
+];
+
+/// An input.
+#[derive(Arbitrary, Debug)]
+struct Case<'a> {
+    format: u8,
+    start: Start,
+    /// Bytes behind the start, in units of 64.
+    length: u8,
+    words: Vec<(u16, u32)>,
+    megabytes: u16,
+    size: u32,
+    initrd: Option<u32>,
+    grown: u8,
+    cmdline: &'a str,
+}
+
+fn word(file: &mut [u8], at: usize, value: u32) {
+    if let Some(place) = file.get_mut(at..at + 4) {
+        place.copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+fn file(case: &Case<'_>) -> Vec<u8> {
+    let mut file = vec![0; usize::from(case.length) * 64];
+    let length = file.len() as u32;
+    match case.start {
+        Start::Empty => {}
+        Start::Zimage | Start::Sized(..) => {
+            for (at, value) in [
+                (0, 0xe1a0_0000),
+                (0x24, 0x016f_2818),
+                (0x2c, length),
+                (0x30, 0x0403_0201),
+            ] {
+                word(&mut file, at, value);
+            }
+            if let Start::Sized(initialised, zeroed) = case.start {
+                let table = [
+                    (0x34, 0x4545_4545),
+                    (0x38, 0x40),
+                    (0x40, 4),
+                    (0x44, 0x5a53_4c4b),
+                ];
+                for (at, value) in
+                    table
+                        .into_iter()
+                        .chain([(0x48, 0x60), (0x4c, zeroed), (0x60, initialised)])
+                {
+                    word(&mut file, at, value);
+                }
+            }
+        }
+        Start::Arm64(offset, memory) => {
+            word(&mut file, 0x38, 0x644d_5241);
+            for (at, value) in [(8, offset), (16, memory)] {
+                word(&mut file, at, value as u32);
+                word(&mut file, at + 4, (value >> 32) as u32);
+            }
+        }
+        Start::Raw(which) => word(&mut file, 0, FIRST[usize::from(which % 8)]),
+        Start::Foreign(which) => {
+            let (at, magic) = FOREIGN[usize::from(which) % FOREIGN.len()];
+            if let Some(place) = file.get_mut(at..at + magic.len()) {
+                place.copy_from_slice(magic);
+            }
+        }
+    }
+    for (at, value) in case.words.iter().take(16) {
+        let at = usize::from(*at) * 4 % file.len().max(1);
+        word(&mut file, at, *value);
+    }
+    file
+}
+
+/// Runs one input.
+pub fn fuzz(data: &[u8]) {
+    let Ok(case) = Case::arbitrary_take_rest(Unstructured::new(data)) else {
+        return;
+    };
+    if let Ok(text) = cmdline(case.cmdline) {
+        assert!(!text.contains('\0'));
+    }
+    let format = [
+        KernelFormat::Auto,
+        KernelFormat::Zimage,
+        KernelFormat::Image,
+    ][usize::from(case.format % 3)];
+    let parsed = match image::parse(&file(&case), format) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    };
+    // A small file that claims much is as good as a large one.
+    let parsed = image::Image {
+        size: parsed.size << (case.grown & 31),
+        ..parsed
+    };
+    let (base, size) = (
+        u64::from(case.megabytes) << 20,
+        u64::from(case.size & 0xffff_f000),
+    );
+    let ram = Range { base, size };
+    match place::place(ram, &parsed, case.initrd.map(u64::from)) {
+        Ok(placed) => {
+            let end = base + size;
+            let kernel_end = placed.kernel + parsed.size;
+            assert!(placed.kernel >= base && kernel_end <= end);
+            assert!(placed.dtb >= kernel_end && placed.dtb + place::DTB_ROOM <= end);
+            if let Some(initrd) = placed.initrd {
+                assert!(initrd.base >= kernel_end && initrd.base + initrd.size <= end);
+                let dtb_end = placed.dtb + place::DTB_ROOM;
+                assert!(initrd.base >= dtb_end || initrd.base + initrd.size <= placed.dtb);
+            }
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}

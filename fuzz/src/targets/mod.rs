@@ -1,0 +1,43 @@
+//! The targets: each runs one input, and panics when something is wrong.
+
+pub mod btf;
+pub mod config;
+pub mod cpu;
+pub mod decoder;
+pub mod fault_plan;
+pub mod gdb;
+pub mod gic;
+pub mod ipmmu;
+pub mod kallsyms;
+pub mod lab;
+pub mod loader;
+pub mod probe;
+mod rest;
+pub mod snapshot;
+mod text;
+pub mod virtio_iommu;
+pub mod virtio_mmio;
+pub mod walk;
+
+/// Runs one input.
+pub type Run = fn(&[u8]);
+
+/// Every target by its name.
+pub const ALL: &[(&str, Run)] = &[
+    ("btf", btf::fuzz),
+    ("config", config::fuzz),
+    ("cpu", cpu::fuzz),
+    ("decoder", decoder::fuzz),
+    ("fault_plan", fault_plan::fuzz),
+    ("gdb", gdb::fuzz),
+    ("gic", gic::fuzz),
+    ("ipmmu", ipmmu::fuzz),
+    ("kallsyms", kallsyms::fuzz),
+    ("lab", lab::fuzz),
+    ("loader", loader::fuzz),
+    ("probe", probe::fuzz),
+    ("snapshot", snapshot::fuzz),
+    ("virtio_iommu", virtio_iommu::fuzz),
+    ("virtio_mmio", virtio_mmio::fuzz),
+    ("walk", walk::fuzz),
+];

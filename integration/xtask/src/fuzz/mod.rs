@@ -1,0 +1,326 @@
+//! `cargo xtask fuzz`: every fuzz target, for as long as one likes, and what they reach.
+//!
+//! The targets are built as cargo-fuzz builds them, with compiler options that a stable toolchain has, and without the
+//! address sanitizer, which it has not. A target's working corpus, its logs and the sums of all runs are kept in
+//! `target/fuzz-corpus`, outside of git; its seeds are in `fuzz/corpus`.
+
+mod totals;
+
+use crate::error::Error;
+use crate::process;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::{fs, io, thread};
+use totals::{Run, Totals};
+
+/// Longest run at a time: what was run is counted after each, and every target has its turn before one has its second.
+const SLICE_SECONDS: u64 = 300;
+/// Seconds after which an input counts as one that hangs.
+const HANG_SECONDS: u64 = 60;
+
+/// Options of the compiler for libFuzzer: counters of blocks, their addresses, and what is compared.
+const FLAGS: [&str; 7] = [
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "--cfg",
+    "fuzzing",
+];
+
+/// What `cargo xtask fuzz` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Targets to run: all, unless some are named
+    #[arg(value_name = "TARGET")]
+    targets: Vec<String>,
+    /// How many minutes each target runs
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    minutes: u64,
+    /// Count what earlier calls ran: each target runs until it has had its minutes in all
+    #[arg(long)]
+    in_all: bool,
+    /// How many targets run at a time
+    #[arg(long, value_name = "J", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    jobs: u8,
+    /// Only replay the seeds, and fail where they enter fewer functions than fuzz/targets.toml says
+    #[arg(long, conflicts_with_all = ["minutes", "in_all", "choose_seeds"])]
+    check: bool,
+    /// Only choose new seeds from what earlier calls found
+    #[arg(long, conflicts_with_all = ["minutes", "in_all"])]
+    choose_seeds: bool,
+}
+
+/// Where things are.
+struct Places {
+    program: PathBuf,
+    seeds: PathBuf,
+    work: PathBuf,
+    findings: PathBuf,
+}
+
+/// Runs targets, or replays their seeds.
+///
+/// # Errors
+/// When they cannot be built or run, or something was found.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
+    let places = build()?;
+    if arguments.check {
+        return finish(places.command(&["cover"]), "the check of the seeds");
+    }
+    let targets = chosen(&places, &arguments.targets)?;
+    if arguments.choose_seeds {
+        for target in targets.keys() {
+            let (seeds, work) = (places.seeds.join(target), places.corpus(target)?);
+            let mut command = places.command(&["seeds", target]);
+            command.arg(&seeds).arg(&seeds).arg(&work);
+            finish(command, "choosing seeds")?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut totals = Totals::read(&places.work.join("totals.json"))?;
+    let runs = fuzz(&places, &targets, arguments, &mut totals)?;
+    process::check_signals()?;
+    report(&places, &targets, &runs, &totals)?;
+    let found: u64 = runs.values().map(|run| run.findings).sum();
+    if found == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!(
+        "{found} inputs made a target fail; they are in {}, and `{} run TARGET FILE` repeats one",
+        places.findings.display(),
+        places.program.display()
+    );
+    Ok(ExitCode::FAILURE)
+}
+
+/// Builds the program that all targets are in.
+fn build() -> Result<Places, Error> {
+    let root = crate::workspace();
+    let host = output(Command::new("rustc").arg("-vV"))?;
+    let host = host.lines().find_map(|line| line.strip_prefix("host: "));
+    let host = host.ok_or_else(|| Error::Failed("rustc -vV".into()))?;
+    let target = root.join("target/fuzz");
+    // With a target named, programs that only the build runs are built without counters.
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["build", "--release", "--locked", "--bin", "all"])
+        .args(["--target", host])
+        .current_dir(root.join("fuzz"))
+        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
+    finish(cargo, "building the fuzz targets")?;
+    let places = Places {
+        program: target.join(host).join("release/all"),
+        seeds: root.join("fuzz/corpus"),
+        work: root.join("target/fuzz-corpus"),
+        findings: root.join("target/fuzz-findings"),
+    };
+    for dir in [&places.work, &places.findings] {
+        fs::create_dir_all(dir).map_err(|source| file_error(dir, source))?;
+    }
+    Ok(places)
+}
+
+impl Places {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments);
+        command
+    }
+
+    /// The working corpus of a target, made if there is none.
+    fn corpus(&self, target: &str) -> Result<PathBuf, Error> {
+        let dir = self.work.join(target);
+        fs::create_dir_all(&dir).map_err(|source| file_error(&dir, source))?;
+        Ok(dir)
+    }
+}
+
+/// The targets to run, with the length of their inputs.
+fn chosen(places: &Places, wanted: &[String]) -> Result<BTreeMap<String, String>, Error> {
+    let list = output(&mut places.command(&["list"]))?;
+    let known: BTreeMap<String, String> = list
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, length)| (name.to_owned(), length.to_owned()))
+        .collect();
+    if let Some(unknown) = wanted.iter().find(|name| !known.contains_key(*name)) {
+        let names: Vec<&str> = known.keys().map(String::as_str).collect();
+        return Err(Error::NoTarget {
+            name: unknown.clone(),
+            known: names.join(", "),
+        });
+    }
+    let mut chosen = known;
+    chosen.retain(|name, _| wanted.is_empty() || wanted.contains(name));
+    Ok(chosen)
+}
+
+/// Runs the targets in turns until each has had its time; what each did. What was run is in `totals` also after an error.
+fn fuzz(
+    places: &Places,
+    targets: &BTreeMap<String, String>,
+    arguments: &Arguments,
+    totals: &mut Totals,
+) -> Result<BTreeMap<String, Run>, Error> {
+    let commit = totals::commit();
+    let mut left: BTreeMap<&str, u64> = BTreeMap::new();
+    for name in targets.keys() {
+        let had = if arguments.in_all {
+            totals.seconds(name)
+        } else {
+            0
+        };
+        left.insert(name, (arguments.minutes * 60).saturating_sub(had));
+    }
+    let sums = Mutex::new((totals, BTreeMap::<String, Run>::new()));
+    while left.values().any(|seconds| *seconds > 0) {
+        let turns = left.iter_mut().filter(|(_, seconds)| **seconds > 0);
+        let queue: VecDeque<(&str, u64)> = turns
+            .map(|(name, seconds)| {
+                let slice = SLICE_SECONDS.min(*seconds);
+                *seconds -= slice;
+                (*name, slice)
+            })
+            .collect();
+        let queue = Mutex::new(queue);
+        let worker = || -> Result<(), Error> {
+            loop {
+                process::check_signals()?;
+                let next = queue
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .pop_front();
+                let Some((name, seconds)) = next else {
+                    return Ok(());
+                };
+                let (run, ended) = slice(places, name, &targets[name], seconds);
+                let (totals, runs) = &mut *sums.lock().unwrap_or_else(PoisonError::into_inner);
+                runs.entry(name.to_owned()).or_default().add(&run);
+                totals.add(name, &run, &commit)?;
+                println!(
+                    "{name}: {} executions in {} s, {} a second{}",
+                    run.executions,
+                    run.seconds,
+                    run.rate(),
+                    if run.findings > 0 { ": FAILED" } else { "" }
+                );
+                ended?;
+            }
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..arguments.jobs).map(|_| scope.spawn(worker)).collect();
+            workers.into_iter().try_for_each(|worker| {
+                worker
+                    .join()
+                    .unwrap_or_else(|_| Err(Error::Failed("a thread".into())))
+            })
+        })?;
+    }
+    let (_, runs) = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(runs)
+}
+
+/// Runs a target once; what it did until its end, and whether that was the end that it should have had.
+fn slice(places: &Places, name: &str, length: &str, seconds: u64) -> (Run, Result<(), Error>) {
+    let log = places.work.join(format!("{name}.log"));
+    let run = || -> Result<bool, Error> {
+        let file = File::create(&log).map_err(|source| file_error(&log, source))?;
+        let corpus = places.corpus(name)?;
+        let seeds = places.corpus_of_seeds(name)?;
+        let mut command = places.command(&["run", name, "-len_control=0", "-print_final_stats=1"]);
+        command
+            .arg(format!("-max_len={length}"))
+            .arg(format!("-max_total_time={seconds}"))
+            .arg(format!("-timeout={HANG_SECONDS}"))
+            .arg("-rss_limit_mb=4096")
+            .arg(format!(
+                "-artifact_prefix={}/{name}-",
+                places.findings.display()
+            ))
+            .arg(corpus)
+            .arg(seeds)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file);
+        Ok(process::run(&mut command)?.success())
+    };
+    let ended = run();
+    // Messages of guests' mistakes need not be UTF-8.
+    let text = fs::read(&log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let mut run = Run::of_log(&text);
+    match ended {
+        Ok(true) => (run, Ok(())),
+        Ok(false) => {
+            run.findings += 1;
+            let tail: Vec<&str> = text.lines().rev().take(20).collect();
+            tail.iter().rev().for_each(|line| eprintln!("    {line}"));
+            (run, Ok(()))
+        }
+        Err(error) => (run, Err(error)),
+    }
+}
+
+impl Places {
+    /// The seeds of a target; a new one has none.
+    fn corpus_of_seeds(&self, target: &str) -> Result<PathBuf, Error> {
+        let dir = self.seeds.join(target);
+        fs::create_dir_all(&dir).map_err(|source| file_error(&dir, source))?;
+        Ok(dir)
+    }
+}
+
+/// Prints what was run now and in all, and what of each subject is entered by what was found.
+fn report(
+    places: &Places,
+    targets: &BTreeMap<String, String>,
+    runs: &BTreeMap<String, Run>,
+    totals: &Totals,
+) -> Result<(), Error> {
+    for name in targets.keys() {
+        let run = runs.get(name).cloned().unwrap_or_default();
+        println!(
+            "{name}: {} executions now, {} a second; {} in {} minutes in all",
+            run.executions,
+            run.rate(),
+            totals.executions(name),
+            totals.seconds(name) / 60
+        );
+        let mut command = places.command(&["cover", name]);
+        command
+            .arg(places.corpus_of_seeds(name)?)
+            .arg(places.corpus(name)?);
+        finish(command, "counting functions")?;
+    }
+    println!("{} executions of all targets in all", totals.sum());
+    Ok(())
+}
+
+fn finish(mut command: Command, what: &str) -> Result<ExitCode, Error> {
+    if process::run(&mut command)?.success() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Error::Failed(what.into()))
+}
+
+/// What a program that ends by itself prints.
+fn output(command: &mut Command) -> Result<String, Error> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .map_err(|source| process::failed(&program, source))?;
+    if !output.status.success() {
+        return Err(Error::Failed(program));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn file_error(path: &Path, source: io::Error) -> Error {
+    process::failed(&path.display().to_string(), source)
+}
