@@ -3,13 +3,13 @@
 use guest_images::{RUN_WORD, SHELL_WORD};
 use vmm::Machine;
 
+use super::UserError;
 use super::origin::Origin;
 use super::settings::Settings;
 use super::signals::Stopper;
 use super::terminal::{self, Source, Stdin};
 use super::tty::Raw;
 use super::values::Idle;
-use super::UserError;
 
 /// What a guest has to do with whoever types.
 #[derive(Clone, Copy)]

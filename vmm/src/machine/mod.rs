@@ -71,8 +71,8 @@ use crate::inject::targets::Targets;
 use crate::observe::probe::{self, Engine, Probe};
 use crate::observe::symbols::SymbolsError;
 use crate::vcpu::{
-    Acceleration, Alarm, Control, Divergence, Pace, RunCounters, RunLoop, Silence, StopHandler, Timing,
-    Vcpus, Waker,
+    Acceleration, Alarm, Control, Divergence, Pace, RunCounters, RunLoop, Silence, StopHandler,
+    Timing, Vcpus, Waker,
 };
 
 /// A machine, assembled and ready to run.
