@@ -312,7 +312,8 @@ mod tests {
             digest: "ab".into(),
         };
         assert_eq!(record.difference(&record), None);
-        let edits: [(fn(&mut Record), &str); 8] = [
+        type Edit = fn(&mut Record);
+        let edits: [(Edit, &str); 8] = [
             (|r| r.verdict.outcome = Outcome::Hang, "the outcome was "),
             (|r| r.verdict.why.clear(), "the reason was"),
             (|r| r.faults = 0, "the number of faults was 0 and is 1"),

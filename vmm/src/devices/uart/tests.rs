@@ -326,7 +326,7 @@ impl Model {
             2 => {
                 let iir = self.iir();
                 self.empty_untold &= iir != 2;
-                iir | (self.last[2] & 1) * 0xc0
+                iir | ((self.last[2] & 1) * 0xc0)
             }
             5 => {
                 self.looks = if self.fifo.is_empty() {
@@ -368,7 +368,7 @@ impl Model {
                 if value & 1 != self.last[2] & 1 || value & 3 == 3 {
                     self.fifo.clear();
                 }
-                self.last[2] = value & 0xc9 * (value & 1);
+                self.last[2] = value & (0xc9 * (value & 1));
             }
             4 => self.last[4] = value & 0x1f,
             5 | 6 => {}
