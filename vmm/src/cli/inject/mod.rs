@@ -1,5 +1,7 @@
 //! `vmm inject`: fault plans, and campaigns of runs that follow them.
 
+mod outputs;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::IsTerminal;
@@ -23,6 +25,7 @@ use vmm::inject::start::{Boot, Forked, Start};
 use vmm::inject::{Outcome as RunOutcome, Summary, write_html, write_junit};
 use vmm::lab::{Kernel, KernelChoice};
 
+use self::outputs::Outputs;
 use super::files::Files;
 use super::install::{self, Install};
 use super::output::Output;
@@ -234,44 +237,6 @@ fn repeat(
         timeline.write(&config, Some(image), machine, Vec::new())?;
     }
     Ok(args.judge(std::iter::once(verdict.outcome)))
-}
-
-/// Files that are written at the end.
-struct Outputs {
-    json: Option<Output>,
-    junit: Option<Output>,
-    journal: Option<PathBuf>,
-}
-
-impl Outputs {
-    /// Finds out whether they can be written: nothing is but the directory of the report.
-    fn new(args: &Args, header: &Header) -> Result<Self, UserError> {
-        let (json, junit) = Output::results(args.json.as_deref(), args.junit.as_deref())?;
-        if let Some(directory) = &args.report {
-            std::fs::create_dir_all(directory).map_err(|error| {
-                let name = directory.display();
-                UserError::new(format!("cannot make the report directory {name}: {error}"))
-            })?;
-        }
-        if let Some(directory) = &args.report {
-            Output::at(&directory.join(REPORT_PAGE), "report")?;
-        }
-        let journal = args.journal_file();
-        if args.resume && journal.is_none() {
-            return Err(UserError::new(
-                "--resume needs the journal of the campaign: name it by --journal or --report",
-            ));
-        }
-        if let Some(path) = &journal {
-            Journal::check(path, header, args.resume).map_err(fail)?;
-            Output::at(path, "journal")?;
-        }
-        Ok(Self {
-            json,
-            junit,
-            journal,
-        })
-    }
 }
 
 /// Everything, for a program.

@@ -1,0 +1,190 @@
+//! Which cases of the lab run, on which kernels, and running them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use guest_images::Cache;
+use vmm::Accel;
+use vmm::lab::{Case, Host, Kernel, KernelChoice, Lab};
+
+use super::{Verdict, line};
+use crate::cli::UserError;
+use crate::cli::boot::width;
+use crate::cli::install::{self, Install};
+use crate::cli::sandbox::{self, Policy, SandboxArgs};
+use crate::cli::stdout::print;
+use crate::cli::values::word;
+
+/// Which cases, on what.
+#[derive(Debug, clap::Args)]
+pub struct Selection {
+    /// Scenarios: names from `vmm lab list`, beginnings of such names up to a dot, or files
+    #[arg(value_name = "NAME|FILE", required_unless_present = "all")]
+    pub names: Vec<String>,
+    /// All scenarios that are shipped; those of arm64 kernels only with --accel
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    /// How many to run at once [default: one a core]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Who executes the guests: emulated (in virtual time), kvm (the host's processor, in its time), or auto [default: emulated]
+    #[arg(long, value_name = "auto|emulated|kvm", value_parser = word::<Accel>, default_value = "emulated", hide_default_value = true)]
+    accel: Accel,
+    /// In the host's time, how many times as long as written a run may take
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), default_value_t = 1)]
+    patience: u32,
+    #[command(flatten)]
+    install: Install,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+}
+
+impl Selection {
+    fn host(&self) -> Host {
+        Host {
+            accel: self.accel,
+            // Virtual time is the same on every host.
+            patience: match self.accel {
+                Accel::Emulated => 1,
+                Accel::Auto | Accel::Kvm => self.patience,
+            },
+        }
+    }
+
+    /// The cases that are named.
+    pub fn cases(&self) -> Result<Vec<Case>, UserError> {
+        let lab = Lab::shipped()?;
+        if self.all {
+            let mut cases = lab.cases().to_vec();
+            if self.accel != Accel::Emulated {
+                cases.extend_from_slice(lab.arm64());
+            }
+            return Ok(cases);
+        }
+        let mut cases = Vec::new();
+        for name in &self.names {
+            cases.extend(lab.select(name)?);
+        }
+        Ok(cases)
+    }
+
+    /// Sees to it that this host has what obtaining the images of all these runs takes, before the first run.
+    fn prepare_host(&self, cases: &[Case], choices: &[KernelChoice]) -> Result<(), UserError> {
+        self.install.apply();
+        self.sandbox.apply();
+        let mut images = BTreeSet::new();
+        for choice in choices {
+            match choice {
+                KernelChoice::Image(name) => drop(images.insert(name.as_str())),
+                KernelChoice::OfImage | KernelChoice::File { .. } => {
+                    images.extend(cases.iter().map(|case| case.machine.image.as_str()));
+                }
+            }
+        }
+        let images: Vec<&str> = images.into_iter().collect();
+        install::prepare_host(&Cache::open()?, &images)
+    }
+
+    /// Finds every mistake that can be found before anything is obtained.
+    fn check(&self, cases: &[Case], choices: &[KernelChoice]) -> Result<(), UserError> {
+        let host = self.host();
+        host.check()?;
+        for choice in choices {
+            for case in cases {
+                let image = choice.check(&case.machine.image);
+                let image = image.map_err(|why| UserError::new(why.to_string()))?;
+                vmm::lab::check(host, case, image, width(image)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The kernels for all runs, by image; one map for each choice. Obtained before the first guest runs, as a process that
+    /// runs guests obtains nothing any more.
+    pub fn kernels(
+        &self,
+        cases: &[Case],
+        choices: &[KernelChoice],
+    ) -> Result<Vec<Kernels>, UserError> {
+        self.check(cases, choices)?;
+        self.prepare_host(cases, choices)?;
+        choices.iter().map(|choice| obtain(cases, choice)).collect()
+    }
+
+    /// Runs `cases`, several at once, and shows each as it ends, in their order.
+    pub fn judge(&self, cases: &[Case], kernels: &Kernels) -> Result<Vec<Verdict>, UserError> {
+        let host = self.host();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = self
+            .jobs
+            .map_or(cores, usize::from)
+            .clamp(1, cases.len().max(1));
+        let next = AtomicUsize::new(0);
+        let done: Mutex<BTreeMap<usize, Verdict>> = Mutex::default();
+        let shown = Mutex::new(0_usize);
+        let work = || {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(case) = cases.get(index) else {
+                    return;
+                };
+                let verdict = vmm::lab::run_on(host, case, &kernels[&case.machine.image]);
+                let mut shown = shown.lock().unwrap_or_else(|e| e.into_inner());
+                let mut done = done.lock().unwrap_or_else(|e| e.into_inner());
+                done.insert(index, verdict);
+                while let Some(verdict) = done.get(&*shown) {
+                    print(&line(&cases[*shown], verdict));
+                    *shown += 1;
+                }
+            }
+        };
+        std::thread::scope(|scope| vmm::thread::spawn_several(scope, "lab", jobs, work))?;
+        let done = done.into_inner().unwrap_or_else(|e| e.into_inner());
+        Ok(done.into_values().collect())
+    }
+}
+
+/// The kernels of one choice, by image.
+pub type Kernels = BTreeMap<String, Kernel>;
+
+/// Obtains the kernels of one choice.
+fn obtain(cases: &[Case], choice: &KernelChoice) -> Result<Kernels, UserError> {
+    let mut kernels = Kernels::new();
+    for case in cases {
+        let image = &case.machine.image;
+        if !kernels.contains_key(image) {
+            let kernel = Kernel::obtain(image, choice, &mut install::terminal());
+            let kernel = kernel.map_err(|e| UserError::new(e.to_string()))?;
+            kernels.insert(image.clone(), kernel);
+        }
+    }
+    Ok(kernels)
+}
+
+/// Restricts this process to what guests of these kernels take, and to its own outputs.
+pub fn enter_sandbox<'p>(
+    kernels: &[Kernels],
+    outputs: impl IntoIterator<Item = &'p Option<PathBuf>>,
+    report: Option<&Path>,
+) -> Result<(), UserError> {
+    let mut policy = Policy::of_images()?;
+    for kernel in kernels.iter().flat_map(BTreeMap::values) {
+        policy.read(&kernel.path);
+    }
+    for path in outputs {
+        policy.output(path.as_deref());
+    }
+    if let Some(directory) = report {
+        let made = std::fs::create_dir_all(directory);
+        made.map_err(|error| {
+            let name = directory.display();
+            UserError::new(format!("cannot make the report directory {name}: {error}"))
+        })?;
+        policy.directory(directory);
+    }
+    policy.enter()?;
+    sandbox::filter()
+}
