@@ -274,6 +274,10 @@ impl Boot {
         } = self;
         let mut policy = Policy::default();
         policy.machine(origin.config());
+        // A recording names it by its hash.
+        if let Origin::Snapshot(_, path) = &origin {
+            policy.read(path);
+        }
         policy.listen(settings.gdb.map(GdbAddress::port));
         if let Console::File(file) = &console {
             policy.output(Some(file.path()));

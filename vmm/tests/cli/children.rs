@@ -1,7 +1,7 @@
 //! What a killed run leaves at work: nothing, so that the next run succeeds.
 
 use std::fs;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Ended;
@@ -39,8 +39,22 @@ fn host() -> Fakes {
 
 /// Starts to fetch an image, and returns when `apt-get` and what it starts are at work.
 fn fetching(fakes: &Fakes) -> Child {
-    let mut command = fakes.vmm(&["images", "fetch", "debian-armmp"]);
-    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let program = fakes.vmm(&["images", "fetch", "debian-armmp"]);
+    // Whoever runs the tests in the background of a script has SIGINT ignored, by all that they start.
+    let mut command = Command::new("env");
+    command
+        .arg("--default-signal=INT")
+        .arg(program.get_program())
+        .args(program.get_args())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     let child = command.spawn().expect("the program should start");
     wait_for("apt-get and what it starts to be at work", || {
         running(fakes).len() == 3
@@ -58,9 +72,7 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
 
 fn signal(child: &Child, name: &str) {
     let kill = format!("kill -{name} {}", child.id());
-    let status = std::process::Command::new("sh")
-        .args(["-c", &kill])
-        .status();
+    let status = Command::new("sh").args(["-c", &kill]).status();
     assert!(status.unwrap().success());
 }
 

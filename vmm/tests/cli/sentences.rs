@@ -206,7 +206,7 @@ fn values_that_are_none() {
         (
             "--epoch",
             "4294967296",
-            "4294967296 is not in 0..=4294967295",
+            "4294967296 is not a date: write seconds since 1970-01-01 00:00 UTC, 0 to 4294967295, or now",
         ),
         ("--console", "", "use stdio, none or a file's"),
         (

@@ -394,7 +394,7 @@ impl Recording {
             (None, _) => {
                 let mut config = config.clone();
                 for disk in &mut config.disks {
-                    disk.overlay = true;
+                    disk.overlay = !disk.read_only;
                 }
                 Machine::paced(&config, console, sink, *epoch)?
             }
