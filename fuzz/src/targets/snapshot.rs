@@ -10,7 +10,9 @@ use arbitrary::{Arbitrary, Unstructured};
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempPath};
 use vmm::machine::snapshot::file::describe;
-use vmm::machine::{Fork, IommuConfig, IommuModel, KernelFormat, Recorder, Recording, Snapshot};
+use vmm::machine::{
+    Fork, IommuConfig, IommuModel, KernelFormat, Moved, Recorder, Recording, Snapshot,
+};
 use vmm::{ByteSize, Config, Discard, DiskConfig, Limits, Machine};
 
 /// Counts, stores each count, puts it out, and yields at times: add, str, strb, tst, yieldeq, b back.
@@ -278,10 +280,10 @@ fn restore(file: &[u8]) {
 
 /// Replays a recording.
 fn replay(file: &[u8]) {
-    let Ok(recording) = Recording::read(file) else {
+    let Ok(mut recording) = Recording::read(file) else {
         return;
     };
-    if recording.check_files().is_err() {
+    if recording.find_files(&Moved::default()).is_err() {
         return;
     }
     if let Ok(mut machine) = recording.machine(Box::new(Discard), None) {

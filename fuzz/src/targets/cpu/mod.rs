@@ -162,7 +162,8 @@ impl Run {
             // What observers were told.
             member.stops = Default::default();
             // Counters are brought up to date when someone looks.
-            member.cpu.pmu.line(member.cpu.retired);
+            let privileged = member.cpu.psr.mode.privileged();
+            member.cpu.pmu.line(member.cpu.retired, privileged);
         }
         Outcome {
             cores,
