@@ -303,11 +303,13 @@ mod tests {
         "snapshot restore --record",
     ];
     /// The rest: commands that write nothing have nothing to compare.
-    const OTHERS: [&str; 4] = [
+    const OTHERS: [&str; 6] = [
         "snapshot restore --timeline",
         "snapshot describe file",
         "lab matrix names",
         "lab matrix --kernel",
+        "sandbox-check --disk",
+        "sandbox-check --file",
     ];
 
     /// Every argument below `command` that names a file.
