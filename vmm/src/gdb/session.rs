@@ -268,6 +268,8 @@ impl<I: Isa> Session<I> {
     }
 
     fn note_stop(&mut self) {
+        // One that crossed with the stop would stop the guest again, after whoever asked has gone.
+        self.interrupt.store(false, Ordering::Release);
         self.asked = false;
         self.target.halted = true;
     }

@@ -241,6 +241,19 @@ fn a_core_that_is_held_is_not_dead() {
 }
 
 #[test]
+fn a_debugger_that_steps_and_leaves_at_once_lets_the_guest_go_on() {
+    // The end of the step and the wish to stop for the debugger's going cross now and then.
+    for _ in 0..50 {
+        let (reason, ..) = debugged(&COUNT, |address| {
+            let mut client = Client::connect(address);
+            client.ask("?");
+            client.send("s");
+        });
+        assert_eq!(reason, Reason::PowerOff);
+    }
+}
+
+#[test]
 fn limits_end_a_run_that_waits_for_a_debugger() {
     let mut machine = machine(&SPIN);
     let server = Server::bind(([127, 0, 0, 1], 0).into()).unwrap();
