@@ -1,7 +1,7 @@
 //! Debug registers of coprocessor 14: v7.1 Debug as the Cortex-A15 has it (ARM ARM DDI 0406C chapter C11), in Monitor
 //! debug-mode.
 //!
-//! Here the registers are read and written; [`events`] says which instruction or access makes a debug event. There is
+//! Here the registers are read and written; `events` says which instruction or access makes a debug event. There is
 //! no external debugger, so nothing ever halts: a debug event is a Prefetch Abort or a Data Abort, or nothing.
 
 pub(crate) mod events;

@@ -1,7 +1,7 @@
 //! Performance monitors, version 2 (ARM ARM DDI 0406C chapter C12): a cycle counter and six event counters.
 //!
 //! One instruction is one cycle, so that counts are exact and repeatable. Counters are brought up to date when they are
-//! looked at, and where a filter tells the privilege levels apart also before the level changes ([`Pmu::filters`]).
+//! looked at, and where a filter tells the privilege levels apart also before the level changes (`Pmu::filters`).
 
 use serde::{Deserialize, Serialize};
 

@@ -15,10 +15,12 @@ use crc32fast::Hasher;
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 
-pub use gate::{Attendance, ConsoleInput, GateState, InputGate, InputRecord, MAX_WAITING};
+pub use gate::{
+    Attendance, ConsoleInput, GateState, InputGate, InputRecord, MAX_RECORD, MAX_WAITING,
+};
 pub use registers::Registers;
 pub use saved::{UartState, WrongUart};
-pub use sink::{Capture, ConsoleSink, Discard, Flow};
+pub use sink::{Capture, ConsoleSink, Discard, Flow, MAX_CAPTURE};
 
 use crate::irq::Interrupt;
 
