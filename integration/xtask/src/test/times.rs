@@ -7,7 +7,8 @@ use std::{env, fs};
 
 /// What there is to say where the tests have not run yet.
 pub(crate) const UNKNOWN: &str = "They took some 25 minutes on two busy cores of a cloud host; how long they take \
-     here the next run will say. Guest images that are not in the cache come on top, two of them with a kernel to compile, some ten minutes of two cores each.";
+     here the next run will say. Guest images that are not in the cache come on top, \
+     two of them with a kernel to compile, some ten minutes of two cores each.";
 
 /// Seconds by program.
 #[derive(Debug)]
