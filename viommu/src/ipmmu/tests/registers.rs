@@ -162,7 +162,7 @@ fn kept_bits(gen3: bool, utlbs: u64) -> BTreeMap<u64, u32> {
         bits.extend(registers.map(|(offset, kept)| (bank + context * 0x40 + offset, kept)));
     }
     for utlb in 0..utlbs {
-        bits.insert(bank + imuctr(utlb), 0x80ff_00f1);
+        bits.insert(bank + imuctr(utlb), 0xf1);
         bits.insert(bank + imuctr(utlb) + 8, 0xffff);
     }
     bits

@@ -142,7 +142,7 @@ fn bits_that_registers_do_not_have_are_dropped() {
     assert_eq!((context.imttubr0, context.imttubr1), (0xff, 0xff));
     assert_eq!((context.imstr, context.imelar, context.imeuar), (0, 0, 0));
     let utlb = saved.instances[0].utlbs[31];
-    assert_eq!((utlb.imuctr, utlb.imuasid), (0x80ff_00f1, 0xffff));
+    assert_eq!((utlb.imuctr, utlb.imuasid), (0xf1, 0xffff));
 }
 
 #[test]
