@@ -8,20 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::record::PROGRAM;
 use crate::{Ended, vmm};
-
-/// Shows the low byte of the guest's time 4096 times and powers off; see record.rs.
-const PROGRAM: [u32; 9] = [
-    0xe3a0_1409,
-    0xe3a0_4a01,
-    0xec53_2f1e,
-    0xe5c1_2000,
-    0xe254_4001,
-    0x1aff_fffb,
-    0xe3a0_0484,
-    0xe380_0008,
-    0xe140_0070,
-];
 
 /// `made/` with a machine's files and its configuration, and `used/`, from where things are used.
 struct Place(TempDir);

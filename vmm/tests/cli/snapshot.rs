@@ -11,7 +11,7 @@ use crate::{run, vmm};
 
 /// Shows a count for ever: mov r1, #0x09000000; mov r0, #0x30; strb r0, [r1]; add r0, r0, #1; and r0, r0, #0x3f; b to the
 /// strb.
-const COUNT: [u32; 6] = [
+pub const COUNT: [u32; 6] = [
     0xe3a0_1409,
     0xe3a0_0030,
     0xe5c1_0000,

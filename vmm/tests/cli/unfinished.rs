@@ -7,17 +7,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::snapshot::COUNT;
 use crate::{Ended, vmm};
-
-/// Counts on the console for ever; see snapshot.rs.
-const COUNT: [u32; 6] = [
-    0xe3a0_1409,
-    0xe3a0_0030,
-    0xe5c1_0000,
-    0xe280_0001,
-    0xe200_003f,
-    0xeaff_fffb,
-];
 
 fn place() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
