@@ -37,6 +37,8 @@ pub(super) struct Batch {
     pub pending: bool,
     /// The chain at hand.
     pub chain: Chain,
+    /// Mappings that its request removed.
+    pub removed: usize,
 }
 
 impl Batch {

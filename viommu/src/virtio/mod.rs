@@ -9,7 +9,8 @@
 //!   [`VirtioIommu::config_space`]; pass writes to [`VirtioIommu::write_config`].
 //! - When the driver has accepted features, call [`VirtioIommu::activate`]; when it resets the device,
 //!   [`VirtioIommu::reset`]; when the machine is reset, [`VirtioIommu::system_reset`].
-//! - Queue [`spec::REQUEST_QUEUE`]: at a notification call [`VirtioIommu::process_requests`]. If
+//! - Queue [`spec::REQUEST_QUEUE`]: at a notification call [`VirtioIommu::process_requests`], or with a bound on the time
+//!   that this takes [`VirtioIommu::process_requests_within`]. If
 //!   [`Served::pending`], go on with other work, such as running vCPUs, and call [`VirtioIommu::poll`] from time to
 //!   time: a device that is using memory which the driver has just unmapped must be able to come to an end, and it may
 //!   be waiting for a vCPU.
@@ -62,7 +63,7 @@ pub use config::{
 };
 pub use device::{DomainNames, FeatureError, VirtioIommu};
 pub use events::{FaultReport, MAX_WAITING_REPORTS, ReportCounters};
-pub use process::{ServeError, Served};
+pub use process::{Quota, ServeError, Served};
 pub use requests::{ParseError, Request};
 pub use state::{
     AnswerState, DomainState, EndpointState, MappingState, RestoreError, VirtioIommuState,

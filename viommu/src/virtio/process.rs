@@ -29,6 +29,31 @@ pub struct Served {
     pub pending: bool,
 }
 
+/// What is left of a turn of serving requests.
+///
+/// A request takes about as long as another, except for those that remove mappings: these take a time in proportion to how
+/// many they remove. No request is cut in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Requests that may be executed.
+    pub requests: u16,
+    /// Mappings that may be removed before no other request is begun.
+    pub mappings: usize,
+}
+
+impl Quota {
+    /// A ring's worth of requests, whatever they remove.
+    pub const RING: Self = Self {
+        requests: u16::MAX,
+        mappings: usize::MAX,
+    };
+
+    /// Whether no other request may be begun.
+    pub const fn is_used_up(&self) -> bool {
+        self.requests == 0 || self.mappings == 0
+    }
+}
+
 /// Why a queue cannot be served. The device then needs a reset.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -56,6 +81,20 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         queue: &mut Queue,
         mem: &DmaSpace<M>,
     ) -> Result<Served, ServeError> {
+        self.process_requests_within(queue, mem, &mut Quota::RING.clone())
+    }
+
+    /// As [`VirtioIommu::process_requests`], within `quota`, which is used up by what is done. What is left over is told by
+    /// [`Served::more`].
+    ///
+    /// # Errors
+    /// As [`VirtioIommu::process_requests`].
+    pub fn process_requests_within(
+        &mut self,
+        queue: &mut Queue,
+        mem: &DmaSpace<M>,
+        quota: &mut Quota,
+    ) -> Result<Served, ServeError> {
         if !queue.ready() {
             // Before anything is written to a ring that is nowhere.
             return Err(QueueError::QueueNotReady.into());
@@ -68,18 +107,18 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         loop {
             queue.disable_notification(mem)?;
             let before = left;
-            while self.collect(queue, mem, &mut left)? {
+            while self.collect(queue, mem, &mut left, quota)? {
                 self.batch.seal(&self.unit, self.shared.injected.as_ref());
                 if !self.settle(queue, mem, &mut served)? {
                     return Ok(served);
                 }
             }
             served.more = queue.enable_notification(mem)?;
-            if served.more && left == before {
-                return Err(ServeError::Stuck);
-            }
-            if !served.more || left == 0 {
+            if !served.more || left == 0 || quota.is_used_up() {
                 return Ok(served);
+            }
+            if left == before {
+                return Err(ServeError::Stuck);
             }
         }
     }
@@ -136,18 +175,20 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         Ok(true)
     }
 
-    /// Executes what is available, as long as there are slots for new domains; whether there was anything.
+    /// Executes what is available, as far as `quota` goes and as long as there are slots for new domains; whether there was
+    /// anything.
     fn collect(
         &mut self,
         queue: &mut Queue,
         mem: &DmaSpace<M>,
         left: &mut u16,
+        quota: &mut Quota,
     ) -> Result<bool, ServeError> {
         let longest = readable_size::MAX + TAIL_SIZE;
         let longest = longest + self.config.probe_size.unwrap_or(0) as usize;
         let pin = mem.pin();
         let mut chains = queue.iter(&pin)?;
-        while *left > 0 {
+        while *left > 0 && !quota.is_used_up() {
             let Some(chain) = chains.next() else {
                 break;
             };
@@ -163,6 +204,9 @@ impl<M: StableHostMemory> VirtioIommu<M> {
                 chains.go_to_previous_position();
                 break;
             }
+            let removed = std::mem::take(&mut self.batch.removed);
+            quota.mappings = quota.mappings.saturating_sub(removed);
+            quota.requests -= 1;
             self.batch.answers.push(answer);
             *left -= 1;
         }
@@ -222,6 +266,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     /// Executes a request other than PROBE.
     fn execute(&mut self, request: Request) -> Result<Status, Later> {
         let mut domains = self.shared.domains_mut();
+        let mappings = domains.mapping_count();
         let result = match request {
             Request::Attach {
                 domain,
@@ -246,6 +291,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             } => domains.unmap(domain, first, last),
             Request::Probe { .. } => Err(Refusal::Status(Status::Unsupp)),
         };
+        self.batch.removed += mappings.saturating_sub(domains.mapping_count());
         drop(domains);
         match result {
             Ok(effects) => self.apply(effects),

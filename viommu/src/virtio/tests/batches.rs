@@ -5,8 +5,8 @@ use vm_memory::{Bytes, GuestAddress};
 use super::harness::*;
 use crate::event::{Event, Scope};
 use crate::fault::DomainId;
-use crate::virtio::VirtioIommu;
 use crate::virtio::spec::*;
+use crate::virtio::{Quota, VirtioIommu};
 
 const BASE: u64 = 0x1_0000;
 
@@ -259,4 +259,37 @@ fn a_domain_that_takes_the_place_of_another_shows_nothing_of_it() {
 fn the_device_can_be_sent() {
     fn sendable<T: Send>() {}
     sendable::<VirtioIommu>();
+}
+
+#[test]
+fn a_quota_leaves_the_rest_for_another_turn() {
+    let mut machine = sixteen();
+    let pages = (0..16).map(|page| BASE + page * 0x1000);
+    send_all(
+        &mut machine,
+        pages.map(|first| unmap(1, first, first + 0xfff)),
+    );
+    for (requests, mappings, done, more) in [
+        (5, usize::MAX, 5, true),
+        (u16::MAX, 3, 3, true),
+        (0, usize::MAX, 0, true),
+        (8, 8, 8, false),
+    ] {
+        let mut quota = Quota { requests, mappings };
+        let served = machine.serve_within(&mut quota);
+        assert_eq!((served.used, served.more), (done > 0, more));
+        assert_eq!(used(&mut machine), usize::from(done));
+        assert_eq!(quota.requests, requests - done);
+    }
+    // A request that removes more than is left is not cut in two.
+    let pages = (0..16).map(|page| BASE + page * 0x1000);
+    let maps = pages.map(|first| map_rw(1, first, first + 0xfff, RAM + (first & 0xf000) * 2));
+    let all = [unmap(1, 0, u64::MAX), unmap(1, 0, u64::MAX)];
+    send_all(&mut machine, maps.chain(all));
+    let mut quota = Quota {
+        mappings: 4,
+        ..Quota::RING
+    };
+    assert!(machine.serve_within(&mut quota).more);
+    assert_eq!((used(&mut machine), quota.mappings), (17, 0));
 }

@@ -10,7 +10,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use crate::dma::DmaSpace;
 use crate::event::{Event, Observer};
 use crate::virtio::spec::*;
-use crate::virtio::{EndpointConfig, Observers, Served, VirtioIommu, VirtioIommuConfig};
+use crate::virtio::{EndpointConfig, Observers, Quota, Served, VirtioIommu, VirtioIommuConfig};
 
 /// RAM is far from the IOVAs of most tests, so that stray IOVAs are bus errors.
 pub(super) const RAM: u64 = 0x8000_0000;
@@ -274,6 +274,12 @@ impl Machine {
     pub(super) fn serve(&mut self) -> Served {
         self.iommu
             .process_requests(&mut self.requests.queue, &self.mem)
+            .unwrap()
+    }
+
+    pub(super) fn serve_within(&mut self, quota: &mut Quota) -> Served {
+        self.iommu
+            .process_requests_within(&mut self.requests.queue, &self.mem, quota)
             .unwrap()
     }
 
