@@ -114,10 +114,4 @@ impl Interrupt for FaultyLine {
         }
         self.change(|levels| levels.wanted = level);
     }
-
-    fn pulse(&self) {
-        if self.raises() {
-            self.line.pulse();
-        }
-    }
 }

@@ -8,13 +8,10 @@ use std::sync::Arc;
 
 pub use gicv2::Gic;
 
-/// One interrupt input of the controller, as a device sees it.
+/// One interrupt input of the controller, as a device sees it. All lines of this machine are level-sensitive.
 pub trait Interrupt: Send + Sync {
     /// Drives a level-sensitive line.
     fn set(&self, level: bool);
-
-    /// Sends one pulse down an edge-triggered line.
-    fn pulse(&self);
 }
 
 /// A shared peripheral interrupt of a [`Gic`].
@@ -34,10 +31,5 @@ impl IrqLine {
 impl Interrupt for IrqLine {
     fn set(&self, level: bool) {
         self.gic.set_shared(self.irq, level);
-    }
-
-    fn pulse(&self) {
-        self.gic.set_shared(self.irq, true);
-        self.gic.set_shared(self.irq, false);
     }
 }

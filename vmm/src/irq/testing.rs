@@ -20,8 +20,4 @@ impl Interrupt for LevelLine {
         let before = self.0.swap(level, Ordering::Relaxed);
         assert_ne!(before, level, "the line is driven when it changes");
     }
-
-    fn pulse(&self) {
-        panic!("the line is a level");
-    }
 }

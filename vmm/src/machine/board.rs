@@ -6,22 +6,11 @@ use super::config::{Config, IommuModel, Port};
 use super::layout::{self, Range};
 use crate::vcpu::{Irqchip, Platform};
 
-/// How an interrupt line is driven.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trigger {
-    /// A pulse.
-    Edge,
-    /// High while the cause lasts.
-    Level,
-}
-
-/// A shared peripheral interrupt.
+/// A shared peripheral interrupt: its line is high while the cause lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Irq {
     /// Its number among the shared ones.
     pub spi: u32,
-    /// How it is driven.
-    pub trigger: Trigger,
 }
 
 impl Irq {
@@ -34,12 +23,10 @@ impl Irq {
 /// The console's interrupt.
 pub const UART_IRQ: Irq = Irq {
     spi: layout::UART_SPI,
-    trigger: Trigger::Level,
 };
 /// The real-time clock's interrupt.
 pub const RTC_IRQ: Irq = Irq {
     spi: layout::RTC_SPI,
-    trigger: Trigger::Level,
 };
 
 /// A kind of device.
@@ -175,7 +162,6 @@ impl Board {
             let base = layout::VIRTIO.base + slot as u64 * layout::VIRTIO_STRIDE;
             let irq = Irq {
                 spi: layout::VIRTIO_SPI + slot as u32,
-                trigger: Trigger::Level,
             };
             let disk = match device {
                 Device::Disk(index) => config.disks.get(index),
@@ -231,17 +217,9 @@ impl Board {
         let mut table =
             String::from("| address | device | interrupt | behind |\n|---|---|---|---|\n");
         for entry in &self.devices {
-            let irq = match entry.irq {
-                Some(Irq {
-                    spi,
-                    trigger: Trigger::Edge,
-                }) => format!("SPI {spi}, edge"),
-                Some(Irq {
-                    spi,
-                    trigger: Trigger::Level,
-                }) => format!("SPI {spi}, level"),
-                None => String::new(),
-            };
+            let irq = entry
+                .irq
+                .map_or(String::new(), |irq| format!("SPI {}, level", irq.spi));
             let behind = entry.iommu.map_or(String::new(), |port| {
                 let name = self.iommu_name(port.iommu).unwrap_or_default();
                 format!("{name}, {} {}", self.port_word(port.iommu), port.utlb)
@@ -258,12 +236,7 @@ impl Board {
 /// The IOMMUs. On Gen3 a cache IPMMU has no interrupt: the main one, which comes first so that a driver finds it
 /// first, raises its own.
 fn iommus(config: &Config) -> Vec<Entry> {
-    let irq = |spi| {
-        Some(Irq {
-            spi,
-            trigger: Trigger::Level,
-        })
-    };
+    let irq = |spi| Some(Irq { spi });
     let list = config.iommu_list();
     let mut entries = Vec::new();
     if list

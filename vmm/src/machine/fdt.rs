@@ -2,7 +2,7 @@
 
 use vm_fdt::{Error, FdtWriter};
 
-use super::board::{Board, Device, Entry, Trigger};
+use super::board::{Board, Device, Entry};
 use super::layout::{self, Range};
 use crate::devices::uart;
 use crate::vcpu::{Irqchip, Platform, Width};
@@ -21,7 +21,6 @@ const PHANDLE_IOMMU: u32 = 16;
 const GIC_SPI: u32 = 0;
 const GIC_PPI: u32 = 1;
 /// Third cell of an interrupt.
-const EDGE_RISING: u32 = 1;
 const LEVEL_HIGH: u32 = 4;
 /// Bytes of randomness handed to the kernel.
 pub const SEED_BYTES: usize = 64;
@@ -226,11 +225,7 @@ fn device(fdt: &mut FdtWriter, platform: Platform, entry: &Entry) -> Result<(), 
     }
     reg(fdt, &entry.ranges)?;
     if let Some(irq) = entry.irq {
-        let trigger = match irq.trigger {
-            Trigger::Edge => EDGE_RISING,
-            Trigger::Level => LEVEL_HIGH,
-        };
-        fdt.property_array_u32("interrupts", &[GIC_SPI, irq.spi, trigger])?;
+        fdt.property_array_u32("interrupts", &[GIC_SPI, irq.spi, LEVEL_HIGH])?;
     }
     fdt.end_node(node)
 }

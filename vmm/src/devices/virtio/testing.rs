@@ -37,8 +37,6 @@ impl Interrupt for Line {
     fn set(&self, level: bool) {
         self.0.store(level, Ordering::Relaxed);
     }
-
-    fn pulse(&self) {}
 }
 
 /// A descriptor that the device reads.

@@ -74,8 +74,6 @@ impl Interrupt for Watching {
         }
         self.line.set(level);
     }
-
-    fn pulse(&self) {}
 }
 
 struct Setup {

@@ -100,10 +100,4 @@ impl Interrupt for WatchedLine {
         self.sink.interrupt(&self.device, self.irq, level);
         self.line.set(level);
     }
-
-    fn pulse(&self) {
-        self.sink.interrupt(&self.device, self.irq, true);
-        self.sink.interrupt(&self.device, self.irq, false);
-        self.line.pulse();
-    }
 }

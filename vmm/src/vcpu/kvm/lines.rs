@@ -20,7 +20,7 @@ use super::super::Waker;
 use super::super::accel::KvmError;
 use super::vm::failed;
 use crate::irq::Interrupt;
-use crate::machine::board::{Irq, Trigger};
+use crate::machine::board::Irq;
 use crate::machine::{layout, warn_guest};
 
 /// Has the "global interrupt" of each number be the shared peripheral interrupt of that number.
@@ -56,7 +56,7 @@ pub(super) struct Line {
     /// Told of interrupts, so that nobody takes a guest for dead that is about to be interrupted.
     waker: Arc<Waker>,
     raise: EventFd,
-    /// KVM writes to it when the guest has ended the interrupt, if the line is not one of pulses.
+    /// KVM writes to it when the guest has ended the interrupt.
     ended: EventFd,
     high: Mutex<bool>,
 }
@@ -74,11 +74,8 @@ impl Line {
             })
         };
         let (raise, ended) = (event()?, event()?);
-        match irq.trigger {
-            Trigger::Edge => vm.register_irqfd(&raise, irq.spi),
-            Trigger::Level => vm.register_irqfd_with_resample(&raise, &ended, irq.spi),
-        }
-        .map_err(failed("connect an interrupt"))?;
+        vm.register_irqfd_with_resample(&raise, &ended, irq.spi)
+            .map_err(failed("connect an interrupt"))?;
         Ok(Self {
             vm: Arc::clone(vm),
             irq,
@@ -123,10 +120,6 @@ impl Interrupt for Line {
             _ => {}
         }
         *high = level;
-    }
-
-    fn pulse(&self) {
-        self.raise();
     }
 }
 

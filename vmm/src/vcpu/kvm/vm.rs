@@ -18,7 +18,7 @@ use super::lines::{self, Line};
 use super::{gic, gic_state};
 use crate::devices::virtio::worker::Subscriber;
 use crate::irq::Interrupt;
-use crate::machine::board::{Irq, Trigger};
+use crate::machine::board::Irq;
 
 /// An error of a call to KVM.
 pub(super) fn failed(what: &'static str) -> impl Fn(errno::Error) -> KvmError {
@@ -123,9 +123,7 @@ impl Vm {
     /// When KVM refuses.
     pub fn line(&self, irq: Irq) -> Result<Arc<dyn Interrupt>, KvmError> {
         let line = Arc::new(Line::new(&self.fd, irq, Arc::clone(&self.waker))?);
-        if irq.trigger == Trigger::Level {
-            self.lines().push(Arc::clone(&line));
-        }
+        self.lines().push(Arc::clone(&line));
         Ok(line)
     }
 
