@@ -21,7 +21,8 @@ impl VirtualClock {
         let now = self.now.load(Ordering::Relaxed);
         if to_ns > now {
             self.now.store(to_ns, Ordering::Relaxed);
-            self.skipped.fetch_add(to_ns - now, Ordering::Relaxed);
+            let skipped = self.skipped_ns().saturating_add(to_ns - now);
+            self.skipped.store(skipped, Ordering::Relaxed);
         }
     }
 
@@ -51,7 +52,11 @@ impl Clock for VirtualClock {
     }
 
     fn retire(&self, instructions: u64) {
-        self.now.fetch_add(instructions, Ordering::Relaxed);
+        // The end of time, 584 years on, is as far as a far timer leads: time stands still there, and never goes back. Only the
+        // run loop's thread changes it.
+        let now = self.now.load(Ordering::Relaxed);
+        self.now
+            .store(now.saturating_add(instructions), Ordering::Relaxed);
     }
 
     fn instructions_until(&self, deadline_ns: u64) -> Option<u64> {
@@ -116,6 +121,15 @@ mod tests {
         assert_eq!((clock.now_ns(), clock.skipped_ns()), (100, 0));
         clock.skip_to(1000);
         assert_eq!((clock.now_ns(), clock.skipped_ns()), (1000, 900));
+    }
+
+    #[test]
+    fn time_ends_and_does_not_begin_anew() {
+        let clock = VirtualClock::starting_at(10, u64::MAX - 100);
+        clock.skip_to(u64::MAX - 50);
+        clock.retire(100);
+        assert_eq!((clock.now_ns(), clock.skipped_ns()), (u64::MAX, u64::MAX));
+        assert_eq!(clock.instructions_until(u64::MAX), Some(0));
     }
 
     #[test]
