@@ -15,6 +15,10 @@
 
 #![deny(missing_docs)]
 
+// Guests that tests and an example share name the crate as the example does.
+#[cfg(test)]
+extern crate self as vmm;
+
 pub mod atomic_file;
 pub mod clock;
 pub mod devices;

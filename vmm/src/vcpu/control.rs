@@ -83,6 +83,11 @@ impl Control {
         self.waker.wake();
     }
 
+    /// What wakes the run loop.
+    pub fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
+    }
+
     /// Takes a pending request to call observers.
     pub fn take_interrupt(&self) -> bool {
         self.interrupt.swap(false, Ordering::AcqRel)

@@ -126,13 +126,19 @@ impl RunLoop<'_> {
             .and_then(|wall| Instant::now().checked_add(wall));
         loop {
             let ticket = self.waker.ticket();
-            if let Some(reason) = self.control.take().or_else(|| self.exceeded(deadline)) {
+            self.schedule.looked();
+            let waits = self.waits_for_the_host();
+            if let Some(reason) = self.must_end(waits, deadline) {
                 return reason;
             }
             if self.control.take_interrupt() {
                 if let Err(reason) = self.interrupt(deadline) {
                     return reason;
                 }
+                continue;
+            }
+            if waits {
+                self.sleep(None, ticket, deadline);
                 continue;
             }
             self.chores.run();
@@ -175,6 +181,23 @@ impl RunLoop<'_> {
                 Err(reason) => return reason,
             }
         }
+    }
+
+    /// Whether virtual time stands still until the host has done what a queue waits for.
+    fn waits_for_the_host(&self) -> bool {
+        matches!(self.timing, Timing::Virtual(_)) && self.schedule.is_waiting()
+    }
+
+    /// Why the run ends now. While it waits for the host the guest's own limits have their time to come: how long it waits
+    /// must not be seen in what the guest has done by then.
+    fn must_end(&self, waits: bool, deadline: Option<Instant>) -> Option<Reason> {
+        self.control.take().or_else(|| {
+            if waits {
+                passed(deadline).then_some(Reason::WallTimeout)
+            } else {
+                self.exceeded(deadline)
+            }
+        })
     }
 
     /// How the machine is now.
@@ -442,8 +465,9 @@ impl RunLoop<'_> {
     /// Whether anything may yet wake a core: input, unfinished work of a device, or what happened since `ticket`.
     fn may_wake(&self, ticket: u64) -> bool {
         // In this order: a device raises its interrupt before its work counts as done.
-        let work =
-            self.gate.can_arrive(self.uart.room()) || self.pending.load(Ordering::Acquire) > 0;
+        let work = self.gate.can_arrive(self.uart.room())
+            || self.schedule.is_waiting()
+            || self.pending.load(Ordering::Acquire) > 0;
         work || self.waker.ticket() != ticket
     }
 

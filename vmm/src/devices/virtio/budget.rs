@@ -22,7 +22,7 @@ pub const PAUSE_NS: u64 = 16_000_000;
 /// The least that a piece of work costs, in bytes: looking up a buffer takes about as long as copying a page.
 pub const MIN_COST: u64 = 4096;
 /// The longest turn in host time, where other devices wait for the same thread.
-const HOST_TURN: Duration = Duration::from_millis(50);
+const HOST_TURN: Duration = Duration::from_millis(20);
 
 /// What is left of a turn.
 #[derive(Debug)]
@@ -66,11 +66,6 @@ impl Budget {
         }
     }
 
-    /// Work that is done in one go, whatever it takes.
-    pub const fn unlimited() -> Self {
-        Self::of(u64::MAX)
-    }
-
     /// A piece of work on `bytes` bytes has been done. It may be more than what was left.
     pub fn spend(&mut self, bytes: u64) {
         let cost = bytes.max(MIN_COST);
@@ -82,6 +77,11 @@ impl Budget {
     pub fn is_spent(&self) -> bool {
         let over = |(halts, until): &(Arc<Halts>, Instant)| halts.any() || Instant::now() >= *until;
         self.left == 0 || self.host.as_ref().is_some_and(over)
+    }
+
+    /// What is left, in bytes.
+    pub const fn left(&self) -> u64 {
+        self.left
     }
 
     /// What has been spent, in bytes.

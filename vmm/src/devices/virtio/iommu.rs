@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use viommu::DmaSpace;
 use viommu::virtio::spec::{CONFIG_SIZE, DEVICE_ID, EVENT_QUEUE, REQUEST_QUEUE};
-use viommu::virtio::{Served, VirtioIommu};
+use viommu::virtio::{Quota, Served, VirtioIommu};
 use virtio_queue::Queue;
 
-use super::budget::Budget;
+use super::budget::{Budget, MIN_COST};
 use super::chores::Chores;
 use super::{DeviceState, Progress, ServeError, VirtioDevice, WrongState};
 use crate::machine::warn_guest;
@@ -18,6 +18,9 @@ use crate::machine::warn_guest;
 /// Entries of the request queue and of the event queue. The driver sends a batch when the first is full, and keeps
 /// buffers for as many fault reports as the second has entries.
 const QUEUE_SIZES: [u16; 2] = [256, 64];
+
+/// What removing a mapping costs, in bytes: a mebibyte of mappings goes in one request, and takes some tens of milliseconds.
+const MAPPING_COST: u64 = 32;
 
 /// Looks at whether a batch is complete, with others given the processor in between: far longer than the tens of
 /// microseconds for which a device is pinned at a time. A pin that lasts longer is waited for as a chore.
@@ -75,28 +78,37 @@ impl Iommu {
         }
     }
 
-    /// Serves the request queue. If that has to wait for another device, it looks `patience` times more: the driver could
-    /// only spin meanwhile, and nobody would know when it is over.
+    /// Serves the request queue, as far as `budget` goes. If that has to wait for another device, it looks `patience` times
+    /// more: the driver could only spin meanwhile, and nobody would know when it is over.
     fn serve_requests(
         &mut self,
         queue: &mut Queue,
         mem: &DmaSpace,
         patience: u32,
+        budget: &mut Budget,
     ) -> Result<Served, ServeError> {
         let mut iommu = lock(&self.iommu);
-        let mut served = iommu.process_requests(queue, mem)?;
+        let all = Quota {
+            requests: u16::try_from(budget.left() / MIN_COST).unwrap_or(u16::MAX),
+            mappings: usize::try_from(budget.left() / MAPPING_COST).unwrap_or(usize::MAX),
+        };
+        let mut quota = all;
+        let mut served = iommu.process_requests_within(queue, mem, &mut quota)?;
         for _ in 0..patience {
             if !served.pending {
                 break;
             }
             std::thread::yield_now();
-            let next = iommu.poll(queue, mem)?;
+            let next = iommu.process_requests_within(queue, mem, &mut quota)?;
             served = Served {
                 used: served.used || next.used,
                 ..next
             };
         }
         drop(iommu);
+        let requests = u64::from(all.requests - quota.requests);
+        let mappings = (all.mappings - quota.mappings) as u64;
+        budget.spend(requests * MIN_COST + mappings * MAPPING_COST);
         self.unfinished = served.pending || served.more;
         Ok(served)
     }
@@ -173,19 +185,17 @@ impl VirtioDevice for Iommu {
         lock(&self.iommu).reset();
     }
 
-    /// A ring's worth at most, whatever is left of the turn: the driver spins until it is answered, and what takes long, to
-    /// remove mappings, is no more than was added.
     fn process(
         &mut self,
         index: usize,
         queue: &mut Queue,
         mem: &DmaSpace,
-        _budget: &mut Budget,
+        budget: &mut Budget,
     ) -> Result<Progress, ServeError> {
         let served = match index {
             REQUEST_QUEUE => {
                 self.observer.event(DriverEvent::Notified);
-                self.serve_requests(queue, mem, PATIENCE)?
+                self.serve_requests(queue, mem, PATIENCE, budget)?
             }
             EVENT_QUEUE => lock(&self.iommu).process_events(queue, mem)?,
             _ => Served::default(),
@@ -198,9 +208,10 @@ impl VirtioDevice for Iommu {
         index: usize,
         queue: &mut Queue,
         mem: &DmaSpace,
+        budget: &mut Budget,
     ) -> Result<Progress, ServeError> {
         let served = match index {
-            REQUEST_QUEUE if self.unfinished => self.serve_requests(queue, mem, 0)?,
+            REQUEST_QUEUE if self.unfinished => self.serve_requests(queue, mem, 0, budget)?,
             EVENT_QUEUE => lock(&self.iommu).process_events(queue, mem)?,
             _ => Served::default(),
         };

@@ -15,6 +15,7 @@ pub mod schedule;
 pub(crate) mod testing;
 #[cfg(test)]
 mod translated_tests;
+pub mod waits;
 pub mod worker;
 
 use viommu::DmaSpace;
@@ -27,6 +28,7 @@ pub use mmio::VirtioMmio;
 pub use saved::{DeviceState, SavedQueue, VirtioState, WrongState};
 
 use crate::machine::warn_guest;
+use waits::Waiting;
 
 /// What a kind of device adds to the transport.
 pub trait VirtioDevice: Send {
@@ -76,8 +78,9 @@ pub trait VirtioDevice: Send {
         index: usize,
         queue: &mut Queue,
         mem: &DmaSpace,
+        budget: &mut Budget,
     ) -> Result<Progress, ServeError> {
-        let _ = (index, queue, mem);
+        let _ = (index, queue, mem, budget);
         Ok(Progress::default())
     }
 
@@ -92,6 +95,17 @@ pub trait VirtioDevice: Send {
         mem: &DmaSpace,
         budget: &mut Budget,
     ) -> Result<Progress, ServeError>;
+
+    /// Whom to tell of queues that wait for the host.
+    fn set_waiting(&mut self, waiting: Waiting) {
+        let _ = waiting;
+    }
+
+    /// Whether queue `index`, of which more is left, goes on when the host has done something and not before.
+    fn waits(&self, index: usize) -> bool {
+        let _ = index;
+        false
+    }
 
     /// The driver resets queue `index` alone.
     fn reset_queue(&mut self, index: usize) {

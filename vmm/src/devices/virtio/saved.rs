@@ -90,7 +90,7 @@ impl VirtioMmio {
             registers: self.regs,
             queues: self.queues.iter().map(|q| SavedQueue(q.state())).collect(),
             device: self.device.save(),
-            deferred: self.deferred(),
+            deferred: self.left_over(),
         }
     }
 

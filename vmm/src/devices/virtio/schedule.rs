@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::VirtioMmio;
 use super::budget::{Allowance, Budget, PAUSE_NS};
+use super::waits::Waits;
 use crate::vcpu::Control;
 
 /// Nothing is left to be done.
@@ -30,11 +31,41 @@ pub(super) const fn turn(now_ns: u64, count: usize) -> usize {
     }
 }
 
+/// What devices did at once, at most, in bytes as a [`Budget`] counts them.
+#[derive(Debug, Default)]
+pub struct Work {
+    since_look: AtomicU64,
+    turn: AtomicU64,
+    between_looks: AtomicU64,
+}
+
+impl Work {
+    fn add(&self, bytes: u64) {
+        let before = self.since_look.fetch_add(bytes, Ordering::Relaxed);
+        let all = before.saturating_add(bytes);
+        self.turn.fetch_max(bytes, Ordering::Relaxed);
+        self.between_looks.fetch_max(all, Ordering::Relaxed);
+    }
+
+    /// By one device, at one instruction or between two slices of them.
+    pub fn turn(&self) -> u64 {
+        self.turn.load(Ordering::Relaxed)
+    }
+
+    /// By all of them, between two looks of the run loop. The cores look more often: after each instruction that reaches a
+    /// device.
+    pub fn between_looks(&self) -> u64 {
+        self.between_looks.load(Ordering::Relaxed)
+    }
+}
+
 /// Work of a machine's devices that goes on later.
 pub struct Schedule {
     clock: Arc<dyn Clock>,
     control: Arc<Control>,
     allowance: Mutex<Allowance>,
+    waits: Arc<Waits>,
+    work: Work,
     /// When the first of them goes on.
     next_ns: AtomicU64,
     /// Not their owner: the devices have the schedule themselves.
@@ -46,8 +77,10 @@ impl Schedule {
     pub fn new(clock: Arc<dyn Clock>, control: Arc<Control>) -> Self {
         Self {
             clock,
-            control,
             allowance: Mutex::default(),
+            waits: Arc::new(Waits::new(control.waker())),
+            work: Work::default(),
+            control,
             next_ns: AtomicU64::new(NEVER),
             slots: OnceLock::new(),
         }
@@ -73,6 +106,32 @@ impl Schedule {
     /// A device has used so much of it.
     pub(super) fn charge(&self, budget: &Budget) {
         self.allowance().take(budget.spent());
+        self.work.add(budget.spent());
+    }
+
+    /// Whoever runs the machine looks at requests to stop and at limits.
+    pub fn looked(&self) {
+        self.work.since_look.store(0, Ordering::Relaxed);
+    }
+
+    /// What devices did at once.
+    pub const fn work(&self) -> &Work {
+        &self.work
+    }
+
+    /// Queues that wait for the host.
+    pub fn waits(&self) -> Arc<Waits> {
+        Arc::clone(&self.waits)
+    }
+
+    /// Whether any queue waits for the host.
+    pub fn is_waiting(&self) -> bool {
+        self.waits.any()
+    }
+
+    /// What the clock shows.
+    pub(super) fn now(&self) -> u64 {
+        self.clock.now_ns()
     }
 
     /// When work that is left over now goes on.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use event_manager::{EventManager, EventOps, EventSet, EventSubscriber, Events, SubscriberOps};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -18,6 +19,10 @@ pub type Pending = Arc<AtomicU64>;
 
 /// What the device thread serves.
 pub type Subscriber = Arc<dyn EventSubscriber + Send + Sync>;
+
+/// Between two turns of one device's work: a lock that is taken again at once is never had by a core that waits for it at
+/// one of the device's registers, and does not look at requests to stop meanwhile.
+const LULL: Duration = Duration::from_millis(1);
 
 /// One device whose queues the thread serves.
 struct Served {
@@ -34,11 +39,13 @@ impl EventSubscriber for Served {
         if let Some(times) = self.kicks.get(index).and_then(|kick| kick.read().ok()) {
             // Those that the host's kernel sent are not counted yet.
             self.pending.fetch_add(1, Ordering::AcqRel);
-            self.device
-                .lock()
-                .unwrap_or_else(|e| e.into_inner())
-                .process_queue(index);
+            let mut device = self.device.lock().unwrap_or_else(|e| e.into_inner());
+            let more = device.process_queue(index);
+            drop(device);
             self.chores.run();
+            if more {
+                std::thread::sleep(LULL);
+            }
             // Only now: whoever sees nothing pending must see the interrupt that the work raised.
             served(&self.pending, times.saturating_add(1));
         }
@@ -167,7 +174,7 @@ impl Drop for Worker {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::super::rng::Rng;
     use super::super::testing::{Driver, writable};

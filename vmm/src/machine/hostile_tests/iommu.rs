@@ -1,5 +1,6 @@
 //! Requests of a virtio-iommu.
 
+use super::guests::iommus::{map, request};
 use super::*;
 
 /// Requests of a virtio-iommu that fill half a ring each, as there are two descriptors for one.
@@ -41,11 +42,6 @@ impl World {
     }
 }
 
-fn request(kind: u8, words: &[u32]) -> Vec<u8> {
-    let words = words.iter().flat_map(|word| word.to_le_bytes());
-    [kind, 0, 0, 0].into_iter().chain(words).collect()
-}
-
 #[test]
 fn an_iommu_that_is_told_to_forget_many_pages_holds_nothing_up() {
     let mut world = disk(1, |config| {
@@ -58,13 +54,6 @@ fn an_iommu_that_is_told_to_forget_many_pages_holds_nothing_up() {
         world.serve(&mut ring, 4, std::slice::from_ref(&attach)),
         [0]
     );
-    let map = |page: u64| {
-        let first = page << 12;
-        // To one page behind another, so that none can be joined.
-        let words = [1, first as u32, (first >> 32) as u32, first as u32 | 0xfff];
-        let more = [(first >> 32) as u32, 0x4000_0000, 0, 3];
-        request(3, &[words, more].concat())
-    };
     let begin = Instant::now();
     for batch in 0..256 {
         let requests: Vec<_> = (0..BATCH).map(|n| map(batch * BATCH + n)).collect();
@@ -96,5 +85,5 @@ fn an_iommu_that_is_told_to_forget_many_pages_holds_nothing_up() {
     let begin = Instant::now();
     world.serve(&mut ring, 512 + 4, &vec![probe; BATCH as usize]);
     assert!(begin.elapsed() < WATCHDOG);
-    world.ends_when_told("notifications of an IOMMU");
+    ends_when_told(&mut world, "notifications of an IOMMU");
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use viommu::DmaSpace;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::super::Segment;
 use super::super::budget::{Budget, MIN_COST};
+use super::super::{Buffers, Segment};
 use super::disk::Disk;
 use super::request::Failure;
 use super::spec::*;
@@ -17,8 +17,6 @@ use super::{Block, count};
 const ZERO_PIECE: u64 = 8 << 20;
 /// Bytes that can be discarded, or have holes made, in the time in which one is copied.
 const DISCARD_SHARE: u64 = 64;
-/// What a flush costs, in bytes. What it takes is up to the host.
-const FLUSH_COST: u64 = 1 << 20;
 
 /// Memory of a request that is still to be moved: its start by the device's addresses, and its length in bytes.
 pub(super) type SavedSegment = (u64, u32);
@@ -61,6 +59,68 @@ pub(super) enum Work {
     },
 }
 
+/// What a fault plan has follow when the work is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum After {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Bits of one byte of the data flip.
+    Flip {
+        kind: u32,
+        sector: u64,
+        data: SavedBuffers,
+        chosen: u64,
+        mask: u8,
+    },
+    /// The device goes on with the buffers that it has given back.
+    Again {
+        delay_ns: u64,
+        data: SavedBuffers,
+        chosen: u64,
+    },
+}
+
+/// The data of a request: what the device reads, and what it writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SavedBuffers {
+    readable: VecDeque<SavedSegment>,
+    writable: VecDeque<SavedSegment>,
+}
+
+impl SavedBuffers {
+    pub fn new(data: &Buffers) -> Self {
+        Self {
+            readable: saved(&data.readable),
+            writable: saved(&data.writable),
+        }
+    }
+
+    pub fn buffers(&self) -> Buffers {
+        let segments = |saved: &VecDeque<SavedSegment>| {
+            let segment = |(addr, len): &SavedSegment| Segment {
+                addr: GuestAddress(*addr),
+                len: *len,
+            };
+            saved.iter().map(segment).collect()
+        };
+        Buffers {
+            readable: segments(&self.readable),
+            writable: segments(&self.writable),
+        }
+    }
+
+    fn is_possible(&self) -> bool {
+        self.readable.len() + self.writable.len() <= MAX_DESCRIPTORS
+            && self.readable.iter().chain(&self.writable).all(is_whole)
+    }
+}
+
+/// Whether a segment is one of a chain that makes sense.
+fn is_whole((addr, len): &SavedSegment) -> bool {
+    *len > 0 && addr.checked_add(u64::from(*len) - 1).is_some()
+}
+
 fn saved(segments: &[Segment]) -> VecDeque<SavedSegment> {
     segments.iter().map(|s| (s.addr.0, s.len)).collect()
 }
@@ -92,6 +152,8 @@ pub struct Begun {
     /// Those that it has written.
     pub(super) written: u64,
     pub(super) work: Work,
+    /// What follows.
+    pub(super) after: After,
 }
 
 /// The next piece of `segments`.
@@ -113,9 +175,11 @@ fn moved(segments: &mut VecDeque<SavedSegment>, piece: Segment) {
 }
 
 impl Block {
-    /// Goes on with a request until it is over, or `budget` is spent; whether it is over.
+    /// Goes on with a request of queue `index` until it is over, `budget` is spent or it has to wait for the host; whether it
+    /// is over.
     pub(super) fn advance(
         &mut self,
+        index: usize,
         begun: &mut Begun,
         mem: &DmaSpace,
         budget: &mut Budget,
@@ -158,13 +222,7 @@ impl Block {
                 }
                 count(&self.counters.bytes_written, *done);
             }
-            Work::Flush => {
-                if budget.is_spent() {
-                    return Ok(false);
-                }
-                storage.sync()?;
-                budget.spend(FLUSH_COST);
-            }
+            Work::Flush => return self.flush(index, budget),
             Work::Zero { discard, ranges } => return self.zero(*discard, ranges, budget),
         }
         Ok(true)
@@ -210,6 +268,7 @@ impl Begun {
             room,
             written: 0,
             work: Work::Nothing,
+            after: After::Nothing,
         }
     }
 
@@ -221,17 +280,15 @@ impl Begun {
             room,
             written,
             work,
+            after,
         } = self;
         let size = disk.sectors * SECTOR;
         let inside =
             |offset: u64, length: u64| offset.checked_add(length).is_some_and(|end| end <= size);
         let segments = |offset: u64, done: u64, segments: &VecDeque<SavedSegment>| {
-            let whole = |(addr, len): &SavedSegment| {
-                *len > 0 && addr.checked_add(u64::from(*len) - 1).is_some()
-            };
             let left = segments.iter().map(|(_, len)| u64::from(*len)).sum::<u64>();
             segments.len() <= MAX_DESCRIPTORS
-                && segments.iter().all(whole)
+                && segments.iter().all(is_whole)
                 && inside(offset, left)
                 && left
                     .checked_add(done)
@@ -257,6 +314,11 @@ impl Begun {
                     })
             }
         };
+        let possible = possible
+            && match after {
+                After::Nothing => true,
+                After::Flip { data, .. } | After::Again { data, .. } => data.is_possible(),
+            };
         possible && *head < QUEUE_SIZE && written <= room && *written <= MAX_REQUEST_BYTES
     }
 }

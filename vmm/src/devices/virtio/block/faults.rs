@@ -7,14 +7,14 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryError, VolatileSlice, WriteVolat
 use super::super::buffers::total;
 use super::super::{Buffers, Segment};
 use super::Block;
-use super::begun::Begun;
+use super::begun::{After, Begun, SavedBuffers};
 use super::request::Failure;
 use super::spec::*;
 use crate::inject::device::{DeviceFaults, MAX_LATER};
 use crate::inject::spec::What;
 
 impl Block {
-    /// Begins a request, as far as the plan lets it: one that goes wrong is executed in one go.
+    /// Begins a request, as far as the plan lets it.
     pub(super) fn begin_with(
         &mut self,
         faults: &DeviceFaults,
@@ -38,11 +38,18 @@ impl Block {
                     VIRTIO_BLK_T_IN => halve(&mut half.writable, 0),
                     _ => halve(&mut half.readable, HEADER_BYTES as u64),
                 }
-                self.execute(half, mem, begun)
+                self.begin(half, mem, begun)
             }
             What::Flip => {
-                self.execute(data, mem, begun)?;
-                self.flip(kind, sector, &rest, mem, strike.chosen, strike.mask as u8)
+                self.begin(data, mem, begun)?;
+                begun.after = After::Flip {
+                    kind,
+                    sector,
+                    data: SavedBuffers::new(&rest),
+                    chosen: strike.chosen,
+                    mask: strike.mask as u8,
+                };
+                Ok(())
             }
             What::LateData if kind == VIRTIO_BLK_T_IN => {
                 let late = self.contents(sector, &rest.writable)?;
@@ -51,9 +58,38 @@ impl Block {
                 Ok(())
             }
             _ => {
-                self.execute(data, mem, begun)?;
-                let (writes, reads) = again(&rest, strike.chosen);
-                faults.access_later(strike.delay_ns, writes, reads);
+                self.begin(data, mem, begun)?;
+                begun.after = After::Again {
+                    delay_ns: strike.delay_ns,
+                    data: SavedBuffers::new(&rest),
+                    chosen: strike.chosen,
+                };
+                Ok(())
+            }
+        }
+    }
+
+    /// The work of a request is done: what the plan has follow.
+    pub(super) fn follow(&mut self, after: &After, mem: &DmaSpace) -> Result<(), Failure> {
+        match after {
+            After::Nothing => Ok(()),
+            After::Flip {
+                kind,
+                sector,
+                data,
+                chosen,
+                mask,
+            } => self.flip(*kind, *sector, &data.buffers(), mem, *chosen, *mask),
+            After::Again {
+                delay_ns,
+                data,
+                chosen,
+            } => {
+                // A machine that goes on without the plan has nothing follow.
+                if let Some(faults) = &self.faults {
+                    let (writes, reads) = again(&data.buffers(), *chosen);
+                    faults.access_later(*delay_ns, writes, reads);
+                }
                 Ok(())
             }
         }
@@ -152,9 +188,11 @@ fn again(data: &Buffers, chosen: u64) -> Accesses {
         (segment.addr, vec![chosen as u8; length])
     });
     let writes = writes.collect();
-    let reads = data
-        .readable
-        .iter()
-        .map(|segment| (segment.addr, segment.len));
+    let mut left = MAX_LATER as u32;
+    let reads = data.readable.iter().map(|segment| {
+        let length = segment.len.min(left);
+        left -= length;
+        (segment.addr, length)
+    });
     (writes, reads.collect())
 }

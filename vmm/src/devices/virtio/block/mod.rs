@@ -23,6 +23,7 @@
 mod begun;
 pub mod disk;
 mod faults;
+mod flush;
 pub mod overlay;
 mod request;
 pub mod spec;
@@ -40,9 +41,11 @@ use virtio_queue::{Queue, QueueT};
 
 pub use begun::Begun;
 pub use disk::{Access, Disk, DiskError};
+use flush::Flight;
 use spec::*;
 
 use super::budget::Budget;
+use super::waits::Waiting;
 use super::{Buffers, DeviceState, Progress, ServeError, VirtioDevice, WrongState, serve};
 use crate::inject::device::DeviceFaults;
 use crate::machine::DiskSummary;
@@ -103,6 +106,10 @@ pub struct Block {
     faults: Option<DeviceFaults>,
     /// The request of each queue that goes on in its next turn.
     begun: Vec<Option<Begun>>,
+    /// The flush of each queue that is under way.
+    flights: Vec<Option<Flight>>,
+    /// Whom to tell of them; without, they are waited for.
+    waiting: Option<Waiting>,
 }
 
 impl Block {
@@ -120,6 +127,8 @@ impl Block {
             counters: Arc::default(),
             faults: None,
             begun: vec![None; usize::from(queues)],
+            flights: (0..queues).map(|_| None).collect(),
+            waiting: None,
         }
     }
 
@@ -165,10 +174,20 @@ impl VirtioDevice for Block {
 
     fn reset(&mut self) {
         self.begun.fill(None);
+        self.flights.fill_with(|| None);
     }
 
     fn reset_queue(&mut self, index: usize) {
         self.begun[index] = None;
+        self.flights[index] = None;
+    }
+
+    fn set_waiting(&mut self, waiting: Waiting) {
+        self.waiting = Some(waiting);
+    }
+
+    fn waits(&self, index: usize) -> bool {
+        self.flights[index].is_some()
     }
 
     fn process(
@@ -219,6 +238,7 @@ impl VirtioDevice for Block {
             return Err(WrongState::Begun);
         }
         self.begun.clone_from(begun);
+        self.flights.fill_with(|| None);
         self.counters.restore(*summary);
         Ok(())
     }

@@ -109,8 +109,11 @@ impl Block {
         mem: &DmaSpace,
         budget: &mut Budget,
     ) -> Option<u32> {
-        match self.advance(&mut begun, mem, budget) {
-            Ok(true) => Some(self.finish(&begun, mem, Ok(()))),
+        match self.advance(index, &mut begun, mem, budget) {
+            Ok(true) => {
+                let result = self.follow(&begun.after, mem);
+                Some(self.finish(&begun, mem, result))
+            }
             Ok(false) => {
                 self.begun[index] = Some(begun);
                 None
@@ -140,18 +143,6 @@ impl Block {
         } else {
             written
         }) as u32
-    }
-
-    /// Executes a request in one go.
-    pub(super) fn execute(
-        &mut self,
-        data: Buffers,
-        mem: &DmaSpace,
-        begun: &mut Begun,
-    ) -> Result<(), Failure> {
-        self.begin(data, mem, begun)?;
-        self.advance(begun, mem, &mut Budget::unlimited())?;
-        Ok(())
     }
 
     /// Finds out what a request asks for, and whether it may; what takes its time is left to be done.

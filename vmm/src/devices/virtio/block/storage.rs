@@ -121,15 +121,9 @@ impl Storage {
         Ok(())
     }
 
-    /// What was written survives, as far as it ever will.
-    ///
-    /// # Errors
-    /// The host's.
-    pub fn sync(&self) -> io::Result<()> {
-        match self.overlay {
-            None => self.file.sync_data(),
-            Some(_) => Ok(()),
-        }
+    /// The file that is to be synced for what was written to survive; none where it never will.
+    pub fn to_sync(&self) -> Option<&Arc<File>> {
+        self.overlay.is_none().then_some(&self.file)
     }
 
     /// `length` bytes from `offset` on are zero; `unmap` if their room may be given back.

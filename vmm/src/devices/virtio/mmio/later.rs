@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::VirtioMmio;
 use crate::devices::virtio::budget::{Budget, Halts, TURN_BYTES};
 use crate::devices::virtio::schedule::{Deferred, Schedule, turn};
+use crate::devices::virtio::waits::Waiting;
 
 /// How much of a device's work is done at a time, and when it goes on.
 pub(super) enum Pace {
@@ -38,12 +39,33 @@ impl Pace {
 impl VirtioMmio {
     /// Has `schedule` say how much is done at a time, and when the rest.
     pub fn set_schedule(&mut self, schedule: Arc<Schedule>) {
+        self.waits = schedule.waits();
+        self.device
+            .set_waiting(Waiting::new(Arc::clone(&self.waits)));
         self.pace = Pace::Virtual(schedule);
+    }
+
+    /// What the device may do now. One whose driver spins until it is answered has a turn of its own, whatever others do.
+    pub(super) fn budget(&self) -> Budget {
+        if self.device.may_wait() {
+            self.pace.budget()
+        } else {
+            Budget::of(TURN_BYTES)
+        }
     }
 
     /// Queues that are to be served again.
     pub fn deferred(&self) -> Option<Deferred> {
         self.deferred
+    }
+
+    /// Those, and those that wait for the host: what another machine that goes on from here is to serve again.
+    pub(in crate::devices::virtio) fn left_over(&self) -> Option<Deferred> {
+        let waiting = (0..self.queues.len()).filter(|index| self.device.waits(*index));
+        let waiting = waiting.fold(0, |queues, index| queues | 1 << index);
+        let Deferred { at_ns, queues } = self.deferred.unwrap_or_default();
+        let queues = queues | waiting;
+        (queues != 0).then_some(Deferred { at_ns, queues })
     }
 
     /// Has these queues served again, and no others.
@@ -74,6 +96,17 @@ impl VirtioMmio {
         let mut deferred = self.deferred.unwrap_or(Deferred { at_ns, queues: 0 });
         deferred.queues |= 1 << index;
         self.set_deferred(Some(deferred));
+    }
+
+    /// Queue `index` is to be served again when the host has done what it waits for.
+    pub(super) fn go_on_then(&mut self, index: usize) {
+        // The thread that serves it is kicked.
+        if let Pace::Virtual(schedule) = &self.pace {
+            let at_ns = schedule.now();
+            let queues = self.deferred.map_or(0, |deferred| deferred.queues);
+            let queues = queues | 1 << index;
+            self.set_deferred(Some(Deferred { at_ns, queues }));
+        }
     }
 
     /// Goes on with what is due at `now_ns`; whether anything was.

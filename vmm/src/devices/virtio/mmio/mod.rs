@@ -33,6 +33,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::budget::Halts;
 use super::schedule::Deferred;
+use super::waits::{Waiting, Waits};
 use super::worker::Pending;
 use super::{Progress, ServeError, VirtioDevice};
 use crate::inject::device::DeviceFaults;
@@ -99,6 +100,8 @@ pub struct VirtioMmio {
     pace: Pace,
     /// What is left of that.
     deferred: Option<Deferred>,
+    /// Queues of the machine that wait for the host.
+    waits: Arc<Waits>,
 }
 
 impl VirtioMmio {
@@ -129,6 +132,7 @@ impl VirtioMmio {
             faults: None,
             pace: Pace::Alone,
             deferred: None,
+            waits: Arc::default(),
         }
     }
 
@@ -159,9 +163,14 @@ impl VirtioMmio {
             .iter()
             .map(|_| EventFd::new(EFD_NONBLOCK))
             .collect::<io::Result<_>>()?;
+        let copies = || self.kicks.iter().map(EventFd::try_clone);
+        let theirs = copies().collect::<io::Result<_>>()?;
+        let waiting = Waiting::kicking(Arc::clone(&self.waits), theirs, pending.clone());
+        self.device.set_waiting(waiting);
+        let kicks = copies().collect();
         self.pending = pending;
         self.pace = Pace::Host(Arc::clone(halts));
-        self.kicks.iter().map(EventFd::try_clone).collect()
+        kicks
     }
 
     /// The descriptors of [`Self::defer`]: what writes to one of them notifies its queue. Notifications that the host's
@@ -366,34 +375,36 @@ impl VirtioMmio {
         self.raise(VIRTIO_MMIO_INT_CONFIG);
     }
 
-    /// Serves queue `index`: the one handler, called at the notification or on a device thread.
-    pub fn process_queue(&mut self, index: usize) {
+    /// Serves queue `index`: the one handler, called at the notification or on a device thread. Whether the turn was too short.
+    pub fn process_queue(&mut self, index: usize) -> bool {
         if !self.is_live(index) {
             warn_guest!("virtio-mmio: notification of queue {index}, which is not live: ignored");
-            return;
+            return false;
         }
         // Its turn will come: a driver cannot have more done by asking for it more often.
-        if !self.is_deferred(index) {
-            self.serve(index);
-        }
+        !self.is_deferred(index) && self.serve(index)
     }
 
-    /// Serves queue `index`, which is live, for a turn.
-    fn serve(&mut self, index: usize) {
+    /// Serves queue `index`, which is live, for a turn; whether more is left.
+    fn serve(&mut self, index: usize) -> bool {
         let _master = master::enter(self.master);
-        let mut budget = self.pace.budget();
+        let mut budget = self.budget();
         let queue = &mut self.queues[index];
         let result = self.device.process(index, queue, &self.mem, &mut budget);
         self.pace.charge(&budget);
+        let more = result.as_ref().is_ok_and(|progress| progress.more);
         self.finish(index, result);
+        more
     }
 
     /// Has the device go on with what its queues wait for other than its driver.
     pub fn resume(&mut self) {
         for index in 0..self.queues.len() {
             if self.is_live(index) {
+                let mut budget = self.budget();
                 let queue = &mut self.queues[index];
-                let result = self.device.resume(index, queue, &self.mem);
+                let result = self.device.resume(index, queue, &self.mem, &mut budget);
+                self.pace.charge(&budget);
                 self.finish(index, result);
             }
         }
@@ -416,7 +427,9 @@ impl VirtioMmio {
                 if progress.used && self.queues.get_mut(index).is_some_and(wanted) {
                     self.raise(VIRTIO_MMIO_INT_VRING);
                 }
-                if progress.more {
+                if progress.more && self.device.waits(index) {
+                    self.go_on_then(index);
+                } else if progress.more {
                     self.go_on_later(index);
                 }
             }

@@ -23,7 +23,10 @@ struct World {
 
 /// A driver of a disk at which `fault` happens.
 fn disk_with(fault: &str) -> World {
-    let file = image();
+    disk_on(image(), fault)
+}
+
+fn disk_on(file: NamedTempFile, fault: &str) -> World {
     let injection = armed(fault);
     let disk = Disk::open(file.path(), Access::Write).unwrap();
     let mut block = Block::new(disk, "a disk", 2);
@@ -213,4 +216,40 @@ fn registers_of_a_slot_read_and_take_something_else() {
     assert_eq!(world.driver.reg(VIRTIO_MMIO_INTERRUPT_STATUS), 0);
     let told = &world.injection.account().told[0].text;
     assert_eq!(told, "register-write of disk0: lost (InterruptACK, 0x1)");
+}
+
+#[test]
+fn a_request_that_goes_wrong_is_done_in_turns_like_any_other() {
+    for (fault, turns) in [
+        ("flip\"\nmask = 1", 3),
+        ("again\"\ndelay = \"1us\"", 3),
+        ("short\"", 2),
+    ] {
+        let file = NamedTempFile::new().unwrap();
+        file.as_file().set_len(80 << 20).unwrap();
+        let rule = format!("where = \"disk\"\nwhat = \"{fault}\nwhen = {{ every = 1 }}");
+        let World {
+            mut driver,
+            injection,
+            ..
+        } = disk_on(file, &rule);
+        let [header, data, status] = [0, 1, 2].map(|n| driver.buffer(n));
+        driver.write(header, &[0; 16]);
+        driver.write(status, &[0xff]);
+        let mut chain = vec![readable(header, 16)];
+        chain.extend(vec![writable(data, 1 << 20); 80]);
+        chain.push(writable(status, 1));
+        driver.offer(0, &chain);
+        driver.set(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+        for turn in 1..turns {
+            assert_eq!(driver.used_index(0), 0, "{fault}: turn {turn}");
+            assert!(injection.all_alarms().is_empty());
+            assert!(driver.mmio.go_on(0));
+        }
+        assert_eq!((driver.used_index(0), driver.read(status, 1)[0]), (1, 0));
+        let differing = differing(&driver.read(data, 1 << 20), &vec![0; 1 << 20]);
+        assert_eq!(differing, usize::from(fault.starts_with("flip")), "{fault}");
+        let alarms = injection.all_alarms().len();
+        assert_eq!(alarms, usize::from(fault.starts_with("again")), "{fault}");
+    }
 }
