@@ -45,8 +45,6 @@ pub struct Nowhere;
 
 impl Interrupt for Nowhere {
     fn set(&self, _level: bool) {}
-
-    fn pulse(&self) {}
 }
 
 /// Which device.
