@@ -15,6 +15,13 @@ enum Node {
     CharDevice { mode: u32, major: u32, minor: u32 },
 }
 
+impl Node {
+    /// Whether paths may lead through it: symbolic links point to directories, for all that is known.
+    fn may_lead_on(&self) -> bool {
+        matches!(self, Self::Directory | Self::Symlink { .. })
+    }
+}
+
 /// An archive being put together. Paths are given without a leading slash; missing parents are added as directories.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Archive {
@@ -79,9 +86,29 @@ impl Archive {
 
     fn add(&mut self, path: &str, node: Node) -> Result<(), Error> {
         check_path(path)?;
-        for (slash, _) in path.match_indices('/') {
+        let refuse = |detail| {
+            Err(Error::Archive {
+                path: path.to_owned(),
+                detail,
+            })
+        };
+        let parents = path.match_indices('/').map(|(slash, _)| &path[..slash]);
+        // Linux passes over what lies below something that is no directory, without a word.
+        if parents.clone().any(|parent| {
             self.nodes
-                .entry(path[..slash].to_owned())
+                .get(parent)
+                .is_some_and(|node| !node.may_lead_on())
+        }) {
+            return refuse("its path leads through a file");
+        }
+        let below = format!("{path}/");
+        let inside = self.nodes.range(below.clone()..).next();
+        if !node.may_lead_on() && inside.is_some_and(|(path, _)| path.starts_with(&below)) {
+            return refuse("there are other files below it");
+        }
+        for parent in parents {
+            self.nodes
+                .entry(parent.to_owned())
                 .or_insert(Node::Directory);
         }
         self.nodes.insert(path.to_owned(), node);
@@ -276,6 +303,19 @@ pub(crate) mod tests {
                 "{path}"
             );
         }
+    }
+
+    #[test]
+    fn a_file_is_no_directory() {
+        let mut archive = sample();
+        for (path, words) in [("init/x", "through a file"), ("bin", "files below it")] {
+            let error = archive.file(path, 0o644, Vec::new()).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        archive.file("bin/sh/x", 0o644, Vec::new()).unwrap();
+        archive.file("init", 0o644, b"another".to_vec()).unwrap();
+        archive.file("proc/x", 0o644, Vec::new()).unwrap();
+        assert_eq!(parse(&archive.into_bytes()).len(), 8);
     }
 
     proptest! {

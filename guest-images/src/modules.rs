@@ -61,11 +61,11 @@ const MAX_MODULE_SIZE: u64 = 64 << 20;
 
 /// What a module says that it needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Needs {
+pub(crate) struct Needs {
     /// Modules without which it cannot be linked.
-    hard: Vec<String>,
+    pub hard: Vec<String>,
     /// Modules or features that should be there before it.
-    soft: Vec<String>,
+    pub soft: Vec<String>,
 }
 
 /// Where each module of an unpacked package is.
@@ -208,9 +208,17 @@ fn read_module(path: &Path) -> Result<Vec<u8>, Error> {
     if path.extension().is_none_or(|extension| extension != "xz") {
         return Ok(bytes);
     }
+    uncompress(path, &bytes)
+}
+
+/// Uncompresses a module, the contents of `path`.
+pub(crate) fn uncompress(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, Error> {
     let mut plain = Vec::new();
-    let mut reader = lzma_rust2::XzReader::new(bytes.as_slice(), true).take(MAX_MODULE_SIZE + 1);
+    // A dictionary larger than any module serves nothing but to take memory.
+    let memory = (2 * MAX_MODULE_SIZE / 1024) as u32;
+    let reader = lzma_rust2::XzReader::new_mem_limit(bytes, true, memory);
     reader
+        .take(MAX_MODULE_SIZE + 1)
         .read_to_end(&mut plain)
         .map_err(|error| damaged(path, &format!("it cannot be uncompressed ({error})")))?;
     if plain.len() as u64 > MAX_MODULE_SIZE {
@@ -220,7 +228,7 @@ fn read_module(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// Reads what a module needs out of its `.modinfo` section.
-fn parse_needs(elf: &[u8]) -> Option<Needs> {
+pub(crate) fn parse_needs(elf: &[u8]) -> Option<Needs> {
     let file = object::File::parse(elf).ok()?;
     Some(parse_modinfo(
         file.section_by_name(".modinfo")?.data().ok()?,
@@ -352,6 +360,33 @@ pub(crate) mod tests {
         let index = Index::scan(dir.path()).unwrap();
         assert!(index.select(&["a"]).is_err());
         assert!(index.select(&["b"]).is_err());
+    }
+
+    /// What is around the header of the block in it.
+    const BEFORE: [u8; 12] = [
+        0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x01, 0x69, 0x22, 0xde, 0x36,
+    ];
+    const BEHIND: [u8; 36] = [
+        0x01, 0x00, 0x07, 0x61, 0x20, 0x6d, 0x6f, 0x64, 0x75, 0x6c, 0x65, 0x00, 0x5b, 0xc1, 0x38,
+        0x0b, 0x00, 0x01, 0x1c, 0x08, 0x44, 0x60, 0x2a, 0xc8, 0x90, 0x42, 0x99, 0x0d, 0x01, 0x00,
+        0x00, 0x00, 0x00, 0x01, 0x59, 0x5a,
+    ];
+    const SMALL: [u8; 4] = [0x37, 0x27, 0x97, 0xd6];
+    const LARGE: [u8; 4] = [0xe6, 0xa0, 0x11, 0xb3];
+
+    /// "a module", compressed by xz, with a dictionary of `property` (4 KiB for 0, 4 GiB for 40) and the CRC of that header.
+    fn compressed(property: u8, crc: [u8; 4]) -> Vec<u8> {
+        let header = [2, 0, 0x21, 1, property, 0, 0, 0];
+        [&BEFORE[..], &header, &crc, &BEHIND].concat()
+    }
+
+    #[test]
+    fn a_module_that_asks_for_gigabytes_is_refused() {
+        let path = Path::new("a.ko.xz");
+        let plain = uncompress(path, &compressed(0, SMALL)).unwrap();
+        assert_eq!(plain, b"a module");
+        let sentence = uncompress(path, &compressed(40, LARGE)).unwrap_err();
+        assert!(sentence.to_string().contains("memory"), "{sentence}");
     }
 
     proptest! {
