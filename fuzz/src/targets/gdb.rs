@@ -2,7 +2,7 @@
 //! ends when it should.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -172,15 +172,20 @@ fn bytes(part: &Part<'_>) -> Vec<u8> {
 /// Sends everything, and then goes away for good, whatever state the packets have led to.
 fn session(mut stream: TcpStream, sent: &[u8]) {
     let _ = stream.set_read_timeout(Some(PATIENCE));
-    let done = packet(b"D").repeat(3);
-    if stream
-        .write_all(sent)
-        .and_then(|()| stream.write_all(&done))
-        .is_ok()
-    {
+    let all = [sent, &packet(b"D").repeat(3)].concat();
+    if stream.write_all(&all).is_ok() {
         let _ = stream.shutdown(Shutdown::Write);
         let mut answers = Vec::new();
         let _ = stream.read_to_end(&mut answers);
+    }
+}
+
+/// A session, and another one that only leaves: after one that was no debugger's, the machine still waits for one.
+fn sessions(address: SocketAddr, sent: &[u8]) {
+    for sent in [sent, b""] {
+        if let Ok(stream) = TcpStream::connect(address) {
+            session(stream, sent);
+        }
     }
 }
 
@@ -197,11 +202,7 @@ pub fn fuzz(data: &[u8]) {
     let server = Server::bind(([127, 0, 0, 1], 0).into()).expect("a port");
     let address = server.address().expect("it has one");
     server.attach(&mut machine).expect("threads");
-    let debugger = thread::spawn(move || {
-        if let Ok(stream) = TcpStream::connect(address) {
-            session(stream, &sent);
-        }
-    });
+    let debugger = thread::spawn(move || sessions(address, &sent));
     machine.run(Limits {
         instructions: Some(snapshot.instructions() + 3000),
         wall: Some(PATIENCE),

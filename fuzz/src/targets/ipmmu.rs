@@ -35,6 +35,10 @@ impl Machine {
     fn new(gen3: bool) -> Self {
         let ranges = [(GuestAddress(RAM), RAM_SIZE as usize)];
         let ram = Arc::new(GuestMemoryMmap::from_ranges(&ranges).expect("16 pages can be had"));
+        Self::with(ram, gen3)
+    }
+
+    fn with(ram: Arc<GuestMemoryMmap<()>>, gen3: bool) -> Self {
         let mut config = if gen3 {
             IpmmuConfig::gen3("mm", ["ds"])
         } else {
@@ -200,17 +204,9 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
             3 | 4 => machine.poke(u)?,
             5 => machine.access(u)?,
             6 => {
-                // A machine of the same kind carries on.
+                // A machine of the same kind carries on, with the same RAM.
                 let saved = machine.ipmmu.save();
-                let next = Machine::new(machine.leaf == 1);
-                let mut ram = vec![0; RAM_SIZE as usize];
-                machine
-                    .ram
-                    .read_slice(&mut ram, GuestAddress(RAM))
-                    .expect("it is RAM");
-                next.ram
-                    .write_slice(&ram, GuestAddress(RAM))
-                    .expect("it is RAM");
+                let next = Machine::with(Arc::clone(&machine.ram), machine.leaf == 1);
                 next.ipmmu.restore(&saved).expect("it is of the same kind");
                 assert_eq!(next.ipmmu.save(), saved);
                 machine = next;

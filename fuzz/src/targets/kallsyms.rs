@@ -87,6 +87,10 @@ fn changed(which: u8, changes: &[(u16, Change)], cut: Option<u16>, before: u8) -
 
 /// Bytes of the image that pieces are placed in.
 const IMAGE: usize = 1 << 16;
+/// Pieces of one image, which are more than any tables have.
+const PIECES: usize = 32;
+/// Symbols that are looked up by their names, for each of which all are gone through.
+const NAMED: usize = 8;
 
 /// A token for each byte value, and the index: what the search starts from.
 fn tokens() -> Vec<u8> {
@@ -114,7 +118,10 @@ fn place(image: &mut [u8], at: usize, bytes: &[u8]) {
 /// Makes an image of instructions: what to place, where, and how often.
 fn build(mut data: &[u8]) -> Vec<u8> {
     let mut image = vec![0; IMAGE];
-    while let Some((head, rest)) = data.split_first_chunk::<8>() {
+    for _ in 0..PIECES {
+        let Some((head, rest)) = data.split_first_chunk::<8>() else {
+            break;
+        };
         data = rest;
         let at = usize::from(u16::from_le_bytes([head[1], head[2]])) * 4 % IMAGE;
         let count = usize::from(u16::from_le_bytes([head[3], head[4]])) % 4096;
@@ -127,10 +134,9 @@ fn build(mut data: &[u8]) -> Vec<u8> {
             // Words that ascend: markers, offsets, addresses.
             1 | 2 => {
                 let base = if head[0] % 7 == 1 { 0 } else { value << 24 };
-                let words: Vec<u8> = (0..count as u32)
-                    .flat_map(|i| base.wrapping_add(i.wrapping_mul(step)).to_le_bytes())
-                    .collect();
-                place(&mut image, at, &words);
+                for (i, word) in (0..count as u32).zip(image[at..].chunks_exact_mut(4)) {
+                    word.copy_from_slice(&base.wrapping_add(i.wrapping_mul(step)).to_le_bytes());
+                }
             }
             // Names of one length.
             3 => {
@@ -176,7 +182,7 @@ fn in_order(symbols: &Symbols) {
         last = symbol.address;
         assert!(symbols.at(symbol.address).is_some_and(|l| l.offset == 0));
     }
-    for symbol in symbols.iter().step_by(97) {
+    for symbol in symbols.iter().step_by(97.max(symbols.len() / NAMED)) {
         assert!(symbols.named(symbol.name).any(|s| s == symbol));
     }
 }

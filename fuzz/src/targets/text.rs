@@ -3,6 +3,8 @@
 //! Fuzzers change bytes; what a notation is made of are words. An input is a choice among good texts and a list of edits
 //! of their words.
 
+use std::borrow::Cow;
+
 use arbitrary::Arbitrary;
 
 /// A change of a text.
@@ -49,17 +51,19 @@ impl Number {
 }
 
 /// Cuts a text into words, blanks and signs.
-fn words(text: &str) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    let mut within = false;
-    for c in text.chars() {
-        let word = c.is_alphanumeric() || matches!(c, '_' | '-');
-        if word && within {
-            found.last_mut().expect("it began").push(c);
+fn words(text: &str) -> Vec<Cow<'_, str>> {
+    let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = if word(first) {
+            rest.find(|c| !word(c)).unwrap_or(rest.len())
         } else {
-            found.push(c.into());
-        }
-        within = word;
+            first.len_utf8()
+        };
+        let (part, behind) = rest.split_at(end);
+        found.push(Cow::Borrowed(part));
+        rest = behind;
     }
     found
 }
@@ -86,7 +90,7 @@ fn one(text: &str, edit: &Edit, vocabulary: &[&str], more: &[&str]) -> String {
     let place = |at: u16| places.get(usize::from(at) % places.len().max(1)).copied();
     let mut put = |at: u16, with: String| {
         if let Some(place) = place(at) {
-            parts[place] = with;
+            parts[place] = with.into();
         }
     };
     match *edit {

@@ -16,12 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arbitrary::{Arbitrary, Unstructured};
-use arm32::bus::Size;
+use arm32::Registers;
 use arm32::cluster::{Cluster, ClusterState, Power, Stop};
 use arm32::state::CpuState;
 use arm32::watch::{WatchKind, Watchpoint};
 use arm32::wires::{Conduit, FirmwareAction, Machine, Output};
-use arm32::{Registers, mem};
 use code::Program;
 use common::{FlatBus, RAM, TestClock};
 use setting::{CODE, DATA, PAGES, Setting};
@@ -89,6 +88,8 @@ impl Machine for Firmware {
 /// A cluster with what is around it.
 struct Run {
     cluster: Cluster,
+    /// One that goes on where that one stands, when it is asked to.
+    spare: Option<Cluster>,
     bus: Arc<FlatBus>,
     clock: Arc<TestClock>,
     firmware: Firmware,
@@ -109,14 +110,16 @@ impl Run {
         select(&mut cluster);
         Self {
             cluster,
+            spare: None,
             bus,
             clock,
             firmware: Firmware::default(),
         }
     }
 
-    /// Runs until `end` instructions are retired, `piece` at a time with `between` after each; `false` when it is over.
-    fn until(&mut self, end: u64, piece: u64, between: &mut dyn FnMut(&mut Self)) -> bool {
+    /// Runs until `end` instructions are retired, `piece` at a time with `between` after each; `false` when it is over, which
+    /// `between` may say too.
+    fn until(&mut self, end: u64, piece: u64, between: &mut dyn FnMut(&mut Self) -> bool) -> bool {
         // Cores that only wait, for timers that fire at once, retire nothing.
         let mut turns = 0;
         while self.cluster.retired() < end && turns < 4 * BUDGET {
@@ -131,18 +134,25 @@ impl Run {
                 | Stop::Watchpoint { .. }
                 | Stop::Step { .. } => {}
             }
-            between(self);
+            if !between(self) {
+                return false;
+            }
         }
         turns < 4 * BUDGET
     }
 
     /// The whole run of a case.
-    fn whole(mut self, case: &Case, piece: u64, between: &mut dyn FnMut(&mut Self)) -> Outcome {
+    fn whole(
+        mut self,
+        case: &Case,
+        piece: u64,
+        between: &mut dyn FnMut(&mut Self) -> bool,
+    ) -> Outcome {
         let mut changes = case.interrupts;
         changes.sort_unstable();
         for (at, core, fiq, level) in changes {
             if !self.until(u64::from(at) % BUDGET, piece, between) {
-                break;
+                return self.outcome();
             }
             let pins = self.cluster.pins(core.into());
             if fiq {
@@ -173,10 +183,8 @@ impl Run {
         }
     }
 
-    fn page(&self, page: u64) -> Vec<u64> {
-        let at = RAM + page * 0x1000;
-        let words = (0..512).map(|i| mem::read_phys(&*self.bus, at + 8 * i, Size::Double));
-        words.map(|word| word.expect("it is RAM")).collect()
+    fn page(&self, page: u64) -> [u8; 4096] {
+        self.bus.page(RAM + page * 0x1000)
     }
 }
 
@@ -186,25 +194,28 @@ struct Outcome {
     cores: ClusterState,
     outputs: Vec<(usize, Output, bool)>,
     now: u64,
-    memory: Vec<Vec<u64>>,
+    memory: Vec<[u8; 4096]>,
 }
 
 fn second(case: &Case) -> Outcome {
     let mut run = Run::new(case);
     match case.manner {
-        Manner::Pieces(piece) => run.whole(case, piece.into(), &mut |_| ()),
-        Manner::Restored(piece) => run.whole(case, 16 + u64::from(piece), &mut anew),
+        Manner::Pieces(piece) => run.whole(case, piece.into(), &mut |_| true),
+        Manner::Restored(piece) => run.whole(case, 16 + u64::from(piece), &mut |run| {
+            anew(run);
+            true
+        }),
         Manner::Steps(both) => {
             run.cluster.set_step(0, true);
             run.cluster.set_step(1, both);
-            run.whole(case, BUDGET, &mut |_| ())
+            run.whole(case, BUDGET, &mut |_| true)
         }
         Manner::Breakpoints(places) => {
             for place in places {
                 run.cluster
                     .insert_breakpoint((RAM + CODE) as u32 + u32::from(place & 0x1ffe));
             }
-            run.whole(case, BUDGET, &mut |_| ())
+            run.whole(case, BUDGET, &mut |_| true)
         }
         Manner::Watched(place, length, kind) => {
             let kind =
@@ -212,7 +223,7 @@ fn second(case: &Case) -> Outcome {
             let start = (RAM + DATA) as u32 + u32::from(place);
             run.cluster
                 .insert_watchpoint(Watchpoint::new(start, length.into(), kind));
-            run.whole(case, BUDGET, &mut |_| ())
+            run.whole(case, BUDGET, &mut |_| true)
         }
         Manner::Looked(piece) => run.whole(case, 16 + u64::from(piece), &mut |run| {
             for core in 0..2 {
@@ -220,6 +231,7 @@ fn second(case: &Case) -> Outcome {
                 let Registers { r, .. } = view.registers();
                 let _ = (view.translate(r[0]), view.read_u32(r[13]));
             }
+            true
         }),
     }
 }
@@ -230,10 +242,13 @@ fn select(cluster: &mut Cluster) {
     cluster.restore(&saved).expect("it was just saved");
 }
 
-/// Goes on with a new cluster, which has decoded no code.
+/// Goes on with another cluster, which has decoded no code since it was last used.
 fn anew(run: &mut Run) {
     let saved = run.cluster.save();
-    let mut next = Cluster::new(2, run.bus.clone(), run.clock.clone());
+    let mut next = run
+        .spare
+        .take()
+        .unwrap_or_else(|| Cluster::new(2, run.bus.clone(), run.clock.clone()));
     for core in 0..2 {
         let (old, new) = (run.cluster.pins(core), next.pins(core));
         new.set_irq(old.irq());
@@ -244,13 +259,14 @@ fn anew(run: &mut Run) {
     if saved.members.iter().all(|member| member.cpu.retired > 0) {
         assert_eq!(next.save(), saved, "what is restored is what was saved");
     }
-    run.cluster = next;
+    run.spare = Some(std::mem::replace(&mut run.cluster, next));
 }
 
 /// Whether the program writes where it executes: without maintenance, it may see either code.
 fn changes_its_code(case: &Case) -> bool {
-    let mut executed: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    let mut executed: BTreeMap<u64, [u8; 4096]> = BTreeMap::new();
     let mut changed = false;
+    // All that was executed so far was as it stood when its page was first met, as long as nothing has changed.
     let mut look = |run: &mut Run| {
         for core in 0..2 {
             let pc = run.cluster.state(core).r[15];
@@ -264,10 +280,10 @@ fn changes_its_code(case: &Case) -> bool {
                 }
             }
         }
-        changed |= executed
+        changed = executed
             .iter()
-            .any(|(page, words)| run.page(*page) != *words);
-        anew(run);
+            .any(|(page, bytes)| run.page(*page) != *bytes);
+        !changed
     };
     let mut run = Run::new(case);
     look(&mut run);
@@ -280,7 +296,7 @@ pub fn fuzz(data: &[u8]) {
     let Ok(case) = Case::arbitrary_take_rest(Unstructured::new(data)) else {
         return;
     };
-    let first = Run::new(&case).whole(&case, BUDGET, &mut |_| ());
+    let first = Run::new(&case).whole(&case, BUDGET, &mut |_| true);
     let second = second(&case);
     if first == second || changes_its_code(&case) {
         return;

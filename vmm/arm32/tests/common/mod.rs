@@ -52,6 +52,19 @@ impl FlatBus {
         }
     }
 
+    /// The page of RAM that begins at `pa`.
+    pub fn page(&self, pa: u64) -> [u8; 4096] {
+        let page = self.ram(pa).expect("RAM");
+        let mut bytes = [0; 4096];
+        // SAFETY: the bus has 4096 bytes there, and no core runs, as they have no threads of their own.
+        unsafe {
+            page.host
+                .as_ptr()
+                .copy_to_nonoverlapping(bytes.as_mut_ptr(), 4096);
+        }
+        bytes
+    }
+
     pub fn word(&self, pa: u64) -> u32 {
         mem::read_phys(self, pa, Size::Word).expect("RAM") as u32
     }
