@@ -2,13 +2,13 @@
 //!
 //! `all run TARGET [OPTION OF LIBFUZZER...] [DIR...]` fuzzes. `all cover [TARGET DIR...]...` replays files and prints what of
 //! each subject they enter: without targets the seeds of all, and then a floor that is not reached is an error. `all seeds
-//! TARGET TO FROM...` chooses seeds. `all list` prints what `targets.toml` says.
+//! TARGET TO FROM...` chooses seeds. `all list` prints what `targets.toml` says. `all self-test` finds a planted mistake.
 
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::ffi::{CString, c_char, c_int};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
 use viommu_fuzz::coverage::Functions;
 use viommu_fuzz::{list, seeds, targets};
@@ -40,8 +40,17 @@ unsafe extern "C" fn one(data: *const u8, size: usize) -> c_int {
     unsafe { libfuzzer_sys::test_input_wrap(data, size) }
 }
 
+/// The name of the mistake that `self-test` finds.
+const PLANTED: &str = "planted";
+/// Inputs in which it has to be found: with coverage it takes some ten thousand, without it none would do.
+const PLANTED_RUNS: u32 = 4_000_000;
+
 fn target(name: &str) -> Result<fn(&[u8]), String> {
-    let found = targets::ALL.iter().find(|(known, _)| *known == name);
+    let planted = (PLANTED, targets::planted::fuzz as targets::Run);
+    let found = targets::ALL
+        .iter()
+        .chain([&planted])
+        .find(|(known, _)| *known == name);
     found.map(|(_, run)| *run).ok_or_else(|| {
         let names: Vec<&str> = targets::ALL.iter().map(|(name, _)| *name).collect();
         format!(
@@ -103,11 +112,43 @@ fn cover(jobs: &[(String, Vec<PathBuf>)], checked: bool) -> Result<bool, Box<dyn
     Ok(good)
 }
 
+/// Has a program of its own find the planted mistake, and repeat it.
+fn self_test() -> Result<(), Box<dyn Error>> {
+    let dir = tempfile::tempdir()?;
+    let finding = dir.path().join("finding");
+    let run = |options: &[&str]| {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["run", PLANTED]).args(options);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.status()
+    };
+    let artifact = format!("-exact_artifact_path={}", finding.display());
+    let runs = format!("-runs={PLANTED_RUNS}");
+    let found = run(&[
+        "-seed=1",
+        "-len_control=0",
+        "-max_len=256",
+        &runs,
+        &artifact,
+    ])?;
+    if found.success() || !finding.is_file() {
+        return Err("a planted mistake was not found".into());
+    }
+    let finding = finding.to_str().ok_or("a temporary directory of no name")?;
+    if run(&[finding])?.success() {
+        return Err(
+            "a planted mistake was found, and is not repeated by the input that was kept".into(),
+        );
+    }
+    println!("a planted mistake was found, and is found again");
+    Ok(())
+}
+
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (command, rest) = arguments
         .split_first()
-        .ok_or("run, cover, seeds or list?")?;
+        .ok_or("run, cover, seeds, list or self-test?")?;
     match (command.as_str(), rest) {
         ("run", [name, options @ ..]) => return fuzz(name, options),
         ("cover", []) => {
@@ -131,12 +172,13 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             let count = seeds::choose(target(name)?, &from, Path::new(to), MOST_SEEDS, SEED_BYTES)?;
             println!("{name}: {count} seeds");
         }
+        ("self-test", []) => self_test()?,
         ("list", []) => {
             for (name, facts) in list::all()? {
                 println!("{name} {}", facts.max_len);
             }
         }
-        _ => return Err("run, cover, seeds or list?".into()),
+        _ => return Err("run, cover, seeds, list or self-test?".into()),
     }
     Ok(ExitCode::SUCCESS)
 }

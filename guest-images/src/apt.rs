@@ -7,7 +7,7 @@
 //! another release whose signature is good.
 
 mod config;
-mod parse;
+pub(crate) mod parse;
 
 use crate::Error;
 use crate::catalog::Architecture;

@@ -31,6 +31,8 @@ mod command;
 mod cpio;
 mod cross;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod host;
 mod image;
 mod initramfs;

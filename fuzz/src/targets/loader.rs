@@ -3,7 +3,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 use vmm::machine::KernelFormat;
 use vmm::machine::layout::Range;
-use vmm::machine::loader::{cmdline, image, place};
+use vmm::machine::loader::{LoadError, cmdline, image, place};
 
 /// What begins the file, before words of it are changed.
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -13,9 +13,53 @@ enum Start {
     Sized(u32, u32),
     Arm64(u64, u64),
     Raw(u8),
+    /// The same with lists that tell where it is linked.
+    Linked(u8, Base, Lists),
     /// A file of another kind: where its magic number is, and that.
     Foreign(u8),
+    /// A U-Boot image: the processor that it is for, and how it is compressed.
+    Uimage(u8, u8),
     Empty,
+}
+
+/// Where a raw Image is linked.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Base {
+    /// The start of the linear mapping in units of 256 MiB, and of 4 KiB behind that.
+    Page(u8, u16),
+    Any(u32),
+}
+
+impl Base {
+    fn address(self) -> u32 {
+        match self {
+            Self::Page(start, pages) => u32::from(start & 15) << 28 | u32::from(pages) << 12,
+            Self::Any(base) => base,
+        }
+    }
+
+    /// How far behind the start of RAM the image has to lie, if kernels are linked so (arch/arm/Kconfig and Makefile).
+    fn text_offset(self) -> Option<u64> {
+        let base = self.address();
+        let offset = u64::from(base & 0x0fff_ffff);
+        let sound = matches!(base >> 28, 0x4 | 0x8 | 0xb | 0xc) && base & 0xfff == 0;
+        (sound && (0x8000..0x100_0000).contains(&offset)).then_some(offset)
+    }
+}
+
+/// Lists that are empty: how many, and how many bytes apart.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+struct Lists(u8, u8);
+
+impl Lists {
+    /// The bytes at which the lists are in a file of `length` bytes: from its end on, as `.data` lies there.
+    fn places(self, length: usize) -> impl Iterator<Item = usize> {
+        let step = 8 + 4 * usize::from(self.1);
+        let last = length.saturating_sub(8);
+        (0..usize::from(self.0))
+            .map_while(move |n| last.checked_sub(n * step))
+            .filter(|at| *at >= 4)
+    }
 }
 
 /// Magic numbers of other files, and where they are.
@@ -42,6 +86,8 @@ const FOREIGN: &[(usize, &[u8])] = &[
     (0, b"QFI\xfb"),
     (0, b"hsqs"),
     (0, b"!<arch>\n"),
+    (0, b"PK\x03\x04"),
+    (0x101, b"ustar"),
 ];
 /// First instructions of kernels.
 const FIRST: [u32; 8] = [
@@ -114,6 +160,22 @@ fn file(case: &Case<'_>) -> Vec<u8> {
             }
         }
         Start::Raw(which) => word(&mut file, 0, FIRST[usize::from(which % 8)]),
+        Start::Linked(which, base, lists) => {
+            word(&mut file, 0, FIRST[usize::from(which % 8)]);
+            for at in lists.places(file.len()) {
+                let own = base.address().wrapping_add(at as u32);
+                word(&mut file, at, own);
+                word(&mut file, at + 4, own);
+            }
+        }
+        Start::Uimage(processor, compression) => {
+            word(&mut file, 0, 0x5619_0527);
+            word(
+                &mut file,
+                28,
+                u32::from_le_bytes([5, processor, 2, compression]),
+            );
+        }
         Start::Foreign(which) => {
             let (at, magic) = FOREIGN[usize::from(which) % FOREIGN.len()];
             if let Some(place) = file.get_mut(at..at + magic.len()) {
@@ -126,6 +188,27 @@ fn file(case: &Case<'_>) -> Vec<u8> {
         word(&mut file, at, *value);
     }
     file
+}
+
+/// What `parsed` has to be of a file of which nothing was changed.
+fn check(case: &Case<'_>, format: KernelFormat, parsed: &Result<image::Image, LoadError>) {
+    let length = usize::from(case.length) * 64;
+    match case.start {
+        Start::Linked(_, base, lists) => {
+            let known = lists.places(length).count() >= 8;
+            let (Some(offset), Ok(parsed), true) = (base.text_offset(), parsed, known) else {
+                return;
+            };
+            let kind = image::Kind::Image {
+                text_offset: offset,
+            };
+            assert_eq!(parsed.kind, kind, "its lists tell where it is linked");
+        }
+        Start::Uimage(..) | Start::Foreign(_) if format == KernelFormat::Auto => {
+            assert!(parsed.is_err(), "it is no kernel");
+        }
+        _ => {}
+    }
 }
 
 /// Runs one input.
@@ -141,7 +224,11 @@ pub fn fuzz(data: &[u8]) {
         KernelFormat::Zimage,
         KernelFormat::Image,
     ][usize::from(case.format % 3)];
-    let parsed = match image::parse(&file(&case), format) {
+    let parsed = image::parse(&file(&case), format);
+    if case.words.is_empty() {
+        check(&case, format, &parsed);
+    }
+    let parsed = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
             assert!(!error.to_string().is_empty());

@@ -5,16 +5,22 @@ pub mod config;
 pub mod cpu;
 pub mod decoder;
 pub mod fault_plan;
+pub mod firmware;
 pub mod gdb;
 pub mod gic;
+pub mod images;
 pub mod ipmmu;
 pub mod kallsyms;
 pub mod lab;
+mod line;
 pub mod loader;
+pub mod planted;
 pub mod probe;
 mod rest;
+pub mod rtc;
 pub mod snapshot;
 mod text;
+pub mod uart;
 pub mod virtio_iommu;
 pub mod virtio_mmio;
 pub mod walk;
@@ -29,14 +35,18 @@ pub const ALL: &[(&str, Run)] = &[
     ("cpu", cpu::fuzz),
     ("decoder", decoder::fuzz),
     ("fault_plan", fault_plan::fuzz),
+    ("firmware", firmware::fuzz),
     ("gdb", gdb::fuzz),
     ("gic", gic::fuzz),
+    ("images", images::fuzz),
     ("ipmmu", ipmmu::fuzz),
     ("kallsyms", kallsyms::fuzz),
     ("lab", lab::fuzz),
     ("loader", loader::fuzz),
     ("probe", probe::fuzz),
+    ("rtc", rtc::fuzz),
     ("snapshot", snapshot::fuzz),
+    ("uart", uart::fuzz),
     ("virtio_iommu", virtio_iommu::fuzz),
     ("virtio_mmio", virtio_mmio::fuzz),
     ("walk", walk::fuzz),

@@ -4,7 +4,7 @@ use crate::source::Package;
 
 /// Why an index could not be brought up to date.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The mirror could not be reached.
     Network(String),
     /// The signature could not be verified.
@@ -28,7 +28,7 @@ const NETWORK_WORDS: [&str; 9] = [
 const SIGNATURE_WORDS: [&str; 3] = ["NO_PUBKEY", "couldn't be verified", "Missing key"];
 
 /// Finds the cause of a failure in the output of `apt-get update` or `download`.
-pub(super) fn update_failure(text: &str) -> Option<Failure> {
+pub(crate) fn update_failure(text: &str) -> Option<Failure> {
     let find = |words: &[&str]| {
         let line = text
             .lines()
@@ -47,7 +47,7 @@ pub(super) fn update_failure(text: &str) -> Option<Failure> {
 }
 
 /// Reads the first record of `apt-cache show`.
-pub(super) fn package(suite: &str, text: &str) -> Option<Package> {
+pub(crate) fn package(suite: &str, text: &str) -> Option<Package> {
     let record = text.trim_start().split("\n\n").next()?;
     let field = |name: &str| {
         let value = record
