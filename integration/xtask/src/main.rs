@@ -29,6 +29,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = fuzz::become_compiler() {
+        return code;
+    }
     let arguments = Arguments::parse();
     let result = process::watch_signals().and_then(|()| match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),

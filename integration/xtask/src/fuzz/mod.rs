@@ -1,13 +1,15 @@
 //! `cargo xtask fuzz`: every fuzz target, for as long as one likes, and what they reach.
 //!
-//! The targets are built as cargo-fuzz builds them, with compiler options that a stable toolchain has, and without the
+//! The targets are built much as cargo-fuzz builds them, with compiler options that a stable toolchain has, and without the
 //! address sanitizer, which it has not. A target's working corpus, its logs and the sums of all runs are kept in
 //! `target/fuzz-corpus`, outside of git; its seeds are in `fuzz/corpus`.
 
+mod rustc;
 mod totals;
 
 use crate::error::Error;
 use crate::process;
+pub(crate) use rustc::become_compiler;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -20,17 +22,6 @@ use totals::{Run, Totals};
 const SLICE_SECONDS: u64 = 300;
 /// Seconds after which an input counts as one that hangs.
 const HANG_SECONDS: u64 = 60;
-
-/// Options of the compiler for libFuzzer: counters of blocks, their addresses, and what is compared.
-const FLAGS: [&str; 7] = [
-    "-Cpasses=sancov-module",
-    "-Cllvm-args=-sanitizer-coverage-level=4",
-    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
-    "-Cllvm-args=-sanitizer-coverage-pc-table",
-    "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    "--cfg",
-    "fuzzing",
-];
 
 /// What `cargo xtask fuzz` takes.
 #[derive(Debug, clap::Args)]
@@ -47,7 +38,7 @@ pub(crate) struct Arguments {
     /// How many targets run at a time
     #[arg(long, value_name = "J", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     jobs: u8,
-    /// Only replay the seeds, and fail where they enter fewer functions than fuzz/targets.toml says
+    /// Only find a planted mistake and replay the seeds, and fail where they enter fewer functions than fuzz/targets.toml says
     #[arg(long, conflicts_with_all = ["minutes", "in_all", "choose_seeds"])]
     check: bool,
     /// Only choose new seeds from what earlier calls found
@@ -70,6 +61,10 @@ struct Places {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     let places = build()?;
     if arguments.check {
+        finish(
+            places.command(&["self-test"]),
+            "the search for a planted mistake",
+        )?;
         return finish(places.command(&["cover"]), "the check of the seeds");
     }
     let targets = chosen(&places, &arguments.targets)?;
@@ -111,8 +106,8 @@ fn build() -> Result<Places, Error> {
         .args(["build", "--release", "--locked", "--bin", "all"])
         .args(["--target", host])
         .current_dir(root.join("fuzz"))
-        .env("CARGO_TARGET_DIR", &target)
-        .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
+        .env("CARGO_TARGET_DIR", &target);
+    rustc::wrap(&mut cargo).map_err(|source| process::failed("this program", source))?;
     finish(cargo, "building the fuzz targets")?;
     let places = Places {
         program: target.join(host).join("release/all"),
