@@ -26,6 +26,7 @@ enum Case<'a> {
     /// Modules, and which of those before each it needs.
     Needed(Vec<(u8, u8)>),
     Manifest(Vec<Edit>),
+    /// Files, each of a path in pieces, permissions, and a length.
     Files(Vec<(Vec<u8>, u16, u8)>),
     Command(&'a str),
 }
@@ -67,6 +68,23 @@ const LINES: &[&str] = &[
     "# CONFIG_ARM is not set",
     "CONFIG_ARM=y",
     "SHA256: 0000000000000000000000000000000000000000000000000000000000000000",
+];
+/// Pieces of paths.
+const PIECES: &[&str] = &[
+    "a",
+    "b",
+    "/",
+    "/",
+    "/a",
+    "a/",
+    "..",
+    ".",
+    "init",
+    "bin",
+    "\0",
+    "TRAILER!!!",
+    "\u{e9}",
+    "\n",
 ];
 /// What modules say of themselves.
 const ENTRIES: &[&str] = &[
@@ -250,7 +268,10 @@ fn check_files(files: &[(Vec<u8>, u16, u8)]) {
         .iter()
         .take(16)
         .map(|(path, mode, length)| GuestFile {
-            path: String::from_utf8_lossy(path).into_owned(),
+            path: path
+                .iter()
+                .map(|piece| PIECES[usize::from(*piece) % PIECES.len()])
+                .collect(),
             mode: u32::from(*mode) << 1,
             bytes: vec![0x30; usize::from(*length)],
         })

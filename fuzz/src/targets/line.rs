@@ -20,8 +20,4 @@ impl Interrupt for Line {
         let before = self.0.swap(level, Ordering::Relaxed);
         assert_ne!(before, level, "a line is driven when it changes");
     }
-
-    fn pulse(&self) {
-        unreachable!("the line is a level");
-    }
 }

@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arbitrary::{Arbitrary, Unstructured};
+use vm_device::DeviceMmio;
+use vm_device::bus::MmioAddress;
 use vmm::devices::uart::{Capture, REG_SHIFT, Uart};
 
 use super::line::Line;
@@ -13,6 +15,8 @@ use super::rest::Rest;
 
 /// Steps of one case.
 const STEPS: usize = 512;
+/// Bytes that may wait before who types has to.
+const ROOM: usize = 64 << 10;
 /// Looks at an empty receiver that show that a guest polls.
 const POLLS: u32 = 64;
 
@@ -51,6 +55,8 @@ struct Model {
     delta: u8,
     polls: u32,
     sent: Vec<u8>,
+    /// Bytes that consoles before this one have sent.
+    sent_before: u64,
 }
 
 impl Model {
@@ -198,14 +204,20 @@ impl Place {
     }
 
     fn read(&mut self, register: u8) -> u8 {
-        let value = self.uart.read(u64::from(register) << REG_SHIFT);
+        let mut data = [0xff; 4];
+        let offset = u64::from(register) << REG_SHIFT;
+        self.uart.mmio_read(MmioAddress(0), offset, &mut data);
+        let [value, rest @ ..] = data;
+        assert_eq!(rest, [0; 3], "a register has a byte");
         assert_eq!(value, self.model.read(register), "register {register}");
         self.check();
         value
     }
 
     fn write(&mut self, register: u8, value: u8) {
-        self.uart.write(u64::from(register) << REG_SHIFT, value);
+        let data = [value, 0xff];
+        let offset = u64::from(register) << REG_SHIFT;
+        self.uart.mmio_write(MmioAddress(0), offset, &data);
         self.model.write(register, value);
         self.check();
     }
@@ -255,8 +267,8 @@ impl Place {
                 next.uart.restore(&saved).expect("it is of such a one");
                 assert_eq!(next.uart.save(), saved);
                 self.sent();
-                self.model.sent.clear();
-                let model = std::mem::take(&mut self.model);
+                let mut model = std::mem::take(&mut self.model);
+                model.sent_before += std::mem::take(&mut model.sent).len() as u64;
                 *self = Self { model, ..next };
                 self.check();
             }
@@ -264,7 +276,17 @@ impl Place {
     }
 
     fn sent(&self) {
-        assert_eq!(self.sink.bytes(), self.model.sent, "what was sent");
+        let Model {
+            sent,
+            sent_before,
+            waiting,
+            ..
+        } = &self.model;
+        assert_eq!(self.sink.bytes(), *sent, "what was sent");
+        assert_eq!(self.uart.digest(), crc32fast::hash(sent));
+        assert_eq!(self.uart.bytes_out(), sent_before + sent.len() as u64);
+        assert_eq!(self.uart.room(), ROOM.saturating_sub(waiting.len()));
+        self.uart.flush();
     }
 }
 
