@@ -48,6 +48,20 @@ pub struct Code {
     span: u32,
 }
 
+/// What there was to see to between two blocks.
+enum Seen {
+    /// Nothing that matters to the loop.
+    Nothing,
+    /// Something that moved R15.
+    Elsewhere,
+    /// The guest's own breakpoints: one instruction runs, of this block.
+    Step(u32),
+    /// Something in place of an instruction, after which there may be more to see to.
+    Again,
+    /// A reason to leave the loop.
+    Leave(CoreExit),
+}
+
 /// Where the loop goes on.
 enum Onward {
     /// Along link `slot` of the block just run.
@@ -143,32 +157,20 @@ impl Core {
         };
         let mut from = None;
         loop {
-            let mut left = end - self.cpu.s.retired;
+            let mut until = end;
             if self.cpu.pins.any() {
-                if self.cpu.pins.take_stop() {
-                    return CoreExit::Requested;
-                }
-                if self.cpu.pins.attention()
-                    && let Some(exit) = self.attend()
-                {
-                    return exit;
-                }
-                if let Some(e) = self.cpu.interrupt() {
-                    self.cpu.enter(e);
-                    (next, from) = (NONE, None);
-                }
-                if self.armed.everywhere && left > 0 {
-                    match self.step(next) {
-                        Ok(id) => (next, from, left) = (id, None, 1),
-                        Err(e) => {
-                            self.cpu.s.retired += 1;
-                            self.cpu.enter(e);
-                            (next, from) = (NONE, None);
-                            continue;
-                        }
+                match self.see_to_pins(next, end) {
+                    Seen::Nothing => {}
+                    Seen::Elsewhere => (next, from) = (NONE, None),
+                    Seen::Step(id) => (next, from, until) = (id, None, self.cpu.s.retired + 1),
+                    Seen::Again => {
+                        (next, from) = (NONE, None);
+                        continue;
                     }
+                    Seen::Leave(exit) => return exit,
                 }
             }
+            let left = until - self.cpu.s.retired;
             if left == 0 {
                 return CoreExit::Budget;
             }
@@ -198,6 +200,37 @@ impl Core {
                 },
             }
         }
+    }
+
+    /// Sees to what [`Pins::any`](crate::wires::Pins::any) tells of, before block `next`. Not part of the loop, which it would
+    /// make slower for those who have nothing to see to.
+    #[cold]
+    #[inline(never)]
+    fn see_to_pins(&mut self, mut next: u32, end: u64) -> Seen {
+        if self.cpu.pins.take_stop() {
+            return Seen::Leave(CoreExit::Requested);
+        }
+        if self.cpu.pins.attention()
+            && let Some(exit) = self.attend()
+        {
+            return Seen::Leave(exit);
+        }
+        let mut seen = Seen::Nothing;
+        if let Some(e) = self.cpu.interrupt() {
+            self.cpu.enter(e);
+            (next, seen) = (NONE, Seen::Elsewhere);
+        }
+        if self.armed.everywhere && self.cpu.s.retired < end {
+            match self.step(next) {
+                Ok(id) => return Seen::Step(id),
+                Err(e) => {
+                    self.cpu.s.retired += 1;
+                    self.cpu.enter(e);
+                    return Seen::Again;
+                }
+            }
+        }
+        seen
     }
 
     /// How the loop is left from block `id`; `None` when it goes on behind the breakpoint there, which was reported.
