@@ -266,6 +266,31 @@ fn identification_and_bad_accesses() {
     assert_eq!(gic.dist_read(0, GICD_CTLR, 4), 1);
 }
 
+#[test]
+fn there_is_what_the_type_register_announces_and_no_more() {
+    let mut gic = gic(4);
+    let typer = gic.dist_read(0, GICD_TYPER, 4);
+    let irqs = u64::from(32 * ((typer & 0x1f) + 1));
+    let cpus = (typer >> 5 & 7) + 1;
+    assert_eq!((irqs, cpus, typer >> 10 & 1), (128, 4, 0), "one world");
+    for irq in 32..FIRST_SPECIAL.into() {
+        let (word, bit) = (irq / 32 * 4, 1 << (irq % 32));
+        gic.dist_write(0, GICD_ISENABLER + word, 4, bit);
+        gic.dist_write(0, GICD_IPRIORITYR + irq, 1, 0xff);
+        gic.dist_write(0, GICD_ITARGETSR + irq, 1, 0xff);
+        gic.dist_write(0, GICD_IGROUPR + word, 4, bit);
+        let found = [
+            gic.dist_read(0, GICD_ISENABLER + word, 4) & bit,
+            gic.dist_read(0, GICD_IPRIORITYR + irq, 1),
+            gic.dist_read(0, GICD_ITARGETSR + irq, 1),
+            gic.dist_read(0, GICD_IGROUPR + word, 4) & bit,
+        ];
+        // 32 priorities, and a target for each core.
+        let there = [bit, 0xf8, 0x0f, bit];
+        assert_eq!(found, if irq < irqs { there } else { [0; 4] }, "{irq}");
+    }
+}
+
 /// An interrupt controller by its definition, for shared level interrupts of one core with split priorities only.
 #[derive(Default)]
 struct Model {
