@@ -51,6 +51,7 @@ mod source_edit;
 mod stock;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 pub use blob::hash_file;
 pub use cache::Cache;

@@ -81,6 +81,24 @@ pub fn ext4(files: &[(&str, &[u8])]) -> Disk {
     disk
 }
 
+/// A disk with an ext4 file system of `size` MiB that holds the directory `tree`, `/proc`, and these files beside.
+pub fn ext4_of(tree: &Path, size: u32, files: &[(&str, &Path)]) -> Disk {
+    let disk = of(&[]);
+    let (image, tree) = (disk.path().display().to_string(), tree.display());
+    let room = format!("{size}M");
+    let from = tree.to_string();
+    e2fs(
+        "mke2fs",
+        &["-q", "-F", "-t", "ext4", "-d", &from, &image, &room],
+    );
+    let change = |command: String| drop(e2fs("debugfs", &["-w", "-R", &command, &image]));
+    change("mkdir /proc".into());
+    for (name, path) in files {
+        change(format!("write {} {name}", path.display()));
+    }
+    disk
+}
+
 /// That a disk has an intact ext4 file system.
 ///
 /// # Panics

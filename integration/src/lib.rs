@@ -16,6 +16,7 @@ pub mod capture;
 pub mod disk;
 mod live;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -233,6 +234,16 @@ pub fn obtain(name: &str) -> Image {
     match cache.obtain(name, &mut Terminal::plain()) {
         Ok(image) => image,
         Err(error) => panic!("the image {name} cannot be obtained: {error}"),
+    }
+}
+
+/// A directory with these packages of Debian bookworm for armhf unpacked in it, fetched if it is not in the cache.
+pub fn packages(names: &[&str]) -> PathBuf {
+    let cache = Cache::open().expect("there should be a place for the cache");
+    let armhf = guest_images::Architecture::Armhf;
+    match cache.tree(armhf, "bookworm", names, &mut Terminal::plain()) {
+        Ok(tree) => tree,
+        Err(error) => panic!("packages for guests cannot be obtained: {error}"),
     }
 }
 

@@ -1,25 +1,94 @@
 //! The processor's own breakpoints, watchpoints and counters, as debuggers and profilers inside a guest use them.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use integration::{Guest, disk};
+use integration::{Guest, disk, packages};
+
+/// Debian's gdb for armhf, and the libraries that it needs.
+const GDB: [&str; 38] = [
+    "gdb-minimal",
+    "libbrotli1",
+    "libc6",
+    "libcom-err2",
+    "libcurl3-gnutls",
+    "libdebuginfod1",
+    "libelf1",
+    "libexpat1",
+    "libffi8",
+    "libgcc-s1",
+    "libgmp10",
+    "libgnutls30",
+    "libgssapi-krb5-2",
+    "libhogweed6",
+    "libidn2-0",
+    "libk5crypto3",
+    "libkeyutils1",
+    "libkrb5-3",
+    "libkrb5support0",
+    "libldap-2.5-0",
+    "liblzma5",
+    "libnettle8",
+    "libnghttp2-14",
+    "libp11-kit0",
+    "libpsl5",
+    "libreadline8",
+    "librtmp1",
+    "libsasl2-2",
+    "libssh2-1",
+    "libssl3",
+    "libstdc++6",
+    "libtasn1-6",
+    "libtinfo6",
+    "libunistring2",
+    "libxxhash0",
+    "libzstd1",
+    "readline-common",
+    "zlib1g",
+];
+
+/// What the person at that gdb types.
+const SESSION: &str = "set confirm off
+set pagination off
+set width 0
+set startup-with-shell off
+break _start
+run
+hbreak called
+watch watched[1]
+info breakpoints
+continue
+continue
+continue
+continue
+continue
+continue
+continue
+";
+
+/// Makes the program of `programs/NAME.c` in `directory`.
+fn compile(name: &str, directory: &Path) -> PathBuf {
+    let path = directory.join(name);
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/programs");
+    // The compiler that builds the guests' kernels.
+    let made = Command::new("arm-linux-gnueabihf-gcc")
+        .args(["-nostdlib", "-static", "-ffreestanding", "-g"])
+        .args(["-marm", "-march=armv7-a+fp", "-O1", "-Wall", "-Werror"])
+        .arg("-o")
+        .arg(&path)
+        .arg(programs.join(name).with_extension("c"))
+        .status()
+        .expect("arm-linux-gnueabihf-gcc (package gcc-arm-linux-gnueabihf)");
+    assert!(made.success());
+    path
+}
 
 /// The program of `programs/debug.c`, as a disk that holds it and nothing else.
 fn program() -> integration::Disk {
     let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("debug");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guests/programs/debug.c");
-    // The compiler that builds the guests' kernels.
-    let made = Command::new("arm-linux-gnueabihf-gcc")
-        .args(["-nostdlib", "-static", "-ffreestanding"])
-        .args(["-marm", "-march=armv7-a+fp", "-O1", "-Wall", "-Werror"])
-        .arg("-o")
-        .arg(&path)
-        .arg(source)
-        .status()
-        .expect("arm-linux-gnueabihf-gcc (package gcc-arm-linux-gnueabihf)");
-    assert!(made.success());
-    let mut bytes = std::fs::read(path).expect("the program");
+    let path = compile("debug", directory.path());
+    let mut bytes = fs::read(path).expect("the program");
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     disk::of(&bytes)
 }
@@ -45,4 +114,36 @@ fn a_stock_kernel_s_debuggers_and_profilers_see_what_they_ask_for() {
          counters: user 1 kernel 1 apart 1\n\
          samples: enough 1"
     );
+}
+
+/// A real gdb in a stock kernel's guest. It says "Hardware" of what it set in registers, not in the program.
+#[test]
+fn a_gdb_inside_a_guest_stops_at_hardware_breakpoints_and_watchpoints() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = compile("watched", directory.path());
+    let session = directory.path().join("session");
+    fs::write(&session, SESSION).expect("a file");
+    let files = [("watched", program.as_path()), ("session", &session)];
+    let disk = disk::ext4_of(&packages(&GDB), 128, &files);
+    let run = Guest::image("debian-armmp-6.1")
+        .read_only_disk(&disk)
+        .run("mount -o ro /dev/vda /mnt && mount -t proc proc /mnt/proc")
+        .run("chroot /mnt /usr/bin/gdb -nx -batch -x /session /watched 2>&1")
+        .boot();
+    run.assert_good();
+    let shown = run.output(2);
+    let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
+    let kinds = |word: &str| lines.iter().filter(|line| line.starts_with(word)).count();
+    // One line as each is set, and one each time that it is hit.
+    assert_eq!(kinds("Hardware watchpoint 3: watched[1]"), 1 + 3, "{shown}");
+    assert_eq!(kinds("Breakpoint 2, called"), 3, "{shown}");
+    for n in 1..=3 {
+        let values = [format!("Old value = {}", n - 1), format!("New value = {n}")];
+        let pair = |pair: &[&str]| pair == values;
+        assert_eq!(
+            lines.windows(2).filter(|two| pair(two)).count(),
+            1,
+            "{shown}"
+        );
+    }
 }

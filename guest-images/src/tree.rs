@@ -1,0 +1,57 @@
+//! Debian packages that are unpacked, not installed: programs for guests, in a directory of the cache.
+
+use crate::apt::Apt;
+use crate::blob::{hash_texts, write_atomically};
+use crate::catalog::Architecture;
+use crate::error::IoContext;
+use crate::lock::Lock;
+use crate::make::{fetch, remove_tree};
+use crate::progress::Progress;
+use crate::source::{self, Source};
+use crate::{Cache, Error, host};
+use std::fs;
+use std::path::PathBuf;
+
+/// Raised when the way in which packages are unpacked changes.
+const FORMAT: &str = "1";
+
+impl Cache {
+    /// A directory with the packages `names` of the Debian release `suite` in it, fetched if there is none. What they depend on
+    /// is not followed: name it too. Their scripts do not run.
+    ///
+    /// # Errors
+    /// Any of [`Error`]; each says what to do.
+    pub fn tree(
+        &self,
+        architecture: Architecture,
+        suite: &str,
+        names: &[&str],
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf, Error> {
+        let texts = [FORMAT, architecture.name(), suite];
+        let recipe = hash_texts(texts.into_iter().chain(names.iter().copied()));
+        let home = self.root().join("trees").join(&recipe[..16]);
+        let (tree, complete) = (home.join("tree"), home.join("complete"));
+        if complete.is_file() {
+            return Ok(tree);
+        }
+        self.host_packages(&host::packages("fetch"), progress)?;
+        let lock = self.lock_path("trees");
+        let _lock = Lock::acquire(&lock, "unpacking packages for guests", progress)?;
+        if complete.is_file() {
+            return Ok(tree);
+        }
+        remove_tree(&home)?;
+        fs::create_dir_all(&tree).at("created", &tree)?;
+        let mut from = Apt::new(self.root(), architecture);
+        let mut unpacked = Vec::new();
+        for name in names {
+            let package = from.package(suite, name, progress)?;
+            let file = fetch(self, &mut from, &package, progress)?;
+            source::unpack(&file, &tree)?;
+            unpacked.push(format!("{} {}", package.name, package.version));
+        }
+        write_atomically(&complete, unpacked.join("\n").as_bytes())?;
+        Ok(tree)
+    }
+}
