@@ -3,8 +3,8 @@
 //! One thread accepts connections, one for each reads it, and both bring what comes to the session's thread, which also
 //! hears of the machine's stops. So there is one place where everything happens in order.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -14,6 +14,8 @@ use gdbstub::common::Signal;
 use gdbstub::conn::Connection;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, MultiThreadStopReason};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use super::greeting::{Greeting, Guess};
 use super::isa::Isa;
@@ -58,6 +60,10 @@ pub(super) fn start<I: Isa>(
     let Server { listener, notice } = server;
     let (events, heard) = sync_channel(EVENTS);
     let (order, orders) = std::sync::mpsc::channel();
+    // The session's end is that of what it would write here.
+    let (ended, over) = io::pipe()?;
+    // Who was there when it was looked at may have gone when it is accepted.
+    listener.set_nonblocking(true)?;
     // The first thing the machine does is to wait.
     let interrupt = Arc::new(AtomicBool::new(true));
     let session = Session::<I> {
@@ -67,17 +73,15 @@ pub(super) fn start<I: Isa>(
         machine,
         heard,
         events: events.clone(),
-        over: Arc::default(),
+        over,
         notice,
         told: false,
-        address: listener.local_addr()?,
         connection: 0,
         waiting: None,
         bytes: Vec::new().into_iter(),
     };
-    let over = Arc::clone(&session.over);
     let accepted = events.clone();
-    thread::spawn("gdb accept", move || accept(&listener, &accepted, &over))?;
+    thread::spawn("gdb accept", move || accept(&listener, &accepted, &ended))?;
     let thread = thread::spawn("gdb", move || session.run())?;
     Ok(Observer {
         interrupt,
@@ -88,18 +92,26 @@ pub(super) fn start<I: Isa>(
     })
 }
 
-fn accept(listener: &TcpListener, events: &SyncSender<Event>, over: &AtomicBool) {
-    for stream in listener.incoming() {
-        if over.load(Ordering::Acquire) {
-            return;
+/// Tells of who connects, until the other end of `ended` is closed.
+fn accept(listener: &TcpListener, events: &SyncSender<Event>, ended: &PipeReader) {
+    loop {
+        let mut polled = [
+            PollFd::new(listener, PollFlags::IN),
+            PollFd::new(ended, PollFlags::IN),
+        ];
+        match poll(&mut polled, None) {
+            Ok(_) if !polled[1].revents().is_empty() => return,
+            Ok(_) | Err(Errno::INTR) => {}
+            // The host is short of something: not at once again.
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
-        match stream {
-            Ok(stream) => {
+        match listener.accept() {
+            Ok((stream, _)) => {
                 if events.send(Event::Connected(stream)).is_err() {
                     return;
                 }
             }
-            // The host is short of something: not at once again.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
     }
@@ -184,11 +196,11 @@ struct Session<I: Isa> {
     machine: StopHandle,
     heard: Receiver<Event>,
     events: SyncSender<Event>,
-    over: Arc<AtomicBool>,
+    /// Open as long as the session lasts.
+    over: PipeWriter,
     notice: Notice,
     /// The user knows of connections that were no debugger's.
     told: bool,
-    address: SocketAddr,
     /// Number of the present connection.
     connection: u64,
     /// Who connected meanwhile, and comes next: often the same debugger again, before it was noticed that it had left.
@@ -215,9 +227,8 @@ impl<I: Isa> Session<I> {
                 break;
             }
         }
-        self.over.store(true, Ordering::Release);
-        // The thread that accepts connections looks up at the next one.
-        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        // The thread that accepts connections hears of it.
+        drop(self.over);
     }
 
     /// The next debugger; `None` when the run is over.

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 use super::aarch64::Aarch64;
 use super::arm::Arm;
 use super::isa::Isa;
+use super::session::{self, Event};
 use super::{Server, memory};
 use crate::devices::uart::Capture;
 use crate::vcpu::{Core, WideCluster, WideState};
@@ -242,15 +244,47 @@ fn a_core_that_is_held_is_not_dead() {
 
 #[test]
 fn a_debugger_that_steps_and_leaves_at_once_lets_the_guest_go_on() {
-    // The end of the step and the wish to stop for the debugger's going cross now and then.
-    for _ in 0..50 {
-        let (reason, ..) = debugged(&COUNT, |address| {
-            let mut client = Client::connect(address);
-            client.ask("?");
-            client.send("s");
-        });
-        assert_eq!(reason, Reason::PowerOff);
-    }
+    let mut machine = machine(&COUNT);
+    let server = Server::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = server.address().unwrap();
+    let stop = machine.stop_handle();
+    let mut observer = session::start::<Arm>(server, 2, true, stop.clone()).unwrap();
+    // The end of the step is told only when the session has asked for a stop, as the debugger has gone: so they cross.
+    let (told, heard) = std::sync::mpsc::sync_channel(4);
+    let session = std::mem::replace(&mut observer.events, told);
+    let asked = Arc::clone(&observer.interrupt);
+    let crossing = thread::spawn(move || {
+        let mut crossed = false;
+        for event in heard {
+            if let Event::Stopped { stop: Some(_), .. } = &event {
+                while !asked.load(Ordering::Acquire) {
+                    thread::yield_now();
+                }
+                crossed = true;
+            }
+            let over = matches!(event, Event::Ended(_));
+            let _ = session.send(event);
+            if over {
+                break;
+            }
+        }
+        crossed
+    });
+    machine.observe(Box::new(observer));
+    stop.interrupt();
+    let debugger = thread::spawn(move || {
+        let mut client = Client::connect(address);
+        client.ask("?");
+        client.send("s");
+    });
+    let exit = machine.run(Limits {
+        wall: Some(Duration::from_secs(60)),
+        ..Limits::default()
+    });
+    debugger.join().unwrap();
+    drop(machine);
+    assert!(crossing.join().unwrap());
+    assert_eq!(exit.reason, Reason::PowerOff);
 }
 
 #[test]

@@ -73,6 +73,13 @@ fn no_network_no_programs_no_processes_no_signals_no_code() {
     let (_directory, disk, _) = place();
     assert_ended(&attempt("listen", &disk, &[]), libc::SYS_socket);
     assert_ended(&attempt("connect", &disk, &[]), libc::SYS_socket);
+    // Nor does a port for a debugger, who comes by it (see `gdb`), let anything else in or out.
+    assert_eq!(
+        attempt("nothing", &disk, &["--listen"]).stdout,
+        "done\ndone\n"
+    );
+    assert_ended(&attempt("listen", &disk, &["--listen"]), libc::SYS_socket);
+    assert_ended(&attempt("connect", &disk, &["--listen"]), libc::SYS_socket);
     assert_ended(&attempt("fork", &disk, &[]), libc::SYS_clone);
     assert_ended(&attempt("signal", &disk, &[]), libc::SYS_kill);
     assert_ended(&attempt("code", &disk, &[]), libc::SYS_mmap);

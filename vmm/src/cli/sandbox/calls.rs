@@ -70,12 +70,6 @@ fn allowed(target: TargetArch) -> Result<BpfProgram, Error> {
         .map(|call| (call, Vec::new()))
         .collect();
     rules.extend(conditional()?);
-    if super::LISTENING.load(std::sync::atomic::Ordering::Relaxed) {
-        let mut families = argument(0, SeccompCmpOp::Eq, libc::AF_INET as u64)?;
-        families.extend(argument(0, SeccompCmpOp::Eq, libc::AF_INET6 as u64)?);
-        rules.insert(libc::SYS_socket, families);
-        rules.insert(libc::SYS_connect, Vec::new());
-    }
     let filter = SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, target)?;
     Ok(filter.try_into()?)
 }

@@ -25,6 +25,9 @@ pub struct Args {
     /// Let it be written
     #[arg(long)]
     write: bool,
+    /// As with --gdb: a TCP port is listened at before the attempt
+    #[arg(long)]
+    listen: bool,
     /// The file that is tried
     #[arg(long)]
     file: Option<PathBuf>,
@@ -56,7 +59,11 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
         policy.read(&args.disk);
     }
     let start = std::time::Instant::now();
+    policy.listen(args.listen.then_some(0));
     policy.enter()?;
+    let listener = args.listen.then(|| TcpListener::bind("127.0.0.1:0"));
+    let listener = listener.transpose();
+    let _listener = listener.map_err(|error| UserError::new(format!("cannot listen: {error}")))?;
     // As a machine's threads, which are there when system calls are restricted.
     let (order, orders) = channel::<()>();
     let (attempt, file) = (args.attempt, args.file.unwrap_or(args.disk));

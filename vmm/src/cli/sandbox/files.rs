@@ -36,15 +36,10 @@ fn write() -> BitFlags<AccessFs> {
 /// Restricts this thread, and those that it starts, to what `policy` names. Words for how that is enforced; `None` if the
 /// kernel cannot.
 pub(super) fn restrict(policy: &Policy) -> Result<Option<String>, RulesetError> {
-    // The debugger's threads wake each other by a connection to their own port, which for port 0 is not known yet.
-    let net = match policy.port {
-        Some(0) => AccessNet::BindTcp.into(),
-        _ => AccessNet::from_all(KNOWN),
-    };
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
-        .handle_access(net)?
+        .handle_access(AccessNet::from_all(KNOWN))?
         .scope(Scope::from_all(KNOWN))?
         .create()?;
     for path in &policy.read {
@@ -57,7 +52,7 @@ pub(super) fn restrict(policy: &Policy) -> Result<Option<String>, RulesetError> 
         rules = allow(rules, path, place())?;
     }
     if let Some(port) = policy.port {
-        rules = rules.add_rule(NetPort::new(port, net))?;
+        rules = rules.add_rule(NetPort::new(port, AccessNet::BindTcp))?;
     }
     let status = rules.restrict_self()?;
     Ok(match (status.ruleset, status.landlock) {

@@ -62,13 +62,6 @@ impl SandboxArgs {
     }
 }
 
-/// Whether a debugger's port is listened at.
-static LISTENING: AtomicBool = AtomicBool::new(false);
-
-fn set_listening(listening: bool) {
-    LISTENING.store(listening, Ordering::Relaxed);
-}
-
 fn is_off() -> bool {
     OFF.load(Ordering::Relaxed)
 }
