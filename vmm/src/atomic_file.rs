@@ -47,6 +47,10 @@ impl AtomicFile {
     /// The same; without a name if `unnamed`, and if that is possible.
     fn begin(path: &Path, unnamed: bool) -> io::Result<Self> {
         let target = target(path);
+        if fs::metadata(&target).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            let why = "there is a pipe, socket or device in the place of the file";
+            return Err(io::Error::new(ErrorKind::InvalidInput, why));
+        }
         match OpenOptions::new()
             .append(true)
             .custom_flags(libc::O_NONBLOCK)

@@ -1,4 +1,4 @@
-//! Opens files that users name, without ever waiting for the other end of a named pipe.
+//! Opens files that users name, to be read or written, without ever waiting for the other end of a named pipe.
 
 use std::fs::File;
 use std::io;
@@ -6,6 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
+use rustix::io::Errno;
 
 /// Opens a file whose bytes are read more than once, or at any place: an ordinary one.
 ///
@@ -47,6 +48,27 @@ pub fn open_stream(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Opens what takes bytes as they come and is no file: a device, or a pipe that somebody reads. Writes do not wait either:
+/// they fail with [`io::ErrorKind::WouldBlock`].
+///
+/// # Errors
+/// The host refuses, or it is a pipe that nobody reads, or a socket.
+pub fn open_sink(path: &Path) -> io::Result<File> {
+    let kind = path.metadata()?.file_type();
+    if kind.is_socket() {
+        return Err(refusal(
+            "it is a socket: name a file, or a named pipe that somebody reads",
+        ));
+    }
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    match open(path, flags, Mode::empty()) {
+        Err(Errno::NXIO) if kind.is_fifo() => Err(refusal(
+            "it is a pipe that nobody reads: start its reader first, or name a file",
+        )),
+        file => Ok(file?.into()),
+    }
+}
+
 /// Opens `path`; reads of it do not wait either.
 fn without_waiting(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -80,6 +102,34 @@ mod tests {
         }
         let error = open_file(Path::new("/dev/null")).unwrap_err().to_string();
         assert_eq!(error, "it is a device, not a file");
+    }
+
+    #[test]
+    fn pipes_are_written_only_if_somebody_reads_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+        let error = open_sink(&pipe).unwrap_err().to_string();
+        assert!(error.contains("start its reader first"), "{error}");
+        let mut reader = without_waiting(&pipe).unwrap();
+        let mut sink = open_sink(&pipe).unwrap();
+        let full = loop {
+            if let Err(error) = sink.write(&[0; 4096]) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(reader.read(&mut [0; 4096]).unwrap(), 4096);
+        assert_eq!(sink.write(&[0; 4096]).unwrap(), 4096);
+        open_sink(Path::new("/dev/null"))
+            .unwrap()
+            .write_all(b"x")
+            .unwrap();
+        let socket = directory.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let error = open_sink(&socket).unwrap_err().to_string();
+        assert!(error.contains("it is a socket"), "{error}");
     }
 
     #[test]

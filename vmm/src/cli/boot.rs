@@ -3,7 +3,6 @@
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use guest_images::catalog::Architecture;
 use guest_images::{Cache, catalog};
@@ -317,6 +316,8 @@ impl Boot {
             ),
             None => (Box::new(sink) as Box<dyn ConsoleSink>, iommu_sink),
         };
+        // To make the machine writes the beginning of a recording.
+        limit_patience(&settings);
         let start_ns = origin.start_ns();
         let (mut machine, recorder) = origin.machine(settings.seed, sink, iommu_sink, record)?;
         let image = origin.config().image.as_deref();
@@ -351,12 +352,7 @@ impl Boot {
         let limit = settings.timeout;
         let limit = limit.map(|limit| start_ns.saturating_add(limit.ns()));
         let moment = save.as_ref();
-        if let Some(deadline) = settings
-            .wall_timeout
-            .and_then(|limit| Instant::now().checked_add(limit.0))
-        {
-            patience::end_at(deadline);
-        }
+        limit_patience(&settings);
         sandbox::filter()?;
         let exit = machine.run(Limits {
             guest_ns: limit
@@ -416,6 +412,13 @@ impl Boot {
             snapshot::write(&machine.into_snapshot()?, moment.output)?;
         }
         Ok(verdict.outcome)
+    }
+}
+
+/// Has readers of what is written now waited for as long as the run may take.
+fn limit_patience(settings: &Settings) {
+    if let Some(limit) = settings.wall_timeout {
+        patience::end_after(limit.0);
     }
 }
 

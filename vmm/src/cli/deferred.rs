@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::output::{self, Output};
+use super::patience::Patient;
 
 /// A file that its writer has before it appears.
 #[derive(Clone)]
@@ -12,7 +13,7 @@ pub struct Deferred(Arc<Mutex<Stage>>);
 
 enum Stage {
     Hidden(Output),
-    Shown(File),
+    Shown(Patient<File>),
     /// Given up, and why; a reader who left is no reason.
     Lost(Option<String>),
 }

@@ -342,7 +342,7 @@ mod tests {
         known.sort_unstable();
         assert_eq!(
             found, known,
-            "is it compared with the others, and in tests/cli/overwrite.rs?"
+            "is it compared with the others, and in tests/cli/overwrite.rs and pipes.rs?"
         );
     }
 

@@ -1,18 +1,21 @@
 //! Files that appear whole or not at all.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use vmm::atomic_file::AtomicFile;
 pub use vmm::atomic_file::reason;
+use vmm::input;
 
 use super::UserError;
+use super::patience::Patient;
 
 /// A file to be written at `path`. Until [`Output::publish`] nothing is there, and what was there before stays.
 ///
-/// A device, pipe or socket at that path is written as it is.
+/// A device at that path is written as it is, and so is a pipe that somebody reads. A reader who does not read holds the run
+/// up, but never its end.
 #[derive(Debug)]
 pub struct Output {
     path: PathBuf,
@@ -24,7 +27,7 @@ enum Kind {
     /// To appear at its place. One that has a name until then is made when there is something to write, so that a program that
     /// is killed before leaves nothing.
     Pending(Option<AtomicFile>),
-    Open(File),
+    Open(Patient<File>),
 }
 
 impl Output {
@@ -46,7 +49,7 @@ impl Output {
                     || kind.is_fifo()
                     || kind.is_socket() =>
             {
-                Kind::Open(OpenOptions::new().write(true).open(path).map_err(fail)?)
+                Kind::Open(input::open_sink(path).map(Patient::new).map_err(fail)?)
             }
             _ => {
                 let file = AtomicFile::create(path).map_err(fail)?;
@@ -60,12 +63,13 @@ impl Output {
     }
 
     /// Has the file appear with what was written so far; what is written later is appended to it.
-    pub fn publish(self) -> std::io::Result<File> {
+    pub fn publish(self) -> std::io::Result<Patient<File>> {
         match self.file {
             Kind::Open(file) => Ok(file),
             Kind::Pending(file) => file
                 .map_or_else(|| AtomicFile::create(&self.path), Ok)?
-                .publish(),
+                .publish()
+                .map(Patient::new),
         }
     }
 

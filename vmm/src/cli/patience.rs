@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,7 +18,9 @@ const PIECE: usize = 4096;
 
 /// Whether the run is to end, and when it will have to. Streams are of the whole process, and so is this.
 static ENDS: AtomicBool = AtomicBool::new(false);
-static DEADLINE: OnceLock<Instant> = OnceLock::new();
+static DEADLINE: Mutex<Option<Instant>> = Mutex::new(None);
+/// What a signal sets.
+static SIGNALLED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 /// Some of the console was lost so.
 static LOST: AtomicBool = AtomicBool::new(false);
 
@@ -27,10 +29,15 @@ pub fn end() {
     ENDS.store(true, Ordering::Release);
 }
 
-/// The run ends at this time, if it has not before.
-pub fn end_at(deadline: Instant) {
-    // One run has one deadline.
-    let _ = DEADLINE.set(deadline);
+/// The run ends once `signalled` is set, if it has not before.
+pub fn end_when(signalled: &Arc<AtomicBool>) {
+    // One program has one such flag.
+    let _ = SIGNALLED.set(Arc::clone(signalled));
+}
+
+/// The run ends this long from now on, if it has not before. What was said earlier counts no more.
+pub fn end_after(limit: Duration) {
+    *DEADLINE.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(limit);
 }
 
 /// Whether some of the console was lost, as nobody read it.
@@ -39,8 +46,11 @@ pub fn was_lost() -> bool {
 }
 
 fn ends() -> bool {
-    let passed = |deadline: &Instant| Instant::now() >= *deadline;
-    ENDS.load(Ordering::Acquire) || DEADLINE.get().is_some_and(passed)
+    let deadline = *DEADLINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let set = |flag: &Arc<AtomicBool>| flag.load(Ordering::Acquire);
+    ENDS.load(Ordering::Acquire)
+        || SIGNALLED.get().is_some_and(set)
+        || deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
 /// Waits until `stream` takes something, however long that is, but not beyond the end of the run.
@@ -52,7 +62,9 @@ fn wait(stream: BorrowedFd<'_>) -> io::Result<()> {
     loop {
         let mut polled = [PollFd::from_borrowed_fd(stream, PollFlags::OUT)];
         match poll(&mut polled, Some(&patience)) {
-            Ok(0) if ends() => return Err(ErrorKind::TimedOut.into()),
+            Ok(0) if ends() => {
+                return Err(io::Error::new(ErrorKind::TimedOut, "nobody reads it"));
+            }
             Ok(0) | Err(rustix::io::Errno::INTR) => {}
             // Also what is wrong with it is found by writing.
             Ok(_) => return Ok(()),
@@ -74,6 +86,33 @@ fn write_all(mut stream: impl Write + AsFd, mut bytes: &[u8]) -> io::Result<()> 
         }
     }
     Ok(())
+}
+
+/// A file, or a pipe or device whose writes do not wait by themselves.
+#[derive(Debug)]
+pub struct Patient<W>(W);
+
+impl<W: Write + AsFd> Patient<W> {
+    /// Writes to `stream`.
+    pub fn new(stream: W) -> Self {
+        Self(stream)
+    }
+}
+
+impl<W: Write + AsFd> Write for Patient<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            wait(self.0.as_fd())?;
+            match self.0.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// The standard output for a guest's console.

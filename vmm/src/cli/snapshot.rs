@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use vmm::machine::snapshot::file::{self, Header};
 use vmm::machine::{Moved, Snapshot};
+use vmm::observe::probe::Probe;
 use vmm::{ByteSize, input};
 
 use super::boot::Boot;
@@ -16,6 +17,7 @@ use super::install::Install;
 use super::moved::{self, DiskPlace};
 use super::origin::Moment;
 use super::output::{self, Output};
+use super::probes;
 use super::sandbox::SandboxArgs;
 use super::settings::Settings;
 use super::values::{Idle, Seconds, Trace, word};
@@ -159,8 +161,9 @@ fn save(args: Save) -> Result<Outcome, UserError> {
         instructions: args.at_instruction,
         output: Output::at(&args.file, "snapshot")?,
     };
-    let named = settings.expect.is_some() || !settings.probe.is_empty();
-    if !named && moment.guest_ns.is_none() && moment.instructions.is_none() {
+    let stops = probes::parse(&settings.probe)?.iter().any(Probe::stops);
+    let named = settings.expect.is_some() || stops || moment.instructions.is_some();
+    if !named && moment.guest_ns.is_none() {
         return Err(UserError::new(
             "no moment to save at is named: say --at SECONDS, --at-instruction N, --expect REGEX or --probe '... { stop }'",
         ));

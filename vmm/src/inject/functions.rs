@@ -41,7 +41,9 @@ impl Functions {
                 places.insert(va & !1, name.to_owned());
             }
             if places.len() == before {
-                return Err(format!("the guest's kernel has no function {name}"));
+                return Err(format!(
+                    "the guest's kernel has no function {name}: use one of its /proc/kallsyms"
+                ));
             }
         }
         Ok(Self(places))

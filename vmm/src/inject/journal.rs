@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -236,6 +237,10 @@ impl Journal {
             file => file.map_err(fail)?,
         };
         let metadata = file.metadata().map_err(fail)?;
+        if metadata.file_type().is_fifo() {
+            let why = "it is a pipe, and a journal is read again: name a file";
+            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, why)));
+        }
         if !metadata.is_file() || metadata.len() == 0 {
             return Ok(());
         }

@@ -200,7 +200,17 @@ fn check(rule: &Rule) -> Result<(), String> {
     {
         let good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) {
-            return Err(format!("{name:?} is no name"));
+            return Err(format!(
+                "{name:?} is no name: use up to {MAX_NAME} letters, digits, _, - and ."
+            ));
+        }
+    }
+    for name in [function, &when.probe].into_iter().flatten() {
+        // Those of C, and what compilers add to them behind a dot.
+        if name.contains('-') || name.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+            return Err(format!(
+                "{name:?} cannot be a function of a kernel: use letters, digits, _ and ., and begin with a letter or _"
+            ));
         }
     }
     check_value(rule)?;
@@ -349,6 +359,14 @@ mod tests {
             (
                 "where = \"disk\"\nwhat = \"flip\"\ndevice = \"a b\"",
                 "\"a b\" is no name",
+            ),
+            (
+                "where = \"function\"\nwhat = \"error\"\nfunction = \"2nd\"\nvalue = -5",
+                "\"2nd\" cannot be a function of a kernel",
+            ),
+            (
+                "where = \"disk\"\nwhat = \"flip\"\nwhen = { probe = \"do-it\" }",
+                "\"do-it\" cannot be a function of a kernel",
             ),
         ] {
             let error = fault(keys).unwrap_err().to_string();

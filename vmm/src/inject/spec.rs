@@ -263,10 +263,14 @@ impl<'de> Deserialize<'de> for Nth {
         #[serde(untagged)]
         enum Either {
             Number(u64),
+            Negative(i64),
+            Fraction(f64),
             Text(String),
         }
         let text = match Either::deserialize(d) {
             Ok(Either::Number(number)) => number.to_string(),
+            Ok(Either::Negative(number)) => number.to_string(),
+            Ok(Either::Fraction(number)) => number.to_string(),
             Ok(Either::Text(text)) => text,
             Err(_) => String::new(),
         };

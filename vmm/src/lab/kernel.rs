@@ -1,13 +1,20 @@
 //! The kernels that scenarios run on.
 
-use std::fs::{self, File};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use guest_images::catalog::Architecture;
 use guest_images::{Cache, Image, Progress, catalog, hash_file};
 
 use super::run::Undecided;
-use crate::KernelFormat;
+use crate::machine::loader::LoadError;
+use crate::machine::{Error, kernel_width};
+use crate::vcpu::Width;
+use crate::{Config, KernelFormat, input};
+
+/// How an ELF file begins, which every kernel module is.
+const ELF: &[u8] = b"\x7fELF";
 
 /// Which kernel to run on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,9 +65,39 @@ impl KernelChoice {
         catalog::find(image).map_err(|error| Undecided::Setup(error.to_string()))?;
         if let Self::File { path, module } = self {
             check_size(path)?;
-            module.as_deref().map_or(Ok(()), check_size)?;
+            module.as_deref().map(check_size).transpose()?;
         }
         Ok(image)
+    }
+
+    /// The registers of the processor that the kernel is for; `None` if its file does not say.
+    ///
+    /// # Errors
+    /// A file is known to be something else.
+    pub fn width(&self) -> Result<Option<Width>, Undecided> {
+        let Self::File { path, module } = self else {
+            return Ok(None);
+        };
+        check_size(path)?;
+        if let Some(module) = module
+            && !read(module)?.starts_with(ELF)
+        {
+            let why = "it is not a kernel module; one whose name ends in .xz, .gz or .zst is to be decompressed first";
+            return Err(unreadable(module, &why));
+        }
+        let config = Config {
+            kernel: path.clone(),
+            ..Config::default()
+        };
+        match kernel_width(&config) {
+            Ok(width) => Ok(Some(width)),
+            // A build that went wrong, which a search among builds has to pass over: it cannot be judged.
+            Err(Error::Load {
+                source: LoadError::Unknown | LoadError::Truncated { .. } | LoadError::Short,
+                ..
+            }) => Ok(None),
+            Err(error) => Err(Undecided::Setup(error.to_string())),
+        }
     }
 }
 
@@ -115,23 +152,26 @@ impl Kernel {
 }
 
 /// That a file is one, and no larger than a kernel or module can be.
-fn check_size(path: &Path) -> Result<(), Undecided> {
+fn check_size(path: &Path) -> Result<File, Undecided> {
     /// What fits the smallest machine of a scenario by far.
     const MOST: u64 = 64 << 20;
-    let size = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-    if !size.is_file() || size.len() > MOST {
-        let why = "it is not a file, or too large for a kernel";
-        return Err(unreadable(path, &why));
+    let file = input::open_file(path).map_err(|error| unreadable(path, &error))?;
+    let size = file.metadata().map_err(|error| unreadable(path, &error))?;
+    if size.len() > MOST {
+        return Err(unreadable(
+            path,
+            &"it is too large for a kernel or a module",
+        ));
     }
-    // Whether this user may.
-    File::open(path)
-        .map(drop)
-        .map_err(|error| unreadable(path, &error))
+    Ok(file)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Undecided> {
-    check_size(path)?;
-    fs::read(path).map_err(|error| unreadable(path, &error))
+    let mut bytes = Vec::new();
+    check_size(path)?
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(path, &error))?;
+    Ok(bytes)
 }
 
 fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Undecided {

@@ -49,7 +49,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use assemble::{Around, Devices, Parts};
-pub use assemble::{check, noise_seed};
+pub use assemble::{check, kernel_width, noise_seed};
 use board::{Board, Device};
 use bus::SystemBus;
 use controller::Controller;

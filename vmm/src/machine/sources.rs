@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use guest_images::{Cache, catalog, hash_file};
@@ -148,11 +149,18 @@ impl Moved {
 }
 
 fn hash(path: &Path, role: Role) -> Result<String, ReadError> {
-    hash_file(path).map_err(|error| ReadError::Needed {
+    let needed = |why: String| ReadError::Needed {
         path: path.to_owned(),
-        why: reason(&error),
+        why,
         role,
-    })
+    };
+    // To open a named pipe would wait for its other end.
+    let kind = path.metadata().map_err(|error| needed(error.to_string()))?;
+    let kind = kind.file_type();
+    if !kind.is_file() && !kind.is_block_device() {
+        return Err(needed("it is neither a file nor a block device".into()));
+    }
+    hash_file(path).map_err(|error| needed(reason(&error)))
 }
 
 /// What the host said, without the path, which the sentence has already.

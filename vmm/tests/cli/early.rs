@@ -22,9 +22,15 @@ impl Place {
             ("odd", vec![0; 1000]),
             ("initrd", vec![0; 64 << 20]),
             ("journal", b"a journal\n".to_vec()),
+            ("script", b"#!/bin/sh\n".to_vec()),
             (
                 "wrong.toml",
                 b"title = 't'\n[[fault]]\nwhere = 'disk'\nwhat = 'stuck'\n".to_vec(),
+            ),
+            (
+                "names.toml",
+                b"title = 't'\n[[fault]]\nwhere = 'function'\nwhat = 'error'\nfunction = '2nd'\nvalue = 1\n"
+                    .to_vec(),
             ),
             (
                 "elsewhere.toml",
@@ -121,6 +127,10 @@ fn mistakes_of_machines_are_told_first() {
     );
     place.refuses("snapshot save @snap --image ipmmu", "no moment to save at");
     place.refuses(
+        "snapshot save @snap --image ipmmu --probe f{print(r0)}",
+        "no moment to save at",
+    );
+    place.refuses(
         "snapshot save @snap --image ipmmu --at 1 --json @snap",
         "name two files",
     );
@@ -135,6 +145,9 @@ fn mistakes_of_campaigns_scenarios_and_the_demo_are_told_first() {
         ("inject @wrong.toml", "stuck cannot happen at a disk"),
         ("inject @elsewhere.toml", "there is no device disk7"),
         ("inject none --runs 0", "runs nothing"),
+        ("inject none --run 1000000", "there is no run 1000000"),
+        ("inject none --systematic --run 0", "there is no run 0"),
+        ("inject @names.toml", "cannot be a function of a kernel"),
         ("inject none --resume", "--journal or --report"),
         ("inject none --json @none/out", "cannot write the results"),
         ("inject none --json @out --junit @out", "name two"),
@@ -160,6 +173,13 @@ fn mistakes_of_campaigns_scenarios_and_the_demo_are_told_first() {
             "an arm64 kernel",
         ),
         ("lab run rebind --kernel @none", "cannot read"),
+        ("lab run rebind --kernel @script", "it is a script"),
+        ("lab matrix rebind --kernel @script", "it is a script"),
+        (
+            "lab run rebind --kernel @disk --module @disk",
+            "it is not a kernel module",
+        ),
+        ("lab matrix rebind --kernel @disk,", "names no file"),
         (
             "lab run rebind --kernel @disk --module @none",
             "cannot read",

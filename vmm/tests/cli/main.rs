@@ -15,6 +15,7 @@ mod install;
 mod lab;
 mod moved;
 mod overwrite;
+mod pipes;
 mod record;
 mod sandbox;
 mod sentences;

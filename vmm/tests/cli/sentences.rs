@@ -1,13 +1,11 @@
 //! One right sentence for what people get wrong, and that its advice can be followed.
 
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::{Ended, run, vmm};
+use crate::{Ended, run};
 
 struct Place(TempDir);
 
@@ -288,60 +286,4 @@ fn values_in_a_file_that_are_none() {
             assert!(!ended.stderr.contains(jargon), "{line}: {ended:?}");
         }
     }
-}
-
-#[test]
-fn named_pipes_are_not_waited_for() {
-    let place = Place::new();
-    let pipe = place.path("pipe");
-    shell(&format!("mkfifo {pipe}"));
-    let kernel = place.path("zImage");
-    for arguments in [
-        &["boot", "--kernel", &pipe][..],
-        &["boot", "--kernel", &kernel, "--initrd", &pipe],
-        &["boot", "--kernel", &kernel, "--disk", &pipe],
-        &["boot", "--config", &pipe],
-        &["boot", "--replay", &pipe],
-        &["snapshot", "restore", &pipe],
-        &["snapshot", "describe", &pipe],
-        &["inject", &pipe],
-        &["inject", "none", "--journal", &pipe],
-        &["lab", "run", &pipe],
-        &["lab", "run", "rebind", "--kernel", &pipe],
-    ] {
-        let start = Instant::now();
-        let mut child = vmm(arguments);
-        let mut child = child.stderr(std::process::Stdio::piped()).spawn().unwrap();
-        while child.try_wait().unwrap().is_none() {
-            if start.elapsed() > Duration::from_secs(60) {
-                child.kill().unwrap();
-                panic!("{arguments:?} waits");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let ended: Ended = child.wait_with_output().unwrap().into();
-        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
-        assert_eq!(ended.stderr.lines().count(), 1, "{arguments:?}: {ended:?}");
-    }
-    // What a shell connects is read.
-    let config = format!("kernel = '{kernel}'\ntimeout = 0.001\nquiet = true\n");
-    let config = place.write("machine.toml", config.as_bytes());
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(0)
-        .open(&config)
-        .unwrap();
-    let mut cat = Command::new("cat");
-    let mut cat = cat
-        .stdin(file)
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let piped = vmm(&["boot", "--config", "/dev/stdin", "--console", "none"])
-        .stdin(cat.stdout.take().unwrap())
-        .output()
-        .unwrap();
-    cat.wait().unwrap();
-    let ended: Ended = piped.into();
-    assert_eq!(ended.code, Some(124), "{ended:?}");
 }

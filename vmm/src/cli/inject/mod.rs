@@ -32,7 +32,7 @@ use super::output::Output;
 use super::probes::Timeline;
 use super::sandbox::{self, Policy, SandboxArgs};
 use super::stdout::print;
-use super::{Outcome, UserError, text};
+use super::{Outcome, UserError, patience, text};
 
 /// Put faults into a machine on purpose, many times, and say what became of its guest.
 #[derive(Debug, clap::Args)]
@@ -131,7 +131,7 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     } else {
         name.clone()
     };
-    args.check()?;
+    args.check(&plan)?;
     args.check_files(name)?;
     campaign::check(&plan).map_err(UserError::new)?;
     let timeline = args.timeline.as_deref().map(Timeline::at).transpose()?;
@@ -167,9 +167,15 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
         Some(number) => {
             let task = task(number).ok_or_else(|| {
                 let runs = prepared.systematic_runs();
-                UserError::new(format!(
-                    "there is no run {number}: every point is {runs} runs"
-                ))
+                UserError::new(match runs {
+                    0 => format!(
+                        "there is no run {number}: the scenario comes to no point of the plan; leave --systematic out"
+                    ),
+                    _ => format!(
+                        "there is no run {number}: every point is {runs} runs, so use a number from 0 to {}",
+                        runs - 1
+                    ),
+                })
             })?;
             repeat(&args, &prepared, &task, &kernel, timeline)
         }
@@ -269,12 +275,23 @@ impl Args {
         files.check()
     }
 
-    fn check(&self) -> Result<(), UserError> {
-        match self.runs {
-            Some(0) => Err(UserError::new("--runs 0 runs nothing")),
-            Some(runs) if runs > MAX_RUNS => Err(UserError::new(format!(
-                "--runs {runs} is too many: {MAX_RUNS} at most"
+    /// What can be said of numbers of runs before the scenario has run. How many points it has, of which a systematic
+    /// campaign has its runs, is not known before.
+    fn check(&self, plan: &Plan) -> Result<(), UserError> {
+        match (self.runs, self.run) {
+            (Some(0), _) => Err(UserError::new("--runs 0 runs nothing: use 1 or more")),
+            (Some(runs), _) if runs > MAX_RUNS => Err(UserError::new(format!(
+                "--runs {runs} is too many: use {MAX_RUNS} at most"
             ))),
+            (_, Some(run)) if run >= MAX_RUNS && !self.systematic => Err(UserError::new(format!(
+                "there is no run {run}: use a number from 0 to {}",
+                MAX_RUNS - 1
+            ))),
+            (_, Some(run)) if self.systematic && plan.fault.is_empty() => {
+                Err(UserError::new(format!(
+                    "there is no run {run}: a plan without faults has no point to walk; leave --systematic out"
+                )))
+            }
             _ => Ok(()),
         }
     }
@@ -438,6 +455,7 @@ struct Signals {
 impl Signals {
     fn handle() -> Result<Self, UserError> {
         let signals = Self::default();
+        patience::end_when(&signals.stop);
         for signal in [SIGINT, SIGTERM] {
             let code = Outcome::Signal(signal as u8).code();
             let (stop, last) = (&signals.stop, &signals.last);

@@ -304,7 +304,7 @@ impl MatrixArgs {
                 Some((path, module)) => (path, Some(module.into())),
                 None => (text.as_str(), None),
             };
-            if path.is_empty() {
+            if path.is_empty() || text.ends_with(',') {
                 return Err(UserError::new(format!(
                     "--kernel {text:?} names no file: write FILE or FILE,MODULE"
                 )));

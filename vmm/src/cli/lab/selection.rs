@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use guest_images::Cache;
 use vmm::Accel;
-use vmm::lab::{Case, Host, Kernel, KernelChoice, Lab};
+use vmm::lab::{Case, Host, Kernel, KernelChoice, Lab, Undecided};
 
 use super::{Verdict, line};
 use crate::cli::UserError;
@@ -31,7 +31,13 @@ pub struct Selection {
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
     /// Who executes the guests: emulated (in virtual time), kvm (the host's processor, in its time), or auto [default: emulated]
-    #[arg(long, value_name = "auto|emulated|kvm", value_parser = word::<Accel>, default_value = "emulated", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "auto|emulated|kvm",
+        value_parser = word::<Accel>,
+        default_value = "emulated",
+        hide_default_value = true
+    )]
     accel: Accel,
     /// In the host's time, how many times as long as written a run may take
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), default_value_t = 1)]
@@ -92,11 +98,13 @@ impl Selection {
     fn check(&self, cases: &[Case], choices: &[KernelChoice]) -> Result<(), UserError> {
         let host = self.host();
         host.check()?;
+        let told = |why: Undecided| UserError::new(why.to_string());
         for choice in choices {
+            let file = choice.width().map_err(told)?;
             for case in cases {
-                let image = choice.check(&case.machine.image);
-                let image = image.map_err(|why| UserError::new(why.to_string()))?;
-                vmm::lab::check(host, case, image, width(image)?)?;
+                let image = choice.check(&case.machine.image).map_err(told)?;
+                let width = file.map_or_else(|| width(image), Ok)?;
+                vmm::lab::check(host, case, image, width)?;
             }
         }
         Ok(())

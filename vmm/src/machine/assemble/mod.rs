@@ -108,6 +108,14 @@ pub fn check(config: &Config, width: Width) -> Result<(), Error> {
     boot::check(config)
 }
 
+/// The registers of the processor that the kernel of `config` is for.
+///
+/// # Errors
+/// The file cannot be read, or is no kernel that boots here.
+pub fn kernel_width(config: &Config) -> Result<Width, Error> {
+    boot::read_kernel(config).map(|(_, image)| image.kind.width())
+}
+
 /// Opens, loads and wires everything. A machine that is recorded, whose real-time clock shows `recorded` at power-on, has a
 /// clock that moves between slices of work only.
 pub(super) fn assemble(

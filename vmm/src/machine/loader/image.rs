@@ -25,6 +25,8 @@ const ARM64_OFFSET_AT: usize = 8;
 const ARM64_MEMORY_AT: usize = 16;
 /// Magic number of a flattened device tree, big-endian (Devicetree Specification, 5.2).
 const DTB_MAGIC: u32 = 0xd00d_feed;
+/// With this, `setend be`, big-endian kernels begin (arch/arm/kernel/head.S, ARM_BE8).
+const SETEND_BE: u32 = 0xf101_0200;
 /// Most tags looked at; real images have one or two.
 const MAX_TAGS: usize = 16;
 
@@ -92,6 +94,12 @@ pub fn parse(bytes: &[u8], format: KernelFormat) -> Result<Image, LoadError> {
         }
         _ => match foreign(bytes) {
             Some(what) => Err(LoadError::NotKernel(what)),
+            None if word(bytes, 0) == Some(SETEND_BE) => Err(LoadError::NotKernel(
+                "a big-endian Image, and this machine is little-endian",
+            )),
+            None if looks_like_raw_image(bytes) && offset::runs_in_place(bytes) => {
+                Err(LoadError::InPlace)
+            }
             None if looks_like_raw_image(bytes) => Ok(raw(bytes)),
             None => Err(LoadError::Unknown),
         },
@@ -184,7 +192,7 @@ fn looks_like_raw_image(bytes: &[u8]) -> bool {
         && (matches!(first >> 24, 0xea | 0xeb)
             || matches!(first & 0xffff_0fff, 0xe10f_0000) // mrs rN, cpsr
             || matches!(first & 0xffff_0fff, 0xe28f_0001) // add rN, pc, #1: then bx rN
-            || matches!(first, 0xe321_f0d3 | 0xf10c_01d3 | 0xe1a0_0000 | 0xf101_0200)) // msr, cps, nop, setend
+            || matches!(first, 0xe321_f0d3 | 0xf10c_01d3 | 0xe1a0_0000)) // msr, cps, nop
 }
 
 /// What a file is that some other loader would take.
@@ -194,7 +202,7 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
             .get(offset..)
             .is_some_and(|rest| rest.starts_with(magic))
     };
-    let table: [(usize, &[u8], &str); 19] = [
+    let table: [(usize, &[u8], &str); 18] = [
         (
             0x38,
             b"RSC\x05",
@@ -211,7 +219,6 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
             "a big-endian zImage, and this machine is little-endian",
         ),
         (4, b"zimg", "an EFI zboot image, not a zImage"),
-        (0, b"\xd0\x0d\xfe\xed", "a device tree blob or FIT image"),
         (0, b"\x1f\x8b", "gzip-compressed: decompress it first"),
         (0, b"\xfd7zXZ\0", "xz-compressed: decompress it first"),
         (
@@ -255,10 +262,28 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
     if at(0, b"\x27\x05\x19\x56") {
         return Some(uimage(bytes));
     }
+    if at(0, &DTB_MAGIC.to_be_bytes()) {
+        return Some(tree(bytes));
+    }
     table
         .iter()
         .find(|(offset, magic, _)| at(*offset, magic))
         .map(|&(_, _, what)| what)
+}
+
+/// What to do with a device tree: a FIT image is one that has a node of images (U-Boot, doc/usage/fit/source_file_format.rst).
+fn tree(bytes: &[u8]) -> &'static str {
+    /// FDT_BEGIN_NODE and a name (Devicetree Specification, 5.4).
+    const IMAGES: &[u8] = b"\0\0\0\x01images\0";
+    /// More than stands before the first node's first child in any file.
+    const FIRST: usize = 1 << 20;
+    let first = &bytes[..bytes.len().min(FIRST)];
+    if first.windows(IMAGES.len()).any(|window| window == IMAGES) {
+        "a FIT image: take the kernel out of it (dumpimage -l FILE lists its parts, dumpimage -T flat_dt -p 0 -o \
+         KERNEL FILE takes out the first)"
+    } else {
+        "a device tree, and no kernel: this machine makes its own tree"
+    }
 }
 
 /// What to do with a U-Boot legacy image. The header has 64 bytes; the one at 29 is the architecture, the one at 31 the
@@ -275,8 +300,8 @@ fn uimage(bytes: &[u8]) -> &'static str {
              (tail -c +65 FILE | gunzip), and boot it with --kernel-format image"
         }
         _ => {
-            "a U-Boot uImage of a compressed Image: decompress what follows its header of 64 bytes (tail -c +65 FILE), and \
-             boot it with --kernel-format image"
+            "a U-Boot uImage of a compressed Image: decompress what follows its header of 64 bytes \
+             (tail -c +65 FILE), and boot it with --kernel-format image"
         }
     }
 }
@@ -414,7 +439,17 @@ pub(crate) mod tests {
             (bytes[29], bytes[31]) = (2, compression);
             bytes
         };
-        let cases: [(&[u8], &str); 11] = [
+        let mut big_endian = vec![0; 4096];
+        big_endian[..4].copy_from_slice(&SETEND_BE.to_le_bytes());
+        // Code, and behind it 100 empty lists that are linked at the start of memory.
+        let mut in_place = vec![0; 1 << 20];
+        in_place[..4].copy_from_slice(&0xea00_0001_u32.to_le_bytes());
+        for list in 0..100 {
+            let pointer = 0xc000_8000_u32 + 12 * list;
+            in_place.extend([pointer, pointer, 0].map(u32::to_le_bytes).as_flattened());
+        }
+        let fit = b"\xd0\x0d\xfe\xed and so on \0\0\0\x01images\0".to_vec();
+        let cases: [(&[u8], &str); 15] = [
             (b"\x02\x21\x4c\x18", "lz4"),
             (b"\x04\x22\x4d\x18", "lz4"),
             (b"\x5d\0\0\0\x01", "lzma"),
@@ -426,6 +461,10 @@ pub(crate) mod tests {
             (b"\x1f\x8b\x08", "gzip"),
             (b"", "empty"),
             (b"#!/bin/sh\n", "script"),
+            (&big_endian, "a big-endian Image"),
+            (&in_place, "executes in place"),
+            (&fit, "a FIT image: take the kernel out of it"),
+            (b"\xd0\x0d\xfe\xed", "a device tree, and no kernel"),
         ];
         for (bytes, word) in cases {
             let sentence = parse(bytes, KernelFormat::Auto).unwrap_err().to_string();

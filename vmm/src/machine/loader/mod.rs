@@ -24,9 +24,15 @@ pub enum LoadError {
     Wide(String),
     /// The file is nothing known.
     #[error(
-        "it is not a zImage, and its start does not look like a raw Image (say kernel-format = \"image\" if it is one)"
+        "it is not a zImage, and its start does not look like a raw Image (say --kernel-format image if it is one)"
     )]
     Unknown,
+    /// A raw Image whose data is linked elsewhere than behind its code.
+    #[error(
+        "it is a kernel that executes in place (XIP), from flash, which this machine has not: build it without \
+         CONFIG_XIP_KERNEL"
+    )]
+    InPlace,
     /// Announced as zImage without its magic number.
     #[error("it is said to be a zImage but lacks the magic number of one")]
     NoZimageMagic,
@@ -43,7 +49,8 @@ pub enum LoadError {
     },
     /// A device tree behind the kernel, which that would take for the machine's.
     #[error(
-        "a device tree follows the kernel in its file, and a kernel with CONFIG_ARM_APPENDED_DTB would take it in place of \
+        "a device tree follows the kernel in its file, and a kernel with CONFIG_ARM_APPENDED_DTB would take it in \
+         place of \
          this machine's: cut it off (head -c {0} FILE)"
     )]
     AppendedTree(u64),

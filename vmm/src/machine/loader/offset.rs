@@ -14,6 +14,8 @@ use super::place::TEXT_OFFSET;
 const PAGE_OFFSETS: [u32; 4] = [0x4, 0x8, 0xb, 0xc];
 /// Offsets are below this; the largest in arch/arm/Makefile is 0x308000.
 const MAX_OFFSET: u32 = 16 << 20;
+/// No kernel has this much code before its data.
+const MAX_CODE: u32 = 64 << 20;
 /// So many lists that agree settle it.
 const ENOUGH: u32 = 64;
 /// Fewer than this are chance.
@@ -23,6 +25,18 @@ const MAX_CANDIDATES: usize = 4096;
 
 /// How far behind the start of RAM `image` must lie, in bytes; [`TEXT_OFFSET`] if it does not tell.
 pub fn of(image: &[u8]) -> u64 {
+    let (offset, count) = count(image, start);
+    if count >= FEW { offset } else { TEXT_OFFSET }
+}
+
+/// Whether `image` is a kernel that is to run where it is stored (Linux, CONFIG_XIP_KERNEL): its lists say that its data
+/// lies less far behind the start of the linear mapping than it does behind the start of the file, as its code lies elsewhere.
+pub fn runs_in_place(image: &[u8]) -> bool {
+    count(image, start).1 < FEW && count(image, before).1 >= ENOUGH
+}
+
+/// What most lists agree on, each in what `told` makes of it, and how many they are.
+fn count(image: &[u8], told: fn(u32, usize) -> Option<u32>) -> (u64, u32) {
     let mut votes: BTreeMap<u32, u32> = BTreeMap::new();
     let words = image.len() / 4;
     let word = |index: usize| {
@@ -37,28 +51,39 @@ pub fn of(image: &[u8]) -> u64 {
         let pointer = word(index);
         let twice = pointer != 0 && pointer == next;
         next = pointer;
-        let Some(offset) = twice.then(|| start(pointer, index)).flatten() else {
+        let Some(place) = twice.then(|| told(pointer, index)).flatten() else {
             continue;
         };
-        if votes.len() == MAX_CANDIDATES && !votes.contains_key(&offset) {
+        if votes.len() == MAX_CANDIDATES && !votes.contains_key(&place) {
             continue;
         }
-        let count = votes.entry(offset).or_default();
+        let count = votes.entry(place).or_default();
         *count += 1;
         if *count == ENOUGH {
             break;
         }
     }
     let most = votes.into_iter().max_by_key(|(_, count)| *count);
-    match most {
-        Some((offset, count)) if count >= FEW => offset.into(),
-        _ => TEXT_OFFSET,
-    }
+    most.map_or((0, 0), |(place, count)| (place.into(), count))
+}
+
+/// Where an image begins that has `pointer`, its own address, at word `index`.
+fn base(pointer: u32, index: usize) -> Option<u32> {
+    pointer.checked_sub(u32::try_from(index).ok()?.checked_mul(4)?)
+}
+
+/// How far before the linear mapping's start an image would begin that has `pointer`, its own address, at word `index`.
+fn before(pointer: u32, index: usize) -> Option<u32> {
+    let base = base(pointer, index)?;
+    PAGE_OFFSETS
+        .iter()
+        .filter_map(|page| (page << 28).checked_sub(base))
+        .find(|before| (1..MAX_CODE).contains(before))
 }
 
 /// How far behind the linear mapping's start an image begins that has `pointer`, its own address, at word `index`.
 fn start(pointer: u32, index: usize) -> Option<u32> {
-    let base = pointer.checked_sub(u32::try_from(index).ok()?.checked_mul(4)?)?;
+    let base = base(pointer, index)?;
     let offset = base & 0x0fff_ffff;
     let sound = PAGE_OFFSETS.contains(&(base >> 28))
         && offset.is_multiple_of(4096)
@@ -110,6 +135,17 @@ mod tests {
         ] {
             assert_eq!(of(&bytes), TEXT_OFFSET);
         }
+    }
+
+    #[test]
+    fn data_that_is_linked_less_far_behind_than_it_is_stored_is_that_of_a_kernel_in_flash() {
+        // Code of 8 MiB that lies elsewhere, then data from the start of the mapping on.
+        let mut file = vec![0; 8 << 20];
+        file.extend(image(0xc000_8000, (100..2000).step_by(10)));
+        assert!(runs_in_place(&file));
+        assert!(!runs_in_place(&image(0xc000_8000, (100..2000).step_by(10))));
+        assert!(!runs_in_place(&image(0xc020_8000, (100..2000).step_by(10))));
+        assert!(!runs_in_place(&[0; 8192]));
     }
 
     proptest! {

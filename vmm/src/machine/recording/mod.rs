@@ -6,7 +6,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +23,7 @@ use super::sources::{Moved, Role, Source};
 use super::{Accel, Machine, Reason};
 use crate::clock::HostClock;
 use crate::devices::uart::ConsoleSink;
+use crate::input;
 use crate::vcpu::{Ending, Pace, Replay, Turn, Waker, check};
 
 /// Recordings.
@@ -350,7 +350,7 @@ impl Recording {
                 let place = disks.disks.entry(number);
                 place.or_insert_with(|| disk.path.clone());
             }
-            let file = File::open(&start.file.path)?;
+            let file = input::open_file(&start.file.path)?;
             let read = Snapshot::read_moved(BufReader::with_capacity(1 << 20, file), &disks)?;
             *config = read.config().clone();
             self.snapshot = Some(read);

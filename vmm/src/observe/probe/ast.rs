@@ -17,6 +17,13 @@ pub struct Probe {
     pub actions: Vec<Action>,
 }
 
+impl Probe {
+    /// Whether it ends the run.
+    pub fn stops(&self) -> bool {
+        self.actions.contains(&Action::Stop)
+    }
+}
+
 /// A place in the guest's code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
