@@ -7,7 +7,8 @@ use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 /// A thread could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot start a thread ({name}): {source}; raise the limit of processes (ulimit -u, or pids.max of the control group) or end other programs"
+    "cannot start a thread ({name}): {source}; raise the limit of processes (ulimit -u, or pids.max of the control \
+     group) or end other programs"
 )]
 pub struct ThreadError {
     name: &'static str,

@@ -36,7 +36,12 @@ impl FromStr for GdbAddress {
             .unwrap_or(text)
             .parse()
             .map(Self)
-            .map_err(|_| format!("{text:?} is neither a port nor ADDRESS:PORT"))
+            .map_err(|_| {
+                format!(
+                    "{text:?} is neither a port nor ADDRESS:PORT: say PORT for this host's own debuggers, or \
+                     ADDRESS:PORT, such as 0.0.0.0:1234"
+                )
+            })
     }
 }
 

@@ -36,8 +36,8 @@ impl Lowmem {
         let used = start.checked_sub(base).filter(|used| *used < memory.0)?;
         let (used, unused) = (ByteSize(used), ByteSize(end.checked_sub(start)?));
         Some(format!(
-            "the guest's kernel has no CONFIG_HIGHMEM and leaves {unused} of its {memory} of memory unused: --memory {used} \
-             is all that it takes"
+            "the guest's kernel has no CONFIG_HIGHMEM and leaves {unused} of its {memory} of memory unused: \
+             --memory {used} is all that it takes"
         ))
     }
 }

@@ -32,7 +32,8 @@ impl FromStr for DiskPlace {
         };
         place().ok_or_else(|| {
             format!(
-                "{text:?} does not say where a disk is now: write disk0=FILE for the first one, disk1=FILE for the second"
+                "{text:?} does not say where a disk is now: write disk0=FILE for the first one, disk1=FILE for the \
+                 second"
             )
         })
     }
@@ -57,7 +58,8 @@ pub fn take(settings: &mut Settings, snapshot: Option<PathBuf>) -> Result<Moved,
         let text = disk.path.display().to_string();
         if disk != DiskConfig::new(&disk.path) {
             return Err(UserError::new(format!(
-                "a recording says what its disks are like: say only where they are now, as disk0=FILE, not {text} with options"
+                "a recording says what its disks are like: say only where they are now, as disk0=FILE, not {text} \
+                 with options"
             )));
         }
         text.parse().map_err(UserError::new)

@@ -33,10 +33,12 @@ pub enum Error {
         source: io::Error,
     },
     /// A disk is in use.
-    #[error("the disk {path} is in use by another program (use it read-only in both, or stop the other)", path = .0.display())]
+    #[error("the disk {path} is in use by another program (use it read-only in both, or stop the other)",
+            path = .0.display())]
     DiskLocked(PathBuf),
     /// A disk is given twice, and may be written.
-    #[error("the disks {} and {} are one file, and one of them may write it: name another file, or add ,ro or ,overlay to both",
+    #[error("the disks {} and {} are one file, and one of them may write it: name another file, or add ,ro or \
+         ,overlay to both",
             other.display(), path.display())]
     DiskTwice {
         /// The one that comes first.

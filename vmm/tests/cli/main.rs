@@ -1,5 +1,6 @@
 //! Tests of the program `vmm`, run as a user would.
 
+mod advice;
 mod bisect;
 mod boot;
 mod children;

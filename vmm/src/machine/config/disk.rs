@@ -95,14 +95,18 @@ impl FromStr for DiskConfig {
                 None if option == "coherent" => disk.coherent = true,
                 Some(("clock", name)) => disk.clocks.push(name.to_owned()),
                 Some(("queues", n)) => {
-                    disk.queues = n
-                        .parse()
-                        .map_err(|_| format!("{n:?} is not a number of queues"))?;
+                    disk.queues = n.parse().map_err(|_| {
+                        format!(
+                            "{n:?} is not a number of queues: use 1 to {}",
+                            super::MAX_DISK_QUEUES
+                        )
+                    })?;
                 }
                 Some(("iommu", port)) => disk.iommu = Some(port.parse()?),
                 _ => {
                     return Err(format!(
-                        "{option:?} is not a disk option: use ro, overlay, raw, queues=N, iommu=NAME:N, clock=NAME, broken or coherent"
+                        "{option:?} is not a disk option: use ro, overlay, raw, queues=N, iommu=NAME:N, clock=NAME, \
+                         broken or coherent"
                     ));
                 }
             }

@@ -232,7 +232,8 @@ pub enum ConfigError {
     #[error("the memory base {0:#} is too low: devices lie below {min:#}", min = ByteSize(RAM_BASE_MIN))]
     MemoryBaseLow(ByteSize),
     /// RAM would leave the 32-bit physical address space.
-    #[error("{size} of memory at {base:#} ends above {max:#}: {advice}", max = ByteSize(RAM_END_MAX), advice = room(*base))]
+    #[error("{size} of memory at {base:#} ends above {max:#}: {advice}", max = ByteSize(RAM_END_MAX),
+            advice = room(*base))]
     MemoryLarge {
         /// RAM base.
         base: ByteSize,
@@ -246,9 +247,7 @@ pub enum ConfigError {
     #[error("the kernel command line holds a character that is not printable ASCII")]
     CmdlineCharacter,
     /// Acceleration with a clock that counts instructions.
-    #[error(
-        "virtual time is the emulated processor's alone: with accel = \"kvm\" say time = \"host\" (--time host)"
-    )]
+    #[error("virtual time is the emulated processor's alone: with --accel kvm say --time host")]
     KvmVirtualTime,
     /// Too many disks.
     #[error("a machine takes at most {MAX_DISKS} disks, not {0}")]
@@ -260,7 +259,8 @@ pub enum ConfigError {
     #[error("a disk needs a file name")]
     DiskUnnamed,
     /// A disk that may and may not be written.
-    #[error("the disk {path} cannot be both read-only and an overlay, which the guest may write: say one of ro and overlay",
+    #[error("the disk {path} cannot be both read-only and an overlay, which the guest may write: say one of ro and \
+         overlay",
             path = .0.display())]
     DiskOverlayReadOnly(PathBuf),
     /// Too many clock generators.
@@ -302,7 +302,8 @@ pub enum ConfigError {
     NameTwice(String),
     /// A device names an IOMMU, and there are none.
     #[error(
-        "{device} names the IOMMU {iommu:?}, but the machine has no IOMMU: add one with iommu = \"ipmmu\" or --iommu ipmmu"
+        "{device} names the IOMMU {iommu:?}, but the machine has no IOMMU: add one with --iommu ipmmu, or iommu = \
+         \"ipmmu\" in a file"
     )]
     NoIommus {
         /// The device.
