@@ -218,7 +218,7 @@ fn check_dependencies(needed: &[(u8, u8)]) {
         .take(32)
         .enumerate()
         .map(|(number, needs)| {
-            let before = [needs.0, needs.1].map(|n| usize::from(n));
+            let before = [needs.0, needs.1].map(usize::from);
             let before = before.iter().filter(|n| **n < number);
             (
                 format!("m{number}"),
