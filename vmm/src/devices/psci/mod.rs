@@ -135,6 +135,30 @@ mod tests {
         assert_eq!(ask([0x1234, 0, 0, 0]), result(NOT_SUPPORTED));
     }
 
+    #[test]
+    fn what_is_announced_is_answered_and_nothing_else() {
+        let every = |base: u32| base..base + 0x20;
+        let others = [SMCCC_VERSION, 0xc600_ff01, u32::MAX];
+        for function in every(0x8400_0000).chain(every(0xc400_0000)).chain(others) {
+            let announced = ask([PSCI_FEATURES, function, 0, 0]) == result(SUCCESS);
+            let answered = ask([function, PSCI_VERSION, 0, 0]) != result(NOT_SUPPORTED);
+            assert_eq!(announced, answered, "{function:#x}");
+        }
+        // What PSCI 1.0 makes mandatory (DEN 0022 5.2).
+        for function in [
+            PSCI_VERSION,
+            PSCI_FEATURES,
+            CPU_SUSPEND,
+            CPU_OFF,
+            CPU_ON,
+            AFFINITY_INFO,
+            SYSTEM_OFF,
+            SYSTEM_RESET,
+        ] {
+            assert_eq!(ask([PSCI_FEATURES, function, 0, 0]), result(SUCCESS));
+        }
+    }
+
     /// DEN 0028 7.3: version 1.1 of the calling convention comes with SMCCC_ARCH_FEATURES.
     #[test]
     fn calls_of_the_architecture_are_announced_by_their_own_call() {
