@@ -1,10 +1,10 @@
 //! Whole machines that run small programs.
 
-use std::io::Write;
 use std::time::Duration;
 
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::TempDir;
 
+pub(super) use super::hostile_tests::guests::{config, kernel};
 use super::*;
 use crate::devices::uart::{Capture, Discard, Flow};
 
@@ -53,24 +53,6 @@ pub(super) const ALARM: [u32; 20] = [
     0xe320_f003,
     0xe1a0_0000,
 ];
-
-pub(super) fn kernel(program: &[&[u32]]) -> NamedTempFile {
-    let mut file = NamedTempFile::new().unwrap();
-    for word in program.concat() {
-        file.write_all(&word.to_le_bytes()).unwrap();
-    }
-    file
-}
-
-pub(super) fn config(kernel: &NamedTempFile) -> Config {
-    Config {
-        kernel: kernel.path().into(),
-        kernel_format: KernelFormat::Image,
-        memory: ByteSize(32 << 20),
-        rng: false,
-        ..Config::default()
-    }
-}
 
 fn machine(program: &[&[u32]]) -> (Machine, Capture) {
     let file = kernel(program);

@@ -3,7 +3,7 @@
 //! How soon they act is measured by `cargo run --release -p vmm --example stop_latency`, on a host that does nothing else. What
 //! bounds it is asserted here, in bytes of work between two looks.
 
-mod guests;
+pub(super) mod guests;
 mod iommu;
 
 use std::time::{Duration, Instant};
