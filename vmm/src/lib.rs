@@ -19,19 +19,13 @@
 #[cfg(test)]
 extern crate self as vmm;
 
-pub mod atomic_file;
-pub mod clock;
 pub mod devices;
 pub mod gdb;
 pub mod inject;
-pub mod input;
 pub mod irq;
 pub mod lab;
 pub mod machine;
 pub mod observe;
-mod scratch;
-pub mod thread;
-pub mod toml_file;
 pub mod vcpu;
 
 pub use devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};

@@ -3,7 +3,8 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use vmm::machine::board::Board;
-use vmm::{ByteSize, Config, DiskConfig, IommuConfig, PortConfig, toml_file};
+use vmm::{ByteSize, Config, DiskConfig, IommuConfig, PortConfig};
+use vmm_files::toml_file;
 
 use super::text::Input;
 

@@ -8,7 +8,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use arm32::Clock;
 use vm_device::DeviceMmio;
 use vm_device::bus::MmioAddress;
-use vmm::clock::VirtualClock;
+use vmm_base::VirtualClock;
 use vmm::devices::rtc::Rtc;
 
 use super::line::Line;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::bus::Bus;
-use crate::clock::Clock;
 use crate::core::Core;
 use crate::cpu::CoreExit;
 use crate::exception::Exception;
@@ -25,6 +24,7 @@ pub use crate::tlb::{CachedPage, Key as TlbKey, TlbState};
 use observe::Observed;
 pub use observe::{CoreView, NoMemory, Registers};
 pub use saved::{ClusterCode, ClusterState, MAX_RETIRED, MemberState, RestoreError};
+use vmm_base::Clock;
 
 /// How many instructions a core runs before the next one has its turn.
 ///

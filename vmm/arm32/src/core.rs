@@ -9,9 +9,10 @@ mod guest_debug;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use vmm_base::Clock;
+
 use crate::block::{Block, Blocks, Key, NONE};
 use crate::bus::{Bus, RamPage};
-use crate::clock::Clock;
 use crate::cpu::{CoreExit, Cpu, Flow, Passed};
 use crate::debug::events::Armed;
 use crate::exception::Exception;

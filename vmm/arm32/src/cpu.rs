@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use vmm_base::Clock;
 
 use crate::bus::Bus;
-use crate::clock::Clock;
 use crate::cp15::{Broadcast, Effects, Env, TlbFlush};
 use crate::exception::{self, Exception};
 use crate::exec::advance_it;

@@ -1,7 +1,7 @@
 //! An ARMv7-A processor core of the Cortex-A15 class, as a library.
 //!
 //! The crate knows two things of the world outside: a [`Bus`], which answers physical addresses, and a
-//! [`Clock`], which tells the time. It depends on no VMM crate, starts no thread, reads no host clock and
+//! [`Clock`], which tells the time. It depends on no VMM crate but [`vmm_base`], starts no thread, reads no host clock and
 //! draws no random number: what a core does is a pure function of its state, its memory and its inputs.
 //!
 //! Reading order: [`state`] (what a core *is*), `mmu` and `cp15` (the system side), `lower` (instructions
@@ -10,7 +10,6 @@
 
 mod block;
 pub mod bus;
-pub mod clock;
 pub mod cluster;
 pub mod core;
 pub mod cp15;
@@ -29,6 +28,6 @@ pub mod watch;
 pub mod wires;
 
 pub use bus::{Bus, BusFault, RamPage, Size};
-pub use clock::Clock;
 pub use cluster::{Cluster, ClusterState, CoreView, NoMemory, Power, Registers, Stop};
+pub use vmm_base::Clock;
 pub use watch::{WatchHit, WatchKind, Watchpoint};

@@ -10,7 +10,8 @@ use vmm::devices::uart::ConsoleSink;
 use vmm::machine::{Recorder, Recording, Snapshot, check};
 use vmm::observe::probe::Probe;
 use vmm::vcpu::Width;
-use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits, Machine, input};
+use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits, Machine};
+use vmm_files::input;
 
 use super::console::{Destination, Watched, Watcher};
 use super::deferred::Deferred;

@@ -87,8 +87,8 @@ impl From<vmm::Error> for UserError {
     }
 }
 
-impl From<vmm::thread::ThreadError> for UserError {
-    fn from(error: vmm::thread::ThreadError) -> Self {
+impl From<vmm_base::thread::ThreadError> for UserError {
+    fn from(error: vmm_base::thread::ThreadError) -> Self {
         Self(error.to_string())
     }
 }

@@ -5,9 +5,9 @@ use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use vmm::atomic_file::AtomicFile;
-pub use vmm::atomic_file::reason;
-use vmm::input;
+pub use vmm_files::atomic_file::reason;
+use vmm_files::atomic_file::AtomicFile;
+use vmm_files::input;
 
 use super::UserError;
 use super::patience::Patient;

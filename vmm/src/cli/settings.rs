@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use vmm::{Accel, ByteSize, Config, ConsoleConfig, KernelFormat, TimeMode, toml_file};
+use vmm::{Accel, ByteSize, Config, ConsoleConfig, KernelFormat, TimeMode};
+use vmm_files::toml_file;
 
 use super::UserError;
 use super::console::Destination;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
-use vmm::{StopHandle, thread};
+use vmm::StopHandle;
+use vmm_base::thread;
 
 use super::{Outcome, UserError, patience, tty};
 

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use vmm::ByteSize;
 use vmm::machine::snapshot::file::{self, Header};
 use vmm::machine::{Moved, Snapshot};
 use vmm::observe::probe::Probe;
-use vmm::{ByteSize, input};
+use vmm_files::input;
 
 use super::boot::Boot;
 use super::console::Destination;

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read, Write};
 
 use rustix::fs::FileType;
 use vmm::ConsoleInput;
-use vmm::thread::{self, ThreadError};
+use vmm_base::thread::{self, ThreadError};
 
 use super::signals::{Cause, Stopper};
 use super::tty;

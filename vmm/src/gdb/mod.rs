@@ -22,9 +22,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use crate::Machine;
-use crate::vcpu::Width;
 use aarch64::Aarch64;
 use arm::Arm;
+use vmm_base::Width;
 
 /// Takes sentences for the user.
 pub type Notice = Box<dyn Fn(&str) + Send>;

@@ -16,14 +16,15 @@ use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, MultiThreadStopReason};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use vmm_base::{Reason, thread};
 
 use super::greeting::{Greeting, Guess};
 use super::isa::Isa;
 use super::observer::{Observer, Order, Wanted};
 use super::target::{Lost, Target, tid, watch_kind};
 use super::{Notice, Server};
+use crate::StopHandle;
 use crate::vcpu::Stop;
-use crate::{Reason, StopHandle, thread};
 
 /// Events that may wait; who has more to say waits.
 const EVENTS: usize = 64;

@@ -13,11 +13,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+use vmm_files::{atomic_file::reason, input};
 
 use super::chain::Chain;
 use super::run::{Record, seed_of};
-use crate::atomic_file::reason;
-use crate::input;
 
 /// The version of the format.
 const VERSION: u32 = 2;

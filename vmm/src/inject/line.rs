@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use vmm_base::Interrupt;
+
 use super::alarm::Alarm;
 use super::engine::Injection;
 use super::spec::{What, Where};
-use crate::irq::Interrupt;
 
 /// The line of one device, between the device and the interrupt controller.
 pub struct FaultyLine {

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use vmm_files::toml_file::{self, Mistake};
+
 use super::spec::{Plan, Rule, What, When, Where};
-use crate::toml_file::{self, Mistake};
 
 /// The plans that are shipped.
 pub const SHIPPED: [(&str, &str); 14] = [

@@ -3,10 +3,11 @@
 use std::io;
 use std::path::Path;
 
+use vmm_files::scratch::ScratchFile;
+
 use super::spec::ScenarioName;
 use crate::lab::{Kernel, noise};
 use crate::machine::board::{Board, Device};
-use crate::scratch::ScratchFile;
 use crate::{ByteSize, Config, DiskConfig, IommuConfig, IommuModel};
 
 /// Bytes that the guest copies at a time.

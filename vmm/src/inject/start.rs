@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use vmm_files::scratch::ScratchFile;
+
 use super::engine::Injection;
 use super::scenario::{self, Scenario};
 use crate::devices::uart::{Capture, ConsoleSink, Flow};
 use crate::lab::Kernel;
 use crate::machine::snapshot::{Fork, Snapshot};
 use crate::observe::recording::Recording;
-use crate::scratch::ScratchFile;
 use crate::{Limits, Machine, Reason};
 
 /// What the guest says when its scenario begins.

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use vmm_base::Interrupt;
+
 use super::Summary;
 use super::campaign::Thrift;
 use super::classify::{Outcome, Verdict};
@@ -10,7 +12,6 @@ use super::line::FaultyLine;
 use super::run::Record;
 use super::spec::Where;
 use super::testing::{armed, rules};
-use crate::irq::Interrupt;
 
 #[derive(Default)]
 struct Seen(Mutex<Vec<bool>>);

@@ -1,18 +1,12 @@
 //! Interrupts: the lines that devices drive and the controller that brings them to the cores.
 
 pub mod gicv2;
-#[cfg(test)]
-pub mod testing;
 
 use std::sync::Arc;
 
-pub use gicv2::Gic;
+use vmm_base::Interrupt;
 
-/// One interrupt input of the controller, as a device sees it. All lines of this machine are level-sensitive.
-pub trait Interrupt: Send + Sync {
-    /// Drives a level-sensitive line.
-    fn set(&self, level: bool);
-}
+pub use gicv2::Gic;
 
 /// A shared peripheral interrupt of a [`Gic`].
 #[derive(Clone, Debug)]

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use vmm_files::toml_file;
 
 use super::load::LabError;
 use crate::IommuModel;
 use crate::observe::probe::{Probe, parse};
-use crate::toml_file;
 
 /// The file with the behaviours that are known.
 const SHIPPED: &str = include_str!("behaviours.toml");

@@ -7,11 +7,11 @@ use guest_images::{GuestFile, guest_script};
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sha2::{Digest, Sha256};
+use vmm_files::scratch::ScratchFile;
 
 use super::kernel::Kernel;
 use super::load::Case;
 use crate::machine::board::{Board, Device};
-use crate::scratch::ScratchFile;
 
 /// What steps can use.
 const PRELUDE: &str = include_str!("guest.sh");

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use vmm_files::toml_file::{self, Mistake};
+
 use super::behaviour::{Behaviour, Behaviours};
 use super::signs;
 use super::spec::{Devlink, Expectation, MachineSpec, Scenario, Topology, Trigger};
-use crate::toml_file::{self, Mistake};
 
 /// The scenarios that are shipped.
 const SHIPPED: [(&str, &str); 6] = [

@@ -5,6 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use vmm_base::Width;
+use vmm_files::scratch::ScratchFile;
+
 use super::evidence::Evidence;
 use super::findings;
 use super::guest::{self, Disk};
@@ -19,8 +22,6 @@ use crate::observe::probe::{Hit, Outcome, Probe};
 use crate::observe::recording::Recording;
 use crate::observe::timeline::Run;
 use crate::observe::types::value::Value;
-use crate::scratch::ScratchFile;
-use crate::vcpu::Width;
 use crate::{
     Accel, Config, DiskConfig, Error, IommuConfig, KernelFormat, Limits, Machine, Reason, TimeMode,
 };

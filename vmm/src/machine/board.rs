@@ -279,7 +279,7 @@ fn iommus(config: &Config) -> Vec<Entry> {
 mod tests {
     use super::*;
     use crate::machine::{DiskConfig, IommuConfig, MAX_CLOCKS, MAX_IOMMUS};
-    use crate::vcpu::Width;
+    use vmm_base::Width;
 
     fn full(model: IommuModel) -> Board {
         full_on(Platform::EMULATED, model)

@@ -13,10 +13,10 @@ use vm_device::device_manager::{IoManager, MmioManager};
 use vm_memory::{
     GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MemoryRegionAddress,
 };
+use vmm_base::warn_guest;
 
 use super::exit::DeviceAccesses;
 use super::layout::Range;
-use super::warn_guest;
 use crate::devices::virtio::chores::Chores;
 use crate::irq::Gic;
 

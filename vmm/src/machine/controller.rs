@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use vmm_base::Interrupt;
+
 use super::board::Irq;
 use super::error::Error;
-use crate::irq::{Gic, Interrupt, IrqLine};
+use crate::irq::{Gic, IrqLine};
 use crate::vcpu::kvm;
 
 /// Who brings interrupts to the cores.

@@ -2,7 +2,9 @@
 //!
 //! Devices lie below [`RAM_BASE_MIN`]; RAM lies where the configuration says, above them.
 
-use super::config::{ByteSize, MAX_CPUS};
+use vmm_base::ByteSize;
+
+use super::config::MAX_CPUS;
 
 /// Devices lie below this address, RAM at or above it.
 pub const RAM_BASE_MIN: u64 = 0x4000_0000;

@@ -21,17 +21,16 @@ pub mod snapshot;
 mod sources;
 #[cfg(test)]
 mod tests;
-mod warn;
 mod wires;
 
 pub use config::{
-    Accel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig, IommuModel,
-    KernelFormat, MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES,
-    MAX_IOMMU_NAME, MAX_IOMMUS, MIN_MEMORY, Port, PortConfig, ReservedMemory, TimeMode,
-    VIRTIO_IOMMU_ENDPOINTS, VirtioIommuFeature, VirtioIommuOptions, host_date,
+    Accel, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig, IommuModel, KernelFormat,
+    MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES, MAX_IOMMU_NAME, MAX_IOMMUS,
+    MIN_MEMORY, Port, PortConfig, ReservedMemory, TimeMode, VIRTIO_IOMMU_ENDPOINTS,
+    VirtioIommuFeature, VirtioIommuOptions, host_date,
 };
 pub use error::Error;
-pub use exit::{DeviceAccesses, DiskSummary, Exit, Exits, Limits, Reason, Summary};
+pub use exit::{DeviceAccesses, DiskSummary, Exits, Summary};
 pub(crate) use iommu::master;
 pub use iommu::{
     IommuEvent, IommuInfo, IommuSink, IommuSummary, RequestCounts, UtlbSummary, VirtioEvent,
@@ -41,7 +40,7 @@ pub use recording::{Recorder, Recording, RecordingHeader, SnapshotStart};
 pub use saved::{MachineState, Processor, TimeState, WrongMachine};
 pub use snapshot::{Fork, Snapshot};
 pub use sources::{Moved, Role, Source};
-pub(crate) use warn::{Limiter, warn_guest};
+pub use vmm_base::{ByteSize, Exit, Limits, Reason};
 
 use std::io;
 use std::sync::atomic::AtomicU64;

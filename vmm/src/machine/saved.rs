@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arm32::ClusterState;
 use arm32::cluster::{MAX_RETIRED, RestoreError as WrongCores};
 use serde::{Deserialize, Serialize};
+use vmm_base::Reason;
 
 use super::Machine;
 use super::assemble::noise_seed;
 use super::bus::BusState;
-use super::exit::Reason;
 use super::iommu::{UnitState, WrongIommu};
 use crate::devices::clkgen;
 use crate::devices::rtc::RtcState;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arm32::state::CpuState;
 use arm32::wires::{Conduit, FirmwareAction, Machine, Output};
+use vmm_base::warn_guest;
 
 use super::layout;
-use super::warn_guest;
 use crate::devices::psci;
 use crate::irq::Gic;
 

@@ -1,8 +1,7 @@
 //! Guest memory by physical and by virtual address, to read only.
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
-
-use crate::vcpu::Width;
+use vmm_base::Width;
 
 /// The most guest RAM that one [`copy`] takes, in bytes. To find a kernel's symbols and types, the first 64 MiB of RAM do:
 /// Linux on ARM runs at their beginning, and distribution kernels have 30 to 40 MiB.

@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use vmm_base::Width;
+
 use super::memory::{Memory, MemoryError};
 use super::symbols::Symbols;
 use super::types::Types;
 use super::types::path::PathError;
-use crate::vcpu::Width;
 
 /// The most modules that are looked at: distribution kernels on boards load some hundred.
 const MAX_MODULES: usize = 1024;

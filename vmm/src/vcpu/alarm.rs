@@ -5,8 +5,9 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use vmm_base::thread;
+
 use super::Control;
-use crate::thread;
 
 /// Goes off once, unless it is dropped before.
 pub struct Alarm {

@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arm32::wires::Pins;
-
-use super::Waker;
-use crate::machine::Reason;
+use vmm_base::{Reason, Waker};
 
 /// Collects requests to a run and makes the cores notice them.
 #[derive(Debug)]

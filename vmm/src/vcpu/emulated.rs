@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arm32::wires::{Machine, Pins};
 use arm32::{Bus, Clock, Cluster};
+use vmm_base::Reason;
 
 use super::{BootState, KvmError, Stop, Vcpus};
-use crate::machine::Reason;
 
 /// A cluster of interpreted cores.
 pub struct Emulated(Cluster);

@@ -20,15 +20,13 @@ mod saved;
 mod stop;
 #[cfg(any(target_arch = "aarch64", test))]
 mod threads;
-mod waker;
 mod wide;
 
 use arm32::Cluster;
 use arm32::wires::Machine;
+use vmm_base::Reason;
 
-use crate::machine::Reason;
-
-pub use accel::{Acceleration, Irqchip, KvmError, Platform, Width};
+pub use accel::{Acceleration, Irqchip, KvmError, Platform};
 pub use alarm::Alarm;
 pub use control::Control;
 pub use emulated::Emulated;
@@ -38,7 +36,7 @@ pub use pace::{Divergence, Ending, Log, Pace, Replay, Turn};
 pub use run::{RunCounters, RunLoop, Silence, Timing};
 pub use saved::{GicRegister, KvmCore, KvmState, SystemError};
 pub use stop::Stop;
-pub use waker::Waker;
+pub use vmm_base::{Waker, Width};
 pub use wide::{Pstate, WideCluster, WideCore, WideState};
 
 /// How the first core starts. By ARM Linux's boot protocol R0 = 0, R1 = all ones (no machine number), R2 = device tree; by

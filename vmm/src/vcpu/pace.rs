@@ -8,9 +8,7 @@
 use arm32::Cluster;
 use crc32fast::Hasher;
 use serde::{Deserialize, Serialize};
-
-use crate::clock::HostClock;
-use crate::machine::Reason;
+use vmm_base::{HostClock, Reason};
 
 /// The beginning of a turn.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,16 +13,15 @@ use std::time::{Duration, Instant};
 use arm32::Clock;
 use arm32::wires::Machine;
 use serde::{Deserialize, Serialize};
+use vmm_base::{Limits, Reason, VirtualClock};
 
 use super::pace::{self, Pace, Turn};
 use super::{Control, Halted, Resume, Stop, StopHandler, Vcpus, Waker};
-use crate::clock::VirtualClock;
 use crate::devices::rtc::Rtc;
 use crate::devices::uart::{InputGate, Uart};
 use crate::devices::virtio::chores::Chores;
 use crate::devices::virtio::schedule::Schedule;
 use crate::inject::targets::Targets;
-use crate::machine::{Limits, Reason};
 
 pub use waiting::Silence;
 

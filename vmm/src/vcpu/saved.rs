@@ -1,8 +1,9 @@
 //! What KVM keeps of a machine, as plain data.
 
 use serde::{Deserialize, Serialize};
+use vmm_base::Width;
 
-use super::accel::{Irqchip, Platform, Width};
+use super::accel::{Irqchip, Platform};
 
 /// Cores and interrupt controller of a machine that KVM runs, standing still.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arm32::clock::Clock;
+use arm32::Clock;
 use arm32::core::Core;
 use arm32::cp15::sctlr;
 use arm32::cpu::CoreExit;

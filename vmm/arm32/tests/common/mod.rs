@@ -7,8 +7,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arm32::Clock;
 use arm32::bus::{Bus, BusFault, RamPage, Size};
-use arm32::clock::Clock;
 use arm32::core::Core;
 use arm32::mem;
 use arm32::state::CpuState;

@@ -102,7 +102,7 @@ impl Build {
     pub fn start(cache: Cache, image: &'static str) -> Result<Self, UserError> {
         let shared = Shared::default();
         let mut progress = shared.clone();
-        let thread = vmm::thread::spawn("image", move || cache.obtain(image, &mut progress))?;
+        let thread = vmm_base::thread::spawn("image", move || cache.obtain(image, &mut progress))?;
         Ok(Self {
             thread,
             shared,

@@ -149,7 +149,7 @@ impl Selection {
                 }
             }
         };
-        std::thread::scope(|scope| vmm::thread::spawn_several(scope, "lab", jobs, work))?;
+        std::thread::scope(|scope| vmm_base::thread::spawn_several(scope, "lab", jobs, work))?;
         let done = done.into_inner().unwrap_or_else(|e| e.into_inner());
         Ok(done.into_values().collect())
     }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 
-use crate::irq::Interrupt;
 use spec::*;
+use vmm_base::Interrupt;
 
 const NS: u64 = 1_000_000_000;
 

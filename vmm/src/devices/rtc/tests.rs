@@ -2,10 +2,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use vmm_base::{VirtualClock, testing::LevelLine};
 
 use super::*;
-use crate::clock::VirtualClock;
-use crate::irq::testing::LevelLine;
 
 struct Place {
     clock: Arc<VirtualClock>,

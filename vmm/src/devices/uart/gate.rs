@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
-
-use crate::vcpu::Waker;
+use vmm_base::Waker;
 
 /// Most bytes that wait at the gate; more are refused, so that nobody can fill our memory.
 pub const MAX_WAITING: usize = 1 << 20;

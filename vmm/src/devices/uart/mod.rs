@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crc32fast::Hasher;
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
+use vmm_base::Interrupt;
 
 pub use gate::{
     Attendance, ConsoleInput, GateState, InputGate, InputRecord, MAX_RECORD, MAX_WAITING,
@@ -21,8 +22,6 @@ pub use gate::{
 pub use registers::Registers;
 pub use saved::{UartState, WrongUart};
 pub use sink::{Capture, ConsoleSink, Discard, Flow, MAX_CAPTURE};
-
-use crate::irq::Interrupt;
 
 /// Registers are `1 << REG_SHIFT` bytes apart.
 pub const REG_SHIFT: u32 = 0;

@@ -2,10 +2,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use vmm_base::testing::LevelLine;
 
 use super::spec::*;
 use super::*;
-use crate::irq::testing::LevelLine;
 
 fn uart() -> (Uart, Capture, Arc<LevelLine>) {
     let (capture, line) = (Capture::default(), Arc::new(LevelLine::default()));

@@ -6,8 +6,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
+use vmm_base::Waker;
+
 use super::VirtioMmio;
-use crate::vcpu::Waker;
 
 /// Devices with such work, and whether there is any.
 #[derive(Default)]

@@ -9,11 +9,11 @@ use viommu::DmaSpace;
 use viommu::virtio::spec::{CONFIG_SIZE, DEVICE_ID, EVENT_QUEUE, REQUEST_QUEUE};
 use viommu::virtio::{Quota, Served, VirtioIommu};
 use virtio_queue::Queue;
+use vmm_base::warn_guest;
 
 use super::budget::{Budget, MIN_COST};
 use super::chores::Chores;
 use super::{DeviceState, Progress, ServeError, VirtioDevice, WrongState};
-use crate::machine::warn_guest;
 
 /// Entries of the request queue and of the event queue. The driver sends a batch when the first is full, and keeps
 /// buffers for as many fault reports as the second has entries.

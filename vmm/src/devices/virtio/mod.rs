@@ -26,8 +26,7 @@ use budget::Budget;
 pub use buffers::{BufferError, Buffers, PIECE, Segment};
 pub use mmio::VirtioMmio;
 pub use saved::{DeviceState, SavedQueue, VirtioState, WrongState};
-
-use crate::machine::warn_guest;
+use vmm_base::warn_guest;
 use waits::Waiting;
 
 /// What a kind of device adds to the transport.

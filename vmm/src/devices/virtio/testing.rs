@@ -8,9 +8,9 @@ use virtio_bindings::virtio_mmio::*;
 use virtio_bindings::virtio_ring::{VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
 use virtio_queue::desc::{RawDescriptor, split::Descriptor};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vmm_base::Interrupt;
 
 use super::{VirtioDevice, VirtioMmio};
-use crate::irq::Interrupt;
 
 pub(crate) const RAM: u64 = 0x4000_0000;
 const RAM_SIZE: usize = 8 << 20;

@@ -16,12 +16,12 @@ use virtio_bindings::virtio_mmio::{
     VIRTIO_MMIO_STATUS,
 };
 use vm_memory::Permissions;
+use vmm_base::Interrupt;
 
 use super::VirtioDevice;
 use super::block::{Access, Block, Disk};
 use super::rng::Rng;
 use super::testing::{Driver, Line, ram, readable, rings, writable};
-use crate::irq::Interrupt;
 
 const PAGE: u64 = 4096;
 

@@ -125,7 +125,7 @@ impl Worker {
                 }
             }
         };
-        let thread = crate::thread::spawn("devices", serve)?;
+        let thread = vmm_base::thread::spawn("devices", serve)?;
         Ok(Self {
             thread: Some(thread),
             halts,

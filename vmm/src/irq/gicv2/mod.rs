@@ -22,11 +22,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use arm32::wires::Pins;
 use serde::{Deserialize, Serialize};
+use vmm_base::{Waker, warn_guest};
 
 pub use state::{Candidate, GicState, Interface, MAX_CPUS, Private, STATE_VERSION, Word};
-
-use crate::machine::warn_guest;
-use crate::vcpu::Waker;
 
 /// A GIC wired to its cores. Devices drive its lines from any thread.
 #[derive(Debug)]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vmm_base::ByteSize;
+use vmm_files::input;
 
 use super::{Stream, derive};
-use crate::input;
-use crate::machine::ByteSize;
 use crate::machine::board::Board;
 use crate::machine::config::Config;
 use crate::machine::error::Error;

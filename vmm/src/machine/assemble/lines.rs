@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use vmm_base::Interrupt;
+
 use crate::inject::Injection;
 use crate::inject::line::FaultyLine;
-use crate::irq::Interrupt;
 use crate::machine::board::{Entry, Irq};
 use crate::machine::controller::Controller;
 use crate::machine::error::Error;

@@ -12,6 +12,7 @@ use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use viommu::DmaSpace;
 use vm_memory::GuestMemoryMmap;
+use vmm_base::{HostClock, VirtualClock};
 
 use super::accel;
 use super::board::Board;
@@ -21,7 +22,6 @@ use super::controller::Controller;
 use super::error::Error;
 use super::iommu::Iommus;
 use super::saved::TimeState;
-use crate::clock::{HostClock, VirtualClock};
 use crate::devices::clkgen::ClockGenerator;
 use crate::devices::rtc::Rtc;
 use crate::devices::uart::Uart;

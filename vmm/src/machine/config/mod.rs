@@ -5,7 +5,6 @@ mod clock;
 mod disk;
 mod iommu;
 mod ports;
-mod size;
 mod virtio_iommu;
 
 use std::collections::BTreeSet;
@@ -13,6 +12,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use vmm_base::ByteSize;
 
 use super::board::Board;
 use super::layout::{
@@ -26,7 +26,6 @@ pub use iommu::{
     IommuConfig, IommuModel, MAX_IOMMU_NAME, MAX_IOMMUS, PortConfig, VIRTIO_IOMMU_ENDPOINTS,
 };
 pub use ports::Port;
-pub use size::ByteSize;
 pub use virtio_iommu::{ReservedMemory, VirtioIommuFeature, VirtioIommuOptions};
 
 /// The most cores a machine may have: GICv2 serves eight, the CPU cluster four.

@@ -10,6 +10,7 @@ use viommu::{Attachment, DmaSpace, DomainId};
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 use vm_memory::GuestMemoryMmap;
+use vmm_base::Interrupt;
 
 use super::super::board::{Board, Device, Entry};
 use super::super::config::{Config, Port};
@@ -21,7 +22,6 @@ use super::{IommuInfo, IommuSink, IommuSummary};
 use crate::devices::virtio::VirtioDevice;
 use crate::devices::virtio::chores::Chores;
 use crate::inject::targets::ShowStatus;
-use crate::irq::Interrupt;
 
 /// The IOMMUs of a machine.
 #[derive(Default)]

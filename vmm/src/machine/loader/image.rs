@@ -1,9 +1,10 @@
 //! What a kernel file is, found out from its bytes.
 
+use vmm_base::Width;
+
 use super::super::config::KernelFormat;
 use super::super::layout::RAM_ALIGN;
 use super::{LoadError, offset};
-use crate::vcpu::Width;
 
 /// Magic number of a zImage, at [`ZIMAGE_MAGIC_AT`] (Linux, Documentation/arch/arm/booting and head.S).
 const ZIMAGE_MAGIC: u32 = 0x016f_2818;

@@ -8,8 +8,9 @@ mod offset;
 pub mod place;
 
 use linux_loader::cmdline::Cmdline;
+use vmm_base::ByteSize;
 
-use super::config::{ByteSize, MAX_CMDLINE};
+use super::config::MAX_CMDLINE;
 
 /// Why a kernel cannot be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

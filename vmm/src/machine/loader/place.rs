@@ -1,7 +1,8 @@
 //! Where kernel, device tree and initrd go (Linux, Documentation/arch/arm/booting and arch/arm64/booting). A 64-bit kernel
 //! could have its companions further away than a 32-bit one, and does not need to.
 
-use super::super::config::ByteSize;
+use vmm_base::ByteSize;
+
 use super::super::layout::Range;
 use super::LoadError;
 use super::image::{Image, Kind};

@@ -10,6 +10,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use vmm_base::HostClock;
 
 use super::assemble::{Around, assemble};
 use super::config::{Config, TimeMode};
@@ -21,9 +22,8 @@ use super::sections::{Form, ReadError, Reader, Writer};
 use super::snapshot::{Fork, Snapshot};
 use super::sources::{Moved, Role, Source};
 use super::{Accel, Machine, Reason};
-use crate::clock::HostClock;
 use crate::devices::uart::ConsoleSink;
-use crate::input;
+use vmm_files::input;
 use crate::vcpu::{Ending, Pace, Replay, Turn, Waker, check};
 
 /// Recordings.

@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use crc32fast::Hasher;
+use vmm_files::atomic_file::reason;
 
 use super::{END, Form};
-use crate::atomic_file::reason;
 use crate::machine::sources::Role;
 
 /// Why a file is of no use: sentences that go on where one about the file has begun.

@@ -68,7 +68,7 @@ fn copy(file: &File, size: u64) -> io::Result<File> {
     if runs.iter().map(|run| run.end - run.start).sum::<u64>() > MAX_COPIED {
         return Err(io::Error::other(format!(
             "it holds more than {} and the guest writes to it: make it an overlay, whose writes stay in memory",
-            crate::machine::ByteSize(MAX_COPIED)
+            vmm_base::ByteSize(MAX_COPIED)
         )));
     }
     let copy = File::from(memfd_create("disk", MemfdFlags::CLOEXEC)?);

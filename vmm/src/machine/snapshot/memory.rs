@@ -57,7 +57,7 @@ impl Memory {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let helpers = helpers.min(cores).min(MOST_THREADS).saturating_sub(1);
         thread::scope(|scope| {
-            let spawn = |_| crate::thread::spawn_scoped(scope, "copy", copy);
+            let spawn = |_| vmm_base::thread::spawn_scoped(scope, "copy", copy);
             // A thread that cannot be had leaves its part to the others.
             let others: Vec<_> = (0..helpers).map_while(|n| spawn(n).ok()).collect();
             let gone = || io::Error::other("a thread that copies memory ended early");

@@ -17,6 +17,8 @@ use std::sync::{Arc, OnceLock};
 use bench::{Bench, Left};
 use disk::DiskImage;
 use memory::Memory;
+use vmm_base::VirtualClock;
+use vmm_files::atomic_file::reason;
 
 use super::assemble::{self, Around, Ground};
 use super::board::Board;
@@ -25,8 +27,6 @@ use super::error::Error;
 use super::iommu::IommuSink;
 use super::saved::{MachineState, Processor, TimeState, WrongMachine};
 use super::{Device, Machine};
-use crate::atomic_file::reason;
-use crate::clock::VirtualClock;
 use crate::devices::uart::ConsoleSink;
 use crate::inject::Injection;
 use crate::observe::probe::Kernel;

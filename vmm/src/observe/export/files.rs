@@ -3,8 +3,9 @@
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use vmm_files::atomic_file::{AtomicFile, reason};
+
 use super::{chrome, html, text};
-use crate::atomic_file::{AtomicFile, reason};
 use crate::observe::timeline::Report;
 
 /// Where the formats of a report were written.

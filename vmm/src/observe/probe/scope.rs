@@ -1,12 +1,13 @@
 //! What the names in a probe mean at its place in the kernel.
 
+use vmm_base::Width;
+
 use super::abi::Abi;
 use super::ast::{Action, Expr, Path, Probe, Site};
 use super::kernel::Kernel;
 use crate::observe::symbols::Symbol;
 use crate::observe::types::path::{Path as Resolved, PathError};
 use crate::observe::types::{Prototype, TypeId, Types, TypesError};
-use crate::vcpu::Width;
 
 /// Why a probe does not fit the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,8 +1,9 @@
 //! Where a kernel's first instruction is, and where a 64-bit one turns out to be mapped.
 
+use vmm_base::Width;
+
 use super::kernel::Kernel;
 use super::outcome::ProbeError;
-use crate::vcpu::Width;
 
 /// Where 32-bit ARM kernels begin, from the base of RAM: TEXT_OFFSET of arch/arm/Makefile, the usual one first.
 const NARROW: [u64; 2] = [0x8000, 0x0020_8000];

@@ -1,9 +1,10 @@
 //! The table of addresses, in whichever place and form it fits the names, and where the kernel begins among them.
 
+use vmm_base::Width;
+
 use super::find::{Budget, GaveUp, Names, word};
 use super::spec::{LOWEST_KERNEL, LOWEST_KERNEL_64, MAX_IMAGE, MAX_PAD, PAGE, VECTORS_END, header};
 use super::tokens::{Tokens, is_padding};
-use crate::vcpu::Width;
 
 /// Where symbols begin that are not placed yet: some way from 0, for the kernel begins before its first symbol.
 const UNPLACED: u64 = 1 << 32;

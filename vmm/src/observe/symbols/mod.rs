@@ -23,9 +23,9 @@ use addresses::Addresses;
 use find::{Budget, GaveUp, Names};
 use spec::{MAX_ARENA, MAX_NAME, header};
 use tokens::{Tokens, is_name_byte};
+use vmm_base::Width;
 
 use super::modules::Module;
-use crate::vcpu::Width;
 
 /// The symbol of a kernel's first byte.
 const TEXT: &str = "_text";

@@ -1,7 +1,8 @@
 //! A small kallsyms generator for tests: any list of symbols to tables in any of the layouts.
 
+use vmm_base::Width;
+
 use super::spec::{Lengths, MARKER_STEP, TOKENS};
-use crate::vcpu::Width;
 use Form::{Absolute, Own, Relative, Unrelocated};
 
 /// A symbol to be written: name, address, letter.

@@ -1,10 +1,11 @@
 //! From bytes to [`Types`].
 
+use vmm_base::Width;
+
 use super::spec::{self, HEADER, HEADER_WITH_LAYOUT, MAX_BLOB, MAX_HEADER, kinds};
 use super::{
     Alias, Kind, RawMember, RawParameter, RawValue, Record, TypeId, Types, TypesError, VOID,
 };
-use crate::vcpu::Width;
 
 /// Headers looked into before a search ends.
 const MAX_TRIES: usize = 256;

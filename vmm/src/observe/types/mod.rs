@@ -23,7 +23,7 @@ mod wide_tests;
 use std::fmt::Write;
 use std::ops::Range;
 
-use crate::vcpu::Width;
+use vmm_base::Width;
 
 /// How many types deep a chain may be (typedefs of typedefs, structures in structures): C compilers need a fraction.
 const MAX_DEPTH: usize = 64;

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 use serde::Deserialize;
+use vmm_base::Width;
 
 use super::{Alias, Kind, MAX_DEPTH, RawMember, RawParameter, Record, TypeId, Types, VOID};
-use crate::vcpu::Width;
 
 /// The tables for known builds.
 const EMBEDDED: &str = include_str!("offsets.toml");

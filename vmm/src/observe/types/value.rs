@@ -3,12 +3,12 @@
 use std::fmt;
 
 use serde::Serialize;
+use vmm_base::Width;
 
 use super::path::{Bits, Path, PathError, Step};
 use super::{Kind, TypeId, Types};
 use crate::observe::memory::{Memory, MemoryError};
 use crate::observe::symbols::Symbols;
-use crate::vcpu::Width;
 
 /// The longest text that is shown, in bytes.
 pub const MAX_SHOWN: usize = 256;

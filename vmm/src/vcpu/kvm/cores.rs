@@ -12,8 +12,9 @@ use kvm_bindings::{
     kvm_vcpu_events,
 };
 use kvm_ioctls::{VcpuExit, VcpuFd};
+use vmm_base::{HostClock, Reason, warn_guest};
 
-use super::super::accel::{KvmError, Width};
+use super::super::accel::KvmError;
 use super::super::doze::{Doze, Sleeper};
 use super::super::mirror::Mirror;
 use super::super::mirror::narrow::Narrow;
@@ -21,12 +22,10 @@ use super::super::observe::Cores as Shown;
 use super::super::saved::KvmState;
 use super::super::threads::{Alive, End, Turnstile, prepare_signal};
 use super::super::wide::WideCluster;
-use super::super::{BootState, Stop, Vcpus, Waker};
+use super::super::{BootState, Stop, Vcpus};
 use super::debug::{self, Debugger, Exits, Shared};
 use super::vm::{Vm, failed};
 use super::{spec, state};
-use crate::clock::HostClock;
-use crate::machine::{Reason, warn_guest};
 
 /// How long the cores run before the machine's loop looks at limits, if nothing wakes it earlier.
 const SLICE: Duration = Duration::from_millis(20);
@@ -154,7 +153,7 @@ impl Cores {
                     watched: Arc::clone(&watched),
                 };
                 gate.expect();
-                match crate::thread::spawn("core", move || core.serve()) {
+                match vmm_base::thread::spawn("core", move || core.serve()) {
                     Ok(thread) => threads.push(thread),
                     Err(error) => {
                         gate.miss();

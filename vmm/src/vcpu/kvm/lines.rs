@@ -14,14 +14,13 @@ use kvm_bindings::{
     kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1, kvm_irq_routing_irqchip,
 };
 use kvm_ioctls::VmFd;
+use vmm_base::{Interrupt, Waker, warn_guest};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use super::super::Waker;
 use super::super::accel::KvmError;
 use super::vm::failed;
-use crate::irq::Interrupt;
 use crate::machine::board::Irq;
-use crate::machine::{layout, warn_guest};
+use crate::machine::layout;
 
 /// Has the "global interrupt" of each number be the shared peripheral interrupt of that number.
 ///

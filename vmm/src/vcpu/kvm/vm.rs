@@ -9,15 +9,14 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Cap, DeviceFd, IoEventAddress, Kvm, VcpuFd, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vmm_base::{Interrupt, Waker};
 use vmm_sys_util::{errno, eventfd::EventFd};
 
-use super::super::Waker;
-use super::super::accel::{KvmError, Platform, Width};
+use super::super::accel::{KvmError, Platform};
 use super::super::saved::GicRegister;
 use super::lines::{self, Line};
 use super::{gic, gic_state};
 use crate::devices::virtio::worker::Subscriber;
-use crate::irq::Interrupt;
 use crate::machine::board::Irq;
 
 /// An error of a call to KVM.

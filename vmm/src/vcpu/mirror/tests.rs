@@ -6,10 +6,10 @@ use arm32::state::Mode;
 use arm32::{Cluster, Power};
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vmm_base::HostClock;
 
 use super::narrow::Narrow;
 use super::{Mirror, Registers, Wish, spec};
-use crate::clock::HostClock;
 use crate::devices::virtio::chores::Chores;
 use crate::machine::bus::SystemBus;
 

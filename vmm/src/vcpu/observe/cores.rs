@@ -1,8 +1,8 @@
 //! What observers see of cores, whatever their width and whoever runs them.
 
 use arm32::{Cluster, CoreView, Power};
+use vmm_base::Width;
 
-use super::super::accel::Width;
 use super::super::wide::{WideCluster, WideCore};
 
 /// No memory at this virtual address, or what is there is no RAM.

@@ -258,7 +258,7 @@ impl Changes {
             None if full => {
                 return Err(io::Error::other(format!(
                     "an overlay takes no more than {} of writes",
-                    crate::machine::ByteSize((self.limits.blocks * BLOCK) as u64)
+                    vmm_base::ByteSize((self.limits.blocks * BLOCK) as u64)
                 )));
             }
             None => {}

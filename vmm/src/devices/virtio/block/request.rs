@@ -6,6 +6,7 @@ use std::io;
 use viommu::DmaSpace;
 use virtio_bindings::virtio_blk::*;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
+use vmm_base::{Limiter, warn_guest};
 
 use super::super::budget::Budget;
 use super::super::buffers::total;
@@ -13,7 +14,6 @@ use super::super::{BufferError, Buffers};
 use super::begun::{Begun, Work, ZeroRange};
 use super::spec::*;
 use super::{Block, count};
-use crate::machine::{Limiter, warn_guest};
 
 /// Why a request fails; the guest sees only the status.
 #[derive(Debug, thiserror::Error)]

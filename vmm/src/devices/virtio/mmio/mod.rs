@@ -29,7 +29,6 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 use virtio_queue::{Queue, QueueT};
 use vm_device::MutDeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::budget::Halts;
 use super::schedule::Deferred;
@@ -38,9 +37,10 @@ use super::worker::Pending;
 use super::{Progress, ServeError, VirtioDevice};
 use crate::inject::device::DeviceFaults;
 use crate::inject::spec::What;
-use crate::irq::Interrupt;
-use crate::machine::{master, warn_guest};
+use crate::machine::master;
 use later::Pace;
+use vmm_base::{Interrupt, warn_guest};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// "virt" (4.2.2).
 const MAGIC: u32 = 0x7472_6976;

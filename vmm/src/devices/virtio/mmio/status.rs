@@ -2,9 +2,9 @@
 
 use virtio_bindings::virtio_config::*;
 use virtio_queue::QueueT;
+use vmm_base::warn_guest;
 
 use super::{Registers, VirtioMmio, bit};
-use crate::machine::warn_guest;
 
 impl VirtioMmio {
     /// A driver may accept features between saying that it is one and that it is content with them.

@@ -6,10 +6,10 @@ use viommu::DmaSpace;
 use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 use virtio_queue::Queue;
 use vm_memory::Bytes;
+use vmm_base::warn_guest;
 
 use super::budget::Budget;
 use super::{Buffers, DeviceState, Progress, ServeError, VirtioDevice, WrongState, serve};
-use crate::machine::warn_guest;
 
 /// Entries of the queue; the driver keeps one or two buffers in it.
 const QUEUE_SIZE: u16 = 8;

@@ -18,7 +18,6 @@ impl Waker {
     }
 
     /// Counts as a wake-up for whoever asks whether there was one, and ends no wait.
-    #[cfg(any(target_arch = "aarch64", test))]
     pub fn note(&self) {
         *self.count() += 1;
     }

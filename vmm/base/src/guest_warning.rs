@@ -23,15 +23,15 @@ impl Limiter {
 }
 
 /// `tracing::warn!` about a guest, limited by place and without a clock.
+#[macro_export]
 macro_rules! warn_guest {
     ($($message:tt)*) => {{
-        static LIMITER: $crate::machine::Limiter = $crate::machine::Limiter::new();
+        static LIMITER: $crate::Limiter = $crate::Limiter::new();
         if let Some(times) = LIMITER.admit() {
-            ::tracing::warn!(target: "guest", times, $($message)*);
+            $crate::tracing::warn!(target: "guest", times, $($message)*);
         }
     }};
 }
-pub(crate) use warn_guest;
 
 #[cfg(test)]
 mod tests {

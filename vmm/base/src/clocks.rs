@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use arm32::Clock;
+use crate::Clock;
 
 /// Time that passes with retired instructions, one nanosecond each, and jumps over idle time.
 ///
