@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use viommu::{
     Attachment, DmaSpace, DomainId, EndpointId, Fault, FaultReason, Mapping, Miss, Model,
-    TranslationUnit, UnitConfig,
+    Requester, TranslationUnit, UnitConfig,
 };
 use virtio_bindings::bindings::virtio_ring::VRING_DESC_F_WRITE;
 use virtio_queue::desc::{RawDescriptor, split::Descriptor};
@@ -28,7 +28,7 @@ struct TinyIommu {
 impl Model for TinyIommu {
     fn translate(
         &self,
-        _endpoint: EndpointId,
+        _requester: Requester,
         _domain: DomainId,
         iova: u64,
         _wanted: Permissions,

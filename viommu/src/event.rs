@@ -2,7 +2,7 @@
 
 use vm_memory::Permissions;
 
-use crate::fault::{Access, DomainId, EndpointId, Fault};
+use crate::fault::{Access, DomainId, EndpointId, Fault, SourceId};
 use crate::model::Mapping;
 use crate::unit::Attachment;
 
@@ -45,8 +45,10 @@ pub enum Event {
     Invalidated(Scope),
     /// The translation cache learnt a mapping.
     Filled {
-        /// Who asked for it.
+        /// The port of who asked for it.
         endpoint: EndpointId,
+        /// Who asked for it, if the VMM named it.
+        source: Option<SourceId>,
         /// Where it holds.
         domain: DomainId,
         /// What the model answered.
@@ -56,8 +58,10 @@ pub enum Event {
     Fault(Fault),
     /// An access led, translated or not, to where no memory is.
     BusError {
-        /// Who accessed.
+        /// The port of who accessed.
         endpoint: EndpointId,
+        /// Who accessed, if the VMM named it.
+        source: Option<SourceId>,
         /// The address the bus master used.
         iova: u64,
         /// The guest physical address it led to.
@@ -67,8 +71,10 @@ pub enum Event {
     },
     /// A bus master accesses memory.
     Dma {
-        /// Who accesses.
+        /// The port of who accesses.
         endpoint: EndpointId,
+        /// Who accesses, if the VMM named it.
+        source: Option<SourceId>,
         /// The first address, as the bus master uses it.
         iova: u64,
         /// Bytes.
@@ -76,4 +82,17 @@ pub enum Event {
         /// What is wanted.
         access: Permissions,
     },
+}
+
+impl Event {
+    /// The bus master whose access it is about, if it is about one and the VMM named it.
+    pub const fn source(&self) -> Option<SourceId> {
+        match self {
+            Self::Filled { source, .. }
+            | Self::Fault(Fault { source, .. })
+            | Self::BusError { source, .. }
+            | Self::Dma { source, .. } => *source,
+            Self::Attached { .. } | Self::Invalidated(_) => None,
+        }
+    }
 }

@@ -11,6 +11,34 @@ use vm_memory::Permissions;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointId(pub u32);
 
+/// A bus master, as its VMM numbers them.
+///
+/// An [`EndpointId`] does not say who accessed where several bus masters share one, as those of a micro-TLB do. A VMM
+/// that wants to know gives each of them a [`DmaSpace`](crate::DmaSpace) of its own
+/// [source](crate::DmaSpace::with_source); events, faults and injectors then name it. What is translated never depends on
+/// it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(pub u32);
+
+/// Who accesses memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Requester {
+    /// The port that the access comes through: what an IOMMU tells apart.
+    pub endpoint: EndpointId,
+    /// The bus master behind it, if the VMM named it.
+    pub source: Option<SourceId>,
+}
+
+/// A bus master that has no name, on this port.
+impl From<EndpointId> for Requester {
+    fn from(endpoint: EndpointId) -> Self {
+        Self {
+            endpoint,
+            source: None,
+        }
+    }
+}
+
 /// An address space that endpoints are attached to: a context of the IPMMU, a domain of virtio-iommu.
 ///
 /// Numbers are dense, from 0; a model with sparse numbers of its own keeps the table.
@@ -88,11 +116,12 @@ impl fmt::Display for FaultReason {
 }
 
 /// One access that was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("{reason} at IOVA {iova:#x} ({access} by endpoint {})", endpoint.0)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fault {
-    /// Who accessed.
+    /// The port of who accessed.
     pub endpoint: EndpointId,
+    /// Who accessed, if the VMM named it.
+    pub source: Option<SourceId>,
     /// The domain it was attached to, if to one.
     pub domain: Option<DomainId>,
     /// The first address that could not be accessed.
@@ -104,3 +133,26 @@ pub struct Fault {
     /// The level of the page table at which the walk ended, for models that have levels.
     pub level: Option<u8>,
 }
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            endpoint: EndpointId(endpoint),
+            source,
+            iova,
+            access,
+            reason,
+            ..
+        } = self;
+        write!(
+            f,
+            "{reason} at IOVA {iova:#x} ({access} by endpoint {endpoint}"
+        )?;
+        if let Some(SourceId(source)) = source {
+            write!(f, ", source {source}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl std::error::Error for Fault {}

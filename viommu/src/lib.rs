@@ -28,7 +28,7 @@ pub mod walk;
 pub use counters::Counters;
 pub use dma::{DmaSpace, Pinned, PinnedSpace};
 pub use event::{Event, Observer, Scope};
-pub use fault::{Access, DomainId, EndpointId, Fault, FaultReason};
+pub use fault::{Access, DomainId, EndpointId, Fault, FaultReason, Requester, SourceId};
 pub use grace::GracePeriod;
 pub use host::StableHostMemory;
 pub use iotlb::{CacheRestoreError, CacheState};

@@ -2,7 +2,7 @@
 
 use vm_memory::Permissions;
 
-use crate::fault::{DomainId, EndpointId, Fault, FaultReason};
+use crate::fault::{DomainId, Fault, FaultReason, Requester};
 
 /// Part of a domain that is mapped, contiguous in IOVA and in guest physical addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Miss {
 /// Both methods are called by bus masters, from any thread, while they are pinned: neither may wait for a
 /// [grace period](crate::GracePeriod) or for a vCPU.
 pub trait Model: Send + Sync {
-    /// The mapping of `domain` that contains `iova` and allows `wanted`.
+    /// The mapping of `domain` that contains `iova` and allows `wanted`, for an access of `requester`.
     ///
     /// Called when the translation cache has no answer. The answer may be cached until it is invalidated; a refusal
     /// is never cached.
@@ -40,7 +40,7 @@ pub trait Model: Send + Sync {
     /// Why there is none. This alone reports nothing to the guest: see [`Model::fault`].
     fn translate(
         &self,
-        endpoint: EndpointId,
+        requester: Requester,
         domain: DomainId,
         iova: u64,
         wanted: Permissions,

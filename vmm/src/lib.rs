@@ -33,6 +33,6 @@ pub use machine::{
     Accel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, IommuConfig,
     IommuEvent, IommuInfo, IommuModel, IommuSink, IommuSummary, KernelFormat, Limits, Machine,
     PortConfig, Reason, ReservedMemory, StopHandle, Summary, TimeMode, UtlbSummary, VirtioEvent,
-    VirtioIommuOptions, VirtioIommuSummary, current_master, noise_seed,
+    VirtioIommuOptions, VirtioIommuSummary, noise_seed,
 };
 pub use vcpu::{Acceleration, Halted, Resume, StopHandler};

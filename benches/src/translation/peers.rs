@@ -142,7 +142,7 @@ impl TableIommu {
     fn fill(&self, iova: GuestAddress) -> bool {
         let walked = self
             .table
-            .translate(EndpointId(0), DOMAIN, iova.0, Permissions::Read);
+            .translate(EndpointId(0).into(), DOMAIN, iova.0, Permissions::Read);
         let Ok(mapping) = walked else {
             return false;
         };

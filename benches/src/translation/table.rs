@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use viommu::walk::{GuestTables, Level, Regime, Region, Security, walk};
-use viommu::{Access, DomainId, EndpointId, Fault, Mapping, Miss, Model};
+use viommu::{Access, DomainId, EndpointId, Fault, Mapping, Miss, Model, Requester};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, Permissions};
 
 use super::world::{IOVA, PAGE};
@@ -73,7 +73,7 @@ impl PageTable {
 
     /// Where the page at `iova` leads, found by a walk.
     pub fn lookup(&self, iova: u64) -> Option<u64> {
-        let mapping = self.translate(EndpointId(0), DomainId(0), iova, Permissions::Read);
+        let mapping = self.translate(EndpointId(0).into(), DomainId(0), iova, Permissions::Read);
         mapping.ok().map(|mapping| mapping.address)
     }
 }
@@ -85,7 +85,7 @@ fn third_level_tables(last: u64) -> u64 {
 impl Model for PageTable {
     fn translate(
         &self,
-        _endpoint: EndpointId,
+        _requester: Requester,
         _domain: DomainId,
         iova: u64,
         wanted: Permissions,

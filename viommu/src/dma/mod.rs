@@ -12,7 +12,7 @@ use vm_memory::{
     bitmap::BS,
 };
 
-use crate::fault::EndpointId;
+use crate::fault::{EndpointId, SourceId};
 use crate::grace::{Claim, Pin};
 use crate::host::StableHostMemory;
 use crate::unit::TranslationUnit;
@@ -84,7 +84,7 @@ enum Door<M> {
 
 impl<M> Clone for DmaSpace<M> {
     fn clone(&self) -> Self {
-        self.with_door(|port| Port::new(Arc::clone(&port.unit), port.endpoint))
+        self.with_door(|port| Port::new(Arc::clone(&port.unit), port.requester()))
     }
 }
 
@@ -94,7 +94,9 @@ impl<M> fmt::Debug for DmaSpace<M> {
         match &self.door {
             Door::Open => debug.field("passes_through", &true),
             Door::Blocked => debug.field("blocked", &true),
-            Door::Port(port) => debug.field("endpoint", &port.endpoint),
+            Door::Port(port) => debug
+                .field("endpoint", &port.endpoint)
+                .field("source", &port.source),
         };
         debug.finish_non_exhaustive()
     }
@@ -121,8 +123,18 @@ impl<M> DmaSpace<M> {
     pub(crate) fn translated(unit: Arc<TranslationUnit<M>>, endpoint: EndpointId) -> Self {
         Self {
             memory: Arc::clone(unit.host.memory()),
-            door: Door::Port(Port::new(unit, endpoint)),
+            door: Door::Port(Port::new(unit, endpoint.into())),
         }
+    }
+
+    /// The same space, as the bus master `source` sees it: events, faults and injectors name it from now on, and for
+    /// clones made of the result. Without an IOMMU there is nobody to be told.
+    #[must_use]
+    pub fn with_source(mut self, source: SourceId) -> Self {
+        if let Door::Port(port) = &mut self.door {
+            port.source = Some(source);
+        }
+        self
     }
 
     /// Pins the space for one bounded piece of work, such as one descriptor chain. See [pinning](Self#pinning).

@@ -7,7 +7,7 @@ use vm_memory::iommu::{Error as IommuError, IovaRange};
 use vm_memory::{GuestAddress, Permissions};
 
 use crate::event::Event;
-use crate::fault::{Access, DomainId, EndpointId, Fault, FaultReason};
+use crate::fault::{Access, DomainId, EndpointId, Fault, FaultReason, Requester, SourceId};
 use crate::grace::{HandleState, Registration};
 use crate::host::Place;
 use crate::model::{Mapping, Miss};
@@ -18,6 +18,8 @@ use crate::unit::{Attachment, TranslationUnit};
 pub(crate) struct Port<M> {
     pub unit: Arc<TranslationUnit<M>>,
     pub endpoint: EndpointId,
+    /// The bus master, if it has a name.
+    pub source: Option<SourceId>,
     pub state: Arc<HandleState>,
     /// Keeps `state` known to the unit.
     registration: Arc<Registration>,
@@ -41,14 +43,15 @@ const BLOCKED: Refusal = Refusal::Fault(
 );
 
 impl<M> Port<M> {
-    /// Another handle for the same endpoint.
-    pub fn new(unit: Arc<TranslationUnit<M>>, endpoint: EndpointId) -> Self {
+    /// A handle of its own on `unit`.
+    pub fn new(unit: Arc<TranslationUnit<M>>, requester: Requester) -> Self {
         let registration = Arc::new(unit.handles.register());
         Self {
             state: Arc::clone(registration.state()),
             registration,
             unit,
-            endpoint,
+            endpoint: requester.endpoint,
+            source: requester.source,
         }
     }
 
@@ -57,8 +60,17 @@ impl<M> Port<M> {
         Self {
             unit: Arc::clone(&self.unit),
             endpoint: self.endpoint,
+            source: self.source,
             state: Arc::clone(&self.state),
             registration: Arc::clone(&self.registration),
+        }
+    }
+
+    /// Who accesses.
+    pub const fn requester(&self) -> Requester {
+        Requester {
+            endpoint: self.endpoint,
+            source: self.source,
         }
     }
 
@@ -102,12 +114,8 @@ impl<M> Port<M> {
     #[cold]
     #[inline(never)]
     fn ask(&self, domain: DomainId, iova: u64, wanted: Permissions) -> Result<Place, Refusal> {
-        let Self {
-            unit,
-            endpoint,
-            state,
-            ..
-        } = self;
+        let Self { unit, state, .. } = self;
+        let requester = self.requester();
         if unit.count {
             state.counters.misses.add_one();
         }
@@ -115,7 +123,7 @@ impl<M> Port<M> {
         let refused = |miss| Refusal::Fault(Some(domain), miss);
         let mapping = unit
             .model
-            .translate(*endpoint, domain, iova, wanted)
+            .translate(requester, domain, iova, wanted)
             .map_err(refused)?;
         let (before, last) = reach(&mapping, iova, wanted).map_err(refused)?;
         let address = mapping.address + before;
@@ -130,8 +138,10 @@ impl<M> Port<M> {
                 .cache
                 .fill(ticket, iova, &place, permissions, reach, counters)
             {
+                let Requester { endpoint, source } = requester;
                 unit.emit(&Event::Filled {
-                    endpoint: *endpoint,
+                    endpoint,
+                    source,
                     domain,
                     mapping,
                 });
@@ -143,13 +153,9 @@ impl<M> Port<M> {
     /// Tells the guest and the observer of a refusal.
     #[cold]
     pub fn report(&self, iova: u64, wanted: Permissions, refusal: &Refusal) {
-        let Self {
-            unit,
-            endpoint,
-            state,
-            ..
-        } = self;
-        let (endpoint, access) = (*endpoint, Access::of(wanted));
+        let Self { unit, state, .. } = self;
+        let Requester { endpoint, source } = self.requester();
+        let access = Access::of(wanted);
         match *refusal {
             Refusal::Fault(domain, Miss { reason, level }) => {
                 if unit.count {
@@ -157,6 +163,7 @@ impl<M> Port<M> {
                 }
                 let fault = Fault {
                     endpoint,
+                    source,
                     domain,
                     iova,
                     access,
@@ -172,6 +179,7 @@ impl<M> Port<M> {
                 }
                 unit.emit(&Event::BusError {
                     endpoint,
+                    source,
                     iova,
                     address,
                     access,

@@ -186,6 +186,7 @@ fn announce<M>(port: &Port<M>, iova: u64, length: usize, access: Permissions) {
     if length > 0 {
         port.unit.emit(&Event::Dma {
             endpoint: port.endpoint,
+            source: port.source,
             iova,
             length,
             access,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vm_memory::Permissions;
 
 use super::{Injector, Translation};
-use crate::fault::{Access, DomainId, EndpointId};
+use crate::fault::{Access, DomainId, Requester};
 use crate::model::{Mapping, Miss};
 
 /// Most mappings that are kept: more than a guest uses between two flushes. When there is no more room all are forgotten,
@@ -57,14 +57,14 @@ impl Injected {
     /// What an access meets: a fault that is put in, else what is kept, else what `model` says.
     pub fn translate(
         &self,
-        endpoint: EndpointId,
+        requester: Requester,
         domain: DomainId,
         iova: u64,
         wanted: Permissions,
         model: impl FnOnce() -> Result<Mapping, Miss>,
     ) -> Result<Mapping, Miss> {
         let at = Translation {
-            endpoint,
+            requester,
             domain,
             iova,
             access: Access::of(wanted),

@@ -16,7 +16,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::fault::{Access, DomainId, EndpointId};
+use crate::fault::{Access, DomainId, Requester};
 use crate::ipmmu::Register;
 use crate::model::Miss;
 use crate::virtio::{FaultReport, Request, spec::Status};
@@ -28,7 +28,7 @@ pub(crate) use tables::FaultyTables;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Translation {
     /// Who accesses.
-    pub endpoint: EndpointId,
+    pub requester: Requester,
     /// The domain that it is attached to.
     pub domain: DomainId,
     /// The address.
@@ -41,7 +41,7 @@ pub struct Translation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DescriptorRead {
     /// Whose access is translated.
-    pub endpoint: EndpointId,
+    pub requester: Requester,
     /// Where the descriptor stands (guest physical address).
     pub address: u64,
     /// What stands there; `None` where no memory is.

@@ -248,7 +248,13 @@ fn the_buffer_is_bounded_and_forgets_ranges() {
         };
         let wanted = vm_memory::Permissions::Read;
         injected
-            .translate(EndpointId(0), DomainId(0), iova, wanted, model)
+            .translate(
+                crate::EndpointId(0).into(),
+                DomainId(0),
+                iova,
+                wanted,
+                model,
+            )
             .is_ok()
     };
     for page in 0..10_000 {

@@ -8,7 +8,7 @@ use super::config::{InterruptLine, Observers};
 use super::event::IpmmuEvent;
 use super::features::Features;
 use super::registers::Registers;
-use crate::fault::{Access, DomainId, EndpointId, Fault, FaultReason};
+use crate::fault::{Access, DomainId, EndpointId, Fault, FaultReason, Requester};
 use crate::inject::{FaultyTables, Injected};
 use crate::model::{Mapping, Miss, Model};
 use crate::walk::{GuestTables, TableReader, walk};
@@ -117,7 +117,7 @@ impl<M> Shared<M> {
 impl<M: GuestMemoryBackend + Send + Sync> Model for Shared<M> {
     fn translate(
         &self,
-        endpoint: EndpointId,
+        requester: Requester,
         domain: DomainId,
         iova: u64,
         wanted: Permissions,
@@ -126,11 +126,11 @@ impl<M: GuestMemoryBackend + Send + Sync> Model for Shared<M> {
         let tables = GuestTables(&*self.memory);
         match &self.injected {
             None => self.walk(&tables, domain, iova, access),
-            Some(injected) => injected.translate(endpoint, domain, iova, wanted, || {
+            Some(injected) => injected.translate(requester, domain, iova, wanted, || {
                 let tables = FaultyTables {
                     tables,
                     injector: &*injected.injector,
-                    endpoint,
+                    requester,
                 };
                 self.walk(&tables, domain, iova, access)
             }),

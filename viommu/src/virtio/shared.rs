@@ -7,7 +7,7 @@ use vm_memory::Permissions;
 use super::config::ReportsWaiting;
 use super::domains::Domains;
 use super::events::{FaultReport, Reports};
-use crate::fault::{DomainId, EndpointId, Fault};
+use crate::fault::{DomainId, Fault, Requester};
 use crate::inject::Injected;
 use crate::model::{Mapping, Miss, Model};
 
@@ -57,15 +57,18 @@ impl Shared {
 impl Model for Shared {
     fn translate(
         &self,
-        endpoint: EndpointId,
+        requester: Requester,
         domain: DomainId,
         iova: u64,
         wanted: Permissions,
     ) -> Result<Mapping, Miss> {
-        let truth = || self.domains().translate(endpoint, domain, iova, wanted);
+        let truth = || {
+            self.domains()
+                .translate(requester.endpoint, domain, iova, wanted)
+        };
         match &self.injected {
             None => truth(),
-            Some(injected) => injected.translate(endpoint, domain, iova, wanted, truth),
+            Some(injected) => injected.translate(requester, domain, iova, wanted, truth),
         }
     }
 

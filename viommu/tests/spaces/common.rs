@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use viommu::{
     Access, Attachment, CacheConfig, DomainId, EndpointId, Event, Fault, FaultReason, Mapping,
-    Miss, Model, Observer, TranslationUnit, UnitConfig,
+    Miss, Model, Observer, Requester, TranslationUnit, UnitConfig,
 };
 use vm_memory::{GuestAddress, GuestMemoryMmap, Permissions};
 
@@ -89,7 +89,7 @@ impl PlainModel {
 impl Model for PlainModel {
     fn translate(
         &self,
-        _endpoint: EndpointId,
+        _requester: Requester,
         domain: DomainId,
         iova: u64,
         wanted: Permissions,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::common::{DOMAIN, ENDPOINT, PAGE, PlainModel, RAM, Recorder, ram, unit};
 use viommu::{
     Access, Attachment, DmaSpace, DomainId, EndpointId, Event, Fault, FaultReason, Mapping, Miss,
-    Model, Scope, TranslationUnit, UnitConfig,
+    Model, Requester, Scope, SourceId, TranslationUnit, UnitConfig,
 };
 use vm_memory::Permissions::{Read, ReadWrite, Write};
 use vm_memory::bitmap::{AtomicBitmap, Bitmap};
@@ -215,7 +215,9 @@ fn observers_see_what_happens_in_order() {
         ..Recorder::default()
     });
     let (unit, model) = unit(&ram(), 1024, Some(Arc::clone(&recorder)));
-    let space = unit.space(ENDPOINT);
+    let unnamed = unit.space(ENDPOINT);
+    let space = unnamed.clone().with_source(SourceId(7)).clone();
+    let source = Some(SourceId(7));
     model.map_page(0x1000, RAM, Read);
     model.map_page(0x2000, 0x123_0000, Read);
     unit.attach(EndpointId(2), Attachment::Blocked);
@@ -227,6 +229,7 @@ fn observers_see_what_happens_in_order() {
     unit.invalidate_all();
     let dma = |iova, length, access| Event::Dma {
         endpoint: ENDPOINT,
+        source,
         iova,
         length,
         access,
@@ -241,12 +244,14 @@ fn observers_see_what_happens_in_order() {
             dma(0x1000, 4, Read),
             Event::Filled {
                 endpoint: ENDPOINT,
+                source,
                 domain: DOMAIN,
                 mapping: model.find(DOMAIN, 0x1000).unwrap()
             },
             dma(0x2004, 4, Read),
             Event::BusError {
                 endpoint: ENDPOINT,
+                source,
                 iova: 0x2004,
                 address: 0x123_0004,
                 access: Access::Read
@@ -254,6 +259,7 @@ fn observers_see_what_happens_in_order() {
             dma(0x1001, 1, Write),
             Event::Fault(Fault {
                 endpoint: ENDPOINT,
+                source,
                 domain: Some(DOMAIN),
                 iova: 0x1001,
                 access: Access::Write,
@@ -269,6 +275,9 @@ fn observers_see_what_happens_in_order() {
     assert_eq!((counters.faults, counters.bus_errors), (1, 1));
     assert_eq!((counters.flushes, counters.range_invalidations), (2, 1));
     assert_eq!((counters.hits, counters.misses, counters.fills), (0, 3, 1));
+    assert!(unnamed.read_obj::<u8>(GuestAddress(0x2000)).is_err());
+    let sources: Vec<_> = recorder.take().iter().map(Event::source).collect();
+    assert_eq!(sources, [None, None], "who has no name");
 }
 
 #[test]
@@ -415,7 +424,7 @@ struct Liar(Mapping);
 impl Model for Liar {
     fn translate(
         &self,
-        _: EndpointId,
+        _: Requester,
         _: DomainId,
         _: u64,
         _: Permissions,

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use viommu::Event;
 use viommu::ipmmu::IpmmuEvent;
 use viommu::virtio::Request;
 use viommu::virtio::spec::{Status, attach_flag};
+use viommu::{EndpointId, Event};
 use vmm::devices::virtio::iommu::DriverEvent;
 use vmm::machine::board::Board;
 use vmm::{IommuEvent, IommuInfo, IommuSink, VirtioEvent};
@@ -156,7 +156,7 @@ fn virtio_request(iommu: &IommuInfo, request: &Request) -> String {
 fn access(iommu: &IommuInfo, event: &Event) -> Option<String> {
     match event {
         Event::Fault(fault) => {
-            let mut words = format!("fault {}", port(iommu, fault.endpoint.0 as usize));
+            let mut words = format!("fault {}", requester(iommu, event, fault.endpoint));
             if let Some(domain) = fault.domain {
                 let word = if iommu.virtio { "domain" } else { "context" };
                 let _ = write!(words, " {word}={}", domain.0);
@@ -173,21 +173,36 @@ fn access(iommu: &IommuInfo, event: &Event) -> Option<String> {
             iova,
             address,
             access,
+            ..
         } => Some(format!(
             "bus-error {} iova={iova:#x} address={address:#x} access={access}",
-            port(iommu, endpoint.0 as usize)
+            requester(iommu, event, *endpoint)
         )),
         _ => None,
     }
 }
 
+/// The port of an access, and the device that made it.
+fn requester(iommu: &IommuInfo, event: &Event, endpoint: EndpointId) -> String {
+    let utlb = endpoint.0 as usize;
+    match iommu.source(event) {
+        Some(device) => named(iommu, utlb, device),
+        None => port(iommu, utlb),
+    }
+}
+
+/// A port, and all devices behind it.
 fn port(iommu: &IommuInfo, utlb: usize) -> String {
     let masters = iommu.masters.get(utlb);
     let masters = masters.map(|names| names.join("+")).unwrap_or_default();
-    let masters = if masters.is_empty() {
+    named(iommu, utlb, &masters)
+}
+
+fn named(iommu: &IommuInfo, utlb: usize, device: &str) -> String {
+    let masters = if device.is_empty() {
         String::new()
     } else {
-        format!(" device={masters}")
+        format!(" device={device}")
     };
     let word = if iommu.virtio { "endpoint" } else { "utlb" };
     format!("{word}={utlb}{masters}")
@@ -195,7 +210,7 @@ fn port(iommu: &IommuInfo, utlb: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use viommu::{Access, DomainId, EndpointId, Fault, FaultReason};
+    use viommu::{Access, DomainId, Fault, FaultReason, SourceId};
 
     use super::*;
 
@@ -206,9 +221,11 @@ mod tests {
             contexts_of: "ipmmu0".into(),
             virtio: false,
             masters: vec![vec!["disk0".into(), "rng".into()], Vec::new()],
+            sources: vec!["disk0".into(), "rng".into()],
         };
         let fault = Event::Fault(Fault {
             endpoint: EndpointId(1),
+            source: None,
             domain: Some(DomainId(0)),
             iova: 0x4000_1000,
             access: Access::Write,
@@ -217,6 +234,7 @@ mod tests {
         });
         let bus_error = Event::BusError {
             endpoint: EndpointId(0),
+            source: Some(SourceId(1)),
             iova: 0x10,
             address: 0x20,
             access: Access::Read,
@@ -249,7 +267,7 @@ mod tests {
             ),
             (
                 IommuEvent::Path(&bus_error),
-                "bus-error utlb=0 device=disk0+rng iova=0x10 address=0x20 access=read",
+                "bus-error utlb=0 device=rng iova=0x10 address=0x20 access=read",
             ),
         ];
         for (event, words) in cases {

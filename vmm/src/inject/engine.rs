@@ -8,11 +8,11 @@ use arm32::Clock;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
+use viommu::SourceId;
 
 use super::alarm::{Alarm, Alarms};
 use super::rule::Active;
 use super::spec::{Rule, What, Where};
-use crate::machine::current_master;
 use crate::vcpu::Control;
 
 /// Most faults of a run that are told one by one.
@@ -65,7 +65,7 @@ struct State {
 struct Connected {
     clock: Arc<dyn Clock>,
     control: Arc<Control>,
-    /// The names of the board's devices.
+    /// The names of the board's devices, by their [`SourceId`].
     names: Vec<String>,
 }
 
@@ -143,10 +143,11 @@ impl Injection {
         }
     }
 
-    /// The bus master that is at work on this thread.
-    pub(super) fn master(&self) -> &str {
+    /// The name of the bus master with this number; none if nobody numbered it.
+    pub(super) fn name(&self, source: Option<SourceId>) -> &str {
         let names = self.connected.get().map(|c| &c.names);
-        current_master()
+        let index = source.and_then(|SourceId(source)| usize::try_from(source).ok());
+        index
             .and_then(|index| names?.get(index))
             .map_or("", String::as_str)
     }

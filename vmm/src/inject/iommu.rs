@@ -25,7 +25,7 @@ impl Injector for IommuPoints {
     }
 
     fn translation(&self, at: &Translation) -> Option<viommu::Miss> {
-        let device = self.0.master();
+        let device = self.0.name(at.requester.source);
         let words = |_: &Strike| format!(" ({} of IOVA {:#x})", at.access, at.iova);
         let strike = self.0.at(Where::Translation, device, 1, |_| true, words)?;
         if strike.what == What::Status {
@@ -45,7 +45,7 @@ impl Injector for IommuPoints {
 
     fn descriptor(&self, at: &DescriptorRead) -> Option<DescriptorFault> {
         let words = |_: &Strike| format!(" (descriptor at {:#x})", at.address);
-        let device = self.0.master();
+        let device = self.0.name(at.requester.source);
         let strike = self.0.at(Where::PageTable, device, 64, |_| true, words)?;
         Some(match (strike.what, at.value) {
             (What::Flip, Some(value)) => DescriptorFault::Value(value ^ strike.mask),

@@ -2,7 +2,7 @@
 
 use viommu::inject::{DescriptorFault, DescriptorRead, Flush, FlushFault, Injector, Translation};
 use viommu::virtio::{FaultReport, Request, spec::Status};
-use viommu::{Access, DomainId, EndpointId, FaultReason};
+use viommu::{Access, DomainId, EndpointId, FaultReason, Requester};
 
 use super::alarm::Alarm;
 use super::iommu::IommuPoints;
@@ -12,8 +12,14 @@ fn points(place: &str, keys: &str) -> IommuPoints {
     IommuPoints(armed(&format!("where = \"{place}\"\nwhat = {keys}")))
 }
 
-const ACCESS: Translation = Translation {
+/// A bus master that nobody named.
+const NOBODY: Requester = Requester {
     endpoint: EndpointId(0),
+    source: None,
+};
+
+const ACCESS: Translation = Translation {
+    requester: NOBODY,
     domain: DomainId(0),
     iova: 0x1000,
     access: Access::Read,
@@ -51,7 +57,7 @@ fn a_status_is_shown_later_and_the_access_goes_on() {
 #[test]
 fn descriptors_are_flipped_or_not_there() {
     let read = |value| DescriptorRead {
-        endpoint: EndpointId(0),
+        requester: NOBODY,
         address: 0x4000_0000,
         value,
     };

@@ -11,7 +11,6 @@ use super::alarm::Alarm;
 use super::engine::Injection;
 use super::line::FaultyLine;
 use crate::devices::virtio::{PIECE, VirtioMmio};
-use crate::machine::master;
 
 /// How long a line is raised for a status that has no flag which raises it, in nanoseconds.
 const STATUS_PULSE_NS: u64 = 50_000;
@@ -23,8 +22,6 @@ pub(crate) type ShowStatus = Box<dyn Fn(&str, u32) -> Option<String> + Send + Sy
 pub(crate) struct Target {
     pub slot: Arc<Mutex<VirtioMmio>>,
     pub dma: DmaSpace,
-    /// Its number among the machine's bus masters.
-    pub master: usize,
 }
 
 /// The devices of a machine with faults, and its injection.
@@ -85,7 +82,6 @@ impl Targets {
 
 impl Target {
     fn access(&self, writes: &[(GuestAddress, Vec<u8>)], reads: &[(GuestAddress, u32)]) {
-        let _master = master::enter(Some(self.master));
         for (addr, bytes) in writes {
             if let Err(error) = self.dma.pin().write_slice(bytes, *addr) {
                 warn_guest!("a late access of a device: {error}");

@@ -186,6 +186,15 @@ impl Board {
         }
     }
 
+    /// The names of all devices. Those of bus masters stand at the index that is the
+    /// [`SourceId`](viommu::SourceId) of their accesses.
+    pub fn names(&self) -> Vec<String> {
+        self.devices
+            .iter()
+            .map(|entry| entry.name.clone())
+            .collect()
+    }
+
     /// The names of the devices that share `port`.
     pub fn masters(&self, port: Port) -> Vec<&str> {
         let behind = self.devices.iter().filter(|e| e.iommu == Some(port));

@@ -31,10 +31,9 @@ pub use config::{
 };
 pub use error::Error;
 pub use exit::{DeviceAccesses, DiskSummary, Exits, Summary};
-pub(crate) use iommu::master;
 pub use iommu::{
     IommuEvent, IommuInfo, IommuSink, IommuSummary, RequestCounts, UtlbSummary, VirtioEvent,
-    VirtioIommuSummary, current_master,
+    VirtioIommuSummary,
 };
 pub use recording::{Recorder, Recording, RecordingHeader, SnapshotStart};
 pub use saved::{MachineState, Processor, TimeState, WrongMachine};

@@ -12,13 +12,12 @@ use viommu::{Event, Observer, Scope};
 
 use super::probe::{Change, Hit, Probe, Written};
 use super::timeline::{
-    Address, Argument, BusMaster, DriverRecorder, GuestChange, Kind, Lane, LaneId, Limits, Place,
-    Point, Recorder, RegisterObserver, Timeline, UnitObserver, Value, visible,
+    Address, Argument, DriverRecorder, GuestChange, Kind, Lane, LaneId, Limits, Place, Point,
+    Recorder, RegisterObserver, Timeline, UnitObserver, Value, visible,
 };
 use super::types::value::Value as Seen;
 use crate::devices::uart::{ConsoleSink, Flow};
 use crate::machine::board::{Device, Entry};
-use crate::machine::current_master;
 use crate::{IommuEvent, IommuInfo, IommuSink, Machine};
 
 /// Records what one machine does.
@@ -266,9 +265,11 @@ impl IommuSink for MachineSink {
             IommuEvent::Virtio(event) => self.requests.event(&iommu.name, event),
             IommuEvent::Path(event) => {
                 let lanes = self.machine.get().map(|machine| &machine.lanes);
-                let lane = current_master().and_then(|master| lanes?.get(master).copied());
-                let _master = lane.map(BusMaster::enter);
-                unit.event(event);
+                let source = event
+                    .source()
+                    .and_then(|source| usize::try_from(source.0).ok());
+                let lane = source.and_then(|source| lanes?.get(source).copied());
+                unit.record(event, lane);
             }
         }
     }

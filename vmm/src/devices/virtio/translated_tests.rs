@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tempfile::NamedTempFile;
 use viommu::{
-    Attachment, DomainId, EndpointId, Fault, FaultReason, Mapping, Miss, Model, TranslationUnit,
-    UnitConfig,
+    Attachment, DomainId, EndpointId, Fault, FaultReason, Mapping, Miss, Model, Requester,
+    TranslationUnit, UnitConfig,
 };
 use virtio_bindings::virtio_blk::{VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
 use virtio_bindings::virtio_config::VIRTIO_CONFIG_S_NEEDS_RESET;
@@ -34,7 +34,7 @@ struct Identity {
 impl Model for Identity {
     fn translate(
         &self,
-        _endpoint: EndpointId,
+        _requester: Requester,
         _domain: DomainId,
         iova: u64,
         _wanted: Permissions,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use viommu::DmaSpace;
 use viommu::inject::Faults;
+use viommu::{DmaSpace, SourceId};
 use vm_device::DeviceMmio;
 use vm_memory::GuestMemoryMmap;
 
@@ -54,8 +54,8 @@ pub(in crate::machine) fn wire(
     let (timing, waker) = (ground.timing.clone(), around.waker);
     let injection = around.injection;
     let mut wiring = Wiring::new(config, ground, around)?;
-    for (master, entry) in board.devices.iter().enumerate() {
-        wiring.place(master, entry)?;
+    for (source, entry) in (0..).map(SourceId).zip(&board.devices) {
+        wiring.place(source, entry)?;
     }
     wiring.chores.connect(&wiring.virtio_iommus);
     wiring.schedule.connect(&wiring.devices.virtio);
@@ -65,9 +65,8 @@ pub(in crate::machine) fn wire(
         Controller::Emulated(gic) => emulated(config.cpus, &bus, &timing, gic, &wiring.control),
     };
     let faults = injection.map(|injection| {
-        let names = board.devices.iter().map(|entry| entry.name.clone());
         let control = Arc::clone(&wiring.control);
-        injection.connect(timing.clock(), control, names.collect());
+        injection.connect(timing.clock(), control, board.names());
         Targets {
             injection: Arc::clone(injection),
             devices: wiring.targets,
@@ -210,8 +209,8 @@ impl<'a> Wiring<'a> {
         })
     }
 
-    /// Puts a device of the board, bus master number `master` if it is one, in its place.
-    fn place(&mut self, master: usize, entry: &Entry) -> Result<(), Error> {
+    /// Puts a device of the board in its place; if it is a bus master its accesses have this `source`.
+    fn place(&mut self, source: SourceId, entry: &Entry) -> Result<(), Error> {
         match entry.device {
             Device::Gic => self.gic(entry),
             Device::Uart => self.attach(entry, 0, self.uart.clone()),
@@ -229,7 +228,7 @@ impl<'a> Wiring<'a> {
             }
             Device::Disk(_) | Device::Rng | Device::VirtioIommu(_) => {
                 match (self.virtio(entry), entry.irq) {
-                    (Some(device), Some(irq)) => self.slot(master, entry, device, irq),
+                    (Some(device), Some(irq)) => self.slot(source, entry, device, irq),
                     _ => Ok(()),
                 }
             }
@@ -282,7 +281,7 @@ impl<'a> Wiring<'a> {
     /// Puts `device` in the virtio-mmio slot of the board's entry, behind the IOMMU that stands there.
     fn slot(
         &mut self,
-        master: usize,
+        source: SourceId,
         entry: &Entry,
         device: Box<dyn VirtioDevice>,
         irq: Irq,
@@ -291,13 +290,13 @@ impl<'a> Wiring<'a> {
         let space = entry.iommu.and_then(|port| self.iommus.space(port));
         let access_platform = self.config.access_platform || space.is_some();
         let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&self.ram)));
+        let dma = dma.with_source(source);
         self.spaces.push((entry.name.clone(), dma.clone()));
         let line = self.lines.of_device(&entry.name, irq)?;
         let mut slot = VirtioMmio::new(device, dma.clone(), line, access_platform);
         if let Some(injection) = self.injection {
             slot.set_faults(DeviceFaults::new(injection, &entry.name));
         }
-        slot.set_master(master);
         slot.set_schedule(Arc::clone(&self.schedule));
         if let Device::Disk(disk) = entry.device
             && self.config.disks[disk].broken
@@ -312,7 +311,6 @@ impl<'a> Wiring<'a> {
         let target = Target {
             slot: slot.clone(),
             dma,
-            master,
         };
         self.targets.insert(entry.name.clone(), target);
         self.devices.virtio.push(slot);

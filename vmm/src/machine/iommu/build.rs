@@ -208,6 +208,7 @@ impl Unit {
                     contexts_of: root.clone(),
                     virtio: false,
                     masters: masters.collect(),
+                    sources: board.names(),
                 };
                 let tally = Tally::new(info, Arc::clone(around.clock), around.sink.cloned());
                 (entry.device, Arc::new(tally))

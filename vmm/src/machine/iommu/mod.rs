@@ -1,20 +1,18 @@
 //! The machine's IOMMUs: made, watched and summed up.
 
 mod build;
-pub(crate) mod master;
 mod saved;
 mod tally;
 mod virtio;
 
 use serde::{Deserialize, Serialize};
-use viommu::Event;
 use viommu::ipmmu::IpmmuEvent;
 use viommu::virtio::Exchange;
+use viommu::{Event, SourceId};
 
 use crate::devices::virtio::iommu::DriverEvent;
 
 pub(super) use build::{Iommus, Surroundings};
-pub use master::current_master;
 pub use saved::{UnitState, WrongIommu};
 
 /// Sees what happens at the machine's IOMMUs, as it happens.
@@ -74,6 +72,17 @@ pub struct IommuInfo {
     pub virtio: bool,
     /// For each micro-TLB or endpoint, the names of the devices behind it.
     pub masters: Vec<Vec<String>>,
+    /// The names of the machine's devices, by the [`SourceId`] that events name them with.
+    pub sources: Vec<String>,
+}
+
+impl IommuInfo {
+    /// The name of the device whose access `event` is about, if it is about one.
+    pub fn source(&self, event: &Event) -> Option<&str> {
+        let SourceId(source) = event.source()?;
+        let name = self.sources.get(usize::try_from(source).ok()?)?;
+        Some(name)
+    }
 }
 
 /// What happened at one IOMMU.

@@ -48,6 +48,7 @@ impl VirtioUnit {
             masters: (0..count)
                 .map(|endpoint| masters(board, entry.device, endpoint))
                 .collect(),
+            sources: board.names(),
         };
         let tally = Tally::new(info, Arc::clone(around.clock), around.sink.cloned());
         let watch = Arc::new(Watch {

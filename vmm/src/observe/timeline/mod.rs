@@ -33,4 +33,4 @@ pub use spec::{
     LaneId, Point, Route, State, Timeline, Value,
 };
 pub use text::{from_guest, visible};
-pub use unit::{BusMaster, UnitObserver};
+pub use unit::UnitObserver;

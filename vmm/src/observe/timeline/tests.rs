@@ -214,29 +214,29 @@ fn a_unit_s_events_tell_who_reached_what() {
     let masters = [("iommu", 3, "a"), ("iommu", 3, "b"), ("other", 1, "c")];
     let observer = UnitObserver::new(Arc::clone(&recorder), &instances, &masters, true, false);
     assert!(observer.wants_dma());
-    let access = |endpoint: u32| {
-        observer.event(&viommu::Event::Dma {
+    let access = |endpoint: u32, master| {
+        let event = viommu::Event::Dma {
             endpoint: EndpointId(endpoint),
+            source: None,
             iova: 0x4000_0000,
             length: 64,
             access: Permissions::Read,
-        });
+        };
+        observer.record(&event, master);
     };
     let attach = |endpoint: u32, to| {
         let endpoint = EndpointId(endpoint);
         observer.event(&viommu::Event::Attached { endpoint, to });
     };
-    access(5);
+    access(5, None);
     clock.store(100, Ordering::Relaxed);
     attach(3, Attachment::Domain(DomainId(0)));
-    {
-        let _a = BusMaster::enter(recorder.lane(device("a")));
-        access(3);
-        attach(3, Attachment::Bypass);
-        access(3);
-    }
+    let a = Some(recorder.lane(device("a")));
+    access(3, a);
+    attach(3, Attachment::Bypass);
+    access(3, a);
     clock.store(200, Ordering::Relaxed);
-    access(3);
+    access(3, None);
     let timeline = recorder.timeline();
     let seen: Vec<(String, Route)> = timeline
         .events

@@ -1,46 +1,12 @@
 //! Records what one translation unit reports.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use viommu::{Access, Attachment, DomainId, EndpointId, Event, Fault, Mapping, Observer, Scope};
 
 use super::recorder::Recorder;
 use super::spec::{Address, Burst, Direction, Kind, Lane, LaneId, Route};
-
-thread_local! {
-    /// The bus master that works on this thread.
-    static CURRENT: Cell<Option<LaneId>> = const { Cell::new(None) };
-}
-
-/// While it lives, accesses made on this thread are those of one bus master.
-///
-/// A translation unit knows ports, and several bus masters may share one: only who works for a master can tell.
-#[must_use = "the bus master is named only as long as this lives"]
-#[derive(Debug)]
-pub struct BusMaster {
-    previous: Option<LaneId>,
-    /// It belongs to its thread.
-    _thread: PhantomData<*const ()>,
-}
-
-impl BusMaster {
-    /// From now on the bus master of `lane`, a [`Lane::Device`], works on this thread.
-    pub fn enter(lane: LaneId) -> Self {
-        Self {
-            previous: CURRENT.replace(Some(lane)),
-            _thread: PhantomData,
-        }
-    }
-}
-
-impl Drop for BusMaster {
-    fn drop(&mut self) {
-        CURRENT.set(self.previous);
-    }
-}
 
 /// An observer of a [`viommu::TranslationUnit`] that records what it sees.
 #[derive(Debug)]
@@ -160,14 +126,12 @@ impl UnitObserver {
         })
     }
 
-    /// The lane of an access: that of the bus master at work, of the only one on that port, or of the port.
-    fn master(&self, endpoint: EndpointId) -> LaneId {
-        CURRENT
-            .get()
-            .unwrap_or_else(|| match self.ports.get(&endpoint.0).map(Vec::as_slice) {
-                Some([only]) => *only,
-                _ => self.port(endpoint).lane,
-            })
+    /// The lane of an access that no bus master's is known for: that of the only one on that port, or of the port.
+    fn lane_of(&self, endpoint: EndpointId) -> LaneId {
+        match self.ports.get(&endpoint.0).map(Vec::as_slice) {
+            Some([only]) => *only,
+            _ => self.port(endpoint).lane,
+        }
     }
 
     fn attached(&self, endpoint: EndpointId, to: Attachment) {
@@ -210,34 +174,35 @@ impl UnitObserver {
             });
     }
 
-    fn fault(&self, fault: &Fault) {
-        self.recorder
-            .record_with(self.master(fault.endpoint), None, |at| Kind::Fault {
-                burst: Burst::one(at, fault.iova, 0),
-                direction: fault.access.into(),
-                reason: fault.reason.to_string(),
-                level: fault.level,
-            });
+    fn fault(&self, fault: &Fault, lane: LaneId) {
+        self.recorder.record_with(lane, None, |at| Kind::Fault {
+            burst: Burst::one(at, fault.iova, 0),
+            direction: fault.access.into(),
+            reason: fault.reason.to_string(),
+            level: fault.level,
+        });
     }
-}
 
-impl Observer for UnitObserver {
-    fn event(&self, event: &Event) {
+    /// Records `event`. An access is in the lane of its bus master, a [`Lane::Device`], if the caller knows it by the event's
+    /// [source](Event::source).
+    pub fn record(&self, event: &Event, master: Option<LaneId>) {
+        let lane = |endpoint: &EndpointId| master.unwrap_or_else(|| self.lane_of(*endpoint));
         match event {
             Event::Attached { endpoint, to } => self.attached(*endpoint, *to),
             Event::Invalidated(scope) => self.invalidated(scope),
             Event::Filled {
                 domain, mapping, ..
             } => self.filled(*domain, mapping),
-            Event::Fault(fault) => self.fault(fault),
+            Event::Fault(fault) => self.fault(fault, lane(&fault.endpoint)),
             Event::BusError {
                 endpoint,
                 iova,
                 address,
                 access,
+                ..
             } => self
                 .recorder
-                .record_with(self.master(*endpoint), None, |at| Kind::BusError {
+                .record_with(lane(endpoint), None, |at| Kind::BusError {
                     burst: Burst::one(at, *iova, 0),
                     direction: (*access).into(),
                     physical: Address(*address),
@@ -247,10 +212,11 @@ impl Observer for UnitObserver {
                 iova,
                 length,
                 access,
+                ..
             } => {
                 let route = self.port(*endpoint).route;
                 self.recorder
-                    .record_with(self.master(*endpoint), None, |at| Kind::Dma {
+                    .record_with(lane(endpoint), None, |at| Kind::Dma {
                         burst: Burst::one(at, *iova, *length as u64),
                         direction: Access::of(*access).into(),
                         route,
@@ -259,6 +225,12 @@ impl Observer for UnitObserver {
             // Kinds that later versions of the library add.
             _ => {}
         }
+    }
+}
+
+impl Observer for UnitObserver {
+    fn event(&self, event: &Event) {
+        self.record(event, None);
     }
 
     fn wants_dma(&self) -> bool {

@@ -8,7 +8,7 @@ use super::super::budget::Budget;
 use super::super::waits::Waiting;
 use super::Block;
 use super::request::Failure;
-use crate::thread::{self, ThreadError};
+use vmm_base::thread::{self, ThreadError};
 
 /// What a flush costs, in bytes, beside the time for which its queue waits.
 const FLUSH_COST: u64 = 1 << 20;

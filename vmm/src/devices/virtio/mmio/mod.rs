@@ -37,7 +37,6 @@ use super::worker::Pending;
 use super::{Progress, ServeError, VirtioDevice};
 use crate::inject::device::DeviceFaults;
 use crate::inject::spec::What;
-use crate::machine::master;
 use later::Pace;
 use vmm_base::{Interrupt, warn_guest};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -90,8 +89,6 @@ pub struct VirtioMmio {
     kicks: Vec<EventFd>,
     /// Kicks sent and not yet served.
     pending: Pending,
-    /// Its number among the machine's bus masters.
-    master: Option<usize>,
     /// Whether the registers show no virtio device.
     broken: bool,
     /// Faults that are put in, if any may be.
@@ -127,18 +124,12 @@ impl VirtioMmio {
             regs: Registers::default(),
             kicks: Vec::new(),
             pending: Pending::default(),
-            master: None,
             broken: false,
             faults: None,
             pace: Pace::Alone,
             deferred: None,
             waits: Arc::default(),
         }
-    }
-
-    /// Says which of the machine's bus masters it is, for whoever watches its accesses.
-    pub fn set_master(&mut self, master: usize) {
-        self.master = Some(master);
     }
 
     /// Makes the slot one whose magic number is wrong: a driver's probe fails.
@@ -387,7 +378,6 @@ impl VirtioMmio {
 
     /// Serves queue `index`, which is live, for a turn; whether more is left.
     fn serve(&mut self, index: usize) -> bool {
-        let _master = master::enter(self.master);
         let mut budget = self.budget();
         let queue = &mut self.queues[index];
         let result = self.device.process(index, queue, &self.mem, &mut budget);
