@@ -19,16 +19,13 @@
 #[cfg(test)]
 extern crate self as vmm;
 
-pub mod devices;
 pub mod gdb;
 pub mod inject;
-pub mod irq;
 pub mod lab;
 pub mod machine;
 pub mod observe;
 pub mod vcpu;
 
-pub use devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};
 pub use machine::{
     Accel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, IommuConfig,
     IommuEvent, IommuInfo, IommuModel, IommuSink, IommuSummary, KernelFormat, Limits, Machine,
@@ -36,3 +33,6 @@ pub use machine::{
     VirtioIommuOptions, VirtioIommuSummary, noise_seed,
 };
 pub use vcpu::{Acceleration, Halted, Resume, StopHandler};
+pub use vmm_devices as devices;
+pub use vmm_devices::irq;
+pub use vmm_devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};

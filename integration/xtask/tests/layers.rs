@@ -20,11 +20,33 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("guest-images", &[]),
     (
         "vmm",
-        &["arm32", "guest-images", "viommu", "vmm-base", "vmm-devices", "vmm-faults", "vmm-files"],
+        &[
+            "arm32",
+            "guest-images",
+            "viommu",
+            "vmm-base",
+            "vmm-devices",
+            "vmm-faults",
+            "vmm-files",
+        ],
     ),
     ("arm32-difftest", &["arm32", "arm32-isa"]),
-    ("integration", &["guest-images", "viommu", "vmm", "vmm-base", "vmm-faults"]),
-    ("benches", &["arm32", "arm32-isa", "guest-images", "viommu", "vmm", "vmm-base", "vmm-faults"]),
+    (
+        "integration",
+        &["guest-images", "viommu", "vmm", "vmm-base", "vmm-faults"],
+    ),
+    (
+        "benches",
+        &[
+            "arm32",
+            "arm32-isa",
+            "guest-images",
+            "viommu",
+            "vmm",
+            "vmm-base",
+            "vmm-faults",
+        ],
+    ),
     ("xtask", &[]),
 ];
 
@@ -35,10 +57,20 @@ type Arrow = (String, String);
 fn workspace() -> (BTreeSet<String>, Vec<Arrow>) {
     let cargo = env!("CARGO");
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo writes JSON");
     let packages = metadata["packages"].as_array().expect("there are crates");
     let name = |value: &Value| value["name"].as_str().expect("it has a name").to_owned();
@@ -73,7 +105,10 @@ fn every_arrow_between_crates_is_allowed() {
         .iter()
         .filter(|name| !MAY_KNOW.iter().any(|(known, _)| known == name))
         .collect();
-    assert!(missing.is_empty(), "give these crates a place in this list: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "give these crates a place in this list: {missing:?}"
+    );
     assert_eq!(wrong(&arrows), Vec::<&Arrow>::new());
 }
 

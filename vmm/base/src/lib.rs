@@ -6,6 +6,7 @@
 mod byte_size;
 mod clock;
 mod clocks;
+mod control;
 mod end;
 mod guest_warning;
 mod interrupt;
@@ -17,6 +18,7 @@ mod width;
 pub use byte_size::ByteSize;
 pub use clock::Clock;
 pub use clocks::{HostClock, VirtualClock};
+pub use control::Control;
 pub use end::{Exit, Limits, Reason};
 pub use guest_warning::Limiter;
 pub use interrupt::Interrupt;

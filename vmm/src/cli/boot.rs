@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use guest_images::catalog::Architecture;
 use guest_images::{Cache, catalog};
-use vmm::devices::uart::ConsoleSink;
 use vmm::machine::{Recorder, Recording, Snapshot, check};
 use vmm::observe::probe::Probe;
 use vmm::vcpu::Width;
 use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits, Machine};
+use vmm_devices::uart::ConsoleSink;
 use vmm_files::input;
 
 use super::console::{Destination, Watched, Watcher};

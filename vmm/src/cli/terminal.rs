@@ -106,7 +106,7 @@ pub enum Stdin {
 /// When there is no thread to be had.
 pub fn forward_file(input: ConsoleInput, stopper: Stopper) -> Result<(), ThreadError> {
     let mut buffer = Vec::new();
-    let most = vmm::devices::uart::MAX_WAITING;
+    let most = vmm_devices::uart::MAX_WAITING;
     let whole = std::io::stdin()
         .lock()
         .take(most as u64)

@@ -11,13 +11,13 @@ use gdbstub::arch::{RegId, Registers as _};
 use proptest::prelude::*;
 use tempfile::NamedTempFile;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vmm_devices::uart::Capture;
 
 use super::aarch64::Aarch64;
 use super::arm::Arm;
 use super::isa::Isa;
 use super::session::{self, Event};
 use super::{Server, memory};
-use crate::devices::uart::Capture;
 use crate::vcpu::{Core, WideCluster, WideState};
 use crate::{ByteSize, Config, KernelFormat, Limits, Machine, Reason, Summary};
 

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use vmm_base::thread;
+use vmm_faults::spec::{Nth, Plan, Rule, When};
 
 use super::classify::{Lines, Outcome, Verdict, statuses};
 use super::functions::Functions;
 use super::run::{Record, Runner, Task, seed_of};
 use super::scenario::Scenario;
-use super::spec::{Nth, Plan, Rule, When};
 use super::start::Start;
 
 /// Most runs of a campaign: what a person, a disk and memory can take.

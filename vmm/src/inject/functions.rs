@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arm32::Cluster;
+use vmm_faults::{
+    Injection,
+    spec::{Plan, What, Where},
+};
 
-use super::engine::Injection;
-use super::spec::{Plan, What, Where};
 use crate::Machine;
 use crate::vcpu::{Halted, Resume, Stop, StopHandler};
 

@@ -8,12 +8,11 @@ use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use vmm_faults::{Account, Injection, Told, spec::Rule};
 
 use super::classify::{Evidence, Lines, Outcome, Verdict, classify, statuses};
-use super::engine::{Account, Injection, Told};
 use super::functions::Functions;
 use super::scenario::{DISK_BYTES, Scenario};
-use super::spec::Rule;
 use super::start::{Start, Started};
 use crate::observe::recording::Recording;
 use crate::{Limits, Machine};
@@ -256,8 +255,8 @@ fn record(
 
 #[cfg(test)]
 mod tests {
-    use super::super::spec::ScenarioName;
     use super::*;
+    use vmm_faults::spec::ScenarioName;
 
     /// Fails before there is a machine.
     struct Broken {

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::Path;
 
+use vmm_faults::spec::ScenarioName;
 use vmm_files::scratch::ScratchFile;
 
-use super::spec::ScenarioName;
 use crate::lab::{Kernel, noise};
 use crate::machine::board::{Board, Device};
 use crate::{ByteSize, Config, DiskConfig, IommuConfig, IommuModel};

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use vmm_devices::uart::{Capture, ConsoleSink, Flow};
+use vmm_faults::Injection;
 use vmm_files::scratch::ScratchFile;
 
-use super::engine::Injection;
 use super::scenario::{self, Scenario};
-use crate::devices::uart::{Capture, ConsoleSink, Flow};
 use crate::lab::Kernel;
 use crate::machine::snapshot::{Fork, Snapshot};
 use crate::observe::recording::Recording;
@@ -197,8 +197,8 @@ impl Start for Forked {
 
 #[cfg(test)]
 mod tests {
-    use super::super::spec::ScenarioName;
     use super::*;
+    use vmm_faults::spec::ScenarioName;
 
     #[test]
     fn lines_are_waited_for_in_order_wherever_they_are_cut() {

@@ -3,15 +3,16 @@
 use std::sync::{Arc, Mutex};
 
 use vmm_base::Interrupt;
+use vmm_faults::{
+    FaultyLine, Injection,
+    spec::Where,
+    testing::{armed, rules},
+};
 
 use super::Summary;
 use super::campaign::Thrift;
 use super::classify::{Outcome, Verdict};
-use super::engine::Injection;
-use super::line::FaultyLine;
 use super::run::Record;
-use super::spec::Where;
-use super::testing::{armed, rules};
 
 #[derive(Default)]
 struct Seen(Mutex<Vec<bool>>);

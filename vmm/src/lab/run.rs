@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use vmm_base::Width;
+use vmm_devices::uart::Capture;
 use vmm_files::scratch::ScratchFile;
 
 use super::evidence::Evidence;
@@ -15,7 +16,6 @@ use super::judge::{self, Judgement};
 use super::kernel::Kernel;
 use super::load::Case;
 use super::mappings::Mappings;
-use crate::devices::uart::Capture;
 use crate::machine::accel;
 use crate::machine::board::{Board, Device};
 use crate::observe::probe::{Hit, Outcome, Probe};

@@ -14,11 +14,10 @@ use vm_memory::{
     GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MemoryRegionAddress,
 };
 use vmm_base::warn_guest;
+use vmm_devices::{irq::Gic, virtio::chores::Chores};
 
 use super::exit::DeviceAccesses;
 use super::layout::Range;
-use crate::devices::virtio::chores::Chores;
-use crate::irq::Gic;
 
 const PAGE: u64 = 4096;
 

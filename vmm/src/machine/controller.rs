@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use vmm_base::Interrupt;
+use vmm_devices::irq::{Gic, IrqLine};
 
 use super::board::Irq;
 use super::error::Error;
-use crate::irq::{Gic, IrqLine};
 use crate::vcpu::kvm;
 
 /// Who brings interrupts to the cores.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use vmm_base::Reason;
+use vmm_devices::virtio::block::{DiskSummary, overlay::OverlaySummary};
 
 use super::config::TimeMode;
 use super::iommu::IommuSummary;
-use crate::devices::virtio::block::overlay::OverlaySummary;
 
 /// Accesses to one device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,21 +31,6 @@ pub struct Exits {
     pub idle: u64,
     /// Slices of work given to the cores.
     pub slices: u64,
-}
-
-/// What one disk did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DiskSummary {
-    /// Requests of any kind.
-    pub requests: u64,
-    /// Requests that ended with an error status.
-    pub errors: u64,
-    /// Bytes that the guest read.
-    pub bytes_read: u64,
-    /// Bytes that the guest wrote.
-    pub bytes_written: u64,
-    /// Flushes.
-    pub flushes: u64,
 }
 
 /// A run in numbers. Everything but `wall_ns` and `mips` repeats exactly in virtual time.

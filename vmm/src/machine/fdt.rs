@@ -1,10 +1,10 @@
 //! The device tree, generated from the description of the machine.
 
 use vm_fdt::{Error, FdtWriter};
+use vmm_devices::uart;
 
 use super::board::{Board, Device, Entry};
 use super::layout::{self, Range};
-use crate::devices::uart;
 use crate::vcpu::{Irqchip, Platform, Width};
 
 const PHANDLE_GIC: u32 = 1;

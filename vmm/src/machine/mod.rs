@@ -14,11 +14,13 @@ mod hostile_tests;
 mod iommu;
 pub mod layout;
 pub mod loader;
+mod psci;
 mod recording;
 mod saved;
 pub mod sections;
 pub mod snapshot;
 mod sources;
+pub(crate) mod targets;
 #[cfg(test)]
 mod tests;
 mod wires;
@@ -30,7 +32,7 @@ pub use config::{
     VirtioIommuFeature, VirtioIommuOptions, host_date,
 };
 pub use error::Error;
-pub use exit::{DeviceAccesses, DiskSummary, Exits, Summary};
+pub use exit::{DeviceAccesses, Exits, Summary};
 pub use iommu::{
     IommuEvent, IommuInfo, IommuSink, IommuSummary, RequestCounts, UtlbSummary, VirtioEvent,
     VirtioIommuSummary,
@@ -40,6 +42,7 @@ pub use saved::{MachineState, Processor, TimeState, WrongMachine};
 pub use snapshot::{Fork, Snapshot};
 pub use sources::{Moved, Role, Source};
 pub use vmm_base::{ByteSize, Exit, Limits, Reason};
+pub use vmm_devices::virtio::block::DiskSummary;
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -55,17 +58,19 @@ use iommu::Iommus;
 use viommu::DmaSpace;
 use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
 use vm_memory::GuestMemoryMmap;
+use vmm_devices::{
+    uart::{ConsoleInput, ConsoleSink, InputGate, InputRecord, Uart},
+    virtio::VirtioMmio,
+    virtio::block::Counters,
+    virtio::block::overlay::OverlaySummary,
+    virtio::chores::Chores,
+    virtio::schedule::Schedule,
+    virtio::worker::Worker,
+};
+use vmm_faults::Injection;
 use wires::Wires;
 
-use crate::devices::uart::{ConsoleInput, ConsoleSink, InputGate, InputRecord, Uart};
-use crate::devices::virtio::VirtioMmio;
-use crate::devices::virtio::block::Counters;
-use crate::devices::virtio::block::overlay::OverlaySummary;
-use crate::devices::virtio::chores::Chores;
-use crate::devices::virtio::schedule::Schedule;
-use crate::devices::virtio::worker::Worker;
-use crate::inject::Injection;
-use crate::inject::targets::Targets;
+use crate::machine::targets::Targets;
 use crate::observe::probe::{self, Engine, Probe};
 use crate::observe::symbols::SymbolsError;
 use crate::vcpu::{

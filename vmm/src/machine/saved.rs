@@ -6,18 +6,20 @@ use arm32::ClusterState;
 use arm32::cluster::{MAX_RETIRED, RestoreError as WrongCores};
 use serde::{Deserialize, Serialize};
 use vmm_base::Reason;
+use vmm_devices::{
+    clkgen,
+    irq::gicv2::{SavedGic, WrongGic},
+    rtc::RtcState,
+    uart::{GateState, UartState, WrongUart},
+    virtio::budget::Allowance,
+    virtio::rng::Rng,
+    virtio::{VirtioDevice, VirtioMmio, VirtioState, WrongState},
+};
 
 use super::Machine;
 use super::assemble::noise_seed;
 use super::bus::BusState;
 use super::iommu::{UnitState, WrongIommu};
-use crate::devices::clkgen;
-use crate::devices::rtc::RtcState;
-use crate::devices::uart::{GateState, UartState, WrongUart};
-use crate::devices::virtio::budget::Allowance;
-use crate::devices::virtio::rng::Rng;
-use crate::devices::virtio::{VirtioDevice, VirtioMmio, VirtioState, WrongState};
-use crate::irq::gicv2::{SavedGic, WrongGic};
 use crate::vcpu::{KvmError, KvmState, RunCounters, Timing};
 
 /// The state of a machine that stands still between two runs.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tempfile::TempDir;
+use vmm_devices::uart::{Capture, Discard, Flow};
 
 pub(super) use super::hostile_tests::guests::{config, kernel};
 use super::*;
-use crate::devices::uart::{Capture, Discard, Flow};
 
 /// mov r1, #0x09000000 (the UART)
 pub(super) const UART: u32 = 0xe3a0_1409;

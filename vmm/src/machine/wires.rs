@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arm32::state::CpuState;
 use arm32::wires::{Conduit, FirmwareAction, Machine, Output};
 use vmm_base::warn_guest;
+use vmm_devices::irq::Gic;
 
 use super::layout;
-use crate::devices::psci;
-use crate::irq::Gic;
+use crate::machine::psci;
 
 /// Brings the cores' outputs to the interrupt controller and their calls to the firmware.
 pub struct Wires {

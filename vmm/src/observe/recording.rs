@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use viommu::ipmmu::{IpmmuEvent, IpmmuObserver};
 use viommu::{Event, Observer, Scope};
+use vmm_devices::uart::{ConsoleSink, Flow};
 
 use super::probe::{Change, Hit, Probe, Written};
 use super::timeline::{
@@ -16,7 +17,6 @@ use super::timeline::{
     Recorder, RegisterObserver, Timeline, UnitObserver, Value, visible,
 };
 use super::types::value::Value as Seen;
-use crate::devices::uart::{ConsoleSink, Flow};
 use crate::machine::board::{Device, Entry};
 use crate::{IommuEvent, IommuInfo, IommuSink, Machine};
 

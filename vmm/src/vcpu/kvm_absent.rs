@@ -5,11 +5,11 @@ use std::sync::Arc;
 use arm32::Bus;
 use vm_memory::GuestMemoryMmap;
 use vmm_base::{Interrupt, Waker, Width};
+use vmm_devices::virtio::worker::Subscriber;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::Vcpus;
 use super::accel::{KvmError, Platform};
-use crate::devices::virtio::worker::Subscriber;
 use crate::machine::board::Irq;
 
 /// A virtual machine of KVM.

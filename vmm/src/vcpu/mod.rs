@@ -2,7 +2,6 @@
 
 mod accel;
 mod alarm;
-mod control;
 #[cfg(any(target_arch = "aarch64", test))]
 mod doze;
 mod emulated;
@@ -28,7 +27,6 @@ use vmm_base::Reason;
 
 pub use accel::{Acceleration, Irqchip, KvmError, Platform};
 pub use alarm::Alarm;
-pub use control::Control;
 pub use emulated::Emulated;
 pub use observe::{Core, Cores, Halted, NoMemory, Resume, StopHandler};
 pub(crate) use pace::check;
@@ -36,7 +34,7 @@ pub use pace::{Divergence, Ending, Log, Pace, Replay, Turn};
 pub use run::{RunCounters, RunLoop, Silence, Timing};
 pub use saved::{GicRegister, KvmCore, KvmState, SystemError};
 pub use stop::Stop;
-pub use vmm_base::{Waker, Width};
+pub use vmm_base::{Control, Waker, Width};
 pub use wide::{Pstate, WideCluster, WideCore, WideState};
 
 /// How the first core starts. By ARM Linux's boot protocol R0 = 0, R1 = all ones (no machine number), R2 = device tree; by

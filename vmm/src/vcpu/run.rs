@@ -14,14 +14,16 @@ use arm32::Clock;
 use arm32::wires::Machine;
 use serde::{Deserialize, Serialize};
 use vmm_base::{Limits, Reason, VirtualClock};
+use vmm_devices::{
+    rtc::Rtc,
+    uart::{InputGate, Uart},
+    virtio::chores::Chores,
+    virtio::schedule::Schedule,
+};
 
 use super::pace::{self, Pace, Turn};
 use super::{Control, Halted, Resume, Stop, StopHandler, Vcpus, Waker};
-use crate::devices::rtc::Rtc;
-use crate::devices::uart::{InputGate, Uart};
-use crate::devices::virtio::chores::Chores;
-use crate::devices::virtio::schedule::Schedule;
-use crate::inject::targets::Targets;
+use crate::machine::targets::Targets;
 
 pub use waiting::Silence;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use vmm::devices::uart::Capture;
 use vmm::{Config, ConsoleSink, Flow, Limits, Machine, Reason, Summary};
+use vmm_devices::uart::Capture;
 
 use super::show::Quoted;
 use crate::cli::commands::Commands;

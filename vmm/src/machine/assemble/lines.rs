@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use vmm_base::Interrupt;
+use vmm_faults::{FaultyLine, Injection};
 
-use crate::inject::Injection;
-use crate::inject::line::FaultyLine;
 use crate::machine::board::{Entry, Irq};
 use crate::machine::controller::Controller;
 use crate::machine::error::Error;

@@ -13,6 +13,16 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use viommu::DmaSpace;
 use vm_memory::GuestMemoryMmap;
 use vmm_base::{HostClock, VirtualClock};
+use vmm_devices::{
+    clkgen::ClockGenerator,
+    rtc::Rtc,
+    uart::Uart,
+    virtio::VirtioMmio,
+    virtio::block::spec::SECTOR,
+    virtio::block::{Access, Counters, Disk, DiskError},
+    virtio::chores::Chores,
+    virtio::schedule::Schedule,
+};
 
 use super::accel;
 use super::board::Board;
@@ -22,15 +32,7 @@ use super::controller::Controller;
 use super::error::Error;
 use super::iommu::Iommus;
 use super::saved::TimeState;
-use crate::devices::clkgen::ClockGenerator;
-use crate::devices::rtc::Rtc;
-use crate::devices::uart::Uart;
-use crate::devices::virtio::VirtioMmio;
-use crate::devices::virtio::block::spec::SECTOR;
-use crate::devices::virtio::block::{Access, Counters, Disk, DiskError};
-use crate::devices::virtio::chores::Chores;
-use crate::devices::virtio::schedule::Schedule;
-use crate::inject::targets::Targets;
+use crate::machine::targets::Targets;
 use crate::vcpu::{Acceleration, Control, Platform, Timing, Vcpus, Width, kvm};
 
 pub(super) use wire::{Around, wire};

@@ -7,22 +7,21 @@ use viommu::inject::Faults;
 use viommu::{DmaSpace, SourceId};
 use vm_device::DeviceMmio;
 use vm_memory::GuestMemoryMmap;
+use vmm_devices::{
+    clkgen::ClockGenerator,
+    irq::Gic,
+    rtc::Rtc,
+    uart::{ConsoleSink, Uart},
+    virtio::block::{Block, Counters, Disk},
+    virtio::chores::Chores,
+    virtio::rng::Rng,
+    virtio::schedule::Schedule,
+    virtio::{VirtioDevice, VirtioMmio},
+};
+use vmm_faults::{DeviceFaults, Injection, IommuPoints};
 
 use super::lines::Lines;
 use super::{Devices, Ground, Parts, noise_seed};
-use crate::devices::clkgen::ClockGenerator;
-use crate::devices::rtc::Rtc;
-use crate::devices::uart::{ConsoleSink, Uart};
-use crate::devices::virtio::block::{Block, Counters, Disk};
-use crate::devices::virtio::chores::Chores;
-use crate::devices::virtio::rng::Rng;
-use crate::devices::virtio::schedule::Schedule;
-use crate::devices::virtio::{VirtioDevice, VirtioMmio};
-use crate::inject::Injection;
-use crate::inject::device::DeviceFaults;
-use crate::inject::iommu::IommuPoints;
-use crate::inject::targets::{Target, Targets};
-use crate::irq::Gic;
 use crate::machine::board::{Device, Entry, Irq, RTC_IRQ, UART_IRQ};
 use crate::machine::bus::{DistributorPort, InterfacePort, SystemBus};
 use crate::machine::config::Config;
@@ -30,6 +29,7 @@ use crate::machine::controller::Controller;
 use crate::machine::error::Error;
 use crate::machine::iommu::{IommuSink, Iommus, Surroundings};
 use crate::machine::layout;
+use crate::machine::targets::{Target, Targets};
 use crate::vcpu::{Control, Emulated, Timing, Vcpus, Waker, kvm};
 
 /// What a machine is connected to outside itself.

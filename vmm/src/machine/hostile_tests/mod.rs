@@ -13,12 +13,11 @@ use vm_memory::{Bytes, GuestAddress};
 use virtio_bindings::virtio_blk::*;
 
 use super::*;
-use crate::devices::uart::Discard;
-use crate::devices::virtio::PIECE;
-use crate::devices::virtio::budget::TURN_BYTES;
-use crate::devices::virtio::waits::Waiting;
 use guests::devices::mebibytes;
 use guests::*;
+use vmm_devices::{
+    uart::Discard, virtio::PIECE, virtio::budget::TURN_BYTES, virtio::waits::Waiting,
+};
 
 /// Within this a run ends that was told to. It is asked of a host that does nothing else to take no more than a fifth of a
 /// second; one that does a lot else takes longer, and one without a bound takes minutes.

@@ -11,6 +11,7 @@ use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 use vm_memory::GuestMemoryMmap;
 use vmm_base::Interrupt;
+use vmm_devices::{virtio::VirtioDevice, virtio::chores::Chores};
 
 use super::super::board::{Board, Device, Entry};
 use super::super::config::{Config, Port};
@@ -19,9 +20,7 @@ use super::saved::{UnitState, WrongIommu};
 use super::tally::{Tallies, Tally};
 use super::virtio::VirtioUnit;
 use super::{IommuInfo, IommuSink, IommuSummary};
-use crate::devices::virtio::VirtioDevice;
-use crate::devices::virtio::chores::Chores;
-use crate::inject::targets::ShowStatus;
+use crate::machine::targets::ShowStatus;
 
 /// The IOMMUs of a machine.
 #[derive(Default)]

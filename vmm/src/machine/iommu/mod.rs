@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use viommu::ipmmu::IpmmuEvent;
 use viommu::virtio::Exchange;
 use viommu::{Event, SourceId};
-
-use crate::devices::virtio::iommu::DriverEvent;
+use vmm_devices::virtio::iommu::DriverEvent;
 
 pub(super) use build::{Iommus, Surroundings};
 pub use saved::{UnitState, WrongIommu};

@@ -6,6 +6,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use viommu::virtio::spec::Status;
 use viommu::virtio::{DomainNames, Exchange, Observers, Request, RequestObserver, VirtioIommu};
 use viommu::{Attachment, DmaSpace, EndpointId, Event, Fault, Observer, Scope};
+use vmm_devices::{
+    virtio::VirtioDevice,
+    virtio::chores::Chores,
+    virtio::iommu::{DriverEvent, DriverObserver, Iommu},
+};
 
 use super::super::board::{Board, Device, Entry};
 use super::super::config::{Config, ConfigError};
@@ -14,9 +19,6 @@ use super::build::{Surroundings, masters};
 use super::saved::{UnitState, WrongIommu};
 use super::tally::Tally;
 use super::{IommuInfo, IommuSummary, RequestCounts, VirtioEvent, VirtioIommuSummary};
-use crate::devices::virtio::VirtioDevice;
-use crate::devices::virtio::chores::Chores;
-use crate::devices::virtio::iommu::{DriverEvent, DriverObserver, Iommu};
 
 /// A virtio-iommu.
 pub(super) struct VirtioUnit {

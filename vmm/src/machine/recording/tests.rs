@@ -2,8 +2,9 @@
 
 use std::io::Write as _;
 
+use vmm_devices::uart::{Capture, Discard};
+
 use super::*;
-use crate::devices::uart::{Capture, Discard};
 use crate::machine::tests::{ALARM, ECHO, OFF, UART, config, kernel, limited};
 use crate::machine::{DiskConfig, Limits, MachineState};
 

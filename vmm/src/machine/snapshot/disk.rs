@@ -6,11 +6,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, memfd_create};
+use vmm_devices::{
+    virtio::block::Disk,
+    virtio::block::spec::SECTOR,
+    virtio::block::storage::{Changes, Storage},
+};
 
 use super::memory::{CHUNK, data};
-use crate::devices::virtio::block::Disk;
-use crate::devices::virtio::block::spec::SECTOR;
-use crate::devices::virtio::block::storage::{Changes, Storage};
 
 /// Most bytes of a disk's file that are copied into memory.
 pub const MAX_COPIED: u64 = 1 << 30;

@@ -18,6 +18,8 @@ use bench::{Bench, Left};
 use disk::DiskImage;
 use memory::Memory;
 use vmm_base::VirtualClock;
+use vmm_devices::uart::ConsoleSink;
+use vmm_faults::Injection;
 use vmm_files::atomic_file::reason;
 
 use super::assemble::{self, Around, Ground};
@@ -27,8 +29,6 @@ use super::error::Error;
 use super::iommu::IommuSink;
 use super::saved::{MachineState, Processor, TimeState, WrongMachine};
 use super::{Device, Machine};
-use crate::devices::uart::ConsoleSink;
-use crate::inject::Injection;
 use crate::observe::probe::Kernel;
 use crate::vcpu::kvm::Vm;
 use crate::vcpu::{Acceleration, Timing, Waker};

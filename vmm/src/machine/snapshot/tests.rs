@@ -9,11 +9,13 @@ use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+use vmm_devices::{
+    irq::gicv2::SavedGic,
+    uart::{Capture, Discard},
+    virtio::VirtioMmio,
+};
 
 use super::*;
-use crate::devices::uart::{Capture, Discard};
-use crate::devices::virtio::VirtioMmio;
-use crate::irq::gicv2::SavedGic;
 use crate::machine::tests::{UART, config, kernel, limited};
 use crate::machine::{IommuConfig, IommuModel, Reason, Summary};
 use crate::vcpu::{Irqchip, KvmState, Width};

@@ -12,10 +12,10 @@ use kvm_bindings::{
 };
 use tempfile::NamedTempFile;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vmm_devices::uart::Discard;
 
 use super::debug::Shared;
 use super::{Vm, spec, state};
-use crate::devices::uart::Discard;
 use crate::machine::loader::image::tests::arm64;
 use crate::machine::{
     Accel, ByteSize, Config, IommuConfig, IommuModel, KernelFormat, Limits, Machine, Reason,

@@ -10,13 +10,13 @@ use kvm_bindings::{
 use kvm_ioctls::{Cap, DeviceFd, IoEventAddress, Kvm, VcpuFd, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 use vmm_base::{Interrupt, Waker};
+use vmm_devices::virtio::worker::Subscriber;
 use vmm_sys_util::{errno, eventfd::EventFd};
 
 use super::super::accel::{KvmError, Platform};
 use super::super::saved::GicRegister;
 use super::lines::{self, Line};
 use super::{gic, gic_state};
-use crate::devices::virtio::worker::Subscriber;
 use crate::machine::board::Irq;
 
 /// An error of a call to KVM.

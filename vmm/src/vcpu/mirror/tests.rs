@@ -7,10 +7,10 @@ use arm32::{Cluster, Power};
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_base::HostClock;
+use vmm_devices::virtio::chores::Chores;
 
 use super::narrow::Narrow;
 use super::{Mirror, Registers, Wish, spec};
-use crate::devices::virtio::chores::Chores;
 use crate::machine::bus::SystemBus;
 
 const RAM: u64 = 0x4000_0000;

@@ -6,8 +6,9 @@
 
 mod cores;
 
+use vmm_devices::uart::Uart;
+
 use super::Stop;
-use crate::devices::uart::Uart;
 pub use cores::{Core, Cores, NoMemory};
 
 /// How a run goes on after a stop.

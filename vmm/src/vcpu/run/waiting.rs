@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use arm32::Clock;
 use vmm_base::VirtualClock;
+use vmm_devices::uart::Attendance;
 
 use super::RunLoop;
-use crate::devices::uart::Attendance;
 
 /// Nanoseconds of guest time after which a guest that shows nothing, and that nobody can type at any more, is taken to
 /// have nothing to do.

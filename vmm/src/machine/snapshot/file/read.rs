@@ -4,11 +4,14 @@
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
 
+use vmm_devices::{
+    virtio::block::spec::SECTOR,
+    virtio::block::storage::{BLOCK, Changes},
+    virtio::block::{Access, Disk, DiskError},
+};
+
 use super::spec::{BLOCKS, DiskHeader, FORM, HEADER, Header, PAGES, STATE, ZEROS};
 use super::write::hash;
-use crate::devices::virtio::block::spec::SECTOR;
-use crate::devices::virtio::block::storage::{BLOCK, Changes};
-use crate::devices::virtio::block::{Access, Disk, DiskError};
 use crate::machine::board::Board;
 use crate::machine::sections::read::json;
 use crate::machine::sections::{ReadError, Reader};

@@ -6,12 +6,12 @@ use std::os::unix::fs::FileExt;
 use tempfile::NamedTempFile;
 
 use super::*;
-use crate::devices::uart::Discard;
 use crate::machine::sections::{Reader, Writer};
 use crate::machine::snapshot::Fork;
 use crate::machine::tests::{UART, config, kernel, limited};
 use crate::machine::{Config, DiskConfig, Machine};
 use spec::{BLOCKS, FORM, HEADER, PAGES, STATE};
+use vmm_devices::uart::Discard;
 
 /// A machine that has run a little, with a disk.
 struct Sample {

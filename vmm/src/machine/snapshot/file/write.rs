@@ -5,10 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
 use sha2::{Digest, Sha256};
+use vmm_devices::{virtio::block::spec::SECTOR, virtio::block::storage::BLOCK};
 
 use super::spec::{BLOCKS, DiskHeader, FORM, HEADER, Header, PAGES, RUN, STATE, ZEROS};
-use crate::devices::virtio::block::spec::SECTOR;
-use crate::devices::virtio::block::storage::BLOCK;
 use crate::machine::Snapshot;
 use crate::machine::sections::Writer;
 use crate::machine::snapshot::disk::DiskImage;

@@ -7,7 +7,6 @@ use vm_memory::GuestAddress;
 use super::alarm::Alarm;
 use super::engine::{Injection, Strike};
 use super::spec::{What, Where};
-use crate::devices::virtio::{Buffers, Segment};
 
 /// Most bytes of one request that a device accesses later.
 pub const MAX_LATER: usize = 1 << 20;
@@ -44,25 +43,26 @@ impl DeviceFaults {
         Some(strike.what)
     }
 
-    /// The device has fetched a request's descriptors, which may come to be others.
-    pub fn chain(&self, buffers: &mut Buffers) {
-        let words = |strike: &Strike| match changed(buffers, strike) {
-            Some((index, old, new)) if old.addr == new.addr => {
-                format!(" (buffer {index}, {:#x} to {:#x} bytes)", old.len, new.len)
-            }
-            Some((index, old, new)) => {
-                format!(" (buffer {index}, {:#x} to {:#x})", old.addr.0, new.addr.0)
+    /// The device has fetched a request's descriptors: the addresses (IOVA) and lengths of its `segments`, those first that
+    /// the device reads. Which of them is to be another, if one is.
+    pub fn chain(&self, segments: &[(GuestAddress, u32)]) -> Option<ChangedSegment> {
+        let words = |strike: &Strike| match changed(segments, strike) {
+            Some(new) => {
+                let (addr, len) = segments[new.index];
+                match addr == new.addr {
+                    true => format!(" (buffer {}, {len:#x} to {:#x} bytes)", new.index, new.len),
+                    false => format!(
+                        " (buffer {}, {:#x} to {:#x})",
+                        new.index, addr.0, new.addr.0
+                    ),
+                }
             }
             None => String::new(),
         };
         let strike = self
             .injection
             .at(Where::Chain, &self.device, 32, |_| true, words);
-        if let Some((index, _, new)) = strike.and_then(|strike| changed(buffers, &strike))
-            && let Some(segment) = segments(buffers).nth(index)
-        {
-            *segment = new;
-        }
+        changed(segments, &strike?)
     }
 
     /// The driver reads a register that shows `value`; what it sees.
@@ -102,30 +102,27 @@ impl DeviceFaults {
     }
 }
 
-/// The parts of a request, those first that the device reads.
-fn segments(buffers: &mut Buffers) -> impl Iterator<Item = &mut Segment> {
-    buffers.readable.iter_mut().chain(&mut buffers.writable)
+/// Part of a request that a fault changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChangedSegment {
+    /// Which.
+    pub index: usize,
+    /// Where it begins now (IOVA).
+    pub addr: GuestAddress,
+    /// Its length now, in bytes: at least 1, and it does not wrap around the address space.
+    pub len: u32,
 }
 
-/// Which part of a request a fault changes, what it is and what it becomes.
-fn changed(buffers: &Buffers, strike: &Strike) -> Option<(usize, Segment, Segment)> {
-    let Buffers { readable, writable } = buffers;
-    let count = (readable.len() + writable.len()) as u64;
-    let index = strike.chosen.checked_rem(count)? as usize;
-    let old = *readable.iter().chain(writable).nth(index)?;
-    let Segment { addr, len } = old;
-    let new = match strike.what {
-        What::FlipAddress => Segment {
-            addr: GuestAddress(addr.0 ^ strike.mask),
-            len,
-        },
-        _ => Segment {
-            addr,
-            len: len ^ strike.mask as u32,
-        },
+/// Which part of a request a fault changes, and what it becomes.
+fn changed(segments: &[(GuestAddress, u32)], strike: &Strike) -> Option<ChangedSegment> {
+    let index = strike.chosen.checked_rem(segments.len() as u64)? as usize;
+    let (addr, len) = *segments.get(index)?;
+    let (addr, len) = match strike.what {
+        What::FlipAddress => (GuestAddress(addr.0 ^ strike.mask), len),
+        _ => (addr, len ^ strike.mask as u32),
     };
     // A device would refuse what wraps or is empty, as it does for a chain that the guest wrote so.
-    let last = u64::from(new.len).checked_sub(1)?;
-    new.addr.0.checked_add(last)?;
-    Some((index, old, new))
+    let last = u64::from(len).checked_sub(1)?;
+    addr.0.checked_add(last)?;
+    Some(ChangedSegment { index, addr, len })
 }

@@ -3,13 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use arm32::Clock;
 use serde::{Deserialize, Serialize};
+use vmm_base::{Clock, Control};
 
 use super::VirtioMmio;
 use super::budget::{Allowance, Budget, PAUSE_NS};
 use super::waits::Waits;
-use crate::vcpu::Control;
 
 /// Nothing is left to be done.
 const NEVER: u64 = u64::MAX;

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use vmm_base::Waker;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::worker::Pending;
-use vmm_base::Waker;
 
 /// How many queues of a machine wait.
 #[derive(Debug, Default)]

@@ -9,11 +9,9 @@ use virtio_bindings::virtio_mmio::{
 };
 
 use vm_memory::GuestAddress;
+use vmm_faults::{Alarm, DeviceFaults, Injection, testing::armed};
 
 use super::*;
-use crate::inject::device::DeviceFaults;
-use crate::inject::testing::armed;
-use crate::inject::{Alarm, Injection};
 
 struct World {
     driver: Driver,

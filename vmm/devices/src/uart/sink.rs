@@ -5,7 +5,7 @@
 pub enum Flow {
     /// Go on.
     Continue,
-    /// End the run with [`Reason::ConsoleStop`](crate::machine::Reason::ConsoleStop) after the current block of
+    /// End the run with [`Reason::ConsoleStop`](vmm_base::Reason::ConsoleStop) after the current block of
     /// instructions. In virtual time that is a deterministic point.
     Stop,
 }

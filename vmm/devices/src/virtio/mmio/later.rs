@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::VirtioMmio;
-use crate::devices::virtio::budget::{Budget, Halts, TURN_BYTES};
-use crate::devices::virtio::schedule::{Deferred, Schedule, turn};
-use crate::devices::virtio::waits::Waiting;
+use crate::virtio::budget::{Budget, Halts, TURN_BYTES};
+use crate::virtio::schedule::{Deferred, Schedule, turn};
+use crate::virtio::waits::Waiting;
 
 /// How much of a device's work is done at a time, and when it goes on.
 pub(super) enum Pace {
@@ -60,7 +60,7 @@ impl VirtioMmio {
     }
 
     /// Those, and those that wait for the host: what another machine that goes on from here is to serve again.
-    pub(in crate::devices::virtio) fn left_over(&self) -> Option<Deferred> {
+    pub(in crate::virtio) fn left_over(&self) -> Option<Deferred> {
         let waiting = (0..self.queues.len()).filter(|index| self.device.waits(*index));
         let waiting = waiting.fold(0, |queues, index| queues | 1 << index);
         let Deferred { at_ns, queues } = self.deferred.unwrap_or_default();
@@ -69,7 +69,7 @@ impl VirtioMmio {
     }
 
     /// Has these queues served again, and no others.
-    pub(in crate::devices::virtio) fn set_deferred(&mut self, deferred: Option<Deferred>) {
+    pub(in crate::virtio) fn set_deferred(&mut self, deferred: Option<Deferred>) {
         self.deferred = deferred.filter(|deferred| deferred.queues != 0);
         if let (Some(deferred), Pace::Virtual(schedule)) = (&mut self.deferred, &self.pace) {
             // Restored state may ask for any time; nothing ever waits longer than this.

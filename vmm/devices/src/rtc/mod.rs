@@ -6,13 +6,12 @@ mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use arm32::Clock;
 use serde::{Deserialize, Serialize};
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 
 use spec::*;
-use vmm_base::Interrupt;
+use vmm_base::{Clock, Interrupt};
 
 const NS: u64 = 1_000_000_000;
 

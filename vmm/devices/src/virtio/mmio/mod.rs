@@ -35,10 +35,9 @@ use super::schedule::Deferred;
 use super::waits::{Waiting, Waits};
 use super::worker::Pending;
 use super::{Progress, ServeError, VirtioDevice};
-use crate::inject::device::DeviceFaults;
-use crate::inject::spec::What;
 use later::Pace;
 use vmm_base::{Interrupt, warn_guest};
+use vmm_faults::{DeviceFaults, spec::What};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// "virt" (4.2.2).

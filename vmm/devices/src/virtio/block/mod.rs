@@ -34,6 +34,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
 use viommu::DmaSpace;
 use virtio_bindings::virtio_blk::*;
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
@@ -43,12 +44,26 @@ pub use begun::Begun;
 pub use disk::{Access, Disk, DiskError};
 use flush::Flight;
 use spec::*;
+use vmm_faults::DeviceFaults;
 
 use super::budget::Budget;
 use super::waits::Waiting;
 use super::{Buffers, DeviceState, Progress, ServeError, VirtioDevice, WrongState, serve};
-use crate::inject::device::DeviceFaults;
-use crate::machine::DiskSummary;
+
+/// What one disk did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSummary {
+    /// Requests of any kind.
+    pub requests: u64,
+    /// Requests that ended with an error status.
+    pub errors: u64,
+    /// Bytes that the guest read.
+    pub bytes_read: u64,
+    /// Bytes that the guest wrote.
+    pub bytes_written: u64,
+    /// Flushes.
+    pub flushes: u64,
+}
 
 /// What a disk did, readable from outside.
 #[derive(Debug, Default)]
@@ -211,7 +226,7 @@ impl VirtioDevice for Block {
         }
         let answer = |head, mut buffers: Result<Buffers, _>, mem: &_, budget: &mut _| {
             if let (Some(faults), Ok(buffers)) = (&self.faults, &mut buffers) {
-                faults.chain(buffers);
+                faults::change_chain(faults, buffers);
             }
             self.answer(index, head, buffers, mem, budget)
         };

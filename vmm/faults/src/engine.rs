@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use arm32::Clock;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 use viommu::SourceId;
+use vmm_base::{Clock, Control};
 
 use super::alarm::{Alarm, Alarms};
 use super::rule::Active;
 use super::spec::{Rule, What, Where};
-use crate::vcpu::Control;
 
 /// Most faults of a run that are told one by one.
 const MAX_TOLD: usize = 256;
@@ -106,7 +105,7 @@ impl Injection {
     }
 
     /// The machine stands.
-    pub(crate) fn connect(&self, clock: Arc<dyn Clock>, control: Arc<Control>, names: Vec<String>) {
+    pub fn connect(&self, clock: Arc<dyn Clock>, control: Arc<Control>, names: Vec<String>) {
         // An injection belongs to one machine: a second one has no points.
         let _ = self.connected.set(Connected {
             clock,
@@ -144,7 +143,7 @@ impl Injection {
     }
 
     /// The name of the bus master with this number; none if nobody numbered it.
-    pub(super) fn name(&self, source: Option<SourceId>) -> &str {
+    pub(crate) fn name(&self, source: Option<SourceId>) -> &str {
         let names = self.connected.get().map(|c| &c.names);
         let index = source.and_then(|SourceId(source)| usize::try_from(source).ok());
         index
@@ -153,7 +152,7 @@ impl Injection {
     }
 
     /// The guest has come to the function of the probe that these rules wait for.
-    pub(super) fn reached(&self, function: &str) {
+    pub fn reached(&self, function: &str) {
         let mut state = self.state();
         for active in &mut state.rules {
             if active.rule.when.probe.as_deref() == Some(function) {
@@ -164,7 +163,7 @@ impl Injection {
 
     /// A point has been come to; what strikes there. `fits` says whether a rule that is otherwise about the point is so,
     /// and `bits` how many bits a value has that may be flipped. `words` tell more of what happens.
-    pub(super) fn at(
+    pub fn at(
         &self,
         place: Where,
         device: &str,
@@ -219,7 +218,7 @@ impl Injection {
     }
 
     /// Has `alarm` go off `delay_ns` from now.
-    pub(super) fn later(&self, delay_ns: u64, alarm: Alarm) {
+    pub fn later(&self, delay_ns: u64, alarm: Alarm) {
         let at = self.now_ns().saturating_add(delay_ns);
         self.state().alarms.set(at, alarm);
         if let Some(connected) = self.connected.get() {
@@ -228,21 +227,22 @@ impl Injection {
     }
 
     /// When the next alarm goes off.
-    pub(crate) fn next_alarm(&self) -> Option<u64> {
+    pub fn next_alarm(&self) -> Option<u64> {
         self.state().alarms.next()
     }
 
     /// The alarms that have gone off by now, in order.
-    pub(crate) fn due(&self) -> Vec<Alarm> {
+    pub fn due(&self) -> Vec<Alarm> {
         self.due_by(self.now_ns())
     }
 
-    pub(super) fn due_by(&self, now: u64) -> Vec<Alarm> {
+    /// The alarms that go off by `now`, in nanoseconds since power-on.
+    pub fn due_by(&self, now: u64) -> Vec<Alarm> {
         self.state().alarms.due(now)
     }
 
     /// How often a plan was armed.
-    pub(super) fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Relaxed)
     }
 }

@@ -3,6 +3,7 @@
 use viommu::DmaSpace;
 use virtio_bindings::virtio_blk::*;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError, VolatileSlice, WriteVolatile};
+use vmm_faults::{DeviceFaults, MAX_LATER, spec::What};
 
 use super::super::buffers::total;
 use super::super::{Buffers, Segment};
@@ -10,8 +11,24 @@ use super::Block;
 use super::begun::{After, Begun, SavedBuffers};
 use super::request::Failure;
 use super::spec::*;
-use crate::inject::device::{DeviceFaults, MAX_LATER};
-use crate::inject::spec::What;
+
+/// Lets the plan change a part of a request that has just been fetched.
+pub(super) fn change_chain(faults: &DeviceFaults, buffers: &mut Buffers) {
+    let parts = |buffers: &Buffers| {
+        let all = buffers.readable.iter().chain(&buffers.writable);
+        all.map(|segment| (segment.addr, segment.len))
+            .collect::<Vec<_>>()
+    };
+    if let Some(new) = faults.chain(&parts(buffers)) {
+        let mut all = buffers.readable.iter_mut().chain(&mut buffers.writable);
+        if let Some(segment) = all.nth(new.index) {
+            *segment = Segment {
+                addr: new.addr,
+                len: new.len,
+            };
+        }
+    }
+}
 
 impl Block {
     /// Begins a request, as far as the plan lets it.

@@ -6,11 +6,8 @@ use std::sync::{Arc, Mutex};
 use viommu::DmaSpace;
 use vm_memory::{Bytes, GuestAddress};
 use vmm_base::warn_guest;
-
-use super::alarm::Alarm;
-use super::engine::Injection;
-use super::line::FaultyLine;
-use crate::devices::virtio::{PIECE, VirtioMmio};
+use vmm_devices::virtio::{PIECE, VirtioMmio};
+use vmm_faults::{Alarm, FaultyLine, Injection};
 
 /// How long a line is raised for a status that has no flag which raises it, in nanoseconds.
 const STATUS_PULSE_NS: u64 = 50_000;

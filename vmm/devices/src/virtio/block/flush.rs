@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vmm_base::thread::{self, ThreadError};
+
 use super::super::budget::Budget;
 use super::super::waits::Waiting;
 use super::Block;
 use super::request::Failure;
-use vmm_base::thread::{self, ThreadError};
 
 /// What a flush costs, in bytes, beside the time for which its queue waits.
 const FLUSH_COST: u64 = 1 << 20;

@@ -20,9 +20,8 @@ mod tests;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use arm32::wires::Pins;
 use serde::{Deserialize, Serialize};
-use vmm_base::{Waker, warn_guest};
+use vmm_base::{Pins, Waker, warn_guest};
 
 pub use state::{Candidate, GicState, Interface, MAX_CPUS, Private, STATE_VERSION, Word};
 

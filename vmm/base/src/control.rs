@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arm32::wires::Pins;
-use vmm_base::{Reason, Waker};
+use crate::{Pins, Reason, Waker};
 
 /// Collects requests to a run and makes the cores notice them.
 #[derive(Debug)]

@@ -1,0 +1,26 @@
+//! Faults that are put into a machine: what a plan says, and what is asked at every point at which hardware can go wrong.
+//!
+//! A [`Plan`](spec::Plan) says what goes wrong where and when. An [`Injection`] is a plan at work in one machine: devices
+//! ask it through [`DeviceFaults`], interrupt lines are [`FaultyLine`]s, IOMMUs ask through [`IommuPoints`]. What devices
+//! are to do later it keeps as [`Alarm`]s, which the machine carries out. A machine made without one has no such points
+//! and pays nothing.
+
+mod alarm;
+mod device;
+mod engine;
+mod iommu;
+#[cfg(test)]
+mod iommu_tests;
+mod line;
+pub mod plan;
+mod register;
+mod rule;
+pub mod spec;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use alarm::Alarm;
+pub use device::{ChangedSegment, DeviceFaults, MAX_LATER};
+pub use engine::{Account, Injection, Point, Strike, Told};
+pub use iommu::IommuPoints;
+pub use line::FaultyLine;
