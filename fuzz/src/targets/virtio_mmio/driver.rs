@@ -9,7 +9,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm::devices::virtio::block::{Access, Block, Disk};
 use vmm::devices::virtio::rng::Rng;
 use vmm::devices::virtio::{VirtioDevice, VirtioMmio};
-use vmm::irq::Interrupt;
+use vmm_base::Interrupt;
 
 pub const RAM: u64 = 0x4000_0000;
 pub const RAM_SIZE: usize = 1 << 20;
