@@ -167,7 +167,7 @@ fn seeds_probes_and_watchers_are_each_machines_own() {
         let mut machine = snapshot.machine(fork).unwrap();
         let outcome = probed.then(|| {
             let probe = probe::parse("virtio_read { print(r3) }").unwrap();
-            machine.probe(vec![probe], Box::new(|_, _| ()))
+            probe::attach(&mut machine, vec![probe], Box::new(|_, _| ()))
         });
         go_on(&mut machine, &[]);
         if let Some(outcome) = outcome {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use integration::{Guest, disk};
 use vmm::DiskConfig;
-use vmm::observe::probe::{Hit, Outcome, parse};
+use vmm::observe::probe::{self, Hit, Outcome, parse};
 
 /// Boots with probes; what they saw, the console, and what became of them.
 fn boot(probes: &[&str], guest: Guest) -> (Vec<Hit>, String, Outcome) {
@@ -15,7 +15,8 @@ fn boot(probes: &[&str], guest: Guest) -> (Vec<Hit>, String, Outcome) {
     let hits: Arc<Mutex<Vec<Hit>>> = Arc::default();
     let sink = Arc::clone(&hits);
     let mut live = guest.start();
-    let outcome = live.machine_mut().probe(
+    let outcome = probe::attach(
+        live.machine_mut(),
         probes,
         Box::new(move |_, hit| sink.lock().expect("hits").push(hit.clone())),
     );
@@ -69,7 +70,7 @@ fn an_optional_probe_is_left_out_where_it_does_not_fit() {
     assert!(text.contains("guest: command 1 exited with 0"));
     let mut live = guest().start();
     let strict = vec![parse("no_such_function").expect("a probe")];
-    let outcome = live.machine_mut().probe(strict, Box::new(|_, _| {}));
+    let outcome = probe::attach(live.machine_mut(), strict, Box::new(|_, _| {}));
     drop(live.finish());
     let error = outcome.lock().expect("the outcome").error.clone();
     assert!(

@@ -188,7 +188,7 @@ impl Set {
             }
         };
         Self {
-            outcome: machine.probe(probes, Box::new(sink)),
+            outcome: probe::attach(machine, probes, Box::new(sink)),
             changes,
         }
     }

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arm32::Cluster;
-use vmm_faults::{
-    Injection,
-    spec::{Plan, What, Where},
-};
+use vmm_faults::Injection;
+use vmm_faults::spec::{Plan, What, Where};
 
 use crate::Machine;
+use crate::observe::probe::Kernel;
 use crate::vcpu::{Halted, Resume, Stop, StopHandler};
 
 /// Why the functions of such a kernel cannot be reached.
@@ -34,7 +33,7 @@ impl Functions {
         if names.is_empty() {
             return Ok(Self(places));
         }
-        let kernel = machine.kernel().map_err(|error| error.to_string())?;
+        let kernel = Kernel::of(machine).map_err(|error| error.to_string())?;
         for name in names {
             let before = places.len();
             for symbol in kernel.symbols.named(name) {

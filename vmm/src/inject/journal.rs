@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
-use vmm_files::{atomic_file::reason, input};
+use vmm_files::atomic_file::reason;
+use vmm_files::input;
 
 use super::chain::Chain;
 use super::run::{Record, seed_of};

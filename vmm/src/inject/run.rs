@@ -8,7 +8,8 @@ use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use vmm_faults::{Account, Injection, Told, spec::Rule};
+use vmm_faults::spec::Rule;
+use vmm_faults::{Account, Injection, Told};
 
 use super::classify::{Evidence, Lines, Outcome, Verdict, classify, statuses};
 use super::functions::Functions;

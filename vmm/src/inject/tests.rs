@@ -3,11 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use vmm_base::Interrupt;
-use vmm_faults::{
-    FaultyLine, Injection,
-    spec::Where,
-    testing::{armed, rules},
-};
+use vmm_faults::spec::Where;
+use vmm_faults::testing::{armed, rules};
+use vmm_faults::{FaultyLine, Injection};
 
 use super::Summary;
 use super::campaign::Thrift;

@@ -18,7 +18,7 @@ use super::load::Case;
 use super::mappings::Mappings;
 use crate::machine::accel;
 use crate::machine::board::{Board, Device};
-use crate::observe::probe::{Hit, Outcome, Probe};
+use crate::observe::probe::{self, Hit, Outcome, Probe};
 use crate::observe::recording::Recording;
 use crate::observe::timeline::Run;
 use crate::observe::types::value::Value;
@@ -208,7 +208,8 @@ pub fn run_on(host: Host, case: &Case, kernel: &Kernel) -> Result<Judged, Undeci
         mappings: Arc::clone(&mappings),
         leftovers: Arc::clone(&leftovers),
     };
-    let outcome = machine.probe(
+    let outcome = probe::attach(
+        &mut machine,
         probes.clone(),
         Box::new(move |probe, hit| sink.hit(probe, hit)),
     );

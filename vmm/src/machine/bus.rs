@@ -14,7 +14,8 @@ use vm_memory::{
     GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MemoryRegionAddress,
 };
 use vmm_base::warn_guest;
-use vmm_devices::{irq::Gic, virtio::chores::Chores};
+use vmm_devices::irq::Gic;
+use vmm_devices::virtio::chores::Chores;
 
 use super::exit::DeviceAccesses;
 use super::layout::Range;

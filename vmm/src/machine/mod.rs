@@ -58,24 +58,20 @@ use iommu::Iommus;
 use viommu::DmaSpace;
 use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
 use vm_memory::GuestMemoryMmap;
-use vmm_devices::{
-    uart::{ConsoleInput, ConsoleSink, InputGate, InputRecord, Uart},
-    virtio::VirtioMmio,
-    virtio::block::Counters,
-    virtio::block::overlay::OverlaySummary,
-    virtio::chores::Chores,
-    virtio::schedule::Schedule,
-    virtio::worker::Worker,
-};
+use vmm_devices::uart::{ConsoleInput, ConsoleSink, InputGate, InputRecord, Uart};
+use vmm_devices::virtio::VirtioMmio;
+use vmm_devices::virtio::block::Counters;
+use vmm_devices::virtio::block::overlay::OverlaySummary;
+use vmm_devices::virtio::chores::Chores;
+use vmm_devices::virtio::schedule::Schedule;
+use vmm_devices::virtio::worker::Worker;
 use vmm_faults::Injection;
 use wires::Wires;
 
 use crate::machine::targets::Targets;
-use crate::observe::probe::{self, Engine, Probe};
-use crate::observe::symbols::SymbolsError;
 use crate::vcpu::{
-    Acceleration, Alarm, Control, Divergence, Pace, RunCounters, RunLoop, Silence, StopHandler,
-    Timing, Vcpus, Waker,
+    Acceleration, Alarm, Control, Cores, Divergence, Pace, RunCounters, RunLoop, Silence,
+    StopHandler, Timing, Vcpus, Waker,
 };
 
 /// A machine, assembled and ready to run.
@@ -312,22 +308,21 @@ impl Machine {
         self.observers.push(observer);
     }
 
-    /// Sets probes in the guest's kernel, as soon as it is in memory, which in a machine that goes on from a snapshot may be
-    /// now; `sink` is told of each hit. Returns what becomes of them. To be called before the first run.
-    pub fn probe(&mut self, probes: Vec<Probe>, sink: probe::Sink) -> Arc<Mutex<probe::Outcome>> {
-        let ram = (self.board.ram.base, self.board.ram.size);
-        let mut engine = Engine::new(probes, self.bus.memory(), ram, sink);
-        let kernel = self.origin.as_ref().and_then(Snapshot::kernel);
-        match (self.vcpus.show(), kernel) {
-            (Ok(Some(mut cores)), Some(kernel)) => engine.prepare_in(kernel, &mut cores),
-            (Ok(Some(mut cores)), None) => engine.prepare(&mut cores),
-            _ => {}
-        }
+    /// Has the cores stand still and gives them to `look`, which may change them; `None` when they cannot be shown. Between
+    /// two calls of [`run`](Self::run).
+    pub fn with_cores<T>(&mut self, look: impl FnOnce(&mut Cores<'_>) -> T) -> Option<T> {
+        let looked = match self.vcpus.show() {
+            Ok(Some(mut cores)) => Some(look(&mut cores)),
+            _ => None,
+        };
         // What fails here fails again when the run begins, and is said then.
         let _ = self.vcpus.hide(None);
-        let outcome = engine.outcome();
-        self.observe(Box::new(engine));
-        outcome
+        looked
+    }
+
+    /// The snapshot that it goes on from, if from one.
+    pub fn origin(&self) -> Option<&Snapshot> {
+        self.origin.as_ref()
     }
 
     /// The interpreted cores, to set breakpoints before the first run; `None` when the cores run otherwise.
@@ -340,15 +335,6 @@ impl Machine {
     pub fn dma_space(&self, device: &str) -> Option<DmaSpace> {
         let mut spaces = self.dma.iter();
         spaces.find_map(|(name, space)| (name == device).then(|| space.clone()))
-    }
-
-    /// The kernel that is in the guest's memory now: its symbols and types.
-    ///
-    /// # Errors
-    /// There is none, or it has no symbols.
-    pub fn kernel(&self) -> Result<probe::Kernel, SymbolsError> {
-        let ram = self.board.ram;
-        probe::Kernel::find(&*self.bus.memory(), ram.base, ram.size)
     }
 
     /// What is on a disk now, from its `offset` on: `data` is filled with it. Between two calls of

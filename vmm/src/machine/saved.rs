@@ -6,15 +6,13 @@ use arm32::ClusterState;
 use arm32::cluster::{MAX_RETIRED, RestoreError as WrongCores};
 use serde::{Deserialize, Serialize};
 use vmm_base::Reason;
-use vmm_devices::{
-    clkgen,
-    irq::gicv2::{SavedGic, WrongGic},
-    rtc::RtcState,
-    uart::{GateState, UartState, WrongUart},
-    virtio::budget::Allowance,
-    virtio::rng::Rng,
-    virtio::{VirtioDevice, VirtioMmio, VirtioState, WrongState},
-};
+use vmm_devices::clkgen;
+use vmm_devices::irq::gicv2::{SavedGic, WrongGic};
+use vmm_devices::rtc::RtcState;
+use vmm_devices::uart::{GateState, UartState, WrongUart};
+use vmm_devices::virtio::budget::Allowance;
+use vmm_devices::virtio::rng::Rng;
+use vmm_devices::virtio::{VirtioDevice, VirtioMmio, VirtioState, WrongState};
 
 use super::Machine;
 use super::assemble::noise_seed;

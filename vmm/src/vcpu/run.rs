@@ -14,12 +14,10 @@ use arm32::Clock;
 use arm32::wires::Machine;
 use serde::{Deserialize, Serialize};
 use vmm_base::{Limits, Reason, VirtualClock};
-use vmm_devices::{
-    rtc::Rtc,
-    uart::{InputGate, Uart},
-    virtio::chores::Chores,
-    virtio::schedule::Schedule,
-};
+use vmm_devices::rtc::Rtc;
+use vmm_devices::uart::{InputGate, Uart};
+use vmm_devices::virtio::chores::Chores;
+use vmm_devices::virtio::schedule::Schedule;
 
 use super::pace::{self, Pace, Turn};
 use super::{Control, Halted, Resume, Stop, StopHandler, Vcpus, Waker};

@@ -2,7 +2,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use vmm_base::{VirtualClock, testing::LevelLine};
+use vmm_base::VirtualClock;
+use vmm_base::testing::LevelLine;
 
 use super::*;
 

@@ -13,16 +13,14 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use viommu::DmaSpace;
 use vm_memory::GuestMemoryMmap;
 use vmm_base::{HostClock, VirtualClock};
-use vmm_devices::{
-    clkgen::ClockGenerator,
-    rtc::Rtc,
-    uart::Uart,
-    virtio::VirtioMmio,
-    virtio::block::spec::SECTOR,
-    virtio::block::{Access, Counters, Disk, DiskError},
-    virtio::chores::Chores,
-    virtio::schedule::Schedule,
-};
+use vmm_devices::clkgen::ClockGenerator;
+use vmm_devices::rtc::Rtc;
+use vmm_devices::uart::Uart;
+use vmm_devices::virtio::VirtioMmio;
+use vmm_devices::virtio::block::spec::SECTOR;
+use vmm_devices::virtio::block::{Access, Counters, Disk, DiskError};
+use vmm_devices::virtio::chores::Chores;
+use vmm_devices::virtio::schedule::Schedule;
 
 use super::accel;
 use super::board::Board;

@@ -7,17 +7,15 @@ use viommu::inject::Faults;
 use viommu::{DmaSpace, SourceId};
 use vm_device::DeviceMmio;
 use vm_memory::GuestMemoryMmap;
-use vmm_devices::{
-    clkgen::ClockGenerator,
-    irq::Gic,
-    rtc::Rtc,
-    uart::{ConsoleSink, Uart},
-    virtio::block::{Block, Counters, Disk},
-    virtio::chores::Chores,
-    virtio::rng::Rng,
-    virtio::schedule::Schedule,
-    virtio::{VirtioDevice, VirtioMmio},
-};
+use vmm_devices::clkgen::ClockGenerator;
+use vmm_devices::irq::Gic;
+use vmm_devices::rtc::Rtc;
+use vmm_devices::uart::{ConsoleSink, Uart};
+use vmm_devices::virtio::block::{Block, Counters, Disk};
+use vmm_devices::virtio::chores::Chores;
+use vmm_devices::virtio::rng::Rng;
+use vmm_devices::virtio::schedule::Schedule;
+use vmm_devices::virtio::{VirtioDevice, VirtioMmio};
 use vmm_faults::{DeviceFaults, Injection, IommuPoints};
 
 use super::lines::Lines;

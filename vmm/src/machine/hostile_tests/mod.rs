@@ -15,9 +15,10 @@ use virtio_bindings::virtio_blk::*;
 use super::*;
 use guests::devices::mebibytes;
 use guests::*;
-use vmm_devices::{
-    uart::Discard, virtio::PIECE, virtio::budget::TURN_BYTES, virtio::waits::Waiting,
-};
+use vmm_devices::uart::Discard;
+use vmm_devices::virtio::PIECE;
+use vmm_devices::virtio::budget::TURN_BYTES;
+use vmm_devices::virtio::waits::Waiting;
 
 /// Within this a run ends that was told to. It is asked of a host that does nothing else to take no more than a fifth of a
 /// second; one that does a lot else takes longer, and one without a bound takes minutes.

@@ -11,7 +11,8 @@ use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 use vm_memory::GuestMemoryMmap;
 use vmm_base::Interrupt;
-use vmm_devices::{virtio::VirtioDevice, virtio::chores::Chores};
+use vmm_devices::virtio::VirtioDevice;
+use vmm_devices::virtio::chores::Chores;
 
 use super::super::board::{Board, Device, Entry};
 use super::super::config::{Config, Port};

@@ -6,11 +6,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use viommu::virtio::spec::Status;
 use viommu::virtio::{DomainNames, Exchange, Observers, Request, RequestObserver, VirtioIommu};
 use viommu::{Attachment, DmaSpace, EndpointId, Event, Fault, Observer, Scope};
-use vmm_devices::{
-    virtio::VirtioDevice,
-    virtio::chores::Chores,
-    virtio::iommu::{DriverEvent, DriverObserver, Iommu},
-};
+use vmm_devices::virtio::VirtioDevice;
+use vmm_devices::virtio::chores::Chores;
+use vmm_devices::virtio::iommu::{DriverEvent, DriverObserver, Iommu};
 
 use super::super::board::{Board, Device, Entry};
 use super::super::config::{Config, ConfigError};

@@ -6,11 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, memfd_create};
-use vmm_devices::{
-    virtio::block::Disk,
-    virtio::block::spec::SECTOR,
-    virtio::block::storage::{Changes, Storage},
-};
+use vmm_devices::virtio::block::Disk;
+use vmm_devices::virtio::block::spec::SECTOR;
+use vmm_devices::virtio::block::storage::{Changes, Storage};
 
 use super::memory::{CHUNK, data};
 

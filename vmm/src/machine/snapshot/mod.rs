@@ -11,12 +11,15 @@ mod memory;
 #[cfg(test)]
 mod tests;
 
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bench::{Bench, Left};
 use disk::DiskImage;
 use memory::Memory;
+use vm_memory::GuestMemoryMmap;
 use vmm_base::VirtualClock;
 use vmm_devices::uart::ConsoleSink;
 use vmm_faults::Injection;
@@ -29,7 +32,6 @@ use super::error::Error;
 use super::iommu::IommuSink;
 use super::saved::{MachineState, Processor, TimeState, WrongMachine};
 use super::{Device, Machine};
-use crate::observe::probe::Kernel;
 use crate::vcpu::kvm::Vm;
 use crate::vcpu::{Acceleration, Timing, Waker};
 
@@ -37,14 +39,30 @@ use crate::vcpu::{Acceleration, Timing, Waker};
 #[derive(Clone)]
 pub struct Snapshot(Arc<Inner>);
 
+/// Values of any types, at most one of each.
+#[derive(Default)]
+struct Findings(Mutex<HashMap<TypeId, Option<Arc<dyn Any + Send + Sync>>>>);
+
+impl Findings {
+    /// That of type `T`: what `find` says when it is asked for first.
+    fn get<T: Send + Sync + 'static>(&self, find: impl FnOnce() -> Option<T>) -> Option<Arc<T>> {
+        // Others wait rather than look for the same.
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = all
+            .entry(TypeId::of::<T>())
+            .or_insert_with(|| find().map(|found| Arc::new(found) as Arc<dyn Any + Send + Sync>));
+        found.clone()?.downcast().ok()
+    }
+}
+
 struct Inner {
     config: Config,
     board: Board,
     state: MachineState,
     memory: Memory,
     disks: Vec<DiskImage>,
-    /// The kernel in memory, once someone has asked for it.
-    kernel: OnceLock<Option<Arc<Kernel>>>,
+    /// What was found out about the guest, by its type.
+    findings: Findings,
     /// What machines that are gone left.
     bench: Bench,
 }
@@ -127,7 +145,7 @@ impl Machine {
             state,
             memory,
             disks,
-            kernel: OnceLock::new(),
+            findings: Findings::default(),
             bench: Bench::default(),
         })))
     }
@@ -216,7 +234,7 @@ impl Snapshot {
             state,
             memory,
             disks,
-            kernel: _,
+            findings: _,
             bench,
         } = &*self.0;
         state.time.check()?;
@@ -273,16 +291,16 @@ impl Snapshot {
         &self.0.config
     }
 
-    /// The guest's kernel, if it is in memory; looked for once.
-    pub(super) fn kernel(&self) -> Option<Arc<Kernel>> {
-        let find = || {
-            let ram = self.0.board.ram;
-            let memory = self.0.memory.map(ram.base).ok()?;
-            Kernel::find(&*memory, ram.base, ram.size)
-                .ok()
-                .map(Arc::new)
-        };
-        self.0.kernel.get_or_init(find).clone()
+    /// What `find` finds out about the guest from its memory, which is looked for once: machines that go on from here have it
+    /// in common.
+    pub fn finding<T: Send + Sync + 'static>(
+        &self,
+        find: impl FnOnce(&GuestMemoryMmap, &Board) -> Option<T>,
+    ) -> Option<Arc<T>> {
+        self.0.findings.get(|| {
+            let memory = self.0.memory.map(self.0.board.ram.base).ok()?;
+            find(&memory, &self.0.board)
+        })
     }
 
     /// Whether its cores are emulated ones.

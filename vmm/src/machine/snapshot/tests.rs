@@ -9,11 +9,9 @@ use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
-use vmm_devices::{
-    irq::gicv2::SavedGic,
-    uart::{Capture, Discard},
-    virtio::VirtioMmio,
-};
+use vmm_devices::irq::gicv2::SavedGic;
+use vmm_devices::uart::{Capture, Discard};
+use vmm_devices::virtio::VirtioMmio;
 
 use super::*;
 use crate::machine::tests::{UART, config, kernel, limited};
@@ -250,7 +248,7 @@ fn states_of_other_machines_are_refused() {
             state,
             memory: good.memory.clone(),
             disks: good.disks.clone(),
-            kernel: OnceLock::new(),
+            findings: Findings::default(),
             bench: Bench::default(),
         };
         let machine = Snapshot(Arc::new(bad)).machine(Fork::new(Box::new(Discard)));
@@ -298,7 +296,7 @@ fn snapshot_of(Snapshot(inner): &Snapshot) -> Arc<Inner> {
         state: inner.state.clone(),
         memory: Memory::capture(&inner.memory.map(inner.board.ram.base).unwrap()).unwrap(),
         disks: Vec::new(),
-        kernel: OnceLock::new(),
+        findings: Findings::default(),
         bench: Bench::default(),
     })
 }

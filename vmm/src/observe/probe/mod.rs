@@ -7,6 +7,7 @@
 mod abi;
 mod action;
 pub mod ast;
+mod attach;
 mod engine;
 mod eval;
 mod kernel;
@@ -21,6 +22,7 @@ mod start;
 mod wide_tests;
 
 pub use ast::Probe;
+pub use attach::attach;
 pub use engine::{Engine, Sink};
 pub use eval::{Change, EvalError, Written};
 pub use kernel::Kernel;

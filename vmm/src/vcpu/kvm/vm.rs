@@ -11,7 +11,8 @@ use kvm_ioctls::{Cap, DeviceFd, IoEventAddress, Kvm, VcpuFd, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 use vmm_base::{Interrupt, Waker};
 use vmm_devices::virtio::worker::Subscriber;
-use vmm_sys_util::{errno, eventfd::EventFd};
+use vmm_sys_util::errno;
+use vmm_sys_util::eventfd::EventFd;
 
 use super::super::accel::{KvmError, Platform};
 use super::super::saved::GicRegister;

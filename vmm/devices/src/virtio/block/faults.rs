@@ -3,7 +3,8 @@
 use viommu::DmaSpace;
 use virtio_bindings::virtio_blk::*;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError, VolatileSlice, WriteVolatile};
-use vmm_faults::{DeviceFaults, MAX_LATER, spec::What};
+use vmm_faults::spec::What;
+use vmm_faults::{DeviceFaults, MAX_LATER};
 
 use super::super::buffers::total;
 use super::super::{Buffers, Segment};

@@ -37,7 +37,8 @@ use super::worker::Pending;
 use super::{Progress, ServeError, VirtioDevice};
 use later::Pace;
 use vmm_base::{Interrupt, warn_guest};
-use vmm_faults::{DeviceFaults, spec::What};
+use vmm_faults::DeviceFaults;
+use vmm_faults::spec::What;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// "virt" (4.2.2).

@@ -2,19 +2,18 @@
 //! does not hold, and nothing is believed that was not looked at.
 
 use std::io::{self, Read};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use vmm_devices::{
-    virtio::block::spec::SECTOR,
-    virtio::block::storage::{BLOCK, Changes},
-    virtio::block::{Access, Disk, DiskError},
-};
+use vmm_devices::virtio::block::spec::SECTOR;
+use vmm_devices::virtio::block::storage::{BLOCK, Changes};
+use vmm_devices::virtio::block::{Access, Disk, DiskError};
 
 use super::spec::{BLOCKS, DiskHeader, FORM, HEADER, Header, PAGES, STATE, ZEROS};
 use super::write::hash;
 use crate::machine::board::Board;
 use crate::machine::sections::read::json;
 use crate::machine::sections::{ReadError, Reader};
+use crate::machine::snapshot::Findings;
 use crate::machine::snapshot::bench::Bench;
 use crate::machine::snapshot::disk::DiskImage;
 use crate::machine::snapshot::memory::{Blank, Memory, PAGE};
@@ -66,7 +65,7 @@ pub fn read(input: impl Read, moved: &Moved) -> Result<Snapshot, ReadError> {
         config,
         state,
         memory,
-        kernel: OnceLock::new(),
+        findings: Findings::default(),
         bench: Bench::default(),
     })))
 }

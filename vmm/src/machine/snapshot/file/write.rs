@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
 use sha2::{Digest, Sha256};
-use vmm_devices::{virtio::block::spec::SECTOR, virtio::block::storage::BLOCK};
+use vmm_devices::virtio::block::spec::SECTOR;
+use vmm_devices::virtio::block::storage::BLOCK;
 
 use super::spec::{BLOCKS, DiskHeader, FORM, HEADER, Header, PAGES, RUN, STATE, ZEROS};
 use crate::machine::Snapshot;

@@ -9,7 +9,8 @@ use virtio_bindings::virtio_mmio::{
 };
 
 use vm_memory::GuestAddress;
-use vmm_faults::{Alarm, DeviceFaults, Injection, testing::armed};
+use vmm_faults::testing::armed;
+use vmm_faults::{Alarm, DeviceFaults, Injection};
 
 use super::*;
 
