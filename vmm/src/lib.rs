@@ -15,24 +15,22 @@
 
 #![deny(missing_docs)]
 
-// Guests that tests and an example share name the crate as the example does.
-#[cfg(test)]
-extern crate self as vmm;
-
 pub mod gdb;
 pub mod inject;
 pub mod lab;
-pub mod machine;
 pub mod observe;
-pub mod vcpu;
 
-pub use machine::{
+pub use vmm_devices as devices;
+pub use vmm_devices::irq;
+pub use vmm_machine as machine;
+pub use vmm_machine::vcpu;
+pub use vmm_machine::{
     Accel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, IommuConfig,
     IommuEvent, IommuInfo, IommuModel, IommuSink, IommuSummary, KernelFormat, Limits, Machine,
     PortConfig, Reason, ReservedMemory, StopHandle, Summary, TimeMode, UtlbSummary, VirtioEvent,
     VirtioIommuOptions, VirtioIommuSummary, noise_seed,
 };
-pub use vcpu::{Acceleration, Halted, Resume, StopHandler};
-pub use vmm_devices as devices;
-pub use vmm_devices::irq;
-pub use vmm_devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};
+pub use vmm_machine::{
+    Acceleration, ConsoleInput, ConsoleSink, Discard, Flow, Halted, InputRecord, Resume,
+    StopHandler,
+};

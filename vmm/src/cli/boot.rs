@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use guest_images::catalog::Architecture;
 use guest_images::{Cache, catalog};
-use vmm::machine::{Recorder, Recording, Snapshot, check};
 use vmm::observe::probe::Probe;
-use vmm::vcpu::Width;
 use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits, Machine};
 use vmm_devices::uart::ConsoleSink;
 use vmm_files::input;
+use vmm_machine::vcpu::Width;
+use vmm_machine::{Recorder, Recording, Snapshot, check};
 
 use super::console::{Destination, Watched, Watcher};
 use super::deferred::Deferred;

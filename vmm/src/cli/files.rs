@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use guest_images::Cache;
 use vmm::Config;
-use vmm::machine::Role;
+use vmm_machine::Role;
 
 use super::UserError;
 use super::console::Destination;

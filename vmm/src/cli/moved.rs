@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use vmm::DiskConfig;
-use vmm::machine::Moved;
+use vmm_machine::Moved;
 
 use super::UserError;
 use super::settings::Settings;

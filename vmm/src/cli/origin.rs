@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use vmm::machine::{Fork, Recorder, Recording, Snapshot, Source};
 use vmm::{Config, IommuSink, Machine, Reason};
 use vmm_devices::uart::ConsoleSink;
+use vmm_machine::{Fork, Recorder, Recording, Snapshot, Source};
 
 use super::output::Output;
 use super::report::Verdict;

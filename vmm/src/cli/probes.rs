@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vmm::machine::board::Entry;
 use vmm::observe::export::{chrome, html, text};
 use vmm::observe::probe::{self, Hit, Probe};
 use vmm::observe::recording::{Recording, changes};
@@ -13,6 +12,7 @@ use vmm::observe::timeline::{
     Device, GuestChange, Machine as Described, Mark, Outcome, Report, Run, Verdict,
 };
 use vmm::{Config, Machine};
+use vmm_machine::board::Entry;
 
 use super::UserError;
 use super::output::{self, Output};

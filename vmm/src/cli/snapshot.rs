@@ -5,10 +5,10 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use vmm::ByteSize;
-use vmm::machine::snapshot::file::{self, Header};
-use vmm::machine::{Moved, Snapshot};
 use vmm::observe::probe::Probe;
 use vmm_files::input;
+use vmm_machine::snapshot::file::{self, Header};
+use vmm_machine::{Moved, Snapshot};
 
 use super::boot::Boot;
 use super::console::Destination;

@@ -7,9 +7,9 @@ use viommu::ipmmu::IpmmuEvent;
 use viommu::virtio::Request;
 use viommu::virtio::spec::{Status, attach_flag};
 use viommu::{EndpointId, Event};
-use vmm::machine::board::Board;
 use vmm::{IommuEvent, IommuInfo, IommuSink, VirtioEvent};
 use vmm_devices::virtio::iommu::DriverEvent;
+use vmm_machine::board::Board;
 
 use super::patience::Stderr;
 

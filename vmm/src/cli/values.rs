@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
 use serde::de::{self, DeserializeOwned, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use vmm::machine::MAX_CPUS;
 use vmm::{ByteSize, DiskConfig, IommuConfig, PortConfig};
+use vmm_machine::MAX_CPUS;
 
 /// A list, or its only element alone.
 pub fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
@@ -303,7 +303,7 @@ impl FromStr for Epoch {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if text == "now" {
-            return Ok(Self(vmm::machine::host_date()));
+            return Ok(Self(vmm_machine::host_date()));
         }
         text.parse().map(Self).map_err(|_| not_an_epoch(text))
     }

@@ -1,8 +1,7 @@
 //! What a session needs to know of an instruction set.
 
 use gdbstub::arch;
-
-use crate::vcpu::Core;
+use vmm_machine::vcpu::Core;
 
 /// An instruction set: how wide its addresses are and which registers it has. Nothing comes of a core of another one.
 pub(super) trait Isa:

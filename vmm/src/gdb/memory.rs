@@ -1,6 +1,6 @@
 //! Memory of the guest as a debugger sees it.
 
-use crate::vcpu::Core;
+use vmm_machine::vcpu::Core;
 
 /// The parts of `len` bytes from `va`, each in one page, with the physical address: translated, or where nothing is
 /// mapped the same.

@@ -21,10 +21,10 @@ mod tests;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use crate::Machine;
 use aarch64::Aarch64;
 use arm::Arm;
 use vmm_base::Width;
+use vmm_machine::Machine;
 
 /// Takes sentences for the user.
 pub type Notice = Box<dyn Fn(&str) + Send>;

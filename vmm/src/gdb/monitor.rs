@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use vmm_machine::vcpu::{Cores, Halted, Width};
+
 use super::target::power_text;
-use crate::vcpu::{Cores, Halted, Width};
 
 const HELP: &str = "\
 help            this

@@ -9,10 +9,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arm32::Watchpoint;
+use vmm_machine::Reason;
+use vmm_machine::vcpu::{Cores, Halted, Resume, Stop, StopHandler};
 
 use super::session::Event;
-use crate::Reason;
-use crate::vcpu::{Cores, Halted, Resume, Stop, StopHandler};
 
 /// How long the machine waits for an order before it looks whether the run must end.
 const PATIENCE: Duration = Duration::from_millis(50);

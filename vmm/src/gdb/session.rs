@@ -17,14 +17,14 @@ use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, MultiThreadStopReas
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use vmm_base::{Reason, thread};
+use vmm_machine::StopHandle;
+use vmm_machine::vcpu::Stop;
 
 use super::greeting::{Greeting, Guess};
 use super::isa::Isa;
 use super::observer::{Observer, Order, Wanted};
 use super::target::{Lost, Target, tid, watch_kind};
 use super::{Notice, Server};
-use crate::StopHandle;
-use crate::vcpu::Stop;
 
 /// Events that may wait; who has more to say waits.
 const EVENTS: usize = 64;

@@ -25,11 +25,11 @@ use gdbstub::target::ext::breakpoints::{
 use gdbstub::target::ext::monitor_cmd::{ConsoleOutput, MonitorCmd, MonitorCmdOps, outputln};
 use gdbstub::target::ext::thread_extra_info::{ThreadExtraInfo, ThreadExtraInfoOps};
 use gdbstub::target::{self, TargetError, TargetResult};
+use vmm_machine::vcpu::{Core, Cores, Halted};
 
 use super::isa::Isa;
 use super::observer::{Order, Wanted};
 use super::{memory, monitor};
-use crate::vcpu::{Core, Cores, Halted};
 
 /// Breakpoints and watchpoints that a debugger may set, each: more than anyone uses, and little memory.
 const MAX_WANTED: usize = 10_000;

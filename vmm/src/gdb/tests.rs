@@ -12,14 +12,14 @@ use proptest::prelude::*;
 use tempfile::NamedTempFile;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 use vmm_devices::uart::Capture;
+use vmm_machine::vcpu::{Core, WideCluster, WideState};
+use vmm_machine::{ByteSize, Config, KernelFormat, Limits, Machine, Reason, Summary};
 
 use super::aarch64::Aarch64;
 use super::arm::Arm;
 use super::isa::Isa;
 use super::session::{self, Event};
 use super::{Server, memory};
-use crate::vcpu::{Core, WideCluster, WideState};
-use crate::{ByteSize, Config, KernelFormat, Limits, Machine, Reason, Summary};
 
 /// Where the kernel starts.
 const ENTRY: u32 = 0x4000_8000;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use arm32::Cluster;
 use vmm_faults::Injection;
 use vmm_faults::spec::{Plan, What, Where};
+use vmm_machine::Machine;
+use vmm_machine::vcpu::{Halted, Resume, Stop, StopHandler};
 
-use crate::Machine;
 use crate::observe::probe::Kernel;
-use crate::vcpu::{Halted, Resume, Stop, StopHandler};
 
 /// Why the functions of such a kernel cannot be reached.
 const NOT_NARROW: &str = "the guest's kernel is no 32-bit one";

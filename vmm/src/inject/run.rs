@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use vmm_faults::spec::Rule;
 use vmm_faults::{Account, Injection, Told};
+use vmm_machine::{Limits, Machine};
 
 use super::classify::{Evidence, Lines, Outcome, Verdict, classify, statuses};
 use super::functions::Functions;
 use super::scenario::{DISK_BYTES, Scenario};
 use super::start::{Start, Started};
 use crate::observe::recording::Recording;
-use crate::{Limits, Machine};
 
 /// Faults that are kept of a run.
 const MAX_TOLD: usize = 16;

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use vmm_faults::spec::ScenarioName;
 use vmm_files::scratch::ScratchFile;
+use vmm_machine::board::{Board, Device};
+use vmm_machine::{ByteSize, Config, DiskConfig, IommuConfig, IommuModel};
 
 use crate::lab::{Kernel, noise};
-use crate::machine::board::{Board, Device};
-use crate::{ByteSize, Config, DiskConfig, IommuConfig, IommuModel};
 
 /// Bytes that the guest copies at a time.
 pub const PART: usize = 64 << 10;

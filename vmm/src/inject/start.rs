@@ -6,12 +6,12 @@ use std::sync::Arc;
 use vmm_devices::uart::{Capture, ConsoleSink, Flow};
 use vmm_faults::Injection;
 use vmm_files::scratch::ScratchFile;
+use vmm_machine::snapshot::{Fork, Snapshot};
+use vmm_machine::{Limits, Machine, Reason};
 
 use super::scenario::{self, Scenario};
 use crate::lab::Kernel;
-use crate::machine::snapshot::{Fork, Snapshot};
 use crate::observe::recording::Recording;
-use crate::{Limits, Machine, Reason};
 
 /// What the guest says when its scenario begins.
 const READY: &str = "guest: ready";

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use vmm_files::toml_file;
+use vmm_machine::IommuModel;
 
 use super::load::LabError;
-use crate::IommuModel;
 use crate::observe::probe::{Probe, parse};
 
 /// The file with the behaviours that are known.

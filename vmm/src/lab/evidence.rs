@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use vmm_machine::Reason;
+use vmm_machine::board::Board;
+
 use super::guest::Disk;
 use super::load::Case;
 use super::run::{Leftover, Undecided, device};
-use crate::Reason;
-use crate::machine::board::Board;
 use crate::observe::probe::{Hit, Probe};
 use crate::observe::timeline::{Event, Kind, Lane, Route, Timeline};
 

@@ -1,5 +1,7 @@
 //! What a run showed, row by row, from both sides.
 
+use vmm_machine::{Config, IommuModel};
+
 use super::decisive::{self, event_id};
 use super::evidence::{CRASHES, Evidence};
 use super::judge::Judgement;
@@ -11,7 +13,6 @@ use crate::observe::timeline::{
     Device, Direction, Finding, GuestChange, Kind, Lane, Machine, Mark, Observation, Outcome,
     Route, Run, State, Verdict, visible,
 };
-use crate::{Config, IommuModel};
 
 /// The run as a report shows it.
 pub(super) fn run(

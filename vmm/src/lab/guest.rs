@@ -8,10 +8,10 @@ use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sha2::{Digest, Sha256};
 use vmm_files::scratch::ScratchFile;
+use vmm_machine::board::{Board, Device};
 
 use super::kernel::Kernel;
 use super::load::Case;
-use crate::machine::board::{Board, Device};
 
 /// What steps can use.
 const PRELUDE: &str = include_str!("guest.sh");

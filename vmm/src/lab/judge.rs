@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::io;
 
 use serde::Serialize;
+use vmm_machine::{IommuModel, Reason};
 
 use super::evidence::Evidence;
 use super::signs::{self, Signs};
 use super::spec::{Expectation, Health};
 use crate::observe::timeline::{Kind, Lane, Route};
-use crate::{IommuModel, Reason};
 
 /// What a run comes to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use guest_images::catalog::Architecture;
 use guest_images::{Cache, Image, Progress, catalog, hash_file};
+use vmm_machine::KernelFormat;
 
 use super::run::Undecided;
-use crate::machine::loader::LoadError;
-use crate::machine::{Error, kernel_width};
-use crate::vcpu::Width;
-use crate::{Config, KernelFormat, input};
+use vmm_base::Width;
+use vmm_files::input;
+use vmm_machine::loader::LoadError;
+use vmm_machine::{Config, Error, kernel_width};
 
 /// How an ELF file begins, which every kernel module is.
 const ELF: &[u8] = b"\x7fELF";

@@ -5,8 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use viommu::virtio::Request;
 use viommu::virtio::spec::Status;
-
-use crate::{IommuEvent, IommuInfo, IommuSink, VirtioEvent};
+use vmm_machine::{IommuEvent, IommuInfo, IommuSink, VirtioEvent};
 
 /// A domain's mappings by their first address: the last one, and the address that the first leads to.
 type Domain = BTreeMap<u64, (u64, u64)>;

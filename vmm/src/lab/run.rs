@@ -8,6 +8,11 @@ use std::time::Duration;
 use vmm_base::Width;
 use vmm_devices::uart::Capture;
 use vmm_files::scratch::ScratchFile;
+use vmm_machine::board::{Board, Device};
+use vmm_machine::{
+    Accel, Config, DiskConfig, Error, IommuConfig, KernelFormat, Limits, Machine, Reason, TimeMode,
+    accel,
+};
 
 use super::evidence::Evidence;
 use super::findings;
@@ -16,15 +21,10 @@ use super::judge::{self, Judgement};
 use super::kernel::Kernel;
 use super::load::Case;
 use super::mappings::Mappings;
-use crate::machine::accel;
-use crate::machine::board::{Board, Device};
 use crate::observe::probe::{self, Hit, Outcome, Probe};
 use crate::observe::recording::Recording;
 use crate::observe::timeline::Run;
 use crate::observe::types::value::Value;
-use crate::{
-    Accel, Config, DiskConfig, Error, IommuConfig, KernelFormat, Limits, Machine, Reason, TimeMode,
-};
 
 /// Host time after which a guest hangs, on a slow host that does other things too.
 const WALL_LIMIT: Duration = Duration::from_secs(300);

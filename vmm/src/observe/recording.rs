@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use viommu::ipmmu::{IpmmuEvent, IpmmuObserver};
 use viommu::{Event, Observer, Scope};
 use vmm_devices::uart::{ConsoleSink, Flow};
+use vmm_machine::board::{Device, Entry};
+use vmm_machine::{IommuEvent, IommuInfo, IommuSink, Machine};
 
 use super::probe::{Change, Hit, Probe, Written};
 use super::timeline::{
@@ -17,8 +19,6 @@ use super::timeline::{
     Recorder, RegisterObserver, Timeline, UnitObserver, Value, visible,
 };
 use super::types::value::Value as Seen;
-use crate::machine::board::{Device, Entry};
-use crate::{IommuEvent, IommuInfo, IommuSink, Machine};
 
 /// Records what one machine does.
 pub struct Recording {

@@ -10,8 +10,8 @@ use std::sync::LazyLock;
 use gdbstub::arch;
 
 use super::isa::Isa;
-use crate::vcpu::Core;
 use registers::Registers;
+use vmm_machine::vcpu::Core;
 
 /// ARMv8-A in AArch64, little-endian.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! Registers of a 64-bit core, as bytes of the protocol (little-endian, like the guest).
 
 use gdbstub::arch;
+use vmm_machine::vcpu::{Pstate, WideState};
 
 use super::{GENERAL, Register, VECTORS, system};
-use crate::vcpu::{Pstate, WideState};
 
 /// The registers that are sent all at once; the system registers are asked for one by one.
 #[derive(Clone, Debug, Default, PartialEq)]

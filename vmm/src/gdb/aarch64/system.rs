@@ -1,6 +1,6 @@
 //! The system registers that a debugger sees, by name (Arm ARM DDI 0487 D19.2).
 
-use crate::vcpu::WideState;
+use vmm_machine::vcpu::WideState;
 
 /// One register, of 64 bits.
 pub(super) struct SystemRegister {

@@ -10,8 +10,8 @@ use std::sync::LazyLock;
 use gdbstub::arch;
 
 use super::isa::Isa;
-use crate::vcpu::Core;
 use registers::Registers;
+use vmm_machine::vcpu::Core;
 
 /// ARMv7-A, little-endian.
 #[derive(Debug)]

@@ -1,8 +1,9 @@
 //! How functions use registers, by the procedure call standards of 32-bit (AAPCS32) and of 64-bit Arm (AAPCS64), and what
 //! probes call them.
 
+use vmm_machine::vcpu::{Core, NoMemory, Width};
+
 use crate::observe::memory::{Memory, MemoryError};
-use crate::vcpu::{Core, NoMemory, Width};
 
 /// The register of results.
 pub(super) const RESULT: u8 = 0;

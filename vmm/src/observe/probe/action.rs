@@ -1,10 +1,11 @@
 //! What a probe does when it is hit.
 
+use vmm_machine::vcpu::{Core, Resume};
+
 use super::ast::{Action, Expr, Site};
 use super::eval::{EvalError, Evaluator};
 use super::outcome::Hit;
 use super::scope::ScopeError;
-use crate::vcpu::{Core, Resume};
 
 /// Does what `action` says, and notes it in `hit`.
 pub(super) fn take(evaluator: &mut Evaluator<'_, '_>, action: &Action, hit: &mut Hit) -> Resume {

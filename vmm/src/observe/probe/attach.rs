@@ -3,14 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use vm_memory::GuestMemoryMmap;
+use vmm_machine::board::Board;
+use vmm_machine::{Machine, Snapshot};
 
 use super::ast::Probe;
 use super::engine::{Engine, Sink};
 use super::kernel::Kernel;
 use super::outcome::Outcome;
-use crate::Machine;
-use crate::machine::Snapshot;
-use crate::machine::board::Board;
 use crate::observe::symbols::SymbolsError;
 
 /// Sets probes in the kernel of `machine`, as soon as it is in memory, which in a machine that goes on from a snapshot may be

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vm_memory::GuestMemoryMmap;
+use vmm_machine::vcpu::{Cores, Halted, Resume, Stop, StopHandler, Width};
 
 use super::abi::{Abi, CoreMemory};
 use super::action;
@@ -14,7 +15,6 @@ use super::outcome::{Hit, Outcome, ProbeError};
 use super::scope::{Scope, ScopeError};
 use super::start::{Unplaced, entries};
 use crate::observe::symbols::SymbolsError;
-use crate::vcpu::{Cores, Halted, Resume, Stop, StopHandler, Width};
 
 /// Most times that a kernel is looked for: a search reads much memory, and what lies where kernels begin may be a loop.
 const MAX_SEARCHES: u32 = 8;
@@ -485,7 +485,7 @@ impl StopHandler for Engine {
         resume
     }
 
-    fn ended(&mut self, _reason: crate::Reason) {
+    fn ended(&mut self, _reason: vmm_machine::Reason) {
         let missing = self.waiting.first().map(|&index| {
             let Probe { text, site, .. } = &self.probes[index];
             ProbeError::NeverLoaded {

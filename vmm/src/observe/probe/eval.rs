@@ -1,5 +1,7 @@
 //! Values of expressions, from a core that stands still at a probe.
 
+use vmm_machine::vcpu::{Core, NoMemory};
+
 use super::abi::{Abi, CoreMemory, RESULT, register, set_register};
 use super::ast::{Expr, Operator, Path};
 
@@ -8,7 +10,6 @@ use crate::observe::memory::{Memory, MemoryError};
 use crate::observe::types::path::Bits;
 use crate::observe::types::value::{Reader, Value, ValueError};
 use crate::observe::types::{Types, TypesError};
-use crate::vcpu::{Core, NoMemory};
 
 /// Words of arguments that are kept from a function's entry to its return.
 pub(super) const ARGUMENTS: usize = 10;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vmm_machine::vcpu::{Core, Cores, Pstate, Resume, WideCluster};
 
 use super::ast::Site;
 use super::kernel::Kernel;
@@ -11,7 +12,6 @@ use super::scope::{Root, Scope};
 use super::{Engine, parse};
 use crate::observe::symbols::testing::{WIDE, Written, kernel_like, tables, widened};
 use crate::observe::types::testing::wide_device_like;
-use crate::vcpu::{Core, Cores, Pstate, Resume, WideCluster};
 
 const RAM: u64 = 0x4000_0000;
 const SIZE: usize = 64 << 20;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use viommu::virtio::spec::{Status, attach_flag};
 use viommu::virtio::{Exchange, Request};
 use vmm_devices::virtio::iommu::DriverEvent;
+use vmm_machine::VirtioEvent;
 
 use super::recorder::Recorder;
 use super::spec::{Address, Burst, Kind, Lane};
-use crate::VirtioEvent;
 
 /// Records what the driver of a virtio-iommu does, by meaning: mappings in the lane of their domain, all else where it
 /// belongs. What follows from it for translations is told by the translation path.

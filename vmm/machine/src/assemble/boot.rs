@@ -1,0 +1,144 @@
+//! Brings what a guest boots from into its memory: kernel, initrd and device tree.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vmm_base::ByteSize;
+use vmm_files::input;
+
+use super::{Stream, derive};
+use crate::board::Board;
+use crate::config::Config;
+use crate::error::Error;
+use crate::fdt::{self, Chosen, SEED_BYTES};
+use crate::layout::Range;
+use crate::loader::image::{self, Image};
+use crate::loader::{LoadError, cmdline, place};
+use crate::vcpu::BootState;
+
+/// RAM of zeros.
+pub(super) fn allocate(ram: Range) -> Result<Arc<GuestMemoryMmap<()>>, Error> {
+    let fail = |e: Box<dyn std::error::Error + Send + Sync>| Error::Memory {
+        size: ByteSize(ram.size),
+        source: e,
+    };
+    let size = usize::try_from(ram.size).map_err(|e| fail(Box::new(e)))?;
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(ram.base), size)])
+        .map_err(|e| fail(Box::new(e)))?;
+    Ok(Arc::new(memory))
+}
+
+/// Reads a file of at most `most` bytes; a longer one comes back one byte too long, for the caller to refuse.
+fn read(path: &Path, what: &'static str, most: u64) -> Result<Vec<u8>, Error> {
+    let fail = |source| Error::Read {
+        what,
+        path: path.into(),
+        source,
+    };
+    let file = input::open_file(path).map_err(fail)?;
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).map_err(fail)?;
+    Ok(bytes)
+}
+
+/// Checks what does not depend on the kernel: that there is room for the initrd, and a command line.
+pub(super) fn check(config: &Config) -> Result<(), Error> {
+    let fail = |source| Error::Load {
+        path: config.kernel.clone(),
+        source,
+    };
+    cmdline(&config.cmdline).map_err(fail)?;
+    let ram = config.ram();
+    if let Some(path) = &config.initrd {
+        let unreadable = |source| Error::Read {
+            what: "initrd",
+            path: path.clone(),
+            source,
+        };
+        let file = input::open_file(path).map_err(unreadable)?;
+        let size = file.metadata().map_err(unreadable)?.len();
+        place::check_initrd(ram, size).map_err(fail)?;
+    }
+    allocate(ram).map(drop)
+}
+
+/// Reads the kernel and understands what it is.
+pub(super) fn read_kernel(config: &Config) -> Result<(Vec<u8>, Image), Error> {
+    let kernel = read(&config.kernel, "kernel", config.ram().size)?;
+    let image = image::parse(&kernel, config.kernel_format).map_err(|source| Error::Load {
+        path: config.kernel.clone(),
+        source,
+    })?;
+    Ok((kernel, image))
+}
+
+/// Loads kernel, initrd and device tree.
+pub(super) fn load(
+    config: &Config,
+    board: &Board,
+    (kernel, image): (Vec<u8>, Image),
+    ram: &GuestMemoryMmap<()>,
+) -> Result<BootState, Error> {
+    let fail = |source| Error::Load {
+        path: config.kernel.clone(),
+        source,
+    };
+    let initrd = config
+        .initrd
+        .as_ref()
+        .map(|path| read(path, "initrd", board.ram.size))
+        .transpose()?;
+    let placed = place::place(
+        board.ram,
+        &image,
+        initrd.as_ref().map(|bytes| bytes.len() as u64),
+    )
+    .map_err(fail)?;
+    let dtb = device_tree(config, board, placed.initrd).map_err(fail)?;
+    let initrd = placed
+        .initrd
+        .zip(initrd)
+        .map(|(range, bytes)| (range.base, bytes));
+    for (addr, bytes) in [(placed.kernel, kernel), (placed.dtb, dtb)]
+        .into_iter()
+        .chain(initrd)
+    {
+        // What was placed lies in RAM.
+        ram.write_slice(&bytes, GuestAddress(addr))
+            .map_err(|e| Error::Host {
+                what: "write the guest's memory",
+                source: Box::new(e),
+            })?;
+    }
+    let (Ok(entry), Ok(dtb)) = (u32::try_from(placed.kernel), u32::try_from(placed.dtb)) else {
+        // RAM_END_MAX keeps all of RAM below 4 GiB.
+        unreachable!("RAM lies below 4 GiB");
+    };
+    Ok(BootState { entry, dtb })
+}
+
+/// The flattened device tree of `board`, which fits the room kept for it.
+fn device_tree(
+    config: &Config,
+    board: &Board,
+    initrd: Option<Range>,
+) -> Result<Vec<u8>, LoadError> {
+    let mut rng_seed = [0; SEED_BYTES];
+    let seed = derive(config.seed, Stream::KernelSeed);
+    Xoshiro256PlusPlus::seed_from_u64(seed).fill_bytes(&mut rng_seed);
+    let cmdline = cmdline(&config.cmdline)?;
+    let chosen = Chosen {
+        cmdline: &cmdline,
+        initrd,
+        rng_seed: &rng_seed,
+    };
+    let dtb = fdt::generate(board, &chosen).map_err(|e| LoadError::Cmdline(e.to_string()))?;
+    if dtb.len() as u64 > place::DTB_ROOM {
+        return Err(LoadError::DtbTooLarge(dtb.len()));
+    }
+    Ok(dtb)
+}

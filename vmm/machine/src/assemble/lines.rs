@@ -1,0 +1,103 @@
+//! Interrupt lines with someone in between: who looks at them, or who puts faults in.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use vmm_base::Interrupt;
+use vmm_faults::{FaultyLine, Injection};
+
+use crate::board::{Entry, Irq};
+use crate::controller::Controller;
+use crate::error::Error;
+use crate::iommu::IommuSink;
+
+/// The interrupt lines of a machine, by what they pass through on their way to the interrupt controller.
+pub(super) struct Lines<'a> {
+    controller: Controller,
+    sink: Option<&'a Arc<dyn IommuSink>>,
+    injection: Option<&'a Arc<Injection>>,
+    /// Those that faults are put in on, by device.
+    faulty: Mutex<BTreeMap<String, Arc<FaultyLine>>>,
+}
+
+impl<'a> Lines<'a> {
+    /// Lines to `controller`.
+    pub fn new(
+        controller: &Controller,
+        sink: Option<&'a Arc<dyn IommuSink>>,
+        injection: Option<&'a Arc<Injection>>,
+    ) -> Self {
+        Self {
+            controller: controller.clone(),
+            sink,
+            injection,
+            faulty: Mutex::default(),
+        }
+    }
+
+    /// The line of interrupt `irq`, with nothing in between.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn plain(&self, irq: Irq) -> Result<Arc<dyn Interrupt>, Error> {
+        self.controller.line(irq)
+    }
+
+    /// The line of an IOMMU, which tells of its faults itself, if it has one.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn of_iommu(&self, entry: &Entry) -> Result<Option<Arc<dyn Interrupt>>, Error> {
+        let line = entry.irq.map(|irq| self.plain(irq)).transpose()?;
+        Ok(line.map(|line| self.faulty(line, &entry.name)))
+    }
+
+    /// The line of another device, with the machine's sink told of what happens on it if it wants to know.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn of_device(&self, name: &str, irq: Irq) -> Result<Arc<dyn Interrupt>, Error> {
+        let line = self.plain(irq)?;
+        let line = match self.sink {
+            Some(sink) if sink.wants_interrupts() => Arc::new(WatchedLine {
+                line,
+                device: name.to_owned(),
+                irq: irq.id(),
+                sink: Arc::clone(sink),
+            }),
+            _ => line,
+        };
+        Ok(self.faulty(line, name))
+    }
+
+    /// Those that faults are put in on, by device.
+    pub fn into_faulty(self) -> BTreeMap<String, Arc<FaultyLine>> {
+        self.faulty.into_inner().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The line, with faults put in on it if there are any.
+    fn faulty(&self, line: Arc<dyn Interrupt>, device: &str) -> Arc<dyn Interrupt> {
+        let Some(injection) = self.injection else {
+            return line;
+        };
+        let faulty = Arc::new(FaultyLine::new(line, injection, device));
+        let mut lines = self.faulty.lock().unwrap_or_else(|e| e.into_inner());
+        lines.insert(device.to_owned(), Arc::clone(&faulty));
+        faulty
+    }
+}
+
+/// An interrupt line that someone looks at.
+struct WatchedLine {
+    line: Arc<dyn Interrupt>,
+    device: String,
+    irq: u32,
+    sink: Arc<dyn IommuSink>,
+}
+
+impl Interrupt for WatchedLine {
+    fn set(&self, level: bool) {
+        self.sink.interrupt(&self.device, self.irq, level);
+        self.line.set(level);
+    }
+}

@@ -1,0 +1,433 @@
+//! The machine: the board, what it is made of, where everything lies, how it is put together and run.
+
+#![deny(missing_docs)]
+
+// Guests that tests and an example share name the crate as the example does.
+#[cfg(test)]
+extern crate self as vmm_machine;
+
+pub mod accel;
+mod assemble;
+pub mod board;
+pub mod bus;
+mod config;
+mod controller;
+mod error;
+mod exit;
+pub mod fdt;
+#[cfg(test)]
+mod hostile_tests;
+mod iommu;
+pub mod layout;
+pub mod loader;
+mod psci;
+mod recording;
+mod saved;
+pub mod sections;
+pub mod snapshot;
+mod sources;
+mod targets;
+#[cfg(test)]
+mod tests;
+pub mod vcpu;
+mod wires;
+
+pub use config::{
+    Accel, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig, IommuModel, KernelFormat,
+    MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES, MAX_IOMMU_NAME, MAX_IOMMUS,
+    MIN_MEMORY, Port, PortConfig, ReservedMemory, TimeMode, VIRTIO_IOMMU_ENDPOINTS,
+    VirtioIommuFeature, VirtioIommuOptions, host_date,
+};
+pub use error::Error;
+pub use exit::{DeviceAccesses, Exits, Summary};
+pub use iommu::{
+    IommuEvent, IommuInfo, IommuSink, IommuSummary, RequestCounts, UtlbSummary, VirtioEvent,
+    VirtioIommuSummary,
+};
+pub use recording::{Recorder, Recording, RecordingHeader, SnapshotStart};
+pub use saved::{MachineState, Processor, TimeState, WrongMachine};
+pub use snapshot::{Fork, Snapshot};
+pub use sources::{Moved, Role, Source};
+pub use vcpu::{Acceleration, Halted, Resume, StopHandler};
+pub use vmm_base::{ByteSize, Exit, Limits, Reason};
+pub use vmm_devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};
+pub use vmm_devices::virtio::block::DiskSummary;
+
+use std::io;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use assemble::{Around, Devices, Parts};
+pub use assemble::{check, kernel_width, noise_seed};
+use board::{Board, Device};
+use bus::SystemBus;
+use controller::Controller;
+use iommu::Iommus;
+use viommu::DmaSpace;
+use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
+use vm_memory::GuestMemoryMmap;
+use vmm_devices::uart::{InputGate, Uart};
+use vmm_devices::virtio::VirtioMmio;
+use vmm_devices::virtio::block::Counters;
+use vmm_devices::virtio::block::overlay::OverlaySummary;
+use vmm_devices::virtio::chores::Chores;
+use vmm_devices::virtio::schedule::Schedule;
+use vmm_devices::virtio::worker::Worker;
+use vmm_faults::Injection;
+use wires::Wires;
+
+use crate::targets::Targets;
+use crate::vcpu::{
+    Alarm, Control, Cores, Divergence, Pace, RunCounters, RunLoop, Silence, Timing, Vcpus, Waker,
+};
+
+/// A machine, assembled and ready to run.
+pub struct Machine {
+    config: Config,
+    board: Board,
+    // The device thread ends first, before what it works on.
+    worker: Option<Worker>,
+    acceleration: Acceleration,
+    vcpus: Box<dyn Vcpus>,
+    wires: Wires,
+    bus: Arc<SystemBus>,
+    controller: Controller,
+    uart: Arc<Uart>,
+    timing: Timing,
+    gate: InputGate,
+    control: Arc<Control>,
+    waker: Arc<Waker>,
+    disks: Vec<Arc<Counters>>,
+    devices: Devices,
+    chores: Arc<Chores>,
+    schedule: Arc<Schedule>,
+    iommus: Iommus,
+    dma: Vec<(String, DmaSpace)>,
+    faults: Option<Targets>,
+    counters: RunCounters,
+    observers: Vec<Box<dyn StopHandler>>,
+    pace: Pace,
+    wall: Duration,
+    /// Instructions that were retired before this machine was made.
+    before: u64,
+    last: Option<Reason>,
+    /// What it goes on from.
+    origin: Option<Snapshot>,
+}
+
+/// Ends or interrupts a machine's run from another thread, also one that has not begun.
+#[derive(Clone, Debug)]
+pub struct StopHandle(Arc<Control>);
+
+impl StopHandle {
+    /// Asks the machine to end its run with [`Reason::Stopped`].
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+
+    /// Has the machine's observers called ([`StopHandler::interrupted`]) as soon as it can be, and the run go on.
+    pub fn interrupt(&self) {
+        self.0.interrupt();
+    }
+}
+
+impl Machine {
+    /// Opens everything that `config` names, loads the kernel and leaves the machine ready at its first
+    /// instruction. What the guest writes to its console goes to `console`.
+    ///
+    /// # Errors
+    /// A sentence for the user; nothing is left behind.
+    pub fn new(config: &Config, console: Box<dyn ConsoleSink>) -> Result<Self, Error> {
+        Self::with_iommu_sink(config, console, None)
+    }
+
+    /// The same, with `sink` told of all that happens at the IOMMUs.
+    ///
+    /// # Errors
+    /// A sentence for the user; nothing is left behind.
+    pub fn with_iommu_sink(
+        config: &Config,
+        console: Box<dyn ConsoleSink>,
+        sink: Option<Arc<dyn IommuSink>>,
+    ) -> Result<Self, Error> {
+        Self::with_faults(config, console, sink, None)
+    }
+
+    /// The same, with points at which `injection` says what goes wrong.
+    ///
+    /// # Errors
+    /// A sentence for the user; nothing is left behind.
+    pub fn with_faults(
+        config: &Config,
+        console: Box<dyn ConsoleSink>,
+        sink: Option<Arc<dyn IommuSink>>,
+        injection: Option<&Arc<Injection>>,
+    ) -> Result<Self, Error> {
+        let waker = Arc::new(Waker::default());
+        let around = Around {
+            console,
+            sink: sink.as_ref(),
+            injection,
+            waker: &waker,
+        };
+        let parts = assemble::assemble(config, around, None)?;
+        let mut machine = Self::from_parts(config.clone(), parts, waker);
+        machine.start_worker()?;
+        Ok(machine)
+    }
+
+    /// A machine of these parts, without a thread for its devices.
+    fn from_parts(config: Config, parts: Parts, waker: Arc<Waker>) -> Self {
+        Self {
+            config,
+            board: parts.board,
+            worker: None,
+            acceleration: parts.acceleration,
+            vcpus: parts.vcpus,
+            wires: Wires::new(parts.controller.emulated().cloned()),
+            bus: parts.bus,
+            controller: parts.controller,
+            uart: parts.uart,
+            timing: parts.timing,
+            gate: InputGate::new(Arc::clone(&waker)),
+            control: parts.control,
+            waker,
+            disks: parts.disks,
+            devices: parts.devices,
+            chores: parts.chores,
+            schedule: parts.schedule,
+            iommus: parts.iommus,
+            dma: parts.dma,
+            faults: parts.faults,
+            counters: RunCounters::default(),
+            observers: Vec::new(),
+            pace: Pace::Free,
+            wall: Duration::ZERO,
+            before: 0,
+            last: None,
+            origin: None,
+        }
+    }
+
+    /// In host time devices work on a thread of their own.
+    fn start_worker(&mut self) -> Result<(), Error> {
+        if self.config.time == TimeMode::Host {
+            let lines = self.controller.vm().map(|vm| vm.subscribers());
+            let lines = lines.unwrap_or_default();
+            let worker = Worker::start(&self.devices.virtio, &self.chores, lines);
+            let worker = worker.map_err(|source| Error::Host {
+                what: "start the device thread",
+                source: Box::new(source),
+            })?;
+            self.worker = Some(worker);
+            self.notify_from_kernel()?;
+        }
+        Ok(())
+    }
+
+    /// Has KVM bring notifications of queues to the device thread without the core that makes them.
+    fn notify_from_kernel(&self) -> Result<(), Error> {
+        let Some(vm) = self.controller.vm() else {
+            return Ok(());
+        };
+        let entries = self.board.devices.iter().filter(|e| e.is_virtio());
+        for (entry, slot) in entries.zip(&self.devices.virtio) {
+            let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+            let notify = entry.ranges[0].base + u64::from(VIRTIO_MMIO_QUEUE_NOTIFY);
+            for (queue, kick) in (0..).zip(slot.kicks()) {
+                vm.signal_on_write(notify, queue, kick)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs until the guest ends, a limit is reached or someone stops the machine. May be called again after
+    /// [`Reason::Timeout`], [`Reason::WallTimeout`], [`Reason::InstructionLimit`], [`Reason::Stopped`] and
+    /// [`Reason::ConsoleStop`], and goes on where it was; after the other reasons it ends at once with the same.
+    pub fn run(&mut self, limits: Limits) -> Exit {
+        if let Some(reason @ (Reason::PowerOff | Reason::Reset)) = self.last {
+            return Exit { reason };
+        }
+        let start = Instant::now();
+        let nothing = Arc::new(AtomicU64::new(0));
+        let alarm = limits.wall.map(|wall| Alarm::set(wall, &self.control));
+        let pending = self.worker.as_ref().map_or(nothing, Worker::pending);
+        let reason = RunLoop {
+            vcpus: self.vcpus.as_mut(),
+            machine: &mut self.wires,
+            timing: &self.timing,
+            gate: &self.gate,
+            uart: &self.uart,
+            rtc: &self.devices.rtc,
+            faults: self.faults.as_ref(),
+            control: &self.control,
+            waker: &self.waker,
+            pending: &pending,
+            chores: &self.chores,
+            schedule: &self.schedule,
+            limits,
+            observers: &mut self.observers,
+            counters: &mut self.counters,
+            pace: &mut self.pace,
+            silence: Silence::default(),
+        }
+        .run();
+        drop(alarm);
+        self.uart.flush();
+        self.wall += start.elapsed();
+        self.last = Some(reason);
+        Exit { reason }
+    }
+
+    /// Where the run first differed from the recording that it goes through again.
+    pub fn divergence(&self) -> Option<&Divergence> {
+        match &self.pace {
+            Pace::Replay(replay) => replay.divergence(),
+            Pace::Free | Pace::Record(..) => None,
+        }
+    }
+
+    /// A handle to type on the console. As long as one exists a sleeping guest is waited for.
+    pub fn console_input(&self) -> ConsoleInput {
+        self.gate.input()
+    }
+
+    /// The same for a person, or another program, that may take its time: in virtual time, too, time that the guest idles
+    /// away then passes as the host's does. When the last such handle is gone idle time is skipped as ever, unless the guest
+    /// goes on without a limit of time and shows nothing for two days of its own: then it sleeps rather than spins.
+    pub fn persons_input(&self) -> ConsoleInput {
+        self.gate.persons_input()
+    }
+
+    /// The console input that the guest got so far, with its times: the first mebibyte of it. A recording
+    /// ([`Recorder`]) has all.
+    pub fn console_record(&self) -> Vec<InputRecord> {
+        self.gate.record()
+    }
+
+    /// A handle to end a run from elsewhere.
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle(Arc::clone(&self.control))
+    }
+
+    /// Installs an observer of the run.
+    pub fn observe(&mut self, observer: Box<dyn StopHandler>) {
+        self.observers.push(observer);
+    }
+
+    /// Has the cores stand still and gives them to `look`, which may change them; `None` when they cannot be shown. Between
+    /// two calls of [`run`](Self::run).
+    pub fn with_cores<T>(&mut self, look: impl FnOnce(&mut Cores<'_>) -> T) -> Option<T> {
+        let looked = match self.vcpus.show() {
+            Ok(Some(mut cores)) => Some(look(&mut cores)),
+            _ => None,
+        };
+        // What fails here fails again when the run begins, and is said then.
+        let _ = self.vcpus.hide(None);
+        looked
+    }
+
+    /// The snapshot that it goes on from, if from one.
+    pub fn origin(&self) -> Option<&Snapshot> {
+        self.origin.as_ref()
+    }
+
+    /// The interpreted cores, to set breakpoints before the first run; `None` when the cores run otherwise.
+    pub fn cluster(&mut self) -> Option<&mut arm32::Cluster> {
+        self.vcpus.cluster()
+    }
+
+    /// The memory that `device`, such as `disk0` or `rng`, sees: to access it in its place, for example where it has
+    /// no business. Between two calls of [`run`](Self::run) that happens at a defined instruction.
+    pub fn dma_space(&self, device: &str) -> Option<DmaSpace> {
+        let mut spaces = self.dma.iter();
+        spaces.find_map(|(name, space)| (name == device).then(|| space.clone()))
+    }
+
+    /// What is on a disk now, from its `offset` on: `data` is filled with it. Between two calls of
+    /// [`run`](Self::run). What lies beyond its end is zero.
+    ///
+    /// # Errors
+    /// There is no such disk, or the host cannot read it.
+    pub fn read_disk(&self, disk: usize, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        let slots = self.board.devices.iter().filter(|entry| entry.is_virtio());
+        let mut slots = slots.zip(&self.devices.virtio);
+        let (_, slot) = slots
+            .find(|(entry, _)| entry.device == Device::Disk(disk))
+            .ok_or(io::ErrorKind::NotFound)?;
+        let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+        let found = slot.device().disk().ok_or(io::ErrorKind::NotFound)?;
+        found.storage.read_at(offset, data)
+    }
+
+    /// What the overlays of disks take.
+    fn overlays(&self) -> Vec<Option<OverlaySummary>> {
+        let slots = self.board.devices.iter().filter(|entry| entry.is_virtio());
+        let slots = slots.zip(&self.devices.virtio);
+        let disks = slots.filter(|(entry, _)| matches!(entry.device, Device::Disk(_)));
+        let summary = |slot: &Mutex<VirtioMmio>| {
+            let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+            slot.device().disk().and_then(|disk| disk.storage.summary())
+        };
+        disks.map(|(_, slot)| summary(slot)).collect()
+    }
+
+    /// The guest's clock.
+    pub fn clock(&self) -> Arc<dyn arm32::Clock> {
+        self.timing.clock()
+    }
+
+    /// How its cores are run.
+    pub fn acceleration(&self) -> &Acceleration {
+        &self.acceleration
+    }
+
+    /// The guest's RAM.
+    pub fn memory(&self) -> Arc<GuestMemoryMmap<()>> {
+        self.bus.memory()
+    }
+
+    /// What the machine is made of.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// What happened so far, in numbers.
+    pub fn summary(&self) -> Summary {
+        let instructions = self.vcpus.retired();
+        let seconds = self.wall.as_secs_f64();
+        let gic = self.controller.emulated();
+        Summary {
+            exit: self.last,
+            time: self.config.time,
+            seed: self.config.seed,
+            cpus: self.config.cpus,
+            kvm: self.acceleration == Acceleration::Kvm,
+            instructions,
+            guest_ns: self.timing.clock().now_ns(),
+            skipped_ns: match &self.timing {
+                Timing::Virtual(clock) => clock.skipped_ns(),
+                Timing::Host(_) => 0,
+            },
+            wall_ns: u64::try_from(self.wall.as_nanos()).unwrap_or(u64::MAX),
+            mips: if seconds > 0.0 {
+                (instructions - self.before) as f64 / seconds / 1e6
+            } else {
+                0.0
+            },
+            console_bytes: self.uart.bytes_out(),
+            interrupts: gic.map_or(0, |gic| gic.acknowledged()),
+            exits: Exits {
+                mmio: self.bus.accesses(),
+                unmapped: self.bus.unmapped(),
+                firmware: self.wires.calls,
+                idle: self.counters.idle,
+                slices: self.counters.slices,
+            },
+            disks: self.disks.iter().map(|disk| disk.summary()).collect(),
+            overlays: self.overlays(),
+            iommus: self.iommus.summaries(),
+        }
+    }
+}

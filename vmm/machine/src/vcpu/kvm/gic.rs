@@ -1,0 +1,76 @@
+//! KVM's interrupt controller (Linux, Documentation/virt/kvm/devices/arm-vgic.rst and arm-vgic-v3.rst).
+
+use kvm_bindings::{
+    KVM_DEV_ARM_VGIC_CTRL_INIT, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_DEV_ARM_VGIC_GRP_CTRL,
+    KVM_DEV_ARM_VGIC_GRP_NR_IRQS, KVM_VGIC_V2_ADDR_TYPE_CPU, KVM_VGIC_V2_ADDR_TYPE_DIST,
+    KVM_VGIC_V3_ADDR_TYPE_DIST, KVM_VGIC_V3_ADDR_TYPE_REDIST, kvm_create_device, kvm_device_attr,
+    kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V2, kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3,
+};
+use kvm_ioctls::{DeviceFd, VmFd};
+
+use super::super::accel::{Irqchip, KvmError};
+use super::vm::failed;
+use crate::layout;
+
+/// Makes the controller of a machine that has no cores yet: a GICv3, else a GICv2, whichever the host has (a GICv3 may be
+/// able to serve as the older one, too). That it cannot be asked for without making it is `kvm-ioctls`' way.
+pub(super) fn create(vm: &VmFd) -> Option<(Irqchip, DeviceFd)> {
+    [Irqchip::GicV3, Irqchip::GicV2]
+        .into_iter()
+        .find_map(|kind| Some((kind, vm.create_device(&mut request(kind)).ok()?)))
+}
+
+fn request(kind: Irqchip) -> kvm_create_device {
+    kvm_create_device {
+        type_: match kind {
+            Irqchip::GicV2 => kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V2,
+            Irqchip::GicV3 => kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3,
+        },
+        fd: 0,
+        flags: 0,
+    }
+}
+
+/// Puts the controller in its place, once the machine has its cores.
+///
+/// # Errors
+/// When KVM refuses.
+pub(super) fn set_up(gic: &DeviceFd, kind: Irqchip) -> Result<(), KvmError> {
+    let places = match kind {
+        Irqchip::GicV2 => [
+            (KVM_VGIC_V2_ADDR_TYPE_DIST, layout::GICD.base),
+            (KVM_VGIC_V2_ADDR_TYPE_CPU, layout::GICC.base),
+        ],
+        Irqchip::GicV3 => [
+            (KVM_VGIC_V3_ADDR_TYPE_DIST, layout::GICV3D.base),
+            (KVM_VGIC_V3_ADDR_TYPE_REDIST, layout::GICR.base),
+        ],
+    };
+    for (part, base) in places {
+        set(gic, KVM_DEV_ARM_VGIC_GRP_ADDR, part, &base)?;
+    }
+    set(gic, KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0_u64, &layout::IRQS)?;
+    set(
+        gic,
+        KVM_DEV_ARM_VGIC_GRP_CTRL,
+        KVM_DEV_ARM_VGIC_CTRL_INIT,
+        &0_u64,
+    )
+}
+
+/// Sets an attribute whose value KVM reads from memory.
+pub(super) fn set<T>(
+    gic: &DeviceFd,
+    group: u32,
+    attr: impl Into<u64>,
+    value: &T,
+) -> Result<(), KvmError> {
+    let attr = kvm_device_attr {
+        flags: 0,
+        group,
+        attr: attr.into(),
+        addr: std::ptr::from_ref(value) as u64,
+    };
+    gic.set_device_attr(&attr)
+        .map_err(failed("set up its interrupt controller"))
+}

@@ -1,0 +1,488 @@
+//! Gives the cores time until something ends the run.
+//!
+//! Work is given in slices. Between slices, and only there, console input passes its gate and limits and requests are
+//! looked at; in virtual time the slices end at the same instruction in every run. When all cores
+//! sleep, virtual time skips to the next event, and host time waits for it, as virtual time does too while a person may type.
+
+mod waiting;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arm32::Clock;
+use arm32::wires::Machine;
+use serde::{Deserialize, Serialize};
+use vmm_base::{Limits, Reason, VirtualClock};
+use vmm_devices::rtc::Rtc;
+use vmm_devices::uart::{InputGate, Uart};
+use vmm_devices::virtio::chores::Chores;
+use vmm_devices::virtio::schedule::Schedule;
+
+use super::pace::{self, Pace, Turn};
+use super::{Control, Halted, Resume, Stop, StopHandler, Vcpus, Waker};
+use crate::targets::Targets;
+
+pub use waiting::Silence;
+
+/// Instructions between looks at input, limits and requests: a few milliseconds of the host, a millisecond of virtual
+/// time.
+const SLICE: u64 = 1_000_000;
+/// The same for a recorded run in host time, whose clock the host's moves on between slices only.
+const RECORDED_SLICE: u64 = 50_000;
+/// The longest sleep of the host without another look; bounds what a clock that jumps can do.
+const MAX_SLEEP: Duration = Duration::from_secs(3600);
+/// The same in host time: cores on threads of their own may go on without waking anyone.
+const MAX_HOST_SLEEP: Duration = Duration::from_secs(1);
+
+/// What idling means.
+#[derive(Clone)]
+pub enum Timing {
+    /// Time skips to the next event, unless a person may type before.
+    Virtual(Arc<VirtualClock>),
+    /// The host sleeps until the next event.
+    Host(Arc<dyn Clock>),
+}
+
+impl Timing {
+    /// The clock that the guest sees.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        match self {
+            Self::Virtual(clock) => clock.clone(),
+            Self::Host(clock) => clock.clone(),
+        }
+    }
+
+    fn now_ns(&self) -> u64 {
+        match self {
+            Self::Virtual(clock) => clock.now_ns(),
+            Self::Host(clock) => clock.now_ns(),
+        }
+    }
+}
+
+/// What the loop counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunCounters {
+    /// Slices given.
+    pub slices: u64,
+    /// Times that all cores slept.
+    pub idle: u64,
+}
+
+/// Everything the loop looks at.
+pub struct RunLoop<'a> {
+    /// The cores.
+    pub vcpus: &'a mut dyn Vcpus,
+    /// What they ask of the machine.
+    pub machine: &'a mut dyn Machine,
+    /// What idling means.
+    pub timing: &'a Timing,
+    /// The console's input gate.
+    pub gate: &'a InputGate,
+    /// Where that input goes.
+    pub uart: &'a Uart,
+    /// The real-time clock, whose alarm goes off at a time of the guest.
+    pub rtc: &'a Rtc,
+    /// What devices with faults do later.
+    pub(crate) faults: Option<&'a Targets>,
+    /// Requests to end.
+    pub control: &'a Control,
+    /// Wakes a sleeping loop.
+    pub waker: &'a Waker,
+    /// Work of the device thread that is not done: it may yet raise an interrupt.
+    pub pending: &'a AtomicU64,
+    /// What devices can go on with.
+    pub chores: &'a Chores,
+    /// What they go on with later, in virtual time.
+    pub schedule: &'a Schedule,
+    /// When to give up.
+    pub limits: Limits,
+    /// Who is told of stops.
+    pub observers: &'a mut [Box<dyn StopHandler>],
+    /// What was counted.
+    pub counters: &'a mut RunCounters,
+    /// Whether the run is recorded, or recorded already.
+    pub pace: &'a mut Pace,
+    /// How long the guest has shown nothing.
+    pub silence: Silence,
+}
+
+impl RunLoop<'_> {
+    /// Runs to the end.
+    pub fn run(&mut self) -> Reason {
+        let reason = self.run_slices();
+        self.vcpus.pause();
+        let reason = self.end_as_recorded(reason);
+        self.observers.iter_mut().for_each(|o| o.ended(reason));
+        reason
+    }
+
+    fn run_slices(&mut self) -> Reason {
+        let deadline = self
+            .limits
+            .wall
+            .and_then(|wall| Instant::now().checked_add(wall));
+        loop {
+            let ticket = self.waker.ticket();
+            self.schedule.looked();
+            let waits = self.waits_for_the_host();
+            if let Some(reason) = self.must_end(waits, deadline) {
+                return reason;
+            }
+            if self.control.take_interrupt() {
+                if let Err(reason) = self.interrupt(deadline) {
+                    return reason;
+                }
+                continue;
+            }
+            if waits {
+                self.sleep(None, ticket, deadline);
+                continue;
+            }
+            self.chores.run();
+            if let Some(faults) = self.faults {
+                faults.run_due();
+            }
+            if self.schedule.run_due() {
+                // A device has had its turn: requests and limits are looked at before the next has its own.
+                continue;
+            }
+            match self.begin_turn() {
+                Ok(input) if input.is_empty() => {}
+                Ok(input) => self.uart.feed(&input),
+                Err(reason) => return reason,
+            }
+            // Now that the guest's clock shows what it does in this turn.
+            self.rtc.tick();
+            self.counters.slices += 1;
+            let budget = self.budget();
+            match self.slice(budget, deadline) {
+                Ok(Stop::SystemOff) => return Reason::PowerOff,
+                Ok(Stop::SystemReset) => return Reason::Reset,
+                Ok(Stop::Idle { wake_ns }) => {
+                    self.counters.idle += 1;
+                    // Held cores run on when who holds them says so, and asleep among the rest is not dead.
+                    let held = self
+                        .vcpus
+                        .cluster()
+                        .is_some_and(|cluster| cluster.any_held());
+                    if let Some(reason) = self.idle(wake_ns, held, ticket, deadline) {
+                        return reason;
+                    }
+                }
+                Ok(_) => {
+                    // The host's clock does not wait for the end of a line.
+                    if let Timing::Host(_) = self.timing {
+                        self.uart.flush();
+                    }
+                }
+                Err(reason) => return reason,
+            }
+        }
+    }
+
+    /// Whether virtual time stands still until the host has done what a queue waits for.
+    fn waits_for_the_host(&self) -> bool {
+        matches!(self.timing, Timing::Virtual(_)) && self.schedule.is_waiting()
+    }
+
+    /// Why the run ends now. While it waits for the host the guest's own limits have their time to come: how long it waits
+    /// must not be seen in what the guest has done by then.
+    fn must_end(&self, waits: bool, deadline: Option<Instant>) -> Option<Reason> {
+        self.control.take().or_else(|| {
+            if waits {
+                passed(deadline).then_some(Reason::WallTimeout)
+            } else {
+                self.exceeded(deadline)
+            }
+        })
+    }
+
+    /// How the machine is now.
+    fn turn(&mut self) -> Turn {
+        Turn {
+            instructions: self.vcpus.retired(),
+            now_ns: self.timing.now_ns(),
+            check: pace::check(self.vcpus.cluster(), self.uart.digest()),
+            input: Vec::new(),
+        }
+    }
+
+    /// Lets in what comes from outside; the console's input.
+    fn begin_turn(&mut self) -> Result<Vec<u8>, Reason> {
+        if matches!(self.pace, Pace::Free) {
+            return Ok(self.gate.open(self.timing.now_ns(), self.uart.room()));
+        }
+        self.catch_up();
+        let mut turn = self.turn();
+        match &mut self.pace {
+            Pace::Free => {}
+            Pace::Record(_, log) => {
+                turn.input = self.gate.open(turn.now_ns, self.uart.room());
+                log(&turn);
+            }
+            Pace::Replay(replay) => {
+                if turn.instructions < replay.next().instructions {
+                    return Ok(Vec::new());
+                }
+                if let Some(reason) = replay.ending() {
+                    return Err(replay.compare(&turn).err().unwrap_or(reason));
+                }
+                turn.input = replay.begin(&turn)?;
+                self.gate.passed(turn.now_ns, &turn.input);
+            }
+        }
+        Ok(turn.input)
+    }
+
+    /// Has the guest's clock show the time of the host, or what that was, where it is the host's.
+    fn catch_up(&self) {
+        let Timing::Virtual(clock) = self.timing else {
+            return;
+        };
+        match &self.pace {
+            Pace::Record(Some(host), _) => clock.advance_to(host.now_ns()),
+            Pace::Replay(replay)
+                if replay.host && replay.next().instructions == self.vcpus.retired() =>
+            {
+                clock.advance_to(replay.next().now_ns);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the guest itself ended the run where the recording does.
+    fn end_as_recorded(&mut self, reason: Reason) -> Reason {
+        let by_guest = matches!(reason, Reason::PowerOff | Reason::Reset | Reason::GuestDead);
+        let found = self.turn();
+        match &mut self.pace {
+            Pace::Replay(replay) if by_guest => match replay.ending() {
+                Some(recorded) if recorded == reason => {
+                    replay.compare(&found).err().unwrap_or(reason)
+                }
+                _ => replay.diverged(format!("the guest {}", reason.sentence()), &found),
+            },
+            // Unless it is known already.
+            Pace::Replay(replay) if reason == Reason::Diverged => {
+                replay.diverged("the guest sleeps, and not in the recording,".into(), &found)
+            }
+            _ => reason,
+        }
+    }
+
+    /// Gives the cores `budget` instructions. Observers are told of stops on the way, and the slice ends where it would
+    /// without them.
+    fn slice(&mut self, budget: u64, deadline: Option<Instant>) -> Result<Stop, Reason> {
+        let end = self.vcpus.retired().saturating_add(budget);
+        loop {
+            let left = end.saturating_sub(self.vcpus.retired());
+            match self.vcpus.run(self.machine, left)? {
+                stop @ (Stop::Breakpoint { .. } | Stop::Watchpoint { .. } | Stop::Step { .. }) => {
+                    self.tell(deadline, |observer, halted| observer.stopped(stop, halted))?;
+                }
+                Stop::Requested => {
+                    if self.control.take_interrupt() {
+                        self.interrupt(deadline)?;
+                    }
+                    if self.control.take_recheck() {
+                        return Ok(Stop::Requested);
+                    }
+                }
+                stop => return Ok(stop),
+            }
+            if self.control.pending() || passed(deadline) {
+                return Ok(Stop::Requested);
+            }
+        }
+    }
+
+    fn interrupt(&mut self, deadline: Option<Instant>) -> Result<(), Reason> {
+        self.tell(deadline, |observer, halted| observer.interrupted(halted))
+    }
+
+    /// Shows all observers the machine; the reason if one ends the run.
+    fn tell(
+        &mut self,
+        deadline: Option<Instant>,
+        mut what: impl FnMut(&mut dyn StopHandler, &mut Halted<'_>) -> Resume,
+    ) -> Result<(), Reason> {
+        let control = self.control;
+        let must_end = || control.pending() || passed(deadline);
+        let now_ns = self.timing.now_ns();
+        let Some(cores) = self.vcpus.show()? else {
+            return Ok(());
+        };
+        let mut halted = Halted {
+            cores,
+            image: None,
+            now_ns,
+            uart: self.uart,
+            must_end: &must_end,
+        };
+        let mut ends = false;
+        for observer in self.observers.iter_mut() {
+            ends |= what(observer.as_mut(), &mut halted) == Resume::End;
+        }
+        let image = halted.image;
+        self.vcpus.hide(image)?;
+        if ends { Err(Reason::Stopped) } else { Ok(()) }
+    }
+
+    fn exceeded(&self, deadline: Option<Instant>) -> Option<Reason> {
+        let limits = &self.limits;
+        if limits
+            .guest_ns
+            .is_some_and(|limit| self.timing.now_ns() >= limit)
+        {
+            return Some(Reason::Timeout);
+        }
+        if limits
+            .instructions
+            .is_some_and(|limit| self.vcpus.retired() >= limit)
+        {
+            return Some(Reason::InstructionLimit);
+        }
+        passed(deadline).then_some(Reason::WallTimeout)
+    }
+
+    /// When something happens by itself next.
+    fn next_event(&self) -> Option<u64> {
+        let alarm = self.faults.and_then(|faults| faults.injection.next_alarm());
+        let (rtc, work) = (self.rtc.next_alarm(), self.schedule.next());
+        let events = [alarm, rtc, work, self.gate.next_scheduled()];
+        events.into_iter().flatten().min()
+    }
+
+    /// Instructions until the next point at which something must be looked at.
+    fn budget(&self) -> u64 {
+        let mut budget = match &self.pace {
+            Pace::Free | Pace::Record(None, _) => SLICE,
+            Pace::Record(Some(_), _) => RECORDED_SLICE,
+            // To the next turn, whose time is the only one at which something happens.
+            Pace::Replay(replay) => {
+                let next = replay.next().instructions;
+                let left = next.saturating_sub(self.vcpus.retired());
+                let limit = self.limits.instructions.unwrap_or(u64::MAX);
+                return left.min(limit.saturating_sub(self.vcpus.retired()));
+            }
+        };
+        if let Some(limit) = self.limits.instructions {
+            budget = budget.min(limit.saturating_sub(self.vcpus.retired()));
+        }
+        if let Timing::Virtual(clock) = self.timing {
+            for event in self.limits.guest_ns.into_iter().chain(self.next_event()) {
+                budget = budget.min(clock.instructions_until(event).unwrap_or(SLICE));
+            }
+        }
+        budget.max(1)
+    }
+
+    /// All cores sleep, or are `held`, until guest time `wake_ns` or an interrupt.
+    fn idle(
+        &mut self,
+        wake_ns: Option<u64>,
+        held: bool,
+        ticket: u64,
+        deadline: Option<Instant>,
+    ) -> Option<Reason> {
+        // Virtual time stands still while all cores sleep: a time that has come and woke nobody never will.
+        let wake_ns = wake_ns.filter(|ns| match self.timing {
+            Timing::Virtual(clock) => *ns > clock.now_ns(),
+            Timing::Host(_) => true,
+        });
+        let event = wake_ns.into_iter().chain(self.next_event()).min();
+        let until = event
+            .into_iter()
+            .chain(self.limits.guest_ns.filter(|_| event.is_some()))
+            .min();
+        match &self.pace {
+            Pace::Replay(replay) => return self.idle_again(replay, until),
+            Pace::Record(Some(host), _) if until.is_some() || self.may_wake(ticket) => {
+                let left = |ns: u64| Duration::from_nanos(ns.saturating_sub(host.now_ns()));
+                let until = until.into_iter().chain(self.limits.guest_ns).min();
+                self.sleep(until.map(left), ticket, deadline);
+                return None;
+            }
+            _ => {}
+        }
+        let waits = self.waits_for_a_person();
+        match (self.timing, until) {
+            (Timing::Virtual(clock), _) if waits && (until.is_some() || self.may_wake(ticket)) => {
+                self.wait_in_virtual_time(clock, until.or(self.limits.guest_ns), ticket, deadline);
+                None
+            }
+            (Timing::Virtual(clock), Some(ns)) => {
+                // A prompt ends no line, and with its timers to wake it the guest may never come to `sleep`.
+                self.uart.flush();
+                clock.skip_to(ns);
+                None
+            }
+            (Timing::Host(clock), Some(ns)) => {
+                self.sleep(
+                    Some(Duration::from_nanos(ns.saturating_sub(clock.now_ns()))),
+                    ticket,
+                    deadline,
+                );
+                None
+            }
+            (_, None) if held || self.may_wake(ticket) => {
+                let limit = match self.timing {
+                    Timing::Host(clock) => {
+                        let left =
+                            |ns: u64| Duration::from_nanos(ns.saturating_sub(clock.now_ns()));
+                        let limit = self.limits.guest_ns.map_or(MAX_HOST_SLEEP, left);
+                        Some(limit.min(MAX_HOST_SLEEP))
+                    }
+                    Timing::Virtual(_) => None,
+                };
+                self.sleep(limit, ticket, deadline);
+                None
+            }
+            (_, None) => Some(Reason::GuestDead),
+        }
+    }
+
+    /// All cores sleep as they did when it was recorded, when time went on to that of the next turn, or without one the guest
+    /// was dead.
+    fn idle_again(&self, replay: &pace::Replay, until: Option<u64>) -> Option<Reason> {
+        let next = replay.next();
+        if replay.ending() == Some(Reason::GuestDead) && until.is_none() {
+            return Some(Reason::GuestDead);
+        }
+        if next.instructions != self.vcpus.retired() {
+            return Some(Reason::Diverged);
+        }
+        if let Timing::Virtual(clock) = self.timing
+            && !replay.host
+        {
+            clock.skip_to(until.map_or(next.now_ns, |until| until.min(next.now_ns)));
+        }
+        None
+    }
+
+    /// Whether anything may yet wake a core: input, unfinished work of a device, or what happened since `ticket`.
+    fn may_wake(&self, ticket: u64) -> bool {
+        // In this order: a device raises its interrupt before its work counts as done.
+        let work = self.gate.can_arrive(self.uart.room())
+            || self.schedule.is_waiting()
+            || self.pending.load(Ordering::Acquire) > 0;
+        work || self.waker.ticket() != ticket
+    }
+
+    fn sleep(&self, time: Option<Duration>, ticket: u64, deadline: Option<Instant>) {
+        self.uart.flush();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let time = time
+            .into_iter()
+            .chain(left)
+            .min()
+            .unwrap_or(MAX_SLEEP)
+            .min(MAX_SLEEP);
+        self.waker.wait(ticket, Some(time));
+    }
+}
+
+fn passed(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
+}
