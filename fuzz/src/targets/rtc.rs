@@ -8,8 +8,8 @@ use arbitrary::{Arbitrary, Unstructured};
 use arm32::Clock;
 use vm_device::DeviceMmio;
 use vm_device::bus::MmioAddress;
-use vmm_base::VirtualClock;
 use vmm::devices::rtc::Rtc;
+use vmm_base::VirtualClock;
 
 use super::line::Line;
 use super::rest::Rest;

@@ -5,9 +5,10 @@ use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-pub use vmm_files::atomic_file::reason;
 use vmm_files::atomic_file::AtomicFile;
 use vmm_files::input;
+
+pub use vmm_files::atomic_file::reason;
 
 use super::UserError;
 use super::patience::Patient;

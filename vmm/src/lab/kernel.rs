@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 
 use guest_images::catalog::Architecture;
 use guest_images::{Cache, Image, Progress, catalog, hash_file};
-use vmm_machine::KernelFormat;
-
-use super::run::Undecided;
 use vmm_base::Width;
 use vmm_files::input;
 use vmm_machine::loader::LoadError;
-use vmm_machine::{Config, Error, kernel_width};
+use vmm_machine::{Config, Error, KernelFormat, kernel_width};
+
+use super::run::Undecided;
 
 /// How an ELF file begins, which every kernel module is.
 const ELF: &[u8] = b"\x7fELF";

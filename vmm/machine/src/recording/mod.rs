@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use vmm_base::HostClock;
 use vmm_devices::uart::ConsoleSink;
+use vmm_files::input;
 
 use super::assemble::{Around, assemble};
 use super::config::{Config, TimeMode};
@@ -23,7 +24,6 @@ use super::sections::{Form, ReadError, Reader, Writer};
 use super::snapshot::{Fork, Snapshot};
 use super::sources::{Moved, Role, Source};
 use super::{Accel, Machine, Reason};
-use vmm_files::input;
 use crate::vcpu::{Ending, Pace, Replay, Turn, Waker, check};
 
 /// Recordings.
