@@ -8,8 +8,3 @@ pub mod coverage;
 pub mod list;
 pub mod seeds;
 pub mod targets;
-
-/// What files of `vmm` that are compiled here too name so.
-mod vcpu {
-    pub(crate) use vmm::vcpu::Width;
-}

@@ -6,7 +6,7 @@ use arm32::wires::{Conduit, FirmwareAction};
 use vm_device::DeviceMmio;
 use vm_device::bus::MmioAddress;
 use vmm::devices::clkgen::ClockGenerator;
-use vmm::devices::psci::{Answer, answer};
+use vmm::machine::psci::{Answer, answer};
 
 use super::rest::Rest;
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use vmm::irq::Interrupt;
+use vmm_base::Interrupt;
 
 /// The level of a line, low at first.
 #[derive(Debug, Default)]

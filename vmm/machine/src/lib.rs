@@ -20,7 +20,7 @@ mod hostile_tests;
 mod iommu;
 pub mod layout;
 pub mod loader;
-mod psci;
+pub mod psci;
 mod recording;
 mod saved;
 pub mod sections;

@@ -12,7 +12,7 @@ use kvm_bindings::{
     kvm_vcpu_events,
 };
 use kvm_ioctls::{VcpuExit, VcpuFd};
-use vmm_base::{HostClock, Reason, warn_guest};
+use vmm_base::{HostClock, Reason, Waker, Width, warn_guest};
 
 use super::super::accel::KvmError;
 use super::super::doze::{Doze, Sleeper};

@@ -9,7 +9,7 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Cap, DeviceFd, IoEventAddress, Kvm, VcpuFd, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
-use vmm_base::{Interrupt, Waker};
+use vmm_base::{Interrupt, Waker, Width};
 use vmm_devices::virtio::worker::Subscriber;
 use vmm_sys_util::errno;
 use vmm_sys_util::eventfd::EventFd;
