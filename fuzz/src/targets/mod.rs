@@ -12,7 +12,6 @@ pub mod images;
 pub mod ipmmu;
 pub mod kallsyms;
 pub mod lab;
-mod line;
 pub mod loader;
 pub mod planted;
 pub mod probe;

@@ -10,8 +10,8 @@ use vm_device::DeviceMmio;
 use vm_device::bus::MmioAddress;
 use vmm::devices::rtc::Rtc;
 use vmm_base::VirtualClock;
+use vmm_base::testing::LevelLine;
 
-use super::line::Line;
 use super::rest::Rest;
 
 const SECOND: u64 = 1_000_000_000;
@@ -109,15 +109,15 @@ impl Model {
 
 struct Place {
     clock: Arc<VirtualClock>,
-    line: Arc<Line>,
+    line: Arc<LevelLine>,
     /// How often it was said that the next alarm may have changed.
     told: Arc<AtomicU64>,
     rtc: Rtc,
     model: Model,
 }
 
-fn rtc(clock: &Arc<VirtualClock>, epoch: u32) -> (Rtc, Arc<Line>, Arc<AtomicU64>) {
-    let (line, told) = (Arc::<Line>::default(), Arc::<AtomicU64>::default());
+fn rtc(clock: &Arc<VirtualClock>, epoch: u32) -> (Rtc, Arc<LevelLine>, Arc<AtomicU64>) {
+    let (line, told) = (Arc::<LevelLine>::default(), Arc::<AtomicU64>::default());
     let count = Arc::clone(&told);
     let tell = move || {
         count.fetch_add(1, Ordering::Relaxed);

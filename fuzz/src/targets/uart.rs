@@ -9,8 +9,8 @@ use arbitrary::{Arbitrary, Unstructured};
 use vm_device::DeviceMmio;
 use vm_device::bus::MmioAddress;
 use vmm::devices::uart::{Capture, REG_SHIFT, Uart};
+use vmm_base::testing::LevelLine;
 
-use super::line::Line;
 use super::rest::Rest;
 
 /// Steps of one case.
@@ -185,14 +185,14 @@ impl Model {
 
 struct Place {
     uart: Uart,
-    line: Arc<Line>,
+    line: Arc<LevelLine>,
     sink: Capture,
     model: Model,
 }
 
 impl Place {
     fn new() -> Self {
-        let (line, sink) = (Arc::<Line>::default(), Capture::default());
+        let (line, sink) = (Arc::<LevelLine>::default(), Capture::default());
         let uart = Uart::new(line.clone(), Box::new(sink.clone()), Box::new(|| ()));
         let model = Model::default();
         Self {
