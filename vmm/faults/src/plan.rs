@@ -1,8 +1,8 @@
 //! Reads fault plans, and says what is wrong with them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use vmm_files::toml_file::{self, Mistake};
+use vmm_files::toml_file::{self, FileError};
 
 use super::spec::{Plan, Rule, What, When, Where};
 
@@ -31,22 +31,9 @@ const MAX_NAME: usize = 128;
 /// What is wrong with a plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// It cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It is not well-formed, or has keys that it should not have.
-    #[error("cannot use {file}: {mistake}")]
-    Toml {
-        /// The file or the plan's name.
-        file: String,
-        /// Where and why.
-        mistake: Mistake,
-    },
+    /// It cannot be read, or is not well-formed.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// It contradicts itself.
     #[error("cannot use {file}: fault {number}: {what}")]
     Rule {
@@ -73,7 +60,7 @@ pub enum PlanError {
 /// There is none, or it is wrong.
 pub fn find(name: &str) -> Result<Plan, PlanError> {
     if is_file(name) {
-        return parse(name, &read(Path::new(name))?);
+        return parse(name, &toml_file::read_named(Path::new(name))?);
     }
     let shipped = SHIPPED.iter().find(|(shipped, _)| *shipped == name);
     let (name, text) = shipped.ok_or_else(|| PlanError::Unknown(name.into()))?;
@@ -85,22 +72,12 @@ pub fn is_file(name: &str) -> bool {
     name.ends_with(".toml") || name.contains('/')
 }
 
-fn read(path: &Path) -> Result<String, PlanError> {
-    toml_file::read(path).map_err(|source| PlanError::Read {
-        path: path.into(),
-        source,
-    })
-}
-
 /// The plan in `text`, which came from `file`.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
-    let plan: Plan = toml_file::parse(text).map_err(|mistake| PlanError::Toml {
-        file: file.into(),
-        mistake,
-    })?;
+    let plan: Plan = toml_file::parse_named(file, text)?;
     if plan.fault.len() > MAX_RULES {
         return Err(PlanError::Size(file.into()));
     }
@@ -377,7 +354,11 @@ mod tests {
         }
         let error = find("nonsense").unwrap_err().to_string();
         assert!(error.contains("vmm inject --list"), "{error}");
-        assert!(matches!(find("/no/such.toml"), Err(PlanError::Read { .. })));
+        let missing = find("/no/such.toml");
+        assert!(matches!(
+            missing,
+            Err(PlanError::File(FileError::Read { .. }))
+        ));
     }
 
     #[test]

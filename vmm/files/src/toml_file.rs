@@ -1,7 +1,7 @@
 //! Reads the TOML files that users write, and says where a mistake in one is.
 
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
@@ -18,6 +18,49 @@ pub struct Mistake {
     pub line: usize,
     /// What the reader says.
     pub message: String,
+}
+
+/// A file that describes something cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not well-formed, or has keys that it should not have.
+    #[error("cannot use {file}: {mistake}")]
+    Toml {
+        /// The file, or the name of what is shipped.
+        file: String,
+        /// Where and why.
+        mistake: Mistake,
+    },
+}
+
+/// The text of the file at `path`, with an error that names it.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_named(path: &Path) -> Result<String, FileError> {
+    read(path).map_err(|source| FileError::Read {
+        path: path.into(),
+        source,
+    })
+}
+
+/// What `text`, which came from `file`, describes, with an error that names it.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_named<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, FileError> {
+    parse(text).map_err(|mistake| FileError::Toml {
+        file: file.into(),
+        mistake,
+    })
 }
 
 /// The text of the file at `path`.

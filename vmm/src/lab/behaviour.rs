@@ -54,8 +54,7 @@ impl Behaviours {
     /// # Errors
     /// What is wrong with it, as a sentence.
     pub fn read(file: &str, text: &str) -> Result<Self, LabError> {
-        let list: BTreeMap<String, Behaviour> =
-            toml_file::parse(text).map_err(|mistake| LabError::toml(file, mistake))?;
+        let list: BTreeMap<String, Behaviour> = toml_file::parse_named(file, text)?;
         for (name, behaviour) in &list {
             for probe in &behaviour.probes {
                 parse(probe).map_err(|error| LabError::Meaning {

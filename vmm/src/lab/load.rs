@@ -1,8 +1,8 @@
 //! Reads scenario files and makes cases of them: one boot each.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use vmm_files::toml_file::{self, Mistake};
+use vmm_files::toml_file::{self, FileError};
 
 use super::behaviour::{Behaviour, Behaviours};
 use super::signs;
@@ -30,22 +30,9 @@ const MAX_DEVICES: usize = 8;
 /// What is wrong with scenarios or with what is asked of them.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
-    /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file is not well-formed, or has keys that it should not have.
-    #[error("cannot use {file}: {mistake}")]
-    Toml {
-        /// The file.
-        file: String,
-        /// Where and why.
-        mistake: Mistake,
-    },
+    /// A file cannot be read, or is not well-formed.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file contradicts itself.
     #[error("cannot use {file}: {what}")]
     Meaning {
@@ -59,16 +46,6 @@ pub enum LabError {
         "there is no scenario {0:?}: `vmm lab list` shows them, and a file is named with its path"
     )]
     Unknown(String),
-}
-
-impl LabError {
-    /// A mistake in `file`.
-    pub(super) fn toml(file: &str, mistake: Mistake) -> Self {
-        Self::Toml {
-            file: file.into(),
-            mistake,
-        }
-    }
 }
 
 /// One boot, and what is expected of it.
@@ -148,7 +125,7 @@ impl Lab {
     pub fn select(&self, name: &str) -> Result<Vec<Case>, LabError> {
         let path = Path::new(name);
         if Self::is_file(name) {
-            let text = read(path)?;
+            let text = toml_file::read_named(path)?;
             let stem = path.file_stem().and_then(|stem| stem.to_str());
             return expand(stem.unwrap_or("scenario"), name, &text, &self.behaviours);
         }
@@ -170,13 +147,6 @@ impl Lab {
     }
 }
 
-fn read(path: &Path) -> Result<String, LabError> {
-    toml_file::read(path).map_err(|source| LabError::Read {
-        path: path.into(),
-        source,
-    })
-}
-
 /// The cases of the scenario `name` in `text`, which came from `file`.
 ///
 /// # Errors
@@ -187,8 +157,7 @@ pub fn expand(
     text: &str,
     behaviours: &Behaviours,
 ) -> Result<Vec<Case>, LabError> {
-    let scenario: Scenario =
-        toml_file::parse(text).map_err(|mistake| LabError::toml(file, mistake))?;
+    let scenario: Scenario = toml_file::parse_named(file, text)?;
     let fail = |what: String| LabError::Meaning {
         file: file.into(),
         what,
