@@ -44,22 +44,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("arm32-difftest", &["arm32", "arm32-isa"]),
-    (
-        "integration",
-        &["guest-images", "viommu", "vmm", "vmm-base", "vmm-faults"],
-    ),
-    (
-        "benches",
-        &[
-            "arm32",
-            "arm32-isa",
-            "guest-images",
-            "viommu",
-            "vmm",
-            "vmm-base",
-            "vmm-faults",
-        ],
-    ),
+    ("integration", &["guest-images", "viommu", "vmm"]),
+    ("benches", &["guest-images", "viommu", "vmm"]),
     ("xtask", &[]),
 ];
 
