@@ -20,6 +20,13 @@ pub struct EndpointId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(pub u32);
 
+impl SourceId {
+    /// Where its bus master stands in a list of them by number.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Who accesses memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Requester {

@@ -145,9 +145,8 @@ impl Injection {
     /// The name of the bus master with this number; none if nobody numbered it.
     pub(crate) fn name(&self, source: Option<SourceId>) -> &str {
         let names = self.connected.get().map(|c| &c.names);
-        let index = source.and_then(|SourceId(source)| usize::try_from(source).ok());
-        index
-            .and_then(|index| names?.get(index))
+        source
+            .and_then(|source| names?.get(source.index()))
             .map_or("", String::as_str)
     }
 

@@ -265,10 +265,9 @@ impl IommuSink for MachineSink {
             IommuEvent::Virtio(event) => self.requests.event(&iommu.name, event),
             IommuEvent::Path(event) => {
                 let lanes = self.machine.get().map(|machine| &machine.lanes);
-                let source = event
+                let lane = event
                     .source()
-                    .and_then(|source| usize::try_from(source.0).ok());
-                let lane = source.and_then(|source| lanes?.get(source).copied());
+                    .and_then(|source| lanes?.get(source.index()).copied());
                 unit.record(event, lane);
             }
         }

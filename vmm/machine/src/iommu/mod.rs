@@ -6,9 +6,9 @@ mod tally;
 mod virtio;
 
 use serde::{Deserialize, Serialize};
+use viommu::Event;
 use viommu::ipmmu::IpmmuEvent;
 use viommu::virtio::Exchange;
-use viommu::{Event, SourceId};
 use vmm_devices::virtio::iommu::DriverEvent;
 
 pub(super) use build::{Iommus, Surroundings};
@@ -71,15 +71,14 @@ pub struct IommuInfo {
     pub virtio: bool,
     /// For each micro-TLB or endpoint, the names of the devices behind it.
     pub masters: Vec<Vec<String>>,
-    /// The names of the machine's devices, by the [`SourceId`] that events name them with.
+    /// The names of the machine's devices, by the [`SourceId`](viommu::SourceId) that events name them with.
     pub sources: Vec<String>,
 }
 
 impl IommuInfo {
     /// The name of the device whose access `event` is about, if it is about one.
     pub fn source(&self, event: &Event) -> Option<&str> {
-        let SourceId(source) = event.source()?;
-        let name = self.sources.get(usize::try_from(source).ok()?)?;
+        let name = self.sources.get(event.source()?.index())?;
         Some(name)
     }
 }
