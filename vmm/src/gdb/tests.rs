@@ -249,7 +249,8 @@ fn a_debugger_that_steps_and_leaves_at_once_lets_the_guest_go_on() {
     let address = server.address().unwrap();
     let stop = machine.stop_handle();
     let mut observer = session::start::<Arm>(server, 2, true, stop.clone()).unwrap();
-    // The end of the step is told only when the session has asked for a stop, as the debugger has gone: so they cross.
+    // The debugger leaves when the step is over, whose end is told only when the session has asked for a stop: so they cross.
+    let (stepped, leave) = std::sync::mpsc::channel();
     let (told, heard) = std::sync::mpsc::sync_channel(4);
     let session = std::mem::replace(&mut observer.events, told);
     let asked = Arc::clone(&observer.interrupt);
@@ -257,6 +258,7 @@ fn a_debugger_that_steps_and_leaves_at_once_lets_the_guest_go_on() {
         let mut crossed = false;
         for event in heard {
             if let Event::Stopped { stop: Some(_), .. } = &event {
+                stepped.send(()).unwrap();
                 while !asked.load(Ordering::Acquire) {
                     thread::yield_now();
                 }
@@ -276,6 +278,7 @@ fn a_debugger_that_steps_and_leaves_at_once_lets_the_guest_go_on() {
         let mut client = Client::connect(address);
         client.ask("?");
         client.send("s");
+        leave.recv_timeout(Duration::from_secs(60)).unwrap();
     });
     let exit = machine.run(Limits {
         wall: Some(Duration::from_secs(60)),
