@@ -3,11 +3,11 @@
 use guest_images::Terminal;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
-use vmm::inject::campaign::Prepared;
-use vmm::inject::plan;
-use vmm::inject::scenario::Scenario;
-use vmm::inject::start::{Boot, Forked, Start};
-use vmm::lab::{Kernel, KernelChoice};
+use vmm::campaign::campaign::Prepared;
+use vmm::campaign::scenario::Scenario;
+use vmm::campaign::start::{Boot, Forked, Start};
+use vmm::faults::plan;
+use vmm::{GuestKernel, KernelChoice};
 
 /// What to measure: runs in a second of one core's time, whatever else the host does meanwhile.
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,7 @@ fn core_seconds() -> f64 {
 pub fn run(args: &Args) -> Result<(), String> {
     let plan = plan::find(&args.plan).map_err(|error| error.to_string())?;
     let scenario = Scenario::new(plan.scenario);
-    let kernel = Kernel::obtain(
+    let kernel = GuestKernel::obtain(
         plan.scenario.image(),
         &KernelChoice::OfImage,
         &mut Terminal::new(),

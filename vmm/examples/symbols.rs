@@ -10,9 +10,9 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use vmm::observe::symbols::{Symbols, SymbolsError};
-use vmm::observe::types::Types;
-use vmm::observe::types::offsets::{banner, describe};
+use vmm::introspect::symbols::{Symbols, SymbolsError};
+use vmm::introspect::types::Types;
+use vmm::introspect::types::offsets::{banner, describe};
 use vmm::vcpu::Width;
 
 /// What offset tables hold.

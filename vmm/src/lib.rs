@@ -15,22 +15,24 @@
 
 #![deny(missing_docs)]
 
-pub mod gdb;
-pub mod inject;
-pub mod lab;
-pub mod observe;
-
+pub use vmm_campaign as campaign;
 pub use vmm_devices as devices;
 pub use vmm_devices::irq;
+pub use vmm_faults as faults;
+pub use vmm_gdb as gdb;
+pub use vmm_introspect as introspect;
+pub use vmm_lab as lab;
 pub use vmm_machine as machine;
 pub use vmm_machine::vcpu;
 pub use vmm_machine::{
-    Accel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, IommuConfig,
-    IommuEvent, IommuInfo, IommuModel, IommuSink, IommuSummary, KernelFormat, Limits, Machine,
-    PortConfig, Reason, ReservedMemory, StopHandle, Summary, TimeMode, UtlbSummary, VirtioEvent,
-    VirtioIommuOptions, VirtioIommuSummary, noise_seed,
+    Accel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, GuestKernel,
+    IommuConfig, IommuEvent, IommuInfo, IommuModel, IommuSink, IommuSummary, KernelChoice,
+    KernelError, KernelFormat, Limits, Machine, PortConfig, Reason, ReservedMemory, StopHandle,
+    Summary, TimeMode, UtlbSummary, VirtioEvent, VirtioIommuOptions, VirtioIommuSummary,
+    noise_seed,
 };
 pub use vmm_machine::{
     Acceleration, ConsoleInput, ConsoleSink, Discard, Flow, Halted, InputRecord, Resume,
     StopHandler,
 };
+pub use vmm_timeline as timeline;

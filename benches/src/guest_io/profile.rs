@@ -5,7 +5,7 @@ use std::fs;
 
 use guest_images::Image;
 use vmm::IommuConfig;
-use vmm::observe::symbols::Symbols;
+use vmm::introspect::symbols::Symbols;
 
 use super::run::{Guest, PHASES, SIZE};
 

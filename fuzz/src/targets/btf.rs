@@ -3,16 +3,16 @@
 use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Unstructured};
-use vmm::observe::memory::Image;
-use vmm::observe::types::offsets::{Tables, describe};
-use vmm::observe::types::value::Reader;
-use vmm::observe::types::{TypeId, Types};
+use vmm::introspect::memory::Image;
+use vmm::introspect::types::offsets::{Tables, describe};
+use vmm::introspect::types::value::Reader;
+use vmm::introspect::types::{TypeId, Types};
 
 // The writer of types that unit tests use.
-#[path = "../../../vmm/src/observe/types/spec.rs"]
+#[path = "../../../vmm/introspect/src/types/spec.rs"]
 #[expect(dead_code, reason = "the writer needs a part")]
 mod spec;
-#[path = "../../../vmm/src/observe/types/testing.rs"]
+#[path = "../../../vmm/introspect/src/types/testing.rs"]
 mod testing;
 
 /// Good blobs, of a 32-bit and of a 64-bit kernel.

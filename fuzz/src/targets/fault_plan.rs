@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Unstructured};
 use sha2::{Digest, Sha256};
-use vmm::inject::{journal, plan};
+use vmm::campaign::{journal, plan};
 
 use super::text::Input;
 

@@ -6,14 +6,14 @@
 use std::sync::OnceLock;
 
 use arbitrary::{Arbitrary, Unstructured};
-use vmm::observe::symbols::Symbols;
-use vmm::observe::types::offsets::banner;
+use vmm::introspect::symbols::Symbols;
+use vmm::introspect::types::offsets::banner;
 
 // The writer of tables that unit tests use.
-#[path = "../../../vmm/src/observe/symbols/spec.rs"]
+#[path = "../../../vmm/introspect/src/symbols/spec.rs"]
 #[expect(dead_code, reason = "the writer needs a part")]
 mod spec;
-#[path = "../../../vmm/src/observe/symbols/testing.rs"]
+#[path = "../../../vmm/introspect/src/symbols/testing.rs"]
 #[expect(dead_code, reason = "unit tests need more")]
 mod testing;
 

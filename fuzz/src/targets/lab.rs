@@ -11,13 +11,13 @@ use vmm::lab::signs::meaning;
 use super::text::Input;
 
 const GOOD: &[&str] = &[
-    include_str!("../../../vmm/src/lab/scenarios/bugs.toml"),
-    include_str!("../../../vmm/src/lab/scenarios/virtio.toml"),
-    include_str!("../../../vmm/src/lab/scenarios/failing.toml"),
-    include_str!("../../../vmm/src/lab/scenarios/rebind.toml"),
-    include_str!("../../../vmm/src/lab/scenarios/arm64-lazy.toml"),
+    include_str!("../../../vmm/lab/src/scenarios/bugs.toml"),
+    include_str!("../../../vmm/lab/src/scenarios/virtio.toml"),
+    include_str!("../../../vmm/lab/src/scenarios/failing.toml"),
+    include_str!("../../../vmm/lab/src/scenarios/rebind.toml"),
+    include_str!("../../../vmm/lab/src/scenarios/arm64-lazy.toml"),
 ];
-const BEHAVIOURS: &[&str] = &[include_str!("../../../vmm/src/lab/behaviours.toml")];
+const BEHAVIOURS: &[&str] = &[include_str!("../../../vmm/lab/src/behaviours.toml")];
 const WORDS: &[&str] = &[
     "A",
     "B",

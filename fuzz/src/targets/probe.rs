@@ -1,8 +1,8 @@
 //! Any text as a probe: it is read or refused, and what was read, shown, is read alike.
 
 use arbitrary::{Arbitrary, Unstructured};
-use vmm::observe::probe::ast::{Action, Expr};
-use vmm::observe::probe::parse;
+use vmm::introspect::probe::ast::{Action, Expr};
+use vmm::introspect::probe::parse;
 
 /// Pieces of the notation.
 const PIECES: &[&str] = &[

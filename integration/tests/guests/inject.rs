@@ -6,16 +6,16 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
 use guest_images::Terminal;
-use vmm::inject::campaign::Prepared;
-use vmm::inject::run::Record;
-use vmm::inject::scenario::Scenario;
-use vmm::inject::spec::ScenarioName;
-use vmm::inject::start::{Boot, Forked, Start};
-use vmm::inject::{Outcome, plan};
-use vmm::lab::{Kernel, KernelChoice};
+use vmm::campaign::campaign::Prepared;
+use vmm::campaign::run::Record;
+use vmm::campaign::scenario::Scenario;
+use vmm::campaign::start::{Boot, Forked, Start};
+use vmm::campaign::{Outcome, plan};
+use vmm::faults::spec::ScenarioName;
+use vmm::{GuestKernel, KernelChoice};
 
-fn kernel(image: &str) -> Kernel {
-    match Kernel::obtain(image, &KernelChoice::OfImage, &mut Terminal::plain()) {
+fn kernel(image: &str) -> GuestKernel {
+    match GuestKernel::obtain(image, &KernelChoice::OfImage, &mut Terminal::plain()) {
         Ok(kernel) => kernel,
         Err(error) => panic!("there is no kernel: {error}"),
     }
@@ -218,7 +218,7 @@ fn a_kernel_that_crashes_is_told_with_its_stack() {
     for words in [
         "PC is at ",
         " from virtblk_done",
-        "Kernel panic - not syncing",
+        "GuestKernel panic - not syncing",
     ] {
         assert!(stack.contains(words), "{stack}");
     }

@@ -3,8 +3,8 @@
 use std::fs;
 
 use integration::obtain;
-use vmm::observe::symbols::Symbols;
-use vmm::observe::types::{Source, Types};
+use vmm::introspect::symbols::Symbols;
+use vmm::introspect::types::{Source, Types};
 use vmm::vcpu::Width;
 
 /// Where such a kernel's first byte may be mapped.

@@ -6,8 +6,8 @@ use integration::{Guest, disk};
 use sha2::{Digest, Sha256};
 use vm_memory::{Bytes, GuestAddress};
 use vmm::devices::uart::Capture;
+use vmm::introspect::probe;
 use vmm::machine::{Fork, MachineState, Snapshot};
-use vmm::observe::probe;
 use vmm::{Config, Discard, DiskConfig, Limits, Machine, Reason, Summary};
 
 /// Cores that race for a disk, the entropy device and the console, and write.

@@ -1,7 +1,7 @@
 //! What each behaviour of a kernel does to devices that share a micro-TLB, or do not.
 
 use vmm::lab::{Health, Judged};
-use vmm::observe::timeline::{Kind, Lane, Place, Route};
+use vmm::timeline::{Kind, Lane, Place, Route};
 
 use super::expected;
 

@@ -6,11 +6,12 @@ mod verdicts;
 mod virtio;
 
 use guest_images::Terminal;
-use vmm::lab::{Case, Judged, Kernel, KernelChoice, Lab};
+use vmm::lab::{Case, Judged, Lab};
+use vmm::{GuestKernel, KernelChoice};
 
 /// The kernel that a case runs on.
-fn kernel(case: &Case) -> Kernel {
-    match Kernel::obtain(
+fn kernel(case: &Case) -> GuestKernel {
+    match GuestKernel::obtain(
         &case.machine.image,
         &KernelChoice::OfImage,
         &mut Terminal::plain(),

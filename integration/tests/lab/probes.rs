@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use integration::{Guest, disk};
 use vmm::DiskConfig;
-use vmm::observe::probe::{self, Hit, Outcome, parse};
+use vmm::introspect::probe::{self, Hit, Outcome, parse};
 
 /// Boots with probes; what they saw, the console, and what became of them.
 fn boot(probes: &[&str], guest: Guest) -> (Vec<Hit>, String, Outcome) {

@@ -1,7 +1,7 @@
 //! Verdicts repeat, and can be wrong.
 
 use vmm::lab::{Health, compare};
-use vmm::observe::timeline::Outcome;
+use vmm::timeline::Outcome;
 
 use super::{case, expected, judge};
 

@@ -1,7 +1,7 @@
 //! Devices with mappings of their own, behind a virtio-iommu: the other path of 32-bit ARM.
 
 use vmm::lab::{Health, Judged};
-use vmm::observe::timeline::{Kind, Mark, Value};
+use vmm::timeline::{Kind, Mark, Value};
 
 use super::expected;
 

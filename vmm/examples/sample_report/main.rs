@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         eprintln!("EXTRA_EVENTS is a number");
         return ExitCode::from(2);
     };
-    match vmm::observe::export::write_all(&directory, "sample", &sample::report(extra)) {
+    match vmm::timeline::export::write_all(&directory, "sample", &sample::report(extra)) {
         Ok(written) => {
             println!("{}", written.html.display());
             ExitCode::SUCCESS

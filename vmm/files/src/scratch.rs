@@ -5,6 +5,16 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// Returns `length` bytes that follow from `seed`: contents of disks that are known again.
+pub fn seeded_bytes(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    Xoshiro256PlusPlus::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes
+}
+
 /// A file without a name in the directory for temporary files. This process can open it by its
 /// [`path`](Self::path).
 #[derive(Debug)]

@@ -15,6 +15,7 @@ mod controller;
 mod error;
 mod exit;
 pub mod fdt;
+mod guest_kernel;
 #[cfg(test)]
 mod hostile_tests;
 mod iommu;
@@ -40,6 +41,7 @@ pub use config::{
 };
 pub use error::Error;
 pub use exit::{DeviceAccesses, Exits, Summary};
+pub use guest_kernel::{GuestKernel, KernelChoice, KernelError};
 pub use iommu::{
     IommuEvent, IommuInfo, IommuSink, IommuSummary, RequestCounts, UtlbSummary, VirtioEvent,
     VirtioIommuSummary,
@@ -374,7 +376,7 @@ impl Machine {
     }
 
     /// The guest's clock.
-    pub fn clock(&self) -> Arc<dyn arm32::Clock> {
+    pub fn clock(&self) -> Arc<dyn vmm_base::Clock> {
         self.timing.clock()
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use guest_images::catalog::Architecture;
 use guest_images::{Cache, catalog};
-use vmm::observe::probe::Probe;
+use vmm::introspect::probe::Probe;
 use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits, Machine};
 use vmm_devices::uart::ConsoleSink;
 use vmm_files::input;

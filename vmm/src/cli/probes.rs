@@ -5,10 +5,10 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vmm::observe::export::{chrome, html, text};
-use vmm::observe::probe::{self, Hit, Probe};
-use vmm::observe::recording::{Recording, changes};
-use vmm::observe::timeline::{
+use vmm::introspect::probe::{self, Hit, Probe};
+use vmm::timeline::export::{chrome, html, text};
+use vmm::timeline::recording::{Recording, changes};
+use vmm::timeline::{
     Device, GuestChange, Machine as Described, Mark, Outcome, Report, Run, Verdict,
 };
 use vmm::{Config, Machine};
@@ -242,7 +242,7 @@ fn line(probe: &Probe, hit: &Hit) -> String {
 }
 
 fn place(change: &GuestChange) -> String {
-    use vmm::observe::timeline::Place;
+    use vmm::timeline::Place;
     match &change.place {
         Place::Memory { address, .. } => address.to_string(),
         Place::Register { name } => name.clone(),
@@ -251,8 +251,8 @@ fn place(change: &GuestChange) -> String {
 
 #[cfg(test)]
 mod tests {
-    use vmm::observe::probe::{Change, Written};
-    use vmm::observe::types::value::Value;
+    use vmm::introspect::probe::{Change, Written};
+    use vmm::introspect::types::value::Value;
 
     use super::*;
 

@@ -5,7 +5,7 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use vmm::ByteSize;
-use vmm::observe::probe::Probe;
+use vmm::introspect::probe::Probe;
 use vmm_files::input;
 use vmm_machine::snapshot::file::{self, Header};
 use vmm_machine::{Moved, Snapshot};

@@ -1,8 +1,8 @@
 //! The page in a real browser: at two widths, in both colour schemes, with a hostile guest, with many events.
 
 use serde_json::Value;
-use vmm::observe::export;
-use vmm::observe::timeline::{Event, Kind, Lane, LaneId, Report};
+use vmm::timeline::export;
+use vmm::timeline::{Event, Kind, Lane, LaneId, Report};
 
 use crate::browser::{View, check};
 use crate::sample;
@@ -267,7 +267,7 @@ fn a_hostile_guest_gets_nothing_but_text() {
 
 #[test]
 fn an_empty_report_is_a_page_too() {
-    use vmm::observe::timeline::{Outcome, Verdict};
+    use vmm::timeline::{Outcome, Verdict};
     let mut report = Report::new("nothing", Verdict::new(Outcome::Undecided, "Nothing ran."));
     assert_eq!(
         check(&page(&report), WIDE)["watched"],

@@ -1,7 +1,7 @@
 //! The text.
 
-use vmm::observe::export;
-use vmm::observe::timeline::{Kind, Report};
+use vmm::timeline::export;
+use vmm::timeline::{Kind, Report};
 
 use crate::sample;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use vmm::observe::export;
+use vmm::timeline::export;
 
 use crate::sample;
 

@@ -7,12 +7,12 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arm32::Clock;
 use arm32::bus::{Bus, BusFault, RamPage, Size};
 use arm32::core::Core;
 use arm32::mem;
 use arm32::state::CpuState;
 use arm32::wires::{Conduit, FirmwareAction, Machine, Output};
+use vmm_base::Clock;
 
 /// Physical address of the first byte of RAM.
 pub const RAM: u64 = 0x4000_0000;

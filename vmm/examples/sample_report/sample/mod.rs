@@ -5,7 +5,7 @@
 
 mod story;
 
-use vmm::observe::timeline::{
+use vmm::timeline::{
     Address, Decisive, Device, EventId, Finding, GuestChange, Kind, Lane, Machine, Mark,
     Observation, Outcome, Place, Report, Route, Run, Timeline, Verdict,
 };

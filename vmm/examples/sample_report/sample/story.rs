@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use vmm::observe::timeline::{
+use vmm::timeline::{
     Address, Argument, Burst, Direction, Kind, Lane, LaneId, Limits, Point, Recorder, Route,
     Timeline, Value,
 };

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arm32::Clock;
 use viommu::inject::Faults;
 use viommu::ipmmu::{Instance, InterruptLine, Ipmmu, IpmmuConfig, NoInterrupt, Observers};
 use viommu::{Attachment, DmaSpace, DomainId};
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 use vm_memory::GuestMemoryMmap;
+use vmm_base::Clock;
 use vmm_base::Interrupt;
 use vmm_devices::virtio::VirtioDevice;
 use vmm_devices::virtio::chores::Chores;

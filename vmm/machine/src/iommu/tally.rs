@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arm32::Clock;
 use serde::{Deserialize, Serialize};
 use viommu::ipmmu::{IpmmuEvent, IpmmuObserver};
 use viommu::virtio::spec::Status;
 use viommu::virtio::{Exchange, Request};
 use viommu::{EndpointId, Event, Fault, Observer};
+use vmm_base::Clock;
 
 use super::{IommuEvent, IommuInfo, IommuSink, IommuSummary, UtlbSummary, VirtioEvent};
 

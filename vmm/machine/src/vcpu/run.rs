@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use arm32::Clock;
 use arm32::wires::Machine;
 use serde::{Deserialize, Serialize};
+use vmm_base::Clock;
 use vmm_base::{Limits, Reason, VirtualClock};
 use vmm_devices::rtc::Rtc;
 use vmm_devices::uart::{InputGate, Uart};

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use vmm::lab::{self, Case, Judged, Kernel, KernelChoice, Lab};
-use vmm::observe::export;
-use vmm::observe::timeline::{Mark, Observation, Report, Run};
+use vmm::lab::{self, Case, Judged, Lab};
+use vmm::timeline::export;
+use vmm::timeline::{Mark, Observation, Report, Run};
+use vmm::{GuestKernel, KernelChoice};
 
 use super::show::{self, line, paragraph};
 use crate::cli::sandbox::{self, Policy};
@@ -34,7 +35,7 @@ pub fn run(directory: &Path) -> Result<bool, UserError> {
     for name in CASES {
         cases.extend(lab.select(name)?);
     }
-    let kernel = Kernel::obtain(
+    let kernel = GuestKernel::obtain(
         &cases[0].machine.image,
         &KernelChoice::OfImage,
         &mut install::terminal(),
@@ -70,7 +71,7 @@ pub fn run(directory: &Path) -> Result<bool, UserError> {
 }
 
 /// Restricts this process to what the guests and the report take.
-fn enter_sandbox(kernel: &Kernel, report: &Path) -> Result<(), UserError> {
+fn enter_sandbox(kernel: &GuestKernel, report: &Path) -> Result<(), UserError> {
     std::fs::create_dir_all(report).map_err(|error| {
         let name = report.display();
         UserError::new(format!("cannot make the report directory {name}: {error}"))
@@ -83,7 +84,7 @@ fn enter_sandbox(kernel: &Kernel, report: &Path) -> Result<(), UserError> {
 }
 
 /// Runs a case and says what it comes to.
-fn judge(case: &Case, kernel: &Kernel) -> Result<Judged, UserError> {
+fn judge(case: &Case, kernel: &GuestKernel) -> Result<Judged, UserError> {
     let judged =
         lab::run(case, kernel).map_err(|why| UserError::new(format!("{}: {why}", case.name)))?;
     let judgement = &judged.judgement;

@@ -1,7 +1,7 @@
 //! How the demo looks: the same words on a terminal and in a pipe, with colours on the first only.
 
 use console::{Style, measure_text_width};
-use vmm::observe::timeline::Mark;
+use vmm::timeline::Mark;
 use vmm::{ConsoleSink, Flow};
 
 use crate::cli::stdout;

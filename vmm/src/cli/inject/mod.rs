@@ -15,15 +15,15 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use vmm::inject::campaign::{self, Difference, MAX_RUNS, Prepared, Thrift};
-use vmm::inject::journal::{Header, Journal};
-use vmm::inject::plan::{self, SHIPPED};
-use vmm::inject::run::{Record, Task};
-use vmm::inject::scenario::Scenario;
-use vmm::inject::spec::Plan;
-use vmm::inject::start::{Boot, Forked, Start};
-use vmm::inject::{Outcome as RunOutcome, Summary, write_html, write_junit};
-use vmm::lab::{Kernel, KernelChoice};
+use vmm::campaign::campaign::{self, Difference, MAX_RUNS, Prepared, Thrift};
+use vmm::campaign::journal::{Header, Journal};
+use vmm::campaign::run::{Record, Task};
+use vmm::campaign::scenario::Scenario;
+use vmm::campaign::start::{Boot, Forked, Start};
+use vmm::campaign::{Outcome as RunOutcome, Summary, write_html, write_junit};
+use vmm::faults::plan::{self, SHIPPED};
+use vmm::faults::spec::Plan;
+use vmm::{GuestKernel, KernelChoice};
 
 use self::outputs::Outputs;
 use super::files::Files;
@@ -138,7 +138,7 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     let mut header = args.header(name, &plan)?;
     let outputs = Outputs::new(&args, &header)?;
     let scenario = Scenario::new(plan.scenario);
-    let kernel = Kernel::obtain(
+    let kernel = GuestKernel::obtain(
         plan.scenario.image(),
         &KernelChoice::OfImage,
         &mut install::terminal(),
@@ -206,7 +206,7 @@ fn repeat(
     args: &Args,
     prepared: &Prepared<'_>,
     task: &Task,
-    kernel: &Kernel,
+    kernel: &GuestKernel,
     timeline: Option<Timeline>,
 ) -> Result<Outcome, UserError> {
     let recording = timeline.as_ref().map(|t| Arc::clone(t.recording()));
@@ -297,7 +297,7 @@ impl Args {
     }
 
     /// Restricts this process to what its guests and its own outputs take.
-    fn enter_sandbox(&self, kernel: &Kernel, outputs: &Outputs) -> Result<(), UserError> {
+    fn enter_sandbox(&self, kernel: &GuestKernel, outputs: &Outputs) -> Result<(), UserError> {
         let mut policy = Policy::of_images()?;
         policy.read(&kernel.path);
         for path in [&self.json, &self.junit, &self.timeline, &outputs.journal] {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use vmm::inject::journal::{Header, Journal};
+use vmm::campaign::journal::{Header, Journal};
 
 use super::{Args, REPORT_PAGE, fail};
 use crate::cli::UserError;

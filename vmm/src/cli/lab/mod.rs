@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde::Serialize;
-use vmm::lab::{Case, Judged, KernelChoice, Lab, LabError, Undecided, junit, signs};
-use vmm::observe::export;
+use vmm::KernelChoice;
+use vmm::lab::{Case, Judged, Lab, LabError, Undecided, junit, signs};
+use vmm::timeline::export;
 
 use self::selection::{Selection, enter_sandbox};
 use super::files::Files;
@@ -273,8 +274,8 @@ struct Entry<'r> {
     kernel_sha256: Option<&'r str>,
     judgement: Option<&'r vmm::lab::Judgement>,
     undecided: Option<String>,
-    changes: &'r [vmm::observe::timeline::GuestChange],
-    findings: &'r [vmm::observe::timeline::Finding],
+    changes: &'r [vmm::timeline::GuestChange],
+    findings: &'r [vmm::timeline::Finding],
     guest_ns: Option<u64>,
 }
 

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use guest_images::Cache;
 use vmm::Accel;
-use vmm::lab::{Case, Host, Kernel, KernelChoice, Lab, Undecided};
+use vmm::lab::{Case, Host, Lab};
+use vmm::{GuestKernel, KernelChoice, KernelError};
 
 use super::{Verdict, line};
 use crate::cli::UserError;
@@ -98,7 +99,7 @@ impl Selection {
     fn check(&self, cases: &[Case], choices: &[KernelChoice]) -> Result<(), UserError> {
         let host = self.host();
         host.check()?;
-        let told = |why: Undecided| UserError::new(why.to_string());
+        let told = |why: KernelError| UserError::new(why.to_string());
         for choice in choices {
             let file = choice.width().map_err(told)?;
             for case in cases {
@@ -156,7 +157,7 @@ impl Selection {
 }
 
 /// The kernels of one choice, by image.
-pub type Kernels = BTreeMap<String, Kernel>;
+pub type Kernels = BTreeMap<String, GuestKernel>;
 
 /// Obtains the kernels of one choice.
 fn obtain(cases: &[Case], choice: &KernelChoice) -> Result<Kernels, UserError> {
@@ -164,7 +165,7 @@ fn obtain(cases: &[Case], choice: &KernelChoice) -> Result<Kernels, UserError> {
     for case in cases {
         let image = &case.machine.image;
         if !kernels.contains_key(image) {
-            let kernel = Kernel::obtain(image, choice, &mut install::terminal());
+            let kernel = GuestKernel::obtain(image, choice, &mut install::terminal());
             let kernel = kernel.map_err(|e| UserError::new(e.to_string()))?;
             kernels.insert(image.clone(), kernel);
         }

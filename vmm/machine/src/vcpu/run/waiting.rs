@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use arm32::Clock;
+use vmm_base::Clock;
 use vmm_base::VirtualClock;
 use vmm_devices::uart::Attendance;
 

@@ -1,0 +1,103 @@
+//! Functions of the guest's kernel at which plans wait or have something fail.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arm32::Cluster;
+use vmm_faults::Injection;
+use vmm_faults::spec::{Plan, What, Where};
+use vmm_machine::Machine;
+use vmm_machine::vcpu::{Halted, Resume, Stop, StopHandler};
+
+use vmm_introspect::probe::Kernel;
+
+/// Why the functions of such a kernel cannot be reached.
+const NOT_NARROW: &str = "the guest's kernel is no 32-bit one";
+
+/// Where the functions that a plan names begin: virtual addresses, of which several may have one name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Functions(BTreeMap<u32, String>);
+
+impl Functions {
+    /// Finds the functions that `plan` names in the kernel that is in the memory of `machine`.
+    ///
+    /// # Errors
+    /// One is not there, or the kernel has no symbols: in words.
+    pub fn find(plan: &Plan, machine: &Machine) -> Result<Self, String> {
+        let names = plan.fault.iter().flat_map(|rule| {
+            let probe = rule.when.probe.as_deref();
+            rule.function.as_deref().into_iter().chain(probe)
+        });
+        let names: std::collections::BTreeSet<&str> = names.collect();
+        let mut places = BTreeMap::new();
+        if names.is_empty() {
+            return Ok(Self(places));
+        }
+        let kernel = Kernel::of(machine).map_err(|error| error.to_string())?;
+        for name in names {
+            let before = places.len();
+            for symbol in kernel.symbols.named(name) {
+                // Plans are for the emulated processor, whose addresses have 32 bits.
+                let va = u32::try_from(symbol.address).map_err(|_| NOT_NARROW)?;
+                places.insert(va & !1, name.to_owned());
+            }
+            if places.len() == before {
+                return Err(format!(
+                    "the guest's kernel has no function {name}: use one of its /proc/kallsyms"
+                ));
+            }
+        }
+        Ok(Self(places))
+    }
+
+    /// Has `machine` stop at them, and `injection` asked.
+    pub fn watch(&self, machine: &mut Machine, injection: &Arc<Injection>) {
+        if self.0.is_empty() {
+            return;
+        }
+        if let Some(cluster) = machine.cluster() {
+            self.set(cluster);
+        }
+        machine.observe(Box::new(Watch {
+            functions: self.clone(),
+            injection: Arc::clone(injection),
+        }));
+    }
+
+    fn set(&self, cluster: &mut Cluster) {
+        self.0.keys().for_each(|va| cluster.insert_breakpoint(*va));
+    }
+}
+
+struct Watch {
+    functions: Functions,
+    injection: Arc<Injection>,
+}
+
+impl StopHandler for Watch {
+    fn stopped(&mut self, stop: Stop, halted: &mut Halted<'_>) -> Resume {
+        let Stop::Breakpoint { core, pc } = stop else {
+            return Resume::Continue;
+        };
+        let name = u32::try_from(pc)
+            .ok()
+            .and_then(|pc| self.functions.0.get(&pc));
+        let Some(name) = name else {
+            return Resume::Continue;
+        };
+        self.injection.reached(name);
+        let strike = self.injection.at(
+            Where::Function,
+            "",
+            1,
+            |rule| rule.function.as_ref() == Some(name),
+            |_| format!(" ({name})"),
+        );
+        if let Some(strike) = strike.filter(|strike| strike.what == What::Error)
+            && let Some(mut view) = halted.core(core)
+        {
+            view.return_at_once(Some(strike.value as u64));
+        }
+        Resume::Continue
+    }
+}

@@ -1,0 +1,352 @@
+//! One run: a machine comes to the beginning of its scenario, faults begin, and what becomes of it is told.
+
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use vmm_faults::spec::Rule;
+use vmm_faults::{Account, Injection, Told};
+use vmm_machine::{Limits, Machine};
+
+use super::classify::{Evidence, Lines, Outcome, Verdict, classify, statuses};
+use super::functions::Functions;
+use super::scenario::{DISK_BYTES, Scenario};
+use super::start::{Start, Started};
+use vmm_timeline::recording::Recording;
+
+/// Faults that are kept of a run.
+const MAX_TOLD: usize = 16;
+
+/// What shall happen in a run.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Its number, from 0.
+    pub run: u64,
+    /// Its seed.
+    pub seed: u64,
+    /// The rules that strike in it.
+    pub rules: Vec<Rule>,
+    /// In systematic mode: which rule of the plan, and at which of its points.
+    pub point: Option<(usize, u64)>,
+}
+
+/// What became of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its number.
+    pub run: u64,
+    /// Its seed.
+    pub seed: u64,
+    /// In systematic mode: which rule of the plan, from 0, and at which of its points, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<(usize, u64)>,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// How many faults there were.
+    pub faults: u64,
+    /// The first of them.
+    pub told: Vec<Told>,
+    /// Guest time from the beginning of the scenario to the end, in nanoseconds.
+    pub guest_ns: u64,
+    /// Instructions in that time.
+    pub instructions: u64,
+    /// The SHA-256 of all that repeats: two runs that differ in anything have two.
+    pub digest: String,
+}
+
+impl Record {
+    /// In what `again`, the same run done once more, is another, in words. What [`Thrift`](super::campaign::Thrift) has
+    /// taken from this record is not looked at.
+    pub fn difference(&self, again: &Self) -> Option<String> {
+        let Self {
+            run,
+            seed,
+            point,
+            verdict,
+            faults,
+            told,
+            guest_ns,
+            instructions,
+            digest,
+        } = self;
+        let differs = |what: &str, then: &dyn Display, now: &dyn Display| {
+            let (then, now) = (then.to_string(), now.to_string());
+            (then != now).then(|| format!("{what} was {then} and is {now}"))
+        };
+        let Verdict {
+            outcome,
+            why,
+            said,
+            stack,
+        } = verdict;
+        let whole = !(said.is_empty() && stack.is_empty() && told.is_empty());
+        let details =
+            (said, stack, told) != (&again.verdict.said, &again.verdict.stack, &again.told);
+        differs("the number", run, &again.run)
+            .or_else(|| differs("the outcome", outcome, &again.verdict.outcome))
+            .or_else(|| differs("the reason", why, &again.verdict.why))
+            .or_else(|| differs("the number of faults", faults, &again.faults))
+            .or_else(|| {
+                differs(
+                    "the number of instructions",
+                    instructions,
+                    &again.instructions,
+                )
+            })
+            .or_else(|| differs("the guest's time in ns", guest_ns, &again.guest_ns))
+            .or_else(|| differs("the seed", seed, &again.seed))
+            .or_else(|| differs("the digest", digest, &again.digest))
+            .or_else(|| (*point != again.point).then(|| "the point was another".to_owned()))
+            .or_else(|| (whole && details).then(|| "what was said or done was other".to_owned()))
+    }
+}
+
+/// The seed of run `run` of a campaign with `seed`.
+pub fn seed_of(seed: u64, run: u64) -> u64 {
+    // An odd constant brings the seeds of neighbouring runs apart; the generator mixes them.
+    let mixed = seed.wrapping_add(run.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    Xoshiro256PlusPlus::seed_from_u64(mixed).next_u64()
+}
+
+/// What all runs of a campaign have in common.
+pub struct Runner<'r> {
+    /// Where they come from.
+    pub start: &'r dyn Start,
+    /// What the guest does.
+    pub scenario: &'r Scenario,
+    /// Where the functions are that the plan names.
+    pub functions: Functions,
+    /// What the kernel says without faults.
+    pub usual: Lines,
+}
+
+/// A run that is over.
+pub struct Done {
+    /// What became of it.
+    pub record: Record,
+    /// What happened to the plan.
+    pub account: Account,
+    /// Its console, from the beginning of the scenario on.
+    pub console: String,
+    /// The machine, unless it failed.
+    pub machine: Option<Machine>,
+}
+
+impl Runner<'_> {
+    /// Runs `task`. A failure of the machine, a panic even, is an outcome like any other.
+    pub fn run(&self, task: &Task, recording: Option<&Arc<Recording>>) -> Done {
+        let injection = Injection::new();
+        let attempt = catch_unwind(AssertUnwindSafe(|| {
+            self.attempt(task, &injection, recording)
+        }));
+        let why = match attempt {
+            Ok(Ok(done)) => return done,
+            Ok(Err(why)) => why,
+            Err(panic) => {
+                let text = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied());
+                format!("it panicked: {}", text.unwrap_or("nobody knows why"))
+            }
+        };
+        let account = injection.account();
+        let verdict = Verdict {
+            outcome: Outcome::VmmError,
+            why,
+            said: Vec::new(),
+            stack: Vec::new(),
+        };
+        let record = record(task, verdict, &account, (0, 0), "");
+        Done {
+            record,
+            account,
+            console: String::new(),
+            machine: None,
+        }
+    }
+
+    fn attempt(
+        &self,
+        task: &Task,
+        injection: &Arc<Injection>,
+        recording: Option<&Arc<Recording>>,
+    ) -> Result<Done, String> {
+        let Started {
+            mut machine,
+            console,
+            skip,
+            disk: _disk,
+        } = self.start.start(injection, recording)?;
+        let before = machine.summary();
+        injection.arm(&task.rules, task.seed);
+        self.functions.watch(&mut machine, injection);
+        let exit = machine.run(Limits {
+            guest_ns: Some(before.guest_ns + self.scenario.watchdog_ns),
+            instructions: Some(before.instructions + self.scenario.watchdog_instructions),
+            ..Limits::default()
+        });
+        let after = machine.summary();
+        let spent = (
+            after.guest_ns - before.guest_ns,
+            after.instructions - before.instructions,
+        );
+        let bytes = console.bytes();
+        let console = String::from_utf8_lossy(bytes.get(skip..).unwrap_or(&[])).replace('\r', "");
+        let mut disk = vec![0; DISK_BYTES];
+        machine
+            .read_disk(0, 0, &mut disk)
+            .map_err(|error| format!("the disk cannot be read: {error}"))?;
+        let wrong = self.scenario.verify(&disk, &statuses(&console));
+        let verdict = classify(&Evidence {
+            reason: exit.reason,
+            console: &console,
+            commands: self.scenario.commands.len(),
+            usual: &self.usual,
+            wrong: &wrong,
+        });
+        let account = injection.account();
+        Ok(Done {
+            record: record(task, verdict, &account, spent, &console),
+            account,
+            console,
+            machine: Some(machine),
+        })
+    }
+}
+
+fn record(
+    task: &Task,
+    verdict: Verdict,
+    account: &Account,
+    (guest_ns, instructions): (u64, u64),
+    console: &str,
+) -> Record {
+    let mut digest = Sha256::new();
+    digest.update(console);
+    let told = &account.told;
+    digest.update(format!(
+        "{verdict:?} {guest_ns} {instructions} {} {told:?} {:?}",
+        account.faults, account.points
+    ));
+    Record {
+        run: task.run,
+        seed: task.seed,
+        point: task.point,
+        verdict,
+        faults: account.faults,
+        told: told
+            .iter()
+            .take(MAX_TOLD)
+            .map(|told| Told {
+                // By its number in the plan, also where it is the only rule of the run.
+                rule: task.point.map_or(told.rule, |(rule, _)| rule),
+                ..told.clone()
+            })
+            .collect(),
+        guest_ns,
+        instructions,
+        digest: format!("{:x}", digest.finalize()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmm_faults::spec::ScenarioName;
+
+    /// Fails before there is a machine.
+    struct Broken {
+        panics: bool,
+    }
+
+    impl Start for Broken {
+        fn start(&self, _: &Arc<Injection>, _: Option<&Arc<Recording>>) -> Result<Started, String> {
+            assert!(!self.panics, "a bug");
+            Err("no memory".into())
+        }
+    }
+
+    #[test]
+    fn a_machine_that_fails_is_an_outcome() {
+        let scenario = Scenario::new(ScenarioName::Plain);
+        for (panics, words) in [(false, "no memory"), (true, "it panicked: a bug")] {
+            let runner = Runner {
+                start: &Broken { panics },
+                scenario: &scenario,
+                functions: Functions::default(),
+                usual: Lines::default(),
+            };
+            let task = Task {
+                run: 3,
+                seed: 4,
+                rules: Vec::new(),
+                point: None,
+            };
+            let Record { run, verdict, .. } = runner.run(&task, None).record;
+            assert_eq!((run, verdict.outcome), (3, Outcome::VmmError));
+            assert_eq!(verdict.why, words);
+        }
+    }
+
+    #[test]
+    fn whatever_of_a_record_is_edited_is_a_difference() {
+        let record = Record {
+            run: 3,
+            seed: 4,
+            point: Some((0, 1)),
+            verdict: Verdict {
+                outcome: Outcome::Recovered,
+                why: "an error was told".into(),
+                said: vec!["I/O error".into()],
+                stack: Vec::new(),
+            },
+            faults: 1,
+            told: Vec::new(),
+            guest_ns: 5,
+            instructions: 6,
+            digest: "ab".into(),
+        };
+        assert_eq!(record.difference(&record), None);
+        type Edit = fn(&mut Record);
+        let edits: [(Edit, &str); 8] = [
+            (|r| r.verdict.outcome = Outcome::Hang, "the outcome was "),
+            (|r| r.verdict.why.clear(), "the reason was"),
+            (|r| r.faults = 0, "the number of faults was 0 and is 1"),
+            (
+                |r| r.instructions = 0,
+                "the number of instructions was 0 and is 6",
+            ),
+            (|r| r.guest_ns = 0, "the guest's time in ns was 0 and is 5"),
+            (|r| r.digest = "cd".into(), "the digest was cd and is ab"),
+            (|r| r.point = None, "the point was another"),
+            (|r| r.verdict.said[0].push('!'), "what was said"),
+        ];
+        for (edit, words) in edits {
+            let mut edited = record.clone();
+            edit(&mut edited);
+            let what = edited.difference(&record).expect(words);
+            assert!(what.starts_with(words), "{what}");
+        }
+        let mut trimmed = record.clone();
+        trimmed.verdict.said.clear();
+        assert_eq!(
+            trimmed.difference(&record),
+            None,
+            "nothing is left to compare"
+        );
+    }
+
+    #[test]
+    fn each_run_has_its_own_seed() {
+        let seeds: std::collections::BTreeSet<u64> =
+            (0..1_000).map(|run| seed_of(7, run)).collect();
+        assert_eq!(seeds.len(), 1_000);
+        assert_eq!(seed_of(7, 3), seed_of(7, 3));
+        assert_ne!(seed_of(7, 3), seed_of(8, 3));
+    }
+}

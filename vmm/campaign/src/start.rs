@@ -1,0 +1,224 @@
+//! Where runs come from: a machine at the beginning of its scenario.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use vmm_devices::uart::{Capture, ConsoleSink, Flow};
+use vmm_faults::Injection;
+use vmm_files::scratch::ScratchFile;
+use vmm_machine::snapshot::{Fork, Snapshot};
+use vmm_machine::{GuestKernel, Limits, Machine, Reason};
+
+use super::scenario::{self, Scenario};
+use vmm_timeline::recording::Recording;
+
+/// What the guest says when its scenario begins.
+const READY: &str = "guest: ready";
+/// Longest line that is looked at; what the guest's `/init` says is far shorter.
+const MAX_LINE: usize = 64;
+/// Guest time after which a guest does not come to its scenario, in nanoseconds.
+const BOOT_LIMIT_NS: u64 = 60_000_000_000;
+
+/// Shows the console to a capture, and stops the machine after each of some lines, in their order: when the scenario
+/// begins, and when its last command has ended, as the guest's power-off is no part of it.
+struct Watched {
+    capture: Capture,
+    /// How the lines begin.
+    lines: VecDeque<String>,
+    line: Vec<u8>,
+}
+
+impl Watched {
+    /// Stops where the scenario begins, if that is `ahead`, and where it ends.
+    fn new(capture: &Capture, scenario: &Scenario, ahead: bool) -> Self {
+        let end = format!("guest: command {} exited with ", scenario.commands.len());
+        let begin = ahead.then(|| READY.to_owned());
+        Self {
+            capture: capture.clone(),
+            lines: begin.into_iter().chain([end]).collect(),
+            line: Vec::new(),
+        }
+    }
+}
+
+impl ConsoleSink for Watched {
+    fn write(&mut self, bytes: &[u8]) -> Flow {
+        self.capture.write(bytes);
+        let mut flow = Flow::Continue;
+        for &byte in bytes {
+            if byte == b'\n' {
+                let wanted = self.lines.front().map(String::as_bytes);
+                if wanted.is_some_and(|wanted| self.line.starts_with(wanted)) {
+                    self.lines.pop_front();
+                    flow = Flow::Stop;
+                }
+                self.line.clear();
+            } else if self.line.len() < MAX_LINE {
+                self.line.push(byte);
+            }
+        }
+        flow
+    }
+}
+
+/// Makes machines that are at the beginning of their scenario.
+///
+/// A reboot for each is one way; going on from a snapshot that was taken once is another.
+pub trait Start: Sync {
+    /// A machine at the beginning of the scenario, with `injection` not armed yet.
+    ///
+    /// # Errors
+    /// In words.
+    fn start(
+        &self,
+        injection: &Arc<Injection>,
+        recording: Option<&Arc<Recording>>,
+    ) -> Result<Started, String>;
+}
+
+/// A machine at the beginning of its scenario.
+pub struct Started {
+    /// The machine.
+    pub machine: Machine,
+    /// Its console.
+    pub console: Capture,
+    /// How many bytes were on the console before.
+    pub skip: usize,
+    /// Its disk, if that is a file of its own, which is there as long as this.
+    pub disk: Option<ScratchFile>,
+}
+
+/// Starts each run by booting the guest.
+#[derive(Clone, Copy)]
+pub struct Boot<'b> {
+    /// The kernel.
+    pub kernel: &'b GuestKernel,
+    /// The scenario.
+    pub scenario: &'b Scenario,
+}
+
+/// The machine's console and sink, which a recording may want to see.
+type Sinks = (
+    Box<dyn ConsoleSink>,
+    Option<Arc<dyn vmm_machine::IommuSink>>,
+);
+
+fn sinks(console: Box<dyn ConsoleSink>, recording: Option<&Arc<Recording>>) -> Sinks {
+    match recording {
+        None => (console, None),
+        Some(recording) => (recording.console(console), Some(recording.sink())),
+    }
+}
+
+fn connect(recording: Option<&Arc<Recording>>, machine: &Machine) {
+    if let Some(recording) = recording {
+        recording.connect(machine, |entry| entry.name.clone());
+    }
+}
+
+impl Start for Boot<'_> {
+    fn start(
+        &self,
+        injection: &Arc<Injection>,
+        recording: Option<&Arc<Recording>>,
+    ) -> Result<Started, String> {
+        let disk = scenario::disk().map_err(|error| format!("there is no disk: {error}"))?;
+        let config = self.scenario.config(self.kernel, disk.path());
+        let console = Capture::default();
+        let watched = Watched::new(&console, self.scenario, true);
+        let (watched, sink) = sinks(Box::new(watched), recording);
+        let mut machine = Machine::with_faults(&config, watched, sink, Some(injection))
+            .map_err(|error| error.to_string())?;
+        connect(recording, &machine);
+        let exit = machine.run(Limits {
+            guest_ns: Some(BOOT_LIMIT_NS),
+            ..Limits::default()
+        });
+        let skip = console.bytes().len();
+        match exit.reason {
+            Reason::ConsoleStop => Ok(Started {
+                machine,
+                console,
+                skip,
+                disk: Some(disk),
+            }),
+            reason => Err(format!(
+                "the guest {} before its scenario began",
+                reason.sentence()
+            )),
+        }
+    }
+}
+
+/// Starts each run from one snapshot.
+pub struct Forked {
+    snapshot: Snapshot,
+    scenario: Scenario,
+}
+
+impl Forked {
+    /// Boots the guest once.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn new(boot: Boot<'_>) -> Result<Self, String> {
+        // A machine with points at which nothing happens, as those have that go on from it.
+        let Started { machine, .. } = boot.start(&Injection::new(), None)?;
+        let snapshot = machine.into_snapshot().map_err(|error| error.to_string())?;
+        Ok(Self {
+            snapshot,
+            scenario: boot.scenario.clone(),
+        })
+    }
+}
+
+impl Start for Forked {
+    fn start(
+        &self,
+        injection: &Arc<Injection>,
+        recording: Option<&Arc<Recording>>,
+    ) -> Result<Started, String> {
+        let console = Capture::default();
+        let watched = Watched::new(&console, &self.scenario, false);
+        let (shown, iommu_sink) = sinks(Box::new(watched), recording);
+        let fork = Fork {
+            iommu_sink,
+            ..Fork::new(shown)
+        };
+        let machine = self.snapshot.machine_with_faults(fork, Some(injection));
+        let machine = machine.map_err(|error| error.to_string())?;
+        connect(recording, &machine);
+        Ok(Started {
+            machine,
+            console,
+            skip: 0,
+            disk: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmm_faults::spec::ScenarioName;
+
+    #[test]
+    fn lines_are_waited_for_in_order_wherever_they_are_cut() {
+        let scenario = Scenario::new(ScenarioName::Copy);
+        let text = b"guest: command 2 exited with 0\nguest: guest: ready\r\nguest: ready\r\nguest: ready\r\n\
+            guest: command 1 exited with 0\r\nguest: command 2 exited with 13\r\nguest: command 2 exited with 0\r\n";
+        for cut in 1..8 {
+            let capture = Capture::default();
+            let mut console = Watched::new(&capture, &scenario, true);
+            let mut stops = Vec::new();
+            for part in text.chunks(cut) {
+                if console.write(part) == Flow::Stop {
+                    let ends = capture.bytes().into_iter().filter(|byte| *byte == b'\n');
+                    stops.push(ends.count());
+                }
+            }
+            assert_eq!(stops, [3, 5], "cut in parts of {cut}");
+            assert_eq!(capture.bytes(), text);
+        }
+    }
+}

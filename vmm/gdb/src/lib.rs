@@ -1,0 +1,83 @@
+//! A debugger's view of the machine: the GDB remote serial protocol over TCP.
+//!
+//! Cores are threads. The protocol is spoken by a thread of its own (`session`), which sends the machine's thread orders to
+//! carry out while it stands still (`observer`); while the guest runs, the machine knows of the debugger only what it
+//! stops for. Breakpoints and watchpoints are the emulated processor's own, so guest memory stays as it is, and virtual time
+//! stands still while the debugger looks: a run that is only looked at is the same run. Of cores that KVM runs a debugger sees
+//! copies; their accesses are not watched.
+
+#![deny(missing_docs)]
+
+mod aarch64;
+mod arm;
+mod greeting;
+mod isa;
+mod memory;
+mod monitor;
+mod observer;
+mod session;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use aarch64::Aarch64;
+use arm::Arm;
+use vmm_base::Width;
+use vmm_machine::Machine;
+
+/// Takes sentences for the user.
+pub type Notice = Box<dyn Fn(&str) + Send>;
+
+/// A place where a debugger may connect.
+pub struct Server {
+    listener: TcpListener,
+    notice: Notice,
+}
+
+impl Server {
+    /// Listens at `address`; port 0 takes one that is free.
+    ///
+    /// # Errors
+    /// Why the host does not allow it.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        let notice = Box::new(|sentence: &str| tracing::warn!("{sentence}"));
+        Ok(Self { listener, notice })
+    }
+
+    /// Has `notice` told what the user should know, in place of the log.
+    #[must_use]
+    pub fn noticing(self, notice: Notice) -> Self {
+        Self { notice, ..self }
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the host does not tell.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Has `machine` wait for a debugger before its first instruction, and answer to one as long as it runs. Debuggers may
+    /// come and go, one at a time. Who connects and sends no packet of the protocol changes nothing.
+    ///
+    /// # Errors
+    /// When the host has no thread left.
+    pub fn attach(self, machine: &mut Machine) -> io::Result<()> {
+        let cores = usize::from(machine.board().cpus);
+        let stop = machine.stop_handle();
+        let watches = !machine.board().platform.accelerated;
+        let start = match machine.board().platform.width {
+            Width::Bits32 => session::start::<Arm>,
+            Width::Bits64 => session::start::<Aarch64>,
+        };
+        let observer = start(self, cores, watches, stop.clone())?;
+        machine.observe(Box::new(observer));
+        stop.interrupt();
+        Ok(())
+    }
+}

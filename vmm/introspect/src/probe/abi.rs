@@ -1,0 +1,120 @@
+//! How functions use registers, by the procedure call standards of 32-bit (AAPCS32) and of 64-bit Arm (AAPCS64), and what
+//! probes call them.
+
+use vmm_machine::vcpu::{Core, NoMemory, Width};
+
+use crate::memory::{Memory, MemoryError};
+
+/// The register of results.
+pub(super) const RESULT: u8 = 0;
+
+/// How functions use registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Abi {
+    pub width: Width,
+    /// How many words of arguments are in registers, from the first one on (AAPCS32 6.5; AAPCS64 6.8.2).
+    pub arguments: u8,
+    /// The register with the address to return to.
+    pub lr: u8,
+    /// The stack pointer.
+    pub sp: u8,
+    /// The program counter, which has no number in AArch64 and is given one here.
+    pub pc: u8,
+    /// The letter of numbered registers, and the highest number.
+    numbered: (char, u8),
+}
+
+impl Abi {
+    /// That of a kernel.
+    pub const fn of(width: Width) -> Self {
+        match width {
+            Width::Bits32 => Self {
+                width,
+                arguments: 4,
+                lr: 14,
+                sp: 13,
+                pc: 15,
+                numbered: ('r', 15),
+            },
+            Width::Bits64 => Self {
+                width,
+                arguments: 8,
+                lr: 30,
+                sp: 31,
+                pc: 32,
+                numbered: ('x', 30),
+            },
+        }
+    }
+
+    /// The register of this name.
+    pub fn register(&self, name: &str) -> Option<u8> {
+        match name {
+            "sp" => Some(self.sp),
+            "lr" => Some(self.lr),
+            "pc" => Some(self.pc),
+            _ => {
+                let number: u8 = name.strip_prefix(self.numbered.0)?.parse().ok()?;
+                (number <= self.numbered.1).then_some(number)
+            }
+        }
+    }
+
+    /// What register `n` is called.
+    pub fn name(&self, n: u8) -> String {
+        let (letter, most) = self.numbered;
+        match n {
+            n if n <= most => format!("{letter}{n}"),
+            n if n == self.sp => "sp".into(),
+            _ => "pc".into(),
+        }
+    }
+
+    /// All registers there are, for a message.
+    pub fn registers(&self) -> String {
+        let (letter, most) = self.numbered;
+        format!("`{letter}0` to `{letter}{most}`, `sp`, `lr` and `pc`")
+    }
+
+    /// That of kernels that this one is not of.
+    pub const fn other(&self) -> Self {
+        match self.width {
+            Width::Bits32 => Self::of(Width::Bits64),
+            Width::Bits64 => Self::of(Width::Bits32),
+        }
+    }
+
+    /// Where an address of code leads: bit 0 of a 32-bit one says which instruction set is meant.
+    pub const fn target(&self, address: u64) -> u64 {
+        match self.width {
+            Width::Bits32 => address & !1,
+            Width::Bits64 => address,
+        }
+    }
+}
+
+/// Register `n` of `core`, as [`Abi`] numbers them.
+pub(super) fn register(core: &Core<'_>, n: u8) -> u64 {
+    match n {
+        n if n == Abi::of(core.width()).pc => core.pc(),
+        n => core.reg(n),
+    }
+}
+
+/// Writes register `n` of `core`; what is too wide for it is cut.
+pub(super) fn set_register(core: &mut Core<'_>, n: u8, value: u64) {
+    match core {
+        Core::Wide(_) if n == Abi::of(Width::Bits64).pc => core.branch(value),
+        core => core.set_reg(n, value),
+    }
+}
+
+/// The guest's memory as a core sees it.
+pub(super) struct CoreMemory<'a, 'c>(pub &'a Core<'c>);
+
+impl Memory for CoreMemory<'_, '_> {
+    fn read(&self, va: u64, into: &mut [u8]) -> Result<(), MemoryError> {
+        let read = self.0.read(va, into);
+        read.map_err(|NoMemory { va }| MemoryError::Unmapped(va))
+    }
+}

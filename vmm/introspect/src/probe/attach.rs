@@ -1,0 +1,47 @@
+//! Probes in a machine.
+
+use std::sync::{Arc, Mutex};
+
+use vm_memory::GuestMemoryMmap;
+use vmm_machine::board::Board;
+use vmm_machine::{Machine, Snapshot};
+
+use super::ast::Probe;
+use super::engine::{Engine, Sink};
+use super::kernel::Kernel;
+use super::outcome::Outcome;
+use crate::symbols::SymbolsError;
+
+/// Sets probes in the kernel of `machine`, as soon as it is in memory, which in a machine that goes on from a snapshot may be
+/// now; `sink` is told of each hit. Returns what becomes of them. To be called before the first run.
+pub fn attach(machine: &mut Machine, probes: Vec<Probe>, sink: Sink) -> Arc<Mutex<Outcome>> {
+    let ram = machine.board().ram;
+    let mut engine = Engine::new(probes, machine.memory(), (ram.base, ram.size), sink);
+    let kernel = machine.origin().and_then(kernel_of);
+    machine.with_cores(|cores| match kernel {
+        Some(kernel) => engine.prepare_in(kernel, cores),
+        None => engine.prepare(cores),
+    });
+    let outcome = engine.outcome();
+    machine.observe(Box::new(engine));
+    outcome
+}
+
+/// The kernel in a snapshot's memory, if there is one; looked for once for all machines that go on from there.
+fn kernel_of(snapshot: &Snapshot) -> Option<Arc<Kernel>> {
+    let find = |memory: &GuestMemoryMmap, board: &Board| {
+        Kernel::find(memory, board.ram.base, board.ram.size).ok()
+    };
+    snapshot.finding(find)
+}
+
+impl Kernel {
+    /// The kernel that is in the memory of `machine` now: its symbols and types.
+    ///
+    /// # Errors
+    /// There is none, or it has no symbols.
+    pub fn of(machine: &Machine) -> Result<Self, SymbolsError> {
+        let ram = machine.board().ram;
+        Self::find(&*machine.memory(), ram.base, ram.size)
+    }
+}

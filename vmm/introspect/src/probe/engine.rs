@@ -1,0 +1,503 @@
+//! Probes at work: breakpoints where they lie, and what is done when one is hit.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vm_memory::GuestMemoryMmap;
+use vmm_machine::vcpu::{Cores, Halted, Resume, Stop, StopHandler, Width};
+
+use super::abi::{Abi, CoreMemory};
+use super::action;
+use super::ast::Probe;
+use super::eval::{Evaluator, Frame};
+use super::kernel::Kernel;
+use super::outcome::{Hit, Outcome, ProbeError};
+use super::scope::{Scope, ScopeError};
+use super::start::{Unplaced, entries};
+use crate::symbols::SymbolsError;
+
+/// Most times that a kernel is looked for: a search reads much memory, and what lies where kernels begin may be a loop.
+const MAX_SEARCHES: u32 = 8;
+/// Most calls that are waited for to return: tasks that never do, such as those killed, would fill the list.
+const MAX_PENDING: usize = 4096;
+
+/// What every kernel calls when a module is in memory, its symbols in place and none of its code run yet
+/// (kernel/module/main.c; kernel/module.c before 5.19).
+const MODULE_READY: &str = "do_init_module";
+
+/// A call of a function whose return is waited for.
+struct Pending {
+    probe: usize,
+    frame: Frame,
+}
+
+/// Where a breakpoint lies, and why.
+#[derive(Default)]
+struct Place {
+    /// Probes at this very place.
+    here: Vec<usize>,
+    /// Probes of the return of the function that begins here.
+    calls: Vec<usize>,
+    /// Calls that return here.
+    returns: usize,
+}
+
+impl Place {
+    const fn is_empty(&self) -> bool {
+        self.returns == 0 && self.here.is_empty() && self.calls.is_empty()
+    }
+}
+
+/// Told of each hit, in order.
+pub type Sink = Box<dyn FnMut(&Probe, &Hit) + Send>;
+
+/// An observer that sets probes once the kernel is in memory, and serves their hits.
+pub struct Engine {
+    probes: Vec<Probe>,
+    ram: Arc<GuestMemoryMmap<()>>,
+    ram_base: u64,
+    ram_size: u64,
+    /// A 64-bit kernel that was found and is waited for to be at its virtual addresses.
+    unplaced: Option<Unplaced>,
+    kernel: Option<Arc<Kernel>>,
+    /// Where the kernel's image is, if that was found out just now: see [`Halted::image`].
+    pub(super) image: Option<(u64, u64)>,
+    places: BTreeMap<u64, Place>,
+    /// Which probe lies where, and whether that is in a module.
+    set: BTreeMap<(u64, usize), bool>,
+    /// Probes that were set, at least once.
+    placed: BTreeSet<usize>,
+    /// Probes whose place has not been in memory yet, and must come to be.
+    waiting: BTreeSet<usize>,
+    /// Where the kernel calls [`MODULE_READY`].
+    module_ready: Option<u64>,
+    pending: VecDeque<Pending>,
+    searches: u32,
+    sink: Sink,
+    outcome: Arc<Mutex<Outcome>>,
+}
+
+impl Engine {
+    /// An engine for `probes` in a machine with this RAM. Its breakpoints are set by [`Engine::prepare`].
+    pub fn new(
+        probes: Vec<Probe>,
+        ram: Arc<GuestMemoryMmap<()>>,
+        (ram_base, ram_size): (u64, u64),
+        sink: Sink,
+    ) -> Self {
+        let outcome = Outcome {
+            hits: vec![0; probes.len()],
+            ..Outcome::default()
+        };
+        Self {
+            probes,
+            ram,
+            ram_base,
+            ram_size,
+            unplaced: None,
+            kernel: None,
+            image: None,
+            places: BTreeMap::new(),
+            set: BTreeMap::new(),
+            placed: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            module_ready: None,
+            pending: VecDeque::new(),
+            searches: 0,
+            sink,
+            outcome: Arc::new(Mutex::new(outcome)),
+        }
+    }
+
+    /// What becomes of the probes.
+    pub fn outcome(&self) -> Arc<Mutex<Outcome>> {
+        Arc::clone(&self.outcome)
+    }
+
+    fn with_outcome(&self, change: impl FnOnce(&mut Outcome)) {
+        change(&mut self.outcome.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The kernel's first instruction is waited for: by then a compressed one has been unpacked. To be called before
+    /// the run; without probes nothing is set.
+    pub fn prepare(&self, cores: &mut Cores<'_>) {
+        if !self.probes.is_empty() {
+            self.entries(cores.width())
+                .for_each(|va| cores.insert_breakpoint(va));
+        }
+    }
+
+    /// As [`Engine::prepare`], where the kernel is in memory already. The outcome says if a probe does not fit it.
+    pub fn prepare_in(&mut self, mut kernel: Arc<Kernel>, cores: &mut Cores<'_>) {
+        if self.probes.is_empty() {
+            return;
+        }
+        if let Some(view) = cores.core(0) {
+            // Where there are no modules to be seen, there is no probe in one.
+            let _ = Arc::make_mut(&mut kernel).read_modules(&CoreMemory(&view));
+        }
+        let begun = if kernel.symbols.is_placed() {
+            self.begin(kernel, cores)
+        } else {
+            Err(ProbeError::NoBeginning)
+        };
+        if let Err(error) = begun {
+            self.with_outcome(|outcome| outcome.error = Some(error));
+        }
+    }
+
+    fn entries(&self, width: Width) -> impl Iterator<Item = u64> + use<> {
+        // Addresses past those of 32 bits are no entries of such cores.
+        entries(width, self.ram_base).filter(move |va| width.cut(*va) == *va)
+    }
+
+    /// A core came to the breakpoint that was set at `pc`.
+    pub(super) fn reached(
+        &mut self,
+        core: usize,
+        pc: u64,
+        cores: &mut Cores<'_>,
+        now_ns: u64,
+    ) -> Resume {
+        if self.kernel.is_some() {
+            return self.hit(core, pc, cores, now_ns);
+        }
+        let waits = self.unplaced.as_ref();
+        let result = if waits.is_some_and(|unplaced| unplaced.settles_at() == pc) {
+            self.settled(core, cores)
+        } else if waits.is_none() && self.entries(cores.width()).any(|entry| entry == pc) {
+            self.arm(pc, cores)
+        } else {
+            Ok(())
+        };
+        match result {
+            Ok(()) => Resume::Continue,
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// The kernel may be in memory now.
+    fn arm(&mut self, pc: u64, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
+        let found = Kernel::find(&*self.ram, self.ram_base, self.ram_size);
+        let width = cores.width();
+        let kernel = match found {
+            Ok(kernel) if kernel.symbols.width() == width => kernel,
+            // What begins here is something else, which happens to lie where kernels do.
+            Ok(_) | Err(SymbolsError::None) => {
+                self.searches += 1;
+                if self.searches >= MAX_SEARCHES {
+                    self.give_up_entries(cores);
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.give_up_entries(cores);
+        match width {
+            Width::Bits32 => {
+                self.image = kernel.image(pc);
+                self.begin(Arc::new(kernel), cores)
+            }
+            Width::Bits64 => {
+                let unplaced = Unplaced::new(kernel, pc)?;
+                self.image = Some(unplaced.image());
+                cores.insert_breakpoint(unplaced.settles_at());
+                self.unplaced = Some(unplaced);
+                Ok(())
+            }
+        }
+    }
+
+    fn give_up_entries(&self, cores: &mut Cores<'_>) {
+        for va in self.entries(cores.width()) {
+            cores.remove_breakpoint(va);
+        }
+    }
+
+    /// A 64-bit kernel is at its virtual addresses.
+    fn settled(&mut self, core: usize, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
+        let (Some(unplaced), Some(pc)) = (self.unplaced.take(), cores.core(core).map(|c| c.pc()))
+        else {
+            return Ok(());
+        };
+        cores.remove_breakpoint(unplaced.settles_at());
+        let (kernel, image) = unplaced.place(pc)?;
+        self.image = Some(image);
+        self.begin(Arc::new(kernel), cores)
+    }
+
+    /// Sets all probes in `kernel` that have their place in memory.
+    fn begin(&mut self, kernel: Arc<Kernel>, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
+        self.module_ready = kernel.symbols.address(MODULE_READY);
+        if let Some(va) = self.module_ready {
+            cores.insert_breakpoint(va);
+        }
+        self.place_all(&kernel, cores)?;
+        self.kernel = Some(kernel);
+        self.with_outcome(|outcome| outcome.armed = true);
+        Ok(())
+    }
+
+    /// A module is about to run.
+    fn module_loaded(&mut self, core: usize, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
+        let Some(mut kernel) = self.kernel.take() else {
+            return Ok(());
+        };
+        let read = match cores.core(core) {
+            Some(view) => Arc::make_mut(&mut kernel).read_modules(&CoreMemory(&view)),
+            None => Ok(()),
+        };
+        let placed = match (read, self.waiting.first()) {
+            (Ok(()), _) => {
+                self.withdraw_from_modules(cores);
+                self.place_all(&kernel, cores)
+            }
+            (Err(source), Some(&index)) => {
+                let text = self.probes[index].text.clone();
+                Err(ProbeError::Modules { text, source })
+            }
+            (Err(_), None) => Ok(()),
+        };
+        self.kernel = Some(kernel);
+        placed
+    }
+
+    /// Takes probes off the modules that were loaded: these may be gone, and others be where they were.
+    fn withdraw_from_modules(&mut self, cores: &mut Cores<'_>) {
+        let gone = self.set.iter().filter(|(_, in_module)| **in_module);
+        let gone: Vec<(u64, usize)> = gone.map(|(&key, _)| key).collect();
+        for (va, index) in gone {
+            self.set.remove(&(va, index));
+            cores.remove_breakpoint(va);
+            if let Some(place) = self.places.get_mut(&va) {
+                place.here.retain(|other| *other != index);
+                place.calls.retain(|other| *other != index);
+                if place.is_empty() {
+                    self.places.remove(&va);
+                }
+            }
+        }
+    }
+
+    /// Sets all probes that are not set yet, as far as what they are in is in memory.
+    fn place_all(&mut self, kernel: &Kernel, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
+        for index in 0..self.probes.len() {
+            match self.place(kernel, index, cores) {
+                Ok(()) => {
+                    self.waiting.remove(&index);
+                }
+                Err(_) if self.probes[index].optional => {}
+                // In a kernel that can load modules it may come yet; and one that was there may have gone.
+                Err(ScopeError::NoSymbol(_)) if self.module_ready.is_some() => {
+                    if !self.placed.contains(&index) {
+                        self.waiting.insert(index);
+                    }
+                }
+                Err(source) => {
+                    let text = self.probes[index].text.clone();
+                    return Err(ProbeError::Scope { text, source });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, error: ProbeError) -> Resume {
+        self.with_outcome(|outcome| outcome.error = Some(error));
+        Resume::End
+    }
+
+    fn place(
+        &mut self,
+        kernel: &Kernel,
+        index: usize,
+        cores: &mut Cores<'_>,
+    ) -> Result<(), ScopeError> {
+        let probe = &self.probes[index];
+        let site = &probe.site;
+        let scope = Scope { kernel, site };
+        let places = scope.places(site)?;
+        scope.check(probe)?;
+        self.placed.insert(index);
+        for va in places {
+            let location = kernel.symbols.at(va);
+            let in_module = location.is_some_and(|location| location.symbol.module.is_some());
+            if self.set.insert((va, index), in_module).is_some() {
+                continue;
+            }
+            cores.insert_breakpoint(va);
+            let place = self.places.entry(va).or_default();
+            if site.at_return {
+                place.calls.push(index);
+            } else {
+                place.here.push(index);
+            }
+        }
+        Ok(())
+    }
+
+    fn hit(&mut self, core: usize, pc: u64, cores: &mut Cores<'_>, now_ns: u64) -> Resume {
+        if self.module_ready == Some(pc)
+            && let Err(error) = self.module_loaded(core, cores)
+        {
+            return self.fail(error);
+        }
+        let Some(place) = self.places.get(&pc) else {
+            return Resume::Continue;
+        };
+        let (here, calls) = (place.here.clone(), place.calls.clone());
+        let returning = place.returns > 0;
+        let mut resume = Resume::Continue;
+        if returning {
+            resume = self.returned(core, pc, cores, now_ns);
+        }
+        for probe in calls {
+            self.call(probe, core, cores);
+        }
+        for probe in here {
+            // An action of the probe before may have moved the core.
+            if cores.core(core).is_none_or(|view| view.pc() != pc) {
+                break;
+            }
+            let Some(frame) = cores.core(core).map(|view| Frame::at_entry(&view)) else {
+                break;
+            };
+            if self.serve(probe, &frame, core, cores, now_ns) == Resume::End {
+                resume = Resume::End;
+            }
+        }
+        resume
+    }
+
+    /// A function begins whose return is of interest.
+    fn call(&mut self, probe: usize, core: usize, cores: &mut Cores<'_>) {
+        let Some(frame) = cores.core(core).map(|view| Frame::at_entry(&view)) else {
+            return;
+        };
+        let abi = Abi::of(cores.width());
+        let to = frame.returns_to(abi);
+        self.places.entry(to).or_default().returns += 1;
+        cores.insert_breakpoint(to);
+        self.pending.push_back(Pending { probe, frame });
+        if self.pending.len() > MAX_PENDING
+            && let Some(oldest) = self.pending.pop_front()
+        {
+            self.forget(oldest.frame.returns_to(abi), cores);
+        }
+    }
+
+    fn forget(&mut self, to: u64, cores: &mut Cores<'_>) {
+        cores.remove_breakpoint(to);
+        if let Some(place) = self.places.get_mut(&to) {
+            place.returns = place.returns.saturating_sub(1);
+            if place.is_empty() {
+                self.places.remove(&to);
+            }
+        }
+    }
+
+    /// Serves the calls that have returned to `pc`: the stack is then where it was at their entry, which tells apart
+    /// tasks, and calls that recurse.
+    fn returned(&mut self, core: usize, pc: u64, cores: &mut Cores<'_>, now_ns: u64) -> Resume {
+        let abi = Abi::of(cores.width());
+        let Some(sp) = cores.core(core).map(|view| view.reg(abi.sp)) else {
+            return Resume::Continue;
+        };
+        let is_done = |p: &Pending| p.frame.returns_to(abi) == pc && p.frame.sp == sp;
+        let (done, waiting): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(is_done);
+        self.pending = waiting;
+        let mut resume = Resume::Continue;
+        for call in done {
+            self.forget(pc, cores);
+            if self.serve(call.probe, &call.frame, core, cores, now_ns) == Resume::End {
+                resume = Resume::End;
+            }
+        }
+        resume
+    }
+
+    /// Does what probe `index` says.
+    fn serve(
+        &mut self,
+        index: usize,
+        frame: &Frame,
+        core: usize,
+        cores: &mut Cores<'_>,
+        now_ns: u64,
+    ) -> Resume {
+        let abi = Abi::of(cores.width());
+        let (Some(kernel), Some(mut view)) = (&self.kernel, cores.core(core)) else {
+            return Resume::Continue;
+        };
+        let probe = &self.probes[index];
+        let caller = kernel.symbols.at(frame.returns_to(abi));
+        let mut hit = Hit {
+            at: now_ns,
+            core,
+            probe: index,
+            caller: caller.map_or_else(String::new, |location| location.to_string()),
+            values: Vec::new(),
+            changes: Vec::new(),
+            actions: Vec::new(),
+        };
+        let mut evaluator = Evaluator {
+            scope: Scope {
+                kernel,
+                site: &probe.site,
+            },
+            frame,
+            core: &mut view,
+        };
+        // A condition that has no value, say for a pointer that is NULL, does not hold.
+        let holds = probe
+            .condition
+            .as_ref()
+            .is_none_or(|condition| evaluator.holds(condition).unwrap_or(false));
+        if !holds {
+            return Resume::Continue;
+        }
+        let mut resume = Resume::Continue;
+        for action in &probe.actions {
+            if action::take(&mut evaluator, action, &mut hit) == Resume::End {
+                resume = Resume::End;
+            }
+        }
+        self.with_outcome(|outcome| {
+            outcome.hits[index] += 1;
+            if resume == Resume::End {
+                outcome.stopped_by = Some(index);
+            }
+        });
+        (self.sink)(&self.probes[index], &hit);
+        resume
+    }
+}
+
+impl StopHandler for Engine {
+    fn stopped(&mut self, stop: Stop, halted: &mut Halted<'_>) -> Resume {
+        let Stop::Breakpoint { core, pc } = stop else {
+            return Resume::Continue;
+        };
+        let resume = self.reached(core, pc, &mut halted.cores, halted.now_ns);
+        halted.image = self.image.take().or(halted.image);
+        resume
+    }
+
+    fn ended(&mut self, _reason: vmm_machine::Reason) {
+        let missing = self.waiting.first().map(|&index| {
+            let Probe { text, site, .. } = &self.probes[index];
+            ProbeError::NeverLoaded {
+                text: text.clone(),
+                site: site.to_string(),
+            }
+        });
+        self.with_outcome(|outcome| {
+            // A machine may run on, and load the module then.
+            if matches!(outcome.error, None | Some(ProbeError::NeverLoaded { .. })) {
+                outcome.error = missing;
+            }
+        });
+    }
+}

@@ -1,0 +1,56 @@
+//! The kernel that runs in a guest, as far as probes need to know it.
+
+use crate::memory::{self, Memory, Physical};
+use crate::modules::{Modules, ModulesError};
+use crate::symbols::{Symbols, SymbolsError};
+use crate::types::{Types, TypesError};
+
+/// A kernel's image lies in the first part of RAM; this much is searched, in bytes.
+const SEARCHED: u64 = 96 << 20;
+
+/// A kernel's names and types.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// Its functions and variables.
+    pub symbols: Symbols,
+    /// Its structures, or why they are not known; probes then get by with registers.
+    pub types: Result<Types, TypesError>,
+    modules: Modules,
+}
+
+impl Kernel {
+    /// Looks for a kernel in RAM, of `size` bytes from the guest physical address `base` on.
+    ///
+    /// # Errors
+    /// When there is no symbol table, or a damaged one.
+    pub fn find(ram: &dyn Physical, base: u64, size: u64) -> Result<Self, SymbolsError> {
+        let image = memory::copy(ram, base, size.min(SEARCHED));
+        let symbols = Symbols::find(&image)?;
+        let types = Types::of_kernel(&image, symbols.width()).map(|(types, _)| types);
+        Ok(Self {
+            symbols,
+            types,
+            modules: Modules::default(),
+        })
+    }
+
+    /// What lies from physical address `entry` on, where the kernel's first instruction is, by the virtual address that it will
+    /// be mapped to, and by that physical one.
+    pub(crate) fn image(&self, entry: u64) -> Option<(u64, u64)> {
+        Some((self.symbols.text()?, entry))
+    }
+
+    /// Looks at which modules are loaded, by the guest's memory as a core sees it now.
+    ///
+    /// # Errors
+    /// They cannot be told; symbols stay as they are then.
+    pub fn read_modules(&mut self, memory: &dyn Memory) -> Result<(), ModulesError> {
+        // Without types there is no list: the kernel says where it is, and the types what it is.
+        let Ok(types) = &self.types else {
+            return Err(ModulesError::NoList);
+        };
+        self.modules.refresh(types, &self.symbols, memory)?;
+        self.symbols.set_modules(self.modules.iter());
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! What became of probes: types only.
+
+use super::eval::{Change, EvalError};
+use super::scope::ScopeError;
+use crate::modules::ModulesError;
+use crate::symbols::SymbolsError;
+use crate::types::value::Value;
+
+/// What a probe saw and did, once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// Guest time, in nanoseconds since power-on.
+    pub at: u64,
+    /// The core.
+    pub core: usize,
+    /// Which probe, in the order in which they were given.
+    pub probe: usize,
+    /// Who called the function; empty when unknown.
+    pub caller: String,
+    /// What was to be printed, by the text that asked for it.
+    pub values: Vec<(String, Result<Value, EvalError>)>,
+    /// What was changed.
+    pub changes: Vec<Change>,
+    /// What was done, in words.
+    pub actions: Vec<String>,
+}
+
+/// Why probes cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeError {
+    /// A probe does not fit the kernel.
+    #[error("the probe `{text}` does not fit this kernel: {source}")]
+    Scope {
+        /// The probe.
+        text: String,
+        /// Why.
+        source: ScopeError,
+    },
+    /// A probe waited for a module in vain.
+    #[error(
+        "the probe `{text}` was never set: neither this kernel nor a module that it loaded has a `{site}`"
+    )]
+    NeverLoaded {
+        /// The probe.
+        text: String,
+        /// Its place.
+        site: String,
+    },
+    /// A probe waits for a module, and modules cannot be looked at.
+    #[error("the probe `{text}` is in no part of this kernel that can be seen: {source}")]
+    Modules {
+        /// The probe.
+        text: String,
+        /// Why.
+        source: ModulesError,
+    },
+    /// It cannot be told where a 64-bit kernel is.
+    #[error(
+        "no probe can be set: neither symbols nor header of this kernel tell where in memory it begins"
+    )]
+    NoBeginning,
+    /// There is a kernel, without symbols.
+    #[error("no probe can be set: {0}")]
+    Symbols(#[from] SymbolsError),
+}
+
+/// What became of a set of probes; shared with whoever started the run.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Whether the kernel was found and the probes were set.
+    pub armed: bool,
+    /// Why not, or why no longer.
+    pub error: Option<ProbeError>,
+    /// How often each probe was hit with its condition true.
+    pub hits: Vec<u64>,
+    /// The probe that ended the run, if one did.
+    pub stopped_by: Option<usize>,
+}

@@ -1,0 +1,159 @@
+//! The events of a run that tell its story.
+
+use super::evidence::{CRASHES, Evidence};
+use vmm_timeline::{Decisive, Event, EventId, Kind, Lane, Mark, Point, Route, Value};
+
+/// Decisive events that are named in a report: as many as one reads.
+const MAX_DECISIVE: usize = 10;
+
+/// The number of an event in its timeline.
+pub(super) fn event_id(index: usize) -> EventId {
+    // A timeline has far fewer events.
+    EventId(u32::try_from(index).unwrap_or(u32::MAX))
+}
+
+/// The events that tell the story.
+pub(super) fn events(evidence: &Evidence<'_>) -> Vec<Decisive> {
+    let mut list: Vec<Decisive> = Vec::new();
+    let mut seen: Vec<(usize, &'static str)> = Vec::new();
+    let mut translated = false;
+    for (index, lane, event) in evidence.events() {
+        let Some((key, mark, meaning)) = meaning(lane, event, translated) else {
+            continue;
+        };
+        translated |= key == "attached";
+        // The first of its kind in each lane tells it.
+        let at = (usize::from(event.lane.0), key);
+        if seen.contains(&at) || list.len() >= MAX_DECISIVE {
+            continue;
+        }
+        seen.push(at);
+        list.push(Decisive {
+            event: event_id(index),
+            mark,
+            meaning,
+        });
+    }
+    list
+}
+
+fn meaning(lane: &Lane, event: &Event, translated: bool) -> Option<(&'static str, Mark, String)> {
+    Some(match (&event.kind, lane) {
+        (
+            Kind::Attachment {
+                to: Route::Context { context },
+            },
+            _,
+        ) => (
+            "attached",
+            Mark::Ok,
+            format!("{lane} translates through context {context}."),
+        ),
+        (Kind::Attachment { to: Route::Stray }, _) => (
+            "lost",
+            Mark::Bad,
+            format!("{lane} is disabled: what is behind it is not translated any more."),
+        ),
+        (
+            Kind::Probe {
+                function, actions, ..
+            },
+            _,
+        ) if !actions.is_empty() => (
+            "acted",
+            Mark::Bad,
+            format!("At {function}: {}.", actions.join(", ")),
+        ),
+        (Kind::Probe { function, .. }, _) if function == "release_iommu_mapping" => (
+            "freed",
+            Mark::Bad,
+            "The last reference to a mapping is gone: it is freed.".into(),
+        ),
+        (
+            Kind::Probe {
+                function,
+                point,
+                arguments,
+                ..
+            },
+            _,
+        ) if function == "arch_teardown_dma_ops" && *point == Point::Entry => (
+            "teardown",
+            Mark::Note,
+            match arguments
+                .iter()
+                .find(|a| a.name == "dev.name")
+                .map(|a| &a.value)
+            {
+                Some(Value::Text(name)) => {
+                    format!("{name} is not bound: its DMA is torn down.")
+                }
+                _ => "A device is not bound: its DMA is torn down.".into(),
+            },
+        ),
+        (
+            Kind::Dma {
+                route: Route::Stray | Route::Untranslated,
+                burst,
+                ..
+            },
+            Lane::Device { name },
+        ) => (
+            "stray",
+            Mark::Bad,
+            format!("{name} accesses {} past the IOMMU.", burst.first),
+        ),
+        (
+            Kind::Dma {
+                route: Route::Context { .. },
+                ..
+            },
+            Lane::Device { name },
+        ) if translated => (
+            "dma",
+            Mark::Ok,
+            format!("{name} accesses memory through its translation."),
+        ),
+        (Kind::BusError { burst, .. }, _) => (
+            "error",
+            Mark::Bad,
+            format!("No memory is at {}: the access fails.", burst.first),
+        ),
+        (Kind::Fault { burst, reason, .. }, _) => (
+            "fault",
+            Mark::Bad,
+            format!("The IOMMU refuses {}: {reason}.", burst.first),
+        ),
+        (Kind::Console { text }, _) if CRASHES.iter().any(|words| text.contains(words)) => {
+            ("crash", Mark::Bad, "The kernel crashes.".into())
+        }
+        (
+            Kind::Probe {
+                function,
+                arguments,
+                ..
+            },
+            _,
+        ) if function == "arm_iommu_unmap_page" => (
+            "leftover",
+            Mark::Bad,
+            match arguments.iter().map(|a| &a.value).next_back() {
+                Some(Value::Number(iova)) => {
+                    format!("The page at {iova:#x} was given back, and stays mapped.")
+                }
+                _ => "A page was given back, and stays mapped.".into(),
+            },
+        ),
+        (Kind::Console { text }, _) if text.contains("failed to attach the default") => (
+            "kept",
+            Mark::Bad,
+            "The device cannot be detached: its IOMMU goes on as before.".into(),
+        ),
+        (Kind::Console { text }, _) if text.contains("Failed to attach") => (
+            "refused",
+            Mark::Bad,
+            "The device is not attached again.".into(),
+        ),
+        _ => return None,
+    })
+}

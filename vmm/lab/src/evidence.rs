@@ -1,0 +1,148 @@
+//! What was seen in a run, before anybody judges it.
+
+use std::collections::BTreeMap;
+
+use vmm_machine::Reason;
+use vmm_machine::board::Board;
+
+use super::guest::Disk;
+use super::hits::{Leftover, device};
+use super::load::Case;
+use super::undecided::Undecided;
+use vmm_introspect::probe::{Hit, Probe};
+use vmm_timeline::{Event, Kind, Lane, Route, Timeline};
+
+/// All that is known of a run.
+pub(super) struct Evidence<'r> {
+    pub case: &'r Case,
+    pub disks: &'r [Disk],
+    /// What the kernel calls the devices, and what they are called in the timeline.
+    pub names: &'r BTreeMap<String, String>,
+    pub probes: &'r [Probe],
+    pub hits: &'r [Hit],
+    /// Pages that were given back and are mapped still.
+    pub leftovers: &'r [Leftover],
+    pub timeline: Timeline,
+    pub console: String,
+    pub reason: Reason,
+    pub board: &'r Board,
+}
+
+impl Evidence<'_> {
+    /// Whether the run says something about the kernel.
+    pub fn decidable(&self) -> Result<(), Undecided> {
+        let acted = self.hits.iter().any(|hit| !hit.changes.is_empty());
+        let ready = self.console.contains("guest: ready");
+        if !ready && !acted && !self.may_not_come_up() {
+            return Err(Undecided::NoUserSpace(self.reason));
+        }
+        if !self.any(|lane, kind| {
+            matches!(lane, Lane::Utlb { .. })
+                && matches!(
+                    kind,
+                    Kind::Attachment {
+                        to: Route::Context { .. }
+                    }
+                )
+        }) {
+            return Err(Undecided::NoAttach);
+        }
+        if self.said().any(|line| line == "no clocks") {
+            return Err(Undecided::ClocksRefused);
+        }
+        for disk in self.disks.iter().filter(|disk| self.is_subject(disk.role)) {
+            let seen = self.hits_of("arch_teardown_dma_ops", false, &disk.device);
+            // As few as a run keeps.
+            let seen = seen.count() as u32;
+            // A kernel that does not survive the first teardown has no second one.
+            let ended = self.reason == Reason::PowerOff && !self.crashed();
+            if seen < self.case.trigger.teardowns && !(acted && seen > 0 && !ended) {
+                return Err(Undecided::NoTrigger {
+                    role: disk.role,
+                    seen,
+                    wanted: self.case.trigger.teardowns,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the scenario is one in which a stock kernel does not come to user space either.
+    fn may_not_come_up(&self) -> bool {
+        self.case.expect.see.iter().any(|sign| sign == "hang")
+    }
+
+    pub fn is_subject(&self, role: char) -> bool {
+        let mut devices = self.case.topology.device.iter();
+        devices.any(|device| device.role == role && device.subject)
+    }
+
+    /// The hits at a function that concern a device.
+    pub fn hits_of<'e>(
+        &'e self,
+        function: &'e str,
+        at_return: bool,
+        name: &'e str,
+    ) -> impl Iterator<Item = &'e Hit> {
+        self.hits.iter().filter(move |hit| {
+            self.probes.get(hit.probe).is_some_and(|probe| {
+                probe.site.symbol == function && probe.site.at_return == at_return
+            }) && device(hit) == Some(name)
+        })
+    }
+
+    /// The device that a hit of an acting probe is about: those print nothing, but stand at the same moment at the same
+    /// function as one that looks.
+    pub fn subject_of(&self, hit: &Hit) -> Option<&str> {
+        let mut there = self.hits.iter().filter(|other| other.at == hit.at);
+        there.find_map(device)
+    }
+
+    /// The events of the timeline with their lanes.
+    pub fn events(&self) -> impl Iterator<Item = (usize, &Lane, &Event)> {
+        let events = self.timeline.events.iter().enumerate();
+        events.filter_map(|(index, event)| Some((index, self.timeline.lane(event.lane)?, event)))
+    }
+
+    pub fn any(&self, wanted: impl Fn(&Lane, &Kind) -> bool) -> bool {
+        self.events()
+            .any(|(_, lane, event)| wanted(lane, &event.kind))
+    }
+
+    /// The accesses of the device with this role.
+    pub fn of_device(&self, role: char) -> impl Iterator<Item = (usize, &Event)> {
+        let disk = self.disks.iter().find(|disk| disk.role == role);
+        let name = disk.and_then(|disk| self.names.get(&disk.device));
+        self.events()
+            .filter_map(move |(index, lane, event)| match lane {
+                Lane::Device { name: lane } if Some(lane) == name => Some((index, event)),
+                _ => None,
+            })
+    }
+
+    /// What the guest's script said, without `lab: `.
+    pub fn said(&self) -> impl Iterator<Item = &str> {
+        self.console
+            .lines()
+            .filter_map(|line| line.trim_end().strip_prefix("lab: "))
+    }
+
+    /// The first console line with one of these words.
+    pub fn line(&self, words: &[&str]) -> Option<&str> {
+        let mut lines = self.console.lines();
+        lines
+            .find(|line| words.iter().any(|word| line.contains(word)))
+            .map(str::trim_end)
+    }
+
+    pub fn crashed(&self) -> bool {
+        self.line(&CRASHES).is_some()
+    }
+}
+
+/// How 32-bit ARM kernels begin to tell of a crash (arch/arm/kernel/traps.c, arch/arm/mm/fault.c).
+pub(super) const CRASHES: [&str; 3] = [
+    "Internal error: ",
+    "Unable to handle kernel",
+    "Kernel panic - not syncing",
+];

@@ -1,0 +1,258 @@
+//! From what was seen to a verdict.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use serde::Serialize;
+use vmm_machine::{IommuModel, Reason};
+
+use super::evidence::Evidence;
+use super::signs::{self, Signs};
+use super::spec::{Expectation, Health};
+use vmm_timeline::{Kind, Lane, Route};
+
+/// What a run comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Judgement {
+    /// How it went.
+    pub health: Health,
+    /// What was seen.
+    pub signs: Signs,
+    /// Where that is not what was expected, each in a sentence.
+    pub problems: Vec<String>,
+}
+
+impl Judgement {
+    /// Compares what was seen with what was expected.
+    pub fn new(signs: Signs, expect: &Expectation) -> Self {
+        let health = health(&signs);
+        let mut problems = Vec::new();
+        if health != expect.verdict {
+            problems.push(format!(
+                "it is {health}, and {} was expected",
+                expect.verdict
+            ));
+        }
+        for sign in expect.see.iter().filter(|sign| !signs.contains(*sign)) {
+            problems.push(format!("not seen: {sign} ({})", signs::meaning(sign)));
+        }
+        for sign in expect.not.iter().filter(|sign| signs.contains(*sign)) {
+            problems.push(format!("seen: {sign} ({})", signs::meaning(sign)));
+        }
+        Self {
+            health,
+            signs,
+            problems,
+        }
+    }
+
+    /// Whether all is as expected.
+    pub fn is_expected(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// The worst that a sign means.
+fn health(signs: &Signs) -> Health {
+    let worst = signs.iter().map(|sign| match sign.as_str() {
+        "oops" => Health::Crashed,
+        "hang" => Health::Broken,
+        "utlb-disabled" | "utlb-lost" | "context-disabled" | "table-replaced" | "mapping-freed"
+        | "context-refused" | "attach-failed" | "detach-failed" => Health::Detached,
+        other => match other.split_once('-').map(|(_, rest)| rest) {
+            Some("untranslated") => Health::Bypassed,
+            Some("leftover") => Health::Detached,
+            _ => Health::Broken,
+        },
+    });
+    worst.max().unwrap_or(Health::Healthy)
+}
+
+/// Collects the signs of a run and compares them with what was expected.
+///
+/// # Errors
+/// A disk's file cannot be read.
+pub(super) fn judge(evidence: &Evidence<'_>) -> io::Result<Judgement> {
+    let mut signs = Signs::new();
+    registers(evidence, &mut signs);
+    for device in &evidence.case.topology.device {
+        accesses(evidence, device.role, &mut signs);
+        let disk = evidence.disks.iter().find(|disk| disk.role == device.role);
+        let mut left = evidence.leftovers.iter();
+        if left.any(|left| disk.is_some_and(|disk| disk.device == left.device)) {
+            signs.insert(signs::of(device.role, "leftover"));
+        }
+    }
+    data(evidence, &mut signs)?;
+    messages(evidence, &mut signs);
+    Ok(Judgement::new(signs, &evidence.case.expect))
+}
+
+/// What became of uTLBs and contexts.
+fn registers(evidence: &Evidence<'_>, signs: &mut Signs) {
+    let mut translating = BTreeMap::new();
+    let mut tables = BTreeMap::new();
+    let mut enabled = BTreeMap::new();
+    for (_, lane, event) in evidence.events() {
+        match (&event.kind, lane) {
+            (Kind::Attachment { to }, Lane::Utlb { .. }) => {
+                let now = matches!(to, Route::Context { .. });
+                if translating.insert(lane, now) == Some(true) && !now {
+                    signs.insert("utlb-disabled".into());
+                }
+            }
+            (
+                Kind::Register {
+                    register, value, ..
+                },
+                Lane::Context { .. },
+            ) if register.starts_with("IMTTLBR0") => {
+                let before = tables.insert(lane, *value);
+                if before.is_some_and(|before| before != *value) {
+                    signs.insert("table-replaced".into());
+                }
+            }
+            (Kind::Register { meaning, .. }, Lane::Context { .. }) => {
+                if meaning.ends_with(" enabled") {
+                    enabled.insert(lane, true);
+                } else if meaning.ends_with(" disabled") && enabled.get(lane) == Some(&true) {
+                    signs.insert("context-disabled".into());
+                }
+            }
+            // A mapping of the device's own goes with its driver.
+            (Kind::Probe { function, .. }, _)
+                if function == "release_iommu_mapping"
+                    && evidence.case.topology.iommu != IommuModel::Virtio =>
+            {
+                signs.insert("mapping-freed".into());
+            }
+            _ => {}
+        }
+    }
+    if translating.values().any(|now| !now) {
+        signs.insert("utlb-lost".into());
+    }
+}
+
+/// What became of a device's accesses.
+fn accesses(evidence: &Evidence<'_>, role: char, signs: &mut Signs) {
+    for (_, event) in evidence.of_device(role) {
+        let sign = match &event.kind {
+            Kind::Dma {
+                route: Route::Stray | Route::Untranslated,
+                ..
+            } => "untranslated",
+            Kind::BusError { .. } => "bus-error",
+            Kind::Fault { .. } => "fault",
+            _ => continue,
+        };
+        signs.insert(signs::of(role, sign));
+    }
+}
+
+/// What became of the data: the guest's word, and the disks.
+fn data(evidence: &Evidence<'_>, signs: &mut Signs) -> io::Result<()> {
+    for disk in evidence.disks {
+        let role = disk.role;
+        // A device that cannot be probed has no disk.
+        let expected = !(evidence.case.trigger.broken && evidence.is_subject(role));
+        let (written, intact) = disk.inspect()?;
+        if !intact {
+            signs.insert(signs::of(role, "data-wrong"));
+        }
+        for (part, written) in written.into_iter().enumerate() {
+            let prefix = format!("{part} {role} ");
+            let said: Vec<&str> = evidence
+                .said()
+                .filter_map(|line| line.strip_prefix(prefix.as_str()))
+                .collect();
+            let waits =
+                part == 0 && !evidence.case.trigger.clocks.is_empty() && evidence.is_subject(role);
+            for line in said {
+                let sign = if line == "absent" && expected && !waits {
+                    "absent"
+                } else if line.ends_with(" hangs") {
+                    "hangs"
+                } else if line.starts_with("read failed") {
+                    "read-failed"
+                } else if line.starts_with("write failed") {
+                    "write-failed"
+                } else if line
+                    .strip_prefix("sum ")
+                    .is_some_and(|sum| sum != disk.sum())
+                {
+                    "read-wrong"
+                } else if line == "write done" && !written {
+                    "data-wrong"
+                } else {
+                    continue;
+                };
+                signs.insert(signs::of(role, sign));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the kernel said.
+fn messages(evidence: &Evidence<'_>, signs: &mut Signs) {
+    let mut says = |words: &[&str], sign: &str| {
+        if evidence.line(words).is_some() {
+            signs.insert(sign.into());
+        }
+    };
+    says(&["Unable to initialize IPMMU context"], "context-refused");
+    says(
+        &["Failed to attached device", "Failed to attach device"],
+        "attach-failed",
+    );
+    says(
+        &["failed to attach the default/blocking domain"],
+        "detach-failed",
+    );
+    if evidence.crashed() {
+        signs.insert("oops".into());
+    } else if evidence.reason != Reason::PowerOff {
+        signs.insert("hang".into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signs(list: &[&str]) -> Signs {
+        list.iter().map(|sign| (*sign).to_owned()).collect()
+    }
+
+    #[test]
+    fn the_worst_sign_decides() {
+        for (list, expected) in [
+            (&[][..], Health::Healthy),
+            (&["utlb-disabled", "table-replaced"], Health::Detached),
+            (&["utlb-disabled", "b-untranslated"], Health::Bypassed),
+            (&["a-bus-error", "b-untranslated"], Health::Broken),
+            (&["a-bus-error", "oops"], Health::Crashed),
+        ] {
+            assert_eq!(health(&signs(list)), expected, "{list:?}");
+        }
+    }
+
+    #[test]
+    fn each_difference_is_a_problem() {
+        let expect = Expectation {
+            verdict: Health::Healthy,
+            see: vec!["attach-failed".into()],
+            not: vec!["oops".into()],
+        };
+        let judgement = Judgement::new(signs(&["oops"]), &expect);
+        assert_eq!(judgement.problems.len(), 3, "{:?}", judgement.problems);
+        assert!(!judgement.is_expected());
+        let fine = Expectation {
+            verdict: Health::Crashed,
+            see: vec!["oops".into()],
+            not: vec!["hang".into()],
+        };
+        assert!(Judgement::new(signs(&["oops"]), &fine).is_expected());
+    }
+}

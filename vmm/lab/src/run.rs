@@ -1,0 +1,235 @@
+//! Boots a case and collects what is seen.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vmm_base::Width;
+use vmm_devices::uart::Capture;
+use vmm_files::scratch::ScratchFile;
+use vmm_machine::board::{Board, Device};
+use vmm_machine::{
+    Accel, Config, DiskConfig, Error, GuestKernel, IommuConfig, KernelFormat, Machine, TimeMode,
+    accel,
+};
+
+use super::evidence::Evidence;
+use super::findings;
+use super::guest::{self, Disk};
+use super::hits::Hits;
+use super::host::Host;
+use super::judge::{self, Judgement};
+use super::load::Case;
+use super::mappings::Mappings;
+use super::undecided::Undecided;
+use vmm_introspect::probe::{self, Outcome};
+use vmm_timeline::Run;
+use vmm_timeline::recording::Recording;
+
+/// A case that was run and judged.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The case.
+    pub case: Case,
+    /// What it comes to.
+    pub judgement: Judgement,
+    /// The run, ready for a report.
+    pub run: Run,
+    /// Instructions that the guest retired; 0 where nobody counts them.
+    pub instructions: u64,
+}
+
+/// Checks what can be checked of `case` without its kernel, which will be one of `width`.
+///
+/// # Errors
+/// What is wrong with its machine, or why `host` cannot execute it.
+pub fn check(host: Host, case: &Case, image: &str, width: Width) -> Result<(), Error> {
+    let disks = std::iter::repeat(Path::new("disk"));
+    let config = config(host, case, (Path::new(image), KernelFormat::Auto), disks);
+    config.validate()?;
+    accel::choose(&config, width).map(drop)
+}
+
+/// Runs `case` on `kernel` and judges it; on the emulated processor.
+///
+/// # Errors
+/// Why it cannot be judged.
+pub fn run(case: &Case, kernel: &GuestKernel) -> Result<Judged, Undecided> {
+    run_on(Host::EMULATED, case, kernel)
+}
+
+/// Runs `case` on `kernel` and judges it.
+///
+/// # Errors
+/// Why it cannot be judged.
+pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, Undecided> {
+    let setup = |error: &dyn std::fmt::Display| Undecided::Setup(error.to_string());
+    if !kernel.has_clocks && !case.trigger.clocks.is_empty() {
+        return Err(Undecided::NoClocks);
+    }
+    let roles = case.topology.device.iter().map(|device| device.role);
+    let disks: Result<Vec<Disk>, _> = roles.map(Disk::new).collect();
+    let mut disks = disks.map_err(|error| setup(&error))?;
+    let paths = disks.iter().map(Disk::path);
+    let mut config = config(host, case, (&kernel.path, kernel.format), paths);
+    let board = Board::new(&config);
+    for (entry, disk) in board
+        .devices
+        .iter()
+        .filter(|entry| matches!(entry.device, Device::Disk(_)))
+        .zip(&mut disks)
+    {
+        disk.device = entry.linux_name();
+    }
+    let initrd = initrd(host, case, &board, &disks, kernel)?;
+    config.initrd = Some(initrd.path().into());
+
+    let mappings = Arc::new(Mappings::default());
+    let recording = Arc::new(Recording::new());
+    let console = Capture::default();
+    let sink = recording.console(Box::new(console.clone()));
+    let iommu_sink = recording.sink_before(Some(mappings.clone()));
+    let machine = Machine::with_iommu_sink(&config, sink, Some(iommu_sink));
+    let mut machine = machine.map_err(|error| setup(&error))?;
+    let names: BTreeMap<String, String> = names(case, &disks);
+    recording.connect(&machine, |entry| {
+        names
+            .get(&entry.linux_name())
+            .cloned()
+            .unwrap_or_else(|| entry.name.clone())
+    });
+    let probes = case.behaviour.probes(case.topology.iommu);
+    let endpoints = board
+        .devices
+        .iter()
+        .filter_map(|entry| Some((entry.linux_name(), entry.iommu?.utlb)));
+    let leftovers = Arc::default();
+    let hits = Arc::new(Mutex::new(Vec::new()));
+    let kept = Hits {
+        names: names.clone(),
+        recording: Arc::clone(&recording),
+        hits: Arc::clone(&hits),
+        endpoints: endpoints.collect(),
+        mappings: Arc::clone(&mappings),
+        leftovers: Arc::clone(&leftovers),
+    };
+    let outcome = probe::attach(
+        &mut machine,
+        probes.clone(),
+        Box::new(move |probe, hit| kept.take(probe, hit)),
+    );
+    let exit = machine.run(host.limits(case.machine.seconds));
+    let outcome: Outcome = outcome
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    if let Some(error) = outcome.error {
+        return Err(Undecided::Probes(error.to_string()));
+    }
+    if !outcome.armed {
+        return Err(Undecided::NoKernel);
+    }
+    let mut leftovers =
+        std::mem::take(&mut *leftovers.lock().unwrap_or_else(PoisonError::into_inner));
+    leftovers.retain(|left| mappings.find(left.endpoint, left.iova) == Some(left.address));
+    let hits = std::mem::take(&mut *hits.lock().unwrap_or_else(PoisonError::into_inner));
+    let evidence = Evidence {
+        case,
+        disks: &disks,
+        names: &names,
+        probes: &probes,
+        hits: &hits,
+        leftovers: &leftovers,
+        timeline: recording.timeline(),
+        console: String::from_utf8_lossy(&console.bytes()).into_owned(),
+        reason: exit.reason,
+        board: machine.board(),
+    };
+    evidence.decidable()?;
+    let judgement = judge::judge(&evidence).map_err(|error| setup(&error))?;
+    let run = findings::run(&evidence, &judgement, &config, kernel);
+    Ok(Judged {
+        case: case.clone(),
+        judgement,
+        run,
+        instructions: machine.summary().instructions,
+    })
+}
+
+/// What the kernel calls the devices, and what they are called in a report.
+fn names(case: &Case, disks: &[Disk]) -> BTreeMap<String, String> {
+    let devices = disks.iter().zip(&case.topology.device);
+    devices
+        .map(|(disk, device)| {
+            (
+                disk.device.clone(),
+                format!("{} {}", device.role, disk.device),
+            )
+        })
+        .collect()
+}
+
+/// The machine of a case.
+fn config<'p>(
+    host: Host,
+    case: &Case,
+    (kernel, kernel_format): (&Path, KernelFormat),
+    disks: impl Iterator<Item = &'p Path>,
+) -> Config {
+    let spec = &case.machine;
+    let devices = case.topology.device.iter().zip(disks);
+    let disk = |(device, path): (&super::spec::DeviceSpec, &Path)| DiskConfig {
+        iommu: Some(device.port.clone()),
+        clocks: if device.subject {
+            case.trigger.clocks.clone()
+        } else {
+            Vec::new()
+        },
+        broken: device.subject && case.trigger.broken,
+        coherent: device.coherent,
+        ..DiskConfig::new(path)
+    };
+    // A crash ends the run, so that it is seen where it happens, and not by what it leads to.
+    let mut cmdline = format!(
+        "console=ttyS0 earlycon panic=-1 oops=panic fw_devlink={} {}",
+        case.fw_devlink, spec.cmdline
+    );
+    if host.patience > 1 {
+        // The kernel's own patience is 10 s, counted from when it has no more drivers of its own to start.
+        cmdline = format!("deferred_probe_timeout={} {cmdline}", 10 * host.patience);
+    }
+    Config {
+        kernel: kernel.into(),
+        kernel_format,
+        cmdline: cmdline.trim_end().into(),
+        memory: spec.memory,
+        memory_base: spec.memory_base,
+        cpus: spec.cpus,
+        disks: devices.map(disk).collect(),
+        rng: false,
+        accel: host.accel,
+        time: match host.accel {
+            Accel::Emulated => TimeMode::Virtual,
+            Accel::Auto | Accel::Kvm => TimeMode::Host,
+        },
+        iommus: vec![IommuConfig::new(case.topology.iommu); usize::from(case.topology.instances)],
+        ..Config::default()
+    }
+}
+
+/// The initial file system with the case's script.
+fn initrd(
+    host: Host,
+    case: &Case,
+    board: &Board,
+    disks: &[Disk],
+    kernel: &GuestKernel,
+) -> Result<ScratchFile, Undecided> {
+    let setup = |error: &dyn std::fmt::Display| Undecided::Setup(error.to_string());
+    let files = guest::files(host.patience, case, board, disks, kernel);
+    let bytes = kernel
+        .image
+        .initramfs_with(&files)
+        .map_err(|error| setup(&error))?;
+    ScratchFile::new(&[&bytes]).map_err(|error| setup(&error))
+}

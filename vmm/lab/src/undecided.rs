@@ -1,0 +1,55 @@
+//! Why a case cannot be judged.
+
+use vmm_machine::{KernelError, Reason};
+
+/// Why a case was not judged: the kernel is not one that it can be asked of, or the host is in the way.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undecided {
+    /// The machine could not be made.
+    #[error("{0}")]
+    Setup(String),
+    /// The kernel did not come as far as its symbols.
+    #[error("the kernel did not start, or nothing was found in memory that looks like one")]
+    NoKernel,
+    /// A probe could not be set.
+    #[error("{0}")]
+    Probes(String),
+    /// There is no module of the clock generators.
+    #[error(
+        "the scenario needs the module of the late clocks: give the clk-axi-clkgen.ko that was built with the kernel, as \
+         --module FILE, or in a matrix as --kernel KERNEL,MODULE"
+    )]
+    NoClocks,
+    /// The module of the clock generators is not for this kernel.
+    #[error(
+        "the kernel does not take the module of the late clocks: was it built with this kernel?"
+    )]
+    ClocksRefused,
+    /// It did not come to user space, although nothing was changed in it.
+    #[error("the kernel did not come to its first process ({0:?})")]
+    NoUserSpace(Reason),
+    /// The driver of the IOMMU did not attach a device.
+    #[error(
+        "no device was attached to an IOMMU: the kernel needs the IOMMU's driver (IPMMU_VMSA; VIRTIO_IOMMU for a \
+         virtio-iommu) and VIRTIO_MMIO"
+    )]
+    NoAttach,
+    /// What the scenario is about did not happen.
+    #[error(
+        "the probe of {role} was torn down {seen} times, and the scenario is about {wanted} or more"
+    )]
+    NoTrigger {
+        /// The device.
+        role: char,
+        /// How often it happened.
+        seen: u32,
+        /// How often it had to.
+        wanted: u32,
+    },
+}
+
+impl From<KernelError> for Undecided {
+    fn from(error: KernelError) -> Self {
+        Self::Setup(error.to_string())
+    }
+}

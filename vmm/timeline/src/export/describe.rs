@@ -1,0 +1,383 @@
+//! Events and states in words: one wording for every format.
+
+use crate::{
+    Argument, Burst, Direction, Event, Kind, Lane, Mark, Outcome, Place, Point, Route, State, Value,
+};
+
+/// How an event looks to someone who scans for trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    Plain,
+    Good,
+    Bad,
+}
+
+impl Tone {
+    pub(super) fn of(kind: &Kind) -> Self {
+        match kind {
+            Kind::BusError { .. } | Kind::Fault { .. } => Self::Bad,
+            Kind::Dma { route, .. } | Kind::Attachment { to: route } => match route {
+                Route::Context { .. } => Self::Good,
+                Route::Stray | Route::Blocked => Self::Bad,
+                Route::Untranslated => Self::Plain,
+            },
+            Kind::Verdict { ok, .. } => {
+                if *ok {
+                    Self::Good
+                } else {
+                    Self::Bad
+                }
+            }
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// `event` in one line.
+pub(super) fn summary(event: &Event) -> String {
+    match &event.kind {
+        Kind::Probe {
+            function,
+            point,
+            arguments,
+            actions,
+            ..
+        } => probe(function, *point, arguments, actions),
+        Kind::Register {
+            register,
+            value,
+            meaning,
+        } => match value {
+            Some(value) => format!("{register} = {:#010x}: {meaning}", value.0),
+            None => format!("{register}: {meaning}"),
+        },
+        Kind::Attachment { to } => match to {
+            Route::Context { context } => format!("enabled on context {context}"),
+            Route::Stray => "disabled: accesses now pass untranslated".to_owned(),
+            Route::Untranslated => "disabled".to_owned(),
+            Route::Blocked => "blocked".to_owned(),
+        },
+        Kind::Binding { driver } => match driver {
+            Some(driver) => format!("bound to {driver}"),
+            None => "unbound".to_owned(),
+        },
+        Kind::Invalidated { burst, range } => {
+            let what = match range {
+                Some((first, last)) => format!("translations of {first} to {last}"),
+                None => "all translations".to_owned(),
+            };
+            match burst.count {
+                0..=1 => format!("{what} forgotten"),
+                count => format!("{what} forgotten {count} times"),
+            }
+        }
+        Kind::Filled { burst, physical } => format!(
+            "{} filled, {} from IOVA {}, the first to {physical}",
+            count(burst.count, "translation"),
+            bytes(burst.bytes),
+            burst.first
+        ),
+        Kind::Mapped { burst, physical } => format!(
+            "{} made, {} from IOVA {}, the first to {physical}",
+            count(burst.count, "mapping"),
+            bytes(burst.bytes),
+            burst.first
+        ),
+        Kind::Unmapped { burst } => format!(
+            "{} unmapped from IOVA {}{}",
+            bytes(burst.bytes),
+            burst.first,
+            match burst.count {
+                0..=1 => String::new(),
+                count => format!(", {count} times"),
+            }
+        ),
+        Kind::Fault {
+            burst,
+            direction,
+            reason,
+            level,
+        } => format!(
+            "{reason}{} at IOVA {} ({direction}){}",
+            level.map_or_else(String::new, |level| format!(", level {level},")),
+            burst.first,
+            times(burst)
+        ),
+        Kind::BusError {
+            burst,
+            direction,
+            physical,
+        } => format!(
+            "bus error: {} of {}, no memory at physical {physical}{}",
+            direction,
+            burst.first,
+            times(burst)
+        ),
+        Kind::Dma {
+            burst,
+            direction,
+            route,
+        } => dma(burst, *direction, *route),
+        Kind::Interrupt {
+            line,
+            source,
+            pulses,
+            until,
+        } => format!(
+            "{source} (interrupt {line}) raised{}{}",
+            if *pulses > 1 {
+                format!(" {pulses} times")
+            } else {
+                String::new()
+            },
+            if until.is_none() {
+                ", still active"
+            } else {
+                ""
+            }
+        ),
+        Kind::Console { text } => text.clone(),
+        Kind::Verdict { ok, text } => {
+            format!("{}: {text}", if *ok { "as it should be" } else { "wrong" })
+        }
+    }
+}
+
+fn probe(function: &str, point: Point, arguments: &[Argument], actions: &[String]) -> String {
+    let mut text = match point {
+        Point::Entry => function.to_owned(),
+        Point::Return => format!("{function} returns"),
+        Point::Offset(offset) => format!("{function}+{offset:#x}"),
+    };
+    if !arguments.is_empty() {
+        let list: Vec<String> = arguments
+            .iter()
+            .map(|argument| format!("{}={}", argument.name, value(&argument.value)))
+            .collect();
+        text.push_str(&format!(" ({})", list.join(", ")));
+    }
+    for action in actions {
+        text.push_str(&format!(" [{action}]"));
+    }
+    text
+}
+
+fn dma(burst: &Burst, direction: Direction, route: Route) -> String {
+    let verb = match direction {
+        Direction::Read => "reads",
+        Direction::Write => "writes",
+    };
+    let way = match route {
+        Route::Context { context } => format!("through context {context}"),
+        Route::Stray => "UNTRANSLATED onto the bus".to_owned(),
+        Route::Untranslated => "at physical addresses".to_owned(),
+        Route::Blocked => "at a blocked port".to_owned(),
+    };
+    format!(
+        "{verb} {} at {} {way}{}",
+        bytes(burst.bytes),
+        burst.first,
+        times(burst)
+    )
+}
+
+fn times(burst: &Burst) -> String {
+    if burst.count > 1 {
+        format!(" ({} accesses)", burst.count)
+    } else {
+        String::new()
+    }
+}
+
+/// The fields of `event`, name by name, for whoever looks closer.
+pub(super) fn details(event: &Event) -> Vec<(String, String)> {
+    let mut list: Vec<(String, String)> = Vec::new();
+    let mut add = |name: &str, value: String| list.push((name.to_owned(), value));
+    if let Some(core) = event.core {
+        add("core", core.to_string());
+    }
+    if let Some(burst) = event.kind.burst()
+        && burst.until > event.at
+    {
+        add("until", format!("{} s", seconds(burst.until)));
+    }
+    let addressed = |kind: &Kind| !matches!(kind, Kind::Invalidated { .. });
+    if let Some(burst) = event.kind.burst().filter(|_| addressed(&event.kind)) {
+        add("accesses", burst.count.to_string());
+        if burst.bytes > 0 {
+            add("bytes", format!("{} ({})", burst.bytes, bytes(burst.bytes)));
+        }
+        add("first address", burst.first.to_string());
+        add("range", format!("{} to {}", burst.lowest, burst.highest));
+    }
+    match &event.kind {
+        Kind::Probe {
+            function,
+            point,
+            arguments,
+            caller,
+            actions,
+        } => {
+            add(
+                "function",
+                match point {
+                    Point::Entry => format!("{function}, entry"),
+                    Point::Return => format!("{function}, return"),
+                    Point::Offset(offset) => format!("{function}+{offset:#x}"),
+                },
+            );
+            if let Some(caller) = caller {
+                add("called from", caller.clone());
+            }
+            for argument in arguments {
+                add(&argument.name, value(&argument.value));
+            }
+            for action in actions {
+                add("action", action.clone());
+            }
+        }
+        Kind::Register {
+            register,
+            value,
+            meaning,
+        } => {
+            add("register", register.clone());
+            if let Some(value) = value {
+                add("value", format!("{:#010x}", value.0));
+            }
+            add("meaning", meaning.clone());
+        }
+        Kind::Filled { physical, .. }
+        | Kind::Mapped { physical, .. }
+        | Kind::BusError { physical, .. } => {
+            add("physical address", physical.to_string());
+        }
+        Kind::Interrupt { pulses, until, .. } => {
+            add("pulses", pulses.to_string());
+            if let Some(until) = until {
+                add("lowered", format!("{} s", seconds(*until)));
+            }
+        }
+        _ => {}
+    }
+    list
+}
+
+/// A value as a probe prints it.
+pub(super) fn value(value: &Value) -> String {
+    match value {
+        Value::Number(number) => number.to_string(),
+        Value::Pointer(address, Some(symbol)) => format!("{symbol} ({address})"),
+        Value::Pointer(address, None) => address.to_string(),
+        Value::Text(text) => format!("\"{text}\""),
+        Value::Unreadable(why) => format!("<{why}>"),
+    }
+}
+
+/// A state in a few words.
+pub(super) fn state(state: &State) -> String {
+    match state {
+        State::Enabled { context } => format!("enabled, context {context}"),
+        State::Disabled { lost: true } => "DISABLED: passes untranslated".to_owned(),
+        State::Disabled { lost: false } => "disabled".to_owned(),
+        State::Blocked => "blocked".to_owned(),
+        State::Bound { driver } => format!("bound to {driver}"),
+        State::Unbound => "unbound".to_owned(),
+    }
+}
+
+/// What a lane is, in a word.
+pub(super) fn lane_type(lane: &Lane) -> &'static str {
+    match lane {
+        Lane::Verdict => "verdict",
+        Lane::Probes => "probes",
+        Lane::Unit { .. } => "unit",
+        Lane::Utlb { .. } => "utlb",
+        Lane::Device { .. } => "device",
+        Lane::Context { .. } => "context",
+        Lane::Interrupts => "interrupts",
+        Lane::Console => "console",
+    }
+}
+
+/// What was changed, as the place is written.
+pub(super) fn place(place: &Place) -> String {
+    match place {
+        Place::Memory { address, width } => {
+            format!("{} at {address}", count((*width).into(), "byte"))
+        }
+        Place::Register { name } => format!("register {name}"),
+    }
+}
+
+/// The word of a mark.
+pub(super) fn mark(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Ok => "ok",
+        Mark::Bad => "BAD",
+        Mark::Note => "note",
+        Mark::None => "-",
+    }
+}
+
+/// The word of an outcome.
+pub(super) fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Expected => "As expected",
+        Outcome::Unexpected => "Not as expected",
+        Outcome::Undecided => "Undecided",
+    }
+}
+
+/// Nanoseconds as seconds, with all nine digits: exact.
+pub(super) fn seconds(ns: u64) -> String {
+    format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
+}
+
+/// A number of bytes, short.
+pub(super) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    while unit + 1 < UNITS.len() && bytes >> (10 * (unit + 1)) > 0 {
+        unit += 1;
+    }
+    let shift = 10 * unit;
+    let whole = bytes >> shift;
+    // Tenths, of the part that is cut off; integers, so that every machine writes the same.
+    let tenth = if unit == 0 {
+        0
+    } else {
+        ((bytes >> (shift - 10)) & 0x3ff) * 10 / 1024
+    };
+    if tenth == 0 {
+        format!("{whole} {}", UNITS[unit])
+    } else {
+        format!("{whole}.{tenth} {}", UNITS[unit])
+    }
+}
+
+/// A number and its noun.
+pub(super) fn count(count: u64, noun: &str) -> String {
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_sizes_and_times() {
+        assert_eq!(bytes(0), "0 bytes");
+        assert_eq!(bytes(1023), "1023 bytes");
+        assert_eq!(bytes(1024), "1 KiB");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(64 << 20), "64 MiB");
+        assert_eq!(bytes(u64::MAX), "16777215.9 TiB");
+        assert_eq!(seconds(1_000_000_001), "1.000000001");
+        assert_eq!(seconds(u64::MAX), "18446744073.709551615");
+    }
+}

@@ -1,0 +1,290 @@
+//! A timeline of a whole machine: what happens at its IOMMUs, the DMA of its devices, their interrupts, the console, and
+//! what probes see.
+//!
+//! A [`Recording`] is made before its machine, which gets its [`sink`](Recording::sink) and
+//! [`console`](Recording::console), and connected to it before the first run. A machine without one knows nothing of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use viommu::ipmmu::{IpmmuEvent, IpmmuObserver};
+use viommu::{Event, Observer, Scope};
+use vmm_devices::uart::{ConsoleSink, Flow};
+use vmm_machine::board::{Device, Entry};
+use vmm_machine::{IommuEvent, IommuInfo, IommuSink, Machine};
+
+use crate::{
+    Address, Argument, DriverRecorder, GuestChange, Kind, Lane, LaneId, Limits, Place, Point,
+    Recorder, RegisterObserver, Timeline, UnitObserver, Value, visible,
+};
+use vmm_introspect::probe::{Change, Hit, Probe, Written};
+use vmm_introspect::types::value::Value as Seen;
+
+/// Records what one machine does.
+pub struct Recording {
+    recorder: Arc<Recorder>,
+    machine: Arc<OnceLock<Connected>>,
+}
+
+/// What is known once the machine stands.
+struct Connected {
+    clock: Arc<dyn vmm_base::Clock>,
+    /// The lane of each of the board's devices.
+    lanes: Vec<LaneId>,
+    /// By the name on the board: what it is called here.
+    names: BTreeMap<String, String>,
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Recording {
+    /// A recording that has nothing in it.
+    pub fn new() -> Self {
+        let machine: Arc<OnceLock<Connected>> = Arc::default();
+        let clock = Arc::clone(&machine);
+        let now = move || clock.get().map_or(0, |machine| machine.clock.now_ns());
+        Self {
+            recorder: Arc::new(Recorder::new(Limits::default(), now)),
+            machine,
+        }
+    }
+
+    /// What the machine is to be given, so that it tells of its IOMMUs.
+    pub fn sink(&self) -> Arc<dyn IommuSink> {
+        Arc::new(MachineSink {
+            recorder: Arc::clone(&self.recorder),
+            machine: Arc::clone(&self.machine),
+            registers: RegisterObserver::new(Arc::clone(&self.recorder)),
+            requests: DriverRecorder::new(Arc::clone(&self.recorder)),
+            units: Mutex::default(),
+        })
+    }
+
+    /// The same, with another sink told of everything as well.
+    pub fn sink_before(&self, next: Option<Arc<dyn IommuSink>>) -> Arc<dyn IommuSink> {
+        match next {
+            None => self.sink(),
+            Some(next) => Arc::new(Both(self.sink(), next)),
+        }
+    }
+
+    /// A console that is recorded on its way to `inner`.
+    pub fn console(&self, inner: Box<dyn ConsoleSink>) -> Box<dyn ConsoleSink> {
+        Box::new(Tee(Arc::clone(&self.recorder), inner))
+    }
+
+    /// Takes the time from `machine` from now on, and calls its devices by `name`. To be called before the first run.
+    pub fn connect(&self, machine: &Machine, name: impl Fn(&Entry) -> String) {
+        let devices = &machine.board().devices;
+        let names = devices
+            .iter()
+            .map(|entry| (entry.name.clone(), name(entry)));
+        let names: BTreeMap<String, String> = names.collect();
+        let lane = |entry: &Entry| match entry.device {
+            Device::Disk(_) | Device::Rng => self.device_lane(&names[&entry.name]),
+            // These make no DMA.
+            _ => LaneId(u16::MAX),
+        };
+        let lanes = devices.iter().map(lane).collect();
+        // A recording belongs to one machine: a second one is not listened to.
+        let _ = self.machine.set(Connected {
+            clock: machine.clock(),
+            lanes,
+            names,
+        });
+    }
+
+    fn device_lane(&self, name: &str) -> LaneId {
+        self.recorder.lane(Lane::Device { name: name.into() })
+    }
+
+    /// Records what a probe saw and did.
+    pub fn hit(&self, probe: &Probe, hit: &Hit) {
+        let lane = self.recorder.lane(Lane::Probes);
+        let arguments = hit.values.iter().map(|(name, value)| Argument {
+            name: name.clone(),
+            value: match value {
+                Ok(value) => shown(value),
+                Err(error) => Value::Unreadable(error.to_string()),
+            },
+        });
+        let site = &probe.site;
+        let point = match (site.at_return, site.offset) {
+            (true, _) => Point::Return,
+            (false, 0) => Point::Entry,
+            (false, offset) => Point::Offset(offset),
+        };
+        let kind = Kind::Probe {
+            function: site.symbol.clone(),
+            point,
+            arguments: arguments.collect(),
+            caller: (!hit.caller.is_empty()).then(|| hit.caller.clone()),
+            actions: hit.actions.clone(),
+        };
+        self.recorder
+            .record(lane, u8::try_from(hit.core).ok(), kind);
+    }
+
+    /// A driver was bound to the device that is called `name` here, or taken from it.
+    pub fn binding(&self, name: &str, driver: Option<String>) {
+        let lane = self.device_lane(name);
+        self.recorder.record(lane, None, Kind::Binding { driver });
+    }
+
+    /// What was recorded until now.
+    pub fn timeline(&self) -> Timeline {
+        self.recorder.timeline()
+    }
+}
+
+/// What `hit` changed, asked for by `behaviour`.
+pub fn changes(probe: &Probe, hit: &Hit, behaviour: &str) -> Vec<GuestChange> {
+    let change = |change: &Change| GuestChange {
+        at: hit.at,
+        event: None,
+        behaviour: behaviour.to_owned(),
+        place: match &change.place {
+            Written::Register(name) => Place::Register { name: name.clone() },
+            Written::Memory(address, width) => Place::Memory {
+                address: Address(*address),
+                width: *width,
+            },
+        },
+        meaning: format!("{}, at {}", change.meaning, probe.site),
+        old: Address(change.old),
+        new: Address(change.new),
+    };
+    hit.changes.iter().map(change).collect()
+}
+
+/// A probe's value as a timeline keeps it.
+fn shown(value: &Seen) -> Value {
+    match value {
+        Seen::Pointer { address, location } => Value::Pointer(Address(*address), location.clone()),
+        Seen::Text { text, .. } => Value::Text(visible(text)),
+        Seen::Bool(_) | Seen::Unsigned(_) | Seen::Signed(_) => value
+            .number()
+            .and_then(|number| i64::try_from(number).ok())
+            .map_or_else(|| Value::Text(value.to_string()), Value::Number),
+        _ => Value::Text(visible(&value.to_string())),
+    }
+}
+
+/// A console on whose way to another one lines are recorded.
+struct Tee(Arc<Recorder>, Box<dyn ConsoleSink>);
+
+impl ConsoleSink for Tee {
+    fn write(&mut self, bytes: &[u8]) -> Flow {
+        self.0.console(bytes);
+        self.1.write(bytes)
+    }
+
+    fn flush(&mut self) {
+        self.1.flush();
+    }
+}
+
+/// Two sinks, where a machine has one.
+struct Both(Arc<dyn IommuSink>, Arc<dyn IommuSink>);
+
+impl IommuSink for Both {
+    fn event(&self, iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>) {
+        self.0.event(iommu, at_ns, event);
+        self.1.event(iommu, at_ns, event);
+    }
+
+    fn interrupt(&self, device: &str, irq: u32, active: bool) {
+        self.0.interrupt(device, irq, active);
+        self.1.interrupt(device, irq, active);
+    }
+
+    fn wants_interrupts(&self) -> bool {
+        self.0.wants_interrupts() || self.1.wants_interrupts()
+    }
+
+    fn wants_dma(&self) -> bool {
+        self.0.wants_dma() || self.1.wants_dma()
+    }
+}
+
+/// Listens to the machine.
+struct MachineSink {
+    recorder: Arc<Recorder>,
+    machine: Arc<OnceLock<Connected>>,
+    registers: RegisterObserver,
+    requests: DriverRecorder,
+    /// One observer for each IOMMU, by its name.
+    units: Mutex<BTreeMap<String, Arc<UnitObserver>>>,
+}
+
+impl MachineSink {
+    fn unit(&self, iommu: &IommuInfo) -> Arc<UnitObserver> {
+        let mut units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(unit) = units.get(&iommu.name) {
+            return Arc::clone(unit);
+        }
+        let machine = self.machine.get();
+        let masters = iommu.masters.iter().enumerate();
+        let masters = masters.flat_map(|(utlb, names)| {
+            let called = |name| machine.and_then(|m| m.names.get(name)).unwrap_or(name);
+            // As many as an IOMMU has.
+            let named = move |name| (iommu.name.as_str(), utlb as u32, called(name).as_str());
+            names.iter().map(named)
+        });
+        let masters: Vec<(&str, u32, &str)> = masters.collect();
+        let endpoints = iommu.masters.len() as u32;
+        let unit = Arc::new(UnitObserver::new(
+            Arc::clone(&self.recorder),
+            &[(&iommu.contexts_of, 0), (&iommu.name, endpoints)],
+            &masters,
+            true,
+            iommu.virtio,
+        ));
+        units.insert(iommu.name.clone(), Arc::clone(&unit));
+        unit
+    }
+}
+
+impl IommuSink for MachineSink {
+    fn event(&self, iommu: &IommuInfo, _at_ns: u64, event: &IommuEvent<'_>) {
+        let unit = self.unit(iommu);
+        match event {
+            IommuEvent::Ipmmu(event) => {
+                self.registers.event(&iommu.name, event);
+                if let IpmmuEvent::ContextFlush { context } = event
+                    && let Ok(domain) = u32::try_from(*context)
+                {
+                    let scope = Scope::Domain(viommu::DomainId(domain));
+                    unit.event(&Event::Invalidated(scope));
+                }
+            }
+            IommuEvent::Virtio(event) => self.requests.event(&iommu.name, event),
+            IommuEvent::Path(event) => {
+                let lanes = self.machine.get().map(|machine| &machine.lanes);
+                let lane = event
+                    .source()
+                    .and_then(|source| lanes?.get(source.index()).copied());
+                unit.record(event, lane);
+            }
+        }
+    }
+
+    fn interrupt(&self, device: &str, irq: u32, active: bool) {
+        let machine = self.machine.get();
+        let name = machine.and_then(|machine| machine.names.get(device));
+        self.recorder
+            .interrupt(irq, name.map_or(device, String::as_str), active);
+    }
+
+    fn wants_interrupts(&self) -> bool {
+        true
+    }
+
+    fn wants_dma(&self) -> bool {
+        true
+    }
+}
