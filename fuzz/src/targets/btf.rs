@@ -19,7 +19,7 @@ mod testing;
 static GOOD: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
     [
         testing::device_like().blob(),
-        testing::wide_device_like().blob(),
+        testing::aarch64_device_like().blob(),
     ]
 });
 

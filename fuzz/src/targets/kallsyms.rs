@@ -20,7 +20,7 @@ mod testing;
 /// Layouts whose addresses are not those of the tables themselves, of 32-bit and then of 64-bit kernels.
 fn layouts() -> impl Iterator<Item = (bool, &'static testing::Layout)> {
     let narrow = testing::LAYOUTS.iter().map(|layout| (false, layout));
-    let wide = testing::WIDE.iter().map(|layout| (true, layout));
+    let wide = testing::AARCH64.iter().map(|layout| (true, layout));
     narrow
         .chain(wide)
         .filter(|(_, layout)| layout.form != testing::Form::Own)
@@ -34,7 +34,7 @@ fn good(which: u8) -> &'static [u8] {
         let (wide, layout) = layouts().nth(which).expect("there are as many");
         let symbols = testing::kernel_like(520, 20);
         let symbols = if wide {
-            testing::widened(&symbols)
+            testing::as_aarch64(&symbols)
         } else {
             symbols
         };

@@ -19,7 +19,7 @@ use crate::unit::TranslationUnit;
 pub(crate) use port::{Port, Refusal};
 use slices::Slices;
 
-/// The memory that one bus master sees: the only door from a device to guest memory.
+/// The memory that one bus master sees: the only connection from a device to guest memory.
 ///
 /// Addresses are the device's own (IOVA); where no IOMMU stands in between they are guest physical addresses.
 /// `DmaSpace` implements [`GuestMemory`], so `virtio-queue` and other rust-vmm device code run on it unchanged,
@@ -69,11 +69,11 @@ use slices::Slices;
 /// ```
 pub struct DmaSpace<M = GuestMemoryMmap<()>> {
     memory: Arc<M>,
-    door: Door<M>,
+    connection: Connection<M>,
 }
 
 /// What stands between a bus master and memory.
-enum Door<M> {
+enum Connection<M> {
     /// Nothing.
     Open,
     /// A wall.
@@ -84,17 +84,17 @@ enum Door<M> {
 
 impl<M> Clone for DmaSpace<M> {
     fn clone(&self) -> Self {
-        self.with_door(|port| Port::new(Arc::clone(&port.unit), port.requester()))
+        self.with_connection(|port| Port::new(Arc::clone(&port.unit), port.requester()))
     }
 }
 
 impl<M> fmt::Debug for DmaSpace<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("DmaSpace");
-        match &self.door {
-            Door::Open => debug.field("passes_through", &true),
-            Door::Blocked => debug.field("blocked", &true),
-            Door::Port(port) => debug
+        match &self.connection {
+            Connection::Open => debug.field("passes_through", &true),
+            Connection::Blocked => debug.field("blocked", &true),
+            Connection::Port(port) => debug
                 .field("endpoint", &port.endpoint)
                 .field("source", &port.source),
         };
@@ -108,7 +108,7 @@ impl<M> DmaSpace<M> {
     pub fn pass_through(memory: Arc<M>) -> Self {
         Self {
             memory,
-            door: Door::Open,
+            connection: Connection::Open,
         }
     }
 
@@ -116,14 +116,14 @@ impl<M> DmaSpace<M> {
     pub fn blocked(memory: Arc<M>) -> Self {
         Self {
             memory,
-            door: Door::Blocked,
+            connection: Connection::Blocked,
         }
     }
 
     pub(crate) fn translated(unit: Arc<TranslationUnit<M>>, endpoint: EndpointId) -> Self {
         Self {
             memory: Arc::clone(unit.host.memory()),
-            door: Door::Port(Port::new(unit, endpoint.into())),
+            connection: Connection::Port(Port::new(unit, endpoint.into())),
         }
     }
 
@@ -131,7 +131,7 @@ impl<M> DmaSpace<M> {
     /// clones made of the result. Without an IOMMU there is nobody to be told.
     #[must_use]
     pub fn with_source(mut self, source: SourceId) -> Self {
-        if let Door::Port(port) = &mut self.door {
+        if let Connection::Port(port) = &mut self.connection {
             port.source = Some(source);
         }
         self
@@ -140,9 +140,9 @@ impl<M> DmaSpace<M> {
     /// Pins the space for one bounded piece of work, such as one descriptor chain. See [pinning](Self#pinning).
     #[inline]
     pub fn pin(&self) -> Pinned<'_, M> {
-        let pin = match &self.door {
-            Door::Port(port) => Some(port.state.pins.pin()),
-            Door::Open | Door::Blocked => None,
+        let pin = match &self.connection {
+            Connection::Port(port) => Some(port.state.pins.pin()),
+            Connection::Open | Connection::Blocked => None,
         };
         Pinned {
             space: self,
@@ -152,24 +152,24 @@ impl<M> DmaSpace<M> {
 
     /// The way through a unit, if there is one.
     pub(crate) fn port(&self) -> Option<&Port<M>> {
-        match &self.door {
-            Door::Port(port) => Some(port),
-            Door::Open | Door::Blocked => None,
+        match &self.connection {
+            Connection::Port(port) => Some(port),
+            Connection::Open | Connection::Blocked => None,
         }
     }
 
     /// Whether nothing can be reached, ever.
     pub(crate) fn is_blocked(&self) -> bool {
-        matches!(self.door, Door::Blocked)
+        matches!(self.connection, Connection::Blocked)
     }
 
-    fn with_door(&self, another: impl FnOnce(&Port<M>) -> Port<M>) -> Self {
+    fn with_connection(&self, another: impl FnOnce(&Port<M>) -> Port<M>) -> Self {
         Self {
             memory: Arc::clone(&self.memory),
-            door: match &self.door {
-                Door::Open => Door::Open,
-                Door::Blocked => Door::Blocked,
-                Door::Port(port) => Door::Port(another(port)),
+            connection: match &self.connection {
+                Connection::Open => Connection::Open,
+                Connection::Blocked => Connection::Blocked,
+                Connection::Port(port) => Connection::Port(another(port)),
             },
         }
     }
@@ -184,7 +184,7 @@ impl<M: StableHostMemory> DmaSpace<M> {
         access: Permissions,
         pin: bool,
     ) -> Slices<'_, M> {
-        Slices::new(&self.memory, &self.door, addr.0, count, access, pin)
+        Slices::new(&self.memory, &self.connection, addr.0, count, access, pin)
     }
 }
 
@@ -193,7 +193,7 @@ impl<M: StableHostMemory> GuestMemory for DmaSpace<M> {
     type Bitmap = <M::R as GuestMemoryRegion>::B;
 
     fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
-        slices::check(&*self.memory, &self.door, addr.0, count, access)
+        slices::check(&*self.memory, &self.connection, addr.0, count, access)
     }
 
     #[inline]
@@ -292,7 +292,7 @@ impl<M: StableHostMemory> GuestAddressSpace for DmaSpace<M> {
     fn memory(&self) -> Self::T {
         Arc::new(PinnedSpace {
             claim: self.port().map(|port| port.state.pins.claim()),
-            space: self.with_door(Port::share),
+            space: self.with_connection(Port::share),
         })
     }
 }

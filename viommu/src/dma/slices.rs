@@ -6,7 +6,7 @@ use vm_memory::bitmap::MS;
 use vm_memory::guest_memory::{Error, GuestMemorySliceIterator, Result};
 use vm_memory::{GuestAddress, GuestMemoryBackend, Permissions, VolatileSlice};
 
-use super::Door;
+use super::Connection;
 use super::port::{Port, Refusal};
 use crate::event::Event;
 use crate::grace::Pin;
@@ -25,7 +25,7 @@ pub(super) struct Slices<'a, M> {
 /// of what a short access costs.
 struct Rest<'a, M> {
     memory: &'a M,
-    door: &'a Door<M>,
+    connection: &'a Connection<M>,
     /// The next address.
     iova: u64,
     /// Bytes still to be given out.
@@ -66,7 +66,7 @@ impl<'a, M: StableHostMemory> Slices<'a, M> {
     #[inline(always)]
     pub fn new(
         memory: &'a M,
-        door: &'a Door<M>,
+        connection: &'a Connection<M>,
         iova: u64,
         count: usize,
         wanted: Permissions,
@@ -74,7 +74,7 @@ impl<'a, M: StableHostMemory> Slices<'a, M> {
     ) -> Self {
         let (left, wraps) = within_address_space(iova, count);
         let mut _pin = None;
-        if let Door::Port(port) = door {
+        if let Connection::Port(port) = connection {
             if port.unit.wants_dma {
                 announce(port, iova, count, wanted);
             }
@@ -85,7 +85,7 @@ impl<'a, M: StableHostMemory> Slices<'a, M> {
         Self {
             rest: Rest {
                 memory,
-                door,
+                connection,
                 iova,
                 left,
                 wanted,
@@ -106,17 +106,17 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
         if len == 0 || self.ahead.room > 0 {
             return None;
         }
-        let slice = match self.door {
-            Door::Port(port) => {
+        let slice = match self.connection {
+            Connection::Port(port) => {
                 let place = port.cached(self.iova, len, self.wanted)?;
                 port.unit.host.slice(&place, len)?
             }
-            Door::Open => self
+            Connection::Open => self
                 .memory
                 .get_slice(GuestAddress(self.iova), len)
                 .ok()
                 .filter(|slice| slice.len() == len)?,
-            Door::Blocked => return None,
+            Connection::Blocked => return None,
         };
         self.advance(len);
         Some(slice)
@@ -126,10 +126,10 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
     #[inline(never)]
     fn piece(mut self) -> (Option<Result<VolatileSlice<'a, MS<'a, M>>>>, Self) {
         let piece = if self.left > 0 {
-            Some(match self.door {
-                Door::Port(port) => self.translated(port),
-                Door::Open => self.plain(),
-                Door::Blocked => {
+            Some(match self.connection {
+                Connection::Port(port) => self.translated(port),
+                Connection::Open => self.plain(),
+                Connection::Blocked => {
                     Err(Refusal::blocked().into_error(self.iova, self.left, self.wanted))
                 }
             })
@@ -278,7 +278,7 @@ impl<'a, M: StableHostMemory> Iterator for UntilError<'a, M> {
 /// Whether all of an access is allowed and leads to memory. Tells nobody.
 pub(super) fn check<M: StableHostMemory>(
     memory: &M,
-    door: &Door<M>,
+    connection: &Connection<M>,
     mut iova: u64,
     count: usize,
     wanted: Permissions,
@@ -287,10 +287,10 @@ pub(super) fn check<M: StableHostMemory>(
     if wraps {
         return false;
     }
-    match door {
-        Door::Open => GuestMemoryBackend::check_range(memory, GuestAddress(iova), count),
-        Door::Blocked => count == 0,
-        Door::Port(port) => {
+    match connection {
+        Connection::Open => GuestMemoryBackend::check_range(memory, GuestAddress(iova), count),
+        Connection::Blocked => count == 0,
+        Connection::Port(port) => {
             let _pin = port.state.pins.pin();
             while left > 0 {
                 let Ok(place) = port.resolve(iova, wanted) else {

@@ -19,7 +19,7 @@ type Mappings = BTreeMap<(u32, u64), Mapping>;
 
 /// What is kept, and since which epoch of the injector.
 #[derive(Default)]
-struct Kept {
+struct TranslatedMappings {
     epoch: u64,
     mappings: Mappings,
 }
@@ -27,7 +27,7 @@ struct Kept {
 /// An injector and what the IOMMU has translated.
 pub(crate) struct Injected {
     pub injector: Arc<dyn Injector>,
-    kept: Mutex<Kept>,
+    kept: Mutex<TranslatedMappings>,
 }
 
 impl fmt::Debug for Injected {
@@ -44,7 +44,7 @@ impl Injected {
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, TranslatedMappings> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let epoch = self.injector.epoch();
         if kept.epoch != epoch {

@@ -22,9 +22,9 @@ const MAX_WHOLE: u64 = 2_000;
 
 /// Keeps memory in bounds: of runs that ended alike the first are kept whole, and of others what sums and tables need.
 #[derive(Debug, Default)]
-pub struct Thrift(BTreeMap<Outcome, u64>);
+pub struct RetentionPolicy(BTreeMap<Outcome, u64>);
 
-impl Thrift {
+impl RetentionPolicy {
     /// Takes from `record` what is not needed any more.
     pub fn trim(&mut self, record: &mut Record) {
         let whole = self.0.entry(record.verdict.outcome).or_default();

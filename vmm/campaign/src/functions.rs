@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arm32::Cluster;
 use vmm_faults::Injection;
-use vmm_faults::spec::{Plan, What, Where};
+use vmm_faults::spec::{FaultKind, FaultPoint, Plan};
 use vmm_machine::Machine;
 use vmm_machine::vcpu::{Halted, Resume, Stop, StopHandler};
 
@@ -86,17 +86,17 @@ impl StopHandler for Watch {
             return Resume::Continue;
         };
         self.injection.reached(name);
-        let strike = self.injection.at(
-            Where::Function,
+        let action = self.injection.at(
+            FaultPoint::Function,
             "",
             1,
             |rule| rule.function.as_ref() == Some(name),
             |_| format!(" ({name})"),
         );
-        if let Some(strike) = strike.filter(|strike| strike.what == What::Error)
+        if let Some(action) = action.filter(|action| action.what == FaultKind::Error)
             && let Some(mut view) = halted.core(core)
         {
-            view.return_at_once(Some(strike.value as u64));
+            view.return_at_once(Some(action.value as u64));
         }
         Resume::Continue
     }

@@ -25,4 +25,4 @@ pub use functions::Functions;
 pub use html::write as write_html;
 pub use junit::write as write_junit;
 pub use summary::Summary;
-pub use vmm_faults::{Account, Injection, Point, Told, plan, spec};
+pub use vmm_faults::{Account, FaultRecord, Injection, Point, plan, spec};

@@ -9,7 +9,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use vmm_faults::spec::Rule;
-use vmm_faults::{Account, Injection, Told};
+use vmm_faults::{Account, FaultRecord, Injection};
 use vmm_machine::{Limits, Machine};
 
 use super::classify::{Evidence, Lines, Outcome, Verdict, classify, statuses};
@@ -49,7 +49,7 @@ pub struct Record {
     /// How many faults there were.
     pub faults: u64,
     /// The first of them.
-    pub told: Vec<Told>,
+    pub told: Vec<FaultRecord>,
     /// Guest time from the beginning of the scenario to the end, in nanoseconds.
     pub guest_ns: u64,
     /// Instructions in that time.
@@ -59,7 +59,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// In what `again`, the same run done once more, is another, in words. What [`Thrift`](super::campaign::Thrift) has
+    /// In what `again`, the same run done once more, is another, in words. What [`RetentionPolicy`](super::campaign::RetentionPolicy) has
     /// taken from this record is not looked at.
     pub fn difference(&self, again: &Self) -> Option<String> {
         let Self {
@@ -242,7 +242,7 @@ fn record(
         told: told
             .iter()
             .take(MAX_TOLD)
-            .map(|told| Told {
+            .map(|told| FaultRecord {
                 // By its number in the plan, also where it is the only rule of the run.
                 rule: task.point.map_or(told.rule, |(rule, _)| rule),
                 ..told.clone()

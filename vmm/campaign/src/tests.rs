@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use vmm_base::Interrupt;
-use vmm_faults::spec::Where;
+use vmm_faults::spec::FaultPoint;
 use vmm_faults::testing::{armed, rules};
 use vmm_faults::{FaultyLine, Injection};
 
 use super::Summary;
-use super::campaign::Thrift;
+use super::campaign::RetentionPolicy;
 use super::classify::{Outcome, Verdict};
 use super::run::Record;
 
@@ -76,8 +76,8 @@ fn rules_are_about_their_points_only_and_none_before_the_scenario() {
     let text = "[[fault]]\nwhere = \"queue\"\nwhat = \"lost\"\ndevice = \"disk1\"\n[[fault]]\nwhere = \"queue\"\nwhat = \"reset\"\nwhen = { nth = 2 }\n";
     let injection = Injection::new();
     let at = |device: &str| {
-        let strike = injection.at(Where::Queue, device, 1, |_| true, |_| String::new());
-        strike.map(|strike| strike.what.to_string())
+        let action = injection.at(FaultPoint::Queue, device, 1, |_| true, |_| String::new());
+        action.map(|action| action.what.to_string())
     };
     assert_eq!(at("disk1"), None);
     assert!(injection.account().points.is_empty());
@@ -179,19 +179,19 @@ fn crashes_are_told_apart_by_their_place_and_surprises_by_their_words() {
 
 #[test]
 fn what_is_kept_of_runs_that_end_alike_is_bounded() {
-    let mut thrift = Thrift::default();
-    let kept = |outcome, thrift: &mut Thrift| {
+    let mut retention = RetentionPolicy::default();
+    let kept = |outcome, retention: &mut RetentionPolicy| {
         let mut lines = 0;
         for run in 0..5_000 {
             let mut record = record(run, outcome, "why");
-            thrift.trim(&mut record);
+            retention.trim(&mut record);
             assert_eq!((record.run, &*record.verdict.why), (run, "why"));
             lines += record.verdict.said.len();
         }
         lines
     };
     for outcome in Outcome::ALL {
-        assert_eq!(kept(outcome, &mut thrift), 2_000, "{outcome}");
-        assert_eq!(kept(outcome, &mut thrift), 0, "{outcome}");
+        assert_eq!(kept(outcome, &mut retention), 2_000, "{outcome}");
+        assert_eq!(kept(outcome, &mut retention), 0, "{outcome}");
     }
 }

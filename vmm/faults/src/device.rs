@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use vm_memory::GuestAddress;
 
-use super::alarm::Alarm;
-use super::engine::{Injection, Strike};
-use super::spec::{What, Where};
+use super::delayed_action::DelayedAction;
+use super::engine::{FaultAction, Injection};
+use super::spec::{FaultKind, FaultPoint};
 
 /// Most bytes of one request that a device accesses later.
 pub const MAX_LATER: usize = 1 << 20;
@@ -28,25 +28,25 @@ impl DeviceFaults {
     }
 
     /// The guest has notified the device of a queue. A late one is seen to here.
-    pub fn queue(&self, queue: usize) -> Option<What> {
-        let words = |_: &Strike| format!(" (queue {queue})");
-        let strike = self
+    pub fn queue(&self, queue: usize) -> Option<FaultKind> {
+        let words = |_: &FaultAction| format!(" (queue {queue})");
+        let action = self
             .injection
-            .at(Where::Queue, &self.device, 1, |_| true, words)?;
-        if strike.what == What::Late {
-            let alarm = Alarm::Serve {
+            .at(FaultPoint::Queue, &self.device, 1, |_| true, words)?;
+        if action.what == FaultKind::Late {
+            let alarm = DelayedAction::Serve {
                 device: self.device.clone(),
                 queue,
             };
-            self.injection.later(strike.delay_ns, alarm);
+            self.injection.later(action.delay_ns, alarm);
         }
-        Some(strike.what)
+        Some(action.what)
     }
 
     /// The device has fetched a request's descriptors: the addresses (IOVA) and lengths of its `segments`, those first that
     /// the device reads. Which of them is to be another, if one is.
     pub fn chain(&self, segments: &[(GuestAddress, u32)]) -> Option<ChangedSegment> {
-        let words = |strike: &Strike| match changed(segments, strike) {
+        let words = |action: &FaultAction| match changed(segments, action) {
             Some(new) => {
                 let (addr, len) = segments[new.index];
                 match addr == new.addr {
@@ -59,10 +59,10 @@ impl DeviceFaults {
             }
             None => String::new(),
         };
-        let strike = self
+        let action = self
             .injection
-            .at(Where::Chain, &self.device, 32, |_| true, words);
-        changed(segments, &strike?)
+            .at(FaultPoint::Chain, &self.device, 32, |_| true, words);
+        changed(segments, &action?)
     }
 
     /// The driver reads a register that shows `value`; what it sees.
@@ -80,10 +80,10 @@ impl DeviceFaults {
     }
 
     /// A disk executes a request of this type.
-    pub fn disk(&self, kind: u32, sector: u64) -> Option<Strike> {
-        let words = |_: &Strike| format!(" (type {kind}, sector {sector})");
+    pub fn disk(&self, kind: u32, sector: u64) -> Option<FaultAction> {
+        let words = |_: &FaultAction| format!(" (type {kind}, sector {sector})");
         self.injection
-            .at(Where::Disk, &self.device, 8, |_| true, words)
+            .at(FaultPoint::Disk, &self.device, 8, |_| true, words)
     }
 
     /// The device writes this, and reads that, later.
@@ -93,7 +93,7 @@ impl DeviceFaults {
         writes: Vec<(GuestAddress, Vec<u8>)>,
         reads: Vec<(GuestAddress, u32)>,
     ) {
-        let alarm = Alarm::Dma {
+        let alarm = DelayedAction::Dma {
             device: self.device.clone(),
             writes,
             reads,
@@ -114,12 +114,12 @@ pub struct ChangedSegment {
 }
 
 /// Which part of a request a fault changes, and what it becomes.
-fn changed(segments: &[(GuestAddress, u32)], strike: &Strike) -> Option<ChangedSegment> {
-    let index = strike.chosen.checked_rem(segments.len() as u64)? as usize;
+fn changed(segments: &[(GuestAddress, u32)], action: &FaultAction) -> Option<ChangedSegment> {
+    let index = action.chosen.checked_rem(segments.len() as u64)? as usize;
     let (addr, len) = *segments.get(index)?;
-    let (addr, len) = match strike.what {
-        What::FlipAddress => (GuestAddress(addr.0 ^ strike.mask), len),
-        _ => (addr, len ^ strike.mask as u32),
+    let (addr, len) = match action.what {
+        FaultKind::FlipAddress => (GuestAddress(addr.0 ^ action.mask), len),
+        _ => (addr, len ^ action.mask as u32),
     };
     // A device would refuse what wraps or is empty, as it does for a chain that the guest wrote so.
     let last = u64::from(len).checked_sub(1)?;

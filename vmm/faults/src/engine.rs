@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize};
 use viommu::SourceId;
 use vmm_base::{Clock, Control};
 
-use super::alarm::{Alarm, Alarms};
+use super::delayed_action::{DelayedAction, DelayedActions};
 use super::rule::Active;
-use super::spec::{Rule, What, Where};
+use super::spec::{FaultKind, FaultPoint, Rule};
 
 /// Most faults of a run that are told one by one.
 const MAX_TOLD: usize = 256;
 
 /// A fault that was put in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct FaultRecord {
     /// Guest time, in nanoseconds since power-on.
     pub at_ns: u64,
     /// Which rule, from 0.
@@ -33,7 +33,7 @@ pub struct Told {
 pub struct Point {
     /// What kind of point.
     #[serde(rename = "where")]
-    pub place: Where,
+    pub place: FaultPoint,
     /// Of which device; empty if of none.
     pub device: String,
 }
@@ -42,7 +42,7 @@ pub struct Point {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Faults, the first of them.
-    pub told: Vec<Told>,
+    pub told: Vec<FaultRecord>,
     /// How many faults there were.
     pub faults: u64,
     /// How many points each rule was about, in the order of the plan.
@@ -56,7 +56,7 @@ struct State {
     /// When the scenario began; nothing happens before.
     armed_ns: Option<u64>,
     rules: Vec<Active>,
-    alarms: Alarms,
+    delayed: DelayedActions,
     account: Account,
 }
 
@@ -79,9 +79,9 @@ pub struct Injection {
 
 /// A fault that strikes: what, and with which numbers.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Strike {
+pub struct FaultAction {
     /// What happens.
-    pub what: What,
+    pub what: FaultKind,
     /// The plan's value, or 0.
     pub value: i64,
     /// Bits to flip.
@@ -164,12 +164,12 @@ impl Injection {
     /// and `bits` how many bits a value has that may be flipped. `words` tell more of what happens.
     pub fn at(
         &self,
-        place: Where,
+        place: FaultPoint,
         device: &str,
         bits: u32,
         fits: impl Fn(&Rule) -> bool,
-        words: impl Fn(&Strike) -> String,
-    ) -> Option<Strike> {
+        words: impl Fn(&FaultAction) -> String,
+    ) -> Option<FaultAction> {
         let now = self.now_ns();
         let mut state = self.state();
         let State {
@@ -184,17 +184,17 @@ impl Injection {
             device: device.into(),
         };
         *account.points.entry(point).or_default() += 1;
-        let mut strike = None;
+        let mut action = None;
         for (index, active) in rules.iter_mut().enumerate() {
             let rule = &active.rule;
             let about = rule.place == place
                 && rule.device.as_deref().is_none_or(|name| name == device)
                 && fits(rule);
             // Every rule counts its points, also where another one strikes.
-            if !about || !active.strikes(since) || strike.is_some() {
+            if !about || !active.strikes(since) || action.is_some() {
                 continue;
             }
-            let new = strike.insert(Strike {
+            let new = action.insert(FaultAction {
                 what: active.rule.what,
                 value: active.rule.value.unwrap_or(0),
                 mask: active.mask(bits.max(1)),
@@ -206,20 +206,20 @@ impl Injection {
             if account.told.len() < MAX_TOLD {
                 let what = new.what;
                 let of = if device.is_empty() { "" } else { " of " };
-                account.told.push(Told {
+                account.told.push(FaultRecord {
                     at_ns: now,
                     rule: index,
                     text: format!("{place}{of}{device}: {what}{}", words(new)),
                 });
             }
         }
-        strike
+        action
     }
 
     /// Has `alarm` go off `delay_ns` from now.
-    pub fn later(&self, delay_ns: u64, alarm: Alarm) {
+    pub fn later(&self, delay_ns: u64, alarm: DelayedAction) {
         let at = self.now_ns().saturating_add(delay_ns);
-        self.state().alarms.set(at, alarm);
+        self.state().delayed.set(at, alarm);
         if let Some(connected) = self.connected.get() {
             connected.control.recheck();
         }
@@ -227,17 +227,17 @@ impl Injection {
 
     /// When the next alarm goes off.
     pub fn next_alarm(&self) -> Option<u64> {
-        self.state().alarms.next()
+        self.state().delayed.next()
     }
 
     /// The alarms that have gone off by now, in order.
-    pub fn due(&self) -> Vec<Alarm> {
+    pub fn due(&self) -> Vec<DelayedAction> {
         self.due_by(self.now_ns())
     }
 
     /// The alarms that go off by `now`, in nanoseconds since power-on.
-    pub fn due_by(&self, now: u64) -> Vec<Alarm> {
-        self.state().alarms.due(now)
+    pub fn due_by(&self, now: u64) -> Vec<DelayedAction> {
+        self.state().delayed.due(now)
     }
 
     /// How often a plan was armed.

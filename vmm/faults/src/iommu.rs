@@ -9,9 +9,9 @@ use viommu::inject::{
 use viommu::ipmmu::Register;
 use viommu::virtio::{FaultReport, Request, spec::Status};
 
-use super::alarm::Alarm;
-use super::engine::{Injection, Strike};
-use super::spec::{What, Where};
+use super::delayed_action::DelayedAction;
+use super::engine::{FaultAction, Injection};
+use super::spec::{FaultKind, FaultPoint};
 
 /// The level that faults are reported at which come from no walk.
 const LEVEL: u8 = 3;
@@ -26,40 +26,46 @@ impl Injector for IommuPoints {
 
     fn translation(&self, at: &Translation) -> Option<viommu::Miss> {
         let device = self.0.name(at.requester.source);
-        let words = |_: &Strike| format!(" ({} of IOVA {:#x})", at.access, at.iova);
-        let strike = self.0.at(Where::Translation, device, 1, |_| true, words)?;
-        if strike.what == What::Status {
-            let alarm = Alarm::Status {
+        let words = |_: &FaultAction| format!(" ({} of IOVA {:#x})", at.access, at.iova);
+        let action = self
+            .0
+            .at(FaultPoint::Translation, device, 1, |_| true, words)?;
+        if action.what == FaultKind::Status {
+            let alarm = DelayedAction::Status {
                 device: device.into(),
                 // Checked to be 32 bits.
-                status: strike.value as u32,
+                status: action.value as u32,
             };
             self.0.later(0, alarm);
             return None;
         }
         Some(viommu::Miss {
-            reason: reason(strike.what)?,
+            reason: reason(action.what)?,
             level: Some(LEVEL),
         })
     }
 
     fn descriptor(&self, at: &DescriptorRead) -> Option<DescriptorFault> {
-        let words = |_: &Strike| format!(" (descriptor at {:#x})", at.address);
+        let words = |_: &FaultAction| format!(" (descriptor at {:#x})", at.address);
         let device = self.0.name(at.requester.source);
-        let strike = self.0.at(Where::PageTable, device, 64, |_| true, words)?;
-        Some(match (strike.what, at.value) {
-            (What::Flip, Some(value)) => DescriptorFault::Value(value ^ strike.mask),
+        let action = self
+            .0
+            .at(FaultPoint::PageTable, device, 64, |_| true, words)?;
+        Some(match (action.what, at.value) {
+            (FaultKind::Flip, Some(value)) => DescriptorFault::Value(value ^ action.mask),
             _ => DescriptorFault::Abort,
         })
     }
 
     fn flush(&self, at: &Flush<'_>) -> Option<FlushFault> {
-        let words = |_: &Strike| format!(" (context {})", at.context);
-        let strike = self.0.at(Where::Flush, at.instance, 1, |_| true, words)?;
-        match strike.what {
-            What::Late => Some(FlushFault::Late(strike.count)),
-            What::Stuck => Some(FlushFault::Stuck),
-            What::Ignored => Some(FlushFault::Ignored),
+        let words = |_: &FaultAction| format!(" (context {})", at.context);
+        let action = self
+            .0
+            .at(FaultPoint::Flush, at.instance, 1, |_| true, words)?;
+        match action.what {
+            FaultKind::Late => Some(FlushFault::Late(action.count)),
+            FaultKind::Stuck => Some(FlushFault::Stuck),
+            FaultKind::Ignored => Some(FlushFault::Ignored),
             _ => None,
         }
     }
@@ -75,16 +81,18 @@ impl Injector for IommuPoints {
     }
 
     fn request(&self, request: &Request) -> Option<Status> {
-        let words = |_: &Strike| format!(" ({request:?})");
-        let strike = self.0.at(Where::Request, "", 1, |_| true, words)?;
-        u8::try_from(strike.value)
+        let words = |_: &FaultAction| format!(" ({request:?})");
+        let action = self.0.at(FaultPoint::Request, "", 1, |_| true, words)?;
+        u8::try_from(action.value)
             .ok()
             .and_then(Status::from_number)
     }
 
     fn loses_report(&self, report: &FaultReport) -> bool {
-        let words = |_: &Strike| format!(" (IOVA {:#x})", report.address);
-        self.0.at(Where::Report, "", 1, |_| true, words).is_some()
+        let words = |_: &FaultAction| format!(" (IOVA {:#x})", report.address);
+        self.0
+            .at(FaultPoint::Report, "", 1, |_| true, words)
+            .is_some()
     }
 }
 
@@ -96,15 +104,15 @@ fn register_name(register: Register) -> String {
     }
 }
 
-fn reason(what: What) -> Option<FaultReason> {
+fn reason(what: FaultKind) -> Option<FaultReason> {
     Some(match what {
-        What::Translation => FaultReason::Translation,
-        What::Permission => FaultReason::Permission,
-        What::AccessFlag => FaultReason::AccessFlag,
-        What::Format => FaultReason::Format,
-        What::Secure => FaultReason::Secure,
-        What::Abort => FaultReason::WalkAbort,
-        What::MultiHit => FaultReason::MultipleHits,
+        FaultKind::Translation => FaultReason::Translation,
+        FaultKind::Permission => FaultReason::Permission,
+        FaultKind::AccessFlag => FaultReason::AccessFlag,
+        FaultKind::Format => FaultReason::Format,
+        FaultKind::Secure => FaultReason::Secure,
+        FaultKind::Abort => FaultReason::WalkAbort,
+        FaultKind::MultiHit => FaultReason::MultipleHits,
         _ => return None,
     })
 }

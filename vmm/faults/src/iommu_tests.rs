@@ -4,7 +4,7 @@ use viommu::inject::{DescriptorFault, DescriptorRead, Flush, FlushFault, Injecto
 use viommu::virtio::{FaultReport, Request, spec::Status};
 use viommu::{Access, DomainId, EndpointId, FaultReason, Requester};
 
-use super::alarm::Alarm;
+use super::delayed_action::DelayedAction;
 use super::iommu::IommuPoints;
 use super::testing::armed;
 
@@ -47,7 +47,7 @@ fn translations_are_refused_for_every_reason() {
 fn a_status_is_shown_later_and_the_access_goes_on() {
     let points = points("translation", "\"status\"\nvalue = 0x3717");
     assert_eq!(points.translation(&ACCESS), None);
-    let status = Alarm::Status {
+    let status = DelayedAction::Status {
         device: String::new(),
         status: 0x3717,
     };

@@ -2,10 +2,10 @@
 //!
 //! A [`Plan`](spec::Plan) says what goes wrong where and when. An [`Injection`] is a plan at work in one machine: devices
 //! ask it through [`DeviceFaults`], interrupt lines are [`FaultyLine`]s, IOMMUs ask through [`IommuPoints`]. What devices
-//! are to do later it keeps as [`Alarm`]s, which the machine carries out. A machine made without one has no such points
+//! are to do later it keeps as [`DelayedAction`]s, which the machine carries out. A machine made without one has no such points
 //! and pays nothing.
 
-mod alarm;
+mod delayed_action;
 mod device;
 mod engine;
 mod iommu;
@@ -19,8 +19,8 @@ pub mod spec;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use alarm::Alarm;
+pub use delayed_action::DelayedAction;
 pub use device::{ChangedSegment, DeviceFaults, MAX_LATER};
-pub use engine::{Account, Injection, Point, Strike, Told};
+pub use engine::{Account, FaultAction, FaultRecord, Injection, Point};
 pub use iommu::IommuPoints;
 pub use line::FaultyLine;

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use vmm_base::Interrupt;
 
-use super::alarm::Alarm;
+use super::delayed_action::DelayedAction;
 use super::engine::Injection;
-use super::spec::{What, Where};
+use super::spec::{FaultKind, FaultPoint};
 
 /// The line of one device, between the device and the interrupt controller.
 pub struct FaultyLine {
@@ -59,39 +59,39 @@ impl FaultyLine {
     fn alarm(&self, delay_ns: u64, level: Option<bool>) {
         let device = self.device.clone();
         let alarm = match level {
-            Some(level) => Alarm::Line { device, level },
-            None => Alarm::Release { device },
+            Some(level) => DelayedAction::Line { device, level },
+            None => DelayedAction::Release { device },
         };
         self.injection.later(delay_ns, alarm);
     }
 
     /// The device raises its interrupt; whether the controller gets to see it.
     fn raises(&self) -> bool {
-        let strike = self.injection.at(
-            Where::Interrupt,
+        let action = self.injection.at(
+            FaultPoint::Interrupt,
             &self.device,
             1,
             |_| true,
             |_| String::new(),
         );
-        let Some(strike) = strike else {
+        let Some(action) = action else {
             return true;
         };
-        let delay = strike.delay_ns.max(1);
-        match strike.what {
-            What::Lost => return false,
-            What::Late => {
+        let delay = action.delay_ns.max(1);
+        match action.what {
+            FaultKind::Lost => return false,
+            FaultKind::Late => {
                 self.alarm(delay, None);
                 return false;
             }
-            What::Repeated => {
-                for turn in 0..u64::from(strike.count) {
+            FaultKind::Repeated => {
+                for turn in 0..u64::from(action.count) {
                     let begin = (2 * turn + 1).saturating_mul(delay);
                     self.alarm(begin, Some(true));
                     self.alarm(begin.saturating_add(delay), None);
                 }
             }
-            What::Spurious => {
+            FaultKind::Spurious => {
                 self.alarm(delay, Some(true));
                 self.alarm(delay.saturating_mul(2), None);
             }

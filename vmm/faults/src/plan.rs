@@ -4,7 +4,7 @@ use std::path::Path;
 
 use vmm_files::toml_file::{self, FileError};
 
-use super::spec::{Plan, Rule, What, When, Where};
+use super::spec::{FaultKind, FaultPoint, Plan, Rule, When};
 
 /// The plans that are shipped.
 pub const SHIPPED: [(&str, &str); 14] = [
@@ -92,36 +92,46 @@ pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
 }
 
 /// Kinds of a place: what can happen there.
-pub const fn kinds(place: Where) -> &'static [What] {
+pub const fn kinds(place: FaultPoint) -> &'static [FaultKind] {
     match place {
-        Where::Translation => &[
-            What::Translation,
-            What::Permission,
-            What::AccessFlag,
-            What::Format,
-            What::Secure,
-            What::Abort,
-            What::MultiHit,
-            What::Status,
+        FaultPoint::Translation => &[
+            FaultKind::Translation,
+            FaultKind::Permission,
+            FaultKind::AccessFlag,
+            FaultKind::Format,
+            FaultKind::Secure,
+            FaultKind::Abort,
+            FaultKind::MultiHit,
+            FaultKind::Status,
         ],
-        Where::PageTable => &[What::Abort, What::Flip],
-        Where::Flush => &[What::Late, What::Stuck, What::Ignored],
-        Where::RegisterRead => &[What::Value, What::Flip],
-        Where::RegisterWrite => &[What::Lost, What::Value, What::Flip],
-        Where::Interrupt => &[What::Lost, What::Late, What::Repeated, What::Spurious],
-        Where::Queue => &[What::Lost, What::Late, What::NeedsReset, What::Reset],
-        Where::Chain => &[What::FlipAddress, What::FlipLength],
-        Where::Disk => &[
-            What::IoError,
-            What::Unsupported,
-            What::Short,
-            What::Flip,
-            What::LateData,
-            What::Again,
+        FaultPoint::PageTable => &[FaultKind::Abort, FaultKind::Flip],
+        FaultPoint::Flush => &[FaultKind::Late, FaultKind::Stuck, FaultKind::Ignored],
+        FaultPoint::RegisterRead => &[FaultKind::Value, FaultKind::Flip],
+        FaultPoint::RegisterWrite => &[FaultKind::Lost, FaultKind::Value, FaultKind::Flip],
+        FaultPoint::Interrupt => &[
+            FaultKind::Lost,
+            FaultKind::Late,
+            FaultKind::Repeated,
+            FaultKind::Spurious,
         ],
-        Where::Request => &[What::Value],
-        Where::Report => &[What::Lost],
-        Where::Function => &[What::Error],
+        FaultPoint::Queue => &[
+            FaultKind::Lost,
+            FaultKind::Late,
+            FaultKind::NeedsReset,
+            FaultKind::Reset,
+        ],
+        FaultPoint::Chain => &[FaultKind::FlipAddress, FaultKind::FlipLength],
+        FaultPoint::Disk => &[
+            FaultKind::IoError,
+            FaultKind::Unsupported,
+            FaultKind::Short,
+            FaultKind::Flip,
+            FaultKind::LateData,
+            FaultKind::Again,
+        ],
+        FaultPoint::Request => &[FaultKind::Value],
+        FaultPoint::Report => &[FaultKind::Lost],
+        FaultPoint::Function => &[FaultKind::Error],
     }
 }
 
@@ -152,25 +162,34 @@ fn check(rule: &Rule) -> Result<(), String> {
         (true, _) if !allowed => Err(format!("a {what} at a {place} has no `{key}`")),
         _ => Ok(()),
     };
-    let valued = matches!(what, What::Value | What::Status | What::Error);
+    let valued = matches!(
+        what,
+        FaultKind::Value | FaultKind::Status | FaultKind::Error
+    );
     needs("value", value.is_some(), valued, valued)?;
-    let flips = matches!(what, What::Flip | What::FlipAddress | What::FlipLength);
+    let flips = matches!(
+        what,
+        FaultKind::Flip | FaultKind::FlipAddress | FaultKind::FlipLength
+    );
     needs("mask", mask.is_some(), false, flips)?;
     let counts = matches!(
         (place, what),
-        (Where::Flush, What::Late) | (_, What::Repeated)
+        (FaultPoint::Flush, FaultKind::Late) | (_, FaultKind::Repeated)
     );
     needs("count", count.is_some(), counts, counts)?;
     let lasts = matches!(
         what,
-        What::Spurious | What::LateData | What::Again | What::Repeated
-    ) || (*what == What::Late && *place != Where::Flush);
+        FaultKind::Spurious | FaultKind::LateData | FaultKind::Again | FaultKind::Repeated
+    ) || (*what == FaultKind::Late && *place != FaultPoint::Flush);
     needs("delay", delay.is_some(), lasts, lasts)?;
-    let registers = matches!(place, Where::RegisterRead | Where::RegisterWrite);
+    let registers = matches!(place, FaultPoint::RegisterRead | FaultPoint::RegisterWrite);
     needs("register", register.is_some(), false, registers)?;
-    let calls = *place == Where::Function;
+    let calls = *place == FaultPoint::Function;
     needs("function", function.is_some(), calls, calls)?;
-    let owned = !matches!(place, Where::Function | Where::Request | Where::Report);
+    let owned = !matches!(
+        place,
+        FaultPoint::Function | FaultPoint::Request | FaultPoint::Report
+    );
     needs("device", device.is_some(), false, owned)?;
     for name in [device, register, function, &when.probe]
         .into_iter()
@@ -198,8 +217,8 @@ fn check(rule: &Rule) -> Result<(), String> {
 /// Whether values are in their range.
 fn check_value(rule: &Rule) -> Result<(), String> {
     let fits = |value: i64| match rule.place {
-        Where::Request => (0..=8).contains(&value),
-        Where::Function => i32::try_from(value).is_ok(),
+        FaultPoint::Request => (0..=8).contains(&value),
+        FaultPoint::Function => i32::try_from(value).is_ok(),
         _ => u32::try_from(value).is_ok(),
     };
     if let Some(value) = rule.value.filter(|value| !fits(*value)) {
@@ -262,18 +281,18 @@ mod tests {
             .map(|(name, _)| find(name).unwrap())
             .collect();
         for place in [
-            Where::Translation,
-            Where::PageTable,
-            Where::Flush,
-            Where::RegisterRead,
-            Where::RegisterWrite,
-            Where::Interrupt,
-            Where::Queue,
-            Where::Chain,
-            Where::Disk,
-            Where::Request,
-            Where::Report,
-            Where::Function,
+            FaultPoint::Translation,
+            FaultPoint::PageTable,
+            FaultPoint::Flush,
+            FaultPoint::RegisterRead,
+            FaultPoint::RegisterWrite,
+            FaultPoint::Interrupt,
+            FaultPoint::Queue,
+            FaultPoint::Chain,
+            FaultPoint::Disk,
+            FaultPoint::Request,
+            FaultPoint::Report,
+            FaultPoint::Function,
         ] {
             for what in kinds(place) {
                 let rules = plans.iter().flat_map(|plan| &plan.fault);
@@ -389,8 +408,8 @@ mod tests {
 
         #[test]
         fn a_plan_survives_being_written(place in 0_usize..10, kind in 0_usize..8, seed: u64) {
-            let places = [Where::Translation, Where::PageTable, Where::Flush, Where::RegisterRead,
-                Where::RegisterWrite, Where::Interrupt, Where::Queue, Where::Chain, Where::Disk, Where::Function];
+            let places = [FaultPoint::Translation, FaultPoint::PageTable, FaultPoint::Flush, FaultPoint::RegisterRead,
+                FaultPoint::RegisterWrite, FaultPoint::Interrupt, FaultPoint::Queue, FaultPoint::Chain, FaultPoint::Disk, FaultPoint::Function];
             let place = places[place];
             let what = kinds(place)[kind % kinds(place).len()];
             let bit = |n: u32| seed >> n & 1 == 1;

@@ -1,13 +1,13 @@
 //! Registers that are read and written wrongly: those of IOMMUs and of virtio slots.
 
-use super::engine::{Injection, Strike};
-use super::spec::{Rule, What, Where};
+use super::engine::{FaultAction, Injection};
+use super::spec::{FaultKind, FaultPoint, Rule};
 
 impl Injection {
     /// The guest reads a register of `device` that shows `value`; what it sees instead.
     pub(crate) fn register_read(&self, device: &str, name: &str, value: u32) -> Option<u32> {
-        let strike = self.register(Where::RegisterRead, device, name, value)?;
-        Some(instead(&strike, value))
+        let action = self.register(FaultPoint::RegisterRead, device, name, value)?;
+        Some(instead(&action, value))
     }
 
     /// The guest writes `value` to a register of `device`; what is written instead, if anything is.
@@ -17,24 +17,30 @@ impl Injection {
         name: &str,
         value: u32,
     ) -> Option<Option<u32>> {
-        let strike = self.register(Where::RegisterWrite, device, name, value)?;
-        Some((strike.what != What::Lost).then(|| instead(&strike, value)))
+        let action = self.register(FaultPoint::RegisterWrite, device, name, value)?;
+        Some((action.what != FaultKind::Lost).then(|| instead(&action, value)))
     }
 
-    fn register(&self, place: Where, device: &str, name: &str, value: u32) -> Option<Strike> {
+    fn register(
+        &self,
+        place: FaultPoint,
+        device: &str,
+        name: &str,
+        value: u32,
+    ) -> Option<FaultAction> {
         let named = |rule: &Rule| rule.register.as_deref().is_none_or(|wanted| wanted == name);
-        let words = |strike: &Strike| match strike.what {
-            What::Lost => format!(" ({name}, {value:#x})"),
-            _ => format!(" ({name}, {value:#x} to {:#x})", instead(strike, value)),
+        let words = |action: &FaultAction| match action.what {
+            FaultKind::Lost => format!(" ({name}, {value:#x})"),
+            _ => format!(" ({name}, {value:#x} to {:#x})", instead(action, value)),
         };
         self.at(place, device, 32, named, words)
     }
 }
 
-fn instead(strike: &Strike, value: u32) -> u32 {
-    match strike.what {
-        What::Flip => value ^ strike.mask as u32,
+fn instead(action: &FaultAction, value: u32) -> u32 {
+    match action.what {
+        FaultKind::Flip => value ^ action.mask as u32,
         // Checked to be 32 bits.
-        _ => strike.value as u32,
+        _ => action.value as u32,
     }
 }

@@ -68,9 +68,9 @@ impl ScenarioName {
 pub struct Rule {
     /// At which points.
     #[serde(rename = "where")]
-    pub place: Where,
+    pub place: FaultPoint,
     /// What happens there.
-    pub what: What,
+    pub what: FaultKind,
     /// Only at points of this device, such as `disk0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
@@ -100,7 +100,7 @@ pub struct Rule {
 /// The kinds of points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Where {
+pub enum FaultPoint {
     /// A device's address is translated by an IOMMU.
     Translation,
     /// A descriptor of a page table is read by an IOMMU.
@@ -130,7 +130,7 @@ pub enum Where {
 /// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum What {
+pub enum FaultKind {
     /// Refused as if nothing were mapped.
     Translation,
     /// Refused as if the access were not allowed.
@@ -334,14 +334,14 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-impl fmt::Display for Where {
+impl fmt::Display for FaultPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The name in a plan.
         self.serialize(f)
     }
 }
 
-impl fmt::Display for What {
+impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The name in a plan.
         self.serialize(f)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::alarm::Alarm;
+use super::delayed_action::DelayedAction;
 use super::engine::Injection;
 use super::plan;
 use super::spec::Rule;
@@ -23,7 +23,7 @@ pub fn armed(fault: &str) -> Arc<Injection> {
 
 impl Injection {
     /// All alarms that are set, which go off by this.
-    pub fn all_alarms(&self) -> Vec<Alarm> {
+    pub fn all_alarms(&self) -> Vec<DelayedAction> {
         self.due_by(u64::MAX)
     }
 }

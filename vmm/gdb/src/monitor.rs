@@ -35,7 +35,7 @@ fn info(halted: &mut Halted<'_>) -> String {
         ns / 1_000_000_000,
         ns % 1_000_000_000
     );
-    if let Cores::Narrow(cluster) = &halted.cores {
+    if let Cores::Aarch32(cluster) = &halted.cores {
         // Writing to a string does not fail.
         let _ = write!(text, ", {} instructions", cluster.retired());
     }
@@ -43,13 +43,13 @@ fn info(halted: &mut Halted<'_>) -> String {
         let power = power_text(halted.cores.power(core));
         let _ = write!(text, "\ncore {core}: {power}, ");
         let _ = match &halted.cores {
-            Cores::Narrow(cluster) => {
+            Cores::Aarch32(cluster) => {
                 let s = cluster.state(core);
                 let (mode, pc, waits) = (s.psr.mode, s.r[15], cluster.waits(core));
                 let counts = format!("{} instructions, {waits} waits", s.retired);
                 write!(text, "{mode:?} mode, pc {pc:#010x}, {counts}")
             }
-            Cores::Wide(cluster) => {
+            Cores::Aarch64(cluster) => {
                 let s = cluster.state(core);
                 let level = if s.in_kernel() { "EL1" } else { "EL0" };
                 write!(text, "{level}, pc {:#018x}", s.pc)
@@ -61,9 +61,9 @@ fn info(halted: &mut Halted<'_>) -> String {
 
 fn translate(address: &str, halted: &mut Halted<'_>) -> String {
     let current = halted.cores.current();
-    let narrow = halted.cores.width() == Width::Bits32;
-    let Some(va) = number(address).filter(|va| !narrow || u32::try_from(*va).is_ok()) else {
-        let bits = if narrow { 32 } else { 64 };
+    let aarch32 = halted.cores.width() == Width::Bits32;
+    let Some(va) = number(address).filter(|va| !aarch32 || u32::try_from(*va).is_ok()) else {
+        let bits = if aarch32 { 32 } else { 64 };
         return format!("{address} is no {bits}-bit address");
     };
     match halted.core(current).and_then(|core| core.translate(va)) {

@@ -18,7 +18,7 @@ use super::session::Event;
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What the session's thread wants done while the machine stands still.
-pub(super) type Job = Box<dyn FnOnce(&mut Halted<'_>, &mut Wanted) + Send>;
+pub(super) type Job = Box<dyn FnOnce(&mut Halted<'_>, &mut StopRequests) + Send>;
 
 /// An order of the session's thread.
 pub(super) enum Order {
@@ -32,21 +32,21 @@ pub(super) enum Order {
 
 /// What the debugger asked to stop for.
 #[derive(Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct StopRequests {
     pub breakpoints: BTreeSet<u64>,
     pub watchpoints: BTreeSet<Watchpoint>,
     /// The core that is stepped, and where it shall be stepped on without a word.
     pub step: Option<(usize, Range<u64>)>,
 }
 
-impl Wanted {
+impl StopRequests {
     /// Forgets everything, and has the machine forget it.
     pub fn clear(&mut self, halted: &mut Halted<'_>) {
         for va in std::mem::take(&mut self.breakpoints) {
             halted.cores.remove_breakpoint(va);
         }
         let watchpoints = std::mem::take(&mut self.watchpoints);
-        if let Cores::Narrow(cluster) = &mut halted.cores {
+        if let Cores::Aarch32(cluster) = &mut halted.cores {
             for watchpoint in watchpoints {
                 cluster.remove_watchpoint(watchpoint);
             }
@@ -84,7 +84,7 @@ pub(super) struct Observer {
     pub events: SyncSender<Event>,
     /// `None` when the run is over.
     pub orders: Option<Receiver<Order>>,
-    pub wanted: Wanted,
+    pub wanted: StopRequests,
     pub thread: Option<JoinHandle<()>>,
 }
 

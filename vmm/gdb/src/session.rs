@@ -22,8 +22,8 @@ use vmm_machine::vcpu::Stop;
 
 use super::greeting::{Greeting, Guess};
 use super::isa::Isa;
-use super::observer::{Observer, Order, Wanted};
-use super::target::{Lost, Target, tid, watch_kind};
+use super::observer::{Observer, Order, StopRequests};
+use super::target::{MachineGone, Target, tid, watch_kind};
 use super::{Notice, Server};
 
 /// Events that may wait; who has more to say waits.
@@ -88,7 +88,7 @@ pub(super) fn start<I: Isa>(
         interrupt,
         events,
         orders: Some(orders),
-        wanted: Wanted::default(),
+        wanted: StopRequests::default(),
         thread: Some(thread),
     })
 }
@@ -156,7 +156,7 @@ impl Connection for Wire {
 }
 
 type Stub<I> = GdbStubStateMachine<'static, Target<I>, Wire>;
-type StubError = GdbStubError<Lost, io::Error>;
+type StubError = GdbStubError<MachineGone, io::Error>;
 
 /// What the session's state machine sees.
 enum Input {
@@ -167,7 +167,7 @@ enum Input {
 }
 
 /// How a debugger left.
-enum Left {
+enum SessionEnd {
     /// It was none: nothing is to change.
     Nobody,
     /// The guest shall run on.
@@ -214,15 +214,15 @@ impl<I: Isa> Session<I> {
     fn run(mut self) {
         while let Some(stream) = self.visitor() {
             let goes_on = match self.serve(stream) {
-                Left::Nobody => true,
-                Left::Alone => self.release(),
-                Left::Kill => {
+                SessionEnd::Nobody => true,
+                SessionEnd::Alone => self.release(),
+                SessionEnd::Kill => {
                     if self.halt() {
                         self.target.send(Order::End);
                     }
                     false
                 }
-                Left::Over => false,
+                SessionEnd::Over => false,
             };
             if !goes_on {
                 break;
@@ -313,7 +313,7 @@ impl<I: Isa> Session<I> {
     }
 
     /// Speaks to one debugger until it leaves.
-    fn serve(&mut self, stream: TcpStream) -> Left {
+    fn serve(&mut self, stream: TcpStream) -> SessionEnd {
         self.connection += 1;
         self.bytes = Vec::new().into_iter();
         let left = match self.greet(&stream) {
@@ -321,17 +321,17 @@ impl<I: Isa> Session<I> {
                 self.bytes = first.into_iter();
                 self.open(&stream).and_then(|stub| self.talk(stub))
             }
-            Ok(Greeted::Debugger(_) | Greeted::Over) => Ok(Left::Over),
-            Ok(Greeted::Other) => Ok(Left::Nobody),
+            Ok(Greeted::Debugger(_) | Greeted::Over) => Ok(SessionEnd::Over),
+            Ok(Greeted::Other) => Ok(SessionEnd::Nobody),
             Err(error) => {
                 (self.notice)(&format!("a debugger cannot connect: {error}"));
-                Ok(Left::Nobody)
+                Ok(SessionEnd::Nobody)
             }
         };
         let _ = stream.shutdown(Shutdown::Both);
         left.unwrap_or_else(|error| {
             tracing::warn!("the debugger's connection was closed: {error}");
-            Left::Alone
+            SessionEnd::Alone
         })
     }
 
@@ -379,15 +379,15 @@ impl<I: Isa> Session<I> {
             .map_err(|error| error.to_string().into())
     }
 
-    fn talk(&mut self, mut stub: Stub<I>) -> Result<Left, Box<dyn std::error::Error>> {
+    fn talk(&mut self, mut stub: Stub<I>) -> Result<SessionEnd, Box<dyn std::error::Error>> {
         loop {
             stub = match stub {
                 GdbStubStateMachine::Disconnected(inner) => {
                     return Ok(match inner.get_reason() {
-                        DisconnectReason::Kill => Left::Kill,
-                        DisconnectReason::Disconnect => Left::Alone,
+                        DisconnectReason::Kill => SessionEnd::Kill,
+                        DisconnectReason::Disconnect => SessionEnd::Alone,
                         DisconnectReason::TargetExited(_)
-                        | DisconnectReason::TargetTerminated(_) => Left::Over,
+                        | DisconnectReason::TargetTerminated(_) => SessionEnd::Over,
                     });
                 }
                 GdbStubStateMachine::CtrlCInterrupt(inner) => {
@@ -398,10 +398,10 @@ impl<I: Isa> Session<I> {
                     )
                 }
                 waiting => match self.next() {
-                    Input::Closed => return Ok(Left::Alone),
+                    Input::Closed => return Ok(SessionEnd::Alone),
                     Input::Ended(reason) => {
                         self.farewell(waiting, reason);
-                        return Ok(Left::Over);
+                        return Ok(SessionEnd::Over);
                     }
                     Input::Byte(byte) => self.pump(waiting, byte),
                     Input::Stopped(stop, current) => self.report(waiting, stop, current),

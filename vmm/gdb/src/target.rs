@@ -28,7 +28,7 @@ use gdbstub::target::{self, TargetError, TargetResult};
 use vmm_machine::vcpu::{Core, Cores, Halted};
 
 use super::isa::Isa;
-use super::observer::{Order, Wanted};
+use super::observer::{Order, StopRequests};
 use super::{memory, monitor};
 
 /// Breakpoints and watchpoints that a debugger may set, each: more than anyone uses, and little memory.
@@ -39,7 +39,7 @@ const EFAULT: u8 = 14;
 /// The machine is not there any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the machine's run is over")]
-pub(super) struct Lost;
+pub(super) struct MachineGone;
 
 /// How one core shall go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,15 +122,15 @@ impl<I: Isa> Target<I> {
     /// Has the machine's thread do `job`.
     pub fn ask<R: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Halted<'_>, &mut Wanted) -> R + Send + 'static,
-    ) -> Result<R, Lost> {
+        job: impl FnOnce(&mut Halted<'_>, &mut StopRequests) -> R + Send + 'static,
+    ) -> Result<R, MachineGone> {
         let (answer, answered) = sync_channel(1);
-        let job = Box::new(move |halted: &mut Halted<'_>, wanted: &mut Wanted| {
+        let job = Box::new(move |halted: &mut Halted<'_>, wanted: &mut StopRequests| {
             // Who asked waits for it.
             let _ = answer.send(job(halted, wanted));
         });
-        self.orders.send(Order::Do(job)).map_err(|_| Lost)?;
-        answered.recv().map_err(|_| Lost)
+        self.orders.send(Order::Do(job)).map_err(|_| MachineGone)?;
+        answered.recv().map_err(|_| MachineGone)
     }
 
     /// As [`Target::ask`], about the core of `tid`; an error while the guest runs, and for a core that is not there.
@@ -150,7 +150,7 @@ impl<I: Isa> Target<I> {
     /// Changes what the debugger wants to stop for.
     fn want(
         &self,
-        job: impl FnOnce(&mut Halted<'_>, &mut Wanted) -> bool + Send + 'static,
+        job: impl FnOnce(&mut Halted<'_>, &mut StopRequests) -> bool + Send + 'static,
     ) -> TargetResult<bool, Self> {
         if !self.halted {
             return Err(TargetError::NonFatal);
@@ -167,9 +167,9 @@ impl<I: Isa> Target<I> {
 
 impl<I: Isa> target::Target for Target<I> {
     type Arch = I;
-    type Error = Lost;
+    type Error = MachineGone;
 
-    fn base_ops(&mut self) -> BaseOps<'_, I, Lost> {
+    fn base_ops(&mut self) -> BaseOps<'_, I, MachineGone> {
         BaseOps::MultiThread(self)
     }
 
@@ -220,7 +220,7 @@ impl<I: Isa> MultiThreadBase for Target<I> {
         wrote.ok_or(TargetError::Errno(EFAULT))
     }
 
-    fn list_active_threads(&mut self, active: &mut dyn FnMut(Tid)) -> Result<(), Lost> {
+    fn list_active_threads(&mut self, active: &mut dyn FnMut(Tid)) -> Result<(), MachineGone> {
         (0..self.cores).for_each(|core| active(tid(core)));
         Ok(())
     }
@@ -256,7 +256,7 @@ impl<I: Isa> SingleRegisterAccess<Tid> for Target<I> {
 }
 
 impl<I: Isa> ThreadExtraInfo for Target<I> {
-    fn thread_extra_info(&self, tid: Tid, buf: &mut [u8]) -> Result<usize, Lost> {
+    fn thread_extra_info(&self, tid: Tid, buf: &mut [u8]) -> Result<usize, MachineGone> {
         if !self.halted {
             return Ok(0);
         }
@@ -279,7 +279,7 @@ pub(super) const fn power_text(power: Power) -> &'static str {
 }
 
 impl<I: Isa> MultiThreadResume for Target<I> {
-    fn resume(&mut self) -> Result<(), Lost> {
+    fn resume(&mut self) -> Result<(), MachineGone> {
         if !self.halted {
             return Ok(());
         }
@@ -300,11 +300,11 @@ impl<I: Isa> MultiThreadResume for Target<I> {
         if self.send(Order::Resume) {
             Ok(())
         } else {
-            Err(Lost)
+            Err(MachineGone)
         }
     }
 
-    fn clear_resume_actions(&mut self) -> Result<(), Lost> {
+    fn clear_resume_actions(&mut self) -> Result<(), MachineGone> {
         self.actions.fill(None);
         self.locked = false;
         Ok(())
@@ -314,7 +314,7 @@ impl<I: Isa> MultiThreadResume for Target<I> {
         &mut self,
         tid: Tid,
         _signal: Option<Signal>,
-    ) -> Result<(), Lost> {
+    ) -> Result<(), MachineGone> {
         self.set_action(tid, Action::Continue);
         Ok(())
     }
@@ -333,7 +333,11 @@ impl<I: Isa> MultiThreadResume for Target<I> {
 }
 
 impl<I: Isa> MultiThreadSingleStep for Target<I> {
-    fn set_resume_action_step(&mut self, tid: Tid, _signal: Option<Signal>) -> Result<(), Lost> {
+    fn set_resume_action_step(
+        &mut self,
+        tid: Tid,
+        _signal: Option<Signal>,
+    ) -> Result<(), MachineGone> {
         self.set_action(tid, Action::Step(0..0));
         Ok(())
     }
@@ -345,14 +349,14 @@ impl<I: Isa> MultiThreadRangeStepping for Target<I> {
         tid: Tid,
         start: I::Address,
         end: I::Address,
-    ) -> Result<(), Lost> {
+    ) -> Result<(), MachineGone> {
         self.set_action(tid, Action::Step(start.into()..end.into()));
         Ok(())
     }
 }
 
 impl<I: Isa> MultiThreadSchedulerLocking for Target<I> {
-    fn set_resume_action_scheduler_lock(&mut self) -> Result<(), Lost> {
+    fn set_resume_action_scheduler_lock(&mut self) -> Result<(), MachineGone> {
         self.locked = true;
         Ok(())
     }
@@ -413,7 +417,8 @@ impl<I: Isa> HwWatchpoint for Target<I> {
     ) -> TargetResult<bool, Self> {
         let watchpoint = watchpoint(addr, len, kind);
         self.want(move |halted, wanted| {
-            let (Some(watchpoint), Cores::Narrow(cluster)) = (watchpoint, &mut halted.cores) else {
+            let (Some(watchpoint), Cores::Aarch32(cluster)) = (watchpoint, &mut halted.cores)
+            else {
                 return false;
             };
             if wanted.watchpoints.len() >= MAX_WANTED {
@@ -434,7 +439,8 @@ impl<I: Isa> HwWatchpoint for Target<I> {
     ) -> TargetResult<bool, Self> {
         let watchpoint = watchpoint(addr, len, kind);
         self.want(move |halted, wanted| {
-            let (Some(watchpoint), Cores::Narrow(cluster)) = (watchpoint, &mut halted.cores) else {
+            let (Some(watchpoint), Cores::Aarch32(cluster)) = (watchpoint, &mut halted.cores)
+            else {
                 return false;
             };
             wanted.watchpoints.remove(&watchpoint) && cluster.remove_watchpoint(watchpoint)
@@ -443,7 +449,11 @@ impl<I: Isa> HwWatchpoint for Target<I> {
 }
 
 impl<I: Isa> MonitorCmd for Target<I> {
-    fn handle_monitor_cmd(&mut self, cmd: &[u8], mut out: ConsoleOutput<'_>) -> Result<(), Lost> {
+    fn handle_monitor_cmd(
+        &mut self,
+        cmd: &[u8],
+        mut out: ConsoleOutput<'_>,
+    ) -> Result<(), MachineGone> {
         let command = String::from_utf8_lossy(cmd).into_owned();
         let answer = if self.halted {
             self.ask(move |halted, _| monitor::answer(&command, halted))?

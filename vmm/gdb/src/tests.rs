@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use tempfile::NamedTempFile;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 use vmm_devices::uart::Capture;
-use vmm_machine::vcpu::{Core, WideCluster, WideState};
+use vmm_machine::vcpu::{Aarch64Cores, Aarch64State, Core};
 use vmm_machine::{ByteSize, Config, KernelFormat, Limits, Machine, Reason, Summary};
 
 use super::aarch64::Aarch64;
@@ -336,8 +336,8 @@ fn sent<I: Isa>(core: &Core<'_>) -> Vec<u8> {
 #[test]
 fn registers_of_64_bits_are_read_and_written() {
     let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0x4000_0000), 0x1_0000)]).unwrap();
-    let mut cluster = WideCluster::new(1, Arc::new(ram));
-    let mut core = Core::Wide(cluster.core(0).unwrap());
+    let mut cluster = Aarch64Cores::new(1, Arc::new(ram));
+    let mut core = Core::Aarch64(cluster.core(0).unwrap());
     // Each alone, and the same among all, which are in the same order.
     for id in 0.. {
         let Some((one, Some(size))) = <Aarch64 as Isa>::One::from_raw_id(id) else {
@@ -355,9 +355,9 @@ fn registers_of_64_bits_are_read_and_written() {
     assert!(registers.gdb_deserialize(&all[1..]).is_err());
     registers.gdb_deserialize(&all).unwrap();
     *match &mut core {
-        Core::Wide(core) => core.state_mut(),
-        Core::Narrow(_) => unreachable!("it was made above"),
-    } = WideState::default();
+        Core::Aarch64(core) => core.state_mut(),
+        Core::Aarch32(_) => unreachable!("it was made above"),
+    } = Aarch64State::default();
     Aarch64::write_all(&mut core, &registers).unwrap();
     assert_eq!(sent::<Aarch64>(&core), all);
     assert_eq!(Arm::read_all(&core), None);
@@ -366,8 +366,8 @@ fn registers_of_64_bits_are_read_and_written() {
 #[test]
 fn memory_ends_where_ram_does() {
     let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0x4000_0000), 0x1_0000)]).unwrap();
-    let mut cluster = WideCluster::new(1, Arc::new(ram));
-    let mut core = Core::Wide(cluster.core(0).unwrap());
+    let mut cluster = Aarch64Cores::new(1, Arc::new(ram));
+    let mut core = Core::Aarch64(cluster.core(0).unwrap());
     assert_eq!(memory::write(&mut core, 0x4000_0ffe, b"abcd"), Some(()));
     assert_eq!(memory::read(&core, 0x4000_0ffe, 4), b"abcd");
     assert_eq!(memory::read(&core, 0x4000_fffe, 0x2000), [0; 2]);

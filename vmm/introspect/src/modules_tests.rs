@@ -155,7 +155,7 @@ fn what_is_not_there_is_told() {
 }
 
 /// As [`types`], of a 64-bit kernel.
-fn wide_types() -> Types {
+fn aarch64_types() -> Types {
     let mut w = Writer::new();
     let int = w.int("unsigned int", 4, 0);
     let long = w.int("long unsigned int", 8, 0);
@@ -173,7 +173,7 @@ fn wide_types() -> Types {
 }
 
 /// One live module of a 64-bit kernel with a function that has an odd address, and a mark.
-fn wide_loaded() -> Bytes {
+fn aarch64_loaded() -> Bytes {
     let mut bytes = Bytes(vec![0; 0x600]);
     let mut long = |at: u32, value: u64| bytes.put(at, &value.to_le_bytes());
     let to = |at: u32| WIDE_BASE + u64::from(at);
@@ -195,20 +195,20 @@ fn wide_loaded() -> Bytes {
     bytes
 }
 
-fn read_wide(bytes: &Bytes) -> Result<Modules, ModulesError> {
+fn read_aarch64(bytes: &Bytes) -> Result<Modules, ModulesError> {
     let mut modules = Modules::default();
     let symbols = one_symbol("modules", WIDE_BASE + u64::from(HEAD));
     let image = Image {
         base: WIDE_BASE,
         bytes: &bytes.0,
     };
-    modules.refresh(&wide_types(), &symbols, &image)?;
+    modules.refresh(&aarch64_types(), &symbols, &image)?;
     Ok(modules)
 }
 
 #[test]
 fn modules_of_a_64_bit_kernel_are_found() {
-    let modules = read_wide(&wide_loaded()).unwrap();
+    let modules = read_aarch64(&aarch64_loaded()).unwrap();
     let module = modules.iter().next().unwrap();
     assert_eq!(module.name, "clock");
     let expected = ModuleSymbol {
@@ -234,11 +234,11 @@ proptest! {
     fn any_memory_of_a_64_bit_kernel_is_read_in_time(
         words in proptest::collection::vec((0u32..0xbf, 0u64..0x600, any::<bool>()), 0..24),
     ) {
-        let mut bytes = wide_loaded();
+        let mut bytes = aarch64_loaded();
         for (at, value, far) in words {
             let value = if far { value.wrapping_sub(0x300) } else { WIDE_BASE + value };
             bytes.put(at * 8, &value.to_le_bytes());
         }
-        let _ = read_wide(&bytes);
+        let _ = read_aarch64(&bytes);
     }
 }

@@ -41,7 +41,7 @@ fn choose_with<V>(
     if width == Width::Bits64 {
         return Err(Error::Load {
             path: config.kernel.clone(),
-            source: LoadError::Wide(why.map_or_else(String::new, |why| format!(", but {why}"))),
+            source: LoadError::Aarch64(why.map_or_else(String::new, |why| format!(", but {why}"))),
         });
     }
     Ok((Acceleration::Emulated(why), None))

@@ -15,7 +15,7 @@ use vm_memory::{
 };
 use vmm_base::warn_guest;
 use vmm_devices::irq::Gic;
-use vmm_devices::virtio::chores::Chores;
+use vmm_devices::virtio::deferred_work::DeferredWork;
 
 use super::exit::DeviceAccesses;
 use super::layout::Range;
@@ -23,7 +23,7 @@ use super::layout::Range;
 const PAGE: u64 = 4096;
 
 /// The index of the core whose turn it is.
-pub type Turn = Arc<AtomicUsize>;
+pub type CurrentCpu = Arc<AtomicUsize>;
 
 /// A device on the bus, with its accesses counted.
 struct Port {
@@ -58,21 +58,21 @@ pub struct SystemBus {
     ram: Arc<GuestMemoryMmap<()>>,
     io: IoManager,
     ports: Vec<(String, Arc<Port>)>,
-    turn: Turn,
+    current_cpu: CurrentCpu,
     unmapped: AtomicU64,
-    chores: Arc<Chores>,
+    deferred_work: Arc<DeferredWork>,
 }
 
 impl SystemBus {
     /// A bus with RAM only; after each write to a device the `chores` are done that it left behind.
-    pub fn new(ram: Arc<GuestMemoryMmap<()>>, chores: Arc<Chores>) -> Self {
+    pub fn new(ram: Arc<GuestMemoryMmap<()>>, deferred_work: Arc<DeferredWork>) -> Self {
         Self {
             ram,
             io: IoManager::new(),
             ports: Vec::new(),
-            turn: Turn::default(),
+            current_cpu: CurrentCpu::default(),
             unmapped: AtomicU64::new(0),
-            chores,
+            deferred_work,
         }
     }
 
@@ -82,8 +82,8 @@ impl SystemBus {
     }
 
     /// Tells devices with banked registers who asks.
-    pub fn turn_handle(&self) -> Turn {
-        Arc::clone(&self.turn)
+    pub fn current_cpu(&self) -> CurrentCpu {
+        Arc::clone(&self.current_cpu)
     }
 
     /// Puts `device` at `range`.
@@ -175,7 +175,7 @@ unsafe impl Bus for SystemBus {
         let data = value.to_le_bytes();
         let part = &data[..size.bytes() as usize];
         let written = self.io.mmio_write(MmioAddress(pa), part);
-        self.chores.run();
+        self.deferred_work.run();
         written.map_err(|_| self.fault("write", pa))
     }
 
@@ -200,14 +200,14 @@ unsafe impl Bus for SystemBus {
     }
 
     fn turn(&self, cpu: usize) {
-        self.turn.store(cpu, Ordering::Relaxed);
+        self.current_cpu.store(cpu, Ordering::Relaxed);
     }
 }
 
 /// The distributor on the bus.
-pub struct DistributorPort(pub Arc<Gic>, pub Turn);
+pub struct DistributorPort(pub Arc<Gic>, pub CurrentCpu);
 /// The CPU interfaces on the bus: every core finds its own at the same address.
-pub struct InterfacePort(pub Arc<Gic>, pub Turn);
+pub struct InterfacePort(pub Arc<Gic>, pub CurrentCpu);
 
 fn word(data: &[u8]) -> u32 {
     data.iter()

@@ -60,7 +60,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use assemble::{Around, Devices, Parts};
+use assemble::{Devices, HostConnections, Parts};
 pub use assemble::{check, kernel_width, noise_seed};
 use board::{Board, Device};
 use bus::SystemBus;
@@ -73,7 +73,7 @@ use vmm_devices::uart::{InputGate, Uart};
 use vmm_devices::virtio::VirtioMmio;
 use vmm_devices::virtio::block::Counters;
 use vmm_devices::virtio::block::overlay::OverlaySummary;
-use vmm_devices::virtio::chores::Chores;
+use vmm_devices::virtio::deferred_work::DeferredWork;
 use vmm_devices::virtio::schedule::Schedule;
 use vmm_devices::virtio::worker::Worker;
 use vmm_faults::Injection;
@@ -81,7 +81,8 @@ use wires::Wires;
 
 use crate::targets::Targets;
 use crate::vcpu::{
-    Alarm, Control, Cores, Divergence, Pace, RunCounters, RunLoop, Silence, Timing, Vcpus, Waker,
+    Control, Cores, Divergence, Pace, RunCounters, RunLoop, Silence, Timing, Vcpus, Waker,
+    WallTimer,
 };
 
 /// A machine, assembled and ready to run.
@@ -102,7 +103,7 @@ pub struct Machine {
     waker: Arc<Waker>,
     disks: Vec<Arc<Counters>>,
     devices: Devices,
-    chores: Arc<Chores>,
+    deferred_work: Arc<DeferredWork>,
     schedule: Arc<Schedule>,
     iommus: Iommus,
     dma: Vec<(String, DmaSpace)>,
@@ -167,13 +168,13 @@ impl Machine {
         injection: Option<&Arc<Injection>>,
     ) -> Result<Self, Error> {
         let waker = Arc::new(Waker::default());
-        let around = Around {
+        let connections = HostConnections {
             console,
             sink: sink.as_ref(),
             injection,
             waker: &waker,
         };
-        let parts = assemble::assemble(config, around, None)?;
+        let parts = assemble::assemble(config, connections, None)?;
         let mut machine = Self::from_parts(config.clone(), parts, waker);
         machine.start_worker()?;
         Ok(machine)
@@ -197,7 +198,7 @@ impl Machine {
             waker,
             disks: parts.disks,
             devices: parts.devices,
-            chores: parts.chores,
+            deferred_work: parts.deferred_work,
             schedule: parts.schedule,
             iommus: parts.iommus,
             dma: parts.dma,
@@ -217,7 +218,7 @@ impl Machine {
         if self.config.time == TimeMode::Host {
             let lines = self.controller.vm().map(|vm| vm.subscribers());
             let lines = lines.unwrap_or_default();
-            let worker = Worker::start(&self.devices.virtio, &self.chores, lines);
+            let worker = Worker::start(&self.devices.virtio, &self.deferred_work, lines);
             let worker = worker.map_err(|source| Error::Host {
                 what: "start the device thread",
                 source: Box::new(source),
@@ -253,7 +254,7 @@ impl Machine {
         }
         let start = Instant::now();
         let nothing = Arc::new(AtomicU64::new(0));
-        let alarm = limits.wall.map(|wall| Alarm::set(wall, &self.control));
+        let alarm = limits.wall.map(|wall| WallTimer::set(wall, &self.control));
         let pending = self.worker.as_ref().map_or(nothing, Worker::pending);
         let reason = RunLoop {
             vcpus: self.vcpus.as_mut(),
@@ -266,7 +267,7 @@ impl Machine {
             control: &self.control,
             waker: &self.waker,
             pending: &pending,
-            chores: &self.chores,
+            deferred_work: &self.deferred_work,
             schedule: &self.schedule,
             limits,
             observers: &mut self.observers,

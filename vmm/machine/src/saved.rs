@@ -44,7 +44,8 @@ pub struct MachineState {
     /// What the run loop has counted.
     pub run: RunCounters,
     /// Whether a device has work that its driver did not ask for.
-    pub chores: bool,
+    #[serde(rename = "chores")]
+    pub deferred_work: bool,
     /// What devices may do at once.
     pub allowance: Allowance,
     /// Firmware calls.
@@ -173,7 +174,7 @@ impl Machine {
             },
             bus: self.bus.save(),
             run: self.counters,
-            chores: self.chores.are_due(),
+            deferred_work: self.deferred_work.are_due(),
             allowance: self.schedule.save(),
             calls: self.wires.calls,
             last: self.last,
@@ -196,7 +197,7 @@ impl Machine {
             time: _,
             bus,
             run,
-            chores,
+            deferred_work,
             allowance,
             calls,
             last,
@@ -230,8 +231,8 @@ impl Machine {
         }
         self.bus.restore(bus);
         self.counters = *run;
-        if *chores {
-            self.chores.announce();
+        if *deferred_work {
+            self.deferred_work.announce();
         }
         self.schedule.restore(*allowance);
         self.wires.calls = *calls;

@@ -7,7 +7,7 @@ use viommu::DmaSpace;
 use vm_memory::{Bytes, GuestAddress};
 use vmm_base::warn_guest;
 use vmm_devices::virtio::{PIECE, VirtioMmio};
-use vmm_faults::{Alarm, FaultyLine, Injection};
+use vmm_faults::{DelayedAction, FaultyLine, Injection};
 
 /// How long a line is raised for a status that has no flag which raises it, in nanoseconds.
 const STATUS_PULSE_NS: u64 = 50_000;
@@ -37,25 +37,25 @@ impl Targets {
         }
     }
 
-    fn run(&self, alarm: Alarm) {
+    fn run(&self, alarm: DelayedAction) {
         match alarm {
-            Alarm::Serve { device, queue } => {
+            DelayedAction::Serve { device, queue } => {
                 if let Some(target) = self.devices.get(&device) {
                     let mut slot = target.slot.lock().unwrap_or_else(|e| e.into_inner());
                     slot.process_queue(queue);
                 }
             }
-            Alarm::Line { device, level } => {
+            DelayedAction::Line { device, level } => {
                 if let Some(line) = self.lines.get(&device) {
                     line.force(level);
                 }
             }
-            Alarm::Release { device } => {
+            DelayedAction::Release { device } => {
                 if let Some(line) = self.lines.get(&device) {
                     line.release();
                 }
             }
-            Alarm::Dma {
+            DelayedAction::Dma {
                 device,
                 writes,
                 reads,
@@ -64,13 +64,13 @@ impl Targets {
                     target.access(&writes, &reads);
                 }
             }
-            Alarm::Status { device, status } => {
+            DelayedAction::Status { device, status } => {
                 if let Some(iommu) = (self.show_status)(&device, status)
                     && let Some(line) = self.lines.get(&iommu)
                 {
                     line.force(true);
                     self.injection
-                        .later(STATUS_PULSE_NS, Alarm::Release { device: iommu });
+                        .later(STATUS_PULSE_NS, DelayedAction::Release { device: iommu });
                 }
             }
         }

@@ -100,7 +100,7 @@ impl de::Error for NoWord {
     }
 }
 
-/// What can be traced.
+/// FaultKind can be traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trace {

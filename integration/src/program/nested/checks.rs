@@ -22,14 +22,14 @@ const ASLEEP: &str = "guests/asleep";
 
 /// What was said in the outer machine for one check.
 #[derive(Debug, Default)]
-pub struct Said {
+pub struct CheckOutput {
     /// Lines: the program's own, and its guest's console.
     pub lines: Vec<String>,
     /// The program's exit code, if it came to an end.
     pub status: Option<i32>,
 }
 
-impl Said {
+impl CheckOutput {
     /// Whether a line of the program's own contains this.
     pub fn program(&self, words: &str) -> bool {
         let mut own = self.lines.iter().filter(|line| !line.starts_with(CONSOLE));
@@ -214,7 +214,7 @@ pub fn all(quick: bool) -> Vec<Check> {
                 143,
                 "",
             ),
-            look("a debugger in 64 bits", Look::Debugger(debugger::WIDE)),
+            look("a debugger in 64 bits", Look::Debugger(debugger::AARCH64)),
             // They say that they are skipped where KVM cannot be used.
             program(
                 "tests of what KVM takes and leaves",
@@ -384,7 +384,7 @@ impl Check {
     ///
     /// # Errors
     /// Why not.
-    pub fn judge(&self, said: &Said) -> Result<(), String> {
+    pub fn judge(&self, said: &CheckOutput) -> Result<(), String> {
         let Some(status) = said.status else {
             return Err("it did not come to an end".to_owned());
         };

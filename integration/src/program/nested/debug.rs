@@ -4,7 +4,7 @@ use guest_images::{Cache, GuestFile};
 use integration::disk::{random_bytes, sha256};
 use vmm::vcpu::Width;
 
-use super::checks::Said;
+use super::checks::CheckOutput;
 use super::debugger;
 use super::outer::obtain;
 
@@ -103,7 +103,7 @@ impl Look {
     ///
     /// # Errors
     /// Why not.
-    pub fn judge(self, said: &Said) -> Result<(), String> {
+    pub fn judge(self, said: &CheckOutput) -> Result<(), String> {
         let seen = |words: &str| said.lines.iter().any(|line| line.contains(words));
         let wanted: Vec<String> = match self {
             Self::Probes(Width::Bits32) => vec![
@@ -161,7 +161,7 @@ mod tests {
             cases: "rebind",
             count: 2,
         };
-        let said = |line: &str| Said {
+        let said = |line: &str| CheckOutput {
             lines: vec![line.to_owned()],
             status: Some(0),
         };

@@ -31,7 +31,7 @@ pub const NARROW: Guest = Guest {
 };
 
 /// One of 64 bits.
-pub const WIDE: Guest = Guest {
+pub const AARCH64: Guest = Guest {
     image: "debian-arm64-6.12",
     architecture: "aarch64",
     entry: 0x4000_0000,
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn values_are_sent_from_their_low_end() {
         assert_eq!(NARROW.sent(NARROW.entry), "00800040");
-        assert_eq!(WIDE.sent(WIDE.entry), "0000004000000000");
+        assert_eq!(AARCH64.sent(AARCH64.entry), "0000004000000000");
     }
 
     #[test]

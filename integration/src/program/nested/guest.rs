@@ -7,7 +7,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use serde_json::Value;
 use vmm::Config;
 
-use super::checks::{CONSOLE, Said};
+use super::checks::{CONSOLE, CheckOutput};
 
 /// Seed of the guests' entropy.
 const SEED: u64 = 29;
@@ -104,7 +104,7 @@ impl Boot {
         )
     }
 
-    pub fn judge(&self, said: &Said) -> Result<(), String> {
+    pub fn judge(&self, said: &CheckOutput) -> Result<(), String> {
         let hash = sha256(&content());
         let commands = self.commands();
         let succeeded =
@@ -195,7 +195,7 @@ impl Boot {
 }
 
 /// Whether the guest read bytes that its entropy device is to have given it.
-fn is_noise(said: &Said) -> bool {
+fn is_noise(said: &CheckOutput) -> bool {
     let mut stream = vec![0; 64 << 10];
     let config = Config {
         seed: SEED,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use guest_images::{Cache, GuestFile, Image, Terminal, guest_script};
 use tempfile::NamedTempFile;
 
-use super::checks::{BEGIN, Check, END, Said};
+use super::checks::{BEGIN, Check, CheckOutput, END};
 
 /// The outer machine's image: its kernel has KVM built in.
 const IMAGE: &str = "debian-arm64-6.1";
@@ -155,7 +155,7 @@ pub struct Begun {
     pub name: String,
     since: Instant,
     /// What was said since.
-    pub said: Said,
+    pub said: CheckOutput,
 }
 
 impl Begun {
@@ -214,7 +214,7 @@ impl Transcript {
             return self.current.replace(Begun {
                 name: name.trim().to_owned(),
                 since: Instant::now(),
-                said: Said::default(),
+                said: CheckOutput::default(),
             });
         }
         let said = &mut self.current.as_mut()?.said;

@@ -4,7 +4,7 @@ use guest_images::encode_command;
 use integration::{Disk, Guest, Run, disk};
 use serde_json::Value;
 
-use super::checks::{CONSOLE, Said};
+use super::checks::{CONSOLE, CheckOutput};
 use super::guest::content;
 
 /// The guest, on both hosts.
@@ -33,7 +33,7 @@ pub fn script() -> String {
 ///
 /// # Errors
 /// Returns the first number or line that differs.
-pub fn judge(said: &Said) -> Result<(), String> {
+pub fn judge(said: &CheckOutput) -> Result<(), String> {
     let run = here(&disk::of(&content()));
     let summary = serde_json::to_value(&run.summary).map_err(|error| error.to_string())?;
     compare(&summary, &run.text(), said)
@@ -50,7 +50,7 @@ fn here(disk: &Disk) -> Run {
         .boot()
 }
 
-fn compare(summary: &Value, text: &str, said: &Said) -> Result<(), String> {
+fn compare(summary: &Value, text: &str, said: &CheckOutput) -> Result<(), String> {
     let there = said.summary()?;
     for (key, value) in summary.as_object().into_iter().flatten() {
         if !OF_THE_HOST.contains(&key.as_str()) && there[key] != *value {
@@ -85,13 +85,13 @@ mod tests {
             let lines = [format!("{CONSOLE}ready"), format!("{CONSOLE}{console}")];
             let numbers = format!("  \"instructions\": {instructions},");
             let summary = ["{", &numbers, "  \"wall_ns\": 9", "}"].map(str::to_owned);
-            Said {
+            CheckOutput {
                 lines: lines.into_iter().chain(summary).collect(),
                 status: Some(0),
             }
         };
         let here = json!({ "instructions": 7, "wall_ns": 1 });
-        let judge = |said: &Said| compare(&here, "ready\nbye \n", said);
+        let judge = |said: &CheckOutput| compare(&here, "ready\nbye \n", said);
         judge(&said(7, "bye")).unwrap();
         assert!(judge(&said(8, "bye")).is_err());
         assert!(judge(&said(7, "by")).is_err());

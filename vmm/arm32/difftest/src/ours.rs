@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use arm32::Clock;
 use arm32::core::Core;
 use arm32::cp15::sctlr;
 use arm32::cpu::CoreExit;
 use arm32::state::{CpuState, Mode};
 use arm32_isa::{Insn, decode_a32, decode_t32};
-use vmm_base::Clock;
 
 use crate::image::Image;
 use crate::layout::{self, Input, Output, RESULTS_END, SLOTS};

@@ -12,7 +12,7 @@ use virtio_queue::Queue;
 use vmm_base::warn_guest;
 
 use super::budget::{Budget, MIN_COST};
-use super::chores::Chores;
+use super::deferred_work::DeferredWork;
 use super::{DeviceState, Progress, ServeError, VirtioDevice, WrongState};
 
 /// Entries of the request queue and of the event queue. The driver sends a batch when the first is full, and keeps
@@ -48,7 +48,7 @@ pub enum DriverEvent {
 /// The device.
 pub struct Iommu {
     iommu: Arc<Mutex<VirtioIommu>>,
-    chores: Arc<Chores>,
+    deferred_work: Arc<DeferredWork>,
     observer: Arc<dyn DriverObserver>,
     /// What the configuration space shows.
     config: [u8; CONFIG_SIZE],
@@ -63,14 +63,14 @@ impl Iommu {
     /// descriptors or not.
     pub fn new(
         iommu: Arc<Mutex<VirtioIommu>>,
-        chores: Arc<Chores>,
+        deferred_work: Arc<DeferredWork>,
         observer: Arc<dyn DriverObserver>,
         indirect: bool,
     ) -> Self {
         let config = lock(&iommu).config_space();
         Self {
             iommu,
-            chores,
+            deferred_work,
             observer,
             config,
             indirect,
@@ -116,7 +116,7 @@ impl Iommu {
     /// What the transport is to know. What is left to do is a chore.
     fn progress(&self, served: Served) -> Progress {
         if served.pending || served.more {
-            self.chores.announce();
+            self.deferred_work.announce();
         }
         Progress {
             used: served.used,
@@ -235,7 +235,7 @@ impl VirtioDevice for Iommu {
         self.unfinished = *unfinished;
         drop(iommu);
         if self.unfinished {
-            self.chores.announce();
+            self.deferred_work.announce();
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use viommu::virtio::{EndpointConfig, Observers, VirtioIommu, VirtioIommuConfig};
 use virtio_bindings::virtio_mmio::*;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::chores::Chores;
+use super::deferred_work::DeferredWork;
 use super::iommu::{DriverEvent, DriverObserver, Iommu};
 use super::testing::{Driver, Line, RAM, ram, readable, writable};
 use super::*;
@@ -27,15 +27,15 @@ impl DriverObserver for Seen {
 struct World {
     driver: Driver,
     iommu: Arc<Mutex<VirtioIommu>>,
-    chores: Arc<Chores>,
+    deferred_work: Arc<DeferredWork>,
     seen: Arc<Seen>,
 }
 
 impl World {
     fn new() -> Self {
         let memory = ram();
-        let chores = Arc::new(Chores::default());
-        let waiting = Arc::clone(&chores);
+        let deferred_work = Arc::new(DeferredWork::default());
+        let waiting = Arc::clone(&deferred_work);
         let iommu = VirtioIommu::new(
             Arc::clone(&memory),
             VirtioIommuConfig::new([EndpointConfig::new(7)]),
@@ -44,13 +44,18 @@ impl World {
         );
         let iommu = Arc::new(Mutex::new(iommu.unwrap()));
         let seen = Arc::new(Seen::default());
-        let device = Iommu::new(Arc::clone(&iommu), Arc::clone(&chores), seen.clone(), true);
+        let device = Iommu::new(
+            Arc::clone(&iommu),
+            Arc::clone(&deferred_work),
+            seen.clone(),
+            true,
+        );
         let line = Arc::new(Line::default());
         let mem = DmaSpace::pass_through(memory);
         Self {
             driver: Driver::with(Box::new(device), mem, line.clone(), line),
             iommu,
-            chores,
+            deferred_work,
             seen,
         }
     }
@@ -161,7 +166,9 @@ fn do_chores(world: &mut World) -> bool {
         false,
     );
     let slot = Arc::new(Mutex::new(std::mem::replace(&mut world.driver.mmio, spare)));
-    let done = world.chores.run_with(std::iter::once(Arc::clone(&slot)));
+    let done = world
+        .deferred_work
+        .run_with(std::iter::once(Arc::clone(&slot)));
     std::mem::swap(&mut world.driver.mmio, &mut slot.lock().unwrap());
     done
 }

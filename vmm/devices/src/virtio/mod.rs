@@ -3,7 +3,7 @@
 pub mod block;
 pub mod budget;
 mod buffers;
-pub mod chores;
+pub mod deferred_work;
 pub mod iommu;
 #[cfg(test)]
 mod iommu_tests;
@@ -68,7 +68,7 @@ pub trait VirtioDevice: Send {
     }
 
     /// Goes on with what queue `index`, which is live, waits for other than its driver. Called when the device's
-    /// [`Chores`](chores::Chores) are due.
+    /// [`DeferredWork`](deferred work::DeferredWork) are due.
     ///
     /// # Errors
     /// As [`process`](Self::process).

@@ -11,7 +11,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::VirtioMmio;
 use super::budget::Halts;
-use super::chores::Chores;
+use super::deferred_work::DeferredWork;
 use super::mmio::served;
 
 /// Notifications that were sent and not yet served, of all devices.
@@ -29,7 +29,7 @@ struct Served {
     device: Arc<Mutex<VirtioMmio>>,
     kicks: Vec<EventFd>,
     pending: Pending,
-    chores: Arc<Chores>,
+    deferred_work: Arc<DeferredWork>,
 }
 
 impl EventSubscriber for Served {
@@ -42,7 +42,7 @@ impl EventSubscriber for Served {
             let mut device = self.device.lock().unwrap_or_else(|e| e.into_inner());
             let more = device.process_queue(index);
             drop(device);
-            self.chores.run();
+            self.deferred_work.run();
             if more {
                 std::thread::sleep(LULL);
             }
@@ -90,7 +90,7 @@ impl Worker {
     /// When the host has no threads or file descriptors left.
     pub fn start(
         devices: &[Arc<Mutex<VirtioMmio>>],
-        chores: &Arc<Chores>,
+        deferred_work: &Arc<DeferredWork>,
         others: Vec<Subscriber>,
     ) -> io::Result<Self> {
         let (pending, halts) = (Pending::default(), Arc::<Halts>::default());
@@ -113,7 +113,7 @@ impl Worker {
                 device: device.clone(),
                 kicks,
                 pending: pending.clone(),
-                chores: Arc::clone(chores),
+                deferred_work: Arc::clone(deferred_work),
             }));
         }
         let halted = Arc::clone(&halts);

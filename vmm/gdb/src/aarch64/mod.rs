@@ -93,32 +93,32 @@ impl Isa for Aarch64 {
 
     fn read_all(core: &Core<'_>) -> Option<Registers> {
         match core {
-            Core::Wide(core) => Some(Registers::of(core.state())),
-            Core::Narrow(_) => None,
+            Core::Aarch64(core) => Some(Registers::of(core.state())),
+            Core::Aarch32(_) => None,
         }
     }
 
     fn write_all(core: &mut Core<'_>, registers: &Registers) -> Option<()> {
         match core {
-            Core::Wide(core) => {
+            Core::Aarch64(core) => {
                 registers.write(core.state_mut());
                 Some(())
             }
-            Core::Narrow(_) => None,
+            Core::Aarch32(_) => None,
         }
     }
 
     fn read(core: &Core<'_>, register: Register) -> Option<Vec<u8>> {
         match core {
-            Core::Wide(core) => Some(registers::read(core.state(), register)),
-            Core::Narrow(_) => None,
+            Core::Aarch64(core) => Some(registers::read(core.state(), register)),
+            Core::Aarch32(_) => None,
         }
     }
 
     fn write(core: &mut Core<'_>, register: Register, bytes: &[u8]) -> Option<()> {
         match core {
-            Core::Wide(core) => registers::write(core.state_mut(), register, bytes),
-            Core::Narrow(_) => None,
+            Core::Aarch64(core) => registers::write(core.state_mut(), register, bytes),
+            Core::Aarch32(_) => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Registers of a 64-bit core, as bytes of the protocol (little-endian, like the guest).
 
 use gdbstub::arch;
-use vmm_machine::vcpu::{Pstate, WideState};
+use vmm_machine::vcpu::{Aarch64State, Pstate};
 
 use super::{GENERAL, Register, VECTORS, system};
 
@@ -19,7 +19,7 @@ pub(in super::super) struct Registers {
 
 impl Registers {
     /// Those of a core.
-    pub fn of(s: &WideState) -> Self {
+    pub fn of(s: &Aarch64State) -> Self {
         Self {
             x: s.x,
             sp: s.sp(),
@@ -32,7 +32,7 @@ impl Registers {
     }
 
     /// Makes them those of a core: its state first, for that decides which stack pointer is meant.
-    pub fn write(&self, s: &mut WideState) {
+    pub fn write(&self, s: &mut Aarch64State) {
         set_cpsr(s, self.cpsr);
         s.set_sp(self.sp);
         (s.x, s.pc, s.v) = (self.x, self.pc, self.v);
@@ -41,11 +41,11 @@ impl Registers {
 }
 
 /// All that PSTATE has is in its low half.
-fn cpsr(s: &WideState) -> u32 {
+fn cpsr(s: &Aarch64State) -> u32 {
     u64::from(s.pstate) as u32
 }
 
-fn set_cpsr(s: &mut WideState, value: u32) {
+fn set_cpsr(s: &mut Aarch64State, value: u32) {
     s.pstate = Pstate::from(u64::from(value));
 }
 
@@ -92,7 +92,7 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], ()> {
 }
 
 /// One register.
-pub(super) fn read(s: &WideState, register: Register) -> Vec<u8> {
+pub(super) fn read(s: &Aarch64State, register: Register) -> Vec<u8> {
     let value: u128 = match register {
         Register::General(n) => s.reg(n).into(),
         Register::Sp => s.sp().into(),
@@ -107,7 +107,7 @@ pub(super) fn read(s: &WideState, register: Register) -> Vec<u8> {
 }
 
 /// Writes one register; `None` when `bytes` is not its size.
-pub(super) fn write(s: &mut WideState, register: Register, bytes: &[u8]) -> Option<()> {
+pub(super) fn write(s: &mut Aarch64State, register: Register, bytes: &[u8]) -> Option<()> {
     if bytes.len() != register.bytes() {
         return None;
     }

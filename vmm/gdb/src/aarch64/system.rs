@@ -1,14 +1,14 @@
 //! The system registers that a debugger sees, by name (Arm ARM DDI 0487 D19.2).
 
-use vmm_machine::vcpu::WideState;
+use vmm_machine::vcpu::Aarch64State;
 
 /// One register, of 64 bits.
 pub(super) struct SystemRegister {
     /// Its name, as the architecture has it.
     pub name: &'static str,
-    pub read: fn(&WideState) -> u64,
+    pub read: fn(&Aarch64State) -> u64,
     /// Writes it as it stands.
-    pub write: fn(&mut WideState, u64),
+    pub write: fn(&mut Aarch64State, u64),
 }
 
 macro_rules! registers {

@@ -82,32 +82,32 @@ impl Isa for Arm {
 
     fn read_all(core: &Core<'_>) -> Option<Registers> {
         match core {
-            Core::Narrow(core) => Some(Registers::of(core)),
-            Core::Wide(_) => None,
+            Core::Aarch32(core) => Some(Registers::of(core)),
+            Core::Aarch64(_) => None,
         }
     }
 
     fn write_all(core: &mut Core<'_>, registers: &Registers) -> Option<()> {
         match core {
-            Core::Narrow(core) => {
+            Core::Aarch32(core) => {
                 registers.write(core);
                 Some(())
             }
-            Core::Wide(_) => None,
+            Core::Aarch64(_) => None,
         }
     }
 
     fn read(core: &Core<'_>, register: Register) -> Option<Vec<u8>> {
         match core {
-            Core::Narrow(core) => Some(registers::read(core, register)),
-            Core::Wide(_) => None,
+            Core::Aarch32(core) => Some(registers::read(core, register)),
+            Core::Aarch64(_) => None,
         }
     }
 
     fn write(core: &mut Core<'_>, register: Register, bytes: &[u8]) -> Option<()> {
         match core {
-            Core::Narrow(core) => registers::write(core, register, bytes),
-            Core::Wide(_) => None,
+            Core::Aarch32(core) => registers::write(core, register, bytes),
+            Core::Aarch64(_) => None,
         }
     }
 }

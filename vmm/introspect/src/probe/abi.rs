@@ -104,7 +104,7 @@ pub(super) fn register(core: &Core<'_>, n: u8) -> u64 {
 /// Writes register `n` of `core`; what is too wide for it is cut.
 pub(super) fn set_register(core: &mut Core<'_>, n: u8, value: u64) {
     match core {
-        Core::Wide(_) if n == Abi::of(Width::Bits64).pc => core.branch(value),
+        Core::Aarch64(_) if n == Abi::of(Width::Bits64).pc => core.branch(value),
         core => core.set_reg(n, value),
     }
 }

@@ -70,8 +70,8 @@ fn goto(evaluator: &mut Evaluator<'_, '_>, site: &Site, hit: &mut Hit) -> Result
     let target = evaluator.scope.places(site)?[0];
     // The table of symbols does not say which instruction set; code of one kernel is all of one.
     let thumb = match &evaluator.core {
-        Core::Narrow(core) => core.state().psr.thumb,
-        Core::Wide(_) => false,
+        Core::Aarch32(core) => core.state().psr.thumb,
+        Core::Aarch64(_) => false,
     };
     evaluator.core.branch(target | u64::from(thumb));
     hit.actions.push(format!("went on at {site}"));

@@ -4,6 +4,8 @@
 //! and types there, sets breakpoints, and serves hits. The guest needs no support, and where no probe lies it
 //! runs as if there were none. A probe in a module is set when the module is loaded.
 
+#[cfg(test)]
+mod aarch64_tests;
 mod abi;
 mod action;
 pub mod ast;
@@ -18,8 +20,6 @@ pub mod parser;
 mod parser_tests;
 mod scope;
 mod start;
-#[cfg(test)]
-mod wide_tests;
 
 pub use ast::Probe;
 pub use attach::attach;

@@ -212,8 +212,8 @@ impl<'a> Scope<'a> {
         let mut next = 0u8;
         for argument in prototype.arguments {
             let (slot, words) = match abi.width {
-                Width::Bits32 => narrow_slot(types, argument.ty, next)?,
-                Width::Bits64 => wide_slot(types, argument.ty, next, abi.arguments)?,
+                Width::Bits32 => aarch32_slot(types, argument.ty, next)?,
+                Width::Bits64 => aarch64_slot(types, argument.ty, next, abi.arguments)?,
             };
             if argument.name == name {
                 return Some((slot, argument.ty));
@@ -308,7 +308,7 @@ impl<'a> Scope<'a> {
 
 /// The first word of a 32-bit kernel's argument, and how many it has, where `next` is the first one that is free. Arguments of
 /// eight bytes begin at an even word (AAPCS32 6.5, stage C).
-fn narrow_slot(types: &Types, ty: TypeId, next: u8) -> Option<(u8, u8)> {
+fn aarch32_slot(types: &Types, ty: TypeId, next: u8) -> Option<(u8, u8)> {
     let words = types.size(ty).unwrap_or(4).div_ceil(4).clamp(1, 16) as u8;
     let slot = match words {
         2 => next.checked_next_multiple_of(2)?,
@@ -320,7 +320,7 @@ fn narrow_slot(types: &Types, ty: TypeId, next: u8) -> Option<(u8, u8)> {
 /// The same of a 64-bit kernel, which has `registers` words in registers (AAPCS64 6.8.2): structures of more than two words
 /// are in memory, and their address is passed; two words are not split between registers and stack; a number of two words
 /// begins at an even one.
-fn wide_slot(types: &Types, ty: TypeId, next: u8, registers: u8) -> Option<(u8, u8)> {
+fn aarch64_slot(types: &Types, ty: TypeId, next: u8, registers: u8) -> Option<(u8, u8)> {
     let words = match types.size(ty).unwrap_or(8).div_ceil(8) {
         words @ 0..=2 => words.max(1) as u8,
         _ => 1,

@@ -8,7 +8,7 @@ use super::outcome::ProbeError;
 /// Where 32-bit ARM kernels begin, from the base of RAM: TEXT_OFFSET of arch/arm/Makefile, the usual one first.
 const NARROW: [u64; 2] = [0x8000, 0x0020_8000];
 /// Where 64-bit ones do: TEXT_OFFSET of arch/arm64/Makefile, 0 since Linux 5.8.
-const WIDE: [u64; 2] = [0, 0x0008_0000];
+const AARCH64: [u64; 2] = [0, 0x0008_0000];
 
 /// What a 64-bit kernel executes first at its own virtual addresses, when it has relocated itself and never will again
 /// (arch/arm64/kernel/head.S), and the first thing of it that is not of one architecture.
@@ -18,7 +18,7 @@ const SETTLED: [&str; 2] = ["__primary_switched", "start_kernel"];
 pub(super) fn entries(width: Width, ram_base: u64) -> impl Iterator<Item = u64> + use<> {
     let offsets = match width {
         Width::Bits32 => NARROW,
-        Width::Bits64 => WIDE,
+        Width::Bits64 => AARCH64,
     };
     offsets
         .into_iter()

@@ -25,14 +25,14 @@ pub(super) fn addresses(
     names: &Names,
     budget: &mut Budget,
 ) -> Result<Option<Addresses>, GaveUp> {
-    if let Some((list, placed)) = wide(image, tokens, names, budget)? {
+    if let Some((list, placed)) = aarch64(image, tokens, names, budget)? {
         return Ok(Some(Addresses {
             list,
             width: Width::Bits64,
             placed,
         }));
     }
-    let list = narrow(image, tokens, names, budget)?;
+    let list = aarch32(image, tokens, names, budget)?;
     Ok(list.map(|list| Addresses {
         list: list.into_iter().map(u64::from).collect(),
         width: Width::Bits32,
@@ -41,7 +41,7 @@ pub(super) fn addresses(
 }
 
 /// A 64-bit kernel's, with whether they are virtual addresses.
-fn wide(
+fn aarch64(
     image: &[u8],
     tokens: &Tokens<'_>,
     names: &Names,
@@ -68,7 +68,7 @@ fn wide(
 }
 
 /// A 32-bit kernel's.
-fn narrow(
+fn aarch32(
     image: &[u8],
     tokens: &Tokens<'_>,
     names: &Names,

@@ -62,7 +62,7 @@ const fn layout(
     }
 }
 
-const fn wide(
+const fn aarch64(
     name: &'static str,
     lengths: Lengths,
     form: Form,
@@ -76,21 +76,21 @@ const fn wide(
 }
 
 /// All layouts of 4.20 to 7.x on arm64.
-pub(crate) const WIDE: [Layout; 8] = [
-    wide("5.10, 64 bits", Lengths::Byte, Relative, false, 0),
-    wide("5.10, unrelocated", Lengths::Byte, Unrelocated, false, 0),
-    wide("6.1, 64 bits", Lengths::Uleb, Relative, false, 0),
-    wide("6.1, unrelocated", Lengths::Uleb, Unrelocated, false, 0),
-    wide(
+pub(crate) const AARCH64: [Layout; 8] = [
+    aarch64("5.10, 64 bits", Lengths::Byte, Relative, false, 0),
+    aarch64("5.10, unrelocated", Lengths::Byte, Unrelocated, false, 0),
+    aarch64("6.1, 64 bits", Lengths::Uleb, Relative, false, 0),
+    aarch64("6.1, unrelocated", Lengths::Uleb, Unrelocated, false, 0),
+    aarch64(
         "6.1 stable, unrelocated",
         Lengths::Uleb,
         Unrelocated,
         false,
         3,
     ),
-    wide("6.4, 64 bits", Lengths::Uleb, Relative, true, 3),
-    wide("6.4, unrelocated", Lengths::Uleb, Unrelocated, true, 3),
-    wide("7.0, 64 bits", Lengths::Uleb, Own, true, 3),
+    aarch64("6.4, 64 bits", Lengths::Uleb, Relative, true, 3),
+    aarch64("6.4, unrelocated", Lengths::Uleb, Unrelocated, true, 3),
+    aarch64("7.0, 64 bits", Lengths::Uleb, Own, true, 3),
 ];
 
 /// All layouts of 4.12 to 7.x on ARM32.
@@ -253,7 +253,7 @@ impl Writer {
 }
 
 /// The same symbols where a 64-bit kernel may have them.
-pub(crate) fn widened(symbols: &[Written]) -> Vec<Written> {
+pub(crate) fn as_aarch64(symbols: &[Written]) -> Vec<Written> {
     let up = |address| address - 0xc000_0000 + 0xffff_8000_0000_0000;
     let symbols = symbols.iter();
     symbols.map(|(n, a, k)| (n.clone(), up(a), *k)).collect()

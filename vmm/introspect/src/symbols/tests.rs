@@ -2,7 +2,7 @@ use crate::modules::{Module, ModuleSymbol};
 use proptest::prelude::*;
 
 use super::testing::{
-    BEFORE, Form, LAYOUTS, Layout, TABLES, WIDE, Written, kernel_like, tables, widened,
+    AARCH64, BEFORE, Form, LAYOUTS, Layout, TABLES, Written, as_aarch64, kernel_like, tables,
 };
 use super::*;
 
@@ -90,9 +90,9 @@ fn is_placed(layout: &Layout) -> bool {
 
 #[test]
 fn every_layout_of_64_bits_is_found() {
-    for layout in &WIDE {
+    for layout in &AARCH64 {
         for count in [512, 513, 700, 767, 768, 769, 1500] {
-            let mut written = widened(&kernel_like(count, longest(layout)));
+            let mut written = as_aarch64(&kernel_like(count, longest(layout)));
             written[0].0 = "_text".into();
             let text = written[0].1;
             let mut found = Symbols::find(&image(&written, layout))
@@ -117,8 +117,11 @@ fn every_layout_of_64_bits_is_found() {
 
 #[test]
 fn the_header_tells_where_an_unrelocated_kernel_begins() {
-    for (layout, entry) in WIDE.iter().zip(["primary_entry", "stext"].iter().cycle()) {
-        let mut written = widened(&kernel_like(700, 60));
+    for (layout, entry) in AARCH64
+        .iter()
+        .zip(["primary_entry", "stext"].iter().cycle())
+    {
+        let mut written = as_aarch64(&kernel_like(700, 60));
         written[300].0 = (*entry).into();
         // The kernel begins before its first symbol.
         let text = written[0].1 - 0x1_0000;
@@ -138,8 +141,8 @@ fn the_header_tells_where_an_unrelocated_kernel_begins() {
 
 #[test]
 fn symbols_that_cannot_be_placed_stay() {
-    let written = widened(&kernel_like(700, 60));
-    for layout in &WIDE {
+    let written = as_aarch64(&kernel_like(700, 60));
+    for layout in &AARCH64 {
         let mut found = Symbols::find(&image(&written, layout)).unwrap();
         let before = found.address("_stext");
         assert_eq!((found.text(), found.offset("_stext")), (None, None));
@@ -147,8 +150,8 @@ fn symbols_that_cannot_be_placed_stay() {
         assert_eq!(found.address("_stext"), before);
         assert_eq!(found.is_placed(), is_placed(layout));
     }
-    let narrow = kernel_like(700, 60);
-    let mut found = Symbols::find(&image(&narrow, &LAYOUTS[9])).unwrap();
+    let aarch32 = kernel_like(700, 60);
+    let mut found = Symbols::find(&image(&aarch32, &LAYOUTS[9])).unwrap();
     assert_eq!(found.width(), Width::Bits32);
     assert!(!found.place(0x8000_0000), "it runs where it was linked");
 }
@@ -165,11 +168,11 @@ fn no_tables_no_symbols() {
 
 #[test]
 fn damaged_tables_are_said_to_be_damaged() {
-    for layout in LAYOUTS.iter().chain(&WIDE) {
+    for layout in LAYOUTS.iter().chain(&AARCH64) {
         let written = kernel_like(700, 60);
         let good = match layout.width {
             Width::Bits32 => tables(&written, layout),
-            Width::Bits64 => [before(layout), tables(&widened(&written), layout)].concat(),
+            Width::Bits64 => [before(layout), tables(&as_aarch64(&written), layout)].concat(),
         };
         // The number of symbols, wherever it stands, no longer fits.
         let number = 700u32.to_le_bytes();
@@ -320,11 +323,11 @@ proptest! {
     #[test]
     fn whatever_is_written_of_64_bits_is_found(
         written in written(),
-        layout in proptest::sample::select(&WIDE[..]),
+        layout in proptest::sample::select(&AARCH64[..]),
         before in 0usize..64,
         text in 0xffff_8000_0000_0000u64..0xffff_ffff_0000_0000,
     ) {
-        let mut written = widened(&written);
+        let mut written = as_aarch64(&written);
         written[0].0 = "_text".into();
         let before = [self::before(&layout), noise(before * 16, 5)].concat();
         let image = [before, tables(&written, &layout), noise(512, 9)].concat();
@@ -339,14 +342,14 @@ proptest! {
     /// Any damage gives other symbols or an error, never a panic.
     #[test]
     fn damage_is_survived(
-        layout in proptest::sample::select([&LAYOUTS[..], &WIDE[..]].concat()),
+        layout in proptest::sample::select([&LAYOUTS[..], &AARCH64[..]].concat()),
         damage in proptest::collection::vec((0usize..1 << 16, any::<u8>()), 1..20),
         cut in 0usize..1 << 14,
     ) {
-        let narrow = kernel_like(600, 60);
+        let aarch32 = kernel_like(600, 60);
         let mut image = match layout.width {
-            Width::Bits32 => tables(&narrow, &layout),
-            Width::Bits64 => [header(0x100), tables(&widened(&narrow), &layout)].concat(),
+            Width::Bits32 => tables(&aarch32, &layout),
+            Width::Bits64 => [header(0x100), tables(&as_aarch64(&aarch32), &layout)].concat(),
         };
         for (at, value) in damage {
             let at = at % image.len();

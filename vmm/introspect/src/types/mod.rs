@@ -8,6 +8,8 @@
 //! and member that uses it, so that a hostile blob of a few megabytes fills the memory, and `btf-rs` is not permissively
 //! licensed.
 
+#[cfg(test)]
+mod aarch64_tests;
 mod btf;
 pub mod offsets;
 pub mod path;
@@ -17,8 +19,6 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod value;
-#[cfg(test)]
-mod wide_tests;
 
 use std::fmt::Write;
 use std::ops::Range;

@@ -14,7 +14,7 @@ pub const MAX_HEADER: usize = 256;
 /// The largest blob taken for real, in bytes: distribution kernels have 3 to 8 MiB.
 pub const MAX_BLOB: usize = 64 << 20;
 
-/// Bits of a type's second word. Kinds had five bits and lengths sixteen before they were widened; the rest was zero.
+/// Bits of a type's second word. Kinds had five bits and lengths sixteen before they were as_aarch64; the rest was zero.
 pub const fn kind(info: u32) -> u32 {
     info >> 24 & 0x7f
 }

@@ -195,7 +195,7 @@ pub(crate) fn device_like() -> Writer {
 }
 
 /// Something like the `struct device` of a 64-bit kernel, and functions that take it and others.
-pub(crate) fn wide_device_like() -> Writer {
+pub(crate) fn aarch64_device_like() -> Writer {
     use kinds::{CONST, ENUM64, FUNC_PROTO, PTR};
     let mut w = Writer::new();
     let int = w.int("int", 4, SIGNED);

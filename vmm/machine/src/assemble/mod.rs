@@ -19,7 +19,7 @@ use vmm_devices::uart::Uart;
 use vmm_devices::virtio::VirtioMmio;
 use vmm_devices::virtio::block::spec::SECTOR;
 use vmm_devices::virtio::block::{Access, Counters, Disk, DiskError};
-use vmm_devices::virtio::chores::Chores;
+use vmm_devices::virtio::deferred_work::DeferredWork;
 use vmm_devices::virtio::schedule::Schedule;
 
 use super::accel;
@@ -33,7 +33,7 @@ use super::saved::TimeState;
 use crate::targets::Targets;
 use crate::vcpu::{Acceleration, Control, Platform, Timing, Vcpus, Width, kvm};
 
-pub(super) use wire::{Around, wire};
+pub(super) use wire::{HostConnections, wire};
 
 /// What gets its own stream of the seed.
 #[derive(Clone, Copy)]
@@ -58,7 +58,7 @@ pub(super) struct Devices {
 }
 
 /// What a machine stands on: there before anything is wired.
-pub(super) struct Ground {
+pub(super) struct Resources {
     pub board: Board,
     /// What the cores are run by.
     pub acceleration: Acceleration,
@@ -88,7 +88,7 @@ pub(super) struct Parts {
     pub control: Arc<Control>,
     pub disks: Vec<Arc<Counters>>,
     pub devices: Devices,
-    pub chores: Arc<Chores>,
+    pub deferred_work: Arc<DeferredWork>,
     pub schedule: Arc<Schedule>,
     pub iommus: Iommus,
     pub dma: Vec<(String, DmaSpace)>,
@@ -120,7 +120,7 @@ pub fn kernel_width(config: &Config) -> Result<Width, Error> {
 /// clock that moves between slices of work only.
 pub(super) fn assemble(
     config: &Config,
-    around: Around<'_>,
+    connections: HostConnections<'_>,
     recorded: Option<u32>,
 ) -> Result<Parts, Error> {
     config.validate()?;
@@ -132,9 +132,9 @@ pub(super) fn assemble(
     let ram = boot::allocate(board.ram)?;
     let boot = boot::load(config, &board, (kernel, image), &ram)?;
     if let Some(vm) = &mut vm {
-        vm.populate(config.cpus, Arc::clone(&ram), around.waker)?;
+        vm.populate(config.cpus, Arc::clone(&ram), connections.waker)?;
     }
-    let ground = Ground {
+    let resources = Resources {
         board,
         acceleration,
         vm: vm.map(Arc::new),
@@ -146,7 +146,7 @@ pub(super) fn assemble(
         },
         epoch: recorded.unwrap_or_else(|| config.epoch_now()),
     };
-    let mut parts = wire(config, ground, around)?;
+    let mut parts = wire(config, resources, connections)?;
     parts.vcpus.boot(boot)?;
     Ok(parts)
 }

@@ -12,26 +12,26 @@ use vmm_devices::irq::Gic;
 use vmm_devices::rtc::Rtc;
 use vmm_devices::uart::{ConsoleSink, Uart};
 use vmm_devices::virtio::block::{Block, Counters, Disk};
-use vmm_devices::virtio::chores::Chores;
+use vmm_devices::virtio::deferred_work::DeferredWork;
 use vmm_devices::virtio::rng::Rng;
 use vmm_devices::virtio::schedule::Schedule;
 use vmm_devices::virtio::{VirtioDevice, VirtioMmio};
 use vmm_faults::{DeviceFaults, Injection, IommuPoints};
 
 use super::lines::Lines;
-use super::{Devices, Ground, Parts, noise_seed};
+use super::{Devices, Parts, Resources, noise_seed};
 use crate::board::{Device, Entry, Irq, RTC_IRQ, UART_IRQ};
 use crate::bus::{DistributorPort, InterfacePort, SystemBus};
 use crate::config::Config;
 use crate::controller::Controller;
 use crate::error::Error;
-use crate::iommu::{IommuSink, Iommus, Surroundings};
+use crate::iommu::{IommuContext, IommuSink, Iommus};
 use crate::layout;
 use crate::targets::{Target, Targets};
 use crate::vcpu::{Control, Emulated, Timing, Vcpus, Waker, kvm};
 
 /// What a machine is connected to outside itself.
-pub(crate) struct Around<'a> {
+pub(crate) struct HostConnections<'a> {
     /// Where the guest's console goes.
     pub console: Box<dyn ConsoleSink>,
     /// Who is told of what happens at the IOMMUs.
@@ -43,15 +43,19 @@ pub(crate) struct Around<'a> {
 }
 
 /// Makes the devices and the cores of the valid `config`, all at reset, and wires them.
-pub(crate) fn wire(config: &Config, ground: Ground, around: Around<'_>) -> Result<Parts, Error> {
-    let (board, acceleration) = (ground.board.clone(), ground.acceleration.clone());
-    let (timing, waker) = (ground.timing.clone(), around.waker);
-    let injection = around.injection;
-    let mut wiring = Wiring::new(config, ground, around)?;
+pub(crate) fn wire(
+    config: &Config,
+    resources: Resources,
+    connections: HostConnections<'_>,
+) -> Result<Parts, Error> {
+    let (board, acceleration) = (resources.board.clone(), resources.acceleration.clone());
+    let (timing, waker) = (resources.timing.clone(), connections.waker);
+    let injection = connections.injection;
+    let mut wiring = Wiring::new(config, resources, connections)?;
     for (source, entry) in (0..).map(SourceId).zip(&board.devices) {
         wiring.place(source, entry)?;
     }
-    wiring.chores.connect(&wiring.virtio_iommus);
+    wiring.deferred_work.connect(&wiring.virtio_iommus);
     wiring.schedule.connect(&wiring.devices.virtio);
     let bus = Arc::new(wiring.bus);
     let vcpus = match &wiring.controller {
@@ -78,7 +82,7 @@ pub(crate) fn wire(config: &Config, ground: Ground, around: Around<'_>) -> Resul
         control: wiring.control,
         disks: wiring.counters,
         devices: wiring.devices,
-        chores: wiring.chores,
+        deferred_work: wiring.deferred_work,
         schedule: wiring.schedule,
         iommus: wiring.iommus,
         dma: wiring.spaces,
@@ -111,7 +115,7 @@ struct Wiring<'a> {
     controller: Controller,
     lines: Lines<'a>,
     control: Arc<Control>,
-    chores: Arc<Chores>,
+    deferred_work: Arc<DeferredWork>,
     schedule: Arc<Schedule>,
     iommus: Iommus,
     bus: SystemBus,
@@ -128,8 +132,12 @@ struct Wiring<'a> {
 
 impl<'a> Wiring<'a> {
     /// What all devices need: interrupt lines, IOMMUs and an empty bus.
-    fn new(config: &'a Config, ground: Ground, around: Around<'a>) -> Result<Self, Error> {
-        let Ground {
+    fn new(
+        config: &'a Config,
+        resources: Resources,
+        connections: HostConnections<'a>,
+    ) -> Result<Self, Error> {
+        let Resources {
             board,
             vm,
             disks,
@@ -137,13 +145,13 @@ impl<'a> Wiring<'a> {
             timing,
             epoch,
             acceleration: _,
-        } = ground;
-        let Around {
+        } = resources;
+        let HostConnections {
             console,
             sink,
             injection,
             waker,
-        } = around;
+        } = connections;
         let cpus = usize::from(config.cpus);
         let gic = || Arc::new(Gic::new(cpus, layout::IRQS, Arc::clone(waker)));
         let controller = vm.map_or_else(|| Controller::Emulated(gic()), Controller::Kvm);
@@ -162,17 +170,17 @@ impl<'a> Wiring<'a> {
             lines.plain(RTC_IRQ)?,
             Box::new(move || looker.recheck()),
         );
-        let chores = Arc::new(Chores::new(Arc::clone(waker)));
+        let deferred_work = Arc::new(DeferredWork::new(Arc::clone(waker)));
         let schedule = Arc::new(Schedule::new(timing.clock(), Arc::clone(&control)));
         let iommus = Iommus::new(
             config,
             &board,
-            &Surroundings {
+            &IommuContext {
                 ram: &ram,
                 line: &|entry| lines.of_iommu(entry),
                 clock: &timing.clock(),
                 sink,
-                chores: &chores,
+                deferred_work: &deferred_work,
                 faults: injection.map_or(Faults::NONE, |injection| {
                     Faults::by(Arc::new(IommuPoints(Arc::clone(injection))))
                 }),
@@ -185,8 +193,8 @@ impl<'a> Wiring<'a> {
             lines,
             control,
             iommus,
-            bus: SystemBus::new(Arc::clone(&ram), Arc::clone(&chores)),
-            chores,
+            bus: SystemBus::new(Arc::clone(&ram), Arc::clone(&deferred_work)),
+            deferred_work,
             schedule,
             ram,
             uart: Arc::new(uart),
@@ -234,10 +242,10 @@ impl<'a> Wiring<'a> {
         let Some(gic) = self.controller.emulated().cloned() else {
             return Ok(());
         };
-        let turn = self.bus.turn_handle();
-        let distributor = DistributorPort(Arc::clone(&gic), Arc::clone(&turn));
+        let current_cpu = self.bus.current_cpu();
+        let distributor = DistributorPort(Arc::clone(&gic), Arc::clone(&current_cpu));
         self.attach(entry, 0, Arc::new(distributor))?;
-        self.attach(entry, 1, Arc::new(InterfacePort(gic, turn)))
+        self.attach(entry, 1, Arc::new(InterfacePort(gic, current_cpu)))
     }
 
     /// Puts `device` at window `window` of the board's entry.

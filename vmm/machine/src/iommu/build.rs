@@ -12,7 +12,7 @@ use vm_memory::GuestMemoryMmap;
 use vmm_base::Clock;
 use vmm_base::Interrupt;
 use vmm_devices::virtio::VirtioDevice;
-use vmm_devices::virtio::chores::Chores;
+use vmm_devices::virtio::deferred_work::DeferredWork;
 
 use super::super::board::{Board, Device, Entry};
 use super::super::config::{Config, Port};
@@ -42,7 +42,7 @@ pub(in super::super) type MakeLine<'a> =
     dyn Fn(&Entry) -> Result<Option<Arc<dyn Interrupt>>, Error> + 'a;
 
 /// What the IOMMUs are connected to.
-pub(in super::super) struct Surroundings<'a> {
+pub(in super::super) struct IommuContext<'a> {
     /// What they translate to.
     pub ram: &'a Arc<GuestMemoryMmap<()>>,
     /// The interrupt line of a board entry.
@@ -52,14 +52,14 @@ pub(in super::super) struct Surroundings<'a> {
     /// Who is told of events.
     pub sink: Option<&'a Arc<dyn IommuSink>>,
     /// Where a virtio-iommu announces what it cannot do at once.
-    pub chores: &'a Arc<Chores>,
+    pub deferred_work: &'a Arc<DeferredWork>,
     /// Faults that are put in.
     pub faults: Faults,
 }
 
 impl Iommus {
     /// The IOMMUs of `board`, which `config` describes, out of reset.
-    pub fn new(config: &Config, board: &Board, around: &Surroundings<'_>) -> Result<Self, Error> {
+    pub fn new(config: &Config, board: &Board, context: &IommuContext<'_>) -> Result<Self, Error> {
         let of = |gen3: bool| {
             board
                 .devices
@@ -76,7 +76,7 @@ impl Iommus {
                 board,
                 IpmmuConfig::gen2(&entry.name),
                 &[entry],
-                around,
+                context,
             )?);
         }
         // The board has the main IPMMU first.
@@ -84,12 +84,12 @@ impl Iommus {
             let names = caches.iter().map(|entry| entry.name.as_str());
             let entries = [&[*main], caches].concat();
             let config = IpmmuConfig::gen3(&main.name, names);
-            units.push(Unit::new(board, config, &entries, around)?);
+            units.push(Unit::new(board, config, &entries, context)?);
         }
         let mut virtio = Vec::new();
         for entry in &board.devices {
             if let Device::VirtioIommu(index) = entry.device {
-                virtio.push(VirtioUnit::new(config, board, entry, index, around)?);
+                virtio.push(VirtioUnit::new(config, board, entry, index, context)?);
             }
         }
         Ok(Self { units, virtio })
@@ -193,11 +193,11 @@ impl Unit {
         board: &Board,
         mut config: IpmmuConfig,
         entries: &[&Entry],
-        around: &Surroundings<'_>,
+        context: &IommuContext<'_>,
     ) -> Result<Self, Error> {
         let root = entries.first().map(|entry| entry.name.clone());
         let root = root.unwrap_or_default();
-        config.faults = around.faults.clone();
+        config.faults = context.faults.clone();
         let instances: Vec<(Device, Arc<Tally>)> = entries
             .iter()
             .zip(&config.instances)
@@ -210,7 +210,7 @@ impl Unit {
                     masters: masters.collect(),
                     sources: board.names(),
                 };
-                let tally = Tally::new(info, Arc::clone(around.clock), around.sink.cloned());
+                let tally = Tally::new(info, Arc::clone(context.clock), context.sink.cloned());
                 (entry.device, Arc::new(tally))
             })
             .collect();
@@ -226,13 +226,13 @@ impl Unit {
         };
         let line: Box<dyn InterruptLine> = match entries
             .first()
-            .map(|entry| (around.line)(entry))
+            .map(|entry| (context.line)(entry))
             .transpose()?
         {
             Some(Some(line)) => Box::new(move |level| line.set(level)),
             _ => Box::new(NoInterrupt),
         };
-        let ipmmu = Ipmmu::new(Arc::clone(around.ram), &config, line, observers);
+        let ipmmu = Ipmmu::new(Arc::clone(context.ram), &config, line, observers);
         let ipmmu = ipmmu.map_err(|source| Error::Host {
             what: "make the IPMMU",
             source: Box::new(source),

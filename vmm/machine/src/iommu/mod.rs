@@ -11,7 +11,7 @@ use viommu::ipmmu::IpmmuEvent;
 use viommu::virtio::Exchange;
 use vmm_devices::virtio::iommu::DriverEvent;
 
-pub(super) use build::{Iommus, Surroundings};
+pub(super) use build::{IommuContext, Iommus};
 pub use saved::{UnitState, WrongIommu};
 
 /// Sees what happens at the machine's IOMMUs, as it happens.

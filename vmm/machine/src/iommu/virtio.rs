@@ -7,13 +7,13 @@ use viommu::virtio::spec::Status;
 use viommu::virtio::{DomainNames, Exchange, Observers, Request, RequestObserver, VirtioIommu};
 use viommu::{Attachment, DmaSpace, EndpointId, Event, Fault, Observer, Scope};
 use vmm_devices::virtio::VirtioDevice;
-use vmm_devices::virtio::chores::Chores;
+use vmm_devices::virtio::deferred_work::DeferredWork;
 use vmm_devices::virtio::iommu::{DriverEvent, DriverObserver, Iommu};
 
 use super::super::board::{Board, Device, Entry};
 use super::super::config::{Config, ConfigError};
 use super::super::error::Error;
-use super::build::{Surroundings, masters};
+use super::build::{IommuContext, masters};
 use super::saved::{UnitState, WrongIommu};
 use super::tally::Tally;
 use super::{IommuInfo, IommuSummary, RequestCounts, VirtioEvent, VirtioIommuSummary};
@@ -23,7 +23,7 @@ pub(super) struct VirtioUnit {
     device: Device,
     iommu: Arc<Mutex<VirtioIommu>>,
     watch: Arc<Watch>,
-    chores: Arc<Chores>,
+    deferred_work: Arc<DeferredWork>,
     /// Whether indirect descriptors are offered.
     indirect: bool,
 }
@@ -35,10 +35,10 @@ impl VirtioUnit {
         board: &Board,
         entry: &Entry,
         index: usize,
-        around: &Surroundings<'_>,
+        context: &IommuContext<'_>,
     ) -> Result<Self, Error> {
         let mut description = config.virtio_iommu(index)?;
-        description.faults = around.faults.clone();
+        description.faults = context.faults.clone();
         let ids: Vec<u32> = description.endpoints.iter().map(|e| e.id).collect();
         let count = ids.iter().max().map_or(0, |last| *last as usize + 1);
         let info = IommuInfo {
@@ -50,17 +50,17 @@ impl VirtioUnit {
                 .collect(),
             sources: board.names(),
         };
-        let tally = Tally::new(info, Arc::clone(around.clock), around.sink.cloned());
+        let tally = Tally::new(info, Arc::clone(context.clock), context.sink.cloned());
         let watch = Arc::new(Watch {
             tally,
             ids,
             names: OnceLock::new(),
             counts: Counts::default(),
         });
-        let chores = Arc::clone(around.chores);
-        let waiting = Arc::clone(&chores);
+        let deferred_work = Arc::clone(context.deferred_work);
+        let waiting = Arc::clone(&deferred_work);
         let iommu = VirtioIommu::new(
-            Arc::clone(around.ram),
+            Arc::clone(context.ram),
             description,
             Box::new(move || waiting.announce()),
             Observers {
@@ -78,7 +78,7 @@ impl VirtioUnit {
             device: entry.device,
             iommu: Arc::new(Mutex::new(iommu)),
             watch,
-            chores,
+            deferred_work,
             indirect: config.iommus[index]
                 .virtio
                 .as_ref()
@@ -93,9 +93,9 @@ impl VirtioUnit {
 
     /// What stands on its transport.
     pub fn on_transport(&self) -> Box<dyn VirtioDevice> {
-        let (iommu, chores) = (Arc::clone(&self.iommu), Arc::clone(&self.chores));
+        let (iommu, deferred_work) = (Arc::clone(&self.iommu), Arc::clone(&self.deferred_work));
         let observer = self.watch.clone();
-        Box::new(Iommu::new(iommu, chores, observer, self.indirect))
+        Box::new(Iommu::new(iommu, deferred_work, observer, self.indirect))
     }
 
     /// What the device at `endpoint` sees.

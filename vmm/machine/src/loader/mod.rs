@@ -22,7 +22,7 @@ pub enum LoadError {
     #[error(
         "it is an arm64 kernel, and the emulated processor has 32 bits: take KVM of a 64-bit ARM host (--accel kvm){0}"
     )]
-    Wide(String),
+    Aarch64(String),
     /// The file is nothing known.
     #[error(
         "it is not a zImage, and its start does not look like a raw Image (say --kernel-format image if it is one)"

@@ -14,7 +14,7 @@ use vmm_base::HostClock;
 use vmm_devices::uart::ConsoleSink;
 use vmm_files::input;
 
-use super::assemble::{Around, assemble};
+use super::assemble::{HostConnections, assemble};
 use super::config::{Config, TimeMode};
 use super::error::Error;
 use super::iommu::IommuSink;
@@ -24,7 +24,7 @@ use super::sections::{Form, ReadError, Reader, Writer};
 use super::snapshot::{Fork, Snapshot};
 use super::sources::{Moved, Role, Source};
 use super::{Accel, Machine, Reason};
-use crate::vcpu::{Ending, Pace, Replay, Turn, Waker, check};
+use crate::vcpu::{Ending, Pace, Replay, RunSlice, Waker, check};
 
 /// Recordings.
 static FORM: Form = Form {
@@ -88,12 +88,12 @@ struct Sheet<W> {
     /// `None` once something could not be written.
     out: Option<Writer<W>>,
     failure: Option<io::Error>,
-    turns: Vec<Turn>,
+    turns: Vec<RunSlice>,
     input: usize,
 }
 
 impl<W: Write> Sheet<W> {
-    fn log(&mut self, turn: &Turn) {
+    fn log(&mut self, turn: &RunSlice) {
         if self.out.is_some() {
             self.input += turn.input.len();
             self.turns.push(turn.clone());
@@ -244,19 +244,19 @@ impl Machine {
             accel: Accel::Emulated,
             ..config.clone()
         };
-        let around = Around {
+        let connections = HostConnections {
             console,
             sink: sink.as_ref(),
             injection: None,
             waker: &waker,
         };
-        let parts = assemble(&config, around, Some(epoch))?;
+        let parts = assemble(&config, connections, Some(epoch))?;
         Ok(Self::from_parts(config, parts, waker))
     }
 
     /// How it is now.
-    fn turn(&mut self) -> Turn {
-        Turn {
+    fn turn(&mut self) -> RunSlice {
+        RunSlice {
             instructions: self.vcpus.retired(),
             now_ns: self.timing.clock().now_ns(),
             check: check(self.vcpus.cluster(), self.uart.digest()),
@@ -271,7 +271,7 @@ pub struct Recording {
     header: RecordingHeader,
     /// Where the run began, once that was read.
     snapshot: Option<Snapshot>,
-    turns: Vec<Turn>,
+    turns: Vec<RunSlice>,
     ending: Ending,
 }
 
@@ -286,7 +286,7 @@ impl Recording {
         if let Err(error) = header.config.validate() {
             return Err(ReadError::Impossible(error.to_string()));
         }
-        let mut turns: Vec<Turn> = Vec::new();
+        let mut turns: Vec<RunSlice> = Vec::new();
         let mut ending: Option<Ending> = None;
         while let Some((kind, contents)) = sections.section()? {
             match kind {

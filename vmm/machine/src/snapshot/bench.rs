@@ -14,18 +14,18 @@ use super::memory::rewind;
 const MOST: usize = 64;
 
 /// What a machine left.
-pub(super) struct Left {
+pub(super) struct Remains {
     pub memory: Arc<GuestMemoryMmap<()>>,
     pub code: ClusterCode,
 }
 
 /// What all machines of a snapshot left.
 #[derive(Default)]
-pub(super) struct Bench(Mutex<Vec<Left>>);
+pub(super) struct Bench(Mutex<Vec<Remains>>);
 
 impl Bench {
     /// Keeps what a machine leaves, which may still be using it.
-    pub fn keep(&self, left: Left) {
+    pub fn keep(&self, left: Remains) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() < MOST {
             all.push(left);
@@ -33,9 +33,9 @@ impl Bench {
     }
 
     /// What nobody uses any more, with its memory as it was at first.
-    pub fn take(&self) -> Option<Left> {
+    pub fn take(&self) -> Option<Remains> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = |left: &Left| Arc::strong_count(&left.memory) == 1;
+        let free = |left: &Remains| Arc::strong_count(&left.memory) == 1;
         let index = all.iter().rposition(free)?;
         let mut left = all.swap_remove(index);
         drop(all);

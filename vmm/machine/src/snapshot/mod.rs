@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bench::{Bench, Left};
+use bench::{Bench, Remains};
 use disk::DiskImage;
 use memory::Memory;
 use vm_memory::GuestMemoryMmap;
@@ -25,7 +25,7 @@ use vmm_devices::uart::ConsoleSink;
 use vmm_faults::Injection;
 use vmm_files::atomic_file::reason;
 
-use super::assemble::{self, Around, Ground};
+use super::assemble::{self, HostConnections, Resources};
 use super::board::Board;
 use super::config::{Accel, Config};
 use super::error::Error;
@@ -156,7 +156,7 @@ impl Drop for Machine {
         if let Some(Snapshot(origin)) = self.origin.take()
             && let Some(cluster) = self.vcpus.cluster()
         {
-            origin.bench.keep(Left {
+            origin.bench.keep(Remains {
                 memory: self.bus.memory(),
                 code: cluster.take_code(),
             });
@@ -244,7 +244,7 @@ impl Snapshot {
         };
         let mut vm = open(&config, state)?;
         let (ram, code) = match bench.take() {
-            Some(Left { memory, code }) => (memory, Some(code)),
+            Some(Remains { memory, code }) => (memory, Some(code)),
             None => {
                 let fresh = memory.map(board.ram.base);
                 (fresh.map_err(host("map the guest's memory"))?, None)
@@ -254,7 +254,7 @@ impl Snapshot {
         if let Some(vm) = &mut vm {
             vm.populate(config.cpus, Arc::clone(&ram), &waker)?;
         }
-        let ground = Ground {
+        let resources = Resources {
             board: board.clone(),
             acceleration: match vm {
                 Some(_) => Acceleration::Kvm,
@@ -267,13 +267,13 @@ impl Snapshot {
             // The saved clock knows what it shows.
             epoch: state.rtc.epoch,
         };
-        let around = Around {
+        let connections = HostConnections {
             console,
             sink: iommu_sink.as_ref(),
             injection,
             waker: &waker,
         };
-        let parts = assemble::wire(&config, ground, around)?;
+        let parts = assemble::wire(&config, resources, connections)?;
         let mut machine = Machine::from_parts(config, parts, waker);
         machine.restore(state)?;
         if let (Some(cluster), Some(code)) = (machine.cluster(), code) {

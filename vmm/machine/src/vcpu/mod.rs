@@ -1,10 +1,10 @@
 //! The cores, and the loop that gives them time.
 
+mod aarch64;
 mod accel;
-mod alarm;
-#[cfg(any(target_arch = "aarch64", test))]
-mod doze;
 mod emulated;
+#[cfg(any(target_arch = "aarch64", test))]
+mod idle_detector;
 #[cfg(target_arch = "aarch64")]
 pub mod kvm;
 #[cfg(not(target_arch = "aarch64"))]
@@ -19,23 +19,23 @@ mod saved;
 mod stop;
 #[cfg(any(target_arch = "aarch64", test))]
 mod threads;
-mod wide;
+mod wall_timer;
 
 use arm32::Cluster;
 use arm32::wires::Machine;
 use vmm_base::Reason;
 
+pub use aarch64::{Aarch64Core, Aarch64Cores, Aarch64State, Pstate};
 pub use accel::{Acceleration, Irqchip, KvmError, Platform};
-pub use alarm::Alarm;
 pub use emulated::Emulated;
 pub use observe::{Core, Cores, Halted, NoMemory, Resume, StopHandler};
 pub(crate) use pace::check;
-pub use pace::{Divergence, Ending, Log, Pace, Replay, Turn};
+pub use pace::{Divergence, Ending, Log, Pace, Replay, RunSlice};
 pub use run::{RunCounters, RunLoop, Silence, Timing};
 pub use saved::{GicRegister, KvmCore, KvmState, SystemError};
 pub use stop::Stop;
 pub use vmm_base::{Control, Waker, Width};
-pub use wide::{Pstate, WideCluster, WideCore, WideState};
+pub use wall_timer::WallTimer;
 
 /// How the first core starts. By ARM Linux's boot protocol R0 = 0, R1 = all ones (no machine number), R2 = device tree; by
 /// arm64's X0 = device tree.
@@ -98,7 +98,7 @@ pub trait Vcpus {
     /// # Errors
     /// Why the run cannot go on.
     fn show(&mut self) -> Result<Option<Cores<'_>>, Reason> {
-        Ok(self.cluster().map(Cores::Narrow))
+        Ok(self.cluster().map(Cores::Aarch32))
     }
 
     /// Has what observers did take effect. `image` tells, if an observer knows, that the guest's kernel lies from the second

@@ -12,7 +12,7 @@ use vmm_base::{HostClock, Reason};
 
 /// The beginning of a turn.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Turn {
+pub struct RunSlice {
     /// Instructions retired by all cores.
     #[serde(rename = "i")]
     pub instructions: u64,
@@ -33,7 +33,7 @@ pub struct Ending {
     /// Why the run ended.
     pub reason: Reason,
     /// When; there is no input.
-    pub turn: Turn,
+    pub turn: RunSlice,
 }
 
 /// Where a run differs from its recording.
@@ -53,7 +53,7 @@ pub struct Divergence {
 }
 
 /// Takes turns that are recorded.
-pub type Log = Box<dyn FnMut(&Turn)>;
+pub type Log = Box<dyn FnMut(&RunSlice)>;
 
 /// How turns begin.
 #[derive(Default)]
@@ -69,8 +69,8 @@ pub enum Pace {
 
 /// A recording that is gone through again.
 pub struct Replay {
-    turns: std::vec::IntoIter<Turn>,
-    next: Option<Turn>,
+    turns: std::vec::IntoIter<RunSlice>,
+    next: Option<RunSlice>,
     ending: Ending,
     /// Whether the guest's clock was the host's.
     pub host: bool,
@@ -80,7 +80,7 @@ pub struct Replay {
 
 impl Replay {
     /// Goes through `turns`; `host` if the guest's clock was the host's.
-    pub fn new(turns: Vec<Turn>, ending: Ending, host: bool) -> Self {
+    pub fn new(turns: Vec<RunSlice>, ending: Ending, host: bool) -> Self {
         let mut turns = turns.into_iter();
         let next = turns.next();
         Self {
@@ -94,7 +94,7 @@ impl Replay {
     }
 
     /// When the next turn begins, or the recording ends.
-    pub fn next(&self) -> &Turn {
+    pub fn next(&self) -> &RunSlice {
         self.next.as_ref().unwrap_or(&self.ending.turn)
     }
 
@@ -107,7 +107,7 @@ impl Replay {
     ///
     /// # Errors
     /// [`Reason::Diverged`] when it is not as it was.
-    pub fn begin(&mut self, found: &Turn) -> Result<Vec<u8>, Reason> {
+    pub fn begin(&mut self, found: &RunSlice) -> Result<Vec<u8>, Reason> {
         self.compare(found)?;
         let input = self.next.take().map_or(Vec::new(), |turn| turn.input);
         self.agreed = found.instructions;
@@ -119,7 +119,7 @@ impl Replay {
     ///
     /// # Errors
     /// [`Reason::Diverged`] when that is something else.
-    pub fn compare(&mut self, found: &Turn) -> Result<(), Reason> {
+    pub fn compare(&mut self, found: &RunSlice) -> Result<(), Reason> {
         let next = self.next();
         let what = if next.instructions != found.instructions {
             format!(
@@ -137,7 +137,7 @@ impl Replay {
     }
 
     /// Notes a difference, the first one only.
-    pub fn diverged(&mut self, what: String, found: &Turn) -> Reason {
+    pub fn diverged(&mut self, what: String, found: &RunSlice) -> Reason {
         self.divergence.get_or_insert(Divergence {
             what,
             instructions: found.instructions,
@@ -172,8 +172,8 @@ pub fn check(cluster: Option<&mut Cluster>, console: u32) -> u32 {
 mod tests {
     use super::*;
 
-    fn turn(instructions: u64, now_ns: u64, check: u32) -> Turn {
-        Turn {
+    fn turn(instructions: u64, now_ns: u64, check: u32) -> RunSlice {
+        RunSlice {
             instructions,
             now_ns,
             check,

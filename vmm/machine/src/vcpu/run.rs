@@ -16,10 +16,10 @@ use vmm_base::Clock;
 use vmm_base::{Limits, Reason, VirtualClock};
 use vmm_devices::rtc::Rtc;
 use vmm_devices::uart::{InputGate, Uart};
-use vmm_devices::virtio::chores::Chores;
+use vmm_devices::virtio::deferred_work::DeferredWork;
 use vmm_devices::virtio::schedule::Schedule;
 
-use super::pace::{self, Pace, Turn};
+use super::pace::{self, Pace, RunSlice};
 use super::{Control, Halted, Resume, Stop, StopHandler, Vcpus, Waker};
 use crate::targets::Targets;
 
@@ -93,7 +93,7 @@ pub struct RunLoop<'a> {
     /// Work of the device thread that is not done: it may yet raise an interrupt.
     pub pending: &'a AtomicU64,
     /// What devices can go on with.
-    pub chores: &'a Chores,
+    pub deferred_work: &'a DeferredWork,
     /// What they go on with later, in virtual time.
     pub schedule: &'a Schedule,
     /// When to give up.
@@ -140,7 +140,7 @@ impl RunLoop<'_> {
                 self.sleep(None, ticket, deadline);
                 continue;
             }
-            self.chores.run();
+            self.deferred_work.run();
             if let Some(faults) = self.faults {
                 faults.run_due();
             }
@@ -200,8 +200,8 @@ impl RunLoop<'_> {
     }
 
     /// How the machine is now.
-    fn turn(&mut self) -> Turn {
-        Turn {
+    fn turn(&mut self) -> RunSlice {
+        RunSlice {
             instructions: self.vcpus.retired(),
             now_ns: self.timing.now_ns(),
             check: pace::check(self.vcpus.cluster(), self.uart.digest()),

@@ -45,13 +45,13 @@ struct State {
 
 /// What the threads and their owner share.
 #[derive(Debug)]
-pub(super) struct Turnstile {
+pub(super) struct VcpuBarrier {
     running: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
 
-impl Turnstile {
+impl VcpuBarrier {
     /// For threads that are still to come, and stand still at first.
     pub fn new() -> Self {
         Self {
@@ -103,7 +103,7 @@ impl Turnstile {
         self.set(&mut state, Mode::Stand);
     }
 
-    /// A thread has all of them stand still, until [`Turnstile::look`] was called.
+    /// A thread has all of them stand still, until [`VcpuBarrier::look`] was called.
     pub fn halt(&self) {
         let mut state = self.lock();
         state.halted = true;
@@ -174,7 +174,7 @@ impl Turnstile {
 }
 
 /// Held by a thread as long as it lives, so that nobody waits for one that has died.
-pub(super) struct Alive<'a>(pub &'a Turnstile);
+pub(super) struct Alive<'a>(pub &'a VcpuBarrier);
 
 impl Drop for Alive<'_> {
     fn drop(&mut self) {
@@ -204,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    fn counter(gate: &Arc<Turnstile>, count: &Arc<AtomicU64>) -> JoinHandle<()> {
+    fn counter(gate: &Arc<VcpuBarrier>, count: &Arc<AtomicU64>) -> JoinHandle<()> {
         let (gate, count) = (Arc::clone(gate), Arc::clone(count));
         gate.expect();
         std::thread::spawn(move || {
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn threads_run_stand_and_leave() {
         prepare_signal();
-        let gate = Arc::new(Turnstile::new());
+        let gate = Arc::new(VcpuBarrier::new());
         let count = Arc::new(AtomicU64::new(0));
         let threads: Vec<_> = (0..3).map(|_| counter(&gate, &count)).collect();
         gate.stand(&threads);
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn the_first_end_is_heard_and_nothing_starts_before_it_is() {
-        let gate = Turnstile::new();
+        let gate = VcpuBarrier::new();
         gate.start(0);
         gate.end(End::Off);
         gate.end(End::Reset);
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn what_a_thread_halted_for_is_looked_at_before_any_starts() {
         prepare_signal();
-        let gate = Arc::new(Turnstile::new());
+        let gate = Arc::new(VcpuBarrier::new());
         let count = Arc::new(AtomicU64::new(0));
         let threads: Vec<_> = (0..2).map(|_| counter(&gate, &count)).collect();
         gate.start(0);
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn threads_that_are_held_stand_while_others_run() {
         prepare_signal();
-        let gate = Arc::new(Turnstile::new());
+        let gate = Arc::new(VcpuBarrier::new());
         let count = Arc::new(AtomicU64::new(0));
         let thread = counter(&gate, &count);
         gate.start(1);
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn a_thread_that_panics_ends_the_run_and_is_not_waited_for() {
         prepare_signal();
-        let gate = Arc::new(Turnstile::new());
+        let gate = Arc::new(VcpuBarrier::new());
         gate.expect();
         let other = Arc::clone(&gate);
         let thread = std::thread::spawn(move || {

@@ -15,7 +15,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use vmm::campaign::campaign::{self, Difference, MAX_RUNS, Prepared, Thrift};
+use vmm::campaign::campaign::{self, Difference, MAX_RUNS, Prepared, RetentionPolicy};
 use vmm::campaign::journal::{Header, Journal};
 use vmm::campaign::run::{Record, Task};
 use vmm::campaign::scenario::Scenario;
@@ -355,8 +355,8 @@ impl Args {
         let bar = progress(runs, done.len() as u64);
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let jobs = self.jobs.unwrap_or(cores);
-        let mut thrift = self.json.is_none().then(Thrift::default);
-        let mut trim = |record: &mut Record| thrift.iter_mut().for_each(|t| t.trim(record));
+        let mut retention = self.json.is_none().then(RetentionPolicy::default);
+        let mut trim = |record: &mut Record| retention.iter_mut().for_each(|t| t.trim(record));
         done.values_mut().for_each(&mut trim);
         let done = prepared.run(
             task,

@@ -3,7 +3,7 @@
 use viommu::DmaSpace;
 use virtio_bindings::virtio_blk::*;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError, VolatileSlice, WriteVolatile};
-use vmm_faults::spec::What;
+use vmm_faults::spec::FaultKind;
 use vmm_faults::{DeviceFaults, MAX_LATER};
 
 use super::super::buffers::total;
@@ -44,13 +44,13 @@ impl Block {
         let mut header = [0; HEADER_BYTES];
         rest.read(mem, &mut header)??;
         let Header { kind, sector, .. } = Header::parse(&header);
-        let Some(strike) = faults.disk(kind, sector) else {
+        let Some(action) = faults.disk(kind, sector) else {
             return self.begin(data, mem, begun);
         };
-        match strike.what {
-            What::IoError => Err(Failure::Bad("the disk fails, as the plan has it")),
-            What::Unsupported => Err(Failure::Unsupported(kind)),
-            What::Short => {
+        match action.what {
+            FaultKind::IoError => Err(Failure::Bad("the disk fails, as the plan has it")),
+            FaultKind::Unsupported => Err(Failure::Unsupported(kind)),
+            FaultKind::Short => {
                 let mut half = data;
                 match kind {
                     VIRTIO_BLK_T_IN => halve(&mut half.writable, 0),
@@ -58,29 +58,29 @@ impl Block {
                 }
                 self.begin(half, mem, begun)
             }
-            What::Flip => {
+            FaultKind::Flip => {
                 self.begin(data, mem, begun)?;
                 begun.after = After::Flip {
                     kind,
                     sector,
                     data: SavedBuffers::new(&rest),
-                    chosen: strike.chosen,
-                    mask: strike.mask as u8,
+                    chosen: action.chosen,
+                    mask: action.mask as u8,
                 };
                 Ok(())
             }
-            What::LateData if kind == VIRTIO_BLK_T_IN => {
+            FaultKind::LateData if kind == VIRTIO_BLK_T_IN => {
                 let late = self.contents(sector, &rest.writable)?;
                 begun.written += total(&rest.writable);
-                faults.access_later(strike.delay_ns, late, Vec::new());
+                faults.access_later(action.delay_ns, late, Vec::new());
                 Ok(())
             }
             _ => {
                 self.begin(data, mem, begun)?;
                 begun.after = After::Again {
-                    delay_ns: strike.delay_ns,
+                    delay_ns: action.delay_ns,
                     data: SavedBuffers::new(&rest),
-                    chosen: strike.chosen,
+                    chosen: action.chosen,
                 };
                 Ok(())
             }

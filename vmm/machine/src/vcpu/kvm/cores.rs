@@ -14,14 +14,14 @@ use kvm_bindings::{
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use vmm_base::{HostClock, Reason, Waker, Width, warn_guest};
 
+use super::super::aarch64::Aarch64Cores;
 use super::super::accel::KvmError;
-use super::super::doze::{Doze, Sleeper};
+use super::super::idle_detector::{IdleDetector, Sleeper};
 use super::super::mirror::Mirror;
-use super::super::mirror::narrow::Narrow;
+use super::super::mirror::aarch32::Aarch32;
 use super::super::observe::Cores as Shown;
 use super::super::saved::KvmState;
-use super::super::threads::{Alive, End, Turnstile, prepare_signal};
-use super::super::wide::WideCluster;
+use super::super::threads::{Alive, End, VcpuBarrier, prepare_signal};
 use super::super::{BootState, Stop, Vcpus};
 use super::debug::{self, Debugger, Exits, Shared};
 use super::vm::{Vm, failed};
@@ -50,9 +50,9 @@ pub fn vcpus(vm: &Arc<Vm>, bus: Arc<dyn Bus>, waker: Arc<Waker>) -> Box<dyn Vcpu
             Width::Bits32 => {
                 let clock = Arc::new(HostClock::starting_at(0));
                 let cluster = Cluster::new(cores.len(), Arc::clone(&bus), clock);
-                Box::new(Narrow { cluster })
+                Box::new(Aarch32 { cluster })
             }
-            Width::Bits64 => Box::new(WideCluster::new(cores.len(), Arc::clone(&ram))),
+            Width::Bits64 => Box::new(Aarch64Cores::new(cores.len(), Arc::clone(&ram))),
         };
         Debugger::new(cores.clone(), ram, mirror, debug::room(vm.breakpoints()))
     });
@@ -88,10 +88,10 @@ enum Stage {
 
 /// Threads that run.
 struct Started {
-    gate: Arc<Turnstile>,
+    gate: Arc<VcpuBarrier>,
     threads: Vec<JoinHandle<()>>,
     watched: Arc<Watched>,
-    doze: Doze,
+    idle_detector: IdleDetector,
 }
 
 /// What can be seen of the cores from without.
@@ -108,7 +108,7 @@ impl Started {
         let sleepers = &self.watched.sleepers;
         let sleepers = sleepers.lock().unwrap_or_else(PoisonError::into_inner);
         let all = sleepers.len() == self.threads.len();
-        if !all || !self.doze.all_slept(&sleepers) {
+        if !all || !self.idle_detector.all_slept(&sleepers) {
             return false;
         }
         drop(sleepers);
@@ -119,9 +119,9 @@ impl Started {
         self.gate.start(0);
         match timers {
             0 => true,
-            UNKNOWN if self.doze.patience == LONG_PATIENCE => true,
+            UNKNOWN if self.idle_detector.patience == LONG_PATIENCE => true,
             UNKNOWN => {
-                self.doze.patience = LONG_PATIENCE;
+                self.idle_detector.patience = LONG_PATIENCE;
                 false
             }
             _ => false,
@@ -133,7 +133,7 @@ impl Cores {
     fn start(&mut self) -> Result<&mut Started, Reason> {
         if let Stage::Ready = &self.stage {
             let cores = self.shared.iter().cloned();
-            let gate = Arc::new(Turnstile::new());
+            let gate = Arc::new(VcpuBarrier::new());
             let mut threads = Vec::new();
             let watched = Arc::new(Watched {
                 timers: cores.clone().map(|_| AtomicU8::new(ARMED)).collect(),
@@ -166,7 +166,7 @@ impl Cores {
                 gate,
                 threads,
                 watched,
-                doze: Doze::new(PATIENCE),
+                idle_detector: IdleDetector::new(PATIENCE),
             });
         }
         match &mut self.stage {
@@ -322,7 +322,7 @@ impl Drop for Cores {
 struct Core {
     index: usize,
     fd: Shared,
-    gate: Arc<Turnstile>,
+    gate: Arc<VcpuBarrier>,
     exits: Arc<Exits>,
     bus: Arc<dyn Bus>,
     waker: Arc<Waker>,

@@ -21,7 +21,7 @@ use super::super::Stop;
 use super::super::accel::KvmError;
 use super::super::mirror::{Masked, Mirror, Registers};
 use super::super::observe::Cores;
-use super::super::threads::Turnstile;
+use super::super::threads::VcpuBarrier;
 use super::code;
 use super::spec as numbers;
 use super::traps::Traps;
@@ -59,7 +59,7 @@ pub(super) type Shared = Arc<Mutex<VcpuFd>>;
 
 /// What a core was when its copy was made.
 #[derive(Debug, Default)]
-struct Taken {
+struct CopiedRegisters {
     registers: Registers,
     stored: Registers,
 }
@@ -81,7 +81,7 @@ pub(super) struct Debugger {
     cores: Vec<Shared>,
     pub exits: Arc<Exits>,
     mirror: Box<dyn Mirror>,
-    taken: Vec<Taken>,
+    taken: Vec<CopiedRegisters>,
     /// Whether observers look: then all memory is the guest's own.
     shown: bool,
     traps: Traps,
@@ -113,7 +113,7 @@ impl Debugger {
             cores,
             exits: Arc::default(),
             mirror,
-            taken: (0..count).map(|_| Taken::default()).collect(),
+            taken: (0..count).map(|_| CopiedRegisters::default()).collect(),
             shown: false,
             traps: Traps::default(),
             registers: BTreeSet::new(),
@@ -149,7 +149,7 @@ impl Debugger {
             _ => Power::Running,
         };
         self.mirror.load(core, &registers, power);
-        self.taken[core] = Taken {
+        self.taken[core] = CopiedRegisters {
             registers,
             stored: self.mirror.store(core),
         };
@@ -159,7 +159,7 @@ impl Debugger {
     /// Writes back what was changed in the copy of `core`.
     fn store(&mut self, core: usize) -> Result<(), KvmError> {
         let now = self.mirror.store(core);
-        let Taken { registers, stored } = &self.taken[core];
+        let CopiedRegisters { registers, stored } = &self.taken[core];
         let fd = self.fd(core);
         for (id, value) in &now {
             let before = stored.get(id).copied().unwrap_or_default();
@@ -268,7 +268,7 @@ impl Debugger {
 
     /// Whether an observer wants a core to be stepped.
     pub fn wants_step(&self) -> bool {
-        (0..self.cores.len()).any(|core| self.mirror.wish(core).step)
+        (0..self.cores.len()).any(|core| self.mirror.request(core).step)
     }
 
     /// The cores that shall not run, a bit for each: an observer does not want it, or they stand at a breakpoint and must wait
@@ -277,7 +277,7 @@ impl Debugger {
         let waits = |core: &usize| self.single.is_some() && self.told[*core].is_some();
         let cores = 0..self.cores.len();
         cores
-            .filter(|core| self.mirror.wish(*core).held || waits(core))
+            .filter(|core| self.mirror.request(*core).held || waits(core))
             .fold(0, |held, core| held | 1 << core)
     }
 
@@ -356,7 +356,7 @@ impl Debugger {
     pub fn next_single(&mut self) -> Option<usize> {
         let cores = 0..self.cores.len();
         for core in cores.filter(|_| self.single.is_none()) {
-            let wish = self.mirror.wish(core);
+            let wish = self.mirror.request(core);
             let pc = self.mirror.pc(core);
             let over = self.told[core] == Some(pc) && self.breakpoint(core, pc).is_some();
             if !wish.held && (wish.step || over) {
@@ -382,14 +382,14 @@ impl Debugger {
         self.single = Some(Single {
             core,
             masked,
-            wished: self.mirror.wish(core).step,
+            wished: self.mirror.request(core).step,
             at,
         });
         self.ask(core, true)
     }
 
     /// Has the one core run that [`Debugger::begin_single`] was called for, until it is done or takes too long.
-    pub fn run_single(&self, core: usize, gate: &Turnstile) {
+    pub fn run_single(&self, core: usize, gate: &VcpuBarrier) {
         gate.start(!(1 << core));
         gate.wait_standing(ALONE);
     }

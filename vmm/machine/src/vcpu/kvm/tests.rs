@@ -50,13 +50,13 @@ enum Guest {
     /// 64 bits: they power the machine off, whoever comes first.
     Off,
     /// 32 bits, of one core: it executes instructions.
-    Narrow,
+    Aarch32,
 }
 
 impl Guest {
     fn width(self) -> Width {
         match self {
-            Self::Narrow => Width::Bits32,
+            Self::Aarch32 => Width::Bits32,
             _ => Width::Bits64,
         }
     }
@@ -65,7 +65,7 @@ impl Guest {
     fn image(self) -> Vec<u8> {
         let body: &[u32] = match self {
             // b .
-            Self::Narrow => return 0xeaff_fffe_u32.to_le_bytes().to_vec(),
+            Self::Aarch32 => return 0xeaff_fffe_u32.to_le_bytes().to_vec(),
             Self::Spin => &[0x1400_0000],
             // wfi; b back
             Self::Sleep => &[0xd503_207f, 0x17ff_ffff],
@@ -230,7 +230,7 @@ fn machines_leave_no_thread_and_no_file() {
         ends.extend([End::Unused, End::Deadline, End::Handle, End::Look].map(|end| (guest, end)));
     }
     if runs(Width::Bits32) {
-        ends.extend([End::Deadline, End::Look].map(|end| (Guest::Narrow, end)));
+        ends.extend([End::Deadline, End::Look].map(|end| (Guest::Aarch32, end)));
     }
     for round in 0..5 {
         for (guest, end) in ends.iter().copied() {

@@ -3,13 +3,13 @@
 //!
 //! Nothing here calls KVM: registers come and go by KVM's numbers for them (`spec`).
 
-pub mod narrow;
+pub mod aarch32;
+pub mod aarch64;
+#[cfg(test)]
+mod aarch64_tests;
 pub mod spec;
 #[cfg(test)]
 mod tests;
-pub mod wide;
-#[cfg(test)]
-mod wide_tests;
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub type Registers = BTreeMap<u64, u128>;
 
 /// What an observer wants of one core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct CoreRequest {
     /// To hear of the end of its next instruction.
     pub step: bool,
     /// That it does not run.
@@ -50,7 +50,7 @@ pub trait Mirror: Send {
     fn breakpoints(&self) -> Vec<u64>;
 
     /// What is wanted of core `core`.
-    fn wish(&self, core: usize) -> Wish;
+    fn request(&self, core: usize) -> CoreRequest;
 
     /// The address of the next instruction of core `core`.
     fn pc(&self, core: usize) -> u64;

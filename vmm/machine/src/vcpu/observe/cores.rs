@@ -3,7 +3,7 @@
 use arm32::{Cluster, CoreView, Power};
 use vmm_base::Width;
 
-use super::super::wide::{WideCluster, WideCore};
+use super::super::aarch64::{Aarch64Core, Aarch64Cores};
 
 /// No memory at this virtual address, or what is there is no RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,25 +22,25 @@ impl From<arm32::NoMemory> for NoMemory {
 /// The cores of a machine that stands still.
 pub enum Cores<'a> {
     /// Of 32 bits: emulated ones, or copies of those that KVM runs.
-    Narrow(&'a mut Cluster),
+    Aarch32(&'a mut Cluster),
     /// Of 64 bits: copies of those that KVM runs.
-    Wide(&'a mut WideCluster),
+    Aarch64(&'a mut Aarch64Cores),
 }
 
 /// One of them.
 pub enum Core<'a> {
     /// Of 32 bits.
-    Narrow(CoreView<'a>),
+    Aarch32(CoreView<'a>),
     /// Of 64 bits.
-    Wide(WideCore<'a>),
+    Aarch64(Aarch64Core<'a>),
 }
 
 /// Does the same with cores of both widths.
 macro_rules! both {
     ($cores:expr, $bound:ident => $what:expr) => {
         match $cores {
-            Self::Narrow($bound) => $what,
-            Self::Wide($bound) => $what,
+            Self::Aarch32($bound) => $what,
+            Self::Aarch64($bound) => $what,
         }
     };
 }
@@ -49,8 +49,8 @@ impl Cores<'_> {
     /// The width of their registers.
     pub const fn width(&self) -> Width {
         match self {
-            Self::Narrow(_) => Width::Bits32,
-            Self::Wide(_) => Width::Bits64,
+            Self::Aarch32(_) => Width::Bits32,
+            Self::Aarch64(_) => Width::Bits64,
         }
     }
 
@@ -73,8 +73,8 @@ impl Cores<'_> {
     /// Core `core`.
     pub fn core(&mut self, core: usize) -> Option<Core<'_>> {
         match self {
-            Self::Narrow(cluster) => cluster.core(core).map(Core::Narrow),
-            Self::Wide(cluster) => cluster.core(core).map(Core::Wide),
+            Self::Aarch32(cluster) => cluster.core(core).map(Core::Aarch32),
+            Self::Aarch64(cluster) => cluster.core(core).map(Core::Aarch64),
         }
     }
 
@@ -82,18 +82,18 @@ impl Cores<'_> {
     /// twice. Where there can be no instruction, nothing happens.
     pub fn insert_breakpoint(&mut self, va: u64) {
         match (self, u32::try_from(va)) {
-            (Self::Narrow(cluster), Ok(va)) => cluster.insert_breakpoint(va),
-            (Self::Narrow(_), Err(_)) => {}
-            (Self::Wide(cluster), _) => cluster.insert_breakpoint(va),
+            (Self::Aarch32(cluster), Ok(va)) => cluster.insert_breakpoint(va),
+            (Self::Aarch32(_), Err(_)) => {}
+            (Self::Aarch64(cluster), _) => cluster.insert_breakpoint(va),
         }
     }
 
     /// Removes a breakpoint; `false` when there is none at `va`.
     pub fn remove_breakpoint(&mut self, va: u64) -> bool {
         match (self, u32::try_from(va)) {
-            (Self::Narrow(cluster), Ok(va)) => cluster.remove_breakpoint(va),
-            (Self::Narrow(_), Err(_)) => false,
-            (Self::Wide(cluster), _) => cluster.remove_breakpoint(va),
+            (Self::Aarch32(cluster), Ok(va)) => cluster.remove_breakpoint(va),
+            (Self::Aarch32(_), Err(_)) => false,
+            (Self::Aarch64(cluster), _) => cluster.remove_breakpoint(va),
         }
     }
 
@@ -112,8 +112,8 @@ impl Core<'_> {
     /// The width of its registers.
     pub const fn width(&self) -> Width {
         match self {
-            Self::Narrow(_) => Width::Bits32,
-            Self::Wide(_) => Width::Bits64,
+            Self::Aarch32(_) => Width::Bits32,
+            Self::Aarch64(_) => Width::Bits64,
         }
     }
 
@@ -125,32 +125,32 @@ impl Core<'_> {
     /// The address of the next instruction.
     pub fn pc(&self) -> u64 {
         match self {
-            Self::Narrow(core) => core.pc().into(),
-            Self::Wide(core) => core.state().pc,
+            Self::Aarch32(core) => core.pc().into(),
+            Self::Aarch64(core) => core.state().pc,
         }
     }
 
     /// General register `n`: of R0 to R15, modulo 16; or X0 to X30, and the stack pointer for all above.
     pub fn reg(&self, n: u8) -> u64 {
         match self {
-            Self::Narrow(core) => core.reg(n).into(),
-            Self::Wide(core) => core.state().reg(n),
+            Self::Aarch32(core) => core.reg(n).into(),
+            Self::Aarch64(core) => core.state().reg(n),
         }
     }
 
     /// Writes register `n`, numbered as for [`Core::reg`]. One of 32 bits takes the low half.
     pub fn set_reg(&mut self, n: u8, value: u64) {
         match self {
-            Self::Narrow(core) => core.set_reg(n, value as u32),
-            Self::Wide(core) => core.state_mut().set_reg(n, value),
+            Self::Aarch32(core) => core.set_reg(n, value as u32),
+            Self::Aarch64(core) => core.state_mut().set_reg(n, value),
         }
     }
 
     /// Goes on at `target`; for 32 bits its bit 0 says whether that is T32 code, outside any IT block.
     pub fn branch(&mut self, target: u64) {
         match self {
-            Self::Narrow(core) => core.branch(target as u32),
-            Self::Wide(core) => core.state_mut().pc = target,
+            Self::Aarch32(core) => core.branch(target as u32),
+            Self::Aarch64(core) => core.state_mut().pc = target,
         }
     }
 
@@ -161,8 +161,8 @@ impl Core<'_> {
             self.set_reg(0, value);
         }
         let link = match self {
-            Self::Narrow(_) => 14,
-            Self::Wide(_) => 30,
+            Self::Aarch32(_) => 14,
+            Self::Aarch64(_) => 30,
         };
         self.branch(self.reg(link));
     }
@@ -174,8 +174,8 @@ impl Core<'_> {
     /// [`NoMemory`] when it should lie on the stack and there is none.
     pub fn argument(&self, n: u8) -> Result<u64, NoMemory> {
         match self {
-            Self::Narrow(core) => Ok(core.argument(n)?.into()),
-            Self::Wide(core) => core.argument(n),
+            Self::Aarch32(core) => Ok(core.argument(n)?.into()),
+            Self::Aarch64(core) => core.argument(n),
         }
     }
 
@@ -183,8 +183,8 @@ impl Core<'_> {
     /// mapped. Nothing notices.
     pub fn translate(&self, va: u64) -> Option<u64> {
         match self {
-            Self::Narrow(core) => core.translate(u32::try_from(va).ok()?),
-            Self::Wide(core) => core.translate(va),
+            Self::Aarch32(core) => core.translate(u32::try_from(va).ok()?),
+            Self::Aarch64(core) => core.translate(va),
         }
     }
 
@@ -195,11 +195,11 @@ impl Core<'_> {
     /// [`NoMemory`] with the first address that has none; `bytes` is filled up to there.
     pub fn read(&self, va: u64, bytes: &mut [u8]) -> Result<(), NoMemory> {
         match self {
-            Self::Narrow(core) => {
+            Self::Aarch32(core) => {
                 let va = u32::try_from(va).map_err(|_| NoMemory { va })?;
                 Ok(core.read(va, bytes)?)
             }
-            Self::Wide(core) => core.read(va, bytes),
+            Self::Aarch64(core) => core.read(va, bytes),
         }
     }
 
@@ -210,11 +210,11 @@ impl Core<'_> {
     /// [`NoMemory`] with the first address that has no writable RAM.
     pub fn write(&mut self, va: u64, bytes: &[u8]) -> Result<(), NoMemory> {
         match self {
-            Self::Narrow(core) => {
+            Self::Aarch32(core) => {
                 let va = u32::try_from(va).map_err(|_| NoMemory { va })?;
                 Ok(core.write(va, bytes)?)
             }
-            Self::Wide(core) => core.write(va, bytes),
+            Self::Aarch64(core) => core.write(va, bytes),
         }
     }
 

@@ -10,7 +10,7 @@ use virtio_bindings::virtio_mmio::{
 
 use vm_memory::GuestAddress;
 use vmm_faults::testing::armed;
-use vmm_faults::{Alarm, DeviceFaults, Injection};
+use vmm_faults::{DelayedAction, DeviceFaults, Injection};
 
 use super::*;
 
@@ -121,7 +121,7 @@ fn data_comes_after_the_request_is_over() {
     assert_eq!(world.read(), (0, 1025, vec![0xee; 1024]));
     assert_eq!(world.injection.next_alarm(), Some(7_000));
     let data = GuestAddress(world.driver.buffer(1));
-    let alarm = Alarm::Dma {
+    let alarm = DelayedAction::Dma {
         device: "disk0".into(),
         writes: vec![(data, right())],
         reads: Vec::new(),
@@ -141,7 +141,11 @@ fn buffers_are_accessed_again() {
     assert_eq!(world.write(), (0, vec![0xaa; 1024]));
     let data = GuestAddress(world.driver.buffer(1));
     let alarms = world.injection.all_alarms();
-    let [Alarm::Dma { writes, .. }, Alarm::Dma { reads, .. }] = alarms.as_slice() else {
+    let [
+        DelayedAction::Dma { writes, .. },
+        DelayedAction::Dma { reads, .. },
+    ] = alarms.as_slice()
+    else {
         panic!("{alarms:?}");
     };
     assert_eq!((writes[0].0, writes[0].1.len()), (data, 1024));

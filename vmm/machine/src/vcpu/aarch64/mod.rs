@@ -13,7 +13,7 @@ use arm32::Power;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::observe::NoMemory;
-pub use state::{Pstate, WideState};
+pub use state::{Aarch64State, Pstate};
 
 /// Bytes of the smallest page.
 const PAGE: u64 = 0x1000;
@@ -21,7 +21,7 @@ const PAGE: u64 = 0x1000;
 /// One core and what observers want of it.
 #[derive(Debug)]
 struct Member {
-    state: WideState,
+    state: Aarch64State,
     power: Power,
     step: bool,
     held: bool,
@@ -29,7 +29,7 @@ struct Member {
 
 /// All cores of a machine, on its memory.
 #[derive(Debug)]
-pub struct WideCluster {
+pub struct Aarch64Cores {
     ram: Arc<GuestMemoryMmap<()>>,
     members: Vec<Member>,
     current: usize,
@@ -37,11 +37,11 @@ pub struct WideCluster {
     breakpoints: BTreeMap<u64, usize>,
 }
 
-impl WideCluster {
+impl Aarch64Cores {
     /// `cpus` cores that are off, on `ram`.
     pub fn new(cpus: usize, ram: Arc<GuestMemoryMmap<()>>) -> Self {
         let member = || Member {
-            state: WideState::default(),
+            state: Aarch64State::default(),
             power: Power::Off,
             step: false,
             held: false,
@@ -88,7 +88,7 @@ impl WideCluster {
     ///
     /// # Panics
     /// When there is no such core.
-    pub fn state(&self, core: usize) -> &WideState {
+    pub fn state(&self, core: usize) -> &Aarch64State {
         &self.members[core].state
     }
 
@@ -96,13 +96,13 @@ impl WideCluster {
     ///
     /// # Panics
     /// When there is no such core.
-    pub fn state_mut(&mut self, core: usize) -> &mut WideState {
+    pub fn state_mut(&mut self, core: usize) -> &mut Aarch64State {
         &mut self.members[core].state
     }
 
     /// Core `core`, to look at and to change.
-    pub fn core(&mut self, core: usize) -> Option<WideCore<'_>> {
-        (core < self.members.len()).then_some(WideCore {
+    pub fn core(&mut self, core: usize) -> Option<Aarch64Core<'_>> {
+        (core < self.members.len()).then_some(Aarch64Core {
             cluster: self,
             index: core,
         })
@@ -162,24 +162,24 @@ impl WideCluster {
 }
 
 /// One core of a cluster.
-pub struct WideCore<'a> {
-    cluster: &'a mut WideCluster,
+pub struct Aarch64Core<'a> {
+    cluster: &'a mut Aarch64Cores,
     index: usize,
 }
 
-impl WideCore<'_> {
+impl Aarch64Core<'_> {
     /// Its index.
     pub const fn index(&self) -> usize {
         self.index
     }
 
     /// Its registers.
-    pub fn state(&self) -> &WideState {
+    pub fn state(&self) -> &Aarch64State {
         self.cluster.state(self.index)
     }
 
     /// Its registers, to change.
-    pub fn state_mut(&mut self) -> &mut WideState {
+    pub fn state_mut(&mut self) -> &mut Aarch64State {
         self.cluster.state_mut(self.index)
     }
 
@@ -198,7 +198,7 @@ impl WideCore<'_> {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// As [`WideCluster::translate`].
+    /// As [`Aarch64Cores::translate`].
     pub fn translate(&self, va: u64) -> Option<u64> {
         self.cluster.translate(self.index, va)
     }

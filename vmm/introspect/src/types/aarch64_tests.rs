@@ -1,6 +1,6 @@
 //! Types and values of 64-bit kernels.
 
-use super::testing::wide_device_like;
+use super::testing::aarch64_device_like;
 use super::value::{Reader, Value, ValueError};
 use super::*;
 use crate::memory::{Image, MemoryError};
@@ -8,7 +8,7 @@ use crate::memory::{Image, MemoryError};
 const BASE: u64 = 0xffff_8000_8123_0000;
 
 fn types() -> Types {
-    Types::parse(&wide_device_like().blob()).unwrap()
+    Types::parse(&aarch64_device_like().blob()).unwrap()
 }
 
 /// A device at [`BASE`] with everything it points to.

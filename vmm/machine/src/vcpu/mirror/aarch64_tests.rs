@@ -6,8 +6,8 @@ use arm32::Power;
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use super::super::wide::WideCluster;
-use super::{Mirror, Registers, Wish, spec};
+use super::super::aarch64::Aarch64Cores;
+use super::{CoreRequest, Mirror, Registers, spec};
 
 const RAM: u64 = 0x4000_0000;
 /// PSTATE in EL1 with its own stack pointer, and in EL0.
@@ -16,14 +16,14 @@ const PROGRAM: u128 = 0x8000_0000;
 const VECTORS: u128 = 0xffff_8000_0801_0800;
 const PC: u128 = 0xffff_8000_0802_0004;
 
-fn copies() -> (WideCluster, Arc<GuestMemoryMmap<()>>) {
+fn copies() -> (Aarch64Cores, Arc<GuestMemoryMmap<()>>) {
     let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM), 1 << 20)]).unwrap();
     let ram = Arc::new(ram);
-    (WideCluster::new(2, Arc::clone(&ram)), ram)
+    (Aarch64Cores::new(2, Arc::clone(&ram)), ram)
 }
 
 /// A core, every register different.
-fn registers(copies: &WideCluster, pstate: u128) -> Registers {
+fn registers(copies: &Aarch64Cores, pstate: u128) -> Registers {
     let numbered = (0..).zip(copies.wanted());
     let mut registers: Registers = numbered.map(|(n, id)| (id, 0x1000 + n)).collect();
     let special = [
@@ -63,9 +63,9 @@ fn wishes_are_passed_on() {
     Mirror::set_current(&mut copies, 1);
     assert_eq!(copies.shown().current(), 1);
     assert_eq!(Mirror::breakpoints(&copies), [PC as u64]);
-    let wish = |step, held| Wish { step, held };
+    let wish = |step, held| CoreRequest { step, held };
     assert_eq!(
-        (copies.wish(0), copies.wish(1)),
+        (copies.request(0), copies.request(1)),
         (wish(false, true), wish(true, false))
     );
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use vm_memory::GuestAddress;
 
 /// Most alarms that are waited for: a plan that sets more than that is not served any better.
-const MAX_ALARMS: usize = 1024;
+const MAX_DELAYED: usize = 1024;
 
 /// Something to be done at a time of the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Alarm {
+pub enum DelayedAction {
     /// A device serves a virtqueue.
     Serve {
         /// The device.
@@ -47,17 +47,17 @@ pub enum Alarm {
     },
 }
 
-/// Alarms by their time, and those of one time in the order in which they were set.
+/// Delayed actions by their time, and those of one time in the order in which they were set.
 #[derive(Clone, Debug, Default)]
-pub struct Alarms {
-    waiting: BTreeMap<(u64, u64), Alarm>,
+pub struct DelayedActions {
+    waiting: BTreeMap<(u64, u64), DelayedAction>,
     set: u64,
 }
 
-impl Alarms {
+impl DelayedActions {
     /// Has `alarm` go off at `at` nanoseconds. One too many is forgotten.
-    pub fn set(&mut self, at: u64, alarm: Alarm) {
-        if self.waiting.len() < MAX_ALARMS {
+    pub fn set(&mut self, at: u64, alarm: DelayedAction) {
+        if self.waiting.len() < MAX_DELAYED {
             self.set += 1;
             self.waiting.insert((at, self.set), alarm);
         }
@@ -69,7 +69,7 @@ impl Alarms {
     }
 
     /// Those that go off by `now`.
-    pub fn due(&mut self, now: u64) -> Vec<Alarm> {
+    pub fn due(&mut self, now: u64) -> Vec<DelayedAction> {
         let later = self.waiting.split_off(&(now.saturating_add(1), 0));
         std::mem::replace(&mut self.waiting, later)
             .into_values()
@@ -81,8 +81,8 @@ impl Alarms {
 mod tests {
     use super::*;
 
-    fn alarm(queue: usize) -> Alarm {
-        Alarm::Serve {
+    fn alarm(queue: usize) -> DelayedAction {
+        DelayedAction::Serve {
             device: "d".into(),
             queue,
         }
@@ -90,23 +90,23 @@ mod tests {
 
     #[test]
     fn alarms_go_off_in_order_and_once() {
-        let mut alarms = Alarms::default();
-        assert_eq!(alarms.next(), None);
+        let mut delayed = DelayedActions::default();
+        assert_eq!(delayed.next(), None);
         for (at, queue) in [(20, 1), (10, 2), (20, 3), (30, 4)] {
-            alarms.set(at, alarm(queue));
+            delayed.set(at, alarm(queue));
         }
-        assert_eq!(alarms.next(), Some(10));
-        assert_eq!(alarms.due(9), []);
-        assert_eq!(alarms.due(20), [alarm(2), alarm(1), alarm(3)]);
-        assert_eq!(alarms.next(), Some(30));
-        assert_eq!(alarms.due(u64::MAX), [alarm(4)]);
-        assert_eq!(alarms.due(u64::MAX), []);
+        assert_eq!(delayed.next(), Some(10));
+        assert_eq!(delayed.due(9), []);
+        assert_eq!(delayed.due(20), [alarm(2), alarm(1), alarm(3)]);
+        assert_eq!(delayed.next(), Some(30));
+        assert_eq!(delayed.due(u64::MAX), [alarm(4)]);
+        assert_eq!(delayed.due(u64::MAX), []);
     }
 
     #[test]
     fn their_number_is_bounded() {
-        let mut alarms = Alarms::default();
-        (0..5_000).for_each(|at| alarms.set(at, alarm(0)));
-        assert_eq!(alarms.due(u64::MAX).len(), MAX_ALARMS);
+        let mut delayed = DelayedActions::default();
+        (0..5_000).for_each(|at| delayed.set(at, alarm(0)));
+        assert_eq!(delayed.due(u64::MAX).len(), MAX_DELAYED);
     }
 }

@@ -6,7 +6,7 @@ use arm32::state::{CpuState, Flags, Mode, Psr, bank};
 use arm32::{Cluster, Power};
 
 use super::super::observe::Cores;
-use super::{Masked, Mirror, Registers, Wish, spec};
+use super::{CoreRequest, Masked, Mirror, Registers, spec};
 
 /// BKPT in A32 (`e1200070`), and its lower half in T32: whoever comes there in either state stops.
 const TRAP: [u8; 4] = 0xe120_be70_u32.to_le_bytes();
@@ -63,7 +63,7 @@ macro_rules! system {
     };
 }
 
-/// Those of one field. KVM keeps more in some, which [`Narrow`] leaves as it is.
+/// Those of one field. KVM keeps more in some, which [`Aarch32`] leaves as it is.
 const SYSTEM: [System; 16] = system! {
     SCTLR: cp15.sctlr as u32;
     CPACR: cp15.cpacr as u32;
@@ -84,20 +84,20 @@ const SYSTEM: [System; 16] = system! {
 };
 
 /// Copies of 32-bit cores.
-pub struct Narrow {
+pub struct Aarch32 {
     /// The cores, for observers.
     pub cluster: Cluster,
 }
 
-impl Narrow {
+impl Aarch32 {
     fn state(&self, core: usize) -> &CpuState {
         self.cluster.state(core)
     }
 }
 
-impl Mirror for Narrow {
+impl Mirror for Aarch32 {
     fn shown(&mut self) -> Cores<'_> {
-        Cores::Narrow(&mut self.cluster)
+        Cores::Aarch32(&mut self.cluster)
     }
 
     fn wanted(&self) -> Vec<u64> {
@@ -182,8 +182,8 @@ impl Mirror for Narrow {
         self.cluster.breakpoints().map(u64::from).collect()
     }
 
-    fn wish(&self, core: usize) -> Wish {
-        Wish {
+    fn request(&self, core: usize) -> CoreRequest {
+        CoreRequest {
             step: self.cluster.is_stepped(core),
             held: self.cluster.is_held(core),
         }

@@ -4,7 +4,7 @@ use bitfield_struct::bitfield;
 
 /// What a core is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WideState {
+pub struct Aarch64State {
     /// X0 to X30.
     pub x: [u64; 31],
     /// SP_EL0.
@@ -65,7 +65,7 @@ pub struct Pstate {
     #[bits(4)]
     pub mode: u8,
     /// M[4]: the core is in AArch32.
-    pub narrow: bool,
+    pub aarch32: bool,
     /// T, of AArch32.
     pub thumb: bool,
     /// FIQs are masked.
@@ -104,7 +104,7 @@ pub const EL1T: u8 = 0b0100;
 /// See [`EL1T`].
 pub const EL1H: u8 = 0b0101;
 
-impl WideState {
+impl Aarch64State {
     /// X0 to X30; the stack pointer in use for all above.
     pub fn reg(&self, n: u8) -> u64 {
         match self.x.get(usize::from(n)) {
@@ -139,6 +139,6 @@ impl WideState {
 
     /// Whether the core is in the kernel's exception level.
     pub const fn in_kernel(&self) -> bool {
-        !self.pstate.narrow() && matches!(self.pstate.mode(), EL1T | EL1H)
+        !self.pstate.aarch32() && matches!(self.pstate.mode(), EL1T | EL1H)
     }
 }

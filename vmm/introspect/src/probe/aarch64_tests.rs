@@ -3,15 +3,15 @@
 use std::sync::{Arc, Mutex};
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
-use vmm_machine::vcpu::{Core, Cores, Pstate, Resume, WideCluster};
+use vmm_machine::vcpu::{Aarch64Cores, Core, Cores, Pstate, Resume};
 
 use super::ast::Site;
 use super::kernel::Kernel;
 use super::outcome::{Hit, ProbeError};
 use super::scope::{Root, Scope};
 use super::{Engine, parse};
-use crate::symbols::testing::{WIDE, Written, kernel_like, tables, widened};
-use crate::types::testing::wide_device_like;
+use crate::symbols::testing::{AARCH64, Written, as_aarch64, kernel_like, tables};
+use crate::types::testing::aarch64_device_like;
 
 const RAM: u64 = 0x4000_0000;
 const SIZE: usize = 64 << 20;
@@ -41,7 +41,7 @@ const NAMED: [(&str, u64, u8); 10] = [
 /// A machine whose RAM has a kernel that was not relocated yet, and what it points to once it runs.
 struct Guest {
     ram: Arc<GuestMemoryMmap<()>>,
-    cluster: WideCluster,
+    cluster: Aarch64Cores,
     hits: Arc<Mutex<Vec<Hit>>>,
 }
 
@@ -50,7 +50,7 @@ impl Guest {
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM), SIZE)]).unwrap();
         let ram = Arc::new(ram);
         let text = 0xffff_8000_0000_0000;
-        let mut written: Vec<Written> = widened(&kernel_like(700, 60));
+        let mut written: Vec<Written> = as_aarch64(&kernel_like(700, 60));
         written.extend(
             named
                 .iter()
@@ -58,12 +58,12 @@ impl Guest {
         );
         written.sort_by_key(|symbol| symbol.1);
         let guest = Self {
-            cluster: WideCluster::new(2, Arc::clone(&ram)),
+            cluster: Aarch64Cores::new(2, Arc::clone(&ram)),
             ram,
             hits: Arc::default(),
         };
-        guest.put(TABLES, &tables(&written, &WIDE[6]));
-        guest.put(TYPES, &wide_device_like().blob());
+        guest.put(TABLES, &tables(&written, &AARCH64[6]));
+        guest.put(TYPES, &aarch64_device_like().blob());
         // A device called "disk" with the driver "blk".
         guest.long(OBJECTS, TEXT + OBJECTS + 0x100);
         guest.long(OBJECTS + 24, TEXT + OBJECTS + 0x200);
@@ -107,7 +107,7 @@ impl Guest {
 
     /// A core comes to the breakpoint that was set at `pc`.
     fn reach(&mut self, engine: &mut Engine, pc: u64) -> Resume {
-        engine.reached(0, pc, &mut Cores::Wide(&mut self.cluster), 5)
+        engine.reached(0, pc, &mut Cores::Aarch64(&mut self.cluster), 5)
     }
 
     /// The first core comes to the function `offset` bytes from the kernel's first one; what has been hit until now.
@@ -121,7 +121,7 @@ impl Guest {
 
     /// The kernel begins, and is mapped.
     fn start(&mut self, engine: &mut Engine) {
-        engine.prepare(&mut Cores::Wide(&mut self.cluster));
+        engine.prepare(&mut Cores::Aarch64(&mut self.cluster));
         assert_eq!(self.breakpoints(), [RAM, RAM + 0x8_0000]);
         self.cluster.state_mut(0).pc = RAM;
         self.reach(engine, RAM);
@@ -287,7 +287,7 @@ fn mistakes_are_told() {
 fn a_kernel_that_does_not_say_where_it_begins_is_not_probed() {
     let mut guest = Guest::new(&NAMED[1..]);
     let mut engine = guest.engine(&["really_probe"]);
-    engine.prepare(&mut Cores::Wide(&mut guest.cluster));
+    engine.prepare(&mut Cores::Aarch64(&mut guest.cluster));
     assert_eq!(guest.reach(&mut engine, RAM), Resume::End);
     let error = engine.outcome().lock().unwrap().error.clone().unwrap();
     assert!(
@@ -322,7 +322,7 @@ fn arguments_are_where_the_procedure_call_standard_puts_them() {
 #[test]
 fn the_program_counter_is_set_as_a_register() {
     let mut guest = Guest::new(&NAMED);
-    let mut core = guest.cluster.core(0).map(Core::Wide).unwrap();
+    let mut core = guest.cluster.core(0).map(Core::Aarch64).unwrap();
     let abi = super::abi::Abi::of(core.width());
     super::abi::set_register(&mut core, abi.register("pc").unwrap(), 8);
     super::abi::set_register(&mut core, abi.register("lr").unwrap(), 4);
@@ -340,7 +340,7 @@ fn a_kernel_that_runs_already_is_probed_where_its_tables_say() {
     let mut guest = Guest::new(&NAMED);
     let mut engine = guest.engine(&["really_probe"]);
     let mut found = Kernel::find(&*guest.ram, RAM, SIZE as u64).unwrap();
-    let mut cores = Cores::Wide(&mut guest.cluster);
+    let mut cores = Cores::Aarch64(&mut guest.cluster);
     engine.prepare_in(Arc::new(found.clone()), &mut cores);
     let error = engine.outcome().lock().unwrap().error.clone();
     assert_eq!(error, Some(ProbeError::NoBeginning));

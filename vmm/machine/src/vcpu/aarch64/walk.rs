@@ -3,7 +3,7 @@
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use super::WideState;
+use super::Aarch64State;
 
 /// SCTLR_EL1.M: the memory management unit is on.
 const SCTLR_M: u64 = 1;
@@ -27,7 +27,7 @@ struct Half {
 
 impl Half {
     /// The lower half, or the upper one.
-    fn of(state: &WideState, upper: bool) -> Self {
+    fn of(state: &Aarch64State, upper: bool) -> Self {
         let tcr = state.tcr;
         let bit = |n: u32| tcr >> n & 1 != 0;
         let granule = match (upper, tcr >> if upper { 30 } else { 14 } & 3) {
@@ -60,7 +60,7 @@ impl Half {
 }
 
 /// The physical address of `va`; the same while the core maps nothing.
-pub fn translate(state: &WideState, ram: &GuestMemoryMmap<()>, va: u64) -> Option<u64> {
+pub fn translate(state: &Aarch64State, ram: &GuestMemoryMmap<()>, va: u64) -> Option<u64> {
     if state.sctlr & SCTLR_M == 0 {
         return Some(va);
     }

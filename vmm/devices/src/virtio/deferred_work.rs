@@ -12,14 +12,14 @@ use super::VirtioMmio;
 
 /// Devices with such work, and whether there is any.
 #[derive(Default)]
-pub struct Chores {
+pub struct DeferredWork {
     due: AtomicBool,
     /// Not their owner: these devices have the chores themselves, to announce them.
     devices: OnceLock<Vec<Weak<Mutex<VirtioMmio>>>>,
     waker: Option<Arc<Waker>>,
 }
 
-impl Chores {
+impl DeferredWork {
     /// No devices yet; `waker` is woken when there is work.
     pub fn new(waker: Arc<Waker>) -> Self {
         Self {

@@ -2,10 +2,10 @@
 
 use arm32::Power;
 
+use super::super::aarch64::state::EL1H;
+use super::super::aarch64::{Aarch64Cores, Aarch64State, Pstate};
 use super::super::observe::Cores;
-use super::super::wide::state::EL1H;
-use super::super::wide::{Pstate, WideCluster, WideState};
-use super::{Masked, Mirror, Registers, Wish, spec};
+use super::{CoreRequest, Masked, Mirror, Registers, spec};
 
 /// BRK, with a number that Linux uses for nothing (arch/arm64/include/asm/brk-imm.h).
 const TRAP: [u8; 4] = (0xd420_0000_u32 | IMMEDIATE << 5).to_le_bytes();
@@ -28,8 +28,8 @@ const VECTORS: u64 = 0x800;
 /// A system register in the state of a copy.
 struct System {
     id: u64,
-    get: fn(&WideState) -> u64,
-    set: fn(&mut WideState, u64),
+    get: fn(&Aarch64State) -> u64,
+    set: fn(&mut Aarch64State, u64),
 }
 
 macro_rules! system {
@@ -66,7 +66,7 @@ const SYSTEM: [System; 20] = system! {
     CNTKCTL: cntkctl;
 };
 
-impl Mirror for WideCluster {
+impl Mirror for Aarch64Cores {
     fn wanted(&self) -> Vec<u64> {
         let core = (0..31).map(spec::x).chain([spec::PSTATE]);
         let system = SYSTEM.iter().map(|register| register.id);
@@ -104,7 +104,7 @@ impl Mirror for WideCluster {
     }
 
     fn shown(&mut self) -> Cores<'_> {
-        Cores::Wide(self)
+        Cores::Aarch64(self)
     }
 
     fn set_current(&mut self, core: usize) {
@@ -115,8 +115,8 @@ impl Mirror for WideCluster {
         Self::breakpoints(self).collect()
     }
 
-    fn wish(&self, core: usize) -> Wish {
-        Wish {
+    fn request(&self, core: usize) -> CoreRequest {
+        CoreRequest {
             step: self.is_stepped(core),
             held: self.is_held(core),
         }
@@ -138,7 +138,7 @@ impl Mirror for WideCluster {
     fn is_trap(&self, core: usize, code: [u8; 4]) -> bool {
         let code = u32::from_le_bytes(code);
         match (
-            self.state(core).pstate.narrow(),
+            self.state(core).pstate.aarch32(),
             self.state(core).pstate.thumb(),
         ) {
             (false, _) => code & 0xffe0_001f == 0xd420_0000,
@@ -152,12 +152,12 @@ impl Mirror for WideCluster {
         let s = self.state_mut(core);
         let code = u32::from_le_bytes(code);
         let number = |high: u32, low: u32| u64::from(code >> 4 & high | code & low);
-        s.esr = match (s.pstate.narrow(), s.pstate.thumb()) {
+        s.esr = match (s.pstate.aarch32(), s.pstate.thumb()) {
             (false, _) => EC_BRK | ESR_IL | u64::from(code >> 5 & 0xffff),
             (true, false) => EC_BKPT | ESR_IL | number(0xfff0, 0xf),
             (true, true) => EC_BKPT | number(0, 0xff),
         };
-        let vector = match (s.in_kernel(), s.pstate.narrow()) {
+        let vector = match (s.in_kernel(), s.pstate.aarch32()) {
             (true, _) if s.pstate.mode() == EL1H => 4,
             (true, _) => 0,
             (false, false) => 8,
@@ -165,7 +165,7 @@ impl Mirror for WideCluster {
         };
         (s.elr, s.spsr) = (s.pc, s.pstate.into());
         s.pc = s.vbar & !(VECTORS - 1) | (vector * VECTOR);
-        let before = match s.pstate.narrow() {
+        let before = match s.pstate.aarch32() {
             true => Pstate::new().with_flags(s.pstate.flags()),
             false => s.pstate,
         };
@@ -184,9 +184,9 @@ impl Mirror for WideCluster {
 
     fn mask(&mut self, core: usize, code: [u8; 4]) -> Option<Masked> {
         let s = self.state_mut(core);
-        let narrow = s.pstate.narrow();
+        let aarch32 = s.pstate.aarch32();
         // A program in AArch32 cannot mask interrupts, nor see whether they are.
-        if !narrow && concerns_masks(u32::from_le_bytes(code)) {
+        if !aarch32 && concerns_masks(u32::from_le_bytes(code)) {
             return None;
         }
         let before = s.pstate;

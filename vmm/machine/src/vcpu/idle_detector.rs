@@ -39,13 +39,13 @@ fn naps(status: &str) -> Option<u64> {
 
 /// Looks at threads from time to time.
 #[derive(Debug)]
-pub(super) struct Doze {
+pub(super) struct IdleDetector {
     /// Time between looks.
     pub patience: Duration,
     last: Option<(Instant, Vec<u64>)>,
 }
 
-impl Doze {
+impl IdleDetector {
     /// Looks that long apart.
     pub fn new(patience: Duration) -> Self {
         Self {
@@ -105,10 +105,10 @@ mod tests {
         let napping = from_threads.recv().unwrap();
         let patience = Duration::from_millis(300);
         let looks = |threads: &[Sleeper]| {
-            let mut doze = Doze::new(patience);
+            let mut idle_detector = IdleDetector::new(patience);
             let mut slept = false;
             for _ in 0..4 {
-                slept |= doze.all_slept(threads);
+                slept |= idle_detector.all_slept(threads);
                 thread::sleep(patience);
             }
             slept

@@ -10,12 +10,12 @@ use vmm_base::thread;
 use super::Control;
 
 /// Goes off once, unless it is dropped before.
-pub struct Alarm {
+pub struct WallTimer {
     cancel: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Alarm {
+impl WallTimer {
     /// Has `control` make the run look in `time`. Where no thread can be started the run looks between slices only.
     pub fn set(time: Duration, control: &Arc<Control>) -> Self {
         let (cancel, cancelled) = sync_channel(0);
@@ -35,7 +35,7 @@ impl Alarm {
     }
 }
 
-impl Drop for Alarm {
+impl Drop for WallTimer {
     fn drop(&mut self) {
         drop(self.cancel.take());
         if let Some(thread) = self.thread.take() {

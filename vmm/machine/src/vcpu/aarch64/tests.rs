@@ -9,14 +9,14 @@ use super::*;
 const RAM: u64 = 0x4000_0000;
 const SIZE: usize = 8 << 20;
 
-fn cluster() -> WideCluster {
+fn cluster() -> Aarch64Cores {
     let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM), SIZE)]).unwrap();
-    WideCluster::new(2, Arc::new(ram))
+    Aarch64Cores::new(2, Arc::new(ram))
 }
 
 /// Tables that are made as they are needed, the plain way: every level a whole page of the granule.
 struct Tables<'a> {
-    cluster: &'a mut WideCluster,
+    cluster: &'a mut Aarch64Cores,
     next: u64,
     granule: u32,
     bits: u32,
@@ -24,7 +24,7 @@ struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
-    fn new(cluster: &'a mut WideCluster, granule: u32, bits: u32) -> Self {
+    fn new(cluster: &'a mut Aarch64Cores, granule: u32, bits: u32) -> Self {
         let next = RAM + (2 << 20);
         Self {
             cluster,
