@@ -57,8 +57,9 @@ pub fn run(args: &Args) -> Result<(), String> {
     };
     let console = File::create(&args.console)
         .map_err(|error| format!("cannot write the console: {error}"))?;
-    let mut machine =
-        Machine::new(&config, Box::new(ToFile(console))).map_err(|error| error.to_string())?;
+    let mut machine = Machine::builder(&config, Box::new(ToFile(console)))
+        .build()
+        .map_err(|error| error.to_string())?;
     let exit = machine.run(Limits {
         wall: Some(LIMIT),
         ..Limits::default()

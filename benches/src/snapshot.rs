@@ -101,7 +101,9 @@ fn boot(config: &Config, said: &'static str) -> Result<Machine, String> {
         tail: Arc::default(),
     };
     let tail = Arc::clone(&console.tail);
-    let mut machine = Machine::new(config, Box::new(console)).map_err(text)?;
+    let mut machine = Machine::builder(config, Box::new(console))
+        .build()
+        .map_err(text)?;
     let limits = Limits {
         wall: Some(crate::guest::LIMIT),
         ..Limits::default()

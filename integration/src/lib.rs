@@ -215,7 +215,10 @@ impl Guest {
     pub fn start_watched(self, sink: Option<Arc<dyn IommuSink>>) -> Live {
         let (console, marker) = (Capture::default(), Marker::default());
         let console_sink = Watched(console.clone(), marker.clone());
-        let machine = match Machine::with_iommu_sink(&self.config, Box::new(console_sink), sink) {
+        let machine = match Machine::builder(&self.config, Box::new(console_sink))
+            .iommu_sink(sink)
+            .build()
+        {
             Ok(machine) => machine,
             Err(error) => panic!("the machine cannot be made: {error}"),
         };

@@ -1,13 +1,13 @@
 //! A rust-vmm based machine that boots unmodified ARM32 Linux kernels behind virtual IOMMUs.
 //!
-//! A [`Config`] describes a machine, [`Machine::new`] assembles it, [`Machine::run`] runs it until something
+//! A [`Config`] describes a machine, [`Machine::builder`] assembles it, [`Machine::run`] runs it until something
 //! ends it, [`Machine::summary`] tells what happened.
 //!
 //! ```no_run
 //! use vmm::{Config, Discard, Limits, Machine};
 //!
 //! let config = Config { kernel: "zImage".into(), cmdline: "console=ttyS0".into(), ..Config::default() };
-//! let mut machine = Machine::new(&config, Box::new(Discard))?;
+//! let mut machine = Machine::builder(&config, Box::new(Discard)).build()?;
 //! let exit = machine.run(Limits { guest_ns: Some(10_000_000_000), ..Limits::default() });
 //! println!("the guest {}", exit.reason.sentence());
 //! # Ok::<(), vmm::Error>(())
@@ -27,9 +27,9 @@ pub use vmm_machine::vcpu;
 pub use vmm_machine::{
     Accel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, GuestKernel,
     IommuConfig, IommuEvent, IommuInfo, IommuModel, IommuSink, IommuSummary, KernelChoice,
-    KernelError, KernelFormat, Limits, Machine, PortConfig, Reason, ReservedMemory, StopHandle,
-    Summary, TimeMode, UtlbSummary, VirtioEvent, VirtioIommuOptions, VirtioIommuSummary,
-    noise_seed,
+    KernelError, KernelFormat, Limits, Machine, MachineBuilder, PortConfig, Reason, ReservedMemory,
+    StopHandle, Summary, TimeMode, UtlbSummary, VirtioEvent, VirtioIommuOptions,
+    VirtioIommuSummary, noise_seed,
 };
 pub use vmm_machine::{
     Acceleration, ConsoleInput, ConsoleSink, Discard, Flow, Halted, InputRecord, Resume,

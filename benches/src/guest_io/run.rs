@@ -167,8 +167,9 @@ impl Guest {
             line: Vec::new(),
             to,
         };
-        let mut machine =
-            Machine::new(&config, Box::new(console)).map_err(|error| error.to_string())?;
+        let mut machine = Machine::builder(&config, Box::new(console))
+            .build()
+            .map_err(|error| error.to_string())?;
         let mut progress = Progress::default();
         loop {
             // The first copy is of nothing.

@@ -88,7 +88,7 @@ fn several_queues_serve_several_cores() {
 #[test]
 fn a_disk_in_use_is_refused_unless_both_only_read() {
     let disk = disk::noise(1 << 20, 4);
-    let machine = |guest: Guest| Machine::new(guest.config(), Box::new(vmm::Discard));
+    let machine = |guest: Guest| Machine::builder(guest.config(), Box::new(vmm::Discard)).build();
     let writer = machine(Guest::image("ipmmu").disk(&disk)).unwrap();
     for guest in [
         Guest::image("ipmmu").disk(&disk),

@@ -83,7 +83,7 @@ fn guest(cpus: u8, disk: &integration::Disk) -> Config {
 
 /// The number of instructions that the guest takes in all.
 fn length(config: &Config) -> u64 {
-    let mut machine = Machine::new(config, Box::new(Discard)).unwrap();
+    let mut machine = Machine::builder(config, Box::new(Discard)).build().unwrap();
     go_on(&mut machine, &[]);
     machine.summary().instructions
 }
@@ -98,7 +98,9 @@ fn at_any_moment(cpus: u8) {
     stops.extend((1..=6).map(|n| length - n * n * 1_234_567));
     stops.sort_unstable();
     let console = Capture::default();
-    let mut first = Machine::new(&config, Box::new(console.clone())).unwrap();
+    let mut first = Machine::builder(&config, Box::new(console.clone()))
+        .build()
+        .unwrap();
     let mut saved = Vec::new();
     for stop in &stops {
         to(&mut first, *stop);

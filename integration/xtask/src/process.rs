@@ -1,6 +1,7 @@
 //! Programs that are started, and ended with everything they started themselves when a signal comes.
 
 use crate::error::Error;
+use rustix::param::clock_ticks_per_second;
 use rustix::process::{
     Pid, Signal, kill_process, kill_process_group, set_child_subreaper, waitpid,
 };
@@ -94,12 +95,47 @@ pub(crate) fn run(command: &mut Command) -> Result<ExitStatus, Error> {
     wait(&mut child)
 }
 
+/// Runs a program to its end, and tells how much processor time it took, to some hundredths of a second.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_timed(command: &mut Command) -> Result<(ExitStatus, Duration), Error> {
+    let mut child = start(command)?;
+    let stat = format!("/proc/{}/stat", child.id());
+    let mut taken = Duration::ZERO;
+    let status = wait_with(&mut child, || {
+        // Once it has ended there is nothing to be read any more.
+        taken = fs::read_to_string(&stat)
+            .ok()
+            .and_then(|stat| processor_time(&stat))
+            .unwrap_or(taken);
+    })?;
+    Ok((status, taken))
+}
+
+/// The processor time in a process's `stat` (proc_pid_stat(5)): its 14th and 15th field. The second, its name, may hold
+/// anything, and ends with the last parenthesis.
+fn processor_time(stat: &str) -> Option<Duration> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    let sum = ticks()?.checked_add(ticks()?)?;
+    let millis = sum.checked_mul(1_000)? / clock_ticks_per_second().max(1);
+    Some(Duration::from_millis(millis))
+}
+
 /// Waits for a program's end.
 ///
 /// # Errors
 /// When a signal came; then it has been ended with all that it started.
 pub(crate) fn wait(child: &mut Child) -> Result<ExitStatus, Error> {
+    wait_with(child, || {})
+}
+
+/// The same, with `look` called from time to time.
+fn wait_with(child: &mut Child, mut look: impl FnMut()) -> Result<ExitStatus, Error> {
     loop {
+        look();
         if let Err(interrupted) = check_signals() {
             end(child);
             return Err(interrupted);
@@ -168,5 +204,31 @@ pub(crate) fn failed(program: &str, source: std::io::Error) -> Error {
     Error::Program {
         program: program.to_string(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_is_read_whatever_a_program_is_called() {
+        let ticks = clock_ticks_per_second();
+        let stat = format!(
+            "7 (a) b (c) S 1 7 7 0 -1 0 0 0 0 0 {} {ticks} 0 0 20",
+            2 * ticks
+        );
+        assert_eq!(processor_time(&stat), Some(Duration::from_secs(3)));
+        assert_eq!(processor_time("7 (a) S 1"), None);
+        assert_eq!(processor_time(""), None);
+    }
+
+    #[test]
+    fn a_program_that_computes_takes_processor_time() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"]);
+        let (status, taken) = run_timed(&mut command).unwrap();
+        assert!(status.success());
+        assert!(taken > Duration::ZERO);
     }
 }

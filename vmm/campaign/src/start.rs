@@ -127,7 +127,10 @@ impl Start for Boot<'_> {
         let console = Capture::default();
         let watched = Watched::new(&console, self.scenario, true);
         let (watched, sink) = sinks(Box::new(watched), recording);
-        let mut machine = Machine::with_faults(&config, watched, sink, Some(injection))
+        let mut machine = Machine::builder(&config, watched)
+            .iommu_sink(sink)
+            .injection(injection)
+            .build()
             .map_err(|error| error.to_string())?;
         connect(recording, &machine);
         let exit = machine.run(Limits {

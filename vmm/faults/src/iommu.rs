@@ -17,18 +17,32 @@ use super::spec::{FaultKind, FaultPoint};
 const LEVEL: u8 = 3;
 
 /// Asks a plan at every point of an IOMMU.
-pub struct IommuPoints(pub Arc<Injection>);
+pub struct IommuPoints {
+    injection: Arc<Injection>,
+    /// What the machine calls the IOMMU.
+    iommu: String,
+}
+
+impl IommuPoints {
+    /// Returns the points of the IOMMU that the machine calls `iommu`.
+    pub fn new(injection: &Arc<Injection>, iommu: &str) -> Self {
+        Self {
+            injection: Arc::clone(injection),
+            iommu: iommu.to_owned(),
+        }
+    }
+}
 
 impl Injector for IommuPoints {
     fn epoch(&self) -> u64 {
-        self.0.epoch()
+        self.injection.epoch()
     }
 
     fn translation(&self, at: &Translation) -> Option<viommu::Miss> {
-        let device = self.0.name(at.requester.source);
+        let device = self.injection.name(at.requester.source);
         let words = |_: &FaultAction| format!(" ({} of IOVA {:#x})", at.access, at.iova);
         let action = self
-            .0
+            .injection
             .at(FaultPoint::Translation, device, 1, |_| true, words)?;
         if action.what == FaultKind::Status {
             let alarm = DelayedAction::Status {
@@ -36,7 +50,7 @@ impl Injector for IommuPoints {
                 // Checked to be 32 bits.
                 status: action.value as u32,
             };
-            self.0.later(0, alarm);
+            self.injection.later(0, alarm);
             return None;
         }
         Some(viommu::Miss {
@@ -47,9 +61,9 @@ impl Injector for IommuPoints {
 
     fn descriptor(&self, at: &DescriptorRead) -> Option<DescriptorFault> {
         let words = |_: &FaultAction| format!(" (descriptor at {:#x})", at.address);
-        let device = self.0.name(at.requester.source);
+        let device = self.injection.name(at.requester.source);
         let action = self
-            .0
+            .injection
             .at(FaultPoint::PageTable, device, 64, |_| true, words)?;
         Some(match (action.what, at.value) {
             (FaultKind::Flip, Some(value)) => DescriptorFault::Value(value ^ action.mask),
@@ -60,7 +74,7 @@ impl Injector for IommuPoints {
     fn flush(&self, at: &Flush<'_>) -> Option<FlushFault> {
         let words = |_: &FaultAction| format!(" (context {})", at.context);
         let action = self
-            .0
+            .injection
             .at(FaultPoint::Flush, at.instance, 1, |_| true, words)?;
         match action.what {
             FaultKind::Late => Some(FlushFault::Late(action.count)),
@@ -72,17 +86,19 @@ impl Injector for IommuPoints {
 
     fn register_read(&self, at: &RegisterAccess<'_>) -> Option<u32> {
         let name = register_name(at.register);
-        self.0.register_read(at.instance, &name, at.value)
+        self.injection.register_read(at.instance, &name, at.value)
     }
 
     fn register_write(&self, at: &RegisterAccess<'_>) -> Option<Option<u32>> {
         let name = register_name(at.register);
-        self.0.register_write(at.instance, &name, at.value)
+        self.injection.register_write(at.instance, &name, at.value)
     }
 
     fn request(&self, request: &Request) -> Option<Status> {
         let words = |_: &FaultAction| format!(" ({request:?})");
-        let action = self.0.at(FaultPoint::Request, "", 1, |_| true, words)?;
+        let action = self
+            .injection
+            .at(FaultPoint::Request, &self.iommu, 1, |_| true, words)?;
         u8::try_from(action.value)
             .ok()
             .and_then(Status::from_number)
@@ -90,8 +106,8 @@ impl Injector for IommuPoints {
 
     fn loses_report(&self, report: &FaultReport) -> bool {
         let words = |_: &FaultAction| format!(" (IOVA {:#x})", report.address);
-        self.0
-            .at(FaultPoint::Report, "", 1, |_| true, words)
+        self.injection
+            .at(FaultPoint::Report, &self.iommu, 1, |_| true, words)
             .is_some()
     }
 }

@@ -9,7 +9,10 @@ use super::iommu::IommuPoints;
 use super::testing::armed;
 
 fn points(place: &str, keys: &str) -> IommuPoints {
-    IommuPoints(armed(&format!("where = \"{place}\"\nwhat = {keys}")))
+    IommuPoints::new(
+        &armed(&format!("where = \"{place}\"\nwhat = {keys}")),
+        "iommu",
+    )
 }
 
 /// A bus master that nobody named.
@@ -45,13 +48,14 @@ fn translations_are_refused_for_every_reason() {
 
 #[test]
 fn a_status_is_shown_later_and_the_access_goes_on() {
-    let points = points("translation", "\"status\"\nvalue = 0x3717");
+    let injection = armed("where = \"translation\"\nwhat = \"status\"\nvalue = 0x3717");
+    let points = IommuPoints::new(&injection, "iommu");
     assert_eq!(points.translation(&ACCESS), None);
     let status = DelayedAction::Status {
         device: String::new(),
         status: 0x3717,
     };
-    assert_eq!(points.0.all_alarms(), [status]);
+    assert_eq!(injection.all_alarms(), [status]);
 }
 
 #[test]
@@ -105,4 +109,18 @@ fn requests_are_refused_with_every_status_and_reports_lost() {
     let points = points("report", "\"lost\"");
     assert!(points.loses_report(&report));
     assert!(!points.loses_report(&report), "once");
+}
+
+#[test]
+fn a_plan_can_aim_at_one_of_several_iommus() {
+    let injection = armed("where = \"request\"\nwhat = \"value\"\nvalue = 2\ndevice = \"viommu1\"");
+    let [first, second] = ["viommu0", "viommu1"].map(|name| IommuPoints::new(&injection, name));
+    let probe = Request::Probe { endpoint: 1 };
+    assert_eq!(first.request(&probe), None);
+    assert_eq!(second.request(&probe), Status::from_number(2));
+    let told = injection.account().told;
+    assert!(
+        told[0].text.starts_with("request of viommu1: value"),
+        "{told:?}"
+    );
 }

@@ -186,11 +186,7 @@ fn check(rule: &Rule) -> Result<(), String> {
     needs("register", register.is_some(), false, registers)?;
     let calls = *place == FaultPoint::Function;
     needs("function", function.is_some(), calls, calls)?;
-    let owned = !matches!(
-        place,
-        FaultPoint::Function | FaultPoint::Request | FaultPoint::Report
-    );
-    needs("device", device.is_some(), false, owned)?;
+    needs("device", device.is_some(), false, !calls)?;
     for name in [device, register, function, &when.probe]
         .into_iter()
         .flatten()

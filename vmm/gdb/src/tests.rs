@@ -54,7 +54,9 @@ fn machine(program: &[u32]) -> Machine {
         cpus: 2,
         ..Config::default()
     };
-    Machine::new(&config, Box::new(Capture::default())).unwrap()
+    Machine::builder(&config, Box::new(Capture::default()))
+        .build()
+        .unwrap()
 }
 
 /// Runs `program` under a debugger that does `session`; why the run ended, and what it was.

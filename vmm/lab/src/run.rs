@@ -89,7 +89,9 @@ pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, U
     let console = Capture::default();
     let sink = recording.console(Box::new(console.clone()));
     let iommu_sink = recording.sink_before(Some(mappings.clone()));
-    let machine = Machine::with_iommu_sink(&config, sink, Some(iommu_sink));
+    let machine = Machine::builder(&config, sink)
+        .iommu_sink(iommu_sink)
+        .build();
     let mut machine = machine.map_err(|error| setup(&error))?;
     let names: BTreeMap<String, String> = names(case, &disks);
     recording.connect(&machine, |entry| {

@@ -8,7 +8,7 @@ use super::loader::LoadError;
 use super::saved::WrongMachine;
 use crate::vcpu::KvmError;
 
-/// Why [`Machine::new`](super::Machine::new) failed.
+/// Why [`MachineBuilder::build`](super::MachineBuilder::build) failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration makes no sense.

@@ -3,13 +3,16 @@
 use vm_fdt::{Error, FdtWriter};
 use vmm_devices::uart;
 
-use super::board::{Board, Device, Entry};
-use super::layout::{self, Range};
+use crate::board::{Board, Device, Entry, IommuPart};
+use crate::config::IommuModel;
+use crate::iommu::models;
+use crate::layout::{self, Range};
 use crate::vcpu::{Irqchip, Platform, Width};
 
 const PHANDLE_GIC: u32 = 1;
 const PHANDLE_CLOCK: u32 = 2;
-const PHANDLE_IPMMU_MAIN: u32 = 3;
+/// What the IOMMUs of a model share.
+const PHANDLE_IOMMU_SHARED: u32 = 3;
 const PHANDLE_OSCILLATOR: u32 = 4;
 /// Clock generator `n` has this plus `n`.
 const PHANDLE_CLKGEN: u32 = 8;
@@ -198,13 +201,7 @@ fn device(fdt: &mut FdtWriter, platform: Platform, entry: &Entry) -> Result<(), 
         }
         Device::ClockGenerator(index) => clock_generator(fdt, &entry.name, index)?,
         Device::Disk(_) | Device::Rng => fdt.property_string("compatible", "virtio,mmio")?,
-        Device::Ipmmu(_) | Device::IpmmuGen3(_) | Device::IpmmuMain => ipmmu(fdt, entry.device)?,
-        Device::VirtioIommu(index) => {
-            // Linux, bindings/virtio/mmio.yaml.
-            fdt.property_string("compatible", "virtio,mmio")?;
-            fdt.property_u32("#iommu-cells", 1)?;
-            fdt.property_phandle(phandle_iommu(index))?;
-        }
+        Device::Iommu(model, part) => iommu(fdt, model, part)?,
     }
     if let Some(port) = entry.iommu {
         // No `dma-coherent` here unless a user wants to see what becomes of it: Linux's allocator of coherent memory behind an ARM32 IOMMU mistakes one page pointer
@@ -228,6 +225,20 @@ fn device(fdt: &mut FdtWriter, platform: Platform, entry: &Entry) -> Result<(), 
         fdt.property_array_u32("interrupts", &[GIC_SPI, irq.spi, LEVEL_HIGH])?;
     }
     fdt.end_node(node)
+}
+
+fn iommu(fdt: &mut FdtWriter, model: IommuModel, part: IommuPart) -> Result<(), Error> {
+    let Some(model) = models::model(model) else {
+        return Ok(());
+    };
+    let compatible = model.compatible().iter().map(|name| (*name).into());
+    fdt.property_string_list("compatible", compatible.collect())?;
+    fdt.property_u32("#iommu-cells", 1)?;
+    fdt.property_phandle(match part {
+        IommuPart::Instance(index) => phandle_iommu(index),
+        IommuPart::Shared => PHANDLE_IOMMU_SHARED,
+    })?;
+    model.describe(part, PHANDLE_IOMMU_SHARED, fdt)
 }
 
 const fn phandle_iommu(index: usize) -> u32 {
@@ -259,27 +270,6 @@ fn clock_generator(fdt: &mut FdtWriter, name: &str, index: usize) -> Result<(), 
     fdt.property_string_list("clock-names", vec!["clkin1".into(), "s_axi_aclk".into()])?;
     fdt.property_string("clock-output-names", name)?;
     fdt.property_phandle(phandle_clkgen(index))
-}
-
-/// What is special to an IPMMU (Linux, bindings/iommu/renesas,ipmmu-vmsa.yaml). The power domain that the binding asks
-/// for on Gen3 is left out: nothing switches this machine's devices off, and the driver needs none.
-fn ipmmu(fdt: &mut FdtWriter, device: Device) -> Result<(), Error> {
-    let compatible: &[&str] = match device {
-        Device::Ipmmu(_) => &["renesas,ipmmu-r8a7791", "renesas,ipmmu-vmsa"],
-        _ => &["renesas,ipmmu-r8a7795"],
-    };
-    let compatible = compatible.iter().map(|name| (*name).into()).collect();
-    fdt.property_string_list("compatible", compatible)?;
-    fdt.property_u32("#iommu-cells", 1)?;
-    match device {
-        Device::Ipmmu(index) => fdt.property_phandle(phandle_iommu(index)),
-        Device::IpmmuGen3(index) => {
-            fdt.property_phandle(phandle_iommu(index))?;
-            // The second cell is the instance's bit in a status register of the main IPMMU.
-            fdt.property_array_u32("renesas,ipmmu-main", &[PHANDLE_IPMMU_MAIN, index as u32])
-        }
-        _ => fdt.property_phandle(PHANDLE_IPMMU_MAIN),
-    }
 }
 
 #[cfg(test)]

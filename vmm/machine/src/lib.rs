@@ -9,6 +9,7 @@ extern crate self as vmm_machine;
 pub mod accel;
 mod assemble;
 pub mod board;
+mod builder;
 pub mod bus;
 mod config;
 mod controller;
@@ -33,6 +34,7 @@ mod tests;
 pub mod vcpu;
 mod wires;
 
+pub use builder::MachineBuilder;
 pub use config::{
     Accel, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig, IommuModel, KernelFormat,
     MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES, MAX_IOMMU_NAME, MAX_IOMMUS,
@@ -60,7 +62,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use assemble::{Devices, HostConnections, Parts};
+use assemble::{Devices, Parts};
 pub use assemble::{check, kernel_width, noise_seed};
 use board::{Board, Device};
 use bus::SystemBus;
@@ -76,7 +78,6 @@ use vmm_devices::virtio::block::overlay::OverlaySummary;
 use vmm_devices::virtio::deferred_work::DeferredWork;
 use vmm_devices::virtio::schedule::Schedule;
 use vmm_devices::virtio::worker::Worker;
-use vmm_faults::Injection;
 use wires::Wires;
 
 use crate::targets::Targets;
@@ -136,48 +137,9 @@ impl StopHandle {
 }
 
 impl Machine {
-    /// Opens everything that `config` names, loads the kernel and leaves the machine ready at its first
-    /// instruction. What the guest writes to its console goes to `console`.
-    ///
-    /// # Errors
-    /// A sentence for the user; nothing is left behind.
-    pub fn new(config: &Config, console: Box<dyn ConsoleSink>) -> Result<Self, Error> {
-        Self::with_iommu_sink(config, console, None)
-    }
-
-    /// The same, with `sink` told of all that happens at the IOMMUs.
-    ///
-    /// # Errors
-    /// A sentence for the user; nothing is left behind.
-    pub fn with_iommu_sink(
-        config: &Config,
-        console: Box<dyn ConsoleSink>,
-        sink: Option<Arc<dyn IommuSink>>,
-    ) -> Result<Self, Error> {
-        Self::with_faults(config, console, sink, None)
-    }
-
-    /// The same, with points at which `injection` says what goes wrong.
-    ///
-    /// # Errors
-    /// A sentence for the user; nothing is left behind.
-    pub fn with_faults(
-        config: &Config,
-        console: Box<dyn ConsoleSink>,
-        sink: Option<Arc<dyn IommuSink>>,
-        injection: Option<&Arc<Injection>>,
-    ) -> Result<Self, Error> {
-        let waker = Arc::new(Waker::default());
-        let connections = HostConnections {
-            console,
-            sink: sink.as_ref(),
-            injection,
-            waker: &waker,
-        };
-        let parts = assemble::assemble(config, connections, None)?;
-        let mut machine = Self::from_parts(config.clone(), parts, waker);
-        machine.start_worker()?;
-        Ok(machine)
+    /// Returns a builder of the machine that `config` describes. What the guest writes to its console goes to `console`.
+    pub fn builder(config: &Config, console: Box<dyn ConsoleSink>) -> MachineBuilder<'_> {
+        MachineBuilder::new(config, console)
     }
 
     /// A machine of these parts, without a thread for its devices.

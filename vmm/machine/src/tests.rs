@@ -58,7 +58,9 @@ fn machine(program: &[&[u32]]) -> (Machine, Capture) {
     let file = kernel(program);
     let capture = Capture::default();
     (
-        Machine::new(&config(&file), Box::new(capture.clone())).unwrap(),
+        Machine::builder(&config(&file), Box::new(capture.clone()))
+            .build()
+            .unwrap(),
         capture,
     )
 }
@@ -130,7 +132,7 @@ fn limits_end_the_run_exactly_and_it_goes_on() {
 fn a_guest_that_nothing_can_wake_is_dead_in_both_times() {
     for time in [TimeMode::Virtual, TimeMode::Host] {
         let file = kernel(&[&SLEEP]);
-        let mut machine = Machine::new(
+        let mut machine = Machine::builder(
             &Config {
                 time,
                 rng: true,
@@ -138,6 +140,7 @@ fn a_guest_that_nothing_can_wake_is_dead_in_both_times() {
             },
             Box::new(Discard),
         )
+        .build()
         .unwrap();
         assert_eq!(
             machine.run(Limits::default()).reason,
@@ -173,7 +176,9 @@ fn an_alarm_wakes_in_both_times() {
         time: TimeMode::Host,
         ..config(&file)
     };
-    let mut machine = Machine::new(&config, Box::new(Discard)).unwrap();
+    let mut machine = Machine::builder(&config, Box::new(Discard))
+        .build()
+        .unwrap();
     assert_eq!(machine.run(Limits::default()).reason, Reason::PowerOff);
     assert!(machine.summary().guest_ns >= 1_000_000_000);
 }
@@ -289,7 +294,9 @@ fn a_sink_ends_the_run_where_it_wants() {
         }
     }
     let file = kernel(&[&[UART], &HI, &[SPIN]]);
-    let mut machine = Machine::new(&config(&file), Box::new(Expect)).unwrap();
+    let mut machine = Machine::builder(&config(&file), Box::new(Expect))
+        .build()
+        .unwrap();
     assert_eq!(machine.run(limited(1_000_000)).reason, Reason::ConsoleStop);
     assert!(machine.summary().instructions < 100);
     assert_eq!(
@@ -299,7 +306,7 @@ fn a_sink_ends_the_run_where_it_wants() {
 }
 
 fn sentence(config: &Config) -> String {
-    match Machine::new(config, Box::new(Discard)) {
+    match Machine::builder(config, Box::new(Discard)).build() {
         Ok(_) => panic!("the machine was made"),
         Err(error) => error.to_string(),
     }
@@ -391,8 +398,12 @@ fn a_disk_of_another_machine_is_refused_and_freed_with_it() {
         disks: vec![DiskConfig::new(&disk)],
         ..config(&file)
     };
-    let first = Machine::new(&config, Box::new(Discard)).unwrap();
+    let first = Machine::builder(&config, Box::new(Discard))
+        .build()
+        .unwrap();
     assert!(sentence(&config).contains("in use by another program"));
     drop(first);
-    Machine::new(&config, Box::new(Discard)).unwrap();
+    Machine::builder(&config, Box::new(Discard))
+        .build()
+        .unwrap();
 }

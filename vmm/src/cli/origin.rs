@@ -51,9 +51,12 @@ impl Origin {
     ) -> Result<(Machine, Option<Recorder<Output>>), UserError> {
         let recorded = |(machine, recorder)| (machine, Some(recorder));
         let made = match (self, record) {
-            (Self::Power(config), None) => {
-                (Machine::with_iommu_sink(config, console, iommu_sink)?, None)
-            }
+            (Self::Power(config), None) => (
+                Machine::builder(config, console)
+                    .iommu_sink(iommu_sink)
+                    .build()?,
+                None,
+            ),
             (Self::Power(config), Some(output)) => {
                 recorded(Recorder::start(config, console, iommu_sink, output)?)
             }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use vmm::{Accel, ByteSize, Config, ConsoleConfig, KernelFormat, TimeMode};
+use vmm::{Accel, ByteSize, Config, ConsoleConfig, IommuModel, KernelFormat, TimeMode};
 use vmm_files::toml_file;
 
 use super::UserError;
@@ -87,10 +87,7 @@ pub struct Settings {
     /// which IOMMU [default: true]
     #[arg(long, value_name = "BOOL|iommu=NAME:N", help_heading = "Machine")]
     pub rng: Option<RngSetting>,
-    /// An IOMMU: none, ipmmu (R-Car Gen2), ipmmu-gen3 or virtio, with `,name=NAME` in place of ipmmu0, ipmmu1... or
-    /// viommu0...; may be given more than once. Devices stand behind the first one, each on its own micro-TLB or
-    /// endpoint, unless they say otherwise
-    #[arg(long, value_name = "MODEL[,name=NAME]", help_heading = "Machine")]
+    #[arg(long, value_name = "MODEL[,name=NAME]", help_heading = "Machine", help = iommu_help())]
     #[serde(alias = "iommus", deserialize_with = "one_or_more")]
     pub iommu: Vec<Iommu>,
     /// Whether virtio devices offer VIRTIO_F_ACCESS_PLATFORM [default: false; true behind an IOMMU, always]
@@ -319,6 +316,15 @@ impl Settings {
 
 fn list<T>(ours: Vec<T>, theirs: Vec<T>) -> Vec<T> {
     if ours.is_empty() { theirs } else { ours }
+}
+
+/// What `--help` says of `--iommu`.
+fn iommu_help() -> String {
+    format!(
+        "An IOMMU: {}, with `,name=NAME` in place of ipmmu0, ipmmu1... or viommu0...; may be given more than once. Devices stand \
+         behind the first one, each on its own micro-TLB or endpoint, unless they say otherwise",
+        IommuModel::described()
+    )
 }
 
 #[cfg(test)]

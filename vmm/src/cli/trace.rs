@@ -158,7 +158,7 @@ fn access(iommu: &IommuInfo, event: &Event) -> Option<String> {
         Event::Fault(fault) => {
             let mut words = format!("fault {}", requester(iommu, event, fault.endpoint));
             if let Some(domain) = fault.domain {
-                let word = if iommu.virtio { "domain" } else { "context" };
+                let word = iommu.model.facts().domain_word;
                 let _ = write!(words, " {word}={}", domain.0);
             }
             let _ = write!(words, " iova={:#x} access={}", fault.iova, fault.access);
@@ -204,7 +204,7 @@ fn named(iommu: &IommuInfo, utlb: usize, device: &str) -> String {
     } else {
         format!(" device={device}")
     };
-    let word = if iommu.virtio { "endpoint" } else { "utlb" };
+    let word = iommu.model.facts().port_word.to_ascii_lowercase();
     format!("{word}={utlb}{masters}")
 }
 
@@ -219,7 +219,7 @@ mod tests {
         let iommu = IommuInfo {
             name: "ipmmu0".into(),
             contexts_of: "ipmmu0".into(),
-            virtio: false,
+            model: vmm::IommuModel::Ipmmu,
             masters: vec![vec!["disk0".into(), "rng".into()], Vec::new()],
             sources: vec!["disk0".into(), "rng".into()],
         };

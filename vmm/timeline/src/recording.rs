@@ -242,7 +242,7 @@ impl MachineSink {
             &[(&iommu.contexts_of, 0), (&iommu.name, endpoints)],
             &masters,
             true,
-            iommu.virtio,
+            iommu.model.facts().virtio,
         ));
         units.insert(iommu.name.clone(), Arc::clone(&unit));
         unit

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{fs, io, thread};
 use totals::{Run, Totals};
 
@@ -29,10 +29,10 @@ pub(crate) struct Arguments {
     /// Targets to run: all, unless some are named
     #[arg(value_name = "TARGET")]
     targets: Vec<String>,
-    /// How many minutes each target runs
+    /// How many minutes of processor time each target gets
     #[arg(long, value_name = "N", default_value_t = 1)]
     minutes: u64,
-    /// Count what earlier calls ran: each target runs until it has had its minutes in all
+    /// Count what earlier calls ran: each target runs until it has had its minutes of processor time in all
     #[arg(long)]
     in_all: bool,
     /// How many targets run at a time
@@ -167,42 +167,47 @@ fn fuzz(
     let mut left: BTreeMap<&str, u64> = BTreeMap::new();
     for name in targets.keys() {
         let had = if arguments.in_all {
-            totals.seconds(name)
+            totals.processor_ms(name)
         } else {
             0
         };
-        left.insert(name, (arguments.minutes * 60).saturating_sub(had));
+        left.insert(name, (arguments.minutes * 60_000).saturating_sub(had));
     }
+    let left = Mutex::new(left);
     let sums = Mutex::new((totals, BTreeMap::<String, Run>::new()));
-    while left.values().any(|seconds| *seconds > 0) {
-        let turns = left.iter_mut().filter(|(_, seconds)| **seconds > 0);
-        let queue: VecDeque<(&str, u64)> = turns
-            .map(|(name, seconds)| {
-                let slice = SLICE_SECONDS.min(*seconds);
-                *seconds -= slice;
-                (*name, slice)
-            })
+    loop {
+        let queue: VecDeque<(&str, u64)> = lock(&left)
+            .iter()
+            .filter(|(_, left)| **left > 0)
+            .map(|(name, left)| (*name, SLICE_SECONDS.min(left.div_ceil(1_000))))
             .collect();
+        if queue.is_empty() {
+            break;
+        }
         let queue = Mutex::new(queue);
         let worker = || -> Result<(), Error> {
             loop {
                 process::check_signals()?;
-                let next = queue
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .pop_front();
-                let Some((name, seconds)) = next else {
+                let Some((name, seconds)) = lock(&queue).pop_front() else {
                     return Ok(());
                 };
                 let (run, ended) = slice(places, name, &targets[name], seconds);
-                let (totals, runs) = &mut *sums.lock().unwrap_or_else(PoisonError::into_inner);
+                // A target that fails at once is not run for ever.
+                let counted = match run.findings {
+                    0 => run.processor_ms.max(1_000),
+                    _ => seconds * 1_000,
+                };
+                if let Some(left) = lock(&left).get_mut(name) {
+                    *left = left.saturating_sub(counted);
+                }
+                let (totals, runs) = &mut *lock(&sums);
                 runs.entry(name.to_owned()).or_default().add(&run);
                 totals.add(name, &run, &commit)?;
                 println!(
-                    "{name}: {} executions in {} s, {} a second{}",
+                    "{name}: {} executions in {} s, {} s of them processor time{}",
                     run.executions,
                     run.seconds,
-                    run.rate(),
+                    run.processor_ms / 1_000,
                     if run.findings > 0 { ": FAILED" } else { "" }
                 );
                 ended?;
@@ -221,10 +226,14 @@ fn fuzz(
     Ok(runs)
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs a target once; what it did until its end, and whether that was the end that it should have had.
 fn slice(places: &Places, name: &str, length: &str, seconds: u64) -> (Run, Result<(), Error>) {
     let log = places.work.join(format!("{name}.log"));
-    let run = || -> Result<bool, Error> {
+    let run = || -> Result<(bool, u64), Error> {
         let file = File::create(&log).map_err(|source| file_error(&log, source))?;
         let corpus = places.corpus(name)?;
         let seeds = places.corpus_of_seeds(name)?;
@@ -243,7 +252,8 @@ fn slice(places: &Places, name: &str, length: &str, seconds: u64) -> (Run, Resul
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file);
-        Ok(process::run(&mut command)?.success())
+        let (status, taken) = process::run_timed(&mut command)?;
+        Ok((status.success(), taken.as_millis() as u64))
     };
     let ended = run();
     // Messages of guests' mistakes need not be UTF-8.
@@ -251,8 +261,12 @@ fn slice(places: &Places, name: &str, length: &str, seconds: u64) -> (Run, Resul
     let text = String::from_utf8_lossy(&text);
     let mut run = Run::of_log(&text);
     match ended {
-        Ok(true) => (run, Ok(())),
-        Ok(false) => {
+        Ok((true, taken)) => {
+            run.processor_ms = taken;
+            (run, Ok(()))
+        }
+        Ok((false, taken)) => {
+            run.processor_ms = taken;
             run.findings += 1;
             let tail: Vec<&str> = text.lines().rev().take(20).collect();
             tail.iter().rev().for_each(|line| eprintln!("    {line}"));
@@ -281,11 +295,11 @@ fn report(
     for name in targets.keys() {
         let run = runs.get(name).cloned().unwrap_or_default();
         println!(
-            "{name}: {} executions now, {} a second; {} in {} minutes in all",
+            "{name}: {} executions now, {} a second; {} in {} minutes of processor time in all",
             run.executions,
             run.rate(),
             totals.executions(name),
-            totals.seconds(name) / 60
+            totals.processor_ms(name) / 60_000
         );
         let mut command = places.command(&["cover", name]);
         command

@@ -15,6 +15,8 @@ pub(super) struct Run {
     pub(super) executions: u64,
     /// Seconds that it took.
     pub(super) seconds: u64,
+    /// Milliseconds of processor time that it took.
+    pub(super) processor_ms: u64,
     /// Runs that ended because an input failed.
     pub(super) findings: u64,
 }
@@ -40,6 +42,7 @@ impl Run {
         Self {
             executions,
             seconds,
+            processor_ms: 0,
             findings: 0,
         }
     }
@@ -47,6 +50,7 @@ impl Run {
     pub(super) fn add(&mut self, other: &Self) {
         self.executions += other.executions;
         self.seconds += other.seconds;
+        self.processor_ms += other.processor_ms;
         self.findings += other.findings;
     }
 
@@ -62,6 +66,8 @@ impl Run {
 struct Total {
     executions: u64,
     seconds: u64,
+    #[serde(default)]
+    processor_ms: u64,
     /// Runs that ended because an input failed.
     findings: u64,
     /// The day of the last run, and the commits that were run.
@@ -95,6 +101,7 @@ impl Totals {
         let total = self.targets.entry(target.to_owned()).or_default();
         total.executions += run.executions;
         total.seconds += run.seconds;
+        total.processor_ms += run.processor_ms;
         total.findings += run.findings;
         total.last = output(Command::new("date").args(["-u", "+%F"]))?
             .trim()
@@ -113,8 +120,10 @@ impl Totals {
         self.targets.get(target).map_or(0, |total| total.executions)
     }
 
-    pub(super) fn seconds(&self, target: &str) -> u64 {
-        self.targets.get(target).map_or(0, |total| total.seconds)
+    /// Milliseconds of processor time that a target has had.
+    pub(super) fn processor_ms(&self, target: &str) -> u64 {
+        let total = self.targets.get(target);
+        total.map_or(0, |total| total.processor_ms)
     }
 
     /// Executions of all targets.
@@ -164,9 +173,13 @@ mod tests {
         for call in 1..=2 {
             let mut totals = Totals::read(&path).unwrap();
             totals.add("gic", &Run::of_log(GOOD), "abc").unwrap();
-            totals.add("cpu", &Run::of_log(STOPPED), "abc").unwrap();
+            let stopped = Run {
+                processor_ms: 250,
+                ..Run::of_log(STOPPED)
+            };
+            totals.add("cpu", &stopped, "abc").unwrap();
             assert_eq!(totals.executions("gic"), call * 4200);
-            assert_eq!(totals.seconds("cpu"), call * 3);
+            assert_eq!(totals.processor_ms("cpu"), call * 250);
             assert_eq!(totals.sum(), call * 5100);
         }
         fs::write(&path, "{").unwrap();

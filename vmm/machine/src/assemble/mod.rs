@@ -100,7 +100,7 @@ pub(super) struct Parts {
 /// fetched or built: the configuration, disks, initrd, memory, and what shall execute the guest.
 ///
 /// # Errors
-/// Those of [`Machine::new`](super::Machine::new).
+/// Those of [`MachineBuilder::build`](super::MachineBuilder::build).
 pub fn check(config: &Config, width: Width) -> Result<(), Error> {
     config.validate()?;
     accel::choose(config, width)?;

@@ -1,7 +1,7 @@
 //! Makes a machine's devices and cores and connects them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use viommu::inject::Faults;
 use viommu::{DmaSpace, SourceId};
@@ -25,7 +25,8 @@ use crate::bus::{DistributorPort, InterfacePort, SystemBus};
 use crate::config::Config;
 use crate::controller::Controller;
 use crate::error::Error;
-use crate::iommu::{IommuContext, IommuSink, Iommus};
+use crate::iommu::models::{Face, IommuContext};
+use crate::iommu::{IommuSink, Iommus};
 use crate::layout;
 use crate::targets::{Target, Targets};
 use crate::vcpu::{Control, Emulated, Timing, Vcpus, Waker, kvm};
@@ -69,7 +70,7 @@ pub(crate) fn wire(
             injection: Arc::clone(injection),
             devices: wiring.targets,
             lines: wiring.lines.into_faulty(),
-            show_status: wiring.iommus.show_status(&board),
+            show_status: wiring.iommus.show_status(&board.devices),
         }
     });
     Ok(Parts {
@@ -172,18 +173,24 @@ impl<'a> Wiring<'a> {
         );
         let deferred_work = Arc::new(DeferredWork::new(Arc::clone(waker)));
         let schedule = Arc::new(Schedule::new(timing.clock(), Arc::clone(&control)));
+        let masters = |port| board.masters(port).into_iter().map(str::to_owned).collect();
         let iommus = Iommus::new(
-            config,
-            &board,
+            &board.devices,
             &IommuContext {
+                config,
+                masters: &masters,
+                sources: &board.names(),
                 ram: &ram,
                 line: &|entry| lines.of_iommu(entry),
                 clock: &timing.clock(),
                 sink,
                 deferred_work: &deferred_work,
-                faults: injection.map_or(Faults::NONE, |injection| {
-                    Faults::by(Arc::new(IommuPoints(Arc::clone(injection))))
-                }),
+                faults: &|entry| match injection {
+                    Some(injection) => {
+                        Faults::by(Arc::new(IommuPoints::new(injection, &entry.name)))
+                    }
+                    None => Faults::NONE,
+                },
             },
         )?;
         Ok(Self {
@@ -222,18 +229,32 @@ impl<'a> Wiring<'a> {
                 self.devices.clocks.push(clock.clone());
                 self.attach(entry, 0, clock)
             }
-            Device::Ipmmu(_) | Device::IpmmuGen3(_) | Device::IpmmuMain => {
-                match self.iommus.window(entry.device) {
-                    Some(window) => self.attach(entry, 0, window),
-                    None => Ok(()),
+            Device::Iommu(..) => match (self.iommus.face(entry.device), entry.irq) {
+                (Some(Face::Window(window)), _) => self.attach(entry, 0, window),
+                (Some(Face::Transport(device)), Some(irq)) => {
+                    let slot = self.slot(source, entry, device, irq)?;
+                    self.virtio_iommus.push(slot);
+                    Ok(())
                 }
-            }
-            Device::Disk(_) | Device::Rng | Device::VirtioIommu(_) => {
-                match (self.virtio(entry), entry.irq) {
-                    (Some(device), Some(irq)) => self.slot(source, entry, device, irq),
-                    _ => Ok(()),
+                _ => Ok(()),
+            },
+            Device::Disk(index) => match (self.disk(index, entry), entry.irq) {
+                (Some(device), Some(irq)) => {
+                    let slot = self.slot(source, entry, device, irq)?;
+                    if self.config.disks[index].broken {
+                        lock(&slot).set_broken();
+                    }
+                    Ok(())
                 }
-            }
+                _ => Ok(()),
+            },
+            Device::Rng => match entry.irq {
+                Some(irq) => {
+                    let device = Box::new(Rng::new(noise_seed(self.config)));
+                    self.slot(source, entry, device, irq).map(drop)
+                }
+                None => Ok(()),
+            },
         }
     }
 
@@ -262,22 +283,16 @@ impl<'a> Wiring<'a> {
         })
     }
 
-    /// What stands behind the virtio-mmio slot of the board's entry.
-    fn virtio(&mut self, entry: &Entry) -> Option<Box<dyn VirtioDevice>> {
-        match entry.device {
-            Device::Disk(index) => {
-                let disk = self.disks.next()?;
-                let queues = self.config.disks[index].queues;
-                let mut block = Block::new(disk, &format!("viommu-disk{index}"), queues);
-                self.counters.push(block.counters());
-                if let Some(injection) = self.injection {
-                    block.set_faults(DeviceFaults::new(injection, &entry.name));
-                }
-                Some(Box::new(block))
-            }
-            Device::Rng => Some(Box::new(Rng::new(noise_seed(self.config)))),
-            device => self.iommus.virtio(device),
+    /// Disk `index` of the configuration; the board has them in that order.
+    fn disk(&mut self, index: usize, entry: &Entry) -> Option<Box<dyn VirtioDevice>> {
+        let disk = self.disks.next()?;
+        let queues = self.config.disks[index].queues;
+        let mut block = Block::new(disk, &format!("viommu-disk{index}"), queues);
+        self.counters.push(block.counters());
+        if let Some(injection) = self.injection {
+            block.set_faults(DeviceFaults::new(injection, &entry.name));
         }
+        Some(Box::new(block))
     }
 
     /// Puts `device` in the virtio-mmio slot of the board's entry, behind the IOMMU that stands there.
@@ -287,7 +302,7 @@ impl<'a> Wiring<'a> {
         entry: &Entry,
         device: Box<dyn VirtioDevice>,
         irq: Irq,
-    ) -> Result<(), Error> {
+    ) -> Result<Arc<Mutex<VirtioMmio>>, Error> {
         // A port of a valid configuration exists.
         let space = entry.iommu.and_then(|port| self.iommus.space(port));
         let access_platform = self.config.access_platform || space.is_some();
@@ -300,22 +315,19 @@ impl<'a> Wiring<'a> {
             slot.set_faults(DeviceFaults::new(injection, &entry.name));
         }
         slot.set_schedule(Arc::clone(&self.schedule));
-        if let Device::Disk(disk) = entry.device
-            && self.config.disks[disk].broken
-        {
-            slot.set_broken();
-        }
         let slot = Arc::new(Mutex::new(slot));
         self.attach(entry, 0, slot.clone())?;
-        if let Device::VirtioIommu(_) = entry.device {
-            self.virtio_iommus.push(Arc::clone(&slot));
-        }
         let target = Target {
             slot: slot.clone(),
             dma,
         };
         self.targets.insert(entry.name.clone(), target);
-        self.devices.virtio.push(slot);
-        Ok(())
+        self.devices.virtio.push(Arc::clone(&slot));
+        Ok(slot)
     }
+}
+
+/// Nobody else has it yet.
+fn lock(slot: &Mutex<VirtioMmio>) -> MutexGuard<'_, VirtioMmio> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -30,41 +30,87 @@ pub enum IommuModel {
 /// The endpoints that a virtio-iommu can have here, far more than there are devices: their numbers are less.
 pub const VIRTIO_IOMMU_ENDPOINTS: u32 = 256;
 
-impl IommuModel {
-    /// Number of micro-TLBs of an instance (drivers/iommu/ipmmu-vmsa.c, `num_utlbs`), or of endpoints.
-    pub const fn utlbs(self) -> u32 {
-        match self {
-            Self::None => 0,
-            Self::Ipmmu => 32,
-            Self::IpmmuGen3 => 48,
-            Self::Virtio => VIRTIO_IOMMU_ENDPOINTS,
-        }
-    }
-
-    /// What it calls the place where a device is connected.
-    pub const fn port(self) -> &'static str {
-        match self {
-            Self::Virtio => "endpoint",
-            _ => "uTLB",
-        }
-    }
-
+/// What is the same for all IOMMUs of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModelFacts {
+    /// Its name on the command line and in files.
+    pub name: &'static str,
+    /// The hardware, where the name does not say it.
+    pub hardware: Option<&'static str>,
     /// What an instance is called that has no name, before its number.
-    pub(super) const fn prefix(self) -> &'static str {
+    pub prefix: &'static str,
+    /// Number of ports of an instance: micro-TLBs, or endpoints.
+    pub ports: u32,
+    /// What it calls the place where a device is connected.
+    pub port_word: &'static str,
+    /// What it calls an address space that ports are attached to.
+    pub domain_word: &'static str,
+    /// Whether it stands on a virtio-mmio transport.
+    pub virtio: bool,
+}
+
+impl IommuModel {
+    /// All models, in the order in which they are listed.
+    pub const ALL: [Self; 4] = [Self::None, Self::Ipmmu, Self::IpmmuGen3, Self::Virtio];
+
+    /// Returns what is the same for all IOMMUs of this model.
+    pub const fn facts(self) -> ModelFacts {
+        let ipmmu = ModelFacts {
+            name: "ipmmu",
+            hardware: Some("R-Car Gen2"),
+            prefix: "ipmmu",
+            // drivers/iommu/ipmmu-vmsa.c, `num_utlbs`.
+            ports: 32,
+            port_word: "uTLB",
+            domain_word: "context",
+            virtio: false,
+        };
         match self {
-            Self::Virtio => "viommu",
-            _ => "ipmmu",
+            Self::None => ModelFacts {
+                name: "none",
+                hardware: None,
+                ports: 0,
+                ..ipmmu
+            },
+            Self::Ipmmu => ipmmu,
+            Self::IpmmuGen3 => ModelFacts {
+                name: "ipmmu-gen3",
+                hardware: Some("R-Car Gen3"),
+                ports: 48,
+                ..ipmmu
+            },
+            Self::Virtio => ModelFacts {
+                name: "virtio",
+                hardware: None,
+                prefix: "viommu",
+                ports: VIRTIO_IOMMU_ENDPOINTS,
+                port_word: "endpoint",
+                domain_word: "domain",
+                virtio: true,
+            },
         }
     }
 
-    /// Its name on the command line.
+    /// Returns its name on the command line.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Ipmmu => "ipmmu",
-            Self::IpmmuGen3 => "ipmmu-gen3",
-            Self::Virtio => "virtio",
+        self.facts().name
+    }
+
+    /// Returns the names of all models for a sentence, such as "none, ipmmu or virtio", with `word` for each.
+    fn listed(word: impl FnMut(Self) -> String) -> String {
+        let words = Self::ALL.map(word);
+        match words.split_last() {
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+            None => String::new(),
         }
+    }
+
+    /// Returns the names of all models, with their hardware where that helps, as `--help` has them.
+    pub fn described() -> String {
+        Self::listed(|model| match model.facts().hardware {
+            Some(hardware) => format!("{} ({hardware})", model.name()),
+            None => model.name().to_owned(),
+        })
     }
 }
 
@@ -99,16 +145,13 @@ impl FromStr for IommuConfig {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split(',');
-        let model = match parts.next().unwrap_or_default() {
-            "none" => IommuModel::None,
-            "ipmmu" => IommuModel::Ipmmu,
-            "ipmmu-gen3" => IommuModel::IpmmuGen3,
-            "virtio" => IommuModel::Virtio,
-            other => {
-                return Err(format!(
-                    "{other:?} is not an IOMMU: use none, ipmmu, ipmmu-gen3 or virtio"
-                ));
-            }
+        let name = parts.next().unwrap_or_default();
+        let Some(model) = IommuModel::ALL
+            .into_iter()
+            .find(|model| model.name() == name)
+        else {
+            let known = IommuModel::listed(|model| model.name().to_owned());
+            return Err(format!("{name:?} is not an IOMMU: use {known}"));
         };
         let mut iommu = Self::new(model);
         for option in parts {

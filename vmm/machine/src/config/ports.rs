@@ -20,7 +20,7 @@ impl Config {
     /// The IOMMUs that the machine has: their names and kinds.
     pub fn iommu_list(&self) -> Vec<(String, IommuModel)> {
         let named = self.present_iommus().enumerate().map(|(index, iommu)| {
-            let default = || format!("{}{index}", iommu.model.prefix());
+            let default = || format!("{}{index}", iommu.model.facts().prefix);
             (iommu.name.clone().unwrap_or_else(default), iommu.model)
         });
         named.collect()
@@ -64,13 +64,13 @@ impl Config {
             }) = wish
             {
                 let iommu = find(&iommus, device, name)?;
-                if *utlb >= iommus[iommu].1.utlbs() {
+                if *utlb >= iommus[iommu].1.facts().ports {
                     return Err(ConfigError::NoUtlb {
                         device: device.clone(),
                         iommu: name.clone(),
                         utlb: *utlb,
-                        last: iommus[iommu].1.utlbs() - 1,
-                        what: iommus[iommu].1.port(),
+                        last: iommus[iommu].1.facts().ports - 1,
+                        what: iommus[iommu].1.facts().port_word,
                     });
                 }
                 taken.push(Port { iommu, utlb: *utlb });
@@ -91,12 +91,12 @@ impl Config {
             };
             let utlb = match utlb {
                 Some(utlb) => utlb,
-                None => (0..iommus[iommu].1.utlbs())
+                None => (0..iommus[iommu].1.facts().ports)
                     .find(|utlb| !taken.contains(&Port { iommu, utlb: *utlb }))
                     .ok_or_else(|| ConfigError::UtlbsTaken {
                         device: device.clone(),
                         iommu: iommus[iommu].0.clone(),
-                        what: iommus[iommu].1.port(),
+                        what: iommus[iommu].1.facts().port_word,
                     })?,
             };
             let port = Port { iommu, utlb };

@@ -1,9 +1,9 @@
 //! The machine's IOMMUs: made, watched and summed up.
 
-mod build;
+mod all;
+pub(crate) mod models;
 mod saved;
 mod tally;
-mod virtio;
 
 use serde::{Deserialize, Serialize};
 use viommu::Event;
@@ -11,8 +11,11 @@ use viommu::ipmmu::IpmmuEvent;
 use viommu::virtio::Exchange;
 use vmm_devices::virtio::iommu::DriverEvent;
 
-pub(super) use build::{IommuContext, Iommus};
-pub use saved::{UnitState, WrongIommu};
+use crate::config::IommuModel;
+
+pub(crate) use all::Iommus;
+pub use models::UnitState;
+pub use saved::WrongIommu;
 
 /// Sees what happens at the machine's IOMMUs, as it happens.
 ///
@@ -67,8 +70,8 @@ pub struct IommuInfo {
     pub name: String,
     /// The name of the IOMMU whose contexts it translates through: the main IPMMU's for a cache of Gen3, else its own.
     pub contexts_of: String,
-    /// Whether it is a virtio-iommu, which has endpoints and domains where others have micro-TLBs and contexts.
-    pub virtio: bool,
+    /// Its model, whose [`facts`](IommuModel::facts) say what it calls ports and address spaces.
+    pub model: IommuModel,
     /// For each micro-TLB or endpoint, the names of the devices behind it.
     pub masters: Vec<Vec<String>>,
     /// The names of the machine's devices, by the [`SourceId`](viommu::SourceId) that events name them with.

@@ -159,7 +159,7 @@ impl Tally {
                 self.fills.fetch_add(1, Ordering::Relaxed);
             }
             // An IPMMU's guest asks for them, and is counted there.
-            Event::Invalidated(_) if self.info.virtio => {
+            Event::Invalidated(_) if self.info.model.facts().virtio => {
                 self.flushes.fetch_add(1, Ordering::Relaxed);
             }
             Event::Fault(fault) => self.count(utlb(fault.endpoint), |utlb| &utlb.faults),

@@ -128,7 +128,7 @@ fn lock<W>(sheet: &Mutex<Sheet<W>>) -> MutexGuard<'_, Sheet<W>> {
 }
 
 impl<W: Write + 'static> Recorder<W> {
-    /// A machine as [`Machine::with_iommu_sink`] makes it, and who records what happens to it in `out`.
+    /// A machine as [`MachineBuilder`](super::MachineBuilder) makes it, and who records what happens to it in `out`.
     ///
     /// In host time its devices work on the thread that runs it.
     ///

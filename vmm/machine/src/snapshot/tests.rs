@@ -33,7 +33,9 @@ const COUNT: [u32; 7] = [
 fn counting() -> (Machine, Capture, NamedTempFile) {
     let file = kernel(&[&[UART], &COUNT]);
     let capture = Capture::default();
-    let machine = Machine::new(&config(&file), Box::new(capture.clone())).unwrap();
+    let machine = Machine::builder(&config(&file), Box::new(capture.clone()))
+        .build()
+        .unwrap();
     (machine, capture, file)
 }
 
@@ -109,7 +111,9 @@ proptest! {
 #[test]
 fn input_that_waits_and_what_passed_go_along() {
     let file = kernel(&[&[UART], &crate::tests::ECHO, &crate::tests::OFF]);
-    let mut first = Machine::new(&config(&file), Box::new(Discard)).unwrap();
+    let mut first = Machine::builder(&config(&file), Box::new(Discard))
+        .build()
+        .unwrap();
     first.console_input().send_at(20_000, b"x");
     first.run(limited(5_000));
     let console = Capture::default();
@@ -128,7 +132,9 @@ fn input_that_waits_and_what_passed_go_along() {
 #[test]
 fn a_machine_that_is_off_stays_off() {
     let file = kernel(&[&crate::tests::OFF]);
-    let mut first = Machine::new(&config(&file), Box::new(Discard)).unwrap();
+    let mut first = Machine::builder(&config(&file), Box::new(Discard))
+        .build()
+        .unwrap();
     first.run(limited(100));
     let mut second = first
         .snapshot()
@@ -145,7 +151,9 @@ fn a_disk_that_is_written_is_each_machines_own() {
     image.write_all(&[7; 8192]).unwrap();
     let mut config = config(&file);
     config.disks = vec![crate::DiskConfig::new(image.path())];
-    let mut first = Machine::new(&config, Box::new(Discard)).unwrap();
+    let mut first = Machine::builder(&config, Box::new(Discard))
+        .build()
+        .unwrap();
     let snapshot = first.snapshot().unwrap();
     // The first machine's guest writes.
     image.as_file_mut().set_len(0).unwrap();
@@ -181,8 +189,10 @@ fn a_machine_that_is_gone_leaves_nothing_but_what_the_next_begins_with() {
         };
         let gone = |devices: &[Weak<_>]| devices.iter().all(|device| device.strong_count() == 0);
         let injection = faults.then(Injection::new);
-        let mut first =
-            Machine::with_faults(&config, Box::new(Discard), None, injection.as_ref()).unwrap();
+        let mut first = Machine::builder(&config, Box::new(Discard))
+            .injection(injection.as_ref())
+            .build()
+            .unwrap();
         first.run(limited(1_000));
         let (memory, owned) = (Arc::downgrade(&first.bus.memory()), devices(&first));
         let snapshot = first.into_snapshot().unwrap();
@@ -224,7 +234,9 @@ fn states_of_other_machines_are_refused() {
         iommus: vec![IommuConfig::new(IommuModel::Ipmmu)],
         ..config(&file)
     };
-    let mut first = Machine::new(&config, Box::new(Discard)).unwrap();
+    let mut first = Machine::builder(&config, Box::new(Discard))
+        .build()
+        .unwrap();
     first.run(limited(1000));
     let Snapshot(good) = first.snapshot().unwrap();
     let spoil: [Spoil; 6] = [

@@ -47,7 +47,7 @@ impl Guest {
         policy.enter()?;
         let console = Capture::default();
         let sink = Both(Quoted::default(), console.clone());
-        let mut machine = Machine::new(config, Box::new(sink))?;
+        let mut machine = Machine::builder(config, Box::new(sink)).build()?;
         let limits = Limits {
             guest_ns: Some(GUEST_LIMIT_NS),
             wall: Some(WALL_LIMIT),

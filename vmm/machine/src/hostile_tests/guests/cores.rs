@@ -10,7 +10,9 @@ pub fn world(time: TimeMode, cpus: u8, program: &[u32]) -> World {
         cpus,
         ..config(&file)
     };
-    let machine = Machine::new(&config, Box::new(Discard)).unwrap();
+    let machine = Machine::builder(&config, Box::new(Discard))
+        .build()
+        .unwrap();
     World {
         base: machine.board().ram.base,
         machine,

@@ -212,7 +212,9 @@ pub fn poking(program: &[&[u32]], change: impl FnOnce(&mut Config)) -> World {
     let file = kernel(program);
     let mut config = config(&file);
     change(&mut config);
-    let machine = Machine::new(&config, Box::new(Discard)).unwrap();
+    let machine = Machine::builder(&config, Box::new(Discard))
+        .build()
+        .unwrap();
     let base = machine.board().ram.base;
     World {
         machine,

@@ -34,7 +34,9 @@ impl Sample {
             rng: true,
             ..config(&kernel)
         };
-        let mut machine = Machine::new(&config, Box::new(Discard)).unwrap();
+        let mut machine = Machine::builder(&config, Box::new(Discard))
+            .build()
+            .unwrap();
         machine.run(limited(5_000));
         Self {
             machine,

@@ -114,7 +114,9 @@ fn machine(guest: Guest) -> Machine {
         time: TimeMode::Host,
         ..Config::default()
     };
-    Machine::new(&config, Box::new(Discard)).unwrap()
+    Machine::builder(&config, Box::new(Discard))
+        .build()
+        .unwrap()
 }
 
 fn limited(time: Duration) -> Limits {

@@ -1,111 +1,15 @@
 //! The one description of a machine, from which its bus, its device tree and its documentation are made.
 
+mod entry;
+
 use std::fmt::Write as _;
 
-use super::config::{Config, IommuModel, Port};
-use super::layout::{self, Range};
+pub use entry::{Device, Entry, IommuPart, Irq, RTC_IRQ, UART_IRQ};
+
+use crate::config::{Config, IommuModel, Port};
+use crate::iommu::models;
+use crate::layout::{self, Range};
 use crate::vcpu::{Irqchip, Platform};
-
-/// A shared peripheral interrupt: its line is high while the cause lasts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Irq {
-    /// Its number among the shared ones.
-    pub spi: u32,
-}
-
-impl Irq {
-    /// The identifier that the interrupt controller gives it.
-    pub const fn id(self) -> u32 {
-        layout::SPI_BASE + self.spi
-    }
-}
-
-/// The console's interrupt.
-pub const UART_IRQ: Irq = Irq {
-    spi: layout::UART_SPI,
-};
-/// The real-time clock's interrupt.
-pub const RTC_IRQ: Irq = Irq {
-    spi: layout::RTC_SPI,
-};
-
-/// A kind of device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
-    /// Interrupt controller: distributor, and CPU interface (GICv2) or redistributors (GICv3).
-    Gic,
-    /// Console.
-    Uart,
-    /// Real-time clock.
-    Rtc,
-    /// Clock generator `index` of the configuration.
-    ClockGenerator(usize),
-    /// IPMMU `index` of the configuration, of R-Car Gen2.
-    Ipmmu(usize),
-    /// IPMMU `index` of the configuration, of R-Car Gen3: a cache IPMMU.
-    IpmmuGen3(usize),
-    /// The main IPMMU of R-Car Gen3.
-    IpmmuMain,
-    /// Virtio-iommu `index` of the configuration, on virtio-mmio.
-    VirtioIommu(usize),
-    /// Disk `index` of the configuration, on virtio-mmio.
-    Disk(usize),
-    /// Entropy, on virtio-mmio.
-    Rng,
-}
-
-/// A device in its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Name in summaries and in the documentation.
-    pub name: String,
-    /// What it is.
-    pub device: Device,
-    /// Where its registers are.
-    pub ranges: Vec<Range>,
-    /// Its interrupt.
-    pub irq: Option<Irq>,
-    /// Where it stands behind an IOMMU.
-    pub iommu: Option<Port>,
-    /// The clock generators that its probe waits for.
-    pub clocks: Vec<usize>,
-    /// Whether its node says that it is coherent with the cores' caches.
-    pub coherent: bool,
-}
-
-impl Entry {
-    /// Whether it stands in a virtio-mmio slot.
-    pub const fn is_virtio(&self) -> bool {
-        matches!(
-            self.device,
-            Device::Disk(_) | Device::Rng | Device::VirtioIommu(_)
-        )
-    }
-
-    /// The name of its node in the device tree, without the path.
-    pub fn node_name(&self) -> String {
-        let kind = match self.device {
-            Device::Gic => "interrupt-controller",
-            Device::Uart => "serial",
-            Device::Rtc => "rtc",
-            Device::ClockGenerator(_) => "clock-controller",
-            Device::Ipmmu(_)
-            | Device::IpmmuGen3(_)
-            | Device::IpmmuMain
-            | Device::VirtioIommu(_) => "iommu",
-            Device::Disk(_) | Device::Rng => "virtio_mmio",
-        };
-        format!("{kind}@{:x}", self.ranges[0].base)
-    }
-
-    /// What Linux calls it (drivers/of/device.c, `of_device_make_bus_id`).
-    pub fn linux_name(&self) -> String {
-        match self.node_name().split_once('@') {
-            Some((kind, address)) => format!("{address}.{kind}"),
-            None => String::new(),
-        }
-    }
-}
 
 /// A machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,16 +113,14 @@ impl Board {
     /// What IOMMU `index` calls the place of a device: "uTLB" or "endpoint".
     pub fn port_word(&self, index: usize) -> &'static str {
         match self.iommu(index).map(|entry| entry.device) {
-            Some(Device::VirtioIommu(_)) => IommuModel::Virtio.port(),
-            _ => IommuModel::Ipmmu.port(),
+            Some(Device::Iommu(model, _)) => model.facts().port_word,
+            _ => IommuModel::None.facts().port_word,
         }
     }
 
     fn iommu(&self, index: usize) -> Option<&Entry> {
-        self.devices.iter().find(|entry| {
-            matches!(entry.device,
-                Device::Ipmmu(i) | Device::IpmmuGen3(i) | Device::VirtioIommu(i) if i == index)
-        })
+        let mut devices = self.devices.iter();
+        devices.find(|entry| entry.iommu_index() == Some(index))
     }
 
     /// The machine as a table in Markdown.
@@ -242,46 +144,20 @@ impl Board {
     }
 }
 
-/// The IOMMUs. On Gen3 a cache IPMMU has no interrupt: the main one, which comes first so that a driver finds it
-/// first, raises its own.
+/// The IOMMUs, each model's in one go and in the order in which the models are listed.
 fn iommus(config: &Config) -> Vec<Entry> {
-    let irq = |spi| Some(Irq { spi });
     let list = config.iommu_list();
-    let mut entries = Vec::new();
-    if list
-        .iter()
-        .any(|(_, model)| *model == IommuModel::IpmmuGen3)
-    {
-        entries.push(Entry {
-            name: "ipmmu-main".into(),
-            device: Device::IpmmuMain,
-            ranges: vec![layout::IPMMU_MAIN],
-            irq: irq(layout::IPMMU_MAIN_SPI),
-            iommu: None,
-            clocks: Vec::new(),
-            coherent: false,
-        });
-    }
-    for (index, (name, model)) in list.into_iter().enumerate() {
-        let base = layout::IPMMU.base + index as u64 * layout::IPMMU_STRIDE;
-        let own = irq(layout::IPMMU_SPI + index as u32);
-        let (device, irq, size) = match model {
-            IommuModel::None => continue,
-            IommuModel::Ipmmu => (Device::Ipmmu(index), own, layout::IPMMU.size),
-            IommuModel::IpmmuGen3 => (Device::IpmmuGen3(index), None, layout::IPMMU.size),
-            IommuModel::Virtio => (Device::VirtioIommu(index), own, layout::VIRTIO.size),
-        };
-        entries.push(Entry {
-            name,
-            device,
-            ranges: vec![Range::new(base, size)],
-            irq,
-            iommu: None,
-            clocks: Vec::new(),
-            coherent: false,
-        });
-    }
-    entries
+    let of = |wanted: IommuModel| {
+        let all = list.iter().enumerate();
+        let those = all.filter(move |(_, (_, model))| *model == wanted);
+        those
+            .map(|(index, (name, _))| (index, name.clone()))
+            .collect::<Vec<_>>()
+    };
+    let models = IommuModel::ALL.into_iter().filter_map(models::model);
+    models
+        .flat_map(|model| model.place(&of(model.model())))
+        .collect()
 }
 
 #[cfg(test)]

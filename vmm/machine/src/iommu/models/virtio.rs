@@ -6,21 +6,65 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use viommu::virtio::spec::Status;
 use viommu::virtio::{DomainNames, Exchange, Observers, Request, RequestObserver, VirtioIommu};
 use viommu::{Attachment, DmaSpace, EndpointId, Event, Fault, Observer, Scope};
-use vmm_devices::virtio::VirtioDevice;
 use vmm_devices::virtio::deferred_work::DeferredWork;
 use vmm_devices::virtio::iommu::{DriverEvent, DriverObserver, Iommu};
 
-use super::super::board::{Board, Device, Entry};
-use super::super::config::{Config, ConfigError};
-use super::super::error::Error;
-use super::build::{IommuContext, masters};
-use super::saved::{UnitState, WrongIommu};
-use super::tally::Tally;
-use super::{IommuInfo, IommuSummary, RequestCounts, VirtioEvent, VirtioIommuSummary};
+use super::super::tally::Tally;
+use super::super::{IommuInfo, IommuSummary, RequestCounts, VirtioEvent, VirtioIommuSummary};
+use super::{Face, IommuContext, IommuDevice, Model, UnitState, WrongIommu};
+use crate::board::{Device, Entry, IommuPart, Irq};
+use crate::config::{ConfigError, IommuModel, Port};
+use crate::error::Error;
+use crate::layout::{self, Range};
+
+/// The model virtio-iommu.
+pub(super) struct Virtio;
+
+impl Model for Virtio {
+    fn model(&self) -> IommuModel {
+        IommuModel::Virtio
+    }
+
+    fn place(&self, instances: &[(usize, String)]) -> Vec<Entry> {
+        let entry = |(index, name): &(usize, String)| {
+            let base = layout::IPMMU.base + *index as u64 * layout::IPMMU_STRIDE;
+            let device = Device::Iommu(self.model(), IommuPart::Instance(*index));
+            let irq = Irq {
+                spi: layout::IPMMU_SPI + *index as u32,
+            };
+            Entry::iommu(
+                name.clone(),
+                device,
+                Range::new(base, layout::VIRTIO.size),
+                Some(irq),
+            )
+        };
+        instances.iter().map(entry).collect()
+    }
+
+    /// Linux, bindings/virtio/mmio.yaml.
+    fn compatible(&self) -> &'static [&'static str] {
+        &["virtio,mmio"]
+    }
+
+    fn make(
+        &self,
+        entries: &[&Entry],
+        context: &IommuContext<'_>,
+    ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
+        let mut units: Vec<Box<dyn IommuDevice>> = Vec::new();
+        for entry in entries {
+            if let Some(index) = entry.iommu_index() {
+                units.push(Box::new(VirtioUnit::new(entry, index, context)?));
+            }
+        }
+        Ok(units)
+    }
+}
 
 /// A virtio-iommu.
-pub(super) struct VirtioUnit {
-    device: Device,
+struct VirtioUnit {
+    index: usize,
     iommu: Arc<Mutex<VirtioIommu>>,
     watch: Arc<Watch>,
     deferred_work: Arc<DeferredWork>,
@@ -29,26 +73,19 @@ pub(super) struct VirtioUnit {
 }
 
 impl VirtioUnit {
-    /// IOMMU `index` of `config`, which is `entry` on the board, out of reset.
-    pub fn new(
-        config: &Config,
-        board: &Board,
-        entry: &Entry,
-        index: usize,
-        context: &IommuContext<'_>,
-    ) -> Result<Self, Error> {
+    /// IOMMU `index` of the configuration, which is `entry` on the board, out of reset.
+    fn new(entry: &Entry, index: usize, context: &IommuContext<'_>) -> Result<Self, Error> {
+        let config = context.config;
         let mut description = config.virtio_iommu(index)?;
-        description.faults = context.faults.clone();
+        description.faults = (context.faults)(entry);
         let ids: Vec<u32> = description.endpoints.iter().map(|e| e.id).collect();
         let count = ids.iter().max().map_or(0, |last| *last as usize + 1);
         let info = IommuInfo {
             name: entry.name.clone(),
-            virtio: true,
+            model: IommuModel::Virtio,
             contexts_of: entry.name.clone(),
-            masters: (0..count)
-                .map(|endpoint| masters(board, entry.device, endpoint))
-                .collect(),
-            sources: board.names(),
+            masters: context.masters_of(entry, count),
+            sources: context.sources.to_vec(),
         };
         let tally = Tally::new(info, Arc::clone(context.clock), context.sink.cloned());
         let watch = Arc::new(Watch {
@@ -75,7 +112,7 @@ impl VirtioUnit {
         // It was empty: nobody else sets it.
         let _ = watch.names.set(iommu.domain_names());
         Ok(Self {
-            device: entry.device,
+            index,
             iommu: Arc::new(Mutex::new(iommu)),
             watch,
             deferred_work,
@@ -85,27 +122,29 @@ impl VirtioUnit {
                 .is_none_or(|options| options.indirect),
         })
     }
+}
 
-    /// What it is on the board.
-    pub fn device(&self) -> Device {
-        self.device
-    }
-
-    /// What stands on its transport.
-    pub fn on_transport(&self) -> Box<dyn VirtioDevice> {
+impl IommuDevice for VirtioUnit {
+    fn face(&self, device: Device) -> Option<Face> {
+        let own = Device::Iommu(IommuModel::Virtio, IommuPart::Instance(self.index));
+        if device != own {
+            return None;
+        }
         let (iommu, deferred_work) = (Arc::clone(&self.iommu), Arc::clone(&self.deferred_work));
         let observer = self.watch.clone();
-        Box::new(Iommu::new(iommu, deferred_work, observer, self.indirect))
+        let front = Iommu::new(iommu, deferred_work, observer, self.indirect);
+        Some(Face::Transport(Box::new(front)))
     }
 
-    /// What the device at `endpoint` sees.
-    pub fn space(&self, endpoint: u32) -> Option<DmaSpace> {
+    fn space(&self, port: Port) -> Option<DmaSpace> {
+        if port.iommu != self.index {
+            return None;
+        }
         let iommu = self.iommu.lock().unwrap_or_else(PoisonError::into_inner);
-        iommu.space(endpoint)
+        iommu.space(port.utlb)
     }
 
-    /// The state, apart from that of the device.
-    pub fn save(&self) -> UnitState {
+    fn save(&self) -> UnitState {
         let iommu = self.iommu.lock().unwrap_or_else(PoisonError::into_inner);
         UnitState::Virtio {
             cache: iommu.unit().save_cache(),
@@ -114,11 +153,7 @@ impl VirtioUnit {
         }
     }
 
-    /// Takes over a saved state, the device being restored already.
-    ///
-    /// # Errors
-    /// If it does not fit.
-    pub fn restore(&self, saved: &UnitState) -> Result<(), WrongIommu> {
+    fn restore(&self, saved: &UnitState) -> Result<(), WrongIommu> {
         let UnitState::Virtio {
             cache,
             tally,
@@ -134,13 +169,12 @@ impl VirtioUnit {
         Ok(())
     }
 
-    /// What happened so far.
-    pub fn summary(&self) -> IommuSummary {
+    fn summaries(&self) -> Vec<IommuSummary> {
         let iommu = self.iommu.lock().unwrap_or_else(PoisonError::into_inner);
         let counters = iommu.unit().counters();
         let reports = iommu.report_counters();
-        IommuSummary {
-            model: "virtio".into(),
+        vec![IommuSummary {
+            model: IommuModel::Virtio.name().into(),
             hits: counters.hits,
             misses: counters.misses,
             evictions: counters.evictions,
@@ -153,7 +187,7 @@ impl VirtioUnit {
                 ..self.watch.counts.summary()
             }),
             ..self.watch.tally.summary()
-        }
+        }]
     }
 }
 

@@ -1,0 +1,65 @@
+//! Makes machines from their configuration, with what watches them and what goes wrong in them.
+
+use std::sync::Arc;
+
+use vmm_devices::uart::ConsoleSink;
+use vmm_faults::Injection;
+
+use super::Machine;
+use super::assemble::{self, HostConnections};
+use super::config::Config;
+use super::error::Error;
+use super::iommu::IommuSink;
+use crate::vcpu::Waker;
+
+/// A machine that is still to be made.
+#[must_use = "nothing is made before `build`"]
+pub struct MachineBuilder<'a> {
+    config: &'a Config,
+    console: Box<dyn ConsoleSink>,
+    iommu_sink: Option<Arc<dyn IommuSink>>,
+    injection: Option<&'a Arc<Injection>>,
+}
+
+impl<'a> MachineBuilder<'a> {
+    pub(super) fn new(config: &'a Config, console: Box<dyn ConsoleSink>) -> Self {
+        Self {
+            config,
+            console,
+            iommu_sink: None,
+            injection: None,
+        }
+    }
+
+    /// Has `sink`, if there is one, told of all that happens at the IOMMUs.
+    pub fn iommu_sink(mut self, sink: impl Into<Option<Arc<dyn IommuSink>>>) -> Self {
+        self.iommu_sink = sink.into();
+        self
+    }
+
+    /// Gives the machine points at which `injection`, if there is one, says what goes wrong. A machine without any pays nothing
+    /// for them.
+    pub fn injection(mut self, injection: impl Into<Option<&'a Arc<Injection>>>) -> Self {
+        self.injection = injection.into();
+        self
+    }
+
+    /// Opens everything that the configuration names, loads the kernel and leaves the machine ready at its first
+    /// instruction.
+    ///
+    /// # Errors
+    /// A sentence for the user; nothing is left behind.
+    pub fn build(self) -> Result<Machine, Error> {
+        let waker = Arc::new(Waker::default());
+        let connections = HostConnections {
+            console: self.console,
+            sink: self.iommu_sink.as_ref(),
+            injection: self.injection,
+            waker: &waker,
+        };
+        let parts = assemble::assemble(self.config, connections, None)?;
+        let mut machine = Machine::from_parts(self.config.clone(), parts, waker);
+        machine.start_worker()?;
+        Ok(machine)
+    }
+}

@@ -1,0 +1,287 @@
+//! The machine's IPMMUs, of R-Car Gen2 and Gen3: placed, described, made, and summed up.
+
+use std::sync::Arc;
+
+use viommu::ipmmu::{Instance, InterruptLine, Ipmmu, IpmmuConfig, NoInterrupt, Observers};
+use viommu::{Attachment, DmaSpace, DomainId};
+use vm_device::DeviceMmio;
+use vm_device::bus::{MmioAddress, MmioAddressOffset};
+use vm_fdt::FdtWriter;
+
+use super::super::tally::{Tallies, Tally};
+use super::super::{IommuInfo, IommuSummary};
+use super::{Face, IommuContext, IommuDevice, Model, UnitState, WrongIommu};
+use crate::board::{Device, Entry, IommuPart, Irq};
+use crate::config::{IommuModel, Port};
+use crate::error::Error;
+use crate::layout::{self, Range};
+
+/// The IPMMU of R-Car Gen2: each instance stands for itself.
+pub(super) struct Gen2;
+
+impl Model for Gen2 {
+    fn model(&self) -> IommuModel {
+        IommuModel::Ipmmu
+    }
+
+    fn place(&self, instances: &[(usize, String)]) -> Vec<Entry> {
+        let irq = |index: usize| Irq {
+            spi: layout::IPMMU_SPI + index as u32,
+        };
+        let instances = instances.iter();
+        instances
+            .map(|(index, name)| entry(self.model(), *index, name, Some(irq(*index))))
+            .collect()
+    }
+
+    /// Linux, bindings/iommu/renesas,ipmmu-vmsa.yaml.
+    fn compatible(&self) -> &'static [&'static str] {
+        &["renesas,ipmmu-r8a7791", "renesas,ipmmu-vmsa"]
+    }
+
+    fn make(
+        &self,
+        entries: &[&Entry],
+        context: &IommuContext<'_>,
+    ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
+        let unit = |entry: &&Entry| {
+            let config = IpmmuConfig::gen2(&entry.name);
+            let unit = Unit::new(self.model(), config, &[entry], context)?;
+            Ok(Box::new(unit) as Box<dyn IommuDevice>)
+        };
+        entries.iter().map(unit).collect()
+    }
+}
+
+/// The IPMMU of R-Car Gen3: instances are caches in front of one main IPMMU, which has the contexts and the interrupt.
+pub(super) struct Gen3;
+
+impl Model for Gen3 {
+    fn model(&self) -> IommuModel {
+        IommuModel::IpmmuGen3
+    }
+
+    fn place(&self, instances: &[(usize, String)]) -> Vec<Entry> {
+        if instances.is_empty() {
+            return Vec::new();
+        }
+        let main = Entry::iommu(
+            "ipmmu-main".into(),
+            Device::Iommu(self.model(), IommuPart::Shared),
+            layout::IPMMU_MAIN,
+            Some(Irq {
+                spi: layout::IPMMU_MAIN_SPI,
+            }),
+        );
+        let caches = instances.iter();
+        let caches = caches.map(|(index, name)| entry(self.model(), *index, name, None));
+        std::iter::once(main).chain(caches).collect()
+    }
+
+    /// Linux, bindings/iommu/renesas,ipmmu-vmsa.yaml. The power domain that it asks for on Gen3 is left out: nothing switches
+    /// this machine's devices off, and the driver needs none.
+    fn compatible(&self) -> &'static [&'static str] {
+        &["renesas,ipmmu-r8a7795"]
+    }
+
+    fn describe(
+        &self,
+        part: IommuPart,
+        shared: u32,
+        fdt: &mut FdtWriter,
+    ) -> Result<(), vm_fdt::Error> {
+        match part {
+            IommuPart::Instance(index) => {
+                // The second cell is the instance's bit in a status register of the main IPMMU.
+                let main = [shared, index as u32];
+                fdt.property_array_u32("renesas,ipmmu-main", &main)
+            }
+            IommuPart::Shared => Ok(()),
+        }
+    }
+
+    fn make(
+        &self,
+        entries: &[&Entry],
+        context: &IommuContext<'_>,
+    ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
+        let [main, caches @ ..] = entries else {
+            return Ok(Vec::new());
+        };
+        let names = caches.iter().map(|entry| entry.name.as_str());
+        let config = IpmmuConfig::gen3(&main.name, names);
+        let unit = Unit::new(self.model(), config, entries, context)?;
+        Ok(vec![Box::new(unit)])
+    }
+}
+
+fn entry(model: IommuModel, index: usize, name: &str, irq: Option<Irq>) -> Entry {
+    let base = layout::IPMMU.base + index as u64 * layout::IPMMU_STRIDE;
+    let device = Device::Iommu(model, IommuPart::Instance(index));
+    Entry::iommu(
+        name.to_owned(),
+        device,
+        Range::new(base, layout::IPMMU.size),
+        irq,
+    )
+}
+
+/// An IPMMU: one instance of Gen2, or all of Gen3.
+struct Unit {
+    model: IommuModel,
+    ipmmu: Ipmmu,
+    /// What each instance is on the board, and what happened to it.
+    instances: Vec<(Device, Arc<Tally>)>,
+}
+
+impl Unit {
+    fn new(
+        model: IommuModel,
+        mut config: IpmmuConfig,
+        entries: &[&Entry],
+        context: &IommuContext<'_>,
+    ) -> Result<Self, Error> {
+        let root = entries.first().map(|entry| entry.name.clone());
+        let root = root.unwrap_or_default();
+        if let Some(first) = entries.first() {
+            config.faults = (context.faults)(first);
+        }
+        let instances: Vec<(Device, Arc<Tally>)> = entries
+            .iter()
+            .zip(&config.instances)
+            .map(|(entry, instance)| {
+                let info = IommuInfo {
+                    name: entry.name.clone(),
+                    contexts_of: root.clone(),
+                    model,
+                    masters: context.masters_of(entry, instance.utlbs),
+                    sources: context.sources.to_vec(),
+                };
+                let tally = Tally::new(info, Arc::clone(context.clock), context.sink.cloned());
+                (entry.device, Arc::new(tally))
+            })
+            .collect();
+        let tallies = Arc::new(Tallies::new(
+            instances
+                .iter()
+                .map(|(_, tally)| Arc::clone(tally))
+                .collect(),
+        ));
+        let observers = Observers {
+            registers: Some(tallies.clone()),
+            translation: Some(tallies),
+        };
+        let line: Box<dyn InterruptLine> = match entries
+            .first()
+            .map(|entry| (context.line)(entry))
+            .transpose()?
+        {
+            Some(Some(line)) => Box::new(move |level| line.set(level)),
+            _ => Box::new(NoInterrupt),
+        };
+        let ipmmu = Ipmmu::new(Arc::clone(context.ram), &config, line, observers);
+        let ipmmu = ipmmu.map_err(|source| Error::Host {
+            what: "make the IPMMU",
+            source: Box::new(source),
+        })?;
+        Ok(Self {
+            model,
+            ipmmu,
+            instances,
+        })
+    }
+
+    fn instance(&self, port: Port) -> Option<(Instance, usize)> {
+        let device = Device::Iommu(self.model, IommuPart::Instance(port.iommu));
+        let number = self.number(device)?;
+        Some((self.ipmmu.instance(number)?, port.utlb as usize))
+    }
+
+    fn number(&self, device: Device) -> Option<usize> {
+        let mut instances = self.instances.iter();
+        instances.position(|(other, _)| *other == device)
+    }
+}
+
+impl IommuDevice for Unit {
+    fn face(&self, device: Device) -> Option<Face> {
+        let instance = self.ipmmu.instance(self.number(device)?)?;
+        Some(Face::Window(Arc::new(Window(instance))))
+    }
+
+    fn space(&self, port: Port) -> Option<DmaSpace> {
+        let (instance, utlb) = self.instance(port)?;
+        instance.space(utlb)
+    }
+
+    /// In the context that the port is attached to, or else the first.
+    fn show_status(&self, port: Port) -> Option<Box<dyn Fn(u32) -> String + Send + Sync>> {
+        let (instance, utlb) = self.instance(port)?;
+        let (endpoint, root) = (instance.endpoint(utlb), self.ipmmu.instance(0)?);
+        let ipmmu = self.ipmmu.clone();
+        Some(Box::new(move |status| {
+            let context = match endpoint.map(|endpoint| ipmmu.unit().attachment(endpoint)) {
+                Some(Attachment::Domain(DomainId(context))) => context as usize,
+                _ => 0,
+            };
+            root.record_status(context, status, 0);
+            root.name().to_owned()
+        }))
+    }
+
+    fn save(&self) -> UnitState {
+        UnitState::Ipmmu {
+            registers: self.ipmmu.save(),
+            cache: self.ipmmu.unit().save_cache(),
+            tallies: self.instances.iter().map(|(_, t)| t.save()).collect(),
+        }
+    }
+
+    fn restore(&self, saved: &UnitState) -> Result<(), WrongIommu> {
+        let UnitState::Ipmmu {
+            registers,
+            cache,
+            tallies,
+        } = saved
+        else {
+            return Err(WrongIommu::Model);
+        };
+        self.ipmmu.restore(registers)?;
+        self.ipmmu.unit().restore_cache(cache)?;
+        // What restoring itself has caused does not count.
+        for ((_, mine), saved) in self.instances.iter().zip(tallies) {
+            mine.restore(saved);
+        }
+        Ok(())
+    }
+
+    /// Contexts and the cache are the first instance's: those of Gen3 are the main IPMMU's.
+    fn summaries(&self) -> Vec<IommuSummary> {
+        let summary = |(_, tally): &(Device, Arc<Tally>)| IommuSummary {
+            model: self.model.name().into(),
+            ..tally.summary()
+        };
+        let mut summaries: Vec<IommuSummary> = self.instances.iter().map(summary).collect();
+        if let Some(first) = summaries.first_mut() {
+            let counters = self.ipmmu.unit().counters();
+            first.hits = counters.hits;
+            first.misses = counters.misses;
+            first.evictions = counters.evictions;
+            first.mappings = self.ipmmu.mappings();
+        }
+        summaries
+    }
+}
+
+/// An instance's registers on the bus.
+struct Window(Instance);
+
+impl DeviceMmio for Window {
+    fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
+        self.0.read(offset, data);
+    }
+
+    fn mmio_write(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &[u8]) {
+        self.0.write(offset, data);
+    }
+}

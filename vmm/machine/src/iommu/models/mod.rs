@@ -1,0 +1,188 @@
+//! The models of IOMMUs that a machine can have, and what each of them has to be: a new one gets its lines here.
+
+mod ipmmu;
+mod virtio;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use viommu::inject::Faults;
+use viommu::ipmmu::IpmmuState;
+use viommu::{CacheState, DmaSpace};
+use vm_device::DeviceMmio;
+use vm_fdt::FdtWriter;
+use vm_memory::GuestMemoryMmap;
+use vmm_base::{Clock, Interrupt};
+use vmm_devices::virtio::VirtioDevice;
+use vmm_devices::virtio::deferred_work::DeferredWork;
+
+use super::saved::WrongIommu;
+use super::tally::TallyState;
+use super::{IommuSink, IommuSummary, VirtioIommuSummary};
+use crate::board::{Device, Entry, IommuPart};
+use crate::config::{Config, IommuModel, Port};
+use crate::error::Error;
+
+/// Returns what the machine knows of a model.
+pub(crate) fn model(model: IommuModel) -> Option<&'static dyn Model> {
+    match model {
+        IommuModel::None => None,
+        IommuModel::Ipmmu => Some(&ipmmu::Gen2),
+        IommuModel::IpmmuGen3 => Some(&ipmmu::Gen3),
+        IommuModel::Virtio => Some(&virtio::Virtio),
+    }
+}
+
+/// One IOMMU: what the guest has told it, what it has cached, and what was counted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnitState {
+    /// An IPMMU: one instance of Gen2, or all of Gen3.
+    Ipmmu {
+        /// Its registers.
+        registers: IpmmuState,
+        /// Its translation cache.
+        cache: CacheState,
+        /// What was counted at each instance.
+        tallies: Vec<TallyState>,
+    },
+    /// A virtio-iommu, whose driver's doings are saved with its slot.
+    Virtio {
+        /// Its translation cache.
+        cache: CacheState,
+        /// What was counted.
+        tally: TallyState,
+        /// What else was counted.
+        counts: VirtioIommuSummary,
+    },
+}
+
+/// A model of IOMMU: where its instances stand on a board, what they are in a device tree, and how they are made.
+pub(crate) trait Model: Sync {
+    /// Returns which model it is.
+    fn model(&self) -> IommuModel;
+
+    /// Returns the board entries of these instances: their indices in the configuration, and names. What they share comes
+    /// before them, so that a guest's driver finds it first.
+    fn place(&self, instances: &[(usize, String)]) -> Vec<Entry>;
+
+    /// Returns what a device tree says that it is compatible with, the most exact first.
+    fn compatible(&self) -> &'static [&'static str];
+
+    /// Writes what else is special to the model in the device-tree node of `part`. Registers, interrupt, phandle and
+    /// `#iommu-cells` are written for it; `shared` is the phandle of the shared part.
+    ///
+    /// # Errors
+    /// Those of `fdt`.
+    fn describe(
+        &self,
+        part: IommuPart,
+        shared: u32,
+        fdt: &mut FdtWriter,
+    ) -> Result<(), vm_fdt::Error> {
+        let _ = (part, shared, fdt);
+        Ok(())
+    }
+
+    /// Makes the IOMMUs at `entries`, which are all of this model on the board, out of reset.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    fn make(
+        &self,
+        entries: &[&Entry],
+        context: &IommuContext<'_>,
+    ) -> Result<Vec<Box<dyn IommuDevice>>, Error>;
+}
+
+/// An IOMMU in a machine, or several that share what they cache.
+pub(crate) trait IommuDevice: Send + Sync {
+    /// Returns what stands at the entry of `device`, if that is one of this IOMMU's.
+    fn face(&self, device: Device) -> Option<Face>;
+
+    /// Returns what a device at `port` sees of memory, if the port is one of this IOMMU's.
+    fn space(&self, port: Port) -> Option<DmaSpace>;
+
+    /// Returns a way to have a status shown that `port` might be the cause of, if a guest can be shown one out of nowhere. It
+    /// answers with the name of the board entry whose interrupt that is.
+    fn show_status(&self, port: Port) -> Option<Box<dyn Fn(u32) -> String + Send + Sync>> {
+        let _ = port;
+        None
+    }
+
+    /// Returns its state, apart from that of its virtio slot if it has one.
+    fn save(&self) -> UnitState;
+
+    /// Takes over a saved state; what stands in a virtio slot is restored already. Whoever watches is told of the
+    /// attachments.
+    ///
+    /// # Errors
+    /// If it does not fit.
+    fn restore(&self, saved: &UnitState) -> Result<(), WrongIommu>;
+
+    /// Returns what happened so far, at each instance.
+    fn summaries(&self) -> Vec<IommuSummary>;
+}
+
+/// How a guest reaches an IOMMU.
+pub(crate) enum Face {
+    /// By registers.
+    Window(Arc<dyn DeviceMmio + Send + Sync>),
+    /// By the virtio-mmio transport that this stands on.
+    Transport(Box<dyn VirtioDevice>),
+}
+
+/// Makes the interrupt line of a board entry, if it has one.
+pub(crate) type MakeLine<'a> = dyn Fn(&Entry) -> Result<Option<Arc<dyn Interrupt>>, Error> + 'a;
+
+/// What IOMMUs are connected to.
+pub(crate) struct IommuContext<'a> {
+    /// What the machine is to be.
+    pub config: &'a Config,
+    /// What they translate to.
+    pub ram: &'a Arc<GuestMemoryMmap<()>>,
+    /// The interrupt line of a board entry.
+    pub line: &'a MakeLine<'a>,
+    /// The names of the devices at a port.
+    pub masters: &'a dyn Fn(Port) -> Vec<String>,
+    /// The names of all devices, by their [`SourceId`](viommu::SourceId).
+    pub sources: &'a [String],
+    /// The time of events.
+    pub clock: &'a Arc<dyn Clock>,
+    /// Who is told of events.
+    pub sink: Option<&'a Arc<dyn IommuSink>>,
+    /// Where an IOMMU on a transport announces what it cannot do at once.
+    pub deferred_work: &'a Arc<DeferredWork>,
+    /// The faults that are put in at the IOMMU of a board entry.
+    pub faults: &'a dyn Fn(&Entry) -> Faults,
+}
+
+impl IommuContext<'_> {
+    /// Returns the names of the devices at each port of an entry.
+    pub fn masters_of(&self, entry: &Entry, ports: usize) -> Vec<Vec<String>> {
+        let at = |port: usize| match entry.iommu_index() {
+            // As many as an IOMMU has.
+            Some(iommu) => (self.masters)(Port {
+                iommu,
+                utlb: port as u32,
+            }),
+            None => Vec::new(),
+        };
+        (0..ports).map(at).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_model_is_known_as_what_it_is() {
+        for listed in IommuModel::ALL {
+            match model(listed) {
+                Some(known) => assert_eq!(known.model(), listed),
+                None => assert_eq!(listed, IommuModel::None),
+            }
+        }
+    }
+}
