@@ -163,7 +163,8 @@ fn fuzz(
     arguments: &Arguments,
     totals: &mut Totals,
 ) -> Result<BTreeMap<String, Run>, Error> {
-    let commit = totals::commit();
+    // Asked for before anything runs: who ends what was left behind at a signal would end this too.
+    let (commit, day) = (totals::commit(), totals::today()?);
     let mut left: BTreeMap<&str, u64> = BTreeMap::new();
     for name in targets.keys() {
         let had = if arguments.in_all {
@@ -202,7 +203,7 @@ fn fuzz(
                 }
                 let (totals, runs) = &mut *lock(&sums);
                 runs.entry(name.to_owned()).or_default().add(&run);
-                totals.add(name, &run, &commit)?;
+                totals.add(name, &run, &commit, &day)?;
                 println!(
                     "{name}: {} executions in {} s, {} s of them processor time{}",
                     run.executions,

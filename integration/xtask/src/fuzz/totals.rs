@@ -96,16 +96,20 @@ impl Totals {
         })
     }
 
-    /// Adds a run of `commit`, and writes the file.
-    pub(super) fn add(&mut self, target: &str, run: &Run, commit: &str) -> Result<(), Error> {
+    /// Adds a run of `commit`, begun on `day`, and writes the file.
+    pub(super) fn add(
+        &mut self,
+        target: &str,
+        run: &Run,
+        commit: &str,
+        day: &str,
+    ) -> Result<(), Error> {
         let total = self.targets.entry(target.to_owned()).or_default();
         total.executions += run.executions;
         total.seconds += run.seconds;
         total.processor_ms += run.processor_ms;
         total.findings += run.findings;
-        total.last = output(Command::new("date").args(["-u", "+%F"]))?
-            .trim()
-            .to_owned();
+        total.last = day.to_owned();
         total.commits.insert(commit.to_owned());
         let text = serde_json::to_vec_pretty(&self.targets)
             .map_err(|e| file_error(&self.path, e.into()))?;
@@ -147,6 +151,12 @@ pub(super) fn commit() -> String {
     format!("{head}{}", if changed { "+" } else { "" })
 }
 
+/// Today, in UTC.
+pub(super) fn today() -> Result<String, Error> {
+    let day = output(Command::new("date").args(["-u", "+%F"]))?;
+    Ok(day.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,12 +182,14 @@ mod tests {
         let path = dir.join("totals.json");
         for call in 1..=2 {
             let mut totals = Totals::read(&path).unwrap();
-            totals.add("gic", &Run::of_log(GOOD), "abc").unwrap();
+            totals
+                .add("gic", &Run::of_log(GOOD), "abc", "2026-01-01")
+                .unwrap();
             let stopped = Run {
                 processor_ms: 250,
                 ..Run::of_log(STOPPED)
             };
-            totals.add("cpu", &stopped, "abc").unwrap();
+            totals.add("cpu", &stopped, "abc", "2026-01-01").unwrap();
             assert_eq!(totals.executions("gic"), call * 4200);
             assert_eq!(totals.processor_ms("cpu"), call * 250);
             assert_eq!(totals.sum(), call * 5100);
