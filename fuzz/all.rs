@@ -1,8 +1,9 @@
 //! All targets in one program.
 //!
-//! `all run TARGET [OPTION OF LIBFUZZER...] [DIR...]` fuzzes. `all cover [TARGET DIR...]...` replays files and prints what of
-//! each subject they enter: without targets the seeds of all, and then a floor that is not reached is an error. `all seeds
-//! TARGET TO FROM...` chooses seeds. `all list` prints what `targets.toml` says. `all self-test` finds a planted mistake.
+//! `all run TARGET [OPTION OF LIBFUZZER...] [DIR...]` fuzzes. `all cover [TARGET DIR...]...`
+//! replays files and prints what of each subject they enter: without targets the seeds of all, and
+//! then a floor that is not reached is an error. `all seeds TARGET TO FROM...` chooses seeds. `all
+//! list` prints what `targets.toml` says. `all self-test` finds a planted mistake.
 
 use std::collections::BTreeSet;
 use std::error::Error;

@@ -81,7 +81,8 @@ pub fn run(args: &Args) -> Result<(), String> {
         println!("{text}");
     } else {
         println!(
-            "{}: {snapshot:.1} runs/s from a snapshot, {reboot:.2} runs/s with a reboot for each: {:.0} times as many; {:.2} M instructions a run",
+            "{}: {snapshot:.1} runs/s from a snapshot, {reboot:.2} runs/s with a reboot for each: {:.0} \
+                times as many; {:.2} M instructions a run",
             rates.plan,
             rates.ratio,
             instructions_per_run as f64 / 1e6

@@ -16,8 +16,9 @@ use vmm::{
 
 /// What to measure.
 ///
-/// A guest with a disk and an entropy device behind an IPMMU boots until it is about to run its command, and is saved. From
-/// there it goes on again and again: not at all, for a million instructions, and to its power-off.
+/// A guest with a disk and an entropy device behind an IPMMU boots until it is about to run its
+/// command, and is saved. From there it goes on again and again: not at all, for a million
+/// instructions, and to its power-off.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The guest image
@@ -65,7 +66,8 @@ struct Figures {
 }
 
 /// What the guest does after the snapshot.
-const COMMAND: &str = "dd if=/dev/vda of=/dev/null bs=4k count=4 iflag=direct; dd if=/dev/hwrng of=/dev/null bs=64 count=1";
+const COMMAND: &str = "dd if=/dev/vda of=/dev/null bs=4k count=4 iflag=direct; dd if=/dev/hwrng \
+    of=/dev/null bs=64 count=1";
 /// What it says before, and when it has filled memory.
 const READY: &str = "guest: ready";
 const FILLED: &str = "guest: filled";

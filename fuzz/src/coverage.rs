@@ -1,9 +1,10 @@
 //! Which functions were entered.
 //!
-//! LLVM's SanitizerCoverage has a counter for each basic block and a table of their addresses. What functions the blocks
-//! are of, inlined ones included, the program's own debug information tells. A function is entered when one of its blocks
-//! is; one that was inlined everywhere into the middle of blocks is not seen at all. Line tables name functions without their
-//! types, so functions of one name in one file count as one.
+//! LLVM's SanitizerCoverage has a counter for each basic block and a table of their addresses. What
+//! functions the blocks are of, inlined ones included, the program's own debug information tells. A
+//! function is entered when one of its blocks is; one that was inlined everywhere into the middle
+//! of blocks is not seen at all. Line tables name functions without their types, so functions of
+//! one name in one file count as one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -70,8 +71,8 @@ pub fn take() -> Vec<usize> {
     let (first, count) = tables::counters();
     let mut entered = Vec::new();
     for index in 0..count {
-        // SAFETY: the counters lie there, and code that counts only ever writes bytes, on this thread or, in targets with
-        // threads of their own, on one that is done.
+        // SAFETY: the counters lie there, and code that counts only ever writes bytes, on this
+        // thread or, in targets with threads of their own, on one that is done.
         unsafe {
             let counter = first.add(index);
             if counter.read_volatile() != 0 {

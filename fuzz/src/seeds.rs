@@ -54,8 +54,8 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// Replaces what is in `to` by at most `most` of the files, of `bytes` in all: always the one that enters most that none
-/// before it did, for its size.
+/// Replaces what is in `to` by at most `most` of the files, of `bytes` in all: always the one that
+/// enters most that none before it did, for its size.
 ///
 /// # Errors
 /// Something cannot be read or written.

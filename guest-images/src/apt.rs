@@ -63,7 +63,8 @@ fn check(mirror: &str) -> Result<(), Error> {
 }
 
 impl Apt {
-    /// apt for packages of that architecture, with its directories in `cache`, from the mirror that the environment names.
+    /// apt for packages of that architecture, with its directories in `cache`, from the mirror that
+    /// the environment names.
     pub fn new(cache: &Path, architecture: Architecture) -> Self {
         let root = cache.join(match architecture {
             Architecture::Armhf => "apt".to_owned(),

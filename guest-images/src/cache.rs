@@ -76,8 +76,9 @@ impl Cache {
         self.root.join("logs").join(format!("{}.log", spec.name))
     }
 
-    /// The image of that name or alias if it is in the cache, complete and made by the present recipe. This is cheap: of
-    /// files that have not been touched, only size and time are looked at. See [`Cache::verify`].
+    /// The image of that name or alias if it is in the cache, complete and made by the present
+    /// recipe. This is cheap: of files that have not been touched, only size and time are looked
+    /// at. See [`Cache::verify`].
     ///
     /// # Errors
     /// [`Error::UnknownImage`].
@@ -98,16 +99,16 @@ impl Cache {
         Manifest::load(&self.manifest_path(spec)).filter(current)
     }
 
-    /// The stored file whose content has this SHA-256 (in lower-case hexadecimal digits), if it is in the cache and really
-    /// has it.
+    /// The stored file whose content has this SHA-256 (in lower-case hexadecimal digits), if it is
+    /// in the cache and really has it.
     #[must_use]
     pub fn file(&self, sha256: &str) -> Option<PathBuf> {
         self.blobs.checked(sha256)?;
         Some(self.blobs.path(sha256))
     }
 
-    /// As [`Cache::image`], with every byte that a guest boots from read and compared: size and time of a file do not change
-    /// when its disk rots. A damaged file is told and removed.
+    /// As [`Cache::image`], with every byte that a guest boots from read and compared: size and
+    /// time of a file do not change when its disk rots. A damaged file is told and removed.
     fn sound(&self, name: &str, progress: &mut dyn Progress) -> Result<Option<Image>, Error> {
         let spec = catalog::find(name)?;
         let Some(manifest) = self.present(spec) else {
@@ -128,9 +129,9 @@ impl Cache {
         Ok(sound.then(|| Image::new(spec, &manifest, &self.blobs)))
     }
 
-    /// The image of that name or alias, fetched and built if it is not in the cache, or if a file that a guest boots from
-    /// has not the hash that it had. What an earlier run, killed or not, has finished is not done again; of two runs at once,
-    /// one waits for the other.
+    /// The image of that name or alias, fetched and built if it is not in the cache, or if a file
+    /// that a guest boots from has not the hash that it had. What an earlier run, killed or not,
+    /// has finished is not done again; of two runs at once, one waits for the other.
     ///
     /// # Errors
     /// Any of [`Error`]; each says what to do.
@@ -144,8 +145,8 @@ impl Cache {
         self.obtain_from(name, &mut Apt::new(&self.root, architecture), progress)
     }
 
-    /// The files of an image in the cache, as a cache of that one image in another machine, at `root` there. What runs need
-    /// not have, such as the kernel's debug information, is left out.
+    /// The files of an image in the cache, as a cache of that one image in another machine, at
+    /// `root` there. What runs need not have, such as the kernel's debug information, is left out.
     ///
     /// # Errors
     /// The image is not known, not in the cache, or cannot be read.
@@ -296,8 +297,8 @@ impl Cache {
         self.root.join("locks").join(format!("{what}.lock"))
     }
 
-    /// The manifest of an image by the present recipes. Each version of the recipes has a manifest of its own, so that two
-    /// versions of this program with one cache do not make images in turn.
+    /// The manifest of an image by the present recipes. Each version of the recipes has a manifest
+    /// of its own, so that two versions of this program with one cache do not make images in turn.
     fn manifest_path(&self, spec: &ImageSpec) -> PathBuf {
         let (kernel, initramfs) = (make::kernel_recipe(spec), make::initramfs_recipe(spec));
         let recipe = hash_texts([kernel.as_str(), initramfs.as_str()]);

@@ -320,7 +320,13 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn any_files_read_back(files in prop::collection::btree_map("[a-z]{1,9}\\.[a-z]{0,9}", prop::collection::vec(any::<u8>(), 0..70), 0..9)) {
+        fn any_files_read_back(
+            files in prop::collection::btree_map(
+                "[a-z]{1,9}\\.[a-z]{0,9}",
+                prop::collection::vec(any::<u8>(), 0..70),
+                0..9,
+            ),
+        ) {
             let mut archive = Archive::default();
             for (path, bytes) in &files {
                 archive.file(path, 0o644, bytes.clone()).unwrap();

@@ -1,8 +1,9 @@
 //! A Rust compiler for 64-bit ARM hosts, from Debian's mirrors alone.
 //!
-//! Where rustup has the target installed, its compiler is the one. Elsewhere Debian's own is unpacked, not installed, into
-//! the cache: the compiler and its libraries for this host, and the standard library for both. Cargo compiles
-//! everything with one compiler, so it is given the small scripts that start this one.
+//! Where rustup has the target installed, its compiler is the one. Elsewhere Debian's own is
+//! unpacked, not installed, into the cache: the compiler and its libraries for this host, and the
+//! standard library for both. Cargo compiles everything with one compiler, so it is given the small
+//! scripts that start this one.
 
 use crate::apt::Apt;
 use crate::blob::{hash_texts, write_atomically};
@@ -54,8 +55,8 @@ pub struct CrossRust {
 }
 
 impl Cache {
-    /// A compiler for 64-bit ARM hosts, fetched if there is none. On such a host, and where rustup has the target, nothing
-    /// is fetched.
+    /// A compiler for 64-bit ARM hosts, fetched if there is none. On such a host, and where rustup
+    /// has the target, nothing is fetched.
     ///
     /// # Errors
     /// Any of [`Error`]; each says what to do.

@@ -39,8 +39,8 @@ pub fn guest_script(name: &str, script: &str) -> GuestFile {
     }
 }
 
-/// Puts the initial file system together for a kernel that calls itself `version`. Of `modules`, which are in an order in
-/// which they can be loaded, the guest loads those that are not in `late`.
+/// Puts the initial file system together for a kernel that calls itself `version`. Of `modules`,
+/// which are in an order in which they can be loaded, the guest loads those that are not in `late`.
 pub(crate) fn assemble(
     busybox: Vec<u8>,
     version: &str,

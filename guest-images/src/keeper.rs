@@ -5,6 +5,11 @@
 //! set-user-ID programs. The keeper is a subreaper, so that nothing below it escapes, and watches this process through
 //! a pidfd. Killed itself, it takes the program along by the parent-death signal, and what that started by theirs.
 
+#![expect(
+    unsafe_code,
+    reason = "the process that ends what was started is made by bare system calls"
+)]
+
 use crate::lock::Held;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};

@@ -1,8 +1,9 @@
 //! The source tree that kernels are compiled in.
 //!
-//! All images that are compiled from one source package share a tree, one at a time: kbuild compiles anew whatever a
-//! different configuration, or an edit, has an influence on, and nothing else. So the second image takes about a minute,
-//! and comes out as it would in a fresh tree. The tree goes when every image of that source is in the cache.
+//! All images that are compiled from one source package share a tree, one at a time: kbuild
+//! compiles anew whatever a different configuration, or an edit, has an influence on, and nothing
+//! else. So the second image takes about a minute, and comes out as it would in a fresh tree. The
+//! tree goes when every image of that source is in the cache.
 
 use crate::Error;
 use crate::blob::write_atomically;
@@ -38,8 +39,8 @@ fn lock(maker: &mut Maker<'_>, source: &str) -> Result<Lock, Error> {
     Lock::acquire(&path, &what, maker.progress)
 }
 
-/// What a tree must have been made for, to be gone on with: the same package and manner of building, and no crash of the
-/// machine since, which may have left objects half written.
+/// What a tree must have been made for, to be gone on with: the same package and manner of
+/// building, and no crash of the machine since, which may have left objects half written.
 fn stamp(package: &Package) -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let manner = recipes::build_manner();

@@ -1,11 +1,12 @@
 //! Obtains the guests: kernels and initial file systems for 32-bit ARM, and for 64-bit ARM with KVM, in a
 //! content-addressed cache; and a Rust compiler for 64-bit ARM hosts.
 //!
-//! An image is a kernel and an initramfs. Stock images hold the kernel of a Debian binary package, unmodified, and in
-//! their initramfs that package's own modules; the image `ipmmu` is compiled from Debian's unmodified kernel source with
-//! the configuration fragment in `recipes/`, and `virtio-iommu` from the same source with one Kconfig dependency widened.
-//! Every initramfs is busybox from Debian and the `/init` of `recipes/`, which
-//! prints `guest: ready`, runs the commands it is given and powers off.
+//! An image is a kernel and an initramfs. Stock images hold the kernel of a Debian binary package,
+//! unmodified, and in their initramfs that package's own modules; the image `ipmmu` is compiled
+//! from Debian's unmodified kernel source with the configuration fragment in `recipes/`, and
+//! `virtio-iommu` from the same source with one Kconfig dependency widened. Every initramfs is
+//! busybox from Debian and the `/init` of `recipes/`, which prints `guest: ready`, runs the
+//! commands it is given and powers off.
 //!
 //! ```no_run
 //! let cache = guest_images::Cache::open()?;

@@ -264,8 +264,8 @@ impl<'a> Maker<'a> {
         })
     }
 
-    /// The modules for the initial file system in an order in which they can be loaded, and the names of those among them
-    /// that its guest loads when it wants.
+    /// The modules for the initial file system in an order in which they can be loaded, and the
+    /// names of those among them that its guest loads when it wants.
     fn select_modules(&mut self, kernel: &Kernel) -> Result<(Vec<Module>, Vec<String>), Error> {
         let late = recipes::module_names(recipes::LATE_MODULES);
         let (index, mut wanted) = if self.spec.needs_build() {

@@ -84,8 +84,8 @@ impl Kernel {
 }
 
 impl Manifest {
-    /// Reads a manifest; one that is missing, damaged or of another program version counts as none, since it can be made
-    /// anew.
+    /// Reads a manifest; one that is missing, damaged or of another program version counts as none,
+    /// since it can be made anew.
     pub fn load(path: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(path).ok()?).ok()
     }

@@ -56,7 +56,8 @@ pub(crate) fn dependency_list(modules: &[Module]) -> String {
     list
 }
 
-/// Largest module taken, uncompressed: several times the largest there is, so that a damaged file cannot eat all memory.
+/// Largest module taken, uncompressed: several times the largest there is, so that a damaged file
+/// cannot eat all memory.
 const MAX_MODULE_SIZE: u64 = 64 << 20;
 
 /// What a module says that it needs.
@@ -374,7 +375,8 @@ pub(crate) mod tests {
     const SMALL: [u8; 4] = [0x37, 0x27, 0x97, 0xd6];
     const LARGE: [u8; 4] = [0xe6, 0xa0, 0x11, 0xb3];
 
-    /// "a module", compressed by xz, with a dictionary of `property` (4 KiB for 0, 4 GiB for 40) and the CRC of that header.
+    /// "a module", compressed by xz, with a dictionary of `property` (4 KiB for 0, 4 GiB for 40)
+    /// and the CRC of that header.
     fn compressed(property: u8, crc: [u8; 4]) -> Vec<u8> {
         let header = [2, 0, 0x21, 1, property, 0, 0, 0];
         [&BEFORE[..], &header, &crc, &BEHIND].concat()
@@ -399,7 +401,10 @@ pub(crate) mod tests {
         /// Whatever depends on whatever, each module comes once and, in the absence of circles, after what it needs.
         #[test]
         fn order_respects_needs(edges in prop::collection::vec((1usize..9, 0usize..8), 0..20)) {
-            let needs = |module: usize| edges.iter().filter(move |(from, to)| *from == module && to < from).map(|(_, to)| *to);
+            let needs = |module: usize| {
+                let own = edges.iter().filter(move |(from, to)| *from == module && to < from);
+                own.map(|(_, to)| *to)
+            };
             let texts: Vec<_> = (0..9).map(|module| {
                 let list: Vec<_> = needs(module).map(|to| format!("m{to}")).collect();
                 (format!("m{module}.ko"), format!("depends={}\0", list.join(",")))

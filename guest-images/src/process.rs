@@ -1,5 +1,10 @@
 //! Running programs of the host.
 
+#![expect(
+    unsafe_code,
+    reason = "a child asks for its end before its program begins"
+)]
+
 use crate::{Error, keeper, lock};
 use rustix::io::FdFlags;
 use std::io::{self, BufRead, BufReader, Read, Seek};
@@ -98,8 +103,9 @@ pub(crate) fn run(command: &mut Command, on_line: &mut dyn FnMut(&str)) -> Resul
     Ok(Outcome { status, stderr })
 }
 
-/// Runs a command that must not be cut short, such as the host's package manager at work. Should this process end before
-/// it, it goes on, in silence, with a copy of this process's locks, for which the next run then waits.
+/// Runs a command that must not be cut short, such as the host's package manager at work. Should
+/// this process end before it, it goes on, in silence, with a copy of this process's locks, for
+/// which the next run then waits.
 pub(crate) fn run_undisturbed(command: &mut Command) -> Result<Outcome, Error> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |error: io::Error| Error::Program {
@@ -110,7 +116,8 @@ pub(crate) fn run_undisturbed(command: &mut Command) -> Result<Outcome, Error> {
     let errors = tempfile::tempfile().map_err(failed)?;
     let held = lock::held();
     let locks = held.descriptors();
-    // SAFETY: fcntl is a system call, and the descriptors are those of locks, which stay as they are while `held` lives.
+    // SAFETY: fcntl is a system call, and the descriptors are those of locks, which stay as they
+    // are while `held` lives.
     unsafe {
         command.pre_exec(move || {
             for lock in &locks {

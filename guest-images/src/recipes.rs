@@ -52,8 +52,9 @@ pub(crate) const BUILD_ENVIRONMENT: [(&str, &str); 4] = [
     ("KBUILD_BUILD_VERSION", "1"),
 ];
 
-/// Settings on `make`'s command line for every kernel build. `pahole`, which writes the kernel's types (BTF), is kept from
-/// working in parallel (`-j`): the order of types would differ from build to build.
+/// Settings on `make`'s command line for every kernel build. `pahole`, which writes the kernel's
+/// types (BTF), is kept from working in parallel (`-j`): the order of types would differ from build
+/// to build.
 pub(crate) const BUILD_SETTINGS: [&str; 3] = [
     "ARCH=arm",
     "CROSS_COMPILE=arm-linux-gnueabihf-",

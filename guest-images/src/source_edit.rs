@@ -78,7 +78,8 @@ mod tests {
         new: "\tdepends on X || Y\n",
     };
 
-    const KCONFIG: &str = "# Text.\nconfig A\n\tdepends on X\n\nconfig B\n\tbool\n\tdepends on X\n\n\thelp\n\t  Text.\n\n\
+    const KCONFIG: &str = "# Text.\nconfig A\n\tdepends on X\n\nconfig B\n\tbool\n\tdepends on \
+        X\n\n\thelp\n\t  Text.\n\n\
                            config BB\n\tdepends on X\n";
 
     #[test]

@@ -389,7 +389,8 @@ fn packages_that_have_left_the_mirror_are_replaced_by_present_ones() {
     assert_ne!(again.initramfs_sha256, image.initramfs_sha256);
 }
 
-/// Puts a compiled kernel with that module into the cache, as if it had been built there; without an initial file system.
+/// Puts a compiled kernel with that module into the cache, as if it had been built there; without
+/// an initial file system.
 fn fake_build(cache: &Cache, name: &str, module: &str) {
     let spec = catalog::find(name).unwrap();
     let scratch = cache.root().join("work/fake");

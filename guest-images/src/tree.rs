@@ -16,8 +16,8 @@ use std::path::PathBuf;
 const FORMAT: &str = "1";
 
 impl Cache {
-    /// A directory with the packages `names` of the Debian release `suite` in it, fetched if there is none. What they depend on
-    /// is not followed: name it too. Their scripts do not run.
+    /// A directory with the packages `names` of the Debian release `suite` in it, fetched if there
+    /// is none. What they depend on is not followed: name it too. Their scripts do not run.
     ///
     /// # Errors
     /// Any of [`Error`]; each says what to do.

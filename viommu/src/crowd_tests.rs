@@ -1,5 +1,6 @@
-//! Several vCPUs that map and unmap, devices that work and an unplugging, all at once on real threads, through the doors
-//! that a guest has: whatever an IOMMU calls complete, nothing lands through it afterwards, and nothing waits for ever.
+//! Several vCPUs that map and unmap, devices that work and an unplugging, all at once on real
+//! threads, through the doors that a guest has: whatever an IOMMU calls complete, nothing lands
+//! through it afterwards, and nothing waits for ever.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -36,8 +37,8 @@ pub const IOVAS: u64 = VCPUS * PAGES + 1;
 /// Frames that are mapped.
 pub const FRAMES: u64 = 2 * IOVAS;
 
-/// A guest's driver of an IOMMU, whose functions may be called by several vCPUs at once. What takes something away returns
-/// when the IOMMU says that it is complete.
+/// A guest's driver of an IOMMU, whose functions may be called by several vCPUs at once. What takes
+/// something away returns when the IOMMU says that it is complete.
 pub trait Driver: Sync {
     /// The guest's memory.
     fn ram(&self) -> &GuestMemoryMmap<()>;

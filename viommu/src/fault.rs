@@ -13,10 +13,10 @@ pub struct EndpointId(pub u32);
 
 /// A bus master, as its VMM numbers them.
 ///
-/// An [`EndpointId`] does not say who accessed where several bus masters share one, as those of a micro-TLB do. A VMM
-/// that wants to know gives each of them a [`DmaSpace`](crate::DmaSpace) of its own
-/// [source](crate::DmaSpace::with_source); events, faults and injectors then name it. What is translated never depends on
-/// it.
+/// An [`EndpointId`] does not say who accessed where several bus masters share one, as those of a
+/// micro-TLB do. A VMM that wants to know gives each of them a [`DmaSpace`](crate::DmaSpace) of its
+/// own [source](crate::DmaSpace::with_source); events, faults and injectors then name it. What is
+/// translated never depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(pub u32);
 

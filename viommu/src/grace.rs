@@ -259,8 +259,9 @@ impl Waiting {
 
 /// The time until every access that was under way has ended.
 ///
-/// Begun by [`TranslationUnit::begin_grace_period`](crate::TranslationUnit::begin_grace_period). It holds no lock and
-/// stops nobody: a thread that polls it may at any time do other work, such as running the vCPU that a device waits for.
+/// Begun by [`TranslationUnit::begin_grace_period`](crate::TranslationUnit::begin_grace_period). It
+/// holds no lock and stops nobody: a thread that polls it may at any time do other work, such as
+/// running the vCPU that a device waits for.
 #[derive(Debug)]
 #[must_use = "an invalidation is complete only when its grace period is over"]
 pub struct GracePeriod {

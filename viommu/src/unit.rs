@@ -233,9 +233,9 @@ impl<M> TranslationUnit<M> {
         state
     }
 
-    /// Takes over what another unit of the same configuration had cached and counted, attachments and the model's
-    /// mappings being restored already. No access may be under way. Whatever the state holds, no access through it leaves guest
-    /// memory.
+    /// Takes over what another unit of the same configuration had cached and counted, attachments
+    /// and the model's mappings being restored already. No access may be under way. Whatever the
+    /// state holds, no access through it leaves guest memory.
     ///
     /// # Errors
     /// If the state is of another version or of another size, or could not have come about; then nothing changes.

@@ -17,8 +17,9 @@ use run::{Guest, PHASES, Sample};
 /// Guests with and without the IOMMU take turns; the figures are medians. The clock is the host's, devices have a
 /// thread of their own, and the disk is a file in the host's page cache.
 ///
-/// The guest's instructions are counted too: mapping, unmapping and flushing is work that the IOMMU makes for the
-/// guest's kernel, on any machine. What the ratio would be by that alone is the "guest limit"; "machine" is the ratio by it.
+/// The guest's instructions are counted too: mapping, unmapping and flushing is work that the IOMMU
+/// makes for the guest's kernel, on any machine. What the ratio would be by that alone is the
+/// "guest limit"; "machine" is the ratio by it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The IOMMU: its model

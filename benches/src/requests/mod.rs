@@ -21,10 +21,11 @@ const ROUND: Duration = Duration::from_millis(2);
 
 /// What to measure.
 ///
-/// The device's side of the request queue is timed, in memory, from the available ring to the used ring: fetching
-/// chains of two descriptors, executing, invalidating, waiting for devices (none is at work), answering. What the driver
-/// does is not. Lookups and reads are those of `benches translation`, beside the same peers, through the device's
-/// translation cache and, without one, through its store of mappings. Figures are lower quartiles of the rounds.
+/// The device's side of the request queue is timed, in memory, from the available ring to the used
+/// ring: fetching chains of two descriptors, executing, invalidating, waiting for devices (none is
+/// at work), answering. What the driver does is not. Lookups and reads are those of `benches
+/// translation`, beside the same peers, through the device's translation cache and, without one,
+/// through its store of mappings. Figures are lower quartiles of the rounds.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Rounds of turns

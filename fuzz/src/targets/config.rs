@@ -1,5 +1,6 @@
-//! A machine's description, as a file and as words of the command line: it is read or refused in a sentence, what was read,
-//! written, is read alike, and what is valid has a board and a device tree.
+//! A machine's description, as a file and as words of the command line: it is read or refused in a
+//! sentence, what was read, written, is read alike, and what is valid has a board and a device
+//! tree.
 
 use arbitrary::{Arbitrary, Unstructured};
 use vmm::machine::board::Board;

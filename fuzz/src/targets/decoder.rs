@@ -1,5 +1,5 @@
-//! Any word, and words of the decoder's own tables, decode and disassemble in either instruction set; those of the tables
-//! decode to what they are of.
+//! Any word, and words of the decoder's own tables, decode and disassemble in either instruction
+//! set; those of the tables decode to what they are of.
 
 use std::fmt::Write;
 

@@ -1,5 +1,6 @@
-//! Any text as a fault plan: it is read or refused in a sentence, and what was read, written, is read alike. Any bytes as
-//! the journal of a campaign: what is believed of it is whole lines from its beginning on.
+//! Any text as a fault plan: it is read or refused in a sentence, and what was read, written, is
+//! read alike. Any bytes as the journal of a campaign: what is believed of it is whole lines from
+//! its beginning on.
 
 use std::sync::LazyLock;
 

@@ -1,5 +1,5 @@
-//! Any accesses to the interrupt controller, from any core, between any changes of its inputs, with moves to another one in
-//! between. What it signals is what its registers say.
+//! Any accesses to the interrupt controller, from any core, between any changes of its inputs, with
+//! moves to another one in between. What it signals is what its registers say.
 
 use std::sync::Arc;
 

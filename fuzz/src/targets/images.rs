@@ -1,5 +1,6 @@
-//! What guests are made of, as it comes from outside: packages' records, apt's messages, modules, compressed or not, what the
-//! cache remembers, and files for an initial file system, all of it right but for some bytes.
+//! What guests are made of, as it comes from outside: packages' records, apt's messages, modules,
+//! compressed or not, what the cache remembers, and files for an initial file system, all of it
+//! right but for some bytes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -115,7 +116,8 @@ fn module(entries: &[(u8, [u8; 4])]) -> Vec<u8> {
     let mut put = |at: usize, size: usize, value: usize| {
         file[at..at + size].copy_from_slice(&value.to_le_bytes()[..size]);
     };
-    // Relocatable, for ARM, version 1; where section headers are, sizes of headers, how many, and which has their names.
+    // Relocatable, for ARM, version 1; where section headers are, sizes of headers, how many, and
+    // which has their names.
     for (at, size, value) in [
         (16, 2, 1),
         (18, 2, 40),

@@ -1,7 +1,8 @@
 //! Any bytes as a kernel image: symbols or an error, within a bounded time, and every lookup answers.
 //!
-//! A few bytes can hardly make tables by chance: an input changes good tables, of any layout of 32-bit and 64-bit kernels,
-//! or places a token table with its index, words and runs of bytes at places of its choice.
+//! A few bytes can hardly make tables by chance: an input changes good tables, of any layout of
+//! 32-bit and 64-bit kernels, or places a token table with its index, words and runs of bytes at
+//! places of its choice.
 
 use std::sync::OnceLock;
 

@@ -2,8 +2,8 @@
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 
-/// As many parts as the rest of the input makes. A `Vec` ends at each part with even odds, so that random inputs make no long
-/// ones.
+/// As many parts as the rest of the input makes. A `Vec` ends at each part with even odds, so that
+/// random inputs make no long ones.
 #[derive(Debug)]
 pub struct Rest<T>(pub Vec<T>);
 

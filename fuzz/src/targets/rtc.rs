@@ -1,5 +1,6 @@
-//! The real-time clock and its alarm under any driver, with time that passes in any steps, beside a model that knows at every
-//! moment what the counter is and whether it has come to the match register (PL031, DDI 0224C).
+//! The real-time clock and its alarm under any driver, with time that passes in any steps, beside a
+//! model that knows at every moment what the counter is and whether it has come to the match
+//! register (PL031, DDI 0224C).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

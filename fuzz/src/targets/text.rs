@@ -1,7 +1,7 @@
 //! Texts that are nearly right: good ones with words of them exchanged.
 //!
-//! Fuzzers change bytes; what a notation is made of are words. An input is a choice among good texts and a list of edits
-//! of their words.
+//! Fuzzers change bytes; what a notation is made of are words. An input is a choice among good
+//! texts and a list of edits of their words.
 
 use std::borrow::Cow;
 

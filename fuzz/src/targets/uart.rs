@@ -1,6 +1,6 @@
-//! The console's 16550A under any driver: what it reads, what is sent, and its interrupt line, beside a model that follows
-//! the data sheet register by register (PC16550D, June 1995), with the bytes that wait on the line told apart from those
-//! that arrived.
+//! The console's 16550A under any driver: what it reads, what is sent, and its interrupt line,
+//! beside a model that follows the data sheet register by register (PC16550D, June 1995), with the
+//! bytes that wait on the line told apart from those that arrived.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -73,7 +73,8 @@ impl Model {
         !self.loops() && (self.enabled & 1 != 0 || self.polls >= POLLS)
     }
 
-    /// The lines of the modem: CTS, DSR and DCD of a terminal that is always there, or in loop-back RTS, DTR, OUT1, OUT2.
+    /// The lines of the modem: CTS, DSR and DCD of a terminal that is always there, or in loop-back
+    /// RTS, DTR, OUT1, OUT2.
     fn modem(&self) -> u8 {
         if !self.loops() {
             return 0xb0;

@@ -84,7 +84,8 @@ mod tests {
     #[test]
     fn reads_a_record() {
         let text = "Package: linux-image-armmp\nSource: linux (7.2.12-1)\nVersion: 7.2.12-1\nInstalled-Size: 12\n\
-                    Depends: linux-base-armmp (= 7.2.12-1), linux-image-7.2.12+deb14-armmp (= 7.2.12-1), kmod, a (>= 2) | b\n\
+                    Depends: linux-base-armmp (= 7.2.12-1), linux-image-7.2.12+deb14-armmp (= 7.2.12-1), \
+                    kmod, a (>= 2) | b\n\
                     Description: Linux for ARMv7 multiplatform SoCs\n more text: with a colon\nSize: 1492\n\
                     SHA256: 791e42cf39b67435fde4ae2203b5879372fcb06abdf651646b09e1cbe8a0338c\n\n\
                     Package: linux-image-armmp\nVersion: 1\n";
@@ -112,7 +113,8 @@ mod tests {
     #[test]
     fn unreachable_mirror_is_told_from_bad_signature() {
         let unreachable = "Ign:1 http://nosuch.invalid/debian bookworm InRelease\n\
-                           Err:1 http://nosuch.invalid/debian bookworm InRelease\n  Could not resolve 'nosuch.invalid'\n\
+                           Err:1 http://nosuch.invalid/debian bookworm InRelease\n  Could not resolve \
+                           'nosuch.invalid'\n\
                            W: Some index files failed to download. They have been ignored, or old ones used instead.\n";
         assert_eq!(
             update_failure(unreachable),

@@ -26,8 +26,8 @@ impl Task {
         matches!(self, Self::Build | Self::Tests)
     }
 
-    /// Cargo's arguments. Lints come from Clippy's compiler in the place of a wrapper, so that they take no cargo-clippy of
-    /// the same version.
+    /// Cargo's arguments. Lints come from Clippy's compiler in the place of a wrapper, so that they
+    /// take no cargo-clippy of the same version.
     const fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Build => &["build", "-p", "vmm", "--bin", "vmm"],

@@ -44,8 +44,8 @@ impl Disks {
     }
 }
 
-/// Sectors within a page, pages, some pages, and more than one request holds; each its own part of the disk: block size,
-/// count, and where, in blocks.
+/// Sectors within a page, pages, some pages, and more than one request holds; each its own part of
+/// the disk: block size, count, and where, in blocks.
 const PIECES: [(&str, usize, usize); 5] = [
     ("512", 96, 0),
     ("1536", 40, 64),

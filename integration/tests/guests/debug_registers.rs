@@ -93,8 +93,8 @@ fn program() -> integration::Disk {
     disk::of(&bytes)
 }
 
-/// Linux's perf and ptrace, on a stock kernel: counted and signalled where they should be, nowhere else, and the program goes
-/// on.
+/// Linux's perf and ptrace, on a stock kernel: counted and signalled where they should be, nowhere
+/// else, and the program goes on.
 #[test]
 fn a_stock_kernel_s_debuggers_and_profilers_see_what_they_ask_for() {
     let run = Guest::image("debian-armmp-6.1")

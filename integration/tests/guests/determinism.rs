@@ -20,7 +20,8 @@ fn ipmmu_repeats_on_four_cores() {
     let disk = disk::noise(4 << 20, 9);
     let guest = Guest::image("ipmmu").cpus(4).read_only_disk(&disk);
     // The cores race for the disk and the console.
-    let race = "for i in 1 2 3 4; do dd if=/dev/vda bs=4k skip=$((i*100)) count=100 2>/dev/null | sha256sum & done; wait";
+    let race = "for i in 1 2 3 4; do dd if=/dev/vda bs=4k skip=$((i*100)) count=100 2>/dev/null | sha256sum \
+        & done; wait";
     repeats(&guest.run(race).run("cat /proc/interrupts"));
 }
 

@@ -49,8 +49,8 @@ fn check(name: &str, has_variables: bool) {
     }
 }
 
-/// Without CONFIG_KALLSYMS_ALL there are symbols of functions only, `_text` not among them; relocations keep what they add
-/// for themselves.
+/// Without CONFIG_KALLSYMS_ALL there are symbols of functions only, `_text` not among them;
+/// relocations keep what they add for themselves.
 #[test]
 fn a_6_1_kernel() {
     check("debian-arm64-6.1", false);

@@ -24,7 +24,8 @@ fn four_cores_in_host_time_do_it_again() {
         ..DiskConfig::new(disk.path())
     };
     let race = "for i in 1 2 3 4; do dd if=/dev/vda bs=4k skip=$((i*50)) count=50 2>/dev/null | sha256sum & done; \
-        sleep 0.2; dd if=/dev/urandom of=/dev/vda bs=4k count=5 conv=fsync; wait; date; cat /proc/interrupts /proc/uptime";
+        sleep 0.2; dd if=/dev/urandom of=/dev/vda bs=4k count=5 conv=fsync; wait; date; cat \
+        /proc/interrupts /proc/uptime";
     let guest = Guest::image("ipmmu").cpus(4).host_time().iommu("ipmmu");
     let guest = guest.disk_config(overlay).run(race);
     let console = Capture::default();

@@ -10,8 +10,8 @@ use std::process::{Command, ExitCode};
 pub(crate) struct Arguments {
     /// Install Debian packages that are missing, without asking
     ///
-    /// Without this, VIOMMU_INSTALL=yes in the environment allows it, or an answer at the terminal; otherwise the command
-    /// that installs them is printed.
+    /// Without this, VIOMMU_INSTALL=yes in the environment allows it, or an answer at the terminal;
+    /// otherwise the command that installs them is printed.
     #[arg(long)]
     install: bool,
     /// Arguments for `vmm demo`; its --help lists them

@@ -24,7 +24,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Runs every test of the workspace, guest boots included, after seeing to what they need from this host
     Test(test::Arguments),
-    /// Runs fuzz targets, resuming what earlier calls found, and says what they executed and which functions that entered
+    /// Runs fuzz targets, resuming what earlier calls found, and says what they executed and which
+    /// functions that entered
     Fuzz(fuzz::Arguments),
 }
 

@@ -7,8 +7,9 @@ use std::process::Command;
 /// The variable by which programs are told that packages may be installed.
 pub(crate) const VARIABLE: &str = "VIOMMU_INSTALL";
 
-/// Sees to it that a group of packages is installed: `.ci/packages` knows the groups, says what is missing, and installs
-/// it if `install` is set, the environment allows it, or the person at the terminal does.
+/// Sees to it that a group of packages is installed: `.ci/packages` knows the groups, says what is
+/// missing, and installs it if `install` is set, the environment allows it, or the person at the
+/// terminal does.
 ///
 /// # Errors
 /// When some are missing.

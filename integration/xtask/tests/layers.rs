@@ -1,6 +1,7 @@
 //! Which crate of the workspace may know which: its manifests say who knows whom, and this says who may.
 //!
-//! ARCHITECTURE.md draws the same. Crates that only tests use (`[dev-dependencies]`) are left out: they are in no program.
+//! ARCHITECTURE.md draws the same. Crates that only tests use (`[dev-dependencies]`) are left out:
+//! they are in no program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

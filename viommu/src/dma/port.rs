@@ -218,8 +218,8 @@ impl Refusal {
     }
 }
 
-/// How many bytes of a model's answer are before `iova`, and its last IOVA, cut where its physical addresses would wrap.
-/// A model that breaks its promises has no answer.
+/// How many bytes of a model's answer are before `iova`, and its last IOVA, cut where its physical
+/// addresses would wrap. A model that breaks its promises has no answer.
 #[inline]
 fn reach(mapping: &Mapping, iova: u64, wanted: Permissions) -> Result<(u64, u64), Miss> {
     let Mapping {

@@ -10,8 +10,8 @@ use super::{Injector, Translation};
 use crate::fault::{Access, DomainId, Requester};
 use crate::model::{Mapping, Miss};
 
-/// Most mappings that are kept: more than a guest uses between two flushes. When there is no more room all are forgotten,
-/// which a translation buffer may do at any time.
+/// Most mappings that are kept: more than a guest uses between two flushes. When there is no more
+/// room all are forgotten, which a translation buffer may do at any time.
 const MAX_MAPPINGS: usize = 4096;
 
 /// Mappings by their domain and last IOVA.

@@ -1,12 +1,14 @@
 //! Faults put into an IOMMU on purpose: where they can be put, and what they can be.
 //!
-//! An [`Injector`] is asked at every point of an IOMMU at which hardware can go wrong, and says what goes wrong there. It
-//! is given to a device when that is made ([`Faults`]); a device without one has none of these points, and pays
-//! nothing. When and how often a fault happens is the injector's business: this crate knows no plans.
+//! An [`Injector`] is asked at every point of an IOMMU at which hardware can go wrong, and says
+//! what goes wrong there. It is given to a device when that is made ([`Faults`]); a device without
+//! one has none of these points, and pays nothing. When and how often a fault happens is the
+//! injector's business: this crate knows no plans.
 //!
-//! A device with an injector does without the translation cache, so that every translation is a point. In its place
-//! stands a small translation buffer that behaves as hardware's does: it keeps what was translated until an invalidation
-//! says otherwise, or longer, if the injector has the invalidation ignored ([`FlushFault::Ignored`]).
+//! A device with an injector does without the translation cache, so that every translation is a
+//! point. In its place stands a small translation buffer that behaves as hardware's does: it keeps
+//! what was translated until an invalidation says otherwise, or longer, if the injector has the
+//! invalidation ignored ([`FlushFault::Ignored`]).
 
 mod buffer;
 mod tables;
@@ -90,8 +92,9 @@ pub struct RegisterAccess<'a> {
 
 /// Says what goes wrong.
 ///
-/// Called on the thread that came to the point, a vCPU's or a device's, which may be pinned: it must not access the IOMMU
-/// nor wait for anybody who does. Every method has the IOMMU do nothing wrong unless it is written otherwise.
+/// Called on the thread that came to the point, a vCPU's or a device's, which may be pinned: it
+/// must not access the IOMMU nor wait for anybody who does. Every method has the IOMMU do nothing
+/// wrong unless it is written otherwise.
 pub trait Injector: Send + Sync {
     /// How often faults have begun. When that changes, the IOMMU forgets what it has translated before, so that what
     /// happens from then on does not depend on it.

@@ -1,9 +1,9 @@
 //! The translation cache of one unit, shared by all its endpoints.
 //!
-//! Every domain has a *stamp*, a number used once, which its entries carry. Forgetting a domain is forgetting its stamp;
-//! forgetting everything is declaring all stamps below a *floor* dead. Dead entries are found by nobody and are
-//! replaced first. A stamp is given to a domain when something is first cached for it, so a domain that is flushed
-//! without having been used costs none.
+//! Every domain has a *stamp*, a number used once, which its entries carry. Forgetting a domain is
+//! forgetting its stamp; forgetting everything is declaring all stamps below a *floor* dead. Dead
+//! entries are found by nobody and are replaced first. A stamp is given to a domain when something
+//! is first cached for it, so a domain that is flushed without having been used costs none.
 //!
 //! A translation is cached only if nothing of its domain was invalidated since before the model was asked for it: the
 //! filler keeps a [`Ticket`] from then, and the fill compares. Invalidations count first and look for entries then;

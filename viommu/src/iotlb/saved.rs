@@ -32,7 +32,8 @@ impl CacheState {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CacheRestoreError {
     /// Written by another version.
-    #[error("the saved translation cache has version {0}, but this build reads version {expected}", expected = CacheState::VERSION)]
+    #[error("the saved translation cache has version {0}, but this build reads version \
+        {expected}", expected = CacheState::VERSION)]
     Version(u32),
     /// It is of a cache of another size.
     #[error("the saved translation cache is of another size")]

@@ -55,8 +55,8 @@ mod tests {
     use super::*;
     use crate::walk::{ExternalAbort, Region};
 
-    /// First-level table at 0x1000: a block of 1 GiB, then a table at 0x2000 with a block of 2 MiB and a table at 0x3000
-    /// with two pages, then nothing, then a table where no memory is.
+    /// First-level table at 0x1000: a block of 1 GiB, then a table at 0x2000 with a block of 2 MiB
+    /// and a table at 0x3000 with two pages, then nothing, then a table where no memory is.
     struct Tables;
 
     impl TableReader for Tables {

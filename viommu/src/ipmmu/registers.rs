@@ -230,7 +230,8 @@ impl UtlbState {
     }
 }
 
-/// Bits that IMUCTR has. FIXADDEN and FIXADD are left out: no published manual says what they do, so nothing is promised.
+/// Bits that IMUCTR has. FIXADDEN and FIXADD are left out: no published manual says what they do,
+/// so nothing is promised.
 pub(super) fn imuctr_mask() -> u32 {
     Imuctr::new()
         .with_mmuen(true)

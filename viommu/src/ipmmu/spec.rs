@@ -1,8 +1,9 @@
 //! The registers as data: offsets and bit layouts. Types only.
 //!
-//! There is no public manual. Every fact is from the Linux driver, drivers/iommu/ipmmu-vmsa.c: "6.1" marks what the
-//! version in Debian's `linux-source-6.1` uses or names, "3.15" what the first version in Linux 3.15 named besides. What
-//! neither tells, such as which bits hold what is written to them, is a choice of this model and marked so.
+//! There is no public manual. Every fact is from the Linux driver, drivers/iommu/ipmmu-vmsa.c:
+//! "6.1" marks what the version in Debian's `linux-source-6.1` uses or names, "3.15" what the first
+//! version in Linux 3.15 named besides. What neither tells, such as which bits hold what is written
+//! to them, is a choice of this model and marked so.
 
 use bitfield_struct::bitfield;
 
@@ -168,7 +169,8 @@ pub struct Imttbcr {
 pub enum Sl0 {
     /// [`Imttbcr::sl0`]: 0 is level 2 (3.15), 1 is level 1 (6.1).
     OneBit,
-    /// [`Imttbcr::sl0_twobit`]: 2 is level 1 (6.1); that 1 is level 2 and 0 is level 3 is a choice, and follows from it.
+    /// [`Imttbcr::sl0_twobit`]: 2 is level 1 (6.1); that 1 is level 2 and 0 is level 3 is a choice,
+    /// and follows from it.
     TwoBit,
 }
 

@@ -71,7 +71,8 @@ pub struct UtlbState {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
     /// Written by another version.
-    #[error("the saved IPMMU state has version {0}, but this build reads version {expected}", expected = IpmmuState::VERSION)]
+    #[error("the saved IPMMU state has version {0}, but this build reads version \
+        {expected}", expected = IpmmuState::VERSION)]
     Version(u32),
     /// Another number of instances, contexts or uTLBs.
     #[error("the saved IPMMU state is of {found} {what}, but this IPMMU has {expected}")]

@@ -13,8 +13,9 @@ use crate::model::{Mapping, Miss};
 use crate::unit::Attachment;
 use vm_memory::Permissions;
 
-/// Slots beyond one for each endpoint. No more domains than endpoints exist at any time, but a slot that was given up is
-/// free only when nobody can still be using it: so many can be waiting for that before a batch has to end.
+/// Slots beyond one for each endpoint. No more domains than endpoints exist at any time, but a slot
+/// that was given up is free only when nobody can still be using it: so many can be waiting for
+/// that before a batch has to end.
 pub(super) const SPARE_SLOTS: usize = 64;
 
 /// A domain.
@@ -179,8 +180,8 @@ impl Domains {
         self.free.iter().copied()
     }
 
-    /// Moves each domain, by its number, to a slot, and lets `free` be the slots that are free. None, and nothing useful
-    /// left, unless that is each slot once.
+    /// Moves each domain, by its number, to a slot, and lets `free` be the slots that are free.
+    /// None, and nothing useful left, unless that is each slot once.
     pub fn place(&mut self, wanted: &BTreeMap<u32, u32>, free: &[u32]) -> Option<()> {
         let count = self.slots.len();
         let mut all: Vec<u32> = wanted.values().chain(free).copied().collect();

@@ -31,8 +31,8 @@ pub struct Served {
 
 /// What is left of a turn of serving requests.
 ///
-/// A request takes about as long as another, except for those that remove mappings: these take a time in proportion to how
-/// many they remove. No request is cut in two.
+/// A request takes about as long as another, except for those that remove mappings: these take a
+/// time in proportion to how many they remove. No request is cut in two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
     /// Requests that may be executed.
@@ -84,8 +84,8 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         self.process_requests_within(queue, mem, &mut Quota::RING.clone())
     }
 
-    /// As [`VirtioIommu::process_requests`], within `quota`, which is used up by what is done. What is left over is told by
-    /// [`Served::more`].
+    /// As [`VirtioIommu::process_requests`], within `quota`, which is used up by what is done. What
+    /// is left over is told by [`Served::more`].
     ///
     /// # Errors
     /// As [`VirtioIommu::process_requests`].
@@ -175,8 +175,8 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         Ok(true)
     }
 
-    /// Executes what is available, as far as `quota` goes and as long as there are slots for new domains; whether there was
-    /// anything.
+    /// Executes what is available, as far as `quota` goes and as long as there are slots for new
+    /// domains; whether there was anything.
     fn collect(
         &mut self,
         queue: &mut Queue,

@@ -1,5 +1,6 @@
-//! What virtio-iommu looks like on the wire: numbers of the OASIS Virtual I/O Device specification, version 1.2, section
-//! 5.13 ("IOMMU Device"). Types and constants only; everything is little-endian.
+//! What virtio-iommu looks like on the wire: numbers of the OASIS Virtual I/O Device specification,
+//! version 1.2, section 5.13 ("IOMMU Device"). Types and constants only; everything is
+//! little-endian.
 
 /// Device identifier (5.13.1).
 pub const DEVICE_ID: u32 = 23;

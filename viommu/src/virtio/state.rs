@@ -86,7 +86,8 @@ pub struct AnswerState {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
     /// Written by another version.
-    #[error("the saved virtio-iommu state has version {0}, but this build reads version {expected}", expected = VirtioIommuState::VERSION)]
+    #[error("the saved virtio-iommu state has version {0}, but this build reads version \
+        {expected}", expected = VirtioIommuState::VERSION)]
     Version(u32),
     /// Other endpoints.
     #[error("the saved virtio-iommu state is of other endpoints than this virtio-iommu has")]

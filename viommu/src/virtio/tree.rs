@@ -41,7 +41,8 @@ struct Inner<V, const LEAF: usize, const FAN: usize> {
     children: Vec<Node<V, LEAF, FAN>>,
 }
 
-/// Where to cut a full node in two that is to have one thing more at `at`: what comes in order leaves full nodes behind.
+/// Where to cut a full node in two that is to have one thing more at `at`: what comes in order
+/// leaves full nodes behind.
 const fn cut(at: usize, capacity: usize) -> usize {
     if at == 0 || at == capacity {
         at

@@ -26,7 +26,8 @@ pub fn ram() -> Arc<GuestMemoryMmap<()>> {
     Arc::new(GuestMemoryMmap::from_ranges(&ranges).unwrap())
 }
 
-/// Sets its flag when dropped, so that threads which wait for it end though an assertion failed: else the test would hang.
+/// Sets its flag when dropped, so that threads which wait for it end though an assertion failed:
+/// else the test would hang.
 pub struct SetOnDrop<'a>(pub &'a AtomicBool);
 
 impl Drop for SetOnDrop<'_> {

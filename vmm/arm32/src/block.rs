@@ -6,6 +6,11 @@
 //! instruction cache, and is then compared with memory before it runs again. That comparison also covers code
 //! that a device wrote.
 
+#![expect(
+    unsafe_code,
+    reason = "decoded code holds a pointer to its page, and moves between threads with its core"
+)]
+
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -216,8 +221,9 @@ impl Blocks {
         (id, full)
     }
 
-    /// Adds a block behind breakpoints, in their order: each is a block that ends at its first operation, which stops or
-    /// passes. What follows goes to [`Blocks::behind`]. Returns as [`Blocks::insert`] does.
+    /// Adds a block behind breakpoints, in their order: each is a block that ends at its first
+    /// operation, which stops or passes. What follows goes to [`Blocks::behind`]. Returns as
+    /// [`Blocks::insert`] does.
     pub fn insert_behind(&mut self, stops: &[Handler], block: Block) -> (u32, bool) {
         let full = self.make_room(1 + stops.len());
         let mut next = block;

@@ -1,5 +1,10 @@
 //! The core's view of the physical world: one trait.
 
+#![expect(
+    unsafe_code,
+    reason = "whoever implements the bus promises that its host pointers are valid"
+)]
+
 use std::ptr::NonNull;
 
 /// The size of one bus access, in bytes.
@@ -62,8 +67,9 @@ pub unsafe trait Bus: Send + Sync {
     /// The RAM page that holds physical address `pa`, if RAM answers there.
     fn ram(&self, pa: u64) -> Option<RamPage>;
 
-    /// The physical address of the byte of RAM at host address `host`, as [`Bus::ram`] gave it out: to save what a core has
-    /// cached. A bus that does not know loses what is cached, and nothing else.
+    /// The physical address of the byte of RAM at host address `host`, as [`Bus::ram`] gave it out:
+    /// to save what a core has cached. A bus that does not know loses what is cached, and nothing
+    /// else.
     fn physical(&self, host: usize) -> Option<u64> {
         let _ = host;
         None

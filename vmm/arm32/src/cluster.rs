@@ -58,8 +58,8 @@ pub enum Stop {
         /// Address of the instruction, which R15 holds.
         pc: u32,
     },
-    /// Core `core` is about to make a watched access ([`WatchHit::done`]: has made it), by the instruction at R15. The next
-    /// run lets it.
+    /// Core `core` is about to make a watched access ([`WatchHit::done`]: has made it), by the
+    /// instruction at R15. The next run lets it.
     Watchpoint {
         /// Index of the core.
         core: usize,

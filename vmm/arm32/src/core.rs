@@ -107,8 +107,8 @@ impl Core {
         }
     }
 
-    /// Takes over predecoded code, if the core's bus has its memory where it was. All of it is compared with memory before it
-    /// runs.
+    /// Takes over predecoded code, if the core's bus has its memory where it was. All of it is
+    /// compared with memory before it runs.
     pub(crate) fn give_code(&mut self, code: Code) {
         let Code {
             blocks,
@@ -129,8 +129,8 @@ impl Core {
         self.resume = None;
     }
 
-    /// Sets (`on`) or removes a breakpoint at the virtual address `va`. The blocks that hold the instruction are made anew;
-    /// where no breakpoint lies, code runs as if there were none.
+    /// Sets (`on`) or removes a breakpoint at the virtual address `va`. The blocks that hold the
+    /// instruction are made anew; where no breakpoint lies, code runs as if there were none.
     pub(crate) fn set_breakpoint(&mut self, va: u32, on: bool) {
         let changed = if on {
             self.breakpoints.insert(va)
@@ -203,8 +203,8 @@ impl Core {
         }
     }
 
-    /// Sees to what [`Pins::any`](crate::wires::Pins::any) tells of, before block `next`. Not part of the loop, which it would
-    /// make slower for those who have nothing to see to.
+    /// Sees to what [`Pins::any`](crate::wires::Pins::any) tells of, before block `next`. Not part
+    /// of the loop, which it would make slower for those who have nothing to see to.
     #[cold]
     #[inline(never)]
     fn see_to_pins(&mut self, mut next: u32, end: u64) -> Seen {

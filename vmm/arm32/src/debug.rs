@@ -27,9 +27,9 @@ const CONTEXT_BREAKPOINTS: usize = 2;
 /// secure debug in User mode, r4p0. Unlike the A15 there is no DBGPCSR (PCSR_imp), which only memory-mapped accesses
 /// reach.
 const DIDR: u32 = 0x3515_d040;
-/// DBGDEVID: the OS double lock, vector catch by address, address masks for watchpoints and not for breakpoints. Unlike the
-/// A15 no VMID matching (there are no Virtualization Extensions), no sampling of the program counter and no DBGEACR (there
-/// are no memory-mapped debug registers).
+/// DBGDEVID: the OS double lock, vector catch by address, address masks for watchpoints and not for
+/// breakpoints. Unlike the A15 no VMID matching (there are no Virtualization Extensions), no
+/// sampling of the program counter and no DBGEACR (there are no memory-mapped debug registers).
 const DEVID: u32 = 0x0010_0f10;
 /// DBGAUTHSTATUS: everything implemented and enabled for this world.
 const AUTHSTATUS: u32 = 0xaf;
@@ -45,7 +45,8 @@ const UDCCDIS: u32 = 1 << 12;
 /// Method of entry.
 const MOE: u32 = 0xf << 2;
 
-/// Bits of a breakpoint's control register: BT without VMID matching, LBN, SSC, BAS, PMC and E. MASK and HMC do not exist.
+/// Bits of a breakpoint's control register: BT without VMID matching, LBN, SSC, BAS, PMC and E.
+/// MASK and HMC do not exist.
 const BCR_WRITABLE: u32 = 0x007f_c1e7;
 /// Bits of a watchpoint's control register: MASK, WT, LBN, SSC, BAS, LSC, PAC and E. HMC does not exist.
 const WCR_WRITABLE: u32 = 0x1f1f_dfff;
@@ -83,8 +84,8 @@ pub struct Debug {
 }
 
 impl Debug {
-    /// Records the debug event at the instruction at `pc`: DBGDSCR.MOE, and for a watchpoint DBGWFAR (the address of the
-    /// instruction plus 8 in A32 state, plus 4 in T32 state).
+    /// Records the debug event at the instruction at `pc`: DBGDSCR.MOE, and for a watchpoint
+    /// DBGWFAR (the address of the instruction plus 8 in A32 state, plus 4 in T32 state).
     pub(crate) fn note_event(&mut self, event: DebugEvent, pc: u32, thumb: bool) {
         self.dscr = self.dscr & !MOE | event.method_of_entry() << 2;
         if event == DebugEvent::Watchpoint {

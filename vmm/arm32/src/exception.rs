@@ -79,8 +79,8 @@ pub fn enter(state: &mut CpuState, e: Exception) {
     state.r[15] = base.wrapping_add(entry.vector);
 }
 
-/// Writes DFSR and DFAR, or IFSR and IFAR (B3.13), and for a debug event DBGDSCR.MOE. A Prefetch Abort for a debug event
-/// leaves IFAR as it is (UNKNOWN in the architecture; our choice).
+/// Writes DFSR and DFAR, or IFSR and IFAR (B3.13), and for a debug event DBGDSCR.MOE. A Prefetch
+/// Abort for a debug event leaves IFAR as it is (UNKNOWN in the architecture; our choice).
 fn record_fault(state: &mut CpuState, e: Exception) {
     let long = state.cp15.ttbcr & ttbcr::EAE != 0;
     match e {

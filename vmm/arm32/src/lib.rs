@@ -1,8 +1,9 @@
 //! An ARMv7-A processor core of the Cortex-A15 class, as a library.
 //!
-//! The crate knows two things of the world outside: a [`Bus`], which answers physical addresses, and a
-//! [`Clock`], which tells the time. It depends on no VMM crate but [`vmm_base`], starts no thread, reads no host clock and
-//! draws no random number: what a core does is a pure function of its state, its memory and its inputs.
+//! The crate knows two things of the world outside: a [`Bus`], which answers physical addresses,
+//! and a [`Clock`], which tells the time. It depends on no VMM crate but [`vmm_base`], starts no
+//! thread, reads no host clock and draws no random number: what a core does is a pure function of
+//! its state, its memory and its inputs.
 //!
 //! Reading order: [`state`] (what a core *is*), `mmu` and `cp15` (the system side), `lower` (instructions
 //! become micro-operations), `exec` (what each micro-operation does), `core` (the loop that runs them),

@@ -2,6 +2,11 @@
 //!
 //! Guest RAM is shared with device threads and with the guest itself, so every access is volatile.
 
+#![expect(
+    unsafe_code,
+    reason = "pages of guest memory are reached by the host pointers that the bus gave"
+)]
+
 use crate::bus::{Bus, BusFault, RamPage, Size};
 
 /// Reads `size` bytes at physical address `pa`, little-endian. The access must not cross a 4 KiB page.

@@ -78,8 +78,8 @@ pub struct Pmu {
 }
 
 impl Pmu {
-    /// The overflow interrupt output, with `now` instructions retired, those since the last update at PL1 (`privileged`) or
-    /// PL0.
+    /// The overflow interrupt output, with `now` instructions retired, those since the last update
+    /// at PL1 (`privileged`) or PL0.
     pub fn line(&mut self, now: u64, privileged: bool) -> bool {
         self.update(now, privileged);
         self.control & E != 0 && self.overflow & self.interrupts != 0
@@ -104,7 +104,8 @@ impl Pmu {
         self.last.checked_add(soonest)
     }
 
-    /// Whether a counter that counts tells PL0 and PL1 apart: then it must be brought up to date before the level changes.
+    /// Whether a counter that counts tells PL0 and PL1 apart: then it must be brought up to date
+    /// before the level changes.
     #[inline]
     pub(crate) fn filters(&self) -> bool {
         self.control & E != 0 && self.enabled != 0 && self.any_filter()
@@ -142,8 +143,8 @@ impl Pmu {
             && *last <= now
     }
 
-    /// Brings the counters up to date with `now` instructions retired, those since the last time at PL1 (`privileged`) or
-    /// PL0.
+    /// Brings the counters up to date with `now` instructions retired, those since the last time at
+    /// PL1 (`privileged`) or PL0.
     pub(crate) fn update(&mut self, now: u64, privileged: bool) {
         let passed = now.saturating_sub(self.last);
         self.last = now;

@@ -99,8 +99,8 @@ pub struct Tlb {
     next: usize,
     /// Indices of entries that hold non-global pages, to drop on a change of address space.
     local: Vec<u16>,
-    /// Indices of the others that were filled since everything was dropped, up to [`FEW`] and one that says that there are
-    /// more.
+    /// Indices of the others that were filled since everything was dropped, up to [`FEW`] and one
+    /// that says that there are more.
     filled: Vec<u16>,
     /// Lowest and highest address covered by mappings larger than a page, of which the TLB holds pieces.
     large: Option<(u32, u32)>,

@@ -75,8 +75,8 @@ pub struct WatchHit {
     pub va: u32,
     /// Whether it is a store.
     pub write: bool,
-    /// The instruction was executed: an access to a device that it made before this one cannot be taken back. Otherwise it
-    /// is about to be.
+    /// The instruction was executed: an access to a device that it made before this one cannot be
+    /// taken back. Otherwise it is about to be.
     pub done: bool,
 }
 
@@ -146,9 +146,10 @@ impl Cpu {
         self.tlb.watched(va, access == Access::Write)
     }
 
-    /// Stops before the instruction at `idx` of the running block when an observer watches its access to `size` bytes at
-    /// `va`, and raises a Data Abort when the guest does; otherwise says how to go on. A second time, when the
-    /// core goes on, an observer lets the access through. `privileged`: the access is made as PL1.
+    /// Stops before the instruction at `idx` of the running block when an observer watches its
+    /// access to `size` bytes at `va`, and raises a Data Abort when the guest does; otherwise says
+    /// how to go on. A second time, when the core goes on, an observer lets the access through.
+    /// `privileged`: the access is made as PL1.
     #[inline]
     pub(crate) fn watch(
         &mut self,
@@ -180,7 +181,8 @@ impl Cpu {
             .and_then(|_| events::at_access(&self.s, va, last, access, privileged));
         let now = self.s.retired + u64::from(idx);
         let done = self.stops.touched == Some(now);
-        // Once a device was touched there is no going on from a stop, and an access that the guest is spared is not made.
+        // Once a device was touched there is no going on from a stop, and an access that the guest
+        // is spared is not made.
         let stops = self.stops.watched != Some(now) && !(done && event.is_some());
         if let Some(watchpoint) = watched.filter(|_| stops) {
             self.stops.watched = Some(now);

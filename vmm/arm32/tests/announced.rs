@@ -214,7 +214,8 @@ const ANNOUNCED: &[Row] = &[
         &[],
         &[0xf005_e8d4, 0xf015_e8d4],
     ),
-    // ldrex r1, [r0]; strex r1, r2, [r0]; ldrexb r1, [r0]; strexh r1, r2, [r0]; ldrexd r2, r3, [r0]; strexd r1, r2, r3, [r0]; clrex
+    // ldrex r1, [r0]; strex r1, r2, [r0]; ldrexb r1, [r0]; strexh r1, r2, [r0]; ldrexd r2, r3,
+    // [r0]; strexd r1, r2, r3, [r0]; clrex
     (
         ID_ISAR3,
         12,

@@ -34,8 +34,8 @@ impl VirtualClock {
         }
     }
 
-    /// Advances to `to_ns` if that lies in the future, which is no skipping: so much time has passed. Only the machine's run
-    /// loop does this, between slices.
+    /// Advances to `to_ns` if that lies in the future, which is no skipping: so much time has
+    /// passed. Only the machine's run loop does this, between slices.
     pub fn advance_to(&self, to_ns: u64) {
         self.now.fetch_max(to_ns, Ordering::Relaxed);
     }
@@ -52,8 +52,8 @@ impl Clock for VirtualClock {
     }
 
     fn retire(&self, instructions: u64) {
-        // The end of time, 584 years on, is as far as a far timer leads: time stands still there, and never goes back. Only the
-        // run loop's thread changes it.
+        // The end of time, 584 years on, is as far as a far timer leads: time stands still there,
+        // and never goes back. Only the run loop's thread changes it.
         let now = self.now.load(Ordering::Relaxed);
         self.now
             .store(now.saturating_add(instructions), Ordering::Relaxed);

@@ -34,7 +34,8 @@ impl Pins {
         self.drive(STOP, true);
     }
 
-    /// Has the core see to itself before the next block, or not any longer. No input: only the core's own thread drives it.
+    /// Has the core see to itself before the next block, or not any longer. No input: only the
+    /// core's own thread drives it.
     #[inline]
     pub fn set_attention(&self, on: bool) {
         self.drive(ATTENTION, on);

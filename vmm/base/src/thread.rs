@@ -58,8 +58,8 @@ pub fn spawn_scoped<'scope, T: Send + 'scope>(
     thread.map_err(|source| ThreadError { name, source })
 }
 
-/// Starts `count` threads that end before `scope` does and share one piece of work. Those that cannot be had leave their part
-/// to the others, which is logged.
+/// Starts `count` threads that end before `scope` does and share one piece of work. Those that
+/// cannot be had leave their part to the others, which is logged.
 ///
 /// # Errors
 /// When there is not even one.

@@ -176,8 +176,9 @@ impl<'p> Prepared<'p> {
         self.points.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
-    /// Runs those of `tasks` that are not among `done`, `jobs` at a time, and tells `each` of every one as it ends, which
-    /// may change what is kept of it; until all are done, or `stop`. All that is done, in order.
+    /// Runs those of `tasks` that are not among `done`, `jobs` at a time, and tells `each` of every
+    /// one as it ends, which may change what is kept of it; until all are done, or `stop`. All that
+    /// is done, in order.
     ///
     /// # Errors
     /// Those of `each`; what is done by then has been told.
@@ -221,8 +222,8 @@ impl<'p> Prepared<'p> {
         error.map_or(Ok(done), Err)
     }
 
-    /// Does about `sample` of the runs that are `done` again, evenly chosen, and compares all that is known of them: how
-    /// many were done, and which of them were others. None should be.
+    /// Does about `sample` of the runs that are `done` again, evenly chosen, and compares all that
+    /// is known of them: how many were done, and which of them were others. None should be.
     pub fn recheck(
         &self,
         tasks: &(dyn Fn(u64) -> Option<Task> + Sync),

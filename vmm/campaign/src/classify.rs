@@ -237,7 +237,8 @@ fn crashes(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "[    1.5] usual 12\nguest: command 1 exited with 0\nguest: command 2 exited with 0\nguest: powering off\n[    1.6] reboot: Power down\n";
+    const GOOD: &str = "[    1.5] usual 12\nguest: command 1 exited with 0\nguest: command 2 exited with \
+        0\nguest: powering off\n[    1.6] reboot: Power down\n";
 
     fn of(reason: Reason, console: &str, wrong: &[String]) -> Verdict {
         classify(&Evidence {
@@ -284,7 +285,8 @@ mod tests {
 
     #[test]
     fn a_crash_has_its_stack() {
-        let console = "[    2.1] usual 1\n[    2.2] Internal error: Oops: 5 [#1] SMP ARM\n[    2.2] PC is at f+0x10/0x20\nnoise\n[    2.3] Kernel panic - not syncing: Fatal exception\n";
+        let console = "[    2.1] usual 1\n[    2.2] Internal error: Oops: 5 [#1] SMP ARM\n[    2.2] PC is \
+            at f+0x10/0x20\nnoise\n[    2.3] Kernel panic - not syncing: Fatal exception\n";
         let verdict = of(Reason::Reset, console, &["x".into()]);
         assert_eq!(verdict.outcome, Outcome::Crash);
         assert_eq!(verdict.stack.len(), 3, "{:?}", verdict.stack);

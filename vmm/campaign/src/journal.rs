@@ -1,9 +1,10 @@
 //! The record of a campaign on disk, a line a run, so that nothing is lost whatever ends the program.
 //!
-//! Each line is a JSON object whose last member, `chain`, is the SHA-256 of the `chain` of the line before (in binary; that of the
-//! journal's name before the first line) and of the line's own bytes before that member. A line that was edited, dropped, added
-//! or moved breaks the chain there. What was cut off at the end of a line cannot be told from a run that was killed, and
-//! whoever makes the whole chain anew is not found out by it: repeating runs finds that out.
+//! Each line is a JSON object whose last member, `chain`, is the SHA-256 of the `chain` of the line
+//! before (in binary; that of the journal's name before the first line) and of the line's own bytes
+//! before that member. A line that was edited, dropped, added or moved breaks the chain there. What
+//! was cut off at the end of a line cannot be told from a run that was killed, and whoever makes
+//! the whole chain anew is not found out by it: repeating runs finds that out.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -165,8 +166,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Goes on with the journal at `path`, or begins it if there is none: and the runs that are in it. A last line that was
-    /// not written to its end is taken away.
+    /// Goes on with the journal at `path`, or begins it if there is none: and the runs that are in
+    /// it. A last line that was not written to its end is taken away.
     ///
     /// # Errors
     /// It is of another campaign or was changed, or the host refuses.
@@ -221,8 +222,8 @@ impl Journal {
         Ok((journal, records))
     }
 
-    /// Checks what can be checked of a journal that shall begin at `path`, or go on there if `resume`, before the kernel of
-    /// its campaign is known: nothing is written.
+    /// Checks what can be checked of a journal that shall begin at `path`, or go on there if
+    /// `resume`, before the kernel of its campaign is known: nothing is written.
     ///
     /// # Errors
     /// Those that [`create`](Self::create) and [`resume`](Self::resume) would have.
@@ -309,7 +310,8 @@ fn read(file: &mut File, path: &Path) -> Result<(Vec<u8>, Contents), JournalErro
     }
 }
 
-/// Keeps other campaigns from writing `file` as long as it is open. A file that cannot be locked is written all the same.
+/// Keeps other campaigns from writing `file` as long as it is open. A file that cannot be locked is
+/// written all the same.
 fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(JournalError::Busy(path.into())),

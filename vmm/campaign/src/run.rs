@@ -59,8 +59,9 @@ pub struct Record {
 }
 
 impl Record {
-    /// In what `again`, the same run done once more, is another, in words. What [`RetentionPolicy`](super::campaign::RetentionPolicy) has
-    /// taken from this record is not looked at.
+    /// In what `again`, the same run done once more, is another, in words. What
+    /// [`RetentionPolicy`](super::campaign::RetentionPolicy) has taken from this record is not
+    /// looked at.
     pub fn difference(&self, again: &Self) -> Option<String> {
         let Self {
             run,

@@ -39,7 +39,8 @@ impl Scenario {
             let blocks = 4 * part;
             // What could be copied to its end came from a disk that works; otherwise one more request tells.
             let command = format!(
-                "dd if=/dev/vda of=/dev/vda bs=16k count=4 seek={blocks} iflag=direct oflag=direct conv=notrunc status=none \
+                "dd if=/dev/vda of=/dev/vda bs=16k count=4 seek={blocks} iflag=direct oflag=direct \
+                    conv=notrunc status=none \
                  || {{ dd if=/dev/vda of=/dev/null bs=4k count=1 iflag=direct status=none || exit {LOST}; exit 1; }}"
             );
             (command, Some(part))
@@ -50,7 +51,8 @@ impl Scenario {
                 let device = disk_name(&machine(name, Path::new("")));
                 let driver = "/sys/bus/platform/drivers/virtio-mmio";
                 let rebind = format!(
-                    "echo {device} >{driver}/unbind; for n in 1 2 3 4 5 6; do echo {device} >{driver}/bind; sleep 0.1; [ -b /dev/vda ] && break; done"
+                    "echo {device} >{driver}/unbind; for n in 1 2 3 4 5 6; do echo {device} >{driver}/bind; \
+                        sleep 0.1; [ -b /dev/vda ] && break; done"
                 );
                 vec![copy(1), (rebind, None), copy(2)]
             }

@@ -73,7 +73,8 @@ fn repeated_and_spurious_interrupts_set_alarms() {
 
 #[test]
 fn rules_are_about_their_points_only_and_none_before_the_scenario() {
-    let text = "[[fault]]\nwhere = \"queue\"\nwhat = \"lost\"\ndevice = \"disk1\"\n[[fault]]\nwhere = \"queue\"\nwhat = \"reset\"\nwhen = { nth = 2 }\n";
+    let text = "[[fault]]\nwhere = \"queue\"\nwhat = \"lost\"\ndevice = \"disk1\"\n[[fault]]\nwhere \
+        = \"queue\"\nwhat = \"reset\"\nwhen = { nth = 2 }\n";
     let injection = Injection::new();
     let at = |device: &str| {
         let action = injection.at(FaultPoint::Queue, device, 1, |_| true, |_| String::new());

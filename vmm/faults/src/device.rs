@@ -43,8 +43,8 @@ impl DeviceFaults {
         Some(action.what)
     }
 
-    /// The device has fetched a request's descriptors: the addresses (IOVA) and lengths of its `segments`, those first that
-    /// the device reads. Which of them is to be another, if one is.
+    /// The device has fetched a request's descriptors: the addresses (IOVA) and lengths of its
+    /// `segments`, those first that the device reads. Which of them is to be another, if one is.
     pub fn chain(&self, segments: &[(GuestAddress, u32)]) -> Option<ChangedSegment> {
         let words = |action: &FaultAction| match changed(segments, action) {
             Some(new) => {

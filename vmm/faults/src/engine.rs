@@ -160,8 +160,9 @@ impl Injection {
         }
     }
 
-    /// A point has been come to; what strikes there. `fits` says whether a rule that is otherwise about the point is so,
-    /// and `bits` how many bits a value has that may be flipped. `words` tell more of what happens.
+    /// A point has been come to; what strikes there. `fits` says whether a rule that is otherwise
+    /// about the point is so, and `bits` how many bits a value has that may be flipped. `words`
+    /// tell more of what happens.
     pub fn at(
         &self,
         place: FaultPoint,

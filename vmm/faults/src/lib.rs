@@ -1,9 +1,10 @@
-//! Faults that are put into a machine: what a plan says, and what is asked at every point at which hardware can go wrong.
+//! Faults that are put into a machine: what a plan says, and what is asked at every point at which
+//! hardware can go wrong.
 //!
-//! A [`Plan`](spec::Plan) says what goes wrong where and when. An [`Injection`] is a plan at work in one machine: devices
-//! ask it through [`DeviceFaults`], interrupt lines are [`FaultyLine`]s, IOMMUs ask through [`IommuPoints`]. What devices
-//! are to do later it keeps as [`DelayedAction`]s, which the machine carries out. A machine made without one has no such points
-//! and pays nothing.
+//! A [`Plan`](spec::Plan) says what goes wrong where and when. An [`Injection`] is a plan at work
+//! in one machine: devices ask it through [`DeviceFaults`], interrupt lines are [`FaultyLine`]s,
+//! IOMMUs ask through [`IommuPoints`]. What devices are to do later it keeps as [`DelayedAction`]s,
+//! which the machine carries out. A machine made without one has no such points and pays nothing.
 
 mod delayed_action;
 mod device;

@@ -405,7 +405,8 @@ mod tests {
         #[test]
         fn a_plan_survives_being_written(place in 0_usize..10, kind in 0_usize..8, seed: u64) {
             let places = [FaultPoint::Translation, FaultPoint::PageTable, FaultPoint::Flush, FaultPoint::RegisterRead,
-                FaultPoint::RegisterWrite, FaultPoint::Interrupt, FaultPoint::Queue, FaultPoint::Chain, FaultPoint::Disk, FaultPoint::Function];
+                FaultPoint::RegisterWrite, FaultPoint::Interrupt, FaultPoint::Queue, FaultPoint::Chain,
+                FaultPoint::Disk, FaultPoint::Function];
             let place = places[place];
             let what = kinds(place)[kind % kinds(place).len()];
             let bit = |n: u32| seed >> n & 1 == 1;
@@ -423,7 +424,8 @@ mod tests {
             };
             // TOML has signed numbers only.
             let rule = Rule { mask: rule.mask.map(|mask| mask >> 1 | 1), ..rule };
-            let plan = Plan { title: "t".into(), about: String::new(), scenario: Default::default(), fault: vec![rule] };
+            let scenario = Default::default();
+            let plan = Plan { title: "t".into(), about: String::new(), scenario, fault: vec![rule] };
             let text = toml::to_string(&plan).unwrap();
             match parse("p", &text) {
                 Ok(read) => prop_assert_eq!(read, plan),

@@ -48,8 +48,8 @@ pub fn open_stream(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens what takes bytes as they come and is no file: a device, or a pipe that somebody reads. Writes do not wait either:
-/// they fail with [`io::ErrorKind::WouldBlock`].
+/// Opens what takes bytes as they come and is no file: a device, or a pipe that somebody reads.
+/// Writes do not wait either: they fail with [`io::ErrorKind::WouldBlock`].
 ///
 /// # Errors
 /// The host refuses, or it is a pipe that nobody reads, or a socket.

@@ -1,10 +1,11 @@
 //! A debugger's view of the machine: the GDB remote serial protocol over TCP.
 //!
-//! Cores are threads. The protocol is spoken by a thread of its own (`session`), which sends the machine's thread orders to
-//! carry out while it stands still (`observer`); while the guest runs, the machine knows of the debugger only what it
-//! stops for. Breakpoints and watchpoints are the emulated processor's own, so guest memory stays as it is, and virtual time
-//! stands still while the debugger looks: a run that is only looked at is the same run. Of cores that KVM runs a debugger sees
-//! copies; their accesses are not watched.
+//! Cores are threads. The protocol is spoken by a thread of its own (`session`), which sends the
+//! machine's thread orders to carry out while it stands still (`observer`); while the guest runs,
+//! the machine knows of the debugger only what it stops for. Breakpoints and watchpoints are the
+//! emulated processor's own, so guest memory stays as it is, and virtual time stands still while
+//! the debugger looks: a run that is only looked at is the same run. Of cores that KVM runs a
+//! debugger sees copies; their accesses are not watched.
 
 #![deny(missing_docs)]
 
@@ -62,8 +63,9 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Has `machine` wait for a debugger before its first instruction, and answer to one as long as it runs. Debuggers may
-    /// come and go, one at a time. Who connects and sends no packet of the protocol changes nothing.
+    /// Has `machine` wait for a debugger before its first instruction, and answer to one as long as
+    /// it runs. Debuggers may come and go, one at a time. Who connects and sends no packet of the
+    /// protocol changes nothing.
     ///
     /// # Errors
     /// When the host has no thread left.

@@ -16,8 +16,8 @@ fn places(core: &Core<'_>, va: u64, len: usize) -> Vec<(u64, usize)> {
     places
 }
 
-/// Memory at `va` as the core sees it, and where nothing is mapped at that physical address, up to the first page without
-/// RAM.
+/// Memory at `va` as the core sees it, and where nothing is mapped at that physical address, up to
+/// the first page without RAM.
 pub(super) fn read(core: &Core<'_>, va: u64, len: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(len);
     for (pa, part) in places(core, va, len) {

@@ -251,7 +251,8 @@ fn a_debugger_that_steps_and_leaves_at_once_lets_the_guest_go_on() {
     let address = server.address().unwrap();
     let stop = machine.stop_handle();
     let mut observer = session::start::<Arm>(server, 2, true, stop.clone()).unwrap();
-    // The debugger leaves when the step is over, whose end is told only when the session has asked for a stop: so they cross.
+    // The debugger leaves when the step is over, whose end is told only when the session has asked
+    // for a stop: so they cross.
     let (stepped, leave) = std::sync::mpsc::channel();
     let (told, heard) = std::sync::mpsc::sync_channel(4);
     let session = std::mem::replace(&mut observer.events, told);

@@ -1,5 +1,5 @@
-//! What a guest's kernel is and does, read from outside: its symbols, types and modules, found in guest memory, and probes
-//! at its functions.
+//! What a guest's kernel is and does, read from outside: its symbols, types and modules, found in
+//! guest memory, and probes at its functions.
 //!
 //! Nothing here writes to a guest that no probe's action asks to; everything that is read is hostile.
 

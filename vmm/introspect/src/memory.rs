@@ -3,8 +3,9 @@
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_base::Width;
 
-/// The most guest RAM that one [`copy`] takes, in bytes. To find a kernel's symbols and types, the first 64 MiB of RAM do:
-/// Linux on ARM runs at their beginning, and distribution kernels have 30 to 40 MiB.
+/// The most guest RAM that one [`copy`] takes, in bytes. To find a kernel's symbols and types, the
+/// first 64 MiB of RAM do: Linux on ARM runs at their beginning, and distribution kernels have 30
+/// to 40 MiB.
 pub const MAX_COPY: u64 = 256 << 20;
 /// Longest text that [`Memory::text`] reads, in bytes.
 pub const MAX_TEXT: usize = 4096;

@@ -1,8 +1,9 @@
 //! The modules that a guest's kernel has loaded, and their symbols, from guest memory.
 //!
-//! Every `struct module` hangs in the list `modules`. Its `kallsyms` leads to a copy of the module's ELF symbol table, to
-//! the names, and, since Linux 5.2, to a letter for each symbol (include/linux/module.h, kernel/module/kallsyms.c). All
-//! offsets come from the kernel's own types.
+//! Every `struct module` hangs in the list `modules`. Its `kallsyms` leads to a copy of the
+//! module's ELF symbol table, to the names, and, since Linux 5.2, to a letter for each symbol
+//! (include/linux/module.h, kernel/module/kallsyms.c). All offsets come from the kernel's own
+//! types.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

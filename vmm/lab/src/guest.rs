@@ -79,8 +79,8 @@ impl Disk {
     }
 }
 
-/// The files that the guest needs besides its image: the pattern, the module of the clocks if the user brings one, and the
-/// script, each step of which is a command of its own.
+/// The files that the guest needs besides its image: the pattern, the module of the clocks if the
+/// user brings one, and the script, each step of which is a command of its own.
 pub fn files(
     patience: u32,
     case: &Case,

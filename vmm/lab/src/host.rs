@@ -12,8 +12,8 @@ const WALL_LIMIT: Duration = Duration::from_secs(300);
 pub struct Host {
     /// The emulated processor, in virtual time, or KVM, in the host's.
     pub accel: Accel,
-    /// In the host's time, how many times as long as written everything may take: more than 1 where the host is slow, such
-    /// as an emulated one.
+    /// In the host's time, how many times as long as written everything may take: more than 1 where
+    /// the host is slow, such as an emulated one.
     pub patience: u32,
 }
 
@@ -37,7 +37,8 @@ impl Host {
 
     /// How long a run may take that is to last `seconds`.
     pub(super) fn limits(self, seconds: u32) -> Limits {
-        // In the host's time programs that start and end take some, too, and those that wait for what never comes are many.
+        // In the host's time programs that start and end take some, too, and those that wait for
+        // what never comes are many.
         let more = match self.accel {
             Accel::Emulated => 1,
             Accel::Auto | Accel::Kvm => 2,

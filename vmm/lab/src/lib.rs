@@ -1,4 +1,5 @@
-//! The lifecycle lab: what a kernel does to a device's DMA when a probe is deferred or fails, or a driver is taken away.
+//! The lifecycle lab: what a kernel does to a device's DMA when a probe is deferred or fails, or a
+//! driver is taken away.
 //!
 //! A scenario file ([`spec`]) describes a machine, what happens to it, and a row of expectations; [`load`] makes
 //! [`Case`]s of it, [`run()`] boots one, [`judge`] says what was seen from the hypervisor's side and from the guest's,

@@ -16,7 +16,8 @@ pub enum Undecided {
     Probes(String),
     /// There is no module of the clock generators.
     #[error(
-        "the scenario needs the module of the late clocks: give the clk-axi-clkgen.ko that was built with the kernel, as \
+        "the scenario needs the module of the late clocks: give the clk-axi-clkgen.ko that was built with \
+            the kernel, as \
          --module FILE, or in a matrix as --kernel KERNEL,MODULE"
     )]
     NoClocks,

@@ -1,11 +1,12 @@
-//! How soon a run ends that is told to, whatever its guest does: the worst guest of each device, into a limit of wall time and
-//! stopped as by Ctrl-C, again and again.
+//! How soon a run ends that is told to, whatever its guest does: the worst guest of each device,
+//! into a limit of wall time and stopped as by Ctrl-C, again and again.
 //!
 //! ```text
 //! cargo run --release -p vmm-machine --example stop_latency [-- REPETITIONS [PART OF A GUEST'S NAME]]
 //! ```
 //!
-//! Times are from when the limit has come, or the stop was asked for, to when the guest runs no longer, in milliseconds.
+//! Times are from when the limit has come, or the stop was asked for, to when the guest runs no
+//! longer, in milliseconds.
 
 #[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../src/hostile_tests/guests/mod.rs"]

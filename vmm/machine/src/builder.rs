@@ -37,8 +37,8 @@ impl<'a> MachineBuilder<'a> {
         self
     }
 
-    /// Gives the machine points at which `injection`, if there is one, says what goes wrong. A machine without any pays nothing
-    /// for them.
+    /// Gives the machine points at which `injection`, if there is one, says what goes wrong. A
+    /// machine without any pays nothing for them.
     pub fn injection(mut self, injection: impl Into<Option<&'a Arc<Injection>>>) -> Self {
         self.injection = injection.into();
         self

@@ -1,5 +1,10 @@
 //! The bus: physical addresses to RAM and devices, with every access counted.
 
+#![expect(
+    unsafe_code,
+    reason = "the bus promises that host pointers to RAM stay valid"
+)]
+
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::Arc;

@@ -204,9 +204,9 @@ fn device(fdt: &mut FdtWriter, platform: Platform, entry: &Entry) -> Result<(), 
         Device::Iommu(model, part) => iommu(fdt, model, part)?,
     }
     if let Some(port) = entry.iommu {
-        // No `dma-coherent` here unless a user wants to see what becomes of it: Linux's allocator of coherent memory behind an ARM32 IOMMU mistakes one page pointer
-        // for an array then, and maps garbage from the second page on (arch/arm/mm/dma-mapping.c,
-        // __iommu_alloc_simple).
+        // No `dma-coherent` here unless a user wants to see what becomes of it: Linux's allocator
+        // of coherent memory behind an ARM32 IOMMU mistakes one page pointer for an array then, and
+        // maps garbage from the second page on (arch/arm/mm/dma-mapping.c, __iommu_alloc_simple).
         fdt.property_array_u32("iommus", &[phandle_iommu(port.iommu), port.utlb])?;
     }
     // What this machine's devices do is coherent with the host's caches; arm64 kernels have no trouble to be told so.

@@ -137,7 +137,8 @@ impl StopHandle {
 }
 
 impl Machine {
-    /// Returns a builder of the machine that `config` describes. What the guest writes to its console goes to `console`.
+    /// Returns a builder of the machine that `config` describes. What the guest writes to its
+    /// console goes to `console`.
     pub fn builder(config: &Config, console: Box<dyn ConsoleSink>) -> MachineBuilder<'_> {
         MachineBuilder::new(config, console)
     }
@@ -258,9 +259,10 @@ impl Machine {
         self.gate.input()
     }
 
-    /// The same for a person, or another program, that may take its time: in virtual time, too, time that the guest idles
-    /// away then passes as the host's does. When the last such handle is gone idle time is skipped as ever, unless the guest
-    /// goes on without a limit of time and shows nothing for two days of its own: then it sleeps rather than spins.
+    /// The same for a person, or another program, that may take its time: in virtual time, too,
+    /// time that the guest idles away then passes as the host's does. When the last such handle is
+    /// gone idle time is skipped as ever, unless the guest goes on without a limit of time and
+    /// shows nothing for two days of its own: then it sleeps rather than spins.
     pub fn persons_input(&self) -> ConsoleInput {
         self.gate.persons_input()
     }
@@ -281,8 +283,8 @@ impl Machine {
         self.observers.push(observer);
     }
 
-    /// Has the cores stand still and gives them to `look`, which may change them; `None` when they cannot be shown. Between
-    /// two calls of [`run`](Self::run).
+    /// Has the cores stand still and gives them to `look`, which may change them; `None` when they
+    /// cannot be shown. Between two calls of [`run`](Self::run).
     pub fn with_cores<T>(&mut self, look: impl FnOnce(&mut Cores<'_>) -> T) -> Option<T> {
         let looked = match self.vcpus.show() {
             Ok(Some(mut cores)) => Some(look(&mut cores)),

@@ -29,8 +29,9 @@ pub(super) const ECHO: [u32; 5] = [
     0xe5c1_0000,
 ];
 
-/// Enables the real-time clock's interrupt at the interrupt controller (GICD at r2: CTLR = 1, ISENABLER1 = 4, target of 34 = 1;
-/// then GICC: PMR = 0xff, CTLR = 1), sets the alarm to a second on (RTC at r1: MR = DR + 1, IMSC = 1), and sleeps once.
+/// Enables the real-time clock's interrupt at the interrupt controller (GICD at r2: CTLR = 1,
+/// ISENABLER1 = 4, target of 34 = 1; then GICC: PMR = 0xff, CTLR = 1), sets the alarm to a second
+/// on (RTC at r1: MR = DR + 1, IMSC = 1), and sleeps once.
 pub(super) const ALARM: [u32; 20] = [
     0xe3a0_2302,
     0xe3a0_3001,

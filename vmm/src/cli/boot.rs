@@ -50,8 +50,9 @@ pub struct Args {
         conflicts_with = "gdb"
     )]
     record: Option<PathBuf>,
-    /// Have the run of a recording again: its machine, its input, its time. Only what looks on or ends the run sooner may
-    /// be named beside, and where files are now: --kernel FILE, --initrd FILE, --disk diskN=FILE, --snapshot FILE
+    /// Have the run of a recording again: its machine, its input, its time. Only what looks on or
+    /// ends the run sooner may be named beside, and where files are now: --kernel FILE, --initrd
+    /// FILE, --disk diskN=FILE, --snapshot FILE
     #[arg(long, value_name = "FILE", help_heading = "Run", conflicts_with_all = ["config", "record", "gdb"])]
     replay: Option<PathBuf>,
     /// With --replay: where the snapshot is now that the recorded run went on from
@@ -81,7 +82,8 @@ Exit codes:
        not be written to its end
   3    the run differs from the recording of --replay
   124  --timeout or --wall-timeout was reached
-  130  ended by SIGINT (131: SIGQUIT, 143: SIGTERM, 129: a shell's terminal is gone); the summary and --json are written all the same";
+  130  ended by SIGINT (131: SIGQUIT, 143: SIGTERM, 129: a shell's terminal is gone); the summary and --json
+       are written all the same";
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> Result<Outcome, UserError> {

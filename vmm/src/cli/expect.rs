@@ -75,7 +75,8 @@ impl Expect {
             if self.found {
                 break;
             }
-            // The automaton only fails when it gives up on its cache or meets a quit byte; it is configured for neither.
+            // The automaton only fails when it gives up on its cache or meets a quit byte; it is
+            // configured for neither.
             let Ok(next) = self.dfa.next_state(&mut self.cache, self.state, byte) else {
                 break;
             };
@@ -177,7 +178,8 @@ mod tests {
         fn chunking_does_not_matter(text in "[ab\\n]{0,40}", cuts in proptest::collection::vec(0..40_usize, 0..5)) {
             for pattern in ["aab", "^ab*$", "b\\na", "(a|ba)b{2}$"] {
                 let bytes = text.as_bytes();
-                let mut cuts: Vec<usize> = cuts.iter().map(|cut| (*cut).min(bytes.len())).chain([0, bytes.len()]).collect();
+                let inside = cuts.iter().map(|cut| (*cut).min(bytes.len()));
+                let mut cuts: Vec<usize> = inside.chain([0, bytes.len()]).collect();
                 cuts.sort_unstable();
                 let chunks: Vec<&[u8]> = cuts.windows(2).map(|w| &bytes[w[0]..w[1]]).collect();
                 let regex = regex_automata::hybrid::regex::Regex::builder()

@@ -6,8 +6,8 @@ use guest_images::{Cache, Terminal};
 
 use super::UserError;
 
-/// Whether `--install-packages` was given. What obtains an image is far from where the flag is read, and the leave is one
-/// for the whole process.
+/// Whether `--install-packages` was given. What obtains an image is far from where the flag is
+/// read, and the leave is one for the whole process.
 static ALLOWED: AtomicBool = AtomicBool::new(false);
 
 /// The flag of every command that may obtain an image.

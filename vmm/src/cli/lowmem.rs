@@ -1,7 +1,8 @@
 //! Notices on the console that the guest's kernel leaves memory unused.
 //!
-//! A 32-bit ARM kernel without CONFIG_HIGHMEM uses what its linear mapping reaches and says of the rest `Ignoring RAM at
-//! START-END` (Linux, arch/arm/mm/mmu.c, `adjust_lowmem_bounds`). Only the kernel knows its configuration.
+//! A 32-bit ARM kernel without CONFIG_HIGHMEM uses what its linear mapping reaches and says of the
+//! rest `Ignoring RAM at START-END` (Linux, arch/arm/mm/mmu.c, `adjust_lowmem_bounds`). Only the
+//! kernel knows its configuration.
 
 use vmm::ByteSize;
 

@@ -156,7 +156,8 @@ fn log_filter(wanted: Option<OsString>, usual: &str) -> Result<EnvFilter, UserEr
     let directives = wanted.to_string_lossy();
     EnvFilter::try_new(&directives).map_err(|_| {
         UserError::new(format!(
-            "VMM_LOG={directives:?} does not say what to log: use a level such as debug, or directives such as vmm=trace"
+            "VMM_LOG={directives:?} does not say what to log: use a level such as debug, or directives such \
+                as vmm=trace"
         ))
     })
 }

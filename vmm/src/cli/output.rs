@@ -15,8 +15,8 @@ use super::patience::Patient;
 
 /// A file to be written at `path`. Until [`Output::publish`] nothing is there, and what was there before stays.
 ///
-/// A device at that path is written as it is, and so is a pipe that somebody reads. A reader who does not read holds the run
-/// up, but never its end.
+/// A device at that path is written as it is, and so is a pipe that somebody reads. A reader who
+/// does not read holds the run up, but never its end.
 #[derive(Debug)]
 pub struct Output {
     path: PathBuf,
@@ -25,8 +25,8 @@ pub struct Output {
 
 #[derive(Debug)]
 enum Kind {
-    /// To appear at its place. One that has a name until then is made when there is something to write, so that a program that
-    /// is killed before leaves nothing.
+    /// To appear at its place. One that has a name until then is made when there is something to
+    /// write, so that a program that is killed before leaves nothing.
     Pending(Option<AtomicFile>),
     Open(Patient<File>),
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 
-/// How long a stream is waited for before it is looked whether the run ends. When it does, this is all that its readers get
-/// for each piece of what is left.
+/// How long a stream is waited for before it is looked whether the run ends. When it does, this is
+/// all that its readers get for each piece of what is left.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// What a pipe that can be written takes without waiting (POSIX: at least 512; Linux: PIPE_BUF).
 const PIECE: usize = 4096;

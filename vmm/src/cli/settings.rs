@@ -109,8 +109,9 @@ pub struct Settings {
     /// [default: 2020-01-01 in virtual time, now in host time]
     #[arg(long, value_name = "SECONDS|now", help_heading = "Run")]
     pub epoch: Option<Epoch>,
-    /// What happens in virtual time while the guest idles: time is skipped, or passes as the host's, to wait for someone to
-    /// type; auto waits while stdin is open to a guest that reads its console [default: auto]
+    /// What happens in virtual time while the guest idles: time is skipped, or passes as the
+    /// host's, to wait for someone to type; auto waits while stdin is open to a guest that reads
+    /// its console [default: auto]
     #[arg(long, value_name = "auto|skip|wait", value_parser = word::<Idle>, help_heading = "Run")]
     pub idle: Option<Idle>,
     /// End the run, with exit code 124, after so many seconds of the guest's clock: in virtual time a deterministic
@@ -143,8 +144,9 @@ pub struct Settings {
     #[arg(long, value_name = "PROBE", help_heading = "Run")]
     #[serde(alias = "probes", deserialize_with = "one_or_more")]
     pub probe: Vec<String>,
-    /// Write what happened at IOMMUs, devices, interrupts, probes and on the console to this file, in one timeline: .html
-    /// is a page, .txt text, .trace.json for Perfetto, .json all of it as data
+    /// Write what happened at IOMMUs, devices, interrupts, probes and on the console to this file,
+    /// in one timeline: .html is a page, .txt text, .trace.json for Perfetto, .json all of it as
+    /// data
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub timeline: Option<PathBuf>,
     /// Write a summary of the run to this file
@@ -321,7 +323,8 @@ fn list<T>(ours: Vec<T>, theirs: Vec<T>) -> Vec<T> {
 /// What `--help` says of `--iommu`.
 fn iommu_help() -> String {
     format!(
-        "An IOMMU: {}, with `,name=NAME` in place of ipmmu0, ipmmu1... or viommu0...; may be given more than once. Devices stand \
+        "An IOMMU: {}, with `,name=NAME` in place of ipmmu0, ipmmu1... or viommu0...; may be given more \
+            than once. Devices stand \
          behind the first one, each on its own micro-TLB or endpoint, unless they say otherwise",
         IommuModel::described()
     )

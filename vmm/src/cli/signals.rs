@@ -69,7 +69,8 @@ impl Stopper {
     }
 }
 
-/// Has a file that reaches the limit on the size of files be an error where it is written, and not this program's death.
+/// Has a file that reaches the limit on the size of files be an error where it is written, and not
+/// this program's death.
 pub fn survive_full_files() -> Result<(), UserError> {
     // Caught and not ignored: a child that is started does not inherit that.
     let caught = flag::register(SIGXFSZ, Arc::default());
@@ -78,8 +79,9 @@ pub fn survive_full_files() -> Result<(), UserError> {
         .map_err(|error| UserError::new(format!("cannot handle signals: {error}")))
 }
 
-/// Has SIGINT, SIGQUIT and SIGTERM end the run in good order, and at the second time at once. SIGHUP, which says that the
-/// terminal went away, is taken and ignored: the run goes on, and its files are written.
+/// Has SIGINT, SIGQUIT and SIGTERM end the run in good order, and at the second time at once.
+/// SIGHUP, which says that the terminal went away, is taken and ignored: the run goes on, and its
+/// files are written.
 pub fn handle(stopper: Stopper) -> Result<(), UserError> {
     let signals = Signals::new([SIGINT, SIGQUIT, SIGTERM, SIGHUP]);
     let mut signals =

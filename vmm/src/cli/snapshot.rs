@@ -34,8 +34,8 @@ pub enum Command {
 
 /// Boot a guest as `vmm boot` does, up to a moment, and save it there.
 ///
-/// The moment is the first of those that are named: a time, a number of instructions, what --expect names, or a --probe whose
-/// action is stop.
+/// The moment is the first of those that are named: a time, a number of instructions, what --expect
+/// names, or a --probe whose action is stop.
 #[derive(Debug, clap::Args)]
 #[command(after_help = SAVE_HELP)]
 pub struct Save {
@@ -166,7 +166,8 @@ fn save(args: Save) -> Result<Outcome, UserError> {
     let named = settings.expect.is_some() || stops || moment.instructions.is_some();
     if !named && moment.guest_ns.is_none() {
         return Err(UserError::new(
-            "no moment to save at is named: say --at SECONDS, --at-instruction N, --expect REGEX or --probe '... { stop }'",
+            "no moment to save at is named: say --at SECONDS, --at-instruction N, --expect REGEX or --probe \
+                '... { stop }'",
         ));
     }
     Boot::prepare(settings)?.saving(moment).run()

@@ -99,8 +99,8 @@ pub enum Stdin {
     },
 }
 
-/// Types a file on the guest's console at once, so that it arrives at the same instruction in every run; what there is no
-/// room for follows, on a thread of its own, as the guest reads.
+/// Types a file on the guest's console at once, so that it arrives at the same instruction in every
+/// run; what there is no room for follows, on a thread of its own, as the guest reads.
 ///
 /// # Errors
 /// When there is no thread to be had.

@@ -1,6 +1,11 @@
 //! The terminal's settings: raw while a guest has it, and back however the program ends or is
 //! stopped, short of SIGKILL and SIGSTOP.
 
+#![expect(
+    unsafe_code,
+    reason = "signal handlers give the terminal its settings back"
+)]
+
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,7 +1,8 @@
 //! `git bisect run` with `vmm lab run`, as `docs/lab.md` tells to.
 //!
-//! The history is made up, the kernels are not: what each commit "builds" is a cached kernel, with or without the fix of
-//! 2017 as a behaviour of the lab takes it away, or nothing that can be judged.
+//! The history is made up, the kernels are not: what each commit "builds" is a cached kernel, with
+//! or without the fix of 2017 as a behaviour of the lab takes it away, or nothing that can be
+//! judged.
 
 use std::fs;
 use std::path::Path;

@@ -20,7 +20,8 @@ impl Fakes {
         fakes
     }
 
-    /// A host whose dpkg knows of no package until `apt-get` has installed some. What else is called, apart from `id`, is written to the file `log`.
+    /// A host whose dpkg knows of no package until `apt-get` has installed some. What else is
+    /// called, apart from `id`, is written to the file `log`.
     pub fn bare_host(user: u32) -> Self {
         let fakes = Self::new();
         fakes.program(

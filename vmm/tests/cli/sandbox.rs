@@ -1,5 +1,10 @@
-//! What a process that runs a guest may still do, tried by a "device" that a guest has taken over (`vmm sandbox-check`), on a
-//! thread that was there before and on a new one.
+//! What a process that runs a guest may still do, tried by a "device" that a guest has taken over
+//! (`vmm sandbox-check`), on a thread that was there before and on a new one.
+
+#![expect(
+    unsafe_code,
+    reason = "the test makes the system call that is to be refused"
+)]
 
 use std::fs;
 use std::io;

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use crate::{run, vmm};
 
-/// Shows a count for ever: mov r1, #0x09000000; mov r0, #0x30; strb r0, [r1]; add r0, r0, #1; and r0, r0, #0x3f; b to the
-/// strb.
+/// Shows a count for ever: mov r1, #0x09000000; mov r0, #0x30; strb r0, [r1]; add r0, r0, #1; and
+/// r0, r0, #0x3f; b to the strb.
 pub const COUNT: [u32; 6] = [
     0xe3a0_1409,
     0xe3a0_0030,
@@ -183,7 +183,8 @@ fn files_that_are_no_snapshots_are_refused_in_one_sentence() {
     );
 }
 
-/// Runs `vmm` with files limited to a few blocks; what exceeds them is an error, whether their signal is ignored or not.
+/// Runs `vmm` with files limited to a few blocks; what exceeds them is an error, whether their
+/// signal is ignored or not.
 fn limited(arguments: &[String], ignored: bool) -> std::process::Output {
     let trap = if ignored { "trap '' XFSZ;" } else { "" };
     let mut command = Command::new("sh");

@@ -20,8 +20,8 @@ fn lay(from: &Path, directory: &Path, name: &str) {
     fs::set_permissions(&to, Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Runs the copied program in `directory`, as `nobody` if the test is root, else as the user that the test is: it has no
-/// privileges either.
+/// Runs the copied program in `directory`, as `nobody` if the test is root, else as the user that
+/// the test is: it has no privileges either.
 fn run(directory: &Path, arguments: &[&str]) -> Ended {
     let mut command = Command::new(directory.join("vmm"));
     command

@@ -1,11 +1,12 @@
 //! Runs every command that README and the other pages show.
 //!
-//! Commands are found, not listed: all in code blocks marked `sh`, and those after a prompt, `$ `, in other blocks. Each
-//! block runs in a directory of its own, with the program in `PATH` and with the files that it names. Comments in the
-//! Markdown before a block say what is special:
+//! Commands are found, not listed: all in code blocks marked `sh`, and those after a prompt, `$ `,
+//! in other blocks. Each block runs in a directory of its own, with the program in `PATH` and with
+//! the files that it names. Comments in the Markdown before a block say what is special:
 //!
-//! - `<!-- test: not run: REASON -->` for all of the block's commands, `<!-- test: not run "TEXT": REASON -->` for those
-//!   with that text in them. They are still read: the shell checks the syntax, and `vmm` and `cargo` their arguments;
+//! - `<!-- test: not run: REASON -->` for all of the block's commands, `<!-- test: not run "TEXT":
+//!   REASON -->` for those with that text in them. They are still read: the shell checks the
+//!   syntax, and `vmm` and `cargo` their arguments;
 //! - `<!-- test: exits 1 "TEXT" -->` for commands that do not end with 0.
 //!
 //! A block marked `text printed` is what the commands of the block before it print, numbers apart.

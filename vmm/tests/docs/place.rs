@@ -147,8 +147,8 @@ impl Place {
     }
 }
 
-/// Listens to a command until it is silent for good, and types at the prompts of a guest's shell. What it said is in the
-/// error if it does not end.
+/// Listens to a command until it is silent for good, and types at the prompts of a guest's shell.
+/// What it said is in the error if it does not end.
 fn listen(
     mut reader: impl Read + Send + 'static,
     mut keyboard: Option<ChildStdin>,
@@ -228,7 +228,8 @@ fn stand_ins(directory: &Path) {
         (
             "cargo",
             format!(
-                "cd \"$workspace\" && PATH='{path}' \"$cargo\" \"$@\" --help >/dev/null || echo \"cargo $*\" >>\"$refused\"\n"
+                "cd \"$workspace\" && PATH='{path}' \"$cargo\" \"$@\" --help >/dev/null || echo \"cargo \
+                    $*\" >>\"$refused\"\n"
             ),
         ),
         (

@@ -93,7 +93,8 @@ fn element(name: &str, details: &Details, out: &mut dyn Write) -> io::Result<()>
     write!(out, "<{name} message=\"{message}\">{text}</{name}>")
 }
 
-/// Returns text as it may stand in an element or attribute of XML or HTML; what XML cannot hold becomes a question mark.
+/// Returns text as it may stand in an element or attribute of XML or HTML; what XML cannot hold
+/// becomes a question mark.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -146,7 +147,8 @@ mod tests {
                  <testsuite name=\"k&quot;\" tests=\"3\" failures=\"1\" errors=\"1\">\n  \
                  <testcase classname=\"a&lt;b\" name=\"good\" time=\"0.001500\"></testcase>\n  \
                  <testcase classname=\"a&lt;b\" name=\"bad\" time=\"0.001500\"><failure {why}/></testcase>\n  \
-                 <testcase classname=\"a&lt;b\" name=\"ours\" time=\"0.001500\"><error {why}>vmm &lt;again&gt;</error></testcase>\n\
+                 <testcase classname=\"a&lt;b\" name=\"ours\" time=\"0.001500\"><error {why}>vmm \
+                 &lt;again&gt;</error></testcase>\n\
                  </testsuite>\n"
             )
         );

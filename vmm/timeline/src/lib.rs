@@ -1,9 +1,10 @@
 //! What was observed in one run, in virtual time, as plain data.
 //!
-//! A [`Recorder`] collects events from several sources while a machine runs; [`Recorder::timeline`] makes a
-//! [`Timeline`] of them: events in the order of virtual time, in [`Lane`]s, and the [`Interval`]s of states that follow
-//! from them. A [`Report`] adds what it all means. Nothing here needs a machine, and everything can be saved as JSON and
-//! read back. A [`Recording`](recording::Recording) feeds a recorder from a machine, [`export`] writes reports.
+//! A [`Recorder`] collects events from several sources while a machine runs; [`Recorder::timeline`]
+//! makes a [`Timeline`] of them: events in the order of virtual time, in [`Lane`]s, and the
+//! [`Interval`]s of states that follow from them. A [`Report`] adds what it all means. Nothing here
+//! needs a machine, and everything can be saved as JSON and read back. A
+//! [`Recording`](recording::Recording) feeds a recorder from a machine, [`export`] writes reports.
 
 #![deny(missing_docs)]
 

@@ -1,8 +1,9 @@
-//! A timeline of a whole machine: what happens at its IOMMUs, the DMA of its devices, their interrupts, the console, and
-//! what probes see.
+//! A timeline of a whole machine: what happens at its IOMMUs, the DMA of its devices, their
+//! interrupts, the console, and what probes see.
 //!
 //! A [`Recording`] is made before its machine, which gets its [`sink`](Recording::sink) and
-//! [`console`](Recording::console), and connected to it before the first run. A machine without one knows nothing of it.
+//! [`console`](Recording::console), and connected to it before the first run. A machine without one
+//! knows nothing of it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

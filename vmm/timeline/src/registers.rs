@@ -9,8 +9,8 @@ use super::spec::{Address, Kind, Lane};
 
 /// An observer of a [`viommu::ipmmu::Ipmmu`] that records register writes by meaning.
 ///
-/// Flushes and faults are recorded by the [`UnitObserver`](super::UnitObserver) of the instance, which sees what they do
-/// to translations; here they would only come a second time.
+/// Flushes and faults are recorded by the [`UnitObserver`](super::UnitObserver) of the instance,
+/// which sees what they do to translations; here they would only come a second time.
 #[derive(Clone, Debug)]
 pub struct RegisterObserver {
     recorder: Arc<Recorder>,

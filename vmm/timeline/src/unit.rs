@@ -183,8 +183,8 @@ impl UnitObserver {
         });
     }
 
-    /// Records `event`. An access is in the lane of its bus master, a [`Lane::Device`], if the caller knows it by the event's
-    /// [source](Event::source).
+    /// Records `event`. An access is in the lane of its bus master, a [`Lane::Device`], if the
+    /// caller knows it by the event's [source](Event::source).
     pub fn record(&self, event: &Event, master: Option<LaneId>) {
         let lane = |endpoint: &EndpointId| master.unwrap_or_else(|| self.lane_of(*endpoint));
         match event {

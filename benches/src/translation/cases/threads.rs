@@ -107,7 +107,8 @@ fn invalidating<'c>(
     }
 }
 
-/// Times `readers` threads that read, each on a core of its own, while another does `meanwhile` over and over if it does anything.
+/// Times `readers` threads that read, each on a core of its own, while another does `meanwhile`
+/// over and over if it does anything.
 fn reading<'c, B: FnMut() + Send + 'c>(
     readers: usize,
     mut orders: [Order<'c>; 2],

@@ -1,9 +1,10 @@
-//! Code of every class of instruction on two cores, with page tables, devices and exceptions: no panic, no hang, no access
-//! outside RAM, and the same run whichever way it is made.
+//! Code of every class of instruction on two cores, with page tables, devices and exceptions: no
+//! panic, no hang, no access outside RAM, and the same run whichever way it is made.
 //!
-//! The input is a program of instructions from the decoder's own tables, with registers that point to memory. It runs
-//! once in one go, and a second time in pieces, with the cores saved and restored (so that all code is decoded anew),
-//! instruction by instruction, or with breakpoints and watchpoints. Cores, memory, outputs and time shall come out equal.
+//! The input is a program of instructions from the decoder's own tables, with registers that point
+//! to memory. It runs once in one go, and a second time in pieces, with the cores saved and
+//! restored (so that all code is decoded anew), instruction by instruction, or with breakpoints and
+//! watchpoints. Cores, memory, outputs and time shall come out equal.
 
 mod code;
 mod setting;
@@ -117,8 +118,8 @@ impl Run {
         }
     }
 
-    /// Runs until `end` instructions are retired, `piece` at a time with `between` after each; `false` when it is over, which
-    /// `between` may say too.
+    /// Runs until `end` instructions are retired, `piece` at a time with `between` after each;
+    /// `false` when it is over, which `between` may say too.
     fn until(&mut self, end: u64, piece: u64, between: &mut dyn FnMut(&mut Self) -> bool) -> bool {
         // Cores that only wait, for timers that fire at once, retire nothing.
         let mut turns = 0;
@@ -236,7 +237,8 @@ fn second(case: &Case) -> Outcome {
     }
 }
 
-/// Has cores that did not run since their registers were changed from outside select the translations that they will use.
+/// Has cores that did not run since their registers were changed from outside select the
+/// translations that they will use.
 fn select(cluster: &mut Cluster) {
     let saved = cluster.save();
     cluster.restore(&saved).expect("it was just saved");

@@ -1,7 +1,8 @@
 //! What a program finds: page tables, modes, registers.
 //!
-//! Physical memory is RAM of which the first [`PAGES`] pages matter: tables, code and data. Page tables, where they are on,
-//! repeat them all over the address space, so that nearly any address is mapped; code is read-only and data is not executable.
+//! Physical memory is RAM of which the first [`PAGES`] pages matter: tables, code and data. Page
+//! tables, where they are on, repeat them all over the address space, so that nearly any address is
+//! mapped; code is read-only and data is not executable.
 
 use arbitrary::Arbitrary;
 use arm32::state::CpuState;

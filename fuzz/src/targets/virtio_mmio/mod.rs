@@ -1,7 +1,8 @@
-//! A block or an entropy device with a driver that starts it as drivers do, and then makes good requests and any others.
+//! A block or an entropy device with a driver that starts it as drivers do, and then makes good
+//! requests and any others.
 //!
-//! A model of the disk says what good requests come to. Whatever a hostile request did, reading all of the disk says what
-//! the disk then holds, and every later read has to agree.
+//! A model of the disk says what good requests come to. Whatever a hostile request did, reading all
+//! of the disk says what the disk then holds, and every later read has to agree.
 
 mod driver;
 

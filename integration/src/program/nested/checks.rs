@@ -182,7 +182,8 @@ pub fn all(quick: bool) -> Vec<Check> {
         // Without a root file system it panics sooner or later, and then spins.
         program(
             "a running guest is stopped",
-            "vmm boot --accel kvm --cpus 4 --wall-timeout 4 --kernel /guests/ipmmu/kernel --cmdline panic=0 --console none",
+            "vmm boot --accel kvm --cpus 4 --wall-timeout 4 --kernel /guests/ipmmu/kernel --cmdline panic=0 \
+                --console none",
             Some("ipmmu"),
             124,
             "took too long on this host",

@@ -77,7 +77,8 @@ impl Look {
     /// What the outer machine does; it leaves the exit code in `status`.
     pub fn script(self) -> String {
         match self {
-            Self::Probes(Width::Bits32) => "vmm boot --accel kvm --cpus 2 --memory 128M --wall-timeout 300 --kernel /guests/ipmmu/kernel \
+            Self::Probes(Width::Bits32) => "vmm boot --accel kvm --cpus 2 --memory 128M --wall-timeout 300 \
+                --kernel /guests/ipmmu/kernel \
                  --initrd /guests/ipmmu/initrd --console none --cmdline quiet \
                  --probe start_kernel --probe 'do_one_initcall@return { print(fn, retval) }' \
                  --probe 'kernel_init { print(cpu) }' --probe 'driver_register { print(drv.name); stop }' \
@@ -142,7 +143,8 @@ impl Look {
 /// Saves a guest and has it go on.
 fn snapshot(image: &str, iommu: &str) -> String {
     format!(
-        "vmm snapshot save /saved --accel kvm --cpus 2 --memory 256M --wall-timeout 300 --kernel /guests/{image}/kernel \
+        "vmm snapshot save /saved --accel kvm --cpus 2 --memory 256M --wall-timeout 300 --kernel \
+            /guests/{image}/kernel \
          --initrd /guests/{image}/initrd --console none --cmdline quiet --iommu {iommu} --disk /disks/saved,ro \
          --run 'sha256sum /dev/vda' --expect 'guest: ready' 2>&1 &&\n\
          vmm snapshot restore /saved --wall-timeout 300 --console /console --probe blk_mq_start_request 2>&1\n\

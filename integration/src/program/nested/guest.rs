@@ -37,8 +37,8 @@ pub struct Boot {
 pub enum More {
     /// Take its disk from its driver and give it back.
     Rebind,
-    /// Read the disk by several programs at once, and entropy, while the other disk is taken from its driver and given back
-    /// again and again.
+    /// Read the disk by several programs at once, and entropy, while the other disk is taken from
+    /// its driver and given back again and again.
     Crowd,
     /// Access a physical address at which nothing lies.
     Stray,
@@ -92,7 +92,8 @@ impl Boot {
         let commands: Vec<_> = self.commands().iter().map(|c| encode_command(c)).collect();
         format!(
             "dd if=/dev/zero of=/disks/out bs=64k count={} 2>/dev/null\n\
-             vmm boot --accel {accel} --cpus {cpus} --memory 256M --wall-timeout 400 --json /summary --console /console \
+             vmm boot --accel {accel} --cpus {cpus} --memory 256M --wall-timeout 400 --json /summary \
+             --console /console \
              --kernel /guests/{image}/kernel --initrd /guests/{image}/initrd {iommu} --seed {SEED} \
              --disk /disks/in,ro --disk /disks/out --cmdline 'quiet {words} {}'\n\
              status=$?\n\
@@ -223,7 +224,8 @@ mod tests {
 
     #[test]
     fn a_summary_is_judged() {
-        let good = r#"{"kvm": true, "exits": {"unmapped": 0}, "iommus": [{"fills": 9, "utlbs": [{"faults": 0, "bus_errors": 0}],
+        let good = r#"{"kvm": true, "exits": {"unmapped": 0},
+            "iommus": [{"fills": 9, "utlbs": [{"faults": 0, "bus_errors": 0}],
             "virtio": {"refused": 0, "requests": {"map": 4, "unmap": 3, "attach": 3}}}]}"#;
         let judge = |text: &str| BOOT.judge_summary(&serde_json::from_str(text).unwrap());
         judge(good).unwrap();

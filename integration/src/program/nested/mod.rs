@@ -1,5 +1,5 @@
-//! KVM, tested on any host: QEMU emulates an arm64 machine whose processor has everything for KVM, Debian's kernel runs in
-//! it, and in that our program runs its guests.
+//! KVM, tested on any host: QEMU emulates an arm64 machine whose processor has everything for KVM,
+//! Debian's kernel runs in it, and in that our program runs its guests.
 
 mod checks;
 mod debug;
@@ -18,7 +18,8 @@ use outer::{Begun, Hardware, Outer, Processor};
 /// What to test.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// The version of the outer machine's interrupt controller, and so of its guests' [default: both, one after the other]
+    /// The version of the outer machine's interrupt controller, and so of its guests' [default:
+    /// both, one after the other]
     #[arg(long, value_parser = clap::value_parser!(u8).range(2..=3))]
     gic: Option<u8>,
     /// Cores of the outer machine. With fewer than a 32-bit guest has, QEMU gets the guest wrong

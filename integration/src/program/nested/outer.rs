@@ -101,8 +101,8 @@ impl Outer {
         })
     }
 
-    /// Runs the machine on that hardware. `ended` is told of each check as soon as it came to its end, and of one that the
-    /// machine's own end cut short.
+    /// Runs the machine on that hardware. `ended` is told of each check as soon as it came to its
+    /// end, and of one that the machine's own end cut short.
     ///
     /// # Errors
     /// A sentence.

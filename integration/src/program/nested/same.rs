@@ -10,7 +10,8 @@ use super::guest::content;
 /// The guest, on both hosts.
 pub const IMAGE: &str = "ipmmu";
 /// Its command: DMA through the IOMMU, entropy, and the clocks.
-const COMMAND: &str = "sha256sum /dev/vda; dd if=/dev/hwrng bs=32 count=1 2>/dev/null | hexdump; date; cat /proc/interrupts";
+const COMMAND: &str = "sha256sum /dev/vda; dd if=/dev/hwrng bs=32 count=1 2>/dev/null | hexdump; date; cat \
+    /proc/interrupts";
 /// Its seed.
 const SEED: u64 = 31;
 /// Numbers of a summary that come from the host.

@@ -27,7 +27,8 @@ fn free(text: &str) -> i64 {
 }
 
 /// Frees what can be freed, and tells what is free.
-const SETTLE: &str = "sync; echo 3 >/proc/sys/vm/drop_caches; sleep 1; grep MemFree /proc/meminfo; grep count: /proc/zoneinfo";
+const SETTLE: &str = "sync; echo 3 >/proc/sys/vm/drop_caches; sleep 1; grep MemFree /proc/meminfo; grep \
+    count: /proc/zoneinfo";
 
 /// The highest IOVA that a device used.
 #[derive(Default)]

@@ -133,7 +133,10 @@ fn ram_lies_outside_the_shared_mapping() {
     let run = Guest::image("ipmmu")
         .iommu("ipmmu")
         .disk(&disk)
-        .run("grep 'System RAM' /proc/iomem; dmesg | grep -c 'software IO TLB'; grep -c swiotlb /proc/kallsyms; sha256sum /dev/vda")
+        .run(
+            "grep 'System RAM' /proc/iomem; dmesg | grep -c 'software IO TLB'; grep -c swiotlb \
+            /proc/kallsyms; sha256sum /dev/vda",
+        )
         .boot();
     assert_clean(&run);
     let output = run.output(1);

@@ -9,8 +9,8 @@ use crate::iommu::utlb;
 
 #[test]
 fn the_block_driver_comes_and_goes() {
-    // The entropy device, which has a mapping now and then, stands outside; so its driver, like the virtio-iommu's, comes
-    // before the disk's.
+    // The entropy device, which has a mapping now and then, stands outside; so its driver, like the
+    // virtio-iommu's, comes before the disk's.
     let guest = guest("virtio").rng_at("none");
     let device = ("virtio", "virtio_blk", "virtio2");
     comes_and_goes(guest, device, "sha256sum /dev/vda");

@@ -81,7 +81,8 @@ fn two_instances_have_domains_of_their_own() {
     }
 }
 
-/// What a driver sees of VIRTIO_RING_F_INDIRECT_DESC, bit 28, at each device of the kind 0x17 (a virtio-iommu) and others.
+/// What a driver sees of VIRTIO_RING_F_INDIRECT_DESC, bit 28, at each device of the kind 0x17 (a
+/// virtio-iommu) and others.
 const INDIRECT: &str =
     "for d in /sys/bus/virtio/devices/*; do cat $d/device; cut -c29 $d/features; done";
 

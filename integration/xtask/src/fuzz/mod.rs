@@ -1,8 +1,9 @@
 //! `cargo xtask fuzz`: every fuzz target, for as long as one likes, and what they reach.
 //!
-//! The targets are built much as cargo-fuzz builds them, with compiler options that a stable toolchain has, and without the
-//! address sanitizer, which it has not. A target's working corpus, its logs and the sums of all runs are kept in
-//! `target/fuzz-corpus`, outside of git; its seeds are in `fuzz/corpus`.
+//! The targets are built much as cargo-fuzz builds them, with compiler options that a stable
+//! toolchain has, and without the address sanitizer, which it has not. A target's working corpus,
+//! its logs and the sums of all runs are kept in `target/fuzz-corpus`, outside of git; its seeds
+//! are in `fuzz/corpus`.
 
 mod rustc;
 mod totals;
@@ -38,7 +39,8 @@ pub(crate) struct Arguments {
     /// How many targets run at a time
     #[arg(long, value_name = "J", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     jobs: u8,
-    /// Only find a planted mistake and replay the seeds, and fail where they enter fewer functions than fuzz/targets.toml says
+    /// Only find a planted mistake and replay the seeds, and fail where they enter fewer functions
+    /// than fuzz/targets.toml says
     #[arg(long, conflicts_with_all = ["minutes", "in_all", "choose_seeds"])]
     check: bool,
     /// Only choose new seeds from what earlier calls found
@@ -156,7 +158,8 @@ fn chosen(places: &Places, wanted: &[String]) -> Result<BTreeMap<String, String>
     Ok(chosen)
 }
 
-/// Runs the targets in turns until each has had its time; what each did. What was run is in `totals` also after an error.
+/// Runs the targets in turns until each has had its time; what each did. What was run is in
+/// `totals` also after an error.
 fn fuzz(
     places: &Places,
     targets: &BTreeMap<String, String>,

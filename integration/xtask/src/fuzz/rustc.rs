@@ -1,8 +1,10 @@
-//! Rust's compiler as cargo calls it for the fuzz targets: this program in its place, which adds options for some crates.
+//! Rust's compiler as cargo calls it for the fuzz targets: this program in its place, which adds
+//! options for some crates.
 //!
-//! cargo has options of the compiler for all crates or for none. But libFuzzer looks at every counter after every input, and
-//! calls for comparisons take most of the time of whoever compares much: with counters in this workspace alone, and calls
-//! only where there are texts and files to be understood, inputs take half the time or less.
+//! cargo has options of the compiler for all crates or for none. But libFuzzer looks at every
+//! counter after every input, and calls for comparisons take most of the time of whoever compares
+//! much: with counters in this workspace alone, and calls only where there are texts and files to
+//! be understood, inputs take half the time or less.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;

@@ -161,7 +161,8 @@ pub(super) fn today() -> Result<String, Error> {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "#4200\tDONE   cov: 812 ft: 2040\nDone 4200 runs in 11 second(s)\nstat::number_of_executed_units: 4200\n\
+    const GOOD: &str = "#4200\tDONE   cov: 812 ft: 2040\nDone 4200 runs in 11 \
+        second(s)\nstat::number_of_executed_units: 4200\n\
         stat::average_exec_per_sec:     381\nstat::slowest_unit_time_sec:    0\n";
     const STOPPED: &str = "==1== libFuzzer: run interrupted; exiting\nstat::number_of_executed_units: 900\n\
         stat::average_exec_per_sec:     300\n";

@@ -18,8 +18,8 @@ use times::Times;
 pub(crate) struct Arguments {
     /// Install Debian packages that are missing, without asking
     ///
-    /// Without this, VIOMMU_INSTALL=yes in the environment allows it, or an answer at the terminal; otherwise the command
-    /// that installs them is printed.
+    /// Without this, VIOMMU_INSTALL=yes in the environment allows it, or an answer at the terminal;
+    /// otherwise the command that installs them is printed.
     #[arg(long)]
     install: bool,
     /// Only the tests of this package; can be given more than once

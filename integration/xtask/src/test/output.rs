@@ -183,7 +183,8 @@ mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;
 
-    const SUMMARY: &str = "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.02s";
+    const SUMMARY: &str = "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; \
+        finished in 0.02s";
 
     #[test]
     fn summaries_and_outcomes_are_read() {

@@ -150,7 +150,8 @@ fn what_was_cached_goes_on_being_seen_where_the_cache_is_restored_too() {
     let machine = busy();
     let (saved, cache) = (machine.ipmmu.save(), machine.ipmmu.unit().save_cache());
     let json = serde_json::to_string(&cache).unwrap();
-    // The table is changed without a flush: the saved machine goes on seeing the old page, and one that forgot would not.
+    // The table is changed without a flush: the saved machine goes on seeing the old page, and one
+    // that forgot would not.
     machine.poke(TABLES + 8, 0);
     assert_eq!(page_at(&machine.dma(3), IOVA), Some(PAGE));
     let after = machine.ipmmu.unit().counters();

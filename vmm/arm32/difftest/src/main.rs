@@ -78,7 +78,8 @@ fn report(arguments: &Arguments, summary: &Summary, seconds: f64) -> ExitCode {
         );
     }
     println!(
-        "{} cases ({} instructions, {} ended by a signal) in {seconds:.1} s: {} differences; {} left out that went astray",
+        "{} cases ({} instructions, {} ended by a signal) in {seconds:.1} s: {} differences; {} left out \
+            that went astray",
         summary.cases,
         summary.instructions,
         summary.signals,

@@ -1,6 +1,11 @@
 //! Physical memory for the core under test: the pages of the program at their own addresses, translation tables
 //! and a page of vectors.
 
+#![expect(
+    unsafe_code,
+    reason = "memory that two processors share is reached by its address"
+)]
+
 use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
@@ -36,8 +41,9 @@ pub struct Memory {
     pages: BTreeMap<u32, Box<Page>>,
 }
 
-// SAFETY: pages are reached only by raw pointers handed out by `ram` (used by the one core that holds this memory, with
-// volatile accesses) and by `copy_in` and `copy_out`, which the runner calls on the thread of that core, between its runs.
+// SAFETY: pages are reached only by raw pointers handed out by `ram` (used by the one core that
+// holds this memory, with volatile accesses) and by `copy_in` and `copy_out`, which the runner
+// calls on the thread of that core, between its runs.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}

@@ -54,8 +54,8 @@ pub struct Ours {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Astray;
 
-/// Memory that exists under QEMU only: the page of signal returns and the stack; the kernel helpers, which QEMU emulates
-/// on any jump to the last 64 KiB.
+/// Memory that exists under QEMU only: the page of signal returns and the stack; the kernel
+/// helpers, which QEMU emulates on any jump to the last 64 KiB.
 const THEIRS: [std::ops::RangeInclusive<u32>; 2] =
     [0x3fff_0000..=0x400f_ffff, 0xffff_0000..=0xffff_ffff];
 

@@ -72,8 +72,8 @@ impl Runner {
         }
     }
 
-    /// Runs `count` cases (at most [`SLOTS`]) from number `first` on and compares. At most `detail` differences are made
-    /// small and shown in full.
+    /// Runs `count` cases (at most [`SLOTS`]) from number `first` on and compares. At most `detail`
+    /// differences are made small and shown in full.
     ///
     /// # Errors
     /// When the oracle cannot be run.

@@ -147,7 +147,10 @@ proptest! {
             let bits = 8 << size;
             let mut q = false;
             let lanes: Option<Vec<i128>> = (0..64 / bits)
-                .map(|i| model3(*op, bits, unsigned, lane(d, size, i, unsigned), lane(n, size, i, unsigned), lane(m, size, i, unsigned), &mut q))
+                .map(|i| {
+                    let [d, n, m] = [d, n, m].map(|v| lane(v, size, i, unsigned));
+                    model3(*op, bits, unsigned, d, n, m, &mut q)
+                })
                 .collect();
             let Some(lanes) = lanes else { continue };
             let insn = Insn::Neon3 { op: *op, unsigned, size, q: false, vd: D, vn: N, vm: M };
@@ -183,8 +186,12 @@ proptest! {
                     }
                 }
             }));
-            let goes_right = matches!(op, NeonShiftOp::Vshr | NeonShiftOp::Vsra | NeonShiftOp::Vrshr | NeonShiftOp::Vrsra | NeonShiftOp::Vsri);
-            let insn = Insn::NeonShift { op: *op, unsigned, size, q: false, vd: D, vm: M, shift: if goes_right { right } else { left } };
+            let goes_right = matches!(
+                op,
+                NeonShiftOp::Vshr | NeonShiftOp::Vsra | NeonShiftOp::Vrshr | NeonShiftOp::Vrsra | NeonShiftOp::Vsri
+            );
+            let shift = if goes_right { right } else { left };
+            let insn = Insn::NeonShift { op: *op, unsigned, size, q: false, vd: D, vm: M, shift };
             prop_assert_eq!(run(&insn, d, 0, m), (result, q), "{:?}", insn);
         }
     }

@@ -33,7 +33,8 @@ fn patterns(table: &Table, out: &mut String) {
     let _ = writeln!(
         out,
         "/// Mask, value and whether there is a condition, by row; row 0 is nothing.\n\
-         pub(crate) static PATTERNS: [Pattern; {}] = [\n    Pattern {{ mask: 0, value: 0, conditional: false, cond_shift: NO_COND }},",
+         pub(crate) static PATTERNS: [Pattern; {}] = [\n    Pattern {{ mask: 0, value: 0, conditional: \
+         false, cond_shift: NO_COND }},",
         table.rows.len() + 1
     );
     for row in &table.rows {

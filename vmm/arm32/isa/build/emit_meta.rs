@@ -20,7 +20,8 @@ pub fn emit(table: &Table) -> String {
         let _ = writeln!(
             out,
             "    Encoding {{\n        id: EncodingId({}),\n        name: {:?},\n        set: Set::{},\n        \
-             variant: {:?},\n        mask: {:#010x},\n        value: {:#010x},\n        should_mask: {:#010x},\n        \
+             variant: {:?},\n        mask: {:#010x},\n        value: {:#010x},\n        should_mask: \
+             {:#010x},\n        \
              should_value: {:#010x},\n        class: Class::empty(){},\n        flags_by_it: {},\n        fields: &[",
             index + 1,
             row.name,

@@ -1,4 +1,5 @@
-//! Looking on: breakpoints, watchpoints, single steps, and a core's registers and memory while the cluster stands still.
+//! Looking on: breakpoints, watchpoints, single steps, and a core's registers and memory while the
+//! cluster stands still.
 //!
 //! A run in which an observer stops and looks, and changes nothing, is the same run to the last instruction, and at the
 //! same time: stops lie between instructions and take no time. What is not observed costs nothing.
@@ -20,9 +21,9 @@ pub(super) struct Observed {
 }
 
 impl Cluster {
-    /// Stops the run with [`Stop::Breakpoint`](super::Stop::Breakpoint) before any core executes an instruction at virtual
-    /// address `va`, in whatever address space; bit 0, which marks addresses of T32 code, does not matter. What is
-    /// inserted twice must be removed twice.
+    /// Stops the run with [`Stop::Breakpoint`](super::Stop::Breakpoint) before any core executes an
+    /// instruction at virtual address `va`, in whatever address space; bit 0, which marks addresses
+    /// of T32 code, does not matter. What is inserted twice must be removed twice.
     ///
     /// The instruction that follows a stop is always executed, unless R15 was moved; and where R15 is moved from
     /// breakpoint to breakpoint, some 64 of them end in an instruction executed, too.
@@ -286,8 +287,9 @@ impl CoreView<'_> {
         self.state().cp15.dacr
     }
 
-    /// The physical address of `va` in the core's present address space, whatever its permissions; `None` when nothing is
-    /// mapped. Nothing notices: no register, no access flag, no cached translation, no device.
+    /// The physical address of `va` in the core's present address space, whatever its permissions;
+    /// `None` when nothing is mapped. Nothing notices: no register, no access flag, no cached
+    /// translation, no device.
     pub fn translate(&self, va: u32) -> Option<u64> {
         self.cluster.translate(self.index, va)
     }
@@ -357,8 +359,8 @@ impl CoreView<'_> {
         Some(())
     }
 
-    /// Writes RAM by physical address; `None` when some of it is no writable RAM, and is left out. Code that is changed so
-    /// runs as changed on all cores.
+    /// Writes RAM by physical address; `None` when some of it is no writable RAM, and is left out.
+    /// Code that is changed so runs as changed on all cores.
     pub fn write_phys(&mut self, pa: u64, bytes: &[u8]) -> Option<()> {
         let mut done = Some(());
         for (i, byte) in (0..).zip(bytes) {

@@ -1,9 +1,10 @@
 //! What a cluster *is*: plain data, to be saved and restored between two runs.
 //!
-//! A restored cluster goes on as the saved one would have, to the instruction. For that it also holds the translations that
-//! the cores have cached: a guest that changed its page tables and has not yet said so may still see the old ones. Predecoded
-//! code is not part of it; it is made again from memory, which differs only for a guest that changed code and
-//! has not yet invalidated its instruction cache. What observers set is theirs to set again.
+//! A restored cluster goes on as the saved one would have, to the instruction. For that it also
+//! holds the translations that the cores have cached: a guest that changed its page tables and has
+//! not yet said so may still see the old ones. Predecoded code is not part of it; it is made again
+//! from memory, which differs only for a guest that changed code and has not yet invalidated its
+//! instruction cache. What observers set is theirs to set again.
 
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +59,8 @@ pub struct MemberState {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
     /// Written by another version.
-    #[error("the saved state of the cores has version {0}, but this build reads version {expected}", expected = ClusterState::VERSION)]
+    #[error("the saved state of the cores has version {0}, but this build reads version \
+        {expected}", expected = ClusterState::VERSION)]
     Version(u32),
     /// Another number of cores.
     #[error("the saved state is of {found} cores, but there are {expected}")]
@@ -93,7 +95,8 @@ impl Cluster {
     /// part of it: whoever drives them shall do so again.
     ///
     /// # Errors
-    /// If the state is of another version, of another number of cores, or of cores that cannot be; then nothing changes.
+    /// If the state is of another version, of another number of cores, or of cores that cannot be;
+    /// then nothing changes.
     pub fn restore(&mut self, saved: &ClusterState) -> Result<(), RestoreError> {
         let ClusterState {
             version,
@@ -140,8 +143,8 @@ impl Cluster {
         )
     }
 
-    /// Takes over the predecoded code of another cluster, as far as the bus has the same memory at the same place of the
-    /// host. That saves the time to make it, and changes nothing else.
+    /// Takes over the predecoded code of another cluster, as far as the bus has the same memory at
+    /// the same place of the host. That saves the time to make it, and changes nothing else.
     pub fn give_code(&mut self, ClusterCode(code): ClusterCode) {
         for (member, code) in self.members.iter_mut().zip(code) {
             member.core.give_code(code);

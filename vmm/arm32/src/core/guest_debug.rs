@@ -1,8 +1,8 @@
 //! The guest's breakpoints and watchpoints, beside those of observers.
 //!
-//! Where an instruction's address alone says that a breakpoint may match, a stop stands in front of it, as for observers.
-//! A mismatch or an unlinked Context ID match may match anywhere: then instructions run one at a time. Where none is
-//! set, no code is different and nothing is compared.
+//! Where an instruction's address alone says that a breakpoint may match, a stop stands in front of
+//! it, as for observers. A mismatch or an unlinked Context ID match may match anywhere: then
+//! instructions run one at a time. Where none is set, no code is different and nothing is compared.
 
 use super::Core;
 use crate::block::{Block, NONE};

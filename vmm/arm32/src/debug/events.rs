@@ -1,8 +1,9 @@
 //! Which instruction and which access makes a debug event (ARM ARM DDI 0406C C3.3 to C3.5).
 //!
-//! Where the architecture says UNPREDICTABLE, a breakpoint or watchpoint does not match: one linked to a breakpoint that is
-//! no enabled "linked Context ID match", one of a reserved type or mask. A mismatch or an unlinked Context ID match
-//! is ignored in Abort, Undefined, IRQ and FIQ mode, or the handler of the exception could not begin.
+//! Where the architecture says UNPREDICTABLE, a breakpoint or watchpoint does not match: one linked
+//! to a breakpoint that is no enabled "linked Context ID match", one of a reserved type or mask. A
+//! mismatch or an unlinked Context ID match is ignored in Abort, Undefined, IRQ and FIQ mode, or
+//! the handler of the exception could not begin.
 
 use std::collections::BTreeSet;
 
@@ -24,8 +25,8 @@ pub(crate) struct Armed {
     pub watched: Vec<Watchpoint>,
 }
 
-/// Bit `n + 24` of DBGVCR is for the Non-secure vector at offset `4 * n`. Prefetch Abort and Data Abort (bits 27 and 28)
-/// make no event in Monitor debug-mode, for they could not be handled.
+/// Bit `n + 24` of DBGVCR is for the Non-secure vector at offset `4 * n`. Prefetch Abort and Data
+/// Abort (bits 27 and 28) make no event in Monitor debug-mode, for they could not be handled.
 const VECTORS: u32 = 0xc600_0000;
 
 /// What the core in state `s` must look out for.

@@ -3,6 +3,11 @@
 //! The fast path is a hit of the software TLB on an aligned address; everything else goes through the
 //! `#[cold]` functions below, which are complete on their own.
 
+#![expect(
+    unsafe_code,
+    reason = "pages of guest memory are reached by the host pointers that the bus gave"
+)]
+
 use std::ptr::NonNull;
 
 use crate::bus::{BusFault, RamPage, Size};

@@ -96,7 +96,8 @@ pub fn breakpoint(cpu: &mut Cpu, op: &Op) -> Flow {
     Flow::Exception
 }
 
-/// In front of an instruction at which the guest set a breakpoint or catches a vector: the Prefetch Abort, if it matches.
+/// In front of an instruction at which the guest set a breakpoint or catches a vector: the Prefetch
+/// Abort, if it matches.
 pub fn guest_breakpoint(cpu: &mut Cpu, op: &Op) -> Flow {
     match events::at_instruction(&cpu.s, op.pc) {
         Some(event) => {

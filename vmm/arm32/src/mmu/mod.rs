@@ -69,8 +69,8 @@ pub fn translate(
     })
 }
 
-/// The physical address of `va` in RAM as a debugger sees it: whatever the permissions, domains and access flags, without
-/// touching any device or register. `None` when nothing is mapped.
+/// The physical address of `va` in RAM as a debugger sees it: whatever the permissions, domains and
+/// access flags, without touching any device or register. `None` when nothing is mapped.
 pub fn look(cp15: &Cp15, bus: &dyn Bus, va: u32) -> Option<u64> {
     if cp15.sctlr & sctlr::M == 0 {
         return Some(va.into());

@@ -52,7 +52,8 @@ impl Rights {
         }
     }
 
-    /// AP bits 2 and 1, the simplified model of SCTLR.AFE and of long descriptors: bit 1 is read-only, bit 0 is PL0 access.
+    /// AP bits 2 and 1, the simplified model of SCTLR.AFE and of long descriptors: bit 1 is
+    /// read-only, bit 0 is PL0 access.
     pub fn from_ap21(ap21: u32, xn: bool, pxn: bool) -> Self {
         let privileged = if ap21 & 2 != 0 {
             Data::ReadOnly

@@ -1,3 +1,5 @@
+#![expect(unsafe_code, reason = "a bus of tests promises what the bus asks for")]
+
 use super::*;
 use crate::bus::Bus;
 use crate::mmu::Access;

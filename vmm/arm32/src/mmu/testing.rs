@@ -1,5 +1,7 @@
 //! A physical memory of descriptors for tests.
 
+#![expect(unsafe_code, reason = "a bus of tests promises what the bus asks for")]
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 

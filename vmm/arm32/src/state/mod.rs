@@ -17,8 +17,8 @@ use crate::timer::GenericTimer;
 
 /// The architectural state of one core.
 ///
-/// Caches of translations and of decoded instructions are outside, and may be dropped at any time, as those of hardware.
-/// [`ClusterState`](crate::ClusterState) is all that a run goes on from.
+/// Caches of translations and of decoded instructions are outside, and may be dropped at any time,
+/// as those of hardware. [`ClusterState`](crate::ClusterState) is all that a run goes on from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CpuState {
     /// The general registers of the current mode. `r[15]` is the address of the next instruction to execute

@@ -1,5 +1,6 @@
 //! A flat bus of RAM, a clock of virtual time, a firmware and a program.
 
+#![expect(unsafe_code, reason = "a bus of tests with memory of its own")]
 #![expect(dead_code, reason = "each test file uses a part")]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};

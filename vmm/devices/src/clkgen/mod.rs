@@ -4,8 +4,8 @@
 //! Its use here is to come late. A device whose node names this clock in `assigned-clocks` has its DMA set up, is then
 //! refused its clock, deferred, and has its DMA torn down, until someone loads the module. Nothing is clocked by it.
 //!
-//! The generator's dividers stand in a bank of inner registers behind a pair of access registers. They are kept and read
-//! back; at reset they pass the input clock's rate on.
+//! The generator's dividers stand in a bank of inner registers behind a pair of access registers.
+//! They are kept and read back; at reset they pass the input clock's rate on.
 
 mod spec;
 

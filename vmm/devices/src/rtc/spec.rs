@@ -18,7 +18,8 @@ pub const RTCMIS: u64 = 0x018;
 pub const RTCICR: u64 = 0x01c;
 /// First identification register.
 pub const ID: u64 = 0xfe0;
-/// RTCPeriphID0 to 3, RTCPCellID0 to 3: part 0x031 by designer 0x41, Arm. The revision, bits 7:4 of RTCPeriphID2, is 1, as for an
-/// r1 part and as QEMU and bhyve show it, with which guests are tried most. The manual's own table is said to have 0x04 there,
-/// revision 0. Linux's driver does not look at it (drivers/rtc/rtc-pl031.c, `pl031_ids`).
+/// RTCPeriphID0 to 3, RTCPCellID0 to 3: part 0x031 by designer 0x41, Arm. The revision, bits 7:4 of
+/// RTCPeriphID2, is 1, as for an r1 part and as QEMU and bhyve show it, with which guests are tried
+/// most. The manual's own table is said to have 0x04 there, revision 0. Linux's driver does not
+/// look at it (drivers/rtc/rtc-pl031.c, `pl031_ids`).
 pub const IDS: [u8; 8] = [0x31, 0x10, 0x14, 0x00, 0x0d, 0xf0, 0x05, 0xb1];

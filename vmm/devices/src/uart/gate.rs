@@ -12,7 +12,8 @@ use vmm_base::Waker;
 
 /// Most bytes that wait at the gate; more are refused, so that nobody can fill our memory.
 pub const MAX_WAITING: usize = 1 << 20;
-/// Most bytes of input that are remembered after they have passed: what people and scripts type. A recording has all of it.
+/// Most bytes of input that are remembered after they have passed: what people and scripts type. A
+/// recording has all of it.
 pub const MAX_RECORD: usize = 1 << 20;
 /// What an entry of the record counts for apart from its bytes.
 const RECORD_ENTRY: usize = 32;
@@ -136,8 +137,8 @@ impl InputGate {
         room > 0 && live || !waiting.scheduled.is_empty()
     }
 
-    /// Lets everything through that is due at guest time `now_ns`, and of what came live `room` bytes: the rest waits, and
-    /// with it who sends more. What passes is recorded.
+    /// Lets everything through that is due at guest time `now_ns`, and of what came live `room`
+    /// bytes: the rest waits, and with it who sends more. What passes is recorded.
     pub fn open(&self, now_ns: u64, room: usize) -> Vec<u8> {
         let mut waiting = self.0.waiting();
         let mut bytes = Vec::new();

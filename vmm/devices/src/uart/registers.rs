@@ -1,10 +1,12 @@
 //! The register file of a 16550A, apart from where its bytes come from and go to.
 //!
-//! Both lines are infinitely fast. What is written is sent at once, so the transmitter is always empty. And what is going to
-//! arrive does so when the guest looks for it, as far as there is room: a character time-out, which a real part signals when
-//! four character times pass without a new byte, is signalled as soon as fewer bytes than the trigger level are left. That
-//! needs no clock, happens at the same instruction in every run, and leaves no state in which bytes wait and no interrupt
-//! says so. And a driver that clears the receiver while it starts clears nothing that it has not seen.
+//! Both lines are infinitely fast. What is written is sent at once, so the transmitter is always
+//! empty. And what is going to arrive does so when the guest looks for it, as far as there is room:
+//! a character time-out, which a real part signals when four character times pass without a new
+//! byte, is signalled as soon as fewer bytes than the trigger level are left. That needs no clock,
+//! happens at the same instruction in every run, and leaves no state in which bytes wait and no
+//! interrupt says so. And a driver that clears the receiver while it starts clears nothing that it
+//! has not seen.
 
 use std::collections::VecDeque;
 
@@ -70,7 +72,8 @@ impl Registers {
         self.cause() != IIR_NONE
     }
 
-    /// How many bytes the receiver takes from the line when the guest reads `register`; none if that does not show them.
+    /// How many bytes the receiver takes from the line when the guest reads `register`; none if
+    /// that does not show them.
     pub fn room(&self, register: u8) -> usize {
         let shows = matches!(register, DATA | IIR_FCR | LSR);
         if shows && self.listens() {
@@ -87,9 +90,10 @@ impl Registers {
 
     /// Whether the receiver hears the line.
     ///
-    /// It does not in loop-back. And nobody types before there is someone who listens: a driver clears the receiver several
-    /// times before it uses it, and what a script has typed ahead would be lost. So the line is quiet until the guest
-    /// wants interrupts for received data, or polls for it.
+    /// It does not in loop-back. And nobody types before there is someone who listens: a driver
+    /// clears the receiver several times before it uses it, and what a script has typed ahead would
+    /// be lost. So the line is quiet until the guest wants interrupts for received data, or polls
+    /// for it.
     fn listens(&self) -> bool {
         let wants = self.ier & IER_RECEIVED != 0 || self.polls >= POLLS;
         wants && self.mcr & MCR_LOOP == 0

@@ -1,5 +1,5 @@
-//! Registers of a 16550A (National Semiconductor PC16550D data sheet, June 1995; TI TL16C550C agrees where no other table is
-//! named).
+//! Registers of a 16550A (National Semiconductor PC16550D data sheet, June 1995; TI TL16C550C
+//! agrees where no other table is named).
 
 /// Receiver buffer (read), transmitter holding (write); divisor latch, low byte, while [`LCR_DLAB`] is set.
 pub const DATA: u8 = 0;

@@ -1,8 +1,9 @@
 //! How much a device does at a time.
 //!
-//! A ring of a disk can hold requests for 64 GiB of data, and one register write has them served. So work is done in turns of
-//! a bounded size, and between turns whoever runs the machine looks at requests to stop and at limits. In virtual time a turn
-//! is measured in bytes and never in time of the host: where it ends depends on nothing but what the guest did.
+//! A ring of a disk can hold requests for 64 GiB of data, and one register write has them served.
+//! So work is done in turns of a bounded size, and between turns whoever runs the machine looks at
+//! requests to stop and at limits. In virtual time a turn is measured in bytes and never in time of
+//! the host: where it ends depends on nothing but what the guest did.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,14 +11,17 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// Most bytes of a turn: some tens of milliseconds where each block is read and translated by itself, and more than a driver
-/// such as Linux's sends at once (32 requests of 1 MiB at most, and rarely that).
+/// Most bytes of a turn: some tens of milliseconds where each block is read and translated by
+/// itself, and more than a driver such as Linux's sends at once (32 requests of 1 MiB at most, and
+/// rarely that).
 pub const TURN_BYTES: u64 = 32 << 20;
-/// How fast a turn of all devices becomes available again in virtual time, in bytes a nanosecond (16 GB/s): faster than any
-/// guest that looks at its data, so that only one that does not is held up.
+/// How fast a turn of all devices becomes available again in virtual time, in bytes a nanosecond
+/// (16 GB/s): faster than any guest that looks at its data, so that only one that does not is held
+/// up.
 const REFILL: u64 = 16;
-/// Nanoseconds of virtual time after which a device goes on with what exceeded its turn. With [`TURN_BYTES`] that is 2 GB/s,
-/// about what a host moves: the time that a guest waits so is about the time that the work takes.
+/// Nanoseconds of virtual time after which a device goes on with what exceeded its turn. With
+/// [`TURN_BYTES`] that is 2 GB/s, about what a host moves: the time that a guest waits so is about
+/// the time that the work takes.
 pub const PAUSE_NS: u64 = 16_000_000;
 /// The least that a piece of work costs, in bytes: looking up a buffer takes about as long as copying a page.
 pub const MIN_COST: u64 = 4096;

@@ -15,8 +15,9 @@ pub struct Segment {
     pub len: u32,
 }
 
-/// The most bytes that a device moves under one pin of its memory: some tens of microseconds, which is what an invalidation
-/// may have to wait. A driver of an IPMMU gives up after 100 polls of a microsecond each.
+/// The most bytes that a device moves under one pin of its memory: some tens of microseconds, which
+/// is what an invalidation may have to wait. A driver of an IPMMU gives up after 100 polls of a
+/// microsecond each.
 pub const PIECE: u32 = 128 << 10;
 
 impl Segment {

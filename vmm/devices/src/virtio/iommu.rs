@@ -19,7 +19,8 @@ use super::{DeviceState, Progress, ServeError, VirtioDevice, WrongState};
 /// buffers for as many fault reports as the second has entries.
 const QUEUE_SIZES: [u16; 2] = [256, 64];
 
-/// What removing a mapping costs, in bytes: a mebibyte of mappings goes in one request, and takes some tens of milliseconds.
+/// What removing a mapping costs, in bytes: a mebibyte of mappings goes in one request, and takes
+/// some tens of milliseconds.
 const MAPPING_COST: u64 = 32;
 
 /// Looks at whether a batch is complete, with others given the processor in between: far longer than the tens of
@@ -78,8 +79,9 @@ impl Iommu {
         }
     }
 
-    /// Serves the request queue, as far as `budget` goes. If that has to wait for another device, it looks `patience` times
-    /// more: the driver could only spin meanwhile, and nobody would know when it is over.
+    /// Serves the request queue, as far as `budget` goes. If that has to wait for another device,
+    /// it looks `patience` times more: the driver could only spin meanwhile, and nobody would know
+    /// when it is over.
     fn serve_requests(
         &mut self,
         queue: &mut Queue,

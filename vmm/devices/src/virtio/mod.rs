@@ -155,9 +155,10 @@ impl From<viommu::virtio::ServeError> for ServeError {
     }
 }
 
-/// Serves what is available in `queue`, at most one buffer for each entry of the ring, and none once `budget` is spent:
-/// `answer` gets the buffers of each chain, of at most `max` descriptors, or what is wrong with it, and says how many bytes it
-/// wrote, or that it goes on with this one in its next turn: then the queue has to be served again, and that one first.
+/// Serves what is available in `queue`, at most one buffer for each entry of the ring, and none
+/// once `budget` is spent: `answer` gets the buffers of each chain, of at most `max` descriptors,
+/// or what is wrong with it, and says how many bytes it wrote, or that it goes on with this one in
+/// its next turn: then the queue has to be served again, and that one first.
 ///
 /// The rings are read and written under one pin of `mem` each time, and none is held while `answer` runs: it takes
 /// those it needs. So an invalidation waits for a piece of the work and never for all of it.

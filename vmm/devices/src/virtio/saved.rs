@@ -46,8 +46,8 @@ pub enum DeviceState {
     },
 }
 
-/// A queue. Between two pieces of work a queue has no more state than this: what it has counted since the driver was last
-/// notified is looked at, and begun anew, at the end of each.
+/// A queue. Between two pieces of work a queue has no more state than this: what it has counted
+/// since the driver was last notified is looked at, and begun anew, at the end of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedQueue(#[serde(with = "QueueData")] QueueState);
 

@@ -51,8 +51,8 @@ impl Work {
         self.turn.load(Ordering::Relaxed)
     }
 
-    /// By all of them, between two looks of the run loop. The cores look more often: after each instruction that reaches a
-    /// device.
+    /// By all of them, between two looks of the run loop. The cores look more often: after each
+    /// instruction that reaches a device.
     pub fn between_looks(&self) -> u64 {
         self.between_looks.load(Ordering::Relaxed)
     }
@@ -151,7 +151,8 @@ impl Schedule {
         (next != NEVER).then_some(next)
     }
 
-    /// Has one device go on that is due; whether there was one. To be called between slices of work, with no device locked.
+    /// Has one device go on that is due; whether there was one. To be called between slices of
+    /// work, with no device locked.
     pub fn run_due(&self) -> bool {
         let now = self.clock.now_ns();
         if self.next_ns.load(Ordering::Acquire) > now {

@@ -1,7 +1,7 @@
 //! Queues that wait for the host, which does something for them on a thread of its own.
 //!
-//! In virtual time the guest's clock stands still meanwhile, and the run can be ended all the same. In host time the cores go
-//! on.
+//! In virtual time the guest's clock stands still meanwhile, and the run can be ended all the same.
+//! In host time the cores go on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -20,8 +20,9 @@ pub type Pending = Arc<AtomicU64>;
 /// What the device thread serves.
 pub type Subscriber = Arc<dyn EventSubscriber + Send + Sync>;
 
-/// Between two turns of one device's work: a lock that is taken again at once is never had by a core that waits for it at
-/// one of the device's registers, and does not look at requests to stop meanwhile.
+/// Between two turns of one device's work: a lock that is taken again at once is never had by a
+/// core that waits for it at one of the device's registers, and does not look at requests to stop
+/// meanwhile.
 const LULL: Duration = Duration::from_millis(1);
 
 /// One device whose queues the thread serves.
@@ -83,8 +84,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a thread that serves the queues of `devices` and `others`, and does the `chores` of those that it does not
-    /// serve.
+    /// Starts a thread that serves the queues of `devices` and `others`, and does the `chores` of
+    /// those that it does not serve.
     ///
     /// # Errors
     /// When the host has no threads or file descriptors left.
@@ -135,8 +136,8 @@ impl Worker {
         })
     }
 
-    /// Waits until every notification that was sent has had a look, while the cores stand still. Work that is not over by
-    /// then is left over in the devices, until [`resume`](Self::resume).
+    /// Waits until every notification that was sent has had a look, while the cores stand still.
+    /// Work that is not over by then is left over in the devices, until [`resume`](Self::resume).
     pub fn settle(&self) {
         self.halts.settle.store(true, Ordering::Release);
         while self.pending.load(Ordering::Acquire) > 0 {

@@ -267,7 +267,11 @@ impl Story {
                     ns,
                     "rcar-dmac e6700000.dma-controller: Channel Address Error happen on dma0chan0",
                 );
-                self.console(ns + MS, "dmatest: dma0chan0-copy0: result #52: 'test timed out' with src_off=0x0 len=0x10000 (0)");
+                self.console(
+                    ns + MS,
+                    "dmatest: dma0chan0-copy0: result #52: 'test timed out' with \
+                    src_off=0x0 len=0x10000 (0)",
+                );
             }
         }
     }

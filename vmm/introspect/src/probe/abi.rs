@@ -1,5 +1,5 @@
-//! How functions use registers, by the procedure call standards of 32-bit (AAPCS32) and of 64-bit Arm (AAPCS64), and what
-//! probes call them.
+//! How functions use registers, by the procedure call standards of 32-bit (AAPCS32) and of 64-bit
+//! Arm (AAPCS64), and what probes call them.
 
 use vmm_machine::vcpu::{Core, NoMemory, Width};
 

@@ -117,7 +117,8 @@ pub enum Expr {
 /// A root and the fields that lead on from it; pointers are followed where a field is asked of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
-    /// An argument's name, `arg0` to `arg9`, `r0` to `r15` or `x0` to `x30`, `retval`, `caller`, `cpu`, or a global variable.
+    /// An argument's name, `arg0` to `arg9`, `r0` to `r15` or `x0` to `x30`, `retval`, `caller`,
+    /// `cpu`, or a global variable.
     pub root: String,
     /// Treat the root as a pointer to this structure: `(struct device)r4.kobj.name`.
     pub cast: Option<String>,

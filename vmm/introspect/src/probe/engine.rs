@@ -9,6 +9,7 @@ use vmm_machine::vcpu::{Cores, Halted, Resume, Stop, StopHandler, Width};
 use super::abi::{Abi, CoreMemory};
 use super::action;
 use super::ast::Probe;
+use super::breakpoint::Breakpoint;
 use super::eval::{Evaluator, Frame};
 use super::kernel::Kernel;
 use super::outcome::{Hit, Outcome, ProbeError};
@@ -31,23 +32,6 @@ struct Pending {
     frame: Frame,
 }
 
-/// Where a breakpoint lies, and why.
-#[derive(Default)]
-struct Place {
-    /// Probes at this very place.
-    here: Vec<usize>,
-    /// Probes of the return of the function that begins here.
-    calls: Vec<usize>,
-    /// Calls that return here.
-    returns: usize,
-}
-
-impl Place {
-    const fn is_empty(&self) -> bool {
-        self.returns == 0 && self.here.is_empty() && self.calls.is_empty()
-    }
-}
-
 /// Told of each hit, in order.
 pub type Sink = Box<dyn FnMut(&Probe, &Hit) + Send>;
 
@@ -62,7 +46,7 @@ pub struct Engine {
     kernel: Option<Arc<Kernel>>,
     /// Where the kernel's image is, if that was found out just now: see [`Halted::image`].
     pub(super) image: Option<(u64, u64)>,
-    places: BTreeMap<u64, Place>,
+    places: BTreeMap<u64, Breakpoint>,
     /// Which probe lies where, and whether that is in a module.
     set: BTreeMap<(u64, usize), bool>,
     /// Probes that were set, at least once.

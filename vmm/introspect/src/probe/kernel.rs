@@ -34,8 +34,8 @@ impl Kernel {
         })
     }
 
-    /// What lies from physical address `entry` on, where the kernel's first instruction is, by the virtual address that it will
-    /// be mapped to, and by that physical one.
+    /// What lies from physical address `entry` on, where the kernel's first instruction is, by the
+    /// virtual address that it will be mapped to, and by that physical one.
     pub(crate) fn image(&self, entry: u64) -> Option<(u64, u64)> {
         Some((self.symbols.text()?, entry))
     }

@@ -1,8 +1,9 @@
 //! Probes: places in an unmodified guest kernel where the hypervisor looks at values and, where told to, changes them.
 //!
-//! [`parse`] reads the notation (`docs/probes.md`), an [`Engine`] waits for the kernel to be in memory, finds its symbols
-//! and types there, sets breakpoints, and serves hits. The guest needs no support, and where no probe lies it
-//! runs as if there were none. A probe in a module is set when the module is loaded.
+//! [`parse`] reads the notation (`docs/probes.md`), an [`Engine`] waits for the kernel to be in
+//! memory, finds its symbols and types there, sets breakpoints, and serves hits. The guest needs no
+//! support, and where no probe lies it runs as if there were none. A probe in a module is set when
+//! the module is loaded.
 
 #[cfg(test)]
 mod aarch64_tests;
@@ -10,6 +11,7 @@ mod abi;
 mod action;
 pub mod ast;
 mod attach;
+mod breakpoint;
 mod engine;
 mod eval;
 mod kernel;

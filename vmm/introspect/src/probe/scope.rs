@@ -223,8 +223,9 @@ impl<'a> Scope<'a> {
         None
     }
 
-    /// Bytes of the first word of the variable at `address`: as many as a register has, but no more than there are up to
-    /// the next symbol, since in a 64-bit kernel the one after may begin in the midst.
+    /// Bytes of the first word of the variable at `address`: as many as a register has, but no more
+    /// than there are up to the next symbol, since in a 64-bit kernel the one after may begin in
+    /// the midst.
     pub fn variable_size(&self, address: u64) -> u8 {
         let all = self.abi().width.bytes() as u8;
         match self.kernel.symbols.next_after(address) {
@@ -306,8 +307,8 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// The first word of a 32-bit kernel's argument, and how many it has, where `next` is the first one that is free. Arguments of
-/// eight bytes begin at an even word (AAPCS32 6.5, stage C).
+/// The first word of a 32-bit kernel's argument, and how many it has, where `next` is the first one
+/// that is free. Arguments of eight bytes begin at an even word (AAPCS32 6.5, stage C).
 fn aarch32_slot(types: &Types, ty: TypeId, next: u8) -> Option<(u8, u8)> {
     let words = types.size(ty).unwrap_or(4).div_ceil(4).clamp(1, 16) as u8;
     let slot = match words {
@@ -317,9 +318,9 @@ fn aarch32_slot(types: &Types, ty: TypeId, next: u8) -> Option<(u8, u8)> {
     Some((slot, words))
 }
 
-/// The same of a 64-bit kernel, which has `registers` words in registers (AAPCS64 6.8.2): structures of more than two words
-/// are in memory, and their address is passed; two words are not split between registers and stack; a number of two words
-/// begins at an even one.
+/// The same of a 64-bit kernel, which has `registers` words in registers (AAPCS64 6.8.2):
+/// structures of more than two words are in memory, and their address is passed; two words are not
+/// split between registers and stack; a number of two words begins at an even one.
 fn aarch64_slot(types: &Types, ty: TypeId, next: u8, registers: u8) -> Option<(u8, u8)> {
     let words = match types.size(ty).unwrap_or(8).div_ceil(8) {
         words @ 0..=2 => words.max(1) as u8,

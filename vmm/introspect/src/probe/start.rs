@@ -63,8 +63,8 @@ impl Unplaced {
         (self.load, self.load)
     }
 
-    /// The kernel at its place, where it executes that instruction at virtual address `pc`, and where its first byte is, by
-    /// virtual and by physical address.
+    /// The kernel at its place, where it executes that instruction at virtual address `pc`, and
+    /// where its first byte is, by virtual and by physical address.
     ///
     /// # Errors
     /// It would not fit there.

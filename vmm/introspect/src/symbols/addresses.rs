@@ -138,9 +138,10 @@ fn relative(
     Ok(Some(offsets.iter().map(|o| base + o).collect()))
 }
 
-/// A table of a 64-bit kernel's offsets from the base at `base_at`, which is a kernel's address, or 0 in an image that has
-/// not relocated itself (the linker leaves the addend in the relocation: `--no-apply-dynamic-relocs` of
-/// arch/arm64/Makefile; with CONFIG_RELR it is the address that the image was linked for).
+/// A table of a 64-bit kernel's offsets from the base at `base_at`, which is a kernel's address, or
+/// 0 in an image that has not relocated itself (the linker leaves the addend in the relocation:
+/// `--no-apply-dynamic-relocs` of arch/arm64/Makefile; with CONFIG_RELR it is the address that the
+/// image was linked for).
 fn relative_wide(
     image: &[u8],
     at: usize,
@@ -180,9 +181,10 @@ fn absolute(
     Ok(found.filter(|a| a[count / 2] >= LOWEST_KERNEL))
 }
 
-/// A table in which each entry is the distance from its own place to what it names: places in `image`, which holds it, are
-/// then as good as addresses. The first symbol is before the table. (The addresses of a 32-bit kernel, taken for distances,
-/// lead out of any image, and its offsets are not negative.)
+/// A table in which each entry is the distance from its own place to what it names: places in
+/// `image`, which holds it, are then as good as addresses. The first symbol is before the table.
+/// (The addresses of a 32-bit kernel, taken for distances, lead out of any image, and its offsets
+/// are not negative.)
 fn own_relative(
     image: &[u8],
     at: usize,
@@ -228,7 +230,8 @@ fn words(image: &[u8], at: usize, count: usize) -> Option<impl Iterator<Item = u
     Some(words.map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]])))
 }
 
-/// Whether these `count` values ascend. Most tries end within a few; only a table that ascends throughout is worth memory.
+/// Whether these `count` values ascend. Most tries end within a few; only a table that ascends
+/// throughout is worth memory.
 fn ascend<T: PartialOrd>(
     values: impl Iterator<Item = T> + Clone,
     count: usize,

@@ -1,8 +1,9 @@
 //! Finding the tables in an image by their contents alone: nothing points to them that could be known beforehand.
 //!
-//! The token index is unmistakable. From it the search goes backwards over the token table, the sequence of names (where
-//! there is one) and the markers to the names and their number, checking each against the others. The addresses come
-//! last (`addresses`): after the index in newer kernels, before the number of symbols in older ones.
+//! The token index is unmistakable. From it the search goes backwards over the token table, the
+//! sequence of names (where there is one) and the markers to the names and their number, checking
+//! each against the others. The addresses come last (`addresses`): after the index in newer
+//! kernels, before the number of symbols in older ones.
 
 use super::spec::{Lengths, MARKER_STEP, MAX_NAME, MAX_PAD, MAX_SYMBOLS, MIN_SYMBOLS};
 use super::tokens::{Tokens, is_padding};
@@ -82,7 +83,8 @@ pub(super) fn names<T>(
     Ok(None)
 }
 
-/// How many symbols there can be if their sequence takes `gap` bytes, and how many bytes are between the markers and it.
+/// How many symbols there can be if their sequence takes `gap` bytes, and how many bytes are
+/// between the markers and it.
 fn sequences(gap: usize) -> impl Iterator<Item = (usize, usize)> {
     let of_width =
         move |width: usize| (0..3).map(move |less| ((gap / width).saturating_sub(less), width));

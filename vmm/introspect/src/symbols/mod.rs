@@ -1,11 +1,13 @@
 //! The names of a guest kernel's functions and variables, from the kallsyms tables in its image.
 //!
-//! [`Symbols::find`] takes the kernel's bytes as they stand in a file or in guest RAM, before or after the kernel has run:
-//! the tables are constant. They hold virtual addresses, so it does not matter where in physical memory the image is.
+//! [`Symbols::find`] takes the kernel's bytes as they stand in a file or in guest RAM, before or
+//! after the kernel has run: the tables are constant. They hold virtual addresses, so it does not
+//! matter where in physical memory the image is.
 //!
-//! A 64-bit kernel finds out itself at which virtual address it runs, and its tables say so only from then on. Before, its
-//! symbols are good for their distance from `_text`, the kernel's first byte ([`Symbols::offset`]), and can be brought to
-//! where it turned out to be ([`Symbols::place`]).
+//! A 64-bit kernel finds out itself at which virtual address it runs, and its tables say so only
+//! from then on. Before, its symbols are good for their distance from `_text`, the kernel's first
+//! byte ([`Symbols::offset`]), and can be brought to where it turned out to be
+//! ([`Symbols::place`]).
 
 mod addresses;
 mod find;
@@ -138,11 +140,11 @@ impl Default for Symbols {
 }
 
 impl Symbols {
-    /// Finds the symbols of the kernel whose bytes are `image`: an unpacked `Image`, or RAM that holds one. `image` must
-    /// begin at an address that is a multiple of 8.
+    /// Finds the symbols of the kernel whose bytes are `image`: an unpacked `Image`, or RAM that
+    /// holds one. `image` must begin at an address that is a multiple of 8.
     ///
-    /// Those of a 64-bit kernel that has not relocated itself yet are counted from `_text`, or are where it was linked for:
-    /// [`Symbols::place`] is then needed before they are addresses.
+    /// Those of a 64-bit kernel that has not relocated itself yet are counted from `_text`, or are
+    /// where it was linked for: [`Symbols::place`] is then needed before they are addresses.
     ///
     /// # Errors
     /// [`SymbolsError`] when there are none to be found.
@@ -221,9 +223,9 @@ impl Symbols {
         self.text = self.address(TEXT).or_else(by_entry);
     }
 
-    /// Moves all symbols of the kernel so that its first byte, `_text`, is at `text`. Only a 64-bit kernel can be elsewhere
-    /// than its tables say; `false` if this is none, if it is not known where among the symbols it begins, or if not all of it
-    /// would fit there.
+    /// Moves all symbols of the kernel so that its first byte, `_text`, is at `text`. Only a 64-bit
+    /// kernel can be elsewhere than its tables say; `false` if this is none, if it is not known
+    /// where among the symbols it begins, or if not all of it would fit there.
     pub fn place(&mut self, text: u64) -> bool {
         let moved = self.move_to(text);
         self.placed |= moved;
@@ -297,8 +299,8 @@ impl Symbols {
         self.by_name = order;
     }
 
-    /// Takes these as the modules that are loaded, in place of those before. Symbols past the bounds on names (64 MiB in
-    /// all) and modules (65534) are left out.
+    /// Takes these as the modules that are loaded, in place of those before. Symbols past the
+    /// bounds on names (64 MiB in all) and modules (65534) are left out.
     pub fn set_modules<'a>(&mut self, modules: impl IntoIterator<Item = &'a Module>) {
         self.entries.retain(|entry| entry.module == 0);
         let names = self.entries.iter();
@@ -378,9 +380,10 @@ impl Symbols {
         self.entries.get(after).map(|entry| entry.address)
     }
 
-    /// The symbol at `address` or the nearest before it. Of several at one address it is the first, as the kernel itself
-    /// chooses in its back traces. `None` below the first symbol, after the last, past the end of a module's symbol, and past a symbol that marks an end
-    /// (such as `_etext`), for what follows does not belong to it.
+    /// The symbol at `address` or the nearest before it. Of several at one address it is the first,
+    /// as the kernel itself chooses in its back traces. `None` below the first symbol, after the
+    /// last, past the end of a module's symbol, and past a symbol that marks an end (such as
+    /// `_etext`), for what follows does not belong to it.
     pub fn at(&self, address: u64) -> Option<Location<'_>> {
         let after = self.entries.partition_point(|e| e.address <= address);
         let nearest = self.entries[..after].last()?.address;

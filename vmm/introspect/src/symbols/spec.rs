@@ -1,7 +1,8 @@
 //! The kallsyms tables as a kernel's build lays them out, 4.12 to 7.x (scripts/kallsyms.c, kernel/kallsyms.c).
 //!
-//! All words are little-endian. Each table begins at a multiple of 4 bytes, of 16 in the oldest kernels (`.align 4`); in
-//! 64-bit kernels of 8 bytes, where the relative base has as many and offsets still have four.
+//! All words are little-endian. Each table begins at a multiple of 4 bytes, of 16 in the oldest
+//! kernels (`.align 4`); in 64-bit kernels of 8 bytes, where the relative base has as many and
+//! offsets still have four.
 //!
 //! | kernels | order |
 //! |---|---|
@@ -10,7 +11,8 @@
 //! | from 7.0, 32 bits | the same with addresses only (ARM32 is not relocatable) and no base |
 //! | from 7.0, 64 bits | the same with distances from each entry's own place to the symbol, and no base |
 //!
-//! The sequence of names came with 6.2 and went into stable kernels as old as 6.1: 3 bytes a symbol (4 for a short time).
+//! The sequence of names came with 6.2 and went into stable kernels as old as 6.1: 3 bytes a symbol
+//! (4 for a short time).
 
 /// Tokens that names are compressed with, one for each value of a byte.
 pub const TOKENS: usize = 256;
@@ -28,7 +30,8 @@ pub const MAX_ARENA: usize = 64 << 20;
 pub const MAX_PAD: usize = 12;
 /// The lowest address at which the kernel half of the address space begins (CONFIG_VMSPLIT_1G).
 pub const LOWEST_KERNEL: u32 = 0x4000_0000;
-/// Symbols of the exception vectors were linked at address 0 and up in older kernels: a relative base below this is theirs.
+/// Symbols of the exception vectors were linked at address 0 and up in older kernels: a relative
+/// base below this is theirs.
 pub const VECTORS_END: u32 = 0x1_0000;
 /// The lowest address at which a 64-bit kernel is mapped: bits 63 to 48 of its half of the address space are ones, also
 /// with 52 bits of addresses (Documentation/arch/arm64/memory.rst).

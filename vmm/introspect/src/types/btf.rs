@@ -328,8 +328,8 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// A kind from the future, if the blob says how long it is (struct btf_layout: a byte for what follows the type once,
-    /// a byte for each element).
+    /// A kind from the future, if the blob says how long it is (struct btf_layout: a byte for what
+    /// follows the type once, a byte for each element).
     fn unknown(&mut self, kind: u32, length: usize) -> Result<Kind, TypesError> {
         let at = kind as usize * 4;
         let Some(&[once, each, ..]) = self.layout.get(at..at + 4) else {

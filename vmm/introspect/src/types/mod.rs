@@ -1,16 +1,18 @@
 //! The types of a guest kernel: structures with their members, enumerations, functions with their arguments.
 //!
-//! They come from the BTF blob in the kernel's image ([`Types::find`]) or, for builds without one, from a table of a few
-//! known offsets ([`offsets`]); [`Types::of_kernel`] takes what there is. A [`path`] such as `driver->name` is resolved
-//! against them and then evaluated in guest memory to a [`value`].
+//! They come from the BTF blob in the kernel's image ([`Types::find`]) or, for builds without one,
+//! from a table of a few known offsets ([`offsets`]); [`Types::of_kernel`] takes what there is. A
+//! [`path`] such as `driver->name` is resolved against them and then evaluated in guest memory to a
+//! [`value`].
 //!
-//! Own code rather than a crate: of the crates that parse BTF, `btf` and `btfparse` hold a copy of a name for each type
-//! and member that uses it, so that a hostile blob of a few megabytes fills the memory, and `btf-rs` is not permissively
-//! licensed.
+//! Own code rather than a crate: of the crates that parse BTF, `btf` and `btfparse` hold a copy of
+//! a name for each type and member that uses it, so that a hostile blob of a few megabytes fills
+//! the memory, and `btf-rs` is not permissively licensed.
 
 #[cfg(test)]
 mod aarch64_tests;
 mod btf;
+mod data;
 pub mod offsets;
 pub mod path;
 mod spec;
@@ -24,6 +26,9 @@ use std::fmt::Write;
 use std::ops::Range;
 
 use vmm_base::Width;
+
+pub use data::Alias;
+use data::{Kind, RawMember, RawParameter, RawValue, Record};
 
 /// How many types deep a chain may be (typedefs of typedefs, structures in structures): C compilers need a fraction.
 const MAX_DEPTH: usize = 64;
@@ -54,7 +59,8 @@ pub enum TypesError {
     NoTable(String),
     /// No blob, and of 64-bit kernels there are no tables.
     #[error(
-        "structure fields cannot be named: this 64-bit kernel was built without CONFIG_DEBUG_INFO_BTF, and offset tables \
+        "structure fields cannot be named: this 64-bit kernel was built without CONFIG_DEBUG_INFO_BTF, and \
+            offset tables \
          are of 32-bit kernels only"
     )]
     NoWideTable,
@@ -66,94 +72,6 @@ pub struct TypeId(pub u32);
 
 /// `void`.
 pub const VOID: TypeId = TypeId(0);
-
-/// Another name or a qualifier of a type, which changes nothing about its layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alias {
-    /// `typedef`.
-    Typedef,
-    /// `const`.
-    Const,
-    /// `volatile`.
-    Volatile,
-    /// `restrict`.
-    Restrict,
-    /// A tag of the compiler, such as `__user`.
-    Tag,
-}
-
-/// What a type is. Spans are of the arenas of [`Types`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
-    Void,
-    Int {
-        size: u32,
-        signed: bool,
-        boolean: bool,
-        /// Width and position inside, for bit-fields in the manner before kind_flag.
-        bits: (u8, u8),
-    },
-    Float {
-        size: u32,
-    },
-    Pointer(TypeId),
-    Array {
-        element: TypeId,
-        count: u32,
-    },
-    Composite {
-        union: bool,
-        size: u32,
-        members: Range<u32>,
-    },
-    Enum {
-        size: u32,
-        signed: bool,
-        values: Range<u32>,
-    },
-    /// A structure or union that is declared and not defined.
-    Forward {
-        union: bool,
-    },
-    Alias(Alias, TypeId),
-    /// A function, of a prototype.
-    Function(TypeId),
-    Prototype {
-        returns: TypeId,
-        parameters: Range<u32>,
-    },
-    /// Variables, sections, tags: not part of any value's layout.
-    Other,
-}
-
-#[derive(Clone, Debug)]
-struct Record {
-    /// Offset in the strings; 0 for nameless ones.
-    name: u32,
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct RawMember {
-    name: u32,
-    ty: TypeId,
-    /// From the beginning of the structure, in bits.
-    bit_offset: u32,
-    /// 0 unless a bit-field.
-    bit_size: u8,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct RawValue {
-    name: u32,
-    value: i64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct RawParameter {
-    name: u32,
-    ty: TypeId,
-}
 
 /// A member of a structure or union, found by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,8 +130,9 @@ pub enum Source {
 }
 
 impl Types {
-    /// The types of the kernel whose bytes are `image` (a file or RAM) and whose addresses are of this width: from its BTF
-    /// blob, otherwise from the table for its build. Tables are of 32-bit kernels.
+    /// The types of the kernel whose bytes are `image` (a file or RAM) and whose addresses are of
+    /// this width: from its BTF blob, otherwise from the table for its build. Tables are of 32-bit
+    /// kernels.
     ///
     /// # Errors
     /// [`TypesError::NoTable`] or [`TypesError::NoWideTable`] when there is neither, others when the blob is damaged.

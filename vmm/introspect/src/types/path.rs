@@ -256,8 +256,9 @@ impl Types {
         self.resolve_from(ty, path)
     }
 
-    /// Resolves `path` from a type on: the steps begin at the address of an object of type `ty`. For an argument that is
-    /// a pointer, take the type it points to ([`Types::pointee`]) and begin at the argument's value.
+    /// Resolves `path` from a type on: the steps begin at the address of an object of type `ty`.
+    /// For an argument that is a pointer, take the type it points to ([`Types::pointee`]) and begin
+    /// at the argument's value.
     ///
     /// # Errors
     /// [`PathError`] says what is not there.

@@ -4,8 +4,8 @@
 pub const MAGIC: u16 = 0xeb9f;
 /// The only version.
 pub const VERSION: u8 = 1;
-/// Header up to 7.0: magic, version, flags, its own length, then offset and length of types and of strings, from the end
-/// of the header.
+/// Header up to 7.0: magic, version, flags, its own length, then offset and length of types and of
+/// strings, from the end of the header.
 pub const HEADER: usize = 24;
 /// Header with offset and length of the description of kinds.
 pub const HEADER_WITH_LAYOUT: usize = 32;
@@ -14,7 +14,8 @@ pub const MAX_HEADER: usize = 256;
 /// The largest blob taken for real, in bytes: distribution kernels have 3 to 8 MiB.
 pub const MAX_BLOB: usize = 64 << 20;
 
-/// Bits of a type's second word. Kinds had five bits and lengths sixteen before they were as_aarch64; the rest was zero.
+/// Bits of a type's second word. Kinds had five bits and lengths sixteen before they were
+/// as_aarch64; the rest was zero.
 pub const fn kind(info: u32) -> u32 {
     info >> 24 & 0x7f
 }

@@ -271,8 +271,8 @@ impl Reader<'_> {
         false
     }
 
-    /// The name of the `struct device` at `device`, as `dev_name()` of the kernel takes it: the initial name, or that of
-    /// its kernel object (include/linux/device.h).
+    /// The name of the `struct device` at `device`, as `dev_name()` of the kernel takes it: the
+    /// initial name, or that of its kernel object (include/linux/device.h).
     ///
     /// # Errors
     /// [`ValueError`] when the structure is not known or cannot be read.

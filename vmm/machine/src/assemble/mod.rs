@@ -96,8 +96,9 @@ pub(super) struct Parts {
     pub board: Board,
 }
 
-/// Checks all that can be checked without the kernel, which will be one of `width`, so that mistakes are told before it is
-/// fetched or built: the configuration, disks, initrd, memory, and what shall execute the guest.
+/// Checks all that can be checked without the kernel, which will be one of `width`, so that
+/// mistakes are told before it is fetched or built: the configuration, disks, initrd, memory, and
+/// what shall execute the guest.
 ///
 /// # Errors
 /// Those of [`MachineBuilder::build`](super::MachineBuilder::build).
@@ -116,8 +117,8 @@ pub fn kernel_width(config: &Config) -> Result<Width, Error> {
     boot::read_kernel(config).map(|(_, image)| image.kind.width())
 }
 
-/// Opens, loads and wires everything. A machine that is recorded, whose real-time clock shows `recorded` at power-on, has a
-/// clock that moves between slices of work only.
+/// Opens, loads and wires everything. A machine that is recorded, whose real-time clock shows
+/// `recorded` at power-on, has a clock that moves between slices of work only.
 pub(super) fn assemble(
     config: &Config,
     connections: HostConnections<'_>,

@@ -67,8 +67,8 @@ impl DiskConfig {
     }
 }
 
-/// `FILE`, `FILE,ro`, `FILE,overlay`, `FILE,raw`, `FILE,queues=N`, `FILE,iommu=PORT`, `FILE,clock=NAME`, `FILE,broken`, `FILE,coherent`, in any
-/// combination.
+/// `FILE`, `FILE,ro`, `FILE,overlay`, `FILE,raw`, `FILE,queues=N`, `FILE,iommu=PORT`,
+/// `FILE,clock=NAME`, `FILE,broken`, `FILE,coherent`, in any combination.
 impl FromStr for DiskConfig {
     type Err = String;
 

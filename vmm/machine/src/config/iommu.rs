@@ -172,7 +172,8 @@ impl FromStr for IommuConfig {
                 }
                 _ => {
                     return Err(format!(
-                        "{option:?} is not an option of an IOMMU: use name=NAME, or bypass=BOOL or indirect=BOOL for virtio"
+                        "{option:?} is not an option of an IOMMU: use name=NAME, or bypass=BOOL or \
+                            indirect=BOOL for virtio"
                     ));
                 }
             }

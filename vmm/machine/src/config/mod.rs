@@ -40,7 +40,8 @@ pub const MAX_CMDLINE: usize = 1024;
 /// 2020-01-01 00:00 UTC.
 const VIRTUAL_EPOCH: u32 = 1_577_836_800;
 
-/// The host's date as a real-time clock shows it, in seconds since 1970-01-01 00:00 UTC. Like the clock it wraps, in 2106.
+/// The host's date as a real-time clock shows it, in seconds since 1970-01-01 00:00 UTC. Like the
+/// clock it wraps, in 2106.
 pub fn host_date() -> u32 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs() as u32)
@@ -82,8 +83,8 @@ pub struct Config {
     pub time: TimeMode,
     /// Seed of everything that looks random to the guest.
     pub seed: u64,
-    /// What the real-time clock shows at power-on, in seconds since 1970-01-01 00:00 UTC; see [`Config::epoch_now`] for the
-    /// default.
+    /// What the real-time clock shows at power-on, in seconds since 1970-01-01 00:00 UTC; see
+    /// [`Config::epoch_now`] for the default.
     pub epoch: Option<u32>,
     /// Whether virtio devices offer VIRTIO_F_ACCESS_PLATFORM, which makes a guest use its DMA API for them. Devices
     /// behind an IOMMU always do.
@@ -118,8 +119,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What the real-time clock of a machine shows that is powered on now, unless the configuration says: in virtual time
-    /// always the same, in host time the host's date.
+    /// What the real-time clock of a machine shows that is powered on now, unless the configuration
+    /// says: in virtual time always the same, in host time the host's date.
     pub fn epoch_now(&self) -> u32 {
         self.epoch.unwrap_or_else(|| match self.time {
             TimeMode::Virtual => VIRTUAL_EPOCH,

@@ -7,8 +7,9 @@ use super::*;
 const BATCH: u64 = 128;
 
 impl World {
-    /// Puts `requests` (device-readable parts) in the ring behind what was there, and runs the guest until all are answered;
-    /// the statuses. What the device may write for each is `room` bytes, the status last.
+    /// Puts `requests` (device-readable parts) in the ring behind what was there, and runs the
+    /// guest until all are answered; the statuses. What the device may write for each is `room`
+    /// bytes, the status last.
     fn serve(&mut self, ring: &mut u16, room: u32, requests: &[Vec<u8>]) -> Vec<u8> {
         for (n, request) in (0..).zip(requests) {
             let (at, answer) = (HEADER + 128 * n, DATA + 0x1_0000 + u64::from(room) * n);

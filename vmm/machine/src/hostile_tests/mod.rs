@@ -1,7 +1,8 @@
-//! Guests that do the most that they can with one instruction: limits of wall time and requests to stop act all the same.
+//! Guests that do the most that they can with one instruction: limits of wall time and requests to
+//! stop act all the same.
 //!
-//! How soon they act is measured by `cargo run --release -p vmm --example stop_latency`, on a host that does nothing else. What
-//! bounds it is asserted here, in bytes of work between two looks.
+//! How soon they act is measured by `cargo run --release -p vmm --example stop_latency`, on a host
+//! that does nothing else. What bounds it is asserted here, in bytes of work between two looks.
 
 pub(super) mod guests;
 mod iommu;
@@ -20,11 +21,12 @@ use vmm_devices::virtio::PIECE;
 use vmm_devices::virtio::budget::TURN_BYTES;
 use vmm_devices::virtio::waits::Waiting;
 
-/// Within this a run ends that was told to. It is asked of a host that does nothing else to take no more than a fifth of a
-/// second; one that does a lot else takes longer, and one without a bound takes minutes.
+/// Within this a run ends that was told to. It is asked of a host that does nothing else to take no
+/// more than a fifth of a second; one that does a lot else takes longer, and one without a bound
+/// takes minutes.
 const WATCHDOG: Duration = Duration::from_secs(5);
-/// What all devices may do in virtual time between two looks of the run loop: a turn, and what fills up again in the million
-/// nanoseconds of a slice.
+/// What all devices may do in virtual time between two looks of the run loop: a turn, and what
+/// fills up again in the million nanoseconds of a slice.
 const BETWEEN_LOOKS: u64 = TURN_BYTES + 16 * 1_000_000;
 /// The last piece of a turn may be greater than what was left.
 const LAST_PIECE: u64 = PIECE as u64;
@@ -51,7 +53,8 @@ fn no_guest_holds_anything_up() {
             let mut world = guest.world(time);
             ends_when_told(&mut world, &what);
             let between = world.machine.schedule.work().between_looks();
-            // The driver of a virtio-iommu spins, so that is served whenever it is notified. Then the core looks each time.
+            // The driver of a virtio-iommu spins, so that is served whenever it is notified. Then
+            // the core looks each time.
             assert!(
                 between <= BETWEEN_LOOKS + LAST_PIECE || guest.spins,
                 "{what}: {between} bytes between two looks"

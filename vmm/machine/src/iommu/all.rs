@@ -43,8 +43,8 @@ impl Iommus {
         self.0.iter().find_map(|iommu| iommu.space(port))
     }
 
-    /// Returns a way to have the IOMMU that one of `devices` stands behind show a status; it answers with the name of the
-    /// entry whose interrupt that is.
+    /// Returns a way to have the IOMMU that one of `devices` stands behind show a status; it
+    /// answers with the name of the entry whose interrupt that is.
     pub fn show_status(&self, devices: &[Entry]) -> ShowStatus {
         let mut ports = BTreeMap::new();
         for entry in devices {

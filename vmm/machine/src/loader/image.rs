@@ -18,8 +18,9 @@ const ZIMAGE_MAGIC2_AT: usize = 0x34;
 const ZIMAGE_TAGS_AT: usize = 0x38;
 /// Tag with the size of the unpacked kernel ("KLSZ", read as a little-endian word).
 const TAG_KERNEL_SIZE: u32 = 0x5a53_4c4b;
-/// Magic number of an arm64 Image ("ARM\x64") and where it, the offset from a multiple of 2 MiB that the kernel wants and
-/// the memory that it takes are (Linux, Documentation/arch/arm64/booting.rst).
+/// Magic number of an arm64 Image ("ARM\x64") and where it, the offset from a multiple of 2 MiB
+/// that the kernel wants and the memory that it takes are (Linux,
+/// Documentation/arch/arm64/booting.rst).
 const ARM64_MAGIC: u32 = 0x644d_5241;
 const ARM64_MAGIC_AT: usize = 0x38;
 const ARM64_OFFSET_AT: usize = 8;
@@ -139,8 +140,9 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(field.try_into().ok()?))
 }
 
-/// A zImage that was cut short would decompress garbage and hang without a word, and one with a device tree at its end may
-/// be of a kernel that prefers that to its machine's (arch/arm/boot/compressed/head.S).
+/// A zImage that was cut short would decompress garbage and hang without a word, and one with a
+/// device tree at its end may be of a kernel that prefers that to its machine's
+/// (arch/arm/boot/compressed/head.S).
 fn check_length(bytes: &[u8]) -> Result<(), LoadError> {
     let start = word(bytes, ZIMAGE_START_AT).unwrap_or(0);
     let end = word(bytes, ZIMAGE_END_AT).unwrap_or(0);
@@ -272,7 +274,8 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
         .map(|&(_, _, what)| what)
 }
 
-/// What to do with a device tree: a FIT image is one that has a node of images (U-Boot, doc/usage/fit/source_file_format.rst).
+/// What to do with a device tree: a FIT image is one that has a node of images (U-Boot,
+/// doc/usage/fit/source_file_format.rst).
 fn tree(bytes: &[u8]) -> &'static str {
     /// FDT_BEGIN_NODE and a name (Devicetree Specification, 5.4).
     const IMAGES: &[u8] = b"\0\0\0\x01images\0";
@@ -475,7 +478,10 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..256), magic: bool, tags: bool) {
+        fn nothing_makes_it_panic(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..256),
+            magic: bool, tags: bool,
+        ) {
             if magic && bytes.len() > 0x28 {
                 bytes[ZIMAGE_MAGIC_AT..ZIMAGE_MAGIC_AT + 4].copy_from_slice(&ZIMAGE_MAGIC.to_le_bytes());
             }

@@ -1,10 +1,12 @@
 //! Where a raw 32-bit Image must lie, found out from its bytes: it has no header that says so.
 //!
-//! An Image is the kernel as it lies in memory from its first byte on, and it must lie `TEXT_OFFSET` bytes behind the start
-//! of RAM, as it is linked that far behind the start of its linear mapping (Linux, arch/arm/Makefile: 0x8000 for most
-//! kernels, and more for those that support certain SoCs as well: 0x208000 for Debian's). Empty lists that are initialised
-//! at compile time, `LIST_HEAD_INIT`, are two pointers in a row to the first of them: each tells the address of one byte of
-//! the file, and so of all. A kernel has hundreds of them, towards the end, where `.data` lies.
+//! An Image is the kernel as it lies in memory from its first byte on, and it must lie
+//! `TEXT_OFFSET` bytes behind the start of RAM, as it is linked that far behind the start of its
+//! linear mapping (Linux, arch/arm/Makefile: 0x8000 for most kernels, and more for those that
+//! support certain SoCs as well: 0x208000 for Debian's). Empty lists that are initialised at
+//! compile time, `LIST_HEAD_INIT`, are two pointers in a row to the first of them: each tells the
+//! address of one byte of the file, and so of all. A kernel has hundreds of them, towards the end,
+//! where `.data` lies.
 
 use std::collections::BTreeMap;
 
@@ -29,8 +31,9 @@ pub fn of(image: &[u8]) -> u64 {
     if count >= FEW { offset } else { TEXT_OFFSET }
 }
 
-/// Whether `image` is a kernel that is to run where it is stored (Linux, CONFIG_XIP_KERNEL): its lists say that its data
-/// lies less far behind the start of the linear mapping than it does behind the start of the file, as its code lies elsewhere.
+/// Whether `image` is a kernel that is to run where it is stored (Linux, CONFIG_XIP_KERNEL): its
+/// lists say that its data lies less far behind the start of the linear mapping than it does behind
+/// the start of the file, as its code lies elsewhere.
 pub fn runs_in_place(image: &[u8]) -> bool {
     count(image, start).1 < FEW && count(image, before).1 >= ENOUGH
 }

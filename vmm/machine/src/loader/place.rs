@@ -1,5 +1,6 @@
-//! Where kernel, device tree and initrd go (Linux, Documentation/arch/arm/booting and arch/arm64/booting). A 64-bit kernel
-//! could have its companions further away than a 32-bit one, and does not need to.
+//! Where kernel, device tree and initrd go (Linux, Documentation/arch/arm/booting and
+//! arch/arm64/booting). A 64-bit kernel could have its companions further away than a 32-bit one,
+//! and does not need to.
 
 use vmm_base::ByteSize;
 
@@ -7,8 +8,8 @@ use super::super::layout::Range;
 use super::LoadError;
 use super::image::{Image, Kind};
 
-/// Offset of the running kernel from the start of RAM, unless it is linked for another (TEXT_OFFSET in arch/arm/Makefile).
-/// The first 16 KiB below it hold the kernel's first page table.
+/// Offset of the running kernel from the start of RAM, unless it is linked for another (TEXT_OFFSET
+/// in arch/arm/Makefile). The first 16 KiB below it hold the kernel's first page table.
 pub const TEXT_OFFSET: u64 = 0x8000;
 /// The largest such offset; a zImage does not tell to which it unpacks.
 const MAX_TEXT_OFFSET: u64 = 0x30_8000;
@@ -80,7 +81,8 @@ pub fn place(ram: Range, image: &Image, initrd_size: Option<u64>) -> Result<Plac
 /// Whether an initrd of `size` bytes can lie in `ram` beside some kernel.
 ///
 /// # Errors
-/// [`LoadError::InitrdTooLarge`] when no amount of RAM would do, [`LoadError::NoRoomForInitrd`] when it alone takes all.
+/// [`LoadError::InitrdTooLarge`] when no amount of RAM would do, [`LoadError::NoRoomForInitrd`]
+/// when it alone takes all.
 pub fn check_initrd(ram: Range, size: u64) -> Result<(), LoadError> {
     let most = LOWMEM - COMPANIONS_OFFSET - DTB_ROOM;
     let initrd = ByteSize(size);

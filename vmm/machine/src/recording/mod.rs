@@ -1,7 +1,7 @@
 //! Recordings: all that reached a guest from outside, in a file from which the same run can be had again.
 //!
-//! In sections as [`sections`](super::sections) has them, all of them JSON: one header, any number of lists of turns, one
-//! ending.
+//! In sections as [`sections`](super::sections) has them, all of them JSON: one header, any number
+//! of lists of turns, one ending.
 
 #[cfg(test)]
 mod tests;
@@ -330,8 +330,9 @@ impl Recording {
         self.ending.reason
     }
 
-    /// Finds the files that the machine was made from: where they were, where `moved` says, or, for parts of a guest image,
-    /// in this user's image cache. They must be what they were. A snapshot that the run went on from is read.
+    /// Finds the files that the machine was made from: where they were, where `moved` says, or, for
+    /// parts of a guest image, in this user's image cache. They must be what they were. A snapshot
+    /// that the run went on from is read.
     ///
     /// # Errors
     /// The first one that is not there, or another one.

@@ -1,5 +1,5 @@
-//! Reads sections. Whatever the bytes are, the answer is their contents or a sentence, and nothing is allocated that the file does
-//! not hold.
+//! Reads sections. Whatever the bytes are, the answer is their contents or a sentence, and nothing
+//! is allocated that the file does not hold.
 
 use std::io::{self, Read};
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
-//! What machines that are gone leave to those that come: memory in its place, and the predecoded code that knows that place.
+//! What machines that are gone leave to those that come: memory in its place, and the predecoded
+//! code that knows that place.
 //!
-//! Most of the time of a short run would go into predecoding. Code is compared with memory before it runs, so that a machine which
-//! got some does what one which did not does.
+//! Most of the time of a short run would go into predecoding. Code is compared with memory before
+//! it runs, so that a machine which got some does what one which did not does.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,5 +1,10 @@
 //! The memory of a snapshot: written once, then mapped copy-on-write by every machine that goes on from it.
 
+#![expect(
+    unsafe_code,
+    reason = "pages of guest memory are given back to the host"
+)]
+
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
@@ -125,8 +130,8 @@ fn copy_piece(
     Ok(())
 }
 
-/// Makes `memory`, which [`Memory::map`] made and nobody else has, what it was at first, and all the host's addresses the same.
-/// Whether it could.
+/// Makes `memory`, which [`Memory::map`] made and nobody else has, what it was at first, and all
+/// the host's addresses the same. Whether it could.
 pub(super) fn rewind(memory: &mut GuestMemoryMmap<()>) -> bool {
     memory.iter().all(|region| {
         let Ok(host) = region.get_host_address(MemoryRegionAddress(0)) else {
@@ -191,8 +196,8 @@ fn is_full(page: &[u8]) -> bool {
     words.iter().any(|word| u64::from_ne_bytes(*word) != 0) || rest.iter().any(|byte| *byte != 0)
 }
 
-/// What of `region` may not be zeros, in bytes from its start: what lies in the file below it, and what was touched since it
-/// was mapped.
+/// What of `region` may not be zeros, in bytes from its start: what lies in the file below it, and
+/// what was touched since it was mapped.
 fn touched(region: &GuestRegionMmap<()>) -> io::Result<Vec<Pages<u64>>> {
     let page = page_size() as u64;
     let pages = region.len().div_ceil(page);

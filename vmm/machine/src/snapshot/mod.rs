@@ -1,8 +1,9 @@
 //! Snapshots: a machine at one moment, from which any number of machines go on.
 //!
-//! A machine that goes on from a snapshot does in virtual time, to the instruction and to the nanosecond, what the one it was
-//! taken of does after it. Its memory is the snapshot's until it writes to it, and what it writes is its own; so are
-//! its disks. Making one copies nothing of the guest's memory, loads no kernel and opens no file.
+//! A machine that goes on from a snapshot does in virtual time, to the instruction and to the
+//! nanosecond, what the one it was taken of does after it. Its memory is the snapshot's until it
+//! writes to it, and what it writes is its own; so are its disks. Making one copies nothing of the
+//! guest's memory, loads no kernel and opens no file.
 
 mod bench;
 mod disk;
@@ -291,8 +292,8 @@ impl Snapshot {
         &self.0.config
     }
 
-    /// What `find` finds out about the guest from its memory, which is looked for once: machines that go on from here have it
-    /// in common.
+    /// What `find` finds out about the guest from its memory, which is looked for once: machines
+    /// that go on from here have it in common.
     pub fn finding<T: Send + Sync + 'static>(
         &self,
         find: impl FnOnce(&GuestMemoryMmap, &Board) -> Option<T>,

@@ -54,8 +54,8 @@ impl IdleDetector {
         }
     }
 
-    /// Whether all of `threads` have slept without a break since the look before, which was some time ago. Looks once in a
-    /// while, however often it is called.
+    /// Whether all of `threads` have slept without a break since the look before, which was some
+    /// time ago. Looks once in a while, however often it is called.
     pub fn all_slept(&mut self, threads: &[Sleeper]) -> bool {
         if let Some((when, _)) = &self.last
             && when.elapsed() < self.patience

@@ -37,8 +37,8 @@ pub use stop::Stop;
 pub use vmm_base::{Control, Waker, Width};
 pub use wall_timer::WallTimer;
 
-/// How the first core starts. By ARM Linux's boot protocol R0 = 0, R1 = all ones (no machine number), R2 = device tree; by
-/// arm64's X0 = device tree.
+/// How the first core starts. By ARM Linux's boot protocol R0 = 0, R1 = all ones (no machine
+/// number), R2 = device tree; by arm64's X0 = device tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BootState {
     /// Physical address of the first instruction.
@@ -92,8 +92,8 @@ pub trait Vcpus {
         None
     }
 
-    /// Has the cores stand still and shows them to observers, who may change them; `None` when they cannot be shown. To be
-    /// followed by [`hide`](Self::hide).
+    /// Has the cores stand still and shows them to observers, who may change them; `None` when they
+    /// cannot be shown. To be followed by [`hide`](Self::hide).
     ///
     /// # Errors
     /// Why the run cannot go on.
@@ -101,8 +101,8 @@ pub trait Vcpus {
         Ok(self.cluster().map(Cores::Aarch32))
     }
 
-    /// Has what observers did take effect. `image` tells, if an observer knows, that the guest's kernel lies from the second
-    /// address, a physical one, on and will be mapped to the first.
+    /// Has what observers did take effect. `image` tells, if an observer knows, that the guest's
+    /// kernel lies from the second address, a physical one, on and will be mapped to the first.
     ///
     /// # Errors
     /// Why the run cannot go on.

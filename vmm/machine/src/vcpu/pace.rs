@@ -39,7 +39,8 @@ pub struct Ending {
 /// Where a run differs from its recording.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{what} at instruction {instructions}, {now_ns} ns after power-on; the last turn that agrees began at instruction {agreed}"
+    "{what} at instruction {instructions}, {now_ns} ns after power-on; the last turn that agrees began at \
+        instruction {agreed}"
 )]
 pub struct Divergence {
     /// What differs.

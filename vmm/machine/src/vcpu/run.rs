@@ -1,8 +1,9 @@
 //! Gives the cores time until something ends the run.
 //!
-//! Work is given in slices. Between slices, and only there, console input passes its gate and limits and requests are
-//! looked at; in virtual time the slices end at the same instruction in every run. When all cores
-//! sleep, virtual time skips to the next event, and host time waits for it, as virtual time does too while a person may type.
+//! Work is given in slices. Between slices, and only there, console input passes its gate and
+//! limits and requests are looked at; in virtual time the slices end at the same instruction in
+//! every run. When all cores sleep, virtual time skips to the next event, and host time waits for
+//! it, as virtual time does too while a person may type.
 
 mod waiting;
 
@@ -187,8 +188,8 @@ impl RunLoop<'_> {
         matches!(self.timing, Timing::Virtual(_)) && self.schedule.is_waiting()
     }
 
-    /// Why the run ends now. While it waits for the host the guest's own limits have their time to come: how long it waits
-    /// must not be seen in what the guest has done by then.
+    /// Why the run ends now. While it waits for the host the guest's own limits have their time to
+    /// come: how long it waits must not be seen in what the guest has done by then.
     fn must_end(&self, waits: bool, deadline: Option<Instant>) -> Option<Reason> {
         self.control.take().or_else(|| {
             if waits {
@@ -443,8 +444,8 @@ impl RunLoop<'_> {
         }
     }
 
-    /// All cores sleep as they did when it was recorded, when time went on to that of the next turn, or without one the guest
-    /// was dead.
+    /// All cores sleep as they did when it was recorded, when time went on to that of the next
+    /// turn, or without one the guest was dead.
     fn idle_again(&self, replay: &pace::Replay, until: Option<u64>) -> Option<Reason> {
         let next = replay.next();
         if replay.ending() == Some(Reason::GuestDead) && until.is_none() {

@@ -22,8 +22,9 @@ pub enum Stop {
     Breakpoint {
         /// Index of the core.
         core: usize,
-        /// Where the breakpoint was set: the address of the instruction, unless that was set by a physical address and is
-        /// executed by a virtual one (see [`Halted::image`](super::Halted::image)).
+        /// Where the breakpoint was set: the address of the instruction, unless that was set by a
+        /// physical address and is executed by a virtual one (see
+        /// [`Halted::image`](super::Halted::image)).
         pc: u64,
     },
     /// A core is about to make a watched access (or has made it, says the hit). The next run lets it.

@@ -1,7 +1,7 @@
 //! Threads that run together, stand still together and end together.
 //!
-//! A thread in KVM leaves it for a signal; a signal that comes just before it enters is lost. So whoever wants the threads
-//! to stand still sends signals until all of them do.
+//! A thread in KVM leaves it for a signal; a signal that comes just before it enters is lost. So
+//! whoever wants the threads to stand still sends signals until all of them do.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, Once};

@@ -119,7 +119,8 @@ impl Build {
         };
         if !self.thread.is_finished() {
             paragraph(&[
-                "Debian's kernel source, unmodified, with our configuration; it is being compiled since the first guest",
+                "Debian's kernel source, unmodified, with our configuration; it is being compiled since the \
+                    first guest",
                 "began. This happens once. To do without, press Ctrl-C: it goes on where it stopped at the next run.",
             ]);
         }

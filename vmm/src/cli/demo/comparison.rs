@@ -24,8 +24,10 @@ const SHOWN_EVENTS: usize = 6;
 /// Runs both cases, shows what they come to, and writes the report to `directory`. Whether both were as expected.
 pub fn run(directory: &Path) -> Result<bool, UserError> {
     paragraph(&[
-        "Two disks, A and B, share one micro-TLB of a Renesas IPMMU. A is in use. B's driver is probed, but B's clock comes",
-        "later, so the probe is deferred, and the kernel tears down the DMA setup of B. In May 2017 that teardown took down",
+        "Two disks, A and B, share one micro-TLB of a Renesas IPMMU. A is in use. B's driver is probed, but \
+            B's clock comes",
+        "later, so the probe is deferred, and the kernel tears down the DMA setup of B. In May 2017 that \
+            teardown took down",
         "mappings that it had not made. The fix is a guard in arch_teardown_dma_ops(). The kernel below has it; in the",
         "second run a probe of the hypervisor's defeats it, in memory, while the guest runs. Nothing else differs.",
         "",

@@ -21,8 +21,8 @@ use super::{Outcome, UserError, text};
 
 /// Show the DMA teardown bug of 2017 and its fix, on one unmodified kernel with its devices behind an IOMMU.
 ///
-/// The first run compiles that kernel, some ten minutes on two cores, and boots a stock Debian one meanwhile (a download
-/// of about 150 MB each). Later runs take seconds.
+/// The first run compiles that kernel, some ten minutes on two cores, and boots a stock Debian one
+/// meanwhile (a download of about 150 MB each). Later runs take seconds.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Everything obtained is kept in $VIOMMU_CACHE, else $XDG_CACHE_HOME/viommu, else ~/.cache/viommu.

@@ -60,7 +60,11 @@ pub struct Args {
     #[arg(long)]
     reboot: bool,
     /// Repeat this run only
-    #[arg(long, value_name = "N", conflicts_with_all = ["runs", "jobs", "json", "junit", "report", "journal", "resume"])]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with_all = ["runs", "jobs", "json", "junit", "report", "journal", "resume"]
+    )]
     run: Option<u64>,
     /// Write the timeline of that run to this file (.html, .txt, .json or .trace.json)
     #[arg(long, value_name = "FILE", requires = "run")]

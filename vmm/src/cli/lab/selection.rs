@@ -31,7 +31,8 @@ pub struct Selection {
     /// How many to run at once [default: one a core]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// Who executes the guests: emulated (in virtual time), kvm (the host's processor, in its time), or auto [default: emulated]
+    /// Who executes the guests: emulated (in virtual time), kvm (the host's processor, in its
+    /// time), or auto [default: emulated]
     #[arg(
         long,
         value_name = "auto|emulated|kvm",
@@ -111,8 +112,8 @@ impl Selection {
         Ok(())
     }
 
-    /// The kernels for all runs, by image; one map for each choice. Obtained before the first guest runs, as a process that
-    /// runs guests obtains nothing any more.
+    /// The kernels for all runs, by image; one map for each choice. Obtained before the first guest
+    /// runs, as a process that runs guests obtains nothing any more.
     pub fn kernels(
         &self,
         cases: &[Case],

@@ -1,7 +1,8 @@
 //! seccomp: which system calls can be made.
 //!
-//! One list for all threads. Threads differ in what they need, but share their memory: what one may do, another can have
-//! it do. Opening files is allowed here, and restricted by Landlock, which sees paths.
+//! One list for all threads. Threads differ in what they need, but share their memory: what one may
+//! do, another can have it do. Opening files is allowed here, and restricted by Landlock, which
+//! sees paths.
 
 use std::collections::BTreeMap;
 use std::io;

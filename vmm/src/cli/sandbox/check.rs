@@ -1,5 +1,11 @@
-//! `vmm sandbox-check`, which tests of the sandbox use: it enters the sandbox of a machine and then does, on a thread that
-//! was there before and on a new one, what a device that a guest has taken over would try.
+//! `vmm sandbox-check`, which tests of the sandbox use: it enters the sandbox of a machine and then
+//! does, on a thread that was there before and on a new one, what a device that a guest has taken
+//! over would try.
+
+#![expect(
+    unsafe_code,
+    reason = "what the sandbox refuses is tried by bare system calls"
+)]
 
 use std::fs::{self, File};
 use std::io::Read;

@@ -33,8 +33,8 @@ fn write() -> BitFlags<AccessFs> {
     AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev
 }
 
-/// Restricts this thread, and those that it starts, to what `policy` names. Words for how that is enforced; `None` if the
-/// kernel cannot.
+/// Restricts this thread, and those that it starts, to what `policy` names. Words for how that is
+/// enforced; `None` if the kernel cannot.
 pub(super) fn restrict(policy: &Policy) -> Result<Option<String>, RulesetError> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)

@@ -1,8 +1,9 @@
 //! The sandbox of processes that run guests: what a guest could do that broke out of the machine.
 //!
-//! [`Policy`] says which files a command's machines need. [`Policy::enter`] restricts the files (Landlock) before they are
-//! opened and before threads start, which inherit that; [`filter`] restricts system calls (seccomp) of all threads, before
-//! the first instruction of a guest. Both are the command's doing: whoever embeds the machine decides for themselves.
+//! [`Policy`] says which files a command's machines need. [`Policy::enter`] restricts the files
+//! (Landlock) before they are opened and before threads start, which inherit that; [`filter`]
+//! restricts system calls (seccomp) of all threads, before the first instruction of a guest. Both
+//! are the command's doing: whoever embeds the machine decides for themselves.
 //!
 //! A kernel that lacks one of them runs guests with the other, or with none; `VMM_LOG=info` says what is in force.
 
@@ -75,7 +76,8 @@ pub fn filter() -> Result<(), UserError> {
     restrict_calls(calls::apply_to_all_threads)
 }
 
-/// As [`filter`], for this thread and those that it starts: where another part of the process still has programs to start.
+/// As [`filter`], for this thread and those that it starts: where another part of the process still
+/// has programs to start.
 ///
 /// # Errors
 /// As there.

@@ -1,5 +1,10 @@
 //! What becomes of a process that makes a system call which is not allowed.
 
+#![expect(
+    unsafe_code,
+    reason = "a signal handler reads what the kernel hands it and makes system calls"
+)]
+
 use std::io;
 
 use libc::{c_int, c_void, siginfo_t};

@@ -1,5 +1,6 @@
-//! Sentences about plans, scenarios, images and the environment that say what to do instead: each is provoked, and what it
-//! says is done, until nothing is left but to obtain an image, which here fails.
+//! Sentences about plans, scenarios, images and the environment that say what to do instead: each
+//! is provoked, and what it says is done, until nothing is left but to obtain an image, which here
+//! fails.
 
 use std::fs;
 use std::process::Command;

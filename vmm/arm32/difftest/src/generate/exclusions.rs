@@ -24,15 +24,17 @@ pub enum Exclusion {
     FloatingPointAccelerator,
     /// The undefined instructions that Linux takes for breakpoints: a different signal.
     LinuxBreakpoint,
-    /// Coprocessor 9, which Armv8.2 uses for half-precision arithmetic: QEMU executes its VLDR and VSTR on an ARMv7 core too.
+    /// Coprocessor 9, which Armv8.2 uses for half-precision arithmetic: QEMU executes its VLDR and
+    /// VSTR on an ARMv7 core too.
     HalfPrecision,
     /// An exclusive access whose base another instruction of its IT block may change: pairs of different sizes would
     /// come about, which are UNPREDICTABLE.
     ExclusiveBase,
     /// Exclusive accesses and SETEND in one case: QEMU lets a STREXD fail after the order of bytes changed.
     ExclusiveEndian,
-    /// VMSR of a value that another instruction of its IT block may change: short vectors, which a Cortex-A15 lacks (their
-    /// bits read as zero here), would make later instructions UNDEFINED in QEMU.
+    /// VMSR of a value that another instruction of its IT block may change: short vectors, which a
+    /// Cortex-A15 lacks (their bits read as zero here), would make later instructions UNDEFINED in
+    /// QEMU.
     ShortVectors,
     /// May not stand in an IT block, or only at its end: UNPREDICTABLE.
     InItBlock,

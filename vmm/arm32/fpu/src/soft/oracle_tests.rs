@@ -168,7 +168,9 @@ macro_rules! against_apfloat {
                         let mut e = start;
                         check($format::fast_sqrt(&mut e, a), e, |e, a, _, _| slow_sqrt::<$format>(e, a))?;
                         let mut e = start;
-                        check($format::fast_mul_add(&mut e, c, a, b), e, |e, a, b, c| slow_mul_add::<$format>(e, c, a, b))?;
+                        check($format::fast_mul_add(&mut e, c, a, b), e, |e, a, b, c| {
+                            slow_mul_add::<$format>(e, c, a, b)
+                        })?;
                     }
                 }
 
@@ -198,7 +200,8 @@ macro_rules! against_apfloat {
                 #[test]
                 fn to_integers(a in datum::<$format>(), fraction in 0..=32u32, signed: bool, narrow: bool) {
                     let x = reference(a);
-                    let to = integer::Fixed { bits: if narrow { 16 } else { 32 }, fraction: fraction.min(if narrow { 16 } else { 32 }), signed };
+                    let bits = if narrow { 16 } else { 32 };
+                    let to = integer::Fixed { bits, fraction: fraction.min(bits), signed };
                     for (ours, theirs) in MODES {
                         let mut e = env(ours);
                         let bits = integer::to_fixed::<$format>(&mut e, a, to, ours);
@@ -217,7 +220,11 @@ macro_rules! against_apfloat {
                             prop_assert_eq!(bits, 0);
                         }
                         let mut flags = 0;
-                        if status.contains(Status::INVALID_OP) { flags |= IOC } else if status.contains(Status::INEXACT) { flags |= IXC }
+                        if status.contains(Status::INVALID_OP) {
+                            flags |= IOC;
+                        } else if status.contains(Status::INEXACT) {
+                            flags |= IXC;
+                        }
                         prop_assert_eq!(e.flags, flags);
                     }
                 }
@@ -228,8 +235,13 @@ macro_rules! against_apfloat {
                     for (ours, theirs) in MODES {
                         let mut e = env(Rounding::Nearest);
                         let bits = integer::from_fixed::<$format>(&mut e, u64::from(value), from, ours);
-                        let wide = if signed { Quad::from_i128(i128::from(value as i32)).value } else { Quad::from_u128(u128::from(value)).value };
-                        let r: StatusAnd<Reference> = FloatConvert::convert_r(wide.scalbn(-(fraction as i32)), theirs, &mut false);
+                        let wide = if signed {
+                            Quad::from_i128(i128::from(value as i32)).value
+                        } else {
+                            Quad::from_u128(u128::from(value)).value
+                        };
+                        let scaled = wide.scalbn(-(fraction as i32));
+                        let r: StatusAnd<Reference> = FloatConvert::convert_r(scaled, theirs, &mut false);
                         prop_assert_eq!(u128::from(bits), r.value.to_bits());
                         prop_assert_eq!(e.flags & IXC != 0, r.status.contains(Status::INEXACT));
                     }
@@ -238,7 +250,8 @@ macro_rules! against_apfloat {
                 #[test]
                 fn order(a in datum::<$format>(), b in datum::<$format>()) {
                     let mut e = env(Rounding::Nearest);
-                    prop_assert_eq!(compare::compare::<$format>(&mut e, a, b, false), reference(a).partial_cmp(&reference(b)));
+                    let ordering = reference(a).partial_cmp(&reference(b));
+                    prop_assert_eq!(compare::compare::<$format>(&mut e, a, b, false), ordering);
                 }
             }
         }

@@ -128,8 +128,8 @@ impl Gic {
         }
     }
 
-    /// Takes over a saved state and drives the cores' inputs accordingly. Whoever drives a line is restored before: lines
-    /// are as the state has them.
+    /// Takes over a saved state and drives the cores' inputs accordingly. Whoever drives a line is
+    /// restored before: lines are as the state has them.
     ///
     /// # Errors
     /// [`WrongGic`] when the state is of another GIC, or of none; then nothing changes.

@@ -175,8 +175,8 @@ fn moved(segments: &mut VecDeque<SavedSegment>, piece: Segment) {
 }
 
 impl Block {
-    /// Goes on with a request of queue `index` until it is over, `budget` is spent or it has to wait for the host; whether it
-    /// is over.
+    /// Goes on with a request of queue `index` until it is over, `budget` is spent or it has to
+    /// wait for the host; whether it is over.
     pub(super) fn advance(
         &mut self,
         index: usize,

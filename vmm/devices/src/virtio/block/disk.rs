@@ -125,9 +125,9 @@ const HEAD: usize = 72;
 /// Bytes of the footer of a VHD file, which begins with its magic number; the only one of a file of fixed size.
 const VHD_FOOTER: u64 = 512;
 
-/// The form with these bytes at its beginning, or these at the beginning of its last 512. Sources: QEMU, docs/interop
-/// (qcow2.txt, qed_spec.txt, parallels.txt); VMware, Virtual Disk Format 5.0; Microsoft, VHD and \[MS-VHDX\]; VirtualBox,
-/// VDICore.h.
+/// The form with these bytes at its beginning, or these at the beginning of its last 512. Sources:
+/// QEMU, docs/interop (qcow2.txt, qed_spec.txt, parallels.txt); VMware, Virtual Disk Format 5.0;
+/// Microsoft, VHD and \[MS-VHDX\]; VirtualBox, VDICore.h.
 fn format(head: &[u8], foot: &[u8]) -> Option<&'static str> {
     let forms: [(usize, &[u8], &str); 10] = [
         (0, b"QFI\xfb", "qcow2"),

@@ -37,8 +37,9 @@ impl Flight {
 }
 
 impl Block {
-    /// Has what was written survive, for the request of queue `index`; whether that is over. In a machine it never is at
-    /// once, however fast the host is, so that a run does not depend on that.
+    /// Has what was written survive, for the request of queue `index`; whether that is over. In a
+    /// machine it never is at once, however fast the host is, so that a run does not depend on
+    /// that.
     pub(super) fn flush(&mut self, index: usize, budget: &mut Budget) -> Result<bool, Failure> {
         let result = match (&self.flights[index], self.disk.storage.to_sync()) {
             (Some(Flight(result)), _) => match lock(result).take() {

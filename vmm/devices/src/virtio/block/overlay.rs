@@ -1,7 +1,8 @@
 //! What differs from a disk's file: blocks that were written, and ranges of blocks that are zero.
 //!
-//! Up to a limit the blocks are in memory. Those beyond it are in a file without a name in the directory for temporary files
-//! (`TMPDIR`, or `/tmp`), which is gone when nobody has it open any more. Clones share blocks until one of them writes.
+//! Up to a limit the blocks are in memory. Those beyond it are in a file without a name in the
+//! directory for temporary files (`TMPDIR`, or `/tmp`), which is gone when nobody has it open any
+//! more. Clones share blocks until one of them writes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,13 +16,15 @@ use serde::{Deserialize, Serialize};
 
 /// Bytes of a block of an overlay: what file systems write at once.
 pub const BLOCK: usize = 4096;
-/// Bytes of blocks that an overlay keeps in memory: some of every guest's boot, and little of a host's memory where many
-/// machines run.
+/// Bytes of blocks that an overlay keeps in memory: some of every guest's boot, and little of a
+/// host's memory where many machines run.
 pub const MAX_MEMORY: u64 = 256 << 20;
-/// Bytes of blocks that an overlay takes at all. Each has an entry of about 100 bytes in memory, so these are 1.6 GiB at most.
+/// Bytes of blocks that an overlay takes at all. Each has an entry of about 100 bytes in memory, so
+/// these are 1.6 GiB at most.
 pub const MAX_BYTES: u64 = 64 << 30;
-/// Ranges of zeros that an overlay keeps, of about 50 bytes each. Beyond them every block that is zeroed is an entry of its own,
-/// and what is discarded stays as it was, which a guest has to expect.
+/// Ranges of zeros that an overlay keeps, of about 50 bytes each. Beyond them every block that is
+/// zeroed is an entry of its own, and what is discarded stays as it was, which a guest has to
+/// expect.
 pub const MAX_RANGES: usize = 1 << 20;
 
 /// What one block holds.

@@ -61,8 +61,9 @@ impl Failure {
 }
 
 impl Block {
-    /// Answers the request of queue `index` whose chain begins at `head`; returns the number of bytes written to its buffers,
-    /// from the first one on without a gap, or nothing if it is not over when `budget` is spent.
+    /// Answers the request of queue `index` whose chain begins at `head`; returns the number of
+    /// bytes written to its buffers, from the first one on without a gap, or nothing if it is not
+    /// over when `budget` is spent.
     pub(super) fn answer(
         &mut self,
         index: usize,

@@ -1,7 +1,8 @@
 //! Where a disk's contents are: in its file, or in memory on top of a file that is only read.
 //!
-//! With [`Storage::overlay`] what the guest writes is kept apart, a block at a time, and the file stays as it is. Any number
-//! of overlays share one file and what others wrote before they were made.
+//! With [`Storage::overlay`] what the guest writes is kept apart, a block at a time, and the file
+//! stays as it is. Any number of overlays share one file and what others wrote before they were
+//! made.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -142,7 +143,8 @@ impl Storage {
         file.write_all_zeroes_at(offset, length as usize)
     }
 
-    /// `length` bytes from `offset` on are no longer needed. That is a hint: a file system that cannot make holes is no error.
+    /// `length` bytes from `offset` on are no longer needed. That is a hint: a file system that
+    /// cannot make holes is no error.
     ///
     /// # Errors
     /// The host's.

@@ -45,7 +45,8 @@ impl VirtioMmio {
         self.pace = Pace::Virtual(schedule);
     }
 
-    /// What the device may do now. One whose driver spins until it is answered has a turn of its own, whatever others do.
+    /// What the device may do now. One whose driver spins until it is answered has a turn of its
+    /// own, whatever others do.
     pub(super) fn budget(&self) -> Budget {
         if self.device.may_wait() {
             self.pace.budget()

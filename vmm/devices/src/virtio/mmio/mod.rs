@@ -142,9 +142,9 @@ impl VirtioMmio {
         self.faults = Some(faults);
     }
 
-    /// Lets notifications write to an `EventFd` for each queue instead of serving it at once, and counts them in
-    /// `pending`. Who holds the descriptors reads them, calls [`Self::process_queue`] and subtracts what it read. Work pauses
-    /// when `halts` says so.
+    /// Lets notifications write to an `EventFd` for each queue instead of serving it at once, and
+    /// counts them in `pending`. Who holds the descriptors reads them, calls
+    /// [`Self::process_queue`] and subtracts what it read. Work pauses when `halts` says so.
     ///
     /// # Errors
     /// When the host has no file descriptors left.
@@ -366,7 +366,8 @@ impl VirtioMmio {
         self.raise(VIRTIO_MMIO_INT_CONFIG);
     }
 
-    /// Serves queue `index`: the one handler, called at the notification or on a device thread. Whether the turn was too short.
+    /// Serves queue `index`: the one handler, called at the notification or on a device thread.
+    /// Whether the turn was too short.
     pub fn process_queue(&mut self, index: usize) -> bool {
         if !self.is_live(index) {
             warn_guest!("virtio-mmio: notification of queue {index}, which is not live: ignored");

@@ -43,8 +43,8 @@ pub const SGI: &[u32] = &[
     0xeaff_fff8,
 ];
 
-/// mov r1, #0x09000000; add r1, r1, #0x10000 (the real-time clock); RTCIMSC = 1; again: RTCLR = RTCMR = RTCDR; RTCICR = 1;
-/// b again: the alarm goes off each time.
+/// mov r1, #0x09000000; add r1, r1, #0x10000 (the real-time clock); RTCIMSC = 1; again: RTCLR =
+/// RTCMR = RTCDR; RTCICR = 1; b again: the alarm goes off each time.
 pub const RTC: &[u32] = &[
     0xe3a0_1409,
     0xe281_1801,
@@ -139,7 +139,8 @@ pub const SWITCHES: &[u32] = &[
     0xe140_0070,
 ];
 
-/// GICD_CTLR = 1, GICD_ISENABLER0 = 1 << 30, GICC_CTLR = 1, GICC_PMR = 0xff; again: CNTP_TVAL = 1; CNTP_CTL = 1; wfi; b again
+/// GICD_CTLR = 1, GICD_ISENABLER0 = 1 << 30, GICC_CTLR = 1, GICC_PMR = 0xff; again: CNTP_TVAL = 1;
+/// CNTP_CTL = 1; wfi; b again
 pub const SLEEPS: &[u32] = &[
     0xe3a0_1302,
     0xe3a0_0001,

@@ -78,8 +78,8 @@ impl Model for Gen3 {
         std::iter::once(main).chain(caches).collect()
     }
 
-    /// Linux, bindings/iommu/renesas,ipmmu-vmsa.yaml. The power domain that it asks for on Gen3 is left out: nothing switches
-    /// this machine's devices off, and the driver needs none.
+    /// Linux, bindings/iommu/renesas,ipmmu-vmsa.yaml. The power domain that it asks for on Gen3 is
+    /// left out: nothing switches this machine's devices off, and the driver needs none.
     fn compatible(&self) -> &'static [&'static str] {
         &["renesas,ipmmu-r8a7795"]
     }

@@ -62,8 +62,8 @@ pub(crate) trait Model: Sync {
     /// Returns which model it is.
     fn model(&self) -> IommuModel;
 
-    /// Returns the board entries of these instances: their indices in the configuration, and names. What they share comes
-    /// before them, so that a guest's driver finds it first.
+    /// Returns the board entries of these instances: their indices in the configuration, and names.
+    /// What they share comes before them, so that a guest's driver finds it first.
     fn place(&self, instances: &[(usize, String)]) -> Vec<Entry>;
 
     /// Returns what a device tree says that it is compatible with, the most exact first.
@@ -103,8 +103,9 @@ pub(crate) trait IommuDevice: Send + Sync {
     /// Returns what a device at `port` sees of memory, if the port is one of this IOMMU's.
     fn space(&self, port: Port) -> Option<DmaSpace>;
 
-    /// Returns a way to have a status shown that `port` might be the cause of, if a guest can be shown one out of nowhere. It
-    /// answers with the name of the board entry whose interrupt that is.
+    /// Returns a way to have a status shown that `port` might be the cause of, if a guest can be
+    /// shown one out of nowhere. It answers with the name of the board entry whose interrupt that
+    /// is.
     fn show_status(&self, port: Port) -> Option<Box<dyn Fn(u32) -> String + Send + Sync>> {
         let _ = port;
         None

@@ -15,8 +15,8 @@ use crate::Moved;
 use crate::sections::ReadError;
 
 impl Snapshot {
-    /// Writes the snapshot to `out`. Disks' files are named, with a hash of their contents, and needed again; what the guest
-    /// has written on top of an overlay is in the snapshot.
+    /// Writes the snapshot to `out`. Disks' files are named, with a hash of their contents, and
+    /// needed again; what the guest has written on top of an overlay is in the snapshot.
     ///
     /// # Errors
     /// The host's.
@@ -24,8 +24,8 @@ impl Snapshot {
         write::write(self, out)
     }
 
-    /// Reads a snapshot that [`Snapshot::write`] wrote, and opens its disks' files to be read. Machines that go on from it
-    /// leave those as they are.
+    /// Reads a snapshot that [`Snapshot::write`] wrote, and opens its disks' files to be read.
+    /// Machines that go on from it leave those as they are.
     ///
     /// # Errors
     /// A sentence that goes on where one about the file has begun.

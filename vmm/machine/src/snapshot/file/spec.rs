@@ -22,11 +22,12 @@ pub const HEADER: u32 = 1;
 pub const STATE: u32 = 2;
 /// `u64`: an offset in RAM, a multiple of 4096; then the pages from there on. RAM that is in no such section is zero.
 pub const PAGES: u32 = 3;
-/// `u32`: the number of a disk; `u64`: the number of a block of 4096 bytes; then the blocks from there on, which differ from
-/// the disk's file.
+/// `u32`: the number of a disk; `u64`: the number of a block of 4096 bytes; then the blocks from
+/// there on, which differ from the disk's file.
 pub const BLOCKS: u32 = 4;
 
-/// `u32`: the number of a disk; then pairs of `u64`: the first block of a range that is zero, and the one behind its last.
+/// `u32`: the number of a disk; then pairs of `u64`: the first block of a range that is zero, and
+/// the one behind its last.
 pub const ZEROS: u32 = 5;
 
 /// Bytes of memory or of a disk in a section at most.

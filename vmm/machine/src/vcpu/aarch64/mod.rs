@@ -1,5 +1,5 @@
-//! Cores of a 64-bit guest that stand still: copies of those that KVM runs, with what observers want of them. They never
-//! run here, and so nothing depends on the host.
+//! Cores of a 64-bit guest that stand still: copies of those that KVM runs, with what observers
+//! want of them. They never run here, and so nothing depends on the host.
 
 pub(super) mod state;
 #[cfg(test)]
@@ -108,7 +108,8 @@ impl Aarch64Cores {
         })
     }
 
-    /// Wants the run to stop before any core executes the instruction at `va`. What is inserted twice must be removed twice.
+    /// Wants the run to stop before any core executes the instruction at `va`. What is inserted
+    /// twice must be removed twice.
     pub fn insert_breakpoint(&mut self, va: u64) {
         *self.breakpoints.entry(va & !3).or_default() += 1;
     }
@@ -183,8 +184,8 @@ impl Aarch64Core<'_> {
         self.cluster.state_mut(self.index)
     }
 
-    /// At the first instruction of a function: its argument `n`, from 0, where each takes one register or one slot of the
-    /// stack (AAPCS64 6.8.2).
+    /// At the first instruction of a function: its argument `n`, from 0, where each takes one
+    /// register or one slot of the stack (AAPCS64 6.8.2).
     ///
     /// # Errors
     /// [`NoMemory`] when it should lie on the stack and there is none.

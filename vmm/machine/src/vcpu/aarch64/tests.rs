@@ -47,7 +47,8 @@ impl<'a> Tables<'a> {
             let ram = Arc::clone(&self.cluster.ram);
             if left == above + 1 {
                 let kind = if above == 0 { 3 } else { 1 };
-                // Attributes all around the address: access flag, shareability, not executable, and what software keeps.
+                // Attributes all around the address: access flag, shareability, not executable, and
+                // what software keeps.
                 let descriptor = pa | kind | 0x0060_0000_0000_0f0c;
                 ram.write_obj(descriptor, at).unwrap();
                 return;

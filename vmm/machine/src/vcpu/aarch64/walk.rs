@@ -1,5 +1,6 @@
-//! Where a virtual address lies, by the tables of a guest's stage 1 (Arm ARM DDI 0487 D8.2, "Address translation"). Only
-//! looks: permissions, access flags and memory types do not matter, and nothing is cached.
+//! Where a virtual address lies, by the tables of a guest's stage 1 (Arm ARM DDI 0487 D8.2,
+//! "Address translation"). Only looks: permissions, access flags and memory types do not matter,
+//! and nothing is cached.
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 

@@ -1,5 +1,10 @@
 //! Instructions in the guest's memory, read and changed while its cores stand still.
 
+#![expect(
+    unsafe_code,
+    reason = "instruction caches are kept coherent by instructions"
+)]
+
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 /// Bytes from one place of which a data or instruction cache may hold parts: no processor has shorter lines.
@@ -10,8 +15,8 @@ pub(super) fn read(ram: &GuestMemoryMmap<()>, pa: u64, into: &mut [u8]) -> Optio
     ram.read_slice(into, GuestAddress(pa)).ok()
 }
 
-/// Writes instructions to physical address `pa`, within a page, so that the guest's cores execute them from now on; `None`
-/// when there is no RAM.
+/// Writes instructions to physical address `pa`, within a page, so that the guest's cores execute
+/// them from now on; `None` when there is no RAM.
 pub(super) fn write(ram: &GuestMemoryMmap<()>, pa: u64, bytes: &[u8]) -> Option<()> {
     ram.write_slice(bytes, GuestAddress(pa)).ok()?;
     let host = ram.get_host_address(GuestAddress(pa)).ok()?;

@@ -32,7 +32,8 @@ const SLICE: Duration = Duration::from_millis(20);
 
 /// How long the cores must sleep before anyone asks whether their guest is dead.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The same where the host tells of the virtual timer only, which Linux uses: longer than who uses the other one sleeps.
+/// The same where the host tells of the virtual timer only, which Linux uses: longer than who uses
+/// the other one sleeps.
 const LONG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A timer of the core may yet interrupt it.

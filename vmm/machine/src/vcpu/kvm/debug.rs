@@ -1,9 +1,11 @@
 //! Breakpoints, steps, registers and memory of cores that KVM runs, for observers.
 //!
-//! While the cores run, breakpoints are instructions in the guest's memory (`traps`), or registers of the processor where
-//! no memory is known for them yet, and KVM brings their exceptions here (`KVM_SET_GUEST_DEBUG`). While an observer looks,
-//! all cores stand still, the guest's memory is its own, and a copy of the registers (`mirror`) is what it sees and changes.
-//! To go on from a breakpoint, one core executes the one instruction while the others stand still and interrupts are masked.
+//! While the cores run, breakpoints are instructions in the guest's memory (`traps`), or registers
+//! of the processor where no memory is known for them yet, and KVM brings their exceptions here
+//! (`KVM_SET_GUEST_DEBUG`). While an observer looks, all cores stand still, the guest's memory is
+//! its own, and a copy of the registers (`mirror`) is what it sees and changes. To go on from a
+//! breakpoint, one core executes the one instruction while the others stand still and interrupts
+//! are masked.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -271,8 +273,8 @@ impl Debugger {
         (0..self.cores.len()).any(|core| self.mirror.request(core).step)
     }
 
-    /// The cores that shall not run, a bit for each: an observer does not want it, or they stand at a breakpoint and must wait
-    /// for another one that has not executed its instruction yet.
+    /// The cores that shall not run, a bit for each: an observer does not want it, or they stand at
+    /// a breakpoint and must wait for another one that has not executed its instruction yet.
     pub fn held(&self) -> u64 {
         let waits = |core: &usize| self.single.is_some() && self.told[*core].is_some();
         let cores = 0..self.cores.len();
@@ -313,7 +315,8 @@ impl Debugger {
         Ok(None)
     }
 
-    /// Where the breakpoint was set that core `core` meets at `pc`: there, or where the same memory lies by another address.
+    /// Where the breakpoint was set that core `core` meets at `pc`: there, or where the same memory
+    /// lies by another address.
     fn breakpoint(&self, core: usize, pc: u64) -> Option<u64> {
         if self.wanted.contains(&pc) {
             return Some(pc);

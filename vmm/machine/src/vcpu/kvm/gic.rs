@@ -12,8 +12,9 @@ use super::super::accel::{Irqchip, KvmError};
 use super::vm::failed;
 use crate::layout;
 
-/// Makes the controller of a machine that has no cores yet: a GICv3, else a GICv2, whichever the host has (a GICv3 may be
-/// able to serve as the older one, too). That it cannot be asked for without making it is `kvm-ioctls`' way.
+/// Makes the controller of a machine that has no cores yet: a GICv3, else a GICv2, whichever the
+/// host has (a GICv3 may be able to serve as the older one, too). That it cannot be asked for
+/// without making it is `kvm-ioctls`' way.
 pub(super) fn create(vm: &VmFd) -> Option<(Irqchip, DeviceFd)> {
     [Irqchip::GicV3, Irqchip::GicV2]
         .into_iter()

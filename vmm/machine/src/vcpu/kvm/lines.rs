@@ -1,9 +1,10 @@
 //! Interrupt lines by `irqfd` (Linux, Documentation/virt/kvm/api.rst, 4.75 KVM_IRQFD): whoever raises one writes to an
 //! `EventFd`, and the host's kernel brings the interrupt to a core.
 //!
-//! A line that stays high while its cause lasts is *resampled*: KVM lowers it when the guest ends the interrupt and writes
-//! to a second `EventFd`; the device thread, which is told, raises it again if its cause is still there. When the cause goes
-//! away meanwhile, the line is lowered at once, as a wire would be. So the device tree is the emulated machine's.
+//! A line that stays high while its cause lasts is *resampled*: KVM lowers it when the guest ends
+//! the interrupt and writes to a second `EventFd`; the device thread, which is told, raises it
+//! again if its cause is still there. When the cause goes away meanwhile, the line is lowered at
+//! once, as a wire would be. So the device tree is the emulated machine's.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -3,7 +3,8 @@
 use super::super::mirror::spec::system;
 pub use super::super::mirror::spec::{PC, encoding, x};
 
-/// Class of a debug exit's syndrome: a software step (Arm ARM DDI 0487 D17.2.37, ESR_EL2.EC: from a lower exception level).
+/// Class of a debug exit's syndrome: a software step (Arm ARM DDI 0487 D17.2.37, ESR_EL2.EC: from a
+/// lower exception level).
 pub const EC_STEP: u32 = 0x32;
 
 /// DBGBCR of a breakpoint on one instruction in the guest's kernel or in a program (D17.3.2): BAS, PMC, E.
@@ -18,6 +19,6 @@ pub const TIMER_ENABLE: u64 = 1;
 /// Its interrupt is masked.
 pub const TIMER_IMASK: u64 = 2;
 
-/// The virtual counter and, from Linux 6.4 on, the physical one (KVM_REG_ARM_TIMER_CNT, KVM_REG_ARM_PTIMER_CNT): each is
-/// the same for all cores.
+/// The virtual counter and, from Linux 6.4 on, the physical one (KVM_REG_ARM_TIMER_CNT,
+/// KVM_REG_ARM_PTIMER_CNT): each is the same for all cores.
 pub const COUNTERS: [u64; 2] = [system(3, 3, 14, 3, 2), system(3, 3, 14, 0, 1)];

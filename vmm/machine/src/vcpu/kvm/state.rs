@@ -30,7 +30,8 @@ fn read(fd: &VcpuFd, id: u64) -> Result<Vec<u8>, KvmError> {
     Ok(bytes[..size(id)].to_vec())
 }
 
-/// The system error that a core is about to take. An abort that a core is to take for an access is in its registers already.
+/// The system error that a core is about to take. An abort that a core is to take for an access is
+/// in its registers already.
 fn system_error(fd: &VcpuFd) -> Result<Option<SystemError>, KvmError> {
     let events = fd
         .get_vcpu_events()

@@ -26,7 +26,8 @@ use crate::{
     StopHandle, TimeMode,
 };
 
-/// Whether this host's KVM runs guests of that width. Everything but that it has no KVM, or no 32-bit guests, is an error.
+/// Whether this host's KVM runs guests of that width. Everything but that it has no KVM, or no
+/// 32-bit guests, is an error.
 fn runs(width: Width) -> bool {
     match Vm::open(width) {
         Ok(_) => true,
@@ -87,8 +88,8 @@ impl Guest {
 const PAGE: u64 = 4096;
 /// Cores of a guest of 64 bits.
 const CORES: u8 = 4;
-/// Starts cores 3, 2 and 1 at what follows: mov x19, #3; mov x0, #0xc4000003 (PSCI CPU_ON); mov x1, x19; adr x2, behind;
-/// hvc #0; subs x19, x19, #1; b.ne to the second.
+/// Starts cores 3, 2 and 1 at what follows: mov x19, #3; mov x0, #0xc4000003 (PSCI CPU_ON); mov x1,
+/// x19; adr x2, behind; hvc #0; subs x19, x19, #1; b.ne to the second.
 const START_OTHERS: [u32; 8] = [
     0xd280_0073,
     0xd2b8_8000,
@@ -313,7 +314,8 @@ fn stir(state: &mut KvmState) {
             }
         }
         Irqchip::GicV3 => {
-            // One security state, affinity routing and the second group, a line that is high, and where an interrupt goes.
+            // One security state, affinity routing and the second group, a line that is high, and
+            // where an interrupt goes.
             register(state, SHARED, 0).value = 0x52;
             register(state, KVM_DEV_ARM_VGIC_GRP_LEVEL_INFO, 32).value = 4;
             register(state, SHARED, 0x6000 + 8 * 40).value = 1;

@@ -1,5 +1,10 @@
 //! A virtual machine: memory, cores, interrupt lines.
 
+#![expect(
+    unsafe_code,
+    reason = "KVM is given the memory of the guest by its address"
+)]
+
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -91,8 +96,9 @@ impl Vm {
         self.platform
     }
 
-    /// Gives it memory, cores and an interrupt controller, whose lines note their interrupts in `waker`, and asks KVM for exits where an instruction accesses a device that
-    /// the processor does not describe to KVM, such as a load of two registers.
+    /// Gives it memory, cores and an interrupt controller, whose lines note their interrupts in
+    /// `waker`, and asks KVM for exits where an instruction accesses a device that the processor
+    /// does not describe to KVM, such as a load of two registers.
     ///
     /// # Errors
     /// When KVM refuses.
@@ -150,8 +156,9 @@ impl Vm {
                 memory_size: region.len(),
                 userspace_addr: host as u64,
             };
-            // SAFETY: the addresses are those of a whole region of `ram`, a mapping made by mmap, which `populate` keeps
-            // in `self` for as long as the machine exists; Rust code reaches it through volatile accesses only.
+            // SAFETY: the addresses are those of a whole region of `ram`, a mapping made by mmap,
+            // which `populate` keeps in `self` for as long as the machine exists; Rust code reaches
+            // it through volatile accesses only.
             unsafe { self.fd.set_user_memory_region(region) }
                 .map_err(failed("take the guest's memory"))?;
         }

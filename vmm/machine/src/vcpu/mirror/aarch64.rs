@@ -16,8 +16,8 @@ const SCTLR_M: u64 = 1;
 const SCTLR_SPAN: u64 = 1 << 23;
 /// SCTLR_EL1.DSSBS: PSTATE.SSBS after an exception.
 const SCTLR_DSSBS: u64 = 1 << 44;
-/// Exception classes of breakpoint instructions in AArch64 and AArch32, and ESR_EL1.IL: it has 32 bits (Arm ARM DDI 0487
-/// D19.2.37).
+/// Exception classes of breakpoint instructions in AArch64 and AArch32, and ESR_EL1.IL: it has 32
+/// bits (Arm ARM DDI 0487 D19.2.37).
 const EC_BRK: u64 = 0x3c << 26;
 const EC_BKPT: u64 = 0x38 << 26;
 const ESR_IL: u64 = 1 << 25;
@@ -211,8 +211,8 @@ impl Mirror for Aarch64Cores {
     }
 }
 
-/// Whether an instruction of AArch64 reads, writes or restores the masks: MRS and MSR of DAIF, DAIFSet, DAIFClr, and ERET
-/// with or without authentication (Arm ARM DDI 0487 C6.2).
+/// Whether an instruction of AArch64 reads, writes or restores the masks: MRS and MSR of DAIF,
+/// DAIFSet, DAIFClr, and ERET with or without authentication (Arm ARM DDI 0487 C6.2).
 const fn concerns_masks(code: u32) -> bool {
     code & 0xffdf_ffe0 == 0xd51b_4220
         || code & 0xffff_f0df == 0xd503_40df

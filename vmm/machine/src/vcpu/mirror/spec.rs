@@ -1,6 +1,6 @@
-//! Numbers of the registers that KVM keeps for a core (Linux, Documentation/virt/kvm/api.rst, 4.68 KVM_SET_ONE_REG, and
-//! arch/arm64/include/uapi/asm/kvm.h). A 32-bit guest's registers lie in those of AArch64 that the architecture maps them to
-//! (Arm ARM DDI 0487, D1.19.1 and G1.12).
+//! Numbers of the registers that KVM keeps for a core (Linux, Documentation/virt/kvm/api.rst, 4.68
+//! KVM_SET_ONE_REG, and arch/arm64/include/uapi/asm/kvm.h). A 32-bit guest's registers lie in those
+//! of AArch64 that the architecture maps them to (Arm ARM DDI 0487, D1.19.1 and G1.12).
 
 /// Registers of an arm64 host (KVM_REG_ARM64), of 64 bits (KVM_REG_SIZE_U64).
 const ARM64_U64: u64 = 0x6030_0000_0000_0000;

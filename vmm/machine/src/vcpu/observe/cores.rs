@@ -78,8 +78,8 @@ impl Cores<'_> {
         }
     }
 
-    /// Stops the run before any core executes the instruction at virtual address `va`. What is inserted twice must be removed
-    /// twice. Where there can be no instruction, nothing happens.
+    /// Stops the run before any core executes the instruction at virtual address `va`. What is
+    /// inserted twice must be removed twice. Where there can be no instruction, nothing happens.
     pub fn insert_breakpoint(&mut self, va: u64) {
         match (self, u32::try_from(va)) {
             (Self::Aarch32(cluster), Ok(va)) => cluster.insert_breakpoint(va),
@@ -154,8 +154,8 @@ impl Core<'_> {
         }
     }
 
-    /// At the first instruction of a function: returns from it at once, with `value` if it shall return one (in R0 or X0, to
-    /// LR or X30: AAPCS, AAPCS64).
+    /// At the first instruction of a function: returns from it at once, with `value` if it shall
+    /// return one (in R0 or X0, to LR or X30: AAPCS, AAPCS64).
     pub fn return_at_once(&mut self, value: Option<u64>) {
         if let Some(value) = value {
             self.set_reg(0, value);
@@ -167,8 +167,8 @@ impl Core<'_> {
         self.branch(self.reg(link));
     }
 
-    /// At the first instruction of a function: its argument `n`, from 0, where each takes one register or one slot of the
-    /// stack (AAPCS 5.5; AAPCS64 6.8.2).
+    /// At the first instruction of a function: its argument `n`, from 0, where each takes one
+    /// register or one slot of the stack (AAPCS 5.5; AAPCS64 6.8.2).
     ///
     /// # Errors
     /// [`NoMemory`] when it should lie on the stack and there is none.
@@ -179,8 +179,8 @@ impl Core<'_> {
         }
     }
 
-    /// The physical address of `va` in the core's present address space, whatever its permissions; `None` when nothing is
-    /// mapped. Nothing notices.
+    /// The physical address of `va` in the core's present address space, whatever its permissions;
+    /// `None` when nothing is mapped. Nothing notices.
     pub fn translate(&self, va: u64) -> Option<u64> {
         match self {
             Self::Aarch32(core) => core.translate(u32::try_from(va).ok()?),
@@ -188,8 +188,8 @@ impl Core<'_> {
         }
     }
 
-    /// Reads memory by virtual address, whatever the permissions. Nothing notices; devices are not read. Of cores of 32 bits
-    /// addresses wrap.
+    /// Reads memory by virtual address, whatever the permissions. Nothing notices; devices are not
+    /// read. Of cores of 32 bits addresses wrap.
     ///
     /// # Errors
     /// [`NoMemory`] with the first address that has none; `bytes` is filled up to there.

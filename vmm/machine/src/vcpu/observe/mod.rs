@@ -1,8 +1,9 @@
 //! Observers of a run: who is told when a core stops at a breakpoint, at a watched access or after a step.
 //!
-//! An observer sets breakpoints and watchpoints in the [`Cores`] it is shown and is then called at each stop. It may look
-//! at cores and memory, change them, and say whether the run goes on. A run in which observers only look is the same run,
-//! to the instruction and to the nanosecond of virtual time; a run without observers does not know of them.
+//! An observer sets breakpoints and watchpoints in the [`Cores`] it is shown and is then called at
+//! each stop. It may look at cores and memory, change them, and say whether the run goes on. A run
+//! in which observers only look is the same run, to the instruction and to the nanosecond of
+//! virtual time; a run without observers does not know of them.
 
 mod cores;
 
@@ -26,10 +27,11 @@ pub struct Halted<'a> {
     pub cores: Cores<'a>,
     /// Guest time, in nanoseconds since power-on.
     pub now_ns: u64,
-    /// Where the guest's kernel lies, for an observer to say who knows: the virtual address that it will be mapped to, and the
-    /// physical one. Breakpoints in it can then be set before it is mapped, also where they are instructions in memory.
-    /// Where an observer does not know the virtual address yet, it may take the physical one for both: a core that comes to
-    /// such a breakpoint stops, by whatever address it executes it.
+    /// Where the guest's kernel lies, for an observer to say who knows: the virtual address that it
+    /// will be mapped to, and the physical one. Breakpoints in it can then be set before it is
+    /// mapped, also where they are instructions in memory. Where an observer does not know the
+    /// virtual address yet, it may take the physical one for both: a core that comes to such a
+    /// breakpoint stops, by whatever address it executes it.
     pub image: Option<(u64, u64)>,
     pub(super) uart: &'a Uart,
     pub(super) must_end: &'a dyn Fn() -> bool,

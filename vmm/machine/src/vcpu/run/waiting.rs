@@ -22,8 +22,9 @@ pub struct Silence {
 impl RunLoop<'_> {
     /// Whether idle time passes as the host's does, whatever the guest's clock.
     ///
-    /// It does while a person may type. When that is over, and a guest that cannot know goes on showing a prompt to nobody
-    /// with no limit to its time, it would otherwise go from timer to timer for ever as fast as it can.
+    /// It does while a person may type. When that is over, and a guest that cannot know goes on
+    /// showing a prompt to nobody with no limit to its time, it would otherwise go from timer to
+    /// timer for ever as fast as it can.
     pub(super) fn waits_for_a_person(&mut self) -> bool {
         let (bytes, now_ns) = (self.uart.bytes_out(), self.timing.now_ns());
         match self.gate.attendance() {
@@ -48,8 +49,9 @@ impl RunLoop<'_> {
         }
     }
 
-    /// Sleeps until guest time `until`, and less if someone types. What is typed then reaches the guest at the time that has
-    /// come; a sleep that nobody ends takes it to `until` exactly, as if the time had been skipped.
+    /// Sleeps until guest time `until`, and less if someone types. What is typed then reaches the
+    /// guest at the time that has come; a sleep that nobody ends takes it to `until` exactly, as if
+    /// the time had been skipped.
     pub(super) fn wait_in_virtual_time(
         &self,
         clock: &VirtualClock,

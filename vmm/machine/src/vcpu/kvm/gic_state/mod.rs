@@ -1,5 +1,11 @@
-//! The state of KVM's interrupt controllers: registers that are read and written through attributes of their device while
-//! the cores stand still (Linux, Documentation/virt/kvm/devices/arm-vgic.rst and arm-vgic-v3.rst).
+//! The state of KVM's interrupt controllers: registers that are read and written through attributes
+//! of their device while the cores stand still (Linux, Documentation/virt/kvm/devices/arm-vgic.rst
+//! and arm-vgic-v3.rst).
+
+#![expect(
+    unsafe_code,
+    reason = "KVM writes a register of its interrupt controller to an address"
+)]
 
 mod v2;
 mod v3;
@@ -17,8 +23,9 @@ use crate::layout::SPI_BASE;
 
 /// GICD_CTLR.
 const CONTROL: u64 = 0;
-/// GICD_IIDR, which says what KVM's model does. It comes first: KVM refuses what it cannot be, and where it is not written it
-/// takes whoever writes the others for a program that expects the first of its models.
+/// GICD_IIDR, which says what KVM's model does. It comes first: KVM refuses what it cannot be, and
+/// where it is not written it takes whoever writes the others for a program that expects the first
+/// of its models.
 const IDENTITY: u64 = 8;
 /// GICD_ISENABLER: one bit for each interrupt, as in the other three.
 const ENABLES: u64 = 0x100;
@@ -112,8 +119,8 @@ pub(super) fn restore(
     Ok(())
 }
 
-/// The register that clears what this one can only set, if this is one of enables. All others that only set are clear in a
-/// new controller, but cores' interrupts to each other are enabled.
+/// The register that clears what this one can only set, if this is one of enables. All others that
+/// only set are clear in a new controller, but cores' interrupts to each other are enabled.
 fn disable(group: u32, attr: u64) -> Option<u64> {
     let has_enables = matches!(
         group,

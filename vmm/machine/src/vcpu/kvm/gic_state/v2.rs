@@ -1,5 +1,6 @@
-//! The registers of a GICv2 (Arm IHI 0048B, 4.3 and 4.4; Linux, Documentation/virt/kvm/devices/arm-vgic.rst). KVM tells the
-//! levels of lines as requests only: lines that are high are raised again by who drives them.
+//! The registers of a GICv2 (Arm IHI 0048B, 4.3 and 4.4; Linux,
+//! Documentation/virt/kvm/devices/arm-vgic.rst). KVM tells the levels of lines as requests only:
+//! lines that are high are raised again by who drives them.
 
 use kvm_bindings::{KVM_DEV_ARM_VGIC_GRP_CPU_REGS, KVM_DEV_ARM_VGIC_GRP_DIST_REGS};
 
@@ -13,8 +14,8 @@ const SENDERS: u64 = 0xf20;
 /// How many of those there are.
 const SENT: u64 = 16;
 
-/// GICC_CTLR, GICC_PMR (which KVM gives in a form of its own, and takes so), GICC_BPR, GICC_ABPR, and the active priorities
-/// GICC_APR0 to GICC_APR3.
+/// GICC_CTLR, GICC_PMR (which KVM gives in a form of its own, and takes so), GICC_BPR, GICC_ABPR,
+/// and the active priorities GICC_APR0 to GICC_APR3.
 const INTERFACE: [u64; 8] = [0, 4, 8, 0x1c, 0xd0, 0xd4, 0xd8, 0xdc];
 
 /// All registers with state.

@@ -14,9 +14,10 @@ const ROUTES: u64 = 0x6000;
 /// The second frame of a redistributor, whose registers are those of the distributor for a core's own interrupts.
 const SGI_FRAME: u64 = 0x1_0000;
 
-/// ICC_SRE_EL1, ICC_CTLR_EL1, ICC_IGRPEN0_EL1, ICC_IGRPEN1_EL1, ICC_PMR_EL1, ICC_BPR0_EL1, ICC_BPR1_EL1, and the active
-/// priorities ICC_AP0R0_EL1 and ICC_AP1R0_EL1: KVM gives guests five bits of priority on all processors named in the manual
-/// of ours, for which one register each does.
+/// ICC_SRE_EL1, ICC_CTLR_EL1, ICC_IGRPEN0_EL1, ICC_IGRPEN1_EL1, ICC_PMR_EL1, ICC_BPR0_EL1,
+/// ICC_BPR1_EL1, and the active priorities ICC_AP0R0_EL1 and ICC_AP1R0_EL1: KVM gives guests five
+/// bits of priority on all processors named in the manual of ours, for which one register each
+/// does.
 const INTERFACE: [u64; 9] = [
     encoding(3, 0, 12, 12, 5),
     encoding(3, 0, 12, 12, 4),

@@ -1,0 +1,62 @@
+//! Sizes that a reader can take in: lines, and files.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Columns of a line.
+const MAX_COLUMNS: usize = 120;
+/// Lines of a file.
+const MAX_LINES: usize = 500;
+
+fn workspace() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// The Rust files of the repository, by name.
+fn sources() -> Vec<(String, String)> {
+    let list = Command::new("git")
+        .args(["ls-files", "*.rs"])
+        .current_dir(workspace())
+        .output()
+        .expect("git runs");
+    let list = String::from_utf8(list.stdout).expect("names are UTF-8");
+    let text = |name: &str| fs::read_to_string(workspace().join(name));
+    list.lines()
+        // One that was just deleted is listed still.
+        .filter_map(|name| Some((name.to_owned(), text(name).ok()?)))
+        .collect()
+}
+
+/// The lines of `text` that are too long. A row of a table cannot be broken.
+fn long_lines(text: &str) -> Vec<usize> {
+    let lines = (1..).zip(text.lines());
+    lines
+        .filter(|(_, line)| line.chars().count() > MAX_COLUMNS && !line.contains("//! |"))
+        .map(|(number, _)| number)
+        .collect()
+}
+
+#[test]
+fn lines_and_files_are_short() {
+    let sources = sources();
+    assert!(sources.len() > 100, "{} files", sources.len());
+    for (name, text) in sources {
+        assert_eq!(
+            long_lines(&text),
+            [0; 0],
+            "{name} has lines over {MAX_COLUMNS} columns"
+        );
+        let lines = text.lines().count();
+        assert!(
+            lines <= MAX_LINES,
+            "{name} has {lines} lines: at most {MAX_LINES}"
+        );
+    }
+}
+
+#[test]
+fn long_ones_are_found() {
+    let long = "x".repeat(MAX_COLUMNS + 1);
+    assert_eq!(long_lines(&format!("a\n{long}\n//! |{long}")), [2]);
+}
