@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 pub mod memory;
+mod module;
 pub mod modules;
 pub mod probe;
 pub mod symbols;

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use vmm_base::Width;
 
 use super::memory::{Memory, MemoryError};
+use super::module::Table;
+pub use super::module::{Module, ModuleSymbol};
 use super::symbols::Symbols;
 use super::types::Types;
 use super::types::path::PathError;
@@ -46,50 +48,6 @@ pub enum ModulesError {
     /// The list leads nowhere.
     #[error("the kernel's list of modules is damaged: {0}")]
     Memory(#[from] MemoryError),
-}
-
-/// A symbol of a module.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModuleSymbol {
-    /// Its name.
-    pub name: String,
-    /// Virtual address, without the Thumb bit.
-    pub address: u64,
-    /// Address of the first byte that does not belong to it.
-    pub end: u64,
-    /// The letter of `nm`.
-    pub kind: char,
-}
-
-/// A module with its symbols.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Module {
-    /// Its name, as in `/proc/modules`.
-    pub name: String,
-    /// By address.
-    pub symbols: Vec<ModuleSymbol>,
-    table: Table,
-}
-
-impl Module {
-    /// A module of which nothing but its symbols is known.
-    #[cfg(test)]
-    pub(crate) fn new(name: &str, symbols: Vec<ModuleSymbol>) -> Self {
-        Self {
-            name: name.into(),
-            symbols,
-            table: Table::default(),
-        }
-    }
-}
-
-/// Where a module's symbols are. That changes when its initialisation is over and its first part is freed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Table {
-    symbols: u64,
-    count: u32,
-    names: u64,
-    letters: u64,
 }
 
 /// The modules of a kernel, as they were when last looked at.

@@ -1,6 +1,6 @@
 //! Words and signs of the notation, each with its place in the text.
 
-use super::parser::SyntaxError;
+use super::syntax_error::SyntaxError;
 
 /// Something the grammar is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]

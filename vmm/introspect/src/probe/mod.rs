@@ -22,6 +22,7 @@ pub mod parser;
 mod parser_tests;
 mod scope;
 mod start;
+mod syntax_error;
 
 pub use ast::Probe;
 pub use attach::attach;
@@ -29,5 +30,6 @@ pub use engine::{Engine, Sink};
 pub use eval::{Change, EvalError, Written};
 pub use kernel::Kernel;
 pub use outcome::{Hit, Outcome, ProbeError};
-pub use parser::{SyntaxError, parse};
+pub use parser::parse;
 pub use scope::ScopeError;
+pub use syntax_error::SyntaxError;

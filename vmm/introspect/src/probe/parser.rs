@@ -15,30 +15,12 @@
 
 use super::ast::{Action, Expr, Operator, Path, Probe, Site};
 use super::lexer::{Token, tokens};
+use super::syntax_error::SyntaxError;
 
 /// Longest probe that is read, in bytes.
 pub const MAX_TEXT: usize = 4096;
 /// How deep expressions may nest: parsing recurses, and nobody writes more.
 const MAX_DEPTH: usize = 32;
-
-/// Why a text is no probe.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message} (at character {})", at + 1)]
-pub struct SyntaxError {
-    /// Offset of the byte where it went wrong.
-    pub at: usize,
-    /// What is wrong.
-    pub message: String,
-}
-
-impl SyntaxError {
-    pub(super) fn new(at: usize, message: impl Into<String>) -> Self {
-        Self {
-            at,
-            message: message.into(),
-        }
-    }
-}
 
 type Result<T> = std::result::Result<T, SyntaxError>;
 

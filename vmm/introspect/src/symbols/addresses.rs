@@ -2,7 +2,8 @@
 
 use vmm_base::Width;
 
-use super::find::{Budget, GaveUp, Names, word};
+use super::budget::{Budget, GaveUp, word};
+use super::find::Names;
 use super::spec::{LOWEST_KERNEL, LOWEST_KERNEL_64, MAX_IMAGE, MAX_PAD, PAGE, VECTORS_END, header};
 use super::tokens::{Tokens, is_padding};
 

@@ -5,33 +5,9 @@
 //! each against the others. The addresses come last (`addresses`): after the index in newer
 //! kernels, before the number of symbols in older ones.
 
+use super::budget::{Budget, GaveUp, word};
 use super::spec::{Lengths, MARKER_STEP, MAX_NAME, MAX_PAD, MAX_SYMBOLS, MIN_SYMBOLS};
 use super::tokens::{Tokens, is_padding};
-
-/// The search did more work than an honest image can need.
-pub(super) struct GaveUp;
-
-/// Work left to a search, in table entries looked at. Keeps images that are made to look like tables everywhere from
-/// taking time out of proportion to their size.
-pub(super) struct Budget(usize);
-
-impl Budget {
-    /// What an image of `size` bytes may cost. Real ones need a few steps for each byte of the tables.
-    pub(super) fn for_image(size: usize) -> Self {
-        Self(size.saturating_mul(4).saturating_add(16 << 20))
-    }
-
-    pub(super) fn spend(&mut self, steps: usize) -> Result<(), GaveUp> {
-        self.0 = self.0.checked_sub(steps).ok_or(GaveUp)?;
-        Ok(())
-    }
-}
-
-/// The word at `at`.
-pub(super) fn word(image: &[u8], at: usize) -> Option<u32> {
-    let bytes = image.get(at..at.checked_add(4)?)?;
-    bytes.try_into().ok().map(u32::from_le_bytes)
-}
 
 /// Markers: every 256th name's offset in the names.
 pub(super) struct Markers {

@@ -10,6 +10,7 @@
 //! ([`Symbols::place`]).
 
 mod addresses;
+mod budget;
 mod find;
 mod spec;
 #[cfg(test)]
@@ -22,12 +23,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use addresses::Addresses;
-use find::{Budget, GaveUp, Names};
+use budget::{Budget, GaveUp};
+use find::Names;
 use spec::{MAX_ARENA, MAX_NAME, header};
 use tokens::{Tokens, is_name_byte};
 use vmm_base::Width;
 
-use super::modules::Module;
+use super::module::Module;
 
 /// The symbol of a kernel's first byte.
 const TEXT: &str = "_text";

@@ -1,6 +1,6 @@
 //! The token table and its index: the landmark by which the other tables are found.
 
-use super::find::{Budget, GaveUp, word};
+use super::budget::{Budget, GaveUp, word};
 use super::spec::{MAX_NAME, MAX_PAD, TOKENS};
 
 /// The tokens of names, found in an image.
