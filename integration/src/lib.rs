@@ -241,7 +241,7 @@ pub fn obtain(name: &str) -> Image {
 pub fn packages(names: &[&str]) -> PathBuf {
     let cache = Cache::open().expect("there should be a place for the cache");
     let armhf = guest_images::Architecture::Armhf;
-    match cache.tree(armhf, "bookworm", names, &mut Terminal::plain()) {
+    match cache.tree("bookworm", &[(armhf, names)], &mut Terminal::plain()) {
         Ok(tree) => tree,
         Err(error) => panic!("packages for guests cannot be obtained: {error}"),
     }
