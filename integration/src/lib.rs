@@ -15,6 +15,7 @@
 pub mod capture;
 pub mod disk;
 mod live;
+mod module;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use vmm::{
 
 pub use disk::Disk;
 pub use live::Live;
+pub use module::module;
 
 use live::{Marker, Watched};
 
