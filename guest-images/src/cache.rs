@@ -7,6 +7,7 @@
 //!                     what an image by that version of the recipes consists of
 //! apt/SUITE/          apt's private directories (apt-ARCHITECTURE/ for what is not armhf)
 //! cross/              a Rust compiler for 64-bit ARM hosts
+//! trees/RECIPE/       packages that are unpacked for guests and for compiling modules
 //! downloads/HASH/     downloads under way
 //! work/NAME/          images under way
 //! work/SOURCE/        a kernel source and objects, until all images that are compiled from it are here
@@ -145,6 +146,19 @@ impl Cache {
         self.obtain_from(name, &mut Apt::new(&self.root, architecture), progress)
     }
 
+    /// The image of that name or alias, obtained anew from the packages that the mirror has now,
+    /// whatever the cache has. This is for who needs more packages of the same version, such as the
+    /// kernel's headers: a mirror has those of a release's current kernel only. Files of the
+    /// earlier image stay in the cache.
+    ///
+    /// # Errors
+    /// Any of [`Error`]; each says what to do.
+    pub fn renew(&self, name: &str, progress: &mut dyn Progress) -> Result<Image, Error> {
+        let architecture = catalog::find(name)?.architecture;
+        self.host_packages(&host::packages("fetch"), progress)?;
+        self.renew_from(name, &mut Apt::new(&self.root, architecture), progress)
+    }
+
     /// The files of an image in the cache, as a cache of that one image in another machine, at
     /// `root` there. What runs need not have, such as the kernel's debug information, is left out.
     ///
@@ -229,18 +243,45 @@ impl Cache {
         progress: &mut dyn Progress,
     ) -> Result<Image, Error> {
         let spec = catalog::find(name)?;
-        self.prepare()?;
-        let _lock = Lock::acquire(
-            &self.lock_path(spec.name),
-            &format!("the image {}", spec.name),
-            progress,
-        )?;
+        let _lock = self.lock_image(spec, progress)?;
         // Whoever held the lock may have been after the same image.
         if let Some(image) = self.sound(name, progress)? {
             return Ok(image);
         }
+        self.make(spec, self.previous(spec), source, progress)
+    }
+
+    /// [`Cache::renew`] with packages from any source.
+    pub(crate) fn renew_from(
+        &self,
+        name: &str,
+        source: &mut dyn Source,
+        progress: &mut dyn Progress,
+    ) -> Result<Image, Error> {
+        let spec = catalog::find(name)?;
+        let _lock = self.lock_image(spec, progress)?;
+        self.make(spec, None, source, progress)
+    }
+
+    fn lock_image(&self, spec: &ImageSpec, progress: &mut dyn Progress) -> Result<Lock, Error> {
+        self.prepare()?;
+        Lock::acquire(
+            &self.lock_path(spec.name),
+            &format!("the image {}", spec.name),
+            progress,
+        )
+    }
+
+    /// Makes an image, whose lock is held, of what there is of a previous one.
+    fn make(
+        &self,
+        spec: &'static ImageSpec,
+        previous: Option<Manifest>,
+        source: &mut dyn Source,
+        progress: &mut dyn Progress,
+    ) -> Result<Image, Error> {
         let mut maker = make::Maker::new(self, spec, source, progress);
-        let manifest = maker.make(self.previous(spec))?;
+        let manifest = maker.make(previous)?;
         manifest.store(&self.manifest_path(spec))?;
         // Only now, as removing a source takes a while, and a run may be killed at any moment.
         kernel_source::clean_up(&mut maker)?;

@@ -1,4 +1,5 @@
-//! Debian packages that are unpacked, not installed: programs for guests, in a directory of the cache.
+//! Debian packages that are unpacked, not installed, in a directory of the cache: programs for
+//! guests, and what compiles modules for their kernels.
 
 use crate::apt::Apt;
 use crate::blob::{hash_texts, write_atomically};
@@ -16,20 +17,23 @@ use std::path::PathBuf;
 const FORMAT: &str = "1";
 
 impl Cache {
-    /// A directory with the packages `names` of the Debian release `suite` in it, fetched if there
-    /// is none. What they depend on is not followed: name it too. Their scripts do not run.
+    /// A directory with packages of the Debian release `suite` in it, fetched if there is none; `packages` has their
+    /// names by architecture. What they depend on is not followed: name it too. Their scripts do not run.
     ///
     /// # Errors
     /// Any of [`Error`]; each says what to do.
     pub fn tree(
         &self,
-        architecture: Architecture,
         suite: &str,
-        names: &[&str],
+        packages: &[(Architecture, &[&str])],
         progress: &mut dyn Progress,
     ) -> Result<PathBuf, Error> {
-        let texts = [FORMAT, architecture.name(), suite];
-        let recipe = hash_texts(texts.into_iter().chain(names.iter().copied()));
+        let mut texts = vec![FORMAT];
+        for (architecture, names) in packages {
+            texts.extend([architecture.name(), suite]);
+            texts.extend(*names);
+        }
+        let recipe = hash_texts(texts);
         let home = self.root().join("trees").join(&recipe[..16]);
         let (tree, complete) = (home.join("tree"), home.join("complete"));
         if complete.is_file() {
@@ -43,13 +47,15 @@ impl Cache {
         }
         remove_tree(&home)?;
         fs::create_dir_all(&tree).at("created", &tree)?;
-        let mut from = Apt::new(self.root(), architecture);
         let mut unpacked = Vec::new();
-        for name in names {
-            let package = from.package(suite, name, progress)?;
-            let file = fetch(self, &mut from, &package, progress)?;
-            source::unpack(&file, &tree)?;
-            unpacked.push(format!("{} {}", package.name, package.version));
+        for (architecture, names) in packages {
+            let mut from = Apt::new(self.root(), *architecture);
+            for name in *names {
+                let package = from.package(suite, name, progress)?;
+                let file = fetch(self, &mut from, &package, progress)?;
+                source::unpack(&file, &tree)?;
+                unpacked.push(format!("{} {}", package.name, package.version));
+            }
         }
         write_atomically(&complete, unpacked.join("\n").as_bytes())?;
         Ok(tree)

@@ -15,6 +15,7 @@
 pub mod capture;
 pub mod disk;
 mod live;
+mod module;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use vmm::{
 
 pub use disk::Disk;
 pub use live::Live;
+pub use module::module;
 
 use live::{Marker, Watched};
 
@@ -244,7 +246,7 @@ pub fn obtain(name: &str) -> Image {
 pub fn packages(names: &[&str]) -> PathBuf {
     let cache = Cache::open().expect("there should be a place for the cache");
     let armhf = guest_images::Architecture::Armhf;
-    match cache.tree(armhf, "bookworm", names, &mut Terminal::plain()) {
+    match cache.tree("bookworm", &[(armhf, names)], &mut Terminal::plain()) {
         Ok(tree) => tree,
         Err(error) => panic!("packages for guests cannot be obtained: {error}"),
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use integration::{Guest, disk, packages};
+use integration::{Guest, disk, module, packages};
 
 /// Debian's gdb for armhf, and the libraries that it needs.
 const GDB: [&str; 38] = [
@@ -67,17 +67,22 @@ continue
 continue
 ";
 
+/// The text of a program or module.
+fn source(name: &str) -> PathBuf {
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/programs");
+    programs.join(name).with_extension("c")
+}
+
 /// Makes the program of `programs/NAME.c` in `directory`.
 fn compile(name: &str, directory: &Path) -> PathBuf {
     let path = directory.join(name);
-    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/programs");
     // The compiler that builds the guests' kernels.
     let made = Command::new("arm-linux-gnueabihf-gcc")
         .args(["-nostdlib", "-static", "-ffreestanding", "-g"])
         .args(["-marm", "-march=armv7-a+fp", "-O1", "-Wall", "-Werror"])
         .arg("-o")
         .arg(&path)
-        .arg(programs.join(name).with_extension("c"))
+        .arg(source(name))
         .status()
         .expect("arm-linux-gnueabihf-gcc (package gcc-arm-linux-gnueabihf)");
     assert!(made.success());
@@ -87,8 +92,12 @@ fn compile(name: &str, directory: &Path) -> PathBuf {
 /// The program of `programs/debug.c`, as a disk that holds it and nothing else.
 fn program() -> integration::Disk {
     let directory = tempfile::tempdir().expect("a directory");
-    let path = compile("debug", directory.path());
-    let mut bytes = fs::read(path).expect("the program");
+    disk_of(&compile("debug", directory.path()))
+}
+
+/// A file as a disk.
+fn disk_of(path: &Path) -> integration::Disk {
+    let mut bytes = fs::read(path).expect("a file");
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     disk::of(&bytes)
 }
@@ -146,4 +155,64 @@ fn a_gdb_inside_a_guest_stops_at_hardware_breakpoints_and_watchpoints() {
             "{shown}"
         );
     }
+}
+
+/// What `programs/kernel_breaks.c` says of a core: there its accesses are done `rounds` times, the handlers see so many
+/// events of each kind, and those of the second kind are at so many bytes, in sum, after the start of the word.
+fn line(when: &str, core: u32, rounds: u32, events: [u32; 3], offset: u32) -> String {
+    let (mut words, mut sum) = ([0; 4], 0);
+    for round in 1..=rounds {
+        words = [round, round, round | round << 24, round];
+        // Two loads, the second before the byte is stored, and the call.
+        sum += 2 * round + 1;
+    }
+    let [written, accessed, called] = events;
+    let [a, b, c, d] = words;
+    format!(
+        "{when}, core {core}: written {written} at +0 accessed {accessed} at +{offset} called {called} at +0 \
+         sum {sum} words {a:x} {b:x} {c:x} {d:x}"
+    )
+}
+
+/// A module with handlers of its own sets breakpoints and watchpoints inside a stock kernel.
+fn kernel_breakpoints(image: &str) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let module = module(image, &source("kernel_breaks"), directory.path());
+    let run = Guest::image(image)
+        .cpus(2)
+        .read_only_disk(&disk_of(&module))
+        .run("dd if=/dev/vda of=/m.ko bs=512 2>/dev/null && insmod /m.ko && rmmod kernel_breaks")
+        .run("dmesg | sed -n 's/.*kernel_breaks: \\(.*, core \\)/\\1/p'")
+        .boot();
+    run.assert_good();
+    let cores = |when: &'static str, rounds: u32, seen: fn(u32) -> ([u32; 3], u32)| {
+        (0..2).map(move |core| {
+            let (events, offset) = seen(rounds + core);
+            line(when, core, rounds + core, events, offset)
+        })
+    };
+    let none = |_| ([0; 3], 0);
+    // Each store, load and call once; of the three accesses in a round, the byte's is three bytes on.
+    let every = |rounds| ([rounds, 3 * rounds, rounds], 3 * rounds);
+    let first = |_| ([1; 3], 0);
+    let expected: Vec<String> = cores("set", 3, every)
+        .chain(cores("cleared", 3, none))
+        .chain(cores("set", 4, every))
+        .chain(cores("cleared", 4, none))
+        .chain(cores("disabled", 5, none))
+        .chain(cores("once", 5, first))
+        .chain(cores("once", 5, first))
+        .collect();
+    assert_eq!(run.output(2), expected.join("\n"));
+}
+
+#[test]
+fn breakpoints_inside_a_stock_kernel_meet_every_access_on_every_core() {
+    kernel_breakpoints("debian-armmp-6.1");
+}
+
+/// The same where fault status registers have the long descriptors' format.
+#[test]
+fn breakpoints_inside_a_stock_lpae_kernel_meet_every_access_on_every_core() {
+    kernel_breakpoints("debian-armmp-lpae-6.1");
 }
