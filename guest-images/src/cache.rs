@@ -15,17 +15,18 @@
 //! ```
 
 use crate::apt::Apt;
-use crate::blob::{BlobStore, hash_file, hash_texts, write_atomically};
+use crate::blob::hash_file;
 use crate::catalog::{self, ImageSpec};
 use crate::error::IoContext;
 use crate::image::Image;
 use crate::initramfs::GuestFile;
 use crate::kernel_source;
 use crate::lock::Lock;
-use crate::make;
+use crate::maker::Maker;
 use crate::manifest::Manifest;
 use crate::progress::Progress;
 use crate::source::Source;
+use crate::store::Store;
 use crate::{Error, host};
 use std::ffi::OsString;
 use std::fs;
@@ -34,13 +35,8 @@ use std::path::{Path, PathBuf};
 /// The cache of images, shared by all runs of this user.
 #[derive(Clone, Debug)]
 pub struct Cache {
-    root: PathBuf,
-    blobs: BlobStore,
+    store: Store,
 }
-
-/// Tells backup programs to leave a directory out (<https://bford.info/cachedir/>).
-const CACHE_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
-                         # Guest images; all of this can be fetched and built again.\n";
 
 impl Cache {
     /// The cache where the environment says: `VIOMMU_CACHE`, else `viommu` in `XDG_CACHE_HOME`, else `~/.cache/viommu`.
@@ -60,21 +56,25 @@ impl Cache {
     pub fn at(root: &Path) -> Result<Self, Error> {
         let root = std::path::absolute(root).at("found", root)?;
         Ok(Self {
-            blobs: BlobStore::new(root.join("blobs")),
-            root,
+            store: Store::new(root),
         })
     }
 
     /// The directory.
     #[must_use]
     pub fn root(&self) -> &Path {
-        &self.root
+        self.store.root()
+    }
+
+    /// Its files.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// The log of an image's last kernel build, if it was ever built here.
     #[must_use]
     pub fn build_log(&self, spec: &ImageSpec) -> PathBuf {
-        self.root.join("logs").join(format!("{}.log", spec.name))
+        self.store.build_log(spec)
     }
 
     /// The image of that name or alias if it is in the cache, complete and made by the present
@@ -85,39 +85,28 @@ impl Cache {
     /// [`Error::UnknownImage`].
     pub fn image(&self, name: &str) -> Result<Option<Image>, Error> {
         let spec = catalog::find(name)?;
-        let manifest = self.present(spec);
-        Ok(manifest.map(|manifest| Image::new(spec, &manifest, &self.blobs)))
-    }
-
-    /// What the cache has of an image by the present recipe, if it has all of it.
-    fn present(&self, spec: &ImageSpec) -> Option<Manifest> {
-        let current = |manifest: &Manifest| {
-            manifest.name == spec.name
-                && manifest.kernel.recipe == make::kernel_recipe(spec)
-                && manifest.initramfs.recipe == make::initramfs_recipe(spec)
-                && manifest.blobs().all(|blob| self.blobs.is_intact(blob))
-        };
-        Manifest::load(&self.manifest_path(spec)).filter(current)
+        let manifest = self.store.present(spec);
+        Ok(manifest.map(|manifest| Image::new(spec, &manifest, self.store.blobs())))
     }
 
     /// The stored file whose content has this SHA-256 (in lower-case hexadecimal digits), if it is
     /// in the cache and really has it.
     #[must_use]
     pub fn file(&self, sha256: &str) -> Option<PathBuf> {
-        self.blobs.checked(sha256)?;
-        Some(self.blobs.path(sha256))
+        self.store.blobs().checked(sha256)?;
+        Some(self.store.blobs().path(sha256))
     }
 
     /// As [`Cache::image`], with every byte that a guest boots from read and compared: size and
     /// time of a file do not change when its disk rots. A damaged file is told and removed.
     fn sound(&self, name: &str, progress: &mut dyn Progress) -> Result<Option<Image>, Error> {
         let spec = catalog::find(name)?;
-        let Some(manifest) = self.present(spec) else {
+        let Some(manifest) = self.store.present(spec) else {
             return Ok(None);
         };
         let mut sound = true;
         for blob in manifest.booted() {
-            let path = self.blobs.path(&blob.sha256);
+            let path = self.store.blobs().path(&blob.sha256);
             if hash_file(&path)? != blob.sha256 {
                 progress.note(&format!(
                     "The file {} of the image {name} is damaged; it is obtained again.",
@@ -127,7 +116,7 @@ impl Cache {
                 sound = false;
             }
         }
-        Ok(sound.then(|| Image::new(spec, &manifest, &self.blobs)))
+        Ok(sound.then(|| Image::new(spec, &manifest, self.store.blobs())))
     }
 
     /// The image of that name or alias, fetched and built if it is not in the cache, or if a file
@@ -140,10 +129,14 @@ impl Cache {
         if let Some(image) = self.sound(name, progress)? {
             return Ok(image);
         }
-        self.prepare()?;
+        self.store.prepare()?;
         self.prepare_host(&[name], progress)?;
         let architecture = catalog::find(name)?.architecture;
-        self.obtain_from(name, &mut Apt::new(&self.root, architecture), progress)
+        self.obtain_from(
+            name,
+            &mut Apt::new(self.store.root(), architecture),
+            progress,
+        )
     }
 
     /// The image of that name or alias, obtained anew from the packages that the mirror has now,
@@ -156,7 +149,11 @@ impl Cache {
     pub fn renew(&self, name: &str, progress: &mut dyn Progress) -> Result<Image, Error> {
         let architecture = catalog::find(name)?.architecture;
         self.host_packages(&host::packages("fetch"), progress)?;
-        self.renew_from(name, &mut Apt::new(&self.root, architecture), progress)
+        self.renew_from(
+            name,
+            &mut Apt::new(self.store.root(), architecture),
+            progress,
+        )
     }
 
     /// The files of an image in the cache, as a cache of that one image in another machine, at
@@ -166,7 +163,7 @@ impl Cache {
     /// The image is not known, not in the cache, or cannot be read.
     pub fn portable(&self, name: &str, root: &str) -> Result<Vec<GuestFile>, Error> {
         let spec = catalog::find(name)?;
-        let path = self.manifest_path(spec);
+        let path = self.store.manifest_path(spec);
         let mut manifest = Manifest::load(&path).ok_or_else(|| {
             let missing = std::io::ErrorKind::NotFound;
             Error::io("read", &path, missing.into())
@@ -175,7 +172,7 @@ impl Cache {
         (kernel.vmlinux, kernel.system_map, kernel.config) = (None, None, None);
         let file = |path: &Path, bytes| GuestFile {
             path: Path::new(root)
-                .join(path.strip_prefix(&self.root).unwrap_or(path))
+                .join(path.strip_prefix(self.store.root()).unwrap_or(path))
                 .display()
                 .to_string(),
             mode: 0o644,
@@ -185,7 +182,7 @@ impl Cache {
             .map_err(|error| Error::io("written", &path, std::io::Error::other(error)))?;
         let mut files = vec![file(&path, text)];
         for blob in manifest.blobs() {
-            let path = self.blobs.path(&blob.sha256);
+            let path = self.store.blobs().path(&blob.sha256);
             files.push(file(&path, fs::read(&path).at("read", &path)?));
         }
         Ok(files)
@@ -204,7 +201,7 @@ impl Cache {
                 continue;
             }
             packages.extend(host::packages("fetch"));
-            if spec.needs_build() && !self.has_kernel(spec) {
+            if spec.needs_build() && !self.store.has_kernel(spec) {
                 packages.extend(host::packages("kernel"));
             }
         }
@@ -226,9 +223,9 @@ impl Cache {
         packages: &[&str],
         progress: &mut dyn Progress,
     ) -> Result<(), Error> {
-        self.prepare()?;
+        self.store.prepare()?;
         let _lock = Lock::acquire(
-            &self.lock_path("host"),
+            &self.store.lock_path("host"),
             "installing host packages",
             progress,
         )?;
@@ -248,7 +245,7 @@ impl Cache {
         if let Some(image) = self.sound(name, progress)? {
             return Ok(image);
         }
-        self.make(spec, self.previous(spec), source, progress)
+        self.make(spec, self.store.previous(spec), source, progress)
     }
 
     /// [`Cache::renew`] with packages from any source.
@@ -264,9 +261,9 @@ impl Cache {
     }
 
     fn lock_image(&self, spec: &ImageSpec, progress: &mut dyn Progress) -> Result<Lock, Error> {
-        self.prepare()?;
+        self.store.prepare()?;
         Lock::acquire(
-            &self.lock_path(spec.name),
+            &self.store.lock_path(spec.name),
             &format!("the image {}", spec.name),
             progress,
         )
@@ -280,12 +277,12 @@ impl Cache {
         source: &mut dyn Source,
         progress: &mut dyn Progress,
     ) -> Result<Image, Error> {
-        let mut maker = make::Maker::new(self, spec, source, progress);
+        let mut maker = Maker::new(&self.store, spec, source, progress);
         let manifest = maker.make(previous)?;
-        manifest.store(&self.manifest_path(spec))?;
+        manifest.store(&self.store.manifest_path(spec))?;
         // Only now, as removing a source takes a while, and a run may be killed at any moment.
         kernel_source::clean_up(&mut maker)?;
-        Ok(Image::new(spec, &manifest, &self.blobs))
+        Ok(Image::new(spec, &manifest, self.store.blobs()))
     }
 
     /// Reads every byte of an image in the cache and compares the hashes. A damaged file is removed, so that
@@ -295,12 +292,12 @@ impl Cache {
     /// [`Error::Damaged`] names the first damaged file.
     pub fn verify(&self, name: &str, progress: &mut dyn Progress) -> Result<bool, Error> {
         let spec = catalog::find(name)?;
-        let Some(manifest) = Manifest::load(&self.manifest_path(spec)) else {
+        let Some(manifest) = Manifest::load(&self.store.manifest_path(spec)) else {
             return Ok(false);
         };
         progress.start(&format!("verifying {}", spec.name), None);
         let result = manifest.blobs().try_for_each(|blob| {
-            let path = self.blobs.path(&blob.sha256);
+            let path = self.store.blobs().path(&blob.sha256);
             if path.is_file() && hash_file(&path)? == blob.sha256 {
                 return Ok(());
             }
@@ -314,69 +311,6 @@ impl Cache {
         });
         progress.finish();
         result.map(|()| true)
-    }
-
-    /// Whether the kernel of an image is in the cache, made by the present recipe, in an image that is listed.
-    pub(crate) fn has_kernel(&self, spec: &ImageSpec) -> bool {
-        let recipe = make::kernel_recipe(spec);
-        self.previous(spec).is_some_and(|manifest| {
-            manifest.kernel.recipe == recipe
-                && manifest
-                    .kernel
-                    .blobs()
-                    .all(|blob| self.blobs.is_intact(blob))
-        })
-    }
-
-    /// The store of files.
-    pub(crate) fn blobs(&self) -> &BlobStore {
-        &self.blobs
-    }
-
-    /// The lock file for something.
-    pub(crate) fn lock_path(&self, what: &str) -> PathBuf {
-        self.root.join("locks").join(format!("{what}.lock"))
-    }
-
-    /// The manifest of an image by the present recipes. Each version of the recipes has a manifest
-    /// of its own, so that two versions of this program with one cache do not make images in turn.
-    fn manifest_path(&self, spec: &ImageSpec) -> PathBuf {
-        let (kernel, initramfs) = (make::kernel_recipe(spec), make::initramfs_recipe(spec));
-        let recipe = hash_texts([kernel.as_str(), initramfs.as_str()]);
-        self.root
-            .join("images")
-            .join(format!("{}@{}.json", spec.name, &recipe[..16]))
-    }
-
-    /// What to start from when an image is made: its manifest by the present recipes, else by other ones, preferably
-    /// with the same kernel.
-    fn previous(&self, spec: &ImageSpec) -> Option<Manifest> {
-        let (own, recipe) = (self.manifest_path(spec), make::kernel_recipe(spec));
-        let mut paths: Vec<_> = fs::read_dir(self.root.join("images"))
-            .ok()?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .collect();
-        paths.sort_by_key(|path| (*path != own, path.clone()));
-        let manifests = paths.iter().filter_map(|path| Manifest::load(path));
-        let mut manifests: Vec<_> = manifests
-            .filter(|manifest| manifest.name == spec.name)
-            .collect();
-        manifests.sort_by_key(|manifest| manifest.kernel.recipe != recipe);
-        manifests.into_iter().next()
-    }
-
-    /// Makes the directory, and finds out early whether it can be written.
-    pub(crate) fn prepare(&self) -> Result<(), Error> {
-        let tag = self.root.join("CACHEDIR.TAG");
-        if tag.is_file() {
-            return Ok(());
-        }
-        let not_writable = |path: &Path, source| Error::CacheNotWritable {
-            path: path.to_path_buf(),
-            source,
-        };
-        fs::create_dir_all(&self.root).map_err(|source| not_writable(&self.root, source))?;
-        write_atomically(&tag, CACHE_TAG.as_bytes())
     }
 }
 

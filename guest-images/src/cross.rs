@@ -10,7 +10,7 @@ use crate::blob::{hash_texts, write_atomically};
 use crate::catalog::Architecture;
 use crate::error::IoContext;
 use crate::lock::Lock;
-use crate::make::{fetch, remove_tree};
+use crate::maker::{fetch, remove_tree};
 use crate::progress::Progress;
 use crate::source::{self, Source};
 use crate::{Cache, Error, host, process};
@@ -90,13 +90,13 @@ impl Cache {
     fn debian_rust(&self, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
         let texts = [FORMAT, SUITE, LIBRARY, LIBRARIES_SUITE];
         let recipe = hash_texts(texts.into_iter().chain(COMPILER).chain(LIBRARIES));
-        let home = self.root().join("cross").join(&recipe[..16]);
+        let home = self.store().root().join("cross").join(&recipe[..16]);
         let complete = home.join("complete");
         if complete.is_file() {
             return Ok(home);
         }
         self.host_packages(&host::packages("fetch"), progress)?;
-        let lock = self.lock_path("cross");
+        let lock = self.store().lock_path("cross");
         let _lock = Lock::acquire(&lock, "unpacking a Rust compiler", progress)?;
         if complete.is_file() {
             return Ok(home);
@@ -117,8 +117,8 @@ impl Cache {
 
     /// Unpacks all packages into `tree`, and names them.
     fn unpack_rust(&self, tree: &Path, progress: &mut dyn Progress) -> Result<Vec<String>, Error> {
-        let mut host = Apt::new(self.root(), Architecture::Amd64);
-        let mut target = Apt::new(self.root(), Architecture::Arm64);
+        let mut host = Apt::new(self.store().root(), Architecture::Amd64);
+        let mut target = Apt::new(self.store().root(), Architecture::Arm64);
         let mut packages = Vec::new();
         let mut pending: Vec<String> = COMPILER.map(str::to_owned).to_vec();
         let mut seen = BTreeSet::new();
@@ -135,7 +135,7 @@ impl Cache {
         }
         let library = target.package(SUITE, LIBRARY, progress)?;
         let mut unpack = |from: &mut Apt, package| {
-            let file = fetch(self, from, package, progress)?;
+            let file = fetch(self.store(), from, package, progress)?;
             source::unpack(&file, tree)
         };
         for package in &packages {

@@ -4,7 +4,7 @@ use crate::Error;
 use crate::error::IoContext;
 use crate::kernel_source::SourceTree;
 use crate::lock::Lock;
-use crate::make::Maker;
+use crate::maker::Maker;
 use crate::manifest::{Kernel, ModuleFile};
 use crate::modules::Index;
 use crate::process::{self, says_disk_full};
@@ -23,7 +23,7 @@ const SHOWN_LINES: usize = 20;
 
 /// Sees to it that the programs for a build are on this host.
 pub(crate) fn ensure_tools(maker: &mut Maker<'_>) -> Result<(), Error> {
-    let path = maker.cache.lock_path("host");
+    let path = maker.store.lock_path("host");
     let _lock = Lock::acquire(&path, "installing host packages", maker.progress)?;
     host::ensure(&host::packages("kernel"), maker.progress)
 }
@@ -49,7 +49,7 @@ pub(crate) fn build(maker: &mut Maker<'_>, plan: Plan<'_>) -> Result<Kernel, Err
     compile(maker, &source)?;
     let modules = install_modules(maker, &source)?;
     let tree = source.top();
-    let blobs = maker.cache.blobs();
+    let blobs = maker.store.blobs();
     // Copies, as `make` must find its own files where it left them when it builds another image.
     let copies = maker.scratch("kernel")?;
     let store = |path: &str| {
@@ -135,7 +135,7 @@ fn quick_make(
     if outcome.status.success() {
         return Ok(());
     }
-    let log = maker.cache.build_log(maker.spec);
+    let log = maker.store.build_log(maker.spec);
     crate::blob::write_atomically(&log, text.as_bytes())?;
     Err(failure(log, &source.top(), text.lines().collect()))
 }
@@ -153,7 +153,7 @@ fn install_modules(maker: &mut Maker<'_>, source: &SourceTree) -> Result<Vec<Mod
     let store = |(name, path): (&str, &Path)| {
         Ok(ModuleFile {
             name: name.to_owned(),
-            file: maker.cache.blobs().adopt(path)?,
+            file: maker.store.blobs().adopt(path)?,
         })
     };
     index.files().map(store).collect()
@@ -187,7 +187,7 @@ fn missing_lines(fragment: &str, config: &str) -> Vec<String> {
 
 /// Compiles, with all output in the log and the progress counted from it.
 fn compile(maker: &mut Maker<'_>, source: &SourceTree) -> Result<(), Error> {
-    let path = maker.cache.build_log(maker.spec);
+    let path = maker.store.build_log(maker.spec);
     let earlier = fs::read(&path).unwrap_or_default();
     let mut done = String::from_utf8_lossy(&earlier)
         .lines()

@@ -10,7 +10,7 @@ use crate::blob::write_atomically;
 use crate::catalog::{self, ImageSpec, Origin};
 use crate::error::IoContext;
 use crate::lock::Lock;
-use crate::make::{Maker, remove_tree};
+use crate::maker::{Maker, remove_tree};
 use crate::process;
 use crate::recipes;
 use crate::source::{self, Package};
@@ -29,12 +29,12 @@ pub(crate) struct SourceTree {
 
 /// The directory for trees of a source package.
 pub(crate) fn home(maker: &Maker<'_>, source: &str) -> PathBuf {
-    maker.cache.root().join("work").join(source)
+    maker.store.root().join("work").join(source)
 }
 
 /// The lock on the trees of a source package.
 fn lock(maker: &mut Maker<'_>, source: &str) -> Result<Lock, Error> {
-    let path = maker.cache.lock_path(&format!("work-{source}"));
+    let path = maker.store.lock_path(&format!("work-{source}"));
     let what = format!("compiling a kernel from {source}");
     Lock::acquire(&path, &what, maker.progress)
 }
@@ -109,7 +109,7 @@ impl SourceTree {
 
     /// Notes whose objects will be in the tree. The log counts what is done, so it starts anew at the same time.
     fn own(&self, maker: &Maker<'_>) -> Result<(), Error> {
-        write_atomically(&maker.cache.build_log(maker.spec), b"")?;
+        write_atomically(&maker.store.build_log(maker.spec), b"")?;
         let how = if self.fresh { "fresh" } else { "shared" };
         let owner = format!("{} {how}\n", maker.spec.name);
         write_atomically(&self.home.join("owner"), owner.as_bytes())
@@ -221,7 +221,7 @@ pub(crate) fn clean_up(maker: &mut Maker<'_>) -> Result<(), Error> {
     let missing: Vec<_> = catalog::all()
         .iter()
         .filter(|other| other.name != maker.spec.name && is_from(other, source))
-        .filter(|other| !maker.cache.has_kernel(other))
+        .filter(|other| !maker.store.has_kernel(other))
         .map(|other| other.name)
         .collect();
     if missing.is_empty() {

@@ -42,6 +42,7 @@ mod kernel_build;
 mod kernel_source;
 mod lock;
 mod make;
+mod maker;
 mod manifest;
 mod modules;
 mod process;
@@ -50,6 +51,7 @@ mod recipes;
 mod source;
 mod source_edit;
 mod stock;
+mod store;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -1,19 +1,16 @@
 //! Making an image: from packages to a kernel and an initial file system in the cache.
 
-use crate::blob::hash_texts;
-use crate::cache::Cache;
-use crate::catalog::{Architecture, ImageSpec, Origin};
+use crate::catalog::Origin;
 use crate::error::IoContext;
 use crate::initramfs;
-use crate::lock::Lock;
+use crate::maker::{Maker, remove_tree};
 use crate::manifest::{Initramfs, Kernel, Manifest};
 use crate::modules::{Index, Module};
-use crate::progress::Progress;
-use crate::source::{self, Package, Source};
+use crate::source::{self, Package};
 use crate::{Error, kernel_build, kernel_source, recipes, stock};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Free space that obtaining a stock image takes at most: the package, and it unpacked.
 const STOCK_SPACE: u64 = 700_000_000;
@@ -24,80 +21,7 @@ const BUILD_SPACE: u64 = 4_000_000_000;
 /// Packages followed from a metapackage at most; there are five.
 const MAX_PACKAGES: usize = 16;
 
-/// Hash of all that decides how an image's kernel is made, apart from the packages that it is made from.
-pub(crate) fn kernel_recipe(spec: &ImageSpec) -> String {
-    match spec.origin {
-        Origin::Stock { suite, metapackage } => {
-            hash_texts([&*recipes::FORMAT.to_string(), suite, metapackage])
-        }
-        Origin::Built {
-            suite,
-            source,
-            addition,
-            edits,
-        } => {
-            let manner = recipes::build_manner();
-            let fragment = recipes::fragment(spec.name, addition);
-            let mut texts = vec![suite, source, manner.as_str(), fragment.as_str()];
-            for edit in edits {
-                texts.extend([edit.path, edit.section, edit.old, edit.new]);
-            }
-            hash_texts(texts)
-        }
-    }
-}
-
-/// The list of modules that an image's guest loads.
-fn module_recipe(spec: &ImageSpec) -> &'static str {
-    match (spec.needs_build(), spec.architecture) {
-        (true, _) => "",
-        (false, Architecture::Arm64) => recipes::MODULES_ARM64,
-        (false, _) => recipes::MODULES,
-    }
-}
-
-/// Hash of all that decides how an image's initial file system is made, apart from the packages.
-pub(crate) fn initramfs_recipe(spec: &ImageSpec) -> String {
-    let modules = module_recipe(spec);
-    let (suite, package) = recipes::BUSYBOX;
-    hash_texts([
-        recipes::FORMAT.to_string().as_str(),
-        recipes::INITRAMFS_FORMAT.to_string().as_str(),
-        recipes::INIT,
-        modules,
-        recipes::LATE_MODULES,
-        suite,
-        package,
-    ])
-}
-
-/// The making of one image; its lock is held meanwhile.
-pub(crate) struct Maker<'a> {
-    pub cache: &'a Cache,
-    pub spec: &'static ImageSpec,
-    source: &'a mut dyn Source,
-    pub progress: &'a mut dyn Progress,
-    /// The unpacked packages of a stock kernel, once they are needed.
-    unpacked: Option<PathBuf>,
-}
-
-impl<'a> Maker<'a> {
-    /// A maker of the image `spec`.
-    pub fn new(
-        cache: &'a Cache,
-        spec: &'static ImageSpec,
-        source: &'a mut dyn Source,
-        progress: &'a mut dyn Progress,
-    ) -> Self {
-        Self {
-            cache,
-            spec,
-            source,
-            progress,
-            unpacked: None,
-        }
-    }
-
+impl Maker<'_> {
     /// Makes the image, or what of it is missing or outdated in `previous`.
     pub fn make(&mut self, previous: Option<Manifest>) -> Result<Manifest, Error> {
         self.check_space()?;
@@ -120,22 +44,22 @@ impl<'a> Maker<'a> {
         let (kernel, initramfs) = previous
             .map(|previous| (previous.kernel, previous.initramfs))
             .unzip();
-        let recipe = kernel_recipe(self.spec);
+        let recipe = recipes::kernel_recipe(self.spec);
         let kept = kernel.filter(|kernel| {
             kernel.recipe == recipe
                 && kernel
                     .blobs()
-                    .all(|blob| self.cache.blobs().is_intact(blob))
+                    .all(|blob| self.store.blobs().is_intact(blob))
         });
         let (kernel, kernel_is_new) = match kept {
             Some(kernel) => (kernel, false),
             None => (self.make_kernel(recipe)?, true),
         };
-        let recipe = initramfs_recipe(self.spec);
+        let recipe = recipes::initramfs_recipe(self.spec);
         let current = |initramfs: &Initramfs| {
             !kernel_is_new
                 && initramfs.recipe == recipe
-                && self.cache.blobs().is_intact(&initramfs.archive)
+                && self.store.blobs().is_intact(&initramfs.archive)
         };
         let initramfs = match initramfs {
             Some(initramfs) if current(&initramfs) => initramfs,
@@ -151,22 +75,9 @@ impl<'a> Maker<'a> {
         })
     }
 
-    /// A directory for this image's work, which survives a killed run.
-    pub fn work(&self) -> PathBuf {
-        self.cache.root().join("work").join(self.spec.name)
-    }
-
-    /// An empty directory inside the work directory.
-    pub fn scratch(&self, name: &str) -> Result<PathBuf, Error> {
-        let path = self.work().join(name);
-        remove_tree(&path)?;
-        fs::create_dir_all(&path).at("created", &path)?;
-        Ok(path)
-    }
-
     /// Finds out before a long work whether there is room for it.
     fn check_space(&self) -> Result<(), Error> {
-        let root = self.cache.root();
+        let root = self.store.root();
         let needed = if self.spec.needs_build() {
             BUILD_SPACE
         } else {
@@ -193,7 +104,7 @@ impl<'a> Maker<'a> {
                 let packages = self.resolve(suite, metapackage)?;
                 let tree = self.unpack(&packages)?;
                 stock::kernel(
-                    self.cache.blobs(),
+                    self.store.blobs(),
                     &tree,
                     recipe,
                     packages,
@@ -252,7 +163,7 @@ impl<'a> Maker<'a> {
         let program = fs::read(&program).at("read", &program)?;
         let archive = initramfs::assemble(program, &kernel.version, modules, &late_modules)?;
         let archive = self
-            .cache
+            .store
             .blobs()
             .put(&archive, &self.scratch("initramfs")?)?;
         Ok(Initramfs {
@@ -269,7 +180,7 @@ impl<'a> Maker<'a> {
     fn select_modules(&mut self, kernel: &Kernel) -> Result<(Vec<Module>, Vec<String>), Error> {
         let late = recipes::module_names(recipes::LATE_MODULES);
         let (index, mut wanted) = if self.spec.needs_build() {
-            let path = |sha256: &str| self.cache.blobs().path(sha256);
+            let path = |sha256: &str| self.store.blobs().path(sha256);
             let files = kernel.modules.iter();
             let index =
                 Index::of(files.map(|module| (module.name.clone(), path(&module.file.sha256))));
@@ -284,7 +195,7 @@ impl<'a> Maker<'a> {
             let tree = self.unpack(&kernel.packages)?;
             (
                 Index::scan(&tree)?,
-                recipes::module_names(module_recipe(self.spec)),
+                recipes::module_names(recipes::module_recipe(self.spec)),
             )
         };
         let loaded = index.select(&wanted)?.len();
@@ -334,61 +245,5 @@ impl<'a> Maker<'a> {
         self.progress.finish();
         result?;
         Ok(self.unpacked.insert(tree).clone())
-    }
-
-    /// A package's file in the store, downloaded if it is not there.
-    pub fn file(&mut self, package: &Package) -> Result<PathBuf, Error> {
-        fetch(self.cache, self.source, package, self.progress)
-    }
-}
-
-/// A package's file in the store, downloaded from `source` if it is not there.
-pub(crate) fn fetch(
-    cache: &Cache,
-    source: &mut dyn Source,
-    package: &Package,
-    progress: &mut dyn Progress,
-) -> Result<PathBuf, Error> {
-    let blobs = cache.blobs();
-    let path = blobs.path(&package.sha256);
-    if blobs.checked(&package.sha256).is_some() {
-        return Ok(path);
-    }
-    let lock = cache.lock_path(&format!("download-{}", package.sha256));
-    let _lock = Lock::acquire(&lock, &format!("downloading {}", package.name), progress)?;
-    if blobs.checked(&package.sha256).is_some() {
-        return Ok(path);
-    }
-    let directory = cache.root().join("downloads").join(&package.sha256);
-    fs::create_dir_all(&directory).at("created", &directory)?;
-    let mut download = || {
-        let file = source.download(package, &directory, progress)?;
-        source::check(package, &file)?;
-        Ok(file)
-    };
-    let file = match download() {
-        // What came may be the fault of a broken earlier attempt, or of a bad moment; once more from the start.
-        Err(Error::HashMismatch { .. }) => {
-            remove_tree(&directory)?;
-            fs::create_dir_all(&directory).at("created", &directory)?;
-            download()
-        }
-        other => other,
-    };
-    if matches!(file, Err(Error::HashMismatch { .. })) {
-        remove_tree(&directory)?;
-    }
-    blobs.adopt(&file?)?;
-    remove_tree(&directory)?;
-    Ok(path)
-}
-
-/// Removes a directory and all in it, if it is there.
-pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("removed", path, error))
-        }
-        _ => Ok(()),
     }
 }

@@ -2,6 +2,7 @@
 //! about the builds that use them.
 
 use crate::blob::hash_texts;
+use crate::catalog::{Architecture, ImageSpec, Origin};
 
 /// Raised when the way in which images are made changes in a manner that the recipe texts do not show: images made by
 /// an older way are then made anew.
@@ -109,6 +110,53 @@ pub(crate) fn module_names(recipe: &str) -> Vec<&str> {
         .map(|line| line.split('#').next().unwrap_or_default().trim())
         .filter(|name| !name.is_empty())
         .collect()
+}
+
+/// Hash of all that decides how an image's kernel is made, apart from the packages that it is made from.
+pub(crate) fn kernel_recipe(spec: &ImageSpec) -> String {
+    match spec.origin {
+        Origin::Stock { suite, metapackage } => {
+            hash_texts([&*FORMAT.to_string(), suite, metapackage])
+        }
+        Origin::Built {
+            suite,
+            source,
+            addition,
+            edits,
+        } => {
+            let manner = build_manner();
+            let fragment = fragment(spec.name, addition);
+            let mut texts = vec![suite, source, manner.as_str(), fragment.as_str()];
+            for edit in edits {
+                texts.extend([edit.path, edit.section, edit.old, edit.new]);
+            }
+            hash_texts(texts)
+        }
+    }
+}
+
+/// The list of modules that an image's guest loads.
+pub(crate) fn module_recipe(spec: &ImageSpec) -> &'static str {
+    match (spec.needs_build(), spec.architecture) {
+        (true, _) => "",
+        (false, Architecture::Arm64) => MODULES_ARM64,
+        (false, _) => MODULES,
+    }
+}
+
+/// Hash of all that decides how an image's initial file system is made, apart from the packages.
+pub(crate) fn initramfs_recipe(spec: &ImageSpec) -> String {
+    let modules = module_recipe(spec);
+    let (suite, package) = BUSYBOX;
+    hash_texts([
+        FORMAT.to_string().as_str(),
+        INITRAMFS_FORMAT.to_string().as_str(),
+        INIT,
+        modules,
+        LATE_MODULES,
+        suite,
+        package,
+    ])
 }
 
 #[cfg(test)]

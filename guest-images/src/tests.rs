@@ -4,7 +4,7 @@ use crate::manifest::{Initramfs, Kernel, Manifest, ModuleFile};
 use crate::modules::tests::fake_module;
 use crate::progress::{Progress, Silent};
 use crate::source::{Package, Source};
-use crate::{Cache, Error, Image, blob, catalog, make};
+use crate::{Cache, Error, Image, blob, catalog, recipes};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -396,7 +396,7 @@ fn fake_build(cache: &Cache, name: &str, module: &str) {
     let spec = catalog::find(name).unwrap();
     let scratch = cache.root().join("work/fake");
     fs::create_dir_all(&scratch).unwrap();
-    let put = |bytes: &[u8]| cache.blobs().put(bytes, &scratch).unwrap();
+    let put = |bytes: &[u8]| cache.store().blobs().put(bytes, &scratch).unwrap();
     // Not what the present recipe has, so that it will be asked for.
     let package = Package {
         suite: "bookworm".into(),
@@ -409,7 +409,7 @@ fn fake_build(cache: &Cache, name: &str, module: &str) {
     let manifest = Manifest {
         name: name.into(),
         kernel: Kernel {
-            recipe: make::kernel_recipe(spec),
+            recipe: recipes::kernel_recipe(spec),
             version: "6.1-built".into(),
             packages: Vec::new(),
             zimage: put(&zimage()),

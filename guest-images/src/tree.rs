@@ -6,7 +6,7 @@ use crate::blob::{hash_texts, write_atomically};
 use crate::catalog::Architecture;
 use crate::error::IoContext;
 use crate::lock::Lock;
-use crate::make::{fetch, remove_tree};
+use crate::maker::{fetch, remove_tree};
 use crate::progress::Progress;
 use crate::source::{self, Source};
 use crate::{Cache, Error, host};
@@ -34,13 +34,13 @@ impl Cache {
             texts.extend(*names);
         }
         let recipe = hash_texts(texts);
-        let home = self.root().join("trees").join(&recipe[..16]);
+        let home = self.store().root().join("trees").join(&recipe[..16]);
         let (tree, complete) = (home.join("tree"), home.join("complete"));
         if complete.is_file() {
             return Ok(tree);
         }
         self.host_packages(&host::packages("fetch"), progress)?;
-        let lock = self.lock_path("trees");
+        let lock = self.store().lock_path("trees");
         let _lock = Lock::acquire(&lock, "unpacking packages for guests", progress)?;
         if complete.is_file() {
             return Ok(tree);
@@ -49,10 +49,10 @@ impl Cache {
         fs::create_dir_all(&tree).at("created", &tree)?;
         let mut unpacked = Vec::new();
         for (architecture, names) in packages {
-            let mut from = Apt::new(self.root(), *architecture);
+            let mut from = Apt::new(self.store().root(), *architecture);
             for name in *names {
                 let package = from.package(suite, name, progress)?;
-                let file = fetch(self, &mut from, &package, progress)?;
+                let file = fetch(self.store(), &mut from, &package, progress)?;
                 source::unpack(&file, &tree)?;
                 unpacked.push(format!("{} {}", package.name, package.version));
             }

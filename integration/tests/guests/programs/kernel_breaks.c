@@ -7,7 +7,7 @@
 // One handler here does what the instruction would do and sets the program counter behind it; the other relies on
 // perf's limit of events, which disables the breakpoint, so that the instruction is executed.
 //
-// This file may also be had under the MIT licence or the GNU General Public License, version 2, as it says at its end.
+// This file may also be had under the GNU General Public License, version 2, as it says at its end.
 
 #define pr_fmt(text) KBUILD_MODNAME ": " text
 
@@ -214,4 +214,4 @@ static void __exit kernel_breaks_end(void)
 module_exit(kernel_breaks_end);
 
 MODULE_DESCRIPTION("Breakpoints and watchpoints inside the kernel, on every core");
-MODULE_LICENSE("Dual MIT/GPL");
+MODULE_LICENSE("Dual BSD/GPL");

@@ -1,0 +1,108 @@
+//! What the making of an image goes by: the store, the packages' source, and a directory for its work.
+
+use crate::Error;
+use crate::catalog::ImageSpec;
+use crate::error::IoContext;
+use crate::lock::Lock;
+use crate::progress::Progress;
+use crate::source::{self, Package, Source};
+use crate::store::Store;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The making of one image; its lock is held meanwhile.
+pub(crate) struct Maker<'a> {
+    pub store: &'a Store,
+    pub spec: &'static ImageSpec,
+    pub(crate) source: &'a mut dyn Source,
+    pub progress: &'a mut dyn Progress,
+    /// The unpacked packages of a stock kernel, once they are needed.
+    pub(crate) unpacked: Option<PathBuf>,
+}
+
+impl<'a> Maker<'a> {
+    /// A maker of the image `spec`.
+    pub fn new(
+        store: &'a Store,
+        spec: &'static ImageSpec,
+        source: &'a mut dyn Source,
+        progress: &'a mut dyn Progress,
+    ) -> Self {
+        Self {
+            store,
+            spec,
+            source,
+            progress,
+            unpacked: None,
+        }
+    }
+
+    /// A directory for this image's work, which survives a killed run.
+    pub fn work(&self) -> PathBuf {
+        self.store.root().join("work").join(self.spec.name)
+    }
+
+    /// An empty directory inside the work directory.
+    pub fn scratch(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.work().join(name);
+        remove_tree(&path)?;
+        fs::create_dir_all(&path).at("created", &path)?;
+        Ok(path)
+    }
+
+    /// A package's file in the store, downloaded if it is not there.
+    pub fn file(&mut self, package: &Package) -> Result<PathBuf, Error> {
+        fetch(self.store, self.source, package, self.progress)
+    }
+}
+
+/// A package's file in the store, downloaded from `source` if it is not there.
+pub(crate) fn fetch(
+    store: &Store,
+    source: &mut dyn Source,
+    package: &Package,
+    progress: &mut dyn Progress,
+) -> Result<PathBuf, Error> {
+    let blobs = store.blobs();
+    let path = blobs.path(&package.sha256);
+    if blobs.checked(&package.sha256).is_some() {
+        return Ok(path);
+    }
+    let lock = store.lock_path(&format!("download-{}", package.sha256));
+    let _lock = Lock::acquire(&lock, &format!("downloading {}", package.name), progress)?;
+    if blobs.checked(&package.sha256).is_some() {
+        return Ok(path);
+    }
+    let directory = store.root().join("downloads").join(&package.sha256);
+    fs::create_dir_all(&directory).at("created", &directory)?;
+    let mut download = || {
+        let file = source.download(package, &directory, progress)?;
+        source::check(package, &file)?;
+        Ok(file)
+    };
+    let file = match download() {
+        // What came may be the fault of a broken earlier attempt, or of a bad moment; once more from the start.
+        Err(Error::HashMismatch { .. }) => {
+            remove_tree(&directory)?;
+            fs::create_dir_all(&directory).at("created", &directory)?;
+            download()
+        }
+        other => other,
+    };
+    if matches!(file, Err(Error::HashMismatch { .. })) {
+        remove_tree(&directory)?;
+    }
+    blobs.adopt(&file?)?;
+    remove_tree(&directory)?;
+    Ok(path)
+}
+
+/// Removes a directory and all in it, if it is there.
+pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("removed", path, error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,117 @@
+//! Where files are in the cache, and what of an image is there.
+
+use crate::Error;
+use crate::blob::{BlobStore, hash_texts, write_atomically};
+use crate::catalog::ImageSpec;
+use crate::manifest::Manifest;
+use crate::recipes;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Tells backup programs to leave a directory out (<https://bford.info/cachedir/>).
+const CACHE_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+                         # Guest images; all of this can be fetched and built again.\n";
+
+/// The files of a cache.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    root: PathBuf,
+    blobs: BlobStore,
+}
+
+impl Store {
+    /// The store in the directory `root`, an absolute path.
+    pub fn new(root: PathBuf) -> Self {
+        Self {
+            blobs: BlobStore::new(root.join("blobs")),
+            root,
+        }
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The log of an image's last kernel build, if it was ever built here.
+    pub fn build_log(&self, spec: &ImageSpec) -> PathBuf {
+        self.root.join("logs").join(format!("{}.log", spec.name))
+    }
+
+    /// What the cache has of an image by the present recipe, if it has all of it.
+    pub fn present(&self, spec: &ImageSpec) -> Option<Manifest> {
+        let current = |manifest: &Manifest| {
+            manifest.name == spec.name
+                && manifest.kernel.recipe == recipes::kernel_recipe(spec)
+                && manifest.initramfs.recipe == recipes::initramfs_recipe(spec)
+                && manifest.blobs().all(|blob| self.blobs.is_intact(blob))
+        };
+        Manifest::load(&self.manifest_path(spec)).filter(current)
+    }
+
+    /// Whether the kernel of an image is in the cache, made by the present recipe, in an image that is listed.
+    pub fn has_kernel(&self, spec: &ImageSpec) -> bool {
+        let recipe = recipes::kernel_recipe(spec);
+        self.previous(spec).is_some_and(|manifest| {
+            manifest.kernel.recipe == recipe
+                && manifest
+                    .kernel
+                    .blobs()
+                    .all(|blob| self.blobs.is_intact(blob))
+        })
+    }
+
+    /// The store of files.
+    pub fn blobs(&self) -> &BlobStore {
+        &self.blobs
+    }
+
+    /// The lock file for something.
+    pub fn lock_path(&self, what: &str) -> PathBuf {
+        self.root.join("locks").join(format!("{what}.lock"))
+    }
+
+    /// The manifest of an image by the present recipes. Each version of the recipes has a manifest
+    /// of its own, so that two versions of this program with one cache do not make images in turn.
+    pub fn manifest_path(&self, spec: &ImageSpec) -> PathBuf {
+        let (kernel, initramfs) = (
+            recipes::kernel_recipe(spec),
+            recipes::initramfs_recipe(spec),
+        );
+        let recipe = hash_texts([kernel.as_str(), initramfs.as_str()]);
+        self.root
+            .join("images")
+            .join(format!("{}@{}.json", spec.name, &recipe[..16]))
+    }
+
+    /// What to start from when an image is made: its manifest by the present recipes, else by other ones, preferably
+    /// with the same kernel.
+    pub fn previous(&self, spec: &ImageSpec) -> Option<Manifest> {
+        let (own, recipe) = (self.manifest_path(spec), recipes::kernel_recipe(spec));
+        let mut paths: Vec<_> = fs::read_dir(self.root.join("images"))
+            .ok()?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .collect();
+        paths.sort_by_key(|path| (*path != own, path.clone()));
+        let manifests = paths.iter().filter_map(|path| Manifest::load(path));
+        let mut manifests: Vec<_> = manifests
+            .filter(|manifest| manifest.name == spec.name)
+            .collect();
+        manifests.sort_by_key(|manifest| manifest.kernel.recipe != recipe);
+        manifests.into_iter().next()
+    }
+
+    /// Makes the directory, and finds out early whether it can be written.
+    pub fn prepare(&self) -> Result<(), Error> {
+        let tag = self.root.join("CACHEDIR.TAG");
+        if tag.is_file() {
+            return Ok(());
+        }
+        let not_writable = |path: &Path, source| Error::CacheNotWritable {
+            path: path.to_path_buf(),
+            source,
+        };
+        fs::create_dir_all(&self.root).map_err(|source| not_writable(&self.root, source))?;
+        write_atomically(&tag, CACHE_TAG.as_bytes())
+    }
+}
