@@ -152,7 +152,8 @@ pub struct Begun {
     /// Those that it has written.
     pub(super) written: u64,
     pub(super) work: Work,
-    /// What follows.
+    /// What follows. Snapshots from before it could have nothing follow.
+    #[serde(default)]
     pub(super) after: After,
 }
 
@@ -324,3 +325,23 @@ impl Begun {
 }
 
 const _: () = assert!(ZERO_PIECE / DISCARD_SHARE >= MIN_COST);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_of_an_older_snapshot_has_nothing_follow() {
+        let begun = Begun {
+            head: 3,
+            status_at: 0x4000_0000,
+            room: 0,
+            written: 0,
+            work: Work::Flush,
+            after: After::Nothing,
+        };
+        let mut saved = serde_json::to_value(&begun).unwrap();
+        saved.as_object_mut().unwrap().remove("after").unwrap();
+        assert_eq!(serde_json::from_value::<Begun>(saved).unwrap(), begun);
+    }
+}
