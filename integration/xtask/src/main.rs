@@ -1,10 +1,13 @@
 //! The workspace's own commands: `cargo xtask test` and its like.
 
+mod components;
 mod demo;
 mod error;
 mod fuzz;
+mod graph;
 mod packages;
 mod process;
+mod quick;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -24,6 +27,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Runs every test of the workspace, guest boots included, after seeing to what they need from this host
     Test(test::Arguments),
+    /// Checks format, clippy and unit tests of what has changed, in a minute or two
+    Quick(quick::Arguments),
     /// Runs fuzz targets, resuming what earlier calls found, and says what they executed and which functions that entered
     Fuzz(fuzz::Arguments),
 }
@@ -36,6 +41,7 @@ fn main() -> ExitCode {
     let result = process::watch_signals().and_then(|()| match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Quick(arguments) => quick::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
     });
     match result {
