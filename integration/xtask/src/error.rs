@@ -47,6 +47,12 @@ pub(crate) enum Error {
         /// The names that there are.
         known: String,
     },
+    /// cargo-deny can be had in no way.
+    #[error(
+        "cargo-deny could not be installed, as is said above: install it with \
+         `cargo install --locked cargo-deny`, and call this again"
+    )]
+    NoDeny,
     /// A signal asked for the end.
     #[error("ended by a signal; every program that was started has ended too")]
     Interrupted(i32),

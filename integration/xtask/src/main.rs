@@ -2,6 +2,7 @@
 
 mod components;
 mod demo;
+mod deny;
 mod error;
 mod fuzz;
 mod graph;
@@ -29,6 +30,8 @@ enum Command {
     Test(test::Arguments),
     /// Checks format, clippy and unit tests of what has changed, in a minute or two
     Quick(quick::Arguments),
+    /// Checks licences, versions and origins of all dependencies, and whether advisories are known of them
+    Deny(deny::Arguments),
     /// Runs fuzz targets, resuming what earlier calls found, and says what they executed and which functions that entered
     Fuzz(fuzz::Arguments),
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Quick(arguments) => quick::run(&arguments),
+        Command::Deny(arguments) => deny::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
     });
     match result {
