@@ -14,6 +14,20 @@ pub(crate) fn check(names: &[&str]) -> Result<(), Error> {
     }
 }
 
+/// Has rustup install those that are not there.
+///
+/// # Errors
+/// When one still is not.
+pub(crate) fn install(names: &[&str]) -> Result<(), Error> {
+    for name in names.iter().filter(|name| !is_there(name)) {
+        // What it says if it fails is told by the check.
+        let _ = Command::new("rustup")
+            .args(["component", "add", name])
+            .status();
+    }
+    check(names)
+}
+
 fn is_there(name: &str) -> bool {
     let mut command = Command::new("cargo");
     command

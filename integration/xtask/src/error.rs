@@ -37,6 +37,12 @@ pub(crate) enum Error {
     /// A check found something, and has shown it.
     #[error("{0}")]
     Check(String),
+    /// A step of CI failed, and has said why.
+    #[error(
+        "the step `{0}` failed, as is shown above; `cargo xtask ci {0}` repeats it, \
+         and `cargo xtask ci --from {0}` goes on from it"
+    )]
+    Step(String),
     /// There is nothing of that name.
     #[error("there is no {what} {name:?}; there are {known}")]
     Unknown {
@@ -65,7 +71,7 @@ impl Error {
             Self::Interrupted(signal) => {
                 ExitCode::from(128u8.saturating_add(u8::try_from(*signal).unwrap_or(0)))
             }
-            Self::Check(_) => ExitCode::FAILURE,
+            Self::Check(_) | Self::Step(_) => ExitCode::FAILURE,
             _ => ExitCode::from(2),
         }
     }

@@ -1,5 +1,6 @@
 //! The workspace's own commands: `cargo xtask test` and its like.
 
+mod ci;
 mod components;
 mod demo;
 mod deny;
@@ -30,6 +31,8 @@ enum Command {
     Test(test::Arguments),
     /// Checks format, clippy and unit tests of what has changed, in a minute or two
     Quick(quick::Arguments),
+    /// Runs every check, step by step, as CI does
+    Ci(ci::Arguments),
     /// Checks licences, versions and origins of all dependencies, and whether advisories are known of them
     Deny(deny::Arguments),
     /// Runs fuzz targets, resuming what earlier calls found, and says what they executed and which functions that entered
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Quick(arguments) => quick::run(&arguments),
+        Command::Ci(arguments) => ci::run(&arguments),
         Command::Deny(arguments) => deny::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
     });
