@@ -92,7 +92,9 @@ fn files() -> &'static Files {
         let program: Vec<u8> = PROGRAM.iter().flat_map(|word| word.to_le_bytes()).collect();
         let (kernel, disk) = (kept(&program), kept(&[7; 8192]));
         let config = config(&kernel, &disk);
-        let mut machine = Machine::builder(&config, Box::new(Discard)).build().expect("a machine");
+        let mut machine = Machine::builder(&config, Box::new(Discard))
+            .build()
+            .expect("a machine");
         machine.run(limit(3000));
         let mut snapshot = Vec::new();
         let taken = machine.snapshot().expect("a snapshot");

@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
         .iter()
         .any(|argument| argument == "--stock-only");
     let group = if builds { "for-demo" } else { "for-stock-demo" };
-    packages::ensure(group, arguments.install)?;
+    packages::ensure(&[group], arguments.install)?;
     let mut cargo = Command::new("cargo");
     cargo
         .args(["run", "--release", "--manifest-path"])

@@ -26,26 +26,53 @@ pub(crate) enum Error {
     /// No test is left of what was asked for.
     #[error("no test of that name was found")]
     NoTests,
-    /// There is no such fuzz target.
-    #[error("there is no fuzz target {name:?}; there are {known}")]
-    NoTarget {
+    /// A part of the Rust toolchain is not there.
+    #[error("{0} is not installed: run `rustup component add {0}`")]
+    NoComponent(String),
+    /// Git cannot say what has changed.
+    #[error(
+        "git cannot say what has changed ({0}): name a commit with --base, or check everything with --all"
+    )]
+    Git(String),
+    /// A check found something, and has shown it.
+    #[error("{0}")]
+    Check(String),
+    /// A step of CI failed, and has said why.
+    #[error(
+        "the step `{0}` failed, as is shown above; `cargo xtask ci {0}` repeats it, \
+         and `cargo xtask ci --from {0}` goes on from it"
+    )]
+    Step(String),
+    /// There is nothing of that name.
+    #[error("there is no {what} {name:?}; there are {known}")]
+    Unknown {
+        /// What should have that name.
+        what: &'static str,
         /// What was asked for.
         name: String,
-        /// Those that there are.
+        /// The names that there are.
         known: String,
     },
+    /// cargo-deny can be had in no way.
+    #[error(
+        "cargo-deny could not be installed, as is said above: install it with \
+         `cargo install --locked cargo-deny`, and call this again"
+    )]
+    NoDeny,
     /// A signal asked for the end.
     #[error("ended by a signal; every program that was started has ended too")]
     Interrupted(i32),
 }
 
 impl Error {
-    /// Returns the exit code that tells of this error: 128+N for signal N, and otherwise 2.
+    /// Returns the exit code that tells of this error: 128+N for signal N, 1 if a check found
+    /// something, and otherwise 2.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Interrupted(signal) => {
                 ExitCode::from(128u8.saturating_add(u8::try_from(*signal).unwrap_or(0)))
             }
+            Self::Check(_) | Self::Step(_) => ExitCode::FAILURE,
             _ => ExitCode::from(2),
         }
     }

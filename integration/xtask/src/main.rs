@@ -1,10 +1,15 @@
 //! The workspace's own commands: `cargo xtask test` and its like.
 
+mod ci;
+mod components;
 mod demo;
+mod deny;
 mod error;
 mod fuzz;
+mod graph;
 mod packages;
 mod process;
+mod quick;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -24,6 +29,12 @@ enum Command {
     Demo(demo::Arguments),
     /// Runs every test of the workspace, guest boots included, after seeing to what they need from this host
     Test(test::Arguments),
+    /// Checks format, clippy and unit tests of what has changed, in a minute or two
+    Quick(quick::Arguments),
+    /// Runs every check, step by step, as CI does
+    Ci(ci::Arguments),
+    /// Checks licences, versions and origins of all dependencies, and whether advisories are known of them
+    Deny(deny::Arguments),
     /// Runs fuzz targets, resuming what earlier calls found, and says what they executed and which
     /// functions that entered
     Fuzz(fuzz::Arguments),
@@ -37,6 +48,9 @@ fn main() -> ExitCode {
     let result = process::watch_signals().and_then(|()| match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Quick(arguments) => quick::run(&arguments),
+        Command::Ci(arguments) => ci::run(&arguments),
+        Command::Deny(arguments) => deny::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
     });
     match result {

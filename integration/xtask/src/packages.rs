@@ -7,17 +7,17 @@ use std::process::Command;
 /// The variable by which programs are told that packages may be installed.
 pub(crate) const VARIABLE: &str = "VIOMMU_INSTALL";
 
-/// Sees to it that a group of packages is installed: `.ci/packages` knows the groups, says what is
+/// Sees to it that groups of packages are installed: `.ci/packages` knows the groups, says what is
 /// missing, and installs it if `install` is set, the environment allows it, or the person at the
 /// terminal does.
 ///
 /// # Errors
 /// When some are missing.
-pub(crate) fn ensure(group: &str, install: bool) -> Result<(), Error> {
+pub(crate) fn ensure(groups: &[&str], install: bool) -> Result<(), Error> {
     let mut packages = Command::new("sh");
     packages
         .arg(".ci/packages")
-        .arg(group)
+        .args(groups)
         .current_dir(crate::workspace());
     if install {
         packages.arg("--install");

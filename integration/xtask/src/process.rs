@@ -7,7 +7,7 @@ use rustix::process::{
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -122,6 +122,33 @@ fn processor_time(stat: &str) -> Option<Duration> {
     let sum = ticks()?.checked_add(ticks()?)?;
     let millis = sum.checked_mul(1_000)? / clock_ticks_per_second().max(1);
     Some(Duration::from_millis(millis))
+}
+
+/// Runs a program to its end, which should be a good one; `what` calls it in the error.
+///
+/// # Errors
+/// When it cannot be started, does not succeed, or a signal came.
+pub(crate) fn finish(mut command: Command, what: &str) -> Result<ExitCode, Error> {
+    if run(&mut command)?.success() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Error::Failed(what.into()))
+}
+
+/// What a program that ends by itself prints.
+///
+/// # Errors
+/// When it cannot be started or does not succeed.
+pub(crate) fn output(command: &mut Command) -> Result<String, Error> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|source| failed(&program, source))?;
+    if !output.status.success() {
+        return Err(Error::Failed(program));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Waits for a program's end.

@@ -31,22 +31,27 @@ pub struct Block {
     pub printed: Vec<String>,
 }
 
-/// The pages of a workspace: Markdown in its directory, in `docs` and below, and the library's README.
+/// Directories of a workspace in which no pages are looked for: what is made there, and what fuzzing found.
+const NOT_IN: [&str; 3] = ["target", "corpus", "artifacts"];
+
+/// The pages of a workspace that show commands: CONTRIBUTING.md, what is in `docs` and below, and every README.md.
 pub fn pages(workspace: &Path) -> Vec<PathBuf> {
-    let mut pages = vec![
-        workspace.join("README.md"),
-        workspace.join("viommu/README.md"),
-    ];
-    let mut directories = vec![workspace.join("docs")];
+    let mut pages = vec![workspace.join("CONTRIBUTING.md")];
+    let mut directories = vec![workspace.to_path_buf()];
     while let Some(directory) = directories.pop() {
+        let is_documentation = directory.starts_with(workspace.join("docs"));
         for entry in fs::read_dir(directory)
-            .expect("docs should be readable")
+            .expect("directories of the workspace should be readable")
             .map(Result::unwrap)
         {
-            let path = entry.path();
-            if path.is_dir() {
-                directories.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "md") {
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            // What a symbolic link leads to is elsewhere, too.
+            if entry.file_type().unwrap().is_dir() {
+                if !name.starts_with('.') && !NOT_IN.contains(&&*name) {
+                    directories.push(path);
+                }
+            } else if name == "README.md" || (is_documentation && name.ends_with(".md")) {
                 pages.push(path);
             }
         }

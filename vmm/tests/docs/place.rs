@@ -20,6 +20,28 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// The program.
 const VMM: &str = env!("CARGO_BIN_EXE_vmm");
 
+/// Refuses packages, tests and examples that there are not: with `--help` cargo does not look at their names.
+const CARGO_NAMES: &str = r#"refuse() { echo "there is no $1" >>"$refused"; }
+exists() {
+    for depth in '*' '*/*' '*/*/*'; do
+        for file in "$2.rs" "$2/main.rs"; do
+            ! compgen -G "$depth/$1/$file" >/dev/null || return 0
+        done
+    done
+    refuse "$2 among $1"
+}
+before=
+for word; do
+    case $before in
+    -p | --package) "$cargo" pkgid --offline "$word" >/dev/null || refuse "package $word" ;;
+    --test) exists tests "$word" ;;
+    --example) exists examples "$word" ;;
+    esac
+    [ "$word" != -- ] || break
+    before=$word
+done
+"#;
+
 /// A directory in which commands run.
 pub struct Place {
     directory: TempDir,
@@ -228,8 +250,8 @@ fn stand_ins(directory: &Path) {
         (
             "cargo",
             format!(
-                "cd \"$workspace\" && PATH='{path}' \"$cargo\" \"$@\" --help >/dev/null || echo \"cargo \
-                    $*\" >>\"$refused\"\n"
+                "cd \"$workspace\" && PATH='{path}' || exit\n{CARGO_NAMES}\
+                 \"$cargo\" \"$@\" --help >/dev/null || echo \"cargo $*\" >>\"$refused\"\n"
             ),
         ),
         (

@@ -9,7 +9,7 @@ mod rustc;
 mod totals;
 
 use crate::error::Error;
-use crate::process;
+use crate::process::{self, finish, output};
 pub(crate) use rustc::become_compiler;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -148,7 +148,8 @@ fn chosen(places: &Places, wanted: &[String]) -> Result<BTreeMap<String, String>
         .collect();
     if let Some(unknown) = wanted.iter().find(|name| !known.contains_key(*name)) {
         let names: Vec<&str> = known.keys().map(String::as_str).collect();
-        return Err(Error::NoTarget {
+        return Err(Error::Unknown {
+            what: "fuzz target",
             name: unknown.clone(),
             known: names.join(", "),
         });
@@ -313,25 +314,6 @@ fn report(
     }
     println!("{} executions of all targets in all", totals.sum());
     Ok(())
-}
-
-fn finish(mut command: Command, what: &str) -> Result<ExitCode, Error> {
-    if process::run(&mut command)?.success() {
-        return Ok(ExitCode::SUCCESS);
-    }
-    Err(Error::Failed(what.into()))
-}
-
-/// What a program that ends by itself prints.
-fn output(command: &mut Command) -> Result<String, Error> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .map_err(|source| process::failed(&program, source))?;
-    if !output.status.success() {
-        return Err(Error::Failed(program));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn file_error(path: &Path, source: io::Error) -> Error {

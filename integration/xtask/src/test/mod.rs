@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When they could not be run.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
-    packages::ensure("for-test", arguments.install)?;
+    packages::ensure(&["for-test"], arguments.install)?;
     eprintln!("Compiling the tests; from nothing, that takes some ten minutes on two cores.");
     let programs = Programs::build(&arguments.package, arguments.filter.as_deref())?;
     if programs.tests() == 0 {
