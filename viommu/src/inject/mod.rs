@@ -1,4 +1,4 @@
-//! Faults put into an IOMMU on purpose: where they can be put, and what they can be.
+//! Fault injection into an IOMMU: where they can be put, and what they can be.
 //!
 //! An [`Injector`] is asked at every point of an IOMMU at which hardware can go wrong, and says
 //! what goes wrong there. It is given to a device when that is made ([`Faults`]); a device without

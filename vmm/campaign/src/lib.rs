@@ -1,4 +1,4 @@
-//! Breaking things on purpose: fault plans, and campaigns of runs that follow them.
+//! Fault campaigns: many runs that follow a plan of faults, each classified and repeatable.
 //!
 //! A [`Plan`](spec::Plan) says what goes wrong where and when. An [`Injection`] is a plan at work in one machine: every
 //! point at which hardware can go wrong asks it. A machine made without one has no such points and pays nothing.

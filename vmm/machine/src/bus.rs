@@ -157,7 +157,7 @@ impl SystemBus {
 
     fn fault(&self, what: &str, pa: u64) -> BusFault {
         self.unmapped.fetch_add(1, Ordering::Relaxed);
-        warn_guest!("{what} at {pa:#x}, where nothing lies");
+        warn_guest!("{what} at {pa:#x}, an unmapped address");
         BusFault
     }
 }

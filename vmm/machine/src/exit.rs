@@ -23,7 +23,7 @@ pub struct DeviceAccesses {
 pub struct Exits {
     /// Register accesses, by device.
     pub mmio: BTreeMap<String, DeviceAccesses>,
-    /// Accesses to addresses at which nothing lies.
+    /// Accesses to unmapped addresses.
     pub unmapped: u64,
     /// Firmware calls (HVC and SMC).
     pub firmware: u64,

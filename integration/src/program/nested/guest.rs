@@ -40,7 +40,7 @@ pub enum More {
     /// Read the disk by several programs at once, and entropy, while the other disk is taken from
     /// its driver and given back again and again.
     Crowd,
-    /// Access a physical address at which nothing lies.
+    /// Access an unmapped physical address.
     Stray,
 }
 
@@ -164,7 +164,7 @@ impl Boot {
         let wants = [
             (
                 self.more.contains(&More::Stray) == (strays > Some(0)),
-                "accesses to where nothing lies were not those that were made",
+                "accesses to unmapped addresses were not those that were made",
             ),
             (
                 iommus.is_empty() == self.iommu.is_none(),

@@ -34,7 +34,7 @@ use super::sandbox::{self, Policy, SandboxArgs};
 use super::stdout::print;
 use super::{Outcome, UserError, patience, text};
 
-/// Put faults into a machine on purpose, many times, and say what became of its guest.
+/// Run a guest many times with faults injected by a plan, and classify what becomes of it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Args {

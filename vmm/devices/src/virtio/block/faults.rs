@@ -1,4 +1,4 @@
-//! Requests that go wrong on purpose.
+//! Requests that go wrong as a fault plan has it.
 
 use viommu::DmaSpace;
 use virtio_bindings::virtio_blk::*;

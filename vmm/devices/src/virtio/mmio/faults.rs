@@ -1,4 +1,4 @@
-//! Registers that are read and written wrongly on purpose.
+//! Registers that are read and written wrongly, as a fault plan has it.
 
 use virtio_bindings::virtio_mmio::*;
 
