@@ -1,5 +1,6 @@
 //! The workspace's own commands: `cargo xtask test` and its like.
 
+mod bench;
 mod ci;
 mod components;
 mod demo;
@@ -35,6 +36,8 @@ enum Command {
     Ci(ci::Arguments),
     /// Checks licences, versions and origins of all dependencies, and whether advisories are known of them
     Deny(deny::Arguments),
+    /// Measures something; without a name, lists what can be measured
+    Bench(bench::Arguments),
     /// Runs fuzz targets, resuming what earlier calls found, and says what they executed and which
     /// functions that entered
     Fuzz(fuzz::Arguments),
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Quick(arguments) => quick::run(&arguments),
         Command::Ci(arguments) => ci::run(&arguments),
         Command::Deny(arguments) => deny::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
     });
     match result {
