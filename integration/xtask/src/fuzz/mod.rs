@@ -16,6 +16,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use std::{fs, io, thread};
 use totals::{Run, Totals};
 
@@ -238,7 +239,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Runs a target once; what it did until its end, and whether that was the end that it should have had.
 fn slice(places: &Places, name: &str, length: &str, seconds: u64) -> (Run, Result<(), Error>) {
     let log = places.work.join(format!("{name}.log"));
-    let run = || -> Result<(bool, u64), Error> {
+    let mut taken = Duration::ZERO;
+    let mut run = || -> Result<bool, Error> {
         let file = File::create(&log).map_err(|source| file_error(&log, source))?;
         let corpus = places.corpus(name)?;
         let seeds = places.corpus_of_seeds(name)?;
@@ -257,21 +259,19 @@ fn slice(places: &Places, name: &str, length: &str, seconds: u64) -> (Run, Resul
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file);
-        let (status, taken) = process::run_timed(&mut command)?;
-        Ok((status.success(), taken.as_millis() as u64))
+        Ok(process::run_timed(&mut command, &mut taken)?.success())
     };
     let ended = run();
     // Messages of guests' mistakes need not be UTF-8.
     let text = fs::read(&log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let mut run = Run::of_log(&text);
+    let mut run = Run {
+        processor_ms: taken.as_millis() as u64,
+        ..Run::of_log(&text)
+    };
     match ended {
-        Ok((true, taken)) => {
-            run.processor_ms = taken;
-            (run, Ok(()))
-        }
-        Ok((false, taken)) => {
-            run.processor_ms = taken;
+        Ok(true) => (run, Ok(())),
+        Ok(false) => {
             run.findings += 1;
             let tail: Vec<&str> = text.lines().rev().take(20).collect();
             tail.iter().rev().for_each(|line| eprintln!("    {line}"));
