@@ -46,7 +46,7 @@ impl Args {
     fn image(&self) -> &str {
         self.image.as_deref().unwrap_or(match self.iommu.model {
             IommuModel::Virtio => "virtio-iommu",
-            IommuModel::None | IommuModel::Ipmmu | IommuModel::IpmmuGen3 => "ipmmu",
+            _ => "ipmmu",
         })
     }
 }

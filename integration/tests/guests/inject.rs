@@ -218,7 +218,7 @@ fn a_kernel_that_crashes_is_told_with_its_stack() {
     for words in [
         "PC is at ",
         " from virtblk_done",
-        "GuestKernel panic - not syncing",
+        "Kernel panic - not syncing",
     ] {
         assert!(stack.contains(words), "{stack}");
     }
