@@ -15,25 +15,27 @@ pub type Outcome<'r> = (&'r str, Result<&'r Judged, &'r Undecided>);
 /// # Errors
 /// Those of `out`.
 pub fn write(kernel: &str, results: &[Outcome<'_>], out: &mut dyn Write) -> io::Result<()> {
-    let count = |wanted: fn(&junit::Outcome) -> bool| {
-        let outcomes = results.iter().map(|(_, result)| outcome(result));
-        outcomes.filter(wanted).count() as u64
-    };
+    let outcomes: Vec<_> = results.iter().map(|(_, result)| outcome(result)).collect();
+    let count =
+        |wanted: fn(&&junit::Outcome) -> bool| outcomes.iter().filter(wanted).count() as u64;
     let suite = Suite {
         name: kernel,
         tests: results.len() as u64,
         failures: count(|outcome| matches!(outcome, junit::Outcome::Failed(_))),
         errors: count(|outcome| matches!(outcome, junit::Outcome::Error(_))),
     };
-    let cases = results.iter().map(|(name, result)| {
-        let (class, method) = name.split_once('.').unwrap_or(("lab", name));
-        Case {
-            class,
-            name: method.to_owned(),
-            nanoseconds: result.map_or(0, |judged| judged.run.timeline.end),
-            outcome: outcome(result),
-        }
-    });
+    let cases = results
+        .iter()
+        .zip(outcomes)
+        .map(|((name, result), outcome)| {
+            let (class, method) = name.split_once('.').unwrap_or(("lab", name));
+            Case {
+                class,
+                name: method.to_owned(),
+                nanoseconds: result.map_or(0, |judged| judged.run.timeline.end),
+                outcome,
+            }
+        });
     junit::write(suite, cases, out)
 }
 

@@ -68,7 +68,7 @@ pub trait VirtioDevice: Send {
     }
 
     /// Goes on with what queue `index`, which is live, waits for other than its driver. Called when the device's
-    /// [`DeferredWork`](deferred_work::DeferredWork) are due.
+    /// [`DeferredWork`](deferred_work::DeferredWork) is due.
     ///
     /// # Errors
     /// As [`process`](Self::process).

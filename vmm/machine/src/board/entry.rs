@@ -74,12 +74,12 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// An IOMMU's entry: it stands behind nothing and waits for no clock.
-    pub(crate) fn iommu(name: String, device: Device, range: Range, irq: Option<Irq>) -> Self {
+    /// An entry that stands behind no IOMMU and waits for no clock.
+    pub(crate) fn plain(name: &str, device: Device, ranges: &[Range], irq: Option<Irq>) -> Self {
         Self {
-            name,
+            name: name.to_owned(),
             device,
-            ranges: vec![range],
+            ranges: ranges.to_vec(),
             irq,
             iommu: None,
             clocks: Vec::new(),

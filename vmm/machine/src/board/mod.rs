@@ -32,29 +32,25 @@ impl Board {
 
     /// The machine that `config`, which must be valid, describes, on `platform`.
     pub fn on(platform: Platform, config: &Config) -> Self {
-        let fixed = |name: &str, device, ranges: &[Range], irq| Entry {
-            name: name.into(),
-            device,
-            ranges: ranges.to_vec(),
-            irq,
-            iommu: None,
-            clocks: Vec::new(),
-            coherent: false,
-        };
         let gic = match platform.irqchip {
             Irqchip::GicV2 => [layout::GICD, layout::GICC],
             Irqchip::GicV3 => [layout::GICV3D, layout::GICR],
         };
         let mut devices = vec![
-            fixed("gic", Device::Gic, &gic, None),
-            fixed("uart", Device::Uart, &[layout::UART], Some(UART_IRQ)),
-            fixed("rtc", Device::Rtc, &[layout::RTC], Some(RTC_IRQ)),
+            Entry::plain("gic", Device::Gic, &gic, None),
+            Entry::plain("uart", Device::Uart, &[layout::UART], Some(UART_IRQ)),
+            Entry::plain("rtc", Device::Rtc, &[layout::RTC], Some(RTC_IRQ)),
         ];
         let clocks = config.clock_list();
         for (index, name) in clocks.iter().enumerate() {
             let base = layout::CLKGEN.base + index as u64 * layout::CLKGEN_STRIDE;
             let range = Range::new(base, layout::CLKGEN.size);
-            devices.push(fixed(name, Device::ClockGenerator(index), &[range], None));
+            devices.push(Entry::plain(
+                name,
+                Device::ClockGenerator(index),
+                &[range],
+                None,
+            ));
         }
         devices.extend(iommus(config));
         let disks =

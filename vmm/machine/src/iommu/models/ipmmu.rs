@@ -10,11 +10,11 @@ use vm_fdt::FdtWriter;
 
 use super::super::tally::{Tallies, Tally};
 use super::super::{IommuInfo, IommuSummary};
-use super::{Face, IommuContext, IommuDevice, Model, UnitState, WrongIommu};
+use super::{Face, IommuContext, IommuDevice, Model, UnitState, WrongIommu, instance};
 use crate::board::{Device, Entry, IommuPart, Irq};
 use crate::config::{IommuModel, Port};
 use crate::error::Error;
-use crate::layout::{self, Range};
+use crate::layout;
 
 /// The IPMMU of R-Car Gen2: each instance stands for itself.
 pub(super) struct Gen2;
@@ -25,12 +25,9 @@ impl Model for Gen2 {
     }
 
     fn place(&self, instances: &[(usize, String)]) -> Vec<Entry> {
-        let irq = |index: usize| Irq {
-            spi: layout::IPMMU_SPI + index as u32,
-        };
         let instances = instances.iter();
         instances
-            .map(|(index, name)| entry(self.model(), *index, name, Some(irq(*index))))
+            .map(|(index, name)| instance(self.model(), *index, name, layout::IPMMU.size))
             .collect()
     }
 
@@ -65,16 +62,18 @@ impl Model for Gen3 {
         if instances.is_empty() {
             return Vec::new();
         }
-        let main = Entry::iommu(
-            "ipmmu-main".into(),
+        let main = Entry::plain(
+            "ipmmu-main",
             Device::Iommu(self.model(), IommuPart::Shared),
-            layout::IPMMU_MAIN,
+            &[layout::IPMMU_MAIN],
             Some(Irq {
                 spi: layout::IPMMU_MAIN_SPI,
             }),
         );
-        let caches = instances.iter();
-        let caches = caches.map(|(index, name)| entry(self.model(), *index, name, None));
+        let caches = instances.iter().map(|(index, name)| Entry {
+            irq: None,
+            ..instance(self.model(), *index, name, layout::IPMMU.size)
+        });
         std::iter::once(main).chain(caches).collect()
     }
 
@@ -113,17 +112,6 @@ impl Model for Gen3 {
         let unit = Unit::new(self.model(), config, entries, context)?;
         Ok(vec![Box::new(unit)])
     }
-}
-
-fn entry(model: IommuModel, index: usize, name: &str, irq: Option<Irq>) -> Entry {
-    let base = layout::IPMMU.base + index as u64 * layout::IPMMU_STRIDE;
-    let device = Device::Iommu(model, IommuPart::Instance(index));
-    Entry::iommu(
-        name.to_owned(),
-        device,
-        Range::new(base, layout::IPMMU.size),
-        irq,
-    )
 }
 
 /// An IPMMU: one instance of Gen2, or all of Gen3.

@@ -19,9 +19,10 @@ use vmm_devices::virtio::deferred_work::DeferredWork;
 use super::saved::WrongIommu;
 use super::tally::TallyState;
 use super::{IommuSink, IommuSummary, VirtioIommuSummary};
-use crate::board::{Device, Entry, IommuPart};
+use crate::board::{Device, Entry, IommuPart, Irq};
 use crate::config::{Config, IommuModel, Port};
 use crate::error::Error;
+use crate::layout::{self, Range};
 
 /// Returns what the machine knows of a model.
 pub(crate) fn model(model: IommuModel) -> Option<&'static dyn Model> {
@@ -31,6 +32,17 @@ pub(crate) fn model(model: IommuModel) -> Option<&'static dyn Model> {
         IommuModel::IpmmuGen3 => Some(&ipmmu::Gen3),
         IommuModel::Virtio => Some(&virtio::Virtio),
     }
+}
+
+/// Returns the board entry of IOMMU `index` of the configuration, in the window and with the
+/// interrupt that its place has; `size` is that of its registers in bytes.
+fn instance(model: IommuModel, index: usize, name: &str, size: u64) -> Entry {
+    let base = layout::IPMMU.base + index as u64 * layout::IPMMU_STRIDE;
+    let device = Device::Iommu(model, IommuPart::Instance(index));
+    let irq = Irq {
+        spi: layout::IPMMU_SPI + index as u32,
+    };
+    Entry::plain(name, device, &[Range::new(base, size)], Some(irq))
 }
 
 /// One IOMMU: what the guest has told it, what it has cached, and what was counted.

@@ -11,11 +11,11 @@ use vmm_devices::virtio::iommu::{DriverEvent, DriverObserver, Iommu};
 
 use super::super::tally::Tally;
 use super::super::{IommuInfo, IommuSummary, RequestCounts, VirtioEvent, VirtioIommuSummary};
-use super::{Face, IommuContext, IommuDevice, Model, UnitState, WrongIommu};
-use crate::board::{Device, Entry, IommuPart, Irq};
+use super::{Face, IommuContext, IommuDevice, Model, UnitState, WrongIommu, instance};
+use crate::board::{Device, Entry, IommuPart};
 use crate::config::{ConfigError, IommuModel, Port};
 use crate::error::Error;
-use crate::layout::{self, Range};
+use crate::layout;
 
 /// The model virtio-iommu.
 pub(super) struct Virtio;
@@ -26,20 +26,10 @@ impl Model for Virtio {
     }
 
     fn place(&self, instances: &[(usize, String)]) -> Vec<Entry> {
-        let entry = |(index, name): &(usize, String)| {
-            let base = layout::IPMMU.base + *index as u64 * layout::IPMMU_STRIDE;
-            let device = Device::Iommu(self.model(), IommuPart::Instance(*index));
-            let irq = Irq {
-                spi: layout::IPMMU_SPI + *index as u32,
-            };
-            Entry::iommu(
-                name.clone(),
-                device,
-                Range::new(base, layout::VIRTIO.size),
-                Some(irq),
-            )
-        };
-        instances.iter().map(entry).collect()
+        let instances = instances.iter();
+        instances
+            .map(|(index, name)| instance(self.model(), *index, name, layout::VIRTIO.size))
+            .collect()
     }
 
     /// Linux, bindings/virtio/mmio.yaml.
