@@ -420,8 +420,8 @@ impl Cluster {
         core.s = CpuState::reset(cpu as u8);
         core.s.retired = retired;
         core.s.r[0] = context;
-        core.s.r[15] = entry & !1;
         core.s.psr.thumb = entry & 1 != 0;
+        core.s.set_pc(entry);
         core.tlb.flush_all();
         core.icache_epoch = core.icache_epoch.wrapping_add(1);
         core.select_tlb();

@@ -117,7 +117,7 @@ fn note_debug_event(state: &mut CpuState, fault: Fault) {
 /// require and this one allows (a store-exclusive may always fail).
 pub fn return_to(state: &mut CpuState, pc: u32, cpsr: u32) {
     state.set_cpsr(cpsr);
-    state.r[15] = if state.psr.thumb { pc & !1 } else { pc & !3 };
+    state.set_pc(pc);
     state.monitor.open = false;
 }
 

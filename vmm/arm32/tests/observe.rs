@@ -442,3 +442,16 @@ fn a_firmware_call_that_does_not_exist_is_undefined_at_its_own_place_in_an_it_bl
     assert_eq!((s.r[14], s.r[15]), (BASE + 2 + 2, BASE + 0x4004));
     assert_eq!(arm32::state::Psr::from_bits(s.spsr(), s.psr.mode).it, 0xe8);
 }
+
+#[test]
+fn a_core_whose_instruction_set_is_changed_has_an_address_of_its_instructions() {
+    let mut rig = rig(1, PROGRAM);
+    let mut core = rig.cluster.core(0).unwrap();
+    core.branch(BASE + 7);
+    assert_eq!((core.pc(), core.cpsr() & 1 << 5), (BASE + 6, 1 << 5));
+    let a32 = core.cpsr() & !(1 << 5);
+    core.set_cpsr(a32);
+    assert_eq!((core.pc(), core.cpsr()), (BASE + 4, a32));
+    let saved = rig.cluster.save();
+    assert_eq!(rig.cluster.restore(&saved), Ok(()));
+}

@@ -93,6 +93,30 @@ fn it_goes_on_as_if_nothing_had_happened() {
     }
 }
 
+/// The firmware starts the other core wherever a guest says.
+#[test]
+fn a_core_that_was_started_anywhere_can_be_saved() {
+    for entry in 0..4 {
+        let mut setup = Setup::new();
+        let program = [
+            0xe3a0_1001,         // mov   r1, #1
+            0xe28f_2008 + entry, // add   r2, pc, #8 + entry
+            0xe140_0071,         // hvc   #1
+        ];
+        setup.bus.write_words(RAM, &program);
+        setup.cluster.state_mut(0).r[15] = RAM as u32;
+        setup.cluster.run(&mut Firmware::default(), 3);
+        let started = setup.cluster.state(1);
+        let (pc, thumb) = (started.r[15], started.psr.thumb);
+        let aligned = if entry & 1 == 0 { !3 } else { !1 };
+        assert_eq!(
+            (pc, thumb),
+            ((RAM as u32 + 0x14 + entry) & aligned, entry & 1 == 1)
+        );
+        setup.again();
+    }
+}
+
 /// What makes a state one that cannot be.
 type Spoil = (&'static str, fn(&mut ClusterState));
 

@@ -212,11 +212,10 @@ impl CoreView<'_> {
     /// Writes register `n`, modulo 16. R15 drops the low bits that the instruction set has no use for.
     pub fn set_reg(&mut self, n: u8, value: u32) {
         let s = &mut self.member().core.cpu.s;
-        s.r[usize::from(n & 15)] = match (n & 15, s.psr.thumb) {
-            (15, true) => value & !1,
-            (15, false) => value & !3,
-            _ => value,
-        };
+        match n & 15 {
+            15 => s.set_pc(value),
+            n => s.r[usize::from(n)] = value,
+        }
     }
 
     /// The address of the next instruction.
@@ -229,11 +228,13 @@ impl CoreView<'_> {
         self.state().cpsr()
     }
 
-    /// Writes the whole CPSR; a mode that does not exist leaves the mode as it is.
+    /// Writes the whole CPSR; a mode that does not exist leaves the mode as it is. R15 drops the low bits that the
+    /// instruction set has no use for.
     pub fn set_cpsr(&mut self, value: u32) {
         let core = &mut self.member().core;
         core.cpu.leave_privilege_level(core.cpu.s.retired);
         core.cpu.s.set_cpsr(value);
+        core.cpu.s.set_pc(core.cpu.s.r[15]);
         core.cpu.select_tlb();
         core.look_again();
     }
@@ -243,7 +244,7 @@ impl CoreView<'_> {
         let s = &mut self.member().core.cpu.s;
         s.psr.thumb = target & 1 != 0;
         s.psr.it = 0;
-        s.r[15] = target & if s.psr.thumb { !1 } else { !3 };
+        s.set_pc(target);
         self.member().core.look_again();
     }
 

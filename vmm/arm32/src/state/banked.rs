@@ -46,6 +46,11 @@ impl CpuState {
         self.flags = Flags::from_bits(value);
     }
 
+    /// Has execution go on at `pc`, without the low bits that the instruction set has no use for.
+    pub(crate) const fn set_pc(&mut self, pc: u32) {
+        self.r[15] = pc & if self.psr.thumb { !1 } else { !3 };
+    }
+
     /// The SPSR of the current mode; 0 in User and System mode, which have none (UNPREDICTABLE; our choice).
     pub fn spsr(&self) -> u32 {
         self.banked.spsr[bank(self.psr.mode)]

@@ -101,6 +101,8 @@ fn cpu_on(affinity: u32, entry: u32, context: u32, powered: &[bool]) -> Answer {
     match core_index(affinity, powered) {
         None => result(INVALID_PARAMETERS),
         Some(cpu) if powered[cpu] => result(ALREADY_ON),
+        // A32 code, as bit 0 says, is made of words.
+        Some(_) if entry & 3 == 2 => result(INVALID_ADDRESS),
         Some(cpu) => Answer {
             result: Some(SUCCESS),
             action: FirmwareAction::CpuOn {
@@ -187,6 +189,15 @@ mod tests {
             }
         );
         assert_eq!(ask([CPU_ON, 0, 0, 0]), result(ALREADY_ON));
+        for (entry, want) in [
+            (0, SUCCESS),
+            (1, SUCCESS),
+            (2, INVALID_ADDRESS),
+            (3, SUCCESS),
+        ] {
+            let answer = ask([CPU_ON, 1, 0x4000_0000 + entry, 0]);
+            assert_eq!(answer.result, Some(want), "{entry}");
+        }
         for affinity in [2, 0x100, u32::MAX] {
             assert_eq!(ask([CPU_ON, affinity, 0, 0]), result(INVALID_PARAMETERS));
         }

@@ -36,6 +36,8 @@ pub const NOT_SUPPORTED: u32 = -1_i32 as u32;
 pub const INVALID_PARAMETERS: u32 = -2_i32 as u32;
 /// ALREADY_ON.
 pub const ALREADY_ON: u32 = -4_i32 as u32;
+/// INVALID_ADDRESS (since PSCI 1.0).
+pub const INVALID_ADDRESS: u32 = -9_i32 as u32;
 
 /// AFFINITY_INFO: the core is on.
 pub const AFFINITY_ON: u32 = 0;
