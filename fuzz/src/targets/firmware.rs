@@ -144,7 +144,14 @@ impl Place {
                     0x8400_0004 => core
                         .filter(|_| second == 0)
                         .map(|core| u32::from(!self.powered[core])),
-                    0x8400_0003 => core.map(|_| -4i32 as u32),
+                    // It is on, or A32 code cannot start there.
+                    0x8400_0003 => core.map(|core| match self.powered[core] {
+                        true => -4i32 as u32,
+                        false => {
+                            assert_eq!(second & 3, 2, "{call:x?}");
+                            -9i32 as u32
+                        }
+                    }),
                     _ => Some(result),
                 };
                 assert_eq!(result, expected.unwrap_or(-2i32 as u32), "{call:x?}");
