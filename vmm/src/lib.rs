@@ -25,10 +25,10 @@ pub use vmm_lab as lab;
 pub use vmm_machine as machine;
 pub use vmm_machine::vcpu;
 pub use vmm_machine::{
-    Accel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit, GuestKernel,
-    IommuConfig, IommuEvent, IommuInfo, IommuModel, IommuSink, IommuSummary, KernelChoice,
-    KernelError, KernelFormat, Limits, Machine, MachineBuilder, PortConfig, Reason, ReservedMemory,
-    StopHandle, Summary, TimeMode, UtlbSummary, VirtioEvent, VirtioIommuOptions,
+    Accel, BoardModel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit,
+    GuestKernel, IommuConfig, IommuEvent, IommuInfo, IommuModel, IommuSink, IommuSummary,
+    KernelChoice, KernelError, KernelFormat, Limits, Machine, MachineBuilder, PortConfig, Reason,
+    ReservedMemory, StopHandle, Summary, TimeMode, UtlbSummary, VirtioEvent, VirtioIommuOptions,
     VirtioIommuSummary, noise_seed,
 };
 pub use vmm_machine::{

@@ -147,7 +147,7 @@ fn file(text: &str) {
                 initrd: None,
                 rng_seed: &[7; vmm::machine::fdt::SEED_BYTES],
             };
-            let _ = vmm::machine::fdt::generate(&board, &chosen);
+            let _ = board.device_tree(&chosen);
         }
     }
 }

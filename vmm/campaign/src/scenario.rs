@@ -5,7 +5,7 @@ use std::path::Path;
 
 use vmm_faults::spec::ScenarioName;
 use vmm_files::scratch::{ScratchFile, seeded_bytes};
-use vmm_machine::board::{Board, Device};
+use vmm_machine::board::Board;
 use vmm_machine::{ByteSize, Config, DiskConfig, GuestKernel, IommuConfig, IommuModel};
 
 /// Bytes that the guest copies at a time.
@@ -139,7 +139,7 @@ fn disk_name(config: &Config) -> String {
     let disk = board
         .devices
         .iter()
-        .find(|entry| matches!(entry.device, Device::Disk(_)));
+        .find(|entry| entry.disk_index().is_some());
     disk.map(|entry| entry.linux_name()).unwrap_or_default()
 }
 

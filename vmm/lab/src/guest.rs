@@ -7,7 +7,7 @@ use guest_images::{GuestFile, guest_script};
 use sha2::{Digest, Sha256};
 use vmm_files::scratch::{ScratchFile, seeded_bytes};
 use vmm_machine::GuestKernel;
-use vmm_machine::board::{Board, Device};
+use vmm_machine::board::{Board, Role};
 
 use super::load::Case;
 
@@ -102,7 +102,7 @@ pub fn files(
         let _ = writeln!(head, "{}={}", disk.role, disk.device);
     }
     let clocks = board.devices.iter();
-    let clocks = clocks.filter(|entry| matches!(entry.device, Device::ClockGenerator(_)));
+    let clocks = clocks.filter(|entry| matches!(entry.role, Some(Role::ClockGenerator(_))));
     let clocks: String = clocks
         .map(|entry| format!("{} ", entry.linux_name()))
         .collect();

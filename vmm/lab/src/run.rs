@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use vmm_base::Width;
 use vmm_devices::uart::Capture;
 use vmm_files::scratch::ScratchFile;
-use vmm_machine::board::{Board, Device};
+use vmm_machine::board::Board;
 use vmm_machine::{
     Accel, Config, DiskConfig, Error, GuestKernel, IommuConfig, KernelFormat, Machine, TimeMode,
     accel,
@@ -76,7 +76,7 @@ pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, U
     for (entry, disk) in board
         .devices
         .iter()
-        .filter(|entry| matches!(entry.device, Device::Disk(_)))
+        .filter(|entry| entry.disk_index().is_some())
         .zip(&mut disks)
     {
         disk.device = entry.linux_name();

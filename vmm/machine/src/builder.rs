@@ -6,11 +6,12 @@ use vmm_devices::uart::ConsoleSink;
 use vmm_faults::Injection;
 
 use super::Machine;
-use super::assemble::{self, HostConnections};
+use super::assemble;
 use super::config::Config;
 use super::error::Error;
 use super::iommu::IommuSink;
 use crate::vcpu::Waker;
+use crate::wiring::HostConnections;
 
 /// A machine that is still to be made.
 #[must_use = "nothing is made before `build`"]
@@ -57,8 +58,8 @@ impl<'a> MachineBuilder<'a> {
             injection: self.injection,
             waker: &waker,
         };
-        let parts = assemble::assemble(self.config, connections, None)?;
-        let mut machine = Machine::from_parts(self.config.clone(), parts, waker);
+        let pieces = assemble::assemble(self.config, connections, None)?;
+        let mut machine = Machine::from_pieces(self.config.clone(), pieces, waker);
         machine.start_worker()?;
         Ok(machine)
     }

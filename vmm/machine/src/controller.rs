@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vmm_base::Interrupt;
 use vmm_devices::irq::{Gic, IrqLine};
 
-use super::board::Irq;
+use super::entry::Irq;
 use super::error::Error;
 use crate::vcpu::kvm;
 

@@ -9,10 +9,12 @@ extern crate self as vmm_machine;
 pub mod accel;
 mod assemble;
 pub mod board;
+mod boards;
 mod builder;
 pub mod bus;
 mod config;
 mod controller;
+mod entry;
 mod error;
 mod exit;
 pub mod fdt;
@@ -22,24 +24,28 @@ mod hostile_tests;
 mod iommu;
 pub mod layout;
 pub mod loader;
+mod parts;
 pub mod psci;
 mod recording;
 mod saved;
 pub mod sections;
+mod seeds;
 pub mod snapshot;
 mod sources;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod validate;
 pub mod vcpu;
 mod wires;
+mod wiring;
 
 pub use builder::MachineBuilder;
 pub use config::{
-    Accel, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig, IommuModel, KernelFormat,
-    MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES, MAX_IOMMU_NAME, MAX_IOMMUS,
-    MIN_MEMORY, Port, PortConfig, ReservedMemory, TimeMode, VIRTIO_IOMMU_ENDPOINTS,
-    VirtioIommuFeature, VirtioIommuOptions, host_date,
+    Accel, BoardFacts, BoardModel, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig,
+    IommuModel, KernelFormat, MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES,
+    MAX_IOMMU_NAME, MAX_IOMMUS, MIN_MEMORY, Port, PortConfig, ReservedMemory, TimeMode,
+    VIRTIO_IOMMU_ENDPOINTS, VirtioIommuFeature, VirtioIommuOptions, host_date,
 };
 pub use error::Error;
 pub use exit::{DeviceAccesses, Exits, Summary};
@@ -50,6 +56,7 @@ pub use iommu::{
 };
 pub use recording::{Recorder, Recording, RecordingHeader, SnapshotStart};
 pub use saved::{MachineState, Processor, TimeState, WrongMachine};
+pub use seeds::noise_seed;
 pub use snapshot::{Fork, Snapshot};
 pub use sources::{Moved, Role, Source};
 pub use vcpu::{Acceleration, Halted, Resume, StopHandler};
@@ -62,9 +69,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use assemble::{Devices, Parts};
-pub use assemble::{check, kernel_width, noise_seed};
-use board::{Board, Device};
+use assemble::Pieces;
+pub use assemble::{check, kernel_width};
+use board::Board;
 use bus::SystemBus;
 use controller::Controller;
 use iommu::Iommus;
@@ -79,6 +86,7 @@ use vmm_devices::virtio::deferred_work::DeferredWork;
 use vmm_devices::virtio::schedule::Schedule;
 use vmm_devices::virtio::worker::Worker;
 use wires::Wires;
+use wiring::Devices;
 
 use crate::targets::Targets;
 use crate::vcpu::{
@@ -143,29 +151,35 @@ impl Machine {
         MachineBuilder::new(config, console)
     }
 
-    /// A machine of these parts, without a thread for its devices.
-    fn from_parts(config: Config, parts: Parts, waker: Arc<Waker>) -> Self {
+    /// A machine of these pieces, without a thread for its devices.
+    fn from_pieces(config: Config, pieces: Pieces, waker: Arc<Waker>) -> Self {
+        let Pieces {
+            board,
+            acceleration,
+            vcpus,
+            wired,
+        } = pieces;
         Self {
             config,
-            board: parts.board,
+            board,
             worker: None,
-            acceleration: parts.acceleration,
-            vcpus: parts.vcpus,
-            wires: Wires::new(parts.controller.emulated().cloned()),
-            bus: parts.bus,
-            controller: parts.controller,
-            uart: parts.uart,
-            timing: parts.timing,
+            acceleration,
+            vcpus,
+            wires: Wires::new(wired.controller.emulated().cloned()),
+            bus: wired.bus,
+            controller: wired.controller,
+            uart: wired.console,
+            timing: wired.timing,
             gate: InputGate::new(Arc::clone(&waker)),
-            control: parts.control,
+            control: wired.control,
             waker,
-            disks: parts.disks,
-            devices: parts.devices,
-            deferred_work: parts.deferred_work,
-            schedule: parts.schedule,
-            iommus: parts.iommus,
-            dma: parts.dma,
-            faults: parts.faults,
+            disks: wired.disks,
+            devices: wired.devices,
+            deferred_work: wired.deferred_work,
+            schedule: wired.schedule,
+            iommus: wired.iommus,
+            dma: wired.dma,
+            faults: wired.faults,
             counters: RunCounters::default(),
             observers: Vec::new(),
             pace: Pace::Free,
@@ -197,7 +211,7 @@ impl Machine {
         let Some(vm) = self.controller.vm() else {
             return Ok(());
         };
-        let entries = self.board.devices.iter().filter(|e| e.is_virtio());
+        let entries = self.board.devices.iter().filter(|e| e.virtio);
         for (entry, slot) in entries.zip(&self.devices.virtio) {
             let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
             let notify = entry.ranges[0].base + u64::from(VIRTIO_MMIO_QUEUE_NOTIFY);
@@ -225,7 +239,7 @@ impl Machine {
             timing: &self.timing,
             gate: &self.gate,
             uart: &self.uart,
-            rtc: &self.devices.rtc,
+            rtc: self.devices.rtc.as_deref(),
             faults: self.faults.as_ref(),
             control: &self.control,
             waker: &self.waker,
@@ -318,10 +332,10 @@ impl Machine {
     /// # Errors
     /// There is no such disk, or the host cannot read it.
     pub fn read_disk(&self, disk: usize, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        let slots = self.board.devices.iter().filter(|entry| entry.is_virtio());
+        let slots = self.board.devices.iter().filter(|entry| entry.virtio);
         let mut slots = slots.zip(&self.devices.virtio);
         let (_, slot) = slots
-            .find(|(entry, _)| entry.device == Device::Disk(disk))
+            .find(|(entry, _)| entry.disk_index() == Some(disk))
             .ok_or(io::ErrorKind::NotFound)?;
         let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
         let found = slot.device().disk().ok_or(io::ErrorKind::NotFound)?;
@@ -330,9 +344,9 @@ impl Machine {
 
     /// What the overlays of disks take.
     fn overlays(&self) -> Vec<Option<OverlaySummary>> {
-        let slots = self.board.devices.iter().filter(|entry| entry.is_virtio());
+        let slots = self.board.devices.iter().filter(|entry| entry.virtio);
         let slots = slots.zip(&self.devices.virtio);
-        let disks = slots.filter(|(entry, _)| matches!(entry.device, Device::Disk(_)));
+        let disks = slots.filter(|(entry, _)| entry.disk_index().is_some());
         let summary = |slot: &Mutex<VirtioMmio>| {
             let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
             slot.device().disk().and_then(|disk| disk.storage.summary())

@@ -15,9 +15,9 @@ use vmm_devices::virtio::rng::Rng;
 use vmm_devices::virtio::{VirtioDevice, VirtioMmio, VirtioState, WrongState};
 
 use super::Machine;
-use super::assemble::noise_seed;
 use super::bus::BusState;
 use super::iommu::{UnitState, WrongIommu};
+use crate::seeds::noise_seed;
 use crate::vcpu::{KvmError, KvmState, RunCounters, Timing};
 
 /// The state of a machine that stands still between two runs.
@@ -29,8 +29,9 @@ pub struct MachineState {
     pub uart: UartState,
     /// Console input that waits, and what has passed.
     pub input: GateState,
-    /// The real-time clock.
-    pub rtc: RtcState,
+    /// The real-time clock, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtc: Option<RtcState>,
     /// The clock generators, in the order of the board.
     pub clocks: Vec<clkgen::State>,
     /// The virtio slots, in the order of the board.
@@ -161,7 +162,7 @@ impl Machine {
             processor,
             uart: self.uart.save(),
             input: self.gate.save(),
-            rtc: self.devices.rtc.save(),
+            rtc: self.devices.rtc.as_ref().map(|rtc| rtc.save()),
             clocks: self.devices.clocks.iter().map(|c| c.save()).collect(),
             virtio: self.devices.virtio.iter().map(|s| lock(s).save()).collect(),
             iommus: self.iommus.save(),
@@ -204,6 +205,8 @@ impl Machine {
         } = saved;
         let devices = &self.devices;
         number("clock generators", clocks.len(), devices.clocks.len())?;
+        let (found, expected) = (rtc.iter().count(), devices.rtc.iter().count());
+        number("real-time clocks", found, expected)?;
         number("virtio devices", virtio.len(), devices.virtio.len())?;
         if let (Processor::Emulated { cores, .. }, Some(cluster)) =
             (processor, self.vcpus.cluster())
@@ -212,7 +215,9 @@ impl Machine {
         }
         self.uart.restore(uart)?;
         self.gate.restore(input);
-        devices.rtc.restore(rtc);
+        if let (Some(device), Some(rtc)) = (&devices.rtc, rtc) {
+            device.restore(rtc);
+        }
         for (clock, saved) in devices.clocks.iter().zip(clocks) {
             clock
                 .restore(saved)
@@ -250,6 +255,13 @@ impl Machine {
             // Only the entropy device takes it.
             let _ = lock(slot).device_mut().restore(&fresh);
         }
+    }
+}
+
+impl MachineState {
+    /// What a real-time clock showed at power-on, in seconds since 1970-01-01 00:00 UTC.
+    pub(super) fn epoch(&self) -> u32 {
+        self.rtc.as_ref().map_or(0, |rtc| rtc.epoch)
     }
 }
 

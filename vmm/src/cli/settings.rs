@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use vmm::{Accel, ByteSize, Config, ConsoleConfig, IommuModel, KernelFormat, TimeMode};
+use vmm::{Accel, BoardModel, ByteSize, Config, ConsoleConfig, IommuModel, KernelFormat, TimeMode};
 use vmm_files::toml_file;
 
 use super::UserError;
@@ -68,6 +68,8 @@ pub struct Settings {
           help_heading = "Guest")]
     pub shell: Option<bool>,
 
+    #[arg(long, value_name = "BOARD", value_parser = word::<BoardModel>, help_heading = "Machine", help = board_help())]
+    pub board: Option<BoardModel>,
     /// Size of RAM, such as 256M or 1G [default: 256M]
     #[arg(long, value_name = "SIZE", help_heading = "Machine")]
     pub memory: Option<ByteSize>,
@@ -239,6 +241,7 @@ impl Settings {
             cmdline_base: self.cmdline_base.or(other.cmdline_base),
             run: list(self.run, other.run),
             shell: self.shell.or(other.shell),
+            board: self.board.or(other.board),
             memory: self.memory.or(other.memory),
             memory_base: self.memory_base.or(other.memory_base),
             cpus: self.cpus.or(other.cpus),
@@ -273,6 +276,7 @@ impl Settings {
             kernel_format: self.kernel_format.unwrap_or_default(),
             initrd: self.initrd.clone(),
             cmdline: self.whole_cmdline(),
+            board: self.board.unwrap_or_default(),
             memory: self.memory.unwrap_or(default.memory),
             memory_base: self.memory_base.map(|Address(base)| base),
             cpus: self.cpus.map_or(default.cpus, |Cpus(cpus)| cpus),
@@ -318,6 +322,15 @@ impl Settings {
 
 fn list<T>(ours: Vec<T>, theirs: Vec<T>) -> Vec<T> {
     if ours.is_empty() { theirs } else { ours }
+}
+
+/// What `--help` says of `--board`.
+fn board_help() -> String {
+    let default = BoardModel::default().facts().name;
+    format!(
+        "What devices there are, and where: {} [default: {default}]",
+        BoardModel::described()
+    )
 }
 
 /// What `--help` says of `--iommu`.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use viommu::ipmmu::{IpmmuEvent, IpmmuObserver};
 use viommu::{Event, Observer, Scope};
 use vmm_devices::uart::{ConsoleSink, Flow};
-use vmm_machine::board::{Device, Entry};
+use vmm_machine::board::Entry;
 use vmm_machine::{IommuEvent, IommuInfo, IommuSink, Machine};
 
 use crate::{
@@ -85,10 +85,10 @@ impl Recording {
             .iter()
             .map(|entry| (entry.name.clone(), name(entry)));
         let names: BTreeMap<String, String> = names.collect();
-        let lane = |entry: &Entry| match entry.device {
-            Device::Disk(_) | Device::Rng => self.device_lane(&names[&entry.name]),
+        let lane = |entry: &Entry| match entry.master {
+            true => self.device_lane(&names[&entry.name]),
             // These make no DMA.
-            _ => LaneId(u16::MAX),
+            false => LaneId(u16::MAX),
         };
         let lanes = devices.iter().map(lane).collect();
         // A recording belongs to one machine: a second one is not listened to.

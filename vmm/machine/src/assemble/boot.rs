@@ -10,14 +10,14 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_base::ByteSize;
 use vmm_files::input;
 
-use super::{Stream, derive};
 use crate::board::Board;
 use crate::config::Config;
 use crate::error::Error;
-use crate::fdt::{self, Chosen, SEED_BYTES};
+use crate::fdt::{Chosen, SEED_BYTES};
 use crate::layout::Range;
 use crate::loader::image::{self, Image};
 use crate::loader::{LoadError, cmdline, place};
+use crate::seeds::{Stream, derive};
 use crate::vcpu::BootState;
 
 /// RAM of zeros.
@@ -115,7 +115,7 @@ pub(super) fn load(
             })?;
     }
     let (Ok(entry), Ok(dtb)) = (u32::try_from(placed.kernel), u32::try_from(placed.dtb)) else {
-        // RAM_END_MAX keeps all of RAM below 4 GiB.
+        // BoardFacts::ram_max keeps all of RAM below 4 GiB.
         unreachable!("RAM lies below 4 GiB");
     };
     Ok(BootState { entry, dtb })
@@ -136,7 +136,9 @@ fn device_tree(
         initrd,
         rng_seed: &rng_seed,
     };
-    let dtb = fdt::generate(board, &chosen).map_err(|e| LoadError::Cmdline(e.to_string()))?;
+    let dtb = board
+        .device_tree(&chosen)
+        .map_err(|e| LoadError::Cmdline(e.to_string()))?;
     if dtb.len() as u64 > place::DTB_ROOM {
         return Err(LoadError::DtbTooLarge(dtb.len()));
     }

@@ -1,100 +1,25 @@
 //! Puts a machine together from its configuration.
 
 mod boot;
-mod lines;
 mod wire;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use rand_core::{RngCore, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
-use viommu::DmaSpace;
-use vm_memory::GuestMemoryMmap;
 use vmm_base::{HostClock, VirtualClock};
-use vmm_devices::clkgen::ClockGenerator;
-use vmm_devices::rtc::Rtc;
-use vmm_devices::uart::Uart;
-use vmm_devices::virtio::VirtioMmio;
 use vmm_devices::virtio::block::spec::SECTOR;
-use vmm_devices::virtio::block::{Access, Counters, Disk, DiskError};
-use vmm_devices::virtio::deferred_work::DeferredWork;
-use vmm_devices::virtio::schedule::Schedule;
+use vmm_devices::virtio::block::{Access, Disk, DiskError};
 
 use super::accel;
 use super::board::Board;
-use super::bus::SystemBus;
 use super::config::{Config, DiskConfig, TimeMode};
-use super::controller::Controller;
 use super::error::Error;
-use super::iommu::Iommus;
 use super::saved::TimeState;
-use crate::targets::Targets;
-use crate::vcpu::{Acceleration, Control, Platform, Timing, Vcpus, Width, kvm};
+use crate::vcpu::{Platform, Timing, Width, kvm};
+use crate::wiring::HostConnections;
 
-pub(super) use wire::{HostConnections, wire};
-
-/// What gets its own stream of the seed.
-#[derive(Clone, Copy)]
-enum Stream {
-    KernelSeed = 1,
-    Rng = 2,
-}
-
-/// A seed for one purpose, so that two consumers never share a stream.
-fn derive(seed: u64, stream: Stream) -> u64 {
-    let mut mixer = Xoshiro256PlusPlus::seed_from_u64(seed);
-    (0..stream as u32).fold(0, |_, _| mixer.next_u64())
-}
-
-/// Devices that are only looked at to be saved and restored.
-pub(super) struct Devices {
-    pub rtc: Arc<Rtc>,
-    /// In the order of the board.
-    pub clocks: Vec<Arc<ClockGenerator>>,
-    /// In the order of the board.
-    pub virtio: Vec<Arc<Mutex<VirtioMmio>>>,
-}
-
-/// What a machine stands on: there before anything is wired.
-pub(super) struct Resources {
-    pub board: Board,
-    /// What the cores are run by.
-    pub acceleration: Acceleration,
-    /// The machine of KVM that runs the cores, if one does.
-    pub vm: Option<Arc<kvm::Vm>>,
-    /// In the order of the configuration.
-    pub disks: Vec<Disk>,
-    pub ram: Arc<GuestMemoryMmap<()>>,
-    pub timing: Timing,
-    /// What the real-time clock shows at power-on.
-    pub epoch: u32,
-}
-
-/// The seed of the generator behind a machine's entropy device, which follows from the machine's.
-pub fn noise_seed(config: &Config) -> u64 {
-    derive(config.seed, Stream::Rng)
-}
-
-/// The pieces of a machine, wired together.
-pub(super) struct Parts {
-    pub bus: Arc<SystemBus>,
-    pub acceleration: Acceleration,
-    pub vcpus: Box<dyn Vcpus>,
-    pub controller: Controller,
-    pub uart: Arc<Uart>,
-    pub timing: Timing,
-    pub control: Arc<Control>,
-    pub disks: Vec<Arc<Counters>>,
-    pub devices: Devices,
-    pub deferred_work: Arc<DeferredWork>,
-    pub schedule: Arc<Schedule>,
-    pub iommus: Iommus,
-    pub dma: Vec<(String, DmaSpace)>,
-    pub faults: Option<Targets>,
-    pub board: Board,
-}
+pub(super) use wire::{Pieces, Resources, wire};
 
 /// Checks all that can be checked without the kernel, which will be one of `width`, so that
 /// mistakes are told before it is fetched or built: the configuration, disks, initrd, memory, and
@@ -123,7 +48,7 @@ pub(super) fn assemble(
     config: &Config,
     connections: HostConnections<'_>,
     recorded: Option<u32>,
-) -> Result<Parts, Error> {
+) -> Result<Pieces, Error> {
     config.validate()?;
     let (kernel, image) = boot::read_kernel(config)?;
     let (acceleration, mut vm) = accel::choose(config, image.kind.width())?;
@@ -133,7 +58,7 @@ pub(super) fn assemble(
     let ram = boot::allocate(board.ram)?;
     let boot = boot::load(config, &board, (kernel, image), &ram)?;
     if let Some(vm) = &mut vm {
-        vm.populate(config.cpus, Arc::clone(&ram), connections.waker)?;
+        vm.populate(config.cpus, &board.gic, Arc::clone(&ram), connections.waker)?;
     }
     let resources = Resources {
         board,
@@ -147,9 +72,9 @@ pub(super) fn assemble(
         },
         epoch: recorded.unwrap_or_else(|| config.epoch_now()),
     };
-    let mut parts = wire(config, resources, connections)?;
-    parts.vcpus.boot(boot)?;
-    Ok(parts)
+    let mut pieces = wire(config, resources, connections)?;
+    pieces.vcpus.boot(boot)?;
+    Ok(pieces)
 }
 
 /// The clock of a machine, which shows `start` at first.

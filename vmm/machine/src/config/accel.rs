@@ -18,7 +18,7 @@ pub enum Accel {
 }
 
 impl Config {
-    pub(super) fn validate_accel(&self) -> Result<(), ConfigError> {
+    pub(crate) fn validate_accel(&self) -> Result<(), ConfigError> {
         match (self.accel, self.time) {
             (Accel::Kvm, TimeMode::Virtual) => Err(ConfigError::KvmVirtualTime),
             _ => Ok(()),

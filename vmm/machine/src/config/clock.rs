@@ -19,7 +19,7 @@ impl Config {
         names
     }
 
-    pub(super) fn validate_clocks(&self) -> Result<(), ConfigError> {
+    pub(crate) fn validate_clocks(&self) -> Result<(), ConfigError> {
         let names = self.clock_list();
         if names.len() > MAX_CLOCKS {
             return Err(ConfigError::TooManyClocks(names.len()));

@@ -1,25 +1,23 @@
 //! What a user may say about a machine.
 
 mod accel;
+mod board;
 mod clock;
 mod disk;
 mod iommu;
 mod ports;
 mod virtio_iommu;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use vmm_base::ByteSize;
 
-use super::board::Board;
-use super::layout::{
-    MAX_DISKS, RAM_ALIGN, RAM_BASE_ALIGN, RAM_BASE_MIN, RAM_BASE_WITH_IOMMU, RAM_END_MAX, Range,
-};
+use super::layout::Range;
 
 pub use accel::Accel;
+pub use board::{BoardFacts, BoardModel};
 pub use clock::{MAX_CLOCK_NAME, MAX_CLOCKS};
 pub use disk::DiskConfig;
 pub use iommu::{
@@ -34,6 +32,12 @@ pub const MAX_CPUS: u8 = 4;
 pub const MIN_MEMORY: u64 = 16 << 20;
 /// The most request queues one disk may have; more than one a core has no use.
 pub const MAX_DISK_QUEUES: u16 = 8;
+/// Base and size of RAM are multiples of this: ARM Linux patches its physical offset in steps of 2 MiB
+/// (`ARM_PATCH_PHYS_VIRT`).
+pub const RAM_ALIGN: u64 = 2 << 20;
+/// A base of RAM that the machine chooses is a multiple of this: a zImage takes the address at which it runs, rounded
+/// down to 128 MiB, for the start of RAM (arch/arm/boot/compressed/head.S, AUTO_ZRELADDR).
+const RAM_BASE_ALIGN: u64 = 128 << 20;
 /// The longest kernel command line: ARM Linux truncates at 1024 bytes (`COMMAND_LINE_SIZE`), with the final NUL.
 pub const MAX_CMDLINE: usize = 1024;
 
@@ -55,6 +59,9 @@ pub struct Config {
     /// again, and has no influence on the machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// The board.
+    #[serde(skip_serializing_if = "BoardModel::is_default")]
+    pub board: BoardModel,
     /// The kernel: a zImage or a raw Image.
     pub kernel: PathBuf,
     /// What the kernel file is.
@@ -97,6 +104,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             image: None,
+            board: BoardModel::default(),
             kernel: PathBuf::new(),
             kernel_format: KernelFormat::default(),
             initrd: None,
@@ -128,82 +136,18 @@ impl Config {
         })
     }
 
-    /// Checks everything that can be checked without opening a file.
-    ///
-    /// # Errors
-    /// The first thing that is wrong, as a sentence.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.kernel.as_os_str().is_empty() {
-            return Err(ConfigError::NoKernel);
-        }
-        if self.cpus == 0 || self.cpus > MAX_CPUS {
-            return Err(ConfigError::Cpus(self.cpus));
-        }
-        let Range { base, size } = self.ram();
-        if !base.is_multiple_of(RAM_ALIGN) {
-            return Err(ConfigError::MemoryBaseAlign(ByteSize(base)));
-        }
-        if !size.is_multiple_of(RAM_ALIGN) {
-            return Err(ConfigError::MemoryAlign(self.memory));
-        }
-        if size < MIN_MEMORY {
-            return Err(ConfigError::MemorySmall(self.memory));
-        }
-        if base < RAM_BASE_MIN {
-            return Err(ConfigError::MemoryBaseLow(ByteSize(base)));
-        }
-        if base.checked_add(size).is_none_or(|end| end > RAM_END_MAX) {
-            return Err(ConfigError::MemoryLarge {
-                base: ByteSize(base),
-                size: self.memory,
-            });
-        }
-        if self.cmdline.len() >= MAX_CMDLINE {
-            return Err(ConfigError::CmdlineLong(self.cmdline.len()));
-        }
-        if !self.cmdline.bytes().all(|b| (0x20..0x7f).contains(&b)) {
-            return Err(ConfigError::CmdlineCharacter);
-        }
-        if self.disks.len() > MAX_DISKS {
-            return Err(ConfigError::TooManyDisks(self.disks.len()));
-        }
-        for disk in &self.disks {
-            if disk.queues == 0 || disk.queues > MAX_DISK_QUEUES {
-                return Err(ConfigError::DiskQueues(disk.path.clone(), disk.queues));
-            }
-            if disk.path.as_os_str().is_empty() {
-                return Err(ConfigError::DiskUnnamed);
-            }
-            if disk.read_only && disk.overlay {
-                return Err(ConfigError::DiskOverlayReadOnly(disk.path.clone()));
-            }
-        }
-        self.validate_accel()?;
-        self.validate_clocks()?;
-        self.validate_iommus()?;
-        let mut names = BTreeSet::new();
-        match Board::new(self)
-            .devices
-            .into_iter()
-            .find(|entry| !names.insert(entry.name.clone()))
-        {
-            Some(entry) => Err(ConfigError::NameTwice(entry.name)),
-            None => Ok(()),
-        }
-    }
-
     /// Where RAM is.
     ///
-    /// Unless `memory_base` says otherwise it begins at [`RAM_BASE_MIN`], and in a machine with an IOMMU at
-    /// [`RAM_BASE_WITH_IOMMU`], or as little below as its size demands.
+    /// Unless `memory_base` says otherwise it begins as low as the board allows, and in a machine with an IOMMU at
+    /// [`BoardFacts::ram_with_iommu`], or as little below as its size demands.
     pub fn ram(&self) -> Range {
-        let size = self.memory.0;
+        let (size, board) = (self.memory.0, self.board.facts());
         let base = match self.memory_base {
             Some(base) => base.0,
-            None if self.iommu_list().is_empty() => RAM_BASE_MIN,
+            None if self.iommu_list().is_empty() => board.ram_min,
             None => {
-                let highest = RAM_END_MAX.saturating_sub(size) / RAM_BASE_ALIGN * RAM_BASE_ALIGN;
-                highest.clamp(RAM_BASE_MIN, RAM_BASE_WITH_IOMMU)
+                let highest = board.ram_max.saturating_sub(size) / RAM_BASE_ALIGN * RAM_BASE_ALIGN;
+                highest.clamp(board.ram_min, board.ram_with_iommu)
             }
         };
         Range::new(base, size)
@@ -229,16 +173,23 @@ pub enum ConfigError {
     #[error("{0} of memory is too little: a kernel needs at least {min}", min = ByteSize(MIN_MEMORY))]
     MemorySmall(ByteSize),
     /// RAM would lie over the devices.
-    #[error("the memory base {0:#} is too low: devices lie below {min:#}", min = ByteSize(RAM_BASE_MIN))]
-    MemoryBaseLow(ByteSize),
+    #[error("the memory base {base:#} is too low: devices lie below {min:#}")]
+    MemoryBaseLow {
+        /// RAM base.
+        base: ByteSize,
+        /// The lowest that the board allows.
+        min: ByteSize,
+    },
     /// RAM would leave the 32-bit physical address space.
-    #[error("{size} of memory at {base:#} ends above {max:#}: {advice}", max = ByteSize(RAM_END_MAX),
-            advice = room(*base))]
+    #[error("{size} of memory at {base:#} ends above {max:#}: {advice}", max = ByteSize(board.ram_max),
+            advice = room(*base, board))]
     MemoryLarge {
         /// RAM base.
         base: ByteSize,
         /// RAM size.
         size: ByteSize,
+        /// The board.
+        board: BoardFacts,
     },
     /// Command line too long.
     #[error("the kernel command line has {0} bytes, and ARM Linux takes at most {max}", max = MAX_CMDLINE - 1)]
@@ -250,8 +201,13 @@ pub enum ConfigError {
     #[error("virtual time is the emulated processor's alone: with --accel kvm say --time host")]
     KvmVirtualTime,
     /// Too many disks.
-    #[error("a machine takes at most {MAX_DISKS} disks, not {0}")]
-    TooManyDisks(usize),
+    #[error("a machine takes at most {most} disks, not {found}")]
+    TooManyDisks {
+        /// How many there are.
+        found: usize,
+        /// How many the board takes.
+        most: usize,
+    },
     /// Number of queues of a disk out of range.
     #[error("the disk {path} may have 1 to {MAX_DISK_QUEUES} queues, not {1}", path = .0.display())]
     DiskQueues(PathBuf, u16),
@@ -359,16 +315,16 @@ pub enum ConfigError {
 }
 
 /// What to do about memory that would end too high from `base` on.
-fn room(base: ByteSize) -> String {
+fn room(base: ByteSize, board: &BoardFacts) -> String {
     let (here, most) = (
-        ByteSize(RAM_END_MAX.saturating_sub(base.0)),
-        ByteSize(RAM_END_MAX - RAM_BASE_MIN),
+        ByteSize(board.ram_max.saturating_sub(base.0)),
+        ByteSize(board.ram_max - board.ram_min),
     );
     match here {
-        _ if base.0 <= RAM_BASE_MIN => format!("use {most} at most"),
+        _ if base.0 <= board.ram_min => format!("use {most} at most"),
         ByteSize(..MIN_MEMORY) => format!(
             "use a lower base; from {:#} on there is room for {most}",
-            ByteSize(RAM_BASE_MIN)
+            ByteSize(board.ram_min)
         ),
         _ => format!("use {here} at most, or a lower base and up to {most}"),
     }

@@ -116,7 +116,7 @@ impl Config {
         disks.chain(rng).collect()
     }
 
-    pub(super) fn validate_iommus(&self) -> Result<(), ConfigError> {
+    pub(crate) fn validate_iommus(&self) -> Result<(), ConfigError> {
         let none = self.iommus.iter().find(|i| i.model == IommuModel::None);
         if none.is_some() && self.iommus.len() > 1 {
             return Err(ConfigError::IommuNoneAmongOthers);

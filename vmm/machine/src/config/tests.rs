@@ -44,13 +44,14 @@ fn ram_stays_clear_of_the_shared_mapping_where_it_can() {
         };
         config.validate().map(|()| config.ram().base)
     };
+    let board = BoardModel::Virt.facts();
     assert_eq!(base(256 << 20, false), Ok(0x4000_0000));
     assert_eq!(base(256 << 20, true), Ok(0xc000_0000));
     assert_eq!(base(768 << 20, true), Ok(0xc000_0000));
     assert_eq!(base(770 << 20, true), Ok(0xb800_0000));
     assert_eq!(base(1 << 30, true), Ok(0xb000_0000));
-    assert_eq!(base(RAM_END_MAX - RAM_BASE_MIN, true), Ok(0x4000_0000));
-    assert!(base(RAM_END_MAX, true).is_err());
+    assert_eq!(base(board.ram_max - board.ram_min, true), Ok(0x4000_0000));
+    assert!(base(board.ram_max, true).is_err());
 }
 
 #[test]

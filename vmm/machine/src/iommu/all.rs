@@ -7,8 +7,8 @@ use viommu::DmaSpace;
 use super::IommuSummary;
 use super::models::{self, Face, IommuContext, IommuDevice, UnitState};
 use super::saved::WrongIommu;
-use crate::board::{Device, Entry};
 use crate::config::{IommuModel, Port};
+use crate::entry::{Entry, Role};
 use crate::error::Error;
 use crate::targets::ShowStatus;
 
@@ -24,7 +24,7 @@ impl Iommus {
     pub fn new(devices: &[Entry], context: &IommuContext<'_>) -> Result<Self, Error> {
         let mut iommus = Vec::new();
         for model in IommuModel::ALL.into_iter().filter_map(models::model) {
-            let own = |entry: &&Entry| matches!(entry.device, Device::Iommu(of, _) if of == model.model());
+            let own = |entry: &&Entry| matches!(entry.role, Some(Role::Iommu(of, _)) if of == model.model());
             let entries: Vec<&Entry> = devices.iter().filter(own).collect();
             if !entries.is_empty() {
                 iommus.extend(model.make(&entries, context)?);
@@ -33,9 +33,9 @@ impl Iommus {
         Ok(Self(iommus))
     }
 
-    /// Returns what stands at the entry of `device`, if that is an IOMMU's.
-    pub fn face(&self, device: Device) -> Option<Face> {
-        self.0.iter().find_map(|iommu| iommu.face(device))
+    /// Returns what stands at the entry of `role`, if that is an IOMMU's.
+    pub fn face(&self, role: Role) -> Option<Face> {
+        self.0.iter().find_map(|iommu| iommu.face(role))
     }
 
     /// Returns what a device at `port` sees.

@@ -14,6 +14,7 @@ use vmm_devices::virtio::iommu::DriverEvent;
 use crate::config::IommuModel;
 
 pub(crate) use all::Iommus;
+pub(crate) use models::IommuWindows;
 pub use models::UnitState;
 pub use saved::WrongIommu;
 

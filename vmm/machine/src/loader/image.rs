@@ -3,8 +3,8 @@
 use vmm_base::Width;
 
 use super::super::config::KernelFormat;
-use super::super::layout::RAM_ALIGN;
 use super::{LoadError, offset};
+use crate::config::RAM_ALIGN;
 
 /// Magic number of a zImage, at [`ZIMAGE_MAGIC_AT`] (Linux, Documentation/arch/arm/booting and head.S).
 const ZIMAGE_MAGIC: u32 = 0x016f_2818;

@@ -67,7 +67,7 @@ pub fn place(ram: Range, image: &Image, initrd_size: Option<u64>) -> Result<Plac
     if need > ram.size || at < kernel_end {
         return Err(LoadError::RamTooSmall {
             have: ByteSize(ram.size),
-            need: ByteSize(need.next_multiple_of(super::super::layout::RAM_ALIGN)),
+            need: ByteSize(need.next_multiple_of(crate::config::RAM_ALIGN)),
         });
     }
     at += ram.base;

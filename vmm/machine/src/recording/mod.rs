@@ -14,7 +14,7 @@ use vmm_base::HostClock;
 use vmm_devices::uart::ConsoleSink;
 use vmm_files::input;
 
-use super::assemble::{HostConnections, assemble};
+use super::assemble::assemble;
 use super::config::{Config, TimeMode};
 use super::error::Error;
 use super::iommu::IommuSink;
@@ -25,6 +25,7 @@ use super::snapshot::{Fork, Snapshot};
 use super::sources::{Moved, Role, Source};
 use super::{Accel, Machine, Reason};
 use crate::vcpu::{Ending, Pace, Replay, RunSlice, Waker, check};
+use crate::wiring::HostConnections;
 
 /// Recordings.
 static FORM: Form = Form {
@@ -250,8 +251,8 @@ impl Machine {
             injection: None,
             waker: &waker,
         };
-        let parts = assemble(&config, connections, Some(epoch))?;
-        Ok(Self::from_parts(config, parts, waker))
+        let pieces = assemble(&config, connections, Some(epoch))?;
+        Ok(Self::from_pieces(config, pieces, waker))
     }
 
     /// How it is now.

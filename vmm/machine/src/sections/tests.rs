@@ -4,7 +4,7 @@ static FORM: Form = Form {
     magic: b"a file of tests\n",
     version: 3,
     name: "test",
-    limit: |kind| (1..=2).contains(&kind).then_some(kind * 100),
+    limit: |kind| (1..=2).contains(&kind).then(|| kind * 100),
 };
 
 fn good() -> Vec<u8> {

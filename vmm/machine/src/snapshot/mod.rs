@@ -26,15 +26,16 @@ use vmm_devices::uart::ConsoleSink;
 use vmm_faults::Injection;
 use vmm_files::atomic_file::reason;
 
-use super::assemble::{self, HostConnections, Resources};
+use super::Machine;
+use super::assemble::{self, Resources};
 use super::board::Board;
 use super::config::{Accel, Config};
 use super::error::Error;
 use super::iommu::IommuSink;
 use super::saved::{MachineState, Processor, TimeState, WrongMachine};
-use super::{Device, Machine};
 use crate::vcpu::kvm::Vm;
 use crate::vcpu::{Acceleration, Timing, Waker};
+use crate::wiring::HostConnections;
 
 /// A machine at one moment. Clones are cheap and are the same snapshot; it may be used by any number of threads.
 #[derive(Clone)]
@@ -127,10 +128,10 @@ impl Machine {
             source: Box::new(source),
         })?;
         let mut disks = Vec::new();
-        let slots = self.board.devices.iter().filter(|entry| entry.is_virtio());
+        let slots = self.board.devices.iter().filter(|entry| entry.virtio);
         for (entry, slot) in slots.zip(&self.devices.virtio) {
             let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
-            if let (Device::Disk(index), Some(disk)) = (entry.device, slot.device().disk()) {
+            if let (Some(index), Some(disk)) = (entry.disk_index(), slot.device().disk()) {
                 let fail = |source| Error::DiskSave {
                     path: self.config.disks[index].path.clone(),
                     source,
@@ -253,7 +254,7 @@ impl Snapshot {
         };
         let waker = Arc::new(Waker::default());
         if let Some(vm) = &mut vm {
-            vm.populate(config.cpus, Arc::clone(&ram), &waker)?;
+            vm.populate(config.cpus, &board.gic, Arc::clone(&ram), &waker)?;
         }
         let resources = Resources {
             board: board.clone(),
@@ -266,7 +267,7 @@ impl Snapshot {
             ram,
             timing: timing(&config, state.time),
             // The saved clock knows what it shows.
-            epoch: state.rtc.epoch,
+            epoch: state.epoch(),
         };
         let connections = HostConnections {
             console,
@@ -274,8 +275,8 @@ impl Snapshot {
             injection,
             waker: &waker,
         };
-        let parts = assemble::wire(&config, resources, connections)?;
-        let mut machine = Machine::from_parts(config, parts, waker);
+        let pieces = assemble::wire(&config, resources, connections)?;
+        let mut machine = Machine::from_pieces(config, pieces, waker);
         machine.restore(state)?;
         if let (Some(cluster), Some(code)) = (machine.cluster(), code) {
             cluster.give_code(code);
@@ -316,7 +317,7 @@ impl Snapshot {
 
     /// What the real-time clock showed at power-on, in seconds since 1970-01-01 00:00 UTC.
     pub fn epoch(&self) -> u32 {
-        self.0.state.rtc.epoch
+        self.0.state.epoch()
     }
 
     /// Guest time since power-on, in nanoseconds.

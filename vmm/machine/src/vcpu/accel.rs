@@ -5,6 +5,8 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use vmm_base::Width;
 
+use crate::layout::Range;
+
 /// The interrupt controllers that a machine can have. KVM's must be of the host's kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Irqchip {
@@ -23,6 +25,15 @@ pub struct Platform {
     pub irqchip: Irqchip,
     /// Whether the host's own processor executes the guest.
     pub accelerated: bool,
+}
+
+/// Where a machine's interrupt controller is, and how much of it there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GicMap {
+    /// Distributor, and CPU interface (GICv2) or redistributors (GICv3).
+    pub windows: [Range; 2],
+    /// Number of interrupt identifiers, private ones included: a multiple of 32.
+    pub irqs: u32,
 }
 
 impl Platform {

@@ -9,8 +9,8 @@ use vmm_devices::virtio::worker::Subscriber;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::Vcpus;
-use super::accel::{KvmError, Platform};
-use crate::board::Irq;
+use super::accel::{GicMap, KvmError, Platform};
+use crate::entry::Irq;
 
 /// A virtual machine of KVM.
 #[derive(Debug)]
@@ -37,6 +37,7 @@ impl Vm {
     pub fn populate(
         &mut self,
         _cpus: u8,
+        _gic: &GicMap,
         _ram: Arc<GuestMemoryMmap<()>>,
         _waker: &Arc<Waker>,
     ) -> Result<(), KvmError> {

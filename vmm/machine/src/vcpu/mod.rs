@@ -26,7 +26,7 @@ use arm32::wires::Machine;
 use vmm_base::Reason;
 
 pub use aarch64::{Aarch64Core, Aarch64Cores, Aarch64State, Pstate};
-pub use accel::{Acceleration, Irqchip, KvmError, Platform};
+pub use accel::{Acceleration, GicMap, Irqchip, KvmError, Platform};
 pub use emulated::Emulated;
 pub use observe::{Core, Cores, Halted, NoMemory, Resume, StopHandler};
 pub(crate) use pace::check;

@@ -83,8 +83,8 @@ pub struct RunLoop<'a> {
     pub gate: &'a InputGate,
     /// Where that input goes.
     pub uart: &'a Uart,
-    /// The real-time clock, whose alarm goes off at a time of the guest.
-    pub rtc: &'a Rtc,
+    /// The real-time clock, if there is one, whose alarm goes off at a time of the guest.
+    pub rtc: Option<&'a Rtc>,
     /// What devices with faults do later.
     pub(crate) faults: Option<&'a Targets>,
     /// Requests to end.
@@ -155,7 +155,9 @@ impl RunLoop<'_> {
                 Err(reason) => return reason,
             }
             // Now that the guest's clock shows what it does in this turn.
-            self.rtc.tick();
+            if let Some(rtc) = self.rtc {
+                rtc.tick();
+            }
             self.counters.slices += 1;
             let budget = self.budget();
             match self.slice(budget, deadline) {
@@ -350,7 +352,8 @@ impl RunLoop<'_> {
     /// When something happens by itself next.
     fn next_event(&self) -> Option<u64> {
         let alarm = self.faults.and_then(|faults| faults.injection.next_alarm());
-        let (rtc, work) = (self.rtc.next_alarm(), self.schedule.next());
+        let rtc = self.rtc.and_then(Rtc::next_alarm);
+        let work = self.schedule.next();
         let events = [alarm, rtc, work, self.gate.next_scheduled()];
         events.into_iter().flatten().min()
     }

@@ -10,11 +10,13 @@ use vm_fdt::FdtWriter;
 
 use super::super::tally::{Tallies, Tally};
 use super::super::{IommuInfo, IommuSummary};
-use super::{Face, IommuContext, IommuDevice, Model, UnitState, WrongIommu, instance};
-use crate::board::{Device, Entry, IommuPart, Irq};
+use super::{Face, IommuContext, IommuDevice, IommuWindows, Model, UnitState, WrongIommu};
 use crate::config::{IommuModel, Port};
+use crate::entry::{Entry, IommuPart, Role};
 use crate::error::Error;
-use crate::layout;
+
+/// Size in bytes of an instance's registers (Linux, bindings/iommu/renesas,ipmmu-vmsa.yaml).
+const WINDOW: u64 = 0x1000;
 
 /// The IPMMU of R-Car Gen2: each instance stands for itself.
 pub(super) struct Gen2;
@@ -24,10 +26,10 @@ impl Model for Gen2 {
         IommuModel::Ipmmu
     }
 
-    fn place(&self, instances: &[(usize, String)]) -> Vec<Entry> {
+    fn place(&self, instances: &[(usize, String)], windows: &IommuWindows) -> Vec<Entry> {
         let instances = instances.iter();
         instances
-            .map(|(index, name)| instance(self.model(), *index, name, layout::IPMMU.size))
+            .map(|(index, name)| windows.instance(self.model(), *index, name, WINDOW))
             .collect()
     }
 
@@ -58,21 +60,14 @@ impl Model for Gen3 {
         IommuModel::IpmmuGen3
     }
 
-    fn place(&self, instances: &[(usize, String)]) -> Vec<Entry> {
+    fn place(&self, instances: &[(usize, String)], windows: &IommuWindows) -> Vec<Entry> {
         if instances.is_empty() {
             return Vec::new();
         }
-        let main = Entry::plain(
-            "ipmmu-main",
-            Device::Iommu(self.model(), IommuPart::Shared),
-            &[layout::IPMMU_MAIN],
-            Some(Irq {
-                spi: layout::IPMMU_MAIN_SPI,
-            }),
-        );
+        let main = windows.shared(self.model(), "ipmmu-main", WINDOW);
         let caches = instances.iter().map(|(index, name)| Entry {
-            irq: None,
-            ..instance(self.model(), *index, name, layout::IPMMU.size)
+            irqs: Vec::new(),
+            ..windows.instance(self.model(), *index, name, WINDOW)
         });
         std::iter::once(main).chain(caches).collect()
     }
@@ -119,7 +114,7 @@ struct Unit {
     model: IommuModel,
     ipmmu: Ipmmu,
     /// What each instance is on the board, and what happened to it.
-    instances: Vec<(Device, Arc<Tally>)>,
+    instances: Vec<(Option<Role>, Arc<Tally>)>,
 }
 
 impl Unit {
@@ -134,7 +129,7 @@ impl Unit {
         if let Some(first) = entries.first() {
             config.faults = (context.faults)(first);
         }
-        let instances: Vec<(Device, Arc<Tally>)> = entries
+        let instances: Vec<(Option<Role>, Arc<Tally>)> = entries
             .iter()
             .zip(&config.instances)
             .map(|(entry, instance)| {
@@ -146,7 +141,7 @@ impl Unit {
                     sources: context.sources.to_vec(),
                 };
                 let tally = Tally::new(info, Arc::clone(context.clock), context.sink.cloned());
-                (entry.device, Arc::new(tally))
+                (entry.role, Arc::new(tally))
             })
             .collect();
         let tallies = Arc::new(Tallies::new(
@@ -180,20 +175,20 @@ impl Unit {
     }
 
     fn instance(&self, port: Port) -> Option<(Instance, usize)> {
-        let device = Device::Iommu(self.model, IommuPart::Instance(port.iommu));
-        let number = self.number(device)?;
+        let role = Role::Iommu(self.model, IommuPart::Instance(port.iommu));
+        let number = self.number(role)?;
         Some((self.ipmmu.instance(number)?, port.utlb as usize))
     }
 
-    fn number(&self, device: Device) -> Option<usize> {
+    fn number(&self, role: Role) -> Option<usize> {
         let mut instances = self.instances.iter();
-        instances.position(|(other, _)| *other == device)
+        instances.position(|(other, _)| *other == Some(role))
     }
 }
 
 impl IommuDevice for Unit {
-    fn face(&self, device: Device) -> Option<Face> {
-        let instance = self.ipmmu.instance(self.number(device)?)?;
+    fn face(&self, role: Role) -> Option<Face> {
+        let instance = self.ipmmu.instance(self.number(role)?)?;
         Some(Face::Window(Arc::new(Window(instance))))
     }
 
@@ -245,7 +240,7 @@ impl IommuDevice for Unit {
 
     /// Contexts and the cache are the first instance's: those of Gen3 are the main IPMMU's.
     fn summaries(&self) -> Vec<IommuSummary> {
-        let summary = |(_, tally): &(Device, Arc<Tally>)| IommuSummary {
+        let summary = |(_, tally): &(Option<Role>, Arc<Tally>)| IommuSummary {
             model: self.model.name().into(),
             ..tally.summary()
         };

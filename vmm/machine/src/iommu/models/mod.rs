@@ -19,10 +19,10 @@ use vmm_devices::virtio::deferred_work::DeferredWork;
 use super::saved::WrongIommu;
 use super::tally::TallyState;
 use super::{IommuSink, IommuSummary, VirtioIommuSummary};
-use crate::board::{Device, Entry, IommuPart, Irq};
 use crate::config::{Config, IommuModel, Port};
+use crate::entry::{Entry, IommuPart, Irq, Role};
 use crate::error::Error;
-use crate::layout::{self, Range};
+use crate::layout::Range;
 
 /// Returns what the machine knows of a model.
 pub(crate) fn model(model: IommuModel) -> Option<&'static dyn Model> {
@@ -34,15 +34,52 @@ pub(crate) fn model(model: IommuModel) -> Option<&'static dyn Model> {
     }
 }
 
-/// Returns the board entry of IOMMU `index` of the configuration, in the window and with the
-/// interrupt that its place has; `size` is that of its registers in bytes.
-fn instance(model: IommuModel, index: usize, name: &str, size: u64) -> Entry {
-    let base = layout::IPMMU.base + index as u64 * layout::IPMMU_STRIDE;
-    let device = Device::Iommu(model, IommuPart::Instance(index));
-    let irq = Irq {
-        spi: layout::IPMMU_SPI + index as u32,
-    };
-    Entry::plain(name, device, &[Range::new(base, size)], Some(irq))
+/// Where a board has its IOMMUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IommuWindows {
+    /// Physical address of the registers of the first IOMMU of the configuration.
+    pub first: u64,
+    /// Distance in bytes from one to the next.
+    pub stride: u64,
+    /// Shared peripheral interrupt of the first; IOMMU `n` has this plus `n`.
+    pub first_spi: u32,
+    /// Physical address of the registers that all share.
+    pub shared: u64,
+    /// Shared peripheral interrupt of that.
+    pub shared_spi: u32,
+}
+
+impl IommuWindows {
+    /// Returns the entry of IOMMU `index` of the configuration; `size` is that of its registers in
+    /// bytes.
+    fn instance(&self, model: IommuModel, index: usize, name: &str, size: u64) -> Entry {
+        let base = self.first + index as u64 * self.stride;
+        let irq = Irq {
+            spi: self.first_spi + index as u32,
+        };
+        Self::entry(model, IommuPart::Instance(index), name, (base, size), irq)
+    }
+
+    /// Returns the entry of what all IOMMUs share; `size` is that of its registers in bytes.
+    fn shared(&self, model: IommuModel, name: &str, size: u64) -> Entry {
+        let irq = Irq {
+            spi: self.shared_spi,
+        };
+        Self::entry(model, IommuPart::Shared, name, (self.shared, size), irq)
+    }
+
+    fn entry(
+        model: IommuModel,
+        part: IommuPart,
+        name: &str,
+        (base, size): (u64, u64),
+        irq: Irq,
+    ) -> Entry {
+        let mut entry = Entry::new(name, "iommu", &[Range::new(base, size)], irq);
+        entry.role = Some(Role::Iommu(model, part));
+        entry.virtio = model.facts().virtio;
+        entry
+    }
 }
 
 /// One IOMMU: what the guest has told it, what it has cached, and what was counted.
@@ -74,9 +111,9 @@ pub(crate) trait Model: Sync {
     /// Returns which model it is.
     fn model(&self) -> IommuModel;
 
-    /// Returns the board entries of these instances: their indices in the configuration, and names.
+    /// Returns the board entries, in `windows`, of these instances: their indices in the configuration, and names.
     /// What they share comes before them, so that a guest's driver finds it first.
-    fn place(&self, instances: &[(usize, String)]) -> Vec<Entry>;
+    fn place(&self, instances: &[(usize, String)], windows: &IommuWindows) -> Vec<Entry>;
 
     /// Returns what a device tree says that it is compatible with, the most exact first.
     fn compatible(&self) -> &'static [&'static str];
@@ -109,8 +146,8 @@ pub(crate) trait Model: Sync {
 
 /// An IOMMU in a machine, or several that share what they cache.
 pub(crate) trait IommuDevice: Send + Sync {
-    /// Returns what stands at the entry of `device`, if that is one of this IOMMU's.
-    fn face(&self, device: Device) -> Option<Face>;
+    /// Returns what stands at the entry of `role`, if that is one of this IOMMU's.
+    fn face(&self, role: Role) -> Option<Face>;
 
     /// Returns what a device at `port` sees of memory, if the port is one of this IOMMU's.
     fn space(&self, port: Port) -> Option<DmaSpace>;

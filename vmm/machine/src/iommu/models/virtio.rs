@@ -11,11 +11,13 @@ use vmm_devices::virtio::iommu::{DriverEvent, DriverObserver, Iommu};
 
 use super::super::tally::Tally;
 use super::super::{IommuInfo, IommuSummary, RequestCounts, VirtioEvent, VirtioIommuSummary};
-use super::{Face, IommuContext, IommuDevice, Model, UnitState, WrongIommu, instance};
-use crate::board::{Device, Entry, IommuPart};
+use super::{Face, IommuContext, IommuDevice, IommuWindows, Model, UnitState, WrongIommu};
 use crate::config::{ConfigError, IommuModel, Port};
+use crate::entry::{Entry, IommuPart, Role};
 use crate::error::Error;
-use crate::layout;
+
+/// Size in bytes of a virtio-mmio transport: its registers and room for a configuration (virtio 1.2, 4.2.2).
+const WINDOW: u64 = 0x200;
 
 /// The model virtio-iommu.
 pub(super) struct Virtio;
@@ -25,10 +27,10 @@ impl Model for Virtio {
         IommuModel::Virtio
     }
 
-    fn place(&self, instances: &[(usize, String)]) -> Vec<Entry> {
+    fn place(&self, instances: &[(usize, String)], windows: &IommuWindows) -> Vec<Entry> {
         let instances = instances.iter();
         instances
-            .map(|(index, name)| instance(self.model(), *index, name, layout::VIRTIO.size))
+            .map(|(index, name)| windows.instance(self.model(), *index, name, WINDOW))
             .collect()
     }
 
@@ -115,9 +117,9 @@ impl VirtioUnit {
 }
 
 impl IommuDevice for VirtioUnit {
-    fn face(&self, device: Device) -> Option<Face> {
-        let own = Device::Iommu(IommuModel::Virtio, IommuPart::Instance(self.index));
-        if device != own {
+    fn face(&self, role: Role) -> Option<Face> {
+        let own = Role::Iommu(IommuModel::Virtio, IommuPart::Instance(self.index));
+        if role != own {
             return None;
         }
         let (iommu, deferred_work) = (Arc::clone(&self.iommu), Arc::clone(&self.deferred_work));

@@ -8,9 +8,8 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{DeviceFd, VmFd};
 
-use super::super::accel::{Irqchip, KvmError};
+use super::super::accel::{GicMap, Irqchip, KvmError};
 use super::vm::failed;
-use crate::layout;
 
 /// Makes the controller of a machine that has no cores yet: a GICv3, else a GICv2, whichever the
 /// host has (a GICv3 may be able to serve as the older one, too). That it cannot be asked for
@@ -36,21 +35,15 @@ fn request(kind: Irqchip) -> kvm_create_device {
 ///
 /// # Errors
 /// When KVM refuses.
-pub(super) fn set_up(gic: &DeviceFd, kind: Irqchip) -> Result<(), KvmError> {
+pub(super) fn set_up(gic: &DeviceFd, kind: Irqchip, map: &GicMap) -> Result<(), KvmError> {
     let places = match kind {
-        Irqchip::GicV2 => [
-            (KVM_VGIC_V2_ADDR_TYPE_DIST, layout::GICD.base),
-            (KVM_VGIC_V2_ADDR_TYPE_CPU, layout::GICC.base),
-        ],
-        Irqchip::GicV3 => [
-            (KVM_VGIC_V3_ADDR_TYPE_DIST, layout::GICV3D.base),
-            (KVM_VGIC_V3_ADDR_TYPE_REDIST, layout::GICR.base),
-        ],
+        Irqchip::GicV2 => [KVM_VGIC_V2_ADDR_TYPE_DIST, KVM_VGIC_V2_ADDR_TYPE_CPU],
+        Irqchip::GicV3 => [KVM_VGIC_V3_ADDR_TYPE_DIST, KVM_VGIC_V3_ADDR_TYPE_REDIST],
     };
-    for (part, base) in places {
-        set(gic, KVM_DEV_ARM_VGIC_GRP_ADDR, part, &base)?;
+    for (part, window) in places.into_iter().zip(map.windows) {
+        set(gic, KVM_DEV_ARM_VGIC_GRP_ADDR, part, &window.base)?;
     }
-    set(gic, KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0_u64, &layout::IRQS)?;
+    set(gic, KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0_u64, &map.irqs)?;
     set(
         gic,
         KVM_DEV_ARM_VGIC_GRP_CTRL,

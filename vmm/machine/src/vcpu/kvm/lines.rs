@@ -20,14 +20,15 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::super::accel::KvmError;
 use super::vm::failed;
-use crate::board::Irq;
+use crate::entry::Irq;
 use crate::layout;
 
-/// Has the "global interrupt" of each number be the shared peripheral interrupt of that number.
+/// Has the "global interrupt" of each number be the shared peripheral interrupt of that number, of `irqs` with the
+/// private ones.
 ///
 /// # Errors
 /// When KVM refuses.
-pub(super) fn route(vm: &VmFd) -> Result<(), KvmError> {
+pub(super) fn route(vm: &VmFd, irqs: u32) -> Result<(), KvmError> {
     let entry = |spi| kvm_irq_routing_entry {
         gsi: spi,
         type_: KVM_IRQ_ROUTING_IRQCHIP,
@@ -39,7 +40,7 @@ pub(super) fn route(vm: &VmFd) -> Result<(), KvmError> {
         },
         ..kvm_irq_routing_entry::default()
     };
-    let entries: Vec<_> = (0..layout::IRQS - layout::SPI_BASE).map(entry).collect();
+    let entries: Vec<_> = (0..irqs - layout::SPI_BASE).map(entry).collect();
     let routing = KvmIrqRouting::from_entries(&entries).map_err(|error| KvmError::Call {
         what: "list its interrupts",
         source: io::Error::other(format!("{error:?}")),

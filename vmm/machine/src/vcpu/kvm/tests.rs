@@ -16,10 +16,10 @@ use vmm_devices::uart::Discard;
 
 use super::debug::Shared;
 use super::{Vm, spec, state};
+use crate::board::Board;
 use crate::loader::image::tests::arm64;
 use crate::vcpu::{
-    GicRegister, Halted, Irqchip, KvmError, KvmState, Resume, Stop, StopHandler, SystemError,
-    Waker, Width,
+    GicRegister, Halted, Irqchip, KvmError, KvmState, Resume, Stop, StopHandler, SystemError, Width,
 };
 use crate::{
     Accel, ByteSize, Config, IommuConfig, IommuModel, KernelFormat, Limits, Machine, Reason,
@@ -251,7 +251,8 @@ fn machines_leave_no_thread_and_no_file() {
 fn bare(cpus: u8) -> (Vm, Vec<Shared>) {
     let mut vm = Vm::open(Width::Bits64).unwrap();
     let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(1 << 30), 2 << 20)]).unwrap();
-    vm.populate(cpus, Arc::new(ram), &Arc::new(Waker::default()))
+    let board = Board::on(vm.platform(), &Config::default());
+    vm.populate(cpus, &board.gic, Arc::new(ram), &Arc::default())
         .unwrap();
     let cores = vm.take_cores().into_iter();
     let cores = cores.map(|core| Arc::new(Mutex::new(core))).collect();

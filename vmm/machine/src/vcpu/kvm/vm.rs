@@ -19,11 +19,11 @@ use vmm_devices::virtio::worker::Subscriber;
 use vmm_sys_util::errno;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::super::accel::{KvmError, Platform};
+use super::super::accel::{GicMap, KvmError, Platform};
 use super::super::saved::GicRegister;
 use super::lines::{self, Line};
 use super::{gic, gic_state};
-use crate::board::Irq;
+use crate::entry::Irq;
 
 /// An error of a call to KVM.
 pub(super) fn failed(what: &'static str) -> impl Fn(errno::Error) -> KvmError {
@@ -38,6 +38,8 @@ pub(super) fn failed(what: &'static str) -> impl Fn(errno::Error) -> KvmError {
 pub struct Vm {
     fd: Arc<VmFd>,
     platform: Platform,
+    /// Interrupts of its controller, once it is populated.
+    irqs: u32,
     cores: Mutex<Vec<VcpuFd>>,
     /// The lines that must be looked at when the guest has ended an interrupt.
     lines: Mutex<Vec<Arc<Line>>>,
@@ -83,6 +85,7 @@ impl Vm {
                 irqchip,
                 accelerated: true,
             },
+            irqs: 0,
             cores: Mutex::default(),
             lines: Mutex::default(),
             gic,
@@ -96,15 +99,16 @@ impl Vm {
         self.platform
     }
 
-    /// Gives it memory, cores and an interrupt controller, whose lines note their interrupts in
-    /// `waker`, and asks KVM for exits where an instruction accesses a device that the processor
-    /// does not describe to KVM, such as a load of two registers.
+    /// Gives it memory, cores and an interrupt controller, at the place that `map` says, whose
+    /// lines note their interrupts in `waker`, and asks KVM for exits where an instruction accesses
+    /// a device that the processor does not describe to KVM, such as a load of two registers.
     ///
     /// # Errors
     /// When KVM refuses.
     pub fn populate(
         &mut self,
         cpus: u8,
+        map: &GicMap,
         ram: Arc<GuestMemoryMmap<()>>,
         waker: &Arc<Waker>,
     ) -> Result<(), KvmError> {
@@ -119,8 +123,9 @@ impl Vm {
             cap: KVM_CAP_ARM_NISV_TO_USER,
             ..kvm_enable_cap::default()
         });
-        gic::set_up(&self.gic, self.platform.irqchip)?;
-        lines::route(&self.fd)
+        gic::set_up(&self.gic, self.platform.irqchip, map)?;
+        self.irqs = map.irqs;
+        lines::route(&self.fd, map.irqs)
     }
 
     /// The line of an interrupt. To be asked for once, when the machine is populated.
@@ -199,12 +204,17 @@ impl Vm {
 
     /// The state of the interrupt controller of a machine of so many cores, which stand still.
     pub(super) fn save_gic(&self, cores: u64) -> Result<Vec<GicRegister>, KvmError> {
-        gic_state::save(&self.gic, self.platform.irqchip, cores)
+        gic_state::save(&self.gic, self.platform.irqchip, (cores, self.irqs.into()))
     }
 
     /// Has the interrupt controller go on from there.
     pub(super) fn restore_gic(&self, cores: u64, saved: &[GicRegister]) -> Result<(), KvmError> {
-        gic_state::restore(&self.gic, self.platform.irqchip, cores, saved)
+        gic_state::restore(
+            &self.gic,
+            self.platform.irqchip,
+            (cores, self.irqs.into()),
+            saved,
+        )
     }
 
     /// The interrupts of the lines that are high.

@@ -62,11 +62,14 @@ fn common(irqs: (u64, u64)) -> impl Iterator<Item = u64> {
 /// The interrupts that each core has for itself.
 const OWN: (u64, u64) = (0, SPI_BASE as u64);
 
+/// Numbers of cores and of interrupts.
+type Size = (u64, u64);
+
 /// All registers with state, by group and number, in an order in which they can be restored.
-fn registers(kind: Irqchip, cores: u64) -> Vec<(u32, u64)> {
+fn registers(kind: Irqchip, (cores, irqs): Size) -> Vec<(u32, u64)> {
     match kind {
-        Irqchip::GicV2 => v2::registers(cores),
-        Irqchip::GicV3 => v3::registers(cores),
+        Irqchip::GicV2 => v2::registers(cores, irqs),
+        Irqchip::GicV3 => v3::registers(cores, irqs),
     }
 }
 
@@ -74,7 +77,7 @@ fn registers(kind: Irqchip, cores: u64) -> Vec<(u32, u64)> {
 pub(super) fn save(
     gic: &DeviceFd,
     kind: Irqchip,
-    cores: u64,
+    size: Size,
 ) -> Result<Vec<GicRegister>, KvmError> {
     let read = |(group, attr)| {
         let mut value = 0_u64;
@@ -89,17 +92,17 @@ pub(super) fn save(
             .map_err(failed("read its interrupt controller"))?;
         Ok(GicRegister { group, attr, value })
     };
-    registers(kind, cores).into_iter().map(read).collect()
+    registers(kind, size).into_iter().map(read).collect()
 }
 
 /// Writes it; the cores have not run.
 pub(super) fn restore(
     gic: &DeviceFd,
     kind: Irqchip,
-    cores: u64,
+    size: Size,
     saved: &[GicRegister],
 ) -> Result<(), KvmError> {
-    let known = registers(kind, cores);
+    let known = registers(kind, size);
     let given = saved.iter().map(|register| (register.group, register.attr));
     if !known.iter().copied().eq(given) {
         return Err(KvmError::Saved(
@@ -138,7 +141,7 @@ mod tests {
     #[test]
     fn each_register_is_there_once_and_the_identity_first() {
         for kind in [Irqchip::GicV2, Irqchip::GicV3] {
-            let list = registers(kind, 4);
+            let list = registers(kind, (4, 128));
             assert_eq!(list[0], (KVM_DEV_ARM_VGIC_GRP_DIST_REGS, IDENTITY));
             let mut sorted = list.clone();
             sorted.sort_unstable();
@@ -149,7 +152,7 @@ mod tests {
 
     #[test]
     fn enables_alone_are_cleared() {
-        let four = registers(Irqchip::GicV2, 4);
+        let four = registers(Irqchip::GicV2, (4, 128));
         let cleared = four
             .iter()
             .filter_map(|&(group, attr)| disable(group, attr));
@@ -157,7 +160,7 @@ mod tests {
         let expected = [0x184, 0x188, 0x18c].into_iter();
         let expected = expected.chain((0..4).map(|core| of_core(core, 0x180)));
         assert!(cleared.eq(expected));
-        let one = registers(Irqchip::GicV3, 1);
+        let one = registers(Irqchip::GicV3, (1, 128));
         let cleared = one.iter().filter_map(|&(group, attr)| disable(group, attr));
         assert!(cleared.eq([0x184, 0x188, 0x18c, 0x1_0180]));
     }

@@ -5,7 +5,7 @@
 use kvm_bindings::{KVM_DEV_ARM_VGIC_GRP_CPU_REGS, KVM_DEV_ARM_VGIC_GRP_DIST_REGS};
 
 use super::{CONTROL, IDENTITY, OWN, REQUESTS, array, common, of_core};
-use crate::layout::{IRQS, SPI_BASE};
+use crate::layout::SPI_BASE;
 
 /// GICD_ITARGETSR: eight bits for each interrupt. Those of a core's own say which core it is.
 const TARGETS: u64 = 0x800;
@@ -19,8 +19,8 @@ const SENT: u64 = 16;
 const INTERFACE: [u64; 8] = [0, 4, 8, 0x1c, 0xd0, 0xd4, 0xd8, 0xdc];
 
 /// All registers with state.
-pub(super) fn registers(cores: u64) -> Vec<(u32, u64)> {
-    let shared = (u64::from(SPI_BASE), u64::from(IRQS));
+pub(super) fn registers(cores: u64, irqs: u64) -> Vec<(u32, u64)> {
+    let shared = (u64::from(SPI_BASE), irqs);
     let distributor = [IDENTITY, CONTROL].into_iter();
     let distributor = distributor
         .chain(common(shared))
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn registers_are_where_the_manual_says() {
-        let list = registers(2);
+        let list = registers(2, 128);
         let distributor = |core, at| (KVM_DEV_ARM_VGIC_GRP_DIST_REGS, of_core(core, at));
         for register in [
             distributor(0, 0xc08),

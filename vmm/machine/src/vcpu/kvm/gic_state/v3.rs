@@ -7,7 +7,7 @@ use kvm_bindings::{
 
 use super::super::spec::encoding;
 use super::{CONTROL, IDENTITY, OWN, common, of_core};
-use crate::layout::{IRQS, SPI_BASE};
+use crate::layout::SPI_BASE;
 
 /// GICD_IROUTER: 64 bits for each interrupt, which KVM gives by halves.
 const ROUTES: u64 = 0x6000;
@@ -31,8 +31,8 @@ const INTERFACE: [u64; 9] = [
 ];
 
 /// All registers with state.
-pub(super) fn registers(cores: u64) -> Vec<(u32, u64)> {
-    let (shared, all) = (u64::from(SPI_BASE), u64::from(IRQS));
+pub(super) fn registers(cores: u64, irqs: u64) -> Vec<(u32, u64)> {
+    let (shared, all) = (u64::from(SPI_BASE), irqs);
     let routes = (2 * shared..2 * all).map(|n| ROUTES + 4 * n);
     let distributor = [IDENTITY, CONTROL].into_iter();
     let distributor = distributor.chain(common((shared, all))).chain(routes);

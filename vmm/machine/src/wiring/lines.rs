@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use vmm_base::Interrupt;
 use vmm_faults::{FaultyLine, Injection};
 
-use crate::board::{Entry, Irq};
 use crate::controller::Controller;
+use crate::entry::Entry;
 use crate::error::Error;
 use crate::iommu::IommuSink;
 
@@ -35,12 +35,15 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The line of interrupt `irq`, with nothing in between.
+    /// The first line of `entry`, with nothing in between; one to nowhere if it has none.
     ///
     /// # Errors
     /// When KVM refuses.
-    pub fn plain(&self, irq: Irq) -> Result<Arc<dyn Interrupt>, Error> {
-        self.controller.line(irq)
+    pub fn plain(&self, entry: &Entry) -> Result<Arc<dyn Interrupt>, Error> {
+        match entry.irqs.first() {
+            Some(irq) => self.controller.line(*irq),
+            None => Ok(Arc::new(Unconnected)),
+        }
     }
 
     /// The line of an IOMMU, which tells of its faults itself, if it has one.
@@ -48,26 +51,28 @@ impl<'a> Lines<'a> {
     /// # Errors
     /// When KVM refuses.
     pub fn of_iommu(&self, entry: &Entry) -> Result<Option<Arc<dyn Interrupt>>, Error> {
-        let line = entry.irq.map(|irq| self.plain(irq)).transpose()?;
-        Ok(line.map(|line| self.faulty(line, &entry.name)))
+        if entry.irqs.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.faulty(self.plain(entry)?, &entry.name)))
     }
 
     /// The line of another device, with the machine's sink told of what happens on it if it wants to know.
     ///
     /// # Errors
     /// When KVM refuses.
-    pub fn of_device(&self, name: &str, irq: Irq) -> Result<Arc<dyn Interrupt>, Error> {
-        let line = self.plain(irq)?;
-        let line = match self.sink {
-            Some(sink) if sink.wants_interrupts() => Arc::new(WatchedLine {
+    pub fn of_device(&self, entry: &Entry) -> Result<Arc<dyn Interrupt>, Error> {
+        let line = self.plain(entry)?;
+        let line = match (self.sink, entry.irqs.first()) {
+            (Some(sink), Some(irq)) if sink.wants_interrupts() => Arc::new(WatchedLine {
                 line,
-                device: name.to_owned(),
+                device: entry.name.clone(),
                 irq: irq.id(),
                 sink: Arc::clone(sink),
             }),
             _ => line,
         };
-        Ok(self.faulty(line, name))
+        Ok(self.faulty(line, &entry.name))
     }
 
     /// Those that faults are put in on, by device.
@@ -85,6 +90,13 @@ impl<'a> Lines<'a> {
         lines.insert(device.to_owned(), Arc::clone(&faulty));
         faulty
     }
+}
+
+/// A line that leads nowhere.
+struct Unconnected;
+
+impl Interrupt for Unconnected {
+    fn set(&self, _level: bool) {}
 }
 
 /// An interrupt line that someone looks at.

@@ -1,4 +1,4 @@
-//! What stands on a board: devices, each with its windows, interrupt and connections.
+//! What stands on a board: devices, each with its windows, interrupts and connections.
 
 use crate::config::{IommuModel, Port};
 use crate::layout::{self, Range};
@@ -17,32 +17,17 @@ impl Irq {
     }
 }
 
-/// The console's interrupt.
-pub const UART_IRQ: Irq = Irq {
-    spi: layout::UART_SPI,
-};
-/// The real-time clock's interrupt.
-pub const RTC_IRQ: Irq = Irq {
-    spi: layout::RTC_SPI,
-};
-
-/// A kind of device.
+/// What other parts of a machine find a device by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
-    /// Interrupt controller: distributor, and CPU interface (GICv2) or redistributors (GICv3).
-    Gic,
-    /// Console.
-    Uart,
-    /// Real-time clock.
-    Rtc,
+pub enum Role {
+    /// The console that the boot loader and the kernel write to.
+    Console,
     /// Clock generator `index` of the configuration.
     ClockGenerator(usize),
     /// An IOMMU, or a part of one.
     Iommu(IommuModel, IommuPart),
-    /// Disk `index` of the configuration, on virtio-mmio.
+    /// Disk `index` of the configuration.
     Disk(usize),
-    /// Entropy, on virtio-mmio.
-    Rng,
 }
 
 /// What stands at an entry of an IOMMU.
@@ -59,12 +44,19 @@ pub enum IommuPart {
 pub struct Entry {
     /// Name in summaries and in the documentation.
     pub name: String,
-    /// What it is.
-    pub device: Device,
-    /// Where its registers are.
+    /// The name of its node in the device tree, without the address: what kind of device it is (Devicetree
+    /// Specification 2.2.2).
+    pub node: &'static str,
+    /// What others find it by, if they look for it.
+    pub role: Option<Role>,
+    /// Whether it stands in a virtio-mmio slot.
+    pub virtio: bool,
+    /// Whether it is a bus master, whose accesses to memory are traced as its own.
+    pub master: bool,
+    /// Where its registers are, the first of which names its node.
     pub ranges: Vec<Range>,
-    /// Its interrupt.
-    pub irq: Option<Irq>,
+    /// Its interrupts, in the order of its binding.
+    pub irqs: Vec<Irq>,
     /// Where it stands behind an IOMMU.
     pub iommu: Option<Port>,
     /// The clock generators that its probe waits for.
@@ -74,54 +66,53 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// An entry that stands behind no IOMMU and waits for no clock.
-    pub(crate) fn plain(name: &str, device: Device, ranges: &[Range], irq: Option<Irq>) -> Self {
+    /// Returns an entry with one interrupt at most, which nobody looks for, behind no IOMMU and
+    /// without a clock to wait for.
+    pub(crate) fn new(
+        name: &str,
+        node: &'static str,
+        ranges: &[Range],
+        irq: impl Into<Option<Irq>>,
+    ) -> Self {
         Self {
             name: name.to_owned(),
-            device,
+            node,
+            role: None,
+            virtio: false,
+            master: false,
             ranges: ranges.to_vec(),
-            irq,
+            irqs: irq.into().into_iter().collect(),
             iommu: None,
             clocks: Vec::new(),
             coherent: false,
         }
     }
 
-    /// Whether it stands in a virtio-mmio slot.
-    pub const fn is_virtio(&self) -> bool {
-        match self.device {
-            Device::Disk(_) | Device::Rng => true,
-            Device::Iommu(model, _) => model.facts().virtio,
-            _ => false,
+    /// The index in the configuration of the disk that it is.
+    pub const fn disk_index(&self) -> Option<usize> {
+        match self.role {
+            Some(Role::Disk(index)) => Some(index),
+            _ => None,
         }
     }
 
     /// The index of the IOMMU whose ports are here.
     pub const fn iommu_index(&self) -> Option<usize> {
-        match self.device {
-            Device::Iommu(_, IommuPart::Instance(index)) => Some(index),
+        match self.role {
+            Some(Role::Iommu(_, IommuPart::Instance(index))) => Some(index),
             _ => None,
         }
     }
 
     /// The name of its node in the device tree, without the path.
     pub fn node_name(&self) -> String {
-        let kind = match self.device {
-            Device::Gic => "interrupt-controller",
-            Device::Uart => "serial",
-            Device::Rtc => "rtc",
-            Device::ClockGenerator(_) => "clock-controller",
-            Device::Iommu(..) => "iommu",
-            Device::Disk(_) | Device::Rng => "virtio_mmio",
-        };
-        format!("{kind}@{:x}", self.ranges[0].base)
+        let base = self.ranges.first().map_or(0, |range| range.base);
+        format!("{}@{base:x}", self.node)
     }
 
     /// What Linux calls it (drivers/of/device.c, `of_device_make_bus_id`).
     pub fn linux_name(&self) -> String {
-        match self.node_name().split_once('@') {
-            Some((kind, address)) => format!("{address}.{kind}"),
-            None => String::new(),
-        }
+        let base = self.ranges.first().map_or(0, |range| range.base);
+        format!("{base:x}.{}", self.node)
     }
 }

@@ -1,0 +1,133 @@
+//! The generated device tree reads back as it was meant.
+
+use fdt::Fdt;
+
+use super::*;
+use crate::ByteSize;
+use crate::boards::virt::layout;
+use crate::fdt::{GIC_PPI, GIC_SPI, LEVEL_HIGH, SEED_BYTES};
+use crate::layout::Range;
+
+fn blob(config: &Config, initrd: Option<Range>) -> Vec<u8> {
+    let chosen = Chosen {
+        cmdline: "console=ttyS0 quiet",
+        initrd,
+        rng_seed: &[7; SEED_BYTES],
+    };
+    Board::new(config).device_tree(&chosen).unwrap()
+}
+
+#[test]
+fn it_reads_back_as_it_was_meant() {
+    let disks = vec![DiskConfig::new("a"), DiskConfig::new("b")];
+    let memory = ByteSize(512 << 20);
+    let config = Config {
+        cpus: 4,
+        disks,
+        memory,
+        memory_base: Some(ByteSize(0x8000_0000)),
+        ..Config::default()
+    };
+    let bytes = blob(&config, Some(Range::new(0x8801_0000, 1234)));
+    let tree = Fdt::new(&bytes).unwrap();
+    assert_eq!(tree.root().compatible().first(), "linux,dummy-virt");
+    assert_eq!(tree.cpus().count(), 4);
+    let ram = tree.memory().regions().next().unwrap();
+    assert_eq!(
+        (ram.starting_address as u64, ram.size),
+        (0x8000_0000, Some(512 << 20))
+    );
+    assert_eq!(tree.chosen().bootargs(), Some("console=ttyS0 quiet"));
+    let chosen = tree.find_node("/chosen").unwrap();
+    let end = chosen.property("linux,initrd-end").unwrap();
+    assert_eq!(end.value, (0x8801_0000_u64 + 1234).to_be_bytes());
+    assert_eq!(chosen.property("rng-seed").unwrap().value, [7; SEED_BYTES]);
+    let uart = tree.find_node("/serial@9000000").unwrap();
+    assert_eq!(uart.compatible().unwrap().first(), "ns16550a");
+    assert_eq!(tree.find_all_nodes("/virtio_mmio").count(), 3);
+    let second = tree.find_node("/virtio_mmio@a001000").unwrap();
+    let interrupts = second.property("interrupts").unwrap().value;
+    let cells = [GIC_SPI, layout::VIRTIO_SPI + 1, LEVEL_HIGH]
+        .map(u32::to_be_bytes)
+        .concat();
+    assert_eq!(interrupts, cells);
+    let timer = tree
+        .find_node("/timer")
+        .unwrap()
+        .property("interrupts")
+        .unwrap()
+        .value;
+    assert_eq!(timer.len(), 48);
+    assert_eq!(
+        timer[24..36],
+        [GIC_PPI, 11, 0xf04].map(u32::to_be_bytes).concat()
+    );
+}
+
+/// Cells of a property.
+fn cells(tree: &Fdt<'_>, node: &str, property: &str) -> Option<Vec<u32>> {
+    let value = tree.find_node(node)?.property(property)?.value;
+    let cell = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+    Some(value.chunks(4).map(cell).collect())
+}
+
+#[test]
+fn devices_name_their_iommu() {
+    for (model, main) in [(IommuModel::Ipmmu, None), (IommuModel::IpmmuGen3, Some(0))] {
+        let config = Config {
+            disks: vec![
+                "a,iommu=ipmmu1:5".parse().unwrap(),
+                "b,iommu=none".parse().unwrap(),
+            ],
+            iommus: vec![IommuConfig::new(model); 2],
+            ..Config::default()
+        };
+        let bytes = blob(&config, None);
+        let tree = Fdt::new(&bytes).unwrap();
+        let phandle = |index| cells(&tree, &format!("/iommu@980{index}000"), "phandle").unwrap()[0];
+        assert_eq!(
+            cells(&tree, "/virtio_mmio@a000000", "iommus"),
+            Some(vec![phandle(1), 5])
+        );
+        assert_eq!(cells(&tree, "/virtio_mmio@a001000", "iommus"), None);
+        assert_eq!(
+            cells(&tree, "/virtio_mmio@a002000", "iommus"),
+            Some(vec![phandle(0), 0])
+        );
+        assert_eq!(
+            cells(&tree, "/iommu@9800000", "#iommu-cells"),
+            Some(vec![1])
+        );
+        let root = cells(&tree, "/iommu@9700000", "phandle");
+        assert_eq!(
+            cells(&tree, "/iommu@9800000", "renesas,ipmmu-main"),
+            main.map(|bit| vec![root.as_ref().unwrap()[0], bit])
+        );
+        let interrupts = cells(&tree, "/iommu@9801000", "interrupts");
+        let own = [GIC_SPI, layout::IOMMUS.first_spi + 1, LEVEL_HIGH].to_vec();
+        assert_eq!(interrupts, main.is_none().then_some(own));
+        assert_eq!(cells(&tree, "/virtio_mmio@a000000", "dma-coherent"), None);
+    }
+}
+
+#[test]
+fn the_largest_machine_fits_its_room() {
+    let disks = vec![DiskConfig::new("d"); BoardModel::Virt.facts().max_disks()];
+    let bytes = blob(
+        &Config {
+            cpus: 4,
+            disks,
+            iommus: vec![IommuConfig::new(IommuModel::IpmmuGen3); MAX_IOMMUS],
+            ..Config::default()
+        },
+        None,
+    );
+    assert!(bytes.len() as u64 + 2048 < crate::loader::place::DTB_ROOM);
+    let tree = Fdt::new(&bytes).unwrap();
+    assert!(
+        tree.find_node("/chosen")
+            .unwrap()
+            .property("linux,initrd-start")
+            .is_none()
+    );
+}

@@ -1,0 +1,78 @@
+//! `virt`: a board of this project's own, with what a configuration asks for.
+
+pub(super) mod layout;
+
+use super::model::Model;
+use super::tree::{self, Identity};
+use crate::board::{Board, Irq};
+use crate::config::{BoardModel, Config};
+use crate::fdt::{self, Chosen};
+use crate::layout::Range;
+use crate::parts::{self, Placed};
+use crate::vcpu::{GicMap, Irqchip, Platform, Width};
+
+/// The board.
+pub(super) struct Virt;
+
+impl Model for Virt {
+    fn model(&self) -> BoardModel {
+        BoardModel::Virt
+    }
+
+    fn gic(&self, platform: Platform) -> GicMap {
+        GicMap {
+            windows: match platform.irqchip {
+                Irqchip::GicV2 => [layout::GICD, layout::GICC],
+                Irqchip::GicV3 => [layout::GICV3D, layout::GICR],
+            },
+            irqs: layout::IRQS,
+        }
+    }
+
+    fn devices(&self, platform: Platform, config: &Config) -> Vec<Placed> {
+        let spi = |spi| Irq { spi };
+        let mut devices = vec![
+            parts::gic::gic(platform.irqchip, &self.gic(platform)),
+            parts::console::ns16550a(layout::UART, spi(layout::UART_SPI)),
+            parts::rtc::pl031(layout::RTC, spi(layout::RTC_SPI)),
+        ];
+        for (index, name) in config.clock_list().iter().enumerate() {
+            let base = layout::CLKGEN.base + index as u64 * layout::CLKGEN_STRIDE;
+            let window = Range::new(base, layout::CLKGEN.size);
+            devices.push(parts::clock::axi_clkgen(name, index, window));
+        }
+        devices.extend(parts::iommu::all(config, &layout::IOMMUS));
+        devices.extend(parts::virtio::in_slots(config, slots()));
+        // What this machine's devices do is coherent with the host's caches; arm64 kernels have no
+        // trouble to be told so.
+        if platform.width == Width::Bits64 {
+            let virtio = devices.iter_mut().filter(|device| device.entry.virtio);
+            virtio.for_each(|device| device.entry.coherent = true);
+        }
+        devices
+    }
+
+    fn device_tree(&self, board: &Board, chosen: &Chosen<'_>) -> Result<Vec<u8>, vm_fdt::Error> {
+        let identity = Identity {
+            compatible: "linux,dummy-virt",
+            model: "viommu virtual machine",
+        };
+        tree::generate(board, chosen, &identity, |fdt| {
+            fdt::psci(fdt)?;
+            fdt::core_devices(fdt, board.cpus, board.platform)?;
+            let (hz, phandle) = (24_000_000, fdt::PHANDLE_APB_CLOCK);
+            fdt::fixed_clock(fdt, ("apb-pclk", "clk24mhz"), hz, phandle)
+        })
+    }
+}
+
+/// Returns the windows and interrupts of its virtio-mmio slots.
+fn slots() -> impl Iterator<Item = (Range, Irq)> {
+    (0..BoardModel::Virt.facts().virtio_slots).map(|slot| {
+        let base = layout::VIRTIO.base + slot as u64 * layout::VIRTIO_STRIDE;
+        let irq = Irq {
+            spi: layout::VIRTIO_SPI + slot as u32,
+        };
+        (Range::new(base, layout::VIRTIO.size), irq)
+    })
+}

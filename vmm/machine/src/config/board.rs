@@ -1,0 +1,73 @@
+//! Which board a machine is, and what a configuration may ask of it.
+
+use serde::{Deserialize, Serialize};
+
+/// A board: what devices there are, and where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BoardModel {
+    /// A board of this project's own, with what a configuration asks for.
+    #[default]
+    Virt,
+}
+
+/// What a configuration must know of a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BoardFacts {
+    /// Its name on the command line and in files.
+    pub name: &'static str,
+    /// What it is, for `--help`.
+    pub about: &'static str,
+    /// The least physical address at which RAM may begin; devices lie below.
+    pub ram_min: u64,
+    /// RAM ends at or below this physical address.
+    pub ram_max: u64,
+    /// Where RAM begins by default in a machine with an IOMMU, or as little below as its size demands.
+    pub ram_with_iommu: u64,
+    /// Number of virtio-mmio slots.
+    pub virtio_slots: usize,
+}
+
+impl BoardModel {
+    /// All boards, in the order in which they are listed.
+    pub const ALL: [Self; 1] = [Self::Virt];
+
+    /// Returns what a configuration must know of it.
+    pub const fn facts(self) -> BoardFacts {
+        match self {
+            Self::Virt => BoardFacts {
+                name: "virt",
+                about: "a board of its own with virtio-mmio slots",
+                ram_min: 0x4000_0000,
+                // The first gigabyte below 4 GiB stays free, so that no size arithmetic of a 32-bit
+                // kernel meets the end of its address space.
+                ram_max: 0xf000_0000,
+                // At the end of the 2 GiB from 1 GiB on in which Linux's IPMMU driver maps DMA on
+                // ARM32 (drivers/iommu/ipmmu-vmsa.c, `ipmmu_init_arm_mapping`), so that an IOVA
+                // that reaches the bus untranslated finds nothing there instead of somebody's
+                // memory.
+                ram_with_iommu: 0xc000_0000,
+                virtio_slots: 16,
+            },
+        }
+    }
+
+    /// Returns whether it is the one that a configuration has which says nothing.
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns the names of all boards with what they are, as `--help` has them.
+    pub fn described() -> String {
+        let described = |board: Self| format!("{} ({})", board.facts().name, board.facts().about);
+        Self::ALL.map(described).join(", ")
+    }
+}
+
+impl BoardFacts {
+    /// Returns the most disks that it takes: its virtio-mmio slots without the one of the entropy
+    /// device.
+    pub const fn max_disks(&self) -> usize {
+        self.virtio_slots.saturating_sub(1)
+    }
+}

@@ -1,0 +1,49 @@
+//! Devices on the virtio-mmio transport.
+
+mod disk;
+mod rng;
+
+use std::sync::Arc;
+
+use super::{Part, Placed};
+use crate::config::Config;
+use crate::entry::{Entry, Irq, Role};
+use crate::layout::Range;
+
+/// A virtio device that stands in no slot yet.
+struct Device {
+    name: String,
+    role: Option<Role>,
+    part: Arc<dyn Part>,
+}
+
+/// Returns the devices of `config`, in the order of [`Config::ports`].
+fn devices(config: &Config) -> Vec<Device> {
+    let disks = (0..config.disks.len()).map(disk::device);
+    let rng = config.rng.then(rng::device);
+    disks.chain(rng).collect()
+}
+
+/// Returns the virtio devices of the valid `config` in the slots that there are: their windows and
+/// interrupts.
+pub(crate) fn in_slots(config: &Config, slots: impl Iterator<Item = (Range, Irq)>) -> Vec<Placed> {
+    let clocks = config.clock_list();
+    // A configuration whose ports do not exist is not valid.
+    let mut ports = config.ports().unwrap_or_default().into_iter();
+    let placed = devices(config).into_iter().zip(slots);
+    let placed = placed.map(|(device, (window, irq))| {
+        let mut entry = Entry::new(&device.name, "virtio_mmio", &[window], irq);
+        (entry.virtio, entry.master, entry.role) = (true, true, device.role);
+        entry.iommu = ports.next().flatten();
+        if let Some(disk) = entry.disk_index().and_then(|index| config.disks.get(index)) {
+            let place = |name: &String| clocks.iter().position(|clock| clock == name);
+            entry.clocks = disk.clocks.iter().filter_map(place).collect();
+            entry.coherent = disk.coherent;
+        }
+        Placed {
+            entry,
+            part: device.part,
+        }
+    });
+    placed.collect()
+}

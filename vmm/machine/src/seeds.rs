@@ -1,0 +1,24 @@
+//! Seeds of what looks random to a guest, which follow from the machine's.
+
+use rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use crate::config::Config;
+
+/// What gets its own stream of the seed.
+#[derive(Clone, Copy)]
+pub(crate) enum Stream {
+    KernelSeed = 1,
+    Rng = 2,
+}
+
+/// Returns a seed for one purpose, so that two consumers never share a stream.
+pub(crate) fn derive(seed: u64, stream: Stream) -> u64 {
+    let mut mixer = Xoshiro256PlusPlus::seed_from_u64(seed);
+    (0..stream as u32).fold(0, |_, _| mixer.next_u64())
+}
+
+/// The seed of the generator behind a machine's entropy device, which follows from the machine's.
+pub fn noise_seed(config: &Config) -> u64 {
+    derive(config.seed, Stream::Rng)
+}

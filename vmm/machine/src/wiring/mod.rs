@@ -1,0 +1,349 @@
+//! A machine while its devices are made and connected: what they find at their places, and what becomes of it.
+
+mod lines;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use viommu::inject::Faults;
+use viommu::{DmaSpace, SourceId};
+use vm_device::DeviceMmio;
+use vm_memory::GuestMemoryMmap;
+use vmm_base::{Clock, Control, Interrupt, Waker};
+use vmm_devices::clkgen::ClockGenerator;
+use vmm_devices::rtc::Rtc;
+use vmm_devices::uart::{ConsoleSink, Discard, Uart};
+use vmm_devices::virtio::block::{Counters, Disk};
+use vmm_devices::virtio::deferred_work::DeferredWork;
+use vmm_devices::virtio::schedule::Schedule;
+use vmm_devices::virtio::{VirtioDevice, VirtioMmio};
+use vmm_faults::{DeviceFaults, Injection, IommuPoints};
+
+use crate::bus::{CurrentCpu, SystemBus};
+use crate::config::{Config, DiskConfig, Port};
+use crate::controller::Controller;
+use crate::entry::Entry;
+use crate::error::Error;
+use crate::iommu::models::IommuContext;
+use crate::iommu::{IommuSink, Iommus};
+use crate::targets::{Target, Targets};
+use crate::vcpu::Timing;
+
+use lines::Lines;
+
+/// What a machine is connected to outside itself.
+pub(crate) struct HostConnections<'a> {
+    /// Where the guest's console goes.
+    pub console: Box<dyn ConsoleSink>,
+    /// Who is told of what happens at the IOMMUs.
+    pub sink: Option<&'a Arc<dyn IommuSink>>,
+    /// The faults that are put in.
+    pub injection: Option<&'a Arc<Injection>>,
+    /// Wakes the machine when it waits for something to do.
+    pub waker: &'a Arc<Waker>,
+}
+
+/// Devices that are only looked at to be saved and restored.
+#[derive(Default)]
+pub(crate) struct Devices {
+    /// The real-time clock, if there is one.
+    pub rtc: Option<Arc<Rtc>>,
+    /// In the order of the board.
+    pub clocks: Vec<Arc<ClockGenerator>>,
+    /// In the order of the board.
+    pub virtio: Vec<Arc<Mutex<VirtioMmio>>>,
+}
+
+/// What devices work with, and there before any of them is made.
+pub(crate) struct Supplies {
+    /// The guest's memory.
+    pub ram: Arc<GuestMemoryMmap<()>>,
+    /// Who brings their interrupts to the cores.
+    pub controller: Controller,
+    /// The guest's clock.
+    pub timing: Timing,
+    /// What the real-time clock shows at power-on.
+    pub epoch: u32,
+    /// In the order of the configuration.
+    pub disks: Vec<Disk>,
+}
+
+/// A machine while its devices are put in their places.
+pub(crate) struct Wiring<'a> {
+    config: &'a Config,
+    injection: Option<&'a Arc<Injection>>,
+    ram: Arc<GuestMemoryMmap<()>>,
+    controller: Controller,
+    lines: Lines<'a>,
+    timing: Timing,
+    epoch: u32,
+    control: Arc<Control>,
+    deferred_work: Arc<DeferredWork>,
+    schedule: Arc<Schedule>,
+    iommus: Iommus,
+    bus: SystemBus,
+    /// Until a console takes it.
+    sink: Option<Box<dyn ConsoleSink>>,
+    console: Option<Arc<Uart>>,
+    /// Those that were made.
+    pub devices: Devices,
+    /// Those that have no place yet.
+    disks: std::vec::IntoIter<Disk>,
+    counters: Vec<Arc<Counters>>,
+    virtio_iommus: Vec<Arc<Mutex<VirtioMmio>>>,
+    /// What the bus masters see of memory, by name.
+    spaces: Vec<(String, DmaSpace)>,
+    targets: BTreeMap<String, Target>,
+}
+
+/// What a machine consists of when all devices are in their places.
+pub(crate) struct Wired {
+    pub bus: Arc<SystemBus>,
+    pub controller: Controller,
+    pub console: Arc<Uart>,
+    pub timing: Timing,
+    pub control: Arc<Control>,
+    pub disks: Vec<Arc<Counters>>,
+    pub devices: Devices,
+    pub deferred_work: Arc<DeferredWork>,
+    pub schedule: Arc<Schedule>,
+    pub iommus: Iommus,
+    pub dma: Vec<(String, DmaSpace)>,
+    pub faults: Option<Targets>,
+}
+
+impl<'a> Wiring<'a> {
+    /// Returns what the devices at `entries` need: interrupt lines, IOMMUs and an empty bus.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn new(
+        config: &'a Config,
+        entries: &[Entry],
+        supplies: Supplies,
+        connections: HostConnections<'a>,
+    ) -> Result<Self, Error> {
+        let Supplies {
+            ram,
+            controller,
+            timing,
+            epoch,
+            disks,
+        } = supplies;
+        let HostConnections {
+            console,
+            sink,
+            injection,
+            waker,
+        } = connections;
+        let lines = Lines::new(&controller, sink, injection);
+        let control = Arc::new(Control::new(Arc::clone(waker)));
+        let deferred_work = Arc::new(DeferredWork::new(Arc::clone(waker)));
+        let schedule = Arc::new(Schedule::new(timing.clock(), Arc::clone(&control)));
+        let names = |of: &mut dyn Iterator<Item = &Entry>| of.map(|e| e.name.clone()).collect();
+        let masters = |port: Port| names(&mut entries.iter().filter(|e| e.iommu == Some(port)));
+        let sources: Vec<String> = names(&mut entries.iter());
+        let iommus = Iommus::new(
+            entries,
+            &IommuContext {
+                config,
+                masters: &masters,
+                sources: &sources,
+                ram: &ram,
+                line: &|entry| lines.of_iommu(entry),
+                clock: &timing.clock(),
+                sink,
+                deferred_work: &deferred_work,
+                faults: &|entry| match injection {
+                    Some(injection) => {
+                        Faults::by(Arc::new(IommuPoints::new(injection, &entry.name)))
+                    }
+                    None => Faults::NONE,
+                },
+            },
+        )?;
+        Ok(Self {
+            config,
+            injection,
+            controller,
+            lines,
+            control,
+            iommus,
+            bus: SystemBus::new(Arc::clone(&ram), Arc::clone(&deferred_work)),
+            deferred_work,
+            schedule,
+            timing,
+            epoch,
+            ram,
+            sink: Some(console),
+            console: None,
+            devices: Devices::default(),
+            disks: disks.into_iter(),
+            counters: Vec::new(),
+            virtio_iommus: Vec::new(),
+            spaces: Vec::new(),
+            targets: BTreeMap::new(),
+        })
+    }
+
+    /// Returns what the machine is to be.
+    pub fn config(&self) -> &'a Config {
+        self.config
+    }
+
+    /// Returns the guest's clock.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.timing.clock()
+    }
+
+    /// Returns what a real-time clock shows at power-on, in seconds since 1970-01-01 00:00 UTC.
+    pub const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Returns what ends or interrupts a run.
+    pub fn control(&self) -> Arc<Control> {
+        Arc::clone(&self.control)
+    }
+
+    /// Returns who brings interrupts to the cores.
+    pub const fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    /// Returns what tells devices with banked registers who asks.
+    pub fn current_cpu(&self) -> CurrentCpu {
+        self.bus.current_cpu()
+    }
+
+    /// Returns the IOMMUs.
+    pub const fn iommus(&self) -> &Iommus {
+        &self.iommus
+    }
+
+    /// Returns the first interrupt line of `entry`, with nothing in between.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn line(&self, entry: &Entry) -> Result<Arc<dyn Interrupt>, Error> {
+        self.lines.plain(entry)
+    }
+
+    /// Returns where the guest's console goes; nowhere, if another console took it.
+    pub fn take_console(&mut self) -> Box<dyn ConsoleSink> {
+        self.sink.take().unwrap_or_else(|| Box::new(Discard))
+    }
+
+    /// Has `uart` be the console, which input comes to.
+    pub fn set_console(&mut self, uart: Arc<Uart>) {
+        self.console = Some(uart);
+    }
+
+    /// Returns the next disk, which must be `index` of the configuration, and what that says of it.
+    pub fn next_disk(&mut self, index: usize) -> Option<(Disk, &'a DiskConfig)> {
+        self.disks.next().zip(self.config.disks.get(index))
+    }
+
+    /// Has a disk appear in the machine's summary.
+    pub fn count_disk(&mut self, counters: Arc<Counters>) {
+        self.counters.push(counters);
+    }
+
+    /// Returns the faults that are put in at the device of `entry`, if any may be.
+    pub fn faults(&self, entry: &Entry) -> Option<DeviceFaults> {
+        let injection = self.injection?;
+        Some(DeviceFaults::new(injection, &entry.name))
+    }
+
+    /// Puts `device` at window `window` of `entry`.
+    ///
+    /// # Errors
+    /// When something lies there already.
+    pub fn attach(
+        &mut self,
+        entry: &Entry,
+        window: usize,
+        device: Arc<dyn DeviceMmio + Send + Sync>,
+    ) -> Result<(), Error> {
+        let placed = self.bus.attach(&entry.name, entry.ranges[window], device);
+        placed.map_err(|e| Error::Host {
+            what: "lay out the memory map",
+            source: Box::new(e),
+        })
+    }
+
+    /// Puts `device` in the virtio-mmio slot of `entry`, behind the IOMMU that stands there.
+    ///
+    /// # Errors
+    /// When KVM refuses, or something lies there already.
+    pub fn transport(
+        &mut self,
+        entry: &Entry,
+        source: SourceId,
+        device: Box<dyn VirtioDevice>,
+    ) -> Result<Arc<Mutex<VirtioMmio>>, Error> {
+        // A port of a valid configuration exists.
+        let space = entry.iommu.and_then(|port| self.iommus.space(port));
+        let access_platform = self.config.access_platform || space.is_some();
+        let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&self.ram)));
+        let dma = dma.with_source(source);
+        self.spaces.push((entry.name.clone(), dma.clone()));
+        let line = self.lines.of_device(entry)?;
+        let mut slot = VirtioMmio::new(device, dma.clone(), line, access_platform);
+        if let Some(faults) = self.faults(entry) {
+            slot.set_faults(faults);
+        }
+        slot.set_schedule(Arc::clone(&self.schedule));
+        let slot = Arc::new(Mutex::new(slot));
+        self.attach(entry, 0, slot.clone())?;
+        let target = Target {
+            slot: slot.clone(),
+            dma,
+        };
+        self.targets.insert(entry.name.clone(), target);
+        self.devices.virtio.push(Arc::clone(&slot));
+        Ok(slot)
+    }
+
+    /// Has a virtio-iommu go on with what it could not do at once.
+    pub fn add_virtio_iommu(&mut self, slot: Arc<Mutex<VirtioMmio>>) {
+        self.virtio_iommus.push(slot);
+    }
+
+    /// Connects what could not be before all devices at `entries` were there.
+    ///
+    /// # Errors
+    /// When none of them was a console.
+    pub fn finish(self, entries: &[Entry]) -> Result<Wired, Error> {
+        self.deferred_work.connect(&self.virtio_iommus);
+        self.schedule.connect(&self.devices.virtio);
+        let console = self.console.ok_or_else(|| Error::Host {
+            what: "make a board without a console",
+            source: "every board has one".into(),
+        })?;
+        let faults = self.injection.map(|injection| {
+            let names = entries.iter().map(|entry| entry.name.clone()).collect();
+            injection.connect(self.timing.clock(), Arc::clone(&self.control), names);
+            Targets {
+                injection: Arc::clone(injection),
+                devices: self.targets,
+                lines: self.lines.into_faulty(),
+                show_status: self.iommus.show_status(entries),
+            }
+        });
+        Ok(Wired {
+            bus: Arc::new(self.bus),
+            controller: self.controller,
+            console,
+            timing: self.timing,
+            control: self.control,
+            disks: self.counters,
+            devices: self.devices,
+            deferred_work: self.deferred_work,
+            schedule: self.schedule,
+            iommus: self.iommus,
+            dma: self.spaces,
+            faults,
+        })
+    }
+}
