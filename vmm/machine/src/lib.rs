@@ -78,19 +78,16 @@ use iommu::Iommus;
 use viommu::DmaSpace;
 use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
 use vm_memory::GuestMemoryMmap;
-use vmm_devices::uart::{InputGate, Uart};
+use vmm_devices::uart::InputGate;
 use vmm_devices::virtio::VirtioMmio;
 use vmm_devices::virtio::block::Counters;
 use vmm_devices::virtio::block::overlay::OverlaySummary;
-use vmm_devices::virtio::deferred_work::DeferredWork;
-use vmm_devices::virtio::schedule::Schedule;
 use vmm_devices::virtio::worker::Worker;
 use wires::Wires;
 use wiring::Devices;
 
-use crate::targets::Targets;
 use crate::vcpu::{
-    Control, Cores, Divergence, Pace, RunCounters, RunLoop, Silence, Timing, Vcpus, Waker,
+    Control, Cores, Divergence, Pace, RunContext, RunCounters, RunLoop, Silence, Timing, Waker,
     WallTimer,
 };
 
@@ -101,25 +98,13 @@ pub struct Machine {
     // The device thread ends first, before what it works on.
     worker: Option<Worker>,
     acceleration: Acceleration,
-    vcpus: Box<dyn Vcpus>,
-    wires: Wires,
     bus: Arc<SystemBus>,
     controller: Controller,
-    uart: Arc<Uart>,
-    timing: Timing,
-    gate: InputGate,
-    control: Arc<Control>,
-    waker: Arc<Waker>,
     disks: Vec<Arc<Counters>>,
     devices: Devices,
-    deferred_work: Arc<DeferredWork>,
-    schedule: Arc<Schedule>,
     iommus: Iommus,
     dma: Vec<(String, DmaSpace)>,
-    faults: Option<Targets>,
-    counters: RunCounters,
-    observers: Vec<Box<dyn StopHandler>>,
-    pace: Pace,
+    context: RunContext,
     wall: Duration,
     /// Instructions that were retired before this machine was made.
     before: u64,
@@ -159,30 +144,35 @@ impl Machine {
             vcpus,
             wired,
         } = pieces;
+        let wires = Wires::new(wired.controller.emulated().cloned());
+        let context = RunContext {
+            vcpus,
+            wires,
+            timing: wired.timing,
+            gate: InputGate::new(Arc::clone(&waker)),
+            uart: wired.console,
+            rtc: wired.devices.rtc.clone(),
+            faults: wired.faults,
+            control: wired.control,
+            waker,
+            deferred_work: wired.deferred_work,
+            schedule: wired.schedule,
+            observers: Vec::new(),
+            counters: RunCounters::default(),
+            pace: Pace::Free,
+        };
         Self {
             config,
             board,
             worker: None,
             acceleration,
-            vcpus,
-            wires: Wires::new(wired.controller.emulated().cloned()),
             bus: wired.bus,
             controller: wired.controller,
-            uart: wired.console,
-            timing: wired.timing,
-            gate: InputGate::new(Arc::clone(&waker)),
-            control: wired.control,
-            waker,
             disks: wired.disks,
             devices: wired.devices,
-            deferred_work: wired.deferred_work,
-            schedule: wired.schedule,
             iommus: wired.iommus,
             dma: wired.dma,
-            faults: wired.faults,
-            counters: RunCounters::default(),
-            observers: Vec::new(),
-            pace: Pace::Free,
+            context,
             wall: Duration::ZERO,
             before: 0,
             last: None,
@@ -195,7 +185,7 @@ impl Machine {
         if self.config.time == TimeMode::Host {
             let lines = self.controller.vm().map(|vm| vm.subscribers());
             let lines = lines.unwrap_or_default();
-            let worker = Worker::start(&self.devices.virtio, &self.deferred_work, lines);
+            let worker = Worker::start(&self.devices.virtio, &self.context.deferred_work, lines);
             let worker = worker.map_err(|source| Error::Host {
                 what: "start the device thread",
                 source: Box::new(source),
@@ -231,30 +221,19 @@ impl Machine {
         }
         let start = Instant::now();
         let nothing = Arc::new(AtomicU64::new(0));
-        let alarm = limits.wall.map(|wall| WallTimer::set(wall, &self.control));
+        let alarm = limits
+            .wall
+            .map(|wall| WallTimer::set(wall, &self.context.control));
         let pending = self.worker.as_ref().map_or(nothing, Worker::pending);
         let reason = RunLoop {
-            vcpus: self.vcpus.as_mut(),
-            machine: &mut self.wires,
-            timing: &self.timing,
-            gate: &self.gate,
-            uart: &self.uart,
-            rtc: self.devices.rtc.as_deref(),
-            faults: self.faults.as_ref(),
-            control: &self.control,
-            waker: &self.waker,
+            context: &mut self.context,
             pending: &pending,
-            deferred_work: &self.deferred_work,
-            schedule: &self.schedule,
             limits,
-            observers: &mut self.observers,
-            counters: &mut self.counters,
-            pace: &mut self.pace,
             silence: Silence::default(),
         }
         .run();
         drop(alarm);
-        self.uart.flush();
+        self.context.uart.flush();
         self.wall += start.elapsed();
         self.last = Some(reason);
         Exit { reason }
@@ -262,7 +241,7 @@ impl Machine {
 
     /// Where the run first differed from the recording that it goes through again.
     pub fn divergence(&self) -> Option<&Divergence> {
-        match &self.pace {
+        match &self.context.pace {
             Pace::Replay(replay) => replay.divergence(),
             Pace::Free | Pace::Record(..) => None,
         }
@@ -270,7 +249,7 @@ impl Machine {
 
     /// A handle to type on the console. As long as one exists a sleeping guest is waited for.
     pub fn console_input(&self) -> ConsoleInput {
-        self.gate.input()
+        self.context.gate.input()
     }
 
     /// The same for a person, or another program, that may take its time: in virtual time, too,
@@ -278,34 +257,34 @@ impl Machine {
     /// gone idle time is skipped as ever, unless the guest goes on without a limit of time and
     /// shows nothing for two days of its own: then it sleeps rather than spins.
     pub fn persons_input(&self) -> ConsoleInput {
-        self.gate.persons_input()
+        self.context.gate.persons_input()
     }
 
     /// The console input that the guest got so far, with its times: the first mebibyte of it. A recording
     /// ([`Recorder`]) has all.
     pub fn console_record(&self) -> Vec<InputRecord> {
-        self.gate.record()
+        self.context.gate.record()
     }
 
     /// A handle to end a run from elsewhere.
     pub fn stop_handle(&self) -> StopHandle {
-        StopHandle(Arc::clone(&self.control))
+        StopHandle(Arc::clone(&self.context.control))
     }
 
     /// Installs an observer of the run.
     pub fn observe(&mut self, observer: Box<dyn StopHandler>) {
-        self.observers.push(observer);
+        self.context.observers.push(observer);
     }
 
     /// Has the cores stand still and gives them to `look`, which may change them; `None` when they
     /// cannot be shown. Between two calls of [`run`](Self::run).
     pub fn with_cores<T>(&mut self, look: impl FnOnce(&mut Cores<'_>) -> T) -> Option<T> {
-        let looked = match self.vcpus.show() {
+        let looked = match self.context.vcpus.show() {
             Ok(Some(mut cores)) => Some(look(&mut cores)),
             _ => None,
         };
         // What fails here fails again when the run begins, and is said then.
-        let _ = self.vcpus.hide(None);
+        let _ = self.context.vcpus.hide(None);
         looked
     }
 
@@ -316,7 +295,7 @@ impl Machine {
 
     /// The interpreted cores, to set breakpoints before the first run; `None` when the cores run otherwise.
     pub fn cluster(&mut self) -> Option<&mut arm32::Cluster> {
-        self.vcpus.cluster()
+        self.context.vcpus.cluster()
     }
 
     /// The memory that `device`, such as `disk0` or `rng`, sees: to access it in its place, for example where it has
@@ -356,7 +335,7 @@ impl Machine {
 
     /// The guest's clock.
     pub fn clock(&self) -> Arc<dyn vmm_base::Clock> {
-        self.timing.clock()
+        self.context.timing.clock()
     }
 
     /// How its cores are run.
@@ -376,7 +355,7 @@ impl Machine {
 
     /// What happened so far, in numbers.
     pub fn summary(&self) -> Summary {
-        let instructions = self.vcpus.retired();
+        let instructions = self.context.vcpus.retired();
         let seconds = self.wall.as_secs_f64();
         let gic = self.controller.emulated();
         Summary {
@@ -386,8 +365,8 @@ impl Machine {
             cpus: self.config.cpus,
             kvm: self.acceleration == Acceleration::Kvm,
             instructions,
-            guest_ns: self.timing.clock().now_ns(),
-            skipped_ns: match &self.timing {
+            guest_ns: self.context.timing.clock().now_ns(),
+            skipped_ns: match &self.context.timing {
                 Timing::Virtual(clock) => clock.skipped_ns(),
                 Timing::Host(_) => 0,
             },
@@ -397,14 +376,14 @@ impl Machine {
             } else {
                 0.0
             },
-            console_bytes: self.uart.bytes_out(),
+            console_bytes: self.context.uart.bytes_out(),
             interrupts: gic.map_or(0, |gic| gic.acknowledged()),
             exits: Exits {
                 mmio: self.bus.accesses(),
                 unmapped: self.bus.unmapped(),
-                firmware: self.wires.calls,
-                idle: self.counters.idle,
-                slices: self.counters.slices,
+                firmware: self.context.wires.calls,
+                idle: self.context.counters.idle,
+                slices: self.context.counters.slices,
             },
             disks: self.disks.iter().map(|disk| disk.summary()).collect(),
             overlays: self.overlays(),

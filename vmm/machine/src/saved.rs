@@ -151,33 +151,33 @@ impl Machine {
     /// # Errors
     /// When KVM does not tell.
     pub(super) fn state(&mut self) -> Result<MachineState, KvmError> {
-        let processor = match (self.vcpus.cluster(), self.controller.emulated()) {
+        let processor = match (self.context.vcpus.cluster(), self.controller.emulated()) {
             (Some(cluster), Some(gic)) => Processor::Emulated {
                 cores: cluster.save(),
                 gic: gic.save(),
             },
-            _ => Processor::Kvm(self.vcpus.save_kvm()?),
+            _ => Processor::Kvm(self.context.vcpus.save_kvm()?),
         };
         Ok(MachineState {
             processor,
-            uart: self.uart.save(),
-            input: self.gate.save(),
+            uart: self.context.uart.save(),
+            input: self.context.gate.save(),
             rtc: self.devices.rtc.as_ref().map(|rtc| rtc.save()),
             clocks: self.devices.clocks.iter().map(|c| c.save()).collect(),
             virtio: self.devices.virtio.iter().map(|s| lock(s).save()).collect(),
             iommus: self.iommus.save(),
             time: TimeState {
-                now_ns: self.timing.clock().now_ns(),
-                skipped_ns: match &self.timing {
+                now_ns: self.context.timing.clock().now_ns(),
+                skipped_ns: match &self.context.timing {
                     Timing::Virtual(clock) => clock.skipped_ns(),
                     Timing::Host(_) => 0,
                 },
             },
             bus: self.bus.save(),
-            run: self.counters,
-            deferred_work: self.deferred_work.are_due(),
-            allowance: self.schedule.save(),
-            calls: self.wires.calls,
+            run: self.context.counters,
+            deferred_work: self.context.deferred_work.are_due(),
+            allowance: self.context.schedule.save(),
+            calls: self.context.wires.calls,
             last: self.last,
         })
     }
@@ -209,12 +209,12 @@ impl Machine {
         number("real-time clocks", found, expected)?;
         number("virtio devices", virtio.len(), devices.virtio.len())?;
         if let (Processor::Emulated { cores, .. }, Some(cluster)) =
-            (processor, self.vcpus.cluster())
+            (processor, self.context.vcpus.cluster())
         {
             cluster.restore(cores)?;
         }
-        self.uart.restore(uart)?;
-        self.gate.restore(input);
+        self.context.uart.restore(uart)?;
+        self.context.gate.restore(input);
         if let (Some(device), Some(rtc)) = (&devices.rtc, rtc) {
             device.restore(rtc);
         }
@@ -232,17 +232,17 @@ impl Machine {
         match (processor, self.controller.emulated()) {
             (Processor::Emulated { gic, .. }, Some(controller)) => controller.restore(gic)?,
             (Processor::Emulated { .. }, None) => return Err(WrongMachine::Accel),
-            (Processor::Kvm(kvm), _) => self.vcpus.restore_kvm(kvm)?,
+            (Processor::Kvm(kvm), _) => self.context.vcpus.restore_kvm(kvm)?,
         }
         self.bus.restore(bus);
-        self.counters = *run;
+        self.context.counters = *run;
         if *deferred_work {
-            self.deferred_work.announce();
+            self.context.deferred_work.announce();
         }
-        self.schedule.restore(*allowance);
-        self.wires.calls = *calls;
+        self.context.schedule.restore(*allowance);
+        self.context.wires.calls = *calls;
         self.last = *last;
-        self.before = self.vcpus.retired();
+        self.before = self.context.vcpus.retired();
         Ok(())
     }
 }

@@ -37,7 +37,7 @@ fn ends_when_told(world: &mut World, what: &str) {
         println!("{what}: {how} {late:?}");
         assert!(late < WATCHDOG, "{what}: held up its {how} for {late:?}");
     }
-    let work = world.machine.schedule.work();
+    let work = world.machine.context.schedule.work();
     let turn = work.turn();
     assert!(
         turn <= TURN_BYTES + LAST_PIECE,
@@ -52,7 +52,7 @@ fn no_guest_holds_anything_up() {
             let what = format!("{}, {time:?}", guest.name);
             let mut world = guest.world(time);
             ends_when_told(&mut world, &what);
-            let between = world.machine.schedule.work().between_looks();
+            let between = world.machine.context.schedule.work().between_looks();
             // The driver of a virtio-iommu spins, so that is served whenever it is notified. Then
             // the core looks each time.
             assert!(
@@ -82,7 +82,7 @@ fn the_worst_guests_keep_their_devices_busy() {
             "{}",
             guest.name
         );
-        let work = world.machine.schedule.work().between_looks();
+        let work = world.machine.context.schedule.work().between_looks();
         assert!(work >= guest.busy, "{}: {work} bytes", guest.name);
     }
 }
@@ -198,7 +198,7 @@ fn a_machine_in_host_time_is_saved_in_the_middle_of_its_requests() {
 #[test]
 fn while_the_host_takes_its_time_none_passes_and_the_run_can_be_ended() {
     let mut world = disk(1, |_| {});
-    let wait = Waiting::new(world.machine.schedule.waits()).begin(0);
+    let wait = Waiting::new(world.machine.context.schedule.waits()).begin(0);
     let before = world.machine.clock().now_ns();
     assert!(world.limit() < WATCHDOG);
     assert!(world.stop() < WATCHDOG);

@@ -207,7 +207,7 @@ impl<W: Write + 'static> Recorder<W> {
         let sheet = Arc::new(Mutex::new(sheet));
         let log = Arc::clone(&sheet);
         let host = (header.config.time == TimeMode::Host).then_some(clock);
-        machine.pace = Pace::Record(host, Box::new(move |turn| lock(&log).log(turn)));
+        machine.context.pace = Pace::Record(host, Box::new(move |turn| lock(&log).log(turn)));
         Ok((machine, Self(sheet)))
     }
 
@@ -216,7 +216,7 @@ impl<W: Write + 'static> Recorder<W> {
     /// # Errors
     /// Not all of it could be written.
     pub fn finish(self, machine: &mut Machine) -> io::Result<W> {
-        machine.pace = Pace::Free;
+        machine.context.pace = Pace::Free;
         let ending = Ending {
             reason: machine.last.unwrap_or(Reason::Stopped),
             turn: machine.turn(),
@@ -258,9 +258,9 @@ impl Machine {
     /// How it is now.
     fn turn(&mut self) -> RunSlice {
         RunSlice {
-            instructions: self.vcpus.retired(),
-            now_ns: self.timing.clock().now_ns(),
-            check: check(self.vcpus.cluster(), self.uart.digest()),
+            instructions: self.context.vcpus.retired(),
+            now_ns: self.context.timing.clock().now_ns(),
+            check: check(self.context.vcpus.cluster(), self.context.uart.digest()),
             input: Vec::new(),
         }
     }
@@ -403,7 +403,7 @@ impl Recording {
         };
         let host = config.time == TimeMode::Host;
         let replay = Replay::new(self.turns.clone(), self.ending.clone(), host);
-        machine.pace = Pace::Replay(replay);
+        machine.context.pace = Pace::Replay(replay);
         Ok(machine)
     }
 }

@@ -156,7 +156,7 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if let Some(Snapshot(origin)) = self.origin.take()
-            && let Some(cluster) = self.vcpus.cluster()
+            && let Some(cluster) = self.context.vcpus.cluster()
         {
             origin.bench.keep(Remains {
                 memory: self.bus.memory(),

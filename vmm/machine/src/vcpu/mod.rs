@@ -2,6 +2,7 @@
 
 mod aarch64;
 mod accel;
+mod context;
 mod emulated;
 #[cfg(any(target_arch = "aarch64", test))]
 mod idle_detector;
@@ -19,6 +20,7 @@ mod saved;
 mod stop;
 #[cfg(any(target_arch = "aarch64", test))]
 mod threads;
+mod timing;
 mod wall_timer;
 
 use arm32::Cluster;
@@ -27,13 +29,15 @@ use vmm_base::Reason;
 
 pub use aarch64::{Aarch64Core, Aarch64Cores, Aarch64State, Pstate};
 pub use accel::{Acceleration, GicMap, Irqchip, KvmError, Platform};
+pub use context::RunContext;
 pub use emulated::Emulated;
 pub use observe::{Core, Cores, Halted, NoMemory, Resume, StopHandler};
 pub(crate) use pace::check;
 pub use pace::{Divergence, Ending, Log, Pace, Replay, RunSlice};
-pub use run::{RunCounters, RunLoop, Silence, Timing};
+pub use run::{RunLoop, Silence};
 pub use saved::{GicRegister, KvmCore, KvmState, SystemError};
 pub use stop::Stop;
+pub use timing::{RunCounters, Timing};
 pub use vmm_base::{Control, Waker, Width};
 pub use wall_timer::WallTimer;
 

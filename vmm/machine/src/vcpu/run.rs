@@ -11,18 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use arm32::wires::Machine;
-use serde::{Deserialize, Serialize};
 use vmm_base::Clock;
-use vmm_base::{Limits, Reason, VirtualClock};
-use vmm_devices::rtc::Rtc;
-use vmm_devices::uart::{InputGate, Uart};
-use vmm_devices::virtio::deferred_work::DeferredWork;
-use vmm_devices::virtio::schedule::Schedule;
+use vmm_base::{Limits, Reason};
 
+use super::context::RunContext;
 use super::pace::{self, Pace, RunSlice};
-use super::{Control, Halted, Resume, Stop, StopHandler, Vcpus, Waker};
-use crate::targets::Targets;
+use super::timing::Timing;
+use super::{Halted, Resume, Stop, StopHandler};
 
 pub use waiting::Silence;
 
@@ -36,75 +31,14 @@ const MAX_SLEEP: Duration = Duration::from_secs(3600);
 /// The same in host time: cores on threads of their own may go on without waking anyone.
 const MAX_HOST_SLEEP: Duration = Duration::from_secs(1);
 
-/// What idling means.
-#[derive(Clone)]
-pub enum Timing {
-    /// Time skips to the next event, unless a person may type before.
-    Virtual(Arc<VirtualClock>),
-    /// The host sleeps until the next event.
-    Host(Arc<dyn Clock>),
-}
-
-impl Timing {
-    /// The clock that the guest sees.
-    pub fn clock(&self) -> Arc<dyn Clock> {
-        match self {
-            Self::Virtual(clock) => clock.clone(),
-            Self::Host(clock) => clock.clone(),
-        }
-    }
-
-    fn now_ns(&self) -> u64 {
-        match self {
-            Self::Virtual(clock) => clock.now_ns(),
-            Self::Host(clock) => clock.now_ns(),
-        }
-    }
-}
-
-/// What the loop counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunCounters {
-    /// Slices given.
-    pub slices: u64,
-    /// Times that all cores slept.
-    pub idle: u64,
-}
-
-/// Everything the loop looks at.
+/// One run of a machine.
 pub struct RunLoop<'a> {
-    /// The cores.
-    pub vcpus: &'a mut dyn Vcpus,
-    /// What they ask of the machine.
-    pub machine: &'a mut dyn Machine,
-    /// What idling means.
-    pub timing: &'a Timing,
-    /// The console's input gate.
-    pub gate: &'a InputGate,
-    /// Where that input goes.
-    pub uart: &'a Uart,
-    /// The real-time clock, if there is one, whose alarm goes off at a time of the guest.
-    pub rtc: Option<&'a Rtc>,
-    /// What devices with faults do later.
-    pub(crate) faults: Option<&'a Targets>,
-    /// Requests to end.
-    pub control: &'a Control,
-    /// Wakes a sleeping loop.
-    pub waker: &'a Waker,
+    /// What it works with.
+    pub context: &'a mut RunContext,
     /// Work of the device thread that is not done: it may yet raise an interrupt.
     pub pending: &'a AtomicU64,
-    /// What devices can go on with.
-    pub deferred_work: &'a DeferredWork,
-    /// What they go on with later, in virtual time.
-    pub schedule: &'a Schedule,
     /// When to give up.
     pub limits: Limits,
-    /// Who is told of stops.
-    pub observers: &'a mut [Box<dyn StopHandler>],
-    /// What was counted.
-    pub counters: &'a mut RunCounters,
-    /// Whether the run is recorded, or recorded already.
-    pub pace: &'a mut Pace,
     /// How long the guest has shown nothing.
     pub silence: Silence,
 }
@@ -113,9 +47,12 @@ impl RunLoop<'_> {
     /// Runs to the end.
     pub fn run(&mut self) -> Reason {
         let reason = self.run_slices();
-        self.vcpus.pause();
+        self.context.vcpus.pause();
         let reason = self.end_as_recorded(reason);
-        self.observers.iter_mut().for_each(|o| o.ended(reason));
+        self.context
+            .observers
+            .iter_mut()
+            .for_each(|o| o.ended(reason));
         reason
     }
 
@@ -125,13 +62,13 @@ impl RunLoop<'_> {
             .wall
             .and_then(|wall| Instant::now().checked_add(wall));
         loop {
-            let ticket = self.waker.ticket();
-            self.schedule.looked();
+            let ticket = self.context.waker.ticket();
+            self.context.schedule.looked();
             let waits = self.waits_for_the_host();
             if let Some(reason) = self.must_end(waits, deadline) {
                 return reason;
             }
-            if self.control.take_interrupt() {
+            if self.context.control.take_interrupt() {
                 if let Err(reason) = self.interrupt(deadline) {
                     return reason;
                 }
@@ -141,43 +78,41 @@ impl RunLoop<'_> {
                 self.sleep(None, ticket, deadline);
                 continue;
             }
-            self.deferred_work.run();
-            if let Some(faults) = self.faults {
+            self.context.deferred_work.run();
+            if let Some(faults) = &self.context.faults {
                 faults.run_due();
             }
-            if self.schedule.run_due() {
+            if self.context.schedule.run_due() {
                 // A device has had its turn: requests and limits are looked at before the next has its own.
                 continue;
             }
             match self.begin_turn() {
                 Ok(input) if input.is_empty() => {}
-                Ok(input) => self.uart.feed(&input),
+                Ok(input) => self.context.uart.feed(&input),
                 Err(reason) => return reason,
             }
             // Now that the guest's clock shows what it does in this turn.
-            if let Some(rtc) = self.rtc {
+            if let Some(rtc) = &self.context.rtc {
                 rtc.tick();
             }
-            self.counters.slices += 1;
+            self.context.counters.slices += 1;
             let budget = self.budget();
             match self.slice(budget, deadline) {
                 Ok(Stop::SystemOff) => return Reason::PowerOff,
                 Ok(Stop::SystemReset) => return Reason::Reset,
                 Ok(Stop::Idle { wake_ns }) => {
-                    self.counters.idle += 1;
+                    self.context.counters.idle += 1;
                     // Held cores run on when who holds them says so, and asleep among the rest is not dead.
-                    let held = self
-                        .vcpus
-                        .cluster()
-                        .is_some_and(|cluster| cluster.any_held());
+                    let cluster = self.context.vcpus.cluster();
+                    let held = cluster.is_some_and(|cluster| cluster.any_held());
                     if let Some(reason) = self.idle(wake_ns, held, ticket, deadline) {
                         return reason;
                     }
                 }
                 Ok(_) => {
                     // The host's clock does not wait for the end of a line.
-                    if let Timing::Host(_) = self.timing {
-                        self.uart.flush();
+                    if let Timing::Host(_) = self.context.timing {
+                        self.context.uart.flush();
                     }
                 }
                 Err(reason) => return reason,
@@ -187,13 +122,13 @@ impl RunLoop<'_> {
 
     /// Whether virtual time stands still until the host has done what a queue waits for.
     fn waits_for_the_host(&self) -> bool {
-        matches!(self.timing, Timing::Virtual(_)) && self.schedule.is_waiting()
+        matches!(self.context.timing, Timing::Virtual(_)) && self.context.schedule.is_waiting()
     }
 
     /// Why the run ends now. While it waits for the host the guest's own limits have their time to
     /// come: how long it waits must not be seen in what the guest has done by then.
     fn must_end(&self, waits: bool, deadline: Option<Instant>) -> Option<Reason> {
-        self.control.take().or_else(|| {
+        self.context.control.take().or_else(|| {
             if waits {
                 passed(deadline).then_some(Reason::WallTimeout)
             } else {
@@ -205,24 +140,30 @@ impl RunLoop<'_> {
     /// How the machine is now.
     fn turn(&mut self) -> RunSlice {
         RunSlice {
-            instructions: self.vcpus.retired(),
-            now_ns: self.timing.now_ns(),
-            check: pace::check(self.vcpus.cluster(), self.uart.digest()),
+            instructions: self.context.vcpus.retired(),
+            now_ns: self.context.timing.now_ns(),
+            check: pace::check(self.context.vcpus.cluster(), self.context.uart.digest()),
             input: Vec::new(),
         }
     }
 
     /// Lets in what comes from outside; the console's input.
     fn begin_turn(&mut self) -> Result<Vec<u8>, Reason> {
-        if matches!(self.pace, Pace::Free) {
-            return Ok(self.gate.open(self.timing.now_ns(), self.uart.room()));
+        if matches!(self.context.pace, Pace::Free) {
+            return Ok(self
+                .context
+                .gate
+                .open(self.context.timing.now_ns(), self.context.uart.room()));
         }
         self.catch_up();
         let mut turn = self.turn();
-        match &mut self.pace {
+        match &mut self.context.pace {
             Pace::Free => {}
             Pace::Record(_, log) => {
-                turn.input = self.gate.open(turn.now_ns, self.uart.room());
+                turn.input = self
+                    .context
+                    .gate
+                    .open(turn.now_ns, self.context.uart.room());
                 log(&turn);
             }
             Pace::Replay(replay) => {
@@ -233,7 +174,7 @@ impl RunLoop<'_> {
                     return Err(replay.compare(&turn).err().unwrap_or(reason));
                 }
                 turn.input = replay.begin(&turn)?;
-                self.gate.passed(turn.now_ns, &turn.input);
+                self.context.gate.passed(turn.now_ns, &turn.input);
             }
         }
         Ok(turn.input)
@@ -241,13 +182,13 @@ impl RunLoop<'_> {
 
     /// Has the guest's clock show the time of the host, or what that was, where it is the host's.
     fn catch_up(&self) {
-        let Timing::Virtual(clock) = self.timing else {
+        let Timing::Virtual(clock) = &self.context.timing else {
             return;
         };
-        match &self.pace {
+        match &self.context.pace {
             Pace::Record(Some(host), _) => clock.advance_to(host.now_ns()),
             Pace::Replay(replay)
-                if replay.host && replay.next().instructions == self.vcpus.retired() =>
+                if replay.host && replay.next().instructions == self.context.vcpus.retired() =>
             {
                 clock.advance_to(replay.next().now_ns);
             }
@@ -259,7 +200,7 @@ impl RunLoop<'_> {
     fn end_as_recorded(&mut self, reason: Reason) -> Reason {
         let by_guest = matches!(reason, Reason::PowerOff | Reason::Reset | Reason::GuestDead);
         let found = self.turn();
-        match &mut self.pace {
+        match &mut self.context.pace {
             Pace::Replay(replay) if by_guest => match replay.ending() {
                 Some(recorded) if recorded == reason => {
                     replay.compare(&found).err().unwrap_or(reason)
@@ -277,24 +218,24 @@ impl RunLoop<'_> {
     /// Gives the cores `budget` instructions. Observers are told of stops on the way, and the slice ends where it would
     /// without them.
     fn slice(&mut self, budget: u64, deadline: Option<Instant>) -> Result<Stop, Reason> {
-        let end = self.vcpus.retired().saturating_add(budget);
+        let end = self.context.vcpus.retired().saturating_add(budget);
         loop {
-            let left = end.saturating_sub(self.vcpus.retired());
-            match self.vcpus.run(self.machine, left)? {
+            let left = end.saturating_sub(self.context.vcpus.retired());
+            match self.context.vcpus.run(&mut self.context.wires, left)? {
                 stop @ (Stop::Breakpoint { .. } | Stop::Watchpoint { .. } | Stop::Step { .. }) => {
                     self.tell(deadline, |observer, halted| observer.stopped(stop, halted))?;
                 }
                 Stop::Requested => {
-                    if self.control.take_interrupt() {
+                    if self.context.control.take_interrupt() {
                         self.interrupt(deadline)?;
                     }
-                    if self.control.take_recheck() {
+                    if self.context.control.take_recheck() {
                         return Ok(Stop::Requested);
                     }
                 }
                 stop => return Ok(stop),
             }
-            if self.control.pending() || passed(deadline) {
+            if self.context.control.pending() || passed(deadline) {
                 return Ok(Stop::Requested);
             }
         }
@@ -310,25 +251,25 @@ impl RunLoop<'_> {
         deadline: Option<Instant>,
         mut what: impl FnMut(&mut dyn StopHandler, &mut Halted<'_>) -> Resume,
     ) -> Result<(), Reason> {
-        let control = self.control;
+        let control = Arc::clone(&self.context.control);
         let must_end = || control.pending() || passed(deadline);
-        let now_ns = self.timing.now_ns();
-        let Some(cores) = self.vcpus.show()? else {
+        let now_ns = self.context.timing.now_ns();
+        let Some(cores) = self.context.vcpus.show()? else {
             return Ok(());
         };
         let mut halted = Halted {
             cores,
             image: None,
             now_ns,
-            uart: self.uart,
+            uart: &self.context.uart,
             must_end: &must_end,
         };
         let mut ends = false;
-        for observer in self.observers.iter_mut() {
+        for observer in self.context.observers.iter_mut() {
             ends |= what(observer.as_mut(), &mut halted) == Resume::End;
         }
         let image = halted.image;
-        self.vcpus.hide(image)?;
+        self.context.vcpus.hide(image)?;
         if ends { Err(Reason::Stopped) } else { Ok(()) }
     }
 
@@ -336,13 +277,13 @@ impl RunLoop<'_> {
         let limits = &self.limits;
         if limits
             .guest_ns
-            .is_some_and(|limit| self.timing.now_ns() >= limit)
+            .is_some_and(|limit| self.context.timing.now_ns() >= limit)
         {
             return Some(Reason::Timeout);
         }
         if limits
             .instructions
-            .is_some_and(|limit| self.vcpus.retired() >= limit)
+            .is_some_and(|limit| self.context.vcpus.retired() >= limit)
         {
             return Some(Reason::InstructionLimit);
         }
@@ -351,30 +292,31 @@ impl RunLoop<'_> {
 
     /// When something happens by itself next.
     fn next_event(&self) -> Option<u64> {
-        let alarm = self.faults.and_then(|faults| faults.injection.next_alarm());
-        let rtc = self.rtc.and_then(Rtc::next_alarm);
-        let work = self.schedule.next();
-        let events = [alarm, rtc, work, self.gate.next_scheduled()];
+        let faults = self.context.faults.as_ref();
+        let alarm = faults.and_then(|faults| faults.injection.next_alarm());
+        let rtc = self.context.rtc.as_ref().and_then(|rtc| rtc.next_alarm());
+        let work = self.context.schedule.next();
+        let events = [alarm, rtc, work, self.context.gate.next_scheduled()];
         events.into_iter().flatten().min()
     }
 
     /// Instructions until the next point at which something must be looked at.
     fn budget(&self) -> u64 {
-        let mut budget = match &self.pace {
+        let mut budget = match &self.context.pace {
             Pace::Free | Pace::Record(None, _) => SLICE,
             Pace::Record(Some(_), _) => RECORDED_SLICE,
             // To the next turn, whose time is the only one at which something happens.
             Pace::Replay(replay) => {
                 let next = replay.next().instructions;
-                let left = next.saturating_sub(self.vcpus.retired());
+                let left = next.saturating_sub(self.context.vcpus.retired());
                 let limit = self.limits.instructions.unwrap_or(u64::MAX);
-                return left.min(limit.saturating_sub(self.vcpus.retired()));
+                return left.min(limit.saturating_sub(self.context.vcpus.retired()));
             }
         };
         if let Some(limit) = self.limits.instructions {
-            budget = budget.min(limit.saturating_sub(self.vcpus.retired()));
+            budget = budget.min(limit.saturating_sub(self.context.vcpus.retired()));
         }
-        if let Timing::Virtual(clock) = self.timing {
+        if let Timing::Virtual(clock) = &self.context.timing {
             for event in self.limits.guest_ns.into_iter().chain(self.next_event()) {
                 budget = budget.min(clock.instructions_until(event).unwrap_or(SLICE));
             }
@@ -391,7 +333,7 @@ impl RunLoop<'_> {
         deadline: Option<Instant>,
     ) -> Option<Reason> {
         // Virtual time stands still while all cores sleep: a time that has come and woke nobody never will.
-        let wake_ns = wake_ns.filter(|ns| match self.timing {
+        let wake_ns = wake_ns.filter(|ns| match &self.context.timing {
             Timing::Virtual(clock) => *ns > clock.now_ns(),
             Timing::Host(_) => true,
         });
@@ -400,7 +342,7 @@ impl RunLoop<'_> {
             .into_iter()
             .chain(self.limits.guest_ns.filter(|_| event.is_some()))
             .min();
-        match &self.pace {
+        match &self.context.pace {
             Pace::Replay(replay) => return self.idle_again(replay, until),
             Pace::Record(Some(host), _) if until.is_some() || self.may_wake(ticket) => {
                 let left = |ns: u64| Duration::from_nanos(ns.saturating_sub(host.now_ns()));
@@ -411,14 +353,14 @@ impl RunLoop<'_> {
             _ => {}
         }
         let waits = self.waits_for_a_person();
-        match (self.timing, until) {
+        match (&self.context.timing, until) {
             (Timing::Virtual(clock), _) if waits && (until.is_some() || self.may_wake(ticket)) => {
                 self.wait_in_virtual_time(clock, until.or(self.limits.guest_ns), ticket, deadline);
                 None
             }
             (Timing::Virtual(clock), Some(ns)) => {
                 // A prompt ends no line, and with its timers to wake it the guest may never come to `sleep`.
-                self.uart.flush();
+                self.context.uart.flush();
                 clock.skip_to(ns);
                 None
             }
@@ -431,7 +373,7 @@ impl RunLoop<'_> {
                 None
             }
             (_, None) if held || self.may_wake(ticket) => {
-                let limit = match self.timing {
+                let limit = match &self.context.timing {
                     Timing::Host(clock) => {
                         let left =
                             |ns: u64| Duration::from_nanos(ns.saturating_sub(clock.now_ns()));
@@ -454,10 +396,10 @@ impl RunLoop<'_> {
         if replay.ending() == Some(Reason::GuestDead) && until.is_none() {
             return Some(Reason::GuestDead);
         }
-        if next.instructions != self.vcpus.retired() {
+        if next.instructions != self.context.vcpus.retired() {
             return Some(Reason::Diverged);
         }
-        if let Timing::Virtual(clock) = self.timing
+        if let Timing::Virtual(clock) = &self.context.timing
             && !replay.host
         {
             clock.skip_to(until.map_or(next.now_ns, |until| until.min(next.now_ns)));
@@ -468,14 +410,14 @@ impl RunLoop<'_> {
     /// Whether anything may yet wake a core: input, unfinished work of a device, or what happened since `ticket`.
     fn may_wake(&self, ticket: u64) -> bool {
         // In this order: a device raises its interrupt before its work counts as done.
-        let work = self.gate.can_arrive(self.uart.room())
-            || self.schedule.is_waiting()
+        let work = self.context.gate.can_arrive(self.context.uart.room())
+            || self.context.schedule.is_waiting()
             || self.pending.load(Ordering::Acquire) > 0;
-        work || self.waker.ticket() != ticket
+        work || self.context.waker.ticket() != ticket
     }
 
     fn sleep(&self, time: Option<Duration>, ticket: u64, deadline: Option<Instant>) {
-        self.uart.flush();
+        self.context.uart.flush();
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let time = time
             .into_iter()
@@ -483,7 +425,7 @@ impl RunLoop<'_> {
             .min()
             .unwrap_or(MAX_SLEEP)
             .min(MAX_SLEEP);
-        self.waker.wait(ticket, Some(time));
+        self.context.waker.wait(ticket, Some(time));
     }
 }
 

@@ -26,8 +26,8 @@ impl RunLoop<'_> {
     /// showing a prompt to nobody with no limit to its time, it would otherwise go from timer to
     /// timer for ever as fast as it can.
     pub(super) fn waits_for_a_person(&mut self) -> bool {
-        let (bytes, now_ns) = (self.uart.bytes_out(), self.timing.now_ns());
-        match self.gate.attendance() {
+        let (bytes, now_ns) = (self.context.uart.bytes_out(), self.context.timing.now_ns());
+        match self.context.gate.attendance() {
             Attendance::Nobody => false,
             Attendance::Present => {
                 self.silence = Silence {

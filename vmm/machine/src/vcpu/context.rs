@@ -1,0 +1,45 @@
+//! What a run works with, from one run of a machine to the next.
+
+use std::sync::Arc;
+
+use vmm_devices::rtc::Rtc;
+use vmm_devices::uart::{InputGate, Uart};
+use vmm_devices::virtio::deferred_work::DeferredWork;
+use vmm_devices::virtio::schedule::Schedule;
+
+use super::timing::{RunCounters, Timing};
+use super::{Control, Pace, StopHandler, Vcpus, Waker};
+use crate::targets::Targets;
+use crate::wires::Wires;
+
+/// Everything that the run loop looks at, which the machine owns.
+pub struct RunContext {
+    /// The cores.
+    pub vcpus: Box<dyn Vcpus>,
+    /// What they ask of the machine.
+    pub(crate) wires: Wires,
+    /// What idling means.
+    pub timing: Timing,
+    /// The console's input gate.
+    pub gate: InputGate,
+    /// Where that input goes.
+    pub uart: Arc<Uart>,
+    /// The real-time clock, if there is one, whose alarm goes off at a time of the guest.
+    pub rtc: Option<Arc<Rtc>>,
+    /// What devices with faults do later.
+    pub(crate) faults: Option<Targets>,
+    /// Requests to end.
+    pub control: Arc<Control>,
+    /// Wakes a sleeping loop.
+    pub waker: Arc<Waker>,
+    /// What devices can go on with.
+    pub deferred_work: Arc<DeferredWork>,
+    /// What they go on with later, in virtual time.
+    pub schedule: Arc<Schedule>,
+    /// Who is told of stops.
+    pub observers: Vec<Box<dyn StopHandler>>,
+    /// What was counted.
+    pub counters: RunCounters,
+    /// Whether the run is recorded, or recorded already.
+    pub pace: Pace,
+}
