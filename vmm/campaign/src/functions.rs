@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arm32::Cluster;
 use vmm_faults::Injection;
-use vmm_faults::spec::{FaultKind, FaultPoint, Plan};
+use vmm_faults::spec::{Fault, FunctionFault, Plan};
 use vmm_machine::Machine;
 use vmm_machine::vcpu::{Halted, Resume, Stop, StopHandler};
 
@@ -26,7 +26,11 @@ impl Functions {
     pub fn find(plan: &Plan, machine: &Machine) -> Result<Self, String> {
         let names = plan.fault.iter().flat_map(|rule| {
             let probe = rule.when.probe.as_deref();
-            rule.function.as_deref().into_iter().chain(probe)
+            let function = match &rule.fault {
+                Fault::Function(FunctionFault::Error { function, .. }) => Some(&**function),
+                _ => None,
+            };
+            function.into_iter().chain(probe)
         });
         let names: std::collections::BTreeSet<&str> = names.collect();
         let mut places = BTreeMap::new();
@@ -87,16 +91,16 @@ impl StopHandler for Watch {
         };
         self.injection.reached(name);
         let action = self.injection.at(
-            FaultPoint::Function,
             "",
             1,
-            |rule| rule.function.as_ref() == Some(name),
+            |FunctionFault::Error { function, .. }| function == name,
             |_| format!(" ({name})"),
         );
-        if let Some(action) = action.filter(|action| action.what == FaultKind::Error)
+        if let Some(action) = action
             && let Some(mut view) = halted.core(core)
         {
-            view.return_at_once(Some(action.value as u64));
+            let FunctionFault::Error { value, .. } = action.fault;
+            view.return_at_once(Some(i64::from(value) as u64));
         }
         Resume::Continue
     }

@@ -3,7 +3,7 @@
 use viommu::DmaSpace;
 use virtio_bindings::virtio_blk::*;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError, VolatileSlice, WriteVolatile};
-use vmm_faults::spec::FaultKind;
+use vmm_faults::spec::DiskFault;
 use vmm_faults::{DeviceFaults, MAX_LATER};
 
 use super::super::buffers::total;
@@ -47,10 +47,10 @@ impl Block {
         let Some(action) = faults.disk(kind, sector) else {
             return self.begin(data, mem, begun);
         };
-        match action.what {
-            FaultKind::IoError => Err(Failure::Bad("the disk fails, as the plan has it")),
-            FaultKind::Unsupported => Err(Failure::Unsupported(kind)),
-            FaultKind::Short => {
+        match action.fault {
+            DiskFault::IoError {} => Err(Failure::Bad("the disk fails, as the plan has it")),
+            DiskFault::Unsupported {} => Err(Failure::Unsupported(kind)),
+            DiskFault::Short {} => {
                 let mut half = data;
                 match kind {
                     VIRTIO_BLK_T_IN => halve(&mut half.writable, 0),
@@ -58,27 +58,27 @@ impl Block {
                 }
                 self.begin(half, mem, begun)
             }
-            FaultKind::Flip => {
+            DiskFault::Flip { mask } => {
                 self.begin(data, mem, begun)?;
                 begun.after = After::Flip {
                     kind,
                     sector,
                     data: SavedBuffers::new(&rest),
                     chosen: action.chosen,
-                    mask: action.mask as u8,
+                    mask: action.bits(mask) as u8,
                 };
                 Ok(())
             }
-            FaultKind::LateData if kind == VIRTIO_BLK_T_IN => {
+            DiskFault::LateData { delay } if kind == VIRTIO_BLK_T_IN => {
                 let late = self.contents(sector, &rest.writable)?;
                 begun.written += total(&rest.writable);
-                faults.access_later(action.delay_ns, late, Vec::new());
+                faults.access_later(delay.0, late, Vec::new());
                 Ok(())
             }
-            _ => {
+            DiskFault::LateData { delay } | DiskFault::Again { delay } => {
                 self.begin(data, mem, begun)?;
                 begun.after = After::Again {
-                    delay_ns: action.delay_ns,
+                    delay_ns: delay.0,
                     data: SavedBuffers::new(&rest),
                     chosen: action.chosen,
                 };

@@ -38,7 +38,7 @@ use super::{Progress, ServeError, VirtioDevice};
 use later::Pace;
 use vmm_base::{Interrupt, warn_guest};
 use vmm_faults::DeviceFaults;
-use vmm_faults::spec::FaultKind;
+use vmm_faults::spec::QueueFault;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// "virt" (4.2.2).
@@ -350,10 +350,10 @@ impl VirtioMmio {
         }
         if let Some(what) = self.faults.as_ref().and_then(|faults| faults.queue(index)) {
             match what {
-                FaultKind::NeedsReset => self.ask_for_reset(),
-                FaultKind::Reset => self.reset(),
+                QueueFault::NeedsReset {} => self.ask_for_reset(),
+                QueueFault::Reset {} => self.reset(),
                 // It is lost, or served later.
-                _ => {}
+                QueueFault::Lost {} | QueueFault::Late { .. } => {}
             }
         } else if !self.kick(index) {
             self.process_queue(index);
