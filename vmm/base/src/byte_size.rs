@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::TextError;
+
 /// A number of bytes: `4096`, `64K`, `256M`, `2G`, `0x4000_0000`.
 ///
 /// Shown with the largest suffix that divides it, or in hexadecimal with `{:#}`.
@@ -13,12 +15,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct ByteSize(pub u64);
 
 impl FromStr for ByteSize {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         let clean = text.trim().replace('_', "");
-        let bad =
-            || format!("{text:?} is not a size: write a number of bytes, or one with K, M or G");
+        let bad = || {
+            TextError::from(format!(
+                "{text:?} is not a size: write a number of bytes, or one with K, M or G"
+            ))
+        };
         if let Some(hex) = clean
             .strip_prefix("0x")
             .or_else(|| clean.strip_prefix("0X"))
@@ -37,7 +42,7 @@ impl FromStr for ByteSize {
         number
             .checked_mul(1 << shift)
             .map(Self)
-            .ok_or_else(|| format!("{text:?} is too large"))
+            .ok_or_else(|| format!("{text:?} is too large").into())
     }
 }
 

@@ -6,13 +6,11 @@ use std::sync::Arc;
 use arm32::Cluster;
 use vmm_faults::Injection;
 use vmm_faults::spec::{Fault, FunctionFault, Plan};
+use vmm_introspect::probe::Kernel;
 use vmm_machine::Machine;
 use vmm_machine::vcpu::{Halted, Resume, Stop, StopHandler};
 
-use vmm_introspect::probe::Kernel;
-
-/// Why the functions of such a kernel cannot be reached.
-const NOT_NARROW: &str = "the guest's kernel is no 32-bit one";
+use super::error::CampaignError;
 
 /// Where the functions that a plan names begin: virtual addresses, of which several may have one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,8 +20,8 @@ impl Functions {
     /// Finds the functions that `plan` names in the kernel that is in the memory of `machine`.
     ///
     /// # Errors
-    /// One is not there, or the kernel has no symbols: in words.
-    pub fn find(plan: &Plan, machine: &Machine) -> Result<Self, String> {
+    /// One is not there, or the kernel has no symbols.
+    pub fn find(plan: &Plan, machine: &Machine) -> Result<Self, CampaignError> {
         let names = plan.fault.iter().flat_map(|rule| {
             let probe = rule.when.probe.as_deref();
             let function = match &rule.fault {
@@ -37,18 +35,16 @@ impl Functions {
         if names.is_empty() {
             return Ok(Self(places));
         }
-        let kernel = Kernel::of(machine).map_err(|error| error.to_string())?;
+        let kernel = Kernel::of(machine)?;
         for name in names {
             let before = places.len();
             for symbol in kernel.symbols.named(name) {
                 // Plans are for the emulated processor, whose addresses have 32 bits.
-                let va = u32::try_from(symbol.address).map_err(|_| NOT_NARROW)?;
+                let va = u32::try_from(symbol.address).map_err(|_| CampaignError::Wide)?;
                 places.insert(va & !1, name.to_owned());
             }
             if places.len() == before {
-                return Err(format!(
-                    "the guest's kernel has no function {name}: use one of its /proc/kallsyms"
-                ));
+                return Err(CampaignError::Function(name.into()));
             }
         }
         Ok(Self(places))

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use vmm_base::TextError;
 use vmm_files::toml_file::{self, FileError};
 
 use super::spec::{Fault, FunctionFault, Plan, Rule, When};
@@ -42,7 +43,7 @@ pub enum PlanError {
         /// Which fault, from 1.
         number: usize,
         /// How.
-        what: String,
+        what: TextError,
     },
     /// It has too many faults.
     #[error("cannot use {0}: it has more than {MAX_RULES} faults")]
@@ -92,7 +93,7 @@ pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
 }
 
 /// What the types cannot say.
-fn check(rule: &Rule) -> Result<(), String> {
+fn check(rule: &Rule) -> Result<(), TextError> {
     let Rule {
         fault,
         device,
@@ -114,7 +115,8 @@ fn check(rule: &Rule) -> Result<(), String> {
         if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) {
             return Err(format!(
                 "{name:?} is no name: use up to {MAX_NAME} letters, digits, _, - and ."
-            ));
+            )
+            .into());
         }
     }
     for name in [function, when.probe.as_ref()].into_iter().flatten() {
@@ -122,13 +124,13 @@ fn check(rule: &Rule) -> Result<(), String> {
         if name.contains('-') || name.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
             return Err(format!(
                 "{name:?} cannot be a function of a kernel: use letters, digits, _ and ., and begin with a letter or _"
-            ));
+            ).into());
         }
     }
     check_when(when)
 }
 
-fn check_when(when: &When) -> Result<(), String> {
+fn check_when(when: &When) -> Result<(), TextError> {
     let ways = [
         when.nth.is_some(),
         when.every.is_some(),
@@ -146,7 +148,7 @@ fn check_when(when: &When) -> Result<(), String> {
     if let Some(p) = when.probability
         && !(0.0..=1.0).contains(&p)
     {
-        return Err(format!("the probability {p} is not between 0 and 1"));
+        return Err(format!("the probability {p} is not between 0 and 1").into());
     }
     Ok(())
 }

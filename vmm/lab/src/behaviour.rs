@@ -59,7 +59,7 @@ impl Behaviours {
             for probe in &behaviour.probes {
                 parse(probe).map_err(|error| LabError::Meaning {
                     file: file.into(),
-                    what: format!("the behaviour {name} has a probe `{probe}`: {error}"),
+                    what: format!("the behaviour {name} has a probe `{probe}`: {error}").into(),
                 })?;
             }
         }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use vmm_base::TextError;
+
 use vmm_files::toml_file::{self, FileError};
 
 use super::behaviour::{Behaviour, Behaviours};
@@ -39,7 +41,7 @@ pub enum LabError {
         /// The file.
         file: String,
         /// How.
-        what: String,
+        what: TextError,
     },
     /// There is no such scenario.
     #[error(
@@ -158,7 +160,7 @@ pub fn expand(
     behaviours: &Behaviours,
 ) -> Result<Vec<Case>, LabError> {
     let scenario: Scenario = toml_file::parse_named(file, text)?;
-    let fail = |what: String| LabError::Meaning {
+    let fail = |what: TextError| LabError::Meaning {
         file: file.into(),
         what,
     };
@@ -166,15 +168,15 @@ pub fn expand(
     let mut cases = Vec::new();
     for row in &scenario.row {
         let topology = scenario.topology.get(&row.topology);
-        let topology =
-            topology.ok_or_else(|| fail(format!("there is no topology {:?}", row.topology)))?;
+        let topology = topology
+            .ok_or_else(|| fail(format!("there is no topology {:?}", row.topology).into()))?;
         let trigger = scenario.trigger.get(&row.trigger);
         let trigger =
-            trigger.ok_or_else(|| fail(format!("there is no trigger {:?}", row.trigger)))?;
+            trigger.ok_or_else(|| fail(format!("there is no trigger {:?}", row.trigger).into()))?;
         for (behaviour_name, expect) in &row.expect {
             let behaviour = behaviours.get(behaviour_name);
             let behaviour = behaviour
-                .ok_or_else(|| fail(format!("there is no behaviour {behaviour_name:?}")))?;
+                .ok_or_else(|| fail(format!("there is no behaviour {behaviour_name:?}").into()))?;
             let roles: Vec<char> = topology.device.iter().map(|device| device.role).collect();
             for sign in expect.see.iter().chain(&expect.not) {
                 signs::check(sign, &roles).map_err(fail)?;
@@ -201,7 +203,7 @@ pub fn expand(
             }
         }
         if cases.len() > MAX_CASES {
-            return Err(fail(format!("it makes more than {MAX_CASES} cases")));
+            return Err(fail(format!("it makes more than {MAX_CASES} cases").into()));
         }
     }
     // Stock first, then as they stand: what others are compared with.
@@ -210,19 +212,19 @@ pub fn expand(
         let others = &cases[index + 1..];
         others.iter().any(|other| other.name == case.name)
     }) {
-        return Err(fail(format!("two rows make the case {}", twice.1.name)));
+        return Err(fail(
+            format!("two rows make the case {}", twice.1.name).into(),
+        ));
     }
     Ok(cases)
 }
 
 /// What the types cannot say.
-fn check(scenario: &Scenario) -> Result<(), String> {
-    let plain = |name: &String| {
+fn check(scenario: &Scenario) -> Result<(), TextError> {
+    let plain = |name: &String| -> Result<(), TextError> {
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if name.is_empty() || !name.chars().all(good) {
-            return Err(format!(
-                "{name:?} is no name: use small letters, digits and -"
-            ));
+            return Err(format!("{name:?} is no name: use small letters, digits and -").into());
         }
         Ok(())
     };
@@ -231,9 +233,7 @@ fn check(scenario: &Scenario) -> Result<(), String> {
     for (name, topology) in &scenario.topology {
         let devices = &topology.device;
         if devices.is_empty() || devices.len() > MAX_DEVICES {
-            return Err(format!(
-                "the topology {name} needs 1 to {MAX_DEVICES} devices"
-            ));
+            return Err(format!("the topology {name} needs 1 to {MAX_DEVICES} devices").into());
         }
         for (index, device) in devices.iter().enumerate() {
             let twice = devices[..index]
@@ -243,7 +243,7 @@ fn check(scenario: &Scenario) -> Result<(), String> {
                 return Err(format!(
                     "the topology {name} has a device with role {:?}: use a capital letter for each",
                     device.role
-                ));
+                ).into());
             }
         }
     }
@@ -252,7 +252,8 @@ fn check(scenario: &Scenario) -> Result<(), String> {
             return Err(format!(
                 "the row of {} and {} has no fw-devlink or expects nothing",
                 row.topology, row.trigger
-            ));
+            )
+            .into());
         }
     }
     Ok(())

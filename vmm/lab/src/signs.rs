@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use vmm_base::TextError;
+
 /// Who can see a sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -101,7 +103,7 @@ pub fn of(role: char, sign: &str) -> String {
 }
 
 /// Whether `sign` can be seen in a machine with these roles.
-pub(super) fn check(sign: &str, roles: &[char]) -> Result<(), String> {
+pub(super) fn check(sign: &str, roles: &[char]) -> Result<(), TextError> {
     let device = |role: &char| DEVICE.iter().any(|known| of(*role, known.name) == sign);
     if MACHINE.iter().any(|known| known.name == sign) || roles.iter().any(device) {
         return Ok(());
@@ -112,7 +114,8 @@ pub(super) fn check(sign: &str, roles: &[char]) -> Result<(), String> {
     Err(format!(
         "{sign:?} is no sign: there are {}, where X is the letter of a device",
         all.join(", ")
-    ))
+    )
+    .into())
 }
 
 /// What a sign means, with the letter of its device.
@@ -140,6 +143,7 @@ mod tests {
         assert!(
             check("c-bus-error", &['A', 'B'])
                 .unwrap_err()
+                .to_string()
                 .contains("X-bus-error")
         );
         assert!(meaning("a-hangs").starts_with("A: the guest's access"));

@@ -223,12 +223,7 @@ impl Boot {
 
     /// Finds out whether everything that shall be written can be.
     fn outputs(settings: Settings, origin: Origin) -> Result<Self, UserError> {
-        let expect = settings
-            .expect
-            .as_deref()
-            .map(Expect::new)
-            .transpose()
-            .map_err(UserError::new)?;
+        let expect = settings.expect.as_deref().map(Expect::new).transpose()?;
         let json = settings
             .json
             .as_deref()

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::Deserialize;
-use vmm::{ConsoleSink, Flow};
+use vmm::{ConsoleSink, Flow, TextError};
 
 use super::commands::Commands;
 use super::expect::Expect;
@@ -26,17 +26,17 @@ pub enum Destination {
 }
 
 impl TryFrom<String> for Destination {
-    type Error = String;
+    type Error = TextError;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, TextError> {
         text.parse()
     }
 }
 
 impl FromStr for Destination {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         match text {
             "" => Err("a console's file has a name: use stdio, none or a file's".into()),
             "stdio" => Ok(Self::Stdio),

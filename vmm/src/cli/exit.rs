@@ -93,6 +93,18 @@ impl From<vmm_base::thread::ThreadError> for UserError {
     }
 }
 
+impl From<vmm::campaign::CampaignError> for UserError {
+    fn from(error: vmm::campaign::CampaignError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<vmm::TextError> for UserError {
+    fn from(error: vmm::TextError) -> Self {
+        Self(error.to_string())
+    }
+}
+
 impl From<vmm::ConfigError> for UserError {
     fn from(error: vmm::ConfigError) -> Self {
         Self(error.to_string())

@@ -8,6 +8,7 @@ use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::{self, Compiler};
 use regex_automata::util::start;
 use regex_syntax::hir::Hir;
+use vmm::TextError;
 
 /// Bytes that the compiled pattern may take, so that `(a{1000}){1000}` is refused rather than built.
 const MAX_PATTERN: usize = 4 << 20;
@@ -32,8 +33,12 @@ impl Expect {
     ///
     /// # Errors
     /// A sentence that says what is wrong with the pattern.
-    pub fn new(pattern: &str) -> Result<Self, String> {
-        let bad = |why: String| format!("{pattern:?} is not a pattern that can be expected: {why}");
+    pub fn new(pattern: &str) -> Result<Self, TextError> {
+        let bad = |why: TextError| {
+            TextError::from(format!(
+                "{pattern:?} is not a pattern that can be expected: {why}"
+            ))
+        };
         let hir = parse(pattern).map_err(bad)?;
         let limits = thompson::Config::new()
             .nfa_size_limit(Some(MAX_PATTERN))
@@ -49,11 +54,11 @@ impl Expect {
                     .skip_cache_capacity_check(true),
             )
             .build_from_nfa(nfa)
-            .map_err(|error| bad(error.to_string()))?;
+            .map_err(|error| bad(error.to_string().into()))?;
         let mut cache = dfa.create_cache();
         let state = dfa
             .start_state(&mut cache, &start::Config::new())
-            .map_err(|error| bad(error.to_string()))?;
+            .map_err(|error| bad(error.to_string().into()))?;
         let mut expect = Self {
             dfa,
             cache,
@@ -100,7 +105,7 @@ impl Expect {
     }
 }
 
-fn parse(pattern: &str) -> Result<Hir, String> {
+fn parse(pattern: &str) -> Result<Hir, TextError> {
     let mut parser = regex_syntax::ParserBuilder::new();
     parser
         .multi_line(true)
@@ -108,14 +113,9 @@ fn parse(pattern: &str) -> Result<Hir, String> {
         .unicode(false)
         .utf8(false);
     parser.build().parse(pattern).map_err(|error| match error {
-        regex_syntax::Error::Parse(error) => error.kind().to_string(),
-        regex_syntax::Error::Translate(error) => error.kind().to_string(),
-        other => other
-            .to_string()
-            .lines()
-            .last()
-            .unwrap_or_default()
-            .to_owned(),
+        regex_syntax::Error::Parse(error) => error.kind().to_string().into(),
+        regex_syntax::Error::Translate(error) => error.kind().to_string().into(),
+        other => other.to_string().lines().last().unwrap_or_default().into(),
     })
 }
 
@@ -167,7 +167,7 @@ mod tests {
             "(a{1000}){1000}",
             r"\p{Greek}",
         ] {
-            let error = Expect::new(pattern).unwrap_err();
+            let error = Expect::new(pattern).unwrap_err().to_string();
             assert_eq!(error.lines().count(), 1, "{error}");
             assert!(error.contains("is not a pattern"), "{error}");
         }

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
-use vmm::Machine;
 use vmm::gdb::Server;
+use vmm::{Machine, TextError};
 
 use super::{UserError, output, text};
 
@@ -21,9 +21,9 @@ impl GdbAddress {
 }
 
 impl FromStr for GdbAddress {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         let port = text.strip_prefix(':').unwrap_or(text);
         if let Ok(port) = port.parse() {
             return Ok(Self((IpAddr::V4(Ipv4Addr::LOCALHOST), port).into()));
@@ -41,6 +41,7 @@ impl FromStr for GdbAddress {
                     "{text:?} is neither a port nor ADDRESS:PORT: say PORT for this host's own debuggers, or \
                      ADDRESS:PORT, such as 0.0.0.0:1234"
                 )
+                .into()
             })
     }
 }
@@ -98,7 +99,10 @@ mod tests {
         }
         for text in ["", "65536", "-1", "host:1", "1.2.3.4", "tcp::1234"] {
             assert!(
-                parse(text).unwrap_err().contains("neither a port"),
+                parse(text)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("neither a port"),
                 "{text}"
             );
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use vmm_base::TextError;
 
 /// The n-th time, or one that the seed chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +35,11 @@ pub struct Count(u32);
 pub struct RequestStatus(u8);
 
 impl TryFrom<u64> for Mask {
-    type Error = &'static str;
+    type Error = TextError;
 
     fn try_from(mask: u64) -> Result<Self, Self::Error> {
         match mask {
-            0 => Err("a mask of 0 flips nothing"),
+            0 => Err("a mask of 0 flips nothing".into()),
             _ => Ok(Self(mask)),
         }
     }
@@ -51,13 +52,13 @@ impl From<Mask> for u64 {
 }
 
 impl TryFrom<u32> for Count {
-    type Error = String;
+    type Error = TextError;
 
     fn try_from(count: u32) -> Result<Self, Self::Error> {
         match count {
             0 => Err("a count of 0 does nothing".into()),
             1..=1_000_000 => Ok(Self(count)),
-            _ => Err(format!("a count of {count} is too high")),
+            _ => Err(format!("a count of {count} is too high").into()),
         }
     }
 }
@@ -69,12 +70,12 @@ impl From<Count> for u32 {
 }
 
 impl TryFrom<u8> for RequestStatus {
-    type Error = String;
+    type Error = TextError;
 
     fn try_from(status: u8) -> Result<Self, Self::Error> {
         match status {
             0..=8 => Ok(Self(status)),
-            _ => Err(format!("{status} is no status of a request: use 0 to 8")),
+            _ => Err(format!("{status} is no status of a request: use 0 to 8").into()),
         }
     }
 }
@@ -87,10 +88,14 @@ impl From<RequestStatus> for u8 {
 
 /// `N` or `N..M`, both included.
 impl FromStr for Nth {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no number of a point: use N, or N..M for one of these");
+    fn from_str(text: &str) -> Result<Self, TextError> {
+        let wrong = || {
+            TextError::from(format!(
+                "{text:?} is no number of a point: use N, or N..M for one of these"
+            ))
+        };
         let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
         let (first, last) = match text.split_once("..") {
             Some((first, last)) => (number(first)?, number(last)?),
@@ -146,9 +151,9 @@ const MAX_TIME_NS: u64 = 3_600_000_000_000;
 
 /// A whole number with `ns`, `us`, `ms` or `s`.
 impl FromStr for Time {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = text.split_at(digits);
         let factor: Option<u64> = match unit {
@@ -166,6 +171,7 @@ impl FromStr for Time {
                 format!(
                     "{text:?} is no time: use a number with ns, us, ms or s, of an hour at most"
                 )
+                .into()
             })
     }
 }

@@ -23,7 +23,7 @@ use vmm::campaign::start::{Boot, Forked, Start};
 use vmm::campaign::{Outcome as RunOutcome, Summary, write_html, write_junit};
 use vmm::faults::plan::{self, SHIPPED};
 use vmm::faults::spec::Plan;
-use vmm::{GuestKernel, KernelChoice};
+use vmm::{GuestKernel, KernelChoice, TextError};
 
 use self::outputs::Outputs;
 use super::files::Files;
@@ -114,7 +114,7 @@ Exit codes:
 /// The page in the report's directory.
 const REPORT_PAGE: &str = "index.html";
 
-fn outcome(text: &str) -> Result<RunOutcome, String> {
+fn outcome(text: &str) -> Result<RunOutcome, TextError> {
     serde_json::from_value(text.into()).map_err(|_| {
         "use unaffected, recovered, device-lost, silent-corruption, hang, crash or vmm-error".into()
     })
@@ -137,7 +137,7 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     };
     args.check(&plan)?;
     args.check_files(name)?;
-    campaign::check(&plan).map_err(UserError::new)?;
+    campaign::check(&plan)?;
     let timeline = args.timeline.as_deref().map(Timeline::at).transpose()?;
     let mut header = args.header(name, &plan)?;
     let outputs = Outputs::new(&args, &header)?;
@@ -157,9 +157,9 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     let start: Box<dyn Start> = if args.reboot {
         Box::new(boot)
     } else {
-        Box::new(Forked::new(boot).map_err(UserError::new)?)
+        Box::new(Forked::new(boot)?)
     };
-    let prepared = Prepared::new(&plan, &scenario, &*start).map_err(UserError::new)?;
+    let prepared = Prepared::new(&plan, &scenario, &*start)?;
     let task = |run: u64| {
         if args.systematic {
             prepared.systematic_task(args.seed, run)
