@@ -11,10 +11,11 @@ use super::registers::{InstanceRegisters, Registers, Route};
 use super::shared::Shared;
 use super::spec::Imuctr;
 use super::state::{IpmmuState, RestoreError};
+use crate::attachment::Attachment;
 use crate::fault::DomainId;
 use crate::host::StableHostMemory;
 use crate::model::Model;
-use crate::unit::{Attachment, TranslationUnit, UnitConfig};
+use crate::unit::{TranslationUnit, UnitConfig};
 
 /// An IPMMU: one instance of R-Car Gen2, or a root and its leaves of Gen3.
 ///
