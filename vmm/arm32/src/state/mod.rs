@@ -1,7 +1,7 @@
 //! What a core *is*: plain data, serialisable, apart from any wiring.
 
 mod banked;
-mod psr;
+pub(crate) mod psr;
 mod reset;
 
 pub use banked::{Banked, bank};
