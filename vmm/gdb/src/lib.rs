@@ -11,6 +11,7 @@
 
 mod aarch64;
 mod arm;
+mod event;
 mod greeting;
 mod isa;
 mod memory;

@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
+use arm32::Power;
 use vmm_machine::vcpu::{Cores, Halted, Width};
-
-use super::target::power_text;
 
 const HELP: &str = "\
 help            this
@@ -57,6 +56,16 @@ fn info(halted: &mut Halted<'_>) -> String {
         };
     }
     text
+}
+
+/// What a core is doing, in words.
+pub(super) const fn power_text(power: Power) -> &'static str {
+    match power {
+        Power::Off => "off",
+        Power::Running => "running",
+        Power::WaitingInterrupt => "waits for an interrupt",
+        Power::WaitingEvent => "waits for an event",
+    }
 }
 
 fn translate(address: &str, halted: &mut Halted<'_>) -> String {

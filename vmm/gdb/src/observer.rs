@@ -12,7 +12,7 @@ use arm32::Watchpoint;
 use vmm_machine::Reason;
 use vmm_machine::vcpu::{Cores, Halted, Resume, Stop, StopHandler};
 
-use super::session::Event;
+use super::event::Event;
 
 /// How long the machine waits for an order before it looks whether the run must end.
 const PATIENCE: Duration = Duration::from_millis(50);

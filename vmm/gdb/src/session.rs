@@ -20,6 +20,7 @@ use vmm_base::{Reason, thread};
 use vmm_machine::StopHandle;
 use vmm_machine::vcpu::Stop;
 
+use super::event::Event;
 use super::greeting::{Greeting, Guess};
 use super::isa::Isa;
 use super::observer::{Observer, Order, StopRequests};
@@ -32,24 +33,6 @@ const EVENTS: usize = 64;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long who connected may not say anything: others wait meanwhile.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What the session's thread hears of.
-pub(super) enum Event {
-    /// Someone connected.
-    Connected(TcpStream),
-    /// Bytes from the connection of this number.
-    Bytes(u64, Vec<u8>),
-    /// That connection is gone.
-    Closed(u64),
-    /// The machine stands still at a stop (`None`: because it was asked to).
-    Stopped {
-        stop: Option<Stop>,
-        /// The core whose turn it is.
-        current: usize,
-    },
-    /// The run is over.
-    Ended(Reason),
-}
 
 /// Starts the threads; the result is to observe the machine, which has `cores` cores, and `watches` accesses or not.
 pub(super) fn start<I: Isa>(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, sync_channel};
 
-use arm32::{Power, WatchKind, Watchpoint};
+use arm32::{WatchKind, Watchpoint};
 use gdbstub::common::{Signal, Tid};
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::multithread::{
@@ -261,20 +261,10 @@ impl<I: Isa> ThreadExtraInfo for Target<I> {
             return Ok(0);
         }
         let power = self.ask(move |halted, _| halted.cores.power(core(tid)))?;
-        let text = power_text(power).as_bytes();
+        let text = monitor::power_text(power).as_bytes();
         let len = text.len().min(buf.len());
         buf[..len].copy_from_slice(&text[..len]);
         Ok(len)
-    }
-}
-
-/// What a core is doing, in words.
-pub(super) const fn power_text(power: Power) -> &'static str {
-    match power {
-        Power::Off => "off",
-        Power::Running => "running",
-        Power::WaitingInterrupt => "waits for an interrupt",
-        Power::WaitingEvent => "waits for an event",
     }
 }
 

@@ -17,8 +17,9 @@ use vmm_machine::{ByteSize, Config, KernelFormat, Limits, Machine, Reason, Summa
 
 use super::aarch64::Aarch64;
 use super::arm::Arm;
+use super::event::Event;
 use super::isa::Isa;
-use super::session::{self, Event};
+use super::session;
 use super::{Server, memory};
 
 /// Where the kernel starts.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use vmm_files::toml_file;
 use vmm_machine::IommuModel;
 
-use super::load::LabError;
+use super::error::LabError;
 use vmm_introspect::probe::{Probe, parse};
 
 /// The file with the behaviours that are known.

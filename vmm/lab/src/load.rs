@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use vmm_base::TextError;
-
-use vmm_files::toml_file::{self, FileError};
+use vmm_files::toml_file;
 
 use super::behaviour::{Behaviour, Behaviours};
 use super::signs;
 use super::spec::{Devlink, Expectation, MachineSpec, Scenario, Topology, Trigger};
+
+pub use super::error::LabError;
 
 /// The scenarios that are shipped.
 const SHIPPED: [(&str, &str); 6] = [
@@ -28,27 +29,6 @@ const SHIPPED_ARM64: [(&str, &str); 2] = [
 const MAX_CASES: usize = 1_000;
 /// The most devices of a topology: their letters.
 const MAX_DEVICES: usize = 8;
-
-/// What is wrong with scenarios or with what is asked of them.
-#[derive(Debug, thiserror::Error)]
-pub enum LabError {
-    /// A file cannot be read, or is not well-formed.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A file contradicts itself.
-    #[error("cannot use {file}: {what}")]
-    Meaning {
-        /// The file.
-        file: String,
-        /// How.
-        what: TextError,
-    },
-    /// There is no such scenario.
-    #[error(
-        "there is no scenario {0:?}: `vmm lab list` shows them, and a file is named with its path"
-    )]
-    Unknown(String),
-}
 
 /// One boot, and what is expected of it.
 #[derive(Clone, Debug)]

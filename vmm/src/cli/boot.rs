@@ -30,7 +30,7 @@ use super::signals::{self, Stopper};
 use super::stdout;
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
-use super::{Outcome, UserError, gdb, moved, patience, snapshot, text};
+use super::{Outcome, UserError, gdb, moved, patience, text};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of time.
 ///
@@ -407,7 +407,7 @@ impl Boot {
             return Err(error);
         }
         if let Some((true, moment)) = save {
-            snapshot::write(&machine.into_snapshot()?, moment.output)?;
+            moment.write(&machine.into_snapshot()?)?;
         }
         Ok(verdict.outcome)
     }

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use super::{text, tty};
-
 /// How a command ended, and thereby its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -109,12 +107,4 @@ impl From<vmm::ConfigError> for UserError {
     fn from(error: vmm::ConfigError) -> Self {
         Self(error.to_string())
     }
-}
-
-/// Has panics restore the terminal and say whose fault they are.
-pub fn report_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        tty::restore();
-        text::complain(&format!("this is a bug in vmm, not in your guest: {info}"));
-    }));
 }

@@ -88,7 +88,7 @@ Exit codes:
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    exit::report_panics();
+    report_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -126,6 +126,14 @@ pub fn main() -> ExitCode {
 }
 
 /// Tells of an error, and what the program exits with.
+/// Has panics restore the terminal and say whose fault they are.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        tty::restore();
+        text::complain(&format!("this is a bug in vmm, not in your guest: {info}"));
+    }));
+}
+
 fn finish(result: Result<Outcome, UserError>) -> ExitCode {
     match result.and_then(whole) {
         Ok(outcome) => outcome.into(),

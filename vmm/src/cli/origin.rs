@@ -1,5 +1,6 @@
 //! Where a run begins, and where it is to be saved.
 
+use std::io::BufWriter;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use vmm::{Config, IommuSink, Machine, Reason};
 use vmm_devices::uart::ConsoleSink;
 use vmm_machine::{Fork, Recorder, Recording, Snapshot, Source};
 
-use super::output::Output;
+use super::output::{self, Output};
 use super::report::Verdict;
 use super::signals::Cause;
 use super::{Outcome, UserError};
@@ -118,5 +119,20 @@ impl Moment {
             },
             _ => verdict,
         }
+    }
+
+    /// Writes `snapshot`, which was made at this moment, so that a file of that name is a whole one,
+    /// whatever happens meanwhile.
+    pub fn write(self, snapshot: &Snapshot) -> Result<(), UserError> {
+        let path = self.output.path().display().to_string();
+        let mut out = BufWriter::with_capacity(1 << 20, self.output);
+        snapshot
+            .write(&mut out)
+            .and_then(|()| out.into_inner().map_err(|error| error.into_error()))
+            .and_then(Output::publish_durably)
+            .map_err(|error| {
+                let why = output::reason(&error);
+                UserError::new(format!("cannot write the snapshot {path}: {why}"))
+            })
     }
 }

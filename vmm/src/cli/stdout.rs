@@ -3,8 +3,9 @@
 use std::io::{self, ErrorKind, Write};
 use std::sync::OnceLock;
 
+use vmm_files::atomic_file::reason;
+
 use super::UserError;
-use super::output::reason;
 
 /// Why something printed was lost, once something was. A stream of the whole process, so a state of the whole process.
 static LOST: OnceLock<String> = OnceLock::new();

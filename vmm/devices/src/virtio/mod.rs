@@ -8,6 +8,7 @@ pub mod iommu;
 #[cfg(test)]
 mod iommu_tests;
 pub mod mmio;
+mod pending;
 pub mod rng;
 mod saved;
 pub mod schedule;

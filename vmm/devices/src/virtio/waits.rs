@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use vmm_base::Waker;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::worker::Pending;
+use super::pending::Pending;
 
 /// How many queues of a machine wait.
 #[derive(Debug, Default)]

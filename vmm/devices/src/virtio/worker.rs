@@ -1,7 +1,7 @@
 //! The thread that serves queues in host time, so that the cores need not wait for a disk.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,10 +12,9 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use super::VirtioMmio;
 use super::budget::Halts;
 use super::deferred_work::DeferredWork;
-use super::mmio::served;
+use super::pending::served;
 
-/// Notifications that were sent and not yet served, of all devices.
-pub type Pending = Arc<AtomicU64>;
+pub use super::pending::Pending;
 
 /// What the device thread serves.
 pub type Subscriber = Arc<dyn EventSubscriber + Send + Sync>;

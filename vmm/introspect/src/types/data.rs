@@ -2,7 +2,12 @@
 
 use std::ops::Range;
 
-use super::TypeId;
+/// A type of one [`Types`](super::Types). 0 is `void`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TypeId(pub u32);
+
+/// `void`.
+pub const VOID: TypeId = TypeId(0);
 
 /// Another name or a qualifier of a type, which changes nothing about its layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

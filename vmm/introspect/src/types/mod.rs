@@ -27,7 +27,7 @@ use std::ops::Range;
 
 use vmm_base::Width;
 
-pub use data::Alias;
+pub use data::{Alias, TypeId, VOID};
 use data::{Kind, RawMember, RawParameter, RawValue, Record};
 
 /// How many types deep a chain may be (typedefs of typedefs, structures in structures): C compilers need a fraction.
@@ -65,13 +65,6 @@ pub enum TypesError {
     )]
     NoWideTable,
 }
-
-/// A type of one [`Types`]. 0 is `void`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TypeId(pub u32);
-
-/// `void`.
-pub const VOID: TypeId = TypeId(0);
 
 /// A member of a structure or union, found by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,6 @@ use guest_images::{Cache, Error, Image, Progress, Unit};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::show::{good, line, paragraph};
-use super::since;
 use crate::cli::{UserError, text};
 
 /// How often a plain report says how far it is.
@@ -225,6 +224,11 @@ impl Reporter for Plain {
     fn note(&mut self, text: &str) {
         paragraph(&[text]);
     }
+}
+
+/// Words for a duration since `start`.
+fn since(start: Instant) -> String {
+    text::seconds(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::files::Files;
 use super::install::{self, Install};
 use super::output::Output;
 use super::sandbox::SandboxArgs;
-use super::{Outcome, UserError, text};
+use super::{Outcome, UserError};
 
 /// Show the DMA teardown bug of 2017 and its fix, on one unmodified kernel with its devices behind an IOMMU.
 ///
@@ -165,9 +165,4 @@ fn farewell() {
         line(&format!("    {command:<44}  {meaning}"));
     }
     line("");
-}
-
-/// Words for a duration since `start`.
-fn since(start: std::time::Instant) -> String {
-    text::seconds(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
 }

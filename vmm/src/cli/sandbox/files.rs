@@ -1,6 +1,7 @@
 //! Landlock: which files can be opened.
 
-use std::path::Path;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, NetPort,
@@ -8,7 +9,9 @@ use landlock::{
     RulesetStatus, Scope,
 };
 
-use super::Policy;
+use super::super::UserError;
+use super::is_off;
+use super::policy::Policy;
 
 /// The rights that rules are written for; a kernel with an older ABI enforces what it knows of them.
 const KNOWN: ABI = ABI::V6;
@@ -33,9 +36,48 @@ fn write() -> BitFlags<AccessFs> {
     AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev
 }
 
+impl Policy {
+    /// Restricts this thread, and those that it starts, to these files. The host's own that every machine needs are
+    /// added: KVM, and what this process is told of itself.
+    ///
+    /// # Errors
+    /// The kernel has Landlock and refuses the rules.
+    pub fn enter(mut self) -> Result<(), UserError> {
+        if is_off() {
+            return Ok(());
+        }
+        self.write
+            .extend(["/dev/kvm", "/dev/null"].map(PathBuf::from));
+        self.read.push("/proc/self".into());
+        // What this process was given; it may have to be opened again, to be read without waiting. Of a pipe or socket
+        // that is allowed in any case.
+        for number in 0..3 {
+            let path = PathBuf::from(format!("/proc/self/fd/{number}"));
+            let kind = path.metadata().map(|metadata| metadata.file_type());
+            if kind.is_ok_and(|kind| kind.is_file() || kind.is_char_device()) {
+                self.write.push(path);
+            }
+        }
+        // For the backtrace of a panic.
+        self.read.extend(std::env::current_exe().ok());
+        match restrict(&self) {
+            Ok(Some(how)) => tracing::info!("sandbox: files are restricted ({how})"),
+            Ok(None) => {
+                tracing::info!("sandbox: files are not restricted: this kernel has no Landlock");
+            }
+            Err(error) => {
+                return Err(UserError::new(format!(
+                    "cannot restrict the files of this process: {error}; --sandbox off does without"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Restricts this thread, and those that it starts, to what `policy` names. Words for how that is
 /// enforced; `None` if the kernel cannot.
-pub(super) fn restrict(policy: &Policy) -> Result<Option<String>, RulesetError> {
+fn restrict(policy: &Policy) -> Result<Option<String>, RulesetError> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?

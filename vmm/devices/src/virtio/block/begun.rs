@@ -9,7 +9,7 @@ use vm_memory::{Bytes, GuestAddress};
 use super::super::budget::{Budget, MIN_COST};
 use super::super::{Buffers, Segment};
 use super::disk::Disk;
-use super::request::Failure;
+use super::failure::Failure;
 use super::spec::*;
 use super::{Block, count};
 

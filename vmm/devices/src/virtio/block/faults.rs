@@ -10,7 +10,7 @@ use super::super::buffers::total;
 use super::super::{Buffers, Segment};
 use super::Block;
 use super::begun::{After, Begun, SavedBuffers};
-use super::request::Failure;
+use super::failure::Failure;
 use super::spec::*;
 
 /// Lets the plan change a part of a request that has just been fetched.

@@ -9,7 +9,7 @@ use vmm_base::thread::{self, ThreadError};
 use super::super::budget::Budget;
 use super::super::waits::Waiting;
 use super::Block;
-use super::request::Failure;
+use super::failure::Failure;
 
 /// What a flush costs, in bytes, beside the time for which its queue waits.
 const FLUSH_COST: u64 = 1 << 20;

@@ -22,6 +22,7 @@
 
 mod begun;
 pub mod disk;
+mod failure;
 mod faults;
 mod flush;
 pub mod overlay;

@@ -1,64 +1,19 @@
 //! One request from its chain to its status byte.
 
 use std::collections::VecDeque;
-use std::io;
 
 use viommu::DmaSpace;
 use virtio_bindings::virtio_blk::*;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
-use vmm_base::{Limiter, warn_guest};
+use vm_memory::{Bytes, GuestAddress};
+use vmm_base::warn_guest;
 
 use super::super::budget::Budget;
 use super::super::buffers::total;
 use super::super::{BufferError, Buffers};
 use super::begun::{Begun, Work, ZeroRange};
+use super::failure::Failure;
 use super::spec::*;
 use super::{Block, count};
-
-/// Why a request fails; the guest sees only the status.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    /// The request makes no sense.
-    #[error("{0}")]
-    Bad(&'static str),
-    /// The device does not do that.
-    #[error("requests of type {0:#x} are not supported")]
-    Unsupported(u32),
-    /// Guest memory is out of reach.
-    #[error("{0}")]
-    Memory(#[from] GuestMemoryError),
-    /// The host's file.
-    #[error("{0}")]
-    File(#[from] io::Error),
-    /// The chain is too short.
-    #[error("{0}")]
-    Chain(#[from] BufferError),
-}
-
-impl Failure {
-    /// Logs it: as an error of the host's, who has to know, or as the guest's own mistake.
-    fn tell(&self) {
-        static LIMITER: Limiter = Limiter::new();
-        match self {
-            Self::File(error) | Self::Memory(GuestMemoryError::IOError(error)) => {
-                if let Some(times) = LIMITER.admit() {
-                    tracing::error!(
-                        times,
-                        "the file of a disk: {error}; the guest gets an I/O error"
-                    );
-                }
-            }
-            _ => warn_guest!("virtio-blk: {self}"),
-        }
-    }
-
-    const fn status(&self) -> u8 {
-        match self {
-            Self::Unsupported(_) => VIRTIO_BLK_S_UNSUPP as u8,
-            _ => VIRTIO_BLK_S_IOERR as u8,
-        }
-    }
-}
 
 impl Block {
     /// Answers the request of queue `index` whose chain begins at `head`; returns the number of

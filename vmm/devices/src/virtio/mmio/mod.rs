@@ -31,9 +31,9 @@ use vm_device::MutDeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 
 use super::budget::Halts;
+use super::pending::{Pending, served};
 use super::schedule::Deferred;
 use super::waits::{Waiting, Waits};
-use super::worker::Pending;
 use super::{Progress, ServeError, VirtioDevice};
 use later::Pace;
 use vmm_base::{Interrupt, warn_guest};
@@ -440,13 +440,6 @@ impl VirtioMmio {
         self.regs.interrupt_status &= !reasons;
         self.interrupt.set(self.regs.interrupt_status != 0);
     }
-}
-
-/// Counts `times` notifications as served. Those that came from the host's kernel were never counted as sent.
-pub(super) fn served(pending: &Pending, times: u64) {
-    let _ = pending.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
-        Some(count.saturating_sub(times))
-    });
 }
 
 /// The low or high word of `features`; there are no more than 64.
