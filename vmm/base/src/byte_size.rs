@@ -30,6 +30,7 @@ impl FromStr for ByteSize {
         {
             return u64::from_str_radix(hex, 16).map(Self).map_err(|_| bad());
         }
+        // What is left in front of the suffix may still be no number ("1.5", "-1"): the parser below says so.
         let digits = clean.trim_end_matches(|c: char| !c.is_ascii_digit());
         let shift = match clean[digits.len()..].to_ascii_lowercase().as_str() {
             "" | "b" => 0,
@@ -39,6 +40,7 @@ impl FromStr for ByteSize {
             _ => return Err(bad()),
         };
         let number: u64 = digits.parse().map_err(|_| bad())?;
+        // 1 << 30 at most, so that the shift itself cannot overflow.
         number
             .checked_mul(1 << shift)
             .map(Self)
@@ -51,6 +53,7 @@ impl fmt::Display for ByteSize {
         if f.alternate() {
             return write!(f, "{:#x}", self.0);
         }
+        // Zero is divisible by everything and gets no suffix.
         for (shift, suffix) in [(30, "G"), (20, "M"), (10, "K")] {
             if self.0 != 0 && self.0.trailing_zeros() >= shift {
                 return write!(f, "{}{suffix}", self.0 >> shift);
@@ -68,6 +71,7 @@ impl Serialize for ByteSize {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        // A file may hold a number or a text, and only its format knows which.
         d.deserialize_any(SizeVisitor)
     }
 }

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use vmm_base::Reason;
 use vmm_machine::vcpu::Stop;
 
-/// What the session's thread hears of.
+/// The events that the session's thread receives.
 pub(super) enum Event {
     /// Someone connected.
     Connected(TcpStream),
@@ -13,7 +13,7 @@ pub(super) enum Event {
     Bytes(u64, Vec<u8>),
     /// That connection is gone.
     Closed(u64),
-    /// The machine stands still at a stop (`None`: because it was asked to).
+    /// The machine is halted at a stop (`None`: because it was asked to).
     Stopped {
         stop: Option<Stop>,
         /// The core whose turn it is.

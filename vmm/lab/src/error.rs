@@ -3,7 +3,7 @@
 use vmm_base::TextError;
 use vmm_files::toml_file::FileError;
 
-/// What is wrong with scenarios or with what is asked of them.
+/// The reason for which scenarios cannot be used, or not for what is asked of them.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
     /// A file cannot be read, or is not well-formed.

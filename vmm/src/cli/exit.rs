@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-/// How a command ended, and thereby its exit code.
+/// The way in which a command ended, and thereby its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All went well: the guest powered off, or showed what was expected.
@@ -23,7 +23,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The exit code. 124 is what timeout(1) uses, and 128 + N what a shell shows for a signal.
+    /// Returns the exit code. 124 is what timeout(1) uses, and 128 + N what a shell shows for a signal.
     pub const fn code(self) -> u8 {
         match self {
             Self::Success => 0,
@@ -36,7 +36,7 @@ impl Outcome {
         }
     }
 
-    /// Its name in a JSON report.
+    /// Returns its name in a JSON report.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Success => "success",
@@ -56,12 +56,12 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-/// What the user did wrong, or what of their system is in the way, as one sentence.
+/// A mistake of the user, or an obstacle in their system, as one sentence.
 #[derive(Debug)]
 pub struct UserError(String);
 
 impl UserError {
-    /// An error with this sentence.
+    /// Creates an error with this sentence.
     pub fn new(sentence: impl Into<String>) -> Self {
         Self(sentence.into())
     }

@@ -202,6 +202,7 @@ fn restore(args: Restore) -> Result<Outcome, UserError> {
     files.check()?;
     let snapshot = Snapshot::read_moved(open(&args.file)?, &moved)
         .map_err(|why| unusable(&args.file, &why))?;
+    // Checked again: only the snapshot tells which files the machine has.
     files.machine(snapshot.config());
     files.check()?;
     Boot::resume(settings, snapshot, args.file, args.record.as_deref())?.run()

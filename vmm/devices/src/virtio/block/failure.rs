@@ -8,7 +8,7 @@ use vmm_base::{Limiter, warn_guest};
 
 use super::super::BufferError;
 
-/// Why a request fails; the guest sees only the status.
+/// The reason for which a request fails; the guest sees only the status.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// The request makes no sense.
@@ -29,7 +29,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Logs it: as an error of the host's, who has to know, or as the guest's own mistake.
+    /// Logs the failure: as an error of the host, which its user has to know of, or as the guest's own mistake.
     pub fn tell(&self) {
         static LIMITER: Limiter = Limiter::new();
         match self {
