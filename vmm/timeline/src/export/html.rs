@@ -21,7 +21,7 @@ const SCRIPT: &str = include_str!("html/script.js");
 /// Writes `report` as one HTML page.
 ///
 /// # Errors
-/// Those of `out`.
+/// `out` cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut plain = Vec::new();
     text::write(report, &mut plain)?;
@@ -51,9 +51,10 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// JSON that is safe within `<script>`: it holds nothing that could end the element or begin a comment.
+/// Returns JSON that is safe within `<script>`: it holds nothing that could end the element or begin a comment.
 fn escape_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len() + json.len() / 32);
+    // Inside of JSON these characters occur in strings only, where an escape means the same.
     for c in json.chars() {
         match c {
             '<' => out.push_str("\\u003c"),
@@ -82,7 +83,7 @@ fn escape_html(text: &str) -> String {
     out
 }
 
-/// What the script gets: words are chosen here, once for all formats; the script only lays out.
+/// The data that the script gets: words are chosen here, once for all formats; the script only lays out.
 #[derive(Serialize)]
 struct Page {
     title: String,
@@ -158,6 +159,7 @@ impl PageRun {
             .iter()
             .map(|subject| run.finding(subject).cloned())
             .collect();
+        // Texts of the guest may hold characters that hide or reorder others.
         for finding in findings.iter_mut().flatten() {
             for text in [
                 &mut finding.subject,
