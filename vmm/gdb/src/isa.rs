@@ -20,13 +20,13 @@ pub(super) trait Isa:
     /// The name of one register.
     type One: arch::RegId + Copy + Send;
 
-    /// All that are sent at once.
+    /// Reads all that are sent at once.
     fn read_all(core: &Core<'_>) -> Option<Self::All>;
 
-    /// Makes them those of `core`.
+    /// Writes them to `core`.
     fn write_all(core: &mut Core<'_>, registers: &Self::All) -> Option<()>;
 
-    /// One register, little-endian.
+    /// Reads one register, little-endian.
     fn read(core: &Core<'_>, register: Self::One) -> Option<Vec<u8>>;
 
     /// Writes one register; `None` when it cannot be, or `bytes` is not its size.

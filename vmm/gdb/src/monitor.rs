@@ -15,7 +15,7 @@ phys ADDR [N]   N words (default 4, at most 256) of physical memory";
 /// Words that `phys` shows at most.
 const MAX_WORDS: u64 = 256;
 
-/// The answer to `command`.
+/// Returns the answer to `command`.
 pub(super) fn answer(command: &str, halted: &mut Halted<'_>) -> String {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words[..] {
@@ -76,6 +76,7 @@ fn physical(address: &str, count: &str, halted: &mut Halted<'_>) -> String {
     let (Some(start), Some(count)) = (number(address), number(count)) else {
         return "say phys ADDRESS COUNT".into();
     };
+    // Physical memory is the same for all cores.
     let Some(core) = halted.core(0) else {
         return "there is no core".into();
     };
@@ -95,7 +96,7 @@ fn physical(address: &str, count: &str, halted: &mut Halted<'_>) -> String {
     text
 }
 
-/// A decimal number, or a hexadecimal one after `0x`.
+/// Reads a decimal number, or a hexadecimal one after `0x`.
 fn number(text: &str) -> Option<u64> {
     match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),

@@ -41,7 +41,7 @@ const EFAULT: u8 = 14;
 #[error("the machine's run is over")]
 pub(super) struct MachineGone;
 
-/// How one core shall go on.
+/// The way in which one core is to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Action {
     Continue,
@@ -56,7 +56,7 @@ pub(super) struct Target<I> {
     watches: bool,
     orders: Sender<Order>,
     interrupt: Arc<AtomicBool>,
-    /// The machine stands still and obeys.
+    /// The machine is halted, and carries out orders.
     pub halted: bool,
     actions: Vec<Option<Action>>,
     /// Cores without an action get no turn.
@@ -64,17 +64,17 @@ pub(super) struct Target<I> {
     isa: PhantomData<I>,
 }
 
-/// The thread number of a core: from 1.
+/// Returns the thread number of a core: from 1, as 0 means any thread in the protocol.
 pub(super) fn tid(core: usize) -> Tid {
     NonZeroUsize::MIN.saturating_add(core)
 }
 
-/// The core of a thread number.
+/// Returns the core of a thread number.
 fn core(tid: Tid) -> usize {
     tid.get() - 1
 }
 
-/// A kind of watchpoint in the protocol's terms.
+/// Returns a kind of watchpoint in the protocol's terms.
 pub(super) const fn watch_kind(kind: WatchKind) -> Kind {
     match kind {
         WatchKind::Read => Kind::Read,
@@ -83,7 +83,7 @@ pub(super) const fn watch_kind(kind: WatchKind) -> Kind {
     }
 }
 
-/// A watchpoint, of which 64-bit cores have none.
+/// Returns a watchpoint with addresses of 32 bits: 64-bit cores have none.
 fn watchpoint<A: TryInto<u32>>(start: A, len: A, kind: Kind) -> Option<Watchpoint> {
     let kind = match kind {
         Kind::Read => WatchKind::Read,
@@ -95,7 +95,7 @@ fn watchpoint<A: TryInto<u32>>(start: A, len: A, kind: Kind) -> Option<Watchpoin
 }
 
 impl<I: Isa> Target<I> {
-    /// A machine of `cores` cores, whose accesses can be watched or not.
+    /// Creates the view of a machine of `cores` cores, whose accesses can be watched or not.
     pub fn new(
         cores: usize,
         watches: bool,
@@ -114,7 +114,7 @@ impl<I: Isa> Target<I> {
         }
     }
 
-    /// Sends an order; `false` when nobody is there to obey.
+    /// Sends an order; returns `false` if nobody is there to carry it out.
     pub fn send(&self, order: Order) -> bool {
         self.orders.send(order).is_ok()
     }
@@ -126,19 +126,21 @@ impl<I: Isa> Target<I> {
     ) -> Result<R, MachineGone> {
         let (answer, answered) = sync_channel(1);
         let job = Box::new(move |halted: &mut Halted<'_>, wanted: &mut StopRequests| {
-            // Who asked waits for it.
+            // Whoever asked waits for the answer, and has only gone if its thread has ended.
             let _ = answer.send(job(halted, wanted));
         });
         self.orders.send(Order::Do(job)).map_err(|_| MachineGone)?;
         answered.recv().map_err(|_| MachineGone)
     }
 
-    /// As [`Target::ask`], about the core of `tid`; an error while the guest runs, and for a core that is not there.
+    /// Asks as [`Target::ask`] does, about the core of `tid`; an error while the guest runs, and for a core that is not
+    /// there.
     fn ask_core<R: Send + 'static>(
         &self,
         tid: Tid,
         job: impl FnOnce(Core<'_>) -> R + Send + 'static,
     ) -> TargetResult<R, Self> {
+        // Not fatal: the debugger is told of an error, and the session goes on.
         if !self.halted {
             return Err(TargetError::NonFatal);
         }
@@ -207,6 +209,7 @@ impl<I: Isa> MultiThreadBase for Target<I> {
     ) -> TargetResult<usize, Self> {
         let (start, len) = (start.into(), data.len());
         let read = self.ask_core(tid, move |core| memory::read(&core, start, len))?;
+        // A part of what was asked for is an answer; nothing at all is an error.
         if read.is_empty() && len > 0 {
             return Err(TargetError::Errno(EFAULT));
         }
@@ -268,7 +271,7 @@ impl<I: Isa> ThreadExtraInfo for Target<I> {
     }
 }
 
-/// What a core is doing, in words.
+/// Returns what a core is doing, in words.
 pub(super) const fn power_text(power: Power) -> &'static str {
     match power {
         Power::Off => "off",
@@ -287,6 +290,7 @@ impl<I: Isa> MultiThreadResume for Target<I> {
         let locked = self.locked;
         self.ask(move |halted, wanted| {
             for (core, action) in actions.into_iter().enumerate() {
+                // With scheduler locking, cores that the debugger did not name get no turn.
                 halted.cores.set_held(core, locked && action.is_none());
                 if let Some(Action::Step(range)) = action {
                     halted.cores.set_step(core, true);
@@ -295,7 +299,7 @@ impl<I: Isa> MultiThreadResume for Target<I> {
             }
         })?;
         self.halted = false;
-        // One that was asked for when the machine stood still already is none.
+        // An interrupt that was asked for while the machine stood still is no longer meant.
         self.interrupt.store(false, Ordering::Release);
         if self.send(Order::Resume) {
             Ok(())
@@ -338,6 +342,7 @@ impl<I: Isa> MultiThreadSingleStep for Target<I> {
         tid: Tid,
         _signal: Option<Signal>,
     ) -> Result<(), MachineGone> {
+        // No address is in an empty range: the next stop is the step's end.
         self.set_action(tid, Action::Step(0..0));
         Ok(())
     }
@@ -378,6 +383,7 @@ impl<I: Isa> Breakpoints for Target<I> {
 
 impl<I: Isa> SwBreakpoint for Target<I> {
     fn add_sw_breakpoint(&mut self, addr: I::Address, _kind: usize) -> TargetResult<bool, Self> {
+        // Bit 0 of a function's address says Thumb, and is no part of it.
         let va = addr.into() & !1;
         self.want(move |halted, wanted| {
             if wanted.breakpoints.len() >= MAX_WANTED {
@@ -393,6 +399,7 @@ impl<I: Isa> SwBreakpoint for Target<I> {
     fn remove_sw_breakpoint(&mut self, addr: I::Address, _kind: usize) -> TargetResult<bool, Self> {
         let va = addr.into() & !1;
         self.want(move |halted, wanted| {
+            // Only what the debugger has set: other observers, such as probes, have breakpoints of their own.
             wanted.breakpoints.remove(&va) && halted.cores.remove_breakpoint(va)
         })
     }

@@ -100,7 +100,7 @@ impl Client {
         byte[0]
     }
 
-    /// The next packet, with repetitions spelled out.
+    /// Returns the next packet, with repetitions spelled out.
     fn packet(&mut self) -> String {
         while self.byte() != b'$' {}
         let mut text = String::new();
@@ -126,7 +126,7 @@ impl Client {
         self.packet()
     }
 
-    /// A register's value.
+    /// Reads a register's value.
     fn register(&mut self, n: usize) -> u64 {
         let text = self.ask(&format!("p{n:x}"));
         let bytes = (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..][..2], 16));
@@ -327,7 +327,7 @@ fn every_register_that_is_described_has_a_number_and_a_size() {
     described::<Aarch64>();
 }
 
-/// All registers at once.
+/// Reads all registers at once.
 fn sent<I: Isa>(core: &Core<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     I::read_all(core)

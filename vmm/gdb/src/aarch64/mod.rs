@@ -48,7 +48,7 @@ pub(super) enum Register {
 }
 
 impl Register {
-    /// Its size in bytes.
+    /// Returns its size in bytes.
     pub const fn bytes(self) -> usize {
         match self {
             Self::General(_) | Self::Sp | Self::Pc | Self::System(_) => 8,
@@ -68,6 +68,7 @@ impl arch::RegId for Register {
             V0..FPSR => Self::Vector((id - V0) as u8),
             FPSR => Self::Fpsr,
             FPCR => Self::Fpcr,
+            // Numbers below `SYSTEM` are all taken above, so the difference cannot be negative.
             _ if id - SYSTEM < system::REGISTERS.len() => Self::System(id - SYSTEM),
             _ => return None,
         };
@@ -123,7 +124,7 @@ impl Isa for Aarch64 {
     }
 }
 
-/// What a vector register holds, by element.
+/// The views of a vector register, by element.
 const VIEWS: [(&str, &str, usize); 6] = [
     ("d", "ieee_double", 2),
     ("s", "ieee_single", 4),
@@ -153,6 +154,7 @@ fn describe() -> String {
     reg(&mut xml, "cpsr", 32, "");
     xml += "</feature>\n<feature name=\"org.gnu.gdb.aarch64.fpu\">\n";
     for (id, kind, count) in VIEWS {
+        // Writing to a string does not fail.
         let _ = writeln!(
             xml,
             "<vector id=\"v{id}\" type=\"{kind}\" count=\"{count}\"/>"

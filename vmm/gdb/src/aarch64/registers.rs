@@ -18,7 +18,7 @@ pub(in super::super) struct Registers {
 }
 
 impl Registers {
-    /// Those of a core.
+    /// Returns those of a core.
     pub fn of(s: &Aarch64State) -> Self {
         Self {
             x: s.x,
@@ -31,7 +31,7 @@ impl Registers {
         }
     }
 
-    /// Makes them those of a core: its state first, for that decides which stack pointer is meant.
+    /// Writes them to a core: PSTATE first, as it decides which stack pointer is meant.
     pub fn write(&self, s: &mut Aarch64State) {
         set_cpsr(s, self.cpsr);
         s.set_sp(self.sp);
@@ -40,7 +40,7 @@ impl Registers {
     }
 }
 
-/// All that PSTATE has is in its low half.
+/// Returns PSTATE, all of which is in its low half.
 fn cpsr(s: &Aarch64State) -> u32 {
     u64::from(s.pstate) as u32
 }
@@ -67,6 +67,7 @@ impl arch::Registers for Registers {
         write(&self.fpcr.to_le_bytes());
     }
 
+    // The order is that of `gdb_serialize` and of the description.
     fn gdb_deserialize(&mut self, bytes: &[u8]) -> Result<(), ()> {
         let mut rest = bytes;
         for x in &mut self.x {
@@ -84,14 +85,14 @@ impl arch::Registers for Registers {
     }
 }
 
-/// The next bytes of `bytes`.
+/// Takes the next bytes of `bytes`.
 fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], ()> {
     let (first, rest) = bytes.split_first_chunk().ok_or(())?;
     *bytes = rest;
     Ok(*first)
 }
 
-/// One register.
+/// Reads one register.
 pub(super) fn read(s: &Aarch64State, register: Register) -> Vec<u8> {
     let value: u128 = match register {
         Register::General(n) => s.reg(n).into(),

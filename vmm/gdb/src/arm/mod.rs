@@ -40,7 +40,7 @@ pub(super) enum Register {
 }
 
 impl Register {
-    /// Its size in bytes.
+    /// Returns its size in bytes.
     pub fn bytes(self) -> usize {
         match self {
             Self::Core(_) | Self::Cpsr | Self::Fpscr => 4,
@@ -57,6 +57,7 @@ impl arch::RegId for Register {
             CPSR => Self::Cpsr,
             D0..FPSCR => Self::Double((id - D0) as u8),
             FPSCR => Self::Fpscr,
+            // Numbers below `SYSTEM` are all taken above, so the difference cannot be negative.
             _ if id - SYSTEM < cp15::REGISTERS.len() => Self::System(id - SYSTEM),
             _ => return None,
         };
@@ -136,6 +137,7 @@ fn describe() -> String {
         reg(&mut xml, &format!("d{n}"), 64, "type=\"ieee_double\"");
     }
     reg(&mut xml, "fpscr", 32, "type=\"int\" group=\"float\"");
+    // An empty feature for NEON has GDB make the quad registers of the double ones.
     xml += "</feature>\n<feature name=\"org.gnu.gdb.arm.neon\"></feature>\n<feature name=\"org.viommu.arm.system\">\n";
     for register in cp15::REGISTERS {
         let kind = format!("type=\"uint{}\" group=\"system\"", register.bits);

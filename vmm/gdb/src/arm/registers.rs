@@ -15,7 +15,7 @@ pub(in super::super) struct Registers {
 }
 
 impl Registers {
-    /// Those of `core`.
+    /// Returns those of `core`.
     pub fn of(core: &CoreView<'_>) -> Self {
         let s = core.state();
         Self {
@@ -26,8 +26,10 @@ impl Registers {
         }
     }
 
-    /// Makes them those of `core`: the mode first, for it decides which R13 is meant.
+    /// Writes them to `core`: the mode first, as it decides which R13 is meant.
     pub fn write(&self, core: &mut CoreView<'_>) {
+        // Only what differs: `set_cpsr` also chooses a TLB and aligns R15, and `state_mut` drops what the core has
+        // cached.
         if core.cpsr() != self.cpsr {
             core.set_cpsr(self.cpsr);
         }
@@ -74,14 +76,14 @@ impl arch::Registers for Registers {
     }
 }
 
-/// The next word of `bytes`.
+/// Takes the next word of `bytes`.
 fn take(bytes: &mut &[u8]) -> Option<u32> {
     let (word, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
     Some(u32::from_le_bytes(*word))
 }
 
-/// One register.
+/// Reads one register.
 pub(super) fn read(core: &CoreView<'_>, register: Register) -> Vec<u8> {
     let s = core.state();
     let value = match register {
@@ -99,6 +101,7 @@ pub(super) fn write(core: &mut CoreView<'_>, register: Register, bytes: &[u8]) -
     if bytes.len() != register.bytes() {
         return None;
     }
+    // Little-endian, so that the last byte is the highest.
     let value = bytes
         .iter()
         .rev()
