@@ -17,7 +17,7 @@ const SHIPPED: [(&str, &str); 6] = [
     ("bugs", include_str!("scenarios/bugs.toml")),
     ("virtio", include_str!("scenarios/virtio.toml")),
 ];
-/// Those of arm64 kernels, which only KVM executes.
+/// The scenarios of arm64 kernels, which only KVM executes.
 const SHIPPED_ARM64: [(&str, &str); 2] = [
     ("arm64", include_str!("scenarios/arm64.toml")),
     ("arm64-lazy", include_str!("scenarios/arm64-lazy.toml")),
@@ -27,7 +27,7 @@ const MAX_CASES: usize = 1_000;
 /// The most devices of a topology: their letters.
 const MAX_DEVICES: usize = 8;
 
-/// What is wrong with scenarios or with what is asked of them.
+/// The reason for which scenarios cannot be used, or not for what is asked of them.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
     /// A file cannot be read, or is not well-formed.
@@ -38,7 +38,7 @@ pub enum LabError {
     Meaning {
         /// The file.
         file: String,
-        /// How.
+        /// The contradiction.
         what: String,
     },
     /// There is no such scenario.
@@ -55,21 +55,21 @@ pub struct Case {
     pub name: String,
     /// The name without the behaviour: cases that have it in common are compared.
     pub group: String,
-    /// What it is about.
+    /// Its subject.
     pub title: String,
     /// The machine.
     pub machine: MachineSpec,
     /// Its devices.
     pub topology: Topology,
-    /// What happens.
+    /// The trigger.
     pub trigger: Trigger,
     /// The kernel parameter.
     pub fw_devlink: Devlink,
     /// The name of the behaviour.
     pub behaviour_name: String,
-    /// How the kernel behaves.
+    /// The behaviour of the kernel.
     pub behaviour: Behaviour,
-    /// What is expected.
+    /// The expectation.
     pub expect: Expectation,
 }
 
@@ -82,7 +82,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// The scenarios that are shipped.
+    /// Returns the scenarios that are shipped.
     ///
     /// # Errors
     /// None: a test reads them.
@@ -103,22 +103,22 @@ impl Lab {
         Ok(lab)
     }
 
-    /// All cases that the emulated processor can execute.
+    /// Returns all cases that the emulated processor can execute.
     pub fn cases(&self) -> &[Case] {
         &self.cases
     }
 
-    /// All cases of arm64 kernels, which take KVM.
+    /// Returns all cases of arm64 kernels, which take KVM.
     pub fn arm64(&self) -> &[Case] {
         &self.arm64
     }
 
-    /// Whether `name` is that of a file, and not of scenarios that are shipped.
+    /// Returns whether `name` is that of a file, and not of scenarios that are shipped.
     pub fn is_file(name: &str) -> bool {
         name.ends_with(".toml") || name.contains('/')
     }
 
-    /// The cases that `name` means: a case, the beginning of the names of several up to a dot, or a file.
+    /// Returns the cases that `name` means: a case, the beginning of the names of several up to a dot, or a file.
     ///
     /// # Errors
     /// There are none, or the file is wrong.
@@ -130,6 +130,7 @@ impl Lab {
             return expand(stem.unwrap_or("scenario"), name, &text, &self.behaviours);
         }
         let begins = |case: &&Case| {
+            // Up to a dot, or `rebind` would mean scenarios whose names begin so, too.
             let rest = case.name.strip_prefix(name);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
@@ -147,10 +148,10 @@ impl Lab {
     }
 }
 
-/// The cases of the scenario `name` in `text`, which came from `file`.
+/// Makes the cases of the scenario `name` in `text`, which came from `file`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The scenario cannot be used: what is wrong with it.
 pub fn expand(
     name: &str,
     file: &str,
@@ -200,11 +201,12 @@ pub fn expand(
                 });
             }
         }
+        // Looked at in each round, before a file of many rows has made millions.
         if cases.len() > MAX_CASES {
             return Err(fail(format!("it makes more than {MAX_CASES} cases")));
         }
     }
-    // Stock first, then as they stand: what others are compared with.
+    // Stock first, as the others are compared with it; then in the order of the file.
     cases.sort_by_key(|case| (case.group.clone(), case.behaviour_name != "stock"));
     if let Some(twice) = cases.iter().enumerate().find(|(index, case)| {
         let others = &cases[index + 1..];
@@ -215,7 +217,7 @@ pub fn expand(
     Ok(cases)
 }
 
-/// What the types cannot say.
+/// Checks what the types cannot express.
 fn check(scenario: &Scenario) -> Result<(), String> {
     let plain = |name: &String| {
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';

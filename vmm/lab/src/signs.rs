@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-/// Who can see a sign.
+/// The side from which a sign is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The hypervisor, from outside.
@@ -18,9 +18,9 @@ pub enum Side {
 pub struct Sign {
     /// Its name, without the letter of a device.
     pub name: &'static str,
-    /// Who sees it.
+    /// The side that sees it.
     pub side: Side,
-    /// What it means.
+    /// Its meaning.
     pub meaning: &'static str,
 }
 
@@ -95,12 +95,12 @@ pub const DEVICE: [Sign; 10] = [
 /// The signs of a run.
 pub type Signs = BTreeSet<String>;
 
-/// The name of a sign of the device with this role.
+/// Returns the name of a sign of the device with this role.
 pub fn of(role: char, sign: &str) -> String {
     format!("{}-{sign}", role.to_ascii_lowercase())
 }
 
-/// Whether `sign` can be seen in a machine with these roles.
+/// Checks that `sign` can be seen in a machine with these roles.
 pub(super) fn check(sign: &str, roles: &[char]) -> Result<(), String> {
     let device = |role: &char| DEVICE.iter().any(|known| of(*role, known.name) == sign);
     if MACHINE.iter().any(|known| known.name == sign) || roles.iter().any(device) {
@@ -115,7 +115,7 @@ pub(super) fn check(sign: &str, roles: &[char]) -> Result<(), String> {
     ))
 }
 
-/// What a sign means, with the letter of its device.
+/// Returns what a sign means, with the letter of its device.
 pub fn meaning(sign: &str) -> String {
     if let Some(known) = MACHINE.iter().find(|known| known.name == sign) {
         return known.meaning.into();
