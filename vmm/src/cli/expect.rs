@@ -31,7 +31,7 @@ impl Expect {
     /// Watches for `pattern`.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with the pattern.
+    /// The pattern cannot be used: what is wrong with it, as a sentence.
     pub fn new(pattern: &str) -> Result<Self, String> {
         let bad = |why: String| format!("{pattern:?} is not a pattern that can be expected: {why}");
         let hir = parse(pattern).map_err(bad)?;
@@ -61,6 +61,7 @@ impl Expect {
             eager: hir.properties().look_set().is_empty(),
             found: false,
         };
+        // A pattern that matches the empty text would end the run before it has begun.
         if expect.eager && expect.matches_here() {
             return Err(bad(
                 "it matches before the guest has shown anything: name something that the console will show".into(),
@@ -69,7 +70,7 @@ impl Expect {
         Ok(expect)
     }
 
-    /// Goes on with `bytes`; whether the pattern has been found by now.
+    /// Goes on with `bytes`, and returns whether the pattern has been found by now.
     pub fn feed(&mut self, bytes: &[u8]) -> bool {
         for &byte in bytes {
             if self.found {
@@ -86,13 +87,13 @@ impl Expect {
         self.found
     }
 
-    /// The stream is over; whether the pattern was found in all of it.
+    /// Ends the stream, and returns whether the pattern was found in all of it.
     pub fn finish(&mut self) -> bool {
         self.found = self.found || self.matches_here();
         self.found
     }
 
-    /// Whether there would be a match if the stream ended here. (Match states come one byte late.)
+    /// Returns whether there would be a match if the stream ended here. (Match states come one byte late.)
     fn matches_here(&mut self) -> bool {
         self.dfa
             .next_eoi_state(&mut self.cache, self.state)

@@ -14,7 +14,7 @@ use super::{UserError, output, text};
 pub struct GdbAddress(SocketAddr);
 
 impl GdbAddress {
-    /// The port; 0 is any that is free.
+    /// Returns the port; 0 is any that is free.
     pub const fn port(self) -> u16 {
         self.0.port()
     }
@@ -57,6 +57,7 @@ impl<'de> Deserialize<'de> for GdbAddress {
 
 /// Finds out whether a debugger could be waited for there.
 pub fn check(at: GdbAddress) -> Result<(), UserError> {
+    // Bound and let go at once: whoever takes the address before the run is told of then.
     Server::bind(at.0)
         .map(drop)
         .map_err(|error| refused(at, &error))
@@ -67,7 +68,7 @@ fn refused(at: GdbAddress, error: &std::io::Error) -> UserError {
     UserError::new(format!("cannot wait for a debugger at {}: {why}", at.0))
 }
 
-/// Has `machine` wait for a debugger, and says so.
+/// Makes `machine` wait for a debugger, and says so.
 pub fn attach(machine: &mut Machine, at: GdbAddress) -> Result<(), UserError> {
     let fail = |error: std::io::Error| refused(at, &error);
     let notice = Box::new(|sentence: &str| text::complain(sentence));

@@ -39,7 +39,7 @@ impl FromStr for DiskPlace {
     }
 }
 
-/// The disks' places, by number.
+/// Returns the disks' places, by number.
 pub fn disks(places: Vec<DiskPlace>) -> Result<BTreeMap<usize, PathBuf>, UserError> {
     let mut disks = BTreeMap::new();
     for DiskPlace { number, path } in places {

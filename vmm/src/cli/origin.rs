@@ -12,7 +12,7 @@ use super::report::Verdict;
 use super::signals::Cause;
 use super::{Outcome, UserError};
 
-/// Where a run begins.
+/// The place where a run begins.
 pub enum Origin {
     /// At power-on.
     Power(Box<Config>),
@@ -23,7 +23,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// What the machine is made from.
+    /// Returns what the machine is made from.
     pub fn config(&self) -> &Config {
         match self {
             Self::Power(config) => config,
@@ -32,7 +32,7 @@ impl Origin {
         }
     }
 
-    /// The guest's time there, in nanoseconds since power-on.
+    /// Returns the guest's time there, in nanoseconds since power-on.
     pub fn start_ns(&self) -> u64 {
         match self {
             Self::Power(_) => 0,
@@ -41,7 +41,7 @@ impl Origin {
         }
     }
 
-    /// The machine there, and what records its run in `record` if that is wanted.
+    /// Makes the machine there, and what records its run in `record` if that is wanted.
     pub fn machine(
         &self,
         seed: Option<u64>,
@@ -83,7 +83,8 @@ impl Origin {
     }
 }
 
-/// When a run is to be saved, and where. A console that shows what is expected, and a probe that stops, count too.
+/// The moment at which a run is to be saved, and the file. A console that shows what is expected, and a probe that
+/// stops, count too.
 pub struct Moment {
     /// Guest time.
     pub guest_ns: Option<u64>,
@@ -94,7 +95,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Whether a run that ended at `guest_ns`, for `cause` if it was ended from outside, ended at the moment.
+    /// Returns whether a run that ended at `guest_ns`, for `cause` if it was ended from outside, ended at the moment.
     pub fn is_now(&self, reason: Reason, guest_ns: u64, cause: Option<Cause>) -> bool {
         match reason {
             Reason::Timeout => self.guest_ns.is_some_and(|at| guest_ns >= at),
@@ -105,7 +106,7 @@ impl Moment {
         }
     }
 
-    /// What becomes of `verdict` when the run shall have come to the moment.
+    /// Returns what becomes of `verdict` for a run that was to come to the moment.
     pub fn judge(is_now: bool, verdict: Verdict) -> Verdict {
         match verdict.outcome {
             _ if is_now => Verdict {

@@ -202,6 +202,7 @@ fn restore(args: Restore) -> Result<Outcome, UserError> {
     files.check()?;
     let snapshot = Snapshot::read_moved(open(&args.file)?, &moved)
         .map_err(|why| unusable(&args.file, &why))?;
+    // Checked again: only the snapshot tells which files the machine has.
     files.machine(snapshot.config());
     files.check()?;
     Boot::resume(settings, snapshot, args.file, args.record.as_deref())?.run()
@@ -222,6 +223,7 @@ pub fn write(snapshot: &Snapshot, output: Output) -> Result<(), UserError> {
     let mut out = BufWriter::with_capacity(1 << 20, output);
     snapshot
         .write(&mut out)
+        // `into_inner` writes what is buffered, and tells whether that worked.
         .and_then(|()| out.into_inner().map_err(|error| error.into_error()))
         .and_then(Output::publish_durably)
         .map_err(|error| {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use vmm::{ByteSize, DiskConfig, IommuConfig, PortConfig};
 use vmm_machine::MAX_CPUS;
 
-/// A list, or its only element alone.
+/// Reads a list, or its only element alone.
 pub fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     d: D,
 ) -> Result<Vec<T>, D::Error> {
@@ -20,7 +20,7 @@ pub fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 /// Takes a list element by element, so that a mistake in one is told with its line, or what is an element itself.
 struct OneOrMore<T>(PhantomData<T>);
 
-/// An element that has no parts.
+/// Reads an element that has no parts.
 fn one<'de, T: Deserialize<'de>, E: de::Error>(
     value: impl IntoDeserializer<'de, E>,
 ) -> Result<Vec<T>, E> {
@@ -63,7 +63,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMore<T> {
     }
 }
 
-/// A text, or a table with the same; `form` says what is expected. A mistake in either is told as it is.
+/// Reads a text, or a table with the same; `form` says what is expected. A mistake in either is told as it is.
 fn text_or_table<'de, D, T>(deserializer: D, form: &str) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -79,13 +79,13 @@ where
     told.map_err(de::Error::custom)
 }
 
-/// One of a few words, as it would be read from a `machine.toml`.
+/// Reads one of a few words, as it would be read from a `machine.toml`.
 pub fn word<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
     let deserializer: StrDeserializer<'_, NoWord> = StrDeserializer::new(text);
     T::deserialize(deserializer).map_err(|error| error.to_string())
 }
 
-/// That a word is none of those that are known.
+/// The error that a word is none of those that are known.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct NoWord(String);
@@ -100,7 +100,7 @@ impl de::Error for NoWord {
     }
 }
 
-/// FaultKind can be traced.
+/// What can be traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trace {
@@ -127,12 +127,12 @@ impl<'de> Deserialize<'de> for Iommu {
     }
 }
 
-/// The entropy device: whether there is one, and where it stands.
+/// The entropy device: whether there is one, and where it is connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RngSetting {
     /// Whether there is one.
     pub present: bool,
-    /// Where it stands.
+    /// The port that it is connected to.
     pub iommu: Option<PortConfig>,
 }
 
@@ -262,7 +262,7 @@ impl TryFrom<toml::Value> for Address {
 pub struct Seconds(pub Duration);
 
 impl Seconds {
-    /// In nanoseconds; it fits.
+    /// Returns the time in nanoseconds; it fits.
     pub fn ns(self) -> u64 {
         u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
     }
@@ -294,7 +294,7 @@ impl FromStr for Seconds {
     }
 }
 
-/// What the real-time clock shows at power-on. `now` is the host's date when it is read.
+/// The date of the real-time clock at power-on. `now` is the host's date when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch(pub u32);
 
@@ -328,7 +328,7 @@ impl<'de> Deserialize<'de> for Epoch {
     }
 }
 
-/// How time passes in virtual time while the guest idles.
+/// The way in which time passes in virtual time while the guest idles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Idle {

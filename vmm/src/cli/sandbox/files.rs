@@ -13,8 +13,8 @@ use super::Policy;
 /// The rights that rules are written for; a kernel with an older ABI enforces what it knows of them.
 const KNOWN: ABI = ABI::V6;
 
-/// Rights in a directory in which files appear: they are made there, under one name and then another, and what is in
-/// the place of one is replaced.
+/// Returns the rights in a directory in which files appear: they are made there, under one name and then another, and
+/// what is in the place of one is replaced.
 fn place() -> BitFlags<AccessFs> {
     AccessFs::ReadFile
         | AccessFs::ReadDir
@@ -28,15 +28,16 @@ fn read() -> BitFlags<AccessFs> {
     AccessFs::ReadFile | AccessFs::ReadDir
 }
 
-/// Rights on a file that is read and written; a block device and KVM are asked for more than their bytes.
+/// Returns the rights on a file that is read and written; a block device and KVM are asked for more than their bytes.
 fn write() -> BitFlags<AccessFs> {
     AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev
 }
 
-/// Restricts this thread, and those that it starts, to what `policy` names. Words for how that is
+/// Restricts this thread, and those that it starts, to what `policy` names. Returns words for how that is
 /// enforced; `None` if the kernel cannot.
 pub(super) fn restrict(policy: &Policy) -> Result<Option<String>, RulesetError> {
     let mut rules = Ruleset::default()
+        // Best effort: an older kernel enforces what it knows, and the caller reports how much that is.
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
         .handle_access(AccessNet::from_all(KNOWN))?

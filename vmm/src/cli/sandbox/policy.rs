@@ -23,7 +23,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Guests of images: what these consist of, and temporary files for their disks.
+    /// Creates the policy for guests of images: what these consist of, and temporary files for their disks.
     ///
     /// # Errors
     /// There is no place for images.
@@ -58,6 +58,7 @@ impl Policy {
         }
         let parent = target.as_deref().unwrap_or(path).parent();
         let named = parent.filter(|parent| !parent.as_os_str().is_empty());
+        // The directory and not the file: a file appears under another name first, and is moved.
         self.places.push(named.unwrap_or(Path::new(".")).into());
     }
 
