@@ -48,6 +48,7 @@ fn is_packet(rest: &[u8]) -> bool {
     let (body, sum) = (&rest[..end], rest.get(end + 1..end + 3));
     let sum = sum.and_then(|digits| std::str::from_utf8(digits).ok());
     let sum = sum.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+    // The checksum is the sum of the body's bytes modulo 256.
     let found = body.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
     !body.is_empty() && sum == Some(found)
 }

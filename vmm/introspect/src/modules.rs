@@ -246,6 +246,7 @@ fn symbols(table: &Table, width: Width, memory: &dyn Memory) -> Option<Vec<Modul
             kind: char::from(letter),
         });
     }
+    // An ELF symbol table is in no order of addresses.
     list.sort_by_key(|symbol| symbol.address);
     // A symbol without a size reaches up to the next one.
     let mut next = None;

@@ -67,6 +67,7 @@ impl Hits {
         }
         let device = device(hit);
         let known = device.and_then(|device| self.names.get(device));
+        // A probe that prints no device may be about one of the scenario's.
         let concerns = known.is_some() || device.is_none() || !hit.changes.is_empty();
         let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
         if !concerns || hits.len() >= MAX_HITS {

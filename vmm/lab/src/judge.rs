@@ -218,6 +218,7 @@ fn messages(evidence: &Evidence<'_>, signs: &mut Signs) {
     if evidence.crashed() {
         signs.insert("oops".into());
     } else if evidence.reason != Reason::PowerOff {
+        // A guest that comes to its end powers off.
         signs.insert("hang".into());
     }
 }

@@ -250,6 +250,7 @@ impl Buffer {
             && let Kind::Interrupt { pulses, until, .. } = &mut event.kind
         {
             match (active, *until) {
+                // The line was driven again at the level that it had.
                 (true, None) => return,
                 (false, None) => {
                     *until = Some(at);

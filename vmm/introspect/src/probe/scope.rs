@@ -162,6 +162,7 @@ impl<'a> Scope<'a> {
                 return Err(ScopeError::NoReturn(self.site.symbol.clone()));
             }
             "retval" => Some(Root::Returned(self.returns())),
+            // A register's name means the register, whatever variables the kernel has.
             _ => abi
                 .register(name)
                 .map(Root::Register)

@@ -196,6 +196,7 @@ impl Walk<'_> {
             .types
             .member(composite, name)
             .ok_or_else(|| no_member(self.types, composite, name))?;
+        // Saturating, as offsets in a hostile blob may add up to anything.
         self.bits = self.bits.saturating_add(bit_offset.into());
         self.size = bit_size;
         self.ty = ty;
@@ -223,6 +224,7 @@ impl Walk<'_> {
             .size(element)
             .ok_or_else(|| PathError::NoStructure(self.types.type_name(element)))?;
         let bytes = u64::from(size) * u64::from(index);
+        // A step adds 32 bits at most.
         if bytes > u64::from(u32::MAX) {
             return Err(PathError::Index { ty: name, index });
         }

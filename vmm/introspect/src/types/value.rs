@@ -133,6 +133,7 @@ impl Reader<'_> {
         let mut address = start;
         for step in &path.steps {
             match step {
+                // Wraps as the guest's own arithmetic with addresses does.
                 Step::Add(bytes) => address = width.cut(address.wrapping_add((*bytes).into())),
                 Step::Deref => {
                     address = self.memory.pointer(address, width)?;
@@ -281,6 +282,7 @@ impl Reader<'_> {
     /// # Errors
     /// [`ValueError`] if the structure is not known or cannot be read.
     pub fn device_name(&self, device: u64) -> Result<String, ValueError> {
+        // The initial name holds until the device is added; `device_add` (drivers/base/core.c) then clears it.
         for path in ["init_name", "kobj.name"] {
             let path = self.types.resolve("device", path)?;
             if let Value::Text { text, .. } = self.read(device, &path)? {
