@@ -17,6 +17,7 @@ mod isa;
 mod memory;
 mod monitor;
 mod observer;
+mod registers;
 mod session;
 mod target;
 #[cfg(test)]

@@ -29,6 +29,7 @@ use vmm_machine::vcpu::{Core, Cores, Halted};
 
 use super::isa::Isa;
 use super::observer::{Order, StopRequests};
+use super::registers::{self, Id, Values};
 use super::{memory, monitor};
 
 /// Breakpoints and watchpoints that a debugger may set, each: more than anyone uses, and little memory.
@@ -185,15 +186,15 @@ impl<I: Isa> target::Target for Target<I> {
 }
 
 impl<I: Isa> MultiThreadBase for Target<I> {
-    fn read_registers(&mut self, regs: &mut I::All, tid: Tid) -> TargetResult<(), Self> {
-        let all = self.ask_core(tid, |core| I::read_all(&core))?;
+    fn read_registers(&mut self, regs: &mut Values<I>, tid: Tid) -> TargetResult<(), Self> {
+        let all = self.ask_core(tid, |core| Values::of(&core))?;
         *regs = all.ok_or(TargetError::NonFatal)?;
         Ok(())
     }
 
-    fn write_registers(&mut self, regs: &I::All, tid: Tid) -> TargetResult<(), Self> {
+    fn write_registers(&mut self, regs: &Values<I>, tid: Tid) -> TargetResult<(), Self> {
         let regs = regs.clone();
-        let wrote = self.ask_core(tid, move |mut core| I::write_all(&mut core, &regs))?;
+        let wrote = self.ask_core(tid, move |mut core| regs.write(&mut core))?;
         wrote.ok_or(TargetError::NonFatal)
     }
 
@@ -237,22 +238,19 @@ impl<I: Isa> MultiThreadBase for Target<I> {
 }
 
 impl<I: Isa> SingleRegisterAccess<Tid> for Target<I> {
-    fn read_register(
-        &mut self,
-        tid: Tid,
-        reg: I::One,
-        buf: &mut [u8],
-    ) -> TargetResult<usize, Self> {
-        let bytes = self.ask_core(tid, move |core| I::read(&core, reg))?;
+    fn read_register(&mut self, tid: Tid, reg: Id<I>, buf: &mut [u8]) -> TargetResult<usize, Self> {
+        let bytes = self.ask_core(tid, move |core| registers::read(&core, reg))?;
         let bytes = bytes.ok_or(TargetError::NonFatal)?;
         let len = bytes.len().min(buf.len());
         buf[..len].copy_from_slice(&bytes[..len]);
         Ok(len)
     }
 
-    fn write_register(&mut self, tid: Tid, reg: I::One, val: &[u8]) -> TargetResult<(), Self> {
+    fn write_register(&mut self, tid: Tid, reg: Id<I>, val: &[u8]) -> TargetResult<(), Self> {
         let bytes = val.to_vec();
-        let wrote = self.ask_core(tid, move |mut core| I::write(&mut core, reg, &bytes))?;
+        let wrote = self.ask_core(tid, move |mut core| {
+            registers::write(&mut core, reg, &bytes)
+        })?;
         wrote.ok_or(TargetError::NonFatal)
     }
 }

@@ -19,6 +19,7 @@ use super::aarch64::Aarch64;
 use super::arm::Arm;
 use super::event::Event;
 use super::isa::Isa;
+use super::registers::{self, Id, Values};
 use super::session;
 use super::{Server, memory};
 
@@ -315,11 +316,11 @@ fn described<I: Isa>() {
         .map(|rest| rest.split('"').next().unwrap().parse::<usize>().unwrap() / 8)
         .collect();
     for (id, size) in sizes.iter().enumerate() {
-        let (_, known) = I::One::from_raw_id(id).unwrap();
+        let (_, known) = Id::<I>::from_raw_id(id).unwrap();
         assert_eq!(known.unwrap().get(), *size, "register {id}");
     }
-    assert!(I::One::from_raw_id(sizes.len()).is_none());
-    assert!(I::One::from_raw_id(usize::MAX).is_none());
+    assert!(Id::<I>::from_raw_id(sizes.len()).is_none());
+    assert!(Id::<I>::from_raw_id(usize::MAX).is_none());
 }
 
 #[test]
@@ -331,7 +332,7 @@ fn every_register_that_is_described_has_a_number_and_a_size() {
 /// Reads all registers at once.
 fn sent<I: Isa>(core: &Core<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    I::read_all(core)
+    Values::<I>::of(core)
         .unwrap()
         .gdb_serialize(|byte| bytes.extend(byte));
     bytes
@@ -344,27 +345,31 @@ fn registers_of_64_bits_are_read_and_written() {
     let mut core = Core::Aarch64(cluster.core(0).unwrap());
     // Each alone, and the same among all, which are in the same order.
     for id in 0.. {
-        let Some((one, Some(size))) = <Aarch64 as Isa>::One::from_raw_id(id) else {
+        let Some((one, Some(size))) = Id::<Aarch64>::from_raw_id(id) else {
             break;
         };
         // The mode stays, with its stack pointer.
         let bytes: Vec<u8> = (0..size.get()).map(|n| (id + n) as u8 & !0xf | 5).collect();
-        assert_eq!(Aarch64::write(&mut core, one, &bytes), Some(()), "{one:?}");
-        assert_eq!(Aarch64::read(&core, one), Some(bytes), "{one:?}");
-        assert_eq!(Aarch64::write(&mut core, one, &[0; 17]), None, "{one:?}");
+        assert_eq!(
+            registers::write(&mut core, one, &bytes),
+            Some(()),
+            "{one:?}"
+        );
+        assert_eq!(registers::read(&core, one), Some(bytes), "{one:?}");
+        assert_eq!(registers::write(&mut core, one, &[0; 17]), None, "{one:?}");
     }
     let all = sent::<Aarch64>(&core);
     assert_eq!(all.len(), 33 * 8 + 4 + 32 * 16 + 8);
-    let mut registers = <Aarch64 as Isa>::All::default();
+    let mut registers = Values::<Aarch64>::default();
     assert!(registers.gdb_deserialize(&all[1..]).is_err());
     registers.gdb_deserialize(&all).unwrap();
     *match &mut core {
         Core::Aarch64(core) => core.state_mut(),
         Core::Aarch32(_) => unreachable!("it was made above"),
     } = Aarch64State::default();
-    Aarch64::write_all(&mut core, &registers).unwrap();
+    registers.write(&mut core).unwrap();
     assert_eq!(sent::<Aarch64>(&core), all);
-    assert_eq!(Arm::read_all(&core), None);
+    assert_eq!(Values::<Arm>::of(&core), None);
 }
 
 #[test]

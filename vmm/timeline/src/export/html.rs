@@ -15,7 +15,6 @@ const PAGE: &str = include_str!("html/page.html");
 const STYLE: &str = include_str!("html/style.css");
 const TIME: &str = include_str!("html/time.js");
 const TIMELINE: &str = include_str!("html/timeline.js");
-const MINIMAP: &str = include_str!("html/minimap.js");
 const SCRIPT: &str = include_str!("html/script.js");
 
 /// Writes `report` as one HTML page.
@@ -37,7 +36,6 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             "style" => out.write_all(STYLE.as_bytes())?,
             "time" => out.write_all(TIME.as_bytes())?,
             "timeline" => out.write_all(TIMELINE.as_bytes())?,
-            "minimap" => out.write_all(MINIMAP.as_bytes())?,
             "script" => out.write_all(SCRIPT.as_bytes())?,
             "plain" => {
                 let plain = String::from_utf8_lossy(&plain);
@@ -350,7 +348,7 @@ mod tests {
 
     #[test]
     fn the_page_asks_for_nothing() {
-        for part in [PAGE, STYLE, TIMELINE, MINIMAP, SCRIPT] {
+        for part in [PAGE, STYLE, TIME, TIMELINE, SCRIPT] {
             for word in [
                 "http://",
                 "https://",
