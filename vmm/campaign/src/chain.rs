@@ -2,7 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use super::journal::MAGIC;
+/// What a journal calls itself.
+pub(super) const MAGIC: &str = "viommu-inject";
 
 /// What stands between a line's own members and the hexadecimal digits of its hash.
 const BEGIN: &[u8] = b",\"chain\":\"";

@@ -17,13 +17,11 @@ use serde::{Deserialize, Serialize};
 use vmm_files::atomic_file::reason;
 use vmm_files::input;
 
-use super::chain::Chain;
+use super::chain::{Chain, MAGIC};
 use super::run::{Record, seed_of};
 
 /// The version of the format.
 const VERSION: u32 = 2;
-/// What a journal calls itself.
-pub(super) const MAGIC: &str = "viommu-inject";
 /// The largest journal that is read, in bytes: some millions of runs.
 const MAX_BYTES: u64 = 4 << 30;
 

@@ -10,7 +10,9 @@
 
 use std::collections::BTreeMap;
 
-use super::place::TEXT_OFFSET;
+/// Offset of the running kernel from the start of RAM, unless it is linked for another (TEXT_OFFSET
+/// in arch/arm/Makefile). The first 16 KiB below it hold the kernel's first page table.
+pub const TEXT_OFFSET: u64 = 0x8000;
 
 /// The linear mapping begins at one of these addresses (arch/arm/Kconfig, PAGE_OFFSET), given as their upper 4 bits.
 const PAGE_OFFSETS: [u32; 4] = [0x4, 0x8, 0xb, 0xc];

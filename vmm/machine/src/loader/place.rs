@@ -7,10 +7,8 @@ use vmm_base::ByteSize;
 use super::super::layout::Range;
 use super::LoadError;
 use super::image::{Image, Kind};
+use super::offset::TEXT_OFFSET;
 
-/// Offset of the running kernel from the start of RAM, unless it is linked for another (TEXT_OFFSET
-/// in arch/arm/Makefile). The first 16 KiB below it hold the kernel's first page table.
-pub const TEXT_OFFSET: u64 = 0x8000;
 /// The largest such offset; a zImage does not tell to which it unpacks.
 const MAX_TEXT_OFFSET: u64 = 0x30_8000;
 /// A zImage is put this far from the start of RAM where there is room, above where it unpacks to, so that it need not

@@ -23,8 +23,9 @@ use super::super::observe::Cores as Shown;
 use super::super::saved::KvmState;
 use super::super::threads::{Alive, End, VcpuBarrier, prepare_signal};
 use super::super::{BootState, Stop, Vcpus};
+use super::call::failed;
 use super::debug::{self, Debugger, Exits, Shared};
-use super::vm::{Vm, failed};
+use super::vm::Vm;
 use super::{spec, state};
 
 /// How long the cores run before the machine's loop looks at limits, if nothing wakes it earlier.

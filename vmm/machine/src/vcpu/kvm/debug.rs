@@ -24,10 +24,10 @@ use super::super::accel::KvmError;
 use super::super::mirror::{Masked, Mirror, Registers};
 use super::super::observe::Cores;
 use super::super::threads::VcpuBarrier;
+use super::call::failed;
 use super::code;
 use super::spec as numbers;
 use super::traps::Traps;
-use super::vm::failed;
 
 /// How long one core may take for one instruction before the others run, too: it may wait for them.
 pub(super) const ALONE: Duration = Duration::from_millis(50);

@@ -3,13 +3,13 @@
 use kvm_bindings::{
     KVM_DEV_ARM_VGIC_CTRL_INIT, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_DEV_ARM_VGIC_GRP_CTRL,
     KVM_DEV_ARM_VGIC_GRP_NR_IRQS, KVM_VGIC_V2_ADDR_TYPE_CPU, KVM_VGIC_V2_ADDR_TYPE_DIST,
-    KVM_VGIC_V3_ADDR_TYPE_DIST, KVM_VGIC_V3_ADDR_TYPE_REDIST, kvm_create_device, kvm_device_attr,
+    KVM_VGIC_V3_ADDR_TYPE_DIST, KVM_VGIC_V3_ADDR_TYPE_REDIST, kvm_create_device,
     kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V2, kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3,
 };
 use kvm_ioctls::{DeviceFd, VmFd};
 
 use super::super::accel::{GicMap, Irqchip, KvmError};
-use super::vm::failed;
+use super::call::set;
 
 /// Makes the controller of a machine that has no cores yet: a GICv3, else a GICv2, whichever the
 /// host has (a GICv3 may be able to serve as the older one, too). That it cannot be asked for
@@ -50,21 +50,4 @@ pub(super) fn set_up(gic: &DeviceFd, kind: Irqchip, map: &GicMap) -> Result<(), 
         KVM_DEV_ARM_VGIC_CTRL_INIT,
         &0_u64,
     )
-}
-
-/// Sets an attribute whose value KVM reads from memory.
-pub(super) fn set<T>(
-    gic: &DeviceFd,
-    group: u32,
-    attr: impl Into<u64>,
-    value: &T,
-) -> Result<(), KvmError> {
-    let attr = kvm_device_attr {
-        flags: 0,
-        group,
-        attr: attr.into(),
-        addr: std::ptr::from_ref(value) as u64,
-    };
-    gic.set_device_attr(&attr)
-        .map_err(failed("set up its interrupt controller"))
 }

@@ -19,7 +19,7 @@ use vmm_base::{Interrupt, Waker, warn_guest};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::super::accel::KvmError;
-use super::vm::failed;
+use super::call::failed;
 use crate::entry::Irq;
 use crate::layout;
 

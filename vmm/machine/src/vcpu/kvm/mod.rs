@@ -9,6 +9,7 @@
 //! | virtual time, seeds that repeat a run | the host's processor does not count instructions to a stop |
 //! | performance monitors | a guest's kernel finds no node for them |
 
+mod call;
 mod code;
 mod cores;
 mod debug;

@@ -9,9 +9,10 @@ use kvm_ioctls::VcpuFd;
 
 use super::super::accel::KvmError;
 use super::super::saved::{KvmCore, KvmState, SystemError};
+use super::call::failed;
 use super::debug::Shared;
 use super::spec;
-use super::vm::{Vm, failed};
+use super::vm::Vm;
 
 /// The most registers that a core may have: as many as kvm-bindings lists. Those with SVE have some 350.
 const MAX_REGISTERS: usize = 500;

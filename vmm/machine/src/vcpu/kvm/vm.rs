@@ -16,22 +16,14 @@ use kvm_ioctls::{Cap, DeviceFd, IoEventAddress, Kvm, VcpuFd, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 use vmm_base::{Interrupt, Waker, Width};
 use vmm_devices::virtio::worker::Subscriber;
-use vmm_sys_util::errno;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::super::accel::{GicMap, KvmError, Platform};
 use super::super::saved::GicRegister;
+use super::call::failed;
 use super::lines::{self, Line};
 use super::{gic, gic_state};
 use crate::entry::Irq;
-
-/// An error of a call to KVM.
-pub(super) fn failed(what: &'static str) -> impl Fn(errno::Error) -> KvmError {
-    move |error| KvmError::Call {
-        what,
-        source: io::Error::from_raw_os_error(error.errno()),
-    }
-}
 
 /// A virtual machine of KVM.
 #[derive(Debug)]

@@ -17,8 +17,7 @@ use kvm_ioctls::DeviceFd;
 
 use super::super::accel::{Irqchip, KvmError};
 use super::super::saved::GicRegister;
-use super::gic::set;
-use super::vm::failed;
+use super::call::{failed, set};
 use crate::layout::SPI_BASE;
 
 /// GICD_CTLR.
