@@ -42,6 +42,10 @@ impl Attachment {
     }
 
     #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low half is the number"
+    )]
     fn from_word(word: u64) -> Self {
         match word {
             BYPASS => Self::Bypass,
