@@ -34,12 +34,14 @@ pub struct Place {
 
 impl Place {
     /// A later unit of this instruction set.
+    #[expect(clippy::cast_possible_truncation, reason = "a case has few units")]
     fn near(&self, rng: &mut impl RngCore) -> usize {
         let ahead = self.section_end - self.unit;
         self.unit + 1 + values::below(rng, (ahead as u32).clamp(1, 4)) as usize
     }
 
     /// A later unit, or the end.
+    #[expect(clippy::cast_possible_truncation, reason = "a case has few units")]
     pub fn any(&self, rng: &mut impl RngCore) -> usize {
         let ahead = self.end - self.unit;
         self.unit + 1 + values::below(rng, (ahead as u32).clamp(1, 5)) as usize
