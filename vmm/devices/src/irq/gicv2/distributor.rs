@@ -35,6 +35,10 @@ impl GicState {
         true
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are at most 8 cores, and offsets lie within the registers"
+    )]
     fn dist_read_word(&self, cpu: usize, offset: u64) -> u32 {
         let index = (offset % 0x80 / 4) as usize;
         let word = |index| self.word(cpu, index).copied().unwrap_or_default();
@@ -58,6 +62,10 @@ impl GicState {
         }
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "offsets lie within the registers"
+    )]
     fn dist_read_byte(&self, cpu: usize, offset: u64) -> u8 {
         match offset {
             GICD_IPRIORITYR..GICD_ITARGETSR => {
@@ -74,6 +82,10 @@ impl GicState {
         }
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "offsets lie within the registers"
+    )]
     fn dist_write_word(&mut self, cpu: usize, offset: u64, value: u32) -> bool {
         let index = (offset % 0x80 / 4) as usize;
         // What software may change: not the SGIs' enables and configuration.
@@ -110,6 +122,10 @@ impl GicState {
         true
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are at most 8 cores, and offsets lie within the registers"
+    )]
     fn dist_write_byte(&mut self, cpu: usize, offset: u64, value: u8) {
         match offset {
             GICD_IPRIORITYR..GICD_ITARGETSR => match (offset - GICD_IPRIORITYR) as usize {

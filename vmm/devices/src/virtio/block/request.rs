@@ -52,6 +52,7 @@ impl Failure {
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "the constants are bytes")]
     const fn status(&self) -> u8 {
         match self {
             Self::Unsupported(_) => VIRTIO_BLK_S_UNSUPP as u8,
@@ -124,6 +125,7 @@ impl Block {
     }
 
     /// Tells the driver how its request ended; returns what [`Block::answer`] does.
+    #[expect(clippy::cast_possible_truncation, reason = "the constant is a byte")]
     fn finish(&mut self, begun: &Begun, mem: &DmaSpace, result: Result<(), Failure>) -> u32 {
         let status = match result {
             Ok(()) => VIRTIO_BLK_S_OK as u8,
@@ -134,16 +136,17 @@ impl Block {
             }
         };
         let written = begun.written;
+        let length = |bytes| u32::try_from(bytes).unwrap_or(u32::MAX);
         if let Err(error) = mem.pin().write_obj(status, GuestAddress(begun.status_at)) {
             warn_guest!("virtio-blk: status not written: {error}");
-            return written as u32;
+            return length(written);
         }
         // The status byte counts only when everything before it was written.
-        (if written == begun.room {
+        length(if written == begun.room {
             written + 1
         } else {
             written
-        }) as u32
+        })
     }
 
     /// Finds out what a request asks for, and whether it may; what takes its time is left to be done.
