@@ -1,5 +1,10 @@
 //! Sessions with a debugger that speaks the protocol byte by byte, and with ones that do not.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests choose small numbers"
+)]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;

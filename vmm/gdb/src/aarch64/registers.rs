@@ -41,6 +41,10 @@ impl Registers {
 }
 
 /// All that PSTATE has is in its low half.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "all that PSTATE has is in its low half"
+)]
 fn cpsr(s: &Aarch64State) -> u32 {
     u64::from(s.pstate) as u32
 }
@@ -107,6 +111,10 @@ pub(super) fn read(s: &Aarch64State, register: Register) -> Vec<u8> {
 }
 
 /// Writes one register; `None` when `bytes` is not its size.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "no more bytes were given than the register has"
+)]
 pub(super) fn write(s: &mut Aarch64State, register: Register, bytes: &[u8]) -> Option<()> {
     if bytes.len() != register.bytes() {
         return None;

@@ -51,6 +51,10 @@ impl Register {
 }
 
 impl arch::RegId for Register {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "registers of each kind are few"
+    )]
     fn from_raw_id(id: usize) -> Option<(Self, Option<NonZeroUsize>)> {
         let register = match id {
             0..CORE => Self::Core(id as u8),

@@ -95,6 +95,10 @@ pub(super) fn read(core: &CoreView<'_>, register: Register) -> Vec<u8> {
 }
 
 /// Writes one register; `None` when it cannot be, or `bytes` is not its size.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "no more bytes were given than the register has"
+)]
 pub(super) fn write(core: &mut CoreView<'_>, register: Register, bytes: &[u8]) -> Option<()> {
     if bytes.len() != register.bytes() {
         return None;
