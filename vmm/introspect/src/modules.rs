@@ -187,6 +187,10 @@ impl ElfSymbol {
     }
 
     /// The one that is all of `entry`.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "no more bytes were read than the fields have"
+    )]
     fn of(entry: &[u8], width: Width) -> Self {
         let number = |at: usize, bytes: usize| {
             let mut number = [0; 8];

@@ -174,6 +174,10 @@ impl Builder {
         }
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "tables of offsets are far below 4 GiB"
+    )]
     fn name(&mut self, name: &str) -> u32 {
         let at = self.types.strings.len() as u32;
         self.types.strings.extend_from_slice(name.as_bytes());
@@ -181,6 +185,10 @@ impl Builder {
         at
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "tables of offsets are far below 4 GiB"
+    )]
     fn add(&mut self, name: &str, kind: Kind) -> TypeId {
         let name = if name.is_empty() { 0 } else { self.name(name) };
         self.types.records.push(Record { name, kind });
@@ -198,6 +206,10 @@ impl Builder {
         self.known.insert(format!("struct {name}"), ty);
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "tables of offsets are far below 4 GiB"
+    )]
     fn define(&mut self, name: &str, structure: &Structure) -> Result<(), TableError> {
         let start = self.types.members.len() as u32;
         let mut members = Vec::new();
@@ -228,6 +240,10 @@ impl Builder {
         Ok(())
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "tables of offsets are far below 4 GiB"
+    )]
     fn function(&mut self, name: &str, arguments: &[String]) -> Result<(), TableError> {
         let mut parameters = Vec::new();
         for argument in arguments {
@@ -286,7 +302,7 @@ fn basic(text: &str) -> Option<(&str, Kind)> {
         return None;
     }
     let count = |word| words.iter().filter(|w| **w == word).count();
-    let size = match (count("long"), count("short"), count("char")) {
+    let size: u8 = match (count("long"), count("short"), count("char")) {
         _ if boolean => 1,
         (_, _, 1) => 1,
         (_, 1, _) => 2,
@@ -295,10 +311,10 @@ fn basic(text: &str) -> Option<(&str, Kind)> {
     };
     let plain_char = text == "char";
     let kind = Kind::Int {
-        size,
+        size: size.into(),
         signed: !boolean && !plain_char && count("unsigned") == 0,
         boolean,
-        bits: (size as u8 * 8, 0),
+        bits: (size * 8, 0),
     };
     Some((text, kind))
 }

@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, reason = "the tables are small")]
+
 use proptest::prelude::*;
 
 use super::path::{Bits, PathError, Step};
