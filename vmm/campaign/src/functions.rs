@@ -96,6 +96,10 @@ impl StopHandler for Watch {
         if let Some(action) = action.filter(|action| action.what == FaultKind::Error)
             && let Some(mut view) = halted.core(core)
         {
+            #[expect(
+                clippy::cast_sign_loss,
+                reason = "a register holds the two's complement"
+            )]
             view.return_at_once(Some(action.value as u64));
         }
         Resume::Continue

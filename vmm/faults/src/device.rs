@@ -115,10 +115,18 @@ pub struct ChangedSegment {
 
 /// Which part of a request a fault changes, and what it becomes.
 fn changed(segments: &[(GuestAddress, u32)], action: &FaultAction) -> Option<ChangedSegment> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is below a number of segments"
+    )]
     let index = action.chosen.checked_rem(segments.len() as u64)? as usize;
     let (addr, len) = *segments.get(index)?;
     let (addr, len) = match action.what {
         FaultKind::FlipAddress => (GuestAddress(addr.0 ^ action.mask), len),
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a length has 32 bits, of which the mask flips some"
+        )]
         _ => (addr, len ^ action.mask as u32),
     };
     // A device would refuse what wraps or is empty, as it does for a chain that the guest wrote so.

@@ -48,6 +48,11 @@ impl Injector for IommuPoints {
             let alarm = DelayedAction::Status {
                 device: device.into(),
                 // Checked to be 32 bits.
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "it was checked"
+                )]
                 status: action.value as u32,
             };
             self.injection.later(0, alarm);

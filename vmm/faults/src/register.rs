@@ -39,8 +39,17 @@ impl Injection {
 
 fn instead(action: &FaultAction, value: u32) -> u32 {
     match action.what {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a register has 32 bits, of which the mask flips some"
+        )]
         FaultKind::Flip => value ^ action.mask as u32,
         // Checked to be 32 bits.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it was checked"
+        )]
         _ => action.value as u32,
     }
 }

@@ -223,6 +223,10 @@ struct MachineSink {
 }
 
 impl MachineSink {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "an IOMMU has few micro-TLBs"
+    )]
     fn unit(&self, iommu: &IommuInfo) -> Arc<UnitObserver> {
         let mut units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(unit) = units.get(&iommu.name) {
