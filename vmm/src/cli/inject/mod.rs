@@ -393,7 +393,8 @@ impl Args {
             others
         });
         if signals.stop.load(Ordering::Relaxed) {
-            return Ok(Outcome::Signal(signals.last.load(Ordering::Relaxed) as u8));
+            let last = signals.last.load(Ordering::Relaxed);
+            return Ok(Outcome::Signal(u8::try_from(last).unwrap_or(u8::MAX)));
         }
         let bugs = others.iter().map(|_| RunOutcome::VmmError);
         let outcomes = done.values().map(|record| record.verdict.outcome);
@@ -457,6 +458,11 @@ struct Signals {
 }
 
 impl Signals {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the numbers of signals are small and positive"
+    )]
     fn handle() -> Result<Self, UserError> {
         let signals = Self::default();
         patience::end_when(&signals.stop);
