@@ -101,6 +101,10 @@ pub struct Guest {
 
 impl Guest {
     /// Prepares its disk and its initial file system.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the disk has a fixed, small size"
+    )]
     pub fn new(image: &Image, memory: ByteSize) -> Result<Self, String> {
         let directory = tempfile::tempdir()
             .map_err(|error| format!("cannot make a temporary directory: {error}"))?;
