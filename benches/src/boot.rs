@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::{Context, anyhow};
 use benches::statistics::{median, range};
 use guest_images::{Cache, Terminal};
 use serde::Serialize;
@@ -46,14 +47,11 @@ struct Comparison {
 const CMDLINE: &str = "earlycon panic=-1 console=";
 
 /// Runs the comparison.
-pub fn run(args: &Args) -> Result<(), String> {
-    let cache = Cache::open().map_err(|error| error.to_string())?;
-    let image = cache
-        .obtain(&args.image, &mut Terminal::new())
-        .map_err(|error| error.to_string())?;
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let cache = Cache::open()?;
+    let image = cache.obtain(&args.image, &mut Terminal::new())?;
     let peer = qemu::version()?;
-    let directory = tempfile::tempdir()
-        .map_err(|error| format!("cannot make a temporary directory: {error}"))?;
+    let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let side = |console: &str, name: &str| guest::Args {
         kernel: image.kernel.clone(),
         initrd: image.initramfs.clone(),
@@ -91,10 +89,7 @@ pub fn run(args: &Args) -> Result<(), String> {
         mips: of(&mips),
     };
     if args.json {
-        println!(
-            "{}",
-            serde_json::to_string(&result).map_err(|error| error.to_string())?
-        );
+        println!("{}", serde_json::to_string(&result)?);
         return Ok(());
     }
     println!(
@@ -119,15 +114,15 @@ fn shown(time: Duration) -> String {
 }
 
 /// That a guest's userspace came up; a quick failure must not pass for a quick boot.
-fn came_up(console: &Path) -> Result<(), String> {
-    let text = fs::read(console).map_err(|error| format!("cannot read the console: {error}"))?;
+fn came_up(console: &Path) -> anyhow::Result<()> {
+    let text = fs::read(console).context("cannot read the console")?;
     let text = String::from_utf8_lossy(&text);
     if text.contains("guest: ready") && text.contains("guest: powering off") {
         return Ok(());
     }
     let lines: Vec<&str> = text.lines().collect();
     let tail = lines[lines.len().saturating_sub(20)..].join("\n");
-    Err(format!(
+    Err(anyhow!(
         "the guest did not come up; its console ends with\n{tail}"
     ))
 }

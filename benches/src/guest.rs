@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, anyhow};
 use serde::{Deserialize, Serialize};
 use vmm::{ByteSize, Config, ConsoleSink, Flow, Limits, Machine, Reason};
 
@@ -47,7 +48,7 @@ impl ConsoleSink for ToFile {
 }
 
 /// Runs the guest to its power-off, and prints what it took as JSON.
-pub fn run(args: &Args) -> Result<(), String> {
+pub fn run(args: &Args) -> anyhow::Result<()> {
     let config = Config {
         kernel: args.kernel.clone(),
         initrd: Some(args.initrd.clone()),
@@ -55,34 +56,27 @@ pub fn run(args: &Args) -> Result<(), String> {
         memory: args.memory,
         ..Config::default()
     };
-    let console = File::create(&args.console)
-        .map_err(|error| format!("cannot write the console: {error}"))?;
-    let mut machine = Machine::builder(&config, Box::new(ToFile(console)))
-        .build()
-        .map_err(|error| error.to_string())?;
+    let console = File::create(&args.console).context("cannot write the console")?;
+    let mut machine = Machine::builder(&config, Box::new(ToFile(console))).build()?;
     let exit = machine.run(Limits {
         wall: Some(LIMIT),
         ..Limits::default()
     });
     if exit.reason != Reason::PowerOff {
-        return Err(format!("the guest {}", exit.reason.sentence()));
+        return Err(anyhow!("the guest {}", exit.reason.sentence()));
     }
     let summary = machine.summary();
     let cost = Cost {
         instructions: summary.instructions,
         mips: summary.mips,
     };
-    println!(
-        "{}",
-        serde_json::to_string(&cost).map_err(|error| error.to_string())?
-    );
+    println!("{}", serde_json::to_string(&cost)?);
     Ok(())
 }
 
 /// Has another process of this program run the guest. The time is from its start to its end.
-pub fn measure(args: &Args) -> Result<(Duration, Cost), String> {
-    let program =
-        std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+pub fn measure(args: &Args) -> anyhow::Result<(Duration, Cost)> {
+    let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
     command
         .arg("guest")
@@ -94,14 +88,12 @@ pub fn measure(args: &Args) -> Result<(Duration, Cost), String> {
     let start = Instant::now();
     let output = command
         .output()
-        .map_err(|error| format!("cannot start this program again: {error}"))?;
+        .context("cannot start this program again")?;
     let time = start.elapsed();
     if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr)
-            .trim()
-            .trim_start_matches("benches: ")
-            .to_owned());
+        let why = String::from_utf8_lossy(&output.stderr);
+        return Err(anyhow!("{}", why.trim().trim_start_matches("benches: ")));
     }
-    let cost = serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
+    let cost = serde_json::from_slice(&output.stdout)?;
     Ok((time, cost))
 }

@@ -43,20 +43,20 @@ fn core_seconds() -> f64 {
 }
 
 /// Runs the measurement.
-pub fn run(args: &Args) -> Result<(), String> {
-    let plan = plan::find(&args.plan).map_err(|error| error.to_string())?;
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let plan = plan::find(&args.plan)?;
     let scenario = Scenario::new(plan.scenario);
     let kernel = GuestKernel::obtain(
         plan.scenario.image(),
         &KernelChoice::OfImage,
         &mut Terminal::new(),
     );
-    let kernel = kernel.map_err(|error| error.to_string())?;
+    let kernel = kernel?;
     let boot = Boot {
         kernel: &kernel,
         scenario: &scenario,
     };
-    let rate = |start: &dyn Start, runs: u64| -> Result<(f64, u64), String> {
+    let rate = |start: &dyn Start, runs: u64| -> anyhow::Result<(f64, u64)> {
         let prepared = Prepared::new(&plan, &scenario, start)?;
         let (begin, mut instructions) = (core_seconds(), 0);
         for run in 0..runs {
@@ -77,7 +77,7 @@ pub fn run(args: &Args) -> Result<(), String> {
         ratio: snapshot / reboot,
     };
     if args.json {
-        let text = serde_json::to_string_pretty(&rates).map_err(|error| error.to_string())?;
+        let text = serde_json::to_string_pretty(&rates)?;
         println!("{text}");
     } else {
         println!(

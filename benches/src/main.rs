@@ -46,8 +46,8 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(sentence) => {
-            eprintln!("benches: {sentence}");
+        Err(error) => {
+            eprintln!("benches: {error:#}");
             ExitCode::from(2)
         }
     }

@@ -3,19 +3,19 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, anyhow};
 use guest_images::{Terminal, host};
 
 use crate::guest;
 
 const PROGRAM: &str = "qemu-system-arm";
 /// QEMU's version; it is installed first where it is missing and that is allowed.
-pub fn version() -> Result<String, String> {
+pub fn version() -> anyhow::Result<String> {
     if let Some(version) = ask() {
         return Ok(version);
     }
-    host::ensure(&host::packages("qemu"), &mut Terminal::new())
-        .map_err(|error| error.to_string())?;
-    ask().ok_or_else(|| format!("{PROGRAM} does not say its version"))
+    host::ensure(&host::packages("qemu"), &mut Terminal::new())?;
+    ask().with_context(|| format!("{PROGRAM} does not say its version"))
 }
 
 fn ask() -> Option<String> {
@@ -29,7 +29,7 @@ fn ask() -> Option<String> {
 }
 
 /// Runs the guest to its power-off. The time is from QEMU's start to its end.
-pub fn measure(args: &guest::Args) -> Result<Duration, String> {
+pub fn measure(args: &guest::Args) -> anyhow::Result<Duration> {
     let mut command = Command::new(PROGRAM);
     command.args([
         "-machine",
@@ -68,20 +68,20 @@ pub fn measure(args: &guest::Args) -> Result<Duration, String> {
     let start = Instant::now();
     let mut child = command
         .spawn()
-        .map_err(|error| format!("cannot start {PROGRAM}: {error}"))?;
+        .with_context(|| format!("cannot start {PROGRAM}"))?;
     loop {
-        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
+        if let Some(status) = child.try_wait()? {
             let time = start.elapsed();
             return if status.success() {
                 Ok(time)
             } else {
-                Err(format!("{PROGRAM} ended with {status}"))
+                Err(anyhow!("{PROGRAM} ended with {status}"))
             };
         }
         if start.elapsed() > guest::LIMIT {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(format!("the guest did not power off under {PROGRAM}"));
+            return Err(anyhow!("the guest did not power off under {PROGRAM}"));
         }
         std::thread::sleep(Duration::from_millis(5));
     }

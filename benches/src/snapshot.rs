@@ -4,6 +4,7 @@ use std::io::Seek;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, anyhow};
 use benches::statistics::median;
 use guest_images::{Cache, Terminal};
 use serde::Serialize;
@@ -92,20 +93,14 @@ impl ConsoleSink for Until {
     }
 }
 
-fn text(error: impl ToString) -> String {
-    error.to_string()
-}
-
 /// Boots to where the guest has said `said`.
-fn boot(config: &Config, said: &'static str) -> Result<Machine, String> {
+fn boot(config: &Config, said: &'static str) -> anyhow::Result<Machine> {
     let console = Until {
         text: said.as_bytes(),
         tail: Arc::default(),
     };
     let tail = Arc::clone(&console.tail);
-    let mut machine = Machine::builder(config, Box::new(console))
-        .build()
-        .map_err(text)?;
+    let mut machine = Machine::builder(config, Box::new(console)).build()?;
     let limits = Limits {
         wall: Some(crate::guest::LIMIT),
         ..Limits::default()
@@ -115,24 +110,22 @@ fn boot(config: &Config, said: &'static str) -> Result<Machine, String> {
         reason => {
             let tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
             let shown = String::from_utf8_lossy(&tail);
-            Err(format!("the guest {}:\n{shown}", reason.sentence()))
+            Err(anyhow!("the guest {}:\n{shown}", reason.sentence()))
         }
     }
 }
 
 /// Goes on from `snapshot`, to `limits`; the instructions that took.
-fn go_on(snapshot: &Snapshot, limits: Limits, wanted: Reason) -> Result<u64, String> {
-    let mut machine = snapshot
-        .machine(Fork::new(Box::new(Discard)))
-        .map_err(text)?;
+fn go_on(snapshot: &Snapshot, limits: Limits, wanted: Reason) -> anyhow::Result<u64> {
+    let mut machine = snapshot.machine(Fork::new(Box::new(Discard)))?;
     match machine.run(limits).reason {
         reason if reason == wanted => Ok(machine.summary().instructions - snapshot.instructions()),
-        reason => Err(format!("the guest {}", reason.sentence())),
+        reason => Err(anyhow!("the guest {}", reason.sentence())),
     }
 }
 
 /// Does `what` again and again for `time`; how often, a second.
-fn rate(time: Duration, mut what: impl FnMut() -> Result<(), String>) -> Result<f64, String> {
+fn rate(time: Duration, mut what: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
     let start = Instant::now();
     let mut count = 0;
     while start.elapsed() < time {
@@ -143,7 +136,7 @@ fn rate(time: Duration, mut what: impl FnMut() -> Result<(), String>) -> Result<
 }
 
 /// The median of what `what` takes, in milliseconds, and the last of what it gave.
-fn timed<T>(runs: u32, mut what: impl FnMut() -> Result<T, String>) -> Result<(f64, T), String> {
+fn timed<T>(runs: u32, mut what: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<(f64, T)> {
     let mut times = Vec::new();
     let mut last = None;
     for _ in 0..runs {
@@ -152,19 +145,15 @@ fn timed<T>(runs: u32, mut what: impl FnMut() -> Result<T, String>) -> Result<(f
         last = Some(what()?);
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
-    median(&times)
-        .zip(last)
-        .ok_or_else(|| "nothing was measured".into())
+    median(&times).zip(last).context("nothing was measured")
 }
 
 /// Measures.
-pub fn run(args: &Args) -> Result<(), String> {
-    let cache = Cache::open().map_err(text)?;
-    let image = cache
-        .obtain(&args.image, &mut Terminal::new())
-        .map_err(text)?;
-    let disk = tempfile::NamedTempFile::new().map_err(text)?;
-    std::fs::write(disk.path(), vec![0x5a; 1 << 20]).map_err(text)?;
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let cache = Cache::open()?;
+    let image = cache.obtain(&args.image, &mut Terminal::new())?;
+    let disk = tempfile::NamedTempFile::new()?;
+    std::fs::write(disk.path(), vec![0x5a; 1 << 20])?;
     let (kernel, kernel_format) = match image.raw_kernel {
         Some(raw) => (raw, KernelFormat::Image),
         None => (image.kernel, KernelFormat::Zimage),
@@ -188,30 +177,30 @@ pub fn run(args: &Args) -> Result<(), String> {
     };
     let result = measure(&config, args)?;
     if args.json {
-        println!("{}", serde_json::to_string(&result).map_err(text)?);
+        println!("{}", serde_json::to_string(&result)?);
     } else {
         print(&result, args.memory);
     }
     Ok(())
 }
 
-fn measure(config: &Config, args: &Args) -> Result<Figures, String> {
+fn measure(config: &Config, args: &Args) -> anyhow::Result<Figures> {
     let said = args.touched.map_or(READY, |_| FILLED);
     let (reboot_ms, mut machine) = timed(args.runs, || boot(config, said))?;
-    let (save_ms, snapshot) = timed(args.runs, || machine.snapshot().map_err(text))?;
-    let mut file = tempfile::tempfile().map_err(text)?;
+    let (save_ms, snapshot) = timed(args.runs, || Ok(machine.snapshot()?))?;
+    let mut file = tempfile::tempfile()?;
     let (write_ms, ()) = timed(args.runs, || {
-        file.rewind().map_err(text)?;
-        snapshot.write(std::io::BufWriter::new(&file)).map_err(text)
+        file.rewind()?;
+        Ok(snapshot.write(std::io::BufWriter::new(&file))?)
     })?;
     let (read_ms, _) = timed(args.runs, || {
-        file.rewind().map_err(text)?;
-        Snapshot::read(std::io::BufReader::new(&file)).map_err(text)
+        file.rewind()?;
+        Ok(Snapshot::read(std::io::BufReader::new(&file))?)
     })?;
     let time = Duration::from_secs(args.seconds.into());
     let forks = rate(time, || {
         let machine = snapshot.machine(Fork::new(Box::new(Discard)));
-        machine.map(drop).map_err(text)
+        Ok(machine.map(drop)?)
     })?;
     let short = Limits {
         instructions: Some(snapshot.instructions() + SHORT),
@@ -228,7 +217,7 @@ fn measure(config: &Config, args: &Args) -> Result<Figures, String> {
     let reboot_s = reboot_ms / 1e3;
     Ok(Figures {
         image: args.image.clone(),
-        stored: snapshot.stored().map_err(text)?,
+        stored: snapshot.stored()?,
         save_ms,
         write_ms,
         read_ms,

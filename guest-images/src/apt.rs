@@ -10,8 +10,8 @@ mod config;
 pub(crate) mod parse;
 
 use crate::Error;
-use crate::catalog::Architecture;
 use crate::error::IoContext;
+use crate::image_spec::Architecture;
 use crate::lock::Lock;
 use crate::process::{self, Outcome};
 use crate::progress::{Progress, Unit};

@@ -16,9 +16,10 @@
 
 use crate::apt::Apt;
 use crate::blob::hash_file;
-use crate::catalog::{self, ImageSpec};
+use crate::catalog;
 use crate::error::IoContext;
 use crate::image::Image;
+use crate::image_spec::ImageSpec;
 use crate::initramfs::GuestFile;
 use crate::kernel_source;
 use crate::lock::Lock;

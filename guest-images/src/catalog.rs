@@ -1,110 +1,12 @@
 //! The images on offer.
 
+use crate::image_spec::LPAE;
 use crate::recipes;
 use crate::{Error, SourceEdit};
 
-/// One image on offer.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ImageSpec {
-    /// The name by which it is asked for.
-    pub name: &'static str,
-    /// Other names for it.
-    pub aliases: &'static [&'static str],
-    /// One line for a list.
-    pub description: &'static str,
-    /// The kernel's series, such as `6.1`.
-    pub kernel: &'static str,
-    /// What its programs are compiled for.
-    pub architecture: Architecture,
-    /// Where its kernel comes from.
-    pub origin: Origin,
-}
-
-/// A Debian architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Architecture {
-    /// 32-bit ARM.
-    Armhf,
-    /// 64-bit ARM.
-    Arm64,
-    /// 64-bit x86.
-    Amd64,
-}
-
-impl Architecture {
-    /// Debian's name for it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Armhf => "armhf",
-            Self::Arm64 => "arm64",
-            Self::Amd64 => "amd64",
-        }
-    }
-}
-
-/// Where a kernel comes from.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A binary package of a Debian release, unmodified.
-    Stock {
-        /// The release's code name.
-        suite: &'static str,
-        /// The package that depends on the release's current kernel package.
-        metapackage: &'static str,
-    },
-    /// Compiled here from a source package of a Debian release with a configuration of ours.
-    Built {
-        /// The release's code name.
-        suite: &'static str,
-        /// The package that holds the source archive.
-        source: &'static str,
-        /// Lines of configuration beyond the fragment that all compiled images share.
-        addition: &'static str,
-        /// What is edited in the source before it is configured. Empty: the source is compiled unmodified.
-        edits: &'static [SourceEdit],
-    },
-}
-
-impl ImageSpec {
-    /// Whether obtaining it compiles a kernel, which takes minutes and a cross compiler.
-    #[must_use]
-    pub fn needs_build(&self) -> bool {
-        matches!(self.origin, Origin::Built { .. })
-    }
-
-    /// How it is obtained, in a few words.
-    #[must_use]
-    pub fn how(&self) -> String {
-        match self.origin {
-            Origin::Stock { suite, metapackage } => format!("{metapackage} of Debian {suite}"),
-            Origin::Built {
-                suite,
-                source,
-                addition: _,
-                edits,
-            } => edits.iter().fold(
-                format!("built from {source} of Debian {suite}"),
-                |text, edit| format!("{text}, {}", edit.name),
-            ),
-        }
-    }
-
-    /// Whether its kernel uses the long-descriptor page tables, which take a CPU that has them.
-    #[must_use]
-    pub fn is_lpae(&self) -> bool {
-        matches!(
-            self.origin,
-            Origin::Stock {
-                metapackage: LPAE,
-                ..
-            }
-        )
-    }
-}
+pub use crate::image_spec::{Architecture, ImageSpec, Origin};
 
 const ARMMP: &str = "linux-image-armmp";
-const LPAE: &str = "linux-image-armmp-lpae";
 const ARM64: &str = "linux-image-arm64";
 
 /// A stock image's entry.

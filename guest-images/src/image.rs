@@ -2,8 +2,8 @@
 
 use crate::Error;
 use crate::blob::{Blob, BlobStore};
-use crate::catalog::ImageSpec;
 use crate::error::IoContext;
+use crate::image_spec::ImageSpec;
 use crate::initramfs::{self, GuestFile};
 use crate::manifest::Manifest;
 use std::fs;

@@ -7,8 +7,9 @@
 
 use crate::Error;
 use crate::blob::write_atomically;
-use crate::catalog::{self, ImageSpec, Origin};
+use crate::catalog;
 use crate::error::IoContext;
+use crate::image_spec::{ImageSpec, Origin};
 use crate::lock::Lock;
 use crate::maker::{Maker, remove_tree};
 use crate::process;

@@ -1,7 +1,7 @@
 //! Making an image: from packages to a kernel and an initial file system in the cache.
 
-use crate::catalog::Origin;
 use crate::error::IoContext;
+use crate::image_spec::Origin;
 use crate::initramfs;
 use crate::maker::{Maker, remove_tree};
 use crate::manifest::{Initramfs, Kernel, Manifest};

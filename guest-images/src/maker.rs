@@ -1,8 +1,8 @@
 //! What the making of an image goes by: the store, the packages' source, and a directory for its work.
 
 use crate::Error;
-use crate::catalog::ImageSpec;
 use crate::error::IoContext;
+use crate::image_spec::ImageSpec;
 use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::source::{self, Package, Source};

@@ -2,7 +2,7 @@
 //! about the builds that use them.
 
 use crate::blob::hash_texts;
-use crate::catalog::{Architecture, ImageSpec, Origin};
+use crate::image_spec::{Architecture, ImageSpec, Origin};
 
 /// Raised when the way in which images are made changes in a manner that the recipe texts do not show: images made by
 /// an older way are then made anew.

@@ -2,8 +2,8 @@
 
 use crate::Error;
 use crate::blob::BlobStore;
-use crate::catalog::Architecture;
 use crate::error::IoContext;
+use crate::image_spec::Architecture;
 use crate::manifest::Kernel;
 use crate::source::Package;
 use std::fs::{self, File};

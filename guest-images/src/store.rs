@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::blob::{BlobStore, hash_texts, write_atomically};
-use crate::catalog::ImageSpec;
+use crate::image_spec::ImageSpec;
 use crate::manifest::Manifest;
 use crate::recipes;
 use std::fs;

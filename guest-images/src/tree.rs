@@ -3,8 +3,8 @@
 
 use crate::apt::Apt;
 use crate::blob::{hash_texts, write_atomically};
-use crate::catalog::Architecture;
 use crate::error::IoContext;
+use crate::image_spec::Architecture;
 use crate::lock::Lock;
 use crate::maker::{fetch, remove_tree};
 use crate::progress::Progress;

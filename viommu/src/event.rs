@@ -2,9 +2,9 @@
 
 use vm_memory::Permissions;
 
+use crate::attachment::Attachment;
 use crate::fault::{Access, DomainId, EndpointId, Fault, SourceId};
 use crate::model::Mapping;
-use crate::unit::Attachment;
 
 /// Sees what happens on the translation path of one [`TranslationUnit`](crate::TranslationUnit), as it happens.
 ///

@@ -9,6 +9,7 @@
 
 #![deny(missing_docs, unsafe_code)]
 
+mod attachment;
 mod counters;
 mod dma;
 mod event;
@@ -25,6 +26,7 @@ pub mod virtio;
 pub mod vm_memory_iommu;
 pub mod walk;
 
+pub use attachment::Attachment;
 pub use counters::Counters;
 pub use dma::{DmaSpace, Pinned, PinnedSpace};
 pub use event::{Event, Observer, Scope};
@@ -33,7 +35,7 @@ pub use grace::GracePeriod;
 pub use host::StableHostMemory;
 pub use iotlb::{CacheRestoreError, CacheState};
 pub use model::{Mapping, Miss, Model};
-pub use unit::{Attachment, CacheConfig, TranslationUnit, UnitConfig};
+pub use unit::{CacheConfig, TranslationUnit, UnitConfig};
 
 #[cfg(all(test, not(loom)))]
 mod crowd_tests;

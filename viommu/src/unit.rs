@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use vm_memory::GuestMemoryMmap;
 
+use crate::attachment::Attachment;
 use crate::counters::Counters;
-use crate::dma::DmaSpace;
 use crate::event::{Event, Observer, Scope};
 use crate::fault::{DomainId, EndpointId};
 use crate::grace::{GracePeriod, Registry};
@@ -14,47 +14,6 @@ use crate::host::{HostMemory, StableHostMemory};
 use crate::iotlb::{CacheRestoreError, CacheState, Iotlb};
 use crate::model::Model;
 use crate::sync::{AtomicU64, Ordering};
-
-/// What an endpoint's accesses meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Attachment {
-    /// Untranslated: the IOVA is the guest physical address of the same number.
-    Bypass,
-    /// Every access is a fault.
-    Blocked,
-    /// Translated through a domain.
-    Domain(DomainId),
-}
-
-// An attachment as one word: these, or this bit and the domain's number.
-const BYPASS: u64 = 0;
-const BLOCKED: u64 = 1;
-const DOMAIN: u64 = 1 << 32;
-
-impl Attachment {
-    #[inline]
-    fn to_word(self) -> u64 {
-        match self {
-            Self::Bypass => BYPASS,
-            Self::Blocked => BLOCKED,
-            Self::Domain(DomainId(domain)) => DOMAIN | u64::from(domain),
-        }
-    }
-
-    #[inline]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the low half is the number"
-    )]
-    fn from_word(word: u64) -> Self {
-        match word {
-            BYPASS => Self::Bypass,
-            BLOCKED => Self::Blocked,
-            // The low half is the number.
-            _ => Self::Domain(DomainId(word as u32)),
-        }
-    }
-}
 
 /// How large a [`TranslationUnit`] is.
 #[derive(Clone, Debug)]
@@ -107,6 +66,8 @@ impl Default for CacheConfig {
 /// held while something is waited for, and a grace period is polled. So a vCPU that waits for the end of an
 /// invalidation cannot deadlock with a device that, pinned, waits for that vCPU, as long as the wait is the guest's own
 /// (it polls a register, and goes on running) and not the VMM's.
+///
+/// [`DmaSpace`]: crate::DmaSpace
 pub struct TranslationUnit<M = GuestMemoryMmap<()>> {
     pub(crate) host: HostMemory<M>,
     pub(crate) model: Arc<dyn Model>,
@@ -164,11 +125,6 @@ impl<M: StableHostMemory> TranslationUnit<M> {
 }
 
 impl<M> TranslationUnit<M> {
-    /// What a bus master on `endpoint` sees.
-    pub fn space(self: &Arc<Self>, endpoint: EndpointId) -> DmaSpace<M> {
-        DmaSpace::translated(Arc::clone(self), endpoint)
-    }
-
     /// What `endpoint` is attached to; blocked if there is no such endpoint.
     #[inline]
     pub fn attachment(&self, endpoint: EndpointId) -> Attachment {

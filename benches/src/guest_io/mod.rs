@@ -72,11 +72,9 @@ struct Row {
 }
 
 /// Runs the comparison.
-pub fn run(args: &Args) -> Result<(), String> {
-    let cache = Cache::open().map_err(|error| error.to_string())?;
-    let image = cache
-        .obtain(args.image(), &mut Terminal::new())
-        .map_err(|error| error.to_string())?;
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let cache = Cache::open()?;
+    let image = cache.obtain(args.image(), &mut Terminal::new())?;
     let guest = Guest::new(&image, args.memory)?;
     if args.profile {
         return profile::run(&guest, &image, &args.iommu);
@@ -101,7 +99,7 @@ pub fn run(args: &Args) -> Result<(), String> {
         .map(|phase| row(phase, &plain, &behind))
         .collect();
     if args.json {
-        let text = serde_json::to_string(&rows).map_err(|error| error.to_string())?;
+        let text = serde_json::to_string(&rows)?;
         println!("{text}");
     } else {
         print_table(&rows, args, &image.version);

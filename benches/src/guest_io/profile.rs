@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use anyhow::Context;
 use guest_images::Image;
 use vmm::IommuConfig;
 use vmm::introspect::symbols::Symbols;
@@ -18,13 +19,13 @@ const SHOWN: usize = 16;
 type Counts = Vec<BTreeMap<String, u64>>;
 
 /// Prints for each copy the functions with the most instructions, by their difference.
-pub fn run(guest: &Guest, image: &Image, iommu: &IommuConfig) -> Result<(), String> {
+pub fn run(guest: &Guest, image: &Image, iommu: &IommuConfig) -> anyhow::Result<()> {
     let kernel = image
         .raw_kernel
         .as_ref()
-        .ok_or("this image has no bare kernel to find symbols in: use --image ipmmu")?;
-    let kernel = fs::read(kernel).map_err(|error| format!("cannot read the kernel: {error}"))?;
-    let symbols = Symbols::find(&kernel).map_err(|error| error.to_string())?;
+        .context("this image has no bare kernel to find symbols in: use --image ipmmu")?;
+    let kernel = fs::read(kernel).context("cannot read the kernel")?;
+    let symbols = Symbols::find(&kernel)?;
     let plain = sample(guest, &symbols, None)?;
     let behind = sample(guest, &symbols, Some(iommu))?;
     for (phase, (plain, behind)) in PHASES.iter().zip(plain.iter().zip(&behind)) {
@@ -33,7 +34,7 @@ pub fn run(guest: &Guest, image: &Image, iommu: &IommuConfig) -> Result<(), Stri
     Ok(())
 }
 
-fn sample(guest: &Guest, symbols: &Symbols, iommu: Option<&IommuConfig>) -> Result<Counts, String> {
+fn sample(guest: &Guest, symbols: &Symbols, iommu: Option<&IommuConfig>) -> anyhow::Result<Counts> {
     eprintln!(
         "sampling {}",
         iommu.map_or("without", |iommu| iommu.model.name())

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use anyhow::{Context, anyhow};
 use guest_images::{Image, guest_script};
 use tempfile::TempDir;
 use vmm::{
@@ -105,19 +106,16 @@ impl Guest {
         clippy::cast_possible_truncation,
         reason = "the disk has a fixed, small size"
     )]
-    pub fn new(image: &Image, memory: ByteSize) -> Result<Self, String> {
-        let directory = tempfile::tempdir()
-            .map_err(|error| format!("cannot make a temporary directory: {error}"))?;
+    pub fn new(image: &Image, memory: ByteSize) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
         let keep = |name: &str, bytes: &[u8]| {
             let path = directory.path().join(name);
-            fs::write(&path, bytes).map_err(|error| format!("cannot write {name}: {error}"))?;
-            Ok::<_, String>(path)
+            fs::write(&path, bytes).with_context(|| format!("cannot write {name}"))?;
+            anyhow::Ok(path)
         };
         // Something else than zeros, so that no file system leaves it out.
         let disk = keep("disk", &vec![0x5a; SIZE as usize])?;
-        let initramfs = image
-            .initramfs_with(&[guest_script("10-copy", &script())])
-            .map_err(|error| error.to_string())?;
+        let initramfs = image.initramfs_with(&[guest_script("10-copy", &script())])?;
         let initrd = keep("initramfs", &initramfs)?;
         let (kernel, kernel_format) = match &image.raw_kernel {
             Some(raw) => (raw.clone(), KernelFormat::Image),
@@ -139,7 +137,7 @@ impl Guest {
     }
 
     /// Runs it on the host's clock, with an IOMMU or without; what each of [`PHASES`] took.
-    pub fn run(&self, iommu: Option<&IommuConfig>) -> Result<Vec<Sample>, String> {
+    pub fn run(&self, iommu: Option<&IommuConfig>) -> anyhow::Result<Vec<Sample>> {
         self.follow(iommu, TimeMode::Host, None)
     }
 
@@ -150,7 +148,7 @@ impl Guest {
         iommu: Option<&IommuConfig>,
         every: u64,
         probe: &mut dyn FnMut(usize, u32),
-    ) -> Result<(), String> {
+    ) -> anyhow::Result<()> {
         self.follow(iommu, TimeMode::Virtual, Some((every, probe)))?;
         Ok(())
     }
@@ -160,7 +158,7 @@ impl Guest {
         iommu: Option<&IommuConfig>,
         time: TimeMode,
         mut probe: Option<Probe<'_>>,
-    ) -> Result<Vec<Sample>, String> {
+    ) -> anyhow::Result<Vec<Sample>> {
         let config = Config {
             iommus: iommu.cloned().into_iter().collect(),
             time,
@@ -171,9 +169,7 @@ impl Guest {
             line: Vec::new(),
             to,
         };
-        let mut machine = Machine::builder(&config, Box::new(console))
-            .build()
-            .map_err(|error| error.to_string())?;
+        let mut machine = Machine::builder(&config, Box::new(console)).build()?;
         let mut progress = Progress::default();
         loop {
             // The first copy is of nothing.
@@ -195,7 +191,7 @@ impl Guest {
             match reason {
                 Reason::ConsoleStop | Reason::InstructionLimit => {}
                 Reason::PowerOff if progress.samples.len() == PHASES.len() + 1 => break,
-                reason => return Err(progress.failure(reason)),
+                reason => return Err(anyhow!(progress.failure(reason))),
             }
         }
         let nothing = progress.samples.remove(0);

@@ -101,7 +101,7 @@ const CASES: [(&str, u64, Turn); 4] = [
 ///
 /// # Errors
 /// If the result cannot be printed.
-pub fn run(args: &Args) -> Result<(), String> {
+pub fn run(args: &Args) -> anyhow::Result<()> {
     let effort = Effort {
         rounds: args.rounds,
         turn: TURN,
@@ -110,7 +110,7 @@ pub fn run(args: &Args) -> Result<(), String> {
     let rows = MAPPINGS.map(|mappings| measure_all(&World::new(mappings, 1), effort));
     let rows: Vec<Row> = rows.into_iter().flatten().collect();
     if args.json {
-        let text = serde_json::to_string(&rows).map_err(|error| error.to_string())?;
+        let text = serde_json::to_string(&rows)?;
         println!("{text}");
         return Ok(());
     }

@@ -69,7 +69,7 @@ pub const PATIENCE: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// If the result cannot be printed.
-pub fn run(args: &Args) -> Result<(), String> {
+pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for mappings in &args.mappings {
         let world = World::new(*mappings, args.regions);
@@ -91,7 +91,7 @@ pub fn run(args: &Args) -> Result<(), String> {
         }
     }
     if args.json {
-        let text = serde_json::to_string(&rows).map_err(|error| error.to_string())?;
+        let text = serde_json::to_string(&rows)?;
         println!("{text}");
     } else {
         print_table(&mut rows, args.regions);

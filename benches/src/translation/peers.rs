@@ -9,8 +9,8 @@ use viommu::{Attachment, DmaSpace, DomainId, EndpointId, Model, TranslationUnit,
 use vm_memory::iommu::{Error, IotlbFails, IotlbIterator};
 use vm_memory::{GuestAddress, GuestMemoryMmap, Iommu, IommuMemory, Iotlb, Permissions};
 
-use super::table::PageTable;
-use super::world::{PAGE, World};
+use super::table::{PAGE, PageTable};
+use super::world::World;
 
 /// The domain of every mapping.
 pub const DOMAIN: DomainId = DomainId(0);

@@ -7,8 +7,10 @@ use viommu::walk::{GuestTables, Level, Regime, Region, Security, walk};
 use viommu::{Access, DomainId, EndpointId, Fault, Mapping, Miss, Model, Requester};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, Permissions};
 
-use super::world::{IOVA, PAGE};
-
+/// Size of a mapping in bytes.
+pub const PAGE: u64 = 0x1000;
+/// First IOVA: where the window of `ipmmu-vmsa` begins.
+pub const IOVA: u64 = 0x4000_0000;
 /// The bits of a table descriptor besides the address, as Linux's io-pgtable-arm writes them for the IPMMU.
 const TABLE: u64 = 0x8080_0000_0000_0003;
 /// The bits of a page descriptor for reading and writing.

@@ -12,14 +12,10 @@ use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use super::table::PageTable;
+use super::table::{IOVA, PAGE, PageTable};
 
-/// Size of a mapping in bytes.
-pub const PAGE: u64 = 0x1000;
 /// Bytes of one access.
 pub const ACCESS: usize = 64;
-/// First IOVA: where the window of `ipmmu-vmsa` begins.
-pub const IOVA: u64 = 0x4000_0000;
 /// Where RAM begins: above that window, so that an untranslated IOVA reaches nothing.
 pub const RAM: u64 = 0xc000_0000;
 /// One slot in so many is a hole: not mapped, but for the cases that map and unmap.

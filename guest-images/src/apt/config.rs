@@ -2,8 +2,8 @@
 
 use crate::Error;
 use crate::blob::write_atomically;
-use crate::catalog::Architecture;
 use crate::error::IoContext;
+use crate::image_spec::Architecture;
 use crate::process;
 use std::fs;
 use std::path::{Path, PathBuf};

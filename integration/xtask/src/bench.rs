@@ -180,7 +180,7 @@ mod tests {
     use std::fs;
 
     /// Examples that measure nothing.
-    const OTHERS: [&str; 4] = ["capture", "sample_report", "symbols", "translated"];
+    const OTHERS: [&str; 3] = ["capture", "symbols", "translated"];
 
     #[test]
     fn every_subcommand_of_benches_is_listed() {

@@ -1,5 +1,6 @@
 //! The memory that one bus master sees.
 
+mod connection;
 mod port;
 mod slices;
 
@@ -16,6 +17,7 @@ use crate::fault::{EndpointId, SourceId};
 use crate::grace::{Claim, Pin};
 use crate::host::StableHostMemory;
 use crate::unit::TranslationUnit;
+use connection::Connection;
 pub(crate) use port::{Port, Refusal};
 use slices::Slices;
 
@@ -72,16 +74,6 @@ pub struct DmaSpace<M = GuestMemoryMmap<()>> {
     connection: Connection<M>,
 }
 
-/// What stands between a bus master and memory.
-enum Connection<M> {
-    /// Nothing.
-    Open,
-    /// A wall.
-    Blocked,
-    /// A translation unit.
-    Port(Port<M>),
-}
-
 impl<M> Clone for DmaSpace<M> {
     fn clone(&self) -> Self {
         self.with_connection(|port| Port::new(Arc::clone(&port.unit), port.requester()))
@@ -120,7 +112,7 @@ impl<M> DmaSpace<M> {
         }
     }
 
-    pub(crate) fn translated(unit: Arc<TranslationUnit<M>>, endpoint: EndpointId) -> Self {
+    fn translated(unit: Arc<TranslationUnit<M>>, endpoint: EndpointId) -> Self {
         Self {
             memory: Arc::clone(unit.host.memory()),
             connection: Connection::Port(Port::new(unit, endpoint.into())),
@@ -172,6 +164,13 @@ impl<M> DmaSpace<M> {
                 Connection::Port(port) => Connection::Port(another(port)),
             },
         }
+    }
+}
+
+impl<M> TranslationUnit<M> {
+    /// What a bus master on `endpoint` sees.
+    pub fn space(self: &Arc<Self>, endpoint: EndpointId) -> DmaSpace<M> {
+        DmaSpace::translated(Arc::clone(self), endpoint)
     }
 }
 

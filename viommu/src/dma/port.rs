@@ -6,12 +6,13 @@ use vm_memory::guest_memory::Error;
 use vm_memory::iommu::{Error as IommuError, IovaRange};
 use vm_memory::{GuestAddress, Permissions};
 
+use crate::attachment::Attachment;
 use crate::event::Event;
 use crate::fault::{Access, DomainId, EndpointId, Fault, FaultReason, Requester, SourceId};
 use crate::grace::{HandleState, Registration};
 use crate::host::Place;
 use crate::model::{Mapping, Miss};
-use crate::unit::{Attachment, TranslationUnit};
+use crate::unit::TranslationUnit;
 
 /// A handle on a unit.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use vm_memory::bitmap::MS;
 use vm_memory::guest_memory::{Error, GuestMemorySliceIterator, Result};
 use vm_memory::{GuestAddress, GuestMemoryBackend, Permissions, VolatileSlice};
 
-use super::Connection;
+use super::connection::Connection;
 use super::port::{Port, Refusal};
 use crate::event::Event;
 use crate::grace::Pin;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vm_memory::Permissions;
 
-use super::{Injector, Translation};
+use super::{Faults, Injector, Translation};
 use crate::fault::{Access, DomainId, Requester};
 use crate::model::{Mapping, Miss};
 
@@ -33,6 +33,13 @@ pub(crate) struct Injected {
 impl fmt::Debug for Injected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Injected").finish_non_exhaustive()
+    }
+}
+
+impl Faults {
+    /// The injector with a buffer of its own, if faults may be put in.
+    pub(crate) fn injected(&self) -> Option<Injected> {
+        self.0.clone().map(Injected::new)
     }
 }
 

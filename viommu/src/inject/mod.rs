@@ -162,10 +162,6 @@ impl Faults {
     pub fn any(&self) -> bool {
         self.0.is_some()
     }
-
-    pub(crate) fn injected(&self) -> Option<Injected> {
-        self.0.clone().map(Injected::new)
-    }
 }
 
 impl fmt::Debug for Faults {

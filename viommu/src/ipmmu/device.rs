@@ -7,15 +7,15 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
 
 use super::config::{ConfigError, InterruptLine, IpmmuConfig, Observers};
 use super::features::Features;
-use super::instance::Instance;
 use super::registers::{InstanceRegisters, Registers, Route};
 use super::shared::Shared;
 use super::spec::Imuctr;
 use super::state::{IpmmuState, RestoreError};
+use crate::attachment::Attachment;
 use crate::fault::DomainId;
 use crate::host::StableHostMemory;
 use crate::model::Model;
-use crate::unit::{Attachment, TranslationUnit, UnitConfig};
+use crate::unit::{TranslationUnit, UnitConfig};
 
 /// An IPMMU: one instance of R-Car Gen2, or a root and its leaves of Gen3.
 ///
@@ -121,19 +121,6 @@ impl<M> Ipmmu<M> {
     /// The translation path: for its counters.
     pub fn unit(&self) -> &Arc<TranslationUnit<M>> {
         &self.unit
-    }
-
-    /// An instance, in the order of the configuration.
-    pub fn instance(&self, number: usize) -> Option<Instance<M>> {
-        (number < self.shared.names.len()).then(|| Instance {
-            ipmmu: self.clone(),
-            number,
-        })
-    }
-
-    /// All instances, in the order of the configuration.
-    pub fn instances(&self) -> impl Iterator<Item = Instance<M>> {
-        (0..self.shared.names.len()).filter_map(|number| self.instance(number))
     }
 
     /// The state, to be saved.

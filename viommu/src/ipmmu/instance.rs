@@ -20,8 +20,23 @@ const FLUSH_PATIENCE: u32 = 256;
 
 /// One instance of an [`Ipmmu`]: a window of registers, and uTLBs.
 pub struct Instance<M = GuestMemoryMmap<()>> {
-    pub(super) ipmmu: Ipmmu<M>,
-    pub(super) number: usize,
+    ipmmu: Ipmmu<M>,
+    number: usize,
+}
+
+impl<M> Ipmmu<M> {
+    /// An instance, in the order of the configuration.
+    pub fn instance(&self, number: usize) -> Option<Instance<M>> {
+        (number < self.shared.names.len()).then(|| Instance {
+            ipmmu: self.clone(),
+            number,
+        })
+    }
+
+    /// All instances, in the order of the configuration.
+    pub fn instances(&self) -> impl Iterator<Item = Instance<M>> {
+        (0..self.shared.names.len()).filter_map(|number| self.instance(number))
+    }
 }
 
 impl<M> Clone for Instance<M> {

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use super::config::VirtioIommuConfig;
 use super::mappings::{Entry, Mappings};
 use super::spec::{Status, attach_flag, feature, map_flag};
+use crate::attachment::Attachment;
 use crate::fault::{DomainId, EndpointId, FaultReason};
 use crate::model::{Mapping, Miss};
-use crate::unit::Attachment;
 use vm_memory::Permissions;
 
 /// Slots beyond one for each endpoint. No more domains than endpoints exist at any time, but a slot

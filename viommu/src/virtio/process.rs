@@ -10,9 +10,9 @@ use super::device::VirtioIommu;
 use super::domains::{Effects, Refusal};
 use super::requests::Request;
 use super::spec::{Status, TAIL_SIZE, fault, feature, property, readable_size};
+use crate::attachment::Attachment;
 use crate::dma::DmaSpace;
 use crate::host::StableHostMemory;
-use crate::unit::Attachment;
 
 /// How often a batch looks whether accesses that were under way have ended, before it is left pending.
 const ROUNDS: u32 = 64;

@@ -4,24 +4,23 @@
 //! Here the registers are read and written; `events` says which instruction or access makes a debug event. There is
 //! no external debugger, so nothing ever halts: a debug event is a Prefetch Abort or a Data Abort, or nothing.
 
+mod controls;
 pub(crate) mod events;
-mod spec;
+pub(crate) mod registers;
+pub(crate) mod spec;
 #[cfg(test)]
 mod tests;
 
-use serde::{Deserialize, Serialize};
-
+pub use registers::Debug;
 pub use spec::DebugEvent;
+
+use registers::{
+    BCR_WRITABLE, BREAKPOINTS, CLAIM_TAGS, DSCR_WRITABLE, UDCCDIS, VCR_WRITABLE, WATCHPOINTS,
+    WCR_WRITABLE, value_bits,
+};
 
 use crate::cp15::{CpReg, Undefined};
 use crate::state::CpuState;
-
-/// Breakpoints.
-const BREAKPOINTS: usize = 6;
-/// Watchpoints.
-const WATCHPOINTS: usize = 4;
-/// Breakpoints that can match a context: the last ones.
-const CONTEXT_BREAKPOINTS: usize = 2;
 
 /// DBGDIDR: 4 watchpoints, 6 breakpoints of which 2 match contexts, v7.1 Debug, DBGDEVID, Security Extensions without
 /// secure debug in User mode, r4p0. Unlike the A15 there is no DBGPCSR (PCSR_imp), which only memory-mapped accesses
@@ -34,119 +33,10 @@ const DEVID: u32 = 0x0010_0f10;
 /// DBGAUTHSTATUS: everything implemented and enabled for this world.
 const AUTHSTATUS: u32 = 0xaf;
 
-/// DBGDSCR bits that software may change: MDBGen, UDCCdis and MOE.
-const DSCR_WRITABLE: u32 = MDBGEN | UDCCDIS | MOE;
 /// DBGDSCR bits that always read as one: NS, SPNIDdis, SPIDdis and RESTARTED.
 const DSCR_FIXED: u32 = 0x0007_0002;
-/// Monitor debug-mode is enabled.
-const MDBGEN: u32 = 1 << 15;
-/// PL0 may not use the debug communication channel registers.
-const UDCCDIS: u32 = 1 << 12;
-/// Method of entry.
-const MOE: u32 = 0xf << 2;
-
-/// Bits of a breakpoint's control register: BT without VMID matching, LBN, SSC, BAS, PMC and E.
-/// MASK and HMC do not exist.
-const BCR_WRITABLE: u32 = 0x007f_c1e7;
-/// Bits of a watchpoint's control register: MASK, WT, LBN, SSC, BAS, LSC, PAC and E. HMC does not exist.
-const WCR_WRITABLE: u32 = 0x1f1f_dfff;
-/// Vector catch bits of both worlds, without Monitor and Hyp modes.
-const VCR_WRITABLE: u32 = 0xde00_00df;
-
 /// What to write to DBGOSLAR to lock.
 const OS_LOCK_KEY: u32 = 0xc5ac_ce55;
-
-/// Debug registers of one core.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Debug {
-    /// DBGDSCR, its writable bits.
-    dscr: u32,
-    /// DBGWFAR.
-    wfar: u32,
-    /// DBGVCR.
-    vcr: u32,
-    /// DBGBVRn.
-    breakpoint_values: [u32; BREAKPOINTS],
-    /// DBGBCRn.
-    breakpoint_controls: [u32; BREAKPOINTS],
-    /// DBGWVRn.
-    watchpoint_values: [u32; WATCHPOINTS],
-    /// DBGWCRn.
-    watchpoint_controls: [u32; WATCHPOINTS],
-    /// The OS lock is *open* (it is locked at reset).
-    os_unlocked: bool,
-    /// The OS double lock.
-    os_double_lock: bool,
-    /// DBGPRCR.CORENPDRQ.
-    no_power_down: bool,
-    /// DBGCLAIM tags.
-    claim: u32,
-}
-
-impl Debug {
-    /// Records the debug event at the instruction at `pc`: DBGDSCR.MOE, and for a watchpoint
-    /// DBGWFAR (the address of the instruction plus 8 in A32 state, plus 4 in T32 state).
-    pub(crate) fn note_event(&mut self, event: DebugEvent, pc: u32, thumb: bool) {
-        self.dscr = self.dscr & !MOE | event.method_of_entry() << 2;
-        if event == DebugEvent::Watchpoint {
-            self.wfar = pc.wrapping_add(if thumb { 4 } else { 8 });
-        }
-    }
-
-    /// The OS double lock holds (DBGPRSR.DLK).
-    const fn double_locked(&self) -> bool {
-        self.os_double_lock && !self.no_power_down
-    }
-
-    /// Whether events other than BKPT become exceptions: Monitor debug-mode is on, and no lock holds (C3.1, C7.3).
-    const fn enabled(&self) -> bool {
-        self.dscr & MDBGEN != 0 && self.os_unlocked && !self.double_locked()
-    }
-
-    /// Whether a vector may be caught, so that what is looked out for depends on where vectors are.
-    pub(crate) const fn catches_vectors(&self) -> bool {
-        self.vcr != 0
-    }
-
-    /// Whether every register holds only bits that a write could have left there.
-    pub(crate) fn is_possible(&self) -> bool {
-        let Self {
-            dscr,
-            wfar: _,
-            vcr,
-            breakpoint_values,
-            breakpoint_controls,
-            watchpoint_values,
-            watchpoint_controls,
-            os_unlocked: _,
-            os_double_lock: _,
-            no_power_down: _,
-            claim,
-        } = self;
-        dscr & !DSCR_WRITABLE == 0
-            && vcr & !VCR_WRITABLE == 0
-            && (0..)
-                .zip(breakpoint_values)
-                .all(|(i, v)| v & !value_bits(i) == 0)
-            && breakpoint_controls.iter().all(|c| c & !BCR_WRITABLE == 0)
-            && watchpoint_values.iter().all(|v| v & 3 == 0)
-            && watchpoint_controls.iter().all(|c| c & !WCR_WRITABLE == 0)
-            && claim & !CLAIM_TAGS == 0
-    }
-}
-
-/// The claim tags that exist.
-const CLAIM_TAGS: u32 = 0xff;
-
-/// Whether breakpoint `i` can match contexts.
-const fn matches_contexts(i: usize) -> bool {
-    i >= BREAKPOINTS - CONTEXT_BREAKPOINTS && i < BREAKPOINTS
-}
-
-/// Bits of DBGBVR`i`: all where it may be a context, else a word's address.
-const fn value_bits(i: usize) -> u32 {
-    if matches_contexts(i) { u32::MAX } else { !3 }
-}
 
 /// A debug register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::TextError;
+
 /// A number of bytes: `4096`, `64K`, `256M`, `2G`, `0x4000_0000`.
 ///
 /// Shown with the largest suffix that divides it, or in hexadecimal with `{:#}`.
@@ -13,18 +15,22 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct ByteSize(pub u64);
 
 impl FromStr for ByteSize {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         let clean = text.trim().replace('_', "");
-        let bad =
-            || format!("{text:?} is not a size: write a number of bytes, or one with K, M or G");
+        let bad = || {
+            TextError::from(format!(
+                "{text:?} is not a size: write a number of bytes, or one with K, M or G"
+            ))
+        };
         if let Some(hex) = clean
             .strip_prefix("0x")
             .or_else(|| clean.strip_prefix("0X"))
         {
             return u64::from_str_radix(hex, 16).map(Self).map_err(|_| bad());
         }
+        // What is left in front of the suffix may still be no number ("1.5", "-1"): the parser below says so.
         let digits = clean.trim_end_matches(|c: char| !c.is_ascii_digit());
         let shift = match clean[digits.len()..].to_ascii_lowercase().as_str() {
             "" | "b" => 0,
@@ -34,10 +40,11 @@ impl FromStr for ByteSize {
             _ => return Err(bad()),
         };
         let number: u64 = digits.parse().map_err(|_| bad())?;
+        // 1 << 30 at most, so that the shift itself cannot overflow.
         number
             .checked_mul(1 << shift)
             .map(Self)
-            .ok_or_else(|| format!("{text:?} is too large"))
+            .ok_or_else(|| format!("{text:?} is too large").into())
     }
 }
 
@@ -46,6 +53,7 @@ impl fmt::Display for ByteSize {
         if f.alternate() {
             return write!(f, "{:#x}", self.0);
         }
+        // Zero is divisible by everything and gets no suffix.
         for (shift, suffix) in [(30, "G"), (20, "M"), (10, "K")] {
             if self.0 != 0 && self.0.trailing_zeros() >= shift {
                 return write!(f, "{}{suffix}", self.0 >> shift);
@@ -63,6 +71,7 @@ impl Serialize for ByteSize {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        // A file may hold a number or a text, and only its format knows which.
         d.deserialize_any(SizeVisitor)
     }
 }

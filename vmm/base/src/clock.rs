@@ -5,7 +5,7 @@
 /// All times are nanoseconds since the machine was powered on and never go backwards. A clock for virtual time
 /// advances only by [`Clock::retire`] and by the machine skipping idle time; one for host time ignores `retire`.
 pub trait Clock: Send + Sync {
-    /// Nanoseconds since power-on.
+    /// Returns the nanoseconds since power-on.
     fn now_ns(&self) -> u64;
 
     /// Tells the clock that `instructions` more were retired, by whichever core.
@@ -14,7 +14,7 @@ pub trait Clock: Send + Sync {
     /// they stop running.
     fn retire(&self, instructions: u64);
 
-    /// How many instructions may be retired before the clock reaches `deadline_ns`; `None` when the
-    /// clock does not follow instructions (host time).
+    /// Returns how many instructions may be retired before the clock reaches `deadline_ns`; `None` when the clock does
+    /// not follow instructions (host time).
     fn instructions_until(&self, deadline_ns: u64) -> Option<u64>;
 }

@@ -16,8 +16,10 @@ pub struct VirtualClock {
 }
 
 impl VirtualClock {
-    /// Advances to `to_ns` if that lies in the future. Only the machine's run loop does this, between slices.
+    /// Advances to `to_ns` if that is in the future. Only the machine's run loop does this, between slices.
     pub fn skip_to(&self, to_ns: u64) {
+        // Relaxed, and a load with a store after it: only the run loop's thread writes the time, others only look at
+        // it.
         let now = self.now.load(Ordering::Relaxed);
         if to_ns > now {
             self.now.store(to_ns, Ordering::Relaxed);
@@ -26,7 +28,7 @@ impl VirtualClock {
         }
     }
 
-    /// A clock that goes on from `now_ns`, of which `skipped_ns` were skipped.
+    /// Creates a clock that goes on from `now_ns`, of which `skipped_ns` were skipped.
     pub fn starting_at(now_ns: u64, skipped_ns: u64) -> Self {
         Self {
             now: AtomicU64::new(now_ns),
@@ -34,13 +36,13 @@ impl VirtualClock {
         }
     }
 
-    /// Advances to `to_ns` if that lies in the future, which is no skipping: so much time has
-    /// passed. Only the machine's run loop does this, between slices.
+    /// Advances to `to_ns` if that is in the future, without counting it as skipped: so much time has passed. Only
+    /// the machine's run loop does this, between slices.
     pub fn advance_to(&self, to_ns: u64) {
         self.now.fetch_max(to_ns, Ordering::Relaxed);
     }
 
-    /// Nanoseconds skipped so far.
+    /// Returns the nanoseconds skipped so far.
     pub fn skipped_ns(&self) -> u64 {
         self.skipped.load(Ordering::Relaxed)
     }
@@ -52,8 +54,8 @@ impl Clock for VirtualClock {
     }
 
     fn retire(&self, instructions: u64) {
-        // The end of time, 584 years on, is as far as a far timer leads: time stands still there,
-        // and never goes back. Only the run loop's thread changes it.
+        // The addition saturates, as the guest may set a timer for the end of time, 584 years on: time stands still
+        // there, and never goes back. Only the run loop's thread changes it.
         let now = self.now.load(Ordering::Relaxed);
         self.now
             .store(now.saturating_add(instructions), Ordering::Relaxed);
@@ -68,17 +70,17 @@ impl Clock for VirtualClock {
 #[derive(Debug)]
 pub struct HostClock {
     start: Instant,
-    /// What it showed then.
+    /// The time that the clock showed at `start`.
     first_ns: u64,
 }
 
 impl HostClock {
-    /// A clock that shows zero now.
+    /// Creates a clock that shows zero now.
     pub fn new() -> Self {
         Self::starting_at(0)
     }
 
-    /// A clock that shows `now_ns` now.
+    /// Creates a clock that shows `now_ns` now.
     pub fn starting_at(now_ns: u64) -> Self {
         Self {
             start: Instant::now(),

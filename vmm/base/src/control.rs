@@ -17,7 +17,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Control that knows no cores yet.
+    /// Creates a control that knows no cores yet.
     pub fn new(waker: Arc<Waker>) -> Self {
         Self {
             stop: AtomicBool::new(false),
@@ -66,21 +66,23 @@ impl Control {
     }
 
     fn request(&self, flag: &AtomicBool) {
+        // The flag comes before the cores' stop bits: a core that sees its bit must find the request, too.
         flag.store(true, Ordering::Release);
         self.leave();
     }
 
     fn leave(&self) {
-        // Whichever core runs sees it; a request left at another only makes it leave its loop once for nothing.
+        // Any of the cores may be the one that runs; at the others the bit costs one return to the run loop.
         self.pins
             .get()
             .into_iter()
             .flatten()
             .for_each(|pins| pins.request_stop());
+        // With every core asleep nobody looks at a stop bit, so that the run loop itself is woken.
         self.waker.wake();
     }
 
-    /// What wakes the run loop.
+    /// Returns what wakes the run loop.
     pub fn waker(&self) -> Arc<Waker> {
         Arc::clone(&self.waker)
     }
@@ -90,12 +92,12 @@ impl Control {
         self.interrupt.swap(false, Ordering::AcqRel)
     }
 
-    /// Whether a request to end is pending.
+    /// Returns whether a request to end is pending.
     pub fn pending(&self) -> bool {
         self.console.load(Ordering::Acquire) || self.stop.load(Ordering::Acquire)
     }
 
-    /// Takes a pending request to end.
+    /// Takes a pending request to end. Of two, the console's is taken first, and the other stays pending.
     pub fn take(&self) -> Option<Reason> {
         if self.console.swap(false, Ordering::AcqRel) {
             return Some(Reason::ConsoleStop);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// When to give up. All limits are optional and count from power-on.
+/// The limits of a run. All are optional and count from power-on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Guest time, in nanoseconds since power-on (virtual or host, as the machine's clock).
@@ -15,7 +15,7 @@ pub struct Limits {
     pub wall: Option<Duration>,
 }
 
-/// Why a run ended.
+/// The reason for which a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
@@ -42,7 +42,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The reason as an ending of the sentence "the guest ...".
+    /// Returns the reason as an ending of the sentence "the guest ...".
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::PowerOff => "powered off",
@@ -62,6 +62,6 @@ impl Reason {
 /// The end of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// Why.
+    /// The reason for it.
     pub reason: Reason,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Times that one place warns before it falls silent.
+/// Number of times that one place warns each time, before only powers of two are reported.
 const LOUD: u64 = 8;
 
 /// Counts how often one place wanted to warn.
@@ -10,19 +10,20 @@ const LOUD: u64 = 8;
 pub struct Limiter(AtomicU64);
 
 impl Limiter {
-    /// A limiter that has seen nothing.
+    /// Creates a limiter that has seen nothing.
     pub const fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
-    /// Counts one more; `Some(times so far)` when it shall be said: the first few times, then at powers of two.
+    /// Counts one more, and returns the number so far if it is to be reported: the first few times, then at powers of
+    /// two.
     pub fn admit(&self) -> Option<u64> {
         let times = self.0.fetch_add(1, Ordering::Relaxed) + 1;
         (times <= LOUD || times.is_power_of_two()).then_some(times)
     }
 }
 
-/// `tracing::warn!` about a guest, limited by place and without a clock.
+/// Warns about a guest with `tracing::warn!`, limited by place and without a clock.
 #[macro_export]
 macro_rules! warn_guest {
     ($($message:tt)*) => {{

@@ -18,7 +18,7 @@ pub mod testing {
     pub struct LevelLine(AtomicBool);
 
     impl LevelLine {
-        /// Its level.
+        /// Returns whether the level is high.
         pub fn is_high(&self) -> bool {
             self.0.load(Ordering::Relaxed)
         }

@@ -11,6 +11,7 @@ mod end;
 mod guest_warning;
 mod interrupt;
 mod pins;
+mod text_error;
 pub mod thread;
 mod waker;
 mod width;
@@ -25,6 +26,7 @@ pub use interrupt::Interrupt;
 #[cfg(feature = "testing")]
 pub use interrupt::testing;
 pub use pins::Pins;
+pub use text_error::TextError;
 pub use waker::Waker;
 pub use width::Width;
 

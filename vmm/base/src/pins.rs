@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const IRQ: u32 = 1;
 const FIQ: u32 = 2;
 const STOP: u32 = 4;
-/// The core has something to see to between two instructions.
+/// The core has to look at its own state between two instructions.
 const ATTENTION: u32 = 8;
 
 /// The inputs of one core. The interrupt controller drives them, from any thread.
@@ -34,14 +34,14 @@ impl Pins {
         self.drive(STOP, true);
     }
 
-    /// Has the core see to itself before the next block, or not any longer. No input: only the
-    /// core's own thread drives it.
+    /// Has the core look at its own state before the next block, or no longer. This is no input: only the core's own
+    /// thread drives it.
     #[inline]
     pub fn set_attention(&self, on: bool) {
         self.drive(ATTENTION, on);
     }
 
-    /// Whether the core has something to see to.
+    /// Returns whether the core has to look at its own state.
     #[inline]
     pub fn attention(&self) -> bool {
         self.0.load(Ordering::Relaxed) & ATTENTION != 0
@@ -50,31 +50,33 @@ impl Pins {
     #[inline]
     fn drive(&self, bit: u32, level: bool) {
         if level {
+            // Released, so that a core that sees the input also sees what was written before it was driven.
             self.0.fetch_or(bit, Ordering::AcqRel);
         } else {
             self.0.fetch_and(!bit, Ordering::AcqRel);
         }
     }
 
-    /// Whether any input is active, or the core has something to see to.
+    /// Returns whether any input is active, or the core has to look at its own state.
     #[inline(always)]
     pub fn any(&self) -> bool {
+        // Asked before each block, so the cheapest load: whoever acts on an input loads it again with `Acquire`.
         self.0.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether an interrupt input is active: what ends a wait, unlike a request to stop.
+    /// Returns whether an interrupt input is active. That ends a wait for interrupts, unlike a request to stop.
     #[inline]
     pub fn interrupts(&self) -> bool {
         self.0.load(Ordering::Acquire) & (IRQ | FIQ) != 0
     }
 
-    /// The IRQ input.
+    /// Returns the level of the IRQ input.
     #[inline]
     pub fn irq(&self) -> bool {
         self.0.load(Ordering::Acquire) & IRQ != 0
     }
 
-    /// The FIQ input.
+    /// Returns the level of the FIQ input.
     #[inline]
     pub fn fiq(&self) -> bool {
         self.0.load(Ordering::Acquire) & FIQ != 0
@@ -83,6 +85,7 @@ impl Pins {
     /// Takes a pending stop request.
     #[inline]
     pub fn take_stop(&self) -> bool {
+        // The load first spares the bus the locked operation in the usual case, in which there is no request.
         self.0.load(Ordering::Relaxed) & STOP != 0
             && self.0.fetch_and(!STOP, Ordering::AcqRel) & STOP != 0
     }

@@ -1,4 +1,4 @@
-//! Threads, of which a host may have no more to give.
+//! Starts threads, with an error that tells the user what to do when the host allows no more.
 
 use std::fmt;
 use std::io;
@@ -21,7 +21,7 @@ impl From<ThreadError> for io::Error {
     }
 }
 
-/// The error as the whole of another.
+/// The error as the whole of an [`io::Error`], which shows its sentence and nothing else.
 #[derive(Debug)]
 struct Sentence(ThreadError);
 
@@ -33,10 +33,10 @@ impl fmt::Display for Sentence {
 
 impl std::error::Error for Sentence {}
 
-/// Starts a thread that is called `name`, at most 15 bytes of which hosts show.
+/// Starts a thread called `name`, of which hosts show at most 15 bytes.
 ///
 /// # Errors
-/// When the host does not allow it.
+/// The host does not allow it.
 pub fn spawn<T: Send + 'static>(
     name: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
@@ -45,10 +45,10 @@ pub fn spawn<T: Send + 'static>(
     thread.map_err(|source| ThreadError { name, source })
 }
 
-/// The same with one that ends before `scope` does.
+/// Starts a thread as [`spawn`] does, which ends before `scope` does.
 ///
 /// # Errors
-/// When the host does not allow it.
+/// The host does not allow it.
 pub fn spawn_scoped<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: &'static str,
@@ -58,11 +58,11 @@ pub fn spawn_scoped<'scope, T: Send + 'scope>(
     thread.map_err(|source| ThreadError { name, source })
 }
 
-/// Starts `count` threads that end before `scope` does and share one piece of work. Those that
-/// cannot be had leave their part to the others, which is logged.
+/// Starts `count` threads that end before `scope` does and share one piece of work. Threads that the host does not
+/// allow leave their part to the others, which is logged.
 ///
 /// # Errors
-/// When there is not even one.
+/// The host does not even allow one.
 pub fn spawn_several<'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: &'static str,
@@ -71,6 +71,7 @@ pub fn spawn_several<'scope>(
 ) -> Result<(), ThreadError> {
     for started in 0..count {
         match spawn_scoped(scope, name, work) {
+            // Nobody joins it: the scope does.
             Ok(_) => {}
             Err(error) if started == 0 => return Err(error),
             Err(error) => {

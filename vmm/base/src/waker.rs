@@ -17,12 +17,13 @@ impl Waker {
         self.changed.notify_all();
     }
 
-    /// Counts as a wake-up for whoever asks whether there was one, and ends no wait.
+    /// Counts a wake-up without ending a wait: only who looks at the ticket notices.
     pub fn note(&self) {
         *self.count() += 1;
     }
 
-    /// The number of wake-ups so far; take it before looking for work.
+    /// Returns the number of wake-ups so far. Whoever takes it before looking for work, and waits with it after, loses
+    /// none.
     pub fn ticket(&self) -> u64 {
         *self.count()
     }
@@ -40,6 +41,7 @@ impl Waker {
     }
 
     fn count(&self) -> MutexGuard<'_, u64> {
+        // The count is right even if a thread panicked while it held the lock: it is changed by one addition.
         self.count.lock().unwrap_or_else(|e| e.into_inner())
     }
 }

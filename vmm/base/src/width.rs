@@ -1,8 +1,8 @@
-//! How wide a guest's registers are.
+//! The width of a guest's registers.
 
 use serde::{Deserialize, Serialize};
 
-/// How wide a guest's registers are.
+/// The width of a guest's registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Width {
     /// ARMv7-A, or AArch32 of ARMv8-A.
@@ -12,7 +12,7 @@ pub enum Width {
 }
 
 impl Width {
-    /// Bytes of a register and of a pointer.
+    /// Returns the bytes of a register and of a pointer.
     pub const fn bytes(self) -> u32 {
         match self {
             Self::Bits32 => 4,
@@ -20,7 +20,7 @@ impl Width {
         }
     }
 
-    /// What of `value` a register or pointer holds; also how addresses wrap.
+    /// Returns what a register or pointer holds of `value`; also how addresses wrap.
     pub const fn cut(self, value: u64) -> u64 {
         match self {
             Self::Bits32 => value & 0xffff_ffff,

@@ -10,6 +10,7 @@ use vmm_base::thread;
 use vmm_faults::spec::{Nth, Plan, Rule, When};
 
 use super::classify::{Lines, Outcome, Verdict, statuses};
+use super::error::CampaignError;
 use super::functions::Functions;
 use super::run::{Record, Runner, Task, seed_of};
 use super::scenario::Scenario;
@@ -60,17 +61,18 @@ pub struct Prepared<'p> {
 /// names.
 ///
 /// # Errors
-/// What is wrong, in words.
-pub fn check(plan: &Plan) -> Result<(), String> {
+/// It names one that is not there.
+pub fn check(plan: &Plan) -> Result<(), CampaignError> {
     let devices = Scenario::new(plan.scenario).board().devices;
     let known = |name: &str| devices.iter().any(|entry| entry.name == name);
     for (number, rule) in (1..).zip(&plan.fault) {
         if let Some(name) = rule.device.as_deref().filter(|name| !known(name)) {
             let names: Vec<&str> = devices.iter().map(|entry| &*entry.name).collect();
-            return Err(format!(
-                "fault {number}: there is no device {name}: use one of {}",
-                names.join(", ")
-            ));
+            return Err(CampaignError::Device {
+                number,
+                name: name.to_owned(),
+                known: names.join(", "),
+            });
         }
     }
     Ok(())
@@ -80,12 +82,12 @@ impl<'p> Prepared<'p> {
     /// Runs the scenario once without faults: to know what is usual, and to count points.
     ///
     /// # Errors
-    /// The scenario does not go well by itself, or the plan does not fit the kernel: in words.
+    /// The scenario does not go well by itself, or the plan does not fit the kernel.
     pub fn new(
         plan: &'p Plan,
         scenario: &'p Scenario,
         start: &'p dyn Start,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, CampaignError> {
         let mut runner = Runner {
             start,
             scenario,
@@ -110,14 +112,14 @@ impl<'p> Prepared<'p> {
         };
         let first = runner.run(&task, None);
         let verdict = &first.record.verdict;
-        let unwell = |why: &str| format!("the scenario does not go well without faults: {why}");
+        let unwell = |why: &str| CampaignError::Unwell(why.to_owned());
         let machine = first.machine.ok_or_else(|| unwell(&verdict.why))?;
         let statuses = statuses(&first.console);
         if statuses.len() != scenario.commands.len() || statuses.iter().any(|status| *status != 0) {
-            return Err(unwell(&format!(
-                "the commands ended with {statuses:?}, and the run is a {}",
-                verdict.outcome
-            )));
+            return Err(CampaignError::Commands {
+                statuses,
+                outcome: verdict.outcome,
+            });
         }
         runner.functions = Functions::find(plan, &machine)?;
         runner.usual = Lines::of(&first.console);

@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use arm32::Cluster;
 use vmm_faults::Injection;
-use vmm_faults::spec::{FaultKind, FaultPoint, Plan};
+use vmm_faults::spec::{Fault, FunctionFault, Plan};
+use vmm_introspect::probe::Kernel;
 use vmm_machine::Machine;
 use vmm_machine::vcpu::{Halted, Resume, Stop, StopHandler};
 
-use vmm_introspect::probe::Kernel;
-
-/// Why the functions of such a kernel cannot be reached.
-const NOT_NARROW: &str = "the guest's kernel is no 32-bit one";
+use super::error::CampaignError;
 
 /// Where the functions that a plan names begin: virtual addresses, of which several may have one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,29 +20,31 @@ impl Functions {
     /// Finds the functions that `plan` names in the kernel that is in the memory of `machine`.
     ///
     /// # Errors
-    /// One is not there, or the kernel has no symbols: in words.
-    pub fn find(plan: &Plan, machine: &Machine) -> Result<Self, String> {
+    /// One is not there, or the kernel has no symbols.
+    pub fn find(plan: &Plan, machine: &Machine) -> Result<Self, CampaignError> {
         let names = plan.fault.iter().flat_map(|rule| {
             let probe = rule.when.probe.as_deref();
-            rule.function.as_deref().into_iter().chain(probe)
+            let function = match &rule.fault {
+                Fault::Function(FunctionFault::Error { function, .. }) => Some(&**function),
+                _ => None,
+            };
+            function.into_iter().chain(probe)
         });
         let names: std::collections::BTreeSet<&str> = names.collect();
         let mut places = BTreeMap::new();
         if names.is_empty() {
             return Ok(Self(places));
         }
-        let kernel = Kernel::of(machine).map_err(|error| error.to_string())?;
+        let kernel = Kernel::of(machine)?;
         for name in names {
             let before = places.len();
             for symbol in kernel.symbols.named(name) {
                 // Plans are for the emulated processor, whose addresses have 32 bits.
-                let va = u32::try_from(symbol.address).map_err(|_| NOT_NARROW)?;
+                let va = u32::try_from(symbol.address).map_err(|_| CampaignError::Wide)?;
                 places.insert(va & !1, name.to_owned());
             }
             if places.len() == before {
-                return Err(format!(
-                    "the guest's kernel has no function {name}: use one of its /proc/kallsyms"
-                ));
+                return Err(CampaignError::Function(name.into()));
             }
         }
         Ok(Self(places))
@@ -87,20 +87,16 @@ impl StopHandler for Watch {
         };
         self.injection.reached(name);
         let action = self.injection.at(
-            FaultPoint::Function,
             "",
             1,
-            |rule| rule.function.as_ref() == Some(name),
+            |FunctionFault::Error { function, .. }| function == name,
             |_| format!(" ({name})"),
         );
-        if let Some(action) = action.filter(|action| action.what == FaultKind::Error)
+        if let Some(action) = action
             && let Some(mut view) = halted.core(core)
         {
-            #[expect(
-                clippy::cast_sign_loss,
-                reason = "a register holds the two's complement"
-            )]
-            view.return_at_once(Some(action.value as u64));
+            let FunctionFault::Error { value, .. } = action.fault;
+            view.return_at_once(Some(i64::from(value).cast_unsigned()));
         }
         Resume::Continue
     }

@@ -9,6 +9,7 @@
 pub mod campaign;
 mod chain;
 mod classify;
+mod error;
 mod functions;
 mod html;
 pub mod journal;
@@ -21,6 +22,7 @@ mod summary;
 mod tests;
 
 pub use classify::{Outcome, Verdict};
+pub use error::CampaignError;
 pub use functions::Functions;
 pub use html::write as write_html;
 pub use junit::write as write_junit;

@@ -13,6 +13,7 @@ use vmm_faults::{Account, FaultRecord, Injection};
 use vmm_machine::{Limits, Machine};
 
 use super::classify::{Evidence, Lines, Outcome, Verdict, classify, statuses};
+use super::error::CampaignError;
 use super::functions::Functions;
 use super::scenario::{DISK_BYTES, Scenario};
 use super::start::{Start, Started};
@@ -146,7 +147,7 @@ impl Runner<'_> {
         }));
         let why = match attempt {
             Ok(Ok(done)) => return done,
-            Ok(Err(why)) => why,
+            Ok(Err(error)) => error.to_string(),
             Err(panic) => {
                 let text = panic
                     .downcast_ref::<String>()
@@ -176,7 +177,7 @@ impl Runner<'_> {
         task: &Task,
         injection: &Arc<Injection>,
         recording: Option<&Arc<Recording>>,
-    ) -> Result<Done, String> {
+    ) -> Result<Done, CampaignError> {
         let Started {
             mut machine,
             console,
@@ -201,7 +202,7 @@ impl Runner<'_> {
         let mut disk = vec![0; DISK_BYTES];
         machine
             .read_disk(0, 0, &mut disk)
-            .map_err(|error| format!("the disk cannot be read: {error}"))?;
+            .map_err(CampaignError::ReadDisk)?;
         let wrong = self.scenario.verify(&disk, &statuses(&console));
         let verdict = classify(&Evidence {
             reason: exit.reason,
@@ -266,16 +267,23 @@ mod tests {
     }
 
     impl Start for Broken {
-        fn start(&self, _: &Arc<Injection>, _: Option<&Arc<Recording>>) -> Result<Started, String> {
+        fn start(
+            &self,
+            _: &Arc<Injection>,
+            _: Option<&Arc<Recording>>,
+        ) -> Result<Started, CampaignError> {
             assert!(!self.panics, "a bug");
-            Err("no memory".into())
+            Err(CampaignError::Unwell("no memory".into()))
         }
     }
 
     #[test]
     fn a_machine_that_fails_is_an_outcome() {
         let scenario = Scenario::new(ScenarioName::Plain);
-        for (panics, words) in [(false, "no memory"), (true, "it panicked: a bug")] {
+        for (panics, words) in [
+            (false, "without faults: no memory"),
+            (true, "it panicked: a bug"),
+        ] {
             let runner = Runner {
                 start: &Broken { panics },
                 scenario: &scenario,
@@ -290,7 +298,7 @@ mod tests {
             };
             let Record { run, verdict, .. } = runner.run(&task, None).record;
             assert_eq!((run, verdict.outcome), (3, Outcome::VmmError));
-            assert_eq!(verdict.why, words);
+            assert!(verdict.why.ends_with(words), "{}", verdict.why);
         }
     }
 

@@ -9,6 +9,7 @@ use vmm_files::scratch::ScratchFile;
 use vmm_machine::snapshot::{Fork, Snapshot};
 use vmm_machine::{GuestKernel, Limits, Machine, Reason};
 
+use super::error::CampaignError;
 use super::scenario::{self, Scenario};
 use vmm_timeline::recording::Recording;
 
@@ -68,12 +69,12 @@ pub trait Start: Sync {
     /// A machine at the beginning of the scenario, with `injection` not armed yet.
     ///
     /// # Errors
-    /// In words.
+    /// Why it does not come there.
     fn start(
         &self,
         injection: &Arc<Injection>,
         recording: Option<&Arc<Recording>>,
-    ) -> Result<Started, String>;
+    ) -> Result<Started, CampaignError>;
 }
 
 /// A machine at the beginning of its scenario.
@@ -121,8 +122,8 @@ impl Start for Boot<'_> {
         &self,
         injection: &Arc<Injection>,
         recording: Option<&Arc<Recording>>,
-    ) -> Result<Started, String> {
-        let disk = scenario::disk().map_err(|error| format!("there is no disk: {error}"))?;
+    ) -> Result<Started, CampaignError> {
+        let disk = scenario::disk().map_err(CampaignError::Disk)?;
         let config = self.scenario.config(self.kernel, disk.path());
         let console = Capture::default();
         let watched = Watched::new(&console, self.scenario, true);
@@ -130,8 +131,7 @@ impl Start for Boot<'_> {
         let mut machine = Machine::builder(&config, watched)
             .iommu_sink(sink)
             .injection(injection)
-            .build()
-            .map_err(|error| error.to_string())?;
+            .build()?;
         connect(recording, &machine);
         let exit = machine.run(Limits {
             guest_ns: Some(BOOT_LIMIT_NS),
@@ -145,10 +145,7 @@ impl Start for Boot<'_> {
                 skip,
                 disk: Some(disk),
             }),
-            reason => Err(format!(
-                "the guest {} before its scenario began",
-                reason.sentence()
-            )),
+            reason => Err(CampaignError::Early(reason)),
         }
     }
 }
@@ -163,11 +160,11 @@ impl Forked {
     /// Boots the guest once.
     ///
     /// # Errors
-    /// In words.
-    pub fn new(boot: Boot<'_>) -> Result<Self, String> {
+    /// Why it does not come there.
+    pub fn new(boot: Boot<'_>) -> Result<Self, CampaignError> {
         // A machine with points at which nothing happens, as those have that go on from it.
         let Started { machine, .. } = boot.start(&Injection::new(), None)?;
-        let snapshot = machine.into_snapshot().map_err(|error| error.to_string())?;
+        let snapshot = machine.into_snapshot()?;
         Ok(Self {
             snapshot,
             scenario: boot.scenario.clone(),
@@ -180,7 +177,7 @@ impl Start for Forked {
         &self,
         injection: &Arc<Injection>,
         recording: Option<&Arc<Recording>>,
-    ) -> Result<Started, String> {
+    ) -> Result<Started, CampaignError> {
         let console = Capture::default();
         let watched = Watched::new(&console, &self.scenario, false);
         let (shown, iommu_sink) = sinks(Box::new(watched), recording);
@@ -188,8 +185,7 @@ impl Start for Forked {
             iommu_sink,
             ..Fork::new(shown)
         };
-        let machine = self.snapshot.machine_with_faults(fork, Some(injection));
-        let machine = machine.map_err(|error| error.to_string())?;
+        let machine = self.snapshot.machine_with_faults(fork, Some(injection))?;
         connect(recording, &machine);
         Ok(Started {
             machine,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use vmm_base::Interrupt;
-use vmm_faults::spec::FaultPoint;
+use vmm_faults::spec::QueueFault;
 use vmm_faults::testing::{armed, rules};
 use vmm_faults::{FaultyLine, Injection};
 
@@ -77,8 +77,8 @@ fn rules_are_about_their_points_only_and_none_before_the_scenario() {
         = \"queue\"\nwhat = \"reset\"\nwhen = { nth = 2 }\n";
     let injection = Injection::new();
     let at = |device: &str| {
-        let action = injection.at(FaultPoint::Queue, device, 1, |_| true, |_| String::new());
-        action.map(|action| action.what.to_string())
+        let action = injection.at(device, 1, |_: &QueueFault| true, |_| String::new());
+        action.map(|action| action.fault.to_string())
     };
     assert_eq!(at("disk1"), None);
     assert!(injection.account().points.is_empty());

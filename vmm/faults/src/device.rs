@@ -6,7 +6,7 @@ use vm_memory::GuestAddress;
 
 use super::delayed_action::DelayedAction;
 use super::engine::{FaultAction, Injection};
-use super::spec::{FaultKind, FaultPoint};
+use super::spec::{ChainFault, DiskFault, QueueFault};
 
 /// Most bytes of one request that a device accesses later.
 pub const MAX_LATER: usize = 1 << 20;
@@ -28,25 +28,23 @@ impl DeviceFaults {
     }
 
     /// The guest has notified the device of a queue. A late one is seen to here.
-    pub fn queue(&self, queue: usize) -> Option<FaultKind> {
-        let words = |_: &FaultAction| format!(" (queue {queue})");
-        let action = self
-            .injection
-            .at(FaultPoint::Queue, &self.device, 1, |_| true, words)?;
-        if action.what == FaultKind::Late {
+    pub fn queue(&self, queue: usize) -> Option<QueueFault> {
+        let words = |_: &FaultAction<QueueFault>| format!(" (queue {queue})");
+        let action = self.injection.at(&self.device, 1, |_| true, words)?;
+        if let QueueFault::Late { delay } = action.fault {
             let alarm = DelayedAction::Serve {
                 device: self.device.clone(),
                 queue,
             };
-            self.injection.later(action.delay_ns, alarm);
+            self.injection.later(delay.0, alarm);
         }
-        Some(action.what)
+        Some(action.fault)
     }
 
     /// The device has fetched a request's descriptors: the addresses (IOVA) and lengths of its
     /// `segments`, those first that the device reads. Which of them is to be another, if one is.
     pub fn chain(&self, segments: &[(GuestAddress, u32)]) -> Option<ChangedSegment> {
-        let words = |action: &FaultAction| match changed(segments, action) {
+        let words = |action: &FaultAction<ChainFault>| match changed(segments, action) {
             Some(new) => {
                 let (addr, len) = segments[new.index];
                 match addr == new.addr {
@@ -59,10 +57,8 @@ impl DeviceFaults {
             }
             None => String::new(),
         };
-        let action = self
-            .injection
-            .at(FaultPoint::Chain, &self.device, 32, |_| true, words);
-        changed(segments, &action?)
+        let action = self.injection.at(&self.device, 32, |_| true, words)?;
+        changed(segments, &action)
     }
 
     /// The driver reads a register that shows `value`; what it sees.
@@ -80,10 +76,9 @@ impl DeviceFaults {
     }
 
     /// A disk executes a request of this type.
-    pub fn disk(&self, kind: u32, sector: u64) -> Option<FaultAction> {
-        let words = |_: &FaultAction| format!(" (type {kind}, sector {sector})");
-        self.injection
-            .at(FaultPoint::Disk, &self.device, 8, |_| true, words)
+    pub fn disk(&self, kind: u32, sector: u64) -> Option<FaultAction<DiskFault>> {
+        let words = |_: &FaultAction<DiskFault>| format!(" (type {kind}, sector {sector})");
+        self.injection.at(&self.device, 8, |_| true, words)
     }
 
     /// The device writes this, and reads that, later.
@@ -114,20 +109,23 @@ pub struct ChangedSegment {
 }
 
 /// Which part of a request a fault changes, and what it becomes.
-fn changed(segments: &[(GuestAddress, u32)], action: &FaultAction) -> Option<ChangedSegment> {
+fn changed(
+    segments: &[(GuestAddress, u32)],
+    action: &FaultAction<ChainFault>,
+) -> Option<ChangedSegment> {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "it is below a number of segments"
     )]
     let index = action.chosen.checked_rem(segments.len() as u64)? as usize;
     let (addr, len) = *segments.get(index)?;
-    let (addr, len) = match action.what {
-        FaultKind::FlipAddress => (GuestAddress(addr.0 ^ action.mask), len),
+    let (addr, len) = match action.fault {
+        ChainFault::FlipAddress { mask } => (GuestAddress(addr.0 ^ action.bits(mask)), len),
         #[expect(
             clippy::cast_possible_truncation,
             reason = "a length has 32 bits, of which the mask flips some"
         )]
-        _ => (addr, len ^ action.mask as u32),
+        ChainFault::FlipLength { mask } => (addr, len ^ action.bits(mask) as u32),
     };
     // A device would refuse what wraps or is empty, as it does for a chain that the guest wrote so.
     let last = u64::from(len).checked_sub(1)?;

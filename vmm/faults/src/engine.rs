@@ -11,8 +11,9 @@ use viommu::SourceId;
 use vmm_base::{Clock, Control};
 
 use super::delayed_action::{DelayedAction, DelayedActions};
+use super::point::PointFault;
 use super::rule::Active;
-use super::spec::{FaultKind, FaultPoint, Rule};
+use super::spec::{FaultPoint, Mask, Rule};
 
 /// Most faults of a run that are told one by one.
 const MAX_TOLD: usize = 256;
@@ -77,21 +78,22 @@ pub struct Injection {
     connected: OnceLock<Connected>,
 }
 
-/// A fault that strikes: what, and with which numbers.
+/// A fault that strikes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct FaultAction {
+pub struct FaultAction<F> {
     /// What happens.
-    pub what: FaultKind,
-    /// The plan's value, or 0.
-    pub value: i64,
-    /// Bits to flip.
-    pub mask: u64,
-    /// The plan's count, or 1.
-    pub count: u32,
-    /// The plan's delay, or 0, in nanoseconds.
-    pub delay_ns: u64,
+    pub fault: F,
+    /// A bit that the seed chose, of those that a value has here.
+    pub bit: u64,
     /// A number that the seed chose, for whatever else is to be chosen.
     pub chosen: u64,
+}
+
+impl<F> FaultAction<F> {
+    /// Returns the bits to flip: those of the plan, or the one that the seed chose.
+    pub fn bits(&self, mask: Option<Mask>) -> u64 {
+        mask.map_or(self.bit, u64::from)
+    }
 }
 
 impl Injection {
@@ -160,17 +162,16 @@ impl Injection {
         }
     }
 
-    /// A point has been come to; what strikes there. `fits` says whether a rule that is otherwise
-    /// about the point is so, and `bits` how many bits a value has that may be flipped. `words`
-    /// tell more of what happens.
-    pub fn at(
+    /// A point has been come to; what strikes there. `fits` says whether a fault of this kind of
+    /// point is about it, and `bits` how many bits a value has that may be flipped. `words` tell
+    /// more of what happens.
+    pub fn at<F: PointFault>(
         &self,
-        place: FaultPoint,
         device: &str,
         bits: u32,
-        fits: impl Fn(&Rule) -> bool,
-        words: impl Fn(&FaultAction) -> String,
-    ) -> Option<FaultAction> {
+        fits: impl Fn(&F) -> bool,
+        words: impl Fn(&FaultAction<F>) -> String,
+    ) -> Option<FaultAction<F>> {
         let now = self.now_ns();
         let mut state = self.state();
         let State {
@@ -181,31 +182,30 @@ impl Injection {
         } = &mut *state;
         let since = now.saturating_sub((*armed_ns)?);
         let point = Point {
-            place,
+            place: F::POINT,
             device: device.into(),
         };
         *account.points.entry(point).or_default() += 1;
         let mut action = None;
         for (index, active) in rules.iter_mut().enumerate() {
-            let rule = &active.rule;
-            let about = rule.place == place
-                && rule.device.as_deref().is_none_or(|name| name == device)
-                && fits(rule);
+            let named = active.rule.device.as_deref();
+            let fault = F::of(&active.rule.fault).filter(|fault| fits(fault));
+            let Some(fault) = fault.filter(|_| named.is_none_or(|name| name == device)) else {
+                continue;
+            };
+            let fault = fault.clone();
             // Every rule counts its points, also where another one strikes.
-            if !about || !active.strikes(since) || action.is_some() {
+            if !active.strikes(since) || action.is_some() {
                 continue;
             }
             let new = action.insert(FaultAction {
-                what: active.rule.what,
-                value: active.rule.value.unwrap_or(0),
-                mask: active.mask(bits.max(1)),
-                count: active.rule.count.unwrap_or(1),
-                delay_ns: active.rule.delay.map_or(0, |delay| delay.0),
+                fault,
+                bit: active.bit(bits.max(1)),
                 chosen: active.number(),
             });
             account.faults += 1;
             if account.told.len() < MAX_TOLD {
-                let what = new.what;
+                let (place, what) = (F::POINT, &new.fault);
                 let of = if device.is_empty() { "" } else { " of " };
                 account.told.push(FaultRecord {
                     at_ns: now,

@@ -11,7 +11,7 @@ use viommu::virtio::{FaultReport, Request, spec::Status};
 
 use super::delayed_action::DelayedAction;
 use super::engine::{FaultAction, Injection};
-use super::spec::{FaultKind, FaultPoint};
+use super::spec::{self, ReportFault, RequestFault, TranslationFault};
 
 /// The level that faults are reported at which come from no walk.
 const LEVEL: u8 = 3;
@@ -40,53 +40,53 @@ impl Injector for IommuPoints {
 
     fn translation(&self, at: &Translation) -> Option<viommu::Miss> {
         let device = self.injection.name(at.requester.source);
-        let words = |_: &FaultAction| format!(" ({} of IOVA {:#x})", at.access, at.iova);
-        let action = self
-            .injection
-            .at(FaultPoint::Translation, device, 1, |_| true, words)?;
-        if action.what == FaultKind::Status {
-            let alarm = DelayedAction::Status {
-                device: device.into(),
-                // Checked to be 32 bits.
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "it was checked"
-                )]
-                status: action.value as u32,
-            };
-            self.injection.later(0, alarm);
-            return None;
-        }
+        let words =
+            |_: &FaultAction<TranslationFault>| format!(" ({} of IOVA {:#x})", at.access, at.iova);
+        let action = self.injection.at(device, 1, |_| true, words)?;
+        let reason = match action.fault {
+            TranslationFault::Translation {} => FaultReason::Translation,
+            TranslationFault::Permission {} => FaultReason::Permission,
+            TranslationFault::AccessFlag {} => FaultReason::AccessFlag,
+            TranslationFault::Format {} => FaultReason::Format,
+            TranslationFault::Secure {} => FaultReason::Secure,
+            TranslationFault::Abort {} => FaultReason::WalkAbort,
+            TranslationFault::MultiHit {} => FaultReason::MultipleHits,
+            TranslationFault::Status { value } => {
+                let alarm = DelayedAction::Status {
+                    device: device.into(),
+                    status: value,
+                };
+                self.injection.later(0, alarm);
+                return None;
+            }
+        };
         Some(viommu::Miss {
-            reason: reason(action.what)?,
+            reason,
             level: Some(LEVEL),
         })
     }
 
     fn descriptor(&self, at: &DescriptorRead) -> Option<DescriptorFault> {
-        let words = |_: &FaultAction| format!(" (descriptor at {:#x})", at.address);
+        let words =
+            |_: &FaultAction<spec::DescriptorFault>| format!(" (descriptor at {:#x})", at.address);
         let device = self.injection.name(at.requester.source);
-        let action = self
-            .injection
-            .at(FaultPoint::PageTable, device, 64, |_| true, words)?;
-        Some(match (action.what, at.value) {
-            (FaultKind::Flip, Some(value)) => DescriptorFault::Value(value ^ action.mask),
+        let action = self.injection.at(device, 64, |_| true, words)?;
+        Some(match (&action.fault, at.value) {
+            (spec::DescriptorFault::Flip { mask }, Some(value)) => {
+                DescriptorFault::Value(value ^ action.bits(*mask))
+            }
             _ => DescriptorFault::Abort,
         })
     }
 
     fn flush(&self, at: &Flush<'_>) -> Option<FlushFault> {
-        let words = |_: &FaultAction| format!(" (context {})", at.context);
-        let action = self
-            .injection
-            .at(FaultPoint::Flush, at.instance, 1, |_| true, words)?;
-        match action.what {
-            FaultKind::Late => Some(FlushFault::Late(action.count)),
-            FaultKind::Stuck => Some(FlushFault::Stuck),
-            FaultKind::Ignored => Some(FlushFault::Ignored),
-            _ => None,
-        }
+        let words = |_: &FaultAction<spec::FlushFault>| format!(" (context {})", at.context);
+        let action = self.injection.at(at.instance, 1, |_| true, words)?;
+        Some(match action.fault {
+            spec::FlushFault::Late { count } => FlushFault::Late(count.into()),
+            spec::FlushFault::Stuck {} => FlushFault::Stuck,
+            spec::FlushFault::Ignored {} => FlushFault::Ignored,
+        })
     }
 
     fn register_read(&self, at: &RegisterAccess<'_>) -> Option<u32> {
@@ -100,20 +100,16 @@ impl Injector for IommuPoints {
     }
 
     fn request(&self, request: &Request) -> Option<Status> {
-        let words = |_: &FaultAction| format!(" ({request:?})");
-        let action = self
-            .injection
-            .at(FaultPoint::Request, &self.iommu, 1, |_| true, words)?;
-        u8::try_from(action.value)
-            .ok()
-            .and_then(Status::from_number)
+        let words = |_: &FaultAction<RequestFault>| format!(" ({request:?})");
+        let action = self.injection.at(&self.iommu, 1, |_| true, words)?;
+        let RequestFault::Value { value } = action.fault;
+        Status::from_number(value.into())
     }
 
     fn loses_report(&self, report: &FaultReport) -> bool {
-        let words = |_: &FaultAction| format!(" (IOVA {:#x})", report.address);
-        self.injection
-            .at(FaultPoint::Report, &self.iommu, 1, |_| true, words)
-            .is_some()
+        let words = |_: &FaultAction<ReportFault>| format!(" (IOVA {:#x})", report.address);
+        let action = self.injection.at(&self.iommu, 1, |_| true, words);
+        action.is_some_and(|action| action.fault == ReportFault::Lost {})
     }
 }
 
@@ -123,17 +119,4 @@ fn register_name(register: Register) -> String {
         Register::Context(_, register) => format!("{register:?}").to_uppercase(),
         Register::Utlb(_, register) => format!("{register:?}").to_uppercase(),
     }
-}
-
-fn reason(what: FaultKind) -> Option<FaultReason> {
-    Some(match what {
-        FaultKind::Translation => FaultReason::Translation,
-        FaultKind::Permission => FaultReason::Permission,
-        FaultKind::AccessFlag => FaultReason::AccessFlag,
-        FaultKind::Format => FaultReason::Format,
-        FaultKind::Secure => FaultReason::Secure,
-        FaultKind::Abort => FaultReason::WalkAbort,
-        FaultKind::MultiHit => FaultReason::MultipleHits,
-        _ => return None,
-    })
 }

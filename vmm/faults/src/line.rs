@@ -6,7 +6,7 @@ use vmm_base::Interrupt;
 
 use super::delayed_action::DelayedAction;
 use super::engine::Injection;
-use super::spec::{FaultKind, FaultPoint};
+use super::spec::InterruptFault;
 
 /// The line of one device, between the device and the interrupt controller.
 pub struct FaultyLine {
@@ -67,35 +67,31 @@ impl FaultyLine {
 
     /// The device raises its interrupt; whether the controller gets to see it.
     fn raises(&self) -> bool {
-        let action = self.injection.at(
-            FaultPoint::Interrupt,
-            &self.device,
-            1,
-            |_| true,
-            |_| String::new(),
-        );
+        let action = self
+            .injection
+            .at(&self.device, 1, |_| true, |_| String::new());
         let Some(action) = action else {
             return true;
         };
-        let delay = action.delay_ns.max(1);
-        match action.what {
-            FaultKind::Lost => return false,
-            FaultKind::Late => {
-                self.alarm(delay, None);
+        match action.fault {
+            InterruptFault::Lost {} => return false,
+            InterruptFault::Late { delay } => {
+                self.alarm(delay.0.max(1), None);
                 return false;
             }
-            FaultKind::Repeated => {
-                for turn in 0..u64::from(action.count) {
+            InterruptFault::Repeated { count, delay } => {
+                let delay = delay.0.max(1);
+                for turn in 0..u64::from(u32::from(count)) {
                     let begin = (2 * turn + 1).saturating_mul(delay);
                     self.alarm(begin, Some(true));
                     self.alarm(begin.saturating_add(delay), None);
                 }
             }
-            FaultKind::Spurious => {
+            InterruptFault::Spurious { delay } => {
+                let delay = delay.0.max(1);
                 self.alarm(delay, Some(true));
                 self.alarm(delay.saturating_mul(2), None);
             }
-            _ => {}
         }
         true
     }

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use vmm_base::TextError;
 use vmm_files::toml_file::{self, FileError};
 
-use super::spec::{FaultKind, FaultPoint, Plan, Rule, When};
+use super::spec::{Fault, FunctionFault, Plan, Rule, When};
 
 /// The plans that are shipped.
 pub const SHIPPED: [(&str, &str); 14] = [
@@ -42,7 +43,7 @@ pub enum PlanError {
         /// Which fault, from 1.
         number: usize,
         /// How.
-        what: String,
+        what: TextError,
     },
     /// It has too many faults.
     #[error("cannot use {0}: it has more than {MAX_RULES} faults")]
@@ -91,144 +92,45 @@ pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
     Ok(plan)
 }
 
-/// Kinds of a place: what can happen there.
-pub const fn kinds(place: FaultPoint) -> &'static [FaultKind] {
-    match place {
-        FaultPoint::Translation => &[
-            FaultKind::Translation,
-            FaultKind::Permission,
-            FaultKind::AccessFlag,
-            FaultKind::Format,
-            FaultKind::Secure,
-            FaultKind::Abort,
-            FaultKind::MultiHit,
-            FaultKind::Status,
-        ],
-        FaultPoint::PageTable => &[FaultKind::Abort, FaultKind::Flip],
-        FaultPoint::Flush => &[FaultKind::Late, FaultKind::Stuck, FaultKind::Ignored],
-        FaultPoint::RegisterRead => &[FaultKind::Value, FaultKind::Flip],
-        FaultPoint::RegisterWrite => &[FaultKind::Lost, FaultKind::Value, FaultKind::Flip],
-        FaultPoint::Interrupt => &[
-            FaultKind::Lost,
-            FaultKind::Late,
-            FaultKind::Repeated,
-            FaultKind::Spurious,
-        ],
-        FaultPoint::Queue => &[
-            FaultKind::Lost,
-            FaultKind::Late,
-            FaultKind::NeedsReset,
-            FaultKind::Reset,
-        ],
-        FaultPoint::Chain => &[FaultKind::FlipAddress, FaultKind::FlipLength],
-        FaultPoint::Disk => &[
-            FaultKind::IoError,
-            FaultKind::Unsupported,
-            FaultKind::Short,
-            FaultKind::Flip,
-            FaultKind::LateData,
-            FaultKind::Again,
-        ],
-        FaultPoint::Request => &[FaultKind::Value],
-        FaultPoint::Report => &[FaultKind::Lost],
-        FaultPoint::Function => &[FaultKind::Error],
-    }
-}
-
 /// What the types cannot say.
-fn check(rule: &Rule) -> Result<(), String> {
+fn check(rule: &Rule) -> Result<(), TextError> {
     let Rule {
-        place,
-        what,
+        fault,
         device,
-        register,
-        function,
-        value,
-        mask,
-        count,
-        delay,
         when,
     } = rule;
-    let kinds = kinds(*place);
-    if !kinds.contains(what) {
-        let names: Vec<String> = kinds.iter().map(ToString::to_string).collect();
-        return Err(format!(
-            "{what} cannot happen at a {place}: use one of {}",
-            names.join(", ")
-        ));
+    let (mut register, mut function) = (None, None);
+    match fault {
+        Fault::RegisterRead(fault) => register = fault.register.as_ref(),
+        Fault::RegisterWrite(fault) => register = fault.register.as_ref(),
+        Fault::Function(FunctionFault::Error { function: name, .. }) => function = Some(name),
+        _ => {}
     }
-    let needs = |key: &str, given: bool, needed: bool, allowed: bool| match (given, needed) {
-        (false, true) => Err(format!("a {what} at a {place} needs `{key}`")),
-        (true, _) if !allowed => Err(format!("a {what} at a {place} has no `{key}`")),
-        _ => Ok(()),
-    };
-    let valued = matches!(
-        what,
-        FaultKind::Value | FaultKind::Status | FaultKind::Error
-    );
-    needs("value", value.is_some(), valued, valued)?;
-    let flips = matches!(
-        what,
-        FaultKind::Flip | FaultKind::FlipAddress | FaultKind::FlipLength
-    );
-    needs("mask", mask.is_some(), false, flips)?;
-    let counts = matches!(
-        (place, what),
-        (FaultPoint::Flush, FaultKind::Late) | (_, FaultKind::Repeated)
-    );
-    needs("count", count.is_some(), counts, counts)?;
-    let lasts = matches!(
-        what,
-        FaultKind::Spurious | FaultKind::LateData | FaultKind::Again | FaultKind::Repeated
-    ) || (*what == FaultKind::Late && *place != FaultPoint::Flush);
-    needs("delay", delay.is_some(), lasts, lasts)?;
-    let registers = matches!(place, FaultPoint::RegisterRead | FaultPoint::RegisterWrite);
-    needs("register", register.is_some(), false, registers)?;
-    let calls = *place == FaultPoint::Function;
-    needs("function", function.is_some(), calls, calls)?;
-    needs("device", device.is_some(), false, !calls)?;
-    for name in [device, register, function, &when.probe]
-        .into_iter()
-        .flatten()
-    {
+    if function.is_some() && device.is_some() {
+        return Err("a function has no `device`".into());
+    }
+    let names = [device.as_ref(), register, function, when.probe.as_ref()];
+    for name in names.into_iter().flatten() {
         let good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) {
             return Err(format!(
                 "{name:?} is no name: use up to {MAX_NAME} letters, digits, _, - and ."
-            ));
+            )
+            .into());
         }
     }
-    for name in [function, &when.probe].into_iter().flatten() {
+    for name in [function, when.probe.as_ref()].into_iter().flatten() {
         // Those of C, and what compilers add to them behind a dot.
         if name.contains('-') || name.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
             return Err(format!(
                 "{name:?} cannot be a function of a kernel: use letters, digits, _ and ., and begin with a letter or _"
-            ));
+            ).into());
         }
     }
-    check_value(rule)?;
     check_when(when)
 }
 
-/// Whether values are in their range.
-fn check_value(rule: &Rule) -> Result<(), String> {
-    let fits = |value: i64| match rule.place {
-        FaultPoint::Request => (0..=8).contains(&value),
-        FaultPoint::Function => i32::try_from(value).is_ok(),
-        _ => u32::try_from(value).is_ok(),
-    };
-    if let Some(value) = rule.value.filter(|value| !fits(*value)) {
-        return Err(format!("the value {value} does not fit a {}", rule.place));
-    }
-    match (rule.mask, rule.count) {
-        (Some(0), _) => Err("a mask of 0 flips nothing".into()),
-        (_, Some(0)) => Err("a count of 0 does nothing".into()),
-        (_, Some(count)) if count > 1_000_000 => Err(format!("a count of {count} is too high")),
-        _ => Ok(()),
-    }
-}
-
-fn check_when(when: &When) -> Result<(), String> {
+fn check_when(when: &When) -> Result<(), TextError> {
     let ways = [
         when.nth.is_some(),
         when.every.is_some(),
@@ -246,16 +148,20 @@ fn check_when(when: &When) -> Result<(), String> {
     if let Some(p) = when.probability
         && !(0.0..=1.0).contains(&p)
     {
-        return Err(format!("the probability {p} is not between 0 and 1"));
+        return Err(format!("the probability {p} is not between 0 and 1").into());
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
-    use super::super::spec::{Nth, Time};
+    use proptest::prelude::*;
+    use strum::VariantNames;
+
+    use super::super::point::PointFault;
+    use super::super::spec::*;
     use super::*;
 
     fn fault(keys: &str) -> Result<Plan, PlanError> {
@@ -272,30 +178,31 @@ mod tests {
 
     #[test]
     fn every_kind_is_in_a_shipped_plan() {
-        let plans: Vec<Plan> = SHIPPED
-            .iter()
-            .map(|(name, _)| find(name).unwrap())
-            .collect();
-        for place in [
-            FaultPoint::Translation,
-            FaultPoint::PageTable,
-            FaultPoint::Flush,
-            FaultPoint::RegisterRead,
-            FaultPoint::RegisterWrite,
-            FaultPoint::Interrupt,
-            FaultPoint::Queue,
-            FaultPoint::Chain,
-            FaultPoint::Disk,
-            FaultPoint::Request,
-            FaultPoint::Report,
-            FaultPoint::Function,
-        ] {
-            for what in kinds(place) {
-                let rules = plans.iter().flat_map(|plan| &plan.fault);
-                let mut found = rules.filter(|rule| (rule.place, rule.what) == (place, *what));
-                assert!(found.next().is_some(), "no plan has {what} at a {place}");
+        let plans = SHIPPED.iter().map(|(name, _)| find(name).unwrap());
+        let rules: Vec<Rule> = plans.flat_map(|plan| plan.fault).collect();
+        fn each<F: PointFault + VariantNames>(rules: &[Rule]) {
+            kinds::<F>(rules, F::VARIANTS);
+        }
+        fn kinds<F: PointFault>(rules: &[Rule], names: &[&str]) {
+            let of = rules.iter().filter_map(|rule| F::of(&rule.fault));
+            let found: BTreeSet<String> = of.map(ToString::to_string).collect();
+            for what in names {
+                let point = F::POINT;
+                assert!(found.contains(*what), "no plan has {what} at a {point}");
             }
         }
+        each::<TranslationFault>(&rules);
+        each::<DescriptorFault>(&rules);
+        each::<FlushFault>(&rules);
+        kinds::<RegisterFault<ReadFault>>(&rules, ReadFault::VARIANTS);
+        kinds::<RegisterFault<WriteFault>>(&rules, WriteFault::VARIANTS);
+        each::<InterruptFault>(&rules);
+        each::<QueueFault>(&rules);
+        each::<ChainFault>(&rules);
+        each::<DiskFault>(&rules);
+        each::<RequestFault>(&rules);
+        each::<ReportFault>(&rules);
+        each::<FunctionFault>(&rules);
     }
 
     #[test]
@@ -303,15 +210,15 @@ mod tests {
         for (keys, sentence) in [
             (
                 "where = \"flush\"\nwhat = \"flip\"",
-                "flip cannot happen at a flush: use one of late, stuck, ignored",
+                "line 2: unknown variant `flip`, expected one of `late`, `stuck`, `ignored`",
             ),
             (
                 "where = \"flush\"\nwhat = \"late\"",
-                "a late at a flush needs `count`",
+                "line 2: missing field `count`",
             ),
             (
                 "where = \"flush\"\nwhat = \"stuck\"\nvalue = 3",
-                "a stuck at a flush has no `value`",
+                "line 2: unknown field `value`",
             ),
             (
                 "where = \"disk\"\nwhat = \"again\"\ndelay = \"5\"",
@@ -324,6 +231,14 @@ mod tests {
             (
                 "where = \"disk\"\nwhat = \"flip\"\ncolour = 0",
                 "unknown field `colour`",
+            ),
+            (
+                "where = \"request\"\nwhat = \"value\"\nvalue = 9",
+                "9 is no status of a request: use 0 to 8",
+            ),
+            (
+                "where = \"function\"\nwhat = \"error\"\nfunction = \"f\"\nvalue = 5\ndevice = \"disk0\"",
+                "a function has no `device`",
             ),
             (
                 "where = \"disc\"\nwhat = \"flip\"",
@@ -347,7 +262,7 @@ mod tests {
             ),
             (
                 "where = \"register-read\"\nwhat = \"value\"\nvalue = -1",
-                "does not fit",
+                "integer `-1`, expected u32",
             ),
             (
                 "where = \"disk\"\nwhat = \"flip\"\ndevice = \"a b\"",
@@ -403,34 +318,70 @@ mod tests {
         }
 
         #[test]
-        fn a_plan_survives_being_written(place in 0_usize..10, kind in 0_usize..8, seed: u64) {
-            let places = [FaultPoint::Translation, FaultPoint::PageTable, FaultPoint::Flush, FaultPoint::RegisterRead,
-                FaultPoint::RegisterWrite, FaultPoint::Interrupt, FaultPoint::Queue, FaultPoint::Chain,
-                FaultPoint::Disk, FaultPoint::Function];
-            let place = places[place];
-            let what = kinds(place)[kind % kinds(place).len()];
-            let bit = |n: u32| seed >> n & 1 == 1;
+        fn a_plan_survives_being_written(fault in faults(), bits: u8) {
+            let bit = |n: u32| bits >> n & 1 == 1;
             let rule = Rule {
-                place,
-                what,
+                fault,
                 device: bit(0).then(|| "disk0".into()),
-                register: bit(1).then(|| "IMSTR".into()),
-                function: bit(2).then(|| "f".into()),
-                value: bit(3).then_some(3),
-                mask: bit(4).then_some(seed | 1),
-                count: bit(5).then_some(2),
-                delay: bit(6).then_some(Time(1_000)),
-                when: When { nth: bit(7).then_some(Nth { first: 1, last: 9 }), ..When::default() },
+                when: When {
+                    nth: bit(1).then_some(Nth { first: 1, last: 9 }),
+                    ..When::default()
+                },
             };
-            // TOML has signed numbers only.
-            let rule = Rule { mask: rule.mask.map(|mask| mask >> 1 | 1), ..rule };
-            let scenario = Default::default();
-            let plan = Plan { title: "t".into(), about: String::new(), scenario, fault: vec![rule] };
+            let plan = Plan {
+                title: "t".into(),
+                about: String::new(),
+                scenario: Default::default(),
+                fault: vec![rule],
+            };
             let text = toml::to_string(&plan).unwrap();
             match parse("p", &text) {
                 Ok(read) => prop_assert_eq!(read, plan),
                 Err(error) => prop_assert!(matches!(error, PlanError::Rule { .. }), "{}", error),
             }
         }
+    }
+
+    /// Any fault, with any numbers that it may have.
+    fn faults() -> impl Strategy<Value = Fault> {
+        // TOML has signed numbers only.
+        let mask = prop::option::of(1..=i64::MAX as u64);
+        let mask = mask.prop_map(|mask| mask.map(|mask| Mask::try_from(mask).unwrap()));
+        let count = (1_u32..=1_000_000).prop_map(|count| Count::try_from(count).unwrap());
+        let numbers = (mask, count, any::<u32>(), 0_u64..3_600_000_000_000);
+        (0..16_u8, numbers).prop_map(|(which, (mask, count, value, ns))| {
+            let (delay, register) = (Time(ns), (ns % 2 == 0).then(|| "IMSTR".into()));
+            let status = RequestStatus::try_from((value % 9) as u8).unwrap();
+            match which {
+                0 => Fault::Translation(TranslationFault::Abort {}),
+                1 => Fault::Translation(TranslationFault::Status { value }),
+                2 => Fault::PageTable(DescriptorFault::Flip { mask }),
+                3 => Fault::Flush(FlushFault::Late { count }),
+                4 => Fault::RegisterRead(RegisterFault {
+                    register,
+                    fault: ReadFault::Value { value },
+                }),
+                5 => Fault::RegisterWrite(RegisterFault {
+                    register,
+                    fault: WriteFault::Lost {},
+                }),
+                6 => Fault::RegisterWrite(RegisterFault {
+                    register,
+                    fault: WriteFault::Flip { mask },
+                }),
+                7 => Fault::Interrupt(InterruptFault::Repeated { count, delay }),
+                8 => Fault::Interrupt(InterruptFault::Spurious { delay }),
+                9 => Fault::Queue(QueueFault::Late { delay }),
+                10 => Fault::Chain(ChainFault::FlipAddress { mask }),
+                11 => Fault::Disk(DiskFault::Again { delay }),
+                12 => Fault::Disk(DiskFault::Short {}),
+                13 => Fault::Request(RequestFault::Value { value: status }),
+                14 => Fault::Report(ReportFault::Lost {}),
+                _ => Fault::Function(FunctionFault::Error {
+                    function: "f".into(),
+                    value: value.cast_signed(),
+                }),
+            }
+        })
     }
 }

@@ -1,55 +1,63 @@
 //! Registers that are read and written wrongly: those of IOMMUs and of virtio slots.
 
+use std::fmt::Display;
+
 use super::engine::{FaultAction, Injection};
-use super::spec::{FaultKind, FaultPoint, Rule};
+use super::point::PointFault;
+use super::spec::{ReadFault, RegisterFault, WriteFault};
 
 impl Injection {
     /// The guest reads a register of `device` that shows `value`; what it sees instead.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a register has 32 bits, of which the mask flips some"
+    )]
     pub(crate) fn register_read(&self, device: &str, name: &str, value: u32) -> Option<u32> {
-        let action = self.register(FaultPoint::RegisterRead, device, name, value)?;
-        Some(instead(&action, value))
+        let seen = |action: &FaultAction<RegisterFault<ReadFault>>| match action.fault.fault {
+            ReadFault::Value { value } => Some(value),
+            ReadFault::Flip { mask } => Some(value ^ action.bits(mask) as u32),
+        };
+        seen(&self.register(device, name, value, seen)?)
     }
 
     /// The guest writes `value` to a register of `device`; what is written instead, if anything is.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a register has 32 bits, of which the mask flips some"
+    )]
     pub(crate) fn register_write(
         &self,
         device: &str,
         name: &str,
         value: u32,
     ) -> Option<Option<u32>> {
-        let action = self.register(FaultPoint::RegisterWrite, device, name, value)?;
-        Some((action.what != FaultKind::Lost).then(|| instead(&action, value)))
+        let written = |action: &FaultAction<RegisterFault<WriteFault>>| match action.fault.fault {
+            WriteFault::Lost {} => None,
+            WriteFault::Value { value } => Some(value),
+            WriteFault::Flip { mask } => Some(value ^ action.bits(mask) as u32),
+        };
+        Some(written(&self.register(device, name, value, written)?))
     }
 
-    fn register(
+    /// What strikes at a register that would have `value`, and has what `instead` says.
+    fn register<F: Display>(
         &self,
-        place: FaultPoint,
         device: &str,
         name: &str,
         value: u32,
-    ) -> Option<FaultAction> {
-        let named = |rule: &Rule| rule.register.as_deref().is_none_or(|wanted| wanted == name);
-        let words = |action: &FaultAction| match action.what {
-            FaultKind::Lost => format!(" ({name}, {value:#x})"),
-            _ => format!(" ({name}, {value:#x} to {:#x})", instead(action, value)),
+        instead: impl Fn(&FaultAction<RegisterFault<F>>) -> Option<u32>,
+    ) -> Option<FaultAction<RegisterFault<F>>>
+    where
+        RegisterFault<F>: PointFault,
+    {
+        let named = |fault: &RegisterFault<F>| {
+            let wanted = fault.register.as_deref();
+            wanted.is_none_or(|wanted| wanted == name)
         };
-        self.at(place, device, 32, named, words)
-    }
-}
-
-fn instead(action: &FaultAction, value: u32) -> u32 {
-    match action.what {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a register has 32 bits, of which the mask flips some"
-        )]
-        FaultKind::Flip => value ^ action.mask as u32,
-        // Checked to be 32 bits.
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "it was checked"
-        )]
-        _ => action.value as u32,
+        let words = |action: &FaultAction<RegisterFault<F>>| match instead(action) {
+            None => format!(" ({name}, {value:#x})"),
+            Some(new) => format!(" ({name}, {value:#x} to {new:#x})"),
+        };
+        self.at(device, 32, named, words)
     }
 }

@@ -83,10 +83,9 @@ impl Active {
         (self.random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// The bits to flip in a value of `bits` bits: those of the plan, or one that the seed chooses.
-    pub fn mask(&mut self, bits: u32) -> u64 {
-        let chosen = 1 << (self.random.next_u64() % u64::from(bits));
-        self.rule.mask.unwrap_or(chosen)
+    /// One of `bits` bits, at least 1, that the seed chooses.
+    pub fn bit(&mut self, bits: u32) -> u64 {
+        1 << (self.random.next_u64() % u64::from(bits))
     }
 
     /// A number that the seed chooses.

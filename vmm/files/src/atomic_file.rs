@@ -17,11 +17,11 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, open
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-/// How the name of an unfinished file begins.
+/// The beginning of an unfinished file's name.
 const PREFIX: &str = ".vmm-";
-/// What the second part of such a name is made from, beside the first one.
+/// One of the parts that the end of such a name is hashed from, which keeps it apart from other hashes.
 const DOMAIN: &str = "viommu: unfinished file";
-/// How often another name is tried.
+/// The number of other names that are tried.
 const TRIES: u32 = 64;
 
 /// A file that is being written. Until [`AtomicFile::publish`] nothing is at its place, or what was
@@ -44,13 +44,14 @@ impl AtomicFile {
         Self::begin(path, true)
     }
 
-    /// The same; without a name if `unnamed`, and if that is possible.
+    /// Begins a file as [`AtomicFile::create`] does; without a name if `unnamed`, and if the host can do that.
     fn begin(path: &Path, unnamed: bool) -> io::Result<Self> {
         let target = target(path);
         if fs::metadata(&target).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
             let why = "there is a pipe, socket or device in the place of the file";
             return Err(io::Error::new(ErrorKind::InvalidInput, why));
         }
+        // `append` truncates nothing, and O_NONBLOCK does not wait if somebody has put a pipe there meanwhile.
         match OpenOptions::new()
             .append(true)
             .custom_flags(libc::O_NONBLOCK)
@@ -77,13 +78,13 @@ impl AtomicFile {
         Ok(Self { file, target, name })
     }
 
-    /// Whether it has no name until it is published, so that nothing is left of it if this process
-    /// is killed.
+    /// Returns whether the file has no name until it is published, so that nothing is left of it if this process is
+    /// killed.
     pub fn is_unnamed(&self) -> bool {
         self.name.is_none()
     }
 
-    /// Has the file appear with what was written so far; what is written later is appended to it.
+    /// Makes the file appear with what was written so far; what is written later is appended to it.
     ///
     /// # Errors
     /// The host refuses; what was there before stays.
@@ -102,18 +103,21 @@ impl AtomicFile {
         if let Some(name) = &self.name {
             fs::rename(name, &self.target)?;
         }
+        // Nothing for `drop` to remove any more.
         self.name = None;
         // Others may want to lock the file at its place.
         let _ = flock(&file, FlockOperation::Unlock);
         Ok(file)
     }
 
-    /// As [`AtomicFile::publish`], with what was written safe on the disk before the file appears,
+    /// Publishes as [`AtomicFile::publish`] does, with what was written safe on the disk before the file appears,
     /// and its name after.
     ///
     /// # Errors
-    /// As there.
+    /// As [`AtomicFile::publish`].
     pub fn publish_durably(self) -> io::Result<()> {
+        // The contents reach the disk before the name does, or a power failure could leave the name with nothing behind
+        // it.
         self.file.sync_all()?;
         let directory = File::open(directory(&self.target))?;
         self.publish()?;
@@ -121,6 +125,7 @@ impl AtomicFile {
     }
 
     fn link(&self, to: &Path) -> rustix::io::Result<()> {
+        // Through /proc, as linkat(2) with AT_EMPTY_PATH takes a capability (CAP_DAC_READ_SEARCH).
         linkat(
             CWD,
             descriptor(&self.file),
@@ -146,7 +151,7 @@ impl AtomicFile {
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
-            // It is removed by the next run in this directory otherwise.
+            // A failure is ignored: the next writer in this directory removes it then.
             let _ = fs::remove_file(name);
         }
     }
@@ -162,8 +167,8 @@ impl Write for AtomicFile {
     }
 }
 
-/// What went wrong with a file, in words for its user. Without the name of a temporary file that
-/// `tempfile` adds, as the user named another one.
+/// Returns what went wrong with a file, in words for its user, and without the name of a temporary file that `tempfile`
+/// adds: the user named another one.
 pub fn reason(error: &io::Error) -> String {
     if error.raw_os_error() == Some(libc::EFBIG) {
         return "the file may not grow beyond the limit on the size of files (see ulimit -f)"
@@ -176,10 +181,10 @@ pub fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Where the file really is: through symbolic links, so that these stay, also one to a file that
-/// does not exist yet.
+/// Returns where the file really is: through symbolic links, which stay as they are, also one to a file that does not
+/// exist yet.
 pub fn target(path: &Path) -> PathBuf {
-    /// As many links as Linux follows.
+    /// The number of links that Linux follows (`MAXSYMLINKS` of include/linux/namei.h).
     const MOST_LINKS: u32 = 40;
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
@@ -189,6 +194,7 @@ pub fn target(path: &Path) -> PathBuf {
         let Ok(link) = fs::read_link(&path) else {
             break;
         };
+        // `canonicalize` fails at a link to a file that does not exist yet, hence one link at a time.
         path = directory(&path).join(link);
     }
     let parent = directory(&path).canonicalize();
@@ -204,27 +210,28 @@ fn directory(path: &Path) -> &Path {
     named.unwrap_or(Path::new("."))
 }
 
-/// The name by which this process can link a file that has none.
+/// Returns the path by which this process can link a file that has no name.
 fn descriptor(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// A file without a name; `None` where the host has no such files, or no way to give them names.
+/// Opens a file without a name; `None` where the host has no such files, or no way to give them names.
 fn open_unnamed(directory: &Path) -> io::Result<Option<File>> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     match openat(CWD, directory, flags, Mode::from_raw_mode(0o666)) {
         Ok(file) => {
             let file = File::from(file);
+            // Without /proc it could never be given a name.
             let reachable = fs::symlink_metadata(descriptor(&file)).is_ok();
             Ok(reachable.then_some(file))
         }
-        // What file systems say that cannot do it, and kernels that do not know the flag.
+        // What file systems return that have no such files, and kernels that do not know the flag.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-/// A locked file with a name that says what it is.
+/// Creates a locked file with a name that tells that it is unfinished.
 fn open_named(directory: &Path) -> io::Result<(File, PathBuf)> {
     for _ in 0..TRIES {
         let name = directory.join(unfinished_name());
@@ -239,7 +246,7 @@ fn open_named(directory: &Path) -> io::Result<(File, PathBuf)> {
             file => file?,
         };
         lock(&file)?;
-        // Someone who cleaned up may have come between, and taken it for a dead writer's.
+        // Another program's clean-up may have come between creation and lock, and removed it as a dead writer's.
         if file.metadata()?.nlink() > 0 {
             return Ok((file, name));
         }
@@ -247,7 +254,7 @@ fn open_named(directory: &Path) -> io::Result<(File, PathBuf)> {
     Err(ErrorKind::AlreadyExists.into())
 }
 
-/// Locks a file. Where there are no locks, nobody takes the file for a dead writer's.
+/// Locks a file. On file systems without locks it stays unlocked, and clean-up, which needs the lock, removes nothing.
 fn lock(file: &File) -> io::Result<()> {
     loop {
         match flock(file, FlockOperation::LockExclusive) {
@@ -260,14 +267,15 @@ fn lock(file: &File) -> io::Result<()> {
     }
 }
 
-/// A name that nobody has yet.
+/// Returns a name that nobody has yet.
 fn unfinished_name() -> String {
+    // Each `RandomState` has keys of its own, so what hashing nothing yields is random.
     let number = format!("{:016x}", RandomState::new().build_hasher().finish());
     format!("{PREFIX}{number}-{}", proof(&number))
 }
 
-/// What follows `number` in the names that this program gives on this host. Other hosts of a
-/// network's file system do not see each other's locks.
+/// Returns what follows `number` in the names that this program gives on this host. Hosts that share a network file
+/// system do not see each other's locks, so each takes only its own names for unfinished files.
 fn proof(number: &str) -> String {
     let host = rustix::system::uname();
     let mut hash = Sha256::new();
@@ -276,13 +284,14 @@ fn proof(number: &str) -> String {
         host.nodename().to_bytes(),
         number.as_bytes(),
     ] {
+        // The length in front of each part keeps two different lists of parts from having the same bytes.
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
     format!("{:x}", hash.finalize())[..16].to_owned()
 }
 
-/// Whether this program gives such names on this host.
+/// Returns whether `name` is one that this program gives to unfinished files on this host.
 fn is_unfinished(name: &str) -> bool {
     let parts = name
         .strip_prefix(PREFIX)
@@ -297,6 +306,7 @@ fn clean_up(directory: &Path) {
     };
     for entry in entries.flatten() {
         if entry.file_name().to_str().is_some_and(is_unfinished) {
+            // A file that cannot be removed, or whose writer lives, stays; it is no reason not to write another.
             let _ = remove_if_dead(&entry.path());
         }
     }
@@ -309,10 +319,11 @@ fn remove_if_dead(path: &Path) -> io::Result<()> {
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)?;
     let (found, named) = (file.metadata()?, fs::symlink_metadata(path)?);
+    // Between the two calls somebody may have put another file in the place of the name.
     if !found.is_file() || (found.dev(), found.ino()) != (named.dev(), named.ino()) {
         return Ok(());
     }
-    // Who writes it holds the lock, and who is dead holds none.
+    // A writer holds the lock as long as it lives.
     flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     fs::remove_file(path)
 }

@@ -38,12 +38,13 @@ pub fn open_stream(path: &Path) -> io::Result<File> {
     if kind.is_dir() {
         return Err(refusal("it is a directory"));
     }
-    // The name of a pipe without one, as in /proc/self/fd, leads nowhere.
+    // What a shell has connected has no path: its name in /proc/self/fd ("pipe:[...]") cannot be resolved.
     if (kind.is_fifo() && path.canonicalize().is_ok()) || kind.is_socket() {
         return Err(refusal(
             "it is a named pipe: write what comes from it to a file first, or use /dev/stdin",
         ));
     }
+    // Only opening must not wait: whoever reads from it waits for the bytes.
     fcntl_setfl(&file, OFlags::empty())?;
     Ok(file)
 }
@@ -62,6 +63,7 @@ pub fn open_sink(path: &Path) -> io::Result<File> {
     }
     let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     match open(path, flags, Mode::empty()) {
+        // ENXIO: a named pipe that is opened for writing only, without waiting, and has no reader (fifo(7)).
         Err(Errno::NXIO) if kind.is_fifo() => Err(refusal(
             "it is a pipe that nobody reads: start its reader first, or name a file",
         )),
@@ -69,8 +71,9 @@ pub fn open_sink(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Opens `path`; reads of it do not wait either.
+/// Opens `path`; neither this nor reads of it wait.
 fn without_waiting(path: &Path) -> io::Result<File> {
+    // O_NOCTTY: a terminal that the user names must not become the one that controls this process.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     Ok(open(path, flags, Mode::empty())?.into())
 }

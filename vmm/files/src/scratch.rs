@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// Returns `length` bytes that follow from `seed`: contents of disks that are known again.
+/// Returns `length` bytes that follow from `seed`: contents for disks that tests can recognise.
 pub fn seeded_bytes(seed: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     Xoshiro256PlusPlus::seed_from_u64(seed).fill_bytes(&mut bytes);
@@ -24,7 +24,7 @@ pub struct ScratchFile {
 }
 
 impl ScratchFile {
-    /// A file with these contents.
+    /// Creates a file with these contents.
     ///
     /// # Errors
     /// The host has no room for it.
@@ -37,12 +37,12 @@ impl ScratchFile {
         Ok(Self { file, path })
     }
 
-    /// By what name this process can open it, as long as this value is there.
+    /// Returns the path by which this process can open the file, for as long as this value lives.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file.
+    /// Returns the file.
     pub fn file(&self) -> &File {
         &self.file
     }

@@ -14,9 +14,9 @@ const MAX_BYTES: u64 = 1 << 20;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {message}")]
 pub struct Mistake {
-    /// Where, from 1.
+    /// Its line, from 1.
     pub line: usize,
-    /// What the reader says.
+    /// The parser's message.
     pub message: String,
 }
 
@@ -28,7 +28,7 @@ pub enum FileError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// It is not well-formed, or has keys that it should not have.
@@ -36,12 +36,12 @@ pub enum FileError {
     Toml {
         /// The file, or the name of what is shipped.
         file: String,
-        /// Where and why.
+        /// The mistake in it.
         mistake: Mistake,
     },
 }
 
-/// The text of the file at `path`, with an error that names it.
+/// Returns the text of the file at `path`, with an error that names it.
 ///
 /// # Errors
 /// As [`read`].
@@ -52,7 +52,7 @@ pub fn read_named(path: &Path) -> Result<String, FileError> {
     })
 }
 
-/// What `text`, which came from `file`, describes, with an error that names it.
+/// Returns what `text`, which came from `file`, describes, with an error that names it.
 ///
 /// # Errors
 /// As [`parse`].
@@ -63,12 +63,13 @@ pub fn parse_named<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Fil
     })
 }
 
-/// The text of the file at `path`.
+/// Returns the text of the file at `path`.
 ///
 /// # Errors
 /// It cannot be read, is not text, or is too large to be meant.
 pub fn read(path: &Path) -> io::Result<String> {
-    // A device's or pipe's size is not known before it is read.
+    // Reading is what is limited, one byte beyond the limit to notice it: the size of a device or pipe is not known
+    // before.
     let mut text = String::new();
     let file = input::open_stream(path)?;
     file.take(MAX_BYTES + 1)
@@ -84,7 +85,7 @@ pub fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// What `text` describes.
+/// Returns what `text` describes.
 ///
 /// # Errors
 /// The first mistake in it.

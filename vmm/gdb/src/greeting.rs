@@ -1,4 +1,4 @@
-//! Whether who connects is a debugger.
+//! Finds out whether whoever connects is a debugger.
 //!
 //! A port is also looked at by those who only want to know whether it is open, and spoken to by those who take it for
 //! another. Nothing happens to the machine before one packet of the protocol has come whole, with its checksum.
@@ -6,14 +6,14 @@
 /// The most that comes before a debugger's first packet is over: gdb's own is not a quarter of that.
 const MAX_GREETING: usize = 4096;
 
-/// What has come so far.
+/// The bytes that have come so far.
 #[derive(Debug, Default)]
 pub(super) struct Greeting(Vec<u8>);
 
-/// What that is.
+/// A guess at who has sent them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Guess {
-    /// Nothing that tells.
+    /// Too little to tell.
     Unknown,
     /// A debugger, with these bytes to be looked at: its first packet and what came with it.
     Debugger(Vec<u8>),
@@ -22,9 +22,10 @@ pub(super) enum Guess {
 }
 
 impl Greeting {
-    /// `bytes` have come too.
+    /// Looks at `bytes`, which have come after those before.
     pub fn hear(&mut self, bytes: &[u8]) -> Guess {
         self.0.extend_from_slice(bytes);
+        // Acknowledgements (`+`) may come first, and a `$` that begins no whole packet yet may begin one later.
         let starts = self.0.iter().enumerate().filter(|(_, byte)| **byte == b'$');
         for (start, _) in starts {
             if is_packet(&self.0[start + 1..]) {
@@ -38,7 +39,8 @@ impl Greeting {
     }
 }
 
-/// Whether `rest`, which follows a `$`, begins with a packet's body, `#` and the body's sum in two hexadecimal digits.
+/// Returns whether `rest`, which follows a `$`, begins with a packet's body, `#` and the body's sum in two hexadecimal
+/// digits.
 fn is_packet(rest: &[u8]) -> bool {
     let Some(end) = rest.iter().position(|byte| *byte == b'#') else {
         return false;
@@ -46,6 +48,7 @@ fn is_packet(rest: &[u8]) -> bool {
     let (body, sum) = (&rest[..end], rest.get(end + 1..end + 3));
     let sum = sum.and_then(|digits| std::str::from_utf8(digits).ok());
     let sum = sum.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+    // The checksum is the sum of the body's bytes modulo 256.
     let found = body.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
     !body.is_empty() && sum == Some(found)
 }

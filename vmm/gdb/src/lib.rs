@@ -1,7 +1,7 @@
 //! A debugger's view of the machine: the GDB remote serial protocol over TCP.
 //!
 //! Cores are threads. The protocol is spoken by a thread of its own (`session`), which sends the
-//! machine's thread orders to carry out while it stands still (`observer`); while the guest runs,
+//! machine's thread orders to carry out while it is halted (`observer`); while the guest runs,
 //! the machine knows of the debugger only what it stops for. Breakpoints and watchpoints are the
 //! emulated processor's own, so guest memory stays as it is, and virtual time stands still while
 //! the debugger looks: a run that is only looked at is the same run. Of cores that KVM runs a
@@ -11,14 +11,20 @@
 
 mod aarch64;
 mod arm;
+mod event;
 mod greeting;
 mod isa;
 mod memory;
 mod monitor;
 mod observer;
+mod registers;
 mod session;
 mod target;
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests choose small numbers"
+)]
 mod tests;
 
 use std::io;
@@ -42,7 +48,7 @@ impl Server {
     /// Listens at `address`; port 0 takes one that is free.
     ///
     /// # Errors
-    /// Why the host does not allow it.
+    /// The host does not allow it.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let notice = Box::new(|sentence: &str| tracing::warn!("{sentence}"));
@@ -55,10 +61,10 @@ impl Server {
         Self { notice, ..self }
     }
 
-    /// Where it listens.
+    /// Returns the address at which it listens.
     ///
     /// # Errors
-    /// When the host does not tell.
+    /// The host does not tell.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -68,7 +74,7 @@ impl Server {
     /// protocol changes nothing.
     ///
     /// # Errors
-    /// When the host has no thread left.
+    /// The host has no thread left.
     pub fn attach(self, machine: &mut Machine) -> io::Result<()> {
         let cores = usize::from(machine.board().cpus);
         let stop = machine.stop_handle();
@@ -79,6 +85,7 @@ impl Server {
         };
         let observer = start(self, cores, watches, stop.clone())?;
         machine.observe(Box::new(observer));
+        // The machine's first stop is this interrupt: it waits for the debugger there.
         stop.interrupt();
         Ok(())
     }

@@ -2,22 +2,24 @@
 
 use vmm_machine::vcpu::Core;
 
-/// The parts of `len` bytes from `va`, each in one page, with the physical address: translated, or where nothing is
-/// mapped the same.
+/// Cuts the `len` bytes from `va` into parts of one page each, with their physical addresses; an unmapped address is
+/// taken for a physical one.
 fn places(core: &Core<'_>, va: u64, len: usize) -> Vec<(u64, usize)> {
     let mut places = Vec::new();
     let mut done = 0;
     while done < len {
+        // Debuggers may ask for any range, also across the end of the address space.
         let at = va.wrapping_add(done as u64);
         let part = (0x1000 - (at & 0xfff) as usize).min(len - done);
+        // Before the kernel has mapped itself, its symbols are looked at by physical addresses.
         places.push((core.translate(at).unwrap_or(at), part));
         done += part;
     }
     places
 }
 
-/// Memory at `va` as the core sees it, and where nothing is mapped at that physical address, up to
-/// the first page without RAM.
+/// Reads memory at `va` as the core sees it, and of unmapped addresses at the same physical ones, up to the first page
+/// without RAM.
 pub(super) fn read(core: &Core<'_>, va: u64, len: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(len);
     for (pa, part) in places(core, va, len) {
@@ -30,7 +32,7 @@ pub(super) fn read(core: &Core<'_>, va: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Writes where [`read`] reads: all or, as far as there is RAM, nothing.
+/// Writes where [`read`] reads: all of it, or nothing if a page of it is no RAM.
 pub(super) fn write(core: &mut Core<'_>, va: u64, bytes: &[u8]) -> Option<()> {
     let places = places(core, va, bytes.len());
     if places

@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
+use arm32::Power;
 use vmm_machine::vcpu::{Cores, Halted, Width};
-
-use super::target::power_text;
 
 const HELP: &str = "\
 help            this
@@ -15,7 +14,7 @@ phys ADDR [N]   N words (default 4, at most 256) of physical memory";
 /// Words that `phys` shows at most.
 const MAX_WORDS: u64 = 256;
 
-/// The answer to `command`.
+/// Returns the answer to `command`.
 pub(super) fn answer(command: &str, halted: &mut Halted<'_>) -> String {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words[..] {
@@ -59,6 +58,16 @@ fn info(halted: &mut Halted<'_>) -> String {
     text
 }
 
+/// Returns what a core is doing, in words.
+pub(super) const fn power_text(power: Power) -> &'static str {
+    match power {
+        Power::Off => "off",
+        Power::Running => "running",
+        Power::WaitingInterrupt => "waits for an interrupt",
+        Power::WaitingEvent => "waits for an event",
+    }
+}
+
 fn translate(address: &str, halted: &mut Halted<'_>) -> String {
     let current = halted.cores.current();
     let aarch32 = halted.cores.width() == Width::Bits32;
@@ -76,6 +85,7 @@ fn physical(address: &str, count: &str, halted: &mut Halted<'_>) -> String {
     let (Some(start), Some(count)) = (number(address), number(count)) else {
         return "say phys ADDRESS COUNT".into();
     };
+    // Physical memory is the same for all cores.
     let Some(core) = halted.core(0) else {
         return "there is no core".into();
     };
@@ -95,7 +105,7 @@ fn physical(address: &str, count: &str, halted: &mut Halted<'_>) -> String {
     text
 }
 
-/// A decimal number, or a hexadecimal one after `0x`.
+/// Reads a decimal number, or a hexadecimal one after `0x`.
 fn number(text: &str) -> Option<u64> {
     match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),

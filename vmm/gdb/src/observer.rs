@@ -12,12 +12,12 @@ use arm32::Watchpoint;
 use vmm_machine::Reason;
 use vmm_machine::vcpu::{Cores, Halted, Resume, Stop, StopHandler};
 
-use super::session::Event;
+use super::event::Event;
 
-/// How long the machine waits for an order before it looks whether the run must end.
+/// The time for which the machine waits for an order before it looks whether the run must end.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// What the session's thread wants done while the machine stands still.
+/// A piece of work that the session's thread wants done while the machine is halted.
 pub(super) type Job = Box<dyn FnOnce(&mut Halted<'_>, &mut StopRequests) + Send>;
 
 /// An order of the session's thread.
@@ -30,12 +30,12 @@ pub(super) enum Order {
     End,
 }
 
-/// What the debugger asked to stop for.
+/// The events that the debugger asked to stop for.
 #[derive(Debug, Default)]
 pub(super) struct StopRequests {
     pub breakpoints: BTreeSet<u64>,
     pub watchpoints: BTreeSet<Watchpoint>,
-    /// The core that is stepped, and where it shall be stepped on without a word.
+    /// The core that is stepped, and the range in which it is stepped on without telling the debugger.
     pub step: Option<(usize, Range<u64>)>,
 }
 
@@ -63,12 +63,13 @@ impl StopRequests {
         }
     }
 
-    /// Whether the debugger shall hear of `stop`.
+    /// Returns whether the debugger is to be told of `stop`.
     fn covers(&self, stop: Stop, halted: &mut Halted<'_>) -> bool {
         match stop {
             Stop::Breakpoint { pc, .. } => self.breakpoints.contains(&pc),
             Stop::Watchpoint { hit, .. } => self.watchpoints.contains(&hit.watchpoint),
             Stop::Step { core } => self.step.as_ref().is_some_and(|(stepped, on)| {
+                // A step within the range that the debugger named goes on without it being told.
                 let pc = halted.core(core).map(|core| core.pc());
                 *stepped == core && !pc.is_some_and(|pc| on.contains(&pc))
             }),
@@ -94,12 +95,16 @@ impl Observer {
         let Some(orders) = &self.orders else {
             return Resume::Continue;
         };
+        // What the guest has written so far is on the user's terminal before the debugger shows where it is.
         halted.flush_console();
+        // Other cores may run again, and no step may be left over: the debugger decides anew how each goes on.
         self.wanted.free(halted);
         self.interrupt.store(false, Ordering::Release);
         let current = halted.cores.current();
         let mut resume = Resume::Continue;
         if self.events.send(Event::Stopped { stop, current }).is_ok() {
+            // With a timeout, as a debugger may be silent for good, and a limit of the run or a user's interrupt must
+            // end it.
             while !halted.must_end() {
                 match orders.recv_timeout(PATIENCE) {
                     Ok(Order::Do(job)) => job(halted, &mut self.wanted),
@@ -109,6 +114,7 @@ impl Observer {
                         break;
                     }
                     Err(RecvTimeoutError::Timeout) => {}
+                    // The session's thread is gone: the guest runs on as if there had been no debugger.
                     Err(RecvTimeoutError::Disconnected) => {
                         self.wanted.clear(halted);
                         break;

@@ -20,38 +20,22 @@ use vmm_base::{Reason, thread};
 use vmm_machine::StopHandle;
 use vmm_machine::vcpu::Stop;
 
+use super::event::Event;
 use super::greeting::{Greeting, Guess};
 use super::isa::Isa;
 use super::observer::{Observer, Order, StopRequests};
 use super::target::{MachineGone, Target, tid, watch_kind};
 use super::{Notice, Server};
 
-/// Events that may wait; who has more to say waits.
+/// The number of events that may wait; threads with more of them wait.
 const EVENTS: usize = 64;
-/// How long a debugger may not read what it is sent before it is given up.
+/// The time for which a debugger may leave what it is sent unread before it is given up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long who connected may not say anything: others wait meanwhile.
+/// The time for which a client may say nothing after it has connected: others wait meanwhile.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the session's thread hears of.
-pub(super) enum Event {
-    /// Someone connected.
-    Connected(TcpStream),
-    /// Bytes from the connection of this number.
-    Bytes(u64, Vec<u8>),
-    /// That connection is gone.
-    Closed(u64),
-    /// The machine stands still at a stop (`None`: because it was asked to).
-    Stopped {
-        stop: Option<Stop>,
-        /// The core whose turn it is.
-        current: usize,
-    },
-    /// The run is over.
-    Ended(Reason),
-}
-
-/// Starts the threads; the result is to observe the machine, which has `cores` cores, and `watches` accesses or not.
+/// Starts the threads; the returned observer is to be given to the machine, which has `cores` cores, and `watches`
+/// accesses or not.
 pub(super) fn start<I: Isa>(
     server: Server,
     cores: usize,
@@ -61,9 +45,9 @@ pub(super) fn start<I: Isa>(
     let Server { listener, notice } = server;
     let (events, heard) = sync_channel(EVENTS);
     let (order, orders) = std::sync::mpsc::channel();
-    // The session's end is that of what it would write here.
+    // Nothing is ever written here: the end of the pipe tells that the session has ended.
     let (ended, over) = io::pipe()?;
-    // Who was there when it was looked at may have gone when it is accepted.
+    // Whoever was there when it was looked at may be gone when accepted: then nobody is waited for.
     listener.set_nonblocking(true)?;
     // The first thing the machine does is to wait.
     let interrupt = Arc::new(AtomicBool::new(true));
@@ -93,7 +77,7 @@ pub(super) fn start<I: Isa>(
     })
 }
 
-/// Tells of who connects, until the other end of `ended` is closed.
+/// Tells of everybody who connects, until the other end of `ended` is closed.
 fn accept(listener: &TcpListener, events: &SyncSender<Event>, ended: &PipeReader) {
     loop {
         let mut polled = [
@@ -103,7 +87,7 @@ fn accept(listener: &TcpListener, events: &SyncSender<Event>, ended: &PipeReader
         match poll(&mut polled, None) {
             Ok(_) if !polled[1].revents().is_empty() => return,
             Ok(_) | Err(Errno::INTR) => {}
-            // The host is short of something: not at once again.
+            // The host is short of something, such as file descriptors: trying again at once would only keep it busy.
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
         match listener.accept() {
@@ -135,6 +119,7 @@ fn read(mut stream: TcpStream, number: u64, events: &SyncSender<Event>) {
             Err(_) => break,
         }
     }
+    // Without a session nobody needs to know.
     let _ = events.send(Event::Closed(number));
 }
 
@@ -146,7 +131,7 @@ impl Connection for Wire {
 
     fn write(&mut self, byte: u8) -> io::Result<()> {
         self.0.write_all(&[byte])?;
-        // Acknowledgements go alone.
+        // An acknowledgement is a message of its own: the debugger waits for it.
         if byte == b'+' { self.0.flush() } else { Ok(()) }
     }
 
@@ -158,7 +143,7 @@ impl Connection for Wire {
 type Stub<I> = GdbStubStateMachine<'static, Target<I>, Wire>;
 type StubError = GdbStubError<MachineGone, io::Error>;
 
-/// What the session's state machine sees.
+/// An input of the session's state machine.
 enum Input {
     Byte(u8),
     Stopped(Option<Stop>, usize),
@@ -166,25 +151,25 @@ enum Input {
     Ended(Reason),
 }
 
-/// How a debugger left.
+/// The way in which a debugger left.
 enum SessionEnd {
-    /// It was none: nothing is to change.
+    /// It was no debugger: nothing is to change.
     Nobody,
-    /// The guest shall run on.
+    /// The guest is to run on.
     Alone,
-    /// The run shall end.
+    /// The run is to end.
     Kill,
     /// The run is over.
     Over,
 }
 
-/// Who has connected.
+/// The kind of client that has connected.
 enum Greeted {
     /// A debugger, with these bytes to be looked at.
     Debugger(Vec<u8>),
     /// Somebody else.
     Other,
-    /// That does not matter any more.
+    /// The run is over, so that it does not matter.
     Over,
 }
 
@@ -192,7 +177,7 @@ struct Session<I: Isa> {
     target: Target<I>,
     /// Has the machine's observer take the next interrupt for ours.
     interrupt: Arc<AtomicBool>,
-    /// It was asked for, and the machine does not stand still yet.
+    /// It was asked for, and the machine is not halted yet.
     asked: bool,
     machine: StopHandle,
     heard: Receiver<Event>,
@@ -204,7 +189,8 @@ struct Session<I: Isa> {
     told: bool,
     /// Number of the present connection.
     connection: u64,
-    /// Who connected meanwhile, and comes next: often the same debugger again, before it was noticed that it had left.
+    /// The client that connected meanwhile, and comes next: often the same debugger again, before it was noticed that
+    /// it had left.
     waiting: Option<TcpStream>,
     /// Its bytes that came and were not looked at.
     bytes: std::vec::IntoIter<u8>,
@@ -232,7 +218,7 @@ impl<I: Isa> Session<I> {
         drop(self.over);
     }
 
-    /// The next debugger; `None` when the run is over.
+    /// Returns whoever connects next; `None` when the run is over.
     fn visitor(&mut self) -> Option<TcpStream> {
         if let Some(stream) = self.waiting.take() {
             return Some(stream);
@@ -240,6 +226,7 @@ impl<I: Isa> Session<I> {
         loop {
             match self.heard.recv() {
                 Ok(Event::Connected(stream)) => return Some(stream),
+                // An interrupt that was asked for earlier: the machine waits, and the next debugger finds it halted.
                 Ok(Event::Stopped { .. }) => self.note_stop(),
                 Ok(Event::Ended(_)) | Err(_) => return None,
                 Ok(Event::Bytes(..) | Event::Closed(_)) => {}
@@ -247,7 +234,7 @@ impl<I: Isa> Session<I> {
         }
     }
 
-    /// The next thing that concerns the present connection.
+    /// Returns the next thing that concerns the present connection.
     fn next(&mut self) -> Input {
         loop {
             if let Some(byte) = self.bytes.next() {
@@ -259,7 +246,7 @@ impl<I: Isa> Session<I> {
                 }
                 Ok(Event::Closed(number)) if number == self.connection => return Input::Closed,
                 Ok(Event::Bytes(..) | Event::Closed(_)) => {}
-                // One at a time, and one in the queue: who comes after finds the connection closed.
+                // One at a time, and one in the queue: whoever comes after finds the connection closed.
                 Ok(Event::Connected(stream)) => {
                     self.waiting.get_or_insert(stream);
                 }
@@ -270,7 +257,7 @@ impl<I: Isa> Session<I> {
         }
     }
 
-    /// Asks the machine to stand still, which [`Event::Stopped`] will tell.
+    /// Asks the machine to halt, which [`Event::Stopped`] will tell.
     fn interrupt(&mut self) {
         if !self.target.halted && !self.asked {
             self.asked = true;
@@ -280,13 +267,13 @@ impl<I: Isa> Session<I> {
     }
 
     fn note_stop(&mut self) {
-        // One that crossed with the stop would stop the guest again, after whoever asked has gone.
+        // An interrupt that crossed with the stop would stop the guest again, after the debugger that asked has gone.
         self.interrupt.store(false, Ordering::Release);
         self.asked = false;
         self.target.halted = true;
     }
 
-    /// Has the machine stand still; `false` when the run is over instead.
+    /// Halts the machine; returns `false` if the run is over instead.
     fn halt(&mut self) -> bool {
         self.interrupt();
         while !self.target.halted {
@@ -302,7 +289,7 @@ impl<I: Isa> Session<I> {
         true
     }
 
-    /// Takes back all that the debugger set and lets the guest run; `false` when the run is over.
+    /// Takes back all that the debugger set and lets the guest run; returns `false` if the run is over.
     fn release(&mut self) -> bool {
         if !self.halt() {
             return false;
@@ -328,6 +315,7 @@ impl<I: Isa> Session<I> {
                 Ok(SessionEnd::Nobody)
             }
         };
+        // The peer may have closed it already.
         let _ = stream.shutdown(Shutdown::Both);
         left.unwrap_or_else(|error| {
             tracing::warn!("the debugger's connection was closed: {error}");
@@ -335,7 +323,8 @@ impl<I: Isa> Session<I> {
         })
     }
 
-    /// Hears who has connected, with the machine left as it is: the first bytes of a debugger, if it is one.
+    /// Finds out who has connected, with the machine left as it is. Returns the first bytes of a debugger, if it is
+    /// one.
     fn greet(&mut self, stream: &TcpStream) -> io::Result<Greeted> {
         let (reader, events, number) = (stream.try_clone()?, self.events.clone(), self.connection);
         thread::spawn("gdb read", move || read(reader, number, &events))?;
@@ -371,7 +360,9 @@ impl<I: Isa> Session<I> {
     }
 
     fn open(&mut self, stream: &TcpStream) -> Result<Stub<I>, Box<dyn std::error::Error>> {
+        // Packets are small, and each is waited for.
         stream.set_nodelay(true)?;
+        // A debugger that does not read must not hold up the session's thread, and with it the machine, for good.
         stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
         let wire = Wire(io::BufWriter::new(stream.try_clone()?));
         let stub = GdbStub::builder(wire).build()?;
@@ -434,11 +425,11 @@ impl<I: Isa> Session<I> {
         }
     }
 
-    /// Tells a debugger that waits for a stop that the run is over.
+    /// Tells a debugger which waits for a stop that the run is over.
     fn farewell(&mut self, stub: Stub<I>, reason: Reason) {
         if let GdbStubStateMachine::Running(inner) = stub {
             let code = u8::from(!matches!(reason, Reason::PowerOff | Reason::ConsoleStop));
-            // One who left without waiting for it needs no answer.
+            // A debugger that has left needs no answer.
             let _ = inner.report_stop(
                 &mut self.target,
                 MultiThreadStopReason::<I::Address>::Exited(code),
@@ -447,7 +438,7 @@ impl<I: Isa> Session<I> {
     }
 }
 
-/// A stop in the protocol's terms.
+/// Returns a stop in the protocol's terms.
 fn reason<A: From<u32>>(stop: Option<Stop>, current: usize) -> MultiThreadStopReason<A> {
     match stop {
         Some(Stop::Breakpoint { core, .. }) => MultiThreadStopReason::SwBreak(tid(core)),

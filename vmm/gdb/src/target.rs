@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, sync_channel};
 
-use arm32::{Power, WatchKind, Watchpoint};
+use arm32::{WatchKind, Watchpoint};
 use gdbstub::common::{Signal, Tid};
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::multithread::{
@@ -29,6 +29,7 @@ use vmm_machine::vcpu::{Core, Cores, Halted};
 
 use super::isa::Isa;
 use super::observer::{Order, StopRequests};
+use super::registers::{self, Id, Values};
 use super::{memory, monitor};
 
 /// Breakpoints and watchpoints that a debugger may set, each: more than anyone uses, and little memory.
@@ -41,7 +42,7 @@ const EFAULT: u8 = 14;
 #[error("the machine's run is over")]
 pub(super) struct MachineGone;
 
-/// How one core shall go on.
+/// The way in which one core is to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Action {
     Continue,
@@ -56,7 +57,7 @@ pub(super) struct Target<I> {
     watches: bool,
     orders: Sender<Order>,
     interrupt: Arc<AtomicBool>,
-    /// The machine stands still and obeys.
+    /// The machine is halted, and carries out orders.
     pub halted: bool,
     actions: Vec<Option<Action>>,
     /// Cores without an action get no turn.
@@ -64,17 +65,17 @@ pub(super) struct Target<I> {
     isa: PhantomData<I>,
 }
 
-/// The thread number of a core: from 1.
+/// Returns the thread number of a core: from 1, as 0 means any thread in the protocol.
 pub(super) fn tid(core: usize) -> Tid {
     NonZeroUsize::MIN.saturating_add(core)
 }
 
-/// The core of a thread number.
+/// Returns the core of a thread number.
 fn core(tid: Tid) -> usize {
     tid.get() - 1
 }
 
-/// A kind of watchpoint in the protocol's terms.
+/// Returns a kind of watchpoint in the protocol's terms.
 pub(super) const fn watch_kind(kind: WatchKind) -> Kind {
     match kind {
         WatchKind::Read => Kind::Read,
@@ -83,7 +84,7 @@ pub(super) const fn watch_kind(kind: WatchKind) -> Kind {
     }
 }
 
-/// A watchpoint, of which 64-bit cores have none.
+/// Returns a watchpoint with addresses of 32 bits: 64-bit cores have none.
 fn watchpoint<A: TryInto<u32>>(start: A, len: A, kind: Kind) -> Option<Watchpoint> {
     let kind = match kind {
         Kind::Read => WatchKind::Read,
@@ -95,7 +96,7 @@ fn watchpoint<A: TryInto<u32>>(start: A, len: A, kind: Kind) -> Option<Watchpoin
 }
 
 impl<I: Isa> Target<I> {
-    /// A machine of `cores` cores, whose accesses can be watched or not.
+    /// Creates the view of a machine of `cores` cores, whose accesses can be watched or not.
     pub fn new(
         cores: usize,
         watches: bool,
@@ -114,7 +115,7 @@ impl<I: Isa> Target<I> {
         }
     }
 
-    /// Sends an order; `false` when nobody is there to obey.
+    /// Sends an order; returns `false` if nobody is there to carry it out.
     pub fn send(&self, order: Order) -> bool {
         self.orders.send(order).is_ok()
     }
@@ -126,19 +127,21 @@ impl<I: Isa> Target<I> {
     ) -> Result<R, MachineGone> {
         let (answer, answered) = sync_channel(1);
         let job = Box::new(move |halted: &mut Halted<'_>, wanted: &mut StopRequests| {
-            // Who asked waits for it.
+            // Whoever asked waits for the answer, and has only gone if its thread has ended.
             let _ = answer.send(job(halted, wanted));
         });
         self.orders.send(Order::Do(job)).map_err(|_| MachineGone)?;
         answered.recv().map_err(|_| MachineGone)
     }
 
-    /// As [`Target::ask`], about the core of `tid`; an error while the guest runs, and for a core that is not there.
+    /// Asks as [`Target::ask`] does, about the core of `tid`; an error while the guest runs, and for a core that is not
+    /// there.
     fn ask_core<R: Send + 'static>(
         &self,
         tid: Tid,
         job: impl FnOnce(Core<'_>) -> R + Send + 'static,
     ) -> TargetResult<R, Self> {
+        // Not fatal: the debugger is told of an error, and the session goes on.
         if !self.halted {
             return Err(TargetError::NonFatal);
         }
@@ -183,15 +186,15 @@ impl<I: Isa> target::Target for Target<I> {
 }
 
 impl<I: Isa> MultiThreadBase for Target<I> {
-    fn read_registers(&mut self, regs: &mut I::All, tid: Tid) -> TargetResult<(), Self> {
-        let all = self.ask_core(tid, |core| I::read_all(&core))?;
+    fn read_registers(&mut self, regs: &mut Values<I>, tid: Tid) -> TargetResult<(), Self> {
+        let all = self.ask_core(tid, |core| Values::of(&core))?;
         *regs = all.ok_or(TargetError::NonFatal)?;
         Ok(())
     }
 
-    fn write_registers(&mut self, regs: &I::All, tid: Tid) -> TargetResult<(), Self> {
+    fn write_registers(&mut self, regs: &Values<I>, tid: Tid) -> TargetResult<(), Self> {
         let regs = regs.clone();
-        let wrote = self.ask_core(tid, move |mut core| I::write_all(&mut core, &regs))?;
+        let wrote = self.ask_core(tid, move |mut core| regs.write(&mut core))?;
         wrote.ok_or(TargetError::NonFatal)
     }
 
@@ -235,22 +238,19 @@ impl<I: Isa> MultiThreadBase for Target<I> {
 }
 
 impl<I: Isa> SingleRegisterAccess<Tid> for Target<I> {
-    fn read_register(
-        &mut self,
-        tid: Tid,
-        reg: I::One,
-        buf: &mut [u8],
-    ) -> TargetResult<usize, Self> {
-        let bytes = self.ask_core(tid, move |core| I::read(&core, reg))?;
+    fn read_register(&mut self, tid: Tid, reg: Id<I>, buf: &mut [u8]) -> TargetResult<usize, Self> {
+        let bytes = self.ask_core(tid, move |core| registers::read(&core, reg))?;
         let bytes = bytes.ok_or(TargetError::NonFatal)?;
         let len = bytes.len().min(buf.len());
         buf[..len].copy_from_slice(&bytes[..len]);
         Ok(len)
     }
 
-    fn write_register(&mut self, tid: Tid, reg: I::One, val: &[u8]) -> TargetResult<(), Self> {
+    fn write_register(&mut self, tid: Tid, reg: Id<I>, val: &[u8]) -> TargetResult<(), Self> {
         let bytes = val.to_vec();
-        let wrote = self.ask_core(tid, move |mut core| I::write(&mut core, reg, &bytes))?;
+        let wrote = self.ask_core(tid, move |mut core| {
+            registers::write(&mut core, reg, &bytes)
+        })?;
         wrote.ok_or(TargetError::NonFatal)
     }
 }
@@ -261,20 +261,10 @@ impl<I: Isa> ThreadExtraInfo for Target<I> {
             return Ok(0);
         }
         let power = self.ask(move |halted, _| halted.cores.power(core(tid)))?;
-        let text = power_text(power).as_bytes();
+        let text = monitor::power_text(power).as_bytes();
         let len = text.len().min(buf.len());
         buf[..len].copy_from_slice(&text[..len]);
         Ok(len)
-    }
-}
-
-/// What a core is doing, in words.
-pub(super) const fn power_text(power: Power) -> &'static str {
-    match power {
-        Power::Off => "off",
-        Power::Running => "running",
-        Power::WaitingInterrupt => "waits for an interrupt",
-        Power::WaitingEvent => "waits for an event",
     }
 }
 
@@ -287,6 +277,7 @@ impl<I: Isa> MultiThreadResume for Target<I> {
         let locked = self.locked;
         self.ask(move |halted, wanted| {
             for (core, action) in actions.into_iter().enumerate() {
+                // With scheduler locking, cores that the debugger did not name get no turn.
                 halted.cores.set_held(core, locked && action.is_none());
                 if let Some(Action::Step(range)) = action {
                     halted.cores.set_step(core, true);
@@ -295,7 +286,7 @@ impl<I: Isa> MultiThreadResume for Target<I> {
             }
         })?;
         self.halted = false;
-        // One that was asked for when the machine stood still already is none.
+        // An interrupt that was asked for while the machine stood still is no longer meant.
         self.interrupt.store(false, Ordering::Release);
         if self.send(Order::Resume) {
             Ok(())
@@ -338,6 +329,7 @@ impl<I: Isa> MultiThreadSingleStep for Target<I> {
         tid: Tid,
         _signal: Option<Signal>,
     ) -> Result<(), MachineGone> {
+        // No address is in an empty range: the next stop is the step's end.
         self.set_action(tid, Action::Step(0..0));
         Ok(())
     }
@@ -378,6 +370,7 @@ impl<I: Isa> Breakpoints for Target<I> {
 
 impl<I: Isa> SwBreakpoint for Target<I> {
     fn add_sw_breakpoint(&mut self, addr: I::Address, _kind: usize) -> TargetResult<bool, Self> {
+        // Bit 0 of a function's address says Thumb, and is no part of it.
         let va = addr.into() & !1;
         self.want(move |halted, wanted| {
             if wanted.breakpoints.len() >= MAX_WANTED {
@@ -393,6 +386,7 @@ impl<I: Isa> SwBreakpoint for Target<I> {
     fn remove_sw_breakpoint(&mut self, addr: I::Address, _kind: usize) -> TargetResult<bool, Self> {
         let va = addr.into() & !1;
         self.want(move |halted, wanted| {
+            // Only what the debugger has set: other observers, such as probes, have breakpoints of their own.
             wanted.breakpoints.remove(&va) && halted.cores.remove_breakpoint(va)
         })
     }

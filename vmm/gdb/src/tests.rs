@@ -1,10 +1,5 @@
 //! Sessions with a debugger that speaks the protocol byte by byte, and with ones that do not.
 
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "the tests choose small numbers"
-)]
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -22,8 +17,10 @@ use vmm_machine::{ByteSize, Config, KernelFormat, Limits, Machine, Reason, Summa
 
 use super::aarch64::Aarch64;
 use super::arm::Arm;
+use super::event::Event;
 use super::isa::Isa;
-use super::session::{self, Event};
+use super::registers::{self, Id, Values};
+use super::session;
 use super::{Server, memory};
 
 /// Where the kernel starts.
@@ -105,7 +102,7 @@ impl Client {
         byte[0]
     }
 
-    /// The next packet, with repetitions spelled out.
+    /// Returns the next packet, with repetitions spelled out.
     fn packet(&mut self) -> String {
         while self.byte() != b'$' {}
         let mut text = String::new();
@@ -131,7 +128,7 @@ impl Client {
         self.packet()
     }
 
-    /// A register's value.
+    /// Reads a register's value.
     fn register(&mut self, n: usize) -> u64 {
         let text = self.ask(&format!("p{n:x}"));
         let bytes = (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..][..2], 16));
@@ -319,11 +316,11 @@ fn described<I: Isa>() {
         .map(|rest| rest.split('"').next().unwrap().parse::<usize>().unwrap() / 8)
         .collect();
     for (id, size) in sizes.iter().enumerate() {
-        let (_, known) = I::One::from_raw_id(id).unwrap();
+        let (_, known) = Id::<I>::from_raw_id(id).unwrap();
         assert_eq!(known.unwrap().get(), *size, "register {id}");
     }
-    assert!(I::One::from_raw_id(sizes.len()).is_none());
-    assert!(I::One::from_raw_id(usize::MAX).is_none());
+    assert!(Id::<I>::from_raw_id(sizes.len()).is_none());
+    assert!(Id::<I>::from_raw_id(usize::MAX).is_none());
 }
 
 #[test]
@@ -332,10 +329,10 @@ fn every_register_that_is_described_has_a_number_and_a_size() {
     described::<Aarch64>();
 }
 
-/// All registers at once.
+/// Reads all registers at once.
 fn sent<I: Isa>(core: &Core<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    I::read_all(core)
+    Values::<I>::of(core)
         .unwrap()
         .gdb_serialize(|byte| bytes.extend(byte));
     bytes
@@ -348,27 +345,31 @@ fn registers_of_64_bits_are_read_and_written() {
     let mut core = Core::Aarch64(cluster.core(0).unwrap());
     // Each alone, and the same among all, which are in the same order.
     for id in 0.. {
-        let Some((one, Some(size))) = <Aarch64 as Isa>::One::from_raw_id(id) else {
+        let Some((one, Some(size))) = Id::<Aarch64>::from_raw_id(id) else {
             break;
         };
         // The mode stays, with its stack pointer.
         let bytes: Vec<u8> = (0..size.get()).map(|n| (id + n) as u8 & !0xf | 5).collect();
-        assert_eq!(Aarch64::write(&mut core, one, &bytes), Some(()), "{one:?}");
-        assert_eq!(Aarch64::read(&core, one), Some(bytes), "{one:?}");
-        assert_eq!(Aarch64::write(&mut core, one, &[0; 17]), None, "{one:?}");
+        assert_eq!(
+            registers::write(&mut core, one, &bytes),
+            Some(()),
+            "{one:?}"
+        );
+        assert_eq!(registers::read(&core, one), Some(bytes), "{one:?}");
+        assert_eq!(registers::write(&mut core, one, &[0; 17]), None, "{one:?}");
     }
     let all = sent::<Aarch64>(&core);
     assert_eq!(all.len(), 33 * 8 + 4 + 32 * 16 + 8);
-    let mut registers = <Aarch64 as Isa>::All::default();
+    let mut registers = Values::<Aarch64>::default();
     assert!(registers.gdb_deserialize(&all[1..]).is_err());
     registers.gdb_deserialize(&all).unwrap();
     *match &mut core {
         Core::Aarch64(core) => core.state_mut(),
         Core::Aarch32(_) => unreachable!("it was made above"),
     } = Aarch64State::default();
-    Aarch64::write_all(&mut core, &registers).unwrap();
+    registers.write(&mut core).unwrap();
     assert_eq!(sent::<Aarch64>(&core), all);
-    assert_eq!(Arm::read_all(&core), None);
+    assert_eq!(Values::<Arm>::of(&core), None);
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub const MAX_TEXT: usize = 4096;
 
 const PAGE: u64 = 0x1000;
 
-/// Why guest memory could not be read.
+/// The reason for which guest memory could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
     /// The guest's tables have no valid entry for the address.
@@ -28,7 +28,7 @@ pub enum MemoryError {
 
 /// Guest RAM by physical address. Reading has no side effects.
 pub trait Physical {
-    /// Fills `into` with what stands from `pa` on.
+    /// Fills `into` with the bytes from `pa` on.
     ///
     /// # Errors
     /// [`MemoryError::NoRam`] unless all of it is RAM.
@@ -50,6 +50,7 @@ pub fn copy(physical: &dyn Physical, base: u64, size: u64) -> Vec<u8> {
     let mut chunk = vec![0; CHUNK];
     while copied.len() < size {
         let part = &mut chunk[..CHUNK.min(size - copied.len())];
+        // RAM may be said to reach past the end of the address space: what is there is copied.
         let Some(pa) = base.checked_add(copied.len() as u64) else {
             break;
         };
@@ -63,37 +64,37 @@ pub fn copy(physical: &dyn Physical, base: u64, size: u64) -> Vec<u8> {
 
 /// Memory by virtual address, little-endian.
 pub trait Memory {
-    /// Fills `into` with what stands from `va` on; addresses wrap where the guest's do.
+    /// Fills `into` with the bytes from `va` on; addresses wrap where the guest's do.
     ///
     /// # Errors
     /// [`MemoryError`] unless all of it can be read.
     fn read(&self, va: u64, into: &mut [u8]) -> Result<(), MemoryError>;
 
-    /// The four bytes at `va`, which need not be aligned.
+    /// Returns the four bytes at `va`, which need not be aligned.
     ///
     /// # Errors
-    /// [`MemoryError`] when it cannot be read.
+    /// [`MemoryError`] if they cannot be read.
     fn word(&self, va: u64) -> Result<u32, MemoryError> {
         let mut bytes = [0; 4];
         self.read(va, &mut bytes)?;
         Ok(u32::from_le_bytes(bytes))
     }
 
-    /// The pointer at `va`, which need not be aligned, or what else is as wide.
+    /// Returns the pointer at `va`, which need not be aligned, or any other value that is as wide.
     ///
     /// # Errors
-    /// [`MemoryError`] when it cannot be read.
+    /// [`MemoryError`] if it cannot be read.
     fn pointer(&self, va: u64, width: Width) -> Result<u64, MemoryError> {
         let mut bytes = [0; 8];
         self.read(va, &mut bytes[..width.bytes() as usize])?;
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// The NUL-terminated text at `va` without its NUL, and whether it was complete. It is cut at `max` (no more than
-    /// [`MAX_TEXT`]) bytes and where memory ends.
+    /// Returns the NUL-terminated text at `va` without its NUL, and whether it was complete. It is cut at `max` (no
+    /// more than [`MAX_TEXT`]) bytes and where memory ends.
     ///
     /// # Errors
-    /// [`MemoryError`] when not even the first byte can be read.
+    /// [`MemoryError`] if not even the first byte can be read.
     fn text(&self, va: u64, max: usize) -> Result<(Vec<u8>, bool), MemoryError> {
         let mut text = Vec::new();
         let max = max.min(MAX_TEXT);
@@ -104,7 +105,7 @@ pub trait Memory {
             let room = (PAGE - at % PAGE) as usize;
             let mut bytes = vec![0; room.min(max - text.len())];
             if self.read(at, &mut bytes).is_err() {
-                // Memory ends before the page does.
+                // Memory ends before the page does: byte by byte up to there.
                 bytes.truncate(1);
                 match self.read(at, &mut bytes) {
                     Ok(()) => {}
@@ -122,7 +123,7 @@ pub trait Memory {
     }
 }
 
-/// An unpacked kernel image as it will stand in memory: for a look before the guest runs.
+/// An unpacked kernel image as it will be in memory, to be looked at before the guest runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Image<'a> {
     /// Virtual address of the first byte.
@@ -133,6 +134,7 @@ pub struct Image<'a> {
 
 impl Memory for Image<'_> {
     fn read(&self, va: u64, into: &mut [u8]) -> Result<(), MemoryError> {
+        // An address below the base wraps to one that is far outside of the image.
         let start = usize::try_from(va.wrapping_sub(self.base)).ok();
         let found = start
             .and_then(|start| self.bytes.get(start..start.checked_add(into.len())?))

@@ -18,13 +18,13 @@ pub struct ModuleSymbol {
 pub struct Module {
     /// Its name, as in `/proc/modules`.
     pub name: String,
-    /// By address.
+    /// Its symbols, by address.
     pub symbols: Vec<ModuleSymbol>,
     pub(crate) table: Table,
 }
 
 impl Module {
-    /// A module of which nothing but its symbols is known.
+    /// Creates a module of which nothing but its symbols is known.
     #[cfg(test)]
     pub(crate) fn new(name: &str, symbols: Vec<ModuleSymbol>) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl Module {
     }
 }
 
-/// Where a module's symbols are. That changes when its initialisation is over and its first part is freed.
+/// The addresses of a module's symbol tables. They change when its initialisation is over and its first part is freed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Table {
     pub(crate) symbols: u64,

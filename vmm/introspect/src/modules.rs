@@ -31,12 +31,12 @@ const UNFORMED: u32 = 3;
 const FUNCTION: u8 = 2;
 /// `STT_SECTION` and `STT_FILE` name no place in the module.
 const NO_PLACE: [u8; 2] = [3, 4];
-/// `SHN_UNDEF`: a symbol of someone else's.
+/// `SHN_UNDEF`: a symbol that is defined elsewhere.
 const UNDEFINED: u16 = 0;
 /// `SHN_LORESERVE`: absolute values and the like from here on.
 const RESERVED: u16 = 0xff00;
 
-/// Why modules cannot be read.
+/// The reason for which modules cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModulesError {
     /// The kernel has no list of modules.
@@ -45,7 +45,7 @@ pub enum ModulesError {
     /// Its structures are not those that are known.
     #[error("the modules of this kernel cannot be read: {0}")]
     Types(#[from] PathError),
-    /// The list leads nowhere.
+    /// The list cannot be followed.
     #[error("the kernel's list of modules is damaged: {0}")]
     Memory(#[from] MemoryError),
 }
@@ -53,7 +53,7 @@ pub enum ModulesError {
 /// The modules of a kernel, as they were when last looked at.
 #[derive(Clone, Debug, Default)]
 pub struct Modules {
-    /// By the address of their `struct module`.
+    /// The modules by the address of their `struct module`.
     known: BTreeMap<u64, Arc<Module>>,
 }
 
@@ -73,7 +73,7 @@ struct Layout {
 impl Layout {
     fn of(types: &Types) -> Result<Self, PathError> {
         let offset = |structure: &str, member: &str| {
-            // A member of the structure itself has an offset.
+            // The path to a member of the structure itself follows no pointer, so it has an offset.
             let path = types.resolve(structure, member)?;
             Ok::<u32, PathError>(path.offset().unwrap_or(0))
         };
@@ -111,7 +111,7 @@ impl Modules {
         while link != head && link != 0 && found.len() < MAX_MODULES {
             let module = width.cut(link.wrapping_sub(layout.list.into()));
             let before = self.known.get(&module);
-            // A list that runs in a circle past its head has no end.
+            // A damaged list may run in a circle that its head is not part of.
             if found.contains_key(&module) {
                 break;
             }
@@ -124,13 +124,13 @@ impl Modules {
         Ok(())
     }
 
-    /// The modules, in no order that means anything.
+    /// Returns the modules, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Module> {
         self.known.values().map(Arc::as_ref)
     }
 }
 
-/// The module whose structure is at `module`, if it is set up and can be read.
+/// Reads the module whose structure is at `module`, if it is set up and can be read.
 fn read(
     module: u64,
     layout: &Layout,
@@ -138,6 +138,7 @@ fn read(
     memory: &dyn Memory,
 ) -> Option<Arc<Module>> {
     let at = |object: u64, offset: u32| layout.width.cut(object.wrapping_add(offset.into()));
+    // Addresses wrap where the guest's do: a damaged pointer leads to memory that cannot be read, at worst.
     let word = |object, offset| memory.word(at(object, offset)).ok();
     let pointer = |object, offset| memory.pointer(at(object, offset), layout.width).ok();
     if word(module, layout.state)? == UNFORMED {
@@ -151,6 +152,8 @@ fn read(
         letters: pointer(kallsyms, layout.typetab)?,
     };
     let name = text(memory, at(module, layout.name))?;
+    // The symbols of a module are tens of thousands of reads, so they are read once, as long as their table is the
+    // same.
     if let Some(before) = before.filter(|before| before.table == table && before.name == name) {
         return Some(Arc::clone(before));
     }
@@ -178,7 +181,7 @@ struct ElfSymbol {
 }
 
 impl ElfSymbol {
-    /// Bytes of one in a table.
+    /// Returns the size of one in a table, in bytes.
     const fn size(width: Width) -> usize {
         match width {
             Width::Bits32 => 16,
@@ -186,7 +189,7 @@ impl ElfSymbol {
         }
     }
 
-    /// The one that is all of `entry`.
+    /// Decodes the symbol that `entry` consists of.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "no more bytes were read than the fields have"
@@ -211,7 +214,7 @@ impl ElfSymbol {
     }
 }
 
-/// The symbols of a table that are places in the module, by address.
+/// Returns the symbols of a table that are addresses in the module, by address.
 fn symbols(table: &Table, width: Width, memory: &dyn Memory) -> Option<Vec<ModuleSymbol>> {
     let size = ElfSymbol::size(width);
     let mut entries = vec![0; table.count as usize * size];
@@ -233,7 +236,8 @@ fn symbols(table: &Table, width: Width, memory: &dyn Memory) -> Option<Vec<Modul
         let Some(name) = text(memory, width.cut(table.names.wrapping_add(name.into()))) else {
             continue;
         };
-        // Marks of where code and data begin in a section (ELF for the ARM Architecture, 4.5.5, and of AArch64).
+        // Mapping symbols, which tell where code and data begin in a section (ELF for the ARM Architecture, 4.5.5, and
+        // of AArch64).
         if name.starts_with('$') {
             continue;
         }
@@ -246,13 +250,15 @@ fn symbols(table: &Table, width: Width, memory: &dyn Memory) -> Option<Vec<Modul
             kind: char::from(letter),
         });
     }
+    // An ELF symbol table is in no order of addresses.
     list.sort_by_key(|symbol| symbol.address);
-    // What has no size goes on to the next one.
+    // A symbol without a size reaches up to the next one.
     let mut next = None;
     for symbol in list.iter_mut().rev() {
         if symbol.end == symbol.address {
             symbol.end = next.unwrap_or(symbol.address.saturating_add(1));
         }
+        // Several symbols may have one address: all reach up to the next address that differs.
         next = Some(symbol.address)
             .filter(|_| next != Some(symbol.address))
             .or(next);

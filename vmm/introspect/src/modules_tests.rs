@@ -40,7 +40,7 @@ fn types() -> Types {
     tables.types("Linux version 1.0 x").unwrap()
 }
 
-/// A kernel that has one symbol.
+/// Returns the symbols of a kernel that has one symbol.
 fn one_symbol(name: &str, address: impl Into<u64>) -> Symbols {
     let address = address.into();
     let symbol = ModuleSymbol {
@@ -66,7 +66,7 @@ impl Bytes {
         self.put(at, &value.to_le_bytes());
     }
 
-    /// Symbol `index` of the table: where its name is, value, size, kind and section.
+    /// Writes symbol `index` of the table: where its name is, value, size, kind and section.
     fn symbol(&mut self, index: u32, (name, value, size): (u32, u32, u32), kind: u8, section: u16) {
         let at = SYMBOLS + index * 16;
         self.word(at, name);
@@ -84,7 +84,8 @@ impl Bytes {
     }
 }
 
-/// One live module with two functions, the second without a size, and four symbols that are no places in it.
+/// Returns memory with one live module with two functions, the second without a size, and four symbols that are no
+/// places in it.
 fn loaded() -> Bytes {
     let mut bytes = Bytes(vec![0; 0x600]);
     bytes.word(HEAD, BASE + MODULE + 4);
@@ -154,7 +155,7 @@ fn what_is_not_there_is_told() {
     assert!(matches!(read(&bytes), Err(ModulesError::Memory(_))));
 }
 
-/// As [`types`], of a 64-bit kernel.
+/// Returns what [`types`] does, of a 64-bit kernel.
 fn aarch64_types() -> Types {
     let mut w = Writer::new();
     let int = w.int("unsigned int", 4, 0);
@@ -172,7 +173,7 @@ fn aarch64_types() -> Types {
     Types::parse(&w.blob()).unwrap()
 }
 
-/// One live module of a 64-bit kernel with a function that has an odd address, and a mark.
+/// Returns memory with one live module of a 64-bit kernel with a function that has an odd address, and a mark.
 fn aarch64_loaded() -> Bytes {
     let mut bytes = Bytes(vec![0; 0x600]);
     let mut long = |at: u32, value: u64| bytes.put(at, &value.to_le_bytes());

@@ -6,13 +6,13 @@ use serde::Deserialize;
 use vmm_files::toml_file;
 use vmm_machine::IommuModel;
 
-use super::load::LabError;
+use super::error::LabError;
 use vmm_introspect::probe::{Probe, parse};
 
 /// The file with the behaviours that are known.
 const SHIPPED: &str = include_str!("behaviours.toml");
 
-/// What every run looks at. Those with a question mark are left out of kernels where they do not fit: static functions
+/// The probes of every run. Those with a question mark are left out of kernels where they do not fit: static functions
 /// may be inlined, and older kernels have no `dma_ops_setup`.
 const LOOKS: [&str; 6] = [
     "?arch_setup_dma_ops@return { print(dev.name, dev.dma_ops) }",
@@ -23,16 +23,16 @@ const LOOKS: [&str; 6] = [
     "?release_iommu_mapping { print(kref) }",
 ];
 
-/// What is looked at besides where each device has a mapping of its own, whose mappings are told one by one.
+/// The probe besides these where each device has a mapping of its own, whose mappings are told one by one.
 const UNMAP: &str = "?arm_iommu_unmap_page@return { print(dev.name, handle) }";
 
-/// How a kernel behaves.
+/// The behaviour of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Behaviour {
-    /// In one sentence.
+    /// A description in one sentence.
     pub about: String,
-    /// What is done to it.
+    /// The probes that make it so.
     pub probes: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ pub struct Behaviour {
 pub struct Behaviours(BTreeMap<String, Behaviour>);
 
 impl Behaviours {
-    /// Those that are shipped.
+    /// Returns those that are shipped.
     ///
     /// # Errors
     /// None: a test reads them.
@@ -49,43 +49,43 @@ impl Behaviours {
         Self::read("behaviours.toml", SHIPPED)
     }
 
-    /// Those in `text`, which came from `file`.
+    /// Reads those in `text`, which came from `file`.
     ///
     /// # Errors
-    /// What is wrong with it, as a sentence.
+    /// The text cannot be used: what is wrong with it, as a sentence.
     pub fn read(file: &str, text: &str) -> Result<Self, LabError> {
         let list: BTreeMap<String, Behaviour> = toml_file::parse_named(file, text)?;
         for (name, behaviour) in &list {
             for probe in &behaviour.probes {
                 parse(probe).map_err(|error| LabError::Meaning {
                     file: file.into(),
-                    what: format!("the behaviour {name} has a probe `{probe}`: {error}"),
+                    what: format!("the behaviour {name} has a probe `{probe}`: {error}").into(),
                 })?;
             }
         }
         Ok(Self(list))
     }
 
-    /// A behaviour.
+    /// Returns the behaviour of this name.
     pub fn get(&self, name: &str) -> Option<&Behaviour> {
         self.0.get(name)
     }
 
-    /// The names.
+    /// Returns the names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 }
 
 impl Behaviour {
-    /// The probes of a run: what looks first, then what acts, so that a look shows what the kernel had. At a return
-    /// the order is the same.
+    /// Returns the probes of a run: those that look first, then those that act, so that a look shows what the kernel
+    /// had. At a return the order is the same.
     pub(super) fn probes(&self, iommu: IommuModel) -> Vec<Probe> {
         let texts = LOOKS
             .into_iter()
             .chain((iommu == IommuModel::Virtio).then_some(UNMAP))
             .chain(self.probes.iter().map(String::as_str));
-        // All were read before.
+        // All were parsed when they were read, so none is left out here.
         texts.filter_map(|text| parse(text).ok()).collect()
     }
 }

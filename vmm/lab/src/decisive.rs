@@ -6,13 +6,13 @@ use vmm_timeline::{Decisive, Event, EventId, Kind, Lane, Mark, Point, Route, Val
 /// Decisive events that are named in a report: as many as one reads.
 const MAX_DECISIVE: usize = 10;
 
-/// The number of an event in its timeline.
+/// Returns the number of an event in its timeline.
 pub(super) fn event_id(index: usize) -> EventId {
     // A timeline has far fewer events.
     EventId(u32::try_from(index).unwrap_or(u32::MAX))
 }
 
-/// The events that tell the story.
+/// Returns the events that tell the story.
 pub(super) fn events(evidence: &Evidence<'_>) -> Vec<Decisive> {
     let mut list: Vec<Decisive> = Vec::new();
     let mut seen: Vec<(usize, &'static str)> = Vec::new();
@@ -37,6 +37,7 @@ pub(super) fn events(evidence: &Evidence<'_>) -> Vec<Decisive> {
     list
 }
 
+/// Returns what an event means for the story, if anything: a key for its kind, how it is marked, and a sentence.
 fn meaning(lane: &Lane, event: &Event, translated: bool) -> Option<(&'static str, Mark, String)> {
     Some(match (&event.kind, lane) {
         (

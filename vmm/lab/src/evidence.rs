@@ -16,11 +16,11 @@ use vmm_timeline::{Event, Kind, Lane, Route, Timeline};
 pub(super) struct Evidence<'r> {
     pub case: &'r Case,
     pub disks: &'r [Disk],
-    /// What the kernel calls the devices, and what they are called in the timeline.
+    /// The kernel's names of the devices, each with its name in the timeline.
     pub names: &'r BTreeMap<String, String>,
     pub probes: &'r [Probe],
     pub hits: &'r [Hit],
-    /// Pages that were given back and are mapped still.
+    /// Pages that were given back and are still mapped.
     pub leftovers: &'r [Leftover],
     pub timeline: Timeline,
     pub console: String,
@@ -29,13 +29,15 @@ pub(super) struct Evidence<'r> {
 }
 
 impl Evidence<'_> {
-    /// Whether the run says something about the kernel.
+    /// Checks that the run says something about the kernel.
     pub fn decidable(&self) -> Result<(), Undecided> {
         let acted = self.hits.iter().any(|hit| !hit.changes.is_empty());
+        // A behaviour that has changed the guest may be why it does not come up: that is a result.
         let ready = self.console.contains("guest: ready");
         if !ready && !acted && !self.may_not_come_up() {
             return Err(Undecided::NoUserSpace(self.reason));
         }
+        // Without a device behind an IOMMU there is nothing to be lost.
         if !self.any(|lane, kind| {
             matches!(lane, Lane::Utlb { .. })
                 && matches!(
@@ -68,17 +70,18 @@ impl Evidence<'_> {
         Ok(())
     }
 
-    /// Whether the scenario is one in which a stock kernel does not come to user space either.
+    /// Returns whether the scenario is one in which a stock kernel does not come to user space either.
     fn may_not_come_up(&self) -> bool {
         self.case.expect.see.iter().any(|sign| sign == "hang")
     }
 
+    /// Returns whether the device with this role is one that the trigger happens to.
     pub fn is_subject(&self, role: char) -> bool {
         let mut devices = self.case.topology.device.iter();
         devices.any(|device| device.role == role && device.subject)
     }
 
-    /// The hits at a function that concern a device.
+    /// Returns the hits at a function that concern a device.
     pub fn hits_of<'e>(
         &'e self,
         function: &'e str,
@@ -92,14 +95,14 @@ impl Evidence<'_> {
         })
     }
 
-    /// The device that a hit of an acting probe is about: those print nothing, but stand at the same moment at the same
-    /// function as one that looks.
+    /// Returns the device that a hit of an acting probe is about. Acting probes print nothing, but are hit at the same
+    /// time and at the same function as one that looks.
     pub fn subject_of(&self, hit: &Hit) -> Option<&str> {
         let mut there = self.hits.iter().filter(|other| other.at == hit.at);
         there.find_map(device)
     }
 
-    /// The events of the timeline with their lanes.
+    /// Returns the events of the timeline with their lanes.
     pub fn events(&self) -> impl Iterator<Item = (usize, &Lane, &Event)> {
         let events = self.timeline.events.iter().enumerate();
         events.filter_map(|(index, event)| Some((index, self.timeline.lane(event.lane)?, event)))
@@ -110,7 +113,7 @@ impl Evidence<'_> {
             .any(|(_, lane, event)| wanted(lane, &event.kind))
     }
 
-    /// The accesses of the device with this role.
+    /// Returns the accesses of the device with this role.
     pub fn of_device(&self, role: char) -> impl Iterator<Item = (usize, &Event)> {
         let disk = self.disks.iter().find(|disk| disk.role == role);
         let name = disk.and_then(|disk| self.names.get(&disk.device));
@@ -121,14 +124,14 @@ impl Evidence<'_> {
             })
     }
 
-    /// What the guest's script said, without `lab: `.
+    /// Returns what the guest's script said, without `lab: `.
     pub fn said(&self) -> impl Iterator<Item = &str> {
         self.console
             .lines()
             .filter_map(|line| line.trim_end().strip_prefix("lab: "))
     }
 
-    /// The first console line with one of these words.
+    /// Returns the first console line with one of these words.
     pub fn line(&self, words: &[&str]) -> Option<&str> {
         let mut lines = self.console.lines();
         lines
@@ -141,7 +144,7 @@ impl Evidence<'_> {
     }
 }
 
-/// How 32-bit ARM kernels begin to tell of a crash (arch/arm/kernel/traps.c, arch/arm/mm/fault.c).
+/// The words with which 32-bit ARM kernels begin to tell of a crash (arch/arm/kernel/traps.c, arch/arm/mm/fault.c).
 pub(super) const CRASHES: [&str; 3] = [
     "Internal error: ",
     "Unable to handle kernel",

@@ -13,7 +13,7 @@ use vmm_timeline::{
     Route, Run, State, Verdict, visible,
 };
 
-/// The run as a report shows it.
+/// Returns the run as a report shows it.
 pub(super) fn run(
     evidence: &Evidence<'_>,
     judgement: &Judgement,
@@ -116,13 +116,14 @@ fn machine(evidence: &Evidence<'_>, config: &Config, kernel: &GuestKernel) -> Ma
     }
 }
 
-/// Everything that probes changed.
+/// Returns everything that probes changed.
 fn changes(evidence: &Evidence<'_>) -> Vec<GuestChange> {
     let mut all = Vec::new();
     for hit in evidence.hits {
         let Some(probe) = evidence.probes.get(hit.probe) else {
             continue;
         };
+        // The recording has the hit as an event with the same actions, at the same time.
         let event = evidence.events().find(|(_, _, event)| {
             event.at == hit.at
                 && matches!(&event.kind, Kind::Probe { actions, .. } if *actions == hit.actions)
@@ -167,11 +168,12 @@ fn observed(bad: bool, text: impl Into<String>) -> Observation {
     Observation::new(if bad { Mark::Bad } else { Mark::Ok }, text)
 }
 
-/// What each uTLB did, beside the kernel's complaints about attaching.
+/// Returns what each uTLB did, beside the kernel's complaints about attaching.
 fn utlbs(evidence: &Evidence<'_>, judgement: &Judgement) -> Vec<Finding> {
     let timeline = &evidence.timeline;
     let words = [
         "Unable to initialize IPMMU context",
+        // "attached": this is how the message of arch/arm/mm/dma-mapping.c is spelt.
         "Failed to attached device",
         "Failed to attach device",
         "failed to attach the default/blocking domain",
@@ -212,7 +214,7 @@ fn utlbs(evidence: &Evidence<'_>, judgement: &Judgement) -> Vec<Finding> {
         .collect()
 }
 
-/// How many accesses a device made, by where they went.
+/// The numbers of accesses that a device made, by where they went.
 #[derive(Default)]
 struct Accesses {
     translated: u64,
@@ -305,6 +307,7 @@ fn stray(evidence: &Evidence<'_>, judgement: &Judgement) -> Finding {
                 Direction::Read => "reads",
                 Direction::Write => "writes",
             };
+            // The first access of each device tells enough.
             parts.push(format!("{} {does} {}", device.role, burst.first));
             break;
         }

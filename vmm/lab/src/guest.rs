@@ -11,16 +11,16 @@ use vmm_machine::board::{Board, Role};
 
 use super::load::Case;
 
-/// What steps can use.
+/// The functions that steps can use.
 const PRELUDE: &str = include_str!("guest.sh");
 /// Bytes that the guest reads: two requests.
 pub const READ_BYTES: usize = 128 << 10;
 /// Bytes that it writes at a time: one request.
 pub const PART_BYTES: usize = 64 << 10;
-/// How many times it may write.
+/// The number of times that it may write.
 pub const PARTS: usize = 3;
 
-/// What the guest writes.
+/// Returns what the guest writes.
 pub fn pattern() -> Vec<u8> {
     seeded_bytes(0x0706_0504, PART_BYTES)
 }
@@ -29,18 +29,19 @@ pub fn pattern() -> Vec<u8> {
 pub struct Disk {
     /// The device's letter.
     pub role: char,
-    /// What the kernel calls the device.
+    /// The kernel's name of the device.
     pub device: String,
     file: ScratchFile,
     read: Vec<u8>,
 }
 
 impl Disk {
-    /// A disk whose first part is noise, and the rest zero.
+    /// Creates a disk whose first part is noise, and the rest zero.
     ///
     /// # Errors
     /// The host has no room for it.
     pub fn new(role: char) -> io::Result<Self> {
+        // Each device has contents of its own, so that data of one disk cannot pass for another's.
         let read = seeded_bytes(u64::from(u32::from(role)), READ_BYTES);
         let file = ScratchFile::new(&[&read, &vec![0; PARTS * PART_BYTES]])?;
         Ok(Self {
@@ -51,17 +52,17 @@ impl Disk {
         })
     }
 
-    /// Its file.
+    /// Returns the path of its file.
     pub fn path(&self) -> &std::path::Path {
         self.file.path()
     }
 
-    /// The SHA-256 of what the guest shall read.
+    /// Returns the SHA-256 of what the guest is to read.
     pub fn sum(&self) -> String {
         format!("{:x}", Sha256::digest(&self.read))
     }
 
-    /// For each part, whether it holds what the guest writes; and whether all else is as it was.
+    /// Returns for each part whether it holds what the guest writes, and whether all else is as it was.
     ///
     /// # Errors
     /// The file cannot be read any more.
@@ -73,13 +74,14 @@ impl Disk {
         let mut written = [false; PARTS];
         for (part, written) in rest.chunks(PART_BYTES).zip(&mut written) {
             *written = part == pattern;
+            // A part that was not written has to be zero still: half a write is damage.
             intact &= *written || part.iter().all(|byte| *byte == 0);
         }
         Ok((written, intact))
     }
 }
 
-/// The files that the guest needs besides its image: the pattern, the module of the clocks if the
+/// Returns the files that the guest needs besides its image: the pattern, the module of the clocks if the
 /// user brings one, and the script, each step of which is a command of its own.
 pub fn files(
     patience: u32,
@@ -99,6 +101,7 @@ pub fn files(
         devices.map(|device| format!("{} ", device.role)).collect()
     };
     for disk in disks {
+        // Writing to a string does not fail.
         let _ = writeln!(head, "{}={}", disk.role, disk.device);
     }
     let clocks = board.devices.iter();

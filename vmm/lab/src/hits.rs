@@ -17,18 +17,18 @@ pub(super) struct Hits {
     pub names: BTreeMap<String, String>,
     pub recording: Arc<Recording>,
     pub hits: Arc<Mutex<Vec<Hit>>>,
-    /// Where devices stand, by what the kernel calls them.
+    /// The endpoints of devices, by the kernel's names of them.
     pub endpoints: BTreeMap<String, u32>,
     pub mappings: Arc<Mappings>,
     pub leftovers: Arc<Mutex<Vec<Leftover>>>,
 }
 
-/// A page that the kernel has given back, and that stayed mapped.
+/// A page that the kernel has given back, and that is still mapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Leftover {
-    /// What the kernel calls the device.
+    /// The kernel's name of the device.
     pub device: String,
-    /// Where it stands.
+    /// Its endpoint.
     pub endpoint: u32,
     /// Its address for the device.
     pub iova: u64,
@@ -37,9 +37,9 @@ pub(super) struct Leftover {
 }
 
 impl Hits {
-    /// The page that `hit`, the return of `arm_iommu_unmap_page`, should have unmapped, if it is mapped still.
+    /// Returns the page that `hit`, the return of `arm_iommu_unmap_page`, should have unmapped, if it is still mapped.
     fn leftover(&self, hit: &Hit) -> Option<Leftover> {
-        /// Of the kernel's pages.
+        /// The size of the kernel's pages, in bytes.
         const PAGE: u64 = 0x1000;
         let device = device(hit)?;
         let endpoint = *self.endpoints.get(device)?;
@@ -49,22 +49,25 @@ impl Hits {
             device: device.to_owned(),
             endpoint,
             iova,
+            // Where it leads now: mapped anew later it may lead elsewhere, which is no fault of the kernel.
             address: self.mappings.find(endpoint, iova)?,
         })
     }
 
-    /// Takes a hit, and shows it in the recording.
+    /// Keeps a hit that is of interest, and records it in the timeline.
     pub fn take(&self, probe: &Probe, hit: &Hit) {
         if probe.site.symbol == "arm_iommu_unmap_page" {
             let Some(left) = self.leftover(hit) else {
-                // As it should be; there are many.
+                // As it should be: these are many, and nobody wants to read of them.
                 return;
             };
+            // Poisoned only by a panic that its own thread has reported; another one here would hide it.
             let leftovers = self.leftovers.lock();
             leftovers.unwrap_or_else(PoisonError::into_inner).push(left);
         }
         let device = device(hit);
         let known = device.and_then(|device| self.names.get(device));
+        // A probe that prints no device may be about one of the scenario's.
         let concerns = known.is_some() || device.is_none() || !hit.changes.is_empty();
         let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
         if !concerns || hits.len() >= MAX_HITS {
@@ -82,7 +85,7 @@ impl Hits {
     }
 }
 
-/// The name of the device that a hit is about, if its probe printed it.
+/// Returns the name of the device that a hit is about, if its probe printed it.
 pub(super) fn device(hit: &Hit) -> Option<&str> {
     text(hit, "dev.name")
 }

@@ -11,14 +11,14 @@ use super::signs::{self, Signs};
 use super::spec::{Expectation, Health};
 use vmm_timeline::{Kind, Lane, Route};
 
-/// What a run comes to.
+/// The judgement on a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Judgement {
-    /// How it went.
+    /// The health of the guest in it.
     pub health: Health,
-    /// What was seen.
+    /// The signs that were seen.
     pub signs: Signs,
-    /// Where that is not what was expected, each in a sentence.
+    /// The differences from what was expected, each in a sentence.
     pub problems: Vec<String>,
 }
 
@@ -46,19 +46,20 @@ impl Judgement {
         }
     }
 
-    /// Whether all is as expected.
+    /// Returns whether all is as expected.
     pub fn is_expected(&self) -> bool {
         self.problems.is_empty()
     }
 }
 
-/// The worst that a sign means.
+/// Returns the worst that a sign means.
 fn health(signs: &Signs) -> Health {
     let worst = signs.iter().map(|sign| match sign.as_str() {
         "oops" => Health::Crashed,
         "hang" => Health::Broken,
         "utlb-disabled" | "utlb-lost" | "context-disabled" | "table-replaced" | "mapping-freed"
         | "context-refused" | "attach-failed" | "detach-failed" => Health::Detached,
+        // Signs of a device begin with its letter; those not named here are of lost data or failed accesses.
         other => match other.split_once('-').map(|(_, rest)| rest) {
             Some("untranslated") => Health::Bypassed,
             Some("leftover") => Health::Detached,
@@ -83,12 +84,13 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> io::Result<Judgement> {
             signs.insert(signs::of(device.role, "leftover"));
         }
     }
+    // The disks are read by the host: what the guest says of its writes is not taken for granted.
     data(evidence, &mut signs)?;
     messages(evidence, &mut signs);
     Ok(Judgement::new(signs, &evidence.case.expect))
 }
 
-/// What became of uTLBs and contexts.
+/// Collects the signs of uTLBs and contexts.
 fn registers(evidence: &Evidence<'_>, signs: &mut Signs) {
     let mut translating = BTreeMap::new();
     let mut tables = BTreeMap::new();
@@ -107,6 +109,7 @@ fn registers(evidence: &Evidence<'_>, signs: &mut Signs) {
                 },
                 Lane::Context { .. },
             ) if register.starts_with("IMTTLBR0") => {
+                // The first table of a context replaces nothing.
                 let before = tables.insert(lane, *value);
                 if before.is_some_and(|before| before != *value) {
                     signs.insert("table-replaced".into());
@@ -129,12 +132,13 @@ fn registers(evidence: &Evidence<'_>, signs: &mut Signs) {
             _ => {}
         }
     }
+    // What was disabled and enabled again is a sign by itself; this one is of what stayed disabled.
     if translating.values().any(|now| !now) {
         signs.insert("utlb-lost".into());
     }
 }
 
-/// What became of a device's accesses.
+/// Collects the signs of a device's accesses.
 fn accesses(evidence: &Evidence<'_>, role: char, signs: &mut Signs) {
     for (_, event) in evidence.of_device(role) {
         let sign = match &event.kind {
@@ -150,7 +154,7 @@ fn accesses(evidence: &Evidence<'_>, role: char, signs: &mut Signs) {
     }
 }
 
-/// What became of the data: the guest's word, and the disks.
+/// Collects the signs of the data, from what the guest said and from the disks.
 fn data(evidence: &Evidence<'_>, signs: &mut Signs) -> io::Result<()> {
     for disk in evidence.disks {
         let role = disk.role;
@@ -166,6 +170,7 @@ fn data(evidence: &Evidence<'_>, signs: &mut Signs) -> io::Result<()> {
                 .said()
                 .filter_map(|line| line.strip_prefix(prefix.as_str()))
                 .collect();
+            // In the first part, before its clock comes, a subject has no disk.
             let waits =
                 part == 0 && !evidence.case.trigger.clocks.is_empty() && evidence.is_subject(role);
             for line in said {
@@ -194,7 +199,7 @@ fn data(evidence: &Evidence<'_>, signs: &mut Signs) -> io::Result<()> {
     Ok(())
 }
 
-/// What the kernel said.
+/// Collects the signs in what the kernel said.
 fn messages(evidence: &Evidence<'_>, signs: &mut Signs) {
     let mut says = |words: &[&str], sign: &str| {
         if evidence.line(words).is_some() {
@@ -213,6 +218,7 @@ fn messages(evidence: &Evidence<'_>, signs: &mut Signs) {
     if evidence.crashed() {
         signs.insert("oops".into());
     } else if evidence.reason != Reason::PowerOff {
+        // A guest that comes to its end powers off.
         signs.insert("hang".into());
     }
 }

@@ -13,7 +13,7 @@ pub type Outcome<'r> = (&'r str, Result<&'r Judged, &'r Undecided>);
 /// Writes the results of one kernel.
 ///
 /// # Errors
-/// Those of `out`.
+/// `out` cannot be written.
 pub fn write(kernel: &str, results: &[Outcome<'_>], out: &mut dyn Write) -> io::Result<()> {
     let outcomes: Vec<_> = results.iter().map(|(_, result)| outcome(result)).collect();
     let count =
@@ -28,6 +28,7 @@ pub fn write(kernel: &str, results: &[Outcome<'_>], out: &mut dyn Write) -> io::
         .iter()
         .zip(outcomes)
         .map(|((name, result), outcome)| {
+            // Names of cases have a dot after the scenario; a name without one is of no case of ours.
             let (class, method) = name.split_once('.').unwrap_or(("lab", name));
             Case {
                 class,

@@ -10,6 +10,7 @@
 
 pub mod behaviour;
 mod decisive;
+mod error;
 mod evidence;
 mod findings;
 mod guest;
@@ -28,9 +29,10 @@ mod tests;
 mod undecided;
 
 pub use behaviour::Behaviours;
+pub use error::LabError;
 pub use host::Host;
 pub use judge::Judgement;
-pub use load::{Case, Lab, LabError};
+pub use load::{Case, Lab};
 pub use report::{compare, report};
 pub use run::{Judged, check, run, run_on};
 pub use spec::{Health, Scenario};

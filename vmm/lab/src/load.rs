@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use vmm_files::toml_file::{self, FileError};
+use vmm_base::TextError;
+use vmm_files::toml_file;
 
 use super::behaviour::{Behaviour, Behaviours};
 use super::signs;
 use super::spec::{Devlink, Expectation, MachineSpec, Scenario, Topology, Trigger};
+
+pub use super::error::LabError;
 
 /// The scenarios that are shipped.
 const SHIPPED: [(&str, &str); 6] = [
@@ -17,7 +20,7 @@ const SHIPPED: [(&str, &str); 6] = [
     ("bugs", include_str!("scenarios/bugs.toml")),
     ("virtio", include_str!("scenarios/virtio.toml")),
 ];
-/// Those of arm64 kernels, which only KVM executes.
+/// The scenarios of arm64 kernels, which only KVM executes.
 const SHIPPED_ARM64: [(&str, &str); 2] = [
     ("arm64", include_str!("scenarios/arm64.toml")),
     ("arm64-lazy", include_str!("scenarios/arm64-lazy.toml")),
@@ -27,27 +30,6 @@ const MAX_CASES: usize = 1_000;
 /// The most devices of a topology: their letters.
 const MAX_DEVICES: usize = 8;
 
-/// What is wrong with scenarios or with what is asked of them.
-#[derive(Debug, thiserror::Error)]
-pub enum LabError {
-    /// A file cannot be read, or is not well-formed.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A file contradicts itself.
-    #[error("cannot use {file}: {what}")]
-    Meaning {
-        /// The file.
-        file: String,
-        /// How.
-        what: String,
-    },
-    /// There is no such scenario.
-    #[error(
-        "there is no scenario {0:?}: `vmm lab list` shows them, and a file is named with its path"
-    )]
-    Unknown(String),
-}
-
 /// One boot, and what is expected of it.
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -55,21 +37,21 @@ pub struct Case {
     pub name: String,
     /// The name without the behaviour: cases that have it in common are compared.
     pub group: String,
-    /// What it is about.
+    /// Its subject.
     pub title: String,
     /// The machine.
     pub machine: MachineSpec,
     /// Its devices.
     pub topology: Topology,
-    /// What happens.
+    /// The trigger.
     pub trigger: Trigger,
     /// The kernel parameter.
     pub fw_devlink: Devlink,
     /// The name of the behaviour.
     pub behaviour_name: String,
-    /// How the kernel behaves.
+    /// The behaviour of the kernel.
     pub behaviour: Behaviour,
-    /// What is expected.
+    /// The expectation.
     pub expect: Expectation,
 }
 
@@ -82,7 +64,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// The scenarios that are shipped.
+    /// Returns the scenarios that are shipped.
     ///
     /// # Errors
     /// None: a test reads them.
@@ -103,22 +85,22 @@ impl Lab {
         Ok(lab)
     }
 
-    /// All cases that the emulated processor can execute.
+    /// Returns all cases that the emulated processor can execute.
     pub fn cases(&self) -> &[Case] {
         &self.cases
     }
 
-    /// All cases of arm64 kernels, which take KVM.
+    /// Returns all cases of arm64 kernels, which take KVM.
     pub fn arm64(&self) -> &[Case] {
         &self.arm64
     }
 
-    /// Whether `name` is that of a file, and not of scenarios that are shipped.
+    /// Returns whether `name` is that of a file, and not of scenarios that are shipped.
     pub fn is_file(name: &str) -> bool {
         name.ends_with(".toml") || name.contains('/')
     }
 
-    /// The cases that `name` means: a case, the beginning of the names of several up to a dot, or a file.
+    /// Returns the cases that `name` means: a case, the beginning of the names of several up to a dot, or a file.
     ///
     /// # Errors
     /// There are none, or the file is wrong.
@@ -130,6 +112,7 @@ impl Lab {
             return expand(stem.unwrap_or("scenario"), name, &text, &self.behaviours);
         }
         let begins = |case: &&Case| {
+            // Up to a dot, or `rebind` would mean scenarios whose names begin so, too.
             let rest = case.name.strip_prefix(name);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
@@ -147,10 +130,10 @@ impl Lab {
     }
 }
 
-/// The cases of the scenario `name` in `text`, which came from `file`.
+/// Makes the cases of the scenario `name` in `text`, which came from `file`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The scenario cannot be used: what is wrong with it.
 pub fn expand(
     name: &str,
     file: &str,
@@ -158,7 +141,7 @@ pub fn expand(
     behaviours: &Behaviours,
 ) -> Result<Vec<Case>, LabError> {
     let scenario: Scenario = toml_file::parse_named(file, text)?;
-    let fail = |what: String| LabError::Meaning {
+    let fail = |what: TextError| LabError::Meaning {
         file: file.into(),
         what,
     };
@@ -166,15 +149,15 @@ pub fn expand(
     let mut cases = Vec::new();
     for row in &scenario.row {
         let topology = scenario.topology.get(&row.topology);
-        let topology =
-            topology.ok_or_else(|| fail(format!("there is no topology {:?}", row.topology)))?;
+        let topology = topology
+            .ok_or_else(|| fail(format!("there is no topology {:?}", row.topology).into()))?;
         let trigger = scenario.trigger.get(&row.trigger);
         let trigger =
-            trigger.ok_or_else(|| fail(format!("there is no trigger {:?}", row.trigger)))?;
+            trigger.ok_or_else(|| fail(format!("there is no trigger {:?}", row.trigger).into()))?;
         for (behaviour_name, expect) in &row.expect {
             let behaviour = behaviours.get(behaviour_name);
             let behaviour = behaviour
-                .ok_or_else(|| fail(format!("there is no behaviour {behaviour_name:?}")))?;
+                .ok_or_else(|| fail(format!("there is no behaviour {behaviour_name:?}").into()))?;
             let roles: Vec<char> = topology.device.iter().map(|device| device.role).collect();
             for sign in expect.see.iter().chain(&expect.not) {
                 signs::check(sign, &roles).map_err(fail)?;
@@ -200,29 +183,30 @@ pub fn expand(
                 });
             }
         }
+        // Looked at in each round, before a file of many rows has made millions.
         if cases.len() > MAX_CASES {
-            return Err(fail(format!("it makes more than {MAX_CASES} cases")));
+            return Err(fail(format!("it makes more than {MAX_CASES} cases").into()));
         }
     }
-    // Stock first, then as they stand: what others are compared with.
+    // Stock first, as the others are compared with it; then in the order of the file.
     cases.sort_by_key(|case| (case.group.clone(), case.behaviour_name != "stock"));
     if let Some(twice) = cases.iter().enumerate().find(|(index, case)| {
         let others = &cases[index + 1..];
         others.iter().any(|other| other.name == case.name)
     }) {
-        return Err(fail(format!("two rows make the case {}", twice.1.name)));
+        return Err(fail(
+            format!("two rows make the case {}", twice.1.name).into(),
+        ));
     }
     Ok(cases)
 }
 
-/// What the types cannot say.
-fn check(scenario: &Scenario) -> Result<(), String> {
-    let plain = |name: &String| {
+/// Checks what the types cannot express.
+fn check(scenario: &Scenario) -> Result<(), TextError> {
+    let plain = |name: &String| -> Result<(), TextError> {
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if name.is_empty() || !name.chars().all(good) {
-            return Err(format!(
-                "{name:?} is no name: use small letters, digits and -"
-            ));
+            return Err(format!("{name:?} is no name: use small letters, digits and -").into());
         }
         Ok(())
     };
@@ -231,9 +215,7 @@ fn check(scenario: &Scenario) -> Result<(), String> {
     for (name, topology) in &scenario.topology {
         let devices = &topology.device;
         if devices.is_empty() || devices.len() > MAX_DEVICES {
-            return Err(format!(
-                "the topology {name} needs 1 to {MAX_DEVICES} devices"
-            ));
+            return Err(format!("the topology {name} needs 1 to {MAX_DEVICES} devices").into());
         }
         for (index, device) in devices.iter().enumerate() {
             let twice = devices[..index]
@@ -243,7 +225,7 @@ fn check(scenario: &Scenario) -> Result<(), String> {
                 return Err(format!(
                     "the topology {name} has a device with role {:?}: use a capital letter for each",
                     device.role
-                ));
+                ).into());
             }
         }
     }
@@ -252,7 +234,8 @@ fn check(scenario: &Scenario) -> Result<(), String> {
             return Err(format!(
                 "the row of {} and {} has no fw-devlink or expects nothing",
                 row.topology, row.trigger
-            ));
+            )
+            .into());
         }
     }
     Ok(())

@@ -22,8 +22,9 @@ struct State {
 }
 
 impl Mappings {
-    /// Where `iova` leads for `endpoint`, if it is mapped.
+    /// Returns where `iova` leads for `endpoint`, if it is mapped.
     pub fn find(&self, endpoint: u32, iova: u64) -> Option<u64> {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let domain = state.domains.get(state.domain_of.get(&endpoint)?)?;
         let (first, (last, address)) = domain.range(..=iova).next_back()?;
@@ -32,7 +33,7 @@ impl Mappings {
 }
 
 impl State {
-    /// Does what the device did.
+    /// Repeats what the device did.
     fn carry_out(&mut self, request: &Request) {
         match *request {
             Request::Attach {
@@ -59,6 +60,7 @@ impl State {
                 last,
             } => {
                 let domain = self.domains.entry(domain).or_default();
+                // A mapping goes only as a whole, and only if all of it is in the range (virtio 1.2, 5.13.6.6).
                 domain.retain(|from, (to, _)| *from < first || *to > last);
             }
             Request::Probe { .. } => {}
@@ -75,6 +77,7 @@ impl IommuSink for Mappings {
         let IommuEvent::Virtio(VirtioEvent::Request(exchange)) = event else {
             return;
         };
+        // A request that was refused has changed nothing.
         if let (Some(request), Some(Status::Ok)) = (&exchange.request, exchange.status) {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             state.carry_out(request);

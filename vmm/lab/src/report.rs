@@ -3,7 +3,7 @@
 use super::run::Judged;
 use vmm_timeline::{Outcome, Report, Verdict};
 
-/// One report on several runs, the first being what the others are compared with.
+/// Returns one report on several runs, the first being what the others are compared with.
 pub fn report(title: impl Into<String>, judged: &[Judged]) -> Report {
     let wrong: Vec<&str> = judged
         .iter()
@@ -31,7 +31,7 @@ pub fn report(title: impl Into<String>, judged: &[Judged]) -> Report {
     report
 }
 
-/// The comparison of two runs, say of a stock kernel and of one without the guard.
+/// Returns the comparison of two runs, say of a stock kernel and of one without the guard.
 pub fn compare(first: &Judged, second: &Judged) -> Report {
     let title = format!(
         "{}: {} against {}",

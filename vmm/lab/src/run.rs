@@ -31,7 +31,7 @@ use vmm_timeline::recording::Recording;
 pub struct Judged {
     /// The case.
     pub case: Case,
-    /// What it comes to.
+    /// The judgement on it.
     pub judgement: Judgement,
     /// The run, ready for a report.
     pub run: Run,
@@ -42,7 +42,7 @@ pub struct Judged {
 /// Checks what can be checked of `case` without its kernel, which will be one of `width`.
 ///
 /// # Errors
-/// What is wrong with its machine, or why `host` cannot execute it.
+/// Its machine cannot be made, or `host` cannot execute it.
 pub fn check(host: Host, case: &Case, image: &str, width: Width) -> Result<(), Error> {
     let disks = std::iter::repeat(Path::new("disk"));
     let config = config(host, case, (Path::new(image), KernelFormat::Auto), disks);
@@ -50,10 +50,10 @@ pub fn check(host: Host, case: &Case, image: &str, width: Width) -> Result<(), E
     accel::choose(&config, width).map(drop)
 }
 
-/// Runs `case` on `kernel` and judges it; on the emulated processor.
+/// Runs `case` on `kernel` and judges it, on the emulated processor.
 ///
 /// # Errors
-/// Why it cannot be judged.
+/// It cannot be judged: the reason.
 pub fn run(case: &Case, kernel: &GuestKernel) -> Result<Judged, Undecided> {
     run_on(Host::EMULATED, case, kernel)
 }
@@ -61,7 +61,7 @@ pub fn run(case: &Case, kernel: &GuestKernel) -> Result<Judged, Undecided> {
 /// Runs `case` on `kernel` and judges it.
 ///
 /// # Errors
-/// Why it cannot be judged.
+/// It cannot be judged: the reason.
 pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, Undecided> {
     let setup = |error: &dyn std::fmt::Display| Undecided::Setup(error.to_string());
     if !kernel.has_clocks && !case.trigger.clocks.is_empty() {
@@ -77,6 +77,7 @@ pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, U
         .devices
         .iter()
         .filter(|entry| entry.disk_index().is_some())
+        // The board has its disks in the order of the configuration, which is that of the topology.
         .zip(&mut disks)
     {
         disk.device = entry.linux_name();
@@ -84,6 +85,7 @@ pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, U
     let initrd = initrd(host, case, &board, &disks, kernel)?;
     config.initrd = Some(initrd.path().into());
 
+    // The recording is made first, as the machine is built with its sink and console, and connected when it is there.
     let mappings = Arc::new(Mappings::default());
     let recording = Arc::new(Recording::new());
     let console = Capture::default();
@@ -125,6 +127,7 @@ pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, U
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
+    // Before anything is judged: with a probe missing, what was not seen proves nothing.
     if let Some(error) = outcome.error {
         return Err(Undecided::Probes(error.to_string()));
     }
@@ -133,6 +136,7 @@ pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, U
     }
     let mut leftovers =
         std::mem::take(&mut *leftovers.lock().unwrap_or_else(PoisonError::into_inner));
+    // A page may have been given back more than once, or mapped anew since: what counts is the end.
     leftovers.retain(|left| mappings.find(left.endpoint, left.iova) == Some(left.address));
     let hits = std::mem::take(&mut *hits.lock().unwrap_or_else(PoisonError::into_inner));
     let evidence = Evidence {
@@ -158,7 +162,7 @@ pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, U
     })
 }
 
-/// What the kernel calls the devices, and what they are called in a report.
+/// Returns the kernel's names of the devices, with those that reports use.
 fn names(case: &Case, disks: &[Disk]) -> BTreeMap<String, String> {
     let devices = disks.iter().zip(&case.topology.device);
     devices
@@ -171,7 +175,7 @@ fn names(case: &Case, disks: &[Disk]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The machine of a case.
+/// Returns the machine of a case.
 fn config<'p>(
     host: Host,
     case: &Case,
@@ -219,7 +223,7 @@ fn config<'p>(
     }
 }
 
-/// The initial file system with the case's script.
+/// Makes the initial file system with the case's script.
 fn initrd(
     host: Host,
     case: &Case,

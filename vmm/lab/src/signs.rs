@@ -4,7 +4,9 @@
 
 use std::collections::BTreeSet;
 
-/// Who can see a sign.
+use vmm_base::TextError;
+
+/// The side from which a sign is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The hypervisor, from outside.
@@ -18,9 +20,9 @@ pub enum Side {
 pub struct Sign {
     /// Its name, without the letter of a device.
     pub name: &'static str,
-    /// Who sees it.
+    /// The side that sees it.
     pub side: Side,
-    /// What it means.
+    /// Its meaning.
     pub meaning: &'static str,
 }
 
@@ -95,13 +97,13 @@ pub const DEVICE: [Sign; 10] = [
 /// The signs of a run.
 pub type Signs = BTreeSet<String>;
 
-/// The name of a sign of the device with this role.
+/// Returns the name of a sign of the device with this role.
 pub fn of(role: char, sign: &str) -> String {
     format!("{}-{sign}", role.to_ascii_lowercase())
 }
 
-/// Whether `sign` can be seen in a machine with these roles.
-pub(super) fn check(sign: &str, roles: &[char]) -> Result<(), String> {
+/// Checks that `sign` can be seen in a machine with these roles.
+pub(super) fn check(sign: &str, roles: &[char]) -> Result<(), TextError> {
     let device = |role: &char| DEVICE.iter().any(|known| of(*role, known.name) == sign);
     if MACHINE.iter().any(|known| known.name == sign) || roles.iter().any(device) {
         return Ok(());
@@ -112,10 +114,11 @@ pub(super) fn check(sign: &str, roles: &[char]) -> Result<(), String> {
     Err(format!(
         "{sign:?} is no sign: there are {}, where X is the letter of a device",
         all.join(", ")
-    ))
+    )
+    .into())
 }
 
-/// What a sign means, with the letter of its device.
+/// Returns what a sign means, with the letter of its device.
 pub fn meaning(sign: &str) -> String {
     if let Some(known) = MACHINE.iter().find(|known| known.name == sign) {
         return known.meaning.into();
@@ -140,6 +143,7 @@ mod tests {
         assert!(
             check("c-bus-error", &['A', 'B'])
                 .unwrap_err()
+                .to_string()
                 .contains("X-bus-error")
         );
         assert!(meaning("a-hangs").starts_with("A: the guest's access"));

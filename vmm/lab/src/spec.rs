@@ -1,4 +1,4 @@
-//! What stands in a scenario file: types only. `docs/lab.md` explains the keys.
+//! What is in a scenario file: types only. `docs/lab.md` explains the keys.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,18 +10,18 @@ use vmm_machine::{ByteSize, IommuModel, PortConfig};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Scenario {
-    /// What it is about, in one line.
+    /// Its subject, in one line.
     pub title: String,
-    /// What happens and why it matters.
+    /// An account of what happens and why it matters.
     pub about: String,
     /// The machine, without its devices.
     #[serde(default)]
     pub machine: MachineSpec,
     /// Devices and how they are connected, by name.
     pub topology: BTreeMap<String, Topology>,
-    /// What happens, by name.
+    /// The triggers, by name.
     pub trigger: BTreeMap<String, Trigger>,
-    /// What is run, and what is expected of it.
+    /// The rows: what is run, and what is expected of it.
     pub row: Vec<Row>,
 }
 
@@ -35,7 +35,7 @@ pub struct MachineSpec {
     pub cpus: u8,
     /// Size of RAM.
     pub memory: ByteSize,
-    /// Where RAM begins, if not where the machine puts it.
+    /// The address of RAM, if it is not the machine's default.
     pub memory_base: Option<ByteSize>,
     /// Words for the kernel's command line.
     pub cmdline: String,
@@ -60,12 +60,12 @@ impl Default for MachineSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Topology {
-    /// In words.
+    /// A description in words.
     pub about: String,
     /// The IOMMUs' model.
     #[serde(default = "ipmmu")]
     pub iommu: IommuModel,
-    /// How many, named `ipmmu0` and so on.
+    /// The number of IOMMUs, named `ipmmu0` and so on.
     #[serde(default = "one")]
     pub instances: u8,
     /// The devices, in the order of the device tree.
@@ -86,7 +86,7 @@ const fn one() -> u8 {
 pub struct DeviceSpec {
     /// The part that it plays: a capital letter.
     pub role: char,
-    /// Where it stands, such as `ipmmu0:3`.
+    /// The port that it is connected to, such as `ipmmu0:3`.
     pub port: PortConfig,
     /// Whether it is the one that the trigger happens to.
     #[serde(default)]
@@ -96,11 +96,11 @@ pub struct DeviceSpec {
     pub coherent: bool,
 }
 
-/// What happens to the subjects.
+/// The events that happen to the subjects.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Trigger {
-    /// In words.
+    /// A description in words.
     pub about: String,
     /// Late clocks that each subject waits for.
     #[serde(default)]
@@ -108,8 +108,8 @@ pub struct Trigger {
     /// Whether the probe of the subjects fails.
     #[serde(default)]
     pub broken: bool,
-    /// How often the teardown of each subject must have been seen at least: otherwise the trigger did not happen, and
-    /// nothing can be said about this kernel.
+    /// The number of times that the teardown of each subject must have been seen at least: otherwise the trigger did
+    /// not happen, and nothing can be said about this kernel.
     #[serde(default)]
     pub teardowns: u32,
     /// Shell commands that the guest runs, in order; see `guest.sh` for what they can use.
@@ -126,7 +126,7 @@ pub struct Row {
     pub trigger: String,
     /// Settings of `fw_devlink` to run it with, each a row of its own.
     pub fw_devlink: Vec<Devlink>,
-    /// What is expected of each behaviour.
+    /// The expectation of each behaviour.
     pub expect: BTreeMap<String, Expectation>,
 }
 
@@ -136,7 +136,7 @@ pub struct Row {
 pub enum Devlink {
     /// Consumers wait for their suppliers before they are probed.
     On,
-    /// They do not: the order of 2017.
+    /// Consumers do not wait: the order of 2017.
     Off,
 }
 
@@ -149,11 +149,11 @@ impl fmt::Display for Devlink {
     }
 }
 
-/// What is expected of a run.
+/// The expectation of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Expectation {
-    /// How the run is to be judged.
+    /// The verdict on the run.
     pub verdict: Health,
     /// Signs that must be seen.
     #[serde(default)]
@@ -163,7 +163,7 @@ pub struct Expectation {
     pub not: Vec<String>,
 }
 
-/// How a run went, from best to worst.
+/// The health of a run, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
@@ -173,7 +173,7 @@ pub enum Health {
     Detached,
     /// Every byte arrived, but a device that belongs behind the IOMMU accessed memory past it.
     Bypassed,
-    /// Data was lost or wrong, or accesses led nowhere.
+    /// Data was lost or wrong, or accesses failed.
     Broken,
     /// The kernel crashed.
     Crashed,

@@ -2,7 +2,8 @@
 
 use vmm_machine::{KernelError, Reason};
 
-/// Why a case was not judged: the kernel is not one that it can be asked of, or the host is in the way.
+/// The reason for which a case was not judged: the kernel is not one that it can be asked of, or the host is in the
+/// way.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Undecided {
     /// The machine could not be made.
@@ -35,16 +36,16 @@ pub enum Undecided {
          virtio-iommu) and VIRTIO_MMIO"
     )]
     NoAttach,
-    /// What the scenario is about did not happen.
+    /// The subject of the scenario did not happen.
     #[error(
         "the probe of {role} was torn down {seen} times, and the scenario is about {wanted} or more"
     )]
     NoTrigger {
         /// The device.
         role: char,
-        /// How often it happened.
+        /// The number of times that it happened.
         seen: u32,
-        /// How often it had to.
+        /// The number of times that it had to.
         wanted: u32,
     },
 }

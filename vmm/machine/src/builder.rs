@@ -7,7 +7,7 @@ use vmm_faults::Injection;
 
 use super::Machine;
 use super::assemble;
-use super::config::Config;
+use super::config::{Accel, Config};
 use super::error::Error;
 use super::iommu::IommuSink;
 use crate::vcpu::Waker;
@@ -20,6 +20,8 @@ pub struct MachineBuilder<'a> {
     console: Box<dyn ConsoleSink>,
     iommu_sink: Option<Arc<dyn IommuSink>>,
     injection: Option<&'a Arc<Injection>>,
+    /// What the real-time clock shows at power-on, if the run is recorded.
+    recorded: Option<u32>,
 }
 
 impl<'a> MachineBuilder<'a> {
@@ -29,6 +31,7 @@ impl<'a> MachineBuilder<'a> {
             console,
             iommu_sink: None,
             injection: None,
+            recorded: None,
         }
     }
 
@@ -45,6 +48,14 @@ impl<'a> MachineBuilder<'a> {
         self
     }
 
+    /// Makes a machine for a run that is recorded or replayed, with emulated cores: its real-time
+    /// clock shows `epoch` at power-on, in seconds since 1970-01-01 00:00 UTC, its clock moves
+    /// between slices of work only, and its devices work on the thread that runs it.
+    pub(super) fn recorded(mut self, epoch: u32) -> Self {
+        self.recorded = Some(epoch);
+        self
+    }
+
     /// Opens everything that the configuration names, loads the kernel and leaves the machine ready at its first
     /// instruction.
     ///
@@ -58,9 +69,15 @@ impl<'a> MachineBuilder<'a> {
             injection: self.injection,
             waker: &waker,
         };
-        let pieces = assemble::assemble(self.config, connections, None)?;
-        let mut machine = Machine::from_pieces(self.config.clone(), pieces, waker);
-        machine.start_worker()?;
+        let mut config = self.config.clone();
+        if self.recorded.is_some() {
+            config.accel = Accel::Emulated;
+        }
+        let pieces = assemble::assemble(&config, connections, self.recorded)?;
+        let mut machine = Machine::from_pieces(config, pieces, waker);
+        if self.recorded.is_none() {
+            machine.start_worker()?;
+        }
         Ok(machine)
     }
 }

@@ -60,7 +60,7 @@ pub use seeds::noise_seed;
 pub use snapshot::{Fork, Snapshot};
 pub use sources::{Moved, Role, Source};
 pub use vcpu::{Acceleration, Halted, Resume, StopHandler};
-pub use vmm_base::{ByteSize, Exit, Limits, Reason};
+pub use vmm_base::{ByteSize, Exit, Limits, Reason, TextError};
 pub use vmm_devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};
 pub use vmm_devices::virtio::block::DiskSummary;
 

@@ -30,7 +30,7 @@ use super::signals::{self, Stopper};
 use super::stdout;
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
-use super::{Outcome, UserError, gdb, moved, patience, snapshot, text};
+use super::{Outcome, UserError, gdb, moved, patience, text};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of time.
 ///
@@ -105,7 +105,7 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     boot.run()
 }
 
-/// Has the run of a recording again; its files must be what they were.
+/// Repeats the run of a recording; its files must be what they were.
 fn replay(
     path: &Path,
     mut settings: Settings,
@@ -135,6 +135,7 @@ fn replay(
         "snapshot",
         header.snapshot.iter().map(|start| &start.file.path),
     );
+    // Checked again: only the recording tells which files the machine has.
     files.machine(&header.config);
     files.check()?;
     Boot::outputs(settings, Origin::Recording(Box::new(recording)))?.run()
@@ -153,7 +154,7 @@ pub struct Boot {
     console: Console,
 }
 
-/// Where the console goes, found writable.
+/// The place where the console goes, found writable.
 enum Console {
     Stdio,
     None,
@@ -202,7 +203,8 @@ impl Boot {
         Self::outputs(settings, Origin::Power(Box::new(config)))
     }
 
-    /// A run that goes on from `snapshot`, which was read from the file `path`, and is recorded if `record` says where.
+    /// Prepares a run that goes on from `snapshot`, which was read from the file `path`, and is recorded if `record`
+    /// says where.
     pub fn resume(
         settings: Settings,
         snapshot: Snapshot,
@@ -215,20 +217,15 @@ impl Boot {
         Ok(boot)
     }
 
-    /// The same run, to be saved at a moment.
+    /// Returns the same run, to be saved at a moment.
     pub fn saving(mut self, moment: Moment) -> Self {
         self.save = Some(moment);
         self
     }
 
-    /// Finds out whether everything that shall be written can be.
+    /// Finds out whether everything that is to be written can be.
     fn outputs(settings: Settings, origin: Origin) -> Result<Self, UserError> {
-        let expect = settings
-            .expect
-            .as_deref()
-            .map(Expect::new)
-            .transpose()
-            .map_err(UserError::new)?;
+        let expect = settings.expect.as_deref().map(Expect::new).transpose()?;
         let json = settings
             .json
             .as_deref()
@@ -258,7 +255,7 @@ impl Boot {
         })
     }
 
-    /// Obtains what it takes, and runs it to its end.
+    /// Obtains what the machine takes, and runs it to its end.
     pub fn run(mut self) -> Result<Outcome, UserError> {
         if let (Some(name), Origin::Power(config)) = (&self.settings.image, &mut self.origin) {
             use_image(config, name)?;
@@ -289,9 +286,10 @@ impl Boot {
             policy.output(output.map(Output::path));
         }
         policy.output(settings.timeline.as_deref());
+        // From here on this process opens only what the run takes.
         policy.enter()?;
         let interactive = matches!(console, Console::Stdio);
-        // The file appears once the machine stands, so that a machine that cannot be made leaves none.
+        // The file appears once the machine is made, so that a machine that cannot be made leaves none.
         let (later, stream) = match console {
             Console::Stdio => (
                 None,
@@ -319,7 +317,7 @@ impl Boot {
             ),
             None => (Box::new(sink) as Box<dyn ConsoleSink>, iommu_sink),
         };
-        // To make the machine writes the beginning of a recording.
+        // Making the machine writes the beginning of a recording, which may be a pipe that nobody reads.
         limit_patience(&settings);
         let start_ns = origin.start_ns();
         let (mut machine, recorder) = origin.machine(settings.seed, sink, iommu_sink, record)?;
@@ -355,7 +353,9 @@ impl Boot {
         let limit = settings.timeout;
         let limit = limit.map(|limit| start_ns.saturating_add(limit.ns()));
         let moment = save.as_ref();
+        // Anew, as the time so far was not the run's.
         limit_patience(&settings);
+        // Last: what came before needed calls that the run does not.
         sandbox::filter()?;
         let exit = machine.run(Limits {
             guest_ns: limit
@@ -365,6 +365,7 @@ impl Boot {
             instructions: moment.and_then(|m| m.instructions),
             wall: settings.wall_timeout.map(|limit| limit.0),
         });
+        // The terminal is restored before anything is said on it.
         drop(raw);
         if patience::was_lost() {
             text::complain("nobody read the standard output: the end of the console is missing");
@@ -412,20 +413,20 @@ impl Boot {
             return Err(error);
         }
         if let Some((true, moment)) = save {
-            snapshot::write(&machine.into_snapshot()?, moment.output)?;
+            moment.write(&machine.into_snapshot()?)?;
         }
         Ok(verdict.outcome)
     }
 }
 
-/// Has readers of what is written now waited for as long as the run may take.
+/// Limits the wait for readers of what is written now to as long as the run may take.
 fn limit_patience(settings: &Settings) {
     if let Some(limit) = settings.wall_timeout {
         patience::end_after(limit.0);
     }
 }
 
-/// The registers of the processor that the kernel of an image is for.
+/// Returns the width of the registers of the processor that the kernel of an image is for.
 pub fn width(image: &str) -> Result<Width, UserError> {
     Ok(match catalog::find(image)?.architecture {
         Architecture::Armhf => Width::Bits32,
@@ -433,7 +434,7 @@ pub fn width(image: &str) -> Result<Width, UserError> {
     })
 }
 
-/// Has an image give kernel and initial file system, obtaining it if it is not in the cache.
+/// Takes kernel and initial file system from an image, which is obtained if it is not in the cache.
 pub fn use_image(config: &mut Config, name: &str) -> Result<(), UserError> {
     let image = Cache::open()?.obtain(name, &mut install::terminal())?;
     // The bare Image starts without uncompressing itself; a user who asks for the other gets it.
@@ -449,7 +450,7 @@ pub fn use_image(config: &mut Config, name: &str) -> Result<(), UserError> {
     Ok(())
 }
 
-/// Ends a recording and has its file appear.
+/// Ends a recording and makes its file appear.
 fn keep(recorder: Recorder<Output>, machine: &mut Machine) -> Result<(), UserError> {
     let written = recorder.finish(machine).and_then(Output::publish_durably);
     written.map_err(|error| {

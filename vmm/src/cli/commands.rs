@@ -48,17 +48,17 @@ impl Commands {
         }
     }
 
-    /// Whether the userspace came up.
+    /// Returns whether the userspace came up.
     pub const fn ready(&self) -> bool {
         self.ready
     }
 
-    /// Exit statuses of the commands that ended, in order.
+    /// Returns the exit statuses of the commands that ended, in order.
     pub fn statuses(&self) -> &[u8] {
         &self.statuses
     }
 
-    /// What is wrong if `wanted` commands were to succeed.
+    /// Returns what is wrong if `wanted` commands were to succeed.
     pub fn complaint(&self, wanted: usize) -> Option<String> {
         if let Some(why) = &self.failure {
             return Some(format!("the guest's init failed: {why}"));

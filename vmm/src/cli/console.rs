@@ -6,13 +6,13 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::Deserialize;
-use vmm::{ConsoleSink, Flow};
+use vmm::{ConsoleSink, Flow, TextError};
 
 use super::commands::Commands;
 use super::expect::Expect;
 use super::lowmem::Lowmem;
 
-/// Where the user wants the console.
+/// The place where the user wants the console.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Destination {
@@ -26,17 +26,17 @@ pub enum Destination {
 }
 
 impl TryFrom<String> for Destination {
-    type Error = String;
+    type Error = TextError;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, TextError> {
         text.parse()
     }
 }
 
 impl FromStr for Destination {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         match text {
             "" => Err("a console's file has a name: use stdio, none or a file's".into()),
             "stdio" => Ok(Self::Stdio),
@@ -71,6 +71,7 @@ impl Lossy {
             self.buffer.clear();
             return;
         };
+        // A failure ends the writing and not the run: the reader has left.
         if stream
             .write_all(&self.buffer)
             .and_then(|()| stream.flush())
@@ -82,14 +83,14 @@ impl Lossy {
     }
 }
 
-/// What was seen on a console.
+/// The observations on a console.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// What was expected, if anything.
+    /// The pattern that is expected, if any.
     pub expect: Option<Expect>,
-    /// What the guest's `/init` said.
+    /// The reports of the guest's `/init`.
     pub commands: Commands,
-    /// What the kernel said of memory that it does not use.
+    /// The kernel's message about memory that it does not use.
     pub lowmem: Lowmem,
 }
 
@@ -104,13 +105,14 @@ pub struct Watched {
 pub struct Watcher(Arc<Mutex<Seen>>);
 
 impl Watcher {
-    /// What was seen so far.
+    /// Returns what was seen so far.
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
         lock(&self.0)
     }
 }
 
 fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    // Poisoned only by a panic that its own thread has reported; another one here would hide it.
     seen.lock().unwrap_or_else(|e| e.into_inner())
 }
 

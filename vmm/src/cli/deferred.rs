@@ -1,4 +1,4 @@
-//! A console's file, which appears once the machine stands.
+//! A console's file, which appears once the machine is made.
 
 use std::fs::File;
 use std::io::Write;
@@ -26,7 +26,7 @@ impl Stage {
 }
 
 impl Deferred {
-    /// Writes to `output`.
+    /// Creates a file that is to appear as `output`.
     pub fn new(output: Output) -> Self {
         Self(Arc::new(Mutex::new(Stage::Hidden(output))))
     }
@@ -35,9 +35,10 @@ impl Deferred {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Has the file appear.
+    /// Makes the file appear.
     pub fn publish(&self) {
         let mut stage = self.stage();
+        // `publish` takes the output, so that another stage stands in while it runs.
         if let Stage::Hidden(output) = std::mem::replace(&mut *stage, Stage::Lost(None)) {
             *stage = match output.publish() {
                 Ok(file) => Stage::Shown(file),
@@ -46,7 +47,7 @@ impl Deferred {
         }
     }
 
-    /// Why not all of the console is in the file, as a sentence.
+    /// Returns why not all of the console is in the file, as a sentence.
     pub fn failure(&self) -> Option<String> {
         match &*self.stage() {
             Stage::Lost(Some(why)) => {
@@ -65,6 +66,7 @@ impl Write for Deferred {
             Stage::Shown(file) => file.write(bytes),
             Stage::Lost(_) => return Err(std::io::ErrorKind::BrokenPipe.into()),
         };
+        // An interrupted write is tried again by its caller.
         if let Err(error) = &written
             && error.kind() != std::io::ErrorKind::Interrupted
         {

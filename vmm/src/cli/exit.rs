@@ -3,9 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use super::{text, tty};
-
-/// How a command ended, and thereby its exit code.
+/// The way in which a command ended, and thereby its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All went well: the guest powered off, or showed what was expected.
@@ -25,7 +23,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The exit code. 124 is what timeout(1) uses, and 128 + N what a shell shows for a signal.
+    /// Returns the exit code. 124 is what timeout(1) uses, and 128 + N what a shell shows for a signal.
     pub const fn code(self) -> u8 {
         match self {
             Self::Success => 0,
@@ -38,7 +36,7 @@ impl Outcome {
         }
     }
 
-    /// Its name in a JSON report.
+    /// Returns its name in a JSON report.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Success => "success",
@@ -58,12 +56,12 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-/// What the user did wrong, or what of their system is in the way, as one sentence.
+/// A mistake of the user, or an obstacle in their system, as one sentence.
 #[derive(Debug)]
 pub struct UserError(String);
 
 impl UserError {
-    /// An error with this sentence.
+    /// Creates an error with this sentence.
     pub fn new(sentence: impl Into<String>) -> Self {
         Self(sentence.into())
     }
@@ -93,16 +91,20 @@ impl From<vmm_base::thread::ThreadError> for UserError {
     }
 }
 
-impl From<vmm::ConfigError> for UserError {
-    fn from(error: vmm::ConfigError) -> Self {
+impl From<vmm::campaign::CampaignError> for UserError {
+    fn from(error: vmm::campaign::CampaignError) -> Self {
         Self(error.to_string())
     }
 }
 
-/// Has panics restore the terminal and say whose fault they are.
-pub fn report_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        tty::restore();
-        text::complain(&format!("this is a bug in vmm, not in your guest: {info}"));
-    }));
+impl From<vmm::TextError> for UserError {
+    fn from(error: vmm::TextError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<vmm::ConfigError> for UserError {
+    fn from(error: vmm::ConfigError) -> Self {
+        Self(error.to_string())
+    }
 }

@@ -8,6 +8,7 @@ use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::{self, Compiler};
 use regex_automata::util::start;
 use regex_syntax::hir::Hir;
+use vmm::TextError;
 
 /// Bytes that the compiled pattern may take, so that `(a{1000}){1000}` is refused rather than built.
 const MAX_PATTERN: usize = 4 << 20;
@@ -31,9 +32,13 @@ impl Expect {
     /// Watches for `pattern`.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with the pattern.
-    pub fn new(pattern: &str) -> Result<Self, String> {
-        let bad = |why: String| format!("{pattern:?} is not a pattern that can be expected: {why}");
+    /// The pattern cannot be used: what is wrong with it, as a sentence.
+    pub fn new(pattern: &str) -> Result<Self, TextError> {
+        let bad = |why: TextError| {
+            TextError::from(format!(
+                "{pattern:?} is not a pattern that can be expected: {why}"
+            ))
+        };
         let hir = parse(pattern).map_err(bad)?;
         let limits = thompson::Config::new()
             .nfa_size_limit(Some(MAX_PATTERN))
@@ -49,11 +54,11 @@ impl Expect {
                     .skip_cache_capacity_check(true),
             )
             .build_from_nfa(nfa)
-            .map_err(|error| bad(error.to_string()))?;
+            .map_err(|error| bad(error.to_string().into()))?;
         let mut cache = dfa.create_cache();
         let state = dfa
             .start_state(&mut cache, &start::Config::new())
-            .map_err(|error| bad(error.to_string()))?;
+            .map_err(|error| bad(error.to_string().into()))?;
         let mut expect = Self {
             dfa,
             cache,
@@ -61,6 +66,7 @@ impl Expect {
             eager: hir.properties().look_set().is_empty(),
             found: false,
         };
+        // A pattern that matches the empty text would end the run before it has begun.
         if expect.eager && expect.matches_here() {
             return Err(bad(
                 "it matches before the guest has shown anything: name something that the console will show".into(),
@@ -69,7 +75,7 @@ impl Expect {
         Ok(expect)
     }
 
-    /// Goes on with `bytes`; whether the pattern has been found by now.
+    /// Goes on with `bytes`, and returns whether the pattern has been found by now.
     pub fn feed(&mut self, bytes: &[u8]) -> bool {
         for &byte in bytes {
             if self.found {
@@ -86,13 +92,13 @@ impl Expect {
         self.found
     }
 
-    /// The stream is over; whether the pattern was found in all of it.
+    /// Ends the stream, and returns whether the pattern was found in all of it.
     pub fn finish(&mut self) -> bool {
         self.found = self.found || self.matches_here();
         self.found
     }
 
-    /// Whether there would be a match if the stream ended here. (Match states come one byte late.)
+    /// Returns whether there would be a match if the stream ended here. (Match states come one byte late.)
     fn matches_here(&mut self) -> bool {
         self.dfa
             .next_eoi_state(&mut self.cache, self.state)
@@ -100,7 +106,7 @@ impl Expect {
     }
 }
 
-fn parse(pattern: &str) -> Result<Hir, String> {
+fn parse(pattern: &str) -> Result<Hir, TextError> {
     let mut parser = regex_syntax::ParserBuilder::new();
     parser
         .multi_line(true)
@@ -108,14 +114,9 @@ fn parse(pattern: &str) -> Result<Hir, String> {
         .unicode(false)
         .utf8(false);
     parser.build().parse(pattern).map_err(|error| match error {
-        regex_syntax::Error::Parse(error) => error.kind().to_string(),
-        regex_syntax::Error::Translate(error) => error.kind().to_string(),
-        other => other
-            .to_string()
-            .lines()
-            .last()
-            .unwrap_or_default()
-            .to_owned(),
+        regex_syntax::Error::Parse(error) => error.kind().to_string().into(),
+        regex_syntax::Error::Translate(error) => error.kind().to_string().into(),
+        other => other.to_string().lines().last().unwrap_or_default().into(),
     })
 }
 
@@ -167,7 +168,7 @@ mod tests {
             "(a{1000}){1000}",
             r"\p{Greek}",
         ] {
-            let error = Expect::new(pattern).unwrap_err();
+            let error = Expect::new(pattern).unwrap_err().to_string();
             assert_eq!(error.lines().count(), 1, "{error}");
             assert!(error.contains("is not a pattern"), "{error}");
         }

@@ -21,7 +21,7 @@ use super::values::Disk;
 
 /// The endings of the files of one report in a directory.
 const REPORT_ENDINGS: [&str; 4] = ["html", "txt", "trace.json", "json"];
-/// What of the image cache's directory is nobody's but the cache's.
+/// The parts of the image cache's directory that only the cache writes.
 const CACHE_PARTS: [&str; 4] = ["blobs", "images", "cross", "locks"];
 
 /// The files of one command.
@@ -33,14 +33,14 @@ pub struct Files {
 
 #[derive(Debug)]
 struct Input {
-    /// What it is: "disk".
+    /// Its meaning: "disk".
     what: String,
     path: PathBuf,
 }
 
 #[derive(Debug)]
 struct Output {
-    /// What the user said it by: "--json".
+    /// The flag by which the user named it: "--json".
     flag: &'static str,
     path: PathBuf,
 }
@@ -58,7 +58,7 @@ impl fmt::Display for Output {
 }
 
 impl Files {
-    /// The command reads `path`, or has the guest write it.
+    /// Notes that the command reads `path`, or has the guest write it.
     pub fn input(&mut self, what: impl fmt::Display, path: &Path) {
         self.inputs.push(Input {
             what: what.to_string(),
@@ -66,7 +66,7 @@ impl Files {
         });
     }
 
-    /// As [`Files::input`], for each.
+    /// Notes each of `paths` as [`Files::input`] does.
     pub fn inputs<'p>(
         &mut self,
         what: impl fmt::Display,
@@ -77,7 +77,7 @@ impl Files {
         }
     }
 
-    /// The command writes `path` if it is named, which the user does by `flag`.
+    /// Notes that the command writes `path`, if there is one: the user names it by `flag`.
     pub fn output(&mut self, flag: &'static str, path: Option<&Path>) {
         self.outputs.extend(path.map(|path| Output {
             flag,
@@ -85,7 +85,7 @@ impl Files {
         }));
     }
 
-    /// The command writes a report of each of these names to the directory.
+    /// Notes that the command writes a report of each of these names to the directory.
     pub fn reports<'n>(
         &mut self,
         flag: &'static str,
@@ -99,7 +99,7 @@ impl Files {
         }
     }
 
-    /// What settings name.
+    /// Notes what settings name.
     pub fn settings(&mut self, settings: &Settings) {
         self.inputs("kernel", &settings.kernel);
         self.inputs("initial file system", &settings.initrd);
@@ -107,7 +107,7 @@ impl Files {
         self.outputs_of(settings);
     }
 
-    /// What settings name to be written.
+    /// Notes what settings name to be written.
     pub fn outputs_of(&mut self, settings: &Settings) {
         self.output("--json", settings.json.as_deref());
         self.output("--timeline", settings.timeline.as_deref());
@@ -116,7 +116,7 @@ impl Files {
         }
     }
 
-    /// What a machine is made from.
+    /// Notes what a machine is made from.
     pub fn machine(&mut self, config: &Config) {
         for (role, path) in config.files() {
             match role {
@@ -126,7 +126,7 @@ impl Files {
         }
     }
 
-    /// Whether every output is a file of its own, and not the image cache's.
+    /// Checks that every output is a file of its own, and not the image cache's.
     ///
     /// # Errors
     /// One is not; the sentence names both.
@@ -167,7 +167,7 @@ impl Files {
     }
 }
 
-/// Whether the file lies where only the image cache writes.
+/// Returns whether the file is where only the image cache writes.
 fn in_cache(path: &Path) -> bool {
     let Some(root) = Cache::open()
         .ok()
@@ -175,6 +175,7 @@ fn in_cache(path: &Path) -> bool {
     else {
         return false;
     };
+    // The file may not exist yet, so that the nearest directory above it that does is looked at.
     let existing = path.ancestors().find_map(|path| path.canonicalize().ok());
     existing.is_some_and(|path| {
         CACHE_PARTS
@@ -183,7 +184,7 @@ fn in_cache(path: &Path) -> bool {
     })
 }
 
-/// What a name stands for.
+/// The place that a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     /// A file that exists, by device and inode; or one below a directory that does, by the names
@@ -194,10 +195,10 @@ enum Place {
 }
 
 impl Place {
-    /// `None` for pipes, terminals and the like, which take any number of writers, and for what cannot be looked at: to
-    /// open it will fail, with its own sentence.
+    /// Returns what a path stands for; `None` for pipes, terminals and the like, which take any number of writers, and
+    /// for what cannot be looked at: to open it will fail, with its own sentence.
     fn of(path: &Path) -> Option<Self> {
-        /// As many links as Linux follows.
+        /// The number of links that Linux follows (`MAXSYMLINKS` of include/linux/namei.h).
         const MOST_LINKS: u32 = 40;
         Self::through(path, MOST_LINKS)
     }
@@ -224,9 +225,10 @@ impl Place {
         }
     }
 
-    /// The place of a file that does not exist.
+    /// Returns the place of a file that does not exist.
     fn missing(path: &Path, links: u32) -> Option<Self> {
         let parent = path.parent()?;
+        // A link to a file that does not exist: writing would create what it names.
         if let Ok(target) = std::fs::read_link(path) {
             return Self::through(&parent.join(target), links.checked_sub(1)?);
         }
@@ -239,7 +241,7 @@ impl Place {
         }
     }
 
-    /// Whether this would lie in a directory that is to be the file `other`.
+    /// Returns whether this would be in a directory that is to be the file `other`.
     fn is_below(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::File(device, inode, names), Self::File(d, i, others)) => {
@@ -312,7 +314,7 @@ mod tests {
         "sandbox-check --file",
     ];
 
-    /// Every argument below `command` that names a file.
+    /// Returns every argument below `command` that names a file.
     fn arguments(command: &clap::Command, above: &str, found: &mut Vec<String>) {
         for argument in command.get_arguments() {
             let names = argument.get_value_names().unwrap_or_default();

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
-use vmm::Machine;
 use vmm::gdb::Server;
+use vmm::{Machine, TextError};
 
 use super::{UserError, output, text};
 
@@ -14,16 +14,16 @@ use super::{UserError, output, text};
 pub struct GdbAddress(SocketAddr);
 
 impl GdbAddress {
-    /// The port; 0 is any that is free.
+    /// Returns the port; 0 is any that is free.
     pub const fn port(self) -> u16 {
         self.0.port()
     }
 }
 
 impl FromStr for GdbAddress {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         let port = text.strip_prefix(':').unwrap_or(text);
         if let Ok(port) = port.parse() {
             return Ok(Self((IpAddr::V4(Ipv4Addr::LOCALHOST), port).into()));
@@ -41,6 +41,7 @@ impl FromStr for GdbAddress {
                     "{text:?} is neither a port nor ADDRESS:PORT: say PORT for this host's own debuggers, or \
                      ADDRESS:PORT, such as 0.0.0.0:1234"
                 )
+                .into()
             })
     }
 }
@@ -57,6 +58,7 @@ impl<'de> Deserialize<'de> for GdbAddress {
 
 /// Finds out whether a debugger could be waited for there.
 pub fn check(at: GdbAddress) -> Result<(), UserError> {
+    // Bound and let go at once: whoever takes the address before the run is told of then.
     Server::bind(at.0)
         .map(drop)
         .map_err(|error| refused(at, &error))
@@ -67,7 +69,7 @@ fn refused(at: GdbAddress, error: &std::io::Error) -> UserError {
     UserError::new(format!("cannot wait for a debugger at {}: {why}", at.0))
 }
 
-/// Has `machine` wait for a debugger, and says so.
+/// Makes `machine` wait for a debugger, and says so.
 pub fn attach(machine: &mut Machine, at: GdbAddress) -> Result<(), UserError> {
     let fail = |error: std::io::Error| refused(at, &error);
     let notice = Box::new(|sentence: &str| text::complain(sentence));
@@ -98,7 +100,10 @@ mod tests {
         }
         for text in ["", "65536", "-1", "host:1", "1.2.3.4", "tcp::1234"] {
             assert!(
-                parse(text).unwrap_err().contains("neither a port"),
+                parse(text)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("neither a port"),
                 "{text}"
             );
         }

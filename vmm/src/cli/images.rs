@@ -96,7 +96,7 @@ fn every(wanted: impl Fn(&ImageSpec) -> bool) -> Vec<&'static ImageSpec> {
     catalog::all().iter().filter(|spec| wanted(spec)).collect()
 }
 
-/// The images of these names; an unknown one is found before anything is done.
+/// Returns the images of these names; an unknown one is found before anything is done.
 fn find(names: &[String]) -> Result<Vec<&'static ImageSpec>, UserError> {
     names.iter().map(|name| Ok(catalog::find(name)?)).collect()
 }

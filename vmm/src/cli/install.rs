@@ -21,18 +21,18 @@ pub struct Install {
 }
 
 impl Install {
-    /// Makes this the leave of the process.
+    /// Sets whether this process may install packages.
     pub fn apply(self) {
         ALLOWED.store(self.install_packages, Ordering::Relaxed);
     }
 }
 
-/// A reporter to stderr for what may install packages.
+/// Returns a reporter to stderr for what may install packages.
 pub fn terminal() -> Terminal {
     Terminal::new().installing(ALLOWED.load(Ordering::Relaxed))
 }
 
-/// Sees to it that this host has what obtaining all of these images takes, before the first is fetched.
+/// Makes sure that this host has what obtaining all of these images takes, before the first is fetched.
 pub fn prepare_host(cache: &Cache, images: &[&str]) -> Result<(), UserError> {
     Ok(cache.prepare_host(images, &mut terminal())?)
 }

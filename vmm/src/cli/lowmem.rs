@@ -6,7 +6,7 @@
 
 use vmm::ByteSize;
 
-/// What the line begins with, behind the time that the kernel may put before it.
+/// The beginning of the line, behind the time that the kernel may put before it.
 const WORDS: &[u8] = b"Ignoring RAM at ";
 /// Bytes that are looked at of a line: more than a time and the words take.
 const MAX_LINE: usize = 96;
@@ -31,7 +31,7 @@ impl Lowmem {
         }
     }
 
-    /// What to say about a guest with so much memory from `base` on, if it leaves some of that unused.
+    /// Returns what to say about a guest with so much memory from `base` on, if it leaves some of that unused.
     pub fn advice(&self, base: u64, memory: ByteSize) -> Option<String> {
         let (start, end) = self.ignored?;
         let used = start.checked_sub(base).filter(|used| *used < memory.0)?;
@@ -43,7 +43,7 @@ impl Lowmem {
     }
 }
 
-/// The range that a line names.
+/// Returns the range that a line names.
 fn range(line: &[u8]) -> Option<(u64, u64)> {
     let at = line.windows(WORDS.len()).position(|part| part == WORDS)?;
     let text = std::str::from_utf8(line.get(at + WORDS.len()..)?).ok()?;

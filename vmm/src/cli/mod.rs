@@ -88,7 +88,7 @@ Exit codes:
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    exit::report_panics();
+    report_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -98,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Inject(_) => "error,virtio_queue=off",
         _ => "error",
     };
+    // Before anything is written: a limit on the size of files (SIGXFSZ) would end the program without a sentence.
     if let Err(error) = signals::survive_full_files() {
         return finish(Err(error));
     }
@@ -126,6 +127,14 @@ pub fn main() -> ExitCode {
 }
 
 /// Tells of an error, and what the program exits with.
+/// Makes panics restore the terminal and say whose fault they are.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        tty::restore();
+        text::complain(&format!("this is a bug in vmm, not in your guest: {info}"));
+    }));
+}
+
 fn finish(result: Result<Outcome, UserError>) -> ExitCode {
     match result.and_then(whole) {
         Ok(outcome) => outcome.into(),
@@ -136,7 +145,7 @@ fn finish(result: Result<Outcome, UserError>) -> ExitCode {
     }
 }
 
-/// A success is none when something that was printed did not arrive.
+/// Turns a success into an error if something that was printed did not arrive.
 fn whole(outcome: Outcome) -> Result<Outcome, UserError> {
     match (outcome, stdout::check()) {
         (Outcome::Success, Err(error)) => Err(error),
@@ -148,7 +157,7 @@ fn whole(outcome: Outcome) -> Result<Outcome, UserError> {
     }
 }
 
-/// What `VMM_LOG` asks for; `usual` if it asks for nothing.
+/// Returns what `VMM_LOG` asks for; `usual` if it asks for nothing.
 fn log_filter(wanted: Option<OsString>, usual: &str) -> Result<EnvFilter, UserError> {
     let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else {
         return Ok(EnvFilter::new(usual));
@@ -162,7 +171,7 @@ fn log_filter(wanted: Option<OsString>, usual: &str) -> Result<EnvFilter, UserEr
     })
 }
 
-/// Help, the version, or one sentence about a malformed command line.
+/// Prints help, the version, or one sentence about a malformed command line.
 fn usage(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -180,7 +189,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// A malformed command line in one sentence.
+/// Returns a malformed command line in one sentence.
 fn told(error: &clap::Error) -> String {
     let no_number = error.source().and_then(|source| source.downcast_ref());
     let value = |kind| error.get(kind).map(ToString::to_string);
@@ -205,7 +214,7 @@ fn told(error: &clap::Error) -> String {
     }
 }
 
-/// What is wrong with a number, in words.
+/// Returns what is wrong with a number, in words.
 fn number(why: &ParseIntError) -> &'static str {
     match why.kind() {
         IntErrorKind::Empty => "a whole number is needed",
@@ -216,7 +225,7 @@ fn number(why: &ParseIntError) -> &'static str {
     }
 }
 
-/// The first paragraph of clap's message on one line; the rest of it is usage, which `--help` shows.
+/// Returns the first paragraph of clap's message on one line; the rest of it is usage, which `--help` shows.
 fn one_sentence(message: &str) -> String {
     let message = message.strip_prefix("error: ").unwrap_or(message);
     let paragraph: Vec<&str> = message

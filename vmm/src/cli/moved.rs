@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use vmm::DiskConfig;
+use vmm::{DiskConfig, TextError};
 use vmm_machine::Moved;
 
 use super::UserError;
@@ -19,9 +19,9 @@ pub struct DiskPlace {
 }
 
 impl FromStr for DiskPlace {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         let place = || {
             let (name, path) = text.split_once('=')?;
             let number = name.strip_prefix("disk")?.parse().ok()?;
@@ -35,11 +35,12 @@ impl FromStr for DiskPlace {
                 "{text:?} does not say where a disk is now: write disk0=FILE for the first one, disk1=FILE for the \
                  second"
             )
+            .into()
         })
     }
 }
 
-/// The disks' places, by number.
+/// Returns the disks' places, by number.
 pub fn disks(places: Vec<DiskPlace>) -> Result<BTreeMap<usize, PathBuf>, UserError> {
     let mut disks = BTreeMap::new();
     for DiskPlace { number, path } in places {
@@ -62,7 +63,7 @@ pub fn take(settings: &mut Settings, snapshot: Option<PathBuf>) -> Result<Moved,
                  with options"
             )));
         }
-        text.parse().map_err(UserError::new)
+        Ok(text.parse()?)
     };
     let places = std::mem::take(&mut settings.disk).into_iter().map(place);
     Ok(Moved {
@@ -86,7 +87,10 @@ mod tests {
         assert_eq!(disks[&12], PathBuf::from("/c"));
         assert!(super::disks([both.clone(), both].concat()).is_err());
         for text in ["", "a", "disk=a", "disk0", "disk0=", "vda=x", "disk-1=x"] {
-            assert!(place(text).unwrap_err().contains("disk0=FILE"), "{text}");
+            assert!(
+                place(text).unwrap_err().to_string().contains("disk0=FILE"),
+                "{text}"
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Where a run begins, and where it is to be saved.
 
+use std::io::BufWriter;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,12 +8,12 @@ use vmm::{Config, IommuSink, Machine, Reason};
 use vmm_devices::uart::ConsoleSink;
 use vmm_machine::{Fork, Recorder, Recording, Snapshot, Source};
 
-use super::output::Output;
+use super::output::{self, Output};
 use super::report::Verdict;
 use super::signals::Cause;
 use super::{Outcome, UserError};
 
-/// Where a run begins.
+/// The place where a run begins.
 pub enum Origin {
     /// At power-on.
     Power(Box<Config>),
@@ -23,7 +24,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// What the machine is made from.
+    /// Returns what the machine is made from.
     pub fn config(&self) -> &Config {
         match self {
             Self::Power(config) => config,
@@ -32,7 +33,7 @@ impl Origin {
         }
     }
 
-    /// The guest's time there, in nanoseconds since power-on.
+    /// Returns the guest's time there, in nanoseconds since power-on.
     pub fn start_ns(&self) -> u64 {
         match self {
             Self::Power(_) => 0,
@@ -41,7 +42,7 @@ impl Origin {
         }
     }
 
-    /// The machine there, and what records its run in `record` if that is wanted.
+    /// Makes the machine there, and what records its run in `record` if that is wanted.
     pub fn machine(
         &self,
         seed: Option<u64>,
@@ -83,7 +84,8 @@ impl Origin {
     }
 }
 
-/// When a run is to be saved, and where. A console that shows what is expected, and a probe that stops, count too.
+/// The moment at which a run is to be saved, and the file. A console that shows what is expected, and a probe that
+/// stops, count too.
 pub struct Moment {
     /// Guest time.
     pub guest_ns: Option<u64>,
@@ -94,7 +96,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Whether a run that ended at `guest_ns`, for `cause` if it was ended from outside, ended at the moment.
+    /// Returns whether a run that ended at `guest_ns`, for `cause` if it was ended from outside, ended at the moment.
     pub fn is_now(&self, reason: Reason, guest_ns: u64, cause: Option<Cause>) -> bool {
         match reason {
             Reason::Timeout => self.guest_ns.is_some_and(|at| guest_ns >= at),
@@ -105,7 +107,7 @@ impl Moment {
         }
     }
 
-    /// What becomes of `verdict` when the run shall have come to the moment.
+    /// Returns what becomes of `verdict` for a run that was to come to the moment.
     pub fn judge(is_now: bool, verdict: Verdict) -> Verdict {
         match verdict.outcome {
             _ if is_now => Verdict {
@@ -118,5 +120,20 @@ impl Moment {
             },
             _ => verdict,
         }
+    }
+
+    /// Writes `snapshot`, which was made at this moment, so that a file of that name is a whole one,
+    /// whatever happens meanwhile.
+    pub fn write(self, snapshot: &Snapshot) -> Result<(), UserError> {
+        let path = self.output.path().display().to_string();
+        let mut out = BufWriter::with_capacity(1 << 20, self.output);
+        snapshot
+            .write(&mut out)
+            .and_then(|()| out.into_inner().map_err(|error| error.into_error()))
+            .and_then(Output::publish_durably)
+            .map_err(|error| {
+                let why = output::reason(&error);
+                UserError::new(format!("cannot write the snapshot {path}: {why}"))
+            })
     }
 }

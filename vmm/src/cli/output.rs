@@ -63,7 +63,7 @@ impl Output {
         })
     }
 
-    /// Has the file appear with what was written so far; what is written later is appended to it.
+    /// Makes the file appear with what was written so far; what is written later is appended to it.
     pub fn publish(self) -> std::io::Result<Patient<File>> {
         match self.file {
             Kind::Open(file) => Ok(file),
@@ -74,16 +74,18 @@ impl Output {
         }
     }
 
-    /// As [`Output::publish`], with what was written safe on the disk before the file appears, and its name after.
+    /// Publishes as [`Output::publish`] does, with what was written safe on the disk before the file appears, and its
+    /// name after.
     pub fn publish_durably(self) -> std::io::Result<()> {
         match self.file {
             Kind::Pending(Some(file)) => file.publish_durably(),
             Kind::Pending(None) => AtomicFile::create(&self.path)?.publish_durably(),
+            // A pipe or a device has no disk to be safe on.
             Kind::Open(mut file) => file.flush(),
         }
     }
 
-    /// Has the file appear with `bytes` in it.
+    /// Makes the file appear with `bytes` in it.
     pub fn save(mut self, bytes: &[u8]) -> Result<(), UserError> {
         let path = self.path.display().to_string();
         self.write_all(bytes)
@@ -92,7 +94,7 @@ impl Output {
             .map_err(|error| UserError::new(format!("cannot write {path}: {}", reason(&error))))
     }
 
-    /// Where it is to be.
+    /// Returns the path at which it is to be.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -104,13 +106,14 @@ impl Output {
             UserError::new(format!("cannot write to the {what} {name}: {why}"))
         };
         let absolute = std::path::absolute(path).map_err(fail)?;
+        // Whatever is missing below it can be made where a file can be.
         let there = absolute.ancestors().find(|parent| parent.exists());
         tempfile::tempfile_in(there.unwrap_or(&absolute))
             .map(drop)
             .map_err(fail)
     }
 
-    /// Both forms of a program's results.
+    /// Returns the outputs for both forms of a program's results.
     pub fn results(
         json: Option<&Path>,
         junit: Option<&Path>,

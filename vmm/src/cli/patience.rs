@@ -10,37 +10,38 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 
-/// How long a stream is waited for before it is looked whether the run ends. When it does, this is
+/// The time for which a stream is waited for before it is looked whether the run ends. When it does, this is
 /// all that its readers get for each piece of what is left.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// What a pipe that can be written takes without waiting (POSIX: at least 512; Linux: PIPE_BUF).
+/// The bytes that a pipe that can be written takes without waiting (POSIX: at least 512; Linux: PIPE_BUF).
 const PIECE: usize = 4096;
 
 /// Whether the run is to end, and when it will have to. Streams are of the whole process, and so is this.
 static ENDS: AtomicBool = AtomicBool::new(false);
 static DEADLINE: Mutex<Option<Instant>> = Mutex::new(None);
-/// What a signal sets.
+/// The flag that a signal sets.
 static SIGNALLED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-/// Some of the console was lost so.
+/// Whether some of the console was lost that way.
 static LOST: AtomicBool = AtomicBool::new(false);
 
-/// The run ends: readers that do not read are waited for no more.
+/// Notes that the run ends: readers that do not read are waited for no more.
 pub fn end() {
     ENDS.store(true, Ordering::Release);
 }
 
-/// The run ends once `signalled` is set, if it has not before.
+/// Notes that the run ends once `signalled` is set, if it has not before.
 pub fn end_when(signalled: &Arc<AtomicBool>) {
     // One program has one such flag.
     let _ = SIGNALLED.set(Arc::clone(signalled));
 }
 
-/// The run ends this long from now on, if it has not before. What was said earlier counts no more.
+/// Notes that the run ends this long from now on, if it has not before. An earlier such note counts no more.
 pub fn end_after(limit: Duration) {
+    // A limit beyond what the clock can hold is none.
     *DEADLINE.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(limit);
 }
 
-/// Whether some of the console was lost, as nobody read it.
+/// Returns whether some of the console was lost, as nobody read it.
 pub fn was_lost() -> bool {
     LOST.load(Ordering::Acquire)
 }
@@ -56,7 +57,7 @@ fn ends() -> bool {
 /// Waits until `stream` takes something, however long that is, but not beyond the end of the run.
 ///
 /// # Errors
-/// [`ErrorKind::TimedOut`] when the run ends before.
+/// [`ErrorKind::TimedOut`] if the run ends before.
 fn wait(stream: BorrowedFd<'_>) -> io::Result<()> {
     let patience = Timespec::try_from(PATIENCE).map_err(io::Error::other)?;
     loop {
@@ -66,7 +67,7 @@ fn wait(stream: BorrowedFd<'_>) -> io::Result<()> {
                 return Err(io::Error::new(ErrorKind::TimedOut, "nobody reads it"));
             }
             Ok(0) | Err(rustix::io::Errno::INTR) => {}
-            // Also what is wrong with it is found by writing.
+            // Errors count as ready: what is wrong is found by writing.
             Ok(_) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
@@ -77,6 +78,7 @@ fn wait(stream: BorrowedFd<'_>) -> io::Result<()> {
 fn write_all(mut stream: impl Write + AsFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         wait(stream.as_fd())?;
+        // A piece that a pipe takes without waiting once it is ready, as the stream itself may wait.
         match stream.write(&bytes[..bytes.len().min(PIECE)]) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(count) => bytes = &bytes[count..],
@@ -93,7 +95,7 @@ fn write_all(mut stream: impl Write + AsFd, mut bytes: &[u8]) -> io::Result<()> 
 pub struct Patient<W>(W);
 
 impl<W: Write + AsFd> Patient<W> {
-    /// Writes to `stream`.
+    /// Creates a writer to `stream`.
     pub fn new(stream: W) -> Self {
         Self(stream)
     }
@@ -122,8 +124,9 @@ pub struct Console {
 }
 
 impl Console {
-    /// The standard output.
+    /// Opens the standard output for a console.
     pub fn new() -> Self {
+        // Opened anew, as O_NONBLOCK on the inherited descriptor would hold for the shell and others that share it.
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let again = || open("/proc/self/fd/1", flags, Mode::empty()).ok();
         let terminal = io::stdout().is_terminal().then(again).flatten();
@@ -139,6 +142,7 @@ impl Write for Console {
             Some(terminal) => write_all(terminal, bytes),
             None => {
                 let mut stdout = io::stdout().lock();
+                // What was printed through the buffer comes first.
                 stdout.flush()?;
                 write_all(RawStdout(stdout.as_fd()), bytes)
             }

@@ -62,7 +62,7 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Finds out whether it can be written to `path`.
+    /// Finds out whether a timeline can be written to `path`.
     pub fn at(path: &Path) -> Result<Self, UserError> {
         Ok(Self {
             form: Form::of(path)?,
@@ -71,12 +71,12 @@ impl Timeline {
         })
     }
 
-    /// What records it.
+    /// Returns what records it.
     pub const fn recording(&self) -> &Arc<Recording> {
         &self.recording
     }
 
-    /// Writes it.
+    /// Writes the timeline.
     pub fn write(
         mut self,
         config: &Config,
@@ -104,7 +104,7 @@ impl Timeline {
     }
 }
 
-/// A run of which nothing was expected.
+/// Returns a report on a run of which nothing was expected.
 fn report(
     recording: &Recording,
     config: &Config,
@@ -141,6 +141,7 @@ fn report(
         health: Mark::Ok,
         verdict,
         machine: Described {
+            // The machine has read the file already. If it is gone since, the report does without.
             sha256: guest_images::hash_file(&config.kernel).unwrap_or_default(),
             kernel: image.map_or(kernel, str::to_owned),
             version: None,
@@ -193,7 +194,7 @@ impl Set {
         }
     }
 
-    /// What was changed in the guest.
+    /// Returns what was changed in the guest.
     ///
     /// # Errors
     /// The probes do not fit the kernel, or there was none.
@@ -213,7 +214,7 @@ impl Set {
     }
 }
 
-/// `probe SECONDS SITE cpu=N from=CALLER NAME=VALUE...; ACTION; ACTION [ADDRESS: OLD -> NEW]`.
+/// Returns `probe SECONDS SITE cpu=N from=CALLER NAME=VALUE...; ACTION; ACTION [ADDRESS: OLD -> NEW]`.
 fn line(probe: &Probe, hit: &Hit) -> String {
     let (seconds, ns) = (hit.at / 1_000_000_000, hit.at % 1_000_000_000);
     let mut line = format!("probe {seconds}.{ns:09} {} cpu={}", probe.site, hit.core);

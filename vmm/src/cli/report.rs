@@ -1,4 +1,4 @@
-//! What is said of a run when it is over.
+//! What is reported of a run when it is over.
 
 use std::io::Write;
 
@@ -12,7 +12,7 @@ use super::{Outcome, text};
 /// A run, judged.
 #[derive(Debug)]
 pub struct Verdict {
-    /// How it ended.
+    /// The way in which it ended.
     pub outcome: Outcome,
     /// The same as a sentence that begins with "the guest".
     pub sentence: String,
@@ -30,6 +30,7 @@ pub fn judge(reason: Reason, cause: Option<Cause>, watcher: &Watcher, commands: 
             format!("{ended} by signal {number}"),
         );
     }
+    // What was expected counts first, whatever ended the run: it was there.
     match (expected, reason) {
         (Some(true), _) => {
             return verdict(
@@ -62,7 +63,7 @@ pub fn judge(reason: Reason, cause: Option<Cause>, watcher: &Watcher, commands: 
     }
 }
 
-/// The summary line for a person.
+/// Returns the summary line for a person.
 pub fn line(verdict: &Verdict, summary: &Summary) -> String {
     if summary.kvm {
         let time = text::seconds(summary.guest_ns);

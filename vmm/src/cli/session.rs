@@ -11,7 +11,7 @@ use super::terminal::{self, Source, Stdin};
 use super::tty::Raw;
 use super::values::Idle;
 
-/// What a guest has to do with whoever types.
+/// The relation of a guest to whoever types.
 #[derive(Clone, Copy)]
 pub struct Session {
     /// It reads its console as far as we know, and without a terminal is of no use.
@@ -21,7 +21,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// The session of a run from `origin`; `to_a_moment` if it is to end at one.
+    /// Returns the session of a run from `origin`; `to_a_moment` if it is to end at one.
     pub fn new(
         settings: &Settings,
         origin: &Origin,

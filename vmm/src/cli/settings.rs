@@ -176,7 +176,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// These settings, and where they say nothing those of the file, if any.
+    /// Returns these settings, and where they say nothing those of the file, if any.
     pub fn with_file(self, file: Option<&Path>) -> Result<Self, UserError> {
         match file {
             Some(path) => Ok(self.or(Self::read(path)?)),
@@ -184,7 +184,7 @@ impl Settings {
         }
     }
 
-    /// The key of a file without a name, which as a path would be the directory of the others.
+    /// Returns the key of a file without a name, which as a path would be the directory of the others.
     fn nameless(&self) -> Option<&'static str> {
         let files = [
             ("kernel", &self.kernel),
@@ -222,8 +222,9 @@ impl Settings {
         }
     }
 
-    /// These settings, and where they say nothing those of `other`. A list is taken as a whole.
+    /// Returns these settings, and where they say nothing those of `other`. A list is taken as a whole.
     pub fn or(self, mut other: Self) -> Self {
+        // A guest is an image or files, never parts of both: naming one drops the other's parts.
         if self.image.is_some() {
             other.kernel = None;
             other.initrd = None;
@@ -267,7 +268,7 @@ impl Settings {
         }
     }
 
-    /// The machine described. Its kernel is empty where an image has still to give it.
+    /// Returns the machine described. Its kernel is empty where an image has still to give it.
     pub fn config(&self) -> Config {
         let default = Config::default();
         Config {
@@ -289,6 +290,7 @@ impl Settings {
                 .map(|Iommu(iommu)| iommu.clone())
                 .collect(),
             accel: self.accel.unwrap_or(default.accel),
+            // KVM's cores run in the host's time only.
             time: self.time.unwrap_or(match self.accel {
                 Some(Accel::Kvm) => TimeMode::Host,
                 _ => default.time,
@@ -300,7 +302,7 @@ impl Settings {
         }
     }
 
-    /// Base, words, commands, in this order.
+    /// Returns base, words and commands, in this order.
     fn whole_cmdline(&self) -> String {
         let base = self.cmdline_base.as_deref().unwrap_or(DEFAULT_CMDLINE);
         let words = self.cmdline.as_deref().unwrap_or_default();
@@ -324,7 +326,7 @@ fn list<T>(ours: Vec<T>, theirs: Vec<T>) -> Vec<T> {
     if ours.is_empty() { theirs } else { ours }
 }
 
-/// What `--help` says of `--board`.
+/// Returns what `--help` says of `--board`.
 fn board_help() -> String {
     let default = BoardModel::default().facts().name;
     format!(
@@ -333,7 +335,7 @@ fn board_help() -> String {
     )
 }
 
-/// What `--help` says of `--iommu`.
+/// Returns what `--help` says of `--iommu`.
 fn iommu_help() -> String {
     format!(
         "An IOMMU: {}, with `,name=NAME` in place of ipmmu0, ipmmu1... or viommu0...; may be given more \

@@ -11,7 +11,7 @@ use vmm_base::thread;
 
 use super::{Outcome, UserError, patience, tty};
 
-/// Who ended a run.
+/// The cause for which a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// Ctrl-A x.
@@ -37,7 +37,7 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// Ends runs of this machine.
+    /// Creates a stopper for runs of this machine.
     pub fn new(machine: StopHandle) -> Self {
         Self {
             machine,
@@ -45,7 +45,7 @@ impl Stopper {
         }
     }
 
-    /// Ends the run. Whether this was the first time.
+    /// Ends the run. Returns whether this was the first time.
     pub fn stop(&self, cause: Cause) -> bool {
         let value = match cause {
             Cause::Quit => QUIT,
@@ -55,12 +55,13 @@ impl Stopper {
             .cause
             .compare_exchange(NONE, value, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
+        // Before the machine is told: its console may be waiting for a reader.
         patience::end();
         self.machine.stop();
         first
     }
 
-    /// Who ended the run, if anyone did.
+    /// Returns who ended the run, if anyone did.
     pub fn cause(&self) -> Option<Cause> {
         match self.cause.load(Ordering::Acquire) {
             NONE => None,
@@ -70,7 +71,7 @@ impl Stopper {
     }
 }
 
-/// Has a file that reaches the limit on the size of files be an error where it is written, and not
+/// Makes a file that reaches the limit on the size of files an error where it is written, and not
 /// this program's death.
 pub fn survive_full_files() -> Result<(), UserError> {
     // Caught and not ignored: a child that is started does not inherit that.
@@ -80,7 +81,7 @@ pub fn survive_full_files() -> Result<(), UserError> {
         .map_err(|error| UserError::new(format!("cannot handle signals: {error}")))
 }
 
-/// Has SIGINT, SIGQUIT and SIGTERM end the run in good order, and at the second time at once.
+/// Makes SIGINT, SIGQUIT and SIGTERM end the run in good order, and at the second time at once.
 /// SIGHUP, which says that the terminal went away, is taken and ignored: the run goes on, and its
 /// files are written.
 pub fn handle(stopper: Stopper) -> Result<(), UserError> {

@@ -1,7 +1,7 @@
 //! `vmm snapshot`.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use vmm::ByteSize;
@@ -17,7 +17,7 @@ use super::gdb::GdbAddress;
 use super::install::Install;
 use super::moved::{self, DiskPlace};
 use super::origin::Moment;
-use super::output::{self, Output};
+use super::output::Output;
 use super::probes;
 use super::sandbox::SandboxArgs;
 use super::settings::Settings;
@@ -202,6 +202,7 @@ fn restore(args: Restore) -> Result<Outcome, UserError> {
     files.check()?;
     let snapshot = Snapshot::read_moved(open(&args.file)?, &moved)
         .map_err(|why| unusable(&args.file, &why))?;
+    // Checked again: only the snapshot tells which files the machine has.
     files.machine(snapshot.config());
     files.check()?;
     Boot::resume(settings, snapshot, args.file, args.record.as_deref())?.run()
@@ -214,20 +215,6 @@ fn open(path: &Path) -> Result<BufReader<File>, UserError> {
 
 fn unusable(path: &Path, why: &dyn std::fmt::Display) -> UserError {
     UserError::new(format!("cannot use the snapshot {}: {why}", path.display()))
-}
-
-/// Writes `snapshot`, so that a file of that name is a whole one, whatever happens meanwhile.
-pub fn write(snapshot: &Snapshot, output: Output) -> Result<(), UserError> {
-    let path = output.path().display().to_string();
-    let mut out = BufWriter::with_capacity(1 << 20, output);
-    snapshot
-        .write(&mut out)
-        .and_then(|()| out.into_inner().map_err(|error| error.into_error()))
-        .and_then(Output::publish_durably)
-        .map_err(|error| {
-            let why = output::reason(&error);
-            UserError::new(format!("cannot write the snapshot {path}: {why}"))
-        })
 }
 
 fn describe(args: &Describe) -> Result<Outcome, UserError> {

@@ -3,10 +3,12 @@
 use std::io::{self, ErrorKind, Write};
 use std::sync::OnceLock;
 
-use super::UserError;
-use super::output::reason;
+use vmm_files::atomic_file::reason;
 
-/// Why something printed was lost, once something was. A stream of the whole process, so a state of the whole process.
+use super::UserError;
+
+/// The reason for which something printed was lost, once something was. A stream of the whole process, so a state of
+/// the whole process.
 static LOST: OnceLock<String> = OnceLock::new();
 
 /// The standard output. That its reader left is no failure; that it could not take what was written is one, of which
@@ -41,6 +43,7 @@ pub fn note(error: &io::Error) {
 /// Prints `text`.
 pub fn print(text: &str) {
     let mut stdout = Stdout;
+    // What went wrong was noted, and `check` tells of it at the end.
     let _ = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
@@ -49,7 +52,7 @@ pub fn print(text: &str) {
 /// Sends what is still held back.
 ///
 /// # Errors
-/// When something printed was lost.
+/// Something printed was lost.
 pub fn check() -> Result<(), UserError> {
     let _ = Stdout.flush();
     match LOST.get() {

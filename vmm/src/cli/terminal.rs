@@ -17,7 +17,7 @@ const HELP: &str = "\r\n\
     Ctrl-A h       this help\r\n\
     Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n";
 
-/// Where standard input comes from.
+/// The source of standard input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Nowhere: it is closed or /dev/null, or a terminal whose other job is in the foreground, which would stop us.
@@ -31,7 +31,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Where it comes from now.
+    /// Returns where it comes from now.
     pub fn find() -> Self {
         let stdin = std::io::stdin();
         if stdin.is_terminal() {
@@ -53,13 +53,13 @@ impl Source {
     }
 }
 
-/// What keys mean: most are for the guest, some are for us.
+/// The meaning of keys: most are for the guest, some are for us.
 #[derive(Debug, Default)]
 struct Keys {
     escaped: bool,
 }
 
-/// What was typed.
+/// The input that was typed.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Typed {
     guest: Vec<u8>,
@@ -87,7 +87,7 @@ impl Keys {
     }
 }
 
-/// What stdin is.
+/// The kind of stdin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stdin {
     /// A file, pipe or terminal whose every byte is for the guest.
@@ -103,7 +103,7 @@ pub enum Stdin {
 /// run; what there is no room for follows, on a thread of its own, as the guest reads.
 ///
 /// # Errors
-/// When there is no thread to be had.
+/// The host allows no more threads.
 pub fn forward_file(input: ConsoleInput, stopper: Stopper) -> Result<(), ThreadError> {
     let mut buffer = Vec::new();
     let most = vmm_devices::uart::MAX_WAITING;
@@ -111,6 +111,7 @@ pub fn forward_file(input: ConsoleInput, stopper: Stopper) -> Result<(), ThreadE
         .lock()
         .take(most as u64)
         .read_to_end(&mut buffer)
+        // As much as was asked for may not be all: then the rest is read by the thread.
         .is_ok_and(|count| count < most);
     input.send(&buffer);
     if whole {
@@ -122,7 +123,7 @@ pub fn forward_file(input: ConsoleInput, stopper: Stopper) -> Result<(), ThreadE
 /// Types what comes from stdin on the guest's console, on a thread of its own, until stdin ends.
 ///
 /// # Errors
-/// When there is no thread to be had.
+/// The host allows no more threads.
 pub fn forward_stdin(
     input: ConsoleInput,
     stopper: Stopper,
@@ -169,6 +170,7 @@ fn send_all(input: &ConsoleInput, mut bytes: &[u8]) {
         let taken = input.send(bytes);
         bytes = &bytes[taken..];
         if taken == 0 {
+            // The guest's reading wakes nobody here, so it is looked at again a little later.
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
     }

@@ -11,7 +11,7 @@ pub fn complain(sentence: &str) {
     let _ = Stderr.write_all(line.as_bytes());
 }
 
-/// `text` on one line, without what a terminal would obey: names of files may hold anything.
+/// Returns `text` on one line, without what a terminal would obey: names of files may hold anything.
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -24,7 +24,7 @@ fn printable(text: &str) -> String {
     out
 }
 
-/// A count with a metric suffix: `950`, `12.3 k`, `3.35 G`.
+/// Returns a count with a metric suffix: `950`, `12.3 k`, `3.35 G`.
 pub fn count(n: u64) -> String {
     for (unit, suffix) in [(1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")] {
         if n >= unit {
@@ -40,7 +40,7 @@ pub fn count(n: u64) -> String {
     n.to_string()
 }
 
-/// A duration in nanoseconds as seconds or minutes.
+/// Returns a duration in nanoseconds as seconds or minutes.
 pub fn seconds(ns: u64) -> String {
     let s = ns as f64 / 1e9;
     if s < 1.0 {
@@ -52,7 +52,7 @@ pub fn seconds(ns: u64) -> String {
     }
 }
 
-/// How much longer something takes, said as roughly as it is known.
+/// Returns how much longer something takes, said as roughly as it is known.
 pub fn about(left: Duration) -> String {
     match left.as_secs() {
         0..20 => "a few seconds".into(),

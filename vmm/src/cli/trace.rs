@@ -41,7 +41,7 @@ pub fn ports(board: &Board) {
     }
 }
 
-/// `iommu SECONDS NAME EVENT KEY=VALUE...`, or nothing for events that are not traced.
+/// Returns `iommu SECONDS NAME EVENT KEY=VALUE...`, or nothing for events that are not traced.
 fn line(iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>) -> Option<String> {
     let words = match event {
         IommuEvent::Ipmmu(event) => register(iommu, event),
@@ -52,7 +52,7 @@ fn line(iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>) -> Option<String>
     Some(format!("iommu {seconds}.{ns:09} {} {words}", iommu.name))
 }
 
-/// What the guest did to the registers, by meaning.
+/// Describes what the guest did to the registers, by meaning.
 fn register(iommu: &IommuInfo, event: &IpmmuEvent) -> String {
     let utlb = |utlb| port(iommu, utlb);
     match *event {
@@ -87,7 +87,7 @@ fn register(iommu: &IommuInfo, event: &IpmmuEvent) -> String {
     }
 }
 
-/// What the driver of a virtio-iommu did: its requests, with their status unless that is OK.
+/// Describes what the driver of a virtio-iommu did: its requests, with their status unless that is OK.
 fn virtio(iommu: &IommuInfo, event: &VirtioEvent<'_>) -> Option<String> {
     let exchange = match event {
         VirtioEvent::Driver(DriverEvent::Features(bits)) => {
@@ -152,7 +152,7 @@ fn virtio_request(iommu: &IommuInfo, request: &Request) -> String {
     }
 }
 
-/// What happened to accesses; what happened to the cache only repeats what the guest did.
+/// Describes what happened to accesses; what happened to the cache only repeats what the guest did.
 fn access(iommu: &IommuInfo, event: &Event) -> Option<String> {
     match event {
         Event::Fault(fault) => {
@@ -182,7 +182,7 @@ fn access(iommu: &IommuInfo, event: &Event) -> Option<String> {
     }
 }
 
-/// The port of an access, and the device that made it.
+/// Returns the port of an access, and the device that made it.
 fn requester(iommu: &IommuInfo, event: &Event, endpoint: EndpointId) -> String {
     let utlb = endpoint.0 as usize;
     match iommu.source(event) {
@@ -191,7 +191,7 @@ fn requester(iommu: &IommuInfo, event: &Event, endpoint: EndpointId) -> String {
     }
 }
 
-/// A port, and all devices behind it.
+/// Returns a port, and all devices behind it.
 fn port(iommu: &IommuInfo, utlb: usize) -> String {
     let masters = iommu.masters.get(utlb);
     let masters = masters.map(|names| names.join("+")).unwrap_or_default();

@@ -53,7 +53,7 @@ const FATAL: [i32; 16] = [
     SIGSYS,
 ];
 
-/// Whether stdin is a terminal that this process may read: one in the background would be stopped.
+/// Returns whether stdin is a terminal that this process may read: one in the background would be stopped.
 pub fn is_ours() -> bool {
     std::io::stdin().is_terminal() && is_foreground()
 }
@@ -78,6 +78,7 @@ impl Raw {
         raw.output_modes |= OutputModes::OPOST;
         raw.local_modes -= LocalModes::ISIG;
         let modes = MODES.get_or_init(|| Modes { before, raw });
+        // The handlers are there before the terminal is raw, so that no signal in between leaves it so.
         handle_signals()
             .map_err(|error| UserError::new(format!("cannot handle signals: {error}")))?;
         TAKEN.store(true, Ordering::SeqCst);
@@ -109,7 +110,7 @@ fn set(modes: &Termios) -> bool {
     termios::tcsetattr(stdin(), OptionalActions::Now, modes).is_ok()
 }
 
-/// Has signals that end or stop this program give the terminal back first, and SIGCONT take it
+/// Makes signals that end or stop this program give the terminal back first, and SIGCONT take it
 /// again.
 fn handle_signals() -> std::io::Result<()> {
     // Real-time signals end a program too. The first one is what KVM's cores are interrupted by.

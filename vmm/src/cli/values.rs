@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
 use serde::de::{self, DeserializeOwned, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use vmm::{ByteSize, DiskConfig, IommuConfig, PortConfig};
+use vmm::{ByteSize, DiskConfig, IommuConfig, PortConfig, TextError};
 use vmm_machine::MAX_CPUS;
 
-/// A list, or its only element alone.
+/// Reads a list, or its only element alone.
 pub fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     d: D,
 ) -> Result<Vec<T>, D::Error> {
@@ -20,7 +20,7 @@ pub fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 /// Takes a list element by element, so that a mistake in one is told with its line, or what is an element itself.
 struct OneOrMore<T>(PhantomData<T>);
 
-/// An element that has no parts.
+/// Reads an element that has no parts.
 fn one<'de, T: Deserialize<'de>, E: de::Error>(
     value: impl IntoDeserializer<'de, E>,
 ) -> Result<Vec<T>, E> {
@@ -63,29 +63,29 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMore<T> {
     }
 }
 
-/// A text, or a table with the same; `form` says what is expected. A mistake in either is told as it is.
+/// Reads a text, or a table with the same; `form` says what is expected. A mistake in either is told as it is.
 fn text_or_table<'de, D, T>(deserializer: D, form: &str) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
-    T: FromStr<Err = String> + DeserializeOwned,
+    T: FromStr<Err = TextError> + DeserializeOwned,
 {
     let told = match toml::Value::deserialize(deserializer)? {
         toml::Value::String(text) => text.parse(),
         toml::Value::Table(table) => table
             .try_into()
-            .map_err(|error: toml::de::Error| error.message().to_owned()),
-        other => Err(format!("{form}, not {other}")),
+            .map_err(|error: toml::de::Error| error.message().into()),
+        other => Err(format!("{form}, not {other}").into()),
     };
     told.map_err(de::Error::custom)
 }
 
-/// One of a few words, as it would be read from a `machine.toml`.
-pub fn word<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
+/// Reads one of a few words, as it would be read from a `machine.toml`.
+pub fn word<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, TextError> {
     let deserializer: StrDeserializer<'_, NoWord> = StrDeserializer::new(text);
-    T::deserialize(deserializer).map_err(|error| error.to_string())
+    T::deserialize(deserializer).map_err(|NoWord(sentence)| sentence.into())
 }
 
-/// That a word is none of those that are known.
+/// The error that a word is none of those that are known.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct NoWord(String);
@@ -100,7 +100,7 @@ impl de::Error for NoWord {
     }
 }
 
-/// FaultKind can be traced.
+/// What can be traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trace {
@@ -113,9 +113,9 @@ pub enum Trace {
 pub struct Iommu(pub IommuConfig);
 
 impl FromStr for Iommu {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         text.parse().map(Self)
     }
 }
@@ -127,12 +127,12 @@ impl<'de> Deserialize<'de> for Iommu {
     }
 }
 
-/// The entropy device: whether there is one, and where it stands.
+/// The entropy device: whether there is one, and where it is connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RngSetting {
     /// Whether there is one.
     pub present: bool,
-    /// Where it stands.
+    /// The port that it is connected to.
     pub iommu: Option<PortConfig>,
 }
 
@@ -146,9 +146,9 @@ impl From<bool> for RngSetting {
 }
 
 impl FromStr for RngSetting {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         match (text, text.split_once('=')) {
             ("true", _) => Ok(true.into()),
             ("false", _) => Ok(false.into()),
@@ -156,7 +156,7 @@ impl FromStr for RngSetting {
                 present: true,
                 iommu: Some(port.parse()?),
             }),
-            _ => Err(format!("{text:?} is not true, false or iommu=NAME:N")),
+            _ => Err(format!("{text:?} is not true, false or iommu=NAME:N").into()),
         }
     }
 }
@@ -189,9 +189,9 @@ impl<'de> Deserialize<'de> for RngSetting {
 pub struct Disk(pub DiskConfig);
 
 impl FromStr for Disk {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         text.parse().map(Self)
     }
 }
@@ -209,19 +209,19 @@ impl<'de> Deserialize<'de> for Disk {
 pub struct Cpus(pub u8);
 
 impl TryFrom<i64> for Cpus {
-    type Error = String;
+    type Error = TextError;
 
-    fn try_from(number: i64) -> Result<Self, String> {
+    fn try_from(number: i64) -> Result<Self, TextError> {
         u8::try_from(number)
             .map(Self)
-            .map_err(|_| format!("a machine has 1 to {MAX_CPUS} CPUs, not {number}"))
+            .map_err(|_| format!("a machine has 1 to {MAX_CPUS} CPUs, not {number}").into())
     }
 }
 
 impl FromStr for Cpus {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         let number: i64 = text
             .parse()
             .map_err(|_| format!("{text:?} is not a number of CPUs: use 1 to {MAX_CPUS}"))?;
@@ -235,19 +235,19 @@ impl FromStr for Cpus {
 pub struct Address(pub ByteSize);
 
 impl FromStr for Address {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        text.parse()
-            .map(Self)
-            .map_err(|_| format!("{text:?} is not an address: write one such as 0x80000000 or 2G"))
+    fn from_str(text: &str) -> Result<Self, TextError> {
+        text.parse().map(Self).map_err(|_| {
+            format!("{text:?} is not an address: write one such as 0x80000000 or 2G").into()
+        })
     }
 }
 
 impl TryFrom<toml::Value> for Address {
-    type Error = String;
+    type Error = TextError;
 
-    fn try_from(value: toml::Value) -> Result<Self, String> {
+    fn try_from(value: toml::Value) -> Result<Self, TextError> {
         match value {
             toml::Value::String(text) => text.parse(),
             // Hexadecimal ones, too, are numbers to TOML.
@@ -262,16 +262,16 @@ impl TryFrom<toml::Value> for Address {
 pub struct Seconds(pub Duration);
 
 impl Seconds {
-    /// In nanoseconds; it fits.
+    /// Returns the time in nanoseconds; it fits.
     pub fn ns(self) -> u64 {
         u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
 impl TryFrom<f64> for Seconds {
-    type Error = String;
+    type Error = TextError;
 
-    fn try_from(seconds: f64) -> Result<Self, String> {
+    fn try_from(seconds: f64) -> Result<Self, TextError> {
         /// Some 31 years, far below where nanoseconds leave 64 bits.
         const MAX: f64 = 1e9;
         if seconds > 0.0 && seconds <= MAX {
@@ -279,14 +279,15 @@ impl TryFrom<f64> for Seconds {
         }
         Err(format!(
             "{seconds} is not a time limit: write a number of seconds above 0 and up to {MAX}"
-        ))
+        )
+        .into())
     }
 }
 
 impl FromStr for Seconds {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         let seconds: f64 = text
             .parse()
             .map_err(|_| format!("{text:?} is not a number of seconds"))?;
@@ -294,14 +295,14 @@ impl FromStr for Seconds {
     }
 }
 
-/// What the real-time clock shows at power-on. `now` is the host's date when it is read.
+/// The date of the real-time clock at power-on. `now` is the host's date when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch(pub u32);
 
 impl FromStr for Epoch {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         if text == "now" {
             return Ok(Self(vmm_machine::host_date()));
         }
@@ -309,9 +310,10 @@ impl FromStr for Epoch {
     }
 }
 
-fn not_an_epoch(what: impl std::fmt::Display) -> String {
+fn not_an_epoch(what: impl std::fmt::Display) -> TextError {
     let most = u32::MAX;
     format!("{what} is not a date: write seconds since 1970-01-01 00:00 UTC, 0 to {most}, or now")
+        .into()
 }
 
 impl<'de> Deserialize<'de> for Epoch {
@@ -328,7 +330,7 @@ impl<'de> Deserialize<'de> for Epoch {
     }
 }
 
-/// How time passes in virtual time while the guest idles.
+/// The way in which time passes in virtual time while the guest idles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Idle {
@@ -354,19 +356,19 @@ mod tests {
             ("99999999999", "1 to 4 CPUs, not 99999999999"),
             ("99999999999999999999", "is not a number of CPUs"),
         ] {
-            let error = text.parse::<Cpus>().unwrap_err();
+            let error = text.parse::<Cpus>().unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
         assert_eq!("0x80000000".parse(), Ok(Address(ByteSize(2 << 30))));
         assert_eq!("2G".parse(), Ok(Address(ByteSize(2 << 30))));
-        let error = "foo".parse::<Address>().unwrap_err();
+        let error = "foo".parse::<Address>().unwrap_err().to_string();
         assert!(error.starts_with("\"foo\" is not an address"), "{error}");
     }
 
     #[test]
     fn a_word_that_is_not_known_is_named() {
         assert_eq!(word("iommu"), Ok(Trace::Iommu));
-        let error = word::<Trace>("foo").unwrap_err();
+        let error = word::<Trace>("foo").unwrap_err().to_string();
         assert_eq!(error, "\"foo\" is not known: use iommu");
     }
 
@@ -383,7 +385,7 @@ mod tests {
         assert_eq!("5".parse(), Ok(Epoch(5)));
         assert!("now".parse::<Epoch>().unwrap().0 > 1_700_000_000);
         for text in ["-5", "1e9", "4294967296", "today", ""] {
-            let why = text.parse::<Epoch>().unwrap_err();
+            let why = text.parse::<Epoch>().unwrap_err().to_string();
             assert!(why.contains("is not a date"), "{why}");
         }
     }

@@ -60,7 +60,7 @@ fn the_list_names_plans_and_mistakes_are_sentences() {
     for (arguments, words) in [
         (&["inject"][..], "required arguments"),
         (&["inject", "nonsense"], "there is no plan \"nonsense\""),
-        (&["inject", &file], "fault 1: stuck cannot happen at a disk"),
+        (&["inject", &file], "line 2: unknown variant `stuck`"),
         (
             &["inject", &elsewhere],
             "fault 1: there is no device disk7: use one of gic, ",

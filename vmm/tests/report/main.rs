@@ -2,7 +2,6 @@
 
 mod browser;
 mod page;
-#[path = "../../examples/sample_report/sample/mod.rs"]
 mod sample;
 mod text;
 mod trace;

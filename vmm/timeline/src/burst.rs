@@ -3,7 +3,7 @@
 use super::limits::Limits;
 use super::spec::{Address, Burst, Direction, Kind, Route};
 
-/// What events of one lane have in common that may share a burst.
+/// The properties that events of one lane have in common if they may share a burst.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum BurstKey {
     Invalidated(Option<(Address, Address)>),
@@ -16,7 +16,7 @@ pub(super) enum BurstKey {
 }
 
 impl BurstKey {
-    /// The key of `kind`; none if each event of that kind stands for itself.
+    /// Returns the key of `kind`; none if each event of that kind stands for itself.
     pub(super) fn of(kind: &Kind) -> Option<Self> {
         Some(match kind {
             Kind::Invalidated { range, .. } => Self::Invalidated(*range),
@@ -35,7 +35,7 @@ impl BurstKey {
     }
 }
 
-/// The burst in `kind`, to be extended.
+/// Returns the burst in `kind`, to be extended.
 pub(super) fn burst_mut(kind: &mut Kind) -> Option<&mut Burst> {
     match kind {
         Kind::Invalidated { burst, .. }
@@ -50,8 +50,8 @@ pub(super) fn burst_mut(kind: &mut Kind) -> Option<&mut Burst> {
 }
 
 impl Burst {
-    /// One access of `bytes` bytes from `first`, at `at` nanoseconds. One of no bytes counts as an access of its first
-    /// address.
+    /// Creates a burst of one access of `bytes` bytes from `first`, at `at` nanoseconds. One of no bytes counts as an
+    /// access of its first address.
     pub fn one(at: u64, first: u64, bytes: u64) -> Self {
         Self {
             until: at,
@@ -63,8 +63,9 @@ impl Burst {
         }
     }
 
-    /// Whether `next` may join a burst that began at `at`.
+    /// Returns whether `next` may join a burst that began at `at`.
     pub(super) fn accepts(&self, at: u64, next: &Self, limits: &Limits) -> bool {
+        // An event may be reported late: one that is earlier than the burst's last stands for itself.
         next.until >= self.until
             && next.until - self.until <= limits.burst_gap_ns
             && next.until.saturating_sub(at) <= limits.burst_ns

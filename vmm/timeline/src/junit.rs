@@ -1,8 +1,8 @@
-//! Results in the form of JUnit, which continuous integration reads; and text as it may stand in XML and HTML.
+//! Results in the form of JUnit, which continuous integration reads; and text escaped for XML and HTML.
 
 use std::io::{self, Write};
 
-/// What a suite of test cases says of itself.
+/// The attributes of a suite of test cases.
 #[derive(Clone, Copy, Debug)]
 pub struct Suite<'s> {
     /// Its name.
@@ -15,21 +15,21 @@ pub struct Suite<'s> {
     pub errors: u64,
 }
 
-/// What became of a test case.
+/// The outcome of a test case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is as it should be.
+    /// It passed.
     Passed,
-    /// It is not.
+    /// It failed.
     Failed(Details),
     /// It could not be judged.
     Error(Details),
 }
 
-/// Why a test case did not pass.
+/// The reason for which a test case did not pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Details {
-    /// In a sentence.
+    /// The reason in a sentence.
     pub message: String,
     /// More of it, such as a command that repeats it; may be empty.
     pub text: String,
@@ -44,14 +44,14 @@ pub struct Case<'s> {
     pub name: String,
     /// Time that it took, in nanoseconds.
     pub nanoseconds: u64,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
 /// Writes a suite, one case after the other.
 ///
 /// # Errors
-/// Those of `out`.
+/// `out` cannot be written.
 pub fn write<'s>(
     suite: Suite<'_>,
     cases: impl Iterator<Item = Case<'s>>,
@@ -93,7 +93,7 @@ fn element(name: &str, details: &Details, out: &mut dyn Write) -> io::Result<()>
     write!(out, "<{name} message=\"{message}\">{text}</{name}>")
 }
 
-/// Returns text as it may stand in an element or attribute of XML or HTML; what XML cannot hold
+/// Returns text escaped for an element or attribute of XML or HTML; what XML cannot hold
 /// becomes a question mark.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -103,6 +103,7 @@ pub fn escaped(text: &str) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
+            // XML 1.0 has no way to write most of these, not even as references (2.2, "Characters").
             c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('?'),
             c => out.push(c),
         }

@@ -2,8 +2,8 @@
 
 /// Events kept of one run. A page with as many still scrolls smoothly and is some ten megabytes large.
 const MAX_EVENTS: usize = 50_000;
-/// Of these, events of the kinds that come in floods: DMA, translations, faults, bus errors, interrupts, console lines.
-/// The rest is kept free for what explains them.
+/// The number of these that may be events of the kinds that come in floods: DMA, translations, faults, bus errors,
+/// interrupts, console lines. The rest is kept free for what explains them.
 const MAX_BULK_EVENTS: usize = 40_000;
 /// Lanes of one run: far more than any machine here has devices, micro-TLBs and contexts.
 const MAX_LANES: usize = 1_024;
@@ -18,7 +18,8 @@ const MAX_BURST_NS: u64 = 5_000_000;
 pub struct Limits {
     /// Events kept in all, and at most half as many of one kind; further ones are only counted.
     pub events: usize,
-    /// Of these, events of the kinds that come in floods: see [`Category::is_bulk`](super::Category::is_bulk).
+    /// The number of these that may be events of the kinds that come in floods: see
+    /// [`Category::is_bulk`](super::Category::is_bulk).
     pub bulk: usize,
     /// Lanes; events of further ones are only counted.
     pub lanes: usize,

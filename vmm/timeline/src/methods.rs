@@ -70,7 +70,7 @@ impl fmt::Display for Lane {
 }
 
 impl Category {
-    /// All of them, in the order in which to show them.
+    /// All categories, in the order in which to show them.
     pub const ALL: [Self; 11] = [
         Self::Verdict,
         Self::Probe,
@@ -85,7 +85,7 @@ impl Category {
         Self::Console,
     ];
 
-    /// Whether events of this kind come in floods.
+    /// Returns whether events of this kind come in floods.
     pub fn is_bulk(self) -> bool {
         matches!(
             self,
@@ -98,7 +98,7 @@ impl Category {
         )
     }
 
-    /// Its name in the plural, for a heading or a filter.
+    /// Returns its name in the plural, for a heading or a filter.
     pub fn plural(self) -> &'static str {
         match self {
             Self::Verdict => "verdicts",
@@ -117,7 +117,7 @@ impl Category {
 }
 
 impl Kind {
-    /// The category of this kind.
+    /// Returns the category of this kind.
     pub fn category(&self) -> Category {
         match self {
             Self::Probe { .. } => Category::Probe,
@@ -137,7 +137,7 @@ impl Kind {
         }
     }
 
-    /// The burst, if it is one.
+    /// Returns the burst, if the event is one.
     pub fn burst(&self) -> Option<&Burst> {
         match self {
             Self::Invalidated { burst, .. }
@@ -153,28 +153,30 @@ impl Kind {
 }
 
 impl Event {
-    /// When it ended, in nanoseconds; at once for most kinds, at `end` for an interrupt that stays active.
+    /// Returns when the event ended, in nanoseconds: at once for most kinds, at `end` for an interrupt that stays
+    /// active.
     pub fn until(&self, end: u64) -> u64 {
         match &self.kind {
             Kind::Interrupt { until, .. } => until.unwrap_or(end),
             kind => kind.burst().map_or(self.at, |burst| burst.until),
         }
+        // Never before its beginning, whatever a late report says.
         .max(self.at)
     }
 }
 
 impl Timeline {
-    /// The event that `id` names, if there is one.
+    /// Returns the event that `id` names, if there is one.
     pub fn event(&self, id: EventId) -> Option<&Event> {
         self.events.get(id.0 as usize)
     }
 
-    /// The lane that `id` names, if there is one.
+    /// Returns the lane that `id` names, if there is one.
     pub fn lane(&self, id: LaneId) -> Option<&Lane> {
         self.lanes.get(usize::from(id.0))
     }
 
-    /// The first event after `from` (or at it) that `wanted` accepts.
+    /// Returns the first event after `from` (or at it) that `wanted` accepts.
     pub fn find(&self, from: u64, wanted: impl Fn(&Lane, &Kind) -> bool) -> Option<EventId> {
         let index = self.events.iter().position(|event| {
             event.at >= from

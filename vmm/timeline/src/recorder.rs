@@ -47,8 +47,8 @@ struct PartialLine {
 }
 
 impl Recorder {
-    /// A recorder that takes the time of events, in nanoseconds of virtual time, from `clock`, which is called on the
-    /// thread that records and must not record itself.
+    /// Creates a recorder that takes the time of events, in nanoseconds of virtual time, from `clock`, which is called
+    /// on the thread that records and must not record itself.
     pub fn new(limits: Limits, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self {
             clock: Box::new(clock),
@@ -57,13 +57,14 @@ impl Recorder {
         }
     }
 
-    /// The number of `lane`, for the other calls. Numbers are this recorder's own; a [`Timeline`] has others.
+    /// Returns the number of `lane`, for the other calls. Numbers are this recorder's own; a [`Timeline`] has others.
     pub fn lane(&self, lane: Lane) -> LaneId {
         let mut buffer = self.lock();
         if let Some(id) = buffer.by_name.get(&lane) {
             return *id;
         }
         let id = match u16::try_from(buffer.lanes.len()) {
+            // The number of `NO_LANE` stays free, whatever the limit.
             Ok(number) if buffer.lanes.len() < self.limits.lanes && number != NO_LANE.0 => {
                 LaneId(number)
             }
@@ -74,12 +75,12 @@ impl Recorder {
         id
     }
 
-    /// `kind` happens now, done by `core` if by a core.
+    /// Records that `kind` happens now, done by `core` if by a core.
     pub fn record(&self, lane: LaneId, core: Option<u8>, kind: Kind) {
         self.record_with(lane, core, |_| kind);
     }
 
-    /// What `kind` makes of the present time, in nanoseconds, happens now.
+    /// Records as happening now what `kind` makes of the present time in nanoseconds.
     pub fn record_with(&self, lane: LaneId, core: Option<u8>, kind: impl FnOnce(u64) -> Kind) {
         let mut buffer = self.lock();
         // Within the lock, so that events are kept in the order of their times.
@@ -96,12 +97,13 @@ impl Recorder {
         );
     }
 
-    /// An event with a time of its own, from a source that reports late.
+    /// Records an event with a time of its own, from a source that reports late.
     pub fn record_event(&self, event: Event) {
         self.lock().push(&self.limits, event);
     }
 
-    /// The interrupt `line` of `source` becomes active or inactive. Activity that recurs soon is one event.
+    /// Records that the interrupt `line` of `source` becomes active or inactive. Activity that recurs soon is one
+    /// event.
     pub fn interrupt(&self, line: u32, source: &str, active: bool) {
         let lane = self.lane(Lane::Interrupts);
         let mut buffer = self.lock();
@@ -109,7 +111,7 @@ impl Recorder {
         buffer.interrupt(&self.limits, lane, (line, source, active), at);
     }
 
-    /// The guest wrote `bytes` to its console. A line is an event at the time of its first byte.
+    /// Records that the guest wrote `bytes` to its console. A line is an event at the time of its first byte.
     pub fn console(&self, bytes: &[u8]) {
         let lane = self.lane(Lane::Console);
         let mut buffer = self.lock();
@@ -119,7 +121,7 @@ impl Recorder {
         }
     }
 
-    /// What was recorded until now.
+    /// Returns what was recorded until now.
     pub fn timeline(&self) -> Timeline {
         let buffer = self.lock();
         let now = (self.clock)();
@@ -135,6 +137,7 @@ impl Recorder {
             }
         }
         let mut events = buffer.events.clone();
+        // A line without its end may be the last thing that a guest says.
         let partial = buffer.console.event(buffer.by_name.get(&Lane::Console));
         events.extend(partial);
         for event in &mut events {
@@ -143,6 +146,7 @@ impl Recorder {
                 .copied()
                 .unwrap_or(NO_LANE);
         }
+        // Stable, so that events of one time stay in the order in which they were recorded.
         events.sort_by_key(|event| event.at);
         let end = events
             .iter()
@@ -165,6 +169,7 @@ impl Recorder {
     }
 
     fn lock(&self) -> MutexGuard<'_, Buffer> {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -203,6 +208,7 @@ impl Buffer {
             .and_then(|index| self.events.get_mut(*index))
         {
             let began = open.at;
+            // Otherwise it is too late for that burst, and a new one begins.
             if let Some(burst) = burst_mut(&mut open.kind)
                 && burst.accepts(began, &next, limits)
             {
@@ -215,7 +221,7 @@ impl Buffer {
         }
     }
 
-    /// Keeps or counts `event`; where it was put.
+    /// Keeps or counts `event`, and returns where it was put.
     fn push_one(&mut self, limits: &Limits, event: Event) -> Option<usize> {
         let category = event.kind.category();
         let bulk = category.is_bulk();
@@ -244,6 +250,7 @@ impl Buffer {
             && let Kind::Interrupt { pulses, until, .. } = &mut event.kind
         {
             match (active, *until) {
+                // The line was driven again at the level that it had.
                 (true, None) => return,
                 (false, None) => {
                     *until = Some(at);
@@ -277,6 +284,7 @@ impl Buffer {
         };
         match self.push_one(limits, event) {
             Some(index) => self.interrupts.insert(line, index),
+            // Or the next change of the line would be taken for one of an event that was not kept.
             None => self.interrupts.remove(&line),
         };
     }
@@ -299,7 +307,7 @@ impl Buffer {
 }
 
 impl PartialLine {
-    /// The line, unless it is empty.
+    /// Returns the line, unless it is empty.
     fn event(&self, lane: Option<&LaneId>) -> Option<Event> {
         let text = from_guest(self.bytes.trim_ascii_end());
         (!text.is_empty()).then_some(Event {

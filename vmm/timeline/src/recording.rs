@@ -27,12 +27,12 @@ pub struct Recording {
     machine: Arc<OnceLock<Connected>>,
 }
 
-/// What is known once the machine stands.
+/// The facts that are known once the machine is assembled.
 struct Connected {
     clock: Arc<dyn vmm_base::Clock>,
     /// The lane of each of the board's devices.
     lanes: Vec<LaneId>,
-    /// By the name on the board: what it is called here.
+    /// The devices' names here, by their names on the board.
     names: BTreeMap<String, String>,
 }
 
@@ -43,10 +43,11 @@ impl Default for Recording {
 }
 
 impl Recording {
-    /// A recording that has nothing in it.
+    /// Creates a recording that has nothing in it.
     pub fn new() -> Self {
         let machine: Arc<OnceLock<Connected>> = Arc::default();
         let clock = Arc::clone(&machine);
+        // The recording is made before its machine, and nothing happens before that: the time is 0.
         let now = move || clock.get().map_or(0, |machine| machine.clock.now_ns());
         Self {
             recorder: Arc::new(Recorder::new(Limits::default(), now)),
@@ -54,7 +55,7 @@ impl Recording {
         }
     }
 
-    /// What the machine is to be given, so that it tells of its IOMMUs.
+    /// Returns the sink that the machine is to be given, so that it tells of its IOMMUs.
     pub fn sink(&self) -> Arc<dyn IommuSink> {
         Arc::new(MachineSink {
             recorder: Arc::clone(&self.recorder),
@@ -65,7 +66,7 @@ impl Recording {
         })
     }
 
-    /// The same, with another sink told of everything as well.
+    /// Returns the sink as [`sink`](Self::sink) does, with another one told of everything as well.
     pub fn sink_before(&self, next: Option<Arc<dyn IommuSink>>) -> Arc<dyn IommuSink> {
         match next {
             None => self.sink(),
@@ -73,7 +74,7 @@ impl Recording {
         }
     }
 
-    /// A console that is recorded on its way to `inner`.
+    /// Returns a console that is recorded on its way to `inner`.
     pub fn console(&self, inner: Box<dyn ConsoleSink>) -> Box<dyn ConsoleSink> {
         Box::new(Tee(Arc::clone(&self.recorder), inner))
     }
@@ -87,7 +88,7 @@ impl Recording {
         let names: BTreeMap<String, String> = names.collect();
         let lane = |entry: &Entry| match entry.master {
             true => self.device_lane(&names[&entry.name]),
-            // These make no DMA.
+            // Devices that are no bus masters have no lane.
             false => LaneId(u16::MAX),
         };
         let lanes = devices.iter().map(lane).collect();
@@ -130,19 +131,19 @@ impl Recording {
             .record(lane, u8::try_from(hit.core).ok(), kind);
     }
 
-    /// A driver was bound to the device that is called `name` here, or taken from it.
+    /// Records that a driver was bound to the device that is called `name` here, or taken from it.
     pub fn binding(&self, name: &str, driver: Option<String>) {
         let lane = self.device_lane(name);
         self.recorder.record(lane, None, Kind::Binding { driver });
     }
 
-    /// What was recorded until now.
+    /// Returns what was recorded until now.
     pub fn timeline(&self) -> Timeline {
         self.recorder.timeline()
     }
 }
 
-/// What `hit` changed, asked for by `behaviour`.
+/// Returns what `hit` changed, asked for by `behaviour`.
 pub fn changes(probe: &Probe, hit: &Hit, behaviour: &str) -> Vec<GuestChange> {
     let change = |change: &Change| GuestChange {
         at: hit.at,
@@ -162,7 +163,7 @@ pub fn changes(probe: &Probe, hit: &Hit, behaviour: &str) -> Vec<GuestChange> {
     hit.changes.iter().map(change).collect()
 }
 
-/// A probe's value as a timeline keeps it.
+/// Returns a probe's value as a timeline keeps it.
 fn shown(value: &Seen) -> Value {
     match value {
         Seen::Pointer { address, location } => Value::Pointer(Address(*address), location.clone()),
@@ -175,7 +176,7 @@ fn shown(value: &Seen) -> Value {
     }
 }
 
-/// A console on whose way to another one lines are recorded.
+/// A console that records lines on their way to another one.
 struct Tee(Arc<Recorder>, Box<dyn ConsoleSink>);
 
 impl ConsoleSink for Tee {
@@ -228,6 +229,7 @@ impl MachineSink {
         reason = "an IOMMU has few micro-TLBs"
     )]
     fn unit(&self, iommu: &IommuInfo) -> Arc<UnitObserver> {
+        // An entry is added whole, so that the map is good after a panic, too.
         let mut units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(unit) = units.get(&iommu.name) {
             return Arc::clone(unit);
@@ -236,7 +238,7 @@ impl MachineSink {
         let masters = iommu.masters.iter().enumerate();
         let masters = masters.flat_map(|(utlb, names)| {
             let called = |name| machine.and_then(|m| m.names.get(name)).unwrap_or(name);
-            // As many as an IOMMU has.
+            // Endpoints are numbered in 32 bits everywhere, so that the cast loses nothing.
             let named = move |name| (iommu.name.as_str(), utlb as u32, called(name).as_str());
             names.iter().map(named)
         });
@@ -260,6 +262,8 @@ impl IommuSink for MachineSink {
         match event {
             IommuEvent::Ipmmu(event) => {
                 self.registers.event(&iommu.name, event);
+                // The flush of a context tells which translations are forgotten: shown as an invalidation, with the
+                // unit's others.
                 if let IpmmuEvent::ContextFlush { context } = event
                     && let Ok(domain) = u32::try_from(*context)
                 {

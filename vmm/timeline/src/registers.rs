@@ -17,7 +17,7 @@ pub struct RegisterObserver {
 }
 
 impl RegisterObserver {
-    /// An observer that records to `recorder`; lanes get the names of the instances.
+    /// Creates an observer that records to `recorder`; lanes get the names of the instances.
     pub fn new(recorder: Arc<Recorder>) -> Self {
         Self { recorder }
     }
@@ -40,7 +40,8 @@ impl IpmmuObserver for RegisterObserver {
     }
 }
 
-/// The lane, the register (drivers/iommu/ipmmu-vmsa.c names them so) and the value of `event`, if it is recorded here.
+/// Returns the lane, the register (by its name in drivers/iommu/ipmmu-vmsa.c) and the value of `event`, if it is
+/// recorded here.
 fn place(instance: &str, event: &IpmmuEvent) -> Option<(Lane, String, Option<u64>)> {
     let unit = instance.to_owned();
     let utlb = |number: usize| Lane::Utlb {

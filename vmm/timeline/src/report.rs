@@ -7,12 +7,12 @@ use super::spec::{Address, EventId, Timeline};
 /// The version of a report's JSON. It changes when something that was there changes its meaning or goes.
 const FORMAT: u32 = 1;
 
-/// What was found, in one run or in several side by side.
+/// The findings of one run, or of several side by side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The version of this structure, 1.
     pub format: u32,
-    /// What it is about.
+    /// The subject of the report.
     pub title: String,
     /// The result, in one sentence.
     pub verdict: Verdict,
@@ -25,7 +25,7 @@ pub struct Report {
 pub struct Verdict {
     /// Whether it is what was expected.
     pub outcome: Outcome,
-    /// Why, in one sentence.
+    /// The reason, in one sentence.
     pub sentence: String,
 }
 
@@ -33,11 +33,11 @@ pub struct Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// It is.
+    /// It is what was expected.
     Expected,
-    /// It is not.
+    /// It is something else.
     Unexpected,
-    /// It could not be told.
+    /// It could not be found out.
     Undecided,
 }
 
@@ -46,17 +46,17 @@ pub enum Outcome {
 pub struct Run {
     /// A short name, to head a column.
     pub name: String,
-    /// How the guest's kernel behaves in it, in one sentence.
+    /// The behaviour of the guest's kernel in it, in one sentence.
     pub behaviour: String,
     /// Whether the guest fared well in it: [`Mark::Ok`] or [`Mark::Bad`].
     pub health: Mark,
     /// Whether that was expected.
     pub verdict: Verdict,
-    /// What ran.
+    /// The machine that ran.
     pub machine: Machine,
     /// Everything that was changed in the guest.
     pub changes: Vec<GuestChange>,
-    /// What was found, row by row. Rows of the same name are compared across runs.
+    /// The findings, row by row. Rows of the same name are compared across runs.
     pub findings: Vec<Finding>,
     /// The events that decided, in the order in which they tell the story.
     pub decisive: Vec<Decisive>,
@@ -71,7 +71,7 @@ pub struct Machine {
     pub kernel: String,
     /// The SHA-256 of the image as it was loaded, in hexadecimal.
     pub sha256: String,
-    /// What the kernel says it is, if it was found out.
+    /// The kernel's own version, if it was found out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Its command line.
@@ -94,9 +94,9 @@ pub struct Device {
     /// The part that it plays, in a letter or a word, for example `A`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// What it is.
+    /// A description of it.
     pub description: String,
-    /// The IOMMU instance and the micro-TLB that it sits behind, if behind one.
+    /// The IOMMU instance and the micro-TLB that it is behind, if it is behind one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub utlb: Option<(String, u32)>,
 }
@@ -104,24 +104,24 @@ pub struct Device {
 /// Something that was changed in the guest by a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestChange {
-    /// When, in nanoseconds of virtual time since reset.
+    /// The time, in nanoseconds of virtual time since reset.
     pub at: u64,
     /// The event in which it happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<EventId>,
     /// The named behaviour that asked for it.
     pub behaviour: String,
-    /// What was changed.
+    /// The place that was changed.
     pub place: Place,
     /// The same in the guest's terms, for example `dev->archdata.dma_ops_setup of e6510000.dma`.
     pub meaning: String,
-    /// What was there.
+    /// The value before.
     pub old: Address,
-    /// What was written.
+    /// The value that was written.
     pub new: Address,
 }
 
-/// What was changed.
+/// A place that was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "place", rename_all = "kebab-case")]
 pub enum Place {
@@ -144,16 +144,16 @@ pub enum Place {
 pub struct Finding {
     /// The question, for example `A's DMA`.
     pub subject: String,
-    /// What the hypervisor saw.
+    /// The hypervisor's observation.
     pub hypervisor: Observation,
-    /// What the guest said.
+    /// The guest's own account.
     pub guest: Observation,
 }
 
 /// One side's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
-    /// How it is.
+    /// Its mark.
     pub mark: Mark,
     /// The answer.
     pub text: String,
@@ -163,29 +163,29 @@ pub struct Observation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mark {
-    /// It is.
+    /// It is as it should be.
     Ok,
-    /// It is not.
+    /// It is not as it should be.
     Bad,
     /// Worth knowing, and neither good nor bad.
     Note,
-    /// That side saw nothing, or has no say.
+    /// Nothing was seen from that side, or nothing can be.
     None,
 }
 
 /// An event that decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decisive {
-    /// Which one.
+    /// The event.
     pub event: EventId,
     /// Whether it is as it should be.
     pub mark: Mark,
-    /// What it means, in one sentence.
+    /// Its meaning, in one sentence.
     pub meaning: String,
 }
 
 impl Report {
-    /// A report of the present format, still without runs.
+    /// Creates a report of the present format, still without runs.
     pub fn new(title: impl Into<String>, verdict: Verdict) -> Self {
         Self {
             format: FORMAT,
@@ -195,7 +195,7 @@ impl Report {
         }
     }
 
-    /// The subjects of the findings of all runs, each once, in the order of their first appearance.
+    /// Returns the subjects of the findings of all runs, each once, in the order of their first appearance.
     pub fn subjects(&self) -> Vec<&str> {
         let mut subjects: Vec<&str> = Vec::new();
         for finding in self.runs.iter().flat_map(|run| &run.findings) {
@@ -208,7 +208,7 @@ impl Report {
 }
 
 impl Run {
-    /// What was found about `subject`.
+    /// Returns what was found about `subject`.
     pub fn finding(&self, subject: &str) -> Option<&Finding> {
         self.findings
             .iter()
@@ -217,7 +217,7 @@ impl Run {
 }
 
 impl Device {
-    /// Its role and what it is.
+    /// Returns the device's role and what it is.
     pub fn summary(&self) -> String {
         match &self.role {
             Some(role) => format!("{role}, {}", self.description),
@@ -227,7 +227,7 @@ impl Device {
 }
 
 impl Observation {
-    /// An answer with a mark.
+    /// Creates an answer with a mark.
     pub fn new(mark: Mark, text: impl Into<String>) -> Self {
         Self {
             mark,
@@ -237,7 +237,7 @@ impl Observation {
 }
 
 impl Verdict {
-    /// A judgement with its reason.
+    /// Creates a judgement with its reason.
     pub fn new(outcome: Outcome, sentence: impl Into<String>) -> Self {
         Self {
             outcome,

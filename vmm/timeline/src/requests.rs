@@ -18,7 +18,7 @@ pub struct DriverRecorder {
 }
 
 impl DriverRecorder {
-    /// It records to `recorder`; lanes get the names of the instances.
+    /// Creates a recorder that records to `recorder`; lanes get the names of the instances.
     pub fn new(recorder: Arc<Recorder>) -> Self {
         Self { recorder }
     }
@@ -40,6 +40,7 @@ impl DriverRecorder {
             VirtioEvent::Driver(DriverEvent::Reset) => {
                 self.note(unit(), "reset", "everything detached".to_owned());
             }
+            // What a notification has the device do is told by its requests.
             VirtioEvent::Driver(DriverEvent::Notified) => {}
         }
     }
@@ -55,6 +56,7 @@ impl DriverRecorder {
                 ..
             }) if fine => {
                 let kind = move |at| Kind::Mapped {
+                    // A range of 2^64 bytes has one more than 64 bits can hold: it saturates.
                     burst: Burst::one(at, first, (last - first).saturating_add(1)),
                     physical: Address(address),
                 };
@@ -76,7 +78,7 @@ impl DriverRecorder {
         self.recorder.record_with(lane, None, kind);
     }
 
-    /// What stands for itself: attachments, and whatever was refused.
+    /// Records a request that is an event of its own: attachments, and whatever was refused.
     fn single(&self, instance: &str, exchange: &Exchange<'_>) {
         let unit = instance.to_owned();
         let endpoint = |utlb| Lane::Utlb {
@@ -152,7 +154,7 @@ impl DriverRecorder {
     }
 }
 
-/// Where what happens to domain `id` of the instance is shown.
+/// Returns the lane in which is shown what happens to domain `id` of the instance.
 fn domain_lane(instance: &str, id: u32) -> Lane {
     Lane::Context {
         unit: instance.to_owned(),

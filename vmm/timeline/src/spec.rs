@@ -18,11 +18,12 @@ pub struct LaneId(pub u16);
 #[serde(transparent)]
 pub struct EventId(pub u32);
 
-/// Where an event belongs. The order of the variants is the order of the lanes in a timeline: causes above effects.
+/// The lane that an event belongs to. The order of the variants is the order of the lanes in a timeline: causes above
+/// effects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "lane", rename_all = "kebab-case")]
 pub enum Lane {
-    /// What the judge of the run says.
+    /// The verdicts of the judge of the run.
     Verdict,
     /// Functions of the guest's kernel.
     Probes,
@@ -67,7 +68,7 @@ const fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// Where an access of a bus master led.
+/// The way that an access of a bus master took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "route", rename_all = "kebab-case")]
 pub enum Route {
@@ -85,7 +86,7 @@ pub enum Route {
     Blocked,
 }
 
-/// What a bus master does with memory.
+/// The direction of an access of a bus master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
@@ -98,9 +99,9 @@ pub enum Direction {
 /// Several like accesses that followed each other closely, kept as one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Burst {
-    /// When the last one was, in nanoseconds; the first one was at [`Event::at`].
+    /// The time of the last one, in nanoseconds; the first one was at [`Event::at`].
     pub until: u64,
-    /// How many.
+    /// Their number.
     pub count: u64,
     /// Bytes in all.
     pub bytes: u64,
@@ -122,32 +123,32 @@ pub enum Value {
     Pointer(Address, Option<String>),
     /// A string of the guest's, made visible.
     Text(String),
-    /// What could not be read, and why.
+    /// A value that could not be read, and the reason.
     Unreadable(String),
 }
 
 /// Something a probe printed, by the name under which it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Argument {
-    /// For example `dev->kobj.name`.
+    /// The name, for example `dev->kobj.name`.
     pub name: String,
-    /// What it was.
+    /// The value.
     pub value: Value,
 }
 
-/// Where in a function a probe sits.
+/// The position of a probe in a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Point {
     /// Its first instruction.
     Entry,
-    /// Where it returns to.
+    /// The instruction that it returns to.
     Return,
     /// An instruction in it, by its distance from the first in bytes.
     Offset(u32),
 }
 
-/// What happened.
+/// A kind of event, with its details.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Kind {
@@ -155,28 +156,28 @@ pub enum Kind {
     Probe {
         /// The function.
         function: String,
-        /// Where in it.
+        /// The position in it.
         point: Point,
-        /// What was read there.
+        /// The values that were read there.
         arguments: Vec<Argument>,
-        /// Who called, as symbol+offset.
+        /// The caller, as symbol+offset.
         caller: Option<String>,
-        /// What the probe did to the guest, in words.
+        /// The probe's actions on the guest, in words.
         actions: Vec<String>,
     },
-    /// The guest wrote a register, or sent a request that does not stand for itself.
+    /// The guest wrote a register, or sent a request.
     Register {
-        /// For example `IMUCTR3` or `ATTACH`.
+        /// The register or request, for example `IMUCTR3` or `ATTACH`.
         register: String,
         /// The value written, if it was told.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         value: Option<Address>,
-        /// What that means, for example `uTLB 3 disabled`.
+        /// The meaning, for example `uTLB 3 disabled`.
         meaning: String,
     },
     /// A micro-TLB's accesses take another way from now on.
     Attachment {
-        /// Which way.
+        /// The new way.
         to: Route,
     },
     /// A driver was bound to, or unbound from, a device.
@@ -184,9 +185,9 @@ pub enum Kind {
         /// The driver, if one is bound now.
         driver: Option<String>,
     },
-    /// Translations were forgotten.
+    /// Translations were invalidated.
     Invalidated {
-        /// How often; it has no addresses.
+        /// Their number; they have no addresses.
         #[serde(flatten)]
         burst: Burst,
         /// First and last IOVA; everything if there is none.
@@ -194,7 +195,7 @@ pub enum Kind {
     },
     /// Translations were learnt from the guest's page tables.
     Filled {
-        /// How many; `bytes` is what they cover.
+        /// Their number; `bytes` is what they cover.
         #[serde(flatten)]
         burst: Burst,
         /// The guest physical address that the first one leads to.
@@ -202,7 +203,7 @@ pub enum Kind {
     },
     /// The driver of a virtio-iommu mapped memory.
     Mapped {
-        /// How many mappings, and where.
+        /// The number of mappings, and their addresses.
         #[serde(flatten)]
         burst: Burst,
         /// The guest physical address that the first one leads to.
@@ -210,40 +211,40 @@ pub enum Kind {
     },
     /// The driver of a virtio-iommu unmapped memory.
     Unmapped {
-        /// How many times, and where.
+        /// Their number, and their addresses.
         #[serde(flatten)]
         burst: Burst,
     },
     /// Accesses were refused.
     Fault {
-        /// How many, and where.
+        /// Their number, and their addresses.
         #[serde(flatten)]
         burst: Burst,
-        /// What was wanted.
+        /// The kind of access.
         direction: Direction,
-        /// Why they were refused.
+        /// The reason for the refusal.
         reason: String,
         /// The level of the page table at which the first walk ended.
         level: Option<u8>,
     },
-    /// Accesses led to where no memory is.
+    /// Accesses led to an address without memory.
     BusError {
-        /// How many, and where.
+        /// Their number, and their addresses.
         #[serde(flatten)]
         burst: Burst,
-        /// What was wanted.
+        /// The kind of access.
         direction: Direction,
         /// The guest physical address that the first one led to.
         physical: Address,
     },
     /// Accesses to memory.
     Dma {
-        /// How many, and where.
+        /// Their number, and their addresses.
         #[serde(flatten)]
         burst: Burst,
-        /// What was wanted.
+        /// The kind of access.
         direction: Direction,
-        /// Where they led.
+        /// The way that they took.
         #[serde(flatten)]
         route: Route,
     },
@@ -251,11 +252,11 @@ pub enum Kind {
     Interrupt {
         /// The number of the interrupt.
         line: u32,
-        /// Who raised it.
+        /// The device that raised it.
         source: String,
-        /// How often it was raised.
+        /// The number of times that it was raised.
         pulses: u64,
-        /// When it was lowered last; still active if there is none.
+        /// The time at which it was lowered last; still active if there is none.
         until: Option<u64>,
     },
     /// A line on the guest's console.
@@ -267,7 +268,7 @@ pub enum Kind {
     Verdict {
         /// Whether it is as it should be.
         ok: bool,
-        /// What it is.
+        /// The finding.
         text: String,
     },
 }
@@ -303,19 +304,19 @@ pub enum Category {
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// When, in nanoseconds of virtual time since reset.
+    /// The time, in nanoseconds of virtual time since reset.
     pub at: u64,
     /// On which core, if a core did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub core: Option<u8>,
-    /// Where it belongs.
+    /// The lane that it belongs to.
     pub lane: LaneId,
-    /// What it was.
+    /// The kind of event.
     #[serde(flatten)]
     pub kind: Kind,
 }
 
-/// What a micro-TLB or device is for a while.
+/// A state of a micro-TLB or device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum State {
@@ -343,13 +344,13 @@ pub enum State {
 /// A state that lasted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interval {
-    /// Whose.
+    /// The lane of the micro-TLB or device.
     pub lane: LaneId,
     /// Since when, in nanoseconds.
     pub from: u64,
     /// Until when, in nanoseconds.
     pub until: u64,
-    /// What it was.
+    /// The state.
     #[serde(flatten)]
     pub state: State,
 }
@@ -359,14 +360,14 @@ pub struct Interval {
 pub struct Dropped {
     /// Their kind.
     pub category: Category,
-    /// How many.
+    /// Their number.
     pub count: u64,
 }
 
-/// What was observed in one run.
+/// The observations of one run.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Timeline {
-    /// When the run ended, in nanoseconds of virtual time since reset.
+    /// The end of the run, in nanoseconds of virtual time since reset.
     pub end: u64,
     /// The lanes, in the order in which to show them.
     pub lanes: Vec<Lane>,
@@ -374,7 +375,7 @@ pub struct Timeline {
     pub events: Vec<Event>,
     /// The states that follow from them, in the order of lanes and time.
     pub intervals: Vec<Interval>,
-    /// What was left out.
+    /// The events that were left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<Dropped>,
 }

@@ -2,7 +2,7 @@
 
 use super::spec::{Event, Interval, Kind, Lane, LaneId, Route, State};
 
-/// The states of all lanes that have any, in the order of lanes and time; `end` is when the last ones end.
+/// Returns the states of all lanes that have any, in the order of lanes and time; `end` is when the last ones end.
 pub(super) fn intervals(lanes: &[Lane], events: &[Event], end: u64) -> Vec<Interval> {
     let mut current: Vec<Option<(u64, State)>> = lanes
         .iter()
@@ -13,6 +13,7 @@ pub(super) fn intervals(lanes: &[Lane], events: &[Event], end: u64) -> Vec<Inter
         .collect();
     let mut ended: Vec<Interval> = Vec::new();
     let mut end_one = |lane: usize, from: u64, until: u64, state: State| {
+        // A state that lasted no time at all cannot be seen.
         if let (true, Ok(lane)) = (until > from, u16::try_from(lane)) {
             ended.push(Interval {
                 lane: LaneId(lane),
@@ -31,6 +32,7 @@ pub(super) fn intervals(lanes: &[Lane], events: &[Event], end: u64) -> Vec<Inter
             continue;
         };
         match slot.take() {
+            // Told once more what it is already: the state goes on.
             Some((from, state)) if state == next => *slot = Some((from, state)),
             previous => {
                 if let Some((from, state)) = previous {
@@ -49,13 +51,14 @@ pub(super) fn intervals(lanes: &[Lane], events: &[Event], end: u64) -> Vec<Inter
     ended
 }
 
-/// The state that `kind` leads to, if it changes any.
+/// Returns the state that `kind` leads to, if it changes any.
 fn next_state(kind: &Kind, before: Option<&State>) -> Option<State> {
     Some(match kind {
         Kind::Attachment { to } => match to {
             Route::Context { context } => State::Enabled { context: *context },
             Route::Blocked => State::Blocked,
             Route::Stray => State::Disabled { lost: true },
+            // Once a port has translated, passing untranslated means that something was lost, and stays so.
             Route::Untranslated => State::Disabled {
                 lost: matches!(
                     before,

@@ -11,7 +11,7 @@ use super::*;
 
 const CONTEXT: Route = Route::Context { context: 0 };
 
-/// A recorder and its clock.
+/// Returns a recorder and its clock.
 fn recorder(limits: Limits) -> (Arc<AtomicU64>, Arc<Recorder>) {
     let clock = Arc::new(AtomicU64::new(0));
     let time = Arc::clone(&clock);

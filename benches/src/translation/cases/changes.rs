@@ -13,7 +13,8 @@ use super::hits::each;
 use super::{BATCH, Contenders};
 use crate::translation::peers::{Peer, VmMemory, resolve};
 use crate::translation::rounds::{Case, clock_overhead};
-use crate::translation::world::{Order, PAGE};
+use crate::translation::table::PAGE;
+use crate::translation::world::Order;
 
 /// Lookups that miss: everything is forgotten first, then each mapping is looked up once.
 pub fn misses<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {

@@ -17,7 +17,8 @@ use vm_memory::{Bytes, GuestAddress, GuestMemory};
 use super::Contenders;
 use crate::translation::peers::Peer;
 use crate::translation::rounds::Case;
-use crate::translation::world::{Order, PAGE};
+use crate::translation::table::PAGE;
+use crate::translation::world::Order;
 
 /// Entries of the queue.
 const SIZE: u16 = 256;

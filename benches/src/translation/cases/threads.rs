@@ -12,7 +12,8 @@ use super::hits::read;
 use super::{BATCH, Contenders};
 use crate::translation::peers::Peer;
 use crate::translation::rounds::Case;
-use crate::translation::world::{Order, PAGE};
+use crate::translation::table::PAGE;
+use crate::translation::world::Order;
 
 /// Names of the cases that tell whether threads hinder each other.
 pub const ONE_THREAD: &str = "read 64 B, 1 thread";

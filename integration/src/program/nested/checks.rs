@@ -1,65 +1,17 @@
 //! What is checked in the outer machine.
 
 use guest_images::{GuestFile, Image};
-use serde_json::Value;
 use vmm::vcpu::Width;
 
+use super::check_output::{BEGIN, CheckOutput, END};
 use super::debug::Look;
 use super::debugger;
 use super::guest::{Boot, More, content};
-use super::outer::obtain;
+use super::obtain::obtain;
 use super::same;
-
-/// Begins what is said for a check; its name follows.
-pub const BEGIN: &str = "check begins: ";
-/// Ends what is said for a check; the program's exit code follows.
-pub const END: &str = "check ends: ";
-/// Begins a line of the guest's console.
-pub(super) const CONSOLE: &str = "| ";
 
 /// A kernel that only sleeps.
 const ASLEEP: &str = "guests/asleep";
-
-/// What was said in the outer machine for one check.
-#[derive(Debug, Default)]
-pub struct CheckOutput {
-    /// Lines: the program's own, and its guest's console.
-    pub lines: Vec<String>,
-    /// The program's exit code, if it came to an end.
-    pub status: Option<i32>,
-}
-
-impl CheckOutput {
-    /// Whether a line of the program's own contains this.
-    pub fn program(&self, words: &str) -> bool {
-        let mut own = self.lines.iter().filter(|line| !line.starts_with(CONSOLE));
-        own.any(|line| line.contains(words))
-    }
-
-    /// The guest's console.
-    pub fn console(&self) -> impl Iterator<Item = &str> {
-        self.lines
-            .iter()
-            .filter_map(|line| line.strip_prefix(CONSOLE))
-    }
-
-    /// Whether a line of the guest's console contains this.
-    pub fn guest(&self, words: &str) -> bool {
-        self.console().any(|line| line.contains(words))
-    }
-
-    /// The program's summary of the run.
-    pub fn summary(&self) -> Result<Value, String> {
-        let own = self.lines.iter().filter(|line| !line.starts_with(CONSOLE));
-        let text: Vec<_> = own
-            .skip_while(|line| *line != "{")
-            .map(String::as_str)
-            .collect();
-        let end = text.iter().position(|line| *line == "}");
-        let text = text[..end.map_or(0, |end| end + 1)].join("\n");
-        serde_json::from_str(&text).map_err(|error| format!("vmm wrote no summary: {error}"))
-    }
-}
 
 /// One check.
 #[derive(Clone, Debug)]

@@ -4,9 +4,9 @@ use guest_images::{Cache, GuestFile};
 use integration::disk::{random_bytes, sha256};
 use vmm::vcpu::Width;
 
-use super::checks::CheckOutput;
+use super::check_output::CheckOutput;
 use super::debugger;
-use super::outer::obtain;
+use super::obtain::obtain;
 
 /// Where the outer machine has a cache of images for the lab.
 const CACHE: &str = "cache";

@@ -7,7 +7,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use serde_json::Value;
 use vmm::Config;
 
-use super::checks::{CONSOLE, CheckOutput};
+use super::check_output::{CONSOLE, CheckOutput};
 
 /// Seed of the guests' entropy.
 const SEED: u64 = 29;

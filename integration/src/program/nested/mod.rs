@@ -1,10 +1,12 @@
 //! KVM, tested on any host: QEMU emulates an arm64 machine whose processor has everything for KVM,
 //! Debian's kernel runs in it, and in that our program runs its guests.
 
+mod check_output;
 mod checks;
 mod debug;
 mod debugger;
 mod guest;
+mod obtain;
 mod outer;
 mod same;
 

@@ -7,10 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use guest_images::{Cache, GuestFile, Image, Terminal, guest_script};
+use guest_images::{Cache, GuestFile, Terminal, guest_script};
 use tempfile::NamedTempFile;
 
-use super::checks::{BEGIN, Check, CheckOutput, END};
+use super::check_output::{BEGIN, CheckOutput, END};
+use super::checks::Check;
+use super::obtain::obtain;
 
 /// The outer machine's image: its kernel has KVM built in.
 const IMAGE: &str = "debian-arm64-6.1";
@@ -242,16 +244,6 @@ fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     from
-}
-
-/// An image, obtained if need be.
-///
-/// # Errors
-/// A sentence.
-pub fn obtain(name: &str) -> Result<Image, String> {
-    Cache::open()
-        .and_then(|cache| cache.obtain(name, &mut Terminal::new()))
-        .map_err(|error| error.to_string())
 }
 
 /// A file of this host for the outer machine.

@@ -4,7 +4,7 @@ use guest_images::encode_command;
 use integration::{Disk, Guest, Run, disk};
 use serde_json::Value;
 
-use super::checks::{CONSOLE, CheckOutput};
+use super::check_output::{CONSOLE, CheckOutput};
 use super::guest::content;
 
 /// The guest, on both hosts.

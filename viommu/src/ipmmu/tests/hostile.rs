@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::harness::{IMCTR, IMSTR, IMTTBCR, IMTTLBR0, IMTTUBR0, Machine, RAM, RAM_SIZE, imuctr};
+use crate::attachment::Attachment;
 use crate::fault::{DomainId, EndpointId};
 use crate::ipmmu::IpmmuConfig;
-use crate::unit::Attachment;
 
 /// All uTLBs on context 0, with the given table.
 fn point_everything_at(machine: &Machine, table: u64) {

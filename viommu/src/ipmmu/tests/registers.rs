@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::harness::{IMCTR, IMTTBCR, Machine, imuctr};
+use crate::attachment::Attachment;
 use crate::fault::DomainId;
 use crate::ipmmu::{ConfigError, Ipmmu, IpmmuConfig, NoInterrupt, Observers};
-use crate::unit::Attachment;
 
 #[test]
 fn out_of_reset_everything_is_zero_and_nothing_is_translated() {

@@ -1,6 +1,6 @@
 //! Decoding: words to instructions.
 
-use crate::encoding::{EncodingId, Set};
+use crate::encoding_id::{EncodingId, Set};
 use crate::fields::{bits, cat, popcount};
 use crate::insn::{Insn, build};
 use crate::types::Cond;

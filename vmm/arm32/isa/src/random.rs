@@ -1,7 +1,8 @@
 //! Random instructions, drawn from the tables.
 
 use crate::class::Class;
-use crate::encoding::{ENCODINGS, Encoding, Set};
+use crate::encoding::{ENCODINGS, Encoding};
+use crate::encoding_id::Set;
 use rand_core::RngCore;
 
 /// Tries to find a word of an encoding before giving up: conditions and more specific encodings

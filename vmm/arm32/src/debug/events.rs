@@ -7,8 +7,9 @@
 
 use std::collections::BTreeSet;
 
-use super::spec::{BreakpointControl, BreakpointType, DebugEvent, WatchpointControl};
-use super::{BREAKPOINTS, Debug, WATCHPOINTS, matches_contexts};
+use super::controls::{BreakpointControl, BreakpointType, WatchpointControl};
+use super::registers::{BREAKPOINTS, Debug, WATCHPOINTS, matches_contexts};
+use super::spec::DebugEvent;
 use crate::cp15::sctlr;
 use crate::mmu::Access;
 use crate::state::{CpuState, Mode};

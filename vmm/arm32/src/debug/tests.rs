@@ -1,5 +1,6 @@
 //! The debug registers as software sees them.
 
+use super::registers::MDBGEN;
 use super::*;
 use crate::state::Mode;
 

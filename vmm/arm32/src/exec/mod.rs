@@ -34,6 +34,7 @@ use crate::cpu::{CoreExit, Cpu, Flow};
 use crate::debug::events;
 use crate::exception::Exception;
 use crate::mmu::{Access, Fault};
+pub use crate::state::psr::advance_it;
 
 /// Executes one operation.
 pub type Handler = fn(&mut Cpu, &Op) -> Flow;
@@ -105,15 +106,6 @@ pub fn guest_breakpoint(cpu: &mut Cpu, op: &Op) -> Flow {
             cpu.raise(Exception::PrefetchAbort(fault))
         }
         None => Flow::Pass,
-    }
-}
-
-/// `ITAdvance()` (ARM ARM DDI 0406C A2.5.2).
-pub const fn advance_it(it: u8) -> u8 {
-    if it & 7 == 0 {
-        0
-    } else {
-        (it & 0xe0) | ((it << 1) & 0x1f)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::debug::DebugEvent;
+use crate::debug::spec::DebugEvent;
 
 /// What an access wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! What a core *is*: plain data, serialisable, apart from any wiring.
 
 mod banked;
-mod psr;
+pub(crate) mod psr;
 mod reset;
 
 pub use banked::{Banked, bank};
@@ -11,7 +11,7 @@ use arm32_fpu::FpRegs;
 use serde::{Deserialize, Serialize};
 
 use crate::cp15::Cp15;
-use crate::debug::Debug;
+use crate::debug::registers::Debug;
 use crate::pmu::Pmu;
 use crate::timer::GenericTimer;
 

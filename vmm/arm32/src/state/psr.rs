@@ -155,3 +155,12 @@ impl Psr {
         }
     }
 }
+
+/// `ITAdvance()` (ARM ARM DDI 0406C A2.5.2).
+pub const fn advance_it(it: u8) -> u8 {
+    if it & 7 == 0 {
+        0
+    } else {
+        (it & 0xe0) | ((it << 1) & 0x1f)
+    }
+}

@@ -4,7 +4,7 @@
 //! Its use here is to come late. A device whose node names this clock in `assigned-clocks` has its DMA set up, is then
 //! refused its clock, deferred, and has its DMA torn down, until someone loads the module. Nothing is clocked by it.
 //!
-//! The generator's dividers stand in a bank of inner registers behind a pair of access registers.
+//! The generator's dividers are in a bank of inner registers behind a pair of access registers.
 //! They are kept and read back; at reset they pass the input clock's rate on.
 
 mod spec;
@@ -53,12 +53,12 @@ impl Default for State {
 pub struct ClockGenerator(Mutex<State>);
 
 impl ClockGenerator {
-    /// The state, to be saved.
+    /// Returns the state to be saved.
     pub fn save(&self) -> State {
         self.state().clone()
     }
 
-    /// Takes over a saved state; whether it could, which takes as many inner registers as there are.
+    /// Takes over a saved state, and returns whether it could: it has to have as many inner registers as there are.
     pub fn restore(&self, saved: &State) -> bool {
         let fits = saved.inner.len() == INNER_REGISTERS;
         if fits {
@@ -73,7 +73,7 @@ impl ClockGenerator {
         match offset {
             RESET => state.reset,
             CLKSEL => state.select,
-            // Never busy.
+            // The busy bit stays 0: an access is over when the write that makes it returns.
             DRP_STATUS => state.read.into(),
             _ => 0,
         }
@@ -98,12 +98,15 @@ impl ClockGenerator {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
 impl DeviceMmio for ClockGenerator {
     fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
+        // A read that is narrower than the word, or begins inside it, sees its part of it; what goes beyond reads as
+        // zero.
         let bytes = self.read(offset & !3).to_le_bytes();
         let skip = (offset & 3) as usize;
         data.fill(0);

@@ -3,7 +3,7 @@
 
 /// Bit 0 takes the generator out of reset, bit 1 starts it.
 pub const RESET: u64 = 0x40;
-/// Which of two input clocks is used.
+/// The input clock in use, of two.
 pub const CLKSEL: u64 = 0x44;
 /// Accesses an inner register.
 pub const DRP_CNTRL: u64 = 0x70;
@@ -17,7 +17,7 @@ pub const ACCESS_READ: u32 = 1 << 28;
 /// In [`DRP_CNTRL`]: the value to write.
 pub const ACCESS_VALUE: u32 = 0xffff;
 
-/// How many inner registers there are.
+/// The number of inner registers.
 pub const INNER_REGISTERS: usize = 128;
 /// Inner register: divider of the first output, second half.
 pub const CLKOUT0_2: usize = 0x09;
@@ -25,12 +25,12 @@ pub const CLKOUT0_2: usize = 0x09;
 pub const CLKFB_2: usize = 0x15;
 /// Inner register: divider of the input.
 pub const CLKIN_DIV: usize = 0x16;
-/// In the second half of a divider or multiplier: it does nothing.
+/// In the second half of a divider or multiplier: it divides or multiplies by one.
 pub const DIVIDE_BY_ONE: u16 = 1 << 6;
-/// In [`CLKIN_DIV`]: the same.
+/// In [`CLKIN_DIV`]: no division.
 pub const NO_DIVIDER: u16 = 1 << 12;
 
-/// Which inner register [`DRP_CNTRL`] names.
+/// Returns which inner register [`DRP_CNTRL`] names.
 pub const fn inner_number(control: u32) -> usize {
     (control >> 16) as usize & (INNER_REGISTERS - 1)
 }

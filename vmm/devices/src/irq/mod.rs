@@ -16,7 +16,7 @@ pub struct IrqLine {
 }
 
 impl IrqLine {
-    /// The line with interrupt identifier `irq` (32 and above).
+    /// Creates the line with interrupt identifier `irq` (32 and above).
     pub fn new(gic: Arc<Gic>, irq: u32) -> Self {
         Self { gic, irq }
     }

@@ -15,13 +15,13 @@ use vmm_base::{Clock, Interrupt};
 
 const NS: u64 = 1_000_000_000;
 
-/// What the real-time clock *is*, as plain data. It can have any of these values.
+/// The state of the real-time clock, as plain data. It can have any of these values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RtcState {
-    /// What the counter shows, or would have shown, at power-on, in seconds.
+    /// The value of the counter at power-on, or what it would have been then, in seconds.
     pub epoch: u32,
-    /// What was last loaded.
+    /// The value that was last loaded.
     pub load: u32,
     /// The match register.
     pub matching: u32,
@@ -35,17 +35,18 @@ pub struct RtcState {
 }
 
 impl RtcState {
-    /// The counter at machine time `now_ns`; it wraps as the device's does.
+    /// Returns the counter at machine time `now_ns`. It wraps after 136 years, as the device's 32 bits do.
     #[expect(clippy::cast_possible_truncation, reason = "the counter wraps")]
     fn counter(&self, now_ns: u64) -> u32 {
         self.epoch.wrapping_add((now_ns / NS) as u32)
     }
 
-    /// When the counter comes to the match register next, at or after `now_ns`.
+    /// Returns when the counter comes to the match register next, at or after `now_ns`.
     fn due(&self, now_ns: u64) -> u64 {
         let left = self.matching.wrapping_sub(self.counter(now_ns));
         match left {
             0 => now_ns,
+            // Saturating: a guest may have asked for an alarm after the end of the machine's time.
             _ => (now_ns / NS).saturating_add(left.into()).saturating_mul(NS),
         }
     }
@@ -53,7 +54,7 @@ impl RtcState {
 
 struct Inner {
     state: RtcState,
-    /// When the alarm goes off, in nanoseconds of the machine's clock, while it is armed.
+    /// The time at which the alarm goes off, in nanoseconds of the machine's clock, while it is armed.
     due: u64,
     /// The level of the interrupt line.
     level: bool,
@@ -69,7 +70,7 @@ pub struct Rtc {
 }
 
 impl Rtc {
-    /// A clock that shows `epoch` (seconds since 1970-01-01 00:00 UTC) at power-on. `set` is called when
+    /// Creates a clock that shows `epoch` (seconds since 1970-01-01 00:00 UTC) at power-on. `set` is called when
     /// [`next_alarm`](Self::next_alarm) may have changed.
     pub fn new(
         clock: Arc<dyn Clock>,
@@ -93,20 +94,21 @@ impl Rtc {
         }
     }
 
-    /// When the alarm raises the interrupt line, in nanoseconds of the machine's clock, if it is set to.
+    /// Returns when the alarm raises the interrupt line, in nanoseconds of the machine's clock, if it is set to.
     pub fn next_alarm(&self) -> Option<u64> {
         let inner = self.inner();
         (inner.state.armed && inner.state.unmasked).then_some(inner.due)
     }
 
-    /// Has the alarm go off if its time has come. To be called when [`next_alarm`](Self::next_alarm) is over.
+    /// Raises the alarm if its time has come. To be called when the time of [`next_alarm`](Self::next_alarm) is over.
     pub fn tick(&self) {
         self.settle(&mut self.inner(), self.clock.now_ns());
     }
 
-    /// The state, to be saved.
+    /// Returns the state to be saved.
     pub fn save(&self) -> RtcState {
         let mut inner = self.inner();
+        // An alarm that is due already is part of the state, whether or not anybody has called `tick` since.
         self.settle(&mut inner, self.clock.now_ns());
         inner.state.clone()
     }
@@ -124,6 +126,7 @@ impl Rtc {
     pub fn read(&self, offset: u64) -> u32 {
         let now_ns = self.clock.now_ns();
         let mut inner = self.inner();
+        // Before the read, so that an alarm due by now shows, however late `tick` is.
         self.settle(&mut inner, now_ns);
         let state = &inner.state;
         match offset & !3 {
@@ -152,6 +155,7 @@ impl Rtc {
             RTCMR => state.matching = value,
             RTCLR => {
                 state.load = value;
+                // Only the difference to the machine's time is kept, so nothing has to count seconds.
                 state.epoch = value.wrapping_sub((now_ns / NS) as u32);
             }
             RTCIMSC => state.unmasked = value & 1 != 0,
@@ -164,13 +168,14 @@ impl Rtc {
         }
         self.settle(&mut inner, now_ns);
         let waits = inner.state.armed && inner.state.unmasked;
+        // `set` may ask for the next alarm, which takes the lock.
         drop(inner);
         if waits {
             (self.set)();
         }
     }
 
-    /// Has the alarm go off if it is due at `now_ns`, and drives the line.
+    /// Raises the alarm if it is due at `now_ns`, and drives the line.
     fn settle(&self, inner: &mut Inner, now_ns: u64) {
         let due = inner.due;
         let state = &mut inner.state;
@@ -186,6 +191,7 @@ impl Rtc {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         self.inner.lock().unwrap_or_else(|e| e.into_inner())
     }
 }

@@ -15,7 +15,7 @@ pub const MAX_WAITING: usize = 1 << 20;
 /// Most bytes of input that are remembered after they have passed: what people and scripts type. A
 /// recording has all of it.
 pub const MAX_RECORD: usize = 1 << 20;
-/// What an entry of the record counts for apart from its bytes.
+/// The size that is counted for an entry of the record in addition to its bytes.
 const RECORD_ENTRY: usize = 32;
 
 /// Bytes that passed the gate at one moment.
@@ -23,18 +23,18 @@ const RECORD_ENTRY: usize = 32;
 pub struct InputRecord {
     /// Guest time in nanoseconds since power-on.
     pub at_ns: u64,
-    /// What passed.
+    /// The bytes that passed.
     pub bytes: Vec<u8>,
 }
 
-/// What waits at a gate and what has passed it, as plain data.
+/// The input that waits at a gate and that has passed it, as plain data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateState {
-    /// What came live.
+    /// Live input.
     pub live: Vec<u8>,
-    /// What is due later, by guest time.
+    /// Scheduled input, by guest time.
     pub scheduled: Vec<InputRecord>,
-    /// What has passed.
+    /// Input that has passed.
     pub record: Vec<InputRecord>,
 }
 
@@ -49,12 +49,12 @@ struct Waiting {
     /// Whether there were any.
     had_persons: bool,
     record: Vec<InputRecord>,
-    /// What the record takes, in bytes.
+    /// The size of the record, in bytes.
     recorded: usize,
 }
 
 impl Waiting {
-    /// Remembers that `bytes` passed at guest time `at_ns`, unless too much is remembered already.
+    /// Records that `bytes` passed at guest time `at_ns`, unless too much is remembered already.
     fn note(&mut self, at_ns: u64, bytes: &[u8]) {
         // Once something was left out, all that follows is: a record with gaps would repeat nothing.
         self.recorded = self.recorded.saturating_add(bytes.len() + RECORD_ENTRY);
@@ -72,7 +72,7 @@ impl Waiting {
 /// Whether a person, or someone who takes as long, may type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attendance {
-    /// Nobody was ever to type.
+    /// There was never anybody to type.
     Nobody,
     /// Somebody may type at any moment.
     Present,
@@ -88,6 +88,7 @@ struct Shared {
 
 impl Shared {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         self.waiting.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
@@ -97,7 +98,7 @@ impl Shared {
 pub struct InputGate(Arc<Shared>);
 
 impl InputGate {
-    /// A closed gate at which nobody waits. `waker` is told about live input.
+    /// Creates a closed gate at which no input waits. `waker` is told about live input.
     pub fn new(waker: Arc<Waker>) -> Self {
         Self(Arc::new(Shared {
             waiting: Mutex::default(),
@@ -105,17 +106,18 @@ impl InputGate {
         }))
     }
 
-    /// A handle to send input. As long as one exists, input may arrive.
+    /// Returns a handle to send input. As long as one exists, input may arrive.
     pub fn input(&self) -> ConsoleInput {
         ConsoleInput::new(&self.0, false)
     }
 
-    /// The same for a person: as long as it exists, virtual time that the guest idles away passes as the host's does.
+    /// Returns a handle for a person: as long as it exists, virtual time that the guest idles away passes as the host's
+    /// does.
     pub fn persons_input(&self) -> ConsoleInput {
         ConsoleInput::new(&self.0, true)
     }
 
-    /// Whether a person may type.
+    /// Returns whether a person may type.
     pub fn attendance(&self) -> Attendance {
         let waiting = self.0.waiting();
         match waiting.persons {
@@ -125,23 +127,25 @@ impl InputGate {
         }
     }
 
-    /// Guest time of the earliest scheduled input.
+    /// Returns the guest time of the earliest scheduled input.
     pub fn next_scheduled(&self) -> Option<u64> {
         self.0.waiting().scheduled.keys().next().copied()
     }
 
-    /// Whether anything may still reach a guest that has `room` for so many bytes: what waits for it to read does not.
+    /// Returns whether any input may still reach a guest that has `room` for so many bytes. Live input cannot while
+    /// there is no room: it waits for the guest to read.
     pub fn can_arrive(&self, room: usize) -> bool {
         let waiting = self.0.waiting();
         let live = waiting.senders > 0 || !waiting.live.is_empty();
         room > 0 && live || !waiting.scheduled.is_empty()
     }
 
-    /// Lets everything through that is due at guest time `now_ns`, and of what came live `room`
-    /// bytes: the rest waits, and with it who sends more. What passes is recorded.
+    /// Returns everything that is due at guest time `now_ns`, and live input as far as that leaves some of `room` bytes
+    /// for it; the rest goes on waiting. What passes is recorded.
     pub fn open(&self, now_ns: u64, room: usize) -> Vec<u8> {
         let mut waiting = self.0.waiting();
         let mut bytes = Vec::new();
+        // What is scheduled comes first and whatever the room, or a repetition would deliver it at another time.
         while let Some(entry) = waiting
             .scheduled
             .first_entry()
@@ -158,14 +162,14 @@ impl InputGate {
         bytes
     }
 
-    /// Notes that `bytes` passed at guest time `at_ns`, without having waited.
+    /// Records that `bytes` passed at guest time `at_ns`, without having waited.
     pub fn passed(&self, at_ns: u64, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.0.waiting().note(at_ns, bytes);
         }
     }
 
-    /// What waits and what has passed, to be saved.
+    /// Returns what waits and what has passed, to be saved.
     pub fn save(&self) -> GateState {
         let waiting = self.0.waiting();
         let scheduled = waiting.scheduled.iter();
@@ -181,7 +185,7 @@ impl InputGate {
         }
     }
 
-    /// Goes on from what waited at another gate, as far as so much may wait, and had passed it.
+    /// Takes over what waited at another gate, as far as so much may wait here, and what had passed it.
     pub fn restore(&self, saved: &GateState) {
         let GateState {
             live,
@@ -198,14 +202,16 @@ impl InputGate {
         waiting.scheduled.clear();
         waiting.scheduled_bytes = 0;
         for InputRecord { at_ns, bytes } in scheduled {
+            // A snapshot is a file like any other: the bounds of what waits hold for it, too.
             let room = MAX_WAITING - waiting.scheduled_bytes;
+            // What does not fit is dropped, as it would have been refused when it was scheduled.
             let taken = &bytes[..bytes.len().min(room)];
             waiting.scheduled_bytes += taken.len();
             waiting.scheduled.entry(*at_ns).or_default().extend(taken);
         }
     }
 
-    /// What passed so far, up to [`MAX_RECORD`] bytes.
+    /// Returns what passed so far, up to [`MAX_RECORD`] bytes.
     pub fn record(&self) -> Vec<InputRecord> {
         self.0.waiting().record.clone()
     }
@@ -226,6 +232,7 @@ impl ConsoleInput {
         let mut waiting = shared.waiting();
         waiting.senders += 1;
         waiting.persons += usize::from(person);
+        // Stays when they have gone: whoever asks can tell that from there never having been any.
         waiting.had_persons |= person;
         drop(waiting);
         Self {
@@ -234,7 +241,7 @@ impl ConsoleInput {
         }
     }
 
-    /// Types `bytes` now. Returns how many were taken; the rest is refused because too many wait already.
+    /// Types `bytes` now. Returns how many were taken; the rest is refused, as no more than [`MAX_WAITING`] may wait.
     pub fn send(&self, bytes: &[u8]) -> usize {
         let mut waiting = self.shared.waiting();
         let taken = bytes.len().min(MAX_WAITING - waiting.live.len());
@@ -276,6 +283,7 @@ impl Drop for ConsoleInput {
         waiting.senders -= 1;
         waiting.persons -= usize::from(self.person);
         drop(waiting);
+        // With the last handle gone, a machine whose guest sleeps for good can end.
         self.shared.waker.wake();
     }
 }

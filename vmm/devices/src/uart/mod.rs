@@ -32,7 +32,7 @@ const MAX_BACKLOG: usize = 64 << 10;
 /// Registers of a 16550A.
 const REGISTERS: u64 = 8;
 
-/// What the guest sends.
+/// The guest's output.
 struct Output {
     sink: Box<dyn ConsoleSink>,
     stop: Box<dyn Fn() + Send>,
@@ -65,6 +65,7 @@ impl Inner {
     fn settle(&mut self) {
         let more = !self.backlog.is_empty() && self.registers.interrupts_for_more();
         let level = more || self.registers.interrupts();
+        // Called after every access, but a controller is told of changes only.
         if level != self.level {
             self.level = level;
             self.interrupt.set(level);
@@ -76,7 +77,7 @@ impl Inner {
 pub struct Uart(Mutex<Inner>);
 
 impl Uart {
-    /// A UART at reset. `stop` is called when the sink asks to end the run.
+    /// Creates a UART at reset. `stop` is called when the sink asks to end the run.
     pub fn new(
         interrupt: Arc<dyn Interrupt>,
         sink: Box<dyn ConsoleSink>,
@@ -97,7 +98,7 @@ impl Uart {
         }))
     }
 
-    /// Gives the guest `input`, as fast as its FIFO takes it.
+    /// Sends the guest `input`, as fast as its FIFO takes it.
     pub fn feed(&self, input: &[u8]) {
         let mut inner = self.inner();
         // A guest that never reads must not fill our memory: what does not fit is lost, as on a real line.
@@ -106,7 +107,7 @@ impl Uart {
         inner.settle();
     }
 
-    /// Bytes of input that it takes now; more would be lost.
+    /// Returns how many bytes of live input it takes now; further ones are to wait at the gate.
     pub fn room(&self) -> usize {
         MAX_BACKLOG.saturating_sub(self.inner().backlog.len())
     }
@@ -126,6 +127,8 @@ impl Uart {
         let Inner {
             registers, backlog, ..
         } = &mut *inner;
+        // Bytes arrive when the guest looks for them, before the register is read: it must see what it caused to
+        // arrive.
         let arrives = registers.room(register).min(backlog.len());
         backlog
             .drain(..arrives)
@@ -151,22 +154,23 @@ impl Uart {
         }
     }
 
-    /// Bytes written by the guest so far.
+    /// Returns the number of bytes written by the guest so far.
     pub fn bytes_out(&self) -> u64 {
         self.inner().output.bytes
     }
 
-    /// What the guest has written since the machine was made, in 32 bits.
+    /// Returns a CRC-32 of what the guest has written since the machine was made.
     pub fn digest(&self) -> u32 {
         self.inner().output.digest.clone().finalize()
     }
 
-    /// Tells the sink that the machine rests.
+    /// Tells the sink that the machine pauses.
     pub fn flush(&self) {
         self.inner().output.sink.flush();
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 }

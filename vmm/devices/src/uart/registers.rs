@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::spec::*;
 
-/// Looks at an empty receiver, one after the other, that show that a guest polls for input.
+/// Reads of LSR with an empty receiver, one after the other, that show that a guest polls for input.
 const POLLS: u8 = 64;
 
 /// The registers, as plain data.
@@ -46,7 +46,7 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// Whether the registers can have these values.
+    /// Returns whether the registers can have these values.
     pub fn are_valid(&self) -> bool {
         let Self {
             ier,
@@ -67,13 +67,13 @@ impl Registers {
         bits == 0 && !off && received.len() <= self.capacity() && *polls <= POLLS
     }
 
-    /// Whether the interrupt output is high for what has happened.
+    /// Returns whether the interrupt output is high for what has happened.
     pub fn interrupts(&self) -> bool {
         self.cause() != IIR_NONE
     }
 
-    /// How many bytes the receiver takes from the line when the guest reads `register`; none if
-    /// that does not show them.
+    /// Returns how many bytes the receiver takes from the line when the guest reads `register`; none if that register
+    /// does not show them.
     pub fn room(&self, register: u8) -> usize {
         let shows = matches!(register, DATA | IIR_FCR | LSR);
         if shows && self.listens() {
@@ -83,14 +83,14 @@ impl Registers {
         }
     }
 
-    /// Whether the interrupt output is high for a byte that is on the line.
+    /// Returns whether the interrupt output is high for a byte that is on the line.
     pub fn interrupts_for_more(&self) -> bool {
         self.ier & IER_RECEIVED != 0 && self.listens()
     }
 
-    /// Whether the receiver hears the line.
+    /// Returns whether the receiver takes bytes from the line.
     ///
-    /// It does not in loop-back. And nobody types before there is someone who listens: a driver
+    /// It does not in loop-back. And nobody types before somebody listens: a driver
     /// clears the receiver several times before it uses it, and what a script has typed ahead would
     /// be lost. So the line is quiet until the guest wants interrupts for received data, or polls
     /// for it.
@@ -99,7 +99,7 @@ impl Registers {
         wants && self.mcr & MCR_LOOP == 0
     }
 
-    /// A byte arrives. One that finds no room is lost: in FIFO mode it is that one, else the one before.
+    /// Receives a byte. One that finds no room is lost: the new one in FIFO mode, otherwise the one before.
     pub fn receive(&mut self, byte: u8) {
         if self.received.len() < self.capacity() {
             self.received.push_back(byte);
@@ -113,6 +113,7 @@ impl Registers {
 
     /// Reads a register.
     pub fn read(&mut self, register: u8) -> u8 {
+        // Any access ends a series of polls; only another read of LSR, below, continues it.
         let polls = std::mem::take(&mut self.polls);
         match (register, self.lcr & LCR_DLAB != 0) {
             (DATA | IER, true) => self.divisor[usize::from(register)],
@@ -133,12 +134,13 @@ impl Registers {
         }
     }
 
-    /// Writes a register; the byte that is sent, if one is.
+    /// Writes a register. Returns the byte that is sent, if one is.
     pub fn write(&mut self, register: u8, value: u8) -> Option<u8> {
         self.polls = 0;
         match (register, self.lcr & LCR_DLAB != 0) {
             (DATA | IER, true) => self.divisor[usize::from(register)] = value,
             (DATA, false) => {
+                // The transmitter is infinitely fast: it is empty again, and can say so, as soon as it is written.
                 self.emptied = true;
                 if self.mcr & MCR_LOOP == 0 {
                     return Some(value);
@@ -157,6 +159,7 @@ impl Registers {
                 let before = self.modem();
                 self.mcr = value & MCR_MASK;
                 let after = self.modem();
+                // The ring indicator's change bit is set by its trailing edge only.
                 let changed = (before ^ after) & !MSR_RI | before & !after & MSR_RI;
                 self.changes |= changed >> MSR_CHANGE_SHIFT;
             }
@@ -182,9 +185,10 @@ impl Registers {
         }
     }
 
-    /// The cause of highest priority that is enabled.
+    /// Returns the cause of highest priority that is enabled.
     fn cause(&self) -> u8 {
         let wants = |bit| self.ier & bit != 0;
+        // The order is that of table IV of the data sheet.
         if wants(IER_LINE) && self.overrun {
             IIR_LINE
         } else if wants(IER_RECEIVED) && self.received.len() >= self.trigger() {
@@ -200,7 +204,7 @@ impl Registers {
         }
     }
 
-    /// A read of IIR clears an empty transmitter's interrupt if it tells of that, and no other.
+    /// Reads IIR, which clears the interrupt of an empty transmitter if it shows that one, and no other.
     fn identify(&mut self) -> u8 {
         let cause = self.cause();
         if cause == IIR_EMPTY {
@@ -223,13 +227,14 @@ impl Registers {
     fn control_fifos(&mut self, value: u8) {
         let enable = value & FCR_ENABLE != 0;
         // A change of mode empties both FIFOs.
+        // 0x3: a reset of the receiver counts only in a write that has the FIFOs enabled.
         if enable != self.has_fifos() || value & (FCR_ENABLE | FCR_RESET_RECEIVER) == 0x3 {
             self.received.clear();
         }
         self.fcr = if enable { value & FCR_KEPT } else { 0 };
     }
 
-    /// The lines of the modem: the far end's, or in loop-back our own.
+    /// Returns the lines of the modem: the far end's, or in loop-back our own.
     fn modem(&self) -> u8 {
         if self.mcr & MCR_LOOP == 0 {
             return FAR_END;

@@ -28,7 +28,7 @@ pub enum WrongUart {
 }
 
 impl Uart {
-    /// The state, to be saved.
+    /// Returns the state to be saved.
     pub fn save(&self) -> UartState {
         let inner = self.inner();
         UartState {
@@ -41,13 +41,14 @@ impl Uart {
     /// Takes over a saved state and drives the interrupt line as it says; the sink stays.
     ///
     /// # Errors
-    /// If no console can be like that; then nothing changes.
+    /// No console can be in such a state; then nothing changes.
     pub fn restore(&self, saved: &UartState) -> Result<(), WrongUart> {
         let UartState {
             registers,
             backlog,
             bytes_out,
         } = saved;
+        // A backlog grows past `MAX_BACKLOG` by scheduled input, which waits for no room, but never past this.
         if backlog.len() > MAX_WAITING {
             return Err(WrongUart::Backlog);
         }

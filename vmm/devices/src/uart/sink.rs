@@ -18,7 +18,7 @@ pub trait ConsoleSink: Send {
     /// Shows `bytes`.
     fn write(&mut self, bytes: &[u8]) -> Flow;
 
-    /// Called before the machine sleeps and when a run ends.
+    /// Is called before the machine sleeps and when a run ends.
     fn flush(&mut self) {}
 }
 
@@ -40,8 +40,9 @@ pub const MAX_CAPTURE: usize = 16 << 20;
 pub struct Capture(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
 impl Capture {
-    /// What was written so far, up to the limit.
+    /// Returns what was written so far, up to the limit.
     pub fn bytes(&self) -> Vec<u8> {
+        // Poisoned only by a panic that its own thread has reported; what was written is complete up to there.
         self.0.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 }

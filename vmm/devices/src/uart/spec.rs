@@ -50,7 +50,7 @@ pub const FCR_ENABLE: u8 = 1 << 0;
 pub const FCR_RESET_RECEIVER: u8 = 1 << 1;
 /// Bits of FCR that are kept: enable, DMA mode (which has no effect without its pins) and the trigger level.
 pub const FCR_KEPT: u8 = 0xc9;
-/// Where the trigger level is.
+/// The position of the trigger level.
 pub const FCR_TRIGGER_SHIFT: u32 = 6;
 /// Trigger levels of the receiver's FIFO, in bytes (table II).
 pub const TRIGGERS: [usize; 4] = [1, 4, 8, 14];
@@ -92,5 +92,5 @@ pub const MSR_DCD: u8 = 1 << 7;
 pub const MSR_CHANGE_SHIFT: u32 = 4;
 /// Bits of MSR that say what changed.
 pub const MSR_CHANGES: u8 = 0xf;
-/// What the far end, a terminal that is always ready, drives.
+/// The lines that the far end, a terminal that is always ready, drives.
 pub const FAR_END: u8 = MSR_CTS | MSR_DSR | MSR_DCD;

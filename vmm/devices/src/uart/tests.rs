@@ -16,12 +16,12 @@ fn uart() -> (Uart, Capture, Arc<LevelLine>) {
     )
 }
 
-/// Where a register is on the bus.
+/// Returns where a register is on the bus.
 fn at(register: u8) -> u64 {
     u64::from(register) << REG_SHIFT
 }
 
-/// A UART whose driver wants interrupts for received data, with FIFOs that trigger at 8 bytes.
+/// Returns a UART whose driver wants interrupts for received data, with FIFOs that trigger at 8 bytes.
 fn listening() -> (Uart, Capture, Arc<LevelLine>) {
     let all = uart();
     all.0.write(at(IIR_FCR), 0x80 | FCR_ENABLE);

@@ -15,9 +15,8 @@ use serde::{Deserialize, Serialize};
 /// itself, and more than a driver such as Linux's sends at once (32 requests of 1 MiB at most, and
 /// rarely that).
 pub const TURN_BYTES: u64 = 32 << 20;
-/// How fast a turn of all devices becomes available again in virtual time, in bytes a nanosecond
-/// (16 GB/s): faster than any guest that looks at its data, so that only one that does not is held
-/// up.
+/// The rate at which a turn of all devices becomes available again in virtual time, in bytes a nanosecond (16 GB/s):
+/// faster than any guest that looks at its data, so that only a guest that does not is held up.
 const REFILL: u64 = 16;
 /// Nanoseconds of virtual time after which a device goes on with what exceeded its turn. With
 /// [`TURN_BYTES`] that is 2 GB/s, about what a host moves: the time that a guest waits so is about
@@ -36,7 +35,7 @@ pub struct Budget {
     host: Option<(Arc<Halts>, Instant)>,
 }
 
-/// Why work in host time is to pause.
+/// The reasons for which work in host time is to pause.
 #[derive(Debug, Default)]
 pub struct Halts {
     /// The thread that does it ends.
@@ -46,14 +45,14 @@ pub struct Halts {
 }
 
 impl Halts {
-    /// Whether there is a reason now.
+    /// Returns whether there is a reason now.
     pub fn any(&self) -> bool {
         self.stop.load(Ordering::Acquire) || self.settle.load(Ordering::Acquire)
     }
 }
 
 impl Budget {
-    /// A turn of `bytes` bytes.
+    /// Creates a turn of `bytes` bytes.
     pub const fn of(bytes: u64) -> Self {
         Self {
             left: bytes,
@@ -62,7 +61,7 @@ impl Budget {
         }
     }
 
-    /// A turn in host time, which also ends when `halts` says so, or it takes long.
+    /// Creates a turn in host time, which also ends when `halts` says so, or it takes long.
     pub fn host(halts: &Arc<Halts>) -> Self {
         Self {
             host: Some((Arc::clone(halts), Instant::now() + HOST_TURN)),
@@ -70,31 +69,33 @@ impl Budget {
         }
     }
 
-    /// A piece of work on `bytes` bytes has been done. It may be more than what was left.
+    /// Counts a piece of work on `bytes` bytes as done. It may be more than what was left.
     pub fn spend(&mut self, bytes: u64) {
+        // Many small pieces must end a turn, too.
         let cost = bytes.max(MIN_COST);
         self.left = self.left.saturating_sub(cost);
         self.spent = self.spent.saturating_add(cost);
     }
 
-    /// Whether no other piece of work may begin.
+    /// Returns whether no other piece of work may begin.
     pub fn is_spent(&self) -> bool {
         let over = |(halts, until): &(Arc<Halts>, Instant)| halts.any() || Instant::now() >= *until;
         self.left == 0 || self.host.as_ref().is_some_and(over)
     }
 
-    /// What is left, in bytes.
+    /// Returns what is left, in bytes.
     pub const fn left(&self) -> u64 {
         self.left
     }
 
-    /// What has been spent, in bytes.
+    /// Returns what has been spent, in bytes.
     pub const fn spent(&self) -> u64 {
         self.spent
     }
 }
 
-/// What all devices together may do at once in virtual time: it is used up by work, and fills again as time passes.
+/// The work that all devices together may do at once in virtual time: it is used up by work, and fills again as time
+/// passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allowance {
     bytes: u64,
@@ -111,15 +112,16 @@ impl Default for Allowance {
 }
 
 impl Allowance {
-    /// What there is at `now_ns`, in bytes: at most a turn.
+    /// Returns how many bytes may be worked on at `now_ns`: a turn at most.
     pub fn at(&mut self, now_ns: u64) -> u64 {
+        // Saturating: however long nothing was done, what is available is a turn at most.
         let fresh = now_ns.saturating_sub(self.at_ns).saturating_mul(REFILL);
         self.bytes = self.bytes.saturating_add(fresh).min(TURN_BYTES);
         self.at_ns = now_ns;
         self.bytes
     }
 
-    /// `bytes` of it were used.
+    /// Takes `bytes` of it away, which were used.
     pub const fn take(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_sub(bytes);
     }

@@ -15,13 +15,12 @@ pub struct Segment {
     pub len: u32,
 }
 
-/// The most bytes that a device moves under one pin of its memory: some tens of microseconds, which
-/// is what an invalidation may have to wait. A driver of an IPMMU gives up after 100 polls of a
-/// microsecond each.
+/// The most bytes that a device moves under one pin of its memory: some tens of microseconds, for which an invalidation
+/// may have to wait. A driver of an IPMMU gives up after 100 polls of a microsecond each.
 pub const PIECE: u32 = 128 << 10;
 
 impl Segment {
-    /// Its first piece, of at most [`PIECE`] bytes.
+    /// Returns the first piece of the segment, of at most [`PIECE`] bytes.
     pub fn piece(self) -> Self {
         Self {
             len: self.len.min(PIECE),
@@ -33,13 +32,13 @@ impl Segment {
 /// The buffers of one request. Framing carries no meaning (2.7.4): a header may be split over descriptors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Buffers {
-    /// What the device reads, in order.
+    /// The memory that the device reads, in order.
     pub readable: Vec<Segment>,
-    /// What the device writes, in order.
+    /// The memory that the device writes, in order.
     pub writable: Vec<Segment>,
 }
 
-/// Why a chain makes no sense.
+/// The reason for which a chain cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BufferError {
     /// Nothing in it, or its descriptors are out of reach.
@@ -60,16 +59,17 @@ pub enum BufferError {
 }
 
 impl Buffers {
-    /// The buffers of `chain`, of at most `max` descriptors. Empty descriptors are skipped.
+    /// Collects the buffers of `chain`, of at most `max` descriptors. Empty descriptors are skipped.
     ///
     /// # Errors
-    /// When the chain makes no sense.
+    /// The chain makes no sense.
     pub fn new<M>(chain: DescriptorChain<M>, max: usize) -> Result<Self, BufferError>
     where
         M: Deref<Target: GuestMemory> + Clone,
     {
         let mut buffers = Self::default();
         let mut count = 0;
+        // Bounded here, as a chain may be a loop; `virtio-queue` follows one only so far, too.
         for descriptor in chain {
             count += 1;
             if count > max {
@@ -82,6 +82,7 @@ impl Buffers {
             if segment.len == 0 {
                 continue;
             }
+            // The last byte counts, not the end: a segment may reach up to the top of the address space.
             if segment
                 .addr
                 .0
@@ -149,7 +150,7 @@ impl Buffers {
     }
 }
 
-/// The number of bytes in `segments`; a chain is shorter than 4 GiB, but its sum is taken with care.
+/// Returns the number of bytes in `segments`; a chain is shorter than 4 GiB, but its sum is taken with care.
 pub(super) fn total(segments: &[Segment]) -> u64 {
     segments.iter().map(|s| u64::from(s.len)).sum()
 }

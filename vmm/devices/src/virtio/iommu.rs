@@ -19,21 +19,21 @@ use super::{DeviceState, Progress, ServeError, VirtioDevice, WrongState};
 /// buffers for as many fault reports as the second has entries.
 const QUEUE_SIZES: [u16; 2] = [256, 64];
 
-/// What removing a mapping costs, in bytes: a mebibyte of mappings goes in one request, and takes
-/// some tens of milliseconds.
+/// The cost of removing a mapping, in bytes: one request can remove a million mappings, which takes some tens of
+/// milliseconds.
 const MAPPING_COST: u64 = 32;
 
-/// Looks at whether a batch is complete, with others given the processor in between: far longer than the tens of
-/// microseconds for which a device is pinned at a time. A pin that lasts longer is waited for as a chore.
+/// The number of looks at whether a batch is complete, with others given the processor in between: far longer than
+/// the tens of microseconds for which a device is pinned at a time. A pin that lasts longer is left to deferred work.
 const PATIENCE: u32 = 10_000;
 
 /// Sees what the driver does to the device, apart from its requests.
 pub trait DriverObserver: Send + Sync {
-    /// `event` has happened.
+    /// Is told that `event` has happened.
     fn event(&self, event: DriverEvent);
 }
 
-/// What the driver does to the device, apart from its requests.
+/// An action of the driver, apart from its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriverEvent {
     /// It accepts features.
@@ -51,7 +51,7 @@ pub struct Iommu {
     iommu: Arc<Mutex<VirtioIommu>>,
     deferred_work: Arc<DeferredWork>,
     observer: Arc<dyn DriverObserver>,
-    /// What the configuration space shows.
+    /// The configuration space.
     config: [u8; CONFIG_SIZE],
     /// Whether indirect descriptors are offered.
     indirect: bool,
@@ -60,8 +60,8 @@ pub struct Iommu {
 }
 
 impl Iommu {
-    /// The transport's side of `iommu`, which announces to `chores` what it cannot do at once, and offers `indirect`
-    /// descriptors or not.
+    /// Creates the transport's side of `iommu`, which announces as `deferred_work` what it cannot do at once, and
+    /// offers `indirect` descriptors or not.
     pub fn new(
         iommu: Arc<Mutex<VirtioIommu>>,
         deferred_work: Arc<DeferredWork>,
@@ -79,9 +79,8 @@ impl Iommu {
         }
     }
 
-    /// Serves the request queue, as far as `budget` goes. If that has to wait for another device,
-    /// it looks `patience` times more: the driver could only spin meanwhile, and nobody would know
-    /// when it is over.
+    /// Serves the request queue, as far as `budget` goes. If that has to wait for another device, it looks `patience`
+    /// times more: the driver could only spin meanwhile, and nothing would tell it when the wait is over.
     fn serve_requests(
         &mut self,
         queue: &mut Queue,
@@ -90,6 +89,7 @@ impl Iommu {
         budget: &mut Budget,
     ) -> Result<Served, ServeError> {
         let mut iommu = lock(&self.iommu);
+        // The device counts requests and mappings, the transport bytes: the budget is cut into both, at their costs.
         let all = Quota {
             requests: u16::try_from(budget.left() / MIN_COST).unwrap_or(u16::MAX),
             mappings: usize::try_from(budget.left() / MAPPING_COST).unwrap_or(usize::MAX),
@@ -115,11 +115,12 @@ impl Iommu {
         Ok(served)
     }
 
-    /// What the transport is to know. What is left to do is a chore.
+    /// Returns what the transport is to know. What is left to do becomes deferred work.
     fn progress(&self, served: Served) -> Progress {
         if served.pending || served.more {
             self.deferred_work.announce();
         }
+        // `more` stays false: the transport's own turns are not needed, as deferred work serves the queue again.
         Progress {
             used: served.used,
             more: false,
@@ -128,6 +129,7 @@ impl Iommu {
 }
 
 fn lock(iommu: &Mutex<VirtioIommu>) -> MutexGuard<'_, VirtioIommu> {
+    // Poisoned only by a panic that its own thread has reported; another one here would hide it.
     iommu.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -153,6 +155,7 @@ impl VirtioDevice for Iommu {
         iommu.write_config(offset, data);
         let config = iommu.config_space();
         drop(iommu);
+        // The device decides which fields can be written: what it shows then tells whether it took the value.
         if config == self.config {
             warn_guest!("virtio-iommu: write to its configuration at {offset:#x}: no change");
             return;
@@ -166,7 +169,7 @@ impl VirtioDevice for Iommu {
         self.indirect
     }
 
-    /// Its driver spins until it is answered.
+    /// Returns false: the driver spins until it is answered.
     fn may_wait(&self) -> bool {
         false
     }
@@ -213,6 +216,7 @@ impl VirtioDevice for Iommu {
         budget: &mut Budget,
     ) -> Result<Progress, ServeError> {
         let served = match index {
+            // No patience: this runs again when the access that is waited for has ended.
             REQUEST_QUEUE if self.unfinished => self.serve_requests(queue, mem, 0, budget)?,
             EVENT_QUEUE => lock(&self.iommu).process_events(queue, mem)?,
             _ => Served::default(),
@@ -236,6 +240,7 @@ impl VirtioDevice for Iommu {
         self.config = iommu.config_space();
         self.unfinished = *unfinished;
         drop(iommu);
+        // Nobody notifies again what the driver had notified before the snapshot.
         if self.unfinished {
             self.deferred_work.announce();
         }

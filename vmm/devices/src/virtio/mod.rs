@@ -1,4 +1,4 @@
-//! Virtio devices (OASIS Virtual I/O Device, version 1.2): the MMIO transport and what hangs on it.
+//! Virtio devices (OASIS Virtual I/O Device, version 1.2): the MMIO transport and the devices behind it.
 
 pub mod block;
 pub mod budget;
@@ -8,6 +8,7 @@ pub mod iommu;
 #[cfg(test)]
 mod iommu_tests;
 pub mod mmio;
+mod pending;
 pub mod rng;
 mod saved;
 pub mod schedule;
@@ -29,40 +30,41 @@ pub use saved::{DeviceState, SavedQueue, VirtioState, WrongState};
 use vmm_base::warn_guest;
 use waits::Waiting;
 
-/// What a kind of device adds to the transport.
+/// A kind of device behind the transport.
 pub trait VirtioDevice: Send {
-    /// Device identifier (chapter 5).
+    /// Returns the device identifier (chapter 5).
     fn id(&self) -> u32;
 
-    /// Feature bits 0 to 23 that the device offers.
+    /// Returns the feature bits 0 to 23 that the device offers.
     fn features(&self) -> u64;
 
-    /// The greatest size of each queue: as many entries as the device has queues, powers of two.
+    /// Returns the greatest size of each queue: as many entries as the device has queues, powers of two.
     fn queue_sizes(&self) -> &[u16];
 
-    /// The configuration space; reads beyond its end see zeros.
+    /// Returns the configuration space; reads beyond its end see zeros.
     fn config(&self) -> &[u8];
 
-    /// The driver writes `data` to the configuration space.
+    /// Writes `data` to the configuration space, as the driver does.
     fn write_config(&mut self, offset: u64, data: &[u8]) {
         let size = data.len();
         warn_guest!("virtio: {size}-byte write to configuration at {offset:#x}: ignored");
     }
 
-    /// Whether in host time a thread serves its queues, so that the cores need not wait.
+    /// Returns whether in host time a thread serves its queues, so that the cores need not wait.
     fn may_wait(&self) -> bool {
         true
     }
 
-    /// The driver is ready, having accepted `features`.
+    /// Is called when the driver is ready, having accepted `features`.
     fn activate(&mut self, features: u64) {
         let _ = features;
     }
 
-    /// The driver resets the device.
+    /// Resets the device, as the driver asks.
     fn reset(&mut self) {}
 
-    /// Whether drivers are to know that buffers may be listed apart from the ring (VIRTIO_RING_F_INDIRECT_DESC).
+    /// Returns whether drivers are to know that buffers may be listed apart from the ring
+    /// (VIRTIO_RING_F_INDIRECT_DESC).
     fn indirect(&self) -> bool {
         true
     }
@@ -83,10 +85,10 @@ pub trait VirtioDevice: Send {
         Ok(Progress::default())
     }
 
-    /// Serves queue `index` as far as `budget` goes: what is left over is told by [`Progress::more`].
+    /// Serves queue `index` as far as `budget` goes; [`Progress::more`] tells whether anything is left over.
     ///
     /// # Errors
-    /// When the queue itself is broken; the device then needs a reset. A bad request is answered instead.
+    /// The queue itself is broken; the device then needs a reset. A bad request is answered instead.
     fn process(
         &mut self,
         index: usize,
@@ -95,38 +97,38 @@ pub trait VirtioDevice: Send {
         budget: &mut Budget,
     ) -> Result<Progress, ServeError>;
 
-    /// Whom to tell of queues that wait for the host.
+    /// Sets whom to tell of queues that wait for the host.
     fn set_waiting(&mut self, waiting: Waiting) {
         let _ = waiting;
     }
 
-    /// Whether queue `index`, of which more is left, goes on when the host has done something and not before.
+    /// Returns whether queue `index`, of which more is left, goes on when the host has done something and not before.
     fn waits(&self, index: usize) -> bool {
         let _ = index;
         false
     }
 
-    /// The driver resets queue `index` alone.
+    /// Resets queue `index` alone, as the driver asks.
     fn reset_queue(&mut self, index: usize) {
         let _ = index;
     }
 
-    /// What the device knows apart from its queues, to be saved.
+    /// Returns what the device knows apart from its queues, to be saved.
     fn save(&self) -> DeviceState;
 
     /// Takes over what another device of the kind knew.
     ///
     /// # Errors
-    /// If it is of another kind; then nothing changes.
+    /// It is of another kind, or cannot be this device's; then nothing changes.
     fn restore(&mut self, saved: &DeviceState) -> Result<(), WrongState>;
 
-    /// The disk behind it, if there is one.
+    /// Returns the disk behind the device, if there is one.
     fn disk(&self) -> Option<&Disk> {
         None
     }
 }
 
-/// What serving a queue came to.
+/// The result of serving a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// At least one buffer was used.
@@ -135,7 +137,7 @@ pub struct Progress {
     pub more: bool,
 }
 
-/// Why a queue cannot be served.
+/// The reason for which a queue cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The rings are out of reach or make no sense.
@@ -155,16 +157,16 @@ impl From<viommu::virtio::ServeError> for ServeError {
     }
 }
 
-/// Serves what is available in `queue`, at most one buffer for each entry of the ring, and none
-/// once `budget` is spent: `answer` gets the buffers of each chain, of at most `max` descriptors,
-/// or what is wrong with it, and says how many bytes it wrote, or that it goes on with this one in
-/// its next turn: then the queue has to be served again, and that one first.
+/// Serves what is available in `queue`, at most one buffer for each entry of the ring, and none once `budget` is spent.
+/// `answer` gets the buffers of each chain, of at most `max` descriptors, or what is wrong with it. It returns how many
+/// bytes it wrote, or nothing if it goes on with this chain in its next turn: then the queue has to be served again,
+/// and that chain first.
 ///
 /// The rings are read and written under one pin of `mem` each time, and none is held while `answer` runs: it takes
 /// those it needs. So an invalidation waits for a piece of the work and never for all of it.
 ///
 /// # Errors
-/// When the queue itself is broken.
+/// The queue itself is broken.
 pub fn serve(
     queue: &mut Queue,
     mem: &DmaSpace,
@@ -174,6 +176,7 @@ pub fn serve(
 ) -> Result<Progress, ServeError> {
     let mut left = queue.size();
     loop {
+        // While buffers are taken the driver need not notify of more: they are found anyway.
         queue.disable_notification(mem)?;
         let before = left;
         while left > 0 {
@@ -185,6 +188,7 @@ pub fn serve(
             let Some((head, buffers)) = fetch(queue, mem, max)? else {
                 break;
             };
+            // The least that a chain costs, for fetching it.
             budget.spend(0);
             let Some(written) = answer(head, buffers, mem, budget) else {
                 return Ok(Progress { used, more: true });
@@ -192,6 +196,7 @@ pub fn serve(
             queue.add_used(&mem.pin(), head, written)?;
             left -= 1;
         }
+        // Looks once more after notifications are on, or a buffer that came in between would wait for the next one.
         let more = queue.enable_notification(mem)?;
         if more && before == left {
             return Err(ServeError::Stuck);
@@ -208,7 +213,7 @@ pub fn serve(
 /// The index of a chain's head, and the chain's buffers.
 type Fetched = (u16, Result<Buffers, BufferError>);
 
-/// The next chain.
+/// Fetches the next chain.
 fn fetch(queue: &mut Queue, mem: &DmaSpace, max: usize) -> Result<Option<Fetched>, ServeError> {
     let pin = mem.pin();
     let Some(chain) = queue.iter(&pin)?.next() else {

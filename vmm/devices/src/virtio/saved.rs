@@ -14,7 +14,7 @@ use super::schedule::Deferred;
 /// A slot: what the driver has told it, its queues and its device. What a disk holds is not part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VirtioState {
-    /// What the driver has told the transport.
+    /// The registers of the transport.
     pub registers: Registers,
     /// One for each queue.
     pub queues: Vec<SavedQueue>,
@@ -24,13 +24,13 @@ pub struct VirtioState {
     pub deferred: Option<Deferred>,
 }
 
-/// What a device knows apart from its queues.
+/// The state of a device apart from its queues.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceState {
     /// A disk.
     Block {
-        /// What it did.
+        /// Its activity.
         summary: DiskSummary,
         /// The request that it has begun, for each queue.
         begun: Vec<Option<Begun>>,
@@ -39,7 +39,7 @@ pub enum DeviceState {
     Rng(Xoshiro256PlusPlus),
     /// A virtio-iommu.
     Iommu {
-        /// What its driver has set up.
+        /// The state that its driver has set up.
         state: Box<VirtioIommuState>,
         /// Whether requests are left to be served or answered.
         unfinished: bool,
@@ -69,22 +69,22 @@ struct QueueData {
 /// A saved state that does not fit the slot or its device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WrongState {
-    /// Of another kind of device.
+    /// It is of another kind of device.
     #[error("the saved state is of another kind of virtio device")]
     Kind,
-    /// Of queues that the device does not have.
+    /// It is of queues that the device does not have.
     #[error("the saved state has queues that the virtio device cannot have")]
     Queues,
-    /// With a request that cannot have been begun.
+    /// It has a request that cannot have been begun.
     #[error("the saved state of a disk has begun a request that it cannot have begun")]
     Begun,
-    /// Of another virtio-iommu.
+    /// It is of another virtio-iommu.
     #[error(transparent)]
     Iommu(#[from] RestoreError),
 }
 
 impl VirtioMmio {
-    /// The state, to be saved. Kicks that nobody has seen yet are not part of it.
+    /// Returns the state to be saved. Kicks that nobody has seen yet are not part of it.
     pub fn save(&self) -> VirtioState {
         VirtioState {
             registers: self.regs,
@@ -97,7 +97,7 @@ impl VirtioMmio {
     /// Takes over a saved state. The interrupt line is left to the controller's own state.
     ///
     /// # Errors
-    /// If the state does not fit; then nothing changes.
+    /// The state does not fit; then nothing changes.
     pub fn restore(&mut self, saved: &VirtioState) -> Result<(), WrongState> {
         let VirtioState {
             registers,
@@ -105,6 +105,7 @@ impl VirtioMmio {
             device,
             deferred,
         } = saved;
+        // A bit for a queue that does not exist would have it served.
         let unknown = |deferred: &Deferred| {
             let known = self.queues.len().try_into().unwrap_or(u32::MAX);
             deferred.queues.checked_shr(known).unwrap_or(0) != 0
@@ -114,11 +115,13 @@ impl VirtioMmio {
         }
         let fits = |(mine, saved): (&Queue, &SavedQueue)| {
             let queue = Queue::try_from(saved.0).map_err(|_| WrongState::Queues)?;
+            // The device bounds its work by the sizes that it offers, so that no other is taken.
             let same = queue.max_size() == mine.max_size();
             same.then_some(queue).ok_or(WrongState::Queues)
         };
         let queues = self.queues.iter().zip(queues).map(fits);
         let queues = queues.collect::<Result<Vec<_>, _>>()?;
+        // The last step that can fail: what follows changes the slot.
         self.device.restore(device)?;
         self.queues = queues;
         self.regs = *registers;

@@ -10,19 +10,19 @@ use super::VirtioMmio;
 use super::budget::{Allowance, Budget, PAUSE_NS};
 use super::waits::Waits;
 
-/// Nothing is left to be done.
+/// The time of the next work when there is none.
 const NEVER: u64 = u64::MAX;
 
 /// Queues of one device that are to be served again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deferred {
-    /// When, in nanoseconds since power-on.
+    /// Their time, in nanoseconds since power-on.
     pub at_ns: u64,
     /// A bit for each queue.
     pub queues: u64,
 }
 
-/// Which of `count` is the first to go on at `now_ns`: another one each time.
+/// Returns which of `count` is the first to go on at `now_ns`: another one each time.
 pub(super) const fn turn(now_ns: u64, count: usize) -> usize {
     match count {
         0 => 0,
@@ -30,7 +30,7 @@ pub(super) const fn turn(now_ns: u64, count: usize) -> usize {
     }
 }
 
-/// What devices did at once, at most, in bytes as a [`Budget`] counts them.
+/// The most that devices did at once, in bytes as a [`Budget`] counts them.
 #[derive(Debug, Default)]
 pub struct Work {
     since_look: AtomicU64,
@@ -46,12 +46,12 @@ impl Work {
         self.between_looks.fetch_max(all, Ordering::Relaxed);
     }
 
-    /// By one device, at one instruction or between two slices of them.
+    /// Returns the most that one device did, at one instruction or between two slices of them.
     pub fn turn(&self) -> u64 {
         self.turn.load(Ordering::Relaxed)
     }
 
-    /// By all of them, between two looks of the run loop. The cores look more often: after each
+    /// Returns the most that all of them did between two looks of the run loop. The cores look more often: after each
     /// instruction that reaches a device.
     pub fn between_looks(&self) -> u64 {
         self.between_looks.load(Ordering::Relaxed)
@@ -65,14 +65,14 @@ pub struct Schedule {
     allowance: Mutex<Allowance>,
     waits: Arc<Waits>,
     work: Work,
-    /// When the first of them goes on.
+    /// The time at which the first of them goes on, in nanoseconds since power-on.
     next_ns: AtomicU64,
-    /// Not their owner: the devices have the schedule themselves.
+    /// Weak, as it does not own them: the devices hold the schedule themselves.
     slots: OnceLock<Vec<Weak<Mutex<VirtioMmio>>>>,
 }
 
 impl Schedule {
-    /// Nothing to be done; `control` is asked to look again when that changes.
+    /// Creates a schedule with nothing to do; `control` is asked to look again when that changes.
     pub fn new(clock: Arc<dyn Clock>, control: Arc<Control>) -> Self {
         Self {
             clock,
@@ -85,92 +85,96 @@ impl Schedule {
         }
     }
 
-    /// The devices, in the order in which those go on that are due at the same time. To be called once.
+    /// Sets the devices, in the order in which those go on that are due at the same time. To be called once.
     pub fn connect(&self, slots: &[Arc<Mutex<VirtioMmio>>]) {
         let first = self.slots.set(slots.iter().map(Arc::downgrade).collect());
         debug_assert!(first.is_ok(), "the devices are known already");
     }
 
     fn allowance(&self) -> MutexGuard<'_, Allowance> {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         self.allowance
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a device may do now.
+    /// Returns what a device may do now.
     pub(super) fn budget(&self) -> Budget {
         Budget::of(self.allowance().at(self.clock.now_ns()))
     }
 
-    /// A device has used so much of it.
+    /// Counts what a device has used of its budget.
     pub(super) fn charge(&self, budget: &Budget) {
         self.allowance().take(budget.spent());
         self.work.add(budget.spent());
     }
 
-    /// Whoever runs the machine looks at requests to stop and at limits.
+    /// Is called when whoever runs the machine has looked at requests to stop and at limits.
     pub fn looked(&self) {
         self.work.since_look.store(0, Ordering::Relaxed);
     }
 
-    /// What devices did at once.
+    /// Returns the counters of what devices did at once.
     pub const fn work(&self) -> &Work {
         &self.work
     }
 
-    /// Queues that wait for the host.
+    /// Returns the queues that wait for the host.
     pub fn waits(&self) -> Arc<Waits> {
         Arc::clone(&self.waits)
     }
 
-    /// Whether any queue waits for the host.
+    /// Returns whether any queue waits for the host.
     pub fn is_waiting(&self) -> bool {
         self.waits.any()
     }
 
-    /// What the clock shows.
+    /// Returns what the clock shows.
     pub(super) fn now(&self) -> u64 {
         self.clock.now_ns()
     }
 
-    /// When work that is left over now goes on.
+    /// Returns when work that is left over now goes on.
     pub(super) fn later(&self) -> u64 {
         self.clock.now_ns().saturating_add(PAUSE_NS)
     }
 
-    /// A device goes on at `at_ns`, or in the longest time that one may wait.
+    /// Has a device go on at `at_ns`, or after the longest time that one may wait, whichever is earlier.
     pub(super) fn announce(&self, at_ns: u64) {
         let at_ns = at_ns.min(self.later());
         self.next_ns.fetch_min(at_ns, Ordering::AcqRel);
         self.control.recheck();
     }
 
-    /// When the next device goes on, in nanoseconds since power-on.
+    /// Returns when the next device goes on, in nanoseconds since power-on.
     pub fn next(&self) -> Option<u64> {
         let next = self.next_ns.load(Ordering::Acquire);
         (next != NEVER).then_some(next)
     }
 
-    /// Has one device go on that is due; whether there was one. To be called between slices of
-    /// work, with no device locked.
+    /// Has one device go on that is due, and returns whether there was one. To be called between slices of work, with
+    /// no device locked.
     pub fn run_due(&self) -> bool {
         let now = self.clock.now_ns();
         if self.next_ns.load(Ordering::Acquire) > now {
             return false;
         }
         let slots = self.slots.get().map_or(&[][..], Vec::as_slice);
+        // Another device is the first each time, so that none is held up by the ones before it for good.
         let (before, after) = slots.split_at(turn(now, slots.len()));
         let (mut done, mut next) = (false, NEVER);
         for slot in after.iter().chain(before).filter_map(Weak::upgrade) {
             let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            // One at a time: the run loop looks at requests to stop between two of them.
             done = done || slot.go_on(now);
             next = next.min(slot.deferred().map_or(NEVER, |deferred| deferred.at_ns));
         }
+        // A store, not a minimum: what was announced in between is among the times that were just read.
         self.next_ns.store(next, Ordering::Release);
         done
     }
 
-    /// What devices may do, to be saved.
+    /// Returns what devices may do, to be saved.
     pub fn save(&self) -> Allowance {
         let mut allowance = *self.allowance();
         // The same however often it was looked at before.
@@ -178,7 +182,7 @@ impl Schedule {
         allowance
     }
 
-    /// Goes on from what was saved; as little as zero and as much as a turn is fine.
+    /// Takes over what was saved. Any value is fine: looking at it cuts it to a turn.
     pub fn restore(&self, saved: Allowance) {
         let mut allowance = self.allowance();
         *allowance = saved;

@@ -23,7 +23,7 @@ const RAM_SIZE: usize = 8 << 20;
 const RING_STRIDE: u64 = 0x1_0000;
 const BUFFERS: u64 = RAM + 16 * RING_STRIDE;
 
-/// Guest memory from [`RAM`] on.
+/// Creates guest memory from [`RAM`] on.
 pub(crate) fn ram() -> Arc<GuestMemoryMmap<()>> {
     Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM), RAM_SIZE)]).unwrap())
 }
@@ -44,12 +44,12 @@ impl Interrupt for Line {
     }
 }
 
-/// A descriptor that the device reads.
+/// Returns a descriptor that the device reads.
 pub(crate) fn readable(addr: u64, len: u32) -> Descriptor {
     Descriptor::new(addr, len, 0, 0)
 }
 
-/// A descriptor that the device writes.
+/// Returns a descriptor that the device writes.
 pub(crate) fn writable(addr: u64, len: u32) -> Descriptor {
     Descriptor::new(addr, len, VRING_DESC_F_WRITE as u16, 0)
 }
@@ -69,7 +69,7 @@ impl Driver {
         Self::with(device, DmaSpace::pass_through(ram()), line.clone(), line)
     }
 
-    /// With a device that sees `mem`, which the driver uses too, and whose interrupt is `output`.
+    /// Creates a driver with a device that sees `mem`, which the driver uses too, and whose interrupt is `output`.
     pub(crate) fn with(
         device: Box<dyn VirtioDevice>,
         mem: DmaSpace,
@@ -96,7 +96,7 @@ impl Driver {
         self.mmio.write(u64::from(offset), 4, u64::from(value));
     }
 
-    /// The whole initialisation, accepting VERSION_1 and `features`.
+    /// Does the whole initialisation, accepting VERSION_1 and `features`.
     pub(crate) fn start(&mut self, features: u64) {
         for status in [0, 1, 3] {
             self.set(VIRTIO_MMIO_STATUS, status);
@@ -173,7 +173,7 @@ impl Driver {
             .unwrap()
     }
 
-    /// The length that the device reported for its `n`th used buffer.
+    /// Returns the length that the device reported for its `n`th used buffer.
     pub(crate) fn used_len(&self, queue: usize, n: u16) -> u32 {
         let slot = u64::from(n % self.sizes[queue]);
         self.mem
@@ -195,7 +195,7 @@ impl Driver {
     }
 }
 
-/// Descriptor table, available ring and used ring of a queue.
+/// Returns the addresses of the descriptor table, available ring and used ring of a queue.
 pub(crate) fn rings(queue: usize) -> [u64; 3] {
     let base = RAM + queue as u64 * RING_STRIDE;
     [base, base + 0x4000, base + 0x8000]

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use vmm_base::Waker;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::worker::Pending;
+use super::pending::Pending;
 
-/// How many queues of a machine wait.
+/// The number of a machine's queues that wait.
 #[derive(Debug, Default)]
 pub struct Waits {
     count: AtomicU64,
@@ -19,7 +19,7 @@ pub struct Waits {
 }
 
 impl Waits {
-    /// None does; `waker` is woken when one can go on.
+    /// Creates a count of no waiting queues; `waker` is woken when one can go on.
     pub fn new(waker: Arc<Waker>) -> Self {
         Self {
             count: AtomicU64::new(0),
@@ -27,27 +27,28 @@ impl Waits {
         }
     }
 
-    /// Whether any queue waits.
+    /// Returns whether any queue waits.
     pub fn any(&self) -> bool {
         self.count.load(Ordering::Acquire) != 0
     }
 }
 
-/// A device's way to say that a queue of its waits.
+/// Tells of a device's queues that wait.
 #[derive(Clone)]
 pub struct Waiting {
     waits: Arc<Waits>,
-    /// Where a thread serves the queues: how to have it go on.
+    /// The kicks with which a thread that serves the queues goes on, if one does.
     kicks: Option<(Arc<[EventFd]>, Pending)>,
 }
 
 impl Waiting {
-    /// For a device whose queues the run loop serves again when they can go on.
+    /// Creates the means for a device whose queues the run loop serves again when they can go on.
     pub fn new(waits: Arc<Waits>) -> Self {
         Self { waits, kicks: None }
     }
 
-    /// For a device whose queues a thread serves, at a write to one of `kicks` which is counted in `pending`.
+    /// Creates the means for a device whose queues a thread serves, at a write to one of `kicks` which is counted in
+    /// `pending`.
     pub fn kicking(waits: Arc<Waits>, kicks: Arc<[EventFd]>, pending: Pending) -> Self {
         Self {
             waits,
@@ -55,8 +56,9 @@ impl Waiting {
         }
     }
 
-    /// Queue `index` waits until the result is dropped, on whatever thread.
+    /// Counts queue `index` as waiting until the result is dropped, on whatever thread.
     pub fn begin(&self, index: usize) -> Wait {
+        // Before the work is handed to anybody: it may be over, and the count taken back, at once.
         self.waits.count.fetch_add(1, Ordering::AcqRel);
         Wait {
             waiting: self.clone(),

@@ -1,7 +1,7 @@
 //! The thread that serves queues in host time, so that the cores need not wait for a disk.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,17 +12,15 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use super::VirtioMmio;
 use super::budget::Halts;
 use super::deferred_work::DeferredWork;
-use super::mmio::served;
+use super::pending::served;
 
-/// Notifications that were sent and not yet served, of all devices.
-pub type Pending = Arc<AtomicU64>;
+pub use super::pending::Pending;
 
-/// What the device thread serves.
+/// A source of events that the device thread serves.
 pub type Subscriber = Arc<dyn EventSubscriber + Send + Sync>;
 
-/// Between two turns of one device's work: a lock that is taken again at once is never had by a
-/// core that waits for it at one of the device's registers, and does not look at requests to stop
-/// meanwhile.
+/// The pause between two turns of one device's work. A core that waits for the device's lock at one of its registers
+/// would never have it if the lock were taken again at once, and looks at no request to stop meanwhile.
 const LULL: Duration = Duration::from_millis(1);
 
 /// One device whose queues the thread serves.
@@ -85,11 +83,11 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a thread that serves the queues of `devices` and `others`, and does the `chores` of
+    /// Starts a thread that serves the queues of `devices` and `others`, and does the `deferred_work` of
     /// those that it does not serve.
     ///
     /// # Errors
-    /// When the host has no threads or file descriptors left.
+    /// The host has no threads or file descriptors left.
     pub fn start(
         devices: &[Arc<Mutex<VirtioMmio>>],
         deferred_work: &Arc<DeferredWork>,
@@ -104,6 +102,7 @@ impl Worker {
         }
         for device in devices {
             let mut slot = device.lock().unwrap_or_else(|e| e.into_inner());
+            // The queues of these stay with the cores that notify them: their drivers spin for the answer.
             if !slot.device().may_wait() {
                 continue;
             }
@@ -137,8 +136,8 @@ impl Worker {
         })
     }
 
-    /// Waits until every notification that was sent has had a look, while the cores stand still.
-    /// Work that is not over by then is left over in the devices, until [`resume`](Self::resume).
+    /// Waits until every notification that was sent has been looked at, while the cores stand still. Work that is not
+    /// over by then is left over in the devices, until [`resume`](Self::resume).
     pub fn settle(&self) {
         self.halts.settle.store(true, Ordering::Release);
         while self.pending.load(Ordering::Acquire) > 0 {
@@ -157,7 +156,7 @@ impl Worker {
         }
     }
 
-    /// Notifications that were sent and not yet served.
+    /// Returns the count of notifications that were sent and not yet served.
     pub fn pending(&self) -> Pending {
         self.pending.clone()
     }
@@ -169,6 +168,7 @@ impl Drop for Worker {
         // It cannot overflow: nobody else writes it.
         let _ = self.exit.write(1);
         if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been reported by itself, and a drop cannot return it.
             let _ = thread.join();
         }
     }

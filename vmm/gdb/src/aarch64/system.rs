@@ -7,7 +7,7 @@ pub(super) struct SystemRegister {
     /// Its name, as the architecture has it.
     pub name: &'static str,
     pub read: fn(&Aarch64State) -> u64,
-    /// Writes it as it stands.
+    /// Writes all of its bits.
     pub write: fn(&mut Aarch64State, u64),
 }
 
@@ -21,7 +21,7 @@ macro_rules! registers {
     };
 }
 
-/// Those that hold state and mean something to who debugs a kernel.
+/// The registers that hold state and mean something to whoever debugs a kernel.
 pub(super) const REGISTERS: [SystemRegister; 19] = registers! {
     "SP_EL0" = sp_el0;
     "SP_EL1" = sp_el1;

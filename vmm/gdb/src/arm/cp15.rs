@@ -14,7 +14,7 @@ pub(super) struct SystemRegister {
     /// 32 or 64.
     pub bits: u8,
     pub read: fn(&CpuState) -> u64,
-    /// Writes it as it stands; `None` when a debugger may not.
+    /// Writes all of its bits; `None` if a debugger may not.
     pub write: Option<fn(&mut CpuState, u64)>,
 }
 
@@ -29,7 +29,7 @@ macro_rules! registers {
     };
 }
 
-/// Those that hold state and mean something to who debugs a kernel.
+/// The registers that hold state and mean something to whoever debugs a kernel.
 pub(super) const REGISTERS: &[SystemRegister] = registers! {
     "SCTLR": 32 = cp15.sctlr as u32;
     "ACTLR": 32 = cp15.actlr as u32;

@@ -1,150 +1,144 @@
-//! ARMv7-A in the protocol's terms: register numbers, and the description of them that a debugger reads.
+//! ARMv7-A in the protocol's terms: its registers, by their numbers.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "a row's value has as many bits as its register"
+)]
 
 mod cp15;
-mod registers;
 
-use std::fmt::Write;
-use std::num::NonZeroUsize;
 use std::sync::LazyLock;
 
+use arm32::CoreView;
 use gdbstub::arch;
-
-use super::isa::Isa;
-use registers::Registers;
 use vmm_machine::vcpu::Core;
+
+use super::registers::{Id, RegisterSet, Row, Table, Values};
 
 /// ARMv7-A, little-endian.
 #[derive(Debug)]
 pub(super) enum Arm {}
 
-/// R0 to R15.
-const CORE: usize = 16;
-/// D0 to D31.
-const DOUBLES: usize = 32;
-const CPSR: usize = CORE;
-const D0: usize = CPSR + 1;
-const FPSCR: usize = D0 + DOUBLES;
-const SYSTEM: usize = FPSCR + 1;
+impl RegisterSet for Arm {
+    type Address = u32;
 
-/// A register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Register {
-    /// R0 to R15.
-    Core(u8),
-    Cpsr,
-    /// D0 to D31.
-    Double(u8),
-    Fpscr,
-    /// An index into [`cp15::REGISTERS`].
-    System(usize),
-}
-
-impl Register {
-    /// Its size in bytes.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::Core(_) | Self::Cpsr | Self::Fpscr => 4,
-            Self::Double(_) => 8,
-            Self::System(n) => usize::from(cp15::REGISTERS[n].bits / 8),
-        }
+    fn table() -> &'static Table {
+        &TABLE
     }
-}
 
-impl arch::RegId for Register {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "registers of each kind are few"
-    )]
-    fn from_raw_id(id: usize) -> Option<(Self, Option<NonZeroUsize>)> {
-        let register = match id {
-            0..CORE => Self::Core(id as u8),
-            CPSR => Self::Cpsr,
-            D0..FPSCR => Self::Double((id - D0) as u8),
-            FPSCR => Self::Fpscr,
-            _ if id - SYSTEM < cp15::REGISTERS.len() => Self::System(id - SYSTEM),
-            _ => return None,
-        };
-        Some((register, NonZeroUsize::new(register.bytes())))
+    fn address(pc: u128) -> u32 {
+        pc as u32
     }
 }
 
 impl arch::Arch for Arm {
     type Usize = u32;
-    type Registers = Registers;
+    type Registers = Values<Self>;
     type BreakpointKind = usize;
-    type RegId = Register;
+    type RegId = Id<Self>;
 
     fn target_description_xml() -> Option<&'static str> {
-        Some(&DESCRIPTION)
+        Some(TABLE.xml())
     }
 }
 
-impl Isa for Arm {
-    type Address = u32;
-    type All = Registers;
-    type One = Register;
-
-    fn read_all(core: &Core<'_>) -> Option<Registers> {
-        match core {
-            Core::Aarch32(core) => Some(Registers::of(core)),
+/// Returns a row that reads and writes what it is about of a 32-bit core.
+fn row(
+    description: (impl Into<String>, usize, &'static str),
+    read: impl Fn(&CoreView<'_>) -> u64 + Send + Sync + 'static,
+    write: impl Fn(&mut CoreView<'_>, u64) -> Option<()> + Send + Sync + 'static,
+) -> Row {
+    Row::new(
+        description,
+        move |core| match core {
+            Core::Aarch32(core) => Some(read(core).into()),
             Core::Aarch64(_) => None,
-        }
-    }
+        },
+        // A row's value has as many bits as its register, 64 at most.
+        move |core, value| match core {
+            Core::Aarch32(core) => write(core, value as u64),
+            Core::Aarch64(_) => None,
+        },
+    )
+}
 
-    fn write_all(core: &mut Core<'_>, registers: &Registers) -> Option<()> {
-        match core {
-            Core::Aarch32(core) => {
-                registers.write(core);
+/// The registers, in the features that GDB knows and one of ours.
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let features = vec![
+        ("org.gnu.gdb.arm.core", String::new(), core()),
+        ("org.gnu.gdb.arm.vfp", String::new(), floats()),
+        // An empty feature for NEON has GDB make the quad registers of the double ones.
+        ("org.gnu.gdb.arm.neon", String::new(), Vec::new()),
+        ("org.viommu.arm.system", String::new(), system()),
+    ];
+    // The mode decides which R13 is meant.
+    Table::new("arm", features, ("pc", "cpsr"))
+});
+
+fn core() -> Vec<Row> {
+    let names = (0..13).map(|n| (format!("r{n}"), "type=\"uint32\""));
+    let names = names.chain([
+        ("sp".into(), "type=\"data_ptr\""),
+        ("lr".into(), ""),
+        ("pc".into(), "type=\"code_ptr\""),
+    ]);
+    let rows = (0..).zip(names).map(|(n, (name, kind))| {
+        row(
+            (name, 32, kind),
+            move |core| core.reg(n).into(),
+            move |core, value| {
+                core.set_reg(n, value as u32);
                 Some(())
-            }
-            Core::Aarch64(_) => None,
-        }
-    }
-
-    fn read(core: &Core<'_>, register: Register) -> Option<Vec<u8>> {
-        match core {
-            Core::Aarch32(core) => Some(registers::read(core, register)),
-            Core::Aarch64(_) => None,
-        }
-    }
-
-    fn write(core: &mut Core<'_>, register: Register, bytes: &[u8]) -> Option<()> {
-        match core {
-            Core::Aarch32(core) => registers::write(core, register, bytes),
-            Core::Aarch64(_) => None,
-        }
-    }
+            },
+        )
+    });
+    let cpsr = row(
+        ("cpsr", 32, ""),
+        |core| core.cpsr().into(),
+        |core, value| {
+            core.set_cpsr(value as u32);
+            Some(())
+        },
+    );
+    rows.chain([cpsr]).collect()
 }
 
-/// The description: registers in the order of their numbers, in the features that GDB knows and one of ours.
-static DESCRIPTION: LazyLock<String> = LazyLock::new(describe);
-
-fn describe() -> String {
-    let mut xml = String::from(
-        "<?xml version=\"1.0\"?>\n<!DOCTYPE target SYSTEM \"gdb-target.dtd\">\n<target version=\"1.0\">\n\
-         <architecture>arm</architecture>\n<feature name=\"org.gnu.gdb.arm.core\">\n",
+fn floats() -> Vec<Row> {
+    let doubles = (0..32).map(|n| {
+        row(
+            (format!("d{n}"), 64, "type=\"ieee_double\""),
+            move |core| core.state().fp.d(n),
+            move |core, value| {
+                core.state_mut().fp.set_d(n, value);
+                Some(())
+            },
+        )
+    });
+    let fpscr = row(
+        ("fpscr", 32, "type=\"int\" group=\"float\""),
+        |core| core.state().fp.fpscr.into(),
+        |core, value| {
+            core.state_mut().fp.write_fpscr(value as u32);
+            Some(())
+        },
     );
-    let reg = |xml: &mut String, name: &str, bits: u8, kind: &str| {
-        // Writing to a string does not fail.
-        let _ = writeln!(xml, "<reg name=\"{name}\" bitsize=\"{bits}\" {kind}/>");
-    };
-    for n in 0..13 {
-        reg(&mut xml, &format!("r{n}"), 32, "type=\"uint32\"");
-    }
-    reg(&mut xml, "sp", 32, "type=\"data_ptr\"");
-    reg(&mut xml, "lr", 32, "");
-    reg(&mut xml, "pc", 32, "type=\"code_ptr\"");
-    reg(&mut xml, "cpsr", 32, "");
-    xml += "</feature>\n<feature name=\"org.gnu.gdb.arm.vfp\">\n";
-    for n in 0..DOUBLES {
-        reg(&mut xml, &format!("d{n}"), 64, "type=\"ieee_double\"");
-    }
-    reg(&mut xml, "fpscr", 32, "type=\"int\" group=\"float\"");
-    xml += "</feature>\n<feature name=\"org.gnu.gdb.arm.neon\"></feature>\n<feature name=\"org.viommu.arm.system\">\n";
-    for register in cp15::REGISTERS {
-        let kind = format!("type=\"uint{}\" group=\"system\"", register.bits);
-        reg(&mut xml, register.name, register.bits, &kind);
-    }
-    xml += "</feature>\n</target>\n";
-    xml
+    doubles.chain([fpscr]).collect()
+}
+
+fn system() -> Vec<Row> {
+    let rows = cp15::REGISTERS.iter().map(|register| {
+        let kind = match register.bits {
+            64 => "type=\"uint64\" group=\"system\"",
+            _ => "type=\"uint32\" group=\"system\"",
+        };
+        row(
+            (register.name, register.bits.into(), kind),
+            |core| (register.read)(core.state()),
+            |core, value| {
+                register.write?(core.state_mut(), value);
+                Some(())
+            },
+        )
+    });
+    rows.collect()
 }

@@ -110,12 +110,13 @@ impl Guest {
         Engine::new(probes, Arc::clone(&self.ram), ram, Box::new(sink))
     }
 
-    /// A core comes to the breakpoint that was set at `pc`.
+    /// Has a core come to the breakpoint that was set at `pc`.
     fn reach(&mut self, engine: &mut Engine, pc: u64) -> Resume {
         engine.reached(0, pc, &mut Cores::Aarch64(&mut self.cluster), 5)
     }
 
-    /// The first core comes to the function `offset` bytes from the kernel's first one; what has been hit until now.
+    /// Has the first core come to the function `offset` bytes from the kernel's first one. Returns what has been hit
+    /// until now.
     fn come_to(&mut self, engine: &mut Engine, offset: u64) -> Vec<Hit> {
         self.cluster.state_mut(0).pc = TEXT + offset;
         if self.cluster.breakpoints().any(|va| va == TEXT + offset) {
@@ -124,7 +125,7 @@ impl Guest {
         std::mem::take(&mut self.hits.lock().unwrap())
     }
 
-    /// The kernel begins, and is mapped.
+    /// Has the kernel begin, and be mapped.
     fn start(&mut self, engine: &mut Engine) {
         engine.prepare(&mut Cores::Aarch64(&mut self.cluster));
         assert_eq!(self.breakpoints(), [RAM, RAM + 0x8_0000]);
@@ -146,7 +147,7 @@ impl Guest {
         self.cluster.breakpoints().collect()
     }
 
-    /// `really_probe` is called by `caller`.
+    /// Has `caller` call `really_probe`.
     fn call(&mut self) {
         let state = self.cluster.state_mut(0);
         state.x[0] = TEXT + OBJECTS;
@@ -155,7 +156,7 @@ impl Guest {
     }
 }
 
-/// What was printed.
+/// Returns what was printed.
 fn printed(hit: &Hit) -> Vec<String> {
     let values = hit.values.iter();
     values

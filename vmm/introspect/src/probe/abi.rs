@@ -8,11 +8,11 @@ use crate::memory::{Memory, MemoryError};
 /// The register of results.
 pub(super) const RESULT: u8 = 0;
 
-/// How functions use registers.
+/// The use of registers by functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Abi {
     pub width: Width,
-    /// How many words of arguments are in registers, from the first one on (AAPCS32 6.5; AAPCS64 6.8.2).
+    /// The number of words of arguments that are in registers, from the first one on (AAPCS32 6.5; AAPCS64 6.8.2).
     pub arguments: u8,
     /// The register with the address to return to.
     pub lr: u8,
@@ -25,7 +25,7 @@ pub(super) struct Abi {
 }
 
 impl Abi {
-    /// That of a kernel.
+    /// Returns that of a kernel.
     pub const fn of(width: Width) -> Self {
         match width {
             Width::Bits32 => Self {
@@ -47,7 +47,7 @@ impl Abi {
         }
     }
 
-    /// The register of this name.
+    /// Returns the register of this name.
     pub fn register(&self, name: &str) -> Option<u8> {
         match name {
             "sp" => Some(self.sp),
@@ -60,7 +60,7 @@ impl Abi {
         }
     }
 
-    /// What register `n` is called.
+    /// Returns what register `n` is called.
     pub fn name(&self, n: u8) -> String {
         let (letter, most) = self.numbered;
         match n {
@@ -70,13 +70,13 @@ impl Abi {
         }
     }
 
-    /// All registers there are, for a message.
+    /// Returns all registers there are, for a message.
     pub fn registers(&self) -> String {
         let (letter, most) = self.numbered;
         format!("`{letter}0` to `{letter}{most}`, `sp`, `lr` and `pc`")
     }
 
-    /// That of kernels that this one is not of.
+    /// Returns that of kernels of the other width.
     pub const fn other(&self) -> Self {
         match self.width {
             Width::Bits32 => Self::of(Width::Bits64),
@@ -84,7 +84,7 @@ impl Abi {
         }
     }
 
-    /// Where an address of code leads: bit 0 of a 32-bit one says which instruction set is meant.
+    /// Returns where an address of code leads: bit 0 of a 32-bit one says which instruction set is meant.
     pub const fn target(&self, address: u64) -> u64 {
         match self.width {
             Width::Bits32 => address & !1,
@@ -93,7 +93,7 @@ impl Abi {
     }
 }
 
-/// Register `n` of `core`, as [`Abi`] numbers them.
+/// Reads register `n` of `core`, as [`Abi`] numbers them.
 pub(super) fn register(core: &Core<'_>, n: u8) -> u64 {
     match n {
         n if n == Abi::of(core.width()).pc => core.pc(),
@@ -104,6 +104,7 @@ pub(super) fn register(core: &Core<'_>, n: u8) -> u64 {
 /// Writes register `n` of `core`; what is too wide for it is cut.
 pub(super) fn set_register(core: &mut Core<'_>, n: u8, value: u64) {
     match core {
+        // AArch64's program counter is no general-purpose register, so it is written by a branch.
         Core::Aarch64(_) if n == Abi::of(Width::Bits64).pc => core.branch(value),
         core => core.set_reg(n, value),
     }

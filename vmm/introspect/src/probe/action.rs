@@ -7,7 +7,7 @@ use super::eval::{EvalError, Evaluator};
 use super::outcome::Hit;
 use super::scope::ScopeError;
 
-/// Does what `action` says, and notes it in `hit`.
+/// Does what `action` says, and records it in `hit`.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -35,6 +35,7 @@ pub(super) fn take(evaluator: &mut Evaluator<'_, '_>, action: &Action, hit: &mut
             return Resume::End;
         }
     };
+    // An action that fails does not end the run: the guest goes on, and the hit tells why.
     if let Err(error) = result {
         hit.actions.push(format!("failed: {error}"));
     }
@@ -72,8 +73,9 @@ fn set(
 }
 
 fn goto(evaluator: &mut Evaluator<'_, '_>, site: &Site, hit: &mut Hit) -> Result<(), EvalError> {
+    // At least one place: the probe was checked against this kernel before it was set.
     let target = evaluator.scope.places(site)?[0];
-    // The table of symbols does not say which instruction set; code of one kernel is all of one.
+    // The table of symbols does not tell the instruction set. A kernel is built for one, so the target's is the core's.
     let thumb = match &evaluator.core {
         Core::Aarch32(core) => core.state().psr.thumb,
         Core::Aarch64(_) => false,

@@ -9,16 +9,16 @@ pub struct Probe {
     pub text: String,
     /// Whether the probe is left out where it does not fit the kernel.
     pub optional: bool,
-    /// Where.
+    /// The place in the guest's code.
     pub site: Site,
-    /// When; always, if there is none.
+    /// The condition under which it acts; always, if there is none.
     pub condition: Option<Expr>,
-    /// What is done, in order.
+    /// The actions, in order.
     pub actions: Vec<Action>,
 }
 
 impl Probe {
-    /// Whether it ends the run.
+    /// Returns whether it ends the run.
     pub fn stops(&self) -> bool {
         self.actions.contains(&Action::Stop)
     }

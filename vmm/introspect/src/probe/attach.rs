@@ -19,6 +19,7 @@ pub fn attach(machine: &mut Machine, probes: Vec<Probe>, sink: Sink) -> Arc<Mute
     let ram = machine.board().ram;
     let mut engine = Engine::new(probes, machine.memory(), (ram.base, ram.size), sink);
     let kernel = machine.origin().and_then(kernel_of);
+    // Now, as observing hands the engine over to the machine.
     machine.with_cores(|cores| match kernel {
         Some(kernel) => engine.prepare_in(kernel, cores),
         None => engine.prepare(cores),
@@ -28,7 +29,7 @@ pub fn attach(machine: &mut Machine, probes: Vec<Probe>, sink: Sink) -> Arc<Mute
     outcome
 }
 
-/// The kernel in a snapshot's memory, if there is one; looked for once for all machines that go on from there.
+/// Returns the kernel in a snapshot's memory, if there is one; looked for once for all machines that go on from there.
 fn kernel_of(snapshot: &Snapshot) -> Option<Arc<Kernel>> {
     let find = |memory: &GuestMemoryMmap, board: &Board| {
         Kernel::find(memory, board.ram.base, board.ram.size).ok()
@@ -37,7 +38,7 @@ fn kernel_of(snapshot: &Snapshot) -> Option<Arc<Kernel>> {
 }
 
 impl Kernel {
-    /// The kernel that is in the memory of `machine` now: its symbols and types.
+    /// Finds the kernel that is in the memory of `machine` now: its symbols and types.
     ///
     /// # Errors
     /// There is none, or it has no symbols.

@@ -1,9 +1,9 @@
 //! What a breakpoint of the engine is for.
 
-/// Why a breakpoint lies where it does.
+/// The reasons for which there is a breakpoint at an address.
 #[derive(Default)]
 pub(super) struct Breakpoint {
-    /// Probes at this very place.
+    /// Probes at this address.
     pub(super) here: Vec<usize>,
     /// Probes of the return of the function that begins here.
     pub(super) calls: Vec<usize>,

@@ -1,4 +1,4 @@
-//! Probes at work: breakpoints where they lie, and what is done when one is hit.
+//! Probes at work: their breakpoints, and what is done when one is hit.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,12 +17,12 @@ use super::scope::{Scope, ScopeError};
 use super::start::{Unplaced, entries};
 use crate::symbols::SymbolsError;
 
-/// Most times that a kernel is looked for: a search reads much memory, and what lies where kernels begin may be a loop.
+/// Most times that a kernel is looked for: a search reads much memory, and the code where kernels begin may be a loop.
 const MAX_SEARCHES: u32 = 8;
 /// Most calls that are waited for to return: tasks that never do, such as those killed, would fill the list.
 const MAX_PENDING: usize = 4096;
 
-/// What every kernel calls when a module is in memory, its symbols in place and none of its code run yet
+/// The function that every kernel calls when a module is in memory, its symbols in place and none of its code run yet
 /// (kernel/module/main.c; kernel/module.c before 5.19).
 const MODULE_READY: &str = "do_init_module";
 
@@ -44,16 +44,16 @@ pub struct Engine {
     /// A 64-bit kernel that was found and is waited for to be at its virtual addresses.
     unplaced: Option<Unplaced>,
     kernel: Option<Arc<Kernel>>,
-    /// Where the kernel's image is, if that was found out just now: see [`Halted::image`].
+    /// The place of the kernel's image, if that was found out just now: see [`Halted::image`].
     pub(super) image: Option<(u64, u64)>,
     places: BTreeMap<u64, Breakpoint>,
-    /// Which probe lies where, and whether that is in a module.
+    /// The addresses of probes, and whether they are in a module.
     set: BTreeMap<(u64, usize), bool>,
     /// Probes that were set, at least once.
     placed: BTreeSet<usize>,
     /// Probes whose place has not been in memory yet, and must come to be.
     waiting: BTreeSet<usize>,
-    /// Where the kernel calls [`MODULE_READY`].
+    /// The address of [`MODULE_READY`].
     module_ready: Option<u64>,
     pending: VecDeque<Pending>,
     searches: u32,
@@ -62,7 +62,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine for `probes` in a machine with this RAM. Its breakpoints are set by [`Engine::prepare`].
+    /// Creates an engine for `probes` in a machine with this RAM. Its breakpoints are set by [`Engine::prepare`].
     pub fn new(
         probes: Vec<Probe>,
         ram: Arc<GuestMemoryMmap<()>>,
@@ -93,17 +93,18 @@ impl Engine {
         }
     }
 
-    /// What becomes of the probes.
+    /// Returns what becomes of the probes.
     pub fn outcome(&self) -> Arc<Mutex<Outcome>> {
         Arc::clone(&self.outcome)
     }
 
     fn with_outcome(&self, change: impl FnOnce(&mut Outcome)) {
+        // An outcome is plain data, good to be read even if a panic came in between.
         change(&mut self.outcome.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The kernel's first instruction is waited for: by then a compressed one has been unpacked. To be called before
-    /// the run; without probes nothing is set.
+    /// Sets breakpoints at the kernel's first instruction, in all places where it can be: by then a compressed one has
+    /// been unpacked. To be called before the run; without probes nothing is set.
     pub fn prepare(&self, cores: &mut Cores<'_>) {
         if !self.probes.is_empty() {
             self.entries(cores.width())
@@ -111,13 +112,14 @@ impl Engine {
         }
     }
 
-    /// As [`Engine::prepare`], where the kernel is in memory already. The outcome says if a probe does not fit it.
+    /// Does as [`Engine::prepare`] where the kernel is in memory already. The outcome says if a probe does not fit it.
     pub fn prepare_in(&mut self, mut kernel: Arc<Kernel>, cores: &mut Cores<'_>) {
         if self.probes.is_empty() {
             return;
         }
         if let Some(view) = cores.core(0) {
             // Where there are no modules to be seen, there is no probe in one.
+            // A copy, if other machines share the kernel: the modules are those of this one.
             let _ = Arc::make_mut(&mut kernel).read_modules(&CoreMemory(&view));
         }
         let begun = if kernel.symbols.is_placed() {
@@ -135,7 +137,7 @@ impl Engine {
         entries(width, self.ram_base).filter(move |va| width.cut(*va) == *va)
     }
 
-    /// A core came to the breakpoint that was set at `pc`.
+    /// Is called when a core has come to the breakpoint that was set at `pc`.
     pub(super) fn reached(
         &mut self,
         core: usize,
@@ -160,13 +162,13 @@ impl Engine {
         }
     }
 
-    /// The kernel may be in memory now.
+    /// Looks for the kernel, which may be in memory now.
     fn arm(&mut self, pc: u64, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
         let found = Kernel::find(&*self.ram, self.ram_base, self.ram_size);
         let width = cores.width();
         let kernel = match found {
             Ok(kernel) if kernel.symbols.width() == width => kernel,
-            // What begins here is something else, which happens to lie where kernels do.
+            // The code that begins here is not the kernel, but something else at an address where kernels begin.
             Ok(_) | Err(SymbolsError::None) => {
                 self.searches += 1;
                 if self.searches >= MAX_SEARCHES {
@@ -182,6 +184,8 @@ impl Engine {
                 self.image = kernel.image(pc);
                 self.begin(Arc::new(kernel), cores)
             }
+            // With the memory management unit still off, its symbols are no addresses yet: it has to be waited for once
+            // more.
             Width::Bits64 => {
                 let unplaced = Unplaced::new(kernel, pc)?;
                 self.image = Some(unplaced.image());
@@ -198,7 +202,7 @@ impl Engine {
         }
     }
 
-    /// A 64-bit kernel is at its virtual addresses.
+    /// Is called when a 64-bit kernel has come to its virtual addresses.
     fn settled(&mut self, core: usize, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
         let (Some(unplaced), Some(pc)) = (self.unplaced.take(), cores.core(core).map(|c| c.pc()))
         else {
@@ -222,7 +226,7 @@ impl Engine {
         Ok(())
     }
 
-    /// A module is about to run.
+    /// Is called when a module is about to run.
     fn module_loaded(&mut self, core: usize, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
         let Some(mut kernel) = self.kernel.take() else {
             return Ok(());
@@ -240,13 +244,14 @@ impl Engine {
                 let text = self.probes[index].text.clone();
                 Err(ProbeError::Modules { text, source })
             }
+            // No probe waits for a module, so that the modules cannot be read harms nobody.
             (Err(_), None) => Ok(()),
         };
         self.kernel = Some(kernel);
         placed
     }
 
-    /// Takes probes off the modules that were loaded: these may be gone, and others be where they were.
+    /// Takes probes off the modules that were loaded: these may be gone, and other modules at their addresses.
     fn withdraw_from_modules(&mut self, cores: &mut Cores<'_>) {
         let gone = self.set.iter().filter(|(_, in_module)| **in_module);
         let gone: Vec<(u64, usize)> = gone.map(|(&key, _)| key).collect();
@@ -299,6 +304,7 @@ impl Engine {
     ) -> Result<(), ScopeError> {
         let probe = &self.probes[index];
         let site = &probe.site;
+        // All is found out before anything is set: a probe that does not fit has no breakpoints.
         let scope = Scope { kernel, site };
         let places = scope.places(site)?;
         scope.check(probe)?;
@@ -306,6 +312,7 @@ impl Engine {
         for va in places {
             let location = kernel.symbols.at(va);
             let in_module = location.is_some_and(|location| location.symbol.module.is_some());
+            // Set before, by an earlier look at the modules: one breakpoint for each probe and address.
             if self.set.insert((va, index), in_module).is_some() {
                 continue;
             }
@@ -332,6 +339,7 @@ impl Engine {
         let (here, calls) = (place.here.clone(), place.calls.clone());
         let returning = place.returns > 0;
         let mut resume = Resume::Continue;
+        // Returns first: the call that returns here ended before the function at this address begins.
         if returning {
             resume = self.returned(core, pc, cores, now_ns);
         }
@@ -353,7 +361,7 @@ impl Engine {
         resume
     }
 
-    /// A function begins whose return is of interest.
+    /// Is called when a function begins whose return is waited for.
     fn call(&mut self, probe: usize, core: usize, cores: &mut Cores<'_>) {
         let Some(frame) = cores.core(core).map(|view| Frame::at_entry(&view)) else {
             return;
@@ -363,6 +371,7 @@ impl Engine {
         self.places.entry(to).or_default().returns += 1;
         cores.insert_breakpoint(to);
         self.pending.push_back(Pending { probe, frame });
+        // The oldest is the likeliest never to return.
         if self.pending.len() > MAX_PENDING
             && let Some(oldest) = self.pending.pop_front()
         {
@@ -370,6 +379,7 @@ impl Engine {
         }
     }
 
+    /// Takes away the breakpoint of one call that returns to `to`.
     fn forget(&mut self, to: u64, cores: &mut Cores<'_>) {
         cores.remove_breakpoint(to);
         if let Some(place) = self.places.get_mut(&to) {
@@ -387,6 +397,7 @@ impl Engine {
         let Some(sp) = cores.core(core).map(|view| view.reg(abi.sp)) else {
             return Resume::Continue;
         };
+        // Several tasks may be in one function, and return to one address.
         let is_done = |p: &Pending| p.frame.returns_to(abi) == pc && p.frame.sp == sp;
         let (done, waiting): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.pending)
             .into_iter()

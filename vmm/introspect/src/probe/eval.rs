@@ -14,7 +14,7 @@ use crate::types::{Types, TypesError};
 /// Words of arguments that are kept from a function's entry to its return.
 pub(super) const ARGUMENTS: usize = 10;
 
-/// Why an expression has no value at this moment.
+/// The reason for which an expression has no value at this moment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvalError {
     /// Its names mean nothing here.
@@ -53,10 +53,11 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// Of the function at whose first instruction `core` stands.
+    /// Returns the frame of the function at whose first instruction `core` stands.
     pub fn at_entry(core: &Core<'_>) -> Self {
         let abi = Abi::of(core.width());
         let mut arguments = [None; ARGUMENTS];
+        // Arguments on the stack that cannot be read are left out: a probe may not ask for them.
         for (n, argument) in (0..).zip(&mut arguments) {
             *argument = core.argument(n).ok();
         }
@@ -67,7 +68,7 @@ impl Frame {
         }
     }
 
-    /// The instruction that it returns to.
+    /// Returns the instruction that it returns to.
     pub const fn returns_to(&self, abi: Abi) -> u64 {
         abi.target(self.lr)
     }
@@ -85,13 +86,13 @@ pub enum Written {
 /// A change to the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// What was written.
+    /// The place that was written.
     pub place: Written,
-    /// The same as the probe calls it.
+    /// The same place as the probe names it.
     pub meaning: String,
-    /// What was there: all bytes of the place, as a little-endian number.
+    /// The value before: all bytes of the place, as a little-endian number.
     pub old: u64,
-    /// What is there now.
+    /// The value now.
     pub new: u64,
 }
 
@@ -131,7 +132,7 @@ impl Evaluator<'_, '_> {
         }
     }
 
-    /// The value of a path without fields.
+    /// Returns the value of a path without fields.
     fn root(&self, root: Root) -> Result<Value, EvalError> {
         let (raw, ty) = match root {
             Root::Register(n) => (register(self.core, n), None),
@@ -147,7 +148,7 @@ impl Evaluator<'_, '_> {
         }
     }
 
-    /// The first word of the variable at `address`.
+    /// Reads the first word of the variable at `address`.
     fn variable(&self, address: u64) -> Result<u64, EvalError> {
         let mut bytes = [0; 8];
         let size = usize::from(self.scope.variable_size(address));
@@ -161,11 +162,12 @@ impl Evaluator<'_, '_> {
         {
             return Ok(self.core.reg(slot));
         }
+        // Later than the entry the registers hold something else: what was kept of them counts.
         let word = self.frame.arguments.get(usize::from(slot)).copied();
         Ok(word.flatten().ok_or(MemoryError::Unmapped(self.frame.sp))?)
     }
 
-    /// Where the object lies whose fields a path names.
+    /// Returns the address of the object whose fields a path names.
     fn object(&self, root: Root, name: &str) -> Result<u64, EvalError> {
         let address = match root {
             Root::Global(address) => address,
@@ -206,7 +208,7 @@ impl Evaluator<'_, '_> {
         .map_err(EvalError::from)
     }
 
-    /// The value of `expr`.
+    /// Returns the value of `expr`.
     pub fn value(&self, expr: &Expr) -> Result<Value, EvalError> {
         match expr {
             Expr::Number(number) => Ok(whole(*number)),
@@ -225,7 +227,7 @@ impl Evaluator<'_, '_> {
         }
     }
 
-    /// Whether `expr` is true: a number but 0, a text that is not empty, a pointer but NULL.
+    /// Returns whether `expr` is true: a number but 0, a text that is not empty, a pointer but NULL.
     pub fn holds(&self, expr: &Expr) -> Result<bool, EvalError> {
         Ok(match self.value(expr)? {
             Value::Text { text, .. } => !text.is_empty(),
@@ -243,6 +245,7 @@ impl Evaluator<'_, '_> {
         }
         let literal = matches!(left, Expr::Text(_)) || matches!(right, Expr::Text(_));
         let (left, right) = (self.value(left)?, self.value(right)?);
+        // Compared as shown, so that an enumeration's value, a symbol or a text can be compared with its name.
         if literal {
             let equal = shown(&left) == shown(&right);
             return match operator {
@@ -283,6 +286,7 @@ impl Evaluator<'_, '_> {
             (Some(fields), root) => {
                 let start = self.object(root, &place.root)?;
                 let address = self.with_reader(|reader| reader.locate(start, fields))??;
+                // Of what has no size, or is larger than a register, as much as can be written at once.
                 let size = self.types()?.size(fields.ty).unwrap_or(4).min(8) as u8;
                 return self.store(address, size, fields.bits, value, meaning);
             }
@@ -317,6 +321,7 @@ impl Evaluator<'_, '_> {
         let (shift, width) = bits.map_or((0, u32::from(size) * 8), |b| {
             (u32::from(b.offset), u32::from(b.size))
         });
+        // A bit-field that reaches into a ninth byte is written as far as eight bytes go.
         let length = (shift + width).div_ceil(8).min(8);
         let mut bytes = [0; 8];
         let place = &mut bytes[..length as usize];
@@ -340,7 +345,7 @@ impl Evaluator<'_, '_> {
     }
 }
 
-/// A number as a value: what does not fit 64 bits is cut to them.
+/// Returns a number as a value: what does not fit 64 bits is cut to them.
 #[expect(clippy::cast_possible_truncation, reason = "what does not fit is cut")]
 fn whole(number: i128) -> Value {
     match (i64::try_from(number), u64::try_from(number)) {
@@ -349,7 +354,7 @@ fn whole(number: i128) -> Value {
     }
 }
 
-/// A value as a text, to compare with one.
+/// Returns a value as a text, to compare with one.
 fn shown(value: &Value) -> String {
     match value {
         Value::Text { text, .. } => text.clone(),

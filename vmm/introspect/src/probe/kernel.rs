@@ -5,7 +5,7 @@ use crate::modules::{Modules, ModulesError};
 use crate::symbols::{Symbols, SymbolsError};
 use crate::types::{Types, TypesError};
 
-/// A kernel's image lies in the first part of RAM; this much is searched, in bytes.
+/// A kernel's image is in the first part of RAM; this much is searched, in bytes.
 const SEARCHED: u64 = 96 << 20;
 
 /// A kernel's names and types.
@@ -22,7 +22,7 @@ impl Kernel {
     /// Looks for a kernel in RAM, of `size` bytes from the guest physical address `base` on.
     ///
     /// # Errors
-    /// When there is no symbol table, or a damaged one.
+    /// There is no symbol table, or a damaged one.
     pub fn find(ram: &dyn Physical, base: u64, size: u64) -> Result<Self, SymbolsError> {
         let image = memory::copy(ram, base, size.min(SEARCHED));
         let symbols = Symbols::find(&image)?;
@@ -34,8 +34,8 @@ impl Kernel {
         })
     }
 
-    /// What lies from physical address `entry` on, where the kernel's first instruction is, by the
-    /// virtual address that it will be mapped to, and by that physical one.
+    /// Returns where the image is whose first instruction is at physical address `entry`: by the virtual address that
+    /// it will be mapped to, and by that physical one.
     pub(crate) fn image(&self, entry: u64) -> Option<(u64, u64)> {
         Some((self.symbols.text()?, entry))
     }
@@ -43,9 +43,9 @@ impl Kernel {
     /// Looks at which modules are loaded, by the guest's memory as a core sees it now.
     ///
     /// # Errors
-    /// They cannot be told; symbols stay as they are then.
+    /// They cannot be found out; the symbols then stay as they are.
     pub fn read_modules(&mut self, memory: &dyn Memory) -> Result<(), ModulesError> {
-        // Without types there is no list: the kernel says where it is, and the types what it is.
+        // Without types the list cannot be followed: symbols tell where it is, and types what its entries look like.
         let Ok(types) = &self.types else {
             return Err(ModulesError::NoList);
         };

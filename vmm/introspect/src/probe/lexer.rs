@@ -63,6 +63,7 @@ fn token(text: &str, at: usize, first: char) -> Result<(Token, usize), SyntaxErr
         })?;
         return Ok((Token::Number(number), length));
     }
+    // A word, unless it names an error code: those are numbers in every place.
     if length > 0 {
         let word = &rest[..length];
         let token = match ERRORS.iter().find(|(name, _)| *name == word) {

@@ -2,7 +2,7 @@
 //!
 //! [`parse`] reads the notation (`docs/probes.md`), an [`Engine`] waits for the kernel to be in
 //! memory, finds its symbols and types there, sets breakpoints, and serves hits. The guest needs no
-//! support, and where no probe lies it runs as if there were none. A probe in a module is set when
+//! support, and where there is no probe it runs as if there were none. A probe in a module is set when
 //! the module is loaded.
 
 #[cfg(test)]

@@ -6,26 +6,26 @@ use crate::modules::ModulesError;
 use crate::symbols::SymbolsError;
 use crate::types::value::Value;
 
-/// What a probe saw and did, once.
+/// One hit of a probe: what it saw and did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hit {
     /// Guest time, in nanoseconds since power-on.
     pub at: u64,
     /// The core.
     pub core: usize,
-    /// Which probe, in the order in which they were given.
+    /// The index of the probe, in the order in which they were given.
     pub probe: usize,
-    /// Who called the function; empty when unknown.
+    /// The caller of the function; empty if unknown.
     pub caller: String,
-    /// What was to be printed, by the text that asked for it.
+    /// The values to be printed, by the text that asked for them.
     pub values: Vec<(String, Result<Value, EvalError>)>,
-    /// What was changed.
+    /// The changes to the guest.
     pub changes: Vec<Change>,
-    /// What was done, in words.
+    /// The actions, in words.
     pub actions: Vec<String>,
 }
 
-/// Why probes cannot work.
+/// The reason for which probes cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeError {
     /// A probe does not fit the kernel.
@@ -33,7 +33,7 @@ pub enum ProbeError {
     Scope {
         /// The probe.
         text: String,
-        /// Why.
+        /// The reason.
         source: ScopeError,
     },
     /// A probe waited for a module in vain.
@@ -51,7 +51,7 @@ pub enum ProbeError {
     Modules {
         /// The probe.
         text: String,
-        /// Why.
+        /// The reason.
         source: ModulesError,
     },
     /// It cannot be told where a 64-bit kernel is.
@@ -64,14 +64,14 @@ pub enum ProbeError {
     Symbols(#[from] SymbolsError),
 }
 
-/// What became of a set of probes; shared with whoever started the run.
+/// The outcome of a set of probes; shared with whoever started the run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// Whether the kernel was found and the probes were set.
     pub armed: bool,
-    /// Why not, or why no longer.
+    /// The reason why not, or why no longer.
     pub error: Option<ProbeError>,
-    /// How often each probe was hit with its condition true.
+    /// The number of hits of each probe with its condition true.
     pub hits: Vec<u64>,
     /// The probe that ended the run, if one did.
     pub stopped_by: Option<usize>,

@@ -19,7 +19,7 @@ use super::syntax_error::SyntaxError;
 
 /// Longest probe that is read, in bytes.
 pub const MAX_TEXT: usize = 4096;
-/// How deep expressions may nest: parsing recurses, and nobody writes more.
+/// The depth to which expressions may nest: parsing recurses, and nobody writes more.
 const MAX_DEPTH: usize = 32;
 
 type Result<T> = std::result::Result<T, SyntaxError>;
@@ -27,7 +27,7 @@ type Result<T> = std::result::Result<T, SyntaxError>;
 /// Reads one probe.
 ///
 /// # Errors
-/// What is wrong, and where.
+/// The text is not a probe: [`SyntaxError`] tells what is wrong, and where.
 pub fn parse(text: &str) -> Result<Probe> {
     if text.len() > MAX_TEXT {
         let message = format!("a probe is at most {MAX_TEXT} bytes long");
@@ -106,6 +106,7 @@ impl Parser {
         if self.take("{") {
             while !self.take("}") {
                 actions.push(self.action(&site)?);
+                // The last action needs no `;`.
                 if !self.take(";") {
                     self.need("}")?;
                     break;
@@ -215,6 +216,7 @@ impl Parser {
         operators: &[(&str, Operator)],
         inner: fn(&mut Self) -> Result<Expr>,
     ) -> Result<Expr> {
+        // All operators of one level bind alike, from the left.
         let mut left = inner(self)?;
         while let Some(&(_, operator)) = operators.iter().find(|(sign, _)| self.take(sign)) {
             let right = inner(self)?;
@@ -224,6 +226,7 @@ impl Parser {
     }
 
     fn or(&mut self) -> Result<Expr> {
+        // Every way to nest leads through here, by a pair of parentheses or an action's value.
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(SyntaxError::new(self.at(), "this nests too deeply"));
@@ -265,7 +268,7 @@ impl Parser {
             negations += 1;
         }
         let mut value = self.operand()?;
-        // Twice `!` still makes a truth value of a number.
+        // Two `!` still turn a number into a truth value; more make no difference, and would only nest more deeply.
         for _ in 0..negations.min(2 + negations % 2) {
             value = Expr::Not(Box::new(value));
         }
@@ -277,6 +280,7 @@ impl Parser {
             let Some(&Token::Number(number)) = self.peek() else {
                 return self.expected("a number after `-`");
             };
+            // `-2^63` fits and `2^63` does not, so the sign has to be looked at with the number.
             if i64::try_from(-number).is_err() {
                 return Err(SyntaxError::new(self.at(), "this does not fit 64 bits"));
             }

@@ -9,7 +9,7 @@ use crate::symbols::Symbol;
 use crate::types::path::{Path as Resolved, PathError};
 use crate::types::{Prototype, TypeId, Types, TypesError};
 
-/// Why a probe does not fit the kernel.
+/// The reason for which a probe does not fit the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
     /// No such function.
@@ -22,15 +22,15 @@ pub enum ScopeError {
     OtherRegister {
         /// The register.
         name: String,
-        /// How wide those kernels' registers are.
+        /// The width of those kernels' registers, in bits.
         bits: u32,
-        /// What there is.
+        /// The registers that there are.
         registers: String,
     },
     /// No such value.
     #[error("`{name}` is no register, no argument of `{function}` and no symbol{arguments}")]
     NoValue {
-        /// What was written.
+        /// The name that was written.
         name: String,
         /// The function probed.
         function: String,
@@ -49,7 +49,7 @@ pub enum ScopeError {
     /// No types at all.
     #[error(transparent)]
     Types(#[from] TypesError),
-    /// Not something that can be written.
+    /// It cannot be written.
     #[error("`{0}` cannot be set")]
     ReadOnly(String),
 }
@@ -61,7 +61,7 @@ pub(super) enum Root {
     Register(u8),
     /// R0 or X0 where the function has returned.
     Returned(Option<TypeId>),
-    /// Where the function returns to.
+    /// The address that the function returns to.
     Caller,
     /// The number of the core.
     Cpu,
@@ -75,7 +75,7 @@ pub(super) enum Root {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub root: Root,
-    /// How to get from the object that the root points to, to the value; `None` for the root itself.
+    /// The way from the object that the root points to, to the value; `None` for the root itself.
     pub fields: Option<Resolved>,
     /// The value is the name of a `struct device` to which `fields` leads, which the kernel keeps in one of two places.
     pub device_name: bool,
@@ -93,7 +93,7 @@ impl<'a> Scope<'a> {
         self.kernel.types.as_ref().map_err(|e| e.clone().into())
     }
 
-    /// What `path` means.
+    /// Resolves `path`.
     pub fn target(&self, path: &Path) -> Result<Target, ScopeError> {
         let root = self.root(&path.root)?;
         if path.fields.is_empty() && path.cast.is_none() {
@@ -113,13 +113,15 @@ impl<'a> Scope<'a> {
                 .ok_or_else(|| ScopeError::NoFields(path.root.clone()))?,
             (None, _) => return Err(ScopeError::NoFields(path.root.clone())),
         };
+        // A device's name is in one of two members, so `name` is not resolved as one (`dev_name` of
+        // include/linux/device.h).
         if let Some((last, before)) = path.fields.split_last()
             && last == "name"
         {
             let owner = types.resolve_from(structure, &before.join("."))?;
             let object = types.pointee(owner.ty).unwrap_or(owner.ty);
             if types.structure("device") == Some(types.strip(object)) {
-                // To the structure itself, also where a pointer to it was come to.
+                // The steps have to lead to the structure itself: a pointer to it is followed.
                 let fields = match types.pointee(owner.ty) {
                     Some(_) => {
                         let mut steps = owner.steps;
@@ -142,8 +144,9 @@ impl<'a> Scope<'a> {
         })
     }
 
-    /// What the first name of a path means.
+    /// Resolves the first name of a path means.
     pub fn root(&self, name: &str) -> Result<Root, ScopeError> {
+        // Arguments come first: one may be called like a register or a global variable.
         if let Some((slot, ty)) = self.argument(name) {
             return Ok(Root::Argument(slot, Some(ty)));
         }
@@ -159,6 +162,7 @@ impl<'a> Scope<'a> {
                 return Err(ScopeError::NoReturn(self.site.symbol.clone()));
             }
             "retval" => Some(Root::Returned(self.returns())),
+            // A register's name means the register, whatever variables the kernel has.
             _ => abi
                 .register(name)
                 .map(Root::Register)
@@ -179,7 +183,7 @@ impl<'a> Scope<'a> {
         })
     }
 
-    /// How functions of this kernel use registers.
+    /// Returns how functions of this kernel use registers.
     fn abi(&self) -> Abi {
         Abi::of(self.kernel.symbols.width())
     }
@@ -188,7 +192,7 @@ impl<'a> Scope<'a> {
         Some(self.prototype()?.1.returns)
     }
 
-    /// What is known of the function probed. The kernel's types say nothing of a module's functions.
+    /// Returns what is known of the function probed. The kernel's types say nothing of a module's functions.
     fn prototype(&self) -> Option<(&'a Types, Prototype<'a>)> {
         let types = self.kernel.types.as_ref().ok()?;
         if self.site.module.is_some() {
@@ -197,7 +201,7 @@ impl<'a> Scope<'a> {
         Some((types, types.function(&self.site.symbol)?))
     }
 
-    /// The arguments there are, for a message.
+    /// Returns the arguments there are, for a message.
     fn arguments(&self) -> String {
         self.prototype().map_or_else(String::new, |(_, prototype)| {
             let names: Vec<_> = prototype.arguments.iter().map(|a| a.name).collect();
@@ -205,10 +209,11 @@ impl<'a> Scope<'a> {
         })
     }
 
-    /// The first word of the argument `name` and its type.
+    /// Returns the position of the first word of the argument `name`, and its type.
     fn argument(&self, name: &str) -> Option<(u8, TypeId)> {
         let (types, prototype) = self.prototype()?;
         let abi = self.abi();
+        // Counted from the first argument on, as the place of each depends on the sizes of those before.
         let mut next = 0u8;
         for argument in prototype.arguments {
             let (slot, words) = match abi.width {
@@ -223,9 +228,8 @@ impl<'a> Scope<'a> {
         None
     }
 
-    /// Bytes of the first word of the variable at `address`: as many as a register has, but no more
-    /// than there are up to the next symbol, since in a 64-bit kernel the one after may begin in
-    /// the midst.
+    /// Returns how many bytes of the variable at `address` are read: as many as a register has, but no more than there
+    /// are up to the next symbol, as in a 64-bit kernel the next one may begin within eight bytes.
     pub fn variable_size(&self, address: u64) -> u8 {
         #[expect(clippy::cast_possible_truncation, reason = "a word has 4 or 8 bytes")]
         let all = self.abi().width.bytes() as u8;
@@ -235,7 +239,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// Checks all names of `probe`.
+    /// Checks that all names of `probe` mean something here.
     pub fn check(&self, probe: &Probe) -> Result<(), ScopeError> {
         if let Some(condition) = &probe.condition {
             self.check_expr(condition)?;
@@ -256,6 +260,7 @@ impl<'a> Scope<'a> {
                     }
                     self.check_expr(value)?;
                 }
+                // The parser makes paths only; an expression that is none cannot be written.
                 Action::Set(place, _) => return Err(ScopeError::ReadOnly(format!("{place:?}"))),
                 Action::Return(Some(value)) => self.check_expr(value)?,
                 Action::Goto(site) => {
@@ -280,7 +285,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// The addresses that `site` means: static functions of one name are all meant.
+    /// Returns the addresses that `site` means: static functions of one name are all meant.
     ///
     /// # Errors
     /// There is none.
@@ -291,6 +296,7 @@ impl<'a> Scope<'a> {
         let abi = self.abi();
         let places: Vec<u64> = symbols
             .map(|symbol| symbol.address.wrapping_add(site.offset.into()))
+            // Bit 0 of a 32-bit address would say Thumb, and is no part of where the breakpoint is.
             .map(|place| abi.target(abi.width.cut(place)))
             .collect();
         if places.is_empty() {
@@ -299,7 +305,7 @@ impl<'a> Scope<'a> {
         Ok(places)
     }
 
-    /// The address of a symbol.
+    /// Returns the address of a symbol.
     pub fn symbol(&self, name: &str) -> Result<u64, ScopeError> {
         self.kernel
             .symbols
@@ -308,7 +314,7 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// The first word of a 32-bit kernel's argument, and how many it has, where `next` is the first one
+/// Returns the first word of a 32-bit kernel's argument, and how many words it has, where `next` is the first one
 /// that is free. Arguments of eight bytes begin at an even word (AAPCS32 6.5, stage C).
 fn aarch32_slot(types: &Types, ty: TypeId, next: u8) -> Option<(u8, u8)> {
     let words = types.size(ty).unwrap_or(4).div_ceil(4).clamp(1, 16) as u8;
@@ -319,7 +325,7 @@ fn aarch32_slot(types: &Types, ty: TypeId, next: u8) -> Option<(u8, u8)> {
     Some((slot, words))
 }
 
-/// The same of a 64-bit kernel, which has `registers` words in registers (AAPCS64 6.8.2):
+/// Does the same for a 64-bit kernel, which has `registers` words in registers (AAPCS64 6.8.2):
 /// structures of more than two words are in memory, and their address is passed; two words are not
 /// split between registers and stack; a number of two words begins at an even one.
 #[expect(clippy::cast_possible_truncation, reason = "it is at most 2")]

@@ -5,16 +5,18 @@ use vmm_base::Width;
 use super::kernel::Kernel;
 use super::outcome::ProbeError;
 
-/// Where 32-bit ARM kernels begin, from the base of RAM: TEXT_OFFSET of arch/arm/Makefile, the usual one first.
+/// The offsets at which 32-bit ARM kernels begin, from the base of RAM: TEXT_OFFSET of arch/arm/Makefile, the usual one
+/// first.
 const NARROW: [u64; 2] = [0x8000, 0x0020_8000];
-/// Where 64-bit ones do: TEXT_OFFSET of arch/arm64/Makefile, 0 since Linux 5.8.
+/// The offsets at which 64-bit ARM kernels begin: TEXT_OFFSET of arch/arm64/Makefile, 0 since Linux 5.8.
 const AARCH64: [u64; 2] = [0, 0x0008_0000];
 
-/// What a 64-bit kernel executes first at its own virtual addresses, when it has relocated itself and never will again
-/// (arch/arm64/kernel/head.S), and the first thing of it that is not of one architecture.
+/// The functions that a 64-bit kernel executes first at its own virtual addresses, when it has relocated itself and
+/// never will again (arch/arm64/kernel/head.S), and the first thing of it that is not of one architecture.
 const SETTLED: [&str; 2] = ["__primary_switched", "start_kernel"];
 
-/// Addresses of the first instruction, virtual and physical: the memory management unit is off there.
+/// Returns the addresses of the first instruction, which are virtual and physical ones: the memory management unit is
+/// off there.
 pub(super) fn entries(width: Width, ram_base: u64) -> impl Iterator<Item = u64> + use<> {
     let offsets = match width {
         Width::Bits32 => NARROW,
@@ -30,12 +32,12 @@ pub(super) struct Unplaced {
     kernel: Kernel,
     /// Physical address of its first byte.
     load: u64,
-    /// From there to what it executes when it has.
+    /// The offset from there of the instruction that it executes when it has.
     offset: u64,
 }
 
 impl Unplaced {
-    /// The kernel whose first byte lies at physical address `load`.
+    /// Takes the kernel whose first byte is at physical address `load`.
     ///
     /// # Errors
     /// Its symbols do not tell where it begins.
@@ -53,18 +55,18 @@ impl Unplaced {
         }
     }
 
-    /// Physical address of the instruction at which a core has come to the kernel's virtual addresses.
+    /// Returns the physical address of the instruction at which a core has come to the kernel's virtual addresses.
     pub const fn settles_at(&self) -> u64 {
         self.load.wrapping_add(self.offset)
     }
 
-    /// Where it is now, by virtual and by physical address: both are physical.
+    /// Returns where the image is now, by virtual and by physical address, which are still the same.
     pub const fn image(&self) -> (u64, u64) {
         (self.load, self.load)
     }
 
-    /// The kernel at its place, where it executes that instruction at virtual address `pc`, and
-    /// where its first byte is, by virtual and by physical address.
+    /// Moves the kernel to where it executes that instruction at virtual address `pc`. Returns it, and where its first
+    /// byte is, by virtual and by physical address.
     ///
     /// # Errors
     /// It would not fit there.

@@ -1,12 +1,12 @@
-//! Why a text is no probe.
+//! The reason for which a text is no probe.
 
-/// Why a text is no probe.
+/// The reason for which a text is no probe.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message} (at character {})", at + 1)]
 pub struct SyntaxError {
     /// Offset of the byte where it went wrong.
     pub at: usize,
-    /// What is wrong.
+    /// The mistake.
     pub message: String,
 }
 

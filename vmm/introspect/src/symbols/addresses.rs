@@ -7,10 +7,10 @@ use super::find::Names;
 use super::spec::{LOWEST_KERNEL, LOWEST_KERNEL_64, MAX_IMAGE, MAX_PAD, PAGE, VECTORS_END, header};
 use super::tokens::{Tokens, is_padding};
 
-/// Where symbols begin that are not placed yet: some way from 0, for the kernel begins before its first symbol.
+/// The base of symbols that are not placed yet: some way from 0, as the kernel begins before its first symbol.
 const UNPLACED: u64 = 1 << 32;
 
-/// The address of every symbol, in the order of the names.
+/// The addresses of every symbol, in the order of the names.
 pub(super) struct Addresses {
     pub(super) list: Vec<u64>,
     pub(super) width: Width,
@@ -18,7 +18,8 @@ pub(super) struct Addresses {
     pub(super) placed: bool,
 }
 
-/// The address of every symbol of `names`, in whichever place and form they fit. Kernels of 64 bits come first: the
+/// Finds the address of every symbol of `names`, wherever and in whichever form they fit. Kernels of 64 bits come
+/// first: the
 /// base of their offsets can be taken for one of 32 bits, never the other way round.
 pub(super) fn addresses(
     image: &[u8],
@@ -41,7 +42,7 @@ pub(super) fn addresses(
     }))
 }
 
-/// A 64-bit kernel's, with whether they are virtual addresses.
+/// Finds those of a 64-bit kernel, and whether they are virtual addresses.
 fn aarch64(
     image: &[u8],
     tokens: &Tokens<'_>,
@@ -68,7 +69,7 @@ fn aarch64(
     }
 }
 
-/// A 32-bit kernel's.
+/// Finds those of a 32-bit kernel.
 fn aarch32(
     image: &[u8],
     tokens: &Tokens<'_>,
@@ -77,6 +78,7 @@ fn aarch32(
 ) -> Result<Option<Vec<u32>>, GaveUp> {
     let size = 4 * names.count;
     let after = tokens.end;
+    // From 6.4 on: after the index, as offsets from a base, or (from 7.0 on) as addresses.
     if let Some(base) = word(image, after.saturating_add(size))
         && let Some(found) = relative(image, after, names.count, base, budget)?
     {
@@ -85,6 +87,7 @@ fn aarch32(
     if let Some(found) = absolute(image, after, names.count, budget)? {
         return Ok(Some(found));
     }
+    // Up to 6.3: before the number of symbols, with padding in between that has to be tried.
     for pad in pads(image, names.number_at) {
         let end = names.number_at - pad;
         if let Some(base_at) = end.checked_sub(4)
@@ -108,14 +111,14 @@ fn aarch32(
     Ok(None)
 }
 
-/// The amounts of padding that there can be before `at`.
+/// Returns the amounts of padding that there can be before `at`.
 fn pads(image: &[u8], at: usize) -> impl Iterator<Item = usize> {
     (0..=MAX_PAD.min(at))
         .step_by(4)
         .filter(move |&pad| image.get(at - pad..at).is_some_and(is_padding))
 }
 
-/// A table of offsets from `base`: it begins with 0, ascends, and leads into the kernel.
+/// Reads a table of offsets from `base`, which begins with 0, ascends, and leads into the kernel.
 fn relative(
     image: &[u8],
     at: usize,
@@ -129,6 +132,7 @@ fn relative(
     let Some(offsets) = ascending(image, at, count, budget)? else {
         return Ok(None);
     };
+    // The median, as a few symbols may be outside of the kernel: those of the vectors were linked at address 0.
     let (median, last) = (offsets[count / 2], offsets[count - 1]);
     let low_base = base < VECTORS_END && median >= LOWEST_KERNEL;
     let kernel_base = base >= LOWEST_KERNEL && median < LOWEST_KERNEL;
@@ -139,7 +143,7 @@ fn relative(
     Ok(Some(offsets.iter().map(|o| base + o).collect()))
 }
 
-/// A table of a 64-bit kernel's offsets from the base at `base_at`, which is a kernel's address, or
+/// Reads a table of a 64-bit kernel's offsets from the base at `base_at`, which is a kernel's address, or
 /// 0 in an image that has not relocated itself (the linker leaves the addend in the relocation:
 /// `--no-apply-dynamic-relocs` of arch/arm64/Makefile; with CONFIG_RELR it is the address that the
 /// image was linked for).
@@ -171,7 +175,7 @@ fn relative_wide(
     Ok(Some((list, placed)))
 }
 
-/// A table of addresses: it ascends, and most of it lies in the kernel.
+/// Reads a table of addresses, which ascends, and most of which is in the kernel.
 fn absolute(
     image: &[u8],
     at: usize,
@@ -182,7 +186,7 @@ fn absolute(
     Ok(found.filter(|a| a[count / 2] >= LOWEST_KERNEL))
 }
 
-/// A table in which each entry is the distance from its own place to what it names: places in
+/// Reads a table in which each entry is the distance from its own place to what it names: places in
 /// `image`, which holds it, are then as good as addresses. The first symbol is before the table.
 /// (The addresses of a 32-bit kernel, taken for distances, lead out of any image, and its offsets
 /// are not negative.)
@@ -198,6 +202,7 @@ fn own_relative(
     };
     let mut places = distances
         .zip((at as i64..).step_by(4))
+        // In 64 bits, where neither a place nor a distance of 32 bits can overflow.
         .map(|(distance, place)| place + i64::from(distance.cast_signed()));
     if !ascend(places.clone(), count, budget)? {
         return Ok(None);
@@ -225,14 +230,14 @@ fn ascending(
     Ok(ascend(values.clone(), count, budget)?.then(|| values.collect()))
 }
 
-/// The `count` words from `at` on.
+/// Returns the `count` words from `at` on.
 fn words(image: &[u8], at: usize, count: usize) -> Option<impl Iterator<Item = u32> + Clone> {
     let bytes = image.get(at..at.checked_add(4 * count)?)?;
     let words = bytes.chunks_exact(4);
     Some(words.map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]])))
 }
 
-/// Whether these `count` values ascend. Most tries end within a few; only a table that ascends
+/// Returns whether these `count` values ascend. Most tries end within a few; only a table that ascends
 /// throughout is worth memory.
 fn ascend<T: PartialOrd>(
     values: impl Iterator<Item = T> + Clone,
@@ -245,8 +250,8 @@ fn ascend<T: PartialOrd>(
     Ok(ascend + 1 == count)
 }
 
-/// From an arm64 kernel's first byte to where it begins, by the branch in its header: in bytes. The header is the
-/// nearest one before the place `tables` of `image`.
+/// Returns the distance from an arm64 kernel's first byte to its entry, by the branch in its header: in bytes.
+/// The header is the nearest one before the place `tables` of `image`.
 pub(super) fn entry_offset(image: &[u8], tables: usize) -> Option<u64> {
     let pages = (0..=tables / PAGE).rev().map(|page| page * PAGE);
     let starts = pages.filter(|at| word(image, at + header::MAGIC_AT) == Some(header::MAGIC));

@@ -8,7 +8,8 @@ pub(super) struct GaveUp;
 pub(super) struct Budget(usize);
 
 impl Budget {
-    /// What an image of `size` bytes may cost. Real ones need a few steps for each byte of the tables.
+    /// Returns the budget for an image of `size` bytes. Real ones need a few steps for each byte of the
+    /// tables.
     pub(super) fn for_image(size: usize) -> Self {
         Self(size.saturating_mul(4).saturating_add(16 << 20))
     }
@@ -19,7 +20,7 @@ impl Budget {
     }
 }
 
-/// The word at `at`.
+/// Returns the word at `at`.
 pub(super) fn word(image: &[u8], at: usize) -> Option<u32> {
     let bytes = image.get(at..at.checked_add(4)?)?;
     bytes.try_into().ok().map(u32::from_le_bytes)

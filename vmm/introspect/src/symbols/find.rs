@@ -22,7 +22,7 @@ pub(super) struct Names {
     pub(super) start: usize,
     pub(super) count: usize,
     pub(super) lengths: Lengths,
-    /// Where the number of symbols stands.
+    /// The offset in the image of the number of symbols.
     pub(super) number_at: usize,
 }
 
@@ -34,6 +34,7 @@ pub(super) fn names<T>(
     mut each: impl FnMut(&Names, &mut Budget) -> Result<Option<T>, GaveUp>,
 ) -> Result<Option<T>, GaveUp> {
     let end = tokens.start;
+    // Without a sequence the markers end right before the tokens.
     for pad in (0..=MAX_PAD).step_by(4) {
         let Some(markers) = adjacent_markers(image, end, pad, budget)? else {
             continue;
@@ -42,6 +43,7 @@ pub(super) fn names<T>(
             return Ok(Some(found));
         }
     }
+    // With one they end before it, and only its length gives away where: one length after the other.
     for gap in (3 * MIN_SYMBOLS..=end.min(MAX_SYMBOLS * 4)).step_by(4) {
         budget.spend(1)?;
         for (symbols, pad) in sequences(gap) {
@@ -59,7 +61,7 @@ pub(super) fn names<T>(
     Ok(None)
 }
 
-/// How many symbols there can be if their sequence takes `gap` bytes, and how many bytes are
+/// Returns how many symbols there can be if their sequence takes `gap` bytes, and how many bytes are
 /// between the markers and it.
 fn sequences(gap: usize) -> impl Iterator<Item = (usize, usize)> {
     let of_width =
@@ -76,7 +78,7 @@ fn sequences(gap: usize) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// Markers that end `pad` bytes before `end`: as many as ascend from a 0.
+/// Finds markers that end `pad` bytes before `end`: as many as ascend from a 0.
 fn adjacent_markers(
     image: &[u8],
     end: usize,
@@ -90,6 +92,7 @@ fn adjacent_markers(
         return Ok(None);
     }
     let mut above = None;
+    // Backwards: the first marker is the offset of the first name, 0, so that is where they begin.
     for count in 1..=MAX_SYMBOLS / MARKER_STEP {
         budget.spend(1)?;
         let Some(at) = end.checked_sub(4 * count) else {
@@ -111,7 +114,7 @@ fn adjacent_markers(
     Ok(None)
 }
 
-/// Markers for a known number of symbols that end at `end`.
+/// Finds markers for a known number of symbols that end at `end`.
 fn markers_ending(
     image: &[u8],
     end: usize,
@@ -136,13 +139,13 @@ fn markers_ending(
     Ok(Some(Markers { at, count, symbols }))
 }
 
-/// Whether 256 names can lie between two markers: each takes at least a length and one token.
+/// Returns whether 256 names can be between two markers: each takes at least a length and one token.
 fn is_step(below: u32, above: u32) -> bool {
     let step = above.wrapping_sub(below) as usize;
     above > below && (2 * MARKER_STEP..=MARKER_STEP * (MAX_NAME + 2)).contains(&step)
 }
 
-/// Names that end where `markers` begin.
+/// Finds names that end where `markers` begin.
 fn names_before<T>(
     image: &[u8],
     markers: &Markers,
@@ -152,7 +155,7 @@ fn names_before<T>(
     let Some(last) = word(image, markers.at + 4 * (markers.count - 1)) else {
         return Ok(None);
     };
-    // The last run of up to 256 names is as long as it is; all before is known.
+    // The last marker's run of up to 256 names may have any length; the length of all before is known.
     let Some(nearest) = markers.at.checked_sub(last as usize + 2) else {
         return Ok(None);
     };
@@ -166,6 +169,7 @@ fn names_before<T>(
         let Some((count, number_at)) = number_before(image, start, markers.symbols) else {
             continue;
         };
+        // Which form lengths have shows only by the names fitting the markers, so both are tried.
         for lengths in [Lengths::Uleb, Lengths::Byte] {
             let names = Names {
                 start,
@@ -183,7 +187,7 @@ fn names_before<T>(
     Ok(None)
 }
 
-/// The number of symbols right before `start`, and where it stands.
+/// Returns the number of symbols right before `start`, and where it is.
 fn number_before(image: &[u8], start: usize, range: (usize, usize)) -> Option<(usize, usize)> {
     for pad in (0..=MAX_PAD).step_by(4) {
         let at = start.checked_sub(4 + pad)?;
@@ -198,7 +202,7 @@ fn number_before(image: &[u8], start: usize, range: (usize, usize)) -> Option<(u
     None
 }
 
-/// Whether walking over all names meets every marker and ends where the markers begin.
+/// Returns whether walking over all names meets every marker and ends where the markers begin.
 fn is_consistent(
     image: &[u8],
     names: &Names,
@@ -222,7 +226,7 @@ fn is_consistent(
     Ok(image.get(at..markers.at).is_some_and(is_padding))
 }
 
-/// Where the tokens of the name at `at` stand.
+/// Returns where the tokens of the name at `at` are.
 pub(super) fn compressed(
     image: &[u8],
     at: usize,

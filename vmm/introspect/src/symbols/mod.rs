@@ -1,6 +1,6 @@
 //! The names of a guest kernel's functions and variables, from the kallsyms tables in its image.
 //!
-//! [`Symbols::find`] takes the kernel's bytes as they stand in a file or in guest RAM, before or
+//! [`Symbols::find`] takes the kernel's bytes as they are in a file or in guest RAM, before or
 //! after the kernel has run: the tables are constant. They hold virtual addresses, so it does not
 //! matter where in physical memory the image is.
 //!
@@ -34,7 +34,7 @@ use super::module::Module;
 /// The symbol of a kernel's first byte.
 const TEXT: &str = "_text";
 
-/// Why no symbols were found. Each message says what the user can do.
+/// The reason for which no symbols were found. Each message says what the user can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SymbolsError {
     /// Nothing looks like the table of name tokens.
@@ -99,7 +99,7 @@ impl fmt::Display for Location<'_> {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     address: u64,
-    /// Where the name is in the arena.
+    /// The offset of the name in the arena.
     name: u32,
     length: u16,
     kind: u8,
@@ -116,17 +116,17 @@ pub struct Symbols {
     /// Whether addresses are virtual ones.
     placed: bool,
     arena: String,
-    /// By address; those of one address in the kernel's own order.
+    /// The symbols by address; those of one address in the kernel's own order.
     entries: Vec<Entry>,
     /// Indices of `entries`, by name and then by address.
     by_name: Vec<u32>,
     modules: Vec<String>,
-    /// Where the symbols of modules end, by where they begin: between modules nothing is known.
+    /// The ends of the symbols of modules, by their beginnings: between modules nothing is known.
     ends: BTreeMap<u64, u64>,
 }
 
 impl Default for Symbols {
-    /// No symbols, of a 32-bit kernel.
+    /// Creates an empty table of symbols, of a 32-bit kernel.
     fn default() -> Self {
         Self {
             width: Width::Bits32,
@@ -149,10 +149,11 @@ impl Symbols {
     /// where it was linked for: [`Symbols::place`] is then needed before they are addresses.
     ///
     /// # Errors
-    /// [`SymbolsError`] when there are none to be found.
+    /// [`SymbolsError`] if there are none to be found.
     pub fn find(image: &[u8]) -> Result<Self, SymbolsError> {
         let mut budget = Budget::for_image(image.len());
         let mut error = SymbolsError::None;
+        // Tables begin at multiples of 4 bytes.
         for at in (0..image.len()).step_by(4) {
             let Some(tokens) = Tokens::at(image, at, &mut budget)? else {
                 continue;
@@ -164,6 +165,7 @@ impl Symbols {
                 budget.spend(addresses.list.len())?;
                 Ok(Self::expand(image, &tokens, names, &addresses))
             })?;
+            // Tokens without names that fit may be something else that looks like them: the search goes on.
             match found {
                 Some(symbols) => return Ok(symbols),
                 None => error = SymbolsError::Inconsistent,
@@ -172,7 +174,7 @@ impl Symbols {
         Err(error)
     }
 
-    /// Puts the names together; `None` if one cannot be a name.
+    /// Puts the names of all symbols together; `None` if one cannot be a name.
     fn expand(
         image: &[u8],
         tokens: &Tokens<'_>,
@@ -193,6 +195,7 @@ impl Symbols {
             name.clear();
             for &token in image.get(run)? {
                 name.extend_from_slice(tokens.text(token));
+                // Tokens may be longer than one byte: a hostile image could make a name of 512 tokens fill megabytes.
                 if name.len() > MAX_NAME {
                     return None;
                 }
@@ -207,6 +210,7 @@ impl Symbols {
         symbols.index();
         if symbols.width == Width::Bits64 {
             symbols.find_text(image, tokens.start);
+            // Where it will be mapped is not known, so that its symbols are counted from its first byte.
             if !addresses.placed {
                 symbols.move_to(0);
             }
@@ -234,7 +238,7 @@ impl Symbols {
         moved
     }
 
-    /// As [`Symbols::place`], where `text` is a number to count from.
+    /// Does as [`Symbols::place`], where `text` is a number to count from.
     fn move_to(&mut self, text: u64) -> bool {
         let Some(before) = self.text.filter(|_| self.width == Width::Bits64) else {
             return false;
@@ -244,6 +248,7 @@ impl Symbols {
         let lowest = own().map(|e| e.address).min().unwrap_or(before).min(before);
         let highest = own().map(|e| e.address).max().unwrap_or(before);
         let span = highest.saturating_sub(before);
+        // Nothing may move below address 0 or past the end of the address space.
         if text < before - lowest || text.checked_add(span).is_none() {
             return false;
         }
@@ -251,28 +256,30 @@ impl Symbols {
             entry.address = entry.address.wrapping_sub(before).wrapping_add(text);
         }
         self.text = Some(text);
+        // Without modules the order stays: all symbols have moved by the same distance.
         if !self.modules.is_empty() {
             self.index();
         }
         true
     }
 
-    /// Whether symbols have virtual addresses: always, but for a 64-bit kernel whose tables do not say where it is.
+    /// Returns whether symbols have virtual addresses: always, but for a 64-bit kernel whose tables do not say where it
+    /// is.
     pub const fn is_placed(&self) -> bool {
         self.placed
     }
 
-    /// The kernel's first byte: `_text`.
+    /// Returns the address of the kernel's first byte: `_text`.
     pub fn text(&self) -> Option<u64> {
         self.text.or_else(|| self.address(TEXT))
     }
 
-    /// Bytes from the kernel's first one to the symbol of this name.
+    /// Returns the bytes from the kernel's first one to the symbol of this name.
     pub fn offset(&self, name: &str) -> Option<u64> {
         self.address(name)?.checked_sub(self.text()?)
     }
 
-    /// How wide the kernel's addresses are.
+    /// Returns how wide the kernel's addresses are.
     pub const fn width(&self) -> Width {
         self.width
     }
@@ -308,6 +315,7 @@ impl Symbols {
     /// Takes these as the modules that are loaded, in place of those before. Symbols past the
     /// bounds on names (64 MiB in all) and modules (65534) are left out.
     pub fn set_modules<'a>(&mut self, modules: impl IntoIterator<Item = &'a Module>) {
+        // The kernel's own names come first in the arena, so cutting it drops those of modules only.
         self.entries.retain(|entry| entry.module == 0);
         let names = self.entries.iter();
         let end = names.map(|entry| entry.name as usize + usize::from(entry.length));
@@ -350,22 +358,22 @@ impl Symbols {
         }
     }
 
-    /// How many symbols there are.
+    /// Returns how many symbols there are.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// All symbols by address.
+    /// Returns all symbols by address.
     pub fn iter(&self) -> impl Iterator<Item = Symbol<'_>> {
         self.entries.iter().map(|e| self.symbol(e))
     }
 
-    /// Every symbol of this name, by address: static functions of different files may share one.
+    /// Returns every symbol of this name, by address: static functions of different files may share one.
     pub fn named<'a>(&'a self, name: &str) -> impl Iterator<Item = Symbol<'a>> + use<'a> {
         let key = |&i: &u32| self.name_of(&self.entries[i as usize]);
         let start = self.by_name.partition_point(|i| key(i) < name);
@@ -375,18 +383,18 @@ impl Symbols {
             .map(|&i| self.symbol(&self.entries[i as usize]))
     }
 
-    /// The address of the first symbol of this name.
+    /// Returns the address of the first symbol of this name.
     pub fn address(&self, name: &str) -> Option<u64> {
         self.named(name).next().map(|s| s.address)
     }
 
-    /// The address of the first symbol after `address`.
+    /// Returns the address of the first symbol after `address`.
     pub fn next_after(&self, address: u64) -> Option<u64> {
         let after = self.entries.partition_point(|e| e.address <= address);
         self.entries.get(after).map(|entry| entry.address)
     }
 
-    /// The symbol at `address` or the nearest before it. Of several at one address it is the first,
+    /// Returns the symbol at `address` or the nearest before it. Of several at one address it is the first,
     /// as the kernel itself chooses in its back traces. `None` below the first symbol, after the
     /// last, past the end of a module's symbol, and past a symbol that marks an end (such as
     /// `_etext`), for what follows does not belong to it.
@@ -413,7 +421,7 @@ impl Symbols {
     }
 }
 
-/// Whether a symbol is a mark of the linker script where something ends (include/asm-generic/vmlinux.lds.h).
+/// Returns whether a symbol is a mark of the linker script where something ends (include/asm-generic/vmlinux.lds.h).
 fn is_end(name: &str) -> bool {
     matches!(
         name,

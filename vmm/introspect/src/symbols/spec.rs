@@ -43,7 +43,7 @@ pub const PAGE: usize = 0x1000;
 
 /// The header of an arm64 kernel (Documentation/arch/arm64/booting.rst).
 pub mod header {
-    /// Where the magic number stands.
+    /// The offset of the magic number.
     pub const MAGIC_AT: usize = 0x38;
     /// `ARM\x64`.
     pub const MAGIC: u32 = 0x644d_5241;
@@ -51,11 +51,11 @@ pub mod header {
     pub const BRANCH: u32 = 0b000101 << 26;
     /// ... and its distance in words, where that is forward.
     pub const FORWARD: u32 = (1 << 25) - 1;
-    /// What it leads to: the name since 5.8, and before.
+    /// The symbol that it leads to: the name since 5.8, and before.
     pub const ENTRIES: [&str; 2] = ["primary_entry", "stext"];
 }
 
-/// How the length of a compressed name is written before it.
+/// The form of the length before a compressed name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lengths {
     /// One byte, as up to 6.0.

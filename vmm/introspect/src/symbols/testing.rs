@@ -254,14 +254,14 @@ impl Writer {
     }
 }
 
-/// The same symbols where a 64-bit kernel may have them.
+/// Returns the same symbols where a 64-bit kernel may have them.
 pub(crate) fn as_aarch64(symbols: &[Written]) -> Vec<Written> {
     let up = |address| address - 0xc000_0000 + 0xffff_8000_0000_0000;
     let symbols = symbols.iter();
     symbols.map(|(n, a, k)| (n.clone(), up(a), *k)).collect()
 }
 
-/// The tables of `symbols`, which must be sorted by address and not empty.
+/// Returns the tables of `symbols`, which must be sorted by address and not empty.
 pub(crate) fn tables(symbols: &[Written], layout: &Layout) -> Vec<u8> {
     let compressed = compress(symbols);
     let mut writer = Writer {
@@ -286,7 +286,7 @@ pub(crate) fn tables(symbols: &[Written], layout: &Layout) -> Vec<u8> {
     writer.out
 }
 
-/// Plausible symbols: `count` of them, deterministic, with duplicates and long names among them.
+/// Returns plausible symbols: `count` of them, deterministic, with duplicates and long names among them.
 pub(crate) fn kernel_like(count: u32, longest: usize) -> Vec<Written> {
     const WORDS: [&str; 12] = [
         "dma", "ops", "arch", "setup", "teardown", "iommu", "device", "probe", "get", "__", "init",

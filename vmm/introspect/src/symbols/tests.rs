@@ -23,13 +23,13 @@ fn noise(size: usize, seed: u32) -> Vec<u8> {
     .collect()
 }
 
-/// The tables in the midst of an image.
+/// Returns the tables in the midst of an image.
 fn image(symbols: &[Written], layout: &Layout) -> Vec<u8> {
     let before = [before(layout), noise(4096, 7)].concat();
     [before, tables(symbols, layout), noise(4096, 11)].concat()
 }
 
-/// What an image must have before its tables at least.
+/// Returns what an image must have before its tables at least.
 fn before(layout: &Layout) -> Vec<u8> {
     match layout.form {
         Form::Own => vec![0; BEFORE],
@@ -37,7 +37,7 @@ fn before(layout: &Layout) -> Vec<u8> {
     }
 }
 
-/// The longest name that a layout can hold.
+/// Returns the longest name that a layout can hold.
 fn longest(layout: &Layout) -> usize {
     match layout.lengths {
         spec::Lengths::Byte => 120,
@@ -79,7 +79,7 @@ fn symbols_of_the_vectors_make_a_low_base() {
     }
 }
 
-/// The header of an arm64 image, whose second instruction leads `entry` bytes on from its beginning.
+/// Returns the header of an arm64 image, whose second instruction leads `entry` bytes on from its beginning.
 fn header(entry: u32) -> Vec<u8> {
     let mut page = vec![0; spec::PAGE];
     page[4..8].copy_from_slice(&(header::BRANCH | ((entry - 4) / 4)).to_le_bytes());
@@ -87,7 +87,7 @@ fn header(entry: u32) -> Vec<u8> {
     page
 }
 
-/// What a 64-bit kernel's tables say: virtual addresses, if it has relocated itself.
+/// Returns what a 64-bit kernel's tables say: virtual addresses, if it has relocated itself.
 fn is_placed(layout: &Layout) -> bool {
     layout.form == Form::Relative
 }

@@ -5,17 +5,17 @@ use super::spec::{MAX_NAME, MAX_PAD, TOKENS};
 
 /// The tokens of names, found in an image.
 pub(super) struct Tokens<'a> {
-    /// Where the token table begins in the image.
+    /// The offset of the token table in the image.
     pub(super) start: usize,
-    /// Where the tables after the index begin: the first byte after it.
+    /// The offset of the first byte after the index, where the next tables begin.
     pub(super) end: usize,
-    /// By token. On the heap, for a search makes and moves many that come to nothing.
+    /// The texts by token. On the heap, as a search makes and moves many that come to nothing.
     texts: Vec<&'a [u8]>,
 }
 
 impl<'a> Tokens<'a> {
-    /// The tokens whose index stands at `at`, if one does: 256 offsets that ascend from 0 and match the NUL-terminated
-    /// tokens right before.
+    /// Returns the tokens whose index is at `at`, if there is one: 256 offsets that ascend from 0 and match the
+    /// NUL-terminated tokens right before.
     pub(super) fn at(
         image: &'a [u8],
         at: usize,
@@ -48,13 +48,13 @@ impl<'a> Tokens<'a> {
         Ok(None)
     }
 
-    /// What `token` stands for.
+    /// Returns what `token` stands for.
     pub(super) fn text(&self, token: u8) -> &'a [u8] {
         self.texts[usize::from(token)]
     }
 }
 
-/// The 256 strictly ascending offsets at `at`.
+/// Reads the 256 strictly ascending offsets at `at`.
 fn index(image: &[u8], at: usize) -> Option<Vec<usize>> {
     let bytes = image.get(at..at.checked_add(2 * TOKENS)?)?;
     let offsets = || {
@@ -67,10 +67,10 @@ fn index(image: &[u8], at: usize) -> Option<Vec<usize>> {
     ascends.then(|| offsets().map(usize::from).collect())
 }
 
-/// The tokens from `start` on, if their ends are where `index` says and nothing but padding follows up to `end`.
+/// Reads the tokens from `start` on, if their ends are where `index` says and nothing but padding follows up to `end`.
 fn texts<'a>(image: &'a [u8], start: usize, end: usize, index: &[usize]) -> Option<Vec<&'a [u8]>> {
     let table = image.get(start..end)?;
-    // Cheapest first: where the second token begins, the first one's NUL comes before.
+    // The cheapest check first: the NUL of the first token is right before the second one.
     if table.get(index[1] - 1) != Some(&0) {
         return None;
     }
@@ -92,12 +92,12 @@ fn texts<'a>(image: &'a [u8], start: usize, end: usize, index: &[usize]) -> Opti
     Some(texts)
 }
 
-/// Whether these bytes can stand between two tables.
+/// Returns whether these bytes can be between two tables.
 pub(super) fn is_padding(bytes: &[u8]) -> bool {
     bytes.len() <= MAX_PAD + 3 && bytes.iter().all(|&b| b == 0)
 }
 
-/// Whether a byte can be part of a symbol's name.
+/// Returns whether a byte can be part of a symbol's name.
 pub(super) fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() || byte >= 0x80
 }

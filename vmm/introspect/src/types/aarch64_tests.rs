@@ -11,7 +11,7 @@ fn types() -> Types {
     Types::parse(&aarch64_device_like().blob()).unwrap()
 }
 
-/// A device at [`BASE`] with everything it points to.
+/// Returns memory with a device at [`BASE`] with everything it points to.
 fn guest() -> Vec<u8> {
     let mut ram = vec![0; 0x1000];
     let mut put = |at: usize, bytes: &[u8]| ram[at..at + bytes.len()].copy_from_slice(bytes);

@@ -14,7 +14,7 @@ impl Types {
     /// Finds the kernel's BTF blob in `image`: the largest well-formed one, for programs and modules have their own.
     ///
     /// # Errors
-    /// [`TypesError`] when there is none, or the only ones are damaged.
+    /// [`TypesError`] if there is none, or the only ones are damaged.
     pub fn find(image: &[u8]) -> Result<Self, TypesError> {
         let mut best: Option<Self> = None;
         let mut error = TypesError::None;
@@ -43,10 +43,11 @@ impl Types {
     /// Parses one blob, which `bytes` begins with.
     ///
     /// # Errors
-    /// [`TypesError::Damaged`] with what is wrong, [`TypesError::UnknownKind`].
+    /// [`TypesError::Damaged`] with what is wrong, or [`TypesError::UnknownKind`].
     pub fn parse(bytes: &[u8]) -> Result<Self, TypesError> {
         let header = Header::parse(bytes)?;
         let strings = header.strings.to_vec();
+        // So that every name ends, and name 0 is the empty one.
         if strings.first() != Some(&0) || strings.last() != Some(&0) {
             return Err(TypesError::Damaged(
                 "its names do not begin and end with a NUL",
@@ -78,7 +79,7 @@ impl Types {
         Ok(types)
     }
 
-    /// Whether every reference leads somewhere.
+    /// Checks that every reference leads somewhere.
     fn check(&self) -> Result<(), TypesError> {
         let ty = |ty: TypeId| (ty.0 as usize) < self.records.len();
         let name = |name: u32| (name as usize) < self.strings.len();
@@ -104,7 +105,7 @@ impl Types {
     }
 }
 
-/// Where `image` holds the first bytes of a blob. A blob may begin at any byte.
+/// Returns where `image` holds the first bytes of a blob. A blob may begin at any byte.
 fn headers(image: &[u8]) -> impl Iterator<Item = usize> {
     let start = spec::MAGIC.to_le_bytes();
     let starts = [start[0], start[1], spec::VERSION];
@@ -124,7 +125,7 @@ fn headers(image: &[u8]) -> impl Iterator<Item = usize> {
 struct Header<'a> {
     types: &'a [u8],
     strings: &'a [u8],
-    /// Of each kind, the size of what follows a type once and for each element.
+    /// The sizes, for each kind, of what follows a type once and for each element.
     layout: &'a [u8],
     /// All of the blob, in bytes.
     size: usize,
@@ -156,6 +157,7 @@ impl<'a> Header<'a> {
             ));
         }
         let part = |offset: usize, size: usize| -> Result<(&'a [u8], usize), TypesError> {
+            // Saturating, as offset and size are the image's: what is too large is refused right below.
             let start = length.saturating_add(offset);
             let end = start.saturating_add(size);
             if end > MAX_BLOB {
@@ -205,7 +207,7 @@ impl<'a> Parser<'a> {
         Ok(words)
     }
 
-    /// One type with all that belongs to it.
+    /// Reads one type with all that belongs to it.
     fn record(&mut self) -> Result<(), TypesError> {
         let [name, info, size_or_type] = self.words()?;
         let length = spec::length(info);
@@ -234,10 +236,12 @@ impl<'a> Parser<'a> {
             kinds::TYPE_TAG => Kind::Alias(Alias::Tag, ty),
             kinds::FUNC => Kind::Function(ty),
             kinds::FUNC_PROTO => self.prototype(ty, length)?,
+            // One word follows, which says nothing about layout: linkage, or the index of a member.
             kinds::VAR | kinds::DECL_TAG => {
                 self.take(4)?;
                 Kind::Other
             }
+            // For each variable its type, its offset and its size.
             kinds::DATASEC => {
                 self.take(12 * length)?;
                 Kind::Other
@@ -245,6 +249,7 @@ impl<'a> Parser<'a> {
             kinds::FLOAT => Kind::Float { size },
             kind => self.unknown(kind, length)?,
         };
+        // Types refer to each other by their position in the blob, from 1 on; `void` is 0.
         self.types.records.push(Record { name, kind });
         Ok(())
     }
@@ -276,6 +281,7 @@ impl<'a> Parser<'a> {
     ) -> Result<Kind, TypesError> {
         let start = self.types.members.len() as u32;
         for _ in 0..length {
+            // With kind_flag a bit-field's width is in the upper eight bits of its offset; without, in its type.
             let [name, ty, offset] = self.words()?;
             let (bit_offset, bit_size) = if bit_fields {
                 (offset & 0xff_ffff, (offset >> 24) as u8)
@@ -350,13 +356,14 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// A kind from the future, if the blob says how long it is (struct btf_layout: a byte for what
+    /// Skips a kind from the future, if the blob says how long it is (struct btf_layout: a byte for what
     /// follows the type once, a byte for each element).
     fn unknown(&mut self, kind: u32, length: usize) -> Result<Kind, TypesError> {
         let at = kind as usize * 4;
         let Some(&[once, each, ..]) = self.layout.get(at..at + 4) else {
             return Err(TypesError::UnknownKind(kind));
         };
+        // Kind 0 is `void`, which no blob describes.
         if kind == VOID.0 {
             return Err(TypesError::UnknownKind(kind));
         }

@@ -2,7 +2,12 @@
 
 use std::ops::Range;
 
-use super::TypeId;
+/// A type of one [`Types`](super::Types). 0 is `void`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TypeId(pub u32);
+
+/// `void`.
+pub const VOID: TypeId = TypeId(0);
 
 /// Another name or a qualifier of a type, which changes nothing about its layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +24,7 @@ pub enum Alias {
     Tag,
 }
 
-/// What a type is. Spans are of the arenas of [`Types`](super::Types).
+/// A kind of type. Spans are of the arenas of [`Types`](super::Types).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Void,
@@ -74,7 +79,7 @@ pub(super) struct Record {
 pub(super) struct RawMember {
     pub(super) name: u32,
     pub(super) ty: TypeId,
-    /// From the beginning of the structure, in bits.
+    /// The offset from the beginning of the structure, in bits.
     pub(super) bit_offset: u32,
     /// 0 unless a bit-field.
     pub(super) bit_size: u8,

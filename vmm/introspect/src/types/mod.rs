@@ -27,17 +27,17 @@ use std::ops::Range;
 
 use vmm_base::Width;
 
-pub use data::Alias;
+pub use data::{Alias, TypeId, VOID};
 use data::{Kind, RawMember, RawParameter, RawValue, Record};
 
-/// How many types deep a chain may be (typedefs of typedefs, structures in structures): C compilers need a fraction.
+/// The depth of a chain of types (typedefs of typedefs, structures in structures): C compilers need a fraction.
 const MAX_DEPTH: usize = 64;
 /// The most members looked at in one search through anonymous structures.
 const MAX_VISITS: usize = 1 << 17;
 /// Longest name of a type that is put together, in bytes.
 const MAX_NAME: usize = 512;
 
-/// Why there are no types.
+/// The reason for which there are no types.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TypesError {
     /// No blob.
@@ -66,19 +66,12 @@ pub enum TypesError {
     NoWideTable,
 }
 
-/// A type of one [`Types`]. 0 is `void`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TypeId(pub u32);
-
-/// `void`.
-pub const VOID: TypeId = TypeId(0);
-
 /// A member of a structure or union, found by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Its type.
     pub ty: TypeId,
-    /// From the beginning of the structure that was searched, in bits.
+    /// The offset from the beginning of the structure that was searched, in bits.
     pub bit_offset: u32,
     /// Its width if it is a bit-field.
     pub bit_size: Option<u8>,
@@ -93,10 +86,10 @@ pub struct Argument<'a> {
     pub ty: TypeId,
 }
 
-/// What a function takes and returns.
+/// The arguments and the result of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prototype<'a> {
-    /// What it returns.
+    /// The type that it returns.
     pub returns: TypeId,
     /// Its named arguments, in order.
     pub arguments: Vec<Argument<'a>>,
@@ -107,11 +100,11 @@ pub struct Prototype<'a> {
 /// All types of a kernel.
 #[derive(Clone, Debug)]
 pub struct Types {
-    /// How wide pointers are.
+    /// The width of pointers.
     width: Width,
     /// NUL-terminated, the empty one first.
     strings: Vec<u8>,
-    /// By [`TypeId`]; the first is `void`.
+    /// The types by [`TypeId`]; the first is `void`.
     records: Vec<Record>,
     members: Vec<RawMember>,
     values: Vec<RawValue>,
@@ -120,7 +113,7 @@ pub struct Types {
     by_name: Vec<u32>,
 }
 
-/// Which of two things types came from.
+/// The origin of types, of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The blob in the kernel's image.
@@ -130,12 +123,12 @@ pub enum Source {
 }
 
 impl Types {
-    /// The types of the kernel whose bytes are `image` (a file or RAM) and whose addresses are of
+    /// Finds the types of the kernel whose bytes are `image` (a file or RAM) and whose addresses are of
     /// this width: from its BTF blob, otherwise from the table for its build. Tables are of 32-bit
     /// kernels.
     ///
     /// # Errors
-    /// [`TypesError::NoTable`] or [`TypesError::NoWideTable`] when there is neither, others when the blob is damaged.
+    /// [`TypesError::NoTable`] or [`TypesError::NoWideTable`] if there is neither, others if the blob is damaged.
     pub fn of_kernel(image: &[u8], width: Width) -> Result<(Self, Source), TypesError> {
         match Self::find(image) {
             Ok(types) => Ok((types, Source::Btf)),
@@ -155,22 +148,22 @@ impl Types {
         }
     }
 
-    /// How many types there are, `void` included.
+    /// Returns how many types there are, `void` included.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether there is nothing but `void`.
+    /// Returns whether there is nothing but `void`.
     pub fn is_empty(&self) -> bool {
         self.records.len() <= 1
     }
 
-    /// How wide pointers are.
+    /// Returns how wide pointers are.
     pub const fn width(&self) -> Width {
         self.width
     }
 
-    /// How many functions are described.
+    /// Returns how many functions are described.
     pub fn functions(&self) -> usize {
         let is = |r: &&Record| matches!(r.kind, Kind::Function(_));
         self.records.iter().filter(is).count()
@@ -184,19 +177,21 @@ impl Types {
     }
 
     fn string(&self, offset: u32) -> &str {
+        // The strings end with a NUL, so only an offset past them has no end: it names nothing.
         let rest = self.strings.get(offset as usize..).unwrap_or_default();
         let end = rest.iter().position(|&b| b == 0).unwrap_or(0);
         std::str::from_utf8(&rest[..end]).unwrap_or_default()
     }
 
-    /// The name of a type as declared: without `struct`, empty for nameless types and for pointers, arrays and such.
+    /// Returns the name of a type as declared: without `struct`, empty for nameless types and for pointers, arrays and
+    /// such.
     pub fn plain_name(&self, ty: TypeId) -> &str {
         self.records
             .get(ty.0 as usize)
             .map_or("", |r| self.string(r.name))
     }
 
-    /// Every type declared as `name`, whatever it is.
+    /// Returns every type declared as `name`, whatever it is.
     fn named(&self, name: &str) -> impl Iterator<Item = TypeId> {
         let key = |&i: &u32| self.plain_name(TypeId(i));
         let start = self.by_name.partition_point(|i| key(i) < name);
@@ -204,13 +199,13 @@ impl Types {
         self.by_name[start..end].iter().map(|&i| TypeId(i))
     }
 
-    /// The structure or union `name` that is defined here.
+    /// Returns the structure or union `name` that is defined here.
     pub fn structure(&self, name: &str) -> Option<TypeId> {
         self.named(name)
             .find(|&ty| matches!(self.kind(ty), Kind::Composite { .. }))
     }
 
-    /// The function `name`. Names are of C: a static function may exist several times, then it is the first.
+    /// Returns the function `name`. Names are of C: a static function may exist several times, then it is the first.
     pub fn function(&self, name: &str) -> Option<Prototype<'_>> {
         let prototype = self.named(name).find_map(|ty| match self.kind(ty) {
             Kind::Function(prototype) => Some(*prototype),
@@ -246,7 +241,7 @@ impl Types {
         })
     }
 
-    /// The type behind typedefs and qualifiers.
+    /// Returns the type behind typedefs and qualifiers.
     pub fn strip(&self, mut ty: TypeId) -> TypeId {
         for _ in 0..MAX_DEPTH {
             match self.kind(ty) {
@@ -257,7 +252,7 @@ impl Types {
         VOID
     }
 
-    /// What a pointer points to; `None` if it is none.
+    /// Returns what a pointer points to; `None` if it is none.
     pub fn pointee(&self, ty: TypeId) -> Option<TypeId> {
         match self.kind(self.strip(ty)) {
             Kind::Pointer(to) => Some(*to),
@@ -265,15 +260,16 @@ impl Types {
         }
     }
 
-    /// Whether this is a structure or union, or an array: not a number or a pointer.
+    /// Returns whether this is a structure or union, or an array: not a number or a pointer.
     pub fn is_composite(&self, ty: TypeId) -> bool {
         let kind = self.kind(self.strip(ty));
         matches!(kind, Kind::Composite { .. } | Kind::Array { .. })
     }
 
-    /// The size in bytes; `None` for what has none (`void`, functions, structures that are only declared).
+    /// Returns the size in bytes; `None` for what has none (`void`, functions, structures that are only declared).
     pub fn size(&self, ty: TypeId) -> Option<u32> {
         let mut ty = ty;
+        // A chain in a hostile blob may be a circle, and a product of arrays overflow.
         let mut factor = 1u32;
         for _ in 0..MAX_DEPTH {
             let size = match self.kind(ty) {
@@ -298,8 +294,9 @@ impl Types {
         None
     }
 
-    /// The member `name` of a structure or union, also inside nameless ones that it contains.
+    /// Returns the member `name` of a structure or union, also inside nameless ones that it contains.
     pub fn member(&self, composite: TypeId, name: &str) -> Option<Member> {
+        // Nameless structures may share inner ones: without a bound on visits a small blob would take exponential time.
         let mut visits = MAX_VISITS;
         self.member_within(composite, name, 0, &mut visits)
     }
@@ -318,6 +315,7 @@ impl Types {
             return None;
         }
         let members = self.members.get(span(members))?;
+        // Its own members come first, as C has it: a name cannot be both.
         for raw in members {
             *visits = visits.checked_sub(1)?;
             if self.string(raw.name) == name && !name.is_empty() {
@@ -336,7 +334,7 @@ impl Types {
         None
     }
 
-    /// A member with the two ways to write bit-fields made one.
+    /// Returns a member with the two ways to write bit-fields made one.
     fn as_member(&self, raw: &RawMember) -> Member {
         let (mut bit_offset, mut bit_size) = (raw.bit_offset, raw.bit_size);
         if bit_size == 0
@@ -353,7 +351,7 @@ impl Types {
         }
     }
 
-    /// The names of a structure's own members, those of nameless inner structures left out.
+    /// Returns the names of a structure's own members, those of nameless inner structures left out.
     pub fn member_names(&self, composite: TypeId) -> impl Iterator<Item = &str> {
         let members = match self.kind(self.strip(composite)) {
             Kind::Composite { members, .. } => self.members.get(span(members)),
@@ -366,14 +364,14 @@ impl Types {
             .filter(|n| !n.is_empty())
     }
 
-    /// The name that an enumeration gives to a value.
+    /// Returns the name that an enumeration gives to a value.
     fn enum_name(&self, values: &Range<u32>, value: i64) -> Option<&str> {
         let values = self.values.get(span(values))?;
         let found = values.iter().find(|v| v.value == value)?;
         Some(self.string(found.name))
     }
 
-    /// A type as C writes it, for example `struct device *`.
+    /// Returns a type as C writes it, for example `struct device *`.
     pub fn type_name(&self, ty: TypeId) -> String {
         let mut out = String::new();
         self.write_name(ty, 0, &mut out);
@@ -414,6 +412,7 @@ impl Types {
             }
             Kind::Array { element, count } => {
                 self.write_name(*element, depth + 1, out);
+                // Writing to a `String` cannot fail.
                 let _ = write!(out, "[{count}]");
             }
             Kind::Function(prototype) => self.write_name(*prototype, depth + 1, out),

@@ -18,7 +18,7 @@ const EMBEDDED: &str = include_str!("offsets.toml");
 /// Longest banner that is looked at, in bytes.
 const MAX_BANNER: usize = 512;
 
-/// What is wrong with a table.
+/// The reason for which a table cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
     /// No TOML, or not of the expected form.
@@ -44,11 +44,11 @@ pub struct Tables {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Build {
-    /// What stands after "Linux version " up to the blank, any of these.
+    /// The releases, which follow "Linux version " in the banner up to the blank.
     releases: Vec<String>,
-    /// What else stands in the banner, and tells this build from others of the same release.
+    /// A text that is also in the banner, and tells this build from others of the same release.
     contains: String,
-    /// By name.
+    /// The structures by name.
     #[serde(default)]
     structures: BTreeMap<String, Structure>,
     /// Arguments by the name of the function, each as C writes it: `struct device *dev`.
@@ -59,7 +59,7 @@ struct Build {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Structure {
-    /// In bytes.
+    /// The size in bytes.
     size: u32,
     members: BTreeMap<String, Field>,
 }
@@ -69,14 +69,14 @@ struct Structure {
 struct Field {
     /// Offset in bytes.
     at: u32,
-    /// As C writes it.
+    /// The type as C writes it.
     #[serde(rename = "type")]
     ty: String,
     /// Lowest bit and width, for bit-fields.
     bits: Option<(u8, u8)>,
 }
 
-/// The kernel's banner in its image or in RAM: "Linux version ..." up to the end of the line.
+/// Returns the kernel's banner in its image or in RAM: "Linux version ..." up to the end of the line.
 pub fn banner(image: &[u8]) -> Option<&str> {
     const START: &[u8] = b"Linux version ";
     let mut at = 0;
@@ -100,8 +100,9 @@ pub fn banner(image: &[u8]) -> Option<&str> {
 }
 
 impl Tables {
-    /// The tables that come with the program.
+    /// Returns the tables that come with the program.
     pub fn embedded() -> Self {
+        // A test reads them, so that they are in order in every build.
         Self::parse(EMBEDDED).unwrap_or(Self { build: Vec::new() })
     }
 
@@ -111,13 +112,14 @@ impl Tables {
     /// [`TableError`] with the place or the type that cannot be understood.
     pub fn parse(text: &str) -> Result<Self, TableError> {
         let tables: Self = toml::from_str(text).map_err(|e| TableError::Format(e.to_string()))?;
+        // Types are made only when a kernel fits: what is wrong with them shows here, where the user can be told.
         for build in &tables.build {
             build.types()?;
         }
         Ok(tables)
     }
 
-    /// The types of the build with this banner.
+    /// Returns the types of the build with this banner.
     pub fn types(&self, banner: &str) -> Option<Types> {
         let release = banner.strip_prefix("Linux version ")?;
         let release = release.split_once(' ').map_or(release, |(r, _)| r);
@@ -135,6 +137,7 @@ impl Build {
         for (name, structure) in &self.structures {
             builder.declare(name, structure.size);
         }
+        // After all structures are declared: members point to structures that come later.
         for (name, structure) in &self.structures {
             builder.define(name, structure)?;
         }
@@ -150,7 +153,7 @@ impl Build {
 /// Puts types together by hand.
 struct Builder {
     types: Types,
-    /// By how C writes them.
+    /// The types by how C writes them.
     known: HashMap<String, TypeId>,
 }
 
@@ -195,7 +198,7 @@ impl Builder {
         TypeId(self.types.records.len() as u32 - 1)
     }
 
-    /// A structure, still without members, so that pointers to it can be named.
+    /// Adds a structure, still without members, so that pointers to it can be named.
     fn declare(&mut self, name: &str, size: u32) {
         let kind = Kind::Composite {
             union: false,
@@ -267,7 +270,7 @@ impl Builder {
         Ok(())
     }
 
-    /// A type as C writes it, `const` only before what it qualifies.
+    /// Returns the type that C writes as `text`, `const` only before what it qualifies.
     fn ty(&mut self, text: &str) -> Result<TypeId, TableError> {
         let text = text.trim();
         if let Some(&ty) = self.known.get(text) {
@@ -289,7 +292,7 @@ impl Builder {
     }
 }
 
-/// A number or a structure that is only declared, and its name. Sizes are those of the ARM EABI.
+/// Returns a number or a structure that is only declared, and its name. Sizes are those of the ARM EABI.
 fn basic(text: &str) -> Option<(&str, Kind)> {
     let words: Vec<&str> = text.split_whitespace().collect();
     if let [tag @ ("struct" | "union"), name] = words[..] {
@@ -309,6 +312,7 @@ fn basic(text: &str) -> Option<(&str, Kind)> {
         (2, ..) => 8,
         _ => 4,
     };
+    // `char` is unsigned in the ARM EABI.
     let plain_char = text == "char";
     let kind = Kind::Int {
         size: size.into(),
@@ -349,7 +353,7 @@ pub fn describe(types: &Types, wanted: &[(&str, &[&str])]) -> String {
     out
 }
 
-/// A type in the words of a table: typedefs are taken for what they stand for.
+/// Returns a type in the words of a table: typedefs are taken for what they stand for.
 fn expressible(types: &Types, ty: TypeId) -> Option<String> {
     let mut ty = ty;
     let mut stars = String::new();
@@ -358,6 +362,7 @@ fn expressible(types: &Types, ty: TypeId) -> Option<String> {
         match types.kind(ty) {
             Kind::Pointer(to) => {
                 stars.push('*');
+                // `const` counts only right before what the last pointer leads to, as a table has it.
                 constant = "";
                 ty = *to;
             }

@@ -9,17 +9,17 @@ use super::{Member, TypeId};
 /// The most components that a path may have.
 const MAX_COMPONENTS: usize = 64;
 
-/// Why a path leads nowhere.
+/// The reason for which a path cannot be resolved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// Not written as a path.
+    /// It is not written as a path.
     #[error("`{path}` is not a path of members: expected {expected} at column {column}")]
     Syntax {
         /// The path.
         path: String,
-        /// What should stand there.
+        /// The element that is expected there.
         expected: &'static str,
-        /// Where, counted from 1.
+        /// The column, counted from 1.
         column: usize,
     },
     /// No such structure.
@@ -30,7 +30,7 @@ pub enum PathError {
     NoMember {
         /// The type.
         ty: String,
-        /// What was asked for.
+        /// The member that was asked for.
         member: String,
         /// Something like it, in brackets, or nothing.
         hint: String,
@@ -40,7 +40,7 @@ pub enum PathError {
     NotAStructure {
         /// The type.
         ty: String,
-        /// What was asked for.
+        /// The member that was asked for.
         member: String,
     },
     /// An index into what is no array.
@@ -68,7 +68,7 @@ pub enum Step {
     Deref,
 }
 
-/// Where a bit-field lies.
+/// The position of a bit-field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bits {
     /// Its lowest bit, from bit 0 of the byte at the address.
@@ -80,7 +80,7 @@ pub struct Bits {
 /// A resolved path: from the address of an object to one of its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
-    /// What to do, in order.
+    /// The steps, in order.
     pub steps: Vec<Step>,
     /// Set if the part is a bit-field.
     pub bits: Option<Bits>,
@@ -89,7 +89,7 @@ pub struct Path {
 }
 
 impl Path {
-    /// Bytes from the object to the part; `None` if pointers must be followed.
+    /// Returns the bytes from the object to the part; `None` if pointers must be followed.
     pub fn offset(&self) -> Option<u32> {
         self.steps.iter().try_fold(0u32, |sum, step| match step {
             Step::Add(bytes) => Some(sum.wrapping_add(*bytes)),
@@ -105,11 +105,12 @@ enum Component<'a> {
     Index(u32),
 }
 
-/// Splits a path; an empty one has no components.
+/// Splits a path into components; an empty one has no components.
 fn components(path: &str) -> Result<Vec<Component<'_>>, PathError> {
     let mut rest = path;
     let mut components = Vec::new();
     let error = |rest: &str, expected| PathError::Syntax {
+        // A path may be of any length: the message shows its beginning.
         path: path.chars().take(200).collect(),
         expected,
         column: path.len() - rest.len() + 1,
@@ -175,7 +176,7 @@ impl Walk<'_> {
         self.bits = 0;
     }
 
-    /// Follows the pointer that was come to.
+    /// Follows the pointer that the way so far leads to.
     fn follow(&mut self, to: TypeId) {
         self.flush();
         self.steps.push(Step::Deref);
@@ -229,6 +230,7 @@ impl Walk<'_> {
             }
             _ => return Err(PathError::NotAnArray(name)),
         };
+        // A pointer to a structure that is only declared cannot be indexed: its size is not known.
         let size = self
             .types
             .size(element)
@@ -243,7 +245,7 @@ impl Walk<'_> {
     }
 }
 
-/// The error, with a member of a similar name if there is one.
+/// Returns the error, with a member of a similar name if there is one.
 fn no_member(types: &Types, composite: TypeId, name: &str) -> PathError {
     let similar = |candidate: &&str| candidate.contains(name) || name.contains(*candidate);
     let hint = types
@@ -258,7 +260,7 @@ fn no_member(types: &Types, composite: TypeId, name: &str) -> PathError {
 }
 
 impl Types {
-    /// Resolves `path` from the structure or union `name` on. An empty path is the structure itself.
+    /// Resolves `path` from the structure or union `name` on. An empty path stands for the structure itself.
     ///
     /// # Errors
     /// [`PathError`] says what is not there.
@@ -289,6 +291,7 @@ impl Types {
                 Component::Index(index) => walk.index(index)?,
             }
         }
+        // Before `flush`, which leaves whole bytes only.
         let bits = walk.size.map(|size| Bits {
             offset: (walk.bits % 8) as u8,
             size,

@@ -14,18 +14,18 @@ pub const MAX_HEADER: usize = 256;
 /// The largest blob taken for real, in bytes: distribution kernels have 3 to 8 MiB.
 pub const MAX_BLOB: usize = 64 << 20;
 
-/// Bits of a type's second word. Kinds had five bits and lengths sixteen before they were
-/// as_aarch64; the rest was zero.
+/// Returns the kind in a type's second word. Kinds had five bits and lengths sixteen before they were widened; the rest
+/// was zero.
 pub const fn kind(info: u32) -> u32 {
     info >> 24 & 0x7f
 }
 
-/// How many elements follow the type.
+/// Returns how many elements follow the type.
 pub const fn length(info: u32) -> usize {
     (info & 0xff_ffff) as usize
 }
 
-/// `kind_flag`: bit-fields in a structure, a union in a forward declaration, signed values in an enumeration.
+/// Returns `kind_flag`: bit-fields in a structure, a union in a forward declaration, signed values in an enumeration.
 pub const fn flag(info: u32) -> bool {
     info >> 31 != 0
 }

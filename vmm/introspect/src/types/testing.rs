@@ -32,7 +32,7 @@ impl Writer {
         at
     }
 
-    /// A type with all that follows it; its number.
+    /// Writes a type with all that follows it, and returns its number.
     pub(crate) fn raw(&mut self, name: &str, info: u32, size: u32, more: &[u32]) -> u32 {
         let name = self.name(name);
         for word in [name, info, size].iter().chain(more) {
@@ -51,7 +51,7 @@ impl Writer {
         )
     }
 
-    /// A kind without more than a type it refers to.
+    /// Writes a kind without more than a type it refers to.
     pub(crate) fn to(&mut self, kind: u32, name: &str, ty: u32) -> u32 {
         self.raw(name, kind << 24, ty, &[])
     }
@@ -60,7 +60,7 @@ impl Writer {
         self.raw("", kinds::ARRAY << 24, 0, &[element, 1, count])
     }
 
-    /// Members: name, type, offset in bits, width (0 unless a bit-field).
+    /// Writes a structure or union with its members: name, type, offset in bits, width (0 unless a bit-field).
     pub(crate) fn composite(
         &mut self,
         kind: u32,
@@ -120,7 +120,7 @@ impl Writer {
 pub(crate) const SIGNED: u32 = 1;
 pub(crate) const BOOL: u32 = 4;
 
-/// Something like the kernel's `struct device`, with everything that paths must get through.
+/// Returns something like the kernel's `struct device`, with everything that paths must get through.
 pub(crate) fn device_like() -> Writer {
     let mut w = Writer::new();
     let int = w.int("int", 4, SIGNED);
@@ -196,7 +196,7 @@ pub(crate) fn device_like() -> Writer {
     w
 }
 
-/// Something like the `struct device` of a 64-bit kernel, and functions that take it and others.
+/// Returns something like the `struct device` of a 64-bit kernel, and functions that take it and others.
 pub(crate) fn aarch64_device_like() -> Writer {
     use kinds::{CONST, ENUM64, FUNC_PROTO, PTR};
     let mut w = Writer::new();

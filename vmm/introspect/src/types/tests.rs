@@ -142,7 +142,7 @@ fn what_is_further_away_than_4_gib_is_not_found() {
     );
 }
 
-/// A device at 0xc000_0000 with everything it points to.
+/// Returns memory with a device at 0xc000_0000 with everything it points to.
 fn guest() -> Vec<u8> {
     let mut ram = vec![0; 0x1000];
     let mut put = |at: usize, bytes: &[u8]| ram[at..at + bytes.len()].copy_from_slice(bytes);

@@ -1,4 +1,4 @@
-//! What stands in guest memory at the end of a path, in the form that its type gives it.
+//! What is in guest memory at the end of a path, in the form that its type gives it.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::symbols::Symbols;
 /// The longest text that is shown, in bytes.
 pub const MAX_SHOWN: usize = 256;
 
-/// Why there is no value.
+/// The reason for which there is no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
     /// Memory that cannot be read.
@@ -57,7 +57,7 @@ pub enum Value {
     },
     /// A pointer, or an address in a register.
     Pointer {
-        /// Where it points.
+        /// The address that it points to.
         address: u64,
         /// The symbol there, if any: `iommu_ops` or `vprintk+0x10 [module]`.
         location: Option<String>,
@@ -72,7 +72,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The value as a number, for comparisons: signs extended, addresses for pointers, texts and objects.
+    /// Returns the value as a number, for comparisons: signs extended, addresses for pointers, texts and objects.
     pub fn number(&self) -> Option<i128> {
         Some(match self {
             Self::Bool(b) => (*b).into(),
@@ -127,12 +127,13 @@ impl Reader<'_> {
     /// Follows `path` from the object at `start` to the address of its end.
     ///
     /// # Errors
-    /// [`ValueError`] when a pointer on the way is null or cannot be read.
+    /// [`ValueError`] if a pointer on the way is null or cannot be read.
     pub fn locate(&self, start: u64, path: &Path) -> Result<u64, ValueError> {
         let width = self.types.width();
         let mut address = start;
         for step in &path.steps {
             match step {
+                // Wraps as the guest's own arithmetic with addresses does.
                 Step::Add(bytes) => address = width.cut(address.wrapping_add((*bytes).into())),
                 Step::Deref => {
                     address = self.memory.pointer(address, width)?;
@@ -145,16 +146,16 @@ impl Reader<'_> {
         Ok(address)
     }
 
-    /// The value at the end of `path`, from the object at `start` on.
+    /// Returns the value at the end of `path`, from the object at `start` on.
     ///
     /// # Errors
-    /// [`ValueError`] when memory on the way or the value itself cannot be read.
+    /// [`ValueError`] if memory on the way or the value itself cannot be read.
     pub fn read(&self, start: u64, path: &Path) -> Result<Value, ValueError> {
         let address = self.locate(start, path)?;
         self.value(address, path.ty, path.bits)
     }
 
-    /// The value of type `ty` at `address`.
+    /// Returns the value of type `ty` at `address`.
     fn value(&self, address: u64, ty: TypeId, bits: Option<Bits>) -> Result<Value, ValueError> {
         let stripped = self.types.strip(ty);
         let object = || Value::Object {
@@ -169,6 +170,7 @@ impl Reader<'_> {
             Kind::Pointer(_) => self.types.width().bytes(),
             _ => return Ok(object()),
         };
+        // Wider numbers, such as `__int128`, and sizes that a hostile blob makes up.
         if !(1..=8).contains(&size) {
             return Ok(object());
         }
@@ -190,11 +192,12 @@ impl Reader<'_> {
         };
         let length = (offset + width).div_ceil(8) as usize;
         self.memory.read(address, &mut bytes[..length])?;
+        // In 128 bits, as a bit-field of 64 bits that begins within a byte reaches into a ninth.
         let value = u128::from_le_bytes(bytes) >> offset;
         Ok((value as u64 & mask(width), width))
     }
 
-    /// A raw number as `ty`, which is no alias.
+    /// Returns a raw number as `ty`, which is no alias.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_possible_wrap,
@@ -223,8 +226,8 @@ impl Reader<'_> {
         }
     }
 
-    /// An argument or a result: the content `raw` of a register as `ty`. Wider types need two registers and come as
-    /// what the first has of them.
+    /// Returns an argument or a result: the content `raw` of a register as `ty`. Wider types need two registers and
+    /// come as what the first has of them.
     pub fn register(&self, ty: TypeId, raw: u64) -> Value {
         let stripped = self.types.strip(ty);
         let all = self.types.width().bytes();
@@ -236,6 +239,7 @@ impl Reader<'_> {
     }
 
     fn pointer(&self, to: TypeId, address: u64) -> Value {
+        // A `char *` whose text cannot be read is shown as the pointer that it is.
         if address != 0
             && self.is_char(to)
             && let Ok(text) = self.text(address, MAX_SHOWN)
@@ -257,6 +261,7 @@ impl Reader<'_> {
     }
 
     fn text(&self, address: u64, size: usize) -> Result<Value, MemoryError> {
+        // A text as long as its array has no NUL, and is complete all the same.
         let (bytes, ended) = self.memory.text(address, size.min(MAX_SHOWN))?;
         let whole_array = bytes.len() == size;
         Ok(Value::Text {
@@ -266,7 +271,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Whether this is C's `char`: `u8` and the like are numbers.
+    /// Returns whether this is C's `char`: `u8` and the like are numbers.
     fn is_char(&self, ty: TypeId) -> bool {
         let mut ty = ty;
         for _ in 0..super::MAX_DEPTH {
@@ -280,12 +285,13 @@ impl Reader<'_> {
         false
     }
 
-    /// The name of the `struct device` at `device`, as `dev_name()` of the kernel takes it: the
+    /// Returns the name of the `struct device` at `device`, as `dev_name()` of the kernel takes it: the
     /// initial name, or that of its kernel object (include/linux/device.h).
     ///
     /// # Errors
-    /// [`ValueError`] when the structure is not known or cannot be read.
+    /// [`ValueError`] if the structure is not known or cannot be read.
     pub fn device_name(&self, device: u64) -> Result<String, ValueError> {
+        // The initial name holds until the device is added; `device_add` (drivers/base/core.c) then clears it.
         for path in ["init_name", "kobj.name"] {
             let path = self.types.resolve("device", path)?;
             if let Value::Text { text, .. } = self.read(device, &path)? {
@@ -296,7 +302,7 @@ impl Reader<'_> {
     }
 }
 
-/// Ones in the low `width` bits.
+/// Returns ones in the low `width` bits.
 fn mask(width: u32) -> u64 {
     u64::MAX.checked_shr(64 - width.min(64)).unwrap_or(0)
 }

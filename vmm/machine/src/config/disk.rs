@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use vmm_base::TextError;
 
 use super::PortConfig;
 
@@ -70,9 +71,9 @@ impl DiskConfig {
 /// `FILE`, `FILE,ro`, `FILE,overlay`, `FILE,raw`, `FILE,queues=N`, `FILE,iommu=PORT`,
 /// `FILE,clock=NAME`, `FILE,broken`, `FILE,coherent`, in any combination.
 impl FromStr for DiskConfig {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         let mut parts = text.split(',');
         let path = parts.next().unwrap_or_default();
         if path.is_empty() {
@@ -84,7 +85,7 @@ impl FromStr for DiskConfig {
             // Clocks are listed one by one; everything else is said once.
             let key = option.split_once('=').map_or(option, |(key, _)| key);
             if key != "clock" && single.contains(&key) {
-                return Err(format!("{text:?} says {key} twice"));
+                return Err(format!("{text:?} says {key} twice").into());
             }
             single.push(key);
             match option.split_once('=') {
@@ -107,7 +108,7 @@ impl FromStr for DiskConfig {
                     return Err(format!(
                         "{option:?} is not a disk option: use ro, overlay, raw, queues=N, iommu=NAME:N, clock=NAME, \
                          broken or coherent"
-                    ));
+                    ).into());
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use vmm_base::TextError;
 
 use super::VirtioIommuOptions;
 
@@ -141,9 +142,9 @@ impl IommuConfig {
 
 /// `MODEL`, `MODEL,name=NAME`, `virtio,bypass=BOOL`, `virtio,indirect=BOOL`.
 impl FromStr for IommuConfig {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         let mut parts = text.split(',');
         let name = parts.next().unwrap_or_default();
         let Some(model) = IommuModel::ALL
@@ -151,13 +152,13 @@ impl FromStr for IommuConfig {
             .find(|model| model.name() == name)
         else {
             let known = IommuModel::listed(|model| model.name().to_owned());
-            return Err(format!("{name:?} is not an IOMMU: use {known}"));
+            return Err(format!("{name:?} is not an IOMMU: use {known}").into());
         };
         let mut iommu = Self::new(model);
         for option in parts {
             match option.split_once('=') {
                 Some(("name", _)) if iommu.name.is_some() => {
-                    return Err(format!("{text:?} names the IOMMU twice"));
+                    return Err(format!("{text:?} names the IOMMU twice").into());
                 }
                 Some(("name", name)) => iommu.name = Some(name.to_owned()),
                 Some((option @ ("bypass" | "indirect"), value)) => {
@@ -174,7 +175,8 @@ impl FromStr for IommuConfig {
                     return Err(format!(
                         "{option:?} is not an option of an IOMMU: use name=NAME, or bypass=BOOL or \
                             indirect=BOOL for virtio"
-                    ));
+                    )
+                    .into());
                 }
             }
         }
@@ -198,9 +200,9 @@ pub enum PortConfig {
 
 /// `none`, `NAME` or `NAME:UTLB`.
 impl FromStr for PortConfig {
-    type Err = String;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         let (name, utlb) = match text.split_once(':') {
             None => (text, None),
             Some((name, number)) => {

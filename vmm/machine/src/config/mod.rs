@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use vmm_base::ByteSize;
+use vmm_base::{ByteSize, TextError};
 
 use super::layout::Range;
 
@@ -311,7 +311,7 @@ pub enum ConfigError {
         /// The IOMMU.
         name: String,
         /// What is wrong.
-        why: String,
+        why: TextError,
     },
     /// An IOMMU that is no virtio-iommu is described like one.
     #[error("the IOMMU {0} has options of a virtio-iommu, but is none")]

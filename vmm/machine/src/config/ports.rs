@@ -151,7 +151,8 @@ impl Config {
                 (_, IommuModel::Virtio) => {
                     let device = self.virtio_iommu(index)?;
                     let checked = iommu.virtio.iter().try_for_each(VirtioIommuOptions::check);
-                    let checked = checked.and_then(|()| device.check().map_err(|e| e.to_string()));
+                    let checked =
+                        checked.and_then(|()| device.check().map_err(|e| e.to_string().into()));
                     checked.map_err(|why| ConfigError::VirtioIommu { name: name(), why })?;
                 }
                 (Some(_), _) => return Err(ConfigError::VirtioOptions(name())),

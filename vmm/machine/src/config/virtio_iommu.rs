@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use viommu::virtio::{
     DEFAULT_MAX_MAPPINGS, EndpointConfig, ReservedKind, ReservedRegion, VirtioIommuConfig,
 };
+use vmm_base::TextError;
 
 use super::ByteSize;
 
@@ -104,21 +105,17 @@ impl VirtioIommuOptions {
     ///
     /// # Errors
     /// The first thing that is wrong, as the end of a sentence.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), TextError> {
         if let Some(size) = self.page_sizes.iter().find(|s| !s.0.is_power_of_two()) {
-            return Err(format!("a page size of {size} is no power of two"));
+            return Err(format!("a page size of {size} is no power of two").into());
         }
         if self.max_mappings == 0 || self.max_mappings > MAX_MAPPINGS {
             let most = self.max_mappings;
-            return Err(format!(
-                "it can hold 1 to {MAX_MAPPINGS} mappings, not {most}"
-            ));
+            return Err(format!("it can hold 1 to {MAX_MAPPINGS} mappings, not {most}").into());
         }
         if self.reserved.len() > MAX_RESERVED {
             let regions = self.reserved.len();
-            return Err(format!(
-                "{regions} reserved regions are more than {MAX_RESERVED}"
-            ));
+            return Err(format!("{regions} reserved regions are more than {MAX_RESERVED}").into());
         }
         Ok(())
     }

@@ -14,7 +14,6 @@ use vmm_base::HostClock;
 use vmm_devices::uart::ConsoleSink;
 use vmm_files::input;
 
-use super::assemble::assemble;
 use super::config::{Config, TimeMode};
 use super::error::Error;
 use super::iommu::IommuSink;
@@ -24,8 +23,7 @@ use super::sections::{Form, ReadError, Reader, Writer};
 use super::snapshot::{Fork, Snapshot};
 use super::sources::{Moved, Role, Source};
 use super::{Accel, Machine, Reason};
-use crate::vcpu::{Ending, Pace, Replay, RunSlice, Waker, check};
-use crate::wiring::HostConnections;
+use crate::vcpu::{Ending, Pace, Replay, RunSlice, check};
 
 /// Recordings.
 static FORM: Form = Form {
@@ -155,7 +153,8 @@ impl<W: Write + 'static> Recorder<W> {
             snapshot: None,
             config,
         };
-        let machine = Machine::paced(&header.config, console, sink, epoch)?;
+        let machine = Machine::builder(&header.config, console);
+        let machine = machine.iommu_sink(sink).recorded(epoch).build()?;
         Self::of(machine, &header, HostClock::new(), out)
     }
 
@@ -233,28 +232,6 @@ impl<W: Write + 'static> Recorder<W> {
 }
 
 impl Machine {
-    /// A machine whose clock moves between slices of work only, and whose devices work on the thread that runs it.
-    fn paced(
-        config: &Config,
-        console: Box<dyn ConsoleSink>,
-        sink: Option<Arc<dyn IommuSink>>,
-        epoch: u32,
-    ) -> Result<Self, Error> {
-        let waker = Arc::new(Waker::default());
-        let config = Config {
-            accel: Accel::Emulated,
-            ..config.clone()
-        };
-        let connections = HostConnections {
-            console,
-            sink: sink.as_ref(),
-            injection: None,
-            waker: &waker,
-        };
-        let pieces = assemble(&config, connections, Some(epoch))?;
-        Ok(Self::from_pieces(config, pieces, waker))
-    }
-
     /// How it is now.
     fn turn(&mut self) -> RunSlice {
         RunSlice {
@@ -398,7 +375,10 @@ impl Recording {
                 for disk in &mut config.disks {
                     disk.overlay = !disk.read_only;
                 }
-                Machine::paced(&config, console, sink, *epoch)?
+                Machine::builder(&config, console)
+                    .iommu_sink(sink)
+                    .recorded(*epoch)
+                    .build()?
             }
         };
         let host = config.time == TimeMode::Host;

@@ -9,23 +9,22 @@ use guest_images::{Cache, Error, Image, Progress, Unit};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::show::{good, line, paragraph};
-use super::since;
 use crate::cli::{UserError, text};
 
-/// How often a plain report says how far it is.
+/// The time between two lines of a plain report.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
-/// How often the state is looked at.
+/// The time between two looks at the state.
 const TICK: Duration = Duration::from_millis(200);
 /// Before so much time has passed a pace says little.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// How far it is.
+/// The progress of an image.
 #[derive(Debug, Default)]
 struct State {
     task: String,
     total: Option<(u64, Unit)>,
     done: u64,
-    /// When the task began to advance, and from where: a build may go on from an earlier one.
+    /// The time at which the task began to advance, and its state then: a build may go on from an earlier one.
     pace: Option<(Instant, u64)>,
     notes: Vec<String>,
 }
@@ -66,7 +65,7 @@ impl Progress for Shared {
 }
 
 impl State {
-    /// The time left of the present task at its pace so far.
+    /// Returns the time left of the present task at its pace so far.
     fn left(&self, now: Instant) -> Option<Duration> {
         let ((total, _), (start, from)) = (self.total?, self.pace?);
         let elapsed = now.saturating_duration_since(start);
@@ -75,7 +74,7 @@ impl State {
             .then(|| elapsed.mul_f64(total.saturating_sub(self.done) as f64 / done as f64))
     }
 
-    /// Tenths of a percent of the present task, and words about it.
+    /// Returns tenths of a percent of the present task, and words about it.
     fn words(&self, now: Instant) -> (Option<u64>, String) {
         let share = self
             .total
@@ -98,7 +97,7 @@ impl Build {
     /// Starts to obtain an image.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// The host allows no more threads.
     pub fn start(cache: Cache, image: &'static str) -> Result<Self, UserError> {
         let shared = Shared::default();
         let mut progress = shared.clone();
@@ -139,6 +138,7 @@ impl Build {
         let result = self
             .thread
             .join()
+            // Joining fails only if the thread has panicked.
             .map_err(|_| UserError::new("obtaining the kernel failed: this is a bug in vmm"))?;
         let image = result?;
         good(&format!(
@@ -150,7 +150,7 @@ impl Build {
     }
 }
 
-/// Shows how far it is.
+/// Shows how far a build is.
 trait Reporter {
     fn show(&mut self, state: &State);
     fn note(&mut self, text: &str);
@@ -225,6 +225,11 @@ impl Reporter for Plain {
     fn note(&mut self, text: &str) {
         paragraph(&[text]);
     }
+}
+
+/// Returns words for the duration since `start`.
+fn since(start: Instant) -> String {
+    text::seconds(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

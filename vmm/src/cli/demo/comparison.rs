@@ -21,7 +21,8 @@ pub const REPORT: &str = "demo";
 /// Most decisive events that are shown of a run; the report has all.
 const SHOWN_EVENTS: usize = 6;
 
-/// Runs both cases, shows what they come to, and writes the report to `directory`. Whether both were as expected.
+/// Runs both cases, shows what they come to, and writes the report to `directory`. Returns whether both were as
+/// expected.
 pub fn run(directory: &Path) -> Result<bool, UserError> {
     paragraph(&[
         "Two disks, A and B, share one micro-TLB of a Renesas IPMMU. A is in use. B's driver is probed, but \
@@ -107,7 +108,7 @@ fn judge(case: &Case, kernel: &GuestKernel) -> Result<Judged, UserError> {
     Ok(judged)
 }
 
-/// What each side saw, run by run.
+/// Prints what each side saw, run by run.
 fn table(report: &Report) {
     for subject in report.subjects() {
         line(&show::strong(subject));
@@ -136,7 +137,7 @@ fn cell(run: &str, side: &str, seen: &Observation) {
     ));
 }
 
-/// When it was decided.
+/// Prints the decisive events of a run.
 fn events(run: &Run) {
     line(&show::strong(&format!("{}, the decisive events", run.name)));
     for decisive in run.decisive.iter().take(SHOWN_EVENTS) {
@@ -154,7 +155,7 @@ fn events(run: &Run) {
     line("");
 }
 
-/// What the probes did to the guest.
+/// Prints what the probes did to the guest.
 fn changes(report: &Report) {
     for run in &report.runs {
         let machine = &run.machine;

@@ -38,6 +38,7 @@ impl Guest {
         // On a thread of its own, with those of the machine below it: another one may have programs compile a kernel
         // meanwhile, which the sandbox would not let it.
         let ended = std::thread::scope(|scope| scope.spawn(|| Self::run(config)).join());
+        // A panic of the guest's thread is one of this command.
         ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
@@ -62,7 +63,7 @@ impl Guest {
         })
     }
 
-    /// An error unless the guest did its command and powered off.
+    /// Checks that the guest did its command and powered off.
     pub fn demand_success(&self) -> Result<(), UserError> {
         if self.reason != Reason::PowerOff {
             return Err(UserError::new(format!(
@@ -77,7 +78,7 @@ impl Guest {
             .map_or(Ok(()), |complaint| Err(UserError::new(complaint)))
     }
 
-    /// What the run took, as a sentence.
+    /// Returns what the run took, as a sentence.
     pub fn account(&self) -> String {
         format!(
             "The guest powered off after {} instructions and {} of its own time; here that took {} ({:.0} MIPS).",

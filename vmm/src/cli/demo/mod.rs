@@ -17,7 +17,7 @@ use super::files::Files;
 use super::install::{self, Install};
 use super::output::Output;
 use super::sandbox::SandboxArgs;
-use super::{Outcome, UserError, text};
+use super::{Outcome, UserError};
 
 /// Show the DMA teardown bug of 2017 and its fix, on one unmodified kernel with its devices behind an IOMMU.
 ///
@@ -87,7 +87,7 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     })
 }
 
-/// Boots the stock kernel; with the number of a step, while the other kernel is compiled.
+/// Boots the stock kernel; as a numbered step, while the other kernel is compiled.
 fn stock(cache: &Cache, step: Option<u32>) -> Result<(), UserError> {
     heading(step.unwrap_or(0), "A stock Debian kernel");
     if cache.image(STOCK)?.is_none() {
@@ -108,7 +108,7 @@ fn stock(cache: &Cache, step: Option<u32>) -> Result<(), UserError> {
     build.map_or(Ok(()), |build| build.wait().map(drop))
 }
 
-/// A machine for an image.
+/// Returns the configuration of a machine for an image.
 fn machine(image: &str, commands: &[&str]) -> Result<Config, UserError> {
     let mut words = vec![super::settings::DEFAULT_CMDLINE.to_owned()];
     words.extend(
@@ -165,9 +165,4 @@ fn farewell() {
         line(&format!("    {command:<44}  {meaning}"));
     }
     line("");
-}
-
-/// Words for a duration since `start`.
-fn since(start: std::time::Instant) -> String {
-    text::seconds(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
 }

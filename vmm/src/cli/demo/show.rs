@@ -11,7 +11,7 @@ pub fn line(text: &str) {
     stdout::print(&format!("{text}\n"));
 }
 
-/// The title of a step; 0 is none.
+/// Prints the title of a step; step 0 has no number.
 pub fn heading(step: u32, title: &str) {
     let title = if step == 0 {
         title.to_owned()
@@ -28,14 +28,14 @@ pub fn heading(step: u32, title: &str) {
     );
 }
 
-/// Some sentences.
+/// Prints some sentences.
 pub fn paragraph(lines: &[&str]) {
     for text in lines {
         line(&format!("  {text}"));
     }
 }
 
-/// The command that would do what comes next.
+/// Prints the command that would do what comes next.
 pub fn command(text: &str) {
     line(&format!(
         "  {} {}",
@@ -44,7 +44,7 @@ pub fn command(text: &str) {
     ));
 }
 
-/// Something that went well.
+/// Prints something that went well.
 pub fn good(text: &str) {
     line(&format!(
         "  {} {text}",
@@ -52,7 +52,7 @@ pub fn good(text: &str) {
     ));
 }
 
-/// Something that did not go as it should.
+/// Prints something that did not go as it should.
 pub fn bad(text: &str) {
     line(&format!(
         "  {} {text}",
@@ -60,12 +60,12 @@ pub fn bad(text: &str) {
     ));
 }
 
-/// A word to find a place by.
+/// Returns a word in bold, to find a place by.
 pub fn strong(text: &str) -> String {
     format!("  {}", Style::new().bold().apply_to(text))
 }
 
-/// Good or bad, at a glance.
+/// Returns the word of a mark, in its colour.
 pub fn mark(mark: Mark) -> String {
     let (word, style) = match mark {
         Mark::Ok => ("ok ", Style::new().green()),
@@ -92,6 +92,7 @@ impl Quoted {
             .chars()
             .filter(|c| *c == '\t' || !c.is_control())
             .collect();
+        // Lines of the kernel's log begin with their time in brackets, and are shown less bright.
         let ours = text.starts_with("guest: ") || !text.starts_with('[');
         let style = if ours {
             Style::new()

@@ -23,7 +23,7 @@ use vmm::campaign::start::{Boot, Forked, Start};
 use vmm::campaign::{Outcome as RunOutcome, Summary, write_html, write_junit};
 use vmm::faults::plan::{self, SHIPPED};
 use vmm::faults::spec::Plan;
-use vmm::{GuestKernel, KernelChoice};
+use vmm::{GuestKernel, KernelChoice, TextError};
 
 use self::outputs::Outputs;
 use super::files::Files;
@@ -114,7 +114,7 @@ Exit codes:
 /// The page in the report's directory.
 const REPORT_PAGE: &str = "index.html";
 
-fn outcome(text: &str) -> Result<RunOutcome, String> {
+fn outcome(text: &str) -> Result<RunOutcome, TextError> {
     serde_json::from_value(text.into()).map_err(|_| {
         "use unaffected, recovered, device-lost, silent-corruption, hang, crash or vmm-error".into()
     })
@@ -137,7 +137,7 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     };
     args.check(&plan)?;
     args.check_files(name)?;
-    campaign::check(&plan).map_err(UserError::new)?;
+    campaign::check(&plan)?;
     let timeline = args.timeline.as_deref().map(Timeline::at).transpose()?;
     let mut header = args.header(name, &plan)?;
     let outputs = Outputs::new(&args, &header)?;
@@ -157,9 +157,9 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     let start: Box<dyn Start> = if args.reboot {
         Box::new(boot)
     } else {
-        Box::new(Forked::new(boot).map_err(UserError::new)?)
+        Box::new(Forked::new(boot)?)
     };
-    let prepared = Prepared::new(&plan, &scenario, &*start).map_err(UserError::new)?;
+    let prepared = Prepared::new(&plan, &scenario, &*start)?;
     let task = |run: u64| {
         if args.systematic {
             prepared.systematic_task(args.seed, run)
@@ -205,7 +205,7 @@ fn list() -> Result<Outcome, UserError> {
     Ok(Outcome::Success)
 }
 
-/// Runs one run again and tells all about it.
+/// Repeats one run and tells all about it.
 fn repeat(
     args: &Args,
     prepared: &Prepared<'_>,
@@ -258,7 +258,7 @@ struct Results<'r> {
 }
 
 impl Args {
-    /// The campaign's journal, if it has one.
+    /// Returns the campaign's journal, if it has one.
     fn journal_file(&self) -> Option<PathBuf> {
         let kept = self.report.as_ref().map(|dir| dir.join("journal.jsonl"));
         self.journal.clone().or(kept)
@@ -279,8 +279,8 @@ impl Args {
         files.check()
     }
 
-    /// What can be said of numbers of runs before the scenario has run. How many points it has, of which a systematic
-    /// campaign has its runs, is not known before.
+    /// Checks what can be checked of numbers of runs before the scenario has run. How many points it has, of which a
+    /// systematic campaign has its runs, is not known before.
     fn check(&self, plan: &Plan) -> Result<(), UserError> {
         match (self.runs, self.run) {
             (Some(0), _) => Err(UserError::new("--runs 0 runs nothing: use 1 or more")),
@@ -314,7 +314,7 @@ impl Args {
         sandbox::filter()
     }
 
-    /// The exit code for runs that ended so.
+    /// Returns the exit code for runs that ended so.
     fn judge(&self, mut outcomes: impl Iterator<Item = RunOutcome>) -> Outcome {
         let denied = |o: RunOutcome| o == RunOutcome::VmmError || self.deny.contains(&o);
         if outcomes.any(denied) {
@@ -324,7 +324,7 @@ impl Args {
         }
     }
 
-    /// What the campaign is, but for its kernel.
+    /// Returns what the campaign is, but for its kernel.
     fn header(&self, name: &str, plan: &Plan) -> Result<Header, UserError> {
         let plan_text = serde_json::to_vec(plan).map_err(fail)?;
         let digest = format!("{:x}", Sha256::digest(plan_text));
@@ -359,6 +359,7 @@ impl Args {
         let bar = progress(runs, done.len() as u64);
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let jobs = self.jobs.unwrap_or(cores);
+        // A file of results needs each run's record in full; a table does with less, which bounds memory.
         let mut retention = self.json.is_none().then(RetentionPolicy::default);
         let mut trim = |record: &mut Record| retention.iter_mut().for_each(|t| t.trim(record));
         done.values_mut().for_each(&mut trim);
@@ -429,8 +430,8 @@ impl Args {
     }
 }
 
-/// What came of doing `count` runs again, of which `others` were not what they had been. Some of them may have been
-/// `read` from a journal.
+/// Returns what came of doing `count` runs again, of which `others` were not what they had been. Some of them may have
+/// been `read` from a journal.
 fn repeated(summary: &Summary, count: usize, others: &[Difference], read: bool) -> String {
     let mut text = format!("\n{count} runs were done again: ");
     let cause = if read {
@@ -449,7 +450,8 @@ fn repeated(summary: &Summary, count: usize, others: &[Difference], read: bool) 
     text
 }
 
-/// What signals say: the first has the runs that are under way come to their end, the second ends the program.
+/// The signals that have come: the first has the runs that are under way come to their end, the second ends the
+/// program.
 #[derive(Default)]
 struct Signals {
     stop: Arc<AtomicBool>,
@@ -458,19 +460,18 @@ struct Signals {
 }
 
 impl Signals {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the numbers of signals are small and positive"
-    )]
     fn handle() -> Result<Self, UserError> {
         let signals = Self::default();
         patience::end_when(&signals.stop);
         for signal in [SIGINT, SIGTERM] {
-            let code = Outcome::Signal(signal as u8).code();
+            let code = Outcome::Signal(u8::try_from(signal).unwrap_or(u8::MAX)).code();
             let (stop, last) = (&signals.stop, &signals.last);
+            // Actions run in this order: the first signal must find the flag unset, and only the second end the
+            // program.
             flag::register_conditional_shutdown(signal, code.into(), Arc::clone(stop))
-                .and_then(|_| flag::register_usize(signal, Arc::clone(last), signal as usize))
+                .and_then(|_| {
+                    flag::register_usize(signal, Arc::clone(last), signal.unsigned_abs() as usize)
+                })
                 .and_then(|_| flag::register(signal, Arc::clone(stop)))
                 .map_err(|error| UserError::new(format!("cannot handle signals: {error}")))?;
         }

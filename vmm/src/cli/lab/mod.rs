@@ -85,7 +85,7 @@ pub struct MatrixArgs {
     kernel: Vec<String>,
 }
 
-/// What became of a case.
+/// The result of a case.
 type Verdict = Result<Judged, Undecided>;
 
 /// Runs the subcommand.
@@ -116,7 +116,7 @@ fn list(only_signs: bool) -> Result<Outcome, UserError> {
     Ok(Outcome::Success)
 }
 
-/// A case and what became of it.
+/// Returns a line for a case and what became of it.
 fn line(case: &Case, verdict: &Verdict) -> String {
     match verdict {
         Ok(judged) => {
@@ -198,7 +198,7 @@ impl RunArgs {
                 .collect();
             let kernel = name(&choice);
             let mut text = Vec::new();
-            // Memory takes all.
+            // Writing to memory cannot fail.
             let _ = junit::write(&kernel, &results, &mut text);
             output.save(&text)?;
         }
@@ -206,7 +206,7 @@ impl RunArgs {
     }
 }
 
-/// What a kernel is called in results.
+/// Returns what a kernel is called in results.
 fn name(choice: &KernelChoice) -> String {
     match choice {
         KernelChoice::OfImage => "the scenario's own kernel".into(),
@@ -219,7 +219,7 @@ fn name(choice: &KernelChoice) -> String {
     }
 }
 
-/// Counts, says so, and gives the exit code.
+/// Prints how many cases went how, and returns the exit code.
 fn conclude(verdicts: &[Verdict], good: impl Fn(&Judged) -> bool) -> Outcome {
     let undecided = verdicts.iter().filter(|verdict| verdict.is_err()).count();
     let wrong = verdicts
@@ -244,7 +244,7 @@ fn conclude(verdicts: &[Verdict], good: impl Fn(&Judged) -> bool) -> Outcome {
     }
 }
 
-/// One report for the cases that differ only in the kernel's behaviour.
+/// Writes one report for the cases that differ only in the kernel's behaviour.
 fn reports(directory: &Path, cases: &[Case], verdicts: &[Verdict]) -> Result<(), UserError> {
     let mut groups: BTreeMap<&str, Vec<Judged>> = BTreeMap::new();
     for (case, verdict) in cases.iter().zip(verdicts) {
@@ -327,12 +327,12 @@ impl MatrixArgs {
     }
 }
 
-/// Whether the verdict is the expected one. The signs that lead to it differ from kernel to kernel.
+/// Returns whether the verdict is the expected one. The signs that lead to it differ from kernel to kernel.
 fn has_verdict(judged: &Judged) -> bool {
     judged.judgement.health == judged.case.expect.verdict
 }
 
-/// A line a case, a column a kernel; marked where it is not as expected.
+/// Returns a table with a line for each case and a column for each kernel; marked where it is not as expected.
 fn grid(cases: &[Case], columns: &[Vec<Verdict>]) -> String {
     let mut text = format!("\n{:44}", "");
     for number in 0..columns.len() {

@@ -62,7 +62,7 @@ impl Selection {
         }
     }
 
-    /// The cases that are named.
+    /// Returns the cases that are named.
     pub fn cases(&self) -> Result<Vec<Case>, UserError> {
         let lab = Lab::shipped()?;
         if self.all {
@@ -79,7 +79,7 @@ impl Selection {
         Ok(cases)
     }
 
-    /// Sees to it that this host has what obtaining the images of all these runs takes, before the first run.
+    /// Makes sure that this host has what obtaining the images of all these runs takes, before the first run.
     fn prepare_host(&self, cases: &[Case], choices: &[KernelChoice]) -> Result<(), UserError> {
         self.install.apply();
         self.sandbox.apply();
@@ -112,7 +112,7 @@ impl Selection {
         Ok(())
     }
 
-    /// The kernels for all runs, by image; one map for each choice. Obtained before the first guest
+    /// Obtains the kernels for all runs, by image; one map for each choice. This is done before the first guest
     /// runs, as a process that runs guests obtains nothing any more.
     pub fn kernels(
         &self,
@@ -142,6 +142,7 @@ impl Selection {
                     return;
                 };
                 let verdict = vmm::lab::run_on(host, case, &kernels[&case.machine.image]);
+                // Both locks until the lines are printed, or another thread could print a later case in between.
                 let mut shown = shown.lock().unwrap_or_else(|e| e.into_inner());
                 let mut done = done.lock().unwrap_or_else(|e| e.into_inner());
                 done.insert(index, verdict);

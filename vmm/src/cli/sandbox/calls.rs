@@ -13,7 +13,7 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-/// Why system calls could not be restricted.
+/// The reason for which system calls could not be restricted.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) enum Error {
@@ -39,6 +39,7 @@ fn apply(
     let Ok(target) = TargetArch::try_from(std::env::consts::ARCH) else {
         return Ok(false);
     };
+    // The filter of clone3 first: once the other is in force, seccomp(2) itself is no longer allowed.
     for program in [without_clone3(target)?, allowed(target)?] {
         match install(&program) {
             Err(seccompiler::Error::Seccomp(error)) if is_absent(&error) => return Ok(false),
@@ -48,19 +49,20 @@ fn apply(
     Ok(true)
 }
 
-/// Whether a kernel without filters answers so.
+/// Returns whether this is the answer of a kernel without filters.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL))
 }
 
-/// What clone3 asks for is in memory, which a filter cannot see; the C library takes `clone` where there is no clone3.
+/// Returns the filter that hides clone3. What that asks for is in memory, which a filter cannot see; the C library
+/// takes `clone` where there is no clone3.
 fn without_clone3(target: TargetArch) -> Result<BpfProgram, Error> {
     let absent = SeccompAction::Errno(libc::ENOSYS as u32);
     let rules = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     Ok(SeccompFilter::new(rules, SeccompAction::Allow, absent, target)?.try_into()?)
 }
 
-/// The list: anything else ends the process.
+/// Returns the filter with the list: any other call ends the process.
 fn allowed(target: TargetArch) -> Result<BpfProgram, Error> {
     let plain = [
         MEMORY, FILES, EVENTS, THREADS, SIGNALS, PROCESS, SOCKETS, OLD,
@@ -71,11 +73,12 @@ fn allowed(target: TargetArch) -> Result<BpfProgram, Error> {
         .map(|call| (call, Vec::new()))
         .collect();
     rules.extend(conditional()?);
+    // Trap, not kill: SIGSYS lets the process say which call it was.
     let filter = SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, target)?;
     Ok(filter.try_into()?)
 }
 
-/// Those that are allowed for some arguments only.
+/// Returns the calls that are allowed for some arguments only.
 fn conditional() -> Result<Vec<(i64, Vec<SeccompRule>)>, Error> {
     let own = u64::from(std::process::id());
     let not_executable = || argument(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0);
@@ -111,7 +114,7 @@ fn conditional() -> Result<Vec<(i64, Vec<SeccompRule>)>, Error> {
     ])
 }
 
-/// A rule about one argument, of which the lower 32 bits count.
+/// Returns a rule about one argument, of which the lower 32 bits count.
 fn argument(index: u8, operator: SeccompCmpOp, value: u64) -> Result<Vec<SeccompRule>, Error> {
     let condition = SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)?;
     Ok(vec![SeccompRule::new(vec![condition])?])
@@ -123,7 +126,7 @@ const IOCTL_TYPE: u64 = 0xff00;
 const KVM_TYPE: u64 = 0xae00;
 /// Names a mapping of memory, which the C library does (Linux `include/uapi/linux/prctl.h`).
 const PR_SET_VMA: libc::c_int = 0x5356_4d41;
-/// What the kernel told this process at its start, such as the size of a page (as above).
+/// The option that reads what the kernel told this process at its start, such as the size of a page (as above).
 const PR_GET_AUXV: libc::c_int = 0x4155_5856;
 /// Requests to terminals, files and disks. Not TIOCSTI, which types on a terminal for others to run.
 #[expect(
@@ -274,7 +277,7 @@ const PROCESS: &[c_long] = &[
     libc::SYS_times,
     libc::SYS_uname,
 ];
-/// Of sockets that are there: a debugger's, the console's. No new ones, and no connections to elsewhere.
+/// The calls on sockets that are there: a debugger's, the console's. No new ones, and no connections to elsewhere.
 const SOCKETS: &[c_long] = &[
     libc::SYS_accept,
     libc::SYS_accept4,

@@ -55,7 +55,7 @@ enum Attempt {
     Nothing,
 }
 
-/// Runs it: prints what came of the attempt, if the sandbox lets that be.
+/// Runs the subcommand: prints what came of the attempt, if the sandbox leaves the process to do so.
 pub fn run(args: Args) -> Result<Outcome, UserError> {
     args.sandbox.apply();
     let mut policy = Policy::default();
@@ -89,7 +89,7 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
 }
 
 impl Attempt {
-    /// Makes it, and says what came of it.
+    /// Makes the attempt, and returns what came of it.
     fn make(self, file: &PathBuf) -> String {
         let result = match self {
             Self::Read => File::open(file).and_then(|mut file| file.read(&mut [0]).map(drop)),

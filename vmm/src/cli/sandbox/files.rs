@@ -1,6 +1,7 @@
 //! Landlock: which files can be opened.
 
-use std::path::Path;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, NetPort,
@@ -8,13 +9,15 @@ use landlock::{
     RulesetStatus, Scope,
 };
 
-use super::Policy;
+use super::super::UserError;
+use super::is_off;
+use super::policy::Policy;
 
 /// The rights that rules are written for; a kernel with an older ABI enforces what it knows of them.
 const KNOWN: ABI = ABI::V6;
 
-/// Rights in a directory in which files appear: they are made there, under one name and then another, and what is in
-/// the place of one is replaced.
+/// Returns the rights in a directory in which files appear: they are made there, under one name and then another, and
+/// what is in the place of one is replaced.
 fn place() -> BitFlags<AccessFs> {
     AccessFs::ReadFile
         | AccessFs::ReadDir
@@ -28,15 +31,55 @@ fn read() -> BitFlags<AccessFs> {
     AccessFs::ReadFile | AccessFs::ReadDir
 }
 
-/// Rights on a file that is read and written; a block device and KVM are asked for more than their bytes.
+/// Returns the rights on a file that is read and written; a block device and KVM are asked for more than their bytes.
 fn write() -> BitFlags<AccessFs> {
     AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev
 }
 
-/// Restricts this thread, and those that it starts, to what `policy` names. Words for how that is
+impl Policy {
+    /// Restricts this thread, and those that it starts, to these files. The host's own that every machine needs are
+    /// added: KVM, and what this process is told of itself.
+    ///
+    /// # Errors
+    /// The kernel has Landlock and refuses the rules.
+    pub fn enter(mut self) -> Result<(), UserError> {
+        if is_off() {
+            return Ok(());
+        }
+        self.write
+            .extend(["/dev/kvm", "/dev/null"].map(PathBuf::from));
+        self.read.push("/proc/self".into());
+        // What this process was given; it may have to be opened again, to be read without waiting. Of a pipe or socket
+        // that is allowed in any case.
+        for number in 0..3 {
+            let path = PathBuf::from(format!("/proc/self/fd/{number}"));
+            let kind = path.metadata().map(|metadata| metadata.file_type());
+            if kind.is_ok_and(|kind| kind.is_file() || kind.is_char_device()) {
+                self.write.push(path);
+            }
+        }
+        // For the backtrace of a panic.
+        self.read.extend(std::env::current_exe().ok());
+        match restrict(&self) {
+            Ok(Some(how)) => tracing::info!("sandbox: files are restricted ({how})"),
+            Ok(None) => {
+                tracing::info!("sandbox: files are not restricted: this kernel has no Landlock");
+            }
+            Err(error) => {
+                return Err(UserError::new(format!(
+                    "cannot restrict the files of this process: {error}; --sandbox off does without"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Restricts this thread, and those that it starts, to what `policy` names. Returns words for how that is
 /// enforced; `None` if the kernel cannot.
-pub(super) fn restrict(policy: &Policy) -> Result<Option<String>, RulesetError> {
+fn restrict(policy: &Policy) -> Result<Option<String>, RulesetError> {
     let mut rules = Ruleset::default()
+        // Best effort: an older kernel enforces what it knows, and the caller reports how much that is.
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
         .handle_access(AccessNet::from_all(KNOWN))?

@@ -76,11 +76,11 @@ pub fn filter() -> Result<(), UserError> {
     restrict_calls(calls::apply_to_all_threads)
 }
 
-/// As [`filter`], for this thread and those that it starts: where another part of the process still
-/// has programs to start.
+/// Restricts system calls as [`filter`] does, for this thread and those that it starts: where another part of the
+/// process still has programs to start.
 ///
 /// # Errors
-/// As there.
+/// As [`filter`].
 pub fn filter_this_thread() -> Result<(), UserError> {
     restrict_calls(calls::apply_to_this_thread)
 }
@@ -89,6 +89,7 @@ fn restrict_calls(apply: fn() -> Result<bool, calls::Error>) -> Result<(), UserE
     if is_off() {
         return Ok(());
     }
+    // Before the filter, whose first refusal must find the handler.
     violation::handle().map_err(|error| {
         UserError::new(format!("cannot handle SIGSYS for the sandbox: {error}"))
     })?;

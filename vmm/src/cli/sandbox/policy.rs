@@ -1,13 +1,11 @@
 //! What a command's machines need of the host's files.
 
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use guest_images::Cache;
 use vmm::Config;
 
 use super::super::UserError;
-use super::{files, is_off};
 
 /// The files that a process may open from now on, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +21,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Guests of images: what these consist of, and temporary files for their disks.
+    /// Creates the policy for guests of images: what these consist of, and temporary files for their disks.
     ///
     /// # Errors
     /// There is no place for images.
@@ -58,6 +56,7 @@ impl Policy {
         }
         let parent = target.as_deref().unwrap_or(path).parent();
         let named = parent.filter(|parent| !parent.as_os_str().is_empty());
+        // The directory and not the file: a file appears under another name first, and is moved.
         self.places.push(named.unwrap_or(Path::new(".")).into());
     }
 
@@ -91,43 +90,6 @@ impl Policy {
                 self.write(&disk.path);
             }
         }
-    }
-
-    /// Restricts this thread, and those that it starts, to these files. The host's own that every machine needs are
-    /// added: KVM, and what this process is told of itself.
-    ///
-    /// # Errors
-    /// The kernel has Landlock and refuses the rules.
-    pub fn enter(mut self) -> Result<(), UserError> {
-        if is_off() {
-            return Ok(());
-        }
-        self.write
-            .extend(["/dev/kvm", "/dev/null"].map(PathBuf::from));
-        self.read.push("/proc/self".into());
-        // What this process was given; it may have to be opened again, to be read without waiting. Of a pipe or socket
-        // that is allowed in any case.
-        for number in 0..3 {
-            let path = PathBuf::from(format!("/proc/self/fd/{number}"));
-            let kind = path.metadata().map(|metadata| metadata.file_type());
-            if kind.is_ok_and(|kind| kind.is_file() || kind.is_char_device()) {
-                self.write.push(path);
-            }
-        }
-        // For the backtrace of a panic.
-        self.read.extend(std::env::current_exe().ok());
-        match files::restrict(&self) {
-            Ok(Some(how)) => tracing::info!("sandbox: files are restricted ({how})"),
-            Ok(None) => {
-                tracing::info!("sandbox: files are not restricted: this kernel has no Landlock");
-            }
-            Err(error) => {
-                return Err(UserError::new(format!(
-                    "cannot restrict the files of this process: {error}; --sandbox off does without"
-                )));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -12,22 +12,24 @@ use vmm_sys_util::signal::register_signal_handler;
 
 use super::super::tty;
 
-/// Where a SIGSYS's siginfo has the number of the system call, in words of 32 bits (Linux
+/// The position in a SIGSYS's siginfo of the number of the system call, in words of 32 bits (Linux
 /// `include/uapi/asm-generic/siginfo.h`: signal, errno, code, padding, address of two words, number).
 const CALL_WORD: usize = 6;
 /// The exit code: that of a program which SIGSYS ended, as a shell shows it.
 const EXIT_CODE: c_int = 128 + libc::SIGSYS;
 
-/// Has SIGSYS say which system call it was, and end the process.
+/// Makes SIGSYS say which system call it was, and end the process.
 pub(super) fn handle() -> io::Result<()> {
     register_signal_handler(libc::SIGSYS, report)
         .map_err(|error| io::Error::from_raw_os_error(error.errno()))
 }
 
-/// Says it in one sentence and ends the process: what it was about to do is not known, so that it goes no further.
+/// Says in one sentence which call it was and ends the process: what it was about to do is not known, so that it goes
+/// no further.
 extern "C" fn report(_signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
     // SAFETY: the kernel hands a valid siginfo of 128 bytes to a handler that asks for it.
     let call = unsafe { info.cast::<c_int>().add(CALL_WORD).read() };
+    // No allocation and no lock from here on: the call may have been made in the midst of either.
     let mut text = Sentence::default();
     text.add(b"vmm: the sandbox ended this process: system call ");
     text.number(call.unsigned_abs());

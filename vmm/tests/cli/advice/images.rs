@@ -62,7 +62,7 @@ fn obtains(ended: &Ended, line: &str) {
 const FAULTS: [(&str, &str, &[&str]); 13] = [
     (
         "where='disk'\nwhat='stuck'",
-        "use one of io-error, unsupported, short, flip, late-data, again",
+        "expected one of `io-error`, `unsupported`, `short`, `flip`, `late-data`, `again`",
         &[
             "where='disk'\nwhat='io-error'",
             "where='disk'\nwhat='unsupported'",
@@ -84,12 +84,12 @@ const FAULTS: [(&str, &str, &[&str]); 13] = [
     ),
     (
         "where='flush'\nwhat='late'",
-        "a late at a flush needs `count`",
+        "missing field `count`",
         &["where='flush'\nwhat='late'\ncount=3"],
     ),
     (
         "where='flush'\nwhat='stuck'\nvalue=3",
-        "a stuck at a flush has no `value`",
+        "unknown field `value`, there are no fields",
         &["where='flush'\nwhat='stuck'"],
     ),
     (

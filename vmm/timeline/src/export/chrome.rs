@@ -18,7 +18,7 @@ use crate::{Event, Kind, Lane, LaneId, Report, Route, Run, visible};
 /// Writes `report` as one trace.
 ///
 /// # Errors
-/// Those of `out`.
+/// `out` cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut trace = Trace {
         out,
@@ -76,7 +76,7 @@ impl Trace<'_> {
         self.counters(run, process)
     }
 
-    /// States and events, lane by lane; the thread of each decisive event.
+    /// Writes states and events, lane by lane, and returns the thread of each decisive event.
     fn events(&mut self, run: &Run, process: u32) -> io::Result<BTreeMap<u32, u32>> {
         let timeline = &run.timeline;
         let mut by_lane: BTreeMap<LaneId, Vec<usize>> = BTreeMap::new();
@@ -109,6 +109,7 @@ impl Trace<'_> {
                 let span = (event.at, event.until(timeline.end));
                 let row = self.row(&mut rows, process, lane, span)?;
                 let index = u32::try_from(index).unwrap_or(u32::MAX);
+                // By index, as many events may be alike.
                 let mark = run.decisive.iter().find(|item| item.event.0 == index);
                 if mark.is_some() {
                     threads.insert(index, row);
@@ -120,7 +121,7 @@ impl Trace<'_> {
         Ok(threads)
     }
 
-    /// The first thread of a lane that is idle at the begin of `span`.
+    /// Returns the first thread of a lane that is idle at the beginning of `span`, or a new one.
     fn row(
         &mut self,
         rows: &mut Vec<Row>,
@@ -183,6 +184,7 @@ impl Trace<'_> {
         if let Some(meaning) = decisive {
             args.insert("why it matters".to_owned(), json!(visible(meaning)));
         }
+        // A flow begins and ends at slices, so that a decisive event is one, however short.
         if until > event.at || decisive.is_some() {
             return self.slice(process, thread, category, &name, (event.at, until, args));
         }
@@ -208,7 +210,7 @@ impl Trace<'_> {
         }))
     }
 
-    /// Arrows from each decisive event to the next: the story.
+    /// Writes arrows from each decisive event to the next: the story.
     fn flows(&mut self, run: &Run, process: u32, threads: &BTreeMap<u32, u32>) -> io::Result<()> {
         let mut stations: Vec<(u64, u32)> = run
             .decisive
@@ -229,6 +231,7 @@ impl Trace<'_> {
                     "ph": phase, "id": id, "pid": process, "tid": station.1, "ts": micros(station.0),
                     "cat": "story", "name": "then",
                 });
+                // An arrow ends at the slice that encloses its time, not at the next one, which is the default ("bp").
                 if phase == "f" {
                     event["bp"] = json!("e");
                 }
@@ -238,7 +241,7 @@ impl Trace<'_> {
         Ok(())
     }
 
-    /// Bytes that each bus master moved so far, by the way that they took.
+    /// Writes the bytes that each bus master moved so far, by the way that they took.
     fn counters(&mut self, run: &Run, process: u32) -> io::Result<()> {
         let mut totals: BTreeMap<LaneId, [u64; 2]> = BTreeMap::new();
         for event in &run.timeline.events {
@@ -287,7 +290,7 @@ impl Trace<'_> {
     }
 }
 
-/// Nanoseconds as microseconds. A float keeps all three decimals for a hundred days, longer than any run.
+/// Returns nanoseconds as microseconds. A float keeps all three decimals for a hundred days, longer than any run.
 fn micros(ns: u64) -> Value {
     let text = format!("{}.{:03}", ns / 1000, ns % 1000);
     serde_json::from_str(&text).unwrap_or(Value::Null)

@@ -4,7 +4,7 @@ use crate::{
     Argument, Burst, Direction, Event, Kind, Lane, Mark, Outcome, Place, Point, Route, State, Value,
 };
 
-/// How an event looks to someone who scans for trouble.
+/// The tone of an event, for someone who scans for trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     Plain,
@@ -33,7 +33,7 @@ impl Tone {
     }
 }
 
-/// `event` in one line.
+/// Describes `event` in one line.
 pub(super) fn summary(event: &Event) -> String {
     match &event.kind {
         Kind::Probe {
@@ -189,7 +189,7 @@ fn times(burst: &Burst) -> String {
     }
 }
 
-/// The fields of `event`, name by name, for whoever looks closer.
+/// Returns the fields of `event`, name by name, for whoever looks closer.
 pub(super) fn details(event: &Event) -> Vec<(String, String)> {
     let mut list: Vec<(String, String)> = Vec::new();
     let mut add = |name: &str, value: String| list.push((name.to_owned(), value));
@@ -201,6 +201,7 @@ pub(super) fn details(event: &Event) -> Vec<(String, String)> {
     {
         add("until", format!("{} s", seconds(burst.until)));
     }
+    // The burst of an invalidation only counts: it has no addresses.
     let addressed = |kind: &Kind| !matches!(kind, Kind::Invalidated { .. });
     if let Some(burst) = event.kind.burst().filter(|_| addressed(&event.kind)) {
         add("accesses", burst.count.to_string());
@@ -263,7 +264,7 @@ pub(super) fn details(event: &Event) -> Vec<(String, String)> {
     list
 }
 
-/// A value as a probe prints it.
+/// Returns a value as a probe prints it.
 pub(super) fn value(value: &Value) -> String {
     match value {
         Value::Number(number) => number.to_string(),
@@ -274,7 +275,7 @@ pub(super) fn value(value: &Value) -> String {
     }
 }
 
-/// A state in a few words.
+/// Describes a state in a few words.
 pub(super) fn state(state: &State) -> String {
     match state {
         State::Enabled { context } => format!("enabled, context {context}"),
@@ -286,7 +287,7 @@ pub(super) fn state(state: &State) -> String {
     }
 }
 
-/// What a lane is, in a word.
+/// Returns what a lane is, in a word.
 pub(super) fn lane_type(lane: &Lane) -> &'static str {
     match lane {
         Lane::Verdict => "verdict",
@@ -300,7 +301,7 @@ pub(super) fn lane_type(lane: &Lane) -> &'static str {
     }
 }
 
-/// What was changed, as the place is written.
+/// Returns what was changed, as the place is written.
 pub(super) fn place(place: &Place) -> String {
     match place {
         Place::Memory { address, width } => {
@@ -310,7 +311,7 @@ pub(super) fn place(place: &Place) -> String {
     }
 }
 
-/// The word of a mark.
+/// Returns the word of a mark.
 pub(super) fn mark(mark: Mark) -> &'static str {
     match mark {
         Mark::Ok => "ok",
@@ -320,7 +321,7 @@ pub(super) fn mark(mark: Mark) -> &'static str {
     }
 }
 
-/// The word of an outcome.
+/// Returns the word of an outcome.
 pub(super) fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Expected => "As expected",
@@ -329,12 +330,12 @@ pub(super) fn outcome(outcome: Outcome) -> &'static str {
     }
 }
 
-/// Nanoseconds as seconds, with all nine digits: exact.
+/// Returns nanoseconds as seconds, with all nine digits: exact.
 pub(super) fn seconds(ns: u64) -> String {
     format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
 }
 
-/// A number of bytes, short.
+/// Returns a number of bytes in short form.
 pub(super) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
     let mut unit = 0;
@@ -356,7 +357,7 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
-/// A number and its noun.
+/// Returns a number and its noun.
 pub(super) fn count(count: u64, noun: &str) -> String {
     if count == 1 {
         format!("1 {noun}")

@@ -8,7 +8,7 @@ use vmm_files::atomic_file::{AtomicFile, reason};
 use super::{chrome, html, text};
 use crate::Report;
 
-/// Where the formats of a report were written.
+/// The files to which the formats of a report were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// The page.
@@ -21,7 +21,7 @@ pub struct Written {
     pub json: PathBuf,
 }
 
-/// Why a report was not written.
+/// The reason for which a report was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The directory is not there and could not be made.
@@ -29,7 +29,7 @@ pub enum ExportError {
     Directory {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The host's reason.
         reason: String,
     },
     /// A file could not be written.
@@ -37,7 +37,7 @@ pub enum ExportError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The host's reason.
         reason: String,
     },
     /// The name has parts that a file name cannot have.
@@ -53,6 +53,7 @@ pub enum ExportError {
 /// # Errors
 /// The name is not one of a file, or the directory or a file in it cannot be written.
 pub fn write_all(directory: &Path, name: &str, report: &Report) -> Result<Written, ExportError> {
+    // The name becomes part of a path, so it must neither lead elsewhere nor be hidden.
     let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if name.is_empty() || name.starts_with('.') || name.len() > 200 || !name.chars().all(good) {
         return Err(ExportError::Name {
@@ -88,6 +89,7 @@ fn write_atomically(
     let write = || -> io::Result<()> {
         let mut out = BufWriter::new(AtomicFile::create(path)?);
         content(&mut out)?;
+        // `into_inner` writes what is buffered, and unlike a drop tells whether that worked.
         let file = out.into_inner().map_err(|error| error.into_error())?;
         file.publish().map(drop)
     };

@@ -15,13 +15,12 @@ const PAGE: &str = include_str!("html/page.html");
 const STYLE: &str = include_str!("html/style.css");
 const TIME: &str = include_str!("html/time.js");
 const TIMELINE: &str = include_str!("html/timeline.js");
-const MINIMAP: &str = include_str!("html/minimap.js");
 const SCRIPT: &str = include_str!("html/script.js");
 
 /// Writes `report` as one HTML page.
 ///
 /// # Errors
-/// Those of `out`.
+/// `out` cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut plain = Vec::new();
     text::write(report, &mut plain)?;
@@ -37,7 +36,6 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             "style" => out.write_all(STYLE.as_bytes())?,
             "time" => out.write_all(TIME.as_bytes())?,
             "timeline" => out.write_all(TIMELINE.as_bytes())?,
-            "minimap" => out.write_all(MINIMAP.as_bytes())?,
             "script" => out.write_all(SCRIPT.as_bytes())?,
             "plain" => {
                 let plain = String::from_utf8_lossy(&plain);
@@ -51,9 +49,10 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// JSON that is safe within `<script>`: it holds nothing that could end the element or begin a comment.
+/// Returns JSON that is safe within `<script>`: it holds nothing that could end the element or begin a comment.
 fn escape_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len() + json.len() / 32);
+    // Inside of JSON these characters occur in strings only, where an escape means the same.
     for c in json.chars() {
         match c {
             '<' => out.push_str("\\u003c"),
@@ -82,7 +81,7 @@ fn escape_html(text: &str) -> String {
     out
 }
 
-/// What the script gets: words are chosen here, once for all formats; the script only lays out.
+/// The data that the script gets: words are chosen here, once for all formats; the script only lays out.
 #[derive(Serialize)]
 struct Page {
     title: String,
@@ -158,6 +157,7 @@ impl PageRun {
             .iter()
             .map(|subject| run.finding(subject).cloned())
             .collect();
+        // Texts of the guest may hold characters that hide or reorder others.
         for finding in findings.iter_mut().flatten() {
             for text in [
                 &mut finding.subject,
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn the_page_asks_for_nothing() {
-        for part in [PAGE, STYLE, TIMELINE, MINIMAP, SCRIPT] {
+        for part in [PAGE, STYLE, TIME, TIMELINE, SCRIPT] {
             for word in [
                 "http://",
                 "https://",

@@ -17,7 +17,7 @@ const MIN_COLUMN: usize = 24;
 /// Writes `report` as text.
 ///
 /// # Errors
-/// Those of `out`.
+/// `out` cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for line in wrap(&report.title, WIDTH) {
         writeln!(out, "{line}")?;
@@ -43,7 +43,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// The table of findings, runs side by side where they fit.
+/// Writes the table of findings, runs side by side where they fit.
 fn compare(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     if report.runs.is_empty() {
         return Ok(());
@@ -59,6 +59,7 @@ fn compare(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn compare_runs(runs: &[&Run], report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    // A column of space is left between two runs.
     let width = (WIDTH - SUBJECT) / runs.len() - 1;
     let row = |subject: &str, cells: Vec<String>, out: &mut dyn Write| -> io::Result<()> {
         let mut columns = vec![wrap(subject, SUBJECT - 1)];
@@ -113,7 +114,7 @@ fn compare_runs(runs: &[&Run], report: &Report, out: &mut dyn Write) -> io::Resu
     writeln!(out)
 }
 
-/// Both sides of a finding, one a line.
+/// Returns both sides of a finding, one a line.
 fn finding(finding: &Finding) -> String {
     let side = |name: &str, observation: &Observation| {
         format!("{name} {}: {}", mark(observation.mark), observation.text)
@@ -170,7 +171,7 @@ fn changes(run: &Run, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)
 }
 
-/// The machines; what all runs share stands once.
+/// Writes the machines; one that several runs share is written once.
 fn machines(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut shown = Vec::new();
     for run in &report.runs {
@@ -251,7 +252,8 @@ fn timeline(run: &Run, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)
 }
 
-/// The events to print, in order: all if they fit; otherwise the decisive ones, then what explains, then the rest.
+/// Returns the indices of the events to print, in order: all if they fit; otherwise the decisive ones, then what
+/// explains, then the rest.
 fn choose(run: &Run) -> Vec<usize> {
     let all = &run.timeline.events;
     let rank = |index: usize| {
@@ -303,9 +305,10 @@ fn heading(out: &mut dyn Write, text: &str) -> io::Result<()> {
     writeln!(out, "{}", "-".repeat(longest.unwrap_or(0)))
 }
 
-/// `text` after `start`, further lines indented as far.
+/// Writes `text` after `start`, further lines indented as far.
 fn paragraph(out: &mut dyn Write, start: &str, text: &str) -> io::Result<()> {
     let start = visible(start);
+    // At most half a line, or a long start would leave no room for the text.
     let indent = start.chars().count().min(WIDTH / 2);
     for (number, line) in wrap(text, WIDTH - indent).iter().enumerate() {
         let before = if number == 0 {
@@ -318,7 +321,7 @@ fn paragraph(out: &mut dyn Write, start: &str, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Each line of `text`, wrapped; those after the first of each indented a little.
+/// Wraps each line of `text`; those after the first of each indented a little.
 fn wrap_lines(text: &str, width: usize) -> Vec<String> {
     text.split('\n')
         .flat_map(|line| {
@@ -336,7 +339,7 @@ fn wrap_lines(text: &str, width: usize) -> Vec<String> {
         .collect()
 }
 
-/// `text` in lines of at most `width` characters, broken at spaces where there are any.
+/// Breaks `text` into lines of at most `width` characters, at spaces where there are any.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let text = visible(text);
     let width = width.max(8);
@@ -354,6 +357,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
             line.push(' ');
             used += 1;
         }
+        // A word that is longer than a line is cut, by characters: text of the guest may have any.
         while length > width {
             let cut = word
                 .char_indices()

@@ -4,7 +4,7 @@ use arm32_isa::{Decoded, ExSize, FpMultiple, Index, Insn, MemOp, Shift};
 use rand_core::RngCore;
 
 use super::exclusions::Exclusion::*;
-use super::plan::{Place, Plan, Verdict, unless};
+use super::spec::{Place, Plan, Verdict, unless};
 use crate::case::{Adjust, Patch, Value};
 use crate::layout::{SCRATCH_DATA, SCRATCH_TABLES};
 use crate::values::{below, chance, pick};

@@ -9,6 +9,7 @@ pub mod exclusions;
 mod memory;
 mod plan;
 mod registers;
+mod spec;
 
 use arm32_isa::{Class, Decoded, ENCODINGS, Encoding, Insn, Set, decode_a32, decode_t32};
 use rand_core::{RngCore, SeedableRng};
@@ -17,7 +18,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use crate::case::{Adjust, Branch, Case, Unit, Value, Word};
 use crate::layout::{self, SCRATCH_SIZE};
 use crate::values::{below, chance, doubleword, fpscr, pick, word};
-use plan::{Place, Plan};
+use spec::{Place, Plan};
 
 /// What instructions cases are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

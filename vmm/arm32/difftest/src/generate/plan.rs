@@ -4,68 +4,11 @@ use arm32_isa::{Cond, Decoded, DpOp, HintOp, Insn, Shift};
 use rand_core::RngCore;
 
 use super::exclusions::Exclusion::{self, *};
+use super::spec::{Place, Plan, Verdict, unless};
 use super::{memory, registers};
 use crate::case::{Adjust, Branch, Patch, Value};
 use crate::layout::{SCRATCH_SIZE, SCRATCH_TABLES};
 use crate::values;
-
-/// Where the instruction stands.
-#[derive(Clone, Copy, Debug)]
-pub struct Place {
-    /// In T32 code.
-    pub thumb: bool,
-    /// In an IT block.
-    pub in_it: bool,
-    /// As the first of it, or outside.
-    pub first: bool,
-    /// As the last of it, or outside.
-    pub last: bool,
-    /// Number of its unit.
-    pub unit: usize,
-    /// Number of the last unit of the same instruction set.
-    pub section_end: usize,
-    /// Number of units of the case.
-    pub end: usize,
-    /// The case may have big-endian data, and then has no exclusive accesses.
-    pub big_endian: bool,
-    /// Address of the case's scratch memory.
-    pub scratch: u32,
-}
-
-impl Place {
-    /// A later unit of this instruction set.
-    #[expect(clippy::cast_possible_truncation, reason = "a case has few units")]
-    fn near(&self, rng: &mut impl RngCore) -> usize {
-        let ahead = self.section_end - self.unit;
-        self.unit + 1 + values::below(rng, (ahead as u32).clamp(1, 4)) as usize
-    }
-
-    /// A later unit, or the end.
-    #[expect(clippy::cast_possible_truncation, reason = "a case has few units")]
-    pub fn any(&self, rng: &mut impl RngCore) -> usize {
-        let ahead = self.end - self.unit;
-        self.unit + 1 + values::below(rng, (ahead as u32).clamp(1, 5)) as usize
-    }
-}
-
-/// What the instruction needs.
-#[derive(Clone, Debug, Default)]
-pub struct Plan {
-    /// Core registers to set.
-    pub presets: Vec<(u8, Value)>,
-    /// Scratch memory to set.
-    pub patches: Vec<(u32, Patch)>,
-    /// Where a direct branch leads.
-    pub branch: Option<(Branch, usize)>,
-}
-
-/// The answer: what it needs, or why it is left out.
-pub type Verdict = Result<Plan, Exclusion>;
-
-/// `Err(why)` if `bad`.
-pub fn unless(bad: bool, why: Exclusion) -> Result<(), Exclusion> {
-    if bad { Err(why) } else { Ok(()) }
-}
 
 /// Plans `d` at `place`.
 ///

@@ -4,7 +4,7 @@ use super::spec::*;
 use super::state::GicState;
 
 impl GicState {
-    /// Core `cpu` reads `size` bytes of the distributor. Smaller reads see their part of the word.
+    /// Reads `size` bytes of the distributor as core `cpu`. Smaller reads see their part of the word.
     pub fn dist_read(&mut self, cpu: usize, offset: u64, size: u32) -> u32 {
         let value = self.dist_read_word(cpu, offset & !3) >> (8 * (offset & 3));
         match size {
@@ -14,8 +14,8 @@ impl GicState {
         }
     }
 
-    /// Core `cpu` writes `size` bytes of the distributor. Bytes may be written where registers are arrays of
-    /// bytes; elsewhere anything but an aligned word is ignored (UNPREDICTABLE). Returns whether it was acceptable.
+    /// Writes `size` bytes of the distributor as core `cpu`. Bytes may be written where registers are arrays of bytes;
+    /// elsewhere anything but an aligned word is ignored (UNPREDICTABLE). Returns whether the write was acceptable.
     pub fn dist_write(&mut self, cpu: usize, offset: u64, size: u32, value: u32) -> bool {
         let bytes = match offset {
             GICD_IPRIORITYR..GICD_ICFGR | GICD_CPENDSGIR..GICD_ID => size.min(4),
@@ -40,10 +40,12 @@ impl GicState {
         reason = "there are at most 8 cores, and offsets lie within the registers"
     )]
     fn dist_read_word(&self, cpu: usize, offset: u64) -> u32 {
+        // Each array with a bit for each interrupt takes 0x80 bytes.
         let index = (offset % 0x80 / 4) as usize;
         let word = |index| self.word(cpu, index).copied().unwrap_or_default();
         match offset {
             GICD_CTLR => self.ctlr,
+            // ITLinesNumber in bits 4:0, CPUNumber in bits 7:5 (4.3.2), both one less than there are.
             GICD_TYPER => (self.irqs() / 32 - 1) | (self.cpus() as u32 - 1) << 5,
             GICD_IIDR => GICD_IIDR_VALUE,
             GICD_IGROUPR..GICD_ISENABLER => word(index).group,
@@ -74,6 +76,7 @@ impl GicState {
             // A register of a uniprocessor's targets reads as zero (4.3.12).
             GICD_ITARGETSR..GICD_ICFGR if self.cpus() == 1 => 0,
             GICD_ITARGETSR..GICD_ICFGR => match (offset - GICD_ITARGETSR) as usize {
+                // Targets of private interrupts are read-only and show the reading core itself (4.3.12).
                 0..32 => 1 << cpu,
                 irq => self.targets.get(irq - 32).copied().unwrap_or(0),
             },
@@ -88,13 +91,14 @@ impl GicState {
     )]
     fn dist_write_word(&mut self, cpu: usize, offset: u64, value: u32) -> bool {
         let index = (offset % 0x80 / 4) as usize;
-        // What software may change: not the SGIs' enables and configuration.
+        // Which bits of the word software may change: enables and pending bits of SGIs are not among them.
         let free = if index == 0 { 0xffff_0000 } else { u32::MAX };
         match offset {
             GICD_CTLR => self.ctlr = value & 3,
             GICD_SGIR => self.generate(cpu, value),
             GICD_ICFGR..0xd00 => {
                 let first = (offset - GICD_ICFGR) as usize * 4;
+                // SGIs, the first sixteen, are edge-triggered for good (4.3.13).
                 if first >= 16
                     && let Some(word) = self.word_mut(cpu, first / 32)
                 {
@@ -117,6 +121,7 @@ impl GicState {
                     _ => word.active &= !value,
                 }
             }
+            // A write to a read-only register is ignored, but no mistake to be reported.
             _ => return matches!(offset, GICD_TYPER..GICD_IGROUPR | GICD_ID..0x1000),
         }
         true
@@ -137,12 +142,14 @@ impl GicState {
                 }
             },
             GICD_ITARGETSR..GICD_ICFGR if self.cpus() > 1 => {
+                // Computed in 16 bits, as with eight cores the shift leaves a byte.
                 let present = ((1_u16 << self.cpus()) - 1) as u8;
                 let irq = (offset - GICD_ITARGETSR) as usize;
                 if let Some(targets) = irq.checked_sub(32).and_then(|i| self.targets.get_mut(i)) {
                     *targets = value & present;
                 }
             }
+            // A write clears or sets the sources of the writing core's own SGIs only: these registers are banked.
             GICD_CPENDSGIR..GICD_SPENDSGIR => {
                 self.change_sgi(cpu, (offset & 15) as usize, |sources| sources & !value)
             }
@@ -156,7 +163,7 @@ impl GicState {
         }
     }
 
-    /// GICD_SGIR: sends an SGI to the listed cores, to all others, or to the sender itself.
+    /// Writes GICD_SGIR: sends an SGI to the listed cores, to all others, or to the sender itself.
     fn generate(&mut self, cpu: usize, value: u32) {
         let all = (1_u32 << self.cpus()) - 1;
         let targets = match value >> 24 & 3 {
@@ -174,16 +181,17 @@ impl GicState {
         let private = &mut self.private[cpu];
         let sources = change(private.sgi_sources[sgi]);
         private.sgi_sources[sgi] = sources;
+        // An SGI is pending as long as at least one of its senders is.
         private.word.latched = private.word.latched & !(1 << sgi) | u32::from(sources != 0) << sgi;
     }
 }
 
-/// Sixteen bits to the upper bits of sixteen pairs.
+/// Spreads sixteen bits to the upper bits of sixteen pairs.
 fn spread(bits: u32) -> u32 {
     (0..16).fold(0, |pairs, i| pairs | (bits >> i & 1) << (2 * i + 1))
 }
 
-/// The upper bits of sixteen pairs.
+/// Collects the upper bits of sixteen pairs.
 fn gather(pairs: u32) -> u32 {
     (0..16).fold(0, |bits, i| bits | (pairs >> (2 * i + 1) & 1) << i)
 }

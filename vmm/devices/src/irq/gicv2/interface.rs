@@ -4,7 +4,7 @@ use super::spec::*;
 use super::state::{Candidate, GicState};
 
 impl GicState {
-    /// Core `cpu` reads its interface.
+    /// Reads the CPU interface of core `cpu`. A read of an acknowledge register acknowledges.
     pub fn cpu_read(&mut self, cpu: usize, offset: u64) -> u32 {
         let interface = &self.interfaces[cpu];
         match offset {
@@ -23,7 +23,7 @@ impl GicState {
         }
     }
 
-    /// Core `cpu` writes its interface. Returns whether the write made sense.
+    /// Writes the CPU interface of core `cpu`. Returns whether the write was acceptable.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "these fields are in the low byte"
@@ -53,15 +53,19 @@ impl GicState {
         }
     }
 
-    /// What an acknowledge register shows of `candidate`: its identifier with the sender of an SGI, or a special one.
+    /// Returns what an acknowledge register shows of `candidate`: its identifier with the sender of an SGI, or a
+    /// special one.
     fn visible(&self, cpu: usize, candidate: Candidate, alias: bool) -> Result<u32, u32> {
+        // The aliased registers are those of group 1 alone.
         if alias && !candidate.group1 {
             return Err(SPURIOUS);
         }
+        // Without AckCtl, IAR only tells that an interrupt of group 1 is pending (4.4.4).
         if !alias && candidate.group1 && self.interfaces[cpu].ctlr & CTLR_ACK == 0 {
             return Err(SPURIOUS_GROUP1);
         }
         let sender = match candidate.irq {
+            // With several senders pending the lowest-numbered is shown first; the others stay pending.
             sgi @ 0..16 => self.private[cpu].sgi_sources[sgi as usize].trailing_zeros() & 7,
             _ => 0,
         };
@@ -80,10 +84,13 @@ impl GicState {
         let bit = 1 << (irq % 32);
         match irq {
             sgi @ 0..16 => self.change_sgi(cpu, sgi as usize, |sources| {
+                // Takes back the sender that was shown, the lowest bit.
                 sources & sources.wrapping_sub(1)
             }),
             _ => {
                 if let Some(word) = self.word_mut(cpu, irq as usize / 32) {
+                    // Only an edge is taken by acknowledging it: a level-sensitive interrupt is pending while its line
+                    // is high.
                     word.latched &= !bit;
                 }
             }
@@ -97,9 +104,10 @@ impl GicState {
         value
     }
 
-    /// End of interrupt: the running priority drops; the interrupt is deactivated unless DIR does that.
+    /// Ends an interrupt: the running priority drops, and the interrupt is deactivated unless DIR does that.
     fn end(&mut self, cpu: usize, value: u32) -> bool {
         let irq = value & 0x3ff;
+        // The identifier of a spurious interrupt: the write is ignored (4.4.5).
         if irq >= FIRST_SPECIAL {
             return true;
         }
@@ -107,6 +115,7 @@ impl GicState {
         if interface.active == 0 {
             return false;
         }
+        // The lowest bit is the highest active priority, which is the running one: it drops.
         interface.active &= interface.active - 1;
         interface.ctlr & CTLR_EOIMODE != 0 || self.deactivate(cpu, value)
     }

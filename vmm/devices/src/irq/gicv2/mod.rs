@@ -55,7 +55,7 @@ struct Wired {
 }
 
 impl Gic {
-    /// A GIC at reset for `cpus` cores with `irqs` identifiers. `waker` is told when an output rises.
+    /// Creates a GIC at reset for `cpus` cores with `irqs` identifiers. `waker` is told when an output rises.
     pub fn new(cpus: usize, irqs: u32, waker: Arc<Waker>) -> Self {
         let gic = GicState::new(cpus, irqs);
         let state = Mutex::new(Wired {
@@ -70,7 +70,7 @@ impl Gic {
         }
     }
 
-    /// Connects the cores, once: they are made after the bus on which the GIC lies. At reset no output is high.
+    /// Connects the cores, once: they are made after the bus that the GIC is on. At reset no output is high.
     pub fn connect(&self, pins: Vec<Arc<Pins>>) {
         // A second time is ignored: the cores are what they are.
         let _ = self.pins.set(pins);
@@ -86,21 +86,22 @@ impl Gic {
         self.change(|gic| gic.set_private(cpu, irq, level));
     }
 
-    /// Core `cpu` reads the distributor.
+    /// Reads the distributor as core `cpu`.
     pub fn dist_read(&self, cpu: usize, offset: u64, size: u32) -> u32 {
         self.change(|gic| gic.dist_read(cpu, offset, size))
     }
 
-    /// Core `cpu` writes the distributor.
+    /// Writes the distributor as core `cpu`.
     pub fn dist_write(&self, cpu: usize, offset: u64, size: u32, value: u32) {
         if !self.change(|gic| gic.dist_write(cpu, offset, size, value)) {
             warn_guest!("core {cpu} wrote {size} bytes, {value:#x}, to GICD+{offset:#x}: ignored");
         }
     }
 
-    /// Core `cpu` reads its CPU interface.
+    /// Reads the CPU interface of core `cpu`.
     pub fn cpu_read(&self, cpu: usize, offset: u64) -> u32 {
         let value = self.change(|gic| gic.cpu_read(cpu, offset));
+        // A special identifier tells that there was nothing to acknowledge.
         if matches!(offset, spec::GICC_IAR | spec::GICC_AIAR) && value & 0x3ff < spec::FIRST_SPECIAL
         {
             self.acknowledged.fetch_add(1, Ordering::Relaxed);
@@ -108,19 +109,19 @@ impl Gic {
         value
     }
 
-    /// Core `cpu` writes its CPU interface.
+    /// Writes the CPU interface of core `cpu`.
     pub fn cpu_write(&self, cpu: usize, offset: u64, value: u32) {
         if !self.change(|gic| gic.cpu_write(cpu, offset, value)) {
             warn_guest!("core {cpu} wrote {value:#x} to GICC+{offset:#x}: ignored");
         }
     }
 
-    /// Interrupts acknowledged so far.
+    /// Returns the number of interrupts acknowledged so far.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// The state, to be saved.
+    /// Returns the state to be saved.
     pub fn save(&self) -> SavedGic {
         SavedGic {
             gic: self.lock().gic.clone(),
@@ -128,8 +129,8 @@ impl Gic {
         }
     }
 
-    /// Takes over a saved state and drives the cores' inputs accordingly. Whoever drives a line is
-    /// restored before: lines are as the state has them.
+    /// Takes over a saved state and drives the cores' inputs accordingly. The devices that drive its lines are to be
+    /// restored before: the levels in the saved state hold.
     ///
     /// # Errors
     /// [`WrongGic`] when the state is of another GIC, or of none; then nothing changes.
@@ -144,6 +145,7 @@ impl Gic {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Wired> {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -152,6 +154,8 @@ impl Gic {
         let mut wired = self.lock();
         let result = f(&mut wired.gic);
         let mut rose = false;
+        // Under the lock, or the outputs of two changes could reach a core in the wrong order and leave an input at the
+        // older level.
         for (cpu, pins) in self.pins.get().into_iter().flatten().enumerate() {
             let now = wired.gic.outputs(cpu);
             let before = std::mem::replace(&mut wired.outputs[cpu], now);
@@ -164,6 +168,8 @@ impl Gic {
             rose |= now.0 && !before.0 || now.1 && !before.1;
         }
         drop(wired);
+        // After the lock is released, so that whoever is woken does not wait for it at once. Only a rise can end a
+        // core's wait.
         if rose {
             self.waker.wake();
         }

@@ -35,7 +35,7 @@ pub const GICD_SPENDSGIR: u64 = 0xf20;
 /// Identification registers (4.3.18).
 pub const GICD_ID: u64 = 0xfd0;
 
-/// What the identification registers show, one byte a word: a GIC-400 (DDI 0471B 3.2).
+/// The values of the identification registers, one byte a word: a GIC-400 (DDI 0471B 3.2).
 pub const GICD_ID_VALUES: [u8; 12] = [0x04, 0, 0, 0, 0x90, 0xb4, 0x2b, 0, 0x0d, 0xf0, 0x05, 0xb1];
 /// Implementer of the distributor: Arm, GIC-400 r0p1.
 pub const GICD_IIDR_VALUE: u32 = 0x0200_143b;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::spec::*;
 
-/// Most cores.
+/// The most cores of a GIC: target fields have a bit for each of eight.
 pub const MAX_CPUS: usize = 8;
 /// Version of [`GicState`].
 pub const STATE_VERSION: u32 = 1;
@@ -27,13 +27,14 @@ pub struct Word {
 }
 
 impl Word {
-    /// Interrupts that are pending: latched, or level-sensitive with their line high.
+    /// Returns the interrupts that are pending: latched, or level-sensitive with their line high.
     pub const fn pending(&self) -> u32 {
         self.latched | (self.line & !self.edge)
     }
 
     fn set_line(&mut self, bit: u32, level: bool) {
         if level {
+            // An edge counts once, when the line rises; a line that stays high latches nothing again.
             self.latched |= bit & self.edge & !self.line;
             self.line |= bit;
         } else {
@@ -69,9 +70,10 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// The group priority part of `priority` (IHI 0048B.b 3.3.3).
+    /// Returns the group priority part of `priority` (IHI 0048B.b 3.3.3).
     #[expect(clippy::cast_possible_truncation, reason = "a priority has 8 bits")]
     pub fn group_priority(&self, priority: u8, group1: bool) -> u8 {
+        // ABPR counts from one bit further up than BPR does: its least value of 3 stands for the same split as 2 there.
         let point = if group1 && self.ctlr & CTLR_CBPR == 0 {
             self.abpr - 1
         } else {
@@ -80,11 +82,12 @@ impl Interface {
         priority & !((2_u16 << point) - 1) as u8
     }
 
-    /// The priority of what the core handles now.
+    /// Returns the priority of what the core handles now.
     #[expect(clippy::cast_possible_truncation, reason = "a word has 32 bits")]
     pub const fn running(&self) -> u8 {
         match self.active {
             0 => IDLE_PRIORITY,
+            // The lowest bit is the highest priority.
             bits => (bits.trailing_zeros() as u8) << 3,
         }
     }
@@ -121,10 +124,10 @@ pub struct Candidate {
 }
 
 impl GicState {
-    /// A GIC at reset for `cpus` cores with `irqs` identifiers (a multiple of 32).
+    /// Creates a GIC at reset for `cpus` cores with `irqs` identifiers (a multiple of 32).
     ///
     /// # Panics
-    /// When asked for no core, for more than [`MAX_CPUS`] or for an odd number of interrupts.
+    /// There are no cores or more than [`MAX_CPUS`], or `irqs` is no multiple of 32 from 32 to 1020.
     pub fn new(cpus: usize, irqs: u32) -> Self {
         assert!(
             (1..=MAX_CPUS).contains(&cpus)
@@ -150,6 +153,7 @@ impl GicState {
             ],
             shared: vec![Word::default(); shared / 32],
             priority: vec![0; shared],
+            // With one core the targets are not implemented (4.3.12), and everything goes to that core.
             targets: vec![u8::from(cpus == 1); shared],
             interfaces: vec![
                 Interface {
@@ -164,7 +168,7 @@ impl GicState {
         }
     }
 
-    /// Whether this is a state that a GIC of the shape of `other` can be in.
+    /// Returns whether this is a state that a GIC of the shape of `other` can be in.
     pub(super) fn fits(&self, other: &Self) -> bool {
         let Self {
             version,
@@ -175,6 +179,7 @@ impl GicState {
             targets,
             interfaces,
         } = self;
+        // `group_priority` shifts by these and subtracts one: other values would overflow.
         let points = |i: &Interface| {
             (BPR_MIN..=BPR_MAX).contains(&i.bpr) && (ABPR_MIN..=BPR_MAX).contains(&i.abpr)
         };
@@ -187,12 +192,12 @@ impl GicState {
             && interfaces.iter().all(points)
     }
 
-    /// Number of cores.
+    /// Returns the number of cores.
     pub fn cpus(&self) -> usize {
         self.interfaces.len()
     }
 
-    /// Number of interrupt identifiers.
+    /// Returns the number of interrupt identifiers.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "there are at most 1020 interrupts"
@@ -201,7 +206,7 @@ impl GicState {
         32 + 32 * self.shared.len() as u32
     }
 
-    /// Word `index` as core `cpu` sees it.
+    /// Returns word `index` as core `cpu` sees it.
     pub fn word(&self, cpu: usize, index: usize) -> Option<&Word> {
         match index {
             0 => Some(&self.private[cpu].word),
@@ -209,7 +214,7 @@ impl GicState {
         }
     }
 
-    /// Word `index` as core `cpu` sees it.
+    /// Returns word `index` as core `cpu` sees it, to be changed.
     pub fn word_mut(&mut self, cpu: usize, index: usize) -> Option<&mut Word> {
         match index {
             0 => Some(&mut self.private[cpu].word),
@@ -217,7 +222,7 @@ impl GicState {
         }
     }
 
-    /// The priority of `irq` as core `cpu` sees it; an unimplemented one has the lowest.
+    /// Returns the priority of `irq` as core `cpu` sees it; an unimplemented one reads as zero.
     pub fn priority(&self, cpu: usize, irq: u32) -> u8 {
         match irq {
             0..32 => self.private[cpu].priority[irq as usize],
@@ -244,7 +249,7 @@ impl GicState {
         }
     }
 
-    /// The pending interrupt of highest priority for core `cpu`, of those the distributor forwards.
+    /// Returns the pending interrupt of highest priority for core `cpu`, of those the distributor forwards.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "there are at most 1020 interrupts"
@@ -254,6 +259,7 @@ impl GicState {
         for index in 0..=self.shared.len() {
             let word = self.word(cpu, index)?;
             let mut bits = word.pending() & word.enabled & !word.active;
+            // Bits 0 and 1 of GICD_CTLR enable group 0 and group 1.
             if self.ctlr & 1 == 0 {
                 bits &= word.group;
             }
@@ -264,10 +270,12 @@ impl GicState {
                 let bit = bits.trailing_zeros();
                 bits &= bits - 1;
                 let irq = index as u32 * 32 + bit;
+                // Private interrupts reach their own core only, so they have no targets to look at.
                 if irq >= 32 && self.targets[irq as usize - 32] & (1 << cpu) == 0 {
                     continue;
                 }
                 let priority = self.priority(cpu, irq);
+                // Of equal priorities the lowest identifier wins, which comes first here.
                 if best.is_none_or(|best| priority < best.priority) {
                     best = Some(Candidate {
                         irq,
@@ -280,7 +288,8 @@ impl GicState {
         best
     }
 
-    /// The interrupt that core `cpu` is signalled, if any: forwarded, not masked, preempting, of an enabled group.
+    /// Returns the interrupt that core `cpu` is signalled, if any: forwarded, not masked, preempting, of an enabled
+    /// group.
     pub fn signalled(&self, cpu: usize) -> Option<Candidate> {
         let interface = &self.interfaces[cpu];
         let candidate = self.highest(cpu)?;
@@ -295,7 +304,7 @@ impl GicState {
         .then_some(candidate)
     }
 
-    /// The levels of the IRQ and FIQ inputs of core `cpu`.
+    /// Returns the levels of the IRQ and FIQ inputs of core `cpu`.
     pub fn outputs(&self, cpu: usize) -> (bool, bool) {
         match self.signalled(cpu) {
             Some(c) if !c.group1 && self.interfaces[cpu].ctlr & CTLR_FIQ != 0 => (false, true),

@@ -10,7 +10,7 @@ use super::*;
 
 const IRQS: u32 = 128;
 
-/// A GIC that forwards everything, with every core listening to all priorities.
+/// Returns a GIC that forwards everything, with every core listening to all priorities.
 fn gic(cpus: usize) -> GicState {
     let mut gic = GicState::new(cpus, IRQS);
     assert!(gic.dist_write(0, GICD_CTLR, 4, 1));

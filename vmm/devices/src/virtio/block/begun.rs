@@ -9,7 +9,7 @@ use vm_memory::{Bytes, GuestAddress};
 use super::super::budget::{Budget, MIN_COST};
 use super::super::{Buffers, Segment};
 use super::disk::Disk;
-use super::request::Failure;
+use super::failure::Failure;
 use super::spec::*;
 use super::{Block, count};
 
@@ -24,7 +24,7 @@ pub(super) type SavedSegment = (u64, u32);
 /// A range of the disk that is still to be zeroed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ZeroRange {
-    /// Where it begins, in bytes.
+    /// Its beginning, in bytes.
     pub offset: u64,
     /// Its length in bytes.
     pub length: u64,
@@ -32,10 +32,10 @@ pub(super) struct ZeroRange {
     pub unmap: bool,
 }
 
-/// What is left of a request.
+/// The work that is left of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Work {
-    /// Nothing but to answer it.
+    /// No more than the answer.
     #[default]
     Nothing,
     /// To read from the disk.
@@ -47,7 +47,7 @@ pub(super) enum Work {
     Write {
         offset: u64,
         segments: VecDeque<SavedSegment>,
-        /// What was written already, in bytes.
+        /// The number of bytes written already.
         done: u64,
     },
     /// To have what was written survive.
@@ -59,7 +59,7 @@ pub(super) enum Work {
     },
 }
 
-/// What a fault plan has follow when the work is done.
+/// The consequence that a fault plan has when the work is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum After {
     /// Nothing.
@@ -116,7 +116,7 @@ impl SavedBuffers {
     }
 }
 
-/// Whether a segment is one of a chain that makes sense.
+/// Returns whether a segment is one of a chain that makes sense.
 fn is_whole((addr, len): &SavedSegment) -> bool {
     *len > 0 && addr.checked_add(u64::from(*len) - 1).is_some()
 }
@@ -145,26 +145,26 @@ impl Work {
 pub struct Begun {
     /// The index of its chain's head.
     pub head: u16,
-    /// Where its status byte is.
+    /// The address of its status byte.
     pub(super) status_at: u64,
     /// Bytes before that in its buffers that the device may write.
     pub(super) room: u64,
-    /// Those that it has written.
+    /// Bytes of those that it has written.
     pub(super) written: u64,
     pub(super) work: Work,
-    /// What follows. Snapshots from before it could have nothing follow.
+    /// The consequence. Older snapshots have none.
     #[serde(default)]
     pub(super) after: After,
 }
 
-/// The next piece of `segments`.
+/// Returns the next piece of `segments`.
 fn piece(segments: &VecDeque<SavedSegment>) -> Option<Segment> {
     let (addr, len) = *segments.front()?;
     let addr = GuestAddress(addr);
     Some(Segment { addr, len }.piece())
 }
 
-/// `piece` has been moved.
+/// Removes `piece`, which has been moved.
 fn moved(segments: &mut VecDeque<SavedSegment>, piece: Segment) {
     match segments.front_mut() {
         Some((addr, len)) if *len > piece.len => {
@@ -176,8 +176,8 @@ fn moved(segments: &mut VecDeque<SavedSegment>, piece: Segment) {
 }
 
 impl Block {
-    /// Goes on with a request of queue `index` until it is over, `budget` is spent or it has to
-    /// wait for the host; whether it is over.
+    /// Goes on with a request of queue `index` until it is over, `budget` is spent or it has to wait for the host.
+    /// Returns whether it is over.
     pub(super) fn advance(
         &mut self,
         index: usize,
@@ -190,11 +190,14 @@ impl Block {
         match work {
             Work::Nothing => {}
             Work::Read { offset, segments } => {
+                // The position is the disk's, and another queue's request may have moved it since the last turn.
                 storage.seek(*offset)?;
                 while let Some(piece) = piece(segments) {
                     if budget.is_spent() {
                         return Ok(false);
                     }
+                    // A pin for each piece: an invalidation waits for one piece at most, and each takes the translation
+                    // that holds then.
                     mem.pin()
                         .read_exact_volatile_from(piece.addr, storage, piece.len as usize)?;
                     moved(segments, piece);
@@ -240,6 +243,7 @@ impl Block {
             if budget.is_spent() {
                 return Ok(false);
             }
+            // A piece at a time, so that a range of 128 MiB does not outlast a turn.
             let length = range.length.min(ZERO_PIECE);
             // What it costs depends on nothing but the request: a replay may have the same disk as an overlay.
             if discard {
@@ -261,7 +265,7 @@ impl Block {
 }
 
 impl Begun {
-    /// A request of which nothing has been done.
+    /// Creates a request of which nothing has been done.
     pub(super) fn new(head: u16, status_at: GuestAddress, room: u64) -> Self {
         Self {
             head,
@@ -273,7 +277,7 @@ impl Begun {
         }
     }
 
-    /// Whether `disk` can have begun such a request.
+    /// Returns whether `disk` can have begun such a request.
     pub(super) fn is_possible(&self, disk: &Disk) -> bool {
         let Self {
             head,
@@ -287,6 +291,7 @@ impl Begun {
         let inside =
             |offset: u64, length: u64| offset.checked_add(length).is_some_and(|end| end <= size);
         let segments = |offset: u64, done: u64, segments: &VecDeque<SavedSegment>| {
+            // Lengths of 32 bits: no snapshot holds enough of them for their sum to overflow.
             let left = segments.iter().map(|(_, len)| u64::from(*len)).sum::<u64>();
             segments.len() <= MAX_DESCRIPTORS
                 && segments.iter().all(is_whole)
@@ -320,10 +325,12 @@ impl Begun {
                 After::Nothing => true,
                 After::Flip { data, .. } | After::Again { data, .. } => data.is_possible(),
             };
+        // A request that fails before it has found its work has nothing written, so these bounds hold for all kinds.
         possible && *head < QUEUE_SIZE && written <= room && *written <= MAX_REQUEST_BYTES
     }
 }
 
+// Or `Budget::spend` would count the cheapest full piece as more than it is.
 const _: () = assert!(ZERO_PIECE / DISCARD_SHARE >= MIN_COST);
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub struct Disk {
     pub read_only: bool,
 }
 
-/// What a guest may do to a disk's file.
+/// The access that a guest has to a disk's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Read it.
@@ -34,12 +34,12 @@ pub enum Access {
     Overlay,
 }
 
-/// Why a disk cannot be opened.
+/// The reason for which a disk cannot be opened.
 #[derive(Debug)]
 pub enum DiskError {
     /// The host refused.
     Open(io::Error),
-    /// It is a directory or the like.
+    /// It is neither a file nor a block device.
     Kind,
     /// Someone else has it: a writer, or a reader when we want to write.
     Locked,
@@ -68,6 +68,7 @@ impl Disk {
             Access::Read | Access::Overlay => FlockOperation::NonBlockingLockShared,
             Access::Write => FlockOperation::NonBlockingLockExclusive,
         };
+        // Without waiting: the user is to hear who is in the way, not to watch a machine that does not start.
         match flock(&file, how) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Err(DiskError::Locked),
@@ -84,18 +85,18 @@ impl Disk {
         })
     }
 
-    /// The length of its file in bytes.
+    /// Returns the length of its file in bytes.
     ///
     /// # Errors
-    /// The host's.
+    /// The host refuses.
     pub fn bytes(&self) -> io::Result<u64> {
         length(self.storage.file())
     }
 
-    /// What a disk image of another form its file looks like, by the magic numbers of these forms.
+    /// Returns what other form of disk image than a raw one its file looks like, by the magic numbers of these forms.
     ///
     /// # Errors
-    /// The host's.
+    /// The host refuses.
     pub fn format(&self) -> io::Result<Option<&'static str>> {
         let file = self.storage.file();
         let mut head = [0; HEAD];
@@ -107,6 +108,7 @@ impl Disk {
             }
         }
         let mut foot = [0; 8];
+        // A file that is shorter than a footer has none.
         let footer = self.bytes()?.checked_sub(VHD_FOOTER);
         if let Some(at) = footer {
             file.read_exact_at(&mut foot, at)?;
@@ -115,7 +117,7 @@ impl Disk {
     }
 }
 
-/// The length of a block device is where its end is.
+/// Returns a file's length: where its end is, which holds for block devices, too. Their metadata tell no length.
 fn length(mut file: &File) -> io::Result<u64> {
     io::Seek::seek(&mut file, io::SeekFrom::End(0))
 }
@@ -125,7 +127,7 @@ const HEAD: usize = 72;
 /// Bytes of the footer of a VHD file, which begins with its magic number; the only one of a file of fixed size.
 const VHD_FOOTER: u64 = 512;
 
-/// The form with these bytes at its beginning, or these at the beginning of its last 512. Sources:
+/// Returns the form with these bytes at its beginning, or these at the beginning of its last 512. Sources:
 /// QEMU, docs/interop (qcow2.txt, qed_spec.txt, parallels.txt); VMware, Virtual Disk Format 5.0;
 /// Microsoft, VHD and \[MS-VHDX\]; VirtualBox, VDICore.h.
 fn format(head: &[u8], foot: &[u8]) -> Option<&'static str> {

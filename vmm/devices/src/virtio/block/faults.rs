@@ -3,14 +3,14 @@
 use viommu::DmaSpace;
 use virtio_bindings::virtio_blk::*;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError, VolatileSlice, WriteVolatile};
-use vmm_faults::spec::FaultKind;
+use vmm_faults::spec::DiskFault;
 use vmm_faults::{DeviceFaults, MAX_LATER};
 
 use super::super::buffers::total;
 use super::super::{Buffers, Segment};
 use super::Block;
 use super::begun::{After, Begun, SavedBuffers};
-use super::request::Failure;
+use super::failure::Failure;
 use super::spec::*;
 
 /// Lets the plan change a part of a request that has just been fetched.
@@ -42,16 +42,17 @@ impl Block {
         begun: &mut Begun,
     ) -> Result<(), Failure> {
         let mut rest = data.clone();
+        // From a copy, so that `begin` finds the header still in front of the data.
         let mut header = [0; HEADER_BYTES];
         rest.read(mem, &mut header)??;
         let Header { kind, sector, .. } = Header::parse(&header);
         let Some(action) = faults.disk(kind, sector) else {
             return self.begin(data, mem, begun);
         };
-        match action.what {
-            FaultKind::IoError => Err(Failure::Bad("the disk fails, as the plan has it")),
-            FaultKind::Unsupported => Err(Failure::Unsupported(kind)),
-            FaultKind::Short => {
+        match action.fault {
+            DiskFault::IoError {} => Err(Failure::Bad("the disk fails, as the plan has it")),
+            DiskFault::Unsupported {} => Err(Failure::Unsupported(kind)),
+            DiskFault::Short {} => {
                 let mut half = data;
                 match kind {
                     VIRTIO_BLK_T_IN => halve(&mut half.writable, 0),
@@ -59,27 +60,28 @@ impl Block {
                 }
                 self.begin(half, mem, begun)
             }
-            FaultKind::Flip => {
+            DiskFault::Flip { mask } => {
                 self.begin(data, mem, begun)?;
                 begun.after = After::Flip {
                     kind,
                     sector,
                     data: SavedBuffers::new(&rest),
                     chosen: action.chosen,
-                    mask: action.mask as u8,
+                    mask: action.bits(mask) as u8,
                 };
                 Ok(())
             }
-            FaultKind::LateData if kind == VIRTIO_BLK_T_IN => {
+            DiskFault::LateData { delay } if kind == VIRTIO_BLK_T_IN => {
                 let late = self.contents(sector, &rest.writable)?;
+                // The driver is told that all was written, although the data arrives only after the delay.
                 begun.written += total(&rest.writable);
-                faults.access_later(action.delay_ns, late, Vec::new());
+                faults.access_later(delay.0, late, Vec::new());
                 Ok(())
             }
-            _ => {
+            DiskFault::LateData { delay } | DiskFault::Again { delay } => {
                 self.begin(data, mem, begun)?;
                 begun.after = After::Again {
-                    delay_ns: action.delay_ns,
+                    delay_ns: delay.0,
                     data: SavedBuffers::new(&rest),
                     chosen: action.chosen,
                 };
@@ -88,7 +90,7 @@ impl Block {
         }
     }
 
-    /// The work of a request is done: what the plan has follow.
+    /// Does what the plan has follow when the work of a request is done.
     pub(super) fn follow(&mut self, after: &After, mem: &DmaSpace) -> Result<(), Failure> {
         match after {
             After::Nothing => Ok(()),
@@ -127,6 +129,7 @@ impl Block {
         match kind {
             VIRTIO_BLK_T_IN => {
                 let bytes = total(&data.writable);
+                // A request without data has no byte to flip.
                 let Some(at) = nth(&data.writable, chosen.checked_rem(bytes).unwrap_or(0)) else {
                     return Ok(());
                 };
@@ -153,7 +156,7 @@ impl Block {
         Ok(())
     }
 
-    /// What the disk has for these buffers, up to a limit.
+    /// Returns what the disk has for these buffers, up to a limit.
     fn contents(
         &self,
         sector: u64,
@@ -164,6 +167,7 @@ impl Block {
         let mut late = Vec::new();
         for segment in segments {
             let mut bytes = vec![0; (segment.len as usize).min(left)];
+            // Read now, not at the time of the access: a later write must not show in data that is late.
             self.disk.storage.read_at(offset, &mut bytes)?;
             left -= bytes.len();
             offset += u64::from(segment.len);
@@ -173,7 +177,7 @@ impl Block {
     }
 }
 
-/// Leaves the first half of the bytes after the first `skip`, in whole sectors.
+/// Keeps the first half of the bytes after the first `skip`, in whole sectors.
 fn halve(segments: &mut Vec<Segment>, skip: u64) {
     let bytes = total(segments).saturating_sub(skip);
     let mut left = skip + bytes / 2 / SECTOR * SECTOR;
@@ -184,7 +188,7 @@ fn halve(segments: &mut Vec<Segment>, skip: u64) {
     });
 }
 
-/// The address of byte `n`.
+/// Returns the address of byte `n`.
 fn nth(segments: &[Segment], mut n: u64) -> Option<GuestAddress> {
     for segment in segments {
         if n < u64::from(segment.len) {
@@ -195,7 +199,7 @@ fn nth(segments: &[Segment], mut n: u64) -> Option<GuestAddress> {
     None
 }
 
-/// What a device writes, and what it reads, that goes on with buffers it has given back: as much as there is, up to a
+/// The writes and the reads of a device that goes on with buffers it has given back: as much as there is, up to a
 /// limit, of bytes that the seed chose.
 type Accesses = (Vec<(GuestAddress, Vec<u8>)>, Vec<(GuestAddress, u32)>);
 
@@ -205,6 +209,7 @@ type Accesses = (Vec<(GuestAddress, Vec<u8>)>, Vec<(GuestAddress, u32)>);
 )]
 fn again(data: &Buffers, chosen: u64) -> Accesses {
     let mut left = MAX_LATER;
+    // The limit is shared by all segments: what a plan has remembered does not grow with the guest's request.
     let writes = data.writable.iter().map(|segment| {
         let length = (segment.len as usize).min(left);
         left -= length;

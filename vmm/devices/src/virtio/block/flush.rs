@@ -1,4 +1,4 @@
-//! Flushes: how long the host takes to have its disk keep something, nobody can tell.
+//! Flushes: nobody can tell how long the host takes to have its disk keep something.
 
 use std::fs::File;
 use std::io;
@@ -9,26 +9,30 @@ use vmm_base::thread::{self, ThreadError};
 use super::super::budget::Budget;
 use super::super::waits::Waiting;
 use super::Block;
-use super::request::Failure;
+use super::failure::Failure;
 
-/// What a flush costs, in bytes, beside the time for which its queue waits.
+/// The cost of a flush, in bytes, beside the time for which its queue waits.
 const FLUSH_COST: u64 = 1 << 20;
 
-/// A flush under way, on a thread of its own. Whoever drops it does not wait: nothing was promised to anybody.
+/// A flush under way, on a thread of its own. Whoever drops it does not wait: the request was not answered, so its
+/// driver relies on nothing.
 pub(super) struct Flight(Arc<Mutex<Option<io::Result<()>>>>);
 
 fn lock(result: &Mutex<Option<io::Result<()>>>) -> MutexGuard<'_, Option<io::Result<()>>> {
+    // The result is stored whole, so it is good even if the lock is poisoned.
     result.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Flight {
-    /// Begins to have the host keep what was written to `file`; `waiting` is told when queue `index` can go on.
+    /// Begins to have the host keep what was written to `file`; `waiting` is told that queue `index` waits, and when it
+    /// can go on.
     fn begin(file: Arc<File>, waiting: &Waiting, index: usize) -> Result<Self, ThreadError> {
         let result = Arc::<Mutex<_>>::default();
         let theirs = Arc::clone(&result);
         let end = waiting.begin(index);
         let sync = move || {
             *lock(&theirs) = Some(file.sync_data());
+            // Only now, with the result in place: this is what has the queue looked at again.
             drop(end);
         };
         thread::spawn("flush", sync)?;
@@ -37,11 +41,11 @@ impl Flight {
 }
 
 impl Block {
-    /// Has what was written survive, for the request of queue `index`; whether that is over. In a
-    /// machine it never is at once, however fast the host is, so that a run does not depend on
-    /// that.
+    /// Has what was written survive, for the request of queue `index`, and returns whether that is over. In a machine
+    /// it never is at once, however fast the host is, so that a run does not depend on the host's speed.
     pub(super) fn flush(&mut self, index: usize, budget: &mut Budget) -> Result<bool, Failure> {
         let result = match (&self.flights[index], self.disk.storage.to_sync()) {
+            // Still under way: the queue is served again when the thread drops its `Wait`.
             (Some(Flight(result)), _) => match lock(result).take() {
                 Some(result) => result,
                 None => return Ok(false),
@@ -55,7 +59,8 @@ impl Block {
                         self.flights[index] = Some(flight);
                         return Ok(false);
                     }
-                    // A host that has no thread to give: then it takes what it takes.
+                    // A host that has no thread to give: then the flush is waited for here, as it is outside of a
+                    // machine.
                     Some(Err(_)) | None => file.sync_data(),
                 }
             }

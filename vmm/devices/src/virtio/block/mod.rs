@@ -8,8 +8,8 @@
 //! | VIRTIO_BLK_F_MQ | when it has more than one queue |
 //! | geometry, topology, CONFIG_WCE, secure erase, zones, lifetime | not offered |
 //!
-//! What a guest sees when memory is out of reach of the device, through its IOMMU or because nothing lies there, as
-//! well as the IOMMU's own report:
+//! What a guest sees when memory is out of reach of the device, through its IOMMU or because the address is unmapped,
+//! as well as the IOMMU's own report:
 //!
 //! | out of reach | |
 //! |---|---|
@@ -22,6 +22,7 @@
 
 mod begun;
 pub mod disk;
+mod failure;
 mod faults;
 mod flush;
 pub mod overlay;
@@ -50,7 +51,7 @@ use super::budget::Budget;
 use super::waits::Waiting;
 use super::{Buffers, DeviceState, Progress, ServeError, VirtioDevice, WrongState, serve};
 
-/// What one disk did.
+/// The activity of one disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskSummary {
     /// Requests of any kind.
@@ -65,7 +66,7 @@ pub struct DiskSummary {
     pub flushes: u64,
 }
 
-/// What a disk did, readable from outside.
+/// The activity of a disk, readable from outside.
 #[derive(Debug, Default)]
 pub struct Counters {
     requests: AtomicU64,
@@ -76,7 +77,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// The numbers now.
+    /// Returns the numbers now.
     pub fn summary(&self) -> DiskSummary {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         DiskSummary {
@@ -88,7 +89,7 @@ impl Counters {
         }
     }
 
-    /// Goes on from these numbers.
+    /// Sets the numbers, from which counting goes on.
     pub fn restore(&self, summary: DiskSummary) {
         let DiskSummary {
             requests,
@@ -128,7 +129,7 @@ pub struct Block {
 }
 
 impl Block {
-    /// A device with `queues` queues over `disk`, which calls itself `id` (at most 20 bytes are shown).
+    /// Creates a device with `queues` queues over `disk`, which calls itself `id` (at most 20 bytes are shown).
     pub fn new(disk: Disk, id: &str, queues: u16) -> Self {
         let mut name = [0; ID_BYTES];
         for (to, from) in name.iter_mut().zip(id.bytes()) {
@@ -152,7 +153,7 @@ impl Block {
         self.faults = Some(faults);
     }
 
-    /// What the disk did, to be looked at while it works.
+    /// Returns the counters of what the disk did, to be looked at while it works.
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
     }
@@ -189,6 +190,7 @@ impl VirtioDevice for Block {
 
     fn reset(&mut self) {
         self.begun.fill(None);
+        // The threads go on to their end and find nobody that asks for their results.
         self.flights.fill_with(|| None);
     }
 
@@ -213,8 +215,10 @@ impl VirtioDevice for Block {
         budget: &mut Budget,
     ) -> Result<Progress, ServeError> {
         let mut finished = false;
+        // The request that the last turn has left comes first: requests of a queue are answered in their order.
         if let Some(begun) = self.begun[index].take() {
             let head = begun.head;
+            // No new request is fetched before this one is over.
             let Some(written) = self.go_on(index, begun, mem, budget) else {
                 return Ok(Progress {
                     used: false,
@@ -253,6 +257,7 @@ impl VirtioDevice for Block {
             return Err(WrongState::Begun);
         }
         self.begun.clone_from(begun);
+        // A flush that was under way elsewhere begins anew: its request is among those begun.
         self.flights.fill_with(|| None);
         self.counters.restore(*summary);
         Ok(())

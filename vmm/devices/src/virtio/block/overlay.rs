@@ -27,10 +27,10 @@ pub const MAX_BYTES: u64 = 64 << 30;
 /// expect.
 pub const MAX_RANGES: usize = 1 << 20;
 
-/// What one block holds.
+/// The contents of one block.
 pub type Bytes = [u8; BLOCK];
 
-/// How much an overlay may take.
+/// The limits on what an overlay takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OverlayLimits {
     /// Blocks in memory.
@@ -55,7 +55,7 @@ impl Default for OverlayLimits {
     }
 }
 
-/// How much an overlay takes, with what it shares.
+/// The amount that an overlay takes, with what it shares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverlaySummary {
     /// Bytes of blocks in memory.
@@ -69,19 +69,20 @@ pub struct OverlaySummary {
 }
 
 impl OverlaySummary {
-    /// This and what `other` takes.
+    /// Returns the sum of this and what `other` takes.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self {
             memory_bytes: self.memory_bytes + other.memory_bytes,
             file_bytes: self.file_bytes + other.file_bytes,
             zero_ranges: self.zero_ranges + other.zero_ranges,
+            // Both share one limit, so it is not a sum.
             memory_limit: other.memory_limit,
         }
     }
 }
 
-/// Where a block that was written is.
+/// The place of a block that was written.
 #[derive(Clone, Debug)]
 enum Place {
     Memory(Arc<Bytes>),
@@ -133,13 +134,14 @@ impl Spill {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A slot that holds `bytes`.
+    /// Returns a slot that holds `bytes`.
     fn put(self: &Arc<Self>, bytes: &Bytes) -> io::Result<Slot> {
         let mut slots = self.slots();
         let number = slots.free.pop().unwrap_or_else(|| {
             slots.next += 1;
             slots.next - 1
         });
+        // Not held while the file is written. Should that fail, dropping the slot gives its number back.
         drop(slots);
         let slot = Slot {
             spill: Arc::clone(self),
@@ -171,7 +173,7 @@ impl Slot {
     }
 }
 
-/// What is known of a block.
+/// The contents of a block that differs from the file.
 #[derive(Debug)]
 pub enum Found {
     /// It was written, and holds this.
@@ -186,14 +188,14 @@ pub struct Changes {
     blocks: BTreeMap<u64, Place>,
     /// Blocks that are zero; none of them is among `blocks`.
     zeros: RangeSet<u64>,
-    /// How many of `blocks` are in memory.
+    /// The number of `blocks` that are in memory.
     in_memory: usize,
     spill: Option<Arc<Spill>>,
     limits: OverlayLimits,
 }
 
 impl Changes {
-    /// None, of which there may be so many.
+    /// Creates an empty set of changes that may grow up to `limits`.
     pub fn with_limits(limits: OverlayLimits) -> Self {
         Self {
             limits,
@@ -201,17 +203,17 @@ impl Changes {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty() && self.zeros.is_empty()
     }
 
-    /// How much there may be.
+    /// Returns how much there may be.
     pub fn limits(&self) -> OverlayLimits {
         self.limits
     }
 
-    /// How much there is.
+    /// Returns how much there is.
     pub fn summary(&self) -> OverlaySummary {
         let bytes = |blocks: usize| (blocks * BLOCK) as u64;
         OverlaySummary {
@@ -222,12 +224,12 @@ impl Changes {
         }
     }
 
-    /// The number of blocks that were written.
+    /// Returns the number of blocks that were written.
     pub fn written(&self) -> u64 {
         self.blocks.len() as u64
     }
 
-    /// What block `block` holds, if it differs from the file.
+    /// Returns what block `block` holds, if it differs from the file.
     ///
     /// # Errors
     /// The temporary file cannot be read.
@@ -240,15 +242,16 @@ impl Changes {
         })
     }
 
-    /// What block `block` holds, to be changed, if it is in memory.
+    /// Returns what block `block` holds, to be changed, if it is in memory.
     pub fn in_memory(&mut self, block: u64) -> Option<&mut Bytes> {
         match self.blocks.get_mut(&block)? {
+            // Copies the block if a clone of these changes shares it, so that only this one sees the write.
             Place::Memory(bytes) => Some(Arc::make_mut(bytes)),
             Place::File(_) => None,
         }
     }
 
-    /// Block `block` holds `bytes`. `below` tells how much is shared with others.
+    /// Has block `block` hold `bytes`. `below` tells how much is shared with others.
     ///
     /// # Errors
     /// A limit is reached, or the temporary file cannot be written.
@@ -259,7 +262,7 @@ impl Changes {
                 *Arc::make_mut(old) = *bytes;
                 return Ok(());
             }
-            // Others may have it too.
+            // A clone may have the slot, too, and must not see the write: then the block gets a place of its own.
             Some(Place::File(slot)) if Arc::strong_count(slot) == 1 => return slot.write(bytes),
             Some(Place::File(_)) => {}
             None if full => {
@@ -287,12 +290,12 @@ impl Changes {
         Ok(())
     }
 
-    /// All of `blocks` are zero. False if there are too many ranges of zeros, and nothing changes.
+    /// Zeroes all of `blocks`. Returns false, and changes nothing, if there would be too many ranges of zeros.
     pub fn zero(&mut self, blocks: Range<u64>) -> bool {
         if blocks.is_empty() {
             return true;
         }
-        // One that is not in the middle of another adds one at most.
+        // A range adds one at most, and none if it lies within another.
         if self.zeros.len() >= self.limits.ranges && self.zeros.gaps(&blocks).next().is_some() {
             return false;
         }
@@ -306,13 +309,16 @@ impl Changes {
         true
     }
 
-    /// Takes over what differs from this in `above`.
+    /// Takes over the changes of `above`, which lie on top of these.
     pub fn absorb(&mut self, above: &Self) {
         for range in above.zeros.iter() {
+            // Without the limit: each of the two kept to it, and what a guest has zeroed must not be lost when they are
+            // merged.
             let limit = std::mem::replace(&mut self.limits.ranges, usize::MAX);
             self.zero(range.clone());
             self.limits.ranges = limit;
         }
+        // After the zeros: a block is never in both of `above`, but its zeros may cover blocks of these.
         for (block, place) in &above.blocks {
             if !self.zeros.is_empty() {
                 self.zeros.remove(*block..*block + 1);
@@ -326,7 +332,7 @@ impl Changes {
         }
     }
 
-    /// The blocks that were written, in ascending order.
+    /// Returns the blocks that were written, in ascending order.
     pub fn blocks(&self) -> impl Iterator<Item = io::Result<(u64, Arc<Bytes>)>> + '_ {
         self.blocks.iter().map(|(block, place)| {
             let bytes = match place {
@@ -337,13 +343,13 @@ impl Changes {
         })
     }
 
-    /// The ranges of blocks that are zero, in ascending order.
+    /// Returns the ranges of blocks that are zero, in ascending order.
     pub fn zeros(&self) -> impl ExactSizeIterator<Item = Range<u64>> + '_ {
         let ranges: Vec<_> = self.zeros.iter().cloned().collect();
         ranges.into_iter()
     }
 
-    /// Whether a block of `blocks` was written or is zero.
+    /// Returns whether a block of `blocks` was written or is zero.
     pub fn touches(&self, blocks: &Range<u64>) -> bool {
         self.blocks.range(blocks.clone()).next().is_some() || self.zeros.overlaps(blocks)
     }

@@ -1,70 +1,23 @@
 //! One request from its chain to its status byte.
 
 use std::collections::VecDeque;
-use std::io;
 
 use viommu::DmaSpace;
 use virtio_bindings::virtio_blk::*;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
-use vmm_base::{Limiter, warn_guest};
+use vm_memory::{Bytes, GuestAddress};
+use vmm_base::warn_guest;
 
 use super::super::budget::Budget;
 use super::super::buffers::total;
 use super::super::{BufferError, Buffers};
 use super::begun::{Begun, Work, ZeroRange};
+use super::failure::Failure;
 use super::spec::*;
 use super::{Block, count};
 
-/// Why a request fails; the guest sees only the status.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    /// The request makes no sense.
-    #[error("{0}")]
-    Bad(&'static str),
-    /// The device does not do that.
-    #[error("requests of type {0:#x} are not supported")]
-    Unsupported(u32),
-    /// Guest memory is out of reach.
-    #[error("{0}")]
-    Memory(#[from] GuestMemoryError),
-    /// The host's file.
-    #[error("{0}")]
-    File(#[from] io::Error),
-    /// The chain is too short.
-    #[error("{0}")]
-    Chain(#[from] BufferError),
-}
-
-impl Failure {
-    /// Logs it: as an error of the host's, who has to know, or as the guest's own mistake.
-    fn tell(&self) {
-        static LIMITER: Limiter = Limiter::new();
-        match self {
-            Self::File(error) | Self::Memory(GuestMemoryError::IOError(error)) => {
-                if let Some(times) = LIMITER.admit() {
-                    tracing::error!(
-                        times,
-                        "the file of a disk: {error}; the guest gets an I/O error"
-                    );
-                }
-            }
-            _ => warn_guest!("virtio-blk: {self}"),
-        }
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "the constants are bytes")]
-    const fn status(&self) -> u8 {
-        match self {
-            Self::Unsupported(_) => VIRTIO_BLK_S_UNSUPP as u8,
-            _ => VIRTIO_BLK_S_IOERR as u8,
-        }
-    }
-}
-
 impl Block {
-    /// Answers the request of queue `index` whose chain begins at `head`; returns the number of
-    /// bytes written to its buffers, from the first one on without a gap, or nothing if it is not
-    /// over when `budget` is spent.
+    /// Answers the request of queue `index` whose chain begins at `head`. Returns the number of bytes written to its
+    /// buffers, from the first one on without a gap, or nothing if the request is not over when `budget` is spent.
     pub(super) fn answer(
         &mut self,
         index: usize,
@@ -89,6 +42,7 @@ impl Block {
             }
         };
         let mut begun = Begun::new(head, status_at, total(&data.writable));
+        // Taken out for the call, which borrows the whole device, and put back.
         let result = match self.faults.take() {
             None => self.begin(data, mem, &mut begun),
             Some(faults) => {
@@ -103,7 +57,7 @@ impl Block {
         }
     }
 
-    /// Goes on with a request of queue `index`, as [`Block::answer`] does.
+    /// Goes on with a request of queue `index`, with the result of [`Block::answer`].
     pub(super) fn go_on(
         &mut self,
         index: usize,
@@ -124,7 +78,7 @@ impl Block {
         }
     }
 
-    /// Tells the driver how its request ended; returns what [`Block::answer`] does.
+    /// Tells the driver how its request ended, and returns the number of bytes written.
     #[expect(clippy::cast_possible_truncation, reason = "the constant is a byte")]
     fn finish(&mut self, begun: &Begun, mem: &DmaSpace, result: Result<(), Failure>) -> u32 {
         let status = match result {
@@ -149,7 +103,8 @@ impl Block {
         })
     }
 
-    /// Finds out what a request asks for, and whether it may; what takes its time is left to be done.
+    /// Checks what a request asks for, and whether it may; work that takes time is noted in `begun`, and done by
+    /// [`Block::advance`].
     pub(super) fn begin(
         &mut self,
         mut data: Buffers,
@@ -190,7 +145,7 @@ impl Block {
         Ok(())
     }
 
-    /// The offset in the file of `bytes` bytes from `sector` on, if that is whole sectors of the disk.
+    /// Returns the offset in the file of `bytes` bytes from `sector` on, if that is whole sectors of the disk.
     pub(super) fn locate(&self, sector: u64, bytes: u64) -> Result<u64, Failure> {
         if !bytes.is_multiple_of(SECTOR) {
             return Err(Failure::Bad("the data is not a whole number of sectors"));
@@ -201,6 +156,7 @@ impl Block {
                 "the request reaches beyond the end of the disk",
             ));
         }
+        // Cannot overflow: the end is within a disk whose size in bytes fits.
         Ok(sector * SECTOR)
     }
 
@@ -219,7 +175,7 @@ impl Block {
         }
     }
 
-    /// What a request discards or zeroes; all is checked before the first is touched.
+    /// Returns what a request discards or zeroes. All ranges are checked before the first is touched.
     fn ranges(
         &self,
         kind: u32,
@@ -240,6 +196,7 @@ impl Block {
             let mut raw = [0; RANGE_BYTES];
             data.read(mem, &mut raw)??;
             let range = SectorRange::parse(&raw);
+            // A flag that the device does not know fails the request with UNSUPP (5.2.6.2), as does unmap in a discard.
             let allowed = if kind == VIRTIO_BLK_T_DISCARD {
                 0
             } else {
@@ -253,6 +210,7 @@ impl Block {
             }
             let length = u64::from(range.sectors) * SECTOR;
             let offset = self.locate(range.sector, length)?;
+            // An empty range is no work, and may begin at the very end of the disk.
             if length > 0 {
                 ranges.push_back(ZeroRange {
                     offset,
@@ -265,7 +223,7 @@ impl Block {
     }
 }
 
-/// The size of a request's data, within what the device announces.
+/// Returns the size of a request's data, within what the device announces.
 fn bounded(segments: &[super::super::Segment]) -> Result<u64, Failure> {
     let bytes = total(segments);
     if bytes > MAX_REQUEST_BYTES {

@@ -26,10 +26,11 @@ pub const MAX_RANGE_SECTORS: u32 = 1 << 18;
 /// Most ranges of one request; Linux sends at most this many.
 pub const MAX_RANGES: u32 = 32;
 
-/// The configuration space, 60 bytes (5.2.4).
+/// Returns the configuration space, 60 bytes (5.2.4).
 #[expect(clippy::cast_possible_truncation, reason = "a sector has 512 bytes")]
 pub fn config(sectors: u64, queues: u16, discard: bool) -> Vec<u8> {
     let mut config = vec![0; 60];
+    // Offsets are those of `struct virtio_blk_config`; fields of features that are not offered stay zero.
     let mut put = |at: usize, bytes: &[u8]| config[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, &sectors.to_le_bytes());
     put(8, &SIZE_MAX.to_le_bytes());
@@ -57,7 +58,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header in `bytes`.
+    /// Returns the header in `bytes`.
     pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Self {
         let [k0, k1, k2, k3, _, _, _, _, sector @ ..] = *bytes;
         Self {
@@ -79,7 +80,7 @@ pub struct SectorRange {
 }
 
 impl SectorRange {
-    /// The range in `bytes`.
+    /// Returns the range in `bytes`.
     pub fn parse(bytes: &[u8; RANGE_BYTES]) -> Self {
         let [s @ .., n0, n1, n2, n3, f0, f1, f2, f3] = *bytes;
         Self {

@@ -20,7 +20,7 @@ pub use super::overlay::{BLOCK, Bytes, Changes, Found, OverlayLimits, OverlaySum
 pub struct Storage {
     file: Arc<File>,
     position: u64,
-    /// What is on top of the file; `None` when it is written itself.
+    /// The changes on top of the file; `None` if the file itself is written.
     overlay: Option<Overlay>,
 }
 
@@ -41,7 +41,7 @@ impl Overlay {
 }
 
 impl Storage {
-    /// The contents of `file`, which is written.
+    /// Creates storage that reads and writes `file`.
     pub fn direct(file: File) -> Self {
         Self {
             file: Arc::new(file),
@@ -50,7 +50,7 @@ impl Storage {
         }
     }
 
-    /// The contents of `file` with `changes` on top; it is never written.
+    /// Creates storage that reads `file` with `changes` on top. The file is never written.
     pub fn overlay(file: Arc<File>, changes: Arc<Changes>) -> Self {
         Self {
             file,
@@ -62,29 +62,30 @@ impl Storage {
         }
     }
 
-    /// The file.
+    /// Returns the file.
     pub fn file(&self) -> &Arc<File> {
         &self.file
     }
 
-    /// All that differs from the file; `None` when the file itself is written.
+    /// Returns all that differs from the file; `None` when the file itself is written.
     pub fn changes(&self) -> Option<Arc<Changes>> {
         let overlay = self.overlay.as_ref()?;
         if overlay.own.is_empty() {
             return Some(Arc::clone(&overlay.shared));
         }
+        // A clone, as other overlays share what lies below. Blocks themselves are shared until written.
         let mut all = (*overlay.shared).clone();
         all.absorb(&overlay.own);
         Some(Arc::new(all))
     }
 
-    /// How much the overlay takes; `None` when the file itself is written.
+    /// Returns how much the overlay takes; `None` when the file itself is written.
     pub fn summary(&self) -> Option<OverlaySummary> {
         let overlay = self.overlay.as_ref()?;
         Some(overlay.shared.summary().and(overlay.own.summary()))
     }
 
-    /// What block `block` holds.
+    /// Returns what block `block` holds.
     fn block(&self, block: u64) -> io::Result<Arc<Bytes>> {
         let overlay = self.overlay.as_ref();
         let found = overlay.map_or(Ok(None), |overlay| overlay.get(block))?;
@@ -95,22 +96,23 @@ impl Storage {
         })
     }
 
-    /// Reads and writes go on at `offset`.
+    /// Sets the offset at which reads and writes go on.
     ///
     /// # Errors
-    /// The host's.
+    /// The host refuses.
     pub fn seek(&mut self, offset: u64) -> io::Result<()> {
         self.position = offset;
+        // Only a file that is used directly has its own position moved; overlays share theirs and read at offsets.
         if self.overlay.is_none() {
             (&*self.file).seek(SeekFrom::Start(offset))?;
         }
         Ok(())
     }
 
-    /// Fills `data` with what is there from `offset` on, past the position; what lies beyond the end is zero.
+    /// Fills `data` with what is there from `offset` on, whatever the position; what is beyond the end is zero.
     ///
     /// # Errors
-    /// The host's.
+    /// The host refuses.
     pub fn read_at(&self, mut offset: u64, mut data: &mut [u8]) -> io::Result<()> {
         while !data.is_empty() {
             let (block, at, len) = part(offset, data.len());
@@ -122,15 +124,15 @@ impl Storage {
         Ok(())
     }
 
-    /// The file that is to be synced for what was written to survive; none where it never will.
+    /// Returns the file that is to be synced for what was written to survive; none for an overlay, which never does.
     pub fn to_sync(&self) -> Option<&Arc<File>> {
         self.overlay.is_none().then_some(&self.file)
     }
 
-    /// `length` bytes from `offset` on are zero; `unmap` if their room may be given back.
+    /// Zeroes `length` bytes from `offset` on; their room is given back if `unmap` allows it and the host can.
     ///
     /// # Errors
-    /// The host's.
+    /// The host refuses.
     #[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
     pub fn zero(&mut self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
         if self.overlay.is_some() {
@@ -144,11 +146,11 @@ impl Storage {
         file.write_all_zeroes_at(offset, length as usize)
     }
 
-    /// `length` bytes from `offset` on are no longer needed. That is a hint: a file system that
-    /// cannot make holes is no error.
+    /// Gives back the room of `length` bytes from `offset` on, which are no longer needed. That is a hint: a file
+    /// system that cannot make holes is no error.
     ///
     /// # Errors
-    /// The host's.
+    /// The host refuses.
     pub fn discard(&mut self, offset: u64, length: u64) -> io::Result<()> {
         if self.overlay.is_some() {
             return self.zero_blocks(offset, length, true);
@@ -167,6 +169,7 @@ impl Storage {
         let whole = offset.div_ceil(BLOCK as u64)..end / BLOCK as u64;
         let zeroed = match &mut self.overlay {
             Some(overlay) if !whole.is_empty() => overlay.own.zero(whole.clone()) || hint,
+            // Where no range may be added, blocks are zeroed one by one; a hint does without.
             _ => false,
         };
         while offset < end {
@@ -184,7 +187,7 @@ impl Storage {
         Ok(())
     }
 
-    /// Has `change` make the `len` bytes from `offset` on, all of one block of the overlay, what they shall be.
+    /// Has `change` set the `len` bytes from `offset` on, all of one block of the overlay.
     fn change(
         &mut self,
         offset: u64,
@@ -202,6 +205,7 @@ impl Storage {
             return Ok(());
         }
         let mut bytes = [0; BLOCK];
+        // A whole block is overwritten, so what was there need not be read.
         if len < BLOCK {
             bytes = *self.block(block)?;
         }
@@ -213,7 +217,7 @@ impl Storage {
     }
 }
 
-/// A block of a file; what lies beyond its end is zero.
+/// Reads a block of a file; what is beyond its end is zero.
 fn read_block(file: &File, block: u64) -> io::Result<[u8; BLOCK]> {
     let mut bytes = [0; BLOCK];
     let mut done = 0;
@@ -228,7 +232,8 @@ fn read_block(file: &File, block: u64) -> io::Result<[u8; BLOCK]> {
     Ok(bytes)
 }
 
-/// The part of `len` bytes from `position` on that lies in one block.
+/// Returns the part of `len` bytes from `position` on that is in one block: the block, the offset in it, and the
+/// length.
 #[expect(clippy::cast_possible_truncation, reason = "it is below a block")]
 fn part(position: u64, len: usize) -> (u64, usize, usize) {
     let at = (position % BLOCK as u64) as usize;
@@ -243,7 +248,7 @@ impl ReadVolatile for Storage {
         if self.overlay.is_none() {
             return (&*self.file).read_volatile(buf);
         }
-        // All of it, as a file does: who reads into guest memory takes less for the end.
+        // All of it, as a file does: whoever reads into guest memory takes a shorter read for the end.
         let mut done = 0;
         while done < buf.len() {
             let (block, at, len) = part(self.position, buf.len() - done);

@@ -5,7 +5,7 @@ use virtio_bindings::virtio_mmio::*;
 use super::{VIRTIO_MMIO_QUEUE_RESET, VirtioMmio};
 
 impl VirtioMmio {
-    /// What the driver reads of a register that is `value`.
+    /// Returns what the driver reads of a register that is `value`.
     pub(super) fn shown(&self, offset: u32, value: u32) -> u32 {
         match (&self.faults, name(offset)) {
             (Some(faults), Some(name)) => faults.read_register(name, value),
@@ -13,7 +13,7 @@ impl VirtioMmio {
         }
     }
 
-    /// What a register takes of `value`; nothing if the write is lost.
+    /// Returns what a register takes of `value`; nothing if the write is lost.
     pub(super) fn taken(&self, offset: u32, value: u32) -> Option<u32> {
         match (&self.faults, name(offset)) {
             (Some(faults), Some(name)) => faults.write_register(name, value),
@@ -22,7 +22,7 @@ impl VirtioMmio {
     }
 }
 
-/// The name of a register (4.2.2), as plans have it.
+/// Returns the name of a register (4.2.2), as plans have it.
 fn name(offset: u32) -> Option<&'static str> {
     Some(match offset {
         VIRTIO_MMIO_MAGIC_VALUE => "MagicValue",

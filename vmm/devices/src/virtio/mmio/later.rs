@@ -8,9 +8,9 @@ use crate::virtio::budget::{Budget, Halts, TURN_BYTES};
 use crate::virtio::schedule::{Deferred, Schedule, turn};
 use crate::virtio::waits::Waiting;
 
-/// How much of a device's work is done at a time, and when it goes on.
+/// The amount of a device's work that is done at a time, and the moment at which it goes on.
 pub(super) enum Pace {
-    /// Nobody else has work to do; it goes on when [`VirtioMmio::go_on`] is called.
+    /// There is nobody else to have work done; it goes on when [`VirtioMmio::go_on`] is called.
     Alone,
     /// In virtual time.
     Virtual(Arc<Schedule>),
@@ -19,7 +19,7 @@ pub(super) enum Pace {
 }
 
 impl Pace {
-    /// A turn that begins now.
+    /// Returns a turn that begins now.
     pub fn budget(&self) -> Budget {
         match self {
             Self::Alone => Budget::of(TURN_BYTES),
@@ -28,7 +28,7 @@ impl Pace {
         }
     }
 
-    /// So much was done in it.
+    /// Counts what was done in a turn.
     pub fn charge(&self, budget: &Budget) {
         if let Self::Virtual(schedule) = self {
             schedule.charge(budget);
@@ -37,7 +37,7 @@ impl Pace {
 }
 
 impl VirtioMmio {
-    /// Has `schedule` say how much is done at a time, and when the rest.
+    /// Has `schedule` decide how much is done at a time, and when the rest.
     pub fn set_schedule(&mut self, schedule: Arc<Schedule>) {
         self.waits = schedule.waits();
         self.device
@@ -45,8 +45,8 @@ impl VirtioMmio {
         self.pace = Pace::Virtual(schedule);
     }
 
-    /// What the device may do now. One whose driver spins until it is answered has a turn of its
-    /// own, whatever others do.
+    /// Returns what the device may do now. A device whose driver spins until it is answered has a turn of its own,
+    /// whatever others do.
     pub(super) fn budget(&self) -> Budget {
         if self.device.may_wait() {
             self.pace.budget()
@@ -55,21 +55,23 @@ impl VirtioMmio {
         }
     }
 
-    /// Queues that are to be served again.
+    /// Returns the queues that are to be served again.
     pub fn deferred(&self) -> Option<Deferred> {
         self.deferred
     }
 
-    /// Those, and those that wait for the host: what another machine that goes on from here is to serve again.
+    /// Returns the queues that are to be served again, and those that wait for the host: all that a machine which goes
+    /// on from a snapshot has to serve.
     pub(in crate::virtio) fn left_over(&self) -> Option<Deferred> {
         let waiting = (0..self.queues.len()).filter(|index| self.device.waits(*index));
+        // What the host does for them is not saved, so these have to ask for it anew.
         let waiting = waiting.fold(0, |queues, index| queues | 1 << index);
         let Deferred { at_ns, queues } = self.deferred.unwrap_or_default();
         let queues = queues | waiting;
         (queues != 0).then_some(Deferred { at_ns, queues })
     }
 
-    /// Has these queues served again, and no others.
+    /// Sets which queues are served again: these, and no others.
     pub(in crate::virtio) fn set_deferred(&mut self, deferred: Option<Deferred>) {
         self.deferred = deferred.filter(|deferred| deferred.queues != 0);
         if let (Some(deferred), Pace::Virtual(schedule)) = (&mut self.deferred, &self.pace) {
@@ -79,14 +81,16 @@ impl VirtioMmio {
         }
     }
 
-    /// Whether queue `index` is to be served again.
+    /// Returns whether queue `index` is to be served again.
     pub(super) fn is_deferred(&self, index: usize) -> bool {
         self.deferred.is_some_and(|d| d.queues >> index & 1 != 0)
     }
 
-    /// Queue `index` is to be served again.
+    /// Has queue `index` served again, in a later turn.
     pub(super) fn go_on_later(&mut self, index: usize) {
         let at_ns = match &self.pace {
+            // A kick to itself, behind those of other queues. Not while the machine is about to be saved: then it is
+            // left over.
             Pace::Host(halts) if !halts.settle.load(Ordering::Acquire) => {
                 self.kick(index);
                 return;
@@ -99,9 +103,9 @@ impl VirtioMmio {
         self.set_deferred(Some(deferred));
     }
 
-    /// Queue `index` is to be served again when the host has done what it waits for.
+    /// Has queue `index` served again when the host has done what it waits for.
     pub(super) fn go_on_then(&mut self, index: usize) {
-        // The thread that serves it is kicked.
+        // In host time the thread that serves it is kicked by whatever ends the wait.
         if let Pace::Virtual(schedule) = &self.pace {
             let at_ns = schedule.now();
             let queues = self.deferred.map_or(0, |deferred| deferred.queues);
@@ -110,14 +114,15 @@ impl VirtioMmio {
         }
     }
 
-    /// Goes on with what is due at `now_ns`; whether anything was.
+    /// Goes on with what is due at `now_ns`, and returns whether anything was.
     pub fn go_on(&mut self, now_ns: u64) -> bool {
         let Some(Deferred { queues, .. }) = self.deferred.filter(|d| d.at_ns <= now_ns) else {
             return false;
         };
+        // Before serving, which may leave work over again.
         self.deferred = None;
         let count = self.queues.len();
-        // All share what may be done now, so each is the first at times.
+        // All queues share what may be done now, so each is the first at times.
         let first = turn(now_ns, count);
         for index in (first..count).chain(0..first) {
             if queues >> index & 1 != 0 && self.is_live(index) {
@@ -127,7 +132,7 @@ impl VirtioMmio {
         true
     }
 
-    /// Goes on with everything on the thread that serves the queues.
+    /// Goes on with everything that is left over, on the thread that serves the queues.
     pub fn kick_deferred(&mut self) {
         let queues = self.deferred.take().map_or(0, |deferred| deferred.queues);
         for index in (0..self.queues.len()).filter(|index| queues >> index & 1 != 0) {

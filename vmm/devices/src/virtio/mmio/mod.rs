@@ -4,7 +4,7 @@
 //! |---|---|
 //! | VIRTIO_F_VERSION_1 | required of the driver: there is no legacy interface |
 //! | VIRTIO_F_RING_RESET, VIRTIO_RING_F_EVENT_IDX | always |
-//! | VIRTIO_RING_F_INDIRECT_DESC | unless the device would rather not |
+//! | VIRTIO_RING_F_INDIRECT_DESC | unless the device does without |
 //! | VIRTIO_F_ACCESS_PLATFORM | when the configuration says so; then required of the driver |
 //! | packed rings, in-order, notification data, shared memory | not offered |
 //!
@@ -31,14 +31,14 @@ use vm_device::MutDeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 
 use super::budget::Halts;
+use super::pending::{Pending, served};
 use super::schedule::Deferred;
 use super::waits::{Waiting, Waits};
-use super::worker::Pending;
 use super::{Progress, ServeError, VirtioDevice};
 use later::Pace;
 use vmm_base::{Interrupt, warn_guest};
 use vmm_faults::DeviceFaults;
-use vmm_faults::spec::FaultKind;
+use vmm_faults::spec::QueueFault;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// "virt" (4.2.2).
@@ -58,16 +58,16 @@ const fn bit_if(offered: bool, feature: u32) -> u64 {
     (offered as u64) << feature
 }
 
-/// What the driver has told the transport, apart from the queues.
+/// The registers of the transport that the driver has written, apart from those of queues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registers {
     /// Device status (2.1).
     pub status: u32,
     /// Features that the driver accepts.
     pub driver_features: u64,
-    /// Which half of the device's features is shown.
+    /// The half of the device's features that is shown.
     pub device_features_sel: u32,
-    /// Which half of the driver's features is written.
+    /// The half of the driver's features that is written.
     pub driver_features_sel: u32,
     /// The selected queue.
     pub queue_sel: u32,
@@ -93,19 +93,19 @@ pub struct VirtioMmio {
     broken: bool,
     /// Faults that are put in, if any may be.
     faults: Option<DeviceFaults>,
-    /// How much is done at a time.
+    /// The amount of work that is done at a time.
     pace: Pace,
-    /// What is left of that.
+    /// Queues that are to be served again in a later turn.
     deferred: Option<Deferred>,
     /// Queues of the machine that wait for the host.
     waits: Arc<Waits>,
 }
 
 impl VirtioMmio {
-    /// A slot at reset. `mem` is all that the device can reach.
+    /// Creates a slot at reset. `mem` is all that the device can reach.
     ///
     /// # Panics
-    /// When the device has a queue whose size is no power of two.
+    /// The device has a queue whose size is no power of two.
     pub fn new(
         device: Box<dyn VirtioDevice>,
         mem: DmaSpace,
@@ -147,13 +147,14 @@ impl VirtioMmio {
     /// [`Self::process_queue`] and subtracts what it read. Work pauses when `halts` says so.
     ///
     /// # Errors
-    /// When the host has no file descriptors left.
+    /// The host has no file descriptors left.
     pub fn defer(&mut self, pending: Pending, halts: &Arc<Halts>) -> io::Result<Vec<EventFd>> {
         self.kicks = self
             .queues
             .iter()
             .map(|_| EventFd::new(EFD_NONBLOCK))
             .collect::<io::Result<_>>()?;
+        // The device gets descriptors of its own, as a wait may outlast a call, and end on another thread.
         let copies = || self.kicks.iter().map(EventFd::try_clone);
         let theirs = copies().collect::<io::Result<_>>()?;
         let waiting = Waiting::kicking(Arc::clone(&self.waits), theirs, pending.clone());
@@ -164,17 +165,18 @@ impl VirtioMmio {
         kicks
     }
 
-    /// The descriptors of [`Self::defer`]: what writes to one of them notifies its queue. Notifications that the host's
-    /// kernel sends so are not counted as pending.
+    /// Returns the descriptors of [`Self::defer`]: what writes to one of them notifies its queue. Notifications that
+    /// the host's kernel sends so are not counted as pending.
     pub fn kicks(&self) -> &[EventFd] {
         &self.kicks
     }
 
-    /// Sends the kick of queue `index`, if queues are served elsewhere.
+    /// Sends the kick of queue `index`. Returns false if queues are not served elsewhere.
     fn kick(&self, index: usize) -> bool {
         let Some(kick) = self.kicks.get(index) else {
             return false;
         };
+        // Counted before it is sent: whoever sees nothing pending must have nothing to wait for.
         self.pending.fetch_add(1, Ordering::AcqRel);
         // A counter that overflows means that a kick is already on its way.
         if kick.write(1).is_err() {
@@ -190,22 +192,22 @@ impl VirtioMmio {
         }
     }
 
-    /// The device in the slot.
+    /// Returns the device in the slot.
     pub fn device(&self) -> &dyn VirtioDevice {
         self.device.as_ref()
     }
 
-    /// The device in the slot, to change what it knows.
+    /// Returns the device in the slot, to change what it knows.
     pub fn device_mut(&mut self) -> &mut dyn VirtioDevice {
         self.device.as_mut()
     }
 
-    /// What the driver has told the transport.
+    /// Returns what the driver has told the transport.
     pub fn registers(&self) -> Registers {
         self.regs
     }
 
-    /// The features offered.
+    /// Returns the features offered.
     pub fn offered(&self) -> u64 {
         self.device.features()
             | bit(VIRTIO_F_VERSION_1)
@@ -251,6 +253,7 @@ impl VirtioMmio {
             // A reset of a queue is over when the write returns.
             VIRTIO_MMIO_QUEUE_RESET => 0,
             _ => {
+                // Registers that are only written, and those that do not exist.
                 warn_guest!("virtio-mmio: read of register {offset:#x}: reads as zero");
                 0
             }
@@ -266,15 +269,18 @@ impl VirtioMmio {
         for (to, from) in bytes.iter_mut().zip(config).take(size) {
             *to = *from;
         }
+        // What is beyond the configuration space is zero.
         u64::from_le_bytes(bytes)
     }
 
-    /// What the driver can read is told apart from what it could read before by its generation (2.5.1).
+    /// Writes to the configuration space. A change that the driver can read counts the generation up (2.5.1), by which
+    /// it can tell an old value from a new one.
     fn write_config(&mut self, offset: u64, size: usize, value: u64) {
         let before = self.device.config().to_vec();
         let bytes = value.to_le_bytes();
         self.device.write_config(offset, &bytes[..size.min(8)]);
         if self.device.config() != before {
+            // Drivers only compare it, so that it may wrap.
             self.regs.config_generation = self.regs.config_generation.wrapping_add(1);
         }
     }
@@ -314,11 +320,13 @@ impl VirtioMmio {
         let negotiated = self.regs.status & VIRTIO_CONFIG_S_FEATURES_OK != 0;
         let event_idx = self.regs.driver_features & bit(VIRTIO_RING_F_EVENT_IDX) != 0;
         let index = self.regs.queue_sel;
+        // Queues are set up after features were negotiated (3.1.1): what they are may depend on these.
         let Some(queue) = self.queues.get_mut(index as usize).filter(|_| negotiated) else {
             warn_guest!("virtio-mmio: write {value:#x} to {register:#x} without a queue: ignored");
             return;
         };
         if register == VIRTIO_MMIO_QUEUE_READY {
+            // Features were negotiated before, and this one holds from the queue's first buffer on.
             queue.set_event_idx(event_idx);
             queue.set_ready(value & 1 != 0);
             return;
@@ -329,6 +337,7 @@ impl VirtioMmio {
         }
         // virtio-queue itself refuses sizes that are no powers of two and addresses that are not aligned.
         match register {
+            // A size that does not fit becomes 0, which is refused, too.
             VIRTIO_MMIO_QUEUE_NUM => queue.set_size(u16::try_from(value).unwrap_or(0)),
             VIRTIO_MMIO_QUEUE_DESC_LOW => queue.set_desc_table_address(Some(value), None),
             VIRTIO_MMIO_QUEUE_DESC_HIGH => queue.set_desc_table_address(None, Some(value)),
@@ -344,6 +353,7 @@ impl VirtioMmio {
         if self.regs.driver_features & bit(VIRTIO_F_RING_RESET) == 0 {
             warn_guest!("virtio-mmio: queue reset without having negotiated it: ignored");
         } else if let Some(queue) = self.queues.get_mut(self.regs.queue_sel as usize) {
+            // The queue first: the device then forgets requests of which nothing can be answered any more.
             queue.reset();
             self.device.reset_queue(self.regs.queue_sel as usize);
         }
@@ -358,24 +368,24 @@ impl VirtioMmio {
         }
         if let Some(what) = self.faults.as_ref().and_then(|faults| faults.queue(index)) {
             match what {
-                FaultKind::NeedsReset => self.ask_for_reset(),
-                FaultKind::Reset => self.reset(),
+                QueueFault::NeedsReset {} => self.ask_for_reset(),
+                QueueFault::Reset {} => self.reset(),
                 // It is lost, or served later.
-                _ => {}
+                QueueFault::Lost {} | QueueFault::Late { .. } => {}
             }
         } else if !self.kick(index) {
             self.process_queue(index);
         }
     }
 
-    /// The device cannot go on (2.1.2).
+    /// Tells the driver that the device cannot go on (2.1.2).
     fn ask_for_reset(&mut self) {
         self.regs.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
         self.raise(VIRTIO_MMIO_INT_CONFIG);
     }
 
-    /// Serves queue `index`: the one handler, called at the notification or on a device thread.
-    /// Whether the turn was too short.
+    /// Serves queue `index`: the one handler, called at the notification or on a device thread. Returns whether the
+    /// turn was too short for what there is.
     pub fn process_queue(&mut self, index: usize) -> bool {
         if !self.is_live(index) {
             warn_guest!("virtio-mmio: notification of queue {index}, which is not live: ignored");
@@ -385,18 +395,19 @@ impl VirtioMmio {
         !self.is_deferred(index) && self.serve(index)
     }
 
-    /// Serves queue `index`, which is live, for a turn; whether more is left.
+    /// Serves queue `index`, which is live, for a turn. Returns whether more is left.
     fn serve(&mut self, index: usize) -> bool {
         let mut budget = self.budget();
         let queue = &mut self.queues[index];
         let result = self.device.process(index, queue, &self.mem, &mut budget);
+        // Charged even if serving failed: the work before the failure was done.
         self.pace.charge(&budget);
         let more = result.as_ref().is_ok_and(|progress| progress.more);
         self.finish(index, result);
         more
     }
 
-    /// Has the device go on with what its queues wait for other than its driver.
+    /// Goes on with what its queues wait for other than its driver.
     pub fn resume(&mut self) {
         for index in 0..self.queues.len() {
             if self.is_live(index) {
@@ -409,14 +420,15 @@ impl VirtioMmio {
         }
     }
 
-    /// Whether queue `index` can be served.
+    /// Returns whether queue `index` can be served.
     fn is_live(&self, index: usize) -> bool {
         let live = VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET;
         self.regs.status & live == VIRTIO_CONFIG_S_DRIVER_OK
             && self.queues.get(index).is_some_and(Queue::ready)
     }
 
-    /// Tells the driver what serving queue `index` came to.
+    /// Tells the driver the result of serving queue `index`. The used ring is written by then, so its handler finds the
+    /// buffers.
     fn finish(&mut self, index: usize, result: Result<Progress, ServeError>) {
         match result {
             Ok(progress) => {
@@ -446,18 +458,12 @@ impl VirtioMmio {
 
     fn acknowledge(&mut self, reasons: u32) {
         self.regs.interrupt_status &= !reasons;
+        // Reasons that came after the driver had read the status keep the line high.
         self.interrupt.set(self.regs.interrupt_status != 0);
     }
 }
 
-/// Counts `times` notifications as served. Those that came from the host's kernel were never counted as sent.
-pub(super) fn served(pending: &Pending, times: u64) {
-    let _ = pending.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
-        Some(count.saturating_sub(times))
-    });
-}
-
-/// The low or high word of `features`; there are no more than 64.
+/// Returns the low or high word of `features`; there are no more than 64.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the low half is what is asked for"

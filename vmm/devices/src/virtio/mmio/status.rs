@@ -7,7 +7,8 @@ use vmm_base::warn_guest;
 use super::{Registers, VirtioMmio, bit};
 
 impl VirtioMmio {
-    /// A driver may accept features between saying that it is one and that it is content with them.
+    /// Writes a word of the features that the driver accepts, which it may do between setting DRIVER and FEATURES_OK
+    /// (3.1.1).
     pub(super) fn set_driver_features(&mut self, value: u32) {
         let regs = &mut self.regs;
         let open = VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK;
@@ -30,7 +31,7 @@ impl VirtioMmio {
         }
     }
 
-    /// Zero resets; otherwise bits are only ever added, in their order.
+    /// Writes the status. Zero resets; otherwise bits are only ever added, in their order.
     pub(super) fn set_status(&mut self, value: u32) {
         if value == 0 {
             self.reset();
@@ -51,6 +52,7 @@ impl VirtioMmio {
         }
         self.regs.status |= added & !(VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
         if added & VIRTIO_CONFIG_S_FEATURES_OK != 0 {
+            // The driver reads the status back and gives up if the bit is not set (3.1.1).
             if !self.acceptable() {
                 let features = self.regs.driver_features;
                 warn_guest!(
@@ -63,11 +65,12 @@ impl VirtioMmio {
         }
         if added & VIRTIO_CONFIG_S_DRIVER_OK != 0 {
             self.regs.status |= VIRTIO_CONFIG_S_DRIVER_OK;
+            // After the bit: the device is live when it is activated.
             self.device.activate(self.regs.driver_features);
         }
     }
 
-    /// Whether the driver's features are a subset of ours that holds those we insist on.
+    /// Returns whether the driver's features are among those offered, and include those that are required.
     fn acceptable(&self) -> bool {
         let accepted = self.regs.driver_features;
         let offered = self.offered();
@@ -75,22 +78,23 @@ impl VirtioMmio {
         accepted & !offered == 0 && accepted & required == required
     }
 
-    /// Back to the state of power-on.
+    /// Resets the transport and the device to the state of power-on.
     pub(super) fn reset(&mut self) {
         self.regs = Registers {
+            // Kept, so that a value seen before the reset does not come again for other contents.
             config_generation: self.regs.config_generation,
             ..Registers::default()
         };
         self.device.reset();
         self.queues.iter_mut().for_each(QueueT::reset);
         self.set_deferred(None);
-        // Such a kick would find no live queue.
+        // A kick on its way would find no live queue.
         self.take_kicks_back();
         self.interrupt.set(false);
     }
 }
 
-/// Whether every bit of `status` has those that come before it.
+/// Returns whether every bit of `status` has those that come before it.
 const fn in_order(status: u32) -> bool {
     let needs = [
         (VIRTIO_CONFIG_S_DRIVER, VIRTIO_CONFIG_S_ACKNOWLEDGE),

@@ -26,7 +26,7 @@ pub struct Rng {
 }
 
 impl Rng {
-    /// A device whose noise is a function of `seed`.
+    /// Creates a device whose noise is a function of `seed`.
     pub fn new(seed: u64) -> Self {
         Self {
             generator: Xoshiro256PlusPlus::seed_from_u64(seed),
@@ -42,6 +42,7 @@ impl Rng {
         for segment in &buffers.writable {
             let pin = mem.pin();
             let mut addr = segment.addr;
+            // Cannot underflow: no segment gets more than what the request may still have.
             let mut left = (segment.len as usize).min(MAX_ENTROPY_BYTES - written);
             while left > 0 {
                 let mut noise = [0; CHUNK];
@@ -53,6 +54,7 @@ impl Rng {
                 }
                 written += part.len();
                 left -= part.len();
+                // Wraps only behind the last byte of the address space, where nothing is left to be written.
                 addr.0 = addr.0.wrapping_add(part.len() as u64);
             }
         }

@@ -99,7 +99,7 @@ impl VirtioUnit {
         );
         let iommu = iommu.map_err(|why| ConfigError::VirtioIommu {
             name: entry.name.clone(),
-            why: why.to_string(),
+            why: why.to_string().into(),
         })?;
         // It was empty: nobody else sets it.
         let _ = watch.names.set(iommu.domain_names());

@@ -23,7 +23,7 @@ const hidden = new Set();
 const shows = (event) => !hidden.has(event[CATEGORY]);
 let selection = null;
 const timeline = createTimeline({
-  data, canvas: $("canvas"), minimap: $("minimap"), gutter: $("gutter"), shows, onSelect, onHover, onView,
+  data, canvas: $("canvas"), gutter: $("gutter"), shows, onSelect, onHover, onView,
 });
 
 function verdict() {

@@ -9,7 +9,7 @@ const AXIS = 26, GAP = 10, HEAD = 30;
 const HEIGHTS = { utlb: 34, device: 46 };
 const FONT = '12px system-ui, "DejaVu Sans", sans-serif';
 
-function createTimeline({ data, canvas, minimap, gutter, shows, onSelect, onHover, onView }) {
+function createTimeline({ data, canvas, gutter, shows, onSelect, onHover, onView }) {
   const end = Math.max(1, ...data.runs.map((run) => run.end));
   const decisive = data.runs.map((run) => new Map(run.decisive.map((item, i) => [item.event, [i + 1, item.mark]])));
   const lanes = data.runs.map(indexLanes);
@@ -82,8 +82,6 @@ function createTimeline({ data, canvas, minimap, gutter, shows, onSelect, onHove
     canvas.style.height = height + "px";
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
-    minimap.width = Math.round(minimap.clientWidth * ratio);
-    minimap.height = Math.round(minimap.clientHeight * ratio);
     gutter.parentElement.classList.toggle("narrow", narrow);
     gutter.replaceChildren(...rows.map(label));
     queue();
@@ -137,7 +135,6 @@ function createTimeline({ data, canvas, minimap, gutter, shows, onSelect, onHove
   function paint() {
     const before = performance.now();
     draw();
-    drawMinimap(minimap, data, view, end, shows, colors);
     lastDraw = performance.now() - before;
     frames += 1;
     onView(view, end);
@@ -481,11 +478,5 @@ function createTimeline({ data, canvas, minimap, gutter, shows, onSelect, onHove
       e.preventDefault();
       keys[e.key]();
     });
-    const jump = (e) => {
-      const center = (e.offsetX / minimap.clientWidth) * end, half = (view.to - view.from) / 2;
-      setView(center - half, center + half);
-    };
-    minimap.addEventListener("pointerdown", (e) => { if (e.isTrusted) minimap.setPointerCapture(e.pointerId); jump(e); });
-    minimap.addEventListener("pointermove", (e) => { if (e.buttons) jump(e); });
   }
 }

@@ -20,7 +20,7 @@ struct World {
     injection: Arc<Injection>,
 }
 
-/// A driver of a disk at which `fault` happens.
+/// Returns a driver of a disk at which `fault` happens.
 fn disk_with(fault: &str) -> World {
     disk_on(image(), fault)
 }

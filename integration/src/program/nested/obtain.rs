@@ -1,0 +1,13 @@
+//! The images of the outer machine and of its guests.
+
+use guest_images::{Cache, Image, Terminal};
+
+/// An image, obtained if need be.
+///
+/// # Errors
+/// A sentence.
+pub fn obtain(name: &str) -> Result<Image, String> {
+    Cache::open()
+        .and_then(|cache| cache.obtain(name, &mut Terminal::new()))
+        .map_err(|error| error.to_string())
+}

@@ -1,0 +1,46 @@
+//! What an endpoint is attached to.
+
+use crate::fault::DomainId;
+
+/// What an endpoint's accesses meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Attachment {
+    /// Untranslated: the IOVA is the guest physical address of the same number.
+    Bypass,
+    /// Every access is a fault.
+    Blocked,
+    /// Translated through a domain.
+    Domain(DomainId),
+}
+
+// An attachment as one word: these, or this bit and the domain's number.
+const BYPASS: u64 = 0;
+const BLOCKED: u64 = 1;
+const DOMAIN: u64 = 1 << 32;
+
+impl Attachment {
+    /// As one word, for an atomic.
+    #[inline]
+    pub(crate) fn to_word(self) -> u64 {
+        match self {
+            Self::Bypass => BYPASS,
+            Self::Blocked => BLOCKED,
+            Self::Domain(DomainId(domain)) => DOMAIN | u64::from(domain),
+        }
+    }
+
+    /// The attachment of such a word.
+    #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low half is the number"
+    )]
+    pub(crate) fn from_word(word: u64) -> Self {
+        match word {
+            BYPASS => Self::Bypass,
+            BLOCKED => Self::Blocked,
+            // The low half is the number.
+            _ => Self::Domain(DomainId(word as u32)),
+        }
+    }
+}

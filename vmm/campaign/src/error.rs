@@ -1,0 +1,57 @@
+//! Why a campaign, or a run of it, cannot be.
+
+use std::io;
+
+use vmm_base::Reason;
+use vmm_introspect::symbols::SymbolsError;
+
+use crate::classify::Outcome;
+
+/// Why a machine does not come to the beginning of its scenario, or a run does not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum CampaignError {
+    /// The machine cannot be made, or be made a snapshot of.
+    #[error(transparent)]
+    Machine(#[from] vmm_machine::Error),
+    /// There is no file for the disk.
+    #[error("there is no disk: {0}")]
+    Disk(io::Error),
+    /// What is on the disk cannot be read.
+    #[error("the disk cannot be read: {0}")]
+    ReadDisk(io::Error),
+    /// The run ended first.
+    #[error("the guest {} before its scenario began", .0.sentence())]
+    Early(Reason),
+    /// The guest's kernel has no symbols.
+    #[error(transparent)]
+    Symbols(#[from] SymbolsError),
+    /// The plan names a function that the guest's kernel has not.
+    #[error("the guest's kernel has no function {0}: use one of its /proc/kallsyms")]
+    Function(String),
+    /// Plans are for 32-bit kernels.
+    #[error("the guest's kernel is no 32-bit one")]
+    Wide,
+    /// Something else is wrong with the scenario, without any fault.
+    #[error("the scenario does not go well without faults: {0}")]
+    Unwell(String),
+    /// Its commands fail.
+    #[error(
+        "the scenario does not go well without faults: the commands ended with {statuses:?}, and the run is a {outcome}"
+    )]
+    Commands {
+        /// What they exited with.
+        statuses: Vec<u8>,
+        /// What the run is.
+        outcome: Outcome,
+    },
+    /// The plan names a device that the scenario's machine has not.
+    #[error("fault {number}: there is no device {name}: use one of {known}")]
+    Device {
+        /// Which fault of the plan, from 1.
+        number: usize,
+        /// The device.
+        name: String,
+        /// Those that there are, with commas between.
+        known: String,
+    },
+}
