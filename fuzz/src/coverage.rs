@@ -110,6 +110,10 @@ impl Functions {
                 let Some(name) = path(&frame) else {
                     continue;
                 };
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "there are far fewer than 2^32 functions"
+                )]
                 let next = names.len() as u32;
                 let number = *numbers.entry(name).or_insert_with_key(|name| {
                     names.push(name.clone());
@@ -157,6 +161,7 @@ pub struct Covered<'a> {
 
 impl Covered<'_> {
     /// The share of functions that were entered, in whole per cent, rounded down.
+    #[expect(clippy::cast_possible_truncation, reason = "it is a percentage")]
     pub fn percent(&self) -> u32 {
         (self.entered * 100)
             .checked_div(self.functions)

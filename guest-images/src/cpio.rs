@@ -157,6 +157,10 @@ fn check_path(path: &str) -> Result<(), Error> {
 }
 
 /// Appends one entry: a header of hexadecimal fields, the name with a zero byte, the data, each padded.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "both were checked when the node was added"
+)]
 fn entry(
     out: &mut Vec<u8>,
     path: &str,

@@ -213,6 +213,10 @@ fn read_module(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// Uncompresses a module, the contents of `path`.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the largest module is far below 4 TiB"
+)]
 pub(crate) fn uncompress(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, Error> {
     let mut plain = Vec::new();
     // A dictionary larger than any module serves nothing but to take memory.

@@ -31,6 +31,10 @@ impl Attachment {
 
     /// The attachment of such a word.
     #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low half is the number"
+    )]
     pub(crate) fn from_word(word: u64) -> Self {
         match word {
             BYPASS => Self::Bypass,

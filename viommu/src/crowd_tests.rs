@@ -2,6 +2,11 @@
 //! threads, through the doors that a guest has: whatever an IOMMU calls complete, nothing lands
 //! through it afterwards, and nothing waits for ever.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests choose small numbers"
+)]
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};

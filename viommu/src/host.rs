@@ -106,6 +106,7 @@ impl<M> HostMemory<M> {
     }
 
     /// The guest physical address of `place`, if there is such a region.
+    #[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
     pub fn address(&self, place: &Place) -> Option<u64> {
         let region = self.regions.get(place.region as usize)?;
         Some(region.start.wrapping_add(place.offset))
@@ -137,6 +138,7 @@ impl<M: StableHostMemory> HostMemory<M> {
 
     /// `len` bytes from `place` on; `None` if they are not all in its region.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
     pub fn slice(&self, place: &Place, len: usize) -> Option<VolatileSlice<'_, MS<'_, M>>> {
         let region = self.regions.get(place.region as usize)?;
         if place.offset > region.len || len as u64 > region.len - place.offset {

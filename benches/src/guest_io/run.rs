@@ -102,6 +102,10 @@ pub struct Guest {
 
 impl Guest {
     /// Prepares its disk and its initial file system.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the disk has a fixed, small size"
+    )]
     pub fn new(image: &Image, memory: ByteSize) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
         let keep = |name: &str, bytes: &[u8]| {

@@ -1,5 +1,10 @@
 //! The driver's side of the request queue of a virtio-iommu.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "addresses and lengths are chosen below 4 GiB"
+)]
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

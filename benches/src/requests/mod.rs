@@ -1,5 +1,7 @@
 //! `benches requests`: what virtio-iommu requests cost, through a real virtqueue in memory.
 
+#![expect(clippy::cast_possible_truncation, reason = "batches are small")]
+
 mod driver;
 
 use std::hint::black_box;

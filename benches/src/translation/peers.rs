@@ -1,5 +1,7 @@
 //! The contenders.
 
+#![expect(clippy::cast_possible_truncation, reason = "sizes are small")]
+
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

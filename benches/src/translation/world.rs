@@ -1,5 +1,10 @@
 //! What every contender works on: one guest memory, one set of mappings, one order of accesses.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers of pages are small"
+)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,5 +1,10 @@
 //! Any bytes as a kernel's type information, any path into it, any memory behind it: values or errors.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "tables are small, and a byte is the low one"
+)]
+
 use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Unstructured};

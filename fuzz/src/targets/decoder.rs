@@ -1,6 +1,11 @@
 //! Any word, and words of the decoder's own tables, decode and disassemble in either instruction
 //! set; those of the tables decode to what they are of.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "an instruction is one or two halfwords"
+)]
+
 use std::fmt::Write;
 
 use arbitrary::{Arbitrary, Unstructured};

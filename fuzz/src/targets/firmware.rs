@@ -1,6 +1,12 @@
 //! Firmware calls of any kind, from cores in any state, and the clock generator under any driver: beside what the
 //! specifications say (PSCI, DEN 0022; SMCCC, DEN 0028) and a bank of plain registers.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "results are negative numbers in registers, and halves are cut out of words"
+)]
+
 use arbitrary::{Arbitrary, Unstructured};
 use arm32::wires::{Conduit, FirmwareAction};
 use vm_device::DeviceMmio;

@@ -2,6 +2,8 @@
 //! compressed or not, what the cache remembers, and files for an initial file system, all of it
 //! right but for some bytes.
 
+#![expect(clippy::cast_possible_truncation, reason = "files are small")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::LazyLock;

@@ -1,6 +1,11 @@
 //! An IPMMU under any accesses to its registers, any writes to RAM, and any DMA in between. What is flushed is
 //! translated as a walk by the registers says.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "addresses and numbers are small"
+)]
+
 use std::sync::Arc;
 
 use arbitrary::{Result, Unstructured};

@@ -4,6 +4,11 @@
 //! 32-bit and 64-bit kernels, or places a token table with its index, words and runs of bytes at
 //! places of its choice.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "images are small, and bytes are cut out of words"
+)]
+
 use std::sync::OnceLock;
 
 use arbitrary::{Arbitrary, Unstructured};

@@ -1,5 +1,10 @@
 //! Any file as a kernel, in any RAM, with any initrd: an error or a placement inside RAM, without overlap.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "files are small, and words are cut out of what is chosen"
+)]
+
 use arbitrary::{Arbitrary, Unstructured};
 use vmm::machine::KernelFormat;
 use vmm::machine::layout::Range;

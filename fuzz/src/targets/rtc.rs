@@ -2,6 +2,12 @@
 //! model that knows at every moment what the counter is and whether it has come to the match
 //! register (PL031, DDI 0224C).
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the clock wraps"
+)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,6 +1,8 @@
 //! Any bytes as the file of a snapshot or of a recording, and good ones with values of their contents changed and their
 //! checksums right: a sentence, or a machine that runs, twice alike.
 
+#![expect(clippy::cast_possible_truncation, reason = "files are small")]
+
 use std::io::Write;
 use std::path::Path;
 use std::sync::OnceLock;

@@ -1,6 +1,11 @@
 //! A virtio-iommu under any rings and requests, with DMA, pins, resets and moves to a new device in between. What its
 //! state says is mapped is what an access finds.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "addresses and lengths are small"
+)]
+
 use std::sync::Arc;
 
 use arbitrary::{Result, Unstructured};

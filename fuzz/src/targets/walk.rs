@@ -1,5 +1,7 @@
 //! Page-table walks of any regime, over guest memory full of anything.
 
+#![expect(clippy::cast_possible_truncation, reason = "memory is small")]
+
 use std::cell::Cell;
 
 use arbitrary::{Arbitrary, Result, Unstructured};

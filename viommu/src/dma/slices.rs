@@ -53,6 +53,7 @@ const UNKNOWN: Place = Place {
 
 /// How many bytes of `count` from `iova` on there are before the address space ends, and whether there should be more.
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "it is below `count`")]
 fn within_address_space(iova: u64, count: usize) -> (usize, bool) {
     if count == 0 || iova.checked_add(count as u64 - 1).is_some() {
         (count, false)

@@ -1,5 +1,10 @@
 //! Tests of spaces that pass through, and of those that are blocked.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests choose small numbers"
+)]
+
 use virtio_bindings::bindings::virtio_ring::VRING_DESC_F_WRITE;
 use virtio_queue::desc::{RawDescriptor, split::Descriptor};
 use virtio_queue::mock::MockSplitQueue;

@@ -1,5 +1,10 @@
 //! Each kind of fault, at its point.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests choose small numbers"
+)]
+
 use std::sync::{Arc, Mutex};
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};

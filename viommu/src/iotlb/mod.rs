@@ -38,6 +38,7 @@ const MAX_PROBES: u64 = 256;
 
 // A domain's word: which block sizes it has entries of, its own number, and a generation; the last two are the stamp.
 const SIZES: u64 = (1 << BLOCK_BITS.len()) - 1;
+#[expect(clippy::cast_possible_truncation, reason = "there are few block sizes")]
 const DOMAIN_SHIFT: u32 = BLOCK_BITS.len() as u32;
 const DOMAIN_BITS: u32 = 14;
 const GENERATION_SHIFT: u32 = DOMAIN_SHIFT + DOMAIN_BITS;
@@ -89,6 +90,7 @@ pub(crate) struct Iotlb {
 
 /// The number of the block of a size that `iova` is in, and what tells its cluster from others.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
 fn owner(iova: u64, size: usize, stamp: u64) -> (usize, Owner) {
     let block = iova >> BLOCK_BITS[size];
     let key = (block >> table::CLUSTER_BITS) << 2 | size as u64;
@@ -98,6 +100,7 @@ fn owner(iova: u64, size: usize, stamp: u64) -> (usize, Owner) {
 
 /// Where in the table a block's cluster begins to be looked for.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "there are few block sizes")]
 fn hash(iova: u64, size: usize, salt: u64) -> u64 {
     // Neighbouring clusters are neighbours in the table; domains and sizes begin at different places.
     (iova >> (BLOCK_BITS[size] + table::CLUSTER_BITS))

@@ -28,6 +28,7 @@ const DELTAS: usize = 3;
 const REGIONS: usize = 7;
 
 /// Low bits of a key that are not part of it: two of permissions for each block.
+#[expect(clippy::cast_possible_truncation, reason = "a cluster is a few blocks")]
 pub(crate) const KEY_SHIFT: u32 = 2 * CLUSTER as u32;
 const PERMISSIONS: u64 = (1 << KEY_SHIFT) - 1;
 
@@ -79,6 +80,10 @@ impl Table {
 
     /// The set that `hash` leads to, unless the table is empty.
     #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "what is above the mask does not count"
+    )]
     pub fn set(&self, hash: u64) -> Option<&Set> {
         let sets = self.0.get();
         sets.get(hash as usize & sets.len().wrapping_sub(1))
@@ -124,6 +129,10 @@ fn is(set: &Set, owner: Owner) -> bool {
 /// Where `owner`'s block number `block` leads, if `set` has it with all of the permissions `wanted`, and no writer is
 /// met at each of `attempts`.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "fields are cut out of words"
+)]
 pub(crate) fn find(
     set: &Set,
     owner: Owner,
@@ -250,6 +259,10 @@ pub(crate) fn remove(set: &Set, owner: Owner, blocks: u8) {
 }
 
 #[cfg(all(test, not(loom)))]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests choose small numbers"
+)]
 mod tests {
     use super::*;
 

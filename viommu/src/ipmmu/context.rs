@@ -105,6 +105,7 @@ impl ContextState {
     }
 
     /// Records a fault, unless one is there already. Whether it did.
+    #[expect(clippy::cast_possible_truncation, reason = "IMELAR is the low half")]
     pub(super) fn record(&mut self, features: &Features, fault: &Fault) -> bool {
         let status = status_of(fault);
         if self.has_fault() || status == Imstr::new() {

@@ -51,6 +51,10 @@ impl<M: StableHostMemory + Send + Sync + 'static> Ipmmu<M> {
     /// # Errors
     ///
     /// If the generation cannot have such instances.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the configuration was checked to have few of them"
+    )]
     pub fn new(
         memory: Arc<M>,
         config: &IpmmuConfig,
@@ -157,6 +161,10 @@ impl<M> Ipmmu<M> {
     }
 
     /// Brings the attachment of a uTLB to what the registers ask for.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is one of a few contexts"
+    )]
     pub(super) fn attach(&self, registers: &Registers, instance: usize, utlb: usize) {
         let to = match registers.instances[instance].utlbs[utlb].route(&self.shared.features) {
             Route::Disabled => Attachment::Bypass,

@@ -84,6 +84,7 @@ impl<M> Instance<M> {
     }
 
     /// Reads `data` at `offset` in the window. Registers are words; any part of them may be read, and several.
+    #[expect(clippy::cast_possible_truncation, reason = "it is below 4")]
     pub fn read(&self, offset: u64, data: &mut [u8]) {
         let mut word = None;
         for (n, byte) in data.iter_mut().enumerate() {
@@ -323,6 +324,10 @@ impl<M> Instance<M> {
     }
 
     /// Forgets what was translated through a context.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is one of a few contexts"
+    )]
     fn invalidate(&self, context: usize) {
         let domain = DomainId(context as u32);
         self.ipmmu.unit.invalidate_domain(domain);
@@ -336,6 +341,7 @@ impl<M> Instance<M> {
     /// ignored.
     ///
     /// For faults that are put in: hardware says such things when it is broken.
+    #[expect(clippy::cast_possible_truncation, reason = "IMELAR is the low half")]
     pub fn record_status(&self, context: usize, status: u32, iova: u64) {
         let shared = &self.ipmmu.shared;
         let mut registers = shared.registers();

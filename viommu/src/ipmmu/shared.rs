@@ -56,6 +56,10 @@ impl<M> Shared<M> {
         }
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is one of a few micro-TLBs"
+    )]
     pub(super) fn endpoint(&self, instance: usize, utlb: usize) -> EndpointId {
         EndpointId(self.first_endpoints[instance] + utlb as u32)
     }

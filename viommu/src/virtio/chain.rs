@@ -24,6 +24,7 @@ fn total(segments: &[Segment]) -> u64 {
 }
 
 /// Calls `each` with the pieces of `length` bytes from `offset` on; false if there are not as many, or it is.
+#[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
 fn pieces(
     segments: &[Segment],
     offset: u64,
@@ -85,6 +86,10 @@ impl Chain {
     }
 
     /// Reads what the driver wrote, as far as it fits in `bytes`: how much it is, or none if memory is out of reach.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is at most the length of `bytes`"
+    )]
     pub fn read(&self, mem: &impl GuestMemory, bytes: &mut [u8]) -> Option<usize> {
         let length = total(&self.readable).min(bytes.len() as u64) as usize;
         let read = |range, addr| mem.read_slice(&mut bytes[range], addr).is_ok();
@@ -103,6 +108,7 @@ impl Chain {
     }
 
     /// Where the four writable bytes at `offset` are.
+    #[expect(clippy::cast_possible_truncation, reason = "it is a part of 4 bytes")]
     pub fn place(&self, offset: u64) -> Option<Place> {
         let mut place = Place::default();
         let mut count = 0;

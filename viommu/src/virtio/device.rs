@@ -70,6 +70,10 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     ///
     /// # Errors
     /// If there is no such device.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "endpoints have different 32-bit numbers, and there are few more slots"
+    )]
     pub fn new(
         memory: Arc<M>,
         config: VirtioIommuConfig,
@@ -130,6 +134,10 @@ fn check_reserved_against_ram(
 
 impl<M> VirtioIommu<M> {
     /// What a bus master sees that is the endpoint of this number.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "endpoints have different 32-bit numbers"
+    )]
     pub fn space(&self, endpoint: u32) -> Option<DmaSpace<M>> {
         let position = self.shared.domains().endpoint(endpoint)?;
         Some(self.unit.space(EndpointId(position as u32)))

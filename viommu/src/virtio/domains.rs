@@ -102,6 +102,10 @@ pub(super) struct Domains {
 
 impl Domains {
     /// As out of reset.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are few more slots than endpoints"
+    )]
     pub fn new(config: &VirtioIommuConfig) -> Self {
         let endpoint = |endpoint: &super::config::EndpointConfig| Endpoint {
             id: endpoint.id,
@@ -182,6 +186,10 @@ impl Domains {
 
     /// Moves each domain, by its number, to a slot, and lets `free` be the slots that are free.
     /// None, and nothing useful left, unless that is each slot once.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are few more slots than endpoints"
+    )]
     pub fn place(&mut self, wanted: &BTreeMap<u32, u32>, free: &[u32]) -> Option<()> {
         let count = self.slots.len();
         let mut all: Vec<u32> = wanted.values().chain(free).copied().collect();
@@ -281,6 +289,10 @@ impl Domains {
 /// Requests.
 impl Domains {
     /// ATTACH (5.13.6.3).
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "endpoints have different 32-bit numbers"
+    )]
     pub fn attach(
         &mut self,
         id: u32,
@@ -330,6 +342,10 @@ impl Domains {
     }
 
     /// DETACH (5.13.6.4).
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "endpoints have different 32-bit numbers"
+    )]
     pub fn detach(&mut self, id: u32, endpoint: u32) -> Result<Effects, Refusal> {
         let endpoint = self.endpoint(endpoint).ok_or(Status::NoEnt)?;
         let slot = *self.slots_by_id.get(&id).ok_or(Status::Inval)?;

@@ -134,6 +134,10 @@ impl Mappings {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests choose small numbers"
+)]
 mod tests {
     use proptest::prelude::*;
 

@@ -214,6 +214,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     }
 
     /// Executes the request in the chain at hand.
+    #[expect(clippy::cast_possible_truncation, reason = "a tail has 4 bytes")]
     fn answer(&mut self, mem: &impl GuestMemory, answer: &mut Answer) -> Result<(), Later> {
         let mut bytes = [0; readable_size::MAX];
         let Some(length) = self.batch.chain.read(mem, &mut bytes) else {
@@ -346,7 +347,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         let Some(place) = place.filter(|_| chain.write(mem, 0, &list)) else {
             return Vec::new();
         };
-        answer.written = (listed + TAIL_SIZE) as u32;
+        answer.written = u32::try_from(listed + TAIL_SIZE).unwrap_or(u32::MAX);
         answer.tail = Some((place, status));
         list
     }
@@ -401,6 +402,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             if written {
                 self.shared.reports().delivered();
             }
+            #[expect(clippy::cast_possible_truncation, reason = "a report has a fixed size")]
             let length = if written { fault::SIZE as u32 } else { 0 };
             queue.add_used(&pin, head, length)?;
             served.used = true;

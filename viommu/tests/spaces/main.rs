@@ -1,5 +1,10 @@
 //! Spaces of bus masters, by the public interface.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests choose small numbers"
+)]
+
 mod common;
 mod iommu_memory;
 mod property;

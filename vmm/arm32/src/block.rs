@@ -249,6 +249,7 @@ impl Blocks {
         full
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "the arena is bounded")]
     fn push(&mut self, block: Block) -> u32 {
         let id = self.arena.len() as u32;
         self.ops += block.ops.len();

@@ -123,6 +123,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// `cpus` cores (1 to 4) in their reset state. Core 0 is on, the others wait to be switched on.
+    #[expect(clippy::cast_possible_truncation, reason = "it is clamped to 4")]
     pub fn new(cpus: usize, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
         let count = cpus.clamp(1, 4) as u8;
         let members = (0..count)
@@ -411,6 +412,10 @@ impl Cluster {
     }
 
     /// Switches core `cpu` on: reset state, but counting on.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is the index of a member, of which there are at most 4"
+    )]
     fn switch_on(&mut self, cpu: usize, entry: u32, context: u32) {
         let Some(member) = self.members.get_mut(cpu).filter(|m| m.power == Power::Off) else {
             return;

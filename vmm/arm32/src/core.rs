@@ -261,11 +261,8 @@ impl Core {
     fn run_block(&mut self, id: u32, left: u64) -> Onward {
         let cpu = &mut self.cpu;
         let block = self.blocks.get(id);
-        let ops = if left < block.ops.len() as u64 {
-            &block.ops[..left as usize]
-        } else {
-            &block.ops[..]
-        };
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let ops = &block.ops[..left.min(block.ops.len())];
         for op in ops {
             let flow = (op.f)(cpu, op);
             if flow != Flow::Next {
@@ -427,7 +424,7 @@ impl Core {
             let word = if thumb {
                 fetch_t32(page, at)
             } else {
-                Some(mem::read_page_bytes(page, at, 4) as u32)
+                Some(mem::read_page_word(page, at))
             };
             let Some(word) = word else {
                 // A 32-bit T32 instruction whose second half lies in the next page.
@@ -446,7 +443,7 @@ impl Core {
             }
         }
         let bytes = (start..at.min(0x1000))
-            .map(|at| mem::read_page_bytes(page, at, 1) as u8)
+            .map(|at| mem::read_page_byte(page, at))
             .collect();
         Ok(Block::new(
             key,
@@ -468,8 +465,8 @@ impl Core {
     ) -> Result<Block, Fault> {
         let (t, second) = self.fetch_page(key.va.wrapping_add(2))?;
         self.cpu.tlb.note_executed(key.va.wrapping_add(2), &t);
-        let first = mem::read_page_bytes(page, (key.pa & 0xfff) as u32, 2) as u32;
-        let word = first << 16 | mem::read_page_bytes(second, 0, 2) as u32;
+        let first = u32::from(mem::read_page_half(page, (key.pa & 0xfff) as u32));
+        let word = first << 16 | u32::from(mem::read_page_half(second, 0));
         let lowered = lower::lower(word, place);
         place.advance(&lowered.op, lowered.it);
         Ok(Block::new(
@@ -486,11 +483,12 @@ impl Core {
 
 /// The T32 instruction at `at`, 16-bit ones in the upper half; `None` when its second half is in the next page.
 fn fetch_t32(page: RamPage, at: u32) -> Option<u32> {
-    let first = mem::read_page_bytes(page, at, 2) as u16;
+    let first = mem::read_page_half(page, at);
     if !arm32_isa::t32_is_32bit(first) {
         return Some(u32::from(first) << 16);
     }
-    (at + 2 < 0x1000).then(|| u32::from(first) << 16 | mem::read_page_bytes(page, at + 2, 2) as u32)
+    let second = || u32::from(mem::read_page_half(page, at + 2));
+    (at + 2 < 0x1000).then(|| u32::from(first) << 16 | second())
 }
 
 /// The processor state that decoding depends on: T, E and IT.

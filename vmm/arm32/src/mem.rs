@@ -61,10 +61,38 @@ pub fn read_page_bytes(page: RamPage, offset: u32, size: u32) -> u64 {
     }
 }
 
+/// The byte of a RAM page at `offset`, read as by [`read_page_bytes`].
+#[inline]
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "no more bytes were read")]
+pub(crate) fn read_page_byte(page: RamPage, offset: u32) -> u8 {
+    read_page_bytes(page, offset, 1) as u8
+}
+
+/// The halfword of a RAM page at `offset`, little-endian, read as by [`read_page_bytes`].
+#[inline]
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "no more bytes were read")]
+pub(crate) fn read_page_half(page: RamPage, offset: u32) -> u16 {
+    read_page_bytes(page, offset, 2) as u16
+}
+
+/// The word of a RAM page at `offset`, little-endian, read as by [`read_page_bytes`].
+#[inline]
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "no more bytes were read")]
+pub(crate) fn read_page_word(page: RamPage, offset: u32) -> u32 {
+    read_page_bytes(page, offset, 4) as u32
+}
+
 /// Writes up to 8 bytes to a RAM page at `offset`, little-endian; bytes past the end of the page are dropped.
 ///
 /// # Errors
 /// [`BusFault`] when the page is not writable.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low bytes are what is written"
+)]
 pub fn write_page_bytes(page: RamPage, offset: u32, size: u32, value: u64) -> Result<(), BusFault> {
     if !page.writable {
         return Err(BusFault);

@@ -24,6 +24,7 @@ const D: u32 = 1 << 3;
 /// PMCR bits that keep what is written: E, D, X and DP.
 const PMCR_WRITABLE: u32 = 0x39;
 /// PMCR: implementer Arm, Cortex-A15, six counters.
+#[expect(clippy::cast_possible_truncation, reason = "there are six")]
 const PMCR_FIXED: u32 = 0x41 << 24 | 0x0f << 16 | (COUNTERS as u32) << 11;
 
 /// Software increment.
@@ -207,6 +208,7 @@ const fn counts_at(kind: u32, privileged: bool) -> bool {
 }
 
 /// Adds to a counter; returns `bit` if it overflowed.
+#[expect(clippy::cast_possible_truncation, reason = "the counter wraps")]
 fn advance(counter: &mut u32, by: u64, bit: u32) -> u32 {
     let sum = u64::from(*counter).saturating_add(by);
     *counter = sum as u32;

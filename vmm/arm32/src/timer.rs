@@ -11,12 +11,17 @@ pub const FREQUENCY_HZ: u32 = 62_500_000;
 const NS_PER_S: u128 = 1_000_000_000;
 
 /// The count `ns` nanoseconds after power-on (rounded down).
+#[expect(clippy::cast_possible_truncation, reason = "it fits, as said below")]
 pub const fn count_from_ns(ns: u64) -> u64 {
     // At most 2^64 * 62.5e6 / 1e9, which fits in 64 bits.
     (ns as u128 * FREQUENCY_HZ as u128 / NS_PER_S) as u64
 }
 
 /// The first nanosecond at which the count is at least `count`; [`u64::MAX`] when that is beyond 64 bits.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "it was compared with the largest of 64 bits"
+)]
 pub const fn ns_from_count(count: u64) -> u64 {
     let ns = (count as u128 * NS_PER_S).div_ceil(FREQUENCY_HZ as u128);
     if ns > u64::MAX as u128 {
@@ -62,13 +67,17 @@ impl Timer {
     }
 
     /// The downcounter (TVAL) at `count`.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "TVAL is the low word of the difference"
+    )]
     pub const fn value(&self, count: u64) -> u32 {
         self.compare.wrapping_sub(count) as u32
     }
 
     /// Writes the downcounter: the condition holds `value` (signed) ticks after `count`.
     pub const fn set_value(&mut self, count: u64, value: u32) {
-        self.compare = count.wrapping_add_signed(value as i32 as i64);
+        self.compare = count.wrapping_add_signed(value.cast_signed() as i64);
     }
 
     /// The interrupt output at `count`.
@@ -193,8 +202,8 @@ mod tests {
         timer.set_value(1000, 50);
         assert_eq!(timer.compare, 1050);
         assert_eq!(timer.value(1049), 1);
-        assert_eq!(timer.value(1060), (-10i32) as u32);
-        timer.set_value(1000, (-50i32) as u32);
+        assert_eq!(timer.value(1060), (-10i32).cast_unsigned());
+        timer.set_value(1000, (-50i32).cast_unsigned());
         assert_eq!(timer.compare, 950);
         timer.enable = true;
         assert!(timer.line(1000));

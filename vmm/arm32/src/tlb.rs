@@ -184,6 +184,7 @@ impl Tlb {
 
     /// A small number that names the current set, for the keys of other caches.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "there are few sets")]
     pub fn set(&self) -> u32 {
         (self.base / ENTRIES) as u32
     }
@@ -198,6 +199,10 @@ impl Tlb {
     }
 
     /// Enters the page of `va`, translated by `t` to RAM page `page`, for the privilege level of the current set.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are ENTRIES * SETS slots, fewer than 2^16"
+    )]
     pub fn fill(&mut self, va: u32, privileged: bool, t: &Translation, page: RamPage) {
         self.note_size(va, t);
         let slot = self.slot(va);
@@ -268,6 +273,10 @@ impl Tlb {
         self.executed[bit / 64] |= 1 << (bit % 64);
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are ENTRIES * SETS slots, fewer than 2^16"
+    )]
     fn note_filled(&mut self, slot: usize) {
         if self.filled.len() <= FEW {
             self.filled.push(slot as u16);
@@ -378,6 +387,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::cast_possible_truncation, reason = "a few pages")]
     fn an_invalidation_of_everything_leaves_nothing_however_much_there_was() {
         let mut memory = [0_u8; 4096];
         let page = RamPage {

@@ -2,6 +2,11 @@
 //!
 //! Fields by ARM ARM DDI 0406C B4.1.82 to B4.1.88 and B6.1.40 to B6.1.41; what the numbers stand for is said there.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests' memory lies in the low 4 GiB"
+)]
+
 mod common;
 
 use arm32::core::Core;

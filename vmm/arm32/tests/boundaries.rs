@@ -1,5 +1,10 @@
 //! Where blocks begin and end never shows, whatever the code: not even in what the architecture leaves open.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests' memory lies in the low 4 GiB"
+)]
+
 mod common;
 
 use arm32::core::Core;

@@ -1,5 +1,10 @@
 //! Cores take turns: deterministic, fair to locks, and woken by events and timers.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests' memory lies in the low 4 GiB"
+)]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,5 +1,10 @@
 //! The cache of predecoded code never shows: cold or warm, in one run or in pieces, a program does the same.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests' memory lies in the low 4 GiB"
+)]
+
 mod common;
 
 use arm32::cpu::CoreExit;

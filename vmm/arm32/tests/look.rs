@@ -1,5 +1,10 @@
 //! A look through the tables sees what the processor would, but for what forbids the processor to.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests' memory lies in the low 4 GiB"
+)]
+
 mod common;
 
 use arm32::cp15::{sctlr, ttbcr};

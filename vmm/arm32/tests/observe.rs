@@ -1,5 +1,10 @@
 //! Observers stop runs where they asked to, see what there is, and leave no trace.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests' memory lies in the low 4 GiB"
+)]
+
 mod common;
 
 use std::sync::Arc;

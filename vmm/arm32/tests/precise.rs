@@ -1,5 +1,10 @@
 //! Aborts are precise, counts are exact, and memory outside RAM is an abort, never a panic.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests' memory lies in the low 4 GiB"
+)]
+
 mod common;
 
 use arm32::cpu::CoreExit;

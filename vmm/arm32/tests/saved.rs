@@ -1,5 +1,10 @@
 //! A cluster that is saved and restored goes on as the one that was not.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests' memory lies in the low 4 GiB"
+)]
+
 mod common;
 
 use std::sync::Arc;

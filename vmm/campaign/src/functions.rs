@@ -96,7 +96,7 @@ impl StopHandler for Watch {
             && let Some(mut view) = halted.core(core)
         {
             let FunctionFault::Error { value, .. } = action.fault;
-            view.return_at_once(Some(i64::from(value) as u64));
+            view.return_at_once(Some(i64::from(value).cast_unsigned()));
         }
         Resume::Continue
     }

@@ -113,10 +113,18 @@ fn changed(
     segments: &[(GuestAddress, u32)],
     action: &FaultAction<ChainFault>,
 ) -> Option<ChangedSegment> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is below a number of segments"
+    )]
     let index = action.chosen.checked_rem(segments.len() as u64)? as usize;
     let (addr, len) = *segments.get(index)?;
     let (addr, len) = match action.fault {
         ChainFault::FlipAddress { mask } => (GuestAddress(addr.0 ^ action.bits(mask)), len),
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a length has 32 bits, of which the mask flips some"
+        )]
         ChainFault::FlipLength { mask } => (addr, len ^ action.bits(mask) as u32),
     };
     // A device would refuse what wraps or is empty, as it does for a chain that the guest wrote so.

@@ -379,7 +379,7 @@ mod tests {
                 14 => Fault::Report(ReportFault::Lost {}),
                 _ => Fault::Function(FunctionFault::Error {
                     function: "f".into(),
-                    value: value as i32,
+                    value: value.cast_signed(),
                 }),
             }
         })

@@ -8,6 +8,10 @@ use super::spec::{ReadFault, RegisterFault, WriteFault};
 
 impl Injection {
     /// The guest reads a register of `device` that shows `value`; what it sees instead.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a register has 32 bits, of which the mask flips some"
+    )]
     pub(crate) fn register_read(&self, device: &str, name: &str, value: u32) -> Option<u32> {
         let seen = |action: &FaultAction<RegisterFault<ReadFault>>| match action.fault.fault {
             ReadFault::Value { value } => Some(value),
@@ -17,6 +21,10 @@ impl Injection {
     }
 
     /// The guest writes `value` to a register of `device`; what is written instead, if anything is.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a register has 32 bits, of which the mask flips some"
+    )]
     pub(crate) fn register_write(
         &self,
         device: &str,

@@ -21,6 +21,10 @@ mod registers;
 mod session;
 mod target;
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests choose small numbers"
+)]
 mod tests;
 
 use std::io;

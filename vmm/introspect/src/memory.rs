@@ -101,6 +101,7 @@ pub trait Memory {
         while text.len() < max {
             let at = va.wrapping_add(text.len() as u64);
             // To the end of the page at most: the next one may be missing.
+            #[expect(clippy::cast_possible_truncation, reason = "a page is small")]
             let room = (PAGE - at % PAGE) as usize;
             let mut bytes = vec![0; room.min(max - text.len())];
             if self.read(at, &mut bytes).is_err() {

@@ -190,6 +190,10 @@ impl ElfSymbol {
     }
 
     /// Decodes the symbol that `entry` consists of.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "no more bytes were read than the fields have"
+    )]
     fn of(entry: &[u8], width: Width) -> Self {
         let number = |at: usize, bytes: usize| {
             let mut number = [0; 8];

@@ -55,6 +55,7 @@ impl Evidence<'_> {
         for disk in self.disks.iter().filter(|disk| self.is_subject(disk.role)) {
             let seen = self.hits_of("arch_teardown_dma_ops", false, &disk.device);
             // As few as a run keeps.
+            #[expect(clippy::cast_possible_truncation, reason = "a run keeps few")]
             let seen = seen.count() as u32;
             // A kernel that does not survive the first teardown has no second one.
             let ended = self.reason == Reason::PowerOff && !self.crashed();

@@ -229,6 +229,10 @@ fn put(data: &mut [u8], value: u32) {
 }
 
 impl DeviceMmio for DistributorPort {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "an access has at most 8 bytes"
+    )]
     fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
         let value = self
             .0
@@ -236,6 +240,10 @@ impl DeviceMmio for DistributorPort {
         put(data, value);
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "an access has at most 8 bytes"
+    )]
     fn mmio_write(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &[u8]) {
         self.0.dist_write(
             self.1.load(Ordering::Relaxed),

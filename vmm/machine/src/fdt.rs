@@ -40,11 +40,13 @@ pub struct Chosen<'a> {
 }
 
 /// Returns the phandle of IOMMU `index`, of which there are at most `MAX_IOMMUS`.
+#[expect(clippy::cast_possible_truncation, reason = "it is below MAX_IOMMUS")]
 pub(crate) const fn phandle_iommu(index: usize) -> u32 {
     PHANDLE_IOMMU + index as u32
 }
 
 /// Returns the phandle of clock generator `index`, of which there are at most `MAX_CLOCKS`.
+#[expect(clippy::cast_possible_truncation, reason = "it is below MAX_CLOCKS")]
 pub(crate) const fn phandle_clkgen(index: usize) -> u32 {
     PHANDLE_CLKGEN + index as u32
 }

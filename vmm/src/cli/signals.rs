@@ -22,6 +22,7 @@ pub enum Cause {
 
 impl Cause {
     /// The terminal went away.
+    #[expect(clippy::cast_possible_truncation, reason = "it is 1")]
     pub const HANG_UP: Self = Self::Signal(SIGHUP as u8);
 }
 

@@ -299,6 +299,7 @@ fn a_recording_of_an_image_is_had_again_with_another_cache() {
 
 /// A recording that names its image's files in a directory that does not exist: the sections' form
 /// is that of vmm/machine/src/sections.
+#[expect(clippy::cast_possible_truncation, reason = "the text is short")]
 fn hide_paths(recording: &[u8]) -> Vec<u8> {
     let (head, rest) = recording.split_at(20);
     let length = u32::from_le_bytes(rest[4..8].try_into().unwrap()) as usize;

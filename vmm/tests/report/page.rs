@@ -210,6 +210,11 @@ fn works_narrow_and_dark() {
 }
 
 #[test]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is a count"
+)]
 fn holds_twenty_thousand_events() {
     let report = sample::report(10_000);
     let events: usize = report

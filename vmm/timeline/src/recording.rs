@@ -224,6 +224,10 @@ struct MachineSink {
 }
 
 impl MachineSink {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "an IOMMU has few micro-TLBs"
+    )]
     fn unit(&self, iommu: &IommuInfo) -> Arc<UnitObserver> {
         // An entry is added whole, so that the map is good after a panic, too.
         let mut units = self.units.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,10 @@
 //! What the cache has to learn and to forget.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "counts and sizes are small"
+)]
+
 use std::time::{Duration, Instant};
 
 use vm_memory::{GuestAddress, GuestMemory};

@@ -28,6 +28,7 @@ const LEAST: u64 = 1 << 15;
 const PAUSE: Duration = Duration::from_micros(50);
 
 /// One thread reading, two, and two while another invalidates.
+#[expect(clippy::cast_possible_truncation, reason = "a page is small")]
 pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let spaces = [(); 2].map(|()| contenders.viommu.space.clone());
     let ours = move |thread: usize, order: &mut Order<'_>, count| {

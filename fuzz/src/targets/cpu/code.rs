@@ -1,5 +1,12 @@
 //! Programs, from the decoder's tables.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "code is short, instructions are cut into halfwords, and offsets are put into them"
+)]
+
 use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;

@@ -6,6 +6,11 @@
 //! restored (so that all code is decoded anew), instruction by instruction, or with breakpoints and
 //! watchpoints. Cores, memory, outputs and time shall come out equal.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the machine's memory lies below 4 GiB"
+)]
+
 mod code;
 mod setting;
 

@@ -4,6 +4,12 @@
 //! tables, where they are on, repeat them all over the address space, so that nearly any address is
 //! mapped; code is read-only and data is not executable.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the machine's memory lies below 4 GiB, and words are cut out of wider ones"
+)]
+
 use arbitrary::Arbitrary;
 use arm32::state::CpuState;
 

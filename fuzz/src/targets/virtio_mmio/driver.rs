@@ -1,5 +1,10 @@
 //! The driver: initialisation, rings, and requests that are as they should be.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "addresses and lengths are small"
+)]
+
 use std::sync::{Arc, OnceLock};
 
 use arbitrary::Arbitrary;

@@ -4,6 +4,11 @@
 //! A model of the disk says what good requests come to. Whatever a hostile request did, reading all
 //! of the disk says what the disk then holds, and every later read has to agree.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "addresses and lengths are small"
+)]
+
 mod driver;
 
 use std::sync::Arc;

@@ -259,6 +259,10 @@ pub fn all(quick: bool) -> Vec<Check> {
 }
 
 /// An arm64 Image (Linux, Documentation/arch/arm64/booting.rst) that waits for interrupts and enables none.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the code begins at a small offset"
+)]
 fn asleep() -> Vec<u8> {
     /// Where its code is: behind the header, over which the first instruction branches.
     const CODE: usize = 0x40;

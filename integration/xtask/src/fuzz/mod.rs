@@ -237,6 +237,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Runs a target once; what it did until its end, and whether that was the end that it should have had.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "64 bits of milliseconds are enough for any process"
+)]
 fn slice(places: &Places, name: &str, length: &str, seconds: u64) -> (Run, Result<(), Error>) {
     let log = places.work.join(format!("{name}.log"));
     let mut taken = Duration::ZERO;

@@ -1,5 +1,10 @@
 //! Tests of the device as a driver and its endpoints see it.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests choose small numbers"
+)]
+
 mod batches;
 mod capture;
 #[cfg(not(loom))]

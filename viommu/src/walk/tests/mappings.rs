@@ -1,5 +1,10 @@
 //! Tables built from random mappings, against a plain map of them.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests choose small numbers"
+)]
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

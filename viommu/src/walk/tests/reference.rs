@@ -1,6 +1,11 @@
 //! The walk once more, slowly: every rule of the manual by itself, bit by bit, with none of the types or constants
 //! that the walk under test uses for its own work.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "fields are cut out of descriptors"
+)]
+
 use crate::fault::{Access, FaultReason};
 use crate::walk::{Regime, Region, Security};
 

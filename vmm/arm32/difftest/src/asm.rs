@@ -1,5 +1,10 @@
 //! A small assembler: what the run-time and the set-up of operands need.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "programs are small, and an instruction is two halfwords"
+)]
+
 use std::collections::BTreeMap;
 
 /// A place in the code, to branch to.

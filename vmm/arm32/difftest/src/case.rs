@@ -410,7 +410,7 @@ impl Placed {
 
 /// `word` with `offset` (from PC) as the offset of a branch; `None` when it is out of reach.
 fn with_offset(kind: Branch, word: u32, offset: u32) -> Option<u32> {
-    let signed = offset as i32;
+    let signed = offset.cast_signed();
     let within = |bits: u32| signed >= -(1 << (bits - 1)) && signed < 1 << (bits - 1);
     let field = |at: u32, len: u32| (offset >> at) & ((1 << len) - 1);
     // The letters of DDI 0406C A8.8.18: S, and J1 and J2, which are NOT(I EOR S) in the forms without a condition.
@@ -453,7 +453,7 @@ mod tests {
     fn offsets_are_what_the_decoder_reads() {
         let wide = |w: u32| decode_t32((w >> 16) as u16, w as u16, false).insn;
         for offset in [4i32, 0x7c, -8, 0x1234, -0x2340] {
-            let with = |kind, word| with_offset(kind, word, offset as u32).unwrap();
+            let with = |kind, word| with_offset(kind, word, offset.cast_unsigned()).unwrap();
             assert_eq!(
                 decode_a32(with(Branch::A32, 0xea00_0000)).insn,
                 Insn::B { offset }

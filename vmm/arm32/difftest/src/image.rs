@@ -91,6 +91,10 @@ impl Image {
     }
 
     /// An ELF executable of it.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "an image has few segments, and each was placed below 4 GiB"
+    )]
     pub fn elf(&self) -> Vec<u8> {
         let segments = self.segments();
         let mut file = header(self.start, segments.len() as u16);

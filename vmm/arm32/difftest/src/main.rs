@@ -106,6 +106,7 @@ fn run(arguments: &Arguments) -> Result<Summary, Error> {
                 return Ok(());
             }
             let shown = lock(&total).differences.len();
+            #[expect(clippy::cast_possible_truncation, reason = "it is at most SLOTS")]
             let count = (arguments.cases - done).min(SLOTS.into()) as u32;
             let summary = runner.batch(
                 &generator,

@@ -2,6 +2,10 @@
 //! and a page of vectors.
 
 #![expect(
+    clippy::cast_possible_truncation,
+    reason = "addresses have 32 bits and wrap"
+)]
+#![expect(
     unsafe_code,
     reason = "memory that two processors share is reached by its address"
 )]

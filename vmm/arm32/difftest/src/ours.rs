@@ -1,5 +1,10 @@
 //! Runs cases on our core.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "there are few registers, and each is cut into words"
+)]
+
 use std::sync::Arc;
 
 use arm32::Clock;

@@ -227,6 +227,7 @@ fn write_results(asm: &mut Asm) {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "the runtime is small")]
 mod tests {
     use super::*;
     use arm32_isa::{Insn, decode_a32};

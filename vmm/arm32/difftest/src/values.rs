@@ -122,6 +122,7 @@ const HALVES: [u16; 14] = [
 ];
 
 /// One of `choices`.
+#[expect(clippy::cast_possible_truncation, reason = "a few choices")]
 pub fn pick<T: Copy>(rng: &mut impl RngCore, choices: &[T]) -> T {
     choices[below(rng, choices.len() as u32) as usize]
 }

@@ -34,6 +34,7 @@ impl FpRegs {
     /// Singleword register `n`.
     #[inline]
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "one half of a doubleword")]
     pub fn s(&self, n: u8) -> u32 {
         (self.d(n >> 1 & 15) >> (32 * (n & 1))) as u32
     }
@@ -55,6 +56,7 @@ impl FpRegs {
 
     /// Writes the quadword register whose lower half is doubleword register `n` (rounded down to even).
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "one half of a quadword")]
     pub fn set_q(&mut self, n: u8, value: u128) {
         self.set_d(n & 30, value as u64);
         self.set_d(n | 1, (value >> 64) as u64);

@@ -1,5 +1,10 @@
 //! Instructions on the register bank: whether all are there, at random, and by hand.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "an instruction is two halfwords"
+)]
+
 mod common;
 
 use arm32_fpu::exec::{execute, memory};

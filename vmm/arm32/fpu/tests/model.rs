@@ -1,5 +1,12 @@
 //! Integer Advanced SIMD against a plain model of the manual's pseudocode.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "lanes are cut to their size"
+)]
+
 mod common;
 
 use arm32_fpu::exec::execute;

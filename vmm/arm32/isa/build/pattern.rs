@@ -28,6 +28,10 @@ impl Field {
     }
 
     /// All bits of the field, in place.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a field lies within the 32 bits of an instruction"
+    )]
     pub fn mask(&self) -> u32 {
         self.parts
             .iter()
@@ -69,6 +73,10 @@ pub struct Pattern {
 
 impl Pattern {
     /// Parses pattern text; white space is decoration.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a pattern is a line of a table"
+    )]
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut cells: Vec<(char, bool)> = Vec::new();
         let mut should = false;

@@ -18,12 +18,17 @@ impl<T> IntoField<T> for T {
 }
 
 impl IntoField<u8> for u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "a field of at most 8 bits")]
     fn into_field(self) -> u8 {
         self as u8
     }
 }
 
 impl IntoField<u16> for u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a field of at most 16 bits"
+    )]
     fn into_field(self) -> u16 {
         self as u16
     }

@@ -37,6 +37,10 @@ impl Encoding {
 }
 
 /// A random encoding of one of `sets` that is in any of the classes `among` and none of `without`.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "it is below a count of encodings"
+)]
 fn choose(
     rng: &mut impl RngCore,
     sets: &[Set],
@@ -59,6 +63,10 @@ pub fn random_a32(rng: &mut impl RngCore, among: Class, without: Class) -> Optio
 
 /// A random T32 instruction in any of the classes `among` and none of `without`; each encoding is
 /// equally likely. `None` if no encoding fits.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "an instruction is one or two halfwords"
+)]
 pub fn random_t32(rng: &mut impl RngCore, among: Class, without: Class) -> Option<T32Word> {
     let encoding = choose(rng, &[Set::T32, Set::T16], among, without)?;
     let word = encoding.random(rng)?;

@@ -1,5 +1,10 @@
 //! The decoder on whole instruction sets: total, quick to answer, and true to the tables.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "an instruction is one or two halfwords"
+)]
+
 use arm32_isa::{
     Class, Cond, ENCODINGS, Insn, Set, T32Word, decode_a32, decode_t32, random_a32, random_t32,
     t32_is_32bit,

@@ -355,7 +355,7 @@ impl CoreView<'_> {
         for (i, byte) in (0..).zip(bytes) {
             let at = pa.checked_add(i)?;
             let page = self.cluster.bus.ram(at)?;
-            *byte = mem::read_page_bytes(page, (at & 0xfff) as u32, 1) as u8;
+            *byte = mem::read_page_byte(page, (at & 0xfff) as u32);
         }
         Some(())
     }
@@ -380,6 +380,7 @@ impl CoreView<'_> {
 }
 
 /// The parts of `len` bytes from `va`, each in one page: their addresses, and which bytes they are. Addresses wrap.
+#[expect(clippy::cast_possible_truncation, reason = "addresses wrap")]
 fn pages(va: u32, len: usize) -> impl Iterator<Item = (u32, std::ops::Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {

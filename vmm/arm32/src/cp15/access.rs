@@ -114,6 +114,10 @@ fn permits(state: &CpuState, who: Who) -> bool {
     }
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a 32-bit access reads the low word"
+)]
 fn read_special(state: &CpuState, env: &Env<'_>, which: Special) -> u32 {
     let cp15 = &state.cp15;
     match which {

@@ -101,6 +101,10 @@ impl Cp15 {
     }
 
     /// The current address space identifier (B3.9.1).
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "an ASID has 8 bits, which are the low ones of its field"
+    )]
     pub const fn asid(&self) -> u8 {
         if self.ttbcr & ttbcr::EAE == 0 {
             return self.contextidr as u8;

@@ -399,6 +399,10 @@ const fn key(reg: CpReg) -> usize {
     coproc << 14 | crn << 10 | opc1 << 7 | crm << 3 | opc2
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the table has fewer than 255 rows"
+)]
 const fn index() -> [u8; 1 << 15] {
     assert!(TABLE.len() < 255);
     let mut index = [0; 1 << 15];

@@ -1,3 +1,9 @@
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "registers of 32 bits are given the low word, some of it from signed numbers"
+)]
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

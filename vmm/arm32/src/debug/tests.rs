@@ -16,6 +16,7 @@ fn reg(crn: u8, crm: u8, opc2: u8) -> CpReg {
 
 /// What `arch/arm/kernel/hw_breakpoint.c` does at boot.
 #[test]
+#[expect(clippy::cast_possible_truncation, reason = "there are at most 16")]
 fn linux_probes_it_in_this_order() {
     let mut s = CpuState::reset(0);
     let didr = read(&s, reg(0, 0, 0)).unwrap();

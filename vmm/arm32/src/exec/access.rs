@@ -46,6 +46,7 @@ impl Cpu {
 
     #[cold]
     #[inline(never)]
+    #[expect(clippy::cast_possible_truncation, reason = "at most 4 bytes were read")]
     fn load_slow(&mut self, va: u32, size: u32, idx: u8) -> Result<Loaded, Flow> {
         if let Some(host) = self.watched_page(va, size, Access::Read) {
             let flow = self.watch(va, size, Access::Read, self.s.psr.mode.privileged(), idx)?;
@@ -317,6 +318,10 @@ fn read_host<const SIZE: u32>(host: NonNull<u8>) -> u32 {
 }
 
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low bytes are what is stored"
+)]
 fn write_host<const SIZE: u32>(host: NonNull<u8>, value: u32) {
     // SAFETY: as in `read_host`, and the TLB answers a write only for writable pages.
     unsafe {

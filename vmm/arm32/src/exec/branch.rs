@@ -74,6 +74,10 @@ pub fn tbb(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 /// TBH.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "2 bytes stay 2 bytes in either order"
+)]
 pub fn tbh(cpu: &mut Cpu, op: &Op) -> Flow {
     let at = cpu.reg(op.b).wrapping_add(cpu.reg(op.c) << 1);
     match cpu.load::<2>(at, op) {

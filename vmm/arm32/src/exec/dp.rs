@@ -114,11 +114,14 @@ fn lsr(value: u32, amount: u32, carry: u32) -> (u32, u32) {
 
 #[inline]
 fn asr(value: u32, amount: u32, carry: u32) -> (u32, u32) {
-    let signed = value as i32;
+    let signed = value.cast_signed();
     match amount {
         0 => (value, carry),
-        1..=31 => ((signed >> amount) as u32, (value >> (amount - 1)) & 1),
-        _ => ((signed >> 31) as u32, value >> 31),
+        1..=31 => (
+            (signed >> amount).cast_unsigned(),
+            (value >> (amount - 1)) & 1,
+        ),
+        _ => ((signed >> 31).cast_unsigned(), value >> 31),
     }
 }
 
@@ -133,6 +136,10 @@ fn ror(value: u32, amount: u32, carry: u32) -> (u32, u32) {
 
 /// `AddWithCarry()`: the sum, C (0 or 1) and V (in bit 31).
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the sum is the low word, the carry what is above it"
+)]
 pub fn add_with_carry(x: u32, y: u32, carry: u32) -> (u32, u32, u32) {
     let wide = u64::from(x) + u64::from(y) + u64::from(carry);
     let sum = wide as u32;

@@ -23,6 +23,10 @@ const fn bytes(size: ExSize) -> u32 {
 }
 
 /// LDREX, LDREXB, LDREXH, LDREXD.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "an access has at most 8 bytes"
+)]
 pub fn ldrex(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(
         cpu,
@@ -114,6 +118,7 @@ pub fn clrex(cpu: &mut Cpu, _op: &Op) -> Flow {
 }
 
 /// SWP and SWPB, when SCTLR.SW enables them.
+#[expect(clippy::cast_possible_truncation, reason = "SWP swaps at most a word")]
 pub fn swp(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(cpu, op, Swp { byte, rt, rt2, rn });
     if cpu.s.cp15.sctlr & sctlr::SW == 0 {
@@ -141,6 +146,10 @@ pub fn swp(cpu: &mut Cpu, op: &Op) -> Flow {
 
 impl Cpu {
     /// Memory bytes as registers: two words for a doubleword, each in the current endianness.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "what is not a doubleword has at most 4 bytes"
+    )]
     fn split(&self, value: u64, size: u32) -> (u32, u32) {
         if size == 8 {
             let word = |v: u64| self.in_memory_order(v & 0xffff_ffff, 4) as u32;

@@ -3,6 +3,12 @@
 //! Fields: `a` = Rt, `b` = Rn, `c` = Rm, `d` = shift amount, `imm` = signed offset. Big-endian data
 //! (CPSR.E), unprivileged forms and R15 as a destination go through the general handlers at the end.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "at most a word was loaded, and sign extension reads bytes and halfwords as signed"
+)]
+
 use arm32_isa::{Index, Insn, MemOp};
 
 use crate::cpu::{Cpu, Flow};

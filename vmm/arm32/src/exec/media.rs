@@ -1,5 +1,12 @@
 //! Saturating, parallel, packing, extending and bit-field instructions. Operands are read from the instruction.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "lanes are cut out of registers, and registers are read as signed and as unsigned"
+)]
+
 use arm32_isa::{ExtendOp, Insn, ParKind, ParOp, QOp, RevOp};
 
 use crate::cpu::{Cpu, Flow};

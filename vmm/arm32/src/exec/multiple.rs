@@ -132,6 +132,7 @@ impl Cpu {
 }
 
 /// The registers of a list, lowest first.
+#[expect(clippy::cast_possible_truncation, reason = "one of 16 registers")]
 fn registers(list: u16) -> impl Iterator<Item = u8> {
     let mut left = list;
     std::iter::from_fn(move || {

@@ -1,5 +1,12 @@
 //! Multiplies and divides. Operands are read from the instruction.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "products are cut into words, and registers are read as signed and as unsigned"
+)]
+
 use arm32_isa::{Insn, LongOp};
 
 use crate::cpu::{Cpu, Flow};

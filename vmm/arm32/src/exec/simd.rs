@@ -329,6 +329,10 @@ impl Cpu {
     }
 
     /// Stores an element of 1, 2, 4 or 8 bytes in the current endianness.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low bytes, or the first of two words, are what is stored"
+    )]
     fn store_element(&mut self, at: u32, size: u32, value: u64, op: &Op) -> Result<Flow, Flow> {
         let value = self.in_memory_order(value, size);
         match size {

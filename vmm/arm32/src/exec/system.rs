@@ -359,6 +359,7 @@ fn mcrr(cpu: &mut Cpu, op: &Op) -> Flow {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "the low one of two words")]
 fn mrrc(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(
         cpu,

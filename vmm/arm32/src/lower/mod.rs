@@ -91,6 +91,10 @@ impl Choice {
 }
 
 /// Lowers the instruction `word` (A32, or T32 with the first halfword in the upper half) at `place`.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "an instruction is two halfwords"
+)]
 pub fn lower(word: u32, place: Place) -> Lowered {
     let in_it = place.it != 0;
     let decoded = if place.thumb {

@@ -83,6 +83,10 @@ fn remapped(cp15: &Cp15, n: u32, s: bool) -> Attributes {
 
 /// The attributes of a long descriptor with the given AttrIndx (3 bits) and SH (2 bits). MAIR encodings that are
 /// UNPREDICTABLE are Device memory, the reserved SH value is outer shareable.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a MAIR has an attribute in each byte"
+)]
 pub(super) fn long(cp15: &Cp15, index: u32, sh: u32) -> Attributes {
     let mairs = u64::from(cp15.nmrr_mair1) << 32 | u64::from(cp15.prrr_mair0);
     let mair = (mairs >> (8 * (index & 7))) as u8;

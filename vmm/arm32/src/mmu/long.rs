@@ -82,6 +82,10 @@ fn region(cp15: &Cp15, va: u32) -> Option<(u64, u32)> {
 }
 
 /// A block or page. The contiguous hint is ignored, as it may be.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a page has less than 64 address bits, and the fields of attributes are masked"
+)]
 fn leaf(
     cp15: &Cp15,
     walk: &Walk<'_>,

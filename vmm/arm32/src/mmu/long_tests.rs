@@ -185,6 +185,10 @@ fn write_execute_never() {
 }
 
 /// Sets TTBR0 and TTBR1 to tables whose every entry at the given levels is a block, and tells which one a walk used.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests' addresses are small"
+)]
 fn which(t0sz: u32, t1sz: u32, va: u32) -> Option<(u8, u8)> {
     let (mut s, bus) = setup();
     s.cp15.ttbcr |= t0sz | t1sz << 16;

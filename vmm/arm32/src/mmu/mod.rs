@@ -153,6 +153,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Reads a 32-bit descriptor of `level`.
+    #[expect(clippy::cast_possible_truncation, reason = "a word was read")]
     fn word(&self, pa: u64, level: u8, domain: u8) -> Result<u32, Fault> {
         let raw = self.read(pa, Size::Word, level, domain)? as u32;
         Ok(if self.big_endian {
@@ -182,6 +183,10 @@ impl<'a> Walk<'a> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low word is compared with a virtual address"
+)]
 mod tests {
     use proptest::prelude::*;
 

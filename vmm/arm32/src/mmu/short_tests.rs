@@ -1,4 +1,8 @@
 #![expect(unsafe_code, reason = "a bus of tests promises what the bus asks for")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests' addresses have 32 bits"
+)]
 
 use super::*;
 use crate::bus::Bus;

@@ -137,6 +137,7 @@ impl Psr {
     }
 
     /// The fields of PSR word `bits`; the mode stays `fallback` when `bits` names none that exists.
+    #[expect(clippy::cast_possible_truncation, reason = "it has 8 bits")]
     pub const fn from_bits(bits: u32, fallback: Mode) -> Self {
         Self {
             mode: match Mode::from_bits(bits) {

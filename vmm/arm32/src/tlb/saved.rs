@@ -57,6 +57,10 @@ impl TlbState {
 
 impl Tlb {
     /// What it holds, to be saved.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are ENTRIES * SETS slots, fewer than 2^16"
+    )]
     pub(crate) fn save(&self, bus: &dyn Bus) -> TlbState {
         let Self {
             entries,

@@ -1,5 +1,9 @@
 //! A flat bus of RAM, a clock of virtual time, a firmware and a program.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests' memory lies in the low 4 GiB"
+)]
 #![expect(unsafe_code, reason = "a bus of tests with memory of its own")]
 #![expect(dead_code, reason = "each test file uses a part")]
 

@@ -1,5 +1,10 @@
 //! A core whose debug registers are set from outside, and what can be told of it.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests' memory lies in the low 4 GiB"
+)]
+
 use std::sync::Arc;
 
 use arm32::Bus;

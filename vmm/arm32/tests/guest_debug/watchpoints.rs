@@ -1,5 +1,10 @@
 //! Watchpoints: Data Aborts, also beside those of observers.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests' memory lies in the low 4 GiB"
+)]
+
 use arm32::cluster::Stop;
 use arm32::state::Mode;
 use arm32::{WatchKind, Watchpoint};

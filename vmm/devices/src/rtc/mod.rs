@@ -36,6 +36,7 @@ pub struct RtcState {
 
 impl RtcState {
     /// Returns the counter at machine time `now_ns`. It wraps after 136 years, as the device's 32 bits do.
+    #[expect(clippy::cast_possible_truncation, reason = "the counter wraps")]
     fn counter(&self, now_ns: u64) -> u32 {
         self.epoch.wrapping_add((now_ns / NS) as u32)
     }
@@ -144,6 +145,7 @@ impl Rtc {
     }
 
     /// Writes the register at `offset`.
+    #[expect(clippy::cast_possible_truncation, reason = "the counter wraps")]
     pub fn write(&self, offset: u64, value: u32) {
         let now_ns = self.clock.now_ns();
         let mut inner = self.inner();
@@ -195,6 +197,10 @@ impl Rtc {
 }
 
 impl DeviceMmio for Rtc {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low two bits are what counts"
+    )]
     fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
         let word = self.read(offset).to_le_bytes();
         for (i, byte) in data.iter_mut().enumerate() {

@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, reason = "the counter wraps")]
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::collection::vec;

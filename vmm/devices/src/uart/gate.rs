@@ -289,6 +289,7 @@ impl Drop for ConsoleInput {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "the bytes are whatever")]
 mod tests {
     use super::*;
 

@@ -119,6 +119,10 @@ impl Uart {
             return 0;
         }
         let mut inner = self.inner();
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "it was compared with REGISTERS"
+        )]
         let register = register as u8;
         let Inner {
             registers, backlog, ..
@@ -135,6 +139,10 @@ impl Uart {
     }
 
     /// Writes a register.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it was compared with REGISTERS"
+    )]
     pub fn write(&self, offset: u64, value: u8) {
         let register = offset >> REG_SHIFT;
         if register < REGISTERS {

@@ -40,6 +40,11 @@ fn output_reaches_the_sink() {
 }
 
 #[test]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the bytes are whatever"
+)]
 fn input_of_any_length_raises_the_line_until_all_of_it_was_read() {
     for length in [1, 7, 8, 15, 16, 17, 255, 256, 257, 300, 512, 1000, 5000] {
         let (uart, _, line) = listening();

@@ -109,6 +109,10 @@ impl Buffers {
     ///
     /// # Errors
     /// `Ok(Err(..))` when the chain has fewer, `Err(..)` when memory is out of reach.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it reads at most the length of a segment"
+    )]
     pub fn read(
         &mut self,
         mem: &DmaSpace,

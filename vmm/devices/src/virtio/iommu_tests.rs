@@ -1,5 +1,10 @@
 //! The virtio-iommu on its transport, without a machine.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests choose small numbers"
+)]
+
 use std::sync::{Arc, Mutex};
 
 use viommu::virtio::spec::{Status, config, feature, request_type};

@@ -1,5 +1,10 @@
 //! A small virtio driver for unit tests, on fake guest memory.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests choose small numbers"
+)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,5 +1,10 @@
 //! Devices behind a translation that the driver takes away from them.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests choose small numbers"
+)]
+
 use std::io::Write;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, OnceLock};

@@ -50,6 +50,7 @@ impl EventSubscriber for Served {
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "a device has few queues")]
     fn init(&self, ops: &mut EventOps) {
         for (index, kick) in self.kicks.iter().enumerate() {
             if let Err(error) = ops.add(Events::with_data(kick, index as u32, EventSet::IN)) {

@@ -1,5 +1,10 @@
 //! The system registers that a debugger sees, by name (ARM ARM DDI 0406C B4.1).
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "no more bytes were given than the register has"
+)]
+
 use arm32::state::CpuState;
 
 /// One register.

@@ -1,5 +1,10 @@
 //! ARMv7-A in the protocol's terms: its registers, by their numbers.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "a row's value has as many bits as its register"
+)]
+
 mod cp15;
 
 use std::sync::LazyLock;

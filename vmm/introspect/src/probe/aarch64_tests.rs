@@ -1,5 +1,10 @@
 //! Probes in a 64-bit kernel, whose image and cores are made here.
 
+#![expect(
+    clippy::cast_sign_loss,
+    reason = "a register holds the two's complement"
+)]
+
 use std::sync::{Arc, Mutex};
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};

@@ -8,6 +8,11 @@ use super::outcome::Hit;
 use super::scope::ScopeError;
 
 /// Does what `action` says, and records it in `hit`.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a register holds the low bits of the two's complement"
+)]
 pub(super) fn take(evaluator: &mut Evaluator<'_, '_>, action: &Action, hit: &mut Hit) -> Resume {
     let result = match action {
         Action::Print(values) => {

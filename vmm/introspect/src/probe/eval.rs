@@ -274,6 +274,11 @@ impl Evaluator<'_, '_> {
     }
 
     /// Writes `value` to `place`.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a register holds the low bits of the two's complement"
+    )]
     pub fn set(&mut self, place: &Path, value: i128) -> Result<Change, EvalError> {
         let target = self.scope.target(place)?;
         let meaning = place.to_string();
@@ -323,6 +328,11 @@ impl Evaluator<'_, '_> {
         CoreMemory(self.core).read(address, place)?;
         let old = u64::from_le_bytes(bytes);
         let mask = u64::MAX.checked_shr(64 - width.min(64)).unwrap_or(0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "memory holds the low bits of the two's complement"
+        )]
         let new = old & !(mask << shift) | (value as u64 & mask) << shift;
         self.core
             .write(address, &new.to_le_bytes()[..length as usize])?;
@@ -336,6 +346,7 @@ impl Evaluator<'_, '_> {
 }
 
 /// Returns a number as a value: what does not fit 64 bits is cut to them.
+#[expect(clippy::cast_possible_truncation, reason = "what does not fit is cut")]
 fn whole(number: i128) -> Value {
     match (i64::try_from(number), u64::try_from(number)) {
         (Err(_), Ok(number)) => Value::Unsigned(number),

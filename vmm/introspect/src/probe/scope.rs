@@ -231,6 +231,7 @@ impl<'a> Scope<'a> {
     /// Returns how many bytes of the variable at `address` are read: as many as a register has, but no more than there
     /// are up to the next symbol, as in a 64-bit kernel the next one may begin within eight bytes.
     pub fn variable_size(&self, address: u64) -> u8 {
+        #[expect(clippy::cast_possible_truncation, reason = "a word has 4 or 8 bytes")]
         let all = self.abi().width.bytes() as u8;
         match self.kernel.symbols.next_after(address) {
             Some(next) if all == 8 && next - address < 8 => 4,
@@ -327,6 +328,7 @@ fn aarch32_slot(types: &Types, ty: TypeId, next: u8) -> Option<(u8, u8)> {
 /// Does the same for a 64-bit kernel, which has `registers` words in registers (AAPCS64 6.8.2):
 /// structures of more than two words are in memory, and their address is passed; two words are not
 /// split between registers and stack; a number of two words begins at an even one.
+#[expect(clippy::cast_possible_truncation, reason = "it is at most 2")]
 fn aarch64_slot(types: &Types, ty: TypeId, next: u8, registers: u8) -> Option<(u8, u8)> {
     let words = match types.size(ty).unwrap_or(8).div_ceil(8) {
         words @ 0..=2 => words.max(1) as u8,

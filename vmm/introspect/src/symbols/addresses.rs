@@ -190,6 +190,7 @@ fn absolute(
 /// `image`, which holds it, are then as good as addresses. The first symbol is before the table.
 /// (The addresses of a 32-bit kernel, taken for distances, lead out of any image, and its offsets
 /// are not negative.)
+#[expect(clippy::cast_possible_wrap, reason = "images are far below 2^63 bytes")]
 fn own_relative(
     image: &[u8],
     at: usize,

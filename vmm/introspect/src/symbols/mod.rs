@@ -301,6 +301,10 @@ impl Symbols {
     }
 
     /// Restores the orders after symbols were appended.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the arena of names is bounded"
+    )]
     fn index(&mut self) {
         self.entries.sort_by_key(|e| e.address);
         let mut order: Vec<u32> = (0..self.entries.len() as u32).collect();

@@ -1,5 +1,7 @@
 //! A small kallsyms generator for tests: any list of symbols to tables in any of the layouts.
 
+#![expect(clippy::cast_possible_truncation, reason = "the tables are small")]
+
 use vmm_base::Width;
 
 use super::spec::{Lengths, MARKER_STEP, TOKENS};

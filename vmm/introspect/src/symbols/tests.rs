@@ -7,6 +7,10 @@ use super::testing::{
 use super::*;
 
 /// Bytes that are no tables, but not all zero either.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low byte is what is wanted"
+)]
 fn noise(size: usize, seed: u32) -> Vec<u8> {
     let mut state = seed | 1;
     std::iter::repeat_with(|| {

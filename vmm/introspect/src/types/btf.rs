@@ -139,7 +139,12 @@ impl<'a> Header<'a> {
             let bytes = bytes.try_into().map_err(|_| SHORT)?;
             Ok(u32::from_le_bytes(bytes) as usize)
         };
+        #[expect(clippy::cast_possible_truncation, reason = "it was a word")]
         let first = word(0)? as u32;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the magic number and the version are fields of the word"
+        )]
         if first as u16 != spec::MAGIC || (first >> 16) as u8 != spec::VERSION {
             return Err(TypesError::Damaged(
                 "it does not begin with the magic number",
@@ -249,6 +254,10 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "they are the low bytes of two halves"
+    )]
     fn int(&mut self, size: u32) -> Result<Kind, TypesError> {
         let [encoding] = self.words()?;
         Ok(Kind::Int {
@@ -259,6 +268,10 @@ impl<'a> Parser<'a> {
         })
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "each takes 12 bytes of a section whose length has 32 bits"
+    )]
     fn composite(
         &mut self,
         union: bool,
@@ -290,6 +303,11 @@ impl<'a> Parser<'a> {
         })
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "each takes 8 bytes of a section whose length has 32 bits, and values may be signed"
+    )]
     fn enumeration(
         &mut self,
         wide: bool,
@@ -320,6 +338,10 @@ impl<'a> Parser<'a> {
         })
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "each takes 8 bytes of a section whose length has 32 bits"
+    )]
     fn prototype(&mut self, returns: TypeId, length: usize) -> Result<Kind, TypesError> {
         let start = self.types.parameters.len() as u32;
         for _ in 0..length {

@@ -434,6 +434,10 @@ impl Types {
     }
 
     /// Sorts the names, once all records are there.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "each takes 12 bytes of a section whose length has 32 bits"
+    )]
     fn index(&mut self) {
         let mut order: Vec<u32> = (0..self.records.len() as u32)
             .filter(|&i| self.records[i as usize].name != 0)

@@ -177,6 +177,10 @@ impl Builder {
         }
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "tables of offsets are far below 4 GiB"
+    )]
     fn name(&mut self, name: &str) -> u32 {
         let at = self.types.strings.len() as u32;
         self.types.strings.extend_from_slice(name.as_bytes());
@@ -184,6 +188,10 @@ impl Builder {
         at
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "tables of offsets are far below 4 GiB"
+    )]
     fn add(&mut self, name: &str, kind: Kind) -> TypeId {
         let name = if name.is_empty() { 0 } else { self.name(name) };
         self.types.records.push(Record { name, kind });
@@ -201,6 +209,10 @@ impl Builder {
         self.known.insert(format!("struct {name}"), ty);
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "tables of offsets are far below 4 GiB"
+    )]
     fn define(&mut self, name: &str, structure: &Structure) -> Result<(), TableError> {
         let start = self.types.members.len() as u32;
         let mut members = Vec::new();
@@ -231,6 +243,10 @@ impl Builder {
         Ok(())
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "tables of offsets are far below 4 GiB"
+    )]
     fn function(&mut self, name: &str, arguments: &[String]) -> Result<(), TableError> {
         let mut parameters = Vec::new();
         for argument in arguments {
@@ -289,7 +305,7 @@ fn basic(text: &str) -> Option<(&str, Kind)> {
         return None;
     }
     let count = |word| words.iter().filter(|w| **w == word).count();
-    let size = match (count("long"), count("short"), count("char")) {
+    let size: u8 = match (count("long"), count("short"), count("char")) {
         _ if boolean => 1,
         (_, _, 1) => 1,
         (_, 1, _) => 2,
@@ -299,10 +315,10 @@ fn basic(text: &str) -> Option<(&str, Kind)> {
     // `char` is unsigned in the ARM EABI.
     let plain_char = text == "char";
     let kind = Kind::Int {
-        size,
+        size: size.into(),
         signed: !boolean && !plain_char && count("unsigned") == 0,
         boolean,
-        bits: (size as u8 * 8, 0),
+        bits: (size * 8, 0),
     };
     Some((text, kind))
 }

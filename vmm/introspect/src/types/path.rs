@@ -54,6 +54,9 @@ pub enum PathError {
         /// The index.
         index: u32,
     },
+    /// A member further away than 4 GiB.
+    #[error("`{0}` lies more than 4 GiB behind the object that the path is in")]
+    Far(String),
 }
 
 /// One step from an address to another.
@@ -148,14 +151,23 @@ fn components(path: &str) -> Result<Vec<Component<'_>>, PathError> {
 struct Walk<'a> {
     types: &'a Types,
     steps: Vec<Step>,
-    /// Bits from the last step on.
+    /// Bits from the last step on, fewer than of 4 GiB.
     bits: u64,
     size: Option<u8>,
     ty: TypeId,
 }
 
 impl Walk<'_> {
+    /// Goes on by `bits`; `None` if that is too far.
+    fn advance(&mut self, bits: u64) -> Option<()> {
+        let bits = self.bits.checked_add(bits)?;
+        u32::try_from(bits / 8).ok()?;
+        self.bits = bits;
+        Some(())
+    }
+
     /// Adds up what was walked since the last step.
+    #[expect(clippy::cast_possible_truncation, reason = "`advance` has compared it")]
     fn flush(&mut self) {
         let bytes = (self.bits / 8) as u32;
         if bytes != 0 {
@@ -196,8 +208,8 @@ impl Walk<'_> {
             .types
             .member(composite, name)
             .ok_or_else(|| no_member(self.types, composite, name))?;
-        // Saturating, as offsets in a hostile blob may add up to anything.
-        self.bits = self.bits.saturating_add(bit_offset.into());
+        self.advance(bit_offset.into())
+            .ok_or_else(|| PathError::Far(name.to_owned()))?;
         self.size = bit_size;
         self.ty = ty;
         Ok(())
@@ -224,11 +236,10 @@ impl Walk<'_> {
             .size(element)
             .ok_or_else(|| PathError::NoStructure(self.types.type_name(element)))?;
         let bytes = u64::from(size) * u64::from(index);
-        // A step adds 32 bits at most.
-        if bytes > u64::from(u32::MAX) {
-            return Err(PathError::Index { ty: name, index });
-        }
-        self.bits = self.bits.saturating_add(bytes * 8);
+        bytes
+            .checked_mul(8)
+            .and_then(|bits| self.advance(bits))
+            .ok_or(PathError::Index { ty: name, index })?;
         self.ty = element;
         Ok(())
     }

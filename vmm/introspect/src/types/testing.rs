@@ -1,5 +1,7 @@
 //! A small BTF writer for tests.
 
+#![expect(clippy::cast_possible_truncation, reason = "the tables are small")]
+
 use super::spec::{self, kinds};
 
 /// A blob in the making. Types are numbered from 1 in the order of writing.

@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, reason = "the tables are small")]
+
 use proptest::prelude::*;
 
 use super::path::{Bits, PathError, Step};
@@ -111,6 +113,33 @@ fn functions_and_their_arguments() {
     assert_eq!(f.arguments.len(), 1);
     assert_eq!(t.function("no_such"), None);
     assert_eq!(t.functions(), 2);
+}
+
+#[test]
+fn what_is_further_away_than_4_gib_is_not_found() {
+    let mut w = Writer::new();
+    let byte = w.int("unsigned char", 1, 0);
+    let entry = w.structure("entry", 32, &[("last", byte, 24 * 8, 0)]);
+    let (bytes, entries) = (w.array(byte, 0), w.array(entry, 0));
+    let members = [("bytes", bytes, 64, 0), ("entries", entries, 64, 0)];
+    w.structure("log", 8, &members);
+    let t = Types::parse(&w.blob()).unwrap();
+
+    let last = t.resolve("log", "bytes[4294967287]").unwrap();
+    assert_eq!(last.steps, [Step::Add(u32::MAX)]);
+    assert_eq!(
+        t.resolve("log", "bytes[4294967288]"),
+        Err(PathError::Index {
+            ty: "unsigned char[0]".into(),
+            index: 4_294_967_288
+        })
+    );
+    let last = t.resolve("log", "entries[134217726].last").unwrap();
+    assert_eq!(last.steps, [Step::Add(u32::MAX - 31)]);
+    assert_eq!(
+        t.resolve("log", "entries[134217727].last"),
+        Err(PathError::Far("last".into()))
+    );
 }
 
 /// Returns memory with a device at 0xc000_0000 with everything it points to.

@@ -179,6 +179,10 @@ impl Reader<'_> {
     }
 
     /// Reads a number of `size` bytes, or the bit-field in it, and tells its width in bits.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "no more than 64 bits are wanted"
+    )]
     fn raw(&self, address: u64, size: u32, bits: Option<Bits>) -> Result<(u64, u32), ValueError> {
         let mut bytes = [0; 16];
         let (offset, width) = match bits {
@@ -194,6 +198,11 @@ impl Reader<'_> {
     }
 
     /// Returns a raw number as `ty`, which is no alias.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "a number may be read as one of its low word, or as signed"
+    )]
     fn interpret(&self, ty: TypeId, raw: u64, width: u32) -> Value {
         match self.types.kind(ty) {
             Kind::Int { boolean: true, .. } => Value::Bool(raw != 0),
@@ -300,5 +309,5 @@ fn mask(width: u32) -> u64 {
 
 fn sign_extend(raw: u64, width: u32) -> i64 {
     let shift = 64 - width.clamp(1, 64);
-    ((raw << shift) as i64) >> shift
+    (raw << shift).cast_signed() >> shift
 }

@@ -46,6 +46,10 @@ const VIRTUAL_EPOCH: u32 = 1_577_836_800;
 
 /// The host's date as a real-time clock shows it, in seconds since 1970-01-01 00:00 UTC. Like the
 /// clock it wraps, in 2106.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "it wraps, as the clock does"
+)]
 pub fn host_date() -> u32 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs() as u32)

@@ -1,5 +1,10 @@
 //! Requests of a virtio-iommu.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests choose small numbers"
+)]
+
 use super::guests::iommus::{map, request};
 use super::*;
 

@@ -53,6 +53,10 @@ impl Tally {
     }
 
     /// The counts so far, without those that only the cache knows.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "an IOMMU has few micro-TLBs"
+    )]
     pub fn summary(&self) -> IommuSummary {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let utlbs = self.utlbs.iter().zip(&self.info.masters).enumerate();
@@ -203,6 +207,10 @@ impl Tallies {
         let mut utlb = endpoint;
         for tally in &self.0 {
             // As many as an IPMMU has.
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "an IPMMU has few micro-TLBs"
+            )]
             let count = tally.utlbs.len() as u32;
             if utlb < count {
                 return Some((tally, EndpointId(utlb)));

@@ -322,7 +322,7 @@ pub(crate) mod tests {
         let mut put =
             |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
         put(ZIMAGE_MAGIC_AT, ZIMAGE_MAGIC);
-        put(ZIMAGE_END_AT, size as u32);
+        put(ZIMAGE_END_AT, u32::try_from(size).unwrap());
         if let Some(unpacked) = unpacked {
             put(ZIMAGE_MAGIC2_AT, ZIMAGE_MAGIC2);
             put(ZIMAGE_TAGS_AT, 0x40);

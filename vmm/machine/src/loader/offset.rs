@@ -87,6 +87,7 @@ fn before(pointer: u32, index: usize) -> Option<u32> {
 }
 
 /// How far behind the linear mapping's start an image begins that has `pointer`, its own address, at word `index`.
+#[expect(clippy::cast_possible_truncation, reason = "TEXT_OFFSET is 32 KiB")]
 fn start(pointer: u32, index: usize) -> Option<u32> {
     let base = base(pointer, index)?;
     let offset = base & 0x0fff_ffff;
@@ -103,6 +104,10 @@ mod tests {
     use super::*;
 
     /// An image linked at `base` with empty lists at these words.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the tests' images are small"
+    )]
     fn image(base: u32, lists: impl Iterator<Item = usize>) -> Vec<u8> {
         let mut bytes = vec![0x5a; 16 << 10];
         for index in lists {

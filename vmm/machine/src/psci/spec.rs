@@ -31,13 +31,13 @@ pub const SMCCC_1_1: u32 = 0x1_0001;
 /// SUCCESS.
 pub const SUCCESS: u32 = 0;
 /// NOT_SUPPORTED.
-pub const NOT_SUPPORTED: u32 = -1_i32 as u32;
+pub const NOT_SUPPORTED: u32 = (-1_i32).cast_unsigned();
 /// INVALID_PARAMETERS.
-pub const INVALID_PARAMETERS: u32 = -2_i32 as u32;
+pub const INVALID_PARAMETERS: u32 = (-2_i32).cast_unsigned();
 /// ALREADY_ON.
-pub const ALREADY_ON: u32 = -4_i32 as u32;
+pub const ALREADY_ON: u32 = (-4_i32).cast_unsigned();
 /// INVALID_ADDRESS (since PSCI 1.0).
-pub const INVALID_ADDRESS: u32 = -9_i32 as u32;
+pub const INVALID_ADDRESS: u32 = (-9_i32).cast_unsigned();
 
 /// AFFINITY_INFO: the core is on.
 pub const AFFINITY_ON: u32 = 0;

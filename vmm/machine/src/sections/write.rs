@@ -34,12 +34,12 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// The host's, or that there is more than such a section holds.
     pub fn add(&mut self, kind: u32, parts: &[&[u8]]) -> io::Result<()> {
-        let most = (self.form.limit)(kind).unwrap_or(0) as usize;
+        let most = (self.form.limit)(kind).unwrap_or(0);
         let length: usize = parts.iter().map(|part| part.len()).sum();
-        if length > most {
-            return Err(io::Error::other("a part of it is too large"));
+        match u32::try_from(length) {
+            Ok(length) if length <= most => self.put(kind, length, parts),
+            _ => Err(io::Error::other("a part of it is too large")),
         }
-        self.put(kind, length as u32, parts)
     }
 
     fn put(&mut self, kind: u32, length: u32, parts: &[&[u8]]) -> io::Result<()> {
@@ -60,6 +60,7 @@ impl<W: Write> Writer<W> {
     /// The host's.
     pub fn finish(mut self) -> io::Result<W> {
         let count = self.count.to_le_bytes();
+        #[expect(clippy::cast_possible_truncation, reason = "a count has 8 bytes")]
         self.put(END, count.len() as u32, &[&count])?;
         self.out.flush()?;
         Ok(self.out)

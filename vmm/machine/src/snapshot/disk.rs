@@ -77,6 +77,7 @@ fn copy(file: &File, size: u64) -> io::Result<File> {
     for run in runs {
         let mut at = run.start;
         while at < run.end {
+            #[expect(clippy::cast_possible_truncation, reason = "it is at most CHUNK")]
             let part = &mut buffer[..(run.end - at).min(CHUNK as u64) as usize];
             file.read_exact_at(part, at)?;
             copy.write_all_at(part, at)?;

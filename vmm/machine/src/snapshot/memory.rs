@@ -120,6 +120,7 @@ fn copy_piece(
 ) -> io::Result<()> {
     let mut at = piece.start;
     while at < piece.end {
+        #[expect(clippy::cast_possible_truncation, reason = "it is at most CHUNK")]
         let part = &mut buffer[..(piece.end - at).min(CHUNK as u64) as usize];
         region
             .read_slice(part, MemoryRegionAddress(at))
@@ -132,6 +133,10 @@ fn copy_piece(
 
 /// Makes `memory`, which [`Memory::map`] made and nobody else has, what it was at first, and all
 /// the host's addresses the same. Whether it could.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the region is mapped, so its length is one of the host's"
+)]
 pub(super) fn rewind(memory: &mut GuestMemoryMmap<()>) -> bool {
     memory.iter().all(|region| {
         let Ok(host) = region.get_host_address(MemoryRegionAddress(0)) else {
@@ -198,6 +203,10 @@ fn is_full(page: &[u8]) -> bool {
 
 /// What of `region` may not be zeros, in bytes from its start: what lies in the file below it, and
 /// what was touched since it was mapped.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the region is mapped, so its pages can be counted"
+)]
 fn touched(region: &GuestRegionMmap<()>) -> io::Result<Vec<Pages<u64>>> {
     let page = page_size() as u64;
     let pages = region.len().div_ceil(page);
@@ -230,6 +239,10 @@ fn present(region: &GuestRegionMmap<()>, pages: u64) -> io::Result<Vec<bool>> {
         .get_host_address(MemoryRegionAddress(0))
         .map_err(io::Error::other)?;
     let first = host.addr() as u64 / page_size() as u64;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the region is mapped, so its pages can be counted"
+    )]
     let mut entries = vec![0; pages as usize * 8];
     File::open("/proc/self/pagemap")?.read_exact_at(&mut entries, first * 8)?;
     let entries = entries.as_chunks().0.iter();

@@ -394,7 +394,8 @@ impl Args {
             others
         });
         if signals.stop.load(Ordering::Relaxed) {
-            return Ok(Outcome::Signal(signals.last.load(Ordering::Relaxed) as u8));
+            let last = signals.last.load(Ordering::Relaxed);
+            return Ok(Outcome::Signal(u8::try_from(last).unwrap_or(u8::MAX)));
         }
         let bugs = others.iter().map(|_| RunOutcome::VmmError);
         let outcomes = done.values().map(|record| record.verdict.outcome);
@@ -463,12 +464,14 @@ impl Signals {
         let signals = Self::default();
         patience::end_when(&signals.stop);
         for signal in [SIGINT, SIGTERM] {
-            let code = Outcome::Signal(signal as u8).code();
+            let code = Outcome::Signal(u8::try_from(signal).unwrap_or(u8::MAX)).code();
             let (stop, last) = (&signals.stop, &signals.last);
             // Actions run in this order: the first signal must find the flag unset, and only the second end the
             // program.
             flag::register_conditional_shutdown(signal, code.into(), Arc::clone(stop))
-                .and_then(|_| flag::register_usize(signal, Arc::clone(last), signal as usize))
+                .and_then(|_| {
+                    flag::register_usize(signal, Arc::clone(last), signal.unsigned_abs() as usize)
+                })
                 .and_then(|_| flag::register(signal, Arc::clone(stop)))
                 .map_err(|error| UserError::new(format!("cannot handle signals: {error}")))?;
         }

@@ -129,6 +129,10 @@ const PR_SET_VMA: libc::c_int = 0x5356_4d41;
 /// The option that reads what the kernel told this process at its start, such as the size of a page (as above).
 const PR_GET_AUXV: libc::c_int = 0x4155_5856;
 /// Requests to terminals, files and disks. Not TIOCSTI, which types on a terminal for others to run.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the kernel takes requests of 32 bits"
+)]
 const IOCTLS: &[c_uint] = &[
     libc::TCGETS as c_uint,
     libc::TCSETS as c_uint,

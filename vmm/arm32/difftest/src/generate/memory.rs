@@ -22,7 +22,7 @@ pub fn shifted(value: u32, shift: Shift, amount: u8) -> u32 {
     match shift {
         Shift::Lsl => value.checked_shl(amount).unwrap_or(0),
         Shift::Lsr => value.checked_shr(amount).unwrap_or(0),
-        Shift::Asr => (value as i32 >> amount.min(31)) as u32,
+        Shift::Asr => (value.cast_signed() >> amount.min(31)).cast_unsigned(),
         Shift::Ror => value.rotate_right(amount),
         Shift::Rrx => value >> 1,
     }

@@ -1,5 +1,10 @@
 //! Random cases.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "an instruction is one or two halfwords, and what is chosen is below a small limit"
+)]
+
 pub mod exclusions;
 mod memory;
 mod plan;

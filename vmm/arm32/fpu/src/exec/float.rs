@@ -1,5 +1,10 @@
 //! Advanced SIMD on single-precision lanes, which obeys the standard FPSCR value (ARM ARM A2.7.6).
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "lanes of 32 bits are carried in wider integers"
+)]
+
 use std::cmp::Ordering;
 
 use arm32_isa::{Neon2Op, Neon3Op as Op};

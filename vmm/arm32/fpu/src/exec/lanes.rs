@@ -4,6 +4,12 @@
 //! never raises a flag, since no integer operation saturates on zeros, and lets the compiler use the
 //! host's 128-bit registers for every size.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "lanes are the low bits of wider integers, signed or not"
+)]
+
 use std::ops::{BitAnd, BitOr, BitXor, Not};
 
 /// An integer that is a lane of a vector.

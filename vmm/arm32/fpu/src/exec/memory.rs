@@ -278,6 +278,10 @@ impl Access {
 
 impl Transfer {
     /// Writes the value read to its lane or lanes.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a size is a power of two below 16, and a doubleword has the low half of all lanes"
+    )]
     pub fn load(&self, regs: &mut FpRegs, value: u64) {
         let Some(lane) = self.lane else {
             let size = self.size.trailing_zeros() as u8;

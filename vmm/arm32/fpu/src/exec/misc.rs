@@ -95,6 +95,7 @@ pub(super) fn unary(regs: &mut FpRegs, op: Op, unsigned: bool, v: Vectors) -> bo
 }
 
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "a byte has at most 8 ones")]
 fn lanewise<L: Lane>(op: Op, m: u128, saturated: &mut bool) -> Option<u128> {
     let count = |n: u32| L::truncate(n.into());
     let negated = |x: L| L::ZERO.wrapping_sub(x);

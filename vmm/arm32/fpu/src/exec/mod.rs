@@ -26,6 +26,10 @@ pub fn execute(regs: &mut FpRegs, insn: &Insn) -> bool {
     vfp::execute(regs, insn) || execute_simd(regs, insn)
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the lane in both halves: the low one is enough"
+)]
 fn execute_simd(regs: &mut FpRegs, insn: &Insn) -> bool {
     match *insn {
         Insn::Neon3 {
@@ -264,6 +268,10 @@ fn read(regs: &FpRegs, q: bool, number: u8) -> u128 {
 
 /// Writes a quadword, or the low half of `value` as a doubleword.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a doubleword is the low half"
+)]
 fn write(regs: &mut FpRegs, q: bool, number: u8, value: u128) {
     if q {
         regs.set_q(number, value)

@@ -78,6 +78,7 @@ pub(super) fn extract(regs: &mut FpRegs, q: bool, (vd, vn, vm): (u8, u8, u8), fr
 }
 
 /// VTBL and VTBX: bytes of `count` registers from `vn` on, chosen by the bytes of `vm`.
+#[expect(clippy::cast_possible_truncation, reason = "one of four registers")]
 pub(super) fn look_up(regs: &mut FpRegs, extension: bool, count: u8, (vd, vn, vm): (u8, u8, u8)) {
     let mut table = [0; 32];
     for (index, chunk) in table.as_chunks_mut::<8>().0.iter_mut().enumerate() {

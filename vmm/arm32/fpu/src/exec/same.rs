@@ -56,6 +56,10 @@ fn bitwise(op: Op, d: u128, n: u128, m: u128) -> Option<u128> {
 
 /// Arithmetic modulo the lane size, where signedness does not matter.
 #[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "VMUL keeps the low half of the product"
+)]
 fn modular(op: Op, o: &Operands, d: u128, n: u128, m: u128) -> Option<u128> {
     Some(match op {
         Op::Vadd => with_lane!(o.size, true, L => L::zip(n, m, Lane::wrapping_add)),

@@ -4,6 +4,13 @@
 //! are [`FpRegs::fpscr`], [`FpRegs::nzcv`] and [`FpRegs::write_fpscr`]; the other system registers and
 //! the enables (CPACR, FPEXC) are the core's.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "registers are cut up into lanes and words, some of them signed"
+)]
+
 use super::misc::splat;
 use super::write;
 use crate::FpRegs;

@@ -1,5 +1,10 @@
 //! Scalar instructions (ARM ARM A7.5), which obey the FPSCR.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers of 16 and 32 bits are carried in 64 bits"
+)]
+
 use arm32_isa::{Insn, VfpOp, VfpUnaryOp, expand_double, expand_single};
 
 use crate::FpRegs;

@@ -1,5 +1,11 @@
 //! Addition, multiplication, division, square root and the fused multiply-add (ARM ARM A2.7.7).
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "counts of bits are below 128, quotients and roots of two significands have 64 bits"
+)]
+
 use super::fast::Fast;
 use super::format::{Class, Unpacked, infinity, neg, unpack, zero};
 use super::nan::{invalid, process};

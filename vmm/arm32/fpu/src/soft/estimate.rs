@@ -2,6 +2,12 @@
 //!
 //! All of them are single precision and obey the standard FPSCR value only.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "single-precision numbers are carried in 64 bits, and exponent fields are positive here"
+)]
+
 use super::arith::{mul, sub};
 use super::format::{Class, infinity, unpack, zero};
 use super::nan::{invalid, process_one};

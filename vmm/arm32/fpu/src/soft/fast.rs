@@ -71,6 +71,10 @@ fn nearest(env: &Env) -> bool {
 }
 
 #[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a single-precision number is the low word"
+)]
 fn single(bits: u64) -> f32 {
     f32::from_bits(bits as u32)
 }
@@ -109,6 +113,10 @@ impl Fast for Single {
     }
 
     #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "this is where the product is rounded"
+    )]
     fn fast_mul(env: &mut Env, a: u64, b: u64) -> Option<u64> {
         if !nearest(env) || !is_normal::<Self>(a) || !is_normal::<Self>(b) {
             return None;
@@ -142,6 +150,10 @@ impl Fast for Single {
     }
 
     #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "this is where the sum is rounded"
+    )]
     fn fast_mul_add(env: &mut Env, addend: u64, a: u64, b: u64) -> Option<u64> {
         if !nearest(env)
             || !is_plain::<Self>(addend)

@@ -109,6 +109,11 @@ impl Unpacked {
 
 /// Takes `bits` apart; a denormal operand that is flushed raises IDC.
 #[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "counts of bits and exponent fields are small"
+)]
 pub fn unpack<F: Format>(bits: u64, env: &mut Env) -> Unpacked {
     let sign = bits & F::SIGN != 0;
     let field = (bits >> F::FRAC_BITS) & F::EXP_MAX;

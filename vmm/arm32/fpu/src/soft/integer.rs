@@ -1,5 +1,12 @@
 //! Conversions to and from integers and fixed-point numbers (FPToFixed, FixedToFP; ARM ARM A2.7.7).
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "integers of at most 64 bits, signed or not, are their low 64 bits, and counts of bits are small"
+)]
+
 use super::format::{Class, unpack, zero};
 use super::round::{round_pack, rounds_up};
 use super::{Env, Format, Rounding};

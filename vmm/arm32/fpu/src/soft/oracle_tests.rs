@@ -1,5 +1,12 @@
 //! Properties of the arithmetic, against `rustc_apfloat`, the host and each other.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "numbers are cut to their formats, and counts of bits are small"
+)]
+
 use proptest::prelude::*;
 use rustc_apfloat::ieee::{self, Quad};
 use rustc_apfloat::{Float, FloatConvert, Round, Status, StatusAnd};

@@ -26,6 +26,10 @@ pub fn shift_right_jam_wide(value: u128, count: u32) -> u128 {
 
 /// The upper half of `value`, its lowest bit telling whether the lower half had ones.
 #[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the halves of a wide integer"
+)]
 pub fn collapse(value: u128) -> u64 {
     (value >> 64) as u64 | u64::from(value as u64 != 0)
 }
@@ -45,6 +49,11 @@ pub fn rounds_up(rounding: Rounding, sign: bool, lsb: bool, rest: u64) -> bool {
 /// The number nearest (in the rounding mode) to `sig * 2^(exp - 63)`, bit 63 of `sig` set and its lowest
 /// bit sticky. Raises UFC, OFC, IXC, and for alternative half precision IOC. Tininess is detected before
 /// rounding, and a flushed result raises UFC alone.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "exponents of every format are small, and of what is not tiny positive"
+)]
 pub fn round_pack<F: Format>(env: &mut Env, sign: bool, exp: i32, sig: u64) -> u64 {
     debug_assert!(sig >> 63 == 1, "significands are normalised");
     let tiny = exp < F::MIN_EXP;

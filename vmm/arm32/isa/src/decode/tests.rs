@@ -7,6 +7,10 @@ fn a32(word: u32) -> Insn {
     decode_a32(word).insn
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "an instruction is two halfwords"
+)]
 fn t32(word: u32) -> Insn {
     decode_t32((word >> 16) as u16, word as u16, false).insn
 }

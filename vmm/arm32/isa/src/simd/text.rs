@@ -225,6 +225,10 @@ pub(crate) fn neon_imm_type(op: super::NeonImmOp, cmode: u8) -> &'static str {
 }
 
 /// A modified immediate.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "cmode says how wide the element is that the value repeats"
+)]
 pub(crate) fn neon_imm_value(cmode: u8, value: u64) -> impl Display {
     Text(move |f: &mut Formatter<'_>| match cmode {
         0..=7 | 12 | 13 => write!(f, "#{:#x}", value as u32),

@@ -35,6 +35,10 @@ impl GicState {
         true
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are at most 8 cores, and offsets lie within the registers"
+    )]
     fn dist_read_word(&self, cpu: usize, offset: u64) -> u32 {
         // Each array with a bit for each interrupt takes 0x80 bytes.
         let index = (offset % 0x80 / 4) as usize;
@@ -60,6 +64,10 @@ impl GicState {
         }
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "offsets lie within the registers"
+    )]
     fn dist_read_byte(&self, cpu: usize, offset: u64) -> u8 {
         match offset {
             GICD_IPRIORITYR..GICD_ITARGETSR => {
@@ -77,6 +85,10 @@ impl GicState {
         }
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "offsets lie within the registers"
+    )]
     fn dist_write_word(&mut self, cpu: usize, offset: u64, value: u32) -> bool {
         let index = (offset % 0x80 / 4) as usize;
         // Which bits of the word software may change: enables and pending bits of SGIs are not among them.
@@ -115,6 +127,10 @@ impl GicState {
         true
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are at most 8 cores, and offsets lie within the registers"
+    )]
     fn dist_write_byte(&mut self, cpu: usize, offset: u64, value: u8) {
         match offset {
             GICD_IPRIORITYR..GICD_ITARGETSR => match (offset - GICD_IPRIORITYR) as usize {

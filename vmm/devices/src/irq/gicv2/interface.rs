@@ -24,6 +24,10 @@ impl GicState {
     }
 
     /// Writes the CPU interface of core `cpu`. Returns whether the write was acceptable.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "these fields are in the low byte"
+    )]
     pub fn cpu_write(&mut self, cpu: usize, offset: u64, value: u32) -> bool {
         let interface = &mut self.interfaces[cpu];
         match offset {

@@ -71,6 +71,7 @@ pub struct Interface {
 
 impl Interface {
     /// Returns the group priority part of `priority` (IHI 0048B.b 3.3.3).
+    #[expect(clippy::cast_possible_truncation, reason = "a priority has 8 bits")]
     pub fn group_priority(&self, priority: u8, group1: bool) -> u8 {
         // ABPR counts from one bit further up than BPR does: its least value of 3 stands for the same split as 2 there.
         let point = if group1 && self.ctlr & CTLR_CBPR == 0 {
@@ -82,6 +83,7 @@ impl Interface {
     }
 
     /// Returns the priority of what the core handles now.
+    #[expect(clippy::cast_possible_truncation, reason = "a word has 32 bits")]
     pub const fn running(&self) -> u8 {
         match self.active {
             0 => IDLE_PRIORITY,
@@ -196,6 +198,10 @@ impl GicState {
     }
 
     /// Returns the number of interrupt identifiers.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are at most 1020 interrupts"
+    )]
     pub fn irqs(&self) -> u32 {
         32 + 32 * self.shared.len() as u32
     }
@@ -244,6 +250,10 @@ impl GicState {
     }
 
     /// Returns the pending interrupt of highest priority for core `cpu`, of those the distributor forwards.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are at most 1020 interrupts"
+    )]
     pub fn highest(&self, cpu: usize) -> Option<Candidate> {
         let mut best: Option<Candidate> = None;
         for index in 0..=self.shared.len() {

@@ -46,6 +46,7 @@ impl Failure {
     }
 
     /// The status byte that the guest sees.
+    #[expect(clippy::cast_possible_truncation, reason = "the constants are bytes")]
     pub const fn status(&self) -> u8 {
         match self {
             Self::Unsupported(_) => VIRTIO_BLK_S_UNSUPP as u8,

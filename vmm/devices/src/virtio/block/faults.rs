@@ -33,6 +33,7 @@ pub(super) fn change_chain(faults: &DeviceFaults, buffers: &mut Buffers) {
 
 impl Block {
     /// Begins a request, as far as the plan lets it.
+    #[expect(clippy::cast_possible_truncation, reason = "a byte is flipped")]
     pub(super) fn begin_with(
         &mut self,
         faults: &DeviceFaults,
@@ -181,7 +182,7 @@ fn halve(segments: &mut Vec<Segment>, skip: u64) {
     let bytes = total(segments).saturating_sub(skip);
     let mut left = skip + bytes / 2 / SECTOR * SECTOR;
     segments.retain_mut(|segment| {
-        segment.len = u64::from(segment.len).min(left) as u32;
+        segment.len = segment.len.min(u32::try_from(left).unwrap_or(u32::MAX));
         left -= u64::from(segment.len);
         segment.len > 0
     });
@@ -202,6 +203,10 @@ fn nth(segments: &[Segment], mut n: u64) -> Option<GuestAddress> {
 /// limit, of bytes that the seed chose.
 type Accesses = (Vec<(GuestAddress, Vec<u8>)>, Vec<(GuestAddress, u32)>);
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "any byte will do, and the limit is small"
+)]
 fn again(data: &Buffers, chosen: u64) -> Accesses {
     let mut left = MAX_LATER;
     // The limit is shared by all segments: what a plan has remembered does not grow with the guest's request.

@@ -42,6 +42,10 @@ pub struct OverlayLimits {
 }
 
 impl Default for OverlayLimits {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the limits are far below 4 GiB"
+    )]
     fn default() -> Self {
         Self {
             memory: MAX_MEMORY as usize / BLOCK,

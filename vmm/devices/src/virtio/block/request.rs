@@ -79,6 +79,7 @@ impl Block {
     }
 
     /// Tells the driver how its request ended, and returns the number of bytes written.
+    #[expect(clippy::cast_possible_truncation, reason = "the constant is a byte")]
     fn finish(&mut self, begun: &Begun, mem: &DmaSpace, result: Result<(), Failure>) -> u32 {
         let status = match result {
             Ok(()) => VIRTIO_BLK_S_OK as u8,
@@ -89,16 +90,17 @@ impl Block {
             }
         };
         let written = begun.written;
+        let length = |bytes| u32::try_from(bytes).unwrap_or(u32::MAX);
         if let Err(error) = mem.pin().write_obj(status, GuestAddress(begun.status_at)) {
             warn_guest!("virtio-blk: status not written: {error}");
-            return written as u32;
+            return length(written);
         }
         // The status byte counts only when everything before it was written.
-        (if written == begun.room {
+        length(if written == begun.room {
             written + 1
         } else {
             written
-        }) as u32
+        })
     }
 
     /// Checks what a request asks for, and whether it may; work that takes time is noted in `begun`, and done by

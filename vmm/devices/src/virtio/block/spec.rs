@@ -27,6 +27,7 @@ pub const MAX_RANGE_SECTORS: u32 = 1 << 18;
 pub const MAX_RANGES: u32 = 32;
 
 /// Returns the configuration space, 60 bytes (5.2.4).
+#[expect(clippy::cast_possible_truncation, reason = "a sector has 512 bytes")]
 pub fn config(sectors: u64, queues: u16, discard: bool) -> Vec<u8> {
     let mut config = vec![0; 60];
     // Offsets are those of `struct virtio_blk_config`; fields of features that are not offered stay zero.

@@ -133,6 +133,7 @@ impl Storage {
     ///
     /// # Errors
     /// The host refuses.
+    #[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
     pub fn zero(&mut self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
         if self.overlay.is_some() {
             return self.zero_blocks(offset, length, false);
@@ -162,6 +163,7 @@ impl Storage {
     }
 
     /// Zeroes a range of an overlay. Whole blocks of it may stay as they are if it is only a hint.
+    #[expect(clippy::cast_possible_truncation, reason = "it is at most a block")]
     fn zero_blocks(&mut self, mut offset: u64, length: u64, hint: bool) -> io::Result<()> {
         let end = offset.saturating_add(length);
         let whole = offset.div_ceil(BLOCK as u64)..end / BLOCK as u64;
@@ -193,6 +195,7 @@ impl Storage {
         change: impl FnOnce(&mut [u8]),
     ) -> io::Result<()> {
         let block = offset / BLOCK as u64;
+        #[expect(clippy::cast_possible_truncation, reason = "it is below a block")]
         let at = (offset % BLOCK as u64) as usize;
         let Some(overlay) = &mut self.overlay else {
             return Ok(());
@@ -231,6 +234,7 @@ fn read_block(file: &File, block: u64) -> io::Result<[u8; BLOCK]> {
 
 /// Returns the part of `len` bytes from `position` on that is in one block: the block, the offset in it, and the
 /// length.
+#[expect(clippy::cast_possible_truncation, reason = "it is below a block")]
 fn part(position: u64, len: usize) -> (u64, usize, usize) {
     let at = (position % BLOCK as u64) as usize;
     (position / BLOCK as u64, at, len.min(BLOCK - at))
@@ -281,6 +285,10 @@ impl WriteVolatile for Storage {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests choose small numbers"
+)]
 mod tests {
     use std::io::Read;
 

@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, reason = "the bytes are whatever")]
+
 mod faults;
 
 use std::io::Write;

@@ -226,6 +226,10 @@ impl VirtioMmio {
             warn_guest!("virtio-mmio: {size}-byte read at {offset:#x}: reads as zero");
             return 0;
         }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the registers end below the configuration space"
+        )]
         let offset = offset as u32;
         u64::from(self.shown(offset, self.read_register(offset)))
     }
@@ -282,6 +286,10 @@ impl VirtioMmio {
     }
 
     /// Writes the low `size` bytes of `value` at `offset`.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the registers end below the configuration space, and have 4 bytes"
+    )]
     pub fn write(&mut self, offset: u64, size: usize, value: u64) {
         if let Some(offset) = offset.checked_sub(u64::from(VIRTIO_MMIO_CONFIG)) {
             self.write_config(offset, size, value);
@@ -456,6 +464,10 @@ impl VirtioMmio {
 }
 
 /// Returns the low or high word of `features`; there are no more than 64.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low half is what is asked for"
+)]
 const fn half(features: u64, select: u32) -> u32 {
     match select {
         0 => features as u32,

@@ -33,6 +33,10 @@ impl Rng {
         }
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is at most MAX_ENTROPY_BYTES"
+    )]
     fn fill(&mut self, buffers: &Buffers, mem: &DmaSpace) -> u32 {
         let mut written = 0;
         for segment in &buffers.writable {

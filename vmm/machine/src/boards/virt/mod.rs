@@ -71,6 +71,7 @@ fn slots() -> impl Iterator<Item = (Range, Irq)> {
     (0..BoardModel::Virt.facts().virtio_slots).map(|slot| {
         let base = layout::VIRTIO.base + slot as u64 * layout::VIRTIO_STRIDE;
         let irq = Irq {
+            #[expect(clippy::cast_possible_truncation, reason = "there are few slots")]
             spi: layout::VIRTIO_SPI + slot as u32,
         };
         (Range::new(base, layout::VIRTIO.size), irq)

@@ -2,6 +2,11 @@
 //!
 //! Shared by tests and by the example `stop_latency`, so it uses what is public only.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "addresses lie below 4 GiB, and what the guests ask for is small"
+)]
+
 mod cores;
 pub mod devices;
 pub mod iommus;

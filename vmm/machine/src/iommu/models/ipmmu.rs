@@ -87,6 +87,7 @@ impl Model for Gen3 {
         match part {
             IommuPart::Instance(index) => {
                 // The second cell is the instance's bit in a status register of the main IPMMU.
+                #[expect(clippy::cast_possible_truncation, reason = "there are few instances")]
                 let main = [shared, index as u32];
                 fdt.property_array_u32("renesas,ipmmu-main", &main)
             }

@@ -52,6 +52,7 @@ pub(crate) struct IommuWindows {
 impl IommuWindows {
     /// Returns the entry of IOMMU `index` of the configuration; `size` is that of its registers in
     /// bytes.
+    #[expect(clippy::cast_possible_truncation, reason = "there are few IOMMUs")]
     fn instance(&self, model: IommuModel, index: usize, name: &str, size: u64) -> Entry {
         let base = self.first + index as u64 * self.stride;
         let irq = Irq {
@@ -209,6 +210,7 @@ pub(crate) struct IommuContext<'a> {
 
 impl IommuContext<'_> {
     /// Returns the names of the devices at each port of an entry.
+    #[expect(clippy::cast_possible_truncation, reason = "an IOMMU has few ports")]
     pub fn masters_of(&self, entry: &Entry, ports: usize) -> Vec<Vec<String>> {
         let at = |port: usize| match entry.iommu_index() {
             // As many as an IOMMU has.

@@ -35,6 +35,7 @@ pub const RUN: usize = 1 << 20;
 /// Bytes of the state at most: those of four cores and eight IOMMUs with full caches are a tenth of that.
 const MAX_STATE: u32 = 256 << 20;
 
+#[expect(clippy::cast_possible_truncation, reason = "a run is far below 4 GiB")]
 const fn limit(kind: u32) -> Option<u32> {
     match kind {
         STATE => Some(MAX_STATE),

@@ -50,6 +50,7 @@ pub(super) fn hash(file: &File, size: u64) -> io::Result<String> {
     let mut buffer = vec![0; RUN];
     let mut at = 0;
     while at < size {
+        #[expect(clippy::cast_possible_truncation, reason = "it is at most RUN")]
         let part = &mut buffer[..(size - at).min(RUN as u64) as usize];
         file.read_exact_at(part, at)?;
         hasher.update(&*part);
@@ -58,6 +59,7 @@ pub(super) fn hash(file: &File, size: u64) -> io::Result<String> {
     Ok(format!("{:x}", hasher.finalize()))
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
 fn pages(sections: &mut Writer<impl Write>, memory: &File, size: u64) -> io::Result<()> {
     let mut buffer = vec![0; RUN];
     for run in data(memory, size)? {

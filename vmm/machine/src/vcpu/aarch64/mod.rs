@@ -251,6 +251,7 @@ fn pages(va: u64, len: usize) -> impl Iterator<Item = (u64, std::ops::Range<usiz
     let mut done = 0;
     std::iter::from_fn(move || {
         let at = va.wrapping_add(done as u64);
+        #[expect(clippy::cast_possible_truncation, reason = "a page is small")]
         let part = ((PAGE - at % PAGE) as usize).min(len - done);
         let chunk = done..done + part;
         done += part;

@@ -63,6 +63,7 @@ impl Guest {
     }
 
     /// Its kernel.
+    #[expect(clippy::cast_possible_truncation, reason = "a page is small")]
     fn image(self) -> Vec<u8> {
         let body: &[u32] = match self {
             // b .

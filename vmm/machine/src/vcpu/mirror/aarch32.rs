@@ -1,5 +1,10 @@
 //! Cores of a 32-bit guest, as cores of the emulated machine that never run.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "KVM tells of 32-bit registers as of the low halves of wider ones"
+)]
+
 use arm32::exception::{self, Exception};
 use arm32::mmu::Fault;
 use arm32::state::{CpuState, Flags, Mode, Psr, bank};

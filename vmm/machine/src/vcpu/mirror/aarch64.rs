@@ -74,6 +74,10 @@ impl Mirror for Aarch64Cores {
         core.chain(system).chain(floats).collect()
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "each register is told of with no more bits than it has"
+    )]
     fn load(&mut self, core: usize, registers: &Registers, power: Power) {
         let get = |id| registers.get(&id).copied().unwrap_or_default();
         let s = self.state_mut(core);

@@ -1,5 +1,10 @@
 //! Copies of 64-bit cores: what comes in goes out, and what lies between.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "each register is told of with no more bits than it has"
+)]
+
 use std::sync::Arc;
 
 use arm32::Power;

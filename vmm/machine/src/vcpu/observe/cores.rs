@@ -139,6 +139,10 @@ impl Core<'_> {
     }
 
     /// Writes register `n`, numbered as for [`Core::reg`]. One of 32 bits takes the low half.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "one of 32 bits takes the low half"
+    )]
     pub fn set_reg(&mut self, n: u8, value: u64) {
         match self {
             Self::Aarch32(core) => core.set_reg(n, value as u32),
@@ -147,6 +151,10 @@ impl Core<'_> {
     }
 
     /// Goes on at `target`; for 32 bits its bit 0 says whether that is T32 code, outside any IT block.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "one of 32 bits takes the low half"
+    )]
     pub fn branch(&mut self, target: u64) {
         match self {
             Self::Aarch32(core) => core.branch(target as u32),

@@ -39,6 +39,10 @@ pub(super) fn registers(cores: u64, irqs: u64) -> Vec<(u32, u64)> {
 /// What to write to a register that had `value`: by a request for an interrupt of those that cores send each other KVM
 /// understands one that the core sent itself. Who did is in [`SENDERS`].
 pub(super) fn restored(group: u32, attr: u64, value: u64) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the offset of a register is in the low half, the core above it"
+    )]
     let is_first = attr as u32 == REQUESTS as u32;
     if group == KVM_DEV_ARM_VGIC_GRP_DIST_REGS && is_first {
         value & !((1 << SENT) - 1)
