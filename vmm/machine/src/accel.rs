@@ -6,7 +6,7 @@ use super::loader::LoadError;
 use crate::vcpu::kvm::Vm;
 use crate::vcpu::{Acceleration, KvmError, Width};
 
-/// Whether this host's KVM runs guests, of 64 bits at least.
+/// Checks that this host's KVM runs guests, of 64 bits at least.
 ///
 /// # Errors
 /// Why not.
@@ -14,7 +14,7 @@ pub fn available() -> Result<(), Error> {
     Ok(Vm::open(Width::Bits64).map(drop)?)
 }
 
-/// What becomes of the configuration's wish for a guest of that width; a machine of KVM when it is KVM.
+/// Chooses how a guest of that width is run, by the configuration's wish: on a machine of KVM when that is returned.
 ///
 /// # Errors
 /// When what was asked for cannot be had.
@@ -38,6 +38,7 @@ fn choose_with<V>(
             Err(error) => Some(error.to_string()),
         },
     };
+    // The emulated processor has AArch32 only.
     if width == Width::Bits64 {
         return Err(Error::Load {
             path: config.kernel.clone(),

@@ -69,7 +69,7 @@ pub struct SystemBus {
 }
 
 impl SystemBus {
-    /// A bus with RAM only; after each write to a device the `chores` are done that it left behind.
+    /// Creates a bus with RAM only; after each write to a device the `chores` are done that it left behind.
     pub fn new(ram: Arc<GuestMemoryMmap<()>>, deferred_work: Arc<DeferredWork>) -> Self {
         Self {
             ram,
@@ -81,7 +81,7 @@ impl SystemBus {
         }
     }
 
-    /// The guest's RAM.
+    /// Returns the guest's RAM.
     pub fn memory(&self) -> Arc<GuestMemoryMmap<()>> {
         Arc::clone(&self.ram)
     }
@@ -125,7 +125,7 @@ impl SystemBus {
         accesses
     }
 
-    /// What was counted, to be saved.
+    /// Returns the counts, to be saved.
     pub fn save(&self) -> BusState {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let ports = self.ports.iter();
@@ -180,6 +180,7 @@ unsafe impl Bus for SystemBus {
         let data = value.to_le_bytes();
         let part = &data[..size.bytes() as usize];
         let written = self.io.mmio_write(MmioAddress(pa), part);
+        // Not before the device is unlocked again: the work locks devices itself.
         self.deferred_work.run();
         written.map_err(|_| self.fault("write", pa))
     }
@@ -187,6 +188,7 @@ unsafe impl Bus for SystemBus {
     fn ram(&self, pa: u64) -> Option<RamPage> {
         let page = GuestAddress(pa & !(PAGE - 1));
         let host = self.ram.get_host_address(page).ok()?;
+        // A page is given out only if all of it is RAM.
         self.ram
             .get_host_address(GuestAddress(page.0 | (PAGE - 1)))
             .ok()?;

@@ -88,7 +88,7 @@ impl KernelChoice {
         Ok(image)
     }
 
-    /// The registers of the processor that the kernel is for; `None` if its file does not say.
+    /// Returns the registers of the processor that the kernel is for; `None` if its file does not say.
     ///
     /// # Errors
     /// A file is known to be something else.
@@ -166,7 +166,7 @@ impl GuestKernel {
     }
 }
 
-/// That a file is one, and no larger than a kernel or module can be.
+/// Checks that a file is one, and no larger than a kernel or module can be.
 fn check_size(path: &Path) -> Result<File, KernelError> {
     /// What fits the smallest machine of a scenario by far.
     const MOST: u64 = 64 << 20;

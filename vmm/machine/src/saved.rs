@@ -129,6 +129,7 @@ pub enum WrongMachine {
 pub struct NotEmulated;
 
 fn lock(slot: &Arc<Mutex<VirtioMmio>>) -> MutexGuard<'_, VirtioMmio> {
+    // Poisoned only by a panic that its own thread has reported; another one here would hide it.
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -146,7 +147,7 @@ fn number(what: &'static str, found: usize, expected: usize) -> Result<(), Wrong
 }
 
 impl Machine {
-    /// The state, to be saved.
+    /// Returns the state, to be saved.
     ///
     /// # Errors
     /// When KVM does not tell.
@@ -242,13 +243,14 @@ impl Machine {
         self.context.schedule.restore(*allowance);
         self.context.wires.calls = *calls;
         self.last = *last;
+        // The summary's rate is of what this machine executes itself.
         self.before = self.context.vcpus.retired();
         Ok(())
     }
 }
 
 impl Machine {
-    /// Has the entropy device begin anew with the seed of the configuration.
+    /// Makes the entropy device begin anew with the seed of the configuration.
     pub(super) fn reseed(&mut self) {
         let fresh = Rng::new(noise_seed(&self.config)).save();
         for slot in &self.devices.virtio {
@@ -259,14 +261,14 @@ impl Machine {
 }
 
 impl MachineState {
-    /// What a real-time clock showed at power-on, in seconds since 1970-01-01 00:00 UTC.
+    /// Returns the time that a real-time clock showed at power-on, in seconds since 1970-01-01 00:00 UTC.
     pub(super) fn epoch(&self) -> u32 {
         self.rtc.as_ref().map_or(0, |rtc| rtc.epoch)
     }
 }
 
 impl TimeState {
-    /// Whether a machine can go on from then.
+    /// Checks that a machine can go on from then.
     ///
     /// # Errors
     /// If sums of times would overflow.

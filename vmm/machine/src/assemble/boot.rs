@@ -20,7 +20,7 @@ use crate::loader::{LoadError, cmdline, place};
 use crate::seeds::{Stream, derive};
 use crate::vcpu::BootState;
 
-/// RAM of zeros.
+/// Allocates RAM of zeros.
 pub(super) fn allocate(ram: Range) -> Result<Arc<GuestMemoryMmap<()>>, Error> {
     let fail = |e: Box<dyn std::error::Error + Send + Sync>| Error::Memory {
         size: ByteSize(ram.size),
@@ -41,6 +41,7 @@ fn read(path: &Path, what: &'static str, most: u64) -> Result<Vec<u8>, Error> {
     };
     let file = input::open_file(path).map_err(fail)?;
     let mut bytes = Vec::new();
+    // One byte more than RAM holds is enough for `place` to refuse the file, however large it is.
     file.take(most + 1).read_to_end(&mut bytes).map_err(fail)?;
     Ok(bytes)
 }
@@ -63,6 +64,7 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
         let size = file.metadata().map_err(unreadable)?.len();
         place::check_initrd(ram, size).map_err(fail)?;
     }
+    // Only a try shows whether the host gives that much.
     allocate(ram).map(drop)
 }
 
@@ -121,7 +123,7 @@ pub(super) fn load(
     Ok(BootState { entry, dtb })
 }
 
-/// The flattened device tree of `board`, which fits the room kept for it.
+/// Returns the flattened device tree of `board`, which fits the room kept for it.
 fn device_tree(
     config: &Config,
     board: &Board,

@@ -82,7 +82,7 @@ pub(crate) fn wire(
     })
 }
 
-/// Interpreted cores, connected to the interrupt controller and to requests.
+/// Creates interpreted cores, connected to the interrupt controller and to requests.
 fn emulated(
     cpus: u8,
     bus: &Arc<SystemBus>,

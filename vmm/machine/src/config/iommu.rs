@@ -130,7 +130,7 @@ pub struct IommuConfig {
 }
 
 impl IommuConfig {
-    /// An IOMMU with its default name.
+    /// Creates an IOMMU with its default name.
     pub const fn new(model: IommuModel) -> Self {
         Self {
             model,

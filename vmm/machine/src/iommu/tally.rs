@@ -40,7 +40,7 @@ pub(in super::super) struct Tally {
 }
 
 impl Tally {
-    /// Nothing has happened at the IOMMU yet.
+    /// Creates the tally of an IOMMU at which nothing has happened yet.
     pub fn new(info: IommuInfo, clock: Arc<dyn Clock>, sink: Option<Arc<dyn IommuSink>>) -> Self {
         Self {
             utlbs: info.masters.iter().map(|_| Utlb::default()).collect(),
@@ -52,7 +52,7 @@ impl Tally {
         }
     }
 
-    /// The counts so far, without those that only the cache knows.
+    /// Returns the counts so far, without those that only the cache knows.
     pub fn summary(&self) -> IommuSummary {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let utlbs = self.utlbs.iter().zip(&self.info.masters).enumerate();
@@ -81,7 +81,7 @@ impl Tally {
         }
     }
 
-    /// The counts, to be saved.
+    /// Returns the counts, to be saved.
     pub fn save(&self) -> TallyState {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counts = |utlb: &Utlb| {
@@ -177,7 +177,7 @@ impl Tally {
         }
     }
 
-    /// Whether the sink wants to know of single accesses.
+    /// Returns whether the sink wants to know of single accesses.
     pub fn wants_dma(&self) -> bool {
         self.sink.as_ref().is_some_and(|sink| sink.wants_dma())
     }
@@ -193,12 +193,13 @@ impl Tally {
 pub(super) struct Tallies(Vec<Arc<Tally>>);
 
 impl Tallies {
-    /// Of these instances, in the order of the IPMMU's configuration.
+    /// Creates the tally of these instances, in the order of the IPMMU's configuration.
     pub fn new(instances: Vec<Arc<Tally>>) -> Self {
         Self(instances)
     }
 
-    /// The instance of an endpoint, and the micro-TLB: endpoints are micro-TLBs, those of the first instance first.
+    /// Returns the instance of an endpoint, and the micro-TLB: endpoints are micro-TLBs, those of the first instance
+    /// first.
     fn locate(&self, EndpointId(endpoint): EndpointId) -> Option<(&Tally, EndpointId)> {
         let mut utlb = endpoint;
         for tally in &self.0 {

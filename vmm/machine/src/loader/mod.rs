@@ -92,7 +92,7 @@ pub enum LoadError {
     DtbTooLarge(usize),
 }
 
-/// The command line as the kernel gets it.
+/// Returns the command line as the kernel gets it.
 ///
 /// # Errors
 /// [`LoadError::Cmdline`] when it does not parse.

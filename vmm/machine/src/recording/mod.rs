@@ -118,6 +118,7 @@ impl<W: Write> Sheet<W> {
         };
         let text = serde_json::to_vec(value).map_err(io::Error::from);
         if let Err(error) = text.and_then(|text| out.add(kind, &[&text])) {
+            // The run goes on; `finish` tells.
             self.failure = Some(error);
             self.out = None;
         }
@@ -129,7 +130,8 @@ fn lock<W>(sheet: &Mutex<Sheet<W>>) -> MutexGuard<'_, Sheet<W>> {
 }
 
 impl<W: Write + 'static> Recorder<W> {
-    /// A machine as [`MachineBuilder`](super::MachineBuilder) makes it, and who records what happens to it in `out`.
+    /// Creates a machine as [`MachineBuilder`](super::MachineBuilder) makes it, and who records what happens to it in
+    /// `out`.
     ///
     /// In host time its devices work on the thread that runs it.
     ///
@@ -159,7 +161,8 @@ impl<W: Write + 'static> Recorder<W> {
         Self::of(machine, &header, HostClock::new(), out)
     }
 
-    /// A machine that goes on from `snapshot`, which was read from `file`, and who records what happens to it in `out`.
+    /// Creates a machine that goes on from `snapshot`, which was read from `file`, and who records what happens to it
+    /// in `out`.
     ///
     /// In host time its devices work on the thread that runs it.
     ///
@@ -233,7 +236,8 @@ impl<W: Write + 'static> Recorder<W> {
 }
 
 impl Machine {
-    /// A machine whose clock moves between slices of work only, and whose devices work on the thread that runs it.
+    /// Creates a machine whose clock moves between slices of work only, and whose devices work on the thread that runs
+    /// it.
     fn paced(
         config: &Config,
         console: Box<dyn ConsoleSink>,
@@ -255,7 +259,7 @@ impl Machine {
         Ok(Self::from_pieces(config, pieces, waker))
     }
 
-    /// How it is now.
+    /// Returns the state of the run now.
     fn turn(&mut self) -> RunSlice {
         RunSlice {
             instructions: self.context.vcpus.retired(),
@@ -303,6 +307,7 @@ impl Recording {
             }
         }
         let ending = ending.ok_or_else(|| ReadError::damaged("it has no ending"))?;
+        // A replay waits for the instruction of each turn, and would never come to one that is over.
         let moments = turns.iter().chain([&ending.turn]);
         let moments = moments.map(|turn| (turn.instructions, turn.now_ns));
         if !moments.is_sorted() {
@@ -316,17 +321,17 @@ impl Recording {
         })
     }
 
-    /// What it is of.
+    /// Returns the header of the recording.
     pub fn header(&self) -> &RecordingHeader {
         &self.header
     }
 
-    /// Guest time where the run began, in nanoseconds since power-on.
+    /// Returns the guest time at which the run began, in nanoseconds since power-on.
     pub fn start_ns(&self) -> u64 {
         self.snapshot.as_ref().map_or(0, Snapshot::guest_ns)
     }
 
-    /// Why the recorded run ended.
+    /// Returns why the recorded run ended.
     pub fn reason(&self) -> Reason {
         self.ending.reason
     }
@@ -374,7 +379,7 @@ impl Recording {
         Ok(())
     }
 
-    /// The machine where the run began, to be run as it was. Its disks' files are left as they are.
+    /// Returns the machine where the run began, to be run as it was. Its disks' files are left as they are.
     ///
     /// # Errors
     /// A sentence for the user; a snapshot that the run went on from must have been found

@@ -82,7 +82,7 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// It is damaged.
+    /// Creates the error of a damaged file.
     pub fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged(what.into())
     }
@@ -122,7 +122,7 @@ impl<R: Read> Reader<R> {
         })
     }
 
-    /// The next section: its kind and its contents; `None` after the last one.
+    /// Returns the next section: its kind and its contents; `None` after the last one.
     ///
     /// # Errors
     /// The file is damaged or not whole.
@@ -140,10 +140,12 @@ impl<R: Read> Reader<R> {
         }
         let mut contents = Vec::new();
         let length = u64::from(length);
+        // It grows with what is there, not with what the file says.
         (&mut self.input).take(length).read_to_end(&mut contents)?;
         if contents.len() as u64 != length {
             return Err(ReadError::Truncated);
         }
+        // Kind and length are summed up, too, so that damage to them is found.
         let mut crc = Hasher::new();
         crc.update(&head[..8]);
         crc.update(&contents);
@@ -157,7 +159,7 @@ impl<R: Read> Reader<R> {
         Ok(Some((kind, contents)))
     }
 
-    /// The contents of the next section, which must be of this kind.
+    /// Returns the contents of the next section, which must be of this kind.
     ///
     /// # Errors
     /// It is not, or the file is damaged or not whole.
@@ -170,7 +172,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// The end has been read: nothing may follow, and nothing may be missing.
+    /// Checks that the end has been read: nothing may follow, and nothing may be missing.
     fn end(&mut self, contents: &[u8]) -> Result<(), ReadError> {
         let count = <[u8; 8]>::try_from(contents).map(u64::from_le_bytes);
         if count.ok() != Some(self.count) {

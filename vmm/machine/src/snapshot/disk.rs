@@ -29,7 +29,10 @@ pub(super) struct DiskImage {
 }
 
 impl DiskImage {
-    /// What `disk` holds now. If its file may be written after this (`goes_on`), it is copied.
+    /// Captures what `disk` holds now. If its file may be written after this (`goes_on`), it is copied.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds more than [`MAX_COPIED`] if it is to be copied.
     pub fn capture(disk: &Disk, goes_on: bool) -> io::Result<Self> {
         let Disk {
             storage,
@@ -51,7 +54,7 @@ impl DiskImage {
         })
     }
 
-    /// A disk that begins with this, and whose writes are its own.
+    /// Creates a disk that begins with this, and whose writes are its own.
     pub fn open(&self) -> Disk {
         let (file, changes) = (Arc::clone(&self.file), Arc::clone(&self.changes));
         Disk {
@@ -62,7 +65,7 @@ impl DiskImage {
     }
 }
 
-/// A copy in memory of the first `size` bytes of `file`.
+/// Copies into memory the first `size` bytes of `file`.
 fn copy(file: &File, size: u64) -> io::Result<File> {
     let runs = data(file, size)?;
     if runs.iter().map(|run| run.end - run.start).sum::<u64>() > MAX_COPIED {

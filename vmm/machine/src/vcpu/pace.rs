@@ -94,12 +94,12 @@ impl Replay {
         }
     }
 
-    /// When the next turn begins, or the recording ends.
+    /// Returns when the next turn begins, or the recording ends.
     pub fn next(&self) -> &RunSlice {
         self.next.as_ref().unwrap_or(&self.ending.turn)
     }
 
-    /// Why the recorded run ended, if all its turns are over.
+    /// Returns why the recorded run ended, if all its turns are over.
     pub fn ending(&self) -> Option<Reason> {
         self.next.is_none().then_some(self.ending.reason)
     }
@@ -148,13 +148,13 @@ impl Replay {
         Reason::Diverged
     }
 
-    /// The first difference, if there was one.
+    /// Returns the first difference, if there was one.
     pub fn divergence(&self) -> Option<&Divergence> {
         self.divergence.as_ref()
     }
 }
 
-/// What the cores are like and what the `console` has shown, in 32 bits.
+/// Returns a hash of the state of the cores and of what the `console` has shown, in 32 bits.
 pub fn check(cluster: Option<&mut Cluster>, console: u32) -> u32 {
     let mut crc = Hasher::new();
     crc.update(&console.to_le_bytes());

@@ -15,7 +15,7 @@ pub enum Timing {
 }
 
 impl Timing {
-    /// The clock that the guest sees.
+    /// Returns the clock that the guest sees.
     pub fn clock(&self) -> Arc<dyn Clock> {
         match self {
             Self::Virtual(clock) => clock.clone(),
@@ -23,7 +23,7 @@ impl Timing {
         }
     }
 
-    /// The time that it shows, in nanoseconds since power-on.
+    /// Returns the time that it shows, in nanoseconds since power-on.
     pub fn now_ns(&self) -> u64 {
         match self {
             Self::Virtual(clock) => clock.now_ns(),

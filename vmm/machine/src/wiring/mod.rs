@@ -234,7 +234,7 @@ impl<'a> Wiring<'a> {
         self.sink.take().unwrap_or_else(|| Box::new(Discard))
     }
 
-    /// Has `uart` be the console, which input comes to.
+    /// Makes `uart` the console, which input comes to.
     pub fn set_console(&mut self, uart: Arc<Uart>) {
         self.console = Some(uart);
     }
@@ -244,7 +244,7 @@ impl<'a> Wiring<'a> {
         self.disks.next().zip(self.config.disks.get(index))
     }
 
-    /// Has a disk appear in the machine's summary.
+    /// Makes a disk appear in the machine's summary.
     pub fn count_disk(&mut self, counters: Arc<Counters>) {
         self.counters.push(counters);
     }
@@ -284,6 +284,7 @@ impl<'a> Wiring<'a> {
     ) -> Result<Arc<Mutex<VirtioMmio>>, Error> {
         // A port of a valid configuration exists.
         let space = entry.iommu.and_then(|port| self.iommus.space(port));
+        // Behind an IOMMU a driver must not use physical addresses (VIRTIO_F_ACCESS_PLATFORM, virtio 1.2, 6).
         let access_platform = self.config.access_platform || space.is_some();
         let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&self.ram)));
         let dma = dma.with_source(source);
@@ -305,7 +306,7 @@ impl<'a> Wiring<'a> {
         Ok(slot)
     }
 
-    /// Has a virtio-iommu go on with what it could not do at once.
+    /// Lets a virtio-iommu go on with what it could not do at once.
     pub fn add_virtio_iommu(&mut self, slot: Arc<Mutex<VirtioMmio>>) {
         self.virtio_iommus.push(slot);
     }

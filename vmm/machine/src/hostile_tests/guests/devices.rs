@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// `count` times a mebibyte of data.
+/// Returns `count` segments of a mebibyte of data.
 pub fn mebibytes(count: usize) -> Vec<(u64, u32)> {
     vec![(DATA, 1 << 20); count]
 }
@@ -38,7 +38,7 @@ pub fn writes(time: TimeMode, overlay: bool) -> World {
     world
 }
 
-/// Nothing but flushes, again as soon as they are answered.
+/// Creates a guest that requests nothing but flushes, again as soon as they are answered.
 pub fn flushes(time: TimeMode) -> World {
     let world = disk_of(&[&POKE[..9], &AGAIN], 16, at(time, false));
     world.requests(VIRTIO_BLK_T_FLUSH, &[], RING);
@@ -53,7 +53,7 @@ pub fn discards(time: TimeMode, overlay: bool) -> World {
     world
 }
 
-/// The same with zeroes.
+/// Returns the same with zeroes.
 pub fn zeroes(time: TimeMode, overlay: bool) -> World {
     let world = disk(4096, at(time, overlay));
     let data = ranges(&world, 32, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);
@@ -68,7 +68,8 @@ pub fn crumbs(time: TimeMode) -> World {
     world
 }
 
-/// As much noise as a request gets, in each entry of the ring, again as soon as it is there.
+/// Creates a guest that asks for as much noise as a request gets, in each entry of the ring, again as soon as it is
+/// there.
 pub fn entropy(time: TimeMode) -> World {
     const ENTRIES: u16 = 8;
     let mut again = AGAIN;

@@ -197,7 +197,7 @@ impl IommuDevice for Unit {
         instance.space(utlb)
     }
 
-    /// In the context that the port is attached to, or else the first.
+    /// Returns what prints the status of the context that the port is attached to, or else of the first.
     fn show_status(&self, port: Port) -> Option<Box<dyn Fn(u32) -> String + Send + Sync>> {
         let (instance, utlb) = self.instance(port)?;
         let (endpoint, root) = (instance.endpoint(utlb), self.ipmmu.instance(0)?);

@@ -105,7 +105,7 @@ pub const EL1T: u8 = 0b0100;
 pub const EL1H: u8 = 0b0101;
 
 impl Aarch64State {
-    /// X0 to X30; the stack pointer in use for all above.
+    /// Returns X0 to X30; the stack pointer in use for all above.
     pub fn reg(&self, n: u8) -> u64 {
         match self.x.get(usize::from(n)) {
             Some(x) => *x,
@@ -121,7 +121,7 @@ impl Aarch64State {
         }
     }
 
-    /// The stack pointer in use.
+    /// Returns the stack pointer in use.
     pub const fn sp(&self) -> u64 {
         match self.pstate.mode() {
             EL1H => self.sp_el1,
@@ -137,7 +137,7 @@ impl Aarch64State {
         }
     }
 
-    /// Whether the core is in the kernel's exception level.
+    /// Returns whether the core is in the kernel's exception level.
     pub const fn in_kernel(&self) -> bool {
         !self.pstate.aarch32() && matches!(self.pstate.mode(), EL1T | EL1H)
     }

@@ -41,7 +41,7 @@ const ARMED: u8 = 1;
 /// Nobody knows that of one of its timers (before Linux 6.4 KVM tells of the virtual one only).
 const UNKNOWN: u8 = 2;
 
-/// The machine's cores.
+/// Returns the machine's cores.
 pub fn vcpus(vm: &Arc<Vm>, bus: Arc<dyn Bus>, waker: Arc<Waker>) -> Box<dyn Vcpus> {
     prepare_signal();
     let cores = vm.take_cores();
@@ -104,7 +104,7 @@ struct Watched {
 }
 
 impl Started {
-    /// Whether all cores sleep and no timer will ever wake one. What other devices may do is not known here.
+    /// Returns whether all cores sleep and no timer will ever wake one. What other devices may do is not known here.
     fn is_dead(&mut self) -> bool {
         let sleepers = &self.watched.sleepers;
         let sleepers = sleepers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,11 +112,13 @@ impl Started {
         if !all || !self.idle_detector.all_slept(&sleepers) {
             return false;
         }
+        // A thread that has only begun takes this lock before it stands still.
         drop(sleepers);
         // A core can be asked for its registers only while it does not run.
         self.gate.stand(&self.threads);
         let timers = self.watched.timers.iter();
         let timers = timers.fold(0, |all, timers| all | timers.load(Ordering::Acquire));
+        // No core is held: this is not asked while the guest is debugged.
         self.gate.start(0);
         match timers {
             0 => true,
@@ -153,6 +155,7 @@ impl Cores {
                     waker: Arc::clone(&self.waker),
                     watched: Arc::clone(&watched),
                 };
+                // Counted before it runs, so that `stand` waits for this one, too.
                 gate.expect();
                 match vmm_base::thread::spawn("core", move || core.serve()) {
                     Ok(thread) => threads.push(thread),
@@ -199,6 +202,7 @@ impl Vcpus for Cores {
     }
 
     fn retired(&self) -> u64 {
+        // KVM counts no instructions.
         0
     }
 
@@ -263,7 +267,7 @@ fn lost(error: KvmError) -> Reason {
 }
 
 impl Cores {
-    /// What a debugger has to do before the cores run: those that were stopped execute their instruction.
+    /// Returns what a debugger has to do before the cores run: those that were stopped execute their instruction.
     fn before(&mut self) -> Result<Option<Stop>, Reason> {
         self.start()?;
         // Someone may have looked since the last run.
@@ -294,7 +298,7 @@ impl Cores {
         }
     }
 
-    /// What there is to tell after the cores ran.
+    /// Returns what there is to tell after the cores ran.
     fn after(&mut self) -> Result<Stop, Reason> {
         let (Some(debugger), Stage::Started(Started { gate, threads, .. })) =
             (&mut self.debugger, &self.stage)
@@ -368,7 +372,8 @@ impl Core {
                 gate.end(end);
                 self.waker.wake();
             }
-            // An access that was served is still to be completed.
+            // An access that was served is completed when KVM is entered again (Linux, Documentation/virt/kvm/api.rst,
+            // "The kvm_run structure"). The guest does not run: this ends with EINTR.
             fd.set_kvm_immediate_exit(1);
             let _ = fd.run();
             fd.set_kvm_immediate_exit(0);
@@ -422,7 +427,7 @@ impl Core {
     }
 }
 
-/// [`ARMED`] and [`UNKNOWN`] of a core's timers.
+/// Returns [`ARMED`] and [`UNKNOWN`] of a core's timers.
 fn timers(fd: &VcpuFd) -> u8 {
     spec::TIMERS.into_iter().fold(0, |all, timer| {
         let mut control = [0; 8];
@@ -438,7 +443,7 @@ fn timers(fd: &VcpuFd) -> u8 {
     })
 }
 
-/// Has the access of the last exit end in an external abort, as on the emulated machine's bus.
+/// Makes the access of the last exit end in an external abort, as on the emulated machine's bus.
 fn abort(fd: &VcpuFd) -> Result<(), KvmError> {
     let mut events = kvm_vcpu_events::default();
     events.exception.ext_dabt_pending = 1;

@@ -23,7 +23,7 @@ use super::vm::failed;
 use crate::entry::Irq;
 use crate::layout;
 
-/// Has the "global interrupt" of each number be the shared peripheral interrupt of that number, of `irqs` with the
+/// Makes the "global interrupt" of each number the shared peripheral interrupt of that number, of `irqs` with the
 /// private ones.
 ///
 /// # Errors
@@ -63,7 +63,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// A line that is low, to a controller that is set up.
+    /// Creates a line that is low, to a controller that is set up.
     ///
     /// # Errors
     /// When KVM refuses, or the host has no file descriptors left.
@@ -87,13 +87,14 @@ impl Line {
         })
     }
 
-    /// The identifier of its interrupt.
+    /// Returns the identifier of its interrupt.
     pub fn id(&self) -> u32 {
         self.irq.id()
     }
 
-    /// Whether its cause is there.
+    /// Returns whether its cause is there.
     pub fn is_high(&self) -> bool {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         *self.high.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -117,6 +117,7 @@ impl Mirror for Aarch32 {
         let get = |id| registers.get(&id).copied().unwrap_or_default();
         let word = |id| get(id) as u32;
         let s = self.cluster.state_mut(core);
+        // KVM sets it to step a core: it is not the guest's.
         let cpsr = word(spec::PSTATE) & !(spec::SINGLE_STEP as u32);
         s.psr = Psr::from_bits(cpsr, s.psr.mode);
         s.flags = Flags::from_bits(cpsr);
@@ -226,6 +227,7 @@ impl Mirror for Aarch32 {
 
     fn mask(&mut self, core: usize, code: [u8; 4]) -> Option<Masked> {
         let s = self.cluster.state_mut(core);
+        // An instruction that reads or changes the masks must find the guest's own.
         if concerns_status(u32::from_le_bytes(code), s.psr.thumb) {
             return None;
         }
@@ -247,8 +249,8 @@ impl Mirror for Aarch32 {
     }
 }
 
-/// Whether an instruction reads, writes or restores the program status as a whole, or may: MRS, MSR, CPS, RFE, SRS, and
-/// returns from exceptions (Arm ARM DDI 0406C A8.8, B9.3).
+/// Returns whether an instruction reads, writes or restores the program status as a whole, or may: MRS, MSR, CPS, RFE,
+/// SRS, and returns from exceptions (Arm ARM DDI 0406C A8.8, B9.3).
 const fn concerns_status(code: u32, thumb: bool) -> bool {
     if thumb {
         let first = code & 0xffff;
