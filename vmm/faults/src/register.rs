@@ -7,7 +7,7 @@ use super::point::PointFault;
 use super::spec::{ReadFault, RegisterFault, WriteFault};
 
 impl Injection {
-    /// The guest reads a register of `device` that shows `value`; what it sees instead.
+    /// Returns what the guest sees instead as it reads a register of `device` that shows `value`.
     pub(crate) fn register_read(&self, device: &str, name: &str, value: u32) -> Option<u32> {
         let seen = |action: &FaultAction<RegisterFault<ReadFault>>| match action.fault.fault {
             ReadFault::Value { value } => Some(value),
@@ -16,7 +16,7 @@ impl Injection {
         seen(&self.register(device, name, value, seen)?)
     }
 
-    /// The guest writes `value` to a register of `device`; what is written instead, if anything is.
+    /// Returns what is written instead as the guest writes `value` to a register of `device`, if anything is.
     pub(crate) fn register_write(
         &self,
         device: &str,
@@ -31,7 +31,7 @@ impl Injection {
         Some(written(&self.register(device, name, value, written)?))
     }
 
-    /// What strikes at a register that would have `value`, and has what `instead` says.
+    /// Returns what strikes at a register that would have `value`, and has what `instead` says.
     fn register<F: Display>(
         &self,
         device: &str,
