@@ -40,7 +40,7 @@ impl Outcome {
         Self::VmmError,
     ];
 
-    /// In words.
+    /// Returns its name, in words.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Unaffected => "unaffected",
@@ -109,7 +109,7 @@ const CRASHES: [&str; 6] = [
 /// What ARM's kernel says before it says what is wrong.
 const CUT: &str = "8<--- cut here ---";
 
-/// A line of the kernel, without its time; none if it is not one.
+/// Returns a line of the kernel, without its time; none if it is not one.
 fn message(line: &str) -> Option<&str> {
     let rest = line.strip_prefix('[')?.trim_start();
     let (time, text) = rest.split_once("] ")?;
@@ -117,7 +117,7 @@ fn message(line: &str) -> Option<&str> {
     time.chars().all(digits).then_some(text.trim_end())
 }
 
-/// The same with numbers that differ from run to run made alike.
+/// Returns the same with numbers that differ from run to run made alike.
 fn key(text: &str) -> String {
     let mut key = String::new();
     for c in text.chars() {
@@ -130,7 +130,7 @@ fn key(text: &str) -> String {
 }
 
 impl Lines {
-    /// The kernel's lines in `console`.
+    /// Returns the kernel's lines in `console`.
     pub fn of(console: &str) -> Self {
         let mut lines = BTreeMap::new();
         for text in console.lines().filter_map(message) {
@@ -139,12 +139,13 @@ impl Lines {
         Self(lines)
     }
 
-    /// The lines of `console` that are not among these, in order.
+    /// Returns the lines of `console` that are not among these, in order.
     fn unusual(&self, console: &str) -> Vec<String> {
         let mut usual = self.0.clone();
         let mut said = Vec::new();
         for text in console.lines().filter_map(message) {
             match usual.get_mut(&key(text)) {
+                // A line that is usual once is unusual the second time.
                 Some(left @ 1..) => *left -= 1,
                 _ if said.len() < MAX_LINES => said.push(text.to_owned()),
                 _ => {}
@@ -154,7 +155,7 @@ impl Lines {
     }
 }
 
-/// How each command ended, in order, as far as they did.
+/// Returns how each command ended, in order, as far as they did.
 pub fn statuses(console: &str) -> Vec<u8> {
     let mut statuses = Vec::new();
     for line in console.lines() {
@@ -195,6 +196,7 @@ pub fn classify(evidence: &Evidence<'_>) -> Verdict {
         .iter()
         .find(|line| !line.starts_with(CUT))
         .or(stack.first());
+    // From the worst on: a crash explains lost devices and hangs, and not the other way.
     let (outcome, why) = if let Some(first) = headline {
         (Outcome::Crash, first.clone())
     } else if reason == Reason::Reset {

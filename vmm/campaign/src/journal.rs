@@ -47,7 +47,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// What this version writes.
+    /// Creates the header that this version writes.
     pub fn new(plan: &str, plan_sha256: String, kernel_sha256: String, seed: u64) -> Self {
         Self {
             journal: MAGIC.into(),
@@ -60,7 +60,7 @@ impl Header {
         }
     }
 
-    /// Whether both are of one campaign. A plan is what it says: its file may have another name or place now.
+    /// Returns whether both are of one campaign. A plan is what it says: its file may have another name or place now.
     fn is_same_campaign(&self, other: &Self) -> bool {
         let plan = self.plan.clone();
         *self
@@ -212,6 +212,7 @@ impl Journal {
                 });
             }
         }
+        // A line that was cut short by a kill is dropped: its run is made again.
         file.set_len(good as u64).map_err(fail)?;
         file.seek(SeekFrom::End(0)).map_err(fail)?;
         let journal = Self {
@@ -292,7 +293,7 @@ impl Journal {
     }
 }
 
-/// The bytes of the journal in `file`, and what is in them.
+/// Returns the bytes of the journal in `file`, and what is in them.
 fn read(file: &mut File, path: &Path) -> Result<(Vec<u8>, Contents), JournalError> {
     let mut text = Vec::new();
     let read = file.take(MAX_BYTES).read_to_end(&mut text);
@@ -319,7 +320,7 @@ fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
     }
 }
 
-/// What of `text` is whole. A last line without an end is not, and is left out.
+/// Parses what of `text` is whole. A last line without an end is not, and is left out.
 ///
 /// # Errors
 /// The first whole line that is not what was written there.
@@ -364,7 +365,7 @@ const fn changed(line: usize) -> Damage {
     Damage { line, what }
 }
 
-/// In which way a journal is not that of this campaign.
+/// Returns in which way a journal is not that of this campaign.
 fn difference(found: Option<&Header>, wanted: &Header) -> String {
     match found {
         None => "no journal of a campaign".into(),

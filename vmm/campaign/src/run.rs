@@ -60,9 +60,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// In what `again`, the same run done once more, is another, in words. What
-    /// [`RetentionPolicy`](super::campaign::RetentionPolicy) has taken from this record is not
-    /// looked at.
+    /// Returns in words how `again`, the same run done once more, differs. What
+    /// [`RetentionPolicy`](super::campaign::RetentionPolicy) has taken from this record is not looked at.
     pub fn difference(&self, again: &Self) -> Option<String> {
         let Self {
             run,
@@ -107,7 +106,7 @@ impl Record {
     }
 }
 
-/// The seed of run `run` of a campaign with `seed`.
+/// Returns the seed of run `run` of a campaign with `seed`.
 pub fn seed_of(seed: u64, run: u64) -> u64 {
     // An odd constant brings the seeds of neighbouring runs apart; the generator mixes them.
     let mixed = seed.wrapping_add(run.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -142,6 +141,7 @@ impl Runner<'_> {
     /// Runs `task`. A failure of the machine, a panic even, is an outcome like any other.
     pub fn run(&self, task: &Task, recording: Option<&Arc<Recording>>) -> Done {
         let injection = Injection::new();
+        // What is used after a panic is the injection's account, which is changed under a lock.
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             self.attempt(task, &injection, recording)
         }));
