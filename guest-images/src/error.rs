@@ -220,7 +220,7 @@ pub enum Error {
     },
 }
 
-/// The words about needed space in [`Error::DiskFull`].
+/// Returns the words about needed space in [`Error::DiskFull`].
 fn space(needed: Option<u64>) -> String {
     needed.map_or_else(String::new, |bytes| {
         format!(" (about {} MB are needed)", bytes.div_ceil(1_000_000))
@@ -249,7 +249,7 @@ impl Error {
 
 /// Adds to an I/O result what was tried on which file.
 pub(crate) trait IoContext<T> {
-    /// See [`Error::io`].
+    /// Converts the error as [`Error::io`] does.
     fn at(self, action: &'static str, path: &Path) -> Result<T, Error>;
 }
 

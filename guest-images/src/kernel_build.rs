@@ -76,9 +76,9 @@ pub(crate) fn build(maker: &mut Maker<'_>, plan: Plan<'_>) -> Result<Kernel, Err
     })
 }
 
-/// `make` in the source tree, its errors in order among its output. It ends when this process does, however that ends.
-/// Should its keeper be killed as well, whoever comes next still waits for what of it is running (the lock on `busy` is
-/// inherited), so that never two of them work in one tree.
+/// Returns the command `make` in the source tree, its errors in order among its output. It ends when this process does,
+/// however that ends. Should its keeper be killed as well, whoever comes next still waits for what of it is running
+/// (the lock on `busy` is inherited), so that never two of them work in one tree.
 fn make(source: &SourceTree) -> Command {
     let tree = source.top();
     let mut make = process::command("sh");
@@ -234,7 +234,7 @@ fn compile(maker: &mut Maker<'_>, source: &SourceTree) -> Result<(), Error> {
     ))
 }
 
-/// Whether a line of the build's output tells of a file that is now compiled, assembled, linked or archived.
+/// Returns whether a line of the build's output tells of a file that is now compiled, assembled, linked or archived.
 fn is_step(line: &str) -> bool {
     line.strip_prefix("  ").is_some_and(|line| {
         ["CC", "LD", "AR", "AS", "HOSTCC"]
@@ -243,7 +243,7 @@ fn is_step(line: &str) -> bool {
     })
 }
 
-/// The error for a failed build.
+/// Returns the error for a failed build.
 fn failure(log: PathBuf, tree: &Path, lines: Vec<&str>) -> Error {
     let tail = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
     if says_disk_full(&tail) {

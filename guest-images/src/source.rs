@@ -28,7 +28,7 @@ pub(crate) struct Package {
 
 /// Where packages come from.
 pub(crate) trait Source {
-    /// The current version of a package in a Debian release.
+    /// Returns the current version of a package in a Debian release.
     fn package(
         &mut self,
         suite: &str,
