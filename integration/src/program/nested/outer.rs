@@ -33,7 +33,7 @@ pub enum Processor {
 }
 
 impl Processor {
-    /// What QEMU calls it.
+    /// Returns QEMU's name for it.
     const fn name(self) -> &'static str {
         match self {
             Self::CortexA57 => "cortex-a57",
@@ -59,7 +59,7 @@ pub struct Outer {
 }
 
 impl Outer {
-    /// A machine that makes `checks` with `programs`, of which each has its path in there.
+    /// Creates a machine that makes `checks` with `programs`, of which each has its path in there.
     ///
     /// # Errors
     /// A sentence.
@@ -161,7 +161,7 @@ pub struct Begun {
 }
 
 impl Begun {
-    /// Whole seconds since it began.
+    /// Returns the whole seconds since it began.
     pub fn seconds(&self) -> u64 {
         self.since.elapsed().as_secs()
     }
@@ -229,7 +229,7 @@ impl Transcript {
     }
 }
 
-/// The lines of a stream, from a thread that ends with it.
+/// Returns the lines of a stream, from a thread that ends with it.
 fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     let (to, from) = channel();
     std::thread::spawn(move || {
@@ -246,7 +246,7 @@ fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     from
 }
 
-/// A file of this host for the outer machine.
+/// Returns a file of this host for the outer machine.
 fn file(path: &str, mode: u32, from: &Path) -> Result<GuestFile, String> {
     let bytes = std::fs::read(from)
         .map_err(|error| format!("{} cannot be read: {error}", from.display()))?;

@@ -136,7 +136,7 @@ impl Totals {
     }
 }
 
-/// The commit that is checked out, with a plus sign when files differ from it.
+/// Returns the commit that is checked out, with a plus sign when files differ from it.
 pub(super) fn commit() -> String {
     let git = |arguments: &[&str]| {
         let text = output(
@@ -151,7 +151,7 @@ pub(super) fn commit() -> String {
     format!("{head}{}", if changed { "+" } else { "" })
 }
 
-/// Today, in UTC.
+/// Returns today's date, in UTC.
 pub(super) fn today() -> Result<String, Error> {
     let day = output(Command::new("date").args(["-u", "+%F"]))?;
     Ok(day.trim().to_owned())

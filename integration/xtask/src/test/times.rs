@@ -43,7 +43,7 @@ impl Times {
     }
 }
 
-/// The file.
+/// Returns the file.
 fn path() -> PathBuf {
     let directory = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     crate::workspace()
