@@ -72,13 +72,13 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// MiB a second.
+    /// Returns the rate in MiB a second.
     pub fn rate(&self) -> f64 {
         let seconds = Duration::from_nanos(self.nanoseconds).as_secs_f64();
         (SIZE >> 20) as f64 / seconds
     }
 
-    /// The guest's instructions for each KiB.
+    /// Returns the guest's instructions for each KiB.
     pub fn instructions(&self) -> f64 {
         self.instructions as f64 / (SIZE >> 10) as f64
     }
@@ -102,6 +102,9 @@ pub struct Guest {
 
 impl Guest {
     /// Prepares its disk and its initial file system.
+    ///
+    /// # Errors
+    /// The files cannot be written.
     pub fn new(image: &Image, memory: ByteSize) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
         let keep = |name: &str, bytes: &[u8]| {
@@ -132,13 +135,19 @@ impl Guest {
         })
     }
 
-    /// Runs it on the host's clock, with an IOMMU or without; what each of [`PHASES`] took.
+    /// Runs it on the host's clock, with an IOMMU or without, and returns what each of [`PHASES`] took.
+    ///
+    /// # Errors
+    /// The machine cannot be made, or the guest does not copy all.
     pub fn run(&self, iommu: Option<&IommuConfig>) -> anyhow::Result<Vec<Sample>> {
         self.follow(iommu, TimeMode::Host, None)
     }
 
     /// Runs it on a virtual clock, which repeats, and tells `probe` of the phase and the program counter every so many
     /// instructions.
+    ///
+    /// # Errors
+    /// The machine cannot be made, or the guest does not copy all.
     pub fn sample(
         &self,
         iommu: Option<&IommuConfig>,
@@ -236,7 +245,7 @@ impl Progress {
     }
 }
 
-/// What the guest does: each copy between its lines, after one of nothing.
+/// Returns what the guest does: each copy between its lines, after one of nothing.
 fn script() -> String {
     let mut script = format!("{NOTHING} 2>/dev/null\n");
     for command in std::iter::once(NOTHING).chain(PHASES.iter().map(|phase| phase.command)) {

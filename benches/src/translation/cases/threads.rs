@@ -27,7 +27,7 @@ const LEAST: u64 = 1 << 15;
 /// How long it sleeps between.
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// One thread reading, two, and two while another invalidates.
+/// Returns the cases of one thread that reads, of two, and of two while another invalidates.
 pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let spaces = [(); 2].map(|()| contenders.viommu.space.clone());
     let ours = move |thread: usize, order: &mut Order<'_>, count| {
@@ -94,7 +94,7 @@ fn physical<'c>(contenders: &'c Contenders<'_>) -> [Order<'c>; 2] {
     [(); 2].map(|()| contenders.world.random_physical())
 }
 
-/// A burst of invalidations of random mappings, and a pause.
+/// Returns a burst of invalidations of random mappings, and a pause.
 fn invalidating<'c>(
     contenders: &'c Contenders<'_>,
     invalidate: impl Fn(u64) + 'c,
