@@ -38,7 +38,8 @@ impl Base {
         }
     }
 
-    /// How far behind the start of RAM the image has to lie, if kernels are linked so (arch/arm/Kconfig and Makefile).
+    /// Returns how far behind the start of RAM the image has to lie, if kernels are linked so (arch/arm/Kconfig and
+    /// Makefile).
     fn text_offset(self) -> Option<u64> {
         let base = self.address();
         let offset = u64::from(base & 0x0fff_ffff);
@@ -52,7 +53,7 @@ impl Base {
 struct Lists(u8, u8);
 
 impl Lists {
-    /// The bytes at which the lists are in a file of `length` bytes: from its end on, as `.data` lies there.
+    /// Returns the bytes at which the lists are in a file of `length` bytes: from its end on, as `.data` lies there.
     fn places(self, length: usize) -> impl Iterator<Item = usize> {
         let step = 8 + 4 * usize::from(self.1);
         let last = length.saturating_sub(8);
@@ -190,7 +191,7 @@ fn file(case: &Case<'_>) -> Vec<u8> {
     file
 }
 
-/// What `parsed` has to be of a file of which nothing was changed.
+/// Asserts what `parsed` has to be of a file of which nothing was changed.
 fn check(case: &Case<'_>, format: KernelFormat, parsed: &Result<image::Image, LoadError>) {
     let length = usize::from(case.length) * 64;
     match case.start {

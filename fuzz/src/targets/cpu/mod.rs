@@ -142,7 +142,7 @@ impl Run {
         turns < 4 * BUDGET
     }
 
-    /// The whole run of a case.
+    /// Runs a whole case, and returns its outcome.
     fn whole(
         mut self,
         case: &Case,
@@ -237,8 +237,8 @@ fn second(case: &Case) -> Outcome {
     }
 }
 
-/// Has cores that did not run since their registers were changed from outside select the
-/// translations that they will use.
+/// Makes cores that did not run since their registers were changed from outside select the translations that they will
+/// use.
 fn select(cluster: &mut Cluster) {
     let saved = cluster.save();
     cluster.restore(&saved).expect("it was just saved");
@@ -264,7 +264,7 @@ fn anew(run: &mut Run) {
     run.spare = Some(std::mem::replace(&mut run.cluster, next));
 }
 
-/// Whether the program writes where it executes: without maintenance, it may see either code.
+/// Returns whether the program writes where it executes: without maintenance, it may see either code.
 fn changes_its_code(case: &Case) -> bool {
     let mut executed: BTreeMap<u64, [u8; 4096]> = BTreeMap::new();
     let mut changed = false;
