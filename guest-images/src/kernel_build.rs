@@ -159,7 +159,7 @@ fn install_modules(maker: &mut Maker<'_>, source: &SourceTree) -> Result<Vec<Mod
     index.files().map(store).collect()
 }
 
-/// Settings of a fragment that a configuration does not have.
+/// Returns the settings of a fragment that a configuration does not have.
 fn missing_lines(fragment: &str, config: &str) -> Vec<String> {
     let is_setting = |line: &&str| {
         line.starts_with("CONFIG_")

@@ -17,7 +17,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// Goes on until the console has shown `text`, and stops at the instruction that completed it.
+    /// Runs until the console has shown `text`, and stops at the instruction that completed it.
     ///
     /// # Panics
     /// If the guest ends before.
@@ -65,7 +65,7 @@ impl Live {
         }
     }
 
-    /// Goes on to the end.
+    /// Runs to the end.
     pub fn finish(mut self) -> Run {
         self.marker.set("");
         let reason = self.go_on();

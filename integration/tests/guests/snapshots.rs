@@ -51,7 +51,7 @@ impl End {
     }
 }
 
-/// Goes on to each of `stops` in turn and then to the end.
+/// Runs to each of `stops` in turn and then to the end.
 fn go_on(machine: &mut Machine, stops: &[u64]) {
     for stop in stops {
         to(machine, *stop);

@@ -173,7 +173,7 @@ pub fn statuses(console: &str) -> Vec<u8> {
     statuses
 }
 
-/// Says what became of a run.
+/// Classifies a run by its evidence.
 pub fn classify(evidence: &Evidence<'_>) -> Verdict {
     let Evidence {
         reason,

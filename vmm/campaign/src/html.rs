@@ -65,7 +65,7 @@ pub fn write<'r>(
     writeln!(out, "</body></html>")
 }
 
-/// Outcomes as parts of a bar.
+/// Writes the outcomes as parts of a bar.
 fn bar(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "<div class=\"bar\">")?;
     for group in &summary.groups {

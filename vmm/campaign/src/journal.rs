@@ -166,8 +166,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Goes on with the journal at `path`, or begins it if there is none: and the runs that are in
-    /// it. A last line that was not written to its end is taken away.
+    /// Continues the journal at `path`, or begins it if there is none, and returns it with the runs that are in it. A
+    /// last line that was not written to its end is taken away.
     ///
     /// # Errors
     /// It is of another campaign or was changed, or the host refuses.

@@ -121,7 +121,7 @@ impl Injection {
         self.connected.get().map_or(0, |c| c.clock.now_ns())
     }
 
-    /// Begins: from now on points count, and `rules` strike as `seed` has it.
+    /// Begins to count points, from now on, and lets `rules` strike as `seed` has it.
     pub fn arm(&self, rules: &[Rule], seed: u64) {
         let now = self.now_ns();
         let mut seeds = Xoshiro256PlusPlus::seed_from_u64(seed);

@@ -74,7 +74,7 @@ impl Active {
         true
     }
 
-    /// Points so far that it was about.
+    /// Returns the number of points so far that it was about.
     pub const fn seen(&self) -> u64 {
         self.seen
     }

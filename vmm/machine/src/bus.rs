@@ -114,7 +114,7 @@ impl SystemBus {
         Ok(())
     }
 
-    /// Accesses so far, by device; those of several ranges of one device together.
+    /// Returns the accesses so far, by device; those of several ranges of one device together.
     pub fn accesses(&self) -> BTreeMap<String, DeviceAccesses> {
         let mut accesses = BTreeMap::<String, DeviceAccesses>::new();
         for (name, port) in &self.ports {
@@ -140,7 +140,7 @@ impl SystemBus {
         }
     }
 
-    /// Goes on from what a bus with the same devices has counted.
+    /// Takes over what a bus with the same devices has counted.
     pub fn restore(&self, saved: &BusState) {
         let BusState { ports, unmapped } = saved;
         for ((_, port), counts) in self.ports.iter().zip(ports) {
@@ -150,7 +150,7 @@ impl SystemBus {
         self.unmapped.store(*unmapped, Ordering::Relaxed);
     }
 
-    /// Accesses so far to which nothing answered.
+    /// Returns the number of accesses so far to unmapped addresses.
     pub fn unmapped(&self) -> u64 {
         self.unmapped.load(Ordering::Relaxed)
     }

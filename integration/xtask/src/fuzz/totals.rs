@@ -54,7 +54,7 @@ impl Run {
         self.findings += other.findings;
     }
 
-    /// Executions a second.
+    /// Returns the executions a second.
     pub(super) fn rate(&self) -> u64 {
         self.executions / self.seconds.max(1)
     }
@@ -124,13 +124,13 @@ impl Totals {
         self.targets.get(target).map_or(0, |total| total.executions)
     }
 
-    /// Milliseconds of processor time that a target has had.
+    /// Returns the milliseconds of processor time that a target has had.
     pub(super) fn processor_ms(&self, target: &str) -> u64 {
         let total = self.targets.get(target);
         total.map_or(0, |total| total.processor_ms)
     }
 
-    /// Executions of all targets.
+    /// Returns the executions of all targets.
     pub(super) fn sum(&self) -> u64 {
         self.targets.values().map(|total| total.executions).sum()
     }

@@ -99,7 +99,7 @@ impl Tally {
         }
     }
 
-    /// Goes on from other counts.
+    /// Takes over other counts.
     pub fn restore(&self, saved: &TallyState) {
         let TallyState {
             flushes,

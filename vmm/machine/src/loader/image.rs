@@ -73,7 +73,7 @@ impl Kind {
     }
 }
 
-/// Understands `bytes` as a kernel. A pure function: no byte sequence makes it panic.
+/// Parses `bytes` as a kernel. A pure function: no byte sequence makes it panic.
 ///
 /// # Errors
 /// [`LoadError::NotKernel`] with what the file is instead, or [`LoadError::Unknown`].
@@ -116,7 +116,7 @@ fn raw(bytes: &[u8]) -> Image {
     }
 }
 
-/// Understands the header of an arm64 Image.
+/// Parses the header of an arm64 Image.
 fn arm64(bytes: &[u8]) -> Result<Image, LoadError> {
     let damaged = LoadError::NotKernel("a damaged arm64 Image");
     let field =

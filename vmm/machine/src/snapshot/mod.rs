@@ -330,7 +330,7 @@ impl Snapshot {
         self.0.state.time.now_ns
     }
 
-    /// Instructions retired by all cores; 0 where nobody counts them.
+    /// Returns the instructions retired by all cores; 0 where nobody counts them.
     pub fn instructions(&self) -> u64 {
         let Processor::Emulated { cores, .. } = &self.0.state.processor else {
             return 0;

@@ -62,7 +62,7 @@ pub trait Vcpus {
     /// When KVM refuses.
     fn boot(&mut self, boot: BootState) -> Result<(), KvmError>;
 
-    /// Instructions retired by all cores; 0 where nobody counts them.
+    /// Returns the instructions retired by all cores; 0 where nobody counts them.
     fn retired(&self) -> u64;
 
     /// Runs at most `budget` instructions; cores that nobody counts instructions of run for a moment.

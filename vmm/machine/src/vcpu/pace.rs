@@ -80,7 +80,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Goes through `turns`; `host` if the guest's clock was the host's.
+    /// Creates a replay of `turns`; `host` if the guest's clock was the host's.
     pub fn new(turns: Vec<RunSlice>, ending: Ending, host: bool) -> Self {
         let mut turns = turns.into_iter();
         let next = turns.next();

@@ -247,7 +247,7 @@ impl RunLoop<'_> {
         self.tell(deadline, |observer, halted| observer.interrupted(halted))
     }
 
-    /// Shows all observers the machine; the reason if one ends the run.
+    /// Shows all observers the machine; returns the reason if one ends the run.
     fn tell(
         &mut self,
         deadline: Option<Instant>,
@@ -302,7 +302,7 @@ impl RunLoop<'_> {
         events.into_iter().flatten().min()
     }
 
-    /// Instructions until the next point at which something must be looked at.
+    /// Returns the instructions until the next point at which something must be looked at.
     fn budget(&self) -> u64 {
         let mut budget = match &self.context.pace {
             Pace::Free | Pace::Record(None, _) => SLICE,
@@ -327,7 +327,7 @@ impl RunLoop<'_> {
         budget.max(1)
     }
 
-    /// All cores sleep, or are `held`: waits until guest time `wake_ns` or an interrupt.
+    /// Waits, as all cores sleep or are `held`, until guest time `wake_ns` or an interrupt.
     fn idle(
         &mut self,
         wake_ns: Option<u64>,

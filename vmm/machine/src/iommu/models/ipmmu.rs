@@ -33,7 +33,7 @@ impl Model for Gen2 {
             .collect()
     }
 
-    /// Linux, bindings/iommu/renesas,ipmmu-vmsa.yaml.
+    /// Returns what Linux matches it by (bindings/iommu/renesas,ipmmu-vmsa.yaml).
     fn compatible(&self) -> &'static [&'static str] {
         &["renesas,ipmmu-r8a7791", "renesas,ipmmu-vmsa"]
     }
@@ -72,8 +72,8 @@ impl Model for Gen3 {
         std::iter::once(main).chain(caches).collect()
     }
 
-    /// Linux, bindings/iommu/renesas,ipmmu-vmsa.yaml. The power domain that it asks for on Gen3 is
-    /// left out: nothing switches this machine's devices off, and the driver needs none.
+    /// Returns what Linux matches it by (bindings/iommu/renesas,ipmmu-vmsa.yaml). The power domain that it asks for on
+    /// Gen3 is left out: nothing switches this machine's devices off, and the driver needs none.
     fn compatible(&self) -> &'static [&'static str] {
         &["renesas,ipmmu-r8a7795"]
     }
@@ -238,7 +238,8 @@ impl IommuDevice for Unit {
         Ok(())
     }
 
-    /// Contexts and the cache are the first instance's: those of Gen3 are the main IPMMU's.
+    /// Returns the summaries of all instances. Contexts and the cache are the first one's: those of Gen3 are the main
+    /// IPMMU's.
     fn summaries(&self) -> Vec<IommuSummary> {
         let summary = |(_, tally): &(Option<Role>, Arc<Tally>)| IommuSummary {
             model: self.model.name().into(),

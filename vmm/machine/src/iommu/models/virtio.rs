@@ -34,7 +34,7 @@ impl Model for Virtio {
             .collect()
     }
 
-    /// Linux, bindings/virtio/mmio.yaml.
+    /// Returns what Linux matches it by (bindings/virtio/mmio.yaml).
     fn compatible(&self) -> &'static [&'static str] {
         &["virtio,mmio"]
     }
@@ -224,7 +224,7 @@ impl Counts {
         }
     }
 
-    /// Goes on from other counts.
+    /// Takes over other counts.
     fn restore(&self, saved: &VirtioIommuSummary) {
         let set = |counter: &AtomicU64, value| counter.store(value, Ordering::Relaxed);
         let RequestCounts {

@@ -65,7 +65,7 @@ impl Aarch64Cores {
         self.current
     }
 
-    /// Says of which core observers are told.
+    /// Sets of which core observers are told.
     pub const fn set_current(&mut self, core: usize) {
         if core < self.members.len() {
             self.current = core;
@@ -77,7 +77,7 @@ impl Aarch64Cores {
         self.members.get(core).map_or(Power::Off, |m| m.power)
     }
 
-    /// Says what core `core` is doing.
+    /// Sets the state of core `core`.
     pub fn set_power(&mut self, core: usize, power: Power) {
         if let Some(member) = self.members.get_mut(core) {
             member.power = power;
@@ -108,8 +108,8 @@ impl Aarch64Cores {
         })
     }
 
-    /// Wants the run to stop before any core executes the instruction at `va`. What is inserted
-    /// twice must be removed twice.
+    /// Makes the run stop before any core executes the instruction at `va`. What is inserted twice must be removed
+    /// twice.
     pub fn insert_breakpoint(&mut self, va: u64) {
         *self.breakpoints.entry(va & !3).or_default() += 1;
     }
@@ -132,7 +132,7 @@ impl Aarch64Cores {
         self.breakpoints.keys().copied()
     }
 
-    /// Wants the run to stop after each instruction of core `core`.
+    /// Sets whether the run stops after each instruction of core `core`.
     pub fn set_step(&mut self, core: usize, on: bool) {
         if let Some(member) = self.members.get_mut(core) {
             member.step = on;
@@ -144,7 +144,7 @@ impl Aarch64Cores {
         self.members.get(core).is_some_and(|member| member.step)
     }
 
-    /// Wants core `core` not to run while `on`.
+    /// Sets whether core `core` is held, and does not run.
     pub fn set_held(&mut self, core: usize, on: bool) {
         if let Some(member) = self.members.get_mut(core) {
             member.held = on;

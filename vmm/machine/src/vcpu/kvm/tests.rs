@@ -195,7 +195,7 @@ fn run(guest: Guest, end: End) {
     assert_eq!(looks.load(Ordering::Relaxed), looked);
 }
 
-/// Threads and open files of this process.
+/// Returns the threads and open files of this process.
 fn owned() -> [usize; 2] {
     ["/proc/self/task", "/proc/self/fd"].map(|list| std::fs::read_dir(list).unwrap().count())
 }

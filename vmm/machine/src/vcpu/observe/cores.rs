@@ -147,7 +147,7 @@ impl Core<'_> {
         }
     }
 
-    /// Goes on at `target`; for 32 bits its bit 0 says whether that is T32 code, outside any IT block.
+    /// Continues at `target`; for 32 bits its bit 0 says whether that is T32 code, outside any IT block.
     pub fn branch(&mut self, target: u64) {
         match self {
             Self::Aarch32(core) => core.branch(target as u32),

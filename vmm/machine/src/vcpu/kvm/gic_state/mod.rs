@@ -45,7 +45,7 @@ const fn of_core(core: u64, register: u64) -> u64 {
     core << 32 | register
 }
 
-/// Registers of `bits` for each interrupt, from `base` on: those of `irqs`.
+/// Returns the registers of `bits` for each interrupt, from `base` on: those of `irqs`.
 fn array(base: u64, bits: u64, irqs: (u64, u64)) -> impl Iterator<Item = u64> {
     let each = 32 / bits;
     (irqs.0 / each..irqs.1 / each).map(move |n| base + 4 * n)
