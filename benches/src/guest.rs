@@ -28,7 +28,7 @@ pub struct Args {
     pub console: PathBuf,
 }
 
-/// What a run took.
+/// The cost of a run.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Cost {
     /// Instructions retired.

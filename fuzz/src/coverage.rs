@@ -145,7 +145,7 @@ impl Functions {
     }
 }
 
-/// What of a subject was entered.
+/// The functions of a subject that were entered.
 pub struct Covered<'a> {
     /// Functions that there are.
     pub functions: usize,

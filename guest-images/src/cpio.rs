@@ -6,7 +6,7 @@
 use crate::Error;
 use std::collections::BTreeMap;
 
-/// What an archive entry is.
+/// The kind and contents of an archive entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Node {
     Directory,

@@ -28,7 +28,7 @@ pub enum Error {
     CacheNotWritable {
         /// The file or directory that could not be written.
         path: PathBuf,
-        /// What the operating system said.
+        /// The host's reason.
         source: io::Error,
     },
     /// The file system of the cache is full, or will be.
@@ -37,7 +37,7 @@ pub enum Error {
         space(*.needed)
     )]
     DiskFull {
-        /// Where the space is missing.
+        /// The place without space.
         path: PathBuf,
         /// Free bytes that the step takes, where known.
         needed: Option<u64>,
@@ -49,7 +49,7 @@ pub enum Error {
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The host's reason.
         source: io::Error,
     },
     /// What is to be the mirror is no address.

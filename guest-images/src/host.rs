@@ -104,7 +104,7 @@ fn is_installed(list: &str, package: &str) -> bool {
         .any(|line| line.split_once(' ') == Some((package, "installed")))
 }
 
-/// How this process may install packages.
+/// The right by which this process may install packages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Right {
     Root,

@@ -45,7 +45,7 @@ impl Architecture {
     }
 }
 
-/// Where a kernel comes from.
+/// The origin of a kernel.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A binary package of a Debian release, unmodified.

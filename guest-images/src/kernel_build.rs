@@ -28,7 +28,7 @@ pub(crate) fn ensure_tools(maker: &mut Maker<'_>) -> Result<(), Error> {
     host::ensure(&host::packages("kernel"), maker.progress)
 }
 
-/// What a kernel is built from and how.
+/// The plan by which a kernel is built.
 pub(crate) struct Plan<'a> {
     /// The package with the source.
     pub package: Package,

@@ -60,7 +60,7 @@ pub(crate) fn dependency_list(modules: &[Module]) -> String {
 /// cannot eat all memory.
 const MAX_MODULE_SIZE: u64 = 64 << 20;
 
-/// What a module says that it needs.
+/// The modules that a module says it needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Needs {
     /// Modules without which it cannot be linked.
@@ -69,7 +69,7 @@ pub(crate) struct Needs {
     pub soft: Vec<String>,
 }
 
-/// Where each module of an unpacked package is.
+/// The files of the modules of an unpacked package.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     files: BTreeMap<String, PathBuf>,

@@ -16,7 +16,7 @@ use std::thread;
 /// Text kept of a program's error output: its end.
 const KEPT_STDERR: usize = 64 << 10;
 
-/// How a program ended.
+/// The outcome of a program.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// Its exit status.

@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a task's amounts count.
+/// The unit of a task's amounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Bytes.

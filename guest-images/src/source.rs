@@ -26,7 +26,7 @@ pub(crate) struct Package {
     pub sha256: String,
 }
 
-/// Where packages come from.
+/// A source of packages.
 pub(crate) trait Source {
     /// Returns the current version of a package in a Debian release.
     fn package(

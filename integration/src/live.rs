@@ -91,7 +91,7 @@ impl Live {
     }
 }
 
-/// What ends a run when the console shows it; clones share it.
+/// The text that ends a run when the console shows it; clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Marker(Arc<Mutex<Wanted>>);
 

@@ -64,7 +64,7 @@ pub const PHASES: [Phase; 7] = [
 /// A copy of nothing: what starting dd takes, and printing the lines.
 const NOTHING: &str = "dd if=/dev/vda of=/dev/null bs=1M count=0";
 
-/// What one copy took.
+/// The time and instructions of one copy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sample {
     nanoseconds: u64,
@@ -205,7 +205,7 @@ impl Guest {
     }
 }
 
-/// How far the guest has come.
+/// The progress of the guest.
 #[derive(Default)]
 struct Progress {
     /// What each copy took, the one of nothing first.

@@ -13,7 +13,7 @@ use super::world::World;
 /// The domain of every mapping.
 pub const DOMAIN: DomainId = DomainId(0);
 
-/// Who contends.
+/// A contender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// [`viommu::DmaSpace`].

@@ -64,7 +64,7 @@ enum Step {
     Moved,
 }
 
-/// What a guest can see of the generator.
+/// The state of the generator as a guest sees it.
 struct Bank {
     reset: u32,
     select: u32,

@@ -22,7 +22,7 @@ enum Start {
     Empty,
 }
 
-/// Where a raw Image is linked.
+/// The address at which a raw Image is linked.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Base {
     /// The start of the linear mapping in units of 256 MiB, and of 4 KiB behind that.

@@ -2,7 +2,7 @@
 
 use crate::source::Package;
 
-/// Why an index could not be brought up to date.
+/// The reason for which an index could not be brought up to date.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// The mirror could not be reached.

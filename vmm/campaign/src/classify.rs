@@ -1,4 +1,4 @@
-//! What became of a run.
+//! The outcome of a run, and the evidence for it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use vmm_machine::Reason;
 
 use super::scenario::LOST;
 
-/// What became of a run, from best to worst.
+/// The outcome of a run, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -60,7 +60,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What became of a run, and why it is said.
+/// The verdict on a run, with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// What.
@@ -73,7 +73,7 @@ pub struct Verdict {
     pub stack: Vec<String>,
 }
 
-/// What is known of a run.
+/// The evidence of a run.
 pub struct Evidence<'e> {
     /// Why it ended.
     pub reason: Reason,

@@ -27,7 +27,7 @@ pub(super) const MAGIC: &str = "viommu-inject";
 /// The largest journal that is read, in bytes: some millions of runs.
 const MAX_BYTES: u64 = 4 << 30;
 
-/// What a campaign is: one that differs in any of this is another.
+/// The identity of a campaign: one that differs in any of this is another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// What is written: `viommu-inject`.
@@ -71,7 +71,7 @@ impl Header {
     }
 }
 
-/// Why there is no journal.
+/// The reason for which there is no journal.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The host.
@@ -119,7 +119,7 @@ pub struct Damage {
     pub what: &'static str,
 }
 
-/// What of a journal's bytes is whole.
+/// The contents of the whole lines of a journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// Its first line; `None` if that is not whole, or not one of a journal.

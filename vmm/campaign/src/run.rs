@@ -22,7 +22,7 @@ use vmm_timeline::recording::Recording;
 /// Faults that are kept of a run.
 const MAX_TOLD: usize = 16;
 
-/// What shall happen in a run.
+/// The task of a run.
 #[derive(Clone, Debug)]
 pub struct Task {
     /// Its number, from 0.
@@ -35,7 +35,7 @@ pub struct Task {
     pub point: Option<(usize, u64)>,
 }
 
-/// What became of a run.
+/// The record of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Its number.
@@ -45,7 +45,7 @@ pub struct Record {
     /// In systematic mode: which rule of the plan, from 0, and at which of its points, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point: Option<(usize, u64)>,
-    /// What became of it.
+    /// The verdict.
     pub verdict: Verdict,
     /// How many faults there were.
     pub faults: u64,
@@ -113,7 +113,7 @@ pub fn seed_of(seed: u64, run: u64) -> u64 {
     Xoshiro256PlusPlus::seed_from_u64(mixed).next_u64()
 }
 
-/// What all runs of a campaign have in common.
+/// The parts that all runs of a campaign have in common.
 pub struct Runner<'r> {
     /// Where they come from.
     pub start: &'r dyn Start,
@@ -127,7 +127,7 @@ pub struct Runner<'r> {
 
 /// A run that is over.
 pub struct Done {
-    /// What became of it.
+    /// The record.
     pub record: Record,
     /// What happened to the plan.
     pub account: Account,

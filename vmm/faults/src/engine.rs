@@ -39,7 +39,7 @@ pub struct Point {
     pub device: String,
 }
 
-/// What happened to a plan.
+/// The account of a plan at work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Faults, the first of them.

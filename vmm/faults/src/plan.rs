@@ -29,7 +29,7 @@ pub const MAX_RULES: usize = 64;
 /// Longest name of a device, register or function.
 const MAX_NAME: usize = 128;
 
-/// What is wrong with a plan.
+/// The reason for which a plan is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// It cannot be read, or is not well-formed.

@@ -9,7 +9,7 @@ use crate::vcpu::{Acceleration, KvmError, Width};
 /// Checks that this host's KVM runs guests, of 64 bits at least.
 ///
 /// # Errors
-/// Why not.
+/// It does not, and why.
 pub fn available() -> Result<(), Error> {
     Ok(Vm::open(Width::Bits64).map(drop)?)
 }

@@ -49,7 +49,7 @@ impl DeviceMmio for Port {
     }
 }
 
-/// What a bus has counted, as plain data.
+/// The counts of a bus, as plain data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BusState {
     /// One for each range of registers.

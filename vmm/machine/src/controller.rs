@@ -9,7 +9,7 @@ use super::entry::Irq;
 use super::error::Error;
 use crate::vcpu::kvm;
 
-/// Who brings interrupts to the cores.
+/// The controller that brings interrupts to the cores.
 #[derive(Clone, Debug)]
 pub(super) enum Controller {
     /// The emulated GICv2.

@@ -17,7 +17,7 @@ impl Irq {
     }
 }
 
-/// What other parts of a machine find a device by.
+/// The role by which other parts of a machine find a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The console that the boot loader and the kernel write to.
@@ -30,7 +30,7 @@ pub enum Role {
     Disk(usize),
 }
 
-/// What stands at an entry of an IOMMU.
+/// The part of an IOMMU that stands at an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IommuPart {
     /// The IOMMU of this index in the configuration, with the ports of devices.

@@ -28,7 +28,7 @@ pub(crate) const LEVEL_HIGH: u32 = 4;
 /// Bytes of randomness handed to the kernel.
 pub const SEED_BYTES: usize = 64;
 
-/// What the bootloader tells the kernel.
+/// The facts that the bootloader tells the kernel.
 #[derive(Clone, Debug)]
 pub struct Chosen<'a> {
     /// Command line.

@@ -31,7 +31,7 @@ pub enum KernelChoice {
     },
 }
 
-/// Why a kernel cannot be had.
+/// The reason for which a kernel cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// The image is unknown, or cannot be obtained.

@@ -40,9 +40,9 @@ pub struct MachineState {
     pub iommus: Vec<UnitState>,
     /// The guest's clock.
     pub time: TimeState,
-    /// What the bus has counted.
+    /// The counts of the bus.
     pub bus: BusState,
-    /// What the run loop has counted.
+    /// The counts of the run loop.
     pub run: RunCounters,
     /// Whether a device has work that its driver did not ask for.
     #[serde(rename = "chores")]
@@ -79,7 +79,7 @@ pub struct TimeState {
     pub skipped_ns: u64,
 }
 
-/// Why a saved state does not fit a machine.
+/// The reason for which a saved state does not fit a machine.
 #[derive(Debug, thiserror::Error)]
 pub enum WrongMachine {
     /// Its cores.

@@ -5,7 +5,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::config::Config;
 
-/// What gets its own stream of the seed.
+/// A purpose that has its own stream of the seed.
 #[derive(Clone, Copy)]
 pub(crate) enum Stream {
     KernelSeed = 1,

@@ -49,7 +49,7 @@ impl Source {
     }
 }
 
-/// What a file is to a machine.
+/// The role of a file in a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The kernel.
@@ -85,8 +85,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// Where files are now that a snapshot or a recording names elsewhere. What a file is, its SHA-256
-/// says.
+/// The present places of files that a snapshot or a recording names elsewhere. What a file is, its SHA-256 says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
     /// The kernel.

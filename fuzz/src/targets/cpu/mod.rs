@@ -39,7 +39,7 @@ struct Case {
     program: Program,
 }
 
-/// How the program runs the second time.
+/// The way in which the program runs the second time.
 #[derive(Arbitrary, Debug)]
 enum Manner {
     /// In pieces of so many instructions.
@@ -189,7 +189,7 @@ impl Run {
     }
 }
 
-/// What a run comes to.
+/// The outcome of a run.
 #[derive(PartialEq)]
 struct Outcome {
     cores: ClusterState,

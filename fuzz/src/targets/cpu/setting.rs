@@ -22,7 +22,7 @@ const SHORT_SECOND: u64 = 0x4000;
 const LONG_SECOND: u64 = 0x5000;
 const LONG_THIRD: u64 = 0x6000;
 
-/// Where a program runs.
+/// The surroundings in which a program runs.
 #[derive(Arbitrary, Debug)]
 pub struct Setting {
     thumb: bool,

@@ -9,7 +9,7 @@ pub const END: &str = "check ends: ";
 /// Begins a line of the guest's console.
 pub(super) const CONSOLE: &str = "| ";
 
-/// What was said in the outer machine for one check.
+/// The output of one check in the outer machine.
 #[derive(Debug, Default)]
 pub struct CheckOutput {
     /// Lines: the program's own, and its guest's console.

@@ -336,7 +336,7 @@ impl Check {
     /// Checks whether it holds.
     ///
     /// # Errors
-    /// Why not.
+    /// It does not hold, and why.
     pub fn judge(&self, said: &CheckOutput) -> Result<(), String> {
         let Some(status) = said.status else {
             return Err("it did not come to an end".to_owned());

@@ -103,7 +103,7 @@ impl Look {
     /// Checks whether it holds.
     ///
     /// # Errors
-    /// Why not.
+    /// It does not hold, and why.
     pub fn judge(self, said: &CheckOutput) -> Result<(), String> {
         let seen = |words: &str| said.lines.iter().any(|line| line.contains(words));
         let wanted: Vec<String> = match self {

@@ -15,7 +15,7 @@ const SEED: u64 = 29;
 /// Size of a disk.
 const DISK: usize = 1 << 20;
 
-/// What a guest does in a check.
+/// The boot of a guest in a check.
 #[derive(Clone, Copy, Debug)]
 pub struct Boot {
     pub image: &'static str,
@@ -32,7 +32,7 @@ pub struct Boot {
     pub more: &'static [More],
 }
 
-/// What a guest may do besides.
+/// A thing that a guest does besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum More {
     /// Take its disk from its driver and give it back.

@@ -42,7 +42,7 @@ impl Processor {
     }
 }
 
-/// What an outer machine is made of.
+/// The hardware of an outer machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Hardware {
     pub processor: Processor,
@@ -167,7 +167,7 @@ impl Begun {
     }
 }
 
-/// What the outer machine says, taken apart.
+/// The output of the outer machine, taken apart.
 #[derive(Debug, Default)]
 struct Transcript {
     current: Option<Begun>,

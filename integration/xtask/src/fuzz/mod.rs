@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
     choose_seeds: bool,
 }
 
-/// Where things are.
+/// The places of programs and files.
 struct Places {
     program: PathBuf,
     seeds: PathBuf,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
-/// What a target did in one or several runs.
+/// The counts of a target in one or several runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Run {
     /// Inputs that were executed.
@@ -60,7 +60,7 @@ impl Run {
     }
 }
 
-/// What a target did in all.
+/// The counts of a target in all.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Total {
@@ -75,7 +75,7 @@ struct Total {
     commits: BTreeSet<String>,
 }
 
-/// What all targets did in all.
+/// The counts of all targets in all.
 #[derive(Debug)]
 pub(super) struct Totals {
     path: PathBuf,

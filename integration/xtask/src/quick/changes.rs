@@ -13,7 +13,7 @@ const MAIN: [&str; 5] = [
     "master",
 ];
 
-/// What has changed since a commit.
+/// The files that have changed since a commit.
 #[derive(Debug)]
 pub(super) struct Changes {
     /// Since when, in words.

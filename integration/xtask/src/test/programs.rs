@@ -22,7 +22,7 @@ pub(crate) struct Program {
     pub(crate) ignored: Vec<String>,
 }
 
-/// How a program is run.
+/// The way in which a program is run.
 #[derive(Debug)]
 enum How {
     /// By its path, in the directory of its package.

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::vcpu::{Acceleration, Control, Emulated, Timing, Vcpus, kvm};
 use crate::wiring::{HostConnections, Supplies, Wired, Wiring};
 
-/// What a machine stands on: there before anything is wired.
+/// The resources of a machine: there before anything is wired.
 pub(crate) struct Resources {
     pub board: Board,
     /// What the cores are run by.

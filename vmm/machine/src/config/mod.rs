@@ -154,7 +154,7 @@ impl Config {
     }
 }
 
-/// What is wrong with a [`Config`].
+/// A mistake in a [`Config`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// No kernel was named.
@@ -330,7 +330,7 @@ fn room(base: ByteSize, board: &BoardFacts) -> String {
     }
 }
 
-/// What a kernel file is.
+/// The form of a kernel file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KernelFormat {

@@ -7,7 +7,7 @@ use viommu::virtio::VirtioIommuConfig;
 use super::iommu::{MAX_IOMMU_NAME, MAX_IOMMUS};
 use super::{Config, ConfigError, IommuConfig, IommuModel, PortConfig, VirtioIommuOptions};
 
-/// Where a device stands.
+/// The place of a device behind an IOMMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Port {
     /// Which IOMMU, counted from 0.

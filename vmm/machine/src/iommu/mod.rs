@@ -87,7 +87,7 @@ impl IommuInfo {
     }
 }
 
-/// What happened at one IOMMU.
+/// The counts of one IOMMU.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IommuSummary {
     /// Its name.
@@ -113,7 +113,7 @@ pub struct IommuSummary {
     pub virtio: Option<VirtioIommuSummary>,
 }
 
-/// What happened at a virtio-iommu.
+/// The counts of a virtio-iommu.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VirtioIommuSummary {
     /// Times that the driver had requests served.
@@ -149,7 +149,7 @@ pub struct RequestCounts {
     pub probe: u64,
 }
 
-/// What happened at one micro-TLB.
+/// The counts of one micro-TLB.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UtlbSummary {
     /// Its number.

@@ -20,7 +20,7 @@ struct Utlb {
     bus_errors: AtomicU64,
 }
 
-/// What a tally has counted, as plain data.
+/// The counts of a tally, as plain data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TallyState {
     flushes: u64,

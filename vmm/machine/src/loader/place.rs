@@ -36,7 +36,7 @@ const WORKING_ROOM: u64 = 4 << 20;
 
 const PAGE: u64 = 4096;
 
-/// Where everything goes; physical addresses.
+/// The places of everything; physical addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// First byte of the kernel file, and entry point.

@@ -12,7 +12,7 @@ use spec::*;
 /// A firmware call: function identifier and arguments, R0 to R3.
 pub type Call = [u32; 4];
 
-/// What a call comes to: a result for R0, and what happens.
+/// The outcome of a call: a result for R0, and an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Result for R0; calls that do not return leave R0 alone.

@@ -54,7 +54,7 @@ fn begin(source: io::Error) -> Error {
     }
 }
 
-/// What a recording is of.
+/// The facts of a recording.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RecordingHeader {

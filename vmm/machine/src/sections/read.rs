@@ -10,7 +10,7 @@ use vmm_files::atomic_file::reason;
 use super::{END, Form};
 use crate::sources::Role;
 
-/// Why a file is of no use: sentences that go on where one about the file has begun.
+/// The reason for which a file is of no use: sentences that go on where one about the file has begun.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The host's.

@@ -14,13 +14,13 @@ use super::memory::rewind;
 /// Most that are kept: as many as may run at once and then some.
 const MOST: usize = 64;
 
-/// What a machine left.
+/// The remains of a machine.
 pub(super) struct Remains {
     pub memory: Arc<GuestMemoryMmap<()>>,
     pub code: ClusterCode,
 }
 
-/// What all machines of a snapshot left.
+/// The remains of all machines of a snapshot.
 #[derive(Default)]
 pub(super) struct Bench(Mutex<Vec<Remains>>);
 

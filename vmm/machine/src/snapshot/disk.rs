@@ -15,12 +15,12 @@ use super::memory::{CHUNK, data};
 /// Most bytes of a disk's file that are copied into memory.
 pub const MAX_COPIED: u64 = 1 << 30;
 
-/// What a disk held at one moment.
+/// The contents of a disk at one moment.
 #[derive(Clone, Debug)]
 pub(super) struct DiskImage {
     /// Nobody writes it.
     pub file: Arc<File>,
-    /// What differs from it.
+    /// The differences from it.
     pub changes: Arc<Changes>,
     /// Its size.
     pub sectors: u64,

@@ -63,17 +63,17 @@ struct Inner {
     state: MachineState,
     memory: Memory,
     disks: Vec<DiskImage>,
-    /// What was found out about the guest, by its type.
+    /// The findings about the guest, by their type.
     findings: Findings,
-    /// What machines that are gone left.
+    /// The remains of machines that are gone.
     bench: Bench,
 }
 
-/// What a machine that goes on from a snapshot has of its own.
+/// The parts of its own of a machine that goes on from a snapshot.
 pub struct Fork {
-    /// Where the guest's console goes from here on.
+    /// The sink of the guest's console from here on.
     pub console: Box<dyn ConsoleSink>,
-    /// Who is told of all that happens at the IOMMUs, the attachments that are there at first included.
+    /// The sink that is told of all that happens at the IOMMUs, the attachments that are there at first included.
     pub iommu_sink: Option<Arc<dyn IommuSink>>,
     /// Another seed: from here on the entropy device's noise is that of this one. What the guest has taken for
     /// random before does not change.

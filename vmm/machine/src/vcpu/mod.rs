@@ -51,7 +51,7 @@ pub struct BootState {
     pub dtb: u32,
 }
 
-/// Why KVM has nothing to do with cores.
+/// The error of cores that KVM has nothing to do with.
 const EMULATED: KvmError = KvmError::Saved("the cores are emulated");
 
 /// All cores of a machine.

@@ -19,7 +19,7 @@ pub struct RunSlice {
     /// Guest time, in nanoseconds since power-on.
     #[serde(rename = "t")]
     pub now_ns: u64,
-    /// What the cores and the console were like, in 32 bits.
+    /// A hash of the state of the cores and of the console's output.
     #[serde(rename = "c")]
     pub check: u32,
     /// Console input that passed its gate.
@@ -36,7 +36,7 @@ pub struct Ending {
     pub turn: RunSlice,
 }
 
-/// Where a run differs from its recording.
+/// The point at which a run differs from its recording.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{what} at instruction {instructions}, {now_ns} ns after power-on; the last turn that agrees began at \
@@ -56,7 +56,7 @@ pub struct Divergence {
 /// Takes turns that are recorded.
 pub type Log = Box<dyn FnMut(&RunSlice)>;
 
-/// How turns begin.
+/// The way in which turns begin.
 #[derive(Default)]
 pub enum Pace {
     /// As they come.

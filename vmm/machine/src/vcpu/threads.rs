@@ -13,7 +13,7 @@ use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 /// How long to wait before a signal is sent again.
 const PATIENCE: Duration = Duration::from_millis(2);
 
-/// What ended a run from within.
+/// The end of a run from within.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// The guest powered itself off.
@@ -43,7 +43,7 @@ struct State {
     end: Option<End>,
 }
 
-/// What the threads and their owner share.
+/// The state that the threads and their owner share.
 #[derive(Debug)]
 pub(super) struct VcpuBarrier {
     running: AtomicBool,

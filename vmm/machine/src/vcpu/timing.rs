@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use vmm_base::{Clock, VirtualClock};
 
-/// What idling means.
+/// The guest's clock, which decides what idling means.
 #[derive(Clone)]
 pub enum Timing {
     /// Time skips to the next event, unless a person may type before.
@@ -32,7 +32,7 @@ impl Timing {
     }
 }
 
-/// What the loop counted.
+/// The counts of the run loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunCounters {
     /// Slices given.

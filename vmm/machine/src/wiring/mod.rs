@@ -31,13 +31,13 @@ use crate::vcpu::Timing;
 
 use lines::Lines;
 
-/// What a machine is connected to outside itself.
+/// The connections of a machine to the outside.
 pub(crate) struct HostConnections<'a> {
-    /// Where the guest's console goes.
+    /// The sink of the guest's console.
     pub console: Box<dyn ConsoleSink>,
-    /// Who is told of what happens at the IOMMUs.
+    /// The sink that is told of what happens at the IOMMUs.
     pub sink: Option<&'a Arc<dyn IommuSink>>,
-    /// The faults that are put in.
+    /// The faults that are injected.
     pub injection: Option<&'a Arc<Injection>>,
     /// Wakes the machine when it waits for something to do.
     pub waker: &'a Arc<Waker>,
@@ -54,11 +54,11 @@ pub(crate) struct Devices {
     pub virtio: Vec<Arc<Mutex<VirtioMmio>>>,
 }
 
-/// What devices work with, and there before any of them is made.
+/// The things that devices work with, there before any of them is made.
 pub(crate) struct Supplies {
     /// The guest's memory.
     pub ram: Arc<GuestMemoryMmap<()>>,
-    /// Who brings their interrupts to the cores.
+    /// The controller that brings their interrupts to the cores.
     pub controller: Controller,
     /// The guest's clock.
     pub timing: Timing,
@@ -91,12 +91,12 @@ pub(crate) struct Wiring<'a> {
     disks: std::vec::IntoIter<Disk>,
     counters: Vec<Arc<Counters>>,
     virtio_iommus: Vec<Arc<Mutex<VirtioMmio>>>,
-    /// What the bus masters see of memory, by name.
+    /// The memory as the bus masters see it, by name.
     spaces: Vec<(String, DmaSpace)>,
     targets: BTreeMap<String, Target>,
 }
 
-/// What a machine consists of when all devices are in their places.
+/// The parts of a machine when all devices are in their places.
 pub(crate) struct Wired {
     pub bus: Arc<SystemBus>,
     pub controller: Controller,

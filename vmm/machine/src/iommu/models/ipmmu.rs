@@ -113,7 +113,7 @@ impl Model for Gen3 {
 struct Unit {
     model: IommuModel,
     ipmmu: Ipmmu,
-    /// What each instance is on the board, and what happened to it.
+    /// The instances: their places on the board, and their counts.
     instances: Vec<(Option<Role>, Arc<Tally>)>,
 }
 

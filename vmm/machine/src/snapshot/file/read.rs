@@ -186,7 +186,7 @@ fn zeros(
     Ok(())
 }
 
-/// What differs from a disk's file, while it is read.
+/// The differences from a disk's file, while they are read.
 #[derive(Clone, Default)]
 struct DiskChanges {
     all: Changes,

@@ -2,7 +2,7 @@
 
 use bitfield_struct::bitfield;
 
-/// What a core is.
+/// The state of a core.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Aarch64State {
     /// X0 to X30.

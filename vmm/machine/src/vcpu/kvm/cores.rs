@@ -95,7 +95,7 @@ struct Started {
     idle_detector: IdleDetector,
 }
 
-/// What can be seen of the cores from without.
+/// The facts of the cores that other threads can see.
 #[derive(Default)]
 struct Watched {
     sleepers: Mutex<Vec<Sleeper>>,
@@ -334,7 +334,7 @@ struct Core {
     watched: Arc<Watched>,
 }
 
-/// What became of one entry into KVM.
+/// The outcome of one entry into KVM.
 enum Step {
     Again,
     /// Someone debugs the guest.

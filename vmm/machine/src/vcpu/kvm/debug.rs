@@ -32,7 +32,7 @@ use super::vm::failed;
 /// How long one core may take for one instruction before the others run, too: it may wait for them.
 pub(super) const ALONE: Duration = Duration::from_millis(50);
 
-/// What cores left KVM with for a debugger.
+/// The exits from KVM for a debugger.
 #[derive(Debug, Default)]
 pub(super) struct Exits(Mutex<VecDeque<(usize, u32)>>);
 
@@ -61,7 +61,7 @@ impl Exits {
 /// A core, shared between its thread, which runs it, and whoever looks at it while it stands still.
 pub(super) type Shared = Arc<Mutex<VcpuFd>>;
 
-/// What a core was when its copy was made.
+/// The registers of a core when its copy was made.
 #[derive(Debug, Default)]
 struct CopiedRegisters {
     registers: Registers,

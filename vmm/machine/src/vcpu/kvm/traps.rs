@@ -10,9 +10,9 @@ use super::code;
 #[derive(Clone, Copy, Debug)]
 struct Trap {
     pa: u64,
-    /// What is written.
+    /// The bytes that are written.
     bytes: &'static [u8],
-    /// What was there.
+    /// The bytes that were there.
     own: [u8; 4],
 }
 

@@ -20,7 +20,7 @@ use super::observe::Cores;
 /// Registers by their numbers. Values are as wide as the widest.
 pub type Registers = BTreeMap<u64, u128>;
 
-/// What an observer wants of one core.
+/// The wishes of an observer for one core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CoreRequest {
     /// To hear of the end of its next instruction.
@@ -75,6 +75,6 @@ pub trait Mirror: Send {
     fn unmask(&mut self, core: usize, masked: Masked);
 }
 
-/// What the program status was before interrupts were masked.
+/// The program status before interrupts were masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Masked(pub u64);

@@ -12,7 +12,7 @@ use vmm_devices::uart::Uart;
 use super::Stop;
 pub use cores::{Core, Cores, NoMemory};
 
-/// How a run goes on after a stop.
+/// The way in which a run goes on after a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resume {
     /// As if nothing had happened.
