@@ -224,6 +224,7 @@ fn word(data: &[u8]) -> u32 {
 }
 
 fn put(data: &mut [u8], value: u32) {
+    // Registers have 32 bits: what is read beyond is zero.
     data.fill(0);
     for (to, from) in data.iter_mut().zip(value.to_le_bytes()) {
         *to = from;

@@ -125,6 +125,7 @@ pub(crate) fn core_devices(fdt: &mut FdtWriter, cpus: u8, platform: Platform) ->
         layout::HYP_TIMER_IRQ,
     ];
     fdt.property_array_u32("interrupts", &irqs.map(ppi).concat())?;
+    // The timer goes on while a core sleeps.
     fdt.property_null("always-on")?;
     fdt.end_node(timer)?;
 

@@ -151,6 +151,7 @@ impl GuestKernel {
         };
         check_size(&path)?;
         let sha256 = hash_file(&path)?;
+        // A file that is the image's kernel goes with the image's modules.
         let own = [Some(&image.kernel), image.raw_kernel.as_ref()];
         let is_own = |own: &PathBuf| *own == path || hash_file(own).is_ok_and(|own| own == sha256);
         let has_clocks = module.is_some() || own.into_iter().flatten().any(is_own);

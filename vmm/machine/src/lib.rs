@@ -222,6 +222,7 @@ impl Machine {
             return Exit { reason };
         }
         let start = Instant::now();
+        // Without a device thread no work is ever pending.
         let nothing = Arc::new(AtomicU64::new(0));
         let alarm = limits
             .wall

@@ -205,6 +205,7 @@ impl Machine {
             last,
         } = saved;
         let devices = &self.devices;
+        // What can be counted is checked before anything is changed.
         number("clock generators", clocks.len(), devices.clocks.len())?;
         let (found, expected) = (rtc.iter().count(), devices.rtc.iter().count());
         number("real-time clocks", found, expected)?;

@@ -15,6 +15,7 @@ pub(crate) enum Stream {
 /// Returns a seed for one purpose, so that two consumers never share a stream.
 pub(crate) fn derive(seed: u64, stream: Stream) -> u64 {
     let mut mixer = Xoshiro256PlusPlus::seed_from_u64(seed);
+    // Each stream takes the number at its own place in one sequence.
     (0..stream as u32).fold(0, |_, _| mixer.next_u64())
 }
 

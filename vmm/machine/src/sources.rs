@@ -215,6 +215,7 @@ impl Config {
         let disks = self.disks.iter().enumerate();
         let disks = disks.map(|(number, disk)| (Role::Disk(number), disk.path.as_path()));
         let initrd = self.initrd.as_deref().map(|path| (Role::Initrd, path));
+        // Recordings list the files in this order.
         std::iter::once((Role::Kernel, self.kernel.as_path()))
             .chain(initrd)
             .chain(disks)

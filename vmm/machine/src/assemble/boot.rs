@@ -129,6 +129,7 @@ fn device_tree(
     board: &Board,
     initrd: Option<Range>,
 ) -> Result<Vec<u8>, LoadError> {
+    // The kernel's generator begins with these bytes: the same seed gives the same run.
     let mut rng_seed = [0; SEED_BYTES];
     let seed = derive(config.seed, Stream::KernelSeed);
     Xoshiro256PlusPlus::seed_from_u64(seed).fill_bytes(&mut rng_seed);
@@ -141,6 +142,7 @@ fn device_tree(
     let dtb = board
         .device_tree(&chosen)
         .map_err(|e| LoadError::Cmdline(e.to_string()))?;
+    // The initrd begins right behind this room.
     if dtb.len() as u64 > place::DTB_ROOM {
         return Err(LoadError::DtbTooLarge(dtb.len()));
     }

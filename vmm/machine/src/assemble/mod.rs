@@ -68,6 +68,7 @@ pub(super) fn assemble(
         vm: vm.map(Arc::new),
         disks,
         ram,
+        // The recording moves this clock, whichever one the guest is to have.
         timing: match recorded {
             Some(_) => Timing::Virtual(Arc::default()),
             None => timing(config, TimeState::default()),
@@ -123,6 +124,7 @@ fn open_disks(config: &Config) -> Result<Vec<Disk>, Error> {
 
 /// Returns whether both names are of one file.
 fn same_file(one: &Path, other: &Path) -> bool {
+    // Not by name: two names may lead to one file.
     let identity = |path: &Path| {
         let metadata = std::fs::metadata(path).ok()?;
         Some((metadata.dev(), metadata.ino()))

@@ -64,6 +64,7 @@ pub(crate) fn wire(
         disks,
     };
     let mut wiring = Wiring::new(config, &board.devices, supplies, connections)?;
+    // A bus master's number is its place on the board, by which reports find its name.
     for (source, (entry, part)) in (0..).map(SourceId).zip(board.parts()) {
         part.make(entry, source, &mut wiring)?;
     }

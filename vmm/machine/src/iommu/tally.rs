@@ -208,6 +208,7 @@ impl Tallies {
             if utlb < count {
                 return Some((tally, EndpointId(utlb)));
             }
+            // Endpoints are numbered through all instances.
             utlb -= count;
         }
         None

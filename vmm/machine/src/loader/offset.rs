@@ -53,6 +53,7 @@ fn count(image: &[u8], told: fn(u32, usize) -> Option<u32>) -> (u64, u32) {
     let mut next = 0;
     for index in (0..words).rev() {
         let pointer = word(index);
+        // An empty list: two equal pointers in a row.
         let twice = pointer != 0 && pointer == next;
         next = pointer;
         let Some(place) = twice.then(|| told(pointer, index)).flatten() else {

@@ -209,6 +209,7 @@ impl<W: Write + 'static> Recorder<W> {
         sheet.put(HEADER, header);
         let sheet = Arc::new(Mutex::new(sheet));
         let log = Arc::clone(&sheet);
+        // Only the host's time has to be written down: virtual time follows from the instructions.
         let host = (header.config.time == TimeMode::Host).then_some(clock);
         machine.context.pace = Pace::Record(host, Box::new(move |turn| lock(&log).log(turn)));
         Ok((machine, Self(sheet)))
@@ -354,6 +355,7 @@ impl Recording {
             start.file.path = moved.find(Role::Snapshot, &start.file)?;
             let mut disks = moved.clone();
             for (number, disk) in config.disks.iter().enumerate() {
+                // A disk that nobody moved is where the recording says, which need not be where the snapshot does.
                 let place = disks.disks.entry(number);
                 place.or_insert_with(|| disk.path.clone());
             }
@@ -401,6 +403,7 @@ impl Recording {
             (None, _) => {
                 let mut config = config.clone();
                 for disk in &mut config.disks {
+                    // A replay leaves the files as they are.
                     disk.overlay = !disk.read_only;
                 }
                 Machine::paced(&config, console, sink, *epoch)?

@@ -104,6 +104,7 @@ impl<R: Read> Reader<R> {
     pub fn new(form: &'static Form, mut input: R) -> Result<Self, ReadError> {
         let mut magic = [0; 16];
         let read = fill(&mut input, &mut magic)?;
+        // A file that ends within its first bytes was cut short, and is not of another form.
         if magic[..read] != form.magic[..read] || read == 0 {
             return Err(ReadError::Foreign(form.name));
         }

@@ -36,6 +36,7 @@ impl<W: Write> Writer<W> {
     pub fn add(&mut self, kind: u32, parts: &[&[u8]]) -> io::Result<()> {
         let most = (self.form.limit)(kind).unwrap_or(0) as usize;
         let length: usize = parts.iter().map(|part| part.len()).sum();
+        // No reader would take it.
         if length > most {
             return Err(io::Error::other("a part of it is too large"));
         }

@@ -40,6 +40,7 @@ impl DiskImage {
             read_only,
         } = disk;
         let changes = storage.changes();
+        // Below an overlay the file itself is never written.
         let written = changes.is_none() && !read_only;
         let file = if written && goes_on {
             Arc::new(copy(storage.file(), sectors * SECTOR)?)

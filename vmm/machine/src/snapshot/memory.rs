@@ -170,6 +170,7 @@ impl Blank {
     pub fn new(size: u64) -> io::Result<Self> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(memfd_create("guest-memory", flags)?);
+        // One hole at first, which reads as zeros.
         file.set_len(size)?;
         Ok(Self { file, size })
     }

@@ -158,6 +158,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        // Only memory that is mapped from a snapshot is of use to others.
         if let Some(Snapshot(origin)) = self.origin.take()
             && let Some(cluster) = self.context.vcpus.cluster()
         {

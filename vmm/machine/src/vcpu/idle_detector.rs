@@ -31,6 +31,7 @@ impl Sleeper {
 
 fn naps(status: &str) -> Option<u64> {
     let value = |key| status.lines().find_map(|line| line.strip_prefix(key));
+    // S is an interruptible sleep (proc_pid_status(5)).
     if !value("State:")?.trim_start().starts_with('S') {
         return None;
     }

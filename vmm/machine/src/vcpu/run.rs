@@ -169,9 +169,11 @@ impl RunLoop<'_> {
                 log(&turn);
             }
             Pace::Replay(replay) => {
+                // The slice ended before its turn, as for a debugger: nothing comes until then.
                 if turn.instructions < replay.next().instructions {
                     return Ok(Vec::new());
                 }
+                // All turns are over: the recorded run ended here.
                 if let Some(reason) = replay.ending() {
                     return Err(replay.compare(&turn).err().unwrap_or(reason));
                 }

@@ -167,6 +167,7 @@ impl VcpuBarrier {
 
     fn set(&self, state: &mut State, mode: Mode) {
         state.mode = mode;
+        // Threads read this between two entries into KVM, without the lock.
         self.running.store(mode == Mode::Run, Ordering::Release);
         self.changed.notify_all();
     }

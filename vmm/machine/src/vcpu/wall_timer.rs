@@ -37,6 +37,7 @@ impl WallTimer {
 
 impl Drop for WallTimer {
     fn drop(&mut self) {
+        // The thread waits at the other end, and ends at once.
         drop(self.cancel.take());
         if let Some(thread) = self.thread.take() {
             // It does nothing that could panic.

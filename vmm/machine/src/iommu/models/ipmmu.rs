@@ -154,6 +154,7 @@ impl Unit {
             registers: Some(tallies.clone()),
             translation: Some(tallies),
         };
+        // The first instance has the only line: on Gen3 it is the main IPMMU.
         let line: Box<dyn InterruptLine> = match entries
             .first()
             .map(|entry| (context.line)(entry))

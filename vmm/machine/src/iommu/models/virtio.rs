@@ -285,6 +285,7 @@ impl Watch {
             endpoint.0 = *self.ids.get(endpoint.0 as usize)?;
             Some(())
         };
+        // They are set once the device is made; nothing happens before.
         let names = self.names.get()?;
         let number = |domain: viommu::DomainId| names.number(domain).map(viommu::DomainId);
         match &mut event {

@@ -31,6 +31,7 @@ impl Half {
     fn of(state: &Aarch64State, upper: bool) -> Self {
         let tcr = state.tcr;
         let bit = |n: u32| tcr >> n & 1 != 0;
+        // TG0 and TG1 encode the granule differently (Arm ARM DDI 0487, TCR_EL1).
         let granule = match (upper, tcr >> if upper { 30 } else { 14 } & 3) {
             (false, 1) | (true, 3) => 16,
             (false, 2) | (true, 1) => 14,
@@ -49,6 +50,7 @@ impl Half {
 
     /// Returns whether `va` is of this half, and not between both.
     const fn covers(&self, va: u64, upper: bool) -> bool {
+        // With TBI the uppermost byte is no part of the address (Arm ARM DDI 0487, TCR_EL1).
         let top = if self.tagged { 56 } else { 64 };
         // The bits that must be all ones, or all zeros.
         let rest = (va << (64 - top)) >> (64 - top) >> self.bits;

@@ -49,6 +49,7 @@ pub fn vcpus(vm: &Arc<Vm>, bus: Arc<dyn Bus>, waker: Arc<Waker>) -> Box<dyn Vcpu
     let debugger = vm.ram().map(|ram| {
         let mirror: Box<dyn Mirror> = match vm.platform().width {
             Width::Bits32 => {
+                // These cores are copies to look at, and never run.
                 let clock = Arc::new(HostClock::starting_at(0));
                 let cluster = Cluster::new(cores.len(), Arc::clone(&bus), clock);
                 Box::new(Aarch32 { cluster })
@@ -218,6 +219,7 @@ impl Vcpus for Cores {
         let debugged = held != 0 || self.debugger.as_ref().is_some_and(|d| !d.is_idle());
         let started = self.start()?;
         match started.gate.take_end() {
+            // Cores that a debugger holds sleep, too.
             None if !debugged && started.is_dead() => Ok(Stop::Idle { wake_ns: None }),
             None => self.after(),
             Some(End::Off) => Ok(Stop::SystemOff),

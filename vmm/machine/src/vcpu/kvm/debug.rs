@@ -246,6 +246,7 @@ impl Debugger {
     /// Tells KVM what to bring here.
     fn ask_all(&mut self) -> Result<(), KvmError> {
         let needed = !self.wanted.is_empty();
+        // Cores of which KVM was asked nothing are left alone.
         if needed || self.asked {
             for core in 0..self.cores.len() {
                 self.ask(core, false)?;
@@ -319,6 +320,7 @@ impl Debugger {
         self.load(core)?;
         let pc = self.mirror.pc(core);
         if let Some(va) = self.breakpoint(core, pc) {
+            // Its instruction comes next, without another stop.
             self.told[core] = Some(pc);
             return Ok(Some(Stop::Breakpoint { core, pc: va }));
         }
@@ -343,6 +345,7 @@ impl Debugger {
     /// Returns the instruction at `pc`; zeros where it cannot be read.
     fn code(&self, core: usize, pc: u64) -> [u8; 4] {
         let mut code = [0; 4];
+        // While a core maps nothing its addresses are physical.
         let pa = self.mirror.locate(core, pc).or(Some(pc));
         let read = pa.and_then(|pa| code::read(&self.ram, pa, &mut code));
         // Two bytes may be all that the page has left.
@@ -397,6 +400,7 @@ impl Debugger {
         self.load(core)?;
         let pc = self.mirror.pc(core);
         let at = self.breakpoint(core, pc).unwrap_or(pc);
+        // It shall execute the guest's own instruction.
         self.traps.lift(&self.ram, at);
         let code = self.code(core, pc);
         let masked = self.mirror.mask(core, code);

@@ -101,6 +101,7 @@ impl Line {
     fn raise(&self) {
         // A counter that overflows means that the interrupt is already on its way.
         let _ = self.raise.write(1);
+        // The run loop has nothing to do for it, but must not take the guest for dead.
         self.waker.note();
     }
 

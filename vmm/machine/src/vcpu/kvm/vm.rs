@@ -184,6 +184,7 @@ impl Vm {
         if self.platform.width == Width::Bits32 {
             features |= 1 << KVM_ARM_VCPU_EL1_32BIT;
         }
+        // The guest switches the others on by PSCI.
         if index > 0 {
             features |= 1 << KVM_ARM_VCPU_POWER_OFF;
         }

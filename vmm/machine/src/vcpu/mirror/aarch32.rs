@@ -135,10 +135,12 @@ impl Mirror for Aarch32 {
             (register.set)(s, get(register.id) as u64);
         }
         let (far, mair) = (get(spec::FAR) as u64, get(spec::MAIR) as u64);
+        // FAR_EL1 and MAIR_EL1 hold two registers of AArch32 each, the first in the lower half (Arm ARM DDI 0487).
         (s.cp15.dfar, s.cp15.ifar) = (far as u32, (far >> 32) as u32);
         (s.cp15.prrr_mair0, s.cp15.nmrr_mair1) = (mair as u32, (mair >> 32) as u32);
         for (n, pair) in (0..).zip(s.fp.d.chunks_exact_mut(2)) {
             let value = get(spec::v(n));
+            // D registers are the halves of V registers.
             (pair[0], pair[1]) = (value as u64, (value >> 64) as u64);
         }
         s.fp.fpscr = word(spec::FPSR) & FPSR_BITS | word(spec::FPCR) & !FPSR_BITS;
