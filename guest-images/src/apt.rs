@@ -136,6 +136,7 @@ impl Apt {
             let Ok(keyring) = self.keyring_of(vouching, progress) else {
                 continue;
             };
+            // They are of a package whose index this host could verify.
             let before = std::mem::replace(&mut self.keyrings, vec![keyring]);
             if self.update(suite, progress).is_ok() {
                 return Ok(());

@@ -90,6 +90,7 @@ impl BlobStore {
         let path = self.path(&blob.sha256);
         match describe(&path, blob.sha256.clone()) {
             Ok(now) if now == *blob => true,
+            // Touched or copied since: only its bytes can tell.
             Ok(now) if now.size == blob.size => self.checked(&blob.sha256).is_some(),
             _ => false,
         }

@@ -109,10 +109,12 @@ fn configure(maker: &mut Maker<'_>, source: &SourceTree, fragment: &str) -> Resu
     let path = maker.scratch("configuration")?.join("fragment.config");
     fs::write(&path, fragment).at("written", &path)?;
     let mut command = make(source);
+    // Options of the fragment are as it says, and all others are off.
     command.env("KCONFIG_ALLCONFIG", &path).arg("allnoconfig");
     quick_make(maker, source, command, "configuring the kernel")?;
     let path = source.top().join(".config");
     let config = fs::read_to_string(&path).at("read", &path)?;
+    // kconfig drops without a word what depends on something that is off.
     let lines = missing_lines(fragment, &config);
     if lines.is_empty() {
         Ok(())
@@ -209,6 +211,7 @@ fn compile(maker: &mut Maker<'_>, source: &SourceTree) -> Result<(), Error> {
     let (mut tail, mut written) = (VecDeque::new(), Ok(()));
     let progress = &mut *maker.progress;
     let result = process::run(&mut command, &mut |line| {
+        // A log that cannot be written does not stop the build, but is told when it is over.
         if written.is_ok() {
             written = writeln!(log, "{line}");
         }

@@ -55,6 +55,7 @@ impl Lock {
             .write(true)
             .open(path)
             .at("opened", path)?;
+        // First without waiting, so that a wait can be told.
         match fs4::FileExt::try_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

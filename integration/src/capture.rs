@@ -88,6 +88,7 @@ impl IommuSink for Capture {
             VirtioEvent::Driver(DriverEvent::Features(bits)) => {
                 let _ = writeln!(text.lines, "features {bits:#x}");
             }
+            // What was served between two notifications was sent together.
             VirtioEvent::Driver(DriverEvent::Notified) => text.end_batch(),
             VirtioEvent::Request(exchange)
                 if text.requests < self.most || !text.sent.is_empty() =>

@@ -344,6 +344,7 @@ impl Run {
             other.console.len(),
             "one console has more on it"
         );
+        // The host's time is no part of what repeats.
         let timeless = |summary: &Summary| Summary {
             wall_ns: 0,
             mips: 0.0,

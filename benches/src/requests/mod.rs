@@ -211,6 +211,7 @@ fn unmappings(driver: &mut Driver, count: u64, batch: u64) -> Duration {
         }
         driver.serve(batch as u16);
         for page in pages.clone() {
+            // So that the cache holds what is invalidated then.
             access(driver, driver.spare_iova(page));
         }
         for page in pages {

@@ -152,6 +152,7 @@ impl Journal {
             source,
         };
         let mut options = OpenOptions::new();
+        // An empty file that is there already will do.
         let file = options.create(true).append(true).open(path).map_err(fail)?;
         if file.metadata().map_err(fail)?.len() > 0 {
             return Err(JournalError::Exists(path.into()));

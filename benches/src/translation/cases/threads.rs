@@ -139,6 +139,7 @@ fn reading<'c, B: FnMut() + Send + 'c>(
                         // On this thread's stack: the orders share cache lines.
                         let mut own = order.clone();
                         arrived.fetch_add(1, Ordering::Relaxed);
+                        // All readers begin together.
                         while arrived.load(Ordering::Relaxed) < readers {
                             hint::spin_loop();
                         }

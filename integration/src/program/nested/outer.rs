@@ -131,6 +131,7 @@ impl Outer {
             .args(["-append", "console=ttyAMA0 quiet panic=-1"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
+        // QEMU ends when this program does, however that happens.
         guest_images::host::keep(&mut qemu);
         let child = qemu
             .spawn()

@@ -216,6 +216,7 @@ fn fuzz(
                     run.processor_ms / 1_000,
                     if run.findings > 0 { ": FAILED" } else { "" }
                 );
+                // Not before what was done is counted.
                 ended?;
             }
         };

@@ -37,6 +37,7 @@ impl Changes {
         let tracked = git(&[
             "diff",
             "--name-only",
+            // The old name of a file has changed, too.
             "--no-renames",
             "--relative",
             "-z",
