@@ -240,7 +240,7 @@ impl Cache {
     ) -> Result<Image, Error> {
         let spec = catalog::find(name)?;
         let _lock = self.lock_image(spec, progress)?;
-        // Whoever held the lock may have been after the same image.
+        // The process that held the lock may have been after the same image.
         if let Some(image) = self.sound(name, progress)? {
             return Ok(image);
         }

@@ -76,7 +76,7 @@ pub(crate) fn fetch(
     }
     let lock = store.lock_path(&format!("download-{}", package.sha256));
     let _lock = Lock::acquire(&lock, &format!("downloading {}", package.name), progress)?;
-    // Whoever held the lock may have downloaded it.
+    // The process that held the lock may have downloaded it.
     if blobs.checked(&package.sha256).is_some() {
         return Ok(path);
     }

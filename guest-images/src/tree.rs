@@ -42,7 +42,7 @@ impl Cache {
         self.host_packages(&host::packages("fetch"), progress)?;
         let lock = self.store().lock_path("trees");
         let _lock = Lock::acquire(&lock, "unpacking packages for guests", progress)?;
-        // Whoever held the lock may have made it.
+        // The process that held the lock may have made it.
         if complete.is_file() {
             return Ok(tree);
         }

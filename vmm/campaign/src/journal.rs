@@ -84,7 +84,7 @@ pub enum JournalError {
         /// Why.
         source: io::Error,
     },
-    /// There is one, and nobody said to go on with it.
+    /// There is one, and it was not asked to be continued.
     #[error("the journal {} has a campaign in it: go on with it by --resume, or name another", .0.display())]
     Exists(PathBuf),
     /// It is of something else.

@@ -100,9 +100,9 @@ impl Scenario {
         for (part, (found, original)) in bytes.chunks(PART).zip(source.chunks(PART)).enumerate() {
             let copied = self.copies.iter().position(|copy| *copy == Some(part));
             let wanted = match copied.map(|command| statuses.get(command)) {
-                // It was told to be a copy.
+                // The command succeeded: it must be a copy.
                 Some(Some(0)) => &source[..PART],
-                // Nobody was told anything.
+                // The command did not succeed: any content will do.
                 Some(_) => continue,
                 None => original,
             };

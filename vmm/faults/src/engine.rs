@@ -18,7 +18,7 @@ use super::spec::{FaultPoint, Mask, Rule};
 /// Most faults of a run that are told one by one.
 const MAX_TOLD: usize = 256;
 
-/// A fault that was put in.
+/// A fault that was injected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultRecord {
     /// Guest time, in nanoseconds since power-on.
@@ -125,7 +125,7 @@ impl Injection {
     pub fn arm(&self, rules: &[Rule], seed: u64) {
         let now = self.now_ns();
         let mut seeds = Xoshiro256PlusPlus::seed_from_u64(seed);
-        // Whoever caches what was decided for the rules before has to ask again.
+        // IOMMUs invalidate what they translated before, so that the rules are asked again.
         self.epoch.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
         state.armed_ns = Some(now);
@@ -146,7 +146,7 @@ impl Injection {
         }
     }
 
-    /// Returns the name of the bus master with this number; none if nobody numbered it.
+    /// Returns the name of the bus master with this number; none if it has no number.
     pub(crate) fn name(&self, source: Option<SourceId>) -> &str {
         let names = self.connected.get().map(|c| &c.names);
         source

@@ -29,7 +29,7 @@ fn choose_with<V>(
 ) -> Result<(Acceleration, Option<V>), Error> {
     let why = match (config.accel, config.time) {
         (Accel::Emulated, _) => None,
-        // Whoever names it gets it or an error; only `auto` goes without.
+        // KVM by name is had or is an error; only `auto` goes without.
         (Accel::Kvm, _) => return Ok((Acceleration::Kvm, Some(open(width)?))),
         (Accel::Auto, TimeMode::Virtual) => {
             Some("virtual time is the emulated processor's alone".to_owned())

@@ -94,7 +94,7 @@ impl SystemBus {
     /// Puts `device` at `range`.
     ///
     /// # Errors
-    /// When something lies there already.
+    /// When another device has these addresses.
     pub fn attach(
         &mut self,
         name: &str,

@@ -118,7 +118,7 @@ pub enum WrongMachine {
     /// A clock generator of another shape.
     #[error("the saved state is of another kind of clock generator")]
     Clock,
-    /// A time that nobody can wait for.
+    /// A time that is too far away to be waited for.
     #[error("the saved time lies more than a century after power-on")]
     Time,
 }

@@ -1,4 +1,4 @@
-//! What alarms are about: the devices of a machine by their names.
+//! The targets of delayed actions: the devices of a machine by their names.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

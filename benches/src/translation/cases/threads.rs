@@ -20,7 +20,7 @@ pub const ONE_THREAD: &str = "read 64 B, 1 thread";
 /// The same, of both.
 pub const TWO_THREADS: &str = "read 64 B, 2 threads";
 
-/// Mappings that the invalidating thread forgets at a time.
+/// Mappings that the invalidating thread invalidates at a time.
 const BURST: usize = 8;
 /// The fewest reads of a turn: what starting threads takes on a busy host must not count.
 const LEAST: u64 = 1 << 15;

@@ -113,7 +113,7 @@ impl Totals {
         total.commits.insert(commit.to_owned());
         let text = serde_json::to_vec_pretty(&self.targets)
             .map_err(|e| file_error(&self.path, e.into()))?;
-        // Whoever kills this finds the old sums or the new ones.
+        // If this is killed, the file has the old sums or the new ones.
         let new = self.path.with_extension("new");
         fs::write(&new, text)
             .and_then(|()| fs::rename(&new, &self.path))

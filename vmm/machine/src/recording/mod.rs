@@ -152,7 +152,7 @@ impl<W: Write + 'static> Recorder<W> {
         let header = RecordingHeader {
             producer: PRODUCER.into(),
             epoch,
-            // Whoever cannot read a file is told when the machine is made.
+            // A file that cannot be read is reported when the machine is made.
             files: config.sources(),
             snapshot: None,
             config,

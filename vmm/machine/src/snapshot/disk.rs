@@ -1,4 +1,4 @@
-//! The disks of a snapshot: a file that nobody writes, and what differs from it.
+//! The disks of a snapshot: a file that is never written, and the differences from it.
 
 use std::fs::File;
 use std::io;
@@ -18,7 +18,7 @@ pub const MAX_COPIED: u64 = 1 << 30;
 /// The contents of a disk at one moment.
 #[derive(Clone, Debug)]
 pub(super) struct DiskImage {
-    /// Nobody writes it.
+    /// It is never written.
     pub file: Arc<File>,
     /// The differences from it.
     pub changes: Arc<Changes>,

@@ -95,7 +95,7 @@ impl Machine {
     /// Takes a snapshot of the machine, between two runs. It goes on as if nothing had happened. A disk that the guest
     /// writes to directly is copied into memory, up to a limit of 1 GiB of contents.
     ///
-    /// Observers and probes are not part of it, and neither are the handles of whoever types on the console.
+    /// Observers and probes are not part of it, and neither are the handles for typing on the console.
     ///
     /// # Errors
     /// A sentence for the user.
@@ -331,7 +331,7 @@ impl Snapshot {
         self.0.state.time.now_ns
     }
 
-    /// Returns the instructions retired by all cores; 0 where nobody counts them.
+    /// Returns the instructions retired by all cores; 0 where they are not counted.
     pub fn instructions(&self) -> u64 {
         let Processor::Emulated { cores, .. } = &self.0.state.processor else {
             return 0;

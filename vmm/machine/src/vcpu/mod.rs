@@ -62,10 +62,10 @@ pub trait Vcpus {
     /// When KVM refuses.
     fn boot(&mut self, boot: BootState) -> Result<(), KvmError>;
 
-    /// Returns the instructions retired by all cores; 0 where nobody counts them.
+    /// Returns the instructions retired by all cores; 0 where they are not counted.
     fn retired(&self) -> u64;
 
-    /// Runs at most `budget` instructions; cores that nobody counts instructions of run for a moment.
+    /// Runs at most `budget` instructions; cores whose instructions are not counted run for a moment.
     ///
     /// # Errors
     /// Why the run cannot go on, for a reason that is not the guest's.

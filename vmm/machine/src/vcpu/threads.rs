@@ -177,7 +177,7 @@ impl VcpuBarrier {
     }
 }
 
-/// Held by a thread as long as it lives, so that nobody waits for one that has died.
+/// Held by a thread as long as it lives, so that the barrier does not wait for one that has ended.
 pub(super) struct Alive<'a>(pub &'a VcpuBarrier);
 
 impl Drop for Alive<'_> {

@@ -16,7 +16,7 @@ pub(super) struct Lines<'a> {
     controller: Controller,
     sink: Option<&'a Arc<dyn IommuSink>>,
     injection: Option<&'a Arc<Injection>>,
-    /// Those that faults are put in on, by device.
+    /// Those that faults are injected on, by device.
     faulty: Mutex<BTreeMap<String, Arc<FaultyLine>>>,
 }
 

@@ -249,7 +249,7 @@ impl<'a> Wiring<'a> {
         self.counters.push(counters);
     }
 
-    /// Returns the faults that are put in at the device of `entry`, if any may be.
+    /// Returns the faults that are injected at the device of `entry`, if any may be.
     pub fn faults(&self, entry: &Entry) -> Option<DeviceFaults> {
         let injection = self.injection?;
         Some(DeviceFaults::new(injection, &entry.name))
@@ -258,7 +258,7 @@ impl<'a> Wiring<'a> {
     /// Puts `device` at window `window` of `entry`.
     ///
     /// # Errors
-    /// When something lies there already.
+    /// When another device has these addresses.
     pub fn attach(
         &mut self,
         entry: &Entry,
@@ -275,7 +275,7 @@ impl<'a> Wiring<'a> {
     /// Puts `device` in the virtio-mmio slot of `entry`, behind the IOMMU that stands there.
     ///
     /// # Errors
-    /// When KVM refuses, or something lies there already.
+    /// When KVM refuses, or another device has these addresses.
     pub fn transport(
         &mut self,
         entry: &Entry,

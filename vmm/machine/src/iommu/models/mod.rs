@@ -163,7 +163,7 @@ pub(crate) trait IommuDevice: Send + Sync {
     /// Returns its state, apart from that of its virtio slot if it has one.
     fn save(&self) -> UnitState;
 
-    /// Takes over a saved state; what stands in a virtio slot is restored already. Whoever watches is told of the
+    /// Takes over a saved state; what stands in a virtio slot is restored already. Observers are told of the
     /// attachments.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ const LONG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A timer of the core may yet interrupt it.
 const ARMED: u8 = 1;
-/// Nobody knows that of one of its timers (before Linux 6.4 KVM tells of the virtual one only).
+/// That is not known of one of its timers (before Linux 6.4 KVM tells of the virtual one only).
 const UNKNOWN: u8 = 2;
 
 /// Returns the machine's cores.
@@ -341,7 +341,7 @@ enum Step {
     Again,
     /// Someone debugs the guest.
     Debug,
-    /// Nothing lies where the guest accessed.
+    /// The guest accessed an unmapped address.
     Abort,
     End(End),
 }

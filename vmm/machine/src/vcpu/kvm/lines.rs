@@ -54,7 +54,7 @@ pub(super) fn route(vm: &VmFd, irqs: u32) -> Result<(), KvmError> {
 pub(super) struct Line {
     vm: Arc<VmFd>,
     irq: Irq,
-    /// Told of interrupts, so that nobody takes a guest for dead that is about to be interrupted.
+    /// Told of interrupts, so that a guest is not taken for dead that is about to be interrupted.
     waker: Arc<Waker>,
     raise: EventFd,
     /// KVM writes to it when the guest has ended the interrupt.

@@ -58,7 +58,7 @@ pub trait Mirror: Send {
     /// Translates virtual address `va` for core `core`; `None` where nothing is mapped, and while it maps nothing.
     fn locate(&self, core: usize, va: u64) -> Option<u64>;
 
-    /// Returns the bytes to write to `va` so that whoever executes what is there stops, for a core such as `core`.
+    /// Returns the bytes to write to `va` so that a core that executes what is there stops, for a core such as `core`.
     fn trap(&self, core: usize, va: u64) -> &'static [u8];
 
     /// Returns whether `code`, at the program counter of core `core`, is a guest's own breakpoint instruction.

@@ -49,7 +49,7 @@ impl Halted<'_> {
         (self.must_end)()
     }
 
-    /// Brings what the guest wrote to its console to whoever reads it.
+    /// Flushes what the guest wrote to its console to its sink.
     pub fn flush_console(&self) {
         self.uart.flush();
     }
