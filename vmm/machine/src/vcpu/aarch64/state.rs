@@ -99,7 +99,7 @@ pub struct Pstate {
     __: u32,
 }
 
-/// M[3:0] of EL1 with SP_EL0, and with SP_EL1.
+/// M\[3:0\] of EL1 with SP_EL0, and with SP_EL1.
 pub const EL1T: u8 = 0b0100;
 /// See [`EL1T`].
 pub const EL1H: u8 = 0b0101;
