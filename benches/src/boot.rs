@@ -47,6 +47,9 @@ struct Comparison {
 const CMDLINE: &str = "earlycon panic=-1 console=";
 
 /// Runs the comparison.
+///
+/// # Errors
+/// An image or QEMU cannot be had, or a guest does not come up.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let cache = Cache::open()?;
     let image = cache.obtain(&args.image, &mut Terminal::new())?;
@@ -113,7 +116,7 @@ fn shown(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
 }
 
-/// That a guest's userspace came up; a quick failure must not pass for a quick boot.
+/// Checks that a guest's userspace came up; a quick failure must not pass for a quick boot.
 fn came_up(console: &Path) -> anyhow::Result<()> {
     let text = fs::read(console).context("cannot read the console")?;
     let text = String::from_utf8_lossy(&text);

@@ -28,7 +28,7 @@ pub struct Args {
     pub console: PathBuf,
 }
 
-/// What a run took.
+/// The cost of a run.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Cost {
     /// Instructions retired.
@@ -48,6 +48,9 @@ impl ConsoleSink for ToFile {
 }
 
 /// Runs the guest to its power-off, and prints what it took as JSON.
+///
+/// # Errors
+/// The machine cannot be made, or the guest does not power itself off.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let config = Config {
         kernel: args.kernel.clone(),
@@ -74,7 +77,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has another process of this program run the guest. The time is from its start to its end.
+/// Makes another process of this program run the guest. The time is from its start to its end.
+///
+/// # Errors
+/// The other process cannot be started, or it fails.
 pub fn measure(args: &Args) -> anyhow::Result<(Duration, Cost)> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);

@@ -36,13 +36,16 @@ struct Rates {
     ratio: f64,
 }
 
-/// Time of a core that this thread has had.
+/// Returns the time of a core that this thread has had.
 fn core_seconds() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Runs the measurement.
+///
+/// # Errors
+/// There is no such plan, or the kernel cannot be had.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let plan = plan::find(&args.plan)?;
     let scenario = Scenario::new(plan.scenario);

@@ -9,7 +9,10 @@ use guest_images::{Terminal, host};
 use crate::guest;
 
 const PROGRAM: &str = "qemu-system-arm";
-/// QEMU's version; it is installed first where it is missing and that is allowed.
+/// Returns QEMU's version; it is installed first where it is missing and that is allowed.
+///
+/// # Errors
+/// QEMU cannot be installed, or does not say its version.
 pub fn version() -> anyhow::Result<String> {
     if let Some(version) = ask() {
         return Ok(version);
@@ -29,6 +32,9 @@ fn ask() -> Option<String> {
 }
 
 /// Runs the guest to its power-off. The time is from QEMU's start to its end.
+///
+/// # Errors
+/// QEMU cannot be started, or the guest does not power itself off.
 pub fn measure(args: &guest::Args) -> anyhow::Result<Duration> {
     let mut command = Command::new(PROGRAM);
     command.args([
@@ -79,6 +85,7 @@ pub fn measure(args: &guest::Args) -> anyhow::Result<Duration> {
             };
         }
         if start.elapsed() > guest::LIMIT {
+            // It may have ended meanwhile.
             let _ = child.kill();
             let _ = child.wait();
             return Err(anyhow!("the guest did not power off under {PROGRAM}"));

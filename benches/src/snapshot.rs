@@ -83,6 +83,7 @@ struct Until {
 
 impl ConsoleSink for Until {
     fn write(&mut self, bytes: &[u8]) -> Flow {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         tail.extend_from_slice(bytes);
         if tail.ends_with(self.text) {
@@ -115,7 +116,7 @@ fn boot(config: &Config, said: &'static str) -> anyhow::Result<Machine> {
     }
 }
 
-/// Goes on from `snapshot`, to `limits`; the instructions that took.
+/// Runs from `snapshot` to `limits`, and returns the instructions that it took.
 fn go_on(snapshot: &Snapshot, limits: Limits, wanted: Reason) -> anyhow::Result<u64> {
     let mut machine = snapshot.machine(Fork::new(Box::new(Discard)))?;
     match machine.run(limits).reason {
@@ -135,11 +136,12 @@ fn rate(time: Duration, mut what: impl FnMut() -> anyhow::Result<()>) -> anyhow:
     Ok(f64::from(count) / start.elapsed().as_secs_f64())
 }
 
-/// The median of what `what` takes, in milliseconds, and the last of what it gave.
+/// Returns the median of what `what` takes, in milliseconds, and the last of what it gave.
 fn timed<T>(runs: u32, mut what: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<(f64, T)> {
     let mut times = Vec::new();
     let mut last = None;
     for _ in 0..runs {
+        // What was made before is gone while the next is timed.
         drop(last.take());
         let start = Instant::now();
         last = Some(what()?);
@@ -148,7 +150,10 @@ fn timed<T>(runs: u32, mut what: impl FnMut() -> anyhow::Result<T>) -> anyhow::R
     median(&times).zip(last).context("nothing was measured")
 }
 
-/// Measures.
+/// Measures what snapshots take, and prints it.
+///
+/// # Errors
+/// An image cannot be had, or a guest does not do what it should.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let cache = Cache::open()?;
     let image = cache.obtain(&args.image, &mut Terminal::new())?;

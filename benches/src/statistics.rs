@@ -1,6 +1,6 @@
 //! Numbers about numbers.
 
-/// The median; of an even count the mean of the two in the middle; none of nothing.
+/// Returns the median; of an even count the mean of the two in the middle; none of nothing.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -9,15 +9,15 @@ pub fn median(values: &[f64]) -> Option<f64> {
     Some((lower + upper) / 2.0)
 }
 
-/// The value that a quarter of the values do not exceed: what is typical of a measurement that others disturb now and
-/// then, and only ever lengthen; none of nothing.
+/// Returns the value that a quarter of the values do not exceed: what is typical of a measurement that others disturb
+/// now and then, and only ever lengthen; none of nothing.
 pub fn lower_quartile(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get((sorted.len().max(1) - 1) / 4).copied()
 }
 
-/// The smallest and the largest.
+/// Returns the smallest and the largest.
 pub fn range(values: &[f64]) -> Option<(f64, f64)> {
     let least = values.iter().copied().min_by(f64::total_cmp)?;
     let most = values.iter().copied().max_by(f64::total_cmp)?;

@@ -37,13 +37,13 @@ mod tables {
         static BLOCKS_END: Block;
     }
 
-    /// The first counter, and how many there are.
+    /// Returns the first counter, and how many there are.
     pub fn counters() -> (*mut u8, usize) {
         let (first, end) = (&raw const FIRST_COUNTER, &raw const COUNTERS_END);
         (first.cast_mut(), end.addr() - first.addr())
     }
 
-    /// The blocks, in the order of their counters.
+    /// Returns the blocks, in the order of their counters.
     pub fn blocks() -> &'static [Block] {
         let (first, end) = (&raw const FIRST_BLOCK, &raw const BLOCKS_END);
         let count = (end.addr() - first.addr()) / size_of::<Block>();
@@ -66,7 +66,7 @@ mod tables {
     }
 }
 
-/// The blocks that were entered since the last call, by number.
+/// Returns the blocks that were entered since the last call, by number.
 pub fn take() -> Vec<usize> {
     let (first, count) = tables::counters();
     let mut entered = Vec::new();
@@ -126,7 +126,7 @@ impl Functions {
         Ok(Self { of_block, names })
     }
 
-    /// What of the subject of `target` there is, and which of it the `blocks` entered.
+    /// Returns what of the subject of `target` there is, and which of it the `blocks` entered.
     pub fn subject(&self, target: &Target, blocks: &BTreeSet<usize>) -> Covered<'_> {
         let subject: BTreeSet<u32> = (0u32..)
             .zip(&self.names)
@@ -149,7 +149,7 @@ impl Functions {
     }
 }
 
-/// What of a subject was entered.
+/// The functions of a subject that were entered.
 pub struct Covered<'a> {
     /// Functions that there are.
     pub functions: usize,
@@ -160,7 +160,7 @@ pub struct Covered<'a> {
 }
 
 impl Covered<'_> {
-    /// The share of functions that were entered, in whole per cent, rounded down.
+    /// Returns the share of functions that were entered, in whole per cent, rounded down.
     #[expect(clippy::cast_possible_truncation, reason = "it is a percentage")]
     pub fn percent(&self) -> u32 {
         (self.entered * 100)
@@ -169,7 +169,7 @@ impl Covered<'_> {
     }
 }
 
-/// Where the program was loaded: its addresses less those in its file.
+/// Returns where the program was loaded: its addresses less those in its file.
 fn loaded_at(loader: &Loader) -> Option<usize> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let own = std::env::current_exe().ok()?;
@@ -179,8 +179,8 @@ fn loaded_at(loader: &Loader) -> Option<usize> {
     start.checked_sub(usize::try_from(loader.relative_address_base()).ok()?)
 }
 
-/// The file of a function in the workspace, and its name; nothing for closures, which are part of the functions around
-/// them, and for what derives write.
+/// Returns the file of a function in the workspace, and its name; nothing for closures, which are part of the functions
+/// around them, and for what derives write.
 fn path(frame: &Frame<'_, impl Reader>) -> Option<String> {
     const DERIVED: [&str; 14] = [
         "fmt",
@@ -216,7 +216,7 @@ fn path(frame: &Frame<'_, impl Reader>) -> Option<String> {
     Some(format!("{}: {name}", file.display()))
 }
 
-/// Whether a function is of the subject.
+/// Returns whether a function is of the subject.
 fn is_subject(name: &str, target: &Target) -> bool {
     let below = |prefix: &String| {
         let rest = name.strip_prefix(prefix.as_str());

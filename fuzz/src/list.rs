@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-/// What is known of a target.
+/// The facts of a target.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Target {

@@ -10,7 +10,7 @@ use crate::coverage;
 /// A file that takes longer is no seed.
 const SLOW: Duration = Duration::from_secs(3);
 
-/// The files in `dirs`, those of each in the order of their names.
+/// Returns the files in `dirs`, those of each in the order of their names.
 ///
 /// # Errors
 /// A directory cannot be read.
@@ -26,7 +26,7 @@ pub fn files(dirs: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The blocks that `run` enters with each file.
+/// Runs each file, and returns the blocks that `run` enters with it.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -39,6 +39,7 @@ pub fn replay(run: fn(&[u8]), files: &[PathBuf]) -> io::Result<Vec<Vec<usize>>> 
         let name = file.display().to_string();
         let guard = Guard(&name);
         run(&data);
+        // It ended well: there is no input to name.
         std::mem::forget(guard);
         all.push(coverage::take());
     }

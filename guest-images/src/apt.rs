@@ -47,8 +47,8 @@ pub(crate) struct Apt {
     fresh: BTreeSet<String>,
 }
 
-/// Whether apt could take this for a mirror: one word, with a scheme; anything else would be other fields of its list
-/// of sources.
+/// Checks that apt could take this for a mirror: one word, with a scheme; anything else would be other fields of its
+/// list of sources.
 fn check(mirror: &str) -> Result<(), Error> {
     let known = ["http://", "https://", "file:/"];
     let word = mirror
@@ -63,8 +63,8 @@ fn check(mirror: &str) -> Result<(), Error> {
 }
 
 impl Apt {
-    /// apt for packages of that architecture, with its directories in `cache`, from the mirror that
-    /// the environment names.
+    /// Creates an apt for packages of that architecture, with its directories in `cache`, from the mirror that the
+    /// environment names.
     pub fn new(cache: &Path, architecture: Architecture) -> Self {
         let root = cache.join(match architecture {
             Architecture::Armhf => "apt".to_owned(),
@@ -90,7 +90,7 @@ impl Apt {
         }
     }
 
-    /// A command with the private configuration of a release.
+    /// Returns a command with the private configuration of a release.
     fn command(&self, suite: &str, program: &str) -> Command {
         let mut command = process::command(program);
         command
@@ -136,6 +136,7 @@ impl Apt {
             let Ok(keyring) = self.keyring_of(vouching, progress) else {
                 continue;
             };
+            // They are of a package whose index this host could verify.
             let before = std::mem::replace(&mut self.keyrings, vec![keyring]);
             if self.update(suite, progress).is_ok() {
                 return Ok(());
@@ -270,7 +271,7 @@ impl Apt {
         })
     }
 
-    /// The error for a failed apt command.
+    /// Returns the error for a failed apt command.
     fn failure(&self, action: &str, outcome: &Outcome) -> Error {
         if outcome.disk_was_full() {
             return Error::DiskFull {
@@ -313,7 +314,7 @@ impl Source for Apt {
     }
 }
 
-/// The file in a directory that has just one.
+/// Returns the file in a directory that has just one.
 fn only_file(directory: &Path) -> Option<PathBuf> {
     fs::read_dir(directory)
         .ok()?

@@ -28,12 +28,13 @@ pub(crate) struct BlobStore {
 }
 
 impl BlobStore {
-    /// The store below `root`, which need not exist yet.
+    /// Returns the store below `root`, which need not exist yet.
     pub fn new(root: PathBuf) -> Self {
         Self { root }
     }
 
-    /// Where the content with that hash is or would be. A text that is no SHA-256 names a place that never exists.
+    /// Returns where the content with that hash is or would be. A text that is no SHA-256 names a place that never
+    /// exists.
     pub fn path(&self, sha256: &str) -> PathBuf {
         if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return self.root.join("invalid");
@@ -42,6 +43,9 @@ impl BlobStore {
     }
 
     /// Moves a file of the same file system into the store, safely against a crash at any moment.
+    ///
+    /// # Errors
+    /// The file cannot be read or moved, or the store cannot be written.
     pub fn adopt(&self, file: &Path) -> Result<Blob, Error> {
         let sha256 = hash_file(file)?;
         let path = self.path(&sha256);
@@ -51,6 +55,7 @@ impl BlobStore {
         }
         let parent = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(parent).at("created", parent)?;
+        // Content, then name, then directory: after a crash no name stands for bytes that are not there.
         fs::set_permissions(file, Permissions::from_mode(0o444)).at("made read-only", file)?;
         File::open(file)
             .and_then(|file| file.sync_all())
@@ -61,6 +66,9 @@ impl BlobStore {
     }
 
     /// Stores bytes; `scratch` is a directory of the same file system that belongs to the caller alone.
+    ///
+    /// # Errors
+    /// `scratch` or the store cannot be written.
     pub fn put(&self, bytes: &[u8], scratch: &Path) -> Result<Blob, Error> {
         let path = scratch.join("blob");
         File::create(&path)
@@ -69,25 +77,27 @@ impl BlobStore {
         self.adopt(&path)
     }
 
-    /// The stored content with that hash, if it is there and its bytes really have it.
+    /// Returns the stored content with that hash, if it is there and its bytes really have it.
     pub fn checked(&self, sha256: &str) -> Option<Blob> {
         let path = self.path(sha256);
         (path.is_file() && hash_file(&path).ok()? == sha256)
             .then(|| describe(&path, sha256.to_owned()).ok())?
     }
 
-    /// Whether a remembered file is still there. Cheap when its size and time are as remembered; else its bytes decide.
+    /// Returns whether a remembered file is still there. Cheap when its size and time are as remembered; else its bytes
+    /// decide.
     pub fn is_intact(&self, blob: &Blob) -> bool {
         let path = self.path(&blob.sha256);
         match describe(&path, blob.sha256.clone()) {
             Ok(now) if now == *blob => true,
+            // Touched or copied since: only its bytes can tell.
             Ok(now) if now.size == blob.size => self.checked(&blob.sha256).is_some(),
             _ => false,
         }
     }
 }
 
-/// A stored file's size and time.
+/// Returns a stored file's size and time.
 fn describe(path: &Path, sha256: String) -> Result<Blob, Error> {
     let metadata = fs::metadata(path).at("read", path)?;
     let modified = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
@@ -98,7 +108,7 @@ fn describe(path: &Path, sha256: String) -> Result<Blob, Error> {
     })
 }
 
-/// SHA-256 of a file's content in lower-case hexadecimal.
+/// Returns the SHA-256 of a file's content in lower-case hexadecimal.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -114,7 +124,7 @@ pub fn hash_file(path: &Path) -> Result<String, Error> {
     }
 }
 
-/// SHA-256 of texts in lower-case hexadecimal, each text kept apart from the next.
+/// Returns the SHA-256 of texts in lower-case hexadecimal, each text kept apart from the next.
 pub(crate) fn hash_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     let mut hasher = Sha256::new();
     for text in texts {

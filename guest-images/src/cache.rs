@@ -40,8 +40,8 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The cache where the environment says: `VIOMMU_CACHE`, else `viommu` in `XDG_CACHE_HOME`, else `~/.cache/viommu`.
-    /// Nothing is created before something is obtained.
+    /// Returns the cache where the environment says: `VIOMMU_CACHE`, else `viommu` in `XDG_CACHE_HOME`, else
+    /// `~/.cache/viommu`. Nothing is created before something is obtained.
     ///
     /// # Errors
     /// [`Error::NoCacheDirectory`].
@@ -50,7 +50,7 @@ impl Cache {
         Self::at(&root)
     }
 
-    /// The cache below a directory of the caller's choice.
+    /// Returns the cache below a directory of the caller's choice.
     ///
     /// # Errors
     /// [`Error::Io`] if the path is relative and the current directory is gone.
@@ -61,26 +61,25 @@ impl Cache {
         })
     }
 
-    /// The directory.
+    /// Returns the directory.
     #[must_use]
     pub fn root(&self) -> &Path {
         self.store.root()
     }
 
-    /// Its files.
+    /// Returns its files.
     pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 
-    /// The log of an image's last kernel build, if it was ever built here.
+    /// Returns the log of an image's last kernel build, if it was ever built here.
     #[must_use]
     pub fn build_log(&self, spec: &ImageSpec) -> PathBuf {
         self.store.build_log(spec)
     }
 
-    /// The image of that name or alias if it is in the cache, complete and made by the present
-    /// recipe. This is cheap: of files that have not been touched, only size and time are looked
-    /// at. See [`Cache::verify`].
+    /// Returns the image of that name or alias if it is in the cache, complete and made by the present recipe. This is
+    /// cheap: of files that have not been touched, only size and time are looked at. See [`Cache::verify`].
     ///
     /// # Errors
     /// [`Error::UnknownImage`].
@@ -90,16 +89,16 @@ impl Cache {
         Ok(manifest.map(|manifest| Image::new(spec, &manifest, self.store.blobs())))
     }
 
-    /// The stored file whose content has this SHA-256 (in lower-case hexadecimal digits), if it is
-    /// in the cache and really has it.
+    /// Returns the stored file whose content has this SHA-256 (in lower-case hexadecimal digits), if it is in the cache
+    /// and really has it.
     #[must_use]
     pub fn file(&self, sha256: &str) -> Option<PathBuf> {
         self.store.blobs().checked(sha256)?;
         Some(self.store.blobs().path(sha256))
     }
 
-    /// As [`Cache::image`], with every byte that a guest boots from read and compared: size and
-    /// time of a file do not change when its disk rots. A damaged file is told and removed.
+    /// Returns what [`Cache::image`] does, with every byte that a guest boots from read and compared: size and time of
+    /// a file do not change when its disk rots. A damaged file is told and removed.
     fn sound(&self, name: &str, progress: &mut dyn Progress) -> Result<Option<Image>, Error> {
         let spec = catalog::find(name)?;
         let Some(manifest) = self.store.present(spec) else {
@@ -120,9 +119,9 @@ impl Cache {
         Ok(sound.then(|| Image::new(spec, &manifest, self.store.blobs())))
     }
 
-    /// The image of that name or alias, fetched and built if it is not in the cache, or if a file
-    /// that a guest boots from has not the hash that it had. What an earlier run, killed or not,
-    /// has finished is not done again; of two runs at once, one waits for the other.
+    /// Returns the image of that name or alias, fetched and built if it is not in the cache, or if a file that a guest
+    /// boots from has not the hash that it had. What an earlier run, killed or not, has finished is not done again; of
+    /// two runs at once, one waits for the other.
     ///
     /// # Errors
     /// Any of [`Error`]; each says what to do.
@@ -140,10 +139,9 @@ impl Cache {
         )
     }
 
-    /// The image of that name or alias, obtained anew from the packages that the mirror has now,
-    /// whatever the cache has. This is for who needs more packages of the same version, such as the
-    /// kernel's headers: a mirror has those of a release's current kernel only. Files of the
-    /// earlier image stay in the cache.
+    /// Returns the image of that name or alias, obtained anew from the packages that the mirror has now, whatever the
+    /// cache has. This is for who needs more packages of the same version, such as the kernel's headers: a mirror has
+    /// those of a release's current kernel only. Files of the earlier image stay in the cache.
     ///
     /// # Errors
     /// Any of [`Error`]; each says what to do.
@@ -157,8 +155,8 @@ impl Cache {
         )
     }
 
-    /// The files of an image in the cache, as a cache of that one image in another machine, at
-    /// `root` there. What runs need not have, such as the kernel's debug information, is left out.
+    /// Returns the files of an image in the cache, as a cache of that one image in another machine, at `root` there.
+    /// What runs need not have, such as the kernel's debug information, is left out.
     ///
     /// # Errors
     /// The image is not known, not in the cache, or cannot be read.
@@ -233,7 +231,7 @@ impl Cache {
         host::ensure(packages, progress)
     }
 
-    /// [`Cache::obtain`] with packages from any source.
+    /// Does what [`Cache::obtain`] does, with packages from any source.
     pub(crate) fn obtain_from(
         &self,
         name: &str,
@@ -242,14 +240,14 @@ impl Cache {
     ) -> Result<Image, Error> {
         let spec = catalog::find(name)?;
         let _lock = self.lock_image(spec, progress)?;
-        // Whoever held the lock may have been after the same image.
+        // The process that held the lock may have been after the same image.
         if let Some(image) = self.sound(name, progress)? {
             return Ok(image);
         }
         self.make(spec, self.store.previous(spec), source, progress)
     }
 
-    /// [`Cache::renew`] with packages from any source.
+    /// Does what [`Cache::renew`] does, with packages from any source.
     pub(crate) fn renew_from(
         &self,
         name: &str,
@@ -315,7 +313,7 @@ impl Cache {
     }
 }
 
-/// Where the environment says that the cache is.
+/// Returns where the environment says that the cache is.
 fn root_from(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let variable = |name: &str| {
         variable(name)

@@ -9,7 +9,7 @@ pub use crate::image_spec::{Architecture, ImageSpec, Origin};
 const ARMMP: &str = "linux-image-armmp";
 const ARM64: &str = "linux-image-arm64";
 
-/// A stock image's entry.
+/// Returns a stock image's entry.
 const fn stock(
     name: &'static str,
     aliases: &'static [&'static str],
@@ -28,7 +28,7 @@ const fn stock(
     }
 }
 
-/// A stock image's entry, for 64-bit ARM.
+/// Returns a stock image's entry, for 64-bit ARM.
 const fn stock64(
     name: &'static str,
     aliases: &'static [&'static str],
@@ -53,7 +53,7 @@ const WIDEN_VIRTIO_IOMMU: SourceEdit = SourceEdit {
     new: "\tdepends on (ARM || ARM64 || X86)\n",
 };
 
-/// An image's entry that is compiled here.
+/// Returns an image's entry that is compiled here.
 const fn built(
     name: &'static str,
     description: &'static str,
@@ -212,13 +212,13 @@ static CATALOG: [ImageSpec; 16] = [
     ),
 ];
 
-/// All images on offer, in the order in which a list shows them.
+/// Returns all images on offer, in the order in which a list shows them.
 #[must_use]
 pub fn all() -> &'static [ImageSpec] {
     &CATALOG
 }
 
-/// The image of that name or alias.
+/// Returns the image of that name or alias.
 ///
 /// # Errors
 /// [`Error::UnknownImage`], which lists the names there are.

@@ -15,7 +15,7 @@ pub const SHELL_WORD: &str = "viommu.shell";
 /// The start of each word that names a command.
 pub const RUN_WORD: &str = "viommu.run=";
 
-/// The kernel-command-line word that makes the guest run `command` with its shell.
+/// Returns the kernel-command-line word that makes the guest run `command` with its shell.
 ///
 /// A zero byte cannot be part of a shell command; the guest's shell drops it.
 #[must_use]
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What `/init` does: `+` to a blank, `%` to `\x`, then `printf %b`.
+    /// Returns what `/init` does: `+` to a blank, `%` to `\x`, then `printf %b`.
     fn decode(word: &str) -> Vec<u8> {
         let escaped = word
             .strip_prefix(RUN_WORD)

@@ -6,7 +6,7 @@
 use crate::Error;
 use std::collections::BTreeMap;
 
-/// What an archive entry is.
+/// The kind and contents of an archive entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Node {
     Directory,
@@ -16,7 +16,7 @@ enum Node {
 }
 
 impl Node {
-    /// Whether paths may lead through it: symbolic links point to directories, for all that is known.
+    /// Returns whether paths may lead through it: symbolic links point to directories, for all that is known.
     fn may_lead_on(&self) -> bool {
         matches!(self, Self::Directory | Self::Symlink { .. })
     }
@@ -35,11 +35,17 @@ const ALIGNMENT: usize = 4;
 
 impl Archive {
     /// Adds an empty directory.
+    ///
+    /// # Errors
+    /// The path is none that the kernel would unpack.
     pub fn directory(&mut self, path: &str) -> Result<(), Error> {
         self.add(path, Node::Directory)
     }
 
     /// Adds a regular file with permission bits `mode`.
+    ///
+    /// # Errors
+    /// The path is none that the kernel would unpack, or the file is too large.
     pub fn file(&mut self, path: &str, mode: u32, bytes: Vec<u8>) -> Result<(), Error> {
         if u32::try_from(bytes.len()).is_err() {
             return Err(Error::Archive {
@@ -57,6 +63,9 @@ impl Archive {
     }
 
     /// Adds a symbolic link.
+    ///
+    /// # Errors
+    /// The path is none that the kernel would unpack.
     pub fn symlink(&mut self, path: &str, target: &str) -> Result<(), Error> {
         self.add(
             path,
@@ -67,6 +76,9 @@ impl Archive {
     }
 
     /// Adds a character device.
+    ///
+    /// # Errors
+    /// The path is none that the kernel would unpack.
     pub fn char_device(
         &mut self,
         path: &str,
@@ -115,9 +127,10 @@ impl Archive {
         Ok(())
     }
 
-    /// The archive's bytes, a multiple of four of them, so that another archive may follow at once.
+    /// Returns the archive's bytes, a multiple of four of them, so that another archive may follow at once.
     pub fn into_bytes(self) -> Vec<u8> {
         let mut out = Vec::new();
+        // Each has an inode number of its own: files that share one are hard links.
         for (inode, (path, node)) in (1..).zip(&self.nodes) {
             let (mode, data, device): (u32, &[u8], _) = match node {
                 Node::Directory => (0o040_755, &[], (0, 0)),

@@ -55,8 +55,8 @@ pub struct CrossRust {
 }
 
 impl Cache {
-    /// A compiler for 64-bit ARM hosts, fetched if there is none. On such a host, and where rustup
-    /// has the target, nothing is fetched.
+    /// Returns a compiler for 64-bit ARM hosts, fetched if there is none. On such a host, and where rustup has the
+    /// target, nothing is fetched.
     ///
     /// # Errors
     /// Any of [`Error`]; each says what to do.
@@ -86,7 +86,7 @@ impl Cache {
         })
     }
 
-    /// The directory with Debian's compiler in it, unpacked if it is not there.
+    /// Returns the directory with Debian's compiler in it, unpacked if it is not there.
     fn debian_rust(&self, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
         let texts = [FORMAT, SUITE, LIBRARY, LIBRARIES_SUITE];
         let recipe = hash_texts(texts.into_iter().chain(COMPILER).chain(LIBRARIES));
@@ -98,6 +98,7 @@ impl Cache {
         self.host_packages(&host::packages("fetch"), progress)?;
         let lock = self.store().lock_path("cross");
         let _lock = Lock::acquire(&lock, "unpacking a Rust compiler", progress)?;
+        // The process that held the lock may have made it.
         if complete.is_file() {
             return Ok(home);
         }
@@ -111,6 +112,7 @@ impl Cache {
             let mode = fs::Permissions::from_mode(0o755);
             fs::set_permissions(&script, mode).at("made executable", &script)?;
         }
+        // Last: a directory without this file is not complete, and is made anew.
         write_atomically(&complete, names.join("\n").as_bytes())?;
         Ok(home)
     }
@@ -147,7 +149,7 @@ impl Cache {
     }
 }
 
-/// Whether cargo's own compiler has the target.
+/// Returns whether cargo's own compiler has the target.
 fn has_target() -> bool {
     let mut command = process::command("rustc");
     command.args(["--print", "target-libdir", "--target", TARGET]);
@@ -156,7 +158,7 @@ fn has_target() -> bool {
     })
 }
 
-/// Whether a directory holds a standard library.
+/// Returns whether a directory holds a standard library.
 fn has_library(directory: &Path) -> bool {
     let is_std = |name: &str| name.starts_with("libstd-") && name.ends_with(".rlib");
     fs::read_dir(directory).is_ok_and(|entries| {
@@ -166,7 +168,7 @@ fn has_library(directory: &Path) -> bool {
     })
 }
 
-/// The script that starts a program of `tree` with the libraries of `tree`.
+/// Returns the script that starts a program of `tree` with the libraries of `tree`.
 fn wrapper(tree: &Path, program: &str) -> String {
     let tree = tree.display();
     format!(

@@ -28,7 +28,7 @@ pub enum Error {
     CacheNotWritable {
         /// The file or directory that could not be written.
         path: PathBuf,
-        /// What the operating system said.
+        /// The host's reason.
         source: io::Error,
     },
     /// The file system of the cache is full, or will be.
@@ -37,7 +37,7 @@ pub enum Error {
         space(*.needed)
     )]
     DiskFull {
-        /// Where the space is missing.
+        /// The place without space.
         path: PathBuf,
         /// Free bytes that the step takes, where known.
         needed: Option<u64>,
@@ -49,7 +49,7 @@ pub enum Error {
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The host's reason.
         source: io::Error,
     },
     /// What is to be the mirror is no address.
@@ -220,7 +220,7 @@ pub enum Error {
     },
 }
 
-/// The words about needed space in [`Error::DiskFull`].
+/// Returns the words about needed space in [`Error::DiskFull`].
 fn space(needed: Option<u64>) -> String {
     needed.map_or_else(String::new, |bytes| {
         format!(" (about {} MB are needed)", bytes.div_ceil(1_000_000))
@@ -249,7 +249,7 @@ impl Error {
 
 /// Adds to an I/O result what was tried on which file.
 pub(crate) trait IoContext<T> {
-    /// See [`Error::io`].
+    /// Converts the error as [`Error::io`] does.
     fn at(self, action: &'static str, path: &Path) -> Result<T, Error>;
 }
 

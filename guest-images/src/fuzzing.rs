@@ -37,7 +37,7 @@ pub fn record(text: &str) -> Option<Record> {
     })
 }
 
-/// Why apt failed, by what it printed.
+/// Returns why apt failed, by what it printed.
 pub fn failure(text: &str) -> Option<String> {
     match parse::update_failure(text)? {
         Failure::Network(detail) | Failure::Signature(detail) => Some(detail),
@@ -55,13 +55,14 @@ pub fn uncompressed(bytes: &[u8]) -> Result<Vec<u8>, Error> {
     modules::uncompress(Path::new("module"), bytes)
 }
 
-/// What a module says that it needs, if it is one.
+/// Returns what a module says that it needs, if it is one.
 pub fn needs(elf: &[u8]) -> Option<Needs> {
     let needs = modules::parse_needs(elf)?;
     Some((needs.hard, needs.soft))
 }
 
-/// The list by which modules are found, of modules and what each needs, in an order in which they can be loaded.
+/// Returns the list by which modules are found, of modules and what each needs, in an order in which they can be
+/// loaded.
 pub fn dependency_list(modules: &[(String, Vec<String>)]) -> String {
     let module = |(name, needs): &(String, Vec<String>)| Module {
         name: name.clone(),
@@ -72,7 +73,7 @@ pub fn dependency_list(modules: &[(String, Vec<String>)]) -> String {
     modules::dependency_list(&modules)
 }
 
-/// The files that a manifest names, in a store at `root`, and the manifest as it is written again.
+/// Returns the files that a manifest names, in a store at `root`, and the manifest as it is written again.
 pub fn manifest(text: &[u8], root: &Path) -> Option<(Vec<PathBuf>, Vec<u8>)> {
     let manifest: Manifest = serde_json::from_slice(text).ok()?;
     let store = BlobStore::new(root.to_owned());
@@ -81,7 +82,7 @@ pub fn manifest(text: &[u8], root: &Path) -> Option<(Vec<PathBuf>, Vec<u8>)> {
     Some((files.collect(), serde_json::to_vec(&manifest).ok()?))
 }
 
-/// `base` with an archive of `files` behind it.
+/// Returns `base` with an archive of `files` behind it.
 ///
 /// # Errors
 /// A file cannot be in an archive.
@@ -89,7 +90,7 @@ pub fn initramfs(base: Vec<u8>, files: &[GuestFile]) -> Result<Vec<u8>, Error> {
     append(base, files)
 }
 
-/// The options that a configuration sets, or says are not set.
+/// Returns the options that a configuration sets, or says are not set.
 pub fn options(text: &str) -> Vec<&str> {
     text.lines().filter_map(recipes::option).collect()
 }

@@ -12,7 +12,8 @@ use std::process::Command;
 /// The variable of the environment that allows to install packages of the host (`yes`) or forbids to ask (`no`).
 pub const VARIABLE: &str = "VIOMMU_INSTALL";
 
-/// The packages of a group in `recipes/host-packages`, such as `fetch` or `kernel`; none if there is no such group.
+/// Returns the packages of a group in `recipes/host-packages`, such as `fetch` or `kernel`; none if there is no such
+/// group.
 #[must_use]
 pub fn packages(group: &str) -> Vec<&'static str> {
     let lines = recipes::HOST_PACKAGES.lines();
@@ -71,7 +72,7 @@ pub fn ensure(packages: &[&str], progress: &mut dyn Progress) -> Result<(), Erro
     })
 }
 
-/// What the environment says to installing packages; `None` if nothing.
+/// Returns what the environment says to installing packages; `None` if nothing.
 fn answer(value: &str) -> Result<Option<bool>, Error> {
     match value {
         "" => Ok(None),
@@ -83,7 +84,7 @@ fn answer(value: &str) -> Result<Option<bool>, Error> {
     }
 }
 
-/// Those of the packages that are not installed. Where there is no dpkg, all are.
+/// Returns those of the packages that are not installed. Where there is no dpkg, all are.
 fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     let mut query = process::command("dpkg-query");
     query
@@ -97,26 +98,26 @@ fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
         .collect()
 }
 
-/// Whether dpkg's list has the package as installed, for any architecture.
+/// Returns whether dpkg's list has the package as installed, for any architecture.
 fn is_installed(list: &str, package: &str) -> bool {
     list.lines()
         .any(|line| line.split_once(' ') == Some((package, "installed")))
 }
 
-/// How this process may install packages.
+/// The right by which this process may install packages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Right {
     Root,
     Sudo,
 }
 
-/// Whether a command that shows a user's number shows root's.
+/// Returns whether a command that shows a user's number shows root's.
 fn is_root(program: &str, arguments: &[&str]) -> bool {
     process::output(process::command(program).args(arguments))
         .is_ok_and(|(outcome, text)| outcome.status.success() && text.trim() == "0")
 }
 
-/// How this process can install packages: it is root, or may become it without a password.
+/// Returns how this process can install packages: it is root, or may become it without a password.
 fn right_to_install(root: bool) -> Option<Right> {
     if root {
         return Some(Right::Root);
@@ -124,7 +125,7 @@ fn right_to_install(root: bool) -> Option<Right> {
     is_root("sudo", &["-n", "id", "-u"]).then_some(Right::Sudo)
 }
 
-/// Has a program, and all that it will start, end when this process does, however that happens, SIGKILL included.
+/// Makes a program, and all that it will start, end when this process does, however that happens, SIGKILL included.
 pub fn keep(command: &mut Command) {
     keeper::keep(command, &lock::held());
 }
@@ -162,6 +163,7 @@ fn install(right: Right, packages: &[&str]) -> Result<Outcome, Error> {
     if first.status.success() {
         return Ok(first);
     }
+    // The package lists may be out of date: once more, with new ones.
     apt_get(&["update"])?;
     apt_get(&install)
 }

@@ -41,7 +41,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// The image that a manifest describes.
+    /// Returns the image that a manifest describes.
     pub(crate) fn new(spec: &'static ImageSpec, manifest: &Manifest, blobs: &BlobStore) -> Self {
         let path = |blob: &Blob| blobs.path(&blob.sha256);
         let optional = |blob: &Option<Blob>| blob.as_ref().map(path);
@@ -70,7 +70,7 @@ impl Image {
         }
     }
 
-    /// The bytes of its initial file system with more files in it; see also [`crate::guest_script`].
+    /// Returns the bytes of its initial file system with more files in it; see also [`crate::guest_script`].
     ///
     /// # Errors
     /// [`Error::Archive`] if a path is not a plain one, and errors of reading the cache.

@@ -34,7 +34,7 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// Debian's name for it.
+    /// Returns Debian's name for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -45,7 +45,7 @@ impl Architecture {
     }
 }
 
-/// Where a kernel comes from.
+/// The origin of a kernel.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A binary package of a Debian release, unmodified.
@@ -69,13 +69,13 @@ pub enum Origin {
 }
 
 impl ImageSpec {
-    /// Whether obtaining it compiles a kernel, which takes minutes and a cross compiler.
+    /// Returns whether obtaining it compiles a kernel, which takes minutes and a cross compiler.
     #[must_use]
     pub fn needs_build(&self) -> bool {
         matches!(self.origin, Origin::Built { .. })
     }
 
-    /// How it is obtained, in a few words.
+    /// Returns how it is obtained, in a few words.
     #[must_use]
     pub fn how(&self) -> String {
         match self.origin {
@@ -92,7 +92,7 @@ impl ImageSpec {
         }
     }
 
-    /// Whether its kernel uses the long-descriptor page tables, which take a CPU that has them.
+    /// Returns whether its kernel uses the long-descriptor page tables, which take a CPU that has them.
     #[must_use]
     pub fn is_lpae(&self) -> bool {
         matches!(

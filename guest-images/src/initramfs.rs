@@ -28,8 +28,9 @@ pub struct GuestFile {
     pub bytes: Vec<u8>,
 }
 
-/// A file that makes the guest run `script` with its shell, after the commands of the kernel command line. Scripts run
-/// in the order of their names, each counted and reported like a command. Unlike those they may be of any length.
+/// Returns a file that makes the guest run `script` with its shell, after the commands of the kernel command line.
+/// Scripts run in the order of their names, each counted and reported like a command. Unlike those they may be of any
+/// length.
 #[must_use]
 pub fn guest_script(name: &str, script: &str) -> GuestFile {
     GuestFile {
@@ -77,7 +78,7 @@ pub(crate) fn assemble(
     Ok(archive.into_bytes())
 }
 
-/// `base` followed by an archive of `files`; the kernel unpacks both, the later over the earlier.
+/// Returns `base` followed by an archive of `files`; the kernel unpacks both, the later over the earlier.
 pub(crate) fn append(mut base: Vec<u8>, files: &[GuestFile]) -> Result<Vec<u8>, Error> {
     if files.is_empty() {
         return Ok(base);

@@ -55,6 +55,7 @@ fn divide(parent: Pid, locks: &[RawFd]) -> io::Result<()> {
         Ok(0) => {
             // A group of its own, which the keeper can signal; a terminal's signals reach it through the keeper.
             process::setpgid(None, None)?;
+            // Before the look at the parent: a keeper that ended before this had effect is found out by that.
             process::set_parent_process_death_signal(Some(Signal::TERM))?;
             if process::getppid() != Some(keeper) {
                 return Err(io::ErrorKind::BrokenPipe.into());
@@ -70,7 +71,7 @@ fn divide(parent: Pid, locks: &[RawFd]) -> io::Result<()> {
     }
 }
 
-/// The keeper's life.
+/// Watches the program until it or the parent ends, which is all that a keeper does.
 fn watch(parent: Pid, program: Pid, locks: &[RawFd]) -> ! {
     // Out of the terminal's foreground group, and under another name than its parent's: who kills that by its name, or
     // by Ctrl-C, leaves the keeper to do its work.
@@ -78,6 +79,7 @@ fn watch(parent: Pid, program: Pid, locks: &[RawFd]) -> ! {
     // SAFETY: the name is a string with a zero byte at its end.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"viommu-keeper".as_ptr()) };
     close_all_but(locks);
+    // What the program starts becomes the keeper's child when its own parent ends.
     let _ = process::set_child_subreaper(Some(process::getpid()));
     let status = loop {
         match process::waitpid(Some(program), WaitOptions::NOHANG) {
@@ -116,6 +118,7 @@ fn sleep(parent: Pid, program: Pid) -> bool {
 
 /// Asks the program and what it started to end, and gives them a moment for it.
 fn end(program: Pid) {
+    // The group may be gone already.
     let _ = process::kill_process_group(program, Signal::TERM);
     for _ in 0..GRACE_TURNS {
         if !reap() {
@@ -165,7 +168,7 @@ fn kill_children() {
     }
 }
 
-/// The numbers in a list, each with a blank after it; one that is cut off at the list's end is none.
+/// Returns the numbers in a list, each with a blank after it; one that is cut off at the list's end is none.
 fn numbers(list: &[u8]) -> impl Iterator<Item = i32> {
     list.split_inclusive(|byte| *byte == b' ')
         .filter_map(|word| word.strip_suffix(b" "))

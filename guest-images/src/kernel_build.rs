@@ -28,7 +28,7 @@ pub(crate) fn ensure_tools(maker: &mut Maker<'_>) -> Result<(), Error> {
     host::ensure(&host::packages("kernel"), maker.progress)
 }
 
-/// What a kernel is built from and how.
+/// The plan by which a kernel is built.
 pub(crate) struct Plan<'a> {
     /// The package with the source.
     pub package: Package,
@@ -76,9 +76,9 @@ pub(crate) fn build(maker: &mut Maker<'_>, plan: Plan<'_>) -> Result<Kernel, Err
     })
 }
 
-/// `make` in the source tree, its errors in order among its output. It ends when this process does, however that ends.
-/// Should its keeper be killed as well, whoever comes next still waits for what of it is running (the lock on `busy` is
-/// inherited), so that never two of them work in one tree.
+/// Returns the command `make` in the source tree, its errors in order among its output. It ends when this process does,
+/// however that ends. Should its keeper be killed as well, whoever comes next still waits for what of it is running
+/// (the lock on `busy` is inherited), so that never two of them work in one tree.
 fn make(source: &SourceTree) -> Command {
     let tree = source.top();
     let mut make = process::command("sh");
@@ -109,10 +109,12 @@ fn configure(maker: &mut Maker<'_>, source: &SourceTree, fragment: &str) -> Resu
     let path = maker.scratch("configuration")?.join("fragment.config");
     fs::write(&path, fragment).at("written", &path)?;
     let mut command = make(source);
+    // Options of the fragment are as it says, and all others are off.
     command.env("KCONFIG_ALLCONFIG", &path).arg("allnoconfig");
     quick_make(maker, source, command, "configuring the kernel")?;
     let path = source.top().join(".config");
     let config = fs::read_to_string(&path).at("read", &path)?;
+    // kconfig drops without a word what depends on something that is off.
     let lines = missing_lines(fragment, &config);
     if lines.is_empty() {
         Ok(())
@@ -159,7 +161,7 @@ fn install_modules(maker: &mut Maker<'_>, source: &SourceTree) -> Result<Vec<Mod
     index.files().map(store).collect()
 }
 
-/// Settings of a fragment that a configuration does not have.
+/// Returns the settings of a fragment that a configuration does not have.
 fn missing_lines(fragment: &str, config: &str) -> Vec<String> {
     let is_setting = |line: &&str| {
         line.starts_with("CONFIG_")
@@ -209,6 +211,7 @@ fn compile(maker: &mut Maker<'_>, source: &SourceTree) -> Result<(), Error> {
     let (mut tail, mut written) = (VecDeque::new(), Ok(()));
     let progress = &mut *maker.progress;
     let result = process::run(&mut command, &mut |line| {
+        // A log that cannot be written does not stop the build, but is told when it is over.
         if written.is_ok() {
             written = writeln!(log, "{line}");
         }
@@ -234,7 +237,7 @@ fn compile(maker: &mut Maker<'_>, source: &SourceTree) -> Result<(), Error> {
     ))
 }
 
-/// Whether a line of the build's output tells of a file that is now compiled, assembled, linked or archived.
+/// Returns whether a line of the build's output tells of a file that is now compiled, assembled, linked or archived.
 fn is_step(line: &str) -> bool {
     line.strip_prefix("  ").is_some_and(|line| {
         ["CC", "LD", "AR", "AS", "HOSTCC"]
@@ -243,7 +246,7 @@ fn is_step(line: &str) -> bool {
     })
 }
 
-/// The error for a failed build.
+/// Returns the error for a failed build.
 fn failure(log: PathBuf, tree: &Path, lines: Vec<&str>) -> Error {
     let tail = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
     if says_disk_full(&tail) {

@@ -28,20 +28,20 @@ pub(crate) struct SourceTree {
     _lock: Lock,
 }
 
-/// The directory for trees of a source package.
+/// Returns the directory for trees of a source package.
 pub(crate) fn home(maker: &Maker<'_>, source: &str) -> PathBuf {
     maker.store.root().join("work").join(source)
 }
 
-/// The lock on the trees of a source package.
+/// Returns the lock on the trees of a source package.
 fn lock(maker: &mut Maker<'_>, source: &str) -> Result<Lock, Error> {
     let path = maker.store.lock_path(&format!("work-{source}"));
     let what = format!("compiling a kernel from {source}");
     Lock::acquire(&path, &what, maker.progress)
 }
 
-/// What a tree must have been made for, to be gone on with: the same package and manner of
-/// building, and no crash of the machine since, which may have left objects half written.
+/// Returns what a tree must have been made for, to be gone on with: the same package and manner of building, and no
+/// crash of the machine since, which may have left objects half written.
 fn stamp(package: &Package) -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let manner = recipes::build_manner();
@@ -49,7 +49,10 @@ fn stamp(package: &Package) -> String {
 }
 
 impl SourceTree {
-    /// The unpacked source, from an earlier run or fresh, with the edits of this image and no others.
+    /// Prepares the unpacked source, from an earlier run or fresh, with the edits of this image and no others.
+    ///
+    /// # Errors
+    /// The source cannot be unpacked, or an edit does not fit it.
     pub fn prepare(
         maker: &mut Maker<'_>,
         archive: &Path,
@@ -74,17 +77,17 @@ impl SourceTree {
         Ok(tree)
     }
 
-    /// The top of the source.
+    /// Returns the top of the source.
     pub fn top(&self) -> PathBuf {
         self.home.join("linux")
     }
 
-    /// A file that every `make` in the tree keeps locked.
+    /// Returns a file that every `make` in the tree keeps locked.
     pub fn busy(&self) -> PathBuf {
         self.home.join("busy")
     }
 
-    /// Whether everything has to be compiled, or was to be when the build that is gone on with began.
+    /// Returns whether everything has to be compiled, or was to be when the build that is gone on with began.
     pub fn is_fresh(&self) -> bool {
         self.fresh
     }
@@ -137,6 +140,7 @@ impl SourceTree {
         let unpacked = result?;
         fs::rename(&unpacked, self.top()).at("renamed", &unpacked)?;
         remove_tree(&scratch)?;
+        // Last: a source without a stamp is unpacked anew.
         write_atomically(&self.home.join("stamp"), stamp.as_bytes())
     }
 
@@ -238,7 +242,7 @@ pub(crate) fn clean_up(maker: &mut Maker<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether an image is compiled from that source package.
+/// Returns whether an image is compiled from that source package.
 fn is_from(spec: &ImageSpec, package: &str) -> bool {
     matches!(spec.origin, Origin::Built { source, .. } if source == package)
 }

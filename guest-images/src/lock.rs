@@ -27,19 +27,23 @@ pub(crate) struct Lock {
 pub(crate) struct Held(MutexGuard<'static, Vec<RawFd>>);
 
 impl Held {
-    /// Their descriptors.
+    /// Returns their descriptors.
     pub fn descriptors(&self) -> Vec<RawFd> {
         self.0.clone()
     }
 }
 
-/// The locks that this process holds.
+/// Returns the locks that this process holds.
 pub(crate) fn held() -> Held {
+    // Poisoned only by a panic that its own thread has reported; another one here would hide it.
     Held(HELD.lock().unwrap_or_else(|e| e.into_inner()))
 }
 
 impl Lock {
     /// Waits for the lock; says so on `progress` when another run holds it. `what` is what that run is busy with.
+    ///
+    /// # Errors
+    /// The file cannot be made, locked or written.
     pub fn acquire(path: &Path, what: &str, progress: &mut dyn Progress) -> Result<Self, Error> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).at("created", parent)?;
@@ -51,6 +55,7 @@ impl Lock {
             .write(true)
             .open(path)
             .at("opened", path)?;
+        // First without waiting, so that a wait can be told.
         match fs4::FileExt::try_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -83,7 +88,7 @@ impl Drop for Lock {
     }
 }
 
-/// This process's command line, short and on one line.
+/// Returns this process's command line, short and on one line.
 fn command_line() -> String {
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_default();
@@ -95,13 +100,13 @@ fn command_line() -> String {
     clean(&line)
 }
 
-/// The text without control characters, and cut off where it is too long.
+/// Returns the text without control characters, and cut off where it is too long.
 fn clean(text: &str) -> String {
     let printable = text.chars().filter(|c| !c.is_control());
     printable.take(MAX_NOTE / 4).collect()
 }
 
-/// What someone who waits for a lock is told.
+/// Returns what someone who waits for a lock is told.
 fn waiting(mut file: &File, what: &str) -> String {
     let mut note = [0; MAX_NOTE];
     let count = file.read(&mut note).unwrap_or(0);

@@ -23,6 +23,9 @@ const MAX_PACKAGES: usize = 16;
 
 impl Maker<'_> {
     /// Makes the image, or what of it is missing or outdated in `previous`.
+    ///
+    /// # Errors
+    /// The host has no room, a package cannot be had, or the kernel cannot be built.
     pub fn make(&mut self, previous: Option<Manifest>) -> Result<Manifest, Error> {
         self.check_space()?;
         let manifest = match (self.make_parts(previous.clone()), previous) {
@@ -175,8 +178,8 @@ impl Maker<'_> {
         })
     }
 
-    /// The modules for the initial file system in an order in which they can be loaded, and the
-    /// names of those among them that its guest loads when it wants.
+    /// Returns the modules for the initial file system in an order in which they can be loaded, and the names of those
+    /// among them that its guest loads when it wants.
     fn select_modules(&mut self, kernel: &Kernel) -> Result<(Vec<Module>, Vec<String>), Error> {
         let late = recipes::module_names(recipes::LATE_MODULES);
         let (index, mut wanted) = if self.spec.needs_build() {
@@ -207,7 +210,7 @@ impl Maker<'_> {
         Ok((modules, late))
     }
 
-    /// The packages that a metapackage stands for: those that it needs in exactly one version, and so on.
+    /// Returns the packages that a metapackage stands for: those that it needs in exactly one version, and so on.
     fn resolve(&mut self, suite: &str, metapackage: &str) -> Result<Vec<Package>, Error> {
         let mut pending = self
             .source
@@ -227,7 +230,7 @@ impl Maker<'_> {
         Ok(packages)
     }
 
-    /// The unpacked kernel packages.
+    /// Returns the unpacked kernel packages.
     fn unpack(&mut self, packages: &[Package]) -> Result<PathBuf, Error> {
         if let Some(tree) = &self.unpacked {
             return Ok(tree.clone());

@@ -21,7 +21,7 @@ pub(crate) struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    /// A maker of the image `spec`.
+    /// Creates a maker of the image `spec`.
     pub fn new(
         store: &'a Store,
         spec: &'static ImageSpec,
@@ -37,12 +37,15 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// A directory for this image's work, which survives a killed run.
+    /// Returns a directory for this image's work, which survives a killed run.
     pub fn work(&self) -> PathBuf {
         self.store.root().join("work").join(self.spec.name)
     }
 
-    /// An empty directory inside the work directory.
+    /// Returns an empty directory inside the work directory.
+    ///
+    /// # Errors
+    /// It cannot be made, or what an earlier run left there cannot be removed.
     pub fn scratch(&self, name: &str) -> Result<PathBuf, Error> {
         let path = self.work().join(name);
         remove_tree(&path)?;
@@ -50,13 +53,16 @@ impl<'a> Maker<'a> {
         Ok(path)
     }
 
-    /// A package's file in the store, downloaded if it is not there.
+    /// Returns a package's file in the store, downloaded if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be downloaded, is not what the index says, or cannot be stored.
     pub fn file(&mut self, package: &Package) -> Result<PathBuf, Error> {
         fetch(self.store, self.source, package, self.progress)
     }
 }
 
-/// A package's file in the store, downloaded from `source` if it is not there.
+/// Returns a package's file in the store, downloaded from `source` if it is not there.
 pub(crate) fn fetch(
     store: &Store,
     source: &mut dyn Source,
@@ -70,6 +76,7 @@ pub(crate) fn fetch(
     }
     let lock = store.lock_path(&format!("download-{}", package.sha256));
     let _lock = Lock::acquire(&lock, &format!("downloading {}", package.name), progress)?;
+    // The process that held the lock may have downloaded it.
     if blobs.checked(&package.sha256).is_some() {
         return Ok(path);
     }

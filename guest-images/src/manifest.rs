@@ -68,7 +68,7 @@ pub(crate) struct Initramfs {
 }
 
 impl Kernel {
-    /// All its files.
+    /// Returns all its files.
     pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
         [
             Some(&self.zimage),
@@ -91,6 +91,9 @@ impl Manifest {
     }
 
     /// Writes it so that it appears whole or not at all.
+    ///
+    /// # Errors
+    /// It cannot be written.
     pub fn store(&self, path: &Path) -> Result<(), Error> {
         let mut text = serde_json::to_vec_pretty(self)
             .map_err(|error| Error::io("written", path, std::io::Error::other(error)))?;
@@ -98,7 +101,7 @@ impl Manifest {
         write_atomically(path, &text)
     }
 
-    /// The files that guests boot from.
+    /// Returns the files that guests boot from.
     pub fn booted(&self) -> impl Iterator<Item = &Blob> {
         let kernel = [Some(&self.kernel.zimage), self.kernel.raw.as_ref()];
         kernel
@@ -107,7 +110,7 @@ impl Manifest {
             .chain([&self.initramfs.archive])
     }
 
-    /// All files that the image consists of.
+    /// Returns all files that the image consists of.
     pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
         self.kernel.blobs().chain([&self.initramfs.archive])
     }

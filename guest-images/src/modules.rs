@@ -23,19 +23,19 @@ pub(crate) struct Module {
 }
 
 impl Module {
-    /// Where an initial file system has it, without the leading slash.
+    /// Returns where an initial file system has it, without the leading slash.
     pub fn path(&self) -> String {
         path(&self.name)
     }
 }
 
-/// Where an initial file system has the module of that name, without the leading slash.
+/// Returns where an initial file system has the module of that name, without the leading slash.
 fn path(name: &str) -> String {
     format!("lib/modules/{name}.ko")
 }
 
-/// The text of `modules.dep`, by which `modprobe` finds modules: for each its file, and the files of all that it needs,
-/// directly or not, what is needed first coming last. `modules` are in an order in which they can be loaded.
+/// Returns the text of `modules.dep`, by which `modprobe` finds modules: for each its file, and the files of all that
+/// it needs, directly or not, what is needed first coming last. `modules` are in an order in which they can be loaded.
 pub(crate) fn dependency_list(modules: &[Module]) -> String {
     let mut all: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut list = String::new();
@@ -60,7 +60,7 @@ pub(crate) fn dependency_list(modules: &[Module]) -> String {
 /// cannot eat all memory.
 const MAX_MODULE_SIZE: u64 = 64 << 20;
 
-/// What a module says that it needs.
+/// The modules that a module says it needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Needs {
     /// Modules without which it cannot be linked.
@@ -69,33 +69,36 @@ pub(crate) struct Needs {
     pub soft: Vec<String>,
 }
 
-/// Where each module of an unpacked package is.
+/// The files of the modules of an unpacked package.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     files: BTreeMap<String, PathBuf>,
 }
 
 impl Index {
-    /// An index of these modules.
+    /// Creates an index of these modules.
     pub fn of(files: impl IntoIterator<Item = (String, PathBuf)>) -> Self {
         Self {
             files: files.into_iter().collect(),
         }
     }
 
-    /// All modules, in the order of their names.
+    /// Returns all modules, in the order of their names.
     pub fn files(&self) -> impl Iterator<Item = (&str, &Path)> {
         self.files
             .iter()
             .map(|(name, path)| (name.as_str(), path.as_path()))
     }
 
-    /// Whether there is a module of that name.
+    /// Returns whether there is a module of that name.
     pub fn has(&self, name: &str) -> bool {
         self.files.contains_key(&normal(name))
     }
 
     /// Finds all modules below a directory.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
     pub fn scan(root: &Path) -> Result<Self, Error> {
         let mut index = Self::default();
         let mut pending = vec![root.to_path_buf()];
@@ -113,8 +116,11 @@ impl Index {
         Ok(index)
     }
 
-    /// The wanted modules and all that they need, in an order in which they can be loaded. A wanted module that is not
-    /// there is skipped: kernels differ in what they build in.
+    /// Returns the wanted modules and all that they need, in an order in which they can be loaded. A wanted module that
+    /// is not there is skipped: kernels differ in what they build in.
+    ///
+    /// # Errors
+    /// A module cannot be read, or needs one that is not there.
     pub fn select(&self, wanted: &[&str]) -> Result<Vec<Module>, Error> {
         let mut selection = Selection {
             index: self,
@@ -142,6 +148,7 @@ impl Selection<'_> {
         let Some(path) = self.index.files.get(name) else {
             return Ok(());
         };
+        // Noted before its needs are followed, so that circles end.
         if !self.seen.insert(name.to_owned()) {
             return Ok(());
         }
@@ -183,7 +190,7 @@ impl Selection<'_> {
     }
 }
 
-/// The error for a module that cannot be used.
+/// Returns the error for a module that cannot be used.
 fn damaged(path: &Path, detail: &str) -> Error {
     Error::Package {
         package: path.display().to_string(),
@@ -191,12 +198,12 @@ fn damaged(path: &Path, detail: &str) -> Error {
     }
 }
 
-/// A module's name as the kernel has it: file names use hyphens and underscores alike.
+/// Returns a module's name as the kernel has it: file names use hyphens and underscores alike.
 fn normal(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// The module's name if that is the file name of one.
+/// Returns the module's name if that is the file name of one.
 fn module_name(file: &str) -> Option<String> {
     file.strip_suffix(".ko")
         .or_else(|| file.strip_suffix(".ko.xz"))
@@ -272,7 +279,7 @@ pub(crate) mod tests {
     use object::{Architecture, BinaryFormat, Endianness, SectionKind, write};
     use proptest::prelude::*;
 
-    /// A module file that needs what `modinfo` says.
+    /// Returns a module file that needs what `modinfo` says.
     pub(crate) fn fake_module(modinfo: &str) -> Vec<u8> {
         let mut file = write::Object::new(BinaryFormat::Elf, Architecture::Arm, Endianness::Little);
         let section = file.add_section(Vec::new(), b".modinfo".to_vec(), SectionKind::ReadOnlyData);
@@ -280,7 +287,7 @@ pub(crate) mod tests {
         file.write().unwrap()
     }
 
-    /// A directory of such modules.
+    /// Returns a directory of such modules.
     fn directory(modules: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         for (name, modinfo) in modules {
@@ -379,8 +386,8 @@ pub(crate) mod tests {
     const SMALL: [u8; 4] = [0x37, 0x27, 0x97, 0xd6];
     const LARGE: [u8; 4] = [0xe6, 0xa0, 0x11, 0xb3];
 
-    /// "a module", compressed by xz, with a dictionary of `property` (4 KiB for 0, 4 GiB for 40)
-    /// and the CRC of that header.
+    /// Returns "a module", compressed by xz, with a dictionary of `property` (4 KiB for 0, 4 GiB for 40) and the CRC of
+    /// that header.
     fn compressed(property: u8, crc: [u8; 4]) -> Vec<u8> {
         let header = [2, 0, 0x21, 1, property, 0, 0, 0];
         [&BEFORE[..], &header, &crc, &BEHIND].concat()

@@ -16,7 +16,7 @@ use std::thread;
 /// Text kept of a program's error output: its end.
 const KEPT_STDERR: usize = 64 << 10;
 
-/// How a program ended.
+/// The outcome of a program.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// Its exit status.
@@ -26,7 +26,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// The last line of the error output that matters, for a message: apt's `E:` line if there is one.
+    /// Returns the last line of the error output that matters, for a message: apt's `E:` line if there is one.
     pub fn last_error(&self) -> String {
         let lines = || {
             self.stderr
@@ -44,18 +44,18 @@ impl Outcome {
             .to_owned()
     }
 
-    /// Whether the program complained of a full disk.
+    /// Returns whether the program complained of a full disk.
     pub fn disk_was_full(&self) -> bool {
         says_disk_full(&self.stderr)
     }
 }
 
-/// Whether a program's words are those of the C library for a full disk.
+/// Returns whether a program's words are those of the C library for a full disk.
 pub(crate) fn says_disk_full(text: &str) -> bool {
     text.contains("No space left on device") || text.contains("Disk quota exceeded")
 }
 
-/// A command in the C locale, so that its words can be understood here, and without input.
+/// Returns a command in the C locale, so that its words can be understood here, and without input.
 pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     command.env("LC_ALL", "C").stdin(Stdio::null());
@@ -76,6 +76,7 @@ pub(crate) fn run(command: &mut Command, on_line: &mut dyn FnMut(&str)) -> Resul
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
+    // The child has its copies of the locks: other threads may take and release theirs again.
     drop(held);
     let mut child = spawned.map_err(failed)?;
     let errors = child.stderr.take().map(|stream| {
@@ -149,7 +150,7 @@ pub(crate) fn output(command: &mut Command) -> Result<(Outcome, String), Error> 
     Ok((outcome, text))
 }
 
-/// Words for a program that could not be started.
+/// Returns words for a program that could not be started.
 fn start_failure(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "is not installed".to_owned(),

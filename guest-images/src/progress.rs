@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a task's amounts count.
+/// The unit of a task's amounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Bytes.
@@ -16,15 +16,15 @@ pub enum Unit {
 
 /// Where the operations of this crate report to. Tasks do not nest: each ends before the next starts.
 pub trait Progress {
-    /// A task starts; `total` is its whole amount, where that is known beforehand.
+    /// Begins a task; `total` is its whole amount, where that is known beforehand.
     fn start(&mut self, task: &str, total: Option<(u64, Unit)>);
-    /// So much of the task is done, counted from its start.
+    /// Reports how much of the task is done, counted from its start.
     fn advance(&mut self, done: u64);
-    /// The task is over, well or not.
+    /// Ends the task, well or not.
     fn finish(&mut self);
-    /// Something worth a line of its own.
+    /// Reports something worth a line of its own.
     fn note(&mut self, line: &str);
-    /// Whether the user has allowed beforehand to install packages of the host.
+    /// Returns whether the user has allowed beforehand to install packages of the host.
     fn install_allowed(&self) -> bool {
         false
     }
@@ -70,7 +70,7 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 const MAX_ANSWER: u64 = 256;
 
 impl Terminal {
-    /// A reporter to this process's stderr.
+    /// Creates a reporter to this process's stderr.
     #[must_use]
     pub fn new() -> Self {
         let mut terminal = Self::plain();
@@ -78,14 +78,14 @@ impl Terminal {
         terminal
     }
 
-    /// The same reporter, for a user who has allowed, or not, that packages of the host are installed.
+    /// Returns the same reporter, for a user who has allowed, or not, that packages of the host are installed.
     #[must_use]
     pub fn installing(mut self, allowed: bool) -> Self {
         self.install = allowed;
         self
     }
 
-    /// A reporter in plain lines, terminal or not.
+    /// Creates a reporter in plain lines, terminal or not.
     #[must_use]
     pub fn plain() -> Self {
         Self {
@@ -103,13 +103,13 @@ impl Default for Terminal {
     }
 }
 
-/// A line to stderr; one that cannot be written (closed terminal) is no reason to stop the work.
+/// Writes a line to stderr; one that cannot be written (closed terminal) is no reason to stop the work.
 fn line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 impl Plain {
-    /// The line that says how far the task is after `elapsed`.
+    /// Returns the line that says how far the task is after `elapsed`.
     fn report(&self, done: u64, elapsed: Duration) -> String {
         let Some((total, unit)) = self.total else {
             return format!("{}: still at it", self.task);
@@ -130,7 +130,7 @@ impl Plain {
     }
 }
 
-/// The time left at the pace so far; none when nothing has been done yet.
+/// Returns the time left at the pace so far; none when nothing has been done yet.
 fn time_left(done: u64, total: u64, elapsed: Duration) -> Option<Duration> {
     let rest = total.checked_sub(done)?;
     (done > 0).then(|| elapsed.mul_f64(rest as f64 / done as f64))
@@ -219,7 +219,7 @@ impl Progress for Terminal {
     }
 }
 
-/// Whether an answer to a question means yes.
+/// Returns whether an answer to a question means yes.
 fn is_yes(answer: &str) -> bool {
     matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }

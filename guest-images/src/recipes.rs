@@ -62,7 +62,7 @@ pub(crate) const BUILD_SETTINGS: [&str; 3] = [
     "PAHOLE_FLAGS=$(filter-out -j,$(shell PAHOLE=$(PAHOLE) $(srctree)/scripts/pahole-flags.sh))",
 ];
 
-/// Hash of all that is the same for every kernel build.
+/// Returns the hash of all that is the same for every kernel build.
 pub(crate) fn build_manner() -> String {
     let format = FORMAT.to_string();
     let mut texts = vec![format.as_str()];
@@ -82,8 +82,8 @@ pub(crate) const HOST_PACKAGES: &str = include_str!("../recipes/host-packages");
 /// have the same userspace.
 pub(crate) const BUSYBOX: (&str, &str) = ("bookworm", "busybox-static");
 
-/// The whole configuration fragment of a compiled image's kernel: the shared lines, except for options that the image's
-/// own lines set, and those.
+/// Returns the whole configuration fragment of a compiled image's kernel: the shared lines, except for options that the
+/// image's own lines set, and those.
 pub(crate) fn fragment(image: &str, addition: &str) -> String {
     let own: Vec<&str> = addition.lines().filter_map(option).collect();
     let shared: String = IPMMU_CONFIG
@@ -93,7 +93,7 @@ pub(crate) fn fragment(image: &str, addition: &str) -> String {
     format!("{shared}\n{addition}\nCONFIG_LOCALVERSION=\"-{image}\"\n")
 }
 
-/// The option that a line of a configuration sets, or says is not set.
+/// Returns the option that a line of a configuration sets, or says is not set.
 pub(crate) fn option(line: &str) -> Option<&str> {
     let line = line.trim();
     let name = match line.strip_prefix("# ") {
@@ -103,7 +103,7 @@ pub(crate) fn option(line: &str) -> Option<&str> {
     name.starts_with("CONFIG_").then_some(name)
 }
 
-/// The module names of a module recipe, in order.
+/// Returns the module names of a module recipe, in order.
 pub(crate) fn module_names(recipe: &str) -> Vec<&str> {
     recipe
         .lines()
@@ -112,7 +112,7 @@ pub(crate) fn module_names(recipe: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Hash of all that decides how an image's kernel is made, apart from the packages that it is made from.
+/// Returns the hash of all that decides how an image's kernel is made, apart from the packages that it is made from.
 pub(crate) fn kernel_recipe(spec: &ImageSpec) -> String {
     match spec.origin {
         Origin::Stock { suite, metapackage } => {
@@ -135,7 +135,7 @@ pub(crate) fn kernel_recipe(spec: &ImageSpec) -> String {
     }
 }
 
-/// The list of modules that an image's guest loads.
+/// Returns the list of modules that an image's guest loads.
 pub(crate) fn module_recipe(spec: &ImageSpec) -> &'static str {
     match (spec.needs_build(), spec.architecture) {
         (true, _) => "",
@@ -144,7 +144,7 @@ pub(crate) fn module_recipe(spec: &ImageSpec) -> &'static str {
     }
 }
 
-/// Hash of all that decides how an image's initial file system is made, apart from the packages.
+/// Returns the hash of all that decides how an image's initial file system is made, apart from the packages.
 pub(crate) fn initramfs_recipe(spec: &ImageSpec) -> String {
     let modules = module_recipe(spec);
     let (suite, package) = BUSYBOX;

@@ -26,9 +26,9 @@ pub(crate) struct Package {
     pub sha256: String,
 }
 
-/// Where packages come from.
+/// A source of packages.
 pub(crate) trait Source {
-    /// The current version of a package in a Debian release.
+    /// Returns the current version of a package in a Debian release.
     fn package(
         &mut self,
         suite: &str,

@@ -20,7 +20,7 @@ pub struct SourceEdit {
 }
 
 impl SourceEdit {
-    /// The file's text after the edit.
+    /// Returns the file's text after the edit.
     ///
     /// # Errors
     /// [`Error::SourceEdit`] unless the section and in it the text to be replaced are there exactly once.
@@ -45,7 +45,7 @@ impl SourceEdit {
     }
 }
 
-/// Where the only section that begins with this line is.
+/// Returns where the only section that begins with this line is.
 fn only_section(text: &str, first: &str) -> Option<(usize, usize)> {
     let (mut found, mut open, mut offset) = (None, None, 0);
     for line in text.split_inclusive('\n') {

@@ -73,6 +73,7 @@ fn find(tree: &Path, kind: &str) -> Result<Option<(PathBuf, String)>, Error> {
         for entry in fs::read_dir(&directory).at("read", &directory)? {
             entries.push(entry.at("read", &directory)?.path());
         }
+        // So that the same file is found whatever the order of the directory.
         entries.sort();
         for path in entries {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
@@ -93,7 +94,7 @@ fn find(tree: &Path, kind: &str) -> Result<Option<(PathBuf, String)>, Error> {
     Ok(None)
 }
 
-/// Whether a file has a magic number at an offset.
+/// Returns whether a file has a magic number at an offset.
 fn has_magic(path: &Path, (magic, offset): (u32, u64)) -> Result<bool, Error> {
     let mut bytes = [0; 4];
     let file = File::open(path).at("read", path)?;

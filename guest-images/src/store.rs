@@ -20,7 +20,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// The store in the directory `root`, an absolute path.
+    /// Returns the store in the directory `root`, an absolute path.
     pub fn new(root: PathBuf) -> Self {
         Self {
             blobs: BlobStore::new(root.join("blobs")),
@@ -28,17 +28,17 @@ impl Store {
         }
     }
 
-    /// The directory.
+    /// Returns the directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The log of an image's last kernel build, if it was ever built here.
+    /// Returns the log of an image's last kernel build, if it was ever built here.
     pub fn build_log(&self, spec: &ImageSpec) -> PathBuf {
         self.root.join("logs").join(format!("{}.log", spec.name))
     }
 
-    /// What the cache has of an image by the present recipe, if it has all of it.
+    /// Returns what the cache has of an image by the present recipe, if it has all of it.
     pub fn present(&self, spec: &ImageSpec) -> Option<Manifest> {
         let current = |manifest: &Manifest| {
             manifest.name == spec.name
@@ -49,7 +49,7 @@ impl Store {
         Manifest::load(&self.manifest_path(spec)).filter(current)
     }
 
-    /// Whether the kernel of an image is in the cache, made by the present recipe, in an image that is listed.
+    /// Returns whether the kernel of an image is in the cache, made by the present recipe, in an image that is listed.
     pub fn has_kernel(&self, spec: &ImageSpec) -> bool {
         let recipe = recipes::kernel_recipe(spec);
         self.previous(spec).is_some_and(|manifest| {
@@ -61,18 +61,18 @@ impl Store {
         })
     }
 
-    /// The store of files.
+    /// Returns the store of files.
     pub fn blobs(&self) -> &BlobStore {
         &self.blobs
     }
 
-    /// The lock file for something.
+    /// Returns the lock file for something.
     pub fn lock_path(&self, what: &str) -> PathBuf {
         self.root.join("locks").join(format!("{what}.lock"))
     }
 
-    /// The manifest of an image by the present recipes. Each version of the recipes has a manifest
-    /// of its own, so that two versions of this program with one cache do not make images in turn.
+    /// Returns the manifest of an image by the present recipes. Each version of the recipes has a manifest of its own,
+    /// so that two versions of this program with one cache do not make images in turn.
     pub fn manifest_path(&self, spec: &ImageSpec) -> PathBuf {
         let (kernel, initramfs) = (
             recipes::kernel_recipe(spec),
@@ -84,8 +84,8 @@ impl Store {
             .join(format!("{}@{}.json", spec.name, &recipe[..16]))
     }
 
-    /// What to start from when an image is made: its manifest by the present recipes, else by other ones, preferably
-    /// with the same kernel.
+    /// Returns what to start from when an image is made: its manifest by the present recipes, else by other ones,
+    /// preferably with the same kernel.
     pub fn previous(&self, spec: &ImageSpec) -> Option<Manifest> {
         let (own, recipe) = (self.manifest_path(spec), recipes::kernel_recipe(spec));
         let mut paths: Vec<_> = fs::read_dir(self.root.join("images"))
@@ -97,11 +97,15 @@ impl Store {
         let mut manifests: Vec<_> = manifests
             .filter(|manifest| manifest.name == spec.name)
             .collect();
+        // The sort is stable: of those with the right kernel the one by the present recipes stays first.
         manifests.sort_by_key(|manifest| manifest.kernel.recipe != recipe);
         manifests.into_iter().next()
     }
 
     /// Makes the directory, and finds out early whether it can be written.
+    ///
+    /// # Errors
+    /// It cannot be made or written.
     pub fn prepare(&self) -> Result<(), Error> {
         let tag = self.root.join("CACHEDIR.TAG");
         if tag.is_file() {

@@ -114,14 +114,14 @@ fn package(
     (entry, file)
 }
 
-/// A zImage as far as its header goes.
+/// Returns a zImage as far as its header goes.
 fn zimage() -> Vec<u8> {
     let mut bytes = vec![0; 64];
     bytes[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
     bytes
 }
 
-/// A directory with a cache in it, and a source of packages.
+/// Returns a directory with a cache in it, and a source of packages.
 fn fake(fault: Option<Fault>) -> (tempfile::TempDir, Cache, Fake) {
     let dir = tempfile::tempdir().unwrap();
     let modules = "usr/lib/modules/6.1-x/kernel";
@@ -173,7 +173,7 @@ fn obtain(cache: &Cache, source: &Fake) -> Result<Image, Error> {
     cache.obtain_from("debian-armmp", &mut source.clone(), &mut Silent)
 }
 
-/// The only manifest in a cache.
+/// Returns the only manifest in a cache.
 fn manifest(cache: &Cache) -> PathBuf {
     let mut entries = fs::read_dir(cache.root().join("images")).unwrap();
     let path = entries.next().unwrap().unwrap().path();

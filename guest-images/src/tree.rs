@@ -17,8 +17,8 @@ use std::path::PathBuf;
 const FORMAT: &str = "1";
 
 impl Cache {
-    /// A directory with packages of the Debian release `suite` in it, fetched if there is none; `packages` has their
-    /// names by architecture. What they depend on is not followed: name it too. Their scripts do not run.
+    /// Returns a directory with packages of the Debian release `suite` in it, fetched if there is none; `packages` has
+    /// their names by architecture. What they depend on is not followed: name it too. Their scripts do not run.
     ///
     /// # Errors
     /// Any of [`Error`]; each says what to do.
@@ -42,6 +42,7 @@ impl Cache {
         self.host_packages(&host::packages("fetch"), progress)?;
         let lock = self.store().lock_path("trees");
         let _lock = Lock::acquire(&lock, "unpacking packages for guests", progress)?;
+        // The process that held the lock may have made it.
         if complete.is_file() {
             return Ok(tree);
         }
@@ -57,6 +58,7 @@ impl Cache {
                 unpacked.push(format!("{} {}", package.name, package.version));
             }
         }
+        // Last: a directory without this file is not complete, and is made anew.
         write_atomically(&complete, unpacked.join("\n").as_bytes())?;
         Ok(tree)
     }

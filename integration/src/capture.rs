@@ -35,7 +35,7 @@ struct Text {
 }
 
 impl Capture {
-    /// Nothing yet; after `most` requests the rest of a batch is still taken.
+    /// Creates a capture of nothing yet; after `most` requests the rest of a batch is still taken.
     pub fn new(most: usize) -> Self {
         Self {
             most,
@@ -43,8 +43,9 @@ impl Capture {
         }
     }
 
-    /// What was said so far.
+    /// Returns what was said so far.
     pub fn text(&self) -> String {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         text.end_batch();
         text.lines.clone()
@@ -87,6 +88,7 @@ impl IommuSink for Capture {
             VirtioEvent::Driver(DriverEvent::Features(bits)) => {
                 let _ = writeln!(text.lines, "features {bits:#x}");
             }
+            // What was served between two notifications was sent together.
             VirtioEvent::Driver(DriverEvent::Notified) => text.end_batch(),
             VirtioEvent::Request(exchange)
                 if text.requests < self.most || !text.sent.is_empty() =>
@@ -98,7 +100,7 @@ impl IommuSink for Capture {
     }
 }
 
-/// Words of four bytes, and long runs as one byte and their length.
+/// Returns words of four bytes, and long runs as one byte and their length.
 fn hex(mut bytes: &[u8]) -> String {
     let mut words = Vec::new();
     while let Some(first) = bytes.first() {
@@ -115,7 +117,8 @@ fn hex(mut bytes: &[u8]) -> String {
     words.join(" ")
 }
 
-/// The virtio-iommu that [`record`] uses: with regions that its guest must not map, of which it hears in an answer.
+/// Returns the virtio-iommu that [`record`] uses: with regions that its guest must not map, of which it hears in an
+/// answer.
 pub fn iommu() -> IommuConfig {
     let region = |first, last, msi| ReservedMemory {
         endpoint: None,

@@ -14,23 +14,23 @@ use tempfile::{NamedTempFile, TempDir};
 pub struct Disk(NamedTempFile);
 
 impl Disk {
-    /// Where it is.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// What is on it now.
+    /// Returns what is on it now.
     pub fn bytes(&self) -> Vec<u8> {
         fs::read(self.path()).expect("the disk should be readable")
     }
 
-    /// The checksum of what is on it now, in lower-case hexadecimal.
+    /// Returns the checksum of what is on it now, in lower-case hexadecimal.
     pub fn sha256(&self) -> String {
         sha256(&self.bytes())
     }
 }
 
-/// A checksum in lower-case hexadecimal.
+/// Returns a checksum in lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
@@ -38,26 +38,26 @@ pub fn sha256(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Noise that follows from a seed.
+/// Returns noise that follows from a seed.
 pub fn random_bytes(size: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; size];
     Xoshiro256PlusPlus::seed_from_u64(seed).fill_bytes(&mut bytes);
     bytes
 }
 
-/// A disk with these bytes.
+/// Returns a disk with these bytes.
 pub fn of(bytes: &[u8]) -> Disk {
     let file = NamedTempFile::new().expect("a temporary file should be possible");
     fs::write(file.path(), bytes).expect("a temporary file should be writable");
     Disk(file)
 }
 
-/// A disk of `size` bytes of noise that follows from `seed`.
+/// Returns a disk of `size` bytes of noise that follows from `seed`.
 pub fn noise(size: usize, seed: u64) -> Disk {
     of(&random_bytes(size, seed))
 }
 
-/// A disk with an ext4 file system of 16 MiB that holds these files. No privileges are needed to make it.
+/// Returns a disk with an ext4 file system of 16 MiB that holds these files. No privileges are needed to make it.
 pub fn ext4(files: &[(&str, &[u8])]) -> Disk {
     let tree = TempDir::new().expect("a temporary directory should be possible");
     for (name, bytes) in files {
@@ -81,7 +81,8 @@ pub fn ext4(files: &[(&str, &[u8])]) -> Disk {
     disk
 }
 
-/// A disk with an ext4 file system of `size` MiB that holds the directory `tree`, `/proc`, and these files beside.
+/// Returns a disk with an ext4 file system of `size` MiB that holds the directory `tree`, `/proc`, and these files
+/// beside.
 pub fn ext4_of(tree: &Path, size: u32, files: &[(&str, &Path)]) -> Disk {
     let disk = of(&[]);
     let (image, tree) = (disk.path().display().to_string(), tree.display());
@@ -99,7 +100,7 @@ pub fn ext4_of(tree: &Path, size: u32, files: &[(&str, &Path)]) -> Disk {
     disk
 }
 
-/// That a disk has an intact ext4 file system.
+/// Asserts that a disk has an intact ext4 file system.
 ///
 /// # Panics
 /// If not.
@@ -107,7 +108,7 @@ pub fn assert_ext4_intact(disk: &Disk) {
     e2fs("e2fsck", &["-f", "-n", &disk.path().display().to_string()]);
 }
 
-/// The content of a file in a disk's ext4 file system.
+/// Returns the content of a file in a disk's ext4 file system.
 pub fn ext4_file(disk: &Disk, path: &str) -> String {
     e2fs(
         "debugfs",
@@ -122,6 +123,7 @@ pub fn ext4_file(disk: &Disk, path: &str) -> String {
 /// Runs a program of e2fsprogs, which every Debian system has, if not every container; it may be in a directory for
 /// administrators, which is not in everyone's PATH.
 fn e2fs(program: &str, arguments: &[&str]) -> String {
+    // These programs are in directories that not every user's PATH has.
     let path = std::env::var("PATH").unwrap_or_default();
     let output = Command::new("env")
         .arg(format!("PATH={path}:/usr/sbin:/sbin"))

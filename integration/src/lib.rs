@@ -47,7 +47,7 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// A guest with the kernel and initial file system of an image, which is obtained first if need be.
+    /// Creates a guest with the kernel and initial file system of an image, which is obtained first if need be.
     pub fn image(name: &str) -> Self {
         let image = obtain(name);
         let (kernel, kernel_format) = match image.raw_kernel {
@@ -67,49 +67,49 @@ impl Guest {
         }
     }
 
-    /// With so many cores.
+    /// Sets the number of cores.
     #[must_use]
     pub fn cpus(mut self, cpus: u8) -> Self {
         self.config.cpus = cpus;
         self
     }
 
-    /// With so much memory.
+    /// Sets the size of memory.
     #[must_use]
     pub fn memory(mut self, size: ByteSize) -> Self {
         self.config.memory = size;
         self
     }
 
-    /// With its memory at this physical address.
+    /// Sets the physical address of memory.
     #[must_use]
     pub fn memory_base(mut self, base: ByteSize) -> Self {
         self.config.memory_base = Some(base);
         self
     }
 
-    /// With this seed.
+    /// Sets the seed.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.config.seed = seed;
         self
     }
 
-    /// With the clock of the host.
+    /// Takes the clock of the host.
     #[must_use]
     pub fn host_time(mut self) -> Self {
         self.config.time = TimeMode::Host;
         self
     }
 
-    /// With virtio devices that ask their drivers to use the DMA API.
+    /// Makes virtio devices ask their drivers to use the DMA API.
     #[must_use]
     pub fn access_platform(mut self) -> Self {
         self.config.access_platform = true;
         self
     }
 
-    /// With one more IOMMU, in the notation of the command line.
+    /// Adds an IOMMU, in the notation of the command line.
     ///
     /// # Panics
     /// If the notation is wrong.
@@ -118,14 +118,14 @@ impl Guest {
         self.iommu_config(iommu.parse().expect("an IOMMU"))
     }
 
-    /// With one more IOMMU.
+    /// Adds an IOMMU.
     #[must_use]
     pub fn iommu_config(mut self, iommu: IommuConfig) -> Self {
         self.config.iommus.push(iommu);
         self
     }
 
-    /// With its entropy device there, in the notation of the command line.
+    /// Sets the port of the entropy device, in the notation of the command line.
     ///
     /// # Panics
     /// If the notation is wrong.
@@ -135,7 +135,7 @@ impl Guest {
         self
     }
 
-    /// With one more disk, writable, there, in the notation of the command line.
+    /// Adds a writable disk at a port, in the notation of the command line.
     ///
     /// # Panics
     /// If the notation is wrong.
@@ -148,13 +148,13 @@ impl Guest {
         })
     }
 
-    /// With one more disk, writable.
+    /// Adds a writable disk.
     #[must_use]
     pub fn disk(self, disk: &Disk) -> Self {
         self.disk_config(DiskConfig::new(disk.path()))
     }
 
-    /// With one more disk, read-only.
+    /// Adds a read-only disk.
     #[must_use]
     pub fn read_only_disk(self, disk: &Disk) -> Self {
         self.disk_config(DiskConfig {
@@ -163,14 +163,14 @@ impl Guest {
         })
     }
 
-    /// With one more disk.
+    /// Adds a disk.
     #[must_use]
     pub fn disk_config(mut self, disk: DiskConfig) -> Self {
         self.config.disks.push(disk);
         self
     }
 
-    /// With the kernel as the package has it, compressed, even where there is a bare one.
+    /// Takes the kernel as the package has it, compressed, even where there is a bare one.
     #[must_use]
     pub fn zimage(mut self, name: &str) -> Self {
         self.config.kernel = obtain(name).kernel;
@@ -178,7 +178,7 @@ impl Guest {
         self
     }
 
-    /// With another word on the kernel command line.
+    /// Adds words to the kernel command line.
     #[must_use]
     pub fn cmdline(mut self, words: &str) -> Self {
         self.config.cmdline = format!("{} {words}", self.config.cmdline);
@@ -192,7 +192,7 @@ impl Guest {
         self.cmdline(&guest_images::encode_command(command))
     }
 
-    /// The machine's configuration so far.
+    /// Returns the machine's configuration so far.
     pub const fn config(&self) -> &Config {
         &self.config
     }
@@ -202,7 +202,7 @@ impl Guest {
         self.start().finish()
     }
 
-    /// The guest at its first instruction, to be run in steps.
+    /// Returns the guest at its first instruction, to be run in steps.
     ///
     /// # Panics
     /// If there cannot be such a machine.
@@ -210,7 +210,7 @@ impl Guest {
         self.start_watched(None)
     }
 
-    /// The same, with `sink` told of what happens at the IOMMUs.
+    /// Returns the same, with `sink` told of what happens at the IOMMUs.
     ///
     /// # Panics
     /// If there cannot be such a machine.
@@ -233,7 +233,7 @@ impl Guest {
     }
 }
 
-/// An image, obtained if it is not in the cache.
+/// Returns an image, obtained if it is not in the cache.
 pub fn obtain(name: &str) -> Image {
     let cache = Cache::open().expect("there should be a place for the cache");
     match cache.obtain(name, &mut Terminal::plain()) {
@@ -242,7 +242,8 @@ pub fn obtain(name: &str) -> Image {
     }
 }
 
-/// A directory with these packages of Debian bookworm for armhf unpacked in it, fetched if it is not in the cache.
+/// Returns a directory with these packages of Debian bookworm for armhf unpacked in it, fetched if it is not in the
+/// cache.
 pub fn packages(names: &[&str]) -> PathBuf {
     let cache = Cache::open().expect("there should be a place for the cache");
     let armhf = guest_images::Architecture::Armhf;
@@ -265,12 +266,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// The console as text, with plain line ends.
+    /// Returns the console as text, with plain line ends.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.console).replace('\r', "")
     }
 
-    /// What the `n`-th command printed, counted from 1, without the kernel's messages.
+    /// Returns what the `n`-th command printed, counted from 1, without the kernel's messages.
     pub fn output(&self, n: usize) -> String {
         let text = self.text();
         let start = match n {
@@ -300,7 +301,7 @@ impl Run {
             .join("\n")
     }
 
-    /// That the guest came up, each command succeeded, and the guest powered off.
+    /// Asserts that the guest came up, each command succeeded, and the guest powered off.
     ///
     /// # Panics
     /// If not.
@@ -318,7 +319,7 @@ impl Run {
         );
     }
 
-    /// That both runs were the same in all that is said to repeat.
+    /// Asserts that both runs were the same in all that is said to repeat.
     ///
     /// # Panics
     /// If not.
@@ -343,6 +344,7 @@ impl Run {
             other.console.len(),
             "one console has more on it"
         );
+        // The host's time is no part of what repeats.
         let timeless = |summary: &Summary| Summary {
             wall_ns: 0,
             mips: 0.0,
@@ -351,7 +353,7 @@ impl Run {
         assert_eq!(timeless(&self.summary), timeless(&other.summary));
     }
 
-    /// The last lines of the console.
+    /// Returns the last lines of the console.
     fn tail(&self) -> String {
         let text = self.text();
         let lines: Vec<&str> = text.lines().collect();

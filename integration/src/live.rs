@@ -17,7 +17,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// Goes on until the console has shown `text`, and stops at the instruction that completed it.
+    /// Runs until the console has shown `text`, and stops at the instruction that completed it.
     ///
     /// # Panics
     /// If the guest ends before.
@@ -33,17 +33,17 @@ impl Live {
         }
     }
 
-    /// The machine, where it stands.
+    /// Returns the machine, where it stands.
     pub const fn machine(&self) -> &Machine {
         &self.machine
     }
 
-    /// The machine, to be prepared before its first step.
+    /// Returns the machine, to be prepared before its first step.
     pub const fn machine_mut(&mut self) -> &mut Machine {
         &mut self.machine
     }
 
-    /// The guest as it goes on from a snapshot of this moment.
+    /// Returns the guest as it goes on from a snapshot of this moment.
     ///
     /// # Panics
     /// If it cannot be saved, or the machine cannot be made.
@@ -65,7 +65,7 @@ impl Live {
         }
     }
 
-    /// Goes on to the end.
+    /// Runs to the end.
     pub fn finish(mut self) -> Run {
         self.marker.set("");
         let reason = self.go_on();
@@ -91,7 +91,7 @@ impl Live {
     }
 }
 
-/// What ends a run when the console shows it; clones share it.
+/// The text that ends a run when the console shows it; clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Marker(Arc<Mutex<Wanted>>);
 
@@ -102,7 +102,7 @@ struct Wanted {
 }
 
 impl Marker {
-    /// Nothing seen so far counts.
+    /// Sets the text that is waited for; nothing seen so far counts.
     fn set(&self, text: &str) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Wanted {
             text: text.into(),
@@ -111,6 +111,7 @@ impl Marker {
     }
 
     fn feed(&self, bytes: &[u8]) -> Flow {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         let mut wanted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Wanted { text, tail } = &mut *wanted;
         if text.is_empty() {
@@ -118,6 +119,7 @@ impl Marker {
         }
         tail.extend_from_slice(bytes);
         let found = tail.windows(text.len()).any(|window| window == text);
+        // The text may lie across two writes: as much stays as could be its beginning.
         tail.drain(..tail.len().saturating_sub(text.len()));
         if found { Flow::Stop } else { Flow::Continue }
     }

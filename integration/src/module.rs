@@ -59,8 +59,8 @@ pub fn module(image: &str, source: &Path, directory: &Path) -> PathBuf {
     directory.join(format!("{name}.ko"))
 }
 
-/// Where kbuild works for an image's kernel, and its makefile. (The makefile in that directory includes this one from
-/// where the packages would be installed.)
+/// Returns where kbuild works for an image's kernel, and its makefile. (The makefile in that directory includes this
+/// one from where the packages would be installed.)
 fn headers(image: &str) -> Result<(PathBuf, PathBuf), Error> {
     let cache = Cache::open()?;
     let progress = &mut Terminal::plain();
@@ -79,6 +79,7 @@ fn headers(image: &str) -> Result<(PathBuf, PathBuf), Error> {
         Ok((tree.join(own), tree.join(common).join("Makefile")))
     };
     match fetch(&obtain(image).version, progress) {
+        // A mirror has headers for its current kernel only: then the image is made anew from that.
         Err(Error::NoPackage { .. }) => fetch(&cache.renew(image, progress)?.version, progress),
         other => other,
     }

@@ -72,6 +72,9 @@ struct Row {
 }
 
 /// Runs the comparison.
+///
+/// # Errors
+/// An image cannot be had, or a guest does not copy all.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let cache = Cache::open()?;
     let image = cache.obtain(args.image(), &mut Terminal::new())?;

@@ -19,6 +19,9 @@ const SHOWN: usize = 16;
 type Counts = Vec<BTreeMap<String, u64>>;
 
 /// Prints for each copy the functions with the most instructions, by their difference.
+///
+/// # Errors
+/// The image has no bare kernel, or a guest does not copy all.
 pub fn run(guest: &Guest, image: &Image, iommu: &IommuConfig) -> anyhow::Result<()> {
     let kernel = image
         .raw_kernel

@@ -64,7 +64,7 @@ pub const PHASES: [Phase; 7] = [
 /// A copy of nothing: what starting dd takes, and printing the lines.
 const NOTHING: &str = "dd if=/dev/vda of=/dev/null bs=1M count=0";
 
-/// What one copy took.
+/// The time and instructions of one copy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sample {
     nanoseconds: u64,
@@ -72,13 +72,13 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// MiB a second.
+    /// Returns the rate in MiB a second.
     pub fn rate(&self) -> f64 {
         let seconds = Duration::from_nanos(self.nanoseconds).as_secs_f64();
         (SIZE >> 20) as f64 / seconds
     }
 
-    /// The guest's instructions for each KiB.
+    /// Returns the guest's instructions for each KiB.
     pub fn instructions(&self) -> f64 {
         self.instructions as f64 / (SIZE >> 10) as f64
     }
@@ -106,6 +106,9 @@ impl Guest {
         clippy::cast_possible_truncation,
         reason = "the disk has a fixed, small size"
     )]
+    ///
+    /// # Errors
+    /// The files cannot be written.
     pub fn new(image: &Image, memory: ByteSize) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
         let keep = |name: &str, bytes: &[u8]| {
@@ -136,13 +139,19 @@ impl Guest {
         })
     }
 
-    /// Runs it on the host's clock, with an IOMMU or without; what each of [`PHASES`] took.
+    /// Runs it on the host's clock, with an IOMMU or without, and returns what each of [`PHASES`] took.
+    ///
+    /// # Errors
+    /// The machine cannot be made, or the guest does not copy all.
     pub fn run(&self, iommu: Option<&IommuConfig>) -> anyhow::Result<Vec<Sample>> {
         self.follow(iommu, TimeMode::Host, None)
     }
 
     /// Runs it on a virtual clock, which repeats, and tells `probe` of the phase and the program counter every so many
     /// instructions.
+    ///
+    /// # Errors
+    /// The machine cannot be made, or the guest does not copy all.
     pub fn sample(
         &self,
         iommu: Option<&IommuConfig>,
@@ -200,7 +209,7 @@ impl Guest {
     }
 }
 
-/// How far the guest has come.
+/// The progress of the guest.
 #[derive(Default)]
 struct Progress {
     /// What each copy took, the one of nothing first.
@@ -240,7 +249,7 @@ impl Progress {
     }
 }
 
-/// What the guest does: each copy between its lines, after one of nothing.
+/// Returns what the guest does: each copy between its lines, after one of nothing.
 fn script() -> String {
     let mut script = format!("{NOTHING} 2>/dev/null\n");
     for command in std::iter::once(NOTHING).chain(PHASES.iter().map(|phase| phase.command)) {

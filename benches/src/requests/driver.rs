@@ -48,7 +48,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// A device with an endpoint on a domain that has the mappings of `world`.
+    /// Creates a device with an endpoint on a domain that has the mappings of `world`.
     pub fn new(world: &World, cached: bool) -> Self {
         let ranges = [(GuestAddress(RAM), RAM_SIZE)];
         let memory: Arc<GuestMemoryMmap<()>> =
@@ -91,7 +91,7 @@ impl Driver {
         driver
     }
 
-    /// The path of the bus master's accesses.
+    /// Returns the path of the bus master's accesses.
     pub fn viommu(&self) -> Viommu {
         Viommu {
             unit: Arc::clone(self.iommu.unit()),
@@ -99,7 +99,8 @@ impl Driver {
         }
     }
 
-    /// The IOVA of a page that is not mapped: in the 4 MiB after those that are, as a driver's allocator has them.
+    /// Returns the IOVA of a page that is not mapped: in the 4 MiB after those that are, as a driver's allocator has
+    /// them.
     pub fn spare_iova(&self, page: u64) -> u64 {
         self.spare + page % 1024 * PAGE
     }
@@ -110,6 +111,7 @@ impl Driver {
     }
 
     fn send_map(&mut self, iova: u64, address: u64) {
+        // MAP into domain 1, for reading and writing (virtio 1.2, 5.13.6).
         let mut request = vec![3, 0, 0, 0, 1, 0, 0, 0];
         for number in [iova, iova + (PAGE - 1), address] {
             request.extend(number.to_le_bytes());
@@ -120,6 +122,7 @@ impl Driver {
 
     /// Makes an UNMAP of the page at `iova` available.
     pub fn unmap(&mut self, iova: u64) {
+        // UNMAP from domain 1.
         let mut request = vec![4, 0, 0, 0, 1, 0, 0, 0];
         for number in [iova, iova + (PAGE - 1)] {
             request.extend(number.to_le_bytes());
@@ -135,6 +138,7 @@ impl Driver {
         let (readable, writable) = (self.next, self.next + 1);
         self.next = (self.next + 2) % SIZE;
         let tail = place + SLOT;
+        // A status that no device writes, so that a missing one shows.
         self.write(tail, &[0xff; 4]);
         let length = request.len() as u32;
         for (index, descriptor) in [
@@ -148,6 +152,7 @@ impl Driver {
         let entry = RAM + PAGE + 4 + u64::from(self.available % SIZE) * 2;
         self.write(entry, &readable.to_le_bytes());
         self.available = self.available.wrapping_add(1);
+        // After the entry: a device that sees the index reads what is there.
         self.memory
             .store(
                 self.available.to_le(),

@@ -65,7 +65,7 @@ impl Row {
         }
     }
 
-    /// A row of the hits of a device with a cache or without; none of a case that is not for it.
+    /// Creates a row of the hits of a device with a cache or without; none of a case that is not for it.
     fn of_hit(row: &translation::Row, cached: bool) -> Option<Self> {
         let case = match (row.case, cached) {
             (LOOKUP, true) => "lookup, cached",
@@ -136,7 +136,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All that is measured among the mappings of one world.
+/// Returns all that is measured among the mappings of one world.
 fn measure_all(world: &World, effort: Effort) -> Vec<Row> {
     let mut driver = Driver::new(world, true);
     let mut rows: Vec<Row> = CASES
@@ -154,7 +154,7 @@ fn measure_all(world: &World, effort: Effort) -> Vec<Row> {
     rows
 }
 
-/// Nanoseconds for an operation.
+/// Returns the nanoseconds for an operation.
 fn measure(driver: &mut Driver, least: u64, rounds: u32, turn: Turn) -> f64 {
     // Once to warm up, and to learn how many operations fill a round.
     let first = turn(driver, least).as_nanos().max(1);
@@ -165,7 +165,7 @@ fn measure(driver: &mut Driver, least: u64, rounds: u32, turn: Turn) -> f64 {
     lower_quartile(&times).unwrap_or_default()
 }
 
-/// MAP and UNMAP of pages, 32 requests for each notification.
+/// Measures MAP and UNMAP of pages, 32 requests for each notification.
 fn batches(driver: &mut Driver, count: u64) -> Duration {
     let mut taken = Duration::ZERO;
     let pages = 2 * BATCH_PAIRS;
@@ -181,7 +181,7 @@ fn batches(driver: &mut Driver, count: u64) -> Duration {
     taken
 }
 
-/// One request for each notification.
+/// Measures one request for each notification.
 fn alone(driver: &mut Driver, count: u64) -> Duration {
     let mut taken = Duration::ZERO;
     for pair in 0..count.div_ceil(2) {
@@ -194,12 +194,12 @@ fn alone(driver: &mut Driver, count: u64) -> Duration {
     taken
 }
 
-/// Unmappings of what a device has just accessed, each waited for, as a driver does that lets nothing linger.
+/// Measures unmappings of what a device has just accessed, each waited for, as a driver does that lets nothing linger.
 fn strict(driver: &mut Driver, count: u64) -> Duration {
     unmappings(driver, count, 1)
 }
 
-/// The same by a driver that collects them until it flushes.
+/// Measures the same by a driver that collects them until it flushes.
 fn lazy(driver: &mut Driver, count: u64) -> Duration {
     unmappings(driver, count, 2 * BATCH_PAIRS)
 }
@@ -213,6 +213,7 @@ fn unmappings(driver: &mut Driver, count: u64, batch: u64) -> Duration {
         }
         driver.serve(batch as u16);
         for page in pages.clone() {
+            // So that the cache holds what is invalidated then.
             access(driver, driver.spare_iova(page));
         }
         for page in pages {

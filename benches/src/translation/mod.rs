@@ -154,7 +154,7 @@ fn print_table(rows: &mut [Row], regions: u64) {
     print_scaling(rows);
 }
 
-/// What two threads read in the time in which one reads 1, each contender by itself.
+/// Prints what two threads read in the time in which one reads 1, each contender by itself.
 fn print_scaling(rows: &[Row]) {
     let named = |name, mappings| {
         let mut found = rows.iter().filter(move |row| row.case == name);

@@ -15,7 +15,7 @@ use super::world::World;
 /// The domain of every mapping.
 pub const DOMAIN: DomainId = DomainId(0);
 
-/// Who contends.
+/// A contender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// [`viommu::DmaSpace`].
@@ -46,7 +46,7 @@ pub struct Viommu {
 }
 
 impl Viommu {
-    /// With nothing in its cache.
+    /// Creates one with nothing in its cache.
     pub fn new(world: &World) -> Self {
         let config = UnitConfig {
             endpoints: 1,
@@ -59,7 +59,7 @@ impl Viommu {
         Self { unit, space }
     }
 
-    /// Has every mapping of `world` in its cache, if it has one.
+    /// Fills its cache, if it has one, with every mapping of `world`.
     pub fn warm_up(&self, world: &World) {
         world
             .each()
@@ -67,13 +67,13 @@ impl Viommu {
         world.check(&self.space);
     }
 
-    /// Forgets the page at `iova`, and waits until nobody uses it any more.
+    /// Invalidates the page at `iova`, and waits until nobody uses it any more.
     pub fn invalidate(&self, iova: u64) {
         self.unit.invalidate_range(DOMAIN, iova, iova + (PAGE - 1));
         self.wait();
     }
 
-    /// Forgets everything, and waits until nobody uses it any more.
+    /// Invalidates everything, and waits until nobody uses it any more.
     pub fn flush(&self) {
         self.unit.invalidate_all();
         self.wait();
@@ -100,7 +100,7 @@ pub struct TableIommu {
     table: Arc<PageTable>,
 }
 
-/// `IommuMemory` with nothing in its cache.
+/// Creates an `IommuMemory` with nothing in its cache.
 pub fn vm_memory(world: &World) -> VmMemory {
     let iommu = TableIommu {
         iotlb: RwLock::new(Iotlb::new()),
@@ -109,7 +109,7 @@ pub fn vm_memory(world: &World) -> VmMemory {
     IommuMemory::new(GuestMemoryMmap::clone(&world.memory), iommu, true, ())
 }
 
-/// `IommuMemory` with every mapping of `world` in its cache.
+/// Creates an `IommuMemory` with every mapping of `world` in its cache.
 pub fn vm_memory_warm(world: &World) -> VmMemory {
     let memory = vm_memory(world);
     world.each().visit(world.mappings, |iova| {
@@ -120,17 +120,18 @@ pub fn vm_memory_warm(world: &World) -> VmMemory {
 }
 
 impl TableIommu {
-    /// The cache, for changes.
+    /// Returns the cache, for changes.
     pub fn change(&self) -> RwLockWriteGuard<'_, Iotlb> {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         self.iotlb.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The cache, for lookups.
+    /// Returns the cache, for lookups.
     pub fn cache(&self) -> RwLockReadGuard<'_, Iotlb> {
         self.iotlb.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Learns that the page at `iova` leads to `page`.
+    /// Caches that the page at `iova` leads to `page`.
     ///
     /// # Panics
     /// If the cache refuses, which it does not.
@@ -140,7 +141,7 @@ impl TableIommu {
             .expect("the cache takes any mapping");
     }
 
-    /// Learns the mapping of `iova` from the page table.
+    /// Caches the mapping of `iova` in the page table.
     fn fill(&self, iova: GuestAddress) -> bool {
         let walked = self
             .table
@@ -191,7 +192,7 @@ impl Iommu for TableIommu {
     }
 }
 
-/// Has `memory` find the host memory of one access, without making it.
+/// Makes `memory` find the host memory of one access, without making it.
 #[inline(never)]
 pub fn resolve<M: vm_memory::GuestMemory>(memory: &M, address: GuestAddress) {
     let slice = memory

@@ -28,7 +28,7 @@ pub struct Case<'w> {
 }
 
 impl<'w> Case<'w> {
-    /// A case without contenders.
+    /// Creates a case without contenders.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -37,13 +37,13 @@ impl<'w> Case<'w> {
         }
     }
 
-    /// With at least so many operations in a turn, however long they take: where a turn itself takes time to begin.
+    /// Sets the least number of operations in a turn, however long they take: where a turn itself takes time to begin.
     #[must_use]
     pub fn at_least(self, least: u64) -> Self {
         Self { least, ..self }
     }
 
-    /// With one contender more.
+    /// Adds a contender.
     #[must_use]
     pub fn with(mut self, peer: Peer, time: impl FnMut(u64) -> Duration + 'w) -> Self {
         let time = Box::new(time);
@@ -95,6 +95,7 @@ pub fn measure(cases: &mut [Case<'_>], effort: Effort) -> Vec<Vec<f64>> {
         turns.rotate_left(1);
         for (case, side, count) in &turns {
             let time = &mut cases[*case].contenders[*side].time;
+            // What others' turns have thrown out of the processor's caches comes back, untimed.
             let _ = time(count / WARM_UP);
             let taken = time(*count).as_nanos() as f64;
             samples[*case][*side].push(taken / *count as f64);
@@ -111,7 +112,7 @@ pub fn measure(cases: &mut [Case<'_>], effort: Effort) -> Vec<Vec<f64>> {
         .collect()
 }
 
-/// About how many operations take a turn, with everything around them.
+/// Returns about how many operations take a turn, with everything around them.
 ///
 /// The fastest of some tries counts: one that was interrupted would make all turns too short to mean anything.
 fn operations(time: &mut Timer<'_>, turn: Duration, least: u64) -> u64 {
@@ -133,7 +134,7 @@ fn operations(time: &mut Timer<'_>, turn: Duration, least: u64) -> u64 {
     }
 }
 
-/// What reading the clock twice takes: to be left out where a single operation is measured.
+/// Returns the time that reading the clock twice takes: to be left out where a single operation is measured.
 pub fn clock_overhead() -> Duration {
     let mut least = Duration::MAX;
     for _ in 0..1000 {

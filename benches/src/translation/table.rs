@@ -29,12 +29,12 @@ pub struct PageTable {
 }
 
 impl PageTable {
-    /// Bytes of tables for IOVAs up to and including `last`.
+    /// Returns the bytes of tables for IOVAs up to and including `last`.
     pub fn size_for(last: u64) -> u64 {
         (2 + third_level_tables(last)) * PAGE
     }
 
-    /// Tables at `base` in zeroed memory for IOVAs up to and including `last`, none of them mapped.
+    /// Creates tables at `base` in zeroed memory for IOVAs up to and including `last`, none of them mapped.
     pub fn new(memory: Arc<GuestMemoryMmap<()>>, base: u64, last: u64) -> Self {
         let (second, leaves) = (base + PAGE, base + 2 * PAGE);
         let region = Region::new(base, 0, Level::First);
@@ -73,7 +73,7 @@ impl PageTable {
             .expect("tables lie in RAM");
     }
 
-    /// Where the page at `iova` leads, found by a walk.
+    /// Returns where the page at `iova` leads, found by a walk.
     pub fn lookup(&self, iova: u64) -> Option<u64> {
         let mapping = self.translate(EndpointId(0).into(), DomainId(0), iova, Permissions::Read);
         mapping.ok().map(|mapping| mapping.address)

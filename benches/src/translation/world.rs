@@ -53,7 +53,7 @@ pub struct World {
 }
 
 impl World {
-    /// `mappings` pages of 4 KiB, in RAM of `regions` regions of one size.
+    /// Creates a world of `mappings` pages of 4 KiB, in RAM of `regions` regions of one size.
     ///
     /// # Panics
     /// If the host has not enough memory, or a world leads elsewhere than it says.
@@ -101,7 +101,7 @@ impl World {
         }
     }
 
-    /// That `memory`, addressed by IOVA, leads where the mappings say.
+    /// Asserts that `memory`, addressed by IOVA, leads where the mappings say.
     ///
     /// # Panics
     /// If it does not.
@@ -118,43 +118,43 @@ impl World {
         Order::new(addresses, 3 * self.orders.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The random accesses, as IOVA.
+    /// Returns the random accesses, as IOVA.
     pub fn random_iovas(&self) -> Order<'_> {
         self.order(&self.iovas)
     }
 
-    /// The random accesses, as guest physical addresses.
+    /// Returns the random accesses, as guest physical addresses.
     pub fn random_physical(&self) -> Order<'_> {
         self.order(&self.physical)
     }
 
-    /// First IOVA of every mapping, once each before any comes again.
+    /// Returns the first IOVA of every mapping, once each before any comes again.
     pub fn each(&self) -> Order<'_> {
         self.order(&self.each)
     }
 
-    /// First IOVA of slots that are not mapped.
+    /// Returns the first IOVA of slots that are not mapped.
     pub fn holes(&self) -> Order<'_> {
         self.order(&self.holes)
     }
 
-    /// Four adjoining pages that nothing is mapped to.
+    /// Returns the address of four adjoining pages that nothing is mapped to.
     pub fn spare_pages(&self) -> u64 {
         RAM + self.mappings * PAGE
     }
 
-    /// Where mapping `index` begins: the first 32 adjoin each other.
+    /// Returns where mapping `index` begins: the first 32 adjoin each other.
     pub fn iova(&self, index: u64) -> u64 {
         iova_of(index)
     }
 
-    /// Where it leads.
+    /// Returns where it leads.
     pub fn physical(&self, index: u64) -> u64 {
         RAM + self.pages[index as usize] * PAGE
     }
 }
 
-/// Where the IOVA of mapping `index` begins; holes are left out.
+/// Returns where the IOVA of mapping `index` begins; holes are left out.
 fn iova_of(index: u64) -> u64 {
     IOVA + (index + index / (HOLE_EVERY - 1)) * PAGE
 }
@@ -163,7 +163,7 @@ fn hole(index: u64) -> u64 {
     IOVA + (index * HOLE_EVERY + HOLE_EVERY - 1) * PAGE
 }
 
-/// At least `size` bytes of RAM, in regions of one size that adjoin each other.
+/// Creates at least `size` bytes of RAM, in regions of one size that adjoin each other.
 fn ram(size: u64, regions: u64) -> GuestMemoryMmap<()> {
     let each = size.div_ceil(regions).next_multiple_of(PAGE);
     let length = usize::try_from(each).expect("a region fits the host's address space");
@@ -185,8 +185,8 @@ fn shuffle(values: &mut [u64], random: &mut Xoshiro256PlusPlus) {
     }
 }
 
-/// A permutation of `0..count` in which no value is followed by the next higher one, so that no two mappings could be
-/// kept as one.
+/// Returns a permutation of `0..count` in which no value is followed by the next higher one, so that no two mappings
+/// could be kept as one.
 fn permutation(count: u64, random: &mut Xoshiro256PlusPlus) -> Vec<u64> {
     let mut pages: Vec<u64> = (0..count).collect();
     shuffle(&mut pages, random);
@@ -197,7 +197,7 @@ fn permutation(count: u64, random: &mut Xoshiro256PlusPlus) -> Vec<u64> {
     pages
 }
 
-/// Uniformly random accesses: their IOVAs and their guest physical addresses.
+/// Returns uniformly random accesses: their IOVAs and their guest physical addresses.
 fn order(pages: &[u64], random: &mut Xoshiro256PlusPlus) -> (Vec<u64>, Vec<u64>) {
     let length = (pages.len() * ORDER_PER_MAPPING).min(ORDER_MAX);
     (0..length)
@@ -227,12 +227,12 @@ impl<'w> Order<'w> {
         }
     }
 
-    /// How many addresses come before the order begins anew.
+    /// Returns how many addresses come before the order begins anew.
     pub fn len(&self) -> usize {
         self.addresses.len()
     }
 
-    /// Whether there are no addresses.
+    /// Returns whether there are no addresses.
     pub fn is_empty(&self) -> bool {
         self.addresses.is_empty()
     }
@@ -242,7 +242,7 @@ impl<'w> Order<'w> {
         self.next = 0;
     }
 
-    /// The next address that is `wanted`; at least one must be.
+    /// Returns the next address that is `wanted`; at least one must be.
     pub fn next_where(&mut self, wanted: impl Fn(u64) -> bool) -> u64 {
         loop {
             let address = self.some(1)[0];
@@ -252,7 +252,7 @@ impl<'w> Order<'w> {
         }
     }
 
-    /// The next addresses, at most `count` of them; as many as are left before the order begins anew.
+    /// Returns the next addresses, at most `count` of them; as many as are left before the order begins anew.
     pub fn some(&mut self, count: usize) -> &'w [u64] {
         let end = self.addresses.len().min(self.next + count);
         let some = &self.addresses[self.next..end];

@@ -92,7 +92,7 @@ fn changed(wide: bool, changes: &[(u16, bool, u32)]) -> Vec<u8> {
     blob
 }
 
-/// What follows the header: three records of a structure, a pointer and an integer make a good start.
+/// Returns what follows the header: three records of a structure, a pointer and an integer make a good start.
 fn with_header(types: &[u8], strings: &[u8]) -> Vec<u8> {
     let mut out = vec![0x9f, 0xeb, 1, 0];
     let lengths = [24, 0, types.len(), types.len(), strings.len() + 2];

@@ -70,7 +70,7 @@ enum Step {
     Moved,
 }
 
-/// What a guest can see of the generator.
+/// The state of the generator as a guest sees it.
 struct Bank {
     reset: u32,
     select: u32,
@@ -125,6 +125,7 @@ impl Place {
         );
         assert_ne!(result.is_some(), ends, "{call:x?}");
         match action {
+            // By PSCI's numbers (Arm DEN 0022): 1 suspends, 2 switches a core off, 3 one on, 8 and 9 end the system.
             FirmwareAction::CpuOn {
                 cpu,
                 entry,

@@ -171,6 +171,7 @@ fn bytes(part: &Part<'_>) -> Vec<u8> {
 
 /// Sends everything, and then goes away for good, whatever state the packets have led to.
 fn session(mut stream: TcpStream, sent: &[u8]) {
+    // The server may have hung up already, here and below.
     let _ = stream.set_read_timeout(Some(PATIENCE));
     let all = [sent, &packet(b"D").repeat(3)].concat();
     if stream.write_all(&all).is_ok() {
@@ -180,7 +181,7 @@ fn session(mut stream: TcpStream, sent: &[u8]) {
     }
 }
 
-/// A session, and another one that only leaves: after one that was no debugger's, the machine still waits for one.
+/// Runs a session, and another one that only leaves: after one that was no debugger's, the machine still waits for one.
 fn sessions(address: SocketAddr, sent: &[u8]) {
     for sent in [sent, b""] {
         if let Ok(stream) = TcpStream::connect(address) {

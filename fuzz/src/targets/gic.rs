@@ -84,7 +84,7 @@ impl Machine {
         Self { gic, pins }
     }
 
-    /// The offset and width of an access to the distributor.
+    /// Returns the offset and width of an access to the distributor.
     fn place(register: u8, word: u8, size: u8) -> (u64, u32) {
         let (first, words) = DISTRIBUTOR[usize::from(register % 16)];
         let width = [4u32, 4, 1, 2][usize::from(size & 3)];
@@ -92,7 +92,7 @@ impl Machine {
         (first + u64::from(word) % words * 4 + within, width)
     }
 
-    /// Pins are as the state says, by the rules of 3.3 and 4.4.1.
+    /// Asserts that pins are as the state says, by the rules of 3.3 and 4.4.1.
     fn check(&self) {
         let state = self.gic.save().gic;
         for (cpu, pins) in self.pins.iter().enumerate() {

@@ -101,7 +101,7 @@ const ENTRIES: &[&str] = &[
     "=",
 ];
 
-/// A 32-bit ELF file with a section `.modinfo` (Tool Interface Standard, ELF 1.2).
+/// Returns a 32-bit ELF file with a section `.modinfo` (Tool Interface Standard, ELF 1.2).
 fn module(entries: &[(u8, [u8; 4])]) -> Vec<u8> {
     const HEADER: usize = 52;
     const NAMES: &[u8] = b"\0.modinfo\0.shstrtab\0";
@@ -146,7 +146,7 @@ fn module(entries: &[(u8, [u8; 4])]) -> Vec<u8> {
     file
 }
 
-/// `bytes` as xz has them uncompressed: one chunk in one block, with checksums (The .xz File Format 1.2).
+/// Returns `bytes` as xz has them uncompressed: one chunk in one block, with checksums (The .xz File Format 1.2).
 fn xz(bytes: &[u8]) -> Vec<u8> {
     let crc = |bytes: &[u8]| crc32fast::hash(bytes).to_le_bytes();
     let flags = [0, 1];
@@ -248,7 +248,8 @@ fn check_dependencies(needed: &[(u8, u8)]) {
     }
 }
 
-/// The entries of an archive (Linux, Documentation/driver-api/early-userspace/buffer-format.rst): path, mode, contents.
+/// Returns the entries of an archive (Linux, Documentation/driver-api/early-userspace/buffer-format.rst): path, mode,
+/// contents.
 fn entries(mut archive: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
     let mut found = Vec::new();
     while !archive.is_empty() {

@@ -111,7 +111,7 @@ impl Machine {
         Ok(())
     }
 
-    /// The regime of a context, as its registers have it, if it is of the usual kind.
+    /// Returns the regime of a context, as its registers have it, if it is of the usual kind.
     fn regime(&self, context: u64) -> Option<Regime> {
         let read = |register| self.read(0, context * 0x40 + register);
         if read(IMTTBCR) & !0x3f00_3f00 != LONG & if self.leaf == 0 { !0x80 } else { !0x10 } {
@@ -160,7 +160,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Any access of a device: of any length, anywhere.
+    /// Makes any access of a device: of any length, anywhere.
     fn access(&self, u: &mut Unstructured<'_>) -> Result<()> {
         let utlb = u.int_in_range(0..=47usize)?;
         let instance = self.ipmmu.instance(self.leaf).expect("it is there");
@@ -182,7 +182,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Any access to the registers.
+    /// Makes any access to the registers.
     fn touch(&self, u: &mut Unstructured<'_>) -> Result<()> {
         let number = u.int_in_range(0..=self.leaf)?;
         let instance = self.ipmmu.instance(number).expect("it is there");

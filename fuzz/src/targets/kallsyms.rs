@@ -23,7 +23,7 @@ mod spec;
 #[expect(dead_code, reason = "unit tests need more")]
 mod testing;
 
-/// Layouts whose addresses are not those of the tables themselves, of 32-bit and then of 64-bit kernels.
+/// Returns the layouts whose addresses are not those of the tables themselves, of 32-bit and then of 64-bit kernels.
 fn layouts() -> impl Iterator<Item = (bool, &'static testing::Layout)> {
     let narrow = testing::LAYOUTS.iter().map(|layout| (false, layout));
     let wide = testing::AARCH64.iter().map(|layout| (true, layout));
@@ -32,7 +32,8 @@ fn layouts() -> impl Iterator<Item = (bool, &'static testing::Layout)> {
         .filter(|(_, layout)| layout.form != testing::Form::Own)
 }
 
-/// Good tables of a layout, with some bytes around them. Each is made when it is first wanted, for that takes a while.
+/// Returns good tables of a layout, with some bytes around them. Each is made when it is first wanted, for that takes a
+/// while.
 fn good(which: u8) -> &'static [u8] {
     static GOOD: [OnceLock<Vec<u8>>; 32] = [const { OnceLock::new() }; 32];
     let which = usize::from(which) % layouts().count();
@@ -98,7 +99,7 @@ const PIECES: usize = 32;
 /// Symbols that are looked up by their names, for each of which all are gone through.
 const NAMED: usize = 8;
 
-/// A token for each byte value, and the index: what the search starts from.
+/// Returns a token for each byte value, and the index: what the search starts from.
 fn tokens() -> Vec<u8> {
     let mut out = Vec::new();
     let mut index = Vec::new();

@@ -27,7 +27,7 @@ enum Start {
     Empty,
 }
 
-/// Where a raw Image is linked.
+/// The address at which a raw Image is linked.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Base {
     /// The start of the linear mapping in units of 256 MiB, and of 4 KiB behind that.
@@ -43,7 +43,8 @@ impl Base {
         }
     }
 
-    /// How far behind the start of RAM the image has to lie, if kernels are linked so (arch/arm/Kconfig and Makefile).
+    /// Returns how far behind the start of RAM the image has to lie, if kernels are linked so (arch/arm/Kconfig and
+    /// Makefile).
     fn text_offset(self) -> Option<u64> {
         let base = self.address();
         let offset = u64::from(base & 0x0fff_ffff);
@@ -57,7 +58,7 @@ impl Base {
 struct Lists(u8, u8);
 
 impl Lists {
-    /// The bytes at which the lists are in a file of `length` bytes: from its end on, as `.data` lies there.
+    /// Returns the bytes at which the lists are in a file of `length` bytes: from its end on, as `.data` lies there.
     fn places(self, length: usize) -> impl Iterator<Item = usize> {
         let step = 8 + 4 * usize::from(self.1);
         let last = length.saturating_sub(8);
@@ -195,7 +196,7 @@ fn file(case: &Case<'_>) -> Vec<u8> {
     file
 }
 
-/// What `parsed` has to be of a file of which nothing was changed.
+/// Asserts what `parsed` has to be of a file of which nothing was changed.
 fn check(case: &Case<'_>, format: KernelFormat, parsed: &Result<image::Image, LoadError>) {
     let length = usize::from(case.length) * 64;
     match case.start {

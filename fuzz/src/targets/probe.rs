@@ -75,7 +75,7 @@ enum Case<'a> {
     Pieces(&'a [u8]),
 }
 
-/// The expressions of a probe that can stand in `print`.
+/// Returns the expressions of a probe that can stand in `print`.
 fn expressions(text: &str) -> Vec<Expr> {
     let Ok(probe) = parse(text) else {
         return Vec::new();

@@ -159,7 +159,7 @@ impl Place {
         );
     }
 
-    /// The line and the next alarm are the model's.
+    /// Asserts that the line and the next alarm are the model's.
     fn check(&self) {
         let level = self.model.raw && self.model.mask;
         assert_eq!(self.line.is_high(), level, "the line");
@@ -168,7 +168,7 @@ impl Place {
         assert_eq!(self.rtc.next_alarm(), next, "the next alarm");
     }
 
-    /// Time passes as the run loop has it pass: it stops at the alarm.
+    /// Lets time pass as the run loop does: it stops at the alarm.
     fn pass(&mut self, ns: u64) {
         // Enough for any machine; beyond, the clock itself would wrap.
         let end = self.clock.now_ns().saturating_add(ns).min(1 << 63);

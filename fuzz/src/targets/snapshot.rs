@@ -112,7 +112,7 @@ fn files() -> &'static Files {
     })
 }
 
-/// A good snapshot.
+/// Returns a good snapshot.
 pub fn good() -> &'static Snapshot {
     static GOOD: OnceLock<Snapshot> = OnceLock::new();
     GOOD.get_or_init(|| Snapshot::read(&*files().snapshot).expect("a whole one"))
@@ -125,7 +125,7 @@ fn limit(instructions: u64) -> Limits {
     }
 }
 
-/// The sections of a file: what each is, and what it holds.
+/// Returns the sections of a file: what each is, and what it holds.
 fn sections(file: &[u8]) -> Vec<(u32, Vec<u8>)> {
     let mut found = Vec::new();
     let mut rest = &file[HEAD..];
@@ -138,7 +138,7 @@ fn sections(file: &[u8]) -> Vec<(u32, Vec<u8>)> {
     found
 }
 
-/// The file of these sections, with checksums as they should be.
+/// Returns the file of these sections, with checksums as they should be.
 fn joined(head: &[u8], sections: &[(u32, Vec<u8>)]) -> Vec<u8> {
     let mut out = head[..HEAD].to_vec();
     for (kind, contents) in sections {
@@ -153,7 +153,7 @@ fn joined(head: &[u8], sections: &[(u32, Vec<u8>)]) -> Vec<u8> {
     out
 }
 
-/// The value that a path leads to: each byte chooses among the parts of what is there, 255 stays.
+/// Returns the value that a path leads to: each byte chooses among the parts of what is there, 255 stays.
 fn descend<'a>(mut value: &'a mut Value, path: &[u8]) -> &'a mut Value {
     for step in path.iter().filter(|step| **step != 255) {
         let step = usize::from(*step);
@@ -217,7 +217,7 @@ fn change(value: &mut Value, path: &[u8], change: Change) {
     }
 }
 
-/// A good file with values changed.
+/// Returns a good file with values changed.
 fn edited(file: &[u8], edits: &Edits, bytes: &[(u8, u32, u8)]) -> Vec<u8> {
     let mut sections = sections(file);
     for (which, path, how) in edits.iter().take(8) {

@@ -68,7 +68,7 @@ fn words(text: &str) -> Vec<Cow<'_, str>> {
     found
 }
 
-/// A text with changes; `vocabulary` are words, and lines, of the notation.
+/// Returns a text with changes; `vocabulary` are words, and lines, of the notation.
 pub fn edited(text: &str, edits: &[Edit], vocabulary: &[&str], lines: &[&str]) -> String {
     let mut text = text.to_owned();
     for edit in edits.iter().take(16) {
@@ -152,7 +152,7 @@ pub enum Input<'a> {
 }
 
 impl Input<'_> {
-    /// The text.
+    /// Returns the text.
     pub fn text(&self, good: &[&str], vocabulary: &[&str], lines: &[&str]) -> String {
         match self {
             Self::Any(text) => (*text).to_owned(),

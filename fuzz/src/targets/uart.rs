@@ -68,13 +68,13 @@ impl Model {
         self.modem_control & 0x10 != 0
     }
 
-    /// Whether bytes come in from the line.
+    /// Returns whether bytes come in from the line.
     fn hears(&self) -> bool {
         !self.loops() && (self.enabled & 1 != 0 || self.polls >= POLLS)
     }
 
-    /// The lines of the modem: CTS, DSR and DCD of a terminal that is always there, or in loop-back
-    /// RTS, DTR, OUT1, OUT2.
+    /// Returns the lines of the modem: CTS, DSR and DCD of a terminal that is always there, or in loop-back RTS, DTR,
+    /// OUT1, OUT2.
     fn modem(&self) -> u8 {
         if !self.loops() {
             return 0xb0;
@@ -83,7 +83,7 @@ impl Model {
         (out & 2) << 3 | (out & 1) << 5 | (out & 4) << 4 | (out & 8) << 4
     }
 
-    /// The interrupt of highest priority (table IV).
+    /// Returns the interrupt of highest priority (table IV).
     fn cause(&self) -> u8 {
         let wants = |bit: u8| self.enabled & bit != 0;
         let trigger = self

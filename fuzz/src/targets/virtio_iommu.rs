@@ -75,7 +75,7 @@ impl Machine {
         }
     }
 
-    /// As a driver does at first.
+    /// Sets the device up as a driver does at first.
     fn start(&mut self, features: u64) {
         let offered = self.iommu.offered_features();
         let features = features & offered;
@@ -117,7 +117,7 @@ impl Machine {
         self.write(table + u64::from(index % SIZE) * 16, &bytes);
     }
 
-    /// A request that is likely to mean something.
+    /// Sends a request that is likely to mean something.
     fn request(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let mut bytes = vec![u.int_in_range(0..=6)?, 0, 0, 0];
         let domain = u.int_in_range(0..=4u32)?.to_le_bytes();
@@ -126,6 +126,7 @@ impl Machine {
             let page = u64::from(u.int_in_range(0..=15u8)?);
             Ok((page << 12).wrapping_sub(if u.ratio(1, 4)? { 0x8000 } else { 0 }))
         };
+        // 1 attaches, 2 detaches, 3 maps, 4 unmaps; others have an endpoint and room (virtio 1.2, 5.13.6).
         match bytes[0] {
             1 => {
                 let flags = u32::from(u.ratio(1, 4)?).to_le_bytes();
@@ -164,7 +165,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Anything at all in a ring or a buffer.
+    /// Writes anything at all to a ring or a buffer.
     fn poke(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let queue = u.int_in_range(0..=1usize)?;
         let at = RAM + u64::from(u.arbitrary::<u16>()?);
@@ -178,7 +179,7 @@ impl Machine {
         Ok(())
     }
 
-    /// What the device does when it is notified, or polled.
+    /// Does what the device does when it is notified, or polled.
     fn serve(&mut self) {
         let [requests, events] = &mut self.queues;
         let served = self.iommu.process_requests(requests, &self.own);
@@ -190,7 +191,7 @@ impl Machine {
         }
     }
 
-    /// What an access comes to is what the state says.
+    /// Asserts that an access leads where the state says.
     fn check(&self, u: &mut Unstructured<'_>) -> Result<()> {
         let state = self.iommu.save();
         let endpoint = u.choose_index(ENDPOINTS.len())?;
@@ -209,7 +210,7 @@ impl Machine {
     }
 }
 
-/// Where a read of `iova` leads, by the state alone.
+/// Returns where a read of `iova` leads, by the state alone.
 fn resolve(
     state: &VirtioIommuState,
     config: &VirtioIommuConfig,
@@ -219,6 +220,7 @@ fn resolve(
     let Some(id) = state.endpoints[endpoint].domain else {
         let bypass = match config.bypass_config {
             Some(_) => state.bypass,
+            // VIRTIO_IOMMU_F_BYPASS.
             None => state.features & 8 != 0,
         };
         return bypass.then_some(iova);

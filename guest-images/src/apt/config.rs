@@ -21,7 +21,7 @@ const INHERITED: [&str; 8] = [
     "Acquire::ForceIPv6",
 ];
 
-/// The configuration file of a release.
+/// Returns the configuration file of a release.
 pub(super) fn path(root: &Path, suite: &str) -> PathBuf {
     root.join(suite).join("apt.conf")
 }
@@ -58,8 +58,8 @@ pub(super) fn write(
     )
 }
 
-/// The source list: one suite only. (The armhf indexes of some -security and -updates suites do not load.) Security
-/// updates are beside the archive proper, under a name of their own.
+/// Returns the source list: one suite only. (The armhf indexes of some -security and -updates suites do not load.)
+/// Security updates are beside the archive proper, under a name of their own.
 fn sources(suite: &str, architecture: Architecture, mirror: &str, keyrings: &[PathBuf]) -> String {
     let part = if suite.ends_with("-security") {
         "-security"
@@ -77,10 +77,11 @@ fn sources(suite: &str, architecture: Architecture, mirror: &str, keyrings: &[Pa
     )
 }
 
-/// The configuration file; `host` is the dump of the host's own.
+/// Returns the configuration file; `host` is the dump of the host's own.
 fn text(base: &Path, architecture: Architecture, host: &str) -> String {
     let base = base.display();
     let architecture = architecture.name();
+    // As root apt would download as the user `_apt`, who may not be able to write here.
     let mut text = format!(
         "Dir \"{base}/\";\n\
          Dir::State \"{base}/state\";\n\
@@ -100,8 +101,8 @@ fn text(base: &Path, architecture: Architecture, host: &str) -> String {
     text
 }
 
-/// Whether a line of the host's configuration is taken over. One without a value only opens a section, and one with a
-/// quotation mark inside cannot be written down again.
+/// Returns whether a line of the host's configuration is taken over. One without a value only opens a section, and one
+/// with a quotation mark inside cannot be written down again.
 fn is_inherited(line: &str) -> bool {
     INHERITED.iter().any(|prefix| line.starts_with(prefix))
         && !line.ends_with(" \"\";")

@@ -2,7 +2,7 @@
 
 use crate::source::Package;
 
-/// Why an index could not be brought up to date.
+/// The reason for which an index could not be brought up to date.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// The mirror could not be reached.
@@ -67,7 +67,7 @@ pub(crate) fn package(suite: &str, text: &str) -> Option<Package> {
     })
 }
 
-/// The packages that a `Depends` field asks for in exactly one version: those built together with it.
+/// Returns the packages that a `Depends` field asks for in exactly one version: those built together with it.
 fn dependencies(field: &str) -> Vec<String> {
     let exact = |part: &str| {
         let (name, version) = part.trim().split_once(' ')?;

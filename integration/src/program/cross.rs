@@ -21,13 +21,13 @@ pub enum Task {
 }
 
 impl Task {
-    /// Whether it makes a program.
+    /// Returns whether it makes a program.
     const fn builds(self) -> bool {
         matches!(self, Self::Build | Self::Tests)
     }
 
-    /// Cargo's arguments. Lints come from Clippy's compiler in the place of a wrapper, so that they
-    /// take no cargo-clippy of the same version.
+    /// Returns cargo's arguments. Lints come from Clippy's compiler in the place of a wrapper, so that they take no
+    /// cargo-clippy of the same version.
     const fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Build => &["build", "-p", "vmm", "--bin", "vmm"],
@@ -64,7 +64,7 @@ pub fn run(task: Task) -> Result<Option<PathBuf>, String> {
     Ok(Some(made))
 }
 
-/// The program that cargo's messages, one on each line, say it made.
+/// Returns the program that cargo's messages, one on each line, say it made.
 fn executable(messages: &[u8]) -> Option<PathBuf> {
     let lines = messages.split(|byte| *byte == b'\n');
     let messages = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
@@ -72,7 +72,7 @@ fn executable(messages: &[u8]) -> Option<PathBuf> {
     programs.next_back()
 }
 
-/// A directory of its own, since another compiler makes everything anew.
+/// Returns a directory of its own, since another compiler makes everything anew.
 fn target_directory(workspace: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| workspace.join("target"), PathBuf::from)
@@ -92,6 +92,7 @@ fn cargo(task: Task, rust: &CrossRust, target: &Path) -> Command {
             "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
             "-C target-feature=+crt-static",
         )
+        // Cargo would take these flags in the place of the target's own.
         .env_remove("RUSTFLAGS");
     if task.builds() {
         // Symbols would make the machine that it runs in load ten times as much.

@@ -4,7 +4,7 @@ use integration::{Guest, Run};
 
 const ALARM: &str = "/sys/class/rtc/rtc0/wakealarm";
 
-/// What has the guest say how many seconds `wait` took by its real-time clock.
+/// Returns the command that makes the guest say how many seconds `wait` took by its real-time clock.
 fn timed(wait: &str) -> String {
     let now = "read now </sys/class/rtc/rtc0/since_epoch";
     format!(
@@ -12,14 +12,14 @@ fn timed(wait: &str) -> String {
     )
 }
 
-/// A read of the clock's device, which comes back when the alarm interrupts.
+/// Returns a read of the clock's device, which comes back when the alarm interrupts.
 fn wait_for_alarm(seconds: u32) -> String {
     timed(&format!(
         "echo +{seconds} >{ALARM}; head -c 4 /dev/rtc0 >/dev/null"
     ))
 }
 
-/// The seconds that a command [`timed`] took.
+/// Returns the seconds that a command [`timed`] took.
 fn took(run: &Run, command: usize) -> u64 {
     let output = run.output(command);
     let seconds = output.lines().find_map(|line| line.strip_prefix("took "));

@@ -7,7 +7,7 @@ const LENGTHS: [usize; 16] = [
     1, 14, 15, 16, 17, 240, 255, 256, 257, 258, 260, 300, 500, 512, 768, 1000,
 ];
 
-/// A shell at its prompt.
+/// Boots a guest to a shell at its prompt.
 fn shell(host_time: bool) -> Live {
     let guest = Guest::image("ipmmu").cmdline(guest_images::SHELL_WORD);
     let guest = if host_time { guest.host_time() } else { guest };
@@ -25,7 +25,7 @@ fn type_in(live: &mut Live, bytes: &[u8], answer: &str) {
     drop(input);
 }
 
-/// A line of `length` bytes with its end that the shell answers.
+/// Returns a line of `length` bytes with its end that the shell answers.
 fn line(length: usize) -> (Vec<u8>, String) {
     let (start, end) = ("x=", ";echo got=${#x}.\r");
     match length.checked_sub(start.len() + end.len()) {

@@ -25,7 +25,7 @@ impl Disks {
         }
     }
 
-    /// Has the guest copy the source, and what it wrote once more.
+    /// Makes the guest copy the source, and what it wrote once more.
     pub fn boot(&self, guest: Guest, ports: [&str; 3]) -> Run {
         guest
             .disk_at(&self.source, ports[0])
@@ -68,7 +68,7 @@ impl Pieces {
         }
     }
 
-    /// Has the guest copy the pieces.
+    /// Makes the guest copy the pieces.
     pub fn boot(&self, guest: Guest) -> Run {
         let mut guest = guest.disk(&self.source).disk(&self.target);
         for (block, count, skip) in PIECES {

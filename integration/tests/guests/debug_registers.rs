@@ -67,7 +67,7 @@ continue
 continue
 ";
 
-/// The text of a program or module.
+/// Returns the text of a program or module.
 fn source(name: &str) -> PathBuf {
     let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/programs");
     programs.join(name).with_extension("c")
@@ -89,13 +89,13 @@ fn compile(name: &str, directory: &Path) -> PathBuf {
     path
 }
 
-/// The program of `programs/debug.c`, as a disk that holds it and nothing else.
+/// Returns the program of `programs/debug.c`, as a disk that holds it and nothing else.
 fn program() -> integration::Disk {
     let directory = tempfile::tempdir().expect("a directory");
     disk_of(&compile("debug", directory.path()))
 }
 
-/// A file as a disk.
+/// Returns a file as a disk.
 fn disk_of(path: &Path) -> integration::Disk {
     let mut bytes = fs::read(path).expect("a file");
     bytes.resize(bytes.len().next_multiple_of(512), 0);
@@ -157,8 +157,8 @@ fn a_gdb_inside_a_guest_stops_at_hardware_breakpoints_and_watchpoints() {
     }
 }
 
-/// What `programs/kernel_breaks.c` says of a core: there its accesses are done `rounds` times, the handlers see so many
-/// events of each kind, and those of the second kind are at so many bytes, in sum, after the start of the word.
+/// Returns what `programs/kernel_breaks.c` says of a core: there its accesses are done `rounds` times, the handlers see
+/// so many events of each kind, and those of the second kind are at so many bytes, in sum, after the start of the word.
 fn line(when: &str, core: u32, rounds: u32, events: [u32; 3], offset: u32) -> String {
     let (mut words, mut sum) = ([0; 4], 0);
     for round in 1..=rounds {
@@ -174,7 +174,7 @@ fn line(when: &str, core: u32, rounds: u32, events: [u32; 3], offset: u32) -> St
     )
 }
 
-/// A module with handlers of its own sets breakpoints and watchpoints inside a stock kernel.
+/// Runs a module with handlers of its own that sets breakpoints and watchpoints inside a stock kernel.
 fn kernel_breakpoints(image: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     let module = module(image, &source("kernel_breaks"), directory.path());

@@ -31,19 +31,19 @@ fn forked(name: ScenarioName) -> Forked {
     Forked::new(boot).expect("the guest should come to its scenario")
 }
 
-/// The snapshot that most tests go on from.
+/// Returns the snapshot that most tests go on from.
 fn copying() -> &'static Forked {
     static COPYING: OnceLock<Forked> = OnceLock::new();
     COPYING.get_or_init(|| forked(ScenarioName::Copy))
 }
 
-/// One whose guest has its disk taken away and given back.
+/// Returns one whose guest has its disk taken away and given back.
 fn rebinding() -> &'static Forked {
     static REBINDING: OnceLock<Forked> = OnceLock::new();
     REBINDING.get_or_init(|| forked(ScenarioName::Rebind))
 }
 
-/// `runs` runs of the plan in `text`.
+/// Makes `runs` runs of the plan in `text`.
 fn campaign(text: &str, start: &dyn Start, runs: u64) -> Vec<Record> {
     let plan = plan::parse("test", text).expect("a plan");
     let scenario = Scenario::new(plan.scenario);
@@ -53,7 +53,7 @@ fn campaign(text: &str, start: &dyn Start, runs: u64) -> Vec<Record> {
         .collect()
 }
 
-/// One run of the scenario `copy` with this fault.
+/// Returns one run of the scenario `copy` with this fault.
 fn copy_with(fault: &str) -> Record {
     campaign(
         &format!("title = \"t\"\n[[fault]]\n{fault}\n"),
@@ -166,7 +166,7 @@ fn a_function_of_the_kernel_fails() {
     assert_outcome(&failed, Outcome::DeviceLost, "does not work any more");
 }
 
-/// Three runs of a plan, each from a snapshot, after a reboot, and from the snapshot again.
+/// Compares three runs of a plan, each from a snapshot, after a reboot, and from the snapshot again.
 fn each_run_is_that_after_a_reboot(text: &str, start: &Forked) {
     let plan = plan::parse("test", text).expect("a plan");
     let scenario = Scenario::new(plan.scenario);

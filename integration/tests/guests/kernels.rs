@@ -10,7 +10,7 @@ use vmm::vcpu::Width;
 /// Where such a kernel's first byte may be mapped.
 const TEXT: u64 = 0xffff_a5e2_c8e0_0000;
 
-/// From the first byte to where the branch in the header leads (Documentation/arch/arm64/booting.rst): in bytes.
+/// Returns how far the branch in the header leads from the first byte (Documentation/arch/arm64/booting.rst): in bytes.
 fn entry(image: &[u8]) -> u64 {
     let code = u32::from_le_bytes(image[4..8].try_into().expect("four bytes"));
     assert_eq!(code >> 26, 0b000101, "the second instruction is a branch");

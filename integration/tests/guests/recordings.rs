@@ -5,7 +5,7 @@ use vmm::devices::uart::Capture;
 use vmm::machine::{Recorder, Recording};
 use vmm::{DiskConfig, Limits, Reason, Summary};
 
-/// What must be the same: not how often the run loop looked around.
+/// Returns the part of a summary that must be the same: not how often the run loop looked around.
 fn facts(summary: Summary) -> Summary {
     let mut summary = Summary {
         wall_ns: 0,

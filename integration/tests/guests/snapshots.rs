@@ -51,7 +51,7 @@ impl End {
     }
 }
 
-/// Goes on to each of `stops` in turn and then to the end.
+/// Runs to each of `stops` in turn and then to the end.
 fn go_on(machine: &mut Machine, stops: &[u64]) {
     for stop in stops {
         to(machine, *stop);
@@ -68,7 +68,7 @@ fn to(machine: &mut Machine, instructions: u64) {
     assert_eq!(machine.run(limits).reason, Reason::InstructionLimit);
 }
 
-/// A machine with a disk and an entropy device behind an IPMMU.
+/// Returns a machine with a disk and an entropy device behind an IPMMU.
 fn guest(cpus: u8, disk: &integration::Disk) -> Config {
     let overlay = DiskConfig {
         overlay: true,
@@ -81,7 +81,7 @@ fn guest(cpus: u8, disk: &integration::Disk) -> Config {
     guest.run(RACE).config().clone()
 }
 
-/// The number of instructions that the guest takes in all.
+/// Returns the number of instructions that the guest takes in all.
 fn length(config: &Config) -> u64 {
     let mut machine = Machine::builder(config, Box::new(Discard)).build().unwrap();
     go_on(&mut machine, &[]);

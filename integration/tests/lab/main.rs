@@ -9,7 +9,7 @@ use guest_images::Terminal;
 use vmm::lab::{Case, Judged, Lab};
 use vmm::{GuestKernel, KernelChoice};
 
-/// The kernel that a case runs on.
+/// Returns the kernel that a case runs on.
 fn kernel(case: &Case) -> GuestKernel {
     match GuestKernel::obtain(
         &case.machine.image,
@@ -21,7 +21,7 @@ fn kernel(case: &Case) -> GuestKernel {
     }
 }
 
-/// The only case of this name.
+/// Returns the only case of this name.
 fn case(name: &str) -> Case {
     let lab = Lab::shipped().expect("the shipped scenarios are well-formed");
     let mut cases = lab.select(name).expect("a case of that name");

@@ -125,7 +125,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     ))
 }
 
-/// The measurement of a name, written with `-` or `_`.
+/// Returns the measurement of a name, written with `-` or `_`.
 fn find(name: &str) -> Result<&'static Measurement, Error> {
     let same = |other: &str| other.replace('_', "-") == name.replace('_', "-");
     let found = MEASUREMENTS.iter().find(|each| same(each.name));

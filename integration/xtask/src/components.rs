@@ -14,7 +14,7 @@ pub(crate) fn check(names: &[&str]) -> Result<(), Error> {
     }
 }
 
-/// Has rustup install those that are not there.
+/// Makes rustup install those that are not there.
 ///
 /// # Errors
 /// When one still is not.

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-/// Why a command could not do its work, in a sentence for its user.
+/// The reason for which a command could not do its work, in a sentence for its user.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// A program could not be started or watched.
@@ -11,7 +11,7 @@ pub(crate) enum Error {
     Program {
         /// The program's name.
         program: String,
-        /// What the operating system said.
+        /// The host's reason.
         source: io::Error,
     },
     /// A program did not succeed; it has said why.

@@ -58,7 +58,7 @@ impl Graph {
         Some(Self(graph))
     }
 
-    /// The package that a file belongs to: the innermost one whose directory it is in.
+    /// Returns the package that a file belongs to: the innermost one whose directory it is in.
     pub(crate) fn owner(&self, path: &Path) -> Option<&str> {
         let holders = self
             .0
@@ -69,7 +69,7 @@ impl Graph {
             .map(|(name, _)| name.as_str())
     }
 
-    /// Packages, and all that know one of them, directly or through others.
+    /// Returns packages, and all that know one of them, directly or through others.
     pub(crate) fn with_dependants(&self, packages: &BTreeSet<String>) -> BTreeSet<String> {
         let mut found = packages.clone();
         loop {
@@ -84,7 +84,7 @@ impl Graph {
         }
     }
 
-    /// The names of all.
+    /// Returns the names of all.
     pub(crate) fn names(&self) -> BTreeSet<String> {
         self.0.keys().cloned().collect()
     }
@@ -92,7 +92,7 @@ impl Graph {
 
 #[cfg(test)]
 impl Graph {
-    /// A graph of `(name, directory, names that it knows)`; all are libraries.
+    /// Creates a graph of `(name, directory, names that it knows)`; all are libraries.
     pub(crate) fn sample(packages: &[(&str, &str, &[&str])]) -> Self {
         let package = |(name, directory, knows): &(&str, &str, &[&str])| {
             let package = Package {

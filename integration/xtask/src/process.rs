@@ -21,7 +21,7 @@ const TURN: Duration = Duration::from_millis(50);
 /// The number of the signal that came last, 0 for none.
 static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
-/// Has signals noted rather than end this process, so that its children can be ended first.
+/// Makes signals be noted rather than end this process, so that its children can be ended first.
 ///
 /// # Errors
 /// When a handler cannot be set.
@@ -110,8 +110,8 @@ pub(crate) fn run_timed(command: &mut Command, taken: &mut Duration) -> Result<E
     })
 }
 
-/// The processor time in a process's `stat` (proc_pid_stat(5)): its 14th and 15th field. The second, its name, may hold
-/// anything, and ends with the last parenthesis.
+/// Returns the processor time in a process's `stat` (proc_pid_stat(5)): its 14th and 15th field. The second, its name,
+/// may hold anything, and ends with the last parenthesis.
 fn processor_time(stat: &str) -> Option<Duration> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(11);
@@ -132,7 +132,7 @@ pub(crate) fn finish(mut command: Command, what: &str) -> Result<ExitCode, Error
     Err(Error::Failed(what.into()))
 }
 
-/// What a program that ends by itself prints.
+/// Returns what a program that ends by itself prints.
 ///
 /// # Errors
 /// When it cannot be started or does not succeed.
@@ -156,7 +156,7 @@ pub(crate) fn wait(child: &mut Child) -> Result<ExitStatus, Error> {
     wait_with(child, || {})
 }
 
-/// The same, with `look` called from time to time.
+/// Returns the same, with `look` called from time to time.
 fn wait_with(child: &mut Child, mut look: impl FnMut()) -> Result<ExitStatus, Error> {
     loop {
         look();
@@ -175,6 +175,7 @@ fn wait_with(child: &mut Child, mut look: impl FnMut()) -> Result<ExitStatus, Er
 /// Ends a program and all that it started: asks them, and kills those that have not ended some seconds later.
 pub(crate) fn end(child: &mut Child) {
     if let Some(group) = pid(child) {
+        // Who is signalled may have ended already, here and below.
         let _ = kill_process_group(group, Signal::INT);
         let patience = Instant::now();
         while patience.elapsed() < GRACE && matches!(child.try_wait(), Ok(None)) {
@@ -201,7 +202,7 @@ pub(crate) fn end_orphans() {
     }
 }
 
-/// The number of a program's process, which is that of its group too if it was given one.
+/// Returns the number of a program's process, which is that of its group too if it was given one.
 fn pid(child: &Child) -> Option<Pid> {
     Pid::from_raw(i32::try_from(child.id()).ok()?)
 }
@@ -223,7 +224,7 @@ fn children() -> Vec<Pid> {
         .collect()
 }
 
-/// The error of a program that could not be started or watched.
+/// Returns the error of a program that could not be started or watched.
 pub(crate) fn failed(program: &str, source: std::io::Error) -> Error {
     Error::Program {
         program: program.to_string(),

@@ -97,7 +97,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 /// An arrow from the crate that knows to the one that is known.
 type Arrow = (String, String);
 
-/// The crates of the workspace, and the arrows between them.
+/// Returns the crates of the workspace, and the arrows between them.
 fn workspace() -> (BTreeSet<String>, Vec<Arrow>) {
     let cargo = env!("CARGO");
     let output = Command::new(cargo)
@@ -131,7 +131,7 @@ fn workspace() -> (BTreeSet<String>, Vec<Arrow>) {
     (names, arrows)
 }
 
-/// The arrows that are not allowed.
+/// Returns the arrows that are not allowed.
 fn wrong(arrows: &[Arrow]) -> Vec<&Arrow> {
     let may: BTreeMap<_, _> = MAY_KNOW.iter().copied().collect();
     let allowed = |(from, to): &&Arrow| {

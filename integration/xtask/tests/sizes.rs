@@ -13,7 +13,7 @@ fn workspace() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// The Rust files of the repository, by name.
+/// Returns the Rust files of the repository, by name.
 fn sources() -> Vec<(String, String)> {
     let list = Command::new("git")
         .args(["ls-files", "*.rs"])
@@ -28,7 +28,7 @@ fn sources() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The lines of `text` that are too long. A row of a table cannot be broken.
+/// Returns the lines of `text` that are too long. A row of a table cannot be broken.
 fn long_lines(text: &str) -> Vec<usize> {
     let lines = (1..).zip(text.lines());
     lines

@@ -97,6 +97,7 @@ impl<'p> Prepared<'p> {
         let never = |rule: &Rule| Rule {
             when: When {
                 nth: Some(Nth {
+                    // No run comes to so many points: rules count theirs, and none strikes.
                     first: u64::MAX,
                     last: u64::MAX,
                 }),
@@ -135,7 +136,7 @@ impl<'p> Prepared<'p> {
         })
     }
 
-    /// Run `run` of a campaign with this seed.
+    /// Returns the task of run `run` of a campaign with this seed.
     pub fn task(&self, seed: u64, run: u64) -> Task {
         Task {
             run,
@@ -145,7 +146,8 @@ impl<'p> Prepared<'p> {
         }
     }
 
-    /// Run `run` of a walk of every point with this seed: one rule at one point; `None` after the last.
+    /// Returns the task of run `run` of a walk of every point with this seed: one rule at one point; `None` after the
+    /// last.
     pub fn systematic_task(&self, seed: u64, run: u64) -> Option<Task> {
         let mut left = run;
         for (number, (rule, count)) in self.plan.fault.iter().zip(&self.points).enumerate() {
@@ -173,14 +175,13 @@ impl<'p> Prepared<'p> {
         None
     }
 
-    /// How many runs a walk of every point has.
+    /// Returns how many runs a walk of every point has.
     pub fn systematic_runs(&self) -> u64 {
         self.points.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
-    /// Runs those of `tasks` that are not among `done`, `jobs` at a time, and tells `each` of every
-    /// one as it ends, which may change what is kept of it; until all are done, or `stop`. All that
-    /// is done, in order.
+    /// Runs those of `tasks` that are not among `done`, `jobs` at a time, and tells `each` of every one as it ends,
+    /// which may change what is kept of it; until all are done, or `stop`. Returns all that is done, in order.
     ///
     /// # Errors
     /// Those of `each`; what is done by then has been told.
@@ -199,6 +200,7 @@ impl<'p> Prepared<'p> {
         let state = Mutex::new((done, None, each));
         let work = || {
             while !stop.load(Ordering::Relaxed) && !failed.load(Ordering::Relaxed) {
+                // Relaxed will do: each run is taken once, and `state` has a lock.
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(task) = left.get(index).and_then(|run| tasks(*run)) else {
                     return;
@@ -206,6 +208,7 @@ impl<'p> Prepared<'p> {
                 let mut record = self.runner.run(&task, None).record;
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 let (done, error, each) = &mut *state;
+                // A run that could not be written down is not done: it is made again.
                 if let Err(why) = each(&mut record) {
                     failed.store(true, Ordering::Relaxed);
                     error.get_or_insert(why);
@@ -253,6 +256,7 @@ impl<'p> Prepared<'p> {
                 Ok::<(), Infallible>(())
             },
         );
+        // Runs end in any order.
         others.sort_unstable_by_key(|other| other.run);
         (again.len(), others)
     }

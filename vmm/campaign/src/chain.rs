@@ -15,7 +15,7 @@ const END: &[u8] = b"\"}\n";
 pub(super) struct Chain([u8; 32]);
 
 impl Default for Chain {
-    /// That of a journal without a line.
+    /// Returns the chain of a journal without a line.
     fn default() -> Self {
         Self(Sha256::digest(MAGIC).into())
     }
@@ -33,7 +33,7 @@ impl Chain {
         next
     }
 
-    /// The hash up to the end of `line`, and what stands before it in the line; `None` if it is another.
+    /// Returns the hash up to the end of `line`, and what stands before it in the line; `None` if it is another.
     pub fn open<'l>(&self, line: &'l [u8]) -> Option<(Self, &'l [u8])> {
         let line = line.strip_suffix(END)?;
         let (before, found) = line.split_at_checked(line.len().checked_sub(2 * self.0.len())?)?;

@@ -1,4 +1,4 @@
-//! What became of a run.
+//! The outcome of a run, and the evidence for it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use vmm_machine::Reason;
 
 use super::scenario::LOST;
 
-/// What became of a run, from best to worst.
+/// The outcome of a run, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -40,7 +40,7 @@ impl Outcome {
         Self::VmmError,
     ];
 
-    /// In words.
+    /// Returns its name, in words.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Unaffected => "unaffected",
@@ -60,7 +60,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What became of a run, and why it is said.
+/// The verdict on a run, with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// What.
@@ -73,7 +73,7 @@ pub struct Verdict {
     pub stack: Vec<String>,
 }
 
-/// What is known of a run.
+/// The evidence of a run.
 pub struct Evidence<'e> {
     /// Why it ended.
     pub reason: Reason,
@@ -109,7 +109,7 @@ const CRASHES: [&str; 6] = [
 /// What ARM's kernel says before it says what is wrong.
 const CUT: &str = "8<--- cut here ---";
 
-/// A line of the kernel, without its time; none if it is not one.
+/// Returns a line of the kernel, without its time; none if it is not one.
 fn message(line: &str) -> Option<&str> {
     let rest = line.strip_prefix('[')?.trim_start();
     let (time, text) = rest.split_once("] ")?;
@@ -117,7 +117,7 @@ fn message(line: &str) -> Option<&str> {
     time.chars().all(digits).then_some(text.trim_end())
 }
 
-/// The same with numbers that differ from run to run made alike.
+/// Returns the same with numbers that differ from run to run made alike.
 fn key(text: &str) -> String {
     let mut key = String::new();
     for c in text.chars() {
@@ -130,7 +130,7 @@ fn key(text: &str) -> String {
 }
 
 impl Lines {
-    /// The kernel's lines in `console`.
+    /// Returns the kernel's lines in `console`.
     pub fn of(console: &str) -> Self {
         let mut lines = BTreeMap::new();
         for text in console.lines().filter_map(message) {
@@ -139,12 +139,13 @@ impl Lines {
         Self(lines)
     }
 
-    /// The lines of `console` that are not among these, in order.
+    /// Returns the lines of `console` that are not among these, in order.
     fn unusual(&self, console: &str) -> Vec<String> {
         let mut usual = self.0.clone();
         let mut said = Vec::new();
         for text in console.lines().filter_map(message) {
             match usual.get_mut(&key(text)) {
+                // A line that is usual once is unusual the second time.
                 Some(left @ 1..) => *left -= 1,
                 _ if said.len() < MAX_LINES => said.push(text.to_owned()),
                 _ => {}
@@ -154,7 +155,7 @@ impl Lines {
     }
 }
 
-/// How each command ended, in order, as far as they did.
+/// Returns how each command ended, in order, as far as they did.
 pub fn statuses(console: &str) -> Vec<u8> {
     let mut statuses = Vec::new();
     for line in console.lines() {
@@ -172,7 +173,7 @@ pub fn statuses(console: &str) -> Vec<u8> {
     statuses
 }
 
-/// Says what became of a run.
+/// Classifies a run by its evidence.
 pub fn classify(evidence: &Evidence<'_>) -> Verdict {
     let Evidence {
         reason,
@@ -195,6 +196,7 @@ pub fn classify(evidence: &Evidence<'_>) -> Verdict {
         .iter()
         .find(|line| !line.starts_with(CUT))
         .or(stack.first());
+    // From the worst on: a crash explains lost devices and hangs, and not the other way.
     let (outcome, why) = if let Some(first) = headline {
         (Outcome::Crash, first.clone())
     } else if reason == Reason::Reset {

@@ -41,6 +41,7 @@ impl Functions {
             for symbol in kernel.symbols.named(name) {
                 // Plans are for the emulated processor, whose addresses have 32 bits.
                 let va = u32::try_from(symbol.address).map_err(|_| CampaignError::Wide)?;
+                // Bit 0 of a function's address says that it is T32 code (AAPCS32, interworking).
                 places.insert(va & !1, name.to_owned());
             }
             if places.len() == before {
@@ -50,7 +51,7 @@ impl Functions {
         Ok(Self(places))
     }
 
-    /// Has `machine` stop at them, and `injection` asked.
+    /// Makes `machine` stop at them, and ask `injection`.
     pub fn watch(&self, machine: &mut Machine, injection: &Arc<Injection>) {
         if self.0.is_empty() {
             return;

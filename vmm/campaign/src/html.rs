@@ -14,7 +14,7 @@ const MAX_SHOWN: usize = 1_000;
 /// The page's appearance; colours from good to bad, for light and dark screens.
 const STYLE: &str = include_str!("page.css");
 
-/// The class of an outcome in the style.
+/// Returns the class of an outcome in the style.
 const fn class(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Unaffected => "good",
@@ -28,7 +28,7 @@ const fn class(outcome: Outcome) -> &'static str {
 /// Writes the page: it stands alone, and needs no script.
 ///
 /// # Errors
-/// Those of `out`.
+/// `out` cannot be written.
 pub fn write<'r>(
     summary: &Summary,
     records: impl Iterator<Item = &'r Record>,
@@ -65,7 +65,7 @@ pub fn write<'r>(
     writeln!(out, "</body></html>")
 }
 
-/// Outcomes as parts of a bar.
+/// Writes the outcomes as parts of a bar.
 fn bar(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "<div class=\"bar\">")?;
     for group in &summary.groups {

@@ -25,7 +25,7 @@ const VERSION: u32 = 2;
 /// The largest journal that is read, in bytes: some millions of runs.
 const MAX_BYTES: u64 = 4 << 30;
 
-/// What a campaign is: one that differs in any of this is another.
+/// The identity of a campaign: one that differs in any of this is another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// What is written: `viommu-inject`.
@@ -45,7 +45,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// What this version writes.
+    /// Creates the header that this version writes.
     pub fn new(plan: &str, plan_sha256: String, kernel_sha256: String, seed: u64) -> Self {
         Self {
             journal: MAGIC.into(),
@@ -58,7 +58,7 @@ impl Header {
         }
     }
 
-    /// Whether both are of one campaign. A plan is what it says: its file may have another name or place now.
+    /// Returns whether both are of one campaign. A plan is what it says: its file may have another name or place now.
     fn is_same_campaign(&self, other: &Self) -> bool {
         let plan = self.plan.clone();
         *self
@@ -69,7 +69,7 @@ impl Header {
     }
 }
 
-/// Why there is no journal.
+/// The reason for which there is no journal.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The host.
@@ -82,7 +82,7 @@ pub enum JournalError {
         /// Why.
         source: io::Error,
     },
-    /// There is one, and nobody said to go on with it.
+    /// There is one, and it was not asked to be continued.
     #[error("the journal {} has a campaign in it: go on with it by --resume, or name another", .0.display())]
     Exists(PathBuf),
     /// It is of something else.
@@ -117,7 +117,7 @@ pub struct Damage {
     pub what: &'static str,
 }
 
-/// What of a journal's bytes is whole.
+/// The contents of the whole lines of a journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// Its first line; `None` if that is not whole, or not one of a journal.
@@ -150,6 +150,7 @@ impl Journal {
             source,
         };
         let mut options = OpenOptions::new();
+        // An empty file that is there already will do.
         let file = options.create(true).append(true).open(path).map_err(fail)?;
         if file.metadata().map_err(fail)?.len() > 0 {
             return Err(JournalError::Exists(path.into()));
@@ -164,8 +165,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Goes on with the journal at `path`, or begins it if there is none: and the runs that are in
-    /// it. A last line that was not written to its end is taken away.
+    /// Continues the journal at `path`, or begins it if there is none, and returns it with the runs that are in it. A
+    /// last line that was not written to its end is taken away.
     ///
     /// # Errors
     /// It is of another campaign or was changed, or the host refuses.
@@ -210,6 +211,7 @@ impl Journal {
                 });
             }
         }
+        // A line that was cut short by a kill is dropped: its run is made again.
         file.set_len(good as u64).map_err(fail)?;
         file.seek(SeekFrom::End(0)).map_err(fail)?;
         let journal = Self {
@@ -290,7 +292,7 @@ impl Journal {
     }
 }
 
-/// The bytes of the journal in `file`, and what is in them.
+/// Returns the bytes of the journal in `file`, and what is in them.
 fn read(file: &mut File, path: &Path) -> Result<(Vec<u8>, Contents), JournalError> {
     let mut text = Vec::new();
     let read = file.take(MAX_BYTES).read_to_end(&mut text);
@@ -317,7 +319,7 @@ fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
     }
 }
 
-/// What of `text` is whole. A last line without an end is not, and is left out.
+/// Parses what of `text` is whole. A last line without an end is not, and is left out.
 ///
 /// # Errors
 /// The first whole line that is not what was written there.
@@ -362,7 +364,7 @@ const fn changed(line: usize) -> Damage {
     Damage { line, what }
 }
 
-/// In which way a journal is not that of this campaign.
+/// Returns in which way a journal is not that of this campaign.
 fn difference(found: Option<&Header>, wanted: &Header) -> String {
     match found {
         None => "no journal of a campaign".into(),

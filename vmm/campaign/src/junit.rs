@@ -11,7 +11,7 @@ use super::summary::Summary;
 /// Writes every run as a test case, which fails if its outcome is among `denied`; a bug of ours is an error.
 ///
 /// # Errors
-/// Those of `out`.
+/// `out` cannot be written.
 pub fn write<'r>(
     summary: &Summary,
     denied: &[Outcome],

@@ -22,7 +22,7 @@ use vmm_timeline::recording::Recording;
 /// Faults that are kept of a run.
 const MAX_TOLD: usize = 16;
 
-/// What shall happen in a run.
+/// The task of a run.
 #[derive(Clone, Debug)]
 pub struct Task {
     /// Its number, from 0.
@@ -35,7 +35,7 @@ pub struct Task {
     pub point: Option<(usize, u64)>,
 }
 
-/// What became of a run.
+/// The record of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Its number.
@@ -45,7 +45,7 @@ pub struct Record {
     /// In systematic mode: which rule of the plan, from 0, and at which of its points, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point: Option<(usize, u64)>,
-    /// What became of it.
+    /// The verdict.
     pub verdict: Verdict,
     /// How many faults there were.
     pub faults: u64,
@@ -60,9 +60,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// In what `again`, the same run done once more, is another, in words. What
-    /// [`RetentionPolicy`](super::campaign::RetentionPolicy) has taken from this record is not
-    /// looked at.
+    /// Returns in words how `again`, the same run done once more, differs. What
+    /// [`RetentionPolicy`](super::campaign::RetentionPolicy) has taken from this record is not looked at.
     pub fn difference(&self, again: &Self) -> Option<String> {
         let Self {
             run,
@@ -107,14 +106,14 @@ impl Record {
     }
 }
 
-/// The seed of run `run` of a campaign with `seed`.
+/// Returns the seed of run `run` of a campaign with `seed`.
 pub fn seed_of(seed: u64, run: u64) -> u64 {
     // An odd constant brings the seeds of neighbouring runs apart; the generator mixes them.
     let mixed = seed.wrapping_add(run.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     Xoshiro256PlusPlus::seed_from_u64(mixed).next_u64()
 }
 
-/// What all runs of a campaign have in common.
+/// The parts that all runs of a campaign have in common.
 pub struct Runner<'r> {
     /// Where they come from.
     pub start: &'r dyn Start,
@@ -128,7 +127,7 @@ pub struct Runner<'r> {
 
 /// A run that is over.
 pub struct Done {
-    /// What became of it.
+    /// The record.
     pub record: Record,
     /// What happened to the plan.
     pub account: Account,
@@ -142,6 +141,7 @@ impl Runner<'_> {
     /// Runs `task`. A failure of the machine, a panic even, is an outcome like any other.
     pub fn run(&self, task: &Task, recording: Option<&Arc<Recording>>) -> Done {
         let injection = Injection::new();
+        // What is used after a panic is the injection's account, which is changed under a lock.
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             self.attempt(task, &injection, recording)
         }));

@@ -33,7 +33,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// The scenario of this name.
+    /// Creates the scenario of this name.
     pub fn new(name: ScenarioName) -> Self {
         let copy = |part: usize| {
             let blocks = 4 * part;
@@ -67,7 +67,7 @@ impl Scenario {
         }
     }
 
-    /// The machine that it needs, with the disk at `disk`.
+    /// Returns the machine that it needs, with the disk at `disk`.
     pub fn config(&self, kernel: &GuestKernel, disk: &Path) -> Config {
         let mut cmdline = "console=ttyS0 earlycon panic=-1 oops=panic".to_owned();
         for command in &self.commands {
@@ -83,13 +83,13 @@ impl Scenario {
         }
     }
 
-    /// What its machine consists of.
+    /// Returns the board of its machine.
     pub fn board(&self) -> Board {
         Board::new(&machine(self.name, Path::new("")))
     }
 
-    /// Whether the disk, with these bytes, is as it must be after a run in which the commands ended with `statuses`: in
-    /// words, what is wrong.
+    /// Returns in words what is wrong with the disk, with these bytes, after a run in which the commands ended with
+    /// `statuses`.
     pub fn verify(&self, bytes: &[u8], statuses: &[u8]) -> Vec<String> {
         let source = contents();
         let mut wrong = Vec::new();
@@ -100,9 +100,9 @@ impl Scenario {
         for (part, (found, original)) in bytes.chunks(PART).zip(source.chunks(PART)).enumerate() {
             let copied = self.copies.iter().position(|copy| *copy == Some(part));
             let wanted = match copied.map(|command| statuses.get(command)) {
-                // It was told to be a copy.
+                // The command succeeded: it must be a copy.
                 Some(Some(0)) => &source[..PART],
-                // Nobody was told anything.
+                // The command did not succeed: any content will do.
                 Some(_) => continue,
                 None => original,
             };
@@ -117,7 +117,7 @@ impl Scenario {
     }
 }
 
-/// The machine without what the guest runs.
+/// Returns the machine without what the guest runs.
 fn machine(name: ScenarioName, disk: &Path) -> Config {
     let iommus = match name {
         ScenarioName::Copy | ScenarioName::Rebind => vec![IommuConfig::new(IommuModel::Ipmmu)],
@@ -133,7 +133,7 @@ fn machine(name: ScenarioName, disk: &Path) -> Config {
     }
 }
 
-/// What the kernel calls the disk.
+/// Returns what the kernel calls the disk.
 fn disk_name(config: &Config) -> String {
     let board = Board::new(config);
     let disk = board
@@ -146,14 +146,14 @@ fn disk_name(config: &Config) -> String {
 /// How long the disk is, in bytes.
 pub const DISK_BYTES: usize = (1 + COPIES) * PART;
 
-/// What is on the disk at first: noise, and room for copies of it.
+/// Returns what is on the disk at first: noise, and room for copies of it.
 fn contents() -> Vec<u8> {
     let mut bytes = seeded_bytes(CONTENTS, PART);
     bytes.resize(DISK_BYTES, 0);
     bytes
 }
 
-/// A disk for one run.
+/// Returns a disk for one run.
 ///
 /// # Errors
 /// The host has no room for it.

@@ -54,6 +54,7 @@ impl ConsoleSink for Watched {
                     flow = Flow::Stop;
                 }
                 self.line.clear();
+            // Longer than any line that is waited for: the rest is not compared.
             } else if self.line.len() < MAX_LINE {
                 self.line.push(byte);
             }
@@ -66,10 +67,10 @@ impl ConsoleSink for Watched {
 ///
 /// A reboot for each is one way; going on from a snapshot that was taken once is another.
 pub trait Start: Sync {
-    /// A machine at the beginning of the scenario, with `injection` not armed yet.
+    /// Returns a machine at the beginning of the scenario, with `injection` not armed yet.
     ///
     /// # Errors
-    /// Why it does not come there.
+    /// It does not come there: it ended early, or the machine cannot be made.
     fn start(
         &self,
         injection: &Arc<Injection>,
@@ -160,7 +161,7 @@ impl Forked {
     /// Boots the guest once.
     ///
     /// # Errors
-    /// Why it does not come there.
+    /// It does not come there: it ended early, or the machine cannot be made.
     pub fn new(boot: Boot<'_>) -> Result<Self, CampaignError> {
         // A machine with points at which nothing happens, as those have that go on from it.
         let Started { machine, .. } = boot.start(&Injection::new(), None)?;

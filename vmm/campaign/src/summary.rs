@@ -38,8 +38,8 @@ pub struct Reason {
 /// What the kernel says before it says what it was surprised by.
 const CUT: &str = "------------[ cut here ]";
 
-/// Why a run ended as it did, for a table: of a crash also where, as one address is like another, and of a surprise
-/// what it was.
+/// Returns why a run ended as it did, for a table: of a crash also where, as one address is like another, and of a
+/// surprise what it was.
 fn headline(verdict: &Verdict) -> String {
     let Verdict {
         why, said, stack, ..
@@ -100,6 +100,7 @@ impl Summary {
             let (runs, reasons) = groups.entry(record.verdict.outcome).or_default();
             *runs += 1;
             let why: String = headline(&record.verdict).chars().take(MAX_WHY).collect();
+            // Addresses and counts differ from run to run; what is left tells reasons apart.
             let alike = why.replace(|c: char| c.is_ascii_hexdigit(), "");
             let reason = reasons.entry(alike).or_insert(Reason {
                 why,
@@ -112,6 +113,7 @@ impl Summary {
             .into_iter()
             .map(|(outcome, (runs, reasons))| {
                 let mut reasons: Vec<Reason> = reasons.into_values().collect();
+                // The most frequent first.
                 reasons.sort_by_key(|reason| (u64::MAX - reason.runs, reason.example));
                 reasons.truncate(MAX_REASONS);
                 Group {
@@ -124,20 +126,20 @@ impl Summary {
         summary
     }
 
-    /// How many runs ended so.
+    /// Returns how many runs ended so.
     pub fn count(&self, outcome: Outcome) -> u64 {
         let group = self.groups.iter().find(|group| group.outcome == outcome);
         group.map_or(0, |group| group.runs)
     }
 
-    /// The command that repeats run `run`.
+    /// Returns the command that repeats run `run`.
     pub fn command(&self, run: u64) -> String {
         let Self { plan, seed, .. } = self;
         let mode = if self.systematic { " --systematic" } else { "" };
         format!("vmm inject {plan}{mode} --seed {seed} --run {run} --timeline run-{run}.html")
     }
 
-    /// As a table for a person.
+    /// Returns the summary as a table for a person.
     pub fn table(&self) -> String {
         let Self {
             plan, seed, runs, ..

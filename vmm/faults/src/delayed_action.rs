@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use vm_memory::GuestAddress;
 
-/// Most alarms that are waited for: a plan that sets more than that is not served any better.
+/// The most delayed actions that can wait: a plan that sets more than that is not served any better.
 const MAX_DELAYED: usize = 1024;
 
 /// Something to be done at a time of the guest.
@@ -55,7 +55,7 @@ pub struct DelayedActions {
 }
 
 impl DelayedActions {
-    /// Has `alarm` go off at `at` nanoseconds. One too many is forgotten.
+    /// Sets `alarm` to be due at `at` nanoseconds. One that is too many is dropped.
     pub fn set(&mut self, at: u64, alarm: DelayedAction) {
         if self.waiting.len() < MAX_DELAYED {
             self.set += 1;
@@ -63,13 +63,14 @@ impl DelayedActions {
         }
     }
 
-    /// When the next goes off.
+    /// Returns when the next is due.
     pub fn next(&self) -> Option<u64> {
         self.waiting.keys().next().map(|(at, _)| *at)
     }
 
-    /// Those that go off by `now`.
+    /// Takes out those that are due by `now`.
     pub fn due(&mut self, now: u64) -> Vec<DelayedAction> {
+        // Keys count actions, too, so that those of one time keep their order.
         let later = self.waiting.split_off(&(now.saturating_add(1), 0));
         std::mem::replace(&mut self.waiting, later)
             .into_values()

@@ -19,7 +19,7 @@ pub struct DeviceFaults {
 }
 
 impl DeviceFaults {
-    /// Those of `device`.
+    /// Creates the faults of `device`.
     pub fn new(injection: &Arc<Injection>, device: &str) -> Self {
         Self {
             injection: Arc::clone(injection),
@@ -27,7 +27,7 @@ impl DeviceFaults {
         }
     }
 
-    /// The guest has notified the device of a queue. A late one is seen to here.
+    /// Returns what strikes as the guest notifies the device of a queue. A late notification is set here.
     pub fn queue(&self, queue: usize) -> Option<QueueFault> {
         let words = |_: &FaultAction<QueueFault>| format!(" (queue {queue})");
         let action = self.injection.at(&self.device, 1, |_| true, words)?;
@@ -41,8 +41,8 @@ impl DeviceFaults {
         Some(action.fault)
     }
 
-    /// The device has fetched a request's descriptors: the addresses (IOVA) and lengths of its
-    /// `segments`, those first that the device reads. Which of them is to be another, if one is.
+    /// Returns which descriptor of a request that the device has fetched is to be another, if one is. `segments` are
+    /// their addresses (IOVA) and lengths, those first that the device reads.
     pub fn chain(&self, segments: &[(GuestAddress, u32)]) -> Option<ChangedSegment> {
         let words = |action: &FaultAction<ChainFault>| match changed(segments, action) {
             Some(new) => {
@@ -61,27 +61,27 @@ impl DeviceFaults {
         changed(segments, &action)
     }
 
-    /// The driver reads a register that shows `value`; what it sees.
+    /// Returns what the driver sees as it reads a register that shows `value`.
     pub fn read_register(&self, name: &str, value: u32) -> u32 {
         self.injection
             .register_read(&self.device, name, value)
             .unwrap_or(value)
     }
 
-    /// The driver writes `value` to a register; what it takes, if the write is not lost.
+    /// Returns what a register takes as the driver writes `value` to it, if the write is not lost.
     pub fn write_register(&self, name: &str, value: u32) -> Option<u32> {
         self.injection
             .register_write(&self.device, name, value)
             .unwrap_or(Some(value))
     }
 
-    /// A disk executes a request of this type.
+    /// Returns what strikes as a disk executes a request of this type.
     pub fn disk(&self, kind: u32, sector: u64) -> Option<FaultAction<DiskFault>> {
         let words = |_: &FaultAction<DiskFault>| format!(" (type {kind}, sector {sector})");
         self.injection.at(&self.device, 8, |_| true, words)
     }
 
-    /// The device writes this, and reads that, later.
+    /// Makes the device write this, and read that, later.
     pub fn access_later(
         &self,
         delay_ns: u64,
@@ -108,7 +108,7 @@ pub struct ChangedSegment {
     pub len: u32,
 }
 
-/// Which part of a request a fault changes, and what it becomes.
+/// Returns which part of a request a fault changes, and what it becomes.
 fn changed(
     segments: &[(GuestAddress, u32)],
     action: &FaultAction<ChainFault>,

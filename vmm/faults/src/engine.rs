@@ -18,7 +18,7 @@ use super::spec::{FaultPoint, Mask, Rule};
 /// Most faults of a run that are told one by one.
 const MAX_TOLD: usize = 256;
 
-/// A fault that was put in.
+/// A fault that was injected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultRecord {
     /// Guest time, in nanoseconds since power-on.
@@ -39,7 +39,7 @@ pub struct Point {
     pub device: String,
 }
 
-/// What happened to a plan.
+/// The account of a plan at work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Faults, the first of them.
@@ -97,16 +97,17 @@ impl<F> FaultAction<F> {
 }
 
 impl Injection {
-    /// An injection without a plan.
+    /// Creates an injection without a plan.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The machine stands.
+    /// Connects the injection to a machine, which is complete.
     pub fn connect(&self, clock: Arc<dyn Clock>, control: Arc<Control>, names: Vec<String>) {
         // An injection belongs to one machine: a second one has no points.
         let _ = self.connected.set(Connected {
@@ -120,10 +121,11 @@ impl Injection {
         self.connected.get().map_or(0, |c| c.clock.now_ns())
     }
 
-    /// Begins: from now on points count, and `rules` strike as `seed` has it.
+    /// Begins to count points, from now on, and lets `rules` strike as `seed` has it.
     pub fn arm(&self, rules: &[Rule], seed: u64) {
         let now = self.now_ns();
         let mut seeds = Xoshiro256PlusPlus::seed_from_u64(seed);
+        // IOMMUs invalidate what they translated before, so that the rules are asked again.
         self.epoch.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
         state.armed_ns = Some(now);
@@ -135,7 +137,7 @@ impl Injection {
         state.account = Account::default();
     }
 
-    /// What happened so far.
+    /// Returns the account of what happened so far.
     pub fn account(&self) -> Account {
         let state = self.state();
         Account {
@@ -144,7 +146,7 @@ impl Injection {
         }
     }
 
-    /// The name of the bus master with this number; none if nobody numbered it.
+    /// Returns the name of the bus master with this number; none if it has no number.
     pub(crate) fn name(&self, source: Option<SourceId>) -> &str {
         let names = self.connected.get().map(|c| &c.names);
         source
@@ -152,7 +154,7 @@ impl Injection {
             .map_or("", String::as_str)
     }
 
-    /// The guest has come to the function of the probe that these rules wait for.
+    /// Tells the rules that wait for `function` that the guest has come to it.
     pub fn reached(&self, function: &str) {
         let mut state = self.state();
         for active in &mut state.rules {
@@ -162,9 +164,9 @@ impl Injection {
         }
     }
 
-    /// A point has been come to; what strikes there. `fits` says whether a fault of this kind of
-    /// point is about it, and `bits` how many bits a value has that may be flipped. `words` tell
-    /// more of what happens.
+    /// Counts a fault point that has been reached, and returns what strikes there. `fits` says whether a fault of this
+    /// kind of point is about it, and `bits` how many bits a value has that may be flipped. `words` tell more of what
+    /// happens.
     pub fn at<F: PointFault>(
         &self,
         device: &str,
@@ -217,31 +219,32 @@ impl Injection {
         action
     }
 
-    /// Has `alarm` go off `delay_ns` from now.
+    /// Sets `alarm` to be due in `delay_ns` nanoseconds.
     pub fn later(&self, delay_ns: u64, alarm: DelayedAction) {
         let at = self.now_ns().saturating_add(delay_ns);
         self.state().delayed.set(at, alarm);
         if let Some(connected) = self.connected.get() {
+            // The run may be in a slice that ends only after this is due.
             connected.control.recheck();
         }
     }
 
-    /// When the next alarm goes off.
+    /// Returns when the next delayed action is due.
     pub fn next_alarm(&self) -> Option<u64> {
         self.state().delayed.next()
     }
 
-    /// The alarms that have gone off by now, in order.
+    /// Returns the delayed actions that are due by now, in order.
     pub fn due(&self) -> Vec<DelayedAction> {
         self.due_by(self.now_ns())
     }
 
-    /// The alarms that go off by `now`, in nanoseconds since power-on.
+    /// Returns the delayed actions that are due by `now`, in nanoseconds since power-on.
     pub fn due_by(&self, now: u64) -> Vec<DelayedAction> {
         self.state().delayed.due(now)
     }
 
-    /// How often a plan was armed.
+    /// Returns how often a plan was armed.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Relaxed)
     }

@@ -56,6 +56,7 @@ impl Injector for IommuPoints {
                     device: device.into(),
                     status: value,
                 };
+                // Not from here, in the middle of a translation: the run loop does it next.
                 self.injection.later(0, alarm);
                 return None;
             }
@@ -113,7 +114,7 @@ impl Injector for IommuPoints {
     }
 }
 
-/// The name of a register in a plan; that of the older generation where they differ.
+/// Returns the name of a register in a plan; that of the older generation where they differ.
 fn register_name(register: Register) -> String {
     match register {
         Register::Context(_, register) => format!("{register:?}").to_uppercase(),

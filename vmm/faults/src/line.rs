@@ -1,4 +1,4 @@
-//! An interrupt line on which faults are put in.
+//! An interrupt line on which faults are injected.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,7 +27,7 @@ struct Levels {
 }
 
 impl FaultyLine {
-    /// The line of `device`, with the faults of `injection`.
+    /// Creates the line of `device`, with the faults of `injection`.
     pub fn new(line: Arc<dyn Interrupt>, injection: &Arc<Injection>, device: &str) -> Self {
         Self {
             line,
@@ -40,18 +40,19 @@ impl FaultyLine {
     /// Changes the levels and brings the controller's to what it should be.
     fn change(&self, change: impl FnOnce(&mut Levels)) {
         let mut levels = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that the line gets the levels in the order in which they change.
         change(&mut levels);
         levels.shown = levels.forced.unwrap_or(levels.wanted);
         // Also where it seems to be so already: a machine that goes on from a snapshot has lines that were set before.
         self.line.set(levels.shown);
     }
 
-    /// Whatever the device says, the line has this level until it is released.
+    /// Gives the line this level, whatever the device says, until it is released.
     pub fn force(&self, level: bool) {
         self.change(|levels| levels.forced = Some(level));
     }
 
-    /// The line is as the device says.
+    /// Gives the line the level that the device says.
     pub fn release(&self) {
         self.change(|levels| levels.forced = None);
     }
@@ -65,7 +66,7 @@ impl FaultyLine {
         self.injection.later(delay_ns, alarm);
     }
 
-    /// The device raises its interrupt; whether the controller gets to see it.
+    /// Returns whether the controller gets to see that the device raises its interrupt.
     fn raises(&self) -> bool {
         let action = self
             .injection

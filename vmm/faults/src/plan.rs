@@ -29,7 +29,7 @@ pub const MAX_RULES: usize = 64;
 /// Longest name of a device, register or function.
 const MAX_NAME: usize = 128;
 
-/// What is wrong with a plan.
+/// The reason for which a plan is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// It cannot be read, or is not well-formed.
@@ -55,7 +55,7 @@ pub enum PlanError {
     Unknown(String),
 }
 
-/// The plan that `name` means: a shipped one, or a file.
+/// Returns the plan that `name` means: a shipped one, or a file.
 ///
 /// # Errors
 /// There is none, or it is wrong.
@@ -68,12 +68,12 @@ pub fn find(name: &str) -> Result<Plan, PlanError> {
     parse(name, text)
 }
 
-/// Whether `name` is that of a file, and not of a plan that is shipped.
+/// Returns whether `name` is that of a file, and not of a plan that is shipped.
 pub fn is_file(name: &str) -> bool {
     name.ends_with(".toml") || name.contains('/')
 }
 
-/// The plan in `text`, which came from `file`.
+/// Returns the plan in `text`, which came from `file`.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -92,7 +92,7 @@ pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
     Ok(plan)
 }
 
-/// What the types cannot say.
+/// Checks what the types cannot say.
 fn check(rule: &Rule) -> Result<(), TextError> {
     let Rule {
         fault,
@@ -342,7 +342,7 @@ mod tests {
         }
     }
 
-    /// Any fault, with any numbers that it may have.
+    /// Generates any fault, with any numbers that it may have.
     fn faults() -> impl Strategy<Value = Fault> {
         // TOML has signed numbers only.
         let mask = prop::option::of(1..=i64::MAX as u64);

@@ -8,7 +8,7 @@ use super::spec::{
     TranslationFault, WriteFault,
 };
 
-/// What can go wrong at one kind of point.
+/// The faults of one kind of point.
 pub trait PointFault: Clone + Display {
     /// The kind of point.
     const POINT: FaultPoint;

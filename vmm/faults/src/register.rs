@@ -7,7 +7,7 @@ use super::point::PointFault;
 use super::spec::{ReadFault, RegisterFault, WriteFault};
 
 impl Injection {
-    /// The guest reads a register of `device` that shows `value`; what it sees instead.
+    /// Returns what the guest sees instead as it reads a register of `device` that shows `value`.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a register has 32 bits, of which the mask flips some"
@@ -20,7 +20,7 @@ impl Injection {
         seen(&self.register(device, name, value, seen)?)
     }
 
-    /// The guest writes `value` to a register of `device`; what is written instead, if anything is.
+    /// Returns what is written instead as the guest writes `value` to a register of `device`, if anything is.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a register has 32 bits, of which the mask flips some"
@@ -39,7 +39,7 @@ impl Injection {
         Some(written(&self.register(device, name, value, written)?))
     }
 
-    /// What strikes at a register that would have `value`, and has what `instead` says.
+    /// Returns what strikes at a register that would have `value`, and has what `instead` says.
     fn register<F: Display>(
         &self,
         device: &str,

@@ -23,7 +23,7 @@ pub struct Active {
 }
 
 impl Active {
-    /// A rule that has its choices made by `seed`.
+    /// Creates a rule that has its choices made by `seed`.
     pub fn new(rule: &Rule, seed: u64) -> Self {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
         let when = &rule.when;
@@ -46,12 +46,13 @@ impl Active {
         }
     }
 
-    /// The guest has come to the function that the rule waits for.
+    /// Notes that the guest has come to the function that the rule waits for.
     pub fn reached(&mut self) {
         self.open = true;
     }
 
-    /// One of the rule's points has been come to, `since` nanoseconds after the scenario began; whether it strikes.
+    /// Counts one of the rule's points, reached `since` nanoseconds after the scenario began, and returns whether it
+    /// strikes.
     pub fn strikes(&mut self, since: u64) -> bool {
         let when = &self.rule.when;
         if !self.open || when.at.is_some_and(|at| since < at.0) {
@@ -68,27 +69,28 @@ impl Active {
             return false;
         }
         self.struck += 1;
+        // The next strike waits for the function again.
         self.open = self.rule.when.probe.is_none();
         true
     }
 
-    /// Points so far that it was about.
+    /// Returns the number of points so far that it was about.
     pub const fn seen(&self) -> u64 {
         self.seen
     }
 
-    /// A number from 0 to below 1.
+    /// Returns a number from 0 to below 1.
     fn fraction(&mut self) -> f64 {
         // As many bits as there are in the fraction of an f64.
         (self.random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// One of `bits` bits, at least 1, that the seed chooses.
+    /// Returns one of `bits` bits, at least 1, that the seed chooses.
     pub fn bit(&mut self, bits: u32) -> u64 {
         1 << (self.random.next_u64() % u64::from(bits))
     }
 
-    /// A number that the seed chooses.
+    /// Returns a number that the seed chooses.
     pub fn number(&mut self) -> u64 {
         self.random.next_u64()
     }

@@ -7,14 +7,14 @@ use super::engine::Injection;
 use super::plan;
 use super::spec::Rule;
 
-/// The rules of a plan with this text.
+/// Returns the rules of a plan with this text.
 pub fn rules(text: &str) -> Vec<Rule> {
     plan::parse("p", &format!("title = \"t\"\n{text}"))
         .unwrap()
         .fault
 }
 
-/// An injection with this fault, armed.
+/// Returns an injection with this fault, armed.
 pub fn armed(fault: &str) -> Arc<Injection> {
     let injection = Injection::new();
     injection.arm(&rules(&format!("[[fault]]\n{fault}\n")), 1);
@@ -22,7 +22,7 @@ pub fn armed(fault: &str) -> Arc<Injection> {
 }
 
 impl Injection {
-    /// All alarms that are set, which go off by this.
+    /// Takes out all delayed actions that are set.
     pub fn all_alarms(&self) -> Vec<DelayedAction> {
         self.due_by(u64::MAX)
     }

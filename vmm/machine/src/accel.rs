@@ -6,15 +6,15 @@ use super::loader::LoadError;
 use crate::vcpu::kvm::Vm;
 use crate::vcpu::{Acceleration, KvmError, Width};
 
-/// Whether this host's KVM runs guests, of 64 bits at least.
+/// Checks that this host's KVM runs guests, of 64 bits at least.
 ///
 /// # Errors
-/// Why not.
+/// It does not, and why.
 pub fn available() -> Result<(), Error> {
     Ok(Vm::open(Width::Bits64).map(drop)?)
 }
 
-/// What becomes of the configuration's wish for a guest of that width; a machine of KVM when it is KVM.
+/// Chooses how a guest of that width is run, by the configuration's wish: on a machine of KVM when that is returned.
 ///
 /// # Errors
 /// When what was asked for cannot be had.
@@ -29,6 +29,7 @@ fn choose_with<V>(
 ) -> Result<(Acceleration, Option<V>), Error> {
     let why = match (config.accel, config.time) {
         (Accel::Emulated, _) => None,
+        // KVM by name is had or is an error; only `auto` goes without.
         (Accel::Kvm, _) => return Ok((Acceleration::Kvm, Some(open(width)?))),
         (Accel::Auto, TimeMode::Virtual) => {
             Some("virtual time is the emulated processor's alone".to_owned())
@@ -38,6 +39,7 @@ fn choose_with<V>(
             Err(error) => Some(error.to_string()),
         },
     };
+    // The emulated processor has AArch32 only.
     if width == Width::Bits64 {
         return Err(Error::Load {
             path: config.kernel.clone(),

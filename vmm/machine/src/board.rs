@@ -53,25 +53,25 @@ impl Board {
         self.devices.iter().zip(parts)
     }
 
-    /// The names of all devices. Those of bus masters stand at the index that is the
+    /// Returns the names of all devices. Those of bus masters stand at the index that is the
     /// [`SourceId`](viommu::SourceId) of their accesses.
     pub fn names(&self) -> Vec<String> {
         let names = self.devices.iter();
         names.map(|entry| entry.name.clone()).collect()
     }
 
-    /// The names of the devices that share `port`.
+    /// Returns the names of the devices that share `port`.
     pub fn masters(&self, port: Port) -> Vec<&str> {
         let behind = self.devices.iter().filter(|e| e.iommu == Some(port));
         behind.map(|entry| entry.name.as_str()).collect()
     }
 
-    /// The name of IOMMU `index`.
+    /// Returns the name of IOMMU `index`.
     pub fn iommu_name(&self, index: usize) -> Option<&str> {
         self.iommu(index).map(|entry| entry.name.as_str())
     }
 
-    /// What IOMMU `index` calls the place of a device: "uTLB" or "endpoint".
+    /// Returns how IOMMU `index` calls the place of a device: "uTLB" or "endpoint".
     pub fn port_word(&self, index: usize) -> &'static str {
         match self.iommu(index).map(|entry| entry.role) {
             Some(Some(Role::Iommu(model, _))) => model.facts().port_word,
@@ -84,7 +84,7 @@ impl Board {
         devices.find(|entry| entry.iommu_index() == Some(index))
     }
 
-    /// The machine as a table in Markdown.
+    /// Returns the machine as a table in Markdown.
     pub fn table(&self) -> String {
         let mut table =
             String::from("| address | device | interrupt | behind |\n|---|---|---|---|\n");

@@ -35,7 +35,7 @@ impl<'a> MachineBuilder<'a> {
         }
     }
 
-    /// Has `sink`, if there is one, told of all that happens at the IOMMUs.
+    /// Sets the sink, if any, that is told of all that happens at the IOMMUs.
     pub fn iommu_sink(mut self, sink: impl Into<Option<Arc<dyn IommuSink>>>) -> Self {
         self.iommu_sink = sink.into();
         self

@@ -49,7 +49,7 @@ impl DeviceMmio for Port {
     }
 }
 
-/// What a bus has counted, as plain data.
+/// The counts of a bus, as plain data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BusState {
     /// One for each range of registers.
@@ -69,7 +69,7 @@ pub struct SystemBus {
 }
 
 impl SystemBus {
-    /// A bus with RAM only; after each write to a device the `chores` are done that it left behind.
+    /// Creates a bus with RAM only; after each write to a device the `chores` are done that it left behind.
     pub fn new(ram: Arc<GuestMemoryMmap<()>>, deferred_work: Arc<DeferredWork>) -> Self {
         Self {
             ram,
@@ -81,7 +81,7 @@ impl SystemBus {
         }
     }
 
-    /// The guest's RAM.
+    /// Returns the guest's RAM.
     pub fn memory(&self) -> Arc<GuestMemoryMmap<()>> {
         Arc::clone(&self.ram)
     }
@@ -94,7 +94,7 @@ impl SystemBus {
     /// Puts `device` at `range`.
     ///
     /// # Errors
-    /// When something lies there already.
+    /// When another device has these addresses.
     pub fn attach(
         &mut self,
         name: &str,
@@ -114,7 +114,7 @@ impl SystemBus {
         Ok(())
     }
 
-    /// Accesses so far, by device; those of several ranges of one device together.
+    /// Returns the accesses so far, by device; those of several ranges of one device together.
     pub fn accesses(&self) -> BTreeMap<String, DeviceAccesses> {
         let mut accesses = BTreeMap::<String, DeviceAccesses>::new();
         for (name, port) in &self.ports {
@@ -125,7 +125,7 @@ impl SystemBus {
         accesses
     }
 
-    /// What was counted, to be saved.
+    /// Returns the counts, to be saved.
     pub fn save(&self) -> BusState {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let ports = self.ports.iter();
@@ -140,7 +140,7 @@ impl SystemBus {
         }
     }
 
-    /// Goes on from what a bus with the same devices has counted.
+    /// Takes over what a bus with the same devices has counted.
     pub fn restore(&self, saved: &BusState) {
         let BusState { ports, unmapped } = saved;
         for ((_, port), counts) in self.ports.iter().zip(ports) {
@@ -150,7 +150,7 @@ impl SystemBus {
         self.unmapped.store(*unmapped, Ordering::Relaxed);
     }
 
-    /// Accesses so far to which nothing answered.
+    /// Returns the number of accesses so far to unmapped addresses.
     pub fn unmapped(&self) -> u64 {
         self.unmapped.load(Ordering::Relaxed)
     }
@@ -180,6 +180,7 @@ unsafe impl Bus for SystemBus {
         let data = value.to_le_bytes();
         let part = &data[..size.bytes() as usize];
         let written = self.io.mmio_write(MmioAddress(pa), part);
+        // Not before the device is unlocked again: the work locks devices itself.
         self.deferred_work.run();
         written.map_err(|_| self.fault("write", pa))
     }
@@ -187,6 +188,7 @@ unsafe impl Bus for SystemBus {
     fn ram(&self, pa: u64) -> Option<RamPage> {
         let page = GuestAddress(pa & !(PAGE - 1));
         let host = self.ram.get_host_address(page).ok()?;
+        // A page is given out only if all of it is RAM.
         self.ram
             .get_host_address(GuestAddress(page.0 | (PAGE - 1)))
             .ok()?;
@@ -222,6 +224,7 @@ fn word(data: &[u8]) -> u32 {
 }
 
 fn put(data: &mut [u8], value: u32) {
+    // Registers have 32 bits: what is read beyond is zero.
     data.fill(0);
     for (to, from) in data.iter_mut().zip(value.to_le_bytes()) {
         *to = from;

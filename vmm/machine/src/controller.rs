@@ -9,7 +9,7 @@ use super::entry::Irq;
 use super::error::Error;
 use crate::vcpu::kvm;
 
-/// Who brings interrupts to the cores.
+/// The controller that brings interrupts to the cores.
 #[derive(Clone, Debug)]
 pub(super) enum Controller {
     /// The emulated GICv2.
@@ -19,7 +19,7 @@ pub(super) enum Controller {
 }
 
 impl Controller {
-    /// The line of a shared peripheral interrupt.
+    /// Returns the line of a shared peripheral interrupt.
     ///
     /// # Errors
     /// When KVM refuses.
@@ -30,7 +30,7 @@ impl Controller {
         }
     }
 
-    /// The emulated controller, if it is one.
+    /// Returns the emulated controller, if it is one.
     pub const fn emulated(&self) -> Option<&Arc<Gic>> {
         match self {
             Self::Emulated(gic) => Some(gic),
@@ -38,7 +38,7 @@ impl Controller {
         }
     }
 
-    /// The machine of KVM that has the controller, if one does.
+    /// Returns the machine of KVM that has the controller, if one does.
     pub const fn vm(&self) -> Option<&Arc<kvm::Vm>> {
         match self {
             Self::Emulated(_) => None,

@@ -11,13 +11,13 @@ pub struct Irq {
 }
 
 impl Irq {
-    /// The identifier that the interrupt controller gives it.
+    /// Returns the identifier that the interrupt controller gives it.
     pub const fn id(self) -> u32 {
         layout::SPI_BASE + self.spi
     }
 }
 
-/// What other parts of a machine find a device by.
+/// The role by which other parts of a machine find a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The console that the boot loader and the kernel write to.
@@ -30,7 +30,7 @@ pub enum Role {
     Disk(usize),
 }
 
-/// What stands at an entry of an IOMMU.
+/// The part of an IOMMU that stands at an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IommuPart {
     /// The IOMMU of this index in the configuration, with the ports of devices.
@@ -88,7 +88,7 @@ impl Entry {
         }
     }
 
-    /// The index in the configuration of the disk that it is.
+    /// Returns the index in the configuration of the disk that it is.
     pub const fn disk_index(&self) -> Option<usize> {
         match self.role {
             Some(Role::Disk(index)) => Some(index),
@@ -96,7 +96,7 @@ impl Entry {
         }
     }
 
-    /// The index of the IOMMU whose ports are here.
+    /// Returns the index of the IOMMU whose ports are here.
     pub const fn iommu_index(&self) -> Option<usize> {
         match self.role {
             Some(Role::Iommu(_, IommuPart::Instance(index))) => Some(index),
@@ -104,13 +104,13 @@ impl Entry {
         }
     }
 
-    /// The name of its node in the device tree, without the path.
+    /// Returns the name of its node in the device tree, without the path.
     pub fn node_name(&self) -> String {
         let base = self.ranges.first().map_or(0, |range| range.base);
         format!("{}@{base:x}", self.node)
     }
 
-    /// What Linux calls it (drivers/of/device.c, `of_device_make_bus_id`).
+    /// Returns the name that Linux gives it (drivers/of/device.c, `of_device_make_bus_id`).
     pub fn linux_name(&self) -> String {
         let base = self.ranges.first().map_or(0, |range| range.base);
         format!("{base:x}.{}", self.node)

@@ -8,7 +8,7 @@ use super::loader::LoadError;
 use super::saved::WrongMachine;
 use crate::vcpu::KvmError;
 
-/// Why [`MachineBuilder::build`](super::MachineBuilder::build) failed.
+/// The reason for which [`MachineBuilder::build`](super::MachineBuilder::build) failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration makes no sense.
@@ -100,9 +100,9 @@ pub enum Error {
     /// The host refused something the machine needs.
     #[error("cannot {what}: {source}")]
     Host {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
-        /// Why not.
+        /// The reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }

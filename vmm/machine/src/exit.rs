@@ -18,7 +18,7 @@ pub struct DeviceAccesses {
     pub writes: u64,
 }
 
-/// Why the cores left their own world, counted.
+/// The counts of the reasons for which the cores had to be served.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exits {
     /// Register accesses, by device.

@@ -28,7 +28,7 @@ pub(crate) const LEVEL_HIGH: u32 = 4;
 /// Bytes of randomness handed to the kernel.
 pub const SEED_BYTES: usize = 64;
 
-/// What the bootloader tells the kernel.
+/// The facts that the bootloader tells the kernel.
 #[derive(Clone, Debug)]
 pub struct Chosen<'a> {
     /// Command line.
@@ -112,6 +112,7 @@ pub(crate) fn core_devices(fdt: &mut FdtWriter, cpus: u8, platform: Platform) ->
         Irqchip::GicV3 => 0,
     };
     let flags = LEVEL_HIGH | cores;
+    // Private peripheral interrupts are identifiers 16 to 31 (GICv2 IHI 0048B 2.2.1); the binding counts them from 0.
     let ppi = |id: u32| [GIC_PPI, id - 16, flags];
     let timer = fdt.begin_node("timer")?;
     let compatible = match platform.width {
@@ -126,9 +127,11 @@ pub(crate) fn core_devices(fdt: &mut FdtWriter, cpus: u8, platform: Platform) ->
         layout::HYP_TIMER_IRQ,
     ];
     fdt.property_array_u32("interrupts", &irqs.map(ppi).concat())?;
+    // The timer goes on while a core sleeps.
     fdt.property_null("always-on")?;
     fdt.end_node(timer)?;
 
+    // KVM's cores are created without one.
     if !platform.accelerated {
         let pmu = fdt.begin_node("pmu")?;
         fdt.property_string("compatible", "arm,cortex-a15-pmu")?;

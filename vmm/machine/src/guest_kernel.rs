@@ -31,7 +31,7 @@ pub enum KernelChoice {
     },
 }
 
-/// Why a kernel cannot be had.
+/// The reason for which a kernel cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// The image is unknown, or cannot be obtained.
@@ -88,7 +88,7 @@ impl KernelChoice {
         Ok(image)
     }
 
-    /// The registers of the processor that the kernel is for; `None` if its file does not say.
+    /// Returns the registers of the processor that the kernel is for; `None` if its file does not say.
     ///
     /// # Errors
     /// A file is known to be something else.
@@ -151,6 +151,7 @@ impl GuestKernel {
         };
         check_size(&path)?;
         let sha256 = hash_file(&path)?;
+        // A file that is the image's kernel goes with the image's modules.
         let own = [Some(&image.kernel), image.raw_kernel.as_ref()];
         let is_own = |own: &PathBuf| *own == path || hash_file(own).is_ok_and(|own| own == sha256);
         let has_clocks = module.is_some() || own.into_iter().flatten().any(is_own);
@@ -166,7 +167,7 @@ impl GuestKernel {
     }
 }
 
-/// That a file is one, and no larger than a kernel or module can be.
+/// Checks that a file is one, and no larger than a kernel or module can be.
 fn check_size(path: &Path) -> Result<File, KernelError> {
     /// What fits the smallest machine of a scenario by far.
     const MOST: u64 = 64 << 20;

@@ -25,12 +25,12 @@ pub struct Range {
 }
 
 impl Range {
-    /// `size` bytes from `base`.
+    /// Creates a range of `size` bytes from `base`.
     pub const fn new(base: u64, size: u64) -> Self {
         Self { base, size }
     }
 
-    /// The first address after the range.
+    /// Returns the first address after the range.
     pub const fn end(&self) -> u64 {
         self.base + self.size
     }

@@ -123,7 +123,7 @@ impl StopHandle {
         self.0.stop();
     }
 
-    /// Has the machine's observers called ([`StopHandler::interrupted`]) as soon as it can be, and the run go on.
+    /// Calls the machine's observers ([`StopHandler::interrupted`]) as soon as possible, after which the run goes on.
     pub fn interrupt(&self) {
         self.0.interrupt();
     }
@@ -136,7 +136,7 @@ impl Machine {
         MachineBuilder::new(config, console)
     }
 
-    /// A machine of these pieces, without a thread for its devices.
+    /// Creates a machine of these pieces, without a thread for its devices.
     fn from_pieces(config: Config, pieces: Pieces, waker: Arc<Waker>) -> Self {
         let Pieces {
             board,
@@ -180,7 +180,7 @@ impl Machine {
         }
     }
 
-    /// In host time devices work on a thread of their own.
+    /// Starts the thread of their own on which devices work in host time.
     fn start_worker(&mut self) -> Result<(), Error> {
         if self.config.time == TimeMode::Host {
             let lines = self.controller.vm().map(|vm| vm.subscribers());
@@ -196,15 +196,17 @@ impl Machine {
         Ok(())
     }
 
-    /// Has KVM bring notifications of queues to the device thread without the core that makes them.
+    /// Makes KVM bring notifications of queues to the device thread without an exit of the core that makes them.
     fn notify_from_kernel(&self) -> Result<(), Error> {
         let Some(vm) = self.controller.vm() else {
             return Ok(());
         };
         let entries = self.board.devices.iter().filter(|e| e.virtio);
         for (entry, slot) in entries.zip(&self.devices.virtio) {
+            // Poisoned only by a panic that its own thread has reported; another one here would hide it.
             let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
             let notify = entry.ranges[0].base + u64::from(VIRTIO_MMIO_QUEUE_NOTIFY);
+            // The driver writes the number of the queue (virtio 1.2, 4.2.2), so each value has an event of its own.
             for (queue, kick) in (0..).zip(slot.kicks()) {
                 vm.signal_on_write(notify, queue, kick)?;
             }
@@ -220,6 +222,7 @@ impl Machine {
             return Exit { reason };
         }
         let start = Instant::now();
+        // Without a device thread no work is ever pending.
         let nothing = Arc::new(AtomicU64::new(0));
         let alarm = limits
             .wall
@@ -232,6 +235,7 @@ impl Machine {
             silence: Silence::default(),
         }
         .run();
+        // It must not interrupt a later run.
         drop(alarm);
         self.context.uart.flush();
         self.wall += start.elapsed();
@@ -239,7 +243,7 @@ impl Machine {
         Exit { reason }
     }
 
-    /// Where the run first differed from the recording that it goes through again.
+    /// Returns where the run first differed from the recording that it goes through again.
     pub fn divergence(&self) -> Option<&Divergence> {
         match &self.context.pace {
             Pace::Replay(replay) => replay.divergence(),
@@ -247,26 +251,26 @@ impl Machine {
         }
     }
 
-    /// A handle to type on the console. As long as one exists a sleeping guest is waited for.
+    /// Returns a handle to type on the console. As long as one exists a sleeping guest is waited for.
     pub fn console_input(&self) -> ConsoleInput {
         self.context.gate.input()
     }
 
-    /// The same for a person, or another program, that may take its time: in virtual time, too,
-    /// time that the guest idles away then passes as the host's does. When the last such handle is
-    /// gone idle time is skipped as ever, unless the guest goes on without a limit of time and
-    /// shows nothing for two days of its own: then it sleeps rather than spins.
+    /// Returns the same for a person, or another program, that may take its time: in virtual time, too, time that the
+    /// guest idles away then passes as the host's does. When the last such handle is gone idle time is skipped as ever,
+    /// unless the guest goes on without a limit of time and shows nothing for two days of its own: then it sleeps
+    /// rather than spins.
     pub fn persons_input(&self) -> ConsoleInput {
         self.context.gate.persons_input()
     }
 
-    /// The console input that the guest got so far, with its times: the first mebibyte of it. A recording
+    /// Returns the console input that the guest got so far, with its times: the first mebibyte of it. A recording
     /// ([`Recorder`]) has all.
     pub fn console_record(&self) -> Vec<InputRecord> {
         self.context.gate.record()
     }
 
-    /// A handle to end a run from elsewhere.
+    /// Returns a handle to end a run from elsewhere.
     pub fn stop_handle(&self) -> StopHandle {
         StopHandle(Arc::clone(&self.context.control))
     }
@@ -276,8 +280,8 @@ impl Machine {
         self.context.observers.push(observer);
     }
 
-    /// Has the cores stand still and gives them to `look`, which may change them; `None` when they
-    /// cannot be shown. Between two calls of [`run`](Self::run).
+    /// Makes the cores stand still and gives them to `look`, which may change them; `None` when they cannot be shown.
+    /// Between two calls of [`run`](Self::run).
     pub fn with_cores<T>(&mut self, look: impl FnOnce(&mut Cores<'_>) -> T) -> Option<T> {
         let looked = match self.context.vcpus.show() {
             Ok(Some(mut cores)) => Some(look(&mut cores)),
@@ -288,25 +292,25 @@ impl Machine {
         looked
     }
 
-    /// The snapshot that it goes on from, if from one.
+    /// Returns the snapshot that it goes on from, if from one.
     pub fn origin(&self) -> Option<&Snapshot> {
         self.origin.as_ref()
     }
 
-    /// The interpreted cores, to set breakpoints before the first run; `None` when the cores run otherwise.
+    /// Returns the interpreted cores, to set breakpoints before the first run; `None` when the cores run otherwise.
     pub fn cluster(&mut self) -> Option<&mut arm32::Cluster> {
         self.context.vcpus.cluster()
     }
 
-    /// The memory that `device`, such as `disk0` or `rng`, sees: to access it in its place, for example where it has
-    /// no business. Between two calls of [`run`](Self::run) that happens at a defined instruction.
+    /// Returns the memory that `device`, such as `disk0` or `rng`, sees: to access it in its place, for example where
+    /// it has no business. Between two calls of [`run`](Self::run) that happens at a defined instruction.
     pub fn dma_space(&self, device: &str) -> Option<DmaSpace> {
         let mut spaces = self.dma.iter();
         spaces.find_map(|(name, space)| (name == device).then(|| space.clone()))
     }
 
-    /// What is on a disk now, from its `offset` on: `data` is filled with it. Between two calls of
-    /// [`run`](Self::run). What lies beyond its end is zero.
+    /// Fills `data` with what is on a disk now, from its `offset` on. Between two calls of [`run`](Self::run). What
+    /// lies beyond its end is zero.
     ///
     /// # Errors
     /// There is no such disk, or the host cannot read it.
@@ -321,7 +325,7 @@ impl Machine {
         found.storage.read_at(offset, data)
     }
 
-    /// What the overlays of disks take.
+    /// Returns the bytes that the overlays of disks take.
     fn overlays(&self) -> Vec<Option<OverlaySummary>> {
         let slots = self.board.devices.iter().filter(|entry| entry.virtio);
         let slots = slots.zip(&self.devices.virtio);
@@ -333,27 +337,27 @@ impl Machine {
         disks.map(|(_, slot)| summary(slot)).collect()
     }
 
-    /// The guest's clock.
+    /// Returns the guest's clock.
     pub fn clock(&self) -> Arc<dyn vmm_base::Clock> {
         self.context.timing.clock()
     }
 
-    /// How its cores are run.
+    /// Returns how its cores are run.
     pub fn acceleration(&self) -> &Acceleration {
         &self.acceleration
     }
 
-    /// The guest's RAM.
+    /// Returns the guest's RAM.
     pub fn memory(&self) -> Arc<GuestMemoryMmap<()>> {
         self.bus.memory()
     }
 
-    /// What the machine is made of.
+    /// Returns what the machine is made of.
     pub fn board(&self) -> &Board {
         &self.board
     }
 
-    /// What happened so far, in numbers.
+    /// Returns what happened so far, in numbers.
     pub fn summary(&self) -> Summary {
         let instructions = self.context.vcpus.retired();
         let seconds = self.wall.as_secs_f64();

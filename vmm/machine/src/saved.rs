@@ -40,9 +40,9 @@ pub struct MachineState {
     pub iommus: Vec<UnitState>,
     /// The guest's clock.
     pub time: TimeState,
-    /// What the bus has counted.
+    /// The counts of the bus.
     pub bus: BusState,
-    /// What the run loop has counted.
+    /// The counts of the run loop.
     pub run: RunCounters,
     /// Whether a device has work that its driver did not ask for.
     #[serde(rename = "chores")]
@@ -79,7 +79,7 @@ pub struct TimeState {
     pub skipped_ns: u64,
 }
 
-/// Why a saved state does not fit a machine.
+/// The reason for which a saved state does not fit a machine.
 #[derive(Debug, thiserror::Error)]
 pub enum WrongMachine {
     /// Its cores.
@@ -118,7 +118,7 @@ pub enum WrongMachine {
     /// A clock generator of another shape.
     #[error("the saved state is of another kind of clock generator")]
     Clock,
-    /// A time that nobody can wait for.
+    /// A time that is too far away to be waited for.
     #[error("the saved time lies more than a century after power-on")]
     Time,
 }
@@ -129,6 +129,7 @@ pub enum WrongMachine {
 pub struct NotEmulated;
 
 fn lock(slot: &Arc<Mutex<VirtioMmio>>) -> MutexGuard<'_, VirtioMmio> {
+    // Poisoned only by a panic that its own thread has reported; another one here would hide it.
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -146,7 +147,7 @@ fn number(what: &'static str, found: usize, expected: usize) -> Result<(), Wrong
 }
 
 impl Machine {
-    /// The state, to be saved.
+    /// Returns the state, to be saved.
     ///
     /// # Errors
     /// When KVM does not tell.
@@ -204,6 +205,7 @@ impl Machine {
             last,
         } = saved;
         let devices = &self.devices;
+        // What can be counted is checked before anything is changed.
         number("clock generators", clocks.len(), devices.clocks.len())?;
         let (found, expected) = (rtc.iter().count(), devices.rtc.iter().count());
         number("real-time clocks", found, expected)?;
@@ -242,13 +244,14 @@ impl Machine {
         self.context.schedule.restore(*allowance);
         self.context.wires.calls = *calls;
         self.last = *last;
+        // The summary's rate is of what this machine executes itself.
         self.before = self.context.vcpus.retired();
         Ok(())
     }
 }
 
 impl Machine {
-    /// Has the entropy device begin anew with the seed of the configuration.
+    /// Makes the entropy device begin anew with the seed of the configuration.
     pub(super) fn reseed(&mut self) {
         let fresh = Rng::new(noise_seed(&self.config)).save();
         for slot in &self.devices.virtio {
@@ -259,14 +262,14 @@ impl Machine {
 }
 
 impl MachineState {
-    /// What a real-time clock showed at power-on, in seconds since 1970-01-01 00:00 UTC.
+    /// Returns the time that a real-time clock showed at power-on, in seconds since 1970-01-01 00:00 UTC.
     pub(super) fn epoch(&self) -> u32 {
         self.rtc.as_ref().map_or(0, |rtc| rtc.epoch)
     }
 }
 
 impl TimeState {
-    /// Whether a machine can go on from then.
+    /// Checks that a machine can go on from then.
     ///
     /// # Errors
     /// If sums of times would overflow.

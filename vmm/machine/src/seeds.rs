@@ -5,7 +5,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::config::Config;
 
-/// What gets its own stream of the seed.
+/// A purpose that has its own stream of the seed.
 #[derive(Clone, Copy)]
 pub(crate) enum Stream {
     KernelSeed = 1,
@@ -15,10 +15,11 @@ pub(crate) enum Stream {
 /// Returns a seed for one purpose, so that two consumers never share a stream.
 pub(crate) fn derive(seed: u64, stream: Stream) -> u64 {
     let mut mixer = Xoshiro256PlusPlus::seed_from_u64(seed);
+    // Each stream takes the number at its own place in one sequence.
     (0..stream as u32).fold(0, |_, _| mixer.next_u64())
 }
 
-/// The seed of the generator behind a machine's entropy device, which follows from the machine's.
+/// Returns the seed of the generator behind a machine's entropy device, which follows from the machine's.
 pub fn noise_seed(config: &Config) -> u64 {
     derive(config.seed, Stream::Rng)
 }

@@ -26,7 +26,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// The file at `path`, as it is now.
+    /// Returns the file at `path`, as it is now.
     ///
     /// # Errors
     /// It cannot be read.
@@ -38,7 +38,7 @@ impl Source {
         })
     }
 
-    /// The same, with the name of `image` if the file is stored in this user's image cache.
+    /// Returns the same, with the name of `image` if the file is stored in this user's image cache.
     fn with_image(path: &Path, image: Option<&str>) -> io::Result<Self> {
         let mut source = Self::of(path)?;
         let stored = || Cache::open().ok()?.file(&source.sha256);
@@ -49,7 +49,7 @@ impl Source {
     }
 }
 
-/// What a file is to a machine.
+/// The role of a file in a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The kernel.
@@ -63,7 +63,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// How a user says where the file is now.
+    /// Returns how a user says where the file is now.
     pub fn flag(self) -> String {
         match self {
             Self::Kernel => "--kernel FILE".into(),
@@ -85,8 +85,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// Where files are now that a snapshot or a recording names elsewhere. What a file is, its SHA-256
-/// says.
+/// The present places of files that a snapshot or a recording names elsewhere. What a file is, its SHA-256 says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
     /// The kernel.
@@ -123,8 +122,8 @@ impl Moved {
         }
     }
 
-    /// Where the file `source` is now: where the user says, where it was, or, for a part of a guest
-    /// image, in this user's image cache.
+    /// Returns where the file `source` is now: where the user says, where it was, or, for a part of a guest image, in
+    /// this user's image cache.
     ///
     /// # Errors
     /// It is nowhere, or another one.
@@ -163,13 +162,13 @@ fn hash(path: &Path, role: Role) -> Result<String, ReadError> {
     hash_file(path).map_err(|error| needed(reason(&error)))
 }
 
-/// What the host said, without the path, which the sentence has already.
+/// Returns the host's reason, without the path, which the sentence has already.
 fn reason(error: &guest_images::Error) -> String {
     let source = std::error::Error::source(error);
     source.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// The file of this content in the image cache.
+/// Returns the file of this content in the image cache.
 fn in_cache(role: Role, image: &str, sha256: &str) -> Result<PathBuf, ReadError> {
     let missing = |cache: String, advice: String| ReadError::NotInCache {
         role,
@@ -198,8 +197,8 @@ fn in_cache(role: Role, image: &str, sha256: &str) -> Result<PathBuf, ReadError>
 }
 
 impl Config {
-    /// The same machine, with paths that are found from any directory. A link or `..` in a path
-    /// stays what it is.
+    /// Returns the same machine, with paths that are found from any directory. A link or `..` in a path stays what it
+    /// is.
     ///
     /// # Errors
     /// There is no current directory.
@@ -211,17 +210,18 @@ impl Config {
         Ok(config)
     }
 
-    /// The files that the machine is made from, and what each is to it.
+    /// Returns the files that the machine is made from, and what each is to it.
     pub fn files(&self) -> impl Iterator<Item = (Role, &Path)> {
         let disks = self.disks.iter().enumerate();
         let disks = disks.map(|(number, disk)| (Role::Disk(number), disk.path.as_path()));
         let initrd = self.initrd.as_deref().map(|path| (Role::Initrd, path));
+        // Recordings list the files in this order.
         std::iter::once((Role::Kernel, self.kernel.as_path()))
             .chain(initrd)
             .chain(disks)
     }
 
-    /// The same, to be set.
+    /// Returns the same, to be set.
     pub(super) fn files_mut(&mut self) -> impl Iterator<Item = (Role, &mut PathBuf)> {
         let disks = self.disks.iter_mut().enumerate();
         let disks = disks.map(|(number, disk)| (Role::Disk(number), &mut disk.path));
@@ -231,7 +231,7 @@ impl Config {
             .chain(disks)
     }
 
-    /// What the files hold now. A file that cannot be read is left out.
+    /// Returns what the files hold now. A file that cannot be read is left out.
     pub(super) fn sources(&self) -> Vec<Source> {
         let image = self.image.as_deref();
         self.files()

@@ -1,4 +1,4 @@
-//! What alarms are about: the devices of a machine by their names.
+//! The targets of delayed actions: the devices of a machine by their names.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -41,6 +41,7 @@ impl Targets {
         match alarm {
             DelayedAction::Serve { device, queue } => {
                 if let Some(target) = self.devices.get(&device) {
+                    // Poisoned only by a panic that its own thread has reported; another one here would hide it.
                     let mut slot = target.slot.lock().unwrap_or_else(|e| e.into_inner());
                     slot.process_queue(queue);
                 }

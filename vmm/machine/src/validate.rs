@@ -33,6 +33,7 @@ impl Config {
         self.validate_accel()?;
         self.validate_clocks()?;
         self.validate_iommus()?;
+        // The names that a user gives may be those of other devices.
         let mut names = BTreeSet::new();
         let mut devices = Board::new(self).devices.into_iter();
         match devices.find(|entry| !names.insert(entry.name.clone())) {

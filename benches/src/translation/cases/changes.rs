@@ -16,7 +16,7 @@ use crate::translation::rounds::{Case, clock_overhead};
 use crate::translation::table::PAGE;
 use crate::translation::world::Order;
 
-/// Lookups that miss: everything is forgotten first, then each mapping is looked up once.
+/// Returns the cases of lookups that miss: everything is invalidated first, then each mapping is looked up once.
 pub fn misses<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let (viommu, memory) = (&contenders.viommu, &contenders.vm_memory);
     let world = contenders.world;
@@ -49,7 +49,7 @@ fn resolve_all<M: GuestMemory>(memory: &M, iovas: &[u64]) {
     }
 }
 
-/// Forgets everything, unmeasured, whenever the order begins anew.
+/// Invalidates everything, unmeasured, whenever the order begins anew.
 fn passes<'w>(
     mut order: Order<'w>,
     forget: impl Fn() + 'w,
@@ -73,7 +73,7 @@ fn passes<'w>(
     }
 }
 
-/// Pairs of a change to one mapping and its undoing, among the others.
+/// Returns the cases of a change to one mapping and its undoing, among the others.
 pub fn pairs<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let (viommu, memory) = (&contenders.viommu, &contenders.vm_memory);
     let world = contenders.world;
@@ -104,7 +104,7 @@ pub fn pairs<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     ]
 }
 
-/// A mapping that comes, is used as each contender's argument says, and goes.
+/// Returns the case of a mapping that comes, is used as each contender's argument says, and goes.
 fn map_and_unmap<'c>(
     name: &'static str,
     contenders: &'c Contenders<'_>,

@@ -15,14 +15,14 @@ pub const LOOKUP: &str = "lookup, to a host slice";
 /// A case's name: reads.
 pub const READ: &str = "read 64 B, pinned";
 
-/// Lookups and reads.
+/// Returns the cases of lookups and reads.
 pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let mut cases = lookups(contenders);
     cases.extend(reads(contenders));
     cases
 }
 
-/// From an address to host memory, without reading it.
+/// Returns cases that go from an address to host memory, without reading it.
 fn lookups<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let world = contenders.world;
     let (space, memory) = (&contenders.viommu.space, &contenders.vm_memory);
@@ -162,7 +162,7 @@ fn read_dependent<M: GuestMemory>(memory: &M, addresses: &[u64]) {
     }
 }
 
-/// One access of 64 bytes; answers the last byte, which is always 0, though the compiler does not know.
+/// Makes one access of 64 bytes; returns the last byte, which is always 0, though the compiler does not know.
 ///
 /// Never inlined, into a buffer of a length that the compiler does not know: as a device's code calls it, and so that
 /// no contender gains or loses by how its loop was optimised.

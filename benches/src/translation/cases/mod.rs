@@ -26,7 +26,7 @@ pub struct Contenders<'w> {
 }
 
 impl<'w> Contenders<'w> {
-    /// All of them.
+    /// Returns all cases.
     ///
     /// # Panics
     /// If one of them does not lead where the mappings say.
@@ -34,12 +34,12 @@ impl<'w> Contenders<'w> {
         Self::behind(world, Viommu::new(world))
     }
 
-    /// Among how many mappings they look things up.
+    /// Returns among how many mappings they look things up.
     pub fn mappings(&self) -> u64 {
         self.world.mappings
     }
 
-    /// With `viommu` in front of the same mappings of whatever model.
+    /// Creates contenders with `viommu` in front of the same mappings, of whatever model.
     ///
     /// # Panics
     /// If one of them does not lead where the mappings say.

@@ -35,7 +35,7 @@ const BUFFERS: [(u32, u16); CHAIN as usize] = [(16, NEXT), (512, NEXT | WRITE), 
 /// Random accesses lie on multiples of 64; from here on a page has room for a sector.
 const LAST_START: u64 = PAGE - 512;
 
-/// The same chains through each contender.
+/// Returns the case of the same chains through each contender.
 pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let world = contenders.world;
     // The first mappings adjoin each other in IOVA; the plain ring has adjoining pages of its own. What one contender
@@ -64,7 +64,7 @@ pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     vec![case]
 }
 
-/// The device's part for one chain; false if there is none.
+/// Does the device's part for one chain; returns false if there is none.
 fn serve<M: GuestMemory>(queue: &mut Queue, memory: &M) -> bool {
     let Some(chain) = queue.pop_descriptor_chain(memory) else {
         return false;
@@ -146,7 +146,7 @@ impl<'w> Ring<'w> {
         taken
     }
 
-    /// The driver's part, unmeasured: `chains` with new random buffers become available.
+    /// Does the driver's part, unmeasured: makes `chains` with new random buffers available.
     fn drive<M: GuestMemory>(&mut self, memory: &M, chains: u16) {
         let ring = |page: u64, offset: u64| GuestAddress(self.base + page * PAGE + offset);
         for chain in 0..chains {
@@ -168,6 +168,7 @@ impl<'w> Ring<'w> {
                 .expect("the ring is mapped");
         }
         self.available = self.available.wrapping_add(chains);
+        // After the entries: a device that sees the index reads what is there.
         memory
             .store(self.available.to_le(), ring(1, 2), Ordering::Release)
             .expect("the ring is mapped");

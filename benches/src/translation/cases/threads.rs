@@ -20,14 +20,14 @@ pub const ONE_THREAD: &str = "read 64 B, 1 thread";
 /// The same, of both.
 pub const TWO_THREADS: &str = "read 64 B, 2 threads";
 
-/// Mappings that the invalidating thread forgets at a time.
+/// Mappings that the invalidating thread invalidates at a time.
 const BURST: usize = 8;
 /// The fewest reads of a turn: what starting threads takes on a busy host must not count.
 const LEAST: u64 = 1 << 15;
 /// How long it sleeps between.
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// One thread reading, two, and two while another invalidates.
+/// Returns the cases of one thread that reads, of two, and of two while another invalidates.
 #[expect(clippy::cast_possible_truncation, reason = "a page is small")]
 pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let spaces = [(); 2].map(|()| contenders.viommu.space.clone());
@@ -95,7 +95,7 @@ fn physical<'c>(contenders: &'c Contenders<'_>) -> [Order<'c>; 2] {
     [(); 2].map(|()| contenders.world.random_physical())
 }
 
-/// A burst of invalidations of random mappings, and a pause.
+/// Returns a burst of invalidations of random mappings, and a pause.
 fn invalidating<'c>(
     contenders: &'c Contenders<'_>,
     invalidate: impl Fn(u64) + 'c,
@@ -140,6 +140,7 @@ fn reading<'c, B: FnMut() + Send + 'c>(
                         // On this thread's stack: the orders share cache lines.
                         let mut own = order.clone();
                         arrived.fetch_add(1, Ordering::Relaxed);
+                        // All readers begin together.
                         while arrived.load(Ordering::Relaxed) < readers {
                             hint::spin_loop();
                         }

@@ -83,7 +83,7 @@ struct Code {
 }
 
 impl Code {
-    /// A 32-bit instruction, as tables write it.
+    /// Adds a 32-bit instruction, as tables write it.
     fn wide(&mut self, word: u32) {
         let (high, low) = ((word >> 16) as u16, word as u16);
         self.halves
@@ -134,7 +134,7 @@ impl Code {
         }
     }
 
-    /// MOVW and MOVT.
+    /// Adds MOVW and MOVT.
     fn set(&mut self, register: u8, value: u32) {
         let register = u32::from(register);
         for (half, top) in [(value & 0xffff, 0), (value >> 16, 1)] {

@@ -44,7 +44,7 @@ struct Case {
     program: Program,
 }
 
-/// How the program runs the second time.
+/// The way in which the program runs the second time.
 #[derive(Arbitrary, Debug)]
 enum Manner {
     /// In pieces of so many instructions.
@@ -147,7 +147,7 @@ impl Run {
         turns < 4 * BUDGET
     }
 
-    /// The whole run of a case.
+    /// Runs a whole case, and returns its outcome.
     fn whole(
         mut self,
         case: &Case,
@@ -194,7 +194,7 @@ impl Run {
     }
 }
 
-/// What a run comes to.
+/// The outcome of a run.
 #[derive(PartialEq)]
 struct Outcome {
     cores: ClusterState,
@@ -242,8 +242,8 @@ fn second(case: &Case) -> Outcome {
     }
 }
 
-/// Has cores that did not run since their registers were changed from outside select the
-/// translations that they will use.
+/// Makes cores that did not run since their registers were changed from outside select the translations that they will
+/// use.
 fn select(cluster: &mut Cluster) {
     let saved = cluster.save();
     cluster.restore(&saved).expect("it was just saved");
@@ -269,7 +269,7 @@ fn anew(run: &mut Run) {
     run.spare = Some(std::mem::replace(&mut run.cluster, next));
 }
 
-/// Whether the program writes where it executes: without maintenance, it may see either code.
+/// Returns whether the program writes where it executes: without maintenance, it may see either code.
 fn changes_its_code(case: &Case) -> bool {
     let mut executed: BTreeMap<u64, [u8; 4096]> = BTreeMap::new();
     let mut changed = false;

@@ -28,7 +28,7 @@ const SHORT_SECOND: u64 = 0x4000;
 const LONG_SECOND: u64 = 0x5000;
 const LONG_THIRD: u64 = 0x6000;
 
-/// Where a program runs.
+/// The surroundings in which a program runs.
 #[derive(Arbitrary, Debug)]
 pub struct Setting {
     thumb: bool,
@@ -73,7 +73,7 @@ pub enum Pointer {
 }
 
 impl Pointer {
-    /// The value.
+    /// Returns the value.
     pub fn value(self) -> u32 {
         let ram = RAM as u32;
         match self {
@@ -91,7 +91,7 @@ impl Pointer {
     }
 }
 
-/// What page `page` of each repetition is: its physical address, whether it is code, whether it is a device.
+/// Returns what page `page` of each repetition is: its physical address, whether it is code, whether it is a device.
 fn target(page: u64) -> Option<(u64, bool, bool)> {
     match page % PAGES {
         1 => Some((DEVICE, false, true)),
@@ -121,12 +121,12 @@ fn long(page: u64) -> u64 {
 }
 
 impl Setting {
-    /// Whether the program is T32 code.
+    /// Returns whether the program is T32 code.
     pub fn thumb(&self) -> bool {
         self.thumb
     }
 
-    /// Whether the second core runs too.
+    /// Returns whether the second core runs too.
     pub fn both(&self) -> bool {
         self.both
     }

@@ -132,8 +132,9 @@ impl Driver {
         bytes
     }
 
-    /// The initialisation of virtio 1.2, 3.1.1, with the `features` of those that are offered.
+    /// Does the initialisation of virtio 1.2, 3.1.1, with the `features` of those that are offered.
     pub fn start(&mut self, features: u64) {
+        // Reset, ACKNOWLEDGE and DRIVER; below FEATURES_OK and DRIVER_OK (virtio 1.2, 2.1).
         for status in [0, 1, 3] {
             self.set(register::STATUS, status);
         }
@@ -227,7 +228,7 @@ impl Driver {
         self.mem.read_obj(GuestAddress(at + 4)).expect("it is RAM")
     }
 
-    /// A request with data in `parts`; its status.
+    /// Sends a request with data in `parts`; returns its status.
     pub fn request(&mut self, kind: u32, sector: u64, data: &[(u64, u32, bool)]) -> (u8, u32) {
         let mut header = [0; 16];
         header[..4].copy_from_slice(&kind.to_le_bytes());

@@ -70,7 +70,7 @@ struct Case {
 }
 
 impl Driver {
-    /// All of the disk, as the device reads it.
+    /// Returns all of the disk, as the device reads it.
     fn contents(&mut self) -> Vec<u8> {
         let (status, written) = self.request(IN, 0, &[(DATA, DISK_SIZE as u32, true)]);
         assert_eq!((status, written), (0, DISK_SIZE as u32 + 1));
@@ -166,7 +166,7 @@ impl Driver {
         self.ready();
     }
 
-    /// Entropy: as much as there is room for, and not a byte more.
+    /// Requests entropy: as much as there is room for, and not a byte more.
     fn entropy(&mut self, parts: Parts) {
         self.ready();
         let lengths = parts.map(|part| u32::from(part) * 4);
@@ -186,7 +186,7 @@ impl Driver {
         assert!(total < 64 || self.read(DATA, 64) != [0; 64]);
     }
 
-    /// Descriptors of any kind, in `table`.
+    /// Writes descriptors of any kind to `table`.
     fn descriptors(&self, table: u64, list: &[(u16, u16, u8, u8)]) {
         for (index, (at, length, flags, next)) in (0u64..).zip(list.iter().take(16)) {
             // Mostly in RAM; some beyond it, and some that wrap.
@@ -294,7 +294,7 @@ impl Driver {
         }
     }
 
-    /// Rings, registers and the disk may be anything now.
+    /// Notes that rings, registers and the disk may be anything now.
     fn unknown(&mut self) {
         self.live = false;
         if self.kind != Kind::ReadOnly {
@@ -302,7 +302,7 @@ impl Driver {
         }
     }
 
-    /// Another device goes on with what was saved; the changes of an overlay are the disk's, not the device's.
+    /// Lets another device go on with what was saved; the changes of an overlay are the disk's, not the device's.
     fn moved(&mut self) {
         if matches!(self.kind, Kind::Overlay(_)) {
             return;

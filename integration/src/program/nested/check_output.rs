@@ -9,7 +9,7 @@ pub const END: &str = "check ends: ";
 /// Begins a line of the guest's console.
 pub(super) const CONSOLE: &str = "| ";
 
-/// What was said in the outer machine for one check.
+/// The output of one check in the outer machine.
 #[derive(Debug, Default)]
 pub struct CheckOutput {
     /// Lines: the program's own, and its guest's console.
@@ -19,25 +19,25 @@ pub struct CheckOutput {
 }
 
 impl CheckOutput {
-    /// Whether a line of the program's own contains this.
+    /// Returns whether a line of the program's own contains this.
     pub fn program(&self, words: &str) -> bool {
         let mut own = self.lines.iter().filter(|line| !line.starts_with(CONSOLE));
         own.any(|line| line.contains(words))
     }
 
-    /// The guest's console.
+    /// Returns the guest's console.
     pub fn console(&self) -> impl Iterator<Item = &str> {
         self.lines
             .iter()
             .filter_map(|line| line.strip_prefix(CONSOLE))
     }
 
-    /// Whether a line of the guest's console contains this.
+    /// Returns whether a line of the guest's console contains this.
     pub fn guest(&self, words: &str) -> bool {
         self.console().any(|line| line.contains(words))
     }
 
-    /// The program's summary of the run.
+    /// Returns the program's summary of the run.
     pub fn summary(&self) -> Result<Value, String> {
         let own = self.lines.iter().filter(|line| !line.starts_with(CONSOLE));
         let text: Vec<_> = own

@@ -91,7 +91,7 @@ fn program(
     }
 }
 
-/// The checks of a processor whose kernels have 64 bits.
+/// Returns the checks of a processor whose kernels have 64 bits.
 pub fn wide() -> Vec<Check> {
     vec![
         program(
@@ -113,7 +113,7 @@ pub fn wide() -> Vec<Check> {
     ]
 }
 
-/// All checks of a processor whose kernels have 32 bits or 64, or one of each kind.
+/// Returns all checks of a processor whose kernels have 32 bits or 64, or one of each kind.
 pub fn all(quick: bool) -> Vec<Check> {
     let mut checks = vec![
         program(
@@ -258,7 +258,7 @@ pub fn all(quick: bool) -> Vec<Check> {
     checks
 }
 
-/// An arm64 Image (Linux, Documentation/arch/arm64/booting.rst) that waits for interrupts and enables none.
+/// Returns an arm64 Image (Linux, Documentation/arch/arm64/booting.rst) that waits for interrupts and enables none.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the code begins at a small offset"
@@ -278,12 +278,12 @@ fn asleep() -> Vec<u8> {
 }
 
 impl Check {
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> String {
         self.name.to_owned()
     }
 
-    /// The image of its guest, if it has one.
+    /// Returns the image of its guest, if it has one.
     ///
     /// # Errors
     /// A sentence, when it cannot be obtained.
@@ -297,12 +297,12 @@ impl Check {
         name.map(|name| Ok((name, obtain(name)?))).transpose()
     }
 
-    /// Whether it runs the program's unit tests.
+    /// Returns whether it runs the program's unit tests.
     pub fn takes_tests(&self) -> bool {
         matches!(&self.kind, Kind::Program { script, .. } if script.contains("vmm-tests"))
     }
 
-    /// What it needs in the outer machine.
+    /// Returns what it needs in the outer machine.
     ///
     /// # Errors
     /// A sentence.
@@ -323,7 +323,7 @@ impl Check {
         })
     }
 
-    /// What the outer machine does for it.
+    /// Returns the script of what the outer machine does for it.
     pub fn script(&self) -> String {
         let command = match &self.kind {
             Kind::Guest(boot) => boot.command(),
@@ -337,10 +337,10 @@ impl Check {
         )
     }
 
-    /// Whether it holds.
+    /// Checks whether it holds.
     ///
     /// # Errors
-    /// Why not.
+    /// It does not hold, and why.
     pub fn judge(&self, said: &CheckOutput) -> Result<(), String> {
         let Some(status) = said.status else {
             return Err("it did not come to an end".to_owned());

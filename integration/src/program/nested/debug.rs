@@ -35,13 +35,13 @@ pub enum Look {
     },
 }
 
-/// What a saved guest reads.
+/// Returns what a saved guest reads.
 fn content() -> Vec<u8> {
     random_bytes(256 << 10, 23)
 }
 
 impl Look {
-    /// The image that it boots by name.
+    /// Returns the image that it boots by name.
     pub const fn guest(self) -> Option<&'static str> {
         match self {
             Self::Probes(Width::Bits32) => Some("ipmmu"),
@@ -52,7 +52,7 @@ impl Look {
         }
     }
 
-    /// What it needs in the outer machine besides.
+    /// Returns what it needs in the outer machine besides.
     ///
     /// # Errors
     /// A sentence.
@@ -74,7 +74,7 @@ impl Look {
             .map_err(|error| error.to_string())
     }
 
-    /// What the outer machine does; it leaves the exit code in `status`.
+    /// Returns the script of what the outer machine does; it leaves the exit code in `status`.
     pub fn script(self) -> String {
         match self {
             Self::Probes(Width::Bits32) => "vmm boot --accel kvm --cpus 2 --memory 128M --wall-timeout 300 \
@@ -100,10 +100,10 @@ impl Look {
         }
     }
 
-    /// Whether it holds.
+    /// Checks whether it holds.
     ///
     /// # Errors
-    /// Why not.
+    /// It does not hold, and why.
     pub fn judge(self, said: &CheckOutput) -> Result<(), String> {
         let seen = |words: &str| said.lines.iter().any(|line| line.contains(words));
         let wanted: Vec<String> = match self {

@@ -85,7 +85,7 @@ met() { if tail -c +$at /out | grep -q "$1"; then echo "found: $2"; else echo "m
 "#;
 
 impl Guest {
-    /// A value of a register as the protocol sends it.
+    /// Returns a value of a register as the protocol sends it.
     fn sent(self, value: u64) -> String {
         let bytes = value.to_le_bytes();
         bytes[..self.width]
@@ -94,7 +94,7 @@ impl Guest {
             .collect()
     }
 
-    /// What the outer machine does; it leaves the exit code in `status`.
+    /// Returns the script of what the outer machine does; it leaves the exit code in `status`.
     pub fn script(self) -> String {
         let Self {
             image,
@@ -169,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// What the tools say, with a shell of this host.
+    /// Returns what the tools say, with a shell of this host.
     fn shell(script: &str) -> String {
         let script = format!("{}\n{script}", TOOLS.replace("/out", "$out"));
         let output = Command::new("sh").args(["-c", &script]).output().unwrap();

@@ -15,7 +15,7 @@ const SEED: u64 = 29;
 /// Size of a disk.
 const DISK: usize = 1 << 20;
 
-/// What a guest does in a check.
+/// The boot of a guest in a check.
 #[derive(Clone, Copy, Debug)]
 pub struct Boot {
     pub image: &'static str,
@@ -32,7 +32,7 @@ pub struct Boot {
     pub more: &'static [More],
 }
 
-/// What a guest may do besides.
+/// A thing that a guest does besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum More {
     /// Take its disk from its driver and give it back.
@@ -44,13 +44,13 @@ pub enum More {
     Stray,
 }
 
-/// What the guest's disk holds.
+/// Returns what the guest's disk holds.
 pub fn content() -> Vec<u8> {
     random_bytes(DISK, 17)
 }
 
 impl Boot {
-    /// What the guest does, in this order.
+    /// Returns what the guest does, in this order.
     pub fn commands(&self) -> Vec<String> {
         let mut commands = vec![
             "uname -m; grep -c ^processor /proc/cpuinfo",
@@ -143,7 +143,7 @@ impl Boot {
         }
     }
 
-    /// What the program's summary says: everything was translated, and nothing was refused.
+    /// Checks the program's summary: everything was translated, and nothing was refused.
     fn judge_summary(&self, summary: &Value) -> Result<(), String> {
         if summary["kvm"] != true {
             return Err("it was not run by KVM".to_owned());
@@ -195,7 +195,7 @@ impl Boot {
     }
 }
 
-/// Whether the guest read bytes that its entropy device is to have given it.
+/// Returns whether the guest read bytes that its entropy device is to have given it.
 fn is_noise(said: &CheckOutput) -> bool {
     let mut stream = vec![0; 64 << 10];
     let config = Config {

@@ -2,7 +2,7 @@
 
 use guest_images::{Cache, Image, Terminal};
 
-/// An image, obtained if need be.
+/// Returns an image, obtained if need be.
 ///
 /// # Errors
 /// A sentence.

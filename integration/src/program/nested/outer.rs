@@ -33,7 +33,7 @@ pub enum Processor {
 }
 
 impl Processor {
-    /// What QEMU calls it.
+    /// Returns QEMU's name for it.
     const fn name(self) -> &'static str {
         match self {
             Self::CortexA57 => "cortex-a57",
@@ -42,7 +42,7 @@ impl Processor {
     }
 }
 
-/// What an outer machine is made of.
+/// The hardware of an outer machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Hardware {
     pub processor: Processor,
@@ -59,7 +59,7 @@ pub struct Outer {
 }
 
 impl Outer {
-    /// A machine that makes `checks` with `programs`, of which each has its path in there.
+    /// Creates a machine that makes `checks` with `programs`, of which each has its path in there.
     ///
     /// # Errors
     /// A sentence.
@@ -131,6 +131,7 @@ impl Outer {
             .args(["-append", "console=ttyAMA0 quiet panic=-1"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
+        // QEMU ends when this program does, however that happens.
         guest_images::host::keep(&mut qemu);
         let child = qemu
             .spawn()
@@ -161,13 +162,13 @@ pub struct Begun {
 }
 
 impl Begun {
-    /// Whole seconds since it began.
+    /// Returns the whole seconds since it began.
     pub fn seconds(&self) -> u64 {
         self.since.elapsed().as_secs()
     }
 }
 
-/// What the outer machine says, taken apart.
+/// The output of the outer machine, taken apart.
 #[derive(Debug, Default)]
 struct Transcript {
     current: Option<Begun>,
@@ -229,7 +230,7 @@ impl Transcript {
     }
 }
 
-/// The lines of a stream, from a thread that ends with it.
+/// Returns the lines of a stream, from a thread that ends with it.
 fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     let (to, from) = channel();
     std::thread::spawn(move || {
@@ -246,7 +247,7 @@ fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     from
 }
 
-/// A file of this host for the outer machine.
+/// Returns a file of this host for the outer machine.
 fn file(path: &str, mode: u32, from: &Path) -> Result<GuestFile, String> {
     let bytes = std::fs::read(from)
         .map_err(|error| format!("{} cannot be read: {error}", from.display()))?;

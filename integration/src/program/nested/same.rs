@@ -17,7 +17,7 @@ const SEED: u64 = 31;
 /// Numbers of a summary that come from the host.
 const OF_THE_HOST: [&str; 2] = ["wall_ns", "mips"];
 
-/// What the outer machine does.
+/// Returns the script of what the outer machine does.
 pub fn script() -> String {
     format!(
         "vmm boot --accel emulated --cpus 2 --wall-timeout 400 --json /summary --console /console \
@@ -30,17 +30,17 @@ pub fn script() -> String {
     )
 }
 
-/// Whether the run in the outer machine was that of this host.
+/// Checks that the run in the outer machine was that of this host.
 ///
 /// # Errors
-/// Returns the first number or line that differs.
+/// The first number or line that differs.
 pub fn judge(said: &CheckOutput) -> Result<(), String> {
     let run = here(&disk::of(&content()));
     let summary = serde_json::to_value(&run.summary).map_err(|error| error.to_string())?;
     compare(&summary, &run.text(), said)
 }
 
-/// The run on this host.
+/// Returns the run on this host.
 fn here(disk: &Disk) -> Run {
     Guest::image(IMAGE)
         .cpus(2)

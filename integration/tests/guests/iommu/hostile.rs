@@ -38,7 +38,7 @@ fn survives(nonsense: &str) -> Run {
     run
 }
 
-/// Faults and bus errors of all devices.
+/// Returns the faults and bus errors of all devices.
 pub(crate) fn refused(run: &Run) -> (u64, u64) {
     let utlbs = run.summary.iommus.iter().flat_map(|iommu| &iommu.utlbs);
     utlbs.fold((0, 0), |(faults, errors), utlb| {

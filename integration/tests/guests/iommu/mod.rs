@@ -8,13 +8,13 @@ mod transfers;
 use integration::Run;
 use vmm::{IommuSummary, UtlbSummary};
 
-/// What happened at the IOMMU `name`.
+/// Returns what happened at the IOMMU `name`.
 fn iommu<'r>(run: &'r Run, name: &str) -> &'r IommuSummary {
     let found = run.summary.iommus.iter().find(|iommu| iommu.name == name);
     found.unwrap_or_else(|| panic!("no {name} in {:?}", run.summary.iommus))
 }
 
-/// What happened at the micro-TLB of `device`.
+/// Returns what happened at the micro-TLB of `device`.
 pub(crate) fn utlb<'r>(run: &'r Run, device: &str) -> &'r UtlbSummary {
     let all = run.summary.iommus.iter().flat_map(|iommu| &iommu.utlbs);
     let mut behind = all.filter(|utlb| utlb.devices.iter().any(|name| name == device));
@@ -24,7 +24,7 @@ pub(crate) fn utlb<'r>(run: &'r Run, device: &str) -> &'r UtlbSummary {
     }
 }
 
-/// That every access of the run was translated and allowed, and no buffer was bounced.
+/// Asserts that every access of the run was translated and allowed, and no buffer was bounced.
 pub(crate) fn assert_clean(run: &Run) {
     run.assert_good();
     for iommu in &run.summary.iommus {

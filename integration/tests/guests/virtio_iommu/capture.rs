@@ -2,7 +2,7 @@
 
 use integration::capture;
 
-/// Requests with this first byte (viommu::virtio::spec::request_type).
+/// Returns the number of requests with this first byte (viommu::virtio::spec::request_type).
 fn of_type(text: &str, kind: u8) -> usize {
     let begin = format!("> {kind:02x}");
     text.lines().filter(|line| line.starts_with(&begin)).count()

@@ -13,18 +13,18 @@ use vmm::VirtioIommuSummary;
 /// The image whose kernel has the driver.
 const IMAGE: &str = "virtio-iommu";
 
-/// A guest with the driver and one virtio-iommu, in the notation of the command line.
+/// Returns a guest with the driver and one virtio-iommu, in the notation of the command line.
 fn guest(iommu: &str) -> Guest {
     Guest::image(IMAGE).iommu(iommu)
 }
 
-/// What happened at the first virtio-iommu.
+/// Returns what happened at the first virtio-iommu.
 fn device(run: &Run) -> VirtioIommuSummary {
     let first = run.summary.iommus.first().and_then(|iommu| iommu.virtio);
     first.expect("a virtio-iommu")
 }
 
-/// That every access of the run was translated and allowed, and every request carried out.
+/// Asserts that every access of the run was translated and allowed, and every request carried out.
 fn assert_clean(run: &Run) {
     crate::iommu::assert_clean(run);
     for iommu in &run.summary.iommus {

@@ -84,7 +84,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The steps of these names, or from one on, in the order of the list.
+/// Returns the steps of these names, or from one on, in the order of the list.
 fn chosen(names: &[String], from: Option<&str>) -> Result<Vec<&'static Step>, Error> {
     let unknown = names.iter().map(String::as_str).chain(from);
     let mut unknown = unknown.filter(|name| !STEPS.iter().any(|step| step.name == *name));
@@ -103,7 +103,7 @@ fn chosen(names: &[String], from: Option<&str>) -> Result<Vec<&'static Step>, Er
         .collect())
 }
 
-/// A step's command. Nobody is asked anything: it has no keyboard.
+/// Returns a step's command. Nobody is asked anything: it has no keyboard.
 fn command(step: &Step, install: bool) -> Command {
     let mut command = Command::new(step.command[0]);
     command

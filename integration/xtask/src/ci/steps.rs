@@ -158,7 +158,7 @@ pub(super) const STEPS: &[Step] = &[
 ];
 
 impl Step {
-    /// A step without a name, that takes no more than a Rust toolchain and a C compiler.
+    /// Creates a step without a name, that takes no more than a Rust toolchain and a C compiler.
     const fn of(command: &'static [&'static str]) -> Self {
         Self {
             name: "",
@@ -170,7 +170,7 @@ impl Step {
         }
     }
 
-    /// The command as one would type it.
+    /// Returns the command as one would type it.
     pub(super) fn typed(&self) -> String {
         let quoted = |word: &str| {
             if word.contains(' ') {

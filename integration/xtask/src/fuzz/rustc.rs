@@ -28,7 +28,7 @@ const COMPARISONS: &str = "-Cllvm-args=-sanitizer-coverage-trace-compares";
 /// Crates without those calls: what they compare are mostly not inputs.
 const BUSY: [&str; 4] = ["arm32", "arm32_fpu", "arm32_isa", "viommu"];
 
-/// Has `cargo` call this program for each crate.
+/// Makes `cargo` call this program for each crate.
 ///
 /// # Errors
 /// When this program cannot be found.

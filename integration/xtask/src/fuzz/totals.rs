@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
-/// What a target did in one or several runs.
+/// The counts of a target in one or several runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Run {
     /// Inputs that were executed.
@@ -54,13 +54,13 @@ impl Run {
         self.findings += other.findings;
     }
 
-    /// Executions a second.
+    /// Returns the executions a second.
     pub(super) fn rate(&self) -> u64 {
         self.executions / self.seconds.max(1)
     }
 }
 
-/// What a target did in all.
+/// The counts of a target in all.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Total {
@@ -75,7 +75,7 @@ struct Total {
     commits: BTreeSet<String>,
 }
 
-/// What all targets did in all.
+/// The counts of all targets in all.
 #[derive(Debug)]
 pub(super) struct Totals {
     path: PathBuf,
@@ -113,7 +113,7 @@ impl Totals {
         total.commits.insert(commit.to_owned());
         let text = serde_json::to_vec_pretty(&self.targets)
             .map_err(|e| file_error(&self.path, e.into()))?;
-        // Whoever kills this finds the old sums or the new ones.
+        // If this is killed, the file has the old sums or the new ones.
         let new = self.path.with_extension("new");
         fs::write(&new, text)
             .and_then(|()| fs::rename(&new, &self.path))
@@ -124,19 +124,19 @@ impl Totals {
         self.targets.get(target).map_or(0, |total| total.executions)
     }
 
-    /// Milliseconds of processor time that a target has had.
+    /// Returns the milliseconds of processor time that a target has had.
     pub(super) fn processor_ms(&self, target: &str) -> u64 {
         let total = self.targets.get(target);
         total.map_or(0, |total| total.processor_ms)
     }
 
-    /// Executions of all targets.
+    /// Returns the executions of all targets.
     pub(super) fn sum(&self) -> u64 {
         self.targets.values().map(|total| total.executions).sum()
     }
 }
 
-/// The commit that is checked out, with a plus sign when files differ from it.
+/// Returns the commit that is checked out, with a plus sign when files differ from it.
 pub(super) fn commit() -> String {
     let git = |arguments: &[&str]| {
         let text = output(
@@ -151,7 +151,7 @@ pub(super) fn commit() -> String {
     format!("{head}{}", if changed { "+" } else { "" })
 }
 
-/// Today, in UTC.
+/// Returns today's date, in UTC.
 pub(super) fn today() -> Result<String, Error> {
     let day = output(Command::new("date").args(["-u", "+%F"]))?;
     Ok(day.trim().to_owned())

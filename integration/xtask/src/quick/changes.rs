@@ -13,7 +13,7 @@ const MAIN: [&str; 5] = [
     "master",
 ];
 
-/// What has changed since a commit.
+/// The files that have changed since a commit.
 #[derive(Debug)]
 pub(super) struct Changes {
     /// Since when, in words.
@@ -33,9 +33,11 @@ impl Changes {
             None => main_branch()?,
         };
         let commit = commit.trim();
+        // With -z names are not quoted, whatever is in them.
         let tracked = git(&[
             "diff",
             "--name-only",
+            // The old name of a file has changed, too.
             "--no-renames",
             "--relative",
             "-z",
@@ -54,7 +56,7 @@ impl Changes {
     }
 }
 
-/// The merge base with the main branch, and what to call it; the last commit where there is no such branch.
+/// Returns the merge base with the main branch, and what to call it; the last commit where there is no such branch.
 fn main_branch() -> Result<(String, String), Error> {
     for name in MAIN {
         let commit = format!("{name}^{{commit}}");
@@ -67,7 +69,7 @@ fn main_branch() -> Result<(String, String), Error> {
     Ok((head, "the last commit".into()))
 }
 
-/// What git prints.
+/// Returns what git prints.
 fn git(arguments: &[&str]) -> Result<String, Error> {
     let mut git = Command::new("git");
     git.args(arguments).current_dir(crate::workspace());

@@ -31,7 +31,7 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    /// Every package.
+    /// Returns every package.
     pub(super) fn all(graph: &Graph) -> Self {
         Self {
             changed: graph.names(),
@@ -40,7 +40,7 @@ impl Choice {
         }
     }
 
-    /// What to check for these files.
+    /// Returns what to check for these files.
     pub(super) fn of(graph: &Graph, files: &[PathBuf]) -> Self {
         let mut choice = Self::default();
         for file in files {
@@ -64,7 +64,7 @@ impl Choice {
     }
 }
 
-/// Whether all packages are compiled or linted by a file.
+/// Returns whether all packages are compiled or linted by a file.
 fn is_shared(file: &Path) -> bool {
     file.starts_with(".cargo") || SHARED.iter().any(|shared| file == Path::new(shared))
 }

@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is run, in lines.
+/// Returns what is run, in lines.
 fn plan(choice: &Choice) -> Vec<String> {
     let list = |names: &BTreeSet<String>| {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -93,7 +93,7 @@ fn plan(choice: &Choice) -> Vec<String> {
     lines
 }
 
-/// What is not run, each with the command that does.
+/// Returns what is not run, each with the command that does.
 fn left_out(choice: &Choice) -> Vec<String> {
     let mut lines = vec![
         "tests in tests/ and in documentation, guest boots among them: cargo xtask test".to_owned(),
@@ -128,7 +128,8 @@ fn check(mut command: Command, objection: &str) -> Result<(), Error> {
     Err(Error::Check(objection.to_owned()))
 }
 
-/// Clippy for some packages: as CI runs it, in the same profile, so that neither compiles anew what the other has.
+/// Returns the command of Clippy for some packages: as CI runs it, in the same profile, so that neither compiles anew
+/// what the other has.
 fn clippy(packages: &BTreeSet<String>) -> Command {
     let mut command = cargo(&["clippy", "--release", "--all-targets"]);
     name(&mut command, packages);
@@ -136,7 +137,7 @@ fn clippy(packages: &BTreeSet<String>) -> Command {
     command
 }
 
-/// The unit tests of some packages.
+/// Returns the unit tests of some packages.
 fn unit_tests(graph: &Graph, packages: &BTreeSet<String>) -> Command {
     let mut command = cargo(&["test", "--release", "--quiet", "--bins"]);
     // cargo objects to --lib where none of the packages has one.

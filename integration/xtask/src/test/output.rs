@@ -117,7 +117,7 @@ fn listen(
     }
 }
 
-/// Whether a test passed, by the line that says so; `None` for any other line.
+/// Returns whether a test passed, by the line that says so; `None` for any other line.
 fn outcome(line: &str) -> Option<bool> {
     let (_, outcome) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
     match outcome.split([' ', ',']).next()? {
@@ -127,7 +127,7 @@ fn outcome(line: &str) -> Option<bool> {
     }
 }
 
-/// What came of a program's tests: by its own count, and where that is short of its list, by how it ended.
+/// Returns the results of a program's tests: by its own count, and where that is short of its list, by how it ended.
 fn judge(program: &Program, said: &[String], status: ExitStatus) -> Results {
     let mut results = Results::default();
     if program.lists {
@@ -168,7 +168,7 @@ fn judge(program: &Program, said: &[String], status: ExitStatus) -> Results {
     results
 }
 
-/// The numbers in a program's own summary: tests that passed, failed and were skipped.
+/// Returns the numbers in a program's own summary: tests that passed, failed and were skipped.
 fn count(line: &str) -> Option<[usize; 3]> {
     let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let of = |what: &str| {

@@ -22,7 +22,7 @@ pub(crate) struct Program {
     pub(crate) ignored: Vec<String>,
 }
 
-/// How a program is run.
+/// The way in which a program is run.
 #[derive(Debug)]
 enum How {
     /// By its path, in the directory of its package.
@@ -161,7 +161,7 @@ fn program(message: &str) -> Option<Program> {
     })
 }
 
-/// `cargo test` for some packages, or for all if none is named.
+/// Returns the command `cargo test` for some packages, or for all if none is named.
 fn cargo(packages: &[String]) -> Command {
     let mut command = Command::new("cargo");
     command
@@ -176,7 +176,7 @@ fn cargo(packages: &[String]) -> Command {
     command
 }
 
-/// What a program writes to standard output; `None` if it does not succeed.
+/// Returns what a program writes to standard output; `None` if it does not succeed.
 fn read(command: &mut Command) -> Result<Option<String>, Error> {
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = process::start(command)?;
@@ -193,7 +193,7 @@ fn read(command: &mut Command) -> Result<Option<String>, Error> {
         .then(|| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// The names in a list of tests; `None` if the text is something else.
+/// Returns the names in a list of tests; `None` if the text is something else.
 fn names(list: &str) -> Option<Vec<String>> {
     let mut names = Vec::new();
     // rustdoc says how long it compiled after each of its lists.
@@ -210,7 +210,7 @@ fn names(list: &str) -> Option<Vec<String>> {
 
 #[cfg(test)]
 impl Program {
-    /// A program that only has a number of tests.
+    /// Creates a program that only has a number of tests.
     pub(crate) fn sample(lists: bool, tests: usize) -> Self {
         Self {
             name: "sample".into(),

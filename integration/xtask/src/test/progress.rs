@@ -29,7 +29,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Nothing is done yet.
+    /// Creates the progress of a run of which nothing is done yet.
     pub(crate) fn new(programs: &Programs, times: &Times) -> Self {
         let now = Instant::now();
         Self {
@@ -47,7 +47,7 @@ impl Progress {
         }
     }
 
-    /// A program starts.
+    /// Notes that a program starts.
     pub(crate) fn start(&mut self, program: &Program) {
         self.program += 1;
         self.name.clone_from(&program.name);
@@ -55,7 +55,7 @@ impl Progress {
         self.print();
     }
 
-    /// A test has ended.
+    /// Notes that a test has ended.
     pub(crate) fn test(&mut self, good: bool) {
         self.done[1] += 1;
         self.failed += usize::from(!good);
@@ -68,7 +68,7 @@ impl Progress {
         }
     }
 
-    /// The program has ended.
+    /// Notes that the program has ended.
     pub(crate) fn done(&mut self, results: &Results) {
         self.done = [self.done[0] + results.passed + results.failed, 0];
         if self.terminal {
@@ -114,7 +114,7 @@ impl Progress {
     }
 }
 
-/// A time in words.
+/// Returns a time in words.
 pub(crate) fn minutes(seconds: u64) -> String {
     match seconds {
         0..=99 => format!("{seconds} seconds"),

@@ -26,7 +26,7 @@ impl Times {
         self.0.insert(program.into(), seconds.into());
     }
 
-    /// Leaves all that for later runs. That this may fail matters to nobody.
+    /// Stores the times for later runs. A failure does not matter.
     pub(crate) fn store(&self) {
         if let Ok(bytes) = serde_json::to_vec_pretty(&self.0) {
             let _ = fs::write(path(), bytes);
@@ -43,7 +43,7 @@ impl Times {
     }
 }
 
-/// The file.
+/// Returns the file.
 fn path() -> PathBuf {
     let directory = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     crate::workspace()

@@ -7,7 +7,7 @@ use strum::{Display, VariantNames};
 
 use super::values::{Count, Mask, RequestStatus, Time};
 
-/// What goes wrong, by where it does.
+/// A fault, by the kind of its point.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "where", rename_all = "kebab-case")]
 pub enum Fault {
@@ -70,7 +70,7 @@ pub enum FaultPoint {
     Function,
 }
 
-/// What becomes of a translation.
+/// A fault of a translation.
 #[derive(Clone, Debug, Display, PartialEq, Eq, Deserialize, Serialize, VariantNames)]
 #[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
 #[strum(serialize_all = "kebab-case")]
@@ -96,7 +96,7 @@ pub enum TranslationFault {
     },
 }
 
-/// What becomes of a page-table descriptor that is read.
+/// A fault of a page-table descriptor that is read.
 #[derive(Clone, Debug, Display, PartialEq, Eq, Deserialize, Serialize, VariantNames)]
 #[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
 #[strum(serialize_all = "kebab-case")]
@@ -111,7 +111,7 @@ pub enum DescriptorFault {
     },
 }
 
-/// What becomes of a flush.
+/// A fault of a flush.
 #[derive(Clone, Debug, Display, PartialEq, Eq, Deserialize, Serialize, VariantNames)]
 #[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
 #[strum(serialize_all = "kebab-case")]
@@ -127,7 +127,7 @@ pub enum FlushFault {
     Ignored {},
 }
 
-/// What becomes of an access to a register.
+/// A fault of an access to a register.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct RegisterFault<F> {
     /// Only at accesses to this register, such as `IMSTR`.
@@ -144,7 +144,7 @@ impl<F: std::fmt::Display> std::fmt::Display for RegisterFault<F> {
     }
 }
 
-/// What becomes of a read.
+/// A fault of a read.
 #[derive(Clone, Debug, Display, PartialEq, Eq, Deserialize, Serialize, VariantNames)]
 #[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
 #[strum(serialize_all = "kebab-case")]
@@ -162,7 +162,7 @@ pub enum ReadFault {
     },
 }
 
-/// What becomes of a write.
+/// A fault of a write.
 #[derive(Clone, Debug, Display, PartialEq, Eq, Deserialize, Serialize, VariantNames)]
 #[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
 #[strum(serialize_all = "kebab-case")]
@@ -182,7 +182,7 @@ pub enum WriteFault {
     },
 }
 
-/// What becomes of an interrupt.
+/// A fault of an interrupt.
 #[derive(Clone, Debug, Display, PartialEq, Eq, Deserialize, Serialize, VariantNames)]
 #[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
 #[strum(serialize_all = "kebab-case")]
@@ -208,7 +208,7 @@ pub enum InterruptFault {
     },
 }
 
-/// What becomes of a notification.
+/// A fault of a notification.
 #[derive(Clone, Debug, Display, PartialEq, Eq, Deserialize, Serialize, VariantNames)]
 #[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
 #[strum(serialize_all = "kebab-case")]
@@ -226,7 +226,7 @@ pub enum QueueFault {
     Reset {},
 }
 
-/// What becomes of a request's buffers.
+/// A fault of a request's buffers.
 #[derive(Clone, Debug, Display, PartialEq, Eq, Deserialize, Serialize, VariantNames)]
 #[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
 #[strum(serialize_all = "kebab-case")]
@@ -245,7 +245,7 @@ pub enum ChainFault {
     },
 }
 
-/// What becomes of a disk's request.
+/// A fault of a disk's request.
 #[derive(Clone, Debug, Display, PartialEq, Eq, Deserialize, Serialize, VariantNames)]
 #[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
 #[strum(serialize_all = "kebab-case")]
@@ -274,7 +274,7 @@ pub enum DiskFault {
     },
 }
 
-/// What becomes of a request to a virtio-iommu.
+/// A fault of a request to a virtio-iommu.
 #[derive(Clone, Debug, Display, PartialEq, Eq, Deserialize, Serialize, VariantNames)]
 #[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
 #[strum(serialize_all = "kebab-case")]
@@ -286,7 +286,7 @@ pub enum RequestFault {
     },
 }
 
-/// What becomes of a report of a fault.
+/// A fault of a report.
 #[derive(Clone, Debug, Display, PartialEq, Eq, Deserialize, Serialize, VariantNames)]
 #[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
 #[strum(serialize_all = "kebab-case")]
@@ -295,7 +295,7 @@ pub enum ReportFault {
     Lost {},
 }
 
-/// What becomes of a call in the guest's kernel.
+/// A fault of a call in the guest's kernel.
 #[derive(Clone, Debug, Display, PartialEq, Eq, Deserialize, Serialize, VariantNames)]
 #[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
 #[strum(serialize_all = "kebab-case")]

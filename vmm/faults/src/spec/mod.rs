@@ -50,7 +50,7 @@ impl ScenarioName {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Copy, Self::Rebind, Self::Plain, Self::Virtio];
 
-    /// The image that its guest is.
+    /// Returns the image that its guest is.
     pub const fn image(self) -> &'static str {
         match self {
             Self::Virtio => "virtio-iommu",
@@ -58,7 +58,7 @@ impl ScenarioName {
         }
     }
 
-    /// The name in a plan.
+    /// Returns the name in a plan.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Copy => "copy",

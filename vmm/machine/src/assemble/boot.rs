@@ -20,7 +20,7 @@ use crate::loader::{LoadError, cmdline, place};
 use crate::seeds::{Stream, derive};
 use crate::vcpu::BootState;
 
-/// RAM of zeros.
+/// Allocates RAM of zeros.
 pub(super) fn allocate(ram: Range) -> Result<Arc<GuestMemoryMmap<()>>, Error> {
     let fail = |e: Box<dyn std::error::Error + Send + Sync>| Error::Memory {
         size: ByteSize(ram.size),
@@ -41,6 +41,7 @@ fn read(path: &Path, what: &'static str, most: u64) -> Result<Vec<u8>, Error> {
     };
     let file = input::open_file(path).map_err(fail)?;
     let mut bytes = Vec::new();
+    // One byte more than RAM holds is enough for `place` to refuse the file, however large it is.
     file.take(most + 1).read_to_end(&mut bytes).map_err(fail)?;
     Ok(bytes)
 }
@@ -63,6 +64,7 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
         let size = file.metadata().map_err(unreadable)?.len();
         place::check_initrd(ram, size).map_err(fail)?;
     }
+    // Only a try shows whether the host gives that much.
     allocate(ram).map(drop)
 }
 
@@ -121,12 +123,13 @@ pub(super) fn load(
     Ok(BootState { entry, dtb })
 }
 
-/// The flattened device tree of `board`, which fits the room kept for it.
+/// Returns the flattened device tree of `board`, which fits the room kept for it.
 fn device_tree(
     config: &Config,
     board: &Board,
     initrd: Option<Range>,
 ) -> Result<Vec<u8>, LoadError> {
+    // The kernel's generator begins with these bytes: the same seed gives the same run.
     let mut rng_seed = [0; SEED_BYTES];
     let seed = derive(config.seed, Stream::KernelSeed);
     Xoshiro256PlusPlus::seed_from_u64(seed).fill_bytes(&mut rng_seed);
@@ -139,6 +142,7 @@ fn device_tree(
     let dtb = board
         .device_tree(&chosen)
         .map_err(|e| LoadError::Cmdline(e.to_string()))?;
+    // The initrd begins right behind this room.
     if dtb.len() as u64 > place::DTB_ROOM {
         return Err(LoadError::DtbTooLarge(dtb.len()));
     }

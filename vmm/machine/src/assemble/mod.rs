@@ -34,7 +34,7 @@ pub fn check(config: &Config, width: Width) -> Result<(), Error> {
     boot::check(config)
 }
 
-/// The registers of the processor that the kernel of `config` is for.
+/// Returns the registers of the processor that the kernel of `config` is for.
 ///
 /// # Errors
 /// The file cannot be read, or is no kernel that boots here.
@@ -57,6 +57,8 @@ pub(super) fn assemble(
     let disks = open_disks(config)?;
     let ram = boot::allocate(board.ram)?;
     let boot = boot::load(config, &board, (kernel, image), &ram)?;
+    // Before the devices are wired: KVM connects interrupt lines only to a controller that is set up (Linux,
+    // virt/kvm/eventfd.c, `kvm_irqfd_assign`).
     if let Some(vm) = &mut vm {
         vm.populate(config.cpus, &board.gic, Arc::clone(&ram), connections.waker)?;
     }
@@ -66,6 +68,7 @@ pub(super) fn assemble(
         vm: vm.map(Arc::new),
         disks,
         ram,
+        // The recording moves this clock, whichever one the guest is to have.
         timing: match recorded {
             Some(_) => Timing::Virtual(Arc::default()),
             None => timing(config, TimeState::default()),
@@ -77,7 +80,7 @@ pub(super) fn assemble(
     Ok(pieces)
 }
 
-/// The clock of a machine, which shows `start` at first.
+/// Returns the clock of a machine, which shows `start` at first.
 pub(super) fn timing(config: &Config, start: TimeState) -> Timing {
     let TimeState { now_ns, skipped_ns } = start;
     match config.time {
@@ -102,6 +105,7 @@ fn open_disks(config: &Config) -> Result<Vec<Disk>, Error> {
             DiskError::Open(source) => Error::DiskOpen { path, source },
             DiskError::Kind => Error::DiskKind(path),
             DiskError::Locked => {
+                // The other program may be this one, with the same file earlier in the list.
                 let others = config.disks[..index].iter().map(|disk| &disk.path);
                 match others.into_iter().find(|other| same_file(other, &path)) {
                     Some(other) => Error::DiskTwice {
@@ -118,8 +122,9 @@ fn open_disks(config: &Config) -> Result<Vec<Disk>, Error> {
     config.disks.iter().enumerate().map(open).collect()
 }
 
-/// Whether both names are of one file.
+/// Returns whether both names are of one file.
 fn same_file(one: &Path, other: &Path) -> bool {
+    // Not by name: two names may lead to one file.
     let identity = |path: &Path| {
         let metadata = std::fs::metadata(path).ok()?;
         Some((metadata.dev(), metadata.ino()))
@@ -127,7 +132,7 @@ fn same_file(one: &Path, other: &Path) -> bool {
     identity(one).is_some_and(|found| identity(other) == Some(found))
 }
 
-/// Whether a disk's bytes are those of a raw image, as far as that can be told.
+/// Checks that a disk's bytes are those of a raw image, as far as that can be told.
 fn check_contents(config: &DiskConfig, disk: &Disk) -> Result<(), Error> {
     let fail = |source| Error::DiskOpen {
         path: config.path.clone(),

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::vcpu::{Acceleration, Control, Emulated, Timing, Vcpus, kvm};
 use crate::wiring::{HostConnections, Supplies, Wired, Wiring};
 
-/// What a machine stands on: there before anything is wired.
+/// The resources of a machine: there before anything is wired.
 pub(crate) struct Resources {
     pub board: Board,
     /// What the cores are run by.
@@ -64,6 +64,7 @@ pub(crate) fn wire(
         disks,
     };
     let mut wiring = Wiring::new(config, &board.devices, supplies, connections)?;
+    // A bus master's number is its place on the board, by which reports find its name.
     for (source, (entry, part)) in (0..).map(SourceId).zip(board.parts()) {
         part.make(entry, source, &mut wiring)?;
     }
@@ -82,7 +83,7 @@ pub(crate) fn wire(
     })
 }
 
-/// Interpreted cores, connected to the interrupt controller and to requests.
+/// Creates interpreted cores, connected to the interrupt controller and to requests.
 fn emulated(
     cpus: u8,
     bus: &Arc<SystemBus>,

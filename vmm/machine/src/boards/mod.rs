@@ -19,12 +19,12 @@ fn model(board: BoardModel) -> &'static dyn Model {
 }
 
 impl Board {
-    /// The machine that `config`, which must be valid, describes, with emulated cores.
+    /// Returns the machine that `config`, which must be valid, describes, with emulated cores.
     pub fn new(config: &Config) -> Self {
         Self::on(Platform::EMULATED, config)
     }
 
-    /// The machine that `config`, which must be valid, describes, on `platform`.
+    /// Returns the machine that `config`, which must be valid, describes, on `platform`.
     pub fn on(platform: Platform, config: &Config) -> Self {
         let model = model(config.board);
         Self::with_parts(
@@ -34,7 +34,7 @@ impl Board {
         )
     }
 
-    /// The flattened device tree that a kernel is given.
+    /// Returns the flattened device tree that a kernel is given.
     ///
     /// # Errors
     /// When a string holds a NUL; validation has excluded that.

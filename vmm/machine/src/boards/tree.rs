@@ -6,7 +6,7 @@ use crate::board::{Board, Entry, Role};
 use crate::fdt::{self, Chosen};
 use crate::parts::Part;
 
-/// What the root of a device tree says of the board.
+/// The properties of the board at the root of a device tree.
 pub(super) struct Identity {
     /// `compatible`.
     pub compatible: &'static str,

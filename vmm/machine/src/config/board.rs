@@ -11,7 +11,7 @@ pub enum BoardModel {
     Virt,
 }
 
-/// What a configuration must know of a board.
+/// The facts of a board that a configuration must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BoardFacts {
     /// Its name on the command line and in files.

@@ -8,7 +8,7 @@ pub const MAX_CLOCKS: usize = 8;
 pub const MAX_CLOCK_NAME: usize = 16;
 
 impl Config {
-    /// The clock generators that the machine has: the names that its disks use, in the order of first use.
+    /// Returns the clock generators that the machine has: the names that its disks use, in the order of first use.
     pub fn clock_list(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for name in self.disks.iter().flat_map(|disk| &disk.clocks) {

@@ -52,7 +52,7 @@ const fn one() -> u16 {
 }
 
 impl DiskConfig {
-    /// A writable disk with one queue, behind the first IOMMU if there is one.
+    /// Creates a writable disk with one queue, behind the first IOMMU if there is one.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),

@@ -31,7 +31,7 @@ pub enum IommuModel {
 /// The endpoints that a virtio-iommu can have here, far more than there are devices: their numbers are less.
 pub const VIRTIO_IOMMU_ENDPOINTS: u32 = 256;
 
-/// What is the same for all IOMMUs of a model.
+/// The facts that are the same for all IOMMUs of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModelFacts {
     /// Its name on the command line and in files.
@@ -130,7 +130,7 @@ pub struct IommuConfig {
 }
 
 impl IommuConfig {
-    /// An IOMMU with its default name.
+    /// Creates an IOMMU with its default name.
     pub const fn new(model: IommuModel) -> Self {
         Self {
             model,

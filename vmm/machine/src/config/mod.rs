@@ -44,8 +44,8 @@ pub const MAX_CMDLINE: usize = 1024;
 /// 2020-01-01 00:00 UTC.
 const VIRTUAL_EPOCH: u32 = 1_577_836_800;
 
-/// The host's date as a real-time clock shows it, in seconds since 1970-01-01 00:00 UTC. Like the
-/// clock it wraps, in 2106.
+/// Returns the host's date as a real-time clock shows it, in seconds since 1970-01-01 00:00 UTC. Like the clock it
+/// wraps, in 2106.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "it wraps, as the clock does"
@@ -131,8 +131,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What the real-time clock of a machine shows that is powered on now, unless the configuration
-    /// says: in virtual time always the same, in host time the host's date.
+    /// Returns what the real-time clock of a machine shows that is powered on now, unless the configuration says: in
+    /// virtual time always the same, in host time the host's date.
     pub fn epoch_now(&self) -> u32 {
         self.epoch.unwrap_or_else(|| match self.time {
             TimeMode::Virtual => VIRTUAL_EPOCH,
@@ -140,7 +140,7 @@ impl Config {
         })
     }
 
-    /// Where RAM is.
+    /// Returns the range of RAM.
     ///
     /// Unless `memory_base` says otherwise it begins as low as the board allows, and in a machine with an IOMMU at
     /// [`BoardFacts::ram_with_iommu`], or as little below as its size demands.
@@ -158,7 +158,7 @@ impl Config {
     }
 }
 
-/// What is wrong with a [`Config`].
+/// A mistake in a [`Config`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// No kernel was named.
@@ -318,7 +318,7 @@ pub enum ConfigError {
     VirtioOptions(String),
 }
 
-/// What to do about memory that would end too high from `base` on.
+/// Returns the advice for memory that would end too high from `base` on.
 fn room(base: ByteSize, board: &BoardFacts) -> String {
     let (here, most) = (
         ByteSize(board.ram_max.saturating_sub(base.0)),
@@ -334,7 +334,7 @@ fn room(base: ByteSize, board: &BoardFacts) -> String {
     }
 }
 
-/// What a kernel file is.
+/// The form of a kernel file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KernelFormat {

@@ -7,7 +7,7 @@ use viommu::virtio::VirtioIommuConfig;
 use super::iommu::{MAX_IOMMU_NAME, MAX_IOMMUS};
 use super::{Config, ConfigError, IommuConfig, IommuModel, PortConfig, VirtioIommuOptions};
 
-/// Where a device stands.
+/// The place of a device behind an IOMMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Port {
     /// Which IOMMU, counted from 0.
@@ -17,7 +17,7 @@ pub struct Port {
 }
 
 impl Config {
-    /// The IOMMUs that the machine has: their names and kinds.
+    /// Returns the IOMMUs that the machine has: their names and kinds.
     pub fn iommu_list(&self) -> Vec<(String, IommuModel)> {
         let named = self.present_iommus().enumerate().map(|(index, iommu)| {
             let default = || format!("{}{index}", iommu.model.facts().prefix);
@@ -31,8 +31,8 @@ impl Config {
         self.iommus.iter().filter(present)
     }
 
-    /// What virtio-iommu `index` of [`iommu_list`](Self::iommu_list) is, with the endpoints that devices of this
-    /// configuration have.
+    /// Returns what virtio-iommu `index` of [`iommu_list`](Self::iommu_list) is, with the endpoints that devices of
+    /// this configuration have.
     ///
     /// # Errors
     /// As [`ports`](Self::ports).
@@ -45,8 +45,8 @@ impl Config {
         Ok(options.unwrap_or_default().device(endpoints))
     }
 
-    /// Where each device that accesses memory stands: the disks in their order, then the entropy device, if there is
-    /// one.
+    /// Returns where each device that accesses memory stands: the disks in their order, then the entropy device, if
+    /// there is one.
     ///
     /// A device that says nothing is behind the first IOMMU, if there is any, on the lowest micro-TLB that no
     /// other device has; those that name one have it first.
@@ -56,6 +56,7 @@ impl Config {
     pub fn ports(&self) -> Result<Vec<Option<Port>>, ConfigError> {
         let iommus = self.iommu_list();
         let wishes = self.wishes();
+        // Ports that are named come first: those that are given out by number below must not take them.
         let mut taken = Vec::new();
         for (device, wish) in &wishes {
             if let Some(PortConfig::At {
@@ -106,7 +107,7 @@ impl Config {
         Ok(ports)
     }
 
-    /// Names of the devices that access memory, and where they shall stand.
+    /// Returns the names of the devices that access memory, and where they shall stand.
     fn wishes(&self) -> Vec<(String, Option<&PortConfig>)> {
         let disks = self.disks.iter().enumerate();
         let disks = disks.map(|(index, disk)| (format!("disk{index}"), disk.iommu.as_ref()));

@@ -101,7 +101,7 @@ impl Default for VirtioIommuOptions {
 }
 
 impl VirtioIommuOptions {
-    /// What the device itself cannot check.
+    /// Checks what the device itself cannot check.
     ///
     /// # Errors
     /// The first thing that is wrong, as the end of a sentence.
@@ -120,7 +120,7 @@ impl VirtioIommuOptions {
         Ok(())
     }
 
-    /// The device with these endpoints.
+    /// Returns the device with these endpoints.
     pub(super) fn device(&self, endpoints: impl IntoIterator<Item = u32>) -> VirtioIommuConfig {
         let offered = |feature| self.features.contains(&feature);
         let endpoints = endpoints.into_iter().map(|id| EndpointConfig {

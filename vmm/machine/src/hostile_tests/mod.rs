@@ -87,7 +87,7 @@ fn the_worst_guests_keep_their_devices_busy() {
     }
 }
 
-/// What a guest can see of its disk after so much time, and what the machine is like.
+/// Returns what a guest can see of its disk after so much time, and what the machine is like.
 fn after(world: &mut World, guest_ns: u64, walls: bool) -> (u16, MachineState) {
     let limits = |wall| Limits {
         guest_ns: Some(guest_ns),

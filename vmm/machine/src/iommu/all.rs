@@ -61,7 +61,7 @@ impl Iommus {
         self.0.iter().map(|iommu| iommu.save()).collect()
     }
 
-    /// Takes over a saved state. Whoever watches is told of the attachments.
+    /// Takes over a saved state. Observers are told of the attachments.
     ///
     /// # Errors
     /// If it does not fit; what does not is left as it was.

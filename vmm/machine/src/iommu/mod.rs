@@ -23,21 +23,21 @@ pub use saved::WrongIommu;
 /// Called on the thread that caused the event, a core's, or in host time also that of the devices, with the IOMMU's
 /// registers locked: it must not call the machine.
 pub trait IommuSink: Send + Sync {
-    /// `event` has happened at `iommu`, at this time of the guest's clock.
+    /// Reports that `event` has happened at `iommu`, at this time of the guest's clock.
     fn event(&self, iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>);
 
-    /// A device drives its interrupt line, which has this identifier. Only told if
+    /// Reports that a device drives its interrupt line, which has this identifier. Only called if
     /// [`wants_interrupts`](Self::wants_interrupts).
     fn interrupt(&self, device: &str, irq: u32, active: bool) {
         let _ = (device, irq, active);
     }
 
-    /// Whether interrupt lines are wanted too. Asked once, when the machine is made.
+    /// Returns whether interrupt lines are wanted too. Asked once, when the machine is made.
     fn wants_interrupts(&self) -> bool {
         false
     }
 
-    /// Whether single accesses ([`Event::Dma`]) are wanted too. Asked once, when the machine is made.
+    /// Returns whether single accesses ([`Event::Dma`]) are wanted too. Asked once, when the machine is made.
     fn wants_dma(&self) -> bool {
         false
     }
@@ -80,14 +80,14 @@ pub struct IommuInfo {
 }
 
 impl IommuInfo {
-    /// The name of the device whose access `event` is about, if it is about one.
+    /// Returns the name of the device whose access `event` is about, if it is about one.
     pub fn source(&self, event: &Event) -> Option<&str> {
         let name = self.sources.get(event.source()?.index())?;
         Some(name)
     }
 }
 
-/// What happened at one IOMMU.
+/// The counts of one IOMMU.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IommuSummary {
     /// Its name.
@@ -113,7 +113,7 @@ pub struct IommuSummary {
     pub virtio: Option<VirtioIommuSummary>,
 }
 
-/// What happened at a virtio-iommu.
+/// The counts of a virtio-iommu.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VirtioIommuSummary {
     /// Times that the driver had requests served.
@@ -149,7 +149,7 @@ pub struct RequestCounts {
     pub probe: u64,
 }
 
-/// What happened at one micro-TLB.
+/// The counts of one micro-TLB.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UtlbSummary {
     /// Its number.

@@ -3,7 +3,7 @@
 use viommu::CacheRestoreError;
 use viommu::ipmmu::RestoreError;
 
-/// Why a saved IOMMU does not fit.
+/// The reason for which a saved IOMMU does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WrongIommu {
     /// There are more or fewer.

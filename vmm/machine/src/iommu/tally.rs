@@ -20,7 +20,7 @@ struct Utlb {
     bus_errors: AtomicU64,
 }
 
-/// What a tally has counted, as plain data.
+/// The counts of a tally, as plain data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TallyState {
     flushes: u64,
@@ -40,7 +40,7 @@ pub(in super::super) struct Tally {
 }
 
 impl Tally {
-    /// Nothing has happened at the IOMMU yet.
+    /// Creates the tally of an IOMMU at which nothing has happened yet.
     pub fn new(info: IommuInfo, clock: Arc<dyn Clock>, sink: Option<Arc<dyn IommuSink>>) -> Self {
         Self {
             utlbs: info.masters.iter().map(|_| Utlb::default()).collect(),
@@ -52,7 +52,7 @@ impl Tally {
         }
     }
 
-    /// The counts so far, without those that only the cache knows.
+    /// Returns the counts so far, without those that only the cache knows.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "an IOMMU has few micro-TLBs"
@@ -85,7 +85,7 @@ impl Tally {
         }
     }
 
-    /// The counts, to be saved.
+    /// Returns the counts, to be saved.
     pub fn save(&self) -> TallyState {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counts = |utlb: &Utlb| {
@@ -103,7 +103,7 @@ impl Tally {
         }
     }
 
-    /// Goes on from other counts.
+    /// Takes over other counts.
     pub fn restore(&self, saved: &TallyState) {
         let TallyState {
             flushes,
@@ -181,7 +181,7 @@ impl Tally {
         }
     }
 
-    /// Whether the sink wants to know of single accesses.
+    /// Returns whether the sink wants to know of single accesses.
     pub fn wants_dma(&self) -> bool {
         self.sink.as_ref().is_some_and(|sink| sink.wants_dma())
     }
@@ -197,12 +197,13 @@ impl Tally {
 pub(super) struct Tallies(Vec<Arc<Tally>>);
 
 impl Tallies {
-    /// Of these instances, in the order of the IPMMU's configuration.
+    /// Creates the tally of these instances, in the order of the IPMMU's configuration.
     pub fn new(instances: Vec<Arc<Tally>>) -> Self {
         Self(instances)
     }
 
-    /// The instance of an endpoint, and the micro-TLB: endpoints are micro-TLBs, those of the first instance first.
+    /// Returns the instance of an endpoint, and the micro-TLB: endpoints are micro-TLBs, those of the first instance
+    /// first.
     fn locate(&self, EndpointId(endpoint): EndpointId) -> Option<(&Tally, EndpointId)> {
         let mut utlb = endpoint;
         for tally in &self.0 {
@@ -215,6 +216,7 @@ impl Tallies {
             if utlb < count {
                 return Some((tally, EndpointId(utlb)));
             }
+            // Endpoints are numbered through all instances.
             utlb -= count;
         }
         None

@@ -64,7 +64,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The registers of the processor that it is for.
+    /// Returns the registers of the processor that it is for.
     pub const fn width(self) -> Width {
         match self {
             Self::Zimage { .. } | Self::Image { .. } => Width::Bits32,
@@ -73,7 +73,7 @@ impl Kind {
     }
 }
 
-/// Understands `bytes` as a kernel. A pure function: no byte sequence makes it panic.
+/// Parses `bytes` as a kernel. A pure function: no byte sequence makes it panic.
 ///
 /// # Errors
 /// [`LoadError::NotKernel`] with what the file is instead, or [`LoadError::Unknown`].
@@ -116,7 +116,7 @@ fn raw(bytes: &[u8]) -> Image {
     }
 }
 
-/// Understands the header of an arm64 Image.
+/// Parses the header of an arm64 Image.
 fn arm64(bytes: &[u8]) -> Result<Image, LoadError> {
     let damaged = LoadError::NotKernel("a damaged arm64 Image");
     let field =
@@ -140,8 +140,8 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(field.try_into().ok()?))
 }
 
-/// A zImage that was cut short would decompress garbage and hang without a word, and one with a
-/// device tree at its end may be of a kernel that prefers that to its machine's
+/// Checks that the file has all its bytes and no more. A zImage that was cut short would decompress garbage and hang
+/// without a word, and one with a device tree at its end may be of a kernel that prefers that to its machine's
 /// (arch/arm/boot/compressed/head.S).
 fn check_length(bytes: &[u8]) -> Result<(), LoadError> {
     let start = word(bytes, ZIMAGE_START_AT).unwrap_or(0);
@@ -164,7 +164,7 @@ fn check_length(bytes: &[u8]) -> Result<(), LoadError> {
     }
 }
 
-/// The size tag: `{ words, tag, offset of the size of the initialised part, size of the zeroed part }`.
+/// Returns the size tag: `{ words, tag, offset of the size of the initialised part, size of the zeroed part }`.
 fn unpacked_size(bytes: &[u8]) -> Option<u64> {
     if word(bytes, ZIMAGE_MAGIC2_AT)? != ZIMAGE_MAGIC2 {
         return None;
@@ -185,7 +185,7 @@ fn unpacked_size(bytes: &[u8]) -> Option<u64> {
     None
 }
 
-/// Whether the first instruction is one with which ARM kernels begin: a branch (with link) over the header, a
+/// Returns whether the first instruction is one with which ARM kernels begin: a branch (with link) over the header, a
 /// change of the processor mode, or the switch to Thumb of Thumb-2 kernels.
 fn looks_like_raw_image(bytes: &[u8]) -> bool {
     let Some(first) = word(bytes, 0) else {
@@ -198,7 +198,7 @@ fn looks_like_raw_image(bytes: &[u8]) -> bool {
             || matches!(first, 0xe321_f0d3 | 0xf10c_01d3 | 0xe1a0_0000)) // msr, cps, nop
 }
 
-/// What a file is that some other loader would take.
+/// Returns what a file is that some other loader would take.
 fn foreign(bytes: &[u8]) -> Option<&'static str> {
     let at = |offset: usize, magic: &[u8]| {
         bytes
@@ -274,7 +274,7 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
         .map(|&(_, _, what)| what)
 }
 
-/// What to do with a device tree: a FIT image is one that has a node of images (U-Boot,
+/// Returns what to do with a device tree: a FIT image is one that has a node of images (U-Boot,
 /// doc/usage/fit/source_file_format.rst).
 fn tree(bytes: &[u8]) -> &'static str {
     /// FDT_BEGIN_NODE and a name (Devicetree Specification, 5.4).
@@ -290,8 +290,8 @@ fn tree(bytes: &[u8]) -> &'static str {
     }
 }
 
-/// What to do with a U-Boot legacy image. The header has 64 bytes; the one at 29 is the architecture, the one at 31 the
-/// compression of what follows (U-Boot, include/image.h, `struct legacy_img_hdr`).
+/// Returns what to do with a U-Boot legacy image. The header has 64 bytes; the one at 29 is the architecture, the one
+/// at 31 the compression of what follows (U-Boot, include/image.h, `struct legacy_img_hdr`).
 fn uimage(bytes: &[u8]) -> &'static str {
     const ARM: u8 = 2;
     match (bytes.get(29), bytes.get(31)) {
@@ -316,7 +316,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A zImage of `size` bytes that says it unpacks to `unpacked`.
+    /// Returns a zImage of `size` bytes that says it unpacks to `unpacked`.
     pub(crate) fn zimage(size: usize, unpacked: Option<u32>) -> Vec<u8> {
         let mut bytes = vec![0; size];
         let mut put =
@@ -404,7 +404,7 @@ pub(crate) mod tests {
         ));
     }
 
-    /// An arm64 Image that wants this offset and takes this much memory.
+    /// Returns an arm64 Image that wants this offset and takes this much memory.
     pub(crate) fn arm64(offset: u64, memory: u64) -> Vec<u8> {
         let mut bytes = vec![0; 4096];
         bytes[ARM64_OFFSET_AT..ARM64_MEMORY_AT].copy_from_slice(&offset.to_le_bytes());

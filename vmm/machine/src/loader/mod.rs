@@ -12,7 +12,7 @@ use vmm_base::ByteSize;
 
 use super::config::MAX_CMDLINE;
 
-/// Why a kernel cannot be loaded.
+/// The reason for which a kernel cannot be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
     /// The file is known, and no kernel for this machine.
@@ -92,7 +92,7 @@ pub enum LoadError {
     DtbTooLarge(usize),
 }
 
-/// The command line as the kernel gets it.
+/// Returns the command line as the kernel gets it.
 ///
 /// # Errors
 /// [`LoadError::Cmdline`] when it does not parse.

@@ -27,20 +27,20 @@ const FEW: u32 = 8;
 /// Most places that lists may point to, so that a file made for it costs no memory.
 const MAX_CANDIDATES: usize = 4096;
 
-/// How far behind the start of RAM `image` must lie, in bytes; [`TEXT_OFFSET`] if it does not tell.
+/// Returns how far behind the start of RAM `image` must lie, in bytes; [`TEXT_OFFSET`] if it does not tell.
 pub fn of(image: &[u8]) -> u64 {
     let (offset, count) = count(image, start);
     if count >= FEW { offset } else { TEXT_OFFSET }
 }
 
-/// Whether `image` is a kernel that is to run where it is stored (Linux, CONFIG_XIP_KERNEL): its
-/// lists say that its data lies less far behind the start of the linear mapping than it does behind
-/// the start of the file, as its code lies elsewhere.
+/// Returns whether `image` is a kernel that is to run where it is stored (Linux, CONFIG_XIP_KERNEL): its lists say that
+/// its data lies less far behind the start of the linear mapping than it does behind the start of the file, as its code
+/// lies elsewhere.
 pub fn runs_in_place(image: &[u8]) -> bool {
     count(image, start).1 < FEW && count(image, before).1 >= ENOUGH
 }
 
-/// What most lists agree on, each in what `told` makes of it, and how many they are.
+/// Returns what most lists agree on, each in what `told` makes of it, and how many they are.
 fn count(image: &[u8], told: fn(u32, usize) -> Option<u32>) -> (u64, u32) {
     let mut votes: BTreeMap<u32, u32> = BTreeMap::new();
     let words = image.len() / 4;
@@ -51,9 +51,11 @@ fn count(image: &[u8], told: fn(u32, usize) -> Option<u32>) -> (u64, u32) {
             .and_then(|bytes| bytes.try_into().ok())
             .map_or(0, u32::from_le_bytes)
     };
+    // From the end, where `.data` lies, so that the answer is found early.
     let mut next = 0;
     for index in (0..words).rev() {
         let pointer = word(index);
+        // An empty list: two equal pointers in a row.
         let twice = pointer != 0 && pointer == next;
         next = pointer;
         let Some(place) = twice.then(|| told(pointer, index)).flatten() else {
@@ -72,12 +74,13 @@ fn count(image: &[u8], told: fn(u32, usize) -> Option<u32>) -> (u64, u32) {
     most.map_or((0, 0), |(place, count)| (place.into(), count))
 }
 
-/// Where an image begins that has `pointer`, its own address, at word `index`.
+/// Returns where an image begins that has `pointer`, its own address, at word `index`.
 fn base(pointer: u32, index: usize) -> Option<u32> {
     pointer.checked_sub(u32::try_from(index).ok()?.checked_mul(4)?)
 }
 
-/// How far before the linear mapping's start an image would begin that has `pointer`, its own address, at word `index`.
+/// Returns how far before the linear mapping's start an image would begin that has `pointer`, its own address, at word
+/// `index`.
 fn before(pointer: u32, index: usize) -> Option<u32> {
     let base = base(pointer, index)?;
     PAGE_OFFSETS
@@ -86,7 +89,8 @@ fn before(pointer: u32, index: usize) -> Option<u32> {
         .find(|before| (1..MAX_CODE).contains(before))
 }
 
-/// How far behind the linear mapping's start an image begins that has `pointer`, its own address, at word `index`.
+/// Returns how far behind the linear mapping's start an image begins that has `pointer`, its own address, at word
+/// `index`.
 #[expect(clippy::cast_possible_truncation, reason = "TEXT_OFFSET is 32 KiB")]
 fn start(pointer: u32, index: usize) -> Option<u32> {
     let base = base(pointer, index)?;
@@ -103,7 +107,7 @@ mod tests {
 
     use super::*;
 
-    /// An image linked at `base` with empty lists at these words.
+    /// Returns an image linked at `base` with empty lists at these words.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the tests' images are small"

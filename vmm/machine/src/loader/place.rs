@@ -34,7 +34,7 @@ const WORKING_ROOM: u64 = 4 << 20;
 
 const PAGE: u64 = 4096;
 
-/// Where everything goes; physical addresses.
+/// The places of everything; physical addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// First byte of the kernel file, and entry point.
@@ -59,6 +59,7 @@ pub fn place(ram: Range, image: &Image, initrd_size: Option<u64>) -> Result<Plac
     let mut at = if kernel_end <= COMPANIONS_OFFSET && COMPANIONS_OFFSET + companions <= ram.size {
         COMPANIONS_OFFSET
     } else {
+        // Else as high as a kernel reaches, out of the way of what unpacks below.
         (ram.size.min(LOWMEM)).saturating_sub(companions) & !(PAGE - 1)
     };
     let need = kernel_end + companions + WORKING_ROOM;
@@ -76,7 +77,7 @@ pub fn place(ram: Range, image: &Image, initrd_size: Option<u64>) -> Result<Plac
     })
 }
 
-/// Whether an initrd of `size` bytes can lie in `ram` beside some kernel.
+/// Checks that an initrd of `size` bytes can lie in `ram` beside some kernel.
 ///
 /// # Errors
 /// [`LoadError::InitrdTooLarge`] when no amount of RAM would do, [`LoadError::NoRoomForInitrd`]
@@ -95,7 +96,7 @@ pub fn check_initrd(ram: Range, size: u64) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Offset of the kernel file from the start of RAM, and the first offset that nothing of it ever touches.
+/// Returns the offset of the kernel file from the start of RAM, and the first offset that nothing of it ever touches.
 fn kernel_extent(ram_size: u64, image: &Image) -> Result<(u64, u64), LoadError> {
     if image.size > LOWMEM {
         return Err(LoadError::KernelTooLarge(ByteSize(image.size)));
@@ -119,6 +120,7 @@ fn kernel_extent(ram_size: u64, image: &Image) -> Result<(u64, u64), LoadError> 
             if running_end <= ZIMAGE_OFFSET && at_leisure <= ram_size / 2 {
                 (ZIMAGE_OFFSET, at_leisure)
             } else {
+                // It moves itself behind the place that it unpacks to, which takes room for a second copy.
                 let moved = running_end.max(ZIMAGE_OFFSET_SMALL + image.size) + image.size;
                 (ZIMAGE_OFFSET_SMALL, moved + 2 * DECOMPRESSOR_SLACK)
             }

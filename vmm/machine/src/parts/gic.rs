@@ -37,6 +37,7 @@ impl Part for Controller {
 
     /// Unless the host's kernel has it.
     fn make(&self, entry: &Entry, _source: SourceId, wiring: &mut Wiring<'_>) -> Result<(), Error> {
+        // KVM serves the registers of its own controller.
         let Some(gic) = wiring.controller().emulated().cloned() else {
             return Ok(());
         };

@@ -12,7 +12,7 @@ use spec::*;
 /// A firmware call: function identifier and arguments, R0 to R3.
 pub type Call = [u32; 4];
 
-/// What a call comes to: a result for R0, and what happens.
+/// The outcome of a call: a result for R0, and an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Result for R0; calls that do not return leave R0 alone.
@@ -37,6 +37,7 @@ const fn action(action: FirmwareAction) -> Answer {
 
 /// Answers `call` of a core; `powered[i]` tells whether core `i` is on. A pure function.
 pub fn answer(conduit: Conduit, call: Call, powered: &[bool]) -> Answer {
+    // The device tree names HVC, and calls have the immediate 0 only (SMC Calling Convention, Arm DEN 0028).
     if conduit != Conduit::Hvc(0) {
         return action(FirmwareAction::Undefined);
     }
@@ -50,6 +51,7 @@ pub fn answer(conduit: Conduit, call: Call, powered: &[bool]) -> Answer {
         AFFINITY_INFO => result(affinity_info(arg1, arg2, powered)),
         CPU_ON => cpu_on(arg1, arg2, arg3, powered),
         CPU_OFF => action(FirmwareAction::CpuOff),
+        // Standby is all there is: a core that was powered down would have to start anew at the given address.
         CPU_SUSPEND if arg1 & POWER_STATE_POWERDOWN != 0 => result(INVALID_PARAMETERS),
         CPU_SUSPEND => Answer {
             result: Some(SUCCESS),
@@ -69,8 +71,8 @@ fn features(function: u32) -> u32 {
     }
 }
 
-/// Of the architecture's own calls there are those that SMCCC 1.1 requires; a core without speculation needs no
-/// workarounds.
+/// Answers which of the architecture's own calls there are: those that SMCCC 1.1 requires; a core without speculation
+/// needs no workarounds.
 fn architecture_features(function: u32) -> u32 {
     match function {
         SMCCC_VERSION | SMCCC_ARCH_FEATURES => SUCCESS,
@@ -78,7 +80,7 @@ fn architecture_features(function: u32) -> u32 {
     }
 }
 
-/// The core that an affinity value names: cores are numbered in Aff0 of one cluster (MPIDR, ARM ARM B4.1.106).
+/// Returns the core that an affinity value names: cores are numbered in Aff0 of one cluster (MPIDR, ARM ARM B4.1.106).
 fn core_index(affinity: u32, powered: &[bool]) -> Option<usize> {
     let index = affinity as usize;
     (index < powered.len()).then_some(index)

@@ -52,7 +52,7 @@ fn begin(source: io::Error) -> Error {
     }
 }
 
-/// What a recording is of.
+/// The facts of a recording.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RecordingHeader {
@@ -116,6 +116,7 @@ impl<W: Write> Sheet<W> {
         };
         let text = serde_json::to_vec(value).map_err(io::Error::from);
         if let Err(error) = text.and_then(|text| out.add(kind, &[&text])) {
+            // The run goes on; `finish` tells.
             self.failure = Some(error);
             self.out = None;
         }
@@ -127,7 +128,8 @@ fn lock<W>(sheet: &Mutex<Sheet<W>>) -> MutexGuard<'_, Sheet<W>> {
 }
 
 impl<W: Write + 'static> Recorder<W> {
-    /// A machine as [`MachineBuilder`](super::MachineBuilder) makes it, and who records what happens to it in `out`.
+    /// Creates a machine as [`MachineBuilder`](super::MachineBuilder) makes it, and who records what happens to it in
+    /// `out`.
     ///
     /// In host time its devices work on the thread that runs it.
     ///
@@ -148,7 +150,7 @@ impl<W: Write + 'static> Recorder<W> {
         let header = RecordingHeader {
             producer: PRODUCER.into(),
             epoch,
-            // Whoever cannot read a file is told when the machine is made.
+            // A file that cannot be read is reported when the machine is made.
             files: config.sources(),
             snapshot: None,
             config,
@@ -158,7 +160,8 @@ impl<W: Write + 'static> Recorder<W> {
         Self::of(machine, &header, HostClock::new(), out)
     }
 
-    /// A machine that goes on from `snapshot`, which was read from `file`, and who records what happens to it in `out`.
+    /// Creates a machine that goes on from `snapshot`, which was read from `file`, and who records what happens to it
+    /// in `out`.
     ///
     /// In host time its devices work on the thread that runs it.
     ///
@@ -205,6 +208,7 @@ impl<W: Write + 'static> Recorder<W> {
         sheet.put(HEADER, header);
         let sheet = Arc::new(Mutex::new(sheet));
         let log = Arc::clone(&sheet);
+        // Only the host's time has to be written down: virtual time follows from the instructions.
         let host = (header.config.time == TimeMode::Host).then_some(clock);
         machine.context.pace = Pace::Record(host, Box::new(move |turn| lock(&log).log(turn)));
         Ok((machine, Self(sheet)))
@@ -232,7 +236,7 @@ impl<W: Write + 'static> Recorder<W> {
 }
 
 impl Machine {
-    /// How it is now.
+    /// Returns the state of the run now.
     fn turn(&mut self) -> RunSlice {
         RunSlice {
             instructions: self.context.vcpus.retired(),
@@ -280,6 +284,7 @@ impl Recording {
             }
         }
         let ending = ending.ok_or_else(|| ReadError::damaged("it has no ending"))?;
+        // A replay waits for the instruction of each turn, and would never come to one that is over.
         let moments = turns.iter().chain([&ending.turn]);
         let moments = moments.map(|turn| (turn.instructions, turn.now_ns));
         if !moments.is_sorted() {
@@ -293,17 +298,17 @@ impl Recording {
         })
     }
 
-    /// What it is of.
+    /// Returns the header of the recording.
     pub fn header(&self) -> &RecordingHeader {
         &self.header
     }
 
-    /// Guest time where the run began, in nanoseconds since power-on.
+    /// Returns the guest time at which the run began, in nanoseconds since power-on.
     pub fn start_ns(&self) -> u64 {
         self.snapshot.as_ref().map_or(0, Snapshot::guest_ns)
     }
 
-    /// Why the recorded run ended.
+    /// Returns why the recorded run ended.
     pub fn reason(&self) -> Reason {
         self.ending.reason
     }
@@ -326,6 +331,7 @@ impl Recording {
             start.file.path = moved.find(Role::Snapshot, &start.file)?;
             let mut disks = moved.clone();
             for (number, disk) in config.disks.iter().enumerate() {
+                // A disk that nobody moved is where the recording says, which need not be where the snapshot does.
                 let place = disks.disks.entry(number);
                 place.or_insert_with(|| disk.path.clone());
             }
@@ -351,7 +357,7 @@ impl Recording {
         Ok(())
     }
 
-    /// The machine where the run began, to be run as it was. Its disks' files are left as they are.
+    /// Returns the machine where the run began, to be run as it was. Its disks' files are left as they are.
     ///
     /// # Errors
     /// A sentence for the user; a snapshot that the run went on from must have been found
@@ -373,6 +379,7 @@ impl Recording {
             (None, _) => {
                 let mut config = config.clone();
                 for disk in &mut config.disks {
+                    // A replay leaves the files as they are.
                     disk.overlay = !disk.read_only;
                 }
                 Machine::builder(&config, console)

@@ -10,7 +10,7 @@ use vmm_files::atomic_file::reason;
 use super::{END, Form};
 use crate::sources::Role;
 
-/// Why a file is of no use: sentences that go on where one about the file has begun.
+/// The reason for which a file is of no use: sentences that go on where one about the file has begun.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The host's.
@@ -82,7 +82,7 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// It is damaged.
+    /// Creates the error of a damaged file.
     pub fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged(what.into())
     }
@@ -104,6 +104,7 @@ impl<R: Read> Reader<R> {
     pub fn new(form: &'static Form, mut input: R) -> Result<Self, ReadError> {
         let mut magic = [0; 16];
         let read = fill(&mut input, &mut magic)?;
+        // A file that ends within its first bytes was cut short, and is not of another form.
         if magic[..read] != form.magic[..read] || read == 0 {
             return Err(ReadError::Foreign(form.name));
         }
@@ -122,7 +123,7 @@ impl<R: Read> Reader<R> {
         })
     }
 
-    /// The next section: its kind and its contents; `None` after the last one.
+    /// Returns the next section: its kind and its contents; `None` after the last one.
     ///
     /// # Errors
     /// The file is damaged or not whole.
@@ -140,10 +141,12 @@ impl<R: Read> Reader<R> {
         }
         let mut contents = Vec::new();
         let length = u64::from(length);
+        // It grows with what is there, not with what the file says.
         (&mut self.input).take(length).read_to_end(&mut contents)?;
         if contents.len() as u64 != length {
             return Err(ReadError::Truncated);
         }
+        // Kind and length are summed up, too, so that damage to them is found.
         let mut crc = Hasher::new();
         crc.update(&head[..8]);
         crc.update(&contents);
@@ -157,7 +160,7 @@ impl<R: Read> Reader<R> {
         Ok(Some((kind, contents)))
     }
 
-    /// The contents of the next section, which must be of this kind.
+    /// Returns the contents of the next section, which must be of this kind.
     ///
     /// # Errors
     /// It is not, or the file is damaged or not whole.
@@ -170,7 +173,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// The end has been read: nothing may follow, and nothing may be missing.
+    /// Checks that the end has been read: nothing may follow, and nothing may be missing.
     fn end(&mut self, contents: &[u8]) -> Result<(), ReadError> {
         let count = <[u8; 8]>::try_from(contents).map(u64::from_le_bytes);
         if count.ok() != Some(self.count) {

@@ -36,6 +36,7 @@ impl<W: Write> Writer<W> {
     pub fn add(&mut self, kind: u32, parts: &[&[u8]]) -> io::Result<()> {
         let most = (self.form.limit)(kind).unwrap_or(0);
         let length: usize = parts.iter().map(|part| part.len()).sum();
+        // No reader would take it.
         match u32::try_from(length) {
             Ok(length) if length <= most => self.put(kind, length, parts),
             _ => Err(io::Error::other("a part of it is too large")),

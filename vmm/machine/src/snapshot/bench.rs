@@ -14,13 +14,13 @@ use super::memory::rewind;
 /// Most that are kept: as many as may run at once and then some.
 const MOST: usize = 64;
 
-/// What a machine left.
+/// The remains of a machine.
 pub(super) struct Remains {
     pub memory: Arc<GuestMemoryMmap<()>>,
     pub code: ClusterCode,
 }
 
-/// What all machines of a snapshot left.
+/// The remains of all machines of a snapshot.
 #[derive(Default)]
 pub(super) struct Bench(Mutex<Vec<Remains>>);
 
@@ -33,12 +33,14 @@ impl Bench {
         }
     }
 
-    /// What nobody uses any more, with its memory as it was at first.
+    /// Returns remains that nobody uses any more, with the memory as it was at first.
     pub fn take(&self) -> Option<Remains> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A machine that is being dropped may still hold its memory.
         let free = |left: &Remains| Arc::strong_count(&left.memory) == 1;
         let index = all.iter().rposition(free)?;
         let mut left = all.swap_remove(index);
+        // Giving pages back takes time, which others need not wait for.
         drop(all);
         let whole = rewind(Arc::get_mut(&mut left.memory)?);
         whole.then_some(left)

@@ -1,4 +1,4 @@
-//! The disks of a snapshot: a file that nobody writes, and what differs from it.
+//! The disks of a snapshot: a file that is never written, and the differences from it.
 
 use std::fs::File;
 use std::io;
@@ -15,12 +15,12 @@ use super::memory::{CHUNK, data};
 /// Most bytes of a disk's file that are copied into memory.
 pub const MAX_COPIED: u64 = 1 << 30;
 
-/// What a disk held at one moment.
+/// The contents of a disk at one moment.
 #[derive(Clone, Debug)]
 pub(super) struct DiskImage {
-    /// Nobody writes it.
+    /// It is never written.
     pub file: Arc<File>,
-    /// What differs from it.
+    /// The differences from it.
     pub changes: Arc<Changes>,
     /// Its size.
     pub sectors: u64,
@@ -29,7 +29,10 @@ pub(super) struct DiskImage {
 }
 
 impl DiskImage {
-    /// What `disk` holds now. If its file may be written after this (`goes_on`), it is copied.
+    /// Captures what `disk` holds now. If its file may be written after this (`goes_on`), it is copied.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds more than [`MAX_COPIED`] if it is to be copied.
     pub fn capture(disk: &Disk, goes_on: bool) -> io::Result<Self> {
         let Disk {
             storage,
@@ -37,6 +40,7 @@ impl DiskImage {
             read_only,
         } = disk;
         let changes = storage.changes();
+        // Below an overlay the file itself is never written.
         let written = changes.is_none() && !read_only;
         let file = if written && goes_on {
             Arc::new(copy(storage.file(), sectors * SECTOR)?)
@@ -51,7 +55,7 @@ impl DiskImage {
         })
     }
 
-    /// A disk that begins with this, and whose writes are its own.
+    /// Creates a disk that begins with this, and whose writes are its own.
     pub fn open(&self) -> Disk {
         let (file, changes) = (Arc::clone(&self.file), Arc::clone(&self.changes));
         Disk {
@@ -62,7 +66,7 @@ impl DiskImage {
     }
 }
 
-/// A copy in memory of the first `size` bytes of `file`.
+/// Copies into memory the first `size` bytes of `file`.
 fn copy(file: &File, size: u64) -> io::Result<File> {
     let runs = data(file, size)?;
     if runs.iter().map(|run| run.end - run.start).sum::<u64>() > MAX_COPIED {

@@ -43,7 +43,10 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// A copy of all of `ram`, which is one region.
+    /// Copies all of `ram`, which is one region.
+    ///
+    /// # Errors
+    /// The host has no room, or `ram` has no region.
     pub fn capture(ram: &GuestMemoryMmap<()>) -> io::Result<Self> {
         let region = ram.iter().next();
         let region = region.ok_or_else(|| io::Error::other("the machine has no memory"))?;
@@ -52,6 +55,7 @@ impl Memory {
         let next = AtomicUsize::new(0);
         let copy = || -> io::Result<()> {
             let mut buffer = vec![0; CHUNK];
+            // Relaxed will do: each piece is taken once, and the end of the scope orders what was copied.
             while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
                 copy_piece(region, piece, &blank, &mut buffer)?;
             }
@@ -72,12 +76,15 @@ impl Memory {
         blank.seal()
     }
 
-    /// Bytes, those of zeros included.
+    /// Returns the size in bytes, zeros included.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Bytes that take room.
+    /// Returns how many bytes take room.
+    ///
+    /// # Errors
+    /// The host does not tell where the file has data.
     pub fn stored(&self) -> io::Result<u64> {
         Ok(data(&self.file, self.size)?
             .iter()
@@ -85,15 +92,19 @@ impl Memory {
             .sum())
     }
 
-    /// The file, for whoever writes it elsewhere.
+    /// Returns the file, for whoever writes it elsewhere.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Memory at `base` that begins with these contents; what is written to it is its own.
+    /// Maps memory at `base` that begins with these contents; what is written to it is its own.
+    ///
+    /// # Errors
+    /// The host refuses the mapping.
     pub fn map(&self, base: u64) -> io::Result<Arc<GuestMemoryMmap<()>>> {
         let offset = FileOffset::from_arc(Arc::clone(&self.file), 0);
         let size = usize::try_from(self.size).map_err(io::Error::other)?;
+        // Most pages are never written, so the host need not set memory aside for all of them.
         let flags = libc::MAP_PRIVATE | libc::MAP_NORESERVE;
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         let region =
@@ -157,15 +168,22 @@ pub(super) struct Blank {
 }
 
 impl Blank {
-    /// `size` bytes of zeros.
+    /// Creates memory of `size` bytes of zeros.
+    ///
+    /// # Errors
+    /// The host refuses the file.
     pub fn new(size: u64) -> io::Result<Self> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(memfd_create("guest-memory", flags)?);
+        // One hole at first, which reads as zeros.
         file.set_len(size)?;
         Ok(Self { file, size })
     }
 
     /// Writes `bytes`, whole pages, at `offset`; pages of zeros, which are there already, are left out.
+    ///
+    /// # Errors
+    /// The host has no room.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut from = 0;
         while from < bytes.len() {
@@ -184,7 +202,10 @@ impl Blank {
         Ok(())
     }
 
-    /// The memory; from here on nobody can change it.
+    /// Returns the memory; from here on nobody can change it.
+    ///
+    /// # Errors
+    /// The host refuses the seals.
     pub fn seal(self) -> io::Result<Memory> {
         let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
         fcntl_add_seals(&self.file, all)?;
@@ -195,14 +216,14 @@ impl Blank {
     }
 }
 
-/// Whether a page is not all zeros.
+/// Returns whether a page is not all zeros.
 fn is_full(page: &[u8]) -> bool {
     let (words, rest) = page.as_chunks::<8>();
     words.iter().any(|word| u64::from_ne_bytes(*word) != 0) || rest.iter().any(|byte| *byte != 0)
 }
 
-/// What of `region` may not be zeros, in bytes from its start: what lies in the file below it, and
-/// what was touched since it was mapped.
+/// Returns what of `region` may not be zeros, in bytes from its start: what lies in the file below it, and what was
+/// touched since it was mapped.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the region is mapped, so its pages can be counted"
@@ -231,7 +252,8 @@ fn touched(region: &GuestRegionMmap<()>) -> io::Result<Vec<Pages<u64>>> {
     Ok(runs)
 }
 
-/// Which pages of `region` this process has in memory or in swap (Linux, Documentation/admin-guide/mm/pagemap.rst).
+/// Returns which pages of `region` this process has in memory or in swap (Linux,
+/// Documentation/admin-guide/mm/pagemap.rst).
 fn present(region: &GuestRegionMmap<()>, pages: u64) -> io::Result<Vec<bool>> {
     /// Bits of an entry: present, swapped.
     const THERE: u64 = 1 << 63 | 1 << 62;
@@ -251,7 +273,7 @@ fn present(region: &GuestRegionMmap<()>, pages: u64) -> io::Result<Vec<bool>> {
         .collect())
 }
 
-/// What of the first `size` bytes of `file` is not a hole.
+/// Returns what of the first `size` bytes of `file` is not a hole.
 pub(super) fn data(file: &File, size: u64) -> io::Result<Vec<Pages<u64>>> {
     let mut runs = Vec::new();
     let mut at = 0;
@@ -265,6 +287,7 @@ pub(super) fn data(file: &File, size: u64) -> io::Result<Vec<Pages<u64>>> {
         };
         let end = seek(file, SeekFrom::Hole(start)).unwrap_or(size).min(size);
         runs.push(start..end);
+        // One byte at least, so that this ends even if a file system finds data of no length.
         at = end.max(start + 1);
     }
     Ok(runs)

@@ -46,7 +46,7 @@ pub struct Snapshot(Arc<Inner>);
 struct Findings(Mutex<HashMap<TypeId, Option<Arc<dyn Any + Send + Sync>>>>);
 
 impl Findings {
-    /// That of type `T`: what `find` says when it is asked for first.
+    /// Returns the one of type `T`: what `find` returned when it was first asked for.
     fn get<T: Send + Sync + 'static>(&self, find: impl FnOnce() -> Option<T>) -> Option<Arc<T>> {
         // Others wait rather than look for the same.
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,17 +63,17 @@ struct Inner {
     state: MachineState,
     memory: Memory,
     disks: Vec<DiskImage>,
-    /// What was found out about the guest, by its type.
+    /// The findings about the guest, by their type.
     findings: Findings,
-    /// What machines that are gone left.
+    /// The remains of machines that are gone.
     bench: Bench,
 }
 
-/// What a machine that goes on from a snapshot has of its own.
+/// The parts of its own of a machine that goes on from a snapshot.
 pub struct Fork {
-    /// Where the guest's console goes from here on.
+    /// The sink of the guest's console from here on.
     pub console: Box<dyn ConsoleSink>,
-    /// Who is told of all that happens at the IOMMUs, the attachments that are there at first included.
+    /// The sink that is told of all that happens at the IOMMUs, the attachments that are there at first included.
     pub iommu_sink: Option<Arc<dyn IommuSink>>,
     /// Another seed: from here on the entropy device's noise is that of this one. What the guest has taken for
     /// random before does not change.
@@ -81,7 +81,7 @@ pub struct Fork {
 }
 
 impl Fork {
-    /// One that differs from the machine that was saved in nothing but where its console goes.
+    /// Creates options by which a machine differs from the saved one only in where its console goes.
     pub fn new(console: Box<dyn ConsoleSink>) -> Self {
         Self {
             console,
@@ -92,10 +92,10 @@ impl Fork {
 }
 
 impl Machine {
-    /// The machine as it is now, between two runs. It goes on as if nothing had happened. A disk that the guest
+    /// Takes a snapshot of the machine, between two runs. It goes on as if nothing had happened. A disk that the guest
     /// writes to directly is copied into memory, up to a limit of 1 GiB of contents.
     ///
-    /// Observers and probes are not part of it, and neither are the handles of whoever types on the console.
+    /// Observers and probes are not part of it, and neither are the handles for typing on the console.
     ///
     /// # Errors
     /// A sentence for the user.
@@ -103,7 +103,7 @@ impl Machine {
         self.capture(true)
     }
 
-    /// The machine as it is now, in its place: no disk needs to be copied.
+    /// Returns the machine as it is now, in its place: no disk needs to be copied.
     ///
     /// # Errors
     /// A sentence for the user.
@@ -116,6 +116,7 @@ impl Machine {
             worker.settle();
         }
         let captured = self.capture_settled(goes_on);
+        // After a failure, too: the machine may go on.
         if let Some(worker) = &self.worker {
             worker.resume();
         }
@@ -123,6 +124,7 @@ impl Machine {
     }
 
     fn capture_settled(&mut self, goes_on: bool) -> Result<Snapshot, Error> {
+        // First: with KVM it makes the cores stand still.
         let state = self.state().map_err(|source| Error::Host {
             what: "save the machine",
             source: Box::new(source),
@@ -130,6 +132,7 @@ impl Machine {
         let mut disks = Vec::new();
         let slots = self.board.devices.iter().filter(|entry| entry.virtio);
         for (entry, slot) in slots.zip(&self.devices.virtio) {
+            // Poisoned only by a panic that its own thread has reported; another one here would hide it.
             let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
             if let (Some(index), Some(disk)) = (entry.disk_index(), slot.device().disk()) {
                 let fail = |source| Error::DiskSave {
@@ -155,6 +158,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        // Only memory that is mapped from a snapshot is of use to others.
         if let Some(Snapshot(origin)) = self.origin.take()
             && let Some(cluster) = self.context.vcpus.cluster()
         {
@@ -166,7 +170,7 @@ impl Drop for Machine {
     }
 }
 
-/// The machine of KVM for a state that is of one.
+/// Returns the machine of KVM for a state that is of one.
 fn open(config: &Config, state: &MachineState) -> Result<Option<Vm>, Error> {
     match (&state.processor, config.accel) {
         (Processor::Emulated { .. }, Accel::Kvm) => Err(Error::Restore(WrongMachine::Accel)),
@@ -183,7 +187,7 @@ fn host(what: &'static str) -> impl Fn(io::Error) -> Error {
 }
 
 impl Snapshot {
-    /// A machine that goes on from here.
+    /// Creates a machine that goes on from here.
     ///
     /// # Errors
     /// A sentence for the user.
@@ -191,7 +195,7 @@ impl Snapshot {
         self.machine_with_faults(fork, None)
     }
 
-    /// The same, with points at which `injection` says what goes wrong.
+    /// Returns the same, with points at which `injection` says what goes wrong.
     ///
     /// # Errors
     /// A sentence for the user.
@@ -207,7 +211,8 @@ impl Snapshot {
         Ok(machine)
     }
 
-    /// The same, whose clock moves between slices of work only, and whose devices work on the thread that runs it.
+    /// Returns the same, whose clock moves between slices of work only, and whose devices work on the thread that runs
+    /// it.
     pub(super) fn paced(&self, fork: Fork) -> Result<Machine, Error> {
         let clock = |_: &Config, time: TimeState| {
             Timing::Virtual(Arc::new(VirtualClock::starting_at(
@@ -218,7 +223,7 @@ impl Snapshot {
         self.assemble(fork, None, clock)
     }
 
-    /// The machine, with the clock that `timing` makes, and without a thread for its devices.
+    /// Returns the machine, with the clock that `timing` makes, and without a thread for its devices.
     fn assemble(
         &self,
         fork: Fork,
@@ -281,6 +286,7 @@ impl Snapshot {
         if let (Some(cluster), Some(code)) = (machine.cluster(), code) {
             cluster.give_code(code);
         }
+        // After the state, which has the generator of the saved machine.
         if seed.is_some() {
             machine.reseed();
         }
@@ -288,13 +294,13 @@ impl Snapshot {
         Ok(machine)
     }
 
-    /// What the machine was made from.
+    /// Returns what the machine was made from.
     pub fn config(&self) -> &Config {
         &self.0.config
     }
 
-    /// What `find` finds out about the guest from its memory, which is looked for once: machines
-    /// that go on from here have it in common.
+    /// Returns what `find` finds out about the guest from its memory, which is searched once: machines that go on from
+    /// here have it in common.
     pub fn finding<T: Send + Sync + 'static>(
         &self,
         find: impl FnOnce(&GuestMemoryMmap, &Board) -> Option<T>,
@@ -305,27 +311,27 @@ impl Snapshot {
         })
     }
 
-    /// Whether its cores are emulated ones.
+    /// Returns whether its cores are emulated ones.
     pub fn is_emulated(&self) -> bool {
         matches!(self.0.state.processor, Processor::Emulated { .. })
     }
 
-    /// All of its state but its memory and its disks.
+    /// Returns all of its state but its memory and its disks.
     pub fn state(&self) -> &MachineState {
         &self.0.state
     }
 
-    /// What the real-time clock showed at power-on, in seconds since 1970-01-01 00:00 UTC.
+    /// Returns the time that the real-time clock showed at power-on, in seconds since 1970-01-01 00:00 UTC.
     pub fn epoch(&self) -> u32 {
         self.0.state.epoch()
     }
 
-    /// Guest time since power-on, in nanoseconds.
+    /// Returns the guest time since power-on, in nanoseconds.
     pub fn guest_ns(&self) -> u64 {
         self.0.state.time.now_ns
     }
 
-    /// Instructions retired by all cores; 0 where nobody counts them.
+    /// Returns the instructions retired by all cores; 0 where they are not counted.
     pub fn instructions(&self) -> u64 {
         let Processor::Emulated { cores, .. } = &self.0.state.processor else {
             return 0;
@@ -334,7 +340,7 @@ impl Snapshot {
         members.fold(0, |sum, member| sum.saturating_add(member.cpu.retired))
     }
 
-    /// Bytes of the guest's memory that are not zeros, in whole pages.
+    /// Returns how many bytes of the guest's memory are not zeros, in whole pages.
     ///
     /// # Errors
     /// The host's.

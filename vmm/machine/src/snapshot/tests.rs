@@ -39,7 +39,7 @@ fn counting() -> (Machine, Capture, NamedTempFile) {
     (machine, capture, file)
 }
 
-/// All of RAM in 32 bytes.
+/// Returns a hash of all of RAM.
 fn hash(machine: &Machine) -> Vec<u8> {
     let ram = machine.board().ram;
     let mut bytes = vec![0; usize::try_from(ram.size).unwrap()];
@@ -50,7 +50,7 @@ fn hash(machine: &Machine) -> Vec<u8> {
     Sha256::digest(&bytes).to_vec()
 }
 
-/// What must be the same.
+/// Returns the parts of a machine that must be the same.
 fn facts(machine: &mut Machine) -> (Summary, MachineState, Vec<u8>) {
     let summary = Summary {
         wall_ns: 0,
@@ -167,7 +167,7 @@ fn a_disk_that_is_written_is_each_machines_own() {
     assert_eq!(later.summary().disks.len(), 1);
 }
 
-/// Devices of a machine, which should be gone with it.
+/// Returns the devices of a machine, which should be gone with it.
 fn devices(machine: &Machine) -> Vec<Weak<Mutex<VirtioMmio>>> {
     let devices = machine.devices.virtio.iter();
     devices.map(Arc::downgrade).collect()
@@ -296,7 +296,7 @@ fn what_one_kind_of_core_left_is_not_for_the_other() {
     );
 }
 
-/// The same snapshot, apart from what was looked for or left.
+/// Returns the same snapshot, apart from what was looked for or left.
 fn snapshot_of(Snapshot(inner): &Snapshot) -> Arc<Inner> {
     Arc::new(Inner {
         config: inner.config.clone(),

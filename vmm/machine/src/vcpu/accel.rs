@@ -45,7 +45,7 @@ impl Platform {
     };
 }
 
-/// Why a host's KVM cannot run a guest; each completes the sentence "KVM cannot be used: ...".
+/// The reason for which a host's KVM cannot run a guest; each completes the sentence "KVM cannot be used: ...".
 #[derive(Debug, thiserror::Error)]
 pub enum KvmError {
     /// Another kind of host.
@@ -69,14 +69,14 @@ pub enum KvmError {
     /// A call failed.
     #[error("KVM failed to {what}: {source}")]
     Call {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
 }
 
-/// How a machine's cores are run.
+/// The way in which a machine's cores are run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acceleration {
     /// By interpretation. If acceleration was asked for where it can be had, why it could not be had.

@@ -18,7 +18,7 @@ pub struct RunContext {
     pub vcpus: Box<dyn Vcpus>,
     /// What they ask of the machine.
     pub(crate) wires: Wires,
-    /// What idling means.
+    /// The guest's clock.
     pub timing: Timing,
     /// The console's input gate.
     pub gate: InputGate,
@@ -38,7 +38,7 @@ pub struct RunContext {
     pub schedule: Arc<Schedule>,
     /// Who is told of stops.
     pub observers: Vec<Box<dyn StopHandler>>,
-    /// What was counted.
+    /// The counts.
     pub counters: RunCounters,
     /// Whether the run is recorded, or recorded already.
     pub pace: Pace,

@@ -12,12 +12,12 @@ use super::{BootState, KvmError, Stop, Vcpus};
 pub struct Emulated(Cluster);
 
 impl Emulated {
-    /// `cpus` cores at reset.
+    /// Creates `cpus` cores at reset.
     pub fn new(cpus: usize, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
         Self(Cluster::new(cpus, bus, clock))
     }
 
-    /// The interrupt inputs of core `cpu`.
+    /// Returns the interrupt inputs of core `cpu`.
     pub fn pins(&self, cpu: usize) -> Arc<Pins> {
         self.0.pins(cpu)
     }

@@ -13,7 +13,7 @@ const STATUS: usize = 8 << 10;
 pub(super) struct Sleeper(File);
 
 impl Sleeper {
-    /// The calling thread.
+    /// Returns the calling thread.
     ///
     /// # Errors
     /// When the host does not tell about its threads.
@@ -21,7 +21,7 @@ impl Sleeper {
         File::open("/proc/thread-self/status").map(Self)
     }
 
-    /// How often it has gone to sleep so far, if it is asleep.
+    /// Returns how often it has gone to sleep so far, if it is asleep.
     fn naps(&self) -> Option<u64> {
         let mut text = vec![0; STATUS];
         let length = self.0.read_at(&mut text, 0).ok()?;
@@ -31,6 +31,7 @@ impl Sleeper {
 
 fn naps(status: &str) -> Option<u64> {
     let value = |key| status.lines().find_map(|line| line.strip_prefix(key));
+    // S is an interruptible sleep (proc_pid_status(5)).
     if !value("State:")?.trim_start().starts_with('S') {
         return None;
     }
@@ -54,8 +55,8 @@ impl IdleDetector {
         }
     }
 
-    /// Whether all of `threads` have slept without a break since the look before, which was some
-    /// time ago. Looks once in a while, however often it is called.
+    /// Returns whether all of `threads` have slept without a break since the look before, which was some time ago.
+    /// Looks once in a while, however often it is called.
     pub fn all_slept(&mut self, threads: &[Sleeper]) -> bool {
         if let Some((when, _)) = &self.last
             && when.elapsed() < self.patience
@@ -64,6 +65,7 @@ impl IdleDetector {
         }
         let naps: Option<Vec<_>> = threads.iter().map(Sleeper::naps).collect();
         let naps = naps.unwrap_or_default();
+        // The same count means that nobody woke in between.
         let same = self.last.as_ref().is_some_and(|(_, last)| *last == naps);
         let slept = same && !naps.is_empty();
         self.last = Some((Instant::now(), naps));

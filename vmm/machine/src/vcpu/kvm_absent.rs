@@ -17,7 +17,7 @@ use crate::entry::Irq;
 pub enum Vm {}
 
 impl Vm {
-    /// Always an error: this host is no arm64 machine.
+    /// Returns an error, always: this host is no arm64 machine.
     ///
     /// # Errors
     /// [`KvmError::OtherHost`].
@@ -25,7 +25,7 @@ impl Vm {
         Err(KvmError::OtherHost)
     }
 
-    /// What the machine is.
+    /// Returns what the machine is.
     pub fn platform(&self) -> Platform {
         match *self {}
     }
@@ -44,7 +44,7 @@ impl Vm {
         match *self {}
     }
 
-    /// The line of an interrupt.
+    /// Returns the line of an interrupt.
     ///
     /// # Errors
     /// When KVM refuses.
@@ -52,12 +52,12 @@ impl Vm {
         match *self {}
     }
 
-    /// What the device thread must serve for the lines' sake.
+    /// Returns the lines, whose events the device thread must serve.
     pub fn subscribers(&self) -> Vec<Subscriber> {
         match *self {}
     }
 
-    /// Has a write of `value` to `addr` signal `event` instead of ending the core's run.
+    /// Makes a write of `value` to `addr` signal `event` instead of ending the core's run.
     ///
     /// # Errors
     /// When KVM refuses.
@@ -71,7 +71,7 @@ impl Vm {
     }
 }
 
-/// The machine's cores.
+/// Returns the machine's cores.
 pub fn vcpus(vm: &Arc<Vm>, _bus: Arc<dyn Bus>, _waker: Arc<Waker>) -> Box<dyn Vcpus> {
     match **vm {}
 }

@@ -51,7 +51,7 @@ pub struct BootState {
     pub dtb: u32,
 }
 
-/// Why KVM has nothing to do with cores.
+/// The error of cores that KVM has nothing to do with.
 const EMULATED: KvmError = KvmError::Saved("the cores are emulated");
 
 /// All cores of a machine.
@@ -62,19 +62,19 @@ pub trait Vcpus {
     /// When KVM refuses.
     fn boot(&mut self, boot: BootState) -> Result<(), KvmError>;
 
-    /// Instructions retired by all cores; 0 where nobody counts them.
+    /// Returns the instructions retired by all cores; 0 where they are not counted.
     fn retired(&self) -> u64;
 
-    /// Runs at most `budget` instructions; cores that nobody counts instructions of run for a moment.
+    /// Runs at most `budget` instructions; cores whose instructions are not counted run for a moment.
     ///
     /// # Errors
     /// Why the run cannot go on, for a reason that is not the guest's.
     fn run(&mut self, machine: &mut dyn Machine, budget: u64) -> Result<Stop, Reason>;
 
-    /// Has cores that run on threads of their own stand still until the next [`run`](Self::run).
+    /// Makes cores that run on threads of their own stand still until the next [`run`](Self::run).
     fn pause(&mut self) {}
 
-    /// What KVM keeps of the cores, which are made to stand still.
+    /// Returns what KVM keeps of the cores, which are made to stand still.
     ///
     /// # Errors
     /// When KVM refuses, or they run otherwise.
@@ -82,7 +82,7 @@ pub trait Vcpus {
         Err(EMULATED)
     }
 
-    /// Has cores that have not run go on from there.
+    /// Restores the state of cores that have not run.
     ///
     /// # Errors
     /// When KVM refuses, or it is not the state of such cores.
@@ -91,13 +91,13 @@ pub trait Vcpus {
         Err(EMULATED)
     }
 
-    /// The interpreted cores; `None` when they run otherwise.
+    /// Returns the interpreted cores; `None` when they run otherwise.
     fn cluster(&mut self) -> Option<&mut Cluster> {
         None
     }
 
-    /// Has the cores stand still and shows them to observers, who may change them; `None` when they
-    /// cannot be shown. To be followed by [`hide`](Self::hide).
+    /// Makes the cores stand still and shows them to observers, who may change them; `None` when they cannot be shown.
+    /// To be followed by [`hide`](Self::hide).
     ///
     /// # Errors
     /// Why the run cannot go on.
@@ -105,8 +105,8 @@ pub trait Vcpus {
         Ok(self.cluster().map(Cores::Aarch32))
     }
 
-    /// Has what observers did take effect. `image` tells, if an observer knows, that the guest's
-    /// kernel lies from the second address, a physical one, on and will be mapped to the first.
+    /// Makes what observers changed take effect. `image` tells, if an observer knows, that the guest's kernel lies from
+    /// the second address, a physical one, on and will be mapped to the first.
     ///
     /// # Errors
     /// Why the run cannot go on.

@@ -19,7 +19,7 @@ pub struct RunSlice {
     /// Guest time, in nanoseconds since power-on.
     #[serde(rename = "t")]
     pub now_ns: u64,
-    /// What the cores and the console were like, in 32 bits.
+    /// A hash of the state of the cores and of the console's output.
     #[serde(rename = "c")]
     pub check: u32,
     /// Console input that passed its gate.
@@ -36,7 +36,7 @@ pub struct Ending {
     pub turn: RunSlice,
 }
 
-/// Where a run differs from its recording.
+/// The point at which a run differs from its recording.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{what} at instruction {instructions}, {now_ns} ns after power-on; the last turn that agrees began at \
@@ -56,7 +56,7 @@ pub struct Divergence {
 /// Takes turns that are recorded.
 pub type Log = Box<dyn FnMut(&RunSlice)>;
 
-/// How turns begin.
+/// The way in which turns begin.
 #[derive(Default)]
 pub enum Pace {
     /// As they come.
@@ -80,7 +80,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Goes through `turns`; `host` if the guest's clock was the host's.
+    /// Creates a replay of `turns`; `host` if the guest's clock was the host's.
     pub fn new(turns: Vec<RunSlice>, ending: Ending, host: bool) -> Self {
         let mut turns = turns.into_iter();
         let next = turns.next();
@@ -94,12 +94,12 @@ impl Replay {
         }
     }
 
-    /// When the next turn begins, or the recording ends.
+    /// Returns when the next turn begins, or the recording ends.
     pub fn next(&self) -> &RunSlice {
         self.next.as_ref().unwrap_or(&self.ending.turn)
     }
 
-    /// Why the recorded run ended, if all its turns are over.
+    /// Returns why the recorded run ended, if all its turns are over.
     pub fn ending(&self) -> Option<Reason> {
         self.next.is_none().then_some(self.ending.reason)
     }
@@ -148,13 +148,13 @@ impl Replay {
         Reason::Diverged
     }
 
-    /// The first difference, if there was one.
+    /// Returns the first difference, if there was one.
     pub fn divergence(&self) -> Option<&Divergence> {
         self.divergence.as_ref()
     }
 }
 
-/// What the cores are like and what the `console` has shown, in 32 bits.
+/// Returns a hash of the state of the cores and of what the `console` has shown, in 32 bits.
 pub fn check(cluster: Option<&mut Cluster>, console: u32) -> u32 {
     let mut crc = Hasher::new();
     crc.update(&console.to_le_bytes());

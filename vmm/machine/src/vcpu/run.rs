@@ -47,6 +47,7 @@ impl RunLoop<'_> {
     /// Runs to the end.
     pub fn run(&mut self) -> Reason {
         let reason = self.run_slices();
+        // Before anyone looks at what the cores did.
         self.context.vcpus.pause();
         let reason = self.end_as_recorded(reason);
         self.context
@@ -62,6 +63,7 @@ impl RunLoop<'_> {
             .wall
             .and_then(|wall| Instant::now().checked_add(wall));
         loop {
+            // Before anything is looked at: what changes later then ends the sleep at once.
             let ticket = self.context.waker.ticket();
             self.context.schedule.looked();
             let waits = self.waits_for_the_host();
@@ -120,13 +122,13 @@ impl RunLoop<'_> {
         }
     }
 
-    /// Whether virtual time stands still until the host has done what a queue waits for.
+    /// Returns whether virtual time stands still until the host has done what a queue waits for.
     fn waits_for_the_host(&self) -> bool {
         matches!(self.context.timing, Timing::Virtual(_)) && self.context.schedule.is_waiting()
     }
 
-    /// Why the run ends now. While it waits for the host the guest's own limits have their time to
-    /// come: how long it waits must not be seen in what the guest has done by then.
+    /// Returns why the run ends now. While it waits for the host the guest's own limits have their time to come: how
+    /// long it waits must not be seen in what the guest has done by then.
     fn must_end(&self, waits: bool, deadline: Option<Instant>) -> Option<Reason> {
         self.context.control.take().or_else(|| {
             if waits {
@@ -137,7 +139,7 @@ impl RunLoop<'_> {
         })
     }
 
-    /// How the machine is now.
+    /// Returns the state of the machine now.
     fn turn(&mut self) -> RunSlice {
         RunSlice {
             instructions: self.context.vcpus.retired(),
@@ -167,9 +169,11 @@ impl RunLoop<'_> {
                 log(&turn);
             }
             Pace::Replay(replay) => {
+                // The slice ended before its turn, as for a debugger: nothing comes until then.
                 if turn.instructions < replay.next().instructions {
                     return Ok(Vec::new());
                 }
+                // All turns are over: the recorded run ended here.
                 if let Some(reason) = replay.ending() {
                     return Err(replay.compare(&turn).err().unwrap_or(reason));
                 }
@@ -180,7 +184,7 @@ impl RunLoop<'_> {
         Ok(turn.input)
     }
 
-    /// Has the guest's clock show the time of the host, or what that was, where it is the host's.
+    /// Makes the guest's clock show the time of the host, or what that was, where it is the host's.
     fn catch_up(&self) {
         let Timing::Virtual(clock) = &self.context.timing else {
             return;
@@ -196,7 +200,7 @@ impl RunLoop<'_> {
         }
     }
 
-    /// Whether the guest itself ended the run where the recording does.
+    /// Returns whether the guest itself ended the run where the recording does.
     fn end_as_recorded(&mut self, reason: Reason) -> Reason {
         let by_guest = matches!(reason, Reason::PowerOff | Reason::Reset | Reason::GuestDead);
         let found = self.turn();
@@ -245,7 +249,7 @@ impl RunLoop<'_> {
         self.tell(deadline, |observer, halted| observer.interrupted(halted))
     }
 
-    /// Shows all observers the machine; the reason if one ends the run.
+    /// Shows all observers the machine; returns the reason if one ends the run.
     fn tell(
         &mut self,
         deadline: Option<Instant>,
@@ -290,7 +294,7 @@ impl RunLoop<'_> {
         passed(deadline).then_some(Reason::WallTimeout)
     }
 
-    /// When something happens by itself next.
+    /// Returns when something happens by itself next.
     fn next_event(&self) -> Option<u64> {
         let faults = self.context.faults.as_ref();
         let alarm = faults.and_then(|faults| faults.injection.next_alarm());
@@ -300,7 +304,7 @@ impl RunLoop<'_> {
         events.into_iter().flatten().min()
     }
 
-    /// Instructions until the next point at which something must be looked at.
+    /// Returns the instructions until the next point at which something must be looked at.
     fn budget(&self) -> u64 {
         let mut budget = match &self.context.pace {
             Pace::Free | Pace::Record(None, _) => SLICE,
@@ -321,10 +325,11 @@ impl RunLoop<'_> {
                 budget = budget.min(clock.instructions_until(event).unwrap_or(SLICE));
             }
         }
+        // The guest goes on even if an event is due already.
         budget.max(1)
     }
 
-    /// All cores sleep, or are `held`, until guest time `wake_ns` or an interrupt.
+    /// Waits, as all cores sleep or are `held`, until guest time `wake_ns` or an interrupt.
     fn idle(
         &mut self,
         wake_ns: Option<u64>,
@@ -389,8 +394,8 @@ impl RunLoop<'_> {
         }
     }
 
-    /// All cores sleep as they did when it was recorded, when time went on to that of the next
-    /// turn, or without one the guest was dead.
+    /// Lets time pass while all cores sleep as they did in the recorded run: to that of the next turn, or without one,
+    /// the guest is dead.
     fn idle_again(&self, replay: &pace::Replay, until: Option<u64>) -> Option<Reason> {
         let next = replay.next();
         if replay.ending() == Some(Reason::GuestDead) && until.is_none() {
@@ -407,7 +412,8 @@ impl RunLoop<'_> {
         None
     }
 
-    /// Whether anything may yet wake a core: input, unfinished work of a device, or what happened since `ticket`.
+    /// Returns whether anything may yet wake a core: input, unfinished work of a device, or what happened since
+    /// `ticket`.
     fn may_wake(&self, ticket: u64) -> bool {
         // In this order: a device raises its interrupt before its work counts as done.
         let work = self.context.gate.can_arrive(self.context.uart.room())
@@ -417,6 +423,7 @@ impl RunLoop<'_> {
     }
 
     fn sleep(&self, time: Option<Duration>, ticket: u64, deadline: Option<Instant>) {
+        // Someone may be waiting for what is shown: a prompt ends no line.
         self.context.uart.flush();
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let time = time

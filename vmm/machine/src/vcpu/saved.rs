@@ -54,7 +54,7 @@ pub struct GicRegister {
 }
 
 impl KvmState {
-    /// The machine's cores.
+    /// Returns the machine's cores.
     pub const fn platform(&self) -> Platform {
         Platform {
             width: self.width,

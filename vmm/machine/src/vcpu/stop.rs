@@ -2,7 +2,7 @@
 
 use arm32::WatchHit;
 
-/// Why [`Vcpus::run`](super::Vcpus::run) came back.
+/// The reason for which [`Vcpus::run`](super::Vcpus::run) came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// The budget is used up.
@@ -31,7 +31,7 @@ pub enum Stop {
     Watchpoint {
         /// Index of the core.
         core: usize,
-        /// What was accessed.
+        /// The access.
         hit: WatchHit,
     },
     /// A core executed an instruction, which an observer wanted to hear of.

@@ -13,7 +13,7 @@ use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 /// How long to wait before a signal is sent again.
 const PATIENCE: Duration = Duration::from_millis(2);
 
-/// What ended a run from within.
+/// The end of a run from within.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// The guest powered itself off.
@@ -43,7 +43,7 @@ struct State {
     end: Option<End>,
 }
 
-/// What the threads and their owner share.
+/// The state that the threads and their owner share.
 #[derive(Debug)]
 pub(super) struct VcpuBarrier {
     running: AtomicBool,
@@ -52,7 +52,7 @@ pub(super) struct VcpuBarrier {
 }
 
 impl VcpuBarrier {
-    /// For threads that are still to come, and stand still at first.
+    /// Creates a barrier for threads that are still to come, and stand still at first.
     pub fn new() -> Self {
         Self {
             running: AtomicBool::new(false),
@@ -68,56 +68,58 @@ impl VcpuBarrier {
         }
     }
 
-    /// One thread more is going to come.
+    /// Announces one more thread.
     pub fn expect(&self) {
         self.lock().alive += 1;
     }
 
-    /// One thread less: it could not be started, or it is about to be gone.
+    /// Takes one thread off: it could not be started, or is about to end.
     pub fn miss(&self) {
         self.lock().alive -= 1;
         self.changed.notify_all();
     }
 
-    /// Whether the calling thread shall go on running.
+    /// Returns whether the calling thread shall go on running.
     pub fn running(&self) -> bool {
         self.running.load(Ordering::Acquire)
     }
 
-    /// Thread `index` stands still until it shall run; false when it shall leave.
+    /// Makes thread `index` wait until it shall run; returns false when it shall leave.
     pub fn pass(&self, index: usize) -> bool {
         let mut state = self.lock();
         state.standing += 1;
         self.changed.notify_all();
         while state.mode == Mode::Stand || state.mode == Mode::Run && state.held >> index & 1 != 0 {
+            // Poisoned only by a panic that its own thread has reported; another one here would hide it.
             state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
         }
         state.standing -= 1;
         state.mode == Mode::Run
     }
 
-    /// A thread ends the run; the first one to do so is heard.
+    /// Ends the run, called by a thread; only the first call counts.
     pub fn end(&self, end: End) {
         let mut state = self.lock();
         state.end.get_or_insert(end);
         self.set(&mut state, Mode::Stand);
     }
 
-    /// A thread has all of them stand still, until [`VcpuBarrier::look`] was called.
+    /// Makes all threads stand still, called by one of them, until [`VcpuBarrier::look`] was called.
     pub fn halt(&self) {
         let mut state = self.lock();
         state.halted = true;
+        // Threads that are to leave still do.
         if state.mode == Mode::Run {
             self.set(&mut state, Mode::Stand);
         }
     }
 
-    /// The reason for which a thread had all of them stand still is looked at: they may start again.
+    /// Notes that the reason for which a thread made all of them stand still has been looked at: they may start again.
     pub fn look(&self) {
         self.lock().halted = false;
     }
 
-    /// What ended the run, if a thread did.
+    /// Returns what ended the run, if a thread did.
     pub fn take_end(&self) -> Option<End> {
         self.lock().end.take()
     }
@@ -125,6 +127,7 @@ impl VcpuBarrier {
     /// Lets the threads run, but those whose bit is set in `held`, which stand still or are about to.
     pub fn start(&self, held: u64) {
         let mut state = self.lock();
+        // What ended or stopped the threads is to be looked at first.
         if state.end.is_none() && !state.halted {
             state.held = held;
             self.set(&mut state, Mode::Run);
@@ -138,7 +141,7 @@ impl VcpuBarrier {
         drop(self.changed.wait_timeout_while(state, patience, moving));
     }
 
-    /// Has `threads` stand still, and waits until they do.
+    /// Makes `threads` stand still, and waits until they do.
     pub fn stand(&self, threads: &[JoinHandle<()>]) {
         let mut state = self.lock();
         self.set(&mut state, Mode::Stand);
@@ -152,7 +155,7 @@ impl VcpuBarrier {
         }
     }
 
-    /// Has the threads leave.
+    /// Makes the threads leave.
     pub fn dismiss(&self, threads: Vec<JoinHandle<()>>) {
         self.stand(&threads);
         self.set(&mut self.lock(), Mode::Leave);
@@ -164,6 +167,7 @@ impl VcpuBarrier {
 
     fn set(&self, state: &mut State, mode: Mode) {
         state.mode = mode;
+        // Threads read this between two entries into KVM, without the lock.
         self.running.store(mode == Mode::Run, Ordering::Release);
         self.changed.notify_all();
     }
@@ -173,7 +177,7 @@ impl VcpuBarrier {
     }
 }
 
-/// Held by a thread as long as it lives, so that nobody waits for one that has died.
+/// Held by a thread as long as it lives, so that the barrier does not wait for one that has ended.
 pub(super) struct Alive<'a>(pub &'a VcpuBarrier);
 
 impl Drop for Alive<'_> {
@@ -189,6 +193,7 @@ impl Drop for Alive<'_> {
 /// Prepares the signal, once a process: to be interrupted is all that it is for.
 pub(super) fn prepare_signal() {
     static ONCE: Once = Once::new();
+    // A signal that is ignored would not end KVM_RUN.
     extern "C" fn nothing(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
     ONCE.call_once(|| {
         if let Err(error) = register_signal_handler(SIGRTMIN(), nothing) {

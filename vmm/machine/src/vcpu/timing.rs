@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use vmm_base::{Clock, VirtualClock};
 
-/// What idling means.
+/// The guest's clock, which decides what idling means.
 #[derive(Clone)]
 pub enum Timing {
     /// Time skips to the next event, unless a person may type before.
@@ -15,7 +15,7 @@ pub enum Timing {
 }
 
 impl Timing {
-    /// The clock that the guest sees.
+    /// Returns the clock that the guest sees.
     pub fn clock(&self) -> Arc<dyn Clock> {
         match self {
             Self::Virtual(clock) => clock.clone(),
@@ -23,7 +23,7 @@ impl Timing {
         }
     }
 
-    /// The time that it shows, in nanoseconds since power-on.
+    /// Returns the time that it shows, in nanoseconds since power-on.
     pub fn now_ns(&self) -> u64 {
         match self {
             Self::Virtual(clock) => clock.now_ns(),
@@ -32,7 +32,7 @@ impl Timing {
     }
 }
 
-/// What the loop counted.
+/// The counts of the run loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunCounters {
     /// Slices given.

@@ -16,7 +16,7 @@ pub struct WallTimer {
 }
 
 impl WallTimer {
-    /// Has `control` make the run look in `time`. Where no thread can be started the run looks between slices only.
+    /// Makes `control` interrupt the run in `time`. Where no thread can be started the run looks between slices only.
     pub fn set(time: Duration, control: &Arc<Control>) -> Self {
         let (cancel, cancelled) = sync_channel(0);
         let control = Arc::clone(control);
@@ -37,6 +37,7 @@ impl WallTimer {
 
 impl Drop for WallTimer {
     fn drop(&mut self) {
+        // The thread waits at the other end, and ends at once.
         drop(self.cancel.take());
         if let Some(thread) = self.thread.take() {
             // It does nothing that could panic.

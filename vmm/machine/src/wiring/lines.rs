@@ -16,12 +16,12 @@ pub(super) struct Lines<'a> {
     controller: Controller,
     sink: Option<&'a Arc<dyn IommuSink>>,
     injection: Option<&'a Arc<Injection>>,
-    /// Those that faults are put in on, by device.
+    /// Those that faults are injected on, by device.
     faulty: Mutex<BTreeMap<String, Arc<FaultyLine>>>,
 }
 
 impl<'a> Lines<'a> {
-    /// Lines to `controller`.
+    /// Creates lines to `controller`.
     pub fn new(
         controller: &Controller,
         sink: Option<&'a Arc<dyn IommuSink>>,
@@ -35,7 +35,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The first line of `entry`, with nothing in between; one to nowhere if it has none.
+    /// Returns the first line of `entry`, with nothing in between; one to nowhere if it has none.
     ///
     /// # Errors
     /// When KVM refuses.
@@ -46,7 +46,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The line of an IOMMU, which tells of its faults itself, if it has one.
+    /// Returns the line of an IOMMU, which tells of its faults itself, if it has one.
     ///
     /// # Errors
     /// When KVM refuses.
@@ -57,7 +57,7 @@ impl<'a> Lines<'a> {
         Ok(Some(self.faulty(self.plain(entry)?, &entry.name)))
     }
 
-    /// The line of another device, with the machine's sink told of what happens on it if it wants to know.
+    /// Returns the line of another device, with the machine's sink told of what happens on it if it wants to know.
     ///
     /// # Errors
     /// When KVM refuses.
@@ -72,15 +72,17 @@ impl<'a> Lines<'a> {
             }),
             _ => line,
         };
+        // The sink hears of what reaches the controller: faults come before it.
         Ok(self.faulty(line, &entry.name))
     }
 
-    /// Those that faults are put in on, by device.
+    /// Returns the lines that faults are injected on, by device.
     pub fn into_faulty(self) -> BTreeMap<String, Arc<FaultyLine>> {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         self.faulty.into_inner().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// The line, with faults put in on it if there are any.
+    /// Returns the line, with faults injected on it if there are any.
     fn faulty(&self, line: Arc<dyn Interrupt>, device: &str) -> Arc<dyn Interrupt> {
         let Some(injection) = self.injection else {
             return line;

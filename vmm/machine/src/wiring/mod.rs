@@ -31,13 +31,13 @@ use crate::vcpu::Timing;
 
 use lines::Lines;
 
-/// What a machine is connected to outside itself.
+/// The connections of a machine to the outside.
 pub(crate) struct HostConnections<'a> {
-    /// Where the guest's console goes.
+    /// The sink of the guest's console.
     pub console: Box<dyn ConsoleSink>,
-    /// Who is told of what happens at the IOMMUs.
+    /// The sink that is told of what happens at the IOMMUs.
     pub sink: Option<&'a Arc<dyn IommuSink>>,
-    /// The faults that are put in.
+    /// The faults that are injected.
     pub injection: Option<&'a Arc<Injection>>,
     /// Wakes the machine when it waits for something to do.
     pub waker: &'a Arc<Waker>,
@@ -54,11 +54,11 @@ pub(crate) struct Devices {
     pub virtio: Vec<Arc<Mutex<VirtioMmio>>>,
 }
 
-/// What devices work with, and there before any of them is made.
+/// The things that devices work with, there before any of them is made.
 pub(crate) struct Supplies {
     /// The guest's memory.
     pub ram: Arc<GuestMemoryMmap<()>>,
-    /// Who brings their interrupts to the cores.
+    /// The controller that brings their interrupts to the cores.
     pub controller: Controller,
     /// The guest's clock.
     pub timing: Timing,
@@ -91,12 +91,12 @@ pub(crate) struct Wiring<'a> {
     disks: std::vec::IntoIter<Disk>,
     counters: Vec<Arc<Counters>>,
     virtio_iommus: Vec<Arc<Mutex<VirtioMmio>>>,
-    /// What the bus masters see of memory, by name.
+    /// The memory as the bus masters see it, by name.
     spaces: Vec<(String, DmaSpace)>,
     targets: BTreeMap<String, Target>,
 }
 
-/// What a machine consists of when all devices are in their places.
+/// The parts of a machine when all devices are in their places.
 pub(crate) struct Wired {
     pub bus: Arc<SystemBus>,
     pub controller: Controller,
@@ -234,7 +234,7 @@ impl<'a> Wiring<'a> {
         self.sink.take().unwrap_or_else(|| Box::new(Discard))
     }
 
-    /// Has `uart` be the console, which input comes to.
+    /// Makes `uart` the console, which input comes to.
     pub fn set_console(&mut self, uart: Arc<Uart>) {
         self.console = Some(uart);
     }
@@ -244,12 +244,12 @@ impl<'a> Wiring<'a> {
         self.disks.next().zip(self.config.disks.get(index))
     }
 
-    /// Has a disk appear in the machine's summary.
+    /// Makes a disk appear in the machine's summary.
     pub fn count_disk(&mut self, counters: Arc<Counters>) {
         self.counters.push(counters);
     }
 
-    /// Returns the faults that are put in at the device of `entry`, if any may be.
+    /// Returns the faults that are injected at the device of `entry`, if any may be.
     pub fn faults(&self, entry: &Entry) -> Option<DeviceFaults> {
         let injection = self.injection?;
         Some(DeviceFaults::new(injection, &entry.name))
@@ -258,7 +258,7 @@ impl<'a> Wiring<'a> {
     /// Puts `device` at window `window` of `entry`.
     ///
     /// # Errors
-    /// When something lies there already.
+    /// When another device has these addresses.
     pub fn attach(
         &mut self,
         entry: &Entry,
@@ -275,7 +275,7 @@ impl<'a> Wiring<'a> {
     /// Puts `device` in the virtio-mmio slot of `entry`, behind the IOMMU that stands there.
     ///
     /// # Errors
-    /// When KVM refuses, or something lies there already.
+    /// When KVM refuses, or another device has these addresses.
     pub fn transport(
         &mut self,
         entry: &Entry,
@@ -284,6 +284,7 @@ impl<'a> Wiring<'a> {
     ) -> Result<Arc<Mutex<VirtioMmio>>, Error> {
         // A port of a valid configuration exists.
         let space = entry.iommu.and_then(|port| self.iommus.space(port));
+        // Behind an IOMMU a driver must not use physical addresses (VIRTIO_F_ACCESS_PLATFORM, virtio 1.2, 6).
         let access_platform = self.config.access_platform || space.is_some();
         let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&self.ram)));
         let dma = dma.with_source(source);
@@ -305,7 +306,7 @@ impl<'a> Wiring<'a> {
         Ok(slot)
     }
 
-    /// Has a virtio-iommu go on with what it could not do at once.
+    /// Lets a virtio-iommu go on with what it could not do at once.
     pub fn add_virtio_iommu(&mut self, slot: Arc<Mutex<VirtioMmio>>) {
         self.virtio_iommus.push(slot);
     }

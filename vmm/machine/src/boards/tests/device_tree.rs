@@ -64,7 +64,7 @@ fn it_reads_back_as_it_was_meant() {
     );
 }
 
-/// Cells of a property.
+/// Returns the cells of a property.
 fn cells(tree: &Fdt<'_>, node: &str, property: &str) -> Option<Vec<u32>> {
     let value = tree.find_node(node)?.property(property)?.value;
     let cell = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());

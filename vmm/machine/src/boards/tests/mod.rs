@@ -10,7 +10,7 @@ use crate::layout::{Range, SPI_BASE};
 use crate::vcpu::Irqchip;
 use crate::{DiskConfig, IommuConfig, IommuModel, MAX_CLOCKS, MAX_IOMMUS};
 
-/// The board with all that a configuration can ask for.
+/// Returns the board with all that a configuration can ask for.
 fn full(board: BoardModel, platform: Platform, model: IommuModel) -> Board {
     let mut disks = vec![DiskConfig::new("d"); board.facts().max_disks()];
     for (index, disk) in disks.iter_mut().take(MAX_CLOCKS).enumerate() {

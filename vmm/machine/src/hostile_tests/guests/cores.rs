@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A machine with as many cores that runs this program.
+/// Creates a machine with as many cores that runs this program.
 pub fn world(time: TimeMode, cpus: u8, program: &[u32]) -> World {
     let file = kernel(&[program]);
     let config = Config {

@@ -2,12 +2,12 @@
 
 use super::*;
 
-/// `count` times a mebibyte of data.
+/// Returns `count` segments of a mebibyte of data.
 pub fn mebibytes(count: usize) -> Vec<(u64, u32)> {
     vec![(DATA, 1 << 20); count]
 }
 
-/// Ranges of 128 MiB each, to be discarded or zeroed.
+/// Returns ranges of 128 MiB each, to be discarded or zeroed.
 fn ranges(world: &World, count: u64, flags: u32) -> Vec<(u64, u32)> {
     for n in 0..count {
         let sector = (n << 18).to_le_bytes();
@@ -24,28 +24,28 @@ fn at(time: TimeMode, overlay: bool) -> impl FnOnce(&mut Config) {
     }
 }
 
-/// Reads as long as a request can be.
+/// Creates a guest that requests reads as long as a request can be.
 pub fn reads(time: TimeMode, overlay: bool) -> World {
     let world = disk(254, at(time, overlay));
     world.requests(VIRTIO_BLK_T_IN, &mebibytes(254), RING);
     world
 }
 
-/// Writes, of no more than a host need have room for.
+/// Creates a guest that requests writes, of no more than a host need have room for.
 pub fn writes(time: TimeMode, overlay: bool) -> World {
     let world = disk(16, at(time, overlay));
     world.requests(VIRTIO_BLK_T_OUT, &mebibytes(16), RING);
     world
 }
 
-/// Nothing but flushes, again as soon as they are answered.
+/// Creates a guest that requests nothing but flushes, again as soon as they are answered.
 pub fn flushes(time: TimeMode) -> World {
     let world = disk_of(&[&POKE[..9], &AGAIN], 16, at(time, false));
     world.requests(VIRTIO_BLK_T_FLUSH, &[], RING);
     world
 }
 
-/// Discards of all that there is.
+/// Creates a guest that requests discards of all that there is.
 pub fn discards(time: TimeMode, overlay: bool) -> World {
     let world = disk(4096, at(time, overlay));
     let data = ranges(&world, 32, 0);
@@ -53,7 +53,7 @@ pub fn discards(time: TimeMode, overlay: bool) -> World {
     world
 }
 
-/// The same with zeroes.
+/// Creates a guest that requests the same with zeroes.
 pub fn zeroes(time: TimeMode, overlay: bool) -> World {
     let world = disk(4096, at(time, overlay));
     let data = ranges(&world, 32, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);
@@ -61,14 +61,15 @@ pub fn zeroes(time: TimeMode, overlay: bool) -> World {
     world
 }
 
-/// Requests of as many parts as there can be, all refused: they are no whole sectors.
+/// Creates a guest that makes requests of as many parts as there can be, all refused: they are no whole sectors.
 pub fn crumbs(time: TimeMode) -> World {
     let world = disk_of(&[&POKE[..9], &AGAIN], 1, at(time, false));
     world.requests(VIRTIO_BLK_T_IN, &vec![(DATA, 1); 254], RING);
     world
 }
 
-/// As much noise as a request gets, in each entry of the ring, again as soon as it is there.
+/// Creates a guest that asks for as much noise as a request gets, in each entry of the ring, again as soon as it is
+/// there.
 pub fn entropy(time: TimeMode) -> World {
     const ENTRIES: u16 = 8;
     let mut again = AGAIN;

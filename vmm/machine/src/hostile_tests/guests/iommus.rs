@@ -4,7 +4,7 @@ use vmm_machine::{IommuConfig, IommuModel};
 
 use super::*;
 
-/// A request of a virtio-iommu: its device-readable part.
+/// Returns a request of a virtio-iommu: its device-readable part.
 pub fn request(kind: u8, words: &[u32]) -> Vec<u8> {
     let words = words.iter().flat_map(|word| word.to_le_bytes());
     [kind, 0, 0, 0].into_iter().chain(words).collect()
@@ -18,8 +18,8 @@ pub fn map(page: u64) -> Vec<u8> {
     request(3, &[words, more].concat())
 }
 
-/// A ring of requests, answered and made again: to attach, to unmap everything, and to map as many pages as there are
-/// requests left.
+/// Returns a ring of requests, answered and made again: to attach, to unmap everything, and to map as many pages as
+/// there are requests left.
 pub fn requests(time: TimeMode) -> World {
     let change = |config: &mut Config| {
         config.time = time;

@@ -51,7 +51,7 @@ impl Guest {
         }
     }
 
-    /// A machine with it.
+    /// Creates a machine with it.
     pub fn world(&self, time: TimeMode) -> World {
         (self.make)(time)
     }
@@ -126,7 +126,7 @@ pub const WORST: &[Guest] = &[
     }),
 ];
 
-/// A kernel that is this program.
+/// Returns a kernel that is this program.
 pub fn kernel(program: &[&[u32]]) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     for word in program.concat() {
@@ -135,7 +135,7 @@ pub fn kernel(program: &[&[u32]]) -> NamedTempFile {
     file
 }
 
-/// A machine for it.
+/// Creates a machine for it.
 pub fn config(kernel: &NamedTempFile) -> Config {
     Config {
         kernel: kernel.path().into(),
@@ -212,7 +212,7 @@ pub struct World {
     pub _files: Vec<NamedTempFile>,
 }
 
-/// A guest that begins as [`POKE`] does.
+/// Returns a guest that begins as [`POKE`] does.
 pub fn poking(program: &[&[u32]], change: impl FnOnce(&mut Config)) -> World {
     let file = kernel(program);
     let mut config = config(&file);
@@ -228,12 +228,12 @@ pub fn poking(program: &[&[u32]], change: impl FnOnce(&mut Config)) -> World {
     }
 }
 
-/// A guest that notifies its disk again and again.
+/// Returns a guest that notifies its disk again and again.
 pub fn disk(mib: u64, change: impl FnOnce(&mut Config)) -> World {
     disk_of(&[&POKE], mib, change)
 }
 
-/// A guest that notifies its disk once, and sleeps.
+/// Returns a guest that notifies its disk once, and sleeps.
 pub fn quiet_disk(mib: u64, change: impl FnOnce(&mut Config)) -> World {
     disk_of(&[&POKE[..9], &SLEEP], mib, change)
 }
@@ -269,20 +269,20 @@ impl World {
         memory.read_obj(GuestAddress(self.base + USED + 2)).unwrap()
     }
 
-    /// Where the registers of `device` are.
+    /// Returns where the registers of `device` are.
     pub fn registers(&self, device: &str) -> u32 {
         let mut entries = self.machine.board().devices.iter();
         let entry = entries.find(|entry| entry.name == device).unwrap();
         entry.ranges[0].base as u32
     }
 
-    /// Has the guest set queue 0 of `device` up, with all of its ring available, and notify it for ever.
+    /// Makes the guest set queue 0 of `device` up, with all of its ring available, and notify it for ever.
     pub fn set_up(&self, device: &str, requests: u16) {
         let ring = (0..RING).collect::<Vec<_>>();
         self.set_up_with(device, &ring, requests, &[]);
     }
 
-    /// The same with `ring` as the available one, and then `more` registers written, the last of them for ever.
+    /// Does the same with `ring` as the available one, and then `more` registers written, the last of them for ever.
     pub fn set_up_with(&self, device: &str, ring: &[u16], requests: u16, more: &[(u32, u32)]) {
         let registers = self.registers(device);
         let at = |offset: u64| (self.base + offset) as u32;
@@ -323,7 +323,7 @@ impl World {
         self.put(TABLE, &table);
     }
 
-    /// Has all descriptors of the ring tell of the same request: `kind`, at sector 0, with `segments` of data.
+    /// Makes all descriptors of the ring describe the same request: `kind`, at sector 0, with `segments` of data.
     pub fn requests(&self, kind: u32, segments: &[(u64, u32)], requests: u16) {
         self.put(HEADER, &[&kind.to_le_bytes()[..], &[0; 12]].concat());
         let writable = if kind == VIRTIO_BLK_T_IN { WRITE } else { 0 };

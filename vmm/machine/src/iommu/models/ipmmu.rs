@@ -33,7 +33,7 @@ impl Model for Gen2 {
             .collect()
     }
 
-    /// Linux, bindings/iommu/renesas,ipmmu-vmsa.yaml.
+    /// Returns what Linux matches it by (bindings/iommu/renesas,ipmmu-vmsa.yaml).
     fn compatible(&self) -> &'static [&'static str] {
         &["renesas,ipmmu-r8a7791", "renesas,ipmmu-vmsa"]
     }
@@ -72,8 +72,8 @@ impl Model for Gen3 {
         std::iter::once(main).chain(caches).collect()
     }
 
-    /// Linux, bindings/iommu/renesas,ipmmu-vmsa.yaml. The power domain that it asks for on Gen3 is
-    /// left out: nothing switches this machine's devices off, and the driver needs none.
+    /// Returns what Linux matches it by (bindings/iommu/renesas,ipmmu-vmsa.yaml). The power domain that it asks for on
+    /// Gen3 is left out: nothing switches this machine's devices off, and the driver needs none.
     fn compatible(&self) -> &'static [&'static str] {
         &["renesas,ipmmu-r8a7795"]
     }
@@ -114,7 +114,7 @@ impl Model for Gen3 {
 struct Unit {
     model: IommuModel,
     ipmmu: Ipmmu,
-    /// What each instance is on the board, and what happened to it.
+    /// The instances: their places on the board, and their counts.
     instances: Vec<(Option<Role>, Arc<Tally>)>,
 }
 
@@ -155,6 +155,7 @@ impl Unit {
             registers: Some(tallies.clone()),
             translation: Some(tallies),
         };
+        // The first instance has the only line: on Gen3 it is the main IPMMU.
         let line: Box<dyn InterruptLine> = match entries
             .first()
             .map(|entry| (context.line)(entry))
@@ -198,7 +199,7 @@ impl IommuDevice for Unit {
         instance.space(utlb)
     }
 
-    /// In the context that the port is attached to, or else the first.
+    /// Returns what prints the status of the context that the port is attached to, or else of the first.
     fn show_status(&self, port: Port) -> Option<Box<dyn Fn(u32) -> String + Send + Sync>> {
         let (instance, utlb) = self.instance(port)?;
         let (endpoint, root) = (instance.endpoint(utlb), self.ipmmu.instance(0)?);
@@ -239,7 +240,8 @@ impl IommuDevice for Unit {
         Ok(())
     }
 
-    /// Contexts and the cache are the first instance's: those of Gen3 are the main IPMMU's.
+    /// Returns the summaries of all instances. Contexts and the cache are the first one's: those of Gen3 are the main
+    /// IPMMU's.
     fn summaries(&self) -> Vec<IommuSummary> {
         let summary = |(_, tally): &(Option<Role>, Arc<Tally>)| IommuSummary {
             model: self.model.name().into(),

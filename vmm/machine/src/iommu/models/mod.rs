@@ -34,7 +34,7 @@ pub(crate) fn model(model: IommuModel) -> Option<&'static dyn Model> {
     }
 }
 
-/// Where a board has its IOMMUs.
+/// The windows and interrupts that a board has for IOMMUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IommuWindows {
     /// Physical address of the registers of the first IOMMU of the configuration.
@@ -93,16 +93,16 @@ pub enum UnitState {
         registers: IpmmuState,
         /// Its translation cache.
         cache: CacheState,
-        /// What was counted at each instance.
+        /// The counts of each instance.
         tallies: Vec<TallyState>,
     },
     /// A virtio-iommu, whose driver's doings are saved with its slot.
     Virtio {
         /// Its translation cache.
         cache: CacheState,
-        /// What was counted.
+        /// The counts.
         tally: TallyState,
-        /// What else was counted.
+        /// The other counts.
         counts: VirtioIommuSummary,
     },
 }
@@ -164,7 +164,7 @@ pub(crate) trait IommuDevice: Send + Sync {
     /// Returns its state, apart from that of its virtio slot if it has one.
     fn save(&self) -> UnitState;
 
-    /// Takes over a saved state; what stands in a virtio slot is restored already. Whoever watches is told of the
+    /// Takes over a saved state; what stands in a virtio slot is restored already. Observers are told of the
     /// attachments.
     ///
     /// # Errors
@@ -175,7 +175,7 @@ pub(crate) trait IommuDevice: Send + Sync {
     fn summaries(&self) -> Vec<IommuSummary>;
 }
 
-/// How a guest reaches an IOMMU.
+/// The interface by which a guest reaches an IOMMU.
 pub(crate) enum Face {
     /// By registers.
     Window(Arc<dyn DeviceMmio + Send + Sync>),
@@ -186,11 +186,11 @@ pub(crate) enum Face {
 /// Makes the interrupt line of a board entry, if it has one.
 pub(crate) type MakeLine<'a> = dyn Fn(&Entry) -> Result<Option<Arc<dyn Interrupt>>, Error> + 'a;
 
-/// What IOMMUs are connected to.
+/// The surroundings that IOMMUs are connected to.
 pub(crate) struct IommuContext<'a> {
-    /// What the machine is to be.
+    /// The machine's configuration.
     pub config: &'a Config,
-    /// What they translate to.
+    /// The memory that they translate to.
     pub ram: &'a Arc<GuestMemoryMmap<()>>,
     /// The interrupt line of a board entry.
     pub line: &'a MakeLine<'a>,
@@ -200,11 +200,11 @@ pub(crate) struct IommuContext<'a> {
     pub sources: &'a [String],
     /// The time of events.
     pub clock: &'a Arc<dyn Clock>,
-    /// Who is told of events.
+    /// The sink that is told of events.
     pub sink: Option<&'a Arc<dyn IommuSink>>,
-    /// Where an IOMMU on a transport announces what it cannot do at once.
+    /// The deferred work, where an IOMMU on a transport announces what it cannot do at once.
     pub deferred_work: &'a Arc<DeferredWork>,
-    /// The faults that are put in at the IOMMU of a board entry.
+    /// The faults that are injected at the IOMMU of a board entry.
     pub faults: &'a dyn Fn(&Entry) -> Faults,
 }
 

@@ -34,7 +34,7 @@ impl Model for Virtio {
             .collect()
     }
 
-    /// Linux, bindings/virtio/mmio.yaml.
+    /// Returns what Linux matches it by (bindings/virtio/mmio.yaml).
     fn compatible(&self) -> &'static [&'static str] {
         &["virtio,mmio"]
     }
@@ -65,12 +65,13 @@ struct VirtioUnit {
 }
 
 impl VirtioUnit {
-    /// IOMMU `index` of the configuration, which is `entry` on the board, out of reset.
+    /// Creates IOMMU `index` of the configuration, which is `entry` on the board, out of reset.
     fn new(entry: &Entry, index: usize, context: &IommuContext<'_>) -> Result<Self, Error> {
         let config = context.config;
         let mut description = config.virtio_iommu(index)?;
         description.faults = (context.faults)(entry);
         let ids: Vec<u32> = description.endpoints.iter().map(|e| e.id).collect();
+        // Numbers may have gaps: each up to the highest has counters, used or not.
         let count = ids.iter().max().map_or(0, |last| *last as usize + 1);
         let info = IommuInfo {
             name: entry.name.clone(),
@@ -132,6 +133,7 @@ impl IommuDevice for VirtioUnit {
         if port.iommu != self.index {
             return None;
         }
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         let iommu = self.iommu.lock().unwrap_or_else(PoisonError::into_inner);
         iommu.space(port.utlb)
     }
@@ -222,7 +224,7 @@ impl Counts {
         }
     }
 
-    /// Goes on from other counts.
+    /// Takes over other counts.
     fn restore(&self, saved: &VirtioIommuSummary) {
         let set = |counter: &AtomicU64, value| counter.store(value, Ordering::Relaxed);
         let RequestCounts {
@@ -242,7 +244,7 @@ impl Counts {
         set(&self.resets, saved.resets);
     }
 
-    /// The counter of a request's outcome.
+    /// Returns the counter of a request's outcome.
     fn of(&self, exchange: &Exchange<'_>) -> &AtomicU64 {
         match (exchange.request, exchange.status) {
             (Some(Request::Attach { .. }), Some(Status::Ok)) => &self.attach,
@@ -277,12 +279,13 @@ impl DriverObserver for Watch {
 }
 
 impl Watch {
-    /// `event` with the driver's numbers; none if it concerns a domain that is gone.
+    /// Returns `event` with the driver's numbers; none if it concerns a domain that is gone.
     fn renumbered(&self, mut event: Event) -> Option<Event> {
         let id = |endpoint: &mut EndpointId| {
             endpoint.0 = *self.ids.get(endpoint.0 as usize)?;
             Some(())
         };
+        // They are set once the device is made; nothing happens before.
         let names = self.names.get()?;
         let number = |domain: viommu::DomainId| names.number(domain).map(viommu::DomainId);
         match &mut event {

@@ -42,7 +42,7 @@ impl Part for Disk {
         wiring.count_disk(block.counters());
         let slot = wiring.transport(entry, source, Box::new(block))?;
         if config.broken {
-            // Nobody else has it yet.
+            // No other thread has it yet.
             slot.lock().unwrap_or_else(|e| e.into_inner()).set_broken();
         }
         Ok(())

@@ -33,7 +33,7 @@ impl Snapshot {
         read::read(input, &Moved::default())
     }
 
-    /// The same, with disks' files that are now where `moved` says.
+    /// Returns the same, with disks' files that are now where `moved` says.
     ///
     /// # Errors
     /// As [`Snapshot::read`], and that it has no such disk.
@@ -42,7 +42,7 @@ impl Snapshot {
     }
 }
 
-/// What can be said of a snapshot, all of which is read and checked; its disks are left alone.
+/// Returns what can be said of a snapshot, all of which is read and checked; its disks are left alone.
 ///
 /// # Errors
 /// As [`Snapshot::read`].

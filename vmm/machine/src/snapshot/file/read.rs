@@ -37,11 +37,17 @@ fn header<R: Read>(sections: &mut Reader<R>) -> Result<Header, ReadError> {
 }
 
 /// Reads the whole file and checks all of it, but opens no disk.
+///
+/// # Errors
+/// It cannot be read, is no snapshot of this version, or is damaged.
 pub fn check(input: impl Read) -> Result<Header, ReadError> {
     contents(input).map(|(header, ..)| header)
 }
 
 /// Reads a snapshot and opens its disks, which are where it says or where `moved` does.
+///
+/// # Errors
+/// Those of [`check`], or a disk is not where it is looked for, or is another one.
 pub fn read(input: impl Read, moved: &Moved) -> Result<Snapshot, ReadError> {
     let (header, state, memory, changes) = contents(input)?;
     let Header {
@@ -104,6 +110,7 @@ fn pages(blank: &Blank, contents: &[u8], filled: u64, size: u64) -> Result<u64, 
     let (at, bytes) = contents.split_first_chunk().ok_or_else(wrong)?;
     let at = u64::from_le_bytes(*at);
     let end = at.checked_add(bytes.len() as u64).ok_or_else(wrong)?;
+    // They are in ascending order, as they were written, so that no page is there twice.
     let whole = at.is_multiple_of(PAGE as u64) && bytes.len().is_multiple_of(PAGE);
     if !whole || bytes.is_empty() || at < filled || end > size {
         return Err(wrong());
@@ -156,6 +163,7 @@ fn zeros(
     };
     let (pairs, rest) = pairs.as_chunks::<16>();
     let limit = header.size.div_ceil(BLOCK as u64);
+    // All zeros of a disk come before its blocks.
     if pairs.is_empty() || !rest.is_empty() || changes.all.written() > 0 {
         return Err(wrong());
     }
@@ -178,7 +186,7 @@ fn zeros(
     Ok(())
 }
 
-/// What differs from a disk's file, while it is read.
+/// The differences from a disk's file, while they are read.
 #[derive(Clone, Default)]
 struct DiskChanges {
     all: Changes,
@@ -198,6 +206,7 @@ fn open(
 ) -> Result<DiskImage, ReadError> {
     let role = Role::Disk(number);
     let path = || config.path.clone();
+    // What a machine that goes on writes never reaches the file that others go on from.
     let access = if config.read_only {
         Access::Read
     } else {

@@ -44,7 +44,7 @@ const fn limit(kind: u32) -> Option<u32> {
     }
 }
 
-/// What can be said of a snapshot without reading all of it.
+/// The facts of a snapshot that are known without reading all of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Header {

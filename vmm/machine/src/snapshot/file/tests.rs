@@ -52,7 +52,7 @@ impl Sample {
     }
 }
 
-/// The sections of a file, some of them replaced by others.
+/// Returns the sections of a file, some of them replaced by others.
 fn rewrite(file: &[u8], change: impl Fn(u32, Vec<u8>) -> Vec<(u32, Vec<u8>)>) -> Vec<u8> {
     let mut reader = Reader::new(&FORM, file).unwrap();
     let mut writer = Writer::new(&FORM, Vec::new()).unwrap();

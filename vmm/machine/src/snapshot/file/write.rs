@@ -15,6 +15,9 @@ use crate::snapshot::disk::DiskImage;
 use crate::snapshot::memory::{PAGE, data};
 
 /// Writes `snapshot` to `out`.
+///
+/// # Errors
+/// `out` cannot be written, or memory or a disk cannot be read.
 pub fn write(snapshot: &Snapshot, out: impl Write) -> io::Result<()> {
     let mut sections = Writer::new(&FORM, out)?;
     let inner = &*snapshot.0;
@@ -44,7 +47,7 @@ fn describe(disk: &DiskImage) -> io::Result<DiskHeader> {
     })
 }
 
-/// SHA-256 of the first `size` bytes of `file`.
+/// Returns the SHA-256 of the first `size` bytes of `file`.
 pub(super) fn hash(file: &File, size: u64) -> io::Result<String> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; RUN];

@@ -38,7 +38,7 @@ pub struct Aarch64Cores {
 }
 
 impl Aarch64Cores {
-    /// `cpus` cores that are off, on `ram`.
+    /// Creates `cpus` cores that are off, on `ram`.
     pub fn new(cpus: usize, ram: Arc<GuestMemoryMmap<()>>) -> Self {
         let member = || Member {
             state: Aarch64State::default(),
@@ -54,37 +54,37 @@ impl Aarch64Cores {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of cores.
     #[expect(clippy::len_without_is_empty, reason = "no machine is without cores")]
     pub const fn len(&self) -> usize {
         self.members.len()
     }
 
-    /// The core of which observers are told.
+    /// Returns the core of which observers are told.
     pub const fn current(&self) -> usize {
         self.current
     }
 
-    /// Says of which core observers are told.
+    /// Sets of which core observers are told.
     pub const fn set_current(&mut self, core: usize) {
         if core < self.members.len() {
             self.current = core;
         }
     }
 
-    /// What core `core` is doing; off when there is no such core.
+    /// Returns the state of core `core`; off when there is no such core.
     pub fn power(&self, core: usize) -> Power {
         self.members.get(core).map_or(Power::Off, |m| m.power)
     }
 
-    /// Says what core `core` is doing.
+    /// Sets the state of core `core`.
     pub fn set_power(&mut self, core: usize, power: Power) {
         if let Some(member) = self.members.get_mut(core) {
             member.power = power;
         }
     }
 
-    /// The registers of core `core`.
+    /// Returns the registers of core `core`.
     ///
     /// # Panics
     /// When there is no such core.
@@ -92,7 +92,7 @@ impl Aarch64Cores {
         &self.members[core].state
     }
 
-    /// The registers of core `core`, to change.
+    /// Returns the registers of core `core`, to change.
     ///
     /// # Panics
     /// When there is no such core.
@@ -100,7 +100,7 @@ impl Aarch64Cores {
         &mut self.members[core].state
     }
 
-    /// Core `core`, to look at and to change.
+    /// Returns core `core`, to look at and to change.
     pub fn core(&mut self, core: usize) -> Option<Aarch64Core<'_>> {
         (core < self.members.len()).then_some(Aarch64Core {
             cluster: self,
@@ -108,8 +108,8 @@ impl Aarch64Cores {
         })
     }
 
-    /// Wants the run to stop before any core executes the instruction at `va`. What is inserted
-    /// twice must be removed twice.
+    /// Makes the run stop before any core executes the instruction at `va`. What is inserted twice must be removed
+    /// twice.
     pub fn insert_breakpoint(&mut self, va: u64) {
         *self.breakpoints.entry(va & !3).or_default() += 1;
     }
@@ -127,36 +127,36 @@ impl Aarch64Cores {
         true
     }
 
-    /// The addresses of all breakpoints, lowest first.
+    /// Returns the addresses of all breakpoints, lowest first.
     pub fn breakpoints(&self) -> impl Iterator<Item = u64> {
         self.breakpoints.keys().copied()
     }
 
-    /// Wants the run to stop after each instruction of core `core`.
+    /// Sets whether the run stops after each instruction of core `core`.
     pub fn set_step(&mut self, core: usize, on: bool) {
         if let Some(member) = self.members.get_mut(core) {
             member.step = on;
         }
     }
 
-    /// Whether that is wanted.
+    /// Returns whether that is wanted.
     pub fn is_stepped(&self, core: usize) -> bool {
         self.members.get(core).is_some_and(|member| member.step)
     }
 
-    /// Wants core `core` not to run while `on`.
+    /// Sets whether core `core` is held, and does not run.
     pub fn set_held(&mut self, core: usize, on: bool) {
         if let Some(member) = self.members.get_mut(core) {
             member.held = on;
         }
     }
 
-    /// Whether that is wanted.
+    /// Returns whether that is wanted.
     pub fn is_held(&self, core: usize) -> bool {
         self.members.get(core).is_some_and(|member| member.held)
     }
 
-    /// Where `va` lies for core `core`; itself while the core maps nothing, `None` where nothing is mapped.
+    /// Translates `va` for core `core`; to itself while the core maps nothing, `None` where nothing is mapped.
     pub fn translate(&self, core: usize, va: u64) -> Option<u64> {
         walk::translate(&self.members.get(core)?.state, &self.ram, va)
     }
@@ -169,23 +169,23 @@ pub struct Aarch64Core<'a> {
 }
 
 impl Aarch64Core<'_> {
-    /// Its index.
+    /// Returns its index.
     pub const fn index(&self) -> usize {
         self.index
     }
 
-    /// Its registers.
+    /// Returns its registers.
     pub fn state(&self) -> &Aarch64State {
         self.cluster.state(self.index)
     }
 
-    /// Its registers, to change.
+    /// Returns its registers, to change.
     pub fn state_mut(&mut self) -> &mut Aarch64State {
         self.cluster.state_mut(self.index)
     }
 
-    /// At the first instruction of a function: its argument `n`, from 0, where each takes one
-    /// register or one slot of the stack (AAPCS64 6.8.2).
+    /// Returns, at the first instruction of a function, its argument `n`, from 0, where each takes one register or one
+    /// slot of the stack (AAPCS64 6.8.2).
     ///
     /// # Errors
     /// [`NoMemory`] when it should lie on the stack and there is none.
@@ -199,7 +199,7 @@ impl Aarch64Core<'_> {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// As [`Aarch64Cores::translate`].
+    /// Translates as [`Aarch64Cores::translate`] does.
     pub fn translate(&self, va: u64) -> Option<u64> {
         self.cluster.translate(self.index, va)
     }
@@ -222,6 +222,7 @@ impl Aarch64Core<'_> {
     /// # Errors
     /// [`NoMemory`] with the first address that has none.
     pub fn write(&mut self, va: u64, bytes: &[u8]) -> Result<(), NoMemory> {
+        // All or nothing: every page is looked up before the first byte is written.
         let mut places = Vec::new();
         for (at, chunk) in pages(va, bytes.len()) {
             let pa = self.translate(at).ok_or(NoMemory { va: at })?;
@@ -246,7 +247,8 @@ impl Aarch64Core<'_> {
     }
 }
 
-/// The parts of `len` bytes from `va`, each in one page: their addresses, and which bytes they are. Addresses wrap.
+/// Returns the parts of `len` bytes from `va`, each in one page: their addresses, and which bytes they are. Addresses
+/// wrap.
 fn pages(va: u64, len: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {

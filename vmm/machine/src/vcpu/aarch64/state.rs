@@ -2,7 +2,7 @@
 
 use bitfield_struct::bitfield;
 
-/// What a core is.
+/// The state of a core.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Aarch64State {
     /// X0 to X30.
@@ -99,13 +99,13 @@ pub struct Pstate {
     __: u32,
 }
 
-/// M[3:0] of EL1 with SP_EL0, and with SP_EL1.
+/// M\[3:0\] of EL1 with SP_EL0, and with SP_EL1.
 pub const EL1T: u8 = 0b0100;
 /// See [`EL1T`].
 pub const EL1H: u8 = 0b0101;
 
 impl Aarch64State {
-    /// X0 to X30; the stack pointer in use for all above.
+    /// Returns X0 to X30; the stack pointer in use for all above.
     pub fn reg(&self, n: u8) -> u64 {
         match self.x.get(usize::from(n)) {
             Some(x) => *x,
@@ -121,7 +121,7 @@ impl Aarch64State {
         }
     }
 
-    /// The stack pointer in use.
+    /// Returns the stack pointer in use.
     pub const fn sp(&self) -> u64 {
         match self.pstate.mode() {
             EL1H => self.sp_el1,
@@ -137,7 +137,7 @@ impl Aarch64State {
         }
     }
 
-    /// Whether the core is in the kernel's exception level.
+    /// Returns whether the core is in the kernel's exception level.
     pub const fn in_kernel(&self) -> bool {
         !self.pstate.aarch32() && matches!(self.pstate.mode(), EL1T | EL1H)
     }

@@ -88,7 +88,7 @@ impl<'a> Tables<'a> {
     }
 }
 
-/// A granule, bits of addresses, which half.
+/// Generates a granule, the bits of addresses, and which half.
 fn shapes() -> impl Strategy<Value = (u32, u32, bool)> {
     let granule = prop::sample::select(vec![12, 14, 16_u32]);
     (granule, 25..=48_u32, any::<bool>())

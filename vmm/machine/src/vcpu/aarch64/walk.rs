@@ -27,10 +27,11 @@ struct Half {
 }
 
 impl Half {
-    /// The lower half, or the upper one.
+    /// Returns the lower half, or the upper one.
     fn of(state: &Aarch64State, upper: bool) -> Self {
         let tcr = state.tcr;
         let bit = |n: u32| tcr >> n & 1 != 0;
+        // TG0 and TG1 encode the granule differently (Arm ARM DDI 0487, TCR_EL1).
         let granule = match (upper, tcr >> if upper { 30 } else { 14 } & 3) {
             (false, 1) | (true, 3) => 16,
             (false, 2) | (true, 1) => 14,
@@ -47,8 +48,9 @@ impl Half {
         }
     }
 
-    /// Whether `va` is of this half, and not between both.
+    /// Returns whether `va` is of this half, and not between both.
     const fn covers(&self, va: u64, upper: bool) -> bool {
+        // With TBI the uppermost byte is no part of the address (Arm ARM DDI 0487, TCR_EL1).
         let top = if self.tagged { 56 } else { 64 };
         // The bits that must be all ones, or all zeros.
         let rest = (va << (64 - top)) >> (64 - top) >> self.bits;
@@ -60,7 +62,7 @@ impl Half {
     }
 }
 
-/// The physical address of `va`; the same while the core maps nothing.
+/// Returns the physical address of `va`; the same while the core maps nothing.
 pub fn translate(state: &Aarch64State, ram: &GuestMemoryMmap<()>, va: u64) -> Option<u64> {
     if state.sctlr & SCTLR_M == 0 {
         return Some(va);
@@ -74,12 +76,15 @@ pub fn translate(state: &Aarch64State, ram: &GuestMemoryMmap<()>, va: u64) -> Op
     // Levels that are left, as many as it takes.
     let mut left = (half.bits - half.granule).div_ceil(stride).max(1);
     let entries = |left: u32| (half.bits - half.granule - stride * (left - 1)).min(stride);
+    // A table is aligned to its size, and to 64 bytes at least; bit 0 of its register is CnP, not address (Arm ARM DDI
+    // 0487, TTBR0_EL1).
     let aligned = !((8 << entries(left)) - 1_u64).max(0x3f);
     let mut table = half.table & 0x0000_ffff_ffff_fffe & aligned;
     loop {
         let shift = half.granule + stride * (left - 1);
         let index = va >> shift & ((1 << entries(left)) - 1);
         let descriptor: u64 = ram.read_obj(GuestAddress(table + 8 * index)).ok()?;
+        // Bit 1 tells tables from blocks, and must be set at the last level (Arm ARM DDI 0487, VMSAv8-64 descriptors).
         let is_table = descriptor & 2 != 0;
         if descriptor & 1 == 0 || left == 1 && !is_table {
             return None;

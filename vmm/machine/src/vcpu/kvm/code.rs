@@ -10,7 +10,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 /// Bytes from one place of which a data or instruction cache may hold parts: no processor has shorter lines.
 const LINE: usize = 16;
 
-/// The bytes at physical address `pa`, if there is RAM.
+/// Returns the bytes at physical address `pa`, if there is RAM.
 pub(super) fn read(ram: &GuestMemoryMmap<()>, pa: u64, into: &mut [u8]) -> Option<()> {
     ram.read_slice(into, GuestAddress(pa)).ok()
 }
@@ -28,6 +28,7 @@ pub(super) fn write(ram: &GuestMemoryMmap<()>, pa: u64, bytes: &[u8]) -> Option<
             std::arch::asm!("dc cvau, {}", in(reg) line, options(nostack, preserves_flags));
         }
     }
+    // The new bytes must have arrived before instruction caches fetch them.
     // SAFETY: a barrier.
     unsafe { std::arch::asm!("dsb ish", options(nostack, preserves_flags)) };
     for line in lines {

@@ -39,10 +39,10 @@ const LONG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A timer of the core may yet interrupt it.
 const ARMED: u8 = 1;
-/// Nobody knows that of one of its timers (before Linux 6.4 KVM tells of the virtual one only).
+/// That is not known of one of its timers (before Linux 6.4 KVM tells of the virtual one only).
 const UNKNOWN: u8 = 2;
 
-/// The machine's cores.
+/// Returns the machine's cores.
 pub fn vcpus(vm: &Arc<Vm>, bus: Arc<dyn Bus>, waker: Arc<Waker>) -> Box<dyn Vcpus> {
     prepare_signal();
     let cores = vm.take_cores();
@@ -50,6 +50,7 @@ pub fn vcpus(vm: &Arc<Vm>, bus: Arc<dyn Bus>, waker: Arc<Waker>) -> Box<dyn Vcpu
     let debugger = vm.ram().map(|ram| {
         let mirror: Box<dyn Mirror> = match vm.platform().width {
             Width::Bits32 => {
+                // These cores are copies to look at, and never run.
                 let clock = Arc::new(HostClock::starting_at(0));
                 let cluster = Cluster::new(cores.len(), Arc::clone(&bus), clock);
                 Box::new(Aarch32 { cluster })
@@ -96,7 +97,7 @@ struct Started {
     idle_detector: IdleDetector,
 }
 
-/// What can be seen of the cores from without.
+/// The facts of the cores that other threads can see.
 #[derive(Default)]
 struct Watched {
     sleepers: Mutex<Vec<Sleeper>>,
@@ -105,7 +106,7 @@ struct Watched {
 }
 
 impl Started {
-    /// Whether all cores sleep and no timer will ever wake one. What other devices may do is not known here.
+    /// Returns whether all cores sleep and no timer will ever wake one. What other devices may do is not known here.
     fn is_dead(&mut self) -> bool {
         let sleepers = &self.watched.sleepers;
         let sleepers = sleepers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -113,11 +114,13 @@ impl Started {
         if !all || !self.idle_detector.all_slept(&sleepers) {
             return false;
         }
+        // A thread that has only begun takes this lock before it stands still.
         drop(sleepers);
         // A core can be asked for its registers only while it does not run.
         self.gate.stand(&self.threads);
         let timers = self.watched.timers.iter();
         let timers = timers.fold(0, |all, timers| all | timers.load(Ordering::Acquire));
+        // No core is held: this is not asked while the guest is debugged.
         self.gate.start(0);
         match timers {
             0 => true,
@@ -154,6 +157,7 @@ impl Cores {
                     waker: Arc::clone(&self.waker),
                     watched: Arc::clone(&watched),
                 };
+                // Counted before it runs, so that `stand` waits for this one, too.
                 gate.expect();
                 match vmm_base::thread::spawn("core", move || core.serve()) {
                     Ok(thread) => threads.push(thread),
@@ -200,6 +204,7 @@ impl Vcpus for Cores {
     }
 
     fn retired(&self) -> u64 {
+        // KVM counts no instructions.
         0
     }
 
@@ -215,6 +220,7 @@ impl Vcpus for Cores {
         let debugged = held != 0 || self.debugger.as_ref().is_some_and(|d| !d.is_idle());
         let started = self.start()?;
         match started.gate.take_end() {
+            // Cores that a debugger holds sleep, too.
             None if !debugged && started.is_dead() => Ok(Stop::Idle { wake_ns: None }),
             None => self.after(),
             Some(End::Off) => Ok(Stop::SystemOff),
@@ -264,7 +270,7 @@ fn lost(error: KvmError) -> Reason {
 }
 
 impl Cores {
-    /// What a debugger has to do before the cores run: those that were stopped execute their instruction.
+    /// Returns what a debugger has to do before the cores run: those that were stopped execute their instruction.
     fn before(&mut self) -> Result<Option<Stop>, Reason> {
         self.start()?;
         // Someone may have looked since the last run.
@@ -295,7 +301,7 @@ impl Cores {
         }
     }
 
-    /// What there is to tell after the cores ran.
+    /// Returns what there is to tell after the cores ran.
     fn after(&mut self) -> Result<Stop, Reason> {
         let (Some(debugger), Stage::Started(Started { gate, threads, .. })) =
             (&mut self.debugger, &self.stage)
@@ -331,12 +337,12 @@ struct Core {
     watched: Arc<Watched>,
 }
 
-/// What became of one entry into KVM.
+/// The outcome of one entry into KVM.
 enum Step {
     Again,
     /// Someone debugs the guest.
     Debug,
-    /// Nothing lies where the guest accessed.
+    /// The guest accessed an unmapped address.
     Abort,
     End(End),
 }
@@ -369,7 +375,8 @@ impl Core {
                 gate.end(end);
                 self.waker.wake();
             }
-            // An access that was served is still to be completed.
+            // An access that was served is completed when KVM is entered again (Linux, Documentation/virt/kvm/api.rst,
+            // "The kvm_run structure"). The guest does not run: this ends with EINTR.
             fd.set_kvm_immediate_exit(1);
             let _ = fd.run();
             fd.set_kvm_immediate_exit(0);
@@ -423,7 +430,7 @@ impl Core {
     }
 }
 
-/// [`ARMED`] and [`UNKNOWN`] of a core's timers.
+/// Returns [`ARMED`] and [`UNKNOWN`] of a core's timers.
 fn timers(fd: &VcpuFd) -> u8 {
     spec::TIMERS.into_iter().fold(0, |all, timer| {
         let mut control = [0; 8];
@@ -439,7 +446,7 @@ fn timers(fd: &VcpuFd) -> u8 {
     })
 }
 
-/// Has the access of the last exit end in an external abort, as on the emulated machine's bus.
+/// Makes the access of the last exit end in an external abort, as on the emulated machine's bus.
 fn abort(fd: &VcpuFd) -> Result<(), KvmError> {
     let mut events = kvm_vcpu_events::default();
     events.exception.ext_dabt_pending = 1;

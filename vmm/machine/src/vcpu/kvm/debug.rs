@@ -32,13 +32,14 @@ use super::traps::Traps;
 /// How long one core may take for one instruction before the others run, too: it may wait for them.
 pub(super) const ALONE: Duration = Duration::from_millis(50);
 
-/// What cores left KVM with for a debugger.
+/// The exits from KVM for a debugger.
 #[derive(Debug, Default)]
 pub(super) struct Exits(Mutex<VecDeque<(usize, u32)>>);
 
 impl Exits {
-    /// Core `core` stopped at a debug event.
+    /// Records that core `core` stopped at a debug event.
     pub fn push(&self, core: usize, exit: &kvm_debug_exit_arch) {
+        // The exception class, ESR_EL2.EC (Arm ARM DDI 0487, ESR_EL2).
         self.lock().push_back((core, exit.hsr >> 26));
     }
 
@@ -46,12 +47,13 @@ impl Exits {
         self.lock().pop_front()
     }
 
-    /// Whether there is none.
+    /// Returns whether there is none.
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<(usize, u32)>> {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -59,7 +61,7 @@ impl Exits {
 /// A core, shared between its thread, which runs it, and whoever looks at it while it stands still.
 pub(super) type Shared = Arc<Mutex<VcpuFd>>;
 
-/// What a core was when its copy was made.
+/// The registers of a core when its copy was made.
 #[derive(Debug, Default)]
 struct CopiedRegisters {
     registers: Registers,
@@ -102,7 +104,8 @@ pub(super) struct Debugger {
 }
 
 impl Debugger {
-    /// For these cores, of which `mirror` has copies; `room` is how many breakpoints the processor has registers for.
+    /// Creates a debugger for these cores, of which `mirror` has copies; `room` is how many breakpoints the processor
+    /// has registers for.
     pub fn new(
         cores: Vec<Shared>,
         ram: Arc<GuestMemoryMmap<()>>,
@@ -178,6 +181,9 @@ impl Debugger {
     }
 
     /// Shows observers the cores, which stand still.
+    ///
+    /// # Errors
+    /// KVM does not tell a core's state.
     pub fn show(&mut self) -> Result<Cores<'_>, KvmError> {
         if !self.shown {
             self.traps.lift_all(&self.ram);
@@ -189,7 +195,11 @@ impl Debugger {
         Ok(self.mirror.shown())
     }
 
-    /// Does what observers did: registers, breakpoints. `image` is where the kernel's image lies, if one found out.
+    /// Applies what observers changed: registers, breakpoints. `image` is where the kernel's image lies, if one found
+    /// out.
+    ///
+    /// # Errors
+    /// KVM does not take a core's state or its breakpoints.
     pub fn hide(&mut self, image: Option<(u64, u64)>) -> Result<(), KvmError> {
         if !self.shown {
             return Ok(());
@@ -225,6 +235,7 @@ impl Debugger {
             let bytes = self.mirror.trap(core, va);
             self.traps.plant(&self.ram, va, pa, bytes)
         });
+        // Where no instruction can be written the processor compares addresses, as long as it has registers for that.
         if !planted && self.registers.len() < self.room {
             self.registers.insert(va);
         } else if !planted {
@@ -235,6 +246,7 @@ impl Debugger {
     /// Tells KVM what to bring here.
     fn ask_all(&mut self) -> Result<(), KvmError> {
         let needed = !self.wanted.is_empty();
+        // Cores of which KVM was asked nothing are left alone.
         if needed || self.asked {
             for core in 0..self.cores.len() {
                 self.ask(core, false)?;
@@ -251,6 +263,7 @@ impl Debugger {
         }
         if step {
             debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
+        // A core that is stepped may stand at a breakpoint, where it would stop again.
         } else if !self.registers.is_empty() {
             debug.control |= KVM_GUESTDBG_USE_HW;
             for (n, va) in self.registers.iter().enumerate() {
@@ -263,18 +276,18 @@ impl Debugger {
             .map_err(failed("debug its guest"))
     }
 
-    /// Whether anything is to be done before or after cores run.
+    /// Returns whether anything is to be done before or after cores run.
     pub fn is_idle(&self) -> bool {
         self.exits.is_empty() && self.single.is_none() && self.told.iter().all(Option::is_none)
     }
 
-    /// Whether an observer wants a core to be stepped.
+    /// Returns whether an observer wants a core to be stepped.
     pub fn wants_step(&self) -> bool {
         (0..self.cores.len()).any(|core| self.mirror.request(core).step)
     }
 
-    /// The cores that shall not run, a bit for each: an observer does not want it, or they stand at
-    /// a breakpoint and must wait for another one that has not executed its instruction yet.
+    /// Returns the cores that shall not run, a bit for each: an observer does not want it, or they stand at a
+    /// breakpoint and must wait for another one that has not executed its instruction yet.
     pub fn held(&self) -> u64 {
         let waits = |core: &usize| self.single.is_some() && self.told[*core].is_some();
         let cores = 0..self.cores.len();
@@ -283,7 +296,10 @@ impl Debugger {
             .fold(0, |held, core| held | 1 << core)
     }
 
-    /// Of what observers are to be told, of cores that stand still.
+    /// Returns the next stop that observers are to be told of; the cores stand still.
+    ///
+    /// # Errors
+    /// KVM does not tell or take a core's state.
     pub fn next_stop(&mut self) -> Result<Option<Stop>, KvmError> {
         while let Some((core, class)) = self.exits.pop() {
             let stop = if class == numbers::EC_STEP {
@@ -299,15 +315,17 @@ impl Debugger {
         Ok(None)
     }
 
-    /// Core `core` came to a breakpoint, or to an instruction of the guest's that is one.
+    /// Handles core `core`'s arrival at a breakpoint, or at an instruction of the guest's that is one.
     fn met(&mut self, core: usize) -> Result<Option<Stop>, KvmError> {
         self.load(core)?;
         let pc = self.mirror.pc(core);
         if let Some(va) = self.breakpoint(core, pc) {
+            // Its instruction comes next, without another stop.
             self.told[core] = Some(pc);
             return Ok(Some(Stop::Breakpoint { core, pc: va }));
         }
         let code = self.code(core, pc);
+        // While KVM debugs it also brings the breakpoint instructions of the guest itself.
         if self.mirror.is_trap(core, code) {
             self.mirror.take_own_trap(core, code);
             self.store(core)?;
@@ -315,8 +333,8 @@ impl Debugger {
         Ok(None)
     }
 
-    /// Where the breakpoint was set that core `core` meets at `pc`: there, or where the same memory
-    /// lies by another address.
+    /// Returns where the breakpoint was set that core `core` meets at `pc`: there, or where the same memory lies by
+    /// another address.
     fn breakpoint(&self, core: usize, pc: u64) -> Option<u64> {
         if self.wanted.contains(&pc) {
             return Some(pc);
@@ -324,9 +342,10 @@ impl Debugger {
         self.traps.at(self.mirror.locate(core, pc)?)
     }
 
-    /// The instruction at `pc`; zeros where it cannot be read.
+    /// Returns the instruction at `pc`; zeros where it cannot be read.
     fn code(&self, core: usize, pc: u64) -> [u8; 4] {
         let mut code = [0; 4];
+        // While a core maps nothing its addresses are physical.
         let pa = self.mirror.locate(core, pc).or(Some(pc));
         let read = pa.and_then(|pa| code::read(&self.ram, pa, &mut code));
         // Two bytes may be all that the page has left.
@@ -338,7 +357,7 @@ impl Debugger {
         code
     }
 
-    /// The core that executed one instruction is done.
+    /// Handles the end of the one instruction that a core executed by itself.
     fn stepped(&mut self, core: usize) -> Result<Option<Stop>, KvmError> {
         let Some(single) = self.single.take_if(|single| single.core == core) else {
             return Ok(None);
@@ -355,7 +374,7 @@ impl Debugger {
         Ok(single.wished.then_some(Stop::Step { core }))
     }
 
-    /// The next core that must execute one instruction by itself.
+    /// Returns the next core that must execute one instruction by itself.
     pub fn next_single(&mut self) -> Option<usize> {
         let cores = 0..self.cores.len();
         for core in cores.filter(|_| self.single.is_none()) {
@@ -373,11 +392,15 @@ impl Debugger {
     }
 
     /// Prepares `core` to execute one instruction.
+    ///
+    /// # Errors
+    /// KVM does not tell or take a core's state.
     pub fn begin_single(&mut self, core: usize) -> Result<(), KvmError> {
         self.told[core] = None;
         self.load(core)?;
         let pc = self.mirror.pc(core);
         let at = self.breakpoint(core, pc).unwrap_or(pc);
+        // It shall execute the guest's own instruction.
         self.traps.lift(&self.ram, at);
         let code = self.code(core, pc);
         let masked = self.mirror.mask(core, code);
@@ -391,14 +414,14 @@ impl Debugger {
         self.ask(core, true)
     }
 
-    /// Has the one core run that [`Debugger::begin_single`] was called for, until it is done or takes too long.
+    /// Lets the one core run that [`Debugger::begin_single`] was called for, until it is done or takes too long.
     pub fn run_single(&self, core: usize, gate: &VcpuBarrier) {
         gate.start(!(1 << core));
         gate.wait_standing(ALONE);
     }
 }
 
-/// The breakpoints for which the processor has registers.
+/// Returns the breakpoints for which the processor has registers.
 pub(super) fn room(bits: i32) -> usize {
     usize::try_from(bits).unwrap_or(0).min(16)
 }

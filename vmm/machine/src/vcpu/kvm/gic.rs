@@ -44,6 +44,8 @@ pub(super) fn set_up(gic: &DeviceFd, kind: Irqchip, map: &GicMap) -> Result<(), 
         set(gic, KVM_DEV_ARM_VGIC_GRP_ADDR, part, &window.base)?;
     }
     set(gic, KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0_u64, &map.irqs)?;
+    // Last, after all cores were created (Linux, Documentation/virt/kvm/devices/arm-vgic-v3.rst,
+    // KVM_DEV_ARM_VGIC_CTRL_INIT).
     set(
         gic,
         KVM_DEV_ARM_VGIC_GRP_CTRL,

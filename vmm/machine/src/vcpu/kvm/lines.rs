@@ -23,7 +23,7 @@ use super::call::failed;
 use crate::entry::Irq;
 use crate::layout;
 
-/// Has the "global interrupt" of each number be the shared peripheral interrupt of that number, of `irqs` with the
+/// Makes the "global interrupt" of each number the shared peripheral interrupt of that number, of `irqs` with the
 /// private ones.
 ///
 /// # Errors
@@ -54,7 +54,7 @@ pub(super) fn route(vm: &VmFd, irqs: u32) -> Result<(), KvmError> {
 pub(super) struct Line {
     vm: Arc<VmFd>,
     irq: Irq,
-    /// Told of interrupts, so that nobody takes a guest for dead that is about to be interrupted.
+    /// Told of interrupts, so that a guest is not taken for dead that is about to be interrupted.
     waker: Arc<Waker>,
     raise: EventFd,
     /// KVM writes to it when the guest has ended the interrupt.
@@ -63,7 +63,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// A line that is low, to a controller that is set up.
+    /// Creates a line that is low, to a controller that is set up.
     ///
     /// # Errors
     /// When KVM refuses, or the host has no file descriptors left.
@@ -87,19 +87,21 @@ impl Line {
         })
     }
 
-    /// The identifier of its interrupt.
+    /// Returns the identifier of its interrupt.
     pub fn id(&self) -> u32 {
         self.irq.id()
     }
 
-    /// Whether its cause is there.
+    /// Returns whether its cause is there.
     pub fn is_high(&self) -> bool {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         *self.high.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn raise(&self) {
         // A counter that overflows means that the interrupt is already on its way.
         let _ = self.raise.write(1);
+        // The run loop has nothing to do for it, but must not take the guest for dead.
         self.waker.note();
     }
 

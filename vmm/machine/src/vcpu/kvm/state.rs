@@ -19,8 +19,9 @@ const MAX_REGISTERS: usize = 500;
 /// The widest one, in bytes: 2048 bits.
 const WIDEST: usize = 256;
 
-/// Bytes of register `id`, which says so itself (KVM_REG_SIZE).
+/// Returns the size in bytes of register `id`, which says so itself (KVM_REG_SIZE).
 fn size(id: u64) -> usize {
+    // At most `WIDEST`, whatever a file says.
     1 << (id >> 52 & 0xf).min(8)
 }
 
@@ -31,8 +32,8 @@ fn read(fd: &VcpuFd, id: u64) -> Result<Vec<u8>, KvmError> {
     Ok(bytes[..size(id)].to_vec())
 }
 
-/// The system error that a core is about to take. An abort that a core is to take for an access is
-/// in its registers already.
+/// Returns the system error that a core is about to take. An abort that a core is to take for an access is in its
+/// registers already.
 fn system_error(fd: &VcpuFd) -> Result<Option<SystemError>, KvmError> {
     let events = fd
         .get_vcpu_events()
@@ -100,10 +101,11 @@ fn restore_core(fd: &VcpuFd, saved: &KvmCore) -> Result<(), KvmError> {
 }
 
 fn lock(core: &Shared) -> MutexGuard<'_, VcpuFd> {
+    // Poisoned only by a panic that its own thread has reported; another one here would hide it.
     core.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The state of all cores, which stand still, and of their interrupt controller.
+/// Returns the state of all cores, which stand still, and of their interrupt controller.
 pub(super) fn save(vm: &Vm, cores: &[Shared]) -> Result<KvmState, KvmError> {
     let platform = vm.platform();
     let saved = cores.iter().map(|core| save_core(vm, &lock(core)));
@@ -116,7 +118,7 @@ pub(super) fn save(vm: &Vm, cores: &[Shared]) -> Result<KvmState, KvmError> {
     })
 }
 
-/// Has the cores, which have not run, go on from a state.
+/// Restores the state of cores that have not run.
 pub(super) fn restore(vm: &Vm, cores: &[Shared], saved: &KvmState) -> Result<(), KvmError> {
     if saved.platform() != vm.platform() {
         return Err(KvmError::Saved(
@@ -139,6 +141,7 @@ pub(super) fn restore(vm: &Vm, cores: &[Shared], saved: &KvmState) -> Result<(),
         }
     }
     vm.restore_gic(cores.len() as u64, &saved.gic)?;
+    // After the controller: lines that are high raise their interrupts in it.
     vm.set_lines(&saved.high);
     Ok(())
 }

@@ -26,8 +26,8 @@ use crate::{
     StopHandle, TimeMode,
 };
 
-/// Whether this host's KVM runs guests of that width. Everything but that it has no KVM, or no
-/// 32-bit guests, is an error.
+/// Returns whether this host's KVM runs guests of that width. Everything but that it has no KVM, or no 32-bit guests,
+/// is an error.
 fn runs(width: Width) -> bool {
     match Vm::open(width) {
         Ok(_) => true,
@@ -62,7 +62,7 @@ impl Guest {
         }
     }
 
-    /// Its kernel.
+    /// Returns its kernel.
     #[expect(clippy::cast_possible_truncation, reason = "a page is small")]
     fn image(self) -> Vec<u8> {
         let body: &[u32] = match self {
@@ -196,12 +196,13 @@ fn run(guest: Guest, end: End) {
     assert_eq!(looks.load(Ordering::Relaxed), looked);
 }
 
-/// Threads and open files of this process.
+/// Returns the threads and open files of this process.
 fn owned() -> [usize; 2] {
     ["/proc/self/task", "/proc/self/fd"].map(|list| std::fs::read_dir(list).unwrap().count())
 }
 
-/// Whether this process comes to have no more than `before`: a thread that was joined is listed for a moment yet.
+/// Returns whether this process comes to have no more than `before`: a thread that was joined is listed for a moment
+/// yet.
 fn settles(before: [usize; 2]) -> bool {
     (0..1000).any(|_| {
         let settled = owned() == before;
@@ -248,7 +249,7 @@ fn machines_leave_no_thread_and_no_file() {
     }
 }
 
-/// A machine without devices.
+/// Creates a machine without devices.
 fn bare(cpus: u8) -> (Vm, Vec<Shared>) {
     let mut vm = Vm::open(Width::Bits64).unwrap();
     let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(1 << 30), 2 << 20)]).unwrap();
@@ -260,20 +261,20 @@ fn bare(cpus: u8) -> (Vm, Vec<Shared>) {
     (vm, cores)
 }
 
-/// The state of a machine that has not run.
+/// Returns the state of a machine that has not run.
 fn fresh(cpus: u8) -> KvmState {
     let (vm, cores) = bare(cpus);
     state::save(&vm, &cores).unwrap()
 }
 
-/// What is saved of a machine that went on from `state`.
+/// Returns what is saved of a machine that went on from `state`.
 fn restored(state: &KvmState) -> Result<KvmState, KvmError> {
     let (vm, cores) = bare(2);
     state::restore(&vm, &cores, state)?;
     state::save(&vm, &cores)
 }
 
-/// The register of that number in that group.
+/// Returns the register of that number in that group.
 fn register(state: &mut KvmState, group: u32, attr: u64) -> &mut GicRegister {
     let mut registers = state.gic.iter_mut();
     registers

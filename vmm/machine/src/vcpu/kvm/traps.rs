@@ -10,9 +10,9 @@ use super::code;
 #[derive(Clone, Copy, Debug)]
 struct Trap {
     pa: u64,
-    /// What is written.
+    /// The bytes that are written.
     bytes: &'static [u8],
-    /// What was there.
+    /// The bytes that were there.
     own: [u8; 4],
 }
 
@@ -38,7 +38,7 @@ impl Traps {
         planted.is_some()
     }
 
-    /// The virtual address of the one at physical address `pa`.
+    /// Returns the virtual address of the one at physical address `pa`.
     pub fn at(&self, pa: u64) -> Option<u64> {
         let mut all = self.0.iter();
         all.find_map(|(va, trap)| (trap.pa == pa).then_some(*va))
@@ -51,6 +51,7 @@ impl Traps {
         };
         let mut now = [0; 4];
         let now = &mut now[..bytes.len()];
+        // Where the guest has written meanwhile, what it wrote stays.
         if code::read(ram, pa, now).is_some() && now == bytes {
             // It was RAM when it was planted.
             let _ = code::write(ram, pa, &own[..bytes.len()]);

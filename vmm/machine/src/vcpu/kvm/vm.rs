@@ -42,7 +42,7 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// An empty machine for a guest of that width, if this host can have one.
+    /// Creates an empty machine for a guest of that width, if this host can have one.
     ///
     /// # Errors
     /// What this host lacks.
@@ -86,7 +86,7 @@ impl Vm {
         })
     }
 
-    /// What the machine is.
+    /// Returns what the machine is.
     pub fn platform(&self) -> Platform {
         self.platform
     }
@@ -120,7 +120,7 @@ impl Vm {
         lines::route(&self.fd, map.irqs)
     }
 
-    /// The line of an interrupt. To be asked for once, when the machine is populated.
+    /// Returns the line of an interrupt. To be asked for once, when the machine is populated.
     ///
     /// # Errors
     /// When KVM refuses.
@@ -130,7 +130,7 @@ impl Vm {
         Ok(line)
     }
 
-    /// What the device thread must serve for the lines' sake.
+    /// Returns the lines, whose events the device thread must serve.
     pub fn subscribers(&self) -> Vec<Subscriber> {
         let lines = self.lines();
         let lines = lines.iter().map(|line| Arc::clone(line) as Subscriber);
@@ -162,7 +162,7 @@ impl Vm {
         Ok(())
     }
 
-    /// Core `index`; all but the first are off until the guest switches them on.
+    /// Creates core `index`; all but the first are off until the guest switches them on.
     fn core(&self, index: u8) -> Result<VcpuFd, KvmError> {
         let core = self
             .fd
@@ -176,6 +176,7 @@ impl Vm {
         if self.platform.width == Width::Bits32 {
             features |= 1 << KVM_ARM_VCPU_EL1_32BIT;
         }
+        // The guest switches the others on by PSCI.
         if index > 0 {
             features |= 1 << KVM_ARM_VCPU_POWER_OFF;
         }
@@ -184,7 +185,7 @@ impl Vm {
         Ok(core)
     }
 
-    /// Has a write of `value` to `addr` signal `event` instead of ending the core's run.
+    /// Makes a write of `value` to `addr` signal `event` instead of ending the core's run.
     ///
     /// # Errors
     /// When KVM refuses.
@@ -194,12 +195,12 @@ impl Vm {
             .map_err(failed("watch a queue's notifications"))
     }
 
-    /// The state of the interrupt controller of a machine of so many cores, which stand still.
+    /// Returns the state of the interrupt controller of a machine of so many cores, which stand still.
     pub(super) fn save_gic(&self, cores: u64) -> Result<Vec<GicRegister>, KvmError> {
         gic_state::save(&self.gic, self.platform.irqchip, (cores, self.irqs.into()))
     }
 
-    /// Has the interrupt controller go on from there.
+    /// Restores the state of the interrupt controller.
     pub(super) fn restore_gic(&self, cores: u64, saved: &[GicRegister]) -> Result<(), KvmError> {
         gic_state::restore(
             &self.gic,
@@ -209,7 +210,7 @@ impl Vm {
         )
     }
 
-    /// The interrupts of the lines that are high.
+    /// Returns the interrupts of the lines that are high.
     pub(super) fn high_lines(&self) -> Vec<u32> {
         let lines = self.lines();
         let high = lines.iter().filter(|line| line.is_high());
@@ -224,20 +225,21 @@ impl Vm {
     }
 
     fn lines(&self) -> MutexGuard<'_, Vec<Arc<Line>>> {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The guest's memory, once it has been given.
+    /// Returns the guest's memory, once it has been given.
     pub(super) fn ram(&self) -> Option<Arc<GuestMemoryMmap<()>>> {
         self.ram.clone()
     }
 
-    /// Whether this host's KVM tells what a core is about to take.
+    /// Returns whether this host's KVM tells what a core is about to take.
     pub(super) fn tells_events(&self) -> bool {
         self.fd.check_extension(Cap::VcpuEvents)
     }
 
-    /// How many breakpoints this host's processor has registers for.
+    /// Returns how many breakpoints this host's processor has registers for.
     pub(super) fn breakpoints(&self) -> i32 {
         self.fd.check_extension_int(Cap::DebugHwBps)
     }

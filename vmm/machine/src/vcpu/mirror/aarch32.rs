@@ -122,6 +122,7 @@ impl Mirror for Aarch32 {
         let get = |id| registers.get(&id).copied().unwrap_or_default();
         let word = |id| get(id) as u32;
         let s = self.cluster.state_mut(core);
+        // KVM sets it to step a core: it is not the guest's.
         let cpsr = word(spec::PSTATE) & !(spec::SINGLE_STEP as u32);
         s.psr = Psr::from_bits(cpsr, s.psr.mode);
         s.flags = Flags::from_bits(cpsr);
@@ -139,10 +140,12 @@ impl Mirror for Aarch32 {
             (register.set)(s, get(register.id) as u64);
         }
         let (far, mair) = (get(spec::FAR) as u64, get(spec::MAIR) as u64);
+        // FAR_EL1 and MAIR_EL1 hold two registers of AArch32 each, the first in the lower half (Arm ARM DDI 0487).
         (s.cp15.dfar, s.cp15.ifar) = (far as u32, (far >> 32) as u32);
         (s.cp15.prrr_mair0, s.cp15.nmrr_mair1) = (mair as u32, (mair >> 32) as u32);
         for (n, pair) in (0..).zip(s.fp.d.chunks_exact_mut(2)) {
             let value = get(spec::v(n));
+            // D registers are the halves of V registers.
             (pair[0], pair[1]) = (value as u64, (value >> 64) as u64);
         }
         s.fp.fpscr = word(spec::FPSR) & FPSR_BITS | word(spec::FPCR) & !FPSR_BITS;
@@ -231,6 +234,7 @@ impl Mirror for Aarch32 {
 
     fn mask(&mut self, core: usize, code: [u8; 4]) -> Option<Masked> {
         let s = self.cluster.state_mut(core);
+        // An instruction that reads or changes the masks must find the guest's own.
         if concerns_status(u32::from_le_bytes(code), s.psr.thumb) {
             return None;
         }
@@ -252,8 +256,8 @@ impl Mirror for Aarch32 {
     }
 }
 
-/// Whether an instruction reads, writes or restores the program status as a whole, or may: MRS, MSR, CPS, RFE, SRS, and
-/// returns from exceptions (Arm ARM DDI 0406C A8.8, B9.3).
+/// Returns whether an instruction reads, writes or restores the program status as a whole, or may: MRS, MSR, CPS, RFE,
+/// SRS, and returns from exceptions (Arm ARM DDI 0406C A8.8, B9.3).
 const fn concerns_status(code: u32, thumb: bool) -> bool {
     if thumb {
         let first = code & 0xffff;

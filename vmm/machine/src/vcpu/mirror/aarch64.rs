@@ -151,7 +151,7 @@ impl Mirror for Aarch64Cores {
         }
     }
 
-    /// As AArch64.TakeException does (Arm ARM DDI 0487, shared/exceptions), to EL1.
+    /// Takes an exception as AArch64.TakeException does (Arm ARM DDI 0487, shared/exceptions), to EL1.
     fn take_own_trap(&mut self, core: usize, code: [u8; 4]) {
         let s = self.state_mut(core);
         let code = u32::from_le_bytes(code);
@@ -161,6 +161,7 @@ impl Mirror for Aarch64Cores {
             (true, false) => EC_BKPT | ESR_IL | number(0xfff0, 0xf),
             (true, true) => EC_BKPT | number(0, 0xff),
         };
+        // By where it comes from: this level with SP_EL1, with SP_EL0, a program in AArch64, one in AArch32.
         let vector = match (s.in_kernel(), s.pstate.aarch32()) {
             (true, _) if s.pstate.mode() == EL1H => 4,
             (true, _) => 0,
@@ -169,6 +170,7 @@ impl Mirror for Aarch64Cores {
         };
         (s.elr, s.spsr) = (s.pc, s.pstate.into());
         s.pc = s.vbar & !(VECTORS - 1) | (vector * VECTOR);
+        // A status of AArch32 has other bits: only the flags mean the same.
         let before = match s.pstate.aarch32() {
             true => Pstate::new().with_flags(s.pstate.flags()),
             false => s.pstate,
@@ -215,8 +217,8 @@ impl Mirror for Aarch64Cores {
     }
 }
 
-/// Whether an instruction of AArch64 reads, writes or restores the masks: MRS and MSR of DAIF,
-/// DAIFSet, DAIFClr, and ERET with or without authentication (Arm ARM DDI 0487 C6.2).
+/// Returns whether an instruction of AArch64 reads, writes or restores the masks: MRS and MSR of DAIF, DAIFSet,
+/// DAIFClr, and ERET with or without authentication (Arm ARM DDI 0487 C6.2).
 const fn concerns_masks(code: u32) -> bool {
     code & 0xffdf_ffe0 == 0xd51b_4220
         || code & 0xffff_f0df == 0xd503_40df

@@ -27,7 +27,7 @@ fn copies() -> (Aarch64Cores, Arc<GuestMemoryMmap<()>>) {
     (Aarch64Cores::new(2, Arc::clone(&ram)), ram)
 }
 
-/// A core, every register different.
+/// Creates a core, every register different.
 fn registers(copies: &Aarch64Cores, pstate: u128) -> Registers {
     let numbered = (0..).zip(copies.wanted());
     let mut registers: Registers = numbered.map(|(n, id)| (id, 0x1000 + n)).collect();

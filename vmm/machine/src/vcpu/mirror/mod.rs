@@ -20,7 +20,7 @@ use super::observe::Cores;
 /// Registers by their numbers. Values are as wide as the widest.
 pub type Registers = BTreeMap<u64, u128>;
 
-/// What an observer wants of one core.
+/// The wishes of an observer for one core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CoreRequest {
     /// To hear of the end of its next instruction.
@@ -31,40 +31,40 @@ pub struct CoreRequest {
 
 /// Copies of all cores.
 pub trait Mirror: Send {
-    /// The cores, for observers.
+    /// Returns the cores, for observers.
     fn shown(&mut self) -> Cores<'_>;
 
-    /// The registers that [`Mirror::load`] wants.
+    /// Returns the registers that [`Mirror::load`] wants.
     fn wanted(&self) -> Vec<u64>;
 
     /// Takes over what core `core` is.
     fn load(&mut self, core: usize, registers: &Registers, power: Power);
 
-    /// What core `core` is now: those of [`Mirror::wanted`].
+    /// Returns the registers that core `core` has now: those of [`Mirror::wanted`].
     fn store(&self, core: usize) -> Registers;
 
-    /// The core of which observers are told.
+    /// Sets the core of which observers are told.
     fn set_current(&mut self, core: usize);
 
-    /// The addresses of all breakpoints.
+    /// Returns the addresses of all breakpoints.
     fn breakpoints(&self) -> Vec<u64>;
 
-    /// What is wanted of core `core`.
+    /// Returns the registers that core `core` shall have.
     fn request(&self, core: usize) -> CoreRequest;
 
-    /// The address of the next instruction of core `core`.
+    /// Returns the address of the next instruction of core `core`.
     fn pc(&self, core: usize) -> u64;
 
-    /// Where virtual address `va` lies for core `core`; `None` where nothing is mapped, and while it maps nothing.
+    /// Translates virtual address `va` for core `core`; `None` where nothing is mapped, and while it maps nothing.
     fn locate(&self, core: usize, va: u64) -> Option<u64>;
 
-    /// The bytes to write to `va` so that whoever executes what is there stops, for a core such as `core`.
+    /// Returns the bytes to write to `va` so that a core that executes what is there stops, for a core such as `core`.
     fn trap(&self, core: usize, va: u64) -> &'static [u8];
 
-    /// Whether `code`, at the program counter of core `core`, is a guest's own breakpoint instruction.
+    /// Returns whether `code`, at the program counter of core `core`, is a guest's own breakpoint instruction.
     fn is_trap(&self, core: usize, code: [u8; 4]) -> bool;
 
-    /// Has core `core` take the exception that its own breakpoint instruction at the program counter makes.
+    /// Makes core `core` take the exception that its own breakpoint instruction at the program counter makes.
     fn take_own_trap(&mut self, core: usize, code: [u8; 4]);
 
     /// Masks interrupts on core `core` for the instruction `code`, so that no handler runs before it; returns what
@@ -75,6 +75,6 @@ pub trait Mirror: Send {
     fn unmask(&mut self, core: usize, masked: Masked);
 }
 
-/// What the program status was before interrupts were masked.
+/// The program status before interrupts were masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Masked(pub u64);

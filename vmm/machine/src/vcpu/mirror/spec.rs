@@ -13,12 +13,12 @@ const CORE: u64 = 0x0010 << 16;
 /// KVM_REG_ARM64_SYSREG.
 const SYSTEM: u64 = 0x0013 << 16;
 
-/// The core register at byte `offset` of `struct kvm_regs`; register numbers count words of 32 bits.
+/// Returns the core register at byte `offset` of `struct kvm_regs`; register numbers count words of 32 bits.
 const fn core(offset: u64) -> u64 {
     ARM64_U64 | CORE | (offset / 4)
 }
 
-/// General-purpose register `n`, 0 to 30.
+/// Returns the identifier of general-purpose register `n`, 0 to 30.
 pub const fn x(n: u64) -> u64 {
     core(8 * n)
 }
@@ -36,12 +36,13 @@ pub const PC: u64 = core(8 * 32);
 /// PSTATE, or CPSR.
 pub const PSTATE: u64 = core(8 * 33);
 
-/// Saved program status `n`: 0 of EL1 and of Supervisor mode, then of Abort, Undefined, IRQ and FIQ mode.
+/// Returns the identifier of saved program status register `n`: 0 of EL1 and of Supervisor mode, then of Abort,
+/// Undefined, IRQ and FIQ mode.
 pub const fn spsr(n: u64) -> u64 {
     core(8 * (36 + n))
 }
 
-/// Vector register `n`, 0 to 31, of 128 bits.
+/// Returns the identifier of vector register `n`, 0 to 31, of 128 bits.
 pub const fn v(n: u64) -> u64 {
     ARM64_U128 | CORE | ((336 + 16 * n) / 4)
 }
@@ -51,12 +52,12 @@ pub const FPSR: u64 = ARM64_U32 | CORE | (848 / 4);
 /// FPCR.
 pub const FPCR: u64 = ARM64_U32 | CORE | (852 / 4);
 
-/// The fields of MRS, as KVM packs them.
+/// Returns the fields of MRS, as KVM packs them.
 pub const fn encoding(op0: u64, op1: u64, crn: u64, crm: u64, op2: u64) -> u64 {
     op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
 }
 
-/// A system register, by the fields of MRS.
+/// Returns a system register, by the fields of MRS.
 pub const fn system(op0: u64, op1: u64, crn: u64, crm: u64, op2: u64) -> u64 {
     ARM64_U64 | SYSTEM | encoding(op0, op1, crn, crm, op2)
 }

@@ -32,7 +32,7 @@ fn copies() -> (Aarch32, Arc<GuestMemoryMmap<()>>) {
     (Aarch32 { cluster }, ram)
 }
 
-/// A core in Supervisor mode, every register different.
+/// Creates a core in Supervisor mode, every register different.
 fn registers(copy: &Aarch32, cpsr: u32) -> Registers {
     let numbered = (0..).zip(copy.wanted());
     let mut registers: Registers = numbered.map(|(n, id)| (id, 0x1000 + n)).collect();

@@ -46,7 +46,7 @@ macro_rules! both {
 }
 
 impl Cores<'_> {
-    /// The width of their registers.
+    /// Returns the width of their registers.
     pub const fn width(&self) -> Width {
         match self {
             Self::Aarch32(_) => Width::Bits32,
@@ -54,23 +54,23 @@ impl Cores<'_> {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of cores.
     #[expect(clippy::len_without_is_empty, reason = "no machine is without cores")]
     pub fn len(&self) -> usize {
         both!(self, cores => cores.len())
     }
 
-    /// The one whose turn it is, or that stopped.
+    /// Returns the one whose turn it is, or that stopped.
     pub fn current(&self) -> usize {
         both!(self, cores => cores.current())
     }
 
-    /// What core `core` is doing; off when there is no such core.
+    /// Returns the state of core `core`; off when there is no such core.
     pub fn power(&self, core: usize) -> Power {
         both!(self, cores => cores.power(core))
     }
 
-    /// Core `core`.
+    /// Returns core `core`.
     pub fn core(&mut self, core: usize) -> Option<Core<'_>> {
         match self {
             Self::Aarch32(cluster) => cluster.core(core).map(Core::Aarch32),
@@ -83,6 +83,7 @@ impl Cores<'_> {
     pub fn insert_breakpoint(&mut self, va: u64) {
         match (self, u32::try_from(va)) {
             (Self::Aarch32(cluster), Ok(va)) => cluster.insert_breakpoint(va),
+            // A 32-bit core never comes to such an address.
             (Self::Aarch32(_), Err(_)) => {}
             (Self::Aarch64(cluster), _) => cluster.insert_breakpoint(va),
         }
@@ -109,7 +110,7 @@ impl Cores<'_> {
 }
 
 impl Core<'_> {
-    /// The width of its registers.
+    /// Returns the width of its registers.
     pub const fn width(&self) -> Width {
         match self {
             Self::Aarch32(_) => Width::Bits32,
@@ -117,12 +118,12 @@ impl Core<'_> {
         }
     }
 
-    /// Its index.
+    /// Returns its index.
     pub const fn index(&self) -> usize {
         both!(self, core => core.index())
     }
 
-    /// The address of the next instruction.
+    /// Returns the address of the next instruction.
     pub fn pc(&self) -> u64 {
         match self {
             Self::Aarch32(core) => core.pc().into(),
@@ -130,7 +131,7 @@ impl Core<'_> {
         }
     }
 
-    /// General register `n`: of R0 to R15, modulo 16; or X0 to X30, and the stack pointer for all above.
+    /// Returns general register `n`: of R0 to R15, modulo 16; or X0 to X30, and the stack pointer for all above.
     pub fn reg(&self, n: u8) -> u64 {
         match self {
             Self::Aarch32(core) => core.reg(n).into(),
@@ -150,7 +151,7 @@ impl Core<'_> {
         }
     }
 
-    /// Goes on at `target`; for 32 bits its bit 0 says whether that is T32 code, outside any IT block.
+    /// Continues at `target`; for 32 bits its bit 0 says whether that is T32 code, outside any IT block.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "one of 32 bits takes the low half"
@@ -162,7 +163,7 @@ impl Core<'_> {
         }
     }
 
-    /// At the first instruction of a function: returns from it at once, with `value` if it shall
+    /// Makes the core return at once from the function at whose first instruction it is, with `value` if it shall
     /// return one (in R0 or X0, to LR or X30: AAPCS, AAPCS64).
     pub fn return_at_once(&mut self, value: Option<u64>) {
         if let Some(value) = value {
@@ -175,8 +176,8 @@ impl Core<'_> {
         self.branch(self.reg(link));
     }
 
-    /// At the first instruction of a function: its argument `n`, from 0, where each takes one
-    /// register or one slot of the stack (AAPCS 5.5; AAPCS64 6.8.2).
+    /// Returns, at the first instruction of a function, its argument `n`, from 0, where each takes one register or one
+    /// slot of the stack (AAPCS 5.5; AAPCS64 6.8.2).
     ///
     /// # Errors
     /// [`NoMemory`] when it should lie on the stack and there is none.
@@ -187,8 +188,8 @@ impl Core<'_> {
         }
     }
 
-    /// The physical address of `va` in the core's present address space, whatever its permissions;
-    /// `None` when nothing is mapped. Nothing notices.
+    /// Returns the physical address of `va` in the core's present address space, whatever its permissions; `None` when
+    /// nothing is mapped. Nothing notices.
     pub fn translate(&self, va: u64) -> Option<u64> {
         match self {
             Self::Aarch32(core) => core.translate(u32::try_from(va).ok()?),

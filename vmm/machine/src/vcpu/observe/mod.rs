@@ -12,7 +12,7 @@ use vmm_devices::uart::Uart;
 use super::Stop;
 pub use cores::{Core, Cores, NoMemory};
 
-/// How a run goes on after a stop.
+/// The way in which a run goes on after a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resume {
     /// As if nothing had happened.
@@ -38,18 +38,18 @@ pub struct Halted<'a> {
 }
 
 impl Halted<'_> {
-    /// Core `core`.
+    /// Returns core `core`.
     pub fn core(&mut self, core: usize) -> Option<Core<'_>> {
         self.cores.core(core)
     }
 
-    /// Whether someone wants the run to end, or its limit of wall time has passed: an observer that waits for something
-    /// else shall give up and return.
+    /// Returns whether someone wants the run to end, or its limit of wall time has passed: an observer that waits for
+    /// something else shall give up and return.
     pub fn must_end(&self) -> bool {
         (self.must_end)()
     }
 
-    /// Brings what the guest wrote to its console to whoever reads it.
+    /// Flushes what the guest wrote to its console to its sink.
     pub fn flush_console(&self) {
         self.uart.flush();
     }
@@ -58,16 +58,16 @@ impl Halted<'_> {
 /// Someone who is told of stops. Several may be: each is told of every stop, in the order in which they were
 /// installed, and leaves alone what it did not ask for.
 pub trait StopHandler {
-    /// A core stopped: `stop` is a breakpoint, a watchpoint or a step.
+    /// Handles a stop of a core: `stop` is a breakpoint, a watchpoint or a step.
     fn stopped(&mut self, stop: Stop, halted: &mut Halted<'_>) -> Resume;
 
-    /// Someone called [`StopHandle::interrupt`](crate::StopHandle::interrupt).
+    /// Handles a call of [`StopHandle::interrupt`](crate::StopHandle::interrupt).
     fn interrupted(&mut self, halted: &mut Halted<'_>) -> Resume {
         let _ = halted;
         Resume::Continue
     }
 
-    /// The run ended.
+    /// Handles the end of the run.
     fn ended(&mut self, reason: crate::Reason) {
         let _ = reason;
     }

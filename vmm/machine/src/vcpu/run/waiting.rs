@@ -20,7 +20,7 @@ pub struct Silence {
 }
 
 impl RunLoop<'_> {
-    /// Whether idle time passes as the host's does, whatever the guest's clock.
+    /// Returns whether idle time passes as the host's does, whatever the guest's clock.
     ///
     /// It does while a person may type. When that is over, and a guest that cannot know goes on
     /// showing a prompt to nobody with no limit to its time, it would otherwise go from timer to

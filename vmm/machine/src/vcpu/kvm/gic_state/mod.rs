@@ -39,18 +39,18 @@ const PRIORITIES: u64 = 0x400;
 /// GICD_ICFGR: two bits for each.
 const TRIGGERS: u64 = 0xc00;
 
-/// Number of a register of a core: its index is in bits 32 and above.
+/// Returns the number of a register of a core: its index is in bits 32 and above.
 const fn of_core(core: u64, register: u64) -> u64 {
     core << 32 | register
 }
 
-/// Registers of `bits` for each interrupt, from `base` on: those of `irqs`.
+/// Returns the registers of `bits` for each interrupt, from `base` on: those of `irqs`.
 fn array(base: u64, bits: u64, irqs: (u64, u64)) -> impl Iterator<Item = u64> {
     let each = 32 / bits;
     (irqs.0 / each..irqs.1 / each).map(move |n| base + 4 * n)
 }
 
-/// What both controllers have for each interrupt of `irqs`, in registers at the same places.
+/// Returns what both controllers have for each interrupt of `irqs`, in registers at the same places.
 fn common(irqs: (u64, u64)) -> impl Iterator<Item = u64> {
     let bits = BITS.into_iter().flat_map(move |base| array(base, 1, irqs));
     array(TRIGGERS, 2, irqs)
@@ -64,7 +64,7 @@ const OWN: (u64, u64) = (0, SPI_BASE as u64);
 /// Numbers of cores and of interrupts.
 type Size = (u64, u64);
 
-/// All registers with state, by group and number, in an order in which they can be restored.
+/// Returns all registers with state, by group and number, in an order in which they can be restored.
 fn registers(kind: Irqchip, (cores, irqs): Size) -> Vec<(u32, u64)> {
     match kind {
         Irqchip::GicV2 => v2::registers(cores, irqs),
@@ -121,8 +121,8 @@ pub(super) fn restore(
     Ok(())
 }
 
-/// The register that clears what this one can only set, if this is one of enables. All others that
-/// only set are clear in a new controller, but cores' interrupts to each other are enabled.
+/// Returns the register that clears what this one can only set, if this is one of enables. All others that only set are
+/// clear in a new controller, but cores' interrupts to each other are enabled.
 fn disable(group: u32, attr: u64) -> Option<u64> {
     let has_enables = matches!(
         group,

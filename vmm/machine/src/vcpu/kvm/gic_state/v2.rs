@@ -18,7 +18,7 @@ const SENT: u64 = 16;
 /// and the active priorities GICC_APR0 to GICC_APR3.
 const INTERFACE: [u64; 8] = [0, 4, 8, 0x1c, 0xd0, 0xd4, 0xd8, 0xdc];
 
-/// All registers with state.
+/// Returns all registers with state.
 pub(super) fn registers(cores: u64, irqs: u64) -> Vec<(u32, u64)> {
     let shared = (u64::from(SPI_BASE), irqs);
     let distributor = [IDENTITY, CONTROL].into_iter();
@@ -36,8 +36,8 @@ pub(super) fn registers(cores: u64, irqs: u64) -> Vec<(u32, u64)> {
     list
 }
 
-/// What to write to a register that had `value`: by a request for an interrupt of those that cores send each other KVM
-/// understands one that the core sent itself. Who did is in [`SENDERS`].
+/// Returns what to write to a register that had `value`: by a request for an interrupt of those that cores send each
+/// other KVM understands one that the core sent itself. Who did is in [`SENDERS`].
 pub(super) fn restored(group: u32, attr: u64, value: u64) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,

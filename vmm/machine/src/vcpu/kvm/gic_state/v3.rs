@@ -30,7 +30,7 @@ const INTERFACE: [u64; 9] = [
     encoding(3, 0, 12, 9, 0),
 ];
 
-/// All registers with state.
+/// Returns all registers with state.
 pub(super) fn registers(cores: u64, irqs: u64) -> Vec<(u32, u64)> {
     let (shared, all) = (u64::from(SPI_BASE), irqs);
     let routes = (2 * shared..2 * all).map(|n| ROUTES + 4 * n);
