@@ -90,6 +90,9 @@ impl<M> Port<M> {
     }
 
     /// Returns where `iova` leads. The guest is told nothing of a refusal.
+    ///
+    /// # Errors
+    /// Why it leads nowhere.
     pub fn resolve(&self, iova: u64, wanted: Permissions) -> Result<Place, Refusal> {
         match self.unit.attachment(self.endpoint) {
             Attachment::Domain(domain) => {

@@ -64,6 +64,9 @@ impl Injected {
     }
 
     /// Translates an access: an injected fault comes first, then what is kept, then what `model` answers.
+    ///
+    /// # Errors
+    /// The injected miss, or that of `model`.
     pub fn translate(
         &self,
         requester: Requester,
