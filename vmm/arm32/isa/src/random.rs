@@ -19,7 +19,7 @@ pub enum T32Word {
 }
 
 impl Encoding {
-    /// A random word of this encoding: free bits at random, should-be bits as they should be.
+    /// Returns a random word of this encoding: free bits at random, should-be bits as they should be.
     ///
     /// `None` only if more specific encodings leave it no word, which the tests exclude.
     pub fn random(&self, rng: &mut impl RngCore) -> Option<u32> {
@@ -36,7 +36,7 @@ impl Encoding {
     }
 }
 
-/// A random encoding of one of `sets` that is in any of the classes `among` and none of `without`.
+/// Returns a random encoding of one of `sets` that is in any of the classes `among` and none of `without`.
 fn choose(
     rng: &mut impl RngCore,
     sets: &[Set],
@@ -51,13 +51,13 @@ fn choose(
     ENCODINGS.iter().filter(fits).nth(index as usize)
 }
 
-/// A random A32 instruction in any of the classes `among` and none of `without`; each encoding is
+/// Returns a random A32 instruction in any of the classes `among` and none of `without`; each encoding is
 /// equally likely. `None` if no encoding fits.
 pub fn random_a32(rng: &mut impl RngCore, among: Class, without: Class) -> Option<u32> {
     choose(rng, &[Set::A32], among, without)?.random(rng)
 }
 
-/// A random T32 instruction in any of the classes `among` and none of `without`; each encoding is
+/// Returns a random T32 instruction in any of the classes `among` and none of `without`; each encoding is
 /// equally likely. `None` if no encoding fits.
 pub fn random_t32(rng: &mut impl RngCore, among: Class, without: Class) -> Option<T32Word> {
     let encoding = choose(rng, &[Set::T32, Set::T16], among, without)?;
