@@ -17,7 +17,7 @@ pub struct Fixed {
 }
 
 impl Fixed {
-    /// A 32-bit integer.
+    /// Creates a 32-bit integer.
     #[must_use]
     pub fn integer(signed: bool) -> Self {
         Self {
@@ -27,7 +27,7 @@ impl Fixed {
         }
     }
 
-    /// The largest and the smallest value, unscaled.
+    /// Returns the largest and the smallest value, unscaled.
     fn limits(self) -> (i128, i128) {
         if self.signed {
             ((1 << (self.bits - 1)) - 1, -(1 << (self.bits - 1)))
@@ -37,7 +37,7 @@ impl Fixed {
     }
 }
 
-/// The fixed-point number nearest (in `rounding`) to `bits`, saturated, sign-extended to 64 bits if it is
+/// Returns the fixed-point number nearest (in `rounding`) to `bits`, saturated, sign-extended to 64 bits if it is
 /// signed. Out of range and NaN (which gives 0) raise IOC, otherwise an inexact result raises IXC.
 pub fn to_fixed<F: Format>(env: &mut Env, bits: u64, to: Fixed, rounding: Rounding) -> u64 {
     let operand = unpack::<F>(bits, env);
@@ -77,7 +77,7 @@ pub fn to_fixed<F: Format>(env: &mut Env, bits: u64, to: Fixed, rounding: Roundi
     saturated as u64
 }
 
-/// The floating-point number nearest (in `rounding`) to the low bits of `value`.
+/// Returns the floating-point number nearest (in `rounding`) to the low bits of `value`.
 pub fn from_fixed<F: Format>(env: &mut Env, value: u64, from: Fixed, rounding: Rounding) -> u64 {
     let unused = 64 - from.bits;
     let top = value << unused;

@@ -14,7 +14,7 @@ pub fn shift_right_jam(value: u64, count: u32) -> u64 {
     }
 }
 
-/// As [`shift_right_jam`], on 128 bits.
+/// Shifts right as [`shift_right_jam`] does, on 128 bits.
 #[inline]
 pub fn shift_right_jam_wide(value: u128, count: u32) -> u128 {
     match count {
@@ -24,13 +24,13 @@ pub fn shift_right_jam_wide(value: u128, count: u32) -> u128 {
     }
 }
 
-/// The upper half of `value`, its lowest bit telling whether the lower half had ones.
+/// Returns the upper half of `value`, its lowest bit telling whether the lower half had ones.
 #[inline]
 pub fn collapse(value: u128) -> u64 {
     (value >> 64) as u64 | u64::from(value as u64 != 0)
 }
 
-/// Whether a magnitude is rounded up: `lsb` is its last kept bit, `rest` what follows, top-aligned.
+/// Returns whether a magnitude is rounded up: `lsb` is its last kept bit, `rest` what follows, top-aligned.
 #[inline]
 pub fn rounds_up(rounding: Rounding, sign: bool, lsb: bool, rest: u64) -> bool {
     const HALF: u64 = 1 << 63;
@@ -42,7 +42,7 @@ pub fn rounds_up(rounding: Rounding, sign: bool, lsb: bool, rest: u64) -> bool {
     }
 }
 
-/// The number nearest (in the rounding mode) to `sig * 2^(exp - 63)`, bit 63 of `sig` set and its lowest
+/// Returns the number nearest (in the rounding mode) to `sig * 2^(exp - 63)`, bit 63 of `sig` set and its lowest
 /// bit sticky. Raises UFC, OFC, IXC, and for alternative half precision IOC. Tininess is detected before
 /// rounding, and a flushed result raises UFC alone.
 pub fn round_pack<F: Format>(env: &mut Env, sign: bool, exp: i32, sig: u64) -> u64 {
@@ -82,7 +82,7 @@ pub fn round_pack<F: Format>(env: &mut Env, sign: bool, exp: i32, sig: u64) -> u
     zero::<F>(sign) | rounded
 }
 
-/// The result of a magnitude too large for the format.
+/// Returns the result of a magnitude too large for the format.
 #[cold]
 fn overflow<F: Format>(env: &mut Env, sign: bool, alternative: bool) -> u64 {
     if alternative {
