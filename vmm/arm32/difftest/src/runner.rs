@@ -61,7 +61,7 @@ struct Results {
 }
 
 impl Runner {
-    /// A runner with its own core.
+    /// Creates a runner with its own core.
     pub fn new(qemu: Qemu) -> Self {
         let runtime = Runtime::new();
         let ours = Ours::new(&Image::new(&runtime), &runtime);
@@ -145,7 +145,7 @@ impl Runner {
         }
     }
 
-    /// Whether `cases` differ in `slot`.
+    /// Returns whether `cases` differ in `slot`.
     fn differs(&mut self, cases: &[Case], slot: u32) -> Result<bool, Error> {
         let mut summary = Summary::default();
         let (results, _) = self.run(&mut cases.to_vec(), &mut summary)?;
@@ -186,7 +186,7 @@ impl Runner {
     }
 }
 
-/// The instructions of a case and its inputs.
+/// Returns the instructions of a case and its inputs.
 fn listing(case: &Case, placed: &Placed) -> String {
     let mut text = String::new();
     let mut it = 0;
