@@ -103,7 +103,7 @@ struct Member {
 }
 
 impl Member {
-    /// Whether it may have a turn.
+    /// Returns whether the core may have a turn.
     fn may_run(&self) -> bool {
         self.power == Power::Running && !self.held
     }
@@ -122,7 +122,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// `cpus` cores (1 to 4) in their reset state. Core 0 is on, the others wait to be switched on.
+    /// Creates a cluster of `cpus` cores (1 to 4) in their reset state. Core 0 is on, the others wait to be switched
+    /// on.
     pub fn new(cpus: usize, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
         let count = cpus.clamp(1, 4) as u8;
         let members = (0..count)
@@ -150,17 +151,17 @@ impl Cluster {
         }
     }
 
-    /// The number of cores.
+    /// Returns the number of cores.
     pub fn len(&self) -> usize {
         self.members.len()
     }
 
-    /// Whether there is no core; never so.
+    /// Returns whether there is no core; never so.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
-    /// The input pins of core `cpu`.
+    /// Returns the input pins of core `cpu`.
     ///
     /// # Panics
     /// When there is no such core.
@@ -168,7 +169,7 @@ impl Cluster {
         self.members[cpu].core.cpu.pins.clone()
     }
 
-    /// The state of core `cpu`, to look at.
+    /// Returns the state of core `cpu`, to look at.
     ///
     /// # Panics
     /// When there is no such core.
@@ -176,7 +177,7 @@ impl Cluster {
         &self.members[cpu].core.cpu.s
     }
 
-    /// The state of core `cpu`, to set up a boot. What was cached of the old state is dropped.
+    /// Returns the state of core `cpu`, to set up a boot. What was cached of the old state is dropped.
     ///
     /// # Panics
     /// When there is no such core.
@@ -188,12 +189,12 @@ impl Cluster {
         &mut core.cpu.s
     }
 
-    /// Instructions retired by all cores since reset.
+    /// Returns how many instructions all cores have retired since reset.
     pub fn retired(&self) -> u64 {
         self.members.iter().map(|m| m.core.cpu.s.retired).sum()
     }
 
-    /// How often core `cpu` went to sleep (WFI or WFE).
+    /// Returns how often core `cpu` went to sleep (WFI or WFE).
     ///
     /// # Panics
     /// When there is no such core.
@@ -208,6 +209,7 @@ impl Cluster {
         let end = self.retired().saturating_add(budget);
         self.bus.turn(self.turn);
         loop {
+            // Outputs first: what a timer raises now wakes the core that waits for it.
             let wake_ns = self.update_outputs(machine);
             self.wake();
             if !self.choose() {
@@ -228,6 +230,7 @@ impl Cluster {
             let member = &mut self.members[self.turn];
             let step = member.step;
             let core = &mut member.core;
+            // Observers may have changed its mode or DACR since it last ran.
             core.cpu.select_tlb();
             let before = core.cpu.s.retired;
             let exit = core.run(if step { slice.min(1) } else { slice });
@@ -240,7 +243,7 @@ impl Cluster {
         }
     }
 
-    /// How many instructions may run before a timer fires.
+    /// Returns how many instructions may run before a timer fires.
     fn until(&self, wake_ns: Option<u64>) -> u64 {
         match wake_ns {
             None => u64::MAX,
@@ -272,7 +275,7 @@ impl Cluster {
         next.is_some()
     }
 
-    /// Tells the machine of outputs that changed; the time at which the next one will.
+    /// Tells the machine of outputs that changed; returns the time at which the next one will.
     fn update_outputs(&mut self, machine: &mut dyn Machine) -> Option<u64> {
         let count = timer::count_from_ns(self.clock.now_ns());
         let mut wake = None;
@@ -343,6 +346,7 @@ impl Cluster {
             CoreExit::WaitEvent => self.wait(Power::WaitingEvent),
             CoreExit::SendEvent => self.send_event(),
             CoreExit::Broadcast(what) => {
+                // The core itself has done it already.
                 let turn = self.turn;
                 let others = self
                     .members
@@ -375,6 +379,7 @@ impl Cluster {
             if member.power == Power::WaitingEvent {
                 member.power = Power::Running;
                 member.event_at = None;
+            // A core that does not wait keeps the event for its next WFE.
             } else {
                 member.core.cpu.s.event = true;
             }
@@ -391,6 +396,7 @@ impl Cluster {
         let cpu = &mut member.core.cpu;
         let action = machine.firmware(self.turn, conduit, &mut cpu.s, &powered);
         if action == FirmwareAction::Undefined {
+            // R15 is still at the call, where the exception wants it.
             cpu.enter(Exception::Undefined);
             return None;
         }
@@ -410,12 +416,13 @@ impl Cluster {
         None
     }
 
-    /// Switches core `cpu` on: reset state, but counting on.
+    /// Switches core `cpu` on: in the reset state, but with its count of instructions going on.
     fn switch_on(&mut self, cpu: usize, entry: u32, context: u32) {
         let Some(member) = self.members.get_mut(cpu).filter(|m| m.power == Power::Off) else {
             return;
         };
         let core = &mut member.core.cpu;
+        // The clock is told of differences only: the count must not go back.
         let retired = core.s.retired;
         core.s = CpuState::reset(cpu as u8);
         core.s.retired = retired;

@@ -67,7 +67,7 @@ enum Register {
     Zero,
 }
 
-/// The register with this encoding (C11.8: CRn, opc2 and CRm are the parts of the register number).
+/// Returns the register with this encoding (C11.8: CRn, opc2 and CRm are the parts of the register number).
 fn find(reg: CpReg) -> Option<Register> {
     use Register::{
         Address, AuthStatus, Bcr, Bvr, ClaimClear, ClaimSet, Devid, Didr, DscrExt, DscrInt, Dtr,
@@ -101,12 +101,12 @@ fn find(reg: CpReg) -> Option<Register> {
     })
 }
 
-/// Whether the current mode may use the registers that DBGDSCR.UDCCdis guards (C11.9).
+/// Returns whether the current mode may use the registers that DBGDSCR.UDCCdis guards (C11.9).
 pub(crate) fn open_to_user(state: &CpuState) -> bool {
     state.psr.mode.privileged() || state.debug.dscr & UDCCDIS == 0
 }
 
-/// The register, if the current mode may access it.
+/// Returns the register, if the current mode may access it.
 fn access(state: &CpuState, reg: CpReg) -> Result<Register, Undefined> {
     let register = find(reg).ok_or(Undefined)?;
     let guarded = matches!(

@@ -22,7 +22,7 @@ const fn bytes(size: ExSize) -> u32 {
     }
 }
 
-/// LDREX, LDREXB, LDREXH, LDREXD.
+/// Executes LDREX, LDREXB, LDREXH and LDREXD.
 pub fn ldrex(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(
         cpu,
@@ -43,6 +43,7 @@ pub fn ldrex(cpu: &mut Cpu, op: &Op) -> Flow {
             Ok(pair) => pair,
             Err(flow) => return flow,
         };
+    // After the load: one that faults leaves the monitor as it was.
     cpu.s.monitor = Monitor {
         open: true,
         pa: t.pa,
@@ -57,7 +58,7 @@ pub fn ldrex(cpu: &mut Cpu, op: &Op) -> Flow {
     flow
 }
 
-/// STREX, STREXB, STREXH, STREXD.
+/// Executes STREX, STREXB, STREXH and STREXD.
 pub fn strex(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(
         cpu,
@@ -100,6 +101,7 @@ fn store_exclusive(
     // While the monitor stands: after a stop the instruction is tried again.
     let flow = cpu.watch(va, size, Access::Write, privileged, op.idx)?;
     cpu.s.monitor = Monitor::default();
+    // Stores by other cores and devices since then show only in the value.
     if cpu.load_unwatched(va, size, privileged, op.idx)? != monitor.value {
         return Ok((false, flow));
     }
@@ -107,13 +109,13 @@ fn store_exclusive(
     Ok((true, merge(flow, stored)))
 }
 
-/// CLREX.
+/// Executes CLREX.
 pub fn clrex(cpu: &mut Cpu, _op: &Op) -> Flow {
     cpu.s.monitor.open = false;
     Flow::Next
 }
 
-/// SWP and SWPB, when SCTLR.SW enables them.
+/// Executes SWP and SWPB, when SCTLR.SW enables them.
 pub fn swp(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(cpu, op, Swp { byte, rt, rt2, rn });
     if cpu.s.cp15.sctlr & sctlr::SW == 0 {
@@ -140,7 +142,7 @@ pub fn swp(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 impl Cpu {
-    /// Memory bytes as registers: two words for a doubleword, each in the current endianness.
+    /// Splits memory bytes into registers: two words for a doubleword, each in the current endianness.
     fn split(&self, value: u64, size: u32) -> (u32, u32) {
         if size == 8 {
             let word = |v: u64| self.in_memory_order(v & 0xffff_ffff, 4) as u32;
@@ -149,7 +151,7 @@ impl Cpu {
         (self.in_memory_order(value, size) as u32, 0)
     }
 
-    /// The reverse of [`Cpu::split`].
+    /// Joins registers into memory bytes: the reverse of [`Cpu::split`].
     fn join(&self, first: u32, second: u32, size: u32) -> u64 {
         if size == 8 {
             return self.in_memory_order(first.into(), 4)

@@ -5,7 +5,7 @@ use arm32_isa::{ExtendOp, Insn, ParKind, ParOp, QOp, RevOp};
 use crate::cpu::{Cpu, Flow};
 use crate::exec::{Handler, Op, dp, fields};
 
-/// The handler of `insn`, if it is one of this module's.
+/// Returns the handler of `insn`, if it is one of this module's.
 pub const fn handler(insn: &Insn) -> Option<Handler> {
     Some(match insn {
         Insn::SatAddSub { .. } => sat_add_sub,
@@ -61,7 +61,7 @@ fn sat_add_sub(cpu: &mut Cpu, op: &Op) -> Flow {
     Flow::Next
 }
 
-/// One lane of a parallel instruction: the result and its GE bit.
+/// Computes one lane of a parallel instruction; returns the result and its GE bit.
 fn lane(kind: ParKind, x: i32, y: i32, subtract: bool, bits: u32) -> (i32, bool) {
     let wide = if subtract { x - y } else { x + y };
     let (low, high) = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1);
@@ -149,6 +149,7 @@ fn pkh(cpu: &mut Cpu, op: &Op) -> Flow {
     );
     let (n, m) = (cpu.reg(rn), cpu.reg(rm));
     let value = if tb {
+        // ASR #32 gives the same as ASR #31.
         let shifted = (m as i32) >> u32::from(amount).min(31);
         (n & 0xffff_0000) | (shifted as u32 & 0xffff)
     } else {
@@ -212,7 +213,7 @@ fn extend_add(cpu: &mut Cpu, op: &Op) -> Flow {
     Flow::Next
 }
 
-/// `width` ones; 1 to 32.
+/// Returns `width` ones; `width` is 1 to 32.
 fn mask(width: u8) -> u32 {
     u32::MAX >> (32 - u32::from(width).clamp(1, 32))
 }
@@ -246,6 +247,7 @@ fn bfx(cpu: &mut Cpu, op: &Op) -> Flow {
         }
     );
     let (lsb, width) = (u32::from(lsb) & 31, u32::from(width).clamp(1, 32));
+    // A field that goes beyond bit 31 is UNPREDICTABLE.
     let top = cpu.reg(rn) << 32u32.saturating_sub(lsb + width);
     let value = if signed {
         ((top as i32) >> (32 - width)) as u32

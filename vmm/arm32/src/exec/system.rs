@@ -19,7 +19,7 @@ const APSR_WRITABLE: u32 = 0xf80f_0200;
 /// The bits that exist in SPSR: all of CPSR.
 const SPSR_BITS: u32 = 0xff0f_ffff;
 
-/// The handler of a system instruction, and whether the block ends with it.
+/// Returns the handler of a system instruction, and whether the block ends with it.
 pub const fn handler(insn: &Insn) -> (Handler, bool) {
     match insn {
         Insn::Mrs { .. } => (mrs, false),
@@ -54,7 +54,7 @@ pub const fn handler(insn: &Insn) -> (Handler, bool) {
     }
 }
 
-/// An instruction that is not defined, or not on this core.
+/// Raises the Undefined Instruction exception, for what is not defined, or not on this core.
 pub fn undefined(cpu: &mut Cpu, _op: &Op) -> Flow {
     cpu.undefined()
 }
@@ -67,7 +67,7 @@ fn isb(_cpu: &mut Cpu, _op: &Op) -> Flow {
     Flow::End
 }
 
-/// A data-processing instruction with S set and R15 as its destination.
+/// Executes a data-processing instruction with S set and R15 as its destination: an exception return.
 pub fn alu_exception_return(cpu: &mut Cpu, op: &Op) -> Flow {
     if bank(cpu.s.psr.mode) == 0 {
         return cpu.undefined();
@@ -139,6 +139,7 @@ fn msr(cpu: &mut Cpu, op: &Op) -> Flow {
             APSR_WRITABLE
         };
     let value = (cpu.s.cpsr() & !written) | (value & written);
+    // This instruction itself counts at the old level.
     cpu.leave_privilege_level(cpu.s.retired + u64::from(op.idx) + 1);
     cpu.s.set_cpsr(value);
     cpu.select_tlb();
@@ -205,6 +206,7 @@ fn cps(cpu: &mut Cpu, op: &Op) -> Flow {
         }
     );
     if !cpu.s.psr.mode.privileged() {
+        // CPS does nothing in User mode.
         return Flow::Next;
     }
     if flags & 4 != 0 {

@@ -61,17 +61,17 @@ macro_rules! by_cond {
     };
 }
 
-/// The wrapper for condition `cond_code`.
+/// Returns the wrapper for condition `cond_code`.
 pub fn conditional(cond_code: u8) -> Handler {
     by_cond!(cond, cond_code)
 }
 
-/// The wrapper for an instruction that reads R15 as a register, under condition `cond_code` (14: always).
+/// Returns the wrapper for an instruction that reads R15 as a register, under condition `cond_code` (14: always).
 pub fn reading_pc(cond_code: u8) -> Handler {
     by_cond!(reads_pc, cond_code)
 }
 
-/// The wrapper for a data-processing instruction whose destination is R15.
+/// Returns the wrapper for a data-processing instruction whose destination is R15.
 pub fn writing_pc(cond_code: u8) -> Handler {
     by_cond!(writes_pc, cond_code)
 }

@@ -52,7 +52,7 @@ pub(super) fn walk(cp15: &Cp15, walk: &Walk<'_>) -> Result<Walked, Fault> {
     }
 }
 
-/// The lowest address bit that indexes a table of `level` (1 to 3).
+/// Returns the lowest address bit that indexes a table of `level` (1 to 3).
 const fn shift(level: u8) -> u32 {
     match level {
         1 => 30,
@@ -61,7 +61,7 @@ const fn shift(level: u8) -> u32 {
     }
 }
 
-/// The base register and the size field that cover `va`; `None` when neither does or its walks are
+/// Returns the base register and the size field that cover `va`; `None` when neither does or its walks are
 /// disabled (B3.6.4).
 fn region(cp15: &Cp15, va: u32) -> Option<(u64, u32)> {
     let t0sz = cp15.ttbcr & 7;
@@ -81,7 +81,7 @@ fn region(cp15: &Cp15, va: u32) -> Option<(u64, u32)> {
     }
 }
 
-/// A block or page. The contiguous hint is ignored, as it may be.
+/// Translates by a block or page descriptor. The contiguous hint is ignored, as it may be.
 fn leaf(
     cp15: &Cp15,
     walk: &Walk<'_>,
