@@ -81,6 +81,7 @@ fn one(env: &mut Env, op: Op, d: u64, n: u64, m: u64) -> u64 {
         Op::VabdF => abs::<Single>(sub::<Single>(env, n, m)),
         Op::VmaxF => max::<Single>(env, n, m),
         Op::VminF => min::<Single>(env, n, m),
+        // A quiet NaN is no invalid operation for equality, but for the ordered comparisons.
         Op::VceqF => holds(env, n, m, false, Ordering::is_eq),
         Op::VcgeF => holds(env, n, m, true, Ordering::is_ge),
         Op::VcgtF => holds(env, n, m, true, Ordering::is_gt),

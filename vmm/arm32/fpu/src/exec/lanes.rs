@@ -66,6 +66,7 @@ pub(super) trait Lane:
 
     /// Returns half the sum (plus `carry`), without losing the carry.
     fn halving_add(self, other: Self, carry: Self) -> Self {
+        // The lowest bits are added apart, so that nothing overflows.
         let low = (self & Self::ONE)
             .wrapping_add(other & Self::ONE)
             .wrapping_add(carry);
@@ -156,6 +157,7 @@ pub(super) trait Narrow: Lane {
 /// out of range.
 #[inline(always)]
 pub(super) fn narrow_saturating<From: Lane, To: Lane>(vector: u128, saturated: &mut bool) -> u64 {
+    // The limits of `To` as far as `From` has them: an unsigned source has no negative ones.
     let low = From::truncate(To::MIN.to_i128().max(From::MIN.to_i128()));
     let high = From::truncate(To::MAX.to_i128());
     let clamped = From::map(vector, |x| {
@@ -239,6 +241,7 @@ macro_rules! lane {
             }
             #[inline(always)]
             fn abs_diff(self, other: Self) -> Self {
+                // Wraps: the distance of signed numbers may need the sign bit.
                 if self > other { self.wrapping_sub(other) } else { other.wrapping_sub(self) }
             }
             #[inline(always)]

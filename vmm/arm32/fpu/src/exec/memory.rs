@@ -87,6 +87,7 @@ enum Layout {
 #[must_use]
 pub fn access(insn: &Insn) -> Option<Access> {
     let structure = |is_load, base, rm, align, size: u8, bytes, layout| {
+        // R15 and R13 stand for no write-back, and for one by the size of the transfer.
         let writeback = match rm {
             15 => Writeback::None,
             13 => Writeback::Bytes(i32::from(bytes)),

@@ -86,6 +86,7 @@ pub(super) fn look_up(regs: &mut FpRegs, extension: bool, count: u8, (vd, vn, vm
     let table = &table[..usize::from(count.min(4)) * 8];
     let mut bytes = if extension { regs.d(vd) } else { 0 }.to_le_bytes();
     for (byte, index) in bytes.iter_mut().zip(regs.d(vm).to_le_bytes()) {
+        // An index beyond the table leaves the byte: zero for VTBL, the old one for VTBX.
         if let Some(entry) = table.get(usize::from(index)) {
             *byte = *entry;
         }

@@ -234,6 +234,7 @@ fn convert_fixed<F: Scalar>(regs: &mut FpRegs, to: bool, fixed: Fixed, vd: u8) {
     let d = F::read(regs, vd);
     let result = regs.with_vfp_env(|_, env| {
         if to {
+            // The rounding of fixed point is given, whatever the FPSCR says.
             to_fixed::<F>(env, d, fixed, Rounding::Zero)
         } else {
             from_fixed::<F>(env, d, fixed, Rounding::Nearest)

@@ -127,10 +127,12 @@ pub fn unpack<F: Format>(bits: u64, env: &mut Env) -> Unpacked {
             env.raise(fpscr::IDC);
             return of(Class::Zero, 0, 0);
         }
+        // Normalised: the exponent goes below that of the least normal number.
         let zeros = frac.leading_zeros();
         let exp = F::MIN_EXP - (zeros as i32 - (63 - F::FRAC_BITS as i32));
         return of(Class::Finite, exp, frac << zeros);
     }
+    // With alternative half precision the topmost exponent is one like the others.
     if field == F::EXP_MAX && !(F::HAS_ALTERNATIVE && env.alternative_half) {
         let class = match (frac, frac & F::QUIET) {
             (0, _) => Class::Infinite,

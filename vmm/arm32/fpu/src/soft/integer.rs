@@ -60,6 +60,7 @@ pub fn to_fixed<F: Format>(env: &mut Env, bits: u64, to: Fixed, rounding: Roundi
         40.. => (1 << 40, 0),
         0..40 => (operand.sig >> (63 - exp), operand.sig << 1 << exp),
         -1 => (0, operand.sig),
+        // Less than a half: only that it is not zero matters.
         _ => (0, 1),
     };
     let rounded = integer + u64::from(rounds_up(rounding, operand.sign, integer & 1 != 0, rest));
@@ -83,6 +84,7 @@ pub fn from_fixed<F: Format>(env: &mut Env, value: u64, from: Fixed, rounding: R
     let top = value << unused;
     let sign = from.signed && top >> 63 != 0;
     let magnitude = if sign {
+        // The magnitude of the least number is right as an unsigned number.
         ((top as i64 >> unused) as u64).wrapping_neg()
     } else {
         top >> unused
@@ -92,6 +94,7 @@ pub fn from_fixed<F: Format>(env: &mut Env, value: u64, from: Fixed, rounding: R
     }
     let zeros = magnitude.leading_zeros();
     let exp = 63 - zeros as i32 - from.fraction as i32;
+    // `round_pack` rounds as the environment says.
     let saved = std::mem::replace(&mut env.rounding, rounding);
     let result = round_pack::<F>(env, sign, exp, magnitude << zeros);
     env.rounding = saved;

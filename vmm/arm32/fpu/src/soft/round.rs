@@ -63,12 +63,14 @@ pub fn round_pack<F: Format>(env: &mut Env, sign: bool, exp: i32, sig: u64) -> u
         0 => (sig, 0),
         1..=63 => (sig >> shift, sig << (64 - shift)),
         64 => (0, sig),
+        // Less than half of the last place: only that it is not zero matters.
         _ => (0, 1),
     };
     // The leading one of a normal significand adds one to the exponent field.
     let field = if tiny { 0 } else { (exp - F::MIN_EXP) as u64 };
     let truncated = (field << F::FRAC_BITS) + kept;
     let rounded = truncated + u64::from(rounds_up(env.rounding, sign, kept & 1 != 0, rest));
+    // Rounding up can carry into the exponent field, as far as an overflow.
     if rounded >> F::FRAC_BITS >= limit {
         return overflow::<F>(env, sign, alternative);
     }
