@@ -121,6 +121,7 @@ impl Asm {
     pub fn finish(mut self) -> Vec<u32> {
         for (at, label) in self.branches {
             let from = self.origin + 4 * at as u32 + 8;
+            // Wraps: a branch back has a negative offset.
             let offset = self.labels[&label].wrapping_sub(from);
             self.words[at] |= (offset >> 2) & 0x00ff_ffff;
         }

@@ -94,6 +94,7 @@ impl Image {
     pub fn elf(&self) -> Vec<u8> {
         let segments = self.segments();
         let mut file = header(self.start, segments.len() as u16);
+        // Segments begin at pages of the file, behind the headers.
         let mut offset = 0x1000;
         for segment in segments {
             let len = segment.bytes.len() as u32;

@@ -127,6 +127,7 @@ fn run(arguments: &Arguments) -> Result<Summary, Error> {
         })
     })?;
     let mut summary = std::mem::take(&mut *lock(&total));
+    // Threads end in any order.
     summary.differences.sort_by_key(|d| d.number);
     Ok(summary)
 }

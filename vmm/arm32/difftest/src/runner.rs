@@ -156,9 +156,11 @@ impl Runner {
     fn shrink(&mut self, cases: &mut [Case], slot: u32) -> Result<(), Error> {
         let mut alone: Vec<Case> = cases.iter().map(|_| Case::empty()).collect();
         alone[slot as usize] = cases[slot as usize].clone();
+        // Most often the case differs alone; if not, what others leave in memory matters.
         if self.differs(&alone, slot)? {
             cases.clone_from_slice(&alone);
         }
+        // From the last to the first: the numbers of those still to be tried stay.
         let mut n = cases[slot as usize].units.len();
         while n > 0 {
             n -= 1;
