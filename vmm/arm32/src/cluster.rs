@@ -225,6 +225,7 @@ impl Cluster {
             let overflow = s
                 .pmu
                 .next_overflow(s.psr.mode.privileged())
+                // At least one, so that the run gets on where an overflow is due.
                 .map_or(u64::MAX, |at| at.saturating_sub(s.retired).max(1));
             let slice = left.min(self.left).min(self.until(wake_ns)).min(overflow);
             let member = &mut self.members[self.turn];

@@ -159,6 +159,7 @@ impl Cpu {
     /// Tells the clock of the instructions retired up to and not including the one at `idx` of the running block.
     pub fn sync_clock(&mut self, idx: u8) {
         let now = self.s.retired + u64::from(idx);
+        // Only what the clock has not been told yet: a block may ask more than once.
         let fresh = now - self.clocked;
         if fresh > 0 {
             self.clock.retire(fresh);
@@ -246,6 +247,7 @@ impl Cpu {
     /// Does what a write of a system register asks for.
     pub fn apply(&mut self, effects: Effects) -> Flow {
         self.flush(effects.tlb);
+        // A change of the regime concerns every page, one of the ASID or the tables those of one address space.
         if effects.regime {
             self.tlb.flush_all();
         } else if effects.asid || effects.tables {

@@ -96,6 +96,7 @@ impl Pmu {
         let rest = |count: u32| (1 << 32) - u64::from(count);
         let cycle = (armed & CYCLE != 0 && counts_at(self.cycle_filter, privileged)).then(|| {
             let scale = if self.control & D != 0 { 64 } else { 1 };
+            // Less what the prescaler has counted already.
             rest(self.cycles) * scale - self.prescale.min(scale - 1)
         });
         let events = (0..COUNTERS)

@@ -373,6 +373,7 @@ impl CoreView<'_> {
                 let page = self.cluster.bus.ram(at)?;
                 mem::write_page_bytes(page, (at & 0xfff) as u32, 1, (*byte).into()).ok()
             });
+            // What can be written is written, also after bytes that cannot.
             done = done.and(wrote);
         }
         // Each core has predecoded code of its own.

@@ -49,6 +49,7 @@ pub(crate) fn armed(s: &CpuState) -> Armed {
                     .filter(|at| control.bytes() >> at & 1 != 0);
                 armed.addresses.extend(starts.map(|at| value + at));
             }
+            // A mismatch can match at any address.
             BreakpointType::Address { .. } => armed.everywhere = true,
             BreakpointType::Context { linked } => {
                 armed.everywhere |= !linked && matches_contexts(i);
@@ -76,6 +77,7 @@ pub(crate) fn at_instruction(s: &CpuState, va: u32) -> Option<DebugEvent> {
     if breakpoints(d).any(|(i, control)| breaks(s, i, control, va)) {
         return Some(DebugEvent::Breakpoint);
     }
+    // Wraps below the vectors, to far more than 32.
     let vector = va.wrapping_sub(vectors(s));
     let caught = vector < 32 && vector & 3 == 0 && d.vcr & VECTORS & 1 << (vector / 4 + 24) != 0;
     caught.then_some(DebugEvent::VectorCatch)

@@ -317,6 +317,7 @@ fn pieces(pa: u64, size: u32) -> impl Iterator<Item = (u32, Size)> {
     let mut offset = 0;
     std::iter::from_fn(move || {
         let at = pa + u64::from(offset);
+        // The largest first: a device sees as few accesses as alignment allows.
         let piece = [Size::Double, Size::Word, Size::Half, Size::Byte]
             .into_iter()
             .find(|s| s.bytes() <= size - offset && at.is_multiple_of(s.bytes().into()))?;

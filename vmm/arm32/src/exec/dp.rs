@@ -66,6 +66,7 @@ fn operand<const FORM: u8>(cpu: &Cpu, op: &Op) -> (u32, u32) {
     let value = cpu.reg(op.c);
     match FORM {
         form::REG => (value, carry),
+        // The form bounds the amount; the masks only keep the shifts from overflowing.
         form::LSL => (value << (op.imm & 31), (value >> ((32 - op.imm) & 31)) & 1),
         form::LSR => lsr(value, op.imm, carry),
         form::ASR => asr(value, op.imm, carry),
@@ -135,6 +136,7 @@ fn ror(value: u32, amount: u32, carry: u32) -> (u32, u32) {
 /// Adds as `AddWithCarry()` does; returns the sum, C (0 or 1) and V (in bit 31).
 #[inline(always)]
 pub fn add_with_carry(x: u32, y: u32, carry: u32) -> (u32, u32, u32) {
+    // In 64 bits, of which bit 32 is C.
     let wide = u64::from(x) + u64::from(y) + u64::from(carry);
     let sum = wide as u32;
     (sum, (wide >> 32) as u32, (x ^ sum) & (y ^ sum))
@@ -177,6 +179,7 @@ fn dp<const OP: u8, const FORM: u8, const S: bool>(cpu: &mut Cpu, op: &Op) -> Fl
 #[inline(always)]
 fn subtract(x: u32, y: u32) -> (u32, u32, u32) {
     let result = x.wrapping_sub(y);
+    // C set means that nothing was borrowed.
     (result, u32::from(x >= y), (x ^ y) & (x ^ result))
 }
 

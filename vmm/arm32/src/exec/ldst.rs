@@ -172,6 +172,7 @@ pub fn general(cpu: &mut Cpu, op: &Op) -> Flow {
         _ => return cpu.undefined(),
     };
     let base = if rn == 15 {
+        // Literals count from the aligned PC.
         op.pc_read() & !3
     } else {
         cpu.reg(rn)
@@ -237,6 +238,7 @@ impl Cpu {
     /// Returns `value`, which has `size` bytes, with its bytes swapped when data is big-endian.
     pub fn in_memory_order(&self, value: u64, size: u32) -> u64 {
         if self.s.psr.big_endian {
+            // Swapped in 64 bits, so that the bytes end up at the top.
             value.swap_bytes() >> (64 - 8 * size)
         } else {
             value

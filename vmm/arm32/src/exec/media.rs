@@ -50,6 +50,7 @@ fn sat_add_sub(cpu: &mut Cpu, op: &Op) -> Flow {
     let (m, n) = (i64::from(cpu.reg(rm) as i32), i64::from(cpu.reg(rn) as i32));
     let second = match kind {
         QOp::Qadd | QOp::Qsub => n,
+        // The doubling saturates, and sets Q, by itself.
         QOp::Qdadd | QOp::Qdsub => clamp_q(cpu, 2 * n).into(),
     };
     let value = match kind {
@@ -63,6 +64,7 @@ fn sat_add_sub(cpu: &mut Cpu, op: &Op) -> Flow {
 
 /// Computes one lane of a parallel instruction; returns the result and its GE bit.
 fn lane(kind: ParKind, x: i32, y: i32, subtract: bool, bits: u32) -> (i32, bool) {
+    // Lanes have 16 bits at most: this cannot overflow.
     let wide = if subtract { x - y } else { x + y };
     let (low, high) = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1);
     match kind {
@@ -128,6 +130,7 @@ fn par_add_sub(cpu: &mut Cpu, op: &Op) -> Flow {
             ge |= (if bits == 8 { 1 } else { 3 }) << (i * bits / 8);
         }
     }
+    // Saturating and halving forms leave GE alone.
     if matches!(kind, ParKind::Signed | ParKind::Unsigned) {
         cpu.s.psr.ge = ge;
     }
@@ -204,6 +207,7 @@ fn extend_add(cpu: &mut Cpu, op: &Op) -> Flow {
     );
     let sum = match kind {
         ExtendOp::Sxtb16 | ExtendOp::Uxtb16 => {
+            // Two sums of 16 bits, with no carry from one to the other.
             let high = (n & 0xffff_0000).wrapping_add(value & 0xffff_0000);
             high | (n.wrapping_add(value) & 0xffff)
         }
@@ -263,6 +267,7 @@ fn rev(cpu: &mut Cpu, op: &Op) -> Flow {
     let m = cpu.reg(rm);
     let value = match kind {
         RevOp::Rev => m.swap_bytes(),
+        // Swapping all bytes also swaps the halves, which are put back.
         RevOp::Rev16 => m.swap_bytes().rotate_right(16),
         RevOp::Revsh => (m as u16).swap_bytes() as i16 as u32,
         RevOp::Rbit => m.reverse_bits(),

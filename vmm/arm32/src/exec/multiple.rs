@@ -34,6 +34,7 @@ pub fn double(cpu: &mut Cpu, op: &Op) -> Flow {
         _ => return cpu.undefined(),
     };
     let base = if rn == 15 {
+        // Literals count from the aligned PC.
         op.pc_read() & !3
     } else {
         cpu.reg(rn)
@@ -88,6 +89,7 @@ fn load_pair(
 }
 
 fn store_pair(cpu: &mut Cpu, op: &Op, at: u32, rt: u8, rt2: u8) -> Result<Flow, Flow> {
+    // If the second word faults, the first is stored, and the guest's handler has the instruction run anew.
     let a = cpu.store_aligned_word(at, cpu.reg(rt), op)?;
     let b = cpu.store_aligned_word(at.wrapping_add(4), cpu.reg(rt2), op)?;
     Ok(merge(a, b))
@@ -247,6 +249,7 @@ pub fn stm(cpu: &mut Cpu, op: &Op) -> Flow {
     let count = list.count_ones();
     let (at, moved) = span(cpu.reg(rn), count, increment, before);
     let mut values = [0; 16];
+    // Before the base is written back: in the list it is stored as it was.
     for (n, value) in registers(list).zip(values.iter_mut()) {
         *value = match n {
             15 => op.pc_read(),

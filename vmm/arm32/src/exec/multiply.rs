@@ -215,6 +215,7 @@ fn dual(cpu: &Cpu, rn: u8, rm: u8, sub: bool, swap: bool) -> i64 {
         half(n, false) * half(m, false),
         half(n, true) * half(m, true),
     );
+    // The sum needs 33 bits; in 64 an overflow still shows.
     if sub { low - high } else { low + high }
 }
 
@@ -270,6 +271,7 @@ fn smlald(cpu: &mut Cpu, op: &Op) -> Flow {
 
 /// Returns the upper word of `acc:0 ± n * m`, rounded if asked.
 fn most_significant(acc: u32, product: i64, subtract: bool, round: bool) -> u32 {
+    // The accumulator is the upper word.
     let acc = i64::from(acc as i32) << 32;
     let sum = if subtract {
         acc.wrapping_sub(product)

@@ -79,6 +79,7 @@ impl Cpu {
     #[inline]
     fn fp_enabled(&self, need: Need) -> bool {
         let cpacr = self.s.cp15.cpacr;
+        // Two bits each for coprocessors 10 and 11: PL1 needs the lower one, PL0 both.
         let access = if self.s.psr.mode.privileged() {
             0b0101
         } else {
@@ -275,6 +276,7 @@ fn access_memory(cpu: &mut Cpu, op: &Op) -> Result<Flow, Flow> {
         return Err(cpu.undefined());
     };
     let base = if access.base == 15 {
+        // Literals count from the aligned PC.
         op.pc_read() & !3
     } else {
         cpu.reg(access.base)
@@ -304,6 +306,7 @@ fn access_memory(cpu: &mut Cpu, op: &Op) -> Result<Flow, Flow> {
         };
         flow = merge(flow, f);
     }
+    // Last: an abort leaves the base as it was.
     match access.writeback {
         Writeback::None => {}
         Writeback::Bytes(step) => cpu.set_reg(access.base, base.wrapping_add_signed(step)),

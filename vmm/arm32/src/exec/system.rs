@@ -86,6 +86,7 @@ pub fn alu_exception_return(cpu: &mut Cpu, op: &Op) -> Flow {
         _ => return cpu.undefined(),
     };
     cpu.s.r[15] = op.pc_read();
+    // R15 may be among the operands too; what is computed goes there.
     compute(cpu, op);
     let (target, spsr) = (cpu.s.r[15], cpu.s.spsr());
     cpu.exception_return(op, target, spsr)
@@ -119,6 +120,7 @@ fn msr(cpu: &mut Cpu, op: &Op) -> Flow {
         Insn::MsrReg { spsr, mask, rn } => (spsr, mask, cpu.reg(rn)),
         _ => return cpu.undefined(),
     };
+    // Each bit of the mask stands for a byte of the register.
     let bytes = (0..4)
         .filter(|i| mask >> i & 1 != 0)
         .fold(0, |m, i| m | 0xffu32 << (8 * i));
@@ -262,6 +264,7 @@ fn hint(cpu: &mut Cpu, op: &Op) -> Flow {
         HintOp::Yield => cpu.leave(CoreExit::Yield),
         HintOp::Sev => cpu.leave(CoreExit::SendEvent),
         HintOp::Wfi => cpu.leave(CoreExit::WaitInterrupt),
+        // An event that is there is used up, and nothing is waited for.
         HintOp::Wfe if std::mem::take(&mut cpu.s.event) => cpu.leave(CoreExit::Yield),
         HintOp::Wfe => cpu.leave(CoreExit::WaitEvent),
         HintOp::Nop | HintOp::Dbg => Flow::Next,

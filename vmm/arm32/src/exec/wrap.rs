@@ -22,6 +22,7 @@ fn with_pc<const WRITES: bool>(cpu: &mut Cpu, op: &Op, cc: u8) -> Flow {
     }
     cpu.s.r[15] = op.pc_read();
     let flow = (op.inner)(cpu, op);
+    // What was not done has written nothing.
     if WRITES && flow != Flow::Exception {
         let target = cpu.s.r[15];
         return cpu.alu_write_pc(target);

@@ -50,6 +50,7 @@ pub fn choose(op: &mut Op) -> Option<Choice> {
         }
         Insn::Adr { rd, offset } => {
             op.a = rd;
+            // Worked out now: a block is for one address.
             op.imm = (op.pc_read() & !3).wrapping_add_signed(offset);
             Choice::with_pc(
                 dp::constant,

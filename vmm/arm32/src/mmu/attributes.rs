@@ -59,6 +59,7 @@ fn plain(tex: u32, cb: u32, s: bool) -> Attributes {
         (0, code @ (2 | 3)) => normal(code, code, share),
         (1, 0) => normal(0, 0, share),
         (1, 3) => normal(1, 1, share),
+        // With the top bit of TEX set, its others are the outer cacheability, C and B the inner one.
         (4.., inner) => normal(tex & 3, inner, share),
         _ => STRONGLY_ORDERED,
     }

@@ -47,6 +47,7 @@ pub(super) fn walk(cp15: &Cp15, walk: &Walk<'_>) -> Result<Walked, Fault> {
                 level += 1;
                 index = (va >> shift(level)) & 0x1ff;
             }
+            // Invalid, or what would be a block at level 3, which is reserved.
             _ => return Err(walk.fault(FaultKind::Translation, level, 0)),
         }
     }
@@ -67,6 +68,7 @@ fn region(cp15: &Cp15, va: u32) -> Option<(u64, u32)> {
     let t0sz = cp15.ttbcr & 7;
     let t1sz = cp15.ttbcr >> 16 & 7;
     let top = |bits: u32, ones: bool| {
+        // In 64 bits, as the shift may be by 32.
         let prefix = u64::from(va) >> (32 - bits);
         prefix == if ones { (1 << bits) - 1 } else { 0 }
     };

@@ -53,6 +53,7 @@ pub fn translate(
         Walk::new(cp15, bus, va, access).run(cp15)?
     };
     let t = walked.translation;
+    // A domain that allows nothing is told of first, whatever the permissions.
     let kind = if walked.no_access {
         FaultKind::Domain
     } else if t.perms(privileged).allows(access) {

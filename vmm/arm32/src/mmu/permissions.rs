@@ -77,6 +77,7 @@ impl Rights {
     pub fn perms(self, control: u32) -> (Perms, Perms) {
         let wxn = control & sctlr::WXN != 0;
         let uwxn = control & sctlr::UWXN != 0;
+        // Nothing is executed that cannot be read.
         let executes = |data: Data| data.read() && !self.xn && !(wxn && data.write());
         let user = Perms {
             read: self.user.read(),

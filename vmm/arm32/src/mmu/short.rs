@@ -26,9 +26,11 @@ pub(super) fn walk(cp15: &Cp15, walk: &Walk<'_>) -> Result<Walked, Fault> {
     let leaf = match first & 3 {
         0 => return Err(walk.fault(FaultKind::Translation, 1, 0)),
         1 => second_level(walk, first)?,
+        // Bit 18 tells a supersection from a section.
         _ if first & (1 << 18) != 0 => supersection(first),
         _ => section(first),
     };
+    // AFE makes the lowest bit of AP the access flag.
     if cp15.sctlr & sctlr::AFE != 0 && leaf.ap & 1 == 0 && !walk.look {
         return Err(walk.fault(FaultKind::AccessFlag, leaf.level, leaf.domain));
     }

@@ -74,6 +74,7 @@ impl CpuState {
         self.banked.lr[bank(old)] = self.r[14];
         self.r[13] = self.banked.sp[bank(new)];
         self.r[14] = self.banked.lr[bank(new)];
+        // Only FIQ mode has R8 to R12 of its own.
         if (old == Mode::Fiq) != (new == Mode::Fiq) {
             let (save, load) = if old == Mode::Fiq {
                 (&mut self.banked.fiq_r8_12, &self.banked.usr_r8_12)
