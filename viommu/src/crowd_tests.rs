@@ -56,7 +56,7 @@ pub trait Driver: Sync {
     fn detach(&self, device: u64);
     /// Gives them to it.
     fn attach(&self, device: u64);
-    /// Does what takes a vCPU no long time: needless invalidations, faults that are handled.
+    /// Does short work of a vCPU: needless invalidations, faults that are handled.
     fn fuss(&self);
 }
 

@@ -86,7 +86,7 @@ pub(crate) struct HostMemory<M> {
 }
 
 impl<M> HostMemory<M> {
-    /// Returns the memory that this locates.
+    /// Returns the guest memory itself.
     pub fn memory(&self) -> &Arc<M> {
         &self.memory
     }

@@ -202,7 +202,7 @@ impl<M> TranslationUnit<M> {
     /// # Errors
     /// If the state is of another version or of another size, or could not have come about; then nothing changes.
     pub fn restore_cache(&self, saved: &CacheState) -> Result<(), CacheRestoreError> {
-        // All checks before the first change.
+        // Everything is checked before the first change.
         self.cache.check(saved)?;
         self.cache.restore(saved);
         self.handles.restore_counters(saved.counters);

@@ -101,7 +101,7 @@ impl Injected {
         let kept = self.kept();
         let (_, mapping) = kept
             .mappings
-            // Kept by last IOVA: the first one that ends at `iova` or later is the only one that can contain it.
+            // By last IOVA: the first one that ends at `iova` or later. If that is not it, the model is asked again.
             .range((domain, iova)..=(domain, u64::MAX))
             .next()
             .filter(|(_, mapping)| mapping.first <= iova)?;

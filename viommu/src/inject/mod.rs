@@ -150,7 +150,7 @@ pub trait Injector: Send + Sync {
 pub struct Faults(Option<Arc<dyn Injector>>);
 
 impl Faults {
-    /// No fault is put in.
+    /// No fault is injected.
     pub const NONE: Self = Self(None);
 
     /// Creates the faults that `injector` asks for.

@@ -305,7 +305,7 @@ impl Iotlb {
         self.count_flush();
         // A fill that is under way has a stamp from before, which is below the new floor: it is found by nobody.
         let floor = self.next.fetch_add(1, Ordering::AcqRel) + 1;
-        // The greatest of all: of two flushes at once the later must not be undone.
+        // The maximum: of two flushes at once, the one with the lower floor must not undo the other.
         self.floor.fetch_max(floor, Ordering::AcqRel);
     }
 

@@ -118,7 +118,7 @@ pub(super) fn clear(set: &Set) {
 /// Returns whether `set` belongs to `owner` now.
 #[inline(always)]
 fn is(set: &Set, owner: Owner) -> bool {
-    // Both are looked at whatever the first says: no branch that a processor could guess wrong.
+    // `&` and not `&&`: no branch that a processor could mispredict.
     let same = (set[KEY].load(Ordering::Relaxed) ^ owner.key) & !PERMISSIONS == 0;
     same & (set[STAMP].load(Ordering::Relaxed) == owner.stamp)
 }
@@ -214,7 +214,7 @@ pub(crate) fn fill(
             let present = set[KEY].load(Ordering::Relaxed) & PERMISSIONS;
             displaced = ((present | present >> 1) & (PERMISSIONS / 0b11)).count_ones();
         }
-        // Without permissions: all blocks of the old owner are gone with its key.
+        // The new key has no permission bits yet: all blocks of the old owner are gone with this store.
         set[KEY].store(owner.key, Ordering::Relaxed);
         set[STAMP].store(owner.stamp, Ordering::Relaxed);
     }

@@ -66,9 +66,9 @@ pub struct IpmmuConfig {
     pub features: Features,
     /// The instances. If the generation has leaves, the first is the root.
     pub instances: Vec<InstanceConfig>,
-    /// The translation cache. There is none where faults are put in.
+    /// The translation cache. There is none where faults can be injected.
     pub cache: CacheConfig,
-    /// Faults that are put in.
+    /// Faults that are injected.
     pub faults: Faults,
 }
 

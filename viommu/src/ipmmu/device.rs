@@ -91,7 +91,7 @@ impl<M: StableHostMemory + Send + Sync + 'static> Ipmmu<M> {
         let model: Arc<dyn Model> = Arc::clone(&shared) as Arc<dyn Model>;
         let mut cache = config.cache.clone();
         if config.faults.any() {
-            // Every translation is a point at which a fault can be put in.
+            // Every translation is a point at which a fault can be injected.
             cache.entries = 0;
         }
         let unit = TranslationUnit::with_cache(memory, model, &unit, &cache, translation);

@@ -188,7 +188,7 @@ impl<M> Instance<M> {
         loop {
             let mut registers = shared.registers();
             let context = &mut registers.instances[self.number].contexts[number];
-            // An injected fault holds the flush back: no patience, as each look of the guest counts.
+            // An injected fault holds the flush back. There is no waiting for it, as each read of the guest counts.
             if context.held.is_some() && context.is_held() {
                 return context.state.imctr;
             }

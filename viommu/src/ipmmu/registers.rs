@@ -196,7 +196,7 @@ impl Registers {
         if *version != IpmmuState::VERSION {
             return Err(RestoreError::Version(*version));
         }
-        // All shapes before the first change.
+        // All shapes are checked before the first change.
         check_shape("instances", instances.len(), self.instances.len())?;
         for (mine, saved) in self.instances.iter().zip(instances) {
             check_shape("contexts", saved.contexts.len(), mine.contexts.len())?;

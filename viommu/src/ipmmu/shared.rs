@@ -27,7 +27,7 @@ pub(super) struct Shared<M> {
     pub(super) registers: Mutex<Registers>,
     pub(super) interrupt: Box<dyn InterruptLine>,
     pub(super) observers: Observers,
-    /// Faults that are put in, if any may be.
+    /// The injector and its buffer, if faults can be injected.
     pub(super) injected: Option<Injected>,
 }
 

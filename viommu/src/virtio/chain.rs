@@ -42,7 +42,7 @@ fn pieces(
             skip -= len;
             continue;
         }
-        // A descriptor may reach beyond the address space; so may no access.
+        // A descriptor that reaches beyond the address space is out of reach; its addresses do not wrap.
         let Some(addr) = segment.addr.checked_add(skip) else {
             return false;
         };

@@ -83,9 +83,9 @@ pub struct VirtioIommuConfig {
     pub mmio: bool,
     /// Most mappings of all domains together.
     pub max_mappings: usize,
-    /// The translation cache. There is none where faults are put in.
+    /// The translation cache. There is none where faults can be injected.
     pub cache: CacheConfig,
-    /// Faults that are put in.
+    /// Faults that are injected.
     pub faults: Faults,
 }
 

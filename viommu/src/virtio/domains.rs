@@ -165,19 +165,19 @@ impl Domains {
         self.endpoints_by_id.get(&id).copied()
     }
 
-    /// Returns domains by ascending number.
+    /// Returns the domains by ascending number.
     pub fn domains(&self) -> impl Iterator<Item = &Domain> {
         let slots = self.slots_by_id.values();
         slots.filter_map(|slot| self.slots.get(*slot as usize)?.as_ref())
     }
 
-    /// Returns domains by ascending number, each with its slot.
+    /// Returns the domains by ascending number, each with its slot.
     pub fn slots_in_use(&self) -> impl Iterator<Item = (u32, &Domain)> {
         let slots = self.slots_by_id.values().copied();
         slots.filter_map(|slot| Some((slot, self.slots.get(slot as usize)?.as_ref()?)))
     }
 
-    /// Returns slots that a new domain may have, the next one last.
+    /// Returns the slots that a new domain may have, the next one last.
     pub fn free(&self) -> impl Iterator<Item = u32> + '_ {
         self.free.iter().copied()
     }
@@ -306,7 +306,7 @@ impl Domains {
         let bypass = flags & attach_flag::BYPASS != 0;
         let existing = self.slots_by_id.get(&id).copied();
         if let Some(slot) = existing {
-            // Cannot be: a number is known as long as its domain exists.
+            // Cannot happen: a number is known as long as its domain exists.
             let domain = self.slots[slot as usize].as_ref().ok_or(Status::DevErr)?;
             if domain.mappings.is_none() != bypass {
                 return Err(Status::Inval.into());

@@ -21,7 +21,7 @@ pub(super) struct Shared {
     /// The driver's number of each endpoint.
     ids: Vec<u32>,
     waiting: Box<dyn ReportsWaiting>,
-    /// Faults that are put in, if any may be.
+    /// The injector and its buffer, if faults can be injected.
     pub injected: Option<Injected>,
 }
 
