@@ -295,7 +295,7 @@ impl Core {
             }
             Flow::Return => Onward::LookUp,
             Flow::Pass => {
-                // A stop in front of an instruction is none itself.
+                // A stop in front of an instruction is no instruction.
                 cpu.s.retired -= 1;
                 Onward::Behind
             }

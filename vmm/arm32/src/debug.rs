@@ -135,7 +135,7 @@ pub(crate) fn read(state: &CpuState, reg: CpReg) -> Result<u32, Undefined> {
         Register::Bcr(i) => d.breakpoint_controls[i],
         Register::Wvr(i) => d.watchpoint_values[i],
         Register::Wcr(i) => d.watchpoint_controls[i],
-        // Write-only.
+        // It can only be written.
         Register::Oslar => return Err(Undefined),
         // OSLM is 0b10: the lock is implemented, save and restore go by the registers themselves.
         Register::Oslsr => 1 << 3 | u32::from(!d.os_unlocked) << 1,

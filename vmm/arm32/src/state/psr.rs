@@ -93,7 +93,7 @@ impl Flags {
             4 => c && !z,
             5 => n == v,
             6 => n == v && !z,
-            // 14 and 15: always.
+            // 14 and 15 always hold.
             _ => return true,
         };
         base != (cond & 1 != 0)
