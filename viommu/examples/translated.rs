@@ -52,7 +52,7 @@ impl Model for TinyIommu {
     }
 }
 
-/// A device: answers each request of its queue in capitals. It knows of no IOMMU.
+/// Serves as a device: answers each request of its queue in capitals. It knows of no IOMMU.
 fn serve(queue: &mut Queue, dma: &DmaSpace) -> Result<(), Box<dyn Error>> {
     loop {
         // The reader and the writer keep slices, so they run on a pinned space: see `DmaSpace`.

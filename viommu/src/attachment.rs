@@ -19,7 +19,7 @@ const BLOCKED: u64 = 1;
 const DOMAIN: u64 = 1 << 32;
 
 impl Attachment {
-    /// As one word, for an atomic.
+    /// Returns the attachment as one word, for an atomic.
     #[inline]
     pub(crate) fn to_word(self) -> u64 {
         match self {
@@ -29,7 +29,7 @@ impl Attachment {
         }
     }
 
-    /// The attachment of such a word.
+    /// Returns the attachment that [`Attachment::to_word`] made `word` of.
     #[inline]
     #[expect(
         clippy::cast_possible_truncation,

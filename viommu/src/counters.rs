@@ -80,15 +80,16 @@ impl HandleCounters {
 pub(crate) struct Count(AtomicU64);
 
 impl Count {
-    /// One more. Not a read-modify-write, which would cost as much as all the rest of a lookup.
+    /// Adds one. This is no read-modify-write, which would cost as much as all the rest of a lookup.
     #[inline]
     pub fn add_one(&self) {
         self.add(1);
     }
 
-    /// As many more.
+    /// Adds `count`.
     #[inline]
     pub fn add(&self, count: u64) {
+        // Two writers at once lose a count, which `Counters` allows; nothing is ordered by a count.
         let sum = self.0.load(Ordering::Relaxed).wrapping_add(count);
         self.0.store(sum, Ordering::Relaxed);
     }
@@ -97,7 +98,7 @@ impl Count {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Goes on from another count.
+    /// Continues from another count.
     pub fn set(&self, count: u64) {
         self.0.store(count, Ordering::Relaxed);
     }

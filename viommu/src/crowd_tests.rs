@@ -45,23 +45,23 @@ pub const FRAMES: u64 = 2 * IOVAS;
 /// A guest's driver of an IOMMU, whose functions may be called by several vCPUs at once. What takes
 /// something away returns when the IOMMU says that it is complete.
 pub trait Driver: Sync {
-    /// The guest's memory.
+    /// Returns the guest's memory.
     fn ram(&self) -> &GuestMemoryMmap<()>;
-    /// The physical address of frame `index`.
+    /// Returns the physical address of frame `index`.
     fn frame(&self, index: u64) -> u64;
-    /// What a device sees.
+    /// Returns what a device sees.
     fn space(&self, device: u64) -> DmaSpace;
     /// Maps the page at `iova`, where nothing is mapped, for all devices.
     fn map(&self, iova: u64, frame: u64);
     /// Unmaps the page at `iova`.
     fn unmap(&self, iova: u64);
-    /// Has the page at `iova` be another frame.
+    /// Remaps the page at `iova` to another frame.
     fn remap(&self, iova: u64, frame: u64);
     /// Takes all translations from a device.
     fn detach(&self, device: u64);
     /// Gives them to it.
     fn attach(&self, device: u64);
-    /// What a vCPU does that does nothing for long: invalidations without need, faults that are handled.
+    /// Does short work of a vCPU: needless invalidations, faults that are handled.
     fn fuss(&self);
 }
 
@@ -148,7 +148,7 @@ impl<D: Driver> Crowd<'_, D> {
         wait_until(|| self.word(frame) != 0 || self.stopped());
     }
 
-    /// A device writes to every page, in turn and in every way.
+    /// Writes to every page as a device does, in turn and in every way.
     fn device(&self, number: u64, pages: impl Fn(u64) -> u64) {
         let space = self.driver.space(number);
         let mut turn = number;
@@ -160,7 +160,7 @@ impl<D: Driver> Crowd<'_, D> {
         }
     }
 
-    /// A vCPU takes its pages away, and gives them again on another frame.
+    /// Unmaps the pages of a vCPU, and maps them again on another frame.
     fn vcpu(&self, number: u64) {
         for round in 0..ROUNDS {
             let page = number * PAGES + round % PAGES;
@@ -180,7 +180,7 @@ impl<D: Driver> Crowd<'_, D> {
         }
     }
 
-    /// A vCPU unplugs a device and plugs it in again.
+    /// Unplugs a device and plugs it in again, as a vCPU does.
     fn unplug(&self) {
         let frame = 2 * (IOVAS - 1);
         for _ in 0..ROUNDS {
@@ -192,7 +192,7 @@ impl<D: Driver> Crowd<'_, D> {
     }
 }
 
-/// Has all of them work at once. All devices are attached; nothing is mapped.
+/// Runs all of them at once. All devices are attached; nothing is mapped.
 pub fn all_at_once(driver: &impl Driver) {
     let crowd = Crowd {
         driver,

@@ -10,10 +10,10 @@ use crate::model::Mapping;
 ///
 /// Called on the thread that caused the event, which may be pinned: an observer must not access the unit.
 pub trait Observer: Send + Sync {
-    /// `event` has just happened.
+    /// Sees `event`, which has just happened.
     fn event(&self, event: &Event);
 
-    /// Whether single accesses ([`Event::Dma`]) are wanted too. Asked once, when the unit is made.
+    /// Returns whether single accesses ([`Event::Dma`]) are wanted too. Asked once, when the unit is made.
     fn wants_dma(&self) -> bool {
         false
     }
@@ -85,7 +85,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The bus master whose access it is about, if it is about one and the VMM named it.
+    /// Returns the bus master whose access it is about, if it is about one and the VMM named it.
     pub const fn source(&self) -> Option<SourceId> {
         match self {
             Self::Filled { source, .. }

@@ -21,7 +21,7 @@ pub struct EndpointId(pub u32);
 pub struct SourceId(pub u32);
 
 impl SourceId {
-    /// Where its bus master stands in a list of them by number.
+    /// Returns the position of its bus master in a list of them by number.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -62,7 +62,7 @@ pub enum Access {
 }
 
 impl Access {
-    /// The access to name in a fault, where `wanted` was asked for: a write if writing was part of it.
+    /// Returns the access to name in a fault, where `wanted` was asked for: a write if writing was part of it.
     pub fn of(wanted: Permissions) -> Self {
         if wanted.has_write() {
             Self::Write

@@ -45,19 +45,21 @@ pub(crate) struct Pin<'a> {
 }
 
 impl Drop for Pin<'_> {
+    // Only the holder changes a pinned slot, so a store is enough. Release: all accesses under the pin come before it.
     #[inline]
     fn drop(&mut self) {
         self.slot.store(self.count + 1, Ordering::Release);
     }
 }
 
-/// Pins `slot` if it is free: the odd count.
+/// Pins `slot` if it is free; returns the odd count.
 #[inline]
 fn try_pin(slot: &AtomicU64) -> Option<u64> {
     let free = slot.load(Ordering::Relaxed);
     if free & 1 == 1 {
         return None;
     }
+    // Sequentially consistent, with the fence: lookups under this pin must not move before it (see the module).
     slot.compare_exchange(free, free + 1, Ordering::SeqCst, Ordering::Relaxed)
         .ok()?;
     fence_after_rmw();
@@ -65,7 +67,7 @@ fn try_pin(slot: &AtomicU64) -> Option<u64> {
 }
 
 impl Pins {
-    /// Pins. Lookups of translations that come after are covered until the guard is dropped.
+    /// Pins the handle. Lookups of translations that come after are covered until the guard is dropped.
     #[inline]
     pub fn pin(&self) -> Pin<'_> {
         let slot = &self.slots[0];
@@ -97,6 +99,7 @@ impl Pins {
                     };
                 }
             }
+            // All are taken: the handle has more pins at once than ever before. Lines are added and never removed.
             line = line.more.get_or_init(Box::default);
             base += SLOTS;
         }
@@ -116,6 +119,7 @@ impl Pins {
         &line.slots[number % SLOTS]
     }
 
+    // Acquire: what was done under a pin that has ended since is seen as done.
     /// Calls `each` with the number and count of every pinned slot.
     fn for_each_pinned(&self, mut each: impl FnMut(usize, u64)) {
         let mut line = Some(self);
@@ -154,7 +158,7 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
-    /// What the handle writes.
+    /// Returns the state that the handle writes to.
     pub fn state(&self) -> &Arc<HandleState> {
         &self.handle
     }
@@ -187,11 +191,12 @@ struct Known {
 }
 
 impl Registry {
+    // Poisoned only by a panic that its own thread has reported; another one here would hide it.
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a handle.
+    /// Creates a handle and registers it.
     pub fn register(self: &Arc<Self>) -> Registration {
         let handle = Arc::new(HandleState::default());
         self.lock().handles.push(Arc::clone(&handle));
@@ -201,7 +206,8 @@ impl Registry {
         }
     }
 
-    /// What all handles have counted, those that are gone included.
+    /// Returns what all handles have counted, those that are gone included.
+    // Under one lock with `retired`: a handle that is dropped meanwhile is counted once.
     pub fn counters(&self) -> Counters {
         let known = self.lock();
         let mut total = known.retired;
@@ -270,7 +276,7 @@ pub struct GracePeriod {
 }
 
 impl GracePeriod {
-    /// Whether it is over; never waits. Once over, it stays so.
+    /// Returns whether it is over; never waits. Once over, it stays so.
     pub fn is_over(&mut self) -> bool {
         self.waiting.retain(Waiting::is_pinned);
         self.waiting.is_empty()

@@ -86,12 +86,12 @@ pub(crate) struct HostMemory<M> {
 }
 
 impl<M> HostMemory<M> {
-    /// The memory itself.
+    /// Returns the guest memory itself.
     pub fn memory(&self) -> &Arc<M> {
         &self.memory
     }
 
-    /// Where the guest physical `address` is; `room` goes to the end of its region.
+    /// Returns the place of the guest physical `address`; its `room` goes to the end of its region.
     pub fn find(&self, address: u64) -> Option<Place> {
         let after = self.regions.partition_point(|r| r.start <= address);
         let region = after.checked_sub(1)?;
@@ -105,16 +105,18 @@ impl<M> HostMemory<M> {
         })
     }
 
-    /// The guest physical address of `place`, if there is such a region.
+    /// Returns the guest physical address of `place`, if there is such a region.
     #[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
     pub fn address(&self, place: &Place) -> Option<u64> {
         let region = self.regions.get(place.region as usize)?;
+        // May wrap: the place may be from a saved cache, which can hold any offset.
         Some(region.start.wrapping_add(place.offset))
     }
 }
 
 impl<M: StableHostMemory> HostMemory<M> {
-    /// Finds out where `memory` lies. Regions without a host address are left out, as if nothing were there.
+    /// Creates a table of where `memory` lies in the host. Regions without a host address are left out, as if nothing
+    /// were there.
     pub fn new(memory: Arc<M>) -> Self {
         let mut regions: Vec<_> = memory
             .iter()
@@ -136,11 +138,12 @@ impl<M: StableHostMemory> HostMemory<M> {
         }
     }
 
-    /// `len` bytes from `place` on; `None` if they are not all in its region.
+    /// Returns `len` bytes from `place` on; `None` if they are not all in its region.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
     pub fn slice(&self, place: &Place, len: usize) -> Option<VolatileSlice<'_, MS<'_, M>>> {
         let region = self.regions.get(place.region as usize)?;
+        // Subtracted, not added: `offset + len` could overflow for a place from a saved cache.
         if place.offset > region.len || len as u64 > region.len - place.offset {
             return None;
         }
@@ -152,7 +155,7 @@ impl<M: StableHostMemory> HostMemory<M> {
         Some(unsafe { VolatileSlice::with_bitmap(region.host.add(offset), len, bitmap, None) })
     }
 
-    /// The part of a region's dirty bitmap that begins at `offset`.
+    /// Returns the part of a region's dirty bitmap that begins at `offset`.
     #[inline(always)]
     fn bitmap(&self, region: &Region, offset: usize) -> Option<MS<'_, M>> {
         // Without a bitmap (`B = ()`) all values are the same; then any region will do and nothing is searched.
@@ -182,9 +185,10 @@ unsafe impl Send for ZeroedLines {}
 unsafe impl Sync for ZeroedLines {}
 
 impl ZeroedLines {
-    /// `count` lines.
+    /// Allocates `count` lines.
     pub fn new(count: usize) -> Self {
         let bytes = LINE * size_of::<AtomicU64>();
+        // One line more than asked for: the box may begin in the middle of a cache line.
         let words = NonNull::from(Box::leak(zeroed_words((count + 1) * LINE)));
         // SAFETY: they were just leaked, and are atomics, so that sharing them is fine. From here on they are reached
         // through `words` and what comes from it only: a unique reference that comes between would end `lines`.
@@ -194,7 +198,7 @@ impl ZeroedLines {
         Self { words, lines }
     }
 
-    /// The lines.
+    /// Returns the lines.
     #[inline(always)]
     pub fn get(&self) -> &[[AtomicU64; LINE]] {
         // SAFETY: the lines are part of `words`, which lives until `self` is dropped, and are atomics, so that sharing
@@ -210,7 +214,7 @@ impl Drop for ZeroedLines {
     }
 }
 
-/// `count` zeros, taken from the system only when they are first used.
+/// Allocates `count` zeros, which are taken from the system only when they are first used.
 fn zeroed_words(count: usize) -> Box<[AtomicU64]> {
     #[cfg(loom)]
     {
@@ -222,6 +226,7 @@ fn zeroed_words(count: usize) -> Box<[AtomicU64]> {
             assert!(size_of::<AtomicU64>() == size_of::<u64>());
             assert!(align_of::<AtomicU64>() == align_of::<u64>());
         }
+        // A vector of zeros is allocated as zeroed memory; one of atomics would be written word by word.
         let words = Box::into_raw(vec![0u64; count].into_boxed_slice());
         // SAFETY: `AtomicU64` has the same representation as `u64` (its documentation says so) and, as checked above,
         // the same alignment here, so the allocation has the layout that the new box will free it with.

@@ -22,7 +22,7 @@ const READ: u8 = 1;
 /// The model's truth: which page of two `IOVA` leads to.
 struct Truth(AtomicU64);
 
-/// Where page `page` is.
+/// Returns where page `page` is.
 fn place(page: u64) -> Place {
     Place {
         region: page,
@@ -49,7 +49,7 @@ fn cache() -> Iotlb {
     Iotlb::new(1, 1, false)
 }
 
-/// All executions with at most so many switches of threads where none is needed; most bugs need two.
+/// Checks all executions with at most so many switches of threads where none is needed; most bugs need two.
 fn check(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(preemptions);
@@ -64,7 +64,7 @@ fn forget(cache: &Iotlb, how: usize) {
     }
 }
 
-/// A bus master reads through a translation while it is invalidated. After the grace period the old page belongs to
+/// Lets a bus master read through a translation while it is invalidated. After the grace period the old page belongs to
 /// the invalidating thread alone: loom's cells see any access that is not ordered before.
 fn nobody_uses_what_was_invalidated(how: usize, warm: bool) {
     check(3, move || {
@@ -116,7 +116,7 @@ fn nobody_uses_what_was_invalidated_with_everything() {
     nobody_uses_what_was_invalidated(2, false);
 }
 
-/// A fill races with an invalidation: once both are done, the cache has the new page or none.
+/// Lets a fill race with an invalidation: once both are done, the cache has the new page or none.
 fn no_stale_entry_stays(how: usize) {
     check(4, move || {
         let cache = Arc::new(cache());

@@ -31,7 +31,7 @@ pub struct Miss {
 /// Both methods are called by bus masters, from any thread, while they are pinned: neither may wait for a
 /// [grace period](crate::GracePeriod) or for a vCPU.
 pub trait Model: Send + Sync {
-    /// The mapping of `domain` that contains `iova` and allows `wanted`, for an access of `requester`.
+    /// Returns the mapping of `domain` that contains `iova` and allows `wanted`, for an access of `requester`.
     ///
     /// Called when the translation cache has no answer. The answer may be cached until it is invalidated; a refusal
     /// is never cached.
@@ -46,6 +46,6 @@ pub trait Model: Send + Sync {
         wanted: Permissions,
     ) -> Result<Mapping, Miss>;
 
-    /// A bus master's access was refused: tell the guest.
+    /// Reports to the guest that a bus master's access was refused.
     fn fault(&self, fault: &Fault);
 }

@@ -11,7 +11,7 @@ pub(crate) use std::sync::{
     atomic::{AtomicU64, Ordering, fence},
 };
 
-/// A sequentially consistent fence, just after a sequentially consistent read-modify-write.
+/// Issues a sequentially consistent fence, just after a sequentially consistent read-modify-write.
 ///
 /// On x86-64 such an operation is a locked instruction, which is a full barrier already (Intel SDM volume 3, 10.2.5;
 /// AMD APM volume 2, 7.4.2), so the compiler alone is told; elsewhere this is a fence.
@@ -23,8 +23,9 @@ pub(crate) fn fence_after_rmw() {
     fence(Ordering::SeqCst);
 }
 
-/// A pause in a loop that waits for another thread to go on.
+/// Pauses in a loop that waits for another thread to go on.
 #[inline]
+// Spinning first: what is waited for usually takes a few instructions. Later its thread may need this processor.
 pub(crate) fn relax(round: u32) {
     #[cfg(loom)]
     {

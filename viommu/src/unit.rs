@@ -90,7 +90,7 @@ impl<M> fmt::Debug for TranslationUnit<M> {
 }
 
 impl<M: StableHostMemory> TranslationUnit<M> {
-    /// A unit in front of `model`, over the guest's `memory`, with a cache of default size.
+    /// Creates a unit in front of `model`, over the guest's `memory`, with a cache of default size.
     pub fn new(
         memory: Arc<M>,
         model: Arc<dyn Model>,
@@ -100,7 +100,7 @@ impl<M: StableHostMemory> TranslationUnit<M> {
         Self::with_cache(memory, model, config, &CacheConfig::default(), observer)
     }
 
-    /// A unit in front of `model`, over the guest's `memory`.
+    /// Creates a unit in front of `model`, over the guest's `memory`.
     pub fn with_cache(
         memory: Arc<M>,
         model: Arc<dyn Model>,
@@ -117,6 +117,7 @@ impl<M: StableHostMemory> TranslationUnit<M> {
             count: cache.count,
             attachments: (0..config.endpoints)
                 .map(|_| AtomicU64::new(initial))
+                // One word for each endpoint, so that an access reads it without a lock.
                 .collect(),
             cache: Iotlb::new(cache.entries, config.domains, cache.count),
             handles: Arc::default(),
@@ -125,7 +126,7 @@ impl<M: StableHostMemory> TranslationUnit<M> {
 }
 
 impl<M> TranslationUnit<M> {
-    /// What `endpoint` is attached to; blocked if there is no such endpoint.
+    /// Returns the attachment of `endpoint`; blocked if there is no such endpoint.
     #[inline]
     pub fn attachment(&self, endpoint: EndpointId) -> Attachment {
         match self.attachments.get(endpoint.0 as usize) {
@@ -140,6 +141,7 @@ impl<M> TranslationUnit<M> {
         let Some(word) = self.attachments.get(endpoint.0 as usize) else {
             return;
         };
+        // Release: what the model changed before is seen by whoever meets the new attachment.
         word.store(to.to_word(), Ordering::Release);
         self.emit(&Event::Attached { endpoint, to });
     }
@@ -177,7 +179,7 @@ impl<M> TranslationUnit<M> {
         self.handles.begin()
     }
 
-    /// What was counted since the unit was made.
+    /// Returns the counts since the unit was created.
     pub fn counters(&self) -> Counters {
         Counters {
             flushes: self.cache.flushes.get(),
@@ -186,7 +188,7 @@ impl<M> TranslationUnit<M> {
         }
     }
 
-    /// What is cached and was counted, to be saved. No access may be under way.
+    /// Returns the cached translations and the counts, to be saved. No access may be under way.
     pub fn save_cache(&self) -> CacheState {
         let mut state = self.cache.save();
         state.counters = self.counters();
@@ -200,6 +202,7 @@ impl<M> TranslationUnit<M> {
     /// # Errors
     /// If the state is of another version or of another size, or could not have come about; then nothing changes.
     pub fn restore_cache(&self, saved: &CacheState) -> Result<(), CacheRestoreError> {
+        // Everything is checked before the first change.
         self.cache.check(saved)?;
         self.cache.restore(saved);
         self.handles.restore_counters(saved.counters);

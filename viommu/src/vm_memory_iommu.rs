@@ -48,12 +48,12 @@ pub struct SpaceIommu<M = GuestMemoryMmap<()>> {
 }
 
 impl<M> SpaceIommu<M> {
-    /// Translates as `space` does. The memory of the `IommuMemory` must be the same guest's.
+    /// Creates an [`Iommu`] that translates as `space` does. The memory of the `IommuMemory` must be the same guest's.
     pub fn new(space: DmaSpace<M>) -> Self {
         Self { space }
     }
 
-    /// The translations of `length` bytes from `iova` on, as `Iotlb` of addresses from 0 on.
+    /// Returns the translations of `length` bytes from `iova` on, as an `Iotlb` that maps offsets from 0 on.
     fn pieces(&self, iova: u64, length: usize, access: Permissions) -> Result<Iotlb, Error> {
         let mut iotlb = Iotlb::new();
         let failed = |done: usize, reason: String| Error::CannotResolve {
@@ -86,7 +86,7 @@ impl<M> SpaceIommu<M> {
         Ok(iotlb)
     }
 
-    /// The guest physical address that `iova` leads to, and how far it goes on.
+    /// Returns the guest physical address that `iova` leads to, and how far it goes on.
     fn resolve(&self, iova: u64, access: Permissions) -> Result<(GuestAddress, u64), Refusal> {
         let Some(port) = self.space.port() else {
             if self.space.is_blocked() {
@@ -97,6 +97,7 @@ impl<M> SpaceIommu<M> {
         };
         let place = port.resolve(iova, access)?;
         let address = port.unit.host.address(&place);
+        // Only a made-up saved cache has places in no region; this address too leads into guest memory or nowhere.
         Ok((GuestAddress(address.unwrap_or(iova)), place.room))
     }
 }
@@ -135,6 +136,7 @@ impl<M: Send + Sync + fmt::Debug> Iommu for SpaceIommu<M> {
         length: usize,
         access: Permissions,
     ) -> Result<IotlbIterator<PinnedIotlb<'_>>, Error> {
+        // Before the first lookup; the answer keeps it.
         let _pin = self.space.port().map(|port| port.state.pins.pin());
         let mut iotlb = self.pieces(iova.0, length, access)?;
         if length == 0 {

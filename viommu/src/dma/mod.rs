@@ -95,7 +95,7 @@ impl<M> fmt::Debug for DmaSpace<M> {
 }
 
 impl<M> DmaSpace<M> {
-    /// The space of a device without an IOMMU: every IOVA is the guest physical address of the same number, and
+    /// Creates the space of a device without an IOMMU: every IOVA is the guest physical address of the same number, and
     /// all RAM may be read and written.
     pub fn pass_through(memory: Arc<M>) -> Self {
         Self {
@@ -104,7 +104,7 @@ impl<M> DmaSpace<M> {
         }
     }
 
-    /// A space in which every access is refused.
+    /// Creates a space in which every access is refused.
     pub fn blocked(memory: Arc<M>) -> Self {
         Self {
             memory,
@@ -119,8 +119,8 @@ impl<M> DmaSpace<M> {
         }
     }
 
-    /// The same space, as the bus master `source` sees it: events, faults and injectors name it from now on, and for
-    /// clones made of the result. Without an IOMMU there is nobody to be told.
+    /// Returns the same space, as the bus master `source` sees it: events, faults and injectors name it from now on,
+    /// also for clones made of the result. Without an IOMMU there is nobody to be told.
     #[must_use]
     pub fn with_source(mut self, source: SourceId) -> Self {
         if let Connection::Port(port) = &mut self.connection {
@@ -142,7 +142,7 @@ impl<M> DmaSpace<M> {
         }
     }
 
-    /// The way through a unit, if there is one.
+    /// Returns the way through a unit, if there is one.
     pub(crate) fn port(&self) -> Option<&Port<M>> {
         match &self.connection {
             Connection::Port(port) => Some(port),
@@ -150,7 +150,7 @@ impl<M> DmaSpace<M> {
         }
     }
 
-    /// Whether nothing can be reached, ever.
+    /// Returns whether no access can ever succeed.
     pub(crate) fn is_blocked(&self) -> bool {
         matches!(self.connection, Connection::Blocked)
     }
@@ -168,7 +168,7 @@ impl<M> DmaSpace<M> {
 }
 
 impl<M> TranslationUnit<M> {
-    /// What a bus master on `endpoint` sees.
+    /// Returns what a bus master on `endpoint` sees.
     pub fn space(self: &Arc<Self>, endpoint: EndpointId) -> DmaSpace<M> {
         DmaSpace::translated(Arc::clone(self), endpoint)
     }
@@ -290,6 +290,7 @@ impl<M: StableHostMemory> GuestAddressSpace for DmaSpace<M> {
 
     fn memory(&self) -> Self::T {
         Arc::new(PinnedSpace {
+            // The clone shares the pins, so that dropping it releases this very claim.
             claim: self.port().map(|port| port.state.pins.claim()),
             space: self.with_connection(Port::share),
         })

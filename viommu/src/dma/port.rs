@@ -44,7 +44,7 @@ const BLOCKED: Refusal = Refusal::Fault(
 );
 
 impl<M> Port<M> {
-    /// A handle of its own on `unit`.
+    /// Creates a handle on `unit`, with pins of its own.
     pub fn new(unit: Arc<TranslationUnit<M>>, requester: Requester) -> Self {
         let registration = Arc::new(unit.handles.register());
         Self {
@@ -56,7 +56,7 @@ impl<M> Port<M> {
         }
     }
 
-    /// The same handle again, with the same pins.
+    /// Returns another handle with the same pins.
     pub fn share(&self) -> Self {
         Self {
             unit: Arc::clone(&self.unit),
@@ -67,7 +67,7 @@ impl<M> Port<M> {
         }
     }
 
-    /// Who accesses.
+    /// Returns the requester that this handle stands for.
     pub const fn requester(&self) -> Requester {
         Requester {
             endpoint: self.endpoint,
@@ -75,7 +75,7 @@ impl<M> Port<M> {
         }
     }
 
-    /// Where `iova` leads, if the cache has a page that says so for `len` bytes at once.
+    /// Returns where `iova` leads, if the cache has a page that covers `len` bytes from there on.
     #[inline(always)]
     pub fn cached(&self, iova: u64, len: usize, wanted: Permissions) -> Option<Place> {
         let Attachment::Domain(domain) = self.unit.attachment(self.endpoint) else {
@@ -89,7 +89,10 @@ impl<M> Port<M> {
         Some(place)
     }
 
-    /// Where `iova` leads. Tells the guest nothing.
+    /// Returns where `iova` leads. The guest is told nothing of a refusal.
+    ///
+    /// # Errors
+    /// Why it leads nowhere.
     pub fn resolve(&self, iova: u64, wanted: Permissions) -> Result<Place, Refusal> {
         match self.unit.attachment(self.endpoint) {
             Attachment::Domain(domain) => {
@@ -120,6 +123,7 @@ impl<M> Port<M> {
         if unit.count {
             state.counters.misses.add_one();
         }
+        // Before the model is asked: an invalidation that comes in between makes the ticket bad, and nothing is cached.
         let ticket = unit.cache.ticket(domain);
         let refused = |miss| Refusal::Fault(Some(domain), miss);
         let mapping = unit
@@ -127,11 +131,14 @@ impl<M> Port<M> {
             .translate(requester, domain, iova, wanted)
             .map_err(refused)?;
         let (before, last) = reach(&mapping, iova, wanted).map_err(refused)?;
+        // Does not overflow: `reach` has checked it.
         let address = mapping.address + before;
         let mut place = unit.host.find(address).ok_or(Refusal::Bus(address))?;
+        // At most to the end of the region: the next one may lie anywhere in the host.
         let after = (last - iova).min(place.room - 1);
         place.room = after + 1;
         if let Some(ticket) = ticket {
+            // The cached block may not begin before the region either.
             let reach = (before.min(place.offset), after);
             let permissions = mapping.permissions as u8;
             let counters = unit.count.then_some(&state.counters);
@@ -151,7 +158,7 @@ impl<M> Port<M> {
         Ok(place)
     }
 
-    /// Tells the guest and the observer of a refusal.
+    /// Reports a refusal to the guest and the observer.
     #[cold]
     pub fn report(&self, iova: u64, wanted: Permissions, refusal: &Refusal) {
         let Self { unit, state, .. } = self;
@@ -171,6 +178,7 @@ impl<M> Port<M> {
                     reason,
                     level,
                 };
+                // The model first: whoever sees the event finds the fault recorded.
                 unit.model.fault(&fault);
                 unit.emit(&Event::Fault(fault));
             }
@@ -191,12 +199,12 @@ impl<M> Port<M> {
 }
 
 impl Refusal {
-    /// What a blocked space says to everything.
+    /// Returns the refusal of every access to a blocked space.
     pub const fn blocked() -> Self {
         BLOCKED
     }
 
-    /// The reason in words, for a bus master's `access` by that `endpoint`.
+    /// Returns the reason in words, for a bus master's `access` by that `endpoint`.
     pub fn reason(&self, access: Access) -> String {
         match self {
             Self::Fault(_, Miss { reason, .. }) => format!("{reason} on a {access}"),
@@ -206,7 +214,7 @@ impl Refusal {
         }
     }
 
-    /// The error of an access of which `left` bytes from `iova` on were still to be done.
+    /// Returns the error of an access of which `left` bytes from `iova` on were still to be done.
     #[cold]
     pub fn into_error(self, iova: u64, left: usize, wanted: Permissions) -> Error {
         Error::IommuError(IommuError::CannotResolve {
@@ -219,7 +227,7 @@ impl Refusal {
     }
 }
 
-/// How many bytes of a model's answer are before `iova`, and its last IOVA, cut where its physical
+/// Returns how many bytes of a model's answer are before `iova`, and its last IOVA, cut where its physical
 /// addresses would wrap. A model that breaks its promises has no answer.
 #[inline]
 fn reach(mapping: &Mapping, iova: u64, wanted: Permissions) -> Result<(u64, u64), Miss> {

@@ -51,19 +51,22 @@ const UNKNOWN: Place = Place {
     room: 0,
 };
 
-/// How many bytes of `count` from `iova` on there are before the address space ends, and whether there should be more.
+/// Returns how many of `count` bytes from `iova` on lie within the address space, and whether the range goes on beyond
+/// it.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "it is below `count`")]
 fn within_address_space(iova: u64, count: usize) -> (usize, bool) {
     if count == 0 || iova.checked_add(count as u64 - 1).is_some() {
         (count, false)
     } else {
+        // The bytes up to 2^64: not 0 here, as from IOVA 0 no `count` overflows.
         (iova.wrapping_neg() as usize, true)
     }
 }
 
 impl<'a, M: StableHostMemory> Slices<'a, M> {
-    /// The access of `count` bytes from `iova` on; pins the space for as long as the iterator lives if `pin`.
+    /// Creates the iterator over an access of `count` bytes from `iova` on; pins the space for as long as the iterator
+    /// lives if `pin`.
     #[inline(always)]
     pub fn new(
         memory: &'a M,
@@ -76,6 +79,7 @@ impl<'a, M: StableHostMemory> Slices<'a, M> {
         let (left, wraps) = within_address_space(iova, count);
         let mut _pin = None;
         if let Connection::Port(port) = connection {
+            // Announced before it is pinned: an observer may take its time, for which no invalidation has to wait.
             if port.unit.wants_dma {
                 announce(port, iova, count, wanted);
             }
@@ -99,11 +103,12 @@ impl<'a, M: StableHostMemory> Slices<'a, M> {
 }
 
 impl<'a, M: StableHostMemory> Rest<'a, M> {
-    /// All the rest, if there is any, if it is one slice, and if that needs no asking. This is what nearly all accesses
-    /// are; whatever else, [`Rest::piece`] sees to.
+    /// Returns all that is left as one slice, if it is one and the model need not be asked for it. Nearly all accesses
+    /// are like this; [`Rest::piece`] does the others.
     #[inline(always)]
     fn whole(&mut self) -> Option<VolatileSlice<'a, MS<'a, M>>> {
         let len = self.left;
+        // With a translation looked up ahead this is a later piece of a longer access.
         if len == 0 || self.ahead.room > 0 {
             return None;
         }
@@ -123,7 +128,7 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
         Some(slice)
     }
 
-    /// The next slice or error, and the rest.
+    /// Returns the next slice or error, and what is left after it.
     #[inline(never)]
     fn piece(mut self) -> (Option<Result<VolatileSlice<'a, MS<'a, M>>>>, Self) {
         let piece = if self.left > 0 {
@@ -139,6 +144,7 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
         } else {
             None
         };
+        // After an error nothing follows.
         if matches!(piece, Some(Err(_))) {
             self.left = 0;
             self.wraps = false;
@@ -146,7 +152,7 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
         (piece, self)
     }
 
-    /// The next slice, of memory as it is.
+    /// Returns the next slice of memory that is not translated.
     fn plain(&mut self) -> Result<VolatileSlice<'a, MS<'a, M>>> {
         let addr = GuestAddress(self.iova);
         let slice = GuestMemoryBackend::get_slices(self.memory, addr, self.left)
@@ -156,12 +162,13 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
         Ok(slice)
     }
 
-    /// The next slice, through a unit.
+    /// Returns the next slice, translated by a unit.
     fn translated(&mut self, port: &'a Port<M>) -> Result<VolatileSlice<'a, MS<'a, M>>> {
         let place = if self.ahead.room > 0 {
             self.ahead
         } else {
             port.resolve(self.iova, self.wanted).map_err(|refusal| {
+                // Reported here and not when it was looked up ahead: only now the access has come to it.
                 port.report(self.iova, self.wanted, &refusal);
                 refusal.into_error(self.iova, self.left, self.wanted)
             })?
@@ -195,8 +202,8 @@ fn announce<M>(port: &Port<M>, iova: u64, length: usize, access: Permissions) {
     }
 }
 
-/// How many of `left` bytes from `iova` on, which leads to `place`, are contiguous in the host, and where what comes
-/// then leads, if that is known.
+/// Returns how many of `left` bytes from `iova` on, which leads to `place`, are contiguous in the host, and where the
+/// byte after them leads, if that is known.
 ///
 /// A translation that fails there is not reported: it may never be asked for.
 fn run<M>(
@@ -207,6 +214,7 @@ fn run<M>(
     place: Place,
 ) -> (usize, Place) {
     let within = |room: u64, left: usize| usize::try_from(room).unwrap_or(usize::MAX).min(left);
+    // The first page's room may already reach beyond the access; then no other is looked up.
     let mut len = within(place.room, left);
     while len < left {
         let Ok(next) = port.resolve(iova + len as u64, wanted) else {
@@ -267,6 +275,7 @@ impl<'a, M: StableHostMemory> Iterator for UntilError<'a, M> {
         if self.first.is_some() {
             return self.first.take();
         }
+        // Then nothing but the error of a range that wraps could follow, and this iterator ends at errors.
         if self.rest.left == 0 {
             return None;
         }
@@ -276,7 +285,7 @@ impl<'a, M: StableHostMemory> Iterator for UntilError<'a, M> {
     }
 }
 
-/// Whether all of an access is allowed and leads to memory. Tells nobody.
+/// Returns whether all of an access is allowed and leads to memory. Nobody is told of a refusal.
 pub(super) fn check<M: StableHostMemory>(
     memory: &M,
     connection: &Connection<M>,
@@ -292,6 +301,7 @@ pub(super) fn check<M: StableHostMemory>(
         Connection::Open => GuestMemoryBackend::check_range(memory, GuestAddress(iova), count),
         Connection::Blocked => count == 0,
         Connection::Port(port) => {
+            // As for an access, so that what is read of the cache is covered by a grace period.
             let _pin = port.state.pins.pin();
             while left > 0 {
                 let Ok(place) = port.resolve(iova, wanted) else {

@@ -16,7 +16,7 @@ use super::*;
 const PAGE: u64 = 0x1000;
 const BASE: u64 = 0x4000_0000;
 
-/// Two adjacent regions of two pages each, a hole of one page, and one more page.
+/// Returns two adjacent regions of two pages each, a hole of one page, and one more page.
 fn space() -> DmaSpace {
     let ranges = [
         (GuestAddress(BASE), 0x2000),

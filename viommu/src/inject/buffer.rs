@@ -37,7 +37,7 @@ impl fmt::Debug for Injected {
 }
 
 impl Faults {
-    /// The injector with a buffer of its own, if faults may be put in.
+    /// Returns the injector with a buffer of its own, if faults can be injected.
     pub(crate) fn injected(&self) -> Option<Injected> {
         self.0.clone().map(Injected::new)
     }
@@ -51,7 +51,9 @@ impl Injected {
         }
     }
 
+    /// Locks the buffer, emptied first if a fault has begun since it was last used.
     fn kept(&self) -> MutexGuard<'_, TranslatedMappings> {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let epoch = self.injector.epoch();
         if kept.epoch != epoch {
@@ -61,7 +63,10 @@ impl Injected {
         kept
     }
 
-    /// What an access meets: a fault that is put in, else what is kept, else what `model` says.
+    /// Translates an access: an injected fault comes first, then what is kept, then what `model` answers.
+    ///
+    /// # Errors
+    /// The injected miss, or that of `model`.
     pub fn translate(
         &self,
         requester: Requester,
@@ -82,6 +87,7 @@ impl Injected {
         if let Some(kept) = self.find(domain, iova, wanted) {
             return Ok(kept);
         }
+        // Not under the lock: the model takes locks of its own.
         let mapping = model()?;
         let mappings = &mut self.kept().mappings;
         if mappings.len() >= MAX_MAPPINGS {
@@ -95,6 +101,7 @@ impl Injected {
         let kept = self.kept();
         let (_, mapping) = kept
             .mappings
+            // By last IOVA: the first one that ends at `iova` or later. If that is not it, the model is asked again.
             .range((domain, iova)..=(domain, u64::MAX))
             .next()
             .filter(|(_, mapping)| mapping.first <= iova)?;
@@ -102,7 +109,7 @@ impl Injected {
         allowed.then_some(*mapping)
     }
 
-    /// Forgets what of `domain` has to do with an IOVA in `first..=last`.
+    /// Forgets mappings of `domain` that contain an IOVA in `first..=last`.
     pub fn forget(&self, DomainId(domain): DomainId, first: u64, last: u64) {
         self.kept()
             .mappings

@@ -96,8 +96,8 @@ pub struct RegisterAccess<'a> {
 /// must not access the IOMMU nor wait for anybody who does. Every method has the IOMMU do nothing
 /// wrong unless it is written otherwise.
 pub trait Injector: Send + Sync {
-    /// How often faults have begun. When that changes, the IOMMU forgets what it has translated before, so that what
-    /// happens from then on does not depend on it.
+    /// Returns how often faults have begun. When that changes, the IOMMU forgets what it has translated before, so that
+    /// what happens from then on does not depend on it.
     fn epoch(&self) -> u64 {
         0
     }
@@ -108,25 +108,25 @@ pub trait Injector: Send + Sync {
         None
     }
 
-    /// Has a walk read something else than what is in memory.
+    /// Changes what a walk reads instead of what is in memory.
     fn descriptor(&self, at: &DescriptorRead) -> Option<DescriptorFault> {
         let _ = at;
         None
     }
 
-    /// Has an invalidation go wrong.
+    /// Lets an invalidation go wrong.
     fn flush(&self, at: &Flush<'_>) -> Option<FlushFault> {
         let _ = at;
         None
     }
 
-    /// Has the guest read another value.
+    /// Changes the value that the guest reads.
     fn register_read(&self, at: &RegisterAccess<'_>) -> Option<u32> {
         let _ = at;
         None
     }
 
-    /// Has another value written, or none at all (`Some(None)`).
+    /// Changes the value that is written, or drops the write (`Some(None)`).
     fn register_write(&self, at: &RegisterAccess<'_>) -> Option<Option<u32>> {
         let _ = at;
         None
@@ -150,15 +150,15 @@ pub trait Injector: Send + Sync {
 pub struct Faults(Option<Arc<dyn Injector>>);
 
 impl Faults {
-    /// No fault is put in.
+    /// No fault is injected.
     pub const NONE: Self = Self(None);
 
-    /// Those that `injector` asks for.
+    /// Creates the faults that `injector` asks for.
     pub fn by(injector: Arc<dyn Injector>) -> Self {
         Self(Some(injector))
     }
 
-    /// Whether there may be any.
+    /// Returns whether faults can be injected.
     pub fn any(&self) -> bool {
         self.0.is_some()
     }

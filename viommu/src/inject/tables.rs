@@ -13,6 +13,7 @@ pub(crate) struct FaultyTables<'a, T> {
 
 impl<T: TableReader> TableReader for FaultyTables<'_, T> {
     fn read_descriptor(&self, address: u64) -> Result<u64, ExternalAbort> {
+        // Read even if the fault replaces it: the injector is told what stands there.
         let read = self.tables.read_descriptor(address);
         let fault = self.injector.descriptor(&DescriptorRead {
             requester: self.requester,

@@ -71,7 +71,7 @@ struct World {
 }
 
 impl World {
-    /// IOVA 0 to 0xfff leads to `PAGE`, through uTLB 0 and context 0.
+    /// Creates a world in which IOVA 0 to 0xfff leads to `PAGE`, through uTLB 0 and context 0.
     fn new() -> Self {
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM), 0x1_0000)]).unwrap();
         let ram = Arc::new(ram);
@@ -120,7 +120,7 @@ impl World {
         u32::from_le_bytes(word)
     }
 
-    /// Whether a bus master gets through, and what it then finds.
+    /// Returns what a bus master reads at IOVA 0, if it gets through.
     fn access(&self) -> Option<u32> {
         let space = self.ipmmu.instance(0).unwrap().space(0).unwrap();
         space.read_obj(GuestAddress(0)).ok()

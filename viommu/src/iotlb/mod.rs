@@ -88,7 +88,7 @@ pub(crate) struct Iotlb {
     count: bool,
 }
 
-/// The number of the block of a size that `iova` is in, and what tells its cluster from others.
+/// Returns the number of the block of this size that `iova` is in, and the owner that tells its cluster from others.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
 fn owner(iova: u64, size: usize, stamp: u64) -> (usize, Owner) {
@@ -98,7 +98,7 @@ fn owner(iova: u64, size: usize, stamp: u64) -> (usize, Owner) {
     (block as usize, Owner { key, stamp })
 }
 
-/// Where in the table a block's cluster begins to be looked for.
+/// Returns the hash of a block's cluster: the place in the table where it is looked for first.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "there are few block sizes")]
 fn hash(iova: u64, size: usize, salt: u64) -> u64 {
@@ -107,14 +107,14 @@ fn hash(iova: u64, size: usize, salt: u64) -> u64 {
         .wrapping_add(salt.rotate_left(16 * size as u32))
 }
 
-/// A cluster that does not find its own set free may live in this one: the other of two cache lines that processors
-/// like to fetch together.
+/// Returns the second place of a cluster, which it takes when the first is not free: the other of two cache lines that
+/// processors like to fetch together.
 fn other(hash: u64) -> u64 {
     hash ^ 1
 }
 
 impl Iotlb {
-    /// A cache of about `entries` entries for `domains` domains.
+    /// Creates a cache of about `entries` entries for `domains` domains.
     pub fn new(entries: usize, domains: u32, count: bool) -> Self {
         let domains = (domains as usize).min(MAX_DOMAINS);
         Self {
@@ -135,7 +135,7 @@ impl Iotlb {
         }
     }
 
-    /// Where `iova` leads, if the cache has a page in its first place that says so and allows `wanted` (as bits).
+    /// Returns where `iova` leads, if the cache has a page in its first place that allows `wanted` (as bits).
     ///
     /// Pages are by far the most frequent. This is for the common case only: it may miss what [`Iotlb::lookup`] finds.
     #[inline(always)]
@@ -148,7 +148,7 @@ impl Iotlb {
         self.lookup_at(hash(iova, 0, domain.salt), 0, word, iova, wanted, 1)
     }
 
-    /// Where `iova` leads, if the cache knows and it allows `wanted` (as bits).
+    /// Returns where `iova` leads, if the cache has an entry for it that allows `wanted` (as bits).
     pub fn lookup(&self, domain: DomainId, iova: u64, wanted: u8) -> Option<Place> {
         let domain = self.domains.get(domain.0 as usize)?;
         let word = self.live_word(domain)?;
@@ -161,7 +161,7 @@ impl Iotlb {
             })
     }
 
-    /// The word of a domain that has a live stamp.
+    /// Returns the word of a domain if its stamp is live.
     #[inline(always)]
     fn live_word(&self, domain: &Domain) -> Option<u64> {
         let word = domain.word.load(Ordering::Acquire);
@@ -169,7 +169,7 @@ impl Iotlb {
         live.then_some(word)
     }
 
-    /// As [`Iotlb::lookup`], among blocks of one size at one place.
+    /// Looks up as [`Iotlb::lookup`] does, among blocks of one size at one place.
     #[inline(always)]
     fn lookup_at(
         &self,
@@ -186,12 +186,14 @@ impl Iotlb {
         let beyond = (1 << BLOCK_BITS[size]) - 1;
         Some(Place {
             region: u64::from(region),
+            // Wraps, as `delta` may be negative; `HostMemory::slice` checks the offset.
             offset: iova.wrapping_add(delta),
             room: (beyond - (iova & beyond)) + 1,
         })
     }
 
     fn is_live(&self, stamp: u64) -> bool {
+        // Relaxed: a wrong answer displaces a live entry or spares a dead one, and never makes one be found.
         let number = (stamp >> DOMAIN_SHIFT) as usize & (MAX_DOMAINS - 1);
         stamp >> GENERATION_SHIFT >= self.floor.load(Ordering::Relaxed)
             && self
@@ -200,7 +202,7 @@ impl Iotlb {
                 .is_some_and(|domain| domain.word.load(Ordering::Relaxed) & !SIZES == stamp)
     }
 
-    /// To be taken before the model is asked; `None` if nothing can be cached for this domain.
+    /// Takes a ticket, before the model is asked; `None` if nothing can be cached for this domain.
     pub fn ticket(&self, domain: DomainId) -> Option<Ticket> {
         let number = domain.0 as usize;
         let Domain {
@@ -229,6 +231,7 @@ impl Iotlb {
                 return None;
             }
             let new = generation << GENERATION_SHIFT | (number as u64) << DOMAIN_SHIFT;
+            // Another filler may have given the domain a stamp meanwhile: then that one is looked at.
             now = match word.compare_exchange(now, new, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => new,
                 Err(other) => other,
@@ -237,8 +240,8 @@ impl Iotlb {
         None
     }
 
-    /// Caches that `iova` leads to `place`, with `permissions` (as bits), for as large a block around it as lies
-    /// within `before` bytes before it and `after` bytes after it. Whether it did.
+    /// Caches that `iova` leads to `place`, with `permissions` (as bits), for as large a block around it as lies within
+    /// `before` bytes before it and `after` bytes after it. Returns whether it did.
     ///
     /// `ticket` is from before the model was asked; both numbers are of bytes mapped and backed alike.
     pub fn fill(
@@ -255,9 +258,11 @@ impl Iotlb {
             let within = iova & beyond;
             within <= before && beyond - within <= after
         };
+        // The largest first: one entry then covers all of the block.
         let Some(size) = (0..BLOCK_BITS.len()).rev().find(fits) else {
             return false;
         };
+        // An entry has 16 bits for the region; memory of more regions is not cached.
         let Ok(region) = u16::try_from(place.region) else {
             return false;
         };
@@ -270,9 +275,11 @@ impl Iotlb {
         let Some(set) = self.set_for(hash(iova, size, domain.salt), owner) else {
             return false;
         };
+        // Before the entry is there: an invalidation looks only among sizes that the word declares.
         if permissions == 0 || !declare_size(domain, ticket.stamp, size) {
             return false;
         }
+        // Asked within the set, after its fence: see `table::try_enter`. Relaxed is enough after that fence.
         let good = || domain.invalidations.load(Ordering::Relaxed) == ticket.invalidations;
         let live = |stamp| self.is_live(stamp);
         self.used.store(1, Ordering::Relaxed);
@@ -284,7 +291,7 @@ impl Iotlb {
         filled.is_some()
     }
 
-    /// The set for a cluster: where it is, or where nothing else is, or else its first place.
+    /// Returns the set for a cluster: the place where it is, else one where nothing live is, else its first place.
     fn set_for(&self, hash: u64, owner: Owner) -> Option<&Set> {
         let first = self.table.set(hash)?;
         let second = self.table.set(other(hash))?;
@@ -296,10 +303,12 @@ impl Iotlb {
         })
     }
 
-    /// Forgets everything.
+    /// Forgets everything, in constant time.
     pub fn flush_all(&self) {
         self.count_flush();
+        // A fill that is under way has a stamp from before, which is below the new floor: it is found by nobody.
         let floor = self.next.fetch_add(1, Ordering::AcqRel) + 1;
+        // The maximum: of two flushes at once, the one with the lower floor must not undo the other.
         self.floor.fetch_max(floor, Ordering::AcqRel);
     }
 
@@ -319,6 +328,7 @@ impl Iotlb {
         let Some(domain) = self.domains.get(domain.0 as usize) else {
             return;
         };
+        // Counted up even if nothing is cached: a fill may be under way.
         let word = begin_invalidation(domain);
         if word == 0 || first > last {
             return;
@@ -328,6 +338,7 @@ impl Iotlb {
             let bits: u32 = BLOCK_BITS[size] + table::CLUSTER_BITS;
             first >> bits..=last >> bits
         };
+        // Saturates: the range may be all of 64 bits.
         let probes = sizes.clone().fold(0u64, |sum, size| {
             sum.saturating_add(clusters(size).end() - clusters(size).start())
                 .saturating_add(1)
@@ -345,6 +356,7 @@ impl Iotlb {
                     let end = begin + ((1 << BLOCK_BITS[size]) - 1);
                     blocks | u8::from(begin <= last && first <= end) << block
                 });
+                // An entry is of its block as a whole: any byte of it in the range removes it.
                 let (_, owner) = owner(iova, size, word & !SIZES);
                 let hash = hash(iova, size, domain.salt);
                 for set in [hash, other(hash)] {
@@ -363,15 +375,17 @@ impl Iotlb {
     }
 }
 
-/// Makes all tickets of a domain bad; what it has cached is looked at after that.
+/// Makes all tickets of a domain bad; returns the domain's word, read after that.
 fn begin_invalidation(domain: &Domain) -> u64 {
+    // The counterpart of a fill, which enters its set, fences and reads this count: one of the two sees the other.
     domain.invalidations.fetch_add(1, Ordering::SeqCst);
     fence_after_rmw();
     domain.word.load(Ordering::Acquire)
 }
 
-/// Takes its stamp from a domain, unless nothing carries it.
+/// Takes the stamp from a domain, unless no entry carries it.
 fn forget(domain: &Domain, word: u64) {
+    // Without a size no entry has the stamp, and a fill that is about to declare one finds its ticket bad.
     if word & SIZES != 0 {
         domain.word.store(0, Ordering::Release);
     }

@@ -44,7 +44,7 @@ pub enum CacheRestoreError {
 }
 
 impl Iotlb {
-    /// What it holds, to be saved. Nothing may use the cache meanwhile.
+    /// Returns the state of the cache, to be saved. Nothing may use the cache meanwhile.
     pub fn save(&self) -> CacheState {
         let get = |word: &AtomicU64| word.load(Ordering::Acquire);
         let domains = self.domains.iter();
@@ -67,7 +67,10 @@ impl Iotlb {
         }
     }
 
-    /// Whether `saved` can be taken over.
+    /// Checks whether `saved` can be taken over.
+    ///
+    /// # Errors
+    /// If it is of another version or size, or has a value that no cache can have.
     pub fn check(&self, saved: &CacheState) -> Result<(), CacheRestoreError> {
         if saved.version != CacheState::VERSION {
             return Err(CacheRestoreError::Version(saved.version));
@@ -77,6 +80,7 @@ impl Iotlb {
         if saved.domains.len() != self.domains.len() || !saved.sets.iter().all(fits) {
             return Err(CacheRestoreError::Shape);
         }
+        // With another domain's number in its word a domain would find that one's entries.
         let number = |word: u64| (word >> DOMAIN_SHIFT) as usize & (MAX_DOMAINS - 1);
         let own = |(index, (word, _)): (usize, &(u64, u64))| {
             *word == 0 || number(*word) == index && word >> GENERATION_SHIFT < saved.next
@@ -87,7 +91,7 @@ impl Iotlb {
         Ok(())
     }
 
-    /// Takes over what another cache of the same size held, if [`Iotlb::check`] agrees. Nothing may use the cache
+    /// Restores what another cache of the same size held, if [`Iotlb::check`] agrees. Nothing may use the cache
     /// meanwhile.
     pub fn restore(&self, saved: &CacheState) {
         let CacheState {

@@ -60,7 +60,7 @@ pub(crate) struct Target {
 pub(crate) struct Table(ZeroedLines);
 
 impl Table {
-    /// A table for at least `entries` entries; none if 0.
+    /// Creates a table for at least `entries` entries; one without sets if that is 0.
     pub fn new(entries: usize) -> Self {
         Self(ZeroedLines::new(match entries {
             0 => 0,
@@ -68,17 +68,17 @@ impl Table {
         }))
     }
 
-    /// Whether there is room for any entry at all.
+    /// Returns whether there is no room for any entry at all.
     pub fn is_empty(&self) -> bool {
         self.0.get().is_empty()
     }
 
-    /// All sets.
+    /// Returns all sets.
     pub fn sets(&self) -> &[Set] {
         self.0.get()
     }
 
-    /// The set that `hash` leads to, unless the table is empty.
+    /// Returns the set that `hash` leads to, unless the table is empty.
     #[inline(always)]
     #[expect(
         clippy::cast_possible_truncation,
@@ -86,6 +86,7 @@ impl Table {
     )]
     pub fn set(&self, hash: u64) -> Option<&Set> {
         let sets = self.0.get();
+        // The number of sets is a power of two; with no sets at all the mask is all ones, and no index is in range.
         sets.get(hash as usize & sets.len().wrapping_sub(1))
     }
 }
@@ -95,13 +96,13 @@ impl Table {
 pub struct SetWords([u64; LINE - KEY]);
 
 impl SetWords {
-    /// Whose it is.
+    /// Returns the stamp of the entries.
     pub(super) fn stamp(&self) -> u64 {
         self.0[STAMP - KEY]
     }
 }
 
-/// What `set` holds, if anything. Nobody may write to it meanwhile.
+/// Returns the words of `set`, if it holds an entry. Nobody may write to it meanwhile.
 pub(super) fn words(set: &Set) -> Option<SetWords> {
     let words = std::array::from_fn(|word| set[KEY + word].load(Ordering::Acquire));
     (words[0] & PERMISSIONS != 0).then_some(SetWords(words))
@@ -119,15 +120,16 @@ pub(super) fn clear(set: &Set) {
     set_words(set, &SetWords([0; LINE - KEY]));
 }
 
-/// Whether `set` is `owner`'s now.
+/// Returns whether `set` belongs to `owner` now.
 #[inline(always)]
 fn is(set: &Set, owner: Owner) -> bool {
+    // `&` and not `&&`: no branch that a processor could mispredict.
     let same = (set[KEY].load(Ordering::Relaxed) ^ owner.key) & !PERMISSIONS == 0;
     same & (set[STAMP].load(Ordering::Relaxed) == owner.stamp)
 }
 
-/// Where `owner`'s block number `block` leads, if `set` has it with all of the permissions `wanted`, and no writer is
-/// met at each of `attempts`.
+/// Returns where `owner`'s block number `block` leads, if `set` has it with all of the permissions `wanted`, and no
+/// writer is met at each of `attempts`.
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
@@ -149,6 +151,7 @@ pub(crate) fn find(
         let found = is(set, owner);
         let granted = (set[KEY].load(Ordering::Relaxed) >> (2 * block)) as u8 & 0b11;
         let delta = set[DELTAS + block].load(Ordering::Relaxed);
+        // Orders the loads before the second look at the sequence.
         let region = (set[REGIONS].load(Ordering::Relaxed) >> (16 * block)) as u16;
         fence(Ordering::Acquire);
         let after = set[SEQUENCE].load(Ordering::Relaxed);
@@ -160,14 +163,14 @@ pub(crate) fn find(
     None
 }
 
-/// Whether `set` seems to have nothing that matters to others than `owner`.
+/// Returns whether `set` seems to hold nothing that matters to others than `owner`. It may change at once.
 pub(crate) fn is_free_for(set: &Set, owner: Owner, live: impl Fn(u64) -> bool) -> bool {
     is(set, owner)
         || !live(set[STAMP].load(Ordering::Relaxed))
         || set[KEY].load(Ordering::Relaxed) & PERMISSIONS == 0
 }
 
-/// Enters a set as its only writer, if nobody else is in it: the sequence to leave with.
+/// Enters a set as its only writer, if nobody else is in it; returns the sequence to leave with.
 fn try_enter(set: &Set) -> Option<u64> {
     let before = set[SEQUENCE].load(Ordering::Relaxed);
     if before & 1 == 1 {
@@ -182,18 +185,20 @@ fn try_enter(set: &Set) -> Option<u64> {
     Some(before + 2)
 }
 
+/// Leaves a set. Release: whoever sees the even sequence sees all changes.
 fn leave(set: &Set, sequence: u64) {
     set[SEQUENCE].store(sequence, Ordering::Release);
 }
 
 /// Replaces the bits of `mask` in a word.
 fn replace(word: &AtomicU64, mask: u64, value: u64) {
+    // No read-modify-write: within a set there is one writer.
     let others = word.load(Ordering::Relaxed) & !mask;
     word.store(others | value, Ordering::Relaxed);
 }
 
 /// Puts `owner`'s block number `block` into `set`, if nobody else writes to the set just now and `good`, asked inside,
-/// says that the entry is still true. How many entries that `live` says can still be found were displaced.
+/// says that the entry is still true. Returns how many entries were displaced that `live` says can still be found.
 ///
 /// Not entering is always fine: the next access asks the model again.
 pub(crate) fn fill(
@@ -213,10 +218,12 @@ pub(crate) fn fill(
     }
     let mut displaced = 0;
     if !is(set, owner) {
+        // Permissions are two bits for each block; a block is there if either is set.
         if live(set[STAMP].load(Ordering::Relaxed)) {
             let present = set[KEY].load(Ordering::Relaxed) & PERMISSIONS;
             displaced = ((present | present >> 1) & (PERMISSIONS / 0b11)).count_ones();
         }
+        // The new key has no permission bits yet: all blocks of the old owner are gone with this store.
         set[KEY].store(owner.key, Ordering::Relaxed);
         set[STAMP].store(owner.stamp, Ordering::Relaxed);
     }
@@ -233,6 +240,7 @@ pub(crate) fn fill(
 ///
 /// The caller has a sequentially consistent fence between what makes fills bad and this.
 pub(crate) fn remove(set: &Set, owner: Owner, blocks: u8) {
+    // Most sets that a range leads to have nothing of it: then a look is enough, and no reader is disturbed.
     let before = set[SEQUENCE].load(Ordering::Acquire);
     let there = is(set, owner);
     fence(Ordering::Acquire);

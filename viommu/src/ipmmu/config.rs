@@ -14,7 +14,7 @@ use crate::unit::CacheConfig;
 /// Called with the registers locked, on the thread of a vCPU or of a device, which may be pinned: it must not access
 /// the IPMMU, nor wait for anybody who does.
 pub trait InterruptLine: Send + Sync {
-    /// The line is high (true) or low from now on. Called only when that changes; it is low at first.
+    /// Sets the line high (true) or low. Called only when that changes; the line is low at first.
     fn set_level(&self, level: bool);
 }
 
@@ -66,14 +66,14 @@ pub struct IpmmuConfig {
     pub features: Features,
     /// The instances. If the generation has leaves, the first is the root.
     pub instances: Vec<InstanceConfig>,
-    /// The translation cache. There is none where faults are put in.
+    /// The translation cache. There is none where faults can be injected.
     pub cache: CacheConfig,
-    /// Faults that are put in.
+    /// Faults that are injected.
     pub faults: Faults,
 }
 
 impl IpmmuConfig {
-    /// One instance of R-Car Gen2 with all its uTLBs.
+    /// Creates the configuration of one instance of R-Car Gen2 with all its uTLBs.
     pub fn gen2(name: &str) -> Self {
         Self {
             features: GEN2,
@@ -86,7 +86,7 @@ impl IpmmuConfig {
         }
     }
 
-    /// A root of R-Car Gen3, without uTLBs, and leaves with all theirs.
+    /// Creates the configuration of a root of R-Car Gen3, without uTLBs, and of leaves with all theirs.
     pub fn gen3<'a>(root: &str, leaves: impl IntoIterator<Item = &'a str>) -> Self {
         let instance = |name: &str, utlbs| InstanceConfig {
             name: name.to_owned(),
@@ -101,6 +101,7 @@ impl IpmmuConfig {
         }
     }
 
+    /// Checks whether the generation can have these instances.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let count = self.instances.len();
         if count == 0 || count > MAX_INSTANCES || (count > 1 && !self.features.leaves) {

@@ -21,12 +21,12 @@ impl ContextState {
         Imstr::from_bits(self.imstr)
     }
 
-    /// The table of region 0.
+    /// Returns the address of the table of region 0.
     pub(super) fn table(&self) -> u64 {
         u64::from(self.imttubr0) << 32 | u64::from(self.imttlbr0)
     }
 
-    /// The word of a register.
+    /// Returns the word of a register.
     pub(super) fn get(&self, register: ContextRegister) -> u32 {
         match register {
             ContextRegister::Imctr => self.imctr,
@@ -66,6 +66,7 @@ impl ContextState {
 
     /// Clears the status bits that `keep` has clear. With the last flag go the code, the level and the address.
     fn clear_status(&mut self, keep: u32) {
+        // The guest writes 0 to clear a flag (6.1, `ipmmu_domain_irq`).
         self.imstr &= keep;
         if !self.has_fault() {
             self.imstr = 0;
@@ -74,22 +75,23 @@ impl ContextState {
         }
     }
 
-    /// Whether a fault is recorded.
+    /// Returns whether a fault is recorded.
     pub(super) fn has_fault(&self) -> bool {
         let status = self.imstr();
         status.tf() || status.pf() || status.abort() || status.mhit()
     }
 
-    /// Whether it wants the interrupt.
+    /// Returns whether the context asks for the interrupt.
     pub(super) fn interrupts(&self) -> bool {
         self.imctr().inten() && self.has_fault()
     }
 
-    /// What of a saved state the registers can hold.
+    /// Returns what the registers can hold of a saved state.
     pub(super) fn sane(self, features: &Features) -> Self {
         let mut sane = Self {
             imstr: self.imstr & imstr_mask(),
             imelar: self.imelar,
+            // Status and error address are copied above: no write of the guest can set them.
             imeuar: if features.imeuar { self.imeuar } else { 0 },
             ..Self::default()
         };
@@ -104,7 +106,7 @@ impl ContextState {
         sane
     }
 
-    /// Records a fault, unless one is there already. Whether it did.
+    /// Records a fault, unless one is recorded already. Returns whether it did.
     #[expect(clippy::cast_possible_truncation, reason = "IMELAR is the low half")]
     pub(super) fn record(&mut self, features: &Features, fault: &Fault) -> bool {
         let status = status_of(fault);
@@ -120,13 +122,14 @@ impl ContextState {
         true
     }
 
-    /// How accesses on this context are translated.
+    /// Returns the regime by which accesses on this context are translated.
     ///
     /// # Errors
     ///
     /// A format fault where the registers ask for what is reserved or not modelled.
     pub(super) fn regime(&self, features: &Features) -> Result<Regime, Miss> {
         let control = Imttbcr::from_bits(self.imttbcr);
+        // Without EAE the tables are of the short format, which is not modelled.
         let start = first_level(features.sl0, control).filter(|_| control.eae());
         let start = start.ok_or(Miss {
             reason: FaultReason::Format,
@@ -153,7 +156,7 @@ impl ContextState {
     }
 }
 
-/// The level of the first table of region 0, if it is one that there is.
+/// Returns the level of the first table of region 0; `None` if the encoding is reserved.
 fn first_level(sl0: Sl0, control: Imttbcr) -> Option<Level> {
     match sl0 {
         Sl0::OneBit => match control.sl0() {
@@ -170,7 +173,7 @@ fn first_level(sl0: Sl0, control: Imttbcr) -> Option<Level> {
     }
 }
 
-/// The status that tells of a fault; empty if the hardware has none for it.
+/// Returns the status that reports a fault; empty if the hardware has none for it.
 fn status_of(fault: &Fault) -> Imstr {
     let status = Imstr::new().with_errlvl(fault.level.unwrap_or(0) & 3);
     let page_fault = |code: ErrorCode| status.with_pf(true).with_errcode(code as u8);

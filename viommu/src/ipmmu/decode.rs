@@ -15,10 +15,12 @@ pub enum Register {
     Utlb(usize, UtlbRegister),
 }
 
-/// The register whose word stands at `offset` (a multiple of 4) in the window of an instance with `utlbs` uTLBs.
+/// Returns the register whose word stands at `offset` (a multiple of 4) in the window of an instance with `utlbs`
+/// uTLBs.
 pub(super) fn decode(features: &Features, utlbs: usize, offset: u64) -> Option<Register> {
     let offset = offset.checked_sub(features.bank)?;
     let context = (offset / CONTEXT_STRIDE) as usize;
+    // Contexts come first in the bank; what is beyond the last of them can only be a uTLB's.
     if context < features.contexts {
         let register = ContextRegister::ALL
             .into_iter()
@@ -30,6 +32,7 @@ pub(super) fn decode(features: &Features, utlbs: usize, offset: u64) -> Option<R
             })?;
         return Some(Register::Context(context, register));
     }
+    // uTLBs from 32 on have a block of their own (6.1, `IMUCTR32`).
     let high = offset >= UTLB_HIGH_BASE;
     let (base, first) = if high {
         (UTLB_HIGH_BASE, UTLBS_LOW)

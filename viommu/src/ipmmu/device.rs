@@ -44,7 +44,7 @@ impl<M> fmt::Debug for Ipmmu<M> {
 }
 
 impl<M: StableHostMemory + Send + Sync + 'static> Ipmmu<M> {
-    /// An IPMMU out of reset over the guest's `memory`: nothing is translated.
+    /// Creates an IPMMU out of reset over the guest's `memory`: nothing is translated.
     ///
     /// `interrupt` is the root's, or the only instance's; leaves have none.
     ///
@@ -63,6 +63,7 @@ impl<M: StableHostMemory + Send + Sync + 'static> Ipmmu<M> {
     ) -> Result<Self, ConfigError> {
         config.check()?;
         let mut endpoints = 0;
+        // Endpoints are numbered through all instances, those of the first instance first.
         let first_endpoints = config.instances.iter().map(|instance| {
             let first = endpoints;
             endpoints += instance.utlbs as u32;
@@ -94,7 +95,7 @@ impl<M: StableHostMemory + Send + Sync + 'static> Ipmmu<M> {
         let model: Arc<dyn Model> = Arc::clone(&shared) as Arc<dyn Model>;
         let mut cache = config.cache.clone();
         if config.faults.any() {
-            // Every translation is a point at which a fault can be put in.
+            // Every translation is a point at which a fault can be injected.
             cache.entries = 0;
         }
         let unit = TranslationUnit::with_cache(memory, model, &unit, &cache, translation);
@@ -103,8 +104,8 @@ impl<M: StableHostMemory + Send + Sync + 'static> Ipmmu<M> {
 }
 
 impl<M: GuestMemoryBackend> Ipmmu<M> {
-    /// The number of pages and blocks that the guest's tables map now, in all contexts that translate. Entries with the
-    /// contiguous hint count as one for each group.
+    /// Returns the number of pages and blocks that the guest's tables map now, in all contexts that translate. Entries
+    /// with the contiguous hint count as one for each group.
     ///
     /// Walks the tables of the whole address space: for tests and reports.
     pub fn mappings(&self) -> u64 {
@@ -113,22 +114,22 @@ impl<M: GuestMemoryBackend> Ipmmu<M> {
 }
 
 impl<M> Ipmmu<M> {
-    /// What it has.
+    /// Returns the features of its generation.
     pub fn features(&self) -> &Features {
         &self.shared.features
     }
 
-    /// The translation path: for its counters.
+    /// Returns the translation path: for its counters.
     pub fn unit(&self) -> &Arc<TranslationUnit<M>> {
         &self.unit
     }
 
-    /// The state, to be saved.
+    /// Returns the state of the registers, to be saved.
     pub fn save(&self) -> IpmmuState {
         self.shared.registers().save()
     }
 
-    /// Takes over a saved state: what the registers can hold of it. The translation cache is emptied, and flushes that
+    /// Restores a saved state, as far as the registers can hold it. The translation cache is emptied, and flushes that
     /// were under way are begun again.
     ///
     /// # Errors
@@ -137,6 +138,8 @@ impl<M> Ipmmu<M> {
     pub fn restore(&self, saved: &IpmmuState) -> Result<(), RestoreError> {
         let mut registers = self.shared.registers();
         registers.restore(&self.shared.features, saved)?;
+        // First what accesses meet from now on, then what is cached, then the grace periods: as in a flush of the
+        // guest's.
         for instance in 0..registers.instances.len() {
             for utlb in 0..registers.instances[instance].utlbs.len() {
                 self.attach(&registers, instance, utlb);
@@ -180,8 +183,9 @@ impl<M> Ipmmu<M> {
         }
     }
 
-    /// As [`Ipmmu::attach`], of all uTLBs that `context` of `instance` concerns.
+    /// Does what [`Ipmmu::attach`] does, for all uTLBs that `context` of `instance` concerns.
     pub(super) fn attach_users(&self, registers: &Registers, instance: usize, context: usize) {
+        // The root's IMCTR decides for the leaves too.
         let concerned = if instance == 0 {
             0..registers.instances.len()
         } else {

@@ -7,7 +7,7 @@ use std::fmt;
 /// Called with the registers locked, on the thread of the vCPU or of the device: an observer must not access the
 /// IPMMU. Single accesses and the translation cache are told by [`Observer`](crate::Observer).
 pub trait IpmmuObserver: Send + Sync {
-    /// `event` has just happened to the instance of this name.
+    /// Sees `event`, which has just happened to the instance of this name.
     fn event(&self, instance: &str, event: &IpmmuEvent);
 }
 

@@ -25,7 +25,7 @@ pub struct Instance<M = GuestMemoryMmap<()>> {
 }
 
 impl<M> Ipmmu<M> {
-    /// An instance, in the order of the configuration.
+    /// Returns the instance of this number, in the order of the configuration.
     pub fn instance(&self, number: usize) -> Option<Instance<M>> {
         (number < self.shared.names.len()).then(|| Instance {
             ipmmu: self.clone(),
@@ -33,7 +33,7 @@ impl<M> Ipmmu<M> {
         })
     }
 
-    /// All instances, in the order of the configuration.
+    /// Returns all instances, in the order of the configuration.
     pub fn instances(&self) -> impl Iterator<Item = Instance<M>> {
         (0..self.shared.names.len()).filter_map(|number| self.instance(number))
     }
@@ -55,30 +55,30 @@ impl<M> fmt::Debug for Instance<M> {
 }
 
 impl<M> Instance<M> {
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.ipmmu.shared.names[self.number]
     }
 
-    /// Whether its contexts translate: true but for leaves.
+    /// Returns whether it is the root, or the only instance: the one whose contexts translate.
     pub fn is_root(&self) -> bool {
         self.number == 0
     }
 
-    /// How many uTLBs it has.
+    /// Returns the number of its uTLBs.
     pub fn utlbs(&self) -> usize {
         self.ipmmu.shared.registers().instances[self.number]
             .utlbs
             .len()
     }
 
-    /// The memory that bus masters on a uTLB see; `None` if there is no such uTLB.
+    /// Returns the memory that bus masters on a uTLB see; `None` if there is no such uTLB.
     pub fn space(&self, utlb: usize) -> Option<DmaSpace<M>> {
         self.endpoint(utlb)
             .map(|endpoint| self.ipmmu.unit.space(endpoint))
     }
 
-    /// The endpoint that a uTLB is for observers of the translation path; `None` if there is no such uTLB.
+    /// Returns the endpoint that observers of the translation path see for a uTLB; `None` if there is no such uTLB.
     pub fn endpoint(&self, utlb: usize) -> Option<EndpointId> {
         (utlb < self.utlbs()).then(|| self.ipmmu.shared.endpoint(self.number, utlb))
     }
@@ -86,6 +86,7 @@ impl<M> Instance<M> {
     /// Reads `data` at `offset` in the window. Registers are words; any part of them may be read, and several.
     #[expect(clippy::cast_possible_truncation, reason = "it is below 4")]
     pub fn read(&self, offset: u64, data: &mut [u8]) {
+        // A word is read once, whatever part of it is wanted: each read of IMCTR counts as a look at a flush.
         let mut word = None;
         for (n, byte) in data.iter_mut().enumerate() {
             let at = offset.wrapping_add(n as u64);
@@ -118,6 +119,7 @@ impl<M> Instance<M> {
         }
     }
 
+    /// Returns the register at `offset` in the window, if one is modelled there.
     fn decode(&self, registers: &Registers, offset: u64) -> Option<Register> {
         let utlbs = registers.instances[self.number].utlbs.len();
         decode(&self.ipmmu.shared.features, utlbs, offset)
@@ -127,7 +129,7 @@ impl<M> Instance<M> {
         self.ipmmu.shared.injected.as_ref()
     }
 
-    /// Which register the guest accesses, if faults are put in.
+    /// Returns the injector and the register access it is asked about, if faults can be injected.
     fn faulty<'s>(&'s self, offset: u64, value: u32) -> Option<(&'s Injected, RegisterAccess<'s>)> {
         let injected = self.injected()?;
         let register = self.decode(&self.ipmmu.shared.registers(), offset)?;
@@ -139,6 +141,7 @@ impl<M> Instance<M> {
         Some((injected, access))
     }
 
+    // Read even if a fault replaces the value: the read itself has effects, such as polling a flush.
     fn read_word(&self, offset: u64) -> u32 {
         let value = self.read_true_word(offset);
         self.faulty(offset, value)
@@ -186,11 +189,13 @@ impl<M> Instance<M> {
         loop {
             let mut registers = shared.registers();
             let context = &mut registers.instances[self.number].contexts[number];
+            // An injected fault holds the flush back. There is no waiting for it, as each read of the guest counts.
             if context.held.is_some() && context.is_held() {
                 return context.state.imctr;
             }
             let completed = context.poll_flush();
             let (value, flushing) = (context.state.imctr, context.flush.is_some());
+            // Told under the lock, so that observers see events in the order of the register's changes.
             if completed {
                 shared.tell(self.number, IpmmuEvent::FlushComplete { context: number });
             }
@@ -198,6 +203,7 @@ impl<M> Instance<M> {
                 return value;
             }
             drop(registers);
+            // In this time the device's thread can finish the access that the flush waits for.
             patience -= 1;
             std::thread::yield_now();
         }
@@ -277,12 +283,14 @@ impl<M> Instance<M> {
                 IpmmuEvent::ContextDisabled { context }
             };
             shared.tell(self.number, event);
+            // Attachments have changed before the grace period begins, which so covers accesses by the old ones too.
             self.ipmmu.attach_users(registers, self.number, number);
         }
         if new.flush() {
             shared.tell(self.number, IpmmuEvent::ContextFlush { context });
             let fault = self.injected().and_then(|injected| {
                 injected.injector.flush(&Flush {
+                    // An ignored flush has no effect; the guest is told that it is complete.
                     instance: self.name(),
                     context,
                 })
@@ -294,6 +302,7 @@ impl<M> Instance<M> {
             context.held = fault.filter(|fault| *fault != FlushFault::Ignored);
             // It ends no earlier than one that it takes the place of.
             context.flush = Some(unit.begin_grace_period());
+            // Often nobody is pinned: then the guest sees the flush complete at its first look.
             context.poll_flush();
         }
         shared.update_interrupt(registers);
@@ -336,11 +345,10 @@ impl<M> Instance<M> {
         }
     }
 
-    /// Has the hardware show a status out of nowhere: IMSTR and the error address of a context become these, whatever
-    /// they were, and the interrupt follows if the status has a flag that raises it. A context that is not there is
-    /// ignored.
+    /// Makes a context show a status without a cause: IMSTR and the error address become these, whatever they were, and
+    /// the interrupt follows if the status has a flag that raises it. A context that does not exist is ignored.
     ///
-    /// For faults that are put in: hardware says such things when it is broken.
+    /// For injected faults: broken hardware does this.
     #[expect(clippy::cast_possible_truncation, reason = "IMELAR is the low half")]
     pub fn record_status(&self, context: usize, status: u32, iova: u64) {
         let shared = &self.ipmmu.shared;

@@ -7,7 +7,7 @@ use crate::fault::Access;
 use crate::walk::{GuestTables, Level, Regime, TableReader, walk};
 
 impl<M: GuestMemoryBackend> Shared<M> {
-    /// See [`Ipmmu::mappings`](super::Ipmmu::mappings).
+    /// Counts what the guest's tables map: see [`Ipmmu::mappings`](super::Ipmmu::mappings).
     pub(super) fn mappings(&self) -> u64 {
         let registers = self.registers();
         let enabled = registers
@@ -17,6 +17,7 @@ impl<M: GuestMemoryBackend> Shared<M> {
         let regimes: Vec<Regime> = enabled
             .filter_map(|context| context.state.regime(&self.features).ok())
             .collect();
+        // Bus masters and vCPUs need the registers; walking all tables takes long.
         drop(registers);
         let tables = GuestTables(&*self.memory);
         regimes.iter().map(|regime| count(&tables, regime)).sum()
@@ -26,8 +27,9 @@ impl<M: GuestMemoryBackend> Shared<M> {
 /// Log2 of the bytes of the smallest region (IMTTBCR.TSZ0 and TSZ1 have three bits): one begins at no other address.
 const SMALLEST_REGION: u8 = 25;
 
-/// The number of pages and blocks that `regime` maps in the 32-bit space: at most one walk for each page, and one for
-/// each larger block or part of a hole.
+/// Counts the pages and blocks that `regime` maps in the 32-bit space: at most one walk for each page, and one for each
+/// larger block or part of a hole.
+// Each turn skips what one descriptor, or its absence, decides.
 fn count(tables: &impl TableReader, regime: &Regime) -> u64 {
     let mut count = 0;
     let mut iova = 0;

@@ -18,7 +18,7 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// The guest looks whether the flush is complete; whether a fault says that it is not.
+    /// Counts down a late flush at a look of the guest; returns whether a fault keeps the flush from being complete.
     pub(super) fn is_held(&mut self) -> bool {
         self.held = match self.held {
             Some(FlushFault::Late(polls @ 1..)) => Some(FlushFault::Late(polls - 1)),
@@ -28,7 +28,7 @@ impl Context {
         self.held.is_some()
     }
 
-    /// Looks whether the flush that is under way is complete; whether it has just become so.
+    /// Updates the flush that is under way; returns whether it has just become complete.
     pub(super) fn poll_flush(&mut self) -> bool {
         let done = self.held.is_none() && self.flush.as_mut().is_some_and(GracePeriod::is_over);
         if done {
@@ -50,7 +50,7 @@ pub(super) struct Utlb {
 }
 
 impl Utlb {
-    /// Looks whether the flush that is under way is complete.
+    /// Updates the flush that is under way.
     pub(super) fn poll_flush(&mut self) {
         if self.flush.as_mut().is_some_and(GracePeriod::is_over) {
             self.flush = None;
@@ -91,7 +91,7 @@ pub(super) struct InstanceRegisters {
 }
 
 impl InstanceRegisters {
-    /// Out of reset: everything is 0, all uTLBs are disabled.
+    /// Creates the registers out of reset: everything is 0, all uTLBs are disabled.
     pub(super) fn new(features: &Features, utlbs: usize) -> Self {
         Self {
             contexts: (0..features.contexts).map(|_| Context::default()).collect(),
@@ -100,6 +100,7 @@ impl InstanceRegisters {
         }
     }
 
+    // Grace periods are not saved; FLUSH in a control register says that one is to be begun again.
     fn save(&self) -> InstanceState {
         let Self {
             contexts,
@@ -125,7 +126,7 @@ impl InstanceRegisters {
         }
     }
 
-    /// Takes over a state of the right shape. Flushes are left to be begun again.
+    /// Restores a state of the right shape. Flushes are left to be begun again.
     fn restore(&mut self, features: &Features, saved: &InstanceState) {
         let InstanceState {
             contexts,
@@ -159,13 +160,13 @@ pub(super) struct Registers {
 }
 
 impl Registers {
-    /// The contexts that translate: the root's, or the only instance's.
+    /// Returns the contexts that translate: the root's, or the only instance's.
     pub(super) fn root(&self) -> &[Context] {
         &self.instances[0].contexts
     }
 
-    /// Whether accesses of uTLBs of `instance` on `context` are translated: the root's IMCTR.MMUEN must be set and,
-    /// of a leaf, its own too (6.1 writes IMCTR to both, `ipmmu_ctx_write_all`; that both count is a choice).
+    /// Returns whether accesses of uTLBs of `instance` on `context` are translated: the root's IMCTR.MMUEN must be set
+    /// and, of a leaf, its own too (6.1 writes IMCTR to both, `ipmmu_ctx_write_all`; that both count is a choice).
     pub(super) fn translates(&self, instance: usize, context: usize) -> bool {
         let enabled = |instance: usize| {
             let control: Imctr = self.instances[instance].contexts[context].state.imctr();
@@ -185,7 +186,7 @@ impl Registers {
         }
     }
 
-    /// Takes over `saved`, as far as registers can hold it, or nothing of it.
+    /// Restores `saved`, as far as registers can hold it, or nothing of it.
     pub(super) fn restore(
         &mut self,
         features: &Features,
@@ -195,6 +196,7 @@ impl Registers {
         if *version != IpmmuState::VERSION {
             return Err(RestoreError::Version(*version));
         }
+        // All shapes are checked before the first change.
         check_shape("instances", instances.len(), self.instances.len())?;
         for (mine, saved) in self.instances.iter().zip(instances) {
             check_shape("contexts", saved.contexts.len(), mine.contexts.len())?;
@@ -220,7 +222,7 @@ fn check_shape(what: &'static str, found: usize, expected: usize) -> Result<(), 
 }
 
 impl UtlbState {
-    /// What of a saved state the registers can hold.
+    /// Returns what the registers can hold of a saved state.
     fn sane(self) -> Self {
         let Self { imuctr, imuasid } = self;
         Self {
@@ -230,8 +232,8 @@ impl UtlbState {
     }
 }
 
-/// Bits that IMUCTR has. FIXADDEN and FIXADD are left out: no published manual says what they do,
-/// so nothing is promised.
+/// Returns the bits that IMUCTR has. FIXADDEN and FIXADD are left out: no published manual says what they do, so
+/// nothing is promised.
 pub(super) fn imuctr_mask() -> u32 {
     Imuctr::new()
         .with_mmuen(true)

@@ -27,12 +27,13 @@ pub(super) struct Shared<M> {
     pub(super) registers: Mutex<Registers>,
     pub(super) interrupt: Box<dyn InterruptLine>,
     pub(super) observers: Observers,
-    /// Faults that are put in, if any may be.
+    /// The injector and its buffer, if faults can be injected.
     pub(super) injected: Option<Injected>,
 }
 
 impl<M> Shared<M> {
     pub(super) fn registers(&self) -> MutexGuard<'_, Registers> {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         self.registers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -50,6 +51,7 @@ impl<M> Shared<M> {
             .root()
             .iter()
             .any(|context| context.state.interrupts());
+        // Set under the lock, so that levels come in the order in which they changed.
         if registers.level != level {
             registers.level = level;
             self.interrupt.set_level(level);
@@ -64,7 +66,7 @@ impl<M> Shared<M> {
         EndpointId(self.first_endpoints[instance] + utlb as u32)
     }
 
-    /// The instance that an endpoint is a uTLB of.
+    /// Returns the instance that an endpoint is a uTLB of.
     fn instance_of(&self, EndpointId(endpoint): EndpointId) -> usize {
         let after = self
             .first_endpoints
@@ -83,6 +85,7 @@ impl<M> Shared<M> {
     where
         M: GuestMemoryBackend,
     {
+        // Copied, so that the walk, which reads guest memory, holds no lock.
         let state = {
             let registers = self.registers();
             registers.root().get(context as usize).map(|c| c.state)
@@ -93,6 +96,7 @@ impl<M> Shared<M> {
         };
         let regime = state.ok_or(blocked)?.regime(&self.features)?;
         let walked = walk(tables, &regime, iova, access)?;
+        // At most 34 bits: 16 blocks of 1 GiB.
         let within = (1u64 << walked.size_log2) - 1;
         Ok(Mapping {
             first: iova & !within,
@@ -106,7 +110,7 @@ impl<M> Shared<M> {
         })
     }
 
-    /// Counts and tells of an access to what is not modelled: `event` makes one of the count.
+    /// Counts an access to what is not modelled, and tells of it: `event` makes one of the count.
     pub(super) fn unimplemented(&self, instance: usize, event: impl FnOnce(u64) -> IpmmuEvent) {
         let mut registers = self.registers();
         let count = &mut registers.instances[instance].unimplemented;

@@ -19,11 +19,13 @@ pub(super) struct Chain {
     writable: Vec<Segment>,
 }
 
+// Descriptors have 32-bit lengths and are few, so the sum does not overflow.
 fn total(segments: &[Segment]) -> u64 {
     segments.iter().map(|s| u64::from(s.len)).sum()
 }
 
-/// Calls `each` with the pieces of `length` bytes from `offset` on; false if there are not as many, or it is.
+/// Calls `each` with the pieces of `length` bytes from `offset` on; returns false if there are fewer bytes, or if
+/// `each` returns false.
 #[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
 fn pieces(
     segments: &[Segment],
@@ -41,6 +43,7 @@ fn pieces(
             skip -= len;
             continue;
         }
+        // A descriptor that reaches beyond the address space is out of reach; its addresses do not wrap.
         let Some(addr) = segment.addr.checked_add(skip) else {
             return false;
         };
@@ -55,8 +58,8 @@ fn pieces(
 }
 
 impl Chain {
-    /// Takes the descriptors of a chain, in place of those of the last one. False if there are more than `max` of
-    /// them, or one that is readable comes after one that is writable (2.7.4.2).
+    /// Takes the descriptors of a chain, in place of those of the last one. Returns false if there are more than `max`
+    /// of them, or one that is readable comes after one that is writable (2.7.4.2).
     pub fn take<M>(&mut self, chain: DescriptorChain<M>, max: usize) -> bool
     where
         M: Deref<Target: GuestMemory>,
@@ -64,6 +67,7 @@ impl Chain {
         self.readable.clear();
         self.writable.clear();
         for (count, descriptor) in chain.enumerate() {
+            // A loop in the chain ends here too.
             if count == max {
                 return false;
             }
@@ -85,7 +89,8 @@ impl Chain {
         true
     }
 
-    /// Reads what the driver wrote, as far as it fits in `bytes`: how much it is, or none if memory is out of reach.
+    /// Reads what the driver wrote, as far as it fits in `bytes`. Returns the number of bytes, or `None` if memory is
+    /// out of reach.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "it is at most the length of `bytes`"
@@ -96,18 +101,18 @@ impl Chain {
         pieces(&self.readable, 0, length, read).then_some(length)
     }
 
-    /// The number of bytes that the device may write.
+    /// Returns the number of bytes that the device may write.
     pub fn writable(&self) -> u64 {
         total(&self.writable)
     }
 
-    /// Writes `bytes` at `offset`; whether all could be.
+    /// Writes `bytes` at `offset`; returns whether all could be written.
     pub fn write(&self, mem: &impl GuestMemory, offset: u64, bytes: &[u8]) -> bool {
         let write = |range, addr| mem.write_slice(&bytes[range], addr).is_ok();
         pieces(&self.writable, offset, bytes.len(), write)
     }
 
-    /// Where the four writable bytes at `offset` are.
+    /// Returns the place of the four writable bytes at `offset`.
     #[expect(clippy::cast_possible_truncation, reason = "it is a part of 4 bytes")]
     pub fn place(&self, offset: u64) -> Option<Place> {
         let mut place = Place::default();
@@ -129,7 +134,7 @@ impl Chain {
 pub(super) struct Place(pub [Segment; 4]);
 
 impl Place {
-    /// Writes them; whether all could be.
+    /// Writes the four bytes; returns whether all could be written.
     pub fn write(&self, mem: &impl GuestMemory, bytes: [u8; 4]) -> bool {
         pieces(&self.0, 0, 4, |range, addr| {
             mem.write_slice(&bytes[range], addr).is_ok()

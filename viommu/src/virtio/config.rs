@@ -51,7 +51,7 @@ pub struct EndpointConfig {
 }
 
 impl EndpointConfig {
-    /// An endpoint without reserved regions.
+    /// Creates an endpoint without reserved regions.
     pub fn new(id: u32) -> Self {
         Self {
             id,
@@ -83,15 +83,15 @@ pub struct VirtioIommuConfig {
     pub mmio: bool,
     /// Most mappings of all domains together.
     pub max_mappings: usize,
-    /// The translation cache. There is none where faults are put in.
+    /// The translation cache. There is none where faults can be injected.
     pub cache: CacheConfig,
-    /// Faults that are put in.
+    /// Faults that are injected.
     pub faults: Faults,
 }
 
 impl VirtioIommuConfig {
-    /// A device with every feature that newer devices should have, a granule of 4 KiB, and these endpoints, which are
-    /// not translated until they are attached.
+    /// Creates the configuration of a device with every feature that newer devices should have, a granule of 4 KiB, and
+    /// these endpoints, which are not translated until they are attached.
     pub fn new(endpoints: impl IntoIterator<Item = EndpointConfig>) -> Self {
         Self {
             endpoints: endpoints.into_iter().collect(),
@@ -109,7 +109,7 @@ impl VirtioIommuConfig {
         }
     }
 
-    /// The features that are offered: see [`feature`].
+    /// Returns the features that are offered: see [`feature`].
     pub fn features(&self) -> u64 {
         let offer = |offered, bit| if offered { bit } else { 0 };
         offer(self.input_range.is_some(), feature::INPUT_RANGE)
@@ -121,7 +121,7 @@ impl VirtioIommuConfig {
             | offer(self.mmio, feature::MMIO)
     }
 
-    /// The configuration space. Fields of features that are not offered are 0.
+    /// Returns the configuration space. Fields of features that are not offered are 0.
     pub(super) fn space(&self, bypass: bool) -> [u8; CONFIG_SIZE] {
         let mut space = [0; CONFIG_SIZE];
         let mut put = |at: usize, bytes: &[u8]| space[at..at + bytes.len()].copy_from_slice(bytes);
@@ -193,6 +193,7 @@ impl VirtioIommuConfig {
         if reserved.iter().filter(msi).count() > 1 {
             return Err(ConfigError::TwoMsi(id));
         }
+        // Without PROBE nothing is listed, and the limit is only one of size.
         let room = self.probe_size.unwrap_or(MAX_PROBE_SIZE) as usize;
         if reserved.len() * property::RESV_MEM_SIZE > room {
             return Err(ConfigError::ReservedCount { id, room });
@@ -251,7 +252,7 @@ pub enum ConfigError {
 /// Called on the thread of the device whose access faulted, which may be pinned: it must hand over (write to an
 /// eventfd, say) and not serve the queue itself, nor wait.
 pub trait ReportsWaiting: Send + Sync {
-    /// A report was added.
+    /// Learns that a report was added.
     fn reports_waiting(&self);
 }
 
@@ -282,7 +283,7 @@ pub struct Exchange<'a> {
 ///
 /// Called on the thread that processes requests, with no lock held.
 pub trait RequestObserver: Send + Sync {
-    /// A request was executed.
+    /// Sees a request that was executed.
     fn executed(&self, exchange: &Exchange<'_>);
 }
 

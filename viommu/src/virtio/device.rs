@@ -43,7 +43,7 @@ impl<M> fmt::Debug for VirtioIommu<M> {
 pub struct DomainNames(Arc<Shared>);
 
 impl DomainNames {
-    /// The driver's number of a domain of the translation path; none if there is no such domain any more.
+    /// Returns the driver's number of a domain of the translation path; none if there is no such domain any more.
     pub fn number(&self, domain: DomainId) -> Option<u32> {
         self.0.domains().number(domain)
     }
@@ -66,7 +66,7 @@ pub struct FeatureError {
 }
 
 impl<M: StableHostMemory> VirtioIommu<M> {
-    /// A device out of reset over the guest's `memory`.
+    /// Creates a device out of reset over the guest's `memory`.
     ///
     /// # Errors
     /// If there is no such device.
@@ -97,7 +97,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         } = observers;
         let mut cache = config.cache.clone();
         if config.faults.any() {
-            // Every translation is a point at which a fault can be put in.
+            // Every translation is a point at which a fault can be injected.
             cache.entries = 0;
         }
         let unit = TranslationUnit::with_cache(memory, model, &unit, &cache, translation);
@@ -111,7 +111,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     }
 }
 
-/// An endpoint that bypasses the device reaches what is at its reserved regions. So nothing may be there.
+/// Checks that no reserved region is RAM where endpoints can bypass the device: they would reach what is there.
 fn check_reserved_against_ram(
     config: &VirtioIommuConfig,
     memory: &impl GuestMemoryBackend,
@@ -133,7 +133,7 @@ fn check_reserved_against_ram(
 }
 
 impl<M> VirtioIommu<M> {
-    /// What a bus master sees that is the endpoint of this number.
+    /// Returns the memory that the endpoint of this number sees; `None` if there is no such endpoint.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "endpoints have different 32-bit numbers"
@@ -143,28 +143,28 @@ impl<M> VirtioIommu<M> {
         Some(self.unit.space(EndpointId(position as u32)))
     }
 
-    /// The translation path: for its counters.
+    /// Returns the translation path: for its counters.
     pub fn unit(&self) -> &Arc<TranslationUnit<M>> {
         &self.unit
     }
 
-    /// What it is made of.
+    /// Returns its configuration.
     pub fn config(&self) -> &VirtioIommuConfig {
         &self.config
     }
 
-    /// The device-specific features that are offered: see [`feature`].
+    /// Returns the device-specific features that are offered: see [`feature`].
     pub fn offered_features(&self) -> u64 {
         self.config.features()
     }
 
-    /// The configuration space.
+    /// Returns the configuration space.
     pub fn config_space(&self) -> [u8; CONFIG_SIZE] {
         self.config.space(self.shared.domains().bypass)
     }
 
-    /// The driver writes to the configuration space. The only field that it can change is `bypass`, to 0 or 1, when
-    /// BYPASS_CONFIG is negotiated; all else is ignored. The change concerns accesses that begin after it.
+    /// Writes to the configuration space, as the driver does. The only field that it can change is `bypass`, to 0 or 1,
+    /// when BYPASS_CONFIG is negotiated; all else is ignored. The change concerns accesses that begin after it.
     pub fn write_config(&mut self, offset: u64, data: &[u8]) {
         let Some(at) = (config::BYPASS as u64).checked_sub(offset) else {
             return;
@@ -175,12 +175,14 @@ impl<M> VirtioIommu<M> {
         let mut domains = self.shared.domains_mut();
         if domains.features & feature::BYPASS_CONFIG != 0 {
             domains.bypass = *value == 1;
+            // `attach_all` takes the lock itself.
             drop(domains);
             self.attach_all();
         }
     }
 
-    /// The driver has accepted these features; bits from 24 on, which belong to the transport, are ignored.
+    /// Takes note that the driver has accepted these features; bits from 24 on, which belong to the transport, are
+    /// ignored.
     ///
     /// To be called when the transport accepts FEATURES_OK, or at the latest with DRIVER_OK.
     ///
@@ -197,60 +199,65 @@ impl<M> VirtioIommu<M> {
         Ok(())
     }
 
-    /// The device is reset: everything is detached, all domains are gone, and nobody is answered any more. The field
+    /// Resets the device: everything is detached, all domains are gone, and nobody is answered any more. The field
     /// `bypass` stays as it is.
     ///
     /// Accesses that are under way may go on for a moment; the next batch of requests waits for them.
+    // Answers first: a chain of the old queue must not be written any more.
     pub fn reset(&mut self) {
         self.batch.answers.clear();
         self.batch.pending = false;
         let (given_up, gone) = self.shared.domains_mut().reset();
+        // First what endpoints meet, then what is cached, then the grace period that covers both.
         self.attach_all();
         for slot in &given_up {
             self.batch.invalidate(*slot, 0, u64::MAX);
         }
+        // Given out again only after the grace period: an access under way may still ask by these numbers.
         self.batch.freed.extend(given_up);
         self.batch.changed = true;
         self.batch.seal(&self.unit, self.shared.injected.as_ref());
         self.shared.reports().waiting.clear();
+        // Last and without a lock, as freeing many mappings takes time.
         drop(gone);
     }
 
-    /// The whole machine is reset: as [`VirtioIommu::reset`], and the field `bypass` is what it was at first.
+    /// Resets the device with the whole machine: as [`VirtioIommu::reset`], but the field `bypass` becomes what it was
+    /// at first.
     pub fn system_reset(&mut self) {
         self.shared.domains_mut().bypass = self.config.bypass_config.unwrap_or(false);
         self.reset();
     }
 
-    /// What happened to fault reports.
+    /// Returns what happened to fault reports.
     pub fn report_counters(&self) -> ReportCounters {
         self.shared.reports().counters
     }
 
-    /// Fault reports that wait for buffers.
+    /// Returns the number of fault reports that wait for buffers.
     pub fn waiting_reports(&self) -> usize {
         self.shared.reports().waiting.len()
     }
 
-    /// The number of mappings in all domains.
+    /// Returns the number of mappings in all domains.
     pub fn mappings(&self) -> usize {
         self.shared.domains().mapping_count()
     }
 
-    /// The numbers of domains that exist, in ascending order.
+    /// Returns the numbers of domains that exist, in ascending order.
     pub fn domains(&self) -> Vec<u32> {
         let domains = self.shared.domains();
         domains.domains().map(|domain| domain.id).collect()
     }
 
-    /// The number of the domain that an endpoint is attached to.
+    /// Returns the number of the domain that an endpoint is attached to.
     pub fn domain_of(&self, endpoint: u32) -> Option<u32> {
         let domains = self.shared.domains();
         let endpoint = &domains.endpoints()[domains.endpoint(endpoint)?];
         domains.domain_of(endpoint).map(|domain| domain.id)
     }
 
-    /// Tells the driver's numbers of domains.
+    /// Returns a handle that tells the driver's numbers of domains.
     pub fn domain_names(&self) -> DomainNames {
         DomainNames(Arc::clone(&self.shared))
     }
@@ -260,6 +267,7 @@ impl<M> VirtioIommu<M> {
         let domains = self.shared.domains();
         let count = domains.endpoints().len();
         let wanted: Vec<_> = (0..count).map(|n| domains.attachment_of(n)).collect();
+        // Attaching tells observers, who may ask for names of domains.
         drop(domains);
         for (n, to) in (0..).zip(wanted) {
             if self.unit.attachment(EndpointId(n)) != to {

@@ -101,7 +101,7 @@ pub(super) struct Domains {
 }
 
 impl Domains {
-    /// As out of reset.
+    /// Creates the state out of reset.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "there are few more slots than endpoints"
@@ -120,6 +120,7 @@ impl Domains {
         let ids = config.endpoints.iter().map(|endpoint| endpoint.id);
         Self {
             limits: Limits {
+                // The lowest bit is the granule: one less has all bits below it set.
                 granule_mask: (config.page_size_mask & config.page_size_mask.wrapping_neg())
                     .wrapping_sub(1),
                 input_range: config.input_range.unwrap_or((0, u64::MAX)),
@@ -133,17 +134,18 @@ impl Domains {
             endpoints_by_id: ids.zip(0..).collect(),
             slots: (0..slots).map(|_| None).collect(),
             slots_by_id: BTreeMap::new(),
+            // Popped from the end: the lowest slot first.
             free: (0..slots as u32).rev().collect(),
             mappings: 0,
         }
     }
 
-    /// How many slots a device of this configuration has.
+    /// Returns the number of slots of a device of this configuration.
     pub fn slots(config: &VirtioIommuConfig) -> usize {
         config.endpoints.len() + SPARE_SLOTS
     }
 
-    /// What endpoints meet that are attached to nothing.
+    /// Returns the attachment of endpoints that are attached to nothing.
     pub fn unattached(&self) -> Attachment {
         // 5.13.6: BYPASS_CONFIG counts if offered, BYPASS if negotiated.
         let bypass = if self.offered & feature::BYPASS_CONFIG != 0 {
@@ -162,30 +164,30 @@ impl Domains {
         &self.endpoints
     }
 
-    /// The position of the endpoint of this number.
+    /// Returns the position of the endpoint of this number.
     pub fn endpoint(&self, id: u32) -> Option<usize> {
         self.endpoints_by_id.get(&id).copied()
     }
 
-    /// Domains by ascending number.
+    /// Returns the domains by ascending number.
     pub fn domains(&self) -> impl Iterator<Item = &Domain> {
         let slots = self.slots_by_id.values();
         slots.filter_map(|slot| self.slots.get(*slot as usize)?.as_ref())
     }
 
-    /// Domains by ascending number, each with its slot.
+    /// Returns the domains by ascending number, each with its slot.
     pub fn slots_in_use(&self) -> impl Iterator<Item = (u32, &Domain)> {
         let slots = self.slots_by_id.values().copied();
         slots.filter_map(|slot| Some((slot, self.slots.get(slot as usize)?.as_ref()?)))
     }
 
-    /// Slots that a new domain may have, the next one last.
+    /// Returns the slots that a new domain may have, the next one last.
     pub fn free(&self) -> impl Iterator<Item = u32> + '_ {
         self.free.iter().copied()
     }
 
-    /// Moves each domain, by its number, to a slot, and lets `free` be the slots that are free.
-    /// None, and nothing useful left, unless that is each slot once.
+    /// Moves each domain, by its number, to a slot, and lets `free` be the slots that are free. Returns `None`, and
+    /// leaves nothing useful, unless that is each slot once.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "there are few more slots than endpoints"
@@ -213,28 +215,28 @@ impl Domains {
         Some(())
     }
 
-    /// The domain that an endpoint is attached to.
+    /// Returns the domain that an endpoint is attached to.
     pub fn domain_of(&self, endpoint: &Endpoint) -> Option<&Domain> {
         self.slots.get(endpoint.slot? as usize)?.as_ref()
     }
 
-    /// The number of the domain in a slot.
+    /// Returns the number of the domain in a slot.
     pub fn number(&self, DomainId(slot): DomainId) -> Option<u32> {
         let domain = self.slots.get(slot as usize)?.as_ref()?;
         Some(domain.id)
     }
 
-    /// Mappings of all domains.
+    /// Returns the number of mappings of all domains.
     pub fn mapping_count(&self) -> usize {
         self.mappings
     }
 
-    /// Makes slots that were given up free: nobody uses them any more.
+    /// Makes slots that were given up free again: nobody uses them any more.
     pub fn reuse(&mut self, slots: &mut Vec<u32>) {
         self.free.append(slots);
     }
 
-    /// What the translation path asks.
+    /// Answers the translation path: see [`Model::translate`](crate::Model::translate).
     pub fn translate(
         &self,
         EndpointId(endpoint): EndpointId,
@@ -270,12 +272,12 @@ impl Domains {
         }
     }
 
-    /// What an endpoint, by position, meets.
+    /// Returns the attachment of an endpoint, by its position.
     pub fn attachment_of(&self, endpoint: usize) -> Attachment {
         self.attachment(self.endpoints.get(endpoint).and_then(|e| e.slot))
     }
 
-    /// The slot and the mappings of a domain for MAP and UNMAP.
+    /// Returns the slot and the domain that MAP or UNMAP names, which must have mappings.
     fn translated(&mut self, id: u32) -> Result<(u32, &mut Domain), Status> {
         let slot = *self.slots_by_id.get(&id).ok_or(Status::NoEnt)?;
         let domain = self.slots[slot as usize].as_mut().ok_or(Status::NoEnt)?;
@@ -288,7 +290,7 @@ impl Domains {
 
 /// Requests.
 impl Domains {
-    /// ATTACH (5.13.6.3).
+    /// Executes ATTACH (5.13.6.3).
     #[expect(
         clippy::cast_possible_truncation,
         reason = "endpoints have different 32-bit numbers"
@@ -316,10 +318,12 @@ impl Domains {
         let bypass = flags & attach_flag::BYPASS != 0;
         let existing = self.slots_by_id.get(&id).copied();
         if let Some(slot) = existing {
+            // Cannot happen: a number is known as long as its domain exists.
             let domain = self.slots[slot as usize].as_ref().ok_or(Status::DevErr)?;
             if domain.mappings.is_none() != bypass {
                 return Err(Status::Inval.into());
             }
+            // Attached to it already: nothing changes.
             if self.endpoints[endpoint].slot == existing {
                 return Ok(Effects::default());
             }
@@ -331,17 +335,19 @@ impl Domains {
                 return Err(Status::Unsupp.into());
             }
         }
+        // The last step that can be refused; it comes before the endpoint leaves its old domain.
         let slot = match existing {
             Some(slot) => slot,
             None => self.create(id, bypass)?,
         };
+        // Attaching to another domain detaches from the first.
         let mut effects = self.leave(endpoint);
         self.join(endpoint, slot);
         effects.attach = Some((EndpointId(endpoint as u32), self.attachment(Some(slot))));
         Ok(effects)
     }
 
-    /// DETACH (5.13.6.4).
+    /// Executes DETACH (5.13.6.4).
     #[expect(
         clippy::cast_possible_truncation,
         reason = "endpoints have different 32-bit numbers"
@@ -357,7 +363,7 @@ impl Domains {
         Ok(effects)
     }
 
-    /// MAP (5.13.6.5).
+    /// Executes MAP (5.13.6.5).
     pub fn map(
         &mut self,
         id: u32,
@@ -374,17 +380,21 @@ impl Domains {
         if flags & !(map_flag::READ | map_flag::WRITE | mmio) != 0 {
             return Err(Status::Inval.into());
         }
+        // Read before the domain is borrowed; refused last, so that a wrong request is told what is wrong with it.
         let limits = self.limits;
         let full = self.mappings >= limits.max_mappings;
         let (_, domain) = self.translated(id)?;
         if first > last {
             return Err(Status::Inval.into());
         }
+        // `last + 1` wraps to 0 for the last byte of the address space, which is aligned.
         let aligned = (first | address | last.wrapping_add(1)) & limits.granule_mask == 0;
         let within = first >= limits.input_range.0 && last <= limits.input_range.1;
         if !aligned || !within || address.checked_add(last - first).is_none() {
             return Err(Status::Range.into());
         }
+        // Reserved regions of one endpoint do not overlap, those of several endpoints may: all that begin below are
+        // looked at.
         let mut below = domain.reserved.range(..=(last, u64::MAX)).rev();
         if below.any(|((_, end), _)| *end >= first) {
             return Err(Status::Inval.into());
@@ -406,12 +416,13 @@ impl Domains {
         Ok(())
     }
 
-    /// UNMAP (5.13.6.6).
+    /// Executes UNMAP (5.13.6.6).
     pub fn unmap(&mut self, id: u32, first: u64, last: u64) -> Result<Effects, Refusal> {
         let (slot, domain) = self.translated(id)?;
         if first > last {
             return Err(Status::Inval.into());
         }
+        // A range that cuts a mapping in two is refused as a whole (5.13.6.6).
         let mappings = domain.mappings.as_mut().ok_or(Status::Inval)?;
         let removed = mappings.remove(first, last).map_err(|_| Status::Range)?;
         self.mappings -= removed.count;
@@ -422,7 +433,7 @@ impl Domains {
         })
     }
 
-    /// Detaches everything and forgets what was negotiated: the slots that were given up, and all mappings.
+    /// Detaches everything and forgets what was negotiated. Returns the slots that were given up, and all mappings.
     pub fn reset(&mut self) -> (Vec<u32>, Vec<Mappings>) {
         self.features = 0;
         self.mappings = 0;
@@ -443,8 +454,9 @@ impl Domains {
 
 /// Parts of requests.
 impl Domains {
-    /// Makes a domain without endpoints.
+    /// Creates a domain without endpoints.
     fn create(&mut self, id: u32, bypass: bool) -> Result<u32, Refusal> {
+        // The free slots may be used up while earlier ones wait for the end of a grace period.
         let slot = self.free.pop().ok_or(Refusal::Later)?;
         self.slots[slot as usize] = Some(Domain {
             id,

@@ -25,7 +25,7 @@ pub struct FaultReport {
 }
 
 impl FaultReport {
-    /// What to tell the driver of `fault`, which was of `endpoint` by the driver's number.
+    /// Creates the report for the driver of `fault`, which was of `endpoint` by the driver's number.
     pub(super) fn new(fault: &Fault, endpoint: u32) -> Self {
         let reason = match fault.reason {
             FaultReason::Blocked => fault::REASON_DOMAIN,
@@ -44,7 +44,7 @@ impl FaultReport {
         }
     }
 
-    /// As the driver sees it.
+    /// Returns the report as the driver sees it, little-endian.
     pub fn to_bytes(self) -> [u8; fault::SIZE] {
         let mut bytes = [0; fault::SIZE];
         bytes[0] = self.reason;
@@ -72,7 +72,7 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    /// Adds a report; false if it is lost.
+    /// Adds a report; returns false if it is lost.
     pub fn push(&mut self, report: FaultReport) -> bool {
         if self.waiting.len() >= MAX_WAITING_REPORTS {
             self.lose();
@@ -82,12 +82,12 @@ impl Reports {
         true
     }
 
-    /// A report is lost.
+    /// Counts a report that is lost.
     pub fn lose(&mut self) {
         self.counters.lost = self.counters.lost.saturating_add(1);
     }
 
-    /// The oldest was delivered.
+    /// Removes the oldest report, which was delivered, and counts it.
     pub fn delivered(&mut self) {
         self.waiting.pop_front();
         self.counters.delivered = self.counters.delivered.saturating_add(1);

@@ -61,7 +61,7 @@ impl Mappings {
         self.0.iter()
     }
 
-    /// What `iova` is mapped to.
+    /// Returns the mapping that contains `iova`.
     pub fn find(&self, iova: u64) -> Option<Mapping> {
         let (first, entry) = self.0.floor(iova)?;
         (entry.last >= iova).then(|| Mapping {
@@ -72,7 +72,8 @@ impl Mappings {
         })
     }
 
-    /// Whether anything in `first..=last` is mapped.
+    /// Returns whether anything in `first..=last` is mapped.
+    // The last mapping that begins by `last` is the only one that can reach into the range without beginning in it.
     pub fn overlaps(&self, first: u64, last: u64) -> bool {
         self.0
             .floor(last)
@@ -124,6 +125,7 @@ impl Mappings {
         let hull = (self.0.ceiling(first)).map(|(begin, _)| (begin, last_last));
         let before = first.checked_sub(1).and_then(|at| self.0.floor(at));
         let after = last.checked_add(1).and_then(|at| self.0.ceiling(at));
+        // All that there is: the tree is handed over whole, to be freed where no lock is held.
         let (count, rest) = if before.is_none() && after.is_none() {
             (self.len(), std::mem::take(self))
         } else {

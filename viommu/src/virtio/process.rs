@@ -48,7 +48,7 @@ impl Quota {
         mappings: usize::MAX,
     };
 
-    /// Whether no other request may be begun.
+    /// Returns whether no further request may be begun.
     pub const fn is_used_up(&self) -> bool {
         self.requests == 0 || self.mappings == 0
     }
@@ -84,8 +84,8 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         self.process_requests_within(queue, mem, &mut Quota::RING.clone())
     }
 
-    /// As [`VirtioIommu::process_requests`], within `quota`, which is used up by what is done. What
-    /// is left over is told by [`Served::more`].
+    /// Serves the request queue as [`VirtioIommu::process_requests`] does, within `quota`, which is used up by what is
+    /// done. What is left over is told by [`Served::more`].
     ///
     /// # Errors
     /// As [`VirtioIommu::process_requests`].
@@ -100,11 +100,13 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             return Err(QueueError::QueueNotReady.into());
         }
         let mut served = Served::default();
+        // The batch before comes first: answers are given in the order of requests.
         if !self.settle(queue, mem, &mut served)? {
             return Ok(served);
         }
         let mut left = queue.size();
         loop {
+            // What the driver adds from here on is found by the look at the end, without a notification.
             queue.disable_notification(mem)?;
             let before = left;
             while self.collect(queue, mem, &mut left, quota)? {
@@ -117,6 +119,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             if !served.more || left == 0 || quota.is_used_up() {
                 return Ok(served);
             }
+            // The ring says that there is more, and nothing could be fetched: another turn would be the same.
             if left == before {
                 return Err(ServeError::Stuck);
             }
@@ -135,12 +138,12 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         }
     }
 
-    /// Whether the request queue waits for accesses that are under way.
+    /// Returns whether the request queue waits for the end of accesses that are under way.
     pub fn is_pending(&self) -> bool {
         self.batch.pending
     }
 
-    /// Answers a batch if nobody uses any more what it removed; whether that is so.
+    /// Answers a batch if no access uses any more what it removed; returns whether that is so.
     fn settle(
         &mut self,
         queue: &mut Queue,
@@ -152,12 +155,14 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         if served.pending {
             return Ok(false);
         }
+        // Only now: an access that was under way may have asked for a slot by its old meaning.
         if !self.batch.freed.is_empty() {
             self.shared.domains_mut().reuse(&mut self.batch.freed);
         }
         if self.batch.answers.is_empty() {
             return Ok(true);
         }
+        // Pinned anew for the answers: nothing is waited for under this pin.
         let pin = mem.pin();
         for Answer {
             head,
@@ -165,6 +170,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             tail,
         } in self.batch.answers.drain(..)
         {
+            // A tail out of reach: the buffer is given back unwritten.
             let written = match tail {
                 Some((place, status)) if place.write(&pin, [status as u8, 0, 0, 0]) => written,
                 _ => 0,
@@ -175,8 +181,8 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         Ok(true)
     }
 
-    /// Executes what is available, as far as `quota` goes and as long as there are slots for new
-    /// domains; whether there was anything.
+    /// Executes what is available, as far as `quota` goes and as long as there are slots for new domains. Returns
+    /// whether there was anything.
     fn collect(
         &mut self,
         queue: &mut Queue,
@@ -201,10 +207,12 @@ impl<M: StableHostMemory> VirtioIommu<M> {
                 tail: None,
             };
             if sound && let Err(Later) = self.answer(&pin, &mut answer) {
+                // It is fetched again when the batch before it is complete and has given its slots back.
                 chains.go_to_previous_position();
                 break;
             }
             let removed = std::mem::take(&mut self.batch.removed);
+            // Saturates: a request that removes more than is left is executed all the same.
             quota.mappings = quota.mappings.saturating_sub(removed);
             quota.requests -= 1;
             self.batch.answers.push(answer);
@@ -229,6 +237,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
                 properties = self.probe(mem, endpoint, answer);
             }
             Some(request) => {
+                // Before it is executed: what cannot be answered must change nothing.
                 let Some(place) = self.batch.chain.place(0) else {
                     return Ok(());
                 };
@@ -254,7 +263,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         Ok(())
     }
 
-    /// Whether this type of request is available, by what is negotiated.
+    /// Returns whether this type of request is available with the features that are negotiated.
     fn has(&self, request: &Request) -> bool {
         let needed = match request {
             Request::Attach { .. } | Request::Detach { .. } => 0,
@@ -293,6 +302,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             Request::Probe { .. } => Err(Refusal::Status(Status::Unsupp)),
         };
         self.batch.removed += mappings.saturating_sub(domains.mapping_count());
+        // Translations are invalidated and mappings freed without the lock, for which bus masters wait.
         drop(domains);
         match result {
             Ok(effects) => self.apply(effects),
@@ -302,7 +312,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         Ok(Status::Ok)
     }
 
-    /// Lets the translation path know what a request changed.
+    /// Tells the translation path what a request changed.
     fn apply(&mut self, effects: Effects) {
         let Effects {
             attach,
@@ -325,8 +335,8 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         drop(garbage);
     }
 
-    /// PROBE (5.13.6.7). The used length counts from the first writable byte, so what comes before the tail is always
-    /// written: as zeros, which are no property, if there is none. What was written.
+    /// Executes PROBE (5.13.6.7). The used length counts from the first writable byte, so what comes before the tail is
+    /// always written: as zeros, which are no property, if there is none. Returns what was written.
     fn probe(&mut self, mem: &impl GuestMemory, endpoint: u32, answer: &mut Answer) -> Vec<u8> {
         let chain = &self.batch.chain;
         let size = self.config.probe_size.unwrap_or(0) as usize;
@@ -352,7 +362,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         list
     }
 
-    /// Writes the properties of an endpoint, for which there is room.
+    /// Writes the properties of an endpoint into `list`, which is large enough.
     fn list_properties(&self, position: usize, list: &mut [u8]) {
         let regions = &self.config.endpoints[position].reserved;
         let places = list.chunks_exact_mut(property::RESV_MEM_SIZE);
@@ -386,6 +396,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             return Ok(served);
         }
         for _ in 0..queue.size() {
+            // A pin for each report, so that a grace period waits for one at most.
             let pin = mem.pin();
             let front = self.shared.reports().waiting.front().copied();
             let Some(report) = front else {

@@ -83,7 +83,8 @@ impl Fields<'_> {
 }
 
 impl Request {
-    /// The request that `bytes` begin with. What follows it is ignored, as a later version may have put it there.
+    /// Parses the request that `bytes` begin with. What follows it is ignored, as a later version may have put it
+    /// there.
     ///
     /// # Errors
     /// If its type is unknown, or bytes are missing, even if only of a field that is reserved.
@@ -98,6 +99,7 @@ impl Request {
             request_type::PROBE => readable_size::PROBE,
             _ => return Err(ParseError::Type(kind)),
         };
+        // Checked as a whole: reserved fields at the end count too, though they are not all read.
         if bytes.len() < size {
             return Err(ParseError::Short);
         }

@@ -21,7 +21,7 @@ pub(super) struct Shared {
     /// The driver's number of each endpoint.
     ids: Vec<u32>,
     waiting: Box<dyn ReportsWaiting>,
-    /// Faults that are put in, if any may be.
+    /// The injector and its buffer, if faults can be injected.
     pub injected: Option<Injected>,
 }
 
@@ -42,14 +42,17 @@ impl Shared {
     }
 
     pub fn domains(&self) -> RwLockReadGuard<'_, Domains> {
+        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         self.domains.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn domains_mut(&self) -> RwLockWriteGuard<'_, Domains> {
+        // As in `domains`.
         self.domains.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn reports(&self) -> MutexGuard<'_, Reports> {
+        // As in `domains`.
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -83,6 +86,7 @@ impl Model for Shared {
             self.reports().lose();
             return;
         }
+        // The lock is given back before the transport is told: it may serve the queue from another thread at once.
         let waits = self.reports().push(report);
         if waits {
             self.waiting.reports_waiting();

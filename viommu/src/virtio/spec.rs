@@ -109,7 +109,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// Its name, without the prefix `VIRTIO_IOMMU_S_`.
+    /// Returns its name, without the prefix `VIRTIO_IOMMU_S_`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ok => "OK",
@@ -124,7 +124,7 @@ impl Status {
         }
     }
 
-    /// The status of this number.
+    /// Returns the status of this number.
     pub fn from_number(number: u8) -> Option<Self> {
         [
             Self::Ok,

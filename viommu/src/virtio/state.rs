@@ -116,7 +116,7 @@ pub enum RestoreError {
 }
 
 impl<M> VirtioIommu<M> {
-    /// The state, to be saved.
+    /// Returns the state, to be saved.
     pub fn save(&self) -> VirtioIommuState {
         let domains = self.shared.domains();
         let endpoints = domains.endpoints().iter().map(|endpoint| EndpointState {
@@ -142,7 +142,7 @@ impl<M> VirtioIommu<M> {
         }
     }
 
-    /// Takes over a saved state. The translation cache is emptied, and requests that are not answered wait again for
+    /// Restores a saved state. The translation cache is emptied, and requests that are not answered wait again for
     /// accesses that are under way.
     ///
     /// # Errors
@@ -159,6 +159,7 @@ impl<M> VirtioIommu<M> {
             counters,
             answers,
         } = saved;
+        // All that can be refused is done before the first change.
         if *version != VirtioIommuState::VERSION {
             return Err(RestoreError::Version(*version));
         }
@@ -173,6 +174,7 @@ impl<M> VirtioIommu<M> {
             waiting: reports.iter().copied().collect(),
             counters: *counters,
         };
+        // As in a reset: first what endpoints meet, then what is cached, then the grace period.
         self.attach_all();
         self.unit.invalidate_all();
         self.batch.freed.clear();
@@ -180,6 +182,7 @@ impl<M> VirtioIommu<M> {
         self.batch.answers = answers;
         self.batch.changed = true;
         self.batch.seal(&self.unit, self.shared.injected.as_ref());
+        // Freed without the lock.
         drop(gone);
         Ok(())
     }
@@ -202,7 +205,7 @@ fn save_domain((slot, domain): (u32, &Domain)) -> DomainState {
     }
 }
 
-/// Does by requests what the state says, to a device out of reset: what no request can do, no state can.
+/// Carries out by requests what the state says, on a device out of reset: what no request can do, no state can.
 fn restore_domains(
     config: &VirtioIommuConfig,
     saved: &VirtioIommuState,
@@ -235,6 +238,7 @@ fn restore_domains(
             .attach(domain, *id, flags, 0)
             .map_err(|_: Refusal| RestoreError::Domain(domain))?;
     }
+    // Attaching created the domains: one that no endpoint is attached to cannot exist.
     for DomainState { id, mappings, .. } in &saved.domains {
         if !domains.domains().any(|domain| domain.id == *id) {
             return Err(RestoreError::Domain(*id));

@@ -41,8 +41,7 @@ struct Inner<V, const LEAF: usize, const FAN: usize> {
     children: Vec<Node<V, LEAF, FAN>>,
 }
 
-/// Where to cut a full node in two that is to have one thing more at `at`: what comes in order
-/// leaves full nodes behind.
+/// Returns where to split a full node that gets one more thing at `at`. What comes in order leaves full nodes behind.
 const fn cut(at: usize, capacity: usize) -> usize {
     if at == 0 || at == capacity {
         at
@@ -58,12 +57,12 @@ impl<V, const LEAF: usize, const FAN: usize> Default for Tree<V, LEAF, FAN> {
 }
 
 impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Tree<V, LEAF, FAN> {
-    /// How many entries there are.
+    /// Returns how many entries there are.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// The entry with the greatest key that is not beyond `key`.
+    /// Returns the entry with the greatest key that is not beyond `key`.
     #[inline]
     pub fn floor(&self, key: u64) -> Option<(u64, &V)> {
         let mut node = self.root.as_ref()?;
@@ -75,15 +74,16 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Tree<V, LEAF, FAN> 
         }
     }
 
-    /// The entry with the least key that is not before `key`.
+    /// Returns the entry with the least key that is not before `key`.
     pub fn ceiling(&self, key: u64) -> Option<(u64, &V)> {
         self.root.as_ref()?.ceiling(key)
     }
 
-    /// All entries by ascending key.
+    /// Returns all entries by ascending key.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &V)> {
         let mut from = Some(0);
         std::iter::from_fn(move || {
+            // A search for each entry: iterating is for saving, and needs no stack of nodes.
             let entry = self.ceiling(from?)?;
             from = entry.0.checked_add(1);
             Some(entry)
@@ -104,7 +104,8 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Tree<V, LEAF, FAN> 
         }
     }
 
-    /// Removes all entries with keys in `first..=last`, in time proportional to their number: how many there were.
+    /// Removes all entries with keys in `first..=last`, in time proportional to their number; returns how many there
+    /// were.
     pub fn remove(&mut self, first: u64, last: u64) -> usize {
         let Some(root) = &mut self.root else {
             return 0;
@@ -114,6 +115,7 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Tree<V, LEAF, FAN> 
         if self.len == 0 {
             self.root = None;
         }
+        // A root with one child would only make each look-up longer.
         while let Some(Node::Inner(inner)) = &mut self.root
             && inner.children.len() == 1
         {
@@ -124,7 +126,7 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Tree<V, LEAF, FAN> 
 }
 
 impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Node<V, LEAF, FAN> {
-    /// The least key.
+    /// Returns the least key.
     fn first(&self) -> u64 {
         match self {
             Self::Leaf(leaf) => leaf.keys[0],
@@ -132,7 +134,7 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Node<V, LEAF, FAN> 
         }
     }
 
-    /// How many entries or children it has, and how many it can have.
+    /// Returns how many entries or children it has, and how many it can have.
     fn width(&self) -> (usize, usize) {
         match self {
             Self::Leaf(leaf) => (leaf.len, LEAF),
@@ -140,7 +142,7 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Node<V, LEAF, FAN> 
         }
     }
 
-    /// How many entries are in it and below it.
+    /// Returns how many entries are in it and below it.
     fn count(&self) -> usize {
         match self {
             Self::Leaf(leaf) => leaf.len,
@@ -153,13 +155,14 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Node<V, LEAF, FAN> 
             Self::Leaf(leaf) => leaf.entry(leaf.before(key)),
             Self::Inner(inner) => {
                 let at = inner.child_of(key);
+                // The child's last key may be before `key`; then the next child begins with the answer.
                 let within = inner.children[at].ceiling(key);
                 within.or_else(|| inner.children.get(at + 1)?.ceiling(key))
             }
         }
     }
 
-    /// Adds an entry. If there is no room, the greater part of the node is handed back.
+    /// Adds an entry. If there is no room, the greater part of the node is returned.
     fn insert(&mut self, key: u64, value: V) -> Option<Self> {
         match self {
             Self::Leaf(leaf) => Some(Self::Leaf(Box::new(leaf.insert(key, value)?))),
@@ -172,7 +175,7 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Node<V, LEAF, FAN> 
         }
     }
 
-    /// Removes the entries in `first..=last`: how many there were. Nothing may be left.
+    /// Removes the entries in `first..=last`: returns how many there were. The node may be empty then.
     fn remove(&mut self, first: u64, last: u64) -> usize {
         match self {
             Self::Leaf(leaf) => leaf.remove(first, last),
@@ -202,13 +205,13 @@ impl<V: Copy + Default, const LEAF: usize> Leaf<V, LEAF> {
         leaf
     }
 
-    /// How many keys are not beyond `key`.
+    /// Returns how many keys are not beyond `key`.
     #[inline]
     fn up_to(&self, key: u64) -> usize {
         self.keys[..self.len].partition_point(|other| *other <= key)
     }
 
-    /// How many keys are before `key`.
+    /// Returns how many keys are before `key`.
     fn before(&self, key: u64) -> usize {
         self.keys[..self.len].partition_point(|other| *other < key)
     }
@@ -284,7 +287,7 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Inner<V, LEAF, FAN>
         Self { keys, children }
     }
 
-    /// The child that `key` is in, if it is anywhere: the first one for a key that is before all others.
+    /// Returns the child that `key` is in, if it is anywhere: the first one for a key that is before all others.
     #[inline]
     fn child_of(&self, key: u64) -> usize {
         self.keys[..self.children.len()]
@@ -314,7 +317,7 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Inner<V, LEAF, FAN>
         Some(right)
     }
 
-    /// Takes children out.
+    /// Removes children; returns how many entries were in them.
     fn drop_children(&mut self, range: std::ops::Range<usize>) -> usize {
         self.keys
             .copy_within(range.end..self.children.len(), range.start);
@@ -329,6 +332,7 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Inner<V, LEAF, FAN>
         if low < high {
             removed += self.children[high].remove(first, last);
             removed += self.drop_children(low + 1..high);
+            // The right one first: mending may remove a child, which moves those after it.
             self.mend(low + 1);
         }
         self.mend(low);
@@ -353,12 +357,13 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Inner<V, LEAF, FAN>
         }
     }
 
-    /// Makes one of a child and the next one, if they are so small.
+    /// Joins a child with the next one, if both are small.
     fn join(&mut self, at: usize) {
         let Some([left, right]) = self.children.get(at..).and_then(<[_]>::first_chunk) else {
             return;
         };
         let ((left, capacity), (right, _)) = (left.width(), right.width());
+        // Not filled up: a node that is split and joined in turn would be copied each time.
         if left + right > capacity / 4 * 3 {
             return;
         }
@@ -382,7 +387,7 @@ mod tests {
     /// Narrow, so that few entries make it high.
     type Narrow = Tree<u64, 4, 4>;
 
-    /// How high a node is, after a look at whether all in it is in order. Keys are in `least..=most`.
+    /// Returns how high a node is, after a look at whether all in it is in order. Keys are in `least..=most`.
     fn check(node: &Node<u64, 4, 4>, least: u64, most: u64) -> usize {
         assert_ne!(node.width().0, 0);
         assert_eq!(node.first(), least);

@@ -77,6 +77,7 @@ pub fn walk<T: TableReader + ?Sized>(
             level: 0,
         });
     }
+    // Bits below the size of the table are ignored: the table is aligned to it.
     let mut table = region.base & !((8 << index_bits) - 1);
     let mut inherited = Inherited::default();
     loop {
@@ -108,7 +109,7 @@ pub fn walk<T: TableReader + ?Sized>(
     }
 }
 
-/// The address that a table descriptor leads to, once it is allowed to.
+/// Returns the address that a table descriptor leads to, if it may be followed.
 fn next_table(
     regime: &Regime,
     descriptor: TableDescriptor,
@@ -157,6 +158,7 @@ impl Leaf {
             return Err(fault(FaultReason::Permission, self.level));
         }
         let offset = iova & ((1 << shift) - 1);
+        // The address bits below the block's size are ignored.
         let output = d.frame() << 12 >> shift << shift | offset;
         let contiguous = self.contiguous(iova, output);
         let full = if contiguous {
@@ -181,7 +183,7 @@ impl Leaf {
         })
     }
 
-    /// Whether the contiguous hint is set and can be true.
+    /// Returns whether the contiguous hint is set and can be true.
     fn contiguous(&self, iova: u64, output: u64) -> bool {
         let within = (1 << (self.level.shift() + CONTIGUOUS_BITS)) - 1;
         self.descriptor.contiguous()
@@ -190,14 +192,14 @@ impl Leaf {
     }
 }
 
-/// The region that `iova` is in and log2 of the bytes that its first table covers; `None` if it is in none or walks of
-/// it are disabled (B3.6.4).
+/// Returns the region that `iova` is in and log2 of the bytes that its first table covers; `None` if it is in none or
+/// walks of it are disabled (B3.6.4).
 fn region_of(regime: &Regime, iova: u64) -> Option<(Region, u8)> {
     let (region, bits) = side_of(regime, iova)?;
     (!region.disabled).then_some((region, bits))
 }
 
-/// As [`region_of`], for disabled regions too.
+/// Does what [`region_of`] does, for disabled regions too.
 fn side_of(regime: &Regime, iova: u64) -> Option<(Region, u8)> {
     if beyond(iova, regime.input_bits) {
         return None;
@@ -227,17 +229,18 @@ fn side_of(regime: &Regime, iova: u64) -> Option<(Region, u8)> {
     in_0.then_some((regime.ttbr0, bits_0?))
 }
 
-/// Address bits that a first table of `level` looks up if it covers 2^`region_bits` bytes; `None` if no such table
-/// can be: it would have less than one entry or more than 16 times the usual. (The architecture has a translation
-/// fault for a first level and size that do not fit each other, in stage 2, B3.6.6.)
+/// Returns the address bits that a first table of `level` looks up if it covers 2^`region_bits` bytes; `None` if no
+/// such table can be: it would have less than one entry or more than 16 times the usual. (The architecture has a
+/// translation fault for a first level and size that do not fit each other, in stage 2, B3.6.6.)
 fn first_index_bits(level: Level, region_bits: u8) -> Option<u8> {
     region_bits
         .checked_sub(level.shift())
         .filter(|&bits| bits <= INDEX_BITS + CONCATENATED_BITS)
 }
 
-/// The largest range around `iova`, of `size_log2` or a size below it that entries can have, in which all IOVAs belong
-/// to one region: a block of one region may cover IOVAs that the other region takes (T0SZ = 0 with T1SZ = 7, say).
+/// Returns the largest range around `iova`, of `size_log2` or a size below it that entries can have, in which all IOVAs
+/// belong to one region: a block of one region may cover IOVAs that the other region takes (T0SZ = 0 with T1SZ = 7,
+/// say).
 fn clip(regime: &Regime, iova: u64, size_log2: u8) -> u8 {
     if regime.ttbr1.is_none() {
         return size_log2;
@@ -254,7 +257,7 @@ fn clip(regime: &Regime, iova: u64, size_log2: u8) -> u8 {
         .unwrap_or(Level::Third.shift())
 }
 
-/// Whether `address` needs more than `bits` bits.
+/// Returns whether `address` needs more than `bits` bits.
 fn beyond(address: u64, bits: u8) -> bool {
     address.checked_shr(bits.into()).unwrap_or(0) != 0
 }

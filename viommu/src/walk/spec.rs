@@ -20,7 +20,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// The lowest IOVA bit that indexes a table of this level: log2 of the bytes that an entry covers.
+    /// Returns the lowest IOVA bit that indexes a table of this level: log2 of the bytes that an entry covers.
     pub const fn shift(self) -> u8 {
         match self {
             Self::First => 30,
@@ -29,7 +29,7 @@ impl Level {
         }
     }
 
-    /// The level that a table descriptor of this level leads to.
+    /// Returns the level that a table descriptor of this level leads to.
     pub const fn next(self) -> Option<Self> {
         match self {
             Self::First => Some(Self::Second),
@@ -38,7 +38,7 @@ impl Level {
         }
     }
 
-    /// The number of the level, 1 to 3.
+    /// Returns the number of the level, 1 to 3.
     pub const fn number(self) -> u8 {
         self as u8
     }
@@ -67,7 +67,7 @@ pub enum DescriptorType {
 }
 
 impl DescriptorType {
-    /// From bits \[1:0\].
+    /// Returns the type for bits \[1:0\].
     pub const fn from_bits(bits: u8) -> Self {
         match bits {
             1 => Self::Block,
@@ -76,7 +76,7 @@ impl DescriptorType {
         }
     }
 
-    /// Bits \[1:0\].
+    /// Returns bits \[1:0\].
     pub const fn into_bits(self) -> u8 {
         match self {
             Self::Invalid => 0,
@@ -166,7 +166,7 @@ pub enum Shareability {
 }
 
 impl Shareability {
-    /// From SH\[1:0\].
+    /// Returns the shareability for SH\[1:0\].
     pub const fn from_bits(bits: u8) -> Self {
         match bits & 3 {
             0 => Self::Non,
@@ -176,7 +176,7 @@ impl Shareability {
         }
     }
 
-    /// SH\[1:0\].
+    /// Returns SH\[1:0\].
     pub const fn into_bits(self) -> u8 {
         self as u8
     }
@@ -209,7 +209,7 @@ pub struct Region {
 }
 
 impl Region {
-    /// A region whose walks are enabled.
+    /// Creates a region whose walks are enabled.
     pub const fn new(base: u64, size_offset: u8, start: Level) -> Self {
         Self {
             base,
@@ -240,8 +240,8 @@ pub struct Regime {
 }
 
 impl Regime {
-    /// The regime of an ARMv7 CPU's unprivileged Secure accesses: 32-bit inputs, 40-bit outputs, `region` alone, and
-    /// access flag faults.
+    /// Returns the regime of an ARMv7 CPU's unprivileged Secure accesses: 32-bit inputs, 40-bit outputs, `region`
+    /// alone, and access flag faults.
     pub const fn new(region: Region) -> Self {
         Self {
             input_bits: 32,

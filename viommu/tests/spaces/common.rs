@@ -138,7 +138,7 @@ impl Observer for Recorder {
     }
 }
 
-/// A unit over `ram` with four endpoints, attached to [`DOMAIN`], and four domains.
+/// Returns a unit over `ram` with four endpoints, attached to [`DOMAIN`], and four domains.
 pub fn unit(
     ram: &Arc<GuestMemoryMmap<()>>,
     entries: usize,

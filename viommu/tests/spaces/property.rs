@@ -91,7 +91,7 @@ fn page() -> impl Strategy<Value = u64> {
     .prop_map(|page| page << 12)
 }
 
-/// An IOVA and size of a mapping: mostly pages, and blocks at places of their own.
+/// Returns an IOVA and size of a mapping: mostly pages, and blocks at places of their own.
 fn place() -> impl Strategy<Value = (u64, u32)> {
     prop_oneof![
         6 => page().prop_map(|iova| (iova, 12)),
@@ -168,7 +168,7 @@ enum End {
     Wrap,
 }
 
-/// What an access must yield, worked out from the model page by page: host address and length of each slice.
+/// Returns what an access must yield, worked out from the model page by page: host address and length of each slice.
 fn expected(
     memory: &GuestMemoryMmap<()>,
     model: &PlainModel,
@@ -226,7 +226,7 @@ fn expected(
     (slices, End::Done)
 }
 
-/// What an access yields, and how it ended as the guest and the observer were told.
+/// Returns what an access yields, and how it ended as the guest and the observer were told.
 fn actual(
     space: &impl GuestMemory,
     model: &PlainModel,

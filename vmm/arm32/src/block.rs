@@ -78,7 +78,7 @@ pub struct Block {
 unsafe impl Send for Block {}
 
 impl Block {
-    /// A block of `ops`, made from `bytes` of `page`.
+    /// Creates a block of `ops`, made from `bytes` of `page`.
     pub fn new(
         key: Key,
         ops: Vec<Op>,
@@ -100,7 +100,7 @@ impl Block {
         }
     }
 
-    /// A block at the same place whose only operation is `stop`.
+    /// Creates a block at the same place whose only operation is `stop`.
     fn front(&self, stop: Handler) -> Self {
         let op = Op {
             f: stop,
@@ -119,18 +119,19 @@ impl Block {
         }
     }
 
-    /// Whether the block is one instruction that ends in the next page, and so depends on two translations.
+    /// Returns whether the block is one instruction that ends in the next page, and so depends on two translations.
     fn crosses(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// Makes it fail every comparison with memory, like a block whose instructions were overwritten.
+    // No bytes match, and the epoch is not the present one: the block is compared before it runs, and fails.
     fn void(&mut self) {
         self.bytes = Box::default();
         self.epoch = self.epoch.wrapping_sub(1);
     }
 
-    /// Whether memory still holds the instructions it was made from.
+    /// Returns whether memory still holds the instructions it was made from.
     fn matches_memory(&self) -> bool {
         if self.crosses() {
             return false;
@@ -180,13 +181,13 @@ impl Default for Blocks {
 }
 
 impl Blocks {
-    /// Block `id`.
+    /// Returns block `id`.
     #[inline(always)]
     pub fn get(&self, id: u32) -> &Block {
         &self.arena[id as usize]
     }
 
-    /// The block that a jump to `va` in `state` reached in the present spans.
+    /// Returns the block that a jump to `va` in `state` reached in the present spans.
     #[inline]
     pub fn jump(&self, va: u32, state: u32, spans: Spans) -> Option<u32> {
         let jump = &self.jumps[jump_slot(va)];
@@ -204,7 +205,7 @@ impl Blocks {
         };
     }
 
-    /// The block for `key`.
+    /// Returns the block for `key`.
     pub fn find(&self, key: Key) -> Option<u32> {
         self.by_key.get(&pack(key)).copied()
     }
@@ -227,6 +228,7 @@ impl Blocks {
     pub fn insert_behind(&mut self, stops: &[Handler], block: Block) -> (u32, bool) {
         let full = self.make_room(1 + stops.len());
         let mut next = block;
+        // From the last to the first: each must know what is behind it.
         for stop in stops.iter().rev() {
             let mut front = next.front(*stop);
             front.links[0].block = self.push(next);
@@ -235,7 +237,7 @@ impl Blocks {
         (self.insert(next).0, full)
     }
 
-    /// What is behind the stop that begins block `id`: another stop, or the block of real operations.
+    /// Returns what is behind the stop that begins block `id`: another stop, or the block of real operations.
     pub fn behind(&self, id: u32) -> u32 {
         self.arena[id as usize].links[0].block
     }
@@ -260,9 +262,10 @@ impl Blocks {
         id
     }
 
-    /// Has no block hold the instruction at `va` any longer, in whatever address space.
+    /// Invalidates every block that holds the instruction at `va`, in whatever address space.
     pub fn discard(&mut self, va: u32) {
         let arena = &self.arena;
+        // Built when the first breakpoint is set: runs without any do not pay for it.
         let pages = self.by_page.get_or_insert_with(|| {
             let mut pages: HashMap<u32, Vec<u32>, _> = HashMap::default();
             for (id, block) in (0..).zip(arena) {
@@ -277,8 +280,10 @@ impl Blocks {
         let by_key = &mut self.by_key;
         ids.retain(|id| {
             let block = &mut arena[*id as usize];
+            // Wraps: the end of a block at the top of the address space is 0.
             let holds = va.wrapping_sub(block.key.va) < block.end.wrapping_sub(block.key.va);
             if holds {
+                // The key may already lead to a newer block.
                 if by_key.get(&pack(block.key)) == Some(id) {
                     by_key.remove(&pack(block.key));
                 }
@@ -288,7 +293,7 @@ impl Blocks {
         });
     }
 
-    /// Whether `bus` has every block's page where the block looks for it.
+    /// Returns whether `bus` has every block's page where the block looks for it.
     pub fn fit(&self, bus: &dyn Bus) -> bool {
         let mut last = None;
         self.arena.iter().all(|block| {

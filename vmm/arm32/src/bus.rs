@@ -22,7 +22,7 @@ pub enum Size {
 }
 
 impl Size {
-    /// The number of bytes.
+    /// Returns the number of bytes.
     pub const fn bytes(self) -> u32 {
         self as u32
     }
@@ -64,10 +64,10 @@ pub unsafe trait Bus: Send + Sync {
     /// [`BusFault`] when nothing answers.
     fn write(&self, pa: u64, size: Size, value: u64) -> Result<(), BusFault>;
 
-    /// The RAM page that holds physical address `pa`, if RAM answers there.
+    /// Returns the RAM page that holds physical address `pa`, if RAM answers there.
     fn ram(&self, pa: u64) -> Option<RamPage>;
 
-    /// The physical address of the byte of RAM at host address `host`, as [`Bus::ram`] gave it out:
+    /// Returns the physical address of the byte of RAM at host address `host`, as [`Bus::ram`] gave it out:
     /// to save what a core has cached. A bus that does not know loses what is cached, and nothing
     /// else.
     fn physical(&self, host: usize) -> Option<u64> {
@@ -75,9 +75,9 @@ pub unsafe trait Bus: Send + Sync {
         None
     }
 
-    /// Core `cpu` begins its turn: until the next call, accesses are its own. Banked registers (those of an
-    /// interrupt controller) depend on who asks. The cluster calls this whenever it changes over to
-    /// another core, and before the first instruction of every run.
+    /// Learns that core `cpu` begins its turn: until the next call, accesses are its own. Banked registers (those of an
+    /// interrupt controller) depend on who asks. The cluster calls this whenever it changes over to another core, and
+    /// before the first instruction of every run.
     fn turn(&self, cpu: usize) {
         let _ = cpu;
     }

@@ -103,7 +103,7 @@ struct Member {
 }
 
 impl Member {
-    /// Whether it may have a turn.
+    /// Returns whether the core may have a turn.
     fn may_run(&self) -> bool {
         self.power == Power::Running && !self.held
     }
@@ -122,7 +122,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// `cpus` cores (1 to 4) in their reset state. Core 0 is on, the others wait to be switched on.
+    /// Creates a cluster of `cpus` cores (1 to 4) in their reset state. Core 0 is on, the others wait to be switched
+    /// on.
     #[expect(clippy::cast_possible_truncation, reason = "it is clamped to 4")]
     pub fn new(cpus: usize, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
         let count = cpus.clamp(1, 4) as u8;
@@ -151,17 +152,17 @@ impl Cluster {
         }
     }
 
-    /// The number of cores.
+    /// Returns the number of cores.
     pub fn len(&self) -> usize {
         self.members.len()
     }
 
-    /// Whether there is no core; never so.
+    /// Returns whether there is no core; never so.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
-    /// The input pins of core `cpu`.
+    /// Returns the input pins of core `cpu`.
     ///
     /// # Panics
     /// When there is no such core.
@@ -169,7 +170,7 @@ impl Cluster {
         self.members[cpu].core.cpu.pins.clone()
     }
 
-    /// The state of core `cpu`, to look at.
+    /// Returns the state of core `cpu`, to look at.
     ///
     /// # Panics
     /// When there is no such core.
@@ -177,7 +178,7 @@ impl Cluster {
         &self.members[cpu].core.cpu.s
     }
 
-    /// The state of core `cpu`, to set up a boot. What was cached of the old state is dropped.
+    /// Returns the state of core `cpu`, to set up a boot. What was cached of the old state is dropped.
     ///
     /// # Panics
     /// When there is no such core.
@@ -189,12 +190,12 @@ impl Cluster {
         &mut core.cpu.s
     }
 
-    /// Instructions retired by all cores since reset.
+    /// Returns how many instructions all cores have retired since reset.
     pub fn retired(&self) -> u64 {
         self.members.iter().map(|m| m.core.cpu.s.retired).sum()
     }
 
-    /// How often core `cpu` went to sleep (WFI or WFE).
+    /// Returns how often core `cpu` went to sleep (WFI or WFE).
     ///
     /// # Panics
     /// When there is no such core.
@@ -209,6 +210,7 @@ impl Cluster {
         let end = self.retired().saturating_add(budget);
         self.bus.turn(self.turn);
         loop {
+            // Outputs first: what a timer raises now wakes the core that waits for it.
             let wake_ns = self.update_outputs(machine);
             self.wake();
             if !self.choose() {
@@ -224,11 +226,13 @@ impl Cluster {
             let overflow = s
                 .pmu
                 .next_overflow(s.psr.mode.privileged())
+                // At least one, so that the run gets on where an overflow is due.
                 .map_or(u64::MAX, |at| at.saturating_sub(s.retired).max(1));
             let slice = left.min(self.left).min(self.until(wake_ns)).min(overflow);
             let member = &mut self.members[self.turn];
             let step = member.step;
             let core = &mut member.core;
+            // Observers may have changed its mode or DACR since it last ran.
             core.cpu.select_tlb();
             let before = core.cpu.s.retired;
             let exit = core.run(if step { slice.min(1) } else { slice });
@@ -241,7 +245,7 @@ impl Cluster {
         }
     }
 
-    /// How many instructions may run before a timer fires.
+    /// Returns how many instructions may run before a timer fires.
     fn until(&self, wake_ns: Option<u64>) -> u64 {
         match wake_ns {
             None => u64::MAX,
@@ -273,7 +277,7 @@ impl Cluster {
         next.is_some()
     }
 
-    /// Tells the machine of outputs that changed; the time at which the next one will.
+    /// Tells the machine of outputs that changed; returns the time at which the next one will.
     fn update_outputs(&mut self, machine: &mut dyn Machine) -> Option<u64> {
         let count = timer::count_from_ns(self.clock.now_ns());
         let mut wake = None;
@@ -344,6 +348,7 @@ impl Cluster {
             CoreExit::WaitEvent => self.wait(Power::WaitingEvent),
             CoreExit::SendEvent => self.send_event(),
             CoreExit::Broadcast(what) => {
+                // The core itself has done it already.
                 let turn = self.turn;
                 let others = self
                     .members
@@ -376,6 +381,7 @@ impl Cluster {
             if member.power == Power::WaitingEvent {
                 member.power = Power::Running;
                 member.event_at = None;
+            // A core that does not wait keeps the event for its next WFE.
             } else {
                 member.core.cpu.s.event = true;
             }
@@ -392,6 +398,7 @@ impl Cluster {
         let cpu = &mut member.core.cpu;
         let action = machine.firmware(self.turn, conduit, &mut cpu.s, &powered);
         if action == FirmwareAction::Undefined {
+            // R15 is still at the call, where the exception wants it.
             cpu.enter(Exception::Undefined);
             return None;
         }
@@ -411,7 +418,7 @@ impl Cluster {
         None
     }
 
-    /// Switches core `cpu` on: reset state, but counting on.
+    /// Switches core `cpu` on: in the reset state, but with its count of instructions going on.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "it is the index of a member, of which there are at most 4"
@@ -421,6 +428,7 @@ impl Cluster {
             return;
         };
         let core = &mut member.core.cpu;
+        // The clock is told of differences only: the count must not go back.
         let retired = core.s.retired;
         core.s = CpuState::reset(cpu as u8);
         core.s.retired = retired;

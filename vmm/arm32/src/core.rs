@@ -76,7 +76,7 @@ enum Onward {
 }
 
 impl Core {
-    /// A core in its reset state, core `index` of `count`.
+    /// Creates a core in its reset state, core `index` of `count`.
     pub fn new(index: u8, count: u8, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
         Self {
             cpu: Cpu::new(index, count, bus, clock),
@@ -124,7 +124,7 @@ impl Core {
         }
     }
 
-    /// Has the next run look at the instruction at R15 anew: something that decoding depends on was changed.
+    /// Makes the next run look at the instruction at R15 anew: something that decoding depends on was changed.
     pub(crate) fn look_again(&mut self) {
         self.resume = None;
     }
@@ -203,8 +203,7 @@ impl Core {
         }
     }
 
-    /// Sees to what [`Pins::any`](crate::wires::Pins::any) tells of, before block `next`. Not part
-    /// of the loop, which it would make slower for those who have nothing to see to.
+    /// Sees to what [`Pins::any`](crate::wires::Pins::any) tells of before block `next`, outside of the fast loop.
     #[cold]
     #[inline(never)]
     fn see_to_pins(&mut self, mut next: u32, end: u64) -> Seen {
@@ -234,7 +233,7 @@ impl Core {
         seen
     }
 
-    /// How the loop is left from block `id`; `None` when it goes on behind the breakpoint there, which was reported.
+    /// Returns why the loop is left from block `id`; `None` to go on behind the breakpoint there, which was reported.
     #[cold]
     fn leave(&mut self, id: u32, exit: CoreExit) -> Option<CoreExit> {
         if let CoreExit::Breakpoint { pc } = exit {
@@ -279,7 +278,7 @@ impl Core {
         Onward::Link(0)
     }
 
-    /// What follows an instruction that did not simply go on.
+    /// Returns what follows an instruction that did not simply go on.
     #[inline(always)]
     fn after(cpu: &mut Cpu, op: &Op, flow: Flow) -> Onward {
         match flow {
@@ -293,6 +292,7 @@ impl Core {
             }
             Flow::Return => Onward::LookUp,
             Flow::Pass => {
+                // A stop in front of an instruction is no instruction.
                 cpu.s.retired -= 1;
                 Onward::Behind
             }
@@ -307,7 +307,7 @@ impl Core {
         }
     }
 
-    /// The instruction was not done: takes its exception, or leaves the loop with R15 and IT at the instruction.
+    /// Takes the exception of an instruction that was not done, or leaves the loop with R15 and IT at it.
     #[cold]
     fn not_done(cpu: &mut Cpu, op: &Op) -> Onward {
         (cpu.s.r[15], cpu.s.psr.it) = (op.pc, op.it);
@@ -331,7 +331,7 @@ impl Core {
         }
     }
 
-    /// Whether block `id` is what memory holds, as far as the guest may rely on it.
+    /// Returns whether block `id` is what memory holds, as far as the guest may rely on it.
     #[inline(always)]
     fn holds(&mut self, id: u32) -> bool {
         self.blocks.get(id).epoch == self.cpu.icache_epoch || self.revalidate(id)
@@ -342,7 +342,7 @@ impl Core {
         self.blocks.revalidate(id, self.cpu.icache_epoch)
     }
 
-    /// The block at R15, made if need be; linked from `from`, the exit that led here.
+    /// Returns the block at R15, made if need be; links it from `from`, the exit that led here.
     // Part of the loop, which computed jumps go round often; the other caller is cold.
     #[inline(always)]
     fn look_up(&mut self, from: Option<(u32, usize)>) -> Result<u32, Fault> {
@@ -386,7 +386,7 @@ impl Core {
         }
     }
 
-    /// The page to fetch `va` from.
+    /// Returns the page to fetch `va` from.
     fn fetch_page(&self, va: u32) -> Result<(Translation, RamPage), Fault> {
         let cpu = &self.cpu;
         let t = mmu::translate(
@@ -456,7 +456,7 @@ impl Core {
         ))
     }
 
-    /// A block of the one T32 instruction that begins in `page` and ends in the next one.
+    /// Returns a block of the one T32 instruction that begins in `page` and ends in the next one.
     fn build_crossing(
         &mut self,
         key: Key,
@@ -481,7 +481,7 @@ impl Core {
     }
 }
 
-/// The T32 instruction at `at`, 16-bit ones in the upper half; `None` when its second half is in the next page.
+/// Returns the T32 instruction at `at`, 16-bit ones in the upper half; `None` when its second half is in the next page.
 fn fetch_t32(page: RamPage, at: u32) -> Option<u32> {
     let first = mem::read_page_half(page, at);
     if !arm32_isa::t32_is_32bit(first) {
@@ -491,7 +491,7 @@ fn fetch_t32(page: RamPage, at: u32) -> Option<u32> {
     (at + 2 < 0x1000).then(|| u32::from(first) << 16 | second())
 }
 
-/// The processor state that decoding depends on: T, E and IT.
+/// Returns the processor state that decoding depends on: T, E and IT.
 fn decode_state(cpu: &Cpu) -> u32 {
     let psr = &cpu.s.psr;
     u32::from(psr.thumb) | u32::from(psr.big_endian) << 1 | u32::from(psr.it) << 8

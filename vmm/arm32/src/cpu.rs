@@ -91,7 +91,7 @@ pub struct Stops {
 }
 
 impl Stops {
-    /// Whether the core in state `s` still stands at the breakpoint that was reported.
+    /// Returns whether the core in state `s` still stands at the breakpoint that was reported.
     pub fn passes(&self, s: &CpuState) -> bool {
         self.passed
             .is_some_and(|last| last.pc == s.r[15] && last.retired == s.retired)
@@ -136,7 +136,7 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// A core in its reset state.
+    /// Creates a core in its reset state.
     pub fn new(index: u8, count: u8, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
         let mut cpu = Self {
             s: CpuState::reset(index),
@@ -159,6 +159,7 @@ impl Cpu {
     /// Tells the clock of the instructions retired up to and not including the one at `idx` of the running block.
     pub fn sync_clock(&mut self, idx: u8) {
         let now = self.s.retired + u64::from(idx);
+        // Only what the clock has not been told yet: a block may ask more than once.
         let fresh = now - self.clocked;
         if fresh > 0 {
             self.clock.retire(fresh);
@@ -166,7 +167,7 @@ impl Cpu {
         }
     }
 
-    /// The physical count of the generic timer.
+    /// Returns the physical count of the generic timer.
     pub fn timer_count(&self) -> u64 {
         timer::count_from_ns(self.clock.now_ns())
     }
@@ -199,7 +200,7 @@ impl Cpu {
         Flow::Exception
     }
 
-    /// The Undefined Instruction exception.
+    /// Raises the Undefined Instruction exception.
     #[cold]
     pub fn undefined(&mut self) -> Flow {
         self.raise(Exception::Undefined)
@@ -246,6 +247,7 @@ impl Cpu {
     /// Does what a write of a system register asks for.
     pub fn apply(&mut self, effects: Effects) -> Flow {
         self.flush(effects.tlb);
+        // A change of the regime concerns every page, one of the ASID or the tables those of one address space.
         if effects.regime {
             self.tlb.flush_all();
         } else if effects.asid || effects.tables {
@@ -254,10 +256,13 @@ impl Cpu {
         if effects.icache {
             self.icache_epoch = self.icache_epoch.wrapping_add(1);
         }
+        // DACR, which may have changed, is part of the key of a TLB set.
         self.select_tlb();
+        // The vectors that are caught move with VBAR and SCTLR.V.
         if effects.debug || self.s.debug.catches_vectors() {
             self.debug_changed();
         }
+        // Left at once: the other cores must have done the same before any of them runs on.
         if let Some(broadcast) = effects.broadcast {
             return self.leave(CoreExit::Broadcast(broadcast));
         }
@@ -267,7 +272,7 @@ impl Cpu {
         Flow::End
     }
 
-    /// Has the core work out anew, before its next instruction, what makes debug events.
+    /// Makes the core work out anew, before its next instruction, what makes debug events.
     pub(crate) fn debug_changed(&mut self) {
         self.stale.debug = true;
         self.pins.set_attention(true);
@@ -290,7 +295,7 @@ impl Cpu {
         }
     }
 
-    /// Whether an input pin would interrupt the core now.
+    /// Returns whether an input pin would interrupt the core now.
     pub fn interrupt(&self) -> Option<Exception> {
         if self.pins.fiq() && !self.s.psr.fiq_masked {
             return Some(Exception::Fiq);

@@ -67,7 +67,7 @@ enum Register {
     Zero,
 }
 
-/// The register with this encoding (C11.8: CRn, opc2 and CRm are the parts of the register number).
+/// Returns the register with this encoding (C11.8: CRn, opc2 and CRm are the parts of the register number).
 fn find(reg: CpReg) -> Option<Register> {
     use Register::{
         Address, AuthStatus, Bcr, Bvr, ClaimClear, ClaimSet, Devid, Didr, DscrExt, DscrInt, Dtr,
@@ -101,12 +101,12 @@ fn find(reg: CpReg) -> Option<Register> {
     })
 }
 
-/// Whether the current mode may use the registers that DBGDSCR.UDCCdis guards (C11.9).
+/// Returns whether the current mode may use the registers that DBGDSCR.UDCCdis guards (C11.9).
 pub(crate) fn open_to_user(state: &CpuState) -> bool {
     state.psr.mode.privileged() || state.debug.dscr & UDCCDIS == 0
 }
 
-/// The register, if the current mode may access it.
+/// Returns the register, if the current mode may access it.
 fn access(state: &CpuState, reg: CpReg) -> Result<Register, Undefined> {
     let register = find(reg).ok_or(Undefined)?;
     let guarded = matches!(
@@ -135,6 +135,7 @@ pub(crate) fn read(state: &CpuState, reg: CpReg) -> Result<u32, Undefined> {
         Register::Bcr(i) => d.breakpoint_controls[i],
         Register::Wvr(i) => d.watchpoint_values[i],
         Register::Wcr(i) => d.watchpoint_controls[i],
+        // It can only be written.
         Register::Oslar => return Err(Undefined),
         // OSLM is 0b10: the lock is implemented, save and restore go by the registers themselves.
         Register::Oslsr => 1 << 3 | u32::from(!d.os_unlocked) << 1,

@@ -56,10 +56,12 @@ impl Exception {
 ///
 /// The exclusive monitor is left as it is: a handler that returns to a load/store-exclusive sequence decides.
 pub fn enter(state: &mut CpuState, e: Exception) {
+    // First: DBGWFAR is worked out from R15 and T as they are at the instruction.
     record_fault(state, e);
     let entry = e.entry();
     let cpsr = state.cpsr();
     let link = state.r[15].wrapping_add(entry.link[usize::from(state.psr.thumb)]);
+    // After CPSR and the link address are taken, which are those of the old mode.
     state.switch_mode(entry.mode);
     state.set_spsr(cpsr);
     state.r[14] = link;
@@ -131,7 +133,7 @@ mod tests {
     /// User mode, N and C set, Q set, GE = 0b1010, nothing masked.
     const CPSR: u32 = 0xa80a_0010;
 
-    /// A core in the middle of a user program.
+    /// Returns a core in the middle of a user program.
     fn running(thumb: bool) -> CpuState {
         let mut s = CpuState::reset(0);
         s.cp15.vbar = 0x4000_0020;

@@ -79,23 +79,25 @@ pub struct Pmu {
 }
 
 impl Pmu {
-    /// The overflow interrupt output, with `now` instructions retired, those since the last update
+    /// Returns the overflow interrupt output, with `now` instructions retired, those since the last update
     /// at PL1 (`privileged`) or PL0.
     pub fn line(&mut self, now: u64, privileged: bool) -> bool {
         self.update(now, privileged);
         self.control & E != 0 && self.overflow & self.interrupts != 0
     }
 
-    /// The number of retired instructions at which a counter that may interrupt overflows next, provided that no
-    /// register is written before, and that the core stays at PL1 (`privileged`) or PL0; `None` when none will.
+    /// Returns the number of retired instructions at which a counter that may interrupt overflows next, provided that
+    /// no register is written before, and that the core stays at PL1 (`privileged`) or PL0; `None` when none will.
     pub fn next_overflow(&self, privileged: bool) -> Option<u64> {
         if self.control & E == 0 {
             return None;
         }
+        // A counter whose overflow is pending raises nothing anew.
         let armed = self.enabled & self.interrupts & !self.overflow;
         let rest = |count: u32| (1 << 32) - u64::from(count);
         let cycle = (armed & CYCLE != 0 && counts_at(self.cycle_filter, privileged)).then(|| {
             let scale = if self.control & D != 0 { 64 } else { 1 };
+            // Less what the prescaler has counted already.
             rest(self.cycles) * scale - self.prescale.min(scale - 1)
         });
         let events = (0..COUNTERS)
@@ -105,7 +107,7 @@ impl Pmu {
         self.last.checked_add(soonest)
     }
 
-    /// Whether a counter that counts tells PL0 and PL1 apart: then it must be brought up to date
+    /// Returns whether a counter that counts tells PL0 and PL1 apart: then it must be brought up to date
     /// before the level changes.
     #[inline]
     pub(crate) fn filters(&self) -> bool {
@@ -119,7 +121,7 @@ impl Pmu {
         events || self.enabled & CYCLE != 0 && differs(self.cycle_filter)
     }
 
-    /// Whether every register holds only what can have got there with `now` instructions retired.
+    /// Returns whether every register holds only what can have got there with `now` instructions retired.
     pub(crate) fn is_possible(&self, now: u64) -> bool {
         let Self {
             user_enable: _,
@@ -148,6 +150,7 @@ impl Pmu {
     /// PL1 (`privileged`) or PL0.
     pub(crate) fn update(&mut self, now: u64, privileged: bool) {
         let passed = now.saturating_sub(self.last);
+        // Even if nothing counts: what passes meanwhile must not be counted later.
         self.last = now;
         if self.control & E == 0 {
             return;
@@ -189,7 +192,7 @@ impl Pmu {
         }
     }
 
-    /// The selected event counter, if it exists.
+    /// Returns the selected event counter, if it exists.
     fn selected(&self) -> Option<usize> {
         usize::try_from(self.select).ok().filter(|&i| i < COUNTERS)
     }
@@ -199,7 +202,7 @@ const fn counts_instructions(kind: u32, privileged: bool) -> bool {
     matches!(kind & 0xff, INST_RETIRED | CPU_CYCLES) && counts_at(kind, privileged)
 }
 
-/// Whether the filter of `kind` lets PL1 (`privileged`) or PL0 count (C12.8.4).
+/// Returns whether the filter of `kind` lets PL1 (`privileged`) or PL0 count (C12.8.4).
 const fn counts_at(kind: u32, privileged: bool) -> bool {
     let filter = if privileged { FILTER_PL1 } else { FILTER_PL0 };
     let excluded = kind & filter != 0;

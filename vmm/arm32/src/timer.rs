@@ -10,14 +10,14 @@ pub const FREQUENCY_HZ: u32 = 62_500_000;
 
 const NS_PER_S: u128 = 1_000_000_000;
 
-/// The count `ns` nanoseconds after power-on (rounded down).
+/// Returns the count `ns` nanoseconds after power-on (rounded down).
 #[expect(clippy::cast_possible_truncation, reason = "it fits, as said below")]
 pub const fn count_from_ns(ns: u64) -> u64 {
     // At most 2^64 * 62.5e6 / 1e9, which fits in 64 bits.
     (ns as u128 * FREQUENCY_HZ as u128 / NS_PER_S) as u64
 }
 
-/// The first nanosecond at which the count is at least `count`; [`u64::MAX`] when that is beyond 64 bits.
+/// Returns the first nanosecond at which the count is at least `count`; [`u64::MAX`] when that is beyond 64 bits.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "it was compared with the largest of 64 bits"
@@ -52,8 +52,8 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// The control register at `count`. ISTATUS reads 0 while the timer is disabled (UNKNOWN in the architecture;
-    /// our choice).
+    /// Returns the control register at `count`. ISTATUS reads 0 while the timer is disabled (UNKNOWN in the
+    /// architecture; our choice).
     pub const fn control(&self, count: u64) -> u32 {
         (self.enable as u32)
             | (self.masked as u32) << 1
@@ -66,12 +66,13 @@ impl Timer {
         self.masked = value & 2 != 0;
     }
 
-    /// The downcounter (TVAL) at `count`.
+    /// Returns the downcounter (TVAL) at `count`.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "TVAL is the low word of the difference"
     )]
     pub const fn value(&self, count: u64) -> u32 {
+        // Wraps: the downcounter goes on below zero once the condition holds.
         self.compare.wrapping_sub(count) as u32
     }
 
@@ -80,12 +81,12 @@ impl Timer {
         self.compare = count.wrapping_add_signed(value.cast_signed() as i64);
     }
 
-    /// The interrupt output at `count`.
+    /// Returns the interrupt output at `count`.
     pub const fn line(&self, count: u64) -> bool {
         self.enable && !self.masked && count >= self.compare
     }
 
-    /// The count at which the output will rise, if it is low at `count` and time alone will raise it.
+    /// Returns the count at which the output will rise, if it is low at `count` and time alone will raise it.
     pub const fn deadline(&self, count: u64) -> Option<u64> {
         if self.enable && !self.masked && count < self.compare {
             Some(self.compare)
@@ -107,7 +108,7 @@ pub struct GenericTimer {
 }
 
 impl GenericTimer {
-    /// The interrupt outputs at `count`.
+    /// Returns the interrupt outputs at `count`.
     pub const fn lines(&self, count: u64) -> TimerLines {
         TimerLines {
             phys: self.phys.line(count),
@@ -115,7 +116,7 @@ impl GenericTimer {
         }
     }
 
-    /// The next count at which an output rises, if time alone will raise one.
+    /// Returns the next count at which an output rises, if time alone will raise one.
     pub fn next_deadline(&self, count: u64) -> Option<u64> {
         self.phys
             .deadline(count)
@@ -124,7 +125,7 @@ impl GenericTimer {
             .min()
     }
 
-    /// The next count at which the event stream wakes `WFE` (CNTKCTL.EVNTEN, EVNTDIR and EVNTI; B8.1.4);
+    /// Returns the next count at which the event stream wakes `WFE` (CNTKCTL.EVNTEN, EVNTDIR and EVNTI; B8.1.4);
     /// `None` while it is off or never again.
     pub fn next_event(&self, count: u64) -> Option<u64> {
         if self.kernel_control & (1 << 2) == 0 {

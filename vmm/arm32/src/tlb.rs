@@ -130,10 +130,11 @@ impl Default for Tlb {
 }
 
 impl Tlb {
-    /// The host address for a read of `1 << align_log2` bytes at `va`, if the page is cached and the access aligned.
+    /// Returns the host address for a read of `SIZE` bytes at `va`, if the page is cached and the access aligned.
     #[inline(always)]
     pub fn read<const SIZE: u32>(&self, va: u32) -> Option<NonNull<u8>> {
         let entry = &self.entries[self.slot(va)];
+        // One comparison: a misaligned address differs in its low bits, a watched or empty entry by its tag.
         if entry.read == va & (0xffff_f000 | (SIZE - 1)) {
             pointer(entry, va)
         } else {
@@ -141,7 +142,7 @@ impl Tlb {
         }
     }
 
-    /// As [`Tlb::read`], for a write.
+    /// Returns the host address for a write, as [`Tlb::read`] does for a read.
     #[inline(always)]
     pub fn write<const SIZE: u32>(&self, va: u32) -> Option<NonNull<u8>> {
         let entry = &self.entries[self.slot(va)];
@@ -174,6 +175,7 @@ impl Tlb {
         }
         let set = self.next;
         self.next = (self.next + 1) % SETS;
+        // What was found executable in the old meaning of the set is stale.
         if self.keys[set].is_some() {
             self.entries[set * ENTRIES..(set + 1) * ENTRIES].fill(EMPTY);
             self.new_spans();
@@ -182,14 +184,14 @@ impl Tlb {
         self.base = set * ENTRIES;
     }
 
-    /// A small number that names the current set, for the keys of other caches.
+    /// Returns a small number that names the current set, for the keys of other caches.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "there are few sets")]
     pub fn set(&self) -> u32 {
         (self.base / ENTRIES) as u32
     }
 
-    /// The current spans.
+    /// Returns the current spans.
     #[inline(always)]
     pub fn spans(&self) -> Spans {
         Spans {
@@ -223,6 +225,7 @@ impl Tlb {
         self.entries[slot] = entry;
         if !t.global {
             self.local.push(slot as u16);
+            // Bounds the list: without duplicates it is at most as long as the table.
             if self.local.len() > 4 * ENTRIES * SETS {
                 self.local.sort_unstable();
                 self.local.dedup();
@@ -232,13 +235,13 @@ impl Tlb {
         }
     }
 
-    /// Has observers watch exactly these ranges.
+    /// Makes observers watch exactly these ranges.
     pub fn watch(&mut self, watchpoints: &[Watchpoint]) {
         self.watches.set(watchpoints);
         self.mark();
     }
 
-    /// Has the guest watch exactly these ranges.
+    /// Makes the guest watch exactly these ranges.
     pub fn watch_for_guest(&mut self, watchpoints: &[Watchpoint]) {
         if self.watches.set_guest(watchpoints) {
             self.mark();
@@ -251,13 +254,13 @@ impl Tlb {
         }
     }
 
-    /// What is watched.
+    /// Returns what is watched.
     #[inline(always)]
     pub(crate) const fn watches(&self) -> &Watches {
         &self.watches
     }
 
-    /// The host address of the byte at `va` if its page is cached for the access, and watched.
+    /// Returns the host address of the byte at `va` if its page is cached for the access, and watched.
     pub fn watched(&self, va: u32, write: bool) -> Option<NonNull<u8>> {
         let entry = &self.entries[self.slot(va)];
         let tag = if write { entry.write } else { entry.read };
@@ -320,7 +323,7 @@ impl Tlb {
         self.executed = [0; FILTER_BITS / 64];
     }
 
-    /// Has spans go on behind `span`, so that none of those up to it is the present one.
+    /// Makes spans go on behind `span`, so that none of those up to it is the present one.
     pub fn begin_after(&mut self, span: u32) {
         self.span = span.wrapping_add(1);
     }
@@ -335,6 +338,7 @@ impl Tlb {
 
     /// Drops the translation of the page of `va`, and everything if it may be part of a larger mapping.
     pub fn flush_page(&mut self, va: u32) {
+        // The TLB holds a larger mapping in pieces, and any address in it names them all.
         if self
             .large
             .is_some_and(|(low, high)| (low..=high).contains(&va))
@@ -346,6 +350,7 @@ impl Tlb {
             self.entries[slot] = EMPTY;
         }
         let bit = filter_bit(va);
+        // Predecoded code depends on the page only if some of it was executed.
         if self.executed[bit / 64] & (1 << (bit % 64)) != 0 {
             self.new_spans();
         }
@@ -369,7 +374,7 @@ mod tests {
     use super::*;
     use crate::mmu::{Attributes, MemoryType, Perms, Shareability};
 
-    /// What `va` is translated to: itself, for everyone.
+    /// Returns what `va` is translated to: itself, for everyone.
     fn page_of(va: u32, global: bool) -> Translation {
         Translation {
             pa: va.into(),

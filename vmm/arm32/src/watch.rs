@@ -20,7 +20,7 @@ pub enum WatchKind {
 }
 
 impl WatchKind {
-    /// Whether it is about `access`.
+    /// Returns whether it is about `access`.
     const fn covers(self, access: Access) -> bool {
         match access {
             Access::Read => !matches!(self, Self::Write),
@@ -46,6 +46,7 @@ impl Watchpoint {
     pub const fn new(start: u32, len: u32, kind: WatchKind) -> Self {
         let last = match len {
             0 => {
+                // An empty range, which no last address after `start` can say.
                 return Self {
                     start: 1,
                     last: 0,
@@ -57,7 +58,7 @@ impl Watchpoint {
         Self { start, last, kind }
     }
 
-    /// Whether it is about some byte of `first..=last` accessed by `access`.
+    /// Returns whether it is about some byte of `first..=last` accessed by `access`.
     const fn meets(&self, first: u32, last: u32, access: Access) -> bool {
         self.kind.covers(access) && self.start <= last && first <= self.last
     }
@@ -89,13 +90,13 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    /// Has observers watch exactly these.
+    /// Makes observers watch exactly these.
     pub fn set(&mut self, watchpoints: &[Watchpoint]) {
         self.observed = watchpoints.to_vec();
         self.any = !self.observed.is_empty() || !self.guest.is_empty();
     }
 
-    /// Has the guest watch exactly these; whether that is a change.
+    /// Makes the guest watch exactly these; returns whether that is a change.
     pub fn set_guest(&mut self, watchpoints: &[Watchpoint]) -> bool {
         let changed = self.guest != watchpoints;
         self.guest = watchpoints.to_vec();
@@ -103,20 +104,20 @@ impl Watches {
         changed
     }
 
-    /// Whether nothing is watched.
+    /// Returns whether nothing is watched.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
         !self.any
     }
 
-    /// Whether `access` to the page of `va` may be watched.
+    /// Returns whether `access` to the page of `va` may be watched.
     pub fn page(&self, va: u32, access: Access) -> bool {
         let all = self.observed.iter().chain(&self.guest);
         first(all, va & !0xfff, va | 0xfff, access).is_some()
     }
 }
 
-/// The first watchpoint of `all` about some byte of `first..=last`.
+/// Returns the first watchpoint of `all` about some byte of `first..=last`.
 fn first<'a>(
     all: impl IntoIterator<Item = &'a Watchpoint>,
     first: u32,

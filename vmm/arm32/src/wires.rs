@@ -52,10 +52,10 @@ pub enum FirmwareAction {
 
 /// The machine, as the cluster sees it between instructions.
 pub trait Machine {
-    /// An interrupt output of core `cpu` changed.
+    /// Learns that an interrupt output of core `cpu` changed.
     fn output(&mut self, cpu: usize, output: Output, level: bool);
 
-    /// Core `cpu` executed HVC or SMC. `powered[i]` tells whether core `i` is on.
+    /// Carries out a call of firmware: core `cpu` executed HVC or SMC. `powered[i]` tells whether core `i` is on.
     fn firmware(
         &mut self,
         cpu: usize,

@@ -409,7 +409,8 @@ const ANNOUNCED: &[Row] = &[
     ),
 ];
 
-/// A core behind [`ENABLE`] and one more instruction. Addresses lie in RAM, and table branches find a table of zeros.
+/// Returns a core behind [`ENABLE`] and one more instruction. Addresses lie in RAM, and table branches find a table of
+/// zeros.
 fn after(instruction: u32, thumb: bool) -> Core {
     let (mut core, _) = core_with(&[&ENABLE[..], &[instruction]].concat());
     core.run(ENABLE.len() as u64);

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 /// Where registers point: no code lies there.
 const DATA: u32 = RAM as u32 + 0x8000;
 
-/// A core in the middle of `words`, with registers that point around in RAM.
+/// Returns a core in the middle of `words`, with registers that point around in RAM.
 fn started(
     words: &[u32],
     registers: &[u32],

@@ -125,7 +125,7 @@ fn a_request_to_stop_wakes_no_core() {
     assert_eq!((cluster.retired(), cluster.waits(0)), (1, 1));
 }
 
-/// When the overflow interrupt of the cycle counter rises, in a run of `program` given in slices of
+/// Returns when the overflow interrupt of the cycle counter rises, in a run of `program` given in slices of
 /// `slice` instructions.
 fn overflow_at(program: &[u32], slice: u64) -> u64 {
     struct Watch(Arc<TestClock>, Option<u64>);

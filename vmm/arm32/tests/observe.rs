@@ -60,7 +60,7 @@ impl Rig {
         self.cluster.state(0).r[15]
     }
 
-    /// Everything that can tell two runs apart.
+    /// Returns everything that can tell two runs apart.
     fn outcome(&self) -> (Vec<CpuState>, Vec<u8>, u64) {
         let states = (0..self.cluster.len()).map(|cpu| self.cluster.state(cpu).clone());
         (

@@ -56,13 +56,13 @@ impl Setup {
         setup
     }
 
-    /// What it would save, and all of its memory.
+    /// Returns what it would save, and all of its memory.
     fn all(&self) -> (ClusterState, Vec<u8>, u64) {
         let now = self.clock.0.load(Ordering::Relaxed);
         (self.cluster.save(), self.bus.bytes(), now)
     }
 
-    /// Another that goes on from here, by way of a text.
+    /// Returns another that goes on from here, by way of a text.
     fn again(&self) -> Self {
         let (state, memory, now) = self.all();
         let text = serde_json::to_string(&state).unwrap();

@@ -64,7 +64,7 @@ impl Driver for Shared<'_> {
         self.flush();
     }
 
-    /// The driver disables the uTLB; its core flushes the domain.
+    /// Disables the uTLB as the driver does; its core flushes the domain.
     fn detach(&self, device: u64) {
         self.domain.detach(device);
         self.flush();

@@ -17,8 +17,8 @@ const BUFFERS: u64 = RAM + 0x20_0000;
 /// Where the driver's window of IOVAs begins.
 const IOVA: u64 = 0x4000_0000;
 
-/// A request of two buffers, one to be read and one to be written, answered by a device on `dma`. The rings are at
-/// [`IOVA`], which has two pages; the buffers are wherever they are.
+/// Returns a request of two buffers, one to be read and one to be written, answered by a device on `dma`. The rings are
+/// at [`IOVA`], which has two pages; the buffers are wherever they are.
 fn virtio_request(dma: &DmaSpace, request: u64, answer: u64) -> Result<(), ()> {
     let driver = MockSplitQueue::create(dma, GuestAddress(IOVA), 16);
     let descriptors = [

@@ -11,7 +11,7 @@ const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;
 const IOVA: u64 = 0x4000_0000;
 
-/// A machine whose uTLB 0 translates [`IOVA`] to [`PAGE`]; nothing is cached.
+/// Returns a machine whose uTLB 0 translates [`IOVA`] to [`PAGE`]; nothing is cached.
 fn mapped(machine: &Machine) -> Domain<'_> {
     let mut domain = Domain::new(machine, 0, 0, TABLES);
     domain.attach(0);
@@ -45,7 +45,7 @@ fn faults(machine: &Machine, write: bool, status: u32) {
     assert_eq!((machine.read(IMSTR), machine.read(IMELAR)), (0, 0));
 }
 
-/// The last-level entry of [`IOVA`] is replaced by `descriptor`.
+/// Checks the fault of an access after the last-level entry of [`IOVA`] is replaced by `descriptor`.
 fn leaf_faults(descriptor: u64, write: bool, status: u32) {
     let machine = Machine::gen2();
     let mut domain = mapped(&machine);

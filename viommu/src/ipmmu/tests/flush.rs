@@ -14,7 +14,7 @@ const PAGE: u64 = RAM + 0x20_0000;
 const OTHER_PAGE: u64 = RAM + 0x30_0000;
 const IOVA: u64 = 0x4000_0000;
 
-/// A machine whose uTLB 0 translates [`IOVA`] to [`PAGE`], which is cached.
+/// Creates a machine whose uTLB 0 translates [`IOVA`] to [`PAGE`], which is cached.
 fn with_cached_page(machine: &Machine) -> Domain<'_> {
     machine.mark_pages();
     let mut domain = Domain::new(machine, 0, 0, TABLES);

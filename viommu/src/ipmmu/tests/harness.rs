@@ -34,7 +34,7 @@ impl Log {
         self.0.lock().unwrap().push(line);
     }
 
-    /// What happened since the last call.
+    /// Returns what happened since the last call.
     pub(super) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
@@ -86,7 +86,7 @@ impl Machine {
         self.ipmmu.instance(number).unwrap()
     }
 
-    /// Offset of the bank that the driver uses.
+    /// Returns the offset of the bank that the driver uses.
     pub(super) fn bank(&self) -> u64 {
         self.ipmmu.features().bank
     }
@@ -104,7 +104,7 @@ impl Machine {
             .write(self.bank() + register, &value.to_le_bytes());
     }
 
-    /// Of the root, or the only instance.
+    /// Reads a register of the root, or the only instance.
     pub(super) fn read(&self, register: u64) -> u32 {
         self.read_of(0, register)
     }
@@ -113,7 +113,7 @@ impl Machine {
         self.write_of(0, register, value);
     }
 
-    /// What a bus master on a uTLB of the only instance sees.
+    /// Returns what a bus master on a uTLB of the only instance sees.
     pub(super) fn dma(&self, utlb: usize) -> DmaSpace {
         self.instance(0).space(utlb).unwrap()
     }
@@ -133,7 +133,7 @@ impl Machine {
     }
 }
 
-/// IMUCTR of a uTLB.
+/// Returns the offset of IMUCTR of a uTLB.
 pub(super) const fn imuctr(utlb: u64) -> u64 {
     if utlb < 32 {
         0x300 + utlb * 16
@@ -142,12 +142,12 @@ pub(super) const fn imuctr(utlb: u64) -> u64 {
     }
 }
 
-/// IMUASID of a uTLB.
+/// Returns the offset of IMUASID of a uTLB.
 pub(super) const fn imuasid(utlb: u64) -> u64 {
     imuctr(utlb) + 8
 }
 
-/// The marker of the page that an IOVA leads to; `None` if the access is refused.
+/// Returns the marker of the page that an IOVA leads to; `None` if the access is refused.
 pub(super) fn page_at(dma: &DmaSpace, iova: u64) -> Option<u64> {
     dma.read_obj(GuestAddress((iova & !0xfff) + 8)).ok()
 }

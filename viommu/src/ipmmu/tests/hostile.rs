@@ -8,7 +8,7 @@ use crate::attachment::Attachment;
 use crate::fault::{DomainId, EndpointId};
 use crate::ipmmu::IpmmuConfig;
 
-/// All uTLBs on context 0, with the given table.
+/// Attaches all uTLBs to context 0, with the given table.
 fn point_everything_at(machine: &Machine, table: u64) {
     machine.write(IMTTLBR0, table as u32);
     machine.write(IMTTUBR0, (table >> 32) as u32);

@@ -37,8 +37,8 @@ pub(super) struct Handled {
 }
 
 impl<'a> Domain<'a> {
-    /// `ipmmu_domain_init_context` and `ipmmu_domain_setup_context`: on the root, but for IMCTR, which is written to
-    /// the instance of the devices first. Tables are taken from `tables` on.
+    /// Does what the driver does in `ipmmu_domain_init_context` and `ipmmu_domain_setup_context`: on the root, but for
+    /// IMCTR, which is written to the instance of the devices first. Tables are taken from `tables` on.
     pub(super) fn new(machine: &'a Machine, mmu: usize, context: u64, tables: u64) -> Self {
         let domain = Self {
             machine,
@@ -79,7 +79,7 @@ impl<'a> Domain<'a> {
         self.machine.write(self.register(register), value);
     }
 
-    /// `ipmmu_ctx_write_all`.
+    /// Writes a register of a context as `ipmmu_ctx_write_all` does.
     fn write_all(&self, register: u64, value: u32) {
         if self.mmu != 0 {
             self.machine
@@ -88,35 +88,35 @@ impl<'a> Domain<'a> {
         self.write(register, value);
     }
 
-    /// `ipmmu_tlb_sync`: whether the flush completed in time.
+    /// Waits for a flush as `ipmmu_tlb_sync` does; returns whether it completed in time.
     pub(super) fn sync(&self) -> bool {
         (0..100).any(|_| self.read(IMCTR) & FLUSH == 0)
     }
 
-    /// The first half of `ipmmu_tlb_invalidate`.
+    /// Does the first half of `ipmmu_tlb_invalidate`.
     pub(super) fn begin_flush(&self) {
         self.write_all(IMCTR, self.read(IMCTR) | FLUSH);
     }
 
-    /// `ipmmu_tlb_invalidate`.
+    /// Flushes as `ipmmu_tlb_invalidate` does.
     pub(super) fn flush(&self) {
         self.begin_flush();
         assert!(self.sync(), "TLB sync timed out -- MMU may be deadlocked");
     }
 
-    /// `ipmmu_utlb_enable`.
+    /// Enables a uTLB as `ipmmu_utlb_enable` does.
     pub(super) fn attach(&self, utlb: u64) {
         self.machine.write_of(self.mmu, imuasid(utlb), 0);
         let value = (self.context as u32) << 4 | 3;
         self.machine.write_of(self.mmu, imuctr(utlb), value);
     }
 
-    /// `ipmmu_utlb_disable`.
+    /// Disables a uTLB as `ipmmu_utlb_disable` does.
     pub(super) fn detach(&self, utlb: u64) {
         self.machine.write_of(self.mmu, imuctr(utlb), 0);
     }
 
-    /// `ipmmu_domain_destroy_context`.
+    /// Disables the context as `ipmmu_domain_destroy_context` does.
     pub(super) fn destroy(self) {
         self.write_all(IMCTR, FLUSH);
         assert!(self.sync());
@@ -127,7 +127,7 @@ impl<'a> Domain<'a> {
         u64::from_le(word)
     }
 
-    /// The address of the entry of the last level for `iova`.
+    /// Returns the address of the entry of the last level for `iova`.
     pub(super) fn entry(&mut self, iova: u64) -> u64 {
         let mut entry = self.pgd + (iova >> 30) * 8;
         for shift in [21, 12] {
@@ -162,7 +162,7 @@ impl<'a> Domain<'a> {
         self.flush();
     }
 
-    /// `ipmmu_domain_irq`: `None` if there is nothing to handle.
+    /// Handles the interrupt as `ipmmu_domain_irq` does; `None` if there is nothing to handle.
     pub(super) fn handle_interrupt(&self) -> Option<Handled> {
         let status = self.read(IMSTR);
         if status & 0x17 == 0 {

@@ -141,7 +141,7 @@ fn impossible_configurations_are_refused() {
     ));
 }
 
-/// The registers of one instance as a plain list: offset in the window, and the bits that keep what is written.
+/// Returns the registers of one instance as a plain list: offset in the window, and the bits that keep what is written.
 fn kept_bits(gen3: bool, utlbs: u64) -> BTreeMap<u64, u32> {
     let bank = if gen3 { 0 } else { 0x800 };
     let mut bits = BTreeMap::new();
@@ -168,7 +168,7 @@ fn kept_bits(gen3: bool, utlbs: u64) -> BTreeMap<u64, u32> {
     bits
 }
 
-/// What a uTLB must be attached to, by the plain words of its instance and the root.
+/// Returns what a uTLB must be attached to, by the plain words of its instance and the root.
 fn attachment(
     root: &BTreeMap<u64, u32>,
     leaf: &BTreeMap<u64, u32>,
@@ -191,7 +191,7 @@ fn attachment(
     }
 }
 
-/// One access: the instance, the offset of a word, and what to write there.
+/// Returns one access: the instance, the offset of a word, and what to write there.
 fn access() -> impl Strategy<Value = (usize, u64, Option<u32>)> {
     let register = prop_oneof![
         4 => (0..0x1000u64).prop_map(|offset| offset & !3),

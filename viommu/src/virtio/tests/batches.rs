@@ -10,7 +10,7 @@ use crate::virtio::{Quota, VirtioIommu};
 
 const BASE: u64 = 0x1_0000;
 
-/// Sixteen pages mapped and cached for endpoint 8 on domain 1.
+/// Creates a machine with sixteen pages mapped and cached for endpoint 8 on domain 1.
 fn sixteen() -> Machine {
     let mut machine = Machine::usual();
     machine.ok(attach(1, EP));

@@ -145,7 +145,7 @@ impl Driver for Shared {
         self.ask(&[unmap(DOMAIN, iova, iova + 0xfff)]);
     }
 
-    /// In one batch.
+    /// Remaps the page in one batch.
     fn remap(&self, iova: u64, frame: u64) {
         let unmapped = unmap(DOMAIN, iova, iova + 0xfff);
         self.ask(&[unmapped, self.mapping(iova, frame)]);

@@ -60,7 +60,7 @@ impl Ring {
         ring
     }
 
-    /// As a driver does after a reset.
+    /// Sets the queue up as a driver does after a reset.
     pub(super) fn set_up(&mut self) {
         self.queue.reset();
         let low = |page: u64| Some((self.base + page * 0x1000) as u32);
@@ -78,7 +78,7 @@ impl Ring {
         GuestAddress(self.base + page * 0x1000 + offset)
     }
 
-    /// Room for a buffer of `length` bytes, filled with [`FILL`].
+    /// Allocates room for a buffer of `length` bytes, filled with [`FILL`].
     pub(super) fn buffer(&mut self, length: usize) -> u64 {
         let room = (length as u64).next_multiple_of(16);
         if self.next_buffer + room > 0x4_0000 {
@@ -146,7 +146,7 @@ impl Ring {
         (head, writable)
     }
 
-    /// The same through an indirect table.
+    /// Returns the same through an indirect table.
     pub(super) fn send_indirect(&mut self, parts: &[Part]) -> (u16, Vec<(u64, u32)>) {
         let table = self.buffer(parts.len() * 16);
         let mut writable = Vec::new();
@@ -177,7 +177,7 @@ impl Ring {
         (head, writable)
     }
 
-    /// The next used element: head and length.
+    /// Returns the next used element: head and length.
     pub(super) fn take_used(&mut self) -> Option<(u32, u32)> {
         let index: u16 = self.memory.load(self.at(2, 2), Ordering::Acquire).unwrap();
         if u16::from_le(index) == self.used {
@@ -228,7 +228,7 @@ pub(super) struct Machine {
     pub(super) mem: DmaSpace,
 }
 
-/// Two endpoints that are blocked until they are attached, all of RAM with a pattern in it.
+/// Returns two endpoints that are blocked until they are attached, all of RAM with a pattern in it.
 pub(super) fn config() -> VirtioIommuConfig {
     let mut config = VirtioIommuConfig::new([EP, OTHER].map(EndpointConfig::new));
     config.bypass_config = Some(false);
@@ -259,7 +259,7 @@ impl Machine {
         }
     }
 
-    /// With everything negotiated that is offered.
+    /// Creates a machine that has negotiated everything that is offered.
     pub(super) fn active(config: VirtioIommuConfig) -> Self {
         let mut machine = Self::new(config);
         let offered = machine.iommu.offered_features();
@@ -293,7 +293,7 @@ impl Machine {
         (length, self.requests.bytes(&writable))
     }
 
-    /// The status of a request that has one.
+    /// Returns the status of a request that has one.
     pub(super) fn status(&mut self, request: Vec<u8>) -> u8 {
         let (length, answer) = self.exchange(&[Part::In(request), Part::Out(4)]);
         assert_eq!(length, 4);
@@ -313,7 +313,7 @@ impl Machine {
         assert_eq!(self.iommu.save(), before, "a refused request left a trace");
     }
 
-    /// That a request of type unknown to the device is given back unwritten.
+    /// Checks that a request of a type unknown to the device is given back unwritten.
     #[track_caller]
     pub(super) fn unanswered(&mut self, parts: &[Part]) {
         let before = self.iommu.save();
@@ -339,7 +339,7 @@ impl Machine {
             .is_ok()
     }
 
-    /// Fault reports, each as bytes, delivered into fresh buffers.
+    /// Returns fault reports, each as bytes, delivered into fresh buffers.
     pub(super) fn reports(&mut self) -> Vec<Vec<u8>> {
         let count = self.iommu.waiting_reports();
         let mut reports = Vec::new();
@@ -356,7 +356,7 @@ impl Machine {
     }
 }
 
-/// Little-endian fields after a head with this type.
+/// Returns little-endian fields after a head with this type.
 fn request(kind: u8, fields: &[&[u8]]) -> Vec<u8> {
     let mut bytes = vec![kind, 0, 0, 0];
     for field in fields {

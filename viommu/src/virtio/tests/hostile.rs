@@ -7,7 +7,7 @@ use vm_memory::{Bytes, GuestAddress};
 use super::harness::*;
 use crate::virtio::ServeError;
 
-/// The chain that starts at `head` comes back with nothing written.
+/// Checks that the chain that starts at `head` comes back with nothing written.
 fn assert_unanswered(machine: &mut Machine, head: u16) {
     machine.requests.offer(head);
     assert!(machine.serve().used);

@@ -25,7 +25,7 @@ fn iova(page: usize) -> u64 {
     }
 }
 
-/// Where RAM has a byte for each of the pages.
+/// Returns where RAM has a byte for each of the pages.
 fn physical(page: usize) -> u64 {
     RAM + 0x20_0000 + page as u64 * 0x1000
 }
@@ -202,7 +202,7 @@ impl Plain {
         Status::Ok
     }
 
-    /// Where an access to a page of IOVA leads, if it is allowed.
+    /// Returns where an access to a page of IOVA leads, if it is allowed.
     fn resolve(&self, endpoint: usize, page: usize, flag: u32) -> Option<u64> {
         let domain = &self.domains[self.attached.get(&endpoint)?];
         if domain.bypass {

@@ -4,7 +4,7 @@ use super::harness::*;
 use crate::virtio::spec::*;
 use crate::virtio::{MappingState, RestoreError, VirtioIommuState};
 
-/// Something of everything.
+/// Creates a machine with something of everything.
 fn busy() -> Machine {
     let mut machine = Machine::usual();
     machine.iommu.write_config(36, &[1]);

@@ -34,7 +34,7 @@ impl TableReader for Tables {
 }
 
 impl Tables {
-    /// A first table of `entries` invalid entries at [`BASE`].
+    /// Creates a first table of `entries` invalid entries at [`BASE`].
     pub(super) fn new(entries: u64) -> Self {
         let mut tables = Self {
             next: BASE,
@@ -52,7 +52,7 @@ impl Tables {
         address
     }
 
-    /// How many reads there were since the last call.
+    /// Returns how many reads there were since the last call.
     pub(super) fn take_reads(&self) -> u32 {
         self.reads.take()
     }
@@ -65,8 +65,8 @@ impl Tables {
         self.words.insert(address, descriptor);
     }
 
-    /// The address of the entry for `iova` in the table of `level`, making tables on the way with `table` as their
-    /// attributes. `None` if a block is in the way.
+    /// Returns the address of the entry for `iova` in the table of `level`, making tables on the way with `table` as
+    /// their attributes. `None` if a block is in the way.
     pub(super) fn entry(
         &mut self,
         start: Level,
@@ -105,8 +105,8 @@ impl Tables {
     }
 }
 
-/// The regime that the Linux driver programs: 32-bit inputs, four entries in the first table, no access flag faults,
-/// Non-secure.
+/// Returns the regime that the Linux driver programs: 32-bit inputs, four entries in the first table, no access flag
+/// faults, Non-secure.
 pub(super) fn driver_regime() -> Regime {
     Regime {
         access_flag_faults: false,
@@ -115,12 +115,12 @@ pub(super) fn driver_regime() -> Regime {
     }
 }
 
-/// [`PAGE`] or [`BLOCK`], whichever `level` has.
+/// Returns [`PAGE`] or [`BLOCK`], whichever `level` has.
 pub(super) fn leaf_at(level: Level) -> u64 {
     if level == Level::Third { PAGE } else { BLOCK }
 }
 
-/// `descriptor` with some fields changed.
+/// Returns `descriptor` with some fields changed.
 pub(super) fn leaf(descriptor: u64, change: impl FnOnce(&mut LeafDescriptor)) -> u64 {
     let mut leaf = LeafDescriptor::from_bits(descriptor);
     change(&mut leaf);

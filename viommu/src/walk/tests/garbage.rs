@@ -58,7 +58,7 @@ impl TableReader for Garbage {
     }
 }
 
-/// A descriptor that often leads on, within the memory, and often has what the checks want.
+/// Returns a descriptor that often leads on, within the memory, and often has what the checks want.
 fn descriptor() -> impl Strategy<Value = u64> {
     let frame = prop_oneof![
         8 => (0..WORDS as u64 / 512).prop_map(|page| MEMORY + page * 0x1000),

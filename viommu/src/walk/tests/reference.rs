@@ -32,7 +32,7 @@ fn bit(value: u64, n: u32) -> bool {
     n < 64 && value >> n & 1 == 1
 }
 
-/// Bits `high` to `low` of `value`, in place.
+/// Returns bits `high` to `low` of `value`, in place.
 fn field(value: u64, high: u32, low: u32) -> u64 {
     (low..=high)
         .filter(|&n| bit(value, n))
@@ -40,13 +40,13 @@ fn field(value: u64, high: u32, low: u32) -> u64 {
         .sum()
 }
 
-/// The lowest bit that indexes a table of a level.
+/// Returns the lowest bit that indexes a table of a level.
 fn low_bit(level: u8) -> u32 {
     [30, 21, 12][usize::from(level) - 1]
 }
 
-/// B3.6.4: TTBR1 if the top T1SZ bits are ones (or, T1SZ being 0, TTBR0 does not have it), TTBR0 if the top T0SZ bits
-/// are zeros.
+/// Returns the region by B3.6.4: TTBR1 if the top T1SZ bits are ones (or, T1SZ being 0, TTBR0 does not have it), TTBR0
+/// if the top T0SZ bits are zeros.
 fn choose(regime: &Regime, iova: u64) -> Option<Region> {
     let width = u32::from(regime.input_bits);
     if (width..64).any(|n| bit(iova, n)) {
@@ -63,7 +63,7 @@ fn choose(regime: &Regime, iova: u64) -> Option<Region> {
     zeros.then_some(regime.ttbr0)
 }
 
-/// Whether any address bit that the output size does not have is set.
+/// Returns whether any address bit that the output size does not have is set.
 fn too_large(regime: &Regime, address: u64) -> bool {
     (u32::from(regime.output_bits)..64).any(|n| bit(address, n))
 }

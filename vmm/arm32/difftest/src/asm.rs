@@ -36,7 +36,7 @@ pub struct Asm {
 }
 
 impl Asm {
-    /// Code to be placed at `origin`.
+    /// Begins code to be placed at `origin`.
     pub fn new(origin: u32) -> Self {
         Self {
             origin,
@@ -47,12 +47,12 @@ impl Asm {
         }
     }
 
-    /// Address of the next instruction.
+    /// Returns the address of the next instruction.
     pub fn here(&self) -> u32 {
         self.origin + 4 * self.words.len() as u32
     }
 
-    /// A label not yet placed.
+    /// Returns a label not yet placed.
     pub fn label(&mut self) -> Label {
         self.next_label += 1;
         Label(self.next_label)
@@ -63,68 +63,70 @@ impl Asm {
         self.labels.insert(label, self.here());
     }
 
-    /// A word as it is.
+    /// Appends a word as it is.
     pub fn word(&mut self, word: u32) {
         self.words.push(word);
     }
 
-    /// `LDR rt, [rn, #offset]`.
+    /// Appends `LDR rt, [rn, #offset]`.
     pub fn ldr(&mut self, rt: u32, rn: u32, offset: u32) {
         self.word(0xe590_0000 | rn << 16 | rt << 12 | offset);
     }
 
-    /// `STR rt, [rn, #offset]`.
+    /// Appends `STR rt, [rn, #offset]`.
     pub fn str(&mut self, rt: u32, rn: u32, offset: u32) {
         self.word(0xe580_0000 | rn << 16 | rt << 12 | offset);
     }
 
-    /// `LDR rt, <address>`, PC-relative; the address lies ahead, within 4 KiB.
+    /// Appends `LDR rt, <address>`, PC-relative; the address lies ahead, within 4 KiB.
     pub fn ldr_at(&mut self, rt: u32, address: u32) {
         self.ldr(rt, 15, address - self.here() - 8);
     }
 
-    /// `STR rt, <address>`, PC-relative.
+    /// Appends `STR rt, <address>`, PC-relative.
     pub fn str_at(&mut self, rt: u32, address: u32) {
         self.str(rt, 15, address - self.here() - 8);
     }
 
-    /// `ADD rd, rn, #imm`, for immediates below 256 or multiples of 4 below 1024.
+    /// Appends `ADD rd, rn, #imm`, for immediates below 256 or multiples of 4 below 1024.
     pub fn add(&mut self, rd: u32, rn: u32, imm: u32) {
+        // Beyond a byte, the rotation in the upper four bits (15) multiplies it by four.
         let encoded = if imm < 256 { imm } else { 0xf00 | imm >> 2 };
         self.word(0xe280_0000 | rn << 16 | rd << 12 | encoded);
     }
 
-    /// `MOV rd, #imm` by MOVW and MOVT.
+    /// Appends `MOV rd, #imm` by MOVW and MOVT.
     pub fn mov(&mut self, rd: u32, imm: u32) {
         let [low, high] = a32_mov32(rd, imm);
         self.word(low);
         self.word(high);
     }
 
-    /// `CMP rn, rm`.
+    /// Appends `CMP rn, rm`.
     pub fn cmp(&mut self, rn: u32, rm: u32) {
         self.word(0xe150_0000 | rn << 16 | rm);
     }
 
-    /// `SVC #0` with the system call number in R7.
+    /// Appends `SVC #0` with the system call number in R7.
     pub fn syscall(&mut self, number: u32) {
         self.mov(7, number);
         self.word(0xef00_0000);
     }
 
-    /// `B<cond> label`.
+    /// Appends `B<cond> label`.
     pub fn branch(&mut self, cond: Cond, label: Label) {
         self.branches.push((self.words.len(), label));
         self.word((cond as u32) << 28 | 0x0a00_0000);
     }
 
-    /// The code, with branches filled in.
+    /// Returns the code, with branches filled in.
     ///
     /// # Panics
     /// When a label that is branched to was not placed.
     pub fn finish(mut self) -> Vec<u32> {
         for (at, label) in self.branches {
             let from = self.origin + 4 * at as u32 + 8;
+            // Wraps: a branch back has a negative offset.
             let offset = self.labels[&label].wrapping_sub(from);
             self.words[at] |= (offset >> 2) & 0x00ff_ffff;
         }
@@ -132,7 +134,7 @@ impl Asm {
     }
 }
 
-/// A32 MOVW and MOVT that set `rd` to `value`.
+/// Returns A32 MOVW and MOVT that set `rd` to `value`.
 pub const fn a32_mov32(rd: u32, value: u32) -> [u32; 2] {
     const fn half(opcode: u32, rd: u32, imm: u32) -> u32 {
         opcode | (imm >> 12) << 16 | rd << 12 | (imm & 0xfff)
@@ -143,7 +145,7 @@ pub const fn a32_mov32(rd: u32, value: u32) -> [u32; 2] {
     ]
 }
 
-/// T32 MOVW and MOVT that set `rd` to `value`, first halfword in the upper half.
+/// Returns T32 MOVW and MOVT that set `rd` to `value`, first halfword in the upper half.
 pub const fn t32_mov32(rd: u32, value: u32) -> [u32; 2] {
     const fn half(opcode: u32, rd: u32, imm: u32) -> u32 {
         let (imm4, i, imm3, imm8) = (imm >> 12, (imm >> 11) & 1, (imm >> 8) & 7, imm & 0xff);

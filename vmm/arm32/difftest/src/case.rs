@@ -17,12 +17,12 @@ pub enum Word {
 }
 
 impl Word {
-    /// Length in bytes.
+    /// Returns the length in bytes.
     pub const fn len(self) -> u32 {
         if let Self::Narrow(_) = self { 2 } else { 4 }
     }
 
-    /// Never so.
+    /// Returns false: no instruction is empty.
     pub const fn is_empty(self) -> bool {
         false
     }
@@ -127,7 +127,7 @@ impl Unit {
         self.preset_len() + self.words.iter().flatten().map(|w| w.len()).sum::<u32>()
     }
 
-    /// The address of the last instruction, for a unit at `start`.
+    /// Returns the address of the last instruction, for a unit at `start`.
     fn last(&self, start: u32) -> u32 {
         start + self.len() - self.words.iter().flatten().last().map_or(0, |w| w.len())
     }
@@ -162,7 +162,7 @@ pub struct Placed {
 }
 
 impl Case {
-    /// A case that does nothing.
+    /// Creates a case that does nothing.
     pub fn empty() -> Self {
         Self {
             r: [0; 15],
@@ -211,7 +211,7 @@ impl Case {
         placed
     }
 
-    /// Whether the code fits its slot.
+    /// Returns whether the code fits its slot.
     pub fn fits(&self) -> bool {
         self.starts(0)
             .0
@@ -219,7 +219,7 @@ impl Case {
             .is_some_and(|end| end + 4 <= CODE_STRIDE)
     }
 
-    /// Where every unit begins, the end included, and its instruction set.
+    /// Returns where every unit begins, the end included, and its instruction set.
     fn starts(&self, at: u32) -> (Vec<u32>, Vec<bool>) {
         let (mut at, mut thumb) = (at, self.units.first().is_some_and(|u| u.thumb));
         let (mut starts, mut sets) = (Vec::new(), Vec::new());
@@ -315,7 +315,7 @@ impl Case {
         }
     }
 
-    /// The case without unit `n`, which is not pinned; branches to it lead to the one after it.
+    /// Returns the case without unit `n`, which is not pinned; branches to it lead to the one after it.
     pub fn without(&self, n: usize) -> Self {
         let mut case = self.clone();
         case.units.remove(n);
@@ -352,7 +352,7 @@ impl Case {
 }
 
 impl Placed {
-    /// Address of unit `unit` as a branch target: bit 0 tells T32.
+    /// Returns the address of unit `unit` as a branch target: bit 0 tells T32.
     fn address(&self, unit: usize) -> u32 {
         self.starts[unit] | u32::from(self.thumb[unit])
     }
@@ -369,8 +369,8 @@ impl Placed {
         }
     }
 
-    /// `word`, in unit `i`, made to branch to `target`, or when that is out of reach to the next unit of the same
-    /// instruction set that is not (CBZ cannot reach the very next instruction); a NOP when there is none.
+    /// Makes `word`, in unit `i`, branch to `target`, or if that is out of reach to the next unit of the same
+    /// instruction set that is not (CBZ cannot reach the very next instruction); a NOP if there is none.
     fn branch(&self, word: Word, kind: Branch, i: usize, target: usize, pc: u32) -> Word {
         let base = if matches!(kind, Branch::A32Exchange | Branch::WideExchange) {
             pc & !3
@@ -408,7 +408,7 @@ impl Placed {
     }
 }
 
-/// `word` with `offset` (from PC) as the offset of a branch; `None` when it is out of reach.
+/// Returns `word` with `offset` (from PC) as the offset of a branch; `None` when it is out of reach.
 fn with_offset(kind: Branch, word: u32, offset: u32) -> Option<u32> {
     let signed = offset.cast_signed();
     let within = |bits: u32| signed >= -(1 << (bits - 1)) && signed < 1 << (bits - 1);

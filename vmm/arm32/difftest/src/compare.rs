@@ -6,7 +6,7 @@ use crate::layout::{self, Output, SCRATCH_SIZE};
 use crate::ours::word;
 use crate::runtime::signal;
 
-/// Whether the results of `slot` are the same.
+/// Returns whether the results of `slot` are the same.
 pub fn same(ours: &[u8], theirs: &[u8], slot: u32) -> bool {
     let (block, scratch) = (
         range(layout::output(slot), Output::STRIDE),
@@ -16,7 +16,7 @@ pub fn same(ours: &[u8], theirs: &[u8], slot: u32) -> bool {
     (a == b || normal(a) == normal(b)) && ours[scratch.clone()] == theirs[scratch]
 }
 
-/// A block without what is UNPREDICTABLE: a jump in A32 to an address that is 2 modulo 4, which has gone astray
+/// Returns a block without what is UNPREDICTABLE: a jump in A32 to an address that is 2 modulo 4, which has gone astray
 /// anyhow, faults at that address in QEMU and at the one rounded down here.
 fn normal(block: &[u8]) -> Vec<u8> {
     let mut block = block.to_vec();
@@ -36,7 +36,7 @@ fn range(address: u32, len: u32) -> std::ops::Range<usize> {
     from..from + len as usize
 }
 
-/// What differs in `slot`, a line each.
+/// Returns what differs in `slot`, a line each.
 pub fn describe(ours: &[u8], theirs: &[u8], slot: u32) -> String {
     let mut text = String::new();
     let (a, b) = (

@@ -28,7 +28,7 @@ impl Segment {
         }
     }
 
-    /// The bytes at `address`.
+    /// Returns the bytes at `address`.
     ///
     /// # Panics
     /// When they are not all in the segment.
@@ -62,7 +62,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// The program without cases.
+    /// Returns the program without cases.
     pub fn new(runtime: &Runtime) -> Self {
         let mut image = Self {
             runtime: Segment::new(RUNTIME, RUNTIME + 0x1000, false, true),
@@ -80,17 +80,17 @@ impl Image {
         image
     }
 
-    /// The segments, by address.
+    /// Returns the segments, by address.
     pub fn segments(&self) -> [&Segment; 4] {
         [&self.runtime, &self.data, &self.code, &self.input]
     }
 
-    /// The results part of the data segment.
+    /// Returns the results part of the data segment.
     pub fn results(&self) -> &[u8] {
         &self.data.bytes[(layout::OUTPUT - VARIABLES) as usize..]
     }
 
-    /// An ELF executable of it.
+    /// Returns an ELF executable of it.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "an image has few segments, and each was placed below 4 GiB"
@@ -98,6 +98,7 @@ impl Image {
     pub fn elf(&self) -> Vec<u8> {
         let segments = self.segments();
         let mut file = header(self.start, segments.len() as u16);
+        // Segments begin at pages of the file, behind the headers.
         let mut offset = 0x1000;
         for segment in segments {
             let len = segment.bytes.len() as u32;
@@ -125,7 +126,7 @@ impl Image {
     }
 }
 
-/// The ELF header of a 32-bit little-endian ARM executable (EABI version 5, hard float).
+/// Returns the ELF header of a 32-bit little-endian ARM executable (EABI version 5, hard float).
 fn header(entry: u32, segments: u16) -> Vec<u8> {
     let mut file = vec![0x7f, b'E', b'L', b'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let half = |file: &mut Vec<u8>, v: u16| file.extend(v.to_le_bytes());

@@ -89,22 +89,22 @@ impl Output {
     pub const STRIDE: u32 = Self::D + 256;
 }
 
-/// Scratch memory of `slot`.
+/// Returns the address of the scratch memory of `slot`.
 pub const fn scratch(slot: u32) -> u32 {
     SCRATCH + slot * SCRATCH_STRIDE
 }
 
-/// Code of `slot`.
+/// Returns the address of the code of `slot`.
 pub const fn code(slot: u32) -> u32 {
     CODE + slot * CODE_STRIDE
 }
 
-/// Input block of `slot`.
+/// Returns the address of the input block of `slot`.
 pub const fn input(slot: u32) -> u32 {
     INPUT + slot * Input::STRIDE
 }
 
-/// Output block of `slot`.
+/// Returns the address of the output block of `slot`.
 pub const fn output(slot: u32) -> u32 {
     OUTPUT + slot * Output::STRIDE
 }

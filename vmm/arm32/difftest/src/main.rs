@@ -101,6 +101,7 @@ fn run(arguments: &Arguments) -> Result<Summary, Error> {
     let work = || -> Result<(), Error> {
         let mut runner = Runner::new(qemu.clone());
         loop {
+            // Relaxed: a number is all that threads take from one another here.
             let done = next.fetch_add(SLOTS.into(), Ordering::Relaxed);
             if done >= arguments.cases {
                 return Ok(());
@@ -127,11 +128,12 @@ fn run(arguments: &Arguments) -> Result<Summary, Error> {
         })
     })?;
     let mut summary = std::mem::take(&mut *lock(&total));
+    // Threads end in any order.
     summary.differences.sort_by_key(|d| d.number);
     Ok(summary)
 }
 
-/// The total; a thread that panicked while it held it is reported when it is joined.
+/// Returns the total; a thread that panicked while it held it is reported when it is joined.
 fn lock(total: &Mutex<Summary>) -> std::sync::MutexGuard<'_, Summary> {
     total
         .lock()

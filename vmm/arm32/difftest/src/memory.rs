@@ -73,7 +73,8 @@ unsafe impl Bus for Memory {
 }
 
 impl Memory {
-    /// Memory for the pages of `image`, mapped with its permissions. The contents come later, by [`Memory::fill`].
+    /// Creates memory for the pages of `image`, mapped with its permissions. The contents come later, by
+    /// [`Memory::fill`].
     pub fn new(image: &Image) -> Self {
         let mut memory = Self {
             pages: BTreeMap::new(),
@@ -140,7 +141,7 @@ impl Memory {
         }
     }
 
-    /// The `len` bytes at `address`; zero where no page is.
+    /// Returns the `len` bytes at `address`; zero where no page is.
     pub fn copy_out(&self, address: u32, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         let mut done = 0;

@@ -64,13 +64,13 @@ struct Astray;
 const THEIRS: [std::ops::RangeInclusive<u32>; 2] =
     [0x3fff_0000..=0x400f_ffff, 0xffff_0000..=0xffff_ffff];
 
-/// Whether `address` exists under QEMU only.
+/// Returns whether `address` exists under QEMU only.
 fn is_theirs(address: u32) -> bool {
     THEIRS.iter().any(|range| range.contains(&address))
 }
 
 impl Ours {
-    /// A core for programs shaped like `image`.
+    /// Creates a core for programs shaped like `image`.
     pub fn new(image: &Image, runtime: &Runtime) -> Self {
         let memory = Arc::new(Memory::new(image));
         let core = Core::new(0, 1, memory.clone(), Arc::new(Stopped));
@@ -133,8 +133,9 @@ impl Ours {
         if astray { Err(Astray) } else { Ok(()) }
     }
 
-    /// Whether QEMU may not see the data abort of the instruction at `at`: a store-exclusive, or an address that is
-    /// not aligned to the 32 bytes that an Advanced SIMD access asks for, but to 16, the most that QEMU 7.2 checks.
+    /// Returns whether QEMU may not see the data abort of the instruction at `at`: a store-exclusive, or an address
+    /// that is not aligned to the 32 bytes that an Advanced SIMD access asks for, but to 16, the most that QEMU 7.2
+    /// checks.
     fn may_not_fault(&self, at: u32, thumb: bool) -> bool {
         let bytes = self.memory.copy_out(at, 4);
         let half = |i: usize| u16::from_le_bytes([bytes[i], bytes[i + 1]]);
@@ -212,13 +213,13 @@ impl Ours {
     }
 }
 
-/// The word at `at`.
+/// Returns the word at `at`.
 pub fn word(bytes: &[u8], at: u32) -> u32 {
     let at = at as usize;
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// The signal that Linux sends for the data abort that was just taken.
+/// Returns the signal that Linux sends for the data abort that was just taken.
 fn data_signal(s: &CpuState) -> u32 {
     // FS = 00001 is an alignment fault (DDI 0406C B3.13.3).
     if s.cp15.dfsr & 0x40f == 1 {
@@ -228,7 +229,7 @@ fn data_signal(s: &CpuState) -> u32 {
     }
 }
 
-/// The signal that Linux sends for the prefetch abort that was just taken.
+/// Returns the signal that Linux sends for the prefetch abort that was just taken.
 fn prefetch_signal(s: &CpuState) -> u32 {
     // FS = 00010 is a debug event.
     if s.cp15.ifsr & 0x40f == 2 {

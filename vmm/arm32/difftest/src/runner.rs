@@ -61,7 +61,7 @@ struct Results {
 }
 
 impl Runner {
-    /// A runner with its own core.
+    /// Creates a runner with its own core.
     pub fn new(qemu: Qemu) -> Self {
         let runtime = Runtime::new();
         let ours = Ours::new(&Image::new(&runtime), &runtime);
@@ -145,7 +145,7 @@ impl Runner {
         }
     }
 
-    /// Whether `cases` differ in `slot`.
+    /// Returns whether `cases` differ in `slot`.
     fn differs(&mut self, cases: &[Case], slot: u32) -> Result<bool, Error> {
         let mut summary = Summary::default();
         let (results, _) = self.run(&mut cases.to_vec(), &mut summary)?;
@@ -156,9 +156,11 @@ impl Runner {
     fn shrink(&mut self, cases: &mut [Case], slot: u32) -> Result<(), Error> {
         let mut alone: Vec<Case> = cases.iter().map(|_| Case::empty()).collect();
         alone[slot as usize] = cases[slot as usize].clone();
+        // Most often the case differs alone; if not, what others leave in memory matters.
         if self.differs(&alone, slot)? {
             cases.clone_from_slice(&alone);
         }
+        // From the last to the first: the numbers of those still to be tried stay.
         let mut n = cases[slot as usize].units.len();
         while n > 0 {
             n -= 1;
@@ -186,7 +188,7 @@ impl Runner {
     }
 }
 
-/// The instructions of a case and its inputs.
+/// Returns the instructions of a case and its inputs.
 fn listing(case: &Case, placed: &Placed) -> String {
     let mut text = String::new();
     let mut it = 0;

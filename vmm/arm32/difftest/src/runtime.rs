@@ -186,7 +186,7 @@ fn save(asm: &mut Asm) {
     asm.str_at(0, var::IN);
 }
 
-/// The signal handler: R0 = signal, R1 = siginfo, R2 = ucontext.
+/// Assembles the signal handler: R0 = signal, R1 = siginfo, R2 = ucontext.
 fn handle(asm: &mut Asm) {
     asm.ldr_at(3, var::OUT);
     asm.str(0, 3, Output::SIGNAL);

@@ -121,23 +121,23 @@ const HALVES: [u16; 14] = [
     0xfd01,
 ];
 
-/// One of `choices`.
+/// Returns one of `choices`.
 #[expect(clippy::cast_possible_truncation, reason = "a few choices")]
 pub fn pick<T: Copy>(rng: &mut impl RngCore, choices: &[T]) -> T {
     choices[below(rng, choices.len() as u32) as usize]
 }
 
-/// A number below `n`, which is not 0.
+/// Returns a number below `n`, which is not 0.
 pub fn below(rng: &mut impl RngCore, n: u32) -> u32 {
     ((u64::from(rng.next_u32()) * u64::from(n)) >> 32) as u32
 }
 
-/// Whether, with a chance of `percent` in a hundred.
+/// Returns true with a chance of `percent` in a hundred.
 pub fn chance(rng: &mut impl RngCore, percent: u32) -> bool {
     below(rng, 100) < percent
 }
 
-/// An operand in a core register.
+/// Returns an operand in a core register.
 pub fn word(rng: &mut impl RngCore) -> u32 {
     match below(rng, 8) {
         0..3 => pick(rng, &INTEGERS),
@@ -148,7 +148,7 @@ pub fn word(rng: &mut impl RngCore) -> u32 {
     }
 }
 
-/// A single-precision number.
+/// Returns a single-precision number.
 fn single(rng: &mut impl RngCore) -> u32 {
     match below(rng, 8) {
         0..4 => pick(rng, &SINGLES),
@@ -162,7 +162,7 @@ fn single(rng: &mut impl RngCore) -> u32 {
     }
 }
 
-/// A doubleword register: a double, two singles, four halves, or lanes of integers.
+/// Returns a doubleword register: a double, two singles, four halves, or lanes of integers.
 pub fn doubleword(rng: &mut impl RngCore) -> u64 {
     match below(rng, 10) {
         0..2 => pick(rng, &DOUBLES),
@@ -179,8 +179,8 @@ pub fn doubleword(rng: &mut impl RngCore) -> u64 {
     }
 }
 
-/// An FPSCR: half of the time all zero, otherwise any mode; cumulative flags mostly clear, so that those that are
-/// set show.
+/// Returns an FPSCR: half of the time all zero, otherwise any mode; cumulative flags mostly clear, so that those that
+/// are set show.
 pub fn fpscr(rng: &mut impl RngCore) -> u32 {
     const MODES: u32 = 0x07c0_0000;
     const FLAGS: u32 = 0xf800_009f;

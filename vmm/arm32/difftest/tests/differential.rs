@@ -75,7 +75,7 @@ fn words_that_are_no_instructions_are_undefined_as_in_qemu() {
     agree(Kind::Undefined);
 }
 
-/// An image of empty cases, with some inputs changed by `change`.
+/// Returns an image of empty cases, with some inputs changed by `change`.
 fn image(runtime: &Runtime, change: impl Fn(u32, &mut Case)) -> Image {
     let mut image = Image::new(runtime);
     for slot in 0..SLOTS {

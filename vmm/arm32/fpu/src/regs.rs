@@ -18,7 +18,7 @@ pub struct FpRegs {
 }
 
 impl FpRegs {
-    /// Doubleword register `n`.
+    /// Returns doubleword register `n`.
     #[inline]
     #[must_use]
     pub fn d(&self, n: u8) -> u64 {
@@ -31,7 +31,7 @@ impl FpRegs {
         self.d[usize::from(n) & 31] = value;
     }
 
-    /// Singleword register `n`.
+    /// Returns singleword register `n`.
     #[inline]
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "one half of a doubleword")]
@@ -47,7 +47,7 @@ impl FpRegs {
         self.set_d(n >> 1 & 15, rest | u64::from(value) << shift);
     }
 
-    /// The quadword register whose lower half is doubleword register `n` (rounded down to even).
+    /// Returns the quadword register whose lower half is doubleword register `n` (rounded down to even).
     #[inline]
     #[must_use]
     pub fn q(&self, n: u8) -> u128 {
@@ -62,13 +62,13 @@ impl FpRegs {
         self.set_d(n | 1, (value >> 64) as u64);
     }
 
-    /// What VMSR does: bits that do not exist stay zero.
+    /// Writes the FPSCR as VMSR does: bits that do not exist stay zero.
     #[inline]
     pub fn write_fpscr(&mut self, value: u32) {
         self.fpscr = value & fpscr::WRITABLE;
     }
 
-    /// The condition flags, at their places in the FPSCR and the APSR: what `VMRS APSR_nzcv, FPSCR` moves.
+    /// Returns the condition flags, at their places in the FPSCR and the APSR: what `VMRS APSR_nzcv, FPSCR` moves.
     #[inline]
     #[must_use]
     pub fn nzcv(&self) -> u32 {

@@ -15,7 +15,7 @@ use arm32_isa::{Insn, Neon3Op, NeonDiffOp, NeonMovnOp, NeonNarrowOp, NeonPermute
 use common::{D, M, N, registers, run};
 use proptest::prelude::*;
 
-/// Lane `index` as a number.
+/// Returns lane `index` as a number.
 fn lane(vector: u64, size: u8, index: u32, unsigned: bool) -> i128 {
     let bits = 8 << size;
     let top = vector << (64 - bits * (index + 1));
@@ -45,7 +45,7 @@ fn saturate(x: i128, bits: u32, unsigned: bool, q: &mut bool) -> i128 {
     x.clamp(min, max)
 }
 
-/// `x * 2^amount`, rounded down or to nearest, without limit of size.
+/// Returns `x * 2^amount`, rounded down or to nearest, without limit of size.
 fn shift(x: i128, amount: i32, round: bool) -> i128 {
     match amount {
         // Far enough for every lane, and not too far for the model.
@@ -68,7 +68,7 @@ fn shift(x: i128, amount: i32, round: bool) -> i128 {
     }
 }
 
-/// The pseudocode of operations on three registers, on one lane.
+/// Computes one lane of an operation on three registers, as the pseudocode has it.
 fn model3(
     op: Neon3Op,
     bits: u32,

@@ -8,7 +8,10 @@ use super::parse::{Row, Table};
 use super::text::idents;
 use std::fmt::Write;
 
-/// The text of `asm.rs`.
+/// Returns the text of `asm.rs`.
+///
+/// # Errors
+/// A message for each template that makes no sense.
 pub fn emit(table: &Table) -> Result<String, Vec<String>> {
     // Many rows share variant and template: one arm for each such pair.
     let mut groups: Vec<(&Row, Vec<usize>)> = Vec::new();
@@ -28,6 +31,7 @@ pub fn emit(table: &Table) -> Result<String, Vec<String>> {
     for (row, members) in groups {
         match arm(row) {
             Ok(body) => {
+                // Writing to a String does not fail.
                 let _ = writeln!(out, "        {} => {body}", row_pattern(&members));
             }
             Err(e) => errors.push(format!("{}: {e}", row.place())),
@@ -43,7 +47,7 @@ pub fn emit(table: &Table) -> Result<String, Vec<String>> {
     }
 }
 
-/// A match pattern for ascending row numbers: runs as ranges.
+/// Returns a match pattern for ascending row numbers: runs as ranges.
 fn row_pattern(rows: &[usize]) -> String {
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for &row in rows {

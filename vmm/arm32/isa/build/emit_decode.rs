@@ -7,7 +7,7 @@ use super::parse::{Row, Set, Table};
 use super::text::{bind_letters, without_outer_brackets};
 use std::fmt::Write;
 
-/// Key bits of each set, as (lowest bit, length) runs, most significant first.
+/// Returns the key bits of a set, as (lowest bit, length) runs, most significant first.
 ///
 /// A32 has one key bit in front: whether the condition field is 1111.
 fn key_runs(set: Set) -> &'static [(u32, u32)] {
@@ -18,7 +18,7 @@ fn key_runs(set: Set) -> &'static [(u32, u32)] {
     }
 }
 
-/// The text of `decode.rs`.
+/// Returns the text of `decode.rs`.
 pub fn emit(table: &Table) -> String {
     let mut out = String::new();
     patterns(table, &mut out);
@@ -30,6 +30,7 @@ pub fn emit(table: &Table) -> String {
 }
 
 fn patterns(table: &Table, out: &mut String) {
+    // Writing to a String does not fail, here and below.
     let _ = writeln!(
         out,
         "/// Mask, value and whether there is a condition, by row; row 0 is nothing.\n\
@@ -53,7 +54,7 @@ fn patterns(table: &Table, out: &mut String) {
     out.push_str("];\n\n");
 }
 
-/// A key's bits put back in place, and the mask of all key bits.
+/// Returns a key's bits put back in place, and the mask of all key bits.
 fn unkey(set: Set, key: u32) -> (u32, u32) {
     let (mut mask, mut value, mut left) = (0, 0, key);
     for (lo, len) in key_runs(set).iter().rev() {
@@ -77,6 +78,7 @@ fn in_bucket(row: &Row, set: Set, key: u32, key_bits: u32) -> bool {
         if fixed_unconditional != unconditional && row.pattern.field('c').is_none() {
             return false;
         }
+        // The condition field is dealt with above.
         mask &= 0x0fff_ffff;
         value &= 0x0fff_ffff;
     }
@@ -89,6 +91,7 @@ fn buckets(table: &Table, set: Set, out: &mut String) {
     let mut order: Vec<usize> = (0..table.rows.len())
         .filter(|i| table.rows[*i].set == set)
         .collect();
+    // The most specific row first: the decoder takes the first one that matches.
     order.sort_by_key(|i| {
         let row = &table.rows[*i];
         (
@@ -137,7 +140,7 @@ fn array(out: &mut String, name: &str, ty: &str, doc: &str, values: &[usize]) {
     out.push_str("];\n\n");
 }
 
-/// The condition as Rust, without the part that the buckets of A32 already decide.
+/// Returns the condition as Rust, without the part that the buckets of A32 already decide.
 fn condition_source(row: &Row) -> Option<String> {
     let (text, _) = row.condition.as_ref()?;
     let text = match row.set {

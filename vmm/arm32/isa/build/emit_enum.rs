@@ -4,7 +4,7 @@ use super::parse::{Row, Table};
 use super::text::{bind_letters, idents};
 use std::fmt::Write;
 
-/// The text of `insn.rs`.
+/// Returns the text of `insn.rs`.
 pub fn emit(table: &Table) -> String {
     let mut out = String::new();
     declaration(table, &mut out);
@@ -19,6 +19,7 @@ fn declaration(table: &Table, out: &mut String) {
     );
     for variant in &table.variants {
         for line in &variant.doc {
+            // Writing to a String does not fail, here and below.
             let _ = writeln!(out, "    /// {line}");
         }
         if variant.fields.is_empty() {
@@ -72,7 +73,7 @@ fn construct(row: &Row) -> String {
     text
 }
 
-/// Whether any row refers to the IT state.
+/// Returns whether any row refers to the IT state.
 pub fn uses_it(row: &Row) -> bool {
     row.fields
         .iter()

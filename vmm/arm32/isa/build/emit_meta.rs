@@ -4,7 +4,7 @@ use super::emit_enum::uses_it;
 use super::parse::Table;
 use std::fmt::Write;
 
-/// The text of `meta.rs`.
+/// Returns the text of `meta.rs`.
 pub fn emit(table: &Table) -> String {
     let mut out = format!(
         "/// All encodings; entry `i` has `EncodingId(i + 1)`.\npub static ENCODINGS: [Encoding; {}] = [\n",
@@ -17,6 +17,7 @@ pub fn emit(table: &Table) -> String {
             .iter()
             .map(|c| format!(".union(Class::{c})"))
             .collect();
+        // Writing to a String does not fail, here and below.
         let _ = writeln!(
             out,
             "    Encoding {{\n        id: EncodingId({}),\n        name: {:?},\n        set: Set::{},\n        \

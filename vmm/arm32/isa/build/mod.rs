@@ -13,6 +13,9 @@ mod text;
 /// Compiles the table files (name, text) into generated source files (name, text).
 ///
 /// All mistakes are collected, so that one build shows them all.
+///
+/// # Errors
+/// A message for each mistake.
 pub fn generate(sources: &[(String, String)]) -> Result<Vec<(&'static str, String)>, Vec<String>> {
     let table = parse::parse(sources)?;
     let conflicts = overlap::check(&table.rows);

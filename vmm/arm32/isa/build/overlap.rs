@@ -9,7 +9,7 @@ use super::parse::Row;
 /// Free bits that conditions may look at in a pair, at most: 2^20 words are tried.
 const MAX_CONDITION_BITS: u32 = 20;
 
-/// Every ambiguous pair, one message each.
+/// Returns every ambiguous pair, one message each.
 pub fn check(rows: &[Row]) -> Vec<String> {
     let mut errors = Vec::new();
     for (index, a) in rows.iter().enumerate() {
@@ -22,7 +22,7 @@ pub fn check(rows: &[Row]) -> Vec<String> {
     errors
 }
 
-/// Whether `a` is a strict special case of `b`.
+/// Returns whether `a` is a strict special case of `b`.
 fn special_case(a: &Row, b: &Row) -> bool {
     let (pa, pb) = (&a.pattern, &b.pattern);
     let inside = pa.mask & pb.mask == pb.mask && pa.value & pb.mask == pb.value;

@@ -16,7 +16,7 @@ pub enum Set {
 }
 
 impl Set {
-    /// As in table files and in Rust.
+    /// Returns the name as in table files and in Rust.
     pub fn name(self) -> &'static str {
         match self {
             Self::A32 => "A32",
@@ -74,19 +74,19 @@ pub struct Table {
 }
 
 impl Row {
-    /// For messages: name, file and line.
+    /// Returns name, file and line, for messages.
     pub fn place(&self) -> String {
         format!("{} ({})", self.name, self.origin)
     }
 
-    /// Whether the row's condition holds for a word that matches its pattern.
+    /// Returns whether the row's condition holds for a word that matches its pattern.
     pub fn accepts(&self, word: u32) -> bool {
         self.condition
             .as_ref()
             .is_none_or(|(_, e)| e.eval(&self.pattern, word) != 0)
     }
 
-    /// The bits that the condition looks at.
+    /// Returns the bits that the condition looks at.
     pub fn condition_mask(&self) -> u32 {
         let mut letters = Vec::new();
         if let Some((_, expr)) = &self.condition {
@@ -104,7 +104,7 @@ impl Table {
         self.variants.iter().find(|v| v.name == name)
     }
 
-    /// What a field of a variant means: the glossary of its own file goes before others.
+    /// Returns what a field of a variant means: the glossary of its own file goes before others.
     pub fn meaning(&self, variant: &Variant, field: &str) -> Option<&str> {
         let named = || self.glossary.iter().filter(|(_, name, _)| name == field);
         let own = named().find(|(file, _, _)| *file == variant.file);
@@ -114,6 +114,9 @@ impl Table {
 }
 
 /// Parses table files (name, text).
+///
+/// # Errors
+/// A message for each mistake.
 pub fn parse(sources: &[(String, String)]) -> Result<Table, Vec<String>> {
     let mut table = Table::default();
     let mut errors = Vec::new();
@@ -188,7 +191,7 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// `Name { field: type, ... }`; a field without a type is a register number, `u8`.
+/// Parses `Name { field: type, ... }`; a field without a type is a register number, `u8`.
 fn variant(file: &str, text: &str, doc: Vec<String>) -> Result<Variant, String> {
     if doc.is_empty() {
         return Err("a variant needs a `## doc` line before it".into());
@@ -283,6 +286,7 @@ fn full_condition(
     pattern: &Pattern,
     own: Option<&str>,
 ) -> Result<Option<(String, Expr)>, String> {
+    // 1111 is no condition in A32, and neither are 1110 and 1111 in T32 branches.
     let implied = pattern
         .field('c')
         .map(|_| if set == Set::A32 { "c != 15" } else { "c < 14" });
@@ -330,7 +334,7 @@ fn field_exprs(table: &Table, variant: &str, exprs: &str) -> Result<Vec<(String,
     }
 }
 
-/// `Add` in a field of type `DpOp` means `DpOp::Add`; a plain number is a `u32`.
+/// Completes an expression: `Add` in a field of type `DpOp` means `DpOp::Add`; a plain number is a `u32`.
 fn qualify(ty: &str, expr: &str) -> String {
     let names = idents(expr);
     let bare = names.len() == 1 && names[0] == expr;

@@ -19,7 +19,7 @@ pub struct Field {
 }
 
 impl Field {
-    /// The field's value in `word`.
+    /// Returns the field's value in `word`.
     pub fn extract(&self, word: u32) -> u64 {
         self.parts.iter().fold(0, |acc, p| {
             let mask = (1u64 << p.len) - 1;
@@ -27,7 +27,7 @@ impl Field {
         })
     }
 
-    /// All bits of the field, in place.
+    /// Returns all bits of the field, in place.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a field lies within the 32 bits of an instruction"
@@ -38,7 +38,7 @@ impl Field {
             .fold(0, |acc, p| acc | ((((1u64 << p.len) - 1) << p.lo) as u32))
     }
 
-    /// Rust source of an expression that extracts the field from a variable `w`.
+    /// Returns Rust source of an expression that extracts the field from a variable `w`.
     pub fn source(&self) -> String {
         let mut text = String::new();
         for Part { lo, len } in &self.parts {
@@ -77,6 +77,9 @@ impl Pattern {
         clippy::cast_possible_truncation,
         reason = "a pattern is a line of a table"
     )]
+    ///
+    /// # Errors
+    /// What is wrong with the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut cells: Vec<(char, bool)> = Vec::new();
         let mut should = false;
@@ -145,12 +148,15 @@ impl Pattern {
         }
     }
 
-    /// The field of that letter.
+    /// Returns the field of that letter.
     pub fn field(&self, letter: char) -> Option<&Field> {
         self.fields.iter().find(|f| f.letter == letter)
     }
 
-    /// The T32 form of an A32 pattern that both sets share (DDI 0406C A6.3.18, A7.7).
+    /// Returns the T32 form of an A32 pattern that both sets share (DDI 0406C A6.3.18, A7.7).
+    ///
+    /// # Errors
+    /// If the pattern has no such form.
     pub fn a32_to_t32(text: &str) -> Result<String, String> {
         let cells: String = text.chars().filter(|c| !c.is_whitespace()).collect();
         if let Some(rest) = cells.strip_prefix("cccc") {

@@ -38,6 +38,9 @@ struct Parser<'a> {
 
 impl Expr {
     /// Parses condition text.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut parser = Parser { rest: text.trim() };
         let expr = parser.level(0)?;
@@ -51,7 +54,7 @@ impl Expr {
         }
     }
 
-    /// The value for `word`.
+    /// Returns the value for `word`.
     pub fn eval(&self, pattern: &Pattern, word: u32) -> u64 {
         match self {
             Self::Number(n) => *n,
@@ -81,7 +84,7 @@ impl Expr {
         }
     }
 
-    /// The letters it looks at.
+    /// Collects the letters that the condition looks at.
     pub fn letters(&self, into: &mut Vec<char>) {
         match self {
             Self::Number(_) => {}

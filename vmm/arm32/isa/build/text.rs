@@ -22,12 +22,13 @@ pub fn split_commas(text: &str) -> Vec<&str> {
     parts
 }
 
-/// `text` without a pair of parentheses that encloses all of it.
+/// Returns `text` without a pair of parentheses that encloses all of it.
 pub fn without_outer_brackets(text: &str) -> &str {
     let Some(inside) = text.strip_prefix('(').and_then(|t| t.strip_suffix(')')) else {
         return text;
     };
     let mut depth = 0i32;
+    // `(a) && (b)` begins and ends in parentheses that are no pair.
     let closes_early = inside.chars().any(|ch| {
         depth += i32::from(ch == '(') - i32::from(ch == ')');
         depth < 0
@@ -77,7 +78,7 @@ pub fn bind_letters(text: &str, pattern: &Pattern) -> String {
     })
 }
 
-/// The identifiers in `text`, in order of first appearance, members left out.
+/// Returns the identifiers in `text`, in order of first appearance, members left out.
 pub fn idents(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     map_idents(text, |word| {

@@ -20,7 +20,7 @@ pub struct Asm<'a> {
 }
 
 impl Decoded {
-    /// The assembler text; `pc` is the address of the instruction itself.
+    /// Returns the assembler text; `pc` is the address of the instruction itself.
     pub fn asm(&self, pc: u32) -> Asm<'_> {
         Asm { decoded: self, pc }
     }

@@ -36,10 +36,11 @@ pub struct Decoded {
     pub encoding: EncodingId,
 }
 
-/// The number of the row that decodes `word` of `set`; 0 if none does.
+/// Returns the number of the row that decodes `word` of `set`; 0 if none does.
 pub(crate) fn find(set: Set, word: u32) -> EncodingId {
     let (starts, rows, key): (&[u32], &[u16], u32) = match set {
         Set::A32 => {
+            // The same bits in the same order as in `key_runs` of the build script.
             let unconditional = u32::from(word >> 28 == 15);
             let key = unconditional << 12 | bits(word, 20, 8) << 4 | bits(word, 4, 4);
             (&A32_STARTS, &A32_ROWS, key)
@@ -53,6 +54,7 @@ pub(crate) fn find(set: Set, word: u32) -> EncodingId {
     };
     let key = key as usize;
     let bucket = &rows[starts[key] as usize..starts[key + 1] as usize];
+    // The build has put the most specific row first.
     for &row in bucket {
         let pattern = &PATTERNS[usize::from(row)];
         if word & pattern.mask == pattern.value && (!pattern.conditional || accepts(row, word)) {
@@ -62,7 +64,7 @@ pub(crate) fn find(set: Set, word: u32) -> EncodingId {
     EncodingId(0)
 }
 
-/// Whether the row's `where` condition holds for a word that matches its bits.
+/// Returns whether the row's `where` condition holds for a word that matches its bits.
 pub(crate) fn condition_holds(id: EncodingId, word: u32) -> bool {
     let Some(pattern) = PATTERNS.get(usize::from(id.0)) else {
         return false;
@@ -93,7 +95,7 @@ pub fn decode_a32(word: u32) -> Decoded {
     decode(Set::A32, word, false)
 }
 
-/// Whether a T32 instruction that starts with this halfword is 32 bits long (DDI 0406C A6.1).
+/// Returns whether a T32 instruction that starts with this halfword is 32 bits long (DDI 0406C A6.1).
 pub fn t32_is_32bit(first: u16) -> bool {
     first >> 11 >= 0b11101
 }

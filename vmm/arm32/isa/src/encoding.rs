@@ -14,7 +14,7 @@ pub struct Field {
 }
 
 impl Field {
-    /// The field's value in `word`.
+    /// Returns the field's value in `word`.
     pub fn get(&self, word: u32) -> u32 {
         self.parts.iter().fold(0, |acc, (lo, len)| {
             let ones = u32::MAX >> (32 - u32::from(*len));
@@ -23,7 +23,7 @@ impl Field {
         })
     }
 
-    /// `word` with the field set to `value`; excess bits of `value` are dropped.
+    /// Returns `word` with the field set to `value`; excess bits of `value` are dropped.
     pub fn set(&self, word: u32, value: u32) -> u32 {
         let mut left = value;
         self.parts.iter().rev().fold(word, |acc, (lo, len)| {
@@ -63,19 +63,19 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// The field with that letter.
+    /// Returns the field with that letter.
     pub fn field(&self, letter: char) -> Option<&Field> {
         self.fields.iter().find(|f| f.letter == letter)
     }
 
-    /// Whether `word` is of this encoding by its bits and condition.
+    /// Returns whether `word` is of this encoding by its bits and condition.
     ///
     /// A more specific encoding may still take the word: see [`Self::decodes`].
     pub fn matches(&self, word: u32) -> bool {
         word & self.mask == self.value && decode::condition_holds(self.id, word)
     }
 
-    /// Whether the decoder gives `word` to this encoding.
+    /// Returns whether the decoder gives `word` to this encoding.
     pub fn decodes(&self, word: u32) -> bool {
         decode::find(self.set, word) == self.id
     }

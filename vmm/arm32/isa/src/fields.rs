@@ -58,17 +58,17 @@ pub(crate) fn field<T, U: IntoField<T>>(value: U) -> T {
     value.into_field()
 }
 
-/// `len` bits of `w` from bit `lo`.
+/// Returns `len` bits of `w` from bit `lo`.
 pub(crate) const fn bits(w: u32, lo: u32, len: u32) -> u32 {
     (w >> lo) & (u32::MAX >> (32 - len))
 }
 
-/// The bits of `high` followed by the `len` bits of `low`.
+/// Returns the bits of `high` followed by the `len` bits of `low`.
 pub(crate) const fn cat(high: u32, len: u32, low: u32) -> u32 {
     (high << len) | low
 }
 
-/// The number of set bits, for conditions.
+/// Returns the number of set bits, for conditions.
 pub(crate) const fn popcount(x: u32) -> u32 {
     x.count_ones()
 }
@@ -78,12 +78,12 @@ pub(crate) const fn sext(x: u32, width: u32) -> i32 {
     (x << (32 - width)).cast_signed() >> (32 - width)
 }
 
-/// The A32 modified immediate (DDI 0406C A5.2.4).
+/// Returns the A32 modified immediate (DDI 0406C A5.2.4).
 pub const fn expand_a32_imm(imm12: u32) -> u32 {
     (imm12 & 0xff).rotate_right((imm12 >> 8 & 15) * 2)
 }
 
-/// What an A32 modified immediate does to the carry.
+/// Returns what an A32 modified immediate does to the carry.
 pub(crate) const fn a32_imm_carry(imm12: u32) -> ImmCarry {
     if imm12 & 0xf00 == 0 {
         ImmCarry::Keep
@@ -92,7 +92,7 @@ pub(crate) const fn a32_imm_carry(imm12: u32) -> ImmCarry {
     }
 }
 
-/// The T32 modified immediate i:imm3:imm8 (DDI 0406C A6.3.2).
+/// Returns the T32 modified immediate i:imm3:imm8 (DDI 0406C A6.3.2).
 pub const fn expand_t32_imm(imm12: u32) -> u32 {
     let byte = imm12 & 0xff;
     match imm12 >> 8 & 15 {
@@ -104,7 +104,7 @@ pub const fn expand_t32_imm(imm12: u32) -> u32 {
     }
 }
 
-/// What a T32 modified immediate does to the carry.
+/// Returns what a T32 modified immediate does to the carry.
 pub(crate) const fn t32_imm_carry(imm12: u32) -> ImmCarry {
     if imm12 & 0xc00 == 0 {
         ImmCarry::Keep
@@ -121,7 +121,7 @@ const fn top_bit(value: u32) -> ImmCarry {
     }
 }
 
-/// The kind of an immediate shift (DDI 0406C A8.4.3): ROR #0 is RRX.
+/// Returns the kind of an immediate shift (DDI 0406C A8.4.3): ROR #0 is RRX.
 pub(crate) const fn imm_shift(kind: u32, amount: u32) -> Shift {
     if kind == 3 && amount == 0 {
         Shift::Rrx
@@ -130,7 +130,7 @@ pub(crate) const fn imm_shift(kind: u32, amount: u32) -> Shift {
     }
 }
 
-/// The amount of an immediate shift: LSR and ASR #0 mean 32, RRX means 1.
+/// Returns the amount of an immediate shift: LSR and ASR #0 mean 32, RRX means 1.
 pub(crate) const fn imm_amount(kind: u32, amount: u32) -> u32 {
     match (kind & 3, amount) {
         (0, _) => amount,
@@ -140,18 +140,18 @@ pub(crate) const fn imm_amount(kind: u32, amount: u32) -> u32 {
     }
 }
 
-/// The kind of a shift by register.
+/// Returns the kind of a shift by register.
 pub(crate) const fn reg_shift(kind: u32) -> Shift {
     Shift::from_index(kind & 3)
 }
 
-/// The A32 opcode field.
+/// Returns the operation of the A32 opcode field.
 pub(crate) const fn dp_op(opcode: u32) -> DpOp {
     DpOp::from_index(opcode & 15)
 }
 
-/// The T32 opcode field of 32-bit data processing (DDI 0406C A6.3.1); the rows with Rn = 15, which
-/// turns ORR and ORN into MOV and MVN, do not ask.
+/// Returns the operation of the T32 opcode field of 32-bit data processing (DDI 0406C A6.3.1); the rows with Rn = 15,
+/// which turns ORR and ORN into MOV and MVN, do not ask.
 pub(crate) const fn t32_dp_op(opcode: u32) -> DpOp {
     match opcode & 15 {
         0 => DpOp::And,
@@ -167,7 +167,7 @@ pub(crate) const fn t32_dp_op(opcode: u32) -> DpOp {
     }
 }
 
-/// The T32 comparison that has that opcode with Rd = 15 and S = 1.
+/// Returns the T32 comparison that has that opcode with Rd = 15 and S = 1.
 pub(crate) const fn t32_compare_op(opcode: u32) -> DpOp {
     match opcode & 15 {
         0 => DpOp::Tst,
@@ -177,7 +177,7 @@ pub(crate) const fn t32_compare_op(opcode: u32) -> DpOp {
     }
 }
 
-/// The P and W bits of a load or store.
+/// Returns the indexing of a load or store, from P and W.
 pub(crate) const fn index(p: u32, w: u32) -> Index {
     match (p, w) {
         (0, _) => Index::Post,
@@ -186,7 +186,7 @@ pub(crate) const fn index(p: u32, w: u32) -> Index {
     }
 }
 
-/// Byte or word, load or store: bits B and L.
+/// Returns the load or store of a byte or a word, from bits B and L.
 pub(crate) const fn word_or_byte(byte: u32, load: u32) -> MemOp {
     match (load, byte) {
         (0, 0) => MemOp::Str,
@@ -196,7 +196,7 @@ pub(crate) const fn word_or_byte(byte: u32, load: u32) -> MemOp {
     }
 }
 
-/// The A32 extra loads: bits 6:5 with L set.
+/// Returns the A32 extra load of bits 6:5, with L set.
 pub(crate) const fn extra_load(op2: u32) -> MemOp {
     match op2 & 3 {
         2 => MemOp::Ldrsb,
@@ -205,7 +205,7 @@ pub(crate) const fn extra_load(op2: u32) -> MemOp {
     }
 }
 
-/// The T32 32-bit single transfers: size field, sign bit, load bit.
+/// Returns the T32 32-bit single transfer, from size field, sign bit and load bit.
 pub(crate) const fn t32_mem_op(size: u32, signed: u32, load: u32) -> MemOp {
     match (load, signed, size & 3) {
         (0, _, 0) => MemOp::Strb,
@@ -219,7 +219,7 @@ pub(crate) const fn t32_mem_op(size: u32, signed: u32, load: u32) -> MemOp {
     }
 }
 
-/// The T16 register-offset transfers: bits 11:9 (DDI 0406C A6.2.4).
+/// Returns the T16 register-offset transfer of bits 11:9 (DDI 0406C A6.2.4).
 pub(crate) const fn t16_mem_op(op: u32) -> MemOp {
     const OPS: [MemOp; 8] = [
         MemOp::Str,
@@ -234,7 +234,7 @@ pub(crate) const fn t16_mem_op(op: u32) -> MemOp {
     OPS[(op & 7) as usize]
 }
 
-/// The T16 data-processing opcodes that are plain (DDI 0406C A6.2.2).
+/// Returns the operation of a T16 data-processing opcode that is plain (DDI 0406C A6.2.2).
 pub(crate) const fn t16_dp_op(op: u32) -> DpOp {
     const OPS: [DpOp; 16] = [
         DpOp::And,
@@ -257,13 +257,13 @@ pub(crate) const fn t16_dp_op(op: u32) -> DpOp {
     OPS[(op & 15) as usize]
 }
 
-/// The offset of a B.W or BL: the J bits are XORed with the sign (DDI 0406C A8.8.18).
+/// Returns the offset of a B.W or BL: the J bits are XORed with the sign (DDI 0406C A8.8.18).
 pub(crate) const fn t32_branch_offset(s: u32, j1: u32, j2: u32, imm: u32) -> i32 {
     let (i1, i2) = (!(j1 ^ s) & 1, !(j2 ^ s) & 1);
     sext((s << 24) | (i1 << 23) | (i2 << 22) | (imm << 1), 25)
 }
 
-/// A parallel operation's kind: A32 bits 22:20.
+/// Returns a parallel operation's kind: A32 bits 22:20.
 pub(crate) const fn a32_par_kind(op1: u32) -> ParKind {
     match op1 & 7 {
         1 => ParKind::Signed,
@@ -275,7 +275,7 @@ pub(crate) const fn a32_par_kind(op1: u32) -> ParKind {
     }
 }
 
-/// A parallel operation's kind: T32 bits 6:4.
+/// Returns a parallel operation's kind: T32 bits 6:4.
 pub(crate) const fn t32_par_kind(op2: u32) -> ParKind {
     match op2 & 7 {
         0 => ParKind::Signed,
@@ -287,7 +287,7 @@ pub(crate) const fn t32_par_kind(op2: u32) -> ParKind {
     }
 }
 
-/// A parallel operation: A32 bits 7:5.
+/// Returns a parallel operation: A32 bits 7:5.
 pub(crate) const fn a32_par_op(op2: u32) -> ParOp {
     match op2 & 7 {
         0 => ParOp::Add16,
@@ -299,7 +299,7 @@ pub(crate) const fn a32_par_op(op2: u32) -> ParOp {
     }
 }
 
-/// A parallel operation: T32 bits 22:20.
+/// Returns a parallel operation: T32 bits 22:20.
 pub(crate) const fn t32_par_op(op1: u32) -> ParOp {
     match op1 & 7 {
         0 => ParOp::Add8,
@@ -311,7 +311,7 @@ pub(crate) const fn t32_par_op(op1: u32) -> ParOp {
     }
 }
 
-/// An A32 extension: bits 22:20 (with U in front).
+/// Returns an A32 extension: bits 22:20 (with U in front).
 pub(crate) const fn a32_extend(op: u32) -> ExtendOp {
     match op & 7 {
         0 => ExtendOp::Sxtb16,
@@ -323,7 +323,7 @@ pub(crate) const fn a32_extend(op: u32) -> ExtendOp {
     }
 }
 
-/// A T32 extension: bits 22:20.
+/// Returns a T32 extension: bits 22:20.
 pub(crate) const fn t32_extend(op: u32) -> ExtendOp {
     match op & 7 {
         0 => ExtendOp::Sxth,
@@ -335,7 +335,7 @@ pub(crate) const fn t32_extend(op: u32) -> ExtendOp {
     }
 }
 
-/// A T16 extension: bits 7:6.
+/// Returns a T16 extension: bits 7:6.
 pub(crate) const fn t16_extend(op: u32) -> ExtendOp {
     match op & 3 {
         0 => ExtendOp::Sxth,
@@ -345,7 +345,7 @@ pub(crate) const fn t16_extend(op: u32) -> ExtendOp {
     }
 }
 
-/// The hint with that number; those without meaning are NOP.
+/// Returns the hint with that number; those without meaning are NOP.
 pub(crate) const fn hint(number: u32) -> HintOp {
     match number & 0xff {
         1 => HintOp::Yield,
@@ -357,7 +357,7 @@ pub(crate) const fn hint(number: u32) -> HintOp {
     }
 }
 
-/// P, U and W of LDC and STC.
+/// Returns the indexing of LDC and STC, from P and W.
 pub(crate) const fn coproc_index(p: u32, w: u32) -> CoprocIndex {
     match (p, w) {
         (0, 0) => CoprocIndex::Unindexed,
@@ -367,7 +367,7 @@ pub(crate) const fn coproc_index(p: u32, w: u32) -> CoprocIndex {
     }
 }
 
-/// The immediate of LDC and STC: scaled, unless it is an option.
+/// Returns the immediate of LDC and STC: scaled, unless it is an option.
 pub(crate) const fn coproc_imm(p: u32, w: u32, imm: u32) -> u32 {
     if p == 0 && w == 0 { imm } else { imm << 2 }
 }

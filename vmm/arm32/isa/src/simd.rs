@@ -91,7 +91,7 @@ macro_rules! typed_names {
         names! { $(#[$meta])* $name { $($(#[$vmeta])* $variant = $text),+ } }
 
         impl $name {
-            /// What its lanes are.
+            /// Returns what its lanes are.
             pub const fn lanes(self) -> Lanes {
                 match self {
                     $(Self::$variant => Lanes::$lanes),+
@@ -260,7 +260,7 @@ typed_names! {
 }
 
 impl NeonDiffOp {
-    /// Whether the destination is a doubleword and both operands are quadwords.
+    /// Returns whether the destination is a doubleword and both operands are quadwords.
     pub const fn narrows(self) -> bool {
         matches!(
             self,
@@ -268,7 +268,7 @@ impl NeonDiffOp {
         )
     }
 
-    /// Whether the first operand is a quadword, as the destination is.
+    /// Returns whether the first operand is a quadword, as the destination is.
     pub const fn is_wide(self) -> bool {
         matches!(self, Self::Vaddw | Self::Vsubw)
     }
@@ -417,7 +417,7 @@ typed_names! {
 }
 
 impl Neon2Op {
-    /// Whether the assembler syntax has `#0` as second operand.
+    /// Returns whether the assembler syntax has `#0` as second operand.
     pub const fn compares_with_zero(self) -> bool {
         matches!(
             self,

@@ -13,14 +13,14 @@ macro_rules! names {
             /// All values, in encoding order.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The name in assembler syntax.
+            /// Returns the name in assembler syntax.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text),+
                 }
             }
 
-            /// The value whose place in [`Self::ALL`] is `index`, taken modulo the length.
+            /// Returns the value whose place in [`Self::ALL`] is `index`, taken modulo the length.
             pub const fn from_index(index: u32) -> Self {
                 Self::ALL[index as usize % Self::ALL.len()]
             }
@@ -66,7 +66,7 @@ names! {
 }
 
 impl Cond {
-    /// The condition with these four bits; 1111 also means always.
+    /// Returns the condition with these four bits; 1111 also means always.
     pub const fn from_bits(bits: u32) -> Self {
         match bits & 15 {
             15 => Self::Al,
@@ -74,7 +74,7 @@ impl Cond {
         }
     }
 
-    /// The suffix of a mnemonic: nothing for always.
+    /// Returns the suffix of a mnemonic: nothing for always.
     pub const fn suffix(self) -> &'static str {
         match self {
             Self::Al => "",
@@ -124,12 +124,12 @@ names! {
 }
 
 impl DpOp {
-    /// Whether there is no result but flags: TST, TEQ, CMP, CMN.
+    /// Returns whether there is no result but flags: TST, TEQ, CMP, CMN.
     pub const fn is_compare(self) -> bool {
         matches!(self, Self::Tst | Self::Teq | Self::Cmp | Self::Cmn)
     }
 
-    /// Whether Rn is not used: MOV, MVN.
+    /// Returns whether Rn is not used: MOV, MVN.
     pub const fn is_move(self) -> bool {
         matches!(self, Self::Mov | Self::Mvn)
     }
@@ -283,12 +283,12 @@ names! {
 }
 
 impl MemOp {
-    /// Whether it loads.
+    /// Returns whether it loads.
     pub const fn is_load(self) -> bool {
         !matches!(self, Self::Str | Self::Strb | Self::Strh)
     }
 
-    /// Bytes accessed: 1, 2 or 4.
+    /// Returns the number of bytes accessed: 1, 2 or 4.
     pub const fn size(self) -> u8 {
         match self {
             Self::Str | Self::Ldr => 4,

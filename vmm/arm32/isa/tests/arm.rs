@@ -58,7 +58,7 @@ macro_rules! arm_rows {
 }
 
 impl ArmRow {
-    /// The bits that decide. A row may take should-be bits into its mask; they do not decide.
+    /// Returns the bits that decide. A row may take should-be bits into its mask; they do not decide.
     fn deciding(&self) -> u32 {
         self.mask & !self.should
     }
@@ -68,19 +68,19 @@ impl ArmRow {
         (word ^ self.value) & self.deciding() == 0 && !(conditional && word >> 28 == 15)
     }
 
-    /// Whether its words are 16 bits wide: T32 has them in the same list.
+    /// Returns whether its words are 16 bits wide: T32 has them in the same list.
     fn is_narrow(&self) -> bool {
         self.mask >> 16 == 0
     }
 }
 
-/// The rows that match.
+/// Returns the rows that match.
 fn arm_matches(rows: &[ArmRow], set: Set, word: u32) -> impl Iterator<Item = &ArmRow> {
     rows.iter()
         .filter(move |r| (set == Set::T16) == r.is_narrow() && r.matches(set, word))
 }
 
-/// The most specific row that matches.
+/// Returns the most specific row that matches.
 fn arm_match(rows: &[ArmRow], set: Set, word: u32) -> Option<&ArmRow> {
     arm_matches(rows, set, word).max_by_key(|r| r.deciding().count_ones())
 }
@@ -93,7 +93,7 @@ fn decode(set: Set, word: u32) -> Decoded {
     }
 }
 
-/// Our mnemonic without condition, qualifiers and data types; "undefined" if there is none.
+/// Returns our mnemonic without condition, qualifiers and data types; "undefined" if there is none.
 fn our_mnemonic(set: Set, word: u32) -> (String, &'static str) {
     let mut decoded = decode(set, word);
     decoded.cond = Cond::Al;
@@ -105,7 +105,7 @@ fn our_mnemonic(set: Set, word: u32) -> (String, &'static str) {
     (mnemonic, row)
 }
 
-/// Arm's mnemonic: the row's name up to the first underscore.
+/// Returns arm's mnemonic: the row's name up to the first underscore.
 fn arm_mnemonic(row: &ArmRow) -> String {
     row.name
         .split('_')
@@ -114,7 +114,7 @@ fn arm_mnemonic(row: &ArmRow) -> String {
         .to_lowercase()
 }
 
-/// Whether the two names are one instruction: ours may say that it sets flags.
+/// Returns whether the two names are one instruction: ours may say that it sets flags.
 fn same(ours: &str, theirs: &str) -> bool {
     ours == theirs || ours.strip_suffix('s') == Some(theirs)
 }
@@ -172,7 +172,7 @@ impl Comparison<'_> {
     }
 }
 
-/// A random word of one of Arm's rows; should-be bits as they should be.
+/// Returns a random word of one of Arm's rows; should-be bits as they should be.
 fn random_word(row: &ArmRow, set: Set, rng: &mut impl RngCore) -> u32 {
     let random = rng.next_u32();
     let word = random & !row.mask | row.value;
@@ -216,8 +216,8 @@ fn compare_set(comparison: &mut Comparison<'_>, set: Set, rng: &mut Xoshiro256Pl
     }
 }
 
-/// Arm's rows that nothing here agreed with and that are not listed as newer, and listed ones
-/// that are known here after all.
+/// Returns arm's rows that nothing here agreed with and that are not listed as newer, and listed ones that are known
+/// here after all.
 fn missing(rows: &[ArmRow], agreed: &BTreeSet<&str>) -> Vec<String> {
     let newer = |name: &str| {
         NOT_ARMV7
@@ -237,7 +237,7 @@ fn missing(rows: &[ArmRow], agreed: &BTreeSet<&str>) -> Vec<String> {
         .collect()
 }
 
-/// Whether a name fits a pattern, in which `*` stands for anything.
+/// Returns whether a name fits a pattern, in which `*` stands for anything.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,

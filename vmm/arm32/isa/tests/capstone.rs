@@ -61,7 +61,7 @@ fn bytes(set: Set, word: u32) -> Vec<u8> {
     }
 }
 
-/// Capstone's text, or "invalid".
+/// Returns capstone's text, or "invalid".
 fn theirs(engine: &Capstone, set: Set, word: u32) -> String {
     let bytes = bytes(set, word);
     match engine.disasm_count(&bytes, ADDRESS.into(), 1) {

@@ -23,7 +23,7 @@ fn rng() -> Xoshiro256PlusPlus {
     Xoshiro256PlusPlus::seed_from_u64(0x1234_5678)
 }
 
-/// A word counts as undefined exactly if no row matched.
+/// Checks that a word counts as undefined exactly if no row matched.
 fn check(d: &arm32_isa::Decoded, text: &mut String) {
     assert_eq!(d.encoding.0 == 0, d.insn == Insn::Undefined, "{d:?}");
     text.clear();

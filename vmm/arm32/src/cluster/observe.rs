@@ -54,7 +54,7 @@ impl Cluster {
         true
     }
 
-    /// The addresses of all breakpoints, lowest first.
+    /// Returns the addresses of all breakpoints, lowest first.
     pub fn breakpoints(&self) -> impl Iterator<Item = u32> {
         self.observed.breakpoints.keys().copied()
     }
@@ -99,27 +99,27 @@ impl Cluster {
         }
     }
 
-    /// Whether a core is given no turns: then one that could run may be all that the others wait for.
+    /// Returns whether a core is given no turns: then one that could run may be all that the others wait for.
     pub fn any_held(&self) -> bool {
         self.members.iter().any(|member| member.held)
     }
 
-    /// What core `core` is doing; off when there is no such core.
+    /// Returns what core `core` is doing; off when there is no such core.
     pub fn power(&self, core: usize) -> Power {
         self.members.get(core).map_or(Power::Off, |m| m.power)
     }
 
-    /// The core whose turn it is.
+    /// Returns the core whose turn it is.
     pub const fn current(&self) -> usize {
         self.turn
     }
 
-    /// Whether a stop follows each instruction of core `core`.
+    /// Returns whether a stop follows each instruction of core `core`.
     pub fn is_stepped(&self, core: usize) -> bool {
         self.members.get(core).is_some_and(|member| member.step)
     }
 
-    /// Whether core `core` is given no turns.
+    /// Returns whether core `core` is given no turns.
     pub fn is_held(&self, core: usize) -> bool {
         self.members.get(core).is_some_and(|member| member.held)
     }
@@ -138,12 +138,12 @@ impl Cluster {
         }
     }
 
-    /// As [`CoreView::translate`], for core `core`; `None` also when there is no such core.
+    /// Translates as [`CoreView::translate`] does, for core `core`; `None` also when there is no such core.
     pub fn translate(&self, core: usize, va: u32) -> Option<u64> {
         mmu::look(&self.members.get(core)?.core.cpu.s.cp15, &*self.bus, va)
     }
 
-    /// Core `core`, to look at and to change.
+    /// Returns core `core`, to look at and to change.
     pub fn core(&mut self, core: usize) -> Option<CoreView<'_>> {
         (core < self.members.len()).then_some(CoreView {
             cluster: self,
@@ -180,22 +180,22 @@ impl CoreView<'_> {
         &mut self.cluster.members[self.index]
     }
 
-    /// The index of the core.
+    /// Returns the index of the core.
     pub const fn index(&self) -> usize {
         self.index
     }
 
-    /// The whole state.
+    /// Returns the whole state.
     pub fn state(&self) -> &CpuState {
         &self.cluster.members[self.index].core.cpu.s
     }
 
-    /// The whole state, to change: what was cached of the old one is dropped.
+    /// Returns the whole state, to change: what was cached of the old one is dropped.
     pub fn state_mut(&mut self) -> &mut CpuState {
         self.cluster.state_mut(self.index)
     }
 
-    /// R0 to R15 and CPSR.
+    /// Returns R0 to R15 and CPSR.
     pub fn registers(&self) -> Registers {
         let s = self.state();
         Registers {
@@ -204,7 +204,7 @@ impl CoreView<'_> {
         }
     }
 
-    /// Register `n`, modulo 16.
+    /// Returns register `n`, modulo 16.
     pub fn reg(&self, n: u8) -> u32 {
         self.state().r[usize::from(n & 15)]
     }
@@ -218,12 +218,12 @@ impl CoreView<'_> {
         }
     }
 
-    /// The address of the next instruction.
+    /// Returns the address of the next instruction.
     pub fn pc(&self) -> u32 {
         self.reg(15)
     }
 
-    /// CPSR.
+    /// Returns CPSR.
     pub fn cpsr(&self) -> u32 {
         self.state().cpsr()
     }
@@ -232,6 +232,7 @@ impl CoreView<'_> {
     /// instruction set has no use for.
     pub fn set_cpsr(&mut self, value: u32) {
         let core = &mut self.member().core;
+        // Before the mode changes: counters may tell PL0 and PL1 apart.
         core.cpu.leave_privilege_level(core.cpu.s.retired);
         core.cpu.s.set_cpsr(value);
         core.cpu.s.set_pc(core.cpu.s.r[15]);
@@ -239,7 +240,7 @@ impl CoreView<'_> {
         core.look_again();
     }
 
-    /// Goes on at `target`, whose bit 0 says whether that is T32 code, outside any IT block.
+    /// Makes the core go on at `target`, whose bit 0 says whether that is T32 code, outside any IT block.
     pub fn branch(&mut self, target: u32) {
         let s = &mut self.member().core.cpu.s;
         s.psr.thumb = target & 1 != 0;
@@ -248,8 +249,8 @@ impl CoreView<'_> {
         self.member().core.look_again();
     }
 
-    /// At the first instruction of a function: returns from it at once, with `value` if it shall return one
-    /// (AAPCS: R0, to LR).
+    /// Returns at once from the function at whose first instruction the core stands, with `value` if it is to return
+    /// one (AAPCS: R0, to LR).
     pub fn return_at_once(&mut self, value: Option<u32>) {
         if let Some(value) = value {
             self.set_reg(0, value);
@@ -257,7 +258,8 @@ impl CoreView<'_> {
         self.branch(self.reg(14));
     }
 
-    /// At the first instruction of a function: its argument `n`, from 0, where each takes one word (AAPCS 5.5).
+    /// Returns argument `n`, from 0, of the function at whose first instruction the core stands, where each takes one
+    /// word (AAPCS 5.5).
     ///
     /// # Errors
     /// [`NoMemory`] when it should lie on the stack and there is none.
@@ -268,27 +270,27 @@ impl CoreView<'_> {
         }
     }
 
-    /// TTBR0, all 64 bits of it.
+    /// Returns TTBR0, all 64 bits of it.
     pub fn ttbr0(&self) -> u64 {
         self.state().cp15.ttbr0
     }
 
-    /// TTBR1.
+    /// Returns TTBR1.
     pub fn ttbr1(&self) -> u64 {
         self.state().cp15.ttbr1
     }
 
-    /// TTBCR.
+    /// Returns TTBCR.
     pub fn ttbcr(&self) -> u32 {
         self.state().cp15.ttbcr
     }
 
-    /// DACR.
+    /// Returns DACR.
     pub fn dacr(&self) -> u32 {
         self.state().cp15.dacr
     }
 
-    /// The physical address of `va` in the core's present address space, whatever its permissions;
+    /// Returns the physical address of `va` in the core's present address space, whatever its permissions;
     /// `None` when nothing is mapped. Nothing notices: no register, no access flag, no cached
     /// translation, no device.
     pub fn translate(&self, va: u32) -> Option<u64> {
@@ -309,7 +311,7 @@ impl CoreView<'_> {
         Ok(())
     }
 
-    /// The little-endian word at `va`, as [`CoreView::read`] reads it.
+    /// Returns the little-endian word at `va`, as [`CoreView::read`] reads it.
     ///
     /// # Errors
     /// [`NoMemory`].
@@ -325,6 +327,7 @@ impl CoreView<'_> {
     /// # Errors
     /// [`NoMemory`] with the first address that has no writable RAM.
     pub fn write(&mut self, va: u32, bytes: &[u8]) -> Result<(), NoMemory> {
+        // All is checked before the first byte is written.
         let mut places = Vec::new();
         for (at, chunk) in pages(va, bytes.len()) {
             let pa = self.translate(at);
@@ -337,6 +340,7 @@ impl CoreView<'_> {
             }
         }
         for (pa, chunk) in places {
+            // Cannot fail: each part was found to be writable.
             self.write_phys(pa, &bytes[chunk]);
         }
         Ok(())
@@ -369,8 +373,10 @@ impl CoreView<'_> {
                 let page = self.cluster.bus.ram(at)?;
                 mem::write_page_bytes(page, (at & 0xfff) as u32, 1, (*byte).into()).ok()
             });
+            // What can be written is written, also after bytes that cannot.
             done = done.and(wrote);
         }
+        // Each core has predecoded code of its own.
         for member in &mut self.cluster.members {
             let epoch = &mut member.core.cpu.icache_epoch;
             *epoch = epoch.wrapping_add(1);
@@ -379,7 +385,8 @@ impl CoreView<'_> {
     }
 }
 
-/// The parts of `len` bytes from `va`, each in one page: their addresses, and which bytes they are. Addresses wrap.
+/// Returns the parts of `len` bytes from `va`, each in one page: their addresses, and which bytes they are. Addresses
+/// wrap.
 #[expect(clippy::cast_possible_truncation, reason = "addresses wrap")]
 fn pages(va: u32, len: usize) -> impl Iterator<Item = (u32, std::ops::Range<usize>)> {
     let mut done = 0;

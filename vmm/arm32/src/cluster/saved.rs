@@ -81,7 +81,7 @@ pub enum RestoreError {
 }
 
 impl Cluster {
-    /// The state, to be saved.
+    /// Returns the state, to be saved.
     pub fn save(&self) -> ClusterState {
         ClusterState {
             version: ClusterState::VERSION,
@@ -91,7 +91,7 @@ impl Cluster {
         }
     }
 
-    /// Takes over a saved state. Breakpoints, watchpoints and steps stay as they are. The levels of input pins are not
+    /// Restores a saved state. Breakpoints, watchpoints and steps stay as they are. The levels of input pins are not
     /// part of it: whoever drives them shall do so again.
     ///
     /// # Errors
@@ -121,6 +121,7 @@ impl Cluster {
                 what: "its turn",
             });
         }
+        // All checks are done: nothing fails from here on.
         (self.turn, self.left) = (*turn, *left);
         for (mine, saved) in self.members.iter_mut().zip(members) {
             mine.restore(saved, &*self.bus);
@@ -186,9 +187,11 @@ impl Member {
         } = saved;
         (self.power, self.outputs) = (*power, *outputs);
         (self.waits, self.event_at) = (*waits, *event_at);
+        // Not saved: it is made anew from memory.
         self.core.forget_code();
         let cpu = &mut self.core.cpu;
         cpu.s = state.clone();
+        // The clock, whose state is restored elsewhere, has been told of these.
         cpu.clocked = state.retired;
         cpu.stops = *stops;
         cpu.tlb.restore(tlb, bus);
@@ -198,7 +201,7 @@ impl Member {
 }
 
 impl MemberState {
-    /// What no core can have.
+    /// Returns what is wrong with the state, if no core can have it.
     fn wrong(&self) -> Option<&'static str> {
         let state = &self.cpu;
         let unit = if state.psr.thumb { 2 } else { 4 };

@@ -13,22 +13,24 @@ use crate::exec;
 use crate::mmu::{Access, Fault};
 
 impl Core {
-    /// Sees to what [`Cpu::stale`](crate::cpu::Cpu) says; the reason to leave the loop, if there is one.
+    /// Sees to what [`Cpu::stale`](crate::cpu::Cpu) says; returns the reason to leave the loop, if there is one.
     #[cold]
     pub(super) fn attend(&mut self) -> Option<CoreExit> {
         if std::mem::take(&mut self.cpu.stale.debug) {
             self.rearm();
         }
+        // While any instruction may make an event, the loop has to ask before each.
         self.cpu.pins.set_attention(self.armed.everywhere);
         std::mem::take(&mut self.cpu.stale.overflow).then_some(CoreExit::TimerChanged)
     }
 
-    /// Looks out for what the debug registers say now.
+    /// Looks out for what the debug registers say now, and for nothing else.
     fn rearm(&mut self) {
         let armed = events::armed(&self.cpu.s);
         if armed == self.armed {
             return;
         }
+        // Only where something changed: other code stays predecoded.
         for va in self.armed.addresses.symmetric_difference(&armed.addresses) {
             self.blocks.discard(*va);
         }
@@ -37,24 +39,24 @@ impl Core {
         self.look_again();
     }
 
-    /// Predecoded code is now as if nothing were looked out for; works it out anew before the next instruction.
+    /// Makes predecoded code look out for nothing; what it must look out for is worked out before the next instruction.
     pub(super) fn forget_armed(&mut self) {
         self.armed = Armed::default();
         self.cpu.tlb.watch_for_guest(&[]);
         self.cpu.debug_changed();
     }
 
-    /// The addresses of instructions that have stops in front.
+    /// Returns the addresses of instructions that have stops in front.
     pub(super) fn stops_in_code(&self) -> impl Iterator<Item = u32> {
         self.breakpoints.union(&self.armed.addresses).copied()
     }
 
-    /// Whether any instruction has a stop in front.
+    /// Returns whether any instruction has a stop in front.
     pub(super) fn any_stops(&self) -> bool {
         !self.breakpoints.is_empty() || !self.armed.addresses.is_empty()
     }
 
-    /// Whether the instruction at `va` has a stop in front.
+    /// Returns whether the instruction at `va` has a stop in front.
     pub(super) fn stops_at(&self, va: u32) -> bool {
         self.breakpoints.contains(&va) || self.armed.addresses.contains(&va)
     }
@@ -74,8 +76,8 @@ impl Core {
         self.blocks.insert_behind(stops, block)
     }
 
-    /// While a breakpoint may match anywhere: the block of the instruction at R15 (`next`, if it is one), of which one
-    /// instruction is to run.
+    /// Returns, while a breakpoint may match anywhere, the block of the instruction at R15 (`next`, if it is one), of
+    /// which one instruction is to run.
     ///
     /// # Errors
     /// The exception to take instead. A fault of the fetch comes before a debug event.

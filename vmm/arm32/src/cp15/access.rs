@@ -24,7 +24,7 @@ const CPACR_WRITABLE: u32 = 0xc0f0_0000;
 /// ASID and 40 address bits.
 const TTBR_WRITABLE: u64 = 0x00ff_00ff_ffff_ffff;
 
-/// MRC: reads a 32-bit register.
+/// Reads a 32-bit register (MRC).
 ///
 /// # Errors
 /// [`Undefined`] when the access is UNDEFINED at the current privilege level.
@@ -46,7 +46,7 @@ pub fn read(state: &mut CpuState, env: &Env<'_>, reg: CpReg) -> Result<u32, Unde
     })
 }
 
-/// MCR: writes a 32-bit register.
+/// Writes a 32-bit register (MCR).
 ///
 /// # Errors
 /// [`Undefined`] when the access is UNDEFINED at the current privilege level.
@@ -85,7 +85,7 @@ pub fn write(
     Ok(before.effects_of(&Context::of(state)))
 }
 
-/// The register, if it exists and the current privilege level may perform the access.
+/// Returns the register, if it exists and the current privilege level may perform the access.
 fn find(
     state: &CpuState,
     reg: CpReg,
@@ -135,6 +135,7 @@ fn read_special(state: &CpuState, env: &Env<'_>, which: Special) -> u32 {
 
 fn write_special(state: &mut CpuState, which: Special, value: u32) {
     let cp15 = &mut state.cp15;
+    // A 32-bit write leaves the upper half of a 64-bit register as it is.
     let low = |old: u64| old & !0xffff_ffff | u64::from(value);
     match which {
         Special::Cpacr => {
@@ -146,6 +147,7 @@ fn write_special(state: &mut CpuState, which: Special, value: u32) {
         Special::Ttbr0 => cp15.ttbr0 = low(cp15.ttbr0),
         Special::Ttbr1 => cp15.ttbr1 = low(cp15.ttbr1),
         Special::Ttbcr => {
+            // The value that is written decides itself which bits exist.
             let long = value & ttbcr::EAE != 0;
             cp15.ttbcr = value & if long { ttbcr::LONG } else { ttbcr::SHORT };
         }
@@ -219,7 +221,7 @@ fn operate(state: &mut CpuState, env: &Env<'_>, operation: Operation, value: u32
     effects
 }
 
-/// MRRC: reads a 64-bit register.
+/// Reads a 64-bit register (MRRC).
 ///
 /// # Errors
 /// [`Undefined`] when the access is UNDEFINED at the current privilege level.
@@ -244,7 +246,7 @@ pub fn read64(state: &mut CpuState, env: &Env<'_>, reg: CpReg64) -> Result<u64, 
     if allowed { Ok(value) } else { Err(Undefined) }
 }
 
-/// MCRR: writes a 64-bit register.
+/// Writes a 64-bit register (MCRR).
 ///
 /// # Errors
 /// [`Undefined`] when the access is UNDEFINED at the current privilege level.
@@ -313,7 +315,7 @@ impl Context {
         }
     }
 
-    /// The effects of going from `self` to `new`.
+    /// Returns the effects of going from `self` to `new`.
     fn effects_of(&self, new: &Self) -> Effects {
         let sctlr = self.sctlr ^ new.sctlr;
         let ttbcr = self.ttbcr ^ new.ttbcr;

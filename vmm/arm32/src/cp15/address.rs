@@ -17,8 +17,8 @@ const NOS: u64 = 1 << 10;
 /// PAR.LPAE: the long-descriptor format.
 const LPAE: u64 = 1 << 11;
 
-/// Performs ATS1C*: PAR for `va`. An external abort on the walk is reported in PAR as well, not taken as
-/// an exception.
+/// Performs ATS1C*; returns PAR for `va`. An external abort on the walk is reported in PAR as well, not taken as an
+/// exception.
 pub(super) fn translate(
     state: &CpuState,
     env: &Env<'_>,
@@ -59,7 +59,7 @@ fn success_short(t: &Translation, cp15: &Cp15) -> u64 {
     address | NS | flag(inner_only, NOS) | flag(shareable, SH) | inner << 4 | outer << 2
 }
 
-/// PAR.Outer and PAR.Inner.
+/// Returns PAR.Outer and PAR.Inner.
 fn cacheability(t: &Translation) -> (u64, u64) {
     match t.attributes.memory {
         MemoryType::StronglyOrdered => (0, 1),
@@ -107,7 +107,7 @@ mod tests {
         }
     }
 
-    /// PAR after the operation `opc2` of c7, c8.
+    /// Returns PAR after the operation `opc2` of c7, c8.
     fn par(s: &mut CpuState, bus: &TestBus, opc2: u8, va: u32) -> u64 {
         let reg = CpReg {
             coproc: 15,

@@ -33,7 +33,7 @@ pub const ISAR4: u32 = 0x1001_1142;
 /// CLIDR: separate first-level caches and a unified second level.
 pub const CLIDR: u32 = 0x0a20_0023;
 
-/// CCSIDR for the value of CSSELR; 0 for a cache that does not exist (UNKNOWN in the architecture).
+/// Returns CCSIDR for the value of CSSELR; 0 for a cache that does not exist (UNKNOWN in the architecture).
 pub const fn ccsidr(csselr: u32) -> u32 {
     match csselr & 15 {
         // 32 KiB each, 2 ways, 64-byte lines.
@@ -45,7 +45,7 @@ pub const fn ccsidr(csselr: u32) -> u32 {
     }
 }
 
-/// MPIDR: multiprocessing format, one cluster, not a uniprocessor, no multithreading.
+/// Returns MPIDR: multiprocessing format, one cluster, not a uniprocessor, no multithreading.
 pub const fn mpidr(cpu_index: u8) -> u32 {
     1 << 31 | cpu_index as u32
 }

@@ -90,7 +90,7 @@ const ACTLR_RESET: u32 = 1 << 6 | 1;
 const TTBR_ASID: u32 = 48;
 
 impl Cp15 {
-    /// The registers of core `cpu_index` after reset.
+    /// Returns the registers of core `cpu_index` after reset.
     pub fn reset(cpu_index: u8) -> Self {
         Self {
             cpu_index,
@@ -100,7 +100,7 @@ impl Cp15 {
         }
     }
 
-    /// The current address space identifier (B3.9.1).
+    /// Returns the current address space identifier (B3.9.1).
     #[expect(
         clippy::cast_possible_truncation,
         reason = "an ASID has 8 bits, which are the low ones of its field"

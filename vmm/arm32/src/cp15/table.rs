@@ -164,12 +164,12 @@ const fn entry(name: &'static str, at: Encoding, read: Who, write: Who, kind: Ki
     }
 }
 
-/// A constant that PL1 reads.
+/// Returns the entry of a constant that PL1 reads.
 const fn id(name: &'static str, at: Encoding, value: u32) -> Register {
     entry(name, at, Kernel, Nobody, Kind::Constant(value))
 }
 
-/// Plain storage for PL1.
+/// Returns the entry of plain storage for PL1.
 const fn rw(
     name: &'static str,
     at: Encoding,
@@ -180,7 +180,7 @@ const fn rw(
     entry(name, at, Kernel, Kernel, kind)
 }
 
-/// Reads as zero, ignores writes.
+/// Returns the entry of a register that reads as zero and ignores writes.
 const fn raz(name: &'static str, at: Encoding) -> Register {
     entry(name, at, Kernel, Kernel, Kind::Constant(0))
 }
@@ -189,7 +189,7 @@ const fn special(name: &'static str, at: Encoding, write: Who, which: Special) -
     entry(name, at, Kernel, write, Kind::Special(which))
 }
 
-/// An operation of PL1.
+/// Returns the entry of an operation of PL1.
 const fn op(name: &'static str, at: Encoding, operation: Operation) -> Register {
     let kind = Kind::Operation(operation);
     entry(name, at, Nobody, Kernel, kind)
@@ -201,11 +201,13 @@ const fn barrier(name: &'static str, at: Encoding, operation: Operation) -> Regi
 }
 
 const fn tlb(name: &'static str, crm: u8, opc2: u8, scope: TlbScope) -> Register {
+    // CRm 3 is the Inner Shareable form of an operation: it reaches the other cores.
     let shared = crm == 3;
     op(name, [8, 0, crm, opc2], Operation::Tlb { scope, shared })
 }
 
 const fn ats(name: &'static str, opc2: u8) -> Register {
+    // The low bits of opc2 select the access and the privilege level.
     let (write, privileged) = (opc2 & 1 != 0, opc2 < 2);
     op(
         name,
@@ -235,7 +237,7 @@ const fn pmu(name: &'static str, crm: u8, opc2: u8, read: Who, write: Who) -> Re
     )
 }
 
-/// The same register on coprocessor 14.
+/// Returns the same register on coprocessor 14.
 const fn on_14(mut register: Register) -> Register {
     register.reg.coproc = 14;
     register
@@ -416,12 +418,12 @@ const fn index() -> [u8; 1 << 15] {
     index
 }
 
-/// All registers of the table.
+/// Returns all registers of the table.
 pub const fn registers() -> &'static [Register] {
     TABLE
 }
 
-/// The register with this encoding, if there is one.
+/// Returns the register with this encoding, if there is one.
 pub fn find(reg: CpReg) -> Option<&'static Register> {
     if !matches!(reg.coproc, 14 | 15) {
         return None;

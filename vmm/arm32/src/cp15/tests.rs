@@ -25,7 +25,7 @@ fn env(bus: &TestBus) -> Env<'_> {
     }
 }
 
-/// p15 with CRn, opc1, CRm and opc2.
+/// Returns the register of p15 with CRn, opc1, CRm and opc2.
 const fn p15(at: [u8; 4]) -> CpReg {
     let [crn, opc1, crm, opc2] = at;
     CpReg {

@@ -47,17 +47,17 @@ impl BreakpointControl {
         }
     }
 
-    /// LBN.
+    /// Returns LBN, the number of the linked breakpoint.
     pub const fn link(self) -> usize {
         (self.0 >> 16 & 15) as usize
     }
 
-    /// BAS: the bytes of the word at which an instruction may begin.
+    /// Returns BAS: the bytes of the word at which an instruction may begin.
     pub const fn bytes(self) -> u32 {
         self.0 >> 5 & 15
     }
 
-    /// Whether SSC and PMC select `mode`.
+    /// Returns whether SSC and PMC select `mode`.
     pub const fn selects(self, mode: Mode) -> bool {
         non_secure(self.0)
             && match self.0 >> 1 & 3 {
@@ -78,7 +78,7 @@ impl WatchpointControl {
         self.0 & 1 != 0
     }
 
-    /// WT and LBN: the breakpoint whose context must be current.
+    /// Returns the breakpoint whose context must be current, from WT and LBN.
     pub const fn link(self) -> Option<usize> {
         if self.0 >> 20 & 1 != 0 {
             Some((self.0 >> 16 & 15) as usize)
@@ -87,8 +87,8 @@ impl WatchpointControl {
         }
     }
 
-    /// Address bits that are not compared, and the bytes of each doubleword that are watched;
-    /// `None` for what is reserved.
+    /// Returns the address bits that are not compared, and the bytes of each doubleword that are watched; `None` for
+    /// what is reserved.
     pub const fn range(self, value: u32) -> Option<(u32, u32)> {
         let bytes = self.0 >> 5 & 0xff;
         match self.0 >> 24 & 31 {
@@ -100,7 +100,7 @@ impl WatchpointControl {
         }
     }
 
-    /// Whether LSC selects `access`.
+    /// Returns whether LSC selects `access`.
     pub const fn covers(self, access: Access) -> bool {
         match access {
             Access::Read => self.0 >> 3 & 1 != 0,
@@ -109,13 +109,13 @@ impl WatchpointControl {
         }
     }
 
-    /// Whether SSC and PAC select accesses of PL1 (`privileged`) or PL0.
+    /// Returns whether SSC and PAC select accesses of PL1 (`privileged`) or PL0.
     pub const fn selects(self, privileged: bool) -> bool {
         non_secure(self.0) && self.0 >> if privileged { 1 } else { 2 } & 1 != 0
     }
 }
 
-/// Whether SSC selects the Non-secure world, in which this core is (DBGDSCR.NS).
+/// Returns whether SSC selects the Non-secure world, in which this core is (DBGDSCR.NS).
 const fn non_secure(control: u32) -> bool {
     control >> 14 & 3 < 2
 }

@@ -30,7 +30,7 @@ pub(crate) struct Armed {
 /// Abort (bits 27 and 28) make no event in Monitor debug-mode, for they could not be handled.
 const VECTORS: u32 = 0xc600_0000;
 
-/// What the core in state `s` must look out for.
+/// Returns what the core in state `s` must look out for.
 pub(crate) fn armed(s: &CpuState) -> Armed {
     let d = &s.debug;
     let mut armed = Armed::default();
@@ -43,11 +43,13 @@ pub(crate) fn armed(s: &CpuState) -> Armed {
             BreakpointType::Address {
                 mismatch: false, ..
             } => {
+                // Instructions begin at even addresses.
                 let starts = [0, 2]
                     .into_iter()
                     .filter(|at| control.bytes() >> at & 1 != 0);
                 armed.addresses.extend(starts.map(|at| value + at));
             }
+            // A mismatch can match at any address.
             BreakpointType::Address { .. } => armed.everywhere = true,
             BreakpointType::Context { linked } => {
                 armed.everywhere |= !linked && matches_contexts(i);
@@ -66,7 +68,7 @@ pub(crate) fn armed(s: &CpuState) -> Armed {
     armed
 }
 
-/// The debug event that comes before the instruction at `va`, if there is one.
+/// Returns the debug event that comes before the instruction at `va`, if there is one.
 pub(crate) fn at_instruction(s: &CpuState, va: u32) -> Option<DebugEvent> {
     let d = &s.debug;
     if !d.enabled() {
@@ -75,12 +77,13 @@ pub(crate) fn at_instruction(s: &CpuState, va: u32) -> Option<DebugEvent> {
     if breakpoints(d).any(|(i, control)| breaks(s, i, control, va)) {
         return Some(DebugEvent::Breakpoint);
     }
+    // Wraps below the vectors, to far more than 32.
     let vector = va.wrapping_sub(vectors(s));
     let caught = vector < 32 && vector & 3 == 0 && d.vcr & VECTORS & 1 << (vector / 4 + 24) != 0;
     caught.then_some(DebugEvent::VectorCatch)
 }
 
-/// The first byte of `first..=last` whose `access` at PL1 (`privileged`) or PL0 makes a watchpoint debug event.
+/// Returns the first byte of `first..=last` whose `access` at PL1 (`privileged`) or PL0 makes a watchpoint debug event.
 pub(crate) fn at_access(
     s: &CpuState,
     first: u32,
@@ -103,21 +106,21 @@ pub(crate) fn at_access(
     watchpoints(d).filter_map(matching).min()
 }
 
-/// The enabled breakpoints.
+/// Returns the enabled breakpoints.
 fn breakpoints(d: &Debug) -> impl Iterator<Item = (usize, BreakpointControl)> {
     (0..BREAKPOINTS)
         .map(|i| (i, BreakpointControl(d.breakpoint_controls[i])))
         .filter(|(_, control)| control.enabled())
 }
 
-/// The enabled watchpoints.
+/// Returns the enabled watchpoints.
 fn watchpoints(d: &Debug) -> impl Iterator<Item = (usize, WatchpointControl)> {
     (0..WATCHPOINTS)
         .map(|i| (i, WatchpointControl(d.watchpoint_controls[i])))
         .filter(|(_, control)| control.enabled())
 }
 
-/// Whether breakpoint `i` matches the instruction at `va`.
+/// Returns whether breakpoint `i` matches the instruction at `va`.
 fn breaks(s: &CpuState, i: usize, control: BreakpointControl, va: u32) -> bool {
     let value = s.debug.breakpoint_values[i];
     let may_step = matches!(s.psr.mode, Mode::Usr | Mode::Svc | Mode::Sys);
@@ -135,7 +138,7 @@ fn breaks(s: &CpuState, i: usize, control: BreakpointControl, va: u32) -> bool {
         }
 }
 
-/// Whether breakpoint `i` is a linked Context ID match, and its context is current.
+/// Returns whether breakpoint `i` is a linked Context ID match, and its context is current.
 fn context_matches(s: &CpuState, i: usize) -> bool {
     matches_contexts(i) && {
         let control = BreakpointControl(s.debug.breakpoint_controls[i]);
@@ -145,7 +148,7 @@ fn context_matches(s: &CpuState, i: usize) -> bool {
     }
 }
 
-/// The addresses that watchpoint `i` is about; `None` when it can match nothing.
+/// Returns the addresses that watchpoint `i` is about; `None` when it can match nothing.
 fn range(d: &Debug, i: usize, control: WatchpointControl) -> Option<Watchpoint> {
     let value = d.watchpoint_values[i];
     let (mask, _) = control.range(value)?;
@@ -162,7 +165,7 @@ fn range(d: &Debug, i: usize, control: WatchpointControl) -> Option<Watchpoint> 
     })
 }
 
-/// Where the exception vectors are.
+/// Returns where the exception vectors are.
 const fn vectors(s: &CpuState) -> u32 {
     if s.cp15.sctlr & sctlr::V != 0 {
         0xffff_0000

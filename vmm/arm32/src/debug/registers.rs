@@ -65,22 +65,23 @@ impl Debug {
         }
     }
 
-    /// The OS double lock holds (DBGPRSR.DLK).
+    /// Returns whether the OS double lock holds (DBGPRSR.DLK).
     pub(super) const fn double_locked(&self) -> bool {
         self.os_double_lock && !self.no_power_down
     }
 
-    /// Whether events other than BKPT become exceptions: Monitor debug-mode is on, and no lock holds (C3.1, C7.3).
+    /// Returns whether events other than BKPT become exceptions: Monitor debug-mode is on, and no lock holds (C3.1,
+    /// C7.3).
     pub(super) const fn enabled(&self) -> bool {
         self.dscr & MDBGEN != 0 && self.os_unlocked && !self.double_locked()
     }
 
-    /// Whether a vector may be caught, so that what is looked out for depends on where vectors are.
+    /// Returns whether a vector may be caught, so that what is looked out for depends on where vectors are.
     pub(crate) const fn catches_vectors(&self) -> bool {
         self.vcr != 0
     }
 
-    /// Whether every register holds only bits that a write could have left there.
+    /// Returns whether every register holds only bits that a write could have left there.
     pub(crate) fn is_possible(&self) -> bool {
         let Self {
             dscr,
@@ -110,12 +111,12 @@ impl Debug {
 /// The claim tags that exist.
 pub(super) const CLAIM_TAGS: u32 = 0xff;
 
-/// Whether breakpoint `i` can match contexts.
+/// Returns whether breakpoint `i` can match contexts.
 pub(super) const fn matches_contexts(i: usize) -> bool {
     i >= BREAKPOINTS - CONTEXT_BREAKPOINTS && i < BREAKPOINTS
 }
 
-/// Bits of DBGBVR`i`: all where it may be a context, else a word's address.
+/// Returns the bits of DBGBVR`i`: all where it may be a context, else a word's address.
 pub(super) const fn value_bits(i: usize) -> u32 {
     if matches_contexts(i) { u32::MAX } else { !3 }
 }

@@ -16,7 +16,7 @@ pub enum DebugEvent {
 }
 
 impl DebugEvent {
-    /// DBGDSCR.MOE (C11.11.20).
+    /// Returns the value of DBGDSCR.MOE (C11.11.20).
     pub(crate) const fn method_of_entry(self) -> u32 {
         match self {
             Self::Breakpoint => 0b0001,

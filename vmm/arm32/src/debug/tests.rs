@@ -154,7 +154,7 @@ mod model {
         field(control, 0, 0) == 1 && byte && access && level && linked && field(control, 15, 14) < 2
     }
 
-    /// A core with debug on and these registers, all near address 0x1000 and context 1.
+    /// Returns a core with debug on and these registers, all near address 0x1000 and context 1.
     fn state() -> impl Strategy<Value = CpuState> {
         let near = prop_oneof![0x1000u32..0x1010, 0u32..3, any::<u32>()];
         let control = (

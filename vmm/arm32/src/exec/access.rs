@@ -24,6 +24,9 @@ pub type Loaded = (u32, Flow);
 
 impl Cpu {
     /// Loads `SIZE` bytes (1, 2 or 4), zero-extended, with the privilege of the current mode.
+    ///
+    /// # Errors
+    /// The [`Flow`] that the handler returns instead: the access faults, or an observer stops before it.
     #[inline(always)]
     pub fn load<const SIZE: u32>(&mut self, va: u32, op: &Op) -> Result<Loaded, Flow> {
         match self.tlb.read::<SIZE>(va) {
@@ -33,6 +36,9 @@ impl Cpu {
     }
 
     /// Stores the low `SIZE` bytes (1, 2 or 4) of `value`.
+    ///
+    /// # Errors
+    /// The [`Flow`] that the handler returns instead: the access faults, or an observer stops before it.
     #[inline(always)]
     pub fn store<const SIZE: u32>(&mut self, va: u32, value: u32, op: &Op) -> Result<Flow, Flow> {
         match self.tlb.write::<SIZE>(va) {
@@ -48,6 +54,7 @@ impl Cpu {
     #[inline(never)]
     #[expect(clippy::cast_possible_truncation, reason = "at most 4 bytes were read")]
     fn load_slow(&mut self, va: u32, size: u32, idx: u8) -> Result<Loaded, Flow> {
+        // Cached, but tagged as watched: once it is let through, the access is as on the fast path.
         if let Some(host) = self.watched_page(va, size, Access::Read) {
             let flow = self.watch(va, size, Access::Read, self.s.psr.mode.privileged(), idx)?;
             let value = match size {
@@ -80,6 +87,9 @@ impl Cpu {
 
     /// Loads 1, 2, 4 or 8 bytes at the given privilege. `aligned`: the instruction faults on a misaligned
     /// address whatever SCTLR.A says.
+    ///
+    /// # Errors
+    /// The [`Flow`] that the handler returns instead: the access faults, or an observer stops before it.
     pub fn load_general(
         &mut self,
         va: u32,
@@ -90,6 +100,7 @@ impl Cpu {
     ) -> Result<(u64, Flow), Flow> {
         self.check_alignment(va, size, aligned, Access::Read)?;
         if let Some(first) = bytes_before_page_end(va, size) {
+            // Both pages before either is accessed: an abort must find nothing half done.
             self.probe_unaligned(va, Access::Read, privileged)?;
             self.probe_unaligned(va.wrapping_add(first), Access::Read, privileged)?;
             let flow = self.watch(va, size, Access::Read, privileged, idx)?;
@@ -102,6 +113,9 @@ impl Cpu {
     }
 
     /// Stores 1, 2, 4 or 8 bytes at the given privilege; nothing is written when any byte faults.
+    ///
+    /// # Errors
+    /// The [`Flow`] that the handler returns instead: the access faults, or an observer stops before it.
     pub fn store_general(
         &mut self,
         va: u32,
@@ -130,6 +144,9 @@ impl Cpu {
     }
 
     /// Translates without accessing.
+    ///
+    /// # Errors
+    /// The [`Flow`] that the handler returns instead, with the fault pending.
     pub fn probe(
         &mut self,
         va: u32,
@@ -140,7 +157,7 @@ impl Cpu {
             .map_err(|fault| self.raise(Exception::DataAbort(fault)))
     }
 
-    /// As [`Cpu::probe`], for a part of an access that is not aligned.
+    /// Translates as [`Cpu::probe`] does, for a part of an access that is not aligned.
     fn probe_unaligned(&mut self, va: u32, access: Access, privileged: bool) -> Result<(), Flow> {
         if self.probe(va, access, privileged)?.unaligned_ok() {
             return Ok(());
@@ -149,6 +166,9 @@ impl Cpu {
     }
 
     /// Faults when `va` is not aligned to `size` and the access (`aligned`) or SCTLR.A asks for it.
+    ///
+    /// # Errors
+    /// The [`Flow`] that the handler returns instead, with the fault pending.
     pub fn check_alignment(
         &mut self,
         va: u32,
@@ -162,7 +182,7 @@ impl Cpu {
         Ok(())
     }
 
-    /// The translation of `va`, entered into the TLB when it leads to RAM.
+    /// Translates `va`; enters the translation into the TLB when it leads to RAM.
     fn translate_fill(
         &mut self,
         va: u32,
@@ -176,6 +196,7 @@ impl Cpu {
         }
         let page = self.bus.ram(t.pa);
         if let Some(page) = page
+            // Unprivileged loads and stores at PL1 have other permissions than the current TLB set.
             && privileged == self.s.psr.mode.privileged()
         {
             self.tlb.fill(va, privileged, &t, page);
@@ -196,7 +217,8 @@ impl Cpu {
         Ok((value, merge(flow, after)))
     }
 
-    /// As [`Cpu::load_general`] of an aligned address, for a comparison that is no load of its own to who watches.
+    /// Loads from an aligned address as [`Cpu::load_general`] does, for a comparison that observers do not see as a
+    /// load.
     pub(crate) fn load_unwatched(
         &mut self,
         va: u32,
@@ -263,8 +285,9 @@ impl Cpu {
         Ok(merge(flow, self.after_device()))
     }
 
-    /// A device is about to be accessed by the instruction at `idx` of the running block.
+    /// Notes that the instruction at `idx` of the running block is about to access a device.
     fn touch_device(&mut self, idx: u8) {
+        // Devices read the clock, which must stand at this instruction.
         self.sync_clock(idx);
         self.stops.touched = Some(self.s.retired + u64::from(idx));
     }
@@ -273,7 +296,7 @@ impl Cpu {
         self.raise(Exception::DataAbort(Fault::external(va, access)))
     }
 
-    /// How to go on after a device access: it may have raised an interrupt, which is then taken before the
+    /// Returns how to go on after a device access: it may have raised an interrupt, which is then taken before the
     /// next instruction, wherever the block happens to end.
     fn after_device(&self) -> Flow {
         if self.pins.any() {
@@ -284,17 +307,18 @@ impl Cpu {
     }
 }
 
-/// When `size` bytes at `va` cross a page: how many lie in the first one.
+/// Returns how many of `size` bytes at `va` lie in the first page, if they cross into another.
 fn bytes_before_page_end(va: u32, size: u32) -> Option<u32> {
     let left = 0x1000 - (va & 0xfff);
     (left < size).then_some(left)
 }
 
-/// The naturally aligned accesses that make up `size` bytes at `pa`, as (offset, size).
+/// Returns the naturally aligned accesses that make up `size` bytes at `pa`, as (offset, size).
 fn pieces(pa: u64, size: u32) -> impl Iterator<Item = (u32, Size)> {
     let mut offset = 0;
     std::iter::from_fn(move || {
         let at = pa + u64::from(offset);
+        // The largest first: a device sees as few accesses as alignment allows.
         let piece = [Size::Double, Size::Word, Size::Half, Size::Byte]
             .into_iter()
             .find(|s| s.bytes() <= size - offset && at.is_multiple_of(s.bytes().into()))?;

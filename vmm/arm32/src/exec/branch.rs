@@ -3,13 +3,13 @@
 use crate::cpu::{Cpu, Flow};
 use crate::exec::{Handler, Op};
 
-/// B: `imm` = target.
+/// Executes B: `imm` = target.
 pub fn b(cpu: &mut Cpu, op: &Op) -> Flow {
     cpu.s.r[15] = op.imm;
     Flow::Taken
 }
 
-/// B with condition `CC`: `imm` = target.
+/// Executes B with condition `CC`: `imm` = target.
 fn b_cond<const CC: u8>(cpu: &mut Cpu, op: &Op) -> Flow {
     if !cpu.s.flags.holds(CC) {
         return Flow::Next;
@@ -18,14 +18,15 @@ fn b_cond<const CC: u8>(cpu: &mut Cpu, op: &Op) -> Flow {
     Flow::Taken
 }
 
-/// BL: `imm` = target.
+/// Executes BL: `imm` = target.
 pub fn bl(cpu: &mut Cpu, op: &Op) -> Flow {
+    // Bit 0 tells the return to which instruction set it leads.
     cpu.s.r[14] = op.next() | u32::from(op.thumb);
     cpu.s.r[15] = op.imm;
     Flow::Taken
 }
 
-/// BLX (immediate): to the other instruction set.
+/// Executes BLX (immediate), to the other instruction set.
 pub fn bl_exchange(cpu: &mut Cpu, op: &Op) -> Flow {
     cpu.s.r[14] = op.next() | u32::from(op.thumb);
     cpu.s.psr.thumb = !op.thumb;
@@ -33,20 +34,21 @@ pub fn bl_exchange(cpu: &mut Cpu, op: &Op) -> Flow {
     Flow::Jump
 }
 
-/// BX: `c` = Rm.
+/// Executes BX: `c` = Rm.
 pub fn bx(cpu: &mut Cpu, op: &Op) -> Flow {
     let target = cpu.reg(op.c);
     cpu.branch_exchange(target)
 }
 
-/// BLX (register): `c` = Rm.
+/// Executes BLX (register): `c` = Rm.
 pub fn blx(cpu: &mut Cpu, op: &Op) -> Flow {
+    // Read first: Rm may be LR.
     let target = cpu.reg(op.c);
     cpu.s.r[14] = op.next() | u32::from(op.thumb);
     cpu.branch_exchange(target)
 }
 
-/// CBZ: `b` = Rn, `imm` = target.
+/// Executes CBZ: `b` = Rn, `imm` = target.
 pub fn cbz(cpu: &mut Cpu, op: &Op) -> Flow {
     if cpu.reg(op.b) != 0 {
         return Flow::Next;
@@ -55,7 +57,7 @@ pub fn cbz(cpu: &mut Cpu, op: &Op) -> Flow {
     Flow::Taken
 }
 
-/// CBNZ.
+/// Executes CBNZ.
 pub fn cbnz(cpu: &mut Cpu, op: &Op) -> Flow {
     if cpu.reg(op.b) == 0 {
         return Flow::Next;
@@ -64,16 +66,17 @@ pub fn cbnz(cpu: &mut Cpu, op: &Op) -> Flow {
     Flow::Taken
 }
 
-/// TBB: `b` = Rn, `c` = Rm, R15 readable.
+/// Executes TBB: `b` = Rn, `c` = Rm, R15 readable.
 pub fn tbb(cpu: &mut Cpu, op: &Op) -> Flow {
     let at = cpu.reg(op.b).wrapping_add(cpu.reg(op.c));
     match cpu.load::<1>(at, op) {
+        // A jump leaves the block anyway, so how to go on after a device access does not matter.
         Ok((offset, _)) => table_branch(cpu, op, offset),
         Err(flow) => flow,
     }
 }
 
-/// TBH.
+/// Executes TBH.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "2 bytes stay 2 bytes in either order"
@@ -95,8 +98,8 @@ fn table_branch(cpu: &mut Cpu, op: &Op, offset: u32) -> Flow {
 }
 
 impl Cpu {
-    /// `BXWritePC()`: bit 0 of `target` selects the instruction set. An A32 target that is not a multiple of four is
-    /// UNPREDICTABLE; the low bits are dropped.
+    /// Branches as `BXWritePC()` does: bit 0 of `target` selects the instruction set. An A32 target that is not a
+    /// multiple of four is UNPREDICTABLE; the low bits are dropped.
     #[inline]
     pub fn branch_exchange(&mut self, target: u32) -> Flow {
         if target & 1 != 0 {
@@ -109,7 +112,7 @@ impl Cpu {
         Flow::Jump
     }
 
-    /// `ALUWritePC()`: interworking in A32, a simple branch in T32.
+    /// Branches as `ALUWritePC()` does: interworking in A32, a simple branch in T32.
     pub fn alu_write_pc(&mut self, target: u32) -> Flow {
         if self.s.psr.thumb {
             self.s.r[15] = target & !1;
@@ -120,7 +123,7 @@ impl Cpu {
     }
 }
 
-/// The handler of a conditional direct branch.
+/// Returns the handler of a conditional direct branch.
 pub fn conditional(cond: u8) -> Handler {
     match cond {
         0 => b_cond::<0>,

@@ -56,7 +56,7 @@ const BIC: u8 = DpOp::Bic as u8;
 const MVN: u8 = DpOp::Mvn as u8;
 const ORN: u8 = DpOp::Orn as u8;
 
-/// The second operand and the shifter's carry-out.
+/// Returns the second operand and the shifter's carry-out.
 #[inline(always)]
 fn operand<const FORM: u8>(cpu: &Cpu, op: &Op) -> (u32, u32) {
     let carry = cpu.s.flags.c;
@@ -66,6 +66,7 @@ fn operand<const FORM: u8>(cpu: &Cpu, op: &Op) -> (u32, u32) {
     let value = cpu.reg(op.c);
     match FORM {
         form::REG => (value, carry),
+        // The form bounds the amount; the masks only keep the shifts from overflowing.
         form::LSL => (value << (op.imm & 31), (value >> ((32 - op.imm) & 31)) & 1),
         form::LSR => lsr(value, op.imm, carry),
         form::ASR => asr(value, op.imm, carry),
@@ -74,6 +75,7 @@ fn operand<const FORM: u8>(cpu: &Cpu, op: &Op) -> (u32, u32) {
             (value >> ((op.imm.wrapping_sub(1)) & 31)) & 1,
         ),
         form::RRX => (carry << 31 | value >> 1, value & 1),
+        // Only the low byte of the register counts.
         form::LSL_REG => lsl(value, cpu.reg(op.d) & 0xff, carry),
         form::LSR_REG => lsr(value, cpu.reg(op.d) & 0xff, carry),
         form::ASR_REG => asr(value, cpu.reg(op.d) & 0xff, carry),
@@ -81,7 +83,7 @@ fn operand<const FORM: u8>(cpu: &Cpu, op: &Op) -> (u32, u32) {
     }
 }
 
-/// `Shift_C()` (ARM ARM DDI 0406C A8.4.3) for a shift by a register, or by 1 to 32.
+/// Shifts as `Shift_C()` does (ARM ARM DDI 0406C A8.4.3), by a register, or by 1 to 32; returns the carry-out too.
 pub fn shift_c(kind: Shift, value: u32, amount: u32, carry: u32) -> (u32, u32) {
     match kind {
         Shift::Lsl => lsl(value, amount, carry),
@@ -134,19 +136,20 @@ fn ror(value: u32, amount: u32, carry: u32) -> (u32, u32) {
     (result, result >> 31)
 }
 
-/// `AddWithCarry()`: the sum, C (0 or 1) and V (in bit 31).
+/// Adds as `AddWithCarry()` does; returns the sum, C (0 or 1) and V (in bit 31).
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the sum is the low word, the carry what is above it"
 )]
 pub fn add_with_carry(x: u32, y: u32, carry: u32) -> (u32, u32, u32) {
+    // In 64 bits, of which bit 32 is C.
     let wide = u64::from(x) + u64::from(y) + u64::from(carry);
     let sum = wide as u32;
     (sum, (wide >> 32) as u32, (x ^ sum) & (y ^ sum))
 }
 
-/// One ALU instruction.
+/// Executes one ALU instruction.
 fn dp<const OP: u8, const FORM: u8, const S: bool>(cpu: &mut Cpu, op: &Op) -> Flow {
     let (y, shifter_carry) = operand::<FORM>(cpu, op);
     let x = cpu.reg(op.b);
@@ -183,16 +186,17 @@ fn dp<const OP: u8, const FORM: u8, const S: bool>(cpu: &mut Cpu, op: &Op) -> Fl
 #[inline(always)]
 fn subtract(x: u32, y: u32) -> (u32, u32, u32) {
     let result = x.wrapping_sub(y);
+    // C set means that nothing was borrowed.
     (result, u32::from(x >= y), (x ^ y) & (x ^ result))
 }
 
-/// MOVW, and any constant known when the block is made.
+/// Executes MOVW, or writes any constant known when the block is made.
 pub fn constant(cpu: &mut Cpu, op: &Op) -> Flow {
     cpu.set_reg(op.a, op.imm);
     Flow::Next
 }
 
-/// MOVT.
+/// Executes MOVT.
 pub fn movt(cpu: &mut Cpu, op: &Op) -> Flow {
     let low = cpu.reg(op.a) & 0xffff;
     cpu.set_reg(op.a, op.imm << 16 | low);
@@ -241,7 +245,7 @@ macro_rules! by_form {
     };
 }
 
-/// The handler of an ALU operation with a second operand of form `form`.
+/// Returns the handler of an ALU operation with a second operand of form `form`.
 pub fn handler(op: DpOp, form: u8, s: bool) -> Handler {
     if s {
         by_form!(op, form, true)
@@ -250,7 +254,7 @@ pub fn handler(op: DpOp, form: u8, s: bool) -> Handler {
     }
 }
 
-/// The form of a register shifted by an immediate, with `amount` 0 meaning no shift.
+/// Returns the form of a register shifted by an immediate, with `amount` 0 meaning no shift.
 pub const fn immediate_form(shift: Shift, amount: u8) -> u8 {
     match shift {
         Shift::Rrx => form::RRX,
@@ -262,7 +266,7 @@ pub const fn immediate_form(shift: Shift, amount: u8) -> u8 {
     }
 }
 
-/// The form of a register shifted by a register.
+/// Returns the form of a register shifted by a register.
 pub const fn register_form(shift: Shift) -> u8 {
     match shift {
         Shift::Lsl => form::LSL_REG,

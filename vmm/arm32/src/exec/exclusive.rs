@@ -22,7 +22,7 @@ const fn bytes(size: ExSize) -> u32 {
     }
 }
 
-/// LDREX, LDREXB, LDREXH, LDREXD.
+/// Executes LDREX, LDREXB, LDREXH and LDREXD.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "an access has at most 8 bytes"
@@ -47,6 +47,7 @@ pub fn ldrex(cpu: &mut Cpu, op: &Op) -> Flow {
             Ok(pair) => pair,
             Err(flow) => return flow,
         };
+    // After the load: one that faults leaves the monitor as it was.
     cpu.s.monitor = Monitor {
         open: true,
         pa: t.pa,
@@ -61,7 +62,7 @@ pub fn ldrex(cpu: &mut Cpu, op: &Op) -> Flow {
     flow
 }
 
-/// STREX, STREXB, STREXH, STREXD.
+/// Executes STREX, STREXB, STREXH and STREXD.
 pub fn strex(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(
         cpu,
@@ -104,6 +105,7 @@ fn store_exclusive(
     // While the monitor stands: after a stop the instruction is tried again.
     let flow = cpu.watch(va, size, Access::Write, privileged, op.idx)?;
     cpu.s.monitor = Monitor::default();
+    // Stores by other cores and devices since then show only in the value.
     if cpu.load_unwatched(va, size, privileged, op.idx)? != monitor.value {
         return Ok((false, flow));
     }
@@ -111,13 +113,13 @@ fn store_exclusive(
     Ok((true, merge(flow, stored)))
 }
 
-/// CLREX.
+/// Executes CLREX.
 pub fn clrex(cpu: &mut Cpu, _op: &Op) -> Flow {
     cpu.s.monitor.open = false;
     Flow::Next
 }
 
-/// SWP and SWPB, when SCTLR.SW enables them.
+/// Executes SWP and SWPB, when SCTLR.SW enables them.
 #[expect(clippy::cast_possible_truncation, reason = "SWP swaps at most a word")]
 pub fn swp(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(cpu, op, Swp { byte, rt, rt2, rn });
@@ -145,7 +147,7 @@ pub fn swp(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 impl Cpu {
-    /// Memory bytes as registers: two words for a doubleword, each in the current endianness.
+    /// Splits memory bytes into registers: two words for a doubleword, each in the current endianness.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "what is not a doubleword has at most 4 bytes"
@@ -158,7 +160,7 @@ impl Cpu {
         (self.in_memory_order(value, size) as u32, 0)
     }
 
-    /// The reverse of [`Cpu::split`].
+    /// Joins registers into memory bytes: the reverse of [`Cpu::split`].
     fn join(&self, first: u32, second: u32, size: u32) -> u64 {
         if size == 8 {
             return self.in_memory_order(first.into(), 4)

@@ -41,7 +41,7 @@ const OFFSET: u8 = Index::Offset as u8;
 const PRE: u8 = Index::Pre as u8;
 const POST: u8 = Index::Post as u8;
 
-/// One load or store.
+/// Executes one load or store.
 fn ldst<const OP: u8, const FORM: u8, const INDEX: u8>(cpu: &mut Cpu, op: &Op) -> Flow {
     let base = if FORM == offset::ABSOLUTE {
         0
@@ -56,11 +56,13 @@ fn ldst<const OP: u8, const FORM: u8, const INDEX: u8>(cpu: &mut Cpu, op: &Op) -
         _ => general_offset(cpu, op, base),
     };
     let at = if INDEX == POST { base } else { moved };
+    // Before the base is written back: an access that faults leaves it as it was.
     let flow = match transfer::<OP>(cpu, op, at) {
         Ok((Some(value), flow)) => {
             if INDEX != OFFSET {
                 cpu.set_reg(op.b, moved);
             }
+            // Last: if both are one register (UNPREDICTABLE), the loaded value stays.
             cpu.set_reg(op.a, value);
             return flow;
         }
@@ -73,7 +75,7 @@ fn ldst<const OP: u8, const FORM: u8, const INDEX: u8>(cpu: &mut Cpu, op: &Op) -
     flow
 }
 
-/// The access itself: the loaded and extended value, or nothing for a store.
+/// Makes the access itself; returns the loaded and extended value, or nothing for a store.
 #[inline(always)]
 fn transfer<const OP: u8>(cpu: &mut Cpu, op: &Op, at: u32) -> Result<(Option<u32>, Flow), Flow> {
     let loaded = match OP {
@@ -93,7 +95,7 @@ fn transfer<const OP: u8>(cpu: &mut Cpu, op: &Op, at: u32) -> Result<(Option<u32
     Ok((Some(value), flow))
 }
 
-/// `base` moved by a register offset with any shift, as the instruction says.
+/// Returns `base` moved by a register offset with any shift, as the instruction says.
 fn general_offset(cpu: &Cpu, op: &Op, base: u32) -> u32 {
     let Insn::LdStReg {
         rm,
@@ -109,7 +111,7 @@ fn general_offset(cpu: &Cpu, op: &Op, base: u32) -> u32 {
     moved_by(base, value, add)
 }
 
-/// `base` plus or minus `offset`.
+/// Returns `base` plus or minus `offset`.
 pub const fn moved_by(base: u32, offset: u32, add: bool) -> u32 {
     if add {
         base.wrapping_add(offset)
@@ -143,7 +145,7 @@ macro_rules! by_index {
     };
 }
 
-/// The handler of `op` with an offset of form `form`.
+/// Returns the handler of `op` with an offset of form `form`.
 pub fn handler(op: MemOp, form: u8, index: Index) -> Handler {
     match form {
         offset::IMM => by_index!(op, offset::IMM, index),
@@ -154,7 +156,7 @@ pub fn handler(op: MemOp, form: u8, index: Index) -> Handler {
     }
 }
 
-/// Any single load or store: unprivileged, big-endian, or into R15. Reads everything from the instruction.
+/// Executes any single load or store: unprivileged, big-endian, or into R15. Reads everything from the instruction.
 pub fn general(cpu: &mut Cpu, op: &Op) -> Flow {
     let (mem, rt, rn, index, unpriv) = match op.insn {
         Insn::LdStImm {
@@ -176,6 +178,7 @@ pub fn general(cpu: &mut Cpu, op: &Op) -> Flow {
         _ => return cpu.undefined(),
     };
     let base = if rn == 15 {
+        // Literals count from the aligned PC.
         op.pc_read() & !3
     } else {
         cpu.reg(rn)
@@ -183,6 +186,7 @@ pub fn general(cpu: &mut Cpu, op: &Op) -> Flow {
     let moved = match op.insn {
         Insn::LdStImm { imm, add, .. } => moved_by(base, imm, add),
         _ => {
+            // Rm may be R15, which is not kept up to date inside a block.
             cpu.s.r[15] = op.pc_read();
             general_offset(cpu, op, base)
         }
@@ -207,7 +211,7 @@ pub fn general(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 impl Cpu {
-    /// One access of any kind at any privilege, in the current endianness.
+    /// Makes one access of any kind at any privilege, in the current endianness.
     fn access_general(
         &mut self,
         mem: MemOp,
@@ -237,9 +241,10 @@ impl Cpu {
         ))
     }
 
-    /// `value` of `size` bytes with its bytes swapped when data is big-endian.
+    /// Returns `value`, which has `size` bytes, with its bytes swapped when data is big-endian.
     pub fn in_memory_order(&self, value: u64, size: u32) -> u64 {
         if self.s.psr.big_endian {
+            // Swapped in 64 bits, so that the bytes end up at the top.
             value.swap_bytes() >> (64 - 8 * size)
         } else {
             value
@@ -247,20 +252,30 @@ impl Cpu {
     }
 
     /// Loads a word in the current endianness, at the current privilege.
+    ///
+    /// # Errors
+    /// As [`Cpu::load_general`].
     pub fn load_word(&mut self, at: u32, op: &Op) -> Result<(u32, Flow), Flow> {
         let (value, flow) = self.load::<4>(at, op)?;
         Ok((self.in_memory_order(value.into(), 4) as u32, flow))
     }
 
     /// Stores a word in the current endianness, at the current privilege.
+    ///
+    /// # Errors
+    /// As [`Cpu::store_general`].
     pub fn store_word(&mut self, at: u32, value: u32, op: &Op) -> Result<Flow, Flow> {
         let value = self.in_memory_order(value.into(), 4) as u32;
         self.store::<4>(at, value, op)
     }
 
     /// Loads a word that must be aligned, as LDM and LDRD want it.
+    ///
+    /// # Errors
+    /// As [`Cpu::load_general`].
     pub fn load_aligned_word(&mut self, at: u32, op: &Op) -> Result<(u32, Flow), Flow> {
         if at & 3 != 0 {
+            // Always faults: the value is never used.
             let privileged = self.s.psr.mode.privileged();
             return self
                 .load_general(at, 4, privileged, true, op.idx)
@@ -270,6 +285,9 @@ impl Cpu {
     }
 
     /// Stores a word that must be aligned, as STM and STRD want it.
+    ///
+    /// # Errors
+    /// As [`Cpu::store_general`].
     pub fn store_aligned_word(&mut self, at: u32, value: u32, op: &Op) -> Result<Flow, Flow> {
         if at & 3 != 0 {
             let privileged = self.s.psr.mode.privileged();
@@ -279,7 +297,7 @@ impl Cpu {
     }
 }
 
-/// The flow of an instruction that made several accesses: [`Flow::End`] when any asks for it.
+/// Returns the flow of an instruction that made several accesses: [`Flow::End`] when any asks for it.
 pub fn merge(a: Flow, b: Flow) -> Flow {
     if a == Flow::Next { b } else { a }
 }

@@ -12,7 +12,7 @@ use arm32_isa::{ExtendOp, Insn, ParKind, ParOp, QOp, RevOp};
 use crate::cpu::{Cpu, Flow};
 use crate::exec::{Handler, Op, dp, fields};
 
-/// The handler of `insn`, if it is one of this module's.
+/// Returns the handler of `insn`, if it is one of this module's.
 pub const fn handler(insn: &Insn) -> Option<Handler> {
     Some(match insn {
         Insn::SatAddSub { .. } => sat_add_sub,
@@ -57,6 +57,7 @@ fn sat_add_sub(cpu: &mut Cpu, op: &Op) -> Flow {
     let (m, n) = (i64::from(cpu.reg(rm) as i32), i64::from(cpu.reg(rn) as i32));
     let second = match kind {
         QOp::Qadd | QOp::Qsub => n,
+        // The doubling saturates, and sets Q, by itself.
         QOp::Qdadd | QOp::Qdsub => clamp_q(cpu, 2 * n).into(),
     };
     let value = match kind {
@@ -68,8 +69,9 @@ fn sat_add_sub(cpu: &mut Cpu, op: &Op) -> Flow {
     Flow::Next
 }
 
-/// One lane of a parallel instruction: the result and its GE bit.
+/// Computes one lane of a parallel instruction; returns the result and its GE bit.
 fn lane(kind: ParKind, x: i32, y: i32, subtract: bool, bits: u32) -> (i32, bool) {
+    // Lanes have 16 bits at most: this cannot overflow.
     let wide = if subtract { x - y } else { x + y };
     let (low, high) = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1);
     match kind {
@@ -135,6 +137,7 @@ fn par_add_sub(cpu: &mut Cpu, op: &Op) -> Flow {
             ge |= (if bits == 8 { 1 } else { 3 }) << (i * bits / 8);
         }
     }
+    // Saturating and halving forms leave GE alone.
     if matches!(kind, ParKind::Signed | ParKind::Unsigned) {
         cpu.s.psr.ge = ge;
     }
@@ -156,6 +159,7 @@ fn pkh(cpu: &mut Cpu, op: &Op) -> Flow {
     );
     let (n, m) = (cpu.reg(rn), cpu.reg(rm));
     let value = if tb {
+        // ASR #32 gives the same as ASR #31.
         let shifted = (m as i32) >> u32::from(amount).min(31);
         (n & 0xffff_0000) | (shifted as u32 & 0xffff)
     } else {
@@ -210,6 +214,7 @@ fn extend_add(cpu: &mut Cpu, op: &Op) -> Flow {
     );
     let sum = match kind {
         ExtendOp::Sxtb16 | ExtendOp::Uxtb16 => {
+            // Two sums of 16 bits, with no carry from one to the other.
             let high = (n & 0xffff_0000).wrapping_add(value & 0xffff_0000);
             high | (n.wrapping_add(value) & 0xffff)
         }
@@ -219,7 +224,7 @@ fn extend_add(cpu: &mut Cpu, op: &Op) -> Flow {
     Flow::Next
 }
 
-/// `width` ones; 1 to 32.
+/// Returns `width` ones; `width` is 1 to 32.
 fn mask(width: u8) -> u32 {
     u32::MAX >> (32 - u32::from(width).clamp(1, 32))
 }
@@ -253,6 +258,7 @@ fn bfx(cpu: &mut Cpu, op: &Op) -> Flow {
         }
     );
     let (lsb, width) = (u32::from(lsb) & 31, u32::from(width).clamp(1, 32));
+    // A field that goes beyond bit 31 is UNPREDICTABLE.
     let top = cpu.reg(rn) << 32u32.saturating_sub(lsb + width);
     let value = if signed {
         ((top as i32) >> (32 - width)) as u32
@@ -268,6 +274,7 @@ fn rev(cpu: &mut Cpu, op: &Op) -> Flow {
     let m = cpu.reg(rm);
     let value = match kind {
         RevOp::Rev => m.swap_bytes(),
+        // Swapping all bytes also swaps the halves, which are put back.
         RevOp::Rev16 => m.swap_bytes().rotate_right(16),
         RevOp::Revsh => (m as u16).swap_bytes() as i16 as u32,
         RevOp::Rbit => m.reverse_bits(),

@@ -73,19 +73,19 @@ pub struct Op {
 }
 
 impl Op {
-    /// The value an instruction reads as PC.
+    /// Returns the value an instruction reads as PC.
     #[inline]
     pub const fn pc_read(&self) -> u32 {
         self.pc.wrapping_add(if self.thumb { 4 } else { 8 })
     }
 
-    /// The address of the instruction after this one.
+    /// Returns the address of the instruction after this one.
     #[inline]
     pub const fn next(&self) -> u32 {
         self.pc.wrapping_add(self.len as u32)
     }
 
-    /// The IT state for the instruction after this one.
+    /// Returns the IT state for the instruction after this one.
     pub const fn next_it(&self) -> u8 {
         advance_it(self.it)
     }
@@ -97,8 +97,8 @@ pub fn breakpoint(cpu: &mut Cpu, op: &Op) -> Flow {
     Flow::Exception
 }
 
-/// In front of an instruction at which the guest set a breakpoint or catches a vector: the Prefetch
-/// Abort, if it matches.
+/// Raises the Prefetch Abort in front of an instruction at which the guest set a breakpoint or catches a vector, if it
+/// matches.
 pub fn guest_breakpoint(cpu: &mut Cpu, op: &Op) -> Flow {
     match events::at_instruction(&cpu.s, op.pc) {
         Some(event) => {
@@ -110,9 +110,10 @@ pub fn guest_breakpoint(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 impl Cpu {
-    /// Register `n`.
+    /// Returns register `n`.
     #[inline(always)]
     pub fn reg(&self, n: u8) -> u32 {
+        // Masked, so that the compiler sees no index out of bounds and makes no check.
         self.s.r[(n & 15) as usize]
     }
 

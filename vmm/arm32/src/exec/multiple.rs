@@ -10,7 +10,7 @@ use crate::exec::ldst::{merge, moved_by};
 use crate::exec::{Op, fields};
 use crate::state::{Mode, bank};
 
-/// LDRD and STRD.
+/// Executes LDRD and STRD.
 pub fn double(cpu: &mut Cpu, op: &Op) -> Flow {
     let (load, rt, rt2, rn, index, add) = match op.insn {
         Insn::LdrdStrdImm {
@@ -34,6 +34,7 @@ pub fn double(cpu: &mut Cpu, op: &Op) -> Flow {
         _ => return cpu.undefined(),
     };
     let base = if rn == 15 {
+        // Literals count from the aligned PC.
         op.pc_read() & !3
     } else {
         cpu.reg(rn)
@@ -76,6 +77,7 @@ fn load_pair(
     rt2: u8,
     writeback: Option<(u8, u32)>,
 ) -> Result<Flow, Flow> {
+    // Both words before any register: an abort leaves the registers as they were.
     let (first, a) = cpu.load_aligned_word(at, op)?;
     let (second, b) = cpu.load_aligned_word(at.wrapping_add(4), op)?;
     if let Some((rn, value)) = writeback {
@@ -87,12 +89,13 @@ fn load_pair(
 }
 
 fn store_pair(cpu: &mut Cpu, op: &Op, at: u32, rt: u8, rt2: u8) -> Result<Flow, Flow> {
+    // If the second word faults, the first is stored, and the guest's handler has the instruction run anew.
     let a = cpu.store_aligned_word(at, cpu.reg(rt), op)?;
     let b = cpu.store_aligned_word(at.wrapping_add(4), cpu.reg(rt2), op)?;
     Ok(merge(a, b))
 }
 
-/// The lowest address of a transfer of `count` words, and the base after it.
+/// Returns the lowest address of a transfer of `count` words, and the base after it.
 fn span(base: u32, count: u32, increment: bool, before: bool) -> (u32, u32) {
     let bytes = 4 * count;
     match (increment, before) {
@@ -131,7 +134,7 @@ impl Cpu {
     }
 }
 
-/// The registers of a list, lowest first.
+/// Returns the registers of a list, lowest first.
 #[expect(clippy::cast_possible_truncation, reason = "one of 16 registers")]
 fn registers(list: u16) -> impl Iterator<Item = u8> {
     let mut left = list;
@@ -145,7 +148,8 @@ fn registers(list: u16) -> impl Iterator<Item = u8> {
     })
 }
 
-/// The loading half of LDM, which also writes the base back: the words, PC's in the last place if it is in the list.
+/// Does the loading half of LDM, and writes the base back; returns the words, PC's in the last place if it is in the
+/// list.
 fn load_list(cpu: &mut Cpu, op: &Op) -> Result<Loaded, Flow> {
     let Insn::Ldm {
         rn,
@@ -161,6 +165,7 @@ fn load_list(cpu: &mut Cpu, op: &Op) -> Result<Loaded, Flow> {
     let count = list.count_ones();
     let (at, moved) = span(cpu.reg(rn), count, increment, before);
     let mut values = [0; 16];
+    // All words before any register: an abort in the middle leaves the registers as they were.
     let flow = cpu.load_words(at, &mut values[..count as usize], op)?;
     if wback {
         cpu.set_reg(rn, moved);
@@ -186,7 +191,7 @@ struct Loaded {
     flow: Flow,
 }
 
-/// LDM without `^`.
+/// Executes LDM without `^`.
 pub fn ldm(cpu: &mut Cpu, op: &Op) -> Flow {
     let loaded = match load_list(cpu, op) {
         Ok(loaded) => loaded,
@@ -201,9 +206,10 @@ pub fn ldm(cpu: &mut Cpu, op: &Op) -> Flow {
     }
 }
 
-/// LDM with `^`: user registers, or with PC in the list an exception return.
+/// Executes LDM with `^`: loads user registers, or with PC in the list returns from an exception.
 pub fn ldm_user(cpu: &mut Cpu, op: &Op) -> Flow {
     let mode = cpu.s.psr.mode;
+    // UNPREDICTABLE in User and System mode, which have no SPSR; undefined here.
     if bank(mode) == 0 {
         return cpu.undefined();
     }
@@ -224,7 +230,7 @@ pub fn ldm_user(cpu: &mut Cpu, op: &Op) -> Flow {
     }
 }
 
-/// STM; with `^` of the user registers.
+/// Executes STM; with `^` it stores user registers.
 pub fn stm(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(
         cpu,
@@ -244,6 +250,7 @@ pub fn stm(cpu: &mut Cpu, op: &Op) -> Flow {
     let count = list.count_ones();
     let (at, moved) = span(cpu.reg(rn), count, increment, before);
     let mut values = [0; 16];
+    // Before the base is written back: in the list it is stored as it was.
     for (n, value) in registers(list).zip(values.iter_mut()) {
         *value = match n {
             15 => op.pc_read(),
@@ -262,7 +269,7 @@ pub fn stm(cpu: &mut Cpu, op: &Op) -> Flow {
     }
 }
 
-/// SRS: LR and SPSR of this mode onto the stack of another.
+/// Executes SRS: stores LR and SPSR of this mode on the stack of another.
 pub fn srs(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(
         cpu,
@@ -290,7 +297,7 @@ pub fn srs(cpu: &mut Cpu, op: &Op) -> Flow {
     }
 }
 
-/// RFE: PC and CPSR from memory.
+/// Executes RFE: loads PC and CPSR from memory.
 pub fn rfe(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(
         cpu,
@@ -319,6 +326,7 @@ pub fn rfe(cpu: &mut Cpu, op: &Op) -> Flow {
 impl Cpu {
     /// Returns from an exception to `pc` with `cpsr`, by the instruction `op`.
     pub fn exception_return(&mut self, op: &Op, pc: u32, cpsr: u32) -> Flow {
+        // This instruction itself counts at the old level.
         self.leave_privilege_level(self.s.retired + u64::from(op.idx) + 1);
         exception::return_to(&mut self.s, pc, cpsr);
         self.select_tlb();

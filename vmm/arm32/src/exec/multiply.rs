@@ -12,7 +12,7 @@ use arm32_isa::{Insn, LongOp};
 use crate::cpu::{Cpu, Flow};
 use crate::exec::{Handler, Op, fields};
 
-/// The handler of `insn`, if it is one of this module's.
+/// Returns the handler of `insn`, if it is one of this module's.
 pub const fn handler(insn: &Insn) -> Option<Handler> {
     Some(match insn {
         Insn::Mul { .. } => mul,
@@ -57,7 +57,7 @@ fn pair(cpu: &Cpu, rdlo: u8, rdhi: u8) -> u64 {
     u64::from(cpu.reg(rdhi)) << 32 | u64::from(cpu.reg(rdlo))
 }
 
-/// The upper or lower half of `value`, signed.
+/// Returns the upper or lower half of `value`, signed.
 fn half(value: u32, high: bool) -> i64 {
     i64::from(if high {
         (value >> 16) as i16
@@ -66,7 +66,7 @@ fn half(value: u32, high: bool) -> i64 {
     })
 }
 
-/// `sum` cut to 32 bits into `rd`; Q when it does not fit.
+/// Writes `sum`, cut to 32 bits, to `rd`; sets Q when it does not fit.
 fn accumulate_q(cpu: &mut Cpu, rd: u8, sum: i64) -> Flow {
     if i64::from(sum as i32) != sum {
         cpu.s.psr.q = true;
@@ -101,6 +101,7 @@ fn mls(cpu: &mut Cpu, op: &Op) -> Flow {
 fn umaal(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(cpu, op, Umaal { rdlo, rdhi, rn, rm });
     let product = u64::from(cpu.reg(rn)) * u64::from(cpu.reg(rm));
+    // Cannot overflow: (2^32 - 1)^2 + 2 * (2^32 - 1) is 2^64 - 1.
     let value = product + u64::from(cpu.reg(rdhi)) + u64::from(cpu.reg(rdlo));
     result64(cpu, rdlo, rdhi, value)
 }
@@ -209,7 +210,7 @@ fn smlal_xy(cpu: &mut Cpu, op: &Op) -> Flow {
     result64(cpu, rdlo, rdhi, value)
 }
 
-/// The sum or difference of the products of halves.
+/// Returns the sum or difference of the products of halves.
 fn dual(cpu: &Cpu, rn: u8, rm: u8, sub: bool, swap: bool) -> i64 {
     let n = cpu.reg(rn);
     let m = if swap {
@@ -221,6 +222,7 @@ fn dual(cpu: &Cpu, rn: u8, rm: u8, sub: bool, swap: bool) -> i64 {
         half(n, false) * half(m, false),
         half(n, true) * half(m, true),
     );
+    // The sum needs 33 bits; in 64 an overflow still shows.
     if sub { low - high } else { low + high }
 }
 
@@ -274,8 +276,9 @@ fn smlald(cpu: &mut Cpu, op: &Op) -> Flow {
     result64(cpu, rdlo, rdhi, value)
 }
 
-/// The upper word of `acc:0 ± n * m`, rounded if asked.
+/// Returns the upper word of `acc:0 ± n * m`, rounded if asked.
 fn most_significant(acc: u32, product: i64, subtract: bool, round: bool) -> u32 {
+    // The accumulator is the upper word.
     let acc = i64::from(acc as i32) << 32;
     let sum = if subtract {
         acc.wrapping_sub(product)
@@ -339,6 +342,7 @@ fn div(cpu: &mut Cpu, op: &Op) -> Flow {
         }
     );
     let (n, m) = (cpu.reg(rn), cpu.reg(rm));
+    // Division by zero gives 0, which ARMv7-A does not trap; the least number by -1 wraps.
     let value = match (m, unsigned) {
         (0, _) => 0,
         (_, true) => n / m,

@@ -21,7 +21,7 @@ const MVFR0: u32 = 0x1011_0222;
 /// MVFR1: Advanced SIMD with half precision and fused multiply-add (TRM 14.4.4).
 const MVFR1: u32 = 0x1111_1111;
 
-/// The handler of `insn`, if it is one of this module's.
+/// Returns the handler of `insn`, if it is one of this module's.
 pub const fn handler(insn: &Insn) -> Option<Handler> {
     Some(match insn {
         Insn::Vmrs { .. } => vmrs,
@@ -75,10 +75,11 @@ enum Need {
 }
 
 impl Cpu {
-    /// Whether `need` is met (CPACR and FPEXC); otherwise the instruction is undefined.
+    /// Returns whether `need` is met (CPACR and FPEXC); otherwise the instruction is undefined.
     #[inline]
     fn fp_enabled(&self, need: Need) -> bool {
         let cpacr = self.s.cp15.cpacr;
+        // Two bits each for coprocessors 10 and 11: PL1 needs the lower one, PL0 both.
         let access = if self.s.psr.mode.privileged() {
             0b0101
         } else {
@@ -99,7 +100,7 @@ macro_rules! require {
     };
 }
 
-/// An instruction that stays within the register bank.
+/// Executes an instruction that stays within the register bank.
 #[inline]
 fn data(cpu: &mut Cpu, op: &Op) -> Flow {
     if arm32_fpu::exec::execute(&mut cpu.s.fp, &op.insn) {
@@ -268,13 +269,14 @@ fn neon_memory(cpu: &mut Cpu, op: &Op) -> Flow {
     access_memory(cpu, op).unwrap_or_else(|flow| flow)
 }
 
-/// A load or store, element by element. An abort in the middle leaves the base register as it was; which of the
-/// registers to load have changed by then is UNKNOWN in the architecture.
+/// Executes a load or store, element by element. An abort in the middle leaves the base register as it was; which of
+/// the registers to load have changed by then is UNKNOWN in the architecture.
 fn access_memory(cpu: &mut Cpu, op: &Op) -> Result<Flow, Flow> {
     let Some(access) = memory::access(&op.insn) else {
         return Err(cpu.undefined());
     };
     let base = if access.base == 15 {
+        // Literals count from the aligned PC.
         op.pc_read() & !3
     } else {
         cpu.reg(access.base)
@@ -285,6 +287,7 @@ fn access_memory(cpu: &mut Cpu, op: &Op) -> Result<Flow, Flow> {
     } else {
         Access::Write
     };
+    // The alignment that the instruction names is always checked, an element's own only with SCTLR.A.
     cpu.check_alignment(start, access.align.into(), true, kind)?;
     cpu.check_alignment(start, access.element.into(), false, kind)?;
     let mut flow = Flow::Next;
@@ -303,6 +306,7 @@ fn access_memory(cpu: &mut Cpu, op: &Op) -> Result<Flow, Flow> {
         };
         flow = merge(flow, f);
     }
+    // Last: an abort leaves the base as it was.
     match access.writeback {
         Writeback::None => {}
         Writeback::Bytes(step) => cpu.set_reg(access.base, base.wrapping_add_signed(step)),

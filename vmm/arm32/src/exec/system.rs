@@ -19,7 +19,7 @@ const APSR_WRITABLE: u32 = 0xf80f_0200;
 /// The bits that exist in SPSR: all of CPSR.
 const SPSR_BITS: u32 = 0xff0f_ffff;
 
-/// The handler of a system instruction, and whether the block ends with it.
+/// Returns the handler of a system instruction, and whether the block ends with it.
 pub const fn handler(insn: &Insn) -> (Handler, bool) {
     match insn {
         Insn::Mrs { .. } => (mrs, false),
@@ -54,7 +54,7 @@ pub const fn handler(insn: &Insn) -> (Handler, bool) {
     }
 }
 
-/// An instruction that is not defined, or not on this core.
+/// Raises the Undefined Instruction exception, for what is not defined, or not on this core.
 pub fn undefined(cpu: &mut Cpu, _op: &Op) -> Flow {
     cpu.undefined()
 }
@@ -67,7 +67,7 @@ fn isb(_cpu: &mut Cpu, _op: &Op) -> Flow {
     Flow::End
 }
 
-/// A data-processing instruction with S set and R15 as its destination.
+/// Executes a data-processing instruction with S set and R15 as its destination: an exception return.
 pub fn alu_exception_return(cpu: &mut Cpu, op: &Op) -> Flow {
     if bank(cpu.s.psr.mode) == 0 {
         return cpu.undefined();
@@ -86,6 +86,7 @@ pub fn alu_exception_return(cpu: &mut Cpu, op: &Op) -> Flow {
         _ => return cpu.undefined(),
     };
     cpu.s.r[15] = op.pc_read();
+    // R15 may be among the operands too; what is computed goes there.
     compute(cpu, op);
     let (target, spsr) = (cpu.s.r[15], cpu.s.spsr());
     cpu.exception_return(op, target, spsr)
@@ -119,6 +120,7 @@ fn msr(cpu: &mut Cpu, op: &Op) -> Flow {
         Insn::MsrReg { spsr, mask, rn } => (spsr, mask, cpu.reg(rn)),
         _ => return cpu.undefined(),
     };
+    // Each bit of the mask stands for a byte of the register.
     let bytes = (0..4)
         .filter(|i| mask >> i & 1 != 0)
         .fold(0, |m, i| m | 0xffu32 << (8 * i));
@@ -139,6 +141,7 @@ fn msr(cpu: &mut Cpu, op: &Op) -> Flow {
             APSR_WRITABLE
         };
     let value = (cpu.s.cpsr() & !written) | (value & written);
+    // This instruction itself counts at the old level.
     cpu.leave_privilege_level(cpu.s.retired + u64::from(op.idx) + 1);
     cpu.s.set_cpsr(value);
     cpu.select_tlb();
@@ -205,6 +208,7 @@ fn cps(cpu: &mut Cpu, op: &Op) -> Flow {
         }
     );
     if !cpu.s.psr.mode.privileged() {
+        // CPS does nothing in User mode.
         return Flow::Next;
     }
     if flags & 4 != 0 {
@@ -260,6 +264,7 @@ fn hint(cpu: &mut Cpu, op: &Op) -> Flow {
         HintOp::Yield => cpu.leave(CoreExit::Yield),
         HintOp::Sev => cpu.leave(CoreExit::SendEvent),
         HintOp::Wfi => cpu.leave(CoreExit::WaitInterrupt),
+        // An event that is there is used up, and nothing is waited for.
         HintOp::Wfe if std::mem::take(&mut cpu.s.event) => cpu.leave(CoreExit::Yield),
         HintOp::Wfe => cpu.leave(CoreExit::WaitEvent),
         HintOp::Nop | HintOp::Dbg => Flow::Next,

@@ -22,6 +22,7 @@ fn with_pc<const WRITES: bool>(cpu: &mut Cpu, op: &Op, cc: u8) -> Flow {
     }
     cpu.s.r[15] = op.pc_read();
     let flow = (op.inner)(cpu, op);
+    // What was not done has written nothing.
     if WRITES && flow != Flow::Exception {
         let target = cpu.s.r[15];
         return cpu.alu_write_pc(target);
@@ -61,17 +62,17 @@ macro_rules! by_cond {
     };
 }
 
-/// The wrapper for condition `cond_code`.
+/// Returns the wrapper for condition `cond_code`.
 pub fn conditional(cond_code: u8) -> Handler {
     by_cond!(cond, cond_code)
 }
 
-/// The wrapper for an instruction that reads R15 as a register, under condition `cond_code` (14: always).
+/// Returns the wrapper for an instruction that reads R15 as a register, under condition `cond_code` (14: always).
 pub fn reading_pc(cond_code: u8) -> Handler {
     by_cond!(reads_pc, cond_code)
 }
 
-/// The wrapper for a data-processing instruction whose destination is R15.
+/// Returns the wrapper for a data-processing instruction whose destination is R15.
 pub fn writing_pc(cond_code: u8) -> Handler {
     by_cond!(writes_pc, cond_code)
 }

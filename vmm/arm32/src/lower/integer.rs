@@ -5,7 +5,7 @@ use arm32_isa::{DpOp, ImmCarry, Insn};
 use super::{Choice, Pc, reads};
 use crate::exec::{Op, dp, system};
 
-/// The choice for a data-processing instruction.
+/// Returns the choice for a data-processing instruction.
 pub fn choose(op: &mut Op) -> Option<Choice> {
     Some(match op.insn {
         Insn::DpImm {
@@ -50,6 +50,7 @@ pub fn choose(op: &mut Op) -> Option<Choice> {
         }
         Insn::Adr { rd, offset } => {
             op.a = rd;
+            // Worked out now: a block is for one address.
             op.imm = (op.pc_read() & !3).wrapping_add_signed(offset);
             Choice::with_pc(
                 dp::constant,
@@ -68,7 +69,7 @@ pub fn choose(op: &mut Op) -> Option<Choice> {
     })
 }
 
-/// The choice for an ALU operation, by what its destination is.
+/// Returns the choice for an ALU operation, by what its destination is.
 fn with_destination(op: &Op, kind: DpOp, form: u8, s: bool, sources: &[u8]) -> Choice {
     let f = dp::handler(kind, form, s);
     if op.a == 15 && !kind.is_compare() {

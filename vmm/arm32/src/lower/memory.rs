@@ -6,7 +6,7 @@ use super::{Choice, Place, reads};
 use crate::exec::ldst::{self, moved_by, offset};
 use crate::exec::{Op, exclusive, multiple};
 
-/// The choice for a load or store of core registers.
+/// Returns the choice for a load or store of core registers.
 pub fn choose(op: &mut Op, place: Place) -> Option<Choice> {
     Some(match op.insn {
         Insn::LdStImm {
@@ -18,6 +18,7 @@ pub fn choose(op: &mut Op, place: Place) -> Option<Choice> {
             unpriv,
             imm,
         } => {
+            // The fast handlers know only the current privilege level and little-endian data.
             if unpriv || place.big_endian || rt == 15 {
                 return Some(general(mem, rt));
             }
@@ -73,7 +74,7 @@ pub fn choose(op: &mut Op, place: Place) -> Option<Choice> {
     })
 }
 
-/// The general handler; a load of R15 ends the block.
+/// Returns the general handler; a load of R15 ends the block.
 fn general(mem: MemOp, rt: u8) -> Choice {
     Choice {
         ends: rt == 15 && mem.is_load(),

@@ -128,7 +128,7 @@ pub fn lower(word: u32, place: Place) -> Lowered {
     Lowered { op, it, ends }
 }
 
-/// The condition under which the instruction executes.
+/// Returns the condition under which the instruction executes.
 fn condition(decoded: &Decoded, place: Place) -> Cond {
     // BKPT is unconditional even inside an IT block.
     match decoded.insn {
@@ -173,6 +173,7 @@ fn choose(op: &mut Op, cond: Cond, place: Place) -> Choice {
     if let Some(f) = simd::handler(&op.insn) {
         return Choice::simple(f);
     }
+    // Last: it takes whatever no other has, as undefined.
     let (f, ends) = system::handler(&op.insn);
     if ends {
         Choice::ending(f)
@@ -202,6 +203,7 @@ fn branches(op: &mut Op, cond: Cond) -> Option<Choice> {
             offset,
             exchange: true,
         } => {
+            // BLX counts from the aligned PC.
             op.imm = (pc & !3).wrapping_add_signed(offset);
             Choice::ending(branch::bl_exchange)
         }
@@ -240,7 +242,7 @@ fn branches(op: &mut Op, cond: Cond) -> Option<Choice> {
     })
 }
 
-/// Whether R15 is among the registers an instruction reads.
+/// Returns whether R15 is among the registers an instruction reads.
 fn reads(regs: &[u8]) -> Pc {
     if regs.contains(&15) {
         Pc::Read

@@ -8,7 +8,7 @@ const LPAE: u32 = 1 << 9;
 /// DFSR.WnR: the access was a write.
 const WNR: u32 = 1 << 11;
 
-/// FS, bits 4 to 0, of the short-descriptor format (B3-23).
+/// Returns FS, bits 4 to 0, of the short-descriptor format (B3-23).
 pub fn short_status(fault: &Fault) -> u32 {
     let second = fault.level >= 2;
     let by_level = |first, later| if second { later } else { first };
@@ -24,8 +24,8 @@ pub fn short_status(fault: &Fault) -> u32 {
     }
 }
 
-/// STATUS, bits 5 to 0, of the long-descriptor format (B3-24). A domain fault does not exist there and reads as a
-/// permission fault.
+/// Returns STATUS, bits 5 to 0, of the long-descriptor format (B3-24). A domain fault does not exist there and reads as
+/// a permission fault.
 pub fn long_status(fault: &Fault) -> u32 {
     let level = u32::from(fault.level & 3);
     match fault.kind {
@@ -39,7 +39,7 @@ pub fn long_status(fault: &Fault) -> u32 {
     }
 }
 
-/// The value of IFSR for `fault`, in the long-descriptor format if `long`.
+/// Returns the value of IFSR for `fault`, in the long-descriptor format if `long`.
 pub fn instruction(fault: &Fault, long: bool) -> u32 {
     if long {
         LPAE | long_status(fault)
@@ -48,7 +48,7 @@ pub fn instruction(fault: &Fault, long: bool) -> u32 {
     }
 }
 
-/// The value of DFSR for `fault`, in the long-descriptor format if `long`.
+/// Returns the value of DFSR for `fault`, in the long-descriptor format if `long`.
 pub fn data(fault: &Fault, long: bool) -> u32 {
     let wnr = if fault.access == Access::Write {
         WNR
@@ -63,12 +63,13 @@ pub fn data(fault: &Fault, long: bool) -> u32 {
     wnr | status
 }
 
-/// Whether the fault address register is written: of debug events only for watchpoints, with v7.1 Debug (B3.13.2).
+/// Returns whether the fault address register is written: of debug events only for watchpoints, with v7.1 Debug
+/// (B3.13.2).
 pub fn has_address(fault: &Fault) -> bool {
     !matches!(fault.kind, FaultKind::Debug(event) if event != DebugEvent::Watchpoint)
 }
 
-/// Bit 4 of FS is bit 10, bits 3 to 0 are bits 3:0.
+/// Returns FS at its places in the register: bit 4 is bit 10, bits 3 to 0 are bits 3:0.
 const fn split(status: u32) -> u32 {
     (status & 15) | (status >> 4) << 10
 }

@@ -47,12 +47,13 @@ pub(super) fn walk(cp15: &Cp15, walk: &Walk<'_>) -> Result<Walked, Fault> {
                 level += 1;
                 index = (va >> shift(level)) & 0x1ff;
             }
+            // Invalid, or what would be a block at level 3, which is reserved.
             _ => return Err(walk.fault(FaultKind::Translation, level, 0)),
         }
     }
 }
 
-/// The lowest address bit that indexes a table of `level` (1 to 3).
+/// Returns the lowest address bit that indexes a table of `level` (1 to 3).
 const fn shift(level: u8) -> u32 {
     match level {
         1 => 30,
@@ -61,12 +62,13 @@ const fn shift(level: u8) -> u32 {
     }
 }
 
-/// The base register and the size field that cover `va`; `None` when neither does or its walks are
+/// Returns the base register and the size field that cover `va`; `None` when neither does or its walks are
 /// disabled (B3.6.4).
 fn region(cp15: &Cp15, va: u32) -> Option<(u64, u32)> {
     let t0sz = cp15.ttbcr & 7;
     let t1sz = cp15.ttbcr >> 16 & 7;
     let top = |bits: u32, ones: bool| {
+        // In 64 bits, as the shift may be by 32.
         let prefix = u64::from(va) >> (32 - bits);
         prefix == if ones { (1 << bits) - 1 } else { 0 }
     };
@@ -81,7 +83,7 @@ fn region(cp15: &Cp15, va: u32) -> Option<(u64, u32)> {
     }
 }
 
-/// A block or page. The contiguous hint is ignored, as it may be.
+/// Translates by a block or page descriptor. The contiguous hint is ignored, as it may be.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a page has less than 64 address bits, and the fields of attributes are masked"

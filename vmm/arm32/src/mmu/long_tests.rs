@@ -17,7 +17,7 @@ const TABLE: u64 = 0b11;
 const PAGE: u64 = 0b11;
 const BLOCK: u64 = 0b01;
 
-/// MMU on, long descriptors, TTBR0 at [`L1`], attribute 0 normal write-back.
+/// Creates a state with the MMU on, long descriptors, TTBR0 at [`L1`], attribute 0 normal write-back.
 fn setup() -> (CpuState, TestBus) {
     let mut s = state();
     s.cp15.ttbcr = ttbcr::EAE;
@@ -26,7 +26,7 @@ fn setup() -> (CpuState, TestBus) {
     (s, TestBus::default())
 }
 
-/// Three levels for the first 4 KiB of each table.
+/// Creates a state with three levels for the first 4 KiB of each table.
 fn setup_page(leaf: u64) -> (CpuState, TestBus) {
     let (s, bus) = setup();
     bus.double(L1, L2 | TABLE);

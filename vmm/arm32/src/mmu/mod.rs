@@ -53,6 +53,7 @@ pub fn translate(
         Walk::new(cp15, bus, va, access).run(cp15)?
     };
     let t = walked.translation;
+    // A domain that allows nothing is told of first, whatever the permissions.
     let kind = if walked.no_access {
         FaultKind::Domain
     } else if t.perms(privileged).allows(access) {
@@ -69,7 +70,7 @@ pub fn translate(
     })
 }
 
-/// The physical address of `va` in RAM as a debugger sees it: whatever the permissions, domains and
+/// Returns the physical address of `va` in RAM as a debugger sees it: whatever the permissions, domains and
 /// access flags, without touching any device or register. `None` when nothing is mapped.
 pub fn look(cp15: &Cp15, bus: &dyn Bus, va: u32) -> Option<u64> {
     if cp15.sctlr & sctlr::M == 0 {
@@ -82,7 +83,7 @@ pub fn look(cp15: &Cp15, bus: &dyn Bus, va: u32) -> Option<u64> {
     walk.run(cp15).ok().map(|walked| walked.translation.pa)
 }
 
-/// The translation with the MMU off (B3.2.1): data is strongly-ordered, instructions are Normal memory,
+/// Returns the translation with the MMU off (B3.2.1): data is strongly-ordered, instructions are Normal memory,
 /// write-through with the instruction cache on.
 fn flat(control: u32, va: u32, access: Access) -> Walked {
     let attributes = match access {
@@ -141,7 +142,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A fault of this access at `level`.
+    /// Creates a fault of this access at `level`.
     const fn fault(&self, kind: FaultKind, level: u8, domain: u8) -> Fault {
         Fault {
             kind,

@@ -33,7 +33,7 @@ pub(super) struct Rights {
 }
 
 impl Rights {
-    /// AP bits 2 to 0 with SCTLR.AFE clear (B3.7.1). The reserved encoding 0b100 allows nothing.
+    /// Creates the rights of AP bits 2 to 0 with SCTLR.AFE clear (B3.7.1). The reserved encoding 0b100 allows nothing.
     pub fn from_ap(ap: u32, xn: bool, pxn: bool) -> Self {
         use Data::{None, ReadOnly, ReadWrite};
         let (privileged, user) = match ap & 7 {
@@ -52,7 +52,7 @@ impl Rights {
         }
     }
 
-    /// AP bits 2 and 1, the simplified model of SCTLR.AFE and of long descriptors: bit 1 is
+    /// Creates the rights of AP bits 2 and 1, the simplified model of SCTLR.AFE and of long descriptors: bit 1 is
     /// read-only, bit 0 is PL0 access.
     pub fn from_ap21(ap21: u32, xn: bool, pxn: bool) -> Self {
         let privileged = if ap21 & 2 != 0 {
@@ -73,10 +73,11 @@ impl Rights {
         }
     }
 
-    /// What PL0 and PL1 may do, SCTLR.WXN and SCTLR.UWXN applied.
+    /// Returns what PL0 and PL1 may do, SCTLR.WXN and SCTLR.UWXN applied.
     pub fn perms(self, control: u32) -> (Perms, Perms) {
         let wxn = control & sctlr::WXN != 0;
         let uwxn = control & sctlr::UWXN != 0;
+        // Nothing is executed that cannot be read.
         let executes = |data: Data| data.read() && !self.xn && !(wxn && data.write());
         let user = Perms {
             read: self.user.read(),
@@ -96,7 +97,7 @@ impl Rights {
 mod tests {
     use super::*;
 
-    /// "rwx" with dashes.
+    /// Returns "rwx", with dashes for what is not allowed.
     fn text(p: Perms) -> String {
         [(p.read, 'r'), (p.write, 'w'), (p.execute, 'x')]
             .map(|(on, c)| if on { c } else { '-' })

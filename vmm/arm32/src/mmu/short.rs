@@ -26,16 +26,18 @@ pub(super) fn walk(cp15: &Cp15, walk: &Walk<'_>) -> Result<Walked, Fault> {
     let leaf = match first & 3 {
         0 => return Err(walk.fault(FaultKind::Translation, 1, 0)),
         1 => second_level(walk, first)?,
+        // Bit 18 tells a supersection from a section.
         _ if first & (1 << 18) != 0 => supersection(first),
         _ => section(first),
     };
+    // AFE makes the lowest bit of AP the access flag.
     if cp15.sctlr & sctlr::AFE != 0 && leaf.ap & 1 == 0 && !walk.look {
         return Err(walk.fault(FaultKind::AccessFlag, leaf.level, leaf.domain));
     }
     Ok(apply(cp15, walk.va, &leaf))
 }
 
-/// The address of the first-level descriptor (B3.5.4 and B3.5.5).
+/// Returns the address of the first-level descriptor (B3.5.4 and B3.5.5).
 fn first_level(cp15: &Cp15, walk: &Walk<'_>) -> Result<u64, Fault> {
     let n = cp15.ttbcr & ttbcr::N;
     let va = u64::from(walk.va);
@@ -69,8 +71,8 @@ fn section(d: u32) -> Leaf {
     }
 }
 
-/// A supersection is a section of 16 MiB in domain 0, with PA bits 35 to 32 in bits 23:20 and bits
-/// 39 to 36 in bits 8:5.
+/// Returns the leaf of a supersection: 16 MiB in domain 0, with PA bits 35 to 32 in bits 23:20 and bits 39 to 36 in
+/// bits 8:5.
 fn supersection(d: u32) -> Leaf {
     let high = u64::from(d >> 20 & 15) << 32 | u64::from(d >> 5 & 15) << 36;
     Leaf {

@@ -18,7 +18,7 @@ const L2: u32 = 0x8000;
 /// AP for PL1 and PL0 read/write.
 const AP_RW: u32 = 0b11;
 
-/// MMU on, TTBR0 at [`L1`], every domain a client.
+/// Creates a state with the MMU on, TTBR0 at [`L1`], every domain a client.
 fn setup() -> (CpuState, TestBus) {
     let mut s = state();
     s.cp15.ttbr0 = L1;
@@ -30,19 +30,19 @@ fn read(s: &CpuState, bus: &TestBus, va: u32) -> Result<Translation, Fault> {
     translate(s, bus, va, Access::Read, true)
 }
 
-/// The kind, level and domain of the fault of a privileged read.
+/// Returns the kind, level and domain of the fault of a privileged read.
 fn fault(s: &CpuState, bus: &TestBus, va: u32) -> (FaultKind, u8, u8) {
     let f = read(s, bus, va).expect_err("the access must fault");
     assert_eq!((f.va, f.access), (va, Access::Read));
     (f.kind, f.level, f.domain)
 }
 
-/// A section descriptor with read/write access for everybody.
+/// Returns a section descriptor with read/write access for everybody.
 const fn section_rw(base: u32, domain: u32) -> u32 {
     base | AP_RW << 10 | domain << 5 | 0b10
 }
 
-/// A first-level descriptor of a second-level table at `L2`.
+/// Returns a first-level descriptor of a second-level table at `L2`.
 const fn table(domain: u32) -> u32 {
     L2 | domain << 5 | 0b01
 }

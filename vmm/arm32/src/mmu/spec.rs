@@ -53,7 +53,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault without level and domain.
+    /// Creates a fault without level and domain.
     pub const fn new(kind: FaultKind, va: u32, access: Access) -> Self {
         Self {
             kind,
@@ -64,22 +64,22 @@ impl Fault {
         }
     }
 
-    /// The access is not aligned as it must be.
+    /// Creates the fault of an access that is not aligned as it must be.
     pub const fn alignment(va: u32, access: Access) -> Self {
         Self::new(FaultKind::Alignment, va, access)
     }
 
-    /// The translation succeeded, and nothing answers at the physical address.
+    /// Creates the fault of an access that was translated, but nothing answers at the physical address.
     pub const fn external(va: u32, access: Access) -> Self {
         Self::new(FaultKind::External, va, access)
     }
 
-    /// A debug event about `access` to `va`.
+    /// Creates the fault of a debug event about `access` to `va`.
     pub const fn debug(event: DebugEvent, va: u32, access: Access) -> Self {
         Self::new(FaultKind::Debug(event), va, access)
     }
 
-    /// BKPT at `va`: to be taken as a Prefetch Abort.
+    /// Creates the fault of BKPT at `va`, to be taken as a Prefetch Abort.
     pub const fn breakpoint(va: u32) -> Self {
         Self::debug(DebugEvent::Bkpt, va, Access::Execute)
     }
@@ -110,7 +110,7 @@ impl Perms {
         execute: false,
     };
 
-    /// Whether `access` is permitted.
+    /// Returns whether `access` is permitted.
     pub const fn allows(self, access: Access) -> bool {
         match access {
             Access::Read => self.read,
@@ -174,7 +174,7 @@ pub struct Translation {
 }
 
 impl Translation {
-    /// What the given privilege level may do.
+    /// Returns what the given privilege level may do.
     pub const fn perms(&self, privileged: bool) -> Perms {
         if privileged {
             self.privileged
@@ -183,7 +183,7 @@ impl Translation {
         }
     }
 
-    /// Whether unaligned accesses are allowed here; otherwise they take an alignment fault
+    /// Returns whether unaligned accesses are allowed here; otherwise they take an alignment fault
     /// ([`Fault::alignment`]).
     pub const fn unaligned_ok(&self) -> bool {
         matches!(self.attributes.memory, MemoryType::Normal)

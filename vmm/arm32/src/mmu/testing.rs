@@ -55,7 +55,7 @@ unsafe impl Bus for TestBus {
     }
 }
 
-/// A core with the MMU on and nothing else set up.
+/// Returns a core with the MMU on and nothing else set up.
 pub(crate) fn state() -> CpuState {
     let mut state = CpuState::reset(0);
     state.cp15.sctlr |= sctlr::M;

@@ -19,7 +19,7 @@ pub struct Banked {
     pub spsr: [u32; 6],
 }
 
-/// The bank that `mode` uses for R13, R14 and SPSR.
+/// Returns the bank that `mode` uses for R13, R14 and SPSR.
 pub const fn bank(mode: Mode) -> usize {
     match mode {
         Mode::Usr | Mode::Sys => 0,
@@ -32,7 +32,7 @@ pub const fn bank(mode: Mode) -> usize {
 }
 
 impl CpuState {
-    /// The whole CPSR as the architecture shows it.
+    /// Returns the whole CPSR as the architecture shows it.
     pub fn cpsr(&self) -> u32 {
         self.flags.bits() | self.psr.bits()
     }
@@ -46,12 +46,12 @@ impl CpuState {
         self.flags = Flags::from_bits(value);
     }
 
-    /// Has execution go on at `pc`, without the low bits that the instruction set has no use for.
+    /// Makes execution go on at `pc`, without the low bits that the instruction set has no use for.
     pub(crate) const fn set_pc(&mut self, pc: u32) {
         self.r[15] = pc & if self.psr.thumb { !1 } else { !3 };
     }
 
-    /// The SPSR of the current mode; 0 in User and System mode, which have none (UNPREDICTABLE; our choice).
+    /// Returns the SPSR of the current mode; 0 in User and System mode, which have none (UNPREDICTABLE; our choice).
     pub fn spsr(&self) -> u32 {
         self.banked.spsr[bank(self.psr.mode)]
     }
@@ -74,6 +74,7 @@ impl CpuState {
         self.banked.lr[bank(old)] = self.r[14];
         self.r[13] = self.banked.sp[bank(new)];
         self.r[14] = self.banked.lr[bank(new)];
+        // Only FIQ mode has R8 to R12 of its own.
         if (old == Mode::Fiq) != (new == Mode::Fiq) {
             let (save, load) = if old == Mode::Fiq {
                 (&mut self.banked.fiq_r8_12, &self.banked.usr_r8_12)
@@ -86,7 +87,7 @@ impl CpuState {
         self.psr.mode = new;
     }
 
-    /// Register `n` (0 to 14) as `mode` would see it.
+    /// Returns register `n` (0 to 14) as `mode` would see it.
     pub fn reg_of_mode(&self, n: u8, mode: Mode) -> u32 {
         match self.banked_slot(n, mode) {
             Some(slot) => *slot.get(self),
@@ -102,7 +103,7 @@ impl CpuState {
         }
     }
 
-    /// Where register `n` of `mode` rests while it is not current; `None` when it is live in `r`.
+    /// Returns where register `n` of `mode` rests while it is not current; `None` when it is live in `r`.
     fn banked_slot(&self, n: u8, mode: Mode) -> Option<Slot> {
         let current = self.psr.mode;
         let index = usize::from(n);

@@ -23,7 +23,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The mode for the low five bits of a PSR value. Monitor and Hyp modes do not exist on this core.
+    /// Returns the mode for the low five bits of a PSR value. Monitor and Hyp modes do not exist on this core.
     pub const fn from_bits(bits: u32) -> Option<Self> {
         Some(match bits & 0x1f {
             0x10 => Self::Usr,
@@ -37,7 +37,7 @@ impl Mode {
         })
     }
 
-    /// Whether the mode is privileged (PL1).
+    /// Returns whether the mode is privileged (PL1).
     pub const fn privileged(self) -> bool {
         !matches!(self, Self::Usr)
     }
@@ -57,7 +57,7 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// The four flags in bits 31:28.
+    /// Returns the four flags in bits 31:28.
     #[inline]
     pub const fn bits(self) -> u32 {
         (self.n & 0x8000_0000)
@@ -66,18 +66,19 @@ impl Flags {
             | ((self.v >> 31) << 28)
     }
 
-    /// The flags from bits 31:28 of `bits`.
+    /// Returns the flags from bits 31:28 of `bits`.
     #[inline]
     pub const fn from_bits(bits: u32) -> Self {
         Self {
             n: bits & 0x8000_0000,
+            // A result of 0 stands for Z set, one of 1 for Z clear.
             z: (!bits >> 30) & 1,
             c: (bits >> 29) & 1,
             v: (bits << 3) & 0x8000_0000,
         }
     }
 
-    /// Whether condition code `cond` (0 to 15, the encoding of the instruction set) holds.
+    /// Returns whether condition code `cond` (0 to 15, the encoding of the instruction set) holds.
     #[inline]
     pub const fn holds(self, cond: u8) -> bool {
         let n = self.n >> 31 != 0;
@@ -92,6 +93,7 @@ impl Flags {
             4 => c && !z,
             5 => n == v,
             6 => n == v && !z,
+            // 14 and 15 always hold.
             _ => return true,
         };
         base != (cond & 1 != 0)
@@ -122,7 +124,7 @@ pub struct Psr {
 }
 
 impl Psr {
-    /// The PSR word without the condition flags.
+    /// Returns the PSR word without the condition flags.
     pub const fn bits(self) -> u32 {
         (self.mode as u32)
             | ((self.thumb as u32) << 5)
@@ -136,7 +138,7 @@ impl Psr {
             | ((self.q as u32) << 27)
     }
 
-    /// The fields of PSR word `bits`; the mode stays `fallback` when `bits` names none that exists.
+    /// Returns the fields of PSR word `bits`; the mode stays `fallback` when `bits` names none that exists.
     #[expect(clippy::cast_possible_truncation, reason = "it has 8 bits")]
     pub const fn from_bits(bits: u32, fallback: Mode) -> Self {
         Self {
@@ -156,7 +158,7 @@ impl Psr {
     }
 }
 
-/// `ITAdvance()` (ARM ARM DDI 0406C A2.5.2).
+/// Returns the IT state after an instruction, by `ITAdvance()` (ARM ARM DDI 0406C A2.5.2).
 pub const fn advance_it(it: u8) -> u8 {
     if it & 7 == 0 {
         0

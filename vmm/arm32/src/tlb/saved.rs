@@ -38,7 +38,7 @@ pub struct CachedPage {
 }
 
 impl TlbState {
-    /// Whether a TLB could have come to hold this.
+    /// Returns whether a TLB could have come to hold this.
     pub(crate) fn is_possible(&self) -> bool {
         let size = ENTRIES * SETS;
         self.set < SETS
@@ -56,7 +56,7 @@ impl TlbState {
 }
 
 impl Tlb {
-    /// What it holds, to be saved.
+    /// Returns what it holds, to be saved.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "there are ENTRIES * SETS slots, fewer than 2^16"
@@ -105,7 +105,7 @@ impl Tlb {
         }
     }
 
-    /// Takes over what another one held, as far as `bus` has RAM there.
+    /// Restores what another one held, as far as `bus` has RAM there.
     pub(crate) fn restore(&mut self, saved: &TlbState, bus: &dyn Bus) {
         let TlbState {
             keys,
@@ -122,6 +122,7 @@ impl Tlb {
         self.local.clone_from(local);
         self.large = *large;
         for page in pages {
+            // A TLB may lose an entry at any time.
             let Some(ram) = bus.ram(page.pa) else {
                 continue;
             };

@@ -14,8 +14,8 @@ impl Cpu {
         self.tlb.watch(watchpoints);
     }
 
-    /// Where a watched page lies in host memory, if the fast path would have answered for an access of `size` bytes
-    /// at `va` were the page not watched.
+    /// Returns where a watched page lies in host memory, if the fast path would have answered for an access of `size`
+    /// bytes at `va` were the page not watched.
     pub(crate) fn watched_page(&self, va: u32, size: u32, access: Access) -> Option<NonNull<u8>> {
         if self.tlb.watches().is_empty() || va & (size - 1) != 0 {
             return None;
@@ -39,6 +39,7 @@ impl Cpu {
         if self.tlb.watches().is_empty() {
             return Ok(Flow::Next);
         }
+        // An access that wraps is watched as far as the end of the address space.
         let last = va.saturating_add(size - 1);
         self.watch_slow(va, last, access, privileged, idx)
     }

@@ -57,7 +57,7 @@ impl FlatBus {
         }
     }
 
-    /// The page of RAM that begins at `pa`.
+    /// Returns the page of RAM that begins at `pa`.
     pub fn page(&self, pa: u64) -> [u8; 4096] {
         let page = self.ram(pa).expect("RAM");
         let mut bytes = [0; 4096];
@@ -140,7 +140,7 @@ impl Clock for TestClock {
     }
 }
 
-/// A core whose A32 program `words` starts at [`RAM`], in Supervisor mode with the MMU off.
+/// Returns a core whose A32 program `words` starts at [`RAM`], in Supervisor mode with the MMU off.
 pub fn core_with(words: &[u32]) -> (Core, Arc<FlatBus>) {
     let bus = FlatBus::new();
     bus.write_words(RAM, words);

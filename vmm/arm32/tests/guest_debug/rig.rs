@@ -84,7 +84,7 @@ pub struct Rig {
     pub bus: Arc<FlatBus>,
 }
 
-/// A core about to run `words` in Supervisor mode, with the locks open, Monitor debug-mode on and
+/// Returns a core about to run `words` in Supervisor mode, with the locks open, Monitor debug-mode on and
 /// R0 at [`DATA`]. A Prefetch Abort or a Data Abort returns to the instruction behind.
 pub fn rig(words: &[u32]) -> Rig {
     let bus = FlatBus::new();

@@ -69,7 +69,7 @@ fn a_restored_core_has_them_and_impossible_ones_are_refused() {
     }
 }
 
-/// Values that make the registers meet the program and its data often.
+/// Returns values that make the registers meet the program and its data often.
 fn registers() -> impl Strategy<Value = Vec<([u8; 3], u32)>> {
     let code = (0u32..24).prop_map(|n| BASE + 4 * n);
     let data = prop_oneof![(0u32..80).prop_map(|n| BASE + 0x110 + 4 * n), any::<u32>()];

@@ -14,7 +14,7 @@ use crate::virtio::{EndpointConfig, ReservedKind, ReservedRegion, VirtioIommuCon
 
 const MAPPED: u64 = 0x10_0000;
 
-/// Endpoint 8 on domain 1, with one page mapped.
+/// Creates a machine with endpoint 8 on domain 1, with one page mapped.
 fn mapped() -> Machine {
     let mut machine = Machine::usual();
     machine.ok(attach(1, EP));
@@ -22,7 +22,7 @@ fn mapped() -> Machine {
     machine
 }
 
-/// Endpoint 8 has reserved regions, the other has none.
+/// Creates a machine in which endpoint 8 has reserved regions, and the other has none.
 fn reserved() -> Machine {
     Machine::active(reserved_config())
 }

@@ -73,7 +73,7 @@ const UNPREDICTABLE_BOTH: &[(u32, u32)] = &[
     (0x0fba_0e50, 0x0eba_0a40),
 ];
 
-/// Whether a word that is not decodable is one that may do something else in QEMU: see the lists above, and
+/// Returns whether a word that is not decodable is one that may do something else in QEMU: see the lists above, and
 /// [`Exclusion::FloatingPointAccelerator`], [`Exclusion::HalfPrecision`], [`Exclusion::SystemRegisters`].
 pub fn may_execute(word: Word) -> bool {
     let (bits, list) = match word {

@@ -16,7 +16,7 @@ const WILD: u32 = 2;
 /// Addresses that fault: nothing there, in every direction from everything that is mapped.
 const NOWHERE: [u32; 5] = [0x10, 0x2000, 0x1234_5678, 0x6000_0000, 0xd000_0002];
 
-/// An immediate shift as instructions apply it; RRX as if C were clear.
+/// Shifts by an immediate as instructions do; RRX as if C were clear.
 pub fn shifted(value: u32, shift: Shift, amount: u8) -> u32 {
     let amount = u32::from(amount);
     match shift {
@@ -38,7 +38,7 @@ struct Want {
     from_base: u32,
 }
 
-/// Somewhere in scratch memory for `want`: the offset, and the base that leads there.
+/// Returns an offset somewhere in scratch memory for `want`, and the base that leads there.
 fn aim(rng: &mut impl RngCore, place: &Place, want: &Want) -> (u32, u32) {
     let room = SCRATCH_DATA.saturating_sub(want.len).max(1);
     let mut offset = below(rng, room);
@@ -52,12 +52,12 @@ fn aim(rng: &mut impl RngCore, place: &Place, want: &Want) -> (u32, u32) {
     (offset, address.wrapping_sub(want.from_base))
 }
 
-/// The offset of a pointer into the code.
+/// Returns the offset of a pointer into the code.
 fn pointer(rng: &mut impl RngCore) -> u32 {
     SCRATCH_DATA + 4 * below(rng, (SCRATCH_TABLES - SCRATCH_DATA) / 4)
 }
 
-/// A plan that sets `rn` for `want`.
+/// Returns a plan that sets `rn` for `want`.
 fn based(rng: &mut impl RngCore, place: &Place, rn: u8, want: &Want) -> Plan {
     let (_, base) = aim(rng, place, want);
     Plan {
@@ -66,7 +66,7 @@ fn based(rng: &mut impl RngCore, place: &Place, rn: u8, want: &Want) -> Plan {
     }
 }
 
-/// The magnitude and direction of an offset as a number.
+/// Returns an offset, given by direction and magnitude, as a number.
 const fn signed(add: bool, imm: u32) -> u32 {
     if add { imm } else { imm.wrapping_neg() }
 }
@@ -370,9 +370,9 @@ fn multiple(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
     })
 }
 
-/// Exclusive accesses of one size share two addresses, which no other size uses: what a store-exclusive does after a
-/// load-exclusive of another size is UNPREDICTABLE. Only loads get addresses that fault: whether a store-exclusive that
-/// fails anyhow does is IMPLEMENTATION DEFINED (it does here, it does not in QEMU).
+/// Plans an exclusive access. Those of one size share two addresses, which no other size uses: what a store-exclusive
+/// does after a load-exclusive of another size is UNPREDICTABLE. Only loads get addresses that fault: whether a
+/// store-exclusive that fails anyhow does is IMPLEMENTATION DEFINED (it does here, it does not in QEMU).
 fn exclusive(
     rng: &mut impl RngCore,
     place: &Place,
@@ -403,7 +403,7 @@ fn exclusive(
     })
 }
 
-/// Loads and stores of VFP and Advanced SIMD registers.
+/// Plans a load or store of VFP and Advanced SIMD registers.
 fn vector(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict> {
     Some(match d.insn {
         Insn::Vldr {

@@ -67,7 +67,7 @@ const VECTOR: Class = Class::FP.union(Class::SIMD);
 type Group = (u32, Class, Class);
 
 impl Kind {
-    /// Groups of classes (any of, none of) and how often each is drawn from.
+    /// Returns groups of classes (any of, none of) and how often each is drawn from.
     fn groups(self) -> Vec<Group> {
         const BRANCHES: Group = (8, Class::BRANCH, VECTOR);
         const RARELY: Group = (1, RARE, VECTOR);
@@ -125,7 +125,7 @@ pub struct Generator {
 const TRIES: u32 = 100;
 
 impl Generator {
-    /// Cases of `kind` in `sets`; `seed` and a case's number determine it.
+    /// Creates a generator of cases of `kind` in `sets`; `seed` and a case's number determine it.
     pub fn new(kind: Kind, sets: Sets, seed: u64) -> Self {
         let list = |wanted: &[Set]| {
             let group = |&(weight, among, without): &Group| {
@@ -150,8 +150,9 @@ impl Generator {
         }
     }
 
-    /// Case number `number`, to run in `slot`.
+    /// Returns case number `number`, to run in `slot`.
     pub fn case(&self, number: u64, slot: u32) -> Case {
+        // A random generator for each case: it can be made again without those before it.
         let rng = Xoshiro256PlusPlus::seed_from_u64(
             self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
         );
@@ -221,7 +222,7 @@ impl Maker<'_> {
         case
     }
 
-    /// A unit that leads to the next one in the other instruction set.
+    /// Returns a unit that leads to the next one in the other instruction set.
     fn switch(&mut self, place: &Place) -> Unit {
         let next = Value::Target {
             unit: place.unit + 1,
@@ -267,7 +268,7 @@ impl Maker<'_> {
         unit
     }
 
-    /// IT and the instructions that it makes conditional.
+    /// Returns IT and the instructions that it makes conditional.
     fn it_block(&mut self, place: &Place) -> Unit {
         let count = 1 + below(&mut self.rng, 4);
         let cond = below(&mut self.rng, 14) as u16;
@@ -305,7 +306,7 @@ impl Maker<'_> {
         unit
     }
 
-    /// An instruction and what it needs; `None` when luck had it that none was found.
+    /// Returns an instruction and what it needs; `None` when none was found by chance.
     fn instruction(&mut self, place: &Place) -> Option<(Word, Plan)> {
         if self.generator.undefined && chance(&mut self.rng, 50) {
             return self.undefined(place).map(|word| (word, Plan::default()));
@@ -334,7 +335,7 @@ impl Maker<'_> {
         })
     }
 
-    /// A word that is no instruction, one bit away from one.
+    /// Returns a word that is no instruction, one bit away from one.
     fn undefined(&mut self, place: &Place) -> Option<Word> {
         (0..TRIES).find_map(|_| {
             let encoding = self.encoding(place.thumb)?;

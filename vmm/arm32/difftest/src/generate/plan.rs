@@ -41,8 +41,8 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
     }
 }
 
-/// Other bits of the FPSCR than those of [`values::fpscr`] select short vectors, which QEMU keeps and then refuses to
-/// execute, and traps.
+/// Plans VMSR: other bits of the FPSCR than those of [`values::fpscr`] select short vectors, which QEMU keeps and then
+/// refuses to execute, and traps.
 fn vmsr(rng: &mut impl RngCore, place: &Place, reg: u8, rt: u8) -> Verdict {
     unless(!place.first, ShortVectors)?;
     let mut plan = Plan::default();

@@ -2,7 +2,7 @@
 
 use arm32_isa::Insn;
 
-/// The two destinations of an instruction that has two: they must differ.
+/// Returns the two destinations of an instruction that has two: they must differ.
 pub fn destinations(insn: &Insn) -> Option<(u8, u8)> {
     Some(match *insn {
         Insn::Umaal { rdlo, rdhi, .. }

@@ -30,13 +30,13 @@ pub struct Place {
 }
 
 impl Place {
-    /// A later unit of this instruction set.
+    /// Returns a later unit of this instruction set.
     pub fn near(&self, rng: &mut impl RngCore) -> usize {
         let ahead = self.section_end - self.unit;
         self.unit + 1 + values::below(rng, (ahead as u32).clamp(1, 4)) as usize
     }
 
-    /// A later unit, or the end.
+    /// Returns a later unit, or the end.
     pub fn any(&self, rng: &mut impl RngCore) -> usize {
         let ahead = self.end - self.unit;
         self.unit + 1 + values::below(rng, (ahead as u32).clamp(1, 5)) as usize
@@ -57,7 +57,7 @@ pub struct Plan {
 /// The answer: what it needs, or why it is left out.
 pub type Verdict = Result<Plan, Exclusion>;
 
-/// `Err(why)` if `bad`.
+/// Returns `Err(why)` if `bad`.
 pub fn unless(bad: bool, why: Exclusion) -> Result<(), Exclusion> {
     if bad { Err(why) } else { Ok(()) }
 }

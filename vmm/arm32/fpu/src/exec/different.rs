@@ -57,6 +57,7 @@ fn long<L: Narrow>(op: Op, d: u128, n: u64, m: u64, saturated: &mut bool) -> u12
         Op::Vmlsl => L::Wide::zip3(d, n, m, |d, a, b| d.wrapping_sub(a.wrapping_mul(b))),
         _ => L::Wide::zip3(d, n, m, |d, a, b| {
             let product = a.wrapping_mul(b);
+            // Both the doubling and the accumulation can saturate.
             let double = product.saturating_add(product);
             let (result, plain) = match op {
                 Op::Vqdmlal => (d.saturating_add(double), d.wrapping_add(double)),

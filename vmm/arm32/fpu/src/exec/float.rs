@@ -19,19 +19,19 @@ use crate::soft::format::{abs, neg};
 use crate::soft::integer::{Fixed, from_fixed, to_fixed};
 use crate::soft::{Env, Half, Rounding, Single, estimate};
 
-/// Lane `index` of 32 bits.
+/// Returns lane `index` of 32 bits.
 #[inline(always)]
 fn lane(vector: u128, index: u32) -> u64 {
     (vector >> (32 * index)) as u64 & 0xffff_ffff
 }
 
-/// Number of lanes.
+/// Returns the number of lanes.
 #[inline(always)]
 fn count(q: bool) -> u32 {
     if q { 4 } else { 2 }
 }
 
-/// A vector of the results of `f` for each index.
+/// Returns a vector of the results of `f` for each index.
 #[inline(always)]
 fn build(count: u32, mut f: impl FnMut(u32) -> u64) -> u128 {
     (0..count).fold(0, |vector, index| {
@@ -45,7 +45,7 @@ pub(super) fn execute(regs: &mut FpRegs, op: Op, o: &Operands) {
     three(regs, op, o.q, o.vd, (n, m));
 }
 
-/// As [`execute`], on operands that are read already.
+/// Executes the operation as [`execute`] does, on operands that are read already.
 pub(super) fn three(regs: &mut FpRegs, op: Op, q: bool, vd: u8, (n, m): (u128, u128)) {
     let d = read(regs, q, vd);
     let result = regs.with_standard_env(|_, env| match op {
@@ -59,13 +59,13 @@ pub(super) fn three(regs: &mut FpRegs, op: Op, q: bool, vd: u8, (n, m): (u128, u
     write(regs, q, vd, result);
 }
 
-/// A pairwise operation on the lanes of two doublewords.
+/// Applies `f` to neighbours among the lanes of two doublewords.
 fn pairs(n: u128, m: u128, mut f: impl FnMut(u64, u64) -> u64) -> u128 {
     let both = n | (m << 64);
     build(2, |i| f(lane(both, 2 * i), lane(both, 2 * i + 1)))
 }
 
-/// One lane of an operation.
+/// Computes one lane of an operation.
 #[inline]
 fn one(env: &mut Env, op: Op, d: u64, n: u64, m: u64) -> u64 {
     match op {
@@ -73,6 +73,7 @@ fn one(env: &mut Env, op: Op, d: u64, n: u64, m: u64) -> u64 {
         Op::VsubF => sub::<Single>(env, n, m),
         Op::VmulF => mul::<Single>(env, n, m),
         Op::VmlaF => {
+            // VMLA rounds twice, the product and the sum; VFMA rounds once.
             let product = mul::<Single>(env, n, m);
             add::<Single>(env, d, product)
         }
@@ -85,6 +86,7 @@ fn one(env: &mut Env, op: Op, d: u64, n: u64, m: u64) -> u64 {
         Op::VabdF => abs::<Single>(sub::<Single>(env, n, m)),
         Op::VmaxF => max::<Single>(env, n, m),
         Op::VminF => min::<Single>(env, n, m),
+        // A quiet NaN is no invalid operation for equality, but for the ordered comparisons.
         Op::VceqF => holds(env, n, m, false, Ordering::is_eq),
         Op::VcgeF => holds(env, n, m, true, Ordering::is_ge),
         Op::VcgtF => holds(env, n, m, true, Ordering::is_gt),
@@ -108,7 +110,7 @@ fn one(env: &mut Env, op: Op, d: u64, n: u64, m: u64) -> u64 {
     }
 }
 
-/// All ones if the comparison holds.
+/// Returns all ones if the comparison holds.
 fn holds(env: &mut Env, a: u64, b: u64, signalling: bool, test: fn(Ordering) -> bool) -> u64 {
     let order = compare::<Single>(env, a, b, signalling);
     if order.is_some_and(test) {
@@ -118,7 +120,7 @@ fn holds(env: &mut Env, a: u64, b: u64, signalling: bool, test: fn(Ordering) -> 
     }
 }
 
-/// Operations on one register.
+/// Executes an operation on one register.
 pub(super) fn unary(regs: &mut FpRegs, op: Neon2Op, q: bool, vd: u8, vm: u8) {
     let m = read(regs, q, vm);
     let result = regs.with_standard_env(|_, env| {
@@ -143,7 +145,7 @@ pub(super) fn unary(regs: &mut FpRegs, op: Neon2Op, q: bool, vd: u8, vm: u8) {
     write(regs, q, vd, result);
 }
 
-/// Conversion between single precision and 32-bit fixed point.
+/// Converts between single precision and 32-bit fixed point.
 pub(super) fn convert_fixed(
     regs: &mut FpRegs,
     to: bool,
@@ -169,7 +171,7 @@ pub(super) fn convert_fixed(
     write(regs, q, vd, result);
 }
 
-/// Conversion between four lanes of half and of single precision.
+/// Converts between four lanes of half and of single precision.
 pub(super) fn convert_half(regs: &mut FpRegs, to_half: bool, vd: u8, vm: u8) {
     if to_half {
         let m = regs.q(vm);

@@ -35,16 +35,16 @@ pub(super) trait Lane:
 
     fn load(vector: u128) -> Self::Array;
     fn store(lanes: Self::Array) -> u128;
-    /// The number, for constants: the compiler folds it.
+    /// Returns the number, for constants: the compiler folds it.
     fn to_i128(self) -> i128;
-    /// The low bits of a number.
+    /// Returns the low bits of a number.
     fn truncate(value: i128) -> Self;
     fn wrapping_add(self, other: Self) -> Self;
     fn wrapping_sub(self, other: Self) -> Self;
     fn wrapping_mul(self, other: Self) -> Self;
     fn saturating_add(self, other: Self) -> Self;
     fn saturating_sub(self, other: Self) -> Self;
-    /// The distance of two numbers, its bits taken as this type.
+    /// Returns the distance of two numbers, its bits taken as this type.
     fn abs_diff(self, other: Self) -> Self;
     /// Shifts right; from [`Self::BITS`] on everything is sign or zero.
     fn shr(self, count: u32) -> Self;
@@ -52,13 +52,13 @@ pub(super) trait Lane:
     fn shl(self, count: u32) -> Self;
     fn leading_zeros(self) -> u32;
 
-    /// The low byte as a signed number, which is what shifts by register look at.
+    /// Returns the low byte as a signed number, which is what shifts by register look at.
     #[inline(always)]
     fn low_byte(self) -> i8 {
         self.to_i128() as i8
     }
 
-    /// All ones or zero.
+    /// Returns all ones or zero.
     #[inline(always)]
     fn mask(condition: bool) -> Self {
         if condition { !Self::ZERO } else { Self::ZERO }
@@ -70,8 +70,9 @@ pub(super) trait Lane:
         self.shr(count).wrapping_add(half)
     }
 
-    /// Half the sum (plus `carry`), without losing the carry.
+    /// Returns half the sum (plus `carry`), without losing the carry.
     fn halving_add(self, other: Self, carry: Self) -> Self {
+        // The lowest bits are added apart, so that nothing overflows.
         let low = (self & Self::ONE)
             .wrapping_add(other & Self::ONE)
             .wrapping_add(carry);
@@ -80,7 +81,7 @@ pub(super) trait Lane:
             .wrapping_add(low.shr(1))
     }
 
-    /// Half the difference, rounded down.
+    /// Returns half the difference, rounded down.
     fn halving_sub(self, other: Self) -> Self {
         let borrow = !self & other & Self::ONE;
         self.shr(1).wrapping_sub(other.shr(1)).wrapping_sub(borrow)
@@ -133,7 +134,7 @@ pub(super) trait Lane:
         Self::store(result) as u64
     }
 
-    /// All lanes the same.
+    /// Returns all lanes the same.
     fn splat(value: Self) -> u128 {
         Self::map(0, |_| value)
     }
@@ -146,7 +147,7 @@ pub(super) trait Narrow: Lane {
 
     fn widen(self) -> Self::Wide;
 
-    /// Every lane of a doubleword, widened.
+    /// Returns every lane of a doubleword, widened.
     #[inline(always)]
     fn widen_all(vector: u64) -> u128 {
         let lanes = Self::load(u128::from(vector));
@@ -158,10 +159,11 @@ pub(super) trait Narrow: Lane {
     }
 }
 
-/// Every lane of `vector`, clamped to the range of `To` (which has half the size); tells whether any was
+/// Returns every lane of `vector`, clamped to the range of `To` (which has half the size); tells whether any was
 /// out of range.
 #[inline(always)]
 pub(super) fn narrow_saturating<From: Lane, To: Lane>(vector: u128, saturated: &mut bool) -> u64 {
+    // The limits of `To` as far as `From` has them: an unsigned source has no negative ones.
     let low = From::truncate(To::MIN.to_i128().max(From::MIN.to_i128()));
     let high = From::truncate(To::MAX.to_i128());
     let clamped = From::map(vector, |x| {
@@ -172,7 +174,7 @@ pub(super) fn narrow_saturating<From: Lane, To: Lane>(vector: u128, saturated: &
     narrow::<From>(clamped)
 }
 
-/// The low half of every lane of `vector`.
+/// Returns the low half of every lane of `vector`.
 #[inline(always)]
 pub(super) fn narrow<From: Lane>(vector: u128) -> u64 {
     let mut result = 0;
@@ -245,6 +247,7 @@ macro_rules! lane {
             }
             #[inline(always)]
             fn abs_diff(self, other: Self) -> Self {
+                // Wraps: the distance of signed numbers may need the sign bit.
                 if self > other { self.wrapping_sub(other) } else { other.wrapping_sub(self) }
             }
             #[inline(always)]

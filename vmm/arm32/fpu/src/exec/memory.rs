@@ -83,10 +83,11 @@ enum Layout {
     },
 }
 
-/// The description of `insn`, `None` if it is no load or store of the bank.
+/// Returns the description of `insn`, `None` if it is no load or store of the bank.
 #[must_use]
 pub fn access(insn: &Insn) -> Option<Access> {
     let structure = |is_load, base, rm, align, size: u8, bytes, layout| {
+        // R15 and R13 stand for no write-back, and for one by the size of the transfer.
         let writeback = match rm {
             15 => Writeback::None,
             13 => Writeback::Bytes(i32::from(bytes)),
@@ -194,7 +195,7 @@ pub fn access(insn: &Insn) -> Option<Access> {
     }
 }
 
-/// VLDR, VLDM and their stores: always words, always word-aligned.
+/// Returns the description of VLDR, VLDM or their stores: always words, always word-aligned.
 fn words(
     is_load: bool,
     double: bool,
@@ -204,6 +205,7 @@ fn words(
     start: i32,
     writeback: Writeback,
 ) -> Access {
+    // More registers than can be moved at once are UNPREDICTABLE.
     let (first, bytes) = if double {
         (2 * (vd & 31), regs.min(16) * 8)
     } else {
@@ -223,7 +225,7 @@ fn words(
 }
 
 impl Access {
-    /// The single accesses in order of rising addresses. In big-endian data order the words of a
+    /// Returns the single accesses in order of rising addresses. In big-endian data order the words of a
     /// doubleword that VLDR and VLDM move are swapped.
     pub fn transfers(&self, big_endian: bool) -> impl Iterator<Item = Transfer> + use<> {
         let access = *self;
@@ -296,14 +298,14 @@ impl Transfer {
         regs.set_d(self.register, rest | ((value & mask) << shift));
     }
 
-    /// The value to be written, zero-extended.
+    /// Returns the value to be written, zero-extended.
     #[must_use]
     pub fn store(&self, regs: &FpRegs) -> u64 {
         let (shift, mask) = self.field(self.lane.unwrap_or(0));
         (regs.d(self.register) >> shift) & mask
     }
 
-    /// Where the lane is in its doubleword.
+    /// Returns where the lane is in its doubleword.
     fn field(&self, lane: u8) -> (u32, u64) {
         let bits = u32::from(self.size.min(8)) * 8;
         ((u32::from(lane) * bits) & 63, u64::MAX >> (64 - bits))

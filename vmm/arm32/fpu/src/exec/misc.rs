@@ -15,14 +15,14 @@ pub(super) struct Vectors {
     pub vm: u8,
 }
 
-/// A quadword full of one lane of a doubleword.
+/// Returns a quadword full of one lane of a doubleword.
 pub(super) fn splat(vector: u64, size: u8, lane: u8) -> u128 {
     let bits = 8 << (size & 3);
     let value = i128::from(vector.checked_shr(u32::from(lane) * bits).unwrap_or(0));
     with_narrow_lane!(size, true, L => L::splat(<L as Lane>::truncate(value)))
 }
 
-/// An operation on `vm` and a scalar that fills a vector.
+/// Executes an operation on `vm` and a scalar that fills a vector.
 pub(super) fn by_scalar(regs: &mut FpRegs, op: NeonScalarOp, v: Vectors, scalar: u128) {
     let (d, n) = (read(regs, v.q, v.vd), read(regs, v.q, v.vm));
     let float = |regs: &mut FpRegs, op| float::three(regs, op, v.q, v.vd, (n, scalar));
@@ -53,7 +53,7 @@ pub(super) fn by_scalar(regs: &mut FpRegs, op: NeonScalarOp, v: Vectors, scalar:
     saturate(regs, saturated);
 }
 
-/// An operation with an immediate that is expanded already.
+/// Executes an operation with an immediate that is expanded already.
 pub(super) fn immediate(regs: &mut FpRegs, op: NeonImmOp, q: bool, vd: u8, value: u64) {
     let value = u128::from(value) | (u128::from(value) << 64);
     let d = read(regs, q, vd);
@@ -100,6 +100,7 @@ fn lanewise<L: Lane>(op: Op, m: u128, saturated: &mut bool) -> Option<u128> {
     let count = |n: u32| L::truncate(n.into());
     let negated = |x: L| L::ZERO.wrapping_sub(x);
     let mut limited = |x: L, negate: bool| {
+        // The least number has no negative of its size.
         if negate && x == L::MIN {
             *saturated = true;
             return L::MAX;

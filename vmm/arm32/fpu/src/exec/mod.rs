@@ -256,7 +256,7 @@ fn execute_simd(regs: &mut FpRegs, insn: &Insn) -> bool {
     true
 }
 
-/// A quadword, or a doubleword below zeros.
+/// Returns a quadword, or a doubleword below zeros.
 #[inline(always)]
 fn read(regs: &FpRegs, q: bool, number: u8) -> u128 {
     if q {

@@ -34,12 +34,12 @@ fn transpose<L: Lane>(d: u128, m: u128) -> (u128, u128) {
     (L::store(d), L::store(m))
 }
 
-/// Number of lanes in one register.
+/// Returns the number of lanes in one register.
 fn count<L: Lane>(q: bool) -> usize {
     (if q { 128 } else { 64 } / L::BITS) as usize
 }
 
-/// De-interleaves: even lanes of both go to the first, odd ones to the second.
+/// De-interleaves two registers: even lanes of both go to the first, odd ones to the second.
 fn unzip<L: Lane>(q: bool, d: u128, m: u128) -> (u128, u128) {
     let count = count::<L>(q);
     let (d, m) = (L::load(d), L::load(m));
@@ -52,7 +52,7 @@ fn unzip<L: Lane>(q: bool, d: u128, m: u128) -> (u128, u128) {
     (L::store(even), L::store(odd))
 }
 
-/// Interleaves: the lanes of both alternate, low half first.
+/// Interleaves two registers: the lanes of both alternate, low half first.
 fn zip<L: Lane>(q: bool, d: u128, m: u128) -> (u128, u128) {
     let count = count::<L>(q);
     let (d, m) = (L::load(d), L::load(m));
@@ -65,7 +65,7 @@ fn zip<L: Lane>(q: bool, d: u128, m: u128) -> (u128, u128) {
     (L::store(low), L::store(high))
 }
 
-/// VEXT: bytes from place `from` of the second register above the first.
+/// Executes VEXT: bytes from place `from` of the second register above the first.
 pub(super) fn extract(regs: &mut FpRegs, q: bool, (vd, vn, vm): (u8, u8, u8), from: u8) {
     let (n, m) = (read(regs, q, vn), read(regs, q, vm));
     let shift = 8 * u32::from(from & 15);
@@ -77,7 +77,7 @@ pub(super) fn extract(regs: &mut FpRegs, q: bool, (vd, vn, vm): (u8, u8, u8), fr
     write(regs, q, vd, result);
 }
 
-/// VTBL and VTBX: bytes of `count` registers from `vn` on, chosen by the bytes of `vm`.
+/// Executes VTBL and VTBX: bytes of `count` registers from `vn` on, chosen by the bytes of `vm`.
 #[expect(clippy::cast_possible_truncation, reason = "one of four registers")]
 pub(super) fn look_up(regs: &mut FpRegs, extension: bool, count: u8, (vd, vn, vm): (u8, u8, u8)) {
     let mut table = [0; 32];
@@ -87,6 +87,7 @@ pub(super) fn look_up(regs: &mut FpRegs, extension: bool, count: u8, (vd, vn, vm
     let table = &table[..usize::from(count.min(4)) * 8];
     let mut bytes = if extension { regs.d(vd) } else { 0 }.to_le_bytes();
     for (byte, index) in bytes.iter_mut().zip(regs.d(vm).to_le_bytes()) {
+        // An index beyond the table leaves the byte: zero for VTBL, the old one for VTBX.
         if let Some(entry) = table.get(usize::from(index)) {
             *byte = *entry;
         }

@@ -54,7 +54,7 @@ fn bitwise(op: Op, d: u128, n: u128, m: u128) -> Option<u128> {
     })
 }
 
-/// Arithmetic modulo the lane size, where signedness does not matter.
+/// Computes arithmetic modulo the lane size, where signedness does not matter.
 #[inline]
 #[expect(
     clippy::cast_possible_truncation,
@@ -76,7 +76,7 @@ fn modular(op: Op, o: &Operands, d: u128, n: u128, m: u128) -> Option<u128> {
     })
 }
 
-/// The product of two polynomials over {0, 1} (PolynomialMult, A2.8.1).
+/// Returns the product of two polynomials over {0, 1} (PolynomialMult, A2.8.1).
 pub(super) fn polynomial(a: u8, b: u8) -> u16 {
     (0..8)
         .filter(|bit| a >> bit & 1 != 0)
@@ -133,7 +133,7 @@ fn saturating(op: Op, o: &Operands, n: u128, m: u128, saturated: &mut bool) -> O
     })
 }
 
-/// VQDMULH and VQRDMULH: the high half of twice the product.
+/// Computes VQDMULH and VQRDMULH: the high half of twice the product.
 pub(super) fn doubled_high(size: u8, round: bool, n: u128, m: u128, saturated: &mut bool) -> u128 {
     fn lanes<L: Narrow>(round: bool, n: u128, m: u128, saturated: &mut bool) -> u128 {
         let rounding = if round {
@@ -201,7 +201,7 @@ pub(super) fn shl_saturating<L: Lane>(x: L, count: u32, saturated: &mut bool) ->
     if x < L::ZERO { L::MIN } else { L::MAX }
 }
 
-/// Pairwise operations exist for doublewords only: the first operand gives the low lanes.
+/// Computes a pairwise operation. They exist for doublewords only: the first operand gives the low lanes.
 fn pairwise(op: Op, o: &Operands, n: u128, m: u128) -> Option<u128> {
     let both = n | (m << 64);
     let (size, unsigned) = (o.size, o.unsigned);

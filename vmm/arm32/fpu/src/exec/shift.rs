@@ -114,7 +114,7 @@ fn fit(regs: &mut FpRegs, op: NeonMovnOp, o: &Operands, wide: u128) {
     saturate(regs, saturated);
 }
 
-/// VSHLL and VMOVL: widens, then shifts left.
+/// Executes VSHLL and VMOVL: widens, then shifts left.
 pub(super) fn long(regs: &mut FpRegs, o: &Operands) {
     let m = regs.d(o.vm);
     let result = with_narrow_lane!(o.size, o.unsigned, L => {

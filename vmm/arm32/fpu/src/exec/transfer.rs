@@ -15,7 +15,7 @@ use super::misc::splat;
 use super::write;
 use crate::FpRegs;
 
-/// A lane of doubleword `number` as an unsigned number.
+/// Returns a lane of doubleword `number` as an unsigned number.
 fn lane(regs: &FpRegs, number: u8, size: u8, lane: u8) -> u32 {
     let bits = lane_bits(size);
     let value = regs.d(number) >> ((u32::from(lane) * bits) & 63);
@@ -26,7 +26,7 @@ fn lane_bits(size: u8) -> u32 {
     8 << size.min(2)
 }
 
-/// VMOV from a lane to a core register: sizes 0 to 2, extended to 32 bits.
+/// Moves a lane to a core register (VMOV): sizes 0 to 2, extended to 32 bits.
 #[must_use]
 pub fn from_lane(regs: &FpRegs, number: u8, size: u8, index: u8, unsigned: bool) -> u32 {
     let value = lane(regs, number, size, index);
@@ -38,7 +38,7 @@ pub fn from_lane(regs: &FpRegs, number: u8, size: u8, index: u8, unsigned: bool)
     }
 }
 
-/// VMOV from a core register to a lane: sizes 0 to 2.
+/// Moves a core register to a lane (VMOV): sizes 0 to 2.
 pub fn to_lane(regs: &mut FpRegs, number: u8, size: u8, index: u8, value: u32) {
     let bits = lane_bits(size);
     let shift = (u32::from(index) * bits) & 63;
@@ -47,19 +47,19 @@ pub fn to_lane(regs: &mut FpRegs, number: u8, size: u8, index: u8, value: u32) {
     regs.set_d(number, rest | (u64::from(value) << shift & mask));
 }
 
-/// VDUP from a core register: sizes 0 to 2.
+/// Duplicates a core register to all lanes (VDUP): sizes 0 to 2.
 pub fn duplicate(regs: &mut FpRegs, q: bool, number: u8, size: u8, value: u32) {
     write(regs, q, number, splat(value.into(), size, 0));
 }
 
-/// VMOV of a doubleword to two core registers: low word first.
+/// Moves a doubleword to two core registers (VMOV): low word first.
 #[must_use]
 pub fn from_double(regs: &FpRegs, number: u8) -> [u32; 2] {
     let value = regs.d(number);
     [value as u32, (value >> 32) as u32]
 }
 
-/// VMOV of two core registers to a doubleword: low word first.
+/// Moves two core registers to a doubleword (VMOV): low word first.
 pub fn to_double(regs: &mut FpRegs, number: u8, [low, high]: [u32; 2]) {
     regs.set_d(number, u64::from(low) | u64::from(high) << 32);
 }

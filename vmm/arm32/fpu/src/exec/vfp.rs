@@ -151,6 +151,7 @@ fn three<F: Scalar>(regs: &mut FpRegs, op: VfpOp, vd: u8, vn: u8, vm: u8) {
 #[inline]
 fn operate<F: Scalar>(env: &mut Env, op: VfpOp, d: u64, n: u64, m: u64) -> u64 {
     let mut accumulate = |d: u64, negate: bool| {
+        // Rounded here, and once more in the sum, unlike in VFMA.
         let product = mul::<F>(env, n, m);
         add::<F>(env, d, if negate { neg::<F>(product) } else { product })
     };
@@ -195,7 +196,7 @@ fn convert_format<From: Scalar, To: Scalar>(regs: &mut FpRegs, vd: u8, vm: u8) {
     To::write(regs, vd, result);
 }
 
-/// VCVTB and VCVTT: half precision is in one half of a register, whose other half stays.
+/// Executes VCVTB and VCVTT: half precision is in one half of a register, whose other half stays.
 fn convert_half(regs: &mut FpRegs, to_half: bool, top: bool, vd: u8, vm: u8) {
     let shift = if top { 16 } else { 0 };
     let m = regs.s(vm);
@@ -232,11 +233,13 @@ fn from_integer<F: Scalar>(regs: &mut FpRegs, from: Fixed, vd: u8, vm: u8) {
     F::write(regs, vd, result);
 }
 
-/// To fixed point the result is extended to the whole register; from it only its low bits count.
+/// Converts to or from fixed point. To it, the result is extended to the whole register; from it, only its low bits
+/// count.
 fn convert_fixed<F: Scalar>(regs: &mut FpRegs, to: bool, fixed: Fixed, vd: u8) {
     let d = F::read(regs, vd);
     let result = regs.with_vfp_env(|_, env| {
         if to {
+            // The rounding of fixed point is given, whatever the FPSCR says.
             to_fixed::<F>(env, d, fixed, Rounding::Zero)
         } else {
             from_fixed::<F>(env, d, fixed, Rounding::Nearest)

@@ -13,43 +13,43 @@ use super::round::{collapse, round_pack, shift_right_jam, shift_right_jam_wide};
 use super::{Env, Format, Rounding};
 use crate::fpscr;
 
-/// `a + b` (FPAdd).
+/// Returns `a + b` (FPAdd).
 #[inline]
 pub fn add<F: Format + Fast>(env: &mut Env, a: u64, b: u64) -> u64 {
     F::fast_add(env, a, b).unwrap_or_else(|| slow_add::<F>(env, a, b, false))
 }
 
-/// `a - b` (FPSub). A NaN in `b` keeps its sign.
+/// Returns `a - b` (FPSub). A NaN in `b` keeps its sign.
 #[inline]
 pub fn sub<F: Format + Fast>(env: &mut Env, a: u64, b: u64) -> u64 {
     F::fast_add(env, a, neg::<F>(b)).unwrap_or_else(|| slow_add::<F>(env, a, b, true))
 }
 
-/// `a * b` (FPMul).
+/// Returns `a * b` (FPMul).
 #[inline]
 pub fn mul<F: Format + Fast>(env: &mut Env, a: u64, b: u64) -> u64 {
     F::fast_mul(env, a, b).unwrap_or_else(|| slow_mul::<F>(env, a, b))
 }
 
-/// `a / b` (FPDiv).
+/// Returns `a / b` (FPDiv).
 #[inline]
 pub fn div<F: Format + Fast>(env: &mut Env, a: u64, b: u64) -> u64 {
     F::fast_div(env, a, b).unwrap_or_else(|| slow_div::<F>(env, a, b))
 }
 
-/// The square root of `a` (FPSqrt).
+/// Returns the square root of `a` (FPSqrt).
 #[inline]
 pub fn sqrt<F: Format + Fast>(env: &mut Env, a: u64) -> u64 {
     F::fast_sqrt(env, a).unwrap_or_else(|| slow_sqrt::<F>(env, a))
 }
 
-/// `addend + a * b`, rounded once (FPMulAdd).
+/// Returns `addend + a * b`, rounded once (FPMulAdd).
 #[inline]
 pub fn mul_add<F: Format + Fast>(env: &mut Env, addend: u64, a: u64, b: u64) -> u64 {
     F::fast_mul_add(env, addend, a, b).unwrap_or_else(|| slow_mul_add::<F>(env, addend, a, b))
 }
 
-/// The zero that an exact cancellation gives: negative only when rounding down.
+/// Returns the zero that an exact cancellation gives: negative only when rounding down.
 fn cancelled<F: Format>(env: &Env) -> u64 {
     zero::<F>(env.rounding == Rounding::Down)
 }
@@ -110,7 +110,7 @@ pub(super) fn slow_mul<F: Format>(env: &mut Env, a: u64, b: u64) -> u64 {
     }
 }
 
-/// The exact product of two finite numbers: `p * 2^(exp - 127)` with bit 127 of `p` set.
+/// Returns the exact product of two finite numbers: `p * 2^(exp - 127)` with bit 127 of `p` set.
 fn product(a: &Unpacked, b: &Unpacked) -> (i32, u128) {
     let product = u128::from(a.sig) * u128::from(b.sig);
     let zeros = product.leading_zeros();
@@ -158,6 +158,7 @@ pub(super) fn slow_sqrt<F: Format>(env: &mut Env, a: u64) -> u64 {
         _ if ua.sign => invalid::<F>(env),
         Class::Infinite => infinity::<F>(false),
         _ => {
+            // The exponent is halved, so it has to be even.
             let odd = ua.exp & 1;
             let radicand = u128::from(ua.sig) << (63 + odd);
             let root = radicand.isqrt();

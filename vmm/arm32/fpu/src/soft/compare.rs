@@ -7,7 +7,7 @@ use super::nan::process;
 use super::{Env, Format};
 use crate::fpscr;
 
-/// The order of two data, `None` if unordered. A signalling NaN raises IOC; a quiet one does if
+/// Returns the order of two data, `None` if unordered. A signalling NaN raises IOC; a quiet one does if
 /// `signalling` is set.
 #[inline]
 pub fn compare<F: Format>(env: &mut Env, a: u64, b: u64, signalling: bool) -> Option<Ordering> {
@@ -21,7 +21,7 @@ pub fn compare<F: Format>(env: &mut Env, a: u64, b: u64, signalling: bool) -> Op
     Some(order(&ua, &ub))
 }
 
-/// The order of two data that are no NaNs; zeros are equal.
+/// Returns the order of two data that are no NaNs; zeros are equal.
 fn order(a: &Unpacked, b: &Unpacked) -> Ordering {
     let rank = |u: &Unpacked| match u.class {
         Class::Zero => 0,
@@ -37,7 +37,7 @@ fn order(a: &Unpacked, b: &Unpacked) -> Ordering {
     }
 }
 
-/// The condition flags that VCMP writes, at their places in the FPSCR.
+/// Returns the condition flags that VCMP writes, at their places in the FPSCR.
 #[must_use]
 pub fn nzcv(order: Option<Ordering>) -> u32 {
     match order {
@@ -48,12 +48,12 @@ pub fn nzcv(order: Option<Ordering>) -> u32 {
     }
 }
 
-/// The larger operand (FPMax); of zeros, the positive one.
+/// Returns the larger operand (FPMax); of zeros, the positive one.
 pub fn max<F: Format>(env: &mut Env, a: u64, b: u64) -> u64 {
     select::<F>(env, a, b, Ordering::Greater)
 }
 
-/// The smaller operand (FPMin); of zeros, the negative one.
+/// Returns the smaller operand (FPMin); of zeros, the negative one.
 pub fn min<F: Format>(env: &mut Env, a: u64, b: u64) -> u64 {
     select::<F>(env, a, b, Ordering::Less)
 }

@@ -5,7 +5,7 @@ use super::round::round_pack;
 use super::{Env, Format};
 use crate::fpscr;
 
-/// `bits` of the format `From` in the format `To`, rounded.
+/// Returns `bits` of the format `From` in the format `To`, rounded.
 ///
 /// A NaN keeps its sign and the upper part of its payload. Alternative half precision has no place for
 /// infinities and NaNs: they become the largest number and zero, and raise IOC.

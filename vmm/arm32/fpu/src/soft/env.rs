@@ -16,7 +16,7 @@ pub enum Rounding {
 }
 
 impl Rounding {
-    /// The mode that the two bits FPSCR\[23:22\] of `fpscr` select.
+    /// Returns the mode that the two bits FPSCR\[23:22\] of `fpscr` select.
     #[must_use]
     pub fn from_fpscr(fpscr: u32) -> Self {
         match (fpscr >> fpscr::RMODE_SHIFT) & 3 {
@@ -44,7 +44,7 @@ pub struct Env {
 }
 
 impl Env {
-    /// What scalar (VFP) instructions obey: the FPSCR as it is. `flags` starts with the FPSCR's.
+    /// Creates what scalar (VFP) instructions obey: the FPSCR as it is. `flags` starts with the FPSCR's.
     #[must_use]
     pub fn vfp(fpscr: u32) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Env {
         }
     }
 
-    /// What Advanced SIMD obeys: the "standard FPSCR value", which keeps only AHP (ARM ARM A2.7.6).
+    /// Creates what Advanced SIMD obeys: the "standard FPSCR value", which keeps only AHP (ARM ARM A2.7.6).
     #[must_use]
     pub fn standard(fpscr: u32) -> Self {
         Self {

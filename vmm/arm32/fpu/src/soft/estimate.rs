@@ -14,7 +14,7 @@ use super::nan::{invalid, process_one};
 use super::{Env, Single};
 use crate::fpscr;
 
-/// The manual's `recip_estimate`: for `a` in \[256, 512), as nine-bit fixed point for \[0.5, 1), the
+/// Returns the manual's `recip_estimate`: for `a` in \[256, 512), as nine-bit fixed point for \[0.5, 1), the
 /// reciprocal in \[1, 2) with eight fraction bits.
 #[must_use]
 pub fn recip_estimate(a: u32) -> u32 {
@@ -24,7 +24,7 @@ pub fn recip_estimate(a: u32) -> u32 {
     ((1 << 19) / middle).div_ceil(2)
 }
 
-/// The manual's `recip_sqrt_estimate`: for `a` in \[128, 512) the reciprocal square root in \[1, 2) with
+/// Returns the manual's `recip_sqrt_estimate`: for `a` in \[128, 512) the reciprocal square root in \[1, 2) with
 /// eight fraction bits. Below 256 `a` stands for \[0.25, 0.5) in steps of 1/512, above for \[0.5, 1) in
 /// steps of 1/256, its lowest bit ignored.
 #[must_use]
@@ -38,7 +38,7 @@ pub fn rsqrt_estimate(a: u32) -> u32 {
     (b + 1) >> 1
 }
 
-/// VRECPE on a floating-point number (FPRecipEstimate).
+/// Executes VRECPE on a floating-point number (FPRecipEstimate).
 pub fn recip(env: &mut Env, bits: u32) -> u32 {
     let operand = unpack::<Single>(u64::from(bits), env);
     let result = match operand.class {
@@ -62,7 +62,7 @@ pub fn recip(env: &mut Env, bits: u32) -> u32 {
     result as u32
 }
 
-/// VRECPE on an unsigned fixed-point number (UnsignedRecipEstimate).
+/// Executes VRECPE on an unsigned fixed-point number (UnsignedRecipEstimate).
 #[must_use]
 pub fn recip_unsigned(bits: u32) -> u32 {
     if bits >> 31 == 0 {
@@ -72,7 +72,7 @@ pub fn recip_unsigned(bits: u32) -> u32 {
     }
 }
 
-/// VRSQRTE on a floating-point number (FPRSqrtEstimate).
+/// Executes VRSQRTE on a floating-point number (FPRSqrtEstimate).
 pub fn rsqrt(env: &mut Env, bits: u32) -> u32 {
     let operand = unpack::<Single>(u64::from(bits), env);
     let result = match operand.class {
@@ -95,7 +95,7 @@ pub fn rsqrt(env: &mut Env, bits: u32) -> u32 {
     result as u32
 }
 
-/// VRSQRTE on an unsigned fixed-point number (UnsignedRSqrtEstimate).
+/// Executes VRSQRTE on an unsigned fixed-point number (UnsignedRSqrtEstimate).
 #[must_use]
 pub fn rsqrt_unsigned(bits: u32) -> u32 {
     if bits >> 30 == 0 {
@@ -105,14 +105,14 @@ pub fn rsqrt_unsigned(bits: u32) -> u32 {
     }
 }
 
-/// Whether the operands are an infinity and a zero, whose product the steps define as zero.
+/// Returns whether the operands are an infinity and a zero, whose product the steps define as zero.
 fn infinity_by_zero(a: u64, b: u64, env: &mut Env) -> bool {
     // Flags of looking are those of using: a flushed operand raises IDC either way.
     let (ua, ub) = (unpack::<Single>(a, env), unpack::<Single>(b, env));
     (ua.is_inf() && ub.is_zero()) || (ua.is_zero() && ub.is_inf())
 }
 
-/// VRECPS: `2 - a * b`, rounded twice (FPRecipStep).
+/// Executes VRECPS: `2 - a * b`, rounded twice (FPRecipStep).
 pub fn recip_step(env: &mut Env, a: u32, b: u32) -> u32 {
     const TWO: u64 = 0x4000_0000;
     let (a, b) = (u64::from(a), u64::from(b));
@@ -123,7 +123,7 @@ pub fn recip_step(env: &mut Env, a: u32, b: u32) -> u32 {
     sub::<Single>(env, TWO, product) as u32
 }
 
-/// VRSQRTS: `(3 - a * b) / 2`, the product rounded, then the rest rounded once (FPRSqrtStep).
+/// Executes VRSQRTS: `(3 - a * b) / 2`, the product rounded, then the rest rounded once (FPRSqrtStep).
 pub fn rsqrt_step(env: &mut Env, a: u32, b: u32) -> u32 {
     const THREE: u64 = 0x4040_0000;
     const ONE_AND_A_HALF: u32 = 0x3fc0_0000;

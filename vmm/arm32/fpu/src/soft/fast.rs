@@ -13,49 +13,49 @@ use crate::fpscr;
 
 /// Operations of a format that may be done by the host; `None` where that would not be certain.
 pub trait Fast: Sized {
-    /// Addition.
+    /// Adds two numbers.
     fn fast_add(_env: &mut Env, _a: u64, _b: u64) -> Option<u64> {
         None
     }
-    /// Multiplication.
+    /// Multiplies two numbers.
     fn fast_mul(_env: &mut Env, _a: u64, _b: u64) -> Option<u64> {
         None
     }
-    /// Division.
+    /// Divides a number by another.
     fn fast_div(_env: &mut Env, _a: u64, _b: u64) -> Option<u64> {
         None
     }
-    /// Square root.
+    /// Takes the square root.
     fn fast_sqrt(_env: &mut Env, _a: u64) -> Option<u64> {
         None
     }
-    /// Fused multiply-add.
+    /// Multiplies and adds, rounding once.
     fn fast_mul_add(_env: &mut Env, _addend: u64, _a: u64, _b: u64) -> Option<u64> {
         None
     }
 }
 
-/// Whether `bits` is a normal number.
+/// Returns whether `bits` is a normal number.
 #[inline]
 fn is_normal<F: Format>(bits: u64) -> bool {
     let field = (bits >> F::FRAC_BITS) & F::EXP_MAX;
     field.wrapping_sub(1) < F::EXP_MAX - 1
 }
 
-/// Whether `bits` is a normal number or a zero.
+/// Returns whether `bits` is a normal number or a zero.
 #[inline]
 fn is_plain<F: Format>(bits: u64) -> bool {
     is_normal::<F>(bits) || bits & !F::SIGN == 0
 }
 
-/// Whether `bits` is certainly neither tiny before rounding nor an overflow.
+/// Returns whether `bits` is certainly neither tiny before rounding nor an overflow.
 #[inline]
 fn is_safe<F: Format>(bits: u64) -> bool {
     let magnitude = bits & !F::SIGN;
     magnitude > 1 << F::FRAC_BITS && magnitude < F::INFINITY
 }
 
-/// The result, once it is known to be right, with IXC raised if it is not exact. Whether it is matters
+/// Returns the result, once it is known to be right, with IXC raised if it is not exact. Whether it is matters
 /// only if IXC is not set yet.
 #[inline(always)]
 fn done(env: &mut Env, bits: u64, exact: impl FnOnce() -> bool) -> Option<u64> {
@@ -84,7 +84,7 @@ fn single_bits(value: f32) -> u64 {
     u64::from(value.to_bits())
 }
 
-/// The rounding error of `sum = a + b` in binary64, exactly (Knuth), unless something overflowed.
+/// Returns the rounding error of `sum = a + b` in binary64, exactly (Knuth), unless something overflowed.
 #[inline]
 fn two_sum_error(a: f64, b: f64, sum: f64) -> f64 {
     let b_part = sum - a;
@@ -182,7 +182,7 @@ impl Fast for Single {
     }
 }
 
-/// Whether the host's answer can be taken without knowing whether it is exact.
+/// Returns whether the host's answer can be taken without knowing whether it is exact.
 #[inline]
 fn nearest_and_inexact_already(env: &Env) -> bool {
     nearest(env) && env.flags & fpscr::IXC != 0

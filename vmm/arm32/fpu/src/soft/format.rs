@@ -88,19 +88,19 @@ pub struct Unpacked {
 }
 
 impl Unpacked {
-    /// Whether it is a NaN of either kind.
+    /// Returns whether it is a NaN of either kind.
     #[inline]
     pub fn is_nan(&self) -> bool {
         matches!(self.class, Class::Quiet | Class::Signalling)
     }
 
-    /// Whether it is an infinity.
+    /// Returns whether it is an infinity.
     #[inline]
     pub fn is_inf(&self) -> bool {
         self.class == Class::Infinite
     }
 
-    /// Whether it is a zero.
+    /// Returns whether it is a zero.
     #[inline]
     pub fn is_zero(&self) -> bool {
         self.class == Class::Zero
@@ -132,10 +132,12 @@ pub fn unpack<F: Format>(bits: u64, env: &mut Env) -> Unpacked {
             env.raise(fpscr::IDC);
             return of(Class::Zero, 0, 0);
         }
+        // Normalised: the exponent goes below that of the least normal number.
         let zeros = frac.leading_zeros();
         let exp = F::MIN_EXP - (zeros as i32 - (63 - F::FRAC_BITS as i32));
         return of(Class::Finite, exp, frac << zeros);
     }
+    // With alternative half precision the topmost exponent is one like the others.
     if field == F::EXP_MAX && !(F::HAS_ALTERNATIVE && env.alternative_half) {
         let class = match (frac, frac & F::QUIET) {
             (0, _) => Class::Infinite,
@@ -148,13 +150,13 @@ pub fn unpack<F: Format>(bits: u64, env: &mut Env) -> Unpacked {
     of(Class::Finite, field as i32 + F::MIN_EXP - 1, sig)
 }
 
-/// Zero with the given sign.
+/// Returns zero with the given sign.
 #[inline]
 pub fn zero<F: Format>(sign: bool) -> u64 {
     u64::from(sign) << F::SIGN_SHIFT
 }
 
-/// Infinity with the given sign.
+/// Returns infinity with the given sign.
 #[inline]
 pub fn infinity<F: Format>(sign: bool) -> u64 {
     zero::<F>(sign) | F::INFINITY

@@ -24,7 +24,7 @@ pub struct Fixed {
 }
 
 impl Fixed {
-    /// A 32-bit integer.
+    /// Creates a 32-bit integer.
     #[must_use]
     pub fn integer(signed: bool) -> Self {
         Self {
@@ -34,7 +34,7 @@ impl Fixed {
         }
     }
 
-    /// The largest and the smallest value, unscaled.
+    /// Returns the largest and the smallest value, unscaled.
     fn limits(self) -> (i128, i128) {
         if self.signed {
             ((1 << (self.bits - 1)) - 1, -(1 << (self.bits - 1)))
@@ -44,7 +44,7 @@ impl Fixed {
     }
 }
 
-/// The fixed-point number nearest (in `rounding`) to `bits`, saturated, sign-extended to 64 bits if it is
+/// Returns the fixed-point number nearest (in `rounding`) to `bits`, saturated, sign-extended to 64 bits if it is
 /// signed. Out of range and NaN (which gives 0) raise IOC, otherwise an inexact result raises IXC.
 pub fn to_fixed<F: Format>(env: &mut Env, bits: u64, to: Fixed, rounding: Rounding) -> u64 {
     let operand = unpack::<F>(bits, env);
@@ -67,6 +67,7 @@ pub fn to_fixed<F: Format>(env: &mut Env, bits: u64, to: Fixed, rounding: Roundi
         40.. => (1 << 40, 0),
         0..40 => (operand.sig >> (63 - exp), operand.sig << 1 << exp),
         -1 => (0, operand.sig),
+        // Less than a half: only that it is not zero matters.
         _ => (0, 1),
     };
     let rounded = integer + u64::from(rounds_up(rounding, operand.sign, integer & 1 != 0, rest));
@@ -84,12 +85,13 @@ pub fn to_fixed<F: Format>(env: &mut Env, bits: u64, to: Fixed, rounding: Roundi
     saturated as u64
 }
 
-/// The floating-point number nearest (in `rounding`) to the low bits of `value`.
+/// Returns the floating-point number nearest (in `rounding`) to the low bits of `value`.
 pub fn from_fixed<F: Format>(env: &mut Env, value: u64, from: Fixed, rounding: Rounding) -> u64 {
     let unused = 64 - from.bits;
     let top = value << unused;
     let sign = from.signed && top >> 63 != 0;
     let magnitude = if sign {
+        // The magnitude of the least number is right as an unsigned number.
         ((top as i64 >> unused) as u64).wrapping_neg()
     } else {
         top >> unused
@@ -99,6 +101,7 @@ pub fn from_fixed<F: Format>(env: &mut Env, value: u64, from: Fixed, rounding: R
     }
     let zeros = magnitude.leading_zeros();
     let exp = 63 - zeros as i32 - from.fraction as i32;
+    // `round_pack` rounds as the environment says.
     let saved = std::mem::replace(&mut env.rounding, rounding);
     let result = round_pack::<F>(env, sign, exp, magnitude << zeros);
     env.rounding = saved;

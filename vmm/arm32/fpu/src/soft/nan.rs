@@ -7,14 +7,14 @@ use crate::fpscr;
 /// An operand: how it came, and taken apart.
 pub type Operand = (u64, Unpacked);
 
-/// The default NaN of an invalid operation.
+/// Returns the default NaN of an invalid operation.
 #[cold]
 pub fn invalid<F: Format>(env: &mut Env) -> u64 {
     env.raise(fpscr::IOC);
     F::DEFAULT_NAN
 }
 
-/// The result for one NaN operand: quiet, or the default NaN.
+/// Returns the result for one NaN operand: quiet, or the default NaN.
 #[cold]
 pub fn process_one<F: Format>(env: &mut Env, (bits, op): Operand) -> u64 {
     if op.class == Class::Signalling {
@@ -27,7 +27,7 @@ pub fn process_one<F: Format>(env: &mut Env, (bits, op): Operand) -> u64 {
     }
 }
 
-/// The result if any operand is a NaN: of the first signalling one, or else of the first quiet one.
+/// Returns the result if any operand is a NaN: of the first signalling one, or else of the first quiet one.
 #[inline]
 pub fn process<F: Format, const N: usize>(env: &mut Env, operands: [Operand; N]) -> Option<u64> {
     if !operands.iter().any(|(_, op)| op.is_nan()) {

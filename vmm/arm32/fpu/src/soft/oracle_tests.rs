@@ -33,7 +33,7 @@ fn env(rounding: Rounding) -> Env {
     }
 }
 
-/// Bit patterns with exponents near the edges and each other, and fractions with few ones.
+/// Returns bit patterns with exponents near the edges and each other, and fractions with few ones.
 fn datum<F: Format>() -> impl Strategy<Value = u64> {
     let max = F::EXP_MAX;
     let bias = max / 2;
@@ -57,7 +57,7 @@ fn datum<F: Format>() -> impl Strategy<Value = u64> {
     })
 }
 
-/// The reference's result and flags; whether the exact result was tiny comes from binary128.
+/// Returns the reference's result and flags; whether the exact result was tiny comes from binary128.
 fn expected<T: Float + FloatConvert<Quad>>(
     result: StatusAnd<T>,
     wide: StatusAnd<Quad>,

@@ -14,7 +14,7 @@ pub fn shift_right_jam(value: u64, count: u32) -> u64 {
     }
 }
 
-/// As [`shift_right_jam`], on 128 bits.
+/// Shifts right as [`shift_right_jam`] does, on 128 bits.
 #[inline]
 pub fn shift_right_jam_wide(value: u128, count: u32) -> u128 {
     match count {
@@ -24,7 +24,7 @@ pub fn shift_right_jam_wide(value: u128, count: u32) -> u128 {
     }
 }
 
-/// The upper half of `value`, its lowest bit telling whether the lower half had ones.
+/// Returns the upper half of `value`, its lowest bit telling whether the lower half had ones.
 #[inline]
 #[expect(
     clippy::cast_possible_truncation,
@@ -34,7 +34,7 @@ pub fn collapse(value: u128) -> u64 {
     (value >> 64) as u64 | u64::from(value as u64 != 0)
 }
 
-/// Whether a magnitude is rounded up: `lsb` is its last kept bit, `rest` what follows, top-aligned.
+/// Returns whether a magnitude is rounded up: `lsb` is its last kept bit, `rest` what follows, top-aligned.
 #[inline]
 pub fn rounds_up(rounding: Rounding, sign: bool, lsb: bool, rest: u64) -> bool {
     const HALF: u64 = 1 << 63;
@@ -46,7 +46,7 @@ pub fn rounds_up(rounding: Rounding, sign: bool, lsb: bool, rest: u64) -> bool {
     }
 }
 
-/// The number nearest (in the rounding mode) to `sig * 2^(exp - 63)`, bit 63 of `sig` set and its lowest
+/// Returns the number nearest (in the rounding mode) to `sig * 2^(exp - 63)`, bit 63 of `sig` set and its lowest
 /// bit sticky. Raises UFC, OFC, IXC, and for alternative half precision IOC. Tininess is detected before
 /// rounding, and a flushed result raises UFC alone.
 #[expect(
@@ -72,12 +72,14 @@ pub fn round_pack<F: Format>(env: &mut Env, sign: bool, exp: i32, sig: u64) -> u
         0 => (sig, 0),
         1..=63 => (sig >> shift, sig << (64 - shift)),
         64 => (0, sig),
+        // Less than half of the last place: only that it is not zero matters.
         _ => (0, 1),
     };
     // The leading one of a normal significand adds one to the exponent field.
     let field = if tiny { 0 } else { (exp - F::MIN_EXP) as u64 };
     let truncated = (field << F::FRAC_BITS) + kept;
     let rounded = truncated + u64::from(rounds_up(env.rounding, sign, kept & 1 != 0, rest));
+    // Rounding up can carry into the exponent field, as far as an overflow.
     if rounded >> F::FRAC_BITS >= limit {
         return overflow::<F>(env, sign, alternative);
     }
@@ -91,7 +93,7 @@ pub fn round_pack<F: Format>(env: &mut Env, sign: bool, exp: i32, sig: u64) -> u
     zero::<F>(sign) | rounded
 }
 
-/// The result of a magnitude too large for the format.
+/// Returns the result of a magnitude too large for the format.
 #[cold]
 fn overflow<F: Format>(env: &mut Env, sign: bool, alternative: bool) -> u64 {
     if alternative {

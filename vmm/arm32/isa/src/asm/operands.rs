@@ -14,7 +14,7 @@ const REGISTERS: [&str; 16] = [
     "pc",
 ];
 
-/// The name of a core register.
+/// Returns the name of a core register.
 pub(super) fn reg(number: u8) -> &'static str {
     REGISTERS[usize::from(number & 15)]
 }
@@ -82,7 +82,7 @@ impl<F: Fn(&mut fmt::Formatter<'_>) -> fmt::Result> fmt::Display for Text<F> {
     }
 }
 
-/// `r1, lsl #2`, or `r1` if nothing is shifted.
+/// Returns `r1, lsl #2`, or `r1` if nothing is shifted.
 pub(super) fn shifted(rm: u8, shift: Shift, amount: u8) -> impl fmt::Display {
     text(move |f| {
         f.write_str(reg(rm))?;
@@ -97,7 +97,7 @@ pub(super) fn shifted(rm: u8, shift: Shift, amount: u8) -> impl fmt::Display {
     })
 }
 
-/// `, ror #8`, or nothing.
+/// Returns `, ror #8`, or nothing.
 pub(super) fn rotation(rotate: u8) -> impl fmt::Display {
     text(move |f| {
         if rotate == 0 {
@@ -108,7 +108,7 @@ pub(super) fn rotation(rotate: u8) -> impl fmt::Display {
     })
 }
 
-/// The mnemonic of an extension that adds: `sxtah` for `sxth`.
+/// Returns the mnemonic of an extension that adds: `sxtah` for `sxth`.
 pub(super) fn extend_add(op: ExtendOp) -> &'static str {
     match op {
         ExtendOp::Sxtb16 => "sxtab16",
@@ -120,7 +120,7 @@ pub(super) fn extend_add(op: ExtendOp) -> &'static str {
     }
 }
 
-/// A register list.
+/// Returns a register list.
 pub(super) fn reglist(list: u16) -> impl fmt::Display {
     text(move |f| {
         let mut separator = "{";
@@ -132,7 +132,7 @@ pub(super) fn reglist(list: u16) -> impl fmt::Display {
     })
 }
 
-/// The suffix of a block transfer: nothing for the default, increment after.
+/// Returns the suffix of a block transfer: nothing for the default, increment after.
 pub(super) fn block(increment: bool, before: bool) -> &'static str {
     match (increment, before) {
         (true, false) => "",
@@ -142,7 +142,7 @@ pub(super) fn block(increment: bool, before: bool) -> &'static str {
     }
 }
 
-/// The same for instructions that always write it.
+/// Returns the suffix as [`block`] does, for instructions that always write it.
 pub(super) fn block_full(increment: bool, before: bool) -> &'static str {
     match block(increment, before) {
         "" => "ia",
@@ -174,7 +174,7 @@ fn signed(add: bool, imm: u32) -> impl fmt::Display {
     })
 }
 
-/// `[r1, #4]`, `[r1, #-4]!`, `[r1], #4`; a zero offset is left out only where nothing is lost.
+/// Returns `[r1, #4]`, `[r1, #-4]!`, `[r1], #4`; a zero offset is left out only where nothing is lost.
 pub(super) fn addr_imm(rn: u8, index: Index, add: bool, imm: u32) -> impl fmt::Display {
     text(move |f| {
         let plain = index == Index::Offset && add && imm == 0;
@@ -188,7 +188,7 @@ pub(super) fn addr_imm(rn: u8, index: Index, add: bool, imm: u32) -> impl fmt::D
     })
 }
 
-/// `[r1, -r2, lsl #2]` and its indexed forms.
+/// Returns `[r1, -r2, lsl #2]` and its indexed forms.
 pub(super) fn addr_reg(
     rn: u8,
     index: Index,
@@ -210,7 +210,7 @@ pub(super) fn addr_reg(
     })
 }
 
-/// The address of LDC and STC.
+/// Returns the address of LDC and STC.
 pub(super) fn addr_coproc(rn: u8, index: CoprocIndex, add: bool, imm: u16) -> impl fmt::Display {
     text(move |f| match index {
         CoprocIndex::Offset => write!(f, "{}", addr_imm(rn, Index::Offset, add, imm.into())),
@@ -220,23 +220,23 @@ pub(super) fn addr_coproc(rn: u8, index: CoprocIndex, add: bool, imm: u16) -> im
     })
 }
 
-/// An absolute branch target.
+/// Returns an absolute branch target.
 pub(super) fn target(pc: u32, t32: bool, offset: i32) -> impl fmt::Display {
     let base = pc.wrapping_add(if t32 { 4 } else { 8 });
     text(move |f| write!(f, "#{:#x}", base.wrapping_add_signed(offset)))
 }
 
-/// The target of a T32 BLX, which is relative to the aligned PC.
+/// Returns the target of a T32 BLX, which is relative to the aligned PC.
 pub(super) fn target_aligned(pc: u32, offset: i32) -> impl fmt::Display {
     target(pc & !3, true, offset)
 }
 
-/// The offset of ADR, from the aligned PC.
+/// Returns the offset of ADR, from the aligned PC.
 pub(super) fn rel(_pc: u32, _t32: bool, offset: i32) -> impl fmt::Display {
     signed(offset >= 0, offset.unsigned_abs())
 }
 
-/// `t` and `e` letters of IT.
+/// Returns the `t` and `e` letters of IT.
 pub(super) fn it_suffix(firstcond: u8, mask: u8) -> impl fmt::Display {
     text(move |f| {
         let length = 3u32.saturating_sub(mask.trailing_zeros());
@@ -248,12 +248,12 @@ pub(super) fn it_suffix(firstcond: u8, mask: u8) -> impl fmt::Display {
     })
 }
 
-/// A condition's name, `al` included.
+/// Returns a condition's name, `al` included.
 pub(super) fn cond_name(cond: u8) -> &'static str {
     Cond::from_bits(cond.into()).name()
 }
 
-/// `cpsr_fc` and the like; flags alone are the application's APSR.
+/// Returns `cpsr_fc` and the like; flags alone are the application's APSR.
 pub(super) fn psr_fields(spsr: bool, mask: u8) -> impl fmt::Display {
     text(move |f| {
         match (spsr, mask) {
@@ -274,7 +274,7 @@ pub(super) fn psr_fields(spsr: bool, mask: u8) -> impl fmt::Display {
     })
 }
 
-/// A banked register (DDI 0406C B9.2.3).
+/// Returns a banked register (DDI 0406C B9.2.3).
 pub(super) fn banked(spsr: bool, sysm: u8) -> impl fmt::Display {
     text(move |f| {
         let name = match sysm {
@@ -307,7 +307,7 @@ pub(super) fn banked(spsr: bool, sysm: u8) -> impl fmt::Display {
     })
 }
 
-/// The interrupt masks that CPS names.
+/// Returns the interrupt masks that CPS names.
 pub(super) fn interrupts(flags: u8) -> impl fmt::Display {
     text(move |f| {
         if flags == 0 {
@@ -322,7 +322,7 @@ pub(super) fn interrupts(flags: u8) -> impl fmt::Display {
     })
 }
 
-/// CPS in all its forms.
+/// Returns CPS in all its forms.
 pub(super) fn cps(enable: bool, flags: u8, change_mode: bool, mode: u8) -> impl fmt::Display {
     text(move |f| {
         f.write_str("cps")?;
@@ -345,7 +345,7 @@ pub(super) fn cps(enable: bool, flags: u8, change_mode: bool, mode: u8) -> impl 
     })
 }
 
-/// A hint with its condition and option.
+/// Returns a hint with its condition and option.
 pub(super) fn hint_name(op: HintOp, option: u8, cond: Cond) -> impl fmt::Display {
     text(move |f| {
         write!(f, "{}{}", op.name(), cond.suffix())?;
@@ -359,7 +359,7 @@ pub(super) fn hint_name(op: HintOp, option: u8, cond: Cond) -> impl fmt::Display
     })
 }
 
-/// The option of DMB and DSB.
+/// Returns the option of DMB and DSB.
 pub(super) fn barrier_option(option: u8) -> impl fmt::Display {
     const NAMES: [&str; 16] = [
         "", "", "oshst", "osh", "", "", "nshst", "nsh", "", "", "ishst", "ish", "", "", "st", "sy",
@@ -373,7 +373,7 @@ pub(super) fn barrier_option(option: u8) -> impl fmt::Display {
     })
 }
 
-/// The option of ISB.
+/// Returns the option of ISB.
 pub(super) fn isb_option(option: u8) -> impl fmt::Display {
     text(move |f| {
         if option == 15 {
@@ -384,7 +384,7 @@ pub(super) fn isb_option(option: u8) -> impl fmt::Display {
     })
 }
 
-/// The destination of MRC: R15 means the flags.
+/// Returns the destination of MRC: R15 means the flags.
 pub(super) fn rt_or_flags(rt: u8) -> &'static str {
     if rt == 15 { "apsr_nzcv" } else { reg(rt) }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// T32ExpandImm_C of A6.3.2: value and carry, with `carry_in` shown as [`ImmCarry::Keep`].
+/// Returns T32ExpandImm_C of A6.3.2: value and carry, with `carry_in` shown as [`ImmCarry::Keep`].
 fn t32_model(imm12: u32) -> (u32, ImmCarry) {
     let byte = imm12 & 0xff;
     if imm12 >> 10 == 0 {

@@ -1,6 +1,6 @@
 //! Functions that table rows call to make operands of VFP and Advanced SIMD instructions.
 
-/// A register number, single or double.
+/// Returns a register number, single or double.
 pub(crate) const fn fpreg(double: u32, x: u32, v: u32) -> u32 {
     if double != 0 {
         dreg(x, v)
@@ -9,12 +9,12 @@ pub(crate) const fn fpreg(double: u32, x: u32, v: u32) -> u32 {
     }
 }
 
-/// A doubleword register number: the extra bit is the top one.
+/// Returns a doubleword register number: the extra bit is the top one.
 pub(crate) const fn dreg(x: u32, v: u32) -> u32 {
     (x << 4) | v
 }
 
-/// The size (0 to 3) of the lanes in a shift amount L:imm6: the place of its highest one.
+/// Returns the size (0 to 3) of the lanes in a shift amount L:imm6: the place of its highest one.
 pub(crate) const fn shift_size(imm: u32) -> u32 {
     match imm >> 3 & 15 {
         0 | 1 => 0,
@@ -24,17 +24,17 @@ pub(crate) const fn shift_size(imm: u32) -> u32 {
     }
 }
 
-/// A right shift, 1 to the lane size.
+/// Returns a right shift, 1 to the lane size.
 pub(crate) const fn shift_right(imm: u32) -> u32 {
     (16 << shift_size(imm)) - imm
 }
 
-/// A left shift, 0 to the lane size less one.
+/// Returns a left shift, 0 to the lane size less one.
 pub(crate) const fn shift_left(imm: u32) -> u32 {
     imm - (8 << shift_size(imm))
 }
 
-/// AdvSIMDExpandImm (DDI 0406C A7.4.6).
+/// Returns the immediate that AdvSIMDExpandImm makes (DDI 0406C A7.4.6).
 pub(crate) const fn expand_neon_imm(op: u32, cmode: u32, imm: u32) -> u64 {
     let byte = imm as u64;
     let words = 0x1_0000_0001;
@@ -50,7 +50,7 @@ pub(crate) const fn expand_neon_imm(op: u32, cmode: u32, imm: u32) -> u64 {
     }
 }
 
-/// Each bit of `imm` becomes a byte of ones.
+/// Returns a byte of ones for each set bit of `imm`, and a byte of zeros for each other.
 const fn spread_bits(imm: u32) -> u64 {
     let mut value = 0;
     let mut bit = 0;
@@ -63,24 +63,24 @@ const fn spread_bits(imm: u32) -> u64 {
     value
 }
 
-/// VFPExpandImm for single precision (DDI 0406C A7.5.1).
+/// Returns the constant that VFPExpandImm makes in single precision (DDI 0406C A7.5.1).
 pub const fn expand_single(imm: u32) -> u32 {
     let exponent = if imm & 0x40 != 0 { 0x1f << 25 } else { 1 << 30 };
     (imm & 0x80) << 24 | exponent | (imm & 0x3f) << 19
 }
 
-/// VFPExpandImm for double precision (DDI 0406C A7.5.1).
+/// Returns the constant that VFPExpandImm makes in double precision (DDI 0406C A7.5.1).
 pub const fn expand_double(imm: u32) -> u64 {
     let exponent = if imm & 0x40 != 0 { 0xff << 54 } else { 1 << 62 };
     ((imm & 0x80) as u64) << 56 | exponent | ((imm & 0x3f) as u64) << 48
 }
 
-/// The alignment of a multiple structure access or of VLD4: its two-bit field.
+/// Returns the alignment of a multiple structure access or of VLD4: its two-bit field.
 pub(crate) const fn multi_align(field: u32) -> u32 {
     if field == 0 { 1 } else { 4 << field }
 }
 
-/// The alignment of an access to all lanes: the whole structure if the bit is set, 8 bytes for four words.
+/// Returns the alignment of an access to all lanes: the whole structure if the bit is set, 8 bytes for four words.
 pub(crate) const fn all_align(elements: u32, size: u32, bit: u32) -> u32 {
     match (bit, elements, size) {
         (0, _, _) => 1,

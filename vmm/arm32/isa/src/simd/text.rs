@@ -14,17 +14,17 @@ impl<F: Fn(&mut Formatter<'_>) -> fmt::Result> Display for Text<F> {
     }
 }
 
-/// `f64` or `f32`.
+/// Returns `f64` or `f32`.
 pub(crate) fn fp_type(double: bool) -> &'static str {
     if double { "f64" } else { "f32" }
 }
 
-/// `d7` or `s7`.
+/// Returns `d7` or `s7`.
 pub(crate) fn fp(double: bool, number: u8) -> impl Display {
     Text(move |f: &mut Formatter<'_>| write!(f, "{}{number}", if double { 'd' } else { 's' }))
 }
 
-/// `q3` or `d6`.
+/// Returns `q3` or `d6`.
 pub(crate) fn vreg(q: bool, number: u8) -> impl Display {
     Text(move |f: &mut Formatter<'_>| {
         if q {
@@ -35,18 +35,18 @@ pub(crate) fn vreg(q: bool, number: u8) -> impl Display {
     })
 }
 
-/// A core register.
+/// Returns a core register.
 pub(crate) fn core_reg(number: u8) -> impl Display {
     Text(move |f: &mut Formatter<'_>| Operand::write(&number, f))
 }
 
-/// The constant of VMOV.
+/// Returns the constant of VMOV.
 pub(crate) fn fp_imm(imm: u8) -> impl Display {
     let value = f32::from_bits(expand_single(u32::from(imm)));
     Text(move |f: &mut Formatter<'_>| write!(f, "{value:e}"))
 }
 
-/// `first, second`, or the other way around.
+/// Returns `first, second`, or the other way around.
 pub(crate) fn pair(in_order: bool, first: impl Display, second: impl Display) -> impl Display {
     Text(move |f: &mut Formatter<'_>| {
         if in_order {
@@ -57,12 +57,12 @@ pub(crate) fn pair(in_order: bool, first: impl Display, second: impl Display) ->
     })
 }
 
-/// `first, second`.
+/// Returns `first, second`.
 pub(crate) fn two(first: impl Display, second: impl Display) -> impl Display {
     pair(true, first, second)
 }
 
-/// The system registers that VMRS and VMSR name (DDI 0406C B9.3.12).
+/// Returns the system register that VMRS and VMSR name (DDI 0406C B9.3.12).
 pub(crate) fn fp_system(number: u8) -> &'static str {
     match number {
         0 => "fpsid",
@@ -76,7 +76,7 @@ pub(crate) fn fp_system(number: u8) -> &'static str {
     }
 }
 
-/// The destination of VMRS.
+/// Returns the destination of VMRS.
 pub(crate) fn vmrs_operand(rt: u8) -> impl Display {
     Text(move |f: &mut Formatter<'_>| match rt {
         15 => f.write_str("apsr_nzcv"),
@@ -84,7 +84,7 @@ pub(crate) fn vmrs_operand(rt: u8) -> impl Display {
     })
 }
 
-/// `, #8`, or nothing.
+/// Returns `, #8`, or nothing.
 pub(crate) fn fp_offset(add: bool, imm: u16) -> impl Display {
     Text(move |f: &mut Formatter<'_>| match (add, imm) {
         (true, 0) => Ok(()),
@@ -93,7 +93,7 @@ pub(crate) fn fp_offset(add: bool, imm: u16) -> impl Display {
     })
 }
 
-/// `{d0, d1}`.
+/// Returns `{d0, d1}`.
 pub(crate) fn fp_list(double: bool, first: u8, count: u8) -> impl Display {
     Text(move |f: &mut Formatter<'_>| {
         for index in 0..count {
@@ -106,7 +106,7 @@ pub(crate) fn fp_list(double: bool, first: u8, count: u8) -> impl Display {
 
 const STACK_POINTER: u8 = 13;
 
-/// Whether the assembler prefers VPUSH or VPOP.
+/// Returns whether the assembler prefers VPUSH or VPOP.
 fn is_stack(load: bool, mode: FpMultiple, rn: u8) -> bool {
     let writeback = if load {
         FpMultiple::IaWriteback
@@ -116,7 +116,7 @@ fn is_stack(load: bool, mode: FpMultiple, rn: u8) -> bool {
     rn == STACK_POINTER && mode == writeback
 }
 
-/// The name of a VLDM or VSTM.
+/// Returns the name of a VLDM or VSTM.
 pub(crate) fn vldm_name(load: bool, mode: FpMultiple, rn: u8) -> &'static str {
     match (is_stack(load, mode, rn), load, mode) {
         (true, true, _) => "vpop",
@@ -128,7 +128,7 @@ pub(crate) fn vldm_name(load: bool, mode: FpMultiple, rn: u8) -> &'static str {
     }
 }
 
-/// As [`vldm_name`]; an odd number of words makes it FLDMX or FSTMX.
+/// Returns the name as [`vldm_name`] does; an odd number of words makes it FLDMX or FSTMX.
 pub(crate) fn vldm_x_name(load: bool, mode: FpMultiple, rn: u8, words: u8) -> &'static str {
     match (words & 1, load, mode) {
         (0, _, _) => vldm_name(load, mode, rn),
@@ -149,17 +149,17 @@ fn base(mode: FpMultiple, rn: u8, shown: bool) -> impl Display {
     })
 }
 
-/// The base register of a VLDM or VSTM, unless it is implied.
+/// Returns the base register of a VLDM or VSTM, unless it is implied.
 pub(crate) fn vldm_base(load: bool, mode: FpMultiple, rn: u8) -> impl Display {
     base(mode, rn, !is_stack(load, mode, rn))
 }
 
-/// As [`vldm_base`] for [`vldm_x_name`].
+/// Returns the base register as [`vldm_base`] does, for [`vldm_x_name`].
 pub(crate) fn vldm_x_base(load: bool, mode: FpMultiple, rn: u8, words: u8) -> impl Display {
     base(mode, rn, words & 1 != 0 || !is_stack(load, mode, rn))
 }
 
-/// `f32.s16` and the like, destination first.
+/// Returns `f32.s16` and the like, destination first.
 pub(crate) fn fixed_types(double: bool, to_fixed: bool, unsigned: bool, bits: u8) -> impl Display {
     let float = fp_type(double);
     let sign = if unsigned { 'u' } else { 's' };
@@ -172,7 +172,7 @@ pub(crate) fn fixed_types(double: bool, to_fixed: bool, unsigned: bool, bits: u8
     })
 }
 
-/// The type suffix of an operation on lanes, dot included.
+/// Returns the type suffix of an operation on lanes, dot included.
 pub(crate) fn lane_type(lanes: Lanes, unsigned: bool, size: u8) -> impl Display {
     Text(move |f: &mut Formatter<'_>| {
         let letter = match (lanes, unsigned) {
@@ -188,7 +188,7 @@ pub(crate) fn lane_type(lanes: Lanes, unsigned: bool, size: u8) -> impl Display 
     })
 }
 
-/// Whether a permutation has lanes at all.
+/// Returns the lanes of a permutation, of which VSWP has none.
 pub(crate) fn permute_lanes(op: NeonPermuteOp) -> Lanes {
     if op == NeonPermuteOp::Vswp {
         Lanes::Bits
@@ -197,12 +197,12 @@ pub(crate) fn permute_lanes(op: NeonPermuteOp) -> Lanes {
     }
 }
 
-/// VSHLL by nothing is VMOVL.
+/// Returns the name of VSHLL, which is VMOVL when it shifts by nothing.
 pub(crate) fn vshll_name(shift: u8) -> &'static str {
     if shift == 0 { "vmovl" } else { "vshll" }
 }
 
-/// The amount of VSHLL, unless it is VMOVL.
+/// Returns the amount of VSHLL, unless it is VMOVL.
 pub(crate) fn vshll_amount(shift: u8) -> impl Display {
     Text(move |f: &mut Formatter<'_>| {
         if shift == 0 {
@@ -213,7 +213,7 @@ pub(crate) fn vshll_amount(shift: u8) -> impl Display {
     })
 }
 
-/// The type suffix of a modified immediate.
+/// Returns the type suffix of a modified immediate.
 pub(crate) fn neon_imm_type(op: super::NeonImmOp, cmode: u8) -> &'static str {
     match cmode {
         0..=7 | 12 | 13 => ".i32",
@@ -224,7 +224,7 @@ pub(crate) fn neon_imm_type(op: super::NeonImmOp, cmode: u8) -> &'static str {
     }
 }
 
-/// A modified immediate.
+/// Returns a modified immediate.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "cmode says how wide the element is that the value repeats"
@@ -250,7 +250,7 @@ pub(crate) enum Places {
     All,
 }
 
-/// `{d0[1], d2[1]}` and the like.
+/// Returns `{d0[1], d2[1]}` and the like.
 pub(crate) fn structure_list(first: u8, count: u8, step: u8, places: Places) -> impl Display {
     Text(move |f: &mut Formatter<'_>| {
         for index in 0..count {
@@ -266,7 +266,7 @@ pub(crate) fn structure_list(first: u8, count: u8, step: u8, places: Places) -> 
     })
 }
 
-/// `[r0:64]!` and the like: the alignment is in bits.
+/// Returns `[r0:64]!` and the like: the alignment is in bits.
 pub(crate) fn structure_base(rn: u8, rm: u8, align: u8) -> impl Display {
     Text(move |f: &mut Formatter<'_>| {
         write!(f, "[{}", core_reg(rn))?;

@@ -26,7 +26,7 @@ impl Case<'_> {
         self.ours == "undefined"
     }
 
-    /// `len` bits of the word from bit `lo`.
+    /// Returns `len` bits of the word from bit `lo`.
     fn bits(&self, lo: u32, len: u32) -> u32 {
         self.word >> lo & (u32::MAX >> (32 - len))
     }
@@ -46,7 +46,7 @@ pub struct Difference {
     pub explains: fn(&Case<'_>) -> bool,
 }
 
-/// Another name for the same instruction.
+/// Returns another name for the same instruction.
 const fn name(reason: &'static str, explains: fn(&Case<'_>) -> bool) -> Difference {
     Difference {
         reason,
@@ -55,7 +55,7 @@ const fn name(reason: &'static str, explains: fn(&Case<'_>) -> bool) -> Differen
     }
 }
 
-/// Another meaning.
+/// Returns another meaning.
 const fn meaning(reason: &'static str, explains: fn(&Case<'_>) -> bool) -> Difference {
     Difference {
         reason,
@@ -64,7 +64,7 @@ const fn meaning(reason: &'static str, explains: fn(&Case<'_>) -> bool) -> Diffe
     }
 }
 
-/// Whether it is VFP or Advanced SIMD by Arm's name.
+/// Returns whether it is VFP or Advanced SIMD by Arm's name.
 fn vector(c: &Case<'_>) -> bool {
     c.theirs.starts_with('v') || c.theirs.starts_with("fld") || c.theirs.starts_with("fst")
 }

@@ -2,7 +2,7 @@
 
 use crate::ArmRow;
 
-/// All of them.
+/// Returns all of them.
 pub fn rows() -> Vec<ArmRow> {
     crate::arm_rows! {
         T32::b16: B_T2;

@@ -15,12 +15,12 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// A field of the word, 0 if the row has none of that letter.
+    /// Returns a field of the word, 0 if the row has none of that letter.
     fn field(&self, letter: char) -> u32 {
         self.row.field(letter).map_or(0, |f| f.get(self.word))
     }
 
-    /// Whether capstone takes the word for no instruction.
+    /// Returns whether capstone takes the word for no instruction.
     fn invalid(&self) -> bool {
         self.theirs == "invalid"
     }
@@ -37,7 +37,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Whether it explains this case.
+    /// Returns whether it explains this case.
     pub fn applies(&self, case: &Case<'_>) -> bool {
         let named = |pattern: &&str| match pattern.strip_suffix('*') {
             Some(prefix) => case.row.name.starts_with(prefix),
@@ -47,13 +47,13 @@ impl Difference {
     }
 }
 
-/// `text #number` split at its last `#`; the number may be negative.
+/// Splits `text #number` at its last `#`; the number may be negative.
 fn split_number(text: &str) -> Option<(&str, i64)> {
     let (head, number) = text.rsplit_once('#')?;
     Some((head, number.parse().ok()?))
 }
 
-/// The same but for a final number that is equal modulo 2^32.
+/// Returns whether the texts are the same but for a final number that is equal modulo 2^32.
 fn same_word(case: &Case<'_>) -> bool {
     match (split_number(case.ours), split_number(case.theirs)) {
         (Some((a, x)), Some((b, y))) => a == b && x as u32 == y as u32,
@@ -61,7 +61,7 @@ fn same_word(case: &Case<'_>) -> bool {
     }
 }
 
-/// Capstone's `#byte,#rotation` for our value.
+/// Returns whether capstone's `#byte,#rotation` is our value.
 fn same_rotated(ours: &str, theirs: &str) -> bool {
     let parts = || {
         let (head, value) = split_number(ours)?;
@@ -74,7 +74,7 @@ fn same_rotated(ours: &str, theirs: &str) -> bool {
     })
 }
 
-/// The same but for the spelling of a final floating-point number.
+/// Returns whether the texts are the same but for the spelling of a final floating-point number.
 fn same_float(case: &Case<'_>) -> bool {
     let split = |text: &str| {
         let (head, number) = text.rsplit_once('#')?;
@@ -83,7 +83,7 @@ fn same_float(case: &Case<'_>) -> bool {
     split(case.ours).is_some_and(|ours| split(case.theirs) == Some(ours))
 }
 
-/// Our `adr rd,#offset` as the addition that capstone shows.
+/// Returns whether capstone shows our `adr rd,#offset` as an addition.
 fn adr_as_sum(case: &Case<'_>) -> bool {
     let Some((head, offset)) = split_number(case.ours) else {
         return false;
@@ -99,7 +99,7 @@ fn adr_as_sum(case: &Case<'_>) -> bool {
     sum == case.theirs || same_rotated(&sum, case.theirs)
 }
 
-/// Whether two texts have the same first word up to a final condition.
+/// Returns whether two texts have the same first word up to a final condition.
 fn same_but_condition(case: &Case<'_>) -> bool {
     let first = |text: &str| text.split(' ').next().unwrap_or("").to_owned();
     let (ours, theirs) = (first(case.ours), first(case.theirs));
