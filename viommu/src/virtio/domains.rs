@@ -3,6 +3,11 @@
 //! Everything here is checked before anything is changed: a request that is refused leaves no trace. Nothing here knows
 //! of queues, memory or the translation cache; what has to be told to those comes back as [`Effects`].
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "endpoints have different 32-bit numbers, and there are few more slots than endpoints"
+)]
+
 use std::collections::BTreeMap;
 
 use super::config::VirtioIommuConfig;
@@ -102,10 +107,6 @@ pub(super) struct Domains {
 
 impl Domains {
     /// Creates the state out of reset.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "there are few more slots than endpoints"
-    )]
     pub fn new(config: &VirtioIommuConfig) -> Self {
         let endpoint = |endpoint: &super::config::EndpointConfig| Endpoint {
             id: endpoint.id,
@@ -188,10 +189,6 @@ impl Domains {
 
     /// Moves each domain, by its number, to a slot, and lets `free` be the slots that are free. Returns `None`, and
     /// leaves nothing useful, unless that is each slot once.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "there are few more slots than endpoints"
-    )]
     pub fn place(&mut self, wanted: &BTreeMap<u32, u32>, free: &[u32]) -> Option<()> {
         let count = self.slots.len();
         let mut all: Vec<u32> = wanted.values().chain(free).copied().collect();
@@ -291,10 +288,6 @@ impl Domains {
 /// Requests.
 impl Domains {
     /// Executes ATTACH (5.13.6.3).
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "endpoints have different 32-bit numbers"
-    )]
     pub fn attach(
         &mut self,
         id: u32,
@@ -348,10 +341,6 @@ impl Domains {
     }
 
     /// Executes DETACH (5.13.6.4).
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "endpoints have different 32-bit numbers"
-    )]
     pub fn detach(&mut self, id: u32, endpoint: u32) -> Result<Effects, Refusal> {
         let endpoint = self.endpoint(endpoint).ok_or(Status::NoEnt)?;
         let slot = *self.slots_by_id.get(&id).ok_or(Status::Inval)?;

@@ -1,5 +1,6 @@
-//! Registers in the protocol's terms, whatever the instruction set: a table of them, in the order of their numbers, from
-//! which come their description, their bytes (little-endian, like the guest), and how they are read and written.
+//! Registers in the protocol's terms, whatever the instruction set: a table of them, in the order of their numbers.
+//!
+//! From it come their description, their bytes (little-endian, like the guest), and how they are read and written.
 
 use std::fmt::Write;
 use std::marker::PhantomData;
