@@ -1,7 +1,7 @@
 //! The events of a run that tell its story.
 
 use super::evidence::{CRASHES, Evidence};
-use vmm_timeline::{Decisive, Event, EventId, Kind, Lane, Mark, Point, Route, Value};
+use vmm_timeline::{Argument, Decisive, Event, EventId, Kind, Lane, Mark, Point, Route, Value};
 
 /// Decisive events that are named in a report: as many as one reads.
 const MAX_DECISIVE: usize = 10;
@@ -37,8 +37,11 @@ pub(super) fn events(evidence: &Evidence<'_>) -> Vec<Decisive> {
     list
 }
 
-/// Returns what an event means for the story, if anything: a key for its kind, how it is marked, and a sentence.
-fn meaning(lane: &Lane, event: &Event, translated: bool) -> Option<(&'static str, Mark, String)> {
+/// What an event means for the story: a key for its kind, how it is marked, and a sentence.
+type Meaning = (&'static str, Mark, String);
+
+/// Returns what an event means, if anything.
+fn meaning(lane: &Lane, event: &Event, translated: bool) -> Option<Meaning> {
     Some(match (&event.kind, lane) {
         (
             Kind::Attachment {
@@ -57,41 +60,14 @@ fn meaning(lane: &Lane, event: &Event, translated: bool) -> Option<(&'static str
         ),
         (
             Kind::Probe {
-                function, actions, ..
-            },
-            _,
-        ) if !actions.is_empty() => (
-            "acted",
-            Mark::Bad,
-            format!("At {function}: {}.", actions.join(", ")),
-        ),
-        (Kind::Probe { function, .. }, _) if function == "release_iommu_mapping" => (
-            "freed",
-            Mark::Bad,
-            "The last reference to a mapping is gone: it is freed.".into(),
-        ),
-        (
-            Kind::Probe {
                 function,
                 point,
                 arguments,
+                actions,
                 ..
             },
             _,
-        ) if function == "arch_teardown_dma_ops" && *point == Point::Entry => (
-            "teardown",
-            Mark::Note,
-            match arguments
-                .iter()
-                .find(|a| a.name == "dev.name")
-                .map(|a| &a.value)
-            {
-                Some(Value::Text(name)) => {
-                    format!("{name} is not bound: its DMA is torn down.")
-                }
-                _ => "A device is not bound: its DMA is torn down.".into(),
-            },
-        ),
+        ) => return hit_meaning(function, *point, arguments, actions),
         (
             Kind::Dma {
                 route: Route::Stray | Route::Untranslated,
@@ -125,36 +101,68 @@ fn meaning(lane: &Lane, event: &Event, translated: bool) -> Option<(&'static str
             Mark::Bad,
             format!("The IOMMU refuses {}: {reason}.", burst.first),
         ),
-        (Kind::Console { text }, _) if CRASHES.iter().any(|words| text.contains(words)) => {
-            ("crash", Mark::Bad, "The kernel crashes.".into())
-        }
-        (
-            Kind::Probe {
-                function,
-                arguments,
-                ..
-            },
-            _,
-        ) if function == "arm_iommu_unmap_page" => (
-            "leftover",
+        (Kind::Console { text }, _) => return console_meaning(text),
+        _ => return None,
+    })
+}
+
+/// Returns what it means that a probe was hit.
+fn hit_meaning(
+    function: &str,
+    point: Point,
+    arguments: &[Argument],
+    actions: &[String],
+) -> Option<Meaning> {
+    if !actions.is_empty() {
+        let sentence = format!("At {function}: {}.", actions.join(", "));
+        return Some(("acted", Mark::Bad, sentence));
+    }
+    Some(match (function, point) {
+        ("release_iommu_mapping", _) => (
+            "freed",
             Mark::Bad,
-            match arguments.iter().map(|a| &a.value).next_back() {
+            "The last reference to a mapping is gone: it is freed.".into(),
+        ),
+        ("arch_teardown_dma_ops", Point::Entry) => {
+            let name = arguments.iter().find(|a| a.name == "dev.name");
+            let sentence = match name.map(|a| &a.value) {
+                Some(Value::Text(name)) => {
+                    format!("{name} is not bound: its DMA is torn down.")
+                }
+                _ => "A device is not bound: its DMA is torn down.".into(),
+            };
+            ("teardown", Mark::Note, sentence)
+        }
+        ("arm_iommu_unmap_page", _) => {
+            let sentence = match arguments.iter().map(|a| &a.value).next_back() {
                 Some(Value::Number(iova)) => {
                     format!("The page at {iova:#x} was given back, and stays mapped.")
                 }
                 _ => "A page was given back, and stays mapped.".into(),
-            },
-        ),
-        (Kind::Console { text }, _) if text.contains("failed to attach the default") => (
+            };
+            ("leftover", Mark::Bad, sentence)
+        }
+        _ => return None,
+    })
+}
+
+/// Returns what a line of the kernel's means.
+fn console_meaning(text: &str) -> Option<Meaning> {
+    Some(if CRASHES.iter().any(|words| text.contains(words)) {
+        ("crash", Mark::Bad, "The kernel crashes.".into())
+    } else if text.contains("failed to attach the default") {
+        (
             "kept",
             Mark::Bad,
             "The device cannot be detached: its IOMMU goes on as before.".into(),
-        ),
-        (Kind::Console { text }, _) if text.contains("Failed to attach") => (
+        )
+    } else if text.contains("Failed to attach") {
+        (
             "refused",
             Mark::Bad,
             "The device is not attached again.".into(),
-        ),
-        _ => return None,
+        )
+    } else {
+        return None;
     })
 }

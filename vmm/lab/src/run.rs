@@ -67,19 +67,14 @@ pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, U
     if !kernel.has_clocks && !case.trigger.clocks.is_empty() {
         return Err(Undecided::NoClocks);
     }
-    let roles = case.topology.device.iter().map(|device| device.role);
-    let disks: Result<Vec<Disk>, _> = roles.map(Disk::new).collect();
-    let mut disks = disks.map_err(|error| setup(&error))?;
+    let mut disks = disks(case).map_err(|error| setup(&error))?;
     let paths = disks.iter().map(Disk::path);
     let mut config = config(host, case, (&kernel.path, kernel.format), paths);
     let board = Board::new(&config);
-    for (entry, disk) in board
-        .devices
-        .iter()
-        .filter(|entry| entry.disk_index().is_some())
-        // The board has its disks in the order of the configuration, which is that of the topology.
-        .zip(&mut disks)
-    {
+    let entries = board.devices.iter();
+    let entries = entries.filter(|entry| entry.disk_index().is_some());
+    // The board has its disks in the order of the configuration, which is that of the topology.
+    for (entry, disk) in entries.zip(&mut disks) {
         disk.device = entry.linux_name();
     }
     let initrd = initrd(host, case, &board, &disks, kernel)?;
@@ -123,17 +118,7 @@ pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, U
         Box::new(move |probe, hit| kept.take(probe, hit)),
     );
     let exit = machine.run(host.limits(case.machine.seconds));
-    let outcome: Outcome = outcome
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    // Before anything is judged: with a probe missing, what was not seen proves nothing.
-    if let Some(error) = outcome.error {
-        return Err(Undecided::Probes(error.to_string()));
-    }
-    if !outcome.armed {
-        return Err(Undecided::NoKernel);
-    }
+    attached(&outcome)?;
     let mut leftovers =
         std::mem::take(&mut *leftovers.lock().unwrap_or_else(PoisonError::into_inner));
     // A page may have been given back more than once, or mapped anew since: what counts is the end.
@@ -160,6 +145,24 @@ pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, U
         run,
         instructions: machine.summary().instructions,
     })
+}
+
+/// Returns the disks of the devices of `case`.
+fn disks(case: &Case) -> std::io::Result<Vec<Disk>> {
+    let roles = case.topology.device.iter().map(|device| device.role);
+    roles.map(Disk::new).collect()
+}
+
+/// Checks that probes were set: with one missing, what was not seen proves nothing.
+fn attached(outcome: &Mutex<Outcome>) -> Result<(), Undecided> {
+    let outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(error) = &outcome.error {
+        return Err(Undecided::Probes(error.to_string()));
+    }
+    if !outcome.armed {
+        return Err(Undecided::NoKernel);
+    }
+    Ok(())
 }
 
 /// Returns the kernel's names of the devices, with those that reports use.

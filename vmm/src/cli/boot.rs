@@ -7,27 +7,26 @@ use std::sync::Arc;
 use guest_images::catalog::Architecture;
 use guest_images::{Cache, catalog};
 use vmm::introspect::probe::Probe;
-use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits, Machine};
+use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits};
 use vmm_devices::uart::ConsoleSink;
 use vmm_files::input;
 use vmm_machine::vcpu::Width;
-use vmm_machine::{Recorder, Recording, Snapshot, check};
+use vmm_machine::{Recording, Snapshot, check};
 
-use super::console::{Destination, Watched, Watcher};
+use super::console::{Destination, Watched};
 use super::deferred::Deferred;
+use super::ending::Ending;
 use super::expect::Expect;
 use super::files::Files;
 use super::gdb::GdbAddress;
 use super::install::{self, Install};
 use super::origin::{Moment, Origin};
-use super::output::{self, Output};
+use super::output::Output;
 use super::probes;
-use super::report::{self, Verdict};
 use super::sandbox::{self, Policy, SandboxArgs};
 use super::session::Session;
 use super::settings::Settings;
 use super::signals::{self, Stopper};
-use super::stdout;
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
 use super::{Outcome, UserError, gdb, moved, patience, text};
@@ -260,6 +259,8 @@ impl Boot {
         if let (Some(name), Origin::Power(config)) = (&self.settings.image, &mut self.origin) {
             use_image(config, name)?;
         }
+        // From here on this process opens only what the run takes.
+        self.policy().enter()?;
         let Self {
             settings,
             origin,
@@ -271,45 +272,13 @@ impl Boot {
             timeline,
             console,
         } = self;
-        let mut policy = Policy::default();
-        policy.machine(origin.config());
-        // A recording names it by its hash.
-        if let Origin::Snapshot(_, path) = &origin {
-            policy.read(path);
-        }
-        policy.listen(settings.gdb.map(GdbAddress::port));
-        if let Console::File(file) = &console {
-            policy.output(Some(file.path()));
-        }
-        let saved = save.as_ref().map(|moment| &moment.output);
-        for output in [json.as_ref(), record.as_ref(), saved] {
-            policy.output(output.map(Output::path));
-        }
-        policy.output(settings.timeline.as_deref());
-        // From here on this process opens only what the run takes.
-        policy.enter()?;
         let interactive = matches!(console, Console::Stdio);
-        // The file appears once the machine is made, so that a machine that cannot be made leaves none.
-        let (later, stream) = match console {
-            Console::Stdio => (
-                None,
-                Some(Box::new(patience::Console::new()) as Box<dyn Write + Send>),
-            ),
-            Console::None => (None, None),
-            Console::File(output) => {
-                let shared = Deferred::new(output);
-                (
-                    Some(shared.clone()),
-                    Some(Box::new(shared) as Box<dyn Write + Send>),
-                )
-            }
-        };
+        let (later, stream) = stream(console);
         let (sink, watcher) = Watched::new(stream, expect);
         let tracing = settings.trace.contains(&Trace::Iommu);
         let iommu_sink = tracing.then(|| Arc::new(IommuTrace) as Arc<dyn IommuSink>);
-        let recording = timeline
-            .as_ref()
-            .map(|timeline| Arc::clone(timeline.recording()));
+        let recording = timeline.as_ref().map(|timeline| timeline.recording());
+        let recording = recording.map(Arc::clone);
         let (sink, iommu_sink) = match &recording {
             Some(recording) => (
                 recording.console(Box::new(sink)),
@@ -350,72 +319,75 @@ impl Boot {
         } else {
             None
         };
-        let limit = settings.timeout;
-        let limit = limit.map(|limit| start_ns.saturating_add(limit.ns()));
-        let moment = save.as_ref();
+        let limits = limits(&settings, start_ns, save.as_ref());
         // Anew, as the time so far was not the run's.
         limit_patience(&settings);
         // Last: what came before needed calls that the run does not.
         sandbox::filter()?;
-        let exit = machine.run(Limits {
-            guest_ns: limit
-                .into_iter()
-                .chain(moment.and_then(|m| m.guest_ns))
-                .min(),
-            instructions: moment.and_then(|m| m.instructions),
-            wall: settings.wall_timeout.map(|limit| limit.0),
-        });
+        let exit = machine.run(limits);
         // The terminal is restored before anything is said on it.
         drop(raw);
-        if patience::was_lost() {
-            text::complain("nobody read the standard output: the end of the console is missing");
-        }
-        if let Some(recorder) = recorder {
-            keep(recorder, &mut machine)?;
-        }
-        let changes = set.map_or_else(|| Ok(Vec::new()), probes::Set::finish)?;
-        if let Some(timeline) = timeline {
-            timeline.write(origin.config(), image, &machine, changes)?;
-        }
-        let mut verdict = report::judge(exit.reason, stopper.cause(), &watcher, settings.run.len());
-        if let Some(divergence) = machine.divergence() {
-            verdict = Verdict {
-                outcome: Outcome::Diverged,
-                sentence: format!("this is not the recorded run: {divergence}"),
-            };
-        }
-        let (guest_ns, cause) = (machine.summary().guest_ns, stopper.cause());
-        let save = save.map(|moment| (moment.is_now(exit.reason, guest_ns, cause), moment));
-        if let Some((is_now, _)) = &save {
-            verdict = Moment::judge(*is_now, verdict);
-        }
-        let lost = later
-            .and_then(|file| file.failure())
-            .map(UserError::new)
-            .or_else(|| stdout::check().err());
-        if lost.is_some() {
-            verdict.outcome = Outcome::UserError;
-        }
-        conclude(
-            &machine,
-            &verdict,
-            image,
-            &watcher,
+        Ending {
+            settings: &settings,
+            origin: &origin,
+            machine,
+            recorder,
+            probes: set,
+            timeline,
+            watcher,
+            later,
             json,
-            settings.quiet == Some(true),
-        )?;
-        if settings.quiet != Some(true) {
-            let (ram, memory) = (origin.config().ram(), origin.config().memory);
-            let advice = watcher.seen().lowmem.advice(ram.base, memory);
-            advice.iter().for_each(|advice| text::complain(advice));
+            save,
         }
-        if let Some(error) = lost {
-            return Err(error);
+        .tell(exit.reason, stopper.cause())
+    }
+
+    /// Returns what the process has to reach for the run.
+    fn policy(&self) -> Policy {
+        let mut policy = Policy::default();
+        policy.machine(self.origin.config());
+        // A recording names it by its hash.
+        if let Origin::Snapshot(_, path) = &self.origin {
+            policy.read(path);
         }
-        if let Some((true, moment)) = save {
-            moment.write(&machine.into_snapshot()?)?;
+        policy.listen(self.settings.gdb.map(GdbAddress::port));
+        if let Console::File(file) = &self.console {
+            policy.output(Some(file.path()));
         }
-        Ok(verdict.outcome)
+        let saved = self.save.as_ref().map(|moment| &moment.output);
+        for output in [self.json.as_ref(), self.record.as_ref(), saved] {
+            policy.output(output.map(Output::path));
+        }
+        policy.output(self.settings.timeline.as_deref());
+        policy
+    }
+}
+
+/// Where the guest's console is written to.
+type Stream = Option<Box<dyn Write + Send>>;
+
+/// Returns where the console is written to. A file appears once the machine is made, so that a machine that cannot be
+/// made leaves none.
+fn stream(console: Console) -> (Option<Deferred>, Stream) {
+    match console {
+        Console::Stdio => (None, Some(Box::new(patience::Console::new()))),
+        Console::None => (None, None),
+        Console::File(output) => {
+            let shared = Deferred::new(output);
+            (Some(shared.clone()), Some(Box::new(shared)))
+        }
+    }
+}
+
+/// Returns when the run of a machine that begins at guest time `start_ns` ends at the latest.
+fn limits(settings: &Settings, start_ns: u64, moment: Option<&Moment>) -> Limits {
+    let timeout = settings.timeout;
+    let timeout = timeout.map(|limit| start_ns.saturating_add(limit.ns()));
+    let until = timeout.into_iter().chain(moment.and_then(|m| m.guest_ns));
+    Limits {
+        guest_ns: until.min(),
+        instructions: moment.and_then(|m| m.instructions),
+        wall: settings.wall_timeout.map(|limit| limit.0),
     }
 }
 
@@ -448,38 +420,4 @@ pub fn use_image(config: &mut Config, name: &str) -> Result<(), UserError> {
     config.initrd.get_or_insert(image.initramfs);
     config.image = Some(image.spec.name.into());
     Ok(())
-}
-
-/// Ends a recording and makes its file appear.
-fn keep(recorder: Recorder<Output>, machine: &mut Machine) -> Result<(), UserError> {
-    let written = recorder.finish(machine).and_then(Output::publish_durably);
-    written.map_err(|error| {
-        let why = output::reason(&error);
-        UserError::new(format!("cannot write the recording: {why}"))
-    })
-}
-
-fn conclude(
-    machine: &Machine,
-    verdict: &Verdict,
-    image: Option<&str>,
-    watcher: &Watcher,
-    json: Option<Output>,
-    quiet: bool,
-) -> Result<(), UserError> {
-    let summary = machine.summary();
-    if !quiet {
-        text::complain(&report::line(verdict, &summary));
-    }
-    let Some(mut output) = json else {
-        return Ok(());
-    };
-    let path = output.path().display().to_string();
-    report::write(&mut output, verdict, image, watcher, &summary)
-        .and_then(|()| output.publish())
-        .map(drop)
-        .map_err(|error| {
-            let why = output::reason(&error);
-            UserError::new(format!("cannot write the summary {path}: {why}"))
-        })
 }

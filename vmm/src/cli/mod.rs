@@ -5,6 +5,7 @@ mod commands;
 mod console;
 mod deferred;
 mod demo;
+mod ending;
 mod exit;
 mod expect;
 mod files;

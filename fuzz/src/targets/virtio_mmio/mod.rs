@@ -235,6 +235,24 @@ impl Driver {
                 self.model = None;
             }
             Step::Zero(..) | Step::Flush | Step::Id(_) | Step::Odd(..) => {}
+            Step::Restart(features) => self.start(*features),
+            Step::ResetQueue(queue) => {
+                self.set(register::QUEUE_SELECT, u64::from(*queue & 3));
+                self.set(register::QUEUE_RESET, 1);
+                self.live = false;
+            }
+            Step::Resume => {
+                self.set(register::INTERRUPT_ACK, 3);
+                self.mmio.resume();
+            }
+            Step::Moved => self.moved(),
+            other => self.wild(other),
+        }
+    }
+
+    /// Does what no driver does.
+    fn wild(&mut self, step: &Step) {
+        match step {
             Step::Chain(queue, list) => {
                 let queue = usize::from(*queue) % self.sizes.len();
                 self.descriptors(RAM + queue as u64 * STRIDE, list);
@@ -280,17 +298,7 @@ impl Driver {
                 self.set(register::QUEUE_NOTIFY, queue as u64);
                 self.unknown();
             }
-            Step::Restart(features) => self.start(*features),
-            Step::ResetQueue(queue) => {
-                self.set(register::QUEUE_SELECT, u64::from(*queue & 3));
-                self.set(register::QUEUE_RESET, 1);
-                self.live = false;
-            }
-            Step::Resume => {
-                self.set(register::INTERRUPT_ACK, 3);
-                self.mmio.resume();
-            }
-            Step::Moved => self.moved(),
+            _ => unreachable!("drivers do it"),
         }
     }
 

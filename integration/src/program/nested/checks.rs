@@ -115,7 +115,17 @@ pub fn wide() -> Vec<Check> {
 
 /// Returns all checks of a processor whose kernels have 32 bits or 64, or one of each kind.
 pub fn all(quick: bool) -> Vec<Check> {
-    let mut checks = vec![
+    let mut checks = each();
+    if !quick {
+        checks.extend(programs());
+        checks.extend(guests());
+    }
+    checks
+}
+
+/// Returns one check of each kind.
+fn each() -> Vec<Check> {
+    vec![
         program(
             "virtual time is refused",
             "vmm boot --accel kvm --time virtual --kernel /bin/vmm",
@@ -156,106 +166,113 @@ pub fn all(quick: bool) -> Vec<Check> {
         },
         guest("32 bits behind an IPMMU", IPMMU),
         guest("64 bits behind a virtio-iommu", STRICT),
-    ];
-    if !quick {
-        checks.extend([
-            program(
-                "a running guest is ended by a signal",
-                "vmm boot --accel kvm --cpus 4 --kernel /guests/ipmmu/kernel --cmdline panic=0 --console none & \
+    ]
+}
+
+/// Returns the other checks of what looks into a guest, saves one, or runs the lab.
+fn programs() -> [Check; 8] {
+    [
+        program(
+            "a running guest is ended by a signal",
+            "vmm boot --accel kvm --cpus 4 --kernel /guests/ipmmu/kernel --cmdline panic=0 --console none & \
                  sleep 4; kill -TERM $!; wait $!",
-                Some("ipmmu"),
-                143,
-                "",
-            ),
-            look("a debugger in 64 bits", Look::Debugger(debugger::AARCH64)),
-            // They say that they are skipped where KVM cannot be used.
-            program(
-                "tests of what KVM takes and leaves",
-                "mkdir -p /tmp\nvmm-tests vcpu::kvm --test-threads=1 --nocapture >/said 2>&1\nstatus=$?\ncat /said\n\
+            Some("ipmmu"),
+            143,
+            "",
+        ),
+        look("a debugger in 64 bits", Look::Debugger(debugger::AARCH64)),
+        // They say that they are skipped where KVM cannot be used.
+        program(
+            "tests of what KVM takes and leaves",
+            "mkdir -p /tmp\nvmm-tests vcpu::kvm --test-threads=1 --nocapture >/said 2>&1\nstatus=$?\ncat /said\n\
                  grep -q skipped /said && exit 1\nexit $status",
-                None,
-                0,
-                "test result: ok",
-            ),
-            look(
-                "a guest of 32 bits is saved and goes on",
-                Look::Snapshot {
-                    image: "ipmmu",
-                    iommu: "ipmmu",
-                },
-            ),
-            look(
-                "a guest of 64 bits is saved and goes on",
-                Look::Snapshot {
-                    image: "debian-arm64-6.12",
-                    iommu: "virtio",
-                },
-            ),
-            look(
-                "the lab behind an IPMMU",
-                Look::Lab {
-                    image: "ipmmu",
-                    cases: "rebind.shared.stock.off rebind.shared.guard-absent.off deferral.shared.stock.off \
+            None,
+            0,
+            "test result: ok",
+        ),
+        look(
+            "a guest of 32 bits is saved and goes on",
+            Look::Snapshot {
+                image: "ipmmu",
+                iommu: "ipmmu",
+            },
+        ),
+        look(
+            "a guest of 64 bits is saved and goes on",
+            Look::Snapshot {
+                image: "debian-arm64-6.12",
+                iommu: "virtio",
+            },
+        ),
+        look(
+            "the lab behind an IPMMU",
+            Look::Lab {
+                image: "ipmmu",
+                cases: "rebind.shared.stock.off rebind.shared.guard-absent.off deferral.shared.stock.off \
                             deferral.shared.guard-absent.off repeated.shared.stock.off repeated.shared.ops-kept.off \
                             failing.shared.stock.off failing.shared.ops-null.off bugs.coherent.stock.off",
-                    count: 9,
-                },
-            ),
-            look(
-                "the lab behind a virtio-iommu",
-                Look::Lab {
-                    image: "virtio-iommu",
-                    cases: "virtio.rebind.separate.stock.off virtio.use.alone",
-                    count: 3,
-                },
-            ),
-            look(
-                "the lab in 64 bits",
-                Look::Lab {
-                    image: "debian-arm64-6.12",
-                    cases: "arm64 arm64-lazy",
-                    count: 6,
-                },
-            ),
-            guest(
-                "32 bits behind an IPMMU of Gen3",
-                Boot {
-                    iommu: Some("ipmmu-gen3"),
-                    cpus: 4,
-                    more: &[More::Crowd],
-                    ..IPMMU
-                },
-            ),
-            guest(
-                "32 bits, a stock kernel",
-                Boot {
-                    image: "debian-armmp-6.1",
-                    accel: "auto --time host",
-                    iommu: None,
-                    cpus: 1,
-                    more: &[],
-                    ..IPMMU
-                },
-            ),
-            guest(
-                "64 bits behind a virtio-iommu, lazily",
-                Boot {
-                    words: "iommu.strict=0",
-                    ..STRICT
-                },
-            ),
-            guest(
-                "64 bits without an IOMMU",
-                Boot {
-                    iommu: None,
-                    words: "",
-                    cpus: 1,
-                    ..STRICT
-                },
-            ),
-        ]);
-    }
-    checks
+                count: 9,
+            },
+        ),
+        look(
+            "the lab behind a virtio-iommu",
+            Look::Lab {
+                image: "virtio-iommu",
+                cases: "virtio.rebind.separate.stock.off virtio.use.alone",
+                count: 3,
+            },
+        ),
+        look(
+            "the lab in 64 bits",
+            Look::Lab {
+                image: "debian-arm64-6.12",
+                cases: "arm64 arm64-lazy",
+                count: 6,
+            },
+        ),
+    ]
+}
+
+/// Returns the other guests that boot.
+fn guests() -> [Check; 4] {
+    [
+        guest(
+            "32 bits behind an IPMMU of Gen3",
+            Boot {
+                iommu: Some("ipmmu-gen3"),
+                cpus: 4,
+                more: &[More::Crowd],
+                ..IPMMU
+            },
+        ),
+        guest(
+            "32 bits, a stock kernel",
+            Boot {
+                image: "debian-armmp-6.1",
+                accel: "auto --time host",
+                iommu: None,
+                cpus: 1,
+                more: &[],
+                ..IPMMU
+            },
+        ),
+        guest(
+            "64 bits behind a virtio-iommu, lazily",
+            Boot {
+                words: "iommu.strict=0",
+                ..STRICT
+            },
+        ),
+        guest(
+            "64 bits without an IOMMU",
+            Boot {
+                iommu: None,
+                words: "",
+                cpus: 1,
+                ..STRICT
+            },
+        ),
+    ]
 }
 
 /// Returns an arm64 Image (Linux, Documentation/arch/arm64/booting.rst) that waits for interrupts and enables none.

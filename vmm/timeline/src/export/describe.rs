@@ -1,7 +1,8 @@
 //! Events and states in words: one wording for every format.
 
 use crate::{
-    Argument, Burst, Direction, Event, Kind, Lane, Mark, Outcome, Place, Point, Route, State, Value,
+    Address, Argument, Burst, Direction, Event, Kind, Lane, Mark, Outcome, Place, Point, Route,
+    State, Value,
 };
 
 /// The tone of an event, for someone who scans for trouble.
@@ -51,26 +52,12 @@ pub(super) fn summary(event: &Event) -> String {
             Some(value) => format!("{register} = {:#010x}: {meaning}", value.0),
             None => format!("{register}: {meaning}"),
         },
-        Kind::Attachment { to } => match to {
-            Route::Context { context } => format!("enabled on context {context}"),
-            Route::Stray => "disabled: accesses now pass untranslated".to_owned(),
-            Route::Untranslated => "disabled".to_owned(),
-            Route::Blocked => "blocked".to_owned(),
-        },
+        Kind::Attachment { to } => attachment(*to),
         Kind::Binding { driver } => match driver {
             Some(driver) => format!("bound to {driver}"),
             None => "unbound".to_owned(),
         },
-        Kind::Invalidated { burst, range } => {
-            let what = match range {
-                Some((first, last)) => format!("translations of {first} to {last}"),
-                None => "all translations".to_owned(),
-            };
-            match burst.count {
-                0..=1 => format!("{what} forgotten"),
-                count => format!("{what} forgotten {count} times"),
-            }
-        }
+        Kind::Invalidated { burst, range } => invalidated(burst, range.as_ref()),
         Kind::Filled { burst, physical } => format!(
             "{} filled, {} from IOVA {}, the first to {physical}",
             count(burst.count, "translation"),
@@ -123,23 +110,42 @@ pub(super) fn summary(event: &Event) -> String {
             source,
             pulses,
             until,
-        } => format!(
-            "{source} (interrupt {line}) raised{}{}",
-            if *pulses > 1 {
-                format!(" {pulses} times")
-            } else {
-                String::new()
-            },
-            if until.is_none() {
+        } => {
+            let often = match pulses {
+                0..=1 => String::new(),
+                pulses => format!(" {pulses} times"),
+            };
+            let active = if until.is_none() {
                 ", still active"
             } else {
                 ""
-            }
-        ),
+            };
+            format!("{source} (interrupt {line}) raised{often}{active}")
+        }
         Kind::Console { text } => text.clone(),
         Kind::Verdict { ok, text } => {
             format!("{}: {text}", if *ok { "as it should be" } else { "wrong" })
         }
+    }
+}
+
+fn attachment(to: Route) -> String {
+    match to {
+        Route::Context { context } => format!("enabled on context {context}"),
+        Route::Stray => "disabled: accesses now pass untranslated".to_owned(),
+        Route::Untranslated => "disabled".to_owned(),
+        Route::Blocked => "blocked".to_owned(),
+    }
+}
+
+fn invalidated(burst: &Burst, range: Option<&(Address, Address)>) -> String {
+    let what = match range {
+        Some((first, last)) => format!("translations of {first} to {last}"),
+        None => "all translations".to_owned(),
+    };
+    match burst.count {
+        0..=1 => format!("{what} forgotten"),
+        count => format!("{what} forgotten {count} times"),
     }
 }
 

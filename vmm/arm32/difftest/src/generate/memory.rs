@@ -1,6 +1,6 @@
 //! Loads and stores: their base is set so that they touch the case's scratch memory.
 
-use arm32_isa::{Decoded, ExSize, FpMultiple, Index, Insn, MemOp, Shift};
+use arm32_isa::{Decoded, ExSize, Index, Insn, MemOp, Shift};
 use rand_core::RngCore;
 
 use super::exclusions::Exclusion::*;
@@ -29,13 +29,13 @@ pub fn shifted(value: u32, shift: Shift, amount: u8) -> u32 {
 }
 
 /// An access of an instruction.
-struct Want {
+pub(super) struct Want {
     /// Bytes, from the lowest address on.
-    len: u32,
+    pub len: u32,
     /// Alignment that spares it a fault, or at least makes it usual.
-    align: u32,
+    pub align: u32,
     /// The lowest address minus the base.
-    from_base: u32,
+    pub from_base: u32,
 }
 
 /// Returns an offset somewhere in scratch memory for `want`, and the base that leads there.
@@ -58,7 +58,7 @@ fn pointer(rng: &mut impl RngCore) -> u32 {
 }
 
 /// Returns a plan that sets `rn` for `want`.
-fn based(rng: &mut impl RngCore, place: &Place, rn: u8, want: &Want) -> Plan {
+pub(super) fn based(rng: &mut impl RngCore, place: &Place, rn: u8, want: &Want) -> Plan {
     let (_, base) = aim(rng, place, want);
     Plan {
         presets: vec![(rn, Value::Const(base))],
@@ -67,12 +67,42 @@ fn based(rng: &mut impl RngCore, place: &Place, rn: u8, want: &Want) -> Plan {
 }
 
 /// Returns an offset, given by direction and magnitude, as a number.
-const fn signed(add: bool, imm: u32) -> u32 {
+pub(super) const fn signed(add: bool, imm: u32) -> u32 {
     if add { imm } else { imm.wrapping_neg() }
 }
 
-/// Plans a load or store; `None` for other instructions.
+/// Plans a load or store of core registers; `None` for other instructions.
 pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict> {
+    Some(match d.insn {
+        Insn::Ldm { user, .. } | Insn::Stm { user, .. } => {
+            unless(user, Privileged).and_then(|()| multiple(rng, d, place))
+        }
+        Insn::PreloadImm { .. } => Ok(Plan::default()),
+        Insn::PreloadReg { rm, .. } => unless(rm == 15, Pc).map(|()| Plan::default()),
+        Insn::Ldrex { size, rn, imm, .. } => exclusive(rng, place, size, rn, imm, true),
+        Insn::Strex { size, rn, imm, .. } => exclusive(rng, place, size, rn, imm, false),
+        Insn::Swp { byte, rt, rt2, rn } => unless([rt, rt2, rn].contains(&15), Pc).and_then(|()| {
+            unless(rn == rt || rn == rt2, SameRegister)?;
+            let len = if byte { 1 } else { 4 };
+            Ok(based(
+                rng,
+                place,
+                rn,
+                &Want {
+                    len,
+                    align: len,
+                    from_base: 0,
+                },
+            ))
+        }),
+        _ => {
+            return single(rng, d, place).or_else(|| double(rng, d, place));
+        }
+    })
+}
+
+/// Plans a load or store of one core register.
+fn single(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict> {
     Some(match d.insn {
         Insn::LdStImm {
             op,
@@ -130,6 +160,13 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdic
                 }))
             })
         }
+        _ => return None,
+    })
+}
+
+/// Plans a load or store of two core registers.
+fn double(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict> {
+    Some(match d.insn {
         Insn::LdrdStrdImm {
             load,
             rt,
@@ -188,28 +225,7 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdic
                 )
             }))
         }),
-        Insn::Ldm { user, .. } | Insn::Stm { user, .. } => {
-            unless(user, Privileged).and_then(|()| multiple(rng, d, place))
-        }
-        Insn::PreloadImm { .. } => Ok(Plan::default()),
-        Insn::PreloadReg { rm, .. } => unless(rm == 15, Pc).map(|()| Plan::default()),
-        Insn::Ldrex { size, rn, imm, .. } => exclusive(rng, place, size, rn, imm, true),
-        Insn::Strex { size, rn, imm, .. } => exclusive(rng, place, size, rn, imm, false),
-        Insn::Swp { byte, rt, rt2, rn } => unless([rt, rt2, rn].contains(&15), Pc).and_then(|()| {
-            unless(rn == rt || rn == rt2, SameRegister)?;
-            let len = if byte { 1 } else { 4 };
-            Ok(based(
-                rng,
-                place,
-                rn,
-                &Want {
-                    len,
-                    align: len,
-                    from_base: 0,
-                },
-            ))
-        }),
-        _ => return vector(rng, d, place),
+        _ => return None,
     })
 }
 
@@ -401,97 +417,4 @@ fn exclusive(
         presets: vec![(rn, Value::Const(address.wrapping_sub(imm)))],
         ..Plan::default()
     })
-}
-
-/// Plans a load or store of VFP and Advanced SIMD registers.
-fn vector(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict> {
-    Some(match d.insn {
-        Insn::Vldr {
-            load,
-            double,
-            add,
-            rn,
-            imm,
-            ..
-        } => {
-            let want = Want {
-                len: if double { 8 } else { 4 },
-                align: 4,
-                from_base: signed(add, imm.into()),
-            };
-            if rn == 15 {
-                unless(place.thumb && !load, Pc).map(|()| Plan::default())
-            } else {
-                Ok(based(rng, place, rn, &want))
-            }
-        }
-        Insn::Vldm {
-            load,
-            mode,
-            rn,
-            words,
-            ..
-        } => {
-            let len = 4 * u32::from(words);
-            let from_base = if mode == FpMultiple::DbWriteback {
-                len.wrapping_neg()
-            } else {
-                0
-            };
-            if rn == 15 {
-                unless(place.thumb && !load, Pc).map(|()| Plan::default())
-            } else {
-                Ok(based(
-                    rng,
-                    place,
-                    rn,
-                    &Want {
-                        len,
-                        align: 4,
-                        from_base,
-                    },
-                ))
-            }
-        }
-        Insn::NeonMulti {
-            regs,
-            align,
-            rn,
-            size,
-            ..
-        } => unless(rn == 15, Pc).map(|()| {
-            based(
-                rng,
-                place,
-                rn,
-                &element_want(8 * u32::from(regs), align, size),
-            )
-        }),
-        Insn::NeonLane {
-            elements,
-            size,
-            align,
-            rn,
-            ..
-        }
-        | Insn::NeonAll {
-            elements,
-            size,
-            align,
-            rn,
-            ..
-        } => {
-            let len = u32::from(elements) << (size & 3);
-            unless(rn == 15, Pc).map(|()| based(rng, place, rn, &element_want(len, align, size)))
-        }
-        _ => return None,
-    })
-}
-
-fn element_want(len: u32, align: u8, size: u8) -> Want {
-    Want {
-        len,
-        align: u32::from(align.max(1)).max(1 << (size & 3)),
-        from_base: 0,
-    }
 }

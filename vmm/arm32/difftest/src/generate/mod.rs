@@ -10,6 +10,7 @@ mod memory;
 mod plan;
 mod registers;
 mod spec;
+mod vector;
 
 use arm32_isa::{Class, Decoded, ENCODINGS, Encoding, Insn, Set, decode_a32, decode_t32};
 use rand_core::{RngCore, SeedableRng};

@@ -5,7 +5,7 @@ use rand_core::RngCore;
 
 use super::exclusions::Exclusion::{self, *};
 use super::spec::{Place, Plan, Verdict, unless};
-use super::{memory, registers};
+use super::{memory, registers, vector};
 use crate::case::{Adjust, Branch, Patch, Value};
 use crate::layout::{SCRATCH_SIZE, SCRATCH_TABLES};
 use crate::values;
@@ -23,7 +23,7 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
         )?;
         return Ok(Plan::default());
     }
-    if let Some(verdict) = memory::plan(rng, d, place) {
+    if let Some(verdict) = memory::plan(rng, d, place).or_else(|| vector::plan(rng, d, place)) {
         return verdict;
     }
     if let Some(verdict) = branch(rng, d, place) {

@@ -86,24 +86,6 @@ enum Layout {
 /// Returns the description of `insn`, `None` if it is no load or store of the bank.
 #[must_use]
 pub fn access(insn: &Insn) -> Option<Access> {
-    let structure = |is_load, base, rm, align, size: u8, bytes, layout| {
-        // R15 and R13 stand for no write-back, and for one by the size of the transfer.
-        let writeback = match rm {
-            15 => Writeback::None,
-            13 => Writeback::Bytes(i32::from(bytes)),
-            rm => Writeback::Register(rm),
-        };
-        Some(Access {
-            is_load,
-            base,
-            start: 0,
-            writeback,
-            align,
-            element: 1 << size,
-            bytes,
-            layout,
-        })
-    };
     match *insn {
         Insn::Vldr {
             load,
@@ -133,6 +115,31 @@ pub fn access(insn: &Insn) -> Option<Access> {
             };
             Some(words(load, double, rn, vd, regs, start, writeback))
         }
+        _ => structures(insn),
+    }
+}
+
+/// Returns the description of a load or store of structures of Advanced SIMD.
+fn structures(insn: &Insn) -> Option<Access> {
+    let structure = |is_load, base, rm, align, size: u8, bytes, layout| {
+        // R15 and R13 stand for no write-back, and for one by the size of the transfer.
+        let writeback = match rm {
+            15 => Writeback::None,
+            13 => Writeback::Bytes(i32::from(bytes)),
+            rm => Writeback::Register(rm),
+        };
+        Some(Access {
+            is_load,
+            base,
+            start: 0,
+            writeback,
+            align,
+            element: 1 << size,
+            bytes,
+            layout,
+        })
+    };
+    match *insn {
         Insn::NeonMulti {
             load,
             elements,

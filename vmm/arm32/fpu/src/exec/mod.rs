@@ -23,14 +23,19 @@ use crate::fpscr;
 /// Executes an instruction that reads and writes nothing but `regs`. Returns whether it was one; otherwise
 /// `regs` is unchanged.
 pub fn execute(regs: &mut FpRegs, insn: &Insn) -> bool {
-    vfp::execute(regs, insn) || execute_simd(regs, insn)
+    vfp::execute(regs, insn)
+        || three_registers(regs, insn)
+        || shifts(regs, insn)
+        || others(regs, insn)
 }
 
+/// Executes an instruction of Advanced SIMD that combines two vectors, or a vector and a scalar.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the lane in both halves: the low one is enough"
 )]
-fn execute_simd(regs: &mut FpRegs, insn: &Insn) -> bool {
+#[inline]
+fn three_registers(regs: &mut FpRegs, insn: &Insn) -> bool {
     match *insn {
         Insn::Neon3 {
             op,
@@ -116,6 +121,15 @@ fn execute_simd(regs: &mut FpRegs, insn: &Insn) -> bool {
                 scalar,
             );
         }
+        _ => return false,
+    }
+    true
+}
+
+/// Executes a shift of Advanced SIMD.
+#[inline]
+fn shifts(regs: &mut FpRegs, insn: &Insn) -> bool {
+    match *insn {
         Insn::NeonShift {
             op,
             unsigned,
@@ -195,6 +209,15 @@ fn execute_simd(regs: &mut FpRegs, insn: &Insn) -> bool {
                 },
             );
         }
+        _ => return false,
+    }
+    true
+}
+
+/// Executes another instruction of Advanced SIMD: of one vector, a conversion, or one that moves elements.
+#[inline]
+fn others(regs: &mut FpRegs, insn: &Insn) -> bool {
+    match *insn {
         Insn::NeonCvtFixed {
             to_fixed,
             unsigned,

@@ -81,6 +81,14 @@ pub(super) fn execute(regs: &mut FpRegs, insn: &Insn) -> bool {
         } => {
             with_format!(double, compare_flags(regs, e, vd, (!zero).then_some(vm)));
         }
+        _ => return conversion(regs, insn),
+    }
+    true
+}
+
+/// Executes the instruction if it is a conversion between scalars; returns whether it was.
+fn conversion(regs: &mut FpRegs, insn: &Insn) -> bool {
+    match *insn {
         Insn::VfpCvtPrecision {
             to_double: true,
             vd,

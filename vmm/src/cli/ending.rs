@@ -1,0 +1,122 @@
+//! What is done, and said, when a run has ended.
+
+use vmm::Machine;
+use vmm_base::Reason;
+use vmm_machine::Recorder;
+
+use super::console::Watcher;
+use super::deferred::Deferred;
+use super::origin::{Moment, Origin};
+use super::output::{self, Output};
+use super::probes::{self, Timeline};
+use super::report::{self, Verdict};
+use super::settings::Settings;
+use super::signals::Cause;
+use super::{Outcome, UserError, patience, stdout, text};
+
+/// What a run leaves.
+pub struct Ending<'r> {
+    /// What the user asked for.
+    pub settings: &'r Settings,
+    /// What the machine was made from.
+    pub origin: &'r Origin,
+    /// The machine, which stands still.
+    pub machine: Machine,
+    /// The recording of the run.
+    pub recorder: Option<Recorder<Output>>,
+    /// The probes that were set.
+    pub probes: Option<probes::Set>,
+    /// The timeline that is to be written.
+    pub timeline: Option<Timeline>,
+    /// What was seen on the console.
+    pub watcher: Watcher,
+    /// The console's file.
+    pub later: Option<Deferred>,
+    /// The summary that is to be written.
+    pub json: Option<Output>,
+    /// The moment at which the machine is to be saved.
+    pub save: Option<Moment>,
+}
+
+impl Ending<'_> {
+    /// Writes what was asked for, and says how the run ended: for this `reason`, which `cause` may be behind.
+    pub fn tell(mut self, reason: Reason, cause: Option<Cause>) -> Result<Outcome, UserError> {
+        let image = self.origin.config().image.as_deref();
+        if patience::was_lost() {
+            text::complain("nobody read the standard output: the end of the console is missing");
+        }
+        if let Some(recorder) = self.recorder.take() {
+            keep(recorder, &mut self.machine)?;
+        }
+        let changes = self.probes.take();
+        let changes = changes.map_or_else(|| Ok(Vec::new()), probes::Set::finish)?;
+        if let Some(timeline) = self.timeline.take() {
+            timeline.write(self.origin.config(), image, &self.machine, changes)?;
+        }
+        let mut verdict = self.verdict(reason, cause);
+        let guest_ns = self.machine.summary().guest_ns;
+        let save = self.save.take();
+        let save = save.map(|moment| (moment.is_now(reason, guest_ns, cause), moment));
+        if let Some((is_now, _)) = &save {
+            verdict = Moment::judge(*is_now, verdict);
+        }
+        let lost = self.later.as_ref().and_then(Deferred::failure);
+        let lost = lost.map(UserError::new).or_else(|| stdout::check().err());
+        if lost.is_some() {
+            verdict.outcome = Outcome::UserError;
+        }
+        self.conclude(&verdict, image)?;
+        if let Some(error) = lost {
+            return Err(error);
+        }
+        if let Some((true, moment)) = save {
+            moment.write(&self.machine.into_snapshot()?)?;
+        }
+        Ok(verdict.outcome)
+    }
+
+    fn verdict(&self, reason: Reason, cause: Option<Cause>) -> Verdict {
+        let commands = self.settings.run.len();
+        let verdict = report::judge(reason, cause, &self.watcher, commands);
+        match self.machine.divergence() {
+            Some(divergence) => Verdict {
+                outcome: Outcome::Diverged,
+                sentence: format!("this is not the recorded run: {divergence}"),
+            },
+            None => verdict,
+        }
+    }
+
+    /// Says how the run ended, and writes its summary.
+    fn conclude(&mut self, verdict: &Verdict, image: Option<&str>) -> Result<(), UserError> {
+        let (summary, quiet) = (self.machine.summary(), self.settings.quiet == Some(true));
+        if !quiet {
+            text::complain(&report::line(verdict, &summary));
+        }
+        if let Some(mut output) = self.json.take() {
+            let path = output.path().display().to_string();
+            let written = report::write(&mut output, verdict, image, &self.watcher, &summary);
+            let written = written.and_then(|()| output.publish());
+            written.map_err(|error| {
+                let why = output::reason(&error);
+                UserError::new(format!("cannot write the summary {path}: {why}"))
+            })?;
+        }
+        if !quiet {
+            let config = self.origin.config();
+            let (base, memory) = (config.ram().base, config.memory);
+            let advice = self.watcher.seen().lowmem.advice(base, memory);
+            advice.iter().for_each(|advice| text::complain(advice));
+        }
+        Ok(())
+    }
+}
+
+/// Ends a recording and makes its file appear.
+fn keep(recorder: Recorder<Output>, machine: &mut Machine) -> Result<(), UserError> {
+    let written = recorder.finish(machine).and_then(Output::publish_durably);
+    written.map_err(|error| {
+        let why = output::reason(&error);
+        UserError::new(format!("cannot write the recording: {why}"))
+    })
+}
