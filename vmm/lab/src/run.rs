@@ -119,11 +119,10 @@ pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, U
     );
     let exit = machine.run(host.limits(case.machine.seconds));
     attached(&outcome)?;
-    let mut leftovers =
-        std::mem::take(&mut *leftovers.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut leftovers = taken(&leftovers);
     // A page may have been given back more than once, or mapped anew since: what counts is the end.
     leftovers.retain(|left| mappings.find(left.endpoint, left.iova) == Some(left.address));
-    let hits = std::mem::take(&mut *hits.lock().unwrap_or_else(PoisonError::into_inner));
+    let hits = taken(&hits);
     let evidence = Evidence {
         case,
         disks: &disks,
@@ -145,6 +144,11 @@ pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, U
         run,
         instructions: machine.summary().instructions,
     })
+}
+
+/// Takes what was collected.
+fn taken<T: Default>(collected: &Mutex<T>) -> T {
+    std::mem::take(&mut *collected.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Returns the disks of the devices of `case`.

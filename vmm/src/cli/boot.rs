@@ -301,12 +301,7 @@ impl Boot {
         if tracing {
             trace::ports(machine.board());
         }
-        if let Some(file) = &later {
-            file.publish();
-            if let Some(why) = file.failure() {
-                return Err(UserError::new(why));
-            }
-        }
+        publish(later.as_ref())?;
         let stopper = Stopper::new(machine.stop_handle());
         signals::handle(stopper.clone())?;
         if let Some(at) = settings.gdb {
@@ -314,10 +309,9 @@ impl Boot {
         }
         let to_a_moment = settings.expect.is_some() || save.is_some();
         let session = Session::new(&settings, &origin, image, to_a_moment);
-        let raw = if interactive {
-            session.attach(&machine, &stopper)?
-        } else {
-            None
+        let raw = match interactive {
+            true => session.attach(&machine, &stopper)?,
+            false => None,
         };
         let limits = limits(&settings, start_ns, save.as_ref());
         // Anew, as the time so far was not the run's.
@@ -377,6 +371,14 @@ fn stream(console: Console) -> (Option<Deferred>, Stream) {
             (Some(shared.clone()), Some(Box::new(shared)))
         }
     }
+}
+
+/// Has the console's file appear.
+fn publish(file: Option<&Deferred>) -> Result<(), UserError> {
+    let Some(file) = file else { return Ok(()) };
+    file.publish();
+    file.failure()
+        .map_or(Ok(()), |why| Err(UserError::new(why)))
 }
 
 /// Returns when the run of a machine that begins at guest time `start_ns` ends at the latest.

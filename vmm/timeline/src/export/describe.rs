@@ -58,18 +58,8 @@ pub(super) fn summary(event: &Event) -> String {
             None => "unbound".to_owned(),
         },
         Kind::Invalidated { burst, range } => invalidated(burst, range.as_ref()),
-        Kind::Filled { burst, physical } => format!(
-            "{} filled, {} from IOVA {}, the first to {physical}",
-            count(burst.count, "translation"),
-            bytes(burst.bytes),
-            burst.first
-        ),
-        Kind::Mapped { burst, physical } => format!(
-            "{} made, {} from IOVA {}, the first to {physical}",
-            count(burst.count, "mapping"),
-            bytes(burst.bytes),
-            burst.first
-        ),
+        Kind::Filled { burst, physical } => pages(burst, ("translation", "filled"), *physical),
+        Kind::Mapped { burst, physical } => pages(burst, ("mapping", "made"), *physical),
         Kind::Unmapped { burst } => format!(
             "{} unmapped from IOVA {}{}",
             bytes(burst.bytes),
@@ -136,6 +126,15 @@ fn attachment(to: Route) -> String {
         Route::Untranslated => "disabled".to_owned(),
         Route::Blocked => "blocked".to_owned(),
     }
+}
+
+fn pages(burst: &Burst, (what, done): (&str, &str), physical: Address) -> String {
+    format!(
+        "{} {done}, {} from IOVA {}, the first to {physical}",
+        count(burst.count, what),
+        bytes(burst.bytes),
+        burst.first
+    )
 }
 
 fn invalidated(burst: &Burst, range: Option<&(Address, Address)>) -> String {

@@ -119,26 +119,32 @@ pub fn access(insn: &Insn) -> Option<Access> {
     }
 }
 
+/// Returns the description of an access to `bytes` bytes from R`base` on, with elements of 2^`size` bytes.
+fn structure(
+    (is_load, base, rm): (bool, u8, u8),
+    (align, size, bytes): (u8, u8, u8),
+    layout: Layout,
+) -> Option<Access> {
+    // R15 and R13 stand for no write-back, and for one by the size of the transfer.
+    let writeback = match rm {
+        15 => Writeback::None,
+        13 => Writeback::Bytes(i32::from(bytes)),
+        rm => Writeback::Register(rm),
+    };
+    Some(Access {
+        is_load,
+        base,
+        start: 0,
+        writeback,
+        align,
+        element: 1 << size,
+        bytes,
+        layout,
+    })
+}
+
 /// Returns the description of a load or store of structures of Advanced SIMD.
 fn structures(insn: &Insn) -> Option<Access> {
-    let structure = |is_load, base, rm, align, size: u8, bytes, layout| {
-        // R15 and R13 stand for no write-back, and for one by the size of the transfer.
-        let writeback = match rm {
-            15 => Writeback::None,
-            13 => Writeback::Bytes(i32::from(bytes)),
-            rm => Writeback::Register(rm),
-        };
-        Some(Access {
-            is_load,
-            base,
-            start: 0,
-            writeback,
-            align,
-            element: 1 << size,
-            bytes,
-            layout,
-        })
-    };
     match *insn {
         Insn::NeonMulti {
             load,
@@ -157,7 +163,7 @@ fn structures(insn: &Insn) -> Option<Access> {
                 step,
                 size,
             };
-            structure(load, rn, rm, align, size, regs * 8, layout)
+            structure((load, rn, rm), (align, size, regs * 8), layout)
         }
         Insn::NeonLane {
             load,
@@ -176,7 +182,7 @@ fn structures(insn: &Insn) -> Option<Access> {
                 size,
                 lane,
             };
-            structure(load, rn, rm, align, size, elements << size, layout)
+            structure((load, rn, rm), (align, size, elements << size), layout)
         }
         Insn::NeonAll {
             elements,
@@ -196,7 +202,7 @@ fn structures(insn: &Insn) -> Option<Access> {
                 step,
                 size,
             };
-            structure(true, rn, rm, align, size, elements << size, layout)
+            structure((true, rn, rm), (align, size, elements << size), layout)
         }
         _ => None,
     }

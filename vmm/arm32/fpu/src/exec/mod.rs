@@ -66,15 +66,14 @@ fn three_registers(regs: &mut FpRegs, insn: &Insn) -> bool {
             vn,
             vm,
         } => {
-            let operand = regs.d(vm);
-            let wide_operand = regs.q(vm);
+            let (operand, wide) = (regs.d(vm), regs.q(vm));
             let shape = different::Shape {
                 unsigned,
                 size,
                 vd,
                 vn,
             };
-            different::execute(regs, op, shape, operand, wide_operand);
+            different::execute(regs, op, shape, operand, wide);
         }
         Insn::NeonDiffScalar {
             op,
@@ -86,18 +85,13 @@ fn three_registers(regs: &mut FpRegs, insn: &Insn) -> bool {
             lane,
         } => {
             let operand = misc::splat(regs.d(vm), size, lane) as u64;
-            different::execute(
-                regs,
-                op,
-                different::Shape {
-                    unsigned,
-                    size,
-                    vd,
-                    vn,
-                },
-                operand,
-                0,
-            );
+            let shape = different::Shape {
+                unsigned,
+                size,
+                vd,
+                vn,
+            };
+            different::execute(regs, op, shape, operand, 0);
         }
         Insn::NeonScalar {
             op,
@@ -109,17 +103,8 @@ fn three_registers(regs: &mut FpRegs, insn: &Insn) -> bool {
             lane,
         } => {
             let scalar = misc::splat(regs.d(vm), size, lane);
-            misc::by_scalar(
-                regs,
-                op,
-                misc::Vectors {
-                    size,
-                    q,
-                    vd,
-                    vm: vn,
-                },
-                scalar,
-            );
+            let vm = vn;
+            misc::by_scalar(regs, op, misc::Vectors { size, q, vd, vm }, scalar);
         }
         _ => return false,
     }
@@ -129,6 +114,14 @@ fn three_registers(regs: &mut FpRegs, insn: &Insn) -> bool {
 /// Executes a shift of Advanced SIMD.
 #[inline]
 fn shifts(regs: &mut FpRegs, insn: &Insn) -> bool {
+    let wide = |unsigned, size, vd, vm, shift| shift::Operands {
+        unsigned,
+        size,
+        q: true,
+        vd,
+        vm,
+        shift,
+    };
     match *insn {
         Insn::NeonShift {
             op,
@@ -157,18 +150,7 @@ fn shifts(regs: &mut FpRegs, insn: &Insn) -> bool {
             vm,
             shift,
         } => {
-            shift::narrow(
-                regs,
-                op,
-                &shift::Operands {
-                    unsigned,
-                    size,
-                    q: true,
-                    vd,
-                    vm,
-                    shift,
-                },
-            );
+            shift::narrow(regs, op, &wide(unsigned, size, vd, vm, shift));
         }
         Insn::NeonMovn {
             op,
@@ -177,18 +159,7 @@ fn shifts(regs: &mut FpRegs, insn: &Insn) -> bool {
             vd,
             vm,
         } => {
-            shift::move_narrow(
-                regs,
-                op,
-                &shift::Operands {
-                    unsigned,
-                    size,
-                    q: true,
-                    vd,
-                    vm,
-                    shift: 0,
-                },
-            );
+            shift::move_narrow(regs, op, &wide(unsigned, size, vd, vm, 0));
         }
         Insn::Vshll {
             unsigned,
@@ -197,17 +168,7 @@ fn shifts(regs: &mut FpRegs, insn: &Insn) -> bool {
             vm,
             shift,
         } => {
-            shift::long(
-                regs,
-                &shift::Operands {
-                    unsigned,
-                    size,
-                    q: true,
-                    vd,
-                    vm,
-                    shift,
-                },
-            );
+            shift::long(regs, &wide(unsigned, size, vd, vm, shift));
         }
         _ => return false,
     }
