@@ -142,7 +142,7 @@ fn mistakes_of_campaigns_scenarios_and_the_demo_are_told_first() {
     for (line, words) in [
         ("inject nonsense", "there is no plan"),
         ("inject @none.toml", "cannot read"),
-        ("inject @wrong.toml", "stuck cannot happen at a disk"),
+        ("inject @wrong.toml", "unknown variant `stuck`"),
         ("inject @elsewhere.toml", "there is no device disk7"),
         ("inject none --runs 0", "runs nothing"),
         ("inject none --run 1000000", "there is no run 1000000"),
