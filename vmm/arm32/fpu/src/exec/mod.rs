@@ -23,10 +23,26 @@ use crate::fpscr;
 /// Executes an instruction that reads and writes nothing but `regs`. Returns whether it was one; otherwise
 /// `regs` is unchanged.
 pub fn execute(regs: &mut FpRegs, insn: &Insn) -> bool {
-    vfp::execute(regs, insn)
-        || three_registers(regs, insn)
-        || shifts(regs, insn)
-        || others(regs, insn)
+    // One look at what it is: an instruction is not tried as one kind after the other.
+    match insn {
+        Insn::Neon3 { .. }
+        | Insn::NeonDiff { .. }
+        | Insn::NeonDiffScalar { .. }
+        | Insn::NeonScalar { .. } => combine(regs, insn),
+        Insn::NeonShift { .. }
+        | Insn::NeonNarrow { .. }
+        | Insn::NeonMovn { .. }
+        | Insn::Vshll { .. } => shift_lanes(regs, insn),
+        Insn::NeonCvtFixed { .. }
+        | Insn::NeonCvtHalf { .. }
+        | Insn::NeonImm { .. }
+        | Insn::Neon2 { .. }
+        | Insn::NeonPermute { .. }
+        | Insn::Vext { .. }
+        | Insn::Vtbl { .. }
+        | Insn::VdupLane { .. } => convert_or_move(regs, insn),
+        _ => vfp::execute(regs, insn),
+    }
 }
 
 /// Executes an instruction of Advanced SIMD that combines two vectors, or a vector and a scalar.
@@ -34,8 +50,7 @@ pub fn execute(regs: &mut FpRegs, insn: &Insn) -> bool {
     clippy::cast_possible_truncation,
     reason = "the lane in both halves: the low one is enough"
 )]
-#[inline]
-fn three_registers(regs: &mut FpRegs, insn: &Insn) -> bool {
+fn combine(regs: &mut FpRegs, insn: &Insn) -> bool {
     match *insn {
         Insn::Neon3 {
             op,
@@ -112,8 +127,7 @@ fn three_registers(regs: &mut FpRegs, insn: &Insn) -> bool {
 }
 
 /// Executes a shift of Advanced SIMD.
-#[inline]
-fn shifts(regs: &mut FpRegs, insn: &Insn) -> bool {
+fn shift_lanes(regs: &mut FpRegs, insn: &Insn) -> bool {
     let wide = |unsigned, size, vd, vm, shift| shift::Operands {
         unsigned,
         size,
@@ -176,8 +190,7 @@ fn shifts(regs: &mut FpRegs, insn: &Insn) -> bool {
 }
 
 /// Executes another instruction of Advanced SIMD: of one vector, a conversion, or one that moves elements.
-#[inline]
-fn others(regs: &mut FpRegs, insn: &Insn) -> bool {
+fn convert_or_move(regs: &mut FpRegs, insn: &Insn) -> bool {
     match *insn {
         Insn::NeonCvtFixed {
             to_fixed,
