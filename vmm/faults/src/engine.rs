@@ -191,15 +191,15 @@ impl Injection {
         let mut action = None;
         for (index, active) in rules.iter_mut().enumerate() {
             let named = active.rule.device.as_deref();
-            let fault = F::of(&active.rule.fault).filter(|fault| fits(fault));
-            let Some(fault) = fault.filter(|_| named.is_none_or(|name| name == device)) else {
-                continue;
-            };
-            let fault = fault.clone();
+            let about = named.is_none_or(|name| name == device)
+                && F::of(&active.rule.fault).is_some_and(&fits);
             // Every rule counts its points, also where another one strikes.
-            if !active.strikes(since) || action.is_some() {
+            if !about || !active.strikes(since) || action.is_some() {
                 continue;
             }
+            let Some(fault) = F::of(&active.rule.fault).cloned() else {
+                continue;
+            };
             let new = action.insert(FaultAction {
                 fault,
                 bit: active.bit(bits.max(1)),

@@ -15,14 +15,3 @@ pub(super) trait Isa:
     > + Send
 {
 }
-
-impl<T> Isa for T where
-    T: RegisterSet
-        + arch::Arch<
-            Usize = <T as RegisterSet>::Address,
-            Registers = Values<T>,
-            RegId = Id<T>,
-            BreakpointKind = usize,
-        > + Send
-{
-}

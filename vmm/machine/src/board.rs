@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use crate::config::{BoardModel, IommuModel, Port};
+use crate::config::{BoardModel, IommuModel};
 pub use crate::entry::{Entry, IommuPart, Irq, Role};
 use crate::layout::Range;
 use crate::parts::{Part, Placed};
@@ -51,19 +51,6 @@ impl Board {
     pub(crate) fn parts(&self) -> impl Iterator<Item = (&Entry, &dyn Part)> {
         let parts = self.parts.iter().map(AsRef::as_ref);
         self.devices.iter().zip(parts)
-    }
-
-    /// Returns the names of all devices. Those of bus masters stand at the index that is the
-    /// [`SourceId`](viommu::SourceId) of their accesses.
-    pub fn names(&self) -> Vec<String> {
-        let names = self.devices.iter();
-        names.map(|entry| entry.name.clone()).collect()
-    }
-
-    /// Returns the names of the devices that share `port`.
-    pub fn masters(&self, port: Port) -> Vec<&str> {
-        let behind = self.devices.iter().filter(|e| e.iommu == Some(port));
-        behind.map(|entry| entry.name.as_str()).collect()
     }
 
     /// Returns the name of IOMMU `index`.

@@ -104,15 +104,25 @@ impl Entry {
         }
     }
 
+    /// Returns the first address of its registers, which names it.
+    fn base(&self) -> u64 {
+        self.ranges.first().map_or(0, |range| range.base)
+    }
+
     /// Returns the name of its node in the device tree, without the path.
     pub fn node_name(&self) -> String {
-        let base = self.ranges.first().map_or(0, |range| range.base);
-        format!("{}@{base:x}", self.node)
+        format!("{}@{:x}", self.node, self.base())
     }
 
     /// Returns the name that Linux gives it (drivers/of/device.c, `of_device_make_bus_id`).
     pub fn linux_name(&self) -> String {
-        let base = self.ranges.first().map_or(0, |range| range.base);
-        format!("{base:x}.{}", self.node)
+        format!("{:x}.{}", self.base(), self.node)
     }
+}
+
+/// Returns the names of `entries`. Of all entries of a board, those of bus masters stand at the index that is the
+/// [`SourceId`](viommu::SourceId) of their accesses.
+pub(crate) fn names<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Vec<String> {
+    let entries = entries.into_iter();
+    entries.map(|entry| entry.name.clone()).collect()
 }

@@ -73,38 +73,24 @@ impl fmt::Display for UserError {
     }
 }
 
-impl From<guest_images::Error> for UserError {
-    fn from(error: guest_images::Error) -> Self {
-        Self(error.to_string())
-    }
+/// Errors whose sentence is the user's.
+macro_rules! sentences_of {
+    ($($error:ty),* $(,)?) => {
+        $(
+            impl From<$error> for UserError {
+                fn from(error: $error) -> Self {
+                    Self(error.to_string())
+                }
+            }
+        )*
+    };
 }
 
-impl From<vmm::Error> for UserError {
-    fn from(error: vmm::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<vmm_base::thread::ThreadError> for UserError {
-    fn from(error: vmm_base::thread::ThreadError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<vmm::campaign::CampaignError> for UserError {
-    fn from(error: vmm::campaign::CampaignError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<vmm::TextError> for UserError {
-    fn from(error: vmm::TextError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<vmm::ConfigError> for UserError {
-    fn from(error: vmm::ConfigError) -> Self {
-        Self(error.to_string())
-    }
+sentences_of! {
+    guest_images::Error,
+    vmm::Error,
+    vmm_base::thread::ThreadError,
+    vmm::campaign::CampaignError,
+    vmm::TextError,
+    vmm::ConfigError,
 }

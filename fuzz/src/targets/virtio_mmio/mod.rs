@@ -298,7 +298,16 @@ impl Driver {
                 self.set(register::QUEUE_NOTIFY, queue as u64);
                 self.unknown();
             }
-            _ => unreachable!("drivers do it"),
+            Step::Read(..)
+            | Step::Write(..)
+            | Step::Zero(..)
+            | Step::Flush
+            | Step::Id(_)
+            | Step::Odd(..)
+            | Step::Restart(_)
+            | Step::ResetQueue(_)
+            | Step::Resume
+            | Step::Moved => unreachable!("drivers do it"),
         }
     }
 

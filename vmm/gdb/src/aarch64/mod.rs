@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 use gdbstub::arch;
 use vmm_machine::vcpu::{Aarch64State, Core, Pstate};
 
+use super::isa::Isa;
 use super::registers::{Id, RegisterSet, Row, Table, Values};
 
 /// ARMv8-A in AArch64, little-endian.
@@ -41,6 +42,8 @@ impl arch::Arch for Aarch64 {
         Some(TABLE.xml())
     }
 }
+
+impl Isa for Aarch64 {}
 
 /// Returns a row that reads and writes what it is about of a 64-bit core.
 fn wide(

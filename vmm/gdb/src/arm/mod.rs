@@ -13,6 +13,7 @@ use arm32::CoreView;
 use gdbstub::arch;
 use vmm_machine::vcpu::Core;
 
+use super::isa::Isa;
 use super::registers::{Id, RegisterSet, Row, Table, Values};
 
 /// ARMv7-A, little-endian.
@@ -41,6 +42,8 @@ impl arch::Arch for Arm {
         Some(TABLE.xml())
     }
 }
+
+impl Isa for Arm {}
 
 /// Returns a row that reads and writes what it is about of a 32-bit core.
 fn row(

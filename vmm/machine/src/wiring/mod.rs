@@ -22,7 +22,7 @@ use vmm_faults::{DeviceFaults, Injection, IommuPoints};
 use crate::bus::{CurrentCpu, SystemBus};
 use crate::config::{Config, DiskConfig, Port};
 use crate::controller::Controller;
-use crate::entry::Entry;
+use crate::entry::{Entry, names};
 use crate::error::Error;
 use crate::iommu::models::IommuContext;
 use crate::iommu::{IommuSink, Iommus};
@@ -140,15 +140,13 @@ impl<'a> Wiring<'a> {
         let control = Arc::new(Control::new(Arc::clone(waker)));
         let deferred_work = Arc::new(DeferredWork::new(Arc::clone(waker)));
         let schedule = Arc::new(Schedule::new(timing.clock(), Arc::clone(&control)));
-        let names = |of: &mut dyn Iterator<Item = &Entry>| of.map(|e| e.name.clone()).collect();
-        let masters = |port: Port| names(&mut entries.iter().filter(|e| e.iommu == Some(port)));
-        let sources: Vec<String> = names(&mut entries.iter());
+        let masters = |port: Port| names(entries.iter().filter(|e| e.iommu == Some(port)));
         let iommus = Iommus::new(
             entries,
             &IommuContext {
                 config,
                 masters: &masters,
-                sources: &sources,
+                sources: &names(entries),
                 ram: &ram,
                 line: &|entry| lines.of_iommu(entry),
                 clock: &timing.clock(),
@@ -323,8 +321,8 @@ impl<'a> Wiring<'a> {
             source: "every board has one".into(),
         })?;
         let faults = self.injection.map(|injection| {
-            let names = entries.iter().map(|entry| entry.name.clone()).collect();
-            injection.connect(self.timing.clock(), Arc::clone(&self.control), names);
+            let control = Arc::clone(&self.control);
+            injection.connect(self.timing.clock(), control, names(entries));
             Targets {
                 injection: Arc::clone(injection),
                 devices: self.targets,

@@ -26,7 +26,7 @@ struct Disk(usize);
 
 impl Part for Disk {
     fn describe(&self, _entry: &Entry, node: &mut FdtWriter) -> Result<(), vm_fdt::Error> {
-        node.property_string("compatible", "virtio,mmio")
+        super::describe(node)
     }
 
     fn make(&self, entry: &Entry, source: SourceId, wiring: &mut Wiring<'_>) -> Result<(), Error> {

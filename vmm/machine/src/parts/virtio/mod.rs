@@ -5,6 +5,8 @@ mod rng;
 
 use std::sync::Arc;
 
+use vm_fdt::FdtWriter;
+
 use super::{Part, Placed};
 use crate::config::Config;
 use crate::entry::{Entry, Irq, Role};
@@ -15,6 +17,11 @@ struct Device {
     name: String,
     role: Option<Role>,
     part: Arc<dyn Part>,
+}
+
+/// Writes what is the same of all of them (Linux, bindings/virtio/mmio.yaml).
+fn describe(node: &mut FdtWriter) -> Result<(), vm_fdt::Error> {
+    node.property_string("compatible", "virtio,mmio")
 }
 
 /// Returns the devices of `config`, in the order of [`Config::ports`].
