@@ -1,7 +1,8 @@
 //! Real threads on real memory: after a completed invalidation nothing lands through the old translation, and nothing
 //! waits for ever.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 
 use super::common::{DOMAIN, ENDPOINT, PAGE, RAM, SetOnDrop, ram, unit};
@@ -43,22 +44,31 @@ fn frames_stay_quiet(writes: &[Write], remap: bool, invalidate: fn(&viommu::Tran
     let ram = ram();
     let (unit, model) = unit(&ram, 64, None);
     let stop = AtomicBool::new(false);
-    let written = AtomicU64::new(0);
+    let (begin, begun) = mpsc::channel();
     let frame = |round: u64| RAM + round % 2 * PAGE;
     model.map_page(IOVA.0, frame(0), Permissions::ReadWrite);
     thread::scope(|scope| {
         let _stop = SetOnDrop(&stop);
         for (index, write) in writes.iter().enumerate() {
             let space = unit.space(ENDPOINT);
-            let (stop, written) = (&stop, &written);
+            let (stop, begin) = (&stop, begin.clone());
             scope.spawn(move || {
                 let mut value = (index as u64) << 56;
-                while !stop.load(Ordering::Relaxed) {
+                let mut next = || {
                     value += 1;
                     write(&space, value);
-                    written.fetch_add(1, Ordering::Relaxed);
+                };
+                next();
+                begin.send(()).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    next();
                 }
             });
+        }
+        // A busy host may start a thread when all rounds would be over.
+        drop(begin);
+        for _ in writes {
+            begun.recv().expect("a device writes");
         }
         for round in 0..ROUNDS {
             if remap {
@@ -85,7 +95,6 @@ fn frames_stay_quiet(writes: &[Write], remap: bool, invalidate: fn(&viommu::Tran
             }
         }
     });
-    assert!(written.load(Ordering::Relaxed) > 0);
     model.take_faults();
 }
 

@@ -1,12 +1,14 @@
 //! Whether a machine can be as its user describes it: what can be told without opening a file.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use vmm_base::ByteSize;
 
 use crate::board::Board;
 use crate::config::{
-    Config, ConfigError, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES, MIN_MEMORY, RAM_ALIGN,
+    Config, ConfigError, ConsoleConfig, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES, MIN_MEMORY,
+    RAM_ALIGN,
 };
 use crate::layout::Range;
 
@@ -18,6 +20,12 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.kernel.as_os_str().is_empty() {
             return Err(ConfigError::NoKernel);
+        }
+        if self.initrd == Some(PathBuf::new()) {
+            return Err(ConfigError::InitrdUnnamed);
+        }
+        if self.console == ConsoleConfig::File(PathBuf::new()) {
+            return Err(ConfigError::ConsoleUnnamed);
         }
         if self.cpus == 0 || self.cpus > MAX_CPUS {
             return Err(ConfigError::Cpus(self.cpus));

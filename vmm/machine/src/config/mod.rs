@@ -164,6 +164,12 @@ pub enum ConfigError {
     /// No kernel was named.
     #[error("no kernel is named: say which one to boot")]
     NoKernel,
+    /// An initial file system without a file.
+    #[error("the initial file system needs a file name")]
+    InitrdUnnamed,
+    /// A console that is logged to a file of an empty name.
+    #[error("the console's log needs a file name")]
+    ConsoleUnnamed,
     /// Number of cores out of range.
     #[error("a machine has 1 to {MAX_CPUS} CPUs, not {0}")]
     Cpus(u8),

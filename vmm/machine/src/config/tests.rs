@@ -58,8 +58,20 @@ fn ram_stays_clear_of_the_shared_mapping_where_it_can() {
 fn each_mistake_has_its_sentence() {
     valid().validate().unwrap();
     type Mistake = (fn(&mut Config), &'static str);
-    let mistakes: [Mistake; 11] = [
+    let mistakes: [Mistake; 14] = [
         (|c| c.kernel = PathBuf::new(), "no kernel"),
+        (
+            |c| c.initrd = Some(PathBuf::new()),
+            "the initial file system needs a file name",
+        ),
+        (
+            |c| c.console = ConsoleConfig::File(PathBuf::new()),
+            "the console's log needs a file name",
+        ),
+        (
+            |c| c.disks = vec![DiskConfig::new("")],
+            "a disk needs a file name",
+        ),
         (|c| c.cpus = 0, "not 0"),
         (|c| c.cpus = 5, "not 5"),
         (|c| c.memory = ByteSize(8 << 20), "too little"),
