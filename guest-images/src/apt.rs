@@ -13,7 +13,7 @@ use crate::Error;
 use crate::error::IoContext;
 use crate::image_spec::Architecture;
 use crate::lock::Lock;
-use crate::process::{self, Outcome};
+use crate::process::{self, ProgramExit};
 use crate::progress::{Progress, Unit};
 use crate::source::{Package, Source};
 use std::collections::BTreeSet;
@@ -272,7 +272,7 @@ impl Apt {
     }
 
     /// Returns the error for a failed apt command.
-    fn failure(&self, action: &str, outcome: &Outcome) -> Error {
+    fn failure(&self, action: &str, outcome: &ProgramExit) -> Error {
         if outcome.disk_was_full() {
             return Error::DiskFull {
                 path: self.root.clone(),

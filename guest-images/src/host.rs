@@ -4,7 +4,7 @@
 //! environment) or says yes when asked, with the exact command in view ([`Progress::confirm`]).
 
 use crate::Error;
-use crate::process::{self, Outcome};
+use crate::process::{self, ProgramExit};
 use crate::progress::Progress;
 use crate::{keeper, lock, recipes};
 use std::process::Command;
@@ -131,7 +131,7 @@ pub fn keep(command: &mut Command) {
 }
 
 /// Installs packages; when the host's package index does not know them, or is out of date, brings that up to date.
-fn install(right: Right, packages: &[&str]) -> Result<Outcome, Error> {
+fn install(right: Right, packages: &[&str]) -> Result<ProgramExit, Error> {
     let apt_get = |arguments: &[&str]| {
         let mut command = match right {
             Right::Root => process::command("env"),

@@ -18,14 +18,14 @@ const KEPT_STDERR: usize = 64 << 10;
 
 /// The outcome of a program.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct ProgramExit {
     /// Its exit status.
     pub status: ExitStatus,
     /// The end of its error output.
     pub stderr: String,
 }
 
-impl Outcome {
+impl ProgramExit {
     /// Returns the last line of the error output that matters, for a message: apt's `E:` line if there is one.
     pub fn last_error(&self) -> String {
         let lines = || {
@@ -64,7 +64,10 @@ pub(crate) fn command(program: &str) -> Command {
 
 /// Runs a command to its end, handing on each line of its output. It ends, with all that it started, when this process
 /// does, however that happens.
-pub(crate) fn run(command: &mut Command, on_line: &mut dyn FnMut(&str)) -> Result<Outcome, Error> {
+pub(crate) fn run(
+    command: &mut Command,
+    on_line: &mut dyn FnMut(&str),
+) -> Result<ProgramExit, Error> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |error: io::Error| Error::Program {
         program: program.clone(),
@@ -101,13 +104,13 @@ pub(crate) fn run(command: &mut Command, on_line: &mut dyn FnMut(&str)) -> Resul
     let stderr = errors
         .and_then(|reader| reader.join().ok())
         .unwrap_or_default();
-    Ok(Outcome { status, stderr })
+    Ok(ProgramExit { status, stderr })
 }
 
 /// Runs a command that must not be cut short, such as the host's package manager at work. Should
 /// this process end before it, it goes on, in silence, with a copy of this process's locks, for
 /// which the next run then waits.
-pub(crate) fn run_undisturbed(command: &mut Command) -> Result<Outcome, Error> {
+pub(crate) fn run_undisturbed(command: &mut Command) -> Result<ProgramExit, Error> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |error: io::Error| Error::Program {
         program: program.clone(),
@@ -137,11 +140,11 @@ pub(crate) fn run_undisturbed(command: &mut Command) -> Result<Outcome, Error> {
     let mut reader = &errors;
     reader.seek(io::SeekFrom::Start(0)).map_err(failed)?;
     let stderr = read_tail(reader);
-    Ok(Outcome { status, stderr })
+    Ok(ProgramExit { status, stderr })
 }
 
 /// Runs a command and returns its outcome and output.
-pub(crate) fn output(command: &mut Command) -> Result<(Outcome, String), Error> {
+pub(crate) fn output(command: &mut Command) -> Result<(ProgramExit, String), Error> {
     let mut text = String::new();
     let outcome = run(command, &mut |line| {
         text.push_str(line);

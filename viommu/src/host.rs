@@ -68,7 +68,7 @@ unsafe impl Sync for Region {}
 
 /// A place in guest memory and how far it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct RegionExtent {
     /// Which region; a full word, as a smaller one would be written and read by different widths on the way.
     pub region: u64,
     /// Bytes from its start.
@@ -92,13 +92,13 @@ impl<M> HostMemory<M> {
     }
 
     /// Returns the place of the guest physical `address`; its `room` goes to the end of its region.
-    pub fn find(&self, address: u64) -> Option<Place> {
+    pub fn find(&self, address: u64) -> Option<RegionExtent> {
         let after = self.regions.partition_point(|r| r.start <= address);
         let region = after.checked_sub(1)?;
         let Region { start, len, .. } = self.regions[region];
         let offset = address - start;
         let room = len.checked_sub(offset).filter(|room| *room > 0)?;
-        Some(Place {
+        Some(RegionExtent {
             region: region as u64,
             offset,
             room,
@@ -107,7 +107,7 @@ impl<M> HostMemory<M> {
 
     /// Returns the guest physical address of `place`, if there is such a region.
     #[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
-    pub fn address(&self, place: &Place) -> Option<u64> {
+    pub fn address(&self, place: &RegionExtent) -> Option<u64> {
         let region = self.regions.get(place.region as usize)?;
         // May wrap: the place may be from a saved cache, which can hold any offset.
         Some(region.start.wrapping_add(place.offset))
@@ -141,7 +141,7 @@ impl<M: StableHostMemory> HostMemory<M> {
     /// Returns `len` bytes from `place` on; `None` if they are not all in its region.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
-    pub fn slice(&self, place: &Place, len: usize) -> Option<VolatileSlice<'_, MS<'_, M>>> {
+    pub fn slice(&self, place: &RegionExtent, len: usize) -> Option<VolatileSlice<'_, MS<'_, M>>> {
         let region = self.regions.get(place.region as usize)?;
         // Subtracted, not added: `offset + len` could overflow for a place from a saved cache.
         if place.offset > region.len || len as u64 > region.len - place.offset {
@@ -253,7 +253,7 @@ mod tests {
     fn finds_places_up_to_the_last_byte() {
         let host = memory();
         let at = |region: u64, offset, room| {
-            Some(Place {
+            Some(RegionExtent {
                 region,
                 offset,
                 room,
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn gives_no_slice_beyond_a_region() {
         let host = memory();
-        let place = |region: u64, offset| Place {
+        let place = |region: u64, offset| RegionExtent {
             region,
             offset,
             room: u64::MAX,

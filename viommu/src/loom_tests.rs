@@ -12,7 +12,7 @@ use loom::thread;
 
 use crate::fault::DomainId;
 use crate::grace::Registry;
-use crate::host::Place;
+use crate::host::RegionExtent;
 use crate::iotlb::Iotlb;
 
 const DOMAIN: DomainId = DomainId(0);
@@ -23,8 +23,8 @@ const READ: u8 = 1;
 struct Truth(AtomicU64);
 
 /// Returns where page `page` is.
-fn place(page: u64) -> Place {
-    Place {
+fn place(page: u64) -> RegionExtent {
+    RegionExtent {
         region: page,
         offset: page << 12,
         room: 0x1000,

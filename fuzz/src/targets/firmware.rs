@@ -105,13 +105,13 @@ impl Bank {
     }
 }
 
-struct Place {
+struct Fixture {
     powered: [bool; CORES],
     clocks: ClockGenerator,
     bank: Bank,
 }
 
-impl Place {
+impl Fixture {
     /// Makes a call, and carries out what it comes to.
     fn call(&mut self, function: u32, arguments: [u32; 3]) {
         let [first, second, third] = arguments;
@@ -256,7 +256,7 @@ pub fn fuzz(data: &[u8]) {
         inner: inner.try_into().expect("128 of them"),
         last: 0,
     };
-    let mut place = Place {
+    let mut place = Fixture {
         powered: [true, false, false, false],
         clocks,
         bank,

@@ -114,7 +114,7 @@ impl Model {
     }
 }
 
-struct Place {
+struct Fixture {
     clock: Arc<VirtualClock>,
     line: Arc<LevelLine>,
     /// How often it was said that the next alarm may have changed.
@@ -133,7 +133,7 @@ fn rtc(clock: &Arc<VirtualClock>, epoch: u32) -> (Rtc, Arc<LevelLine>, Arc<Atomi
     (rtc, line, told)
 }
 
-impl Place {
+impl Fixture {
     fn now(&self) -> u64 {
         self.clock.now_ns() / SECOND
     }
@@ -253,7 +253,7 @@ pub fn fuzz(data: &[u8]) {
         raw: false,
         alarm: None,
     };
-    let mut place = Place {
+    let mut place = Fixture {
         clock,
         line,
         told,

@@ -184,14 +184,14 @@ impl Model {
     }
 }
 
-struct Place {
+struct Fixture {
     uart: Uart,
     line: Arc<LevelLine>,
     sink: Capture,
     model: Model,
 }
 
-impl Place {
+impl Fixture {
     fn new() -> Self {
         let (line, sink) = (Arc::<LevelLine>::default(), Capture::default());
         let uart = Uart::new(line.clone(), Box::new(sink.clone()), Box::new(|| ()));
@@ -296,7 +296,7 @@ pub fn fuzz(data: &[u8]) {
     let Ok(steps) = Rest::<Step>::arbitrary_take_rest(Unstructured::new(data)) else {
         return;
     };
-    let mut place = Place::new();
+    let mut place = Fixture::new();
     for step in steps.0.iter().take(STEPS) {
         place.step(step);
     }

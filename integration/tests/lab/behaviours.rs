@@ -1,7 +1,7 @@
 //! What each behaviour of a kernel does to devices that share a micro-TLB, or do not.
 
 use vmm::lab::{Health, Judged};
-use vmm::timeline::{Kind, Lane, Place, Route};
+use vmm::timeline::{ChangedLocation, Kind, Lane, Route};
 
 use super::expected;
 
@@ -41,7 +41,7 @@ fn without_the_guard_a_deferred_probe_takes_the_shared_utlb_from_its_neighbour()
     assert!(!changes.is_empty());
     for change in changes {
         assert!(
-            matches!(change.place, Place::Memory { width: 1, .. }),
+            matches!(change.place, ChangedLocation::Memory { width: 1, .. }),
             "{change:?}"
         );
         assert!(

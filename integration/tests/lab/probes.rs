@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use integration::{Guest, disk};
 use vmm::DiskConfig;
-use vmm::introspect::probe::{self, Hit, Outcome, parse};
+use vmm::introspect::probe::{self, Hit, ProbeResults, parse};
 
 /// Boots with probes; what they saw, the console, and what became of them.
-fn boot(probes: &[&str], guest: Guest) -> (Vec<Hit>, String, Outcome) {
+fn boot(probes: &[&str], guest: Guest) -> (Vec<Hit>, String, ProbeResults) {
     let probes = probes
         .iter()
         .map(|text| parse(text).expect("a probe"))

@@ -1,7 +1,7 @@
 //! Verdicts repeat, and can be wrong.
 
 use vmm::lab::{Health, compare};
-use vmm::timeline::Outcome;
+use vmm::timeline::VerdictKind;
 
 use super::{case, expected, judge};
 
@@ -36,7 +36,7 @@ fn a_wrong_expectation_is_told() {
         "{:?}",
         judged.judgement.problems
     );
-    assert_eq!(judged.run.verdict.outcome, Outcome::Unexpected);
+    assert_eq!(judged.run.verdict.outcome, VerdictKind::Unexpected);
 
     let mut wrong = case("deferral.shared.stock.off");
     wrong.expect.see = vec!["oops".into()];
@@ -50,7 +50,7 @@ fn a_comparison_puts_both_side_by_side() {
         &expected("deferral.shared.stock.off"),
         &expected("deferral.shared.guard-absent.off"),
     );
-    assert_eq!(report.verdict.outcome, Outcome::Expected);
+    assert_eq!(report.verdict.outcome, VerdictKind::Expected);
     assert_eq!(report.runs.len(), 2);
     let subjects = report.subjects();
     for subject in [

@@ -10,7 +10,7 @@ use crate::attachment::Attachment;
 use crate::event::Event;
 use crate::fault::{Access, DomainId, EndpointId, Fault, FaultReason, Requester, SourceId};
 use crate::grace::{HandleState, Registration};
-use crate::host::Place;
+use crate::host::RegionExtent;
 use crate::model::{Mapping, Miss};
 use crate::unit::TranslationUnit;
 
@@ -77,7 +77,7 @@ impl<M> Port<M> {
 
     /// Returns where `iova` leads, if the cache has a page that covers `len` bytes from there on.
     #[inline(always)]
-    pub fn cached(&self, iova: u64, len: usize, wanted: Permissions) -> Option<Place> {
+    pub fn cached(&self, iova: u64, len: usize, wanted: Permissions) -> Option<RegionExtent> {
         let Attachment::Domain(domain) = self.unit.attachment(self.endpoint) else {
             return None;
         };
@@ -93,7 +93,7 @@ impl<M> Port<M> {
     ///
     /// # Errors
     /// Why it leads nowhere.
-    pub fn resolve(&self, iova: u64, wanted: Permissions) -> Result<Place, Refusal> {
+    pub fn resolve(&self, iova: u64, wanted: Permissions) -> Result<RegionExtent, Refusal> {
         match self.unit.attachment(self.endpoint) {
             Attachment::Domain(domain) => {
                 if let Some(place) = self.unit.cache.lookup(domain, iova, wanted as u8) {
@@ -117,7 +117,12 @@ impl<M> Port<M> {
     /// Asks the model, and lets the cache learn the answer.
     #[cold]
     #[inline(never)]
-    fn ask(&self, domain: DomainId, iova: u64, wanted: Permissions) -> Result<Place, Refusal> {
+    fn ask(
+        &self,
+        domain: DomainId,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Result<RegionExtent, Refusal> {
         let Self { unit, state, .. } = self;
         let requester = self.requester();
         if unit.count {

@@ -10,7 +10,7 @@ use super::connection::Connection;
 use super::port::{Port, Refusal};
 use crate::event::Event;
 use crate::grace::Pin;
-use crate::host::{Place, StableHostMemory};
+use crate::host::{RegionExtent, StableHostMemory};
 
 /// Iterates over the slices of one access: one for each run of bytes that is contiguous in the host.
 pub(super) struct Slices<'a, M> {
@@ -32,7 +32,7 @@ struct Rest<'a, M> {
     left: usize,
     wanted: Permissions,
     /// Where `iova` leads, if that is known already: then its room is not 0.
-    ahead: Place,
+    ahead: RegionExtent,
     /// The access goes on beyond the end of the address space.
     wraps: bool,
 }
@@ -45,7 +45,7 @@ impl<M> Clone for Rest<'_, M> {
 
 impl<M> Copy for Rest<'_, M> {}
 
-const UNKNOWN: Place = Place {
+const UNKNOWN: RegionExtent = RegionExtent {
     region: 0,
     offset: 0,
     room: 0,
@@ -211,8 +211,8 @@ fn run<M>(
     iova: u64,
     left: usize,
     wanted: Permissions,
-    place: Place,
-) -> (usize, Place) {
+    place: RegionExtent,
+) -> (usize, RegionExtent) {
     let within = |room: u64, left: usize| usize::try_from(room).unwrap_or(usize::MAX).min(left);
     // The first page's room may already reach beyond the access; then no other is looked up.
     let mut len = within(place.room, left);

@@ -16,7 +16,7 @@ pub use saved::{CacheRestoreError, CacheState};
 
 use crate::counters::{Count, HandleCounters};
 use crate::fault::DomainId;
-use crate::host::Place;
+use crate::host::RegionExtent;
 use crate::sync::{AtomicU64, Ordering, fence_after_rmw};
 use table::{Owner, READ_ATTEMPTS, Set, Table, Target};
 
@@ -139,7 +139,7 @@ impl Iotlb {
     ///
     /// Pages are by far the most frequent. This is for the common case only: it may miss what [`Iotlb::lookup`] finds.
     #[inline(always)]
-    pub fn lookup_page(&self, domain: DomainId, iova: u64, wanted: u8) -> Option<Place> {
+    pub fn lookup_page(&self, domain: DomainId, iova: u64, wanted: u8) -> Option<RegionExtent> {
         let domain = self.domains.get(domain.0 as usize)?;
         let word = self.live_word(domain)?;
         if word & 1 == 0 {
@@ -149,7 +149,7 @@ impl Iotlb {
     }
 
     /// Returns where `iova` leads, if the cache has an entry for it that allows `wanted` (as bits).
-    pub fn lookup(&self, domain: DomainId, iova: u64, wanted: u8) -> Option<Place> {
+    pub fn lookup(&self, domain: DomainId, iova: u64, wanted: u8) -> Option<RegionExtent> {
         let domain = self.domains.get(domain.0 as usize)?;
         let word = self.live_word(domain)?;
         (0..BLOCK_BITS.len())
@@ -179,12 +179,12 @@ impl Iotlb {
         iova: u64,
         wanted: u8,
         attempts: u32,
-    ) -> Option<Place> {
+    ) -> Option<RegionExtent> {
         let (block, owner) = owner(iova, size, word & !SIZES);
         let Target { region, delta } =
             table::find(self.table.set(hash)?, owner, block, wanted, attempts)?;
         let beyond = (1 << BLOCK_BITS[size]) - 1;
-        Some(Place {
+        Some(RegionExtent {
             region: u64::from(region),
             // Wraps, as `delta` may be negative; `HostMemory::slice` checks the offset.
             offset: iova.wrapping_add(delta),
@@ -248,7 +248,7 @@ impl Iotlb {
         &self,
         ticket: Ticket,
         iova: u64,
-        place: &Place,
+        place: &RegionExtent,
         permissions: u8,
         (before, after): (u64, u64),
         counters: Option<&HandleCounters>,

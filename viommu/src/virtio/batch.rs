@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::chain::{Chain, Place};
+use super::chain::{Chain, ScatteredWord};
 use super::spec::Status;
 use crate::fault::DomainId;
 use crate::grace::GracePeriod;
@@ -17,7 +17,7 @@ pub(super) struct Answer {
     /// The used length, if the tail can be written.
     pub written: u32,
     /// The tail; none if nothing is to be written.
-    pub tail: Option<(Place, Status)>,
+    pub tail: Option<(ScatteredWord, Status)>,
 }
 
 /// Requests that were executed and not yet answered. Allocations are kept for the next batch.

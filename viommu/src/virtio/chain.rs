@@ -114,8 +114,8 @@ impl Chain {
 
     /// Returns the place of the four writable bytes at `offset`.
     #[expect(clippy::cast_possible_truncation, reason = "it is a part of 4 bytes")]
-    pub fn place(&self, offset: u64) -> Option<Place> {
-        let mut place = Place::default();
+    pub fn place(&self, offset: u64) -> Option<ScatteredWord> {
+        let mut place = ScatteredWord::default();
         let mut count = 0;
         let found = pieces(&self.writable, offset, 4, |range, addr| {
             place.0[count] = Segment {
@@ -131,9 +131,9 @@ impl Chain {
 
 /// Where four bytes are, each perhaps somewhere else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place(pub [Segment; 4]);
+pub(super) struct ScatteredWord(pub [Segment; 4]);
 
-impl Place {
+impl ScatteredWord {
     /// Writes the four bytes; returns whether all could be written.
     pub fn write(&self, mem: &impl GuestMemory, bytes: [u8; 4]) -> bool {
         pieces(&self.0, 0, 4, |range, addr| {

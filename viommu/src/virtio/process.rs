@@ -4,7 +4,7 @@ use virtio_queue::{Error as QueueError, Queue, QueueOwnedT, QueueT};
 use vm_memory::GuestMemory;
 
 use super::batch::Answer;
-use super::chain::Place;
+use super::chain::ScatteredWord;
 use super::config::{Exchange, ReservedKind};
 use super::device::VirtioIommu;
 use super::domains::{Effects, Refusal};
@@ -428,4 +428,4 @@ impl<M: StableHostMemory> VirtioIommu<M> {
 #[derive(Clone, Copy, Debug)]
 struct Later;
 
-const _: () = assert!(size_of::<Place>() <= 64);
+const _: () = assert!(size_of::<ScatteredWord>() <= 64);

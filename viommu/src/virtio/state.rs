@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::batch::Answer;
-use super::chain::{Place, Segment};
+use super::chain::{ScatteredWord, Segment};
 use super::config::VirtioIommuConfig;
 use super::device::VirtioIommu;
 use super::domains::{Domain, Domains, Refusal};
@@ -290,7 +290,7 @@ fn restore_answer(saved: &AnswerState) -> Option<Answer> {
     let tail = match tail {
         None => None,
         Some((status, place)) => {
-            let place = Place(place.map(|(addr, len)| Segment { addr, len }));
+            let place = ScatteredWord(place.map(|(addr, len)| Segment { addr, len }));
             Some((place, Status::from_number(status)?))
         }
     };

@@ -22,7 +22,7 @@ mod saved;
 
 pub use crate::tlb::{CachedPage, Key as TlbKey, TlbState};
 use observe::Observed;
-pub use observe::{CoreView, NoMemory, Registers};
+pub use observe::{CoreRegisters, CoreView, NoMemory};
 pub use saved::{ClusterCode, ClusterState, MAX_RETIRED, MemberState, RestoreError};
 use vmm_base::Clock;
 

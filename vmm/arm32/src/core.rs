@@ -17,7 +17,7 @@ use crate::cpu::{CoreExit, Cpu, Flow, Passed};
 use crate::debug::events::Armed;
 use crate::exception::Exception;
 use crate::exec::Op;
-use crate::lower::{self, Place};
+use crate::lower::{self, InsnContext};
 use crate::mem;
 use crate::mmu::{self, Access, Fault, Translation};
 
@@ -406,7 +406,7 @@ impl Core {
     /// Decodes the block at `key`.
     fn build(&mut self, key: Key, page: RamPage) -> Result<Block, Fault> {
         let thumb = self.cpu.s.psr.thumb;
-        let mut place = Place {
+        let mut place = InsnContext {
             pc: key.va,
             idx: 0,
             it: self.cpu.s.psr.it,
@@ -461,7 +461,7 @@ impl Core {
         &mut self,
         key: Key,
         page: RamPage,
-        mut place: Place,
+        mut place: InsnContext,
     ) -> Result<Block, Fault> {
         let (t, second) = self.fetch_page(key.va.wrapping_add(2))?;
         self.cpu.tlb.note_executed(key.va.wrapping_add(2), &t);

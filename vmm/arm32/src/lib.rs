@@ -29,6 +29,6 @@ pub mod watch;
 pub mod wires;
 
 pub use bus::{Bus, BusFault, RamPage, Size};
-pub use cluster::{Cluster, ClusterState, CoreView, NoMemory, Power, Registers, Stop};
+pub use cluster::{Cluster, ClusterState, CoreRegisters, CoreView, NoMemory, Power, Stop};
 pub use vmm_base::Clock;
 pub use watch::{WatchHit, WatchKind, Watchpoint};

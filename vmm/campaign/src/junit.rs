@@ -33,15 +33,15 @@ pub fn write<'r>(
     junit::write(suite, cases, out)
 }
 
-fn outcome(summary: &Summary, denied: &[Outcome], record: &Record) -> junit::Outcome {
+fn outcome(summary: &Summary, denied: &[Outcome], record: &Record) -> junit::TestStatus {
     let outcome = record.verdict.outcome;
     let details = Details {
         message: format!("{outcome}: {}", record.verdict.why),
         text: summary.command(record.run),
     };
     match outcome {
-        Outcome::VmmError => junit::Outcome::Error(details),
-        outcome if denied.contains(&outcome) => junit::Outcome::Failed(details),
-        _ => junit::Outcome::Passed,
+        Outcome::VmmError => junit::TestStatus::Error(details),
+        outcome if denied.contains(&outcome) => junit::TestStatus::Failed(details),
+        _ => junit::TestStatus::Passed,
     }
 }

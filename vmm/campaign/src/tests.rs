@@ -135,7 +135,7 @@ fn a_campaign_is_summed_up_and_every_outcome_can_be_repeated() {
     super::write_html(&summary, records.iter(), &mut page).unwrap();
     let page = String::from_utf8(page).unwrap();
     assert!(
-        page.contains("&lt;bug&gt;") && !page.contains("<bug>"),
+        page.contains("&#60;bug&#62;") && !page.contains("<bug>"),
         "{page}"
     );
     let mut xml = Vec::new();

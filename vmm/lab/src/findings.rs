@@ -9,8 +9,8 @@ use super::signs;
 use super::spec::Health;
 use vmm_timeline::recording;
 use vmm_timeline::{
-    Device, Direction, Finding, GuestChange, Kind, Lane, Machine, Mark, Observation, Outcome,
-    Route, Run, State, Verdict, visible,
+    Device, Direction, Finding, GuestChange, Kind, Lane, Machine, Mark, Observation, Route, Run,
+    State, Verdict, VerdictKind, visible,
 };
 
 /// Returns the run as a report shows it.
@@ -22,9 +22,9 @@ pub(super) fn run(
 ) -> Run {
     let case = evidence.case;
     let outcome = if judgement.is_expected() {
-        Outcome::Expected
+        VerdictKind::Expected
     } else {
-        Outcome::Unexpected
+        VerdictKind::Unexpected
     };
     let mut sentence = sentence(judgement);
     if !judgement.is_expected() {

@@ -8,21 +8,21 @@ use super::run::Judged;
 use super::undecided::Undecided;
 
 /// A case's name and what became of it.
-pub type Outcome<'r> = (&'r str, Result<&'r Judged, &'r Undecided>);
+pub type CaseResult<'r> = (&'r str, Result<&'r Judged, &'r Undecided>);
 
 /// Writes the results of one kernel.
 ///
 /// # Errors
 /// `out` cannot be written.
-pub fn write(kernel: &str, results: &[Outcome<'_>], out: &mut dyn Write) -> io::Result<()> {
+pub fn write(kernel: &str, results: &[CaseResult<'_>], out: &mut dyn Write) -> io::Result<()> {
     let outcomes: Vec<_> = results.iter().map(|(_, result)| outcome(result)).collect();
     let count =
-        |wanted: fn(&&junit::Outcome) -> bool| outcomes.iter().filter(wanted).count() as u64;
+        |wanted: fn(&&junit::TestStatus) -> bool| outcomes.iter().filter(wanted).count() as u64;
     let suite = Suite {
         name: kernel,
         tests: results.len() as u64,
-        failures: count(|outcome| matches!(outcome, junit::Outcome::Failed(_))),
-        errors: count(|outcome| matches!(outcome, junit::Outcome::Error(_))),
+        failures: count(|outcome| matches!(outcome, junit::TestStatus::Failed(_))),
+        errors: count(|outcome| matches!(outcome, junit::TestStatus::Error(_))),
     };
     let cases = results
         .iter()
@@ -40,15 +40,15 @@ pub fn write(kernel: &str, results: &[Outcome<'_>], out: &mut dyn Write) -> io::
     junit::write(suite, cases, out)
 }
 
-fn outcome(result: &Result<&Judged, &Undecided>) -> junit::Outcome {
+fn outcome(result: &Result<&Judged, &Undecided>) -> junit::TestStatus {
     let details = |message: String| Details {
         message,
         text: String::new(),
     };
     match result {
-        Ok(judged) if judged.judgement.is_expected() => junit::Outcome::Passed,
-        Ok(judged) => junit::Outcome::Failed(details(judged.judgement.problems.join("; "))),
-        Err(why) => junit::Outcome::Error(details(why.to_string())),
+        Ok(judged) if judged.judgement.is_expected() => junit::TestStatus::Passed,
+        Ok(judged) => junit::TestStatus::Failed(details(judged.judgement.problems.join("; "))),
+        Err(why) => junit::TestStatus::Error(details(why.to_string())),
     }
 }
 

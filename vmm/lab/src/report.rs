@@ -1,7 +1,7 @@
 //! Runs side by side.
 
 use super::run::Judged;
-use vmm_timeline::{Outcome, Report, Verdict};
+use vmm_timeline::{Report, Verdict, VerdictKind};
 
 /// Returns one report on several runs, the first being what the others are compared with.
 pub fn report(title: impl Into<String>, judged: &[Judged]) -> Report {
@@ -16,9 +16,9 @@ pub fn report(title: impl Into<String>, judged: &[Judged]) -> Report {
     });
     let healths: Vec<String> = healths.collect();
     let verdict = match wrong.as_slice() {
-        [] => Verdict::new(Outcome::Expected, format!("{}.", healths.join(", "))),
+        [] => Verdict::new(VerdictKind::Expected, format!("{}.", healths.join(", "))),
         wrong => Verdict::new(
-            Outcome::Unexpected,
+            VerdictKind::Unexpected,
             format!(
                 "{}. Not as expected: {}.",
                 healths.join(", "),

@@ -22,7 +22,7 @@ use super::judge::{self, Judgement};
 use super::load::Case;
 use super::mappings::Mappings;
 use super::undecided::Undecided;
-use vmm_introspect::probe::{self, Outcome};
+use vmm_introspect::probe::{self, ProbeResults};
 use vmm_timeline::Run;
 use vmm_timeline::recording::Recording;
 
@@ -158,7 +158,7 @@ fn disks(case: &Case) -> std::io::Result<Vec<Disk>> {
 }
 
 /// Checks that probes were set: with one missing, what was not seen proves nothing.
-fn attached(outcome: &Mutex<Outcome>) -> Result<(), Undecided> {
+fn attached(outcome: &Mutex<ProbeResults>) -> Result<(), Undecided> {
     let outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = &outcome.error {
         return Err(Undecided::Probes(error.to_string()));

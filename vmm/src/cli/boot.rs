@@ -29,7 +29,7 @@ use super::settings::Settings;
 use super::signals::{self, Stopper};
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
-use super::{Outcome, UserError, gdb, moved, patience, text};
+use super::{CommandExit, UserError, gdb, moved, patience, text};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of time.
 ///
@@ -85,7 +85,7 @@ Exit codes:
        are written all the same";
 
 /// Runs the subcommand.
-pub fn run(args: Args) -> Result<Outcome, UserError> {
+pub fn run(args: Args) -> Result<CommandExit, UserError> {
     args.install.apply();
     args.sandbox.apply();
     if let Some(path) = &args.replay {
@@ -109,7 +109,7 @@ fn replay(
     path: &Path,
     mut settings: Settings,
     snapshot: Option<PathBuf>,
-) -> Result<Outcome, UserError> {
+) -> Result<CommandExit, UserError> {
     let unusable = |why: &dyn std::fmt::Display| {
         UserError::new(format!(
             "cannot use the recording {}: {why}",
@@ -255,7 +255,7 @@ impl Boot {
     }
 
     /// Obtains what the machine takes, and runs it to its end.
-    pub fn run(mut self) -> Result<Outcome, UserError> {
+    pub fn run(mut self) -> Result<CommandExit, UserError> {
         if let (Some(name), Origin::Power(config)) = (&self.settings.image, &mut self.origin) {
             use_image(config, name)?;
         }

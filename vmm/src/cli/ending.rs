@@ -12,7 +12,7 @@ use super::probes::{self, Timeline};
 use super::report::{self, Verdict};
 use super::settings::Settings;
 use super::signals::Cause;
-use super::{Outcome, UserError, patience, stdout, text};
+use super::{CommandExit, UserError, patience, stdout, text};
 
 /// What a run leaves.
 pub struct Ending<'r> {
@@ -40,7 +40,7 @@ pub struct Ending<'r> {
 
 impl Ending<'_> {
     /// Writes what was asked for, and says how the run ended: for this `reason`, which `cause` may be behind.
-    pub fn tell(mut self, reason: Reason, cause: Option<Cause>) -> Result<Outcome, UserError> {
+    pub fn tell(mut self, reason: Reason, cause: Option<Cause>) -> Result<CommandExit, UserError> {
         let image = self.origin.config().image.as_deref();
         if patience::was_lost() {
             text::complain("nobody read the standard output: the end of the console is missing");
@@ -63,7 +63,7 @@ impl Ending<'_> {
         let lost = self.later.as_ref().and_then(Deferred::failure);
         let lost = lost.map(UserError::new).or_else(|| stdout::check().err());
         if lost.is_some() {
-            verdict.outcome = Outcome::UserError;
+            verdict.outcome = CommandExit::UserError;
         }
         self.conclude(&verdict, image)?;
         if let Some(error) = lost {
@@ -80,7 +80,7 @@ impl Ending<'_> {
         let verdict = report::judge(reason, cause, &self.watcher, commands);
         match self.machine.divergence() {
             Some(divergence) => Verdict {
-                outcome: Outcome::Diverged,
+                outcome: CommandExit::Diverged,
                 sentence: format!("this is not the recorded run: {divergence}"),
             },
             None => verdict,

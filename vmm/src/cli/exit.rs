@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 /// The way in which a command ended, and thereby its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CommandExit {
     /// All went well: the guest powered off, or showed what was expected.
     Success,
     /// The guest failed, one of its commands did, or it ended without what was expected.
@@ -22,7 +22,7 @@ pub enum Outcome {
     Signal(u8),
 }
 
-impl Outcome {
+impl CommandExit {
     /// Returns the exit code. 124 is what timeout(1) uses, and 128 + N what a shell shows for a signal.
     pub const fn code(self) -> u8 {
         match self {
@@ -50,8 +50,8 @@ impl Outcome {
     }
 }
 
-impl From<Outcome> for ExitCode {
-    fn from(outcome: Outcome) -> Self {
+impl From<CommandExit> for ExitCode {
+    fn from(outcome: CommandExit) -> Self {
         Self::from(outcome.code())
     }
 }

@@ -131,13 +131,13 @@ impl Files {
     /// # Errors
     /// One is not; the sentence names both.
     pub fn check(&self) -> Result<(), UserError> {
-        let outputs: Vec<(&Output, Place)> = self
+        let outputs: Vec<(&Output, FileIdentity)> = self
             .outputs
             .iter()
-            .filter_map(|output| Some((output, Place::of(&output.path)?)))
+            .filter_map(|output| Some((output, FileIdentity::of(&output.path)?)))
             .collect();
         for input in &self.inputs {
-            let place = Place::of(&input.path);
+            let place = FileIdentity::of(&input.path);
             if let Some((output, _)) = outputs.iter().find(|(_, at)| place.as_ref() == Some(at)) {
                 return Err(UserError::new(format!(
                     "{output} would overwrite {input}: name another file"
@@ -186,7 +186,7 @@ fn in_cache(path: &Path) -> bool {
 
 /// The place that a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum FileIdentity {
     /// A file that exists, by device and inode; or one below a directory that does, by the names
     /// from there on.
     File(u64, u64, Vec<OsString>),
@@ -194,7 +194,7 @@ enum Place {
     Device(u64),
 }
 
-impl Place {
+impl FileIdentity {
     /// Returns what a path stands for; `None` for pipes, terminals and the like, which take any number of writers, and
     /// for what cannot be looked at: to open it will fail, with its own sentence.
     fn of(path: &Path) -> Option<Self> {
@@ -369,16 +369,24 @@ mod tests {
             ("x/y/new", "d/../x/y/new"),
         ];
         for (one, other) in same {
-            assert_eq!(Place::of(&at(one)), Place::of(&at(other)), "{one} {other}");
+            assert_eq!(
+                FileIdentity::of(&at(one)),
+                FileIdentity::of(&at(other)),
+                "{one} {other}"
+            );
         }
         for (one, other) in [("file", "new"), ("d/new", "new"), ("x/a", "x/b")] {
-            assert_ne!(Place::of(&at(one)), Place::of(&at(other)), "{one} {other}");
+            assert_ne!(
+                FileIdentity::of(&at(one)),
+                FileIdentity::of(&at(other)),
+                "{one} {other}"
+            );
         }
-        assert_eq!(Place::of(&at("loop")), None);
-        assert_eq!(Place::of(Path::new("/dev/null")), None);
-        let below = Place::of(&at("x/y/z")).unwrap();
-        assert!(below.is_below(&Place::of(&at("x")).unwrap()));
-        assert!(!below.is_below(&Place::of(directory.path()).unwrap()));
+        assert_eq!(FileIdentity::of(&at("loop")), None);
+        assert_eq!(FileIdentity::of(Path::new("/dev/null")), None);
+        let below = FileIdentity::of(&at("x/y/z")).unwrap();
+        assert!(below.is_below(&FileIdentity::of(&at("x")).unwrap()));
+        assert!(!below.is_below(&FileIdentity::of(directory.path()).unwrap()));
     }
 
     #[test]

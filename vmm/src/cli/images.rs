@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::install::{self, Install};
 use super::stdout::print;
-use super::{Outcome, UserError};
+use super::{CommandExit, UserError};
 
 /// List, fetch and build guest images.
 #[derive(Debug, Subcommand)]
@@ -55,7 +55,7 @@ Images are kept in $VIOMMU_CACHE, else $XDG_CACHE_HOME/viommu, else ~/.cache/vio
 it was at the next call.";
 
 /// Runs the subcommand.
-pub fn run(command: Command) -> Result<Outcome, UserError> {
+pub fn run(command: Command) -> Result<CommandExit, UserError> {
     let cache = Cache::open()?;
     match command {
         Command::List { json } => list(&cache, json)?,
@@ -89,7 +89,7 @@ pub fn run(command: Command) -> Result<Outcome, UserError> {
         }
         Command::Verify { names } => verify(&cache, &names)?,
     }
-    Ok(Outcome::Success)
+    Ok(CommandExit::Success)
 }
 
 fn every(wanted: impl Fn(&ImageSpec) -> bool) -> Vec<&'static ImageSpec> {

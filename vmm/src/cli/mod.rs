@@ -42,7 +42,7 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-pub use exit::{Outcome, UserError};
+pub use exit::{CommandExit, UserError};
 
 /// Boots unmodified ARM32 Linux kernels, deterministically, on an emulated machine with virtual IOMMUs.
 #[derive(Debug, Parser)]
@@ -136,20 +136,20 @@ fn report_panics() {
     }));
 }
 
-fn finish(result: Result<Outcome, UserError>) -> ExitCode {
+fn finish(result: Result<CommandExit, UserError>) -> ExitCode {
     match result.and_then(whole) {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             text::complain(&error.to_string());
-            Outcome::UserError.into()
+            CommandExit::UserError.into()
         }
     }
 }
 
 /// Turns a success into an error if something that was printed did not arrive.
-fn whole(outcome: Outcome) -> Result<Outcome, UserError> {
+fn whole(outcome: CommandExit) -> Result<CommandExit, UserError> {
     match (outcome, stdout::check()) {
-        (Outcome::Success, Err(error)) => Err(error),
+        (CommandExit::Success, Err(error)) => Err(error),
         (_, Err(error)) => {
             text::complain(&error.to_string());
             Ok(outcome)
@@ -177,15 +177,15 @@ fn usage(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             let _ = error.print().inspect_err(stdout::note);
-            finish(Ok(Outcome::Success))
+            finish(Ok(CommandExit::Success))
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
-            Outcome::UserError.into()
+            CommandExit::UserError.into()
         }
         _ => {
             text::complain(&told(error));
-            Outcome::UserError.into()
+            CommandExit::UserError.into()
         }
     }
 }

@@ -11,7 +11,7 @@ use vmm_machine::{Fork, Recorder, Recording, Snapshot, Source};
 use super::output::{self, Output};
 use super::report::Verdict;
 use super::signals::Cause;
-use super::{Outcome, UserError};
+use super::{CommandExit, UserError};
 
 /// The place where a run begins.
 pub enum Origin {
@@ -111,11 +111,11 @@ impl Moment {
     pub fn judge(is_now: bool, verdict: Verdict) -> Verdict {
         match verdict.outcome {
             _ if is_now => Verdict {
-                outcome: Outcome::Success,
+                outcome: CommandExit::Success,
                 sentence: "the guest came to the moment".into(),
             },
-            Outcome::Success => Verdict {
-                outcome: Outcome::GuestFailure,
+            CommandExit::Success => Verdict {
+                outcome: CommandExit::GuestFailure,
                 sentence: format!("{} before the moment to save it", verdict.sentence),
             },
             _ => verdict,

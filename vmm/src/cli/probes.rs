@@ -9,7 +9,7 @@ use vmm::introspect::probe::{self, Hit, Probe};
 use vmm::timeline::export::{chrome, html, text};
 use vmm::timeline::recording::{Recording, changes};
 use vmm::timeline::{
-    Device, GuestChange, Machine as Described, Mark, Outcome, Report, Run, Verdict,
+    Device, GuestChange, Machine as Described, Mark, Report, Run, Verdict, VerdictKind,
 };
 use vmm::{Config, Machine};
 use vmm_machine::board::Entry;
@@ -113,7 +113,7 @@ fn report(
     changes: Vec<GuestChange>,
 ) -> Report {
     let told = "Nothing was expected of this run: see vmm lab for runs that are judged.";
-    let verdict = Verdict::new(Outcome::Undecided, told);
+    let verdict = Verdict::new(VerdictKind::Undecided, told);
     let kernel = std::path::absolute(&config.kernel).unwrap_or_else(|_| config.kernel.clone());
     let kernel = kernel.display().to_string();
     let mut report = Report::new(
@@ -161,7 +161,7 @@ fn report(
 
 /// Probes at work: what is known of them once the run is over.
 pub struct Set {
-    outcome: Arc<Mutex<probe::Outcome>>,
+    outcome: Arc<Mutex<probe::ProbeResults>>,
     changes: Arc<Mutex<Vec<GuestChange>>>,
 }
 
@@ -243,10 +243,10 @@ fn line(probe: &Probe, hit: &Hit) -> String {
 }
 
 fn place(change: &GuestChange) -> String {
-    use vmm::timeline::Place;
+    use vmm::timeline::ChangedLocation;
     match &change.place {
-        Place::Memory { address, .. } => address.to_string(),
-        Place::Register { name } => name.clone(),
+        ChangedLocation::Memory { address, .. } => address.to_string(),
+        ChangedLocation::Register { name } => name.clone(),
     }
 }
 

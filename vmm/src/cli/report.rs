@@ -7,13 +7,13 @@ use vmm::{Reason, Summary};
 
 use super::console::Watcher;
 use super::signals::Cause;
-use super::{Outcome, text};
+use super::{CommandExit, text};
 
 /// A run, judged.
 #[derive(Debug)]
 pub struct Verdict {
     /// The way in which it ended.
-    pub outcome: Outcome,
+    pub outcome: CommandExit,
     /// The same as a sentence that begins with "the guest".
     pub sentence: String,
 }
@@ -26,7 +26,7 @@ pub fn judge(reason: Reason, cause: Option<Cause>, watcher: &Watcher, commands: 
     let verdict = |outcome, sentence: String| Verdict { outcome, sentence };
     if let (Reason::Stopped, Some(Cause::Signal(number))) = (reason, cause) {
         return verdict(
-            Outcome::Signal(number),
+            CommandExit::Signal(number),
             format!("{ended} by signal {number}"),
         );
     }
@@ -34,20 +34,20 @@ pub fn judge(reason: Reason, cause: Option<Cause>, watcher: &Watcher, commands: 
     match (expected, reason) {
         (Some(true), _) => {
             return verdict(
-                Outcome::Success,
+                CommandExit::Success,
                 "the guest showed what was expected".into(),
             );
         }
         (_, Reason::Timeout | Reason::WallTimeout | Reason::InstructionLimit) => {
-            return verdict(Outcome::Timeout, ended);
+            return verdict(CommandExit::Timeout, ended);
         }
         (Some(false), _) => {
             return verdict(
-                Outcome::GuestFailure,
+                CommandExit::GuestFailure,
                 format!("{ended} without showing what was expected"),
             );
         }
-        (None, Reason::Stopped) => return verdict(Outcome::Success, ended),
+        (None, Reason::Stopped) => return verdict(CommandExit::Success, ended),
         (None, _) => {}
     }
     match seen.commands.complaint(commands) {
@@ -56,10 +56,13 @@ pub fn judge(reason: Reason, cause: Option<Cause>, watcher: &Watcher, commands: 
             Reason::Reset | Reason::GuestDead | Reason::HostFailure
         ) =>
         {
-            verdict(Outcome::GuestFailure, ended)
+            verdict(CommandExit::GuestFailure, ended)
         }
-        Some(complaint) => verdict(Outcome::GuestFailure, format!("{ended}, but {complaint}")),
-        None => verdict(Outcome::Success, ended),
+        Some(complaint) => verdict(
+            CommandExit::GuestFailure,
+            format!("{ended}, but {complaint}"),
+        ),
+        None => verdict(CommandExit::Success, ended),
     }
 }
 
@@ -128,7 +131,7 @@ mod tests {
         expect: Option<&str>,
         shown: &str,
         commands: usize,
-    ) -> Outcome {
+    ) -> CommandExit {
         let (mut console, watcher) =
             Watched::new(None, expect.map(|pattern| Expect::new(pattern).unwrap()));
         console.write(shown.as_bytes());
@@ -137,7 +140,7 @@ mod tests {
 
     #[test]
     fn every_end_has_its_outcome() {
-        use Outcome::{GuestFailure, Signal, Success, Timeout};
+        use CommandExit::{GuestFailure, Signal, Success, Timeout};
         let of = |reason| judged(reason, None, None, "", 0);
         assert_eq!(of(Reason::PowerOff), Success);
         assert_eq!(of(Reason::Stopped), Success);
@@ -162,7 +165,7 @@ mod tests {
 
     #[test]
     fn an_expectation_decides() {
-        use Outcome::{GuestFailure, Success, Timeout};
+        use CommandExit::{GuestFailure, Success, Timeout};
         let of = |reason, shown| judged(reason, None, Some("yes$"), shown, 1);
         assert_eq!(of(Reason::ConsoleStop, "yes\n"), Success);
         assert_eq!(of(Reason::PowerOff, "oh yes"), Success);
@@ -174,11 +177,11 @@ mod tests {
     #[test]
     fn commands_must_succeed() {
         let of = |shown| judged(Reason::PowerOff, None, None, shown, 1);
-        assert_eq!(of("guest: command 1 exited with 0\n"), Outcome::Success);
+        assert_eq!(of("guest: command 1 exited with 0\n"), CommandExit::Success);
         assert_eq!(
             of("guest: command 1 exited with 1\n"),
-            Outcome::GuestFailure
+            CommandExit::GuestFailure
         );
-        assert_eq!(of("guest: ready\n"), Outcome::GuestFailure);
+        assert_eq!(of("guest: ready\n"), CommandExit::GuestFailure);
     }
 }

@@ -9,7 +9,7 @@ use signal_hook::iterator::Signals;
 use vmm::StopHandle;
 use vmm_base::thread;
 
-use super::{Outcome, UserError, patience, tty};
+use super::{CommandExit, UserError, patience, tty};
 
 /// The cause for which a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub fn handle(stopper: Stopper) -> Result<(), UserError> {
             let number = u8::try_from(signal).unwrap_or(u8::MAX);
             if !stopper.stop(Cause::Signal(number)) {
                 tty::restore();
-                std::process::exit(Outcome::Signal(number).code().into());
+                std::process::exit(CommandExit::Signal(number).code().into());
             }
         }
     };

@@ -22,7 +22,7 @@ use super::probes;
 use super::sandbox::SandboxArgs;
 use super::settings::Settings;
 use super::values::{Idle, Seconds, Trace, word};
-use super::{Outcome, UserError, text};
+use super::{CommandExit, UserError, text};
 
 /// Save a guest at a moment of its run, and go on from there any number of times.
 #[derive(Debug, clap::Subcommand)]
@@ -140,7 +140,7 @@ pub struct Describe {
 }
 
 /// Runs the subcommand.
-pub fn run(command: Command) -> Result<Outcome, UserError> {
+pub fn run(command: Command) -> Result<CommandExit, UserError> {
     match command {
         Command::Save(args) => save(*args),
         Command::Restore(args) => restore(*args),
@@ -148,7 +148,7 @@ pub fn run(command: Command) -> Result<Outcome, UserError> {
     }
 }
 
-fn save(args: Save) -> Result<Outcome, UserError> {
+fn save(args: Save) -> Result<CommandExit, UserError> {
     args.install.apply();
     args.sandbox.apply();
     let settings = args.settings.with_file(args.config.as_deref())?;
@@ -173,7 +173,7 @@ fn save(args: Save) -> Result<Outcome, UserError> {
     Boot::prepare(settings)?.saving(moment).run()
 }
 
-fn restore(args: Restore) -> Result<Outcome, UserError> {
+fn restore(args: Restore) -> Result<CommandExit, UserError> {
     args.sandbox.apply();
     let settings = Settings {
         seed: args.seed,
@@ -217,7 +217,7 @@ fn unusable(path: &Path, why: &dyn std::fmt::Display) -> UserError {
     UserError::new(format!("cannot use the snapshot {}: {why}", path.display()))
 }
 
-fn describe(args: &Describe) -> Result<Outcome, UserError> {
+fn describe(args: &Describe) -> Result<CommandExit, UserError> {
     let header = file::describe(open(&args.file)?).map_err(|why| unusable(&args.file, &why))?;
     let text = if args.json {
         serde_json::to_string_pretty(&header).map(|text| text + "\n")
@@ -232,7 +232,7 @@ fn describe(args: &Describe) -> Result<Outcome, UserError> {
         .and_then(|()| stdout.flush())
     {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(fail(&error)),
-        _ => Ok(Outcome::Success),
+        _ => Ok(CommandExit::Success),
     }
 }
 

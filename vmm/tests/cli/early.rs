@@ -8,11 +8,11 @@ use tempfile::TempDir;
 use crate::{Ended, vmm};
 
 /// An empty cache, and files to be wrong with.
-struct Place {
+struct TestDirectory {
     directory: TempDir,
 }
 
-impl Place {
+impl TestDirectory {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let place = Self { directory };
@@ -76,7 +76,7 @@ impl Place {
 
 #[test]
 fn mistakes_of_machines_are_told_first() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = format!("--gdb {}", busy.local_addr().unwrap());
     for (mistake, words) in [
@@ -138,7 +138,7 @@ fn mistakes_of_machines_are_told_first() {
 
 #[test]
 fn mistakes_of_campaigns_scenarios_and_the_demo_are_told_first() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     for (line, words) in [
         ("inject nonsense", "there is no plan"),
         ("inject @none.toml", "cannot read"),

@@ -9,9 +9,9 @@ use tempfile::TempDir;
 use crate::{Ended, run, vmm};
 
 /// A directory with a file that is no kernel, a file that starts like one, and a small disk.
-struct Place(TempDir);
+struct TestDirectory(TempDir);
 
-impl Place {
+impl TestDirectory {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(
@@ -65,7 +65,7 @@ fn what_cannot_be_printed_is_an_error() {
 }
 
 /// That the program refuses these arguments with a sentence that holds `words`, and touches no file.
-fn refuses(place: &Place, arguments: &[&str], words: &str) {
+fn refuses(place: &TestDirectory, arguments: &[&str], words: &str) {
     let before = place.names();
     let ended = run(arguments);
     assert_sentence(&ended, words);
@@ -84,7 +84,7 @@ fn assert_sentence(ended: &Ended, words: &str) {
 
 #[test]
 fn too_few_files_that_may_be_open_are_told_in_a_sentence() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let (kernel, disk) = (place.path("zImage"), place.path("disk"));
     let json = place.path("out.json");
     let mut arguments = vec!["boot", "--kernel", &kernel, "--disk", &disk];
@@ -113,7 +113,7 @@ fn too_few_files_that_may_be_open_are_told_in_a_sentence() {
 
 #[test]
 fn unknown_image() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let out = place.path("out.json");
     refuses(
         &place,
@@ -130,7 +130,7 @@ fn unknown_image() {
 
 #[test]
 fn missing_files() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let (kernel, none, json) = (
         place.path("zImage"),
         place.path("none"),
@@ -172,7 +172,7 @@ fn missing_files() {
 
 #[test]
 fn no_kernel_in_the_file() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let (text, json, console) = (
         place.path("text"),
         place.path("out.json"),
@@ -202,7 +202,7 @@ fn no_kernel_in_the_file() {
 
 #[test]
 fn memory_that_does_not_fit() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let (kernel, initrd) = (place.path("zImage"), place.path("initrd"));
     File::create(&initrd).unwrap().set_len(64 << 20).unwrap();
     refuses(
@@ -236,7 +236,7 @@ fn memory_that_does_not_fit() {
 
 #[test]
 fn iommus_that_make_no_sense() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let (kernel, disk) = (place.path("zImage"), place.path("disk"));
     let with = |port: &str| format!("{disk},iommu={port}");
     let cases: [(&[&str], &str); 12] = [
@@ -276,7 +276,7 @@ fn iommus_that_make_no_sense() {
 
 #[test]
 fn a_disk_that_another_machine_has() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let (kernel, disk) = (place.path("zImage"), place.path("disk"));
     // The first machine spins until it is ended, and its console file appears once it has its disk.
     let console = place.path("console");
@@ -313,7 +313,7 @@ fn a_disk_that_another_machine_has() {
 
 #[test]
 fn flag_values_that_make_no_sense() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let kernel = place.path("zImage");
     for (flag, value, words) in [
         ("--memory", "1T", "is not a size"),
@@ -364,7 +364,7 @@ fn flag_values_that_make_no_sense() {
 
 #[test]
 fn acceleration_that_cannot_be() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let kernel = place.path("zImage");
     let boot = |flags: &[&'static str]| [&["boot", "--kernel", &kernel], flags].concat();
     for (flags, words) in [
@@ -397,7 +397,7 @@ fn acceleration_that_cannot_be() {
 
 #[test]
 fn configuration_files_with_mistakes() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let config = place.path("machine.toml");
     for (text, words) in [
         (
@@ -420,13 +420,13 @@ fn configuration_files_with_mistakes() {
 
 #[test]
 fn a_configuration_without_end() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     refuses(&place, &["boot", "--config", "/dev/zero"], "too much");
 }
 
 #[test]
 fn a_summary_in_the_place_of_the_console() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let (kernel, out) = (place.path("zImage"), place.path("out"));
     let again = place.path("./out");
     let arguments = [
@@ -453,7 +453,7 @@ fn a_log_filter_that_means_nothing() {
 
 #[test]
 fn a_cache_that_cannot_be() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let text = place.path("text");
     let ended: Ended = vmm(&["boot", "--image", "ipmmu"])
         .env("VIOMMU_CACHE", &text)

@@ -12,9 +12,9 @@ use crate::record::PROGRAM;
 use crate::{Ended, vmm};
 
 /// `made/` with a machine's files and its configuration, and `used/`, from where things are used.
-struct Place(TempDir);
+struct TestDirectory(TempDir);
 
-impl Place {
+impl TestDirectory {
     fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         fs::create_dir(place.at("made")).unwrap();
@@ -106,7 +106,7 @@ const MACHINES: [(&str, &[&str]); 5] = [
 
 #[test]
 fn what_was_made_anywhere_is_used_from_anywhere() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     for (directory, machine) in MACHINES {
         let with = |head: &[&'static str]| [head, machine].concat();
         let recorded = place.good(directory, &with(&["boot", "--record", "../rec"]));
@@ -138,7 +138,7 @@ fn what_was_made_anywhere_is_used_from_anywhere() {
 
 #[test]
 fn a_restored_run_is_recorded_and_had_again() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     for time in ["virtual", "host"] {
         let time = format!("--time={time}");
         let save = ["snapshot", "save", "snap", "--config=machine.toml", &time];
@@ -175,7 +175,7 @@ fn a_restored_run_is_recorded_and_had_again() {
 
 #[test]
 fn files_of_a_recording_may_have_moved() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let record = ["boot", "--config=machine.toml", "--record=../rec"];
     let recorded = place.good("made", &record);
     for name in ["kernel", "initrd", "disk"] {
@@ -219,7 +219,7 @@ fn files_of_a_recording_may_have_moved() {
 
 #[test]
 fn a_disk_of_a_snapshot_may_have_moved() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let save = [
         "snapshot",
         "save",
@@ -241,7 +241,7 @@ fn a_disk_of_a_snapshot_may_have_moved() {
 
 #[test]
 fn a_debugger_and_a_recording_do_not_go_together() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     place.refused(
         &["snapshot", "restore", "x", "--gdb", "1", "--record", "y"],
         &["cannot be used with"],
@@ -271,7 +271,7 @@ fn other_cache(root: &Path, image: &str) -> PathBuf {
 
 #[test]
 fn a_recording_of_an_image_is_had_again_with_another_cache() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let image = crate::run(&["images", "fetch", "ipmmu"]);
     assert_eq!(image.code, Some(0), "{image:?}");
     let record = ["boot", "--image=ipmmu", "--record=../rec"];

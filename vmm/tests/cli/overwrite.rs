@@ -15,9 +15,9 @@ const PLAN: &str =
     "title = 'T'\n[[fault]]\nwhere = 'disk'\nwhat = 'flip'\nwhen = { probability = 0.1 }\n";
 
 /// A directory with a file of each kind that a command reads.
-struct Place(TempDir);
+struct TestDirectory(TempDir);
 
-impl Place {
+impl TestDirectory {
     fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         let kernel: Vec<u8> = OFF.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -139,7 +139,7 @@ const CASES: [Case; 6] = [
 ];
 
 /// Other names of `name`, which may not exist.
-fn names(place: &Place, name: &str) -> Vec<String> {
+fn names(place: &TestDirectory, name: &str) -> Vec<String> {
     let (link, hard) = (format!("{name}.link.json"), format!("{name}.hard.txt"));
     if !place.at(&link).is_symlink() {
         symlink(name, place.at(&link)).unwrap();
@@ -165,7 +165,7 @@ fn writes(case: &Case, outputs: &[(&str, &str)]) -> Vec<String> {
     words
 }
 
-fn refused(place: &Place, case: &Case, outputs: &[(&str, &str)], words: &str) {
+fn refused(place: &TestDirectory, case: &Case, outputs: &[(&str, &str)], words: &str) {
     let outputs = writes(case, outputs);
     let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
     let machine: &[&str] = if case.machine { &MACHINE } else { &[] };
@@ -180,7 +180,7 @@ fn refused(place: &Place, case: &Case, outputs: &[(&str, &str)], words: &str) {
 
 #[test]
 fn no_output_overwrites_an_input() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     for case in &CASES {
         for input in case.inputs {
             let names = names(&place, input);
@@ -197,7 +197,7 @@ fn no_output_overwrites_an_input() {
 
 #[test]
 fn no_two_outputs_are_one_file() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     for case in &CASES {
         // One that exists and one that does not.
         fs::write(place.at("old.json"), "old").unwrap();
@@ -219,7 +219,7 @@ fn no_two_outputs_are_one_file() {
 
 #[test]
 fn files_of_reports_and_of_the_image_cache_are_files_too() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let case = |words| Case {
         words,
         machine: false,
@@ -266,7 +266,7 @@ fn files_of_reports_and_of_the_image_cache_are_files_too() {
 
 #[test]
 fn devices_and_pipes_take_any_number_of_outputs() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let ended = place.run(
         &["boot", "--json", "/dev/null", "--console", "/dev/null"],
         &MACHINE,

@@ -21,9 +21,9 @@ const OFF: [u32; 3] = [0xe3a0_0484, 0xe380_0008, 0xe140_0070];
 const TALK: [u32; 4] = [0xe3a0_1409, 0xe3a0_0078, 0xe5c1_0000, 0xeaff_fffd];
 
 /// A directory with guests, a snapshot, a recording that goes on from it, and a named pipe.
-struct Place(TempDir);
+struct TestDirectory(TempDir);
 
-impl Place {
+impl TestDirectory {
     fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         for (name, program) in [("off", &OFF[..]), ("talk", &TALK)] {
@@ -94,7 +94,7 @@ fn ends(mut child: Child, line: &str) -> Ended {
 
 #[test]
 fn as_inputs_they_are_refused() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let words = "pipe: write what comes from it to a file first";
     for line in [
         "boot --config pipe",
@@ -165,7 +165,7 @@ const WRITE: [&str; 9] = [
 
 #[test]
 fn as_outputs_they_have_a_reader() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let words = "it is a pipe that nobody reads: start its reader first, or name a file";
     for line in WRITE {
         place.refuses(line, words);
@@ -229,7 +229,7 @@ fn as_outputs_they_have_a_reader() {
 
 #[test]
 fn readers_that_do_not_read_hold_up_no_end() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     // It takes nothing, and has a reader.
     let mut options = File::options();
     let mut full = options

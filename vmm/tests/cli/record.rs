@@ -21,9 +21,9 @@ pub const PROGRAM: [u32; 9] = [
     0xe140_0070,
 ];
 
-struct Place(TempDir);
+struct TestDirectory(TempDir);
 
-impl Place {
+impl TestDirectory {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let bytes: Vec<u8> = PROGRAM.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -65,7 +65,7 @@ fn json(path: &str) -> Value {
 
 #[test]
 fn a_run_in_host_time_is_had_again() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let (shown, first, recording) = place.record();
     assert_eq!(shown.len(), 4096);
     let (console, json) = (place.path("again"), place.path("again.json"));
@@ -95,7 +95,7 @@ fn a_run_in_host_time_is_had_again() {
 
 #[test]
 fn another_run_than_the_recorded_one_is_noticed_and_told() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let (_, _, recording) = place.record();
     let good = fs::read(&recording).unwrap();
     let refused = |words: &str, arguments: &[&str]| {
@@ -116,7 +116,7 @@ fn another_run_than_the_recorded_one_is_noticed_and_told() {
 
 #[test]
 fn a_recording_that_cannot_be_written_is_an_error_and_the_run_goes_on() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let ended = run(&[
         "boot",
         "--kernel",

@@ -7,9 +7,9 @@ use tempfile::TempDir;
 
 use crate::{Ended, run};
 
-struct Place(TempDir);
+struct TestDirectory(TempDir);
 
-impl Place {
+impl TestDirectory {
     fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         place.write("zImage", &tiny_zimage());
@@ -71,7 +71,7 @@ fn shell(script: &str) {
 
 #[test]
 fn disks_that_are_no_raw_images() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let odd = place.write("odd", &[1; 1000]);
     place.refuses(&["--disk", &odd], &format!("truncate -s %512 {odd}"));
     shell(&format!("truncate -s %512 {odd}"));
@@ -100,7 +100,7 @@ fn disks_that_are_no_raw_images() {
 
 #[test]
 fn one_file_for_two_disks() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let disk = place.path("disk");
     std::os::unix::fs::symlink(&disk, place.path("link")).unwrap();
     let link = place.path("link");
@@ -122,7 +122,7 @@ fn one_file_for_two_disks() {
 
 #[test]
 fn kernels_in_a_wrapping() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let kernel = |name: &str| ["boot".to_owned(), "--kernel".to_owned(), place.path(name)];
     let boot = |name: &str, more: &[&str]| {
         let [boot, flag, path] = &kernel(name);
@@ -177,7 +177,7 @@ fn kernels_in_a_wrapping() {
 
 #[test]
 fn memory_that_can_be_had() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     place.refuses(&["--memory", "3G"], "use 2816M at most");
     place.runs(&["--memory", "2816M"]);
     let high = ["--memory", "2G", "--memory-base", "0x80000000"];
@@ -193,7 +193,7 @@ fn memory_that_can_be_had() {
 
 #[test]
 fn values_that_are_none() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     for (flag, value, words) in [
         (
             "--seed",
@@ -240,7 +240,7 @@ fn values_that_are_none() {
 
 #[test]
 fn values_in_a_file_that_are_none() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     for (line, words) in [
         (
             "memory = -5",

@@ -20,9 +20,9 @@ pub const COUNT: [u32; 6] = [
     0xeaff_fffb,
 ];
 
-struct Place(TempDir);
+struct TestDirectory(TempDir);
 
-impl Place {
+impl TestDirectory {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let bytes: Vec<u8> = COUNT.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -79,7 +79,7 @@ fn json(path: &str) -> Value {
 
 #[test]
 fn a_guest_is_saved_described_and_goes_on() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let snapshot = place.saved();
     let ended = run(&["snapshot", "describe", &snapshot, "--json"]);
     let header: Value = serde_json::from_str(&ended.stdout).unwrap();
@@ -118,7 +118,7 @@ fn a_guest_is_saved_described_and_goes_on() {
 
 #[test]
 fn every_moment_can_be_named() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     for moment in [
         &["--at=0.00001"][..],
         &["--expect=:;<"],
@@ -144,7 +144,7 @@ fn every_moment_can_be_named() {
 
 #[test]
 fn files_that_are_no_snapshots_are_refused_in_one_sentence() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let good = fs::read(place.saved()).unwrap();
     let mut newer = good.clone();
     newer[16] = 200;
@@ -195,7 +195,7 @@ fn limited(arguments: &[String], ignored: bool) -> std::process::Output {
 
 #[test]
 fn a_kill_at_any_moment_leaves_what_was_there_or_the_new_one_whole() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let old = fs::read(place.saved()).unwrap();
     // More memory to write than the first one has, so that there is a while to be killed in.
     let later = [place.save("snap"), vec!["--at-instruction=3000000".into()]].concat();
@@ -225,7 +225,7 @@ fn a_kill_at_any_moment_leaves_what_was_there_or_the_new_one_whole() {
 
 #[test]
 fn a_full_disk_leaves_what_was_there() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let arguments = [place.save("snap"), vec!["--at-instruction=20000".into()]].concat();
     for ignored in [false, true] {
         let ended = limited(&arguments, ignored);

@@ -14,13 +14,13 @@
 //! Who uses a shell in a guest leaves it: `poweroff` is typed at its prompt.
 
 mod commands;
+mod directory;
 mod markdown;
-mod place;
 
 use commands::{Command, Kind};
+use directory::TestDirectory;
 use libtest_mimic::{Arguments, Failed, Trial};
 use markdown::Page;
-use place::Place;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -83,7 +83,7 @@ fn of_page(page: &Page) -> Vec<Trial> {
         let check = move || {
             Ok(inline
                 .iter()
-                .try_for_each(|text| Place::new(&page).read(&format!("{text}\n")))?)
+                .try_for_each(|text| TestDirectory::new(&page).read(&format!("{text}\n")))?)
         };
         trials.push(Trial::test(name, check));
     }
@@ -100,13 +100,15 @@ fn reading(page: &Page, name: &str, command: Command) -> Trial {
     let line = line.split("  #").next().unwrap_or_default().trim();
     let name = format!("{name} {line}");
     let page = page.clone();
-    Trial::test(name, move || Ok(Place::new(&page).read(&command.text)?))
-        .with_kind(format!("not run: {reason}"))
+    Trial::test(name, move || {
+        Ok(TestDirectory::new(&page).read(&command.text)?)
+    })
+    .with_kind(format!("not run: {reason}"))
 }
 
 /// Runs a block's commands in turn, and looks for what they should print.
 fn run_block(page: &Page, commands: &[Command], printed: &[String]) -> Result<(), String> {
-    let place = Place::new(page);
+    let place = TestDirectory::new(page);
     let mut said = String::new();
     for command in commands {
         let Kind::Exits(code) = command.kind else {

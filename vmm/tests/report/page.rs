@@ -272,8 +272,11 @@ fn a_hostile_guest_gets_nothing_but_text() {
 
 #[test]
 fn an_empty_report_is_a_page_too() {
-    use vmm::timeline::{Outcome, Verdict};
-    let mut report = Report::new("nothing", Verdict::new(Outcome::Undecided, "Nothing ran."));
+    use vmm::timeline::{Verdict, VerdictKind};
+    let mut report = Report::new(
+        "nothing",
+        Verdict::new(VerdictKind::Undecided, "Nothing ran."),
+    );
     assert_eq!(
         check(&page(&report), WIDE)["watched"],
         serde_json::json!([])

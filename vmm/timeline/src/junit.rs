@@ -17,7 +17,7 @@ pub struct Suite<'s> {
 
 /// The outcome of a test case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TestStatus {
     /// It passed.
     Passed,
     /// It failed.
@@ -45,7 +45,7 @@ pub struct Case<'s> {
     /// Time that it took, in nanoseconds.
     pub nanoseconds: u64,
     /// Its outcome.
-    pub outcome: Outcome,
+    pub outcome: TestStatus,
 }
 
 /// Writes a suite, one case after the other.
@@ -75,9 +75,9 @@ pub fn write<'s>(
             case.nanoseconds as f64 / 1e9
         )?;
         match &case.outcome {
-            Outcome::Passed => {}
-            Outcome::Failed(details) => element("failure", details, out)?,
-            Outcome::Error(details) => element("error", details, out)?,
+            TestStatus::Passed => {}
+            TestStatus::Failed(details) => element("failure", details, out)?,
+            TestStatus::Error(details) => element("error", details, out)?,
         }
         writeln!(out, "</testcase>")?;
     }
@@ -93,9 +93,8 @@ fn element(name: &str, details: &Details, out: &mut dyn Write) -> io::Result<()>
     write!(out, "<{name} message=\"{message}\">{text}</{name}>")
 }
 
-/// Returns text escaped for an element or attribute of XML or HTML; what XML cannot hold
-/// becomes a question mark.
-pub fn escaped(text: &str) -> String {
+/// Returns text escaped for an element or attribute of XML; what XML cannot hold becomes a question mark.
+fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -128,9 +127,9 @@ mod tests {
             outcome,
         };
         let cases = [
-            case("good", Outcome::Passed),
-            case("bad", Outcome::Failed(details(""))),
-            case("ours", Outcome::Error(details("vmm <again>"))),
+            case("good", TestStatus::Passed),
+            case("bad", TestStatus::Failed(details(""))),
+            case("ours", TestStatus::Error(details("vmm <again>"))),
         ];
         let suite = Suite {
             name: "k\"",

@@ -30,8 +30,8 @@ pub use limits::Limits;
 pub use recorder::Recorder;
 pub use registers::RegisterObserver;
 pub use report::{
-    Decisive, Device, Finding, GuestChange, Machine, Mark, Observation, Outcome, Place, Report,
-    Run, Verdict,
+    ChangedLocation, Decisive, Device, Finding, GuestChange, Machine, Mark, Observation, Report,
+    Run, Verdict, VerdictKind,
 };
 pub use requests::DriverRecorder;
 pub use spec::{

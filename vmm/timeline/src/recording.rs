@@ -15,8 +15,8 @@ use vmm_machine::board::Entry;
 use vmm_machine::{IommuEvent, IommuInfo, IommuSink, Machine};
 
 use crate::{
-    Address, Argument, DriverRecorder, GuestChange, Kind, Lane, LaneId, Limits, Place, Point,
-    Recorder, RegisterObserver, Timeline, UnitObserver, Value, visible,
+    Address, Argument, ChangedLocation, DriverRecorder, GuestChange, Kind, Lane, LaneId, Limits,
+    Point, Recorder, RegisterObserver, Timeline, UnitObserver, Value, visible,
 };
 use vmm_introspect::probe::{Change, Hit, Probe, Written};
 use vmm_introspect::types::value::Value as Seen;
@@ -150,8 +150,8 @@ pub fn changes(probe: &Probe, hit: &Hit, behaviour: &str) -> Vec<GuestChange> {
         event: None,
         behaviour: behaviour.to_owned(),
         place: match &change.place {
-            Written::Register(name) => Place::Register { name: name.clone() },
-            Written::Memory(address, width) => Place::Memory {
+            Written::Register(name) => ChangedLocation::Register { name: name.clone() },
+            Written::Memory(address, width) => ChangedLocation::Memory {
                 address: Address(*address),
                 width: *width,
             },

@@ -24,7 +24,7 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Whether it is what was expected.
-    pub outcome: Outcome,
+    pub outcome: VerdictKind,
     /// The reason, in one sentence.
     pub sentence: String,
 }
@@ -32,7 +32,7 @@ pub struct Verdict {
 /// Whether what was seen is what was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum VerdictKind {
     /// It is what was expected.
     Expected,
     /// It is something else.
@@ -112,7 +112,7 @@ pub struct GuestChange {
     /// The named behaviour that asked for it.
     pub behaviour: String,
     /// The place that was changed.
-    pub place: Place,
+    pub place: ChangedLocation,
     /// The same in the guest's terms, for example `dev->archdata.dma_ops_setup of e6510000.dma`.
     pub meaning: String,
     /// The value before.
@@ -124,7 +124,7 @@ pub struct GuestChange {
 /// A place that was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "place", rename_all = "kebab-case")]
-pub enum Place {
+pub enum ChangedLocation {
     /// Memory.
     Memory {
         /// The guest virtual address.
@@ -238,7 +238,7 @@ impl Observation {
 
 impl Verdict {
     /// Creates a judgement with its reason.
-    pub fn new(outcome: Outcome, sentence: impl Into<String>) -> Self {
+    pub fn new(outcome: VerdictKind, sentence: impl Into<String>) -> Self {
         Self {
             outcome,
             sentence: sentence.into(),

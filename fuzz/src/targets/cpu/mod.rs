@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arbitrary::{Arbitrary, Unstructured};
-use arm32::Registers;
+use arm32::CoreRegisters;
 use arm32::cluster::{Cluster, ClusterState, Power, Stop};
 use arm32::state::CpuState;
 use arm32::watch::{WatchKind, Watchpoint};
@@ -153,7 +153,7 @@ impl Run {
         case: &Case,
         piece: u64,
         between: &mut dyn FnMut(&mut Self) -> bool,
-    ) -> Outcome {
+    ) -> EndState {
         let mut changes = case.interrupts;
         changes.sort_unstable();
         for (at, core, fiq, level) in changes {
@@ -171,7 +171,7 @@ impl Run {
         self.outcome()
     }
 
-    fn outcome(mut self) -> Outcome {
+    fn outcome(mut self) -> EndState {
         select(&mut self.cluster);
         let mut cores = self.cluster.save();
         for member in &mut cores.members {
@@ -181,7 +181,7 @@ impl Run {
             let privileged = member.cpu.psr.mode.privileged();
             member.cpu.pmu.line(member.cpu.retired, privileged);
         }
-        Outcome {
+        EndState {
             cores,
             outputs: std::mem::take(&mut self.firmware.0),
             now: self.clock.0.load(Ordering::Relaxed),
@@ -196,14 +196,14 @@ impl Run {
 
 /// The outcome of a run.
 #[derive(PartialEq)]
-struct Outcome {
+struct EndState {
     cores: ClusterState,
     outputs: Vec<(usize, Output, bool)>,
     now: u64,
     memory: Vec<[u8; 4096]>,
 }
 
-fn second(case: &Case) -> Outcome {
+fn second(case: &Case) -> EndState {
     let mut run = Run::new(case);
     match case.manner {
         Manner::Pieces(piece) => run.whole(case, piece.into(), &mut |_| true),
@@ -234,7 +234,7 @@ fn second(case: &Case) -> Outcome {
         Manner::Looked(piece) => run.whole(case, 16 + u64::from(piece), &mut |run| {
             for core in 0..2 {
                 let view = run.cluster.core(core).expect("it is there");
-                let Registers { r, .. } = view.registers();
+                let CoreRegisters { r, .. } = view.registers();
                 let _ = (view.translate(r[0]), view.read_u32(r[13]));
             }
             true

@@ -162,7 +162,7 @@ pub struct NoMemory {
 
 /// The general registers and the CPSR of a core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Registers {
+pub struct CoreRegisters {
     /// R0 to R15 of the current mode; R15 is the address of the next instruction.
     pub r: [u32; 16],
     /// CPSR.
@@ -196,9 +196,9 @@ impl CoreView<'_> {
     }
 
     /// Returns R0 to R15 and CPSR.
-    pub fn registers(&self) -> Registers {
+    pub fn registers(&self) -> CoreRegisters {
         let s = self.state();
-        Registers {
+        CoreRegisters {
             r: s.r,
             cpsr: s.cpsr(),
         }

@@ -2,12 +2,12 @@
 
 use arm32_isa::{Index, Insn, MemOp, Shift};
 
-use super::{Choice, Place, reads};
+use super::{Choice, InsnContext, reads};
 use crate::exec::ldst::{self, moved_by, offset};
 use crate::exec::{Op, exclusive, multiple};
 
 /// Returns the choice for a load or store of core registers.
-pub fn choose(op: &mut Op, place: Place) -> Option<Choice> {
+pub fn choose(op: &mut Op, place: InsnContext) -> Option<Choice> {
     Some(match op.insn {
         Insn::LdStImm {
             op: mem,

@@ -13,7 +13,7 @@ use crate::exec::{Handler, Op, advance_it, branch, media, multiply, simd, system
 
 /// Where an instruction stands.
 #[derive(Clone, Copy)]
-pub struct Place {
+pub struct InsnContext {
     /// Its address.
     pub pc: u32,
     /// Its position in the block.
@@ -26,7 +26,7 @@ pub struct Place {
     pub big_endian: bool,
 }
 
-impl Place {
+impl InsnContext {
     /// Moves on past `op`, into IT state `it`.
     pub fn advance(&mut self, op: &Op, it: u8) {
         self.pc = op.next();
@@ -95,7 +95,7 @@ impl Choice {
     clippy::cast_possible_truncation,
     reason = "an instruction is two halfwords"
 )]
-pub fn lower(word: u32, place: Place) -> Lowered {
+pub fn lower(word: u32, place: InsnContext) -> Lowered {
     let in_it = place.it != 0;
     let decoded = if place.thumb {
         decode_t32((word >> 16) as u16, word as u16, in_it)
@@ -129,7 +129,7 @@ pub fn lower(word: u32, place: Place) -> Lowered {
 }
 
 /// Returns the condition under which the instruction executes.
-fn condition(decoded: &Decoded, place: Place) -> Cond {
+fn condition(decoded: &Decoded, place: InsnContext) -> Cond {
     // BKPT is unconditional even inside an IT block.
     match decoded.insn {
         Insn::Bkpt { .. } | Insn::It { .. } => Cond::Al,
@@ -138,7 +138,7 @@ fn condition(decoded: &Decoded, place: Place) -> Cond {
     }
 }
 
-fn empty(decoded: &Decoded, place: Place) -> Op {
+fn empty(decoded: &Decoded, place: InsnContext) -> Op {
     Op {
         f: system::undefined,
         inner: system::undefined,
@@ -157,7 +157,7 @@ fn empty(decoded: &Decoded, place: Place) -> Op {
 }
 
 /// Chooses the handler and fills the operands of `op`.
-fn choose(op: &mut Op, cond: Cond, place: Place) -> Choice {
+fn choose(op: &mut Op, cond: Cond, place: InsnContext) -> Choice {
     if let Some(f) = multiply::handler(&op.insn).or(media::handler(&op.insn)) {
         return Choice::simple(f);
     }

@@ -9,25 +9,25 @@ use vmm_base::testing::LevelLine;
 
 use super::*;
 
-struct Place {
+struct Fixture {
     clock: Arc<VirtualClock>,
     line: Arc<LevelLine>,
     set: Arc<AtomicU32>,
     rtc: Rtc,
 }
 
-fn place(epoch: u32) -> Place {
+fn place(epoch: u32) -> Fixture {
     at(epoch, Arc::default())
 }
 
-fn at(epoch: u32, clock: Arc<VirtualClock>) -> Place {
+fn at(epoch: u32, clock: Arc<VirtualClock>) -> Fixture {
     let (line, set) = (Arc::<LevelLine>::default(), Arc::<AtomicU32>::default());
     let counter = Arc::clone(&set);
     let count = move || {
         counter.fetch_add(1, Ordering::Relaxed);
     };
     let rtc = Rtc::new(clock.clone(), epoch, line.clone(), Box::new(count));
-    Place {
+    Fixture {
         clock,
         line,
         set,
@@ -37,7 +37,7 @@ fn at(epoch: u32, clock: Arc<VirtualClock>) -> Place {
 
 #[test]
 fn it_follows_the_machine_not_the_host() {
-    let Place { clock, rtc, .. } = place(1_577_836_800);
+    let Fixture { clock, rtc, .. } = place(1_577_836_800);
     assert_eq!(rtc.read(RTCDR), 1_577_836_800);
     clock.skip_to(10 * NS + NS / 2);
     assert_eq!(rtc.read(RTCDR), 1_577_836_810);
@@ -76,7 +76,7 @@ fn odd_accesses_are_harmless() {
 
 #[test]
 fn an_alarm_raises_the_line_until_it_is_cleared() {
-    let Place {
+    let Fixture {
         clock,
         line,
         set,
@@ -113,7 +113,7 @@ fn an_alarm_raises_the_line_until_it_is_cleared() {
 
 #[test]
 fn an_alarm_for_now_goes_off_at_once_and_one_of_the_past_in_a_century() {
-    let Place {
+    let Fixture {
         clock, line, rtc, ..
     } = place(100);
     clock.skip_to(NS / 2);

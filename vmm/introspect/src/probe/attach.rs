@@ -9,13 +9,13 @@ use vmm_machine::{Machine, Snapshot};
 use super::ast::Probe;
 use super::engine::{Engine, Sink};
 use super::kernel::Kernel;
-use super::outcome::Outcome;
+use super::outcome::ProbeResults;
 use crate::symbols::SymbolsError;
 
 /// Sets probes in the kernel of `machine`, as soon as it is in memory, which in a machine that goes
 /// on from a snapshot may be now; `sink` is told of each hit. Returns what becomes of them. To be
 /// called before the first run.
-pub fn attach(machine: &mut Machine, probes: Vec<Probe>, sink: Sink) -> Arc<Mutex<Outcome>> {
+pub fn attach(machine: &mut Machine, probes: Vec<Probe>, sink: Sink) -> Arc<Mutex<ProbeResults>> {
     let ram = machine.board().ram;
     let mut engine = Engine::new(probes, machine.memory(), (ram.base, ram.size), sink);
     let kernel = machine.origin().and_then(kernel_of);

@@ -12,7 +12,7 @@ use super::ast::Probe;
 use super::breakpoint::Breakpoint;
 use super::eval::{Evaluator, Frame};
 use super::kernel::Kernel;
-use super::outcome::{Hit, Outcome, ProbeError};
+use super::outcome::{Hit, ProbeError, ProbeResults};
 use super::scope::{Scope, ScopeError};
 use super::start::{Unplaced, entries};
 use crate::symbols::SymbolsError;
@@ -58,7 +58,7 @@ pub struct Engine {
     pending: VecDeque<Pending>,
     searches: u32,
     sink: Sink,
-    outcome: Arc<Mutex<Outcome>>,
+    outcome: Arc<Mutex<ProbeResults>>,
 }
 
 impl Engine {
@@ -69,9 +69,9 @@ impl Engine {
         (ram_base, ram_size): (u64, u64),
         sink: Sink,
     ) -> Self {
-        let outcome = Outcome {
+        let outcome = ProbeResults {
             hits: vec![0; probes.len()],
-            ..Outcome::default()
+            ..ProbeResults::default()
         };
         Self {
             probes,
@@ -94,11 +94,11 @@ impl Engine {
     }
 
     /// Returns what becomes of the probes.
-    pub fn outcome(&self) -> Arc<Mutex<Outcome>> {
+    pub fn outcome(&self) -> Arc<Mutex<ProbeResults>> {
         Arc::clone(&self.outcome)
     }
 
-    fn with_outcome(&self, change: impl FnOnce(&mut Outcome)) {
+    fn with_outcome(&self, change: impl FnOnce(&mut ProbeResults)) {
         // An outcome is plain data, good to be read even if a panic came in between.
         change(&mut self.outcome.lock().unwrap_or_else(PoisonError::into_inner));
     }

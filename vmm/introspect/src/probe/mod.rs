@@ -29,7 +29,7 @@ pub use attach::attach;
 pub use engine::{Engine, Sink};
 pub use eval::{Change, EvalError, Written};
 pub use kernel::Kernel;
-pub use outcome::{Hit, Outcome, ProbeError};
+pub use outcome::{Hit, ProbeError, ProbeResults};
 pub use parser::parse;
 pub use scope::ScopeError;
 pub use syntax_error::SyntaxError;

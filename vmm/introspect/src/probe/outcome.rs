@@ -66,7 +66,7 @@ pub enum ProbeError {
 
 /// The outcome of a set of probes; shared with whoever started the run.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
+pub struct ProbeResults {
     /// Whether the kernel was found and the probes were set.
     pub armed: bool,
     /// The reason why not, or why no longer.

@@ -17,7 +17,7 @@ use super::files::Files;
 use super::install::{self, Install};
 use super::output::Output;
 use super::sandbox::SandboxArgs;
-use super::{Outcome, UserError};
+use super::{CommandExit, UserError};
 
 /// Show the DMA teardown bug of 2017 and its fix, on one unmodified kernel with its devices behind an IOMMU.
 ///
@@ -46,7 +46,7 @@ const STOCK: &str = "debian-armmp";
 const BUILT: &str = "ipmmu";
 
 /// Runs the subcommand.
-pub fn run(args: Args) -> Result<Outcome, UserError> {
+pub fn run(args: Args) -> Result<CommandExit, UserError> {
     args.install.apply();
     args.sandbox.apply();
     let cache = Cache::open()?;
@@ -69,7 +69,7 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     if args.stock_only {
         stock(&cache, None)?;
         farewell();
-        return Ok(Outcome::Success);
+        return Ok(CommandExit::Success);
     }
     let mut step = 0;
     if cache.image(BUILT)?.is_none() {
@@ -81,9 +81,9 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     let expected = comparison::run(&args.report)?;
     farewell();
     Ok(if expected {
-        Outcome::Success
+        CommandExit::Success
     } else {
-        Outcome::GuestFailure
+        CommandExit::GuestFailure
     })
 }
 

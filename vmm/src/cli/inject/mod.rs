@@ -32,7 +32,7 @@ use super::output::Output;
 use super::probes::Timeline;
 use super::sandbox::{self, Policy, SandboxArgs};
 use super::stdout::print;
-use super::{Outcome, UserError, patience, text};
+use super::{CommandExit, UserError, patience, text};
 
 /// Run a guest many times with faults injected by a plan, and classify what becomes of it.
 #[derive(Debug, clap::Args)]
@@ -121,7 +121,7 @@ fn outcome(text: &str) -> Result<RunOutcome, TextError> {
 }
 
 /// Runs the subcommand.
-pub fn run(args: Args) -> Result<Outcome, UserError> {
+pub fn run(args: Args) -> Result<CommandExit, UserError> {
     args.install.apply();
     args.sandbox.apply();
     let Some(name) = &args.plan else {
@@ -191,7 +191,7 @@ fn fail(error: impl ToString) -> UserError {
     UserError::new(error.to_string())
 }
 
-fn list() -> Result<Outcome, UserError> {
+fn list() -> Result<CommandExit, UserError> {
     let mut out = String::new();
     for (name, _) in SHIPPED {
         let plan = plan::find(name).map_err(fail)?;
@@ -202,7 +202,7 @@ fn list() -> Result<Outcome, UserError> {
         ));
     }
     print(&out);
-    Ok(Outcome::Success)
+    Ok(CommandExit::Success)
 }
 
 /// Repeats one run and tells all about it.
@@ -212,7 +212,7 @@ fn repeat(
     task: &Task,
     kernel: &GuestKernel,
     timeline: Option<Timeline>,
-) -> Result<Outcome, UserError> {
+) -> Result<CommandExit, UserError> {
     let recording = timeline.as_ref().map(|t| Arc::clone(t.recording()));
     let done = prepared.runner.run(task, recording.as_ref());
     let record = &done.record;
@@ -315,12 +315,12 @@ impl Args {
     }
 
     /// Returns the exit code for runs that ended so.
-    fn judge(&self, mut outcomes: impl Iterator<Item = RunOutcome>) -> Outcome {
+    fn judge(&self, mut outcomes: impl Iterator<Item = RunOutcome>) -> CommandExit {
         let denied = |o: RunOutcome| o == RunOutcome::VmmError || self.deny.contains(&o);
         if outcomes.any(denied) {
-            Outcome::GuestFailure
+            CommandExit::GuestFailure
         } else {
-            Outcome::Success
+            CommandExit::Success
         }
     }
 
@@ -339,7 +339,7 @@ impl Args {
         header: &Header,
         task: &(dyn Fn(u64) -> Option<Task> + Sync),
         outputs: Outputs,
-    ) -> Result<Outcome, UserError> {
+    ) -> Result<CommandExit, UserError> {
         let runs = match (self.runs, self.systematic) {
             (runs, true) => prepared.systematic_runs().min(runs.unwrap_or(u64::MAX)),
             (runs, false) => runs.unwrap_or(100),
@@ -395,7 +395,7 @@ impl Args {
         });
         if signals.stop.load(Ordering::Relaxed) {
             let last = signals.last.load(Ordering::Relaxed);
-            return Ok(Outcome::Signal(u8::try_from(last).unwrap_or(u8::MAX)));
+            return Ok(CommandExit::Signal(u8::try_from(last).unwrap_or(u8::MAX)));
         }
         let bugs = others.iter().map(|_| RunOutcome::VmmError);
         let outcomes = done.values().map(|record| record.verdict.outcome);
@@ -464,7 +464,7 @@ impl Signals {
         let signals = Self::default();
         patience::end_when(&signals.stop);
         for signal in [SIGINT, SIGTERM] {
-            let code = Outcome::Signal(u8::try_from(signal).unwrap_or(u8::MAX)).code();
+            let code = CommandExit::Signal(u8::try_from(signal).unwrap_or(u8::MAX)).code();
             let (stop, last) = (&signals.stop, &signals.last);
             // Actions run in this order: the first signal must find the flag unset, and only the second end the
             // program.

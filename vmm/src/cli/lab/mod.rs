@@ -15,7 +15,7 @@ use self::selection::{Selection, enter_sandbox};
 use super::files::Files;
 use super::output::Output;
 use super::stdout::print;
-use super::{Outcome, UserError};
+use super::{CommandExit, UserError};
 
 /// Show what a kernel does to a device's DMA when a probe is deferred or fails, or a driver is taken away.
 #[derive(Debug, Subcommand)]
@@ -89,7 +89,7 @@ pub struct MatrixArgs {
 type Verdict = Result<Judged, Undecided>;
 
 /// Runs the subcommand.
-pub fn run(command: Command) -> Result<Outcome, UserError> {
+pub fn run(command: Command) -> Result<CommandExit, UserError> {
     match command {
         Command::List { signs } => list(signs),
         Command::Run(args) => args.run(),
@@ -97,7 +97,7 @@ pub fn run(command: Command) -> Result<Outcome, UserError> {
     }
 }
 
-fn list(only_signs: bool) -> Result<Outcome, UserError> {
+fn list(only_signs: bool) -> Result<CommandExit, UserError> {
     let mut out = String::new();
     if only_signs {
         for (prefix, list) in [("", &signs::MACHINE[..]), ("X-", &signs::DEVICE[..])] {
@@ -113,7 +113,7 @@ fn list(only_signs: bool) -> Result<Outcome, UserError> {
         }
     }
     print(&out);
-    Ok(Outcome::Success)
+    Ok(CommandExit::Success)
 }
 
 /// Returns a line for a case and what became of it.
@@ -161,7 +161,7 @@ impl RunArgs {
         files.check()
     }
 
-    fn run(self) -> Result<Outcome, UserError> {
+    fn run(self) -> Result<CommandExit, UserError> {
         let cases = self.selection.cases()?;
         self.check_files(&cases)?;
         let (json, junit) = Output::results(self.json.as_deref(), self.junit.as_deref())?;
@@ -191,7 +191,7 @@ impl RunArgs {
             output.save(text.as_bytes())?;
         }
         if let Some(output) = junit {
-            let results: Vec<junit::Outcome<'_>> = cases
+            let results: Vec<junit::CaseResult<'_>> = cases
                 .iter()
                 .zip(&verdicts)
                 .map(|(case, verdict)| (case.name.as_str(), verdict.as_ref()))
@@ -220,7 +220,7 @@ fn name(choice: &KernelChoice) -> String {
 }
 
 /// Prints how many cases went how, and returns the exit code.
-fn conclude(verdicts: &[Verdict], good: impl Fn(&Judged) -> bool) -> Outcome {
+fn conclude(verdicts: &[Verdict], good: impl Fn(&Judged) -> bool) -> CommandExit {
     let undecided = verdicts.iter().filter(|verdict| verdict.is_err()).count();
     let wrong = verdicts
         .iter()
@@ -238,9 +238,9 @@ fn conclude(verdicts: &[Verdict], good: impl Fn(&Judged) -> bool) -> Outcome {
         verdicts.len() - wrong - undecided,
     ));
     match (wrong, undecided) {
-        (0, 0) => Outcome::Success,
-        (0, _) => Outcome::Undecided,
-        _ => Outcome::GuestFailure,
+        (0, 0) => CommandExit::Success,
+        (0, _) => CommandExit::Undecided,
+        _ => CommandExit::GuestFailure,
     }
 }
 
@@ -296,7 +296,7 @@ impl<'r> Entry<'r> {
 }
 
 impl MatrixArgs {
-    fn run(self) -> Result<Outcome, UserError> {
+    fn run(self) -> Result<CommandExit, UserError> {
         let cases = self.selection.cases()?;
         let mut choices = vec![KernelChoice::OfImage];
         choices.extend(self.image.iter().cloned().map(KernelChoice::Image));

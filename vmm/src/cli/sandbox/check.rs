@@ -17,7 +17,7 @@ use std::sync::mpsc::channel;
 use clap::ValueEnum;
 
 use super::super::stdout::print;
-use super::super::{Outcome, UserError};
+use super::super::{CommandExit, UserError};
 use super::{Policy, SandboxArgs};
 
 /// Try the sandbox.
@@ -56,7 +56,7 @@ enum Attempt {
 }
 
 /// Runs the subcommand: prints what came of the attempt, if the sandbox leaves the process to do so.
-pub fn run(args: Args) -> Result<Outcome, UserError> {
+pub fn run(args: Args) -> Result<CommandExit, UserError> {
     args.sandbox.apply();
     let mut policy = Policy::default();
     if args.write {
@@ -85,7 +85,7 @@ pub fn run(args: Args) -> Result<Outcome, UserError> {
     let new = std::thread::spawn(move || attempt.make(&file));
     let new = new.join().unwrap_or_else(|_| "panicked".into());
     print(&format!("{there}\n{new}\n"));
-    Ok(Outcome::Success)
+    Ok(CommandExit::Success)
 }
 
 impl Attempt {

@@ -1,6 +1,6 @@
 //! What commands can be told.
 
-use super::Place;
+use super::TestDirectory;
 
 /// A command line, the advice that it gets, and lines as it says with their exit codes.
 type Line = (&'static str, &'static str, &'static [(&'static str, i32)]);
@@ -158,7 +158,7 @@ const LINES: [Line; 17] = [
 
 #[test]
 fn advice_about_commands_helps() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     for (mistake, words, advice) in LINES {
         place.refuses(mistake, &[words]);
         for (line, code) in advice {

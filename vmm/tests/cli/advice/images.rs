@@ -11,9 +11,9 @@ use crate::fakes::Fakes;
 /// What is heard once nothing is wrong any more: the package manager, which only pretends.
 const OBTAINING: &str = "only pretends";
 
-struct Place(Fakes);
+struct TestDirectory(Fakes);
 
-impl Place {
+impl TestDirectory {
     fn new() -> Self {
         let fakes = Fakes::bare_host(1000);
         fs::write(fakes.path("installed"), "").unwrap();
@@ -147,7 +147,7 @@ const FAULTS: [(&str, &str, &[&str]); 13] = [
 
 #[test]
 fn advice_about_plans_helps() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let plan = |keys: &str| {
         let text = format!("title = 't'\n[[fault]]\n{keys}\n");
         fs::write(place.0.path("plan.toml"), text).unwrap();
@@ -252,7 +252,7 @@ const LINES: [(&str, &str, &[&str]); 14] = [
 
 #[test]
 fn advice_about_campaigns_scenarios_and_images_helps() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     for (mistake, words, advice) in LINES {
         place.refuses(mistake, words);
         advice.iter().for_each(|line| place.obtains(line));
@@ -261,7 +261,7 @@ fn advice_about_campaigns_scenarios_and_images_helps() {
 
 #[test]
 fn lists_name_what_can_be_named() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     for (mistake, list, command) in [
         ("inject nothing", "inject --list", "inject"),
         ("lab run nothing", "lab list", "lab run"),
@@ -285,7 +285,7 @@ fn lists_name_what_can_be_named() {
 
 #[test]
 fn modules_are_what_the_kernel_takes() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let pack = |script: &str| {
         let mut shell = Command::new("sh");
         let done = shell
@@ -303,7 +303,7 @@ fn modules_are_what_the_kernel_takes() {
 
 #[test]
 fn the_environment_can_be_set_as_the_sentences_say() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let line = "images fetch debian-armmp";
     let with = |set: &[(&str, &str)]| -> Ended {
         let mut command = place.command(line);
@@ -335,7 +335,7 @@ fn the_environment_can_be_set_as_the_sentences_say() {
 fn packages_are_installed_as_the_sentences_say() {
     let line = "images build ipmmu";
     let with = |value: &str| -> Ended {
-        let place = Place::new();
+        let place = TestDirectory::new();
         fs::remove_file(place.0.path("installed")).unwrap();
         let mut command = place.command(line);
         command
@@ -356,7 +356,7 @@ fn packages_are_installed_as_the_sentences_say() {
         "{told}"
     );
     obtains(&with("yes"), line);
-    let place = Place::new();
+    let place = TestDirectory::new();
     fs::remove_file(place.0.path("installed")).unwrap();
     place.obtains(&format!("{line} --install-packages"));
 }

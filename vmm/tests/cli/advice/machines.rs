@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Stdio;
 
-use super::Place;
+use super::TestDirectory;
 use crate::{Ended, vmm};
 
 /// Flags beside `--kernel`, the advice that they get, and flags as it says.
@@ -199,7 +199,7 @@ const MACHINES: [(&str, &[&str], &[&str]); 31] = [
 
 #[test]
 fn advice_about_machines_helps() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     fs::write(place.0.path().join("iommu.toml"), "iommu = \"ipmmu\"\n").unwrap();
     for (mistake, words, advice) in MACHINES {
         place.refuses(&format!("boot --kernel zImage {mistake}"), words);
@@ -209,7 +209,7 @@ fn advice_about_machines_helps() {
 
 #[test]
 fn a_disk_in_use_can_be_had_as_the_sentence_says() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let spins = |options: &str| {
         let disk = format!("disk{options}");
         let mut command = vmm(&[
@@ -242,7 +242,7 @@ fn a_disk_in_use_can_be_had_as_the_sentence_says() {
 
 #[test]
 fn a_log_can_be_had_as_the_sentence_says() {
-    let place = Place::new();
+    let place = TestDirectory::new();
     let boot = |filter: &str| -> Ended {
         let line = "boot --kernel off --kernel-format image";
         let words: Vec<&str> = line.split(' ').collect();

@@ -12,9 +12,9 @@ use tempfile::TempDir;
 use crate::{Ended, vmm};
 
 /// A directory with kernels, disks and an empty cache.
-struct Place(TempDir);
+struct TestDirectory(TempDir);
 
-impl Place {
+impl TestDirectory {
     fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         // One that passes for a zImage and branches to itself, and one that powers off.

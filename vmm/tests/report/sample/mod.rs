@@ -6,8 +6,8 @@
 mod story;
 
 use vmm::timeline::{
-    Address, Decisive, Device, EventId, Finding, GuestChange, Kind, Lane, Machine, Mark,
-    Observation, Outcome, Place, Report, Route, Run, Timeline, Verdict,
+    Address, ChangedLocation, Decisive, Device, EventId, Finding, GuestChange, Kind, Lane, Machine,
+    Mark, Observation, Report, Route, Run, Timeline, Verdict, VerdictKind,
 };
 
 const US: u64 = 1_000;
@@ -26,7 +26,7 @@ pub fn report(extra: u64) -> Report {
     let mut report = Report::new(
         "A deferred probe behind a shared micro-TLB: with the guard of 2017, and without it",
         Verdict::new(
-            Outcome::Expected,
+            VerdictKind::Expected,
             "Without the guard, the deferred probe of B disabled uTLB 3, which A shares: A went on sending IOVAs, \
              which reached the bus untranslated. With the guard, every access of A was translated to the end.",
         ),
@@ -53,7 +53,7 @@ fn describe(broken: bool, timeline: Timeline) -> Run {
         .to_owned(),
         health: if broken { Mark::Bad } else { Mark::Ok },
         verdict: Verdict::new(
-            Outcome::Expected,
+            VerdictKind::Expected,
             if broken {
                 "uTLB 3 died while A used it; 64 KiB at a time, A's IOVAs reached the bus untranslated."
             } else {
@@ -114,7 +114,7 @@ fn changes(timeline: &Timeline) -> Vec<GuestChange> {
         at: DEFERRED,
         event: Some(teardown(timeline)),
         behaviour: "guard-absent".to_owned(),
-        place: Place::Memory {
+        place: ChangedLocation::Memory {
             address: Address(0xc1d4_2990),
             width: 1,
         },

@@ -1,8 +1,8 @@
 //! Events and states in words: one wording for every format.
 
 use crate::{
-    Address, Argument, Burst, Direction, Event, Kind, Lane, Mark, Outcome, Place, Point, Route,
-    State, Value,
+    Address, Argument, Burst, ChangedLocation, Direction, Event, Kind, Lane, Mark, Point, Route,
+    State, Value, VerdictKind,
 };
 
 /// The tone of an event, for someone who scans for trouble.
@@ -307,12 +307,12 @@ pub(super) fn lane_type(lane: &Lane) -> &'static str {
 }
 
 /// Returns what was changed, as the place is written.
-pub(super) fn place(place: &Place) -> String {
+pub(super) fn place(place: &ChangedLocation) -> String {
     match place {
-        Place::Memory { address, width } => {
+        ChangedLocation::Memory { address, width } => {
             format!("{} at {address}", count((*width).into(), "byte"))
         }
-        Place::Register { name } => format!("register {name}"),
+        ChangedLocation::Register { name } => format!("register {name}"),
     }
 }
 
@@ -327,11 +327,11 @@ pub(super) fn mark(mark: Mark) -> &'static str {
 }
 
 /// Returns the word of an outcome.
-pub(super) fn outcome(outcome: Outcome) -> &'static str {
+pub(super) fn outcome(outcome: VerdictKind) -> &'static str {
     match outcome {
-        Outcome::Expected => "As expected",
-        Outcome::Unexpected => "Not as expected",
-        Outcome::Undecided => "Undecided",
+        VerdictKind::Expected => "As expected",
+        VerdictKind::Unexpected => "Not as expected",
+        VerdictKind::Undecided => "Undecided",
     }
 }
 

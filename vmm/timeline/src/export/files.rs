@@ -102,10 +102,13 @@ fn write_atomically(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Outcome, Verdict};
+    use crate::{Verdict, VerdictKind};
 
     fn report() -> Report {
-        Report::new("empty", Verdict::new(Outcome::Undecided, "Nothing ran."))
+        Report::new(
+            "empty",
+            Verdict::new(VerdictKind::Undecided, "Nothing ran."),
+        )
     }
 
     #[test]

@@ -1,21 +1,34 @@
 //! A page that shows a report in any browser, without a network.
 //!
-//! The page, its style and its script are files of their own beside this one. The report is put in as JSON that cannot
-//! end its element; the script shows every text of it as text. A policy in the page forbids all requests.
+//! The page is a template; its style and its scripts are files of their own beside it. The report is put in as JSON that
+//! cannot end its element; the script shows every text of it as text. A policy in the page forbids all requests.
 
 use std::io::{self, Write};
 
+use askama::Template;
 use serde::Serialize;
 
 use super::describe::{Tone, bytes, details, lane_type, outcome, place, seconds, state, summary};
 use super::text;
-use crate::{Category, Finding, Lane, Mark, Outcome, Report, Run, State, visible};
+use crate::{Category, Finding, Lane, Mark, Report, Run, State, VerdictKind, visible};
 
-const PAGE: &str = include_str!("html/page.html");
 const STYLE: &str = include_str!("html/style.css");
 const TIME: &str = include_str!("html/time.js");
 const TIMELINE: &str = include_str!("html/timeline.js");
 const SCRIPT: &str = include_str!("html/script.js");
+
+/// The page, with what stands in its places.
+#[derive(Template)]
+#[template(path = "page.html")]
+struct Document<'r> {
+    title: &'r str,
+    plain: &'r str,
+    data: &'r Page,
+    style: &'static str,
+    time: &'static str,
+    timeline: &'static str,
+    script: &'static str,
+}
 
 /// Writes `report` as one HTML page.
 ///
@@ -24,68 +37,24 @@ const SCRIPT: &str = include_str!("html/script.js");
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut plain = Vec::new();
     text::write(report, &mut plain)?;
-    let data = serde_json::to_string(&Page::of(report))?;
-    // The template is split before anything is put in, so that no text of a guest's is taken for a slot.
-    for part in PAGE.split("{{") {
-        let Some((slot, rest)) = part.split_once("}}") else {
-            out.write_all(part.as_bytes())?;
-            continue;
-        };
-        match slot {
-            "title" => out.write_all(escape_html(&visible(&report.title)).as_bytes())?,
-            "style" => out.write_all(STYLE.as_bytes())?,
-            "time" => out.write_all(TIME.as_bytes())?,
-            "timeline" => out.write_all(TIMELINE.as_bytes())?,
-            "script" => out.write_all(SCRIPT.as_bytes())?,
-            "plain" => {
-                let plain = String::from_utf8_lossy(&plain);
-                out.write_all(escape_html(&plain).as_bytes())?;
-            }
-            "data" => out.write_all(escape_json(&data).as_bytes())?,
-            other => return Err(io::Error::other(format!("the page has no slot '{other}'"))),
-        }
-        out.write_all(rest.as_bytes())?;
-    }
-    Ok(())
-}
-
-/// Returns JSON that is safe within `<script>`: it holds nothing that could end the element or begin a comment.
-fn escape_json(json: &str) -> String {
-    let mut out = String::with_capacity(json.len() + json.len() / 32);
-    // Inside of JSON these characters occur in strings only, where an escape means the same.
-    for c in json.chars() {
-        match c {
-            '<' => out.push_str("\\u003c"),
-            '>' => out.push_str("\\u003e"),
-            '&' => out.push_str("\\u0026"),
-            '\u{2028}' => out.push_str("\\u2028"),
-            '\u{2029}' => out.push_str("\\u2029"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-fn escape_html(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + text.len() / 32);
-    for c in text.chars() {
-        match c {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
+    let data = Page::of(report);
+    let document = Document {
+        title: &data.title,
+        plain: &String::from_utf8_lossy(&plain),
+        data: &data,
+        style: STYLE,
+        time: TIME,
+        timeline: TIMELINE,
+        script: SCRIPT,
+    };
+    document.write_into(out)
 }
 
 /// The data that the script gets: words are chosen here, once for all formats; the script only lays out.
 #[derive(Serialize)]
 struct Page {
     title: String,
-    outcome: Outcome,
+    outcome: VerdictKind,
     outcome_word: &'static str,
     sentence: String,
     categories: Vec<&'static str>,
@@ -98,7 +67,7 @@ struct PageRun {
     name: String,
     behaviour: String,
     health: Mark,
-    outcome: Outcome,
+    outcome: VerdictKind,
     outcome_word: &'static str,
     sentence: String,
     findings: Vec<Option<Finding>>,
@@ -326,10 +295,12 @@ mod tests {
     use super::*;
     use crate::Verdict;
 
+    const PAGE: &str = include_str!("html/page.html");
+
     #[test]
     fn nothing_ends_the_data_or_the_title() {
         let evil = "</script></title><script>alert(1)</script><!-- {{script}} \u{2028}";
-        let report = Report::new(evil, Verdict::new(Outcome::Undecided, evil));
+        let report = Report::new(evil, Verdict::new(VerdictKind::Undecided, evil));
         let mut page = Vec::new();
         write(&report, &mut page).unwrap();
         let page = String::from_utf8(page).unwrap();

@@ -4,7 +4,7 @@ use arm32_isa::{Decoded, ExSize, Index, Insn, MemOp, Shift};
 use rand_core::RngCore;
 
 use super::exclusions::Exclusion::*;
-use super::spec::{Place, Plan, Verdict, unless};
+use super::spec::{InsnContext, Plan, Verdict, unless};
 use crate::case::{Adjust, Patch, Value};
 use crate::layout::{SCRATCH_DATA, SCRATCH_TABLES};
 use crate::values::{below, chance, pick};
@@ -39,7 +39,7 @@ pub(super) struct Want {
 }
 
 /// Returns an offset somewhere in scratch memory for `want`, and the base that leads there.
-fn aim(rng: &mut impl RngCore, place: &Place, want: &Want) -> (u32, u32) {
+fn aim(rng: &mut impl RngCore, place: &InsnContext, want: &Want) -> (u32, u32) {
     let room = SCRATCH_DATA.saturating_sub(want.len).max(1);
     let mut offset = below(rng, room);
     if !chance(rng, UNALIGNED) {
@@ -58,7 +58,7 @@ fn pointer(rng: &mut impl RngCore) -> u32 {
 }
 
 /// Returns a plan that sets `rn` for `want`.
-pub(super) fn based(rng: &mut impl RngCore, place: &Place, rn: u8, want: &Want) -> Plan {
+pub(super) fn based(rng: &mut impl RngCore, place: &InsnContext, rn: u8, want: &Want) -> Plan {
     let (_, base) = aim(rng, place, want);
     Plan {
         presets: vec![(rn, Value::Const(base))],
@@ -72,7 +72,7 @@ pub(super) const fn signed(add: bool, imm: u32) -> u32 {
 }
 
 /// Plans a load or store of core registers; `None` for other instructions.
-pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict> {
+pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<Verdict> {
     Some(match d.insn {
         Insn::Ldm { user, .. } | Insn::Stm { user, .. } => {
             unless(user, Privileged).and_then(|()| multiple(rng, d, place))
@@ -102,7 +102,7 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdic
 }
 
 /// Plans a load or store of one core register.
-fn single(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict> {
+fn single(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<Verdict> {
     Some(match d.insn {
         Insn::LdStImm {
             op,
@@ -165,7 +165,7 @@ fn single(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict>
 }
 
 /// Plans a load or store of two core registers.
-fn double(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict> {
+fn double(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<Verdict> {
     Some(match d.insn {
         Insn::LdrdStrdImm {
             load,
@@ -258,7 +258,7 @@ struct Single {
 }
 
 impl Single {
-    fn check(&self, d: &Decoded, place: &Place) -> Result<(), super::exclusions::Exclusion> {
+    fn check(&self, d: &Decoded, place: &InsnContext) -> Result<(), super::exclusions::Exclusion> {
         let wback = self.index != Index::Offset;
         unless((wback || self.unpriv) && self.rn == 15, Pc)?;
         unless(wback && self.rn == self.rt, SameRegister)?;
@@ -277,7 +277,7 @@ impl Single {
         unless(place.thumb && d.len == 2 && self.rt == 15, Pc)
     }
 
-    fn plan(&self, rng: &mut impl RngCore, place: &Place, from_base: u32) -> Plan {
+    fn plan(&self, rng: &mut impl RngCore, place: &InsnContext, from_base: u32) -> Plan {
         let len = self.op.size().into();
         if self.rt == 15 && self.op == MemOp::Ldr {
             let offset = pointer(rng);
@@ -306,7 +306,7 @@ impl Single {
 }
 
 fn double_check(
-    place: &Place,
+    place: &InsnContext,
     load: bool,
     rt: u8,
     rt2: u8,
@@ -320,7 +320,7 @@ fn double_check(
     unless(wback && (rn == 15 || rn == rt || rn == rt2), SameRegister)
 }
 
-fn multiple(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
+fn multiple(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Verdict {
     let (load, rn, list, increment, before, wback) = match d.insn {
         Insn::Ldm {
             rn,
@@ -391,7 +391,7 @@ fn multiple(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
 /// store-exclusive that fails anyhow does is IMPLEMENTATION DEFINED (it does here, it does not in QEMU).
 fn exclusive(
     rng: &mut impl RngCore,
-    place: &Place,
+    place: &InsnContext,
     size: ExSize,
     rn: u8,
     imm: u32,

@@ -19,7 +19,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use crate::case::{Adjust, Branch, Case, Unit, Value, Word};
 use crate::layout::{self, SCRATCH_SIZE};
 use crate::values::{below, chance, doubleword, fpscr, pick, word};
-use spec::{Place, Plan};
+use spec::{InsnContext, Plan};
 
 /// What instructions cases are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -202,7 +202,7 @@ impl Maker<'_> {
         let big_endian = chance(&mut self.rng, 20);
         for i in 0..count {
             let thumb = first ^ switch.is_some_and(|s| i > s);
-            let place = Place {
+            let place = InsnContext {
                 thumb,
                 in_it: false,
                 first: true,
@@ -224,7 +224,7 @@ impl Maker<'_> {
     }
 
     /// Returns a unit that leads to the next one in the other instruction set.
-    fn switch(&mut self, place: &Place) -> Unit {
+    fn switch(&mut self, place: &InsnContext) -> Unit {
         let next = Value::Target {
             unit: place.unit + 1,
             how: Adjust::Plus(0),
@@ -255,7 +255,7 @@ impl Maker<'_> {
         unit
     }
 
-    fn unit(&mut self, place: &Place) -> Unit {
+    fn unit(&mut self, place: &InsnContext) -> Unit {
         if place.thumb && chance(&mut self.rng, 12) {
             return self.it_block(place);
         }
@@ -270,7 +270,7 @@ impl Maker<'_> {
     }
 
     /// Returns IT and the instructions that it makes conditional.
-    fn it_block(&mut self, place: &Place) -> Unit {
+    fn it_block(&mut self, place: &InsnContext) -> Unit {
         let count = 1 + below(&mut self.rng, 4);
         let cond = below(&mut self.rng, 14) as u16;
         let mut unit = Unit {
@@ -286,7 +286,7 @@ impl Maker<'_> {
         unit.words
             .push(Some(Word::Narrow(0xbf00 | cond << 4 | mask)));
         for i in 0..count {
-            let place = Place {
+            let place = InsnContext {
                 in_it: true,
                 first: i == 0,
                 last: i + 1 == count,
@@ -308,7 +308,7 @@ impl Maker<'_> {
     }
 
     /// Returns an instruction and what it needs; `None` when none was found by chance.
-    fn instruction(&mut self, place: &Place) -> Option<(Word, Plan)> {
+    fn instruction(&mut self, place: &InsnContext) -> Option<(Word, Plan)> {
         if self.generator.undefined && chance(&mut self.rng, 50) {
             return self.undefined(place).map(|word| (word, Plan::default()));
         }
@@ -337,7 +337,7 @@ impl Maker<'_> {
     }
 
     /// Returns a word that is no instruction, one bit away from one.
-    fn undefined(&mut self, place: &Place) -> Option<Word> {
+    fn undefined(&mut self, place: &InsnContext) -> Option<Word> {
         (0..TRIES).find_map(|_| {
             let encoding = self.encoding(place.thumb)?;
             let flip = 1

@@ -4,7 +4,7 @@ use arm32_isa::{Cond, Decoded, DpOp, HintOp, Insn, Shift};
 use rand_core::RngCore;
 
 use super::exclusions::Exclusion::{self, *};
-use super::spec::{Place, Plan, Verdict, unless};
+use super::spec::{InsnContext, Plan, Verdict, unless};
 use super::{memory, registers, vector};
 use crate::case::{Adjust, Branch, Patch, Value};
 use crate::layout::{SCRATCH_SIZE, SCRATCH_TABLES};
@@ -14,7 +14,7 @@ use crate::values;
 ///
 /// # Errors
 /// Why the instruction is left out.
-pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
+pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Verdict {
     if let Some(named) = arm32_isa::core_registers(&d.insn) {
         unless(named.contains(&15), Pc)?;
         unless(
@@ -43,7 +43,7 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
 
 /// Plans VMSR: other bits of the FPSCR than those of [`values::fpscr`] select short vectors, which QEMU keeps and then
 /// refuses to execute, and traps.
-fn vmsr(rng: &mut impl RngCore, place: &Place, reg: u8, rt: u8) -> Verdict {
+fn vmsr(rng: &mut impl RngCore, place: &InsnContext, reg: u8, rt: u8) -> Verdict {
     unless(!place.first, ShortVectors)?;
     let mut plan = Plan::default();
     if reg == 1 {
@@ -52,7 +52,7 @@ fn vmsr(rng: &mut impl RngCore, place: &Place, reg: u8, rt: u8) -> Verdict {
     Ok(plan)
 }
 
-fn system(d: &Decoded, place: &Place) -> Result<(), Exclusion> {
+fn system(d: &Decoded, place: &InsnContext) -> Result<(), Exclusion> {
     match d.insn {
         Insn::Mrs { rd, spsr } => {
             unless(spsr, Privileged)?;
@@ -110,7 +110,7 @@ fn system(d: &Decoded, place: &Place) -> Result<(), Exclusion> {
 
 fn data_immediate(
     rng: &mut impl RngCore,
-    place: &Place,
+    place: &InsnContext,
     op: DpOp,
     s: bool,
     rd: u8,
@@ -142,7 +142,7 @@ fn data_immediate(
     Ok(plan)
 }
 
-fn data_register(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict {
+fn data_register(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Verdict {
     let Insn::DpReg {
         op,
         s,
@@ -215,7 +215,7 @@ fn data_register(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Verdict 
     Ok(plan)
 }
 
-fn branch(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict> {
+fn branch(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<Verdict> {
     let narrow = d.len == 2;
     let direct = |kind, unit| Plan {
         branch: Some((kind, unit)),
@@ -266,7 +266,7 @@ fn branch(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict>
     })
 }
 
-fn table(rng: &mut impl RngCore, place: &Place, half: bool, rn: u8, rm: u8) -> Verdict {
+fn table(rng: &mut impl RngCore, place: &InsnContext, half: bool, rn: u8, rm: u8) -> Verdict {
     unless(!place.last || !place.first, InItBlock)?;
     unless(rn == 15 || rm == 15 || rn == 13 || rm == 13, Pc)?;
     unless(rn == rm, SameRegister)?;

@@ -8,7 +8,7 @@ use crate::values;
 
 /// Where the instruction stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct InsnContext {
     /// In T32 code.
     pub thumb: bool,
     /// In an IT block.
@@ -29,7 +29,7 @@ pub struct Place {
     pub scratch: u32,
 }
 
-impl Place {
+impl InsnContext {
     /// Returns a later unit of this instruction set.
     pub fn near(&self, rng: &mut impl RngCore) -> usize {
         let ahead = self.section_end - self.unit;

@@ -5,10 +5,10 @@ use rand_core::RngCore;
 
 use super::exclusions::Exclusion::*;
 use super::memory::{Want, based, signed};
-use super::spec::{Place, Plan, Verdict, unless};
+use super::spec::{InsnContext, Plan, Verdict, unless};
 
 /// Plans a load or store; `None` for other instructions.
-pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict> {
+pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<Verdict> {
     Some(match d.insn {
         Insn::Vldr {
             load,
@@ -62,7 +62,7 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdic
 }
 
 /// Plans a load or store of elements of Advanced SIMD registers.
-fn elements(rng: &mut impl RngCore, d: &Decoded, place: &Place) -> Option<Verdict> {
+fn elements(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<Verdict> {
     Some(match d.insn {
         Insn::NeonMulti {
             regs,

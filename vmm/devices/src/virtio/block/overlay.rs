@@ -84,7 +84,7 @@ impl OverlaySummary {
 
 /// The place of a block that was written.
 #[derive(Clone, Debug)]
-enum Place {
+enum BlockLocation {
     Memory(Arc<Bytes>),
     File(Arc<Slot>),
 }
@@ -185,7 +185,7 @@ pub enum Found {
 /// Blocks that differ from the file.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    blocks: BTreeMap<u64, Place>,
+    blocks: BTreeMap<u64, BlockLocation>,
     /// Blocks that are zero; none of them is among `blocks`.
     zeros: RangeSet<u64>,
     /// The number of `blocks` that are in memory.
@@ -235,8 +235,8 @@ impl Changes {
     /// The temporary file cannot be read.
     pub fn get(&self, block: u64) -> io::Result<Option<Found>> {
         Ok(match self.blocks.get(&block) {
-            Some(Place::Memory(bytes)) => Some(Found::Written(Arc::clone(bytes))),
-            Some(Place::File(slot)) => Some(Found::Written(Arc::new(slot.read()?))),
+            Some(BlockLocation::Memory(bytes)) => Some(Found::Written(Arc::clone(bytes))),
+            Some(BlockLocation::File(slot)) => Some(Found::Written(Arc::new(slot.read()?))),
             None if self.zeros.contains(&block) => Some(Found::Zero),
             None => None,
         })
@@ -246,8 +246,8 @@ impl Changes {
     pub fn in_memory(&mut self, block: u64) -> Option<&mut Bytes> {
         match self.blocks.get_mut(&block)? {
             // Copies the block if a clone of these changes shares it, so that only this one sees the write.
-            Place::Memory(bytes) => Some(Arc::make_mut(bytes)),
-            Place::File(_) => None,
+            BlockLocation::Memory(bytes) => Some(Arc::make_mut(bytes)),
+            BlockLocation::File(_) => None,
         }
     }
 
@@ -258,13 +258,15 @@ impl Changes {
     pub fn put(&mut self, block: u64, bytes: &Bytes, below: &Self) -> io::Result<()> {
         let full = self.blocks.len() + below.blocks.len() >= self.limits.blocks;
         match self.blocks.get_mut(&block) {
-            Some(Place::Memory(old)) => {
+            Some(BlockLocation::Memory(old)) => {
                 *Arc::make_mut(old) = *bytes;
                 return Ok(());
             }
             // A clone may have the slot, too, and must not see the write: then the block gets a place of its own.
-            Some(Place::File(slot)) if Arc::strong_count(slot) == 1 => return slot.write(bytes),
-            Some(Place::File(_)) => {}
+            Some(BlockLocation::File(slot)) if Arc::strong_count(slot) == 1 => {
+                return slot.write(bytes);
+            }
+            Some(BlockLocation::File(_)) => {}
             None if full => {
                 return Err(io::Error::other(format!(
                     "an overlay takes no more than {} of writes",
@@ -275,13 +277,13 @@ impl Changes {
         }
         let place = if self.in_memory + below.in_memory < self.limits.memory {
             self.in_memory += 1;
-            Place::Memory(Arc::new(*bytes))
+            BlockLocation::Memory(Arc::new(*bytes))
         } else {
             let spill = match &self.spill {
                 Some(spill) => spill,
                 None => self.spill.insert(Spill::new()?),
             };
-            Place::File(Arc::new(spill.put(bytes)?))
+            BlockLocation::File(Arc::new(spill.put(bytes)?))
         };
         if !self.zeros.is_empty() {
             self.zeros.remove(block..block + 1);
@@ -303,7 +305,7 @@ impl Changes {
         let inside = self.blocks.range(blocks.clone());
         for block in inside.map(|(block, _)| *block).collect::<Vec<_>>() {
             let old = self.blocks.remove(&block);
-            self.in_memory -= usize::from(matches!(old, Some(Place::Memory(_))));
+            self.in_memory -= usize::from(matches!(old, Some(BlockLocation::Memory(_))));
         }
         self.zeros.insert(blocks);
         true
@@ -324,8 +326,8 @@ impl Changes {
                 self.zeros.remove(*block..*block + 1);
             }
             let old = self.blocks.insert(*block, place.clone());
-            self.in_memory -= usize::from(matches!(old, Some(Place::Memory(_))));
-            self.in_memory += usize::from(matches!(place, Place::Memory(_)));
+            self.in_memory -= usize::from(matches!(old, Some(BlockLocation::Memory(_))));
+            self.in_memory += usize::from(matches!(place, BlockLocation::Memory(_)));
         }
         if self.spill.is_none() {
             self.spill.clone_from(&above.spill);
@@ -336,8 +338,8 @@ impl Changes {
     pub fn blocks(&self) -> impl Iterator<Item = io::Result<(u64, Arc<Bytes>)>> + '_ {
         self.blocks.iter().map(|(block, place)| {
             let bytes = match place {
-                Place::Memory(bytes) => Arc::clone(bytes),
-                Place::File(slot) => Arc::new(slot.read()?),
+                BlockLocation::Memory(bytes) => Arc::clone(bytes),
+                BlockLocation::File(slot) => Arc::new(slot.read()?),
             };
             Ok((*block, bytes))
         })

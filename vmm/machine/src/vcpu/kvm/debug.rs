@@ -21,7 +21,7 @@ use vm_memory::GuestMemoryMmap;
 
 use super::super::Stop;
 use super::super::accel::KvmError;
-use super::super::mirror::{Masked, Mirror, Registers};
+use super::super::mirror::{Masked, Mirror, RegisterValues};
 use super::super::observe::Cores;
 use super::super::threads::VcpuBarrier;
 use super::call::failed;
@@ -64,8 +64,8 @@ pub(super) type Shared = Arc<Mutex<VcpuFd>>;
 /// The registers of a core when its copy was made.
 #[derive(Debug, Default)]
 struct CopiedRegisters {
-    registers: Registers,
-    stored: Registers,
+    registers: RegisterValues,
+    stored: RegisterValues,
 }
 
 /// An instruction that one core executes.
@@ -139,7 +139,7 @@ impl Debugger {
 
     /// Copies the registers of `core`, which stands still.
     fn load(&mut self, core: usize) -> Result<(), KvmError> {
-        let mut registers = Registers::new();
+        let mut registers = RegisterValues::new();
         let fd = self.fd(core);
         for id in self.mirror.wanted() {
             let mut bytes = [0; 16];

@@ -11,7 +11,7 @@ use arm32::state::{CpuState, Flags, Mode, Psr, bank};
 use arm32::{Cluster, Power};
 
 use super::super::observe::Cores;
-use super::{CoreRequest, Masked, Mirror, Registers, spec};
+use super::{CoreRequest, Masked, Mirror, RegisterValues, spec};
 
 /// BKPT in A32 (`e1200070`), and its lower half in T32: whoever comes there in either state stops.
 const TRAP: [u8; 4] = 0xe120_be70_u32.to_le_bytes();
@@ -118,7 +118,7 @@ impl Mirror for Aarch32 {
             .collect()
     }
 
-    fn load(&mut self, core: usize, registers: &Registers, power: Power) {
+    fn load(&mut self, core: usize, registers: &RegisterValues, power: Power) {
         let get = |id| registers.get(&id).copied().unwrap_or_default();
         let word = |id| get(id) as u32;
         let s = self.cluster.state_mut(core);
@@ -152,9 +152,9 @@ impl Mirror for Aarch32 {
         self.cluster.set_power(core, power);
     }
 
-    fn store(&self, core: usize) -> Registers {
+    fn store(&self, core: usize) -> RegisterValues {
         let s = self.state(core);
-        let mut registers = Registers::new();
+        let mut registers = RegisterValues::new();
         let mut set = |id, value: u64| registers.insert(id, value.into());
         set(spec::PSTATE, s.cpsr().into());
         set(spec::PC, s.r[15].into());

@@ -5,7 +5,7 @@ use arm32::Power;
 use super::super::aarch64::state::EL1H;
 use super::super::aarch64::{Aarch64Cores, Aarch64State, Pstate};
 use super::super::observe::Cores;
-use super::{CoreRequest, Masked, Mirror, Registers, spec};
+use super::{CoreRequest, Masked, Mirror, RegisterValues, spec};
 
 /// BRK, with a number that Linux uses for nothing (arch/arm64/include/asm/brk-imm.h).
 const TRAP: [u8; 4] = (0xd420_0000_u32 | IMMEDIATE << 5).to_le_bytes();
@@ -78,7 +78,7 @@ impl Mirror for Aarch64Cores {
         clippy::cast_possible_truncation,
         reason = "each register is told of with no more bits than it has"
     )]
-    fn load(&mut self, core: usize, registers: &Registers, power: Power) {
+    fn load(&mut self, core: usize, registers: &RegisterValues, power: Power) {
         let get = |id| registers.get(&id).copied().unwrap_or_default();
         let s = self.state_mut(core);
         for (n, x) in (0..).zip(&mut s.x) {
@@ -95,9 +95,9 @@ impl Mirror for Aarch64Cores {
         self.set_power(core, power);
     }
 
-    fn store(&self, core: usize) -> Registers {
+    fn store(&self, core: usize) -> RegisterValues {
         let s = self.state(core);
-        let mut registers: Registers = (0..).map(spec::x).zip(s.x.map(u128::from)).collect();
+        let mut registers: RegisterValues = (0..).map(spec::x).zip(s.x.map(u128::from)).collect();
         registers.insert(spec::PSTATE, u64::from(s.pstate).into());
         for register in &SYSTEM {
             registers.insert(register.id, (register.get)(s).into());

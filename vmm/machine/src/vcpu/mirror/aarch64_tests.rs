@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::super::aarch64::Aarch64Cores;
-use super::{CoreRequest, Mirror, Registers, spec};
+use super::{CoreRequest, Mirror, RegisterValues, spec};
 
 const RAM: u64 = 0x4000_0000;
 /// PSTATE in EL1 with its own stack pointer, and in EL0.
@@ -28,9 +28,9 @@ fn copies() -> (Aarch64Cores, Arc<GuestMemoryMmap<()>>) {
 }
 
 /// Creates a core, every register different.
-fn registers(copies: &Aarch64Cores, pstate: u128) -> Registers {
+fn registers(copies: &Aarch64Cores, pstate: u128) -> RegisterValues {
     let numbered = (0..).zip(copies.wanted());
-    let mut registers: Registers = numbered.map(|(n, id)| (id, 0x1000 + n)).collect();
+    let mut registers: RegisterValues = numbered.map(|(n, id)| (id, 0x1000 + n)).collect();
     let special = [
         (spec::PSTATE, pstate),
         (spec::SCTLR, 0),
@@ -177,7 +177,7 @@ proptest! {
     fn what_is_loaded_is_stored(words in prop::collection::vec(any::<u64>(), 100)) {
         let (mut copies, _) = copies();
         let wanted = copies.wanted();
-        let mut given: Registers = wanted.iter().copied().zip(words.iter().map(|w| u128::from(*w))).collect();
+        let mut given: RegisterValues = wanted.iter().copied().zip(words.iter().map(|w| u128::from(*w))).collect();
         prop_assert_eq!(given.len(), wanted.len());
         given.insert(spec::PSTATE, u128::from(words[0]) & !u128::from(spec::SINGLE_STEP));
         for id in [spec::FPSR, spec::FPCR] {

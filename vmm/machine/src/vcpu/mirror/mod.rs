@@ -18,7 +18,7 @@ use arm32::Power;
 use super::observe::Cores;
 
 /// Registers by their numbers. Values are as wide as the widest.
-pub type Registers = BTreeMap<u64, u128>;
+pub type RegisterValues = BTreeMap<u64, u128>;
 
 /// The wishes of an observer for one core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,10 +38,10 @@ pub trait Mirror: Send {
     fn wanted(&self) -> Vec<u64>;
 
     /// Takes over what core `core` is.
-    fn load(&mut self, core: usize, registers: &Registers, power: Power);
+    fn load(&mut self, core: usize, registers: &RegisterValues, power: Power);
 
     /// Returns the registers that core `core` has now: those of [`Mirror::wanted`].
-    fn store(&self, core: usize) -> Registers;
+    fn store(&self, core: usize) -> RegisterValues;
 
     /// Sets the core of which observers are told.
     fn set_current(&mut self, core: usize);

@@ -15,7 +15,7 @@ use vmm_base::HostClock;
 use vmm_devices::virtio::deferred_work::DeferredWork;
 
 use super::aarch32::Aarch32;
-use super::{CoreRequest, Mirror, Registers, spec};
+use super::{CoreRequest, Mirror, RegisterValues, spec};
 use crate::bus::SystemBus;
 
 const RAM: u64 = 0x4000_0000;
@@ -33,9 +33,9 @@ fn copies() -> (Aarch32, Arc<GuestMemoryMmap<()>>) {
 }
 
 /// Creates a core in Supervisor mode, every register different.
-fn registers(copy: &Aarch32, cpsr: u32) -> Registers {
+fn registers(copy: &Aarch32, cpsr: u32) -> RegisterValues {
     let numbered = (0..).zip(copy.wanted());
-    let mut registers: Registers = numbered.map(|(n, id)| (id, 0x1000 + n)).collect();
+    let mut registers: RegisterValues = numbered.map(|(n, id)| (id, 0x1000 + n)).collect();
     registers.insert(spec::PSTATE, cpsr.into());
     registers.insert(spec::SCTLR, 0);
     registers
@@ -171,7 +171,7 @@ proptest! {
     fn what_is_loaded_is_stored(words in prop::collection::vec(any::<u32>(), 100), mode in 0usize..7) {
         let modes = [0x10, 0x11, 0x12, 0x13, 0x17, 0x1b, 0x1f];
         let (mut copy, _) = copies();
-        let given: Registers = copy.wanted().into_iter().zip(words.iter().map(|w| u128::from(*w))).collect();
+        let given: RegisterValues = copy.wanted().into_iter().zip(words.iter().map(|w| u128::from(*w))).collect();
         let cpsr = given[&spec::PSTATE] as u32 & 0xf80f_fde0 & !0x0100_0000 | modes[mode];
         let mut given = given;
         given.insert(spec::PSTATE, cpsr.into());

@@ -43,12 +43,12 @@ done
 "#;
 
 /// A directory in which commands run.
-pub struct Place {
+pub struct TestDirectory {
     directory: TempDir,
     toml: Option<String>,
 }
 
-impl Place {
+impl TestDirectory {
     /// A directory for the commands of a page.
     pub fn new(page: &Page) -> Self {
         let directory = tempfile::tempdir().unwrap();
