@@ -11,6 +11,7 @@ use std::ffi::{CString, c_char, c_int};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
+use anyhow::Context;
 use viommu_fuzz::coverage::Functions;
 use viommu_fuzz::{list, seeds, targets};
 
@@ -46,13 +47,13 @@ const PLANTED: &str = "planted";
 /// Inputs in which it has to be found: with coverage it takes some ten thousand, without it none would do.
 const PLANTED_RUNS: u32 = 4_000_000;
 
-fn target(name: &str) -> Result<fn(&[u8]), String> {
+fn target(name: &str) -> anyhow::Result<fn(&[u8])> {
     let planted = (PLANTED, targets::planted::fuzz as targets::Run);
     let found = targets::ALL
         .iter()
         .chain([&planted])
         .find(|(known, _)| *known == name);
-    found.map(|(_, run)| *run).ok_or_else(|| {
+    found.map(|(_, run)| *run).with_context(|| {
         let names: Vec<&str> = targets::ALL.iter().map(|(name, _)| *name).collect();
         format!(
             "there is no target {name:?}: there are {}",

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use anyhow::{Context, ensure};
 use guest_images::{Cache, CrossRust, Terminal};
 use serde_json::Value;
 
@@ -41,25 +42,28 @@ impl Task {
 ///
 /// # Errors
 /// A sentence.
-pub fn run(task: Task) -> Result<Option<PathBuf>, String> {
-    let cache = Cache::open().map_err(|error| error.to_string())?;
+pub fn run(task: Task) -> anyhow::Result<Option<PathBuf>> {
+    let cache = Cache::open().map_err(anyhow::Error::msg)?;
     let rust = cache.cross_rust(&mut Terminal::new());
-    let rust = rust.map_err(|error| error.to_string())?;
+    let rust = rust.map_err(anyhow::Error::msg)?;
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
-        .ok_or("this program was not built in its workspace")?;
+        .context("this program was not built in its workspace")?;
     let done = cargo(task, &rust, &target_directory(workspace))
         .current_dir(workspace)
         .stderr(Stdio::inherit())
         .output()
-        .map_err(|error| format!("cargo cannot be run: {error}"))?;
-    if !done.status.success() {
-        return Err(format!("cargo failed for {}: {}", rust.target, done.status));
-    }
+        .context("cargo cannot be run")?;
+    ensure!(
+        done.status.success(),
+        "cargo failed for {}: {}",
+        rust.target,
+        done.status
+    );
     if !task.builds() {
         return Ok(None);
     }
-    let made = executable(&done.stdout).ok_or("cargo does not say where the program is")?;
+    let made = executable(&done.stdout).context("cargo does not say where the program is")?;
     println!("{}", made.display());
     Ok(Some(made))
 }

@@ -37,8 +37,8 @@ pub fn main() -> ExitCode {
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(sentence) => {
-            eprintln!("integration: {sentence}");
+        Err(error) => {
+            eprintln!("integration: {error:#}");
             ExitCode::from(2)
         }
     }

@@ -1,6 +1,7 @@
 //! Scenario files, without a guest.
 
 use super::behaviour::Behaviours;
+use super::error::LabError;
 use super::load::{Lab, expand};
 
 const SMALL: &str = "
@@ -21,9 +22,9 @@ expect.stock = { verdict = 'healthy', not = ['b-bus-error'] }
 expect.guard-absent = { verdict = 'detached' }
 ";
 
-fn cases(text: &str) -> Result<Vec<String>, String> {
+fn cases(text: &str) -> Result<Vec<String>, LabError> {
     let behaviours = Behaviours::shipped().unwrap();
-    let cases = expand("small", "small.toml", text, &behaviours).map_err(|e| e.to_string())?;
+    let cases = expand("small", "small.toml", text, &behaviours)?;
     Ok(cases.into_iter().map(|case| case.name).collect())
 }
 
@@ -67,7 +68,7 @@ fn mistakes_are_told_with_their_file() {
         ("[topology.alone]", "[topology.'a b']", "is no name"),
     ] {
         assert!(SMALL.contains(old), "{old}");
-        let error = cases(&SMALL.replace(old, new)).unwrap_err();
+        let error = cases(&SMALL.replace(old, new)).unwrap_err().to_string();
         assert!(
             error.contains(words) && error.contains("small.toml"),
             "{error}"

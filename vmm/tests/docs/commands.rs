@@ -1,6 +1,7 @@
 //! The commands of a block of code.
 
 use crate::markdown::Block;
+use anyhow::{Context, ensure};
 use std::process;
 
 /// A command as somebody would type it.
@@ -31,7 +32,7 @@ struct Rule {
 ///
 /// # Errors
 /// When a comment before it cannot be read or fits no command, or the shell cannot read its last command.
-pub fn of(block: &Block) -> Result<Vec<Command>, String> {
+pub fn of(block: &Block) -> anyhow::Result<Vec<Command>> {
     let rules = block
         .directives
         .iter()
@@ -60,41 +61,37 @@ pub fn of(block: &Block) -> Result<Vec<Command>, String> {
             kind,
         });
     }
-    if !text.is_empty() {
-        return Err(format!("the shell cannot read: {text}"));
-    }
+    ensure!(text.is_empty(), "the shell cannot read: {text}");
     for rule in rules {
-        if !commands
-            .iter()
-            .any(|command| command.text.contains(&rule.text))
-        {
-            return Err(format!(
-                "a comment speaks of `{}`, and no command has that",
-                rule.text
-            ));
-        }
+        ensure!(
+            commands
+                .iter()
+                .any(|command| command.text.contains(&rule.text)),
+            "a comment speaks of `{}`, and no command has that",
+            rule.text
+        );
     }
     Ok(commands)
 }
 
 /// Reads `not run: REASON`, `not run "TEXT": REASON` or `exits N "TEXT"`.
-fn rule(directive: &str) -> Result<Rule, String> {
+fn rule(directive: &str) -> anyhow::Result<Rule> {
     let complaint = || format!("cannot read the comment `test: {directive}`");
     if let Some(rest) = directive.strip_prefix("not run") {
         let (text, reason) = match rest.strip_prefix(" \"") {
-            Some(quoted) => quoted.split_once("\": ").ok_or_else(complaint)?,
-            None => ("", rest.strip_prefix(": ").ok_or_else(complaint)?),
+            Some(quoted) => quoted.split_once("\": ").with_context(complaint)?,
+            None => ("", rest.strip_prefix(": ").with_context(complaint)?),
         };
         return Ok(Rule {
             text: text.into(),
             kind: Kind::NotRun(reason.into()),
         });
     }
-    let rest = directive.strip_prefix("exits ").ok_or_else(complaint)?;
-    let (code, text) = rest.split_once(" \"").ok_or_else(complaint)?;
-    let code = code.parse().map_err(|_| complaint())?;
+    let rest = directive.strip_prefix("exits ").with_context(complaint)?;
+    let (code, text) = rest.split_once(" \"").with_context(complaint)?;
+    let code = code.parse().ok().with_context(complaint)?;
     Ok(Rule {
-        text: text.strip_suffix('"').ok_or_else(complaint)?.into(),
+        text: text.strip_suffix('"').with_context(complaint)?.into(),
         kind: Kind::Exits(code),
     })
 }

@@ -1,6 +1,7 @@
 //! A directory in which a page's commands run, with the files that they name.
 
 use crate::markdown::Page;
+use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use std::fs;
@@ -68,7 +69,7 @@ impl TestDirectory {
     ///
     /// # Errors
     /// When it ends with another code than `wanted`.
-    pub fn run(&self, text: &str, wanted: i32) -> Result<String, String> {
+    pub fn run(&self, text: &str, wanted: i32) -> anyhow::Result<String> {
         self.provide(text);
         let path = std::env::var("PATH").unwrap_or_default();
         let programs = Path::new(VMM).parent().unwrap().display();
@@ -90,32 +91,32 @@ impl TestDirectory {
         } else {
             Stdio::null()
         });
-        let mut child = command.spawn().map_err(|error| format!("bash: {error}"))?;
+        let mut child = command.spawn().context("bash")?;
         // The command holds the writing ends, without which the output would never end.
         drop(command);
-        let said = listen(reader, child.stdin.take());
-        if said.is_err() {
+        let (said, ended) = listen(reader, child.stdin.take());
+        if !ended {
             let group = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
             let _ = kill_process_group(group, Signal::KILL);
         }
         let status = child.wait().unwrap();
-        let (said, late) = match said {
-            Ok(said) => (said, ""),
-            Err(said) => (said, ", stopped because it did not end"),
+        let late = if ended {
+            ""
+        } else {
+            ", stopped because it did not end"
         };
-        if status.code() == Some(wanted) && late.is_empty() {
-            return Ok(said);
-        }
-        Err(format!(
+        ensure!(
+            status.code() == Some(wanted) && ended,
             "{text}ended with {status}{late}, not {wanted}; it said:\n{said}"
-        ))
+        );
+        Ok(said)
     }
 
     /// Has a command read but not run: the shell carries it out with programs that only look at their arguments.
     ///
     /// # Errors
     /// When one of them finds a mistake.
-    pub fn read(&self, text: &str) -> Result<(), String> {
+    pub fn read(&self, text: &str) -> anyhow::Result<()> {
         // What is for a guest's shell must not be carried out here at all; that the syntax is right is known.
         if !["vmm ", "cargo ", ".ci/"]
             .iter()
@@ -134,14 +135,14 @@ impl TestDirectory {
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .output();
-        let Output { stdout, stderr, .. } = output.map_err(|error| format!("bash: {error}"))?;
+        let Output { stdout, stderr, .. } = output.context("bash")?;
         match fs::read_to_string(programs.join("refused")) {
             Err(_) => Ok(()),
-            Ok(refused) => Err(format!(
+            Ok(refused) => bail!(
                 "{text}has arguments that are refused: {refused}{}{}",
                 String::from_utf8_lossy(&stdout),
                 String::from_utf8_lossy(&stderr)
-            )),
+            ),
         }
     }
 
@@ -170,11 +171,11 @@ impl TestDirectory {
 }
 
 /// Listens to a command until it is silent for good, and types at the prompts of a guest's shell.
-/// What it said is in the error if it does not end.
+/// Returns what it said, and whether it ended.
 fn listen(
     mut reader: impl Read + Send + 'static,
     mut keyboard: Option<ChildStdin>,
-) -> Result<String, String> {
+) -> (String, bool) {
     let (sender, pieces) = mpsc::channel();
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
@@ -186,24 +187,25 @@ fn listen(
     });
     let mut said = Vec::new();
     let began = Instant::now();
-    loop {
+    let ended = loop {
         let prompted = match pieces.recv_timeout(SILENCE) {
             Ok(piece) => {
                 said.extend(piece);
                 said.ends_with(b"/ # ") || said.ends_with(b"/ # \x1b[6n")
             }
             Err(RecvTimeoutError::Timeout) => true,
-            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Disconnected) => break true,
         };
         if let (true, Some(keyboard)) = (prompted, &mut keyboard) {
             // It may have ended meanwhile.
             let _ = keyboard.write_all(b"poweroff\n");
         }
         if began.elapsed() > PATIENCE {
-            return Err(String::from_utf8_lossy(&said).into_owned());
+            break false;
         }
-    }
-    Ok(String::from_utf8_lossy(&said).replace('\r', ""))
+    };
+    let said = String::from_utf8_lossy(&said).replace('\r', "");
+    (said, ended)
 }
 
 /// A file of the small image.

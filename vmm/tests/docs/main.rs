@@ -17,6 +17,7 @@ mod commands;
 mod directory;
 mod markdown;
 
+use anyhow::bail;
 use commands::{Command, Kind};
 use directory::TestDirectory;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -56,7 +57,7 @@ fn of_page(page: &Page) -> Vec<Trial> {
         let commands = match commands::of(block) {
             Ok(commands) => commands,
             Err(complaint) => {
-                trials.push(Trial::test(name, || Err(Failed::from(complaint))));
+                trials.push(Trial::test(name, || Err(failed(complaint))));
                 continue;
             }
         };
@@ -70,7 +71,7 @@ fn of_page(page: &Page) -> Vec<Trial> {
         if !run.is_empty() {
             let (page, printed) = (page.clone(), block.printed.clone());
             trials.push(Trial::test(name, move || {
-                Ok(run_block(&page, &run, &printed)?)
+                run_block(&page, &run, &printed).map_err(failed)
             }));
         }
     }
@@ -81,9 +82,10 @@ fn of_page(page: &Page) -> Vec<Trial> {
     if !inline.is_empty() {
         let (name, page) = (format!("{}, in sentences", page.name), page.clone());
         let check = move || {
-            Ok(inline
+            inline
                 .iter()
-                .try_for_each(|text| TestDirectory::new(&page).read(&format!("{text}\n")))?)
+                .try_for_each(|text| TestDirectory::new(&page).read(&format!("{text}\n")))
+                .map_err(failed)
         };
         trials.push(Trial::test(name, check));
     }
@@ -101,13 +103,20 @@ fn reading(page: &Page, name: &str, command: Command) -> Trial {
     let name = format!("{name} {line}");
     let page = page.clone();
     Trial::test(name, move || {
-        Ok(TestDirectory::new(&page).read(&command.text)?)
+        TestDirectory::new(&page)
+            .read(&command.text)
+            .map_err(failed)
     })
     .with_kind(format!("not run: {reason}"))
 }
 
+/// Turns an error into what the harness prints.
+fn failed(error: anyhow::Error) -> Failed {
+    format!("{error:#}").into()
+}
+
 /// Runs a block's commands in turn, and looks for what they should print.
-fn run_block(page: &Page, commands: &[Command], printed: &[String]) -> Result<(), String> {
+fn run_block(page: &Page, commands: &[Command], printed: &[String]) -> anyhow::Result<()> {
     let place = TestDirectory::new(page);
     let mut said = String::new();
     for command in commands {
@@ -121,9 +130,7 @@ fn run_block(page: &Page, commands: &[Command], printed: &[String]) -> Result<()
     for line in printed {
         let line = without_numbers(line);
         if !rest.any(|other| other.contains(&line)) {
-            return Err(format!(
-                "`{line}` should be printed here, numbers apart, and is not in:\n{said}"
-            ));
+            bail!("`{line}` should be printed here, numbers apart, and is not in:\n{said}");
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! What the outer machine says for a check.
 
+use anyhow::Context;
 use serde_json::Value;
 
 /// Begins what is said for a check; its name follows.
@@ -38,7 +39,7 @@ impl CheckOutput {
     }
 
     /// Returns the program's summary of the run.
-    pub fn summary(&self) -> Result<Value, String> {
+    pub fn summary(&self) -> anyhow::Result<Value> {
         let own = self.lines.iter().filter(|line| !line.starts_with(CONSOLE));
         let text: Vec<_> = own
             .skip_while(|line| *line != "{")
@@ -46,6 +47,6 @@ impl CheckOutput {
             .collect();
         let end = text.iter().position(|line| *line == "}");
         let text = text[..end.map_or(0, |end| end + 1)].join("\n");
-        serde_json::from_str(&text).map_err(|error| format!("vmm wrote no summary: {error}"))
+        serde_json::from_str(&text).context("vmm wrote no summary")
     }
 }

@@ -1,5 +1,6 @@
 //! What is checked in the outer machine.
 
+use anyhow::{Context, bail, ensure};
 use guest_images::{GuestFile, Image};
 use vmm::vcpu::Width;
 
@@ -304,7 +305,7 @@ impl Check {
     ///
     /// # Errors
     /// A sentence, when it cannot be obtained.
-    pub fn guest(&self) -> Result<Option<(&'static str, Image)>, String> {
+    pub fn guest(&self) -> anyhow::Result<Option<(&'static str, Image)>> {
         let name = match &self.kind {
             Kind::Guest(boot) => Some(boot.image),
             Kind::Program { guest, .. } => *guest,
@@ -323,7 +324,7 @@ impl Check {
     ///
     /// # Errors
     /// A sentence.
-    pub fn files(&self) -> Result<Vec<GuestFile>, String> {
+    pub fn files(&self) -> anyhow::Result<Vec<GuestFile>> {
         Ok(match &self.kind {
             Kind::Guest(_) | Kind::Same => vec![GuestFile {
                 path: "disks/in".into(),
@@ -358,23 +359,19 @@ impl Check {
     ///
     /// # Errors
     /// It does not hold, and why.
-    pub fn judge(&self, said: &CheckOutput) -> Result<(), String> {
-        let Some(status) = said.status else {
-            return Err("it did not come to an end".to_owned());
-        };
+    pub fn judge(&self, said: &CheckOutput) -> anyhow::Result<()> {
+        let status = said.status.context("it did not come to an end")?;
         let wanted = match &self.kind {
             Kind::Guest(_) | Kind::Look(_) | Kind::Same => 0,
             Kind::Program { status, .. } => *status,
         };
-        if status != wanted {
-            return Err(format!("vmm exited with {status}, not {wanted}"));
-        }
+        ensure!(status == wanted, "vmm exited with {status}, not {wanted}");
         match &self.kind {
             Kind::Guest(boot) => boot.judge(said),
             Kind::Look(look) => look.judge(said),
             Kind::Same => same::judge(said),
             Kind::Program { words, .. } if said.program(words) => Ok(()),
-            Kind::Program { words, .. } => Err(format!("vmm did not say {words:?}")),
+            Kind::Program { words, .. } => bail!("vmm did not say {words:?}"),
         }
     }
 }

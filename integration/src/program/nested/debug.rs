@@ -1,5 +1,6 @@
 //! Checks of who looks into guests that KVM runs: probes, the lab, a debugger.
 
+use anyhow::bail;
 use guest_images::{Cache, GuestFile};
 use integration::disk::{random_bytes, sha256};
 use vmm::vcpu::Width;
@@ -56,7 +57,7 @@ impl Look {
     ///
     /// # Errors
     /// A sentence.
-    pub fn files(self) -> Result<Vec<GuestFile>, String> {
+    pub fn files(self) -> anyhow::Result<Vec<GuestFile>> {
         let image = match self {
             Self::Lab { image, .. } => image,
             Self::Snapshot { .. } => {
@@ -71,7 +72,7 @@ impl Look {
         obtain(image)?;
         Cache::open()
             .and_then(|cache| cache.portable(image, CACHE))
-            .map_err(|error| error.to_string())
+            .map_err(anyhow::Error::msg)
     }
 
     /// Returns the script of what the outer machine does; it leaves the exit code in `status`.
@@ -104,7 +105,7 @@ impl Look {
     ///
     /// # Errors
     /// It does not hold, and why.
-    pub fn judge(self, said: &CheckOutput) -> Result<(), String> {
+    pub fn judge(self, said: &CheckOutput) -> anyhow::Result<()> {
         let seen = |words: &str| said.lines.iter().any(|line| line.contains(words));
         let wanted: Vec<String> = match self {
             Self::Probes(Width::Bits32) => vec![
@@ -134,7 +135,7 @@ impl Look {
             Self::Lab { count, .. } => vec![format!("{count} as expected, 0 not, 0 not judged")],
         };
         match wanted.iter().find(|words| !seen(words)) {
-            Some(words) => Err(format!("{words:?} was not said")),
+            Some(words) => bail!("{words:?} was not said"),
             None => Ok(()),
         }
     }
@@ -168,7 +169,7 @@ mod tests {
             status: Some(0),
         };
         let all = "2 run (0 M instructions): 2 as expected, 0 not, 0 not judged";
-        assert_eq!(look.judge(&said(all)), Ok(()));
+        look.judge(&said(all)).unwrap();
         assert!(
             look.judge(&said("2 run: 1 as expected, 1 not, 0 not judged"))
                 .is_err()

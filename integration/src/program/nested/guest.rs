@@ -1,5 +1,6 @@
 //! What a guest does in a check, and whether it did.
 
+use anyhow::{bail, ensure};
 use guest_images::encode_command;
 use integration::disk::{random_bytes, sha256};
 use rand_core::{RngCore, SeedableRng};
@@ -105,7 +106,7 @@ impl Boot {
         )
     }
 
-    pub fn judge(&self, said: &CheckOutput) -> Result<(), String> {
+    pub fn judge(&self, said: &CheckOutput) -> anyhow::Result<()> {
         let hash = sha256(&content());
         let commands = self.commands();
         let succeeded =
@@ -138,16 +139,14 @@ impl Boot {
             ),
         ];
         match wants.iter().find(|(holds, _)| !holds) {
-            Some((_, why)) => Err((*why).to_owned()),
+            Some((_, why)) => bail!("{why}"),
             None => self.judge_summary(&said.summary()?),
         }
     }
 
     /// Checks the program's summary: everything was translated, and nothing was refused.
-    fn judge_summary(&self, summary: &Value) -> Result<(), String> {
-        if summary["kvm"] != true {
-            return Err("it was not run by KVM".to_owned());
-        }
+    fn judge_summary(&self, summary: &Value) -> anyhow::Result<()> {
+        ensure!(summary["kvm"] == true, "it was not run by KVM");
         let iommus = summary["iommus"].as_array().map_or(&[][..], Vec::as_slice);
         let sum = |path: &str| {
             let values = iommus
@@ -189,7 +188,7 @@ impl Boot {
             ),
         ];
         match wants.iter().find(|(holds, _)| !holds) {
-            Some((_, why)) => Err((*why).to_owned()),
+            Some((_, why)) => bail!("{why}"),
             None => Ok(()),
         }
     }

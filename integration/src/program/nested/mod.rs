@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::cross::{self, Task};
+use anyhow::{Context, ensure};
 use checks::Check;
 use outer::{Begun, Hardware, Outer, Processor};
 
@@ -45,7 +46,7 @@ pub struct Options {
 ///
 /// # Errors
 /// A sentence, when they could not be made.
-pub fn run(options: &Options) -> Result<bool, String> {
+pub fn run(options: &Options) -> anyhow::Result<bool> {
     let mut checks = match options.cpu {
         Processor::CortexA57 => checks::all(options.quick),
         Processor::NeoverseN1 => checks::wide(),
@@ -53,9 +54,7 @@ pub fn run(options: &Options) -> Result<bool, String> {
     if let Some(words) = &options.only {
         checks.retain(|check| check.name().contains(words));
     }
-    if checks.is_empty() {
-        return Err("no check has such a name".to_owned());
-    }
+    ensure!(!checks.is_empty(), "no check has such a name");
     let mut programs = vec![("bin/vmm", program(Task::Build)?)];
     if checks.iter().any(Check::takes_tests) {
         programs.push(("bin/vmm-tests", program(Task::Tests)?));
@@ -91,9 +90,8 @@ pub fn run(options: &Options) -> Result<bool, String> {
     Ok(all_hold)
 }
 
-fn program(task: Task) -> Result<PathBuf, String> {
-    let made = cross::run(task)?;
-    made.ok_or_else(|| "cargo made no program".to_owned())
+fn program(task: Task) -> anyhow::Result<PathBuf> {
+    cross::run(task)?.context("cargo made no program")
 }
 
 /// Prints a line on a check, and all that was said for it if it failed; whether it holds.
@@ -101,7 +99,7 @@ fn report(gic: u8, check: &Check, ended: &Begun) -> bool {
     let judged = check.judge(&ended.said);
     let verdict = match &judged {
         Ok(()) => "ok".to_owned(),
-        Err(why) => format!("FAILED: {why}"),
+        Err(why) => format!("FAILED: {why:#}"),
     };
     println!(
         "gic {gic}: {}: {verdict} ({} s)",

@@ -6,8 +6,8 @@ use guest_images::{Cache, Image, Terminal};
 ///
 /// # Errors
 /// A sentence.
-pub fn obtain(name: &str) -> Result<Image, String> {
+pub fn obtain(name: &str) -> anyhow::Result<Image> {
     Cache::open()
         .and_then(|cache| cache.obtain(name, &mut Terminal::new()))
-        .map_err(|error| error.to_string())
+        .map_err(anyhow::Error::msg)
 }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use guest_images::{Cache, GuestFile, Terminal, guest_script};
 use tempfile::NamedTempFile;
 
@@ -63,11 +64,11 @@ impl Outer {
     ///
     /// # Errors
     /// A sentence.
-    pub fn new(programs: &[(&str, PathBuf)], checks: &[Check]) -> Result<Self, String> {
-        let cache = Cache::open().map_err(|error| error.to_string())?;
+    pub fn new(programs: &[(&str, PathBuf)], checks: &[Check]) -> anyhow::Result<Self> {
+        let cache = Cache::open().map_err(anyhow::Error::msg)?;
         cache
             .host_packages(&guest_images::host::packages("qemu"), &mut Terminal::new())
-            .map_err(|error| error.to_string())?;
+            .map_err(anyhow::Error::msg)?;
         let image = obtain(IMAGE)?;
         let mut files = Vec::new();
         for (path, program) in programs {
@@ -93,10 +94,10 @@ impl Outer {
             files.push(guest_script(&format!("{index:02}"), &check.script()));
         }
         let bytes = image.initramfs_with(&files);
-        let bytes = bytes.map_err(|error| error.to_string())?;
+        let bytes = bytes.map_err(anyhow::Error::msg)?;
         let initrd = NamedTempFile::new()
             .and_then(|file| std::fs::write(file.path(), &bytes).map(|()| file))
-            .map_err(|error| format!("the outer machine's files cannot be written: {error}"))?;
+            .context("the outer machine's files cannot be written")?;
         Ok(Self {
             kernel: image.kernel,
             initrd,
@@ -113,7 +114,7 @@ impl Outer {
         hardware: Hardware,
         verbose: bool,
         ended: impl FnMut(&Begun),
-    ) -> Result<(), String> {
+    ) -> anyhow::Result<()> {
         let Hardware {
             processor,
             cores,
@@ -133,9 +134,7 @@ impl Outer {
             .stdout(Stdio::piped());
         // QEMU ends when this program does, however that happens.
         guest_images::host::keep(&mut qemu);
-        let child = qemu
-            .spawn()
-            .map_err(|error| format!("qemu-system-aarch64 cannot be run: {error}"))?;
+        let child = qemu.spawn().context("qemu-system-aarch64 cannot be run")?;
         Transcript::default().follow(Running(child), verbose, ended)
     }
 }
@@ -181,8 +180,8 @@ impl Transcript {
         mut qemu: Running,
         verbose: bool,
         mut ended: impl FnMut(&Begun),
-    ) -> Result<(), String> {
-        let stdout = qemu.0.stdout.take().ok_or("QEMU has no output")?;
+    ) -> anyhow::Result<()> {
+        let stdout = qemu.0.stdout.take().context("QEMU has no output")?;
         let lines = lines(stdout);
         let begun = Instant::now();
         loop {
@@ -248,9 +247,9 @@ fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 /// Returns a file of this host for the outer machine.
-fn file(path: &str, mode: u32, from: &Path) -> Result<GuestFile, String> {
-    let bytes = std::fs::read(from)
-        .map_err(|error| format!("{} cannot be read: {error}", from.display()))?;
+fn file(path: &str, mode: u32, from: &Path) -> anyhow::Result<GuestFile> {
+    let bytes =
+        std::fs::read(from).with_context(|| format!("{} cannot be read", from.display()))?;
     Ok(GuestFile {
         path: path.to_owned(),
         mode,

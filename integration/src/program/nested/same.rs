@@ -1,5 +1,6 @@
 //! A check that a run of the emulated processor is the same on an arm64 host as on this one.
 
+use anyhow::{bail, ensure};
 use guest_images::encode_command;
 use integration::{Disk, Guest, Run, disk};
 use serde_json::Value;
@@ -34,9 +35,9 @@ pub fn script() -> String {
 ///
 /// # Errors
 /// The first number or line that differs.
-pub fn judge(said: &CheckOutput) -> Result<(), String> {
+pub fn judge(said: &CheckOutput) -> anyhow::Result<()> {
     let run = here(&disk::of(&content()));
-    let summary = serde_json::to_value(&run.summary).map_err(|error| error.to_string())?;
+    let summary = serde_json::to_value(&run.summary)?;
     compare(&summary, &run.text(), said)
 }
 
@@ -51,12 +52,14 @@ fn here(disk: &Disk) -> Run {
         .boot()
 }
 
-fn compare(summary: &Value, text: &str, said: &CheckOutput) -> Result<(), String> {
+fn compare(summary: &Value, text: &str, said: &CheckOutput) -> anyhow::Result<()> {
     let there = said.summary()?;
     for (key, value) in summary.as_object().into_iter().flatten() {
-        if !OF_THE_HOST.contains(&key.as_str()) && there[key] != *value {
-            return Err(format!("`{key}` is {} there and {value} here", there[key]));
-        }
+        ensure!(
+            OF_THE_HOST.contains(&key.as_str()) || there[key] == *value,
+            "`{key}` is {} there and {value} here",
+            there[key]
+        );
     }
     // Lines of the outer machine come without what is white at their ends.
     let mut lines = text.lines().map(str::trim_end);
@@ -65,11 +68,7 @@ fn compare(summary: &Value, text: &str, said: &CheckOutput) -> Result<(), String
         match (lines.next(), console.next()) {
             (None, None) => return Ok(()),
             (here, there) if here == there => (),
-            (here, there) => {
-                return Err(format!(
-                    "the console says {there:?} there and {here:?} here"
-                ));
-            }
+            (here, there) => bail!("the console says {there:?} there and {here:?} here"),
         }
     }
 }

@@ -40,6 +40,7 @@ fn virtio_request(dma: &DmaSpace, request: u64, answer: u64) -> Result<(), ()> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is one sequence of accesses")]
 fn the_linux_drivers_whole_sequence() {
     let machine = Machine::gen2();
     machine.mark_pages();

@@ -10,6 +10,7 @@
 
 use super::harness::*;
 use crate::virtio::{EndpointConfig, ReservedKind, ReservedRegion, VirtioIommuConfig};
+use anyhow::{Context, bail};
 
 #[derive(Debug, PartialEq)]
 enum Line {
@@ -19,23 +20,25 @@ enum Line {
     Answer(Vec<u8>),
 }
 
-fn bytes<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<u8>, String> {
+fn bytes<'a>(words: impl Iterator<Item = &'a str>) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for word in words {
         let (digits, times) = word.split_once('*').unwrap_or((word, "1"));
-        let times: usize = times.parse().map_err(|_| format!("no number: {times}"))?;
+        let times: usize = times
+            .parse()
+            .with_context(|| format!("no number: {times}"))?;
         for _ in 0..times {
             for at in (0..digits.len()).step_by(2) {
                 let digits = digits.get(at..at + 2);
                 let byte = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
-                bytes.push(byte.ok_or_else(|| format!("no hexadecimal bytes: {word}"))?);
+                bytes.push(byte.with_context(|| format!("no hexadecimal bytes: {word}"))?);
             }
         }
     }
     Ok(bytes)
 }
 
-fn parse_line(line: &str) -> Result<Option<Line>, String> {
+fn parse_line(line: &str) -> anyhow::Result<Option<Line>> {
     let line = line.split('#').next().unwrap_or_default().trim();
     let mut words = line.split_whitespace();
     Ok(Some(match words.next() {
@@ -43,21 +46,21 @@ fn parse_line(line: &str) -> Result<Option<Line>, String> {
         Some("features") => {
             let number = words.next().unwrap_or_default();
             let number = u64::from_str_radix(number.trim_start_matches("0x"), 16);
-            Line::Features(number.map_err(|_| format!("no number: {line}"))?)
+            Line::Features(number.with_context(|| format!("no number: {line}"))?)
         }
         Some("kick") => Line::Kick,
         Some("<") => Line::Answer(bytes(words)?),
         Some(">") => {
             let mut words: Vec<_> = words.collect();
             let last = words.pop().and_then(|last| last.parse().ok());
-            let writable = last.ok_or_else(|| format!("no writable bytes: {line}"))?;
+            let writable = last.with_context(|| format!("no writable bytes: {line}"))?;
             Line::Request(bytes(words.into_iter())?, writable)
         }
-        Some(other) => return Err(format!("unknown line: {other}")),
+        Some(other) => bail!("unknown line: {other}"),
     }))
 }
 
-fn parse(text: &str) -> Result<Vec<Line>, String> {
+fn parse(text: &str) -> anyhow::Result<Vec<Line>> {
     let lines = text.lines().map(parse_line);
     lines.filter_map(Result::transpose).collect()
 }

@@ -6,6 +6,7 @@
 
 use super::parse::{Row, Table};
 use super::text::idents;
+use anyhow::{Context, bail, ensure};
 use std::fmt::Write;
 
 /// Returns the text of `asm.rs`.
@@ -34,7 +35,7 @@ pub fn emit(table: &Table) -> Result<String, Vec<String>> {
                 // Writing to a String does not fail.
                 let _ = writeln!(out, "        {} => {body}", row_pattern(&members));
             }
-            Err(e) => errors.push(format!("{}: {e}", row.place())),
+            Err(e) => errors.push(format!("{}: {e:#}", row.place())),
         }
     }
     out.push_str(
@@ -64,13 +65,13 @@ fn row_pattern(rows: &[usize]) -> String {
     runs.iter().map(text).collect::<Vec<_>>().join(" | ")
 }
 
-fn arm(row: &Row) -> Result<String, String> {
+fn arm(row: &Row) -> anyhow::Result<String> {
     let mut used: Vec<String> = Vec::new();
     let mut body = String::new();
     let mut rest = row.template.as_str();
     while let Some((literal, tail)) = rest.split_once("{") {
         push_literal(&mut body, literal);
-        let (inside, after) = tail.split_once('}').ok_or("`}` missing in template")?;
+        let (inside, after) = tail.split_once('}').context("`}` missing in template")?;
         body.push_str(&placeholder(row, inside, &mut used)?);
         rest = after;
     }
@@ -103,7 +104,7 @@ fn push_literal(body: &mut String, text: &str) {
     }
 }
 
-fn placeholder(row: &Row, inside: &str, used: &mut Vec<String>) -> Result<String, String> {
+fn placeholder(row: &Row, inside: &str, used: &mut Vec<String>) -> anyhow::Result<String> {
     if inside == "c" {
         return Ok("            f.write_str(c.suffix())?;\n".into());
     }
@@ -113,12 +114,11 @@ fn placeholder(row: &Row, inside: &str, used: &mut Vec<String>) -> Result<String
     }
     let end = inside.find(['?', ':']).unwrap_or(inside.len());
     let (field, spec) = inside.split_at(end);
-    if !row.fields.iter().any(|(f, _)| f == field) {
-        return Err(format!(
-            "template names `{field}`, which {} lacks",
-            row.variant
-        ));
-    }
+    ensure!(
+        row.fields.iter().any(|(f, _)| f == field),
+        "template names `{field}`, which {} lacks",
+        row.variant
+    );
     used.push(field.to_owned());
     Ok(match spec.strip_prefix('?') {
         Some(texts) => {
@@ -128,6 +128,6 @@ fn placeholder(row: &Row, inside: &str, used: &mut Vec<String>) -> Result<String
         None if spec == ":d" => format!("            write!(f, \"{{{field}}}\")?;\n"),
         None if spec == ":n" => format!("            number(f, {field})?;\n"),
         None if spec.is_empty() => format!("            {field}.write(f)?;\n"),
-        None => return Err(format!("`{inside}` is no placeholder")),
+        None => bail!("`{inside}` is no placeholder"),
     })
 }

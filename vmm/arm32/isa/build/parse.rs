@@ -3,6 +3,7 @@
 use super::pattern::Pattern;
 use super::predicate::Expr;
 use super::text::{idents, split_commas};
+use anyhow::{Context, bail, ensure};
 
 /// An instruction set, as far as encodings are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,7 +135,7 @@ pub fn parse(sources: &[(String, String)]) -> Result<Table, Vec<String>> {
                         errors.push(format!("{origin}: {} is declared twice", v.name));
                     }
                     Ok(v) => table.variants.push(v),
-                    Err(e) => errors.push(format!("{origin}: {e}")),
+                    Err(e) => errors.push(format!("{origin}: {e:#}")),
                 },
                 "field" => {
                     let (name, meaning) = rest.trim().split_once(' ').unwrap_or((rest, ""));
@@ -150,7 +151,7 @@ pub fn parse(sources: &[(String, String)]) -> Result<Table, Vec<String>> {
     for (origin, classes, text) in rows {
         match row(&table, &origin, &classes, &text) {
             Ok(new) => table.rows.extend(new),
-            Err(e) => errors.push(format!("{origin}: {e}")),
+            Err(e) => errors.push(format!("{origin}: {e:#}")),
         }
     }
     for (index, row) in table.rows.iter().enumerate() {
@@ -192,10 +193,8 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
 }
 
 /// Parses `Name { field: type, ... }`; a field without a type is a register number, `u8`.
-fn variant(file: &str, text: &str, doc: Vec<String>) -> Result<Variant, String> {
-    if doc.is_empty() {
-        return Err("a variant needs a `## doc` line before it".into());
-    }
+fn variant(file: &str, text: &str, doc: Vec<String>) -> anyhow::Result<Variant> {
+    ensure!(!doc.is_empty(), "a variant needs a `## doc` line before it");
     let (name, fields) = braces(text)?;
     let fields = split_commas(fields)
         .into_iter()
@@ -213,7 +212,7 @@ fn variant(file: &str, text: &str, doc: Vec<String>) -> Result<Variant, String> 
 }
 
 /// Splits `Name { inside }` or `Name`.
-fn braces(text: &str) -> Result<(&str, &str), String> {
+fn braces(text: &str) -> anyhow::Result<(&str, &str)> {
     let text = text.trim();
     match text.split_once('{') {
         None => Ok((text, "")),
@@ -221,12 +220,12 @@ fn braces(text: &str) -> Result<(&str, &str), String> {
             .trim_end()
             .strip_suffix('}')
             .map(|inside| (name.trim(), inside))
-            .ok_or_else(|| format!("`}}` missing in `{text}`")),
+            .with_context(|| format!("`}}` missing in `{text}`")),
     }
 }
 
-fn row(table: &Table, origin: &str, classes: &[String], text: &str) -> Result<Vec<Row>, String> {
-    let (left, right) = text.split_once("=>").ok_or("a row needs `=>`")?;
+fn row(table: &Table, origin: &str, classes: &[String], text: &str) -> anyhow::Result<Vec<Row>> {
+    let (left, right) = text.split_once("=>").context("a row needs `=>`")?;
     let (head, condition) = match left.split_once(" where ") {
         Some((head, condition)) => (head, Some(condition.trim())),
         None => (left, None),
@@ -234,15 +233,15 @@ fn row(table: &Table, origin: &str, classes: &[String], text: &str) -> Result<Ve
     let (name, rest) = head
         .trim()
         .split_once(' ')
-        .ok_or("a row is NAME SET PATTERN ...")?;
+        .context("a row is NAME SET PATTERN ...")?;
     let (set, bits) = rest
         .trim()
         .split_once(' ')
-        .ok_or("a row is NAME SET PATTERN ...")?;
+        .context("a row is NAME SET PATTERN ...")?;
     let (value, template) = right
         .split_once('"')
         .and_then(|(v, t)| t.trim_end().strip_suffix('"').map(|t| (v, t)))
-        .ok_or("a row ends in an assembler template in double quotes")?;
+        .context("a row ends in an assembler template in double quotes")?;
     let (variant, exprs) = braces(value)?;
     let fields = field_exprs(table, variant, exprs)?;
     let twins: Vec<(Set, String)> = match set {
@@ -253,18 +252,17 @@ fn row(table: &Table, origin: &str, classes: &[String], text: &str) -> Result<Ve
             (Set::A32, bits.to_owned()),
             (Set::T32, Pattern::a32_to_t32(bits)?),
         ],
-        other => return Err(format!("`{other}` is not A32, T32, T16 or AT")),
+        other => bail!("`{other}` is not A32, T32, T16 or AT"),
     };
     let mut rows = Vec::new();
     for (set, bits) in twins {
         let pattern = Pattern::parse(&bits)?;
-        if (set == Set::T16) != (pattern.width == 16) {
-            return Err(format!(
-                "{} patterns are not {} bits wide",
-                set.name(),
-                pattern.width
-            ));
-        }
+        ensure!(
+            (set == Set::T16) == (pattern.width == 16),
+            "{} patterns are not {} bits wide",
+            set.name(),
+            pattern.width
+        );
         rows.push(Row {
             name: name.to_owned(),
             set,
@@ -285,7 +283,7 @@ fn full_condition(
     set: Set,
     pattern: &Pattern,
     own: Option<&str>,
-) -> Result<Option<(String, Expr)>, String> {
+) -> anyhow::Result<Option<(String, Expr)>> {
     // 1111 is no condition in A32, and neither are 1110 and 1111 in T32 branches.
     let implied = pattern
         .field('c')
@@ -300,37 +298,33 @@ fn full_condition(
     let mut letters = Vec::new();
     expr.letters(&mut letters);
     if let Some(missing) = letters.iter().find(|l| pattern.field(**l).is_none()) {
-        return Err(format!(
-            "condition `{text}` uses `{missing}`, which the pattern lacks"
-        ));
+        bail!("condition `{text}` uses `{missing}`, which the pattern lacks");
     }
     Ok(Some((text, expr)))
 }
 
 /// Puts a row's `field: expr` list in the order of the variant and checks that it is complete.
-fn field_exprs(table: &Table, variant: &str, exprs: &str) -> Result<Vec<(String, String)>, String> {
+fn field_exprs(table: &Table, variant: &str, exprs: &str) -> anyhow::Result<Vec<(String, String)>> {
     let declared = table
         .variant(variant)
-        .ok_or_else(|| format!("no `insn {variant}` is declared"))?;
+        .with_context(|| format!("no `insn {variant}` is declared"))?;
     let mut given: Vec<(&str, &str)> = split_commas(exprs)
         .into_iter()
         .map(|e| e.split_once(':').map(|(f, x)| (f.trim(), x.trim())))
         .collect::<Option<_>>()
-        .ok_or_else(|| format!("`{exprs}` is not a list of `field: expression`"))?;
+        .with_context(|| format!("`{exprs}` is not a list of `field: expression`"))?;
     let mut fields = Vec::new();
     for (field, ty) in &declared.fields {
         let at = given
             .iter()
             .position(|(f, _)| f == field)
-            .ok_or_else(|| format!("{variant} needs a value for `{field}`"))?;
+            .with_context(|| format!("{variant} needs a value for `{field}`"))?;
         let (_, expr) = given.remove(at);
         fields.push((field.clone(), qualify(ty, expr)));
     }
     match given.first() {
         None => Ok(fields),
-        Some((extra, _)) => Err(format!(
-            "{variant} has no field `{extra}`, or it is given twice"
-        )),
+        Some((extra, _)) => bail!("{variant} has no field `{extra}`, or it is given twice"),
     }
 }
 

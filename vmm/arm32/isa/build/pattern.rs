@@ -1,5 +1,7 @@
 //! Bit patterns: `cccc 0010 100S nnnn dddd (0000) iiiiiiii`.
 
+use anyhow::{Context, bail, ensure};
+
 /// A run of adjacent bits that belongs to a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -80,7 +82,7 @@ impl Pattern {
     ///
     /// # Errors
     /// What is wrong with the text.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
         let mut cells: Vec<(char, bool)> = Vec::new();
         let mut should = false;
         for ch in text.chars() {
@@ -91,13 +93,14 @@ impl Pattern {
                 '0' | '1' => cells.push((ch, should)),
                 '.' => cells.push((ch, false)),
                 c if c.is_ascii_alphabetic() && !should => cells.push((c, false)),
-                other => return Err(format!("unexpected {other:?} in pattern `{text}`")),
+                other => bail!("unexpected {other:?} in pattern `{text}`"),
             }
         }
         let width = cells.len() as u32;
-        if should || !matches!(width, 16 | 32) {
-            return Err(format!("pattern `{text}` has {width} bits, not 16 or 32"));
-        }
+        ensure!(
+            !should && matches!(width, 16 | 32),
+            "pattern `{text}` has {width} bits, not 16 or 32"
+        );
         let mut pattern = Self {
             width,
             mask: 0,
@@ -157,24 +160,23 @@ impl Pattern {
     ///
     /// # Errors
     /// If the pattern has no such form.
-    pub fn a32_to_t32(text: &str) -> Result<String, String> {
+    pub fn a32_to_t32(text: &str) -> anyhow::Result<String> {
         let cells: String = text.chars().filter(|c| !c.is_whitespace()).collect();
         if let Some(rest) = cells.strip_prefix("cccc") {
             return Ok(format!("1110{rest}"));
         }
         if let Some(rest) = cells.strip_prefix("1111001") {
             let mut rest = rest.chars();
-            let unsigned = rest.next().ok_or("pattern too short")?;
+            let unsigned = rest.next().context("pattern too short")?;
             return Ok(format!("111{unsigned}1111{}", rest.as_str()));
         }
         if let Some(rest) = cells.strip_prefix("11110100") {
             return Ok(format!("11111001{rest}"));
         }
-        if cells.starts_with("11111") {
-            return Ok(cells);
-        }
-        Err(format!(
+        ensure!(
+            cells.starts_with("11111"),
             "pattern `{text}` has no T32 twin: write A32 and T32 rows"
-        ))
+        );
+        Ok(cells)
     }
 }

@@ -4,6 +4,7 @@
 //! `!`, parentheses, integers and `popcount(x)`, with Rust's precedence.
 
 use super::pattern::Pattern;
+use anyhow::{Context, bail, ensure};
 
 /// A parsed condition. Comparison and logic yield 0 or 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,17 +42,15 @@ impl Expr {
     ///
     /// # Errors
     /// What is wrong with the text.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
         let mut parser = Parser { rest: text.trim() };
         let expr = parser.level(0)?;
-        if parser.rest.is_empty() {
-            Ok(expr)
-        } else {
-            Err(format!(
-                "cannot understand `{}` in condition `{text}`",
-                parser.rest
-            ))
-        }
+        ensure!(
+            parser.rest.is_empty(),
+            "cannot understand `{}` in condition `{text}`",
+            parser.rest
+        );
+        Ok(expr)
     }
 
     /// Returns the value for `word`.
@@ -119,7 +118,7 @@ impl Parser<'_> {
         (!longer).then_some(op)
     }
 
-    fn level(&mut self, level: usize) -> Result<Expr, String> {
+    fn level(&mut self, level: usize) -> anyhow::Result<Expr> {
         if level == LEVELS.len() {
             return self.atom();
         }
@@ -132,7 +131,7 @@ impl Parser<'_> {
         Ok(left)
     }
 
-    fn atom(&mut self) -> Result<Expr, String> {
+    fn atom(&mut self) -> anyhow::Result<Expr> {
         if self.rest.starts_with('!') {
             self.skip(1);
             return Ok(Expr::Not(Box::new(self.atom()?)));
@@ -140,9 +139,7 @@ impl Parser<'_> {
         if self.rest.starts_with('(') {
             self.skip(1);
             let inner = self.level(0)?;
-            if !self.rest.starts_with(')') {
-                return Err("`)` expected in condition".into());
-            }
+            ensure!(self.rest.starts_with(')'), "`)` expected in condition");
             self.skip(1);
             return Ok(inner);
         }
@@ -159,14 +156,14 @@ impl Parser<'_> {
             }
             (_, Some(digit), _) if digit.is_ascii_digit() => Expr::Number(number(word)?),
             (_, Some(letter), None) => Expr::Letter(letter),
-            _ => return Err(format!("`{}` is no letter or number", self.rest)),
+            _ => bail!("`{}` is no letter or number", self.rest),
         };
         self.skip(end);
         Ok(expr)
     }
 }
 
-fn number(word: &str) -> Result<u64, String> {
+fn number(word: &str) -> anyhow::Result<u64> {
     let parsed = if let Some(hex) = word.strip_prefix("0x") {
         u64::from_str_radix(hex, 16)
     } else if let Some(bin) = word.strip_prefix("0b") {
@@ -174,5 +171,7 @@ fn number(word: &str) -> Result<u64, String> {
     } else {
         word.parse()
     };
-    parsed.map_err(|_| format!("`{word}` is no number"))
+    parsed
+        .ok()
+        .with_context(|| format!("`{word}` is no number"))
 }

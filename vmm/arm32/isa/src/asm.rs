@@ -1,5 +1,10 @@
 //! Disassembly, in UAL syntax.
 
+#![expect(
+    clippy::too_many_lines,
+    reason = "what the tables are made into is long"
+)]
+
 mod operands;
 
 use crate::decode::Decoded;

@@ -1,5 +1,10 @@
 //! Decoding: words to instructions.
 
+#![expect(
+    clippy::too_many_lines,
+    reason = "what the tables are made into is long"
+)]
+
 use crate::encoding_id::{EncodingId, Set};
 use crate::fields::{bits, cat, popcount};
 use crate::insn::{Insn, build};

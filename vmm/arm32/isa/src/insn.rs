@@ -1,5 +1,10 @@
 //! The instruction enum, generated from the tables.
 
+#![expect(
+    clippy::too_many_lines,
+    reason = "what the tables are made into is long"
+)]
+
 use crate::fields::*;
 use crate::simd::*;
 use crate::types::*;

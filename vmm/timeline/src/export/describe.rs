@@ -60,15 +60,7 @@ pub(super) fn summary(event: &Event) -> String {
         Kind::Invalidated { burst, range } => invalidated(burst, range.as_ref()),
         Kind::Filled { burst, physical } => pages(burst, ("translation", "filled"), *physical),
         Kind::Mapped { burst, physical } => pages(burst, ("mapping", "made"), *physical),
-        Kind::Unmapped { burst } => format!(
-            "{} unmapped from IOVA {}{}",
-            bytes(burst.bytes),
-            burst.first,
-            match burst.count {
-                0..=1 => String::new(),
-                count => format!(", {count} times"),
-            }
-        ),
+        Kind::Unmapped { burst } => unmapped(burst),
         Kind::Fault {
             burst,
             direction,
@@ -117,6 +109,15 @@ pub(super) fn summary(event: &Event) -> String {
             format!("{}: {text}", if *ok { "as it should be" } else { "wrong" })
         }
     }
+}
+
+fn unmapped(burst: &Burst) -> String {
+    let often = match burst.count {
+        0..=1 => String::new(),
+        count => format!(", {count} times"),
+    };
+    let bytes = bytes(burst.bytes);
+    format!("{bytes} unmapped from IOVA {}{often}", burst.first)
 }
 
 fn attachment(to: Route) -> String {

@@ -3,6 +3,7 @@
 use crate::ArmRow;
 
 /// Returns all of them.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 pub fn rows() -> Vec<ArmRow> {
     crate::arm_rows! {
         A32::ldstimm: LDR_l_A1 LDRB_l_A1 STR_i_A1_off STR_i_A1_post STR_i_A1_pre LDR_i_A1_off

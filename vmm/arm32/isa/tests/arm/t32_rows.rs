@@ -3,6 +3,7 @@
 use crate::ArmRow;
 
 /// Returns all of them.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 pub fn rows() -> Vec<ArmRow> {
     crate::arm_rows! {
         T32::b16: B_T2;
