@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use integration::{Guest, disk};
+use rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
 use sha2::{Digest, Sha256};
 use vm_memory::{Bytes, GuestAddress};
 use vmm::devices::uart::Capture;
@@ -14,6 +16,11 @@ use vmm::{Config, Discard, DiskConfig, Limits, Machine, Reason, Summary};
 const RACE: &str = "for i in 1 2 3 4; do (dd if=/dev/vda bs=4k skip=$((i*50)) count=50 2>/dev/null | sha256sum; \
     dd if=/dev/urandom of=/dev/vda bs=4k seek=$((i*9)) count=5 conv=fsync 2>/dev/null) & done; \
     head -c 100 /dev/hwrng | sha256sum; wait; sha256sum /dev/vda";
+
+/// Patches the kernel's text: all functions for a tracer and back, one for a probe and back.
+const PATCH: &str = "mount -t tracefs t /sys/kernel/tracing; cd /sys/kernel/tracing && echo function > current_tracer \
+    && echo nop > current_tracer && echo 'p do_sys_openat2' > kprobe_events && echo 1 > events/kprobes/enable \
+    && cat /proc/version && echo 0 > events/kprobes/enable && grep -q do_sys_openat2 trace";
 
 /// A machine's end: what it counted, its console, its state, its memory.
 struct End {
@@ -225,4 +232,44 @@ fn a_guest_in_host_time_goes_on_too() {
     let text = String::from_utf8_lossy(&console.bytes()).into_owned();
     assert!(text.contains(&disk.sha256()), "{text}");
     live.finish().assert_good();
+}
+
+/// A kernel that loads modules and patches its text, ended and restored a thousand times on the way: it does what the
+/// one does that has all of its code predecoded, to the bit.
+#[test]
+fn a_thousand_restores_on_the_way_change_nothing() {
+    let config = Guest::image("debian-armmp-6.1").run(PATCH).config().clone();
+    let console = Capture::default();
+    let start = |console: &Capture| {
+        let machine = Machine::builder(&config, Box::new(console.clone()));
+        machine.build().unwrap()
+    };
+    let mut whole = start(&console);
+    go_on(&mut whole, &[]);
+    let text = String::from_utf8_lossy(&console.bytes()).into_owned();
+    assert!(text.contains("guest: command 1 exited with 0"), "{text}");
+    let length = whole.summary().instructions;
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(15);
+    let mut stops: Vec<u64> = (0..1000)
+        .map(|_| 1 + random.next_u64() % (length - 1))
+        .collect();
+    stops.sort_unstable();
+    let again = Capture::default();
+    let mut parts = start(&again);
+    for stop in &stops {
+        to(&mut parts, *stop);
+        let snapshot = parts.into_snapshot().unwrap();
+        let fork = Fork::new(Box::new(again.clone()));
+        parts = snapshot.machine(fork).unwrap();
+    }
+    go_on(&mut parts, &[]);
+    assert!(again.bytes() == console.bytes(), "the consoles differ");
+    let [whole, parts] = [&mut whole, &mut parts].map(|machine| {
+        let mut end = end(machine);
+        // Each stop ends one.
+        end.summary.exits.slices = 0;
+        end.state.run.slices = 0;
+        end
+    });
+    whole.assert_same(&parts, "restored a thousand times");
 }

@@ -1,21 +1,20 @@
 //! The cache of predecoded blocks.
 //!
 //! A block is straight-line code of one page, keyed by everything its operations were made from: virtual and
-//! physical address and the part of the processor state that decoding depends on. Instruction caches of
-//! the architecture need not be coherent with data: a block stays valid until the guest invalidates its
-//! instruction cache, and is then compared with memory before it runs again. That comparison also covers code
-//! that a device wrote.
+//! physical address and the part of the processor state that decoding depends on. When memory that it was made from is
+//! written, it is dropped ([`Blocks::drop_page`]). Blocks that another machine made are compared with memory before they
+//! run.
 
 #![expect(
     unsafe_code,
     reason = "decoded code holds a pointer to its page, and moves between threads with its core"
 )]
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 
 use crate::bus::{Bus, RamPage};
 use crate::exec::{Handler, Op};
+use crate::hash::AddressMap;
 use crate::mem;
 use crate::tlb::Spans;
 
@@ -63,13 +62,15 @@ pub struct Block {
     pub end: u32,
     /// IT state after its last instruction.
     pub end_it: u8,
-    /// [`crate::cpu::Cpu::icache_epoch`] for which it is known to match memory.
-    pub epoch: u32,
+    /// [`Blocks::epoch`] for which it is known to match memory.
+    epoch: u32,
     /// The page it lies in.
     page: RamPage,
+    /// The page that its one instruction ends in, if that is another one.
+    second: Option<RamPage>,
     /// Where it goes on: [0] when it ends without a taken branch, [1] when its direct branch is taken.
     pub links: [Link; 2],
-    /// The instructions as they stood in memory; empty for the one instruction that crosses into another page.
+    /// The instructions as they stood in memory; empty once they were overwritten.
     bytes: Box<[u8]>,
 }
 
@@ -84,7 +85,6 @@ impl Block {
         ops: Vec<Op>,
         end: u32,
         end_it: u8,
-        epoch: u32,
         page: RamPage,
         bytes: Vec<u8>,
     ) -> Self {
@@ -93,11 +93,29 @@ impl Block {
             ops: ops.into(),
             end,
             end_it,
-            epoch,
+            epoch: 0,
             page,
+            second: None,
             links: [UNLINKED; 2],
             bytes: bytes.into(),
         }
+    }
+
+    /// Has its one instruction end in page `second`.
+    pub fn crossing(self, second: RamPage) -> Self {
+        Self {
+            second: Some(second),
+            ..self
+        }
+    }
+
+    /// Returns the parts of pages that it was made from: their numbers, and the bytes in them.
+    pub fn parts(&self) -> impl Iterator<Item = (u32, Range<usize>)> {
+        let (start, len) = ((self.key.pa & 0xfff) as usize, self.bytes.len());
+        // The one instruction that crosses has a halfword on each side.
+        let end = (start + len).min(0x1000);
+        let second = self.second.map(|page| (page.number, 0..start + len - end));
+        std::iter::once((self.page.number, start..end)).chain(second)
     }
 
     /// Creates a block at the same place whose only operation is `stop`.
@@ -114,6 +132,7 @@ impl Block {
             end_it: self.end_it,
             epoch: self.epoch,
             page: self.page,
+            second: self.second,
             links: [UNLINKED; 2],
             bytes: self.bytes.clone(),
         }
@@ -121,25 +140,36 @@ impl Block {
 
     /// Returns whether the block is one instruction that ends in the next page, and so depends on two translations.
     fn crosses(&self) -> bool {
-        self.bytes.is_empty()
+        self.second.is_some()
     }
 
     /// Makes it fail every comparison with memory, like a block whose instructions were overwritten.
-    // No bytes match, and the epoch is not the present one: the block is compared before it runs, and fails.
+    // No bytes are left, and the epoch is not the present one: the block is compared before it runs, and fails.
     fn void(&mut self) {
         self.bytes = Box::default();
         self.epoch = self.epoch.wrapping_sub(1);
     }
 
     /// Returns whether memory still holds the instructions it was made from.
+    #[expect(clippy::cast_possible_truncation, reason = "a block lies in a page")]
     fn matches_memory(&self) -> bool {
-        if self.crosses() {
-            return false;
-        }
-        let start = (self.key.pa & 0xfff) as u32;
-        (start..)
-            .zip(self.bytes.iter())
-            .all(|(at, byte)| mem::read_page_bytes(self.page, at, 1) == u64::from(*byte))
+        let at = (self.key.pa & 0xfff) as u32;
+        // By words where they are aligned, which A32 code always is.
+        let (words, rest) = if at.is_multiple_of(4) {
+            self.bytes.as_chunks::<4>()
+        } else {
+            (&[][..], &*self.bytes)
+        };
+        let (places, rest_at) = ((at..).step_by(4), at + 4 * words.len() as u32);
+        let byte = |at| match self.second {
+            Some(second) if at >= 0x1000 => mem::read_page_byte(second, at - 0x1000),
+            _ => mem::read_page_byte(self.page, at),
+        };
+        !self.bytes.is_empty()
+            && places
+                .zip(words)
+                .all(|(at, word)| mem::read_page_word(self.page, at) == u32::from_le_bytes(*word))
+            && (rest_at..).zip(rest).all(|(at, found)| byte(at) == *found)
     }
 }
 
@@ -154,12 +184,16 @@ struct Jump {
 
 /// All blocks of one core.
 pub struct Blocks {
+    /// Counts the machines that the blocks have been handed to.
+    epoch: u32,
     arena: Vec<Block>,
     ops: usize,
-    by_key: HashMap<(u64, u64), u32, BuildHasherDefault<KeyHasher>>,
+    by_key: AddressMap<(u64, u64), u32>,
     jumps: Box<[Jump]>,
+    /// Blocks by the pages of RAM that they were made from.
+    in_page: AddressMap<u32, Vec<u32>>,
     /// Blocks by the virtual page they begin in; kept from the first [`Blocks::discard`] on.
-    by_page: Option<HashMap<u32, Vec<u32>, BuildHasherDefault<KeyHasher>>>,
+    by_page: Option<AddressMap<u32, Vec<u32>>>,
 }
 
 impl Default for Blocks {
@@ -171,10 +205,12 @@ impl Default for Blocks {
             block: NONE,
         };
         Self {
+            epoch: 0,
             arena: Vec::new(),
             ops: 0,
-            by_key: HashMap::default(),
+            by_key: AddressMap::default(),
             jumps: vec![empty; JUMPS].into(),
+            in_page: AddressMap::default(),
             by_page: None,
         }
     }
@@ -252,9 +288,13 @@ impl Blocks {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the arena is bounded")]
-    fn push(&mut self, block: Block) -> u32 {
+    fn push(&mut self, mut block: Block) -> u32 {
         let id = self.arena.len() as u32;
+        block.epoch = self.epoch;
         self.ops += block.ops.len();
+        for (number, _) in block.parts() {
+            self.in_page.entry(number).or_default().push(id);
+        }
         if let Some(pages) = &mut self.by_page {
             pages.entry(block.key.va >> 12).or_default().push(id);
         }
@@ -267,7 +307,7 @@ impl Blocks {
         let arena = &self.arena;
         // Built when the first breakpoint is set: runs without any do not pay for it.
         let pages = self.by_page.get_or_insert_with(|| {
-            let mut pages: HashMap<u32, Vec<u32>, _> = HashMap::default();
+            let mut pages = AddressMap::<u32, Vec<u32>>::default();
             for (id, block) in (0..).zip(arena) {
                 pages.entry(block.key.va >> 12).or_default().push(id);
             }
@@ -293,6 +333,32 @@ impl Blocks {
         });
     }
 
+    /// Drops every block made from RAM page `number`, which was written.
+    pub fn drop_page(&mut self, number: u32) {
+        for id in self.in_page.remove(&number).unwrap_or_default() {
+            let block = &mut self.arena[id as usize];
+            // The key may already lead to a newer block.
+            if self.by_key.get(&pack(block.key)) == Some(&id) {
+                self.by_key.remove(&pack(block.key));
+            }
+            block.void();
+        }
+    }
+
+    /// Makes all blocks be compared with memory before they run: they are another machine's from now on.
+    pub fn distrust(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+        // Of these nobody can tell whether their second page is where it was.
+        let crossing = self.arena.iter_mut().filter(|block| block.crosses());
+        crossing.for_each(Block::void);
+    }
+
+    /// Returns whether block `id` is known to be what memory holds.
+    #[inline(always)]
+    pub fn is_trusted(&self, id: u32) -> bool {
+        self.arena[id as usize].epoch == self.epoch
+    }
+
     /// Returns whether `bus` has every block's page where the block looks for it.
     pub fn fit(&self, bus: &dyn Bus) -> bool {
         let mut last = None;
@@ -313,6 +379,7 @@ impl Blocks {
         self.arena.clear();
         self.ops = 0;
         self.by_key.clear();
+        self.in_page.clear();
         if let Some(pages) = &mut self.by_page {
             pages.clear();
         }
@@ -340,17 +407,25 @@ impl Blocks {
         };
     }
 
-    /// Compares block `id` with memory after an instruction cache invalidation: `true` when it still holds.
-    pub fn revalidate(&mut self, id: u32, epoch: u32) -> bool {
+    /// Drops block `id` if memory does not hold its instructions.
+    pub fn check(&mut self, id: u32) {
+        if !self.arena[id as usize].matches_memory() {
+            self.revalidate(id);
+        }
+    }
+
+    /// Compares block `id`, which is not trusted, with memory; `true` when it holds, and is trusted from now on.
+    pub fn revalidate(&mut self, id: u32) -> bool {
         let block = &mut self.arena[id as usize];
         if block.matches_memory() {
-            block.epoch = epoch;
+            block.epoch = self.epoch;
             return true;
         }
         // Its place in the arena stays (links lead there) but it fails this check for ever, and its key is free.
-        if !block.crosses() && self.by_key.get(&pack(block.key)) == Some(&id) {
+        if self.by_key.get(&pack(block.key)) == Some(&id) {
             self.by_key.remove(&pack(block.key));
         }
+        block.void();
         false
     }
 }
@@ -361,24 +436,4 @@ fn jump_slot(va: u32) -> usize {
 
 fn pack(key: Key) -> (u64, u64) {
     (u64::from(key.va) << 32 | u64::from(key.state), key.pa)
-}
-
-/// A multiplicative hash: keys are addresses, and no guest gains by making them collide but slowing itself down.
-#[derive(Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
 }

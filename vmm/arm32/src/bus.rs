@@ -7,6 +7,8 @@
 
 use std::ptr::NonNull;
 
+use vmm_base::CodePages;
+
 /// The size of one bus access, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -40,6 +42,8 @@ pub struct RamPage {
     pub host: NonNull<u8>,
     /// Whether the guest may write it (ROM pages may not be written).
     pub writable: bool,
+    /// Its number among the pages of RAM, for [`Bus::code_pages`]. No two pages of one bus share one.
+    pub number: u32,
 }
 
 /// What a core can reach by physical address.
@@ -66,6 +70,9 @@ pub unsafe trait Bus: Send + Sync {
 
     /// Returns the RAM page that holds physical address `pa`, if RAM answers there.
     fn ram(&self, pa: u64) -> Option<RamPage>;
+
+    /// Returns which pages of its RAM hold code. Whoever writes RAM, and is no core, says so there.
+    fn code_pages(&self) -> &CodePages;
 
     /// Returns the physical address of the byte of RAM at host address `host`, as [`Bus::ram`] gave it out:
     /// to save what a core has cached. A bus that does not know loses what is cached, and nothing

@@ -228,7 +228,13 @@ impl Cluster {
                 .next_overflow(s.psr.mode.privileged())
                 // At least one, so that the run gets on where an overflow is due.
                 .map_or(u64::MAX, |at| at.saturating_sub(s.retired).max(1));
-            let slice = left.min(self.left).min(self.until(wake_ns)).min(overflow);
+            // One core alone has no turns.
+            let turn = if self.members.len() > 1 {
+                self.left
+            } else {
+                u64::MAX
+            };
+            let slice = left.min(turn).min(self.until(wake_ns)).min(overflow);
             let member = &mut self.members[self.turn];
             let step = member.step;
             let core = &mut member.core;
@@ -237,7 +243,9 @@ impl Cluster {
             let before = core.cpu.s.retired;
             let exit = core.run(if step { slice.min(1) } else { slice });
             let ran = core.cpu.s.retired - before;
-            self.left = self.left.saturating_sub(ran);
+            if self.members.len() > 1 {
+                self.left = self.left.saturating_sub(ran);
+            }
             let stepped = (step && ran > 0).then_some(Stop::Step { core: self.turn });
             if let Some(stop) = self.handle(machine, exit).or(stepped) {
                 return stop;
@@ -347,7 +355,7 @@ impl Cluster {
             CoreExit::WaitInterrupt => self.wait(Power::WaitingInterrupt),
             CoreExit::WaitEvent => self.wait(Power::WaitingEvent),
             CoreExit::SendEvent => self.send_event(),
-            CoreExit::Broadcast(what) => {
+            CoreExit::Broadcast(flush) => {
                 // The core itself has done it already.
                 let turn = self.turn;
                 let others = self
@@ -355,7 +363,7 @@ impl Cluster {
                     .iter_mut()
                     .enumerate()
                     .filter(|(i, _)| *i != turn);
-                others.for_each(|(_, m)| m.core.cpu.apply_broadcast(what));
+                others.for_each(|(_, m)| m.core.cpu.flush(flush));
             }
             CoreExit::Firmware(conduit) => return self.firmware(machine, conduit),
         }
@@ -436,7 +444,6 @@ impl Cluster {
         core.s.psr.thumb = entry & 1 != 0;
         core.s.set_pc(entry);
         core.tlb.flush_all();
-        core.icache_epoch = core.icache_epoch.wrapping_add(1);
         core.select_tlb();
         core.debug_changed();
         member.power = Power::Running;

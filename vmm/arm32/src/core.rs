@@ -4,6 +4,7 @@
 //! the instruction, interrupts are looked for after every instruction that may have raised or unmasked one,
 //! and an aborted instruction counts like any other. So a run is the same whether the cache was warm or cold.
 
+mod fetch;
 mod guest_debug;
 
 use std::collections::BTreeSet;
@@ -11,18 +12,12 @@ use std::sync::Arc;
 
 use vmm_base::Clock;
 
-use crate::block::{Block, Blocks, Key, NONE};
-use crate::bus::{Bus, RamPage};
+use crate::block::{Blocks, NONE};
+use crate::bus::Bus;
 use crate::cpu::{CoreExit, Cpu, Flow, Passed};
 use crate::debug::events::Armed;
 use crate::exception::Exception;
 use crate::exec::Op;
-use crate::lower::{self, InsnContext};
-use crate::mem;
-use crate::mmu::{self, Access, Fault, Translation};
-
-/// Instructions in a block at most.
-const MAX_BLOCK: usize = 64;
 
 /// Breakpoints that may be reported between two instructions: whoever moves R15 from one to the next can go through as
 /// many, and then an instruction runs, so that no run stands still for ever.
@@ -44,8 +39,7 @@ pub struct Core {
 /// The predecoded code of a core, to be given to one that has the same memory at the same place.
 pub struct Code {
     blocks: Blocks,
-    /// The last epoch and the last span in which it was known to be right.
-    epoch: u32,
+    /// The last span in which it was known to be right.
     span: u32,
 }
 
@@ -102,7 +96,6 @@ impl Core {
         self.look_again();
         Code {
             blocks,
-            epoch: self.cpu.icache_epoch,
             span: self.cpu.tlb.spans().local,
         }
     }
@@ -110,15 +103,11 @@ impl Core {
     /// Takes over predecoded code, if the core's bus has its memory where it was. All of it is
     /// compared with memory before it runs.
     pub(crate) fn give_code(&mut self, code: Code) {
-        let Code {
-            blocks,
-            epoch,
-            span,
-        } = code;
+        let Code { mut blocks, span } = code;
         if self.breakpoints.is_empty() && blocks.fit(&*self.cpu.bus) {
             self.forget_armed();
+            blocks.distrust();
             self.blocks = blocks;
-            self.cpu.icache_epoch = epoch.wrapping_add(1);
             self.cpu.tlb.begin_after(span);
             self.look_again();
         }
@@ -209,6 +198,9 @@ impl Core {
     fn see_to_pins(&mut self, mut next: u32, end: u64) -> Seen {
         if self.cpu.pins.take_stop() {
             return Seen::Leave(CoreExit::Requested);
+        }
+        if self.cpu.pins.take_code() {
+            self.hear_of_code();
         }
         if self.cpu.pins.attention()
             && let Some(exit) = self.attend()
@@ -330,169 +322,4 @@ impl Core {
             None => Onward::LookUp,
         }
     }
-
-    /// Returns whether block `id` is what memory holds, as far as the guest may rely on it.
-    #[inline(always)]
-    fn holds(&mut self, id: u32) -> bool {
-        self.blocks.get(id).epoch == self.cpu.icache_epoch || self.revalidate(id)
-    }
-
-    #[cold]
-    fn revalidate(&mut self, id: u32) -> bool {
-        self.blocks.revalidate(id, self.cpu.icache_epoch)
-    }
-
-    /// Returns the block at R15, made if need be; links it from `from`, the exit that led here.
-    // Part of the loop, which computed jumps go round often; the other caller is cold.
-    #[inline(always)]
-    fn look_up(&mut self, from: Option<(u32, usize)>) -> Result<u32, Fault> {
-        let va = self.cpu.s.r[15];
-        let spans = self.cpu.tlb.spans();
-        let state = decode_state(&self.cpu);
-        let jump_state = state | self.cpu.tlb.set() << 16;
-        if let Some(id) = self.blocks.jump(va, jump_state, spans)
-            && self.holds(id)
-        {
-            self.link(from, id);
-            return Ok(id);
-        }
-        let (t, page) = self.fetch_page(va)?;
-        let key = Key {
-            va,
-            pa: t.pa,
-            state,
-        };
-        let found = self.blocks.find(key).filter(|id| self.holds(*id));
-        let id = match found {
-            Some(id) => id,
-            None => {
-                let block = self.build(key, page)?;
-                let (id, emptied) = self.insert(va, block);
-                if emptied {
-                    return Ok(id);
-                }
-                id
-            }
-        };
-        self.cpu.tlb.note_executed(va, &t);
-        self.blocks.note_jump(va, jump_state, spans, id);
-        self.link(from, id);
-        Ok(id)
-    }
-
-    fn link(&mut self, from: Option<(u32, usize)>, to: u32) {
-        if let Some((from, slot)) = from {
-            self.blocks.link(from, slot, to, self.cpu.tlb.spans());
-        }
-    }
-
-    /// Returns the page to fetch `va` from.
-    fn fetch_page(&self, va: u32) -> Result<(Translation, RamPage), Fault> {
-        let cpu = &self.cpu;
-        let t = mmu::translate(
-            &cpu.s,
-            &*cpu.bus,
-            va,
-            Access::Execute,
-            cpu.s.psr.mode.privileged(),
-        )?;
-        let page = cpu
-            .bus
-            .ram(t.pa)
-            .ok_or(Fault::external(va, Access::Execute))?;
-        Ok((t, page))
-    }
-
-    /// Decodes the block at `key`.
-    fn build(&mut self, key: Key, page: RamPage) -> Result<Block, Fault> {
-        let thumb = self.cpu.s.psr.thumb;
-        let mut place = InsnContext {
-            pc: key.va,
-            idx: 0,
-            it: self.cpu.s.psr.it,
-            thumb,
-            big_endian: self.cpu.s.psr.big_endian,
-        };
-        let start = (key.pa & 0xfff) as u32;
-        let mut at = start;
-        let mut ops = Vec::with_capacity(16);
-        let stops = self.any_stops();
-        while ops.len() < MAX_BLOCK && at < 0x1000 {
-            if stops && !ops.is_empty() && self.stops_at(place.pc) {
-                break;
-            }
-            let word = if thumb {
-                fetch_t32(page, at)
-            } else {
-                Some(mem::read_page_word(page, at))
-            };
-            let Some(word) = word else {
-                // A 32-bit T32 instruction whose second half lies in the next page.
-                if ops.is_empty() {
-                    return self.build_crossing(key, page, place);
-                }
-                break;
-            };
-            let lowered = lower::lower(word, place);
-            let op = lowered.op;
-            ops.push(op);
-            at += u32::from(op.len);
-            place.advance(&op, lowered.it);
-            if lowered.ends {
-                break;
-            }
-        }
-        let bytes = (start..at.min(0x1000))
-            .map(|at| mem::read_page_byte(page, at))
-            .collect();
-        Ok(Block::new(
-            key,
-            ops,
-            place.pc,
-            place.it,
-            self.cpu.icache_epoch,
-            page,
-            bytes,
-        ))
-    }
-
-    /// Returns a block of the one T32 instruction that begins in `page` and ends in the next one.
-    fn build_crossing(
-        &mut self,
-        key: Key,
-        page: RamPage,
-        mut place: InsnContext,
-    ) -> Result<Block, Fault> {
-        let (t, second) = self.fetch_page(key.va.wrapping_add(2))?;
-        self.cpu.tlb.note_executed(key.va.wrapping_add(2), &t);
-        let first = u32::from(mem::read_page_half(page, (key.pa & 0xfff) as u32));
-        let word = first << 16 | u32::from(mem::read_page_half(second, 0));
-        let lowered = lower::lower(word, place);
-        place.advance(&lowered.op, lowered.it);
-        Ok(Block::new(
-            key,
-            vec![lowered.op],
-            place.pc,
-            place.it,
-            self.cpu.icache_epoch,
-            page,
-            Vec::new(),
-        ))
-    }
-}
-
-/// Returns the T32 instruction at `at`, 16-bit ones in the upper half; `None` when its second half is in the next page.
-fn fetch_t32(page: RamPage, at: u32) -> Option<u32> {
-    let first = mem::read_page_half(page, at);
-    if !arm32_isa::t32_is_32bit(first) {
-        return Some(u32::from(first) << 16);
-    }
-    let second = || u32::from(mem::read_page_half(page, at + 2));
-    (at + 2 < 0x1000).then(|| u32::from(first) << 16 | second())
-}
-
-/// Returns the processor state that decoding depends on: T, E and IT.
-fn decode_state(cpu: &Cpu) -> u32 {
-    let psr = &cpu.s.psr;
-    u32::from(psr.thumb) | u32::from(psr.big_endian) << 1 | u32::from(psr.it) << 8
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use vmm_base::Clock;
+use vmm_base::code_pages::CodeNews;
 
 use crate::bus::Bus;
-use crate::cp15::{Broadcast, Effects, Env, TlbFlush};
+use crate::cp15::{Effects, Env, TlbFlush};
 use crate::exception::{self, Exception};
 use crate::state::CpuState;
 use crate::state::psr::advance_it;
@@ -62,8 +63,8 @@ pub enum CoreExit {
     Watchpoint(WatchHit),
     /// A timer or PMU register was written, or counters that interrupt count otherwise from here on.
     TimerChanged,
-    /// Maintenance that concerns all cores.
-    Broadcast(Broadcast),
+    /// TLB maintenance that concerns all cores; this one has done it.
+    Broadcast(TlbFlush),
     /// [`Pins::request_stop`].
     Requested,
 }
@@ -113,8 +114,8 @@ pub struct Cpu {
     pub s: CpuState,
     /// The software TLB.
     pub tlb: Tlb,
-    /// Bumped whenever the guest invalidates instruction caches.
-    pub icache_epoch: u32,
+    /// What became of predecoded code and its pages.
+    pub(crate) code: Arc<CodeNews>,
     /// Why [`Flow::Leave`] was returned.
     pub exit: Option<CoreExit>,
     /// The exception of [`Flow::Exception`].
@@ -138,15 +139,16 @@ pub struct Cpu {
 impl Cpu {
     /// Creates a core in its reset state.
     pub fn new(index: u8, count: u8, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
+        let pins = Arc::default();
         let mut cpu = Self {
             s: CpuState::reset(index),
             tlb: Tlb::default(),
-            icache_epoch: 0,
+            code: bus.code_pages().add_core(Arc::clone(&pins)),
             exit: None,
             pending: None,
             bus,
             clock,
-            pins: Arc::default(),
+            pins,
             stops: Stops::default(),
             stale: Stale::default(),
             count,
@@ -246,15 +248,13 @@ impl Cpu {
 
     /// Does what a write of a system register asks for.
     pub fn apply(&mut self, effects: Effects) -> Flow {
+        let spans = self.tlb.spans();
         self.flush(effects.tlb);
         // A change of the regime concerns every page, one of the ASID or the tables those of one address space.
         if effects.regime {
             self.tlb.flush_all();
         } else if effects.asid || effects.tables {
             self.tlb.flush_local();
-        }
-        if effects.icache {
-            self.icache_epoch = self.icache_epoch.wrapping_add(1);
         }
         // DACR, which may have changed, is part of the key of a TLB set.
         self.select_tlb();
@@ -263,13 +263,23 @@ impl Cpu {
             self.debug_changed();
         }
         // Left at once: the other cores must have done the same before any of them runs on.
-        if let Some(broadcast) = effects.broadcast {
-            return self.leave(CoreExit::Broadcast(broadcast));
+        if let Some(flush) = effects.broadcast.filter(|_| self.count > 1) {
+            return self.leave(CoreExit::Broadcast(flush));
         }
         if effects.timer || effects.pmu {
             return self.leave(CoreExit::TimerChanged);
         }
-        Flow::End
+        let same = Effects {
+            tlb: TlbFlush::None,
+            broadcast: None,
+            ..effects
+        } == Effects::default();
+        // The next instruction is still the one that the block has if it is fetched from where it was.
+        if same && self.tlb.spans() == spans && !self.pins.any() {
+            Flow::Next
+        } else {
+            Flow::End
+        }
     }
 
     /// Makes the core work out anew, before its next instruction, what makes debug events.
@@ -278,20 +288,13 @@ impl Cpu {
         self.pins.set_attention(true);
     }
 
-    fn flush(&mut self, what: TlbFlush) {
+    /// Drops translations.
+    pub(crate) fn flush(&mut self, what: TlbFlush) {
         match what {
             TlbFlush::None => {}
             TlbFlush::Va(va) => self.tlb.flush_page(va),
             TlbFlush::NonGlobal => self.tlb.flush_local(),
             TlbFlush::All => self.tlb.flush_all(),
-        }
-    }
-
-    /// Does what maintenance by another core asks for.
-    pub fn apply_broadcast(&mut self, broadcast: Broadcast) {
-        match broadcast {
-            Broadcast::Tlb(what) => self.flush(what),
-            Broadcast::Icache => self.icache_epoch = self.icache_epoch.wrapping_add(1),
         }
     }
 

@@ -18,6 +18,7 @@ pub mod cpu;
 pub mod debug;
 pub mod exception;
 pub mod exec;
+mod hash;
 mod lower;
 pub mod mem;
 pub mod mmu;
@@ -30,5 +31,5 @@ pub mod wires;
 
 pub use bus::{Bus, BusFault, RamPage, Size};
 pub use cluster::{Cluster, ClusterState, CoreRegisters, CoreView, NoMemory, Power, Stop};
-pub use vmm_base::Clock;
+pub use vmm_base::{Clock, CodePages};
 pub use watch::{WatchHit, WatchKind, Watchpoint};

@@ -20,13 +20,19 @@ pub fn read_phys(bus: &dyn Bus, pa: u64, size: Size) -> Result<u64, BusFault> {
     }
 }
 
-/// Writes the low `size` bytes of `value` at physical address `pa`. The access must not cross a 4 KiB page.
+/// Writes the low `size` bytes of `value` at physical address `pa`. The access must not cross a 4 KiB page. Predecoded
+/// code that was there is dropped.
 ///
 /// # Errors
 /// [`BusFault`] when neither writable RAM nor a device answers.
 pub fn write_phys(bus: &dyn Bus, pa: u64, size: Size, value: u64) -> Result<(), BusFault> {
     match bus.ram(pa) {
-        Some(page) => write_page_bytes(page, (pa & 0xfff) as u32, size.bytes(), value),
+        Some(page) => {
+            let offset = (pa & 0xfff) as u32;
+            write_page_bytes(page, offset, size.bytes(), value)?;
+            bus.code_pages().written(page.number, offset, size.bytes());
+            Ok(())
+        }
         None => bus.write(pa, size, value),
     }
 }

@@ -7,12 +7,15 @@
 //! Entries may be dropped at any time (the architecture allows it); they are kept no longer than the guest's
 //! own TLB maintenance allows.
 
+mod fetched;
 mod saved;
 
 use std::ptr::NonNull;
 
 use serde::{Deserialize, Serialize};
 
+use fetched::Fetched;
+pub use fetched::FetchedPage;
 pub use saved::{CachedPage, TlbState};
 
 use crate::bus::RamPage;
@@ -28,8 +31,8 @@ const SETS: usize = 8;
 const INVALID: u32 = 1 << 11;
 /// Added to the tag of a page that is watched, and masked away like it.
 const WATCHED: u32 = 1 << 10;
-/// Bits of the filter of executed pages.
-const FILTER_BITS: usize = 4096;
+/// Added to the write tag of a page that holds predecoded code, and masked away like it.
+const CODE: u32 = 1 << 9;
 /// As many entries are dropped one by one; a guest that invalidates often has few, and all are 128 KiB.
 const FEW: usize = 512;
 
@@ -52,13 +55,8 @@ impl Entry {
             (&mut self.write, Access::Write),
         ] {
             if *tag != INVALID {
-                let page = *tag & 0xffff_f000;
-                *tag = page
-                    | if watches.page(page, access) {
-                        WATCHED
-                    } else {
-                        0
-                    };
+                let watched = watches.page(*tag & 0xffff_f000, access);
+                *tag = *tag & !WATCHED | if watched { WATCHED } else { 0 };
             }
         }
     }
@@ -89,25 +87,40 @@ pub struct Spans {
     pub local: u32,
 }
 
+/// A cached page that the fast path does not answer for.
+#[derive(Clone, Copy, Debug)]
+pub struct Tagged {
+    /// Host address of the byte.
+    pub host: NonNull<u8>,
+    /// Number of the page in RAM.
+    pub number: u32,
+    /// The page is watched.
+    pub watched: bool,
+}
+
 /// The software TLB of one core.
 pub struct Tlb {
     entries: Box<[Entry]>,
+    /// Of each entry that holds a page, its number in RAM.
+    numbers: Box<[u32]>,
     keys: [Option<Key>; SETS],
     /// Offset into `entries` of the current set.
     base: usize,
     /// The next set to recycle.
     next: usize,
-    /// Indices of entries that hold non-global pages, to drop on a change of address space.
+    /// Indices of entries that hold non-global pages, each once, to drop on a change of address space.
     local: Vec<u16>,
+    /// A bit for each entry that is in `local`.
+    is_local: Box<[u64]>,
     /// Indices of the others that were filled since everything was dropped, up to [`FEW`] and one
     /// that says that there are more.
     filled: Vec<u16>,
     /// Lowest and highest address covered by mappings larger than a page, of which the TLB holds pieces.
     large: Option<(u32, u32)>,
-    /// Counts invalidations.
+    /// The pages that instructions were fetched from.
+    fetched: Fetched,
+    /// Counts invalidations of these.
     span: u32,
-    /// Which pages may have been executed since the last full invalidation (hashed).
-    executed: [u64; FILTER_BITS / 64],
     /// What is watched.
     watches: Watches,
 }
@@ -116,14 +129,16 @@ impl Default for Tlb {
     fn default() -> Self {
         Self {
             entries: vec![EMPTY; ENTRIES * SETS].into_boxed_slice(),
+            numbers: vec![0; ENTRIES * SETS].into_boxed_slice(),
             keys: [None; SETS],
             base: 0,
             next: 0,
             local: Vec::new(),
+            is_local: vec![0; ENTRIES * SETS / 64].into_boxed_slice(),
             filled: Vec::new(),
             large: None,
+            fetched: Fetched::default(),
             span: 0,
-            executed: [0; FILTER_BITS / 64],
             watches: Watches::default(),
         }
     }
@@ -175,10 +190,13 @@ impl Tlb {
         }
         let set = self.next;
         self.next = (self.next + 1) % SETS;
-        // What was found executable in the old meaning of the set is stale.
         if self.keys[set].is_some() {
             self.entries[set * ENTRIES..(set + 1) * ENTRIES].fill(EMPTY);
-            self.new_spans();
+            self.forget_local(set * ENTRIES..(set + 1) * ENTRIES);
+            // What was found executable in the old meaning of the set is stale.
+            #[expect(clippy::cast_possible_truncation, reason = "there are few sets")]
+            let dropped = self.fetched.drop_set(set as u32);
+            self.new_span_if(dropped);
         }
         self.keys[set] = Some(key);
         self.base = set * ENTRIES;
@@ -201,19 +219,16 @@ impl Tlb {
     }
 
     /// Enters the page of `va`, translated by `t` to RAM page `page`, for the privilege level of the current set.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "there are ENTRIES * SETS slots, fewer than 2^16"
-    )]
-    pub fn fill(&mut self, va: u32, privileged: bool, t: &Translation, page: RamPage) {
-        self.note_size(va, t);
+    /// `code`: the page holds predecoded code, so that stores to it take the slow path.
+    pub fn fill(&mut self, va: u32, privileged: bool, t: &Translation, page: RamPage, code: bool) {
+        self.large = wider(self.large, va, t);
         let slot = self.slot(va);
         let perms = if privileged { t.privileged } else { t.user };
         let vpage = va & 0xffff_f000;
         let mut entry = Entry {
             read: if perms.read { vpage } else { INVALID },
             write: if perms.write && page.writable {
-                vpage
+                vpage | if code { CODE } else { 0 }
             } else {
                 INVALID
             },
@@ -223,16 +238,43 @@ impl Tlb {
             entry.mark(&self.watches);
         }
         self.entries[slot] = entry;
-        if !t.global {
-            self.local.push(slot as u16);
-            // Bounds the list: without duplicates it is at most as long as the table.
-            if self.local.len() > 4 * ENTRIES * SETS {
-                self.local.sort_unstable();
-                self.local.dedup();
-            }
-        } else {
+        self.numbers[slot] = page.number;
+        if t.global {
             self.note_filled(slot);
+        } else {
+            self.note_local(slot);
         }
+    }
+
+    /// Has stores to RAM page `number` take the slow path from now on: it holds predecoded code.
+    #[cold]
+    pub fn tag_code(&mut self, number: u32) {
+        let numbered = self.entries.iter_mut().zip(&self.numbers);
+        for (entry, _) in numbered.filter(|(_, found)| **found == number) {
+            if entry.write != INVALID {
+                entry.write |= CODE;
+            }
+        }
+    }
+
+    /// Has stores to the page of `va` take the fast path again: it holds no code any more.
+    pub fn untag_code(&mut self, va: u32) {
+        let entry = &mut self.entries[self.slot(va)];
+        if entry.write & 0xffff_f000 == va & 0xffff_f000 && entry.write != INVALID {
+            entry.write &= !CODE;
+        }
+    }
+
+    /// Returns the page that instructions at `va` are fetched from, if the current set has it.
+    #[inline]
+    pub fn fetched(&self, va: u32) -> Option<(u64, RamPage)> {
+        self.fetched.find(va, self.set())
+    }
+
+    /// Notes that instructions at `va` are fetched from `page`, by the translation `t`.
+    pub fn note_fetch(&mut self, va: u32, t: &Translation, page: RamPage) {
+        let dropped = self.fetched.insert(va, self.set(), t, page);
+        self.new_span_if(dropped);
     }
 
     /// Makes observers watch exactly these ranges.
@@ -260,20 +302,17 @@ impl Tlb {
         &self.watches
     }
 
-    /// Returns the host address of the byte at `va` if its page is cached for the access, and watched.
-    pub fn watched(&self, va: u32, write: bool) -> Option<NonNull<u8>> {
-        let entry = &self.entries[self.slot(va)];
+    /// Returns the page of `va` if it is cached for the access, and tagged.
+    pub fn tagged(&self, va: u32, write: bool) -> Option<Tagged> {
+        let slot = self.slot(va);
+        let entry = &self.entries[slot];
         let tag = if write { entry.write } else { entry.read };
-        (tag == va & 0xffff_f000 | WATCHED)
-            .then(|| pointer(entry, va))
-            .flatten()
-    }
-
-    /// Remembers that code of the page of `va` is about to be cached.
-    pub fn note_executed(&mut self, va: u32, t: &Translation) {
-        self.note_size(va, t);
-        let bit = filter_bit(va);
-        self.executed[bit / 64] |= 1 << (bit % 64);
+        let tags = tag & (WATCHED | CODE);
+        (tags != 0 && tag & !tags == va & 0xffff_f000).then_some(Tagged {
+            host: pointer(entry, va)?,
+            number: self.numbers[slot],
+            watched: tags & WATCHED != 0,
+        })
     }
 
     #[expect(
@@ -286,16 +325,23 @@ impl Tlb {
         }
     }
 
-    fn note_size(&mut self, va: u32, t: &Translation) {
-        if t.size_log2 > 12 {
-            let size_mask = 1u32
-                .checked_shl(t.size_log2.into())
-                .map_or(u32::MAX, |s| s - 1);
-            let (low, high) = (va & !size_mask, va | size_mask);
-            self.large = Some(
-                self.large
-                    .map_or((low, high), |(l, h)| (l.min(low), h.max(high))),
-            );
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are ENTRIES * SETS slots, fewer than 2^16"
+    )]
+    fn note_local(&mut self, slot: usize) {
+        if self.is_local[slot / 64] & 1 << (slot % 64) == 0 {
+            self.is_local[slot / 64] |= 1 << (slot % 64);
+            self.local.push(slot as u16);
+        }
+    }
+
+    /// Forgets which of these entries hold non-global pages.
+    fn forget_local(&mut self, slots: std::ops::Range<usize>) {
+        self.local
+            .retain(|slot| !slots.contains(&usize::from(*slot)));
+        for slot in slots {
+            self.is_local[slot / 64] &= !(1 << (slot % 64));
         }
     }
 
@@ -314,13 +360,18 @@ impl Tlb {
         }
         self.filled.clear();
         self.local.clear();
+        self.is_local.fill(0);
         self.large = None;
-        self.new_spans();
+        let dropped = self.fetched.drop_all();
+        self.new_span_if(dropped);
     }
 
-    fn new_spans(&mut self) {
-        self.span = self.span.wrapping_add(1);
-        self.executed = [0; FILTER_BITS / 64];
+    /// Begins a new span if a page that instructions were fetched from was `dropped`: until it is translated again,
+    /// nothing may lead to its code.
+    fn new_span_if(&mut self, dropped: bool) {
+        if dropped {
+            self.span = self.span.wrapping_add(1);
+        }
     }
 
     /// Makes spans go on behind `span`, so that none of those up to it is the present one.
@@ -333,7 +384,9 @@ impl Tlb {
         for slot in self.local.drain(..) {
             self.entries[usize::from(slot)] = EMPTY;
         }
-        self.span = self.span.wrapping_add(1);
+        self.is_local.fill(0);
+        let dropped = self.fetched.drop_local();
+        self.new_span_if(dropped);
     }
 
     /// Drops the translation of the page of `va`, and everything if it may be part of a larger mapping.
@@ -349,12 +402,21 @@ impl Tlb {
             let slot = set * ENTRIES + ((va >> 12) as usize & (ENTRIES - 1));
             self.entries[slot] = EMPTY;
         }
-        let bit = filter_bit(va);
-        // Predecoded code depends on the page only if some of it was executed.
-        if self.executed[bit / 64] & (1 << (bit % 64)) != 0 {
-            self.new_spans();
-        }
+        let dropped = self.fetched.drop_page(va);
+        self.new_span_if(dropped);
     }
+}
+
+/// Returns the range of addresses that larger mappings cover, with that of `va` by `t`.
+fn wider(large: Option<(u32, u32)>, va: u32, t: &Translation) -> Option<(u32, u32)> {
+    if t.size_log2 <= 12 {
+        return large;
+    }
+    let mask = 1u32
+        .checked_shl(t.size_log2.into())
+        .map_or(u32::MAX, |size| size - 1);
+    let (low, high) = (va & !mask, va | mask);
+    Some(large.map_or((low, high), |(l, h)| (l.min(low), h.max(high))))
 }
 
 #[inline(always)]
@@ -362,11 +424,6 @@ fn pointer(entry: &Entry, va: u32) -> Option<NonNull<u8>> {
     NonNull::new(std::ptr::with_exposed_provenance_mut(
         entry.host.wrapping_add(va as usize),
     ))
-}
-
-fn filter_bit(va: u32) -> usize {
-    let page = va >> 12;
-    ((page ^ (page >> 12)) as usize) & (FILTER_BITS - 1)
 }
 
 #[cfg(test)]
@@ -398,6 +455,7 @@ mod tests {
         let page = RamPage {
             host: NonNull::from(&mut memory[0]),
             writable: true,
+            number: 0,
         };
         let mut tlb = Tlb::default();
         for pages in [1, FEW / 2, FEW, FEW + 1, ENTRIES, 3 * ENTRIES] {
@@ -405,7 +463,7 @@ mod tests {
                 tlb.select(true, dacr);
                 for n in 0..pages as u32 {
                     let va = n << 12;
-                    tlb.fill(va, true, &page_of(va, n % 3 != 0), page);
+                    tlb.fill(va, true, &page_of(va, n % 3 != 0), page, false);
                     assert!(tlb.read::<1>(va).is_some());
                 }
             }

@@ -125,6 +125,13 @@ fn a_core_that_was_started_anywhere_can_be_saved() {
 /// What makes a state one that cannot be.
 type Spoil = (&'static str, fn(&mut ClusterState));
 
+fn spoil_tlb(state: &mut ClusterState, spoil: fn(&mut serde_json::Value)) {
+    let tlb = &mut state.members[0].tlb;
+    let mut value = serde_json::to_value(&*tlb).unwrap();
+    spoil(&mut value);
+    *tlb = serde_json::from_value(value).unwrap();
+}
+
 #[test]
 fn code_that_is_given_on_changes_nothing() {
     let mut first = Setup::started();
@@ -173,17 +180,21 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     let mut setup = Setup::started();
     setup.cluster.run(&mut Firmware::default(), 5_000);
     let (good, ..) = setup.all();
-    let spoil: [Spoil; 7] = [
+    let spoil: [Spoil; 11] = [
         ("version", |s| s.version += 1),
         ("cores", |s| s.members.truncate(1)),
         ("turn", |s| s.turn = 2),
         ("left", |s| s.left = u64::MAX),
         ("retired", |s| s.members[1].cpu.retired = u64::MAX),
         ("pc", |s| s.members[0].cpu.r[15] += 2),
-        ("tlb", |s| {
-            let mut tlb = serde_json::to_value(&s.members[0].tlb).unwrap();
-            tlb["set"] = 8.into();
-            s.members[0].tlb = serde_json::from_value(tlb).unwrap();
+        ("carry", |s| s.members[0].cpu.flags.c = 2),
+        ("overflow", |s| s.members[0].cpu.flags.v = 1 << 31),
+        ("tlb", |s| spoil_tlb(s, |tlb| tlb["set"] = 8.into())),
+        ("fetched from a set", |s| {
+            spoil_tlb(s, |tlb| tlb["fetched"][0]["set"] = 8.into());
+        }),
+        ("fetched from no page", |s| {
+            spoil_tlb(s, |tlb| tlb["fetched"][0]["pa"] = 7.into());
         }),
     ];
     for (name, spoil) in spoil {

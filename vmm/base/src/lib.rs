@@ -6,6 +6,7 @@
 mod byte_size;
 mod clock;
 mod clocks;
+pub mod code_pages;
 mod control;
 mod end;
 mod guest_warning;
@@ -19,6 +20,7 @@ mod width;
 pub use byte_size::ByteSize;
 pub use clock::Clock;
 pub use clocks::{HostClock, VirtualClock};
+pub use code_pages::CodePages;
 pub use control::Control;
 pub use end::{Exit, Limits, Reason};
 pub use guest_warning::Limiter;

@@ -8,6 +8,9 @@ const STOP: u32 = 4;
 /// The core has to look at its own state between two instructions.
 const ATTENTION: u32 = 8;
 
+/// Predecoded code of the core was overwritten, or there is code where it may write at once.
+const CODE: u32 = 16;
+
 /// The inputs of one core. The interrupt controller drives them, from any thread.
 ///
 /// All inputs share one word, so that a core sees with one load that nothing wants its attention.
@@ -45,6 +48,19 @@ impl Pins {
     #[inline]
     pub fn attention(&self) -> bool {
         self.0.load(Ordering::Relaxed) & ATTENTION != 0
+    }
+
+    /// Has the core look, before the next block, what became of the code that it has predecoded. Any thread may.
+    #[inline]
+    pub fn set_code(&self, on: bool) {
+        self.drive(CODE, on);
+    }
+
+    /// Takes the request of [`Pins::set_code`].
+    #[inline]
+    pub fn take_code(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & CODE != 0
+            && self.0.fetch_and(!CODE, Ordering::AcqRel) & CODE != 0
     }
 
     #[inline]

@@ -1,11 +1,12 @@
 //! The devices: one folder each.
 //!
 //! A device is plain register logic over a state; it reaches guest memory only through a
-//! [`viommu::DmaSpace`], raises interrupts only through an [`IrqLine`](irq::IrqLine), and is put on the bus by
+//! [`DmaSpace`](ram::DmaSpace), raises interrupts only through an [`IrqLine`](irq::IrqLine), and is put on the bus by
 //! the machine.
 
 pub mod clkgen;
 pub mod irq;
+pub mod ram;
 pub mod rtc;
 pub mod uart;
 pub mod virtio;

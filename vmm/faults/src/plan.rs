@@ -282,6 +282,10 @@ mod tests {
             assert!(error.contains(sentence), "{error}");
             assert!(!error.contains('\n'), "{error}");
         }
+    }
+
+    #[test]
+    fn a_plan_that_is_not_there_is_told_from_one_that_cannot_be_read() {
         let error = find("nonsense").unwrap_err().to_string();
         assert!(error.contains("vmm inject --list"), "{error}");
         let missing = find("/no/such.toml");

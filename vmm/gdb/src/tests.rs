@@ -10,7 +10,7 @@ use std::time::Duration;
 use gdbstub::arch::{RegId, Registers as _};
 use proptest::prelude::*;
 use tempfile::NamedTempFile;
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vm_memory::GuestAddress;
 use vmm_devices::uart::Capture;
 use vmm_machine::vcpu::{Aarch64Cores, Aarch64State, Core};
 use vmm_machine::{ByteSize, Config, KernelFormat, Limits, Machine, Reason, Summary};
@@ -22,6 +22,7 @@ use super::isa::Isa;
 use super::registers::{self, Id, Values};
 use super::session;
 use super::{Server, memory};
+use vmm_machine::GuestRam;
 
 /// Where the kernel starts.
 const ENTRY: u32 = 0x4000_8000;
@@ -340,7 +341,7 @@ fn sent<I: Isa>(core: &Core<'_>) -> Vec<u8> {
 
 #[test]
 fn registers_of_64_bits_are_read_and_written() {
-    let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0x4000_0000), 0x1_0000)]).unwrap();
+    let ram = GuestRam::from_ranges(&[(GuestAddress(0x4000_0000), 0x1_0000)]).unwrap();
     let mut cluster = Aarch64Cores::new(1, Arc::new(ram));
     let mut core = Core::Aarch64(cluster.core(0).unwrap());
     // Each alone, and the same among all, which are in the same order.
@@ -374,7 +375,7 @@ fn registers_of_64_bits_are_read_and_written() {
 
 #[test]
 fn memory_ends_where_ram_does() {
-    let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0x4000_0000), 0x1_0000)]).unwrap();
+    let ram = GuestRam::from_ranges(&[(GuestAddress(0x4000_0000), 0x1_0000)]).unwrap();
     let mut cluster = Aarch64Cores::new(1, Arc::new(ram));
     let mut core = Core::Aarch64(cluster.core(0).unwrap());
     assert_eq!(memory::write(&mut core, 0x4000_0ffe, b"abcd"), Some(()));

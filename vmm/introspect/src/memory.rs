@@ -1,7 +1,8 @@
 //! Guest memory by physical and by virtual address, to read only.
 
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress};
 use vmm_base::Width;
+use vmm_machine::GuestRam;
 
 /// The most guest RAM that one [`copy`] takes, in bytes. To find a kernel's symbols and types, the
 /// first 64 MiB of RAM do: Linux on ARM runs at their beginning, and distribution kernels have 30
@@ -35,7 +36,7 @@ pub trait Physical {
     fn read(&self, pa: u64, into: &mut [u8]) -> Result<(), MemoryError>;
 }
 
-impl Physical for GuestMemoryMmap<()> {
+impl Physical for GuestRam {
     fn read(&self, pa: u64, into: &mut [u8]) -> Result<(), MemoryError> {
         self.read_slice(into, GuestAddress(pa))
             .map_err(|_| MemoryError::NoRam(pa))

@@ -1,12 +1,13 @@
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vm_memory::GuestAddress;
 
 use super::*;
+use vmm_machine::GuestRam;
 
 const RAM: u64 = 0x4000_0000;
 const SIZE: usize = 1 << 18;
 
-fn ram() -> GuestMemoryMmap<()> {
-    GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM), SIZE)]).unwrap()
+fn ram() -> GuestRam {
+    GuestRam::from_ranges(&[(GuestAddress(RAM), SIZE)]).unwrap()
 }
 
 #[test]

@@ -10,13 +10,13 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use arm32::{Bus, BusFault, RamPage, Size};
+use arm32::{Bus, BusFault, CodePages, RamPage, Size};
 use serde::{Deserialize, Serialize};
 use vm_device::DeviceMmio;
 use vm_device::bus::{Error as BusError, MmioAddress, MmioAddressOffset, MmioRange};
 use vm_device::device_manager::{IoManager, MmioManager};
 use vm_memory::{
-    GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MemoryRegionAddress,
+    GuestAddress, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress, MmapRegion,
 };
 use vmm_base::warn_guest;
 use vmm_devices::irq::Gic;
@@ -24,6 +24,7 @@ use vmm_devices::virtio::deferred_work::DeferredWork;
 
 use super::exit::DeviceAccesses;
 use super::layout::Range;
+use vmm_devices::ram::{CodeMarks, GuestRam};
 
 const PAGE: u64 = 4096;
 
@@ -60,7 +61,10 @@ pub struct BusState {
 
 /// RAM and devices by physical address.
 pub struct SystemBus {
-    ram: Arc<GuestMemoryMmap<()>>,
+    ram: Arc<GuestRam>,
+    /// Physical address of the first byte of RAM, which is one region.
+    base: u64,
+    code: CodeMarks,
     io: IoManager,
     ports: Vec<(String, Arc<Port>)>,
     current_cpu: CurrentCpu,
@@ -70,8 +74,13 @@ pub struct SystemBus {
 
 impl SystemBus {
     /// Creates a bus with RAM only; after each write to a device the `chores` are done that it left behind.
-    pub fn new(ram: Arc<GuestMemoryMmap<()>>, deferred_work: Arc<DeferredWork>) -> Self {
+    pub fn new(ram: Arc<GuestRam>, deferred_work: Arc<DeferredWork>) -> Self {
+        let region = ram.iter().next();
         Self {
+            base: region.map_or(0, |region| region.start_addr().0),
+            code: region.map_or_else(CodeMarks::default, |region| {
+                MmapRegion::bitmap(region).clone()
+            }),
             ram,
             io: IoManager::new(),
             ports: Vec::new(),
@@ -82,7 +91,7 @@ impl SystemBus {
     }
 
     /// Returns the guest's RAM.
-    pub fn memory(&self) -> Arc<GuestMemoryMmap<()>> {
+    pub fn memory(&self) -> Arc<GuestRam> {
         Arc::clone(&self.ram)
     }
 
@@ -195,7 +204,12 @@ unsafe impl Bus for SystemBus {
         Some(RamPage {
             host: NonNull::new(host)?,
             writable: true,
+            number: u32::try_from((page.0 - self.base) / PAGE).ok()?,
         })
+    }
+
+    fn code_pages(&self) -> &CodePages {
+        self.code.code_pages()
     }
 
     fn physical(&self, host: usize) -> Option<u64> {
@@ -292,7 +306,7 @@ mod tests {
     }
 
     fn bus() -> SystemBus {
-        let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0x4000_0000), 0x4000)]).unwrap();
+        let ram = GuestRam::from_ranges(&[(GuestAddress(0x4000_0000), 0x4000)]).unwrap();
         let mut bus = SystemBus::new(Arc::new(ram), Arc::default());
         bus.attach(
             "thing",

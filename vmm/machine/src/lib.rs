@@ -61,6 +61,7 @@ pub use snapshot::{Fork, Snapshot};
 pub use sources::{Moved, Role, Source};
 pub use vcpu::{Acceleration, Halted, Resume, StopHandler};
 pub use vmm_base::{ByteSize, Exit, Limits, Reason, TextError};
+pub use vmm_devices::ram::{CodeMarks, GuestRam};
 pub use vmm_devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};
 pub use vmm_devices::virtio::block::DiskSummary;
 
@@ -75,9 +76,8 @@ use board::Board;
 use bus::SystemBus;
 use controller::Controller;
 use iommu::Iommus;
-use viommu::DmaSpace;
 use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
-use vm_memory::GuestMemoryMmap;
+use vmm_devices::ram::DmaSpace;
 use vmm_devices::uart::InputGate;
 use vmm_devices::virtio::VirtioMmio;
 use vmm_devices::virtio::block::Counters;
@@ -348,7 +348,7 @@ impl Machine {
     }
 
     /// Returns the guest's RAM.
-    pub fn memory(&self) -> Arc<GuestMemoryMmap<()>> {
+    pub fn memory(&self) -> Arc<GuestRam> {
         self.bus.memory()
     }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use viommu::DmaSpace;
 use vm_memory::{Bytes, GuestAddress};
 use vmm_base::warn_guest;
+use vmm_devices::ram::DmaSpace;
 use vmm_devices::virtio::{PIECE, VirtioMmio};
 use vmm_faults::{DelayedAction, FaultyLine, Injection};
 

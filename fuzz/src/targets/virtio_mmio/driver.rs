@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use arbitrary::Arbitrary;
 use tempfile::NamedTempFile;
-use viommu::DmaSpace;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress};
+use vmm::devices::ram::{DmaSpace, GuestRam};
 use vmm::devices::virtio::block::{Access, Block, Disk};
 use vmm::devices::virtio::rng::Rng;
 use vmm::devices::virtio::{VirtioDevice, VirtioMmio};
@@ -96,8 +96,7 @@ pub fn device(kind: Kind) -> Box<dyn VirtioDevice> {
 
 impl Driver {
     pub fn new(kind: Kind, platform: bool) -> Self {
-        let ram =
-            GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(RAM), RAM_SIZE)]).expect("1 MiB");
+        let ram = GuestRam::from_ranges(&[(GuestAddress(RAM), RAM_SIZE)]).expect("1 MiB");
         let mem = DmaSpace::pass_through(Arc::new(ram));
         let device = device(kind);
         let sizes = device.queue_sizes().to_vec();

@@ -14,6 +14,7 @@ use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 
+use arm32::CodePages;
 use arm32::bus::{Bus, BusFault, RamPage, Size};
 
 use crate::image::{Image, Segment};
@@ -40,9 +41,13 @@ const AP_WRITE: u32 = 0b11 << 4;
 #[repr(align(4096))]
 struct Page(UnsafeCell<[u8; 4096]>);
 
+/// Pages that a memory can have: more than any image asks for.
+const MAX_PAGES: usize = 1 << 12;
+
 /// The memory. Pages are boxed: their addresses stay what they are.
 pub struct Memory {
-    pages: BTreeMap<u32, Box<Page>>,
+    pages: BTreeMap<u32, (u32, Box<Page>)>,
+    code: CodePages,
 }
 
 // SAFETY: pages are reached only by raw pointers handed out by `ram` (used by the one core that
@@ -64,11 +69,16 @@ unsafe impl Bus for Memory {
     }
 
     fn ram(&self, pa: u64) -> Option<RamPage> {
-        let page = self.pages.get(&u32::try_from(pa & !0xfff).ok()?)?;
+        let (number, page) = self.pages.get(&u32::try_from(pa & !0xfff).ok()?)?;
         Some(RamPage {
             host: NonNull::new(page.0.get().cast())?,
             writable: true,
+            number: *number,
         })
+    }
+
+    fn code_pages(&self) -> &CodePages {
+        &self.code
     }
 }
 
@@ -78,6 +88,7 @@ impl Memory {
     pub fn new(image: &Image) -> Self {
         let mut memory = Self {
             pages: BTreeMap::new(),
+            code: CodePages::new(MAX_PAGES * 4096),
         };
         for i in 0..4 {
             memory.add(TABLES + 0x1000 * i);
@@ -106,9 +117,10 @@ impl Memory {
     }
 
     fn add(&mut self, address: u32) {
+        let number = self.pages.len() as u32;
         self.pages
             .entry(address)
-            .or_insert_with(|| Box::new(Page(UnsafeCell::new([0; 4096]))));
+            .or_insert_with(|| (number, Box::new(Page(UnsafeCell::new([0; 4096])))));
     }
 
     /// Copies the contents of `image` in.
@@ -129,11 +141,14 @@ impl Memory {
         while done < bytes.len() {
             let at = address.wrapping_add(done as u32);
             let len = (0x1000 - (at & 0xfff) as usize).min(bytes.len() - done);
-            if let Some(page) = self.pages.get(&(at & !0xfff)) {
+            if let Some((number, page)) = self.pages.get(&(at & !0xfff)) {
+                let offset = (at & 0xfff) as usize;
+                self.code
+                    .written_elsewhere(*number as usize * 0x1000 + offset, len);
                 // SAFETY: `at & 0xfff` plus `len` is within the page; `bytes` is not guest memory, to which no
                 // reference exists; the core does not run meanwhile (see `Send`).
                 unsafe {
-                    let to = page.0.get().cast::<u8>().add((at & 0xfff) as usize);
+                    let to = page.0.get().cast::<u8>().add(offset);
                     std::ptr::copy_nonoverlapping(bytes[done..].as_ptr(), to, len);
                 }
             }
@@ -148,7 +163,7 @@ impl Memory {
         while done < len {
             let at = address.wrapping_add(done as u32);
             let part = (0x1000 - (at & 0xfff) as usize).min(len - done);
-            if let Some(page) = self.pages.get(&(at & !0xfff)) {
+            if let Some((_, page)) = self.pages.get(&(at & !0xfff)) {
                 // SAFETY: as in `copy_in`, the other way round.
                 unsafe {
                     let from = page.0.get().cast::<u8>().add((at & 0xfff) as usize);

@@ -371,15 +371,16 @@ impl CoreView<'_> {
         for (i, byte) in (0..).zip(bytes) {
             let wrote = pa.checked_add(i).and_then(|at| {
                 let page = self.cluster.bus.ram(at)?;
-                mem::write_page_bytes(page, (at & 0xfff) as u32, 1, (*byte).into()).ok()
+                let offset = (at & 0xfff) as u32;
+                mem::write_page_bytes(page, offset, 1, (*byte).into()).ok()?;
+                self.cluster
+                    .bus
+                    .code_pages()
+                    .written(page.number, offset, 1);
+                Some(())
             });
             // What can be written is written, also after bytes that cannot.
             done = done.and(wrote);
-        }
-        // Each core has predecoded code of its own.
-        for member in &mut self.cluster.members {
-            let epoch = &mut member.core.cpu.icache_epoch;
-            *epoch = epoch.wrapping_add(1);
         }
         done
     }

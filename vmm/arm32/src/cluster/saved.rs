@@ -1,10 +1,9 @@
 //! What a cluster *is*: plain data, to be saved and restored between two runs.
 //!
 //! A restored cluster goes on as the saved one would have, to the instruction. For that it also
-//! holds the translations that the cores have cached: a guest that changed its page tables and has
-//! not yet said so may still see the old ones. Predecoded code is not part of it; it is made again
-//! from memory, which differs only for a guest that changed code and has not yet invalidated its
-//! instruction cache. What observers set is theirs to set again.
+//! holds the translations that the cores have cached, of fetches too: a guest that changed its page
+//! tables and has not yet said so may still see the old ones. Predecoded code is not part of it; it is
+//! made again from memory, and never differs from it. What observers set is theirs to set again.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +32,7 @@ pub struct ClusterState {
 
 impl ClusterState {
     /// The version that this crate writes and reads.
-    pub const VERSION: u32 = 2;
+    pub const VERSION: u32 = 3;
 }
 
 /// One core and what the cluster knows of it.
@@ -209,6 +208,8 @@ impl MemberState {
             Some("it has retired more instructions than anyone can wait for")
         } else if !state.r[15].is_multiple_of(unit) {
             Some("its program counter is not aligned")
+        } else if !state.flags.is_possible() {
+            Some("its condition flags")
         } else if !self.tlb.is_possible() {
             Some("its translations")
         } else if !state.debug.is_possible() {

@@ -1,9 +1,7 @@
 //! Reads and writes of coprocessor registers.
 
 use super::table::{self, Kind, Operation, Register, Special, TimerReg, TlbScope, Who};
-use super::{
-    Broadcast, CpReg, CpReg64, Effects, Env, TlbFlush, Undefined, address, id, sctlr, ttbcr,
-};
+use super::{CpReg, CpReg64, Effects, Env, TlbFlush, Undefined, address, id, sctlr, ttbcr};
 use crate::state::CpuState;
 use crate::timer::FREQUENCY_HZ;
 use crate::{debug, pmu};
@@ -185,7 +183,6 @@ fn write_timer(state: &mut CpuState, env: &Env<'_>, which: TimerReg, value: u32)
 const TIMER_CHANGED: Effects = Effects {
     tlb: TlbFlush::None,
     broadcast: None,
-    icache: false,
     asid: false,
     tables: false,
     dacr: false,
@@ -202,17 +199,13 @@ fn operate(state: &mut CpuState, env: &Env<'_>, operation: Operation, value: u32
     match operation {
         Operation::Nothing => {}
         Operation::Isb => effects.sync = true,
-        Operation::Icache { shared } => {
-            effects.icache = true;
-            effects.broadcast = shared.then_some(Broadcast::Icache);
-        }
         Operation::Tlb { scope, shared } => {
             effects.tlb = match scope {
                 TlbScope::All => TlbFlush::All,
                 TlbScope::Va => TlbFlush::Va(value & 0xffff_f000),
                 TlbScope::Asid => TlbFlush::NonGlobal,
             };
-            effects.broadcast = shared.then_some(Broadcast::Tlb(effects.tlb));
+            effects.broadcast = shared.then_some(effects.tlb);
         }
         Operation::Translate { write, privileged } => {
             state.cp15.par = address::translate(state, env, value, write, privileged);

@@ -13,7 +13,7 @@ mod tests;
 pub mod ttbcr;
 
 pub use access::{read, read64, write, write64};
-pub use spec::{Broadcast, CpReg, CpReg64, Effects, Env, TlbFlush, Undefined};
+pub use spec::{CpReg, CpReg64, Effects, Env, TlbFlush, Undefined};
 
 use serde::{Deserialize, Serialize};
 

@@ -64,25 +64,14 @@ pub enum TlbFlush {
     All,
 }
 
-/// Maintenance that reaches the other cores of the cluster too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broadcast {
-    /// Drop translations.
-    Tlb(TlbFlush),
-    /// Drop decoded instructions.
-    Icache,
-}
-
 /// What the core loop must do after a write. The writing core's own share is spelled out in the flags;
 /// `broadcast` is for the *others*.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     /// Translations this core must drop.
     pub tlb: TlbFlush,
-    /// What the other cores must do.
-    pub broadcast: Option<Broadcast>,
-    /// The instruction cache was invalidated, as a whole or by address.
-    pub icache: bool,
+    /// Translations the other cores must drop.
+    pub broadcast: Option<TlbFlush>,
     /// The address space identifier changed: non-global translations are stale.
     pub asid: bool,
     /// TTBR0, TTBR1 or the walk-disable bits of TTBCR changed. The architecture lets translations live on until TLB

@@ -108,11 +108,6 @@ pub enum Operation {
     Nothing,
     /// CP15ISB.
     Isb,
-    /// Instruction cache invalidation, reaching the other cores or not.
-    Icache {
-        /// Whether it reaches the other cores.
-        shared: bool,
-    },
     /// TLB invalidation.
     Tlb {
         /// What is dropped.
@@ -244,8 +239,6 @@ const fn on_14(mut register: Register) -> Register {
 }
 
 const NOTHING: Operation = Operation::Nothing;
-const ICACHE: Operation = Operation::Icache { shared: false };
-const ICACHE_SHARED: Operation = Operation::Icache { shared: true };
 
 #[rustfmt::skip]
 const TABLE: &[Register] = &[
@@ -297,11 +290,11 @@ const TABLE: &[Register] = &[
     // c7: caches, branch predictors, barriers, address translation. Maintenance by address of a page that is not
     // mapped takes no fault: there is no cache to look it up in.
     op("NOP (was WFI)", [7, 0, 0, 4], NOTHING),
-    op("ICIALLUIS", [7, 0, 1, 0], ICACHE_SHARED),
+    op("ICIALLUIS", [7, 0, 1, 0], NOTHING),
     op("BPIALLIS", [7, 0, 1, 6], NOTHING),
     special("PAR", [7, 0, 4, 0], Kernel, Special::Par),
-    op("ICIALLU", [7, 0, 5, 0], ICACHE),
-    op("ICIMVAU", [7, 0, 5, 1], ICACHE_SHARED),
+    op("ICIALLU", [7, 0, 5, 0], NOTHING),
+    op("ICIMVAU", [7, 0, 5, 1], NOTHING),
     barrier("CP15ISB", [7, 0, 5, 4], Operation::Isb),
     op("BPIALL", [7, 0, 5, 6], NOTHING),
     op("BPIMVA", [7, 0, 5, 7], NOTHING),

@@ -17,6 +17,7 @@ use crate::exception::Exception;
 use crate::exec::{Op, ldst::merge};
 use crate::mem;
 use crate::mmu::{self, Access, Fault, Translation};
+use crate::tlb::Tagged;
 
 /// A value that was loaded, and how to go on after the instruction ([`Flow::Next`], or [`Flow::End`] when a device
 /// access may have raised an interrupt).
@@ -54,17 +55,17 @@ impl Cpu {
     #[inline(never)]
     #[expect(clippy::cast_possible_truncation, reason = "at most 4 bytes were read")]
     fn load_slow(&mut self, va: u32, size: u32, idx: u8) -> Result<Loaded, Flow> {
+        let privileged = self.s.psr.mode.privileged();
         // Cached, but tagged as watched: once it is let through, the access is as on the fast path.
-        if let Some(host) = self.watched_page(va, size, Access::Read) {
-            let flow = self.watch(va, size, Access::Read, self.s.psr.mode.privileged(), idx)?;
+        if let Some(page) = self.tagged_page(va, size, Access::Read) {
+            let flow = self.watch(va, size, Access::Read, privileged, idx)?;
             let value = match size {
-                1 => read_host::<1>(host),
-                2 => read_host::<2>(host),
-                _ => read_host::<4>(host),
+                1 => read_host::<1>(page.host),
+                2 => read_host::<2>(page.host),
+                _ => read_host::<4>(page.host),
             };
             return Ok((value, flow));
         }
-        let privileged = self.s.psr.mode.privileged();
         let (value, flow) = self.load_general(va, size, privileged, false, idx)?;
         Ok((value as u32, flow))
     }
@@ -72,17 +73,44 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     fn store_slow(&mut self, va: u32, size: u32, value: u32, idx: u8) -> Result<Flow, Flow> {
-        if let Some(host) = self.watched_page(va, size, Access::Write) {
-            let flow = self.watch(va, size, Access::Write, self.s.psr.mode.privileged(), idx)?;
-            match size {
-                1 => write_host::<1>(host, value),
-                2 => write_host::<2>(host, value),
-                _ => write_host::<4>(host, value),
-            }
-            return Ok(flow);
-        }
         let privileged = self.s.psr.mode.privileged();
+        // Cached, but tagged as watched or as code.
+        if let Some(page) = self.tagged_page(va, size, Access::Write) {
+            let mut flow = Flow::Next;
+            if page.watched {
+                flow = self.watch(va, size, Access::Write, privileged, idx)?;
+            }
+            match size {
+                1 => write_host::<1>(page.host, value),
+                2 => write_host::<2>(page.host, value),
+                _ => write_host::<4>(page.host, value),
+            }
+            if !self.bus.code_pages().hold(page.number) {
+                self.tlb.untag_code(va);
+            }
+            return Ok(merge(flow, self.after_write(page.number, va, size)));
+        }
         self.store_general(va, size, value.into(), privileged, false, idx)
+    }
+
+    /// Returns the page of `va`, if the fast path would have answered for an access of `size` bytes there were it not
+    /// tagged.
+    fn tagged_page(&self, va: u32, size: u32, access: Access) -> Option<Tagged> {
+        if va & (size - 1) != 0 {
+            return None;
+        }
+        self.tlb.tagged(va, access == Access::Write)
+    }
+
+    /// Returns how to go on after a write of `size` bytes at `address` in RAM page `number`: the instructions that come
+    /// next may have been overwritten.
+    #[inline]
+    fn after_write(&self, number: u32, address: u32, size: u32) -> Flow {
+        if self.bus.code_pages().written(number, address & 0xfff, size) {
+            Flow::End
+        } else {
+            Flow::Next
+        }
     }
 
     /// Loads 1, 2, 4 or 8 bytes at the given privilege. `aligned`: the instruction faults on a misaligned
@@ -199,7 +227,8 @@ impl Cpu {
             // Unprivileged loads and stores at PL1 have other permissions than the current TLB set.
             && privileged == self.s.psr.mode.privileged()
         {
-            self.tlb.fill(va, privileged, &t, page);
+            let code = self.bus.code_pages().hold(page.number);
+            self.tlb.fill(va, privileged, &t, page, code);
         }
         Ok((t, page))
     }
@@ -268,7 +297,7 @@ impl Cpu {
         let flow = self.watch(va, size, Access::Write, privileged, idx)?;
         if let Some(page) = page {
             return match mem::write_page_bytes(page, (t.pa & 0xfff) as u32, size, value) {
-                Ok(()) => Ok(flow),
+                Ok(()) => Ok(merge(flow, self.after_write(page.number, va, size))),
                 Err(BusFault) => Err(self.external_abort(va, Access::Write)),
             };
         }

@@ -136,7 +136,7 @@ fn ror(value: u32, amount: u32, carry: u32) -> (u32, u32) {
     (result, result >> 31)
 }
 
-/// Adds as `AddWithCarry()` does; returns the sum, C (0 or 1) and V (in bit 31).
+/// Adds as `AddWithCarry()` does; returns the sum, C and V (each 0 or 1).
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
@@ -146,7 +146,7 @@ pub fn add_with_carry(x: u32, y: u32, carry: u32) -> (u32, u32, u32) {
     // In 64 bits, of which bit 32 is C.
     let wide = u64::from(x) + u64::from(y) + u64::from(carry);
     let sum = wide as u32;
-    (sum, (wide >> 32) as u32, (x ^ sum) & (y ^ sum))
+    (sum, (wide >> 32) as u32, ((x ^ sum) & (y ^ sum)) >> 31)
 }
 
 /// Executes one ALU instruction.
@@ -187,7 +187,7 @@ fn dp<const OP: u8, const FORM: u8, const S: bool>(cpu: &mut Cpu, op: &Op) -> Fl
 fn subtract(x: u32, y: u32) -> (u32, u32, u32) {
     let result = x.wrapping_sub(y);
     // C set means that nothing was borrowed.
-    (result, u32::from(x >= y), (x ^ y) & (x ^ result))
+    (result, u32::from(x >= y), ((x ^ y) & (x ^ result)) >> 31)
 }
 
 /// Executes MOVW, or writes any constant known when the block is made.

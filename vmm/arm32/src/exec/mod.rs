@@ -66,6 +66,8 @@ pub struct Op {
     pub len: u8,
     /// The IT state in which the instruction executes (`firstcond:mask` as it stands before it).
     pub it: u8,
+    /// The condition code under which it executes; 14 for always.
+    pub cond: u8,
     /// The instruction is T32.
     pub thumb: bool,
     /// The instruction as decoded, for handlers that need more than the fields above.

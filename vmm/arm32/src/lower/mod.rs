@@ -108,6 +108,7 @@ pub fn lower(word: u32, place: InsnContext) -> Lowered {
     op.f = choice.f;
     op.inner = choice.f;
     let cc = cond as u8;
+    op.cond = cc;
     let pc = if choice.pc == Pc::Unused && operands::name_pc(&op.insn) {
         Pc::Read
     } else {
@@ -151,6 +152,7 @@ fn empty(decoded: &Decoded, place: InsnContext) -> Op {
         idx: place.idx,
         len: decoded.len,
         it: place.it,
+        cond: Cond::Al as u8,
         thumb: place.thumb,
         insn: decoded.insn,
     }

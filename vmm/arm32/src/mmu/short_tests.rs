@@ -221,6 +221,10 @@ unsafe impl Bus for Hole {
     fn ram(&self, _pa: u64) -> Option<crate::RamPage> {
         None
     }
+
+    fn code_pages(&self) -> &crate::CodePages {
+        self.0.code_pages()
+    }
 }
 
 #[test]

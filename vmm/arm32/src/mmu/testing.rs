@@ -8,13 +8,14 @@ use std::sync::Mutex;
 use crate::bus::{Bus, BusFault, RamPage, Size};
 use crate::cp15::sctlr;
 use crate::state::CpuState;
+use vmm_base::CodePages;
 
 /// Nothing answers from here on.
 pub(crate) const END: u64 = 0x10_0000_0000;
 
 /// Memory that is zero where nothing was written, up to [`END`].
 #[derive(Default)]
-pub(crate) struct TestBus(Mutex<BTreeMap<u64, u8>>);
+pub(crate) struct TestBus(Mutex<BTreeMap<u64, u8>>, CodePages);
 
 impl TestBus {
     /// Puts a 32-bit descriptor.
@@ -52,6 +53,10 @@ unsafe impl Bus for TestBus {
 
     fn ram(&self, _pa: u64) -> Option<RamPage> {
         None
+    }
+
+    fn code_pages(&self) -> &CodePages {
+        &self.1
     }
 }
 

@@ -52,7 +52,7 @@ pub struct Flags {
     pub z: u32,
     /// C: 0 or 1.
     pub c: u32,
-    /// V is bit 31.
+    /// V: 0 or 1.
     pub v: u32,
 }
 
@@ -60,10 +60,7 @@ impl Flags {
     /// Returns the four flags in bits 31:28.
     #[inline]
     pub const fn bits(self) -> u32 {
-        (self.n & 0x8000_0000)
-            | (((self.z == 0) as u32) << 30)
-            | (self.c << 29)
-            | ((self.v >> 31) << 28)
+        (self.n & 0x8000_0000) | (((self.z == 0) as u32) << 30) | (self.c << 29) | (self.v << 28)
     }
 
     /// Returns the flags from bits 31:28 of `bits`.
@@ -74,8 +71,13 @@ impl Flags {
             // A result of 0 stands for Z set, one of 1 for Z clear.
             z: (!bits >> 30) & 1,
             c: (bits >> 29) & 1,
-            v: (bits << 3) & 0x8000_0000,
+            v: (bits >> 28) & 1,
         }
+    }
+
+    /// Returns whether they can have come from results.
+    pub(crate) const fn is_possible(self) -> bool {
+        self.c <= 1 && self.v <= 1
     }
 
     /// Returns whether condition code `cond` (0 to 15, the encoding of the instruction set) holds.
@@ -84,7 +86,7 @@ impl Flags {
         let n = self.n >> 31 != 0;
         let z = self.z == 0;
         let c = self.c != 0;
-        let v = self.v >> 31 != 0;
+        let v = self.v != 0;
         let base = match cond >> 1 {
             0 => z,
             1 => c,

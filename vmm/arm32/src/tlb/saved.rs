@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ENTRIES, Entry, INVALID, Key, SETS, Tlb};
+use super::{CODE, ENTRIES, Entry, FetchedPage, INVALID, Key, SETS, Tlb, fetched};
 use crate::bus::Bus;
 
 /// The translations that a core has cached.
@@ -20,6 +20,10 @@ pub struct TlbState {
     local: Vec<u16>,
     /// Lowest and highest address covered by mappings larger than a page.
     large: Option<(u32, u32)>,
+    /// The pages that instructions were fetched from.
+    fetched: Vec<FetchedPage>,
+    /// As `large`, of these.
+    fetched_large: Option<(u32, u32)>,
 }
 
 /// A cached page.
@@ -43,7 +47,9 @@ impl TlbState {
         let size = ENTRIES * SETS;
         self.set < SETS
             && self.next < SETS
-            && self.local.len() <= 4 * size + 1
+            && self.local.len() <= size
+            && fetched::is_possible(self.fetched.len())
+            && self.fetched.iter().all(|page| page.is_possible(SETS))
             && self.local.iter().all(|slot| usize::from(*slot) < size)
             && self.pages.iter().all(|page| {
                 let entry = (page.va >> 12) as usize & (ENTRIES - 1);
@@ -69,13 +75,16 @@ impl Tlb {
             next,
             local,
             large,
-            // Follows from the pages.
+            fetched,
+            // These follow from the pages, those after them are about predecoded code, of which a restored core has
+            // none, and observers'.
+            numbers: _,
+            is_local: _,
             filled: _,
-            // Both are about predecoded code, of which a restored core has none.
             span: _,
-            executed: _,
             watches: _,
         } = self;
+        let (fetched, fetched_large) = fetched.save();
         let page = |(slot, entry): (usize, &Entry)| {
             let (read, write) = (entry.read != INVALID, entry.write != INVALID);
             let va = if read { entry.read } else { entry.write } & 0xffff_f000;
@@ -102,6 +111,8 @@ impl Tlb {
                 .collect(),
             local: local.clone(),
             large: *large,
+            fetched,
+            fetched_large,
         }
     }
 
@@ -114,23 +125,30 @@ impl Tlb {
             pages,
             local,
             large,
+            fetched,
+            fetched_large,
         } = saved;
         self.flush_all();
         self.keys = *keys;
         self.base = set * ENTRIES;
         self.next = *next;
-        self.local.clone_from(local);
+        for slot in local {
+            self.note_local((*slot).into());
+        }
         self.large = *large;
+        self.fetched.restore(fetched, *fetched_large, bus);
         for page in pages {
             // A TLB may lose an entry at any time.
             let Some(ram) = bus.ram(page.pa) else {
                 continue;
             };
             self.note_filled(page.slot.into());
-            let tag = |allowed| if allowed { page.va } else { INVALID };
+            self.numbers[usize::from(page.slot)] = ram.number;
+            let tag = |allowed, tags| if allowed { page.va | tags } else { INVALID };
+            let held = bus.code_pages().hold(ram.number);
             self.entries[usize::from(page.slot)] = Entry {
-                read: tag(page.read),
-                write: tag(page.write && ram.writable),
+                read: tag(page.read, 0),
+                write: tag(page.write && ram.writable, if held { CODE } else { 0 }),
                 host: (ram.host.as_ptr().expose_provenance()).wrapping_sub(page.va as usize),
             };
         }

@@ -1,7 +1,5 @@
 //! What a core does about accesses that may be watched.
 
-use std::ptr::NonNull;
-
 use super::{WatchHit, Watchpoint, first};
 use crate::cpu::{CoreExit, Cpu, Flow};
 use crate::debug::{DebugEvent, events};
@@ -12,15 +10,6 @@ impl Cpu {
     /// Watches exactly these ranges.
     pub(crate) fn set_watchpoints(&mut self, watchpoints: &[Watchpoint]) {
         self.tlb.watch(watchpoints);
-    }
-
-    /// Returns where a watched page lies in host memory, if the fast path would have answered for an access of `size`
-    /// bytes at `va` were the page not watched.
-    pub(crate) fn watched_page(&self, va: u32, size: u32, access: Access) -> Option<NonNull<u8>> {
-        if self.tlb.watches().is_empty() || va & (size - 1) != 0 {
-            return None;
-        }
-        self.tlb.watched(va, access == Access::Write)
     }
 
     /// Stops before the instruction at `idx` of the running block when an observer watches its

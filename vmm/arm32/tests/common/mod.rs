@@ -12,6 +12,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arm32::CodePages;
 use arm32::bus::{Bus, BusFault, RamPage, Size};
 use arm32::core::Core;
 use arm32::mem;
@@ -30,6 +31,7 @@ pub const DEVICE: u64 = 0x1000_0000;
 pub struct FlatBus {
     memory: NonNull<u8>,
     accesses: AtomicU64,
+    code: CodePages,
 }
 
 // SAFETY: the memory is plain bytes, owned until drop; accesses to it are volatile.
@@ -48,6 +50,7 @@ impl FlatBus {
         Arc::new(Self {
             memory,
             accesses: AtomicU64::new(0),
+            code: CodePages::new(RAM_SIZE),
         })
     }
 
@@ -113,7 +116,12 @@ unsafe impl Bus for FlatBus {
         Some(RamPage {
             host,
             writable: true,
+            number: (offset / 4096) as u32,
         })
+    }
+
+    fn code_pages(&self) -> &CodePages {
+        &self.code
     }
 
     fn physical(&self, host: usize) -> Option<u64> {

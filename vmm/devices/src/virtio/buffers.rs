@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use viommu::DmaSpace;
+use crate::ram::DmaSpace;
 use virtio_queue::DescriptorChain;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryError};
 

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use viommu::DmaSpace;
+use crate::ram::{DmaSpace, GuestRam};
 use viommu::virtio::spec::{CONFIG_SIZE, DEVICE_ID, EVENT_QUEUE, REQUEST_QUEUE};
 use viommu::virtio::{Quota, Served, VirtioIommu};
 use virtio_queue::Queue;
@@ -48,7 +48,7 @@ pub enum DriverEvent {
 
 /// The device.
 pub struct Iommu {
-    iommu: Arc<Mutex<VirtioIommu>>,
+    iommu: Arc<Mutex<VirtioIommu<GuestRam>>>,
     deferred_work: Arc<DeferredWork>,
     observer: Arc<dyn DriverObserver>,
     /// The configuration space.
@@ -63,7 +63,7 @@ impl Iommu {
     /// Creates the transport's side of `iommu`, which announces as `deferred_work` what it cannot do at once, and
     /// offers `indirect` descriptors or not.
     pub fn new(
-        iommu: Arc<Mutex<VirtioIommu>>,
+        iommu: Arc<Mutex<VirtioIommu<GuestRam>>>,
         deferred_work: Arc<DeferredWork>,
         observer: Arc<dyn DriverObserver>,
         indirect: bool,
@@ -128,7 +128,7 @@ impl Iommu {
     }
 }
 
-fn lock(iommu: &Mutex<VirtioIommu>) -> MutexGuard<'_, VirtioIommu> {
+fn lock(iommu: &Mutex<VirtioIommu<GuestRam>>) -> MutexGuard<'_, VirtioIommu<GuestRam>> {
     // Poisoned only by a panic that its own thread has reported; another one here would hide it.
     iommu.lock().unwrap_or_else(PoisonError::into_inner)
 }

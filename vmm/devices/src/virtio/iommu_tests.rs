@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::ram::{DmaSpace, GuestRam};
 use viommu::virtio::spec::{Status, config, feature, request_type};
 use viommu::virtio::{EndpointConfig, Observers, VirtioIommu, VirtioIommuConfig};
 use virtio_bindings::virtio_mmio::*;
@@ -31,7 +32,7 @@ impl DriverObserver for Seen {
 /// A machine of RAM and a virtio-iommu with endpoint 7.
 struct World {
     driver: Driver,
-    iommu: Arc<Mutex<VirtioIommu>>,
+    iommu: Arc<Mutex<VirtioIommu<GuestRam>>>,
     deferred_work: Arc<DeferredWork>,
     seen: Arc<Seen>,
 }

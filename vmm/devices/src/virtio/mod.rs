@@ -19,7 +19,7 @@ mod translated_tests;
 pub mod waits;
 pub mod worker;
 
-use viommu::DmaSpace;
+use crate::ram::DmaSpace;
 use virtio_queue::{Error as QueueError, Queue, QueueOwnedT, QueueT};
 
 use block::Disk;

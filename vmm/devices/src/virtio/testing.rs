@@ -8,11 +8,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use viommu::DmaSpace;
+use crate::ram::{DmaSpace, GuestRam};
 use virtio_bindings::virtio_mmio::*;
 use virtio_bindings::virtio_ring::{VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
 use virtio_queue::desc::{RawDescriptor, split::Descriptor};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress};
 use vmm_base::Interrupt;
 
 use super::{VirtioDevice, VirtioMmio};
@@ -24,8 +24,8 @@ const RING_STRIDE: u64 = 0x1_0000;
 const BUFFERS: u64 = RAM + 16 * RING_STRIDE;
 
 /// Creates guest memory from [`RAM`] on.
-pub(crate) fn ram() -> Arc<GuestMemoryMmap<()>> {
-    Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM), RAM_SIZE)]).unwrap())
+pub(crate) fn ram() -> Arc<GuestRam> {
+    Arc::new(GuestRam::from_ranges(&[(GuestAddress(RAM), RAM_SIZE)]).unwrap())
 }
 
 /// An interrupt line to look at.

@@ -27,6 +27,7 @@ use super::VirtioDevice;
 use super::block::{Access, Block, Disk};
 use super::rng::Rng;
 use super::testing::{Driver, Line, ram, readable, rings, writable};
+use crate::ram::GuestRam;
 
 const PAGE: u64 = 4096;
 
@@ -68,7 +69,7 @@ impl Model for Identity {
 /// A line that looks, when it is raised, whether an invalidation could end now.
 struct Watching {
     line: Arc<Line>,
-    unit: OnceLock<Arc<TranslationUnit>>,
+    unit: OnceLock<Arc<TranslationUnit<GuestRam>>>,
     pinned: Mutex<bool>,
 }
 
@@ -84,7 +85,7 @@ impl Interrupt for Watching {
 struct Setup {
     driver: Driver,
     model: Arc<Identity>,
-    unit: Arc<TranslationUnit>,
+    unit: Arc<TranslationUnit<GuestRam>>,
     watching: Arc<Watching>,
 }
 

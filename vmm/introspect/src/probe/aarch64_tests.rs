@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress};
 use vmm_machine::vcpu::{Aarch64Cores, Core, Cores, Pstate, Resume};
 
 use super::ast::Site;
@@ -17,6 +17,7 @@ use super::scope::{Root, Scope};
 use super::{Engine, parse};
 use crate::symbols::testing::{AARCH64, Written, as_aarch64, kernel_like, tables};
 use crate::types::testing::aarch64_device_like;
+use vmm_machine::GuestRam;
 
 const RAM: u64 = 0x4000_0000;
 const SIZE: usize = 64 << 20;
@@ -45,14 +46,14 @@ const NAMED: [(&str, u64, u8); 10] = [
 
 /// A machine whose RAM has a kernel that was not relocated yet, and what it points to once it runs.
 struct Guest {
-    ram: Arc<GuestMemoryMmap<()>>,
+    ram: Arc<GuestRam>,
     cluster: Aarch64Cores,
     hits: Arc<Mutex<Vec<Hit>>>,
 }
 
 impl Guest {
     fn new(named: &[(&str, u64, u8)]) -> Self {
-        let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM), SIZE)]).unwrap();
+        let ram = GuestRam::from_ranges(&[(GuestAddress(RAM), SIZE)]).unwrap();
         let ram = Arc::new(ram);
         let text = 0xffff_8000_0000_0000;
         let mut written: Vec<Written> = as_aarch64(&kernel_like(700, 60));

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use vm_memory::GuestMemoryMmap;
 use vmm_machine::board::Board;
 use vmm_machine::{Machine, Snapshot};
 
@@ -11,6 +10,7 @@ use super::engine::{Engine, Sink};
 use super::kernel::Kernel;
 use super::outcome::ProbeResults;
 use crate::symbols::SymbolsError;
+use vmm_machine::GuestRam;
 
 /// Sets probes in the kernel of `machine`, as soon as it is in memory, which in a machine that goes
 /// on from a snapshot may be now; `sink` is told of each hit. Returns what becomes of them. To be
@@ -31,7 +31,7 @@ pub fn attach(machine: &mut Machine, probes: Vec<Probe>, sink: Sink) -> Arc<Mute
 
 /// Returns the kernel in a snapshot's memory, if there is one; looked for once for all machines that go on from there.
 fn kernel_of(snapshot: &Snapshot) -> Option<Arc<Kernel>> {
-    let find = |memory: &GuestMemoryMmap, board: &Board| {
+    let find = |memory: &GuestRam, board: &Board| {
         Kernel::find(memory, board.ram.base, board.ram.size).ok()
     };
     snapshot.finding(find)

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vm_memory::GuestMemoryMmap;
 use vmm_machine::vcpu::{Cores, Halted, Resume, Stop, StopHandler, Width};
 
 use super::abi::{Abi, CoreMemory};
@@ -16,6 +15,7 @@ use super::outcome::{Hit, ProbeError, ProbeResults};
 use super::scope::{Scope, ScopeError};
 use super::start::{Unplaced, entries};
 use crate::symbols::SymbolsError;
+use vmm_machine::GuestRam;
 
 /// Most times that a kernel is looked for: a search reads much memory, and the code where kernels begin may be a loop.
 const MAX_SEARCHES: u32 = 8;
@@ -38,7 +38,7 @@ pub type Sink = Box<dyn FnMut(&Probe, &Hit) + Send>;
 /// An observer that sets probes once the kernel is in memory, and serves their hits.
 pub struct Engine {
     probes: Vec<Probe>,
-    ram: Arc<GuestMemoryMmap<()>>,
+    ram: Arc<GuestRam>,
     ram_base: u64,
     ram_size: u64,
     /// A 64-bit kernel that was found and is waited for to be at its virtual addresses.
@@ -65,7 +65,7 @@ impl Engine {
     /// Creates an engine for `probes` in a machine with this RAM. Its breakpoints are set by [`Engine::prepare`].
     pub fn new(
         probes: Vec<Probe>,
-        ram: Arc<GuestMemoryMmap<()>>,
+        ram: Arc<GuestRam>,
         (ram_base, ram_size): (u64, u64),
         sink: Sink,
     ) -> Self {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress};
 use vmm_base::ByteSize;
 use vmm_files::input;
 
@@ -19,16 +19,17 @@ use crate::loader::image::{self, Image};
 use crate::loader::{LoadError, cmdline, place};
 use crate::seeds::{Stream, derive};
 use crate::vcpu::BootState;
+use vmm_devices::ram::GuestRam;
 
 /// Allocates RAM of zeros.
-pub(super) fn allocate(ram: Range) -> Result<Arc<GuestMemoryMmap<()>>, Error> {
+pub(super) fn allocate(ram: Range) -> Result<Arc<GuestRam>, Error> {
     let fail = |e: Box<dyn std::error::Error + Send + Sync>| Error::Memory {
         size: ByteSize(ram.size),
         source: e,
     };
     let size = usize::try_from(ram.size).map_err(|e| fail(Box::new(e)))?;
-    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(ram.base), size)])
-        .map_err(|e| fail(Box::new(e)))?;
+    let memory =
+        GuestRam::from_ranges(&[(GuestAddress(ram.base), size)]).map_err(|e| fail(Box::new(e)))?;
     Ok(Arc::new(memory))
 }
 
@@ -83,7 +84,7 @@ pub(super) fn load(
     config: &Config,
     board: &Board,
     (kernel, image): (Vec<u8>, Image),
-    ram: &GuestMemoryMmap<()>,
+    ram: &GuestRam,
 ) -> Result<BootState, Error> {
     let fail = |source| Error::Load {
         path: config.kernel.clone(),

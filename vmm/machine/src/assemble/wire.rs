@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use viommu::SourceId;
-use vm_memory::GuestMemoryMmap;
 use vmm_devices::irq::Gic;
 use vmm_devices::virtio::block::Disk;
 
@@ -14,6 +13,7 @@ use crate::controller::Controller;
 use crate::error::Error;
 use crate::vcpu::{Acceleration, Control, Emulated, Timing, Vcpus, kvm};
 use crate::wiring::{HostConnections, Supplies, Wired, Wiring};
+use vmm_devices::ram::GuestRam;
 
 /// The resources of a machine: there before anything is wired.
 pub(crate) struct Resources {
@@ -24,7 +24,7 @@ pub(crate) struct Resources {
     pub vm: Option<Arc<kvm::Vm>>,
     /// In the order of the configuration.
     pub disks: Vec<Disk>,
-    pub ram: Arc<GuestMemoryMmap<()>>,
+    pub ram: Arc<GuestRam>,
     pub timing: Timing,
     /// What the real-time clock shows at power-on.
     pub epoch: u32,

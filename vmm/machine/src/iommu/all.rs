@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use viommu::DmaSpace;
+use vmm_devices::ram::DmaSpace;
 
 use super::IommuSummary;
 use super::models::{self, Face, IommuContext, IommuDevice, UnitState};

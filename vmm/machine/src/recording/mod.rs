@@ -28,7 +28,7 @@ use crate::vcpu::{Ending, Pace, Replay, RunSlice, check};
 /// Recordings.
 static FORM: Form = Form {
     magic: b"viommu recorded\n",
-    version: 2,
+    version: 3,
     name: "recording",
     limit: |kind| (1..=3).contains(&kind).then_some(MAX_SECTION),
 };

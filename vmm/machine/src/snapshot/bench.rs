@@ -7,16 +7,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arm32::cluster::ClusterCode;
-use vm_memory::GuestMemoryMmap;
 
 use super::memory::rewind;
+use vmm_devices::ram::GuestRam;
 
 /// Most that are kept: as many as may run at once and then some.
 const MOST: usize = 64;
 
 /// The remains of a machine.
 pub(super) struct Remains {
-    pub memory: Arc<GuestMemoryMmap<()>>,
+    pub memory: Arc<GuestRam>,
     pub code: ClusterCode,
 }
 

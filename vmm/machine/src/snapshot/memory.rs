@@ -20,9 +20,10 @@ use rustix::mm::{Advice, madvise};
 use rustix::param::page_size;
 use vm_memory::mmap::MmapRegion;
 use vm_memory::{
-    Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
-    GuestRegionMmap, MemoryRegionAddress,
+    Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap,
+    MemoryRegionAddress,
 };
+use vmm_devices::ram::{CodeMarks, GuestRam};
 
 /// What is found to be zero, or not, at once: a page of the guest.
 pub(in super::super) const PAGE: usize = 4096;
@@ -47,7 +48,7 @@ impl Memory {
     ///
     /// # Errors
     /// The host has no room, or `ram` has no region.
-    pub fn capture(ram: &GuestMemoryMmap<()>) -> io::Result<Self> {
+    pub fn capture(ram: &GuestRam) -> io::Result<Self> {
         let region = ram.iter().next();
         let region = region.ok_or_else(|| io::Error::other("the machine has no memory"))?;
         let blank = Blank::new(region.len())?;
@@ -101,7 +102,7 @@ impl Memory {
     ///
     /// # Errors
     /// The host refuses the mapping.
-    pub fn map(&self, base: u64) -> io::Result<Arc<GuestMemoryMmap<()>>> {
+    pub fn map(&self, base: u64) -> io::Result<Arc<GuestRam>> {
         let offset = FileOffset::from_arc(Arc::clone(&self.file), 0);
         let size = usize::try_from(self.size).map_err(io::Error::other)?;
         // Most pages are never written, so the host need not set memory aside for all of them.
@@ -111,7 +112,7 @@ impl Memory {
             MmapRegion::build(Some(offset), size, prot, flags).map_err(io::Error::other)?;
         let region = GuestRegionMmap::new(region, GuestAddress(base))
             .ok_or_else(|| io::Error::other("the memory does not fit"))?;
-        let memory = GuestMemoryMmap::from_regions(vec![region]).map_err(io::Error::other)?;
+        let memory = GuestRam::from_regions(vec![region]).map_err(io::Error::other)?;
         Ok(Arc::new(memory))
     }
 }
@@ -124,7 +125,7 @@ fn pieces(run: Pages<u64>) -> impl Iterator<Item = Pages<u64>> {
 
 /// Copies `piece` of `region` to its place in `blank`, by way of `buffer`.
 fn copy_piece(
-    region: &GuestRegionMmap<()>,
+    region: &GuestRegionMmap<CodeMarks>,
     piece: &Pages<u64>,
     blank: &Blank,
     buffer: &mut [u8],
@@ -148,7 +149,7 @@ fn copy_piece(
     clippy::cast_possible_truncation,
     reason = "the region is mapped, so its length is one of the host's"
 )]
-pub(super) fn rewind(memory: &mut GuestMemoryMmap<()>) -> bool {
+pub(super) fn rewind(memory: &mut GuestRam) -> bool {
     memory.iter().all(|region| {
         let Ok(host) = region.get_host_address(MemoryRegionAddress(0)) else {
             return false;
@@ -228,7 +229,7 @@ fn is_full(page: &[u8]) -> bool {
     clippy::cast_possible_truncation,
     reason = "the region is mapped, so its pages can be counted"
 )]
-fn touched(region: &GuestRegionMmap<()>) -> io::Result<Vec<Pages<u64>>> {
+fn touched(region: &GuestRegionMmap<CodeMarks>) -> io::Result<Vec<Pages<u64>>> {
     let page = page_size() as u64;
     let pages = region.len().div_ceil(page);
     let mut map = match present(region, pages) {
@@ -254,7 +255,7 @@ fn touched(region: &GuestRegionMmap<()>) -> io::Result<Vec<Pages<u64>>> {
 
 /// Returns which pages of `region` this process has in memory or in swap (Linux,
 /// Documentation/admin-guide/mm/pagemap.rst).
-fn present(region: &GuestRegionMmap<()>, pages: u64) -> io::Result<Vec<bool>> {
+fn present(region: &GuestRegionMmap<CodeMarks>, pages: u64) -> io::Result<Vec<bool>> {
     /// Bits of an entry: present, swapped.
     const THERE: u64 = 1 << 63 | 1 << 62;
     let host = region
@@ -299,15 +300,15 @@ mod tests {
 
     const BASE: u64 = 0x4000_0000;
 
-    fn fresh(size: usize) -> GuestMemoryMmap<()> {
-        GuestMemoryMmap::from_ranges(&[(GuestAddress(BASE), size)]).unwrap()
+    fn fresh(size: usize) -> GuestRam {
+        GuestRam::from_ranges(&[(GuestAddress(BASE), size)]).unwrap()
     }
 
-    fn get(memory: &GuestMemoryMmap<()>, at: u64) -> u8 {
+    fn get(memory: &GuestRam, at: u64) -> u8 {
         memory.read_obj(GuestAddress(BASE + at)).unwrap()
     }
 
-    fn put(memory: &GuestMemoryMmap<()>, at: u64, value: u8) {
+    fn put(memory: &GuestRam, at: u64, value: u8) {
         memory.write_obj(value, GuestAddress(BASE + at)).unwrap();
     }
 

@@ -20,7 +20,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bench::{Bench, Remains};
 use disk::DiskImage;
 use memory::Memory;
-use vm_memory::GuestMemoryMmap;
 use vmm_base::VirtualClock;
 use vmm_devices::uart::ConsoleSink;
 use vmm_faults::Injection;
@@ -36,6 +35,7 @@ use super::saved::{MachineState, Processor, TimeState, WrongMachine};
 use crate::vcpu::kvm::Vm;
 use crate::vcpu::{Acceleration, Timing, Waker};
 use crate::wiring::HostConnections;
+use vmm_devices::ram::GuestRam;
 
 /// A machine at one moment. Clones are cheap and are the same snapshot; it may be used by any number of threads.
 #[derive(Clone)]
@@ -303,7 +303,7 @@ impl Snapshot {
     /// here have it in common.
     pub fn finding<T: Send + Sync + 'static>(
         &self,
-        find: impl FnOnce(&GuestMemoryMmap, &Board) -> Option<T>,
+        find: impl FnOnce(&GuestRam, &Board) -> Option<T>,
     ) -> Option<Arc<T>> {
         self.0.findings.get(|| {
             let memory = self.0.memory.map(self.0.board.ram.base).ok()?;

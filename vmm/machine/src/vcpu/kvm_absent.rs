@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arm32::Bus;
-use vm_memory::GuestMemoryMmap;
 use vmm_base::{Interrupt, Waker, Width};
 use vmm_devices::virtio::worker::Subscriber;
 use vmm_sys_util::eventfd::EventFd;
@@ -11,6 +10,7 @@ use vmm_sys_util::eventfd::EventFd;
 use super::Vcpus;
 use super::accel::{GicMap, KvmError, Platform};
 use crate::entry::Irq;
+use vmm_devices::ram::GuestRam;
 
 /// A virtual machine of KVM.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Vm {
         &mut self,
         _cpus: u8,
         _gic: &GicMap,
-        _ram: Arc<GuestMemoryMmap<()>>,
+        _ram: Arc<GuestRam>,
         _waker: &Arc<Waker>,
     ) -> Result<(), KvmError> {
         match *self {}

@@ -5,12 +5,12 @@ mod lines;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use viommu::SourceId;
 use viommu::inject::Faults;
-use viommu::{DmaSpace, SourceId};
 use vm_device::DeviceMmio;
-use vm_memory::GuestMemoryMmap;
 use vmm_base::{Clock, Control, Interrupt, Waker};
 use vmm_devices::clkgen::ClockGenerator;
+use vmm_devices::ram::DmaSpace;
 use vmm_devices::rtc::Rtc;
 use vmm_devices::uart::{ConsoleSink, Discard, Uart};
 use vmm_devices::virtio::block::{Counters, Disk};
@@ -30,6 +30,7 @@ use crate::targets::{Target, Targets};
 use crate::vcpu::Timing;
 
 use lines::Lines;
+use vmm_devices::ram::GuestRam;
 
 /// The connections of a machine to the outside.
 pub(crate) struct HostConnections<'a> {
@@ -57,7 +58,7 @@ pub(crate) struct Devices {
 /// The things that devices work with, there before any of them is made.
 pub(crate) struct Supplies {
     /// The guest's memory.
-    pub ram: Arc<GuestMemoryMmap<()>>,
+    pub ram: Arc<GuestRam>,
     /// The controller that brings their interrupts to the cores.
     pub controller: Controller,
     /// The guest's clock.
@@ -72,7 +73,7 @@ pub(crate) struct Supplies {
 pub(crate) struct Wiring<'a> {
     config: &'a Config,
     injection: Option<&'a Arc<Injection>>,
-    ram: Arc<GuestMemoryMmap<()>>,
+    ram: Arc<GuestRam>,
     controller: Controller,
     lines: Lines<'a>,
     timing: Timing,

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::ram::DmaSpace;
 use serde::{Deserialize, Serialize};
-use viommu::DmaSpace;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::super::budget::{Budget, MIN_COST};

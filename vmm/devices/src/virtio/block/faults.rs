@@ -1,6 +1,6 @@
 //! Requests that go wrong as a fault plan has it.
 
-use viommu::DmaSpace;
+use crate::ram::DmaSpace;
 use virtio_bindings::virtio_blk::*;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError, VolatileSlice, WriteVolatile};
 use vmm_faults::spec::DiskFault;

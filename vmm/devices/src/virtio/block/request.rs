@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use viommu::DmaSpace;
+use crate::ram::DmaSpace;
 use virtio_bindings::virtio_blk::*;
 use vm_memory::{Bytes, GuestAddress};
 use vmm_base::warn_guest;

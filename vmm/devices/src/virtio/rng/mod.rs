@@ -1,8 +1,8 @@
 //! The entropy device (5.4), fed by a seeded generator: what the guest takes for noise repeats with the seed.
 
+use crate::ram::DmaSpace;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use viommu::DmaSpace;
 use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 use virtio_queue::Queue;
 use vm_memory::Bytes;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use viommu::ipmmu::{Instance, InterruptLine, Ipmmu, IpmmuConfig, NoInterrupt, Observers};
-use viommu::{Attachment, DmaSpace, DomainId};
+use viommu::{Attachment, DomainId};
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 use vm_fdt::FdtWriter;
+use vmm_devices::ram::{DmaSpace, GuestRam};
 
 use super::super::tally::{Tallies, Tally};
 use super::super::{IommuInfo, IommuSummary};
@@ -113,7 +114,7 @@ impl Model for Gen3 {
 /// An IPMMU: one instance of Gen2, or all of Gen3.
 struct Unit {
     model: IommuModel,
-    ipmmu: Ipmmu,
+    ipmmu: Ipmmu<GuestRam>,
     /// The instances: their places on the board, and their counts.
     instances: Vec<(Option<Role>, Arc<Tally>)>,
 }
@@ -176,7 +177,7 @@ impl Unit {
         })
     }
 
-    fn instance(&self, port: Port) -> Option<(Instance, usize)> {
+    fn instance(&self, port: Port) -> Option<(Instance<GuestRam>, usize)> {
         let role = Role::Iommu(self.model, IommuPart::Instance(port.iommu));
         let number = self.number(role)?;
         Some((self.ipmmu.instance(number)?, port.utlb as usize))
@@ -260,7 +261,7 @@ impl IommuDevice for Unit {
 }
 
 /// An instance's registers on the bus.
-struct Window(Instance);
+struct Window(Instance<GuestRam>);
 
 impl DeviceMmio for Window {
     fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {

@@ -6,13 +6,13 @@ mod virtio;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use viommu::CacheState;
 use viommu::inject::Faults;
 use viommu::ipmmu::IpmmuState;
-use viommu::{CacheState, DmaSpace};
 use vm_device::DeviceMmio;
 use vm_fdt::FdtWriter;
-use vm_memory::GuestMemoryMmap;
 use vmm_base::{Clock, Interrupt};
+use vmm_devices::ram::DmaSpace;
 use vmm_devices::virtio::VirtioDevice;
 use vmm_devices::virtio::deferred_work::DeferredWork;
 
@@ -23,6 +23,7 @@ use crate::config::{Config, IommuModel, Port};
 use crate::entry::{Entry, IommuPart, Irq, Role};
 use crate::error::Error;
 use crate::layout::Range;
+use vmm_devices::ram::GuestRam;
 
 /// Returns what the machine knows of a model.
 pub(crate) fn model(model: IommuModel) -> Option<&'static dyn Model> {
@@ -191,7 +192,7 @@ pub(crate) struct IommuContext<'a> {
     /// The machine's configuration.
     pub config: &'a Config,
     /// The memory that they translate to.
-    pub ram: &'a Arc<GuestMemoryMmap<()>>,
+    pub ram: &'a Arc<GuestRam>,
     /// The interrupt line of a board entry.
     pub line: &'a MakeLine<'a>,
     /// The names of the devices at a port.

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use viommu::virtio::spec::Status;
 use viommu::virtio::{DomainNames, Exchange, Observers, Request, RequestObserver, VirtioIommu};
-use viommu::{Attachment, DmaSpace, EndpointId, Event, Fault, Observer, Scope};
+use viommu::{Attachment, EndpointId, Event, Fault, Observer, Scope};
+use vmm_devices::ram::{DmaSpace, GuestRam};
 use vmm_devices::virtio::deferred_work::DeferredWork;
 use vmm_devices::virtio::iommu::{DriverEvent, DriverObserver, Iommu};
 
@@ -57,7 +58,7 @@ impl Model for Virtio {
 /// A virtio-iommu.
 struct VirtioUnit {
     index: usize,
-    iommu: Arc<Mutex<VirtioIommu>>,
+    iommu: Arc<Mutex<VirtioIommu<GuestRam>>>,
     watch: Arc<Watch>,
     deferred_work: Arc<DeferredWork>,
     /// Whether indirect descriptors are offered.

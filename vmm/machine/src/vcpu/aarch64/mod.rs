@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arm32::Power;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress};
 
 use super::observe::NoMemory;
 pub use state::{Aarch64State, Pstate};
+use vmm_devices::ram::GuestRam;
 
 /// Bytes of the smallest page.
 const PAGE: u64 = 0x1000;
@@ -30,7 +31,7 @@ struct Member {
 /// All cores of a machine, on its memory.
 #[derive(Debug)]
 pub struct Aarch64Cores {
-    ram: Arc<GuestMemoryMmap<()>>,
+    ram: Arc<GuestRam>,
     members: Vec<Member>,
     current: usize,
     /// Breakpoints, and by how many observers.
@@ -39,7 +40,7 @@ pub struct Aarch64Cores {
 
 impl Aarch64Cores {
     /// Creates `cpus` cores that are off, on `ram`.
-    pub fn new(cpus: usize, ram: Arc<GuestMemoryMmap<()>>) -> Self {
+    pub fn new(cpus: usize, ram: Arc<GuestRam>) -> Self {
         let member = || Member {
             state: Aarch64State::default(),
             power: Power::Off,

@@ -1,16 +1,16 @@
 //! Addresses found by tables of every shape, and memory by them.
 
 use proptest::prelude::*;
-use vm_memory::GuestMemoryMmap;
 
 use super::state::{EL1H, EL1T};
 use super::*;
+use vmm_devices::ram::GuestRam;
 
 const RAM: u64 = 0x4000_0000;
 const SIZE: usize = 8 << 20;
 
 fn cluster() -> Aarch64Cores {
-    let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM), SIZE)]).unwrap();
+    let ram = GuestRam::from_ranges(&[(GuestAddress(RAM), SIZE)]).unwrap();
     Aarch64Cores::new(2, Arc::new(ram))
 }
 

@@ -2,9 +2,10 @@
 //! "Address translation"). Only looks: permissions, access flags and memory types do not matter,
 //! and nothing is cached.
 
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress};
 
 use super::Aarch64State;
+use vmm_devices::ram::GuestRam;
 
 /// SCTLR_EL1.M: the memory management unit is on.
 const SCTLR_M: u64 = 1;
@@ -63,7 +64,7 @@ impl Half {
 }
 
 /// Returns the physical address of `va`; the same while the core maps nothing.
-pub fn translate(state: &Aarch64State, ram: &GuestMemoryMmap<()>, va: u64) -> Option<u64> {
+pub fn translate(state: &Aarch64State, ram: &GuestRam, va: u64) -> Option<u64> {
     if state.sctlr & SCTLR_M == 0 {
         return Some(va);
     }

@@ -5,19 +5,20 @@
     reason = "instruction caches are kept coherent by instructions"
 )]
 
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+use vmm_devices::ram::GuestRam;
 
 /// Bytes from one place of which a data or instruction cache may hold parts: no processor has shorter lines.
 const LINE: usize = 16;
 
 /// Returns the bytes at physical address `pa`, if there is RAM.
-pub(super) fn read(ram: &GuestMemoryMmap<()>, pa: u64, into: &mut [u8]) -> Option<()> {
+pub(super) fn read(ram: &GuestRam, pa: u64, into: &mut [u8]) -> Option<()> {
     ram.read_slice(into, GuestAddress(pa)).ok()
 }
 
 /// Writes instructions to physical address `pa`, within a page, so that the guest's cores execute
 /// them from now on; `None` when there is no RAM.
-pub(super) fn write(ram: &GuestMemoryMmap<()>, pa: u64, bytes: &[u8]) -> Option<()> {
+pub(super) fn write(ram: &GuestRam, pa: u64, bytes: &[u8]) -> Option<()> {
     ram.write_slice(bytes, GuestAddress(pa)).ok()?;
     let host = ram.get_host_address(GuestAddress(pa)).ok()?;
     let first = host as usize & !(LINE - 1);

@@ -17,7 +17,6 @@ use kvm_bindings::{
     KVM_MP_STATE_STOPPED, kvm_debug_exit_arch, kvm_guest_debug,
 };
 use kvm_ioctls::VcpuFd;
-use vm_memory::GuestMemoryMmap;
 
 use super::super::Stop;
 use super::super::accel::KvmError;
@@ -28,6 +27,7 @@ use super::call::failed;
 use super::code;
 use super::spec as numbers;
 use super::traps::Traps;
+use vmm_devices::ram::GuestRam;
 
 /// How long one core may take for one instruction before the others run, too: it may wait for them.
 pub(super) const ALONE: Duration = Duration::from_millis(50);
@@ -81,7 +81,7 @@ struct Single {
 
 /// The debugger of all cores.
 pub(super) struct Debugger {
-    ram: Arc<GuestMemoryMmap<()>>,
+    ram: Arc<GuestRam>,
     cores: Vec<Shared>,
     pub exits: Arc<Exits>,
     mirror: Box<dyn Mirror>,
@@ -108,7 +108,7 @@ impl Debugger {
     /// has registers for.
     pub fn new(
         cores: Vec<Shared>,
-        ram: Arc<GuestMemoryMmap<()>>,
+        ram: Arc<GuestRam>,
         mirror: Box<dyn Mirror>,
         room: usize,
     ) -> Self {

@@ -11,7 +11,7 @@ use kvm_bindings::{
     KVM_DEV_ARM_VGIC_GRP_REDIST_REGS,
 };
 use tempfile::NamedTempFile;
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vm_memory::GuestAddress;
 use vmm_devices::uart::Discard;
 
 use super::debug::Shared;
@@ -25,6 +25,7 @@ use crate::{
     Accel, ByteSize, Config, IommuConfig, IommuModel, KernelFormat, Limits, Machine, Reason,
     StopHandle, TimeMode,
 };
+use vmm_devices::ram::GuestRam;
 
 /// Returns whether this host's KVM runs guests of that width. Everything but that it has no KVM, or no 32-bit guests,
 /// is an error.
@@ -252,7 +253,7 @@ fn machines_leave_no_thread_and_no_file() {
 /// Creates a machine without devices.
 fn bare(cpus: u8) -> (Vm, Vec<Shared>) {
     let mut vm = Vm::open(Width::Bits64).unwrap();
-    let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(1 << 30), 2 << 20)]).unwrap();
+    let ram = GuestRam::from_ranges(&[(GuestAddress(1 << 30), 2 << 20)]).unwrap();
     let board = Board::on(vm.platform(), &Config::default());
     vm.populate(cpus, &board.gic, Arc::new(ram), &Arc::default())
         .unwrap();

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use vm_memory::GuestMemoryMmap;
-
 use super::code;
+use vmm_devices::ram::GuestRam;
 
 /// One that was written.
 #[derive(Clone, Copy, Debug)]
@@ -22,13 +21,7 @@ pub(super) struct Traps(BTreeMap<u64, Trap>);
 
 impl Traps {
     /// Writes one; `false` when there is no RAM.
-    pub fn plant(
-        &mut self,
-        ram: &GuestMemoryMmap<()>,
-        va: u64,
-        pa: u64,
-        bytes: &'static [u8],
-    ) -> bool {
+    pub fn plant(&mut self, ram: &GuestRam, va: u64, pa: u64, bytes: &'static [u8]) -> bool {
         let mut own = [0; 4];
         let planted =
             code::read(ram, pa, &mut own[..bytes.len()]).and_then(|()| code::write(ram, pa, bytes));
@@ -45,7 +38,7 @@ impl Traps {
     }
 
     /// Takes one away. Where the guest has changed its code meanwhile, its change stays.
-    pub fn lift(&mut self, ram: &GuestMemoryMmap<()>, va: u64) {
+    pub fn lift(&mut self, ram: &GuestRam, va: u64) {
         let Some(Trap { pa, bytes, own }) = self.0.remove(&va) else {
             return;
         };
@@ -59,7 +52,7 @@ impl Traps {
     }
 
     /// Takes all away.
-    pub fn lift_all(&mut self, ram: &GuestMemoryMmap<()>) {
+    pub fn lift_all(&mut self, ram: &GuestRam) {
         let all: Vec<u64> = self.0.keys().copied().collect();
         all.into_iter().for_each(|va| self.lift(ram, va));
     }

@@ -13,7 +13,7 @@ use kvm_bindings::{
     KVM_CAP_ARM_NISV_TO_USER, kvm_enable_cap, kvm_userspace_memory_region, kvm_vcpu_init,
 };
 use kvm_ioctls::{Cap, DeviceFd, IoEventAddress, Kvm, VcpuFd, VmFd};
-use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 use vmm_base::{Interrupt, Waker, Width};
 use vmm_devices::virtio::worker::Subscriber;
 use vmm_sys_util::eventfd::EventFd;
@@ -24,6 +24,7 @@ use super::call::failed;
 use super::lines::{self, Line};
 use super::{gic, gic_state};
 use crate::entry::Irq;
+use vmm_devices::ram::GuestRam;
 
 /// A virtual machine of KVM.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub struct Vm {
     lines: Mutex<Vec<Arc<Line>>>,
     // What the kernel reaches as long as the machine exists.
     gic: DeviceFd,
-    ram: Option<Arc<GuestMemoryMmap<()>>>,
+    ram: Option<Arc<GuestRam>>,
     waker: Arc<Waker>,
 }
 
@@ -101,7 +102,7 @@ impl Vm {
         &mut self,
         cpus: u8,
         map: &GicMap,
-        ram: Arc<GuestMemoryMmap<()>>,
+        ram: Arc<GuestRam>,
         waker: &Arc<Waker>,
     ) -> Result<(), KvmError> {
         self.waker = Arc::clone(waker);
@@ -137,7 +138,7 @@ impl Vm {
         lines.collect()
     }
 
-    fn give_memory(&self, ram: &GuestMemoryMmap<()>) -> Result<(), KvmError> {
+    fn give_memory(&self, ram: &GuestRam) -> Result<(), KvmError> {
         for (slot, region) in (0..).zip(ram.iter()) {
             let fail = |error| KvmError::Call {
                 what: "find the guest's memory",
@@ -230,7 +231,7 @@ impl Vm {
     }
 
     /// Returns the guest's memory, once it has been given.
-    pub(super) fn ram(&self) -> Option<Arc<GuestMemoryMmap<()>>> {
+    pub(super) fn ram(&self) -> Option<Arc<GuestRam>> {
         self.ram.clone()
     }
 

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use arm32::Power;
 use proptest::prelude::*;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress};
 
 use super::super::aarch64::Aarch64Cores;
 use super::{CoreRequest, Mirror, RegisterValues, spec};
+use vmm_devices::ram::GuestRam;
 
 const RAM: u64 = 0x4000_0000;
 /// PSTATE in EL1 with its own stack pointer, and in EL0.
@@ -21,8 +22,8 @@ const PROGRAM: u128 = 0x8000_0000;
 const VECTORS: u128 = 0xffff_8000_0801_0800;
 const PC: u128 = 0xffff_8000_0802_0004;
 
-fn copies() -> (Aarch64Cores, Arc<GuestMemoryMmap<()>>) {
-    let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM), 1 << 20)]).unwrap();
+fn copies() -> (Aarch64Cores, Arc<GuestRam>) {
+    let ram = GuestRam::from_ranges(&[(GuestAddress(RAM), 1 << 20)]).unwrap();
     let ram = Arc::new(ram);
     (Aarch64Cores::new(2, Arc::clone(&ram)), ram)
 }

@@ -10,18 +10,19 @@ use std::sync::Arc;
 use arm32::state::Mode;
 use arm32::{Cluster, Power};
 use proptest::prelude::*;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress};
 use vmm_base::HostClock;
 use vmm_devices::virtio::deferred_work::DeferredWork;
 
 use super::aarch32::Aarch32;
 use super::{CoreRequest, Mirror, RegisterValues, spec};
 use crate::bus::SystemBus;
+use vmm_devices::ram::GuestRam;
 
 const RAM: u64 = 0x4000_0000;
 
-fn copies() -> (Aarch32, Arc<GuestMemoryMmap<()>>) {
-    let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM), 1 << 20)]).unwrap();
+fn copies() -> (Aarch32, Arc<GuestRam>) {
+    let ram = GuestRam::from_ranges(&[(GuestAddress(RAM), 1 << 20)]).unwrap();
     let ram = Arc::new(ram);
     let bus = SystemBus::new(
         Arc::clone(&ram),

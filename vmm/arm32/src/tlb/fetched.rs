@@ -1,0 +1,175 @@
+//! The pages that instructions were fetched from: which physical page each virtual one led to.
+//!
+//! The core asks it for every block that it looks up, and blocks lead to one another only while nothing has been
+//! dropped from it. So what is in it follows from the instructions that were executed and from the guest's TLB
+//! maintenance, not from how much code is predecoded; and it is saved with the rest.
+
+use serde::{Deserialize, Serialize};
+
+use super::wider;
+use crate::bus::{Bus, RamPage};
+use crate::hash::AddressMap;
+use crate::mmu::Translation;
+
+/// Pages held at most; when they are used up, all are dropped.
+const MAX_PAGES: usize = 1 << 13;
+
+/// A virtual page and the set it was executed in.
+type Key = (u32, u32);
+
+#[derive(Clone, Copy, Debug)]
+struct Page {
+    pa: u64,
+    ram: RamPage,
+    global: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Fetched {
+    pages: AddressMap<Key, Page>,
+    /// Those that belong to one address space, and others that have been dropped since.
+    local: Vec<Key>,
+    /// Lowest and highest address covered by mappings larger than a page, of which there are pieces here.
+    large: Option<(u32, u32)>,
+}
+
+// SAFETY: as for blocks: the pointers are to pages of the bus, which keeps them valid on every thread while a core
+// holds the bus, and `Core` owns both.
+#[expect(unsafe_code, reason = "it moves between threads with its core")]
+unsafe impl Send for Fetched {}
+
+/// A page that instructions were fetched from, as plain data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FetchedPage {
+    /// Its virtual address.
+    va: u32,
+    /// The set it was executed in.
+    set: u32,
+    /// Its physical address.
+    pa: u64,
+    /// Whether it belongs to all address spaces.
+    global: bool,
+}
+
+impl FetchedPage {
+    /// Returns whether a core with `sets` sets can have fetched from it.
+    pub(super) fn is_possible(&self, sets: usize) -> bool {
+        (self.set as usize) < sets && self.va & 0xfff == 0 && self.pa & 0xfff == 0
+    }
+}
+
+/// Returns whether so many pages can be held.
+pub(super) const fn is_possible(count: usize) -> bool {
+    count <= MAX_PAGES
+}
+
+impl Fetched {
+    /// Returns the physical address of `va` and its page.
+    #[inline]
+    pub fn find(&self, va: u32, set: u32) -> Option<(u64, RamPage)> {
+        let page = self.pages.get(&(va & 0xffff_f000, set))?;
+        Some((page.pa | u64::from(va & 0xfff), page.ram))
+    }
+
+    /// Adds a page. Returns whether others were dropped for it.
+    pub fn insert(&mut self, va: u32, set: u32, t: &Translation, ram: RamPage) -> bool {
+        let full = self.pages.len() >= MAX_PAGES;
+        if full {
+            self.drop_all();
+        }
+        self.large = wider(self.large, va, t);
+        let page = Page {
+            pa: t.pa & !0xfff,
+            ram,
+            global: t.global,
+        };
+        self.add((va & 0xffff_f000, set), page);
+        full
+    }
+
+    fn add(&mut self, key: Key, page: Page) {
+        self.pages.insert(key, page);
+        if !page.global {
+            if self.local.len() >= 2 * MAX_PAGES {
+                let pages = &self.pages;
+                self.local.retain(|key| pages.contains_key(key));
+            }
+            self.local.push(key);
+        }
+    }
+
+    /// Drops all pages. Returns whether there were any, as the following do of theirs.
+    pub fn drop_all(&mut self) -> bool {
+        let any = !self.pages.is_empty();
+        self.pages.clear();
+        self.local.clear();
+        self.large = None;
+        any
+    }
+
+    /// Drops those that belong to one address space.
+    pub fn drop_local(&mut self) -> bool {
+        let before = self.pages.len();
+        for key in self.local.drain(..) {
+            // A global page may have come in its place.
+            if self.pages.get(&key).is_some_and(|page| !page.global) {
+                self.pages.remove(&key);
+            }
+        }
+        self.pages.len() != before
+    }
+
+    /// Drops those of one set.
+    pub fn drop_set(&mut self, set: u32) -> bool {
+        let before = self.pages.len();
+        self.pages.retain(|key, _| key.1 != set);
+        self.pages.len() != before
+    }
+
+    /// Drops the page of `va` in all sets, and all pages if it may be part of a larger mapping.
+    pub fn drop_page(&mut self, va: u32) -> bool {
+        let large = self.large;
+        if large.is_some_and(|(low, high)| (low..=high).contains(&va)) {
+            return self.drop_all();
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "there are few sets")]
+        let sets = 0..super::SETS as u32;
+        sets.fold(false, |any, set| {
+            self.pages.remove(&(va & 0xffff_f000, set)).is_some() | any
+        })
+    }
+
+    /// Returns what it holds, in a fixed order, and the range that larger mappings cover.
+    pub fn save(&self) -> (Vec<FetchedPage>, Option<(u32, u32)>) {
+        let pages = self.pages.iter();
+        let mut pages: Vec<_> = pages
+            .map(|((va, set), page)| FetchedPage {
+                va: *va,
+                set: *set,
+                pa: page.pa,
+                global: page.global,
+            })
+            .collect();
+        pages.sort_unstable();
+        (pages, self.large)
+    }
+
+    /// Takes over what was saved, as far as `bus` has RAM there.
+    pub fn restore(&mut self, pages: &[FetchedPage], large: Option<(u32, u32)>, bus: &dyn Bus) {
+        self.drop_all();
+        self.large = large;
+        for page in pages {
+            // As for data, an entry may be lost at any time.
+            if let Some(ram) = bus.ram(page.pa) {
+                let FetchedPage {
+                    va,
+                    set,
+                    pa,
+                    global,
+                } = *page;
+                self.add((va, set), Page { pa, ram, global });
+            }
+        }
+    }
+}

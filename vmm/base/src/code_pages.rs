@@ -1,0 +1,247 @@
+//! Which words of RAM are instructions that cores have predecoded.
+//!
+//! Instruction fetches see memory as it is: whoever writes RAM says so ([`CodePages::written`],
+//! [`CodePages::written_elsewhere`]), and what was made from the old contents is dropped before another instruction
+//! runs. So predecoded code is a function of memory alone, and no guest can tell how much of it there is.
+//!
+//! It costs next to nothing: cores tag pages with code in their software TLBs, so that only stores to these come here,
+//! and a write to a page without code is one look at one bit.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::Pins;
+
+/// Bytes of a page.
+const PAGE: usize = 4096;
+/// Words of a page, by 64.
+const MAP: usize = PAGE / 4 / 64;
+
+/// The pages of one RAM that hold predecoded instructions.
+///
+/// Numbers of pages count from the start of RAM.
+#[derive(Debug, Default)]
+pub struct CodePages {
+    /// A bit for each page that holds code.
+    holds: Box<[AtomicU64]>,
+    shared: Mutex<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Of pages that hold code, a bit for each word that is part of an instruction.
+    words: HashMap<u32, [u64; MAP]>,
+    cores: Vec<Weak<CodeNews>>,
+}
+
+/// What a core has yet to learn of the pages of its RAM.
+#[derive(Debug)]
+pub struct CodeNews {
+    pins: Arc<Pins>,
+    pages: Mutex<News>,
+}
+
+/// Pages, by their numbers.
+#[derive(Debug, Default)]
+pub struct News {
+    /// What they held as code was overwritten.
+    pub written: HashSet<u32>,
+    /// They hold code now.
+    pub code: HashSet<u32>,
+}
+
+impl CodeNews {
+    /// Takes what there is.
+    pub fn take(&self) -> News {
+        std::mem::take(&mut *lock(&self.pages))
+    }
+
+    fn tell(&self, which: fn(&mut News) -> &mut HashSet<u32>, number: u32) {
+        which(&mut lock(&self.pages)).insert(number);
+        self.pins.set_code(true);
+    }
+}
+
+/// Nothing panics while it holds one of these locks, so what they guard is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl CodePages {
+    /// Creates the map of a RAM of `len` bytes.
+    pub fn new(len: usize) -> Self {
+        let words = len.div_ceil(PAGE).div_ceil(64);
+        Self {
+            holds: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            shared: Mutex::default(),
+        }
+    }
+
+    /// Adds a core, which `pins` tells that there is news for it.
+    pub fn add_core(&self, pins: Arc<Pins>) -> Arc<CodeNews> {
+        let news = Arc::new(CodeNews {
+            pins,
+            pages: Mutex::default(),
+        });
+        let mut shared = lock(&self.shared);
+        shared.cores.retain(|core| core.strong_count() > 0);
+        shared.cores.push(Arc::downgrade(&news));
+        news
+    }
+
+    /// Returns whether page `number` holds code.
+    #[inline]
+    pub fn hold(&self, number: u32) -> bool {
+        // What lies beyond the map is taken for code: slow, and never stale.
+        self.holds
+            .get(number as usize / 64)
+            .is_none_or(|word| word.load(Ordering::Relaxed) & bit(number) != 0)
+    }
+
+    /// Notes that the core that `me` belongs to has predecoded `bytes` of page `number`. Returns whether the page held
+    /// no code before; the other cores are told then.
+    pub fn cover(&self, number: u32, bytes: Range<usize>, me: &Arc<CodeNews>) -> bool {
+        let mut shared = lock(&self.shared);
+        let words = shared.words.entry(number).or_default();
+        for word in bytes.start / 4..bytes.end.div_ceil(4).min(PAGE / 4) {
+            words[word / 64] |= 1 << (word % 64);
+        }
+        let fresh = self
+            .holds
+            .get(number as usize / 64)
+            .is_some_and(|word| word.fetch_or(bit(number), Ordering::Relaxed) & bit(number) == 0);
+        if fresh {
+            let others = shared.cores.iter().filter_map(Weak::upgrade);
+            others
+                .filter(|core| !Arc::ptr_eq(core, me))
+                .for_each(|core| core.tell(|news| &mut news.code, number));
+        }
+        drop(shared);
+        // Pairs with the one in `written_elsewhere`: of a device that writes and a core that predecodes at the same
+        // time, the device sees the bit or the core sees what it wrote.
+        fence(Ordering::SeqCst);
+        fresh
+    }
+
+    /// Tells that a core wrote `len` bytes (at most a page) from `offset` of page `number` on. Returns whether code was
+    /// overwritten, which all cores learn before their next block.
+    #[inline]
+    pub fn written(&self, number: u32, offset: u32, len: u32) -> bool {
+        self.hold(number) && {
+            let start = offset as usize;
+            self.overwritten(number, start..start + len as usize)
+        }
+    }
+
+    /// Tells that somebody who is no core wrote `len` bytes from byte `start` of RAM on. Any thread may.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the map has fewer than 2^32 pages"
+    )]
+    pub fn written_elsewhere(&self, start: usize, len: usize) {
+        if len == 0 {
+            return;
+        }
+        fence(Ordering::SeqCst);
+        let end = start.saturating_add(len);
+        let last = ((end - 1) / PAGE).min((self.holds.len() * 64).saturating_sub(1));
+        for page in start / PAGE..=last {
+            let number = page as u32;
+            if self.hold(number) {
+                let begin = page * PAGE;
+                let bytes = start.saturating_sub(begin)..(end - begin).min(PAGE);
+                self.overwritten(number, bytes);
+            }
+        }
+    }
+
+    #[cold]
+    fn overwritten(&self, number: u32, bytes: Range<usize>) -> bool {
+        let mut shared = lock(&self.shared);
+        let hit = shared.words.get(&number).is_some_and(|words| {
+            let mut range = bytes.start / 4..bytes.end.div_ceil(4).min(PAGE / 4);
+            range.any(|word| words[word / 64] & 1 << (word % 64) != 0)
+        });
+        if hit {
+            // All of the page's code goes: what is left of it is soon made again.
+            shared.words.remove(&number);
+            if let Some(word) = self.holds.get(number as usize / 64) {
+                word.fetch_and(!bit(number), Ordering::Relaxed);
+            }
+            let cores = shared.cores.iter().filter_map(Weak::upgrade);
+            cores.for_each(|core| core.tell(|news| &mut news.written, number));
+        }
+        hit
+    }
+}
+
+const fn bit(number: u32) -> u64 {
+    1 << (number % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pages() -> (CodePages, Arc<CodeNews>, Arc<CodeNews>) {
+        let pages = CodePages::new(3 * PAGE);
+        let [one, other] = [0, 1].map(|_| pages.add_core(Arc::default()));
+        (pages, one, other)
+    }
+
+    #[test]
+    fn only_what_is_code_counts_as_overwritten_and_all_cores_learn_of_it() {
+        let (pages, one, other) = pages();
+        assert!(!pages.written(1, 0, 4096));
+        assert!(pages.cover(1, 8..12, &one));
+        assert!(!pages.cover(1, 14..18, &other));
+        assert_eq!(other.take().code, HashSet::from([1]));
+        assert!(!one.pins.any());
+        for (offset, len) in [(0, 8), (20, 4076)] {
+            assert!(!pages.written(1, offset, len), "{offset}");
+        }
+        assert!(pages.written(1, 19, 1));
+        for core in [&one, &other] {
+            assert!(core.pins.any());
+            assert_eq!(core.take().written, HashSet::from([1]));
+        }
+        assert!(!pages.hold(1) && !pages.written(1, 8, 4));
+    }
+
+    #[test]
+    fn a_write_of_a_device_reaches_every_page_that_it_touches_and_none_beside() {
+        let (pages, one, _) = pages();
+        for number in 0..3 {
+            pages.cover(number, 0..4096, &one);
+        }
+        pages.written_elsewhere(4095, 2);
+        assert_eq!(one.take().written, HashSet::from([0, 1]));
+        pages.written_elsewhere(4096, 4096);
+        pages.written_elsewhere(8192, 0);
+        assert!(pages.hold(2));
+        pages.written_elsewhere(5000, usize::MAX);
+        assert!(!pages.hold(2));
+        pages.written_elsewhere(usize::MAX, usize::MAX);
+    }
+
+    #[test]
+    fn a_core_that_is_gone_is_forgotten() {
+        let (pages, one, other) = pages();
+        drop(other);
+        let _third = pages.add_core(Arc::default());
+        assert_eq!(lock(&pages.shared).cores.len(), 2);
+        drop(one);
+        let _fourth = pages.add_core(Arc::default());
+        assert_eq!(lock(&pages.shared).cores.len(), 2);
+    }
+
+    #[test]
+    fn what_is_beyond_the_map_is_never_trusted() {
+        let (pages, one, _) = pages();
+        assert!(pages.hold(1000));
+        assert!(!pages.cover(1000, 0..4, &one));
+        assert!(pages.written(1000, 0, 4));
+    }
+}
