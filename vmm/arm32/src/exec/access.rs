@@ -93,6 +93,23 @@ impl Cpu {
         self.store_general(va, size, value.into(), privileged, false, idx)
     }
 
+    /// Returns where an aligned access of 1, 2, 4 or 8 bytes at `va` goes, in the host and by physical address, if the
+    /// fast path may make it.
+    pub(crate) fn cached(&self, va: u32, size: u32, access: Access) -> Option<(NonNull<u8>, u64)> {
+        let tlb = &self.tlb;
+        let host = match (access, size) {
+            (Access::Write, 1) => tlb.write::<1>(va),
+            (Access::Write, 2) => tlb.write::<2>(va),
+            (Access::Write, 4) => tlb.write::<4>(va),
+            (Access::Write, _) => tlb.write::<8>(va),
+            (_, 1) => tlb.read::<1>(va),
+            (_, 2) => tlb.read::<2>(va),
+            (_, 4) => tlb.read::<4>(va),
+            _ => tlb.read::<8>(va),
+        }?;
+        Some((host, self.bus.physical(host.addr().get())?))
+    }
+
     /// Returns the page of `va`, if the fast path would have answered for an access of `size` bytes there were it not
     /// tagged.
     fn tagged_page(&self, va: u32, size: u32, access: Access) -> Option<Tagged> {
@@ -386,5 +403,31 @@ fn write_host<const SIZE: u32>(host: NonNull<u8>, value: u32) {
                 .write_volatile((value as u16).to_le()),
             _ => host.cast::<u32>().as_ptr().write_volatile(value.to_le()),
         }
+    }
+}
+
+/// Reads the `size` bytes at a host address that [`Cpu::cached`] gave.
+pub(crate) fn read_cached(host: NonNull<u8>, size: u32) -> u64 {
+    match size {
+        1 => read_host::<1>(host).into(),
+        2 => read_host::<2>(host).into(),
+        4 => read_host::<4>(host).into(),
+        // SAFETY: as in `read_host`.
+        _ => unsafe { u64::from_le(host.cast::<u64>().as_ptr().read_volatile()) },
+    }
+}
+
+/// Writes the low `size` bytes of `value` at a host address that [`Cpu::cached`] gave for a write.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low bytes are what is stored"
+)]
+pub(crate) fn write_cached(host: NonNull<u8>, size: u32, value: u64) {
+    match size {
+        1 => write_host::<1>(host, value as u32),
+        2 => write_host::<2>(host, value as u32),
+        4 => write_host::<4>(host, value as u32),
+        // SAFETY: as in `write_host`.
+        _ => unsafe { host.cast::<u64>().as_ptr().write_volatile(value.to_le()) },
     }
 }

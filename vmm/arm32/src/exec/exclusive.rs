@@ -8,6 +8,7 @@ use arm32_isa::ExSize;
 
 use crate::cp15::sctlr;
 use crate::cpu::{Cpu, Flow};
+use crate::exec::access::{read_cached, write_cached};
 use crate::exec::ldst::merge;
 use crate::exec::{Op, fields};
 use crate::mmu::Access;
@@ -40,17 +41,14 @@ pub fn ldrex(cpu: &mut Cpu, op: &Op) -> Flow {
         }
     );
     let (va, size) = (cpu.reg(rn).wrapping_add(imm), bytes(size));
-    let privileged = cpu.s.psr.mode.privileged();
-    let loaded = cpu.load_general(va, size, privileged, true, op.idx);
-    let ((value, flow), t) =
-        match loaded.and_then(|l| Ok((l, cpu.probe(va, Access::Read, privileged)?))) {
-            Ok(pair) => pair,
-            Err(flow) => return flow,
-        };
+    let (value, flow, pa) = match load_exclusive(cpu, op, va, size) {
+        Ok(loaded) => loaded,
+        Err(flow) => return flow,
+    };
     // After the load: one that faults leaves the monitor as it was.
     cpu.s.monitor = Monitor {
         open: true,
-        pa: t.pa,
+        pa,
         size: size as u8,
         value,
     };
@@ -60,6 +58,17 @@ pub fn ldrex(cpu: &mut Cpu, op: &Op) -> Flow {
         cpu.set_reg(rt2, second);
     }
     flow
+}
+
+/// Returns the value at `va`, how to go on, and the physical address.
+fn load_exclusive(cpu: &mut Cpu, op: &Op, va: u32, size: u32) -> Result<(u64, Flow, u64), Flow> {
+    if let Some((host, pa)) = cpu.cached(va, size, Access::Read) {
+        return Ok((read_cached(host, size), Flow::Next, pa));
+    }
+    let privileged = cpu.s.psr.mode.privileged();
+    let (value, flow) = cpu.load_general(va, size, privileged, true, op.idx)?;
+    let t = cpu.probe(va, Access::Read, privileged)?;
+    Ok((value, flow, t.pa))
 }
 
 /// Executes STREX, STREXB, STREXH and STREXD.
@@ -94,6 +103,16 @@ fn store_exclusive(
     size: u32,
     value: u64,
 ) -> Result<(bool, Flow), Flow> {
+    if let Some((host, pa)) = cpu.cached(va, size, Access::Write) {
+        let monitor = std::mem::take(&mut cpu.s.monitor);
+        let stored = monitor.open
+            && (monitor.pa, u32::from(monitor.size)) == (pa, size)
+            && read_cached(host, size) == monitor.value;
+        if stored {
+            write_cached(host, size, value);
+        }
+        return Ok((stored, Flow::Next));
+    }
     let privileged = cpu.s.psr.mode.privileged();
     cpu.check_alignment(va, size, true, Access::Write)?;
     let t = cpu.probe(va, Access::Write, privileged)?;
