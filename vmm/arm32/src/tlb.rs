@@ -249,10 +249,15 @@ impl Tlb {
     /// Has stores to RAM page `number` take the slow path from now on: it holds predecoded code.
     #[cold]
     pub fn tag_code(&mut self, number: u32) {
-        let numbered = self.entries.iter_mut().zip(&self.numbers);
-        for (entry, _) in numbered.filter(|(_, found)| **found == number) {
-            if entry.write != INVALID {
-                entry.write |= CODE;
+        // Most sets are unused most of the time, and new code is found often.
+        for set in (0..SETS).filter(|set| self.keys[*set].is_some()) {
+            let slots = set * ENTRIES..(set + 1) * ENTRIES;
+            let numbered = self.entries[slots.clone()].iter_mut();
+            let numbered = numbered.zip(&self.numbers[slots]);
+            for (entry, _) in numbered.filter(|(_, found)| **found == number) {
+                if entry.write != INVALID {
+                    entry.write |= CODE;
+                }
             }
         }
     }
@@ -427,73 +432,4 @@ fn pointer(entry: &Entry, va: u32) -> Option<NonNull<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mmu::{Attributes, MemoryType, Perms, Shareability};
-
-    /// Returns what `va` is translated to: itself, for everyone.
-    fn page_of(va: u32, global: bool) -> Translation {
-        Translation {
-            pa: va.into(),
-            size_log2: 12,
-            domain: None,
-            global,
-            attributes: Attributes {
-                memory: MemoryType::StronglyOrdered,
-                mair: 0,
-                shareability: Shareability::Outer,
-            },
-            user: Perms::ALL,
-            privileged: Perms::ALL,
-        }
-    }
-
-    #[test]
-    #[expect(clippy::cast_possible_truncation, reason = "a few pages")]
-    fn an_invalidation_of_everything_leaves_nothing_however_much_there_was() {
-        let mut memory = [0_u8; 4096];
-        let page = RamPage {
-            host: NonNull::from(&mut memory[0]),
-            writable: true,
-            number: 0,
-        };
-        let mut tlb = Tlb::default();
-        for pages in [1, FEW / 2, FEW, FEW + 1, ENTRIES, 3 * ENTRIES] {
-            for dacr in 0..3 {
-                tlb.select(true, dacr);
-                for n in 0..pages as u32 {
-                    let va = n << 12;
-                    tlb.fill(va, true, &page_of(va, n % 3 != 0), page, false);
-                    assert!(tlb.read::<1>(va).is_some());
-                }
-            }
-            // A set that is recycled is empty already.
-            tlb.select(false, pages as u32);
-            tlb.flush_all();
-            let empty = |entry: &Entry| entry.read == INVALID && entry.write == INVALID;
-            assert!(tlb.entries.iter().all(empty), "{pages} pages");
-        }
-    }
-
-    #[test]
-    fn an_empty_entry_answers_for_no_address_aligned_or_not() {
-        let tlb = Tlb::default();
-        for va in (0..0x2000).chain(0xffff_f000..=0xffff_ffff) {
-            assert_eq!(
-                (tlb.read::<1>(va), tlb.write::<1>(va)),
-                (None, None),
-                "{va:#x}"
-            );
-            assert_eq!(
-                (tlb.read::<2>(va), tlb.write::<2>(va)),
-                (None, None),
-                "{va:#x}"
-            );
-            assert_eq!(
-                (tlb.read::<4>(va), tlb.write::<4>(va)),
-                (None, None),
-                "{va:#x}"
-            );
-        }
-    }
-}
+mod tests;

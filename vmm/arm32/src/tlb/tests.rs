@@ -1,0 +1,70 @@
+//! Invalidations leave nothing, and an empty entry answers for nothing.
+
+use super::*;
+use crate::mmu::{Attributes, MemoryType, Perms, Shareability};
+
+/// Returns what `va` is translated to: itself, for everyone.
+fn page_of(va: u32, global: bool) -> Translation {
+    Translation {
+        pa: va.into(),
+        size_log2: 12,
+        domain: None,
+        global,
+        attributes: Attributes {
+            memory: MemoryType::StronglyOrdered,
+            mair: 0,
+            shareability: Shareability::Outer,
+        },
+        user: Perms::ALL,
+        privileged: Perms::ALL,
+    }
+}
+
+#[test]
+#[expect(clippy::cast_possible_truncation, reason = "a few pages")]
+fn an_invalidation_of_everything_leaves_nothing_however_much_there_was() {
+    let mut memory = [0_u8; 4096];
+    let page = RamPage {
+        host: NonNull::from(&mut memory[0]),
+        writable: true,
+        number: 0,
+    };
+    let mut tlb = Tlb::default();
+    for pages in [1, FEW / 2, FEW, FEW + 1, ENTRIES, 3 * ENTRIES] {
+        for dacr in 0..3 {
+            tlb.select(true, dacr);
+            for n in 0..pages as u32 {
+                let va = n << 12;
+                tlb.fill(va, true, &page_of(va, n % 3 != 0), page, false);
+                assert!(tlb.read::<1>(va).is_some());
+            }
+        }
+        // A set that is recycled is empty already.
+        tlb.select(false, pages as u32);
+        tlb.flush_all();
+        let empty = |entry: &Entry| entry.read == INVALID && entry.write == INVALID;
+        assert!(tlb.entries.iter().all(empty), "{pages} pages");
+    }
+}
+
+#[test]
+fn an_empty_entry_answers_for_no_address_aligned_or_not() {
+    let tlb = Tlb::default();
+    for va in (0..0x2000).chain(0xffff_f000..=0xffff_ffff) {
+        assert_eq!(
+            (tlb.read::<1>(va), tlb.write::<1>(va)),
+            (None, None),
+            "{va:#x}"
+        );
+        assert_eq!(
+            (tlb.read::<2>(va), tlb.write::<2>(va)),
+            (None, None),
+            "{va:#x}"
+        );
+        assert_eq!(
+            (tlb.read::<4>(va), tlb.write::<4>(va)),
+            (None, None),
+            "{va:#x}"
+        );
+    }
+}
