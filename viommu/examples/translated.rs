@@ -33,6 +33,7 @@ impl Model for TinyIommu {
         iova: u64,
         _wanted: Permissions,
     ) -> Result<Mapping, Miss> {
+        // Called under the pin of a bus master: nothing is waited for with this lock held.
         let pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         let first = iova & !(PAGE - 1);
         let address = pages.get(&first).ok_or(Miss {
@@ -62,6 +63,7 @@ fn serve(queue: &mut Queue, dma: &DmaSpace) -> Result<(), Box<dyn Error>> {
         };
         let head = chain.head_index();
         let mut request = String::new();
+        // Reader and writer each consume a chain, and take the descriptors of their direction.
         chain
             .clone()
             .reader(&pinned)?
@@ -82,6 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = UnitConfig {
         endpoints: 1,
         domains: 1,
+        // Attached from the start, so the device never sees untranslated memory.
         initial: Attachment::Domain(domain),
     };
     let model = Arc::clone(&iommu) as Arc<dyn Model>;
@@ -90,6 +93,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The guest maps eight pages, in an order of its own.
     for page in 0..8 {
+        // Neighbours are apart, so that the buffers below are really in two pieces.
         let frame = 0x8000_0000 + (page * 5 % 8) * PAGE;
         let mut pages = iommu.pages.lock().unwrap_or_else(PoisonError::into_inner);
         pages.insert(page * PAGE, frame);
@@ -119,6 +123,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .remove(&(6 * PAGE));
     unit.invalidate_range(domain, 6 * PAGE, 7 * PAGE - 1);
     let mut grace = unit.begin_grace_period();
+    // Polled: a VMM would let its vCPUs run in between.
     while !grace.is_over() {
         std::thread::yield_now();
     }

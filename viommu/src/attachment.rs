@@ -16,6 +16,7 @@ pub enum Attachment {
 // An attachment as one word: these, or this bit and the domain's number.
 const BYPASS: u64 = 0;
 const BLOCKED: u64 = 1;
+// Above every 32-bit number, so that no domain can pass for one of the two others.
 const DOMAIN: u64 = 1 << 32;
 
 impl Attachment {

@@ -43,6 +43,7 @@ pub(crate) struct HandleCounters {
 impl HandleCounters {
     /// Begins anew.
     pub fn clear(&self) {
+        // Destructured, so that a counter added later cannot be left out.
         let Self {
             hits,
             misses,

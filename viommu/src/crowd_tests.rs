@@ -167,6 +167,7 @@ impl<D: Driver> Crowd<'_, D> {
             let turn = round / PAGES % 2;
             let (old, new) = (2 * page + turn, 2 * page + (1 - turn));
             let iova = IOVA + page * PAGE;
+            // A late write can be caught only while devices write to the page.
             self.is_in_use(old);
             self.clear(new);
             if round % 3 == 0 {
@@ -208,12 +209,14 @@ pub fn all_at_once(driver: &impl Driver) {
         let (crowd, at_work) = (&crowd, &at_work);
         for device in 0..DEVICES {
             // The last page is the visitor's.
+            // Writes go on into the next page, so they begin before the last of the others.
             scope.spawn(move || crowd.device(device, |turn| turn % (IOVAS - 2)));
         }
         scope.spawn(move || crowd.device(VISITOR, |_| IOVAS - 1));
         let work = |work: &dyn Fn()| {
             let failed = SetOnDrop(&crowd.stop);
             work();
+            // The work is done: only a panic before this line stops the others.
             std::mem::forget(failed);
             at_work.fetch_sub(1, Ordering::Relaxed);
         };
@@ -221,6 +224,7 @@ pub fn all_at_once(driver: &impl Driver) {
             scope.spawn(move || work(&|| crowd.vcpu(number)));
         }
         scope.spawn(move || work(&|| crowd.unplug()));
+        // Dropped when the closure ends, before the scope joins the devices.
         let _stop = SetOnDrop(&crowd.stop);
         while at_work.load(Ordering::Relaxed) > 0 && !crowd.stopped() {
             driver.fuss();

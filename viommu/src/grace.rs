@@ -55,6 +55,7 @@ impl Drop for Pin<'_> {
 /// Pins `slot` if it is free; returns the odd count.
 #[inline]
 fn try_pin(slot: &AtomicU64) -> Option<u64> {
+    // A value that is out of date only makes the exchange below fail.
     let free = slot.load(Ordering::Relaxed);
     if free & 1 == 1 {
         return None;
@@ -70,9 +71,11 @@ impl Pins {
     /// Pins the handle. Lookups of translations that come after are covered until the guard is dropped.
     #[inline]
     pub fn pin(&self) -> Pin<'_> {
+        // Most handles have one pin at a time: no search, and always the same cache line.
         let slot = &self.slots[0];
         match try_pin(slot) {
             Some(count) => Pin { slot, count },
+            // Another thread uses this handle, or this one pins it twice.
             None => self.pin_another(),
         }
     }
@@ -113,6 +116,7 @@ impl Pins {
 
     fn slot(&self, number: usize) -> &AtomicU64 {
         let mut line = self;
+        // A claim has this number, so the line is there: nothing is allocated.
         for _ in 0..number / SLOTS {
             line = line.more.get_or_init(Box::default);
         }
@@ -131,6 +135,8 @@ impl Pins {
                     each(base + index, count);
                 }
             }
+            // A line that is not seen yet has only pins whose fence comes after the caller's: their
+            // lookups come after the invalidation.
             line = more.get().map(Box::as_ref);
             base += SLOTS;
         }
@@ -220,11 +226,13 @@ impl Registry {
     /// Goes on from what another unit's handles have counted.
     pub fn restore_counters(&self, counters: Counters) {
         let mut known = self.lock();
+        // Which handle counted what is not saved: the saved sum takes the place of all of them.
         known
             .handles
             .iter()
             .for_each(|handle| handle.counters.clear());
         known.retired = Counters {
+            // These two are counted by the cache, which restores its own.
             flushes: 0,
             range_invalidations: 0,
             ..counters
@@ -233,12 +241,15 @@ impl Registry {
 
     /// Begins a grace period.
     pub fn begin(&self) -> GracePeriod {
+        // Nobody reads the number: after this read-modify-write the fence is free on x86-64.
         self.begun.fetch_add(1, Ordering::SeqCst);
         fence_after_rmw();
+        // Allocates nothing if nobody is pinned, as most often.
         let mut waiting = Vec::new();
         for handle in &self.lock().handles {
             handle.pins.for_each_pinned(|slot, count| {
                 waiting.push(Waiting {
+                    // The handle may be dropped while its pin is waited for.
                     handle: Arc::clone(handle),
                     slot,
                     count,
@@ -259,6 +270,7 @@ struct Waiting {
 
 impl Waiting {
     fn is_pinned(&self) -> bool {
+        // Any other count, odd or even, says that the pin which was noted has ended.
         self.handle.pins.slot(self.slot).load(Ordering::Acquire) == self.count
     }
 }
@@ -292,6 +304,7 @@ impl GracePeriod {
             if self.is_over() {
                 return true;
             }
+            // Asked after the look: a period that is over is reported as over.
             if give_up() {
                 return false;
             }

@@ -93,10 +93,12 @@ impl<M> HostMemory<M> {
 
     /// Returns the place of the guest physical `address`; its `room` goes to the end of its region.
     pub fn find(&self, address: u64) -> Option<RegionExtent> {
+        // Regions do not overlap: only the last one that begins by `address` can contain it.
         let after = self.regions.partition_point(|r| r.start <= address);
         let region = after.checked_sub(1)?;
         let Region { start, len, .. } = self.regions[region];
         let offset = address - start;
+        // None in a hole behind the region; a region that adjoins would have been found instead.
         let room = len.checked_sub(offset).filter(|room| *room > 0)?;
         Some(RegionExtent {
             region: region as u64,
@@ -129,8 +131,10 @@ impl<M: StableHostMemory> HostMemory<M> {
                     nth,
                 })
             })
+            // One without bytes could hide another that begins at the same address.
             .filter(|region| region.len > 0)
             .collect();
+        // For the search in `find`; the order of the memory itself is kept in `nth`.
         regions.sort_by_key(|region| region.start);
         Self {
             memory,

@@ -46,6 +46,7 @@ fn translate(cache: &Iotlb, truth: &Truth) -> u64 {
 }
 
 fn cache() -> Iotlb {
+    // As small as can be: each further word multiplies what loom has to try.
     Iotlb::new(1, 1, false)
 }
 
@@ -84,9 +85,11 @@ fn nobody_uses_what_was_invalidated(how: usize, warm: bool) {
                 let registration = registration;
                 let _pin = registration.state().pins.pin();
                 let page = translate(&cache, &truth);
+                // Stands for the access: loom wants it ordered before the write below.
                 pages[page as usize].with(|_| ());
             }
         });
+        // Relaxed: the order must come from the cache and the grace period alone.
         truth.0.store(1, Ordering::Relaxed);
         forget(&cache, how);
         let mut grace = registry.begin();

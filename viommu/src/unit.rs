@@ -112,12 +112,13 @@ impl<M: StableHostMemory> TranslationUnit<M> {
         Arc::new(Self {
             host: HostMemory::new(memory),
             model,
+            // Asked once: this is looked at on each access, where a virtual call would be felt.
             wants_dma: observer.as_ref().is_some_and(|o| o.wants_dma()),
             observer,
             count: cache.count,
+            // One word for each endpoint, so that an access reads it without a lock.
             attachments: (0..config.endpoints)
                 .map(|_| AtomicU64::new(initial))
-                // One word for each endpoint, so that an access reads it without a lock.
                 .collect(),
             cache: Iotlb::new(cache.entries, config.domains, cache.count),
             handles: Arc::default(),
@@ -129,6 +130,7 @@ impl<M> TranslationUnit<M> {
     /// Returns the attachment of `endpoint`; blocked if there is no such endpoint.
     #[inline]
     pub fn attachment(&self, endpoint: EndpointId) -> Attachment {
+        // Acquire: whoever meets a domain also meets what the model set up before attaching it.
         match self.attachments.get(endpoint.0 as usize) {
             Some(word) => Attachment::from_word(word.load(Ordering::Acquire)),
             None => Attachment::Blocked,
@@ -182,6 +184,7 @@ impl<M> TranslationUnit<M> {
     /// Returns the counts since the unit was created.
     pub fn counters(&self) -> Counters {
         Counters {
+            // Counted by whoever invalidates; no handle is involved.
             flushes: self.cache.flushes.get(),
             range_invalidations: self.cache.range_invalidations.get(),
             ..self.handles.counters()

@@ -58,6 +58,7 @@ impl<M> SpaceIommu<M> {
         let mut iotlb = Iotlb::new();
         let failed = |done: usize, reason: String| Error::CannotResolve {
             iova_range: IovaRange {
+                // Wraps to 0 for a range that goes on beyond the last address.
                 base: GuestAddress(iova.wrapping_add(done as u64)),
                 length: length - done,
             },
@@ -72,6 +73,7 @@ impl<M> SpaceIommu<M> {
                 )
             })?;
             let (address, room) = self.resolve(here, access).map_err(|refusal| {
+                // A blocked space has no IOMMU behind it that could report.
                 if let Some(port) = self.space.port() {
                     port.report(here, access, &refusal);
                 }
@@ -80,6 +82,7 @@ impl<M> SpaceIommu<M> {
             let len = usize::try_from(room)
                 .unwrap_or(usize::MAX)
                 .min(length - done);
+            // By offset, not by IOVA: `Iotlb` has exclusive ends, which overflow on the last page.
             iotlb.set_mapping(GuestAddress(done as u64), address, len, access)?;
             done += len;
         }

@@ -76,6 +76,7 @@ pub struct DmaSpace<M = GuestMemoryMmap<()>> {
 
 impl<M> Clone for DmaSpace<M> {
     fn clone(&self) -> Self {
+        // Not `Port::share`: a clone is meant for another thread, and gets pins of its own.
         self.with_connection(|port| Port::new(Arc::clone(&port.unit), port.requester()))
     }
 }
@@ -134,6 +135,7 @@ impl<M> DmaSpace<M> {
     pub fn pin(&self) -> Pinned<'_, M> {
         let pin = match &self.connection {
             Connection::Port(port) => Some(port.state.pins.pin()),
+            // Nothing is ever invalidated there.
             Connection::Open | Connection::Blocked => None,
         };
         Pinned {
@@ -257,6 +259,7 @@ impl<M> fmt::Debug for PinnedSpace<M> {
 
 impl<M> Drop for PinnedSpace<M> {
     fn drop(&mut self) {
+        // By hand: a claim names a slot by number and does not release it when it is dropped.
         if let (Some(port), Some(claim)) = (self.space.port(), &self.claim) {
             port.state.pins.release(claim);
         }

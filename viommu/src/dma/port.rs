@@ -78,13 +78,16 @@ impl<M> Port<M> {
     /// Returns where `iova` leads, if the cache has a page that covers `len` bytes from there on.
     #[inline(always)]
     pub fn cached(&self, iova: u64, len: usize, wanted: Permissions) -> Option<RegionExtent> {
+        // What is not translated is not in the cache: `resolve` finds its region.
         let Attachment::Domain(domain) = self.unit.attachment(self.endpoint) else {
             return None;
         };
         let place = self.unit.cache.lookup_page(domain, iova, wanted as u8)?;
+        // The access goes on beyond the block: its pieces are put together out of line.
         if place.room < len as u64 {
             return None;
         }
+        // Only now: what goes on to `resolve` is counted there.
         self.count_hit();
         Some(place)
     }
@@ -102,6 +105,7 @@ impl<M> Port<M> {
                 }
                 self.ask(domain, iova, wanted)
             }
+            // The IOVA reaches the bus as it is; if nothing answers, the IOMMU has no part in it.
             Attachment::Bypass => self.unit.host.find(iova).ok_or(Refusal::Bus(iova)),
             Attachment::Blocked => Err(BLOCKED),
         }
@@ -187,6 +191,7 @@ impl<M> Port<M> {
                 unit.model.fault(&fault);
                 unit.emit(&Event::Fault(fault));
             }
+            // It happens behind the IOMMU: no model records it, and the guest sees its device fail.
             Refusal::Bus(address) => {
                 if unit.count {
                     state.counters.bus_errors.add_one();
@@ -242,6 +247,7 @@ fn reach(mapping: &Mapping, iova: u64, wanted: Permissions) -> Result<(u64, u64)
         address,
         permissions,
     } = *mapping;
+    // Models are not trusted. That `iova` lies in the mapping makes the later subtractions safe.
     let reason = if iova < first || last < iova {
         FaultReason::Translation
     } else if permissions as u8 & wanted as u8 != wanted as u8 {

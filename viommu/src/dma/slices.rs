@@ -56,6 +56,7 @@ const UNKNOWN: RegionExtent = RegionExtent {
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "it is below `count`")]
 fn within_address_space(iova: u64, count: usize) -> (usize, bool) {
+    // By the last byte, not the one after it: an access may end with the address space.
     if count == 0 || iova.checked_add(count as u64 - 1).is_some() {
         (count, false)
     } else {
@@ -115,6 +116,7 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
         let slice = match self.connection {
             Connection::Port(port) => {
                 let place = port.cached(self.iova, len, self.wanted)?;
+                // None only for a place from a made-up saved cache: `piece` then makes the error.
                 port.unit.host.slice(&place, len)?
             }
             Connection::Open => self
@@ -122,6 +124,7 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
                 .get_slice(GuestAddress(self.iova), len)
                 .ok()
                 .filter(|slice| slice.len() == len)?,
+            // Errors are made by `piece`, outside of the path that is compiled into device code.
             Connection::Blocked => return None,
         };
         self.advance(len);
@@ -131,6 +134,7 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
     /// Returns the next slice or error, and what is left after it.
     #[inline(never)]
     fn piece(mut self) -> (Option<Result<VolatileSlice<'a, MS<'a, M>>>>, Self) {
+        // What lies within the address space comes first, then the error for what does not.
         let piece = if self.left > 0 {
             Some(match self.connection {
                 Connection::Port(port) => self.translated(port),
@@ -155,6 +159,7 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
     /// Returns the next slice of memory that is not translated.
     fn plain(&mut self) -> Result<VolatileSlice<'a, MS<'a, M>>> {
         let addr = GuestAddress(self.iova);
+        // `left` is not 0, so without a first item there is no memory.
         let slice = GuestMemoryBackend::get_slices(self.memory, addr, self.left)
             .next()
             .unwrap_or(Err(Error::InvalidGuestAddress(addr)))?;
@@ -217,10 +222,13 @@ fn run<M>(
     // The first page's room may already reach beyond the access; then no other is looked up.
     let mut len = within(place.room, left);
     while len < left {
+        // No overflow: `left` was cut to the address space, and `len` is less.
         let Ok(next) = port.resolve(iova + len as u64, wanted) else {
             break;
         };
+        // Two regions may lie anywhere in the host, even if guest addresses adjoin.
         if next.region != place.region || next.offset != place.offset + len as u64 {
+            // Handed on, so that the next piece need not be looked up again.
             return (len, next);
         }
         len += within(next.room, left - len);

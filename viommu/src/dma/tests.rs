@@ -104,6 +104,7 @@ fn ranges_that_wrap_are_errors() {
 
 #[test]
 fn memory_that_ends_with_the_address_space_is_reached() {
+    // One byte short of the end: vm-memory needs the end of a region to be an address too.
     let top = u64::MAX - 0xfff;
     let ram = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(top), 0xfff)]).unwrap();
     let dma = DmaSpace::pass_through(Arc::new(ram));

@@ -93,6 +93,7 @@ impl Injected {
         if mappings.len() >= MAX_MAPPINGS {
             mappings.clear();
         }
+        // In place of an older one with the same end, which may have allowed less.
         mappings.insert((domain.0, mapping.last), mapping);
         Ok(mapping)
     }
@@ -105,6 +106,7 @@ impl Injected {
             .range((domain, iova)..=(domain, u64::MAX))
             .next()
             .filter(|(_, mapping)| mapping.first <= iova)?;
+        // If it allows too little the model is asked, whose mapping may have changed since.
         let allowed = mapping.permissions as u8 & wanted as u8 == wanted as u8;
         allowed.then_some(*mapping)
     }

@@ -92,6 +92,7 @@ impl World {
         world.put(FIRST, SECOND | TABLE);
         world.put(SECOND, THIRD | TABLE);
         world.put(THIRD, PAGE | LEAF);
+        // Context 0: its table, long descriptors, then enabled; last uTLB 0, on that context.
         for (register, value) in [
             (0x810, FIRST as u32),
             (0x808, 0x8000_3510),

@@ -126,6 +126,7 @@ impl Iotlb {
                     salt: number.wrapping_mul(SPREAD),
                 })
                 .collect(),
+            // Not 0: the word of a domain with nothing cached has generation 0, which must be dead.
             floor: AtomicU64::new(1),
             next: AtomicU64::new(1),
             used: AtomicU64::new(0),
@@ -142,9 +143,11 @@ impl Iotlb {
     pub fn lookup_page(&self, domain: DomainId, iova: u64, wanted: u8) -> Option<RegionExtent> {
         let domain = self.domains.get(domain.0 as usize)?;
         let word = self.live_word(domain)?;
+        // Bit 0 declares single pages: without it the table need not be touched.
         if word & 1 == 0 {
             return None;
         }
+        // One attempt: a set with a writer in it is rare, and `lookup` tries again.
         self.lookup_at(hash(iova, 0, domain.salt), 0, word, iova, wanted, 1)
     }
 
@@ -157,6 +160,7 @@ impl Iotlb {
             .find_map(|size| {
                 let hash = hash(iova, size, domain.salt);
                 let at = |hash| self.lookup_at(hash, size, word, iova, wanted, READ_ATTEMPTS);
+                // The blocks of one cluster may be spread over both places.
                 at(hash).or_else(|| at(other(hash)))
             })
     }
@@ -164,6 +168,7 @@ impl Iotlb {
     /// Returns the word of a domain if its stamp is live.
     #[inline(always)]
     fn live_word(&self, domain: &Domain) -> Option<u64> {
+        // Called under a pin: what was invalidated before its fence is seen here (see `grace`).
         let word = domain.word.load(Ordering::Acquire);
         let live = word >> GENERATION_SHIFT >= self.floor.load(Ordering::Acquire);
         live.then_some(word)
@@ -223,13 +228,16 @@ impl Iotlb {
                     invalidations,
                 });
             }
+            // Looked at first: once they are used up, misses must not count `next` up for ever.
             if self.next.load(Ordering::Relaxed) >= GENERATIONS {
                 return None;
             }
             let generation = self.next.fetch_add(1, Ordering::AcqRel);
+            // Others may have taken the last ones since that look.
             if generation >= GENERATIONS {
                 return None;
             }
+            // No sizes yet: each fill declares its own before its entry is there.
             let new = generation << GENERATION_SHIFT | (number as u64) << DOMAIN_SHIFT;
             // Another filler may have given the domain a stamp meanwhile: then that one is looked at.
             now = match word.compare_exchange(now, new, Ordering::AcqRel, Ordering::Acquire) {
@@ -275,6 +283,7 @@ impl Iotlb {
         let Some(set) = self.set_for(hash(iova, size, domain.salt), owner) else {
             return false;
         };
+        // An entry that allows nothing would look like a block that is absent.
         // Before the entry is there: an invalidation looks only among sizes that the word declares.
         if permissions == 0 || !declare_size(domain, ticket.stamp, size) {
             return false;
@@ -282,6 +291,7 @@ impl Iotlb {
         // Asked within the set, after its fence: see `table::try_enter`. Relaxed is enough after that fence.
         let good = || domain.invalidations.load(Ordering::Relaxed) == ticket.invalidations;
         let live = |stamp| self.is_live(stamp);
+        // Never taken back by a flush: it spares saving and restoring a table that was not touched.
         self.used.store(1, Ordering::Relaxed);
         let filled = table::fill(set, owner, block, permissions, target, good, live);
         if let (Some(displaced), Some(counters)) = (filled, counters) {
@@ -353,12 +363,14 @@ impl Iotlb {
                 let iova = cluster << (BLOCK_BITS[size] + table::CLUSTER_BITS);
                 let blocks = (0..table::CLUSTER as u64).fold(0, |blocks, block| {
                     let begin = iova + (block << BLOCK_BITS[size]);
+                    // Inclusive: the last block of the address space has no address after it.
                     let end = begin + ((1 << BLOCK_BITS[size]) - 1);
                     blocks | u8::from(begin <= last && first <= end) << block
                 });
                 // An entry is of its block as a whole: any byte of it in the range removes it.
                 let (_, owner) = owner(iova, size, word & !SIZES);
                 let hash = hash(iova, size, domain.salt);
+                // A fill may have taken either place, or each for some of the blocks.
                 for set in [hash, other(hash)] {
                     if let Some(set) = self.table.set(set) {
                         table::remove(set, owner, blocks);
@@ -394,7 +406,9 @@ fn forget(domain: &Domain, word: u64) {
 /// Notes that a domain is about to have an entry of `size`; false if it has another stamp by now.
 fn declare_size(domain: &Domain, stamp: u64, size: usize) -> bool {
     let mut now = domain.word.load(Ordering::Relaxed);
+    // Bounded: giving up costs one more miss, spinning would hold up the access.
     for _ in 0..WORD_ATTEMPTS {
+        // The domain was flushed since the ticket was taken: the answer may be from before.
         if now & !SIZES != stamp {
             return false;
         }

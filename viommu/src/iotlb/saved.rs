@@ -49,15 +49,18 @@ impl Iotlb {
         let get = |word: &AtomicU64| word.load(Ordering::Acquire);
         let domains = self.domains.iter();
         let sets = (0u32..).zip(self.table.sets());
+        // Dead entries are found by nobody, and would only make the snapshot larger.
         let held = |set| table::words(set).filter(|words| self.is_live(words.stamp()));
         CacheState {
             version: CacheState::VERSION,
+            // Filled in by the unit, which adds up its handles.
             counters: crate::Counters::default(),
             domains: domains
                 .map(|domain| (get(&domain.word), get(&domain.invalidations)))
                 .collect(),
             floor: get(&self.floor),
             next: get(&self.next),
+            // A table that was never used is megabytes of untouched zeros: it is not even read.
             sets: if get(&self.used) == 0 {
                 Vec::new()
             } else {
@@ -82,9 +85,11 @@ impl Iotlb {
         }
         // With another domain's number in its word a domain would find that one's entries.
         let number = |word: u64| (word >> DOMAIN_SHIFT) as usize & (MAX_DOMAINS - 1);
+        // A generation that is still to come would be given out again, with these entries under it.
         let own = |(index, (word, _)): (usize, &(u64, u64))| {
             *word == 0 || number(*word) == index && word >> GENERATION_SHIFT < saved.next
         };
+        // Above `next`, the floor would make new stamps dead, and nothing could be cached.
         if saved.floor > saved.next || !saved.domains.iter().enumerate().all(own) {
             return Err(CacheRestoreError::Impossible);
         }
@@ -118,6 +123,7 @@ impl Iotlb {
         self.next.store(*next, Ordering::Release);
         for (number, words) in sets {
             if let Some(set) = self.table.sets().get(*number as usize) {
+                // The sequence stays as it is: it is even, as nobody is in the set.
                 table::set_words(set, words);
             }
         }

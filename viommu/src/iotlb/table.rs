@@ -142,20 +142,23 @@ pub(crate) fn find(
     wanted: u8,
     attempts: u32,
 ) -> Option<Target> {
+    // The place within the cluster; the rest of the number is in the key.
     let block = block % CLUSTER;
     for round in 0..attempts {
         if round > 0 {
             relax(round);
         }
+        // Acquire: none of the loads below moves before this one.
         let before = set[SEQUENCE].load(Ordering::Acquire);
         let found = is(set, owner);
         let granted = (set[KEY].load(Ordering::Relaxed) >> (2 * block)) as u8 & 0b11;
         let delta = set[DELTAS + block].load(Ordering::Relaxed);
-        // Orders the loads before the second look at the sequence.
         let region = (set[REGIONS].load(Ordering::Relaxed) >> (16 * block)) as u16;
+        // Orders the loads before the second look at the sequence.
         fence(Ordering::Acquire);
         let after = set[SEQUENCE].load(Ordering::Relaxed);
         if before & 1 == 0 && after == before {
+            // `wanted` may be nothing at all, which an absent block would satisfy.
             let good = found & (granted & wanted == wanted) & (granted != 0);
             return good.then_some(Target { region, delta });
         }
@@ -212,15 +215,16 @@ pub(crate) fn fill(
 ) -> Option<u32> {
     let block = block % CLUSTER;
     let sequence = try_enter(set)?;
+    // Nothing was changed yet, so the entries of others stay.
     if !good() {
         leave(set, sequence);
         return None;
     }
     let mut displaced = 0;
     if !is(set, owner) {
-        // Permissions are two bits for each block; a block is there if either is set.
         if live(set[STAMP].load(Ordering::Relaxed)) {
             let present = set[KEY].load(Ordering::Relaxed) & PERMISSIONS;
+            // Permissions are two bits for each block; a block is there if either is set.
             displaced = ((present | present >> 1) & (PERMISSIONS / 0b11)).count_ones();
         }
         // The new key has no permission bits yet: all blocks of the old owner are gone with this store.
@@ -257,10 +261,12 @@ pub(crate) fn remove(set: &Set, owner: Owner, blocks: u8) {
         }
         round = round.saturating_add(1);
     };
+    // Asked anew: the set may have changed hands before it was entered.
     if is(set, owner) {
         let gone = (0..CLUSTER)
             .filter(|block| blocks & (1 << block) != 0)
             .fold(0, |mask, block| mask | 0b11 << (2 * block));
+        // Without permissions a block is absent, whatever its other words hold.
         replace(&set[KEY], gone, 0);
     }
     leave(set, sequence);

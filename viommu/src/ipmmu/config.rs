@@ -95,6 +95,7 @@ impl IpmmuConfig {
         let leaves = leaves.into_iter().map(|name| instance(name, GEN3.utlbs));
         Self {
             features: GEN3,
+            // The driver gives no device to the root ("skip root IPMMU-MM device", 6.1).
             instances: [instance(root, 0)].into_iter().chain(leaves).collect(),
             cache: CacheConfig::default(),
             faults: Faults::NONE,
@@ -111,6 +112,7 @@ impl IpmmuConfig {
             });
         }
         for instance in &self.instances {
+            // There are no offsets in the window for registers of more.
             if instance.utlbs > self.features.utlbs {
                 return Err(ConfigError::Utlbs {
                     name: instance.name.clone(),

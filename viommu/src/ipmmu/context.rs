@@ -91,10 +91,10 @@ impl ContextState {
         let mut sane = Self {
             imstr: self.imstr & imstr_mask(),
             imelar: self.imelar,
-            // Status and error address are copied above: no write of the guest can set them.
             imeuar: if features.imeuar { self.imeuar } else { 0 },
             ..Self::default()
         };
+        // Status and error address are copied above: no write of the guest can set them.
         for register in ContextRegister::ALL {
             match register {
                 // Clears nothing, but an error address without an error.
@@ -110,6 +110,7 @@ impl ContextState {
     #[expect(clippy::cast_possible_truncation, reason = "IMELAR is the low half")]
     pub(super) fn record(&mut self, features: &Features, fault: &Fault) -> bool {
         let status = status_of(fault);
+        // The first fault stays until the guest clears it; a blocked access has no status at all.
         if self.has_fault() || status == Imstr::new() {
             return false;
         }
@@ -151,6 +152,7 @@ impl ContextState {
                 .then(|| Region::new(upper, control.tsz1(), upper_start)),
             access_flag_faults: self.imctr().afe(),
             security: Security::NonSecureRequired,
+            // That bus masters are unprivileged is a choice.
             privileged: false,
         })
     }
@@ -175,10 +177,12 @@ fn first_level(sl0: Sl0, control: Imttbcr) -> Option<Level> {
 
 /// Returns the status that reports a fault; empty if the hardware has none for it.
 fn status_of(fault: &Fault) -> Imstr {
+    // Masked, as an injector may name a level that does not fit the two bits.
     let status = Imstr::new().with_errlvl(fault.level.unwrap_or(0) & 3);
     let page_fault = |code: ErrorCode| status.with_pf(true).with_errcode(code as u8);
     match fault.reason {
         FaultReason::Translation => status.with_tf(true),
+        // Only the names of the codes are public: which causes share one is this model's choice.
         FaultReason::Format | FaultReason::AddressSize => page_fault(ErrorCode::TlbFormat),
         FaultReason::Permission | FaultReason::AccessFlag => {
             page_fault(ErrorCode::AccessPermission)
@@ -186,6 +190,7 @@ fn status_of(fault: &Fault) -> Imstr {
         FaultReason::Secure => page_fault(ErrorCode::SecureAccess),
         FaultReason::WalkAbort => status.with_abort(true),
         FaultReason::MultipleHits => status.with_mhit(true),
+        // Such an access has no context whose registers could show it.
         FaultReason::Blocked => Imstr::new(),
     }
 }
@@ -203,6 +208,7 @@ fn imctr_mask() -> u32 {
 }
 
 fn imttbcr_mask(sl0: Sl0) -> u32 {
+    // The generations have SL0 at different bits; the other one's stay 0.
     let common = match sl0 {
         Sl0::OneBit => Imttbcr::new().with_sl0(3),
         Sl0::TwoBit => Imttbcr::new().with_sl0_twobit(3),

@@ -18,6 +18,7 @@ pub enum Register {
 /// Returns the register whose word stands at `offset` (a multiple of 4) in the window of an instance with `utlbs`
 /// uTLBs.
 pub(super) fn decode(features: &Features, utlbs: usize, offset: u64) -> Option<Register> {
+    // On Gen2 the secure bank comes first in the window, and is not modelled.
     let offset = offset.checked_sub(features.bank)?;
     let context = (offset / CONTEXT_STRIDE) as usize;
     // Contexts come first in the bank; what is beyond the last of them can only be a uTLB's.
@@ -41,6 +42,7 @@ pub(super) fn decode(features: &Features, utlbs: usize, offset: u64) -> Option<R
     };
     let nth = (offset.checked_sub(base)? / UTLB_STRIDE) as usize;
     let utlb = first + nth;
+    // The low block ends with uTLB 31, even if the instance has more.
     if utlb >= utlbs || (!high && nth >= UTLBS_LOW) {
         return None;
     }

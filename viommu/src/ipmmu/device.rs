@@ -90,6 +90,7 @@ impl<M: StableHostMemory + Send + Sync + 'static> Ipmmu<M> {
         let unit = UnitConfig {
             endpoints,
             domains: config.features.contexts as u32,
+            // Out of reset all uTLBs are disabled, which does not refuse but passes through.
             initial: Attachment::Bypass,
         };
         let model: Arc<dyn Model> = Arc::clone(&shared) as Arc<dyn Model>;
@@ -136,6 +137,7 @@ impl<M> Ipmmu<M> {
     ///
     /// If the state is of another version or of another configuration; then nothing changes.
     pub fn restore(&self, saved: &IpmmuState) -> Result<(), RestoreError> {
+        // Held to the end: a bus master that misses the cache meanwhile walks by the new registers.
         let mut registers = self.shared.registers();
         registers.restore(&self.shared.features, saved)?;
         // First what accesses meet from now on, then what is cached, then the grace periods: as in a flush of the
@@ -152,6 +154,7 @@ impl<M> Ipmmu<M> {
         for instance in &mut registers.instances {
             for context in &mut instance.contexts {
                 let flushing = context.state.imctr().flush();
+                // Grace periods are not saved: this one waits for accesses of this host.
                 context.flush = flushing.then(|| self.unit.begin_grace_period());
             }
             for utlb in &mut instance.utlbs {
@@ -171,6 +174,7 @@ impl<M> Ipmmu<M> {
     pub(super) fn attach(&self, registers: &Registers, instance: usize, utlb: usize) {
         let to = match registers.instances[instance].utlbs[utlb].route(&self.shared.features) {
             Route::Disabled => Attachment::Bypass,
+            // A disabled MMU passes accesses through, as ARM's does; this is a choice.
             Route::Context(context) if !registers.translates(instance, context) => {
                 Attachment::Bypass
             }

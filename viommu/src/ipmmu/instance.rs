@@ -103,6 +103,7 @@ impl<M> Instance<M> {
     /// write of something that is not modelled.
     pub fn write(&self, offset: u64, data: &[u8]) {
         let (words, rest) = data.as_chunks::<4>();
+        // The driver writes whole words; what hardware does with less is not published.
         if !offset.is_multiple_of(4) || !rest.is_empty() {
             let size = data.len();
             self.ipmmu
@@ -132,6 +133,7 @@ impl<M> Instance<M> {
     /// Returns the injector and the register access it is asked about, if faults can be injected.
     fn faulty<'s>(&'s self, offset: u64, value: u32) -> Option<(&'s Injected, RegisterAccess<'s>)> {
         let injected = self.injected()?;
+        // Locked for this line only: the injector is asked without the lock.
         let register = self.decode(&self.ipmmu.shared.registers(), offset)?;
         let access = RegisterAccess {
             instance: self.name(),
@@ -156,6 +158,7 @@ impl<M> Instance<M> {
         let instance = &registers.instances[self.number];
         match register {
             Some(Register::Context(context, ContextRegister::Imctr)) => {
+                // It locks the registers itself, anew for each look.
                 drop(registers);
                 self.read_imctr(context)
             }
@@ -166,10 +169,12 @@ impl<M> Instance<M> {
             Some(Register::Utlb(utlb, UtlbRegister::Imuctr)) => {
                 let mut registers = registers;
                 let utlb = &mut registers.instances[self.number].utlbs[utlb];
+                // One look is enough: the driver does not wait for a uTLB's flush.
                 utlb.poll_flush();
                 utlb.state.imuctr
             }
             None => {
+                // `unimplemented` locks them itself.
                 drop(registers);
                 shared.unimplemented(self.number, |count| IpmmuEvent::Unimplemented {
                     offset,
@@ -264,6 +269,7 @@ impl<M> Instance<M> {
         if old.has_fault() && !state.has_fault() {
             shared.tell(self.number, IpmmuEvent::FaultCleared { context });
         }
+        // The line falls when the last recorded fault is cleared.
         shared.update_interrupt(registers);
     }
 
@@ -290,21 +296,24 @@ impl<M> Instance<M> {
             shared.tell(self.number, IpmmuEvent::ContextFlush { context });
             let fault = self.injected().and_then(|injected| {
                 injected.injector.flush(&Flush {
-                    // An ignored flush has no effect; the guest is told that it is complete.
                     instance: self.name(),
                     context,
                 })
             });
+            // An ignored flush has no effect; the guest is told that it is complete.
             if fault != Some(FlushFault::Ignored) {
+                // Before the grace period begins, which covers only what was forgotten by then.
                 self.invalidate(number);
             }
             let context = &mut registers.instances[self.number].contexts[number];
+            // A late or stuck flush has done its work: only its end is not shown.
             context.held = fault.filter(|fault| *fault != FlushFault::Ignored);
             // It ends no earlier than one that it takes the place of.
             context.flush = Some(unit.begin_grace_period());
             // Often nobody is pinned: then the guest sees the flush complete at its first look.
             context.poll_flush();
         }
+        // A fault that is recorded already raises the line when INTEN is set.
         shared.update_interrupt(registers);
     }
 
@@ -318,9 +327,11 @@ impl<M> Instance<M> {
         utlb.state.imuctr = new.with_flush(flushing).into_bits();
         let route = utlb.route(&shared.features);
         self.tell_route(number, old_route, route, new.flush());
+        // As for IMCTR: the attachment changes before the grace period begins.
         self.ipmmu.attach(registers, self.number, number);
         if new.flush() {
             // The cache is one for all uTLBs on a context: more is forgotten than was asked for, which is allowed.
+            // The old context too, by which this uTLB was translated until now.
             for route in [Some(route), Some(old_route).filter(|&old| old != route)] {
                 if let Some(Route::Context(context)) = route {
                     self.invalidate(context);
@@ -340,6 +351,7 @@ impl<M> Instance<M> {
     fn invalidate(&self, context: usize) {
         let domain = DomainId(context as u32);
         self.ipmmu.unit.invalidate_domain(domain);
+        // Where faults can be injected, this buffer stands in for the cache.
         if let Some(injected) = self.injected() {
             injected.forget(domain, 0, u64::MAX);
         }
@@ -357,6 +369,7 @@ impl<M> Instance<M> {
         let Some(found) = contexts.get_mut(context) else {
             return;
         };
+        // Not masked: broken hardware may show bits that are not specified.
         found.state.imstr = status;
         found.state.imelar = iova as u32;
         if shared.features.imeuar {

@@ -32,6 +32,7 @@ const SMALLEST_REGION: u8 = 25;
 // Each turn skips what one descriptor, or its absence, decides.
 fn count(tables: &impl TableReader, regime: &Regime) -> u64 {
     let mut count = 0;
+    // 64 bits, so that it can go past the last IOVA.
     let mut iova = 0;
     while iova <= u64::from(u32::MAX) {
         let size_log2 = match walk(tables, regime, iova, Access::Read) {
@@ -39,6 +40,7 @@ fn count(tables: &impl TableReader, regime: &Regime) -> u64 {
                 count += 1;
                 walked.size_log2
             }
+            // The descriptor at fault decides for everything that its entry covers.
             Err(fault) => match fault.level {
                 3 => Level::Third.shift(),
                 2 => Level::Second.shift(),

@@ -23,6 +23,7 @@ impl Context {
         self.held = match self.held {
             Some(FlushFault::Late(polls @ 1..)) => Some(FlushFault::Late(polls - 1)),
             Some(FlushFault::Stuck) => Some(FlushFault::Stuck),
+            // No further looks are left: now only accesses under way hold it up.
             _ => None,
         };
         self.held.is_some()
@@ -34,6 +35,7 @@ impl Context {
         if done {
             self.flush = None;
         }
+        // Reads and snapshots take IMCTR as it is stored, so its bit must follow.
         let flushing = self.flush.is_some();
         self.state.imctr = self.state.imctr().with_flush(flushing).into_bits();
         done
@@ -64,6 +66,7 @@ impl Utlb {
         let control = Imuctr::from_bits(self.state.imuctr);
         let ttsel = control.ttsel();
         match usize::from(ttsel) {
+            // First: TTSEL of a disabled uTLB means nothing.
             _ if !control.mmuen() => Route::Disabled,
             context if context < features.contexts => Route::Context(context),
             _ => Route::Unmodelled(ttsel),
@@ -135,6 +138,7 @@ impl InstanceRegisters {
         } = saved;
         for (context, state) in self.contexts.iter_mut().zip(contexts) {
             *context = Context {
+                // A snapshot is a file, and may have bits set that no register has.
                 state: state.sane(features),
                 flush: None,
                 held: None,
@@ -162,6 +166,7 @@ pub(super) struct Registers {
 impl Registers {
     /// Returns the contexts that translate: the root's, or the only instance's.
     pub(super) fn root(&self) -> &[Context] {
+        // `IpmmuConfig::check` refuses a configuration without instances.
         &self.instances[0].contexts
     }
 
@@ -176,6 +181,7 @@ impl Registers {
     }
 
     pub(super) fn save(&self) -> IpmmuState {
+        // The level of the line follows from the contexts; `Ipmmu::restore` sets it anew.
         let Self {
             instances,
             level: _,

@@ -71,6 +71,7 @@ impl<M> Shared<M> {
         let after = self
             .first_endpoints
             .partition_point(|&first| first <= endpoint);
+        // Of instances with the same first endpoint only the last has uTLBs: a root may have none.
         after.saturating_sub(1)
     }
 
@@ -102,6 +103,7 @@ impl<M> Shared<M> {
             first: iova & !within,
             last: iova | within,
             address: walked.output & !within,
+            // What may be written may also be read: AP has no encoding for writes alone.
             permissions: if walked.write {
                 Permissions::ReadWrite
             } else {
@@ -116,6 +118,7 @@ impl<M> Shared<M> {
         let count = &mut registers.instances[instance].unimplemented;
         *count = count.saturating_add(1);
         let count = *count;
+        // A guest that polls such an address must not flood the observer.
         if count <= UNIMPLEMENTED_TOLD || count.is_power_of_two() {
             self.tell(instance, event(count));
         }
@@ -148,6 +151,7 @@ impl<M: GuestMemoryBackend + Send + Sync> Model for Shared<M> {
     fn fault(&self, fault: &Fault) {
         let iova = fault.iova;
         let mut registers = self.registers();
+        // Status and interrupt are the root's, whichever leaf the access came through.
         let contexts = &mut registers.instances[0].contexts;
         // The unit can be attached to domains that are no contexts, though not by the guest.
         let found = fault.domain.and_then(|DomainId(number)| {

@@ -75,6 +75,7 @@ impl Chain {
                 addr: descriptor.addr().0,
                 len: descriptor.len(),
             };
+            // Without bytes it does not matter where in the chain it stands.
             if segment.len == 0 {
                 continue;
             }
@@ -96,6 +97,7 @@ impl Chain {
         reason = "it is at most the length of `bytes`"
     )]
     pub fn read(&self, mem: &impl GuestMemory, bytes: &mut [u8]) -> Option<usize> {
+        // What follows the longest request is not read: a later version may have put it there.
         let length = total(&self.readable).min(bytes.len() as u64) as usize;
         let read = |range, addr| mem.read_slice(&mut bytes[range], addr).is_ok();
         pieces(&self.readable, 0, length, read).then_some(length)
@@ -118,6 +120,7 @@ impl Chain {
         let mut place = ScatteredWord::default();
         let mut count = 0;
         let found = pieces(&self.writable, offset, 4, |range, addr| {
+            // In bounds: each piece has at least one of the four bytes.
             place.0[count] = Segment {
                 addr: addr.0,
                 len: range.len() as u32,
@@ -136,6 +139,7 @@ pub(super) struct ScatteredWord(pub [Segment; 4]);
 impl ScatteredWord {
     /// Writes the four bytes; returns whether all could be written.
     pub fn write(&self, mem: &impl GuestMemory, bytes: [u8; 4]) -> bool {
+        // Places that are not in use have length 0, and are passed over.
         pieces(&self.0, 0, 4, |range, addr| {
             mem.write_slice(&bytes[range], addr).is_ok()
         })

@@ -99,8 +99,10 @@ impl VirtioIommuConfig {
             input_range: Some((0, u64::MAX)),
             domain_range: Some((0, u32::MAX)),
             map_unmap: true,
+            // For old drivers only: newer devices should offer BYPASS_CONFIG instead.
             bypass: false,
             bypass_config: Some(true),
+            // Room for 21 reserved regions.
             probe_size: Some(512),
             mmio: true,
             max_mappings: DEFAULT_MAX_MAPPINGS,
@@ -147,6 +149,7 @@ impl VirtioIommuConfig {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
+        // Without a lowest bit there is no granule.
         if self.page_size_mask == 0 {
             return Err(ConfigError::PageSizes);
         }
@@ -186,6 +189,7 @@ impl VirtioIommuConfig {
                 what: "reserved region",
             });
         }
+        // In ascending order, if any two overlap, then so do two neighbours.
         if sorted.windows(2).any(|two| two[0].last >= two[1].first) {
             return Err(ConfigError::ReservedOverlap(id));
         }

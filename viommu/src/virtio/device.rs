@@ -85,6 +85,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         let domains = Domains::new(&config);
         let unit = UnitConfig {
             endpoints: config.endpoints.len() as u32,
+            // The translation path knows domains by slot: the driver's numbers are sparse.
             domains: Domains::slots(&config) as u32,
             initial: domains.unattached(),
         };
@@ -116,6 +117,7 @@ fn check_reserved_against_ram(
     config: &VirtioIommuConfig,
     memory: &impl GuestMemoryBackend,
 ) -> Result<(), ConfigError> {
+    // Without bypass all accesses are translated, and MAP refuses reserved regions.
     if config.features() & (feature::BYPASS | feature::BYPASS_CONFIG) == 0 {
         return Ok(());
     }
@@ -166,9 +168,11 @@ impl<M> VirtioIommu<M> {
     /// Writes to the configuration space, as the driver does. The only field that it can change is `bypass`, to 0 or 1,
     /// when BYPASS_CONFIG is negotiated; all else is ignored. The change concerns accesses that begin after it.
     pub fn write_config(&mut self, offset: u64, data: &[u8]) {
+        // A write may begin before the field and still cover it, as one of a whole word does.
         let Some(at) = (config::BYPASS as u64).checked_sub(offset) else {
             return;
         };
+        // The field must never show anything but 0 or 1.
         let Some(value @ (0 | 1)) = usize::try_from(at).ok().and_then(|at| data.get(at)) else {
             return;
         };
@@ -195,6 +199,7 @@ impl<M> VirtioIommu<M> {
             return Err(FeatureError { offered, accepted });
         }
         self.shared.domains_mut().features = accepted;
+        // With BYPASS accepted, endpoints that are attached to nothing are not blocked any more.
         self.attach_all();
         Ok(())
     }
@@ -217,6 +222,7 @@ impl<M> VirtioIommu<M> {
         self.batch.freed.extend(given_up);
         self.batch.changed = true;
         self.batch.seal(&self.unit, self.shared.injected.as_ref());
+        // A driver that takes over must not get reports on accesses from before its time.
         self.shared.reports().waiting.clear();
         // Last and without a lock, as freeing many mappings takes time.
         drop(gone);
@@ -225,6 +231,7 @@ impl<M> VirtioIommu<M> {
     /// Resets the device with the whole machine: as [`VirtioIommu::reset`], but the field `bypass` becomes what it was
     /// at first.
     pub fn system_reset(&mut self) {
+        // First: the reset attaches endpoints by this field.
         self.shared.domains_mut().bypass = self.config.bypass_config.unwrap_or(false);
         self.reset();
     }

@@ -30,6 +30,7 @@ impl FaultReport {
         let reason = match fault.reason {
             FaultReason::Blocked => fault::REASON_DOMAIN,
             FaultReason::Translation | FaultReason::Permission => fault::REASON_MAPPING,
+            // This model has no other reasons: only an injector gives them.
             _ => fault::REASON_UNKNOWN,
         };
         let access = match fault.access {
@@ -46,6 +47,7 @@ impl FaultReport {
 
     /// Returns the report as the driver sees it, little-endian.
     pub fn to_bytes(self) -> [u8; fault::SIZE] {
+        // The reserved fields, at 1 and at 12, stay 0.
         let mut bytes = [0; fault::SIZE];
         bytes[0] = self.reason;
         bytes[4..8].copy_from_slice(&self.flags.to_le_bytes());
@@ -74,6 +76,7 @@ pub(super) struct Reports {
 impl Reports {
     /// Adds a report; returns false if it is lost.
     pub fn push(&mut self, report: FaultReport) -> bool {
+        // Bounded: a driver may provoke faults and never provide a buffer.
         if self.waiting.len() >= MAX_WAITING_REPORTS {
             self.lose();
             return false;

@@ -26,6 +26,7 @@ impl Entry {
             (true, true) => Permissions::ReadWrite,
             (true, false) => Permissions::Read,
             (false, true) => Permissions::Write,
+            // A valid request: the range is taken, and nobody may access it.
             (false, false) => Permissions::No,
         }
     }
@@ -95,6 +96,7 @@ impl Mappings {
             return Ok(Removed::default());
         };
         let last_last = last_entry.last;
+        // It ends before the range begins, and so do all those before it.
         if last_last < first {
             return Ok(Removed::default());
         }
@@ -122,6 +124,7 @@ impl Mappings {
 
     #[cold]
     fn remove_many(&mut self, first: u64, last: u64, last_last: u64) -> Removed {
+        // Looked up first: after the removal nothing tells where it began.
         let hull = (self.0.ceiling(first)).map(|(begin, _)| (begin, last_last));
         let before = first.checked_sub(1).and_then(|at| self.0.floor(at));
         let after = last.checked_add(1).and_then(|at| self.0.ceiling(at));

@@ -104,6 +104,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         if !self.settle(queue, mem, &mut served)? {
             return Ok(served);
         }
+        // A driver that adds requests without end must not keep the thread for ever.
         let mut left = queue.size();
         loop {
             // What the driver adds from here on is found by the look at the end, without a notification.
@@ -112,9 +113,11 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             while self.collect(queue, mem, &mut left, quota)? {
                 self.batch.seal(&self.unit, self.shared.injected.as_ref());
                 if !self.settle(queue, mem, &mut served)? {
+                    // Notifications stay off: the transport polls until the batch is answered.
                     return Ok(served);
                 }
             }
+            // This looks again: what came just before notifications were on was not announced.
             served.more = queue.enable_notification(mem)?;
             if !served.more || left == 0 || quota.is_used_up() {
                 return Ok(served);
@@ -160,6 +163,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             self.shared.domains_mut().reuse(&mut self.batch.freed);
         }
         if self.batch.answers.is_empty() {
+            // No request was served yet, or a reset has dropped the answers.
             return Ok(true);
         }
         // Pinned anew for the answers: nothing is waited for under this pin.
@@ -192,6 +196,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     ) -> Result<bool, ServeError> {
         let longest = readable_size::MAX + TAIL_SIZE;
         let longest = longest + self.config.probe_size.unwrap_or(0) as usize;
+        // Ends with this function: nobody may wait for a grace period while holding a pin.
         let pin = mem.pin();
         let mut chains = queue.iter(&pin)?;
         while *left > 0 && !quota.is_used_up() {
@@ -214,6 +219,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             let removed = std::mem::take(&mut self.batch.removed);
             // Saturates: a request that removes more than is left is executed all the same.
             quota.mappings = quota.mappings.saturating_sub(removed);
+            // Not 0, as the loop has just asked the quota.
             quota.requests -= 1;
             self.batch.answers.push(answer);
             *left -= 1;
@@ -225,14 +231,17 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     #[expect(clippy::cast_possible_truncation, reason = "a tail has 4 bytes")]
     fn answer(&mut self, mem: &impl GuestMemory, answer: &mut Answer) -> Result<(), Later> {
         let mut bytes = [0; readable_size::MAX];
+        // Without its bytes it cannot be parsed, so it is given back unwritten.
         let Some(length) = self.batch.chain.read(mem, &mut bytes) else {
             return Ok(());
         };
         let bytes = &bytes[..length];
         let request = Request::parse(bytes).ok();
         let mut properties = Vec::new();
+        // A type whose feature was not negotiated is treated as one that is unknown.
         match request.filter(|request| self.has(request)) {
             None => {}
+            // Its tail comes after the properties, not at the first writable byte.
             Some(Request::Probe { endpoint }) => {
                 properties = self.probe(mem, endpoint, answer);
             }
@@ -293,14 +302,17 @@ impl<M: StableHostMemory> VirtioIommu<M> {
                 flags,
             } => domains
                 .map(domain, first, last, address, flags)
+                // Refusals are never cached, so a new mapping invalidates nothing.
                 .map(|()| Effects::default()),
             Request::Unmap {
                 domain,
                 first,
                 last,
             } => domains.unmap(domain, first, last),
+            // Not reached: `answer` does not pass it on.
             Request::Probe { .. } => Err(Refusal::Status(Status::Unsupp)),
         };
+        // Saturates at 0 for MAP, after which there are more.
         self.batch.removed += mappings.saturating_sub(domains.mapping_count());
         // Translations are invalidated and mappings freed without the lock, for which bus masters wait.
         drop(domains);
@@ -331,6 +343,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         if let Some((slot, first, last)) = invalid {
             self.batch.invalidate(slot, first, last);
         }
+        // Not free yet: accesses under way may ask for this slot until the grace period is over.
         self.batch.freed.extend(freed);
         drop(garbage);
     }
@@ -340,6 +353,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     fn probe(&mut self, mem: &impl GuestMemory, endpoint: u32, answer: &mut Answer) -> Vec<u8> {
         let chain = &self.batch.chain;
         let size = self.config.probe_size.unwrap_or(0) as usize;
+        // Not even a status fits: the used length stays 0.
         let Some(room) = chain.writable().checked_sub(TAIL_SIZE as u64) else {
             return Vec::new();
         };
@@ -347,6 +361,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         let mut list = vec![0; listed];
         let status = match self.shared.domains().endpoint(endpoint) {
             None => Status::NoEnt,
+            // Whatever this endpoint has to list: the driver must provide `probe_size` bytes.
             Some(_) if listed < size => Status::Inval,
             Some(position) => {
                 self.list_properties(position, &mut list);
@@ -395,6 +410,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         if !queue.ready() {
             return Ok(served);
         }
+        // Each round uses up a buffer: at most a ring's worth in one turn.
         for _ in 0..queue.size() {
             // A pin for each report, so that a grace period waits for one at most.
             let pin = mem.pin();
@@ -411,6 +427,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             let fits = sound && self.batch.chain.writable() >= fault::SIZE as u64;
             let written = fits && self.batch.chain.write(&pin, 0, &report.to_bytes());
             if written {
+                // Nobody else takes reports out meanwhile: the first is still this one.
                 self.shared.reports().delivered();
             }
             #[expect(clippy::cast_possible_truncation, reason = "a report has a fixed size")]

@@ -90,6 +90,7 @@ impl Request {
     /// If its type is unknown, or bytes are missing, even if only of a field that is reserved.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let mut fields = Fields(bytes);
+        // The rest of the head is reserved and must be ignored.
         let [kind, ..]: [u8; 4] = fields.take()?;
         let size = match kind {
             request_type::ATTACH => readable_size::ATTACH,
@@ -110,6 +111,7 @@ impl Request {
                 flags: fields.u32()?,
                 reserved: fields.u32()?,
             },
+            // Its reserved field must be ignored, while that of ATTACH must be checked.
             request_type::DETACH => Self::Detach {
                 domain: fields.u32()?,
                 endpoint: fields.u32()?,
@@ -126,6 +128,7 @@ impl Request {
                 first: fields.u64()?,
                 last: fields.u64()?,
             },
+            // No other type is left: its size would not have been found.
             _ => Self::Probe {
                 endpoint: fields.u32()?,
             },

@@ -31,6 +31,7 @@ impl Shared {
         waiting: Box<dyn ReportsWaiting>,
         injected: Option<Injected>,
     ) -> Self {
+        // They never change: a copy lets faults be reported without the lock.
         let ids = domains.endpoints().iter().map(|e| e.id).collect();
         Self {
             domains: RwLock::new(domains),

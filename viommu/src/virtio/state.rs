@@ -177,9 +177,12 @@ impl<M> VirtioIommu<M> {
         // As in a reset: first what endpoints meet, then what is cached, then the grace period.
         self.attach_all();
         self.unit.invalidate_all();
+        // The restored slots are complete: these would be given out twice.
         self.batch.freed.clear();
+        // The transport's next poll gives these answers.
         self.batch.pending = !answers.is_empty();
         self.batch.answers = answers;
+        // Accesses under way on this host may be using what the device had before.
         self.batch.changed = true;
         self.batch.seal(&self.unit, self.shared.injected.as_ref());
         // Freed without the lock.
@@ -220,6 +223,7 @@ fn restore_domains(
             "a bypass field that this virtio-iommu does not have",
         ));
     }
+    // Before any request, as flags are checked against what was negotiated.
     domains.features = saved.features;
     domains.bypass = saved.bypass;
     let ids = saved.endpoints.iter().map(|endpoint| endpoint.id);
@@ -255,6 +259,7 @@ fn restore_domains(
                 .map_err(|_: Refusal| RestoreError::Mapping { domain: *id, first })?;
         }
     }
+    // Attaching took slots in order; a cache that is restored too knows those of the saved device.
     let slots = saved.domains.iter().map(|domain| (domain.id, domain.slot));
     let placed = domains.place(&slots.collect(), &saved.free);
     placed.ok_or(RestoreError::Invalid(

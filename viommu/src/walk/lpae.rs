@@ -71,6 +71,7 @@ pub fn walk<T: TableReader + ?Sized>(
     let mut level = region.start;
     let mut index_bits =
         first_index_bits(level, region_bits).ok_or(fault(FaultReason::Translation, level))?;
+    // Level 0, as the register is at fault: no descriptor was read.
     if beyond(region.base, regime.output_bits) {
         return Err(WalkFault {
             reason: FaultReason::AddressSize,
@@ -80,11 +81,14 @@ pub fn walk<T: TableReader + ?Sized>(
     // Bits below the size of the table are ignored: the table is aligned to it.
     let mut table = region.base & !((8 << index_bits) - 1);
     let mut inherited = Inherited::default();
+    // At most three rounds: each goes to the next level, and the third has none.
     loop {
         let index = iova >> level.shift() & ((1 << index_bits) - 1);
+        // The table is aligned to its size, so the index cannot carry into its address.
         let descriptor = tables
             .read_descriptor(table | index << 3)
             .map_err(|ExternalAbort| fault(FaultReason::WalkAbort, level))?;
+        // Both layouts have the type in bits 1:0, so either may be used to look at it.
         let kind = LeafDescriptor::from_bits(descriptor).kind();
         match (kind, level.next()) {
             (DescriptorType::Invalid, _) => return Err(fault(FaultReason::Translation, level)),
@@ -103,6 +107,7 @@ pub fn walk<T: TableReader + ?Sized>(
                 table = next_table(regime, descriptor, level)?;
                 inherited = inherited.below(descriptor);
                 level = next;
+                // Only the first table can be shorter, or several put together.
                 index_bits = INDEX_BITS;
             }
         }
@@ -138,6 +143,7 @@ impl Leaf {
     fn translate(&self, regime: &Regime, iova: u64, access: Access) -> Result<Walked, WalkFault> {
         let d = self.descriptor;
         let shift = self.level.shift();
+        // The order of the checks decides which of several faults the guest is told of.
         if beyond(d.frame() << 12, regime.output_bits) {
             return Err(fault(FaultReason::AddressSize, self.level));
         }
@@ -177,8 +183,10 @@ impl Leaf {
             pxn: d.pxn() || self.inherited.pxn,
             attr_index: d.attr_index(),
             shareability: d.shareability(),
+            // A Non-secure regime reaches only Non-secure memory, whatever the bits say.
             ns: regime.security != Security::Secure || d.ns() || self.inherited.ns,
             global: !d.not_global(),
+            // Cut at the other region's border, the range is not that of the hint any more.
             contiguous: contiguous && size_log2 == full,
         })
     }
@@ -186,6 +194,7 @@ impl Leaf {
     /// Returns whether the contiguous hint is set and can be true.
     fn contiguous(&self, iova: u64, output: u64) -> bool {
         let within = (1 << (self.level.shift() + CONTIGUOUS_BITS)) - 1;
+        // A hint that is plainly wrong must not make one entry answer for its neighbours.
         self.descriptor.contiguous()
             && self.index_bits >= CONTIGUOUS_BITS
             && iova & within == output & within
@@ -213,6 +222,7 @@ fn side_of(regime: &Regime, iova: u64) -> Option<(Region, u8)> {
     let in_0 = bits_0.is_some_and(|bits| !beyond(iova, bits));
     if let Some(upper) = regime.ttbr1 {
         let bits_1 = bits(upper)?;
+        // With T1SZ = 0 the upper region has no size of its own: it is what the lower one leaves.
         let in_1 = if upper.size_offset == 0 {
             !in_0
         } else {
@@ -222,6 +232,7 @@ fn side_of(regime: &Regime, iova: u64) -> Option<(Region, u8)> {
                 regime.input_bits,
             )
         };
+        // The upper region goes first: with T0SZ = 0 the lower one is all that the upper is not.
         if in_1 {
             return Some((upper, bits_1));
         }
@@ -246,10 +257,12 @@ fn clip(regime: &Regime, iova: u64, size_log2: u8) -> u8 {
         return size_log2;
     }
     let in_upper = |iova| side_of(regime, iova).map(|(region, _)| Some(region) == regime.ttbr1);
+    // Both ends tell: from below come the lower region, perhaps a hole, and the upper region.
     let one_region = |size: u8| {
         let within = (1 << size) - 1;
         in_upper(iova & !within) == in_upper(iova | within)
     };
+    // The sizes of blocks, with and without the contiguous hint; a page is the last resort.
     [34, 30, 25, 21, 16]
         .into_iter()
         .filter(|&size| size <= size_log2)
@@ -259,6 +272,7 @@ fn clip(regime: &Regime, iova: u64, size_log2: u8) -> u8 {
 
 /// Returns whether `address` needs more than `bits` bits.
 fn beyond(address: u64, bits: u8) -> bool {
+    // `checked_shr` has no answer for 64 and more, where no bit would be left.
     address.checked_shr(bits.into()).unwrap_or(0) != 0
 }
 

@@ -72,6 +72,7 @@ impl DescriptorType {
         match bits {
             1 => Self::Block,
             3 => Self::TableOrPage,
+            // Bit 0 alone decides: 0b10 is as invalid as 0b00.
             _ => Self::Invalid,
         }
     }

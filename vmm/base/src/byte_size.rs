@@ -32,6 +32,7 @@ impl FromStr for ByteSize {
         }
         // What is left in front of the suffix may still be no number ("1.5", "-1"): the parser below says so.
         let digits = clean.trim_end_matches(|c: char| !c.is_ascii_digit());
+        // Powers of two, as `mem=` of Linux has them (lib/cmdline.c, `memparse`).
         let shift = match clean[digits.len()..].to_ascii_lowercase().as_str() {
             "" | "b" => 0,
             "k" | "kib" => 10,
@@ -65,6 +66,7 @@ impl fmt::Display for ByteSize {
 
 impl Serialize for ByteSize {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        // Nothing is lost in the text: a suffix is written only where it divides the number.
         s.collect_str(self)
     }
 }
@@ -91,6 +93,7 @@ impl Visitor<'_> for SizeVisitor {
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<ByteSize, E> {
+        // Integers of TOML are signed, so every number of a TOML file arrives here.
         let wrong = |_| E::invalid_value(Unexpected::Signed(number), &self);
         number.try_into().map(ByteSize).map_err(wrong)
     }

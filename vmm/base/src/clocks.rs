@@ -39,6 +39,7 @@ impl VirtualClock {
     /// Advances to `to_ns` if that is in the future, without counting it as skipped: so much time has passed. Only
     /// the machine's run loop does this, between slices.
     pub fn advance_to(&self, to_ns: u64) {
+        // Never backwards: retired instructions may have taken this clock further than the host's.
         self.now.fetch_max(to_ns, Ordering::Relaxed);
     }
 
@@ -62,6 +63,8 @@ impl Clock for VirtualClock {
     }
 
     fn instructions_until(&self, deadline_ns: u64) -> Option<u64> {
+        // One instruction is one nanosecond. A deadline in the past gives 0, of which callers
+        // make one instruction at least.
         Some(deadline_ns.saturating_sub(self.now.load(Ordering::Relaxed)))
     }
 }
@@ -97,6 +100,7 @@ impl Default for HostClock {
 
 impl Clock for HostClock {
     fn now_ns(&self) -> u64 {
+        // `Instant` is monotonic: setting the host's date moves no timer of the guest.
         let passed = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.first_ns.saturating_add(passed)
     }

@@ -59,6 +59,7 @@ impl CodeNews {
     }
 
     fn tell(&self, which: fn(&mut News) -> &mut HashSet<u32>, number: u32) {
+        // Before the pin is driven: a core that takes its request must find the page.
         which(&mut lock(&self.pages)).insert(number);
         self.pins.set_code(true);
     }
@@ -86,6 +87,8 @@ impl CodePages {
             pages: Mutex::default(),
         });
         let mut shared = lock(&self.shared);
+        // Memory may outlive the machine that had it: cores that are gone are forgotten here, or
+        // the list would grow with each machine that takes the memory over.
         shared.cores.retain(|core| core.strong_count() > 0);
         shared.cores.push(Arc::downgrade(&news));
         news
@@ -105,9 +108,12 @@ impl CodePages {
     pub fn cover(&self, number: u32, bytes: Range<usize>, me: &Arc<CodeNews>) -> bool {
         let mut shared = lock(&self.shared);
         let words = shared.words.entry(number).or_default();
+        // Rounded outwards: an instruction of T32 may be half a word, and a word too many
+        // costs no more than a needless drop.
         for word in bytes.start / 4..bytes.end.div_ceil(4).min(PAGE / 4) {
             words[word / 64] |= 1 << (word % 64);
         }
+        // A page beyond the map is never fresh: `hold` takes it for code anyway.
         let fresh = self
             .holds
             .get(number as usize / 64)
@@ -115,6 +121,7 @@ impl CodePages {
         if fresh {
             let others = shared.cores.iter().filter_map(Weak::upgrade);
             others
+                // Whoever calls tags the page in its own TLB at once.
                 .filter(|core| !Arc::ptr_eq(core, me))
                 .for_each(|core| core.tell(|news| &mut news.code, number));
         }
@@ -129,6 +136,7 @@ impl CodePages {
     /// overwritten, which all cores learn before their next block.
     #[inline]
     pub fn written(&self, number: u32, offset: u32, len: u32) -> bool {
+        // Without a fence: one thread runs all cores, and sets the bits as well.
         self.hold(number) && {
             let start = offset as usize;
             self.overwritten(number, start..start + len as usize)
@@ -144,13 +152,18 @@ impl CodePages {
         if len == 0 {
             return;
         }
+        // Pairs with the one in `cover`: the memory is written before the bits are looked at.
         fence(Ordering::SeqCst);
+        // Saturates, so that no caller makes it wrap; as `len` is not
+        // zero, `end - 1` does not underflow.
         let end = start.saturating_add(len);
+        // The map bounds the loop: beyond it there is no RAM.
         let last = ((end - 1) / PAGE).min((self.holds.len() * 64).saturating_sub(1));
         for page in start / PAGE..=last {
             let number = page as u32;
             if self.hold(number) {
                 let begin = page * PAGE;
+                // No underflow: `page` is at most that of the last byte, so it begins before `end`.
                 let bytes = start.saturating_sub(begin)..(end - begin).min(PAGE);
                 self.overwritten(number, bytes);
             }
@@ -160,6 +173,8 @@ impl CodePages {
     #[cold]
     fn overwritten(&self, number: u32, bytes: Range<usize>) -> bool {
         let mut shared = lock(&self.shared);
+        // By words, as pages have data beside code, such as literal
+        // pools: a write there drops nothing.
         let hit = shared.words.get(&number).is_some_and(|words| {
             let mut range = bytes.start / 4..bytes.end.div_ceil(4).min(PAGE / 4);
             range.any(|word| words[word / 64] & 1 << (word % 64) != 0)

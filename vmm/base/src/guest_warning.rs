@@ -18,6 +18,7 @@ impl Limiter {
     /// Counts one more, and returns the number so far if it is to be reported: the first few times, then at powers of
     /// two.
     pub fn admit(&self) -> Option<u64> {
+        // By count and not by time: which lines appear must not depend on how fast the host is.
         let times = self.0.fetch_add(1, Ordering::Relaxed) + 1;
         (times <= LOUD || times.is_power_of_two()).then_some(times)
     }
@@ -27,6 +28,7 @@ impl Limiter {
 #[macro_export]
 macro_rules! warn_guest {
     ($($message:tt)*) => {{
+        // One for each place in the code, so that a flood at one does not silence another.
         static LIMITER: $crate::Limiter = $crate::Limiter::new();
         if let Some(times) = LIMITER.admit() {
             $crate::tracing::warn!(target: "guest", times, $($message)*);

@@ -47,6 +47,7 @@ impl Pins {
     /// Returns whether the core has to look at its own state.
     #[inline]
     pub fn attention(&self) -> bool {
+        // Relaxed: no other thread drives this one.
         self.0.load(Ordering::Relaxed) & ATTENTION != 0
     }
 
@@ -59,6 +60,8 @@ impl Pins {
     /// Takes the request of [`Pins::set_code`].
     #[inline]
     pub fn take_code(&self) -> bool {
+        // As in `take_stop`, the load comes first. The locked operation then acquires what the
+        // request was made for: the news of pages.
         self.0.load(Ordering::Relaxed) & CODE != 0
             && self.0.fetch_and(!CODE, Ordering::AcqRel) & CODE != 0
     }

@@ -17,6 +17,7 @@ pub struct ThreadError {
 
 impl From<ThreadError> for io::Error {
     fn from(error: ThreadError) -> Self {
+        // The kind stays the host's, and the sentence also says which thread it was and what to do.
         Self::new(error.source.kind(), Sentence(error))
     }
 }

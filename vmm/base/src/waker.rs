@@ -13,6 +13,8 @@ pub struct Waker {
 impl Waker {
     /// Wakes the run loop, now or at its next wait.
     pub fn wake(&self) {
+        // Counted under the lock before the notification: a waiter that looked at the count earlier
+        // is waiting by now, and is woken.
         *self.count() += 1;
         self.changed.notify_all();
     }
@@ -30,6 +32,7 @@ impl Waker {
 
     /// Waits until there was a wake-up after `ticket`, at most `timeout` (`None`: as long as it takes).
     pub fn wait(&self, ticket: u64, timeout: Option<Duration>) {
+        // The count decides, as a condition variable may also wake for no reason.
         let asleep = |count: &mut u64| *count == ticket;
         match timeout {
             Some(timeout) => drop(

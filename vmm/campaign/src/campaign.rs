@@ -170,6 +170,7 @@ impl<'p> Prepared<'p> {
                     point: Some((number, nth)),
                 });
             }
+            // `left` is at least `count` here, so this does not underflow.
             left -= count;
         }
         None
@@ -205,12 +206,16 @@ impl<'p> Prepared<'p> {
                 let Some(task) = left.get(index).and_then(|run| tasks(*run)) else {
                     return;
                 };
+                // Only the record is kept: the machine and its RAM go before this thread makes
+                // another.
                 let mut record = self.runner.run(&task, None).record;
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 let (done, error, each) = &mut *state;
                 // A run that could not be written down is not done: it is made again.
                 if let Err(why) = each(&mut record) {
                     failed.store(true, Ordering::Relaxed);
+                    // Several threads may fail for one reason, such as a full disk: the first one
+                    // tells it.
                     error.get_or_insert(why);
                     return;
                 }
@@ -237,6 +242,7 @@ impl<'p> Prepared<'p> {
         jobs: NonZeroUsize,
         stop: &AtomicBool,
     ) -> (usize, Vec<Difference>) {
+        // `step_by` panics for 0, which is what it would be if no run were done.
         let step = done.len().div_ceil(sample.get()).max(1);
         let numbers: Vec<u64> = done.keys().copied().step_by(step).collect();
         let task = |index: u64| tasks(*numbers.get(usize::try_from(index).ok()?)?);

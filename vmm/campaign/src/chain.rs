@@ -36,6 +36,7 @@ impl Chain {
     /// Returns the hash up to the end of `line`, and what stands before it in the line; `None` if it is another.
     pub fn open<'l>(&self, line: &'l [u8]) -> Option<(Self, &'l [u8])> {
         let line = line.strip_suffix(END)?;
+        // The hash has two digits for each byte; the line may be shorter than that.
         let (before, found) = line.split_at_checked(line.len().checked_sub(2 * self.0.len())?)?;
         let body = before.strip_suffix(BEGIN)?;
         let next = self.next(body);

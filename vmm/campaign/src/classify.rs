@@ -111,6 +111,7 @@ const CUT: &str = "8<--- cut here ---";
 
 /// Returns a line of the kernel, without its time; none if it is not one.
 fn message(line: &str) -> Option<&str> {
+    // printk pads the seconds with blanks on the left.
     let rest = line.strip_prefix('[')?.trim_start();
     let (time, text) = rest.split_once("] ")?;
     let digits = |c: char| c.is_ascii_digit() || c == '.';
@@ -163,6 +164,7 @@ pub fn statuses(console: &str) -> Vec<u8> {
         let Some((_, rest)) = line.split_once("guest: command ") else {
             continue;
         };
+        // Only the next number counts, whatever else looks like such a line.
         if let Some((number, status)) = rest.split_once(" exited with ")
             && number.parse() == Ok(statuses.len() + 1)
             && let Ok(status) = status.trim_end().parse()
@@ -200,6 +202,7 @@ pub fn classify(evidence: &Evidence<'_>) -> Verdict {
     let (outcome, why) = if let Some(first) = headline {
         (Outcome::Crash, first.clone())
     } else if reason == Reason::Reset {
+        // With `panic=-1` a panic resets the machine, even if its words were lost on the way.
         let why = "it asked for a reset".to_owned();
         (Outcome::Crash, why)
     } else if let Some(wrong) = wrong.first() {
@@ -208,6 +211,7 @@ pub fn classify(evidence: &Evidence<'_>) -> Verdict {
         let why = format!(
             "it {} in command {} of {commands}",
             reason.sentence(),
+            // Also after its last command a guest may hang.
             (statuses.len() + 1).min(commands)
         );
         (Outcome::Hang, why)

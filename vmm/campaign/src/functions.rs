@@ -86,7 +86,9 @@ impl StopHandler for Watch {
         let Some(name) = name else {
             return Resume::Continue;
         };
+        // First, as a rule may wait for the very call that it has fail.
         self.injection.reached(name);
+        // Functions belong to no device: a rule that names one is not about them.
         let action = self.injection.at(
             "",
             1,

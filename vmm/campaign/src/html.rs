@@ -64,6 +64,7 @@ pub fn write<'r>(
         .filter(|record| record.verdict.outcome != Outcome::Unaffected)
         .collect();
     worst.sort_by_key(|record| (Reverse(record.verdict.outcome), record.run));
+    // Before the list is cut, as the page says how many there were in all.
     let affected = worst.len();
     worst.truncate(MAX_SHOWN);
     let page = Page {

@@ -180,6 +180,7 @@ impl Journal {
             source,
         };
         let mut options = OpenOptions::new();
+        // Not made here if it is missing: a new journal begins with its header.
         let file = options.read(true).append(true).open(path);
         let mut file = match file {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -187,6 +188,7 @@ impl Journal {
             }
             file => file.map_err(fail)?,
         };
+        // Locked before it is read: another campaign may be in the midst of a line.
         lock(&file, path)?;
         let (text, contents) = read(&mut file, path)?;
         let Contents {
@@ -200,6 +202,7 @@ impl Journal {
             // Killed before its first line was written.
             None if !text.contains(&b'\n') => {
                 file.set_len(0).map_err(fail)?;
+                // With its lock, which `create` needs.
                 drop(file);
                 return Ok((Self::create(path, header)?, BTreeMap::new()));
             }
@@ -249,6 +252,7 @@ impl Journal {
             return Err(JournalError::Exists(path.into()));
         }
         let (text, Contents { header: found, .. }) = read(&mut file, path)?;
+        // The kernel is not known yet, so that any is the right one.
         let kernel = found.as_ref().map(|found| found.kernel_sha256.clone());
         let wanted = Header {
             kernel_sha256: kernel.unwrap_or_default(),
@@ -287,6 +291,7 @@ impl Journal {
             let _ = self.file.set_len(before);
             fail(error)
         })?;
+        // Only now: if the line was taken back, the next one continues from the line before.
         self.chain = chain;
         Ok(())
     }
@@ -347,6 +352,7 @@ pub fn parse(text: &[u8]) -> Result<Contents, Damage> {
         let (chain, body) = contents.chain.open(line).ok_or(changed(number))?;
         let record: Record = serde_json::from_slice(&[body, b"}"].concat())
             .map_err(|_| damage("is not a run as this version writes it"))?;
+        // Seeds follow from numbers, so that a line of another campaign is found out by its seed.
         if record.seed != seed_of(seed, record.run) {
             return Err(damage("has a run whose seed is none of this campaign's"));
         }

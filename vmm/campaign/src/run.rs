@@ -84,6 +84,7 @@ impl Record {
             said,
             stack,
         } = verdict;
+        // All three empty may mean trimmed: then only the digest, which covers them, is compared.
         let whole = !(said.is_empty() && stack.is_empty() && told.is_empty());
         let details =
             (said, stack, told) != (&again.verdict.said, &again.verdict.stack, &again.told);
@@ -149,6 +150,8 @@ impl Runner<'_> {
             Ok(Ok(done)) => return done,
             Ok(Err(error)) => error.to_string(),
             Err(panic) => {
+                // The payload of `panic!` is a `String` if its message was formatted, and else a
+                // `&str`.
                 let text = panic
                     .downcast_ref::<String>()
                     .map(String::as_str)
@@ -182,12 +185,15 @@ impl Runner<'_> {
             mut machine,
             console,
             skip,
+            // Bound to a name, so that the file is there until its contents have been read.
             disk: _disk,
         } = self.start.start(injection, recording)?;
         let before = machine.summary();
+        // Armed where the scenario begins: points and probes before it are not counted.
         injection.arm(&task.rules, task.seed);
         self.functions.watch(&mut machine, injection);
         let exit = machine.run(Limits {
+            // Limits count from power-on, and so do the machine's numbers.
             guest_ns: Some(before.guest_ns + self.scenario.watchdog_ns),
             instructions: Some(before.instructions + self.scenario.watchdog_instructions),
             ..Limits::default()
@@ -228,6 +234,8 @@ fn record(
     (guest_ns, instructions): (u64, u64),
     console: &str,
 ) -> Record {
+    // Journals keep the digest, and `--recheck` compares it with that of later builds: what goes
+    // into it must stay the same.
     let mut digest = Sha256::new();
     digest.update(console);
     let told = &account.told;

@@ -36,6 +36,7 @@ impl Scenario {
     /// Creates the scenario of this name.
     pub fn new(name: ScenarioName) -> Self {
         let copy = |part: usize| {
+            // `dd` counts in blocks of 16 KiB, of which a part has four.
             let blocks = 4 * part;
             // What could be copied to its end came from a disk that works; otherwise one more request tells.
             let command = format!(
@@ -69,6 +70,7 @@ impl Scenario {
 
     /// Returns the machine that it needs, with the disk at `disk`.
     pub fn config(&self, kernel: &GuestKernel, disk: &Path) -> Config {
+        // An oops ends the run at once, by a reset, instead of what it would lead to later.
         let mut cmdline = "console=ttyS0 earlycon panic=-1 oops=panic".to_owned();
         for command in &self.commands {
             cmdline.push(' ');

@@ -48,6 +48,8 @@ impl ConsoleSink for Watched {
         let mut flow = Flow::Continue;
         for &byte in bytes {
             if byte == b'\n' {
+                // By its beginning: behind it are a status and the carriage return of the guest's
+                // terminal.
                 let wanted = self.lines.front().map(String::as_bytes);
                 if wanted.is_some_and(|wanted| self.line.starts_with(wanted)) {
                     self.lines.pop_front();
@@ -129,6 +131,7 @@ impl Start for Boot<'_> {
         let console = Capture::default();
         let watched = Watched::new(&console, self.scenario, true);
         let (watched, sink) = sinks(Box::new(watched), recording);
+        // Fault points are built into devices, so the injection is there from the boot on, unarmed.
         let mut machine = Machine::builder(&config, watched)
             .iommu_sink(sink)
             .injection(injection)
@@ -138,8 +141,10 @@ impl Start for Boot<'_> {
             guest_ns: Some(BOOT_LIMIT_NS),
             ..Limits::default()
         });
+        // What the kernel says while it boots does not count.
         let skip = console.bytes().len();
         match exit.reason {
+            // Only the first of the lines that `watched` waits for can have come by now.
             Reason::ConsoleStop => Ok(Started {
                 machine,
                 console,
@@ -191,6 +196,7 @@ impl Start for Forked {
         Ok(Started {
             machine,
             console,
+            // This console is new: what was said before the snapshot is on the console of the boot.
             skip: 0,
             disk: None,
         })

@@ -99,9 +99,11 @@ impl Summary {
             summary.faultless += u64::from(record.faults == 0);
             let (runs, reasons) = groups.entry(record.verdict.outcome).or_default();
             *runs += 1;
+            // By characters: the guest may say any, and a cut within one would panic.
             let why: String = headline(&record.verdict).chars().take(MAX_WHY).collect();
             // Addresses and counts differ from run to run; what is left tells reasons apart.
             let alike = why.replace(|c: char| c.is_ascii_hexdigit(), "");
+            // Records come in the order of runs, so that the first with a reason is its example.
             let reason = reasons.entry(alike).or_insert(Reason {
                 why,
                 runs: 0,

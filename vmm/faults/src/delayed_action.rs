@@ -58,6 +58,7 @@ impl DelayedActions {
     /// Sets `alarm` to be due at `at` nanoseconds. One that is too many is dropped.
     pub fn set(&mut self, at: u64, alarm: DelayedAction) {
         if self.waiting.len() < MAX_DELAYED {
+            // Makes the key unique: actions of one time must not replace each other.
             self.set += 1;
             self.waiting.insert((at, self.set), alarm);
         }

@@ -58,6 +58,7 @@ impl DeviceFaults {
             None => String::new(),
         };
         let action = self.injection.at(&self.device, 32, |_| true, words)?;
+        // Once more than for the words: it depends on the action alone, so that both agree.
         changed(segments, &action)
     }
 

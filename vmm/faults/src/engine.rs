@@ -118,6 +118,7 @@ impl Injection {
     }
 
     fn now_ns(&self) -> u64 {
+        // Without a machine, as in unit tests, no time passes.
         self.connected.get().map_or(0, |c| c.clock.now_ns())
     }
 
@@ -148,6 +149,7 @@ impl Injection {
 
     /// Returns the name of the bus master with this number; none if it has no number.
     pub(crate) fn name(&self, source: Option<SourceId>) -> &str {
+        // An access without a source is no device's: only rules without `device` are about it.
         let names = self.connected.get().map(|c| &c.names);
         source
             .and_then(|source| names?.get(source.index()))
@@ -182,6 +184,7 @@ impl Injection {
             account,
             ..
         } = &mut *state;
+        // Before a plan is armed no point is counted: the guest boots without faults.
         let since = now.saturating_sub((*armed_ns)?);
         let point = Point {
             place: F::POINT,
@@ -200,11 +203,14 @@ impl Injection {
             let Some(fault) = F::of(&active.rule.fault).cloned() else {
                 continue;
             };
+            // Both numbers are drawn for every kind of fault, so that the stream does not depend on
+            // the kind.
             let new = action.insert(FaultAction {
                 fault,
                 bit: active.bit(bits.max(1)),
                 chosen: active.number(),
             });
+            // All are counted, and few told: a rule may strike at every point of a long run.
             account.faults += 1;
             if account.told.len() < MAX_TOLD {
                 let (place, what) = (F::POINT, &new.fault);

@@ -71,11 +71,13 @@ impl Injector for IommuPoints {
         let words =
             |_: &FaultAction<spec::DescriptorFault>| format!(" (descriptor at {:#x})", at.address);
         let device = self.injection.name(at.requester.source);
+        // Descriptors of this format have 64 bits, of which the seed may choose one.
         let action = self.injection.at(device, 64, |_| true, words)?;
         Some(match (&action.fault, at.value) {
             (spec::DescriptorFault::Flip { mask }, Some(value)) => {
                 DescriptorFault::Value(value ^ action.bits(*mask))
             }
+            // Where no memory answers there are no bits to flip.
             _ => DescriptorFault::Abort,
         })
     }
@@ -104,6 +106,7 @@ impl Injector for IommuPoints {
         let words = |_: &FaultAction<RequestFault>| format!(" ({request:?})");
         let action = self.injection.at(&self.iommu, 1, |_| true, words)?;
         let RequestFault::Value { value } = action.fault;
+        // Always a status: the plan's type takes no other number.
         Status::from_number(value.into())
     }
 
@@ -116,6 +119,7 @@ impl Injector for IommuPoints {
 
 /// Returns the name of a register in a plan; that of the older generation where they differ.
 fn register_name(register: Register) -> String {
+    // The variants are named as Linux's driver names its registers, but for capital letters.
     match register {
         Register::Context(_, register) => format!("{register:?}").to_uppercase(),
         Register::Utlb(_, register) => format!("{register:?}").to_uppercase(),

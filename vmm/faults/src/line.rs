@@ -81,8 +81,11 @@ impl FaultyLine {
                 return false;
             }
             InterruptFault::Repeated { count, delay } => {
+                // With no delay at all a rise and its end would be due at the same time.
                 let delay = delay.0.max(1);
                 for turn in 0..u64::from(u32::from(count)) {
+                    // Low for one delay and high for the next, so that the controller sees each
+                    // rise by itself.
                     let begin = (2 * turn + 1).saturating_mul(delay);
                     self.alarm(begin, Some(true));
                     self.alarm(begin.saturating_add(delay), None);
@@ -100,8 +103,11 @@ impl FaultyLine {
 
 impl Interrupt for FaultyLine {
     fn set(&self, level: bool) {
+        // The lock is not held while the plan is asked, which takes locks of its own.
         let rises = {
             let levels = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            // By what the controller sees: after a rise that was lost the device's next one is a
+            // new point.
             level && !levels.shown
         };
         if rises && !self.raises() {

@@ -106,6 +106,7 @@ fn check(rule: &Rule) -> Result<(), TextError> {
         Fault::Function(FunctionFault::Error { function: name, .. }) => function = Some(name),
         _ => {}
     }
+    // The kernel calls functions, not a device: the rule would never match.
     if function.is_some() && device.is_some() {
         return Err("a function has no `device`".into());
     }
@@ -136,6 +137,7 @@ fn check_when(when: &When) -> Result<(), TextError> {
         when.every.is_some(),
         when.probability.is_some(),
     ];
+    // Of several, `Active::strikes` would heed only the first, and nobody would know.
     if ways.into_iter().filter(|way| *way).count() > 1 {
         return Err("`when` has more than one of nth, every and probability".into());
     }
@@ -145,6 +147,7 @@ fn check_when(when: &When) -> Result<(), TextError> {
     if when.times == Some(0) {
         return Err("`times` is 0: leave the fault out instead".into());
     }
+    // Refuses NaN as well, which TOML can express and which lies in no range.
     if let Some(p) = when.probability
         && !(0.0..=1.0).contains(&p)
     {

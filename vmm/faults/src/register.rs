@@ -17,6 +17,7 @@ impl Injection {
             ReadFault::Value { value } => Some(value),
             ReadFault::Flip { mask } => Some(value ^ action.bits(mask) as u32),
         };
+        // The same closure makes the record, so that this and the guest's value agree.
         seen(&self.register(device, name, value, seen)?)
     }
 
@@ -52,6 +53,7 @@ impl Injection {
     {
         let named = |fault: &RegisterFault<F>| {
             let wanted = fault.register.as_deref();
+            // A rule that names no register is about all of the device's.
             wanted.is_none_or(|wanted| wanted == name)
         };
         let words = |action: &FaultAction<RegisterFault<F>>| match instead(action) {

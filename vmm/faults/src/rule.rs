@@ -30,6 +30,7 @@ impl Active {
         let repeats = when.every.is_some() || when.probability.is_some();
         let once = when.nth.is_none() && !repeats;
         let nth = when.nth.map(|nth| {
+            // Cannot underflow: a range whose last number is below its first is no `Nth`.
             let span = (nth.last - nth.first).saturating_add(1);
             nth.first + random.next_u64() % span
         });
@@ -55,6 +56,7 @@ impl Active {
     /// strikes.
     pub fn strikes(&mut self, since: u64) -> bool {
         let when = &self.rule.when;
+        // Points before that are not even counted: `nth` and `every` count from then on.
         if !self.open || when.at.is_some_and(|at| since < at.0) {
             return false;
         }
@@ -87,6 +89,7 @@ impl Active {
 
     /// Returns one of `bits` bits, at least 1, that the seed chooses.
     pub fn bit(&mut self, bits: u32) -> u64 {
+        // There are at most 64 bits, so that the shift cannot overflow.
         1 << (self.random.next_u64() % u64::from(bits))
     }
 

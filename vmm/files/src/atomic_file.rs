@@ -97,6 +97,7 @@ impl AtomicFile {
                 Err(error) => return Err(error.into()),
             }
             // A link replaces nothing: it gets a name that can be moved.
+            // Locked before it has the name, so that no clean-up takes it for a dead writer's.
             lock(&self.file)?;
             self.name = Some(self.link_beside()?);
         }
@@ -239,6 +240,7 @@ fn open_named(directory: &Path) -> io::Result<(File, PathBuf)> {
             .read(true)
             .write(true)
             .create_new(true)
+            // It will be the published file, so its mode is what the umask leaves, and not 0600.
             .mode(0o666)
             .open(&name);
         let file = match file {
@@ -313,6 +315,8 @@ fn clean_up(directory: &Path) {
 }
 
 fn remove_if_dead(path: &Path) -> io::Result<()> {
+    // Opened for writing, as an exclusive lock on NFS needs that (flock(2)). A link or a pipe under
+    // such a name is somebody else's.
     let file = OpenOptions::new()
         .read(true)
         .write(true)

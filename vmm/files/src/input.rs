@@ -15,6 +15,7 @@ use rustix::io::Errno;
 pub fn open_file(path: &Path) -> io::Result<File> {
     let file = without_waiting(path)?;
     let kind = file.metadata()?.file_type();
+    // O_NONBLOCK may stay set: reads and writes of ordinary files ignore it (open(2)).
     if kind.is_file() {
         return Ok(file);
     }

@@ -33,6 +33,8 @@ impl ScratchFile {
         for part in contents {
             io::Write::write_all(&mut file, part)?;
         }
+        // To open this path makes a new open file with a position of its own, unlike
+        // a duplicate of the descriptor.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd()).into();
         Ok(Self { file, path })
     }

@@ -75,6 +75,7 @@ pub fn read(path: &Path) -> io::Result<String> {
     file.take(MAX_BYTES + 1)
         .read_to_string(&mut text)
         .map_err(|error| match error.kind() {
+            // How `read_to_string` reports bytes that are not UTF-8.
             io::ErrorKind::InvalidData => io::Error::new(error.kind(), "it is not a text file"),
             _ => error,
         })?;
@@ -93,8 +94,10 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Mistake> {
     toml::from_str(text).map_err(|error| Mistake {
         line: error
             .span()
+            // `get` and not an index: a span that lies within a character must not panic.
             .and_then(|span| text.get(..span.start))
             .map_or(1, |before| before.matches('\n').count() + 1),
+        // Some of the parser's messages have several lines, but this is part of one sentence.
         message: error.message().lines().collect::<Vec<_>>().join(", "),
     })
 }

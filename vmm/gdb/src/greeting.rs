@@ -29,6 +29,7 @@ impl Greeting {
         let starts = self.0.iter().enumerate().filter(|(_, byte)| **byte == b'$');
         for (start, _) in starts {
             if is_packet(&self.0[start + 1..]) {
+                // What came before is dropped: acknowledgements of packets that nobody sent.
                 return Guess::Debugger(self.0.split_off(start));
             }
         }

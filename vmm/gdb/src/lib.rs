@@ -78,6 +78,7 @@ impl Server {
     pub fn attach(self, machine: &mut Machine) -> io::Result<()> {
         let cores = usize::from(machine.board().cpus);
         let stop = machine.stop_handle();
+        // Accesses of cores that KVM runs go past this program.
         let watches = !machine.board().platform.accelerated;
         let start = match machine.board().platform.width {
             Width::Bits32 => session::start::<Arm>,

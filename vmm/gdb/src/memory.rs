@@ -10,6 +10,7 @@ fn places(core: &Core<'_>, va: u64, len: usize) -> Vec<(u64, usize)> {
     while done < len {
         // Debuggers may ask for any range, also across the end of the address space.
         let at = va.wrapping_add(done as u64);
+        // Pages of the smallest size: cutting a larger one does no harm.
         let part = (0x1000 - (at & 0xfff) as usize).min(len - done);
         // Before the kernel has mapped itself, its symbols are looked at by physical addresses.
         places.push((core.translate(at).unwrap_or(at), part));
@@ -35,6 +36,7 @@ pub(super) fn read(core: &Core<'_>, va: u64, len: usize) -> Vec<u8> {
 /// Writes where [`read`] reads: all of it, or nothing if a page of it is no RAM.
 pub(super) fn write(core: &mut Core<'_>, va: u64, bytes: &[u8]) -> Option<()> {
     let places = places(core, va, bytes.len());
+    // Looked at before the first write. One byte of a part tells, since RAM ends where pages do.
     if places
         .iter()
         .any(|(pa, _)| core.read_phys(*pa, &mut [0]).is_none())

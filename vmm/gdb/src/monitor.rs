@@ -91,6 +91,7 @@ fn physical(address: &str, count: &str, halted: &mut Halted<'_>) -> String {
     };
     let mut text = String::new();
     for i in 0..count.min(MAX_WORDS) {
+        // The address is whatever the user typed.
         let at = start.saturating_add(4 * i);
         let mut bytes = [0; 4];
         if core.read_phys(at, &mut bytes).is_none() {

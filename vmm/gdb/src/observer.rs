@@ -45,6 +45,7 @@ impl StopRequests {
         for va in std::mem::take(&mut self.breakpoints) {
             halted.cores.remove_breakpoint(va);
         }
+        // Taken in any case; only 32-bit cores can have been given any.
         let watchpoints = std::mem::take(&mut self.watchpoints);
         if let Cores::Aarch32(cluster) = &mut halted.cores {
             for watchpoint in watchpoints {
@@ -66,6 +67,7 @@ impl StopRequests {
     /// Returns whether the debugger is to be told of `stop`.
     fn covers(&self, stop: Stop, halted: &mut Halted<'_>) -> bool {
         match stop {
+            // Probes set breakpoints as well, of which the debugger must not hear.
             Stop::Breakpoint { pc, .. } => self.breakpoints.contains(&pc),
             Stop::Watchpoint { hit, .. } => self.watchpoints.contains(&hit.watchpoint),
             Stop::Step { core } => self.step.as_ref().is_some_and(|(stepped, on)| {
@@ -136,6 +138,7 @@ impl StopHandler for Observer {
     }
 
     fn interrupted(&mut self, halted: &mut Halted<'_>) -> Resume {
+        // Others interrupt the machine, too; only what the session asked for halts it.
         if self.interrupt.load(Ordering::Acquire) {
             self.obey(None, halted)
         } else {
@@ -146,6 +149,7 @@ impl StopHandler for Observer {
     fn ended(&mut self, reason: Reason) {
         // What was ordered and not done is dropped, and who waits for it is told so.
         self.orders = None;
+        // The session may have ended before the run: then nobody needs to know.
         let _ = self.events.send(Event::Ended(reason));
         if let Some(thread) = self.thread.take() {
             // It ends by itself; a panic of its own was reported.
@@ -156,6 +160,8 @@ impl StopHandler for Observer {
 
 impl Drop for Observer {
     fn drop(&mut self) {
+        // A machine that is dropped before its run ended: the session's thread must end all the
+        // same.
         if self.orders.is_some() {
             self.ended(Reason::Stopped);
         }

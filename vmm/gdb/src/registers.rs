@@ -92,6 +92,7 @@ impl Table {
         );
         let (mut rows, mut sent) = (Vec::new(), 0);
         for (feature, begin, registers) in features {
+            // In the end this is where the last feature begins.
             sent = rows.len();
             // Writing to a string does not fail.
             let _ = write!(xml, "<feature name=\"{feature}\">{begin}");
@@ -106,9 +107,12 @@ impl Table {
                 );
             }
             xml += "</feature>\n";
+            // GDB numbers registers in the order of the description, so that a row's index is its
+            // number.
             rows.extend(registers);
         }
         xml += "</target>\n";
+        // Always found: whoever names them has written the table as well.
         let number = |name| rows.iter().position(|row: &Row| row.name == name);
         Self {
             pc: number(pc).unwrap_or(0),
@@ -167,6 +171,7 @@ pub(super) fn write<T: RegisterSet>(
 ) -> Option<()> {
     let row = T::table().rows.get(register.0)?;
     match row.split(bytes)? {
+        // No bytes are left over: a value of another size was meant for another register.
         (value, []) => (row.write)(core, value),
         _ => None,
     }
@@ -189,6 +194,7 @@ impl<T: RegisterSet> Values<T> {
         let table = T::table();
         let both = || table.sent().iter().zip(&self.0);
         let first = both().skip(table.first).take(1);
+        // The loop comes to the first one again, which does not differ by then.
         for (row, value) in first.chain(both()) {
             if (row.read)(core)? != *value {
                 (row.write)(core, *value)?;

@@ -80,6 +80,7 @@ pub(super) fn start<I: Isa>(
 /// Tells of everybody who connects, until the other end of `ended` is closed.
 fn accept(listener: &TcpListener, events: &SyncSender<Event>, ended: &PipeReader) {
     loop {
+        // Waited for together: nothing else would end a wait for connections with the session.
         let mut polled = [
             PollFd::new(listener, PollFlags::IN),
             PollFd::new(ended, PollFlags::IN),
@@ -203,6 +204,7 @@ impl<I: Isa> Session<I> {
                 SessionEnd::Nobody => true,
                 SessionEnd::Alone => self.release(),
                 SessionEnd::Kill => {
+                    // Only a machine that is halted takes orders.
                     if self.halt() {
                         self.target.send(Order::End);
                     }
@@ -245,6 +247,7 @@ impl<I: Isa> Session<I> {
                     self.bytes = bytes.into_iter();
                 }
                 Ok(Event::Closed(number)) if number == self.connection => return Input::Closed,
+                // Of an earlier connection, whose thread had this still to send.
                 Ok(Event::Bytes(..) | Event::Closed(_)) => {}
                 // One at a time, and one in the queue: whoever comes after finds the connection closed.
                 Ok(Event::Connected(stream)) => {
@@ -252,6 +255,7 @@ impl<I: Isa> Session<I> {
                 }
                 Ok(Event::Stopped { stop, current }) => return Input::Stopped(stop, current),
                 Ok(Event::Ended(reason)) => return Input::Ended(reason),
+                // Does not happen: the session holds a sender itself.
                 Err(_) => return Input::Ended(Reason::Stopped),
             }
         }
@@ -261,6 +265,7 @@ impl<I: Isa> Session<I> {
     fn interrupt(&mut self) {
         if !self.target.halted && !self.asked {
             self.asked = true;
+            // Before the interrupt: the observer looks at the flag when it is called.
             self.interrupt.store(true, Ordering::Release);
             self.machine.interrupt();
         }
@@ -301,6 +306,7 @@ impl<I: Isa> Session<I> {
 
     /// Speaks to one debugger until it leaves.
     fn serve(&mut self, stream: TcpStream) -> SessionEnd {
+        // By this number what earlier connections have left in the channel is told apart.
         self.connection += 1;
         self.bytes = Vec::new().into_iter();
         let left = match self.greet(&stream) {
@@ -327,6 +333,7 @@ impl<I: Isa> Session<I> {
     /// one.
     fn greet(&mut self, stream: &TcpStream) -> io::Result<Greeted> {
         let (reader, events, number) = (stream.try_clone()?, self.events.clone(), self.connection);
+        // Not joined: it ends when `serve` shuts the connection down.
         thread::spawn("gdb read", move || read(reader, number, &events))?;
         let mut greeting = Greeting::default();
         let deadline = Instant::now() + GREETING_TIMEOUT;
@@ -385,6 +392,7 @@ impl<I: Isa> Session<I> {
                     self.interrupt();
                     inner.interrupt_handled(
                         &mut self.target,
+                        // The stop itself is reported when the machine has come to it.
                         None::<MultiThreadStopReason<I::Address>>,
                     )
                 }
@@ -428,6 +436,7 @@ impl<I: Isa> Session<I> {
     /// Tells a debugger which waits for a stop that the run is over.
     fn farewell(&mut self, stub: Stub<I>, reason: Reason) {
         if let GdbStubStateMachine::Running(inner) = stub {
+            // As the exit code of a program: 0 for an end that the guest or its console wanted.
             let code = u8::from(!matches!(reason, Reason::PowerOff | Reason::ConsoleStop));
             // A debugger that has left needs no answer.
             let _ = inner.report_stop(

@@ -125,12 +125,15 @@ impl<I: Isa> Target<I> {
         &self,
         job: impl FnOnce(&mut Halted<'_>, &mut StopRequests) -> R + Send + 'static,
     ) -> Result<R, MachineGone> {
+        // Room for the one answer: the machine's thread does not wait for it to be taken.
         let (answer, answered) = sync_channel(1);
         let job = Box::new(move |halted: &mut Halted<'_>, wanted: &mut StopRequests| {
             // Whoever asked waits for the answer, and has only gone if its thread has ended.
             let _ = answer.send(job(halted, wanted));
         });
         self.orders.send(Order::Do(job)).map_err(|_| MachineGone)?;
+        // Fails where the run ends before the job is done: the job is dropped, and its sender with
+        // it.
         answered.recv().map_err(|_| MachineGone)
     }
 
@@ -155,6 +158,7 @@ impl<I: Isa> Target<I> {
         &self,
         job: impl FnOnce(&mut Halted<'_>, &mut StopRequests) -> bool + Send + 'static,
     ) -> TargetResult<bool, Self> {
+        // While the guest runs nobody takes orders: waiting for an answer would block the session.
         if !self.halted {
             return Err(TargetError::NonFatal);
         }
@@ -162,6 +166,7 @@ impl<I: Isa> Target<I> {
     }
 
     fn set_action(&mut self, tid: Tid, action: Action) {
+        // A debugger may name any thread.
         if let Some(slot) = self.actions.get_mut(core(tid)) {
             *slot = Some(action);
         }
@@ -210,6 +215,7 @@ impl<I: Isa> MultiThreadBase for Target<I> {
     ) -> TargetResult<usize, Self> {
         let (start, len) = (start.into(), data.len());
         let read = self.ask_core(tid, move |core| memory::read(&core, start, len))?;
+        // The protocol allows a shorter answer, but none at all is an error.
         if read.is_empty() && len > 0 {
             return Err(TargetError::Errno(EFAULT));
         }
@@ -224,6 +230,7 @@ impl<I: Isa> MultiThreadBase for Target<I> {
     }
 
     fn list_active_threads(&mut self, active: &mut dyn FnMut(Tid)) -> Result<(), MachineGone> {
+        // Cores that are off are threads, too: the debugger sees the same ones all the time.
         (0..self.cores).for_each(|core| active(tid(core)));
         Ok(())
     }
@@ -306,6 +313,7 @@ impl<I: Isa> MultiThreadResume for Target<I> {
         tid: Tid,
         _signal: Option<Signal>,
     ) -> Result<(), MachineGone> {
+        // A core cannot be sent the signal that a debugger may pass on to a program.
         self.set_action(tid, Action::Continue);
         Ok(())
     }
@@ -376,6 +384,7 @@ impl<I: Isa> SwBreakpoint for Target<I> {
             if wanted.breakpoints.len() >= MAX_WANTED {
                 return false;
             }
+            // Inserted once however often it is asked for: the machine counts insertions.
             if wanted.breakpoints.insert(va) {
                 halted.cores.insert_breakpoint(va);
             }
@@ -394,6 +403,7 @@ impl<I: Isa> SwBreakpoint for Target<I> {
 
 impl<I: Isa> HwBreakpoint for Target<I> {
     fn add_hw_breakpoint(&mut self, addr: I::Address, kind: usize) -> TargetResult<bool, Self> {
+        // Both kinds are the machine's breakpoints, which change no memory that a debugger sees.
         self.add_sw_breakpoint(addr, kind)
     }
 

@@ -48,6 +48,7 @@ pub fn copy(physical: &dyn Physical, base: u64, size: u64) -> Vec<u8> {
     const CHUNK: usize = 1 << 16;
     let size = size.min(MAX_COPY) as usize;
     let mut copied = Vec::new();
+    // In chunks: `size` may be far more than there is RAM, and is then never allocated.
     let mut chunk = vec![0; CHUNK];
     while copied.len() < size {
         let part = &mut chunk[..CHUNK.min(size - copied.len())];
@@ -86,6 +87,7 @@ pub trait Memory {
     /// # Errors
     /// [`MemoryError`] if it cannot be read.
     fn pointer(&self, va: u64, width: Width) -> Result<u64, MemoryError> {
+        // The bytes that a narrow pointer does not have stay 0, so that it is extended with zeros.
         let mut bytes = [0; 8];
         self.read(va, &mut bytes[..width.bytes() as usize])?;
         Ok(u64::from_le_bytes(bytes))

@@ -107,8 +107,12 @@ impl Modules {
         let layout = Layout::of(types)?;
         let mut found = BTreeMap::new();
         let width = layout.width;
+        // `modules` is a bare `struct list_head`: the walk ends there instead of taking it for a
+        // module.
         let mut link = memory.pointer(head, width)?;
         while link != head && link != 0 && found.len() < MAX_MODULES {
+            // As `container_of` does: a link leads to the member `list`, not to the structure's
+            // beginning.
             let module = width.cut(link.wrapping_sub(layout.list.into()));
             let before = self.known.get(&module);
             // A damaged list may run in a circle that its head is not part of.
@@ -120,6 +124,7 @@ impl Modules {
             }
             link = memory.pointer(link, width)?;
         }
+        // In place of those before: a module that was unloaded is in the list no longer.
         self.known = found;
         Ok(())
     }
@@ -141,10 +146,12 @@ fn read(
     // Addresses wrap where the guest's do: a damaged pointer leads to memory that cannot be read, at worst.
     let word = |object, offset| memory.word(at(object, offset)).ok();
     let pointer = |object, offset| memory.pointer(at(object, offset), layout.width).ok();
+    // A module is put on the list to reserve its name, before `kallsyms` and the rest are set.
     if word(module, layout.state)? == UNFORMED {
         return None;
     }
     let kallsyms = pointer(module, layout.kallsyms)?;
+    // The number of symbols is the guest's, and buffers of that many entries are allocated.
     let table = Table {
         symbols: pointer(kallsyms, layout.symtab)?,
         count: word(kallsyms, layout.num_symtab)?.min(MAX_SYMBOLS),
@@ -167,6 +174,7 @@ fn read(
 
 fn text(memory: &dyn Memory, at: u64) -> Option<String> {
     let (text, complete) = memory.text(at, MAX_NAME).ok()?;
+    // Names are printed: a guest must not get control characters to the user's terminal.
     let plain = complete && !text.is_empty() && text.iter().all(u8::is_ascii_graphic);
     plain.then(|| String::from_utf8_lossy(&text).into_owned())
 }
@@ -200,6 +208,7 @@ impl ElfSymbol {
             number[..bytes].copy_from_slice(&entry[at..at + bytes]);
             u64::from_le_bytes(number)
         };
+        // `Elf64_Sym` has its narrow fields before the wide ones, other than `Elf32_Sym`.
         let (value, size, info, section) = match width {
             Width::Bits32 => (number(4, 4), number(8, 4), 12, 14),
             Width::Bits64 => (number(8, 8), number(16, 8), 4, 6),
@@ -208,6 +217,7 @@ impl ElfSymbol {
             name: number(0, 4) as u32,
             value,
             size,
+            // The upper half of `st_info` is the binding, which does not matter here.
             kind: entry[info] & 0xf,
             section: number(section, 2) as u16,
         }
@@ -217,6 +227,7 @@ impl ElfSymbol {
 /// Returns the symbols of a table that are addresses in the module, by address.
 fn symbols(table: &Table, width: Width, memory: &dyn Memory) -> Option<Vec<ModuleSymbol>> {
     let size = ElfSymbol::size(width);
+    // Each table in one read, as every read walks the guest's page tables again.
     let mut entries = vec![0; table.count as usize * size];
     memory.read(table.symbols, &mut entries).ok()?;
     let mut letters = vec![0; table.count as usize];
@@ -246,6 +257,7 @@ fn symbols(table: &Table, width: Width, memory: &dyn Memory) -> Option<Vec<Modul
         list.push(ModuleSymbol {
             name,
             address,
+            // The size is the guest's: the end must not wrap to below the address.
             end: address.saturating_add(size),
             kind: char::from(letter),
         });

@@ -56,6 +56,7 @@ impl Behaviours {
     pub fn read(file: &str, text: &str) -> Result<Self, LabError> {
         let list: BTreeMap<String, Behaviour> = toml_file::parse_named(file, text)?;
         for (name, behaviour) in &list {
+            // Mistakes are told when the file is read, also in behaviours that no case uses.
             for probe in &behaviour.probes {
                 parse(probe).map_err(|error| LabError::Meaning {
                     file: file.into(),

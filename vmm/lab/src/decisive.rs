@@ -113,6 +113,7 @@ fn hit_meaning(
     arguments: &[Argument],
     actions: &[String],
 ) -> Option<Meaning> {
+    // What was done to the guest is the cause of the rest, whatever the function.
     if !actions.is_empty() {
         let sentence = format!("At {function}: {}.", actions.join(", "));
         return Some(("acted", Mark::Bad, sentence));
@@ -134,6 +135,7 @@ fn hit_meaning(
             ("teardown", Mark::Note, sentence)
         }
         ("arm_iommu_unmap_page", _) => {
+            // The probe prints the device's name first, and the address last.
             let sentence = match arguments.iter().map(|a| &a.value).next_back() {
                 Some(Value::Number(iova)) => {
                     format!("The page at {iova:#x} was given back, and stays mapped.")

@@ -71,6 +71,7 @@ fn machine(evidence: &Evidence<'_>, config: &Config, kernel: &GuestKernel) -> Ma
     let case = evidence.case;
     let version = evidence
         .line(&["Linux version "])
+        // printk puts its time before the banner.
         .and_then(|line| line.split_once("Linux version "));
     let devices = evidence
         .disks
@@ -178,6 +179,7 @@ fn utlbs(evidence: &Evidence<'_>, judgement: &Judgement) -> Vec<Finding> {
         "Failed to attach device",
         "failed to attach the default/blocking domain",
     ];
+    // The messages do not name the uTLB, so that they stand beside each.
     let complaint = evidence.line(&words);
     let said = ["attach-failed", "context-refused", "detach-failed"]
         .iter()
@@ -201,6 +203,7 @@ fn utlbs(evidence: &Evidence<'_>, judgement: &Judgement) -> Vec<Finding> {
                             bad = true;
                             format!("disabled again from {from}")
                         }
+                        // A uTLB has no driver, so that only `Blocked` is left.
                         _ => format!("blocked from {from}"),
                     }
                 })
@@ -264,6 +267,7 @@ fn dma(evidence: &Evidence<'_>, judgement: &Judgement, role: char) -> Finding {
     let mut guest_bad = false;
     for line in evidence.said() {
         let mut words = line.splitn(3, ' ');
+        // Other lines of the script, such as `no clocks`, do not begin with a part and a letter.
         let (Some(part), Some(letter), Some(what)) = (words.next(), words.next(), words.next())
         else {
             continue;
@@ -271,6 +275,7 @@ fn dma(evidence: &Evidence<'_>, judgement: &Judgement, role: char) -> Finding {
         if letter.len() != 1 || !letter.starts_with(role) {
             continue;
         }
+        // Nobody compares 64 digits by eye: the judge has done it.
         let what = match what.strip_prefix("sum ") {
             Some(_) if has("read-wrong") => "checksum differs",
             Some(_) => "checksum right",
@@ -279,6 +284,7 @@ fn dma(evidence: &Evidence<'_>, judgement: &Judgement, role: char) -> Finding {
         guest_bad |= what.contains("hangs") || what.contains("failed") || what.contains("differs");
         guest.push(format!("{part}: {}", visible(what)));
     }
+    // Only the judge knows whether there should have been a disk at that moment.
     guest_bad |= has("absent");
     let guest = match guest.as_slice() {
         [] => Observation::new(Mark::None, "nothing said"),
@@ -348,6 +354,7 @@ fn mapping(evidence: &Evidence<'_>, judgement: &Judgement) -> Finding {
         [] if evidence.case.topology.iommu == IommuModel::Virtio => {
             observed(false, "each device's own; what was given back is gone")
         }
+        // The IPMMU's driver has one mapping for all devices.
         [] => observed(false, "one, which stays"),
         parts => observed(true, parts.join(", ")),
     };

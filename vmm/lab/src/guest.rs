@@ -22,6 +22,7 @@ pub const PARTS: usize = 3;
 
 /// Returns what the guest writes.
 pub fn pattern() -> Vec<u8> {
+    // No letter has this number: the disks are seeded with those of their letters.
     seeded_bytes(0x0706_0504, PART_BYTES)
 }
 
@@ -69,6 +70,7 @@ impl Disk {
     pub fn inspect(&self) -> io::Result<([bool; PARTS], bool)> {
         let bytes = std::fs::read(self.path())?;
         let pattern = pattern();
+        // A file that has shrunk is damage, too, and nothing to panic about.
         let (head, rest) = bytes.split_at(READ_BYTES.min(bytes.len()));
         let mut intact = head == self.read && rest.len() == PARTS * PART_BYTES;
         let mut written = [false; PARTS];
@@ -126,6 +128,7 @@ pub fn files(
             .clone()
             .map(|bytes| data("lab/clock.ko", bytes)),
     );
+    // The guest runs scripts in the order of their names, so that numbers have leading zeros.
     for (index, step) in case.trigger.steps.iter().enumerate() {
         let script = format!(". /lab/guest.sh\n{step}\n");
         files.push(guest_script(&format!("{index:02}"), &script));

@@ -44,6 +44,7 @@ impl Hits {
         let device = device(hit)?;
         let endpoint = *self.endpoints.get(device)?;
         let handle = hit.values.iter().find(|(name, _)| name == "handle")?;
+        // The handle is of a buffer, which may begin within its page.
         let iova = u64::try_from(handle.1.as_ref().ok()?.number()?).ok()? & !(PAGE - 1);
         Some(Leftover {
             device: device.to_owned(),

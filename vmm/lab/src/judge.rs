@@ -116,6 +116,7 @@ fn registers(evidence: &Evidence<'_>, signs: &mut Signs) {
                 }
             }
             (Kind::Register { meaning, .. }, Lane::Context { .. }) => {
+                // Of IMCTR only the meaning is recorded, in words, and no value.
                 if meaning.ends_with(" enabled") {
                     enabled.insert(lane, true);
                 } else if meaning.ends_with(" disabled") && enabled.get(lane) == Some(&true) {
@@ -215,6 +216,7 @@ fn messages(evidence: &Evidence<'_>, signs: &mut Signs) {
         &["failed to attach the default/blocking domain"],
         "detach-failed",
     );
+    // A crash ends the run as well: one that crashed is not said to hang, too.
     if evidence.crashed() {
         signs.insert("oops".into());
     } else if evidence.reason != Reason::PowerOff {

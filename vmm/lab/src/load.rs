@@ -204,6 +204,7 @@ pub fn expand(
 /// Checks what the types cannot express.
 fn check(scenario: &Scenario) -> Result<(), TextError> {
     let plain = |name: &String| -> Result<(), TextError> {
+        // Names are joined to names of cases by dots, at which `select` takes them apart.
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if name.is_empty() || !name.chars().all(good) {
             return Err(format!("{name:?} is no name: use small letters, digits and -").into());

@@ -27,6 +27,7 @@ impl Mappings {
         // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let domain = state.domains.get(state.domain_of.get(&endpoint)?)?;
+        // Mappings do not overlap: only the last one that begins at or before it can have it.
         let (first, (last, address)) = domain.range(..=iova).next_back()?;
         (iova <= *last).then(|| address.wrapping_add(iova - first))
     }
@@ -39,6 +40,7 @@ impl State {
             Request::Attach {
                 domain, endpoint, ..
             } => {
+                // An endpoint that was in another domain leaves it: ATTACH needs no DETACH before.
                 self.domain_of.insert(endpoint, domain);
             }
             Request::Detach { endpoint, .. } => {

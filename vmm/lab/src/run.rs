@@ -44,6 +44,7 @@ pub struct Judged {
 /// # Errors
 /// Its machine cannot be made, or `host` cannot execute it.
 pub fn check(host: Host, case: &Case, image: &str, width: Width) -> Result<(), Error> {
+    // Validation opens no file, so that any name will do.
     let disks = std::iter::repeat(Path::new("disk"));
     let config = config(host, case, (Path::new(image), KernelFormat::Auto), disks);
     config.validate()?;
@@ -64,12 +65,14 @@ pub fn run(case: &Case, kernel: &GuestKernel) -> Result<Judged, Undecided> {
 /// It cannot be judged: the reason.
 pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, Undecided> {
     let setup = |error: &dyn std::fmt::Display| Undecided::Setup(error.to_string());
+    // A kernel of the user's own does not take the image's module: the clocks would never come.
     if !kernel.has_clocks && !case.trigger.clocks.is_empty() {
         return Err(Undecided::NoClocks);
     }
     let mut disks = disks(case).map_err(|error| setup(&error))?;
     let paths = disks.iter().map(Disk::path);
     let mut config = config(host, case, (&kernel.path, kernel.format), paths);
+    // Made before the machine: the guest's script needs the kernel's names of the devices.
     let board = Board::new(&config);
     let entries = board.devices.iter();
     let entries = entries.filter(|entry| entry.disk_index().is_some());
@@ -78,6 +81,7 @@ pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, U
         disk.device = entry.linux_name();
     }
     let initrd = initrd(host, case, &board, &disks, kernel)?;
+    // The path leads to the file as long as `initrd` lives, which is to the end of the run.
     config.initrd = Some(initrd.path().into());
 
     // The recording is made first, as the machine is built with its sink and console, and connected when it is there.
@@ -118,6 +122,7 @@ pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, U
         Box::new(move |probe, hit| kept.take(probe, hit)),
     );
     let exit = machine.run(host.limits(case.machine.seconds));
+    // After the run only, as it is the running kernel in which probes find their places.
     attached(&outcome)?;
     let mut leftovers = taken(&leftovers);
     // A page may have been given back more than once, or mapped anew since: what counts is the end.
@@ -221,6 +226,7 @@ fn config<'p>(
         disks: devices.map(disk).collect(),
         rng: false,
         accel: host.accel,
+        // KVM does not count instructions, of which virtual time is made.
         time: match host.accel {
             Accel::Emulated => TimeMode::Virtual,
             Accel::Auto | Accel::Kvm => TimeMode::Host,

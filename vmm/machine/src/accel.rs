@@ -27,6 +27,7 @@ fn choose_with<V>(
     width: Width,
     open: impl FnOnce(Width) -> Result<V, KvmError>,
 ) -> Result<(Acceleration, Option<V>), Error> {
+    // With `auto` the lack of KVM is no error, but the user is told why the cores are emulated.
     let why = match (config.accel, config.time) {
         (Accel::Emulated, _) => None,
         // KVM by name is had or is an error; only `auto` goes without.

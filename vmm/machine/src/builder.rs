@@ -71,10 +71,12 @@ impl<'a> MachineBuilder<'a> {
         };
         let mut config = self.config.clone();
         if self.recorded.is_some() {
+            // Otherwise `auto` may take KVM, whose cores run in no slices that could be recorded.
             config.accel = Accel::Emulated;
         }
         let pieces = assemble::assemble(&config, connections, self.recorded)?;
         let mut machine = Machine::from_pieces(config, pieces, waker);
+        // Devices of a recorded machine work on its own thread, at the instruction that notifies.
         if self.recorded.is_none() {
             machine.start_worker()?;
         }

@@ -40,6 +40,7 @@ struct Port {
 
 impl DeviceMmio for Port {
     fn mmio_read(&self, base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
+        // Relaxed: a count orders nothing, and is looked at while the cores stand still.
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.device.mmio_read(base, offset, data);
     }
@@ -75,6 +76,7 @@ pub struct SystemBus {
 impl SystemBus {
     /// Creates a bus with RAM only; after each write to a device the `chores` are done that it left behind.
     pub fn new(ram: Arc<GuestRam>, deferred_work: Arc<DeferredWork>) -> Self {
+        // Without a region no page is ever given out, and the base does not matter.
         let region = ram.iter().next();
         Self {
             base: region.map_or(0, |region| region.start_addr().0),
@@ -115,6 +117,7 @@ impl SystemBus {
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
         });
+        // Refuses what overlaps, before the port can be found in the list.
         self.io.register_mmio(
             MmioRange::new(MmioAddress(range.base), range.size)?,
             port.clone(),
@@ -137,6 +140,7 @@ impl SystemBus {
     /// Returns the counts, to be saved.
     pub fn save(&self) -> BusState {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // In the order of attachment, which the board fixes: by it `restore` finds them again.
         let ports = self.ports.iter();
         BusState {
             ports: ports
@@ -152,6 +156,7 @@ impl SystemBus {
     /// Takes over what a bus with the same devices has counted.
     pub fn restore(&self, saved: &BusState) {
         let BusState { ports, unmapped } = saved;
+        // A damaged state may have more or fewer: counts without a counterpart are ignored.
         for ((_, port), counts) in self.ports.iter().zip(ports) {
             port.reads.store(counts.reads, Ordering::Relaxed);
             port.writes.store(counts.writes, Ordering::Relaxed);
@@ -179,6 +184,7 @@ unsafe impl Bus for SystemBus {
     fn read(&self, pa: u64, size: Size) -> Result<u64, BusFault> {
         let mut data = [0; 8];
         let part = &mut data[..size.bytes() as usize];
+        // One window must hold the whole access: across its end nothing answers.
         match self.io.mmio_read(MmioAddress(pa), part) {
             Ok(()) => Ok(u64::from_le_bytes(data)),
             Err(_) => Err(self.fault("read", pa)),
@@ -186,6 +192,7 @@ unsafe impl Bus for SystemBus {
     }
 
     fn write(&self, pa: u64, size: Size, value: u64) -> Result<(), BusFault> {
+        // The low bytes come first, so that a part of them is the value at any size.
         let data = value.to_le_bytes();
         let part = &data[..size.bytes() as usize];
         let written = self.io.mmio_write(MmioAddress(pa), part);
@@ -204,6 +211,7 @@ unsafe impl Bus for SystemBus {
         Some(RamPage {
             host: NonNull::new(host)?,
             writable: true,
+            // Does not underflow: RAM is one region, which begins at `base`.
             number: u32::try_from((page.0 - self.base) / PAGE).ok()?,
         })
     }
@@ -221,6 +229,7 @@ unsafe impl Bus for SystemBus {
     }
 
     fn turn(&self, cpu: usize) {
+        // Relaxed: cores take turns on one thread, and that makes their accesses too.
         self.current_cpu.store(cpu, Ordering::Relaxed);
     }
 }
@@ -231,6 +240,7 @@ pub struct DistributorPort(pub Arc<Gic>, pub CurrentCpu);
 pub struct InterfacePort(pub Arc<Gic>, pub CurrentCpu);
 
 fn word(data: &[u8]) -> u32 {
+    // Registers have 32 bits: of a doubleword the upper half is dropped.
     data.iter()
         .take(4)
         .rev()

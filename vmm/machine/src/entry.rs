@@ -106,6 +106,7 @@ impl Entry {
 
     /// Returns the first address of its registers, which names it.
     fn base(&self) -> u64 {
+        // Every device of a board has a window: 0 is never seen.
         self.ranges.first().map_or(0, |range| range.base)
     }
 

@@ -61,9 +61,12 @@ pub(crate) fn reg(fdt: &mut FdtWriter, ranges: &[Range]) -> Result<(), Error> {
 pub(crate) fn chosen(fdt: &mut FdtWriter, chosen: &Chosen<'_>) -> Result<(), Error> {
     let node = fdt.begin_node("chosen")?;
     fdt.property_string("bootargs", chosen.cmdline)?;
+    // The kernel's console, unless the command line names one.
     fdt.property_string("stdout-path", "serial0:115200n8")?;
     fdt.property("rng-seed", chosen.rng_seed)?;
     if let Some(initrd) = chosen.initrd {
+        // Linux takes as many cells as there are (drivers/of/fdt.c,
+        // `early_init_dt_check_for_initrd`).
         fdt.property_u64("linux,initrd-start", initrd.base)?;
         fdt.property_u64("linux,initrd-end", initrd.end())?;
     }
@@ -73,6 +76,7 @@ pub(crate) fn chosen(fdt: &mut FdtWriter, chosen: &Chosen<'_>) -> Result<(), Err
 /// Writes the cores.
 pub(crate) fn cpus(fdt: &mut FdtWriter, count: u8, platform: Platform) -> Result<(), Error> {
     let cpus = fdt.begin_node("cpus")?;
+    // One cell holds all affinity that there is, for arm64 too: cores differ in Aff0 only.
     fdt.property_u32("#address-cells", 1)?;
     fdt.property_u32("#size-cells", 0)?;
     for index in 0..count {
@@ -84,6 +88,7 @@ pub(crate) fn cpus(fdt: &mut FdtWriter, count: u8, platform: Platform) -> Result
             Width::Bits64 => "arm,armv8",
         };
         fdt.property_string("compatible", compatible)?;
+        // The affinity in the core's MPIDR, by which CPU_ON names it.
         fdt.property_u32("reg", u32::from(index))?;
         fdt.property_string("enable-method", "psci")?;
         if platform.width == Width::Bits32 {
@@ -98,8 +103,10 @@ pub(crate) fn cpus(fdt: &mut FdtWriter, count: u8, platform: Platform) -> Result
 /// Writes the firmware.
 pub(crate) fn psci(fdt: &mut FdtWriter) -> Result<(), Error> {
     let psci = fdt.begin_node("psci")?;
+    // A kernel that does not know 1.0 makes the calls of 0.2, which have the same numbers.
     let compatible = ["arm,psci-1.0", "arm,psci-0.2"].map(Into::into);
     fdt.property_string_list("compatible", compatible.into())?;
+    // The only conduit that `psci::answer` takes, and the one of KVM.
     fdt.property_string("method", "hvc")?;
     fdt.end_node(psci)
 }
@@ -120,6 +127,7 @@ pub(crate) fn core_devices(fdt: &mut FdtWriter, cpus: u8, platform: Platform) ->
         Width::Bits64 => "arm,armv8-timer",
     };
     fdt.property_string("compatible", compatible)?;
+    // The binding's order (bindings/timer/arm,arch_timer.yaml): a kernel knows each by its place.
     let irqs = [
         layout::SECURE_TIMER_IRQ,
         layout::PHYSICAL_TIMER_IRQ,

@@ -94,6 +94,7 @@ impl KernelChoice {
     /// A file is known to be something else.
     pub fn width(&self) -> Result<Option<Width>, KernelError> {
         let Self::File { path, module } = self else {
+            // Of an image the catalog says it, before anything is obtained.
             return Ok(None);
         };
         check_size(path)?;
@@ -103,6 +104,7 @@ impl KernelChoice {
             let why = "it is not a kernel module; one whose name ends in .xz, .gz or .zst is to be decompressed first";
             return Err(unreadable(module, &why));
         }
+        // The machine's own loader judges: what passes here is not refused later as no kernel.
         let config = Config {
             kernel: path.clone(),
             ..Config::default()
@@ -133,6 +135,8 @@ impl GuestKernel {
         let image = Cache::open()?.obtain(image, progress)?;
         let (name, path, format, module) = match choice {
             KernelChoice::OfImage | KernelChoice::Image(_) => {
+                // Named where it is known: a raw Image has no magic number, and a damaged zImage is
+                // then reported as one. An arm64 Image is known by its header.
                 let (path, format) = match (&image.raw_kernel, image.spec.architecture) {
                     (Some(raw), _) => (raw.clone(), KernelFormat::Image),
                     (None, Architecture::Arm64) => (image.kernel.clone(), KernelFormat::Auto),
@@ -171,6 +175,7 @@ impl GuestKernel {
 fn check_size(path: &Path) -> Result<File, KernelError> {
     /// What fits the smallest machine of a scenario by far.
     const MOST: u64 = 64 << 20;
+    // The opened file is measured, not what its name leads to: `read` then reads the same one.
     let file = input::open_file(path).map_err(|error| unreadable(path, &error))?;
     let size = file.metadata().map_err(|error| unreadable(path, &error))?;
     if size.len() > MOST {

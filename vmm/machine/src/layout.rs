@@ -32,6 +32,8 @@ impl Range {
 
     /// Returns the first address after the range.
     pub const fn end(&self) -> u64 {
+        // No overflow: boards and the loader stay below 4 GiB, and RAM is validated before its end
+        // is asked for.
         self.base + self.size
     }
 }

@@ -144,6 +144,7 @@ impl Machine {
             vcpus,
             wired,
         } = pieces;
+        // With KVM the kernel brings the interrupts of timers to the cores itself.
         let wires = Wires::new(wired.controller.emulated().cloned());
         let context = RunContext {
             vcpus,
@@ -182,7 +183,10 @@ impl Machine {
 
     /// Starts the thread of their own on which devices work in host time.
     fn start_worker(&mut self) -> Result<(), Error> {
+        // In virtual time devices work between two instructions, so that what they do repeats.
         if self.config.time == TimeMode::Host {
+            // KVM tells by an event when the guest has ended an interrupt: this thread looks
+            // whether the line must rise again.
             let lines = self.controller.vm().map(|vm| vm.subscribers());
             let lines = lines.unwrap_or_default();
             let worker = Worker::start(&self.devices.virtio, &self.context.deferred_work, lines);
@@ -191,6 +195,7 @@ impl Machine {
                 source: Box::new(source),
             })?;
             self.worker = Some(worker);
+            // Only now: starting the thread has made the events that notifications are sent to.
             self.notify_from_kernel()?;
         }
         Ok(())
@@ -201,6 +206,8 @@ impl Machine {
         let Some(vm) = self.controller.vm() else {
             return Ok(());
         };
+        // Slots were made in the order of the board, one for each virtio entry. That of a
+        // virtio-iommu has no kicks: its driver spins until the core that notifies has served it.
         let entries = self.board.devices.iter().filter(|e| e.virtio);
         for (entry, slot) in entries.zip(&self.devices.virtio) {
             // Poisoned only by a panic that its own thread has reported; another one here would hide it.
@@ -218,12 +225,14 @@ impl Machine {
     /// [`Reason::Timeout`], [`Reason::WallTimeout`], [`Reason::InstructionLimit`], [`Reason::Stopped`] and
     /// [`Reason::ConsoleStop`], and goes on where it was; after the other reasons it ends at once with the same.
     pub fn run(&mut self, limits: Limits) -> Exit {
+        // The interpreter leaves its cores on: they would go on behind the firmware call.
         if let Some(reason @ (Reason::PowerOff | Reason::Reset)) = self.last {
             return Exit { reason };
         }
         let start = Instant::now();
         // Without a device thread no work is ever pending.
         let nothing = Arc::new(AtomicU64::new(0));
+        // The run loop looks at the clock between slices only: the alarm has cores leave theirs.
         let alarm = limits
             .wall
             .map(|wall| WallTimer::set(wall, &self.context.control));
@@ -237,6 +246,7 @@ impl Machine {
         .run();
         // It must not interrupt a later run.
         drop(alarm);
+        // What was shown last may be no whole line: nothing follows that would bring it out.
         self.context.uart.flush();
         self.wall += start.elapsed();
         self.last = Some(reason);
@@ -372,15 +382,18 @@ impl Machine {
             guest_ns: self.context.timing.clock().now_ns(),
             skipped_ns: match &self.context.timing {
                 Timing::Virtual(clock) => clock.skipped_ns(),
+                // The host's time cannot be skipped.
                 Timing::Host(_) => 0,
             },
             wall_ns: u64::try_from(self.wall.as_nanos()).unwrap_or(u64::MAX),
+            // Cannot underflow: `before` is what the count was at first, and it only grows.
             mips: if seconds > 0.0 {
                 (instructions - self.before) as f64 / seconds / 1e6
             } else {
                 0.0
             },
             console_bytes: self.context.uart.bytes_out(),
+            // Those of KVM's controller are acknowledged in the guest, and nobody counts them.
             interrupts: gic.map_or(0, |gic| gic.acknowledged()),
             exits: Exits {
                 mmio: self.bus.accesses(),

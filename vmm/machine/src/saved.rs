@@ -152,6 +152,7 @@ impl Machine {
     /// # Errors
     /// When KVM does not tell.
     pub(super) fn state(&mut self) -> Result<MachineState, KvmError> {
+        // First: KVM's cores are made to stand still for it, before anything else is read.
         let processor = match (self.context.vcpus.cluster(), self.controller.emulated()) {
             (Some(cluster), Some(gic)) => Processor::Emulated {
                 cores: cluster.save(),
@@ -196,6 +197,7 @@ impl Machine {
             clocks,
             virtio,
             iommus,
+            // The clock was made to show it.
             time: _,
             bus,
             run,
@@ -210,6 +212,7 @@ impl Machine {
         let (found, expected) = (rtc.iter().count(), devices.rtc.iter().count());
         number("real-time clocks", found, expected)?;
         number("virtio devices", virtio.len(), devices.virtio.len())?;
+        // A state and a machine of two kinds are refused below, with the interrupt controller.
         if let (Processor::Emulated { cores, .. }, Some(cluster)) =
             (processor, self.context.vcpus.cluster())
         {
@@ -226,6 +229,8 @@ impl Machine {
                 .then_some(())
                 .ok_or(WrongMachine::Clock)?;
         }
+        // Before the IOMMUs: mappings and attachments of a virtio-iommu are part of its slot, and
+        // restoring the slot empties its cache.
         for (slot, saved) in devices.virtio.iter().zip(virtio) {
             lock(slot).restore(saved)?;
         }
@@ -238,6 +243,7 @@ impl Machine {
         }
         self.bus.restore(bus);
         self.context.counters = *run;
+        // Only ever set: what a device has announced while it was restored stays due.
         if *deferred_work {
             self.context.deferred_work.announce();
         }
@@ -275,6 +281,7 @@ impl TimeState {
     /// If sums of times would overflow.
     pub(super) fn check(self) -> Result<(), WrongMachine> {
         let Self { now_ns, skipped_ns } = self;
+        // The cores' limit: in virtual time each instruction takes a nanosecond.
         if now_ns.max(skipped_ns) > MAX_RETIRED {
             return Err(WrongMachine::Time);
         }

@@ -42,6 +42,7 @@ impl Source {
     fn with_image(path: &Path, image: Option<&str>) -> io::Result<Self> {
         let mut source = Self::of(path)?;
         let stored = || Cache::open().ok()?.file(&source.sha256);
+        // A copy that lies elsewhere is the user's own file, to be found where it was.
         source.image = image
             .filter(|_| stored().is_some_and(|stored| stored == source.path))
             .map(str::to_owned);
@@ -128,6 +129,7 @@ impl Moved {
     /// # Errors
     /// It is nowhere, or another one.
     pub fn find(&self, role: Role, source: &Source) -> Result<PathBuf, ReadError> {
+        // A wrong file that the user names is an error, even if the right one could be found.
         if let Some(path) = self.place(role) {
             let found = hash(path, role)?;
             return if found == source.sha256 {
@@ -136,12 +138,14 @@ impl Moved {
                 Err(ReadError::Other(path.clone(), role))
             };
         }
+        // Its failure is not final: the file of an image may be in the cache instead.
         let found = hash(&source.path, role);
         if found.as_ref().is_ok_and(|sha256| *sha256 == source.sha256) {
             return Ok(source.path.clone());
         }
         match &source.image {
             Some(image) => in_cache(role, image, &source.sha256),
+            // Why it could not be read says more than that it is another one.
             None => found.and(Err(ReadError::Changed(source.path.clone(), role))),
         }
     }
@@ -186,6 +190,7 @@ fn in_cache(role: Role, image: &str, sha256: &str) -> Result<PathBuf, ReadError>
     let root = cache.root().display().to_string();
     let spec = catalog::find(image);
     let advice = match (cache.image(image), spec) {
+        // Obtaining it again would not help: the cache is content with what it has.
         (Ok(Some(_)), _) => format!("the image there is another build of it, so {copy}"),
         (_, Ok(spec)) => {
             let how = if spec.needs_build() { "build" } else { "fetch" };
@@ -226,6 +231,7 @@ impl Config {
         let disks = self.disks.iter_mut().enumerate();
         let disks = disks.map(|(number, disk)| (Role::Disk(number), &mut disk.path));
         let initrd = self.initrd.as_mut().map(|path| (Role::Initrd, path));
+        // In the order of `files`: a replay pairs these paths with the files of its recording.
         std::iter::once((Role::Kernel, &mut self.kernel))
             .chain(initrd)
             .chain(disks)

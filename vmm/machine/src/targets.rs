@@ -32,6 +32,7 @@ pub(crate) struct Targets {
 impl Targets {
     /// Does what is due. Between two slices of a run, so that nothing is locked.
     pub fn run_due(&self) {
+        // Taken out first, as an action may set another one, which needs the injection's lock.
         for alarm in self.injection.due() {
             self.run(alarm);
         }
@@ -43,6 +44,8 @@ impl Targets {
                 if let Some(target) = self.devices.get(&device) {
                     // Poisoned only by a panic that its own thread has reported; another one here would hide it.
                     let mut slot = target.slot.lock().unwrap_or_else(|e| e.into_inner());
+                    // The driver may have reset the queue since: one that is not live is left
+                    // alone.
                     slot.process_queue(queue);
                 }
             }
@@ -69,6 +72,7 @@ impl Targets {
                 if let Some(iommu) = (self.show_status)(&device, status)
                     && let Some(line) = self.lines.get(&iommu)
                 {
+                    // The registers raise the line only for the flags that hardware raises it for.
                     line.force(true);
                     self.injection
                         .later(STATUS_PULSE_NS, DelayedAction::Release { device: iommu });
@@ -80,12 +84,16 @@ impl Targets {
 
 impl Target {
     fn access(&self, writes: &[(GuestAddress, Vec<u8>)], reads: &[(GuestAddress, u32)]) {
+        // Through the IOMMU as it is now: the driver may have unmapped the buffer meanwhile, and
+        // that is what late accesses are to show. Each is pinned by itself, so that a flush waits
+        // for one.
         for (addr, bytes) in writes {
             if let Err(error) = self.dma.pin().write_slice(bytes, *addr) {
                 warn_guest!("a late access of a device: {error}");
             }
         }
         for (addr, len) in reads {
+            // The length comes from the guest, and must not decide how much is allocated here.
             let mut bytes = vec![0; (*len).min(PIECE) as usize];
             if let Err(error) = self.dma.pin().read_slice(&mut bytes, *addr) {
                 warn_guest!("a late access of a device: {error}");

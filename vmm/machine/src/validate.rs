@@ -31,9 +31,11 @@ impl Config {
             return Err(ConfigError::Cpus(self.cpus));
         }
         self.validate_ram()?;
+        // The limit counts the final NUL.
         if self.cmdline.len() >= MAX_CMDLINE {
             return Err(ConfigError::CmdlineLong(self.cmdline.len()));
         }
+        // A string of the device tree cannot hold a NUL; other such characters are mistakes.
         if !self.cmdline.bytes().all(|b| (0x20..0x7f).contains(&b)) {
             return Err(ConfigError::CmdlineCharacter);
         }
@@ -43,6 +45,7 @@ impl Config {
         self.validate_iommus()?;
         // The names that a user gives may be those of other devices.
         let mut names = BTreeSet::new();
+        // Last of all: a board is laid out of a configuration that is valid otherwise.
         let mut devices = Board::new(self).devices.into_iter();
         match devices.find(|entry| !names.insert(entry.name.clone())) {
             Some(entry) => Err(ConfigError::NameTwice(entry.name)),
@@ -67,6 +70,7 @@ impl Config {
                 min: ByteSize(board.ram_min),
             });
         }
+        // Both are what a user typed: their sum may not fit 64 bits.
         if base.checked_add(size).is_none_or(|end| end > board.ram_max) {
             return Err(ConfigError::MemoryLarge {
                 base: ByteSize(base),

@@ -50,6 +50,8 @@ impl Machine for Wires {
         if answer.action == FirmwareAction::Undefined {
             warn_guest!("core {cpu} made a firmware call by {conduit:?}, which does not exist");
         }
+        // Calls that do not return, and those that take an exception, leave the registers as they
+        // are.
         if let Some(result) = answer.result {
             state.r[0] = result;
         }

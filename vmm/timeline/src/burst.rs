@@ -19,6 +19,8 @@ impl BurstKey {
     /// Returns the key of `kind`; none if each event of that kind stands for itself.
     pub(super) fn of(kind: &Kind) -> Option<Self> {
         Some(match kind {
+            // An event has room for one range, so that only invalidations of the same one are
+            // alike.
             Kind::Invalidated { range, .. } => Self::Invalidated(*range),
             Kind::Filled { .. } => Self::Filled,
             Kind::Mapped { .. } => Self::Mapped,

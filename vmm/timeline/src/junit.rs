@@ -101,6 +101,7 @@ fn escaped(text: &str) -> String {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
+            // Attributes are written between double quotes, so that `'` may stay.
             '"' => out.push_str("&quot;"),
             // XML 1.0 has no way to write most of these, not even as references (2.2, "Characters").
             c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('?'),

@@ -51,6 +51,7 @@ impl fmt::Display for Lane {
             Self::Probes => f.write_str("guest functions"),
             Self::Unit { unit } => f.write_str(unit),
             Self::Utlb { unit, utlb, virtio } => {
+                // Each model in the words of its own specification.
                 let word = if *virtio { "endpoint" } else { "uTLB" };
                 write!(f, "{unit} {word} {utlb}")
             }

@@ -105,6 +105,7 @@ impl Recorder {
     /// Records that the interrupt `line` of `source` becomes active or inactive. Activity that recurs soon is one
     /// event.
     pub fn interrupt(&self, line: u32, source: &str, active: bool) {
+        // Before the lock, which `lane` takes as well.
         let lane = self.lane(Lane::Interrupts);
         let mut buffer = self.lock();
         let at = (self.clock)();
@@ -113,6 +114,7 @@ impl Recorder {
 
     /// Records that the guest wrote `bytes` to its console. A line is an event at the time of its first byte.
     pub fn console(&self, bytes: &[u8]) {
+        // Before the lock, which `lane` takes as well.
         let lane = self.lane(Lane::Console);
         let mut buffer = self.lock();
         let at = (self.clock)();
@@ -150,6 +152,7 @@ impl Recorder {
         events.sort_by_key(|event| event.at);
         let end = events
             .iter()
+            // A source with times of its own may be ahead of the clock.
             .map(|event| event.until(event.at))
             .fold(now, u64::max);
         Timeline {
@@ -216,6 +219,7 @@ impl Buffer {
                 return;
             }
         }
+        // An event that was dropped cannot grow: further ones like it are counted one by one.
         if let Some(index) = self.push_one(limits, event) {
             self.open.insert(key, index);
         }
@@ -230,6 +234,7 @@ impl Buffer {
         let full = self.events.len() >= limits.events
             || (bulk && self.bulk >= limits.bulk)
             || *kept >= limits.events.div_ceil(2);
+        // `NO_LANE` is past the last lane, and so are the events that it stands for.
         if full || usize::from(event.lane.0) >= self.lanes.len() {
             let count = self.dropped.entry(category).or_default();
             *count = count.saturating_add(1);
@@ -268,6 +273,7 @@ impl Buffer {
                 (true, Some(_)) => {}
             }
         }
+        // Its rise was before the recording, or was not kept.
         if !active {
             return;
         }
@@ -300,6 +306,7 @@ impl Buffer {
         if self.console.bytes.is_empty() {
             self.console.since = at;
         }
+        // A guest may never end its line.
         if self.console.bytes.len() < MAX_PARTIAL_LINE {
             self.console.bytes.push(byte);
         }

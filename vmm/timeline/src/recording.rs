@@ -170,6 +170,7 @@ fn shown(value: &Seen) -> Value {
         Seen::Text { text, .. } => Value::Text(visible(text)),
         Seen::Bool(_) | Seen::Unsigned(_) | Seen::Signed(_) => value
             .number()
+            // `Value::Number` is signed: larger numbers are kept as text.
             .and_then(|number| i64::try_from(number).ok())
             .map_or_else(|| Value::Text(value.to_string()), Value::Number),
         _ => Value::Text(visible(&value.to_string())),
@@ -234,6 +235,7 @@ impl MachineSink {
         if let Some(unit) = units.get(&iommu.name) {
             return Arc::clone(unit);
         }
+        // Not connected yet, devices are called as on the board.
         let machine = self.machine.get();
         let masters = iommu.masters.iter().enumerate();
         let masters = masters.flat_map(|(utlb, names)| {
@@ -246,6 +248,7 @@ impl MachineSink {
         let endpoints = iommu.masters.len() as u32;
         let unit = Arc::new(UnitObserver::new(
             Arc::clone(&self.recorder),
+            // The first instance names the contexts only: it has no endpoints of this unit.
             &[(&iommu.contexts_of, 0), (&iommu.name, endpoints)],
             &masters,
             true,

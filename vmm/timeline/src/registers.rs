@@ -59,6 +59,7 @@ fn place(instance: &str, event: &IpmmuEvent) -> Option<(Lane, String, Option<u64
         | IpmmuEvent::UtlbBlocked { utlb: number, .. }
         | IpmmuEvent::UtlbDisabled { utlb: number }
         | IpmmuEvent::UtlbFlush { utlb: number } => {
+            // The event tells what was written by its meaning, without the value.
             (utlb(number), format!("IMUCTR({number})"), None)
         }
         IpmmuEvent::Table {

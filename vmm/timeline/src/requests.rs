@@ -110,6 +110,8 @@ impl DriverRecorder {
                 (endpoint(id), "DETACH", meaning)
             }
             Some(Request::Probe { endpoint: id }) => {
+                // The device fills the rest of the list with zeros, and 0 is the type of no
+                // property.
                 let list = exchange.properties.iter().any(|byte| *byte != 0);
                 let what = if list { "some" } else { "none" };
                 let meaning = format!("properties of endpoint {id}: {what}");
@@ -126,6 +128,7 @@ impl DriverRecorder {
                 first,
                 last,
             }) => (domain(id), "UNMAP", format!("IOVA {first:#x} to {last:#x}")),
+            // It could not be decoded, so that neither endpoint nor domain is known.
             None => (Lane::Unit { unit }, "request", "makes no sense".to_owned()),
         };
         match exchange.status {

@@ -47,6 +47,7 @@ pub(super) fn intervals(lanes: &[Lane], events: &[Event], end: u64) -> Vec<Inter
             end_one(lane, from, end, state);
         }
     }
+    // States were collected in the order in which they ended.
     ended.sort_by_key(|interval| (interval.lane, interval.from));
     ended
 }

@@ -7,6 +7,7 @@ const MAX_TEXT: usize = 512;
 /// invisible characters written as escapes, cut off with an ellipsis after 512 bytes.
 pub fn from_guest(bytes: &[u8]) -> String {
     let cut = bytes.len() > MAX_TEXT;
+    // A character that the limit cuts in two becomes a replacement character.
     let mut text = visible(&String::from_utf8_lossy(
         &bytes[..bytes.len().min(MAX_TEXT)],
     ));
@@ -36,11 +37,17 @@ pub fn visible(text: &str) -> String {
 /// Returns whether a character is a control, or one of the format characters of Unicode 16 that hide or reorder text.
 fn is_hidden(c: char) -> bool {
     c.is_control()
+        // Soft hyphen, Arabic letter mark, Mongolian vowel separator, zero width no-break space.
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
+        // Zero width spaces and joiners, marks of direction.
         || ('\u{200b}'..='\u{200f}').contains(&c)
+        // Separators of lines and paragraphs, embeddings and overrides of direction.
         || ('\u{2028}'..='\u{202e}').contains(&c)
+        // Word joiner, invisible operators, isolates of direction.
         || ('\u{2060}'..='\u{206f}').contains(&c)
+        // Marks of interlinear annotations.
         || ('\u{fff9}'..='\u{fffb}').contains(&c)
+        // Tags, which spell text that is not shown.
         || ('\u{e0000}'..='\u{e007f}').contains(&c)
 }
 

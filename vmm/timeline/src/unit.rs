@@ -62,6 +62,7 @@ impl UnitObserver {
             });
             if let Some((_, first)) = firsts.iter().find(|(name, _)| name == instance) {
                 let endpoint = first.saturating_add(*endpoint);
+                // Several bus masters may share a micro-TLB.
                 ports.entry(endpoint).or_default().push(lane);
             }
         }
@@ -118,6 +119,7 @@ impl UnitObserver {
     }
 
     fn context(&self, domain: DomainId) -> LaneId {
+        // The recorder's lock is taken within this one, never the other way round.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state.contexts.entry(domain.0).or_insert_with(|| {
             self.recorder.lane(Lane::Context {
@@ -148,6 +150,7 @@ impl UnitObserver {
                     Route::Context { context: domain.0 }
                 }
             };
+            // Copied out, so that the event is recorded without this lock.
             (port.lane, port.route)
         });
         self.recorder.record(lane, None, Kind::Attachment { to });
@@ -163,12 +166,14 @@ impl UnitObserver {
         };
         self.recorder
             .record_with(lane, None, |at| Kind::Invalidated {
+                // It only counts: the addresses are those of `range`.
                 burst: Burst::one(at, 0, 0),
                 range,
             });
     }
 
     fn filled(&self, domain: DomainId, mapping: &Mapping) {
+        // A mapping of all 2^64 addresses has one byte more than the number can hold.
         let bytes = mapping.last.saturating_sub(mapping.first).saturating_add(1);
         self.recorder
             .record_with(self.context(domain), None, |at| Kind::Filled {
@@ -179,6 +184,7 @@ impl UnitObserver {
 
     fn fault(&self, fault: &Fault, lane: LaneId) {
         self.recorder.record_with(lane, None, |at| Kind::Fault {
+            // A fault tells where the access failed, not how many bytes it had left.
             burst: Burst::one(at, fault.iova, 0),
             direction: fault.access.into(),
             reason: fault.reason.to_string(),
@@ -217,6 +223,7 @@ impl UnitObserver {
                 access,
                 ..
             } => {
+                // The event does not say where the port leads: its last attachment does.
                 let route = self.port(*endpoint).route;
                 self.recorder
                     .record_with(lane(endpoint), None, |at| Kind::Dma {

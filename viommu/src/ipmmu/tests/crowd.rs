@@ -84,6 +84,7 @@ impl Driver for Shared<'_> {
 fn crowd(config: &IpmmuConfig, mmu: usize, context: u64) {
     let machine = Machine::new(config);
     let mut domain = Domain::new(&machine, mmu, context, TABLES);
+    // All tables are made here: later each thread writes only entries of its own pages.
     let entries = (0..IOVAS).map(|page| domain.entry(IOVA + page * 0x1000));
     let entries = entries.collect();
     (0..DEVICES).for_each(|device| domain.attach(device));

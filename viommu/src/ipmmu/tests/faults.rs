@@ -59,6 +59,7 @@ fn translation_faults_tell_their_level() {
     for level in 1..=3u32 {
         let machine = Machine::gen2();
         let mut domain = mapped(&machine);
+        // IOVA is in the second GiB; the page after the first table is its second-level table.
         let entry = match level {
             1 => domain.pgd + 8,
             2 => domain.pgd + 0x1000,
@@ -109,6 +110,7 @@ fn a_clear_access_flag_is_a_permission_fault_if_enabled() {
     let entry = domain.entry(IOVA);
     machine.poke(entry, PAGE | 0xa63);
     assert!(page_at(&machine.dma(0), IOVA).is_some());
+    // AFE, and a flush, since the read above has cached the translation.
     machine.write(IMCTR, 1 << 16 | 7);
     faults(&machine, false, 0x3402);
 }

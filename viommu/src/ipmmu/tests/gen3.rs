@@ -97,6 +97,7 @@ fn faults_are_the_roots_with_all_bits_of_the_address() {
     domain.attach(5);
     machine.log.take();
     let dma = machine.instance(2).space(5).unwrap();
+    // IOVAs of 40 bits are not modelled: this one is in no region.
     assert_eq!(page_at(&dma, 0x12_4000_0000), None);
     assert_eq!(
         machine.log.take(),
@@ -156,6 +157,7 @@ fn a_flush_of_the_root_waits_for_devices_on_leaves() {
 #[test]
 fn a_refused_access_is_told_of_the_leaf_it_came_through() {
     let machine = machine();
+    // TTSEL 15 is no context, so the uTLB is blocked.
     machine.write_of(2, imuctr(0), 0xf1);
     machine.log.take();
     let dma = machine.instance(2).space(0).unwrap();
@@ -173,6 +175,7 @@ fn each_instance_has_its_own_utlbs() {
     assert!(machine.instance(1).space(48).is_none());
     assert!(machine.ipmmu.instance(3).is_none());
     assert_eq!(machine.ipmmu.instances().count(), 3);
+    // FLUSH is among the bits, and is over at once, as nobody is pinned.
     machine.write_of(1, imuctr(47), 0x73);
     assert_eq!(machine.read_of(2, imuctr(47)), 0);
     assert_eq!(machine.read_of(1, imuctr(47)), 0x71);

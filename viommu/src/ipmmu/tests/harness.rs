@@ -93,6 +93,7 @@ impl Machine {
 
     /// Reads a word of an instance, at an offset in the bank.
     pub(super) fn read_of(&self, instance: usize, register: u64) -> u32 {
+        // Not 0, to notice bytes that the read leaves out.
         let mut word = [0xaa; 4];
         self.instance(instance)
             .read(self.bank() + register, &mut word);

@@ -158,6 +158,7 @@ proptest! {
                 5 => {
                     let utlb = place % 48;
                     let offset = machine.bank() + imuctr(utlb);
+                    // MMUEN, perhaps FLUSH, and any TTSEL.
                     instance.write(offset, &(value & 0xf3 | 1).to_le_bytes());
                 }
                 6 => {

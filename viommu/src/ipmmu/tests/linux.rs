@@ -51,11 +51,13 @@ impl<'a> Domain<'a> {
         let gen3 = machine.ipmmu.features().leaves;
         domain.write(IMTTLBR0, domain.pgd as u32);
         domain.write(IMTTUBR0, (domain.pgd >> 32) as u32);
+        // EAE and a first table of level 1; on Gen2 also cacheable, inner shareable walks.
         domain.write(IMTTBCR, if gen3 { 0x8000_0080 } else { 0x8000_3510 });
         domain.write(IMMAIR0, 0xf404_ff44);
         if !gen3 {
             domain.write(IMBUSCR, domain.read(IMBUSCR) & !7);
         }
+        // Meant to clear all flags; as zeros clear, a flag that is set stays.
         domain.write(IMSTR, domain.read(IMSTR));
         domain.write_all(IMCTR, INTEN | FLUSH | MMUEN);
         domain
@@ -165,6 +167,7 @@ impl<'a> Domain<'a> {
     /// Handles the interrupt as `ipmmu_domain_irq` does; `None` if there is nothing to handle.
     pub(super) fn handle_interrupt(&self) -> Option<Handled> {
         let status = self.read(IMSTR);
+        // TF, PF, ABORT and MHIT.
         if status & 0x17 == 0 {
             return None;
         }

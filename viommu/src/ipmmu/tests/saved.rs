@@ -120,11 +120,13 @@ fn bits_that_registers_do_not_have_are_dropped() {
     let machine = Machine::gen2();
     let mut state = machine.ipmmu.save();
     for context in &mut state.instances[0].contexts {
+        // All but FLUSH, which would begin a flush.
         context.imctr = !2;
         context.imttbcr = !0;
         context.imbuscr = !0;
         context.imttubr0 = !0;
         context.imttubr1 = !0;
+        // A code, a level and an address, but none of the flags they belong to.
         context.imstr = !0x17;
         context.imelar = 7;
         context.imeuar = 7;
@@ -188,6 +190,7 @@ fn caches_that_could_not_have_come_about_are_refused() {
             drop(v["domains"].as_array_mut().unwrap().pop())
         }),
         ("set", |v| v["sets"][0][0] = u32::MAX.into()),
+        // Domain 1 with a stamp that belongs to domain 0.
         ("domain", |v| v["domains"][1][0] = (1u64 << 20).into()),
         ("generation", |v| {
             v["domains"][0][0] = (u64::MAX << 18).into()

@@ -70,6 +70,7 @@ fn features_that_are_not_offered_are_refused() {
     let error = machine.iommu.activate(feature::BYPASS).unwrap_err();
     assert_eq!(error.accepted, feature::BYPASS);
     assert_eq!(machine.iommu.save().features, 0);
+    // Bits of the transport are none of the device's business.
     machine.iommu.activate(1 << 32 | feature::MMIO).unwrap();
     assert_eq!(machine.iommu.save().features, feature::MMIO);
 }

@@ -81,6 +81,7 @@ impl Ring {
     /// Allocates room for a buffer of `length` bytes, filled with [`FILL`].
     pub(super) fn buffer(&mut self, length: usize) -> u64 {
         let room = (length as u64).next_multiple_of(16);
+        // Used anew: what was there has been answered long ago.
         if self.next_buffer + room > 0x4_0000 {
             self.next_buffer = 0;
         }
@@ -111,6 +112,7 @@ impl Ring {
         self.memory
             .write_obj(head.to_le(), self.at(1, 4 + 2 * slot))
             .unwrap();
+        // The entry comes before the index that announces it.
         self.available = self.available.wrapping_add(1);
         self.memory
             .store(self.available.to_le(), self.at(1, 2), Ordering::Release)

@@ -63,6 +63,7 @@ fn loops_and_endless_chains_end() {
 #[test]
 fn broken_rings_are_errors() {
     let mut machine = Machine::usual();
+    // There is no such descriptor, so the buffer cannot even be given back.
     machine.requests.offer(SIZE);
     let Machine {
         iommu,
@@ -138,6 +139,7 @@ proptest! {
         let Machine { iommu, requests, mem, .. } = &mut machine;
         let _ = iommu.process_requests(&mut requests.queue, mem);
         let _ = iommu.process_events(&mut requests.queue, mem);
+        // No bus master is pinned, so there is nothing to wait for.
         prop_assert!(!iommu.is_pending());
     }
 }

@@ -214,6 +214,7 @@ impl Plain {
 }
 
 fn number(endpoint: usize) -> u32 {
+    // The index behind the last stands for an endpoint that does not exist.
     ENDPOINTS.get(endpoint).copied().unwrap_or(1)
 }
 
@@ -265,6 +266,7 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let machine = Machine::active(configuration());
+        // A mapping that leads to the last page may go on behind it.
         for page in 0..PAGES + 4 {
             machine
                 .ram
@@ -304,6 +306,7 @@ impl Run {
                 let expected = memory(map_flag::READ);
                 assert_eq!(dma.read_obj::<u8>(at).ok(), expected, "{endpoint} {page}");
                 let expected = memory(map_flag::WRITE);
+                // What is there already: pages keep the bytes by which they are told apart.
                 let value = expected.unwrap_or(0xee);
                 assert_eq!(dma.write_obj(value, at).is_ok(), expected.is_some());
             }
@@ -346,6 +349,7 @@ impl Run {
                 let saved = self.machine.iommu.save();
                 let text = serde_json::to_string(&saved).unwrap();
                 let saved = serde_json::from_str(&text).unwrap();
+                // As good as a new device: only what was saved can come back.
                 self.machine.iommu.system_reset();
                 self.machine.iommu.restore(&saved).unwrap();
                 assert_eq!(self.machine.iommu.save(), saved);

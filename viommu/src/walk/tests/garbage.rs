@@ -34,6 +34,7 @@ impl Garbage {
                 seed = seed
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(step | 1);
+                // The top bits are the most random ones of such a generator.
                 kinds[(seed >> 58) as usize]
             })
             .collect();
@@ -190,6 +191,7 @@ proptest! {
                 };
                 prop_assert_eq!(Ok(said), expected);
                 prop_assert!(said.hint || !walked.contiguous);
+                // The hint is taken on trust, and garbage does not have sixteen entries that agree.
                 if walked.contiguous {
                     continue;
                 }

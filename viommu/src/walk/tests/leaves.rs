@@ -96,6 +96,7 @@ fn xntable_pxntable_and_nstable_hold_for_everything_below() {
         tables.map(Level::Third, 0, plain);
         let entry = tables.entry(Level::First, level, 0, 3).expect("no block");
         let table = tables.get(entry).expect("a table") & !(1 << 63);
+        // The builder sets NSTable at both levels: cleared here, so that only `entry` can set it.
         let upper = tables.entry(Level::First, Level::First, 0, 3).expect("");
         let upper_table = tables.get(upper).expect("a table") & !(1 << 63);
         tables.set(upper, upper_table);

@@ -36,6 +36,7 @@ pub struct State {
 impl Default for State {
     fn default() -> Self {
         let mut inner = vec![0; INNER_REGISTERS];
+        // With zeros in these the driver would compute a rate of zero.
         inner[CLKOUT0_2] = DIVIDE_BY_ONE;
         inner[CLKFB_2] = DIVIDE_BY_ONE;
         inner[CLKIN_DIV] = NO_DIVIDER;
@@ -86,6 +87,7 @@ impl ClockGenerator {
             RESET => state.reset = value,
             CLKSEL => state.select = value,
             DRP_CNTRL if value & ACCESS_SELECT != 0 => {
+                // A number of seven bits: whatever the guest writes, there is such a register.
                 let number = inner_number(value);
                 if value & ACCESS_READ != 0 {
                     state.read = state.inner[number];

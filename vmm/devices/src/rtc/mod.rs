@@ -43,6 +43,7 @@ impl RtcState {
 
     /// Returns when the counter comes to the match register next, at or after `now_ns`.
     fn due(&self, now_ns: u64) -> u64 {
+        // Wrapping as the counter does: a value that lies behind it comes only after its wrap.
         let left = self.matching.wrapping_sub(self.counter(now_ns));
         match left {
             0 => now_ns,
@@ -88,6 +89,7 @@ impl Rtc {
             set,
             inner: Mutex::new(Inner {
                 state,
+                // Means nothing yet: the alarm is not armed at power-on.
                 due: 0,
                 level: false,
             }),
@@ -118,6 +120,7 @@ impl Rtc {
         let mut inner = self.inner();
         let now_ns = self.clock.now_ns();
         inner.state = saved.clone();
+        // Not saved, as it follows from the counter and the match register.
         inner.due = saved.due(now_ns);
         self.settle(&mut inner, now_ns);
     }
@@ -137,6 +140,7 @@ impl Rtc {
             RTCIMSC => state.unmasked.into(),
             RTCRIS => state.raised.into(),
             RTCMIS => (state.raised && state.unmasked).into(),
+            // An offset below the first of them wraps to an index far beyond the last.
             register => usize::try_from(register.wrapping_sub(ID) / 4)
                 .ok()
                 .and_then(|index| IDS.get(index))
@@ -149,6 +153,7 @@ impl Rtc {
     pub fn write(&self, offset: u64, value: u32) {
         let now_ns = self.clock.now_ns();
         let mut inner = self.inner();
+        // By the old values, first: the write must not move an alarm that is due already.
         self.settle(&mut inner, now_ns);
         let state = &mut inner.state;
         match offset {
@@ -160,12 +165,15 @@ impl Rtc {
             }
             RTCIMSC => state.unmasked = value & 1 != 0,
             RTCICR => state.raised &= value & 1 == 0,
+            // Read-only, or the control register: a counter that runs is stopped by a reset only.
             _ => return,
         }
+        // Either changes how far the counter is from the match register.
         if matches!(offset, RTCMR | RTCLR) {
             state.armed = true;
             inner.due = inner.state.due(now_ns);
         }
+        // By the new values: they may make the alarm due at once, or mask or clear it.
         self.settle(&mut inner, now_ns);
         let waits = inner.state.armed && inner.state.unmasked;
         // `set` may ask for the next alarm, which takes the lock.
@@ -184,6 +192,7 @@ impl Rtc {
             state.raised = true;
         }
         let level = state.raised && state.unmasked;
+        // Called at every access, but the controller is told of changes only.
         if level != inner.level {
             inner.level = level;
             self.line.set(level);
@@ -203,6 +212,7 @@ impl DeviceMmio for Rtc {
     )]
     fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
         let word = self.read(offset).to_le_bytes();
+        // A narrow read sees its part of the word; what goes beyond it reads as zero.
         for (i, byte) in data.iter_mut().enumerate() {
             *byte = word.get((offset as usize & 3) + i).copied().unwrap_or(0);
         }

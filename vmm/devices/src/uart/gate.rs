@@ -137,6 +137,7 @@ impl InputGate {
     pub fn can_arrive(&self, room: usize) -> bool {
         let waiting = self.0.waiting();
         let live = waiting.senders > 0 || !waiting.live.is_empty();
+        // Scheduled input passes whatever the room, so it counts without.
         room > 0 && live || !waiting.scheduled.is_empty()
     }
 
@@ -153,7 +154,9 @@ impl InputGate {
         {
             bytes.extend(entry.remove());
         }
+        // Up to here `bytes` holds scheduled input only, all of which was counted.
         waiting.scheduled_bytes -= bytes.len();
+        // What was scheduled may exceed the room: then nothing live passes.
         let room = room.saturating_sub(bytes.len()).min(waiting.live.len());
         bytes.extend(waiting.live.drain(..room));
         if !bytes.is_empty() {
@@ -196,6 +199,7 @@ impl InputGate {
         waiting.live = live.iter().copied().take(MAX_WAITING).collect();
         waiting.record.clear();
         waiting.recorded = 0;
+        // Noted anew instead of copied: the limit on what is remembered holds for a file, too.
         for InputRecord { at_ns, bytes } in record {
             waiting.note(*at_ns, bytes);
         }
@@ -244,8 +248,10 @@ impl ConsoleInput {
     /// Types `bytes` now. Returns how many were taken; the rest is refused, as no more than [`MAX_WAITING`] may wait.
     pub fn send(&self, bytes: &[u8]) -> usize {
         let mut waiting = self.shared.waiting();
+        // Cannot underflow: input is added here and by `restore`, which both keep to the limit.
         let taken = bytes.len().min(MAX_WAITING - waiting.live.len());
         waiting.live.extend(&bytes[..taken]);
+        // Unlocked first, or the run loop would wake only to wait for the lock.
         drop(waiting);
         self.shared.waker.wake();
         taken
@@ -257,6 +263,7 @@ impl ConsoleInput {
     pub fn send_at(&self, at_ns: u64, bytes: &[u8]) -> usize {
         let mut waiting = self.shared.waiting();
         let taken = bytes.len().min(MAX_WAITING - waiting.scheduled_bytes);
+        // An entry without bytes would end a slice of the run at its time all the same.
         if taken > 0 {
             waiting.scheduled_bytes += taken;
             waiting
@@ -273,6 +280,7 @@ impl ConsoleInput {
 
 impl Clone for ConsoleInput {
     fn clone(&self) -> Self {
+        // Each clone counts as a sender, since each is uncounted when it is dropped.
         Self::new(&self.shared, self.person)
     }
 }

@@ -43,6 +43,7 @@ struct Output {
 impl Output {
     fn send(&mut self, byte: u8) {
         self.bytes += 1;
+        // By this digest a replay is compared with its recording.
         self.digest.update(&[byte]);
         if self.sink.write(&[byte]) == Flow::Stop {
             (self.stop)();
@@ -63,6 +64,8 @@ struct Inner {
 impl Inner {
     /// Drives the interrupt line as the registers, and what waits for them, say.
     fn settle(&mut self) {
+        // The backlog counts as received: its bytes enter the FIFO only when the driver comes to
+        // look.
         let more = !self.backlog.is_empty() && self.registers.interrupts_for_more();
         let level = more || self.registers.interrupts();
         // Called after every access, but a controller is told of changes only.
@@ -115,6 +118,7 @@ impl Uart {
     /// Reads a register.
     pub fn read(&self, offset: u64) -> u8 {
         let register = offset >> REG_SHIFT;
+        // The window on the bus is a page, most of which is empty.
         if register >= REGISTERS {
             return 0;
         }
@@ -134,6 +138,7 @@ impl Uart {
             .drain(..arrives)
             .for_each(|byte| registers.receive(byte));
         let value = registers.read(register);
+        // A read can end an interrupt: DATA, IIR, LSR and MSR have such effects.
         inner.settle();
         value
     }
@@ -177,6 +182,7 @@ impl Uart {
 
 impl DeviceMmio for Uart {
     fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
+        // Registers are a byte wide: of a wider access only the first byte means anything.
         data.fill(0);
         if let Some(first) = data.first_mut() {
             *first = self.read(offset);

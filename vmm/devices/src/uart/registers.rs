@@ -61,6 +61,7 @@ impl Registers {
             received,
             polls,
         } = self;
+        // Writes never set bits that do not exist, and a guest would read them.
         let bits = ier & !IER_MASK | fcr & !FCR_KEPT | mcr & !MCR_MASK | changes & !MSR_CHANGES;
         // FCR keeps nothing while the FIFOs are off.
         let off = fcr & FCR_ENABLE == 0 && *fcr != 0;
@@ -128,6 +129,7 @@ impl Registers {
                 }
                 self.line_status()
             }
+            // Clears the change bits, and with them the interrupt that they cause.
             (MSR, _) => self.modem() | std::mem::take(&mut self.changes),
             (SCR, _) => self.scr,
             _ => 0,
@@ -145,6 +147,7 @@ impl Registers {
                 if self.mcr & MCR_LOOP == 0 {
                     return Some(value);
                 }
+                // In loop-back nothing leaves: the transmitter feeds the receiver.
                 self.receive(value);
             }
             (IER, false) => {
@@ -164,6 +167,7 @@ impl Registers {
                 self.changes |= changed >> MSR_CHANGE_SHIFT;
             }
             (SCR, _) => self.scr = value,
+            // LSR and MSR are read-only.
             _ => {}
         }
         None
@@ -218,6 +222,7 @@ impl Registers {
         if !self.received.is_empty() {
             status |= LSR_DATA;
         }
+        // This read ends the interrupt of an overrun, as the data sheet has it.
         if std::mem::take(&mut self.overrun) {
             status |= LSR_OVERRUN;
         }

@@ -58,6 +58,7 @@ impl Uart {
         let mut inner = self.inner();
         inner.registers = registers.clone();
         inner.backlog = backlog.iter().copied().collect();
+        // The digest begins anew: it covers only what this machine has written.
         inner.output.bytes = *bytes_out;
         inner.settle();
         Ok(())

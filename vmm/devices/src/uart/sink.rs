@@ -50,7 +50,10 @@ impl Capture {
 impl ConsoleSink for Capture {
     fn write(&mut self, bytes: &[u8]) -> Flow {
         let mut kept = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        // Cannot underflow: bytes are added nowhere else.
         let room = MAX_CAPTURE - kept.len();
+        // The rest is dropped and the guest runs on: what is kept of its output must not change the
+        // run.
         kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
         Flow::Continue
     }

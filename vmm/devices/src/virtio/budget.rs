@@ -80,6 +80,7 @@ impl Budget {
     /// Returns whether no other piece of work may begin.
     pub fn is_spent(&self) -> bool {
         let over = |(halts, until): &(Arc<Halts>, Instant)| halts.any() || Instant::now() >= *until;
+        // In virtual time only the bytes decide: the host's clock is not even read.
         self.left == 0 || self.host.as_ref().is_some_and(over)
     }
 
@@ -123,6 +124,7 @@ impl Allowance {
 
     /// Takes `bytes` of it away, which were used.
     pub const fn take(&mut self, bytes: u64) {
+        // Saturating: the last piece of a turn may have been larger than what was left.
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 }

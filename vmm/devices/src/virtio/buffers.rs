@@ -118,6 +118,7 @@ impl Buffers {
         mem: &DmaSpace,
         mut data: &mut [u8],
     ) -> Result<Result<(), BufferError>, GuestMemoryError> {
+        // One pin for all: what is read this way are headers and ranges, a few bytes each.
         let pin = mem.pin();
         while !data.is_empty() {
             let Some(first) = self.readable.first_mut() else {
@@ -141,6 +142,7 @@ impl Buffers {
     /// Removes the last writable byte and returns its address.
     pub fn take_last_writable(&mut self) -> Option<GuestAddress> {
         let last = self.writable.last_mut()?;
+        // No segment is empty, and none wraps, also where a fault plan has changed one.
         last.len -= 1;
         let addr = GuestAddress(last.addr.0 + u64::from(last.len));
         if last.len == 0 {

@@ -39,6 +39,7 @@ impl DeferredWork {
     pub fn announce(&self) {
         // In one order with the loads and the store in `run_with`: the flag may be raised on any thread, at any time.
         self.due.store(true, Ordering::SeqCst);
+        // After the flag, so that the run loop finds it raised when it wakes.
         if let Some(waker) = &self.waker {
             waker.wake();
         }
@@ -68,6 +69,7 @@ impl DeferredWork {
         for device in devices {
             // A poisoned device is served all the same: the panic was reported by its own thread.
             let mut device = device.lock().unwrap_or_else(PoisonError::into_inner);
+            // All of them are asked: the flag does not say which one announced it.
             device.resume();
         }
         true

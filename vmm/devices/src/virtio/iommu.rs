@@ -102,6 +102,7 @@ impl Iommu {
             }
             std::thread::yield_now();
             let next = iommu.process_requests_within(queue, mem, &mut quota)?;
+            // Buffers that an earlier look used still need an interrupt.
             served = Served {
                 used: served.used || next.used,
                 ..next
@@ -111,6 +112,7 @@ impl Iommu {
         let requests = u64::from(all.requests - quota.requests);
         let mappings = (all.mappings - quota.mappings) as u64;
         budget.spend(requests * MIN_COST + mappings * MAPPING_COST);
+        // Without this `resume` leaves the queue alone; no notification will come for what is left.
         self.unfinished = served.pending || served.more;
         Ok(served)
     }
@@ -176,6 +178,7 @@ impl VirtioDevice for Iommu {
 
     fn activate(&mut self, features: u64) {
         let offered = self.features();
+        // Without the bits of the transport, which mean nothing to the device.
         self.observer
             .event(DriverEvent::Features(features & offered));
         // The transport has seen to it that none is accepted that is not offered.
@@ -218,6 +221,7 @@ impl VirtioDevice for Iommu {
         let served = match index {
             // No patience: this runs again when the access that is waited for has ended.
             REQUEST_QUEUE if self.unfinished => self.serve_requests(queue, mem, 0, budget)?,
+            // Whether or not requests are left: faults to be reported are deferred work, too.
             EVENT_QUEUE => lock(&self.iommu).process_events(queue, mem)?,
             _ => Served::default(),
         };
@@ -236,6 +240,7 @@ impl VirtioDevice for Iommu {
             return Err(WrongState::Kind);
         };
         let mut iommu = lock(&self.iommu);
+        // First, as it can fail: nothing has changed by then.
         iommu.restore(state)?;
         self.config = iommu.config_space();
         self.unfinished = *unfinished;

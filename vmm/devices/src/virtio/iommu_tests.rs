@@ -104,6 +104,7 @@ impl World {
     fn map_a_page(&mut self) {
         let fine = Status::Ok as u8;
         assert_eq!(self.request(request_type::ATTACH, &[1, 7, 0, 0]), fine);
+        // Domain, first and last IOVA, physical address, and the flags for reading and writing.
         let map = [1, 0, 0, 0xfff, 0, RAM as u32, 0, 3];
         assert_eq!(self.request(request_type::MAP, &map), fine);
     }
@@ -171,6 +172,7 @@ fn do_chores(world: &mut World) -> bool {
         line,
         false,
     );
+    // The driver owns its slot, which deferred work shares: it is lent out for the call.
     let slot = Arc::new(Mutex::new(std::mem::replace(&mut world.driver.mmio, spare)));
     let done = world
         .deferred_work

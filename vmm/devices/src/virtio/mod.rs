@@ -174,6 +174,7 @@ pub fn serve(
     budget: &mut Budget,
     mut answer: impl FnMut(u16, Result<Buffers, BufferError>, &DmaSpace, &mut Budget) -> Option<u32>,
 ) -> Result<Progress, ServeError> {
+    // A ring's worth, or a driver that refills it meanwhile would keep this loop going for good.
     let mut left = queue.size();
     loop {
         // While buffers are taken the driver need not notify of more: they are found anyway.
@@ -190,6 +191,8 @@ pub fn serve(
             };
             // The least that a chain costs, for fetching it.
             budget.spend(0);
+            // The chain is off the available ring by now: if it is not over, the device remembers
+            // it.
             let Some(written) = answer(head, buffers, mem, budget) else {
                 return Ok(Progress { used, more: true });
             };
@@ -198,6 +201,8 @@ pub fn serve(
         }
         // Looks once more after notifications are on, or a buffer that came in between would wait for the next one.
         let more = queue.enable_notification(mem)?;
+        // The ring announces buffers and none could be fetched: a further round would find the
+        // same.
         if more && before == left {
             return Err(ServeError::Stuck);
         }
@@ -215,6 +220,7 @@ type Fetched = (u16, Result<Buffers, BufferError>);
 
 /// Fetches the next chain.
 fn fetch(queue: &mut Queue, mem: &DmaSpace, max: usize) -> Result<Option<Fetched>, ServeError> {
+    // Held while the chain is walked, since its descriptors are in guest memory as well.
     let pin = mem.pin();
     let Some(chain) = queue.iter(&pin)?.next() else {
         return Ok(None);

@@ -108,12 +108,14 @@ impl VirtioMmio {
         // A bit for a queue that does not exist would have it served.
         let unknown = |deferred: &Deferred| {
             let known = self.queues.len().try_into().unwrap_or(u32::MAX);
+            // A shift by 64 or more leaves nothing unknown, but would overflow.
             deferred.queues.checked_shr(known).unwrap_or(0) != 0
         };
         if queues.len() != self.queues.len() || deferred.as_ref().is_some_and(unknown) {
             return Err(WrongState::Queues);
         }
         let fits = |(mine, saved): (&Queue, &SavedQueue)| {
+            // This checks size and alignment as writes of the registers do.
             let queue = Queue::try_from(saved.0).map_err(|_| WrongState::Queues)?;
             // The device bounds its work by the sizes that it offers, so that no other is taken.
             let same = queue.max_size() == mine.max_size();
@@ -124,6 +126,7 @@ impl VirtioMmio {
         // The last step that can fail: what follows changes the slot.
         self.device.restore(device)?;
         self.queues = queues;
+        // Unchecked: at worst these make a device that its driver cannot use before it resets it.
         self.regs = *registers;
         self.set_deferred(*deferred);
         Ok(())

@@ -143,6 +143,7 @@ impl Schedule {
     pub(super) fn announce(&self, at_ns: u64) {
         let at_ns = at_ns.min(self.later());
         self.next_ns.fetch_min(at_ns, Ordering::AcqRel);
+        // The slice under way may end only after this is due.
         self.control.recheck();
     }
 
@@ -167,6 +168,7 @@ impl Schedule {
             let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
             // One at a time: the run loop looks at requests to stop between two of them.
             done = done || slot.go_on(now);
+            // Also of those that are due and had no turn, so that the next call finds them.
             next = next.min(slot.deferred().map_or(NEVER, |deferred| deferred.at_ns));
         }
         // A store, not a minimum: what was announced in between is among the times that were just read.

@@ -105,6 +105,7 @@ impl Driver {
             self.set(VIRTIO_MMIO_DRIVER_FEATURES_SEL, select);
             self.set(VIRTIO_MMIO_DRIVER_FEATURES, word);
         }
+        // ACKNOWLEDGE, DRIVER and FEATURES_OK; with DRIVER_OK it is 15.
         self.set(VIRTIO_MMIO_STATUS, 11);
         assert_eq!(self.reg(VIRTIO_MMIO_STATUS), 11, "features were refused");
         for queue in 0..self.sizes.len() {
@@ -116,6 +117,7 @@ impl Driver {
 
     pub(crate) fn set_up_queue(&mut self, queue: usize) {
         let [desc, avail, used] = rings(queue);
+        // The indices may be left from before a reset, and the device begins at 0.
         for at in [avail, used] {
             self.mem.write_slice(&[0; 4], GuestAddress(at)).unwrap();
         }
@@ -159,6 +161,7 @@ impl Driver {
         }
         let slot = u64::from(self.avail[queue] % self.sizes[queue]);
         self.mem
+            // Every chain begins at descriptor 0, so only one can be under way.
             .write_obj(0_u16, GuestAddress(avail + 4 + 2 * slot))
             .unwrap();
         self.avail[queue] = self.avail[queue].wrapping_add(1);

@@ -79,6 +79,7 @@ impl Drop for Wait {
         if let Some((kicks, pending)) = kicks
             && let Some(kick) = kicks.get(self.index)
         {
+            // Counted before it is sent: the thread may serve it, and uncount it, at once.
             pending.fetch_add(1, Ordering::AcqRel);
             // A counter that overflows means that a kick is already on its way.
             if kick.write(1).is_err() {
@@ -87,6 +88,7 @@ impl Drop for Wait {
         }
         // Only now: whoever sees nothing waiting must see the kick.
         waits.count.fetch_sub(1, Ordering::AcqRel);
+        // After the count: the run loop looks at that when it wakes.
         if let Some(waker) = &waits.waker {
             waker.wake();
         }

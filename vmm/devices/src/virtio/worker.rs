@@ -40,6 +40,7 @@ impl EventSubscriber for Served {
             self.pending.fetch_add(1, Ordering::AcqRel);
             let mut device = self.device.lock().unwrap_or_else(|e| e.into_inner());
             let more = device.process_queue(index);
+            // Deferred work locks devices itself.
             drop(device);
             self.deferred_work.run();
             if more {
@@ -53,6 +54,7 @@ impl EventSubscriber for Served {
     #[expect(clippy::cast_possible_truncation, reason = "a device has few queues")]
     fn init(&self, ops: &mut EventOps) {
         for (index, kick) in self.kicks.iter().enumerate() {
+            // `init` returns no error; requests of that queue are then never answered.
             if let Err(error) = ops.add(Events::with_data(kick, index as u32, EventSet::IN)) {
                 tracing::error!("a queue cannot be served: {error}");
             }
@@ -64,6 +66,8 @@ impl EventSubscriber for Served {
 struct Exit(EventFd);
 
 impl EventSubscriber for Exit {
+    // Nothing is read, so that the descriptor stays readable until the thread has seen the stop
+    // flag.
     fn process(&self, _events: Events, _ops: &mut EventOps) {}
 
     fn init(&self, ops: &mut EventOps) {
@@ -119,6 +123,7 @@ impl Worker {
         }
         let halted = Arc::clone(&halts);
         let serve = move || {
+            // The event of `Exit` only ends the wait: the flag is what ends the thread.
             while !halted.stop.load(Ordering::Acquire) {
                 if let Err(error) = manager.run() {
                     tracing::error!("the device thread cannot wait for events: {error}");
@@ -140,6 +145,7 @@ impl Worker {
     /// over by then is left over in the devices, until [`resume`](Self::resume).
     pub fn settle(&self) {
         self.halts.settle.store(true, Ordering::Release);
+        // Spinning is cheap enough: with the flag set, a turn ends with its present piece of work.
         while self.pending.load(Ordering::Acquire) > 0 {
             std::thread::yield_now();
         }
@@ -164,6 +170,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        // Before the event, after which the thread looks at it.
         self.halts.stop.store(true, Ordering::Release);
         // It cannot overflow: nobody else writes it.
         let _ = self.exit.write(1);
@@ -194,6 +201,7 @@ mod tests {
         let device = Arc::new(Mutex::new(std::mem::replace(&mut driver.mmio, spare)));
         let worker =
             Worker::start(std::slice::from_ref(&device), &Arc::default(), Vec::new()).unwrap();
+        // The test's driver owns its slot, so the thread's device is swapped in while it is set up.
         std::mem::swap(&mut driver.mmio, &mut device.lock().unwrap());
         driver.start(0);
         let buffer = driver.buffer(0);

@@ -54,6 +54,7 @@ impl ScenarioName {
     pub const fn image(self) -> &'static str {
         match self {
             Self::Virtio => "virtio-iommu",
+            // Without an IOMMU as well: the image's kernel runs with one or without.
             _ => "ipmmu",
         }
     }

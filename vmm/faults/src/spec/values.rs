@@ -101,6 +101,7 @@ impl FromStr for Nth {
             Some((first, last)) => (number(first)?, number(last)?),
             None => (number(text)?, number(text)?),
         };
+        // Points count from 1, and whoever chooses one subtracts the first from the last.
         if first == 0 || last < first {
             return Err(wrong());
         }
@@ -135,11 +136,13 @@ impl<'de> Deserialize<'de> for Nth {
             Fraction(f64),
             Text(String),
         }
+        // Every number becomes text first, so that one sentence quotes whatever was wrong.
         let text = match Either::deserialize(d) {
             Ok(Either::Number(number)) => number.to_string(),
             Ok(Either::Negative(number)) => number.to_string(),
             Ok(Either::Fraction(number)) => number.to_string(),
             Ok(Either::Text(text)) => text,
+            // Refused below by that sentence: serde's own would not say what is allowed.
             Err(_) => String::new(),
         };
         text.parse().map_err(serde::de::Error::custom)
@@ -154,6 +157,8 @@ impl FromStr for Time {
     type Err = TextError;
 
     fn from_str(text: &str) -> Result<Self, TextError> {
+        // Digits are single bytes, so that the text is split between characters whatever follows
+        // them.
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = text.split_at(digits);
         let factor: Option<u64> = match unit {
@@ -178,6 +183,7 @@ impl FromStr for Time {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The largest unit without a fraction, since only whole numbers are read back.
         let (number, unit) = match self.0 {
             0 => (0, "ns"),
             ns if ns % 1_000_000_000 == 0 => (ns / 1_000_000_000, "s"),

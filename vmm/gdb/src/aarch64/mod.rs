@@ -129,6 +129,7 @@ const VIEWS: [(&str, &str, usize); 6] = [
 ];
 
 fn vector_types() -> String {
+    // Registers refer to these types by name, and so come after them in the feature.
     let mut xml = String::new();
     for (id, kind, count) in VIEWS {
         // Writing to a string does not fail.

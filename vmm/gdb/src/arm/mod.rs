@@ -95,6 +95,7 @@ fn core() -> Vec<Row> {
             },
         )
     });
+    // Number 16, after the general registers: 25 is its number only where there is no description.
     let cpsr = row(
         ("cpsr", 32, ""),
         |core| core.cpsr().into(),

@@ -92,6 +92,7 @@ impl Guest {
 
     /// Maps RAM from [`TEXT`] on in blocks of 2 MiB, by tables of three levels.
     fn map(&self) {
+        // Descriptors: 3 is a table, 0x401 a block with its access flag set.
         let index = |shift: u32| 8 * (TEXT >> shift & 511);
         self.long(PAGES + index(39), RAM + PAGES + 0x1000 + 3);
         self.long(PAGES + 0x1000 + index(30), RAM + PAGES + 0x2000 + 3);

@@ -55,6 +55,8 @@ impl Abi {
             "pc" => Some(self.pc),
             _ => {
                 let number: u8 = name.strip_prefix(self.numbered.0)?.parse().ok()?;
+                // `x31` is no name: by the instruction, that number is the zero register or the
+                // stack pointer.
                 (number <= self.numbered.1).then_some(number)
             }
         }

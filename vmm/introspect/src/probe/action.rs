@@ -17,11 +17,13 @@ pub(super) fn take(evaluator: &mut Evaluator<'_, '_>, action: &Action, hit: &mut
     let result = match action {
         Action::Print(values) => {
             for value in values {
+                // A value that cannot be read is recorded as well, with the reason.
                 hit.values.push((value.to_string(), evaluator.value(value)));
             }
             Ok(())
         }
         Action::Set(place, value) => set(evaluator, place, value, hit),
+        // The value comes first: if it cannot be read, the function runs as if there were no probe.
         Action::Return(value) => number(evaluator, value.as_ref()).map(|value| {
             evaluator.core.return_at_once(value.map(|v| v as u64));
             hit.actions.push(match value {

@@ -18,6 +18,7 @@ use vmm_machine::GuestRam;
 pub fn attach(machine: &mut Machine, probes: Vec<Probe>, sink: Sink) -> Arc<Mutex<ProbeResults>> {
     let ram = machine.board().ram;
     let mut engine = Engine::new(probes, machine.memory(), (ram.base, ram.size), sink);
+    // Without a snapshot there is no kernel in memory yet: its first instruction is waited for.
     let kernel = machine.origin().and_then(kernel_of);
     // Now, as observing hands the engine over to the machine.
     machine.with_cores(|cores| match kernel {

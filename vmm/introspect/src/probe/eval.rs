@@ -122,6 +122,7 @@ impl Evaluator<'_, '_> {
     }
 
     fn word(&self, address: u64) -> Value {
+        // Without a type any word may be an address: if it is in the kernel, it is shown as one.
         let location = self.scope.kernel.symbols.at(address);
         match location {
             Some(location) => Value::Pointer {
@@ -169,6 +170,7 @@ impl Evaluator<'_, '_> {
 
     /// Returns the address of the object whose fields a path names.
     fn object(&self, root: Root, name: &str) -> Result<u64, EvalError> {
+        // A variable is the object itself; all other roots point to it.
         let address = match root {
             Root::Global(address) => address,
             root => self
@@ -236,6 +238,8 @@ impl Evaluator<'_, '_> {
     }
 
     fn binary(&self, left: &Expr, operator: Operator, right: &Expr) -> Result<Value, EvalError> {
+        // As in C the right side is evaluated only if it matters: in `p && p.x` it may have no
+        // value.
         match operator {
             Operator::And => {
                 return Ok(Value::Bool(self.holds(left)? && self.holds(right)?));
@@ -301,6 +305,7 @@ impl Evaluator<'_, '_> {
         };
         let old = register(self.core, number);
         set_register(self.core, number, value as u64);
+        // The new value is read back, as a 32-bit core takes the low half only.
         Ok(Change {
             place: Written::Register(self.abi().name(number)),
             meaning,
@@ -325,6 +330,7 @@ impl Evaluator<'_, '_> {
         let length = (shift + width).div_ceil(8).min(8);
         let mut bytes = [0; 8];
         let place = &mut bytes[..length as usize];
+        // Read first: bits around a bit-field stay, and the hit reports the old value.
         CoreMemory(self.core).read(address, place)?;
         let old = u64::from_le_bytes(bytes);
         let mask = u64::MAX.checked_shr(64 - width.min(64)).unwrap_or(0);

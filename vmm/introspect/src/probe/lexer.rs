@@ -46,6 +46,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, SyntaxError> {
             at += c.len_utf8();
             continue;
         }
+        // Tokens end between characters, so that `at` may index the text.
         let (token, length) = token(text, at, c)?;
         found.push((at, token));
         at += length;

@@ -29,6 +29,7 @@ type Result<T> = std::result::Result<T, SyntaxError>;
 /// # Errors
 /// The text is not a probe: [`SyntaxError`] tells what is wrong, and where.
 pub fn parse(text: &str) -> Result<Probe> {
+    // Also bounds how long a chain of operators gets, which is evaluated and dropped by recursion.
     if text.len() > MAX_TEXT {
         let message = format!("a probe is at most {MAX_TEXT} bytes long");
         return Err(SyntaxError::new(0, message));
@@ -179,6 +180,8 @@ impl Parser {
                 Ok(Action::Print(values))
             }
             "set" => self.set(),
+            // Later in the function LR may hold something else, and the stack pointer may have
+            // moved.
             "return" if site.at_return || site.offset != 0 => {
                 let message = "`return` works at the entry of a function only";
                 Err(SyntaxError::new(at, message))
@@ -293,6 +296,7 @@ impl Parser {
         if self.take("(") {
             if self.take_word("struct") {
                 let cast = self.word("the name of a structure")?;
+                // The star is optional, as the root is always taken for a pointer.
                 self.take("*");
                 self.need(")")?;
                 return self.path(Some(cast));

@@ -152,6 +152,7 @@ impl<'a> Scope<'a> {
         }
         let number = || {
             let digits = name.strip_prefix("arg")?;
+            // Ten words, as many as a `Frame` keeps.
             digits.parse::<u8>().ok().filter(|&n| n <= 9)
         };
         let abi = self.abi();
@@ -194,6 +195,7 @@ impl<'a> Scope<'a> {
 
     /// Returns what is known of the function probed. The kernel's types say nothing of a module's functions.
     fn prototype(&self) -> Option<(&'a Types, Prototype<'a>)> {
+        // Without types there are no argument names, but registers and `arg0` still work.
         let types = self.kernel.types.as_ref().ok()?;
         if self.site.module.is_some() {
             return None;
@@ -223,6 +225,7 @@ impl<'a> Scope<'a> {
             if argument.name == name {
                 return Some((slot, argument.ty));
             }
+            // A prototype of a hostile blob may have thousands of arguments.
             next = slot.checked_add(words)?;
         }
         None
@@ -255,6 +258,7 @@ impl<'a> Scope<'a> {
                             Root::Register(_) | Root::Returned(_) | Root::Global(_)
                         )
                         || matches!(target.root, Root::Argument(n, _) if n < self.abi().arguments);
+                    // Which of its two members holds a device's name is known at the hit only.
                     if target.device_name || !writable {
                         return Err(ScopeError::ReadOnly(place.to_string()));
                     }
@@ -263,6 +267,7 @@ impl<'a> Scope<'a> {
                 // The parser makes paths only; an expression that is none cannot be written.
                 Action::Set(place, _) => return Err(ScopeError::ReadOnly(format!("{place:?}"))),
                 Action::Return(Some(value)) => self.check_expr(value)?,
+                // Looked up now, so that the target exists whenever the probe is hit.
                 Action::Goto(site) => {
                     self.places(site)?;
                 }

@@ -24,6 +24,7 @@ pub(super) fn entries(width: Width, ram_base: u64) -> impl Iterator<Item = u64> 
     };
     offsets
         .into_iter()
+        // RAM may begin so close to the end of the address space that there is no such place.
         .filter_map(move |offset| ram_base.checked_add(offset))
 }
 
@@ -42,6 +43,8 @@ impl Unplaced {
     /// # Errors
     /// Its symbols do not tell where it begins.
     pub fn new(kernel: Kernel, load: u64) -> Result<Self, ProbeError> {
+        // The first of them that has a symbol: the earlier the kernel is placed, the more of it can
+        // be probed.
         let mut offsets = SETTLED
             .iter()
             .filter_map(|name| kernel.symbols.offset(name));
@@ -71,6 +74,7 @@ impl Unplaced {
     /// # Errors
     /// It would not fit there.
     pub fn place(mut self, pc: u64) -> Result<(Kernel, (u64, u64)), ProbeError> {
+        // May wrap, if something else runs there: `Symbols::place` refuses what does not fit.
         let text = pc.wrapping_sub(self.offset);
         if self.kernel.symbols.place(text) {
             Ok((self.kernel, (text, self.load)))

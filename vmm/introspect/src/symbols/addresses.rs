@@ -134,12 +134,15 @@ fn relative(
     };
     // The median, as a few symbols may be outside of the kernel: those of the vectors were linked at address 0.
     let (median, last) = (offsets[count / 2], offsets[count - 1]);
+    // From a base at the vectors offsets are nearly addresses; from one in the kernel they are
+    // small.
     let low_base = base < VECTORS_END && median >= LOWEST_KERNEL;
     let kernel_base = base >= LOWEST_KERNEL && median < LOWEST_KERNEL;
     // All zeros ascend, too.
     if median == 0 || !(low_base || kernel_base) || base.checked_add(last).is_none() {
         return Ok(None);
     }
+    // No sum overflows: that of the last offset, which is the largest, was checked.
     Ok(Some(offsets.iter().map(|o| base + o).collect()))
 }
 
@@ -170,6 +173,7 @@ fn relative_wide(
         return Ok(None);
     }
     let placed = base != 0;
+    // `base` plus `last` fits either way: `UNPLACED` and `MAX_IMAGE` are far below 2^64.
     let base = if placed { base } else { UNPLACED };
     let list = offsets.iter().map(|o| base + u64::from(*o)).collect();
     Ok(Some((list, placed)))
@@ -244,6 +248,7 @@ fn ascend<T: PartialOrd>(
     count: usize,
     budget: &mut Budget,
 ) -> Result<bool, GaveUp> {
+    // Equal values are in order: symbols may be aliases of one address.
     let steps = values.clone().zip(values.skip(1));
     let ascend = steps.take_while(|(a, b)| a <= b).count();
     budget.spend(ascend + 1)?;

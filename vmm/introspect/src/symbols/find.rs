@@ -47,6 +47,7 @@ pub(super) fn names<T>(
     for gap in (3 * MIN_SYMBOLS..=end.min(MAX_SYMBOLS * 4)).step_by(4) {
         budget.spend(1)?;
         for (symbols, pad) in sequences(gap) {
+            // `gap` ranges up to `end` at most, so the first difference cannot overflow.
             let Some(end) = (end - gap).checked_sub(pad) else {
                 continue;
             };
@@ -64,6 +65,7 @@ pub(super) fn names<T>(
 /// Returns how many symbols there can be if their sequence takes `gap` bytes, and how many bytes are
 /// between the markers and it.
 fn sequences(gap: usize) -> impl Iterator<Item = (usize, usize)> {
+    // Up to seven bytes of padding follow the sequence: room for two more entries of three bytes.
     let of_width =
         move |width: usize| (0..3).map(move |less| ((gap / width).saturating_sub(less), width));
     let all = of_width(3).chain(of_width(4));
@@ -103,9 +105,11 @@ fn adjacent_markers(
             break;
         }
         if value == 0 {
+            // A single 0 is no evidence: words of 0 are all over an image.
             if count * MARKER_STEP < MIN_SYMBOLS {
                 break;
             }
+            // The last marker stands for 1 to 256 names: their number comes before the names.
             let symbols = ((count - 1) * MARKER_STEP + 1, count * MARKER_STEP);
             return Ok(Some(Markers { at, count, symbols }));
         }
@@ -121,6 +125,7 @@ fn markers_ending(
     symbols: (usize, usize),
     budget: &mut Budget,
 ) -> Result<Option<Markers>, GaveUp> {
+    // The last marker may stand for fewer than 256 names.
     let count = symbols.1.div_ceil(MARKER_STEP);
     let Some(at) = end.checked_sub(4 * count) else {
         return Ok(None);
@@ -141,6 +146,7 @@ fn markers_ending(
 
 /// Returns whether 256 names can be between two markers: each takes at least a length and one token.
 fn is_step(below: u32, above: u32) -> bool {
+    // The longest name has a length of two bytes in front.
     let step = above.wrapping_sub(below) as usize;
     above > below && (2 * MARKER_STEP..=MARKER_STEP * (MAX_NAME + 2)).contains(&step)
 }
@@ -195,6 +201,7 @@ fn number_before(image: &[u8], start: usize, range: (usize, usize)) -> Option<(u
         if (range.0.max(MIN_SYMBOLS)..=range.1).contains(&number) {
             return Some((number, at));
         }
+        // Only padding may be between the number and the names.
         if number != 0 {
             return None;
         }
@@ -233,11 +240,13 @@ pub(super) fn compressed(
     lengths: Lengths,
 ) -> Option<std::ops::Range<usize>> {
     let first = usize::from(*image.get(at)?);
+    // The kernel's own decoder reads no third byte of a length (`kallsyms_expand_symbol`).
     let (length, start) = if lengths == Lengths::Uleb && first & 0x80 != 0 {
         let second = usize::from(*image.get(at + 1)?);
         (first & 0x7f | (second & 0x7f) << 7, at + 2)
     } else {
         (first, at + 1)
     };
+    // The type letter alone takes a token, so that no name has a length of 0.
     (length != 0 && length <= MAX_NAME).then_some(start..start + length)
 }

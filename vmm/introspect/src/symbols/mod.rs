@@ -162,6 +162,8 @@ impl Symbols {
                 let Some(addresses) = addresses::addresses(image, &tokens, names, budget)? else {
                     return Ok(None);
                 };
+                // Expanding the names is work as well, and a hostile image may offer many
+                // candidates.
                 budget.spend(addresses.list.len())?;
                 Ok(Self::expand(image, &tokens, names, &addresses))
             })?;
@@ -200,6 +202,7 @@ impl Symbols {
                     return None;
                 }
             }
+            // The type letter is compressed together with the name, as its first byte.
             let (&kind, rest) = name.split_first()?;
             if rest.is_empty() || !kind.is_ascii_graphic() || !name.iter().all(|&b| is_name_byte(b))
             {
@@ -224,6 +227,7 @@ impl Symbols {
         let by_entry = || {
             let offset = addresses::entry_offset(image, tables)?;
             let entry = header::ENTRIES.iter().find_map(|name| self.address(name))?;
+            // What looks like a header may be none, and its offset larger than the entry's address.
             entry.checked_sub(offset)
         };
         self.text = self.address(TEXT).or_else(by_entry);
@@ -253,6 +257,7 @@ impl Symbols {
             return false;
         }
         for entry in self.entries.iter_mut().filter(|entry| entry.module == 0) {
+            // Only the difference of a symbol before `_text` wraps, and the sum wraps it back.
             entry.address = entry.address.wrapping_sub(before).wrapping_add(text);
         }
         self.text = Some(text);
@@ -306,6 +311,7 @@ impl Symbols {
         reason = "the arena of names is bounded"
     )]
     fn index(&mut self) {
+        // A stable sort: aliases stay in the kernel's order, which decides which one `at` returns.
         self.entries.sort_by_key(|e| e.address);
         let mut order: Vec<u32> = (0..self.entries.len() as u32).collect();
         order.sort_by_key(|&i| (self.name_of(&self.entries[i as usize]), i));
@@ -323,6 +329,7 @@ impl Symbols {
         self.modules.clear();
         self.ends.clear();
         for module in modules {
+            // 0 is the kernel's own number.
             let Ok(index) = u16::try_from(self.modules.len() + 1) else {
                 break;
             };
@@ -335,6 +342,7 @@ impl Symbols {
                 {
                     break;
                 }
+                // Ends are looked up by address alone, so that of aliases the farthest end counts.
                 let end = self.ends.entry(symbol.address).or_default();
                 *end = symbol.end.max(*end);
             }
@@ -376,6 +384,8 @@ impl Symbols {
     /// Returns every symbol of this name, by address: static functions of different files may share one.
     pub fn named<'a>(&'a self, name: &str) -> impl Iterator<Item = Symbol<'a>> + use<'a> {
         let key = |&i: &u32| self.name_of(&self.entries[i as usize]);
+        // Indices of equal names ascend, and so do their addresses, as `entries` is sorted by
+        // address.
         let start = self.by_name.partition_point(|i| key(i) < name);
         let end = self.by_name.partition_point(|i| key(i) <= name);
         self.by_name[start..end]
@@ -410,6 +420,7 @@ impl Symbols {
             _ if offset == 0 => same.first()?,
             _ => return None,
         };
+        // kallsyms has no sizes: each of the kernel's own symbols reaches up to the next one.
         let end = self.ends.get(&nearest).filter(|_| entry.module != 0);
         if end.is_some_and(|end| address >= *end) {
             return None;

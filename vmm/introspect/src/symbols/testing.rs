@@ -122,6 +122,7 @@ fn compress(symbols: &[Written]) -> Compressed {
         .map(|(name, _, kind)| [&[*kind], name.as_bytes()].concat())
         .collect();
     let mut texts = vec![Vec::new(); TOKENS];
+    // A byte that occurs in a name stands for itself, as in scripts/kallsyms.c.
     for &byte in names.iter().flatten() {
         texts[usize::from(byte)] = vec![byte];
     }

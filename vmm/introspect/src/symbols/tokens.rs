@@ -57,6 +57,7 @@ impl<'a> Tokens<'a> {
 /// Reads the 256 strictly ascending offsets at `at`.
 fn index(image: &[u8], at: usize) -> Option<Vec<usize>> {
     let bytes = image.get(at..at.checked_add(2 * TOKENS)?)?;
+    // Twice through the bytes, so that a candidate that is none allocates nothing.
     let offsets = || {
         bytes
             .chunks_exact(2)
@@ -94,6 +95,7 @@ fn texts<'a>(image: &'a [u8], start: usize, end: usize, index: &[usize]) -> Opti
 
 /// Returns whether these bytes can be between two tables.
 pub(super) fn is_padding(bytes: &[u8]) -> bool {
+    // Tables of bytes end anywhere within a word, and the largest gap comes on top of that.
     bytes.len() <= MAX_PAD + 3 && bytes.iter().all(|&b| b == 0)
 }
 

@@ -69,11 +69,13 @@ impl Types {
                 by_name: Vec::new(),
             },
         };
+        // A record takes 12 bytes at least: memory stays in proportion to the blob, and this ends.
         while !parser.input.is_empty() {
             parser.record()?;
         }
         let mut types = parser.types;
         types.check()?;
+        // `measure` looks types up by name, so it comes after `index`.
         types.index();
         types.measure();
         Ok(types)
@@ -150,6 +152,7 @@ impl<'a> Header<'a> {
                 "it does not begin with the magic number",
             ));
         }
+        // Offsets count from the end of the header, which newer kernels may have extended.
         let length = word(4)?;
         if !(HEADER..=MAX_HEADER).contains(&length) {
             return Err(TypesError::Damaged(
@@ -260,6 +263,7 @@ impl<'a> Parser<'a> {
     )]
     fn int(&mut self, size: u32) -> Result<Kind, TypesError> {
         let [encoding] = self.words()?;
+        // BTF_INT_SIGNED is bit 0 and BTF_INT_BOOL bit 2 of the encoding in bits 24 to 27.
         Ok(Kind::Int {
             size,
             signed: encoding & 1 << 24 != 0,
@@ -279,6 +283,7 @@ impl<'a> Parser<'a> {
         length: usize,
         bit_fields: bool,
     ) -> Result<Kind, TypesError> {
+        // No room is reserved: the length is the blob's, and input that is cut off ends the loop.
         let start = self.types.members.len() as u32;
         for _ in 0..length {
             // With kind_flag a bit-field's width is in the upper eight bits of its offset; without, in its type.
@@ -349,6 +354,7 @@ impl<'a> Parser<'a> {
             let ty = TypeId(ty);
             self.types.parameters.push(RawParameter { name, ty });
         }
+        // The `...` of a variadic function is one of them: `Types::function` takes it off.
         let parameters = start..self.types.parameters.len() as u32;
         Ok(Kind::Prototype {
             returns,

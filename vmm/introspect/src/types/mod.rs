@@ -144,6 +144,7 @@ impl Types {
                     })),
                 }
             }
+            // A kernel with a blob has no table, so a damaged one is not replaced but reported.
             Err(error) => Err(error),
         }
     }
@@ -202,6 +203,7 @@ impl Types {
     /// Returns the structure or union `name` that is defined here.
     pub fn structure(&self, name: &str) -> Option<TypeId> {
         self.named(name)
+            // A mere declaration of the same name is a type of its own.
             .find(|&ty| matches!(self.kind(ty), Kind::Composite { .. }))
     }
 
@@ -211,6 +213,7 @@ impl Types {
             Kind::Function(prototype) => Some(*prototype),
             _ => None,
         })?;
+        // A function of a hostile blob may refer to any other type.
         let Kind::Prototype {
             returns,
             parameters,
@@ -243,6 +246,7 @@ impl Types {
 
     /// Returns the type behind typedefs and qualifiers.
     pub fn strip(&self, mut ty: TypeId) -> TypeId {
+        // A hostile blob may have typedefs of each other, in a circle.
         for _ in 0..MAX_DEPTH {
             match self.kind(ty) {
                 Kind::Alias(_, to) => ty = *to,
@@ -337,6 +341,8 @@ impl Types {
     /// Returns a member with the two ways to write bit-fields made one.
     fn as_member(&self, raw: &RawMember) -> Member {
         let (mut bit_offset, mut bit_size) = (raw.bit_offset, raw.bit_size);
+        // Without kind_flag a bit-field has an integer of its own for its type, narrower than its
+        // bytes.
         if bit_size == 0
             && let Kind::Int { size, bits, .. } = self.kind(self.strip(raw.ty))
             && (u32::from(bits.0) != size.wrapping_mul(8) || bits.1 != 0)
@@ -379,6 +385,7 @@ impl Types {
     }
 
     fn write_name(&self, ty: TypeId, depth: usize, out: &mut String) {
+        // Types of a hostile blob may contain themselves, and arrays of arrays make a name long.
         if depth > MAX_DEPTH || out.len() > MAX_NAME {
             out.push_str("...");
             return;
@@ -425,6 +432,7 @@ impl Types {
 
     /// Finds out how wide pointers are: as wide as `long`, in all kernels. Nothing else says so.
     fn measure(&mut self) {
+        // The first two are GCC's names, the others Clang's.
         let long = ["long int", "long unsigned int", "long", "unsigned long"];
         let wide = long
             .iter()

@@ -144,6 +144,7 @@ impl Build {
         for (name, arguments) in &self.functions {
             builder.function(name, arguments)?;
         }
+        // The width is not measured: tables are of 32-bit kernels, as the builder assumes.
         let mut types = builder.types;
         types.index();
         Ok(types)
@@ -261,6 +262,7 @@ impl Builder {
         let start = self.types.parameters.len() as u32;
         self.types.parameters.append(&mut parameters);
         let end = self.types.parameters.len() as u32;
+        // Tables do not list results, so that `retval` is shown as an unsigned word.
         let prototype = Kind::Prototype {
             returns: VOID,
             parameters: start..end,
@@ -276,6 +278,7 @@ impl Builder {
         if let Some(&ty) = self.known.get(text) {
             return Ok(ty);
         }
+        // From the right, as C declares: the last star is the outermost pointer.
         let kind = if let Some(to) = text.strip_suffix('*') {
             Kind::Pointer(self.ty(to)?)
         } else if let Some(to) = text.strip_prefix("const ") {

@@ -109,6 +109,7 @@ enum Component<'a> {
 fn components(path: &str) -> Result<Vec<Component<'_>>, PathError> {
     let mut rest = path;
     let mut components = Vec::new();
+    // What is passed is always a tail of `path`, so that its length tells the column.
     let error = |rest: &str, expected| PathError::Syntax {
         // A path may be of any length: the message shows its beginning.
         path: path.chars().take(200).collect(),
@@ -184,6 +185,7 @@ impl Walk<'_> {
     }
 
     fn member(&mut self, name: &str) -> Result<(), PathError> {
+        // One pointer, as with `->` in C: a pointer to a pointer has no members.
         if let Some(to) = self.types.pointee(self.ty) {
             self.follow(to);
         }
@@ -210,6 +212,7 @@ impl Walk<'_> {
             .ok_or_else(|| no_member(self.types, composite, name))?;
         self.advance(bit_offset.into())
             .ok_or_else(|| PathError::Far(name.to_owned()))?;
+        // Also unset again: only the last member decides whether the path ends in a bit-field.
         self.size = bit_size;
         self.ty = ty;
         Ok(())
@@ -235,6 +238,7 @@ impl Walk<'_> {
             .types
             .size(element)
             .ok_or_else(|| PathError::NoStructure(self.types.type_name(element)))?;
+        // Both have 32 bits: only the step from bytes to bits can overflow.
         let bytes = u64::from(size) * u64::from(index);
         bytes
             .checked_mul(8)
@@ -250,6 +254,7 @@ fn no_member(types: &Types, composite: TypeId, name: &str) -> PathError {
     let similar = |candidate: &&str| candidate.contains(name) || name.contains(*candidate);
     let hint = types
         .member_names(composite)
+        // A name of one or two letters is a part of nearly every other.
         .filter(|c| c.len() > 2)
         .find(similar);
     PathError::NoMember {

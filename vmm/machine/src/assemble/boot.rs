@@ -90,6 +90,7 @@ pub(super) fn load(
         path: config.kernel.clone(),
         source,
     };
+    // What was cut off at the size of RAM is refused by `place`, as it has no room.
     let initrd = config
         .initrd
         .as_ref()
@@ -101,6 +102,7 @@ pub(super) fn load(
         initrd.as_ref().map(|bytes| bytes.len() as u64),
     )
     .map_err(fail)?;
+    // Made after placing: /chosen says where the initrd lies.
     let dtb = device_tree(config, board, placed.initrd).map_err(fail)?;
     let initrd = placed
         .initrd
@@ -140,6 +142,7 @@ fn device_tree(
         initrd,
         rng_seed: &rng_seed,
     };
+    // Only the command line could hold a NUL: names are letters and digits.
     let dtb = board
         .device_tree(&chosen)
         .map_err(|e| LoadError::Cmdline(e.to_string()))?;

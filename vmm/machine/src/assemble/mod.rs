@@ -29,6 +29,7 @@ pub(super) use wire::{Pieces, Resources, wire};
 /// Those of [`MachineBuilder::build`](super::MachineBuilder::build).
 pub fn check(config: &Config, width: Width) -> Result<(), Error> {
     config.validate()?;
+    // What is had for a try, KVM's machine, locks of disks and memory, is given back at once.
     accel::choose(config, width)?;
     open_disks(config)?;
     boot::check(config)
@@ -49,10 +50,13 @@ pub(super) fn assemble(
     connections: HostConnections<'_>,
     recorded: Option<u32>,
 ) -> Result<Pieces, Error> {
+    // Boards are laid out of valid configurations only.
     config.validate()?;
+    // Before anything is made: the kernel's width decides what can run it.
     let (kernel, image) = boot::read_kernel(config)?;
     let (acceleration, mut vm) = accel::choose(config, image.kind.width())?;
     let platform = vm.as_ref().map_or(Platform::EMULATED, kvm::Vm::platform);
+    // The kind and the place of the interrupt controller are those of whoever runs the cores.
     let board = Board::on(platform, config);
     let disks = open_disks(config)?;
     let ram = boot::allocate(board.ram)?;
@@ -94,6 +98,7 @@ pub(super) fn timing(config: &Config, start: TimeState) -> Timing {
 fn open_disks(config: &Config) -> Result<Vec<Disk>, Error> {
     let open = |(index, disk): (usize, &DiskConfig)| {
         let path = disk.path.clone();
+        // A configuration that says both is not valid.
         let access = match disk {
             DiskConfig {
                 read_only: true, ..
@@ -139,6 +144,8 @@ fn check_contents(config: &DiskConfig, disk: &Disk) -> Result<(), Error> {
         source,
     };
     let path = || config.path.clone();
+    // An image of another form, taken for raw, shows the guest its headers, and is destroyed by
+    // what the guest writes there.
     match disk.format().map_err(fail)? {
         Some(format) if !config.raw => Err(Error::DiskFormat {
             path: path(),

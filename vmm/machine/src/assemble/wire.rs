@@ -55,6 +55,7 @@ pub(crate) fn wire(
         epoch,
     } = resources;
     let waker = Arc::clone(connections.waker);
+    // Made only when it is called: KVM has a controller of its own.
     let gic = || Arc::new(Gic::new(config.cpus.into(), board.gic.irqs, waker.clone()));
     let supplies = Supplies {
         ram,
@@ -69,6 +70,7 @@ pub(crate) fn wire(
         part.make(entry, source, &mut wiring)?;
     }
     let wired = wiring.finish(&board.devices)?;
+    // Cores come last: they hold the bus, and nothing can be attached to that any more.
     let vcpus = match &wired.controller {
         Controller::Kvm(vm) => kvm::vcpus(vm, wired.bus.clone(), waker),
         Controller::Emulated(gic) => {
@@ -94,6 +96,7 @@ fn emulated(
     let cpus = usize::from(cpus);
     let vcpus = Emulated::new(cpus, bus.clone(), timing.clock());
     let pins: Vec<_> = (0..cpus).map(|cpu| vcpus.pins(cpu)).collect();
+    // By its pins a core gets both: interrupts, and requests to leave its loop.
     gic.connect(pins.clone());
     control.connect(pins);
     Box::new(vcpus)

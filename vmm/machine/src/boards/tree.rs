@@ -29,12 +29,16 @@ pub(super) fn generate(
     let root = fdt.begin_node("")?;
     fdt.property_string("compatible", identity.compatible)?;
     fdt.property_string("model", identity.model)?;
+    // Two cells each, as `fdt::reg` writes addresses and sizes of 64 bits.
     fdt.property_u32("#address-cells", 2)?;
     fdt.property_u32("#size-cells", 2)?;
+    // All nodes below inherit it, so that none has to name its controller.
     fdt.property_u32("interrupt-parent", fdt::PHANDLE_GIC)?;
     aliases(&mut fdt, board)?;
     fdt::chosen(&mut fdt, chosen)?;
     let memory = fdt.begin_node(&format!("memory@{:x}", board.ram.base))?;
+    // By this Linux finds RAM, whatever the node's name (drivers/of/fdt.c,
+    // `early_init_dt_scan_memory`).
     fdt.property_string("device_type", "memory")?;
     fdt::reg(&mut fdt, &[board.ram])?;
     fdt.end_node(memory)?;
@@ -56,6 +60,7 @@ fn aliases(fdt: &mut FdtWriter, board: &Board) -> Result<(), Error> {
     let node = fdt.begin_node("aliases")?;
     let mut devices = board.devices.iter();
     if let Some(uart) = devices.find(|entry| entry.role == Some(Role::Console)) {
+        // The property `stdout-path` of /chosen names the console by this alias.
         fdt.property_string("serial0", &format!("/{}", uart.node_name()))?;
     }
     fdt.end_node(node)

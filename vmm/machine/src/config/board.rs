@@ -39,7 +39,7 @@ impl BoardModel {
                 name: "virt",
                 about: "a board of its own with virtio-mmio slots",
                 ram_min: 0x4000_0000,
-                // The first gigabyte below 4 GiB stays free, so that no size arithmetic of a 32-bit
+                // The last 256 MiB below 4 GiB stay free, so that no size arithmetic of a 32-bit
                 // kernel meets the end of its address space.
                 ram_max: 0xf000_0000,
                 // At the end of the 2 GiB from 1 GiB on in which Linux's IPMMU driver maps DMA on

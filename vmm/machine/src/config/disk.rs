@@ -74,6 +74,7 @@ impl FromStr for DiskConfig {
     type Err = TextError;
 
     fn from_str(text: &str) -> Result<Self, TextError> {
+        // A file whose name has a comma can be named in a `machine.toml` only.
         let mut parts = text.split(',');
         let path = parts.next().unwrap_or_default();
         if path.is_empty() {
@@ -95,6 +96,7 @@ impl FromStr for DiskConfig {
                 None if option == "broken" => disk.broken = true,
                 None if option == "coherent" => disk.coherent = true,
                 Some(("clock", name)) => disk.clocks.push(name.to_owned()),
+                // Their range is checked with the rest of the configuration.
                 Some(("queues", n)) => {
                     disk.queues = n.parse().map_err(|_| {
                         format!(

@@ -165,6 +165,8 @@ impl FromStr for IommuConfig {
                     let value = value
                         .parse()
                         .map_err(|_| format!("{option}={value} is neither true nor false"))?;
+                    // Whether the model has such options is checked with the rest of the
+                    // configuration.
                     let options = iommu.virtio.get_or_insert_default();
                     *match option {
                         "bypass" => &mut options.bypass,

@@ -52,6 +52,7 @@ const VIRTUAL_EPOCH: u32 = 1_577_836_800;
 )]
 pub fn host_date() -> u32 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    // The counter has no value for a date before 1970, which a host without a clock may show.
     since.map_or(0, |since| since.as_secs() as u32)
 }
 
@@ -150,7 +151,9 @@ impl Config {
             Some(base) => base.0,
             None if self.iommu_list().is_empty() => board.ram_min,
             None => {
+                // Saturating: `validate_ram` asks for the range before it has checked the size.
                 let highest = board.ram_max.saturating_sub(size) / RAM_BASE_ALIGN * RAM_BASE_ALIGN;
+                // The bounds are in order, as `clamp` demands: both are facts of the board.
                 highest.clamp(board.ram_min, board.ram_with_iommu)
             }
         };
@@ -331,7 +334,9 @@ fn room(base: ByteSize, board: &BoardFacts) -> String {
         ByteSize(board.ram_max - board.ram_min),
     );
     match here {
+        // No lower base is allowed, so that only the size can be changed.
         _ if base.0 <= board.ram_min => format!("use {most} at most"),
+        // Too little for any kernel: that size is no advice.
         ByteSize(..MIN_MEMORY) => format!(
             "use a lower base; from {:#} on there is room for {most}",
             ByteSize(board.ram_min)

@@ -20,6 +20,7 @@ impl Config {
     /// Returns the IOMMUs that the machine has: their names and kinds.
     pub fn iommu_list(&self) -> Vec<(String, IommuModel)> {
         let named = self.present_iommus().enumerate().map(|(index, iommu)| {
+            // Counted over all, named or not: no two default names are the same.
             let default = || format!("{}{index}", iommu.model.facts().prefix);
             (iommu.name.clone().unwrap_or_else(default), iommu.model)
         });
@@ -39,6 +40,7 @@ impl Config {
     pub fn virtio_iommu(&self, index: usize) -> Result<VirtioIommuConfig, ConfigError> {
         let ports = self.ports()?;
         let behind = ports.into_iter().flatten().filter(|p| p.iommu == index);
+        // A set, as devices may share an endpoint, and the device wants each number once.
         let endpoints: BTreeSet<u32> = behind.map(|port| port.utlb).collect();
         let options = self.present_iommus().nth(index);
         let options = options.and_then(|iommu| iommu.virtio.clone());
@@ -101,6 +103,7 @@ impl Config {
                     })?,
             };
             let port = Port { iommu, utlb };
+            // One that is named is in the list already, which does no harm.
             taken.push(port);
             ports.push(Some(port));
         }
@@ -130,6 +133,7 @@ impl Config {
             return Err(ConfigError::TooManyIommus(iommus.len()));
         }
         for (index, (name, model)) in iommus.iter().enumerate() {
+            // A colon separates a name from its port, a comma options, and `none` is no IOMMU.
             let fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
             if name.is_empty()
                 || name.len() > MAX_IOMMU_NAME
@@ -145,12 +149,15 @@ impl Config {
                 return Err(ConfigError::IommuModelsMixed);
             }
         }
+        // Of all models: only those of a virtio-iommu are looked at again below.
         self.ports()?;
         for (index, iommu) in self.present_iommus().enumerate() {
             let name = || iommus[index].0.clone();
             match (&iommu.virtio, iommu.model) {
                 (_, IommuModel::Virtio) => {
                     let device = self.virtio_iommu(index)?;
+                    // Options first: in the device's mask of page sizes a wrong one cannot be told
+                    // any more.
                     let checked = iommu.virtio.iter().try_for_each(VirtioIommuOptions::check);
                     let checked =
                         checked.and_then(|()| device.check().map_err(|e| e.to_string().into()));

@@ -48,6 +48,7 @@ fn ram_stays_clear_of_the_shared_mapping_where_it_can() {
     assert_eq!(base(256 << 20, false), Ok(0x4000_0000));
     assert_eq!(base(256 << 20, true), Ok(0xc000_0000));
     assert_eq!(base(768 << 20, true), Ok(0xc000_0000));
+    // Rounded down to 128 MiB from where it would just fit.
     assert_eq!(base(770 << 20, true), Ok(0xb800_0000));
     assert_eq!(base(1 << 30, true), Ok(0xb000_0000));
     assert_eq!(base(board.ram_max - board.ram_min, true), Ok(0x4000_0000));

@@ -77,6 +77,7 @@ pub struct ReservedMemory {
 
 impl Default for VirtioIommuOptions {
     fn default() -> Self {
+        // The library's defaults, so that they are written down once.
         let device = VirtioIommuConfig::new([]);
         let (first, last) = device.input_range.unwrap_or((0, u64::MAX));
         Self {
@@ -129,8 +130,10 @@ impl VirtioIommuOptions {
         });
         let mut device = VirtioIommuConfig::new(endpoints);
         if !self.page_sizes.is_empty() {
+            // Each size is one bit, as `check` demands powers of two.
             device.page_size_mask = self.page_sizes.iter().fold(0, |mask, size| mask | size.0);
         }
+        // The library offers a feature if its field is there.
         let range = (self.input_range.0.0, self.input_range.1.0);
         device.input_range = offered(VirtioIommuFeature::InputRange).then_some(range);
         device.domain_range = offered(VirtioIommuFeature::DomainRange).then_some(self.domain_range);

@@ -17,6 +17,7 @@ impl World {
     /// bytes, the status last.
     fn serve(&mut self, ring: &mut u16, room: u32, requests: &[Vec<u8>]) -> Vec<u8> {
         for (n, request) in (0..).zip(requests) {
+            // The longest request, a probe, has 72 bytes to be read.
             let (at, answer) = (HEADER + 128 * n, DATA + 0x1_0000 + u64::from(room) * n);
             self.put(at, request);
             let head = 2 * n as u16;
@@ -32,6 +33,7 @@ impl World {
         }
         *ring = ring.wrapping_add(requests.len() as u16);
         self.put(AVAIL + 2, &ring.to_le_bytes());
+        // The guest notifies the queue in a loop of two instructions, so this is more than enough.
         let limit = self.machine.summary().instructions + 1000;
         let limits = Limits {
             instructions: Some(limit),

@@ -198,6 +198,7 @@ fn a_machine_in_host_time_is_saved_in_the_middle_of_its_requests() {
 #[test]
 fn while_the_host_takes_its_time_none_passes_and_the_run_can_be_ended() {
     let mut world = disk(1, |_| {});
+    // As if a queue had handed work to a thread that takes for ever.
     let wait = Waiting::new(world.machine.context.schedule.waits()).begin(0);
     let before = world.machine.clock().now_ns();
     assert!(world.limit() < WATCHDOG);
@@ -230,6 +231,7 @@ fn flushes_end_at_the_same_instant_in_every_run() {
     assert_eq!(first.0, 3);
     assert_eq!(whole.machine.summary().disks[0].flushes, 3);
     assert_eq!(after(&mut walled, 1_000_000, true), first);
+    // An instruction at a time: where a run is cut must make no difference to the guest.
     let answered = (1..1000).find(|instructions| {
         let limits = Limits {
             instructions: Some(*instructions),

@@ -23,6 +23,7 @@ impl Iommus {
     /// A sentence for the user.
     pub fn new(devices: &[Entry], context: &IommuContext<'_>) -> Result<Self, Error> {
         let mut iommus = Vec::new();
+        // Model by model, as all instances of Gen3 are one device.
         for model in IommuModel::ALL.into_iter().filter_map(models::model) {
             let own = |entry: &&Entry| matches!(entry.role, Some(Role::Iommu(of, _)) if of == model.model());
             let entries: Vec<&Entry> = devices.iter().filter(own).collect();
@@ -46,6 +47,7 @@ impl Iommus {
     /// Returns a way to have the IOMMU that one of `devices` stands behind show a status; it
     /// answers with the name of the entry whose interrupt that is.
     pub fn show_status(&self, devices: &[Entry]) -> ShowStatus {
+        // Looked up now, as what is returned outlives the entries.
         let mut ports = BTreeMap::new();
         for entry in devices {
             let Some(port) = entry.iommu else { continue };

@@ -69,6 +69,7 @@ impl Tally {
             faults: get(&counts.faults),
             bus_errors: get(&counts.bus_errors),
         });
+        // Most micro-TLBs of an IOMMU have no device, and are left out.
         let quiet = |utlb: &UtlbSummary| {
             *utlb
                 == UtlbSummary {
@@ -113,6 +114,7 @@ impl Tally {
         let set = |counter: &AtomicU64, value| counter.store(value, Ordering::Relaxed);
         set(&self.flushes, *flushes);
         set(&self.fills, *fills);
+        // A damaged state may have more or fewer: counts without a counterpart are ignored.
         for (mine, [attaches, detaches, faults, bus_errors]) in self.utlbs.iter().zip(utlbs) {
             set(&mine.attaches, *attaches);
             set(&mine.detaches, *detaches);
@@ -136,6 +138,7 @@ impl Tally {
 
     /// Takes note of what the driver of a virtio-iommu did.
     pub fn virtio(&self, event: &VirtioEvent<'_>) {
+        // Only what was carried out: a request that is refused attaches nothing.
         if let VirtioEvent::Request(Exchange {
             request: Some(request),
             status: Some(Status::Ok),
@@ -176,6 +179,7 @@ impl Tally {
     }
 
     fn count(&self, utlb: usize, counter: impl Fn(&Utlb) -> &AtomicU64) {
+        // The number may be a driver's: one without a counter is ignored.
         if let Some(utlb) = self.utlbs.get(utlb) {
             counter(utlb).fetch_add(1, Ordering::Relaxed);
         }
@@ -188,6 +192,8 @@ impl Tally {
 
     fn tell(&self, event: IommuEvent<'_>) {
         if let Some(sink) = &self.sink {
+            // The clock is read here only, so that a machine that nobody watches does not pay for
+            // it.
             sink.event(&self.info, self.clock.now_ns(), &event);
         }
     }

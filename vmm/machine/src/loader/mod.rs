@@ -98,6 +98,7 @@ pub enum LoadError {
 /// [`LoadError::Cmdline`] when it does not parse.
 pub fn cmdline(text: &str) -> Result<String, LoadError> {
     let fail = |e: linux_loader::cmdline::Error| LoadError::Cmdline(e.to_string());
+    // Both limits count the final NUL: linux-loader's capacity and Linux's COMMAND_LINE_SIZE.
     let parsed = Cmdline::try_from(text, MAX_CMDLINE).map_err(fail)?;
     let raw = parsed.as_cstring().map_err(fail)?;
     raw.into_string()

@@ -37,11 +37,13 @@ pub fn of(image: &[u8]) -> u64 {
 /// its data lies less far behind the start of the linear mapping than it does behind the start of the file, as its code
 /// lies elsewhere.
 pub fn runs_in_place(image: &[u8]) -> bool {
+    // An ordinary kernel must not be refused by chance: its own lists agree on a start.
     count(image, start).1 < FEW && count(image, before).1 >= ENOUGH
 }
 
 /// Returns what most lists agree on, each in what `told` makes of it, and how many they are.
 fn count(image: &[u8], told: fn(u32, usize) -> Option<u32>) -> (u64, u32) {
+    // Sorted, so that of two places with as many lists the same one wins in every run.
     let mut votes: BTreeMap<u32, u32> = BTreeMap::new();
     let words = image.len() / 4;
     let word = |index: usize| {
@@ -56,11 +58,14 @@ fn count(image: &[u8], told: fn(u32, usize) -> Option<u32>) -> (u64, u32) {
     for index in (0..words).rev() {
         let pointer = word(index);
         // An empty list: two equal pointers in a row.
+        // Zeroed data is full of equal words, and tells nothing.
         let twice = pointer != 0 && pointer == next;
+        // Before any `continue`: the loop goes down, and each word is the next of the one below.
         next = pointer;
         let Some(place) = twice.then(|| told(pointer, index)).flatten() else {
             continue;
         };
+        // Only new places are turned away: those that are known go on being counted.
         if votes.len() == MAX_CANDIDATES && !votes.contains_key(&place) {
             continue;
         }
@@ -76,6 +81,7 @@ fn count(image: &[u8], told: fn(u32, usize) -> Option<u32>) -> (u64, u32) {
 
 /// Returns where an image begins that has `pointer`, its own address, at word `index`.
 fn base(pointer: u32, index: usize) -> Option<u32> {
+    // A pointer that is less than its own offset in the file cannot be an address of the image.
     pointer.checked_sub(u32::try_from(index).ok()?.checked_mul(4)?)
 }
 
@@ -94,6 +100,7 @@ fn before(pointer: u32, index: usize) -> Option<u32> {
 #[expect(clippy::cast_possible_truncation, reason = "TEXT_OFFSET is 32 KiB")]
 fn start(pointer: u32, index: usize) -> Option<u32> {
     let base = base(pointer, index)?;
+    // Each mapping begins at a multiple of 256 MiB: the upper 4 bits say which one it is.
     let offset = base & 0x0fff_ffff;
     let sound = PAGE_OFFSETS.contains(&(base >> 28))
         && offset.is_multiple_of(4096)

@@ -51,21 +51,25 @@ pub struct Placement {
 /// [`LoadError::RamTooSmall`] naming how much would do, [`LoadError::InitrdTooLarge`] when no amount would.
 pub fn place(ram: Range, image: &Image, initrd_size: Option<u64>) -> Result<Placement, LoadError> {
     if let Some(size) = initrd_size {
+        // First of all: with a size below LOWMEM no sum that follows overflows.
         check_initrd(ram, size)?;
     }
     let initrd_room = initrd_size.unwrap_or(0).next_multiple_of(PAGE);
     let companions = DTB_ROOM + initrd_room;
     let (kernel_offset, kernel_end) = kernel_extent(ram.size, image)?;
+    // What begins at this offset ends within LOWMEM: `check_initrd` has seen to it.
     let mut at = if kernel_end <= COMPANIONS_OFFSET && COMPANIONS_OFFSET + companions <= ram.size {
         COMPANIONS_OFFSET
     } else {
         // Else as high as a kernel reaches, out of the way of what unpacks below.
+        // Where there is no room at all this is 0, below the kernel's end, and is refused.
         (ram.size.min(LOWMEM)).saturating_sub(companions) & !(PAGE - 1)
     };
     let need = kernel_end + companions + WORKING_ROOM;
     if need > ram.size || at < kernel_end {
         return Err(LoadError::RamTooSmall {
             have: ByteSize(ram.size),
+            // A size that the user can ask for: RAM has whole steps of this.
             need: ByteSize(need.next_multiple_of(crate::config::RAM_ALIGN)),
         });
     }
@@ -83,6 +87,7 @@ pub fn place(ram: Range, image: &Image, initrd_size: Option<u64>) -> Result<Plac
 /// [`LoadError::InitrdTooLarge`] when no amount of RAM would do, [`LoadError::NoRoomForInitrd`]
 /// when it alone takes all.
 pub fn check_initrd(ram: Range, size: u64) -> Result<(), LoadError> {
+    // All of low memory from the recommended place on: below that a kernel needs the room.
     let most = LOWMEM - COMPANIONS_OFFSET - DTB_ROOM;
     let initrd = ByteSize(size);
     if size > most {
@@ -98,6 +103,7 @@ pub fn check_initrd(ram: Range, size: u64) -> Result<(), LoadError> {
 
 /// Returns the offset of the kernel file from the start of RAM, and the first offset that nothing of it ever touches.
 fn kernel_extent(ram_size: u64, image: &Image) -> Result<(u64, u64), LoadError> {
+    // Before it is multiplied and added to: with this limit nothing below overflows.
     if image.size > LOWMEM {
         return Err(LoadError::KernelTooLarge(ByteSize(image.size)));
     }
@@ -109,6 +115,7 @@ fn kernel_extent(ram_size: u64, image: &Image) -> Result<(u64, u64), LoadError> 
         // RAM begins at a multiple of 2 MiB.
         Kind::Arm64 { offset, memory } => (offset, offset + memory.max(image.size)),
         Kind::Zimage { unpacked } => {
+            // At least the size of the file: what its tag says may be too little, or 0.
             let unpacked = unpacked
                 .unwrap_or(image.size * UNPACK_FACTOR)
                 .max(image.size);

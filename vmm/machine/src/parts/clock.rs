@@ -32,6 +32,8 @@ impl Part for AxiClkgen {
         node.property_array_u32("clocks", &[oscillator, oscillator])?;
         let names = ["clkin1", "s_axi_aclk"].map(Into::into);
         node.property_string_list("clock-names", names.into())?;
+        // Otherwise the driver takes the node's name, which is the same for all generators, and
+        // Linux refuses a second clock of one name.
         node.property_string("clock-output-names", &entry.name)?;
         node.property_phandle(fdt::phandle_clkgen(self.0))
     }

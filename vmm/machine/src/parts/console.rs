@@ -25,6 +25,8 @@ struct Ns16550a;
 impl Part for Ns16550a {
     fn describe(&self, _entry: &Entry, node: &mut FdtWriter) -> Result<(), vm_fdt::Error> {
         node.property_string("compatible", "ns16550a")?;
+        // Without it the driver looks for a clock, and fails as there is none
+        // (drivers/tty/serial/8250/8250_of.c).
         node.property_u32("clock-frequency", uart::CLOCK_HZ)?;
         node.property_u32("reg-shift", uart::REG_SHIFT)?;
         node.property_u32("reg-io-width", 1)
@@ -35,6 +37,7 @@ impl Part for Ns16550a {
         let uart = Arc::new(Uart::new(
             wiring.line(entry)?,
             wiring.take_console(),
+            // Only a request: the sink is called in the middle of an instruction of the guest.
             Box::new(move || control.console_stop()),
         ));
         wiring.set_console(Arc::clone(&uart));

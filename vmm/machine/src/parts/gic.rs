@@ -31,6 +31,7 @@ impl Part for Controller {
         };
         node.property_string("compatible", compatible)?;
         node.property_null("interrupt-controller")?;
+        // Kind, number and flags (bindings/interrupt-controller/arm,gic.yaml).
         node.property_u32("#interrupt-cells", 3)?;
         node.property_phandle(fdt::PHANDLE_GIC)
     }

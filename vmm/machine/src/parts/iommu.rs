@@ -44,6 +44,7 @@ impl Part for IommuEntry {
         };
         let compatible = model.compatible().iter().map(|name| (*name).into());
         node.property_string_list("compatible", compatible.collect())?;
+        // A master's `iommus` has one cell: its micro-TLB, or its endpoint.
         node.property_u32("#iommu-cells", 1)?;
         node.property_phandle(match part {
             IommuPart::Instance(index) => fdt::phandle_iommu(index),

@@ -23,8 +23,10 @@ struct Pl031;
 
 impl Part for Pl031 {
     fn describe(&self, _entry: &Entry, node: &mut FdtWriter) -> Result<(), vm_fdt::Error> {
+        // By the second Linux puts it on the AMBA bus, where the driver looks for it.
         let compatible = ["arm,pl031", "arm,primecell"].map(Into::into);
         node.property_string_list("compatible", compatible.into())?;
+        // The AMBA bus enables this clock before it reads what the device is (drivers/amba/bus.c).
         node.property_u32("clocks", fdt::PHANDLE_APB_CLOCK)?;
         node.property_string("clock-names", "apb_pclk")
     }
@@ -35,6 +37,7 @@ impl Part for Pl031 {
             wiring.clock(),
             wiring.epoch(),
             wiring.line(entry)?,
+            // The alarm that the guest sets may be due before the slice that is under way ends.
             Box::new(move || control.recheck()),
         ));
         wiring.devices.rtc = Some(Arc::clone(&rtc));

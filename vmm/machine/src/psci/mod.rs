@@ -50,6 +50,7 @@ pub fn answer(conduit: Conduit, call: Call, powered: &[bool]) -> Answer {
         MIGRATE_INFO_TYPE => result(MIGRATION_NOT_REQUIRED),
         AFFINITY_INFO => result(affinity_info(arg1, arg2, powered)),
         CPU_ON => cpu_on(arg1, arg2, arg3, powered),
+        // Never DENIED: there is no trusted OS that could need the core.
         CPU_OFF => action(FirmwareAction::CpuOff),
         // Standby is all there is: a core that was powered down would have to start anew at the given address.
         CPU_SUSPEND if arg1 & POWER_STATE_POWERDOWN != 0 => result(INVALID_PARAMETERS),
@@ -59,12 +60,16 @@ pub fn answer(conduit: Conduit, call: Call, powered: &[bool]) -> Answer {
         },
         SYSTEM_OFF => action(FirmwareAction::SystemOff),
         SYSTEM_RESET => action(FirmwareAction::SystemReset),
+        // Functions for 64-bit callers (from 0xc400_0000 on) among them: cores have 32 bits.
         _ => result(NOT_SUPPORTED),
     }
 }
 
 fn features(function: u32) -> u32 {
     match function {
+        // Linux asks here whether there is SMCCC_VERSION (drivers/firmware/psci/psci.c,
+        // `psci_init_smccc`). Of CPU_SUSPEND, 0 also says that power_state has the original format
+        // and that there is no OS-initiated mode.
         SMCCC_VERSION | PSCI_VERSION | PSCI_FEATURES | MIGRATE_INFO_TYPE | AFFINITY_INFO
         | CPU_ON | CPU_OFF | CPU_SUSPEND | SYSTEM_OFF | SYSTEM_RESET => SUCCESS,
         _ => NOT_SUPPORTED,
@@ -82,12 +87,14 @@ fn architecture_features(function: u32) -> u32 {
 
 /// Returns the core that an affinity value names: cores are numbered in Aff0 of one cluster (MPIDR, ARM ARM B4.1.106).
 fn core_index(affinity: u32, powered: &[bool]) -> Option<usize> {
+    // Compared as a whole: a value with another bit set, such as one of Aff1, names no core.
     let index = affinity as usize;
     (index < powered.len()).then_some(index)
 }
 
 fn affinity_info(affinity: u32, lowest_level: u32, powered: &[bool]) -> u32 {
     match core_index(affinity, powered) {
+        // Higher levels need not be supported from PSCI 1.0 on.
         Some(cpu) if lowest_level == 0 => {
             if powered[cpu] {
                 AFFINITY_ON
@@ -102,6 +109,7 @@ fn affinity_info(affinity: u32, lowest_level: u32, powered: &[bool]) -> u32 {
 fn cpu_on(affinity: u32, entry: u32, context: u32, powered: &[bool]) -> Answer {
     match core_index(affinity, powered) {
         None => result(INVALID_PARAMETERS),
+        // ON_PENDING is never the answer: a core is on when the call returns.
         Some(cpu) if powered[cpu] => result(ALREADY_ON),
         // A32 code, as bit 0 says, is made of words.
         Some(_) if entry & 3 == 2 => result(INVALID_ADDRESS),

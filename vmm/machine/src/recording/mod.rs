@@ -93,6 +93,7 @@ struct Sheet<W> {
 
 impl<W: Write> Sheet<W> {
     fn log(&mut self, turn: &RunSlice) {
+        // After a failure nothing is kept: turns would pile up for the rest of the run.
         if self.out.is_some() {
             self.input += turn.input.len();
             self.turns.push(turn.clone());
@@ -145,12 +146,14 @@ impl<W: Write + 'static> Recorder<W> {
         if config.accel == Accel::Kvm {
             return Err(begin(io::Error::other(NotEmulated)));
         }
+        // Read once: where the configuration says `now`, the replay must see the same date.
         let epoch = config.epoch_now();
         let config = config.absolute().map_err(begin)?;
         let header = RecordingHeader {
             producer: PRODUCER.into(),
             epoch,
             // A file that cannot be read is reported when the machine is made.
+            // Hashed here, before the guest can write to a disk.
             files: config.sources(),
             snapshot: None,
             config,
@@ -205,6 +208,7 @@ impl<W: Write + 'static> Recorder<W> {
             turns: Vec::new(),
             input: 0,
         };
+        // What fails here is told by `finish`, as with all that follows.
         sheet.put(HEADER, header);
         let sheet = Arc::new(Mutex::new(sheet));
         let log = Arc::clone(&sheet);
@@ -219,12 +223,14 @@ impl<W: Write + 'static> Recorder<W> {
     /// # Errors
     /// Not all of it could be written.
     pub fn finish(self, machine: &mut Machine) -> io::Result<W> {
+        // The machine may go on after this, unrecorded.
         machine.context.pace = Pace::Free;
         let ending = Ending {
             reason: machine.last.unwrap_or(Reason::Stopped),
             turn: machine.turn(),
         };
         let mut sheet = lock(&self.0);
+        // Turns that still wait come before the ending: behind it the reader takes nothing.
         sheet.flush();
         sheet.put(ENDING, &ending);
         match (sheet.out.take(), sheet.failure.take()) {
@@ -337,6 +343,8 @@ impl Recording {
             }
             let file = input::open_file(&start.file.path)?;
             let read = Snapshot::read_moved(BufReader::with_capacity(1 << 20, file), &disks)?;
+            // What runs is the snapshot's machine, so its configuration counts,
+            // and not the copy in the header.
             *config = read.config().clone();
             self.snapshot = Some(read);
             return Ok(());
@@ -344,6 +352,8 @@ impl Recording {
         if moved.snapshot.is_some() {
             return Err(ReadError::NoFile(Role::Snapshot));
         }
+        // Each file of the machine has its entry, or one would be
+        // opened without a look at its hash.
         let named = config.files().map(|(_, path)| path);
         if !named.eq(files.iter().map(|file| file.path.as_path())) {
             return Err(ReadError::Impossible(
@@ -375,6 +385,7 @@ impl Recording {
                 seed: start.seed,
             })?,
             (Some(_), Some(_)) => return Err(begin(io::Error::other(NotEmulated))),
+            // Nobody has called `find_files`, which reads it.
             (Some(_), None) => return Err(begin(io::ErrorKind::NotFound.into())),
             (None, _) => {
                 let mut config = config.clone();

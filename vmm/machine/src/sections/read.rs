@@ -128,9 +128,13 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// The file is damaged or not whole.
     pub fn section(&mut self) -> Result<Option<(u32, Vec<u8>)>, ReadError> {
+        // Only an END section ends the file: one that is cut between
+        // two sections is not whole either.
         let head: [u8; 12] = exactly(&mut self.input)?;
         let (words, _) = head.as_chunks::<4>();
         let [kind, length, sum] = [words[0], words[1], words[2]].map(u32::from_le_bytes);
+        // Looked at before a byte is read by it: until the checksum
+        // is known, the length may be any.
         let most = match kind {
             END => Some(8),
             kind => (self.form.limit)(kind),
@@ -217,6 +221,7 @@ pub(crate) fn json<T: for<'de> serde::Deserialize<'de>>(
     text: &[u8],
     what: &str,
 ) -> Result<T, ReadError> {
+    // Values nest only as deep as serde_json allows, so that no file exhausts the stack.
     serde_json::from_slice(text)
         .map_err(|error| ReadError::damaged(format!("its {what} makes no sense ({error})")))
 }

@@ -47,6 +47,7 @@ impl<W: Write> Writer<W> {
         let mut crc = Hasher::new();
         let head = [kind.to_le_bytes(), length.to_le_bytes()].concat();
         crc.update(&head);
+        // Gone through twice, as the checksum stands in front of the contents.
         parts.iter().for_each(|part| crc.update(part));
         self.out.write_all(&head)?;
         self.out.write_all(&crc.finalize().to_le_bytes())?;

@@ -42,6 +42,8 @@ impl DiskImage {
         let changes = storage.changes();
         // Below an overlay the file itself is never written.
         let written = changes.is_none() && !read_only;
+        // Without `goes_on` nobody writes the file any more, and its
+        // lock stays with the descriptor.
         let file = if written && goes_on {
             Arc::new(copy(storage.file(), sectors * SECTOR)?)
         } else {
@@ -57,6 +59,8 @@ impl DiskImage {
 
     /// Creates a disk that begins with this, and whose writes are its own.
     pub fn open(&self) -> Disk {
+        // An overlay even for a guest that wrote its file directly:
+        // others go on from the same file.
         let (file, changes) = (Arc::clone(&self.file), Arc::clone(&self.changes));
         Disk {
             storage: Storage::overlay(file, changes),
@@ -68,6 +72,7 @@ impl DiskImage {
 
 /// Copies into memory the first `size` bytes of `file`.
 fn copy(file: &File, size: u64) -> io::Result<File> {
+    // Holes are left out: how large the file looks costs nothing, how much it holds does.
     let runs = data(file, size)?;
     if runs.iter().map(|run| run.end - run.start).sum::<u64>() > MAX_COPIED {
         return Err(io::Error::other(format!(
@@ -76,6 +81,7 @@ fn copy(file: &File, size: u64) -> io::Result<File> {
         )));
     }
     let copy = File::from(memfd_create("disk", MemfdFlags::CLOEXEC)?);
+    // One hole at first, which reads as zeros as the holes of the original do.
     copy.set_len(size)?;
     let mut buffer = vec![0; CHUNK];
     for run in runs {

@@ -65,6 +65,7 @@ impl Memory {
         // What takes the time is the host finding pages, which it can for several threads at once.
         let helpers = pieces.len().div_ceil(PIECES_OF_A_THREAD);
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        // One less, as the calling thread copies, too.
         let helpers = helpers.min(cores).min(MOST_THREADS).saturating_sub(1);
         thread::scope(|scope| {
             let spawn = |_| vmm_base::thread::spawn_scoped(scope, "copy", copy);
@@ -72,6 +73,7 @@ impl Memory {
             let others: Vec<_> = (0..helpers).map_while(|n| spawn(n).ok()).collect();
             let gone = || io::Error::other("a thread that copies memory ended early");
             let ended = others.into_iter().map(|other| other.join());
+            // This thread's own `copy` is evaluated first: it works before it joins the others.
             ended.fold(copy(), |all, one| all.and(one.map_err(|_| gone())?))
         })?;
         blank.seal()
@@ -106,6 +108,8 @@ impl Memory {
         let offset = FileOffset::from_arc(Arc::clone(&self.file), 0);
         let size = usize::try_from(self.size).map_err(io::Error::other)?;
         // Most pages are never written, so the host need not set memory aside for all of them.
+        // Private, so that writes stay the machine's own; the seals
+        // allow no other writable mapping.
         let flags = libc::MAP_PRIVATE | libc::MAP_NORESERVE;
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         let region =
@@ -188,6 +192,8 @@ impl Blank {
     pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut from = 0;
         while from < bytes.len() {
+            // One call for pages that follow each other. Pages of zeros
+            // stay holes, which take no room.
             let full = |at: &usize| bytes[*at..].chunks(PAGE).next().is_some_and(is_full);
             let pages = || (from..bytes.len()).step_by(PAGE);
             let run = pages().take_while(full).count();
@@ -208,6 +214,8 @@ impl Blank {
     /// # Errors
     /// The host refuses the seals.
     pub fn seal(self) -> io::Result<Memory> {
+        // Mappings show the file's own pages until they are written to: a change
+        // to it would reach every machine.
         let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
         fcntl_add_seals(&self.file, all)?;
         Ok(Memory {
@@ -237,8 +245,10 @@ fn touched(region: &GuestRegionMmap<CodeMarks>) -> io::Result<Vec<Pages<u64>>> {
         // Without /proc everything is looked at.
         Err(_) => return Ok(std::iter::once(0..region.len()).collect()),
     };
+    // A page of the file that nobody touched is not present, and need not be zero.
     if let Some(below) = region.file_offset() {
         for run in data(below.file(), region.len())? {
+            // Within the map: `data` cuts runs off at the length of the region.
             map[(run.start / page) as usize..run.end.div_ceil(page) as usize].fill(true);
         }
     }
@@ -261,6 +271,7 @@ fn present(region: &GuestRegionMmap<CodeMarks>, pages: u64) -> io::Result<Vec<bo
     let host = region
         .get_host_address(MemoryRegionAddress(0))
         .map_err(io::Error::other)?;
+    // One entry of 8 bytes for each page. These bits are shown to all users; frame numbers are not.
     let first = host.addr() as u64 / page_size() as u64;
     #[expect(
         clippy::cast_possible_truncation,
@@ -281,11 +292,15 @@ pub(super) fn data(file: &File, size: u64) -> io::Result<Vec<Pages<u64>>> {
     while at < size {
         let start = match seek(file, SeekFrom::Data(at)) {
             Ok(start) if start < size => start,
+            // ENXIO: only a hole is left (lseek(2)). Otherwise the next data
+            // lies beyond what is asked for.
             Ok(_) | Err(Errno::NXIO) => break,
             // It knows of no holes.
             Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
             Err(error) => return Err(error.into()),
         };
+        // Where no hole can be asked for, all the rest counts as data:
+        // more is copied, and nothing lost.
         let end = seek(file, SeekFrom::Hole(start)).unwrap_or(size).min(size);
         runs.push(start..end);
         // One byte at least, so that this ends even if a file system finds data of no length.

@@ -53,6 +53,8 @@ impl Findings {
         let found = all
             .entry(TypeId::of::<T>())
             .or_insert_with(|| find().map(|found| Arc::new(found) as Arc<dyn Any + Send + Sync>));
+        // A search that found nothing is remembered, too. The key is the
+        // type, so the cast does not fail.
         found.clone()?.downcast().ok()
     }
 }
@@ -112,6 +114,7 @@ impl Machine {
     }
 
     fn capture(&mut self, goes_on: bool) -> Result<Snapshot, Error> {
+        // Requests in flight end, or are left over in their devices, before anything is looked at.
         if let Some(worker) = &self.worker {
             worker.settle();
         }
@@ -142,6 +145,7 @@ impl Machine {
                 disks.push(DiskImage::capture(disk, goes_on).map_err(fail)?);
             }
         }
+        // After the state: saving KVM's cores takes breakpoints out of the guest's memory.
         let memory =
             Memory::capture(&self.bus.memory()).map_err(host("save the guest's memory"))?;
         Ok(Snapshot(Arc::new(Inner {
@@ -175,6 +179,7 @@ fn open(config: &Config, state: &MachineState) -> Result<Option<Vm>, Error> {
     match (&state.processor, config.accel) {
         (Processor::Emulated { .. }, Accel::Kvm) => Err(Error::Restore(WrongMachine::Accel)),
         (Processor::Emulated { .. }, _) => Ok(None),
+        // Not by `accel`, which may be `auto`: nothing but KVM can go on from such a state.
         (Processor::Kvm(saved), _) => Ok(Some(Vm::open(saved.width)?)),
     }
 }
@@ -207,6 +212,7 @@ impl Snapshot {
         let mut machine = self.assemble(fork, injection, |config, time| {
             assemble::timing(config, time)
         })?;
+        // After the state: the thread goes on at once with what the saved machine had left over.
         machine.start_worker()?;
         Ok(machine)
     }
@@ -214,6 +220,7 @@ impl Snapshot {
     /// Returns the same, whose clock moves between slices of work only, and whose devices work on the thread that runs
     /// it.
     pub(super) fn paced(&self, fork: Fork) -> Result<Machine, Error> {
+        // A clock of virtual time in host time as well: the recording moves it, between slices.
         let clock = |_: &Config, time: TimeState| {
             Timing::Virtual(Arc::new(VirtualClock::starting_at(
                 time.now_ns,
@@ -244,6 +251,7 @@ impl Snapshot {
             findings: _,
             bench,
         } = &*self.0;
+        // From a file it may be any number, and times are added up later.
         state.time.check()?;
         let config = Config {
             seed: seed.unwrap_or(config.seed),
@@ -258,6 +266,7 @@ impl Snapshot {
             }
         };
         let waker = Arc::new(Waker::default());
+        // Before the devices are wired: KVM connects lines only to a controller that is set up.
         if let Some(vm) = &mut vm {
             vm.populate(config.cpus, &board.gic, Arc::clone(&ram), &waker)?;
         }
@@ -283,6 +292,7 @@ impl Snapshot {
         let pieces = assemble::wire(&config, resources, connections)?;
         let mut machine = Machine::from_pieces(config, pieces, waker);
         machine.restore(state)?;
+        // After the state: to restore a core drops its predecoded code.
         if let (Some(cluster), Some(code)) = (machine.cluster(), code) {
             cluster.give_code(code);
         }
@@ -337,6 +347,7 @@ impl Snapshot {
             return 0;
         };
         let members = cores.members.iter();
+        // Saturates: in a file the counts are not checked before a machine is made.
         members.fold(0, |sum, member| sum.saturating_add(member.cpu.retired))
     }
 

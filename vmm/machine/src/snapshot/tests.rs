@@ -52,6 +52,7 @@ fn hash(machine: &Machine) -> Vec<u8> {
 
 /// Returns the parts of a machine that must be the same.
 fn facts(machine: &mut Machine) -> (Summary, MachineState, Vec<u8>) {
+    // What the host's speed decides is no part of the comparison.
     let summary = Summary {
         wall_ns: 0,
         mips: 0.0,

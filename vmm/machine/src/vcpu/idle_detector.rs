@@ -24,6 +24,7 @@ impl Sleeper {
     /// Returns how often it has gone to sleep so far, if it is asleep.
     fn naps(&self) -> Option<u64> {
         let mut text = vec![0; STATUS];
+        // From the start each time, where the kernel writes the text anew.
         let length = self.0.read_at(&mut text, 0).ok()?;
         naps(std::str::from_utf8(text.get(..length)?).ok()?)
     }
@@ -58,12 +59,15 @@ impl IdleDetector {
     /// Returns whether all of `threads` have slept without a break since the look before, which was some time ago.
     /// Looks once in a while, however often it is called.
     pub fn all_slept(&mut self, threads: &[Sleeper]) -> bool {
+        // Two looks close together prove nothing: who wakes now and
+        // then has the same count in both.
         if let Some((when, _)) = &self.last
             && when.elapsed() < self.patience
         {
             return false;
         }
         let naps: Option<Vec<_>> = threads.iter().map(Sleeper::naps).collect();
+        // One that is awake makes the list empty, which counts as not asleep now and next time.
         let naps = naps.unwrap_or_default();
         // The same count means that nobody woke in between.
         let same = self.last.as_ref().is_some_and(|(_, last)| *last == naps);

@@ -122,6 +122,7 @@ impl Replay {
     /// [`Reason::Diverged`] when that is something else.
     pub fn compare(&mut self, found: &RunSlice) -> Result<(), Reason> {
         let next = self.next();
+        // In this order: another number of instructions makes time and registers differ, too.
         let what = if next.instructions != found.instructions {
             format!(
                 "the recording goes on to instruction {} where the guest stops",
@@ -139,6 +140,7 @@ impl Replay {
 
     /// Notes a difference, the first one only.
     pub fn diverged(&mut self, what: String, found: &RunSlice) -> Reason {
+        // Later ones follow from the first.
         self.divergence.get_or_insert(Divergence {
             what,
             instructions: found.instructions,
@@ -156,6 +158,8 @@ impl Replay {
 
 /// Returns a hash of the state of the cores and of what the `console` has shown, in 32 bits.
 pub fn check(cluster: Option<&mut Cluster>, console: u32) -> u32 {
+    // No memory, which would take longer than a slice: what differs
+    // there soon differs in a register.
     let mut crc = Hasher::new();
     crc.update(&console.to_le_bytes());
     if let Some(cluster) = cluster {

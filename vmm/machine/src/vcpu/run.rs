@@ -61,6 +61,7 @@ impl RunLoop<'_> {
         let deadline = self
             .limits
             .wall
+            // A limit that is too far away for an `Instant` is none.
             .and_then(|wall| Instant::now().checked_add(wall));
         loop {
             // Before anything is looked at: what changes later then ends the sleep at once.
@@ -77,9 +78,11 @@ impl RunLoop<'_> {
                 continue;
             }
             if waits {
+                // Whoever ends the wait wakes the loop; until then the guest's clock stands still.
                 self.sleep(None, ticket, deadline);
                 continue;
             }
+            // Here no device is locked, and this work locks them itself.
             self.context.deferred_work.run();
             if let Some(faults) = &self.context.faults {
                 faults.run_due();
@@ -157,6 +160,7 @@ impl RunLoop<'_> {
                 .gate
                 .open(self.context.timing.now_ns(), self.context.uart.room()));
         }
+        // The turn has the time that the guest sees from here on.
         self.catch_up();
         let mut turn = self.turn();
         match &mut self.context.pace {
@@ -178,6 +182,8 @@ impl RunLoop<'_> {
                     return Err(replay.compare(&turn).err().unwrap_or(reason));
                 }
                 turn.input = replay.begin(&turn)?;
+                // It comes from the recording and not through the gate, which keeps a record for
+                // `console_record` all the same.
                 self.context.gate.passed(turn.now_ns, &turn.input);
             }
         }
@@ -194,6 +200,7 @@ impl RunLoop<'_> {
             Pace::Replay(replay)
                 if replay.host && replay.next().instructions == self.context.vcpus.retired() =>
             {
+                // Never in the middle of a recorded slice, which a limit may cut in parts.
                 clock.advance_to(replay.next().now_ns);
             }
             _ => {}
@@ -222,6 +229,7 @@ impl RunLoop<'_> {
     /// Gives the cores `budget` instructions. Observers are told of stops on the way, and the slice ends where it would
     /// without them.
     fn slice(&mut self, budget: u64, deadline: Option<Instant>) -> Result<Stop, Reason> {
+        // One end for the whole slice, however many stops there are on the way.
         let end = self.context.vcpus.retired().saturating_add(budget);
         loop {
             let left = end.saturating_sub(self.context.vcpus.retired());
@@ -233,12 +241,15 @@ impl RunLoop<'_> {
                     if self.context.control.take_interrupt() {
                         self.interrupt(deadline)?;
                     }
+                    // A device has work for later, which may be due before the
+                    // end that was chosen without it.
                     if self.context.control.take_recheck() {
                         return Ok(Stop::Requested);
                     }
                 }
                 stop => return Ok(stop),
             }
+            // Looked at after each stop, too: breakpoints and steps may follow each other for ever.
             if self.context.control.pending() || passed(deadline) {
                 return Ok(Stop::Requested);
             }
@@ -270,6 +281,7 @@ impl RunLoop<'_> {
         };
         let mut ends = false;
         for observer in self.context.observers.iter_mut() {
+            // All are told, also when one before has ended the run.
             ends |= what(observer.as_mut(), &mut halted) == Resume::End;
         }
         let image = halted.image;
@@ -278,6 +290,8 @@ impl RunLoop<'_> {
     }
 
     fn exceeded(&self, deadline: Option<Instant>) -> Option<Reason> {
+        // The guest's own limits first, so that the host's speed does not
+        // choose between two that are reached.
         let limits = &self.limits;
         if limits
             .guest_ns
@@ -314,6 +328,7 @@ impl RunLoop<'_> {
                 let next = replay.next().instructions;
                 let left = next.saturating_sub(self.context.vcpus.retired());
                 let limit = self.limits.instructions.unwrap_or(u64::MAX);
+                // May be 0: while all cores slept, turns followed each other at one instruction.
                 return left.min(limit.saturating_sub(self.context.vcpus.retired()));
             }
         };
@@ -343,6 +358,8 @@ impl RunLoop<'_> {
             Timing::Host(_) => true,
         });
         let event = wake_ns.into_iter().chain(self.next_event()).min();
+        // A limit is no event: what nothing will wake is dead now, and
+        // does not sleep up to its limit.
         let until = event
             .into_iter()
             .chain(self.limits.guest_ns.filter(|_| event.is_some()))
@@ -350,6 +367,7 @@ impl RunLoop<'_> {
         match &self.context.pace {
             Pace::Replay(replay) => return self.idle_again(replay, until),
             Pace::Record(Some(host), _) if until.is_some() || self.may_wake(ticket) => {
+                // The guest's clock is virtual and follows the host's, so this sleep is a real one.
                 let left = |ns: u64| Duration::from_nanos(ns.saturating_sub(host.now_ns()));
                 let until = until.into_iter().chain(self.limits.guest_ns).min();
                 self.sleep(until.map(left), ticket, deadline);
@@ -385,6 +403,7 @@ impl RunLoop<'_> {
                         let limit = self.limits.guest_ns.map_or(MAX_HOST_SLEEP, left);
                         Some(limit.min(MAX_HOST_SLEEP))
                     }
+                    // No time of the guest passes: only a wake-up or the deadline ends this.
                     Timing::Virtual(_) => None,
                 };
                 self.sleep(limit, ticket, deadline);
@@ -407,6 +426,8 @@ impl RunLoop<'_> {
         if let Timing::Virtual(clock) = &self.context.timing
             && !replay.host
         {
+            // Not beyond the next turn, where something may have ended this sleep in the recorded
+            // run. In host time `catch_up` sets the clock then.
             clock.skip_to(until.map_or(next.now_ns, |until| until.min(next.now_ns)));
         }
         None

@@ -93,6 +93,8 @@ impl VcpuBarrier {
             // Poisoned only by a panic that its own thread has reported; another one here would hide it.
             state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
         }
+        // Still under the lock that saw the mode: who waits for all
+        // to stand does not miss this one.
         state.standing -= 1;
         state.mode == Mode::Run
     }
@@ -100,6 +102,7 @@ impl VcpuBarrier {
     /// Ends the run, called by a thread; only the first call counts.
     pub fn end(&self, end: End) {
         let mut state = self.lock();
+        // Threads inside KVM do not notice: they leave it when the owner makes all stand still.
         state.end.get_or_insert(end);
         self.set(&mut state, Mode::Stand);
     }
@@ -157,6 +160,7 @@ impl VcpuBarrier {
 
     /// Makes the threads leave.
     pub fn dismiss(&self, threads: Vec<JoinHandle<()>>) {
+        // Threads leave from where they stand, and no signal reaches one that is on its way out.
         self.stand(&threads);
         self.set(&mut self.lock(), Mode::Leave);
         for thread in threads {
@@ -184,6 +188,8 @@ impl Drop for Alive<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let why = "one of its cores' threads panicked (this is a bug)";
+            // Before it is taken off: the owner must not find all others
+            // standing and start them again.
             self.0.end(End::Failed(why.into()));
         }
         self.0.miss();

@@ -63,6 +63,7 @@ impl<'a> Lines<'a> {
     /// When KVM refuses.
     pub fn of_device(&self, entry: &Entry) -> Result<Arc<dyn Interrupt>, Error> {
         let line = self.plain(entry)?;
+        // Asked once, so that a line that nobody watches costs nothing when it is driven.
         let line = match (self.sink, entry.irqs.first()) {
             (Some(sink), Some(irq)) if sink.wants_interrupts() => Arc::new(WatchedLine {
                 line,
@@ -89,6 +90,7 @@ impl<'a> Lines<'a> {
         };
         let faulty = Arc::new(FaultyLine::new(line, injection, device));
         let mut lines = self.faulty.lock().unwrap_or_else(|e| e.into_inner());
+        // Names are unique on a valid board: no line takes the place of another.
         lines.insert(device.to_owned(), Arc::clone(&faulty));
         faulty
     }
@@ -111,6 +113,8 @@ struct WatchedLine {
 
 impl Interrupt for WatchedLine {
     fn set(&self, level: bool) {
+        // Before the line: a core on another thread may take the interrupt at once, and what it
+        // does then is to be reported later than its cause.
         self.sink.interrupt(&self.device, self.irq, level);
         self.line.set(level);
     }

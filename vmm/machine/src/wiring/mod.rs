@@ -142,11 +142,13 @@ impl<'a> Wiring<'a> {
         let deferred_work = Arc::new(DeferredWork::new(Arc::clone(waker)));
         let schedule = Arc::new(Schedule::new(timing.clock(), Arc::clone(&control)));
         let masters = |port: Port| names(entries.iter().filter(|e| e.iommu == Some(port)));
+        // Before all other devices, whose view of memory an IOMMU gives them.
         let iommus = Iommus::new(
             entries,
             &IommuContext {
                 config,
                 masters: &masters,
+                // Of all entries, bus masters or not: a `SourceId` is an index into this list.
                 sources: &names(entries),
                 ram: &ram,
                 line: &|entry| lines.of_iommu(entry),
@@ -286,6 +288,7 @@ impl<'a> Wiring<'a> {
         // Behind an IOMMU a driver must not use physical addresses (VIRTIO_F_ACCESS_PLATFORM, virtio 1.2, 6).
         let access_platform = self.config.access_platform || space.is_some();
         let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&self.ram)));
+        // Several bus masters may share a port: this tells them apart in events and faults.
         let dma = dma.with_source(source);
         self.spaces.push((entry.name.clone(), dma.clone()));
         let line = self.lines.of_device(entry)?;
@@ -293,6 +296,7 @@ impl<'a> Wiring<'a> {
         if let Some(faults) = self.faults(entry) {
             slot.set_faults(faults);
         }
+        // In host time the device thread replaces it by a pace of its own.
         slot.set_schedule(Arc::clone(&self.schedule));
         let slot = Arc::new(Mutex::new(slot));
         self.attach(entry, 0, slot.clone())?;
@@ -301,6 +305,7 @@ impl<'a> Wiring<'a> {
             dma,
         };
         self.targets.insert(entry.name.clone(), target);
+        // In the order of the board: saved states and notifications find a slot by its place.
         self.devices.virtio.push(Arc::clone(&slot));
         Ok(slot)
     }
@@ -315,6 +320,7 @@ impl<'a> Wiring<'a> {
     /// # Errors
     /// When none of them was a console.
     pub fn finish(self, entries: &[Entry]) -> Result<Wired, Error> {
+        // Both had to exist before the devices that hold them, and learn of those only now.
         self.deferred_work.connect(&self.virtio_iommus);
         self.schedule.connect(&self.devices.virtio);
         let console = self.console.ok_or_else(|| Error::Host {

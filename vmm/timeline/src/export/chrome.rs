@@ -29,6 +29,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         "title": visible(&report.title),
         "verdict": visible(&report.verdict.sentence),
     });
+    // Written event by event: as one JSON value a trace would be in memory as a whole.
     write!(
         trace.out,
         "{{\"displayTimeUnit\":\"ns\",\"otherData\":{header},\"traceEvents\":["
@@ -84,6 +85,8 @@ impl Trace<'_> {
             by_lane.entry(event.lane).or_default().push(index);
         }
         let mut threads = BTreeMap::new();
+        // In the order of lanes, as the numbers of threads are also the order in which they are
+        // shown.
         for (lane, number) in timeline.lanes.iter().zip(0_u16..) {
             let id = LaneId(number);
             let mut states = timeline
@@ -131,6 +134,8 @@ impl Trace<'_> {
     ) -> io::Result<u32> {
         // A slice of no length still takes a nanosecond.
         let until = span.1.max(span.0.saturating_add(1));
+        // Events come in the order of their beginnings, so that a row is free once its last one
+        // ended.
         if let Some(row) = rows.iter_mut().find(|row| row.busy_until <= span.0) {
             row.busy_until = until;
             return Ok(row.thread);
@@ -205,6 +210,7 @@ impl Trace<'_> {
         let (from, until, args) = what;
         self.put(json!({
             "ph": "X", "pid": process, "tid": thread, "ts": micros(from),
+            // A flow cannot be bound to a slice of no length.
             "dur": micros(until.saturating_sub(from).max(1)),
             "cat": category, "name": visible(name), "args": args,
         }))
@@ -222,9 +228,11 @@ impl Trace<'_> {
                 ))
             })
             .collect();
+        // Decisive events tell a story in any order; arrows go forward in time, and once to each.
         stations.sort_unstable();
         stations.dedup();
         for (pair, number) in stations.windows(2).zip(1_u64..) {
+            // Numbers of flows are unique in the trace, across runs.
             let id = (u64::from(process) << 32) | number;
             for (station, phase) in [(pair[0], "s"), (pair[1], "f")] {
                 let mut event = json!({
@@ -248,6 +256,7 @@ impl Trace<'_> {
             let Kind::Dma { burst, route, .. } = &event.kind else {
                 continue;
             };
+            // A counter shows the sum up to each burst, so that totals are carried along.
             let total = totals.entry(event.lane).or_default();
             let stray = usize::from(*route == Route::Stray);
             total[stray] = total[stray].saturating_add(burst.bytes);
@@ -292,6 +301,7 @@ impl Trace<'_> {
 
 /// Returns nanoseconds as microseconds. A float keeps all three decimals for a hundred days, longer than any run.
 fn micros(ns: u64) -> Value {
+    // Parsed from its decimals, a float is also written with them: its shortest form is exact.
     let text = format!("{}.{:03}", ns / 1000, ns % 1000);
     serde_json::from_str(&text).unwrap_or(Value::Null)
 }

@@ -20,6 +20,7 @@ impl Tone {
             Kind::Dma { route, .. } | Kind::Attachment { to: route } => match route {
                 Route::Context { .. } => Self::Good,
                 Route::Stray | Route::Blocked => Self::Bad,
+                // A device without an IOMMU uses physical addresses rightly.
                 Route::Untranslated => Self::Plain,
             },
             Kind::Verdict { ok, .. } => {
@@ -345,6 +346,7 @@ pub(super) fn seconds(ns: u64) -> String {
 pub(super) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
     let mut unit = 0;
+    // The largest unit takes all that is left, so that shifts stay below 64.
     while unit + 1 < UNITS.len() && bytes >> (10 * (unit + 1)) > 0 {
         unit += 1;
     }

@@ -55,6 +55,7 @@ pub enum ExportError {
 pub fn write_all(directory: &Path, name: &str, report: &Report) -> Result<Written, ExportError> {
     // The name becomes part of a path, so it must neither lead elsewhere nor be hidden.
     let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    // A file name has 255 bytes at most on Linux, with its extension.
     if name.is_empty() || name.starts_with('.') || name.len() > 200 || !name.chars().all(good) {
         return Err(ExportError::Name {
             name: name.to_owned(),

@@ -36,6 +36,7 @@ struct Document<'r> {
 /// `out` cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut plain = Vec::new();
+    // Shown by browsers that run no scripts.
     text::write(report, &mut plain)?;
     let data = Page::of(report);
     let document = Document {
@@ -122,6 +123,8 @@ impl Page {
 impl PageRun {
     fn of(run: &Run, subjects: &[&str]) -> Self {
         let timeline = &run.timeline;
+        // One place for each subject, also where this run has nothing: rows are compared across
+        // runs.
         let mut findings: Vec<Option<Finding>> = subjects
             .iter()
             .map(|subject| run.finding(subject).cloned())
@@ -147,6 +150,7 @@ impl PageRun {
             decisive: run
                 .decisive
                 .iter()
+                // The script uses the numbers as indices without a check.
                 .filter(|item| timeline.event(item.event).is_some())
                 .map(|item| PageDecisive {
                     event: item.event.0,
@@ -208,6 +212,7 @@ fn events(run: &Run) -> Vec<PageEvent> {
         .iter()
         .map(|event| {
             let category = event.kind.category();
+            // The script gets an index into the page's `categories`, which are in this order.
             let category = Category::ALL
                 .iter()
                 .position(|other| *other == category)

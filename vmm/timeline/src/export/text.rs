@@ -269,6 +269,7 @@ fn choose(run: &Run) -> Vec<usize> {
     };
     let mut order: Vec<usize> = (0..all.len()).collect();
     if order.len() > MAX_TIMELINE_LINES {
+        // Cached, as each rank is a search through the decisive events.
         order.sort_by_cached_key(|index| (rank(*index), *index));
         order.truncate(MAX_TIMELINE_LINES);
         order.sort_unstable();
@@ -285,6 +286,7 @@ fn line(run: &Run, index: usize, event: &Event, out: &mut dyn Write) -> io::Resu
     let core = event
         .core
         .map_or_else(|| "    ".to_owned(), |core| format!("cpu{core}"));
+    // A longer name would push the text out of its column.
     let lane: String = lane(run, event).chars().take(20).collect();
     let start = format!("{flag:>3} {:>14} {core} {lane:<20} ", seconds(event.at));
     paragraph(out, &start, &summary(event))
@@ -325,6 +327,7 @@ fn paragraph(out: &mut dyn Write, start: &str, text: &str) -> io::Result<()> {
 fn wrap_lines(text: &str, width: usize) -> Vec<String> {
     text.split('\n')
         .flat_map(|line| {
+            // Leaves room for the indent of further lines.
             wrap(line, width.saturating_sub(2))
                 .into_iter()
                 .enumerate()
@@ -341,7 +344,9 @@ fn wrap_lines(text: &str, width: usize) -> Vec<String> {
 
 /// Breaks `text` into lines of at most `width` characters, at spaces where there are any.
 fn wrap(text: &str, width: usize) -> Vec<String> {
+    // Escapes first, as they take more columns than what they stand for.
     let text = visible(text);
+    // With no width at all a word could be cut forever.
     let width = width.max(8);
     let mut lines = Vec::new();
     let mut line = String::new();

@@ -56,6 +56,8 @@ impl GicState {
                 u32::from_le_bytes([0, 1, 2, 3].map(|i| self.dist_read_byte(cpu, offset + i)))
             }
             GICD_ICFGR..0xd00 => {
+                // Two bits an interrupt: a byte has four of them, and a register half a word of the
+                // state.
                 let first = (offset - GICD_ICFGR) as usize * 4;
                 spread(word(first / 32).edge >> (first % 32))
             }
@@ -107,6 +109,8 @@ impl GicState {
                 }
             }
             GICD_IGROUPR..GICD_IPRIORITYR => {
+                // Fields of interrupts that are not implemented are RAZ/WI, so that this is no
+                // mistake.
                 let Some(word) = self.word_mut(cpu, index) else {
                     return true;
                 };
@@ -116,6 +120,8 @@ impl GicState {
                     GICD_ICENABLER..GICD_ISPENDR => word.enabled &= !(value & free),
                     // SGIs are made pending through their own registers only (4.3.7).
                     GICD_ISPENDR..GICD_ICPENDR => word.latched |= value & free,
+                    // Only the latch: a level-sensitive interrupt stays pending while its line is
+                    // high.
                     GICD_ICPENDR..GICD_ISACTIVER => word.latched &= !(value & free),
                     GICD_ISACTIVER..GICD_ICACTIVER => word.active |= value,
                     _ => word.active &= !value,
@@ -166,6 +172,8 @@ impl GicState {
     /// Writes GICD_SGIR: sends an SGI to the listed cores, to all others, or to the sender itself.
     fn generate(&mut self, cpu: usize, value: u32) {
         let all = (1_u32 << self.cpus()) - 1;
+        // TargetListFilter (4.3.15): those listed, all but the sender, the sender alone; 3 is
+        // reserved.
         let targets = match value >> 24 & 3 {
             0 => value >> 16 & 0xff & all,
             1 => all & !(1 << cpu),

@@ -33,6 +33,8 @@ impl GicState {
         match offset {
             GICC_CTLR => interface.ctlr = value & CTLR_WRITABLE,
             GICC_PMR => interface.mask = value as u8 & PRIORITY_MASK,
+            // A smaller value becomes the least; `group_priority` relies on it as it subtracts one
+            // from ABPR.
             GICC_BPR => interface.bpr = (value as u8 & 7).max(BPR_MIN),
             GICC_ABPR => interface.abpr = (value as u8 & 7).max(ABPR_MIN),
             GICC_APR0 => interface.active = value,
@@ -45,6 +47,7 @@ impl GicState {
     }
 
     fn peek(&self, cpu: usize, alias: bool) -> u32 {
+        // Whatever the mask and the running priority are: these registers only look.
         match self.highest(cpu) {
             Some(candidate) => self
                 .visible(cpu, candidate, alias)
@@ -76,6 +79,7 @@ impl GicState {
         let Some(candidate) = self.signalled(cpu) else {
             return SPURIOUS;
         };
+        // Before anything changes: a special identifier acknowledges nothing.
         let value = match self.visible(cpu, candidate, alias) {
             Ok(value) => value,
             Err(special) => return special,
@@ -100,6 +104,7 @@ impl GicState {
         }
         let interface = &mut self.interfaces[cpu];
         let priority = interface.group_priority(candidate.priority, candidate.group1);
+        // A bit for each of the 32 levels; the levels of one priority group share one.
         interface.active |= 1 << (priority >> 3);
         value
     }
@@ -112,6 +117,7 @@ impl GicState {
             return true;
         }
         let interface = &mut self.interfaces[cpu];
+        // Nothing is being handled: the guest's mistake, of which the caller warns.
         if interface.active == 0 {
             return false;
         }

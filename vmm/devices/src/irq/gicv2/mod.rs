@@ -100,6 +100,7 @@ impl Gic {
 
     /// Reads the CPU interface of core `cpu`.
     pub fn cpu_read(&self, cpu: usize, offset: u64) -> u32 {
+        // A read can change the outputs: one of IAR acknowledges, and so lowers the core's input.
         let value = self.change(|gic| gic.cpu_read(cpu, offset));
         // A special identifier tells that there was nothing to acknowledge.
         if matches!(offset, spec::GICC_IAR | spec::GICC_AIAR) && value & 0x3ff < spec::FIRST_SPECIAL
@@ -135,6 +136,7 @@ impl Gic {
     /// # Errors
     /// [`WrongGic`] when the state is of another GIC, or of none; then nothing changes.
     pub fn restore(&self, saved: &SavedGic) -> Result<(), WrongGic> {
+        // The guard lives no longer than the condition: `change` locks again.
         if !saved.gic.fits(&self.lock().gic) {
             return Err(WrongGic);
         }

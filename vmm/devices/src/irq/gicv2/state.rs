@@ -79,6 +79,7 @@ impl Interface {
         } else {
             self.bpr
         };
+        // In 16 bits: with a binary point of 7 no bit is left, and the shift does not fit a byte.
         priority & !((2_u16 << point) - 1) as u8
     }
 
@@ -183,6 +184,7 @@ impl GicState {
         let points = |i: &Interface| {
             (BPR_MIN..=BPR_MAX).contains(&i.bpr) && (ABPR_MIN..=BPR_MAX).contains(&i.abpr)
         };
+        // The lengths are used as indices by cores and lines of this GIC, without another check.
         *version == STATE_VERSION
             && private.len() == other.private.len()
             && shared.len() == other.shared.len()
@@ -257,7 +259,10 @@ impl GicState {
     pub fn highest(&self, cpu: usize) -> Option<Candidate> {
         let mut best: Option<Candidate> = None;
         for index in 0..=self.shared.len() {
+            // Never `None`: the loop ends at the last word that there is.
             let word = self.word(cpu, index)?;
+            // What is active is not signalled again, even while its line stays high, until it is
+            // deactivated.
             let mut bits = word.pending() & word.enabled & !word.active;
             // Bits 0 and 1 of GICD_CTLR enable group 0 and group 1.
             if self.ctlr & 1 == 0 {
@@ -298,6 +303,8 @@ impl GicState {
         } else {
             CTLR_GROUP0
         };
+        // Lower values are higher priorities, and an equal one neither passes the mask nor
+        // preempts.
         (interface.ctlr & group != 0
             && candidate.priority < interface.mask
             && interface.group_priority(candidate.priority, candidate.group1) < interface.running())
@@ -307,6 +314,7 @@ impl GicState {
     /// Returns the levels of the IRQ and FIQ inputs of core `cpu`.
     pub fn outputs(&self, cpu: usize) -> (bool, bool) {
         match self.signalled(cpu) {
+            // Only group 0 can be signalled as FIQ; group 1 is always an IRQ.
             Some(c) if !c.group1 && self.interfaces[cpu].ctlr & CTLR_FIQ != 0 => (false, true),
             Some(_) => (true, false),
             None => (false, false),

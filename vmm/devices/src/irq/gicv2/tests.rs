@@ -155,6 +155,7 @@ fn split_end_of_interrupt() {
 #[test]
 fn sgis_reach_whom_they_are_sent_to() {
     for (filter, reached) in [
+        // A list of cores, all but the sender, and the sender alone.
         (0b0101 << 16, [1, 0, 1, 0]),
         (1 << 24, [1, 0, 1, 1]),
         (2 << 24, [0, 1, 0, 0]),

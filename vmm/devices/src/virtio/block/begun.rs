@@ -168,6 +168,7 @@ fn piece(segments: &VecDeque<SavedSegment>) -> Option<Segment> {
 fn moved(segments: &mut VecDeque<SavedSegment>, piece: Segment) {
     match segments.front_mut() {
         Some((addr, len)) if *len > piece.len => {
+            // Cannot overflow: bytes of the segment are left, and it does not wrap.
             *addr += u64::from(piece.len);
             *len -= piece.len;
         }
@@ -205,6 +206,7 @@ impl Block {
                     *written += u64::from(piece.len);
                     budget.spend(piece.len.into());
                 }
+                // Once for the whole request: `written` also has what earlier turns have read.
                 count(&self.counters.bytes_read, *written);
             }
             Work::Write {
@@ -251,6 +253,7 @@ impl Block {
                 budget.spend(length / DISCARD_SHARE);
             } else {
                 storage.zero(range.offset, length, range.unmap)?;
+                // Where no hole may be made zeros are written, as data is.
                 let share = if range.unmap { DISCARD_SHARE } else { 1 };
                 budget.spend(length / share);
             }
@@ -287,12 +290,14 @@ impl Begun {
             work,
             after,
         } = self;
+        // Cannot overflow: the sectors were computed from a length in bytes.
         let size = disk.sectors * SECTOR;
         let inside =
             |offset: u64, length: u64| offset.checked_add(length).is_some_and(|end| end <= size);
         let segments = |offset: u64, done: u64, segments: &VecDeque<SavedSegment>| {
             // Lengths of 32 bits: no snapshot holds enough of them for their sum to overflow.
             let left = segments.iter().map(|(_, len)| u64::from(*len)).sum::<u64>();
+            // The bounds of a request that a guest makes: a snapshot must not ask for more work.
             segments.len() <= MAX_DESCRIPTORS
                 && segments.iter().all(is_whole)
                 && inside(offset, left)

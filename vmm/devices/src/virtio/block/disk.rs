@@ -61,6 +61,7 @@ impl Disk {
         }
         let file = OpenOptions::new()
             .read(true)
+            // An overlay keeps all writes to itself, so the right to read is enough.
             .write(access == Access::Write)
             .open(path)
             .map_err(DiskError::Open)?;
@@ -101,6 +102,7 @@ impl Disk {
         let file = self.storage.file();
         let mut head = [0; HEAD];
         let mut have = 0;
+        // A read may return less than was asked for, and the file may be shorter than that.
         while have < HEAD {
             match file.read_at(&mut head[have..], have as u64)? {
                 0 => break,

@@ -34,6 +34,7 @@ impl Failure {
         static LIMITER: Limiter = Limiter::new();
         match self {
             Self::File(error) | Self::Memory(GuestMemoryError::IOError(error)) => {
+                // A disk that fails may fail every request, and would fill the log.
                 if let Some(times) = LIMITER.admit() {
                     tracing::error!(
                         times,
@@ -50,6 +51,7 @@ impl Failure {
     pub const fn status(&self) -> u8 {
         match self {
             Self::Unsupported(_) => VIRTIO_BLK_S_UNSUPP as u8,
+            // Also for a request that makes no sense: the specification has no better status.
             _ => VIRTIO_BLK_S_IOERR as u8,
         }
     }

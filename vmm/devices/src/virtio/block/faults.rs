@@ -21,6 +21,7 @@ pub(super) fn change_chain(faults: &DeviceFaults, buffers: &mut Buffers) {
             .collect::<Vec<_>>()
     };
     if let Some(new) = faults.chain(&parts(buffers)) {
+        // In the order in which the plan was shown them, which its index counts by.
         let mut all = buffers.readable.iter_mut().chain(&mut buffers.writable);
         if let Some(segment) = all.nth(new.index) {
             *segment = Segment {
@@ -56,6 +57,7 @@ impl Block {
                 let mut half = data;
                 match kind {
                     VIRTIO_BLK_T_IN => halve(&mut half.writable, 0),
+                    // The header, which comes before the data, stays whole.
                     _ => halve(&mut half.readable, HEADER_BYTES as u64),
                 }
                 self.begin(half, mem, begun)
@@ -78,6 +80,7 @@ impl Block {
                 faults.access_later(delay.0, late, Vec::new());
                 Ok(())
             }
+            // A write is late by reading its buffers again when the driver believes it complete.
             DiskFault::LateData { delay } | DiskFault::Again { delay } => {
                 self.begin(data, mem, begun)?;
                 begun.after = After::Again {
@@ -139,6 +142,7 @@ impl Block {
             }
             VIRTIO_BLK_T_OUT => {
                 let bytes = total(&data.readable);
+                // Succeeds, as it did in `begin`: the range is that of the request.
                 let offset = self.locate(sector, bytes)?;
                 if let Some(within) = chosen.checked_rem(bytes) {
                     let mut byte = [0];
@@ -180,9 +184,11 @@ impl Block {
 /// Keeps the first half of the bytes after the first `skip`, in whole sectors.
 fn halve(segments: &mut Vec<Segment>, skip: u64) {
     let bytes = total(segments).saturating_sub(skip);
+    // Whole sectors, or the request would be refused and not cut short.
     let mut left = skip + bytes / 2 / SECTOR * SECTOR;
     segments.retain_mut(|segment| {
         segment.len = segment.len.min(u32::try_from(left).unwrap_or(u32::MAX));
+        // Cannot underflow: the length has just been cut to what is left.
         left -= u64::from(segment.len);
         segment.len > 0
     });

@@ -29,12 +29,14 @@ impl Flight {
     fn begin(file: Arc<File>, waiting: &Waiting, index: usize) -> Result<Self, ThreadError> {
         let result = Arc::<Mutex<_>>::default();
         let theirs = Arc::clone(&result);
+        // Before the thread exists: the wait may be over as soon as it does.
         let end = waiting.begin(index);
         let sync = move || {
             *lock(&theirs) = Some(file.sync_data());
             // Only now, with the result in place: this is what has the queue looked at again.
             drop(end);
         };
+        // A failure drops the closure, and with it the wait that it holds.
         thread::spawn("flush", sync)?;
         Ok(Self(result))
     }
@@ -51,6 +53,7 @@ impl Block {
                 None => return Ok(false),
             },
             (None, _) if budget.is_spent() => return Ok(false),
+            // An overlay keeps nothing beyond the run, so there is nothing to flush.
             (None, None) => Ok(()),
             (None, Some(file)) => {
                 let begin = |waiting| Flight::begin(Arc::clone(file), waiting, index);
@@ -65,6 +68,7 @@ impl Block {
                 }
             }
         };
+        // Before the error is returned: a flush that failed is over as well.
         self.flights[index] = None;
         result?;
         budget.spend(FLUSH_COST);

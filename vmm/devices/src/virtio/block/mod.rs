@@ -108,6 +108,7 @@ impl Counters {
 }
 
 fn count(counter: &AtomicU64, more: u64) {
+    // Relaxed: the counters are for display, and order no other access.
     counter.fetch_add(more, Ordering::Relaxed);
 }
 
@@ -195,6 +196,7 @@ impl VirtioDevice for Block {
     }
 
     fn reset_queue(&mut self, index: usize) {
+        // As in `reset`, a flush under way ends by itself, unseen.
         self.begun[index] = None;
         self.flights[index] = None;
     }
@@ -217,6 +219,8 @@ impl VirtioDevice for Block {
         let mut finished = false;
         // The request that the last turn has left comes first: requests of a queue are answered in their order.
         if let Some(begun) = self.begun[index].take() {
+            // Taken out above, since `go_on` borrows all of the device; that puts it back if it is
+            // not over.
             let head = begun.head;
             // No new request is fetched before this one is over.
             let Some(written) = self.go_on(index, begun, mem, budget) else {
@@ -229,6 +233,7 @@ impl VirtioDevice for Block {
             finished = true;
         }
         let answer = |head, mut buffers: Result<Buffers, _>, mem: &_, budget: &mut _| {
+            // Only the device's copy changes: the descriptors in guest memory stay right.
             if let (Some(faults), Ok(buffers)) = (&self.faults, &mut buffers) {
                 faults::change_chain(faults, buffers);
             }
@@ -252,6 +257,7 @@ impl VirtioDevice for Block {
         let DeviceState::Block { summary, begun } = saved else {
             return Err(WrongState::Kind);
         };
+        // A snapshot is a file: offsets in it may lie beyond this disk.
         let possible = |begun: &Begun| begun.is_possible(&self.disk);
         if begun.len() != self.begun.len() || !begun.iter().flatten().all(possible) {
             return Err(WrongState::Begun);

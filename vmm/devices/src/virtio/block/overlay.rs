@@ -131,12 +131,14 @@ impl Spill {
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
+        // Each change of the slots is a single step, so they are good even if the lock is poisoned.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns a slot that holds `bytes`.
     fn put(self: &Arc<Self>, bytes: &Bytes) -> io::Result<Slot> {
         let mut slots = self.slots();
+        // Slots that were given back come first, so that the file grows only with what is in use.
         let number = slots.free.pop().unwrap_or_else(|| {
             slots.next += 1;
             slots.next - 1
@@ -256,6 +258,7 @@ impl Changes {
     /// # Errors
     /// A limit is reached, or the temporary file cannot be written.
     pub fn put(&mut self, block: u64, bytes: &Bytes, below: &Self) -> io::Result<()> {
+        // Counts for new blocks only: one that is overwritten takes no more room than before.
         let full = self.blocks.len() + below.blocks.len() >= self.limits.blocks;
         match self.blocks.get_mut(&block) {
             Some(BlockLocation::Memory(old)) => {
@@ -279,12 +282,14 @@ impl Changes {
             self.in_memory += 1;
             BlockLocation::Memory(Arc::new(*bytes))
         } else {
+            // Made when the first block needs it: most overlays fit the memory, and have no file.
             let spill = match &self.spill {
                 Some(spill) => spill,
                 None => self.spill.insert(Spill::new()?),
             };
             BlockLocation::File(Arc::new(spill.put(bytes)?))
         };
+        // No block is in both. Without zeros, the usual case, there is nothing to look up.
         if !self.zeros.is_empty() {
             self.zeros.remove(block..block + 1);
         }
@@ -329,6 +334,7 @@ impl Changes {
             self.in_memory -= usize::from(matches!(old, Some(BlockLocation::Memory(_))));
             self.in_memory += usize::from(matches!(place, BlockLocation::Memory(_)));
         }
+        // For blocks that are written from now on: each of those taken over knows its own file.
         if self.spill.is_none() {
             self.spill.clone_from(&above.spill);
         }
@@ -347,6 +353,7 @@ impl Changes {
 
     /// Returns the ranges of blocks that are zero, in ascending order.
     pub fn zeros(&self) -> impl ExactSizeIterator<Item = Range<u64>> + '_ {
+        // Collected, since the set's own iterator does not know its length.
         let ranges: Vec<_> = self.zeros.iter().cloned().collect();
         ranges.into_iter()
     }

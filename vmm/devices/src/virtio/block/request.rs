@@ -28,6 +28,7 @@ impl Block {
     ) -> Option<u32> {
         count(&self.counters.requests, 1);
         let located = buffers.map_err(Failure::from).and_then(|mut data| {
+            // The last byte that the device may write is the status, wherever descriptors are cut.
             let status = data.take_last_writable();
             let status = status.ok_or(Failure::Bad("a request without a status byte"))?;
             Ok((data, status))
@@ -90,6 +91,7 @@ impl Block {
             }
         };
         let written = begun.written;
+        // Data that a fault plan has come late is not bounded as that of other requests.
         let length = |bytes| u32::try_from(bytes).unwrap_or(u32::MAX);
         if let Err(error) = mem.pin().write_obj(status, GuestAddress(begun.status_at)) {
             warn_guest!("virtio-blk: status not written: {error}");
@@ -112,6 +114,8 @@ impl Block {
         begun: &mut Begun,
     ) -> Result<(), Failure> {
         let mut header = [0; HEADER_BYTES];
+        // Two errors: memory out of reach, and a chain without room for a header. Both fail the
+        // request.
         data.read(mem, &mut header)??;
         let header = Header::parse(&header);
         match header.kind {
@@ -120,6 +124,8 @@ impl Block {
                 let offset = self.locate(header.sector, bytes)?;
                 begun.work = Work::read(offset, &data.writable);
             }
+            // With VIRTIO_BLK_F_RO a write ends with IOERR (5.2.6.2), not with UNSUPP as others
+            // below do.
             VIRTIO_BLK_T_OUT if self.disk.read_only => {
                 return Err(Failure::Bad("a write to a read-only disk"));
             }
@@ -132,6 +138,7 @@ impl Block {
                 count(&self.counters.flushes, 1);
                 begun.work = Work::Flush;
             }
+            // Twenty bytes are done at once, and leave no work.
             VIRTIO_BLK_T_GET_ID => self.get_id(&data, mem, &mut begun.written)?,
             VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES if !self.disk.read_only => {
                 let ranges = self.ranges(header.kind, data, mem)?;
@@ -150,6 +157,7 @@ impl Block {
         if !bytes.is_multiple_of(SECTOR) {
             return Err(Failure::Bad("the data is not a whole number of sectors"));
         }
+        // The sector is any number that the guest chose.
         let end = sector.checked_add(bytes / SECTOR);
         if end.is_none_or(|end| end > self.disk.sectors) {
             return Err(Failure::Bad(
@@ -226,6 +234,7 @@ impl Block {
 /// Returns the size of a request's data, within what the device announces.
 fn bounded(segments: &[super::super::Segment]) -> Result<u64, Failure> {
     let bytes = total(segments);
+    // Drivers need not keep to the limits in the configuration space.
     if bytes > MAX_REQUEST_BYTES {
         return Err(Failure::Bad("more data than the device takes at once"));
     }

@@ -140,6 +140,7 @@ impl Storage {
         }
         // The trait wants it mutable, and a second descriptor is the same file.
         let mut file = self.file.try_clone()?;
+        // Whatever keeps the host from making a hole, zeros can still be written.
         if unmap && file.punch_hole(offset, length).is_ok() {
             return Ok(());
         }
@@ -166,6 +167,7 @@ impl Storage {
     #[expect(clippy::cast_possible_truncation, reason = "it is at most a block")]
     fn zero_blocks(&mut self, mut offset: u64, length: u64, hint: bool) -> io::Result<()> {
         let end = offset.saturating_add(length);
+        // Empty, or even inverted, where no whole block lies in the range.
         let whole = offset.div_ceil(BLOCK as u64)..end / BLOCK as u64;
         let zeroed = match &mut self.overlay {
             Some(overlay) if !whole.is_empty() => overlay.own.zero(whole.clone()) || hint,
@@ -173,6 +175,7 @@ impl Storage {
             _ => false,
         };
         while offset < end {
+            // The partial blocks at both ends are left, which are changed one by one.
             if zeroed
                 && whole.contains(&(offset / BLOCK as u64))
                 && offset.is_multiple_of(BLOCK as u64)
@@ -200,6 +203,7 @@ impl Storage {
         let Some(overlay) = &mut self.overlay else {
             return Ok(());
         };
+        // In place if possible, as small writes to one block often follow each other.
         if let Some(bytes) = overlay.own.in_memory(block) {
             change(&mut bytes[at..at + len]);
             return Ok(());
@@ -210,6 +214,7 @@ impl Storage {
             bytes = *self.block(block)?;
         }
         change(&mut bytes[at..at + len]);
+        // Borrowed anew: reading the block needed all of the storage.
         match &mut self.overlay {
             Some(Overlay { shared, own }) => own.put(block, &bytes, shared),
             None => Ok(()),

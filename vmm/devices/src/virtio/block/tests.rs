@@ -100,6 +100,7 @@ fn what_does_not_fit_the_disk_is_an_error() {
     let file = image();
     let mut driver = driver(&file, false);
     let data = driver.buffer(1);
+    // The last two would overflow as a number of sectors, and as one of bytes.
     for (sector, len) in [
         (SECTORS as u64, 512),
         (SECTORS as u64 - 1, 1024),

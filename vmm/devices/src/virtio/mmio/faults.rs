@@ -49,6 +49,7 @@ fn name(offset: u32) -> Option<&'static str> {
         VIRTIO_MMIO_QUEUE_USED_HIGH => "QueueDeviceHigh",
         VIRTIO_MMIO_CONFIG_GENERATION => "ConfigGeneration",
         VIRTIO_MMIO_QUEUE_RESET => "QueueReset",
+        // A register that does not exist is no fault point.
         _ => return None,
     })
 }

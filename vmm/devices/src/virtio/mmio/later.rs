@@ -95,9 +95,11 @@ impl VirtioMmio {
                 self.kick(index);
                 return;
             }
+            // At any time: it goes on when whoever runs the machine says so.
             Pace::Host(_) | Pace::Alone => 0,
             Pace::Virtual(schedule) => schedule.later(),
         };
+        // The queues of a device go on together, at the time of the first that was left over.
         let mut deferred = self.deferred.unwrap_or(Deferred { at_ns, queues: 0 });
         deferred.queues |= 1 << index;
         self.set_deferred(Some(deferred));
@@ -107,6 +109,7 @@ impl VirtioMmio {
     pub(super) fn go_on_then(&mut self, index: usize) {
         // In host time the thread that serves it is kicked by whatever ends the wait.
         if let Pace::Virtual(schedule) = &self.pace {
+            // Due at once, but the run loop does nothing else before the wait for the host is over.
             let at_ns = schedule.now();
             let queues = self.deferred.map_or(0, |deferred| deferred.queues);
             let queues = queues | 1 << index;
@@ -125,6 +128,7 @@ impl VirtioMmio {
         // All queues share what may be done now, so each is the first at times.
         let first = turn(now_ns, count);
         for index in (first..count).chain(0..first) {
+            // The driver may have reset or disabled the queue since it was left over.
             if queues >> index & 1 != 0 && self.is_live(index) {
                 self.serve(index);
             }
@@ -134,6 +138,7 @@ impl VirtioMmio {
 
     /// Goes on with everything that is left over, on the thread that serves the queues.
     pub fn kick_deferred(&mut self) {
+        // Taken before the kicks: `process_queue` leaves queues alone that are still deferred.
         let queues = self.deferred.take().map_or(0, |deferred| deferred.queues);
         for index in (0..self.queues.len()).filter(|index| queues >> index & 1 != 0) {
             self.kick(index);

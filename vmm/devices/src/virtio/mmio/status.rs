@@ -50,6 +50,7 @@ impl VirtioMmio {
             warn_guest!("virtio-mmio: status {status:#x} changed to {value:#x}: ignored");
             return;
         }
+        // Those two have conditions or effects, and follow one after the other.
         self.regs.status |= added & !(VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
         if added & VIRTIO_CONFIG_S_FEATURES_OK != 0 {
             // The driver reads the status back and gives up if the bit is not set (3.1.1).
@@ -74,6 +75,8 @@ impl VirtioMmio {
     fn acceptable(&self) -> bool {
         let accepted = self.regs.driver_features;
         let offered = self.offered();
+        // Without ACCESS_PLATFORM a driver would hand out physical addresses, which an IOMMU does
+        // not know.
         let required = (bit(VIRTIO_F_VERSION_1) | bit(VIRTIO_F_ACCESS_PLATFORM)) & offered;
         accepted & !offered == 0 && accepted & required == required
     }
@@ -101,6 +104,7 @@ const fn in_order(status: u32) -> bool {
         (VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_DRIVER),
         (VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FEATURES_OK),
     ];
+    // By index, since iterators cannot be used in a const function.
     let mut i = 0;
     while i < needs.len() {
         if status & needs[i].0 != 0 && status & needs[i].1 == 0 {

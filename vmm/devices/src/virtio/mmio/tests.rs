@@ -30,6 +30,8 @@ fn features_are_negotiated_in_halves() {
 
 #[test]
 fn a_driver_without_version_1_or_with_strange_features_is_refused() {
+    // Without VERSION_1 (bit 32); and with bits that are not offered, ACCESS_PLATFORM (33) the
+    // last.
     for (low, high) in [(0, 0), (1 << 20, 1), (0, 1 | 1 << 30), (0, 1 | 1 << 1)] {
         let mut driver = driver();
         for status in [1, 3] {
@@ -114,6 +116,7 @@ fn event_idx_suppresses_interrupts() {
 fn a_broken_ring_needs_a_reset_and_gets_over_it() {
     let mut driver = driver();
     driver.start(0);
+    // More entries than the ring has.
     driver.write(rings(0)[1] + 2, &1000_u16.to_le_bytes());
     driver.set(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
     assert_eq!(

@@ -40,6 +40,8 @@ impl Rng {
     fn fill(&mut self, buffers: &Buffers, mem: &DmaSpace) -> u32 {
         let mut written = 0;
         for segment in &buffers.writable {
+            // For one segment, of which 64 KiB at most are written: an invalidation waits no longer
+            // than that.
             let pin = mem.pin();
             let mut addr = segment.addr;
             // Cannot underflow: no segment gets more than what the request may still have.
@@ -50,6 +52,7 @@ impl Rng {
                 self.generator.fill_bytes(part);
                 if let Err(error) = pin.write_slice(part, addr) {
                     warn_guest!("virtio-rng: {error}");
+                    // The device has no status byte: the driver only sees a shorter length.
                     return written as u32;
                 }
                 written += part.len();
@@ -89,6 +92,7 @@ impl VirtioDevice for Rng {
         let answer = |_, buffers: Result<Buffers, _>, mem: &_, budget: &mut Budget| {
             let written = match buffers {
                 Ok(buffers) => self.fill(&buffers, mem),
+                // Given back with length 0, or the driver would wait for its buffer for ever.
                 Err(error) => {
                     warn_guest!("virtio-rng: {error}");
                     0

@@ -44,6 +44,7 @@ fn it_reads_back_as_it_was_meant() {
     assert_eq!(chosen.property("rng-seed").unwrap().value, [7; SEED_BYTES]);
     let uart = tree.find_node("/serial@9000000").unwrap();
     assert_eq!(uart.compatible().unwrap().first(), "ns16550a");
+    // Two disks and the entropy device.
     assert_eq!(tree.find_all_nodes("/virtio_mmio").count(), 3);
     let second = tree.find_node("/virtio_mmio@a001000").unwrap();
     let interrupts = second.property("interrupts").unwrap().value;
@@ -57,6 +58,8 @@ fn it_reads_back_as_it_was_meant() {
         .property("interrupts")
         .unwrap()
         .value;
+    // Four interrupts of three cells each. The third is the virtual timer: PPI 11, with a mask of
+    // four cores above its flags.
     assert_eq!(timer.len(), 48);
     assert_eq!(
         timer[24..36],
@@ -122,6 +125,7 @@ fn the_largest_machine_fits_its_room() {
         },
         None,
     );
+    // The longest command line and the place of an initrd are still to be added.
     assert!(bytes.len() as u64 + 2048 < crate::loader::place::DTB_ROOM);
     let tree = Fdt::new(&bytes).unwrap();
     assert!(

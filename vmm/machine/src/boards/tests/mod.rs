@@ -83,6 +83,7 @@ fn does_not_overlap(board: &Board) {
     assert!(
         ranges
             .iter()
+            // The ranges are sorted, and RAM is the last of them.
             .rev()
             .skip(1)
             .all(|range| range.end() <= board.model.facts().ram_min)

@@ -54,12 +54,15 @@ impl Model for Virt {
 
     fn device_tree(&self, board: &Board, chosen: &Chosen<'_>) -> Result<Vec<u8>, vm_fdt::Error> {
         let identity = Identity {
+            // As QEMU and kvmtool name theirs: ARM Linux has a machine description for it.
             compatible: "linux,dummy-virt",
             model: "viommu virtual machine",
         };
         tree::generate(board, chosen, &identity, |fdt| {
             fdt::psci(fdt)?;
             fdt::core_devices(fdt, board.cpus, board.platform)?;
+            // Any rate would do: the PL031's driver reads none, and the AMBA bus only enables the
+            // clock.
             let (hz, phandle) = (24_000_000, fdt::PHANDLE_APB_CLOCK);
             fdt::fixed_clock(fdt, ("apb-pclk", "clk24mhz"), hz, phandle)
         })

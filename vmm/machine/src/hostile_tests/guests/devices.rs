@@ -10,6 +10,7 @@ pub fn mebibytes(count: usize) -> Vec<(u64, u32)> {
 /// Returns ranges of 128 MiB each, to be discarded or zeroed.
 fn ranges(world: &World, count: u64, flags: u32) -> Vec<(u64, u32)> {
     for n in 0..count {
+        // Sectors have 512 bytes, so 1 << 18 of them are 128 MiB.
         let sector = (n << 18).to_le_bytes();
         let rest = [1 << 18, flags].map(u32::to_le_bytes).concat();
         world.put(DATA + 16 * n, &[&sector[..], &rest].concat());

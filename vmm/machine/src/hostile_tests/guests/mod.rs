@@ -295,6 +295,8 @@ impl World {
             _ if device.starts_with("disk") => 1 << 28,
             _ => 0x14,
         };
+        // The order of virtio 1.2, 3.1.1: reset, ACKNOWLEDGE, DRIVER, features,
+        // FEATURES_OK, queues, DRIVER_OK.
         let writes = [
             (VIRTIO_MMIO_STATUS, 0),
             (VIRTIO_MMIO_STATUS, 1),
@@ -319,6 +321,7 @@ impl World {
             .iter()
             .chain(more)
             .flat_map(|(at, value)| [*at, *value]);
+        // An address of zero ends the table.
         let table: Vec<u8> = words.chain([0, 0]).flat_map(u32::to_le_bytes).collect();
         self.put(TABLE, &table);
     }
@@ -337,6 +340,8 @@ impl World {
             let flags = flags | if more { NEXT } else { 0 };
             self.descriptor(INDIRECT + 16 * u64::from(n), (*addr, *len), flags, n + 1);
         }
+        // All requests share one table of descriptors, so that the ring is
+        // full of them at the price of one.
         for n in 0..RING {
             let len = 16 * all.len() as u32;
             self.descriptor(DESC + 16 * u64::from(n), (INDIRECT, len), INDIRECT_TABLE, 0);

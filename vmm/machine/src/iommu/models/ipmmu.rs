@@ -36,6 +36,7 @@ impl Model for Gen2 {
 
     /// Returns what Linux matches it by (bindings/iommu/renesas,ipmmu-vmsa.yaml).
     fn compatible(&self) -> &'static [&'static str] {
+        // The driver matches the second; the binding wants that of an SoC before it.
         &["renesas,ipmmu-r8a7791", "renesas,ipmmu-vmsa"]
     }
 
@@ -66,6 +67,8 @@ impl Model for Gen3 {
             return Vec::new();
         }
         let main = windows.shared(self.model(), "ipmmu-main", WINDOW);
+        // The driver asks for an interrupt at the main one only (drivers/iommu/ipmmu-vmsa.c,
+        // `ipmmu_probe`).
         let caches = instances.iter().map(|(index, name)| Entry {
             irqs: Vec::new(),
             ..windows.instance(self.model(), *index, name, WINDOW)
@@ -101,6 +104,7 @@ impl Model for Gen3 {
         entries: &[&Entry],
         context: &IommuContext<'_>,
     ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
+        // The main one is first, as `place` has it.
         let [main, caches @ ..] = entries else {
             return Ok(Vec::new());
         };
@@ -129,8 +133,10 @@ impl Unit {
         let root = entries.first().map(|entry| entry.name.clone());
         let root = root.unwrap_or_default();
         if let Some(first) = entries.first() {
+            // One injector serves all instances: it is told the instance at each point.
             config.faults = (context.faults)(first);
         }
+        // Entries and instances are in one order, the main one first.
         let instances: Vec<(Option<Role>, Arc<Tally>)> = entries
             .iter()
             .zip(&config.instances)
@@ -203,6 +209,7 @@ impl IommuDevice for Unit {
     /// Returns what prints the status of the context that the port is attached to, or else of the first.
     fn show_status(&self, port: Port) -> Option<Box<dyn Fn(u32) -> String + Send + Sync>> {
         let (instance, utlb) = self.instance(port)?;
+        // On Gen3 contexts and interrupt are the main IPMMU's, wherever the port is.
         let (endpoint, root) = (instance.endpoint(utlb), self.ipmmu.instance(0)?);
         let ipmmu = self.ipmmu.clone();
         Some(Box::new(move |status| {
@@ -232,6 +239,7 @@ impl IommuDevice for Unit {
         else {
             return Err(WrongIommu::Model);
         };
+        // In this order: restoring the registers empties the cache.
         self.ipmmu.restore(registers)?;
         self.ipmmu.unit().restore_cache(cache)?;
         // What restoring itself has caused does not count.

@@ -79,6 +79,7 @@ impl IommuWindows {
     ) -> Entry {
         let mut entry = Entry::new(name, "iommu", &[Range::new(base, size)], irq);
         entry.role = Some(Role::Iommu(model, part));
+        // Entries that say so are paired with the machine's virtio slots, in their order.
         entry.virtio = model.facts().virtio;
         entry
     }

@@ -82,6 +82,8 @@ impl VirtioUnit {
             sources: context.sources.to_vec(),
         };
         let tally = Tally::new(info, Arc::clone(context.clock), context.sink.cloned());
+        // The device gets its observers when it is made, so that the names of its domains, which it
+        // has, reach this one only afterwards.
         let watch = Arc::new(Watch {
             tally,
             ids,
@@ -93,6 +95,8 @@ impl VirtioUnit {
         let iommu = VirtioIommu::new(
             Arc::clone(context.ram),
             description,
+            // Called in the middle of another device's access: the report is delivered later, by
+            // whoever does deferred work.
             Box::new(move || waiting.announce()),
             Observers {
                 requests: Some(watch.clone()),
@@ -110,6 +114,8 @@ impl VirtioUnit {
             iommu: Arc::new(Mutex::new(iommu)),
             watch,
             deferred_work,
+            // The index counts the IOMMUs that are there: in a valid configuration `none` stands
+            // alone, so that it is the same in this list.
             indirect: config.iommus[index]
                 .virtio
                 .as_ref()
@@ -159,6 +165,7 @@ impl IommuDevice for VirtioUnit {
         };
         let iommu = self.iommu.lock().unwrap_or_else(PoisonError::into_inner);
         iommu.unit().restore_cache(cache)?;
+        // Last: restoring the slot has invalidated everything, which was counted as a flush.
         self.watch.tally.restore(tally);
         self.watch.counts.restore(counts);
         Ok(())
@@ -306,6 +313,7 @@ impl Watch {
                 endpoint, domain, ..
             }) => {
                 id(endpoint)?;
+                // Told even if the domain is gone: the access was refused all the same.
                 *domain = domain.and_then(number);
             }
             Event::BusError { endpoint, .. } | Event::Dma { endpoint, .. } => id(endpoint)?,

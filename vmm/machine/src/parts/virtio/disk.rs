@@ -34,6 +34,7 @@ impl Part for Disk {
         let Some((disk, config)) = wiring.next_disk(self.0) else {
             return Ok(());
         };
+        // A guest can tell its disks apart by this, in whatever order its driver finds them.
         let serial = format!("viommu-disk{}", self.0);
         let mut block = Block::new(disk, &serial, config.queues);
         if let Some(faults) = wiring.faults(entry) {

@@ -37,12 +37,14 @@ pub(crate) fn in_slots(config: &Config, slots: impl Iterator<Item = (Range, Irq)
     let clocks = config.clock_list();
     // A configuration whose ports do not exist is not valid.
     let mut ports = config.ports().unwrap_or_default().into_iter();
+    // No device is left without a slot: `validate_disks` has seen to it.
     let placed = devices(config).into_iter().zip(slots);
     let placed = placed.map(|(device, (window, irq))| {
         let mut entry = Entry::new(&device.name, "virtio_mmio", &[window], irq);
         (entry.virtio, entry.master, entry.role) = (true, true, device.role);
         entry.iommu = ports.next().flatten();
         if let Some(disk) = entry.disk_index().and_then(|index| config.disks.get(index)) {
+            // Each is in the list, which was made of these names.
             let place = |name: &String| clocks.iter().position(|clock| clock == name);
             entry.clocks = disk.clocks.iter().filter_map(place).collect();
             entry.coherent = disk.coherent;

@@ -27,6 +27,7 @@ fn damaged(what: &str) -> ReadError {
 fn header<R: Read>(sections: &mut Reader<R>) -> Result<Header, ReadError> {
     let header: Header = json(&sections.expect(HEADER)?, "header")?;
     let wrong = |why: String| Err(ReadError::Impossible(why));
+    // Before anything is made by it: the sizes of memory and disks come from the file.
     if let Err(error) = header.config.validate() {
         return wrong(error.to_string());
     }
@@ -55,6 +56,7 @@ pub fn read(input: impl Read, moved: &Moved) -> Result<Snapshot, ReadError> {
     } = header;
     moved.check(&config)?;
     for (number, path) in &moved.disks {
+        // `check` has refused numbers of disks that there are not.
         config.disks[*number].path = std::path::absolute(path)?;
     }
     let images = config.disks.iter().zip(&disks).zip(changes).enumerate();
@@ -64,6 +66,7 @@ pub fn read(input: impl Read, moved: &Moved) -> Result<Snapshot, ReadError> {
     });
     Ok(Snapshot(Arc::new(Inner {
         board: match &state.processor {
+            // As it was saved. That this host can have it is checked when a machine is made.
             Processor::Kvm(saved) => Board::on(saved.platform(), &config),
             Processor::Emulated { .. } => Board::new(&config),
         },
@@ -83,6 +86,7 @@ fn contents(input: impl Read) -> Result<Contents, ReadError> {
     let header = header(&mut sections)?;
     let state = json(&sections.expect(STATE)?, "state")?;
     let size = header.config.ram().size;
+    // A hole, so that its size alone takes no memory.
     let blank = Blank::new(size)?;
     let mut changes = vec![DiskChanges::default(); header.disks.len()];
     let mut filled = 0;
@@ -95,6 +99,7 @@ fn contents(input: impl Read) -> Result<Contents, ReadError> {
         }
     }
     for (changes, disk) in changes.iter().zip(&header.disks) {
+        // Blocks that are missing would silently read as what the disk's file holds.
         let there = (changes.all.written(), changes.all.zeros().len() as u64);
         if there != (disk.changed, disk.zeroed) {
             return Err(damaged("blocks of a disk are missing"));
@@ -136,10 +141,12 @@ fn blocks(
     let limit = header.size.div_ceil(BLOCK as u64);
     let first = u64::from_le_bytes(*first);
     let end = first.checked_add(blocks.len() as u64).ok_or_else(wrong)?;
+    // Ascending, as they are written: no block is there twice, and none lies in a range of zeros.
     let behind = changes.behind <= first && !changes.all.touches(&(first..end));
     if blocks.is_empty() || !rest.is_empty() || !behind || end > limit {
         return Err(wrong());
     }
+    // Nothing is shared below these, so the limits on an overlay count these alone.
     let none = Changes::default();
     for (number, block) in (first..).zip(blocks) {
         let put = changes.all.put(number, block, &none);
@@ -174,6 +181,7 @@ fn zeros(
                 .rev()
                 .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
         };
+        // Empty if it ends before it begins, and refused with the empty ones.
         let range = word(0)..word(8);
         // Two that touch would be one.
         let apart = changes.zero_end.is_none_or(|end| end < range.start);
@@ -227,6 +235,8 @@ fn open(
         why: error.to_string(),
         role,
     };
+    // With the lock held, so that no machine of ours writes the file after this. The size first: it
+    // may spare reading all of a large file.
     if size != header.size || hash(disk.storage.file(), size).map_err(fail)? != header.sha256 {
         return Err(if named {
             ReadError::Other(path(), role)

@@ -39,6 +39,7 @@ const MAX_STATE: u32 = 256 << 20;
 const fn limit(kind: u32) -> Option<u32> {
     match kind {
         STATE => Some(MAX_STATE),
+        // 64 bytes are more than the numbers take that stand in front of a run.
         HEADER | PAGES | BLOCKS | ZEROS => Some(RUN as u32 + 64),
         _ => None,
     }

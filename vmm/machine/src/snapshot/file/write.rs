@@ -25,6 +25,7 @@ pub fn write(snapshot: &Snapshot, out: impl Write) -> io::Result<()> {
         producer: concat!("vmm ", env!("CARGO_PKG_VERSION")).into(),
         guest_ns: snapshot.guest_ns(),
         instructions: snapshot.instructions(),
+        // Who reads the file may be in another directory.
         config: inner.config.absolute()?,
         disks: inner.disks.iter().map(describe).collect::<Result<_, _>>()?,
     };
@@ -69,6 +70,7 @@ fn pages(sections: &mut Writer<impl Write>, memory: &File, size: u64) -> io::Res
         // Holes are made of the host's pages.
         let mut at = run.start / PAGE as u64 * PAGE as u64;
         while at < run.end {
+            // RAM and runs are whole pages, so that rounding up below stays within the buffer.
             let part = &mut buffer[..(size - at).min(RUN as u64) as usize];
             let len = part
                 .len()
@@ -87,6 +89,7 @@ fn blocks(sections: &mut Writer<impl Write>, disk: u32, image: &DiskImage) -> io
     let mut run: Vec<u8> = Vec::new();
     let mut first = 0;
     let number = disk.to_le_bytes();
+    // Zeros first: the reader takes none behind blocks. Each range takes 16 bytes of a section.
     let zeros: Vec<_> = image.changes.zeros().collect();
     for zeros in zeros.chunks(RUN / 16) {
         let words = zeros.iter().flat_map(|range| [range.start, range.end]);
@@ -95,6 +98,7 @@ fn blocks(sections: &mut Writer<impl Write>, disk: u32, image: &DiskImage) -> io
     }
     for changed in image.changes.blocks() {
         let (block, bytes) = changed?;
+        // Blocks that follow each other share a section, until it is as long as one may be.
         let next = first + (run.len() / BLOCK) as u64;
         if !run.is_empty() && (block != next || run.len() >= RUN) {
             sections.add(BLOCKS, &[&number, &first.to_le_bytes(), &run])?;

@@ -112,6 +112,7 @@ impl Aarch64Cores {
     /// Makes the run stop before any core executes the instruction at `va`. What is inserted twice must be removed
     /// twice.
     pub fn insert_breakpoint(&mut self, va: u64) {
+        // Instructions of A64 are aligned to words, so no core ever comes to another address.
         *self.breakpoints.entry(va & !3).or_default() += 1;
     }
 
@@ -195,6 +196,8 @@ impl Aarch64Core<'_> {
         let Some(slot) = n.checked_sub(8) else {
             return Ok(s.reg(n));
         };
+        // The function has not moved the stack pointer yet: the
+        // caller put the ninth argument there.
         let mut bytes = [0; 8];
         self.read(s.sp().wrapping_add(8 * u64::from(slot)), &mut bytes)?;
         Ok(u64::from_le_bytes(bytes))
@@ -212,6 +215,7 @@ impl Aarch64Core<'_> {
     pub fn read(&self, va: u64, bytes: &mut [u8]) -> Result<(), NoMemory> {
         for (at, chunk) in pages(va, bytes.len()) {
             let pa = self.translate(at).ok_or(NoMemory { va: at })?;
+            // Neighbouring pages may lie anywhere in RAM, so each is looked up by itself.
             self.read_phys(pa, &mut bytes[chunk])
                 .ok_or(NoMemory { va: at })?;
         }
@@ -227,11 +231,13 @@ impl Aarch64Core<'_> {
         let mut places = Vec::new();
         for (at, chunk) in pages(va, bytes.len()) {
             let pa = self.translate(at).ok_or(NoMemory { va: at })?;
+            // To read is the way to learn whether all of it is RAM, without changing any.
             self.read_phys(pa, &mut vec![0; chunk.len()])
                 .ok_or(NoMemory { va: at })?;
             places.push((pa, chunk));
         }
         for (pa, chunk) in places {
+            // Does not fail: the same bytes were just read.
             self.write_phys(pa, &bytes[chunk]);
         }
         Ok(())

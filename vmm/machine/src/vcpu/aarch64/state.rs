@@ -123,6 +123,7 @@ impl Aarch64State {
 
     /// Returns the stack pointer in use.
     pub const fn sp(&self) -> u64 {
+        // Programs have SP_EL0 only, and EL1t is the kernel with that one.
         match self.pstate.mode() {
             EL1H => self.sp_el1,
             _ => self.sp_el0,

@@ -27,6 +27,7 @@ pub(super) fn set<T>(
         flags: 0,
         group,
         attr: attr.into(),
+        // KVM reads it before the call returns, so that the borrow lasts long enough.
         addr: std::ptr::from_ref(value) as u64,
     };
     gic.set_device_attr(&attr)

@@ -151,6 +151,7 @@ impl Debugger {
         drop(fd);
         let power = match state.mp_state {
             KVM_MP_STATE_STOPPED => Power::Off,
+            // KVM does not tell a core that waits for an interrupt from one that executes.
             _ => Power::Running,
         };
         self.mirror.load(core, &registers, power);
@@ -170,6 +171,7 @@ impl Debugger {
             let before = stored.get(id).copied().unwrap_or_default();
             if before != *value {
                 // KVM keeps more than the copy does in some registers.
+                // Only the bits that differ between both copies are flipped.
                 let all = registers.get(id).copied().unwrap_or_default() ^ before ^ *value;
                 fd.set_one_reg(*id, &all.to_le_bytes())
                     .map_err(failed("set a register"))?;
@@ -224,10 +226,12 @@ impl Debugger {
     /// Sets the breakpoint at `va`: in memory, if it is known where, and it is not about to be written only.
     fn plant(&mut self, va: u64) {
         let cores = 0..self.cores.len();
+        // The first core that maps it will do, as a kernel is mapped alike on all of them.
         let place = cores
             .filter_map(|core| Some((core, self.mirror.locate(core, va)?)))
             .next();
         let image = self.image.and_then(|(first, at)| {
+            // No core maps it yet: the state of the first one tells which instruction to write.
             let offset = va.checked_sub(first)?;
             Some((0, at.checked_add(offset)?))
         });
@@ -267,6 +271,7 @@ impl Debugger {
         } else if !self.registers.is_empty() {
             debug.control |= KVM_GUESTDBG_USE_HW;
             for (n, va) in self.registers.iter().enumerate() {
+                // Within the array, as there are no more of them than `room` allows.
                 debug.arch.dbg_bvr[n] = va & !3;
                 debug.arch.dbg_bcr[n] = numbers::BREAKPOINT_CONTROL;
             }
@@ -367,6 +372,7 @@ impl Debugger {
             self.mirror.unmask(core, masked);
             self.store(core)?;
         }
+        // A breakpoint in a register was not taken away; it was only not asked for during the step.
         if self.wanted.contains(&single.at) && !self.registers.contains(&single.at) {
             self.plant(single.at);
         }
@@ -385,6 +391,8 @@ impl Debugger {
                 return Some(core);
             }
             if !wish.held {
+                // It stands elsewhere, or the breakpoint is gone: when it comes to
+                // one, observers are told again.
                 self.told[core] = None;
             }
         }
@@ -416,6 +424,7 @@ impl Debugger {
 
     /// Lets the one core run that [`Debugger::begin_single`] was called for, until it is done or takes too long.
     pub fn run_single(&self, core: usize, gate: &VcpuBarrier) {
+        // All others are held; bits of cores that do not exist mean nothing.
         gate.start(!(1 << core));
         gate.wait_standing(ALONE);
     }
@@ -423,5 +432,6 @@ impl Debugger {
 
 /// Returns the breakpoints for which the processor has registers.
 pub(super) fn room(bits: i32) -> usize {
+    // KVM's structure has 16 of each (KVM_ARM_MAX_DBG_REGS).
     usize::try_from(bits).unwrap_or(0).min(16)
 }

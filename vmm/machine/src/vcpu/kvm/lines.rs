@@ -29,6 +29,7 @@ use crate::layout;
 /// # Errors
 /// When KVM refuses.
 pub(super) fn route(vm: &VmFd, irqs: u32) -> Result<(), KvmError> {
+    // On Arm a pin counts shared interrupts from 0 (Linux, arch/arm64/kvm/vgic/vgic-irqfd.c).
     let entry = |spi| kvm_irq_routing_entry {
         gsi: spi,
         type_: KVM_IRQ_ROUTING_IRQCHIP,
@@ -68,6 +69,8 @@ impl Line {
     /// # Errors
     /// When KVM refuses, or the host has no file descriptors left.
     pub fn new(vm: &Arc<VmFd>, irq: Irq, waker: Arc<Waker>) -> Result<Self, KvmError> {
+        // Nobody may wait: cores write to one of them, and the device thread reads
+        // the other when it may be empty.
         let event = || {
             EventFd::new(EFD_NONBLOCK).map_err(|source| KvmError::Call {
                 what: "make an event",
@@ -106,6 +109,7 @@ impl Line {
     }
 
     fn lower(&self) {
+        // A write to an irqfd only raises. This call counts identifiers, private ones included.
         let irq = KVM_ARM_IRQ_TYPE_SPI << KVM_ARM_IRQ_TYPE_SHIFT | self.irq.id();
         if let Err(error) = self.vm.set_irq_line(irq, false) {
             warn_guest!("KVM does not take interrupt {}: {error}", self.irq.id());
@@ -115,6 +119,7 @@ impl Line {
 
 impl Interrupt for Line {
     fn set(&self, level: bool) {
+        // Held until KVM was told, so that changes by two threads reach it in their order.
         let mut high = self.high.lock().unwrap_or_else(PoisonError::into_inner);
         match (*high, level) {
             (false, true) => self.raise(),

@@ -27,6 +27,7 @@ fn size(id: u64) -> usize {
 
 fn read(fd: &VcpuFd, id: u64) -> Result<Vec<u8>, KvmError> {
     let mut bytes = [0; WIDEST];
+    // A number that stands for more bytes than there are is refused before KVM sees it.
     fd.get_one_reg(id, &mut bytes)
         .map_err(failed("read a register"))?;
     Ok(bytes[..size(id)].to_vec())
@@ -121,6 +122,7 @@ pub(super) fn save(vm: &Vm, cores: &[Shared]) -> Result<KvmState, KvmError> {
 /// Restores the state of cores that have not run.
 pub(super) fn restore(vm: &Vm, cores: &[Shared], saved: &KvmState) -> Result<(), KvmError> {
     if saved.platform() != vm.platform() {
+        // Nothing else can differ: the machine was made for the width of this state.
         return Err(KvmError::Saved(
             "this host has another interrupt controller",
         ));

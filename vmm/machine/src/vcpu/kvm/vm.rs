@@ -50,6 +50,8 @@ impl Vm {
     pub fn open(width: Width) -> Result<Self, KvmError> {
         let kvm = Kvm::new()
             .map_err(|error| KvmError::Open(io::Error::from_raw_os_error(error.errno())))?;
+        // Asked for one by one, before anything is made: a call that fails
+        // later does not say what is missing.
         let needed = [
             (Cap::OneReg, "access to registers"),
             (Cap::ArmPsci02, "PSCI 0.2"),
@@ -173,6 +175,7 @@ impl Vm {
         self.fd
             .get_preferred_target(&mut init)
             .map_err(failed("name its kind of core"))?;
+        // Without it KVM answers PSCI 0.1 only, with other function numbers than the device tree's.
         let mut features = 1 << KVM_ARM_VCPU_PSCI_0_2;
         if self.platform.width == Width::Bits32 {
             features |= 1 << KVM_ARM_VCPU_EL1_32BIT;
@@ -221,6 +224,7 @@ impl Vm {
     /// Raises these lines, and lowers the others.
     pub(super) fn set_lines(&self, high: &[u32]) {
         for line in self.lines().iter() {
+            // A line knows its level, so that only changes reach KVM.
             line.set(high.contains(&line.id()));
         }
     }

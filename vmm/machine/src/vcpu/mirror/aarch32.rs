@@ -110,6 +110,7 @@ impl Mirror for Aarch32 {
         let saved = (0..5).map(spec::spsr);
         let system = SYSTEM.iter().map(|register| register.id);
         let pairs = [spec::FAR, spec::MAIR, spec::FPSR, spec::FPCR];
+        // D0 to D31 are the halves of the first sixteen; AArch32 does not reach the others.
         let vectors = (0..16).map(spec::v);
         core.chain(saved)
             .chain(system)
@@ -126,9 +127,11 @@ impl Mirror for Aarch32 {
         let cpsr = word(spec::PSTATE) & !(spec::SINGLE_STEP as u32);
         s.psr = Psr::from_bits(cpsr, s.psr.mode);
         s.flags = Flags::from_bits(cpsr);
+        // R0 to R7 are the same in all modes.
         for (n, r) in (0..8).zip(&mut s.r) {
             *r = word(spec::x(n));
         }
+        // After the status: those of the mode that it names go to `r`, the others to their banks.
         for (from, n, mode) in BANKED {
             s.set_reg_of_mode(n, mode, word(spec::x(from)));
         }
@@ -220,6 +223,7 @@ impl Mirror for Aarch32 {
 
     fn is_trap(&self, core: usize, code: [u8; 4]) -> bool {
         let code = u32::from_le_bytes(code);
+        // Any number in it: which one a guest uses is its own business.
         match self.state(core).psr.thumb {
             true => code & 0xff00 == 0xbe00,
             false => code & 0x0ff0_00f0 == 0x0120_0070,
@@ -228,6 +232,8 @@ impl Mirror for Aarch32 {
 
     fn take_own_trap(&mut self, core: usize, _code: [u8; 4]) {
         let s = self.cluster.state_mut(core);
+        // By the emulated processor's own code. It changes registers only,
+        // which go back to KVM from here.
         let fault = Fault::breakpoint(s.r[15]);
         exception::enter(s, Exception::PrefetchAbort(fault));
     }
@@ -247,6 +253,7 @@ impl Mirror for Aarch32 {
         let s = self.cluster.state_mut(core);
         let mask = |now: u32| now & !(MASKS as u32) | (before & MASKS) as u32;
         let mode = Mode::from_bits(before as u32);
+        // `mask` took no instruction that changes the mode, so another one comes from an exception.
         if mode == Some(s.psr.mode) {
             s.psr = Psr::from_bits(mask(s.cpsr()), s.psr.mode);
         } else {
@@ -260,10 +267,14 @@ impl Mirror for Aarch32 {
 /// SRS, and returns from exceptions (Arm ARM DDI 0406C A8.8, B9.3).
 const fn concerns_status(code: u32, thumb: bool) -> bool {
     if thumb {
+        // Rather too many: one that is not masked may only see an interrupt first. CPS; all of 32
+        // bits from 0xf000 on, for MRS, MSR and SUBS to PC; those from 0xe800 on, for RFE and SRS.
         let first = code & 0xffff;
         return first & 0xff00 == 0xb600 || first & 0xf000 == 0xf000 || first & 0xf800 == 0xe800;
     }
     let unconditional = code >> 28 == 0xf;
+    // In this order: MRS; MSR, whose pattern BX and BLX fit, too; CPS; RFE and SRS; data processing
+    // to PC that restores the status; LDM that does.
     code & 0x0fbf_0fff == 0x010f_0000
         || code & 0x0db0_f000 == 0x0120_f000
         || unconditional && code & 0x0ff1_0020 == 0x0100_0000

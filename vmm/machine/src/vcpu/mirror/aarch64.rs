@@ -84,6 +84,7 @@ impl Mirror for Aarch64Cores {
         for (n, x) in (0..).zip(&mut s.x) {
             *x = get(spec::x(n)) as u64;
         }
+        // KVM sets SS to step a core: it is not the guest's.
         s.pstate = Pstate::from(get(spec::PSTATE) as u64).with_single_step(false);
         for register in &SYSTEM {
             (register.set)(s, get(register.id) as u64);
@@ -145,6 +146,7 @@ impl Mirror for Aarch64Cores {
             self.state(core).pstate.aarch32(),
             self.state(core).pstate.thumb(),
         ) {
+            // Any number in it: Linux uses several (arch/arm64/include/asm/brk-imm.h).
             (false, _) => code & 0xffe0_001f == 0xd420_0000,
             (true, false) => code & 0x0ff0_00f0 == 0x0120_0070,
             (true, true) => code & 0xff00 == 0xbe00,
@@ -156,6 +158,7 @@ impl Mirror for Aarch64Cores {
         let s = self.state_mut(core);
         let code = u32::from_le_bytes(code);
         let number = |high: u32, low: u32| u64::from(code >> 4 & high | code & low);
+        // BKPT of T32 has 16 bits, so that its IL is clear.
         s.esr = match (s.pstate.aarch32(), s.pstate.thumb()) {
             (false, _) => EC_BRK | ESR_IL | u64::from(code >> 5 & 0xffff),
             (true, false) => EC_BKPT | ESR_IL | number(0xfff0, 0xf),
@@ -169,6 +172,7 @@ impl Mirror for Aarch64Cores {
             (false, true) => 12,
         };
         (s.elr, s.spsr) = (s.pc, s.pstate.into());
+        // VBAR_EL1[10:0] are reserved, whatever a guest has written there.
         s.pc = s.vbar & !(VECTORS - 1) | (vector * VECTOR);
         // A status of AArch32 has other bits: only the flags mean the same.
         let before = match s.pstate.aarch32() {
@@ -207,6 +211,7 @@ impl Mirror for Aarch64Cores {
             let irq = now.with_irq_masked(before.irq_masked());
             irq.with_fiq_masked(before.fiq_masked())
         };
+        // Wraps: below the vectors it is far too large.
         let offset = s.pc.wrapping_sub(s.vbar & !(VECTORS - 1));
         if s.in_kernel() && offset < VECTORS && offset.is_multiple_of(VECTOR) {
             // It made an exception: what comes back from it shall not be masked.
@@ -220,6 +225,8 @@ impl Mirror for Aarch64Cores {
 /// Returns whether an instruction of AArch64 reads, writes or restores the masks: MRS and MSR of DAIF, DAIFSet,
 /// DAIFClr, and ERET with or without authentication (Arm ARM DDI 0487 C6.2).
 const fn concerns_masks(code: u32) -> bool {
+    // In this order: MRS and MSR of DAIF, which differ in bit 21; DAIFSet and
+    // DAIFClr; ERET; ERETAA and ERETAB.
     code & 0xffdf_ffe0 == 0xd51b_4220
         || code & 0xffff_f0df == 0xd503_40df
         || code == 0xd69f_03e0

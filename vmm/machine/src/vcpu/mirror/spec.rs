@@ -44,6 +44,8 @@ pub const fn spsr(n: u64) -> u64 {
 
 /// Returns the identifier of vector register `n`, 0 to 31, of 128 bits.
 pub const fn v(n: u64) -> u64 {
+    // In `struct kvm_regs` the vectors begin at 336: the first multiple of 16 behind
+    // five SPSRs, which begin at 288.
     ARM64_U128 | CORE | ((336 + 16 * n) / 4)
 }
 

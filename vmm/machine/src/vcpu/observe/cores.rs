@@ -169,6 +169,7 @@ impl Core<'_> {
         if let Some(value) = value {
             self.set_reg(0, value);
         }
+        // At its first instruction a function has not moved its return address yet.
         let link = match self {
             Self::Aarch32(_) => 14,
             Self::Aarch64(_) => 30,

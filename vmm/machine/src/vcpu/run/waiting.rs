@@ -29,6 +29,8 @@ impl RunLoop<'_> {
         let (bytes, now_ns) = (self.context.uart.bytes_out(), self.context.timing.now_ns());
         match self.context.gate.attendance() {
             Attendance::Nobody => false,
+            // The silence counts from when the last person has left,
+            // and not from what was shown last.
             Attendance::Present => {
                 self.silence = Silence {
                     bytes,
@@ -44,6 +46,7 @@ impl RunLoop<'_> {
                     };
                 }
                 let silent_ns = now_ns.saturating_sub(self.silence.since_ns);
+                // With a limit, going from timer to timer comes to an end by itself.
                 self.limits.guest_ns.is_none() && silent_ns > SILENCE_NS
             }
         }
@@ -62,6 +65,7 @@ impl RunLoop<'_> {
         let (before_ns, start) = (clock.now_ns(), Instant::now());
         let left = until.map(|ns| Duration::from_nanos(ns.saturating_sub(before_ns)));
         self.sleep(left, ticket, deadline);
+        // Measured, as the sleep may have ended early, for input, or late, on a busy host.
         let passed_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let now_ns = before_ns.saturating_add(passed_ns);
         clock.skip_to(until.map_or(now_ns, |ns| ns.min(now_ns)));

@@ -240,6 +240,7 @@ fn a_request_that_goes_wrong_is_done_in_turns_like_any_other() {
         driver.write(header, &[0; 16]);
         driver.write(status, &[0xff]);
         let mut chain = vec![readable(header, 16)];
+        // 80 MiB are three turns of 32 MiB, and half of it is two.
         chain.extend(vec![writable(data, 1 << 20); 80]);
         chain.push(writable(status, 1));
         driver.offer(0, &chain);

@@ -79,6 +79,7 @@ pub(super) fn save(
     size: Size,
 ) -> Result<Vec<GicRegister>, KvmError> {
     let read = |(group, attr)| {
+        // Zero, as KVM fills only the first four bytes for most registers.
         let mut value = 0_u64;
         let mut request = kvm_device_attr {
             flags: 0,
@@ -101,6 +102,7 @@ pub(super) fn restore(
     size: Size,
     saved: &[GicRegister],
 ) -> Result<(), KvmError> {
+    // Before anything is written: a file may name other registers, or these in another order.
     let known = registers(kind, size);
     let given = saved.iter().map(|register| (register.group, register.attr));
     if !known.iter().copied().eq(given) {
@@ -116,6 +118,7 @@ pub(super) fn restore(
             Irqchip::GicV2 => v2::restored(*group, *attr, *value),
             Irqchip::GicV3 => *value,
         };
+        // KVM takes four bytes for most registers: the low ones, as arm64 hosts are little-endian.
         set(gic, *group, *attr, &value)?;
     }
     Ok(())

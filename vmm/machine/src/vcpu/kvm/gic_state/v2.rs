@@ -29,6 +29,8 @@ pub(super) fn registers(cores: u64, irqs: u64) -> Vec<(u32, u64)> {
         .map(|register| (KVM_DEV_ARM_VGIC_GRP_DIST_REGS, register))
         .collect();
     for core in 0..cores {
+        // Registers of a core's own interrupts are banked: the same
+        // offsets, by the number of the core.
         let own = common(OWN).chain(array(SENDERS, 8, (0, SENT)));
         list.extend(own.map(|at| (KVM_DEV_ARM_VGIC_GRP_DIST_REGS, of_core(core, at))));
         list.extend(INTERFACE.map(|at| (KVM_DEV_ARM_VGIC_GRP_CPU_REGS, of_core(core, at))));
