@@ -53,6 +53,7 @@ const CMDLINE: &str = "earlycon panic=-1 console=";
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let cache = Cache::open()?;
     let image = cache.obtain(&args.image, &mut Terminal::new())?;
+    // Before the first run: QEMU may have to be installed.
     let peer = qemu::version()?;
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let side = |console: &str, name: &str| guest::Args {
@@ -80,6 +81,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         our_times.push(time.as_secs_f64());
         their_times.push(their_time.as_secs_f64());
         mips.push(cost.mips);
+        // The same in every run, as the clock is virtual.
         instructions = cost.instructions;
     }
     let of = |values: &[f64]| median(values).unwrap_or(f64::NAN);

@@ -97,6 +97,7 @@ pub fn measure(args: &Args) -> anyhow::Result<(Duration, Cost)> {
         .context("cannot start this program again")?;
     let time = start.elapsed();
     if !output.status.success() {
+        // The other process has put this program's name before its error, and `main` does so again.
         let why = String::from_utf8_lossy(&output.stderr);
         return Err(anyhow!("{}", why.trim().trim_start_matches("benches: ")));
     }

@@ -60,6 +60,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         scenario: &scenario,
     };
     let rate = |start: &dyn Start, runs: u64| -> anyhow::Result<(f64, u64)> {
+        // Before the clock starts: a campaign does this once, however many runs it has.
         let prepared = Prepared::new(&plan, &scenario, start)?;
         let (begin, mut instructions) = (core_seconds(), 0);
         for run in 0..runs {

@@ -39,6 +39,7 @@ pub fn measure(args: &guest::Args) -> anyhow::Result<Duration> {
     let mut command = Command::new(PROGRAM);
     command.args([
         "-machine",
+        // A 32-bit kernel without LPAE does not reach devices above 4 GiB.
         "virt,highmem=off",
         "-cpu",
         "cortex-a15",
@@ -57,6 +58,7 @@ pub fn measure(args: &guest::Args) -> anyhow::Result<Duration> {
         "none",
     ]);
     command
+        // With panic=-1 a guest that panics asks for a reset, which ends QEMU then.
         .arg("-no-reboot")
         .arg("-serial")
         .arg(format!("file:{}", args.console.display()));
@@ -90,6 +92,7 @@ pub fn measure(args: &guest::Args) -> anyhow::Result<Duration> {
             let _ = child.wait();
             return Err(anyhow!("the guest did not power off under {PROGRAM}"));
         }
+        // Adds 5 ms at most to what is measured.
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -85,6 +85,7 @@ impl ConsoleSink for Until {
     fn write(&mut self, bytes: &[u8]) -> Flow {
         // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        // All of it is kept, to be shown if the guest ends before.
         tail.extend_from_slice(bytes);
         if tail.ends_with(self.text) {
             Flow::Stop
@@ -174,6 +175,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         cmdline: format!("console=ttyS0 earlycon panic=-1 {words}"),
         memory: args.memory,
         disks: vec![DiskConfig {
+            // The file stays as it is, so that every run begins with the same disk.
             overlay: true,
             ..DiskConfig::new(disk.path())
         }],
@@ -208,6 +210,7 @@ fn measure(config: &Config, args: &Args) -> anyhow::Result<Figures> {
         Ok(machine.map(drop)?)
     })?;
     let short = Limits {
+        // The limit counts from power-on.
         instructions: Some(snapshot.instructions() + SHORT),
         ..Limits::default()
     };
@@ -231,6 +234,7 @@ fn measure(config: &Config, args: &Args) -> anyhow::Result<Figures> {
         scenarios_per_s,
         scenario_instructions,
         reboot_s,
+        // From power-on a scenario takes the boot and what comes after the snapshot as well.
         ratio: (reboot_s + 1.0 / scenarios_per_s) * scenarios_per_s,
     })
 }

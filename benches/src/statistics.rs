@@ -14,6 +14,7 @@ pub fn median(values: &[f64]) -> Option<f64> {
 pub fn lower_quartile(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
+    // Of no values the index is 0, at which there is none.
     sorted.get((sorted.len().max(1) - 1) / 4).copied()
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct Apt {
 /// list of sources.
 fn check(mirror: &str) -> Result<(), Error> {
     let known = ["http://", "https://", "file:/"];
+    // In a line of sources a blank begins the next field, `[` options such as `trusted=yes`, and
+    // `#` a comment.
     let word = mirror
         .chars()
         .all(|c| c.is_ascii_graphic() && c != '[' && c != '#');
@@ -66,6 +68,7 @@ impl Apt {
     /// Creates an apt for packages of that architecture, with its directories in `cache`, from the mirror that the
     /// environment names.
     pub fn new(cache: &Path, architecture: Architecture) -> Self {
+        // apt's lists are those of one architecture, and another would replace them.
         let root = cache.join(match architecture {
             Architecture::Armhf => "apt".to_owned(),
             other => format!("apt-{}", other.name()),
@@ -155,6 +158,7 @@ impl Apt {
         let package = self.look_up(suite, KEYRING_PACKAGE, progress)?;
         let scratch = tempfile::tempdir_in(&self.root).at("created", &self.root)?;
         let file = self.fetch(suite, &package, scratch.path(), progress)?;
+        // As for any package, though apt has compared it too: the trust in a whole release follows.
         crate::source::check(&package, &file)?;
         let tree = scratch.path().join("tree");
         crate::source::unpack(&file, &tree)?;
@@ -174,6 +178,7 @@ impl Apt {
 
     fn update(&self, suite: &str, progress: &mut dyn Progress) -> Result<(), Error> {
         let _lock = self.lock(suite, progress)?;
+        // Before the configuration is written, which apt would misread.
         check(&self.mirror)?;
         config::write(
             &self.root,
@@ -189,6 +194,7 @@ impl Apt {
         let result = process::output(self.command(suite, "apt-get").arg("update"));
         progress.finish();
         let (outcome, text) = result?;
+        // Before the status: apt-get ends well with warnings when it goes on with an old index.
         match parse::update_failure(&format!("{text}\n{}", outcome.stderr)) {
             Some(parse::Failure::Network(detail)) => Err(Error::Network {
                 mirror: self.mirror.clone(),
@@ -212,6 +218,7 @@ impl Apt {
         name: &str,
         progress: &mut dyn Progress,
     ) -> Result<Package, Error> {
+        // Another run may be replacing the index.
         let _lock = self.lock(suite, progress)?;
         let missing = || Error::NoPackage {
             package: name.to_owned(),

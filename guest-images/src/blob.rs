@@ -36,6 +36,8 @@ impl BlobStore {
     /// Returns where the content with that hash is or would be. A text that is no SHA-256 names a place that never
     /// exists.
     pub fn path(&self, sha256: &str) -> PathBuf {
+        // Hashes come from manifests, which are files like any other: none may lead out of the
+        // store, and the slice below needs two ASCII characters.
         if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return self.root.join("invalid");
         }
@@ -128,6 +130,7 @@ pub fn hash_file(path: &Path) -> Result<String, Error> {
 pub(crate) fn hash_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     let mut hasher = Sha256::new();
     for text in texts {
+        // The length first, or `ab`, `c` and `a`, `bc` would have one hash.
         hasher.update((text.len() as u64).to_le_bytes());
         hasher.update(text);
     }
@@ -145,6 +148,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         .tempfile_in(parent);
     let mut file = file.at("written", path)?;
     file.write_all(bytes)
+        // Before it has its name, which must not survive a crash without the content.
         .and_then(|()| file.as_file().sync_all())
         .at("written", path)?;
     file.persist(path)

@@ -113,6 +113,7 @@ impl Cache {
                     path.display()
                 ));
                 fs::remove_file(&path).at("removed", &path)?;
+                // The loop goes on, so that all that is damaged is obtained again at once.
                 sound = false;
             }
         }
@@ -126,6 +127,8 @@ impl Cache {
     /// # Errors
     /// Any of [`Error`]; each says what to do.
     pub fn obtain(&self, name: &str, progress: &mut dyn Progress) -> Result<Image, Error> {
+        // Before anything is locked or written: an image that is here can be used from a cache that
+        // is read-only.
         if let Some(image) = self.sound(name, progress)? {
             return Ok(image);
         }
@@ -171,6 +174,7 @@ impl Cache {
         (kernel.vmlinux, kernel.system_map, kernel.config) = (None, None, None);
         let file = |path: &Path, bytes| GuestFile {
             path: Path::new(root)
+                // All of these paths are below the root.
                 .join(path.strip_prefix(self.store.root()).unwrap_or(path))
                 .display()
                 .to_string(),
@@ -200,6 +204,7 @@ impl Cache {
                 continue;
             }
             packages.extend(host::packages("fetch"));
+            // With the kernel here only the initial file system is made, which takes no compiler.
             if spec.needs_build() && !self.store.has_kernel(spec) {
                 packages.extend(host::packages("kernel"));
             }
@@ -291,6 +296,7 @@ impl Cache {
     /// [`Error::Damaged`] names the first damaged file.
     pub fn verify(&self, name: &str, progress: &mut dyn Progress) -> Result<bool, Error> {
         let spec = catalog::find(name)?;
+        // Not `Store::present`, which takes an image with a damaged file for one that is not there.
         let Some(manifest) = Manifest::load(&self.store.manifest_path(spec)) else {
             return Ok(false);
         };

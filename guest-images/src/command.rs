@@ -25,6 +25,8 @@ pub fn encode_command(command: &str) -> String {
     for byte in command.bytes() {
         match byte {
             b' ' => word.push('+'),
+            // The encoding's own characters, and what quotes in the kernel's parser or in the
+            // shell.
             b'+' | b'%' | b'\\' | b'"' | b'\'' => escape(&mut word, byte),
             b'!'..=b'~' => word.push(char::from(byte)),
             _ => escape(&mut word, byte),

@@ -47,6 +47,7 @@ impl Archive {
     /// # Errors
     /// The path is none that the kernel would unpack, or the file is too large.
     pub fn file(&mut self, path: &str, mode: u32, bytes: Vec<u8>) -> Result<(), Error> {
+        // The header has eight hexadecimal digits for the size.
         if u32::try_from(bytes.len()).is_err() {
             return Err(Error::Archive {
                 path: path.to_owned(),
@@ -114,6 +115,7 @@ impl Archive {
             return refuse("its path leads through a file");
         }
         let below = format!("{path}/");
+        // In a sorted map whatever is below the path begins at the first name from `path/` on.
         let inside = self.nodes.range(below.clone()..).next();
         if !node.may_lead_on() && inside.is_some_and(|(path, _)| path.starts_with(&below)) {
             return refuse("there are other files below it");
@@ -132,6 +134,7 @@ impl Archive {
         let mut out = Vec::new();
         // Each has an inode number of its own: files that share one are hard links.
         for (inode, (path, node)) in (1..).zip(&self.nodes) {
+            // The mode has the type of the file in its upper bits, as in inode(7).
             let (mode, data, device): (u32, &[u8], _) = match node {
                 Node::Directory => (0o040_755, &[], (0, 0)),
                 Node::File { mode, bytes } => (0o100_000 | mode, bytes, (0, 0)),
@@ -140,6 +143,7 @@ impl Archive {
                     (0o020_000 | mode, &[], (*major, *minor))
                 }
             };
+            // The kernel takes a file with more than one for a hard link to an earlier entry.
             let links = if *node == Node::Directory { 2 } else { 1 };
             entry(&mut out, path, data, [inode, mode, links], device);
         }

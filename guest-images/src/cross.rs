@@ -72,6 +72,7 @@ impl Cache {
                 "aarch64-linux-gnu-gcc"
             },
         };
+        // The linker and the C library for the target: rustup's compiler comes without them too.
         if !native {
             self.host_packages(&host::packages("cross"), progress)?;
         }
@@ -90,6 +91,7 @@ impl Cache {
     fn debian_rust(&self, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
         let texts = [FORMAT, SUITE, LIBRARY, LIBRARIES_SUITE];
         let recipe = hash_texts(texts.into_iter().chain(COMPILER).chain(LIBRARIES));
+        // 64 bits of the hash tell a few recipes apart, and keep the path short.
         let home = self.store().root().join("cross").join(&recipe[..16]);
         let complete = home.join("complete");
         if complete.is_file() {
@@ -119,6 +121,7 @@ impl Cache {
 
     /// Unpacks all packages into `tree`, and names them.
     fn unpack_rust(&self, tree: &Path, progress: &mut dyn Progress) -> Result<Vec<String>, Error> {
+        // An arm64 host has its own compiler, and does not come here.
         let mut host = Apt::new(self.store().root(), Architecture::Amd64);
         let mut target = Apt::new(self.store().root(), Architecture::Arm64);
         let mut packages = Vec::new();

@@ -45,6 +45,7 @@ pub fn ensure(packages: &[&str], progress: &mut dyn Progress) -> Result<(), Erro
         "Packages are missing on this host. Install them now (after `apt-get update` where need be) with: {command}"
     );
     let environment = std::env::var(VARIABLE).unwrap_or_default();
+    // The flag outweighs the environment, and either spares the question.
     let allowed = progress.install_allowed()
         || match answer(&environment)? {
             Some(allowed) => allowed,
@@ -53,6 +54,7 @@ pub fn ensure(packages: &[&str], progress: &mut dyn Progress) -> Result<(), Erro
     if !allowed {
         return Err(refused(command));
     }
+    // Only after the user has agreed: sudo logs each attempt.
     let Some(right) = right_to_install(root) else {
         return Err(refused(command));
     };
@@ -90,6 +92,7 @@ fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     query
         .args(["--show", "--showformat=${Package} ${db:Status-Status}\\n"])
         .args(packages);
+    // Whatever its status: dpkg-query fails if it does not know one of them, and lists the others.
     let installed = process::output(&mut query).map_or_else(|_| String::new(), |(_, text)| text);
     packages
         .iter()
@@ -122,6 +125,7 @@ fn right_to_install(root: bool) -> Option<Right> {
     if root {
         return Some(Right::Root);
     }
+    // `-n`, as nobody may be there to type a password.
     is_root("sudo", &["-n", "id", "-u"]).then_some(Right::Sudo)
 }
 
@@ -134,6 +138,7 @@ pub fn keep(command: &mut Command) {
 fn install(right: Right, packages: &[&str]) -> Result<ProgramExit, Error> {
     let apt_get = |arguments: &[&str]| {
         let mut command = match right {
+            // By way of env, as sudo does not hand on the variables of its caller.
             Right::Root => process::command("env"),
             Right::Sudo => {
                 let mut sudo = process::command("sudo");

@@ -112,6 +112,7 @@ fn sleep(parent: Pid, program: Pid) -> bool {
         PollFd::new(&ours, PollFlags::IN),
         PollFd::new(&its, PollFlags::IN),
     ];
+    // If a signal interrupts it, that is as good as the time to look.
     let _ = poll(&mut watched, None);
     watched[0].revents().is_empty()
 }
@@ -134,6 +135,8 @@ fn kill_all(program: Pid) {
         if !reap() {
             return;
         }
+        // First all that is still in the group, at once: what it would start meanwhile escapes a
+        // list.
         let _ = process::kill_process_group(program, Signal::KILL);
         // Each one's end hands its own children to us.
         kill_children();
@@ -153,7 +156,9 @@ fn reap() -> bool {
 }
 
 fn kill_children() {
+    // Of this thread: the fork has left the keeper only one.
     let path = c"/proc/thread-self/children";
+    // On a kernel without CONFIG_PROC_CHILDREN the group is all that can be reached.
     let Ok(list) = rustix::fs::open(path, OFlags::RDONLY, Mode::empty()) else {
         return;
     };
@@ -184,6 +189,8 @@ fn numbers(list: &[u8]) -> impl Iterator<Item = i32> {
 fn close_all_but(locks: &[RawFd]) {
     let mut next: libc::c_uint = 0;
     loop {
+        // The smallest one left is searched for each time: to sort them would take memory, and
+        // after the fork another thread's lock of the allocator may be held for ever.
         let lock = locks
             .iter()
             .filter_map(|lock| libc::c_uint::try_from(*lock).ok())
@@ -211,6 +218,7 @@ fn close(first: libc::c_uint, last: libc::c_uint) {
     }
     // Before Linux 5.9.
     let most = process::getrlimit(Resource::Nofile).current;
+    // The limit may be a billion, and to close as many would take minutes.
     let most = most.map_or(1 << 16, |most| most.min(1 << 16));
     for file in first..last.min(u32::try_from(most).unwrap_or(1 << 16)) {
         // SAFETY: as above.

@@ -82,6 +82,7 @@ pub(crate) fn build(maker: &mut Maker<'_>, plan: Plan<'_>) -> Result<Kernel, Err
 fn make(source: &SourceTree) -> Command {
     let tree = source.top();
     let mut make = process::command("sh");
+    // No process stays in between: make is the one that the keeper watches and signals.
     make.args(["-c", "exec \"$@\" 2>&1", "sh", "flock", "--no-fork"]);
     make.arg(source.busy()).arg("make");
     make.args(recipes::BUILD_SETTINGS);
@@ -190,6 +191,7 @@ fn missing_lines(fragment: &str, config: &str) -> Vec<String> {
 /// Compiles, with all output in the log and the progress counted from it.
 fn compile(maker: &mut Maker<'_>, source: &SourceTree) -> Result<(), Error> {
     let path = maker.store.build_log(maker.spec);
+    // A build that is gone on with has done these steps, and appends to the same log.
     let earlier = fs::read(&path).unwrap_or_default();
     let mut done = String::from_utf8_lossy(&earlier)
         .lines()

@@ -73,6 +73,7 @@ impl SourceTree {
         } else {
             tree.unpack(maker, archive, package, &stamp)?;
         }
+        // In either case: a tree that is gone on with may have another image's edits.
         tree.edit(edits)?;
         Ok(tree)
     }
@@ -113,6 +114,7 @@ impl SourceTree {
 
     /// Notes whose objects will be in the tree. The log counts what is done, so it starts anew at the same time.
     fn own(&self, maker: &Maker<'_>) -> Result<(), Error> {
+        // First: a new owner would count the steps in the log of an earlier build as done.
         write_atomically(&maker.store.build_log(maker.spec), b"")?;
         let how = if self.fresh { "fresh" } else { "shared" };
         let owner = format!("{} {how}\n", maker.spec.name);
@@ -170,6 +172,7 @@ impl SourceTree {
     ) -> Result<(), Error> {
         let (file, original) = (self.top().join(path), self.home.join("original").join(path));
         let present = fs::read_to_string(&file).at("read", &file)?;
+        // Not the present text, which may have another image's edits.
         let mut text = if original.is_file() {
             fs::read_to_string(&original).at("read", &original)?
         } else {
@@ -200,6 +203,7 @@ fn unpack(archive: &Path, scratch: &Path, package: &Package) -> Result<PathBuf, 
             .arg("--directory")
             .arg(scratch),
     )?;
+    // Before the status: the last line of tar only says that there was an error before it.
     if outcome.disk_was_full() {
         return Err(Error::DiskFull {
             path: scratch.to_path_buf(),
@@ -221,6 +225,7 @@ pub(crate) fn clean_up(maker: &mut Maker<'_>) -> Result<(), Error> {
     let Origin::Built { source, .. } = maker.spec.origin else {
         return Ok(());
     };
+    // Another run may be compiling in the tree.
     let _lock = lock(maker, source)?;
     let home = home(maker, source);
     let missing: Vec<_> = catalog::all()

@@ -50,6 +50,7 @@ impl Lock {
         }
         let file = File::options()
             .create(true)
+            // Its contents name the owner, for those who wait.
             .truncate(false)
             .read(true)
             .write(true)
@@ -64,6 +65,7 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(Error::io("locked", path, error)),
         }
+        // From now on a keeper holds it as well, for as long as its program runs.
         held().0.push(file.as_raw_fd());
         let lock = Self { file };
         lock.sign().at("written", path)?;
@@ -80,6 +82,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        // Until the file is unlocked: no program may start in between, with a copy of the
+        // descriptor that it takes for a lock.
         let mut held = held();
         held.0
             .retain(|descriptor| *descriptor != self.file.as_raw_fd());
@@ -103,6 +107,7 @@ fn command_line() -> String {
 /// Returns the text without control characters, and cut off where it is too long.
 fn clean(text: &str) -> String {
     let printable = text.chars().filter(|c| !c.is_control());
+    // A character takes up to four bytes.
     printable.take(MAX_NOTE / 4).collect()
 }
 
@@ -118,6 +123,7 @@ fn waiting(mut file: &File, what: &str) -> String {
         Some((pid, _)) if pid == std::process::id() => {
             format!("Waiting for another part of this run, which is busy with {what}.")
         }
+        // The owner may be gone, and what it started still hold the lock.
         Some((pid, command)) if Path::new(&format!("/proc/{pid}")).exists() => {
             format!("Waiting for process {pid} ({command}), which is busy with {what}.")
         }

@@ -60,6 +60,7 @@ impl Maker<'_> {
         };
         let recipe = recipes::initramfs_recipe(self.spec);
         let current = |initramfs: &Initramfs| {
+            // The modules in it are those of the kernel that it was made for.
             !kernel_is_new
                 && initramfs.recipe == recipe
                 && self.store.blobs().is_intact(&initramfs.archive)
@@ -153,6 +154,7 @@ impl Maker<'_> {
         let file = self.file(&busybox)?;
         let tree = self.scratch("busybox")?;
         source::unpack(&file, &tree)?;
+        // The place depends on the Debian release: newer ones have /bin merged into /usr.
         let program = [tree.join("bin/busybox"), tree.join("usr/bin/busybox")]
             .into_iter()
             .find(|path| path.is_file());
@@ -187,12 +189,14 @@ impl Maker<'_> {
             let files = kernel.modules.iter();
             let index =
                 Index::of(files.map(|module| (module.name.clone(), path(&module.file.sha256))));
+            // `select` would leave it out without a word.
             if let Some(module) = late.iter().find(|name| !index.has(name)) {
                 return Err(Error::NoModule {
                     image: self.spec.name,
                     module: (*module).to_owned(),
                 });
             }
+            // Compiled kernels have built in what their guests need at the start.
             (index, Vec::new())
         } else {
             let tree = self.unpack(&kernel.packages)?;
@@ -219,6 +223,7 @@ impl Maker<'_> {
         let mut seen = BTreeSet::new();
         let mut packages = Vec::new();
         while let Some(name) = pending.pop() {
+            // Packages may depend on each other, and an index could name any number of them.
             if !seen.insert(name.clone()) || packages.len() >= MAX_PACKAGES {
                 continue;
             }
@@ -226,12 +231,14 @@ impl Maker<'_> {
             pending.extend(package.depends.iter().cloned());
             packages.push(package);
         }
+        // The manifest must not depend on the order of the dependencies in the index.
         packages.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(packages)
     }
 
     /// Returns the unpacked kernel packages.
     fn unpack(&mut self, packages: &[Package]) -> Result<PathBuf, Error> {
+        // The kernel and the modules of its initial file system come from the same packages.
         if let Some(tree) = &self.unpacked {
             return Ok(tree.clone());
         }

@@ -96,6 +96,7 @@ pub(crate) fn fetch(
         }
         other => other,
     };
+    // The next run would go on from these bytes.
     if matches!(file, Err(Error::HashMismatch { .. })) {
         remove_tree(&directory)?;
     }

@@ -43,6 +43,8 @@ pub(crate) fn dependency_list(modules: &[Module]) -> String {
         let mut needs = BTreeSet::new();
         for name in &module.needs {
             needs.insert(name.as_str());
+            // Known by then, since a module comes after what it needs; in a circle some are left
+            // out.
             needs.extend(all.get(name.as_str()).into_iter().flatten());
         }
         list += &format!("/{}:", module.path());
@@ -106,6 +108,8 @@ impl Index {
             for entry in fs::read_dir(&directory).at("read", &directory)? {
                 let entry = entry.at("read", &directory)?;
                 let kind = entry.file_type().at("read", &entry.path())?;
+                // Links are not followed: `modules_install` makes one, `build`, to the whole
+                // source.
                 if kind.is_dir() {
                     pending.push(entry.path());
                 } else if let Some(name) = entry.file_name().to_str().and_then(module_name) {
@@ -230,6 +234,7 @@ pub(crate) fn uncompress(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, Error> {
     let memory = (2 * MAX_MODULE_SIZE / 1024) as u32;
     let reader = lzma_rust2::XzReader::new_mem_limit(bytes, true, memory);
     reader
+        // One byte more tells a module that is too large from one that just fits.
         .take(MAX_MODULE_SIZE + 1)
         .read_to_end(&mut plain)
         .map_err(|error| damaged(path, &format!("it cannot be uncompressed ({error})")))?;
@@ -252,6 +257,7 @@ fn parse_modinfo(section: &[u8]) -> Needs {
     let mut needs = Needs::default();
     for entry in section
         .split(|byte| *byte == 0)
+        // Other entries, such as the author's name, may have any encoding.
         .filter_map(|entry| std::str::from_utf8(entry).ok())
     {
         if let Some(list) = entry.strip_prefix("depends=") {
@@ -263,6 +269,7 @@ fn parse_modinfo(section: &[u8]) -> Needs {
             for word in list.split_whitespace() {
                 match word {
                     "pre:" => before = true,
+                    // What is to come after a module can be loaded when it is wanted.
                     "post:" => before = false,
                     name if before => needs.soft.push(normal(name)),
                     _ => {}

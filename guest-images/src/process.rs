@@ -82,6 +82,8 @@ pub(crate) fn run(
     // The child has its copies of the locks: other threads may take and release theirs again.
     drop(held);
     let mut child = spawned.map_err(failed)?;
+    // On a thread of its own: a program that fills this pipe while only the other one is read would
+    // wait for ever.
     let errors = child.stderr.take().map(|stream| {
         let read = move || read_tail(stream);
         thread::Builder::new().name("stderr".into()).spawn(read)
@@ -100,6 +102,7 @@ pub(crate) fn run(
         .take()
         .map_or(Ok(()), |stream| read_lines(stream, on_line));
     let status = child.wait().map_err(failed)?;
+    // Only after the wait, or a failure to read would leave a zombie.
     read.map_err(failed)?;
     let stderr = errors
         .and_then(|reader| reader.join().ok())
@@ -133,6 +136,7 @@ pub(crate) fn run_undisturbed(command: &mut Command) -> Result<ProgramExit, Erro
     let spawned = command
         .stdout(Stdio::null())
         .stderr(errors.try_clone().map_err(failed)?)
+        // Ctrl-C at the terminal ends this process, and must not reach the package manager.
         .process_group(0)
         .spawn();
     drop(held);
@@ -177,6 +181,7 @@ fn read_tail(mut stream: impl Read) -> String {
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
         kept.extend_from_slice(&buffer[..count]);
+        // Cut at twice the size, so that what is kept is seldom moved.
         if kept.len() > 2 * KEPT_STDERR {
             kept.drain(..kept.len() - KEPT_STDERR);
         }

@@ -132,12 +132,14 @@ impl Plain {
 
 /// Returns the time left at the pace so far; none when nothing has been done yet.
 fn time_left(done: u64, total: u64, elapsed: Duration) -> Option<Duration> {
+    // The steps of a build are an estimate, and more may be done than were expected.
     let rest = total.checked_sub(done)?;
     (done > 0).then(|| elapsed.mul_f64(rest as f64 / done as f64))
 }
 
 impl Progress for Terminal {
     fn start(&mut self, task: &str, total: Option<(u64, Unit)>) {
+        // A task that an error has cut short would leave its bar behind.
         self.finish();
         if !self.bars {
             line(task);
@@ -176,6 +178,7 @@ impl Progress for Terminal {
 
     fn advance(&mut self, done: u64) {
         if let Some(bar) = &self.bar {
+            // An estimated total may be exceeded, and the bar must not go beyond its end.
             bar.set_position(done.min(bar.length().unwrap_or(done)));
         }
         if let Some(plain) = &mut self.plain {
@@ -211,6 +214,7 @@ impl Progress for Terminal {
         if !stdin.is_terminal() || !std::io::stderr().is_terminal() {
             return false;
         }
+        // The thread of a bar would draw over the question.
         self.finish();
         let _ = write!(std::io::stderr(), "{question}\n[y/N] ");
         let mut answer = String::new();

@@ -85,6 +85,7 @@ pub(crate) const BUSYBOX: (&str, &str) = ("bookworm", "busybox-static");
 /// Returns the whole configuration fragment of a compiled image's kernel: the shared lines, except for options that the
 /// image's own lines set, and those.
 pub(crate) fn fragment(image: &str, addition: &str) -> String {
+    // Each option is set once, as the build demands that every line of the fragment has effect.
     let own: Vec<&str> = addition.lines().filter_map(option).collect();
     let shared: String = IPMMU_CONFIG
         .split_inclusive('\n')
@@ -128,6 +129,7 @@ pub(crate) fn kernel_recipe(spec: &ImageSpec) -> String {
             let fragment = fragment(spec.name, addition);
             let mut texts = vec![suite, source, manner.as_str(), fragment.as_str()];
             for edit in edits {
+                // Without its name, which is for people and changes nothing of the kernel.
                 texts.extend([edit.path, edit.section, edit.old, edit.new]);
             }
             hash_texts(texts)

@@ -65,6 +65,7 @@ pub(crate) fn unpack(file: &Path, into: &Path) -> Result<(), Error> {
     fs::create_dir_all(into).at("created", into)?;
     let (outcome, _) = process::output(
         process::command("dpkg-deb")
+            // Only the files: a package's scripts never run.
             .arg("--extract")
             .args([file, into]),
     )?;

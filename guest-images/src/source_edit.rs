@@ -54,6 +54,7 @@ fn only_section(text: &str, first: &str) -> Option<(usize, usize)> {
                 found = Some((start, offset));
             }
             if line.trim_end() == first {
+                // A second section of that name: either could be meant.
                 if found.is_some() {
                     return None;
                 }

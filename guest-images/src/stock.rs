@@ -98,6 +98,7 @@ fn find(tree: &Path, kind: &str) -> Result<Option<(PathBuf, String)>, Error> {
 fn has_magic(path: &Path, (magic, offset): (u32, u64)) -> Result<bool, Error> {
     let mut bytes = [0; 4];
     let file = File::open(path).at("read", path)?;
+    // A file that ends before the magic number is no kernel, rather than a failure to read.
     Ok(file.read_exact_at(&mut bytes, offset).is_ok() && u32::from_le_bytes(bytes) == magic)
 }
 

@@ -92,6 +92,7 @@ impl Store {
             .ok()?
             .filter_map(|entry| Some(entry.ok()?.path()))
             .collect();
+        // `false` sorts before `true`: the manifest by the present recipes comes first.
         paths.sort_by_key(|path| (*path != own, path.clone()));
         let manifests = paths.iter().filter_map(|path| Manifest::load(path));
         let mut manifests: Vec<_> = manifests

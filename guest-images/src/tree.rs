@@ -34,6 +34,7 @@ impl Cache {
             texts.extend(*names);
         }
         let recipe = hash_texts(texts);
+        // 64 bits of the hash tell a few recipes apart, and keep the path short.
         let home = self.store().root().join("trees").join(&recipe[..16]);
         let (tree, complete) = (home.join("tree"), home.join("complete"));
         if complete.is_file() {

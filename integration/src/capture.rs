@@ -47,6 +47,7 @@ impl Capture {
     pub fn text(&self) -> String {
         // Poisoned only by a panic that its own thread has reported; another one here would hide it.
         let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        // No notification has come after the last batch.
         text.end_batch();
         text.lines.clone()
     }
@@ -90,6 +91,7 @@ impl IommuSink for Capture {
             }
             // What was served between two notifications was sent together.
             VirtioEvent::Driver(DriverEvent::Notified) => text.end_batch(),
+            // A batch that has begun is taken whole, as the replay serves it as one.
             VirtioEvent::Request(exchange)
                 if text.requests < self.most || !text.sent.is_empty() =>
             {
@@ -129,6 +131,7 @@ pub fn iommu() -> IommuConfig {
     IommuConfig {
         virtio: Some(VirtioIommuOptions {
             reserved: vec![
+                // Where x86 has its window for message-signalled interrupts.
                 region(0xfee0_0000, 0xfeef_ffff, true),
                 region(0xff00_0000, 0xff00_ffff, false),
             ],

@@ -93,6 +93,7 @@ pub fn ext4_of(tree: &Path, size: u32, files: &[(&str, &Path)]) -> Disk {
         &["-q", "-F", "-t", "ext4", "-d", &from, &image, &room],
     );
     let change = |command: String| drop(e2fs("debugfs", &["-w", "-R", &command, &image]));
+    // Unpacked packages have no directory to mount it on.
     change("mkdir /proc".into());
     for (name, path) in files {
         change(format!("write {} {name}", path.display()));
@@ -134,6 +135,7 @@ fn e2fs(program: &str, arguments: &[&str]) -> String {
         .expect("env should run");
     assert_ne!(
         output.status.code(),
+        // The exit code of env if there is no such program.
         Some(127),
         "this test needs {program}, of the package e2fsprogs; `cargo xtask test` sees to all that tests need"
     );

@@ -50,6 +50,7 @@ impl Guest {
     /// Creates a guest with the kernel and initial file system of an image, which is obtained first if need be.
     pub fn image(name: &str) -> Self {
         let image = obtain(name);
+        // The bare Image where there is one: it starts without uncompressing itself.
         let (kernel, kernel_format) = match image.raw_kernel {
             Some(raw) => (raw, KernelFormat::Image),
             None => (image.kernel, KernelFormat::Zimage),

@@ -53,6 +53,7 @@ impl Live {
             Ok(snapshot) => snapshot,
             Err(error) => panic!("the machine cannot be saved: {error}"),
         };
+        // Clones share what they collect: the console goes on where it was.
         let sink = Watched(self.console.clone(), self.marker.clone());
         let fork = Fork {
             console: Box::new(sink),
@@ -67,6 +68,7 @@ impl Live {
 
     /// Runs to the end.
     pub fn finish(mut self) -> Run {
+        // The empty text ends no run.
         self.marker.set("");
         let reason = self.go_on();
         self.run(reason)

@@ -62,6 +62,7 @@ fn print(name: &str, plain: &BTreeMap<String, u64>, behind: &BTreeMap<String, u6
     let mut names: Vec<&String> = plain.keys().chain(behind.keys()).collect();
     names.sort_unstable();
     names.dedup();
+    // Stable: equal differences stay in the order of names, so that the output repeats.
     names.sort_by_key(|name| std::cmp::Reverse(of(behind, name).abs_diff(of(plain, name))));
     println!("{name}: the guest's instructions for each 4 KiB, without and with the IOMMU");
     println!("{:>10.0} {:>10.0}  in all", total(plain), total(behind));

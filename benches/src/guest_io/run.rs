@@ -85,6 +85,7 @@ impl Sample {
 
     fn without(self, other: Self) -> Self {
         Self {
+            // At least 1, so that a rate is finite.
             nanoseconds: self.nanoseconds.saturating_sub(other.nanoseconds).max(1),
             instructions: self.instructions.saturating_sub(other.instructions),
         }
@@ -230,6 +231,8 @@ impl Progress {
         };
         for line in lines.try_iter() {
             match line.as_str() {
+                // The machine has stopped at this line, so that these are the numbers of that
+                // moment.
                 BEGIN => (self.copying, self.start) = (true, now),
                 END => {
                     self.copying = false;
@@ -252,6 +255,8 @@ impl Progress {
 /// Returns what the guest does: each copy between its lines, after one of nothing.
 fn script() -> String {
     let mut script = format!("{NOTHING} 2>/dev/null\n");
+    // The caches are dropped before each copy: what an earlier one has left in them would spare the
+    // guest its reads.
     for command in std::iter::once(NOTHING).chain(PHASES.iter().map(|phase| phase.command)) {
         script += &format!(
             "echo 3 >/proc/sys/vm/drop_caches\n\

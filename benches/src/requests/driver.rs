@@ -55,6 +55,7 @@ impl Driver {
             Arc::new(GuestMemoryMmap::from_ranges(&ranges).expect("so much RAM can be had"));
         let mut config = VirtioIommuConfig::new([EndpointConfig::new(8)]);
         if !cached {
+            // Each access is then translated by the device's own store of mappings.
             config.cache.entries = 0;
         }
         let (ram, observers) = (Arc::clone(&world.memory), Observers::default());
@@ -85,6 +86,7 @@ impl Driver {
         driver.send(&[[1, 0, 0, 0], [1, 0, 0, 0], [8, 0, 0, 0], [0; 4], [0; 4]].concat());
         driver.serve(1);
         for index in 0..world.mappings {
+            // Each is served at once, as the queue has room for 64 requests only.
             driver.send_map(world.iova(index), world.physical(index));
             driver.serve(1);
         }
@@ -133,6 +135,8 @@ impl Driver {
 
     fn send(&mut self, request: &[u8]) {
         let slot = u64::from(self.next);
+        // The request lies in the slot of its own descriptor and its status in the one of the
+        // other, so that no two chains share memory.
         let place = RAM + 3 * PAGE + slot * SLOT;
         self.write(place, request);
         let (readable, writable) = (self.next, self.next + 1);
@@ -173,6 +177,7 @@ impl Driver {
         let start = Instant::now();
         let served = self.iommu.process_requests(&mut self.queue, &self.own);
         let taken = start.elapsed();
+        // The clock has stopped: what follows is the driver's part.
         let served = served.expect("the queue is sound");
         assert!(served.used && !served.pending);
         for _ in 0..count {

@@ -87,6 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 },
                 patience: PATIENCE,
             };
+            // New contenders for each group: none starts with what another has left in the caches.
             rows.extend(measure_group(group, &Contenders::new(&world), effort));
         }
     }

@@ -106,6 +106,7 @@ pub fn vm_memory(world: &World) -> VmMemory {
         iotlb: RwLock::new(Iotlb::new()),
         table: Arc::clone(&world.table),
     };
+    // A clone shares the memory, and `true` has all accesses translated.
     IommuMemory::new(GuestMemoryMmap::clone(&world.memory), iommu, true, ())
 }
 
@@ -166,6 +167,7 @@ impl TableIommu {
                         reason: "it is not mapped".to_owned(),
                     });
                 }
+                // A miss may span pages, of which each has a mapping of its own.
                 iova = (iova | (PAGE - 1)) + 1;
             }
         }

@@ -126,6 +126,7 @@ fn operations(time: &mut Timer<'_>, turn: Duration, least: u64) -> u64 {
             })
             .min()
             .unwrap_or_default();
+        // From a quarter of a turn on the time is long enough to be scaled up.
         if taken * 4 >= turn {
             let scaled = turn.as_nanos() * u128::from(count) / taken.as_nanos().max(1);
             return u64::try_from(scaled).unwrap_or(count).max(least);

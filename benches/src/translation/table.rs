@@ -46,6 +46,7 @@ impl PageTable {
             },
             leaves,
         };
+        // Bits 31 and 30 of an IOVA choose the entry of the first level, which covers 1 GiB.
         table.store(base + (IOVA >> 30) * 8, second | TABLE);
         for n in 0..third_level_tables(last) {
             table.store(second + n * 8, (leaves + n * PAGE) | TABLE);
@@ -64,11 +65,13 @@ impl PageTable {
     }
 
     fn leaf(&self, iova: u64) -> u64 {
+        // Tables of the third level adjoin each other, and so make one array of entries.
         self.leaves + (iova - IOVA) / PAGE * 8
     }
 
     fn store(&self, address: u64, descriptor: u64) {
         self.memory
+            // In one piece, as other threads may be walking these tables.
             .store(descriptor.to_le(), GuestAddress(address), Ordering::Release)
             .expect("tables lie in RAM");
     }

@@ -66,6 +66,8 @@ impl World {
         let mut holes: Vec<u64> = (0..mappings / (HOLE_EVERY - 1)).map(hole).collect();
         shuffle(&mut holes, &mut random);
 
+        // `iova_of(mappings)` is above the last mapping and the last hole: tables reach up to
+        // there.
         let tables = RAM + (mappings + SPARE) * PAGE;
         let size = (mappings + SPARE) * PAGE + PageTable::size_for(iova_of(mappings));
         let memory = Arc::new(ram(size, regions));
@@ -190,6 +192,7 @@ fn shuffle(values: &mut [u64], random: &mut Xoshiro256PlusPlus) {
 fn permutation(count: u64, random: &mut Xoshiro256PlusPlus) -> Vec<u64> {
     let mut pages: Vec<u64> = (0..count).collect();
     shuffle(&mut pages, random);
+    // A swap may make another such pair, which the next look finds.
     while let Some(at) = pages.windows(2).position(|pair| pair[0] + 1 == pair[1]) {
         let other = below(count, random) as usize;
         pages.swap(at, other);
@@ -262,6 +265,7 @@ impl<'w> Order<'w> {
 
     /// Calls `each` for the next `count` addresses.
     pub fn visit(&mut self, count: u64, mut each: impl FnMut(GuestAddress)) {
+        // In one batch; half of usize, so that `next + count` in `some` does not overflow.
         self.batches(count, usize::MAX >> 1, |batch| {
             for address in batch {
                 each(GuestAddress(*address));

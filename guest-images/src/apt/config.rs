@@ -44,6 +44,7 @@ pub(super) fn write(
         let directory = base.join(directory);
         fs::create_dir_all(&directory).at("created", &directory)?;
     }
+    // Empty: what this host has installed has no say in which package is chosen.
     write_atomically(&base.join("status"), b"")?;
     write_atomically(
         &base.join("etc/sources.list"),

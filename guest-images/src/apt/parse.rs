@@ -41,6 +41,7 @@ pub(crate) fn update_failure(text: &str) -> Option<Failure> {
                 .to_owned(),
         )
     };
+    // The network first: what did not arrive cannot be verified either.
     find(&NETWORK_WORDS)
         .map(Failure::Network)
         .or_else(|| find(&SIGNATURE_WORDS).map(Failure::Signature))

@@ -31,6 +31,7 @@ pub(crate) fn install(names: &[&str]) -> Result<(), Error> {
 fn is_there(name: &str) -> bool {
     let mut command = Command::new("cargo");
     command
+        // The component rustfmt is cargo's subcommand `fmt`.
         .args([name.trim_start_matches("rust"), "--version"])
         .stdout(Stdio::null())
         .stderr(Stdio::null());

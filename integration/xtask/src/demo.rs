@@ -43,5 +43,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     if arguments.install {
         cargo.env(packages::VARIABLE, "yes");
     }
+    // In the place of this process, so that the terminal and its signals are the demo's alone.
     Err(process::failed("cargo", cargo.exec()))
 }

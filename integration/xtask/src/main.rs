@@ -44,6 +44,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before the arguments are parsed, which are a compiler's when cargo calls this in its place.
     if let Some(code) = fuzz::become_compiler() {
         return code;
     }
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
 /// Returns the directory of the workspace.
 fn workspace() -> PathBuf {
     let crate_directory = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // This package is in integration/xtask.
     let root = crate_directory.ancestors().nth(2);
     root.unwrap_or(crate_directory).to_path_buf()
 }

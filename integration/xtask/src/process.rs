@@ -33,6 +33,7 @@ pub(crate) fn watch_signals() -> Result<(), Error> {
             .map_err(|source| failed("signal handlers", source))?;
     }
     // What a program leaves behind becomes our child, so that it can be found and ended.
+    // Any number but 0 turns that on (prctl(2)).
     set_child_subreaper(Some(Pid::INIT)).map_err(|source| failed("prctl", source.into()))
 }
 
@@ -79,6 +80,7 @@ pub(crate) fn ask(command: &mut Command) -> Result<ExitStatus, Error> {
             return interrupted.map(|()| status);
         }
         if let (Err(_), false, Some(pid)) = (interrupted, told, pid(&child)) {
+            // Ctrl-C has reached it by the terminal, but a signal to this process alone has not.
             let _ = kill_process(pid, Signal::INT);
             told = true;
         }
@@ -114,6 +116,7 @@ pub(crate) fn run_timed(command: &mut Command, taken: &mut Duration) -> Result<E
 /// may hold anything, and ends with the last parenthesis.
 fn processor_time(stat: &str) -> Option<Duration> {
     let (_, rest) = stat.rsplit_once(')')?;
+    // The third field comes first here, and so the 14th is the twelfth.
     let mut fields = rest.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<u64>().ok();
     let sum = ticks()?.checked_add(ticks()?)?;
@@ -164,6 +167,7 @@ fn wait_with(child: &mut Child, mut look: impl FnMut()) -> Result<ExitStatus, Er
             end(child);
             return Err(interrupted);
         }
+        // Not `wait`, which goes on after a signal's handler has run.
         match child.try_wait() {
             Ok(Some(status)) => return Ok(status),
             Ok(None) => thread::sleep(TURN),
@@ -209,6 +213,7 @@ fn pid(child: &Child) -> Option<Pid> {
 
 /// Returns this process's children.
 fn children() -> Vec<Pid> {
+    // Linux lists children by the thread that has started them.
     let Ok(tasks) = fs::read_dir("/proc/self/task") else {
         return Vec::new();
     };

@@ -116,12 +116,14 @@ fn replay(
             path.display()
         ))
     };
+    // Before the machines are compared: these flags say where files are, not which machine.
     let moved = moved::take(&mut settings, snapshot)?;
     if settings.image.is_some() || settings.config() != Settings::default().config() {
         return Err(UserError::new(
             "a recording has a machine of its own: name only what looks on or ends the run sooner beside --replay",
         ));
     }
+    // Before the recording is opened: no output may take its place.
     let mut files = Files::default();
     files.input("recording", path);
     files.outputs_of(&settings);
@@ -225,6 +227,8 @@ impl Boot {
     /// Finds out whether everything that is to be written can be.
     fn outputs(settings: Settings, origin: Origin) -> Result<Self, UserError> {
         let expect = settings.expect.as_deref().map(Expect::new).transpose()?;
+        // Nothing appears yet: an output is only begun, so that what would fail at the end fails
+        // now.
         let json = settings
             .json
             .as_deref()
@@ -303,12 +307,14 @@ impl Boot {
         }
         publish(later.as_ref())?;
         let stopper = Stopper::new(machine.stop_handle());
+        // Until here a signal ends the process at once: there was no run to end in good order.
         signals::handle(stopper.clone())?;
         if let Some(at) = settings.gdb {
             gdb::attach(&mut machine, at)?;
         }
         let to_a_moment = settings.expect.is_some() || save.is_some();
         let session = Session::new(&settings, &origin, image, to_a_moment);
+        // Nobody types at a console that is not shown here.
         let raw = match interactive {
             true => session.attach(&machine, &stopper)?,
             false => None,
@@ -384,6 +390,7 @@ fn publish(file: Option<&Deferred>) -> Result<(), UserError> {
 /// Returns when the run of a machine that begins at guest time `start_ns` ends at the latest.
 fn limits(settings: &Settings, start_ns: u64, moment: Option<&Moment>) -> Limits {
     let timeout = settings.timeout;
+    // The user counts from the start of this run, the machine's clock from power-on.
     let timeout = timeout.map(|limit| start_ns.saturating_add(limit.ns()));
     let until = timeout.into_iter().chain(moment.and_then(|m| m.guest_ns));
     Limits {
@@ -419,6 +426,7 @@ pub fn use_image(config: &mut Config, name: &str) -> Result<(), UserError> {
         }
         (_, _) => config.kernel = image.kernel,
     }
+    // One that the user names replaces the image's.
     config.initrd.get_or_insert(image.initramfs);
     config.image = Some(image.spec.name.into());
     Ok(())

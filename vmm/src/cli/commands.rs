@@ -21,8 +21,11 @@ impl Commands {
             match byte {
                 b'\n' => {
                     let line = std::mem::take(&mut self.line);
+                    // The guest's terminal layer ends lines with CR LF, and a command may print any
+                    // bytes.
                     self.line(String::from_utf8_lossy(&line).trim_end());
                 }
+                // A guest that never ends its line must not fill the host's memory.
                 _ if self.line.len() < MAX_LINE => self.line.push(byte),
                 _ => {}
             }
@@ -60,6 +63,7 @@ impl Commands {
 
     /// Returns what is wrong if `wanted` commands were to succeed.
     pub fn complaint(&self, wanted: usize) -> Option<String> {
+        // A failure of `/init` comes first: it is the reason for whatever is missing below.
         if let Some(why) = &self.failure {
             return Some(format!("the guest's init failed: {why}"));
         }

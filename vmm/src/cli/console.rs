@@ -57,6 +57,7 @@ struct Lossy {
 
 impl Lossy {
     fn write(&mut self, bytes: &[u8]) {
+        // The guest's bytes come one at a time: they are gathered, or each would be a system call.
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= BUFFER || bytes.contains(&b'\n') {
             self.flush();
@@ -67,6 +68,7 @@ impl Lossy {
         if self.buffer.is_empty() {
             return;
         }
+        // The buffer is cleared for want of a reader too, or a guest could fill the host's memory.
         let Some(stream) = &mut self.stream else {
             self.buffer.clear();
             return;
@@ -140,6 +142,7 @@ impl Watched {
 
 impl ConsoleSink for Watched {
     fn write(&mut self, bytes: &[u8]) -> Flow {
+        // Before the lock is taken: the write may wait for a reader.
         self.out.write(bytes);
         let mut seen = lock(&self.seen);
         seen.commands.feed(bytes);

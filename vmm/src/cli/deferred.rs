@@ -64,6 +64,7 @@ impl Write for Deferred {
         let written = match &mut *stage {
             Stage::Hidden(output) => output.write(bytes),
             Stage::Shown(file) => file.write(bytes),
+            // Makes the writer give up; `failure` has the reason.
             Stage::Lost(_) => return Err(std::io::ErrorKind::BrokenPipe.into()),
         };
         // An interrupted write is tried again by its caller.

@@ -61,6 +61,7 @@ impl Ending<'_> {
             verdict = Moment::judge(*is_now, verdict);
         }
         let lost = self.later.as_ref().and_then(Deferred::failure);
+        // The summary, written next, has the exit code that follows from the loss.
         let lost = lost.map(UserError::new).or_else(|| stdout::check().err());
         if lost.is_some() {
             verdict.outcome = CommandExit::UserError;
@@ -69,6 +70,7 @@ impl Ending<'_> {
         if let Some(error) = lost {
             return Err(error);
         }
+        // Last: the snapshot takes the machine's place.
         if let Some((true, moment)) = save {
             moment.write(&self.machine.into_snapshot()?)?;
         }

@@ -32,6 +32,7 @@ impl CommandExit {
             Self::Diverged => 3,
             Self::Timeout => 124,
             Self::Undecided => 125,
+            // Linux numbers signals from 1 to 64, so that the code fits and never saturates.
             Self::Signal(number) => number.saturating_add(128),
         }
     }

@@ -51,6 +51,8 @@ impl Expect {
             .configure(
                 DFA::config()
                     .cache_capacity(CACHE)
+                    // Raises the capacity to what a large pattern needs at least, and does not
+                    // refuse it.
                     .skip_cache_capacity_check(true),
             )
             .build_from_nfa(nfa)
@@ -109,8 +111,10 @@ impl Expect {
 fn parse(pattern: &str) -> Result<Hir, TextError> {
     let mut parser = regex_syntax::ParserBuilder::new();
     parser
+        // A console is one long text, whose lines a serial terminal ends with CR LF.
         .multi_line(true)
         .crlf(true)
+        // A guest prints any bytes, UTF-8 or not. Lazy automata lack Unicode's word boundaries.
         .unicode(false)
         .utf8(false);
     parser.build().parse(pattern).map_err(|error| match error {

@@ -151,6 +151,8 @@ impl Files {
                         "{one} and {other} would be one file: name two files"
                     )));
                 }
+                // Neither exists yet, so that both could be begun, and one would fail when it is
+                // published, after the run.
                 if at.is_below(there) || there.is_below(at) {
                     return Err(UserError::new(format!(
                         "{one} and {other} would be a file and its own directory: name another file"
@@ -204,6 +206,7 @@ impl FileIdentity {
     }
 
     fn through(path: &Path, links: u32) -> Option<Self> {
+        // The parent of a name without a directory is the empty path.
         let path = if path.as_os_str().is_empty() {
             Path::new(".")
         } else {
@@ -230,6 +233,8 @@ impl FileIdentity {
         let parent = path.parent()?;
         // A link to a file that does not exist: writing would create what it names.
         if let Ok(target) = std::fs::read_link(path) {
+            // A relative target starts at the link's directory, an absolute one replaces it. The
+            // count ends a loop of links, which the kernel refuses to follow too.
             return Self::through(&parent.join(target), links.checked_sub(1)?);
         }
         match Self::through(parent, links)? {
@@ -246,6 +251,8 @@ impl FileIdentity {
         match (self, other) {
             (Self::File(device, inode, names), Self::File(d, i, others)) => {
                 (device, inode) == (d, i)
+                    // An `other` that exists is a file or a directory already: to open one of the
+                    // two fails then.
                     && !others.is_empty()
                     && names.len() > others.len()
                     && names.starts_with(others)

@@ -24,6 +24,7 @@ impl FromStr for GdbAddress {
     type Err = TextError;
 
     fn from_str(text: &str) -> Result<Self, TextError> {
+        // gdb itself writes a port of the own host as `:1234`.
         let port = text.strip_prefix(':').unwrap_or(text);
         if let Ok(port) = port.parse() {
             return Ok(Self((IpAddr::V4(Ipv4Addr::LOCALHOST), port).into()));
@@ -50,6 +51,7 @@ impl<'de> Deserialize<'de> for GdbAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = match toml::Value::deserialize(deserializer)? {
             toml::Value::String(text) => text,
+            // A port alone is a number to TOML.
             other => other.to_string(),
         };
         text.parse().map_err(de::Error::custom)
@@ -74,6 +76,7 @@ pub fn attach(machine: &mut Machine, at: GdbAddress) -> Result<(), UserError> {
     let fail = |error: std::io::Error| refused(at, &error);
     let notice = Box::new(|sentence: &str| text::complain(sentence));
     let server = Server::bind(at.0).map_err(fail)?.noticing(notice);
+    // Asked of the socket: for port 0 the host has chosen one by now.
     let address = server.address().map_err(fail)?;
     server.attach(machine).map_err(fail)?;
     text::complain(&format!(

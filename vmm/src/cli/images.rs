@@ -103,6 +103,7 @@ fn find(names: &[String]) -> Result<Vec<&'static ImageSpec>, UserError> {
 
 fn obtain(cache: &Cache, specs: &[&'static ImageSpec]) -> Result<(), UserError> {
     let names: Vec<&str> = specs.iter().map(|spec| spec.name).collect();
+    // For all of them at once, so that a question comes before the first long download.
     install::prepare_host(cache, &names)?;
     for spec in specs {
         let image = cache.obtain(spec.name, &mut install::terminal())?;
@@ -116,6 +117,7 @@ fn verify(cache: &Cache, names: &[String]) -> Result<(), UserError> {
     for spec in if all { every(|_| true) } else { find(names)? } {
         match cache.verify(spec.name, &mut install::terminal())? {
             true => print(&format!("{}: intact\n", spec.name)),
+            // Nobody has asked for this one by name.
             false if all => {}
             false => print(&format!("{}: not here\n", spec.name)),
         }

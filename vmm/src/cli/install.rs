@@ -23,6 +23,7 @@ pub struct Install {
 impl Install {
     /// Sets whether this process may install packages.
     pub fn apply(self) {
+        // Relaxed: it is set before there is any other thread, and starting one orders it.
         ALLOWED.store(self.install_packages, Ordering::Relaxed);
     }
 }

@@ -23,6 +23,7 @@ impl Lowmem {
     pub fn feed(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             if byte == b'\n' {
+                // The kernel says it once, at boot; any program of the guest can print it later.
                 self.ignored = self.ignored.or_else(|| range(&self.line));
                 self.line.clear();
             } else if self.line.len() < MAX_LINE {
@@ -34,6 +35,7 @@ impl Lowmem {
     /// Returns what to say about a guest with so much memory from `base` on, if it leaves some of that unused.
     pub fn advice(&self, base: u64, memory: ByteSize) -> Option<String> {
         let (start, end) = self.ignored?;
+        // The guest chooses these numbers: a range that cannot be true gives no advice.
         let used = start.checked_sub(base).filter(|used| *used < memory.0)?;
         let (used, unused) = (ByteSize(used), ByteSize(end.checked_sub(start)?));
         Some(format!(

@@ -89,6 +89,7 @@ Exit codes:
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    // Before the command line is read, so that a panic in there is reported as one of ours too.
     report_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -111,6 +112,7 @@ pub fn main() -> ExitCode {
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A log line must not hold up the run's end when nobody reads stderr.
         .with_writer(|| patience::Stderr)
         .with_ansi(::console::colors_enabled_stderr())
         .without_time()
@@ -150,6 +152,7 @@ fn finish(result: Result<CommandExit, UserError>) -> ExitCode {
 fn whole(outcome: CommandExit) -> Result<CommandExit, UserError> {
     match (outcome, stdout::check()) {
         (CommandExit::Success, Err(error)) => Err(error),
+        // The command's own exit code says more than the lost output would.
         (_, Err(error)) => {
             text::complain(&error.to_string());
             Ok(outcome)
@@ -192,8 +195,10 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 /// Returns a malformed command line in one sentence.
 fn told(error: &clap::Error) -> String {
+    // The text of a `ParseIntError` speaks of digits, not of what may be written.
     let no_number = error.source().and_then(|source| source.downcast_ref());
     let value = |kind| error.get(kind).map(ToString::to_string);
+    // clap takes `-1` for an unknown flag, and its own sentence does not mention the number.
     if let (ErrorKind::UnknownArgument, Some(argument)) =
         (error.kind(), value(ContextKind::InvalidArg))
         && argument.parse::<f64>().is_ok()

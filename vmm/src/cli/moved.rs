@@ -63,6 +63,7 @@ pub fn take(settings: &mut Settings, snapshot: Option<PathBuf>) -> Result<Moved,
                  with options"
             )));
         }
+        // The flag takes any text for a path, so that `disk0=FILE` has arrived as one.
         Ok(text.parse()?)
     };
     let places = std::mem::take(&mut settings.disk).into_iter().map(place);

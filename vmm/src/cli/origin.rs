@@ -70,6 +70,7 @@ impl Origin {
                 match record {
                     None => (snapshot.machine(fork)?, None),
                     Some(output) => {
+                        // Hashes the whole file, which only a recording needs.
                         let file = Source::of(path).map_err(|error| {
                             let name = path.display();
                             UserError::new(format!("cannot read the snapshot {name}: {error}"))
@@ -78,6 +79,7 @@ impl Origin {
                     }
                 }
             }
+            // The command line does not take --record beside --replay.
             (Self::Recording(recording), _) => (recording.machine(console, iommu_sink)?, None),
         };
         Ok(made)
@@ -99,6 +101,7 @@ impl Moment {
     /// Returns whether a run that ended at `guest_ns`, for `cause` if it was ended from outside, ended at the moment.
     pub fn is_now(&self, reason: Reason, guest_ns: u64, cause: Option<Cause>) -> bool {
         match reason {
+            // The user's --timeout is a limit of guest time too, and may have come first.
             Reason::Timeout => self.guest_ns.is_some_and(|at| guest_ns >= at),
             Reason::InstructionLimit | Reason::ConsoleStop => true,
             // By a probe.
@@ -129,6 +132,7 @@ impl Moment {
         let mut out = BufWriter::with_capacity(1 << 20, self.output);
         snapshot
             .write(&mut out)
+            // Not left to the drop of the writer, which ignores a failure of its last flush.
             .and_then(|()| out.into_inner().map_err(|error| error.into_error()))
             .and_then(Output::publish_durably)
             .map_err(|error| {

@@ -45,6 +45,8 @@ impl Output {
         let file = match kind {
             Ok(kind) if kind.is_dir() => return Err(fail(std::io::ErrorKind::IsADirectory.into())),
             Ok(kind)
+                // A rename would replace a device or a pipe by a file, so that it is opened as it
+                // is.
                 if kind.is_char_device()
                     || kind.is_block_device()
                     || kind.is_fifo()
@@ -54,6 +56,8 @@ impl Output {
             }
             _ => {
                 let file = AtomicFile::create(path).map_err(fail)?;
+                // One that has a name is removed again by the drop: creating it has shown that it
+                // can be.
                 Kind::Pending(Some(file).filter(AtomicFile::is_unnamed))
             }
         };
@@ -67,6 +71,7 @@ impl Output {
     pub fn publish(self) -> std::io::Result<Patient<File>> {
         match self.file {
             Kind::Open(file) => Ok(file),
+            // Where nothing was written there is no file yet, and an empty one has to appear.
             Kind::Pending(file) => file
                 .map_or_else(|| AtomicFile::create(&self.path), Ok)?
                 .publish()

@@ -47,6 +47,7 @@ pub fn was_lost() -> bool {
 }
 
 fn ends() -> bool {
+    // The lock is held for a copy only, and an instant is whole even after a panic elsewhere.
     let deadline = *DEADLINE.lock().unwrap_or_else(PoisonError::into_inner);
     let set = |flag: &Arc<AtomicBool>| flag.load(Ordering::Acquire);
     ENDS.load(Ordering::Acquire)
@@ -61,8 +62,10 @@ fn ends() -> bool {
 fn wait(stream: BorrowedFd<'_>) -> io::Result<()> {
     let patience = Timespec::try_from(PATIENCE).map_err(io::Error::other)?;
     loop {
+        // Regular files are always ready (poll(2)), so that a file costs one more call and no wait.
         let mut polled = [PollFd::from_borrowed_fd(stream, PollFlags::OUT)];
         match poll(&mut polled, Some(&patience)) {
+            // Only when the stream takes nothing: a reader who keeps up gets all that is left.
             Ok(0) if ends() => {
                 return Err(io::Error::new(ErrorKind::TimedOut, "nobody reads it"));
             }
@@ -82,6 +85,7 @@ fn write_all(mut stream: impl Write + AsFd, mut bytes: &[u8]) -> io::Result<()> 
         match stream.write(&bytes[..bytes.len().min(PIECE)]) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(count) => bytes = &bytes[count..],
+            // Another process that writes to the same stream was faster: it is waited for again.
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => return Err(error),
@@ -106,6 +110,7 @@ impl<W: Write + AsFd> Write for Patient<W> {
         loop {
             wait(self.0.as_fd())?;
             match self.0.write(bytes) {
+                // Another process that writes to the same pipe was faster.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 written => return written,
             }
@@ -144,6 +149,8 @@ impl Write for Console {
                 let mut stdout = io::stdout().lock();
                 // What was printed through the buffer comes first.
                 stdout.flush()?;
+                // Past the buffer, whose flush would write more than a piece and could wait for
+                // ever.
                 write_all(RawStdout(stdout.as_fd()), bytes)
             }
         };

@@ -39,6 +39,7 @@ enum Form {
 impl Form {
     fn of(path: &Path) -> Result<Self, UserError> {
         let name = path.to_string_lossy();
+        // The longer ending comes first: `.trace.json` ends with `.json` too.
         let forms = [
             (".trace.json", Self::Trace),
             (".json", Self::Json),
@@ -85,6 +86,7 @@ impl Timeline {
         changes: Vec<GuestChange>,
     ) -> Result<(), UserError> {
         let report = report(&self.recording, config, image, machine, changes);
+        // The forms are written in small pieces, and the output has no buffer of its own.
         let mut bytes = Vec::new();
         let path = self.output.path().display().to_string();
         let written = match self.form {
@@ -183,6 +185,7 @@ impl Set {
             if let Some(recording) = &recording {
                 recording.hit(probe, hit);
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                // A probe in a hot function would otherwise fill the memory with changes.
                 if kept.len() < MAX_CHANGES {
                     kept.extend(self::changes(probe, hit, "probe"));
                 }
@@ -200,6 +203,7 @@ impl Set {
     /// The probes do not fit the kernel, or there was none.
     pub fn finish(self) -> Result<Vec<GuestChange>, UserError> {
         let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        // First: that no probe was set would only follow from it.
         if let Some(error) = &outcome.error {
             return Err(UserError::new(error.to_string()));
         }
@@ -219,6 +223,7 @@ fn line(probe: &Probe, hit: &Hit) -> String {
     let (seconds, ns) = (hit.at / 1_000_000_000, hit.at % 1_000_000_000);
     let mut line = format!("probe {seconds}.{ns:09} {} cpu={}", probe.site, hit.core);
     if !hit.caller.is_empty() {
+        // Writing to a string cannot fail.
         let _ = write!(line, " from={}", hit.caller);
     }
     for (name, value) in &hit.values {

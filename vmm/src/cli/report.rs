@@ -38,6 +38,7 @@ pub fn judge(reason: Reason, cause: Option<Cause>, watcher: &Watcher, commands: 
                 "the guest showed what was expected".into(),
             );
         }
+        // Before the missing pattern: 124 says that more time might have shown it.
         (_, Reason::Timeout | Reason::WallTimeout | Reason::InstructionLimit) => {
             return verdict(CommandExit::Timeout, ended);
         }
@@ -51,6 +52,7 @@ pub fn judge(reason: Reason, cause: Option<Cause>, watcher: &Watcher, commands: 
         (None, _) => {}
     }
     match seen.commands.complaint(commands) {
+        // A guest that died says more than the command that it left undone.
         _ if matches!(
             reason,
             Reason::Reset | Reason::GuestDead | Reason::HostFailure
@@ -68,6 +70,7 @@ pub fn judge(reason: Reason, cause: Option<Cause>, watcher: &Watcher, commands: 
 
 /// Returns the summary line for a person.
 pub fn line(verdict: &Verdict, summary: &Summary) -> String {
+    // KVM's cores count no instructions.
     if summary.kvm {
         let time = text::seconds(summary.guest_ns);
         return format!("{} after {time}, run by KVM", verdict.sentence);

@@ -52,6 +52,7 @@ impl Session {
     /// A sentence, when signals cannot be handled or there is no thread to be had.
     pub fn attach(self, machine: &Machine, stopper: &Stopper) -> Result<Option<Raw>, UserError> {
         let input = match self.waits {
+            // As long as this handle exists idle time passes as the host's does.
             true => machine.persons_input(),
             false => machine.console_input(),
         };
@@ -65,6 +66,8 @@ impl Session {
                 let raw = Raw::enter()?;
                 let stdin = match raw {
                     Some(_) => Stdin::Terminal { needed: self.reads },
+                    // A terminal that could not be made raw handles Ctrl-C itself, and needs no
+                    // escape.
                     None => Stdin::Stream,
                 };
                 terminal::forward_stdin(input, stopper, stdin)?;

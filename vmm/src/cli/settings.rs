@@ -211,6 +211,7 @@ impl Settings {
             console,
             ..
         } = self;
+        // `join` leaves an absolute path as it is.
         for path in [kernel, initrd, json, timeline].into_iter().flatten() {
             *path = directory.join(&*path);
         }
@@ -298,6 +299,7 @@ impl Settings {
             seed: self.seed.unwrap_or(default.seed),
             epoch: self.epoch.map(|Epoch(seconds)| seconds),
             access_platform: self.access_platform.unwrap_or(default.access_platform),
+            // The machine's builder is given a sink instead, which also watches the console.
             console: ConsoleConfig::None,
         }
     }

@@ -51,6 +51,7 @@ impl Stopper {
             Cause::Quit => QUIT,
             Cause::Signal(number) => i32::from(number),
         };
+        // Only the first cause counts: a signal after Ctrl-A x must not change the exit code.
         let first = self
             .cause
             .compare_exchange(NONE, value, Ordering::AcqRel, Ordering::Acquire)
@@ -91,6 +92,8 @@ pub fn handle(stopper: Stopper) -> Result<(), UserError> {
     let wait = move || {
         for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
             let number = u8::try_from(signal).unwrap_or(u8::MAX);
+            // A second request: the run may hang, so that nothing is waited for, and `exit` runs no
+            // destructor that would restore the terminal.
             if !stopper.stop(Cause::Signal(number)) {
                 tty::restore();
                 std::process::exit(CommandExit::Signal(number).code().into());

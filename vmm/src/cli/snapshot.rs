@@ -162,6 +162,7 @@ fn save(args: Save) -> Result<CommandExit, UserError> {
         instructions: args.at_instruction,
         output: Output::at(&args.file, "snapshot")?,
     };
+    // A probe that stops is a moment too; whether it is ever hit is not known before the run.
     let stops = probes::parse(&settings.probe)?.iter().any(Probe::stops);
     let named = settings.expect.is_some() || stops || moment.instructions.is_some();
     if !named && moment.guest_ns.is_none() {
@@ -231,6 +232,7 @@ fn describe(args: &Describe) -> Result<CommandExit, UserError> {
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
+        // A reader that has seen enough, such as head, is no failure.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(fail(&error)),
         _ => Ok(CommandExit::Success),
     }

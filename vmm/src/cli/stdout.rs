@@ -54,6 +54,7 @@ pub fn print(text: &str) {
 /// # Errors
 /// Something printed was lost.
 pub fn check() -> Result<(), UserError> {
+    // A failure of the flush is in `LOST`, as that of any write.
     let _ = Stdout.flush();
     match LOST.get() {
         Some(why) => Err(UserError::new(format!(

@@ -71,10 +71,12 @@ impl Keys {
     fn press(&mut self, bytes: &[u8]) -> Typed {
         let mut typed = Typed::default();
         for &byte in bytes {
+            // An escape holds for one key, which may come with the next read.
             match (std::mem::take(&mut self.escaped), byte) {
                 (false, ESCAPE) => self.escaped = true,
                 (false, _) | (true, ESCAPE) => typed.guest.push(byte),
                 (true, b'x' | b'X') => {
+                    // What was typed after it is for nobody: the run ends.
                     typed.quit = true;
                     break;
                 }
@@ -106,6 +108,7 @@ pub enum Stdin {
 /// The host allows no more threads.
 pub fn forward_file(input: ConsoleInput, stopper: Stopper) -> Result<(), ThreadError> {
     let mut buffer = Vec::new();
+    // As much as may wait at once: what goes beyond would be refused.
     let most = vmm_devices::uart::MAX_WAITING;
     let whole = std::io::stdin()
         .lock()

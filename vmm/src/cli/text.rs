@@ -7,6 +7,7 @@ use super::patience::Stderr;
 
 /// Says on stderr what is wrong, on one line. A stderr that went away is no reason to fail.
 pub fn complain(sentence: &str) {
+    // One piece, so that the lock of stderr keeps it apart from the lines of other threads.
     let line = format!("vmm: {}\n", printable(sentence));
     let _ = Stderr.write_all(line.as_bytes());
 }
@@ -29,6 +30,7 @@ pub fn count(n: u64) -> String {
     for (unit, suffix) in [(1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")] {
         if n >= unit {
             let value = n as f64 / unit as f64;
+            // Three significant digits, whatever the unit.
             let decimals = if value < 10.0 {
                 2
             } else {

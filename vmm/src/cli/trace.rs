@@ -83,6 +83,7 @@ fn register(iommu: &IommuInfo, event: &IpmmuEvent) -> String {
             iova,
         } => format!("report-lost iova={iova:#x}"),
         IpmmuEvent::FaultCleared { context } => format!("clear context={context}"),
+        // The events may become more: a new one is shown rather than lost.
         _ => format!("other what={:?}", event.to_string()),
     }
 }
@@ -97,6 +98,7 @@ fn virtio(iommu: &IommuInfo, event: &VirtioEvent<'_>) -> Option<String> {
             return Some(format!("bypass value={value}"));
         }
         VirtioEvent::Driver(DriverEvent::Reset) => return Some("reset".into()),
+        // The requests that follow a notification are printed.
         VirtioEvent::Driver(DriverEvent::Notified) => return None,
         VirtioEvent::Request(exchange) => exchange,
     };
@@ -165,6 +167,7 @@ fn access(iommu: &IommuInfo, event: &Event) -> Option<String> {
             if let Some(level) = fault.level {
                 let _ = write!(words, " level={level}");
             }
+            // In quotes: it is the one value that has spaces.
             let _ = write!(words, " reason={:?}", fault.reason.to_string());
             Some(words)
         }
@@ -193,6 +196,7 @@ fn requester(iommu: &IommuInfo, event: &Event, endpoint: EndpointId) -> String {
 
 /// Returns a port, and all devices behind it.
 fn port(iommu: &IommuInfo, utlb: usize) -> String {
+    // The guest chooses the numbers in its requests: no device may have this one.
     let masters = iommu.masters.get(utlb);
     let masters = masters.map(|names| names.join("+")).unwrap_or_default();
     named(iommu, utlb, &masters)

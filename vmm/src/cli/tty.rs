@@ -81,6 +81,8 @@ impl Raw {
         // The handlers are there before the terminal is raw, so that no signal in between leaves it so.
         handle_signals()
             .map_err(|error| UserError::new(format!("cannot handle signals: {error}")))?;
+        // Before the change: a handler that runs in between sets what is set already, and one that
+        // runs after it must not find the terminal raw and not taken.
         TAKEN.store(true, Ordering::SeqCst);
         if set(&modes.raw) {
             return Ok(Some(Self(())));
@@ -107,6 +109,7 @@ pub fn restore() {
 }
 
 fn set(modes: &Termios) -> bool {
+    // At once: to drain the output first may wait for ever on a terminal that Ctrl-S has stopped.
     termios::tcsetattr(stdin(), OptionalActions::Now, modes).is_ok()
 }
 
@@ -133,6 +136,8 @@ fn handle_signals() -> std::io::Result<()> {
 }
 
 fn die(signal: i32) {
+    // Before the signal is raised again below, with its default action: that is what makes the
+    // parent see which signal ended this program.
     restore();
     // SAFETY: Both are async-signal-safe (signal-safety(7)). The handler that is replaced is not
     // waited for by anyone.
@@ -144,6 +149,7 @@ fn die(signal: i32) {
 
 /// Stops this program, with the terminal's settings as they were.
 fn pause() {
+    // The flag stays set, so that SIGCONT takes the terminal again.
     if TAKEN.load(Ordering::SeqCst)
         && let Some(modes) = MODES.get()
     {

@@ -69,6 +69,7 @@ where
     D: Deserializer<'de>,
     T: FromStr<Err = TextError> + DeserializeOwned,
 {
+    // By way of a value: an untagged enum of serde's would say only that no variant matched.
     let told = match toml::Value::deserialize(deserializer)? {
         toml::Value::String(text) => text.parse(),
         toml::Value::Table(table) => table
@@ -274,6 +275,7 @@ impl TryFrom<f64> for Seconds {
     fn try_from(seconds: f64) -> Result<Self, TextError> {
         /// Some 31 years, far below where nanoseconds leave 64 bits.
         const MAX: f64 = 1e9;
+        // NaN fails both comparisons. The bound keeps `from_secs_f64` from panicking.
         if seconds > 0.0 && seconds <= MAX {
             return Ok(Self(Duration::from_secs_f64(seconds)));
         }
@@ -303,6 +305,7 @@ impl FromStr for Epoch {
     type Err = TextError;
 
     fn from_str(text: &str) -> Result<Self, TextError> {
+        // Read once, here: a recording or snapshot has the number, and repeats the run with it.
         if text == "now" {
             return Ok(Self(vmm_machine::host_date()));
         }

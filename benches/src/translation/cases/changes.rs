@@ -62,6 +62,8 @@ fn passes<'w>(
             forget();
             order.begin_anew();
             let start = Instant::now();
+            // `some` stops where the order ends, so that no mapping comes twice before all are
+            // forgotten.
             let pass = order.some(left);
             for batch in pass.chunks(BATCH) {
                 miss(batch);
@@ -81,6 +83,7 @@ pub fn pairs<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
         .with(
             Peer::Viommu,
             each(world.random_iovas(), |iova| {
+                // A random address lies anywhere in its page.
                 viommu.invalidate(iova.0 & !(PAGE - 1));
                 resolve(&viommu.space, iova);
             }),
@@ -121,6 +124,7 @@ fn map_and_unmap<'c>(
                 table.map(iova.0, to);
                 use_viommu(iova);
                 table.unmap(iova.0);
+                // After the table has changed, or a walk in between could bring the old entry back.
                 viommu.invalidate(iova.0);
             }),
         )
@@ -128,6 +132,8 @@ fn map_and_unmap<'c>(
             Peer::VmMemory,
             each(world.holes(), move |iova| {
                 table.map(iova.0, to);
+                // vm-memory is told of a new mapping; viommu finds it by a walk when it is first
+                // used.
                 memory.iommu().learn(iova, GuestAddress(to));
                 use_vm_memory(iova);
                 table.unmap(iova.0);

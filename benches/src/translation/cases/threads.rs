@@ -30,6 +30,7 @@ const PAUSE: Duration = Duration::from_micros(50);
 /// Returns the cases of one thread that reads, of two, and of two while another invalidates.
 #[expect(clippy::cast_possible_truncation, reason = "a page is small")]
 pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
+    // A clone has pins of its own, as each thread of a device would have.
     let spaces = [(); 2].map(|()| contenders.viommu.space.clone());
     let ours = move |thread: usize, order: &mut Order<'_>, count| {
         order.batches(count, BATCH, |batch| {
@@ -156,6 +157,7 @@ fn reading<'c, B: FnMut() + Send + 'c>(
                 .into_iter()
                 .map(|thread| thread.join().expect("a reader ends"))
                 .collect();
+            // Here and not after the scope, whose end waits for the thread that invalidates.
             done.store(true, Ordering::Relaxed);
             let start = times.iter().map(|(start, _)| *start).min();
             let end = times.iter().map(|(_, end)| *end).max();

@@ -42,6 +42,7 @@ impl CheckOutput {
     pub fn summary(&self) -> anyhow::Result<Value> {
         let own = self.lines.iter().filter(|line| !line.starts_with(CONSOLE));
         let text: Vec<_> = own
+            // The JSON is indented: only its first and its last line are a brace alone.
             .skip_while(|line| *line != "{")
             .map(String::as_str)
             .collect();

@@ -286,6 +286,8 @@ fn asleep() -> Vec<u8> {
     const CODE: usize = 0x40;
     let mut image = vec![0; CODE];
     image[..4].copy_from_slice(&(0x1400_0000 | (CODE as u32 / 4)).to_le_bytes());
+    // The memory that it takes (`image_size`), and below the magic number. The offset from a
+    // multiple of 2 MiB at which it is loaded stays 0.
     image[0x10..0x18].copy_from_slice(&0x1000u64.to_le_bytes());
     image[0x38..].copy_from_slice(b"ARM\x64\0\0\0\0");
     // wfi; b .-4
@@ -345,6 +347,8 @@ impl Check {
     pub fn script(&self) -> String {
         let command = match &self.kind {
             Kind::Guest(boot) => boot.command(),
+            // In a subshell, so that an `exit` does not end the script of this check before its
+            // last line.
             Kind::Program { script, .. } => format!("(\n{script}\n)\nstatus=$?"),
             Kind::Look(look) => look.script(),
             Kind::Same => same::script(),

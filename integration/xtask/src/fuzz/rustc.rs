@@ -34,6 +34,7 @@ const BUSY: [&str; 4] = ["arm32", "arm32_fpu", "arm32_isa", "viommu"];
 /// When this program cannot be found.
 pub(super) fn wrap(cargo: &mut Command) -> io::Result<()> {
     cargo
+        // Cargo separates the flags in this variable by this character.
         .env("CARGO_ENCODED_RUSTFLAGS", ALL.join("\x1f"))
         .env("RUSTC_WRAPPER", env::current_exe()?)
         .env(VARIABLE, "1");

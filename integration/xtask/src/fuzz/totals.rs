@@ -37,6 +37,7 @@ impl Run {
             .find_map(|line| line.strip_prefix("Done "));
         let seconds = done
             .and_then(|rest| rest.split_whitespace().nth(3)?.parse().ok())
+            // An input that failed has ended the run: the time follows from the rate.
             .or_else(|| executions.checked_div(rate))
             .unwrap_or(0);
         Self {

@@ -82,6 +82,7 @@ fn git(arguments: &[&str]) -> Result<String, Error> {
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.lines().next().unwrap_or_default();
     let said = said.trim_start_matches("fatal: ");
+    // merge-base fails without a word where there is no common ancestor.
     Err(Error::Git(if said.is_empty() {
         format!("`git {}` found nothing", arguments.join(" "))
     } else {

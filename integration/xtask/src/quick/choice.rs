@@ -44,6 +44,7 @@ impl Choice {
     pub(super) fn of(graph: &Graph, files: &[PathBuf]) -> Self {
         let mut choice = Self::default();
         for file in files {
+            // Before the owner: a README lies in a package's directory, but is compiled into none.
             if file.extension().is_some_and(|extension| extension == "md") {
                 choice.pages = true;
             } else if file.starts_with("fuzz") {

@@ -44,6 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     for line in plan(&choice) {
         println!("{line}");
     }
+    // Before the first check: one of them takes minutes.
     components::check(&["rustfmt", "clippy"])?;
     check(
         cargo(&["fmt", "--all", "--check"]),

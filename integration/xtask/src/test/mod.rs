@@ -46,6 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     let mut results = Results::default();
     for program in &programs.list {
         let of_program = output::run(program, arguments.filter.as_deref(), &mut progress)?;
+        // The time of some of the tests, or of a run that a failure cut short, says nothing of all.
         if arguments.filter.is_none() && of_program.failed == 0 {
             times.note(&program.name, progress.of_program());
         }

@@ -46,6 +46,7 @@ pub(crate) fn run(
 ) -> Result<Results, Error> {
     let mut command = program.command();
     command.args(filter).stdin(Stdio::null());
+    // One pipe for both streams keeps their lines in order.
     let (reader, writer) = std::io::pipe().map_err(|source| process::failed("a pipe", source))?;
     let copy = writer
         .try_clone()
@@ -113,6 +114,7 @@ fn listen(
     }
     match ended {
         Some(status) => Ok(status),
+        // It has closed its output, and may still run.
         None => process::wait(child),
     }
 }
@@ -131,6 +133,7 @@ fn outcome(line: &str) -> Option<bool> {
 fn judge(program: &Program, said: &[String], status: ExitStatus) -> Results {
     let mut results = Results::default();
     if program.lists {
+        // Examples in documentation have a summary for each package.
         for [passed, failed, ignored] in said.iter().filter_map(|line| count(line)) {
             results.passed += passed;
             results.failed += failed;
@@ -138,6 +141,7 @@ fn judge(program: &Program, said: &[String], status: ExitStatus) -> Results {
         }
         let failed = said.iter().filter(|line| outcome(line) == Some(false));
         let name = |line: &String| {
+            // `outcome` has found this beginning.
             line["test ".len()..]
                 .rsplit_once(" ... ")
                 .map(|(name, _)| name.to_owned())

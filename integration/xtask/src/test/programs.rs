@@ -39,6 +39,7 @@ impl Program {
                 let mut command = Command::new(program);
                 command
                     .current_dir(package)
+                    // As cargo does: some tests find files of their package by it.
                     .env("CARGO_MANIFEST_DIR", package);
                 command
             }
@@ -97,6 +98,7 @@ impl Programs {
         let messages =
             read(&mut command)?.ok_or_else(|| Error::Failed("cargo test --no-run".into()))?;
         let mut list: Vec<Program> = messages.lines().filter_map(program).collect();
+        // Cargo names them as they are compiled, in an order that differs from run to run.
         list.sort_by(|a, b| a.name.cmp(&b.name));
         list.push(Program {
             name: "documentation".into(),
@@ -131,6 +133,7 @@ impl Programs {
 /// Returns the test program that a message of cargo's tells of.
 fn program(message: &str) -> Option<Program> {
     let message: Value = serde_json::from_str(message).ok()?;
+    // Programs without tests are compiled along, since tests start them.
     if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
         return None;
     }
@@ -181,6 +184,7 @@ fn read(command: &mut Command) -> Result<Option<String>, Error> {
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = process::start(command)?;
     let pipe = child.stdout.take();
+    // On a thread of its own, as this one looks for signals meanwhile.
     let reader = std::thread::spawn(move || {
         let mut bytes = Vec::new();
         let read = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));

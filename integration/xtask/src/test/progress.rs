@@ -70,6 +70,8 @@ impl Progress {
 
     /// Notes that the program has ended.
     pub(crate) fn done(&mut self, results: &Results) {
+        // The results in place of the lines that were counted: tests that did not end are in them
+        // too.
         self.done = [self.done[0] + results.passed + results.failed, 0];
         if self.terminal {
             eprint!("\r\x1b[K");

@@ -42,6 +42,7 @@ impl Shared {
 impl Progress for Shared {
     fn start(&mut self, task: &str, total: Option<(u64, Unit)>) {
         let mut state = self.state();
+        // Notes that were not shown yet outlive the task that they came with.
         let notes = std::mem::take(&mut state.notes);
         *state = State {
             task: task.to_owned(),
@@ -69,6 +70,7 @@ impl State {
     fn left(&self, now: Instant) -> Option<Duration> {
         let ((total, _), (start, from)) = (self.total?, self.pace?);
         let elapsed = now.saturating_duration_since(start);
+        // Without progress there is no pace, and the division below would be by zero.
         let done = self.done.checked_sub(from).filter(|done| *done > 0)?;
         (elapsed >= SETTLED)
             .then(|| elapsed.mul_f64(total.saturating_sub(self.done) as f64 / done as f64))

@@ -39,6 +39,7 @@ pub fn run(directory: &Path) -> Result<bool, UserError> {
         cases.extend(lab.select(name)?);
     }
     let kernel = GuestKernel::obtain(
+        // Each of `CASES` is the full name of a scenario, so that there are two cases.
         &cases[0].machine.image,
         &KernelChoice::OfImage,
         &mut install::terminal(),
@@ -50,6 +51,7 @@ pub fn run(directory: &Path) -> Result<bool, UserError> {
         show::command(&format!("vmm lab run {}", case.name));
         judged.push(judge(case, &kernel)?);
     }
+    // The one whose guest a probe changes: it must repeat with that, too.
     let again = judge(&cases[1], &kernel)?;
     line("");
     let report = lab::compare(&judged[0], &judged[1]);
@@ -165,6 +167,7 @@ fn changes(report: &Report) {
             n => format!("{n} values were changed in the guest's memory (the report lists each)"),
         };
         line(&format!("    {:<13} {what}", run.name));
+        // Both runs have the same kernel, which is named once.
         if run.name == report.runs[0].name {
             line(&format!("    {:<13} kernel {}", "both", machine.kernel));
             line(&format!("    {:<13} SHA-256 {}", "", machine.sha256));

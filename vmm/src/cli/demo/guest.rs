@@ -45,6 +45,8 @@ impl Guest {
     fn run(config: &Config) -> Result<Self, UserError> {
         let mut policy = Policy::default();
         policy.machine(config);
+        // Landlock restricts this thread and those that it starts: those that compile keep their
+        // rights.
         policy.enter()?;
         let console = Capture::default();
         let sink = Both(Quoted::default(), console.clone());

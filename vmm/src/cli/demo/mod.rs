@@ -60,6 +60,7 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     match (args.stock_only, cache.image(BUILT)?) {
         (true, _) => install::prepare_host(&cache, &[STOCK])?,
         (false, None) => install::prepare_host(&cache, &[STOCK, BUILT])?,
+        // With the built kernel in the cache the stock one is not booted, and nothing is obtained.
         (false, Some(_)) => {}
     }
     line(&format!(

@@ -26,6 +26,8 @@ impl Outputs {
             })?;
         }
         if let Some(directory) = &args.report {
+            // Only a test: it is dropped, and what was at the place stays until the report is
+            // written.
             Output::at(&directory.join(REPORT_PAGE), "report")?;
         }
         let journal = args.journal_file();

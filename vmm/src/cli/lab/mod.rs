@@ -163,6 +163,7 @@ impl RunArgs {
 
     fn run(self) -> Result<CommandExit, UserError> {
         let cases = self.selection.cases()?;
+        // Before an output is begun, and before hours of runs: none may take an input's place.
         self.check_files(&cases)?;
         let (json, junit) = Output::results(self.json.as_deref(), self.junit.as_deref())?;
         let choice = match (&self.kernel, &self.image) {
@@ -180,6 +181,7 @@ impl RunArgs {
             .selection
             .kernels(&cases, std::slice::from_ref(&choice))?;
         enter_sandbox(&kernels, [&self.json, &self.junit], self.report.as_deref())?;
+        // One choice of kernel was given, so that there is one map.
         let verdicts = self.selection.judge(&cases, &kernels[0])?;
         if let Some(directory) = &self.report {
             reports(directory, &cases, &verdicts)?;
@@ -239,6 +241,7 @@ fn conclude(verdicts: &[Verdict], good: impl Fn(&Judged) -> bool) -> CommandExit
     ));
     match (wrong, undecided) {
         (0, 0) => CommandExit::Success,
+        // `git bisect run` skips a commit with this code, and takes one that failed for bad.
         (0, _) => CommandExit::Undecided,
         _ => CommandExit::GuestFailure,
     }
@@ -253,6 +256,7 @@ fn reports(directory: &Path, cases: &[Case], verdicts: &[Verdict]) -> Result<(),
         }
     }
     for (name, group) in groups {
+        // A group is made for its first case, and never empty.
         let case = &group[0].case;
         let title = format!(
             "{}: {}, fw_devlink={}",
@@ -342,6 +346,7 @@ fn grid(cases: &[Case], columns: &[Vec<Verdict>]) -> String {
     for (index, case) in cases.iter().enumerate() {
         text.push_str(&format!("{:44}", case.name));
         for column in columns {
+            // A column has a verdict for every case, in the order of the cases.
             let cell = match &column[index] {
                 Ok(judged) if judged.judgement.is_expected() => judged.judgement.health.to_string(),
                 Ok(judged) if has_verdict(judged) => format!("{}~", judged.judgement.health),

@@ -87,6 +87,7 @@ impl Selection {
         for choice in choices {
             match choice {
                 KernelChoice::Image(name) => drop(images.insert(name.as_str())),
+                // A kernel from a file still runs with the image's initial file system.
                 KernelChoice::OfImage | KernelChoice::File { .. } => {
                     images.extend(cases.iter().map(|case| case.machine.image.as_str()));
                 }
@@ -131,16 +132,19 @@ impl Selection {
         let jobs = self
             .jobs
             .map_or(cores, usize::from)
+            // `clamp` panics if its upper bound is below the lower one, as without cases.
             .clamp(1, cases.len().max(1));
         let next = AtomicUsize::new(0);
         let done: Mutex<BTreeMap<usize, Verdict>> = Mutex::default();
         let shown = Mutex::new(0_usize);
         let work = || {
             loop {
+                // Relaxed: only the number must be unique; the locks below hand over the verdicts.
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(case) = cases.get(index) else {
                     return;
                 };
+                // `obtain` has made an entry for the image of every case.
                 let verdict = vmm::lab::run_on(host, case, &kernels[&case.machine.image]);
                 // Both locks until the lines are printed, or another thread could print a later case in between.
                 let mut shown = shown.lock().unwrap_or_else(|e| e.into_inner());
@@ -189,6 +193,7 @@ pub fn enter_sandbox<'p>(
         policy.output(path.as_deref());
     }
     if let Some(directory) = report {
+        // A rule is about a directory that exists, and inside the sandbox none can be made.
         let made = std::fs::create_dir_all(directory);
         made.map_err(|error| {
             let name = directory.display();

@@ -80,6 +80,7 @@ fn allowed(target: TargetArch) -> Result<BpfProgram, Error> {
 
 /// Returns the calls that are allowed for some arguments only.
 fn conditional() -> Result<Vec<(i64, Vec<SeccompRule>)>, Error> {
+    // A process keeps its number, and the filter lets no new process be made.
     let own = u64::from(std::process::id());
     let not_executable = || argument(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0);
     let thread = libc::CLONE_THREAD as u64;
@@ -87,6 +88,7 @@ fn conditional() -> Result<Vec<(i64, Vec<SeccompRule>)>, Error> {
     for request in IOCTLS {
         ioctls.extend(argument(1, SeccompCmpOp::Eq, u64::from(*request))?);
     }
+    // All of KVM's: which ones are made depends on the host's kernel and processor.
     ioctls.extend(argument(1, SeccompCmpOp::MaskedEq(IOCTL_TYPE), KVM_TYPE)?);
     let mut prctls = Vec::new();
     for option in [libc::PR_SET_NAME, PR_SET_VMA, PR_GET_AUXV] {
@@ -116,6 +118,8 @@ fn conditional() -> Result<Vec<(i64, Vec<SeccompRule>)>, Error> {
 
 /// Returns a rule about one argument, of which the lower 32 bits count.
 fn argument(index: u8, operator: SeccompCmpOp, value: u64) -> Result<Vec<SeccompRule>, Error> {
+    // The kernel takes these arguments as int or looks at low bits: what a caller leaves in the
+    // upper half of the register must not decide.
     let condition = SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)?;
     Ok(vec![SeccompRule::new(vec![condition])?])
 }
@@ -245,6 +249,7 @@ const THREADS: &[c_long] = &[
     libc::SYS_set_tid_address,
 ];
 const SIGNALS: &[c_long] = &[
+    // The kernel has a thread make it, to resume a sleep that a signal interrupted.
     libc::SYS_restart_syscall,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigpending,

@@ -82,6 +82,7 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     tracing::info!("sandbox: entered in {} us", start.elapsed().as_micros());
     let _ = order.send(());
     let there = thread.join().unwrap_or_else(|_| "panicked".into());
+    // Threads inherit both restrictions from the one that starts them.
     let new = std::thread::spawn(move || attempt.make(&file));
     let new = new.join().unwrap_or_else(|_| "panicked".into());
     print(&format!("{there}\n{new}\n"));
@@ -122,6 +123,7 @@ fn fork() -> std::io::Result<()> {
 
 fn signal_parent() -> std::io::Result<()> {
     let parent = rustix::process::getppid().ok_or(std::io::ErrorKind::NotFound)?;
+    // Signal 0: the kernel checks the permission and delivers nothing.
     Ok(rustix::process::test_kill_process(parent)?)
 }
 

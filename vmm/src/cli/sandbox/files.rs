@@ -19,6 +19,7 @@ const KNOWN: ABI = ABI::V6;
 /// Returns the rights in a directory in which files appear: they are made there, under one name and then another, and
 /// what is in the place of one is replaced.
 fn place() -> BitFlags<AccessFs> {
+    // Without Refer: an output is moved within its directory only.
     AccessFs::ReadFile
         | AccessFs::ReadDir
         | AccessFs::WriteFile
@@ -82,7 +83,9 @@ fn restrict(policy: &Policy) -> Result<Option<String>, RulesetError> {
         // Best effort: an older kernel enforces what it knows, and the caller reports how much that is.
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
+        // What is handled and has no rule below is refused: all connections, and all ports but one.
         .handle_access(AccessNet::from_all(KNOWN))?
+        // Signals to processes outside, and abstract sockets, which no path names.
         .scope(Scope::from_all(KNOWN))?
         .create()?;
     for path in &policy.read {

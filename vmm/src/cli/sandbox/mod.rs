@@ -54,6 +54,7 @@ impl SandboxArgs {
     /// Makes this the decision of the process, and says so aloud if it is to do without.
     pub fn apply(self) {
         let off = self.sandbox == Mode::Off;
+        // Relaxed: it is set before there is any other thread.
         OFF.store(off, Ordering::Relaxed);
         if off {
             text::complain(

@@ -59,6 +59,7 @@ impl Default for Sentence {
 impl Sentence {
     fn add(&mut self, text: &[u8]) {
         for byte in text {
+            // What does not fit is cut: a panic in here would need what a handler may not use.
             if let Some(place) = self.bytes.get_mut(self.length) {
                 *place = *byte;
                 self.length += 1;
@@ -67,6 +68,7 @@ impl Sentence {
     }
 
     fn number(&mut self, mut value: u32) {
+        // A u32 has ten digits at most, so that `first` stays within the array.
         let mut digits = [0; 10];
         let mut first = digits.len();
         loop {
