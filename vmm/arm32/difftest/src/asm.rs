@@ -80,6 +80,7 @@ impl Asm {
 
     /// Appends `LDR rt, <address>`, PC-relative; the address lies ahead, within 4 KiB.
     pub fn ldr_at(&mut self, rt: u32, address: u32) {
+        // The PC reads as the address of the instruction plus 8.
         self.ldr(rt, 15, address - self.here() - 8);
     }
 

@@ -8,11 +8,13 @@ use crate::runtime::signal;
 
 /// Returns whether the results of `slot` are the same.
 pub fn same(ours: &[u8], theirs: &[u8], slot: u32) -> bool {
+    // The whole stride: a store behind the end of a slot's memory must show, too.
     let (block, scratch) = (
         range(layout::output(slot), Output::STRIDE),
         range(layout::scratch(slot), layout::SCRATCH_STRIDE),
     );
     let (a, b) = (&ours[block.clone()], &theirs[block]);
+    // Blocks are copied only if they differ, as hardly any do.
     (a == b || normal(a) == normal(b)) && ours[scratch.clone()] == theirs[scratch]
 }
 

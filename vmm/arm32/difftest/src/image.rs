@@ -102,6 +102,7 @@ impl Image {
         let mut offset = 0x1000;
         for segment in segments {
             let len = segment.bytes.len() as u32;
+            // PF_R, PF_W and PF_X.
             let flags = 4 | u32::from(segment.write) << 1 | u32::from(segment.execute);
             // PT_LOAD: type, offset, virtual and physical address, size in the file and in memory, flags, alignment.
             for word in [
@@ -128,6 +129,7 @@ impl Image {
 
 /// Returns the ELF header of a 32-bit little-endian ARM executable (EABI version 5, hard float).
 fn header(entry: u32, segments: u16) -> Vec<u8> {
+    // ELFCLASS32, ELFDATA2LSB, EV_CURRENT.
     let mut file = vec![0x7f, b'E', b'L', b'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let half = |file: &mut Vec<u8>, v: u16| file.extend(v.to_le_bytes());
     let word = |file: &mut Vec<u8>, v: u32| file.extend(v.to_le_bytes());
@@ -137,6 +139,7 @@ fn header(entry: u32, segments: u16) -> Vec<u8> {
     word(&mut file, entry);
     word(&mut file, 52); // program headers
     word(&mut file, 0); // no section headers
+    // EF_ARM_EABI_VER5 and EF_ARM_ABI_FLOAT_HARD.
     word(&mut file, 0x0500_0400);
     half(&mut file, 52);
     half(&mut file, 32);

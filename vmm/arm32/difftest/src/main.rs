@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Ok(summary) => report(&arguments, &summary, start.elapsed().as_secs_f64()),
         Err(error) => {
             eprintln!("error: {error}");
+            // Not 1, which means that there are differences.
             ExitCode::from(2)
         }
     }
@@ -106,6 +107,7 @@ fn run(arguments: &Arguments) -> Result<Summary, Error> {
             if done >= arguments.cases {
                 return Ok(());
             }
+            // Threads that run at the same time may explain more in all; `report` cuts that off.
             let shown = lock(&total).differences.len();
             #[expect(clippy::cast_possible_truncation, reason = "it is at most SLOTS")]
             let count = (arguments.cases - done).min(SLOTS.into()) as u32;
@@ -122,6 +124,7 @@ fn run(arguments: &Arguments) -> Result<Summary, Error> {
         let threads: Vec<_> = (0..arguments.jobs.max(1))
             .map(|_| scope.spawn(work))
             .collect();
+        // The first error is returned; the scope still waits for the other threads.
         threads.into_iter().try_for_each(|t| {
             t.join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -61,6 +61,7 @@ unsafe impl Sync for Memory {}
 // contents is ever made: all accesses go through raw pointers.
 unsafe impl Bus for Memory {
     fn read(&self, _pa: u64, _size: Size) -> Result<u64, BusFault> {
+        // Only RAM is mapped: no access gets as far as a device.
         Err(BusFault)
     }
 
@@ -90,6 +91,7 @@ impl Memory {
             pages: BTreeMap::new(),
             code: CodePages::new(MAX_PAGES * 4096),
         };
+        // The first-level table has 4096 words.
         for i in 0..4 {
             memory.add(TABLES + 0x1000 * i);
         }
@@ -117,6 +119,7 @@ impl Memory {
     }
 
     fn add(&mut self, address: u32) {
+        // A page that is there keeps its number: tables that share one ask for it again.
         let number = self.pages.len() as u32;
         self.pages
             .entry(address)
@@ -143,6 +146,7 @@ impl Memory {
             let len = (0x1000 - (at & 0xfff) as usize).min(bytes.len() - done);
             if let Some((number, page)) = self.pages.get(&(at & !0xfff)) {
                 let offset = (at & 0xfff) as usize;
+                // Whoever is no core has to tell which code may no longer be what was decoded.
                 self.code
                     .written_elsewhere(*number as usize * 0x1000 + offset, len);
                 // SAFETY: `at & 0xfff` plus `len` is within the page; `bytes` is not guest memory, to which no
@@ -196,8 +200,10 @@ impl Tables<'_> {
             Some(table) => *table,
             None => {
                 let table = self.next;
+                // 256 words: four of these tables fit a page.
                 self.next += 0x400;
                 self.memory.add(table & !0xfff);
+                // A descriptor of a page table, in domain 0.
                 self.memory.put(TABLES + 4 * megabyte, table | 1);
                 self.second.insert(megabyte, table);
                 table

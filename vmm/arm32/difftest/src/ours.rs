@@ -75,10 +75,13 @@ impl Ours {
         let memory = Arc::new(Memory::new(image));
         let core = Core::new(0, 1, memory.clone(), Arc::new(Stopped));
         let mut fresh = CpuState::reset(0);
+        // SW, because QEMU executes SWP and SWPB; the others are as under a kernel.
         fresh.cp15.sctlr |= sctlr::M | sctlr::C | sctlr::I | sctlr::Z | sctlr::SW;
         fresh.cp15.ttbr0 = TABLES.into();
+        // A client of domain 0, which has all pages: permissions are checked.
         fresh.cp15.dacr = 1;
         fresh.cp15.vbar = VECTORS;
+        // VFP and Advanced SIMD (coprocessors 10 and 11) in User mode, too.
         fresh.cp15.cpacr = 0xf << 20;
         fresh.fpexc = FPEXC_EN;
         Self {
@@ -95,6 +98,7 @@ impl Ours {
         // Cases end by a call to the supervisor here.
         self.memory.put(self.save[0], SVC_A32);
         self.memory.put(self.save[1], SVC_T32);
+        // Every batch begins without decoded code, as a process of QEMU does.
         self.core.forget_code();
         self.core.cpu.tlb.flush_all();
         let astray = (0..SLOTS)
@@ -116,12 +120,14 @@ impl Ours {
                     self.core.cpu.accept_call();
                     break;
                 }
+                // Hints, after which a program goes on in QEMU, too.
                 CoreExit::Yield | CoreExit::SendEvent | CoreExit::WaitEvent => {}
                 _ => return Err(Astray),
             }
         }
         self.save(slot);
         let s = &self.core.cpu.s;
+        // R15 is behind the HVC of a vector: 0x0c is a prefetch abort, 0x10 a data abort.
         let astray = match s.r[15].wrapping_sub(VECTORS + 4) {
             0x0c => is_theirs(s.r[14].wrapping_sub(4)),
             0x10 => {
@@ -170,6 +176,7 @@ impl Ours {
         let entry = word(Input::ENTRY);
         // The registers of the block are those of User mode: the mode is set without a switch of banks.
         cpu.s.psr.mode = Mode::Usr;
+        // Flags, Q and GE, as MSR sets them under QEMU; T comes from the entry.
         cpu.s
             .set_cpsr(word(Input::CPSR) & 0xf80f_0000 | (entry & 1) << 5 | Mode::Usr as u32);
         cpu.s.r[15] = entry & !1;
@@ -188,6 +195,7 @@ impl Ours {
         for n in 0..15 {
             put(Output::R + 4 * u32::from(n), s.reg_of_mode(n, Mode::Usr));
         }
+        // As MRS reads it in the save routine, which has left T, IT and E behind.
         put(Output::CPSR, cpsr & 0xf80f_0000 | Mode::Usr as u32);
         put(Output::FPSCR, s.fp.fpscr);
         for (i, d) in (0..).zip(s.fp.d) {
@@ -195,17 +203,20 @@ impl Ours {
             put(Output::D + 8 * i + 4, (d >> 32) as u32);
         }
         let short = if thumb { 2 } else { 4 };
+        // LR is past the instruction by as much as the exception defines.
         let ended = match s.r[15].wrapping_sub(VECTORS + 4) {
             0x04 => Some((signal::ILL, s.r[14].wrapping_sub(short), None)),
             0x0c => Some((prefetch_signal(s), s.r[14].wrapping_sub(4), None)),
             0x10 => Some((data_signal(s), s.r[14].wrapping_sub(8), Some(s.cp15.dfar))),
             // SVC: HVC in place of the save routine's first instruction would be UNDEFINED in User mode.
             _ if self.save.contains(&s.r[14].wrapping_sub(short)) => None,
+            // Anything else has no signal of Linux, and shall show as a difference.
             _ => Some((u32::MAX, s.r[14].wrapping_sub(short), None)),
         };
         if let Some((signal, pc, fault)) = ended {
             put(Output::SIGNAL, signal);
             put(Output::PC, pc);
+            // Without a data address, `si_addr` is the instruction.
             put(Output::FAULT, fault.unwrap_or(pc));
             put(Output::SIGNAL_CPSR, cpsr & CPSR_SEEN);
         }

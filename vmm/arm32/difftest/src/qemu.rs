@@ -35,6 +35,7 @@ impl Qemu {
         // The variable that lets all programs of this workspace install packages of the host.
         let allowed = std::env::var_os("VIOMMU_INSTALL").is_some_and(|value| value == "yes");
         let prefixes = [&[][..], &["sudo", "-n"]];
+        // Root needs no sudo; for others, `-n` fails where a password would be asked for.
         for prefix in prefixes.into_iter().filter(|_| allowed) {
             install(prefix);
             if let Some(qemu) = Self::present() {
@@ -87,6 +88,7 @@ impl Qemu {
             first: 0,
             seconds: PATIENCE.as_secs(),
         })?;
+        // Both: a truncated output compared with ours would look like a difference.
         if output.status.success() && output.stdout.len() == (RESULTS_END - OUTPUT) as usize {
             return Ok(output.stdout);
         }
@@ -127,6 +129,7 @@ fn install(prefix: &[&str]) {
 /// Collects what `child` writes until it ends; `None` when it takes too long.
 fn wait(mut child: Child) -> std::io::Result<Option<Output>> {
     let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
+    // Both pipes are read while the program runs: it would block on a full one.
     let reader = std::thread::spawn(move || read_all(out.as_mut()));
     let errors = std::thread::spawn(move || read_all(err.as_mut()));
     let end = Instant::now() + PATIENCE;
@@ -137,9 +140,11 @@ fn wait(mut child: Child) -> std::io::Result<Option<Output>> {
         }
         if Instant::now() > end {
             child.kill()?;
+            // No zombie is left. The readers end by themselves, as the pipes are closed.
             child.wait()?;
             return Ok(None);
         }
+        // Short at first, since most programs end soon, then longer, to leave the CPU to QEMU.
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(10));
     };

@@ -89,6 +89,7 @@ impl Runner {
             .map(|slot| generator.case(first + u64::from(slot), slot))
             .collect();
         let mut summary = Summary::default();
+        // The oracle does not know the numbers of the cases; the error names the first one.
         let (results, placed) =
             self.run(&mut cases, &mut summary)
                 .map_err(|error| match error {
@@ -102,6 +103,7 @@ impl Runner {
             summary.signals += u64::from(crate::ours::word(&results.ours, signal) != 0);
             if !compare::same(&results.ours, &results.theirs, slot) {
                 let number = first + u64::from(slot);
+                // Making a case small takes a run of both sides for each unit, so only a few are.
                 let report = if summary.differences.len() < detail {
                     self.explain(&cases, number, slot)?
                 } else {
@@ -122,6 +124,7 @@ impl Runner {
         loop {
             let mut image = Image::new(&self.runtime);
             let nothing = Case::empty();
+            // All slots, since the program under QEMU goes through all of them.
             let placed = (0..SLOTS)
                 .map(|slot| {
                     cases.get(slot as usize).unwrap_or(&nothing).store(
@@ -131,12 +134,14 @@ impl Runner {
                     )
                 })
                 .collect();
+            // Ours first: a case in a loop uses up a budget here, but the whole time limit in QEMU.
             let (ours, endless) = self.ours.run(&image);
             if endless.is_empty() {
                 let theirs = self.qemu.run(&image)?;
                 return Ok((Results { ours, theirs }, placed));
             }
             summary.endless += endless.len() as u64;
+            // All others run again: what such a case stored may have changed their results.
             for slot in endless {
                 if let Some(case) = cases.get_mut(slot as usize) {
                     *case = Case::empty();
@@ -149,6 +154,7 @@ impl Runner {
     fn differs(&mut self, cases: &[Case], slot: u32) -> Result<bool, Error> {
         let mut summary = Summary::default();
         let (results, _) = self.run(&mut cases.to_vec(), &mut summary)?;
+        // A case that goes astray without a unit does not show the difference that is looked for.
         Ok(summary.endless == 0 && !compare::same(&results.ours, &results.theirs, slot))
     }
 
@@ -194,6 +200,7 @@ fn listing(case: &Case, placed: &Placed) -> String {
     let mut it = 0;
     for (address, word) in &placed.listing {
         let decoded = decode(*word, it > 0);
+        // In an IT block, the text of 16-bit instructions has no `s`.
         it = match decoded.insn {
             arm32_isa::Insn::It { mask, .. } => 4 - mask.trailing_zeros(),
             _ => it.saturating_sub(1),
@@ -220,6 +227,7 @@ fn listing(case: &Case, placed: &Placed) -> String {
         .zip(case.d)
         .map(|(i, d): (u32, u64)| format!("d{i}={d:x}"))
         .collect();
+    // The 32 doublewords are noise if no instruction reads them.
     let vector = placed.listing.iter().any(|(_, w)| {
         let d = decode(*w, false).encoding.0;
         d != 0

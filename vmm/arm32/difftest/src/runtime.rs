@@ -122,6 +122,7 @@ fn variables(save: u32, handler: u32) -> Vec<u32> {
     set(var::OUT, layout::output(0));
     set(var::SAVE, save);
     set(var::MASK, CPSR_MASK);
+    // Cases put anything into SP, so that signals need a stack of their own.
     set(var::STACK, layout::SIGNAL_STACK);
     set(var::STACK + 8, layout::SIGNAL_STACK_SIZE);
     set(var::ACTION, handler);
@@ -137,6 +138,7 @@ fn set_up(asm: &mut Asm) {
         asm.mov(0, signal);
         asm.mov(1, var::ACTION);
         asm.mov(2, 0);
+        // The kernel refuses any other size of the signal set.
         asm.mov(3, 8);
         asm.syscall(sys::RT_SIGACTION);
     }
@@ -150,6 +152,7 @@ fn load(asm: &mut Asm, done: crate::asm::Label) {
     asm.branch(Cond::Eq, done);
     asm.ldr(1, 0, Input::ENTRY);
     asm.str_at(1, var::ENTRY);
+    // What takes a core register comes first: from the LDM on, all of them are the case's.
     asm.add(1, 0, Input::D);
     asm.word(0xecb1_0b20); // VLDMIA r1!, {d0-d15}
     asm.word(0xecf1_0b20); // VLDMIA r1!, {d16-d31}
@@ -157,14 +160,18 @@ fn load(asm: &mut Asm, done: crate::asm::Label) {
     asm.word(0xeee1_1a10); // VMSR FPSCR, r1
     asm.ldr(1, 0, Input::CPSR);
     asm.word(0xe12c_f001); // MSR APSR_nzcvqg, r1
+    // A reservation of the case before must not let a store-exclusive succeed.
     asm.word(0xf57f_f01f); // CLREX
     asm.word(0xe890_7fff); // LDM r0, {r0-r14}
+    // No register is free for the address; bit 0 selects the instruction set.
     asm.ldr_at(15, var::ENTRY);
 }
 
 /// Stores the state into the output block and moves on to the next.
 fn save(asm: &mut Asm) {
+    // The case may have left big-endian data, which would swap the bytes of all stores below.
     asm.word(0xf101_0000); // SETEND LE
+    // By the PC, since every register holds a result.
     asm.str_at(0, var::R0);
     asm.ldr_at(0, var::OUT);
     for r in 1..15 {
@@ -172,11 +179,13 @@ fn save(asm: &mut Asm) {
     }
     asm.ldr_at(1, var::R0);
     asm.str(1, 0, Output::R);
+    // No instruction before this one changes flags.
     asm.word(0xe10f_1000); // MRS r1, CPSR
     asm.str(1, 0, Output::CPSR);
     asm.word(0xeef1_1a10); // VMRS r1, FPSCR
     asm.str(1, 0, Output::FPSCR);
     asm.add(1, 0, Output::D);
+    // Twice, since one VSTM moves 16 doublewords at most.
     asm.word(0xeca1_0b20); // VSTMIA r1!, {d0-d15}
     asm.word(0xece1_0b20); // VSTMIA r1!, {d16-d31}
     asm.add(0, 0, Output::STRIDE);
@@ -196,11 +205,13 @@ fn handle(asm: &mut Asm) {
     asm.str(12, 3, Output::PC);
     asm.ldr(12, 2, UC_CPSR);
     asm.str(12, 3, Output::SIGNAL_CPSR);
+    // The save routine is A32 code outside any IT block, with little-endian data.
     asm.ldr_at(1, var::MASK);
     asm.word(0xe00c_c001); // AND r12, r12, r1
     asm.str(12, 2, UC_CPSR);
     asm.ldr_at(1, var::SAVE);
     asm.str(1, 2, UC_PC);
+    // To the code that calls `rt_sigreturn`, which restores the registers and this PC.
     asm.word(0xe12f_ff1e); // BX lr
 }
 
@@ -209,12 +220,14 @@ fn write_results(asm: &mut Asm) {
     let (more, failed) = (asm.label(), asm.label());
     asm.mov(4, layout::OUTPUT);
     asm.mov(5, layout::RESULTS_END);
+    // A pipe may take less than all; the rest goes with the next call.
     asm.place(more);
     asm.mov(0, 1);
     asm.word(0xe1a0_1004); // MOV r1, r4
     asm.word(0xe045_2004); // SUB r2, r5, r4
     asm.syscall(sys::WRITE);
     asm.word(0xe350_0000); // CMP r0, #0
+    // Negative is an error, and zero would repeat for ever.
     asm.branch(Cond::Le, failed);
     asm.word(0xe084_4000); // ADD r4, r4, r0
     asm.cmp(4, 5);
@@ -238,6 +251,7 @@ mod tests {
         assert!(RUNTIME_ORIGIN as usize + 4 * runtime.code.len() <= 0x1000);
         for (i, word) in runtime.code.iter().enumerate() {
             let address = RUNTIME + RUNTIME_ORIGIN + 4 * i as u32;
+            // That word is two T32 instructions.
             if address != runtime.save_t32 {
                 assert_ne!(
                     decode_a32(*word).insn,

@@ -129,6 +129,7 @@ pub fn pick<T: Copy>(rng: &mut impl RngCore, choices: &[T]) -> T {
 
 /// Returns a number below `n`, which is not 0.
 pub fn below(rng: &mut impl RngCore, n: u32) -> u32 {
+    // The upper half of the product: no division, and a bias that does not matter here.
     ((u64::from(rng.next_u32()) * u64::from(n)) >> 32) as u32
 }
 
@@ -143,6 +144,7 @@ pub fn word(rng: &mut impl RngCore) -> u32 {
         0..3 => pick(rng, &INTEGERS),
         3 => pick(rng, &SINGLES),
         4 => below(rng, 64),
+        // Every magnitude as often as any other.
         5 => rng.next_u32() >> below(rng, 32),
         _ => rng.next_u32(),
     }
@@ -169,6 +171,7 @@ pub fn doubleword(rng: &mut impl RngCore) -> u64 {
         2 => pick(rng, &DOUBLES)
             .wrapping_add(u64::from(below(rng, 5)))
             .wrapping_sub(2),
+        // Near one, as in `single`.
         3 => (0x3fe0_0000_0000_0000 + (rng.next_u64() >> 11)) | rng.next_u64() & 1 << 63,
         4..7 => u64::from(single(rng)) << 32 | u64::from(single(rng)),
         7 => (0..4).fold(0, |v, _| v << 16 | u64::from(pick(rng, &HALVES))),
@@ -182,7 +185,9 @@ pub fn doubleword(rng: &mut impl RngCore) -> u64 {
 /// Returns an FPSCR: half of the time all zero, otherwise any mode; cumulative flags mostly clear, so that those that
 /// are set show.
 pub fn fpscr(rng: &mut impl RngCore) -> u32 {
+    // AHP, DN, FZ and RMode.
     const MODES: u32 = 0x07c0_0000;
+    // N, Z, C, V, QC and the cumulative exception flags.
     const FLAGS: u32 = 0xf800_009f;
     let modes = if chance(rng, 50) {
         0

@@ -36,6 +36,7 @@ impl FpRegs {
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "one half of a doubleword")]
     pub fn s(&self, n: u8) -> u32 {
+        // D16 to D31 have no single-precision halves: the number wraps within D0 to D15.
         (self.d(n >> 1 & 15) >> (32 * (n & 1))) as u32
     }
 
@@ -83,6 +84,7 @@ impl FpRegs {
     ) -> T {
         let mut env = Env::vfp(self.fpscr);
         let result = operation(self, &mut env);
+        // The flags are cumulative: only a write of the FPSCR clears them.
         self.fpscr |= env.flags;
         result
     }
@@ -95,6 +97,7 @@ impl FpRegs {
     ) -> T {
         let mut env = Env::standard(self.fpscr);
         let result = operation(self, &mut env);
+        // The standard value replaces only the control bits: flags go to the real FPSCR.
         self.fpscr |= env.flags;
         result
     }

@@ -76,6 +76,7 @@ fn arm(row: &Row) -> anyhow::Result<String> {
         rest = after;
     }
     push_literal(&mut body, rest);
+    // Only what the template prints is bound: anything else would be an unused variable.
     let wanted: Vec<&str> = row
         .fields
         .iter()
@@ -87,6 +88,7 @@ fn arm(row: &Row) -> anyhow::Result<String> {
     } else {
         ", .."
     };
+    // `if let`, since only the tables know that the row decides the variant.
     Ok(if wanted.is_empty() {
         format!("{{\n{body}            return Ok(());\n        }}")
     } else {
@@ -109,6 +111,7 @@ fn placeholder(row: &Row, inside: &str, used: &mut Vec<String>) -> anyhow::Resul
         return Ok("            f.write_str(c.suffix())?;\n".into());
     }
     if let Some(expr) = inside.strip_prefix('=') {
+        // Names of functions are among them; `arm` keeps those that are fields.
         used.extend(idents(expr));
         return Ok(format!("            write!(f, \"{{}}\", {expr})?;\n"));
     }

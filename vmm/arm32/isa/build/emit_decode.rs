@@ -40,6 +40,7 @@ fn patterns(table: &Table, out: &mut String) {
     );
     for row in &table.rows {
         let p = &row.pattern;
+        // One run in every row, so that its lowest bit says where it is.
         let shift = p
             .field('c')
             .map_or("NO_COND".to_owned(), |f| f.parts[0].lo.to_string());
@@ -57,6 +58,7 @@ fn patterns(table: &Table, out: &mut String) {
 /// Returns a key's bits put back in place, and the mask of all key bits.
 fn unkey(set: Set, key: u32) -> (u32, u32) {
     let (mut mask, mut value, mut left) = (0, 0, key);
+    // The last run is in the lowest bits of the key.
     for (lo, len) in key_runs(set).iter().rev() {
         let ones = (1 << len) - 1;
         mask |= ones << lo;
@@ -72,9 +74,11 @@ fn in_bucket(row: &Row, set: Set, key: u32, key_bits: u32) -> bool {
         let unconditional = key >> key_bits != 0;
         let top = row.pattern.mask >> 28;
         let fixed_unconditional = top == 15 && row.pattern.value >> 28 == 15;
+        // Rows with a condition field are in the conditional half of the buckets, and only there.
         if row.pattern.field('c').is_some() == unconditional {
             return false;
         }
+        // Rows without one go by the top bits that they fix: 1111, or else a condition.
         if fixed_unconditional != unconditional && row.pattern.field('c').is_none() {
             return false;
         }
@@ -82,6 +86,7 @@ fn in_bucket(row: &Row, set: Set, key: u32, key_bits: u32) -> bool {
         mask &= 0x0fff_ffff;
         value &= 0x0fff_ffff;
     }
+    // Key bits that the row leaves open put it into several buckets.
     (row.pattern.value ^ value) & row.pattern.mask & mask == 0
 }
 
@@ -96,12 +101,15 @@ fn buckets(table: &Table, set: Set, out: &mut String) {
         let row = &table.rows[*i];
         (
             std::cmp::Reverse((row.pattern.mask.count_ones(), row.condition.is_some())),
+            // Ties stay in the order of the tables, whatever the sort does with equal keys.
             *i,
         )
     });
+    // Each bucket ends where the next one begins, so that there is one more start.
     let mut starts = vec![0usize];
     let mut rows: Vec<usize> = Vec::new();
     for key in 0..total {
+        // Numbers begin at 1, since row 0 means that none matches.
         rows.extend(
             order
                 .iter()

@@ -15,6 +15,7 @@ pub fn emit(table: &Table) -> String {
         let classes: Vec<String> = row
             .classes
             .iter()
+            // `|` is not const, which the initialiser of a static has to be.
             .map(|c| format!(".union(Class::{c})"))
             .collect();
         // Writing to a String does not fail, here and below.

@@ -31,11 +31,13 @@ fn special_case(a: &Row, b: &Row) -> bool {
 
 fn conflict(a: &Row, b: &Row) -> Option<String> {
     let both = a.pattern.mask & b.pattern.mask;
+    // A bit that they fix differently keeps them apart, whatever their conditions.
     if (a.pattern.value ^ b.pattern.value) & both != 0 {
         return None;
     }
     let fixed = a.pattern.mask | b.pattern.mask;
     let base = a.pattern.value | b.pattern.value;
+    // Other free bits decide nothing, and stay zero in the words that are tried.
     let looked_at = (a.condition_mask() | b.condition_mask()) & !fixed;
     if looked_at.count_ones() > MAX_CONDITION_BITS {
         return Some(format!(
@@ -57,6 +59,7 @@ fn conflict(a: &Row, b: &Row) -> Option<String> {
                 a.set.name()
             ));
         }
+        // The next larger subset of the mask; after the whole mask comes zero.
         free = free.wrapping_sub(looked_at) & looked_at;
         if free == 0 {
             return None;

@@ -142,6 +142,7 @@ pub fn parse(sources: &[(String, String)]) -> Result<Table, Vec<String>> {
                     let entry = (file.clone(), name.to_owned(), meaning.trim().to_owned());
                     table.glossary.push(entry);
                 }
+                // For the rows up to the next such line of the file.
                 "class" => classes = rest.split_whitespace().map(str::to_owned).collect(),
                 _ => rows.push((origin, classes.clone(), logical)),
             }
@@ -154,6 +155,7 @@ pub fn parse(sources: &[(String, String)]) -> Result<Table, Vec<String>> {
             Err(e) => errors.push(format!("{origin}: {e:#}")),
         }
     }
+    // Tests and tools refer to rows by name.
     for (index, row) in table.rows.iter().enumerate() {
         if table.rows[..index]
             .iter()
@@ -225,6 +227,7 @@ fn braces(text: &str) -> anyhow::Result<(&str, &str)> {
 }
 
 fn row(table: &Table, origin: &str, classes: &[String], text: &str) -> anyhow::Result<Vec<Row>> {
+    // No operator of a condition is `=>`, so that the first one ends the condition.
     let (left, right) = text.split_once("=>").context("a row needs `=>`")?;
     let (head, condition) = match left.split_once(" where ") {
         Some((head, condition)) => (head, Some(condition.trim())),
@@ -238,6 +241,7 @@ fn row(table: &Table, origin: &str, classes: &[String], text: &str) -> anyhow::R
         .trim()
         .split_once(' ')
         .context("a row is NAME SET PATTERN ...")?;
+    // Expressions have no quotes: the first one begins the template.
     let (value, template) = right
         .split_once('"')
         .and_then(|(v, t)| t.trim_end().strip_suffix('"').map(|t| (v, t)))
@@ -292,11 +296,13 @@ fn full_condition(
         (None, None) => return Ok(None),
         (Some(rule), None) => rule.to_owned(),
         (None, Some(own)) => own.to_owned(),
+        // The rule in front, where the emitter of the decoder finds and drops it for A32.
         (Some(rule), Some(own)) => format!("{rule} && ({own})"),
     };
     let expr = Expr::parse(&text)?;
     let mut letters = Vec::new();
     expr.letters(&mut letters);
+    // Evaluation would take such a letter for zero and hide the mistake.
     if let Some(missing) = letters.iter().find(|l| pattern.field(**l).is_none()) {
         bail!("condition `{text}` uses `{missing}`, which the pattern lacks");
     }
@@ -319,6 +325,7 @@ fn field_exprs(table: &Table, variant: &str, exprs: &str) -> anyhow::Result<Vec<
             .iter()
             .position(|(f, _)| f == field)
             .with_context(|| format!("{variant} needs a value for `{field}`"))?;
+        // Taken out, so that what is left at the end is unknown or given twice.
         let (_, expr) = given.remove(at);
         fields.push((field.clone(), qualify(ty, expr)));
     }
@@ -334,8 +341,10 @@ fn qualify(ty: &str, expr: &str) -> String {
     let bare = names.len() == 1 && names[0] == expr;
     let first = expr.chars().next().unwrap_or(' ');
     if bare && first.is_ascii_digit() {
+        // Letters are `u32`; without a suffix it would be open which conversion is meant.
         format!("{expr}u32")
     } else if bare && first.is_ascii_uppercase() && expr.len() > 1 {
+        // A single capital is a letter of the pattern.
         format!("{ty}::{expr}")
     } else {
         expr.to_owned()

@@ -24,6 +24,7 @@ impl Field {
     /// Returns the field's value in `word`.
     pub fn extract(&self, word: u32) -> u64 {
         self.parts.iter().fold(0, |acc, p| {
+            // In 64 bits, for a run may have all 32.
             let mask = (1u64 << p.len) - 1;
             (acc << p.len) | ((u64::from(word) >> p.lo) & mask)
         })
@@ -109,6 +110,7 @@ impl Pattern {
             should_value: 0,
             fields: Vec::new(),
         };
+        // No letter, so that the first one begins a run.
         let mut previous = '.';
         for (index, (ch, should)) in cells.into_iter().enumerate() {
             pattern.add(width - 1 - index as u32, ch, should, previous == ch);
@@ -139,6 +141,7 @@ impl Pattern {
         match self.fields.iter_mut().find(|f| f.letter == letter) {
             Some(field) => match field.parts.last_mut() {
                 Some(last) if continues => {
+                    // Bits come from the top down: a run grows at its lower end.
                     last.lo = bit;
                     last.len += 1;
                 }
@@ -162,17 +165,21 @@ impl Pattern {
     /// If the pattern has no such form.
     pub fn a32_to_t32(text: &str) -> anyhow::Result<String> {
         let cells: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        // Coprocessor instructions, VFP among them: AL stands in place of the condition.
         if let Some(rest) = cells.strip_prefix("cccc") {
             return Ok(format!("1110{rest}"));
         }
+        // Data processing of Advanced SIMD: U moves from bit 24 to bit 28.
         if let Some(rest) = cells.strip_prefix("1111001") {
             let mut rest = rest.chars();
             let unsigned = rest.next().context("pattern too short")?;
             return Ok(format!("111{unsigned}1111{}", rest.as_str()));
         }
+        // Element and structure loads and stores.
         if let Some(rest) = cells.strip_prefix("11110100") {
             return Ok(format!("11111001{rest}"));
         }
+        // Unconditional coprocessor instructions, such as MCR2, are the same words in both sets.
         ensure!(
             cells.starts_with("11111"),
             "pattern `{text}` has no T32 twin: write A32 and T32 rows"

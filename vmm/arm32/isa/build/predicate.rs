@@ -57,6 +57,7 @@ impl Expr {
     pub fn eval(&self, pattern: &Pattern, word: u32) -> u64 {
         match self {
             Self::Number(n) => *n,
+            // Letters that the pattern lacks have been refused when the row was parsed.
             Self::Letter(l) => pattern.field(*l).map_or(0, |f| f.extract(word)),
             Self::Not(x) => u64::from(x.eval(pattern, word) == 0),
             Self::Popcount(x) => u64::from(x.eval(pattern, word).count_ones()),
@@ -74,8 +75,10 @@ impl Expr {
                     "|" => a | b,
                     "^" => a ^ b,
                     "&" => a & b,
+                    // Masked, so that a mistake in a table is no panic of the build.
                     "<<" => a << (b & 63),
                     ">>" => a >> (b & 63),
+                    // In 64 bits here and 32 in the decoder: sums of fields fit both.
                     "+" => a.wrapping_add(b),
                     _ => a.wrapping_sub(b),
                 }
@@ -122,6 +125,7 @@ impl Parser<'_> {
         if level == LEVELS.len() {
             return self.atom();
         }
+        // What binds tighter is taken first; operators of the same level group to the left.
         let mut left = self.level(level + 1)?;
         while let Some(op) = self.operator(level) {
             self.skip(op.len());

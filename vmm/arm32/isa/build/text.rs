@@ -71,6 +71,7 @@ pub fn bind_letters(text: &str, pattern: &Pattern) -> String {
     map_idents(text, |word| {
         let mut chars = word.chars();
         let letter = chars.next()?;
+        // Longer words are functions, constants and arguments.
         if chars.next().is_some() {
             return None;
         }

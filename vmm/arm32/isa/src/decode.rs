@@ -50,6 +50,7 @@ pub(crate) fn find(set: Set, word: u32) -> EncodingId {
             let key = unconditional << 12 | bits(word, 20, 8) << 4 | bits(word, 4, 4);
             (&A32_STARTS, &A32_ROWS, key)
         }
+        // Bits 31:29 are 111 in every 32-bit instruction, so that the key begins at bit 28.
         Set::T32 => (
             &T32_STARTS,
             &T32_ROWS,
@@ -58,6 +59,7 @@ pub(crate) fn find(set: Set, word: u32) -> EncodingId {
         Set::T16 => (&T16_STARTS, &T16_ROWS, bits(word, 6, 10)),
     };
     let key = key as usize;
+    // There is one start more than there are keys: it ends the last bucket.
     let bucket = &rows[starts[key] as usize..starts[key + 1] as usize];
     // The build has put the most specific row first.
     for &row in bucket {
@@ -81,6 +83,7 @@ pub(crate) fn condition_holds(id: EncodingId, word: u32) -> bool {
 
 fn decode(set: Set, word: u32, in_it: bool) -> Decoded {
     let encoding = find(set, word);
+    // Row 0, for no match, has no condition field: such a word is undefined under any condition.
     let shift = PATTERNS[usize::from(encoding.0)].cond_shift;
     Decoded {
         insn: build(encoding.0, word, in_it),
@@ -97,11 +100,13 @@ fn decode(set: Set, word: u32, in_it: bool) -> Decoded {
 
 /// Decodes an A32 word. Words that are no instruction give [`Insn::Undefined`].
 pub fn decode_a32(word: u32) -> Decoded {
+    // IT blocks exist in T32 only.
     decode(Set::A32, word, false)
 }
 
 /// Returns whether a T32 instruction that starts with this halfword is 32 bits long (DDI 0406C A6.1).
 pub fn t32_is_32bit(first: u16) -> bool {
+    // The three largest values; 0b11100 is the 16-bit branch.
     first >> 11 >= 0b11101
 }
 

@@ -26,6 +26,7 @@ impl Field {
     /// Returns `word` with the field set to `value`; excess bits of `value` are dropped.
     pub fn set(&self, word: u32, value: u32) -> u32 {
         let mut left = value;
+        // From the last run on, which has the least significant bits.
         self.parts.iter().rev().fold(word, |acc, (lo, len)| {
             let ones = u32::MAX >> (32 - u32::from(*len));
             let new = (acc & !(ones << lo)) | ((left & ones) << lo);

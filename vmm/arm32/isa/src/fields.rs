@@ -60,6 +60,7 @@ pub(crate) fn field<T, U: IntoField<T>>(value: U) -> T {
 
 /// Returns `len` bits of `w` from bit `lo`.
 pub(crate) const fn bits(w: u32, lo: u32, len: u32) -> u32 {
+    // No field is without bits, so that the shift is below 32.
     (w >> lo) & (u32::MAX >> (32 - len))
 }
 
@@ -100,12 +101,14 @@ pub const fn expand_t32_imm(imm12: u32) -> u32 {
         1 => byte << 16 | byte,
         2 => byte << 24 | byte << 8,
         3 => byte << 24 | byte << 16 | byte << 8 | byte,
+        // By 8 to 31: with less, the field is one of the patterns above.
         _ => (byte & 0x7f | 0x80).rotate_right(imm12 >> 7 & 31),
     }
 }
 
 /// Returns what a T32 modified immediate does to the carry.
 pub(crate) const fn t32_imm_carry(imm12: u32) -> ImmCarry {
+    // The four patterns rotate nothing.
     if imm12 & 0xc00 == 0 {
         ImmCarry::Keep
     } else {
@@ -114,6 +117,7 @@ pub(crate) const fn t32_imm_carry(imm12: u32) -> ImmCarry {
 }
 
 const fn top_bit(value: u32) -> ImmCarry {
+    // What a rotation to the right shifts out last is the topmost bit of its result.
     if value >> 31 == 0 {
         ImmCarry::Clear
     } else {
@@ -163,6 +167,7 @@ pub(crate) const fn t32_dp_op(opcode: u32) -> DpOp {
         10 => DpOp::Adc,
         11 => DpOp::Sbc,
         13 => DpOp::Sub,
+        // Opcode 14: the conditions of the rows let no other through.
         _ => DpOp::Rsb,
     }
 }
@@ -180,6 +185,7 @@ pub(crate) const fn t32_compare_op(opcode: u32) -> DpOp {
 /// Returns the indexing of a load or store, from P and W.
 pub(crate) const fn index(p: u32, w: u32) -> Index {
     match (p, w) {
+        // A32 has W = 0 here (W = 1 is LDRT and the like, in rows of their own), T32 has W = 1.
         (0, _) => Index::Post,
         (_, 0) => Index::Offset,
         _ => Index::Pre,
@@ -201,6 +207,7 @@ pub(crate) const fn extra_load(op2: u32) -> MemOp {
     match op2 & 3 {
         2 => MemOp::Ldrsb,
         3 => MemOp::Ldrsh,
+        // 1; with 0 in that place the word is a multiplication or an exclusive access.
         _ => MemOp::Ldrh,
     }
 }
@@ -259,6 +266,7 @@ pub(crate) const fn t16_dp_op(op: u32) -> DpOp {
 
 /// Returns the offset of a B.W or BL: the J bits are XORed with the sign (DDI 0406C A8.8.18).
 pub(crate) const fn t32_branch_offset(s: u32, j1: u32, j2: u32, imm: u32) -> i32 {
+    // So that J1 = J2 = 1 means the same as in BL before Thumb-2, where both bits were fixed.
     let (i1, i2) = (!(j1 ^ s) & 1, !(j2 ^ s) & 1);
     sext((s << 24) | (i1 << 23) | (i2 << 22) | (imm << 1), 25)
 }
@@ -353,6 +361,7 @@ pub(crate) const fn hint(number: u32) -> HintOp {
         3 => HintOp::Wfi,
         4 => HintOp::Sev,
         0xf0..=0xff => HintOp::Dbg,
+        // Hints without meaning execute as NOP, for programs that know later architectures.
         _ => HintOp::Nop,
     }
 }
@@ -360,6 +369,7 @@ pub(crate) const fn hint(number: u32) -> HintOp {
 /// Returns the indexing of LDC and STC, from P and W.
 pub(crate) const fn coproc_index(p: u32, w: u32) -> CoprocIndex {
     match (p, w) {
+        // With U = 1, that is: with U = 0 the same bits are MCRR, MRRC or nothing.
         (0, 0) => CoprocIndex::Unindexed,
         (0, _) => CoprocIndex::Post,
         (_, 0) => CoprocIndex::Offset,

@@ -28,10 +28,12 @@ impl Encoding {
         } else {
             u32::MAX
         };
+        // A should-be bit that is wrong makes a word UNPREDICTABLE: decoders need not agree on it.
         let fixed = self.mask | self.should_mask;
         let value = self.value | self.should_value;
         (0..MAX_TRIES)
             .map(|_| (rng.next_u32() & !fixed | value) & width)
+            // The cheap test goes first: `decodes` searches a bucket.
             .find(|word| self.matches(*word) && self.decodes(*word))
     }
 }
@@ -50,7 +52,9 @@ fn choose(
     let fits = |e: &&Encoding| {
         sets.contains(&e.set) && e.class.intersects(among) && !e.class.intersects(without)
     };
+    // Counted and then taken, so that a draw allocates nothing.
     let count = ENCODINGS.iter().filter(fits).count();
+    // None if nothing fits. The bias of a remainder of 64 bits does not matter.
     let index = rng.next_u64().checked_rem(count as u64)?;
     ENCODINGS.iter().filter(fits).nth(index as usize)
 }

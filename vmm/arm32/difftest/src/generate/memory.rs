@@ -40,6 +40,7 @@ pub(super) struct Want {
 
 /// Returns an offset somewhere in scratch memory for `want`, and the base that leads there.
 fn aim(rng: &mut impl RngCore, place: &InsnContext, want: &Want) -> (u32, u32) {
+    // `below` takes no zero.
     let room = SCRATCH_DATA.saturating_sub(want.len).max(1);
     let mut offset = below(rng, room);
     if !chance(rng, UNALIGNED) {
@@ -127,6 +128,7 @@ fn single(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<Ve
             };
             shape.check(d, place).and_then(|()| {
                 if rn == 15 {
+                    // A literal lies in the code, where there is no address to branch to.
                     return unless(rt == 15 || (place.thumb && !op.is_load()), WildBranch)
                         .map(|()| Plan::default());
                 }
@@ -153,6 +155,7 @@ fn single(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<Ve
             };
             shape.check(d, place).and_then(|()| {
                 unless(rm == 15 || rn == 15, Pc)?;
+                // One register cannot be set to a base and to an index.
                 unless(rm == rn && index != Index::Post, SameRegister)?;
                 Ok(with_index(rng, rn, rm, |rng, value| {
                     let from_base = signed(add, shifted(value, shift, amount));
@@ -242,6 +245,7 @@ fn with_index<R: RngCore>(
         rng.next_u32()
     };
     let mut plan = f(rng, value);
+    // A base that is its own index, post-indexed, is needed as the address.
     if rm != rn {
         plan.presets.insert(0, (rm, Value::Const(value)));
     }
@@ -268,6 +272,7 @@ impl Single {
                 !word || self.unpriv || (place.thumb && self.op == MemOp::Str),
                 Pc,
             )?;
+            // Alone in an IT block: it has to end it, and others might change its base.
             unless(
                 self.op == MemOp::Ldr && (!place.last || !place.first),
                 InItBlock,
@@ -280,6 +285,7 @@ impl Single {
     fn plan(&self, rng: &mut impl RngCore, place: &InsnContext, from_base: u32) -> Plan {
         let len = self.op.size().into();
         if self.rt == 15 && self.op == MemOp::Ldr {
+            // A load of PC is a branch, and finds a pointer to a later unit.
             let offset = pointer(rng);
             let base = place.scratch.wrapping_add(offset).wrapping_sub(from_base);
             let target = Value::Target {
@@ -315,6 +321,7 @@ fn double_check(
 ) -> Result<(), super::exclusions::Exclusion> {
     let wback = index != Index::Offset;
     unless(rt == 15 || rt2 == 15, Pc)?;
+    // UNPREDICTABLE in T32 only.
     unless(place.thumb && (rt == 13 || rt2 == 13), Pc)?;
     unless(load && rt == rt2, SameRegister)?;
     unless(wback && (rn == 15 || rn == rt || rn == rt2), SameRegister)
@@ -342,6 +349,7 @@ fn multiple(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Verdict
     };
     let has = |r: u8| list >> r & 1 != 0;
     let count = list.count_ones();
+    // UNPREDICTABLE in T32 only.
     if place.thumb && d.len == 4 {
         unless(
             has(13) || count < 2 || (load && has(14) && has(15)) || (!load && has(15)),
@@ -373,6 +381,7 @@ fn multiple(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Verdict
             },
         ));
     }
+    // The PC comes from the highest word: that is the pointer, and the others lie below.
     let offset = pointer(rng) + 4 - len;
     let base = place.scratch.wrapping_add(offset).wrapping_sub(from_base);
     let target = Value::Target {
@@ -405,12 +414,15 @@ fn exclusive(
         ExSize::Word => (2, 4),
         ExSize::Double => (3, 8),
     };
+    // 32 bytes for each size, with two addresses in different halves.
     let mut offset = 128 + 32 * slot + if chance(rng, 20) { 16 } else { 0 };
     if load && len > 1 && chance(rng, 4) {
+        // Not aligned: exclusive accesses fault then, whatever SCTLR.A says.
         offset += 1;
     }
     let mut address = place.scratch.wrapping_add(offset);
     if load && chance(rng, WILD) {
+        // Aligned, so that it is the translation that fails.
         address = pick(rng, &NOWHERE) & !7;
     }
     Ok(Plan {

@@ -87,6 +87,7 @@ impl Kind {
                 BRANCHES,
                 RARELY,
             ],
+            // Loads and stores are in the second group only, and rarer.
             Self::Vfp => vec![
                 (100, Class::FP, Class::MEMORY),
                 (20, Class::FP, Class::DATA),
@@ -140,6 +141,7 @@ impl Generator {
             kind.groups()
                 .iter()
                 .map(group)
+                // Nothing can be drawn from an empty list.
                 .filter(|(_, list)| !list.is_empty())
                 .collect()
         };
@@ -155,6 +157,7 @@ impl Generator {
     pub fn case(&self, number: u64, slot: u32) -> Case {
         // A random generator for each case: it can be made again without those before it.
         let rng = Xoshiro256PlusPlus::seed_from_u64(
+            // 2^64 divided by the golden ratio: neighbours get seeds with few bits in common.
             self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
         );
         let mut maker = Maker {
@@ -163,6 +166,7 @@ impl Generator {
             scratch: layout::scratch(slot),
         };
         loop {
+            // Few are too long for their slot.
             let case = maker.case();
             if case.fits() {
                 return case;
@@ -194,6 +198,7 @@ impl Maker<'_> {
             Sets::T32 => true,
             Sets::Both => chance(&mut self.rng, 50),
         };
+        // Neither the first nor the last unit: there is code of both sets.
         let switch = if self.generator.sets == Sets::Both && chance(&mut self.rng, 30) {
             Some(1 + below(&mut self.rng, count as u32 - 2) as usize)
         } else {
@@ -201,6 +206,7 @@ impl Maker<'_> {
         };
         let big_endian = chance(&mut self.rng, 20);
         for i in 0..count {
+            // The unit that switches still belongs to the first set.
             let thumb = first ^ switch.is_some_and(|s| i > s);
             let place = InsnContext {
                 thumb,
@@ -236,6 +242,7 @@ impl Maker<'_> {
             ..Unit::default()
         };
         let link = chance(&mut self.rng, 50);
+        // BLX (immediate) always changes the set. Its offset is known once the code has its place.
         if chance(&mut self.rng, 30) {
             let (word, kind) = if place.thumb {
                 (Word::Wide(0xf000_c000), Branch::WideExchange)
@@ -272,6 +279,7 @@ impl Maker<'_> {
     /// Returns IT and the instructions that it makes conditional.
     fn it_block(&mut self, place: &InsnContext) -> Unit {
         let count = 1 + below(&mut self.rng, 4);
+        // Not AL: "else" would be 1111.
         let cond = below(&mut self.rng, 14) as u16;
         let mut unit = Unit {
             thumb: true,
@@ -316,6 +324,7 @@ impl Maker<'_> {
             let encoding = self.encoding(place.thumb)?;
             let mut bits = encoding.random(&mut self.rng)?;
             let cond = encoding.field('c').filter(|_| encoding.set == Set::A32);
+            // Mostly AL: what is not executed tells little.
             if let Some(cond) = cond.filter(|_| chance(&mut self.rng, 75)) {
                 bits = cond.set(bits, 14);
             }
@@ -331,6 +340,7 @@ impl Maker<'_> {
             if decoded.insn == Insn::Undefined || system && chance(&mut self.rng, 95) {
                 return None;
             }
+            // What is excluded is drawn again, perhaps with other operands.
             let plan = plan::plan(&mut self.rng, &decoded, place).ok()?;
             Some((word, plan))
         })
@@ -347,11 +357,13 @@ impl Maker<'_> {
                 );
             let bits = encoding.random(&mut self.rng)? ^ flip;
             let word = match encoding.set {
+                // No condition that might fail: the word has to be executed to be refused.
                 Set::A32 => Word::A32(bits | if bits >> 28 == 15 { 0 } else { 0xe000_0000 }),
                 Set::T32 => Word::Wide(bits),
                 Set::T16 => Word::Narrow(bits as u16),
             };
             let decoded = decode(word, place.in_it);
+            // The changed bit may have made it a T32 instruction of the other length.
             let whole = u32::from(decoded.len) == word.len();
             (whole && decoded.insn == Insn::Undefined && !exclusions::may_execute(word))
                 .then_some(word)

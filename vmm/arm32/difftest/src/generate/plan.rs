@@ -15,6 +15,7 @@ use crate::values;
 /// # Errors
 /// Why the instruction is left out.
 pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Verdict {
+    // These take operands as they come: all that matters is which registers they name.
     if let Some(named) = arm32_isa::core_registers(&d.insn) {
         unless(named.contains(&15), Pc)?;
         unless(
@@ -60,9 +61,11 @@ fn system(d: &Decoded, place: &InsnContext) -> Result<(), Exclusion> {
         }
         Insn::MsrImm { spsr, mask, .. } => {
             unless(spsr, Privileged)?;
+            // The x field, CPSR[15:8], which holds E.
             unless(mask & 2 != 0, EndianByMsr)
         }
         Insn::MsrReg { spsr, mask, rn } => {
+            // Without any field MSR is UNPREDICTABLE.
             unless(spsr || mask == 0, Privileged)?;
             unless(mask & 2 != 0, EndianByMsr)?;
             unless(rn == 15, Pc)
@@ -75,6 +78,7 @@ fn system(d: &Decoded, place: &InsnContext) -> Result<(), Exclusion> {
         Insn::Setend { .. } => {
             unless(place.in_it, InItBlock).and_then(|()| unless(!place.big_endian, ExclusiveEndian))
         }
+        // In User mode it does nothing.
         Insn::Cps { .. } => unless(place.in_it, InItBlock),
         Insn::Svc { .. } => Err(Supervisor),
         // UDF #16 in A32, UDF #1 in T16, UDF #0 in T32.
@@ -91,6 +95,7 @@ fn system(d: &Decoded, place: &InsnContext) -> Result<(), Exclusion> {
         } => Err(Supervisor),
         Insn::It { .. } => Err(InItBlock),
         Insn::Bkpt { .. } | Insn::Hvc { .. } => {
+            // With a condition in A32 they are UNPREDICTABLE.
             unless(!place.thumb && d.cond != Cond::Al || place.in_it, InItBlock)
         }
         Insn::Mcr { cp, .. }
@@ -124,7 +129,9 @@ fn data_immediate(
         return Ok(plan);
     }
     unless(s, Privileged)?;
+    // T32 has no such branches, and PC as Rn cannot be set to anything.
     unless(place.thumb || rn == 15 || !place.last, WildBranch)?;
+    // The inverse of the operation: Rn is such that the result is the target.
     let how = match op {
         DpOp::Add => Adjust::Plus(imm.wrapping_neg()),
         DpOp::Sub => Adjust::Plus(imm),
@@ -166,6 +173,7 @@ fn data_register(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Ve
     if rd != 15 || op.is_compare() {
         return Ok(plan);
     }
+    // With S it is an exception return.
     unless(s, Privileged)?;
     unless(place.thumb && d.len == 4, Pc)?;
     unless(!place.last || !place.first, InItBlock)?;
@@ -197,6 +205,7 @@ fn data_register(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Ve
                 },
             ));
         }
+        // Not with RRX, which takes in a carry that is not known here.
         DpOp::Add | DpOp::Sub | DpOp::Eor | DpOp::Rsb
             if rn != 15 && rm != 15 && rn != rm && shift != Shift::Rrx && !place.thumb =>
         {
@@ -232,6 +241,7 @@ fn branch(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<Ve
                 (_, false, true) => Branch::Wide,
                 (_, false, false) => Branch::WideCond,
             };
+            // In T32 it has a condition of its own, and may not stand in an IT block.
             let conditional = place.thumb && d.cond != Cond::Al;
             check(conditional && place.in_it).map(|()| direct(kind, place.near(rng)))
         }
@@ -268,12 +278,14 @@ fn branch(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<Ve
 
 fn table(rng: &mut impl RngCore, place: &InsnContext, half: bool, rn: u8, rm: u8) -> Verdict {
     unless(!place.last || !place.first, InItBlock)?;
+    // PC as the base is allowed, but the table would have to be in the code.
     unless(rn == 15 || rm == 15 || rn == 13 || rm == 13, Pc)?;
     unless(rn == rm, SameRegister)?;
     let (index, at) = (
         values::below(rng, 32),
         SCRATCH_TABLES + 2 * values::below(rng, (SCRATCH_SIZE - SCRATCH_TABLES) / 2),
     );
+    // The index counts bytes or halfwords; the entry is at `at` in either case.
     let base = place
         .scratch
         .wrapping_add(at)

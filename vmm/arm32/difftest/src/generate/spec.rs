@@ -32,6 +32,7 @@ pub struct InsnContext {
 impl InsnContext {
     /// Returns a later unit of this instruction set.
     pub fn near(&self, rng: &mut impl RngCore) -> usize {
+        // Few units ahead: CBZ and narrow branches do not reach far.
         let ahead = self.section_end - self.unit;
         self.unit + 1 + values::below(rng, (ahead as u32).clamp(1, 4)) as usize
     }

@@ -23,6 +23,7 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<
                 align: 4,
                 from_base: signed(add, imm.into()),
             };
+            // A literal needs no base; stores to one are UNPREDICTABLE in T32.
             if rn == 15 {
                 unless(place.thumb && !load, Pc).map(|()| Plan::default())
             } else {
@@ -102,6 +103,7 @@ fn elements(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<
 fn element_want(len: u32, align: u8, size: u8) -> Want {
     Want {
         len,
+        // An access that names no alignment usually has that of its elements.
         align: u32::from(align.max(1)).max(1 << (size & 3)),
         from_base: 0,
     }

@@ -46,6 +46,7 @@ fn wide<L: Narrow>(op: Op, n: u128, m: u64) -> u128 {
 }
 
 fn long<L: Narrow>(op: Op, d: u128, n: u64, m: u64, saturated: &mut bool) -> u128 {
+    // The product of two widened lanes always fits, so that `wrapping_mul` loses nothing.
     let (n, m) = (L::widen_all(n), L::widen_all(m));
     match op {
         Op::Vaddl => L::Wide::zip(n, m, Lane::wrapping_add),
@@ -80,6 +81,7 @@ fn high_half(op: Op, size: u8, n: u128, m: u128) -> u64 {
     fn lanes<W: Lane>(op: Op, n: u128, m: u128) -> u64 {
         let half = W::BITS / 2;
         let rounds = matches!(op, Op::Vraddhn | Op::Vrsubhn);
+        // Half of the last place that is kept. The sum may wrap, as it does in the manual.
         let rounding = if rounds {
             W::ONE.shl(half - 1)
         } else {
@@ -94,6 +96,7 @@ fn high_half(op: Op, size: u8, n: u128, m: u128) -> u64 {
         });
         narrow::<W>(result)
     }
+    // `size` is that of the narrow lanes.
     match size {
         0 => lanes::<u16>(op, n, m),
         1 => lanes::<u32>(op, n, m),

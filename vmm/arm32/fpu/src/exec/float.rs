@@ -28,6 +28,7 @@ fn lane(vector: u128, index: u32) -> u64 {
 /// Returns the number of lanes.
 #[inline(always)]
 fn count(q: bool) -> u32 {
+    // Not the empty lanes of a doubleword: zeros raise flags in VRECPE and others.
     if q { 4 } else { 2 }
 }
 
@@ -82,6 +83,7 @@ fn one(env: &mut Env, op: Op, d: u64, n: u64, m: u64) -> u64 {
             add::<Single>(env, d, neg::<Single>(product))
         }
         Op::VfmaF => mul_add::<Single>(env, d, n, m),
+        // An operand is negated, since the product does not come out of the operation.
         Op::VfmsF => mul_add::<Single>(env, d, neg::<Single>(n), m),
         Op::VabdF => abs::<Single>(sub::<Single>(env, n, m)),
         Op::VmaxF => max::<Single>(env, n, m),
@@ -134,6 +136,7 @@ pub(super) fn unary(regs: &mut FpRegs, op: Neon2Op, q: bool, vd: u8, vm: u8) {
                 Neon2Op::Vceq0F => holds(env, x, 0, false, Ordering::is_eq),
                 Neon2Op::Vcle0F => holds(env, x, 0, true, Ordering::is_le),
                 Neon2Op::Vclt0F => holds(env, x, 0, true, Ordering::is_lt),
+                // Fixed point: only the width of the lanes makes it belong here.
                 Neon2Op::Vrecpe => estimate::recip_unsigned(x as u32).into(),
                 Neon2Op::VrecpeF => estimate::recip(env, x as u32).into(),
                 Neon2Op::Vrsqrte => estimate::rsqrt_unsigned(x as u32).into(),
@@ -162,6 +165,7 @@ pub(super) fn convert_fixed(
     let result = regs.with_standard_env(|_, env| {
         build(count(q), |i| {
             if to {
+                // A negative result is extended to 64 bits, and would reach into the next lane.
                 to_fixed::<Single>(env, lane(m, i), fixed, Rounding::Zero) & 0xffff_ffff
             } else {
                 from_fixed::<Single>(env, lane(m, i), fixed, Rounding::Nearest)
@@ -174,6 +178,7 @@ pub(super) fn convert_fixed(
 /// Converts between four lanes of half and of single precision.
 pub(super) fn convert_half(regs: &mut FpRegs, to_half: bool, vd: u8, vm: u8) {
     if to_half {
+        // Read as a whole before the write: `vd` may be one of its halves.
         let m = regs.q(vm);
         let result = regs.with_standard_env(|_, env| {
             (0..4).fold(0, |v, i| {

@@ -66,6 +66,7 @@ pub(super) trait Lane:
 
     /// Shifts right by 1 to [`Self::BITS`], rounding to nearest, halves up.
     fn shr_rounded(self, count: u32) -> Self {
+        // The last bit shifted out decides; half added before the shift might overflow.
         let half = self.shr(count - 1) & Self::ONE;
         self.shr(count).wrapping_add(half)
     }
@@ -83,6 +84,7 @@ pub(super) trait Lane:
 
     /// Returns half the difference, rounded down.
     fn halving_sub(self, other: Self) -> Self {
+        // Of the lowest bits, only 0 - 1 takes something from the halves.
         let borrow = !self & other & Self::ONE;
         self.shr(1).wrapping_sub(other.shr(1)).wrapping_sub(borrow)
     }
@@ -123,6 +125,7 @@ pub(super) trait Lane:
     #[inline(always)]
     fn pairs(vector: u128, f: impl Fn(Self, Self) -> Self) -> u64 {
         let lanes = Self::load(vector);
+        // The upper half stays empty: pairwise operations exist for doublewords only.
         let mut result = Self::load(0);
         for (x, pair) in result
             .as_mut()
@@ -151,6 +154,7 @@ pub(super) trait Narrow: Lane {
     #[inline(always)]
     fn widen_all(vector: u64) -> u128 {
         let lanes = Self::load(u128::from(vector));
+        // The loop ends with the wide lanes, half as many: the upper half of `lanes` is empty.
         let mut wide = Self::Wide::load(0);
         for (x, y) in wide.as_mut().iter_mut().zip(lanes.as_ref()) {
             *x = y.widen();
@@ -200,6 +204,7 @@ macro_rules! lane {
 
             #[inline(always)]
             fn load(vector: u128) -> Self::Array {
+                // Lane 0 is the low bits, on hosts of either byte order.
                 let bytes = vector.to_le_bytes();
                 let mut lanes = [0; $count];
                 for (lane, chunk) in lanes.iter_mut().zip(bytes.as_chunks::<$bytes>().0) {
@@ -253,6 +258,7 @@ macro_rules! lane {
             #[inline(always)]
             fn shr(self, count: u32) -> Self {
                 let all = if self < Self::ZERO { !Self::ZERO } else { Self::ZERO };
+                // Counts come from registers, too, and may be more than Rust's shifts take.
                 self.checked_shr(count).unwrap_or(all)
             }
             #[inline(always)]

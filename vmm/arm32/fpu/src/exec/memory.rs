@@ -107,6 +107,7 @@ pub fn access(insn: &Insn) -> Option<Access> {
             regs,
             words: moved,
         } => {
+            // FLDMX and FSTMX have an odd count: the base moves by a word more than is transferred.
             let moved = 4 * i32::from(moved);
             let (start, writeback) = match mode {
                 FpMultiple::Ia => (0, Writeback::None),
@@ -194,6 +195,7 @@ fn structures(insn: &Insn) -> Option<Access> {
             vd,
             rm,
         } => {
+            // Only VLD1 writes one element to two registers; others have one for each.
             let registers = if elements == 1 { regs } else { 1 };
             let layout = Layout::All {
                 first: vd,
@@ -242,6 +244,7 @@ impl Access {
     /// doubleword that VLDR and VLDM move are swapped.
     pub fn transfers(&self, big_endian: bool) -> impl Iterator<Item = Transfer> + use<> {
         let access = *self;
+        // At most 128 bytes, so that `u8` holds every index and offset.
         (0..self.bytes / self.element).map(move |index| access.transfer(index, big_endian))
     }
 
@@ -257,6 +260,7 @@ impl Access {
         match self.layout {
             Layout::Words { first, double } => {
                 let word = first + index;
+                // In big-endian order the more significant word of a doubleword comes first.
                 one(word / 2, (word & 1) ^ u8::from(double && big_endian), 2)
             }
             Layout::Structures {
@@ -267,6 +271,7 @@ impl Access {
             } => {
                 let lanes = 8 >> size;
                 let (structure, element) = (index / elements, index % elements);
+                // VLD1 of several registers, VLD2 of four: the next block follows the first.
                 let (block, lane) = (structure / lanes, structure % lanes);
                 one(first + block + element * step, lane, size)
             }
@@ -321,6 +326,7 @@ impl Transfer {
     /// Returns where the lane is in its doubleword.
     fn field(&self, lane: u8) -> (u32, u64) {
         let bits = u32::from(self.size.min(8)) * 8;
+        // Decoding gives lanes of the doubleword; the mask keeps any other from shifting too far.
         ((u32::from(lane) * bits) & 63, u64::MAX >> (64 - bits))
     }
 }

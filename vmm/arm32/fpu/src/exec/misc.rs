@@ -18,6 +18,7 @@ pub(super) struct Vectors {
 /// Returns a quadword full of one lane of a doubleword.
 pub(super) fn splat(vector: u64, size: u8, lane: u8) -> u128 {
     let bits = 8 << (size & 3);
+    // A lane beyond the doubleword, which no decoding gives, reads as zero.
     let value = i128::from(vector.checked_shr(u32::from(lane) * bits).unwrap_or(0));
     with_narrow_lane!(size, true, L => L::splat(<L as Lane>::truncate(value)))
 }
@@ -45,6 +46,7 @@ pub(super) fn by_scalar(regs: &mut FpRegs, op: NeonScalarOp, v: Vectors, scalar:
             let round = op == NeonScalarOp::Vqrdmulh;
             same::doubled_high(v.size, round, n, scalar, &mut saturated)
         }
+        // These write the register by themselves, and cannot saturate.
         NeonScalarOp::VmulF => return float(regs, Neon3Op::VmulF),
         NeonScalarOp::VmlaF => return float(regs, Neon3Op::VmlaF),
         NeonScalarOp::VmlsF => return float(regs, Neon3Op::VmlsF),
@@ -84,6 +86,7 @@ pub(super) fn unary(regs: &mut FpRegs, op: Op, unsigned: bool, v: Vectors) -> bo
             with_narrow_lane!(v.size, true, L => reverse::<L>(m, group))
         }
         Op::Vmvn => !m,
+        // Signed lanes: none of these has an unsigned form, and counts do not depend on it.
         _ => match with_narrow_lane!(v.size, false, L => lanewise::<L>(op, m, &mut saturated)) {
             Some(result) => result,
             None => return false,
@@ -108,8 +111,10 @@ fn lanewise<L: Lane>(op: Op, m: u128, saturated: &mut bool) -> Option<u128> {
         if negate { negated(x) } else { x }
     };
     Some(match op {
+        // The sign exclusive-or itself is zero, so that there is one to take away.
         Op::Vcls => L::map(m, |x| count((x ^ x.shr(L::BITS - 1)).leading_zeros() - 1)),
         Op::Vclz => L::map(m, |x| count(x.leading_zeros())),
+        // VCNT exists for bytes only.
         Op::Vcnt => u8::map(m, |x| x.count_ones() as u8),
         Op::Vqabs => L::map(m, |x| limited(x, x < L::ZERO)),
         Op::Vqneg => L::map(m, |x| limited(x, true)),
@@ -139,6 +144,7 @@ fn add_pairs<L: Narrow>(start: u128, m: u128) -> u128 {
 /// Reverses the lanes within groups of `group` bits.
 pub(super) fn reverse<L: Lane>(m: u128, group: u32) -> u128 {
     let mut lanes = L::load(m);
+    // Lanes as large as the group are not encoded, but a chunk of nothing would panic.
     let count = (group / L::BITS).max(1) as usize;
     lanes
         .as_mut()

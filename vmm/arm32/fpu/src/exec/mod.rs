@@ -69,6 +69,7 @@ fn combine(regs: &mut FpRegs, insn: &Insn) -> bool {
                 vn,
                 vm,
             };
+            // `Neon3Op` has integer and floating-point operations; each module knows its own.
             if !same::execute(regs, op, &same) {
                 float::execute(regs, op, &same);
             }
@@ -81,6 +82,7 @@ fn combine(regs: &mut FpRegs, insn: &Insn) -> bool {
             vn,
             vm,
         } => {
+            // Only narrowing operations take the quadword.
             let (operand, wide) = (regs.d(vm), regs.q(vm));
             let shape = different::Shape {
                 unsigned,
@@ -106,6 +108,7 @@ fn combine(regs: &mut FpRegs, insn: &Insn) -> bool {
                 vd,
                 vn,
             };
+            // No narrowing operation has a form with a scalar.
             different::execute(regs, op, shape, operand, 0);
         }
         Insn::NeonScalar {
@@ -118,6 +121,7 @@ fn combine(regs: &mut FpRegs, insn: &Insn) -> bool {
             lane,
         } => {
             let scalar = misc::splat(regs.d(vm), size, lane);
+            // `Vectors` has one operand; that is the first one here, since the scalar comes apart.
             let vm = vn;
             misc::by_scalar(regs, op, misc::Vectors { size, q, vd, vm }, scalar);
         }
@@ -128,6 +132,7 @@ fn combine(regs: &mut FpRegs, insn: &Insn) -> bool {
 
 /// Executes a shift of Advanced SIMD.
 fn shift_lanes(regs: &mut FpRegs, insn: &Insn) -> bool {
+    // Narrowing and lengthening instructions have no Q bit: one side is always a quadword.
     let wide = |unsigned, size, vd, vm, shift| shift::Operands {
         unsigned,
         size,

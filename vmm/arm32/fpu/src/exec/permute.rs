@@ -18,6 +18,7 @@ pub(super) fn execute(regs: &mut FpRegs, op: Op, v: Vectors) {
         Op::Vuzp => with_narrow_lane!(v.size, true, L => unzip::<L>(v.q, d, m)),
         Op::Vzip => with_narrow_lane!(v.size, true, L => zip::<L>(v.q, d, m)),
     };
+    // In this order: with one register named twice, the first result stays.
     write(regs, v.q, v.vm, new_m);
     write(regs, v.q, v.vd, new_d);
 }
@@ -29,6 +30,7 @@ fn transpose<L: Lane>(d: u128, m: u128) -> (u128, u128) {
         .chunks_exact_mut(2)
         .zip(m.as_mut().chunks_exact_mut(2));
     for (x, y) in pairs {
+        // The off-diagonal elements of the matrix whose rows are `x` and `y`.
         std::mem::swap(&mut x[1], &mut y[0]);
     }
     (L::store(d), L::store(m))
@@ -44,6 +46,7 @@ fn unzip<L: Lane>(q: bool, d: u128, m: u128) -> (u128, u128) {
     let count = count::<L>(q);
     let (d, m) = (L::load(d), L::load(m));
     let (mut even, mut odd) = (L::load(0), L::load(0));
+    // Without the empty upper half of doublewords, which would come between the two.
     let source = d.as_ref()[..count].iter().chain(&m.as_ref()[..count]);
     for (index, lane) in source.enumerate() {
         let target = if index % 2 == 0 { &mut even } else { &mut odd };
@@ -70,6 +73,7 @@ pub(super) fn extract(regs: &mut FpRegs, q: bool, (vd, vn, vm): (u8, u8, u8), fr
     let (n, m) = (read(regs, q, vn), read(regs, q, vm));
     let shift = 8 * u32::from(from & 15);
     let result = match (q, shift) {
+        // Apart, since a shift by the whole width overflows.
         (_, 0) => n,
         (true, _) => (n >> shift) | (m << (128 - shift)),
         (false, _) => (n | (m << 64)) >> shift,
@@ -80,7 +84,9 @@ pub(super) fn extract(regs: &mut FpRegs, q: bool, (vd, vn, vm): (u8, u8, u8), fr
 /// Executes VTBL and VTBX: bytes of `count` registers from `vn` on, chosen by the bytes of `vm`.
 #[expect(clippy::cast_possible_truncation, reason = "one of four registers")]
 pub(super) fn look_up(regs: &mut FpRegs, extension: bool, count: u8, (vd, vn, vm): (u8, u8, u8)) {
+    // A copy: the destination may be one of the registers that are looked up in.
     let mut table = [0; 32];
+    // Always four registers, whose numbers may wrap; those beyond `count` are cut off below.
     for (index, chunk) in table.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         *chunk = regs.d(vn.wrapping_add(index as u8)).to_le_bytes();
     }

@@ -19,6 +19,7 @@ pub(super) struct Operands {
 
 /// Executes `op` if it is one on integers or bits; returns whether it was.
 pub(super) fn execute(regs: &mut FpRegs, op: Op, o: &Operands) -> bool {
+    // All operands are read before the result is written: `vd` may be one of the others.
     let (d, n, m) = (
         read(regs, o.q, o.vd),
         read(regs, o.q, o.vn),
@@ -64,6 +65,7 @@ fn modular(op: Op, o: &Operands, d: u128, n: u128, m: u128) -> Option<u128> {
     Some(match op {
         Op::Vadd => with_lane!(o.size, true, L => L::zip(n, m, Lane::wrapping_add)),
         Op::Vsub => with_lane!(o.size, true, L => L::zip(n, m, Lane::wrapping_sub)),
+        // No multiplication has lanes of 64 bits.
         Op::Vmul => with_narrow_lane!(o.size, true, L => L::zip(n, m, Lane::wrapping_mul)),
         Op::Vmla => with_narrow_lane!(o.size, true, L => L::zip3(d, n, m, |d, a, b| {
             Lane::wrapping_add(d, Lane::wrapping_mul(a, b))
@@ -71,6 +73,7 @@ fn modular(op: Op, o: &Operands, d: u128, n: u128, m: u128) -> Option<u128> {
         Op::Vmls => with_narrow_lane!(o.size, true, L => L::zip3(d, n, m, |d, a, b| {
             Lane::wrapping_sub(d, Lane::wrapping_mul(a, b))
         })),
+        // Polynomials have bytes only.
         Op::VmulP => u8::zip(n, m, |a, b| polynomial(a, b) as u8),
         _ => return None,
     })
@@ -87,6 +90,7 @@ pub(super) fn polynomial(a: u8, b: u8) -> u16 {
 fn compared(op: Op, o: &Operands, d: u128, n: u128, m: u128) -> Option<u128> {
     let (size, unsigned) = (o.size, o.unsigned);
     Some(match op {
+        // Equality and tests of bits do not depend on signedness.
         Op::Vceq => with_narrow_lane!(size, true, L => L::zip(n, m, |a, b| L::mask(a == b))),
         Op::Vtst => with_narrow_lane!(size, true, L => L::zip(n, m, |a, b| L::mask(a & b != 0))),
         Op::Vcgt => with_narrow_lane!(size, unsigned, L => L::zip(n, m, |a, b| L::mask(a > b))),
@@ -119,6 +123,7 @@ fn saturating(op: Op, o: &Operands, n: u128, m: u128, saturated: &mut bool) -> O
     let (size, unsigned) = (o.size, o.unsigned);
     Some(match op {
         Op::Vqadd => with_lane!(size, unsigned, L => L::zip(n, m, |a, b| {
+            // The two sums differ exactly where the first one saturates.
             let sum = Lane::saturating_add(a, b);
             *saturated |= sum != Lane::wrapping_add(a, b);
             sum
@@ -149,6 +154,7 @@ pub(super) fn doubled_high(size: u8, round: bool, n: u128, m: u128, saturated: &
             L::truncate(double.saturating_add(rounding).shr(L::BITS).to_i128())
         })
     }
+    // Sizes 1 and 2 only: there is no form for bytes.
     if size == 1 {
         lanes::<i16>(round, n, m, saturated)
     } else {
@@ -167,6 +173,7 @@ fn shifted(op: Op, o: &Operands, n: u128, amounts: u128, saturated: &mut bool) -
     };
     Some(
         with_lane!(o.size, o.unsigned, L => L::zip(n, amounts, |x, amount| {
+            // `unsigned_abs`, since -128 has no negative of its type.
             match amount.low_byte() {
                 left @ 0.. if saturating => shl_saturating(x, left.unsigned_abs().into(), saturated),
                 left @ 0.. => Lane::shl(x, left.unsigned_abs().into()),
@@ -189,6 +196,7 @@ fn shr_by_register<L: Lane>(x: L, count: u32, round: bool) -> L {
 /// Shifts left by any amount; what does not fit becomes the limit on its side.
 pub(super) fn shl_saturating<L: Lane>(x: L, count: u32, saturated: &mut bool) -> L {
     let shifted = x.shl(count);
+    // Shifting back gives the same number only if no significant bit was lost.
     let fits = if count < L::BITS {
         shifted.shr(count) == x
     } else {

@@ -42,6 +42,7 @@ fn lanes<L: Lane>(op: Op, shift: u32, d: u128, m: u128, saturated: &mut bool) ->
         Op::Vsri => insert::<L::Unsigned>(d, m, |x| x.shr(right)),
         Op::Vshl => L::map(m, |x| x.shl(shift)),
         Op::Vsli => insert::<L::Unsigned>(d, m, |x| x.shl(shift)),
+        // The operand is signed by definition, whatever lanes were selected.
         Op::Vqshlu => L::Signed::map(m, |x| shl_to_unsigned(x, shift, saturated)),
         Op::Vqshl => L::map(m, |x| shl_saturating(x, shift, saturated)),
     }
@@ -49,6 +50,7 @@ fn lanes<L: Lane>(op: Op, shift: u32, d: u128, m: u128, saturated: &mut bool) ->
 
 /// Replaces the bits that the shift can set and keeps the others.
 fn insert<L: Lane>(d: u128, m: u128, shift: impl Fn(L) -> L) -> u128 {
+    // What becomes of all ones shows which bits those are.
     let mask = shift(!L::ZERO);
     L::zip(d, m, |d, x| (d & !mask) | shift(x))
 }
@@ -73,11 +75,13 @@ pub(super) fn narrow(regs: &mut FpRegs, op: NeonNarrowOp, o: &Operands) {
         op,
         NeonNarrowOp::Vrshrn | NeonNarrowOp::Vqrshrun | NeonNarrowOp::Vqrshrn
     );
+    // Without saturation either will do: no copy of the sign gets into the half that is kept.
     let signed_source = match op {
         NeonNarrowOp::Vqshrn | NeonNarrowOp::Vqrshrn => !o.unsigned,
         NeonNarrowOp::Vqshrun | NeonNarrowOp::Vqrshrun => true,
         _ => false,
     };
+    // Decoding gives this range; rounding looks at the bit below the result.
     let shift = u32::from(o.shift).clamp(1, 8 << o.size);
     let shifted = with_narrow_lane!(o.size, !signed_source, L => {
         <L as Narrow>::Wide::map(m, |x| if rounds { x.shr_rounded(shift) } else { Lane::shr(x, shift) })

@@ -18,6 +18,7 @@ use crate::FpRegs;
 /// Returns a lane of doubleword `number` as an unsigned number.
 fn lane(regs: &FpRegs, number: u8, size: u8, lane: u8) -> u32 {
     let bits = lane_bits(size);
+    // Decoding gives lanes of the doubleword; the mask keeps any other from shifting too far.
     let value = regs.d(number) >> ((u32::from(lane) * bits) & 63);
     value as u32 & u32::MAX >> (32 - bits)
 }

@@ -136,6 +136,7 @@ fn conversion(regs: &mut FpRegs, insn: &Insn) -> bool {
             fraction,
             vd,
         } => {
+            // Decoding gives no other width and no larger fraction, on which the shifts rely.
             let bits = if bits == 16 { 16 } else { 32 };
             let fraction = u32::from(fraction).min(bits);
             let fixed = Fixed {
@@ -166,6 +167,7 @@ fn operate<F: Scalar>(env: &mut Env, op: VfpOp, d: u64, n: u64, m: u64) -> u64 {
     match op {
         VfpOp::Vmla => accumulate(d, false),
         VfpOp::Vmls => accumulate(d, true),
+        // Operands are negated, not the sum: rounding, exact zeros and default NaNs depend on it.
         VfpOp::Vnmla => accumulate(neg::<F>(d), true),
         VfpOp::Vnmls => accumulate(neg::<F>(d), false),
         VfpOp::Vmul => mul::<F>(env, n, m),
@@ -174,6 +176,7 @@ fn operate<F: Scalar>(env: &mut Env, op: VfpOp, d: u64, n: u64, m: u64) -> u64 {
         VfpOp::Vsub => sub::<F>(env, n, m),
         VfpOp::Vdiv => div::<F>(env, n, m),
         VfpOp::Vfma => mul_add::<F>(env, d, n, m),
+        // An operand is negated, since the product does not come out of the operation.
         VfpOp::Vfms => mul_add::<F>(env, d, neg::<F>(n), m),
         VfpOp::Vfnma => mul_add::<F>(env, neg::<F>(d), neg::<F>(n), m),
         VfpOp::Vfnms => mul_add::<F>(env, neg::<F>(d), n, m),
@@ -182,6 +185,7 @@ fn operate<F: Scalar>(env: &mut Env, op: VfpOp, d: u64, n: u64, m: u64) -> u64 {
 
 fn unary<F: Scalar>(regs: &mut FpRegs, op: VfpUnaryOp, vd: u8, vm: u8) {
     let m = F::read(regs, vm);
+    // Copies and changes of sign raise nothing and flush nothing, not even signalling NaNs do.
     let result = match op {
         VfpUnaryOp::Vmov => m,
         VfpUnaryOp::Vabs => abs::<F>(m),
@@ -195,6 +199,7 @@ fn unary<F: Scalar>(regs: &mut FpRegs, op: VfpUnaryOp, vd: u8, vm: u8) {
 fn compare_flags<F: Scalar>(regs: &mut FpRegs, signalling: bool, vd: u8, vm: Option<u8>) {
     let (d, m) = (F::read(regs, vd), vm.map_or(0, |vm| F::read(regs, vm)));
     let order = regs.with_vfp_env(|_, env| compare::<F>(env, d, m, signalling));
+    // The FPSCR has condition flags of its own; a program copies them to the APSR by VMRS.
     regs.fpscr = (regs.fpscr & !fpscr::NZCV) | nzcv(order);
 }
 
@@ -222,6 +227,7 @@ fn convert_half(regs: &mut FpRegs, to_half: bool, top: bool, vd: u8, vm: u8) {
 fn to_integer<F: Scalar>(regs: &mut FpRegs, to: Fixed, by_fpscr: bool, vd: u8, vm: u8) {
     let m = F::read(regs, vm);
     let result = regs.with_vfp_env(|_, env| {
+        // VCVTR rounds as the FPSCR says; VCVT rounds towards zero, as casts in C do.
         let rounding = if by_fpscr {
             env.rounding
         } else {
@@ -229,6 +235,7 @@ fn to_integer<F: Scalar>(regs: &mut FpRegs, to: Fixed, by_fpscr: bool, vd: u8, v
         };
         to_fixed::<F>(env, m, to, rounding)
     });
+    // Integers are in single registers, whatever the other format is.
     regs.set_s(vd, result as u32);
 }
 

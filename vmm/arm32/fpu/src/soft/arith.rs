@@ -59,6 +59,7 @@ pub(super) fn slow_add<F: Format>(env: &mut Env, a: u64, b: u64, negate_b: bool)
     if let Some(nan) = process::<F, 2>(env, [(a, ua), (b, ub)]) {
         return nan;
     }
+    // Only after NaNs: FPSub returns a NaN operand with the sign that it came with.
     ub.sign ^= negate_b;
     add_numbers::<F>(env, ua, ub)
 }
@@ -77,6 +78,7 @@ fn add_numbers<F: Format>(env: &mut Env, a: Unpacked, b: Unpacked) -> u64 {
 }
 
 fn add_finite<F: Format>(env: &mut Env, a: Unpacked, b: Unpacked) -> u64 {
+    // The larger magnitude first: a difference is not negative then, and has its sign.
     let (big, small) = if (a.exp, a.sig) >= (b.exp, b.sig) {
         (a, b)
     } else {
@@ -89,6 +91,7 @@ fn add_finite<F: Format>(env: &mut Env, a: Unpacked, b: Unpacked) -> u64 {
     if sum == 0 {
         return cancelled::<F>(env);
     }
+    // More than two zeros come only of exponents at most one apart, when no bit was jammed.
     let zeros = sum.leading_zeros();
     round_pack::<F>(env, big.sign, big.exp + 1 - zeros as i32, sum << zeros)
 }
@@ -113,6 +116,7 @@ pub(super) fn slow_mul<F: Format>(env: &mut Env, a: u64, b: u64) -> u64 {
 /// Returns the exact product of two finite numbers: `p * 2^(exp - 127)` with bit 127 of `p` set.
 fn product(a: &Unpacked, b: &Unpacked) -> (i32, u128) {
     let product = u128::from(a.sig) * u128::from(b.sig);
+    // Two significands in [1, 2) multiply to a number in [1, 4): there is one zero at most.
     let zeros = product.leading_zeros();
     (a.exp + b.exp + 1 - zeros as i32, product << zeros)
 }
@@ -125,6 +129,7 @@ pub(super) fn slow_div<F: Format>(env: &mut Env, a: u64, b: u64) -> u64 {
     let sign = ua.sign ^ ub.sign;
     match (ua.class, ub.class) {
         (Class::Infinite, Class::Infinite) | (Class::Zero, Class::Zero) => invalid::<F>(env),
+        // Before the division by zero: an infinity by zero is exact, and raises nothing.
         (Class::Infinite, _) => infinity::<F>(sign),
         (Class::Zero, _) | (_, Class::Infinite) => zero::<F>(sign),
         (_, Class::Zero) => {
@@ -132,6 +137,7 @@ pub(super) fn slow_div<F: Format>(env: &mut Env, a: u64, b: u64) -> u64 {
             infinity::<F>(sign)
         }
         _ => {
+            // Both significands have bit 63 set, so that the quotient is below 2^64.
             let numerator = u128::from(ua.sig) << 63;
             let divisor = u128::from(ub.sig);
             let quotient = (numerator / divisor) as u64;
@@ -154,12 +160,14 @@ pub(super) fn slow_sqrt<F: Format>(env: &mut Env, a: u64) -> u64 {
         return nan;
     }
     match ua.class {
+        // Before the sign is looked at: the root of minus zero is minus zero.
         Class::Zero => zero::<F>(ua.sign),
         _ if ua.sign => invalid::<F>(env),
         Class::Infinite => infinity::<F>(false),
         _ => {
             // The exponent is halved, so it has to be even.
             let odd = ua.exp & 1;
+            // From 2^126 to 2^128, so that the root has 64 bits, the topmost one set.
             let radicand = u128::from(ua.sig) << (63 + odd);
             let root = radicand.isqrt();
             let sticky = u64::from(root * root != radicand);
@@ -192,6 +200,7 @@ pub(super) fn slow_mul_add<F: Format>(env: &mut Env, addend: u64, a: u64, b: u64
     if uc.is_inf() {
         return infinity::<F>(uc.sign);
     }
+    // An exact zero still has a sign, by which it and a zero addend may cancel.
     if ua.is_zero() || ub.is_zero() {
         let product = Unpacked {
             class: Class::Zero,
@@ -202,6 +211,7 @@ pub(super) fn slow_mul_add<F: Format>(env: &mut Env, addend: u64, a: u64, b: u64
         return add_numbers::<F>(env, uc, product);
     }
     let (exp, product) = product(&ua, &ub);
+    // A zero addend decides nothing, not even the sign.
     if uc.is_zero() {
         return round_pack::<F>(env, sign, exp, collapse(product));
     }
@@ -210,6 +220,7 @@ pub(super) fn slow_mul_add<F: Format>(env: &mut Env, addend: u64, a: u64, b: u64
 
 /// Adds an exact product `(sign, exp, significand)` to a finite number.
 fn fuse<F: Format>(env: &mut Env, c: Unpacked, product: (bool, i32, u128)) -> u64 {
+    // On the scale of the product, 2^(exp - 127).
     let addend = (c.sign, c.exp, u128::from(c.sig) << 64);
     let product_is_bigger = (product.1, product.2) >= (addend.1, addend.2);
     let (big, small) = if product_is_bigger {

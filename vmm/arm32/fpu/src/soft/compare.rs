@@ -28,7 +28,9 @@ fn order(a: &Unpacked, b: &Unpacked) -> Ordering {
         Class::Finite => 1,
         _ => 2,
     };
+    // Zeros and infinities carry no exponent: what they are goes before it.
     let magnitude = |u: &Unpacked| (rank(u), u.exp, u.sig);
+    // Minus zero counts as positive, so that it equals zero.
     match (a.sign && !a.is_zero(), b.sign && !b.is_zero()) {
         (false, false) => magnitude(a).cmp(&magnitude(b)),
         (true, true) => magnitude(b).cmp(&magnitude(a)),
@@ -63,6 +65,7 @@ fn select<F: Format>(env: &mut Env, a: u64, b: u64, wanted: Ordering) -> u64 {
     if let Some(nan) = process::<F, 2>(env, [(a, ua), (b, ub)]) {
         return nan;
     }
+    // `order` calls zeros equal; FPMax and FPMin go by their signs.
     if ua.is_zero() && ub.is_zero() {
         let negative = if wanted == Ordering::Greater {
             ua.sign && ub.sign

@@ -14,6 +14,7 @@ pub fn convert<From: Format, To: Format>(env: &mut Env, bits: u64) -> u64 {
     let alternative = To::HAS_ALTERNATIVE && env.alternative_half;
     match operand.class {
         Class::Quiet | Class::Signalling => {
+            // A NaN that the format cannot hold makes the operation invalid even if it is quiet.
             if operand.class == Class::Signalling || alternative {
                 env.raise(fpscr::IOC);
             }
@@ -23,6 +24,7 @@ pub fn convert<From: Format, To: Format>(env: &mut Env, bits: u64) -> u64 {
             if env.default_nan {
                 return To::DEFAULT_NAN;
             }
+            // Aligned at the top. QUIET keeps it a NaN even if nothing else of the payload is left.
             let payload = (bits & From::FRAC) << (63 - From::FRAC_BITS) >> (63 - To::FRAC_BITS);
             infinity::<To>(operand.sign) | To::QUIET | payload
         }

@@ -52,6 +52,7 @@ impl Env {
             flush: fpscr & fpscr::FZ != 0,
             default_nan: fpscr & fpscr::DN != 0,
             alternative_half: fpscr & fpscr::AHP != 0,
+            // With IXC set already, host arithmetic need not find out whether a result is exact.
             flags: fpscr & (fpscr::FLAGS | fpscr::QC),
         }
     }

@@ -32,6 +32,7 @@ pub fn rsqrt_estimate(a: u32) -> u32 {
     let middle = if a < 256 { 2 * a + 1 } else { 2 * (a | 1) };
     // The largest b with middle * (b + 1)^2 < 2^28 has nine fraction bits; round it to eight.
     let mut b = 512;
+    // `a` is 128 at least, so that b ends below 1024 and no product exceeds 32 bits.
     while middle * (b + 1) * (b + 1) < 1 << 28 {
         b += 1;
     }
@@ -48,6 +49,7 @@ pub fn recip(env: &mut Env, bits: u32) -> u32 {
             env.raise(fpscr::DZC);
             infinity::<Single>(operand.sign)
         }
+        // The estimate would be a denormal, which the standard FPSCR value flushes.
         Class::Finite if operand.exp >= 126 => {
             env.raise(fpscr::UFC);
             zero::<Single>(operand.sign)
@@ -55,6 +57,7 @@ pub fn recip(env: &mut Env, bits: u32) -> u32 {
         Class::Finite => {
             // value = f * 2^(exp + 1) with f in [0.5, 1); the result is r * 2^-(exp + 1).
             let estimate = u64::from(recip_estimate((operand.sig >> 55) as u32));
+            // From 1 to 252: larger exponents are dealt with above, and denormals are flushed.
             let field = (127 - (operand.exp + 1)) as u64;
             zero::<Single>(operand.sign) | (field << 23) | ((estimate & 0xff) << 15)
         }
@@ -65,6 +68,7 @@ pub fn recip(env: &mut Env, bits: u32) -> u32 {
 /// Executes VRECPE on an unsigned fixed-point number (UnsignedRecipEstimate).
 #[must_use]
 pub fn recip_unsigned(bits: u32) -> u32 {
+    // Below a half the reciprocal is more than 2, which does not fit.
     if bits >> 31 == 0 {
         u32::MAX
     } else {
@@ -81,13 +85,16 @@ pub fn rsqrt(env: &mut Env, bits: u32) -> u32 {
             env.raise(fpscr::DZC);
             infinity::<Single>(operand.sign)
         }
+        // Only after zeros: minus zero gives minus infinity.
         _ if operand.sign => invalid::<Single>(env),
         Class::Infinite => zero::<Single>(false),
         Class::Finite => {
             // value = f * 2^(2k) with f in [0.25, 1), below 0.5 for even exponents.
             let odd = operand.exp & 1 != 0;
             let fraction = (operand.sig >> 55) as u32;
+            // From 256 for odd exponents, from 128 for even ones, as `rsqrt_estimate` has it.
             let index = if odd { fraction } else { fraction >> 1 };
+            // Rounded down for negative exponents, too, where `/` rounds up.
             let k = (operand.exp + 2).div_euclid(2);
             (((127 - k) as u64) << 23) | (u64::from(rsqrt_estimate(index) & 0xff) << 15)
         }

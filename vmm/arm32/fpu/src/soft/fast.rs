@@ -39,6 +39,7 @@ pub trait Fast: Sized {
 #[inline]
 fn is_normal<F: Format>(bits: u64) -> bool {
     let field = (bits >> F::FRAC_BITS) & F::EXP_MAX;
+    // One comparison for both ends: zero wraps to the largest number of all.
     field.wrapping_sub(1) < F::EXP_MAX - 1
 }
 
@@ -52,6 +53,7 @@ fn is_plain<F: Format>(bits: u64) -> bool {
 #[inline]
 fn is_safe<F: Format>(bits: u64) -> bool {
     let magnitude = bits & !F::SIGN;
+    // The smallest normal number may be a tiny value rounded up, which counts as an underflow.
     magnitude > 1 << F::FRAC_BITS && magnitude < F::INFINITY
 }
 
@@ -102,10 +104,12 @@ impl Fast for Single {
         let (x, y) = (single(a), single(b));
         let sum = x + y;
         let bits = single_bits(sum);
+        // A sum of zero is exact: both numbers are multiples of the smallest denormal one.
         if !is_safe::<Self>(bits) && sum != 0.0 {
             return None;
         }
         done(env, bits, || {
+            // With exponents far apart the sum does not fit binary64 either: its error counts, too.
             let (x, y) = (f64::from(x), f64::from(y));
             let wide = x + y;
             two_sum_error(x, y, wide) == 0.0 && wide == f64::from(sum)
@@ -135,6 +139,7 @@ impl Fast for Single {
         }
         let quotient = single(a) / single(b);
         let bits = single_bits(quotient);
+        // 24 by 24 bits again: the product is not rounded, so that equality decides.
         let exact = || f64::from(quotient) * f64::from(single(b)) == f64::from(single(a));
         is_safe::<Self>(bits).then(|| done(env, bits, exact))?
     }
@@ -144,6 +149,7 @@ impl Fast for Single {
         if !nearest(env) || !is_normal::<Self>(a) || a & Self::SIGN != 0 {
             return None;
         }
+        // The root of a normal number is far from both ends of the range, and always safe.
         let root = single(a).sqrt();
         let exact = || f64::from(root) * f64::from(root) == f64::from(single(a));
         done(env, single_bits(root), exact)
@@ -162,6 +168,7 @@ impl Fast for Single {
         {
             return None;
         }
+        // Exact, as in `fast_mul`: only the sum is rounded.
         let product = f64::from(single(a)) * f64::from(single(b));
         let addend = f64::from(single(addend));
         let sum = product + addend;
@@ -212,6 +219,7 @@ impl Fast for Double {
         if !nearest_and_inexact_already(env) || !is_normal::<Self>(a) || !is_normal::<Self>(b) {
             return None;
         }
+        // No wider type of the host shows whether this is exact, hence the condition on IXC.
         let bits = (f64::from_bits(a) * f64::from_bits(b)).to_bits();
         is_safe::<Self>(bits).then_some(bits)
     }
@@ -241,6 +249,7 @@ impl Fast for Double {
         if !usable {
             return None;
         }
+        // Rounded once on every host: without such an instruction, a library function does it.
         let bits = f64::from_bits(a)
             .mul_add(f64::from_bits(b), f64::from_bits(addend))
             .to_bits();

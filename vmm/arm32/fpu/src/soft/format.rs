@@ -128,6 +128,7 @@ pub fn unpack<F: Format>(bits: u64, env: &mut Env) -> Unpacked {
         if frac == 0 {
             return of(Class::Zero, 0, 0);
         }
+        // IDC tells of flushing only: without FZ a denormal is an operand like any other.
         if F::FLUSHES && env.flush {
             env.raise(fpscr::IDC);
             return of(Class::Zero, 0, 0);
@@ -146,6 +147,7 @@ pub fn unpack<F: Format>(bits: u64, env: &mut Env) -> Unpacked {
         };
         return of(class, 0, 0);
     }
+    // The leading one is implied. Field 1 has the exponent of the smallest normal number.
     let sig = (1 << 63) | (frac << (63 - F::FRAC_BITS));
     of(Class::Finite, field as i32 + F::MIN_EXP - 1, sig)
 }

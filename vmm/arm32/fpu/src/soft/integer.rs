@@ -71,12 +71,14 @@ pub fn to_fixed<F: Format>(env: &mut Env, bits: u64, to: Fixed, rounding: Roundi
         _ => (0, 1),
     };
     let rounded = integer + u64::from(rounds_up(rounding, operand.sign, integer & 1 != 0, rest));
+    // The range is checked after rounding: -0.4 may become a zero, which unsigned numbers have.
     let value = if operand.sign {
         -i128::from(rounded)
     } else {
         i128::from(rounded)
     };
     let saturated = value.clamp(min, max);
+    // One exception at most: what saturates is invalid and not inexact, too.
     if saturated != value {
         env.raise(fpscr::IOC);
     } else if rest != 0 {
@@ -88,6 +90,7 @@ pub fn to_fixed<F: Format>(env: &mut Env, bits: u64, to: Fixed, rounding: Roundi
 /// Returns the floating-point number nearest (in `rounding`) to the low bits of `value`.
 pub fn from_fixed<F: Format>(env: &mut Env, value: u64, from: Fixed, rounding: Rounding) -> u64 {
     let unused = 64 - from.bits;
+    // At the top, so that bits above the width of the number are dropped.
     let top = value << unused;
     let sign = from.signed && top >> 63 != 0;
     let magnitude = if sign {
@@ -97,6 +100,7 @@ pub fn from_fixed<F: Format>(env: &mut Env, value: u64, from: Fixed, rounding: R
         top >> unused
     };
     if magnitude == 0 {
+        // Integers have no minus zero, and no rounding mode makes one of an exact zero.
         return zero::<F>(false);
     }
     let zeros = magnitude.leading_zeros();

@@ -23,6 +23,7 @@ pub fn process_one<F: Format>(env: &mut Env, (bits, op): Operand) -> u64 {
     if env.default_nan {
         F::DEFAULT_NAN
     } else {
+        // Sign and payload stay, as FPProcessNaN has it.
         bits | F::QUIET
     }
 }

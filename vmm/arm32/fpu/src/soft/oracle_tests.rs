@@ -120,9 +120,11 @@ macro_rules! against_apfloat {
 
                 #[test]
                 fn two_operands(a in datum::<$format>(), b in datum::<$format>()) {
+                    // Which NaN results is a rule of Arm's own: `nan_operands_by_hand` has it.
                     prop_assume!(plain(a) && plain(b));
                     let (x, y) = (reference(a), reference(b));
                     let (wx, wy) = (widen(x), widen(y));
+                    // Truncated: rounding could lift a tiny result to the smallest normal one.
                     let to_zero = Round::TowardZero;
                     for (ours, theirs) in MODES {
                         let mut e = env(ours);
@@ -191,6 +193,7 @@ macro_rules! against_apfloat {
                     let low = sqrt::<$format>(&mut down, a);
                     let square = |bits| widen(reference(bits)) * widen(reference(bits));
                     prop_assert!(square(low).value <= widen(x));
+                    // Bit patterns of positive numbers are in the order of the numbers.
                     prop_assert!(square(low + 1).value > widen(x));
                     let exact = square(low).value == widen(x);
                     prop_assert_eq!(down.flags, if exact { 0 } else { IXC });

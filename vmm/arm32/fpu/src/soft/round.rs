@@ -10,6 +10,7 @@ pub fn shift_right_jam(value: u64, count: u32) -> u64 {
     match count {
         0 => value,
         1..=63 => (value >> count) | u64::from(value << (64 - count) != 0),
+        // Rust's shifts refuse the width of the type; every bit is a lost one there.
         _ => u64::from(value != 0),
     }
 }
@@ -57,12 +58,15 @@ pub fn rounds_up(rounding: Rounding, sign: bool, lsb: bool, rest: u64) -> bool {
 pub fn round_pack<F: Format>(env: &mut Env, sign: bool, exp: i32, sig: u64) -> u64 {
     debug_assert!(sig >> 63 == 1, "significands are normalised");
     let tiny = exp < F::MIN_EXP;
+    // Before rounding: what is exact is flushed, too, and what would round up to a normal number.
     if tiny && env.flush && F::FLUSHES {
         env.raise(fpscr::UFC);
         return zero::<F>(sign);
     }
     let alternative = F::HAS_ALTERNATIVE && env.alternative_half;
+    // The alternative format has numbers with the topmost exponent, and overflows one later.
     let limit = F::EXP_MAX + u64::from(alternative);
+    // Too large even if truncated. Any other exponent fits its field.
     if exp >= F::MIN_EXP + F::EXP_MAX as i32 {
         return overflow::<F>(env, sign, alternative);
     }
@@ -83,6 +87,7 @@ pub fn round_pack<F: Format>(env: &mut Env, sign: bool, exp: i32, sig: u64) -> u
     if rounded >> F::FRAC_BITS >= limit {
         return overflow::<F>(env, sign, alternative);
     }
+    // Exceptions are not trapped, so that an underflow is one only if it is inexact.
     if rest != 0 {
         env.raise(if tiny {
             fpscr::UFC | fpscr::IXC
@@ -97,10 +102,12 @@ pub fn round_pack<F: Format>(env: &mut Env, sign: bool, exp: i32, sig: u64) -> u
 #[cold]
 fn overflow<F: Format>(env: &mut Env, sign: bool, alternative: bool) -> u64 {
     if alternative {
+        // There is no infinity to overflow to: the largest number, by an invalid operation.
         env.raise(fpscr::IOC);
         return zero::<F>(sign) | (F::SIGN - 1);
     }
     env.raise(fpscr::OFC | fpscr::IXC);
+    // Rounding that is not away from zero stops at the largest finite number.
     let to_infinity = match env.rounding {
         Rounding::Nearest => true,
         Rounding::Up => !sign,

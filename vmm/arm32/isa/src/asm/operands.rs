@@ -88,6 +88,7 @@ pub(super) fn shifted(rm: u8, shift: Shift, amount: u8) -> impl fmt::Display {
         f.write_str(reg(rm))?;
         match (shift, amount) {
             (Shift::Lsl, 0) => Ok(()),
+            // Always by one, which the syntax leaves out.
             (Shift::Rrx, _) => f.write_str(", rrx"),
             (shift, amount) => {
                 write!(f, ", {} #", shift.name())?;
@@ -177,6 +178,7 @@ fn signed(add: bool, imm: u32) -> impl fmt::Display {
 /// Returns `[r1, #4]`, `[r1, #-4]!`, `[r1], #4`; a zero offset is left out only where nothing is lost.
 pub(super) fn addr_imm(rn: u8, index: Index, add: bool, imm: u32) -> impl fmt::Display {
     text(move |f| {
+        // `#-0` (U = 0) is an encoding of its own, and must not print like `#0`.
         let plain = index == Index::Offset && add && imm == 0;
         let offset = signed(add, imm);
         address(
@@ -222,6 +224,7 @@ pub(super) fn addr_coproc(rn: u8, index: CoprocIndex, add: bool, imm: u16) -> im
 
 /// Returns an absolute branch target.
 pub(super) fn target(pc: u32, t32: bool, offset: i32) -> impl fmt::Display {
+    // The PC reads as two instructions ahead.
     let base = pc.wrapping_add(if t32 { 4 } else { 8 });
     text(move |f| write!(f, "#{:#x}", base.wrapping_add_signed(offset)))
 }
@@ -239,8 +242,10 @@ pub(super) fn rel(_pc: u32, _t32: bool, offset: i32) -> impl fmt::Display {
 /// Returns the `t` and `e` letters of IT.
 pub(super) fn it_suffix(firstcond: u8, mask: u8) -> impl fmt::Display {
     text(move |f| {
+        // The lowest one of the mask ends the block.
         let length = 3u32.saturating_sub(mask.trailing_zeros());
         for place in 0..length {
+            // The mask has the lowest bit of each condition, in which "then" and "else" differ.
             let same = mask >> (3 - place) & 1 == firstcond & 1;
             f.write_str(if same { "t" } else { "e" })?;
         }
@@ -257,6 +262,7 @@ pub(super) fn cond_name(cond: u8) -> &'static str {
 pub(super) fn psr_fields(spsr: bool, mask: u8) -> impl fmt::Display {
     text(move |f| {
         match (spsr, mask) {
+            // The fields that User mode may write have names of the APSR in UAL.
             (false, 8) => return f.write_str("apsr_nzcvq"),
             (false, 4) => return f.write_str("apsr_g"),
             (false, 12) => return f.write_str("apsr_nzcvqg"),
@@ -278,6 +284,7 @@ pub(super) fn psr_fields(spsr: bool, mask: u8) -> impl fmt::Display {
 pub(super) fn banked(spsr: bool, sysm: u8) -> impl fmt::Display {
     text(move |f| {
         let name = match sysm {
+            // An SPSR has the number of its mode's LR, that of Hyp mode the one of ELR_hyp.
             _ if spsr => {
                 let mode = match sysm {
                     14 => "fiq",
@@ -294,6 +301,7 @@ pub(super) fn banked(spsr: bool, sysm: u8) -> impl fmt::Display {
             0..=6 => return write!(f, "{}_usr", reg(sysm + 8)),
             8..=14 => return write!(f, "{}_fiq", reg(sysm)),
             16..=23 => {
+                // LR and SP of each mode, LR at the even number.
                 let mode = ["irq", "svc", "abt", "und"][usize::from((sysm - 16) / 2)];
                 return write!(f, "{}_{mode}", reg(14 - (sysm & 1)));
             }
@@ -361,6 +369,7 @@ pub(super) fn hint_name(op: HintOp, option: u8, cond: Cond) -> impl fmt::Display
 
 /// Returns the option of DMB and DSB.
 pub(super) fn barrier_option(option: u8) -> impl fmt::Display {
+    // By option; those without a name are reserved.
     const NAMES: [&str; 16] = [
         "", "", "oshst", "osh", "", "", "nshst", "nsh", "", "", "ishst", "ish", "", "", "st", "sy",
     ];

@@ -17,6 +17,7 @@ pub(crate) const fn dreg(x: u32, v: u32) -> u32 {
 /// Returns the size (0 to 3) of the lanes in a shift amount L:imm6: the place of its highest one.
 pub(crate) const fn shift_size(imm: u32) -> u32 {
     match imm >> 3 & 15 {
+        // The rows of shifts exclude 0, where instructions with a modified immediate are.
         0 | 1 => 0,
         2 | 3 => 1,
         4..=7 => 2,
@@ -31,6 +32,7 @@ pub(crate) const fn shift_right(imm: u32) -> u32 {
 
 /// Returns a left shift, 0 to the lane size less one.
 pub(crate) const fn shift_left(imm: u32) -> u32 {
+    // The highest one of `imm` is the lane size, so that this is not negative.
     imm - (8 << shift_size(imm))
 }
 
@@ -46,6 +48,7 @@ pub(crate) const fn expand_neon_imm(op: u32, cmode: u32, imm: u32) -> u64 {
         (6, _, _) => (byte << 16 | 0xffff) * words,
         (_, 0, 0) => byte * 0x0101_0101_0101_0101,
         (_, 0, _) => spread_bits(imm),
+        // Op 1 is UNDEFINED here, and has no row.
         _ => expand_single(imm) as u64 * words,
     }
 }
@@ -54,6 +57,7 @@ pub(crate) const fn expand_neon_imm(op: u32, cmode: u32, imm: u32) -> u64 {
 const fn spread_bits(imm: u32) -> u64 {
     let mut value = 0;
     let mut bit = 0;
+    // `for` does not work in a `const fn`.
     while bit < 8 {
         if imm >> bit & 1 != 0 {
             value |= 0xff << (8 * bit);
@@ -65,6 +69,7 @@ const fn spread_bits(imm: u32) -> u64 {
 
 /// Returns the constant that VFPExpandImm makes in single precision (DDI 0406C A7.5.1).
 pub const fn expand_single(imm: u32) -> u32 {
+    // NOT(b) and copies of b: exponents from -3 to 4.
     let exponent = if imm & 0x40 != 0 { 0x1f << 25 } else { 1 << 30 };
     (imm & 0x80) << 24 | exponent | (imm & 0x3f) << 19
 }

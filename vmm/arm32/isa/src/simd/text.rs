@@ -89,6 +89,7 @@ pub(crate) fn fp_offset(add: bool, imm: u16) -> impl Display {
     Text(move |f: &mut Formatter<'_>| match (add, imm) {
         (true, 0) => Ok(()),
         (true, _) => write!(f, ", #{imm}"),
+        // `#-0`, too, which is an encoding of its own.
         (false, _) => write!(f, ", #-{imm}"),
     })
 }
@@ -220,6 +221,7 @@ pub(crate) fn neon_imm_type(op: super::NeonImmOp, cmode: u8) -> &'static str {
         8..=11 => ".i16",
         14 if op == super::NeonImmOp::Vmov => ".i8",
         15 => ".f32",
+        // 30, by which the table tells masks of 64 bits from bytes: both have cmode 14.
         _ => ".i64",
     }
 }
@@ -274,6 +276,7 @@ pub(crate) fn structure_base(rn: u8, rm: u8, align: u8) -> impl Display {
             write!(f, ":{}", u32::from(align) * 8)?;
         }
         match rm {
+            // In place of an index, PC means no write-back, and SP write-back of the bytes moved.
             15 => f.write_str("]"),
             13 => f.write_str("]!"),
             _ => write!(f, "], {}", core_reg(rm)),
