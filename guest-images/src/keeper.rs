@@ -220,7 +220,7 @@ fn close(first: libc::c_uint, last: libc::c_uint) {
     let most = process::getrlimit(Resource::Nofile).current;
     // The limit may be a billion, and to close as many would take minutes.
     let most = most.map_or(1 << 16, |most| most.min(1 << 16));
-    for file in first..last.min(u32::try_from(most).unwrap_or(1 << 16)) {
+    for file in first..=last.min(u32::try_from(most).unwrap_or(1 << 16)) {
         // SAFETY: as above.
         unsafe { libc::close(file.try_into().unwrap_or(-1)) };
     }

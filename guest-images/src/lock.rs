@@ -5,7 +5,7 @@ use crate::progress::Progress;
 use fs4::TryLockError;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
@@ -76,6 +76,8 @@ impl Lock {
     fn sign(&self) -> std::io::Result<()> {
         let note = format!("{} {}\n", std::process::id(), command_line());
         self.file.set_len(0)?;
+        // Who had to wait has read who was there, up to its end.
+        (&self.file).rewind()?;
         (&self.file).write_all(note.as_bytes())
     }
 }
@@ -198,5 +200,20 @@ mod tests {
             "{note}"
         );
         assert!(held().descriptors().contains(&lock.file.as_raw_fd()));
+    }
+
+    #[test]
+    fn who_waited_signs_from_the_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        fs::write(&path, "1 init --flag\n").unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        waiting(&file, "x");
+        Lock { file }.sign().unwrap();
+        let note = fs::read_to_string(&path).unwrap();
+        assert!(
+            note.starts_with(&format!("{} ", std::process::id())),
+            "{note:?}"
+        );
     }
 }

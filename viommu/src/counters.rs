@@ -67,12 +67,12 @@ impl HandleCounters {
             faults,
             bus_errors,
         } = self;
-        total.hits += hits.get();
-        total.misses += misses.get();
-        total.fills += fills.get();
-        total.evictions += evictions.get();
-        total.faults += faults.get();
-        total.bus_errors += bus_errors.get();
+        total.hits = total.hits.saturating_add(hits.get());
+        total.misses = total.misses.saturating_add(misses.get());
+        total.fills = total.fills.saturating_add(fills.get());
+        total.evictions = total.evictions.saturating_add(evictions.get());
+        total.faults = total.faults.saturating_add(faults.get());
+        total.bus_errors = total.bus_errors.saturating_add(bus_errors.get());
     }
 }
 

@@ -21,6 +21,8 @@ type Mappings = BTreeMap<(u32, u64), Mapping>;
 #[derive(Default)]
 struct TranslatedMappings {
     epoch: u64,
+    /// Counts what was forgotten: an answer from before is not kept.
+    forgotten: u64,
     mappings: Mappings,
 }
 
@@ -87,9 +89,15 @@ impl Injected {
         if let Some(kept) = self.find(domain, iova, wanted) {
             return Ok(kept);
         }
+        let before = self.kept().forgotten;
         // Not under the lock: the model takes locks of its own.
         let mapping = model()?;
-        let mappings = &mut self.kept().mappings;
+        let mut kept = self.kept();
+        // It may be what was just forgotten: good for this access, which began before.
+        if kept.forgotten != before {
+            return Ok(mapping);
+        }
+        let mappings = &mut kept.mappings;
         if mappings.len() >= MAX_MAPPINGS {
             mappings.clear();
         }
@@ -113,13 +121,16 @@ impl Injected {
 
     /// Forgets mappings of `domain` that contain an IOVA in `first..=last`.
     pub fn forget(&self, DomainId(domain): DomainId, first: u64, last: u64) {
-        self.kept()
-            .mappings
+        let mut kept = self.kept();
+        kept.forgotten += 1;
+        kept.mappings
             .retain(|(of, end), mapping| *of != domain || *end < first || mapping.first > last);
     }
 
     /// Forgets everything.
     pub fn forget_all(&self) {
-        self.kept().mappings.clear();
+        let mut kept = self.kept();
+        kept.forgotten += 1;
+        kept.mappings.clear();
     }
 }

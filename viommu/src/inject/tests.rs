@@ -276,3 +276,34 @@ fn the_buffer_is_bounded_and_forgets_ranges() {
     injected.forget_all();
     assert!(!ask(9_998 << 12, false));
 }
+
+/// The model answers, and all is forgotten before the answer can be kept.
+#[test]
+fn an_answer_from_before_a_flush_is_not_kept() {
+    let injected = Injected::new(Arc::new(Script::default()));
+    let wanted = vm_memory::Permissions::Read;
+    let ask = |model: &dyn Fn() -> Result<crate::Mapping, Miss>| {
+        let requester = crate::EndpointId(0).into();
+        injected.translate(requester, DomainId(0), 0x1000, wanted, model)
+    };
+    let mapping = crate::Mapping {
+        first: 0x1000,
+        last: 0x1fff,
+        address: RAM,
+        permissions: wanted,
+    };
+    let flushed_meanwhile = || {
+        injected.forget(DomainId(0), 0, u64::MAX);
+        Ok(mapping)
+    };
+    let gone = || {
+        Err(Miss {
+            reason: FaultReason::Translation,
+            level: None,
+        })
+    };
+    assert!(ask(&flushed_meanwhile).is_ok());
+    assert!(ask(&gone).is_err());
+    assert!(ask(&|| Ok(mapping)).is_ok());
+    assert!(ask(&gone).is_ok(), "kept");
+}

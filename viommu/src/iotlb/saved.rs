@@ -89,6 +89,10 @@ impl Iotlb {
         let own = |(index, (word, _)): (usize, &(u64, u64))| {
             *word == 0 || number(*word) == index && word >> GENERATION_SHIFT < saved.next
         };
+        // It counts up by one a flush, and must not wrap in the machine's life.
+        if saved.next > u64::MAX / 2 {
+            return Err(CacheRestoreError::Impossible);
+        }
         // Above `next`, the floor would make new stamps dead, and nothing could be cached.
         if saved.floor > saved.next || !saved.domains.iter().enumerate().all(own) {
             return Err(CacheRestoreError::Impossible);

@@ -197,19 +197,19 @@ impl Injection {
             let about = named.is_none_or(|name| name == device)
                 && F::of(&active.rule.fault).is_some_and(&fits);
             // Every rule counts its points, also where another one strikes.
-            if !about || !active.strikes(since) || action.is_some() {
+            if !about || !active.strikes(since) {
+                continue;
+            }
+            // Both numbers are drawn for every kind of fault, and where another rule strikes first, so that the stream
+            // depends on neither.
+            let (bit, chosen) = (active.bit(bits.max(1)), active.number());
+            if action.is_some() {
                 continue;
             }
             let Some(fault) = F::of(&active.rule.fault).cloned() else {
                 continue;
             };
-            // Both numbers are drawn for every kind of fault, so that the stream does not depend on
-            // the kind.
-            let new = action.insert(FaultAction {
-                fault,
-                bit: active.bit(bits.max(1)),
-                chosen: active.number(),
-            });
+            let new = action.insert(FaultAction { fault, bit, chosen });
             // All are counted, and few told: a rule may strike at every point of a long run.
             account.faults += 1;
             if account.told.len() < MAX_TOLD {

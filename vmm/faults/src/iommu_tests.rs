@@ -5,8 +5,9 @@ use viommu::virtio::{FaultReport, Request, spec::Status};
 use viommu::{Access, DomainId, EndpointId, FaultReason, Requester};
 
 use super::delayed_action::DelayedAction;
+use super::engine::Injection;
 use super::iommu::IommuPoints;
-use super::testing::armed;
+use super::testing::{armed, rules};
 
 fn points(place: &str, keys: &str) -> IommuPoints {
     IommuPoints::new(
@@ -123,4 +124,31 @@ fn a_plan_can_aim_at_one_of_several_iommus() {
         told[0].text.starts_with("request of viommu1: value"),
         "{told:?}"
     );
+}
+
+/// A rule draws its numbers also where another one strikes first: what it does elsewhere stays the same.
+#[test]
+fn rules_do_not_disturb_one_another() {
+    let values = |first_at: &str| {
+        let rules = rules(&format!(
+            "[[fault]]\nwhere = \"page-table\"\nwhat = \"abort\"\nwhen = {{ nth = {first_at} }}\n\
+             [[fault]]\nwhere = \"page-table\"\nwhat = \"flip\"\nwhen = {{ every = 1 }}\n"
+        ));
+        let injection = Injection::new();
+        injection.arm(&rules, 5);
+        let points = IommuPoints::new(&injection, "ipmmu0");
+        let read = DescriptorRead {
+            requester: NOBODY,
+            address: 0x4000_0000,
+            value: Some(0),
+        };
+        (0..20)
+            .map(|_| points.descriptor(&read))
+            .collect::<Vec<_>>()
+    };
+    let (alone, disturbed) = (values("1000"), values("3"));
+    assert_eq!(disturbed[2], Some(DescriptorFault::Abort));
+    assert_ne!(alone[2], disturbed[2]);
+    assert_eq!(alone[..2], disturbed[..2]);
+    assert_eq!(alone[3..], disturbed[3..]);
 }

@@ -5,7 +5,7 @@
 //! (include/linux/module.h, kernel/module/kallsyms.c). All offsets come from the kernel's own
 //! types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vmm_base::Width;
@@ -106,17 +106,19 @@ impl Modules {
         let head = symbols.address("modules").ok_or(ModulesError::NoList)?;
         let layout = Layout::of(types)?;
         let mut found = BTreeMap::new();
+        // Those that cannot be read, too: they may be a circle of their own.
+        let mut seen = BTreeSet::new();
         let width = layout.width;
         // `modules` is a bare `struct list_head`: the walk ends there instead of taking it for a
         // module.
         let mut link = memory.pointer(head, width)?;
-        while link != head && link != 0 && found.len() < MAX_MODULES {
+        while link != head && link != 0 && seen.len() < MAX_MODULES {
             // As `container_of` does: a link leads to the member `list`, not to the structure's
             // beginning.
             let module = width.cut(link.wrapping_sub(layout.list.into()));
             let before = self.known.get(&module);
             // A damaged list may run in a circle that its head is not part of.
-            if found.contains_key(&module) {
+            if !seen.insert(module) {
                 break;
             }
             if let Some(read) = read(module, &layout, before, memory) {

@@ -116,11 +116,12 @@ pub fn forward_file(input: ConsoleInput, stopper: Stopper) -> Result<(), ThreadE
         .read_to_end(&mut buffer)
         // As much as was asked for may not be all: then the rest is read by the thread.
         .is_ok_and(|count| count < most);
-    input.send(&buffer);
-    if whole {
+    // A restored machine may have input waiting already: what it has no room for follows.
+    let rest = buffer.split_off(input.send(&buffer));
+    if whole && rest.is_empty() {
         return Ok(());
     }
-    forward_stdin(input, stopper, Stdin::Stream)
+    forward(input, stopper, Stdin::Stream, rest)
 }
 
 /// Types what comes from stdin on the guest's console, on a thread of its own, until stdin ends.
@@ -132,8 +133,19 @@ pub fn forward_stdin(
     stopper: Stopper,
     from: Stdin,
 ) -> Result<(), ThreadError> {
+    forward(input, stopper, from, Vec::new())
+}
+
+/// Types `first`, and then what comes from stdin.
+fn forward(
+    input: ConsoleInput,
+    stopper: Stopper,
+    from: Stdin,
+    first: Vec<u8>,
+) -> Result<(), ThreadError> {
     // Nobody waits for the thread: a read of a terminal cannot be called off, and ends with the process.
     let forward = move || {
+        send_all(&input, &first);
         let mut keys = Keys::default();
         let mut buffer = [0; 4096];
         let mut stdin = std::io::stdin().lock();

@@ -56,8 +56,7 @@ impl DriverRecorder {
                 ..
             }) if fine => {
                 let kind = move |at| Kind::Mapped {
-                    // A range of 2^64 bytes has one more than 64 bits can hold: it saturates.
-                    burst: Burst::one(at, first, (last - first).saturating_add(1)),
+                    burst: Burst::one(at, first, bytes(first, last)),
                     physical: Address(address),
                 };
                 (domain, Box::new(kind))
@@ -68,7 +67,7 @@ impl DriverRecorder {
                 last,
             }) if fine => {
                 let kind = move |at| Kind::Unmapped {
-                    burst: Burst::one(at, first, (last - first).saturating_add(1)),
+                    burst: Burst::one(at, first, bytes(first, last)),
                 };
                 (domain, Box::new(kind))
             }
@@ -158,6 +157,13 @@ impl DriverRecorder {
 }
 
 /// Returns the lane in which is shown what happens to domain `id` of the instance.
+/// Returns how many bytes a range has. One of 2^64 bytes has more than 64 bits can hold: it saturates. One that ends
+/// before it begins has none: an injected fault may say that such a request was carried out.
+fn bytes(first: u64, last: u64) -> u64 {
+    let but_one = last.checked_sub(first);
+    but_one.map_or(0, |bytes| bytes.saturating_add(1))
+}
+
 fn domain_lane(instance: &str, id: u32) -> Lane {
     Lane::Context {
         unit: instance.to_owned(),
@@ -170,6 +176,15 @@ fn domain_lane(instance: &str, id: u32) -> Lane {
 mod tests {
     use super::super::Limits;
     use super::*;
+
+    #[test]
+    fn a_range_may_be_everything_or_end_before_it_begins() {
+        let ranges = [(0, 0), (5, 9), (0, u64::MAX), (9, 5)];
+        assert_eq!(
+            ranges.map(|(first, last)| bytes(first, last)),
+            [1, 5, u64::MAX, 0]
+        );
+    }
 
     #[test]
     fn requests_are_told_where_they_belong() {

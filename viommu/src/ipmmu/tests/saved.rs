@@ -184,7 +184,7 @@ type Spoil = (&'static str, fn(&mut serde_json::Value));
 fn caches_that_could_not_have_come_about_are_refused() {
     let machine = busy();
     let good = serde_json::to_value(machine.ipmmu.unit().save_cache()).unwrap();
-    let spoil: [Spoil; 6] = [
+    let spoil: [Spoil; 7] = [
         ("version", |v| v["version"] = 2.into()),
         ("domains", |v| {
             drop(v["domains"].as_array_mut().unwrap().pop())
@@ -196,6 +196,8 @@ fn caches_that_could_not_have_come_about_are_refused() {
             v["domains"][0][0] = (u64::MAX << 18).into()
         }),
         ("floor", |v| v["floor"] = u64::MAX.into()),
+        // A flush would begin again at 0.
+        ("next", |v| v["next"] = u64::MAX.into()),
     ];
     for (name, spoil) in spoil {
         let mut bad = good.clone();

@@ -343,7 +343,7 @@ fn aarch64_slot(types: &Types, ty: TypeId, next: u8, registers: u8) -> Option<(u
     if words == 2 && !types.is_composite(ty) {
         slot = slot.checked_next_multiple_of(2)?;
     }
-    if words == 2 && slot + 1 == registers {
+    if words == 2 && slot.checked_add(1)? == registers {
         slot = registers;
     }
     Some((slot, words))

@@ -52,7 +52,7 @@ impl GicState {
             GICD_ISENABLER..GICD_ISPENDR => word(index).enabled,
             GICD_ISPENDR..GICD_ISACTIVER => word(index).pending(),
             GICD_ISACTIVER..GICD_IPRIORITYR => word(index).active,
-            GICD_IPRIORITYR..GICD_ICFGR | GICD_CPENDSGIR..GICD_ID => {
+            GICD_IPRIORITYR..GICD_ICFGR | GICD_CPENDSGIR..0xf30 => {
                 u32::from_le_bytes([0, 1, 2, 3].map(|i| self.dist_read_byte(cpu, offset + i)))
             }
             GICD_ICFGR..0xd00 => {
@@ -82,7 +82,7 @@ impl GicState {
                 0..32 => 1 << cpu,
                 irq => self.targets.get(irq - 32).copied().unwrap_or(0),
             },
-            GICD_CPENDSGIR..GICD_ID => self.private[cpu].sgi_sources[(offset & 15) as usize],
+            GICD_CPENDSGIR..0xf30 => self.private[cpu].sgi_sources[(offset & 15) as usize],
             _ => 0,
         }
     }

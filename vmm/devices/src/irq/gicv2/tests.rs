@@ -191,6 +191,10 @@ fn an_sgi_from_two_senders_is_taken_twice() {
         2,
         "only cores that exist send"
     );
+    // Reserved words follow.
+    for offset in (0xf30..GICD_ID).step_by(4) {
+        assert_eq!(gic.dist_read(0, offset, 4), 0, "{offset:#x}");
+    }
     gic.dist_write(0, GICD_CPENDSGIR + 5, 1, 2);
     assert_eq!(gic.outputs(0), (false, false));
 }

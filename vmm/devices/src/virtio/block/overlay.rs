@@ -289,10 +289,8 @@ impl Changes {
             };
             BlockLocation::File(Arc::new(spill.put(bytes)?))
         };
-        // No block is in both. Without zeros, the usual case, there is nothing to look up.
-        if !self.zeros.is_empty() {
-            self.zeros.remove(block..block + 1);
-        }
+        // It may lie in a range of zeros, which it covers: to cut the range would make two of it, as often as the guest
+        // likes.
         self.blocks.insert(block, place);
         Ok(())
     }
@@ -325,11 +323,8 @@ impl Changes {
             self.zero(range.clone());
             self.limits.ranges = limit;
         }
-        // After the zeros: a block is never in both of `above`, but its zeros may cover blocks of these.
+        // After the zeros, which they cover.
         for (block, place) in &above.blocks {
-            if !self.zeros.is_empty() {
-                self.zeros.remove(*block..*block + 1);
-            }
             let old = self.blocks.insert(*block, place.clone());
             self.in_memory -= usize::from(matches!(old, Some(BlockLocation::Memory(_))));
             self.in_memory += usize::from(matches!(place, BlockLocation::Memory(_)));

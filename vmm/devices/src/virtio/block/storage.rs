@@ -438,6 +438,37 @@ mod tests {
         assert_eq!(firsts, [0, 7, 0]);
     }
 
+    #[test]
+    fn blocks_that_are_written_into_zeros_make_no_more_ranges_of_them() {
+        let none = Arc::new(Changes::with_limits(OverlayLimits {
+            memory: 8,
+            blocks: 8,
+            ranges: 1,
+        }));
+        let mut overlay = Storage::overlay(Arc::new(base()), none);
+        overlay.discard(0, 5 * BLOCK as u64).unwrap();
+        let mut block = vec![7; BLOCK];
+        for n in [1, 3] {
+            overlay.seek(n * BLOCK as u64).unwrap();
+            let written = VolatileSlice::from(block.as_mut_slice());
+            overlay.write_all_volatile(&written).unwrap();
+        }
+        assert_eq!(overlay.summary().unwrap().zero_ranges, 1);
+        let firsts =
+            |overlay: &mut Storage| [0, 1, 2, 3, 4].map(|n| read(overlay, n * BLOCK as u64, 1)[0]);
+        assert_eq!(firsts(&mut overlay), [0, 7, 0, 7, 0]);
+        // What is zeroed again is zero, also on top of what was written.
+        let mut above = Storage::overlay(Arc::new(base()), overlay.changes().unwrap());
+        assert_eq!(firsts(&mut above), [0, 7, 0, 7, 0]);
+        above.discard(BLOCK as u64, BLOCK as u64).unwrap();
+        assert_eq!(firsts(&mut above), [0, 0, 0, 7, 0]);
+        let merged = above.changes().unwrap();
+        assert_eq!(
+            firsts(&mut Storage::overlay(Arc::new(base()), merged)),
+            [0, 0, 0, 7, 0]
+        );
+    }
+
     fn base_bytes(into: &mut Vec<u8>) {
         let mut file = base();
         file.seek(SeekFrom::Start(0)).unwrap();
