@@ -38,6 +38,6 @@ pub use model::{Mapping, Miss, Model};
 pub use unit::{CacheConfig, TranslationUnit, UnitConfig};
 
 #[cfg(all(test, not(loom)))]
-mod crowd_tests;
+mod testing;
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod tests;

@@ -125,3 +125,6 @@ fn register_name(register: Register) -> String {
         Register::Utlb(_, register) => format!("{register:?}").to_uppercase(),
     }
 }
+
+#[cfg(test)]
+mod tests;

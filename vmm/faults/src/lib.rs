@@ -10,8 +10,6 @@ mod delayed_action;
 mod device;
 mod engine;
 mod iommu;
-#[cfg(test)]
-mod iommu_tests;
 mod line;
 pub mod plan;
 mod point;

@@ -148,5 +148,4 @@ impl Memory for Image<'_> {
 }
 
 #[cfg(test)]
-#[path = "memory_tests.rs"]
 mod tests;

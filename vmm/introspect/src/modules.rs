@@ -281,5 +281,4 @@ fn symbols(table: &Table, width: Width, memory: &dyn Memory) -> Option<Vec<Modul
 }
 
 #[cfg(test)]
-#[path = "modules_tests.rs"]
 mod tests;

@@ -64,7 +64,11 @@ impl Hits {
             };
             // Poisoned only by a panic that its own thread has reported; another one here would hide it.
             let leftovers = self.leftovers.lock();
-            leftovers.unwrap_or_else(PoisonError::into_inner).push(left);
+            let mut leftovers = leftovers.unwrap_or_else(PoisonError::into_inner);
+            // A guest may come here without end.
+            if leftovers.len() < MAX_HITS {
+                leftovers.push(left);
+            }
         }
         let device = device(hit);
         let known = device.and_then(|device| self.names.get(device));

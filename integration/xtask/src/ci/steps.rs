@@ -152,7 +152,7 @@ pub(super) const STEPS: &[Step] = &[
             "-p",
             "viommu",
             "--lib",
-            "loom_tests",
+            "tests",
         ])
     },
 ];

@@ -4,9 +4,9 @@ use vm_memory::GuestMemoryMmap;
 
 use super::harness::{Machine, RAM, RAM_SIZE};
 use super::linux::Domain;
-use crate::crowd_tests::{DEVICES, Driver, FRAMES, IOVA, IOVAS, VISITOR, all_at_once, wait_until};
 use crate::dma::DmaSpace;
 use crate::ipmmu::IpmmuConfig;
+use crate::testing::{DEVICES, Driver, FRAMES, IOVA, IOVAS, VISITOR, all_at_once, wait_until};
 
 const TABLES: u64 = RAM + 0x10_0000;
 const BUFFERS: u64 = RAM + 0x20_0000;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vm_memory::GuestMemoryMmap;
 
 use super::harness::*;
-use crate::crowd_tests::{DEVICES, Driver, FRAMES, IOVA, VISITOR, all_at_once, wait_until};
 use crate::dma::DmaSpace;
+use crate::testing::{DEVICES, Driver, FRAMES, IOVA, VISITOR, all_at_once, wait_until};
 use crate::virtio::spec::Status;
 use crate::virtio::{EndpointConfig, VirtioIommuConfig};
 

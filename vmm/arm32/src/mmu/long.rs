@@ -126,5 +126,4 @@ fn leaf(
 }
 
 #[cfg(test)]
-#[path = "long_tests.rs"]
 mod tests;

@@ -147,5 +147,4 @@ fn apply(cp15: &Cp15, va: u32, leaf: &Leaf) -> Walked {
 }
 
 #[cfg(test)]
-#[path = "short_tests.rs"]
 mod tests;

@@ -252,3 +252,6 @@ impl VirtioDevice for Iommu {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,6 @@ pub mod budget;
 mod buffers;
 pub mod deferred_work;
 pub mod iommu;
-#[cfg(test)]
-mod iommu_tests;
 pub mod mmio;
 mod pending;
 pub mod rng;
@@ -15,7 +13,7 @@ pub mod schedule;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
-mod translated_tests;
+mod tests;
 pub mod waits;
 pub mod worker;
 

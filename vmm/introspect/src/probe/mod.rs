@@ -5,8 +5,6 @@
 //! support, and where there is no probe it runs as if there were none. A probe in a module is set when
 //! the module is loaded.
 
-#[cfg(test)]
-mod aarch64_tests;
 mod abi;
 mod action;
 pub mod ast;
@@ -18,11 +16,11 @@ mod kernel;
 mod lexer;
 mod outcome;
 pub mod parser;
-#[cfg(test)]
-mod parser_tests;
 mod scope;
 mod start;
 mod syntax_error;
+#[cfg(test)]
+mod tests;
 
 pub use ast::Probe;
 pub use attach::attach;

@@ -327,3 +327,6 @@ impl Parser {
         Ok(Expr::Path(Path { root, cast, fields }))
     }
 }
+
+#[cfg(test)]
+mod tests;

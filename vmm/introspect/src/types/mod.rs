@@ -9,8 +9,6 @@
 //! a name for each type and member that uses it, so that a hostile blob of a few megabytes fills
 //! the memory, and `btf-rs` is not permissively licensed.
 
-#[cfg(test)]
-mod aarch64_tests;
 mod btf;
 mod data;
 pub mod offsets;

@@ -1,5 +1,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "the tables are small")]
 
+mod aarch64;
+
 use proptest::prelude::*;
 
 use super::path::{Bits, PathError, Step};

@@ -19,4 +19,4 @@ pub use env::{Env, Rounding};
 pub use fast::Fast;
 pub use format::{Double, Format, Half, Single};
 #[cfg(test)]
-mod oracle_tests;
+mod tests;

@@ -232,3 +232,6 @@ const fn concerns_masks(code: u32) -> bool {
         || code == 0xd69f_03e0
         || code | 0x400 == 0xd69f_0fff
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,6 @@
 
 pub mod aarch32;
 pub mod aarch64;
-#[cfg(test)]
-mod aarch64_tests;
 pub mod spec;
 #[cfg(test)]
 mod tests;

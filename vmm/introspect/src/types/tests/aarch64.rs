@@ -1,8 +1,8 @@
 //! Types and values of 64-bit kernels.
 
-use super::testing::aarch64_device_like;
-use super::value::{Reader, Value, ValueError};
-use super::*;
+use super::super::testing::aarch64_device_like;
+use super::super::value::{Reader, Value, ValueError};
+use super::super::*;
 use crate::memory::{Image, MemoryError};
 
 const BASE: u64 = 0xffff_8000_8123_0000;

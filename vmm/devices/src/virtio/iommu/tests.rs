@@ -13,10 +13,10 @@ use viommu::virtio::{EndpointConfig, Observers, VirtioIommu, VirtioIommuConfig};
 use virtio_bindings::virtio_mmio::*;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::deferred_work::DeferredWork;
-use super::iommu::{DriverEvent, DriverObserver, Iommu};
-use super::testing::{Driver, Line, RAM, ram, readable, writable};
-use super::*;
+use super::super::deferred_work::DeferredWork;
+use super::super::iommu::{DriverEvent, DriverObserver, Iommu};
+use super::super::testing::{Driver, Line, RAM, ram, readable, writable};
+use super::super::*;
 
 const FEATURES: u64 = feature::MAP_UNMAP | feature::PROBE | feature::BYPASS_CONFIG;
 

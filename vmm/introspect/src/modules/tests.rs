@@ -249,9 +249,9 @@ proptest! {
 fn a_circle_of_modules_that_cannot_be_read_ends() {
     let mut bytes = loaded();
     const OTHER: u32 = 0x180;
-    bytes.word(MODULE, UNFORMED as u32);
+    bytes.word(MODULE, UNFORMED);
     bytes.word(MODULE + 4, BASE + OTHER + 4);
-    bytes.word(OTHER, UNFORMED as u32);
+    bytes.word(OTHER, UNFORMED);
     bytes.word(OTHER + 4, BASE + MODULE + 4);
     assert_eq!(read(&bytes).unwrap().iter().count(), 0);
 }

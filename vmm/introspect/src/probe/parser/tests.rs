@@ -1,5 +1,5 @@
-use super::ast::*;
-use super::parser::parse;
+use super::super::ast::*;
+use super::super::parser::parse;
 
 fn path(root: &str, fields: &[&str]) -> Expr {
     Expr::Path(Path {

@@ -4,10 +4,10 @@ use viommu::inject::{DescriptorFault, DescriptorRead, Flush, FlushFault, Injecto
 use viommu::virtio::{FaultReport, Request, spec::Status};
 use viommu::{Access, DomainId, EndpointId, FaultReason, Requester};
 
-use super::delayed_action::DelayedAction;
-use super::engine::Injection;
-use super::iommu::IommuPoints;
-use super::testing::{armed, rules};
+use super::super::delayed_action::DelayedAction;
+use super::super::engine::Injection;
+use super::super::iommu::IommuPoints;
+use super::super::testing::{armed, rules};
 
 fn points(place: &str, keys: &str) -> IommuPoints {
     IommuPoints::new(

@@ -11,8 +11,8 @@ use arm32::Power;
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::super::aarch64::Aarch64Cores;
-use super::{CoreRequest, Mirror, RegisterValues, spec};
+use super::super::{CoreRequest, Mirror, RegisterValues, spec};
+use crate::vcpu::aarch64::Aarch64Cores;
 use vmm_devices::ram::GuestRam;
 
 const RAM: u64 = 0x4000_0000;
