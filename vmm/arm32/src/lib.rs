@@ -19,6 +19,7 @@ pub mod debug;
 pub mod exception;
 pub mod exec;
 mod hash;
+mod ir;
 mod lower;
 pub mod mem;
 pub mod mmu;

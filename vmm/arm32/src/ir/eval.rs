@@ -1,0 +1,294 @@
+//! Micro-operations run on a core, as plainly as can be: the second opinion of back ends.
+
+use arm32_isa::{ExtendOp, RevOp};
+
+use super::{AluOp, Dest, FlagSet, Mop, TEMPS, Value};
+use crate::cpu::{Cpu, Flow};
+use crate::exec::Op;
+use crate::exec::access::{read_cached, write_cached};
+use crate::exec::dp::{add_with_carry, shift_c};
+use crate::mmu::Access;
+
+/// Runs the operations of one instruction; returns what its handler would.
+pub fn run(cpu: &mut Cpu, op: &Op, mops: &[Mop]) -> Flow {
+    let mut temps = [0; TEMPS];
+    let mut next = 0;
+    while let Some(mop) = mops.get(next) {
+        next += 1;
+        match step(cpu, op, &mut temps, *mop) {
+            Done::Next => {}
+            Done::Skip(count) => next += usize::from(count),
+            Done::Leave(flow) => return flow,
+        }
+    }
+    Flow::Next
+}
+
+enum Done {
+    Next,
+    Skip(u8),
+    Leave(Flow),
+}
+
+fn value(cpu: &Cpu, temps: &[u32; TEMPS], value: Value) -> u32 {
+    match value {
+        Value::Reg(n) => cpu.s.r[usize::from(n)],
+        Value::Temp(n) => temps[usize::from(n)],
+        Value::Imm(value) => value,
+    }
+}
+
+fn put(cpu: &mut Cpu, temps: &mut [u32; TEMPS], d: Dest, value: u32) {
+    match d {
+        Dest::Reg(n) => cpu.s.r[usize::from(n)] = value,
+        Dest::Temp(n) => temps[usize::from(n)] = value,
+        Dest::None => {}
+    }
+}
+
+fn set_nz(cpu: &mut Cpu, set: FlagSet, n: u32, z: u32) {
+    if set.has(FlagSet::NZ) {
+        (cpu.s.flags.n, cpu.s.flags.z) = (n, z);
+    }
+}
+
+fn step(cpu: &mut Cpu, op: &Op, temps: &mut [u32; TEMPS], mop: Mop) -> Done {
+    let of = |cpu: &Cpu, v| value(cpu, temps, v);
+    match mop {
+        Mop::Nop => {}
+        Mop::SkipUnless { cond, count } => {
+            if !cpu.s.flags.holds(cond) {
+                return Done::Skip(count);
+            }
+        }
+        Mop::SkipUnlessZero { x, zero, count } => {
+            if (of(cpu, x) == 0) != zero {
+                return Done::Skip(count);
+            }
+        }
+        Mop::Alu { op, d, x, y, set } => {
+            let (x, y, flags) = (of(cpu, x), of(cpu, y), cpu.s.flags);
+            let (result, c, v) = alu(op, x, y, flags.c, flags.v);
+            set_nz(cpu, set, result, result);
+            if set.has(FlagSet::C) {
+                cpu.s.flags.c = c;
+            }
+            if set.has(FlagSet::V) {
+                cpu.s.flags.v = v;
+            }
+            put(cpu, temps, d, result);
+        }
+        Mop::Shift {
+            kind,
+            d,
+            x,
+            amount,
+            carry,
+        } => {
+            let amount = of(cpu, amount) & 0xff;
+            let (result, c) = shift_c(kind, of(cpu, x), amount, cpu.s.flags.c);
+            if carry {
+                cpu.s.flags.c = c;
+            }
+            put(cpu, temps, d, result);
+        }
+        Mop::SetCarry { to } => cpu.s.flags.c = to.into(),
+        Mop::Multiply { d, x, y } => {
+            let product = of(cpu, x).wrapping_mul(of(cpu, y));
+            put(cpu, temps, d, product);
+        }
+        Mop::MultiplyLong { .. } => multiply_long(cpu, temps, mop),
+        Mop::Goto { va } => {
+            cpu.s.r[15] = va;
+            return Done::Leave(Flow::Taken);
+        }
+        Mop::Jump { to, exchange } => {
+            let to = of(cpu, to);
+            if exchange {
+                return Done::Leave(cpu.branch_exchange(to));
+            }
+            cpu.s.r[15] = to & !1;
+            return Done::Leave(Flow::Jump);
+        }
+        Mop::Call => return Done::Leave((op.f)(cpu, op)),
+        Mop::Load { .. } | Mop::Store { .. } | Mop::LoadList { .. } | Mop::StoreList { .. } => {
+            if access(cpu, temps, mop).is_none() {
+                return Done::Leave((op.f)(cpu, op));
+            }
+        }
+        _ => bits(cpu, temps, mop),
+    }
+    Done::Next
+}
+
+fn alu(op: AluOp, x: u32, y: u32, c: u32, v: u32) -> (u32, u32, u32) {
+    match op {
+        AluOp::Move => (y, c, v),
+        AluOp::Not => (!y, c, v),
+        AluOp::And => (x & y, c, v),
+        AluOp::AndNot => (x & !y, c, v),
+        AluOp::Or => (x | y, c, v),
+        AluOp::OrNot => (x | !y, c, v),
+        AluOp::Xor => (x ^ y, c, v),
+        AluOp::Add => add_with_carry(x, y, 0),
+        AluOp::AddCarry => add_with_carry(x, y, c),
+        AluOp::Sub => add_with_carry(x, !y, 1),
+        AluOp::SubCarry => add_with_carry(x, !y, c),
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "words are read as signed, and products cut into words"
+)]
+fn multiply_long(cpu: &mut Cpu, temps: &[u32; TEMPS], mop: Mop) {
+    let Mop::MultiplyLong {
+        low,
+        high,
+        x,
+        y,
+        signed,
+        add,
+        set,
+    } = mop
+    else {
+        return;
+    };
+    let (x, y) = (value(cpu, temps, x), value(cpu, temps, y));
+    let (low, high) = (usize::from(low), usize::from(high));
+    let mut product = if signed {
+        (i64::from(x as i32) * i64::from(y as i32)) as u64
+    } else {
+        u64::from(x) * u64::from(y)
+    };
+    if add {
+        let before = u64::from(cpu.s.r[high]) << 32 | u64::from(cpu.s.r[low]);
+        product = product.wrapping_add(before);
+    }
+    (cpu.s.r[low], cpu.s.r[high]) = (product as u32, (product >> 32) as u32);
+    set_nz(cpu, set, (product >> 32) as u32, u32::from(product != 0));
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "bytes and halfwords are cut out, and read as signed"
+)]
+fn bits(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: Mop) {
+    let of = |cpu: &Cpu, v| value(cpu, temps, v);
+    let (d, result) = match mop {
+        Mop::Extend { kind, d, x, rotate } => {
+            let x = of(cpu, x).rotate_right(rotate.into());
+            let result = match kind {
+                ExtendOp::Sxtb => x as i8 as u32,
+                ExtendOp::Sxth => x as i16 as u32,
+                ExtendOp::Uxtb => x as u8 as u32,
+                _ => x as u16 as u32,
+            };
+            (d, result)
+        }
+        Mop::Extract {
+            d,
+            x,
+            lsb,
+            width,
+            signed,
+        } => {
+            let up = 32 - u32::from(width);
+            let top = of(cpu, x) >> lsb << up;
+            let result = if signed {
+                (top as i32 >> up) as u32
+            } else {
+                top >> up
+            };
+            (d, result)
+        }
+        Mop::Insert { reg, x, lsb, width } => {
+            let mask = (u32::MAX >> (32 - width)) << lsb;
+            let old = cpu.s.r[usize::from(reg)];
+            (Dest::Reg(reg), old & !mask | of(cpu, x) << lsb & mask)
+        }
+        Mop::Reverse { kind, d, x } => {
+            let x = of(cpu, x);
+            let result = match kind {
+                RevOp::Rev => x.swap_bytes(),
+                RevOp::Rev16 => x.swap_bytes().rotate_left(16),
+                RevOp::Revsh => (x as u16).swap_bytes() as i16 as u32,
+                RevOp::Rbit => x.reverse_bits(),
+            };
+            (d, result)
+        }
+        Mop::LeadingZeros { d, x } => (d, of(cpu, x).leading_zeros()),
+        _ => return,
+    };
+    put(cpu, temps, d, result);
+}
+
+/// Makes an access as the fast path does; `None` if it cannot, and then nothing was done.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "at most a word is loaded, and read as signed"
+)]
+fn access(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: Mop) -> Option<()> {
+    match mop {
+        Mop::Load {
+            d,
+            at,
+            size,
+            signed,
+        } => {
+            let at = value(cpu, temps, at);
+            let (host, _) = cpu.cached(at, size.into(), Access::Read)?;
+            let loaded = read_cached(host, size.into()) as u32;
+            let loaded = match (signed, size) {
+                (true, 1) => loaded as i8 as u32,
+                (true, 2) => loaded as i16 as u32,
+                _ => loaded,
+            };
+            put(cpu, temps, d, loaded);
+        }
+        Mop::Store { x, at, size } => {
+            let (x, at) = (value(cpu, temps, x), value(cpu, temps, at));
+            let (host, _) = cpu.cached(at, size.into(), Access::Write)?;
+            write_cached(host, size.into(), x.into());
+        }
+        Mop::LoadList { list, at } => {
+            let words = words(cpu, list, value(cpu, temps, at), Access::Read)?;
+            for (n, host) in words {
+                let loaded = read_cached(host, 4) as u32;
+                let d = if n == 15 { Dest::Temp(0) } else { Dest::Reg(n) };
+                put(cpu, temps, d, loaded);
+            }
+        }
+        Mop::StoreList { list, at } => {
+            let words = words(cpu, list, value(cpu, temps, at), Access::Write)?;
+            for (n, host) in words {
+                write_cached(host, 4, cpu.s.r[usize::from(n)].into());
+            }
+        }
+        _ => {}
+    }
+    Some(())
+}
+
+/// Returns each register of `list` and where its word is; `None` unless all are in one page.
+fn words(
+    cpu: &Cpu,
+    list: u16,
+    at: u32,
+    access: Access,
+) -> Option<Vec<(u8, std::ptr::NonNull<u8>)>> {
+    let last = at.wrapping_add(4 * (list.count_ones() - 1));
+    if at >> 12 != last >> 12 {
+        return None;
+    }
+    let registers = (0..16).filter(|n| list & 1 << n != 0);
+    (0..)
+        .zip(registers)
+        .map(|(i, n)| Some((n, cpu.cached(at.wrapping_add(4 * i), 4, access)?.0)))
+        .collect()
+}

@@ -1,0 +1,182 @@
+//! Loads and stores to micro-operations.
+
+use arm32_isa::{Index, Insn, MemOp};
+
+use super::lower::{alu, copy, reg, shifted};
+use super::{AluOp, Dest, Mop, Value};
+use crate::exec::Op;
+
+/// The temporary that holds the address after the access.
+const MOVED: u8 = 0;
+/// The temporary of a register offset.
+const OFFSET: u8 = 1;
+/// The temporary of a value on its way to R15.
+const TARGET: u8 = 2;
+
+/// Adds the operations of a load or store of core registers at the current privilege.
+pub fn lower(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
+    match op.insn {
+        Insn::LdStImm {
+            op: mem,
+            rt,
+            rn,
+            index,
+            add,
+            unpriv: false,
+            imm,
+        } => {
+            let offset = if add { imm } else { imm.wrapping_neg() };
+            single(
+                op,
+                mem,
+                rt,
+                rn,
+                index,
+                (AluOp::Add, Value::Imm(offset)),
+                out,
+            )
+        }
+        Insn::LdStReg {
+            op: mem,
+            rt,
+            rn,
+            index,
+            add,
+            unpriv: false,
+            rm,
+            shift,
+            amount,
+        } => {
+            let amount = Value::Imm(amount.into());
+            let offset = shifted(reg(op, rm), shift, amount, false, Dest::Temp(OFFSET), out);
+            let way = if add { AluOp::Add } else { AluOp::Sub };
+            single(op, mem, rt, rn, index, (way, offset), out)
+        }
+        Insn::Ldm { .. } | Insn::Stm { .. } => many(op, out),
+        _ => None,
+    }
+}
+
+fn single(
+    op: &Op,
+    mem: MemOp,
+    rt: u8,
+    rn: u8,
+    index: Index,
+    (way, offset): (AluOp, Value),
+    out: &mut Vec<Mop>,
+) -> Option<()> {
+    let writes_back = index != Index::Offset;
+    // A base that is R15 and written back is UNPREDICTABLE.
+    if rn == 15 && writes_back {
+        return None;
+    }
+    let base = match rn {
+        // Literals count from the aligned PC.
+        15 => Value::Imm(op.pc_read() & !3),
+        rn => Value::Reg(rn),
+    };
+    let moved = match (base, way, offset) {
+        (Value::Imm(base), AluOp::Add, Value::Imm(offset)) => Value::Imm(base.wrapping_add(offset)),
+        (base, _, Value::Imm(0)) => base,
+        _ => {
+            out.push(alu(way, Dest::Temp(MOVED), base, offset));
+            Value::Temp(MOVED)
+        }
+    };
+    let at = if index == Index::Post { base } else { moved };
+    let size = mem.size();
+    if !mem.is_load() {
+        out.push(Mop::Store {
+            x: reg(op, rt),
+            at,
+            size,
+        });
+    } else {
+        let d = if rt == 15 {
+            Dest::Temp(TARGET)
+        } else {
+            Dest::Reg(rt)
+        };
+        out.push(Mop::Load {
+            d,
+            at,
+            size,
+            signed: matches!(mem, MemOp::Ldrsb | MemOp::Ldrsh),
+        });
+    }
+    // If a load goes to its own base (UNPREDICTABLE), the loaded value stays.
+    if writes_back && moved != base && !(mem.is_load() && rt == rn) {
+        out.push(copy(Dest::Reg(rn), moved));
+    }
+    if mem.is_load() && rt == 15 {
+        out.push(Mop::Jump {
+            to: Value::Temp(TARGET),
+            exchange: true,
+        });
+    }
+    Some(())
+}
+
+/// LDM and STM of the current mode's registers.
+fn many(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
+    let (load, rn, list, increment, before, wback) = match op.insn {
+        Insn::Ldm {
+            rn,
+            list,
+            increment,
+            before,
+            wback,
+            user: false,
+        } => (true, rn, list, increment, before, wback),
+        Insn::Stm {
+            rn,
+            list,
+            increment,
+            before,
+            wback,
+            user: false,
+        } => (false, rn, list, increment, before, wback),
+        _ => return None,
+    };
+    let pc = list & 0x8000 != 0;
+    // No list, R15 as a base, and R15 stored, are rare or UNPREDICTABLE.
+    if list == 0 || rn == 15 || (!load && pc) {
+        return None;
+    }
+    let bytes = 4 * list.count_ones();
+    let (first, moved) = match (increment, before) {
+        (true, false) => (0, bytes),
+        (true, true) => (4, bytes),
+        (false, true) => (bytes.wrapping_neg(), bytes.wrapping_neg()),
+        (false, false) => (4u32.wrapping_sub(bytes), bytes.wrapping_neg()),
+    };
+    let base = Value::Reg(rn);
+    let at = if first == 0 {
+        base
+    } else {
+        let d = Dest::Temp(OFFSET);
+        out.push(alu(AluOp::Add, d, base, Value::Imm(first)));
+        Value::Temp(OFFSET)
+    };
+    let written_back = alu(AluOp::Add, Dest::Reg(rn), base, Value::Imm(moved));
+    if !load {
+        out.push(Mop::StoreList { list, at });
+        if wback {
+            out.push(written_back);
+        }
+        return Some(());
+    }
+    out.push(Mop::LoadList { list, at });
+    // The loaded value wins over the base.
+    if wback && list & 1 << rn == 0 {
+        out.push(written_back);
+    }
+    if pc {
+        out.push(Mop::Jump {
+            to: Value::Temp(0),
+            exchange: true,
+        });
+    }
+    Some(())
+}
