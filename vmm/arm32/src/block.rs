@@ -2,8 +2,8 @@
 //!
 //! A block is straight-line code of one page, keyed by everything its operations were made from: virtual and
 //! physical address and the part of the processor state that decoding depends on. When memory that it was made from is
-//! written, it is dropped ([`Blocks::drop_page`]). Blocks that another machine made are compared with memory before they
-//! run.
+//! written, it is dropped ([`Blocks::drop_page`]). Blocks that another machine made are compared with memory before
+//! they run.
 
 #![expect(
     unsafe_code,

@@ -1,12 +1,12 @@
 //! Micro-operations: what a translator to host code is given.
 //!
 //! Each instruction that matters for speed is stated once, in [`lower`], as a few operations that a host can do in an
-//! instruction or two; whatever is rare stays a call of the handler in `exec`. The handlers define what instructions do.
-//! `eval` runs micro-operations on a core, and tests compare the two, instruction by instruction.
+//! instruction or two; whatever is rare stays a call of the handler in `exec`. The handlers define what instructions
+//! do. `eval` runs micro-operations on a core, and tests compare the two, instruction by instruction.
 //!
 //! Rules that back ends rely on:
-//! - The operations of one instruction write nothing but temporaries before its memory access, which comes at most once:
-//!   where an access cannot be made on the fast path, the whole instruction is left to its handler.
+//! - The operations of one instruction write nothing but temporaries before its memory access, which comes at most
+//!   once: where an access cannot be made on the fast path, the whole instruction is left to its handler.
 //! - Temporaries live within one instruction.
 //! - [`Mop::SkipUnless`] and [`Mop::SkipUnlessZero`] skip forwards, within the instruction.
 

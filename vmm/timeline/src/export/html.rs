@@ -1,7 +1,7 @@
 //! A page that shows a report in any browser, without a network.
 //!
-//! The page is a template; its style and its scripts are files of their own beside it. The report is put in as JSON that
-//! cannot end its element; the script shows every text of it as text. A policy in the page forbids all requests.
+//! The page is a template; its style and its scripts are files of their own beside it. The report is put in as JSON
+//! that cannot end its element; the script shows every text of it as text. A policy in the page forbids all requests.
 
 use std::io::{self, Write};
 
