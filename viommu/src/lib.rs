@@ -17,6 +17,8 @@ pub mod fault;
 mod grace;
 mod host;
 pub mod inject;
+#[cfg(all(test, loom))]
+mod interleavings;
 mod iotlb;
 pub mod ipmmu;
 mod model;
@@ -39,5 +41,3 @@ pub use unit::{CacheConfig, TranslationUnit, UnitConfig};
 
 #[cfg(all(test, not(loom)))]
 mod testing;
-#[cfg(all(test, loom))]
-mod tests;

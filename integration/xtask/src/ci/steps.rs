@@ -114,7 +114,7 @@ pub(super) const STEPS: &[Step] = &[
         ])
     },
     Step {
-        name: "tests",
+        name: "interleavings",
         what: "Tests, guest boots included: README's second command",
         packages: &["for-test"],
         ..Step::of(&["bash", ".ci/xtask", "test"])
@@ -152,7 +152,7 @@ pub(super) const STEPS: &[Step] = &[
             "-p",
             "viommu",
             "--lib",
-            "tests",
+            "interleavings",
         ])
     },
 ];

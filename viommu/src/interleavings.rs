@@ -1,6 +1,6 @@
 //! Model checking of the lock-free parts: every interleaving, and every order that the memory model allows.
 //!
-//! Run with `RUSTFLAGS="--cfg loom" cargo test -p viommu --release --lib tests`, and a target
+//! Run with `RUSTFLAGS="--cfg loom" cargo test -p viommu --release --lib interleavings`, and a target
 //! directory of its own.
 
 use std::sync::Arc;
