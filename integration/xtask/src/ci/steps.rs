@@ -114,7 +114,7 @@ pub(super) const STEPS: &[Step] = &[
         ])
     },
     Step {
-        name: "interleavings",
+        name: "tests",
         what: "Tests, guest boots included: README's second command",
         packages: &["for-test"],
         ..Step::of(&["bash", ".ci/xtask", "test"])
