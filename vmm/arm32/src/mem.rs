@@ -28,9 +28,7 @@ pub fn read_phys(bus: &dyn Bus, pa: u64, size: Size) -> Result<u64, BusFault> {
 pub fn write_phys(bus: &dyn Bus, pa: u64, size: Size, value: u64) -> Result<(), BusFault> {
     match bus.ram(pa) {
         Some(page) => {
-            let offset = (pa & 0xfff) as u32;
-            write_page_bytes(page, offset, size.bytes(), value)?;
-            bus.code_pages().written(page.number, offset, size.bytes());
+            write_ram(bus, page, (pa & 0xfff) as u32, size.bytes(), value)?;
             Ok(())
         }
         None => bus.write(pa, size, value),
@@ -91,6 +89,22 @@ pub(crate) fn read_page_word(page: RamPage, offset: u32) -> u32 {
     read_page_bytes(page, offset, 4) as u32
 }
 
+/// Writes up to 8 bytes to a page of the RAM of `bus` at `offset`, little-endian; bytes past the end of the page are
+/// dropped. Predecoded code that was there is dropped, too; returns whether there was any.
+///
+/// # Errors
+/// [`BusFault`] when the page is not writable.
+pub(crate) fn write_ram(
+    bus: &dyn Bus,
+    page: RamPage,
+    offset: u32,
+    size: u32,
+    value: u64,
+) -> Result<bool, BusFault> {
+    write_page_bytes(page, offset, size, value)?;
+    Ok(bus.code_pages().written(page.number, offset, size))
+}
+
 /// Writes up to 8 bytes to a RAM page at `offset`, little-endian; bytes past the end of the page are dropped.
 ///
 /// # Errors
@@ -99,7 +113,7 @@ pub(crate) fn read_page_word(page: RamPage, offset: u32) -> u32 {
     clippy::cast_possible_truncation,
     reason = "the low bytes are what is written"
 )]
-pub fn write_page_bytes(page: RamPage, offset: u32, size: u32, value: u64) -> Result<(), BusFault> {
+fn write_page_bytes(page: RamPage, offset: u32, size: u32, value: u64) -> Result<(), BusFault> {
     if !page.writable {
         return Err(BusFault);
     }

@@ -87,15 +87,17 @@ pub struct Spans {
     pub local: u32,
 }
 
-/// A cached page that the fast path does not answer for.
+/// A cached page, tagged or not.
 #[derive(Clone, Copy, Debug)]
-pub struct Tagged {
+pub struct Hit {
     /// Host address of the byte.
     pub host: NonNull<u8>,
     /// Number of the page in RAM.
     pub number: u32,
     /// The page is watched.
     pub watched: bool,
+    /// The page may hold predecoded code.
+    pub code: bool,
 }
 
 /// The software TLB of one core.
@@ -307,16 +309,17 @@ impl Tlb {
         &self.watches
     }
 
-    /// Returns the page of `va` if it is cached for the access, and tagged.
-    pub fn tagged(&self, va: u32, write: bool) -> Option<Tagged> {
+    /// Returns the page of `va` if it is cached for the access.
+    pub fn find(&self, va: u32, write: bool) -> Option<Hit> {
         let slot = self.slot(va);
         let entry = &self.entries[slot];
         let tag = if write { entry.write } else { entry.read };
         let tags = tag & (WATCHED | CODE);
-        (tags != 0 && tag & !tags == va & 0xffff_f000).then_some(Tagged {
+        (tag & !tags == va & 0xffff_f000).then_some(Hit {
             host: pointer(entry, va)?,
             number: self.numbers[slot],
             watched: tags & WATCHED != 0,
+            code: tags & CODE != 0,
         })
     }
 
@@ -397,10 +400,7 @@ impl Tlb {
     /// Drops the translation of the page of `va`, and everything if it may be part of a larger mapping.
     pub fn flush_page(&mut self, va: u32) {
         // The TLB holds a larger mapping in pieces, and any address in it names them all.
-        if self
-            .large
-            .is_some_and(|(low, high)| (low..=high).contains(&va))
-        {
+        if covers(self.large, va) {
             return self.flush_all();
         }
         for set in 0..SETS {
@@ -410,6 +410,11 @@ impl Tlb {
         let dropped = self.fetched.drop_page(va);
         self.new_span_if(dropped);
     }
+}
+
+/// Returns whether `va` is in the range that larger mappings cover.
+fn covers(large: Option<(u32, u32)>, va: u32) -> bool {
+    large.is_some_and(|(low, high)| (low..=high).contains(&va))
 }
 
 /// Returns the range of addresses that larger mappings cover, with that of `va` by `t`.

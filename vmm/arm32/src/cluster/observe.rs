@@ -372,15 +372,10 @@ impl CoreView<'_> {
             let wrote = pa.checked_add(i).and_then(|at| {
                 let page = self.cluster.bus.ram(at)?;
                 let offset = (at & 0xfff) as u32;
-                mem::write_page_bytes(page, offset, 1, (*byte).into()).ok()?;
-                self.cluster
-                    .bus
-                    .code_pages()
-                    .written(page.number, offset, 1);
-                Some(())
+                mem::write_ram(&*self.cluster.bus, page, offset, 1, (*byte).into()).ok()
             });
             // What can be written is written, also after bytes that cannot.
-            done = done.and(wrote);
+            done = done.and(wrote.map(drop));
         }
         done
     }

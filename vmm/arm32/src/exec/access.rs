@@ -17,7 +17,7 @@ use crate::exception::Exception;
 use crate::exec::{Op, ldst::merge};
 use crate::mem;
 use crate::mmu::{self, Access, Fault, Translation};
-use crate::tlb::Tagged;
+use crate::tlb::Hit;
 
 /// A value that was loaded, and how to go on after the instruction ([`Flow::Next`], or [`Flow::End`] when a device
 /// access may have raised an interrupt).
@@ -57,14 +57,9 @@ impl Cpu {
     fn load_slow(&mut self, va: u32, size: u32, idx: u8) -> Result<Loaded, Flow> {
         let privileged = self.s.psr.mode.privileged();
         // Cached, but tagged as watched: once it is let through, the access is as on the fast path.
-        if let Some(page) = self.tagged_page(va, size, Access::Read) {
+        if let Some(page) = self.cached(va, size, Access::Read) {
             let flow = self.watch(va, size, Access::Read, privileged, idx)?;
-            let value = match size {
-                1 => read_host::<1>(page.host),
-                2 => read_host::<2>(page.host),
-                _ => read_host::<4>(page.host),
-            };
-            return Ok((value, flow));
+            return Ok((read_cached(page.host, size) as u32, flow));
         }
         let (value, flow) = self.load_general(va, size, privileged, false, idx)?;
         Ok((value as u32, flow))
@@ -75,59 +70,28 @@ impl Cpu {
     fn store_slow(&mut self, va: u32, size: u32, value: u32, idx: u8) -> Result<Flow, Flow> {
         let privileged = self.s.psr.mode.privileged();
         // Cached, but tagged as watched or as code.
-        if let Some(page) = self.tagged_page(va, size, Access::Write) {
+        if let Some(page) = self.cached(va, size, Access::Write) {
             let mut flow = Flow::Next;
             if page.watched {
                 flow = self.watch(va, size, Access::Write, privileged, idx)?;
             }
-            match size {
-                1 => write_host::<1>(page.host, value),
-                2 => write_host::<2>(page.host, value),
-                _ => write_host::<4>(page.host, value),
-            }
-            if !self.bus.code_pages().hold(page.number) {
+            write_cached(page.host, size, value.into());
+            let code = self.bus.code_pages();
+            if !code.hold(page.number) {
                 self.tlb.untag_code(va);
             }
-            return Ok(merge(flow, self.after_write(page.number, va, size)));
+            let overwritten = code.written(page.number, va & 0xfff, size);
+            return Ok(merge(flow, after_write(overwritten)));
         }
         self.store_general(va, size, value.into(), privileged, false, idx)
     }
 
-    /// Returns where an aligned access of 1, 2, 4 or 8 bytes at `va` goes, in the host and by physical address, if the
-    /// fast path may make it.
-    pub(crate) fn cached(&self, va: u32, size: u32, access: Access) -> Option<(NonNull<u8>, u64)> {
-        let tlb = &self.tlb;
-        let host = match (access, size) {
-            (Access::Write, 1) => tlb.write::<1>(va),
-            (Access::Write, 2) => tlb.write::<2>(va),
-            (Access::Write, 4) => tlb.write::<4>(va),
-            (Access::Write, _) => tlb.write::<8>(va),
-            (_, 1) => tlb.read::<1>(va),
-            (_, 2) => tlb.read::<2>(va),
-            (_, 4) => tlb.read::<4>(va),
-            _ => tlb.read::<8>(va),
-        }?;
-        Some((host, self.bus.physical(host.addr().get())?))
-    }
-
-    /// Returns the page of `va`, if the fast path would have answered for an access of `size` bytes there were it not
-    /// tagged.
-    fn tagged_page(&self, va: u32, size: u32, access: Access) -> Option<Tagged> {
+    /// Returns the page of `va`, if the fast path would answer for an access of `size` bytes there were it not tagged.
+    pub(crate) fn cached(&self, va: u32, size: u32, access: Access) -> Option<Hit> {
         if va & (size - 1) != 0 {
             return None;
         }
-        self.tlb.tagged(va, access == Access::Write)
-    }
-
-    /// Returns how to go on after a write of `size` bytes at `address` in RAM page `number`: the instructions that come
-    /// next may have been overwritten.
-    #[inline]
-    fn after_write(&self, number: u32, address: u32, size: u32) -> Flow {
-        if self.bus.code_pages().written(number, address & 0xfff, size) {
-            Flow::End
-        } else {
-            Flow::Next
-        }
+        self.tlb.find(va, access == Access::Write)
     }
 
     /// Loads 1, 2, 4 or 8 bytes at the given privilege. `aligned`: the instruction faults on a misaligned
@@ -313,8 +277,9 @@ impl Cpu {
         let (t, page) = self.translate_fill(va, size, Access::Write, privileged)?;
         let flow = self.watch(va, size, Access::Write, privileged, idx)?;
         if let Some(page) = page {
-            return match mem::write_page_bytes(page, (t.pa & 0xfff) as u32, size, value) {
-                Ok(()) => Ok(merge(flow, self.after_write(page.number, va, size))),
+            let offset = (t.pa & 0xfff) as u32;
+            return match mem::write_ram(&*self.bus, page, offset, size, value) {
+                Ok(overwritten) => Ok(merge(flow, after_write(overwritten))),
                 Err(BusFault) => Err(self.external_abort(va, Access::Write)),
             };
         }
@@ -351,6 +316,11 @@ impl Cpu {
             Flow::Next
         }
     }
+}
+
+/// Returns how to go on after a write: the instructions that come next may have been `overwritten`.
+pub(crate) fn after_write(overwritten: bool) -> Flow {
+    if overwritten { Flow::End } else { Flow::Next }
 }
 
 /// Returns how many of `size` bytes at `va` lie in the first page, if they cross into another.

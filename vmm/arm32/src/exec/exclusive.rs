@@ -8,11 +8,12 @@ use arm32_isa::ExSize;
 
 use crate::cp15::sctlr;
 use crate::cpu::{Cpu, Flow};
-use crate::exec::access::{read_cached, write_cached};
+use crate::exec::access::{after_write, read_cached, write_cached};
 use crate::exec::ldst::merge;
 use crate::exec::{Op, fields};
 use crate::mmu::Access;
 use crate::state::Monitor;
+use crate::tlb::Hit;
 
 const fn bytes(size: ExSize) -> u32 {
     match size {
@@ -60,12 +61,23 @@ pub fn ldrex(cpu: &mut Cpu, op: &Op) -> Flow {
     flow
 }
 
+/// Returns the page of `va` and the physical address, if it is cached. Tags change neither what an exclusive sees nor
+/// how it is translated: they depend on observers, and on which code is predecoded.
+fn cached(cpu: &Cpu, va: u32, size: u32, access: Access) -> Option<(Hit, u64)> {
+    let page = cpu.cached(va, size, access)?;
+    Some((page, cpu.bus.physical(page.host.addr().get())?))
+}
+
 /// Returns the value at `va`, how to go on, and the physical address.
 fn load_exclusive(cpu: &mut Cpu, op: &Op, va: u32, size: u32) -> Result<(u64, Flow, u64), Flow> {
-    if let Some((host, pa)) = cpu.cached(va, size, Access::Read) {
-        return Ok((read_cached(host, size), Flow::Next, pa));
-    }
     let privileged = cpu.s.psr.mode.privileged();
+    if let Some((page, pa)) = cached(cpu, va, size, Access::Read) {
+        let mut flow = Flow::Next;
+        if page.watched {
+            flow = cpu.watch(va, size, Access::Read, privileged, op.idx)?;
+        }
+        return Ok((read_cached(page.host, size), flow, pa));
+    }
     let (value, flow) = cpu.load_general(va, size, privileged, true, op.idx)?;
     let t = cpu.probe(va, Access::Read, privileged)?;
     Ok((value, flow, t.pa))
@@ -103,21 +115,17 @@ fn store_exclusive(
     size: u32,
     value: u64,
 ) -> Result<(bool, Flow), Flow> {
-    if let Some((host, pa)) = cpu.cached(va, size, Access::Write) {
-        let monitor = std::mem::take(&mut cpu.s.monitor);
-        let stored = monitor.open
-            && (monitor.pa, u32::from(monitor.size)) == (pa, size)
-            && read_cached(host, size) == monitor.value;
-        if stored {
-            write_cached(host, size, value);
-        }
-        return Ok((stored, Flow::Next));
-    }
     let privileged = cpu.s.psr.mode.privileged();
-    cpu.check_alignment(va, size, true, Access::Write)?;
-    let t = cpu.probe(va, Access::Write, privileged)?;
+    let cached = cached(cpu, va, size, Access::Write);
+    let pa = match cached {
+        Some((_, pa)) => pa,
+        None => {
+            cpu.check_alignment(va, size, true, Access::Write)?;
+            cpu.probe(va, Access::Write, privileged)?.pa
+        }
+    };
     let monitor = cpu.s.monitor;
-    if !monitor.open || monitor.pa != t.pa || u32::from(monitor.size) != size {
+    if !monitor.open || monitor.pa != pa || u32::from(monitor.size) != size {
         cpu.s.monitor = Monitor::default();
         return Ok((false, Flow::Next));
     }
@@ -125,6 +133,15 @@ fn store_exclusive(
     let flow = cpu.watch(va, size, Access::Write, privileged, op.idx)?;
     cpu.s.monitor = Monitor::default();
     // Stores by other cores and devices since then show only in the value.
+    if let Some((page, _)) = cached {
+        if read_cached(page.host, size) != monitor.value {
+            return Ok((false, flow));
+        }
+        write_cached(page.host, size, value);
+        let code = cpu.bus.code_pages();
+        let overwritten = code.written(page.number, va & 0xfff, size);
+        return Ok((true, merge(flow, after_write(overwritten))));
+    }
     if cpu.load_unwatched(va, size, privileged, op.idx)? != monitor.value {
         return Ok((false, flow));
     }

@@ -242,7 +242,7 @@ fn access(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: Mop) -> Option<()> {
             signed,
         } => {
             let at = value(cpu, temps, at);
-            let (host, _) = cpu.cached(at, size.into(), Access::Read)?;
+            let host = host(cpu, at, size.into(), Access::Read)?;
             let loaded = read_cached(host, size.into()) as u32;
             let loaded = match (signed, size) {
                 (true, 1) => loaded as i8 as u32,
@@ -253,7 +253,7 @@ fn access(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: Mop) -> Option<()> {
         }
         Mop::Store { x, at, size } => {
             let (x, at) = (value(cpu, temps, x), value(cpu, temps, at));
-            let (host, _) = cpu.cached(at, size.into(), Access::Write)?;
+            let host = host(cpu, at, size.into(), Access::Write)?;
             write_cached(host, size.into(), x.into());
         }
         Mop::LoadList { list, at } => {
@@ -275,6 +275,12 @@ fn access(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: Mop) -> Option<()> {
     Some(())
 }
 
+/// Returns where the fast path finds an access.
+fn host(cpu: &Cpu, at: u32, size: u32, access: Access) -> Option<std::ptr::NonNull<u8>> {
+    let page = cpu.cached(at, size, access)?;
+    (!page.watched && !page.code).then_some(page.host)
+}
+
 /// Returns each register of `list` and where its word is; `None` unless all are in one page.
 fn words(
     cpu: &Cpu,
@@ -289,6 +295,6 @@ fn words(
     let registers = (0..16).filter(|n| list & 1 << n != 0);
     (0..)
         .zip(registers)
-        .map(|(i, n)| Some((n, cpu.cached(at.wrapping_add(4 * i), 4, access)?.0)))
+        .map(|(i, n)| Some((n, host(cpu, at.wrapping_add(4 * i), 4, access)?)))
         .collect()
 }

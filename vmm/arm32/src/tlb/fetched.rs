@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::wider;
+use super::{covers, wider};
 use crate::bus::{Bus, RamPage};
 use crate::hash::AddressMap;
 use crate::mmu::Translation;
@@ -52,16 +52,12 @@ pub struct FetchedPage {
     global: bool,
 }
 
-impl FetchedPage {
-    /// Returns whether a core with `sets` sets can have fetched from it.
-    pub(super) fn is_possible(&self, sets: usize) -> bool {
-        (self.set as usize) < sets && self.va & 0xfff == 0 && self.pa & 0xfff == 0
-    }
-}
-
-/// Returns whether so many pages can be held.
-pub(super) const fn is_possible(count: usize) -> bool {
-    count <= MAX_PAGES
+/// Returns whether a core can have fetched from these.
+pub(super) fn are_possible(pages: &[FetchedPage]) -> bool {
+    let possible = |page: &FetchedPage| {
+        (page.set as usize) < super::SETS && page.va & 0xfff == 0 && page.pa & 0xfff == 0
+    };
+    pages.len() <= MAX_PAGES && pages.iter().all(possible)
 }
 
 impl Fetched {
@@ -129,8 +125,7 @@ impl Fetched {
 
     /// Drops the page of `va` in all sets, and all pages if it may be part of a larger mapping.
     pub fn drop_page(&mut self, va: u32) -> bool {
-        let large = self.large;
-        if large.is_some_and(|(low, high)| (low..=high).contains(&va)) {
+        if covers(self.large, va) {
             return self.drop_all();
         }
         #[expect(clippy::cast_possible_truncation, reason = "there are few sets")]

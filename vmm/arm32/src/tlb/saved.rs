@@ -48,8 +48,7 @@ impl TlbState {
         self.set < SETS
             && self.next < SETS
             && self.local.len() <= size
-            && fetched::is_possible(self.fetched.len())
-            && self.fetched.iter().all(|page| page.is_possible(SETS))
+            && fetched::are_possible(&self.fetched)
             && self.local.iter().all(|slot| usize::from(*slot) < size)
             && self.pages.iter().all(|page| {
                 let entry = (page.va >> 12) as usize & (ENTRIES - 1);
