@@ -138,6 +138,8 @@ impl Bench {
 
     fn attempt(&mut self, thumb: bool, run: impl FnOnce(&mut Cpu) -> Flow) -> Outcome {
         self.cpu.s = self.state.clone();
+        // The clock goes back with the state, or it would be told of less than nothing.
+        self.cpu.clocked = self.state.retired;
         self.cpu.s.psr.thumb = thumb;
         self.ram.set(&self.bytes);
         let flow = run(&mut self.cpu);
