@@ -323,11 +323,7 @@ impl Blocks {
             // Wraps: the end of a block at the top of the address space is 0.
             let holds = va.wrapping_sub(block.key.va) < block.end.wrapping_sub(block.key.va);
             if holds {
-                // The key may already lead to a newer block.
-                if by_key.get(&pack(block.key)) == Some(id) {
-                    by_key.remove(&pack(block.key));
-                }
-                block.void();
+                void(*id, block, by_key);
             }
             !holds
         });
@@ -336,12 +332,7 @@ impl Blocks {
     /// Drops every block made from RAM page `number`, which was written.
     pub fn drop_page(&mut self, number: u32) {
         for id in self.in_page.remove(&number).unwrap_or_default() {
-            let block = &mut self.arena[id as usize];
-            // The key may already lead to a newer block.
-            if self.by_key.get(&pack(block.key)) == Some(&id) {
-                self.by_key.remove(&pack(block.key));
-            }
-            block.void();
+            void(id, &mut self.arena[id as usize], &mut self.by_key);
         }
     }
 
@@ -407,27 +398,26 @@ impl Blocks {
         };
     }
 
-    /// Drops block `id` if memory does not hold its instructions.
-    pub fn check(&mut self, id: u32) {
-        if !self.arena[id as usize].matches_memory() {
-            self.revalidate(id);
-        }
-    }
-
-    /// Compares block `id`, which is not trusted, with memory; `true` when it holds, and is trusted from now on.
+    /// Compares block `id` with memory; `true` when it holds, and is trusted from now on. Otherwise it is dropped.
     pub fn revalidate(&mut self, id: u32) -> bool {
         let block = &mut self.arena[id as usize];
         if block.matches_memory() {
             block.epoch = self.epoch;
             return true;
         }
-        // Its place in the arena stays (links lead there) but it fails this check for ever, and its key is free.
-        if self.by_key.get(&pack(block.key)) == Some(&id) {
-            self.by_key.remove(&pack(block.key));
-        }
-        block.void();
+        void(id, block, &mut self.by_key);
         false
     }
+}
+
+/// Drops `block`, which is block `id`: its place in the arena stays, as links lead there, but it fails every comparison
+/// with memory for ever, and its key is free.
+fn void(id: u32, block: &mut Block, by_key: &mut AddressMap<(u64, u64), u32>) {
+    // The key may already lead to a newer block.
+    if by_key.get(&pack(block.key)) == Some(&id) {
+        by_key.remove(&pack(block.key));
+    }
+    block.void();
 }
 
 fn jump_slot(va: u32) -> usize {

@@ -94,12 +94,17 @@ impl CodePages {
         news
     }
 
+    /// Returns the word with the bit of page `number`; none beyond the map.
+    #[inline]
+    fn holds_of(&self, number: u32) -> Option<&AtomicU64> {
+        self.holds.get(number as usize / 64)
+    }
+
     /// Returns whether page `number` holds code.
     #[inline]
     pub fn hold(&self, number: u32) -> bool {
         // What lies beyond the map is taken for code: slow, and never stale.
-        self.holds
-            .get(number as usize / 64)
+        self.holds_of(number)
             .is_none_or(|word| word.load(Ordering::Relaxed) & bit(number) != 0)
     }
 
@@ -110,13 +115,12 @@ impl CodePages {
         let words = shared.words.entry(number).or_default();
         // Rounded outwards: an instruction of T32 may be half a word, and a word too many
         // costs no more than a needless drop.
-        for word in bytes.start / 4..bytes.end.div_ceil(4).min(PAGE / 4) {
+        for word in words_of(&bytes) {
             words[word / 64] |= 1 << (word % 64);
         }
         // A page beyond the map is never fresh: `hold` takes it for code anyway.
         let fresh = self
-            .holds
-            .get(number as usize / 64)
+            .holds_of(number)
             .is_some_and(|word| word.fetch_or(bit(number), Ordering::Relaxed) & bit(number) == 0);
         if fresh {
             let others = shared.cores.iter().filter_map(Weak::upgrade);
@@ -176,13 +180,12 @@ impl CodePages {
         // By words, as pages have data beside code, such as literal
         // pools: a write there drops nothing.
         let hit = shared.words.get(&number).is_some_and(|words| {
-            let mut range = bytes.start / 4..bytes.end.div_ceil(4).min(PAGE / 4);
-            range.any(|word| words[word / 64] & 1 << (word % 64) != 0)
+            words_of(&bytes).any(|word| words[word / 64] & 1 << (word % 64) != 0)
         });
         if hit {
             // All of the page's code goes: what is left of it is soon made again.
             shared.words.remove(&number);
-            if let Some(word) = self.holds.get(number as usize / 64) {
+            if let Some(word) = self.holds_of(number) {
                 word.fetch_and(!bit(number), Ordering::Relaxed);
             }
             let cores = shared.cores.iter().filter_map(Weak::upgrade);
@@ -190,6 +193,11 @@ impl CodePages {
         }
         hit
     }
+}
+
+/// Returns the words of a page that these bytes are in.
+fn words_of(bytes: &Range<usize>) -> Range<usize> {
+    bytes.start / 4..bytes.end.div_ceil(4).min(PAGE / 4)
 }
 
 const fn bit(number: u32) -> u64 {

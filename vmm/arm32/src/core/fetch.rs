@@ -39,7 +39,7 @@ impl Core {
             }
         }
         // A device may have written between the decoding and this: then nobody says so.
-        blocks.check(id);
+        blocks.revalidate(id);
     }
 
     /// Drops code that was overwritten, and has stores to new code take the slow path.

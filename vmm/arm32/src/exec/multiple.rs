@@ -96,7 +96,7 @@ fn store_pair(cpu: &mut Cpu, op: &Op, at: u32, rt: u8, rt2: u8) -> Result<Flow, 
 }
 
 /// Returns the lowest address of a transfer of `count` words, and the base after it.
-fn span(base: u32, count: u32, increment: bool, before: bool) -> (u32, u32) {
+pub(crate) fn span(base: u32, count: u32, increment: bool, before: bool) -> (u32, u32) {
     let bytes = 4 * count;
     match (increment, before) {
         (true, false) => (base, base.wrapping_add(bytes)),

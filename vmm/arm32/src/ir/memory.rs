@@ -5,6 +5,7 @@ use arm32_isa::{Index, Insn, MemOp};
 use super::lower::{alu, copy, reg, shifted};
 use super::{AluOp, Dest, Mop, Value};
 use crate::exec::Op;
+use crate::exec::multiple::span;
 
 /// The temporary that holds the address after the access.
 const MOVED: u8 = 0;
@@ -120,37 +121,32 @@ fn single(
 
 /// LDM and STM of the current mode's registers.
 fn many(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
-    let (load, rn, list, increment, before, wback) = match op.insn {
-        Insn::Ldm {
-            rn,
-            list,
-            increment,
-            before,
-            wback,
-            user: false,
-        } => (true, rn, list, increment, before, wback),
-        Insn::Stm {
-            rn,
-            list,
-            increment,
-            before,
-            wback,
-            user: false,
-        } => (false, rn, list, increment, before, wback),
-        _ => return None,
+    let (Insn::Ldm {
+        rn,
+        list,
+        increment,
+        before,
+        wback,
+        user: false,
+    }
+    | Insn::Stm {
+        rn,
+        list,
+        increment,
+        before,
+        wback,
+        user: false,
+    }) = op.insn
+    else {
+        return None;
     };
+    let load = matches!(op.insn, Insn::Ldm { .. });
     let pc = list & 0x8000 != 0;
     // No list, R15 as a base, and R15 stored, are rare or UNPREDICTABLE.
     if list == 0 || rn == 15 || (!load && pc) {
         return None;
     }
-    let bytes = 4 * list.count_ones();
-    let (first, moved) = match (increment, before) {
-        (true, false) => (0, bytes),
-        (true, true) => (4, bytes),
-        (false, true) => (bytes.wrapping_neg(), bytes.wrapping_neg()),
-        (false, false) => (4u32.wrapping_sub(bytes), bytes.wrapping_neg()),
-    };
+    let (first, moved) = span(0, list.count_ones(), increment, before);
     let base = Value::Reg(rn);
     let at = if first == 0 {
         base

@@ -352,9 +352,4 @@ impl Changes {
         let ranges: Vec<_> = self.zeros.iter().cloned().collect();
         ranges.into_iter()
     }
-
-    /// Returns whether a block of `blocks` was written or is zero.
-    pub fn touches(&self, blocks: &Range<u64>) -> bool {
-        self.blocks.range(blocks.clone()).next().is_some() || self.zeros.overlaps(blocks)
-    }
 }
