@@ -139,7 +139,7 @@ impl Block {
     }
 
     /// Returns whether the block is one instruction that ends in the next page, and so depends on two translations.
-    fn crosses(&self) -> bool {
+    pub fn crosses(&self) -> bool {
         self.second.is_some()
     }
 
@@ -190,6 +190,10 @@ pub struct Blocks {
     ops: usize,
     by_key: AddressMap<(u64, u64), u32>,
     jumps: Box<[Jump]>,
+    /// Counts how often everything was dropped.
+    cleared: u64,
+    /// Blocks that were dropped since somebody asked, if anybody does.
+    dropped: Option<Vec<u32>>,
     /// Blocks by the pages of RAM that they were made from.
     in_page: AddressMap<u32, Vec<u32>>,
     /// Blocks by the virtual page they begin in; kept from the first [`Blocks::discard`] on.
@@ -210,6 +214,8 @@ impl Default for Blocks {
             ops: 0,
             by_key: AddressMap::default(),
             jumps: vec![empty; JUMPS].into(),
+            cleared: 0,
+            dropped: None,
             in_page: AddressMap::default(),
             by_page: None,
         }
@@ -316,14 +322,14 @@ impl Blocks {
         let Some(ids) = pages.get_mut(&(va >> 12)) else {
             return;
         };
-        let arena = &mut self.arena;
+        let (arena, dropped) = (&mut self.arena, &mut self.dropped);
         let by_key = &mut self.by_key;
         ids.retain(|id| {
             let block = &mut arena[*id as usize];
             // Wraps: the end of a block at the top of the address space is 0.
             let holds = va.wrapping_sub(block.key.va) < block.end.wrapping_sub(block.key.va);
             if holds {
-                void(*id, block, by_key);
+                void(*id, block, by_key, dropped);
             }
             !holds
         });
@@ -332,8 +338,30 @@ impl Blocks {
     /// Drops every block made from RAM page `number`, which was written.
     pub fn drop_page(&mut self, number: u32) {
         for id in self.in_page.remove(&number).unwrap_or_default() {
-            void(id, &mut self.arena[id as usize], &mut self.by_key);
+            let block = &mut self.arena[id as usize];
+            void(id, block, &mut self.by_key, &mut self.dropped);
         }
+    }
+
+    /// Returns how often everything was dropped.
+    pub fn cleared(&self) -> u64 {
+        self.cleared
+    }
+
+    /// Keeps a list of what is dropped from now on, for [`Blocks::take_dropped`].
+    pub fn list_dropped(&mut self) {
+        self.dropped.get_or_insert_default();
+    }
+
+    /// Returns the blocks that were dropped since the last time.
+    pub fn take_dropped(&mut self) -> Vec<u32> {
+        self.dropped.as_mut().map_or_else(Vec::new, std::mem::take)
+    }
+
+    /// Returns whether there are such.
+    #[inline]
+    pub fn any_dropped(&self) -> bool {
+        self.dropped.as_ref().is_some_and(|all| !all.is_empty())
     }
 
     /// Makes all blocks be compared with memory before they run: they are another machine's from now on.
@@ -367,6 +395,8 @@ impl Blocks {
 
     /// Drops everything.
     pub fn clear(&mut self) {
+        self.cleared += 1;
+        self.dropped.iter_mut().for_each(Vec::clear);
         self.arena.clear();
         self.ops = 0;
         self.by_key.clear();
@@ -405,19 +435,27 @@ impl Blocks {
             block.epoch = self.epoch;
             return true;
         }
-        void(id, block, &mut self.by_key);
+        void(id, block, &mut self.by_key, &mut self.dropped);
         false
     }
 }
 
 /// Drops `block`, which is block `id`: its place in the arena stays, as links lead there, but it fails every comparison
 /// with memory for ever, and its key is free.
-fn void(id: u32, block: &mut Block, by_key: &mut AddressMap<(u64, u64), u32>) {
+fn void(
+    id: u32,
+    block: &mut Block,
+    by_key: &mut AddressMap<(u64, u64), u32>,
+    dropped: &mut Option<Vec<u32>>,
+) {
     // The key may already lead to a newer block.
     if by_key.get(&pack(block.key)) == Some(&id) {
         by_key.remove(&pack(block.key));
     }
     block.void();
+    if let Some(dropped) = dropped {
+        dropped.push(id);
+    }
 }
 
 fn jump_slot(va: u32) -> usize {

@@ -4,6 +4,7 @@
 //! of whichever core, so that no core ever sees it go back. When all cores wait, time belongs to the machine,
 //! which may skip to the next event.
 
+use std::io;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use crate::bus::Bus;
 use crate::core::Core;
 use crate::cpu::CoreExit;
 use crate::exception::Exception;
+use crate::jit::THRESHOLD;
 use crate::state::CpuState;
 use crate::timer;
 use crate::watch::WatchHit;
@@ -150,6 +152,24 @@ impl Cluster {
             left: TURN,
             observed: Observed::default(),
         }
+    }
+
+    /// Has all cores translate code that runs often to the host's, and run that. What they do stays the same.
+    ///
+    /// # Errors
+    /// There is no translator for the host's processor, or the host allows no memory that can be executed
+    /// ([`code_memory`](crate::code_memory)).
+    pub fn translate_code(&mut self) -> io::Result<()> {
+        self.translate_code_after(THRESHOLD)
+    }
+
+    /// As [`translate_code`](Self::translate_code), from the `times`th time on that a piece of code is about to run.
+    ///
+    /// # Errors
+    /// As those of [`translate_code`](Self::translate_code).
+    pub fn translate_code_after(&mut self, times: u32) -> io::Result<()> {
+        let mut members = self.members.iter_mut();
+        members.try_for_each(|member| member.core.translate_code_after(times))
     }
 
     /// Returns the number of cores.

@@ -6,6 +6,7 @@
 
 mod fetch;
 mod guest_debug;
+mod translated;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use crate::cpu::{CoreExit, Cpu, Flow, Passed};
 use crate::debug::events::Armed;
 use crate::exception::Exception;
 use crate::exec::Op;
+use crate::jit::Translator;
+use translated::Translation;
 
 /// Breakpoints that may be reported between two instructions: whoever moves R15 from one to the next can go through as
 /// many, and then an instruction runs, so that no run stands still for ever.
@@ -34,6 +37,8 @@ pub struct Core {
     armed: Armed,
     /// The block behind the breakpoint at which the core stands.
     resume: Option<u32>,
+    /// Host code of blocks, if it is wanted.
+    translation: Option<Translation>,
 }
 
 /// The predecoded code of a core, to be given to one that has the same memory at the same place.
@@ -41,6 +46,8 @@ pub struct Code {
     blocks: Blocks,
     /// The last span in which it was known to be right.
     span: u32,
+    /// Host code of the blocks.
+    translator: Option<Translator>,
 }
 
 /// What there was to see to between two blocks.
@@ -78,6 +85,7 @@ impl Core {
             breakpoints: BTreeSet::new(),
             armed: Armed::default(),
             resume: None,
+            translation: None,
         }
     }
 
@@ -89,12 +97,14 @@ impl Core {
 
     /// Hands over the predecoded code.
     pub(crate) fn take_code(&mut self) -> Code {
+        let translator = self.take_translator();
         let mut blocks = std::mem::take(&mut self.blocks);
         // Where these lie, code is not what it would be elsewhere.
         self.stops_in_code().for_each(|va| blocks.discard(va));
         self.forget_armed();
         self.look_again();
         Code {
+            translator,
             blocks,
             span: self.cpu.tlb.spans().local,
         }
@@ -103,11 +113,16 @@ impl Core {
     /// Takes over predecoded code, if the core's bus has its memory where it was. All of it is
     /// compared with memory before it runs.
     pub(crate) fn give_code(&mut self, code: Code) {
-        let Code { mut blocks, span } = code;
+        let Code {
+            mut blocks,
+            span,
+            translator,
+        } = code;
         if self.breakpoints.is_empty() && blocks.fit(&*self.cpu.bus) {
             self.forget_armed();
             blocks.distrust();
             self.blocks = blocks;
+            self.give_translator(translator);
             self.cpu.tlb.begin_after(span);
             self.look_again();
         }
@@ -175,7 +190,15 @@ impl Core {
                     }
                 }
             }
-            match self.run_block(next, left) {
+            let onward = match self.code_for(next, left, from) {
+                Some(code) => {
+                    let (onward, block) = self.run_code(code, left);
+                    next = block;
+                    onward
+                }
+                None => self.run_block(next, left),
+            };
+            match onward {
                 Onward::Link(slot) => {
                     let link = self.blocks.get(next).links[slot];
                     from = Some((next, slot));

@@ -9,6 +9,7 @@ use vmm_base::code_pages::CodeNews;
 use crate::bus::Bus;
 use crate::cp15::{Effects, Env, TlbFlush};
 use crate::exception::{self, Exception};
+use crate::jit::Context;
 use crate::state::CpuState;
 use crate::state::psr::advance_it;
 use crate::timer;
@@ -130,6 +131,8 @@ pub struct Cpu {
     pub(crate) stops: Stops,
     /// What it has to see to between two instructions, when [`Pins::attention`] says so.
     pub(crate) stale: Stale,
+    /// What it shares with generated code.
+    pub(crate) jit: Context,
     /// Number of cores of the cluster.
     count: u8,
     /// `state.retired` up to which the clock has been told.
@@ -151,6 +154,7 @@ impl Cpu {
             pins,
             stops: Stops::default(),
             stale: Stale::default(),
+            jit: Context::default(),
             count,
             clocked: 0,
         };

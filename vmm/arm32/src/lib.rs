@@ -20,6 +20,7 @@ pub mod exception;
 pub mod exec;
 mod hash;
 mod ir;
+mod jit;
 mod lower;
 pub mod mem;
 pub mod mmu;
@@ -32,5 +33,6 @@ pub mod wires;
 
 pub use bus::{Bus, BusFault, RamPage, Size};
 pub use cluster::{Cluster, ClusterState, CoreRegisters, CoreView, NoMemory, Power, Stop};
+pub use jit::pool as code_memory;
 pub use vmm_base::{Clock, CodePages};
 pub use watch::{WatchHit, WatchKind, Watchpoint};

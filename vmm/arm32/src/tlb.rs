@@ -36,8 +36,35 @@ const CODE: u32 = 1 << 9;
 /// As many entries are dropped one by one; a guest that invalidates often has few, and all are 128 KiB.
 const FEW: usize = 512;
 
+/// How generated code finds the entry of an address: shifted right by so much, and masked.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a table of some kilobytes, an entry of some bytes"
+)]
+pub const BYTES: (u8, u32) = (8, (ENTRIES as u32 - 1) << 4);
+/// Where an entry has its tag for reads.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a table of some kilobytes, an entry of some bytes"
+)]
+pub const READ_AT: i8 = std::mem::offset_of!(Entry, read) as i8;
+/// Its tag for writes.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a table of some kilobytes, an entry of some bytes"
+)]
+pub const WRITE_AT: i8 = std::mem::offset_of!(Entry, write) as i8;
+/// And the host address of guest address 0.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a table of some kilobytes, an entry of some bytes"
+)]
+pub const HOST_AT: i8 = std::mem::offset_of!(Entry, host) as i8;
+const _: () = assert!(size_of::<Entry>() == 16);
+
 /// One page as seen from one set.
 #[derive(Clone, Copy)]
+#[repr(C)]
 struct Entry {
     /// Page address when reads may go straight to host memory.
     read: u32,
@@ -202,6 +229,11 @@ impl Tlb {
         }
         self.keys[set] = Some(key);
         self.base = set * ENTRIES;
+    }
+
+    /// Returns the address of the entries of the current set, for generated code.
+    pub fn set_address(&self) -> usize {
+        self.entries[self.base..].as_ptr().expose_provenance()
     }
 
     /// Returns a small number that names the current set, for the keys of other caches.

@@ -146,4 +146,21 @@ proptest! {
         }
         prop_assert_eq!(warm_bus.bytes(), cold_bus.bytes());
     }
+
+    #[test]
+    fn a_translating_cluster_does_what_an_interpreting_one_does(
+        words in prop::collection::vec((any::<u8>(), any::<u32>()), (2 * PAGES * WORDS) as usize),
+        pieces in prop::collection::vec(1u64..300, 1..60),
+        threshold in 1u32..4,
+    ) {
+        let (mut plain, plain_bus, _) = begun(&words);
+        let (mut translating, bus, _) = begun(&words);
+        translating.translate_code_after(threshold).unwrap();
+        for piece in pieces {
+            let stop = plain.run(&mut Firmware::default(), piece);
+            prop_assert_eq!(stop, translating.run(&mut Firmware::default(), piece));
+            prop_assert_eq!(&plain.save(), &translating.save());
+        }
+        prop_assert_eq!(plain_bus.bytes(), bus.bytes());
+    }
 }

@@ -24,6 +24,9 @@ pub fn run(cpu: &mut Cpu, op: &Op, mops: &[Mop]) -> Flow {
     Flow::Next
 }
 
+/// Makes of a temporary that nobody may read any more something that would be noticed.
+const LOST: u32 = 0x55aa_1234;
+
 enum Done {
     Next,
     Skip(u8),
@@ -52,7 +55,28 @@ fn set_nz(cpu: &mut Cpu, set: FlagSet, n: u32, z: u32) {
     }
 }
 
+/// Runs one operation, and has the temporaries that back ends need not keep hold something else.
 fn step(cpu: &mut Cpu, op: &Op, temps: &mut [u32; TEMPS], mop: Mop) -> Done {
+    let address = match mop {
+        Mop::Load { at, .. }
+        | Mop::Store { at, .. }
+        | Mop::LoadList { at, .. }
+        | Mop::StoreList { at, .. } => Some(value(cpu, temps, at)),
+        _ => None,
+    };
+    let done = effect(cpu, op, temps, mop);
+    let written = mop.written_temporary();
+    for (n, temp) in (0..).zip(temps) {
+        match address {
+            _ if mop.keeps_temporaries() || written == Some(n) => {}
+            Some(address) if n == 0 => *temp = address,
+            _ => *temp ^= LOST,
+        }
+    }
+    done
+}
+
+fn effect(cpu: &mut Cpu, op: &Op, temps: &mut [u32; TEMPS], mop: Mop) -> Done {
     let of = |cpu: &Cpu, v| value(cpu, temps, v);
     match mop {
         Mop::Nop => {}

@@ -5,7 +5,7 @@ use arm32_isa::Shift;
 use super::{FlagSet, Mop, Value};
 
 /// Returns the flags that condition `cond` looks at.
-const fn of_condition(cond: u8) -> FlagSet {
+pub const fn of_condition(cond: u8) -> FlagSet {
     match cond >> 1 {
         0 | 2 => FlagSet::NZ,
         1 => FlagSet::C,

@@ -99,6 +99,10 @@ fn integer(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
         // A return from an exception.
         return None;
     }
+    if matches!(op.insn, Insn::DpRsr { rs: 15, .. }) {
+        // UNPREDICTABLE, and no amount as the others are.
+        return None;
+    }
     let y = second_operand(op, s && is_logical(kind), out);
     let x = reg(op, rn);
     let d = match (kind.is_compare(), rd) {

@@ -26,16 +26,8 @@ pub fn lower(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
             unpriv: false,
             imm,
         } => {
-            let offset = if add { imm } else { imm.wrapping_neg() };
-            single(
-                op,
-                mem,
-                rt,
-                rn,
-                index,
-                (AluOp::Add, Value::Imm(offset)),
-                out,
-            )
+            let offset = Value::Imm(if add { imm } else { imm.wrapping_neg() });
+            single(op, mem, rt, rn, index, AluOp::Add, |_| offset, out)
         }
         Insn::LdStReg {
             op: mem,
@@ -48,23 +40,35 @@ pub fn lower(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
             shift,
             amount,
         } => {
-            let amount = Value::Imm(amount.into());
-            let offset = shifted(reg(op, rm), shift, amount, false, Dest::Temp(OFFSET), out);
+            // The offset is worked out after the access then, when it is gone.
+            if index == Index::Post && mem.is_load() && (rt == rm || rt == 15) {
+                return None;
+            }
             let way = if add { AluOp::Add } else { AluOp::Sub };
-            single(op, mem, rt, rn, index, (way, offset), out)
+            let amount = Value::Imm(amount.into());
+            let offset = |out: &mut Vec<Mop>| {
+                let x = reg(op, rm);
+                shifted(x, shift, amount, false, Dest::Temp(OFFSET), out)
+            };
+            single(op, mem, rt, rn, index, way, offset, out)
         }
         Insn::Ldm { .. } | Insn::Stm { .. } => many(op, out),
         _ => None,
     }
 }
 
+#[expect(
+    clippy::too_many_arguments,
+    reason = "an instruction has as many parts"
+)]
 fn single(
     op: &Op,
     mem: MemOp,
     rt: u8,
     rn: u8,
     index: Index,
-    (way, offset): (AluOp, Value),
+    way: AluOp,
+    offset: impl FnOnce(&mut Vec<Mop>) -> Value,
     out: &mut Vec<Mop>,
 ) -> Option<()> {
     let writes_back = index != Index::Offset;
@@ -77,38 +81,30 @@ fn single(
         15 => Value::Imm(op.pc_read() & !3),
         rn => Value::Reg(rn),
     };
-    let moved = match (base, way, offset) {
-        (Value::Imm(base), AluOp::Add, Value::Imm(offset)) => Value::Imm(base.wrapping_add(offset)),
-        (base, _, Value::Imm(0)) => base,
-        _ => {
-            out.push(alu(way, Dest::Temp(MOVED), base, offset));
-            Value::Temp(MOVED)
+    if index == Index::Post {
+        access(op, mem, rt, base, out);
+        // If a load goes to its own base (UNPREDICTABLE), the loaded value stays.
+        if !(mem.is_load() && rt == rn) {
+            let offset = offset(out);
+            if offset != Value::Imm(0) {
+                out.push(alu(way, Dest::Reg(rn), base, offset));
+            }
         }
-    };
-    let at = if index == Index::Post { base } else { moved };
-    let size = mem.size();
-    if !mem.is_load() {
-        out.push(Mop::Store {
-            x: reg(op, rt),
-            at,
-            size,
-        });
     } else {
-        let d = if rt == 15 {
-            Dest::Temp(TARGET)
-        } else {
-            Dest::Reg(rt)
+        let moved = match (base, way, offset(out)) {
+            (Value::Imm(base), AluOp::Add, Value::Imm(offset)) => {
+                Value::Imm(base.wrapping_add(offset))
+            }
+            (base, _, Value::Imm(0)) => base,
+            (base, way, offset) => {
+                out.push(alu(way, Dest::Temp(MOVED), base, offset));
+                Value::Temp(MOVED)
+            }
         };
-        out.push(Mop::Load {
-            d,
-            at,
-            size,
-            signed: matches!(mem, MemOp::Ldrsb | MemOp::Ldrsh),
-        });
-    }
-    // If a load goes to its own base (UNPREDICTABLE), the loaded value stays.
-    if writes_back && moved != base && !(mem.is_load() && rt == rn) {
-        out.push(copy(Dest::Reg(rn), moved));
+        access(op, mem, rt, moved, out);
+        if writes_back && moved != base && !(mem.is_load() && rt == rn) {
+            out.push(copy(Dest::Reg(rn), moved));
+        }
     }
     if mem.is_load() && rt == 15 {
         out.push(Mop::Jump {
@@ -117,6 +113,28 @@ fn single(
         });
     }
     Some(())
+}
+
+fn access(op: &Op, mem: MemOp, rt: u8, at: Value, out: &mut Vec<Mop>) {
+    let size = mem.size();
+    out.push(if mem.is_load() {
+        Mop::Load {
+            d: if rt == 15 {
+                Dest::Temp(TARGET)
+            } else {
+                Dest::Reg(rt)
+            },
+            at,
+            size,
+            signed: matches!(mem, MemOp::Ldrsb | MemOp::Ldrsh),
+        }
+    } else {
+        Mop::Store {
+            x: reg(op, rt),
+            at,
+            size,
+        }
+    });
 }
 
 /// LDM and STM of the current mode's registers.

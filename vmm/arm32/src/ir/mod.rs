@@ -7,17 +7,9 @@
 //! Rules that back ends rely on:
 //! - The operations of one instruction write nothing but temporaries before its memory access, which comes at most
 //!   once: where an access cannot be made on the fast path, the whole instruction is left to its handler.
-//! - Temporaries live within one instruction.
+//! - Temporaries live within one instruction, and not long there: an operation leaves no temporary as it was but those
+//!   that it writes, unless it is one of those of `Mop::keeps_temporaries`. An access leaves its address in temporary 0.
 //! - [`Mop::SkipUnless`] and [`Mop::SkipUnlessZero`] skip forwards, within the instruction.
-
-#![cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "the back ends that take it come next"
-    )
-)]
 
 mod flags;
 mod lower;
@@ -30,10 +22,11 @@ mod tests;
 
 use arm32_isa::{ExtendOp, RevOp, Shift};
 
-pub use flags::drop_dead_flags;
+pub use flags::{drop_dead_flags, of_condition};
 pub use lower::lower;
 
 /// Temporaries of an instruction.
+#[cfg(test)]
 pub const TEMPS: usize = 3;
 
 /// An operand.
@@ -41,7 +34,7 @@ pub const TEMPS: usize = 3;
 pub enum Value {
     /// R0 to R14. R15 is always a constant.
     Reg(u8),
-    /// A temporary, below [`TEMPS`].
+    /// A temporary, 0 to 2.
     Temp(u8),
     /// A constant.
     Imm(u32),
@@ -311,6 +304,41 @@ pub enum Mop {
 }
 
 impl Mop {
+    /// Returns whether back ends need no scratch register for it, so that all temporaries that it does not write stay
+    /// what they are.
+    #[cfg(test)]
+    pub fn keeps_temporaries(&self) -> bool {
+        match *self {
+            Self::Nop | Self::SetCarry { .. } => true,
+            Self::Alu { op, d, x, y, set } if set == FlagSet::NONE => match (op, d, y) {
+                (AluOp::Move, Dest::Reg(_), y) => !matches!(y, Value::Reg(_)),
+                (AluOp::Add, Dest::Reg(n), Value::Imm(_)) => x == Value::Reg(n),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Returns the temporary that it writes.
+    #[cfg(test)]
+    pub const fn written_temporary(&self) -> Option<u8> {
+        match *self {
+            Self::Alu { d, .. }
+            | Self::Shift { d, .. }
+            | Self::Multiply { d, .. }
+            | Self::Extend { d, .. }
+            | Self::Extract { d, .. }
+            | Self::Reverse { d, .. }
+            | Self::LeadingZeros { d, .. }
+            | Self::Load { d, .. } => match d {
+                Dest::Temp(n) => Some(n),
+                _ => None,
+            },
+            Self::LoadList { list, .. } if list & 0x8000 != 0 => Some(0),
+            _ => None,
+        }
+    }
+
     /// Returns whether the block may be left here, so that all flags must be what they are.
     pub const fn may_leave(&self) -> bool {
         matches!(

@@ -1,0 +1,166 @@
+//! Blocks run as host code.
+
+use std::io;
+
+use super::{Core, Onward};
+use crate::block::Block;
+use crate::exec::{self, Handler};
+use crate::jit::{self, Left, Translator};
+use crate::tlb::Spans;
+
+/// Of the state that decoding depends on: big-endian data, which is left to the interpreter.
+const BIG_ENDIAN: u32 = 2;
+/// As many instructions run at most before the core looks at its pins again: other threads drive these in host time, and
+/// ask the core to stop.
+const SLICE: u64 = 1 << 14;
+
+/// The host code of a core's blocks.
+pub(super) struct Translation {
+    /// A block is translated when it was looked for so often.
+    threshold: u32,
+    /// What was made; `None` once it was handed over.
+    translator: Option<Translator>,
+    /// [`Blocks::cleared`](crate::block::Blocks::cleared) of the blocks that it was made of.
+    of: u64,
+}
+
+/// Returns the name of `spans` for generated code; not 0.
+fn token(spans: Spans) -> u64 {
+    u64::from(spans.local) << 32 | u64::from(spans.set) << 1 | 1
+}
+
+/// Returns whether `block` can be translated.
+fn is_translatable(block: &Block) -> bool {
+    // What stops before an instruction is for the loop to see to.
+    let stops: [Handler; 2] = [exec::breakpoint, exec::guest_breakpoint];
+    let stop = stops
+        .iter()
+        .any(|stop| std::ptr::fn_addr_eq(block.ops[0].f, *stop));
+    !stop && !block.crosses() && block.key.state & BIG_ENDIAN == 0
+}
+
+impl Core {
+    /// Translates blocks to host code from now on that are looked for `threshold` times.
+    ///
+    /// # Errors
+    /// The host allows no memory that can be executed, or there is no translator for its processor.
+    pub fn translate_code_after(&mut self, threshold: u32) -> io::Result<()> {
+        self.blocks.list_dropped();
+        self.translation = Some(Translation {
+            threshold,
+            translator: Some(Translator::new()?),
+            of: self.blocks.cleared(),
+        });
+        Ok(())
+    }
+
+    /// Hands over the host code.
+    pub(super) fn take_translator(&mut self) -> Option<Translator> {
+        let translation = self.translation.as_mut()?;
+        let current = translation.of == self.blocks.cleared();
+        translation.translator.take().filter(|_| current)
+    }
+
+    /// Takes over the host code of the blocks that were just taken over.
+    pub(super) fn give_translator(&mut self, translator: Option<Translator>) {
+        let Some(translation) = &mut self.translation else {
+            return;
+        };
+        self.blocks.list_dropped();
+        translation.of = self.blocks.cleared();
+        match translator {
+            Some(mut translator) => {
+                translator.unlink();
+                translation.translator = Some(translator);
+            }
+            None => {
+                let own = translation.translator.as_mut();
+                own.into_iter().for_each(Translator::clear);
+            }
+        }
+    }
+
+    /// Returns where the code of block `id` is, if it has some and `left` instructions are enough for it. `from` is the
+    /// exit that led here.
+    #[inline(always)]
+    pub(super) fn code_for(
+        &mut self,
+        id: u32,
+        left: u64,
+        from: Option<(u32, usize)>,
+    ) -> Option<usize> {
+        self.translation.as_ref()?;
+        self.translated(id, left, from)
+    }
+
+    fn translated(&mut self, id: u32, left: u64, mut from: Option<(u32, usize)>) -> Option<usize> {
+        let translation = self.translation.as_mut()?;
+        let translator = translation.translator.as_mut()?;
+        if translation.of != self.blocks.cleared() {
+            translation.of = self.blocks.cleared();
+            translator.clear();
+            // Its block is gone.
+            from = None;
+        }
+        if self.blocks.any_dropped() {
+            for id in self.blocks.take_dropped() {
+                let key = self.blocks.get(id).key;
+                translator.forget(id, key.va | key.state & 1);
+            }
+        }
+        let block = self.blocks.get(id);
+        if block.ops.len() as u64 > left {
+            return None;
+        }
+        let at = match translator.code(id) {
+            Some(at) => at,
+            None if !is_translatable(block) => return None,
+            None if !translator.is_worth_it(id, translation.threshold) => return None,
+            None => translator.translate(id, block)?,
+        };
+        let key = block.key;
+        let spans = self.cpu.tlb.spans();
+        match from {
+            Some((from, slot)) => {
+                let link = self.blocks.get(from).links[slot];
+                if link.block == id && link.spans.is_none_or(|of| of == spans) {
+                    let token = link.spans.map(token);
+                    translator.link(from, slot, id, token);
+                }
+            }
+            // Not within an IT block, where nothing jumps to.
+            None if key.state >> 8 == 0 => {
+                translator.note_jump(key.va | key.state & 1, token(spans), id);
+            }
+            None => {}
+        }
+        Some(at)
+    }
+
+    /// Runs the code at `at` with at most `left` instructions; returns how to go on, and from which block.
+    pub(super) fn run_code(&mut self, at: usize, left: u64) -> (Onward, u32) {
+        let translator = self
+            .translation
+            .as_ref()
+            .and_then(|t| t.translator.as_ref());
+        let Some(translator) = translator else {
+            return (Onward::LookUp, 0);
+        };
+        let cpu = &mut self.cpu;
+        let token = token(cpu.tlb.spans());
+        match translator.run(cpu, at, left.min(SLICE), token) {
+            Left::Link => (Onward::Link(cpu.jit.exit_slot as usize), cpu.jit.exit_block),
+            Left::LookUp | Left::Budget => (Onward::LookUp, 0),
+            Left::Flow => {
+                let flow = jit::flow(cpu.jit.exit_flow);
+                let op = cpu.jit.take_op();
+                cpu.s.retired += u64::from(op.idx) + 1;
+                match Self::after(cpu, &op, flow) {
+                    // Which block it is of, nobody knows.
+                    Onward::Link(_) => (Onward::LookUp, 0),
+                    onward => (onward, 0),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Translation of blocks to host code.
+//!
+//! A block that has run often enough is lowered to micro-operations ([`crate::ir`]), and these become code of the host:
+//! `x64` is the back end, `translator` keeps what was made and links it, `buffer` and `pool` own the memory. Generated
+//! code works on the same state as the interpreter, and leaves whatever is rare to the same handlers, so that nobody can
+//! tell which of the two ran. On hosts without a back end there is no translator, and the interpreter does all.
+
+mod buffer;
+mod context;
+pub mod pool;
+mod translator;
+mod x64;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub use context::{Context, Left};
+pub use translator::{JUMPS, Translator};
+
+use crate::cpu::{Cpu, Flow};
+use crate::exec::Op;
+
+/// How often a block is looked for before it is translated. To translate one costs as much as 40 to 60 turns of it by
+/// the interpreter.
+pub const THRESHOLD: u32 = 20;
+
+/// What [`call_handler`] returns when the handler panicked; no [`Flow`].
+const PANIC: u32 = 0xff;
+
+/// Runs the handler of an operation, for generated code.
+#[expect(unsafe_code, reason = "generated code has addresses only")]
+extern "C" fn call_handler(cpu: *mut Cpu, op: *const Op) -> u32 {
+    // SAFETY: generated code passes on the core that `Translator::run` gave it, which nobody else uses meanwhile, and an
+    // operation of one of its blocks, which live as long as their code.
+    let (cpu, op) = unsafe { (&mut *cpu, &*op) };
+    // Generated code cannot be unwound: the panic goes on behind it.
+    match catch_unwind(AssertUnwindSafe(|| (op.f)(cpu, op))) {
+        Ok(flow) => flow as u32,
+        Err(payload) => {
+            cpu.jit.panic = Some(payload);
+            PANIC
+        }
+    }
+}
+
+/// Returns the flow that a handler returned to generated code.
+pub fn flow(number: u32) -> Flow {
+    const ALL: [Flow; 8] = [
+        Flow::Next,
+        Flow::Taken,
+        Flow::Jump,
+        Flow::Return,
+        Flow::End,
+        Flow::Leave,
+        Flow::Pass,
+        Flow::Exception,
+    ];
+    ALL[number as usize & 7]
+}

@@ -1,0 +1,267 @@
+//! The translations of one core's blocks, and the links between them.
+
+#![expect(unsafe_code, reason = "generated code is called")]
+
+use super::buffer::SIZE;
+use super::context::Left;
+use super::pool::{self, Area};
+use super::x64::{self, Asm, Routines, Site};
+use crate::block::Block;
+use crate::cpu::Cpu;
+
+/// The most bytes that the code of a block may have: blocks have 64 instructions, each of at most some hundred bytes.
+const MAX_CODE: usize = 1 << 16;
+
+/// An exit of translated code.
+#[derive(Clone, Copy, Debug)]
+struct Exit {
+    /// Where the four bytes of its branch are.
+    jump: usize,
+    /// Where it leads unless it is linked.
+    stub: usize,
+    /// Where the token is for which it holds, if it leads to another page.
+    guard: Option<usize>,
+    /// The block that it leads to.
+    linked: Option<u32>,
+}
+
+/// Where a computed jump leads.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct JumpEntry {
+    /// The target, with bit 0 for T32.
+    target: u32,
+    unused: u32,
+    /// The token for which it holds; 0 for none.
+    token: u64,
+    /// The address of the code.
+    code: u64,
+    unused_too: u64,
+}
+
+/// Entries of the jump table.
+pub const JUMPS: usize = 4096;
+const _: () = assert!(size_of::<JumpEntry>() == 32);
+
+/// The translation of one block.
+#[derive(Clone, Debug, Default)]
+struct Translated {
+    /// Where the code is; 0 if there is none.
+    at: usize,
+    /// How often it was looked for.
+    wanted: u32,
+    exits: [Option<Exit>; 2],
+    /// The exits of others that lead here: block and slot.
+    incoming: Vec<(u32, usize)>,
+}
+
+/// Translates blocks of one core and runs them.
+#[derive(Debug)]
+pub struct Translator {
+    memory: Area,
+    used: usize,
+    /// Where the first block is.
+    first: usize,
+    routines: Routines,
+    asm: Asm,
+    blocks: Vec<Translated>,
+    jumps: Box<[JumpEntry]>,
+}
+
+impl Translator {
+    /// Creates a translator.
+    ///
+    /// # Errors
+    /// The host allows no memory that can be executed, or has another kind of processor.
+    pub fn new() -> std::io::Result<Self> {
+        let mut memory = pool::take()?;
+        let mut asm = Asm::default();
+        let routines = x64::routines(&mut asm);
+        memory.write(0, asm.bytes());
+        let first = asm.here().next_multiple_of(64);
+        Ok(Self {
+            memory,
+            used: first,
+            first,
+            routines,
+            asm,
+            blocks: Vec::new(),
+            jumps: vec![JumpEntry::default(); JUMPS].into(),
+        })
+    }
+
+    /// Forgets all code.
+    pub fn clear(&mut self) {
+        self.used = self.first;
+        self.blocks.clear();
+        self.jumps.fill(JumpEntry::default());
+    }
+
+    /// Returns where the code of block `id` is, if it is translated.
+    #[inline]
+    pub fn code(&self, id: u32) -> Option<usize> {
+        let at = self.blocks.get(id as usize)?.at;
+        (at != 0).then_some(at)
+    }
+
+    /// Counts that block `id` is about to run; returns whether that is the `threshold`th time, or a later one.
+    pub fn is_worth_it(&mut self, id: u32, threshold: u32) -> bool {
+        let index = id as usize;
+        if self.blocks.len() <= index {
+            self.blocks.resize_with(index + 1, Translated::default);
+        }
+        let wanted = &mut self.blocks[index].wanted;
+        *wanted += 1;
+        *wanted >= threshold
+    }
+
+    /// Translates block `id`, for which [`is_worth_it`](Self::is_worth_it) was asked; returns where its code is. When
+    /// there is no room left, all code is forgotten first, and there is none.
+    pub fn translate(&mut self, id: u32, block: &Block) -> Option<usize> {
+        if self.used + MAX_CODE > SIZE {
+            self.clear();
+            return None;
+        }
+        self.asm.clear();
+        let start = self.used;
+        let sites = x64::emit(&mut self.asm, start, &self.routines, id, block);
+        if self.asm.bytes().len() > MAX_CODE {
+            return None;
+        }
+        self.memory.write(start, self.asm.bytes());
+        self.used = (start + self.asm.bytes().len()).next_multiple_of(16);
+        let index = id as usize;
+        let exit = |site: Site| Exit {
+            jump: start + site.jump.at(),
+            stub: start + site.stub,
+            guard: site.guard.map(|at| start + at),
+            linked: None,
+        };
+        let translated = &mut self.blocks[index];
+        translated.at = start;
+        translated.exits = sites.map(|site| site.map(exit));
+        Some(start)
+    }
+
+    /// Links exit `slot` of block `from` to block `to`, if both are translated; for as long as `token` is the present
+    /// one, if it is to another page.
+    pub fn link(&mut self, from: u32, slot: usize, to: u32, token: Option<u64>) {
+        let Some(target) = self.code(to) else {
+            return;
+        };
+        let Some(block) = self.blocks.get_mut(from as usize) else {
+            return;
+        };
+        // Whether the pages are one is known by their addresses when the code is made, and for sure only now.
+        let Some(exit) = block.exits[slot].as_mut() else {
+            return;
+        };
+        if exit.guard.is_some() != token.is_some() {
+            return;
+        }
+        let before = exit.linked.replace(to);
+        let Exit { jump, guard, .. } = *exit;
+        if let (Some(at), Some(token)) = (guard, token) {
+            self.memory.write(at, &token.to_le_bytes());
+        }
+        if before != Some(to) {
+            self.patch(jump, target);
+            self.blocks[to as usize].incoming.push((from, slot));
+        }
+    }
+
+    /// Has computed jumps to `target` (bit 0 set for T32) find block `id` while `token` is the present one.
+    pub fn note_jump(&mut self, target: u32, token: u64, id: u32) {
+        if let Some(at) = self.code(id) {
+            self.jumps[jump_slot(target)] = JumpEntry {
+                target,
+                token,
+                code: self.memory.address(at).expose_provenance() as u64,
+                ..JumpEntry::default()
+            };
+        }
+    }
+
+    /// Has no code lead to other code but through its core, which looks at each block before it runs.
+    pub fn unlink(&mut self) {
+        let mut linked = Vec::new();
+        for block in &mut self.blocks {
+            block.incoming.clear();
+            for exit in block.exits.iter_mut().flatten() {
+                if exit.linked.take().is_some() {
+                    linked.push((exit.jump, exit.stub));
+                }
+            }
+        }
+        for (jump, stub) in linked {
+            self.patch(jump, stub);
+        }
+        self.jumps.fill(JumpEntry::default());
+    }
+
+    /// Forgets the code of block `id`, which was at `target` (bit 0 set for T32). Nothing leads to it any more.
+    pub fn forget(&mut self, id: u32, target: u32) {
+        let Some(block) = self.blocks.get_mut(id as usize) else {
+            return;
+        };
+        let gone = std::mem::take(block);
+        for (from, slot) in gone.incoming {
+            let exit = self
+                .blocks
+                .get_mut(from as usize)
+                .and_then(|b| b.exits[slot].as_mut());
+            if let Some(exit) = exit.filter(|exit| exit.linked == Some(id)) {
+                exit.linked = None;
+                let Exit { jump, stub, .. } = *exit;
+                self.patch(jump, stub);
+            }
+        }
+        let entry = &mut self.jumps[jump_slot(target)];
+        if entry.target == target {
+            *entry = JumpEntry::default();
+        }
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "positions are within a code area of megabytes"
+    )]
+    fn patch(&mut self, at: usize, to: usize) {
+        let distance = (to as i64 - (at as i64 + 4)) as i32;
+        self.memory.write(at, &distance.to_le_bytes());
+    }
+
+    /// Runs the code at `at`, and whatever it is linked with, for at most `left` instructions, in spans that `token`
+    /// names. `retired` says how many they were; when a handler left, how many came before its block.
+    pub fn run(&self, cpu: &mut Cpu, at: usize, left: u64, token: u64) -> Left {
+        // More than anybody can wait for; it must stay positive.
+        let left = left.min(i64::MAX as u64 / 2);
+        cpu.jit.tlb = cpu.tlb.set_address();
+        cpu.jit.token = token;
+        cpu.jit.jumps = self.jumps.as_ptr().expose_provenance();
+        cpu.jit.end = cpu.s.retired + left;
+        type Enter = extern "C" fn(*mut Cpu, *const u8, u64) -> u32;
+        let enter = self.memory.address(self.routines.enter);
+        // SAFETY: the routine is there from the beginning, and has this signature (`x64::routines`).
+        let enter = unsafe { std::mem::transmute::<*const u8, Enter>(enter) };
+        let why = enter(cpu, self.memory.address(at), left);
+        if let Some(payload) = cpu.jit.panic.take() {
+            std::panic::resume_unwind(payload);
+        }
+        // Where a handler left, it knows how many were retired before it.
+        if why != Left::Flow as u32 {
+            cpu.s.retired = cpu.jit.end - cpu.jit.left;
+        }
+        match why {
+            0 => Left::Link,
+            1 => Left::LookUp,
+            2 => Left::Flow,
+            _ => Left::Budget,
+        }
+    }
+}
+
+fn jump_slot(target: u32) -> usize {
+    (target >> 1) as usize & (JUMPS - 1)
+}

@@ -1,0 +1,127 @@
+//! Loads and stores: the look-up in the software TLB, and the access.
+
+use super::asm::{Alu, Cc, Extend, Fixup, Mem, Rm, ShiftOp, Width};
+use super::emit::Emitter;
+use super::frame::{self, SECOND, THIRD, TLB, WORK};
+use crate::ir::{Dest, Mop, Value};
+use crate::tlb;
+
+/// Writes an access; branches to `slow` where the fast path does not answer. The address stays in temporary 0's
+/// register.
+pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
+    match mop {
+        Mop::Load {
+            d,
+            at,
+            size,
+            signed,
+        } => {
+            e.load(WORK, at);
+            look_up(e, false, size.into(), slow);
+            load(e, d, Mem::Sum(THIRD, WORK, 0), size, signed);
+        }
+        Mop::Store { x, at, size } => {
+            e.load(WORK, at);
+            look_up(e, true, size.into(), slow);
+            let value = e.in_register(x, SECOND);
+            let at = Mem::Sum(THIRD, WORK, 0);
+            match size {
+                1 => e.asm.store8(at, value),
+                2 => e.asm.store16(at, value),
+                _ => e.asm.store(Width::Long, at, value),
+            }
+        }
+        Mop::LoadList { list, at } => {
+            words(e, list, at, false, slow);
+            for (n, at) in places(list) {
+                match (n, frame::operand(n)) {
+                    (15, _) => e.asm.load(Width::Long, WORK, Rm::Mem(at)),
+                    (_, Rm::Reg(r)) => e.asm.load(Width::Long, r, Rm::Mem(at)),
+                    (_, Rm::Mem(to)) => {
+                        e.asm.load(Width::Long, SECOND, Rm::Mem(at));
+                        e.asm.store(Width::Long, to, SECOND);
+                    }
+                }
+            }
+        }
+        Mop::StoreList { list, at } => {
+            words(e, list, at, true, slow);
+            for (n, at) in places(list) {
+                let value = e.in_register(Value::Reg(n), SECOND);
+                e.asm.store(Width::Long, at, value);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn load(e: &mut Emitter<'_>, d: Dest, at: Mem, size: u8, signed: bool) {
+    let to = match super::values::place(d) {
+        Some(Rm::Reg(r)) => r,
+        // The address is still wanted; what was looked up is not.
+        _ => THIRD,
+    };
+    let how = match (size, signed) {
+        (1, false) => Some(Extend::Zero8),
+        (1, true) => Some(Extend::Sign8),
+        (2, false) => Some(Extend::Zero16),
+        (2, true) => Some(Extend::Sign16),
+        _ => None,
+    };
+    match how {
+        Some(how) => e.asm.extend(how, to, Rm::Mem(at)),
+        None => e.asm.load(Width::Long, to, Rm::Mem(at)),
+    }
+    e.put(d, to);
+}
+
+/// Looks up the address in EAX for an access of `size` bytes: the host address of guest address 0 of its page comes to
+/// RDX.
+#[expect(
+    clippy::cast_possible_wrap,
+    reason = "masks are the same bits with a sign"
+)]
+fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup>) {
+    let (index_shift, index_mask) = tlb::BYTES;
+    e.asm.load(Width::Long, SECOND, Rm::Reg(WORK));
+    e.asm.shift(Width::Long, ShiftOp::Shr, SECOND, index_shift);
+    e.asm
+        .alu_imm(Width::Long, Alu::And, Rm::Reg(SECOND), index_mask as i32);
+    e.asm.load(Width::Long, THIRD, Rm::Reg(WORK));
+    // One comparison: a misaligned address differs in its low bits, a tagged or empty entry by its tag.
+    let page_and_low = 0xffff_f000 | (size - 1);
+    e.asm
+        .alu_imm(Width::Long, Alu::And, Rm::Reg(THIRD), page_and_low as i32);
+    let tag = if write { tlb::WRITE_AT } else { tlb::READ_AT };
+    e.asm.alu(
+        Width::Long,
+        Alu::Cmp,
+        THIRD,
+        Rm::Mem(Mem::Sum(TLB, SECOND, tag)),
+    );
+    slow.push(e.asm.jump_if(Cc::Ne));
+    let host = Mem::Sum(TLB, SECOND, tlb::HOST_AT);
+    e.asm.load(Width::Quad, THIRD, Rm::Mem(host));
+}
+
+/// Has RDX be the host address of the words of `list` at `at`, which are in one page.
+fn words(e: &mut Emitter<'_>, list: u16, at: Value, write: bool, slow: &mut Vec<Fixup>) {
+    e.load(WORK, at);
+    let others = list.count_ones().cast_signed() - 1;
+    if others > 0 {
+        e.asm.lea(Width::Long, SECOND, Mem::Base(WORK, 4 * others));
+        e.asm.alu(Width::Long, Alu::Xor, SECOND, Rm::Reg(WORK));
+        e.asm.test_imm(SECOND, 0xffff_f000);
+        slow.push(e.asm.jump_if(Cc::Ne));
+    }
+    look_up(e, write, 4, slow);
+    e.asm.alu(Width::Quad, Alu::Add, THIRD, Rm::Reg(WORK));
+}
+
+/// Returns the registers of `list`, and where their words are.
+fn places(list: u16) -> impl Iterator<Item = (u8, Mem)> {
+    let registers = (0..16).filter(move |n| list & 1 << n != 0);
+    registers
+        .zip(0..)
+        .map(|(n, i)| (n, Mem::Base(THIRD, 4 * i)))
+}

@@ -1,0 +1,141 @@
+//! Products, fields and orders of bits.
+
+use arm32_isa::{ExtendOp, RevOp};
+
+use super::asm::{Alu, Cc, Extend, Rm, ShiftOp, Width};
+use super::emit::Emitter;
+use super::frame::{self, SECOND, THIRD, WORK};
+use crate::ir::{Dest, FlagSet, Mop, Value};
+
+/// Returns whether the host has LZCNT; where it has not, the same bytes are another instruction.
+pub fn counts_zeros() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has = std::arch::is_x86_feature_detected!("lzcnt");
+    #[cfg(not(target_arch = "x86_64"))]
+    let has = false;
+    has
+}
+
+/// Writes one of the operations of this module.
+pub fn emit(e: &mut Emitter<'_>, mop: Mop) {
+    match mop {
+        Mop::Multiply { d, x, y } => {
+            e.load(WORK, x);
+            e.asm.multiply(Width::Long, WORK, super::values::operand(y));
+            e.put(d, WORK);
+        }
+        Mop::MultiplyLong { .. } => multiply_long(e, mop),
+        Mop::Extend { kind, d, x, rotate } => {
+            let work = e.work_for(d, &[]);
+            e.load(work, x);
+            if rotate != 0 {
+                e.asm.shift(Width::Long, ShiftOp::Ror, work, rotate);
+            }
+            let how = match kind {
+                ExtendOp::Sxtb => Extend::Sign8,
+                ExtendOp::Sxth => Extend::Sign16,
+                ExtendOp::Uxtb => Extend::Zero8,
+                _ => Extend::Zero16,
+            };
+            e.asm.extend(how, work, Rm::Reg(work));
+            e.put(d, work);
+        }
+        Mop::Extract {
+            d,
+            x,
+            lsb,
+            width,
+            signed,
+        } => {
+            let work = e.work_for(d, &[]);
+            e.load(work, x);
+            e.asm
+                .shift(Width::Long, ShiftOp::Shl, work, 32 - lsb - width);
+            let right = if signed { ShiftOp::Sar } else { ShiftOp::Shr };
+            e.asm.shift(Width::Long, right, work, 32 - width);
+            e.put(d, work);
+        }
+        Mop::Insert { reg, x, lsb, width } => insert(e, reg, x, lsb, width),
+        Mop::Reverse { kind, d, x } => {
+            let work = e.work_for(d, &[]);
+            e.load(work, x);
+            e.asm.swap_bytes(work);
+            match kind {
+                RevOp::Rev16 => e.asm.shift(Width::Long, ShiftOp::Ror, work, 16),
+                RevOp::Revsh => e.asm.shift(Width::Long, ShiftOp::Sar, work, 16),
+                _ => {}
+            }
+            e.put(d, work);
+        }
+        Mop::LeadingZeros { d, x } => {
+            let from = e.in_register(x, WORK);
+            e.asm.leading_zeros(WORK, from);
+            e.put(d, WORK);
+        }
+        _ => {}
+    }
+}
+
+fn multiply_long(e: &mut Emitter<'_>, mop: Mop) {
+    let Mop::MultiplyLong {
+        low,
+        high,
+        x,
+        y,
+        signed,
+        add,
+        set,
+    } = mop
+    else {
+        return;
+    };
+    for (r, value) in [(WORK, x), (SECOND, y)] {
+        if signed {
+            e.asm.sign_extend32(r, super::values::operand(value));
+        } else {
+            e.load(r, value);
+        }
+    }
+    // The low 64 bits of the product of two words are all of it.
+    e.asm.multiply(Width::Quad, WORK, Rm::Reg(SECOND));
+    if add {
+        e.load(SECOND, Value::Reg(high));
+        e.asm.shift(Width::Quad, ShiftOp::Shl, SECOND, 32);
+        e.load(THIRD, Value::Reg(low));
+        e.asm.alu(Width::Quad, Alu::Or, SECOND, Rm::Reg(THIRD));
+        e.asm.alu(Width::Quad, Alu::Add, WORK, Rm::Reg(SECOND));
+    }
+    if set.has(FlagSet::NZ) {
+        e.asm.store_imm(frame::Z, 0);
+        e.asm.alu_imm(Width::Quad, Alu::Cmp, Rm::Reg(WORK), 0);
+        e.asm.set_if(Cc::Ne, frame::Z);
+    }
+    e.put(Dest::Reg(low), WORK);
+    e.asm.shift(Width::Quad, ShiftOp::Shr, WORK, 32);
+    e.put(Dest::Reg(high), WORK);
+    if set.has(FlagSet::NZ) {
+        e.asm.store(Width::Long, frame::N, WORK);
+    }
+}
+
+fn insert(e: &mut Emitter<'_>, reg: u8, x: Value, lsb: u8, width: u8) {
+    let mask = u32::MAX >> (32 - width);
+    let target = frame::operand(reg);
+    // First, as it may be the register itself.
+    match x {
+        Value::Imm(x) => e.asm.set(WORK, (x & mask) << lsb),
+        x => {
+            e.load(WORK, x);
+            e.asm
+                .alu_imm(Width::Long, Alu::And, Rm::Reg(WORK), mask.cast_signed());
+            e.asm.shift(Width::Long, ShiftOp::Shl, WORK, lsb);
+        }
+    }
+    let kept = !(mask << lsb);
+    e.asm
+        .alu_imm(Width::Long, Alu::And, target, kept.cast_signed());
+    match target {
+        Rm::Reg(r) => e.asm.alu(Width::Long, Alu::Or, r, Rm::Reg(WORK)),
+        Rm::Mem(m) => e.asm.alu_to(Width::Long, Alu::Or, m, WORK),
+    }
+}

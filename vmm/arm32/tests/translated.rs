@@ -1,0 +1,222 @@
+//! Host code does what the interpreter does: random instructions of every encoding, side by side.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests' memory lies in the low 4 GiB, and words are cut into halfwords"
+)]
+#![expect(unsafe_code, reason = "a bus of tests passes on what another promises")]
+
+mod common;
+
+use std::sync::Arc;
+
+use arm32::CodePages;
+use arm32::bus::{Bus, BusFault, RamPage, Size};
+use arm32::core::Core;
+use arm32::cpu::CoreExit;
+use arm32_isa::{ENCODINGS, Set};
+use common::{DEVICE, FlatBus, RAM, TestClock};
+use rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// Where the program is, and where its exceptions lead.
+const CODE: u32 = RAM as u32 + 0x1000;
+const VECTORS: u32 = RAM as u32 + 0x2000;
+/// Instructions of a program.
+const LENGTH: u32 = 24;
+
+/// A program of random instructions that goes round, in halfwords as they stand in memory.
+fn program(random: &mut impl RngCore, thumb: bool) -> Vec<u16> {
+    let mut code = Vec::new();
+    for _ in 0..LENGTH {
+        let encoding = loop {
+            let encoding = &ENCODINGS[random.next_u32() as usize % ENCODINGS.len()];
+            if (encoding.set != Set::A32) == thumb {
+                break encoding;
+            }
+        };
+        let Some(word) = encoding.random(random) else {
+            continue;
+        };
+        match encoding.set {
+            Set::A32 => {
+                // Most have a condition that always holds, or programs would do little.
+                let word = if !random.next_u32().is_multiple_of(4) && word >> 28 < 14 {
+                    word & 0x0fff_ffff | 0xe000_0000
+                } else {
+                    word
+                };
+                code.extend([word as u16, (word >> 16) as u16]);
+            }
+            Set::T32 => code.extend([(word >> 16) as u16, word as u16]),
+            Set::T16 => code.push(word as u16),
+        }
+    }
+    go_round(&mut code, thumb);
+    code
+}
+
+/// Adds a branch to the start of `code`.
+fn go_round(code: &mut Vec<u16>, thumb: bool) {
+    let back = code.len() as u32 * 2;
+    if thumb {
+        // b.w: a distance of 24 bits in halfwords, of which J1 and J2 are 1 for a negative one.
+        let distance = (back + 4).wrapping_neg() >> 1;
+        code.push(0xf400 | (distance >> 11 & 0x3ff) as u16);
+        code.push(0xb800 | (distance & 0x7ff) as u16);
+    } else {
+        let word = 0xea00_0000 | (back + 8).wrapping_neg() >> 2 & 0xff_ffff;
+        code.extend([word as u16, (word >> 16) as u16]);
+    }
+}
+
+fn begun(code: &[u16], seed: u64, thumb: bool) -> (Core, Arc<FlatBus>) {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let bus = FlatBus::new();
+    let words: Vec<u32> = (0..0x1000).map(|_| random.next_u32()).collect();
+    bus.write_words(RAM + 0x4000, &words);
+    let code: Vec<u32> = code
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) | u32::from(*pair.get(1).unwrap_or(&0xbf00)) << 16)
+        .collect();
+    bus.write_words(CODE.into(), &code);
+    // From every vector back to the program, in its instruction set.
+    let target = CODE | u32::from(thumb);
+    for vector in 0..8 {
+        // ldr pc, [pc, #24]
+        bus.write_words(u64::from(VECTORS + 4 * vector), &[0xe59f_f018]);
+        bus.write_words(u64::from(VECTORS + 32 + 4 * vector), &[target]);
+    }
+    let mut core = Core::new(0, 1, bus.clone(), Arc::<TestClock>::default());
+    let s = &mut core.cpu.s;
+    s.cp15.vbar = VECTORS;
+    for r in &mut s.r[..15] {
+        let bits = random.next_u32();
+        *r = match bits % 4 {
+            0 => random.next_u32(),
+            1 => bits >> 24,
+            2 => RAM as u32 + 0x4000 + (bits >> 4) % 0x3fff,
+            _ => (RAM as u32 + 0x4000 + (bits >> 4) % 0x3fff) & !3,
+        };
+    }
+    s.set_cpsr(s.cpsr() & 0x07ff_ffdf | random.next_u32() & 0xf800_0000 | u32::from(thumb) << 5);
+    s.r[15] = CODE;
+    (core, bus)
+}
+
+/// Runs a program by the interpreter and as host code, in pieces, and compares all that there is after each.
+fn compare(random: &mut impl RngCore, code: &[u16], thumb: bool) {
+    let seed = random.next_u64();
+    let (mut plain, plain_bus) = begun(code, seed, thumb);
+    let (mut translating, bus) = begun(code, seed, thumb);
+    let times = 1 + random.next_u32() % 3;
+    translating.translate_code_after(times).unwrap();
+    for _ in 0..8 {
+        let before = plain.cpu.s.clone();
+        let budget = 1 + u64::from(random.next_u32()) % 60;
+        let exit = plain.run(budget);
+        let found = translating.run(budget);
+        assert!(
+            exit == found && plain.cpu.s == translating.cpu.s,
+            "{budget} instructions of {code:04x?}\nfrom {before:x?}\n{exit:?} {:x?}\n{found:?} {:x?}",
+            plain.cpu.s,
+            translating.cpu.s
+        );
+    }
+    assert!(plain_bus.bytes() == bus.bytes(), "{code:04x?}");
+}
+
+#[test]
+fn random_programs_of_every_encoding() {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
+    let cases = if cfg!(debug_assertions) { 100 } else { 1_500 };
+    for _ in 0..cases {
+        let thumb = random.next_u32().is_multiple_of(3);
+        let code = program(&mut random, thumb);
+        compare(&mut random, &code, thumb);
+    }
+}
+
+/// The flags that an instruction leaves alone are the guest's, whatever the host's are by then.
+#[test]
+fn every_condition_after_every_instruction() {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(2);
+    for encoding in ENCODINGS.iter().filter(|e| e.set == Set::A32) {
+        for _ in 0..4 {
+            let Some(word) = encoding.random(&mut random) else {
+                continue;
+            };
+            let always = word & 0x0fff_ffff | 0xe000_0000;
+            let word = if word >> 28 < 14 { always } else { word };
+            // Right behind it, as the host's flags live no longer: an addition to a register of its own, if the
+            // condition holds.
+            let add = |cond: u32| cond << 28 | 0x0280_0001 | (cond % 13) << 16 | (cond % 13) << 12;
+            let mut code: Vec<u16> = (0..14)
+                .flat_map(|cond| [word, add(cond)])
+                .flat_map(|word| [word as u16, (word >> 16) as u16])
+                .collect();
+            go_round(&mut code, false);
+            compare(&mut random, &code, false);
+        }
+    }
+}
+
+/// A device whose every access is a bug of the machine.
+struct Broken(Arc<FlatBus>);
+
+// SAFETY: all memory is that of the bus within, which keeps these promises.
+unsafe impl Bus for Broken {
+    fn read(&self, _pa: u64, _size: Size) -> Result<u64, BusFault> {
+        panic!("a bug")
+    }
+
+    fn write(&self, pa: u64, size: Size, value: u64) -> Result<(), BusFault> {
+        self.0.write(pa, size, value)
+    }
+
+    fn ram(&self, pa: u64) -> Option<RamPage> {
+        self.0.ram(pa)
+    }
+
+    fn code_pages(&self) -> &CodePages {
+        self.0.code_pages()
+    }
+
+    fn physical(&self, host: usize) -> Option<u64> {
+        self.0.physical(host)
+    }
+}
+
+#[test]
+fn a_panic_goes_through_host_code() {
+    let bus = FlatBus::new();
+    // ldr r1, [r0]; add r2, r2, #1; b .-8
+    bus.write_words(CODE.into(), &[0xe590_1000, 0xe282_2001, 0xeaff_fffc]);
+    let broken = Arc::new(Broken(bus));
+    let mut core = Core::new(0, 1, broken, Arc::<TestClock>::default());
+    core.translate_code_after(1).unwrap();
+    let s = &mut core.cpu.s;
+    (s.r[0], s.r[15]) = (RAM as u32, CODE);
+    core.run(300);
+    assert_eq!(core.cpu.s.r[2], 100);
+    core.cpu.s.r[0] = DEVICE as u32;
+    let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| core.run(300)));
+    assert_eq!(*run.unwrap_err().downcast_ref::<&str>().unwrap(), "a bug");
+    // The core is as good as before.
+    (core.cpu.s.r[0], core.cpu.s.r[15]) = (RAM as u32, CODE);
+    core.run(300);
+    assert_eq!(core.cpu.s.r[2], 200);
+}
+
+#[test]
+fn a_request_to_stop_is_seen_by_a_loop_of_host_code() {
+    let (mut core, _) = begun(&[0xfffe, 0xeaff], 1, false);
+    core.translate_code_after(1).unwrap();
+    let pins = Arc::clone(&core.cpu.pins);
+    let (exit, retired) = std::thread::scope(|scope| {
+        scope.spawn(move || pins.request_stop());
+        let exit = core.run(u64::MAX / 4);
+        (exit, core.cpu.s.retired)
+    });
+    assert_eq!(exit, CoreExit::Requested, "after {retired}");
+}
