@@ -11,6 +11,9 @@ pub enum Error {
         /// The command that would.
         command: &'static str,
     },
+    /// The host has no translator, or allows no code to be made.
+    #[error("instructions cannot be translated here: {0}; leave --tier out")]
+    Translate(std::io::Error),
     /// The oracle could not be run.
     #[error("cannot run {program}: {source}", program = program.display())]
     Run {

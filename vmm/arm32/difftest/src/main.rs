@@ -9,7 +9,7 @@ use arm32_difftest::error::Error;
 use arm32_difftest::generate::{Generator, Kind, Sets};
 use arm32_difftest::layout::SLOTS;
 use arm32_difftest::qemu::Qemu;
-use arm32_difftest::runner::{Runner, Summary};
+use arm32_difftest::runner::{Runner, Summary, Tier};
 use clap::Parser;
 
 /// Runs random instruction sequences on the ARM core and under qemu-arm, and compares.
@@ -30,6 +30,9 @@ struct Arguments {
     /// What instructions cases are made of.
     #[arg(long, value_enum, default_value_t = Kind::All)]
     class: Kind,
+    /// How the ARM core executes instructions.
+    #[arg(long, value_enum, default_value_t = Tier::Interpreter)]
+    tier: Tier,
     /// Threads.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
@@ -100,7 +103,7 @@ fn run(arguments: &Arguments) -> Result<Summary, Error> {
     let generator = Generator::new(arguments.class, arguments.set, arguments.seed);
     let (next, total) = (AtomicU64::new(0), Mutex::new(Summary::default()));
     let work = || -> Result<(), Error> {
-        let mut runner = Runner::new(qemu.clone());
+        let mut runner = Runner::new(qemu.clone(), arguments.tier)?;
         loop {
             // Relaxed: a number is all that threads take from one another here.
             let done = next.fetch_add(SLOTS.into(), Ordering::Relaxed);

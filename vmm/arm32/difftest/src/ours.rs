@@ -92,6 +92,14 @@ impl Ours {
         }
     }
 
+    /// Translates all code to the host's from now on, when it first runs.
+    ///
+    /// # Errors
+    /// This host cannot.
+    pub fn translate(&mut self) -> std::io::Result<()> {
+        self.core.translate_code_after(1)
+    }
+
     /// Runs all slots of `image`, in order, in one memory. Slots that go astray are named.
     pub fn run(&mut self, image: &Image) -> (Vec<u8>, Vec<u32>) {
         self.memory.fill(image);

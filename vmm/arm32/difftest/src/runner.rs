@@ -47,6 +47,15 @@ impl Summary {
     }
 }
 
+/// How our side executes instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Tier {
+    /// One after the other.
+    Interpreter,
+    /// As host code.
+    Translate,
+}
+
 /// Both sides, ready to run batches.
 pub struct Runner {
     runtime: Runtime,
@@ -61,15 +70,21 @@ struct Results {
 }
 
 impl Runner {
-    /// Creates a runner with its own core.
-    pub fn new(qemu: Qemu) -> Self {
+    /// Creates a runner with its own core, whose code is interpreted, or translated to the host's when it first runs.
+    ///
+    /// # Errors
+    /// This host cannot translate.
+    pub fn new(qemu: Qemu, tier: Tier) -> Result<Self, Error> {
         let runtime = Runtime::new();
-        let ours = Ours::new(&Image::new(&runtime), &runtime);
-        Self {
+        let mut ours = Ours::new(&Image::new(&runtime), &runtime);
+        if tier == Tier::Translate {
+            ours.translate().map_err(Error::Translate)?;
+        }
+        Ok(Self {
             runtime,
             qemu,
             ours,
-        }
+        })
     }
 
     /// Runs `count` cases (at most [`SLOTS`]) from number `first` on and compares. At most `detail`

@@ -7,21 +7,31 @@ use arm32_difftest::image::Image;
 use arm32_difftest::layout::{self, Input, Output, SLOTS};
 use arm32_difftest::ours::{Ours, word};
 use arm32_difftest::qemu::Qemu;
-use arm32_difftest::runner::{Runner, Summary};
+use arm32_difftest::runner::{Runner, Summary, Tier};
 use arm32_difftest::runtime::Runtime;
 
-/// Batches of each kind and instruction set.
-const BATCHES: u64 = 12;
+/// Batches of each kind and instruction set, in each tier.
+const BATCHES: u64 = 8;
+
+/// The tiers that this host has.
+const TIERS: &[Tier] = if cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+    &[Tier::Interpreter, Tier::Translate]
+} else {
+    &[Tier::Interpreter]
+};
 
 fn agree(kind: Kind) {
     let qemu = Qemu::find().unwrap_or_else(|error| panic!("{error}"));
     let mut summary = Summary::default();
     for sets in [Sets::A32, Sets::T32, Sets::Both] {
         let generator = Generator::new(kind, sets, 0xd1ff);
-        let mut runner = Runner::new(qemu.clone());
-        for batch in 0..BATCHES {
-            let done = runner.batch(&generator, batch * u64::from(SLOTS), SLOTS, 1);
-            summary.add(done.unwrap_or_else(|error| panic!("{error}")));
+        for &tier in TIERS {
+            let runner = Runner::new(qemu.clone(), tier);
+            let mut runner = runner.unwrap_or_else(|error| panic!("{error}"));
+            for batch in 0..BATCHES {
+                let done = runner.batch(&generator, batch * u64::from(SLOTS), SLOTS, 1);
+                summary.add(done.unwrap_or_else(|error| panic!("{error}")));
+            }
         }
     }
     let reports: Vec<&str> = summary
@@ -31,7 +41,7 @@ fn agree(kind: Kind) {
         .collect();
     assert!(reports.is_empty(), "{}", reports.concat());
     // Nearly all cases can be compared, and most end by themselves unless they shall not.
-    let planned = 3 * BATCHES * u64::from(SLOTS);
+    let planned = (3 * TIERS.len()) as u64 * BATCHES * u64::from(SLOTS);
     assert!(
         summary.cases > planned * 99 / 100,
         "{} of {planned}",
