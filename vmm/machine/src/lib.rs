@@ -40,6 +40,7 @@ pub mod vcpu;
 mod wires;
 mod wiring;
 
+pub use arm32::code_memory;
 pub use builder::MachineBuilder;
 pub use config::{
     Accel, BoardFacts, BoardModel, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig,

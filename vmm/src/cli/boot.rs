@@ -27,6 +27,7 @@ use super::sandbox::{self, Policy, SandboxArgs};
 use super::session::Session;
 use super::settings::Settings;
 use super::signals::{self, Stopper};
+use super::tier::TierArgs;
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
 use super::{CommandExit, UserError, gdb, moved, patience, text};
@@ -62,6 +63,8 @@ pub struct Args {
     #[command(flatten)]
     install: Install,
     #[command(flatten)]
+    tier: TierArgs,
+    #[command(flatten)]
     sandbox: SandboxArgs,
 }
 
@@ -88,6 +91,7 @@ Exit codes:
 pub fn run(args: Args) -> Result<CommandExit, UserError> {
     args.install.apply();
     args.sandbox.apply();
+    args.tier.apply()?;
     if let Some(path) = &args.replay {
         return replay(path, args.settings, args.snapshot);
     }
@@ -323,7 +327,7 @@ impl Boot {
         // Anew, as the time so far was not the run's.
         limit_patience(&settings);
         // Last: what came before needed calls that the run does not.
-        sandbox::filter()?;
+        sandbox::filter(0)?;
         let exit = machine.run(limits);
         // The terminal is restored before anything is said on it.
         drop(raw);

@@ -29,6 +29,7 @@ mod snapshot;
 mod stdout;
 mod terminal;
 mod text;
+mod tier;
 mod trace;
 mod tty;
 mod values;

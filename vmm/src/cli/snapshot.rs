@@ -21,6 +21,7 @@ use super::output::Output;
 use super::probes;
 use super::sandbox::SandboxArgs;
 use super::settings::Settings;
+use super::tier::TierArgs;
 use super::values::{Idle, Seconds, Trace, word};
 use super::{CommandExit, UserError, text};
 
@@ -54,6 +55,8 @@ pub struct Save {
     settings: Settings,
     #[command(flatten)]
     install: Install,
+    #[command(flatten)]
+    tier: TierArgs,
     #[command(flatten)]
     sandbox: SandboxArgs,
 }
@@ -118,6 +121,8 @@ pub struct Restore {
     #[arg(long)]
     quiet: bool,
     #[command(flatten)]
+    tier: TierArgs,
+    #[command(flatten)]
     sandbox: SandboxArgs,
 }
 
@@ -151,6 +156,7 @@ pub fn run(command: Command) -> Result<CommandExit, UserError> {
 fn save(args: Save) -> Result<CommandExit, UserError> {
     args.install.apply();
     args.sandbox.apply();
+    args.tier.apply()?;
     let settings = args.settings.with_file(args.config.as_deref())?;
     let mut files = Files::default();
     files.inputs("configuration", &args.config);
@@ -176,6 +182,7 @@ fn save(args: Save) -> Result<CommandExit, UserError> {
 
 fn restore(args: Restore) -> Result<CommandExit, UserError> {
     args.sandbox.apply();
+    args.tier.apply()?;
     let settings = Settings {
         seed: args.seed,
         idle: args.idle,

@@ -1,4 +1,4 @@
-//! Cores by the `arm32` interpreter.
+//! Cores by `arm32`: interpreted, and what runs often translated to the host's code.
 
 use std::sync::Arc;
 
@@ -8,13 +8,17 @@ use vmm_base::Reason;
 
 use super::{BootState, KvmError, Stop, Vcpus};
 
-/// A cluster of interpreted cores.
+/// A cluster of emulated cores.
 pub struct Emulated(Cluster);
 
 impl Emulated {
     /// Creates `cpus` cores at reset.
     pub fn new(cpus: usize, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
-        Self(Cluster::new(cpus, bus, clock))
+        let mut cluster = Cluster::new(cpus, bus, clock);
+        if let Err(why) = cluster.translate_code() {
+            tracing::info!("the guest's code is interpreted: {why}");
+        }
+        Self(cluster)
     }
 
     /// Returns the interrupt inputs of core `cpu`.

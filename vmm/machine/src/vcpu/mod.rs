@@ -91,7 +91,7 @@ pub trait Vcpus {
         Err(EMULATED)
     }
 
-    /// Returns the interpreted cores; `None` when they run otherwise.
+    /// Returns the emulated cores; `None` when they run otherwise.
     fn cluster(&mut self) -> Option<&mut Cluster> {
         None
     }

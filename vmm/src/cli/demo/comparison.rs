@@ -6,6 +6,7 @@ use vmm::lab::{self, Case, Judged, Lab};
 use vmm::timeline::export;
 use vmm::timeline::{Mark, Observation, Report, Run};
 use vmm::{GuestKernel, KernelChoice};
+use vmm_machine::MAX_CPUS;
 
 use super::show::{self, line, paragraph};
 use crate::cli::sandbox::{self, Policy};
@@ -85,7 +86,8 @@ fn enter_sandbox(kernel: &GuestKernel, report: &Path) -> Result<(), UserError> {
     policy.read(&kernel.path);
     policy.directory(report);
     policy.enter()?;
-    sandbox::filter()
+    // One guest after the other.
+    sandbox::filter(usize::from(MAX_CPUS))
 }
 
 /// Runs a case and says what it comes to.

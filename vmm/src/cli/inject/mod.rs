@@ -32,6 +32,7 @@ use super::output::Output;
 use super::probes::Timeline;
 use super::sandbox::{self, Policy, SandboxArgs};
 use super::stdout::print;
+use super::tier::TierArgs;
 use super::{CommandExit, UserError, patience, text};
 
 /// Run a guest many times with faults injected by a plan, and classify what becomes of it.
@@ -93,6 +94,8 @@ pub struct Args {
     #[command(flatten)]
     install: Install,
     #[command(flatten)]
+    tier: TierArgs,
+    #[command(flatten)]
     sandbox: SandboxArgs,
 }
 
@@ -124,6 +127,7 @@ fn outcome(text: &str) -> Result<RunOutcome, TextError> {
 pub fn run(args: Args) -> Result<CommandExit, UserError> {
     args.install.apply();
     args.sandbox.apply();
+    args.tier.apply()?;
     let Some(name) = &args.plan else {
         return list();
     };
@@ -300,6 +304,12 @@ impl Args {
         }
     }
 
+    /// Returns how many runs there are at once.
+    fn jobs(&self) -> NonZeroUsize {
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.jobs.unwrap_or(cores)
+    }
+
     /// Restricts this process to what its guests and its own outputs take.
     fn enter_sandbox(&self, kernel: &GuestKernel, outputs: &Outputs) -> Result<(), UserError> {
         let mut policy = Policy::of_images()?;
@@ -311,7 +321,8 @@ impl Args {
             policy.directory(directory);
         }
         policy.enter()?;
-        sandbox::filter()
+        // A machine that begins has memory of its own until it is given that of one that ended.
+        sandbox::filter(self.jobs().get().saturating_mul(2))
     }
 
     /// Returns the exit code for runs that ended so.
@@ -357,8 +368,7 @@ impl Args {
         };
         let signals = Signals::handle()?;
         let bar = progress(runs, done.len() as u64);
-        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let jobs = self.jobs.unwrap_or(cores);
+        let jobs = self.jobs();
         // A file of results needs each run's record in full; a table does with less, which bounds memory.
         let mut retention = self.json.is_none().then(RetentionPolicy::default);
         let mut trim = |record: &mut Record| retention.iter_mut().for_each(|t| t.trim(record));

@@ -180,7 +180,9 @@ impl RunArgs {
         let kernels = self
             .selection
             .kernels(&cases, std::slice::from_ref(&choice))?;
-        enter_sandbox(&kernels, [&self.json, &self.junit], self.report.as_deref())?;
+        let outputs = [&self.json, &self.junit];
+        let jobs = self.selection.jobs();
+        enter_sandbox(&kernels, outputs, self.report.as_deref(), jobs)?;
         // One choice of kernel was given, so that there is one map.
         let verdicts = self.selection.judge(&cases, &kernels[0])?;
         if let Some(directory) = &self.report {
@@ -320,7 +322,7 @@ impl MatrixArgs {
             });
         }
         let kernels = self.selection.kernels(&cases, &choices)?;
-        enter_sandbox(&kernels, [], None)?;
+        enter_sandbox(&kernels, [], None, self.selection.jobs())?;
         let mut columns = Vec::new();
         for (choice, kernels) in choices.iter().zip(&kernels) {
             print(&format!("kernel {}: {}\n", columns.len(), name(choice)));

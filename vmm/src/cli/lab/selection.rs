@@ -10,6 +10,7 @@ use guest_images::Cache;
 use vmm::Accel;
 use vmm::lab::{Case, Host, Lab};
 use vmm::{GuestKernel, KernelChoice, KernelError};
+use vmm_machine::MAX_CPUS;
 
 use super::{Verdict, line};
 use crate::cli::UserError;
@@ -17,6 +18,7 @@ use crate::cli::boot::width;
 use crate::cli::install::{self, Install};
 use crate::cli::sandbox::{self, Policy, SandboxArgs};
 use crate::cli::stdout::print;
+use crate::cli::tier::TierArgs;
 use crate::cli::values::word;
 
 /// Which cases, on what.
@@ -46,6 +48,8 @@ pub struct Selection {
     patience: u32,
     #[command(flatten)]
     install: Install,
+    #[command(flatten)]
+    tier: TierArgs,
     #[command(flatten)]
     sandbox: SandboxArgs,
 }
@@ -83,6 +87,7 @@ impl Selection {
     fn prepare_host(&self, cases: &[Case], choices: &[KernelChoice]) -> Result<(), UserError> {
         self.install.apply();
         self.sandbox.apply();
+        self.tier.apply()?;
         let mut images = BTreeSet::new();
         for choice in choices {
             match choice {
@@ -125,15 +130,17 @@ impl Selection {
         choices.iter().map(|choice| obtain(cases, choice)).collect()
     }
 
+    /// Returns how many cases run at once at most.
+    pub fn jobs(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.jobs.map_or(cores, usize::from)
+    }
+
     /// Runs `cases`, several at once, and shows each as it ends, in their order.
     pub fn judge(&self, cases: &[Case], kernels: &Kernels) -> Result<Vec<Verdict>, UserError> {
         let host = self.host();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = self
-            .jobs
-            .map_or(cores, usize::from)
-            // `clamp` panics if its upper bound is below the lower one, as without cases.
-            .clamp(1, cases.len().max(1));
+        // `clamp` panics if its upper bound is below the lower one, as without cases.
+        let jobs = self.jobs().clamp(1, cases.len().max(1));
         let next = AtomicUsize::new(0);
         let done: Mutex<BTreeMap<usize, Verdict>> = Mutex::default();
         let shown = Mutex::new(0_usize);
@@ -179,11 +186,12 @@ fn obtain(cases: &[Case], choice: &KernelChoice) -> Result<Kernels, UserError> {
     Ok(kernels)
 }
 
-/// Restricts this process to what guests of these kernels take, and to its own outputs.
+/// Restricts this process to what guests of these kernels take, so many at once, and to its own outputs.
 pub fn enter_sandbox<'p>(
     kernels: &[Kernels],
     outputs: impl IntoIterator<Item = &'p Option<PathBuf>>,
     report: Option<&Path>,
+    jobs: usize,
 ) -> Result<(), UserError> {
     let mut policy = Policy::of_images()?;
     for kernel in kernels.iter().flat_map(BTreeMap::values) {
@@ -202,5 +210,5 @@ pub fn enter_sandbox<'p>(
         policy.directory(directory);
     }
     policy.enter()?;
-    sandbox::filter()
+    sandbox::filter(jobs.saturating_mul(MAX_CPUS.into()))
 }

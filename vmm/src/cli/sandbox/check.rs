@@ -78,7 +78,7 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
         let _ = orders.recv();
         attempt.make(&old)
     });
-    super::filter()?;
+    super::filter(0)?;
     tracing::info!("sandbox: entered in {} us", start.elapsed().as_micros());
     let _ = order.send(());
     let there = thread.join().unwrap_or_else(|_| "panicked".into());

@@ -16,6 +16,7 @@ mod violation;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
+use vmm_machine::code_memory;
 
 use super::{UserError, text};
 
@@ -71,9 +72,16 @@ fn is_off() -> bool {
 /// Restricts the system calls of all threads of this process, now and later. A system call that is not allowed ends the
 /// process with a sentence that names it, and exit code 159.
 ///
+/// Memory that can be executed is not to be had after that: it is set aside before, for the code of `cores` emulated
+/// cores of machines that are yet to be made. Cores beyond that are interpreted.
+///
 /// # Errors
 /// The kernel has seccomp and refuses the filter.
-pub fn filter() -> Result<(), UserError> {
+pub fn filter(cores: usize) -> Result<(), UserError> {
+    if let Err(why) = code_memory::reserve(cores) {
+        tracing::info!("no memory for translated code: {why}");
+    }
+    code_memory::seal();
     restrict_calls(calls::apply_to_all_threads)
 }
 
