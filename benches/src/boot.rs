@@ -28,6 +28,9 @@ pub struct Args {
     /// Size of RAM
     #[arg(long, default_value = "256M")]
     memory: ByteSize,
+    /// Measure the interpreter, too
+    #[arg(long)]
+    interpreter: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -38,6 +41,8 @@ pub struct Args {
 struct Comparison {
     image: String,
     viommu_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interpreted_s: Option<f64>,
     qemu_s: f64,
     ratio: f64,
     mips: f64,
@@ -62,13 +67,29 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         cmdline: format!("{CMDLINE}{console}"),
         memory: args.memory,
         console: directory.path().join(name),
+        interpreted: false,
     };
     let (ours, theirs) = (side("ttyS0", "ours"), side("ttyAMA0", "theirs"));
-    let (mut our_times, mut their_times, mut mips) = (Vec::new(), Vec::new(), Vec::new());
-    let mut instructions = 0;
+    let interpreted = args.interpreter.then(|| guest::Args {
+        interpreted: true,
+        ..ours.clone()
+    });
+    let mut times = Times::default();
     for n in 1..=args.runs {
         let (time, cost) = guest::measure(&ours)?;
         came_up(&ours.console)?;
+        if let Some(interpreted) = &interpreted {
+            let (time, plain) = guest::measure(interpreted)?;
+            came_up(&interpreted.console)?;
+            if plain.instructions != cost.instructions {
+                return Err(anyhow!(
+                    "the interpreter retired {} instructions, translated code {}",
+                    plain.instructions,
+                    cost.instructions
+                ));
+            }
+            times.interpreted.push(time.as_secs_f64());
+        }
         let their_time = qemu::measure(&theirs)?;
         came_up(&theirs.console)?;
         eprintln!(
@@ -78,40 +99,65 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             shown(their_time),
             cost.mips
         );
-        our_times.push(time.as_secs_f64());
-        their_times.push(their_time.as_secs_f64());
-        mips.push(cost.mips);
+        times.here.push(time.as_secs_f64());
+        times.qemu.push(their_time.as_secs_f64());
+        times.mips.push(cost.mips);
         // The same in every run, as the clock is virtual.
-        instructions = cost.instructions;
+        times.instructions = cost.instructions;
     }
-    let of = |values: &[f64]| median(values).unwrap_or(f64::NAN);
-    let (viommu_s, qemu_s) = (of(&our_times), of(&their_times));
-    let result = Comparison {
-        image: image.spec.name.to_owned(),
-        viommu_s,
-        qemu_s,
-        ratio: viommu_s / qemu_s,
-        mips: of(&mips),
-    };
+    let result = times.compare(image.spec.name);
     if args.json {
         println!("{}", serde_json::to_string(&result)?);
         return Ok(());
     }
     println!(
-        "{}: Linux {}, {instructions} instructions, {} of memory",
-        result.image, image.version, args.memory
+        "{}: Linux {}, {} instructions, {} of memory",
+        result.image, image.version, times.instructions, args.memory
     );
-    for (name, values) in [("here", &our_times), ("QEMU", &their_times)] {
-        let (least, most) = range(values).unwrap_or_default();
-        println!(
-            "  {name}  {:8.3} s  (median of {}; {least:.3} to {most:.3})",
-            of(values),
-            values.len()
-        );
-    }
+    times.print();
     println!("  ratio {:7.2}    ({peer})", result.ratio);
     println!("  speed {:7.0} MIPS", result.mips);
     Ok(())
+}
+
+/// The times of all runs in seconds, and what they retired.
+#[derive(Default)]
+struct Times {
+    here: Vec<f64>,
+    interpreted: Vec<f64>,
+    qemu: Vec<f64>,
+    mips: Vec<f64>,
+    instructions: u64,
+}
+
+impl Times {
+    fn compare(&self, image: &str) -> Comparison {
+        let of = |values: &[f64]| median(values).unwrap_or(f64::NAN);
+        let (viommu_s, qemu_s) = (of(&self.here), of(&self.qemu));
+        Comparison {
+            image: image.to_owned(),
+            viommu_s,
+            interpreted_s: median(&self.interpreted),
+            qemu_s,
+            ratio: viommu_s / qemu_s,
+            mips: of(&self.mips),
+        }
+    }
+
+    fn print(&self) {
+        let all = [
+            ("here", &self.here),
+            ("interpreted", &self.interpreted),
+            ("QEMU", &self.qemu),
+        ];
+        for (name, values) in all {
+            let (Some(middle), Some((least, most))) = (median(values), range(values)) else {
+                continue;
+            };
+            let count = values.len();
+            println!("  {name:11} {middle:8.3} s  (median of {count}; {least:.3} to {most:.3})");
+        }
+    }
 }
 
 fn shown(time: Duration) -> String {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use serde::{Deserialize, Serialize};
+use vmm::machine::code_memory;
 use vmm::{ByteSize, Config, ConsoleSink, Flow, Limits, Machine, Reason};
 
 /// Longest time that a run may take.
@@ -26,6 +27,9 @@ pub struct Args {
     pub memory: ByteSize,
     /// The file that takes the console.
     pub console: PathBuf,
+    /// Whether the guest's code is only interpreted.
+    #[arg(long)]
+    pub interpreted: bool,
 }
 
 /// The cost of a run.
@@ -52,6 +56,10 @@ impl ConsoleSink for ToFile {
 /// # Errors
 /// The machine cannot be made, or the guest does not power itself off.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    if args.interpreted {
+        // Before the machine is made, whose cores find no memory for other code then.
+        code_memory::seal();
+    }
     let config = Config {
         kernel: args.kernel.clone(),
         initrd: Some(args.initrd.clone()),
@@ -91,6 +99,9 @@ pub fn measure(args: &Args) -> anyhow::Result<(Duration, Cost)> {
         .arg(&args.cmdline)
         .arg(args.memory.to_string());
     command.arg(&args.console).stdin(Stdio::null());
+    if args.interpreted {
+        command.arg("--interpreted");
+    }
     let start = Instant::now();
     let output = command
         .output()
