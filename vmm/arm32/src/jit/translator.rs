@@ -164,9 +164,14 @@ impl Translator {
         if let (Some(at), Some(token)) = (guard, token) {
             self.memory.write(at, &token.to_le_bytes());
         }
-        if before != Some(to) {
-            self.patch(jump, target);
-            self.blocks[to as usize].incoming.push((from, slot));
+        if before == Some(to) {
+            return;
+        }
+        self.patch(jump, target);
+        self.blocks[to as usize].incoming.push((from, slot));
+        // A guest that maps now this and now that in a page must not make these lists grow.
+        if let Some(old) = before.and_then(|id| self.blocks.get_mut(id as usize)) {
+            old.incoming.retain(|exit| *exit != (from, slot));
         }
     }
 
@@ -264,4 +269,81 @@ impl Translator {
 
 fn jump_slot(target: u32) -> usize {
     (target >> 1) as usize & (JUMPS - 1)
+}
+
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+mod tests {
+    use std::ptr::NonNull;
+
+    use super::*;
+    use crate::block::Key;
+    use crate::bus::RamPage;
+    use crate::lower::{InsnContext, lower};
+
+    /// A block of one instruction that does nothing, at `va`.
+    fn block(va: u32) -> Block {
+        let page = RamPage {
+            host: NonNull::dangling(),
+            writable: true,
+            number: 0,
+        };
+        let context = InsnContext {
+            pc: va,
+            idx: 0,
+            it: 0,
+            thumb: false,
+            big_endian: false,
+        };
+        // mov r0, r0
+        let op = lower(0xe1a0_0000, context).op;
+        let key = Key {
+            va,
+            pa: va.into(),
+            state: 0,
+        };
+        Block::new(key, vec![op], va + 4, 0, page, Vec::new())
+    }
+
+    fn translator(blocks: u32) -> Translator {
+        let mut translator = Translator::new().unwrap();
+        for id in 0..blocks {
+            assert!(translator.is_worth_it(id, 1));
+            translator
+                .translate(id, &block(0x1ffc + 0x1000 * id))
+                .unwrap();
+        }
+        translator
+    }
+
+    #[test]
+    fn links_that_change_for_ever_take_no_more_memory() {
+        let mut translator = translator(3);
+        for turn in 0..1000 {
+            translator.link(0, 0, 1 + turn % 2, Some(1));
+        }
+        let incoming = |id: usize| translator.blocks[id].incoming.as_slice();
+        assert_eq!((incoming(1), incoming(2)), (&[][..], &[(0, 0)][..]));
+    }
+
+    #[test]
+    fn what_leads_to_forgotten_code_leads_out() {
+        let mut translator = translator(3);
+        translator.link(0, 0, 1, Some(1));
+        translator.note_jump(0x2ffc, 1, 1);
+        translator.forget(1, 0x2ffc);
+        assert_eq!(translator.code(1), None);
+        assert_eq!(translator.blocks[0].exits[0].unwrap().linked, None);
+        assert!(translator.jumps.iter().all(|entry| entry.token == 0));
+    }
+
+    #[test]
+    fn a_full_area_is_begun_anew() {
+        let mut translator = translator(1);
+        translator.used = SIZE - MAX_CODE + 1;
+        assert!(translator.is_worth_it(1, 1));
+        assert_eq!(translator.translate(1, &block(0)), None);
+        assert_eq!(translator.code(0), None);
+        assert!(translator.is_worth_it(1, 1));
+        assert_eq!(translator.translate(1, &block(0)), Some(translator.first));
+    }
 }
