@@ -216,7 +216,7 @@ impl Machine {
             let notify = entry.ranges[0].base + u64::from(VIRTIO_MMIO_QUEUE_NOTIFY);
             // The driver writes the number of the queue (virtio 1.2, 4.2.2), so each value has an event of its own.
             for (queue, kick) in (0..).zip(slot.kicks()) {
-                vm.signal_on_write(notify, queue, kick)?;
+                vm.signal_on_write(notify, queue, kick.event())?;
             }
         }
         Ok(())

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vmm_base::Waker;
-use vmm_sys_util::eventfd::EventFd;
 
-use super::pending::Pending;
+use super::kick::Kick;
 
 /// The number of a machine's queues that wait.
 #[derive(Debug, Default)]
@@ -38,7 +37,7 @@ impl Waits {
 pub struct Waiting {
     waits: Arc<Waits>,
     /// The kicks with which a thread that serves the queues goes on, if one does.
-    kicks: Option<(Arc<[EventFd]>, Pending)>,
+    kicks: Option<Arc<[Kick]>>,
 }
 
 impl Waiting {
@@ -47,12 +46,11 @@ impl Waiting {
         Self { waits, kicks: None }
     }
 
-    /// Creates the means for a device whose queues a thread serves, at a write to one of `kicks` which is counted in
-    /// `pending`.
-    pub fn kicking(waits: Arc<Waits>, kicks: Arc<[EventFd]>, pending: Pending) -> Self {
+    /// Creates the means for a device whose queues a thread serves, which takes `kicks`, one for each queue.
+    pub fn kicking(waits: Arc<Waits>, kicks: Arc<[Kick]>) -> Self {
         Self {
             waits,
-            kicks: Some((kicks, pending)),
+            kicks: Some(kicks),
         }
     }
 
@@ -76,15 +74,8 @@ pub struct Wait {
 impl Drop for Wait {
     fn drop(&mut self) {
         let Waiting { waits, kicks } = &self.waiting;
-        if let Some((kicks, pending)) = kicks
-            && let Some(kick) = kicks.get(self.index)
-        {
-            // Counted before it is sent: the thread may serve it, and uncount it, at once.
-            pending.fetch_add(1, Ordering::AcqRel);
-            // A counter that overflows means that a kick is already on its way.
-            if kick.write(1).is_err() {
-                pending.fetch_sub(1, Ordering::AcqRel);
-            }
+        if let Some(kick) = kicks.as_ref().and_then(|kicks| kicks.get(self.index)) {
+            kick.send();
         }
         // Only now: whoever sees nothing waiting must see the kick.
         waits.count.fetch_sub(1, Ordering::AcqRel);
@@ -97,8 +88,7 @@ impl Drop for Wait {
 
 #[cfg(test)]
 mod tests {
-    use vmm_sys_util::eventfd::EFD_NONBLOCK;
-
+    use super::super::kick::Pending;
     use super::*;
 
     #[test]
@@ -116,14 +106,14 @@ mod tests {
     #[test]
     fn a_thread_that_serves_the_queue_is_kicked() {
         let (waits, pending) = (Arc::<Waits>::default(), Pending::default());
-        let kicks: Arc<[EventFd]> = (0..2)
-            .map(|_| EventFd::new(EFD_NONBLOCK).unwrap())
+        let kicks: Arc<[Kick]> = (0..2)
+            .map(|_| Kick::new(Arc::clone(&pending)).unwrap())
             .collect();
-        let waiting = Waiting::kicking(Arc::clone(&waits), Arc::clone(&kicks), pending.clone());
+        let waiting = Waiting::kicking(Arc::clone(&waits), Arc::clone(&kicks));
         drop(waiting.begin(1));
-        assert!(kicks[0].read().is_err());
-        assert_eq!(kicks[1].read().unwrap(), 1);
         assert_eq!(pending.load(Ordering::Acquire), 1);
+        assert!(kicks[0].take().is_none());
+        assert!(kicks[1].take().is_some());
         assert!(!waits.any());
     }
 }

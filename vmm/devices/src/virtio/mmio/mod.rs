@@ -19,7 +19,6 @@ mod tests;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::ram::DmaSpace;
 use serde::{Deserialize, Serialize};
@@ -31,7 +30,7 @@ use vm_device::MutDeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 
 use super::budget::Halts;
-use super::pending::{Pending, served};
+use super::kick::{Kick, Pending};
 use super::schedule::Deferred;
 use super::waits::{Waiting, Waits};
 use super::{Progress, ServeError, VirtioDevice};
@@ -39,7 +38,6 @@ use later::Pace;
 use vmm_base::{Interrupt, warn_guest};
 use vmm_faults::DeviceFaults;
 use vmm_faults::spec::QueueFault;
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// "virt" (4.2.2).
 const MAGIC: u32 = 0x7472_6976;
@@ -86,9 +84,7 @@ pub struct VirtioMmio {
     pub(super) queues: Vec<Queue>,
     pub(super) regs: Registers,
     /// One for each queue when another thread serves them; none when they are served at the notification.
-    kicks: Vec<EventFd>,
-    /// Kicks sent and not yet served.
-    pending: Pending,
+    kicks: Vec<Kick>,
     /// Whether the registers show no virtio device.
     broken: bool,
     /// Faults that are put in, if any may be.
@@ -123,7 +119,6 @@ impl VirtioMmio {
             queues,
             regs: Registers::default(),
             kicks: Vec::new(),
-            pending: Pending::default(),
             broken: false,
             faults: None,
             pace: Pace::Alone,
@@ -142,32 +137,29 @@ impl VirtioMmio {
         self.faults = Some(faults);
     }
 
-    /// Lets notifications write to an `EventFd` for each queue instead of serving it at once, and
-    /// counts them in `pending`. Who holds the descriptors reads them, calls
-    /// [`Self::process_queue`] and subtracts what it read. Work pauses when `halts` says so.
+    /// Lets notifications send a kick for each queue instead of serving it at once, and counts them in `pending`. Who
+    /// holds the kicks takes them and calls [`Self::process_queue`]. Work pauses when `halts` says so.
     ///
     /// # Errors
     /// The host has no file descriptors left.
-    pub fn defer(&mut self, pending: Pending, halts: &Arc<Halts>) -> io::Result<Vec<EventFd>> {
+    pub fn defer(&mut self, pending: &Pending, halts: &Arc<Halts>) -> io::Result<Vec<Kick>> {
         self.kicks = self
             .queues
             .iter()
-            .map(|_| EventFd::new(EFD_NONBLOCK))
+            .map(|_| Kick::new(Arc::clone(pending)))
             .collect::<io::Result<_>>()?;
         // The device gets descriptors of its own, as a wait may outlast a call, and end on another thread.
-        let copies = || self.kicks.iter().map(EventFd::try_clone);
+        let copies = || self.kicks.iter().map(Kick::try_clone);
         let theirs = copies().collect::<io::Result<_>>()?;
-        let waiting = Waiting::kicking(Arc::clone(&self.waits), theirs, pending.clone());
+        let waiting = Waiting::kicking(Arc::clone(&self.waits), theirs);
         self.device.set_waiting(waiting);
         let kicks = copies().collect();
-        self.pending = pending;
         self.pace = Pace::Host(Arc::clone(halts));
         kicks
     }
 
-    /// Returns the descriptors of [`Self::defer`]: what writes to one of them notifies its queue. Notifications that
-    /// the host's kernel sends so are not counted as pending.
-    pub fn kicks(&self) -> &[EventFd] {
+    /// Returns the kicks of [`Self::defer`]: what writes to the event of one of them notifies its queue.
+    pub fn kicks(&self) -> &[Kick] {
         &self.kicks
     }
 
@@ -176,20 +168,14 @@ impl VirtioMmio {
         let Some(kick) = self.kicks.get(index) else {
             return false;
         };
-        // Counted before it is sent: whoever sees nothing pending must have nothing to wait for.
-        self.pending.fetch_add(1, Ordering::AcqRel);
-        // A counter that overflows means that a kick is already on its way.
-        if kick.write(1).is_err() {
-            self.pending.fetch_sub(1, Ordering::AcqRel);
-        }
+        kick.send();
         true
     }
 
     /// Takes back all kicks that nobody has seen.
     fn take_kicks_back(&self) {
-        for times in self.kicks.iter().filter_map(|kick| kick.read().ok()) {
-            served(&self.pending, times);
-        }
+        // They are over when they are dropped.
+        self.kicks.iter().for_each(|kick| drop(kick.take()));
     }
 
     /// Returns the device in the slot.
