@@ -107,7 +107,8 @@ impl VcpuBarrier {
         self.set(&mut state, Mode::Stand);
     }
 
-    /// Makes all threads stand still, called by one of them, until [`VcpuBarrier::look`] was called.
+    /// Makes all threads stand still, called by one of them, until [`VcpuBarrier::look`] was called. Its reason must be
+    /// there to be looked at by now.
     pub fn halt(&self) {
         let mut state = self.lock();
         state.halted = true;
@@ -117,9 +118,12 @@ impl VcpuBarrier {
         }
     }
 
-    /// Notes that the reason for which a thread made all of them stand still has been looked at: they may start again.
-    pub fn look(&self) {
-        self.lock().halted = false;
+    /// Makes `threads` stand still, and notes that the reason for which one of them did so is looked at now: they may
+    /// start again.
+    pub fn look(&self, threads: &[JoinHandle<()>]) {
+        // Only when all stand: one that has given its reason, and not yet made the others stand still, would do it for
+        // a reason that is gone, and nobody would look again.
+        self.wait_for(threads).halted = false;
     }
 
     /// Returns what ended the run, if a thread did.
@@ -137,15 +141,21 @@ impl VcpuBarrier {
         }
     }
 
-    /// Waits until all threads stand still by themselves, or for that long.
+    /// Waits until a thread has made all of them stand still and they do, or for that long.
     pub fn wait_standing(&self, patience: Duration) {
         let state = self.lock();
-        let moving = |state: &mut State| state.standing < state.alive;
+        // Those that were started a moment ago are still counted as standing.
+        let moving = |state: &mut State| state.mode == Mode::Run || state.standing < state.alive;
         drop(self.changed.wait_timeout_while(state, patience, moving));
     }
 
     /// Makes `threads` stand still, and waits until they do.
     pub fn stand(&self, threads: &[JoinHandle<()>]) {
+        drop(self.wait_for(threads));
+    }
+
+    /// Makes `threads` stand still; returns the state in which they do.
+    fn wait_for(&self, threads: &[JoinHandle<()>]) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         self.set(&mut state, Mode::Stand);
         while state.standing < state.alive {
@@ -156,6 +166,7 @@ impl VcpuBarrier {
             let waited = self.changed.wait_timeout(state, PATIENCE);
             state = waited.unwrap_or_else(|e| e.into_inner()).0;
         }
+        state
     }
 
     /// Makes the threads leave.
@@ -276,7 +287,7 @@ mod tests {
         gate.start(0);
         gate.stand(&threads);
         assert!(!gate.running());
-        gate.look();
+        gate.look(&threads);
         gate.start(0);
         assert!(gate.running());
         gate.dismiss(threads);
@@ -289,13 +300,69 @@ mod tests {
         let count = Arc::new(AtomicU64::new(0));
         let thread = counter(&gate, &count);
         gate.start(1);
-        gate.wait_standing(Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(5));
         assert_eq!(count.load(Ordering::Relaxed), 0);
         gate.start(2);
         while count.load(Ordering::Relaxed) == 0 {
             std::thread::yield_now();
         }
         gate.dismiss(vec![thread]);
+    }
+
+    /// Starts a thread that gives a reason whenever it runs, and makes all stand still a moment later.
+    fn halting(gate: &Arc<VcpuBarrier>, reasons: &Arc<AtomicU64>) -> JoinHandle<()> {
+        let (gate, reasons) = (Arc::clone(gate), Arc::clone(reasons));
+        gate.expect();
+        std::thread::spawn(move || {
+            let _alive = Alive(&gate);
+            while gate.pass(0) {
+                while gate.running() {
+                    reasons.fetch_add(1, Ordering::AcqRel);
+                    std::thread::sleep(Duration::from_millis(20));
+                    gate.halt();
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn a_thread_that_is_about_to_halt_all_has_done_so_when_they_are_looked_at() {
+        prepare_signal();
+        let gate = Arc::new(VcpuBarrier::new());
+        let reasons = Arc::new(AtomicU64::new(0));
+        let threads = vec![halting(&gate, &reasons)];
+        for round in 1..4 {
+            gate.start(0);
+            while reasons.load(Ordering::Acquire) < round {
+                std::thread::yield_now();
+            }
+            gate.look(&threads);
+            assert!(!gate.lock().halted);
+            assert_eq!(gate.lock().standing, 1);
+            // It did not give another one meanwhile.
+            assert_eq!(reasons.load(Ordering::Acquire), round);
+        }
+        gate.dismiss(threads);
+    }
+
+    #[test]
+    fn one_that_was_started_a_moment_ago_is_waited_for() {
+        prepare_signal();
+        let gate = Arc::new(VcpuBarrier::new());
+        let reasons = Arc::new(AtomicU64::new(0));
+        let threads = vec![halting(&gate, &reasons)];
+        for round in 1..4 {
+            gate.start(0);
+            gate.wait_standing(Duration::from_secs(60));
+            assert_eq!(reasons.load(Ordering::Acquire), round);
+            gate.look(&threads);
+        }
+        // It does not begin for a reason that nobody has looked at, and there is nothing to wait for.
+        gate.halt();
+        gate.start(0);
+        gate.wait_standing(Duration::from_secs(60));
+        assert_eq!(reasons.load(Ordering::Acquire), 3);
+        gate.dismiss(threads);
     }
 
     #[test]

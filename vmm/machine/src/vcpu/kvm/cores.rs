@@ -283,9 +283,8 @@ impl Cores {
         if debugger.is_idle() && !debugger.wants_step() {
             return Ok(None);
         }
-        gate.stand(threads);
         loop {
-            gate.look();
+            gate.look(threads);
             if let Some(stop) = debugger.next_stop().map_err(lost)? {
                 return Ok(Some(stop));
             }
@@ -295,7 +294,7 @@ impl Cores {
             debugger.begin_single(core).map_err(lost)?;
             debugger.run_single(core, gate);
             if debugger.exits.is_empty() {
-                // It did not come to its end by itself, or there is another one.
+                // It has not come to its end by itself.
                 return Ok(None);
             }
         }
@@ -311,8 +310,7 @@ impl Cores {
         if debugger.exits.is_empty() {
             return Ok(Stop::Budget);
         }
-        gate.stand(threads);
-        gate.look();
+        gate.look(threads);
         let stop = debugger.next_stop().map_err(lost)?;
         Ok(stop.unwrap_or(Stop::Budget))
     }

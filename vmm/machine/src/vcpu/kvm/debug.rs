@@ -29,8 +29,10 @@ use super::spec as numbers;
 use super::traps::Traps;
 use vmm_devices::ram::GuestRam;
 
-/// How long one core may take for one instruction before the others run, too: it may wait for them.
-pub(super) const ALONE: Duration = Duration::from_millis(50);
+/// How long one core may take for one instruction before the others run, too: it may wait for an interrupt or an event
+/// of theirs. While they do, they miss the breakpoint that was taken away for it, so this is longer than a busy host
+/// keeps a thread from running.
+pub(super) const ALONE: Duration = Duration::from_secs(1);
 
 /// The exits from KVM for a debugger.
 #[derive(Debug, Default)]
@@ -75,6 +77,8 @@ struct Single {
     masked: Option<Masked>,
     /// An observer wants to hear of its end.
     wished: bool,
+    /// Its address.
+    pc: u64,
     /// The breakpoint that was taken away for it.
     at: u64,
 }
@@ -253,14 +257,16 @@ impl Debugger {
         // Cores of which KVM was asked nothing are left alone.
         if needed || self.asked {
             for core in 0..self.cores.len() {
-                self.ask(core, false)?;
+                self.ask(core)?;
             }
         }
         self.asked = needed;
         Ok(())
     }
 
-    fn ask(&self, core: usize, step: bool) -> Result<(), KvmError> {
+    fn ask(&self, core: usize) -> Result<(), KvmError> {
+        // Whoever looks meanwhile does not end it.
+        let step = self.single.is_some_and(|single| single.core == core);
         let mut debug = kvm_guest_debug::default();
         if !self.wanted.is_empty() {
             debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP;
@@ -324,18 +330,23 @@ impl Debugger {
     fn met(&mut self, core: usize) -> Result<Option<Stop>, KvmError> {
         self.load(core)?;
         let pc = self.mirror.pc(core);
-        if let Some(va) = self.breakpoint(core, pc) {
+        // Before the breakpoint comes back that was taken away for a single instruction.
+        let code = self.code(core, pc);
+        let single = self.end_single(core)?;
+        // What it was to execute by itself is the guest's own, and no stop again.
+        let own = single.is_some_and(|single| single.pc == pc);
+        if !own && let Some(va) = self.breakpoint(core, pc) {
             // Its instruction comes next, without another stop.
             self.told[core] = Some(pc);
             return Ok(Some(Stop::Breakpoint { core, pc: va }));
         }
-        let code = self.code(core, pc);
         // While KVM debugs it also brings the breakpoint instructions of the guest itself.
         if self.mirror.is_trap(core, code) {
             self.mirror.take_own_trap(core, code);
             self.store(core)?;
         }
-        Ok(None)
+        let wished = single.is_some_and(|single| single.wished);
+        Ok(wished.then_some(Stop::Step { core }))
     }
 
     /// Returns where the breakpoint was set that core `core` meets at `pc`: there, or where the same memory lies by
@@ -364,10 +375,17 @@ impl Debugger {
 
     /// Handles the end of the one instruction that a core executed by itself.
     fn stepped(&mut self, core: usize) -> Result<Option<Stop>, KvmError> {
+        self.load(core)?;
+        let wished = self.end_single(core)?.is_some_and(|single| single.wished);
+        Ok(wished.then_some(Stop::Step { core }))
+    }
+
+    /// Takes back what was done for the one instruction that `core`, whose registers were loaded, was to execute by
+    /// itself; `None` when it was not.
+    fn end_single(&mut self, core: usize) -> Result<Option<Single>, KvmError> {
         let Some(single) = self.single.take_if(|single| single.core == core) else {
             return Ok(None);
         };
-        self.load(core)?;
         if let Some(masked) = single.masked {
             self.mirror.unmask(core, masked);
             self.store(core)?;
@@ -376,8 +394,8 @@ impl Debugger {
         if self.wanted.contains(&single.at) && !self.registers.contains(&single.at) {
             self.plant(single.at);
         }
-        self.ask(core, false)?;
-        Ok(single.wished.then_some(Stop::Step { core }))
+        self.ask(core)?;
+        Ok(Some(single))
     }
 
     /// Returns the next core that must execute one instruction by itself.
@@ -417,9 +435,10 @@ impl Debugger {
             core,
             masked,
             wished: self.mirror.request(core).step,
+            pc,
             at,
         });
-        self.ask(core, true)
+        self.ask(core)
     }
 
     /// Lets the one core run that [`Debugger::begin_single`] was called for, until it is done or takes too long.

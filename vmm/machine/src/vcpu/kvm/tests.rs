@@ -1,5 +1,7 @@
 //! Machines on this host's KVM. Each test says that it is skipped where the host has none.
 
+mod debug;
+
 use std::io::Write;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,7 +66,6 @@ impl Guest {
     }
 
     /// Returns its kernel.
-    #[expect(clippy::cast_possible_truncation, reason = "a page is small")]
     fn image(self) -> Vec<u8> {
         let body: &[u32] = match self {
             // b .
@@ -77,13 +78,19 @@ impl Guest {
             // mov x0, #0x84000008 (PSCI SYSTEM_OFF); hvc #0
             Self::Off => &[0xd2b0_8000, 0xf280_0100, 0xd400_0002],
         };
-        let mut image = arm64(0, 2 * PAGE);
-        // b over the page that its header is in
-        image[..4].copy_from_slice(&(0x1400_0000 | (PAGE as u32 / 4)).to_le_bytes());
-        let words = START_OTHERS.iter().chain(body);
-        image.extend(words.flat_map(|word| word.to_le_bytes()));
-        image
+        kernel(body)
     }
+}
+
+/// Returns a kernel of 64 bits that starts all cores, each of which then does that.
+#[expect(clippy::cast_possible_truncation, reason = "a page is small")]
+fn kernel(body: &[u32]) -> Vec<u8> {
+    let mut image = arm64(0, 2 * PAGE);
+    // b over the page that its header is in
+    image[..4].copy_from_slice(&(0x1400_0000 | (PAGE as u32 / 4)).to_le_bytes());
+    let words = START_OTHERS.iter().chain(body);
+    image.extend(words.flat_map(|word| word.to_le_bytes()));
+    image
 }
 
 /// Bytes before the first instruction of [`arm64`]'s image that is not its header's.
@@ -104,9 +111,13 @@ const START_OTHERS: [u32; 8] = [
 ];
 
 fn machine(guest: Guest) -> Machine {
+    machine_of(&guest.image(), guest.width())
+}
+
+fn machine_of(image: &[u8], width: Width) -> Machine {
     let mut kernel = NamedTempFile::new().unwrap();
-    kernel.write_all(&guest.image()).unwrap();
-    let wide = guest.width() == Width::Bits64;
+    kernel.write_all(image).unwrap();
+    let wide = width == Width::Bits64;
     let config = Config {
         kernel: kernel.path().into(),
         kernel_format: KernelFormat::Image,
