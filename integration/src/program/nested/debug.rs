@@ -5,7 +5,7 @@ use guest_images::{Cache, GuestFile};
 use integration::disk::{random_bytes, sha256};
 use vmm::vcpu::Width;
 
-use super::check_output::CheckOutput;
+use super::check_output::{CONSOLE, CheckOutput};
 use super::debugger;
 use super::obtain::obtain;
 
@@ -79,21 +79,21 @@ impl Look {
     /// Returns the script of what the outer machine does; it leaves the exit code in `status`.
     pub fn script(self) -> String {
         match self {
-            Self::Probes(Width::Bits32) => "vmm boot --accel kvm --cpus 2 --memory 128M --wall-timeout 300 \
+            Self::Probes(Width::Bits32) => probes(
+                "vmm boot --accel kvm --cpus 2 --memory 128M --wall-timeout 300 \
                 --kernel /guests/ipmmu/kernel \
-                 --initrd /guests/ipmmu/initrd --console none --cmdline quiet \
+                 --initrd /guests/ipmmu/initrd --cmdline quiet \
                  --probe start_kernel --probe 'do_one_initcall@return { print(fn, retval) }' \
-                 --probe 'kernel_init { print(cpu) }' --probe 'driver_register { print(drv.name); stop }' \
-                 2>&1\nstatus=$?"
-                .to_owned(),
+                 --probe 'kernel_init { print(cpu) }' --probe 'driver_register { print(drv.name); stop }'",
+            ),
             // The entropy device's driver is a module.
-            Self::Probes(Width::Bits64) => "vmm boot --accel kvm --cpus 2 --memory 256M --wall-timeout 300 \
-                 --kernel /guests/debian-arm64-6.12/kernel --initrd /guests/debian-arm64-6.12/initrd --console none \
+            Self::Probes(Width::Bits64) => probes(
+                "vmm boot --accel kvm --cpus 2 --memory 256M --wall-timeout 300 \
+                 --kernel /guests/debian-arm64-6.12/kernel --initrd /guests/debian-arm64-6.12/initrd \
                  --cmdline quiet --probe start_kernel --probe 'kernel_init { print(cpu) }' \
                  --probe 'platform_probe@return { print(_dev.name, retval) }' \
-                 --probe 'virtio_rng:virtrng_probe { print((struct virtio_device)arg0.dev.name); stop }' \
-                 2>&1\nstatus=$?"
-                .to_owned(),
+                 --probe 'virtio_rng:virtrng_probe { print((struct virtio_device)arg0.dev.name); stop }'",
+            ),
             Self::Debugger(guest) => guest.script(),
             Self::Snapshot { image, iommu } => snapshot(image, iommu),
             Self::Lab { cases, .. } => format!(
@@ -140,6 +140,14 @@ impl Look {
             None => Ok(()),
         }
     }
+}
+
+/// Runs a guest with probes. Should it come to no end, its console and where its cores stand tell what it was doing.
+fn probes(command: &str) -> String {
+    format!(
+        "rm -f /console\nVMM_LOG=error,vmm_machine=info {command} --console /console 2>&1\nstatus=$?\n\
+         sed 's/^/{CONSOLE}/' /console"
+    )
 }
 
 /// Saves a guest and has it go on.

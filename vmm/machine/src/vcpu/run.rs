@@ -49,12 +49,30 @@ impl RunLoop<'_> {
         let reason = self.run_slices();
         // Before anyone looks at what the cores did.
         self.context.vcpus.pause();
+        if reason == Reason::WallTimeout {
+            self.log_places();
+        }
         let reason = self.end_as_recorded(reason);
         self.context
             .observers
             .iter_mut()
             .for_each(|o| o.ended(reason));
         reason
+    }
+
+    /// Logs where the cores stand, for who wonders what a guest did that came to no end.
+    fn log_places(&mut self) {
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return;
+        }
+        if let Ok(Some(mut cores)) = self.context.vcpus.show() {
+            for index in 0..cores.len() {
+                let (power, pc) = (cores.power(index), cores.core(index).map(|core| core.pc()));
+                tracing::info!("core {index} is {power:?} at {:#x}", pc.unwrap_or_default());
+            }
+        }
+        // What fails here fails again when the machine goes on, and is said then.
+        let _ = self.context.vcpus.hide(None);
     }
 
     fn run_slices(&mut self) -> Reason {
