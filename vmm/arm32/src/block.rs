@@ -353,6 +353,11 @@ impl Blocks {
         self.dropped.get_or_insert_default();
     }
 
+    /// Keeps that list no more.
+    pub fn list_no_dropped(&mut self) {
+        self.dropped = None;
+    }
+
     /// Returns the blocks that were dropped since the last time.
     pub fn take_dropped(&mut self) -> Vec<u32> {
         self.dropped.as_mut().map_or_else(Vec::new, std::mem::take)

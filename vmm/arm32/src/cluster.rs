@@ -172,6 +172,19 @@ impl Cluster {
         members.try_for_each(|member| member.core.translate_code_after(times))
     }
 
+    /// Has all cores interpret all code from now on.
+    pub fn interpret_code(&mut self) {
+        let members = self.members.iter_mut();
+        members.for_each(|member| member.core.interpret_code());
+    }
+
+    /// Has all cores translate at most `longest` instructions at once from now on, as if code ended there. What they do
+    /// stays the same; where translated code is wrong, fewer instructions are to blame.
+    pub fn limit_blocks(&mut self, longest: usize) {
+        let members = self.members.iter_mut();
+        members.for_each(|member| member.core.limit_blocks(longest));
+    }
+
     /// Returns the number of cores.
     pub fn len(&self) -> usize {
         self.members.len()

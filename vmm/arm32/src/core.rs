@@ -20,6 +20,7 @@ use crate::debug::events::Armed;
 use crate::exception::Exception;
 use crate::exec::Op;
 use crate::jit::Translator;
+use fetch::MAX_BLOCK;
 use translated::Translation;
 
 /// Breakpoints that may be reported between two instructions: whoever moves R15 from one to the next can go through as
@@ -39,6 +40,8 @@ pub struct Core {
     resume: Option<u32>,
     /// Host code of blocks, if it is wanted.
     translation: Option<Translation>,
+    /// Instructions in a block at most.
+    longest: usize,
 }
 
 /// The predecoded code of a core, to be given to one that has the same memory at the same place.
@@ -86,6 +89,7 @@ impl Core {
             armed: Armed::default(),
             resume: None,
             translation: None,
+            longest: MAX_BLOCK,
         }
     }
 

@@ -16,6 +16,7 @@ pub mod core;
 pub mod cp15;
 pub mod cpu;
 pub mod debug;
+mod disassemble;
 pub mod exception;
 pub mod exec;
 mod hash;
@@ -33,6 +34,7 @@ pub mod wires;
 
 pub use bus::{Bus, BusFault, RamPage, Size};
 pub use cluster::{Cluster, ClusterState, CoreRegisters, CoreView, NoMemory, Power, Stop};
+pub use disassemble::{Disassembly, disassemble};
 pub use jit::pool as code_memory;
 pub use vmm_base::{Clock, CodePages};
 pub use watch::{WatchHit, WatchKind, Watchpoint};

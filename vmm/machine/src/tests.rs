@@ -19,7 +19,7 @@ const SLEEP: [u32; 2] = [0xe320_f003, 0xeaff_fffd];
 /// b to itself
 const SPIN: u32 = 0xeaff_fffe;
 /// mov r0, #'h'; strb r0, [r1]; mov r0, #'i'; strb r0, [r1]
-const HI: [u32; 4] = [0xe3a0_0068, 0xe5c1_0000, 0xe3a0_0069, 0xe5c1_0000];
+pub(super) const HI: [u32; 4] = [0xe3a0_0068, 0xe5c1_0000, 0xe3a0_0069, 0xe5c1_0000];
 /// Waits for a byte (ldrb r0, [r1, #5]; tst r0, #1; beq back) and shows it (ldrb r0, [r1]; strb r0, [r1]).
 pub(super) const ECHO: [u32; 5] = [
     0xe5d1_0005,

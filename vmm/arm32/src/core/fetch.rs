@@ -11,7 +11,7 @@ use crate::mem;
 use crate::mmu::{self, Access, Fault};
 
 /// Instructions in a block at most.
-const MAX_BLOCK: usize = 64;
+pub(super) const MAX_BLOCK: usize = 64;
 
 impl Core {
     /// Returns whether block `id` is what memory holds.
@@ -138,7 +138,7 @@ impl Core {
         let mut at = start;
         let mut ops = Vec::with_capacity(16);
         let stops = self.any_stops();
-        while ops.len() < MAX_BLOCK && at < 0x1000 {
+        while ops.len() < self.longest && at < 0x1000 {
             if stops && !ops.is_empty() && self.stops_at(place.pc) {
                 break;
             }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::fetch::MAX_BLOCK;
 use super::{Core, Onward};
 use crate::block::Block;
 use crate::exec::{self, Handler};
@@ -52,6 +53,20 @@ impl Core {
             of: self.blocks.cleared(),
         });
         Ok(())
+    }
+
+    /// Interprets all code from now on.
+    pub fn interpret_code(&mut self) {
+        self.translation = None;
+        // Nobody would ask for the list any more, and it would grow.
+        self.blocks.list_no_dropped();
+        self.forget_code();
+    }
+
+    /// Has blocks, and so what is translated at once, be of at most `longest` instructions from now on.
+    pub fn limit_blocks(&mut self, longest: usize) {
+        self.longest = longest.clamp(1, MAX_BLOCK);
+        self.forget_code();
     }
 
     /// Hands over the host code.

@@ -237,7 +237,9 @@ fn is_full(page: &[u8]) -> bool {
     clippy::cast_possible_truncation,
     reason = "the region is mapped, so its pages can be counted"
 )]
-fn touched(region: &GuestRegionMmap<CodeMarks>) -> io::Result<Vec<Pages<u64>>> {
+pub(in super::super) fn touched(
+    region: &GuestRegionMmap<CodeMarks>,
+) -> io::Result<Vec<Pages<u64>>> {
     let page = page_size() as u64;
     let pages = region.len().div_ceil(page);
     let mut map = match present(region, pages) {

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bench::{Bench, Remains};
 use disk::DiskImage;
 use memory::Memory;
+pub(super) use memory::touched;
 use vmm_base::VirtualClock;
 use vmm_devices::uart::ConsoleSink;
 use vmm_faults::Injection;
