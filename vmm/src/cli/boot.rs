@@ -1,5 +1,7 @@
 //! `vmm boot`.
 
+mod both;
+
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use super::sandbox::{self, Policy, SandboxArgs};
 use super::session::Session;
 use super::settings::Settings;
 use super::signals::{self, Stopper};
-use super::tier::TierArgs;
+use super::tier::{BootTierArgs, Both};
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
 use super::{CommandExit, UserError, gdb, moved, patience, text};
@@ -63,7 +65,7 @@ pub struct Args {
     #[command(flatten)]
     install: Install,
     #[command(flatten)]
-    tier: TierArgs,
+    tier: BootTierArgs,
     #[command(flatten)]
     sandbox: SandboxArgs,
 }
@@ -79,7 +81,8 @@ Examples:
 
 Exit codes:
   0    the guest powered off, its --run commands succeeded; or it showed what --expect names; or Ctrl-A x
-  1    the guest asked for a reset (a kernel panic does), can never wake up, a command failed, or --expect was not met
+  1    the guest asked for a reset (a kernel panic does), can never wake up, a command failed, or --expect was not met;
+       or the tiers of --tier both differ
   2    a mistake in the flags, the configuration or the files, told in one sentence; or an output could
        not be written to its end
   3    the run differs from the recording of --replay
@@ -91,9 +94,9 @@ Exit codes:
 pub fn run(args: Args) -> Result<CommandExit, UserError> {
     args.install.apply();
     args.sandbox.apply();
-    args.tier.apply()?;
+    let both = args.tier.apply()?;
     if let Some(path) = &args.replay {
-        return replay(path, args.settings, args.snapshot);
+        return replay(path, args.settings, args.snapshot, both);
     }
     let mut files = Files::default();
     let settings = args.settings.with_file(args.config.as_deref())?;
@@ -105,7 +108,7 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     if let Some(path) = &args.record {
         boot.record = Some(Output::at(path, "recording")?);
     }
-    boot.run()
+    boot.by_both(both)?.run()
 }
 
 /// Repeats the run of a recording; its files must be what they were.
@@ -113,6 +116,7 @@ fn replay(
     path: &Path,
     mut settings: Settings,
     snapshot: Option<PathBuf>,
+    both: Option<Both>,
 ) -> Result<CommandExit, UserError> {
     let unusable = |why: &dyn std::fmt::Display| {
         UserError::new(format!(
@@ -143,7 +147,8 @@ fn replay(
     // Checked again: only the recording tells which files the machine has.
     files.machine(&header.config);
     files.check()?;
-    Boot::outputs(settings, Origin::Recording(Box::new(recording)))?.run()
+    let boot = Boot::outputs(settings, Origin::Recording(Box::new(recording)))?;
+    boot.by_both(both)?.run()
 }
 
 /// A run whose settings make sense.
@@ -157,6 +162,8 @@ pub struct Boot {
     probes: Vec<Probe>,
     timeline: Option<probes::Timeline>,
     console: Console,
+    /// Whether two machines run, each by a tier of its own.
+    both: Option<Both>,
 }
 
 /// The place where the console goes, found writable.
@@ -259,6 +266,7 @@ impl Boot {
             probes,
             timeline,
             console,
+            both: None,
         })
     }
 
@@ -269,6 +277,9 @@ impl Boot {
         }
         // From here on this process opens only what the run takes.
         self.policy().enter()?;
+        if let Some(both) = self.both {
+            return self.run_both(both);
+        }
         let Self {
             settings,
             origin,
@@ -279,6 +290,7 @@ impl Boot {
             probes,
             timeline,
             console,
+            both: _,
         } = self;
         let interactive = matches!(console, Console::Stdio);
         let (later, stream) = stream(console);
@@ -342,6 +354,7 @@ impl Boot {
             later,
             json,
             save,
+            tiers_differ: false,
         }
         .tell(exit.reason, stopper.cause())
     }

@@ -36,6 +36,8 @@ pub struct Ending<'r> {
     pub json: Option<Output>,
     /// The moment at which the machine is to be saved.
     pub save: Option<Moment>,
+    /// Whether it ended because a machine of another tier did something else.
+    pub tiers_differ: bool,
 }
 
 impl Ending<'_> {
@@ -78,6 +80,13 @@ impl Ending<'_> {
     }
 
     fn verdict(&self, reason: Reason, cause: Option<Cause>) -> Verdict {
+        if self.tiers_differ {
+            return Verdict {
+                outcome: CommandExit::TiersDiffer,
+                sentence: "the guest was stopped where the interpreter and the translator differ"
+                    .into(),
+            };
+        }
         let commands = self.settings.run.len();
         let verdict = report::judge(reason, cause, &self.watcher, commands);
         match self.machine.divergence() {

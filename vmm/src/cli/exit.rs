@@ -10,6 +10,8 @@ pub enum CommandExit {
     Success,
     /// The guest failed, one of its commands did, or it ended without what was expected.
     GuestFailure,
+    /// The interpreter and the translator did not do the same.
+    TiersDiffer,
     /// A mistake of the user's, told on stderr.
     UserError,
     /// A time limit was reached.
@@ -27,7 +29,7 @@ impl CommandExit {
     pub const fn code(self) -> u8 {
         match self {
             Self::Success => 0,
-            Self::GuestFailure => 1,
+            Self::GuestFailure | Self::TiersDiffer => 1,
             Self::UserError => 2,
             Self::Diverged => 3,
             Self::Timeout => 124,
@@ -42,6 +44,7 @@ impl CommandExit {
         match self {
             Self::Success => "success",
             Self::GuestFailure => "guest-failure",
+            Self::TiersDiffer => "tiers-differ",
             Self::UserError => "user-error",
             Self::Timeout => "timeout",
             Self::Diverged => "diverged",

@@ -83,8 +83,8 @@ Environment:
   NO_COLOR              no colours
 
 Exit codes:
-  0 all went well, 1 the guest failed or did not do what was expected, 2 a mistake of the user's, 3 a run differs
-  from its recording,
+  0 all went well, 1 the guest failed or did not do what was expected, or --tier both found a difference, 2 a mistake
+  of the user's, 3 a run differs from its recording,
   101 a bug in vmm, 124 a time limit was reached, 125 something could not be judged, 128+N ended by signal N,
   159 ended by the sandbox, with a sentence that says why";
 

@@ -21,7 +21,7 @@ use super::output::Output;
 use super::probes;
 use super::sandbox::SandboxArgs;
 use super::settings::Settings;
-use super::tier::TierArgs;
+use super::tier::{BootTierArgs, TierArgs};
 use super::values::{Idle, Seconds, Trace, word};
 use super::{CommandExit, UserError, text};
 
@@ -121,7 +121,7 @@ pub struct Restore {
     #[arg(long)]
     quiet: bool,
     #[command(flatten)]
-    tier: TierArgs,
+    tier: BootTierArgs,
     #[command(flatten)]
     sandbox: SandboxArgs,
 }
@@ -182,7 +182,7 @@ fn save(args: Save) -> Result<CommandExit, UserError> {
 
 fn restore(args: Restore) -> Result<CommandExit, UserError> {
     args.sandbox.apply();
-    args.tier.apply()?;
+    let both = args.tier.apply()?;
     let settings = Settings {
         seed: args.seed,
         idle: args.idle,
@@ -213,7 +213,8 @@ fn restore(args: Restore) -> Result<CommandExit, UserError> {
     // Checked again: only the snapshot tells which files the machine has.
     files.machine(snapshot.config());
     files.check()?;
-    Boot::resume(settings, snapshot, args.file, args.record.as_deref())?.run()
+    let boot = Boot::resume(settings, snapshot, args.file, args.record.as_deref())?;
+    boot.by_both(both)?.run()
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, UserError> {

@@ -22,6 +22,8 @@ mod sandbox;
 mod sentences;
 mod snapshot;
 mod terminal;
+#[cfg(target_arch = "x86_64")]
+mod tiers;
 mod unfinished;
 mod unprivileged;
 

@@ -18,6 +18,7 @@ use super::{Error, Limits, Machine, Reason, Snapshot, Tier};
 use compare::Compared;
 pub use difference::{Certainty, Difference, Field, Instruction};
 use search::Search;
+use vm_memory::{Bytes, GuestAddress};
 
 /// Instructions between two comparisons.
 const SLICE: u64 = 1_000_000;
@@ -36,6 +37,8 @@ pub struct Pair {
     /// A slice of this number is followed by a comparison of memory.
     due: u64,
     slices: u64,
+    /// Instructions after which they were last compared.
+    compared: u64,
     drive: Drive,
 }
 
@@ -46,15 +49,8 @@ pub struct PairExit {
     pub reason: Reason,
     /// The first difference, if there is one; the run ended with it.
     pub difference: Option<Box<Difference>>,
-}
-
-impl From<Reason> for PairExit {
-    fn from(reason: Reason) -> Self {
-        Self {
-            reason,
-            difference: None,
-        }
-    }
+    /// After so many instructions both were last compared.
+    pub compared: u64,
 }
 
 /// How a slice ended.
@@ -78,6 +74,30 @@ impl Pair {
         Self::driven(interpreting, translating, Arc::new(drive))
     }
 
+    /// Pairs machines as [`new`](Self::new) does, and has the one that translates do something else after this many
+    /// instructions: the last word of its memory changes. For tests of what becomes of a difference.
+    ///
+    /// # Errors
+    /// As those of [`new`](Self::new).
+    pub fn differing(
+        interpreting: Machine,
+        translating: Machine,
+        after: u64,
+    ) -> Result<Self, Error> {
+        let drive = move |machine: &mut Machine, tier, limits| match tier {
+            Tier::Interpreter => machine.run(limits).reason,
+            Tier::Translator => changed(machine, limits, after, |machine| {
+                let ram = machine.board().ram;
+                let last = GuestAddress(ram.base + ram.size - 4);
+                let memory = machine.memory();
+                let word: u32 = memory.read_obj(last).unwrap_or_default();
+                // It is in memory, as every machine has some.
+                let _ = memory.write_obj(!word, last);
+            }),
+        };
+        Self::driven(interpreting, translating, Arc::new(drive))
+    }
+
     fn driven(
         mut interpreting: Machine,
         mut translating: Machine,
@@ -86,8 +106,10 @@ impl Pair {
         // In this order: the first leaves its memory for code to the second.
         tiered(interpreting.set_tier(Tier::Interpreter))?;
         tiered(translating.set_tier(Tier::Translator))?;
+        let equal = interpreting.snapshot()?;
         Ok(Self {
-            equal: interpreting.snapshot()?,
+            compared: equal.instructions(),
+            equal,
             interpreting,
             translating,
             due: 1,
@@ -127,7 +149,7 @@ impl Pair {
             });
             let reached = limits.instructions.is_some_and(|limit| end >= limit);
             let reason = match slice {
-                Slice::Ended(reason) => return Ok(reason.into()),
+                Slice::Ended(reason) => return Ok(self.exit(reason, None)),
                 Slice::Last(reason) => Some(reason),
                 Slice::Whole if reached => Some(Reason::InstructionLimit),
                 Slice::Whole => passed().then_some(Reason::WallTimeout),
@@ -137,21 +159,30 @@ impl Pair {
             let compared =
                 compare::machines(&mut self.interpreting, &mut self.translating, everything)?;
             if !compared.are_equal() {
-                let difference = Some(Box::new(self.search(compared, limits, &passed)?));
+                let difference = self.search(compared, limits, &passed)?;
                 let reason = reason.unwrap_or(Reason::InstructionLimit);
-                return Ok(PairExit { reason, difference });
+                return Ok(self.exit(reason, Some(difference)));
             }
+            self.compared = self.translating.summary().instructions;
             if let Some(reason) = reason {
                 // A limit of wall time is looked at here only, so that the machines do not know.
                 for machine in [&mut self.interpreting, &mut self.translating] {
                     machine.last = Some(reason);
                 }
-                return Ok(reason.into());
+                return Ok(self.exit(reason, None));
             }
             if everything {
                 self.due = self.slices + self.slices.min(MOST_SLICES);
                 self.equal = self.interpreting.snapshot()?;
             }
+        }
+    }
+
+    fn exit(&self, reason: Reason, difference: Option<Difference>) -> PairExit {
+        PairExit {
+            reason,
+            difference: difference.map(Box::new),
+            compared: self.compared,
         }
     }
 
@@ -189,6 +220,25 @@ impl Pair {
         }
         .first(found)
     }
+}
+
+/// Runs a machine, and has `change` change it after `at` instructions.
+fn changed(machine: &mut Machine, limits: Limits, at: u64, change: fn(&mut Machine)) -> Reason {
+    let until = limits.instructions.unwrap_or(u64::MAX);
+    if (machine.summary().instructions + 1..=until).contains(&at) {
+        let instructions = Some(at);
+        let reason = machine
+            .run(Limits {
+                instructions,
+                ..limits
+            })
+            .reason;
+        if reason != Reason::InstructionLimit {
+            return reason;
+        }
+        change(machine);
+    }
+    machine.run(limits).reason
 }
 
 fn tiered(set: std::io::Result<()>) -> Result<(), Error> {

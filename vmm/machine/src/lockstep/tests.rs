@@ -3,12 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tempfile::NamedTempFile;
-use vm_memory::{Bytes, GuestAddress};
-
 use super::*;
 use crate::tests::{HI, OFF, UART, config, kernel, limited};
 use crate::{Config, Discard};
+use tempfile::NamedTempFile;
 
 /// mov r3, #0x40000000; add r3, r3, #0x100000; back: add r0, r0, #1; str r0, [r3]; ldr r2, [r3]; b back.
 const COUNT: [u32; 6] = [
@@ -24,17 +22,6 @@ const ELSEWHERE: u64 = 0x4020_0000;
 
 fn run(machine: &mut Machine, limits: Limits) -> Reason {
     machine.run(limits).reason
-}
-
-/// Runs a machine, and has `change` change it after `at` instructions.
-fn changed(machine: &mut Machine, limits: Limits, at: u64, change: fn(&mut Machine)) -> Reason {
-    let retired = |machine: &Machine| machine.summary().instructions;
-    if (retired(machine)..limits.instructions.unwrap()).contains(&(at - 1)) {
-        let reason = run(machine, limited(at));
-        assert_eq!(reason, Reason::InstructionLimit);
-        change(machine);
-    }
-    run(machine, limits)
 }
 
 fn another_register(machine: &mut Machine) {
