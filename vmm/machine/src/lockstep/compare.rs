@@ -92,13 +92,11 @@ fn memory(one: &GuestRam, other: &GuestRam) -> std::io::Result<Vec<(u64, [u32; 2
     Ok(words)
 }
 
+/// Is told a path in two states, and the values there.
+type Tell<'a> = dyn FnMut(&str, Option<&Value>, Option<&Value>) + 'a;
+
 /// Calls `tell` with the path of every value that two states differ in, and with both.
-pub(super) fn values(
-    path: &str,
-    one: Option<&Value>,
-    other: Option<&Value>,
-    tell: &mut dyn FnMut(&str, Option<&Value>, Option<&Value>),
-) {
+pub(super) fn values(path: &str, one: Option<&Value>, other: Option<&Value>, tell: &mut Tell<'_>) {
     match (one, other) {
         (one, other) if one == other => {}
         (Some(Value::Object(ours)), Some(Value::Object(theirs))) => {

@@ -11,7 +11,6 @@ mod search;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Error, Limits, Machine, Reason, Snapshot, Tier};
@@ -26,7 +25,7 @@ const SLICE: u64 = 1_000_000;
 const MOST_SLICES: u64 = 64;
 
 /// Runs a machine of a pair.
-type Drive = Arc<dyn Fn(&mut Machine, Tier, Limits) -> Reason>;
+type Drive = Box<dyn Fn(&mut Machine, Tier, Limits) -> Reason>;
 
 /// Two machines that must do the same.
 pub struct Pair {
@@ -71,7 +70,7 @@ impl Pair {
     /// The host cannot translate, or has no room for a snapshot.
     pub fn new(interpreting: Machine, translating: Machine) -> Result<Self, Error> {
         let drive = |machine: &mut Machine, _, limits| machine.run(limits).reason;
-        Self::driven(interpreting, translating, Arc::new(drive))
+        Self::driven(interpreting, translating, Box::new(drive))
     }
 
     /// Pairs machines as [`new`](Self::new) does, and has the one that translates do something else after this many
@@ -95,7 +94,7 @@ impl Pair {
                 let _ = memory.write_obj(!word, last);
             }),
         };
-        Self::driven(interpreting, translating, Arc::new(drive))
+        Self::driven(interpreting, translating, Box::new(drive))
     }
 
     fn driven(

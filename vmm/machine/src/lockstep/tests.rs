@@ -52,7 +52,7 @@ fn world(
         builder.build().unwrap()
     };
     World {
-        pair: Pair::driven(machine(), machine(), Arc::new(drive)).unwrap(),
+        pair: Pair::driven(machine(), machine(), Box::new(drive)).unwrap(),
         _file: file,
     }
 }
@@ -127,9 +127,9 @@ fn the_first_instruction_after_which_a_register_differs_is_named() {
         assert_eq!((&*field.interpreted, &*field.translated), ("0x0", "0x2a"));
         let instruction = found.instruction.as_ref().unwrap();
         // Two instructions come before the loop of four.
-        let index = if at <= 2 { at - 1 } else { 2 + (at - 3) % 4 };
+        let index = usize::try_from(if at <= 2 { at - 1 } else { 2 + (at - 3) % 4 }).unwrap();
         let code = instruction.code.as_ref().unwrap();
-        assert_eq!((instruction.core, code.word), (0, COUNT[index as usize]));
+        assert_eq!((instruction.core, code.word), (0, COUNT[index]));
         let text = found.to_string();
         assert!(
             text.contains(&format!("differ after {at} instructions")),
@@ -209,11 +209,10 @@ fn what_is_not_repeated_is_told_with_where_it_was() {
 #[test]
 fn a_search_ends_when_it_is_told_to() {
     let mut world = counting(1_500_000, another_register);
-    let Pair {
-        translating, drive, ..
-    } = &mut world.pair;
-    let (stop, inner) = (translating.stop_handle(), Arc::clone(drive));
-    *drive = Arc::new(move |machine, tier, limits| {
+    let stop = world.pair.translating().stop_handle();
+    let none: Drive = Box::new(|_, _, _| Reason::Stopped);
+    let inner = std::mem::replace(&mut world.pair.drive, none);
+    world.pair.drive = Box::new(move |machine, tier, limits| {
         // The first of the search's own machines: somebody types Ctrl-C meanwhile.
         if machine.origin().is_some() {
             stop.stop();
