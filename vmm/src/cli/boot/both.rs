@@ -149,7 +149,7 @@ fn tell(exit: &PairExit, cause: Option<Cause>, quiet: bool) {
             let compared = text::count(exit.compared);
             // The last slice was not whole.
             let rest = match cause {
-                Some(_) => ", which was compared last",
+                Some(_) => "; what came after was not compared",
                 None => "",
             };
             text::complain(&format!(
