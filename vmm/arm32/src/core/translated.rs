@@ -11,8 +11,8 @@ use crate::tlb::Spans;
 
 /// Of the state that decoding depends on: big-endian data, which is left to the interpreter.
 const BIG_ENDIAN: u32 = 2;
-/// As many instructions run at most before the core looks at its pins again: other threads drive these in host time, and
-/// ask the core to stop.
+/// As many instructions run at most before the core looks at its pins again: other threads drive these in host time,
+/// and ask the core to stop.
 const SLICE: u64 = 1 << 14;
 
 /// The host code of a core's blocks.

@@ -8,7 +8,8 @@
 //! - The operations of one instruction write nothing but temporaries before its memory access, which comes at most
 //!   once: where an access cannot be made on the fast path, the whole instruction is left to its handler.
 //! - Temporaries live within one instruction, and not long there: an operation leaves no temporary as it was but those
-//!   that it writes, unless it is one of those of `Mop::keeps_temporaries`. An access leaves its address in temporary 0.
+//!   that it writes, unless it is one of those of `Mop::keeps_temporaries`. An access leaves its address in
+//!   temporary 0.
 //! - [`Mop::SkipUnless`] and [`Mop::SkipUnlessZero`] skip forwards, within the instruction.
 
 mod flags;

@@ -1,9 +1,11 @@
 //! Translation of blocks to host code.
 //!
 //! A block that has run often enough is lowered to micro-operations ([`crate::ir`]), and these become code of the host:
-//! `x64` is the back end, `translator` keeps what was made and links it, `buffer` and `pool` own the memory. Generated
-//! code works on the same state as the interpreter, and leaves whatever is rare to the same handlers, so that nobody can
-//! tell which of the two ran. On hosts without a back end there is no translator, and the interpreter does all.
+//! `x64` is the back end, `translator` keeps what was made and links it, `buffer` and `pool` own the memory.
+//!
+//! Generated code works on the same state as the interpreter, and leaves whatever is rare to the same handlers, so that
+//! nobody can tell which of the two ran. On hosts without a back end there is no translator, and the interpreter does
+//! all.
 
 mod buffer;
 mod context;
@@ -29,8 +31,8 @@ const PANIC: u32 = 0xff;
 /// Runs the handler of an operation, for generated code.
 #[expect(unsafe_code, reason = "generated code has addresses only")]
 extern "C" fn call_handler(cpu: *mut Cpu, op: *const Op) -> u32 {
-    // SAFETY: generated code passes on the core that `Translator::run` gave it, which nobody else uses meanwhile, and an
-    // operation of one of its blocks, which live as long as their code.
+    // SAFETY: generated code passes on the core that `Translator::run` gave it, which nobody else uses meanwhile, and
+    // an operation of one of its blocks, which live as long as their code.
     let (cpu, op) = unsafe { (&mut *cpu, &*op) };
     // Generated code cannot be unwound: the panic goes on behind it.
     match catch_unwind(AssertUnwindSafe(|| (op.f)(cpu, op))) {
