@@ -1,6 +1,7 @@
 //! `vmm inject`: fault plans, and campaigns of runs that follow them.
 
 mod outputs;
+mod signals;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,13 +9,11 @@ use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 use vmm::campaign::campaign::{self, Difference, MAX_RUNS, Prepared, RetentionPolicy};
 use vmm::campaign::journal::{Header, Journal};
 use vmm::campaign::run::{Record, Task};
@@ -26,6 +25,7 @@ use vmm::faults::spec::Plan;
 use vmm::{GuestKernel, KernelChoice, TextError};
 
 use self::outputs::Outputs;
+use self::signals::Signals;
 use super::files::Files;
 use super::install::{self, Install};
 use super::output::Output;
@@ -33,7 +33,7 @@ use super::probes::Timeline;
 use super::sandbox::{self, Policy, SandboxArgs};
 use super::stdout::print;
 use super::tier::TierArgs;
-use super::{CommandExit, UserError, patience, text};
+use super::{CommandExit, UserError, text};
 
 /// Run a guest many times with faults injected by a plan, and classify what becomes of it.
 #[derive(Debug, clap::Args)]
@@ -458,35 +458,6 @@ fn repeated(summary: &Summary, count: usize, others: &[Difference], read: bool) 
         text.push_str(&format!("  {}: {what}\n", summary.command(*run)));
     }
     text
-}
-
-/// The signals that have come: the first has the runs that are under way come to their end, the second ends the
-/// program.
-#[derive(Default)]
-struct Signals {
-    stop: Arc<AtomicBool>,
-    /// The signal that came last.
-    last: Arc<AtomicUsize>,
-}
-
-impl Signals {
-    fn handle() -> Result<Self, UserError> {
-        let signals = Self::default();
-        patience::end_when(&signals.stop);
-        for signal in [SIGINT, SIGTERM] {
-            let code = CommandExit::Signal(u8::try_from(signal).unwrap_or(u8::MAX)).code();
-            let (stop, last) = (&signals.stop, &signals.last);
-            // Actions run in this order: the first signal must find the flag unset, and only the second end the
-            // program.
-            flag::register_conditional_shutdown(signal, code.into(), Arc::clone(stop))
-                .and_then(|_| {
-                    flag::register_usize(signal, Arc::clone(last), signal.unsigned_abs() as usize)
-                })
-                .and_then(|_| flag::register(signal, Arc::clone(stop)))
-                .map_err(|error| UserError::new(format!("cannot handle signals: {error}")))?;
-        }
-        Ok(signals)
-    }
 }
 
 fn progress(runs: u64, done: u64) -> ProgressBar {
