@@ -169,7 +169,8 @@ impl Debugger {
     /// Writes back what was changed in the copy of `core`.
     fn store(&mut self, core: usize) -> Result<(), KvmError> {
         let now = self.mirror.store(core);
-        let CopiedRegisters { registers, stored } = &self.taken[core];
+        let mut taken = std::mem::take(&mut self.taken[core]);
+        let CopiedRegisters { registers, stored } = &mut taken;
         let fd = self.fd(core);
         for (id, value) in &now {
             let before = stored.get(id).copied().unwrap_or_default();
@@ -179,10 +180,13 @@ impl Debugger {
                 let all = registers.get(id).copied().unwrap_or_default() ^ before ^ *value;
                 fd.set_one_reg(*id, &all.to_le_bytes())
                     .map_err(failed("set a register"))?;
+                // The copy may be changed and stored once more.
+                registers.insert(*id, all);
             }
         }
         drop(fd);
-        self.taken[core].stored = now;
+        *stored = now;
+        self.taken[core] = taken;
         Ok(())
     }
 
@@ -215,6 +219,7 @@ impl Debugger {
             self.store(core)?;
         }
         self.wanted = self.mirror.breakpoints().into_iter().collect();
+        self.traps.retain(&self.wanted);
         self.registers.clear();
         // One core may be about to execute the instruction at a breakpoint.
         let lifted = self.single.map(|single| single.at);
@@ -228,25 +233,36 @@ impl Debugger {
     }
 
     /// Sets the breakpoint at `va`: in memory, if it is known where, and it is not about to be written only.
+    ///
+    /// A kernel frees the memory of its initial code and of modules. What it keeps there later would be damaged: where
+    /// there is something else than at first, and once addresses are mapped but not this one, the processor compares
+    /// addresses, as long as it has registers for that.
     fn plant(&mut self, va: u64) {
         let cores = 0..self.cores.len();
+        let mapped = cores.clone().any(|core| self.mirror.maps(core));
         // The first core that maps it will do, as a kernel is mapped alike on all of them.
         let place = cores
             .filter_map(|core| Some((core, self.mirror.locate(core, va)?)))
             .next();
-        let image = self.image.and_then(|(first, at)| {
+        let image = self.image.filter(|_| !mapped).and_then(|(first, at)| {
             // No core maps it yet: the state of the first one tells which instruction to write.
             let offset = va.checked_sub(first)?;
             Some((0, at.checked_add(offset)?))
         });
-        let planted = place.or(image).is_some_and(|(core, pa)| {
-            let bytes = self.mirror.trap(core, va);
-            self.traps.plant(&self.ram, va, pa, bytes)
+        let place = place.or(image);
+        let place = place.map(|(core, pa)| (pa, self.mirror.trap(core, va)));
+        let has_room = self.registers.len() < self.room;
+        // What the guest patched, such as the first instruction of a function that it traces, is code all the same.
+        let usual = place.filter(|(pa, bytes)| {
+            let same = self.traps.is_as_first(&self.ram, va, *pa, bytes.len());
+            same || !has_room
         });
-        // Where no instruction can be written the processor compares addresses, as long as it has registers for that.
-        if !planted && self.registers.len() < self.room {
+        if usual.is_some_and(|(pa, bytes)| self.traps.plant(&self.ram, va, pa, bytes)) {
+            return;
+        }
+        if has_room {
             self.registers.insert(va);
-        } else if !planted {
+        } else {
             tracing::warn!("no core stops at {va:#x}: nothing is mapped there");
         }
     }

@@ -204,12 +204,14 @@ impl Mirror for Aarch32 {
         self.state(core).r[15].into()
     }
 
+    fn maps(&self, core: usize) -> bool {
+        self.state(core).cp15.sctlr & SCTLR_M != 0
+    }
+
     fn locate(&self, core: usize, va: u64) -> Option<u64> {
-        let cp15 = &self.state(core).cp15;
         let va = u32::try_from(va).ok()?;
-        (cp15.sctlr & SCTLR_M != 0)
-            .then(|| self.cluster.translate(core, va))
-            .flatten()
+        let maps = self.maps(core);
+        maps.then(|| self.cluster.translate(core, va)).flatten()
     }
 
     fn trap(&self, core: usize, va: u64) -> &'static [u8] {

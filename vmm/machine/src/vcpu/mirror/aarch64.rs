@@ -131,8 +131,12 @@ impl Mirror for Aarch64Cores {
         self.state(core).pc
     }
 
+    fn maps(&self, core: usize) -> bool {
+        self.state(core).sctlr & SCTLR_M != 0
+    }
+
     fn locate(&self, core: usize, va: u64) -> Option<u64> {
-        let maps = self.state(core).sctlr & SCTLR_M != 0;
+        let maps = self.maps(core);
         maps.then(|| self.translate(core, va)).flatten()
     }
 

@@ -53,6 +53,9 @@ pub trait Mirror: Send {
     /// Returns the address of the next instruction of core `core`.
     fn pc(&self, core: usize) -> u64;
 
+    /// Returns whether core `core` maps addresses.
+    fn maps(&self, core: usize) -> bool;
+
     /// Translates virtual address `va` for core `core`; `None` where nothing is mapped, and while it maps nothing.
     fn locate(&self, core: usize, va: u64) -> Option<u64>;
 
