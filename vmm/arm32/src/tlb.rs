@@ -10,6 +10,7 @@
 mod fetched;
 mod saved;
 
+use std::mem::offset_of;
 use std::ptr::NonNull;
 
 use serde::{Deserialize, Serialize};
@@ -37,30 +38,21 @@ const CODE: u32 = 1 << 9;
 const FEW: usize = 512;
 
 /// How generated code finds the entry of an address: shifted right by so much, and masked.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a table of some kilobytes, an entry of some bytes"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "a table of some kilobytes")]
 pub const BYTES: (u8, u32) = (8, (ENTRIES as u32 - 1) << 4);
 /// Where an entry has its tag for reads.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a table of some kilobytes, an entry of some bytes"
-)]
-pub const READ_AT: i8 = std::mem::offset_of!(Entry, read) as i8;
+pub const READ_AT: i8 = in_entry(offset_of!(Entry, read));
 /// Its tag for writes.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a table of some kilobytes, an entry of some bytes"
-)]
-pub const WRITE_AT: i8 = std::mem::offset_of!(Entry, write) as i8;
+pub const WRITE_AT: i8 = in_entry(offset_of!(Entry, write));
 /// And the host address of guest address 0.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a table of some kilobytes, an entry of some bytes"
-)]
-pub const HOST_AT: i8 = std::mem::offset_of!(Entry, host) as i8;
-const _: () = assert!(size_of::<Entry>() == 16);
+pub const HOST_AT: i8 = in_entry(offset_of!(Entry, host));
+
+/// Returns an offset in an entry as instructions have it.
+#[expect(clippy::cast_possible_truncation, reason = "an entry of some bytes")]
+const fn in_entry(offset: usize) -> i8 {
+    assert!(size_of::<Entry>() == 16);
+    offset as i8
+}
 
 /// One page as seen from one set.
 #[derive(Clone, Copy)]

@@ -6,6 +6,7 @@ use super::fetch::MAX_BLOCK;
 use super::{Core, Onward};
 use crate::block::Block;
 use crate::exec::{self, Handler};
+use crate::jit::pool::{self as code_memory, Area};
 use crate::jit::{self, Left, Translator};
 use crate::tlb::Spans;
 
@@ -19,7 +20,9 @@ const SLICE: u64 = 1 << 14;
 pub(super) struct Translation {
     /// A block is translated when it was looked for so often.
     threshold: u32,
-    /// What was made; `None` once it was handed over.
+    /// The memory for it, until there is a translator.
+    memory: Option<Area>,
+    /// What was made; `None` before any was, and once it was handed over.
     translator: Option<Translator>,
     /// [`Blocks::cleared`](crate::block::Blocks::cleared) of the blocks that it was made of.
     of: u64,
@@ -49,7 +52,8 @@ impl Core {
         self.blocks.list_dropped();
         self.translation = Some(Translation {
             threshold,
-            translator: Some(Translator::new()?),
+            memory: Some(code_memory::take()?),
+            translator: None,
             of: self.blocks.cleared(),
         });
         Ok(())
@@ -86,7 +90,7 @@ impl Core {
         match translator {
             Some(mut translator) => {
                 translator.unlink();
-                translation.translator = Some(translator);
+                (translation.memory, translation.translator) = (None, Some(translator));
             }
             None => {
                 let own = translation.translator.as_mut();
@@ -110,6 +114,10 @@ impl Core {
 
     fn translated(&mut self, id: u32, left: u64, mut from: Option<(u32, usize)>) -> Option<usize> {
         let translation = self.translation.as_mut()?;
+        // Only when code is about to run: most machines of a snapshot are given that of another before.
+        if let Some(memory) = translation.memory.take() {
+            translation.translator = Some(Translator::new(memory));
+        }
         let translator = translation.translator.as_mut()?;
         if translation.of != self.blocks.cleared() {
             translation.of = self.blocks.cleared();
@@ -129,8 +137,8 @@ impl Core {
         }
         let at = match translator.code(id) {
             Some(at) => at,
-            None if !is_translatable(block) => return None,
             None if !translator.is_worth_it(id, translation.threshold) => return None,
+            None if !is_translatable(block) => return None,
             None => translator.translate(id, block)?,
         };
         let key = block.key;

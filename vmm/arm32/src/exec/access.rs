@@ -75,15 +75,19 @@ impl Cpu {
             if page.watched {
                 flow = self.watch(va, size, Access::Write, privileged, idx)?;
             }
-            write_cached(page.host, size, value.into());
-            let code = self.bus.code_pages();
-            if !code.hold(page.number) {
-                self.tlb.untag_code(va);
-            }
-            let overwritten = code.written(page.number, va & 0xfff, size);
-            return Ok(merge(flow, after_write(overwritten)));
+            return Ok(merge(flow, self.store_cached(page, va, size, value.into())));
         }
         self.store_general(va, size, value.into(), privileged, false, idx)
+    }
+
+    /// Stores `size` bytes at `va` of a cached page, whatever its tags are; returns how to go on.
+    pub(crate) fn store_cached(&mut self, page: Hit, va: u32, size: u32, value: u64) -> Flow {
+        write_cached(page.host, size, value);
+        let code = self.bus.code_pages();
+        if page.code && !code.hold(page.number) {
+            self.tlb.untag_code(va);
+        }
+        after_write(code.written(page.number, va & 0xfff, size))
     }
 
     /// Returns the page of `va`, if the fast path would answer for an access of `size` bytes there were it not tagged.
@@ -319,7 +323,7 @@ impl Cpu {
 }
 
 /// Returns how to go on after a write: the instructions that come next may have been `overwritten`.
-pub(crate) fn after_write(overwritten: bool) -> Flow {
+fn after_write(overwritten: bool) -> Flow {
     if overwritten { Flow::End } else { Flow::Next }
 }
 

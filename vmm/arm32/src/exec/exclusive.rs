@@ -8,7 +8,7 @@ use arm32_isa::ExSize;
 
 use crate::cp15::sctlr;
 use crate::cpu::{Cpu, Flow};
-use crate::exec::access::{after_write, read_cached, write_cached};
+use crate::exec::access::read_cached;
 use crate::exec::ldst::merge;
 use crate::exec::{Op, fields};
 use crate::mmu::Access;
@@ -137,10 +137,8 @@ fn store_exclusive(
         if read_cached(page.host, size) != monitor.value {
             return Ok((false, flow));
         }
-        write_cached(page.host, size, value);
-        let code = cpu.bus.code_pages();
-        let overwritten = code.written(page.number, va & 0xfff, size);
-        return Ok((true, merge(flow, after_write(overwritten))));
+        let written = cpu.store_cached(page, va, size, value);
+        return Ok((true, merge(flow, written)));
     }
     if cpu.load_unwatched(va, size, privileged, op.idx)? != monitor.value {
         return Ok((false, flow));

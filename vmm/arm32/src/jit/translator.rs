@@ -4,7 +4,7 @@
 
 use super::buffer::SIZE;
 use super::context::Left;
-use super::pool::{self, Area};
+use super::pool::Area;
 use super::x64::{self, Asm, Routines, Site};
 use crate::block::Block;
 use crate::cpu::Cpu;
@@ -69,17 +69,13 @@ pub struct Translator {
 }
 
 impl Translator {
-    /// Creates a translator.
-    ///
-    /// # Errors
-    /// The host allows no memory that can be executed, or has another kind of processor.
-    pub fn new() -> std::io::Result<Self> {
-        let mut memory = pool::take()?;
+    /// Creates a translator that keeps its code in `memory`.
+    pub fn new(mut memory: Area) -> Self {
         let mut asm = Asm::default();
         let routines = x64::routines(&mut asm);
         memory.write(0, asm.bytes());
         let first = asm.here().next_multiple_of(64);
-        Ok(Self {
+        Self {
             memory,
             used: first,
             first,
@@ -87,7 +83,7 @@ impl Translator {
             asm,
             blocks: Vec::new(),
             jumps: vec![JumpEntry::default(); JUMPS].into(),
-        })
+        }
     }
 
     /// Forgets all code.
@@ -111,7 +107,7 @@ impl Translator {
             self.blocks.resize_with(index + 1, Translated::default);
         }
         let wanted = &mut self.blocks[index].wanted;
-        *wanted += 1;
+        *wanted = wanted.saturating_add(1);
         *wanted >= threshold
     }
 
@@ -237,11 +233,9 @@ impl Translator {
         self.memory.write(at, &distance.to_le_bytes());
     }
 
-    /// Runs the code at `at`, and whatever it is linked with, for at most `left` instructions, in spans that `token`
-    /// names. `retired` says how many they were; when a handler left, how many came before its block.
+    /// Runs the code at `at`, and whatever it is linked with, for at most `left` instructions (far below 2^63, as code
+    /// counts down below 0), in spans that `token` names. `retired` says how many they were; when a handler left, how many came before its block.
     pub fn run(&self, cpu: &mut Cpu, at: usize, left: u64, token: u64) -> Left {
-        // More than anybody can wait for; it must stay positive.
-        let left = left.min(i64::MAX as u64 / 2);
         cpu.jit.tlb = cpu.tlb.set_address();
         cpu.jit.token = token;
         cpu.jit.jumps = self.jumps.as_ptr().expose_provenance();
@@ -275,6 +269,7 @@ fn jump_slot(target: u32) -> usize {
 mod tests {
     use std::ptr::NonNull;
 
+    use super::super::pool;
     use super::*;
     use crate::block::Key;
     use crate::bus::RamPage;
@@ -305,7 +300,7 @@ mod tests {
     }
 
     fn translator(blocks: u32) -> Translator {
-        let mut translator = Translator::new().unwrap();
+        let mut translator = Translator::new(pool::take().unwrap());
         for id in 0..blocks {
             assert!(translator.is_worth_it(id, 1));
             translator
