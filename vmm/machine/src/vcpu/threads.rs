@@ -226,17 +226,28 @@ mod tests {
 
     use super::*;
 
-    fn counter(gate: &Arc<VcpuBarrier>, count: &Arc<AtomicU64>) -> JoinHandle<()> {
-        let (gate, count) = (Arc::clone(gate), Arc::clone(count));
+    /// Starts a thread that does `work` again and again while it runs.
+    fn thread(
+        gate: &Arc<VcpuBarrier>,
+        work: impl Fn(&VcpuBarrier) + Send + 'static,
+    ) -> JoinHandle<()> {
+        let gate = Arc::clone(gate);
         gate.expect();
         std::thread::spawn(move || {
             let _alive = Alive(&gate);
             while gate.pass(0) {
                 while gate.running() {
-                    count.fetch_add(1, Ordering::Relaxed);
-                    std::thread::sleep(Duration::from_micros(50));
+                    work(&gate);
                 }
             }
+        })
+    }
+
+    fn counter(gate: &Arc<VcpuBarrier>, count: &Arc<AtomicU64>) -> JoinHandle<()> {
+        let count = Arc::clone(count);
+        thread(gate, move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_micros(50));
         })
     }
 
@@ -311,17 +322,11 @@ mod tests {
 
     /// Starts a thread that gives a reason whenever it runs, and makes all stand still a moment later.
     fn halting(gate: &Arc<VcpuBarrier>, reasons: &Arc<AtomicU64>) -> JoinHandle<()> {
-        let (gate, reasons) = (Arc::clone(gate), Arc::clone(reasons));
-        gate.expect();
-        std::thread::spawn(move || {
-            let _alive = Alive(&gate);
-            while gate.pass(0) {
-                while gate.running() {
-                    reasons.fetch_add(1, Ordering::AcqRel);
-                    std::thread::sleep(Duration::from_millis(20));
-                    gate.halt();
-                }
-            }
+        let reasons = Arc::clone(reasons);
+        thread(gate, move |gate| {
+            reasons.fetch_add(1, Ordering::AcqRel);
+            std::thread::sleep(Duration::from_millis(20));
+            gate.halt();
         })
     }
 
