@@ -1,6 +1,7 @@
 //! Values of settings, as flags and in a `machine.toml`.
 
 use std::marker::PhantomData;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -78,6 +79,11 @@ where
         other => Err(format!("{form}, not {other}").into()),
     };
     told.map_err(de::Error::custom)
+}
+
+/// Returns how many runs there are at once, by `--jobs` if it was given, else one a core of the host.
+pub fn jobs_or_cores(jobs: Option<NonZeroUsize>) -> NonZeroUsize {
+    jobs.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
 }
 
 /// Reads one of a few words, as it would be read from a `machine.toml`.

@@ -33,6 +33,7 @@ use super::probes::Timeline;
 use super::sandbox::{self, Policy, SandboxArgs};
 use super::stdout::print;
 use super::tier::TierArgs;
+use super::values::jobs_or_cores;
 use super::{CommandExit, UserError, text};
 
 /// Run a guest many times with faults injected by a plan, and classify what becomes of it.
@@ -304,12 +305,6 @@ impl Args {
         }
     }
 
-    /// Returns how many runs there are at once.
-    fn jobs(&self) -> NonZeroUsize {
-        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        self.jobs.unwrap_or(cores)
-    }
-
     /// Restricts this process to what its guests and its own outputs take.
     fn enter_sandbox(&self, kernel: &GuestKernel, outputs: &Outputs) -> Result<(), UserError> {
         let mut policy = Policy::of_images()?;
@@ -322,7 +317,7 @@ impl Args {
         }
         policy.enter()?;
         // A machine that begins has memory of its own until it is given that of one that ended.
-        sandbox::filter(self.jobs().get().saturating_mul(2))
+        sandbox::filter(jobs_or_cores(self.jobs).get().saturating_mul(2))
     }
 
     /// Returns the exit code for runs that ended so.
@@ -368,7 +363,7 @@ impl Args {
         };
         let signals = Signals::handle()?;
         let bar = progress(runs, done.len() as u64);
-        let jobs = self.jobs();
+        let jobs = jobs_or_cores(self.jobs);
         // A file of results needs each run's record in full; a table does with less, which bounds memory.
         let mut retention = self.json.is_none().then(RetentionPolicy::default);
         let mut trim = |record: &mut Record| retention.iter_mut().for_each(|t| t.trim(record));

@@ -19,7 +19,7 @@ use crate::cli::install::{self, Install};
 use crate::cli::sandbox::{self, Policy, SandboxArgs};
 use crate::cli::stdout::print;
 use crate::cli::tier::TierArgs;
-use crate::cli::values::word;
+use crate::cli::values::{jobs_or_cores, word};
 
 /// Which cases, on what.
 #[derive(Debug, clap::Args)]
@@ -132,8 +132,7 @@ impl Selection {
 
     /// Returns how many cases run at once at most.
     pub fn jobs(&self) -> usize {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        self.jobs.map_or(cores, usize::from)
+        jobs_or_cores(self.jobs).into()
     }
 
     /// Runs `cases`, several at once, and shows each as it ends, in their order.
