@@ -234,7 +234,8 @@ impl Translator {
     }
 
     /// Runs the code at `at`, and whatever it is linked with, for at most `left` instructions (far below 2^63, as code
-    /// counts down below 0), in spans that `token` names. `retired` says how many they were; when a handler left, how many came before its block.
+    /// counts down below 0), in spans that `token` names. `retired` says how many they were; when a handler left, how
+    /// many came before its block.
     pub fn run(&self, cpu: &mut Cpu, at: usize, left: u64, token: u64) -> Left {
         cpu.jit.tlb = cpu.tlb.set_address();
         cpu.jit.token = token;
