@@ -37,6 +37,14 @@ pub enum ReadError {
     /// What it holds is not what was written.
     #[error("it is damaged: {0}")]
     Damaged(String),
+    /// What it holds is what was written, and means nothing here: a device, say, that there is in a later version.
+    #[error("its {part} is of another version of this program: {why}")]
+    Unknown {
+        /// The part of it.
+        part: &'static str,
+        /// What is not known.
+        why: String,
+    },
     /// What it holds is whole, and is no machine.
     #[error("it describes no machine that can be: {0}")]
     Impossible(String),
@@ -213,15 +221,22 @@ fn exactly<const N: usize>(input: &mut impl Read) -> Result<[u8; N], ReadError> 
     Ok(bytes)
 }
 
-/// Reads JSON; `what` it is.
+/// Reads JSON, of the `part` of a file that is called so.
 ///
 /// # Errors
 /// It is no such thing.
 pub(crate) fn json<T: for<'de> serde::Deserialize<'de>>(
     text: &[u8],
-    what: &str,
+    part: &'static str,
 ) -> Result<T, ReadError> {
     // Values nest only as deep as serde_json allows, so that no file exhausts the stack.
-    serde_json::from_slice(text)
-        .map_err(|error| ReadError::damaged(format!("its {what} makes no sense ({error})")))
+    serde_json::from_slice(text).map_err(|error| {
+        let why = error.to_string();
+        // The section has its checksum, so that a name that is not known was written by a program that knew it.
+        if why.starts_with("unknown ") {
+            ReadError::Unknown { part, why }
+        } else {
+            ReadError::damaged(format!("its {part} makes no sense ({why})"))
+        }
+    })
 }

@@ -165,7 +165,6 @@ fn files_whose_checksums_are_right_are_not_believed_either() {
         ("cores", header(|h| h["config"]["cpus"] = 9.into())),
         ("disks", header(|h| h["disks"] = serde_json::json!([]))),
         ("memory", header(|h| h["config"]["memory"] = "3G".into())),
-        ("a key", header(|h| h["more"] = 1.into())),
     ];
     for (name, bad) in bad {
         let error = describe(&*bad).err();
@@ -177,6 +176,34 @@ fn files_whose_checksums_are_right_are_not_believed_either() {
             "{name}: {error:?}"
         );
         assert!(Snapshot::read(&*bad).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn what_a_later_version_has_is_named() {
+    let mut sample = Sample::new(false);
+    let file = sample.file();
+    drop(sample.machine);
+    let change = |section: u32, change: fn(&mut serde_json::Value)| {
+        let bad = rewrite(&file, |kind, bytes| {
+            let changed = kind == section;
+            vec![(kind, if changed { json(&bytes, change) } else { bytes })]
+        });
+        describe(&*bad).unwrap_err().to_string()
+    };
+    let sentences = [
+        change(HEADER, |h| h["more"] = 1.into()),
+        change(HEADER, |h| h["config"]["board"] = "koelsch".into()),
+        change(STATE, |s| {
+            s["virtio"][0]["device"] = serde_json::json!({"balloon": {}});
+        }),
+    ];
+    for (sentence, name) in sentences.iter().zip(["more", "koelsch", "balloon"]) {
+        assert!(
+            sentence.contains("of another version of this program"),
+            "{sentence}"
+        );
+        assert!(sentence.contains(&format!("`{name}`")), "{sentence}");
     }
 }
 
