@@ -1,6 +1,6 @@
 //! Status registers, mode changes, exceptions, hints, barriers and coprocessors 14 and 15.
 
-use arm32_isa::{BarrierOp, HintOp, Insn};
+use arm32_isa::{HintOp, Insn};
 
 use crate::cp15::{self, CpReg, CpReg64};
 use crate::cpu::{CoreExit, Cpu, Flow};
@@ -41,9 +41,7 @@ pub const fn handler(insn: &Insn) -> (Handler, bool) {
         } => (hint, true),
         Insn::Hint { .. } | Insn::It { .. } => (nop, false),
         Insn::PreloadImm { .. } | Insn::PreloadReg { .. } => (nop, false),
-        Insn::Barrier {
-            op: BarrierOp::Isb, ..
-        } => (isb, true),
+        // ISB as well: whatever changes how the next instruction executes has taken effect, or ends its block.
         Insn::Barrier { .. } => (nop, false),
         Insn::Clrex => (exclusive::clrex, false),
         Insn::Mcr { .. } => (mcr, true),
@@ -61,10 +59,6 @@ pub fn undefined(cpu: &mut Cpu, _op: &Op) -> Flow {
 
 fn nop(_cpu: &mut Cpu, _op: &Op) -> Flow {
     Flow::Next
-}
-
-fn isb(_cpu: &mut Cpu, _op: &Op) -> Flow {
-    Flow::End
 }
 
 /// Executes a data-processing instruction with S set and R15 as its destination: an exception return.
@@ -131,7 +125,7 @@ fn msr(cpu: &mut Cpu, op: &Op) -> Flow {
         let written = bytes & SPSR_BITS;
         let value = (cpu.s.spsr() & !written) | (value & written);
         cpu.s.set_spsr(value);
-        return Flow::End;
+        return Flow::Next;
     }
     let privileged = cpu.s.psr.mode.privileged();
     let written = bytes
@@ -141,11 +135,26 @@ fn msr(cpu: &mut Cpu, op: &Op) -> Flow {
             APSR_WRITABLE
         };
     let value = (cpu.s.cpsr() & !written) | (value & written);
+    let before = (cpu.s.psr.mode, cpu.s.psr.big_endian);
     // This instruction itself counts at the old level.
     cpu.leave_privilege_level(cpu.s.retired + u64::from(op.idx) + 1);
     cpu.s.set_cpsr(value);
     cpu.select_tlb();
-    Flow::End
+    if before == (cpu.s.psr.mode, cpu.s.psr.big_endian) {
+        after_masks(cpu)
+    } else {
+        Flow::End
+    }
+}
+
+/// Returns how to go on after interrupts may have been unmasked: kernels do that too often to look at the next
+/// instruction anew each time.
+fn after_masks(cpu: &Cpu) -> Flow {
+    if cpu.pins.any() {
+        Flow::End
+    } else {
+        Flow::Next
+    }
 }
 
 /// What a banked register number names (DDI 0406C B9.2.3); hypervisor and monitor registers do not exist here.
@@ -193,7 +202,7 @@ fn msr_banked(cpu: &mut Cpu, op: &Op) -> Flow {
         BankedReg::General(n, mode) => cpu.s.set_reg_of_mode(n, mode, value),
         BankedReg::Spsr(mode) => cpu.s.banked.spsr[bank(mode)] = value,
     }
-    Flow::End
+    Flow::Next
 }
 
 fn cps(cpu: &mut Cpu, op: &Op) -> Flow {
@@ -224,8 +233,9 @@ fn cps(cpu: &mut Cpu, op: &Op) -> Flow {
         cpu.leave_privilege_level(cpu.s.retired + u64::from(op.idx) + 1);
         cpu.s.switch_mode(mode);
         cpu.select_tlb();
+        return Flow::End;
     }
-    Flow::End
+    after_masks(cpu)
 }
 
 fn setend(cpu: &mut Cpu, op: &Op) -> Flow {

@@ -199,6 +199,9 @@ pub(super) fn shifted(
 fn simple(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
     match op.insn {
         Insn::It { .. }
+        | Insn::Barrier { .. }
+        | Insn::PreloadImm { .. }
+        | Insn::PreloadReg { .. }
         | Insn::Hint {
             op: HintOp::Nop, ..
         } => {}
