@@ -2,8 +2,8 @@
 //!
 //! A block is straight-line code of one page, keyed by everything its operations were made from: virtual and
 //! physical address and the part of the processor state that decoding depends on. When memory that it was made from is
-//! written, it is dropped ([`Blocks::drop_page`]). Blocks that another machine made are compared with memory before
-//! they run.
+//! written, it is dropped ([`Blocks::drop_page`]). Blocks that another machine made are compared with memory when this
+//! one begins, and again before they run if memory was something else then ([`Blocks::begin`]).
 
 #![expect(
     unsafe_code,
@@ -12,11 +12,13 @@
 
 use std::ops::Range;
 
+use vmm_base::code_pages::{Words, mark};
+
 use crate::bus::{Bus, RamPage};
 use crate::exec::{Handler, Op};
 use crate::hash::AddressMap;
 use crate::mem;
-use crate::tlb::Spans;
+use crate::tlb::{Spans, fetch_tag};
 
 /// Blocks held at most; when they are used up all are dropped. Bounds host memory at about 100 MiB a core.
 const MAX_BLOCKS: usize = 1 << 16;
@@ -26,6 +28,11 @@ const MAX_OPS: usize = 1 << 20;
 const JUMPS: usize = 4096;
 /// No block.
 pub const NONE: u32 = u32::MAX;
+/// The epoch of blocks that memory holds when any of the machines begins that they are handed to, and that nobody has
+/// overwritten in the present one.
+const START: u32 = 0;
+/// The epoch of blocks that were dropped.
+const VOID: u32 = u32::MAX;
 
 /// What a block was made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +69,7 @@ pub struct Block {
     pub end: u32,
     /// IT state after its last instruction.
     pub end_it: u8,
-    /// [`Blocks::epoch`] for which it is known to match memory.
+    /// [`Blocks::epoch`] for which it is known to match memory, [`START`], or [`VOID`].
     epoch: u32,
     /// The page it lies in.
     page: RamPage,
@@ -118,6 +125,16 @@ impl Block {
         std::iter::once((self.page.number, start..end)).chain(second)
     }
 
+    /// Returns what generated code knows the page by that it lies in, at its address.
+    pub fn tag(&self) -> u64 {
+        fetch_tag(self.key.va, self.page.number)
+    }
+
+    /// Returns the number of that page.
+    pub const fn page(&self) -> u32 {
+        self.page.number
+    }
+
     /// Creates a block at the same place whose only operation is `stop`.
     fn front(&self, stop: Handler) -> Self {
         let op = Op {
@@ -147,7 +164,7 @@ impl Block {
     // No bytes are left, and the epoch is not the present one: the block is compared before it runs, and fails.
     fn void(&mut self) {
         self.bytes = Box::default();
-        self.epoch = self.epoch.wrapping_sub(1);
+        self.epoch = VOID;
     }
 
     /// Returns whether memory still holds the instructions it was made from.
@@ -184,9 +201,15 @@ struct Jump {
 
 /// All blocks of one core.
 pub struct Blocks {
-    /// Counts the machines that the blocks have been handed to.
+    /// Counts the machines that the blocks have been handed to, from 1 on.
     epoch: u32,
     arena: Vec<Block>,
+    /// So many of these are of machines before, and are either in `later`, void or of the epoch [`START`].
+    sorted: usize,
+    /// Those that memory does not hold when a machine begins: it has other contents then.
+    later: Vec<u32>,
+    /// The words of the pages of RAM that those of [`START`] were made from.
+    start: AddressMap<u32, Words>,
     ops: usize,
     by_key: AddressMap<(u64, u64), u32>,
     jumps: Box<[Jump]>,
@@ -209,8 +232,11 @@ impl Default for Blocks {
             block: NONE,
         };
         Self {
-            epoch: 0,
+            epoch: START + 1,
             arena: Vec::new(),
+            sorted: 0,
+            later: Vec::new(),
+            start: AddressMap::default(),
             ops: 0,
             by_key: AddressMap::default(),
             jumps: vec![empty; JUMPS].into(),
@@ -337,6 +363,7 @@ impl Blocks {
 
     /// Drops every block made from RAM page `number`, which was written.
     pub fn drop_page(&mut self, number: u32) {
+        self.start.remove(&number);
         for id in self.in_page.remove(&number).unwrap_or_default() {
             let block = &mut self.arena[id as usize];
             void(id, block, &mut self.by_key, &mut self.dropped);
@@ -369,32 +396,59 @@ impl Blocks {
         self.dropped.as_ref().is_some_and(|all| !all.is_empty())
     }
 
-    /// Makes all blocks be compared with memory before they run: they are another machine's from now on.
-    pub fn distrust(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1);
-        // Of these nobody can tell whether their second page is where it was.
-        let crossing = self.arena.iter_mut().filter(|block| block.crosses());
-        crossing.for_each(Block::void);
+    /// Makes the blocks another machine's, which begins with the same memory as all that they are handed to. Those that
+    /// memory holds then need not be compared any more; what others made of memory as it was later is compared before
+    /// it runs ([`Blocks::later`]).
+    pub fn begin(&mut self) {
+        if self.epoch == VOID - 1 {
+            self.clear();
+        }
+        self.epoch += 1;
+        let arena = &self.arena;
+        self.later.retain(|id| arena[*id as usize].epoch != VOID);
+        for (id, block) in (0..).zip(&mut self.arena).skip(self.sorted) {
+            if block.crosses() {
+                // Nobody can tell whether its second page is where it was.
+                block.void();
+            } else if block.matches_memory() {
+                block.epoch = START;
+                for (number, bytes) in block.parts() {
+                    mark(self.start.entry(number).or_default(), bytes);
+                }
+            } else if block.epoch != VOID {
+                self.later.push(id);
+            }
+        }
+        self.sorted = self.arena.len();
+    }
+
+    /// Returns the blocks of machines before that must be compared with memory before they run.
+    pub fn later(&self) -> &[u32] {
+        &self.later
+    }
+
+    /// Returns the pages, and the words in them, of which blocks run without being compared from the start on.
+    pub fn start(&self) -> impl Iterator<Item = (u32, &Words)> {
+        self.start.iter().map(|(number, words)| (*number, words))
     }
 
     /// Returns whether block `id` is known to be what memory holds.
     #[inline(always)]
     pub fn is_trusted(&self, id: u32) -> bool {
-        self.arena[id as usize].epoch == self.epoch
+        let epoch = self.arena[id as usize].epoch;
+        epoch == self.epoch || epoch == START
     }
 
     /// Returns whether `bus` has every block's page where the block looks for it.
     pub fn fit(&self, bus: &dyn Bus) -> bool {
-        let mut last = None;
-        self.arena.iter().all(|block| {
-            let found = (block.key.pa >> 12, block.page.host);
-            // Neighbours in the arena are most often of one page.
-            let fits = last == Some(found)
-                || bus
-                    .ram(block.key.pa)
-                    .is_some_and(|page| page.host == block.page.host);
-            last = Some(found);
-            fits
+        self.in_page.iter().all(|(number, ids)| {
+            let mut blocks = ids.iter().map(|id| &self.arena[*id as usize]);
+            // All blocks of a page have it at the same place. Those that end in it do not count: they cross.
+            let first = blocks.find(|block| block.page.number == *number);
+            first.is_none_or(|block| {
+                bus.ram(block.key.pa)
+                    .is_some_and(|page| page.host == block.page.host && page.number == *number)
+            })
         })
     }
 
@@ -403,6 +457,9 @@ impl Blocks {
         self.cleared += 1;
         self.dropped.iter_mut().for_each(Vec::clear);
         self.arena.clear();
+        self.sorted = 0;
+        self.later.clear();
+        self.start.clear();
         self.ops = 0;
         self.by_key.clear();
         self.in_page.clear();

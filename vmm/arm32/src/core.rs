@@ -114,8 +114,9 @@ impl Core {
         }
     }
 
-    /// Takes over predecoded code, if the core's bus has its memory where it was. All of it is
-    /// compared with memory before it runs.
+    /// Takes over predecoded code, if the core's bus has its memory where it was. All cores that the code is given to
+    /// must begin with the same contents of memory: what memory does not hold then, in the first of them, is compared
+    /// with it before it runs.
     pub(crate) fn give_code(&mut self, code: Code) {
         let Code {
             mut blocks,
@@ -124,9 +125,10 @@ impl Core {
         } = code;
         if self.breakpoints.is_empty() && blocks.fit(&*self.cpu.bus) {
             self.forget_armed();
-            blocks.distrust();
+            blocks.begin();
             self.blocks = blocks;
             self.give_translator(translator);
+            self.cover_start();
             self.cpu.tlb.begin_after(span);
             self.look_again();
         }

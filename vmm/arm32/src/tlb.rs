@@ -16,7 +16,7 @@ use std::ptr::NonNull;
 use serde::{Deserialize, Serialize};
 
 use fetched::Fetched;
-pub use fetched::FetchedPage;
+pub use fetched::{FetchedPage, tag as fetch_tag};
 pub use saved::{CachedPage, TlbState};
 
 use crate::bus::RamPage;
@@ -40,6 +40,9 @@ const FEW: usize = 512;
 /// How generated code finds the entry of an address: shifted right by so much, and masked.
 #[expect(clippy::cast_possible_truncation, reason = "a table of some kilobytes")]
 pub const BYTES: (u8, u32) = (8, (ENTRIES as u32 - 1) << 4);
+/// How generated code finds the tag of a page that it wants to fetch from: shifted right by so much, and masked.
+#[expect(clippy::cast_possible_truncation, reason = "a table of some kilobytes")]
+pub const TAG_BYTES: (u8, u32) = (9, (fetched::TAGS as u32 - 1) << 3);
 /// Where an entry has its tag for reads.
 pub const READ_AT: i8 = in_entry(offset_of!(Entry, read));
 /// Its tag for writes.
@@ -300,6 +303,18 @@ impl Tlb {
     #[inline]
     pub fn fetched(&self, va: u32) -> Option<(u64, RamPage)> {
         self.fetched.find(va, self.set())
+    }
+
+    /// Returns the address of the tags of the pages that the current set may fetch from, for generated code.
+    pub fn tags_address(&self) -> usize {
+        self.fetched.tags_address(self.set())
+    }
+
+    /// Has generated code know that instructions at `va` are fetched from RAM page `number`, as
+    /// [`fetched`](Self::fetched) has it.
+    #[inline]
+    pub fn note_fetch_tag(&mut self, va: u32, number: u32) {
+        self.fetched.note_tag(va, self.set(), number);
     }
 
     /// Notes that instructions at `va` are fetched from `page`, by the translation `t`.

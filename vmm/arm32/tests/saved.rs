@@ -134,12 +134,33 @@ fn spoil_tlb(state: &mut ClusterState, spoil: fn(&mut serde_json::Value)) {
 
 #[test]
 fn code_that_is_given_on_changes_nothing() {
+    code_is_given_on(false);
+}
+
+#[test]
+#[cfg(all(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_os = "linux"
+))]
+fn host_code_that_is_given_on_changes_nothing() {
+    code_is_given_on(true);
+}
+
+/// Has machines begin alike one after the other, each with the code of the one before.
+fn code_is_given_on(translated: bool) {
     let mut first = Setup::started();
+    if translated {
+        first.cluster.translate_code_after(1).unwrap();
+    }
     first.cluster.run(&mut Firmware::default(), 5_003);
     let (start, memory, now) = first.all();
     let mut wanted = first.again();
-    // Once to warm up, once with a breakpoint, once with other code where it was.
-    for (round, breakpoint) in [(0, false), (1, true), (2, false), (3, false)] {
+    // Once to warm up, once with a breakpoint, then with other code where it was: for one run, to its end, and in the
+    // very end, when nobody looks any more.
+    for (round, breakpoint) in (0..8).map(|round| (round, round == 1)) {
+        if round == 5 {
+            first.bus.write_words(RAM + 4 * 8, &[0xe280_0003]);
+        }
         let mut code = first.cluster.take_code();
         if round == 3 {
             // That of another memory is of no use.
@@ -152,6 +173,9 @@ fn code_that_is_given_on_changes_nothing() {
         first.clock.0.store(now, Ordering::Relaxed);
         first.cluster = Cluster::new(2, first.bus.clone(), first.clock.clone());
         first.cluster.restore(&start).unwrap();
+        if translated {
+            first.cluster.translate_code_after(1).unwrap();
+        }
         first.cluster.give_code(code);
         if breakpoint {
             first.cluster.insert_breakpoint(RAM as u32 + 4 * 9);
@@ -160,7 +184,7 @@ fn code_that_is_given_on_changes_nothing() {
             continue;
         }
         wanted = first.again();
-        if round == 2 {
+        if round == 2 || round == 6 {
             // add r0, r0, #2
             for setup in [&first, &wanted] {
                 setup.bus.write_words(RAM + 4 * 8, &[0xe280_0002]);

@@ -16,8 +16,8 @@ use crate::Pins;
 
 /// Bytes of a page.
 const PAGE: usize = 4096;
-/// Words of a page, by 64.
-const MAP: usize = PAGE / 4 / 64;
+/// A bit for each word of a page.
+pub type Words = [u64; PAGE / 4 / 64];
 
 /// The pages of one RAM that hold predecoded instructions.
 ///
@@ -32,7 +32,7 @@ pub struct CodePages {
 #[derive(Debug, Default)]
 struct Shared {
     /// Of pages that hold code, a bit for each word that is part of an instruction.
-    words: HashMap<u32, [u64; MAP]>,
+    words: HashMap<u32, Words>,
     cores: Vec<Weak<CodeNews>>,
 }
 
@@ -111,12 +111,17 @@ impl CodePages {
     /// Notes that the core that `me` belongs to has predecoded `bytes` of page `number`. Returns whether the page held
     /// no code before; the other cores are told then.
     pub fn cover(&self, number: u32, bytes: Range<usize>, me: &Arc<CodeNews>) -> bool {
+        let mut words = Words::default();
+        mark(&mut words, bytes);
+        self.cover_words(number, &words, me)
+    }
+
+    /// Does what [`cover`](Self::cover) does for words of page `number`.
+    pub fn cover_words(&self, number: u32, code: &Words, me: &Arc<CodeNews>) -> bool {
         let mut shared = lock(&self.shared);
         let words = shared.words.entry(number).or_default();
-        // Rounded outwards: an instruction of T32 may be half a word, and a word too many
-        // costs no more than a needless drop.
-        for word in words_of(&bytes) {
-            words[word / 64] |= 1 << (word % 64);
+        for (all, new) in words.iter_mut().zip(code) {
+            *all |= new;
         }
         // A page beyond the map is never fresh: `hold` takes it for code anyway.
         let fresh = self
@@ -192,6 +197,15 @@ impl CodePages {
             cores.for_each(|core| core.tell(|news| &mut news.written, number));
         }
         hit
+    }
+}
+
+/// Adds the words of a page that these bytes are in.
+pub fn mark(words: &mut Words, bytes: Range<usize>) {
+    // Rounded outwards: an instruction of T32 may be half a word, and a word too many costs no more than a needless
+    // drop.
+    for word in words_of(&bytes) {
+        words[word / 64] |= 1 << (word % 64);
     }
 }
 

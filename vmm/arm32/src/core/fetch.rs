@@ -42,6 +42,16 @@ impl Core {
         blocks.revalidate(id);
     }
 
+    /// Sees to it that writes to code are not missed which runs from the start on.
+    pub(super) fn cover_start(&mut self) {
+        let Self { cpu, blocks, .. } = self;
+        for (number, words) in blocks.start() {
+            if cpu.bus.code_pages().cover_words(number, words, &cpu.code) {
+                cpu.tlb.tag_code(number);
+            }
+        }
+    }
+
     /// Drops code that was overwritten, and has stores to new code take the slow path.
     #[cold]
     pub(super) fn hear_of_code(&mut self) {
@@ -66,6 +76,7 @@ impl Core {
             && self.holds(id)
         {
             self.link(from, id);
+            self.note_tag(id);
             return Ok(id);
         }
         let (pa, page) = self.fetch_page(va)?;
@@ -87,8 +98,15 @@ impl Core {
         if self.cpu.tlb.spans() == spans {
             self.blocks.note_jump(va, jump_state, spans, id);
             self.link(from, id);
+            self.note_tag(id);
         }
         Ok(id)
+    }
+
+    /// Has generated code go to the page of block `id`, which was just fetched from.
+    fn note_tag(&mut self, id: u32) {
+        let block = self.blocks.get(id);
+        self.cpu.tlb.note_fetch_tag(block.key.va, block.page());
     }
 
     fn link(&mut self, from: Option<(u32, usize)>, to: u32) {

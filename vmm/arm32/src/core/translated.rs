@@ -6,9 +6,8 @@ use super::fetch::MAX_BLOCK;
 use super::{Core, Onward};
 use crate::block::Block;
 use crate::exec::{self, Handler};
-use crate::jit::pool::{self as code_memory, Area};
+use crate::jit::pool as code_memory;
 use crate::jit::{self, Left, Translator};
-use crate::tlb::Spans;
 
 /// Of the state that decoding depends on: big-endian data, which is left to the interpreter.
 const BIG_ENDIAN: u32 = 2;
@@ -20,17 +19,15 @@ const SLICE: u64 = 1 << 14;
 pub(super) struct Translation {
     /// A block is translated when it was looked for so often.
     threshold: u32,
-    /// The memory for it, until there is a translator.
-    memory: Option<Area>,
     /// What was made; `None` before any was, and once it was handed over.
     translator: Option<Translator>,
     /// [`Blocks::cleared`](crate::block::Blocks::cleared) of the blocks that it was made of.
     of: u64,
 }
 
-/// Returns the name of `spans` for generated code; not 0.
-fn token(spans: Spans) -> u64 {
-    u64::from(spans.local) << 32 | u64::from(spans.set) << 1 | 1
+/// Returns the address of `block` as generated code has it: with bit 0 set for T32.
+fn target(block: &Block) -> u32 {
+    block.key.va | block.key.state & 1
 }
 
 /// Returns whether `block` can be translated.
@@ -49,14 +46,20 @@ impl Core {
     /// # Errors
     /// The host allows no memory that can be executed, or there is no translator for its processor.
     pub fn translate_code_after(&mut self, threshold: u32) -> io::Result<()> {
+        code_memory::check()?;
         self.blocks.list_dropped();
         self.translation = Some(Translation {
             threshold,
-            memory: Some(code_memory::take()?),
             translator: None,
             of: self.blocks.cleared(),
         });
         Ok(())
+    }
+
+    /// Returns whether there is a translator, which begins with the first block that runs.
+    pub fn translates_code(&self) -> bool {
+        let translation = self.translation.as_ref();
+        translation.is_some_and(|translation| translation.translator.is_some())
     }
 
     /// Interprets all code from now on.
@@ -89,8 +92,10 @@ impl Core {
         translation.of = self.blocks.cleared();
         match translator {
             Some(mut translator) => {
-                translator.unlink();
-                (translation.memory, translation.translator) = (None, Some(translator));
+                for id in self.blocks.later() {
+                    translator.isolate(*id, target(self.blocks.get(*id)));
+                }
+                translation.translator = Some(translator);
             }
             None => {
                 let own = translation.translator.as_mut();
@@ -114,8 +119,14 @@ impl Core {
 
     fn translated(&mut self, id: u32, left: u64, mut from: Option<(u32, usize)>) -> Option<usize> {
         let translation = self.translation.as_mut()?;
-        // Only when code is about to run: most machines of a snapshot are given that of another before.
-        if let Some(memory) = translation.memory.take() {
+        if translation.translator.is_none() {
+            // Only when code is about to run: most machines of a snapshot are given that of another before.
+            let Ok(memory) = code_memory::take() else {
+                // All there is, others have.
+                self.translation = None;
+                self.blocks.list_no_dropped();
+                return None;
+            };
             translation.translator = Some(Translator::new(memory));
         }
         let translator = translation.translator.as_mut()?;
@@ -127,8 +138,7 @@ impl Core {
         }
         if self.blocks.any_dropped() {
             for id in self.blocks.take_dropped() {
-                let key = self.blocks.get(id).key;
-                translator.forget(id, key.va | key.state & 1);
+                translator.forget(id, target(self.blocks.get(id)));
             }
         }
         let block = self.blocks.get(id);
@@ -141,19 +151,22 @@ impl Core {
             None if !is_translatable(block) => return None,
             None => translator.translate(id, block)?,
         };
-        let key = block.key;
-        let spans = self.cpu.tlb.spans();
         match from {
             Some((from, slot)) => {
                 let link = self.blocks.get(from).links[slot];
+                let spans = self.cpu.tlb.spans();
                 if link.block == id && link.spans.is_none_or(|of| of == spans) {
-                    let token = link.spans.map(token);
-                    translator.link(from, slot, id, token);
+                    let tag = link.spans.map(|_| block.tag());
+                    if tag.is_some() {
+                        // Another page's may have taken its place.
+                        self.cpu.tlb.note_fetch_tag(block.key.va, block.page());
+                    }
+                    translator.link(from, slot, id, tag);
                 }
             }
             // Not within an IT block, where nothing jumps to.
-            None if key.state >> 8 == 0 => {
-                translator.note_jump(key.va | key.state & 1, token(spans), id);
+            None if block.key.state >> 8 == 0 => {
+                translator.note_jump(target(block), block.tag(), id);
             }
             None => {}
         }
@@ -170,8 +183,7 @@ impl Core {
             return (Onward::LookUp, 0);
         };
         let cpu = &mut self.cpu;
-        let token = token(cpu.tlb.spans());
-        match translator.run(cpu, at, left.min(SLICE), token) {
+        match translator.run(cpu, at, left.min(SLICE)) {
             Left::Link => (Onward::Link(cpu.jit.exit_slot as usize), cpu.jit.exit_block),
             Left::LookUp | Left::Budget => (Onward::LookUp, 0),
             Left::Flow => {

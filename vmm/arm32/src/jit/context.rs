@@ -28,8 +28,9 @@ pub type Call = extern "C" fn(*mut Cpu, *const Op) -> u32;
 pub struct Context {
     /// Address of the entries of the current set of the software TLB.
     pub tlb: usize,
-    /// Names the spans: links to other pages, and jumps, hold while it is what it was.
-    pub token: u64,
+    /// Address of the tags of the pages that the current set may fetch from: links to other pages, and jumps, hold
+    /// while theirs is among them.
+    pub tags: usize,
     /// Address of the jump table.
     pub jumps: usize,
     /// What the core has retired when the budget is used up.
@@ -73,7 +74,7 @@ impl Default for Context {
     fn default() -> Self {
         Self {
             tlb: 0,
-            token: 0,
+            tags: 0,
             jumps: 0,
             end: 0,
             left: 0,

@@ -12,11 +12,14 @@ use super::buffer::CodeMemory;
 /// The areas that nobody uses.
 static POOL: Mutex<Pool> = Mutex::new(Pool {
     free: Vec::new(),
+    mapped: 0,
     sealed: false,
 });
 
 struct Pool {
     free: Vec<CodeMemory>,
+    /// How many there are, those in use included.
+    mapped: usize,
     sealed: bool,
 }
 
@@ -33,8 +36,28 @@ pub fn reserve(cores: usize) -> io::Result<()> {
         return Ok(());
     }
     let more: Vec<_> = (0..cores).map(|_| map()).collect::<io::Result<_>>()?;
-    with(|pool| pool.free.extend(more));
+    with(|pool| pool.add(more));
     Ok(())
+}
+
+impl Pool {
+    fn add(&mut self, more: impl IntoIterator<Item = CodeMemory>) {
+        let before = self.free.len();
+        self.free.extend(more);
+        self.mapped += self.free.len() - before;
+    }
+}
+
+/// Checks that there are areas, or can be.
+///
+/// # Errors
+/// As those of [`reserve`], or the pool is sealed and empty.
+pub(crate) fn check() -> io::Result<()> {
+    match with(|pool| (pool.mapped, pool.sealed)) {
+        (0, true) => Err(io::Error::other("no memory for code is left")),
+        (0, false) => reserve(1),
+        _ => Ok(()),
+    }
 }
 
 /// Maps no memory for code any more: cores that find none left are interpreted.
@@ -59,7 +82,11 @@ pub(crate) fn take() -> io::Result<Area> {
     let memory = match free {
         Some(memory) => memory,
         None if sealed => return Err(io::Error::other("no memory for code is left")),
-        None => map()?,
+        None => {
+            let memory = map()?;
+            with(|pool| pool.mapped += 1);
+            memory
+        }
     };
     Ok(Area(Some(memory)))
 }

@@ -19,25 +19,34 @@ struct Exit {
     jump: usize,
     /// Where it leads unless it is linked.
     stub: usize,
-    /// Where the token is for which it holds, if it leads to another page.
+    /// Where the tag of the page is that it leads to, if that is another page.
     guard: Option<usize>,
     /// The block that it leads to.
     linked: Option<u32>,
 }
 
 /// Where a computed jump leads.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct JumpEntry {
     /// The target, with bit 0 for T32.
     target: u32,
     unused: u32,
-    /// The token for which it holds; 0 for none.
-    token: u64,
+    /// The tag of its page.
+    tag: u64,
     /// The address of the code.
     code: u64,
     unused_too: u64,
 }
+
+/// An entry that leads nowhere: no page has its tag.
+const NOWHERE: JumpEntry = JumpEntry {
+    target: 0,
+    unused: 0,
+    tag: u64::MAX,
+    code: 0,
+    unused_too: 0,
+};
 
 /// Entries of the jump table.
 pub const JUMPS: usize = 4096;
@@ -82,7 +91,7 @@ impl Translator {
             routines,
             asm,
             blocks: Vec::new(),
-            jumps: vec![JumpEntry::default(); JUMPS].into(),
+            jumps: vec![NOWHERE; JUMPS].into(),
         }
     }
 
@@ -90,7 +99,7 @@ impl Translator {
     pub fn clear(&mut self) {
         self.used = self.first;
         self.blocks.clear();
-        self.jumps.fill(JumpEntry::default());
+        self.jumps.fill(NOWHERE);
     }
 
     /// Returns where the code of block `id` is, if it is translated.
@@ -139,9 +148,9 @@ impl Translator {
         Some(start)
     }
 
-    /// Links exit `slot` of block `from` to block `to`, if both are translated; for as long as `token` is the present
-    /// one, if it is to another page.
-    pub fn link(&mut self, from: u32, slot: usize, to: u32, token: Option<u64>) {
+    /// Links exit `slot` of block `from` to block `to`, if both are translated; as long as the tag of the page of `to` is
+    /// `tag`, if it is another page.
+    pub fn link(&mut self, from: u32, slot: usize, to: u32, tag: Option<u64>) {
         let Some(target) = self.code(to) else {
             return;
         };
@@ -152,16 +161,13 @@ impl Translator {
         let Some(exit) = block.exits[slot].as_mut() else {
             return;
         };
-        if exit.guard.is_some() != token.is_some() {
+        if exit.guard.is_some() != tag.is_some() || exit.linked == Some(to) {
             return;
         }
         let before = exit.linked.replace(to);
         let Exit { jump, guard, .. } = *exit;
-        if let (Some(at), Some(token)) = (guard, token) {
-            self.memory.write(at, &token.to_le_bytes());
-        }
-        if before == Some(to) {
-            return;
+        if let (Some(at), Some(tag)) = (guard, tag) {
+            self.memory.write(at, &tag.to_le_bytes());
         }
         self.patch(jump, target);
         self.blocks[to as usize].incoming.push((from, slot));
@@ -171,42 +177,30 @@ impl Translator {
         }
     }
 
-    /// Has computed jumps to `target` (bit 0 set for T32) find block `id` while `token` is the present one.
-    pub fn note_jump(&mut self, target: u32, token: u64, id: u32) {
+    /// Has computed jumps to `target` (bit 0 set for T32) find block `id` while the tag of its page is `tag`.
+    pub fn note_jump(&mut self, target: u32, tag: u64, id: u32) {
         if let Some(at) = self.code(id) {
             self.jumps[jump_slot(target)] = JumpEntry {
                 target,
-                token,
+                tag,
                 code: self.memory.address(at).expose_provenance() as u64,
-                ..JumpEntry::default()
+                ..NOWHERE
             };
         }
     }
 
-    /// Has no code lead to other code but through its core, which looks at each block before it runs.
-    pub fn unlink(&mut self) {
-        let mut linked = Vec::new();
-        for block in &mut self.blocks {
-            block.incoming.clear();
-            for exit in block.exits.iter_mut().flatten() {
-                if exit.linked.take().is_some() {
-                    linked.push((exit.jump, exit.stub));
-                }
-            }
+    /// Has no code lead to that of block `id` at `target` (bit 0 set for T32) but through its core, which looks at the
+    /// block before it runs.
+    pub fn isolate(&mut self, id: u32, target: u32) {
+        if let Some(block) = self.blocks.get_mut(id as usize) {
+            let incoming = std::mem::take(&mut block.incoming);
+            self.cut(incoming, id, target);
         }
-        for (jump, stub) in linked {
-            self.patch(jump, stub);
-        }
-        self.jumps.fill(JumpEntry::default());
     }
 
-    /// Forgets the code of block `id`, which was at `target` (bit 0 set for T32). Nothing leads to it any more.
-    pub fn forget(&mut self, id: u32, target: u32) {
-        let Some(block) = self.blocks.get_mut(id as usize) else {
-            return;
-        };
-        let gone = std::mem::take(block);
-        for (from, slot) in gone.incoming {
+    /// Has those of the exits that lead to block `id` lead out, and computed jumps to `target`.
+    fn cut(&mut self, exits: Vec<(u32, usize)>, id: u32, target: u32) {
+        for (from, slot) in exits {
             let exit = self
                 .blocks
                 .get_mut(from as usize)
@@ -219,8 +213,17 @@ impl Translator {
         }
         let entry = &mut self.jumps[jump_slot(target)];
         if entry.target == target {
-            *entry = JumpEntry::default();
+            *entry = NOWHERE;
         }
+    }
+
+    /// Forgets the code of block `id`, which was at `target` (bit 0 set for T32). Nothing leads to it any more.
+    pub fn forget(&mut self, id: u32, target: u32) {
+        let Some(block) = self.blocks.get_mut(id as usize) else {
+            return;
+        };
+        let gone = std::mem::take(block);
+        self.cut(gone.incoming, id, target);
     }
 
     #[expect(
@@ -234,11 +237,10 @@ impl Translator {
     }
 
     /// Runs the code at `at`, and whatever it is linked with, for at most `left` instructions (far below 2^63, as code
-    /// counts down below 0), in spans that `token` names. `retired` says how many they were; when a handler left, how
-    /// many came before its block.
-    pub fn run(&self, cpu: &mut Cpu, at: usize, left: u64, token: u64) -> Left {
+    /// counts down below 0). `retired` says how many they were; when a handler left, how many came before its block.
+    pub fn run(&self, cpu: &mut Cpu, at: usize, left: u64) -> Left {
         cpu.jit.tlb = cpu.tlb.set_address();
-        cpu.jit.token = token;
+        cpu.jit.tags = cpu.tlb.tags_address();
         cpu.jit.jumps = self.jumps.as_ptr().expose_provenance();
         cpu.jit.end = cpu.s.retired + left;
         type Enter = extern "C" fn(*mut Cpu, *const u8, u64) -> u32;
@@ -329,7 +331,7 @@ mod tests {
         translator.forget(1, 0x2ffc);
         assert_eq!(translator.code(1), None);
         assert_eq!(translator.blocks[0].exits[0].unwrap().linked, None);
-        assert!(translator.jumps.iter().all(|entry| entry.token == 0));
+        assert!(translator.jumps.iter().all(|entry| *entry == NOWHERE));
     }
 
     #[test]

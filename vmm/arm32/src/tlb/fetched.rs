@@ -14,6 +14,11 @@ use crate::mmu::Translation;
 /// Pages held at most; when they are used up, all are dropped.
 const MAX_PAGES: usize = 1 << 13;
 
+/// Tags of one set.
+pub const TAGS: usize = 1024;
+/// The tag of no page.
+const NO_TAG: u64 = 0;
+
 /// A virtual page and the set it was executed in.
 type Key = (u32, u32);
 
@@ -25,13 +30,26 @@ struct Page {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fetched {
     pages: AddressMap<Key, Page>,
+    /// Of some of these, for generated code: their tags, each at the lowest bits of its virtual page's number.
+    tags: Box<[u64]>,
     /// Those that belong to one address space, and others that have been dropped since.
     local: Vec<Key>,
     /// Lowest and highest address covered by mappings larger than a page, of which there are pieces here.
     large: Option<(u32, u32)>,
+}
+
+impl Default for Fetched {
+    fn default() -> Self {
+        Self {
+            pages: AddressMap::default(),
+            tags: vec![NO_TAG; TAGS * super::SETS].into(),
+            local: Vec::new(),
+            large: None,
+        }
+    }
 }
 
 // SAFETY: as for blocks: the pointers are to pages of the bus, which keeps them valid on every thread while a core
@@ -52,6 +70,17 @@ pub struct FetchedPage {
     global: bool,
 }
 
+/// Returns what generated code knows RAM page `number` at `va` by.
+pub fn tag(va: u32, number: u32) -> u64 {
+    // Bit 0 is what no tag has that is none.
+    u64::from(number) << 32 | u64::from(va & 0xffff_f000) | 1
+}
+
+/// Returns where the tag of a page is.
+fn slot((va, set): Key) -> usize {
+    set as usize * TAGS + ((va >> 12) as usize & (TAGS - 1))
+}
+
 /// Returns whether a core can have fetched from these.
 pub(super) fn are_possible(pages: &[FetchedPage]) -> bool {
     let possible = |page: &FetchedPage| {
@@ -66,6 +95,37 @@ impl Fetched {
     pub fn find(&self, va: u32, set: u32) -> Option<(u64, RamPage)> {
         let page = self.pages.get(&(va & 0xffff_f000, set))?;
         Some((page.pa | u64::from(va & 0xfff), page.ram))
+    }
+
+    /// Returns the address of the tags of `set`, for generated code.
+    pub fn tags_address(&self, set: u32) -> usize {
+        let first = set as usize * TAGS;
+        self.tags[first..first + TAGS].as_ptr().expose_provenance()
+    }
+
+    /// Returns all tags, by sets.
+    #[cfg(test)]
+    pub fn tags(&self) -> &[u64] {
+        &self.tags
+    }
+
+    /// Has generated code know that `va` is in RAM page `number`, which is one of the pages.
+    #[inline]
+    pub fn note_tag(&mut self, va: u32, set: u32, number: u32) {
+        self.tags[slot((va, set))] = tag(va, number);
+    }
+
+    /// Has generated code not know a page any more.
+    fn untag(&mut self, key: Key) {
+        let tag = &mut self.tags[slot(key)];
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the lower half is the address"
+        )]
+        let of = *tag as u32 & 0xffff_f000;
+        if of == key.0 {
+            *tag = NO_TAG;
+        }
     }
 
     /// Adds a page. Returns whether others were dropped for it.
@@ -85,6 +145,8 @@ impl Fetched {
     }
 
     fn add(&mut self, key: Key, page: Page) {
+        // One at the same place may have been another.
+        self.untag(key);
         self.pages.insert(key, page);
         if !page.global {
             if self.local.len() >= 2 * MAX_PAGES {
@@ -98,6 +160,9 @@ impl Fetched {
     /// Drops all pages. Returns whether there were any, as the following do of theirs.
     pub fn drop_all(&mut self) -> bool {
         let any = !self.pages.is_empty();
+        if any {
+            self.tags.fill(NO_TAG);
+        }
         self.pages.clear();
         self.local.clear();
         self.large = None;
@@ -107,10 +172,11 @@ impl Fetched {
     /// Drops those that belong to one address space.
     pub fn drop_local(&mut self) -> bool {
         let before = self.pages.len();
-        for key in self.local.drain(..) {
+        for key in std::mem::take(&mut self.local) {
             // A global page may have come in its place.
             if self.pages.get(&key).is_some_and(|page| !page.global) {
                 self.pages.remove(&key);
+                self.untag(key);
             }
         }
         self.pages.len() != before
@@ -120,6 +186,7 @@ impl Fetched {
     pub fn drop_set(&mut self, set: u32) -> bool {
         let before = self.pages.len();
         self.pages.retain(|key, _| key.1 != set);
+        self.tags[set as usize * TAGS..][..TAGS].fill(NO_TAG);
         self.pages.len() != before
     }
 
@@ -131,7 +198,9 @@ impl Fetched {
         #[expect(clippy::cast_possible_truncation, reason = "there are few sets")]
         let sets = 0..super::SETS as u32;
         sets.fold(false, |any, set| {
-            self.pages.remove(&(va & 0xffff_f000, set)).is_some() | any
+            let key = (va & 0xffff_f000, set);
+            self.untag(key);
+            self.pages.remove(&key).is_some() | any
         })
     }
 

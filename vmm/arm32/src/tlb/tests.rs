@@ -68,3 +68,51 @@ fn an_empty_entry_answers_for_no_address_aligned_or_not() {
         );
     }
 }
+
+#[expect(clippy::cast_possible_truncation, reason = "a table of some kilobytes")]
+const TAGS: u32 = fetched::TAGS as u32;
+
+/// Generated code knows no page that the TLB does not have.
+#[test]
+fn tags_are_of_pages_that_are_there() {
+    let mut tlb = Tlb::default();
+    let mut random = 1u32;
+    let mut next = |below: u32| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 8) % below
+    };
+    // Pages that share a tag's place, and some that do not.
+    let pages = [0x1000, 0x40_1000, 0x80_1000, 0x2000, 0x40_2000, 0xffff_f000];
+    let mut tagged = 0;
+    for _ in 0..20_000 {
+        let va = pages[next(6) as usize];
+        match next(12) {
+            0 => tlb.flush_all(),
+            1 => tlb.flush_local(),
+            2 | 3 => tlb.flush_page(va),
+            // More sets than there is room for.
+            4 | 5 => tlb.select(next(2) == 0, next(6)),
+            _ => {
+                if tlb.fetched(va).is_none() {
+                    let page = RamPage {
+                        host: NonNull::dangling(),
+                        writable: true,
+                        number: next(4),
+                    };
+                    tlb.note_fetch(va, &page_of(va, next(2) == 0), page);
+                }
+                let (_, page) = tlb.fetched(va).unwrap();
+                tlb.note_fetch_tag(va, page.number);
+            }
+        }
+        for (slot, tag) in (0..).zip(tlb.fetched.tags()).filter(|(_, tag)| **tag != 0) {
+            let va = pages.iter().find(|va| {
+                let page = tlb.fetched.find(**va, slot / TAGS);
+                page.is_some_and(|(_, page)| fetch_tag(**va, page.number) == *tag)
+            });
+            assert!(va.is_some(), "{tag:#x} at {slot}");
+            tagged += 1;
+        }
+    }
+    assert!(tagged > 10_000, "{tagged}");
+}

@@ -1,6 +1,6 @@
 //! Micro-operations of a block to code.
 
-use super::asm::{Alu, Asm, Cc, Fixup, Rm, Width};
+use super::asm::{Alu, Asm, Cc, Fixup, Mem, Rm, Width};
 use super::conditions::Known;
 use super::frame::{self, LEFT, SECOND, WORK};
 use super::{access, bits};
@@ -8,6 +8,7 @@ use crate::block::Block;
 use crate::exec::Op;
 use crate::ir::{Mop, Value, drop_dead_flags, lower};
 use crate::jit::context::Left;
+use crate::tlb::TAG_BYTES;
 
 /// Where the routines are that all code shares, from the start of the code area.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,7 +32,7 @@ pub struct Site {
     pub jump: Fixup,
     /// Its stub.
     pub stub: usize,
-    /// Eight bytes with the token for which it holds, if it leads to another page.
+    /// Eight bytes with the tag of the page that it leads to, if that is another page.
     pub guard: Option<usize>,
 }
 
@@ -268,8 +269,11 @@ impl Emitter<'_> {
     fn leave_by(&mut self, slot: usize, va: u32, it: u8) {
         let other_page = va >> 12 != self.block.key.va >> 12;
         let guard = other_page.then(|| {
+            let (shift, mask) = TAG_BYTES;
+            let tag = Mem::Base(WORK, (va >> shift & mask).cast_signed());
             self.asm
-                .load(Width::Quad, WORK, Rm::Mem(frame::CONTEXT_TOKEN));
+                .load(Width::Quad, WORK, Rm::Mem(frame::CONTEXT_TAGS));
+            self.asm.load(Width::Quad, WORK, Rm::Mem(tag));
             let quad = self.asm.compare_here(WORK);
             (quad, self.asm.jump_if(Cc::Ne))
         });

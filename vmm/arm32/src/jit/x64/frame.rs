@@ -72,8 +72,8 @@ pub const RETIRED: Mem = at(STATE + offset_of!(CpuState, retired));
 pub const PC: Mem = guest(15);
 /// [`Context::tlb`].
 pub const CONTEXT_TLB: Mem = at(CONTEXT + offset_of!(Context, tlb));
-/// [`Context::token`].
-pub const CONTEXT_TOKEN: Mem = at(CONTEXT + offset_of!(Context, token));
+/// [`Context::tags`].
+pub const CONTEXT_TAGS: Mem = at(CONTEXT + offset_of!(Context, tags));
 /// [`Context::jumps`].
 pub const CONTEXT_JUMPS: Mem = at(CONTEXT + offset_of!(Context, jumps));
 /// [`Context::end`].

@@ -16,6 +16,7 @@ use frame::{CPU, LEFT, SECOND, THIRD, TLB, WORK};
 
 use super::JUMPS;
 use super::context::Left;
+use crate::tlb::TAG_BYTES;
 
 /// Of a target shifted left by 4, the bits that choose an entry of the table of jumps.
 #[expect(
@@ -68,7 +69,13 @@ fn jumps(a: &mut Asm, routines: &mut Routines) {
     a.alu(Width::Quad, Alu::Add, SECOND, Rm::Mem(frame::CONTEXT_JUMPS));
     a.alu(Width::Long, Alu::Cmp, WORK, Rm::Mem(Mem::Base(SECOND, 0)));
     let other = a.jump_if(Cc::Ne);
-    a.load(Width::Quad, THIRD, Rm::Mem(frame::CONTEXT_TOKEN));
+    // The tag of its page: whether it still is where it was.
+    let (shift, mask) = TAG_BYTES;
+    a.load(Width::Long, THIRD, Rm::Reg(WORK));
+    a.shift(Width::Long, ShiftOp::Shr, THIRD, shift);
+    a.alu_imm(Width::Long, Alu::And, Rm::Reg(THIRD), mask.cast_signed());
+    a.alu(Width::Quad, Alu::Add, THIRD, Rm::Mem(frame::CONTEXT_TAGS));
+    a.load(Width::Quad, THIRD, Rm::Mem(Mem::Base(THIRD, 0)));
     a.alu(Width::Quad, Alu::Cmp, THIRD, Rm::Mem(Mem::Base(SECOND, 8)));
     let stale = a.jump_if(Cc::Ne);
     a.jump_to(Rm::Mem(Mem::Base(SECOND, 16)));
