@@ -8,6 +8,7 @@ use crate::{components, packages, process};
 use std::collections::BTreeSet;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
+pub(crate) use steps::STRUCTURE;
 use steps::{STEPS, Step};
 
 /// What `cargo xtask ci` takes.

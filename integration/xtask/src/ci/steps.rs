@@ -17,6 +17,20 @@ pub(super) struct Step {
     pub(super) environment: &'static [(&'static str, &'static str)],
 }
 
+/// The tests of how the tree is built.
+pub(crate) const STRUCTURE: [&str; 10] = [
+    "cargo",
+    "test",
+    "--release",
+    "--quiet",
+    "--package",
+    "xtask",
+    "--test",
+    "layers",
+    "--test",
+    "sizes",
+];
+
 /// All of them, in their order: what answers soon comes first.
 pub(super) const STEPS: &[Step] = &[
     Step {
@@ -41,6 +55,11 @@ pub(super) const STEPS: &[Step] = &[
         name: "deny",
         what: "Licences, versions and origins of dependencies",
         ..Step::of(&["cargo", "xtask", "deny"])
+    },
+    Step {
+        name: "structure",
+        what: "Arrows between packages, lengths of lines and files",
+        ..Step::of(&STRUCTURE)
     },
     Step {
         name: "lints",

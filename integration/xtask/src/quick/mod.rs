@@ -3,6 +3,7 @@
 mod changes;
 mod choice;
 
+use crate::ci::STRUCTURE;
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::{components, process};
@@ -50,6 +51,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
         cargo(&["fmt", "--all", "--check"]),
         "the format differs: run `cargo fmt --all`",
     )?;
+    let [_, structure @ ..] = STRUCTURE;
+    check(
+        cargo(&structure),
+        "the tree is not built as it should be, as is shown above",
+    )?;
     if !choice.linted.is_empty() {
         check(
             clippy(&choice.linted),
@@ -75,7 +81,7 @@ fn plan(choice: &Choice) -> Vec<String> {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         names.join(", ")
     };
-    let mut lines = vec!["  format: all packages".to_owned()];
+    let mut lines = vec!["  format, arrows, lengths of lines and files: all packages".to_owned()];
     if !choice.changed.is_empty() {
         let changed = list(&choice.changed);
         lines.push(format!("  clippy, unit tests: {changed}"));

@@ -148,8 +148,8 @@ impl Translator {
         Some(start)
     }
 
-    /// Links exit `slot` of block `from` to block `to`, if both are translated; as long as the tag of the page of `to` is
-    /// `tag`, if it is another page.
+    /// Links exit `slot` of block `from` to block `to`, if both are translated; as long as the tag of the page of `to`
+    /// is `tag`, if it is another page.
     pub fn link(&mut self, from: u32, slot: usize, to: u32, tag: Option<u64>) {
         let Some(target) = self.code(to) else {
             return;

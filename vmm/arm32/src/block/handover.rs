@@ -1,0 +1,57 @@
+//! Blocks that go from a machine that is gone to one that begins as that one did.
+
+use vmm_base::code_pages::{Words, mark};
+
+use super::{Blocks, START, VOID};
+use crate::bus::Bus;
+
+impl Blocks {
+    /// Returns whether `bus` has every block's page where the block looks for it.
+    pub fn fit(&self, bus: &dyn Bus) -> bool {
+        self.in_page.iter().all(|(number, ids)| {
+            let mut blocks = ids.iter().map(|id| &self.arena[*id as usize]);
+            // All blocks of a page have it at the same place. Those that end in it do not count: they cross.
+            let first = blocks.find(|block| block.page.number == *number);
+            first.is_none_or(|block| {
+                bus.ram(block.key.pa)
+                    .is_some_and(|page| page.host == block.page.host && page.number == *number)
+            })
+        })
+    }
+
+    /// Makes the blocks another machine's, which begins with the same memory as all that they are handed to. Those that
+    /// memory holds then need not be compared any more; what others made of memory as it was later is compared before
+    /// it runs ([`Blocks::later`]).
+    pub fn begin(&mut self) {
+        if self.epoch == VOID - 1 {
+            self.clear();
+        }
+        self.epoch += 1;
+        let arena = &self.arena;
+        self.later.retain(|id| arena[*id as usize].epoch != VOID);
+        for (id, block) in (0..).zip(&mut self.arena).skip(self.sorted) {
+            if block.crosses() {
+                // Nobody can tell whether its second page is where it was.
+                block.void();
+            } else if block.matches_memory() {
+                block.epoch = START;
+                for (number, bytes) in block.parts() {
+                    mark(self.start.entry(number).or_default(), bytes);
+                }
+            } else if block.epoch != VOID {
+                self.later.push(id);
+            }
+        }
+        self.sorted = self.arena.len();
+    }
+
+    /// Returns the blocks of machines before that must be compared with memory before they run.
+    pub fn later(&self) -> &[u32] {
+        &self.later
+    }
+
+    /// Returns the pages, and the words in them, of which blocks run without being compared from the start on.
+    pub fn start(&self) -> impl Iterator<Item = (u32, &Words)> {
+        self.start.iter().map(|(number, words)| (*number, words))
+    }
+}
