@@ -1,7 +1,8 @@
 //! Translation of blocks to host code.
 //!
 //! A block that has run often enough is lowered to micro-operations ([`crate::ir`]), and these become code of the host:
-//! `x64` is the back end, `translator` keeps what was made and links it, `buffer` and `pool` own the memory.
+//! `emit` writes it by means of the back end `x64`; `translator` keeps what was made and links it; `buffer` and
+//! `pool` own the memory.
 //!
 //! Generated code works on the same state as the interpreter, and leaves whatever is rare to the same handlers, so that
 //! nobody can tell which of the two ran. On hosts without a back end there is no translator, and the interpreter does
@@ -9,9 +10,12 @@
 
 mod buffer;
 mod context;
+mod emit;
 pub mod pool;
 mod translator;
 mod x64;
+
+use x64 as host;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
