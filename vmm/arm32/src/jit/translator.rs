@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "generated code is called")]
 
 use super::buffer::SIZE;
+use super::cache;
 use super::context::Left;
 use super::emit::{Routines, Site, emit};
 use super::host::{self, Asm};
@@ -240,6 +241,8 @@ impl Translator {
         let enter = self.memory.address(self.routines.enter);
         // SAFETY: the routine is there from the beginning, and has this signature (`Routines::enter`).
         let enter = unsafe { std::mem::transmute::<*const u8, Enter>(enter) };
+        // The code may be another thread's, which had this core before.
+        cache::synchronise();
         let why = enter(cpu, self.memory.address(at), left);
         if let Some(payload) = cpu.jit.panic.take() {
             std::panic::resume_unwind(payload);
@@ -261,7 +264,11 @@ fn jump_slot(target: u32) -> usize {
     (target >> 1) as usize & (JUMPS - 1)
 }
 
-#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    test,
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_os = "linux"
+))]
 mod tests {
     use std::ptr::NonNull;
 

@@ -10,7 +10,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::*;
 use crate::block::Key;
 use crate::bus::RamPage;
-use crate::jit::x64;
+use crate::jit::{a64, x64};
 use crate::lower::{InsnContext, lower};
 
 /// A block of one instruction.
@@ -73,29 +73,32 @@ fn code(bytes: &[u8], sites: [Option<Site>; 2]) -> Vec<&[u8]> {
     pieces
 }
 
-fn is_code<A: Target + Default>(
+/// A host's encoder, and what else there is to it.
+struct Host<A> {
     routines: fn(&mut A) -> Routines,
     bytes: fn(&A) -> &[u8],
+    clear: fn(&mut A),
     branch: fn(usize, usize) -> [u8; 4],
-    reader: &Capstone,
-) {
+}
+
+fn is_code<A: Target + Default>(host: &Host<A>, reader: &Capstone) {
     let whole = |piece: &[u8]| {
         let read = reader.disasm_all(piece, 0).unwrap();
         read.iter().map(|one| one.len()).sum::<usize>() == piece.len()
     };
     let mut asm = A::default();
-    let routines = routines(&mut asm);
-    assert!(whole(bytes(&asm)));
+    let routines = (host.routines)(&mut asm);
+    assert!(whole((host.bytes)(&asm)));
     for block in blocks() {
-        let mut asm = A::default();
+        (host.clear)(&mut asm);
         let sites = emit(&mut asm, START, &routines, 1, &block);
-        let (written, op) = (bytes(&asm), &block.ops[0]);
+        let (written, op) = ((host.bytes)(&asm), &block.ops[0]);
         for piece in code(written, sites) {
             assert!(whole(piece), "{:x?}: {piece:02x?}", op.insn);
         }
         for site in sites.into_iter().flatten() {
             // It leads to its stub until it is patched.
-            let stub = branch(START + site.jump, START + site.stub);
+            let stub = (host.branch)(START + site.jump, START + site.stub);
             assert_eq!(written[site.jump..site.jump + 4], stub, "{:x?}", op.insn);
         }
     }
@@ -108,5 +111,27 @@ fn x64_code_is_whole_instructions() {
         .mode(arch::x86::ArchMode::Mode64)
         .build()
         .unwrap();
-    is_code(x64::routines, x64::Asm::bytes, x64::branch, &reader);
+    let host = Host {
+        routines: x64::routines,
+        bytes: x64::Asm::bytes,
+        clear: x64::Asm::clear,
+        branch: x64::branch,
+    };
+    is_code(&host, &reader);
+}
+
+#[test]
+fn a64_code_is_whole_instructions() {
+    let reader = Capstone::new()
+        .arm64()
+        .mode(arch::arm64::ArchMode::Arm)
+        .build()
+        .unwrap();
+    let host = Host {
+        routines: a64::routines,
+        bytes: a64::Asm::bytes,
+        clear: a64::Asm::clear,
+        branch: a64::branch,
+    };
+    is_code(&host, &reader);
 }
