@@ -9,7 +9,10 @@ use arm32::core::Core;
 use common::{FlatBus, RAM, TestClock};
 
 #[test]
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_os = "linux"
+))]
 fn what_was_reserved_is_all_there_is_once_the_pool_is_sealed() {
     let core = || Core::new(0, 1, FlatBus::new(), Arc::<TestClock>::default());
     code_memory::reserve(1).unwrap();

@@ -22,7 +22,7 @@ mod sandbox;
 mod sentences;
 mod snapshot;
 mod terminal;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tiers;
 mod unfinished;
 mod unprivileged;

@@ -14,7 +14,10 @@ use arm32_difftest::runtime::Runtime;
 const BATCHES: u64 = 8;
 
 /// The tiers that this host has.
-const TIERS: &[Tier] = if cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+const TIERS: &[Tier] = if cfg!(all(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_os = "linux"
+)) {
     &[Tier::Interpreter, Tier::Translate]
 } else {
     &[Tier::Interpreter]

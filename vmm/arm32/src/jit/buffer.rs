@@ -12,6 +12,8 @@ use std::ptr::NonNull;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+use super::cache;
+
 /// Bytes of the memory; those that are never written take no room.
 pub const SIZE: usize = 32 << 20;
 
@@ -61,7 +63,7 @@ impl CodeMemory {
         }
     }
 
-    /// Writes `bytes` at `at`.
+    /// Writes `bytes` at `at`, to be executed from now on.
     ///
     /// # Panics
     /// If they do not fit.
@@ -74,6 +76,8 @@ impl CodeMemory {
                 .as_ptr()
                 .copy_to_nonoverlapping(self.write.as_ptr().add(at), bytes.len());
         }
+        let written = self.write.as_ptr().wrapping_add(at);
+        cache::publish(written, self.address(at), bytes.len());
     }
 
     /// Returns the address to execute what is at `at`.

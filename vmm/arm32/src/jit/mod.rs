@@ -1,17 +1,28 @@
 //! Translation of blocks to host code.
 //!
 //! A block that has run often enough is lowered to micro-operations ([`crate::ir`]), and these become code of the host:
-//! `x64` is the back end, `translator` keeps what was made and links it, `buffer` and `pool` own the memory.
+//! `emit` writes it by means of a back end, `x64` or `a64`; `translator` keeps what was made and links it; `buffer` and
+//! `pool` own the memory.
 //!
 //! Generated code works on the same state as the interpreter, and leaves whatever is rare to the same handlers, so that
 //! nobody can tell which of the two ran. On hosts without a back end there is no translator, and the interpreter does
 //! all.
 
+#[cfg(any(target_arch = "aarch64", test))]
+mod a64;
 mod buffer;
+mod cache;
 mod context;
+mod emit;
 pub mod pool;
 mod translator;
+#[cfg(any(not(target_arch = "aarch64"), test))]
 mod x64;
+
+#[cfg(target_arch = "aarch64")]
+use a64 as host;
+#[cfg(not(target_arch = "aarch64"))]
+use x64 as host;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

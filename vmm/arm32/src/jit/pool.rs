@@ -66,7 +66,8 @@ pub fn seal() {
 }
 
 fn map() -> io::Result<CodeMemory> {
-    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+    let known = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+    if !known || !cfg!(target_os = "linux") {
         let why = "there is no translator for this host's processor";
         return Err(io::Error::new(io::ErrorKind::Unsupported, why));
     }

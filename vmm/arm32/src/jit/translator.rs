@@ -3,9 +3,11 @@
 #![expect(unsafe_code, reason = "generated code is called")]
 
 use super::buffer::SIZE;
+use super::cache;
 use super::context::Left;
+use super::emit::{Routines, Site, emit};
+use super::host::{self, Asm};
 use super::pool::Area;
-use super::x64::{self, Asm, Routines, Site};
 use crate::block::Block;
 use crate::cpu::Cpu;
 
@@ -15,7 +17,7 @@ const MAX_CODE: usize = 1 << 16;
 /// An exit of translated code.
 #[derive(Clone, Copy, Debug)]
 struct Exit {
-    /// Where the four bytes of its branch are.
+    /// Where the four bytes are that say where its branch leads.
     jump: usize,
     /// Where it leads unless it is linked.
     stub: usize,
@@ -81,7 +83,7 @@ impl Translator {
     /// Creates a translator that keeps its code in `memory`.
     pub fn new(mut memory: Area) -> Self {
         let mut asm = Asm::default();
-        let routines = x64::routines(&mut asm);
+        let routines = host::routines(&mut asm);
         memory.write(0, asm.bytes());
         let first = asm.here().next_multiple_of(64);
         Self {
@@ -129,7 +131,7 @@ impl Translator {
         }
         self.asm.clear();
         let start = self.used;
-        let sites = x64::emit(&mut self.asm, start, &self.routines, id, block);
+        let sites = emit(&mut self.asm, start, &self.routines, id, block);
         if self.asm.bytes().len() > MAX_CODE {
             return None;
         }
@@ -137,7 +139,7 @@ impl Translator {
         self.used = (start + self.asm.bytes().len()).next_multiple_of(16);
         let index = id as usize;
         let exit = |site: Site| Exit {
-            jump: start + site.jump.at(),
+            jump: start + site.jump,
             stub: start + site.stub,
             guard: site.guard.map(|at| start + at),
             linked: None,
@@ -226,14 +228,8 @@ impl Translator {
         self.cut(gone.incoming, id, target);
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_possible_wrap,
-        reason = "positions are within a code area of megabytes"
-    )]
     fn patch(&mut self, at: usize, to: usize) {
-        let distance = (to as i64 - (at as i64 + 4)) as i32;
-        self.memory.write(at, &distance.to_le_bytes());
+        self.memory.write(at, &host::branch(at, to));
     }
 
     /// Runs the code at `at`, and whatever it is linked with, for at most `left` instructions (far below 2^63, as code
@@ -245,8 +241,10 @@ impl Translator {
         cpu.jit.end = cpu.s.retired + left;
         type Enter = extern "C" fn(*mut Cpu, *const u8, u64) -> u32;
         let enter = self.memory.address(self.routines.enter);
-        // SAFETY: the routine is there from the beginning, and has this signature (`x64::routines`).
+        // SAFETY: the routine is there from the beginning, and has this signature (`Routines::enter`).
         let enter = unsafe { std::mem::transmute::<*const u8, Enter>(enter) };
+        // The code may be another thread's, which had this core before.
+        cache::synchronise();
         let why = enter(cpu, self.memory.address(at), left);
         if let Some(payload) = cpu.jit.panic.take() {
             std::panic::resume_unwind(payload);
@@ -268,7 +266,11 @@ fn jump_slot(target: u32) -> usize {
     (target >> 1) as usize & (JUMPS - 1)
 }
 
-#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(
+    test,
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_os = "linux"
+))]
 mod tests {
     use std::ptr::NonNull;
 

@@ -8,7 +8,7 @@ mod compare;
 mod difference;
 mod search;
 // On other hosts there is nothing to pair.
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests;
 
 use std::time::Instant;

@@ -4,150 +4,25 @@ use super::asm::{Alu, Asm, Cc, Fixup, Mem, Rm, Width};
 use super::conditions::Known;
 use super::frame::{self, LEFT, SECOND, WORK};
 use super::{access, bits};
-use crate::block::Block;
 use crate::exec::Op;
-use crate::ir::{Mop, Value, drop_dead_flags, lower};
+use crate::ir::{Mop, Value};
 use crate::jit::context::Left;
+use crate::jit::emit::{Site, Target};
 use crate::tlb::TAG_BYTES;
 
-/// Where the routines are that all code shares, from the start of the code area.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Routines {
-    /// Called by the core.
-    pub enter: usize,
-    /// Saves registers and returns EAX to the core.
-    pub exit: usize,
-    /// Runs the handler of the operation in RAX of a block of ECX instructions; returns if it said to go on.
-    pub call: usize,
-    /// Branches to EAX, whose bit 0 selects the instruction set.
-    pub exchange: usize,
-    /// Branches to EAX in the same instruction set.
-    pub branch: usize,
-}
+/// A block on its way to x86-64 code.
+pub type Emitter<'a> = crate::jit::emit::Emitter<'a, Asm>;
 
-/// An exit of a block: a branch that leads to its stub until it is linked.
-#[derive(Clone, Copy, Debug)]
-pub struct Site {
-    /// The branch.
-    pub jump: Fixup,
-    /// Its stub.
-    pub stub: usize,
-    /// Eight bytes with the tag of the page that it leads to, if that is another page.
-    pub guard: Option<usize>,
-}
+impl Target for Asm {
+    type Fixup = Fixup;
+    type Known = Known;
 
-/// What is out of the way: an operation left to its handler.
-struct Slow {
-    from: Vec<Fixup>,
-    op: *const Op,
-    back: usize,
-}
-
-/// A block on its way to code.
-pub struct Emitter<'a> {
-    pub asm: &'a mut Asm,
-    /// Where the code will be, from the start of the code area.
-    start: usize,
-    routines: &'a Routines,
-    block: &'a Block,
-    id: u32,
-    /// What the host's flags say of the guest's, if anything.
-    pub host: Option<Known>,
-    slow: Vec<Slow>,
-    sites: [Option<Site>; 2],
-}
-
-/// Writes the code of block `id`, which will be at `start` of the code area; returns its exits.
-pub fn emit(
-    asm: &mut Asm,
-    start: usize,
-    routines: &Routines,
-    id: u32,
-    block: &Block,
-) -> [Option<Site>; 2] {
-    let mut emitter = Emitter {
-        asm,
-        start,
-        routines,
-        block,
-        id,
-        host: None,
-        slow: Vec::new(),
-        sites: [None; 2],
-    };
-    emitter.block();
-    emitter.sites
-}
-
-fn lowered(block: &Block) -> (Vec<Mop>, Vec<usize>) {
-    let (mut all, mut counts) = (Vec::new(), Vec::new());
-    for op in &block.ops {
-        let start = all.len();
-        lower(op, &mut all);
-        if !all[start..].iter().all(is_emitted) {
-            all.truncate(start);
-            all.push(Mop::Call);
-        }
-        counts.push(all.len() - start);
-    }
-    drop_dead_flags(&mut all);
-    (all, counts)
-}
-
-/// Returns whether there is code for `mop`. What there is none for is rare.
-fn is_emitted(mop: &Mop) -> bool {
-    let constant = |v: &Value| matches!(v, Value::Imm(_));
-    match mop {
-        // A carry that depends on the amount is rare.
-        Mop::Shift {
-            x, amount, carry, ..
-        } => !constant(x) && (constant(amount) || !carry),
-        Mop::Multiply { x, y, .. } | Mop::MultiplyLong { x, y, .. } => !constant(x) && !constant(y),
-        Mop::Extend { x, .. } | Mop::Extract { x, .. } => !constant(x),
-        Mop::Reverse { kind, x, .. } => *kind != arm32_isa::RevOp::Rbit && !constant(x),
-        Mop::LeadingZeros { x, .. } => bits::counts_zeros() && !constant(x),
-        Mop::SkipUnlessZero { x, .. } => !constant(x),
-        _ => true,
-    }
-}
-
-impl Emitter<'_> {
-    fn block(&mut self) {
-        let count = self.count();
-        let immediate = count.cast_signed();
-        self.asm
-            .alu_imm(Width::Quad, Alu::Sub, Rm::Reg(LEFT), immediate);
-        let budget = self.asm.jump_if(Cc::S);
-        let (mops, counts) = lowered(self.block);
-        let mut rest = &mops[..];
-        let mut ended = false;
-        for (op, count) in self.block.ops.iter().zip(counts) {
-            let (these, others) = rest.split_at(count);
-            rest = others;
-            ended = self.op(op, these);
-        }
-        if !ended {
-            self.leave_by(0, self.block.end, self.block.end_it);
-        }
-        self.out_of_the_way();
-        self.asm.bind_here(budget);
-        self.asm
-            .alu_imm(Width::Quad, Alu::Add, Rm::Reg(LEFT), immediate);
-        let key = self.block.key;
-        self.asm.store_imm(frame::PC, key.va);
-        self.asm.store_imm8(frame::IT, key.state.to_le_bytes()[1]);
-        self.asm.set(WORK, Left::Budget as u32);
-        self.leave_to(self.routines.exit);
+    fn here(&self) -> usize {
+        self.here()
     }
 
-    fn count(&self) -> u32 {
-        u32::try_from(self.block.ops.len()).unwrap_or(u32::MAX)
-    }
-
-    /// Branches to the routine at `to` of the code area.
-    fn leave_to(&mut self, to: usize) {
-        let fixup = self.asm.jump();
-        self.bind_to(fixup, to);
+    fn jump(&mut self) -> Fixup {
+        self.jump()
     }
 
     #[expect(
@@ -155,155 +30,125 @@ impl Emitter<'_> {
         clippy::cast_possible_wrap,
         reason = "positions are within a code area of megabytes"
     )]
-    fn bind_to(&mut self, fixup: Fixup, to: usize) {
-        let from = self.start + fixup.at() + 4;
-        self.asm
-            .set_distance(fixup, (to as i64 - from as i64) as i32);
+    fn bind_from(&mut self, start: usize, fixup: Fixup, to: usize) {
+        let from = start + fixup.at() + 4;
+        self.set_distance(fixup, (to as i64 - from as i64) as i32);
     }
 
-    /// Writes the operations of one instruction; returns whether they end the block whatever happens.
-    fn op(&mut self, op: &Op, mops: &[Mop]) -> bool {
-        let (mut slow, mut joins) = (Vec::new(), Vec::<(usize, Vec<Fixup>)>::new());
-        let mut skipped_to = 0;
-        let mut ends = false;
-        for (index, mop) in mops.iter().enumerate() {
-            self.join(&mut joins, index);
-            ends = matches!(mop, Mop::Goto { .. } | Mop::Jump { .. }) && index >= skipped_to;
-            match *mop {
-                Mop::SkipUnless { cond, count } => {
-                    let fixups = self.unless(cond);
-                    skipped_to = index + 1 + usize::from(count);
-                    joins.push((skipped_to, fixups));
-                }
-                Mop::SkipUnlessZero { x, zero, count } => {
-                    self.host = None;
-                    let r = self.in_register(x, WORK);
-                    self.asm.test(r, r);
-                    let fixup = self.asm.jump_if(if zero { Cc::Ne } else { Cc::E });
-                    skipped_to = index + 1 + usize::from(count);
-                    joins.push((skipped_to, vec![fixup]));
-                }
-                Mop::Call => {
-                    self.host = None;
-                    self.call(op);
-                }
-                Mop::Jump { .. } | Mop::Goto { .. } => {
-                    // Those behind it, if it is conditional, have been counted and are not executed.
-                    let behind = self.count() - 1 - u32::from(op.idx);
-                    if behind > 0 {
-                        let behind = behind.cast_signed();
-                        self.asm
-                            .alu_imm(Width::Quad, Alu::Add, Rm::Reg(LEFT), behind);
-                    }
-                    self.mop(*mop, &mut slow);
-                }
-                mop => self.mop(mop, &mut slow),
-            }
-        }
-        self.join(&mut joins, mops.len());
-        if !slow.is_empty() {
-            self.host = None;
-            self.slow.push(Slow {
-                from: slow,
-                op,
-                back: self.asm.here(),
-            });
-        }
-        ends
-    }
-
-    /// Binds the branches that lead here.
-    fn join(&mut self, joins: &mut Vec<(usize, Vec<Fixup>)>, index: usize) {
-        joins.retain_mut(|(to, fixups)| {
-            if *to == index {
-                for fixup in fixups.drain(..) {
-                    self.asm.bind_here(fixup);
-                }
-                self.host = None;
-            }
-            *to != index
-        });
-    }
-
-    fn mop(&mut self, mop: Mop, slow: &mut Vec<Fixup>) {
-        let host = self.host.take();
+    fn is_emitted(mop: &Mop) -> bool {
+        let constant = |v: &Value| matches!(v, Value::Imm(_));
         match mop {
-            Mop::Alu { op, d, x, y, set } => self.alu(op, (d, x, y), set, host),
+            // A carry that depends on the amount is rare.
+            Mop::Shift {
+                x, amount, carry, ..
+            } => !constant(x) && (constant(amount) || !carry),
+            Mop::Multiply { x, y, .. } | Mop::MultiplyLong { x, y, .. } => {
+                !constant(x) && !constant(y)
+            }
+            Mop::Extend { x, .. } | Mop::Extract { x, .. } => !constant(x),
+            Mop::Reverse { kind, x, .. } => *kind != arm32_isa::RevOp::Rbit && !constant(x),
+            Mop::LeadingZeros { x, .. } => bits::counts_zeros() && !constant(x),
+            Mop::SkipUnlessZero { x, .. } => !constant(x),
+            _ => true,
+        }
+    }
+
+    fn take(e: &mut Emitter<'_>, count: u32) -> Fixup {
+        e.asm
+            .alu_imm(Width::Quad, Alu::Sub, Rm::Reg(LEFT), count.cast_signed());
+        e.asm.jump_if(Cc::S)
+    }
+
+    fn give_back(e: &mut Emitter<'_>, count: u32) {
+        e.asm
+            .alu_imm(Width::Quad, Alu::Add, Rm::Reg(LEFT), count.cast_signed());
+    }
+
+    fn unless(e: &mut Emitter<'_>, cond: u8) -> Vec<Fixup> {
+        e.unless(cond)
+    }
+
+    fn unless_zero(e: &mut Emitter<'_>, x: Value, zero: bool) -> Fixup {
+        let r = e.in_register(x, WORK);
+        e.asm.test(r, r);
+        e.asm.jump_if(if zero { Cc::Ne } else { Cc::E })
+    }
+
+    fn mop(e: &mut Emitter<'_>, mop: Mop, host: Option<Known>, slow: &mut Vec<Fixup>) {
+        match mop {
+            Mop::Alu { op, d, x, y, set } => e.alu(op, (d, x, y), set, host),
             Mop::Shift {
                 kind,
                 d,
                 x,
                 amount: Value::Imm(amount),
                 carry,
-            } => self.shift(kind, d, x, amount, carry),
+            } => e.shift(kind, d, x, amount, carry),
             Mop::Shift {
                 kind, d, x, amount, ..
-            } => self.shift_by(kind, d, x, amount),
-            Mop::SetCarry { to } => self.asm.store_imm8(frame::C, to.into()),
-            Mop::Goto { va } => self.leave_by(1, va, 0),
+            } => e.shift_by(kind, d, x, amount),
+            Mop::SetCarry { to } => e.asm.store_imm8(frame::C, to.into()),
             Mop::Jump { to, exchange } => {
-                self.load(WORK, to);
+                e.load(WORK, to);
                 let routine = if exchange {
-                    self.routines.exchange
+                    e.routines.exchange
                 } else {
-                    self.routines.branch
+                    e.routines.branch
                 };
-                self.leave_to(routine);
+                e.leave_to(routine);
             }
             Mop::Load { .. } | Mop::Store { .. } | Mop::LoadList { .. } | Mop::StoreList { .. } => {
-                access::emit(self, mop, slow);
+                access::emit(e, mop, slow);
             }
-            _ => bits::emit(self, mop),
+            _ => bits::emit(e, mop),
         }
     }
 
-    /// Runs the handler of `op`.
-    fn call(&mut self, op: *const Op) {
-        self.asm.set64(WORK, op.expose_provenance() as u64);
-        self.asm.set(SECOND, self.count());
-        let fixup = self.asm.call_near();
-        self.bind_to(fixup, self.routines.call);
+    fn call(e: &mut Emitter<'_>, op: *const Op, count: u32) {
+        e.asm.set64(WORK, op.expose_provenance() as u64);
+        e.asm.set(SECOND, count);
+        let fixup = e.asm.call_near();
+        e.bind_to(fixup, e.routines.call);
     }
 
-    /// Ends the block by exit `slot`, to `va` with IT state `it`.
-    fn leave_by(&mut self, slot: usize, va: u32, it: u8) {
-        let other_page = va >> 12 != self.block.key.va >> 12;
-        let guard = other_page.then(|| {
+    fn leave_by(e: &mut Emitter<'_>, slot: usize, va: u32, it: u8) -> Site {
+        let guard = e.is_elsewhere(va).then(|| {
             let (shift, mask) = TAG_BYTES;
             let tag = Mem::Base(WORK, (va >> shift & mask).cast_signed());
-            self.asm
-                .load(Width::Quad, WORK, Rm::Mem(frame::CONTEXT_TAGS));
-            self.asm.load(Width::Quad, WORK, Rm::Mem(tag));
-            let quad = self.asm.compare_here(WORK);
-            (quad, self.asm.jump_if(Cc::Ne))
+            e.asm.load(Width::Quad, WORK, Rm::Mem(frame::CONTEXT_TAGS));
+            e.asm.load(Width::Quad, WORK, Rm::Mem(tag));
+            let quad = e.asm.compare_here(WORK);
+            (quad, e.asm.jump_if(Cc::Ne))
         });
-        let jump = self.asm.jump();
-        let stub = self.asm.here();
-        self.asm.bind(jump, stub);
-        self.asm.store_imm(frame::PC, va);
-        self.asm.store_imm8(frame::IT, it);
-        self.asm.store_imm(frame::CONTEXT_BLOCK, self.id);
-        self.asm
-            .store_imm(frame::CONTEXT_SLOT, u32::from(slot != 0));
-        self.asm.set(WORK, Left::Link as u32);
-        self.leave_to(self.routines.exit);
+        let jump = e.asm.jump();
+        let stub = e.asm.here();
+        e.asm.bind(jump, stub);
+        e.asm.store_imm(frame::CONTEXT_BLOCK, e.id);
+        e.asm.store_imm(frame::CONTEXT_SLOT, u32::from(slot != 0));
+        leave_at(e, va, it, Left::Link);
         let guard = guard.map(|(quad, stale)| {
-            self.asm.bind(stale, stub);
-            let at = self.asm.quad();
-            self.asm.bind(quad, at);
+            e.asm.bind(stale, stub);
+            let at = e.asm.quad();
+            e.asm.bind(quad, at);
             at
         });
-        self.sites[slot] = Some(Site { jump, stub, guard });
-    }
-
-    fn out_of_the_way(&mut self) {
-        for Slow { from, op, back } in std::mem::take(&mut self.slow) {
-            for fixup in from {
-                self.asm.bind_here(fixup);
-            }
-            self.call(op);
-            let fixup = self.asm.jump();
-            self.asm.bind(fixup, back);
+        Site {
+            jump: jump.at(),
+            stub,
+            guard,
         }
     }
+
+    fn leave_before(e: &mut Emitter<'_>) {
+        let key = e.block.key;
+        leave_at(e, key.va, key.state.to_le_bytes()[1], Left::Budget);
+    }
+}
+
+/// Goes back to the core with R15 at `va` and IT state `it`.
+fn leave_at(e: &mut Emitter<'_>, va: u32, it: u8, why: Left) {
+    e.asm.store_imm(frame::PC, va);
+    e.asm.store_imm8(frame::IT, it);
+    e.asm.set(WORK, why as u32);
+    e.leave_to(e.routines.exit);
 }

@@ -11,11 +11,11 @@ mod values;
 
 pub use asm::Asm;
 use asm::{Alu, Cc, Gpr, Mem, Rm, ShiftOp, Width};
-pub use emit::{Routines, Site, emit};
 use frame::{CPU, LEFT, SECOND, THIRD, TLB, WORK};
 
 use super::JUMPS;
 use super::context::Left;
+use super::emit::Routines;
 use crate::tlb::TAG_BYTES;
 
 /// Of a target shifted left by 4, the bits that choose an entry of the table of jumps.
@@ -28,6 +28,17 @@ const JUMP_MASK: i32 = (JUMPS as i32 - 1) << 5;
 
 /// The registers that a function must leave as they were.
 const SAVED: [Gpr; 6] = [Gpr::Rbx, Gpr::Rbp, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
+
+/// Returns the four bytes at position `at` that have their branch lead to `to`.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "positions are within a code area of megabytes"
+)]
+pub fn branch(at: usize, to: usize) -> [u8; 4] {
+    // Counted from the end of the branch, which is that of its four bytes.
+    ((to as i64 - (at as i64 + 4)) as i32).to_le_bytes()
+}
 
 /// Writes what all code shares, at the start of the code area.
 pub fn routines(a: &mut Asm) -> Routines {

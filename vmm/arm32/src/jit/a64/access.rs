@@ -1,0 +1,107 @@
+//! Loads and stores: the look-up in the software TLB, and the access.
+
+use super::asm::{Access, Cond, Field, Fixup, Gpr, Logic, Mem, Pair, Sum, Width, mask};
+use super::emit::Emitter;
+use super::frame::{self, SCRATCH, TLB, WORK};
+use super::values::place;
+use crate::ir::{Mop, Value};
+use crate::tlb;
+
+/// Writes an access; branches to `slow` where the fast path does not answer. The address stays in temporary 0's
+/// register.
+pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
+    let [page, value, _] = SCRATCH;
+    match mop {
+        Mop::Load {
+            d,
+            at,
+            size,
+            signed,
+        } => {
+            e.load(WORK, at);
+            look_up(e, false, size.into(), slow);
+            let access = match (size, signed) {
+                (1, false) => Access::LOAD8,
+                (1, true) => Access::LOAD_SIGNED8,
+                (2, false) => Access::LOAD16,
+                (2, true) => Access::LOAD_SIGNED16,
+                _ => Access::LOAD,
+            };
+            let to = place(d).unwrap_or(value);
+            e.asm.access(access, to, Mem::Sum(page, WORK));
+        }
+        Mop::Store { x, at, size } => {
+            e.load(WORK, at);
+            look_up(e, true, size.into(), slow);
+            let access = match size {
+                1 => Access::STORE8,
+                2 => Access::STORE16,
+                _ => Access::STORE,
+            };
+            let from = e.in_register(x, value);
+            e.asm.access(access, from, Mem::Sum(page, WORK));
+        }
+        Mop::LoadList { list, at } => words(e, list, at, false, slow),
+        Mop::StoreList { list, at } => words(e, list, at, true, slow),
+        _ => {}
+    }
+}
+
+/// Looks up the address in temporary 0 for an access of `size` bytes: the host address of guest address 0 of its page
+/// comes to the first scratch register.
+#[expect(clippy::cast_sign_loss, reason = "places in an entry are not negative")]
+fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup>) {
+    let [page, tag, entry] = SCRATCH;
+    // Shifted right and masked, the address is the entry's place, of which the lowest bits are 0.
+    let (shift, index) = tlb::BYTES;
+    let (zeros, bits) = (index.trailing_zeros(), index.count_ones());
+    let lowest = u32::from(shift) + zeros;
+    e.asm.extract(Field::Unsigned, entry, WORK, lowest, bits);
+    e.asm
+        .sum_shifted(Width::Double, Sum::Add, entry, TLB, entry, zeros);
+    let at = if write { tlb::WRITE_AT } else { tlb::READ_AT };
+    e.asm.access(Access::LOAD, tag, Mem::Base(entry, at as u32));
+    // One comparison: a misaligned address differs in its low bits, a tagged or empty entry by its tag.
+    let page_and_low = mask(0xffff_f000 | (size - 1)).unwrap_or_default();
+    e.asm.logic_imm(Logic::And, page, WORK, page_and_low);
+    e.asm.compare(Width::Word, page, tag);
+    slow.push(e.asm.jump_if(Cond::NE));
+    let host = Mem::Base(entry, tlb::HOST_AT as u32);
+    e.asm.access(Access::LOAD64, page, host);
+}
+
+/// Loads or stores the words of `list` at `at`, if they are in one page.
+fn words(e: &mut Emitter<'_>, list: u16, at: Value, write: bool, slow: &mut Vec<Fixup>) {
+    let [page, ..] = SCRATCH;
+    e.load(WORK, at);
+    let others = list.count_ones() - 1;
+    if others > 0 {
+        // That of the last word differs from that of the first in low bits only.
+        e.asm.sum_imm(Width::Word, Sum::Add, page, WORK, 4 * others);
+        e.asm.logic(Logic::Xor, page, page, WORK, false);
+        e.asm.extract(Field::Unsigned, page, page, 12, 20);
+        slow.push(e.asm.jump_if_zero(page, false));
+    }
+    look_up(e, write, 4, slow);
+    // The upper half of the address's register is 0.
+    e.asm.sum(Width::Double, Sum::Add, page, page, WORK);
+    let registers: Vec<Gpr> = (0..16)
+        .filter(|n| list & 1 << n != 0)
+        // What is loaded for R15 goes to temporary 0.
+        .map(|n| if n == 15 { WORK } else { frame::pinned(n) })
+        .collect();
+    for (pair, distance) in registers.chunks(2).zip((0..).step_by(8)) {
+        match *pair {
+            [first, second] => {
+                let at = Pair::At(page, distance);
+                e.asm.pair(Width::Word, !write, (first, second), at);
+            }
+            [one] => {
+                let access = if write { Access::STORE } else { Access::LOAD };
+                let at = Mem::Base(page, distance.cast_unsigned());
+                e.asm.access(access, one, at);
+            }
+            _ => {}
+        }
+    }
+}

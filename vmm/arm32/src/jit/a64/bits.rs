@@ -1,0 +1,115 @@
+//! Products, fields and orders of bits.
+
+use arm32_isa::{ExtendOp, RevOp};
+
+use super::asm::{Access, Cond, Field, Gpr, Unary, Width};
+use super::emit::Emitter;
+use super::frame::{self, SCRATCH};
+use super::values::{operand, place};
+use crate::ir::{FlagSet, Mop, Value};
+
+/// Writes one of the operations of this module.
+pub fn emit(e: &mut Emitter<'_>, mop: Mop) {
+    let [own, ..] = SCRATCH;
+    match mop {
+        Mop::Multiply { d, x, y } => {
+            let to = place(d).unwrap_or(own);
+            e.asm.multiply(to, operand(x), operand(y));
+        }
+        Mop::MultiplyLong { .. } => multiply_long(e, mop),
+        Mop::Extend { kind, d, x, rotate } => {
+            let to = place(d).unwrap_or(own);
+            let mut from = operand(x);
+            if rotate != 0 {
+                e.asm.extract_pair(own, from, from, rotate.into());
+                from = own;
+            }
+            let (field, width) = match kind {
+                ExtendOp::Sxtb => (Field::Signed, 8),
+                ExtendOp::Sxth => (Field::Signed, 16),
+                ExtendOp::Uxtb => (Field::Unsigned, 8),
+                _ => (Field::Unsigned, 16),
+            };
+            e.asm.extract(field, to, from, 0, width);
+        }
+        Mop::Extract {
+            d,
+            x,
+            lsb,
+            width,
+            signed,
+        } => {
+            let field = if signed {
+                Field::Signed
+            } else {
+                Field::Unsigned
+            };
+            let to = place(d).unwrap_or(own);
+            e.asm
+                .extract(field, to, operand(x), lsb.into(), width.into());
+        }
+        Mop::Insert { reg, x, lsb, width } => {
+            let to = frame::pinned(reg);
+            match (x, lsb, width) {
+                (Value::Imm(x), 16, 16) => e.asm.set_high(to, x),
+                (x, lsb, width) => {
+                    let from = e.in_register(x, own);
+                    e.asm.insert(to, from, lsb.into(), width.into());
+                }
+            }
+        }
+        Mop::Reverse { kind, d, x } => {
+            let to = place(d).unwrap_or(own);
+            let op = match kind {
+                RevOp::Rev => Unary::ReverseWord,
+                RevOp::Rev16 | RevOp::Revsh => Unary::ReverseHalves,
+                RevOp::Rbit => Unary::ReverseBits,
+            };
+            e.asm.unary(op, to, operand(x));
+            if kind == RevOp::Revsh {
+                e.asm.extract(Field::Signed, to, to, 0, 16);
+            }
+        }
+        Mop::LeadingZeros { d, x } => {
+            let to = place(d).unwrap_or(own);
+            e.asm.unary(Unary::LeadingZeros, to, operand(x));
+        }
+        _ => {}
+    }
+}
+
+fn multiply_long(e: &mut Emitter<'_>, mop: Mop) {
+    let Mop::MultiplyLong {
+        low,
+        high,
+        x,
+        y,
+        signed,
+        add,
+        set,
+    } = mop
+    else {
+        return;
+    };
+    let [product, flag, _] = SCRATCH;
+    let (low, high) = (frame::pinned(low), frame::pinned(high));
+    let added = if add {
+        // The upper half of a guest's register is 0.
+        e.asm.join(product, low, high);
+        product
+    } else {
+        Gpr::ZERO
+    };
+    e.asm
+        .multiply_add(signed, product, operand(x), operand(y), added);
+    if set.has(FlagSet::NZ) {
+        e.asm.compare_imm(Width::Double, product, 0);
+        e.asm.set_if(flag, Cond::NE);
+        e.asm.access(Access::STORE, flag, frame::Z);
+    }
+    e.asm.copy(Width::Word, low, product);
+    e.asm.high_word(high, product);
+    if set.has(FlagSet::NZ) {
+        e.asm.access(Access::STORE, high, frame::N);
+    }
+}

@@ -1,0 +1,160 @@
+//! Micro-operations of a block to code.
+
+use super::asm::{Access, Asm, Cond, Fixup, Mem, Sum, Width};
+use super::frame::{self, LEFT, SCRATCH, SECOND, THIRD, WORK};
+use super::{access, bits};
+use crate::exec::Op;
+use crate::ir::{FlagSet, Mop, Value};
+use crate::jit::context::Left;
+use crate::jit::emit::{Site, Target};
+use crate::tlb::TAG_BYTES;
+
+/// A block on its way to A64 code.
+pub type Emitter<'a> = crate::jit::emit::Emitter<'a, Asm>;
+
+impl Target for Asm {
+    type Fixup = Fixup;
+    type Known = FlagSet;
+
+    fn here(&self) -> usize {
+        self.here()
+    }
+
+    fn jump(&mut self) -> Fixup {
+        self.jump()
+    }
+
+    #[expect(
+        clippy::cast_possible_wrap,
+        reason = "positions are within a code area of megabytes"
+    )]
+    fn bind_from(&mut self, start: usize, fixup: Fixup, to: usize) {
+        let from = start + fixup.at();
+        self.set_distance(fixup, to as i64 - from as i64);
+    }
+
+    fn is_emitted(mop: &Mop) -> bool {
+        let constant = |v: &Value| matches!(v, Value::Imm(_));
+        match mop {
+            // A carry that depends on the amount is rare.
+            Mop::Shift {
+                x, amount, carry, ..
+            } => !constant(x) && (constant(amount) || !carry),
+            Mop::Multiply { x, y, .. } | Mop::MultiplyLong { x, y, .. } => {
+                !constant(x) && !constant(y)
+            }
+            Mop::Extend { x, .. }
+            | Mop::Extract { x, .. }
+            | Mop::Reverse { x, .. }
+            | Mop::LeadingZeros { x, .. }
+            | Mop::SkipUnlessZero { x, .. } => !constant(x),
+            _ => true,
+        }
+    }
+
+    fn take(e: &mut Emitter<'_>, count: u32) -> Fixup {
+        // Blocks are of far fewer instructions than there is room for.
+        e.asm.sum_imm(Width::Double, Sum::SubSet, LEFT, LEFT, count);
+        e.asm.jump_if(Cond::MI)
+    }
+
+    fn give_back(e: &mut Emitter<'_>, count: u32) {
+        e.asm.sum_imm(Width::Double, Sum::Add, LEFT, LEFT, count);
+    }
+
+    fn unless(e: &mut Emitter<'_>, cond: u8) -> Vec<Fixup> {
+        e.unless(cond)
+    }
+
+    fn unless_zero(e: &mut Emitter<'_>, x: Value, zero: bool) -> Fixup {
+        let r = e.in_register(x, WORK);
+        e.asm.jump_if_zero(r, !zero)
+    }
+
+    fn mop(e: &mut Emitter<'_>, mop: Mop, host: Option<FlagSet>, slow: &mut Vec<Fixup>) {
+        match mop {
+            Mop::Alu { op, d, x, y, set } => e.alu(op, (d, x, y), set, host),
+            Mop::Shift {
+                kind,
+                d,
+                x,
+                amount: Value::Imm(amount),
+                carry,
+            } => e.shift(kind, d, x, amount, carry),
+            Mop::Shift {
+                kind, d, x, amount, ..
+            } => e.shift_by(kind, d, x, amount),
+            Mop::SetCarry { to } => store(e, Access::STORE, to, frame::C),
+            Mop::Jump { to, exchange } => {
+                e.load(WORK, to);
+                let routine = if exchange {
+                    e.routines.exchange
+                } else {
+                    e.routines.branch
+                };
+                e.leave_to(routine);
+            }
+            Mop::Load { .. } | Mop::Store { .. } | Mop::LoadList { .. } | Mop::StoreList { .. } => {
+                access::emit(e, mop, slow);
+            }
+            _ => bits::emit(e, mop),
+        }
+    }
+
+    fn call(e: &mut Emitter<'_>, op: *const Op, count: u32) {
+        e.asm.set64(SECOND, op.expose_provenance() as u64);
+        e.asm.set(THIRD, count);
+        let fixup = e.asm.call_near();
+        e.bind_to(fixup, e.routines.call);
+    }
+
+    fn leave_by(e: &mut Emitter<'_>, slot: usize, va: u32, it: u8) -> Site {
+        let guard = e.is_elsewhere(va).then(|| {
+            let [wanted, tag, _] = SCRATCH;
+            let (shift, mask) = TAG_BYTES;
+            let quad = e.asm.load_here(wanted);
+            e.asm.access(Access::LOAD64, tag, frame::CONTEXT_TAGS);
+            let place = Mem::Base(tag, va >> shift & mask);
+            e.asm.access(Access::LOAD64, tag, place);
+            e.asm.compare(Width::Double, wanted, tag);
+            (quad, e.asm.jump_if(Cond::NE))
+        });
+        let jump = e.asm.jump();
+        let stub = e.asm.here();
+        e.asm.bind(jump, stub);
+        store(e, Access::STORE, e.id, frame::CONTEXT_BLOCK);
+        store(e, Access::STORE, slot != 0, frame::CONTEXT_SLOT);
+        leave_at(e, va, it, Left::Link);
+        let guard = guard.map(|(quad, stale)| {
+            e.asm.bind(stale, stub);
+            let at = e.asm.quad();
+            e.asm.bind(quad, at);
+            at
+        });
+        Site {
+            jump: jump.at(),
+            stub,
+            guard,
+        }
+    }
+
+    fn leave_before(e: &mut Emitter<'_>) {
+        let key = e.block.key;
+        leave_at(e, key.va, key.state.to_le_bytes()[1], Left::Budget);
+    }
+}
+
+/// Goes back to the core with R15 at `va` and IT state `it`.
+fn leave_at(e: &mut Emitter<'_>, va: u32, it: u8, why: Left) {
+    store(e, Access::STORE, va, frame::PC);
+    store(e, Access::STORE8, it, frame::IT);
+    e.asm.set(WORK, why as u32);
+    e.leave_to(e.routines.exit);
+}
+
+/// Stores a constant.
+fn store(e: &mut Emitter<'_>, access: Access, value: impl Into<u32>, at: Mem) {
+    let [scratch, ..] = SCRATCH;
+    let value = e.in_register(Value::Imm(value.into()), scratch);
+    e.asm.access(access, value, at);
+}

@@ -1,0 +1,270 @@
+//! Blocks to code: what is the same for every host. What is not is its [`Target`]'s.
+
+use crate::block::Block;
+use crate::exec::Op;
+use crate::ir::{Mop, Value, drop_dead_flags, lower};
+
+/// Where the routines are that all code shares, from the start of the code area. What they are given is in the register
+/// of temporary 0, unless it is said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Routines {
+    /// `extern "C" fn(cpu, code, left) -> Left`, called by the core.
+    pub enter: usize,
+    /// Saves registers and returns to the core, with a [`Left`](super::Left).
+    pub exit: usize,
+    /// Runs the handler of an operation, and returns if it said to go on. The registers of the operation and of the
+    /// number of its block's instructions are the back end's matter.
+    pub call: usize,
+    /// Branches to an address, whose bit 0 selects the instruction set.
+    pub exchange: usize,
+    /// Branches to an address in the same instruction set.
+    pub branch: usize,
+}
+
+/// An exit of a block: a branch that leads to its stub until it is linked.
+#[derive(Clone, Copy, Debug)]
+pub struct Site {
+    /// Where the four bytes are that say where the branch leads.
+    pub jump: usize,
+    /// Its stub.
+    pub stub: usize,
+    /// Eight bytes with the tag of the page that it leads to, if that is another page.
+    pub guard: Option<usize>,
+}
+
+/// What is out of the way: an operation left to its handler.
+struct Slow<F> {
+    from: Vec<F>,
+    op: *const Op,
+    back: usize,
+}
+
+/// A block on its way to code.
+pub struct Emitter<'a, A: Target> {
+    /// The code.
+    pub asm: &'a mut A,
+    /// The routines that it may branch to.
+    pub routines: &'a Routines,
+    /// The block.
+    pub block: &'a Block,
+    /// Its number.
+    pub id: u32,
+    /// What the host's flags say of the guest's, if anything.
+    pub host: Option<A::Known>,
+    /// Where the code will be, from the start of the code area.
+    start: usize,
+    slow: Vec<Slow<A::Fixup>>,
+    sites: [Option<Site>; 2],
+}
+
+/// A host's encoder, and how it says what blocks are made of.
+pub trait Target: Sized {
+    /// An instruction that says how far away something is, to be filled in.
+    type Fixup: Copy;
+    /// What the host's flags may say of the guest's.
+    type Known: Copy;
+
+    /// Returns the position of what is written next.
+    fn here(&self) -> usize;
+    /// Writes a branch.
+    fn jump(&mut self) -> Self::Fixup;
+    /// Has what `fixup` names be at `to`; both it and the code, which will be at `start`, count from one place.
+    fn bind_from(&mut self, start: usize, fixup: Self::Fixup, to: usize);
+
+    /// Returns whether there is code for `mop`. What there is none for is rare.
+    fn is_emitted(mop: &Mop) -> bool;
+    /// Takes `count` instructions from the budget; returns the branch that is taken if there were fewer.
+    fn take(e: &mut Emitter<'_, Self>, count: u32) -> Self::Fixup;
+    /// Gives `count` instructions back.
+    fn give_back(e: &mut Emitter<'_, Self>, count: u32);
+    /// Returns the branches that are taken unless `cond`, 0 to 13, holds.
+    fn unless(e: &mut Emitter<'_, Self>, cond: u8) -> Vec<Self::Fixup>;
+    /// Returns the branch that is taken unless `x` is 0 (`zero`), or is not.
+    fn unless_zero(e: &mut Emitter<'_, Self>, x: Value, zero: bool) -> Self::Fixup;
+    /// Writes any other operation but a call of a handler. `host`: what [`Emitter::host`] was before it. Branches that
+    /// are taken where the handler must do the instruction are added to `slow`.
+    fn mop(
+        e: &mut Emitter<'_, Self>,
+        mop: Mop,
+        host: Option<Self::Known>,
+        slow: &mut Vec<Self::Fixup>,
+    );
+    /// Runs the handler of `op`, of a block of `count` instructions.
+    fn call(e: &mut Emitter<'_, Self>, op: *const Op, count: u32);
+    /// Ends the block by exit `slot`, to `va` with IT state `it`. If that is another page, the exit
+    /// holds while its tag is in place.
+    fn leave_by(e: &mut Emitter<'_, Self>, slot: usize, va: u32, it: u8) -> Site;
+    /// Goes back to the core before the block, as the budget is too small for it.
+    fn leave_before(e: &mut Emitter<'_, Self>);
+}
+
+/// Writes the code of block `id`, which will be at `start` of the code area; returns its exits.
+pub fn emit<A: Target>(
+    asm: &mut A,
+    start: usize,
+    routines: &Routines,
+    id: u32,
+    block: &Block,
+) -> [Option<Site>; 2] {
+    let mut emitter = Emitter {
+        asm,
+        routines,
+        block,
+        id,
+        host: None,
+        start,
+        slow: Vec::new(),
+        sites: [None; 2],
+    };
+    emitter.block();
+    emitter.sites
+}
+
+/// Returns the operations of a block, and how many of them each instruction has.
+fn lowered<A: Target>(block: &Block) -> (Vec<Mop>, Vec<usize>) {
+    let (mut all, mut counts) = (Vec::new(), Vec::new());
+    for op in &block.ops {
+        let start = all.len();
+        lower(op, &mut all);
+        if !all[start..].iter().all(A::is_emitted) {
+            all.truncate(start);
+            all.push(Mop::Call);
+        }
+        counts.push(all.len() - start);
+    }
+    drop_dead_flags(&mut all);
+    (all, counts)
+}
+
+impl<A: Target> Emitter<'_, A> {
+    fn block(&mut self) {
+        let count = self.count();
+        let budget = A::take(self, count);
+        let (mops, counts) = lowered::<A>(self.block);
+        let mut rest = &mops[..];
+        let mut ended = false;
+        for (op, count) in self.block.ops.iter().zip(counts) {
+            let (these, others) = rest.split_at(count);
+            rest = others;
+            ended = self.op(op, these);
+        }
+        if !ended {
+            self.leave_by(0, self.block.end, self.block.end_it);
+        }
+        self.out_of_the_way();
+        self.bind_here(budget);
+        A::give_back(self, count);
+        A::leave_before(self);
+    }
+
+    fn count(&self) -> u32 {
+        u32::try_from(self.block.ops.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Branches to the routine at `to` of the code area.
+    pub fn leave_to(&mut self, to: usize) {
+        let fixup = self.asm.jump();
+        self.bind_to(fixup, to);
+    }
+
+    /// Has what `fixup` names be at `to` of the code area.
+    pub fn bind_to(&mut self, fixup: A::Fixup, to: usize) {
+        self.asm.bind_from(self.start, fixup, to);
+    }
+
+    fn bind_here(&mut self, fixup: A::Fixup) {
+        let here = self.asm.here();
+        self.asm.bind_from(0, fixup, here);
+    }
+
+    fn leave_by(&mut self, slot: usize, va: u32, it: u8) {
+        let site = A::leave_by(self, slot, va, it);
+        self.sites[slot] = Some(site);
+    }
+
+    /// Returns whether `va` is in another page than the block.
+    pub fn is_elsewhere(&self, va: u32) -> bool {
+        va >> 12 != self.block.key.va >> 12
+    }
+
+    /// Writes the operations of one instruction; returns whether they end the block whatever happens.
+    fn op(&mut self, op: &Op, mops: &[Mop]) -> bool {
+        let (mut slow, mut joins) = (Vec::new(), Vec::<(usize, Vec<A::Fixup>)>::new());
+        let mut skipped_to = 0;
+        let mut ends = false;
+        for (index, mop) in mops.iter().enumerate() {
+            self.join(&mut joins, index);
+            let branches = matches!(mop, Mop::Goto { .. } | Mop::Jump { .. });
+            ends = branches && index >= skipped_to;
+            if branches {
+                // Those behind it, if it is conditional, have been counted and are not executed.
+                let behind = self.count() - 1 - u32::from(op.idx);
+                if behind > 0 {
+                    A::give_back(self, behind);
+                }
+            }
+            match *mop {
+                Mop::SkipUnless { cond, count } => {
+                    let fixups = A::unless(self, cond);
+                    skipped_to = index + 1 + usize::from(count);
+                    joins.push((skipped_to, fixups));
+                }
+                Mop::SkipUnlessZero { x, zero, count } => {
+                    self.host = None;
+                    let fixup = A::unless_zero(self, x, zero);
+                    skipped_to = index + 1 + usize::from(count);
+                    joins.push((skipped_to, vec![fixup]));
+                }
+                Mop::Call => {
+                    self.host = None;
+                    A::call(self, op, self.count());
+                }
+                Mop::Goto { va } => {
+                    self.host = None;
+                    self.leave_by(1, va, 0);
+                }
+                mop => {
+                    let host = self.host.take();
+                    A::mop(self, mop, host, &mut slow);
+                }
+            }
+        }
+        self.join(&mut joins, mops.len());
+        if !slow.is_empty() {
+            self.host = None;
+            self.slow.push(Slow {
+                from: slow,
+                op,
+                back: self.asm.here(),
+            });
+        }
+        ends
+    }
+
+    /// Binds the branches that lead here.
+    fn join(&mut self, joins: &mut Vec<(usize, Vec<A::Fixup>)>, index: usize) {
+        joins.retain_mut(|(to, fixups)| {
+            if *to == index {
+                for fixup in fixups.drain(..) {
+                    self.bind_here(fixup);
+                }
+                self.host = None;
+            }
+            *to != index
+        });
+    }
+
+    fn out_of_the_way(&mut self) {
+        for Slow { from, op, back } in std::mem::take(&mut self.slow) {
+            for fixup in from {
+                self.bind_here(fixup);
+            }
+            A::call(self, op, self.count());
+            let fixup = self.asm.jump();
+            self.asm.bind_from(0, fixup, back);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

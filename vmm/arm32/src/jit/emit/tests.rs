@@ -1,0 +1,137 @@
+//! The code of blocks, for every host on any host.
+
+use std::ptr::NonNull;
+
+use arm32_isa::{ENCODINGS, Set};
+use capstone::prelude::*;
+use rand_core::SeedableRng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::*;
+use crate::block::Key;
+use crate::bus::RamPage;
+use crate::jit::{a64, x64};
+use crate::lower::{InsnContext, lower};
+
+/// A block of one instruction.
+fn block(word: u32, thumb: bool) -> Block {
+    let page = RamPage {
+        host: NonNull::dangling(),
+        writable: true,
+        number: 0,
+    };
+    let context = InsnContext {
+        pc: 0x1000,
+        idx: 0,
+        it: 0,
+        thumb,
+        big_endian: false,
+    };
+    let op = lower(word, context).op;
+    let key = Key {
+        va: 0x1000,
+        pa: 0x1000,
+        state: thumb.into(),
+    };
+    let end = 0x1000 + u32::from(op.len);
+    Block::new(key, vec![op], end, 0, page, Vec::new())
+}
+
+/// Blocks of instructions of every encoding.
+fn blocks() -> Vec<Block> {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(3);
+    let mut blocks = Vec::new();
+    for encoding in ENCODINGS {
+        for word in (0..8).filter_map(|_| encoding.random(&mut random)) {
+            blocks.push(block(word, encoding.set != Set::A32));
+        }
+    }
+    blocks
+}
+
+/// Where code is that is not at the start of the area.
+const START: usize = 0x10000;
+
+/// Returns the code of `bytes`, without the tokens of `sites`.
+fn code(bytes: &[u8], sites: [Option<Site>; 2]) -> Vec<&[u8]> {
+    let mut guards: Vec<_> = sites
+        .iter()
+        .flatten()
+        .filter_map(|site| site.guard)
+        .collect();
+    guards.sort_unstable();
+    let mut pieces = Vec::new();
+    let mut from = 0;
+    for guard in guards {
+        assert_eq!(bytes[guard..guard + 8], [0; 8]);
+        // Before it are zeros that align it, and before these a branch backwards, which does not end in one.
+        let end = bytes[..guard].iter().rposition(|byte| *byte != 0).unwrap();
+        pieces.push(&bytes[from..=end]);
+        from = guard + 8;
+    }
+    pieces.push(&bytes[from..]);
+    pieces
+}
+
+/// A host's encoder, and what else there is to it.
+struct Host<A> {
+    routines: fn(&mut A) -> Routines,
+    bytes: fn(&A) -> &[u8],
+    clear: fn(&mut A),
+    branch: fn(usize, usize) -> [u8; 4],
+}
+
+fn is_code<A: Target + Default>(host: &Host<A>, reader: &Capstone) {
+    let whole = |piece: &[u8]| {
+        let read = reader.disasm_all(piece, 0).unwrap();
+        read.iter().map(|one| one.len()).sum::<usize>() == piece.len()
+    };
+    let mut asm = A::default();
+    let routines = (host.routines)(&mut asm);
+    assert!(whole((host.bytes)(&asm)));
+    for block in blocks() {
+        (host.clear)(&mut asm);
+        let sites = emit(&mut asm, START, &routines, 1, &block);
+        let (written, op) = ((host.bytes)(&asm), &block.ops[0]);
+        for piece in code(written, sites) {
+            assert!(whole(piece), "{:x?}: {piece:02x?}", op.insn);
+        }
+        for site in sites.into_iter().flatten() {
+            // It leads to its stub until it is patched.
+            let stub = (host.branch)(START + site.jump, START + site.stub);
+            assert_eq!(written[site.jump..site.jump + 4], stub, "{:x?}", op.insn);
+        }
+    }
+}
+
+#[test]
+fn x64_code_is_whole_instructions() {
+    let reader = Capstone::new()
+        .x86()
+        .mode(arch::x86::ArchMode::Mode64)
+        .build()
+        .unwrap();
+    let host = Host {
+        routines: x64::routines,
+        bytes: x64::Asm::bytes,
+        clear: x64::Asm::clear,
+        branch: x64::branch,
+    };
+    is_code(&host, &reader);
+}
+
+#[test]
+fn a64_code_is_whole_instructions() {
+    let reader = Capstone::new()
+        .arm64()
+        .mode(arch::arm64::ArchMode::Arm)
+        .build()
+        .unwrap();
+    let host = Host {
+        routines: a64::routines,
+        bytes: a64::Asm::bytes,
+        clear: a64::Asm::clear,
+        branch: a64::branch,
+    };
+    is_code(&host, &reader);
+}
