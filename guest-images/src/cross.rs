@@ -91,6 +91,33 @@ impl Cache {
     fn debian_rust(&self, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
         let texts = [FORMAT, SUITE, LIBRARY, LIBRARIES_SUITE];
         let recipe = hash_texts(texts.into_iter().chain(COMPILER).chain(LIBRARIES));
+        self.unpacked(
+            &recipe,
+            "unpacking a Rust compiler",
+            progress,
+            |home, progress| {
+                let tree = home.join("tree");
+                let names = self.unpack_rust(&tree, progress)?;
+                for program in ["rustc", "clippy-driver"] {
+                    let script = home.join(program);
+                    fs::write(&script, wrapper(&tree, program)).at("written", &script)?;
+                    let mode = fs::Permissions::from_mode(0o755);
+                    fs::set_permissions(&script, mode).at("made executable", &script)?;
+                }
+                Ok(names)
+            },
+        )
+    }
+
+    /// Returns the directory of `recipe`, a hash of all that decides what is in it. If it is not there, `unpack` fills
+    /// it from Debian packages, and names them.
+    pub(crate) fn unpacked(
+        &self,
+        recipe: &str,
+        doing: &str,
+        progress: &mut dyn Progress,
+        unpack: impl FnOnce(&Path, &mut dyn Progress) -> Result<Vec<String>, Error>,
+    ) -> Result<PathBuf, Error> {
         // 64 bits of the hash tell a few recipes apart, and keep the path short.
         let home = self.store().root().join("cross").join(&recipe[..16]);
         let complete = home.join("complete");
@@ -99,21 +126,14 @@ impl Cache {
         }
         self.host_packages(&host::packages("fetch"), progress)?;
         let lock = self.store().lock_path("cross");
-        let _lock = Lock::acquire(&lock, "unpacking a Rust compiler", progress)?;
+        let _lock = Lock::acquire(&lock, doing, progress)?;
         // The process that held the lock may have made it.
         if complete.is_file() {
             return Ok(home);
         }
         remove_tree(&home)?;
-        let tree = home.join("tree");
-        fs::create_dir_all(&tree).at("created", &tree)?;
-        let names = self.unpack_rust(&tree, progress)?;
-        for program in ["rustc", "clippy-driver"] {
-            let script = home.join(program);
-            fs::write(&script, wrapper(&tree, program)).at("written", &script)?;
-            let mode = fs::Permissions::from_mode(0o755);
-            fs::set_permissions(&script, mode).at("made executable", &script)?;
-        }
+        fs::create_dir_all(&home).at("created", &home)?;
+        let names = unpack(&home, progress)?;
         // Last: a directory without this file is not complete, and is made anew.
         write_atomically(&complete, names.join("\n").as_bytes())?;
         Ok(home)

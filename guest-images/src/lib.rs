@@ -31,6 +31,7 @@ pub mod catalog;
 mod command;
 mod cpio;
 mod cross;
+mod emulator;
 mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

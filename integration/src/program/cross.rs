@@ -1,4 +1,4 @@
-//! Compiling the VMM for 64-bit ARM hosts.
+//! Compiling the VMM for 64-bit ARM hosts, and testing what is theirs alone.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ pub enum Task {
     Build,
     /// Compile the unit tests of the machine, linked statically, and say where they are
     Tests,
+    /// Run the tests of the translator, emulated unless this is such a host
+    Test,
     /// See whether everything compiles
     Check,
     /// Lint
@@ -33,10 +35,26 @@ impl Task {
         match self {
             Self::Build => &["build", "-p", "vmm", "--bin", "vmm"],
             Self::Tests => &["test", "--no-run", "-p", "vmm-machine", "--lib"],
-            // The machine by itself, too: its unit tests of KVM are compiled nowhere else.
+            Self::Test => &[
+                "test",
+                "--release",
+                "-p",
+                "arm32",
+                "--lib",
+                "--test",
+                "code_memory",
+                "--test",
+                "lockstep",
+                "--test",
+                "translated",
+            ],
+            // The machine by itself, too: its unit tests of KVM are linted nowhere else, and those of the translator's
+            // back end neither.
             Self::Check | Self::Clippy => &[
                 "check",
                 "--all-targets",
+                "-p",
+                "arm32",
                 "-p",
                 "vmm",
                 "-p",
@@ -59,7 +77,17 @@ pub fn run(task: Task) -> anyhow::Result<Option<PathBuf>> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .context("this program was not built in its workspace")?;
-    let done = cargo(task, &rust, &target_directory(workspace))
+    let mut cargo = cargo(task, &rust, &target_directory(workspace));
+    if task == Task::Test {
+        // Nobody reads what it says but a person.
+        cargo.stdout(Stdio::inherit());
+        if cfg!(not(target_arch = "aarch64")) {
+            let emulator = cache.arm64_emulator(&mut Terminal::new());
+            let emulator = emulator.map_err(anyhow::Error::msg)?;
+            cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", emulator);
+        }
+    }
+    let done = cargo
         .current_dir(workspace)
         .stderr(Stdio::inherit())
         .output()

@@ -20,7 +20,7 @@ enum Command {
     /// Test KVM: guests in an emulated arm64 machine that has KVM itself. A line for each check;
     /// exit code 0 only if all hold.
     NestedKvm(nested::Options),
-    /// Compile for 64-bit ARM hosts, or only look whether that would do
+    /// Compile for 64-bit ARM hosts, or only look whether that would do; test what is theirs alone
     Cross {
         /// What to do
         #[arg(value_enum)]

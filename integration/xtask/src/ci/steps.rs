@@ -139,6 +139,22 @@ pub(super) const STEPS: &[Step] = &[
         ..Step::of(&["bash", ".ci/xtask", "test"])
     },
     Step {
+        name: "arm64-tests",
+        what: "The translator for arm64 hosts, emulated",
+        packages: &["rust", "fetch", "cross"],
+        ..Step::of(&[
+            "cargo",
+            "run",
+            "--release",
+            "--locked",
+            "-p",
+            "integration",
+            "--",
+            "cross",
+            "test",
+        ])
+    },
+    Step {
         name: "kvm",
         what: "Guests on KVM, in an emulated arm64 machine",
         packages: &["for-test", "cross", "qemu"],
