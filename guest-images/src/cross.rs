@@ -6,11 +6,10 @@
 //! scripts that start this one.
 
 use crate::apt::Apt;
-use crate::blob::{hash_texts, write_atomically};
+use crate::blob::hash_texts;
 use crate::error::IoContext;
 use crate::image_spec::Architecture;
-use crate::lock::Lock;
-use crate::maker::{fetch, remove_tree};
+use crate::maker::fetch;
 use crate::progress::Progress;
 use crate::source::{self, Source};
 use crate::{Cache, Error, host, process};
@@ -93,29 +92,17 @@ impl Cache {
         let recipe = hash_texts(texts.into_iter().chain(COMPILER).chain(LIBRARIES));
         // 64 bits of the hash tell a few recipes apart, and keep the path short.
         let home = self.store().root().join("cross").join(&recipe[..16]);
-        let complete = home.join("complete");
-        if complete.is_file() {
-            return Ok(home);
-        }
-        self.host_packages(&host::packages("fetch"), progress)?;
-        let lock = self.store().lock_path("cross");
-        let _lock = Lock::acquire(&lock, "unpacking a Rust compiler", progress)?;
-        // The process that held the lock may have made it.
-        if complete.is_file() {
-            return Ok(home);
-        }
-        remove_tree(&home)?;
-        let tree = home.join("tree");
-        fs::create_dir_all(&tree).at("created", &tree)?;
-        let names = self.unpack_rust(&tree, progress)?;
-        for program in ["rustc", "clippy-driver"] {
-            let script = home.join(program);
-            fs::write(&script, wrapper(&tree, program)).at("written", &script)?;
-            let mode = fs::Permissions::from_mode(0o755);
-            fs::set_permissions(&script, mode).at("made executable", &script)?;
-        }
-        // Last: a directory without this file is not complete, and is made anew.
-        write_atomically(&complete, names.join("\n").as_bytes())?;
+        let doing = "unpacking a Rust compiler";
+        self.unpacked(&home, ("cross", doing), progress, |tree, progress| {
+            let names = self.unpack_rust(tree, progress)?;
+            for program in ["rustc", "clippy-driver"] {
+                let script = home.join(program);
+                fs::write(&script, wrapper(tree, program)).at("written", &script)?;
+                let mode = fs::Permissions::from_mode(0o755);
+                fs::set_permissions(&script, mode).at("made executable", &script)?;
+            }
+            Ok(names)
+        })?;
         Ok(home)
     }
 
