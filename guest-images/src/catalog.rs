@@ -4,10 +4,12 @@ use crate::image_spec::LPAE;
 use crate::recipes;
 use crate::{Error, SourceEdit};
 
-pub use crate::image_spec::{Architecture, ImageSpec, Origin};
+pub use crate::image_spec::{Architecture, Build, ImageSpec, Origin};
 
-const ARMMP: &str = "linux-image-armmp";
-const ARM64: &str = "linux-image-arm64";
+/// Packages that depend on a release's current kernel, each with what it is for.
+const ARMMP: (&str, Architecture) = ("linux-image-armmp", Architecture::Armhf);
+const ARMMP_LPAE: (&str, Architecture) = (LPAE, Architecture::Armhf);
+const ARM64: (&str, Architecture) = ("linux-image-arm64", Architecture::Arm64);
 
 /// Returns a stock image's entry.
 const fn stock(
@@ -16,31 +18,15 @@ const fn stock(
     description: &'static str,
     kernel: &'static str,
     suite: &'static str,
-    metapackage: &'static str,
+    (metapackage, architecture): (&'static str, Architecture),
 ) -> ImageSpec {
     ImageSpec {
         name,
         aliases,
         description,
         kernel,
-        architecture: Architecture::Armhf,
-        origin: Origin::Stock { suite, metapackage },
-    }
-}
-
-/// Returns a stock image's entry, for 64-bit ARM.
-const fn stock64(
-    name: &'static str,
-    aliases: &'static [&'static str],
-    description: &'static str,
-    kernel: &'static str,
-    suite: &'static str,
-) -> ImageSpec {
-    let architecture = Architecture::Arm64;
-    let spec = stock(name, aliases, description, kernel, suite, ARM64);
-    ImageSpec {
         architecture,
-        ..spec
+        origin: Origin::Stock { suite, metapackage },
     }
 }
 
@@ -68,12 +54,12 @@ const fn built(
         description,
         kernel,
         architecture: Architecture::Armhf,
-        origin: Origin::Built {
+        origin: Origin::Built(Build {
             suite,
             source,
             addition,
             edits,
-        },
+        }),
     }
 }
 
@@ -146,7 +132,7 @@ static CATALOG: [ImageSpec; 16] = [
         "Debian 12's stock LPAE kernel",
         "6.1",
         "bookworm",
-        LPAE,
+        ARMMP_LPAE,
     ),
     stock(
         "debian-armmp-5.10",
@@ -162,7 +148,7 @@ static CATALOG: [ImageSpec; 16] = [
         "Debian 11's stock LPAE kernel",
         "5.10",
         "bullseye",
-        LPAE,
+        ARMMP_LPAE,
     ),
     stock(
         "debian-armmp-6.12",
@@ -178,7 +164,7 @@ static CATALOG: [ImageSpec; 16] = [
         "Debian 13's stock LPAE kernel",
         "6.12",
         "trixie",
-        LPAE,
+        ARMMP_LPAE,
     ),
     stock(
         "debian-armmp-7.2",
@@ -194,21 +180,23 @@ static CATALOG: [ImageSpec; 16] = [
         "Debian 14's stock LPAE kernel",
         "7.2",
         "forky",
-        LPAE,
+        ARMMP_LPAE,
     ),
-    stock64(
+    stock(
         "debian-arm64-6.1",
         &[],
         "Debian 12's stock kernel of 64-bit ARM, for KVM",
         "6.1",
         "bookworm",
+        ARM64,
     ),
-    stock64(
+    stock(
         "debian-arm64-6.12",
         &["debian-arm64"],
         "Debian 13's stock kernel of 64-bit ARM, for KVM",
         "6.12",
         "trixie",
+        ARM64,
     ),
 ];
 
@@ -255,10 +243,10 @@ mod tests {
     #[test]
     fn an_edited_source_is_named_as_such() {
         for spec in all() {
-            let Origin::Built { edits, .. } = &spec.origin else {
+            let Origin::Built(Build { edits, .. }) = spec.origin else {
                 continue;
             };
-            for edit in *edits {
+            for edit in edits {
                 assert!(spec.how().contains(edit.name), "{}", spec.how());
             }
             assert_eq!(spec.how().contains("widened"), !edits.is_empty());

@@ -6,11 +6,10 @@
 //! scripts that start this one.
 
 use crate::apt::Apt;
-use crate::blob::{hash_texts, write_atomically};
+use crate::blob::hash_texts;
 use crate::error::IoContext;
 use crate::image_spec::Architecture;
-use crate::lock::Lock;
-use crate::maker::{fetch, remove_tree};
+use crate::maker::fetch;
 use crate::progress::Progress;
 use crate::source::{self, Source};
 use crate::{Cache, Error, host, process};
@@ -91,52 +90,25 @@ impl Cache {
     fn debian_rust(&self, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
         let texts = [FORMAT, SUITE, LIBRARY, LIBRARIES_SUITE];
         let recipe = hash_texts(texts.into_iter().chain(COMPILER).chain(LIBRARIES));
-        self.unpacked(
-            &recipe,
-            "unpacking a Rust compiler",
-            progress,
-            |home, progress| {
-                let tree = home.join("tree");
-                let names = self.unpack_rust(&tree, progress)?;
-                for program in ["rustc", "clippy-driver"] {
-                    let script = home.join(program);
-                    fs::write(&script, wrapper(&tree, program)).at("written", &script)?;
-                    let mode = fs::Permissions::from_mode(0o755);
-                    fs::set_permissions(&script, mode).at("made executable", &script)?;
-                }
-                Ok(names)
-            },
-        )
+        let home = self.cross_home(&recipe);
+        let doing = "unpacking a Rust compiler";
+        self.unpacked(&home, ("cross", doing), progress, |tree, progress| {
+            let names = self.unpack_rust(tree, progress)?;
+            for program in ["rustc", "clippy-driver"] {
+                let script = home.join(program);
+                fs::write(&script, wrapper(tree, program)).at("written", &script)?;
+                let mode = fs::Permissions::from_mode(0o755);
+                fs::set_permissions(&script, mode).at("made executable", &script)?;
+            }
+            Ok(names)
+        })?;
+        Ok(home)
     }
 
-    /// Returns the directory of `recipe`, a hash of all that decides what is in it. If it is not there, `unpack` fills
-    /// it from Debian packages, and names them.
-    pub(crate) fn unpacked(
-        &self,
-        recipe: &str,
-        doing: &str,
-        progress: &mut dyn Progress,
-        unpack: impl FnOnce(&Path, &mut dyn Progress) -> Result<Vec<String>, Error>,
-    ) -> Result<PathBuf, Error> {
+    /// Returns where what is made by `recipe`, a hash of all that decides what it is, has its directory.
+    pub(crate) fn cross_home(&self, recipe: &str) -> PathBuf {
         // 64 bits of the hash tell a few recipes apart, and keep the path short.
-        let home = self.store().root().join("cross").join(&recipe[..16]);
-        let complete = home.join("complete");
-        if complete.is_file() {
-            return Ok(home);
-        }
-        self.host_packages(&host::packages("fetch"), progress)?;
-        let lock = self.store().lock_path("cross");
-        let _lock = Lock::acquire(&lock, doing, progress)?;
-        // The process that held the lock may have made it.
-        if complete.is_file() {
-            return Ok(home);
-        }
-        remove_tree(&home)?;
-        fs::create_dir_all(&home).at("created", &home)?;
-        let names = unpack(&home, progress)?;
-        // Last: a directory without this file is not complete, and is made anew.
-        write_atomically(&complete, names.join("\n").as_bytes())?;
-        Ok(home)
+        self.store().root().join("cross").join(&recipe[..16])
     }
 
     /// Unpacks all packages into `tree`, and names them.

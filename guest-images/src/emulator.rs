@@ -19,7 +19,7 @@ const SUFFICIENT: (u32, u32) = (8, 1);
 const SUITE: &str = "trixie";
 const PACKAGE: &str = "qemu-user";
 /// Raised when the way in which it is unpacked changes.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 impl Cache {
     /// Returns an emulator of programs for 64-bit ARM Linux that write code: the host's, or else Debian's, fetched if it
@@ -32,16 +32,16 @@ impl Cache {
         if version.is_ok_and(|(_, text)| version_of(&text) >= Some(SUFFICIENT)) {
             return Ok(PROGRAM.into());
         }
-        let recipe = hash_texts([FORMAT, SUITE, PACKAGE]);
-        let doing = "unpacking an emulator";
-        let home = self.unpacked(&recipe, doing, progress, |home, progress| {
+        let home = self.cross_home(&hash_texts([FORMAT, SUITE, PACKAGE]));
+        let doing = ("cross", "unpacking an emulator");
+        let tree = self.unpacked(&home, doing, progress, |tree, progress| {
             let mut host = Apt::new(self.store().root(), Architecture::Amd64);
             let package = host.package(SUITE, PACKAGE, progress)?;
             let file = fetch(self.store(), &mut host, &package, progress)?;
-            source::unpack(&file, home)?;
+            source::unpack(&file, tree)?;
             Ok(vec![format!("{} {}", package.name, package.version)])
         })?;
-        Ok(home.join("usr/bin").join(PROGRAM))
+        Ok(tree.join("usr/bin").join(PROGRAM))
     }
 }
 

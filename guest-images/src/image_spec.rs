@@ -56,23 +56,27 @@ pub enum Origin {
         metapackage: &'static str,
     },
     /// Compiled here from a source package of a Debian release with a configuration of ours.
-    Built {
-        /// The release's code name.
-        suite: &'static str,
-        /// The package that holds the source archive.
-        source: &'static str,
-        /// Lines of configuration beyond the fragment that all compiled images share.
-        addition: &'static str,
-        /// What is edited in the source before it is configured. Empty: the source is compiled unmodified.
-        edits: &'static [SourceEdit],
-    },
+    Built(Build),
+}
+
+/// What a kernel is compiled from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// The release's code name.
+    pub suite: &'static str,
+    /// The package that holds the source archive.
+    pub source: &'static str,
+    /// Lines of configuration beyond the fragment that all compiled images share.
+    pub addition: &'static str,
+    /// What is edited in the source before it is configured. Empty: the source is compiled unmodified.
+    pub edits: &'static [SourceEdit],
 }
 
 impl ImageSpec {
     /// Returns whether obtaining it compiles a kernel, which takes minutes and a cross compiler.
     #[must_use]
     pub fn needs_build(&self) -> bool {
-        matches!(self.origin, Origin::Built { .. })
+        matches!(self.origin, Origin::Built(_))
     }
 
     /// Returns how it is obtained, in a few words.
@@ -80,12 +84,12 @@ impl ImageSpec {
     pub fn how(&self) -> String {
         match self.origin {
             Origin::Stock { suite, metapackage } => format!("{metapackage} of Debian {suite}"),
-            Origin::Built {
+            Origin::Built(Build {
                 suite,
                 source,
-                addition: _,
                 edits,
-            } => edits.iter().fold(
+                ..
+            }) => edits.iter().fold(
                 format!("built from {source} of Debian {suite}"),
                 |text, edit| format!("{text}, {}", edit.name),
             ),

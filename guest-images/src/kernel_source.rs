@@ -9,7 +9,7 @@ use crate::Error;
 use crate::blob::write_atomically;
 use crate::catalog;
 use crate::error::IoContext;
-use crate::image_spec::{ImageSpec, Origin};
+use crate::image_spec::{Build, ImageSpec, Origin};
 use crate::lock::Lock;
 use crate::maker::{Maker, remove_tree};
 use crate::process;
@@ -151,7 +151,7 @@ impl SourceTree {
         let mut paths: Vec<_> = edits.iter().map(|edit| edit.path).collect();
         // Files that other images' edits have touched.
         let built = catalog::all().iter().filter_map(|spec| match &spec.origin {
-            Origin::Built { edits, .. } => Some(*edits),
+            Origin::Built(build) => Some(build.edits),
             Origin::Stock { .. } => None,
         });
         paths.extend(built.flatten().map(|edit| edit.path));
@@ -222,7 +222,7 @@ fn unpack(archive: &Path, scratch: &Path, package: &Package) -> Result<PathBuf, 
 
 /// Removes the tree of this image's source if no other image of that source has still to be compiled.
 pub(crate) fn clean_up(maker: &mut Maker<'_>) -> Result<(), Error> {
-    let Origin::Built { source, .. } = maker.spec.origin else {
+    let Origin::Built(Build { source, .. }) = maker.spec.origin else {
         return Ok(());
     };
     // Another run may be compiling in the tree.
@@ -249,7 +249,7 @@ pub(crate) fn clean_up(maker: &mut Maker<'_>) -> Result<(), Error> {
 
 /// Returns whether an image is compiled from that source package.
 fn is_from(spec: &ImageSpec, package: &str) -> bool {
-    matches!(spec.origin, Origin::Built { source, .. } if source == package)
+    matches!(spec.origin, Origin::Built(build) if build.source == package)
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ pub use command::{MAX_COMMAND_LINE, RUN_WORD, SHELL_WORD, encode_command};
 pub use cross::CrossRust;
 pub use error::Error;
 pub use image::Image;
-pub use image_spec::{Architecture, ImageSpec, Origin};
+pub use image_spec::{Architecture, Build, ImageSpec, Origin};
 pub use initramfs::{GuestFile, guest_script};
 pub use progress::{Progress, Silent, Terminal, Unit};
 pub use source_edit::SourceEdit;

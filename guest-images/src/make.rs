@@ -91,7 +91,7 @@ impl Maker<'_> {
         // What another build has left behind counts as room, since this one goes on with it.
         let begun = match self.spec.origin {
             Origin::Stock { .. } => self.work(),
-            Origin::Built { source, .. } => kernel_source::home(self, source),
+            Origin::Built(build) => kernel_source::home(self, build.source),
         };
         if free < needed && !begun.exists() {
             return Err(Error::DiskFull {
@@ -115,21 +115,18 @@ impl Maker<'_> {
                     self.spec.architecture,
                 )
             }
-            Origin::Built {
-                suite,
-                source,
-                addition,
-                edits,
-            } => {
+            Origin::Built(build) => {
                 // Before the large download, since the user may have to do something.
                 kernel_build::ensure_tools(self)?;
-                let package = self.source.package(suite, source, self.progress)?;
+                let package = self
+                    .source
+                    .package(build.suite, build.source, self.progress)?;
                 let file = self.file(&package)?;
                 let plan = kernel_build::Plan {
                     package,
                     archive: &file,
-                    fragment: &recipes::fragment(self.spec.name, addition),
-                    edits,
+                    fragment: &recipes::fragment(self.spec.name, build.addition),
+                    edits: build.edits,
                     recipe,
                 };
                 kernel_build::build(self, plan)

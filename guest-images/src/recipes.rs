@@ -119,16 +119,16 @@ pub(crate) fn kernel_recipe(spec: &ImageSpec) -> String {
         Origin::Stock { suite, metapackage } => {
             hash_texts([&*FORMAT.to_string(), suite, metapackage])
         }
-        Origin::Built {
-            suite,
-            source,
-            addition,
-            edits,
-        } => {
+        Origin::Built(build) => {
             let manner = build_manner();
-            let fragment = fragment(spec.name, addition);
-            let mut texts = vec![suite, source, manner.as_str(), fragment.as_str()];
-            for edit in edits {
+            let fragment = fragment(spec.name, build.addition);
+            let mut texts = vec![
+                build.suite,
+                build.source,
+                manner.as_str(),
+                fragment.as_str(),
+            ];
+            for edit in build.edits {
                 // Without its name, which is for people and changes nothing of the kernel.
                 texts.extend([edit.path, edit.section, edit.old, edit.new]);
             }

@@ -435,13 +435,16 @@ fn fake_build(cache: &Cache, name: &str, module: &str) {
     manifest.store(&path).unwrap();
 }
 
+/// Obtains an image whose kernel has been compiled, with one module.
+fn obtain_built(cache: &Cache, source: &Fake, name: &str, module: &str) -> Result<Image, Error> {
+    fake_build(cache, name, module);
+    cache.obtain_from(name, &mut source.clone(), &mut Silent)
+}
+
 #[test]
 fn a_compiled_kernel_keeps_its_modules_for_another_initial_file_system() {
     let (_dir, cache, source) = fake(None);
-    fake_build(&cache, "ipmmu", "clk_axi_clkgen");
-    let image = cache
-        .obtain_from("ipmmu", &mut source.clone(), &mut Silent)
-        .unwrap();
+    let image = obtain_built(&cache, &source, "ipmmu", "clk_axi_clkgen").unwrap();
     assert_eq!(image.modules, [""; 0]);
     assert_eq!(image.late_modules, ["clk_axi_clkgen"]);
     let archive = fs::read(&image.initramfs).unwrap();
@@ -452,10 +455,7 @@ fn a_compiled_kernel_keeps_its_modules_for_another_initial_file_system() {
 #[test]
 fn a_compiled_kernel_without_a_listed_module_is_a_sentence() {
     let (_dir, cache, source) = fake(None);
-    fake_build(&cache, "ipmmu", "another");
-    let error = cache
-        .obtain_from("ipmmu", &mut source.clone(), &mut Silent)
-        .unwrap_err();
+    let error = obtain_built(&cache, &source, "ipmmu", "another").unwrap_err();
     assert!(
         error
             .to_string()
@@ -471,10 +471,7 @@ fn a_source_tree_stays_until_all_its_images_are_there() {
     let tree = cache.root().join("work/linux-source-6.1/linux");
     fs::create_dir_all(&tree).unwrap();
     let obtain = |name| {
-        fake_build(&cache, name, "clk_axi_clkgen");
-        cache
-            .obtain_from(name, &mut source.clone(), &mut Silent)
-            .unwrap();
+        obtain_built(&cache, &source, name, "clk_axi_clkgen").unwrap();
     };
     obtain("virtio-iommu");
     assert!(tree.exists());

@@ -11,7 +11,7 @@ use crate::progress::Progress;
 use crate::source::{self, Source};
 use crate::{Cache, Error, host};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Raised when the way in which packages are unpacked changes.
 const FORMAT: &str = "1";
@@ -36,31 +36,46 @@ impl Cache {
         let recipe = hash_texts(texts);
         // 64 bits of the hash tell a few recipes apart, and keep the path short.
         let home = self.store().root().join("trees").join(&recipe[..16]);
+        let doing = "unpacking packages for guests";
+        self.unpacked(&home, ("trees", doing), progress, |tree, progress| {
+            let mut unpacked = Vec::new();
+            for (architecture, names) in packages {
+                let mut from = Apt::new(self.store().root(), *architecture);
+                for name in *names {
+                    let package = from.package(suite, name, progress)?;
+                    let file = fetch(self.store(), &mut from, &package, progress)?;
+                    source::unpack(&file, tree)?;
+                    unpacked.push(format!("{} {}", package.name, package.version));
+                }
+            }
+            Ok(unpacked)
+        })
+    }
+
+    /// Returns the directory `tree` of `home`, into which `unpack` is to unpack packages that it then names, if that
+    /// has not been done yet. Others wait, by a lock that has a name and says what is being done.
+    pub(crate) fn unpacked(
+        &self,
+        home: &Path,
+        (lock, doing): (&str, &str),
+        progress: &mut dyn Progress,
+        unpack: impl FnOnce(&Path, &mut dyn Progress) -> Result<Vec<String>, Error>,
+    ) -> Result<PathBuf, Error> {
         let (tree, complete) = (home.join("tree"), home.join("complete"));
         if complete.is_file() {
             return Ok(tree);
         }
         self.host_packages(&host::packages("fetch"), progress)?;
-        let lock = self.store().lock_path("trees");
-        let _lock = Lock::acquire(&lock, "unpacking packages for guests", progress)?;
+        let _lock = Lock::acquire(&self.store().lock_path(lock), doing, progress)?;
         // The process that held the lock may have made it.
         if complete.is_file() {
             return Ok(tree);
         }
-        remove_tree(&home)?;
+        remove_tree(home)?;
         fs::create_dir_all(&tree).at("created", &tree)?;
-        let mut unpacked = Vec::new();
-        for (architecture, names) in packages {
-            let mut from = Apt::new(self.store().root(), *architecture);
-            for name in *names {
-                let package = from.package(suite, name, progress)?;
-                let file = fetch(self.store(), &mut from, &package, progress)?;
-                source::unpack(&file, &tree)?;
-                unpacked.push(format!("{} {}", package.name, package.version));
-            }
-        }
+        let names = unpack(&tree, progress)?;
         // Last: a directory without this file is not complete, and is made anew.
-        write_atomically(&complete, unpacked.join("\n").as_bytes())?;
+        write_atomically(&complete, names.join("\n").as_bytes())?;
         Ok(tree)
     }
 }

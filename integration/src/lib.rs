@@ -320,6 +320,17 @@ impl Run {
         );
     }
 
+    /// Asserts that all of these words were on the console.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn assert_text(&self, all: &[&str]) {
+        let text = self.text();
+        for words in all {
+            assert!(text.contains(words), "{words:?} not in\n{text}");
+        }
+    }
+
     /// Asserts that both runs were the same in all that is said to repeat.
     ///
     /// # Panics

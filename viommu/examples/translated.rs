@@ -36,10 +36,8 @@ impl Model for TinyIommu {
         // Called under the pin of a bus master: nothing is waited for with this lock held.
         let pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         let first = iova & !(PAGE - 1);
-        let address = pages.get(&first).ok_or(Miss {
-            reason: FaultReason::Translation,
-            level: None,
-        })?;
+        let miss = Miss::new(FaultReason::Translation);
+        let address = pages.get(&first).ok_or(miss)?;
         Ok(Mapping {
             first,
             last: first + (PAGE - 1),

@@ -29,52 +29,30 @@ pub struct Counters {
     pub bus_errors: u64,
 }
 
-/// The counts of one handle.
-#[derive(Default)]
-pub(crate) struct HandleCounters {
-    pub hits: Count,
-    pub misses: Count,
-    pub fills: Count,
-    pub evictions: Count,
-    pub faults: Count,
-    pub bus_errors: Count,
-}
-
-impl HandleCounters {
-    /// Begins anew.
-    pub fn clear(&self) {
-        // Destructured, so that a counter added later cannot be left out.
-        let Self {
-            hits,
-            misses,
-            fills,
-            evictions,
-            faults,
-            bus_errors,
-        } = self;
-        for count in [hits, misses, fills, evictions, faults, bus_errors] {
-            count.set(0);
+/// Declares the counts of one handle, so that one added later cannot be left out anywhere.
+macro_rules! handle_counters {
+    ($($name:ident),+) => {
+        /// The counts of one handle.
+        #[derive(Default)]
+        pub(crate) struct HandleCounters {
+            $(pub $name: Count,)+
         }
-    }
 
-    /// Adds them to `total`.
-    pub fn add_to(&self, total: &mut Counters) {
-        let Self {
-            hits,
-            misses,
-            fills,
-            evictions,
-            faults,
-            bus_errors,
-        } = self;
-        total.hits = total.hits.saturating_add(hits.get());
-        total.misses = total.misses.saturating_add(misses.get());
-        total.fills = total.fills.saturating_add(fills.get());
-        total.evictions = total.evictions.saturating_add(evictions.get());
-        total.faults = total.faults.saturating_add(faults.get());
-        total.bus_errors = total.bus_errors.saturating_add(bus_errors.get());
-    }
+        impl HandleCounters {
+            /// Begins anew.
+            pub fn clear(&self) {
+                $(self.$name.set(0);)+
+            }
+
+            /// Adds them to `total`.
+            pub fn add_to(&self, total: &mut Counters) {
+                $(total.$name = total.$name.saturating_add(self.$name.get());)+
+            }
+        }
+    };
 }
+
+handle_counters!(hits, misses, fills, evictions, faults, bus_errors);
 
 /// A count with one writer, which nothing is ordered by.
 #[derive(Default)]

@@ -26,6 +26,16 @@ pub struct Miss {
     pub level: Option<u8>,
 }
 
+impl Miss {
+    /// Creates one of a model without levels, or of no level in particular.
+    pub const fn new(reason: FaultReason) -> Self {
+        Self {
+            reason,
+            level: None,
+        }
+    }
+}
+
 /// An IOMMU model, as the translation path sees it.
 ///
 /// Both methods are called by bus masters, from any thread, while they are pinned: neither may wait for a

@@ -2,6 +2,8 @@
 
 use integration::{Disk, Guest, Run, disk};
 
+use crate::iommu::assert_clean;
+
 pub const MIB: usize = 1 << 20;
 
 /// Copies with O_DIRECT, so that every byte goes by DMA to and from the pages of a process.
@@ -10,14 +12,14 @@ fn copy(from: &str, to: &str, block: &str, more: &str) -> String {
 }
 
 /// A source, and two disks of its size for what was written and for what was read back.
-pub struct Disks {
+struct Disks {
     source: Disk,
     written: Disk,
     back: Disk,
 }
 
 impl Disks {
-    pub fn new(size: usize, seed: u64) -> Self {
+    fn new(size: usize, seed: u64) -> Self {
         Self {
             source: disk::noise(size, seed),
             written: disk::of(&vec![0; size]),
@@ -26,7 +28,7 @@ impl Disks {
     }
 
     /// Makes the guest copy the source, and what it wrote once more.
-    pub fn boot(&self, guest: Guest, ports: [&str; 3]) -> Run {
+    fn boot(&self, guest: Guest, ports: [&str; 3]) -> Run {
         guest
             .disk_at(&self.source, ports[0])
             .disk_at(&self.written, ports[1])
@@ -37,11 +39,21 @@ impl Disks {
             .boot()
     }
 
-    pub fn assert_copied(&self) {
+    fn assert_copied(&self) {
         let source = self.source.sha256();
         assert_eq!(self.written.sha256(), source, "what was written differs");
         assert_eq!(self.back.sha256(), source, "what was read back differs");
     }
+}
+
+/// Makes a guest copy so many bytes between disks at these ports, and asserts that they arrived, by accesses that were
+/// all allowed.
+pub fn copied(size: usize, seed: u64, guest: Guest, ports: [&str; 3]) -> Run {
+    let disks = Disks::new(size, seed);
+    let run = disks.boot(guest, ports);
+    assert_clean(&run);
+    disks.assert_copied();
+    run
 }
 
 /// Sectors within a page, pages, some pages, and more than one request holds; each its own part of

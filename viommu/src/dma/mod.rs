@@ -189,24 +189,33 @@ impl<M: StableHostMemory> DmaSpace<M> {
     }
 }
 
-impl<M: StableHostMemory> GuestMemory for DmaSpace<M> {
-    type PhysicalMemory = M;
-    type Bitmap = <M::R as GuestMemoryRegion>::B;
+/// Implements access to memory through a space, for itself and for what has one, with a pin for each access or without.
+macro_rules! guest_memory {
+    ($type:ty, |$this:ident| $space:expr, pin: $pin:literal) => {
+        impl<M: StableHostMemory> GuestMemory for $type {
+            type PhysicalMemory = M;
+            type Bitmap = <M::R as GuestMemoryRegion>::B;
 
-    fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
-        slices::check(&*self.memory, &self.connection, addr.0, count, access)
-    }
+            fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
+                let $this = self;
+                slices::check(&*$space.memory, &$space.connection, addr.0, count, access)
+            }
 
-    #[inline]
-    fn get_slices<'a>(
-        &'a self,
-        addr: GuestAddress,
-        count: usize,
-        access: Permissions,
-    ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>> {
-        Ok(self.slices(addr, count, access, true))
-    }
+            #[inline]
+            fn get_slices<'a>(
+                &'a self,
+                addr: GuestAddress,
+                count: usize,
+                access: Permissions,
+            ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>> {
+                let $this = self;
+                Ok($space.slices(addr, count, access, $pin))
+            }
+        }
+    };
 }
+
+guest_memory!(DmaSpace<M>, |space| space, pin: true);
 
 /// A [`DmaSpace`] pinned for one bounded piece of work: see [pinning](DmaSpace#pinning).
 ///
@@ -223,24 +232,7 @@ impl<M> Clone for Pinned<'_, M> {
     }
 }
 
-impl<M: StableHostMemory> GuestMemory for Pinned<'_, M> {
-    type PhysicalMemory = M;
-    type Bitmap = <M::R as GuestMemoryRegion>::B;
-
-    fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
-        self.space.check_range(addr, count, access)
-    }
-
-    #[inline]
-    fn get_slices<'a>(
-        &'a self,
-        addr: GuestAddress,
-        count: usize,
-        access: Permissions,
-    ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>> {
-        Ok(self.space.slices(addr, count, access, false))
-    }
-}
+guest_memory!(Pinned<'_, M>, |pinned| pinned.space, pin: false);
 
 /// A pinned [`DmaSpace`] that borrows from nothing: what [`GuestAddressSpace::memory`] gives out.
 pub struct PinnedSpace<M = GuestMemoryMmap<()>> {
@@ -266,24 +258,7 @@ impl<M> Drop for PinnedSpace<M> {
     }
 }
 
-impl<M: StableHostMemory> GuestMemory for PinnedSpace<M> {
-    type PhysicalMemory = M;
-    type Bitmap = <M::R as GuestMemoryRegion>::B;
-
-    fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
-        self.space.check_range(addr, count, access)
-    }
-
-    #[inline]
-    fn get_slices<'a>(
-        &'a self,
-        addr: GuestAddress,
-        count: usize,
-        access: Permissions,
-    ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>> {
-        Ok(self.space.slices(addr, count, access, false))
-    }
-}
+guest_memory!(PinnedSpace<M>, |pinned| pinned.space, pin: false);
 
 /// For device code that is written against [`GuestAddressSpace`]: every `memory()` is a pin, held until the last clone
 /// of the answer is dropped.

@@ -35,13 +35,7 @@ pub(crate) enum Refusal {
     Bus(u64),
 }
 
-const BLOCKED: Refusal = Refusal::Fault(
-    None,
-    Miss {
-        reason: FaultReason::Blocked,
-        level: None,
-    },
-);
+const BLOCKED: Refusal = Refusal::Fault(None, Miss::new(FaultReason::Blocked));
 
 impl<M> Port<M> {
     /// Creates a handle on `unit`, with pins of its own.
@@ -257,8 +251,5 @@ fn reach(mapping: &Mapping, iova: u64, wanted: Permissions) -> Result<(u64, u64)
     } else {
         return Ok((iova - first, first + (last - first).min(u64::MAX - address)));
     };
-    Err(Miss {
-        reason,
-        level: None,
-    })
+    Err(Miss::new(reason))
 }

@@ -246,10 +246,7 @@ fn the_buffer_is_bounded_and_forgets_ranges() {
             if known {
                 Ok(mapping(iova & !0xfff))
             } else {
-                Err(Miss {
-                    reason: FaultReason::Translation,
-                    level: None,
-                })
+                Err(Miss::new(FaultReason::Translation))
             }
         };
         let wanted = vm_memory::Permissions::Read;
@@ -296,12 +293,7 @@ fn an_answer_from_before_a_flush_is_not_kept() {
         injected.forget(DomainId(0), 0, u64::MAX);
         Ok(mapping)
     };
-    let gone = || {
-        Err(Miss {
-            reason: FaultReason::Translation,
-            level: None,
-        })
-    };
+    let gone = || Err(Miss::new(FaultReason::Translation));
     assert!(ask(&flushed_meanwhile).is_ok());
     assert!(ask(&gone).is_err());
     assert!(ask(&|| Ok(mapping)).is_ok());

@@ -241,22 +241,20 @@ impl Domains {
         iova: u64,
         wanted: Permissions,
     ) -> Result<Mapping, Miss> {
-        let miss = |reason| Miss {
-            reason,
-            level: None,
-        };
         // Between being detached and its next access an endpoint may still ask for the domain it was attached to.
         let attached = self.endpoints.get(endpoint as usize).and_then(|e| e.slot);
         let domain = self.slots.get(slot as usize).and_then(Option::as_ref);
         let mappings = domain
             .filter(|_| attached == Some(slot))
             .and_then(|domain| domain.mappings.as_ref())
-            .ok_or(miss(FaultReason::Blocked))?;
-        let mapping = mappings.find(iova).ok_or(miss(FaultReason::Translation))?;
+            .ok_or(Miss::new(FaultReason::Blocked))?;
+        let mapping = mappings
+            .find(iova)
+            .ok_or(Miss::new(FaultReason::Translation))?;
         if mapping.permissions.allow(wanted) {
             Ok(mapping)
         } else {
-            Err(miss(FaultReason::Permission))
+            Err(Miss::new(FaultReason::Permission))
         }
     }
 

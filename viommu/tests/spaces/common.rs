@@ -96,17 +96,13 @@ impl Model for PlainModel {
         wanted: Permissions,
     ) -> Result<Mapping, Miss> {
         *self.asked.lock().unwrap() += 1;
-        let miss = |reason| Miss {
-            reason,
-            level: None,
-        };
         let mapping = self
             .find(domain, iova)
-            .ok_or(miss(FaultReason::Translation))?;
+            .ok_or(Miss::new(FaultReason::Translation))?;
         if mapping.permissions.allow(wanted) {
             Ok(mapping)
         } else {
-            Err(miss(FaultReason::Permission))
+            Err(Miss::new(FaultReason::Permission))
         }
     }
 

@@ -209,26 +209,34 @@ mod tests {
         assert_eq!(s.cpsr() & 0x1c0, 0x1c0);
     }
 
+    /// Returns DFSR and DFAR after a Data Abort.
+    fn on_data_abort(s: &mut CpuState) -> (u32, u32) {
+        enter(s, data_abort());
+        (s.cp15.dfsr, s.cp15.dfar)
+    }
+
+    /// Returns IFSR and IFAR after a Prefetch Abort.
+    fn on_prefetch_abort(s: &mut CpuState) -> (u32, u32) {
+        enter(s, prefetch_abort());
+        (s.cp15.ifsr, s.cp15.ifar)
+    }
+
     #[test]
     fn fault_registers_in_the_short_format() {
         let mut s = running(false);
-        enter(&mut s, data_abort());
         // WnR, domain 5, FS = 0b01111.
-        assert_eq!((s.cp15.dfsr, s.cp15.dfar), (0x85f, 0xdead_beec));
+        assert_eq!(on_data_abort(&mut s), (0x85f, 0xdead_beec));
         assert_eq!((s.cp15.ifsr, s.cp15.ifar), (0, 0));
-        enter(&mut s, prefetch_abort());
-        assert_eq!((s.cp15.ifsr, s.cp15.ifar), (0x005, 0xdead_beec));
+        assert_eq!(on_prefetch_abort(&mut s), (0x005, 0xdead_beec));
     }
 
     #[test]
     fn fault_registers_in_the_long_format() {
         let mut s = running(false);
         s.cp15.ttbcr = ttbcr::EAE;
-        enter(&mut s, data_abort());
         // WnR, LPAE, STATUS = 0b001110.
-        assert_eq!((s.cp15.dfsr, s.cp15.dfar), (0xa0e, 0xdead_beec));
-        enter(&mut s, prefetch_abort());
-        assert_eq!((s.cp15.ifsr, s.cp15.ifar), (0x205, 0xdead_beec));
+        assert_eq!(on_data_abort(&mut s), (0xa0e, 0xdead_beec));
+        assert_eq!(on_prefetch_abort(&mut s), (0x205, 0xdead_beec));
     }
 
     #[test]

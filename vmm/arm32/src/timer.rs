@@ -173,11 +173,19 @@ mod tests {
         assert_eq!(t.virt.control(u64::MAX), 0);
     }
 
+    /// Returns a timer whose control register and compare value have been written.
+    fn set(control: u32, compare: u64) -> Timer {
+        let mut timer = Timer::default();
+        timer.set_control(control);
+        Timer { compare, ..timer }
+    }
+
     #[test]
     fn the_line_rises_exactly_at_the_compare_value() {
-        let mut t = GenericTimer::default();
-        t.virt.set_control(1);
-        t.virt.compare = 100;
+        let t = GenericTimer {
+            virt: set(1, 100),
+            ..GenericTimer::default()
+        };
         assert_eq!(t.virt.control(99), 1);
         assert_eq!(t.virt.control(100), 5);
         assert!(!t.lines(99).virt && t.lines(100).virt && !t.lines(100).phys);
@@ -189,9 +197,10 @@ mod tests {
 
     #[test]
     fn a_mask_hides_the_line_and_not_the_status() {
-        let mut t = GenericTimer::default();
-        t.phys.set_control(3);
-        t.phys.compare = 10;
+        let t = GenericTimer {
+            phys: set(3, 10),
+            ..GenericTimer::default()
+        };
         assert_eq!(t.phys.control(10), 7);
         assert!(!t.lines(10).phys);
         assert_eq!(t.next_deadline(0), None);

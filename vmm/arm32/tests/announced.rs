@@ -2,16 +2,11 @@
 //!
 //! Fields by ARM ARM DDI 0406C B4.1.82 to B4.1.88 and B6.1.40 to B6.1.41; what the numbers stand for is said there.
 
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "the tests' memory lies in the low 4 GiB"
-)]
-
 mod common;
 
 use arm32::core::Core;
 use arm32::state::Mode;
-use common::{RAM, core_with};
+use common::{BASE, core_with};
 
 /// MRC of a register to R1.
 const ID_ISAR0: u32 = 0xee10_1f12;
@@ -415,9 +410,9 @@ fn after(instruction: u32, thumb: bool) -> Core {
     let (mut core, _) = core_with(&[&ENABLE[..], &[instruction]].concat());
     core.run(ENABLE.len() as u64);
     let s = &mut core.cpu.s;
-    s.r[..13].fill(RAM as u32 + 0x2000);
+    s.r[..13].fill(BASE + 0x2000);
     s.r[5] = 8;
-    s.r[13] = RAM as u32 + 0x4000;
+    s.r[13] = BASE + 0x4000;
     s.psr.thumb = thumb;
     core.run(1);
     core

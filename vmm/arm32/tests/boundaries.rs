@@ -1,18 +1,13 @@
 //! Where blocks begin and end never shows, whatever the code: not even in what the architecture leaves open.
 
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "the tests' memory lies in the low 4 GiB"
-)]
-
 mod common;
 
 use arm32::core::Core;
-use common::{RAM, core_with};
+use common::{BASE, core_with};
 use proptest::prelude::*;
 
 /// Where registers point: no code lies there.
-const DATA: u32 = RAM as u32 + 0x8000;
+const DATA: u32 = BASE + 0x8000;
 
 /// Returns a core in the middle of `words`, with registers that point around in RAM.
 fn started(
@@ -27,7 +22,7 @@ fn started(
     core.cpu.s.psr.thumb = thumb;
     core.cpu.s.cp15.cpacr = 0x00f0_0000;
     core.cpu.s.fpexc = 1 << 30;
-    core.cpu.s.cp15.vbar = RAM as u32 + 0x4000;
+    core.cpu.s.cp15.vbar = BASE + 0x4000;
     (core, bus)
 }
 
@@ -52,7 +47,7 @@ proptest! {
             // Code that changes without maintenance may be seen before or after.
             prop_assume!(steps.cpu.s.r[15] < DATA);
         }
-        let code = |bus: &common::FlatBus| bus.bytes()[..(DATA - RAM as u32) as usize].to_vec();
+        let code = |bus: &common::FlatBus| bus.bytes()[..(DATA - BASE) as usize].to_vec();
         prop_assume!(code(&steps_bus) == code(&core_with(&words).1));
         let (a, b) = (&whole.cpu.s, &steps.cpu.s);
         prop_assert!(a == b, "\nWORDS {:x?}\nREGS {:x?}\nA {:x?}\nB {:x?}", words, registers, a, b);

@@ -1,10 +1,5 @@
 //! Cores take turns: deterministic, fair to locks, and woken by events and timers.
 
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "the tests' memory lies in the low 4 GiB"
-)]
-
 mod common;
 
 use std::sync::Arc;
@@ -13,7 +8,7 @@ use std::sync::atomic::Ordering;
 use arm32::cluster::{Cluster, Stop};
 use arm32::state::CpuState;
 use arm32::wires::{Conduit, FirmwareAction, Machine, Output};
-use common::{Firmware, FlatBus, RAM, TestClock};
+use common::{BASE, Firmware, FlatBus, RAM, TestClock};
 
 /// Core 0 starts the others; each adds 1 to a counter 5000 times; core 0 waits for all and powers off.
 const COUNTERS: &[u32] = &[
@@ -58,7 +53,7 @@ fn run_counters() -> (Stop, u32, u64, u64) {
     bus.write_words(RAM, COUNTERS);
     let clock = Arc::new(TestClock::default());
     let mut cluster = Cluster::new(4, bus.clone(), clock.clone());
-    cluster.state_mut(0).r[15] = RAM as u32;
+    cluster.state_mut(0).r[15] = BASE;
     let stop = cluster.run(&mut Firmware::default(), 10_000_000);
     (
         stop,
@@ -92,7 +87,7 @@ fn a_sleeping_core_names_its_timer_and_is_woken_by_it() {
     );
     let clock = Arc::new(TestClock::default());
     let mut cluster = Cluster::new(1, bus, clock.clone());
-    cluster.state_mut(0).r[15] = RAM as u32;
+    cluster.state_mut(0).r[15] = BASE;
     let mut machine = Firmware::default();
     let Stop::Idle {
         wake_ns: Some(wake),
@@ -117,7 +112,7 @@ fn a_request_to_stop_wakes_no_core() {
     let bus = FlatBus::new();
     bus.write_words(RAM, &[0xe320_f003, 0xe140_0072]); // wfi; hvc #2
     let mut cluster = Cluster::new(1, bus, Arc::new(TestClock::default()));
-    cluster.state_mut(0).r[15] = RAM as u32;
+    cluster.state_mut(0).r[15] = BASE;
     let asleep = Stop::Idle { wake_ns: None };
     assert_eq!(cluster.run(&mut Firmware::default(), 1000), asleep);
     cluster.pins(0).request_stop();
@@ -152,7 +147,7 @@ fn overflow_at(program: &[u32], slice: u64) -> u64 {
     let clock = Arc::new(TestClock::default());
     let mut cluster = Cluster::new(1, bus, clock.clone());
     let s = cluster.state_mut(0);
-    (s.r[15], s.cp15.vbar) = (RAM as u32, RAM as u32 + 0x200);
+    (s.r[15], s.cp15.vbar) = (BASE, BASE + 0x200);
     let mut watch = Watch(clock, None);
     while cluster.retired() < 3000 {
         cluster.run(&mut watch, slice);

@@ -1,20 +1,15 @@
 //! The cache of predecoded code never shows: cold or warm, in one run or in pieces, a program does the same.
 
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "the tests' memory lies in the low 4 GiB"
-)]
-
 mod common;
 
 use arm32::cpu::CoreExit;
 use arm32::state::Mode;
-use common::{PROGRAM, RAM, core_with};
+use common::{BASE, PROGRAM, RAM, core_with};
 use proptest::prelude::*;
 
 fn started() -> (arm32::core::Core, std::sync::Arc<common::FlatBus>) {
     let (mut core, bus) = core_with(PROGRAM);
-    core.cpu.s.r[13] = RAM as u32 + 0x8000;
+    core.cpu.s.r[13] = BASE + 0x8000;
     (core, bus)
 }
 
@@ -39,10 +34,17 @@ proptest! {
     }
 }
 
+/// Returns R0 after `instructions` of the program.
+fn r0_after(program: &[u32], instructions: u64) -> u32 {
+    let (mut core, _) = core_with(program);
+    core.run(instructions);
+    core.cpu.s.r[0]
+}
+
 /// Overwrites `mov r0, #1` by `mov r0, #2`, without the maintenance that the architecture asks for.
 #[test]
 fn overwritten_code_runs_as_written() {
-    let (mut core, _) = core_with(&[
+    let program = [
         0xeb00_0005, //       bl   code     (predecodes it)
         0xe28f_1010, //       add  r1, pc, #16    address of code
         0xe59f_2014, //       ldr  r2, =0xe3a00002
@@ -53,24 +55,22 @@ fn overwritten_code_runs_as_written() {
         0xe3a0_0001, // code: mov  r0, #1
         0xe12f_ff1e, //       bx   lr
         0xe3a0_0002, //          literal
-    ]);
-    core.run(40);
-    assert_eq!(core.cpu.s.r[0], 2);
+    ];
+    assert_eq!(r0_after(&program, 40), 2);
 }
 
 /// An instruction overwrites the one after it, in the block that both are in.
 #[test]
 fn the_next_instruction_may_be_the_one_that_was_written() {
-    let (mut core, _) = core_with(&[
+    let program = [
         0xe59f_200c, //       ldr  r2, =0xe3a00002
         0xe58f_2000, //       str  r2, [pc]       code
         0xe1a0_0000, //       nop
         0xe3a0_0001, // code: mov  r0, #1
         0xeaff_fffe, //       b    .
         0xe3a0_0002, //          literal
-    ]);
-    core.run(8);
-    assert_eq!(core.cpu.s.r[0], 2);
+    ];
+    assert_eq!(r0_after(&program, 8), 2);
 }
 
 /// A device writes: nothing but the map of code pages tells of it.
@@ -104,16 +104,16 @@ fn data_beside_code_is_no_code() {
 /// the kernel does not let a user follow.
 #[test]
 fn a_branch_warmed_by_the_kernel_takes_no_user_along() {
-    const SHARED: u32 = RAM as u32 + 0x1_0000;
+    const SHARED: u32 = BASE + 0x1_0000;
     const TABLE: u64 = RAM + 0x4000;
-    const SECOND: u64 = RAM + 0x8000;
+    const SECOND: u32 = BASE + 0x8000;
     let (mut core, bus) = core_with(&[]);
     bus.write_words(SHARED.into(), &[0xea00_03fe]); // b SHARED + 0x1000
     bus.write_words(u64::from(SHARED) + 0x1000, &[0xeaff_fffe]); // b .
-    bus.write_words(TABLE + 0x400 * 4, &[SECOND as u32 | 1]);
+    bus.write_words(TABLE + 0x400 * 4, &[SECOND | 1]);
     // Small pages, Normal memory: AP 0b11 for the first, 0b01 for the second.
     bus.write_words(
-        SECOND + 0x10 * 4,
+        u64::from(SECOND) + 0x10 * 4,
         &[SHARED | 0x3e, (SHARED + 0x1000) | 0x1e],
     );
     let s = &mut core.cpu.s;

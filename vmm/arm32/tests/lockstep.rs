@@ -15,19 +15,19 @@ use std::sync::Arc;
 
 use arm32::cluster::Cluster;
 use arm32::state::CpuState;
-use common::{Firmware, FlatBus, RAM, TestClock};
+use common::{BASE, Firmware, FlatBus, RAM, TestClock};
 use proptest::prelude::*;
 
 /// First-level table, and the second-level table of the megabyte of RAM.
 const TABLE: u64 = RAM + 0x4000;
 const SECOND: u64 = RAM + 0x8000;
 /// Pages of random code.
-const CODE: u32 = RAM as u32 + 0x1_0000;
+const CODE: u32 = BASE + 0x1_0000;
 const PAGES: u32 = 4;
 /// Words of code in each.
 const WORDS: u32 = 48;
 /// Pages that these may become.
-const OTHERS: u32 = RAM as u32 + 0x2_0000;
+const OTHERS: u32 = BASE + 0x2_0000;
 
 /// One word of a program, from a few random bits.
 fn word(kind: u8, bits: u32) -> u32 {
@@ -70,7 +70,7 @@ fn word(kind: u8, bits: u32) -> u32 {
 fn prepare(bus: &FlatBus, words: &[(u8, u32)]) {
     let small = |page: u32| page | 0x3e;
     bus.write_words(TABLE + 0x400 * 4, &[SECOND as u32 | 1]);
-    let pages: Vec<u32> = (0..256).map(|n| small(RAM as u32 + n * 0x1000)).collect();
+    let pages: Vec<u32> = (0..256).map(|n| small(BASE + n * 0x1000)).collect();
     bus.write_words(SECOND, &pages);
     for (n, part) in (0..).zip(words.chunks(WORDS as usize)) {
         let mut code: Vec<u32> = part.iter().map(|(kind, bits)| word(*kind, *bits)).collect();
@@ -99,7 +99,7 @@ fn start(s: &mut CpuState, core: u32) {
         SECOND as u32 + 0x40,
         CODE + 0x2ffd,
     ]);
-    (s.r[5], s.r[6], s.r[13]) = (1 | core << 2, OTHERS | 0x3e, RAM as u32 + 0xf000);
+    (s.r[5], s.r[6], s.r[13]) = (1 | core << 2, OTHERS | 0x3e, BASE + 0xf000);
     s.r[15] = page;
 }
 
@@ -115,7 +115,7 @@ fn begun(words: &[(u8, u32)]) -> (Cluster, Arc<FlatBus>, Arc<TestClock>) {
     // HVC #1: core 0 switches core 1 on.
     bus.write_words(RAM, &[0xe140_0071]);
     let s = cores.state_mut(0);
-    (s.r[1], s.r[2], s.r[15]) = (1, CODE, RAM as u32);
+    (s.r[1], s.r[2], s.r[15]) = (1, CODE, BASE);
     cores.run(&mut Firmware::default(), 1);
     for core in 0..2 {
         start(cores.state_mut(core), core as u32);

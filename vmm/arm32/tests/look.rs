@@ -1,16 +1,11 @@
 //! A look through the tables sees what the processor would, but for what forbids the processor to.
 
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "the tests' memory lies in the low 4 GiB"
-)]
-
 mod common;
 
 use arm32::cp15::{sctlr, ttbcr};
 use arm32::mmu::{self, Access, FaultKind};
 use arm32::state::CpuState;
-use common::{FlatBus, RAM, RAM_SIZE};
+use common::{BASE, FlatBus, RAM, RAM_SIZE};
 use proptest::prelude::*;
 
 /// Tables everywhere, with addresses that stay in RAM more often than not.
@@ -21,7 +16,7 @@ fn tables(words: &[u32], long: bool, big: bool) -> Vec<u32> {
         if long && at % 2 == usize::from(!big) {
             word & 0x0060_0000
         } else if word & 0x40 != 0 {
-            word & 0xf_ffff | RAM as u32
+            word & 0xf_ffff | BASE
         } else {
             word
         }

@@ -13,10 +13,9 @@ use std::sync::atomic::Ordering;
 use arm32::cluster::{Cluster, Stop};
 use arm32::state::CpuState;
 use arm32::{NoMemory, Power, WatchKind, Watchpoint};
-use common::{DEVICE, Firmware, FlatBus, PROGRAM, RAM, TestClock};
+use common::{BASE, DEVICE, Firmware, FlatBus, PROGRAM, RAM, TestClock};
 use proptest::prelude::*;
 
-const BASE: u32 = RAM as u32;
 const DATA: u32 = BASE + 0x8000;
 
 struct Rig {

@@ -9,9 +9,9 @@ mod common;
 
 use arm32::cpu::CoreExit;
 use arm32::state::Mode;
-use common::{DEVICE, RAM, RAM_SIZE, core_with};
+use common::{BASE, DEVICE, RAM_SIZE, core_with};
 
-const END: u32 = RAM as u32 + RAM_SIZE as u32;
+const END: u32 = BASE + RAM_SIZE as u32;
 
 #[test]
 fn a_load_multiple_that_runs_off_ram_changes_nothing_but_the_abort_registers() {
@@ -22,7 +22,7 @@ fn a_load_multiple_that_runs_off_ram_changes_nothing_but_the_abort_registers() {
     let s = &core.cpu.s;
     assert_eq!(s.psr.mode, Mode::Abt);
     assert_eq!((s.r[0], s.r[1], s.r[15]), (END - 8, 77, 0x10));
-    assert_eq!(s.r[14], RAM as u32 + 8);
+    assert_eq!(s.r[14], BASE + 8);
     assert_eq!((s.cp15.dfar, s.cp15.dfsr & 0x40f), (END, 8));
 }
 
@@ -43,7 +43,7 @@ fn undefined_instructions_trap_and_count() {
     let s = &core.cpu.s;
     assert_eq!(
         (s.psr.mode, s.r[14], s.r[15], s.retired),
-        (Mode::Und, RAM as u32 + 8, 4, 2)
+        (Mode::Und, BASE + 8, 4, 2)
     );
 }
 

@@ -1,17 +1,12 @@
 //! A cluster that is saved and restored goes on as the one that was not.
 
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "the tests' memory lies in the low 4 GiB"
-)]
-
 mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arm32::cluster::{Cluster, ClusterState, RestoreError, Stop};
-use common::{Firmware, FlatBus, RAM, TestClock};
+use common::{BASE, Firmware, FlatBus, RAM, TestClock};
 
 /// Two cores add to a counter, with exclusives; core 0 powers off at 2000.
 const PROGRAM: &[u32] = &[
@@ -52,7 +47,7 @@ impl Setup {
     fn started() -> Self {
         let mut setup = Self::new();
         setup.bus.write_words(RAM, PROGRAM);
-        setup.cluster.state_mut(0).r[15] = RAM as u32;
+        setup.cluster.state_mut(0).r[15] = BASE;
         setup
     }
 
@@ -109,14 +104,14 @@ fn a_core_that_was_started_anywhere_can_be_saved() {
             0xe140_0071,         // hvc   #1
         ];
         setup.bus.write_words(RAM, &program);
-        setup.cluster.state_mut(0).r[15] = RAM as u32;
+        setup.cluster.state_mut(0).r[15] = BASE;
         setup.cluster.run(&mut Firmware::default(), 3);
         let started = setup.cluster.state(1);
         let (pc, thumb) = (started.r[15], started.psr.thumb);
         let aligned = if entry & 1 == 0 { !3 } else { !1 };
         assert_eq!(
             (pc, thumb),
-            ((RAM as u32 + 0x14 + entry) & aligned, entry & 1 == 1)
+            ((BASE + 0x14 + entry) & aligned, entry & 1 == 1)
         );
         setup.again();
     }
@@ -178,7 +173,7 @@ fn code_is_given_on(translated: bool) {
         }
         first.cluster.give_code(code);
         if breakpoint {
-            first.cluster.insert_breakpoint(RAM as u32 + 4 * 9);
+            first.cluster.insert_breakpoint(BASE + 4 * 9);
             let stop = first.cluster.run(&mut Firmware::default(), 100);
             assert!(matches!(stop, Stop::Breakpoint { .. }), "{stop:?}");
             continue;

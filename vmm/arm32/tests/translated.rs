@@ -15,13 +15,13 @@ use arm32::bus::{Bus, BusFault, RamPage, Size};
 use arm32::core::Core;
 use arm32::cpu::CoreExit;
 use arm32_isa::{ENCODINGS, Set};
-use common::{DEVICE, FlatBus, RAM, TestClock};
+use common::{BASE, DEVICE, FlatBus, RAM, TestClock};
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 /// Where the program is, and where its exceptions lead.
-const CODE: u32 = RAM as u32 + 0x1000;
-const VECTORS: u32 = RAM as u32 + 0x2000;
+const CODE: u32 = BASE + 0x1000;
+const VECTORS: u32 = BASE + 0x2000;
 /// Instructions of a program.
 const LENGTH: u32 = 24;
 
@@ -95,8 +95,8 @@ fn begun(code: &[u16], seed: u64, thumb: bool) -> (Core, Arc<FlatBus>) {
         *r = match bits % 4 {
             0 => random.next_u32(),
             1 => bits >> 24,
-            2 => RAM as u32 + 0x4000 + (bits >> 4) % 0x3fff,
-            _ => (RAM as u32 + 0x4000 + (bits >> 4) % 0x3fff) & !3,
+            2 => BASE + 0x4000 + (bits >> 4) % 0x3fff,
+            _ => (BASE + 0x4000 + (bits >> 4) % 0x3fff) & !3,
         };
     }
     s.set_cpsr(s.cpsr() & 0x07ff_ffdf | random.next_u32() & 0xf800_0000 | u32::from(thumb) << 5);
@@ -196,14 +196,14 @@ fn a_panic_goes_through_host_code() {
     let mut core = Core::new(0, 1, broken, Arc::<TestClock>::default());
     core.translate_code_after(1).unwrap();
     let s = &mut core.cpu.s;
-    (s.r[0], s.r[15]) = (RAM as u32, CODE);
+    (s.r[0], s.r[15]) = (BASE, CODE);
     core.run(300);
     assert_eq!(core.cpu.s.r[2], 100);
     core.cpu.s.r[0] = DEVICE as u32;
     let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| core.run(300)));
     assert_eq!(*run.unwrap_err().downcast_ref::<&str>().unwrap(), "a bug");
     // The core is as good as before.
-    (core.cpu.s.r[0], core.cpu.s.r[15]) = (RAM as u32, CODE);
+    (core.cpu.s.r[0], core.cpu.s.r[15]) = (BASE, CODE);
     core.run(300);
     assert_eq!(core.cpu.s.r[2], 200);
 }

@@ -87,15 +87,24 @@ fn refusal(why: &'static str) -> io::Error {
 mod tests {
     use std::io::{Read, Write};
     use std::os::fd::AsRawFd;
+    use std::path::PathBuf;
+
+    use tempfile::TempDir;
 
     use super::*;
 
-    #[test]
-    fn named_pipes_are_refused_without_waiting_for_their_other_end() {
+    /// Returns a directory and a named pipe in it.
+    fn named_pipe() -> (TempDir, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
         let pipe = directory.path().join("pipe");
         let mode = Mode::RUSR | Mode::WUSR;
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+        (directory, pipe)
+    }
+
+    #[test]
+    fn named_pipes_are_refused_without_waiting_for_their_other_end() {
+        let (directory, pipe) = named_pipe();
         for open in [open_file, open_stream] {
             let error = open(&pipe).unwrap_err().to_string();
             assert!(error.contains("pipe: write what comes from it"), "{error}");
@@ -110,10 +119,7 @@ mod tests {
 
     #[test]
     fn pipes_are_written_only_if_somebody_reads_them() {
-        let directory = tempfile::tempdir().unwrap();
-        let pipe = directory.path().join("pipe");
-        let mode = Mode::RUSR | Mode::WUSR;
-        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+        let (directory, pipe) = named_pipe();
         let error = open_sink(&pipe).unwrap_err().to_string();
         assert!(error.contains("start its reader first"), "{error}");
         let mut reader = without_waiting(&pipe).unwrap();

@@ -15,3 +15,38 @@ pub(super) trait Isa:
     > + Send
 {
 }
+
+/// Declares an instruction set with addresses of a type and with the registers of a table.
+macro_rules! declare_isa {
+    ($(#[$doc:meta])* $name:ident, $address:ident, $table:ident) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(super) enum $name {}
+
+        impl $crate::registers::RegisterSet for $name {
+            type Address = $address;
+
+            fn table() -> &'static $crate::registers::Table {
+                &$table
+            }
+
+            fn address(pc: u128) -> $address {
+                pc as $address
+            }
+        }
+
+        impl gdbstub::arch::Arch for $name {
+            type Usize = $address;
+            type Registers = $crate::registers::Values<Self>;
+            type BreakpointKind = usize;
+            type RegId = $crate::registers::Id<Self>;
+
+            fn target_description_xml() -> Option<&'static str> {
+                Some($table.xml())
+            }
+        }
+
+        impl $crate::isa::Isa for $name {}
+    };
+}
+pub(super) use declare_isa;

@@ -124,6 +124,13 @@ impl Client {
         text
     }
 
+    fn run_and_interrupt(&mut self, packet: &str) {
+        self.send(packet);
+        thread::sleep(Duration::from_millis(50));
+        self.0.write_all(b"\x03").unwrap();
+        assert!(self.packet().starts_with("T02"));
+    }
+
     fn ask(&mut self, packet: &str) -> String {
         self.send(packet);
         self.packet()
@@ -219,10 +226,7 @@ fn the_debugger_hears_of_the_end_and_can_make_one() {
     assert_eq!(reason, Reason::PowerOff);
     let (reason, ..) = debugged(&SPIN, |address| {
         let mut gdb = Client::connect(address);
-        gdb.send("vCont;c");
-        thread::sleep(Duration::from_millis(50));
-        gdb.0.write_all(b"\x03").unwrap();
-        assert!(gdb.packet().starts_with("T02"));
+        gdb.run_and_interrupt("vCont;c");
         assert_eq!(gdb.pc(), 0);
         // One that just goes away lets the guest run on, and the next finds it running.
         drop(gdb);
@@ -238,10 +242,7 @@ fn a_core_that_is_held_is_not_dead() {
     let (reason, ..) = debugged(&SPIN, |address| {
         let mut gdb = Client::connect(address);
         // Only the second core may run, and that is off.
-        gdb.send("vCont;c:2");
-        thread::sleep(Duration::from_millis(50));
-        gdb.0.write_all(b"\x03").unwrap();
-        assert!(gdb.packet().starts_with("T02"));
+        gdb.run_and_interrupt("vCont;c:2");
         gdb.send("k");
     });
     assert_eq!(reason, Reason::Stopped);

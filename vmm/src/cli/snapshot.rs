@@ -14,14 +14,14 @@ use super::boot::Boot;
 use super::console::Destination;
 use super::files::Files;
 use super::gdb::GdbAddress;
-use super::install::Install;
+use super::host::HostArgs;
 use super::moved::{self, DiskPlace};
 use super::origin::Moment;
 use super::output::Output;
 use super::probes;
 use super::sandbox::SandboxArgs;
 use super::settings::Settings;
-use super::tier::{BootTierArgs, TierArgs};
+use super::tier::BootTierArgs;
 use super::values::{Idle, Seconds, Trace, word};
 use super::{CommandExit, UserError, text};
 
@@ -54,11 +54,7 @@ pub struct Save {
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
-    install: Install,
-    #[command(flatten)]
-    tier: TierArgs,
-    #[command(flatten)]
-    sandbox: SandboxArgs,
+    host: HostArgs,
 }
 
 const SAVE_HELP: &str = "\
@@ -154,9 +150,7 @@ pub fn run(command: Command) -> Result<CommandExit, UserError> {
 }
 
 fn save(args: Save) -> Result<CommandExit, UserError> {
-    args.install.apply();
-    args.sandbox.apply();
-    args.tier.apply()?;
+    args.host.apply()?;
     let settings = args.settings.with_file(args.config.as_deref())?;
     let mut files = Files::default();
     files.inputs("configuration", &args.config);

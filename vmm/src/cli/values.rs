@@ -115,23 +115,33 @@ pub enum Trace {
     Iommu,
 }
 
-/// An IOMMU as `MODEL[,name=NAME]` or as a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Iommu(pub IommuConfig);
+/// Declares what is written as text or as a table; a mistake is told with the form that it should have.
+macro_rules! text_or_table {
+    ($(#[$doc:meta])* $name:ident($config:ident), $form:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name(pub $config);
 
-impl FromStr for Iommu {
-    type Err = TextError;
+        impl FromStr for $name {
+            type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, TextError> {
-        text.parse().map(Self)
-    }
+            fn from_str(text: &str) -> Result<Self, TextError> {
+                text.parse().map(Self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                text_or_table(deserializer, $form).map(Self)
+            }
+        }
+    };
 }
 
-impl<'de> Deserialize<'de> for Iommu {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let form = "an IOMMU is \"MODEL[,name=NAME]\" or a table with model and name";
-        text_or_table(deserializer, form).map(Self)
-    }
+text_or_table! {
+    /// An IOMMU as `MODEL[,name=NAME]` or as a table.
+    Iommu(IommuConfig),
+    "an IOMMU is \"MODEL[,name=NAME]\" or a table with model and name"
 }
 
 /// The entropy device: whether there is one, and where it is connected.
@@ -191,23 +201,10 @@ impl<'de> Deserialize<'de> for RngSetting {
     }
 }
 
-/// A disk as `FILE[,ro][,queues=N][,iommu=NAME:N]` or as a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disk(pub DiskConfig);
-
-impl FromStr for Disk {
-    type Err = TextError;
-
-    fn from_str(text: &str) -> Result<Self, TextError> {
-        text.parse().map(Self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Disk {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let form = "a disk is \"FILE[,ro]\" or a table with path, read-only, queues and iommu";
-        text_or_table(deserializer, form).map(Self)
-    }
+text_or_table! {
+    /// A disk as `FILE[,ro][,queues=N][,iommu=NAME:N]` or as a table.
+    Disk(DiskConfig),
+    "a disk is \"FILE[,ro]\" or a table with path, read-only, queues and iommu"
 }
 
 /// A number of cores that may be too large for a machine, but is one.

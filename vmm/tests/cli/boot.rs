@@ -26,18 +26,8 @@ fn commands_run_and_the_guest_powers_off() {
         json.to_str().unwrap(),
     ]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(
-        ended
-            .stdout
-            .contains("guest: ready\r\n42 is the answer\r\n"),
-        "{}",
-        ended.stdout
-    );
-    assert!(
-        ended.stderr.contains("vmm: the guest powered off after "),
-        "{}",
-        ended.stderr
-    );
+    ended.assert_stdout("guest: ready\r\n42 is the answer\r\n");
+    ended.assert_stderr("vmm: the guest powered off after ");
     let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
     assert_eq!(report["outcome"], "success");
     assert_eq!(report["exit"], "power-off");
@@ -93,7 +83,7 @@ fn memory_that_a_kernel_leaves_unused_is_said_and_the_advice_is_right() {
     let ended = boot(&["--memory=2G", "--console=none"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let advice = "has no CONFIG_HIGHMEM and leaves 1280M of its 2G of memory unused: --memory 768M";
-    assert!(ended.stderr.contains(advice), "{ended:?}");
+    ended.assert_stderr(advice);
     let ended = boot(&["--memory=768M", "--console=none"]);
     assert!(!ended.stderr.contains("HIGHMEM"), "{ended:?}");
 }
@@ -112,10 +102,7 @@ fn commands_can_power_off_halt_and_reboot() {
         let ended = boot(&["--run", command, "--timeout=1000"]);
         assert_eq!(ended.code, Some(code), "{command}: {ended:?}");
         assert!(!ended.stdout.contains("2 much"), "{ended:?}");
-        assert!(
-            ended.stdout.contains("guest: command 1 exited with 0"),
-            "{ended:?}"
-        );
+        ended.assert_stdout("guest: command 1 exited with 0");
         let how = if code == 0 {
             "the guest powered off"
         } else {
@@ -129,11 +116,7 @@ fn commands_can_power_off_halt_and_reboot() {
 fn a_command_that_fails_is_exit_code_1() {
     let ended = boot(&["--run=exit 3", "--console=none"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(
-        ended.stderr.contains("but command 1 exited with 3"),
-        "{}",
-        ended.stderr
-    );
+    ended.assert_stderr("but command 1 exited with 3");
     assert_eq!(ended.stdout, "");
 }
 
@@ -160,23 +143,15 @@ fn an_expectation_ends_the_run() {
 fn a_time_limit_ends_the_run_with_124() {
     let ended = boot(&["--run=sleep 1000", "--timeout=30", "--expect=exited"]);
     assert_eq!(ended.code, Some(124), "{ended:?}");
-    assert!(ended.stdout.contains("guest: ready"), "{}", ended.stdout);
-    assert!(
-        ended.stderr.contains("ran out of its time"),
-        "{}",
-        ended.stderr
-    );
+    ended.assert_stdout("guest: ready");
+    ended.assert_stderr("ran out of its time");
 }
 
 #[test]
 fn a_panic_is_exit_code_1() {
     let ended = boot(&["--run=echo c >/proc/sysrq-trigger"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(
-        ended.stderr.contains("asked for a reset"),
-        "{}",
-        ended.stderr
-    );
+    ended.assert_stderr("asked for a reset");
 }
 
 #[test]
@@ -210,12 +185,7 @@ fn a_console_file_that_is_not_complete_is_said() {
     ]);
     assert_eq!(ended.code, Some(2), "{ended:?}");
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
-    assert!(
-        ended
-            .stderr
-            .contains("cannot write all of the console's file"),
-        "{ended:?}"
-    );
+    ended.assert_stderr("cannot write all of the console's file");
     let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
     assert_eq!(
         (&report["exit"], &report["exit_code"]),
@@ -264,10 +234,7 @@ fn a_disk_that_the_host_cannot_write_is_said() {
         .unwrap()
         .into();
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(
-        ended.stderr.contains("the file of a disk: File too large"),
-        "{ended:?}"
-    );
+    ended.assert_stderr("the file of a disk: File too large");
     assert!(!ended.stderr.contains('\x1b'), "no colours: {ended:?}");
 }
 
@@ -369,15 +336,7 @@ fn a_configuration_file_describes_a_run() {
         (Some(0), ""),
         "{ended:?}"
     );
-    assert!(
-        ended.stdout.contains("guest: ready\r\n3\r\n"),
-        "{}",
-        ended.stdout
-    );
-    assert!(
-        ended.stdout.contains("\non the disk\r\n"),
-        "{}",
-        ended.stdout
-    );
+    ended.assert_stdout("guest: ready\r\n3\r\n");
+    ended.assert_stdout("\non the disk\r\n");
     assert!(directory.path().join("out.json").exists());
 }

@@ -129,13 +129,7 @@ fn a_port_that_is_taken_is_a_mistake_of_the_user() {
         &port,
     ]);
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(
-        ended
-            .stderr
-            .contains("cannot wait for a debugger at 127.0.0.1:"),
-        "{}",
-        ended.stderr
-    );
+    ended.assert_stderr("cannot wait for a debugger at 127.0.0.1:");
     let ended = run(&["boot", "--kernel", path, "--gdb", "somewhere"]);
     assert_eq!(ended.code, Some(2), "{ended:?}");
 }

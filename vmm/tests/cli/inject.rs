@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::{run, vmm};
+use crate::{assert_mistake, run, vmm};
 
 /// A plan of which every run is short.
 const PLAN: &str =
@@ -44,11 +44,7 @@ fn wait(journal: &Path, count: usize, child: &mut Child) {
 fn the_list_names_plans_and_mistakes_are_sentences() {
     let ended = run(&["inject", "--list"]);
     assert_eq!(ended.code, Some(0));
-    assert!(
-        ended.stdout.contains("flush          copy "),
-        "{}",
-        ended.stdout
-    );
+    ended.assert_stdout("flush          copy ");
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("bad.toml");
     fs::write(&file, PLAN.replace("flip", "stuck")).unwrap();
@@ -74,10 +70,7 @@ fn the_list_names_plans_and_mistakes_are_sentences() {
             "cannot write the journal /dev/full",
         ),
     ] {
-        let ended = run(arguments);
-        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
-        assert!(ended.stderr.contains(words), "{arguments:?}: {ended:?}");
-        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        assert_mistake(arguments, words);
     }
 }
 
@@ -124,7 +117,7 @@ fn a_campaign_that_is_killed_goes_on_and_comes_to_the_same() {
     );
     let refused = run(&arguments);
     assert_eq!(refused.code, Some(2));
-    assert!(refused.stderr.contains("by --resume"), "{refused:?}");
+    refused.assert_stderr("by --resume");
     // Ctrl-C, and who asks politely.
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let before = lines(&at("journal"));
@@ -181,12 +174,7 @@ fn a_campaign_leaves_a_page_and_results_and_each_run_can_be_repeated() {
         &junit,
     ]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(
-        ended
-            .stdout
-            .contains("silent corruption               4  100.0 %"),
-        "{ended:?}"
-    );
+    ended.assert_stdout("silent corruption               4  100.0 %");
     let repeated = "2 runs were done again: each was what it had been\n";
     assert!(ended.stdout.ends_with(repeated), "{ended:?}");
     let page = fs::read_to_string(at("report/index.html")).unwrap();
@@ -257,16 +245,11 @@ fn a_journal_that_was_edited_is_found_out() {
     fs::write(&journal, &edited).unwrap();
     let ended = run(&resume);
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(
-        ended
-            .stderr
-            .contains(": line 2 is not what was written there"),
-        "{ended:?}"
-    );
+    ended.assert_stderr(": line 2 is not what was written there");
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     // Its advice is followed.
     let kept: String = edited.split_inclusive('\n').take(1).collect();
-    assert!(ended.stderr.contains("(head -n 1)"), "{ended:?}");
+    ended.assert_stderr("(head -n 1)");
     fs::write(&journal, kept).unwrap();
     assert_eq!(run(&resume).code, Some(0));
     assert_eq!(fs::read_to_string(&journal).unwrap().lines().count(), 3);
@@ -274,10 +257,5 @@ fn a_journal_that_was_edited_is_found_out() {
     fs::write(&journal, forge(&edited)).unwrap();
     let ended = run(&resume);
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(
-        ended
-            .stdout
-            .contains("the outcome was hang and is unaffected"),
-        "{ended:?}"
-    );
+    ended.assert_stdout("the outcome was hang and is unaffected");
 }

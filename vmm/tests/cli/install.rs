@@ -24,6 +24,9 @@ fn commands(fakes: &Fakes) -> Vec<Vec<String>> {
     .collect()
 }
 
+/// Fetches an image that is not compiled here.
+const FETCH: [&str; 3] = ["images", "fetch", "debian-armmp"];
+
 fn ended(fakes: &Fakes, arguments: &[String], variable: Option<&str>) -> Ended {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut command = fakes.vmm(&words);
@@ -44,7 +47,7 @@ fn without_leave_the_exact_command_is_printed_and_nothing_is_done() {
                 assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
                 let command = format!(": {prefix}apt-get install --no-install-recommends apt bc ");
                 assert!(ended.stderr.contains(&command), "{arguments:?}: {ended:?}");
-                assert!(ended.stderr.contains("--install-packages"), "{ended:?}");
+                ended.assert_stderr("--install-packages");
                 assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
             }
         }
@@ -86,29 +89,16 @@ fn a_flag_or_the_variable_is_leave_enough() {
 #[test]
 fn a_variable_that_says_neither_is_refused() {
     let fakes = Fakes::bare_host(0);
-    let arguments = [
-        "images".to_owned(),
-        "fetch".to_owned(),
-        "debian-armmp".to_owned(),
-    ];
-    let ended = ended(&fakes, &arguments, Some("maybe"));
+    let ended = ended(&fakes, &FETCH.map(str::to_owned), Some("maybe"));
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(
-        ended.stderr.contains("VIOMMU_INSTALL=\"maybe\""),
-        "{ended:?}"
-    );
+    ended.assert_stderr("VIOMMU_INSTALL=\"maybe\"");
     assert_eq!(fakes.read("log"), "");
 }
 
 #[test]
 fn a_stock_image_takes_no_compiler() {
     let fakes = Fakes::bare_host(0);
-    let arguments = [
-        "images".to_owned(),
-        "fetch".to_owned(),
-        "debian-armmp".to_owned(),
-    ];
-    let ended = ended(&fakes, &arguments, None);
+    let ended = ended(&fakes, &FETCH.map(str::to_owned), None);
     assert!(
         ended.stderr.trim_end().ends_with(
             ": apt-get install --no-install-recommends apt \

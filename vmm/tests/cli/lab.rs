@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::run;
+use crate::{assert_mistake, run};
 
 /// A scenario of one case, which expects `verdict` of a stock kernel.
 fn scenario(verdict: &str) -> String {
@@ -19,13 +19,9 @@ fn scenario(verdict: &str) -> String {
 fn the_list_names_cases_and_signs() {
     let ended = run(&["lab", "list"]);
     assert_eq!(ended.code, Some(0));
-    assert!(
-        ended.stdout.contains("deferral.shared.guard-absent.off "),
-        "{}",
-        ended.stdout
-    );
+    ended.assert_stdout("deferral.shared.guard-absent.off ");
     let ended = run(&["lab", "list", "--signs"]);
-    assert!(ended.stdout.contains("X-untranslated "), "{}", ended.stdout);
+    ended.assert_stdout("X-untranslated ");
 }
 
 #[test]
@@ -51,10 +47,7 @@ fn a_mistake_is_one_sentence() {
             "t.pdf",
         ),
     ] {
-        let ended = run(arguments);
-        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
-        assert!(ended.stderr.contains(words), "{arguments:?}: {ended:?}");
-        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        assert_mistake(arguments, words);
     }
 }
 
@@ -94,12 +87,7 @@ fn exit_codes_say_good_bad_and_cannot_tell() {
 
     let ended = run(&["lab", "run", &bad, "--junit", &junit]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(
-        ended
-            .stdout
-            .contains("it is healthy, and crashed was expected"),
-        "{ended:?}"
-    );
+    ended.assert_stdout("it is healthy, and crashed was expected");
     assert!(
         fs::read_to_string(&junit)
             .unwrap()
@@ -108,7 +96,7 @@ fn exit_codes_say_good_bad_and_cannot_tell() {
 
     let ended = run(&["lab", "run", &good, "--kernel", &kernel]);
     assert_eq!(ended.code, Some(125), "{ended:?}");
-    assert!(ended.stdout.contains("not judged"), "{ended:?}");
+    ended.assert_stdout("not judged");
 
     let ended = run(&["lab", "matrix", &good, "--kernel", &kernel]);
     assert_eq!(ended.code, Some(125), "{ended:?}");
@@ -134,12 +122,7 @@ fn a_probe_tells_on_stderr_and_in_the_timeline() {
             .all(|line| line.starts_with("probe 0.")),
         "{ended:?}"
     );
-    assert!(
-        ended
-            .stderr
-            .contains("_dev.name=\"a000000.virtio_mmio\" retval=0"),
-        "{ended:?}"
-    );
+    ended.assert_stderr("_dev.name=\"a000000.virtio_mmio\" retval=0");
     let timeline = fs::read_to_string(&file).unwrap();
     assert!(timeline.contains("platform_probe"), "{timeline}");
     assert!(timeline.contains("Linux version"), "{timeline}");

@@ -27,9 +27,12 @@ mod tiers;
 mod unfinished;
 mod unprivileged;
 
+use std::fs;
 use std::io::Read;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+
+use tempfile::TempDir;
 
 /// The program with these arguments, and nothing to read.
 pub fn vmm(arguments: &[&str]) -> Command {
@@ -53,6 +56,20 @@ pub struct Ended {
     pub stderr: String,
 }
 
+impl Ended {
+    /// Asserts that these words are on standard output.
+    #[track_caller]
+    pub fn assert_stdout(&self, words: &str) {
+        assert!(self.stdout.contains(words), "{self:?} lacks {words:?}");
+    }
+
+    /// Asserts that these words are on standard error.
+    #[track_caller]
+    pub fn assert_stderr(&self, words: &str) {
+        assert!(self.stderr.contains(words), "{self:?} lacks {words:?}");
+    }
+}
+
 impl From<Output> for Ended {
     fn from(output: Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -70,6 +87,35 @@ pub fn run(arguments: &[&str]) -> Ended {
         .output()
         .expect("the program should start")
         .into()
+}
+
+/// Asserts that the program takes these arguments for a mistake, which it tells in one line with these words.
+pub fn assert_mistake(arguments: &[&str], words: &str) {
+    let ended = run(arguments);
+    assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
+    assert!(
+        ended.stderr.contains(words),
+        "{arguments:?}: {ended:?} lacks {words:?}"
+    );
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+}
+
+/// A directory of a test's own, with a kernel in it.
+pub struct TestDirectory(TempDir);
+
+impl TestDirectory {
+    /// Creates one in which the file `kernel` is this program.
+    pub fn with_kernel(program: &[u32]) -> Self {
+        let directory = Self(tempfile::tempdir().expect("a directory for a test"));
+        let bytes: Vec<u8> = program.iter().flat_map(|word| word.to_le_bytes()).collect();
+        fs::write(directory.path("kernel"), bytes).expect("a kernel for a test");
+        directory
+    }
+
+    /// Returns the path of a file in it.
+    pub fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
 }
 
 /// What comes from `stream`, as it comes.

@@ -248,7 +248,7 @@ fn files_of_reports_and_of_the_image_cache_are_files_too() {
     let lab = case(&["lab", "run", "deferral.shared", "--report", "report"]);
     let ended = place.run(lab.words, &["--json", "report/deferral.shared.off.json"]);
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.stderr.contains("would be one file"), "{ended:?}");
+    ended.assert_stderr("would be one file");
     let cache = place.at("cache");
     fs::create_dir_all(cache.join("blobs")).unwrap();
     let ended = crate::vmm(&["demo", "--report", "cache/blobs/report"])

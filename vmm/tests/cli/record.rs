@@ -3,9 +3,8 @@
 use std::fs;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::run;
+use crate::{TestDirectory, run};
 
 /// Shows the low byte of the host's time 4096 times and powers off: mov r1, #0x09000000; mov r4, #0x1000;
 /// mrrc p15, 1, r2, r3, c14; strb r2, [r1]; subs r4, r4, #1; bne back; then PSCI SYSTEM_OFF.
@@ -21,20 +20,7 @@ pub const PROGRAM: [u32; 9] = [
     0xe140_0070,
 ];
 
-struct TestDirectory(TempDir);
-
 impl TestDirectory {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let bytes: Vec<u8> = PROGRAM.iter().flat_map(|word| word.to_le_bytes()).collect();
-        fs::write(directory.path().join("kernel"), bytes).unwrap();
-        Self(directory)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.path().join(name).display().to_string()
-    }
-
     /// Records a run in host time: its console, its summary, the recording.
     fn record(&self) -> (Vec<u8>, Value, String) {
         let (console, json, recording) =
@@ -65,7 +51,7 @@ fn json(path: &str) -> Value {
 
 #[test]
 fn a_run_in_host_time_is_had_again() {
-    let place = TestDirectory::new();
+    let place = TestDirectory::with_kernel(&PROGRAM);
     let (shown, first, recording) = place.record();
     assert_eq!(shown.len(), 4096);
     let (console, json) = (place.path("again"), place.path("again.json"));
@@ -95,7 +81,7 @@ fn a_run_in_host_time_is_had_again() {
 
 #[test]
 fn another_run_than_the_recorded_one_is_noticed_and_told() {
-    let place = TestDirectory::new();
+    let place = TestDirectory::with_kernel(&PROGRAM);
     let (_, _, recording) = place.record();
     let good = fs::read(&recording).unwrap();
     let refused = |words: &str, arguments: &[&str]| {
@@ -116,7 +102,7 @@ fn another_run_than_the_recorded_one_is_noticed_and_told() {
 
 #[test]
 fn a_recording_that_cannot_be_written_is_an_error_and_the_run_goes_on() {
-    let place = TestDirectory::new();
+    let place = TestDirectory::with_kernel(&PROGRAM);
     let ended = run(&[
         "boot",
         "--kernel",

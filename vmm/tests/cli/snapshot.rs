@@ -5,9 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::{run, vmm};
+use crate::{TestDirectory, run, vmm};
 
 /// Shows a count for ever: mov r1, #0x09000000; mov r0, #0x30; strb r0, [r1]; add r0, r0, #1; and
 /// r0, r0, #0x3f; b to the strb.
@@ -20,19 +19,12 @@ pub const COUNT: [u32; 6] = [
     0xeaff_fffb,
 ];
 
-struct TestDirectory(TempDir);
-
 impl TestDirectory {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let bytes: Vec<u8> = COUNT.iter().flat_map(|word| word.to_le_bytes()).collect();
-        fs::write(directory.path().join("kernel"), bytes).unwrap();
-        fs::write(directory.path().join("disk"), vec![5; 1 << 16]).unwrap();
-        Self(directory)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.path().join(name).display().to_string()
+    /// Creates one with [`COUNT`] for a kernel, and a disk.
+    fn counting() -> Self {
+        let directory = Self::with_kernel(&COUNT);
+        fs::write(directory.path("disk"), vec![5; 1 << 16]).unwrap();
+        directory
     }
 
     /// What `vmm snapshot save` wants, but for the moment.
@@ -79,7 +71,7 @@ fn json(path: &str) -> Value {
 
 #[test]
 fn a_guest_is_saved_described_and_goes_on() {
-    let place = TestDirectory::new();
+    let place = TestDirectory::counting();
     let snapshot = place.saved();
     let ended = run(&["snapshot", "describe", &snapshot, "--json"]);
     let header: Value = serde_json::from_str(&ended.stdout).unwrap();
@@ -118,7 +110,7 @@ fn a_guest_is_saved_described_and_goes_on() {
 
 #[test]
 fn every_moment_can_be_named() {
-    let place = TestDirectory::new();
+    let place = TestDirectory::counting();
     for moment in [
         &["--at=0.00001"][..],
         &["--expect=:;<"],
@@ -144,7 +136,7 @@ fn every_moment_can_be_named() {
 
 #[test]
 fn files_that_are_no_snapshots_are_refused_in_one_sentence() {
-    let place = TestDirectory::new();
+    let place = TestDirectory::counting();
     let good = fs::read(place.saved()).unwrap();
     let mut newer = good.clone();
     newer[16] = 200;
@@ -195,7 +187,7 @@ fn limited(arguments: &[String], ignored: bool) -> std::process::Output {
 
 #[test]
 fn a_kill_at_any_moment_leaves_what_was_there_or_the_new_one_whole() {
-    let place = TestDirectory::new();
+    let place = TestDirectory::counting();
     let old = fs::read(place.saved()).unwrap();
     // More memory to write than the first one has, so that there is a while to be killed in.
     let later = [place.save("snap"), vec!["--at-instruction=3000000".into()]].concat();
@@ -225,7 +217,7 @@ fn a_kill_at_any_moment_leaves_what_was_there_or_the_new_one_whole() {
 
 #[test]
 fn a_full_disk_leaves_what_was_there() {
-    let place = TestDirectory::new();
+    let place = TestDirectory::counting();
     let arguments = [place.save("snap"), vec!["--at-instruction=20000".into()]].concat();
     for ignored in [false, true] {
         let ended = limited(&arguments, ignored);

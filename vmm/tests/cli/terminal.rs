@@ -52,6 +52,14 @@ impl OnTerminal {
         }
     }
 
+    /// Leaves the guest; what was shown.
+    fn leave(mut self) -> String {
+        self.type_in(b"\x01x");
+        let (code, text) = self.end();
+        assert_eq!(code, Some(0), "{text}");
+        text
+    }
+
     fn end(mut self) -> (Option<i32>, String) {
         self.child.stdin.as_mut().map(Write::flush);
         let code = self.child.wait().unwrap().code();
@@ -93,9 +101,7 @@ fn keys_reach_the_guest_and_ctrl_a_x_ends_it() {
     terminal.wait_for("still 2 here");
     terminal.type_in(b"\x01h");
     terminal.wait_for("Ctrl-A x");
-    terminal.type_in(b"\x01x");
-    let (code, text) = terminal.end();
-    assert_eq!(code, Some(0), "{text}");
+    let text = terminal.leave();
     assert!(text.contains("settings are back"), "{text}");
 }
 
@@ -104,9 +110,7 @@ fn a_prompt_shows_in_virtual_time_before_anything_is_typed() {
     let mut terminal = session_in("virtual", "--shell");
     terminal.wait_for("guest: ready");
     terminal.wait_for("/ # ");
-    terminal.type_in(b"\x01x");
-    let (code, text) = terminal.end();
-    assert_eq!(code, Some(0), "{text}");
+    terminal.leave();
 }
 
 #[test]
@@ -119,9 +123,7 @@ fn a_prompt_on_a_terminal_waits_in_virtual_time() {
     std::thread::sleep(Duration::from_secs(3));
     terminal.type_in(b"here\r");
     terminal.wait_for("read=here.");
-    terminal.type_in(b"\x01x");
-    let (code, text) = terminal.end();
-    assert_eq!(code, Some(0), "{text}");
+    terminal.leave();
 }
 
 #[test]

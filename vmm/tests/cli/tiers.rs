@@ -80,7 +80,7 @@ fn a_restored_guest_runs_by_both() {
     let both = run(&["snapshot", "restore", file, "--tier", "both"]);
     assert_eq!((restored.code, both.code), (Some(0), Some(0)), "{both:?}");
     assert_eq!(restored.stdout, both.stdout);
-    assert!(both.stderr.contains("did the same for"), "{both:?}");
+    both.assert_stderr("did the same for");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn limits_and_expectations_end_both() {
     ] {
         let ended = boot(&[&["--tier", "both"], limit].concat());
         assert_eq!(ended.code, Some(code), "{limit:?}: {ended:?}");
-        assert!(ended.stderr.contains("did the same for"), "{ended:?}");
+        ended.assert_stderr("did the same for");
     }
 }
 

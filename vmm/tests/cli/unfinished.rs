@@ -97,7 +97,7 @@ fn a_limit_on_files_is_an_error_that_says_so() {
         .unwrap()
         .into();
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.stderr.contains("may not grow"), "{ended:?}");
+    ended.assert_stderr("may not grow");
 }
 
 /// A machine's terminal, made with script(1): `$pid` runs the program until a signal ends it.

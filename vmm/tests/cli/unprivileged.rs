@@ -65,7 +65,7 @@ fn nobody_boots_saves_and_restores_a_guest() {
     let words = ["boot", "--json=run.json", "--cmdline", &words];
     let booted = run(path, &[&words[..], &guest].concat());
     assert_eq!(booted.code, Some(0), "{booted:?}");
-    assert!(booted.stdout.contains("  /dev/vda\r\n"), "{booted:?}");
+    booted.assert_stdout("  /dev/vda\r\n");
 
     let save = [
         "snapshot",

@@ -37,20 +37,6 @@ impl BurstKey {
     }
 }
 
-/// Returns the burst in `kind`, to be extended.
-pub(super) fn burst_mut(kind: &mut Kind) -> Option<&mut Burst> {
-    match kind {
-        Kind::Invalidated { burst, .. }
-        | Kind::Filled { burst, .. }
-        | Kind::Mapped { burst, .. }
-        | Kind::Unmapped { burst }
-        | Kind::Fault { burst, .. }
-        | Kind::BusError { burst, .. }
-        | Kind::Dma { burst, .. } => Some(burst),
-        _ => None,
-    }
-}
-
 impl Burst {
     /// Creates a burst of one access of `bytes` bytes from `first`, at `at` nanoseconds. One of no bytes counts as an
     /// access of its first address.

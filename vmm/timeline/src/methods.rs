@@ -117,6 +117,22 @@ impl Category {
     }
 }
 
+/// The burst of a kind, borrowed as the kind is.
+macro_rules! burst_of {
+    ($kind:expr) => {
+        match $kind {
+            Kind::Invalidated { burst, .. }
+            | Kind::Filled { burst, .. }
+            | Kind::Mapped { burst, .. }
+            | Kind::Unmapped { burst }
+            | Kind::Fault { burst, .. }
+            | Kind::BusError { burst, .. }
+            | Kind::Dma { burst, .. } => Some(burst),
+            _ => None,
+        }
+    };
+}
+
 impl Kind {
     /// Returns the category of this kind.
     pub fn category(&self) -> Category {
@@ -140,16 +156,12 @@ impl Kind {
 
     /// Returns the burst, if the event is one.
     pub fn burst(&self) -> Option<&Burst> {
-        match self {
-            Self::Invalidated { burst, .. }
-            | Self::Filled { burst, .. }
-            | Self::Mapped { burst, .. }
-            | Self::Unmapped { burst }
-            | Self::Fault { burst, .. }
-            | Self::BusError { burst, .. }
-            | Self::Dma { burst, .. } => Some(burst),
-            _ => None,
-        }
+        burst_of!(self)
+    }
+
+    /// Returns the burst, if the event is one, to be extended.
+    pub(super) fn burst_mut(&mut self) -> Option<&mut Burst> {
+        burst_of!(self)
     }
 }
 

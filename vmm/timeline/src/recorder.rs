@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::burst::{BurstKey, burst_mut};
+use super::burst::BurstKey;
 use super::limits::Limits;
 use super::spec::{Category, Dropped, Event, Kind, Lane, LaneId, Timeline};
 use super::states::intervals;
@@ -212,7 +212,7 @@ impl Buffer {
         {
             let began = open.at;
             // Otherwise it is too late for that burst, and a new one begins.
-            if let Some(burst) = burst_mut(&mut open.kind)
+            if let Some(burst) = open.kind.burst_mut()
                 && burst.accepts(began, &next, limits)
             {
                 burst.join(&next);

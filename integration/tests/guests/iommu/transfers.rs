@@ -3,15 +3,12 @@
 use integration::{Guest, disk};
 
 use super::{assert_clean, iommu, utlb};
-use crate::copies::{Disks, MIB, Pieces};
+use crate::copies::{MIB, Pieces, copied};
 
 #[test]
 fn sixty_four_mebibytes_on_separate_utlbs() {
-    let disks = Disks::new(64 * MIB, 31);
     let guest = Guest::image("ipmmu").iommu("ipmmu").rng_at("ipmmu0:31");
-    let run = disks.boot(guest, ["ipmmu0", "ipmmu0", "ipmmu0"]);
-    assert_clean(&run);
-    disks.assert_copied();
+    let run = copied(64 * MIB, 31, guest, ["ipmmu0", "ipmmu0", "ipmmu0"]);
     let text = run.text();
     assert!(text.contains("Using IPMMU context 0"), "{text}");
     assert_eq!(text.matches("Reusing IPMMU context 0").count(), 3, "{text}");
@@ -38,14 +35,11 @@ fn sixty_four_mebibytes_on_separate_utlbs() {
 
 #[test]
 fn devices_share_a_utlb() {
-    let disks = Disks::new(8 * MIB, 32);
     let guest = Guest::image("ipmmu")
         .iommu("ipmmu")
         .rng_at("ipmmu0:7")
         .cpus(2);
-    let run = disks.boot(guest, ["ipmmu0:7", "ipmmu0:7", "ipmmu0:7"]);
-    assert_clean(&run);
-    disks.assert_copied();
+    let run = copied(8 * MIB, 32, guest, ["ipmmu0:7", "ipmmu0:7", "ipmmu0:7"]);
     let shared = utlb(&run, "rng");
     assert_eq!(shared.devices, ["disk0", "disk1", "disk2", "rng"]);
     // The driver enables it once more for each device, which changes nothing.
@@ -63,14 +57,11 @@ fn buffers_of_all_sizes() {
 
 #[test]
 fn two_instances_have_two_address_spaces() {
-    let disks = Disks::new(4 * MIB, 34);
     let guest = Guest::image("ipmmu")
         .iommu("ipmmu")
         .iommu("ipmmu,name=second")
         .rng_at("second:4");
-    let run = disks.boot(guest, ["ipmmu0:3", "second", "second:3"]);
-    assert_clean(&run);
-    disks.assert_copied();
+    let run = copied(4 * MIB, 34, guest, ["ipmmu0:3", "second", "second:3"]);
     assert_eq!(
         run.text().matches("Using IPMMU context 0").count(),
         2,
@@ -84,32 +75,23 @@ fn two_instances_have_two_address_spaces() {
 
 #[test]
 fn gen3_instances_stand_before_one_main_ipmmu() {
-    let disks = Disks::new(4 * MIB, 35);
     let guest = Guest::image("ipmmu")
         .iommu("ipmmu-gen3")
         .iommu("ipmmu-gen3")
         .rng_at("ipmmu1:47");
-    let run = disks.boot(guest, ["ipmmu0:3", "ipmmu0:40", "ipmmu1:3"]);
-    assert_clean(&run);
-    disks.assert_copied();
-    let text = run.text();
+    let run = copied(4 * MIB, 35, guest, ["ipmmu0:3", "ipmmu0:40", "ipmmu1:3"]);
     // Context 0 is reserved on Gen3, and each instance has a domain of its own.
-    for words in [
+    run.assert_text(&[
         "Using IPMMU context 1",
         "Reusing IPMMU context 1",
         "Using IPMMU context 2",
-    ] {
-        assert!(text.contains(words), "{words:?} not in\n{text}");
-    }
+    ]);
 }
 
 #[test]
 fn a_device_may_stand_outside() {
-    let disks = Disks::new(MIB, 36);
     let guest = Guest::image("ipmmu").iommu("ipmmu").rng_at("none");
-    let run = disks.boot(guest, ["none", "ipmmu0", "none"]);
-    assert_clean(&run);
-    disks.assert_copied();
+    let run = copied(MIB, 36, guest, ["none", "ipmmu0", "none"]);
     assert_eq!(
         iommu(&run, "ipmmu0").utlbs.len(),
         1,
@@ -120,11 +102,8 @@ fn a_device_may_stand_outside() {
 
 #[test]
 fn in_host_time_flushes_wait_for_the_devices() {
-    let disks = Disks::new(8 * MIB, 37);
     let guest = Guest::image("ipmmu").iommu("ipmmu").host_time().cpus(2);
-    let run = disks.boot(guest, ["ipmmu0", "ipmmu0", "ipmmu0"]);
-    assert_clean(&run);
-    disks.assert_copied();
+    copied(8 * MIB, 37, guest, ["ipmmu0", "ipmmu0", "ipmmu0"]);
 }
 
 #[test]
@@ -154,18 +133,13 @@ fn ram_lies_outside_the_shared_mapping() {
 fn everything_repeats() {
     for (model, cpus, mebibytes) in [("ipmmu", 1, 64), ("ipmmu", 4, 2), ("ipmmu-gen3", 2, 2)] {
         let boot = || {
-            let disks = Disks::new(mebibytes * MIB, 39);
             let guest = Guest::image("ipmmu")
                 .iommu(model)
                 .cpus(cpus)
                 .seed(5)
                 .rng_at("ipmmu0:9");
-            let run = disks.boot(guest, ["ipmmu0", "ipmmu0", "ipmmu0:9"]);
-            disks.assert_copied();
-            run
+            copied(mebibytes * MIB, 39, guest, ["ipmmu0", "ipmmu0", "ipmmu0:9"])
         };
-        let (first, second) = (boot(), boot());
-        assert_clean(&first);
-        first.assert_same(&second);
+        boot().assert_same(&boot());
     }
 }

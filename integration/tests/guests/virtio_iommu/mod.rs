@@ -10,6 +10,8 @@ mod transfers;
 use integration::{Guest, Run};
 use vmm::VirtioIommuSummary;
 
+use crate::copies;
+
 /// The image whose kernel has the driver.
 const IMAGE: &str = "virtio-iommu";
 
@@ -22,6 +24,13 @@ fn guest(iommu: &str) -> Guest {
 fn device(run: &Run) -> VirtioIommuSummary {
     let first = run.summary.iommus.first().and_then(|iommu| iommu.virtio);
     first.expect("a virtio-iommu")
+}
+
+/// Makes a guest copy so many bytes between disks, as [`copies::copied`] does, by requests that were all carried out.
+fn copied(size: usize, seed: u64, guest: Guest, ports: [&str; 3]) -> Run {
+    let run = copies::copied(size, seed, guest, ports);
+    assert_clean(&run);
+    run
 }
 
 /// Asserts that every access of the run was translated and allowed, and every request carried out.

@@ -2,16 +2,13 @@
 
 use integration::disk;
 
-use super::{assert_clean, device, guest};
-use crate::copies::{Disks, MIB, Pieces};
+use super::{assert_clean, copied, device, guest};
+use crate::copies::{MIB, Pieces};
 
 #[test]
 fn sixty_four_mebibytes() {
-    let disks = Disks::new(64 * MIB, 71);
     let guest = guest("virtio").rng_at("viommu0:200");
-    let run = disks.boot(guest, ["viommu0", "viommu0", "viommu0:7"]);
-    assert_clean(&run);
-    disks.assert_copied();
+    let run = copied(64 * MIB, 71, guest, ["viommu0", "viommu0", "viommu0:7"]);
     let text = run.text();
     assert!(text.contains("virtio_iommu virtio0: page mask"), "{text}");
     let iommu = &run.summary.iommus[0];
@@ -45,36 +42,30 @@ fn buffers_of_all_sizes() {
 
 #[test]
 fn in_host_time_requests_wait_for_the_devices() {
-    let disks = Disks::new(8 * MIB, 73);
     let guest = guest("virtio").host_time().cpus(2);
-    let run = disks.boot(guest, ["viommu0", "viommu0", "viommu0"]);
-    assert_clean(&run);
-    disks.assert_copied();
+    copied(8 * MIB, 73, guest, ["viommu0", "viommu0", "viommu0"]);
 }
 
 #[test]
 fn everything_repeats() {
     for (cpus, mebibytes) in [(1, 16), (4, 2)] {
         let boot = || {
-            let disks = Disks::new(mebibytes * MIB, 74);
             let guest = guest("virtio").cpus(cpus).seed(5);
-            let run = disks.boot(guest, ["viommu0", "viommu0", "viommu0"]);
-            disks.assert_copied();
-            run
+            copied(
+                mebibytes * MIB,
+                74,
+                guest,
+                ["viommu0", "viommu0", "viommu0"],
+            )
         };
-        let (first, second) = (boot(), boot());
-        assert_clean(&first);
-        first.assert_same(&second);
+        boot().assert_same(&boot());
     }
 }
 
 #[test]
 fn two_instances_have_domains_of_their_own() {
-    let disks = Disks::new(2 * MIB, 75);
     let guest = guest("virtio").iommu("virtio,name=second");
-    let run = disks.boot(guest, ["viommu0:3", "second", "second:3"]);
-    assert_clean(&run);
-    disks.assert_copied();
+    let run = copied(2 * MIB, 75, guest, ["viommu0:3", "second", "second:3"]);
     for (iommu, domains) in run.summary.iommus.iter().zip([2, 2]) {
         assert_eq!(iommu.virtio.unwrap().domains, domains, "{iommu:?}");
         assert!(iommu.fills > 0, "{iommu:?}");

@@ -10,13 +10,19 @@ use crate::virtio::{Quota, VirtioIommu};
 
 const BASE: u64 = 0x1_0000;
 
+/// Returns the first and the last address of a page.
+fn page(number: u64) -> (u64, u64) {
+    let first = BASE + number * 0x1000;
+    (first, first + 0xfff)
+}
+
 /// Creates a machine with sixteen pages mapped and cached for endpoint 8 on domain 1.
 fn sixteen() -> Machine {
     let mut machine = Machine::usual();
     machine.ok(attach(1, EP));
-    for page in 0..16 {
-        let first = BASE + page * 0x1000;
-        machine.ok(map_rw(1, first, first + 0xfff, RAM + page * 0x2000));
+    for number in 0..16 {
+        let (first, last) = page(number);
+        machine.ok(map_rw(1, first, last, RAM + number * 0x2000));
         assert!(machine.reads(EP, first));
     }
     machine
@@ -45,11 +51,9 @@ fn used(machine: &mut Machine) -> usize {
 fn a_ring_of_unmaps_is_one_invalidation() {
     let mut machine = sixteen();
     invalidations(&machine);
-    let pages = (0..16).map(|page| BASE + page * 0x1000);
-    send_all(
-        &mut machine,
-        pages.map(|first| unmap(1, first, first + 0xfff)),
-    );
+    let pages = (0..16).map(page);
+    let requests = pages.map(|(first, last)| unmap(1, first, last));
+    send_all(&mut machine, requests);
     let served = machine.serve();
     assert!(served.used && !served.pending);
     assert_eq!(used(&mut machine), 16);
@@ -62,11 +66,9 @@ fn a_ring_of_unmaps_is_one_invalidation() {
 fn maps_invalidate_nothing() {
     let mut machine = sixteen();
     invalidations(&machine);
-    let pages = (100..116).map(|page| BASE + page * 0x1000);
-    send_all(
-        &mut machine,
-        pages.map(|first| map_rw(1, first, first + 0xfff, RAM)),
-    );
+    let pages = (100..116).map(page);
+    let requests = pages.map(|(first, last)| map_rw(1, first, last, RAM));
+    send_all(&mut machine, requests);
     assert!(machine.serve().used);
     assert_eq!(invalidations(&machine), []);
 }
@@ -90,29 +92,14 @@ fn an_answer_waits_for_accesses_under_way_without_blocking() {
     // New requests wait too, and polling never waits.
     send_all(&mut machine, [map_rw(1, 0x90_0000, 0x90_0fff, RAM)]);
     assert!(machine.serve().pending);
-    let Machine {
-        iommu,
-        requests,
-        mem,
-        ..
-    } = &mut machine;
-    assert!(iommu.poll(&mut requests.queue, mem).unwrap().pending);
-    assert!(iommu.is_pending());
+    assert!(machine.poll().pending);
+    assert!(machine.iommu.is_pending());
     drop(pin);
-    let served = iommu.poll(&mut requests.queue, mem).unwrap();
-    assert!(served.used && !served.pending && !iommu.is_pending());
+    let served = machine.poll();
+    assert!(served.used && !served.pending && !machine.iommu.is_pending());
     assert_eq!(used(&mut machine), 3, "and then the queue goes on");
     assert_eq!(machine.iommu.mappings(), 17);
-    let Machine {
-        iommu,
-        requests,
-        mem,
-        ..
-    } = &mut machine;
-    assert_eq!(
-        iommu.poll(&mut requests.queue, mem).unwrap(),
-        Default::default()
-    );
+    assert_eq!(machine.poll(), Default::default());
 }
 
 #[test]
@@ -264,11 +251,9 @@ fn the_device_can_be_sent() {
 #[test]
 fn a_quota_leaves_the_rest_for_another_turn() {
     let mut machine = sixteen();
-    let pages = (0..16).map(|page| BASE + page * 0x1000);
-    send_all(
-        &mut machine,
-        pages.map(|first| unmap(1, first, first + 0xfff)),
-    );
+    let pages = (0..16).map(page);
+    let requests = pages.map(|(first, last)| unmap(1, first, last));
+    send_all(&mut machine, requests);
     for (requests, mappings, done, more) in [
         (5, usize::MAX, 5, true),
         (u16::MAX, 3, 3, true),

@@ -84,9 +84,7 @@ fn page_size_mask_must_have_a_bit_set() {
 
 #[test]
 fn page_size_mask_may_have_more_bits_and_the_lowest_is_the_granule() {
-    let mut config = config();
-    config.page_size_mask = 0x20_1000;
-    let mut machine = Machine::active(config);
+    let mut machine = Machine::active_with(|config| config.page_size_mask = 0x20_1000);
     machine.ok(attach(1, EP));
     machine.ok(map_rw(1, 0x1000, 0x1fff, RAM));
     machine.refused(map_rw(1, 0x2000, 0x27ff, RAM), Status::Range);

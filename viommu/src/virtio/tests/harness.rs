@@ -10,7 +10,9 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use crate::dma::DmaSpace;
 use crate::event::{Event, Observer};
 use crate::virtio::spec::*;
-use crate::virtio::{EndpointConfig, Observers, Quota, Served, VirtioIommu, VirtioIommuConfig};
+use crate::virtio::{
+    EndpointConfig, Observers, Quota, ServeError, Served, VirtioIommu, VirtioIommuConfig,
+};
 
 /// RAM is far from the IOVAs of most tests, so that stray IOVAs are bus errors.
 pub(super) const RAM: u64 = 0x8000_0000;
@@ -273,9 +275,25 @@ impl Machine {
         Self::active(config())
     }
 
-    pub(super) fn serve(&mut self) -> Served {
+    /// Creates an active machine whose configuration is the usual one but for a change.
+    pub(super) fn active_with(change: impl FnOnce(&mut VirtioIommuConfig)) -> Self {
+        let mut config = config();
+        change(&mut config);
+        Self::active(config)
+    }
+
+    pub(super) fn try_serve(&mut self) -> Result<Served, ServeError> {
         self.iommu
             .process_requests(&mut self.requests.queue, &self.mem)
+    }
+
+    pub(super) fn serve(&mut self) -> Served {
+        self.try_serve().unwrap()
+    }
+
+    pub(super) fn poll(&mut self) -> Served {
+        self.iommu
+            .poll(&mut self.requests.queue, &self.mem)
             .unwrap()
     }
 

@@ -65,32 +65,19 @@ fn broken_rings_are_errors() {
     let mut machine = Machine::usual();
     // There is no such descriptor, so the buffer cannot even be given back.
     machine.requests.offer(SIZE);
-    let Machine {
-        iommu,
-        requests,
-        mem,
-        ..
-    } = &mut machine;
-    let served = iommu.process_requests(&mut requests.queue, mem);
-    assert!(matches!(served, Err(ServeError::Queue(_))));
+    assert!(matches!(machine.try_serve(), Err(ServeError::Queue(_))));
     // More announced than there is room for.
-    iommu.reset();
-    requests.set_up();
+    machine.iommu.reset();
+    machine.requests.set_up();
     machine
         .ram
         .write_obj(SIZE + 1, GuestAddress(RAM + 0x1002))
         .unwrap();
-    let Machine {
-        iommu,
-        requests,
-        mem,
-        ..
-    } = &mut machine;
-    let served = iommu.process_requests(&mut requests.queue, mem);
-    assert!(matches!(served, Err(ServeError::Queue(_))));
-    requests.queue.set_ready(false);
-    assert!(iommu.process_requests(&mut requests.queue, mem).is_err());
-    let served = iommu.process_events(&mut requests.queue, mem);
+    assert!(matches!(machine.try_serve(), Err(ServeError::Queue(_))));
+    machine.requests.queue.set_ready(false);
+    assert!(machine.try_serve().is_err());
+    let queue = &mut machine.requests.queue;
+    let served = machine.iommu.process_events(queue, &machine.mem);
     assert_eq!(served.unwrap(), Default::default(), "reports wait");
 }
 

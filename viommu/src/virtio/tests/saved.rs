@@ -87,15 +87,9 @@ fn requests_that_were_not_answered_are_answered_after() {
     machine.iommu.reset();
     machine.iommu.restore(&saved).unwrap();
     assert_eq!(machine.iommu.save(), saved);
-    let Machine {
-        iommu,
-        requests,
-        mem,
-        ..
-    } = &mut machine;
-    assert!(iommu.poll(&mut requests.queue, mem).unwrap().used);
-    assert_eq!(requests.take_used(), Some((u32::from(head), 4)));
-    assert_eq!(requests.bytes(&writable), [0; 4]);
+    assert!(machine.poll().used);
+    assert_eq!(machine.requests.take_used(), Some((u32::from(head), 4)));
+    assert_eq!(machine.requests.bytes(&writable), [0; 4]);
 }
 
 #[test]

@@ -58,34 +58,23 @@ fn agree(kind: Kind) {
     );
 }
 
-#[test]
-fn integer_instructions_do_what_they_do_in_qemu() {
-    agree(Kind::Integer);
+/// A test for each kind of case: by itself, so that they run at the same time and fail under their own names.
+macro_rules! agreements {
+    ($($test:ident: $kind:ident,)+) => {
+        $(#[test]
+        fn $test() {
+            agree(Kind::$kind);
+        })+
+    };
 }
 
-#[test]
-fn loads_and_stores_do_what_they_do_in_qemu() {
-    agree(Kind::Memory);
-}
-
-#[test]
-fn vfp_instructions_do_what_they_do_in_qemu() {
-    agree(Kind::Vfp);
-}
-
-#[test]
-fn advanced_simd_instructions_do_what_they_do_in_qemu() {
-    agree(Kind::Neon);
-}
-
-#[test]
-fn mixed_sequences_do_what_they_do_in_qemu() {
-    agree(Kind::All);
-}
-
-#[test]
-fn words_that_are_no_instructions_are_undefined_as_in_qemu() {
-    agree(Kind::Undefined);
+agreements! {
+    integer_instructions_do_what_they_do_in_qemu: Integer,
+    loads_and_stores_do_what_they_do_in_qemu: Memory,
+    vfp_instructions_do_what_they_do_in_qemu: Vfp,
+    advanced_simd_instructions_do_what_they_do_in_qemu: Neon,
+    mixed_sequences_do_what_they_do_in_qemu: All,
+    words_that_are_no_instructions_are_undefined_as_in_qemu: Undefined,
 }
 
 /// Returns an image of empty cases, with some inputs changed by `change`.

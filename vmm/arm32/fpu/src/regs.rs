@@ -76,28 +76,18 @@ impl FpRegs {
         self.fpscr & fpscr::NZCV
     }
 
-    /// Runs `operation` with the FPSCR as VFP instructions obey it and keeps the flags it raises.
+    /// Runs `operation` with what `env` makes of the FPSCR and keeps the flags it raises: [`Env::vfp`] for what VFP
+    /// instructions obey, [`Env::standard`] for the standard value, which Advanced SIMD does.
     #[inline]
-    pub(crate) fn with_vfp_env<T>(
+    pub(crate) fn with_env<T>(
         &mut self,
+        env: impl FnOnce(u32) -> Env,
         operation: impl FnOnce(&mut Self, &mut Env) -> T,
     ) -> T {
-        let mut env = Env::vfp(self.fpscr);
+        let mut env = env(self.fpscr);
         let result = operation(self, &mut env);
-        // The flags are cumulative: only a write of the FPSCR clears them.
-        self.fpscr |= env.flags;
-        result
-    }
-
-    /// Runs `operation` with the standard FPSCR value, as Advanced SIMD does, and keeps the flags.
-    #[inline]
-    pub(crate) fn with_standard_env<T>(
-        &mut self,
-        operation: impl FnOnce(&mut Self, &mut Env) -> T,
-    ) -> T {
-        let mut env = Env::standard(self.fpscr);
-        let result = operation(self, &mut env);
-        // The standard value replaces only the control bits: flags go to the real FPSCR.
+        // The flags are cumulative: only a write of the FPSCR clears them. The standard value replaces only the control
+        // bits: its flags go to the real FPSCR, too.
         self.fpscr |= env.flags;
         result
     }

@@ -11,6 +11,7 @@
 
 #[path = "arm/a32_rows.rs"]
 mod a32_rows;
+mod common;
 #[path = "arm/differences.rs"]
 mod differences;
 #[path = "arm/t32_rows.rs"]
@@ -271,27 +272,8 @@ fn instructions_agree_with_arms_tables() {
             ..
         } = comparison;
     }
-    for (pair, words) in &unexpected {
-        eprintln!("{pair}: {}", words.len());
-        for word in words.iter().take(SHOWN) {
-            eprintln!("    {word}");
-        }
-    }
-    let unused: Vec<&str> = DIFFERENCES
-        .iter()
-        .zip(&used)
-        .filter(|(_, n)| **n == 0)
-        .map(|(d, _)| d.reason)
-        .collect();
-    assert!(
-        unexpected.is_empty(),
-        "{} pairs differ without a listed reason",
-        unexpected.len()
-    );
-    assert!(
-        unused.is_empty(),
-        "listed differences that never occurred: {unused:#?}"
-    );
+    let listed = DIFFERENCES.iter().map(|difference| difference.reason);
+    common::assert_listed("pairs", &unexpected, SHOWN, listed.zip(used));
     assert!(absent.is_empty(), "rows of Arm's tables: {absent:#?}");
 }
 

@@ -9,6 +9,7 @@
     reason = "an instruction is one or two halfwords, and Capstone's immediates are compared as words"
 )]
 
+mod common;
 #[path = "capstone/differences.rs"]
 mod differences;
 #[path = "capstone/normalise.rs"]
@@ -127,25 +128,6 @@ fn text_agrees_with_capstone() {
             report.insert(format!("{:?} {}", row.set, row.name), unexpected);
         }
     }
-    for (row, cases) in &report {
-        eprintln!("{row}: {} unexpected", cases.len());
-        for case in cases.iter().take(SHOWN) {
-            eprintln!("  {case}");
-        }
-    }
-    let unused: Vec<&str> = DIFFERENCES
-        .iter()
-        .zip(&used)
-        .filter(|(_, n)| **n == 0)
-        .map(|(d, _)| d.reason)
-        .collect();
-    assert!(
-        report.is_empty(),
-        "{} rows differ without a listed reason",
-        report.len()
-    );
-    assert!(
-        unused.is_empty(),
-        "listed differences that never occurred: {unused:#?}"
-    );
+    let listed = DIFFERENCES.iter().map(|difference| difference.reason);
+    common::assert_listed("rows", &report, SHOWN, listed.zip(used));
 }

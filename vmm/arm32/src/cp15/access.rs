@@ -181,17 +181,8 @@ fn write_timer(state: &mut CpuState, env: &Env<'_>, which: TimerReg, value: u32)
 }
 
 const TIMER_CHANGED: Effects = Effects {
-    tlb: TlbFlush::None,
-    broadcast: None,
-    asid: false,
-    tables: false,
-    dacr: false,
-    regime: false,
-    execution: false,
-    sync: false,
     timer: true,
-    debug: false,
-    pmu: false,
+    ..Effects::NONE
 };
 
 fn operate(state: &mut CpuState, env: &Env<'_>, operation: Operation, value: u32) -> Effects {

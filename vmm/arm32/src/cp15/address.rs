@@ -96,27 +96,10 @@ mod tests {
     use crate::cp15::{self, CpReg, sctlr};
     use crate::mmu::testing::{TestBus, state};
 
-    fn env(bus: &TestBus) -> Env<'_> {
-        Env {
-            bus,
-            count: 0,
-            cycles: 0,
-            cpu_count: 1,
-            irq: false,
-            fiq: false,
-        }
-    }
-
     /// Returns PAR after the operation `opc2` of c7, c8.
     fn par(s: &mut CpuState, bus: &TestBus, opc2: u8, va: u32) -> u64 {
-        let reg = CpReg {
-            coproc: 15,
-            opc1: 0,
-            crn: 7,
-            crm: 8,
-            opc2,
-        };
-        let effects = cp15::write(s, &env(bus), reg, va).unwrap();
+        let reg = CpReg::p15([7, 0, 8, opc2]);
+        let effects = cp15::write(s, &Env::at_reset(bus), reg, va).unwrap();
         assert_eq!(effects, cp15::Effects::default());
         s.cp15.par
     }

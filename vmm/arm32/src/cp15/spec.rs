@@ -17,6 +17,30 @@ pub struct CpReg {
     pub opc2: u8,
 }
 
+impl CpReg {
+    /// Names a debug register, by CRn, CRm and opc2.
+    pub const fn p14([crn, crm, opc2]: [u8; 3]) -> Self {
+        Self {
+            coproc: 14,
+            opc1: 0,
+            crn,
+            crm,
+            opc2,
+        }
+    }
+
+    /// Names a system control register, by CRn, opc1, CRm and opc2: the order of the architecture's summary tables.
+    pub const fn p15([crn, opc1, crm, opc2]: [u8; 4]) -> Self {
+        Self {
+            coproc: 15,
+            opc1,
+            crn,
+            crm,
+            opc2,
+        }
+    }
+}
+
 /// A 64-bit coprocessor register, as MCRR and MRRC name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpReg64 {
@@ -43,6 +67,20 @@ pub struct Env<'a> {
     pub irq: bool,
     /// The FIQ input.
     pub fiq: bool,
+}
+
+impl<'a> Env<'a> {
+    /// Describes a core that is alone, has just been reset and has no interrupt.
+    pub const fn at_reset(bus: &'a dyn Bus) -> Self {
+        Self {
+            bus,
+            count: 0,
+            cycles: 0,
+            cpu_count: 1,
+            irq: false,
+            fiq: false,
+        }
+    }
 }
 
 /// The access is UNDEFINED: there is no such register, or not at this privilege level.
@@ -93,4 +131,21 @@ pub struct Effects {
     pub debug: bool,
     /// A performance monitor register changed: re-evaluate the overflow line.
     pub pmu: bool,
+}
+
+impl Effects {
+    /// Nothing is to be done.
+    pub const NONE: Self = Self {
+        tlb: TlbFlush::None,
+        broadcast: None,
+        asid: false,
+        tables: false,
+        dacr: false,
+        regime: false,
+        execution: false,
+        sync: false,
+        timer: false,
+        debug: false,
+        pmu: false,
+    };
 }

@@ -142,17 +142,9 @@ pub struct Register {
 type Encoding = [u8; 4];
 
 const fn entry(name: &'static str, at: Encoding, read: Who, write: Who, kind: Kind) -> Register {
-    let [crn, opc1, crm, opc2] = at;
-    let reg = CpReg {
-        coproc: 15,
-        opc1,
-        crn,
-        crm,
-        opc2,
-    };
     Register {
         name,
-        reg,
+        reg: CpReg::p15(at),
         read,
         write,
         kind,

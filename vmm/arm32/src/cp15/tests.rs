@@ -16,24 +16,10 @@ use crate::state::{CpuState, Mode};
 
 fn env(bus: &TestBus) -> Env<'_> {
     Env {
-        bus,
         count: 1000,
         cycles: 500,
         cpu_count: 4,
-        irq: false,
-        fiq: false,
-    }
-}
-
-/// Returns the register of p15 with CRn, opc1, CRm and opc2.
-const fn p15(at: [u8; 4]) -> CpReg {
-    let [crn, opc1, crm, opc2] = at;
-    CpReg {
-        coproc: 15,
-        opc1,
-        crn,
-        crm,
-        opc2,
+        ..Env::at_reset(bus)
     }
 }
 
@@ -46,28 +32,16 @@ const fn p15_64(opc1: u8, crm: u8) -> CpReg64 {
 }
 
 fn get(s: &mut CpuState, at: [u8; 4]) -> Result<u32, Undefined> {
-    read(s, &env(&TestBus::default()), p15(at))
+    read(s, &env(&TestBus::default()), CpReg::p15(at))
 }
 
 fn put(s: &mut CpuState, at: [u8; 4], value: u32) -> Result<Effects, Undefined> {
-    write(s, &env(&TestBus::default()), p15(at), value)
+    write(s, &env(&TestBus::default()), CpReg::p15(at), value)
 }
 
 const SCTLR: [u8; 4] = [1, 0, 0, 0];
 const TTBCR: [u8; 4] = [2, 0, 0, 2];
-const NONE: Effects = Effects {
-    tlb: TlbFlush::None,
-    broadcast: None,
-    asid: false,
-    tables: false,
-    dacr: false,
-    regime: false,
-    execution: false,
-    sync: false,
-    timer: false,
-    debug: false,
-    pmu: false,
-};
+const NONE: Effects = Effects::NONE;
 
 #[test]
 fn values_at_reset() {
@@ -245,7 +219,7 @@ fn the_long_format_takes_the_asid_from_the_selected_base() {
     assert_eq!((effects.asid, effects.tables), (false, true));
     let effects = write64(&mut s, &env, p15_64(1, 2), 9 << 48).unwrap();
     assert_eq!((effects.asid, s.cp15.asid()), (true, 9));
-    let effects = write(&mut s, &env, p15([13, 0, 0, 1]), 5).unwrap();
+    let effects = write(&mut s, &env, CpReg::p15([13, 0, 0, 1]), 5).unwrap();
     assert_eq!(effects, NONE, "CONTEXTIDR holds no ASID now");
 }
 
@@ -371,9 +345,9 @@ fn pending_inputs_show_in_isr() {
     let (mut s, bus) = (CpuState::reset(0), TestBus::default());
     let mut env = env(&bus);
     env.irq = true;
-    assert_eq!(read(&mut s, &env, p15([12, 0, 1, 0])), Ok(1 << 7));
+    assert_eq!(read(&mut s, &env, CpReg::p15([12, 0, 1, 0])), Ok(1 << 7));
     env.fiq = true;
-    assert_eq!(read(&mut s, &env, p15([12, 0, 1, 0])), Ok(3 << 6));
+    assert_eq!(read(&mut s, &env, CpReg::p15([12, 0, 1, 0])), Ok(3 << 6));
 }
 
 #[test]
@@ -385,7 +359,7 @@ fn counters_show_retired_instructions() {
         cycles: 720,
         ..env(&bus)
     };
-    assert_eq!(read(&mut s, &later, p15([9, 0, 13, 0])), Ok(220));
+    assert_eq!(read(&mut s, &later, CpReg::p15([9, 0, 13, 0])), Ok(220));
 }
 
 #[test]

@@ -5,13 +5,7 @@ use super::*;
 use crate::state::Mode;
 
 fn reg(crn: u8, crm: u8, opc2: u8) -> CpReg {
-    CpReg {
-        coproc: 14,
-        opc1: 0,
-        crn,
-        crm,
-        opc2,
-    }
+    CpReg::p14([crn, crm, opc2])
 }
 
 /// What `arch/arm/kernel/hw_breakpoint.c` does at boot.

@@ -30,17 +30,7 @@ const fn bytes(size: ExSize) -> u32 {
     reason = "an access has at most 8 bytes"
 )]
 pub fn ldrex(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Ldrex {
-            size,
-            rt,
-            rt2,
-            rn,
-            imm
-        }
-    );
+    fields!(cpu, op => Ldrex { size, rt, rt2, rn, imm });
     let (va, size) = (cpu.reg(rn).wrapping_add(imm), bytes(size));
     let (value, flow, pa) = match load_exclusive(cpu, op, va, size) {
         Ok(loaded) => loaded,
@@ -85,18 +75,7 @@ fn load_exclusive(cpu: &mut Cpu, op: &Op, va: u32, size: u32) -> Result<(u64, Fl
 
 /// Executes STREX, STREXB, STREXH and STREXD.
 pub fn strex(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Strex {
-            size,
-            rd,
-            rt,
-            rt2,
-            rn,
-            imm
-        }
-    );
+    fields!(cpu, op => Strex { size, rd, rt, rt2, rn, imm });
     let (va, size) = (cpu.reg(rn).wrapping_add(imm), bytes(size));
     let value = cpu.join(cpu.reg(rt), cpu.reg(rt2), size);
     match store_exclusive(cpu, op, va, size, value) {
@@ -156,7 +135,7 @@ pub fn clrex(cpu: &mut Cpu, _op: &Op) -> Flow {
 /// Executes SWP and SWPB, when SCTLR.SW enables them.
 #[expect(clippy::cast_possible_truncation, reason = "SWP swaps at most a word")]
 pub fn swp(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Swp { byte, rt, rt2, rn });
+    fields!(cpu, op => Swp { byte, rt, rt2, rn });
     if cpu.s.cp15.sctlr & sctlr::SW == 0 {
         return cpu.undefined();
     }

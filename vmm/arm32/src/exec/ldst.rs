@@ -12,7 +12,7 @@
 use arm32_isa::{Index, Insn, MemOp};
 
 use crate::cpu::{Cpu, Flow};
-use crate::exec::{Handler, Op, dp};
+use crate::exec::{Handler, Op, dp, fields};
 
 /// Forms of the offset (values of the const parameter `OFFSET`).
 pub mod offset {
@@ -158,31 +158,8 @@ pub fn handler(op: MemOp, form: u8, index: Index) -> Handler {
 
 /// Executes any single load or store: unprivileged, big-endian, or into R15. Reads everything from the instruction.
 pub fn general(cpu: &mut Cpu, op: &Op) -> Flow {
-    let (mem, rt, rn, index, unpriv) = match op.insn {
-        Insn::LdStImm {
-            op: mem,
-            rt,
-            rn,
-            index,
-            unpriv,
-            ..
-        }
-        | Insn::LdStReg {
-            op: mem,
-            rt,
-            rn,
-            index,
-            unpriv,
-            ..
-        } => (mem, rt, rn, index, unpriv),
-        _ => return cpu.undefined(),
-    };
-    let base = if rn == 15 {
-        // Literals count from the aligned PC.
-        op.pc_read() & !3
-    } else {
-        cpu.reg(rn)
-    };
+    fields!(cpu, op => LdStImm | LdStReg { op: mem, rt, rn, index, unpriv, .. });
+    let base = cpu.base(op, rn);
     let moved = match op.insn {
         Insn::LdStImm { imm, add, .. } => moved_by(base, imm, add),
         _ => {
@@ -211,6 +188,16 @@ pub fn general(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 impl Cpu {
+    /// Returns what the base register `rn` of a load or store holds.
+    pub(crate) fn base(&self, op: &Op, rn: u8) -> u32 {
+        if rn == 15 {
+            // Literals count from the aligned PC.
+            op.pc_read() & !3
+        } else {
+            self.reg(rn)
+        }
+    }
+
     /// Makes one access of any kind at any privilege, in the current endianness.
     fn access_general(
         &mut self,

@@ -44,16 +44,7 @@ fn clamp_q(cpu: &mut Cpu, value: i64) -> i32 {
 }
 
 fn sat_add_sub(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        SatAddSub {
-            op: kind,
-            rd,
-            rm,
-            rn
-        }
-    );
+    fields!(cpu, op => SatAddSub { op: kind, rd, rm, rn });
     let (m, n) = (i64::from(cpu.reg(rm) as i32), i64::from(cpu.reg(rn) as i32));
     let second = match kind {
         QOp::Qadd | QOp::Qsub => n,
@@ -91,17 +82,7 @@ fn lane(kind: ParKind, x: i32, y: i32, subtract: bool, bits: u32) -> (i32, bool)
 }
 
 fn par_add_sub(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        ParAddSub {
-            op: par,
-            kind,
-            rd,
-            rn,
-            rm
-        }
-    );
+    fields!(cpu, op => ParAddSub { op: par, kind, rd, rn, rm });
     let (n, m) = (cpu.reg(rn), cpu.reg(rm));
     let bits = if matches!(par, ParOp::Add8 | ParOp::Sub8) {
         8
@@ -146,17 +127,7 @@ fn par_add_sub(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn pkh(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Pkh {
-            tb,
-            rd,
-            rn,
-            rm,
-            amount
-        }
-    );
+    fields!(cpu, op => Pkh { tb, rd, rn, rm, amount });
     let (n, m) = (cpu.reg(rn), cpu.reg(rm));
     let value = if tb {
         // ASR #32 gives the same as ASR #31.
@@ -181,33 +152,14 @@ fn extended(kind: ExtendOp, value: u32) -> u32 {
 }
 
 fn extend(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Extend {
-            op: kind,
-            rd,
-            rm,
-            rotate
-        }
-    );
+    fields!(cpu, op => Extend { op: kind, rd, rm, rotate });
     let value = extended(kind, cpu.reg(rm).rotate_right(rotate.into()));
     cpu.set_reg(rd, value);
     Flow::Next
 }
 
 fn extend_add(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        ExtendAdd {
-            op: kind,
-            rd,
-            rn,
-            rm,
-            rotate
-        }
-    );
+    fields!(cpu, op => ExtendAdd { op: kind, rd, rn, rm, rotate });
     let (n, value) = (
         cpu.reg(rn),
         extended(kind, cpu.reg(rm).rotate_right(rotate.into())),
@@ -230,14 +182,14 @@ fn mask(width: u8) -> u32 {
 }
 
 fn bfc(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Bfc { rd, lsb, width });
+    fields!(cpu, op => Bfc { rd, lsb, width });
     let value = cpu.reg(rd) & !(mask(width) << (lsb & 31));
     cpu.set_reg(rd, value);
     Flow::Next
 }
 
 fn bfi(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Bfi { rd, rn, lsb, width });
+    fields!(cpu, op => Bfi { rd, rn, lsb, width });
     let mask = mask(width);
     let lsb = lsb & 31;
     let value = (cpu.reg(rd) & !(mask << lsb)) | (cpu.reg(rn) & mask) << lsb;
@@ -246,17 +198,7 @@ fn bfi(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn bfx(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Bfx {
-            signed,
-            rd,
-            rn,
-            lsb,
-            width
-        }
-    );
+    fields!(cpu, op => Bfx { signed, rd, rn, lsb, width });
     let (lsb, width) = (u32::from(lsb) & 31, u32::from(width).clamp(1, 32));
     // A field that goes beyond bit 31 is UNPREDICTABLE.
     let top = cpu.reg(rn) << 32u32.saturating_sub(lsb + width);
@@ -270,7 +212,7 @@ fn bfx(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn rev(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Rev { op: kind, rd, rm });
+    fields!(cpu, op => Rev { op: kind, rd, rm });
     let m = cpu.reg(rm);
     let value = match kind {
         RevOp::Rev => m.swap_bytes(),
@@ -284,14 +226,14 @@ fn rev(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn clz(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Clz { rd, rm });
+    fields!(cpu, op => Clz { rd, rm });
     let value = cpu.reg(rm).leading_zeros();
     cpu.set_reg(rd, value);
     Flow::Next
 }
 
 fn sel(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Sel { rd, rn, rm });
+    fields!(cpu, op => Sel { rd, rn, rm });
     let mask = (0..4)
         .filter(|i| cpu.s.psr.ge >> i & 1 != 0)
         .fold(0, |m, i| m | 0xffu32 << (8 * i));
@@ -309,14 +251,14 @@ fn sum_of_differences(n: u32, m: u32) -> u32 {
 }
 
 fn usad8(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Usad8 { rd, rn, rm });
+    fields!(cpu, op => Usad8 { rd, rn, rm });
     let value = sum_of_differences(cpu.reg(rn), cpu.reg(rm));
     cpu.set_reg(rd, value);
     Flow::Next
 }
 
 fn usada8(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Usada8 { rd, rn, rm, ra });
+    fields!(cpu, op => Usada8 { rd, rn, rm, ra });
     let value = sum_of_differences(cpu.reg(rn), cpu.reg(rm)).wrapping_add(cpu.reg(ra));
     cpu.set_reg(rd, value);
     Flow::Next
@@ -338,18 +280,7 @@ fn saturate(cpu: &mut Cpu, value: i32, unsigned: bool, bits: u8) -> u32 {
 }
 
 fn sat(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Sat {
-            unsigned,
-            rd,
-            bits,
-            rn,
-            shift,
-            amount
-        }
-    );
+    fields!(cpu, op => Sat { unsigned, rd, bits, rn, shift, amount });
     let (value, _) = dp::shift_c(shift, cpu.reg(rn), amount.into(), 0);
     let value = saturate(cpu, value as i32, unsigned, bits);
     cpu.set_reg(rd, value);
@@ -357,16 +288,7 @@ fn sat(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn sat16(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Sat16 {
-            unsigned,
-            rd,
-            bits,
-            rn
-        }
-    );
+    fields!(cpu, op => Sat16 { unsigned, rd, bits, rn });
     let n = cpu.reg(rn);
     let low = saturate(cpu, (n as i16).into(), unsigned, bits);
     let high = saturate(cpu, ((n >> 16) as i16).into(), unsigned, bits);

@@ -17,13 +17,12 @@ pub mod simd;
 pub mod system;
 pub mod wrap;
 
-/// Takes the fields of one instruction variant out of an operation. `lower` pairs handlers with variants, so another
-/// variant is a bug of ours; to the guest it is an undefined instruction, never a panic.
+/// Takes the fields of one instruction variant, or of several that have them in common, out of an operation. `lower`
+/// pairs handlers with variants, so another variant is a bug of ours; to the guest it is an undefined instruction,
+/// never a panic.
 macro_rules! fields {
-    ($cpu:ident, $op:ident, $variant:ident { $($field:tt)* }) => {
-        let arm32_isa::Insn::$variant { $($field)* } = $op.insn else {
-            return $cpu.undefined();
-        };
+    ($cpu:ident, $op:ident => $($wanted:tt)+) => {
+        arm32_isa::fields!($op.insn => $($wanted)+ else { return $cpu.undefined() });
     };
 }
 pub(crate) use fields;

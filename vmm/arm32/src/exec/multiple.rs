@@ -12,33 +12,8 @@ use crate::state::{Mode, bank};
 
 /// Executes LDRD and STRD.
 pub fn double(cpu: &mut Cpu, op: &Op) -> Flow {
-    let (load, rt, rt2, rn, index, add) = match op.insn {
-        Insn::LdrdStrdImm {
-            load,
-            rt,
-            rt2,
-            rn,
-            index,
-            add,
-            ..
-        }
-        | Insn::LdrdStrdReg {
-            load,
-            rt,
-            rt2,
-            rn,
-            index,
-            add,
-            ..
-        } => (load, rt, rt2, rn, index, add),
-        _ => return cpu.undefined(),
-    };
-    let base = if rn == 15 {
-        // Literals count from the aligned PC.
-        op.pc_read() & !3
-    } else {
-        cpu.reg(rn)
-    };
+    fields!(cpu, op => LdrdStrdImm | LdrdStrdReg { load, rt, rt2, rn, index, add, .. });
+    let base = cpu.base(op, rn);
     let offset = match op.insn {
         Insn::LdrdStrdImm { imm, .. } => imm,
         Insn::LdrdStrdReg { rm, .. } => cpu.reg(rm),
@@ -151,17 +126,9 @@ fn registers(list: u16) -> impl Iterator<Item = u8> {
 /// Does the loading half of LDM, and writes the base back; returns the words, PC's in the last place if it is in the
 /// list.
 fn load_list(cpu: &mut Cpu, op: &Op) -> Result<Loaded, Flow> {
-    let Insn::Ldm {
-        rn,
-        list,
-        increment,
-        before,
-        wback,
-        ..
-    } = op.insn
-    else {
+    arm32_isa::fields!(op.insn => Ldm { rn, list, increment, before, wback, .. } else {
         return Err(cpu.undefined());
-    };
+    });
     let count = list.count_ones();
     let (at, moved) = span(cpu.reg(rn), count, increment, before);
     let mut values = [0; 16];
@@ -232,18 +199,7 @@ pub fn ldm_user(cpu: &mut Cpu, op: &Op) -> Flow {
 
 /// Executes STM; with `^` it stores user registers.
 pub fn stm(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Stm {
-            rn,
-            list,
-            increment,
-            before,
-            wback,
-            user
-        }
-    );
+    fields!(cpu, op => Stm { rn, list, increment, before, wback, user });
     if user && bank(cpu.s.psr.mode) == 0 {
         return cpu.undefined();
     }
@@ -271,16 +227,7 @@ pub fn stm(cpu: &mut Cpu, op: &Op) -> Flow {
 
 /// Executes SRS: stores LR and SPSR of this mode on the stack of another.
 pub fn srs(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Srs {
-            mode,
-            increment,
-            before,
-            wback
-        }
-    );
+    fields!(cpu, op => Srs { mode, increment, before, wback });
     let Some(mode) = Mode::from_bits(mode.into()).filter(|_| bank(cpu.s.psr.mode) != 0) else {
         return cpu.undefined();
     };
@@ -299,16 +246,7 @@ pub fn srs(cpu: &mut Cpu, op: &Op) -> Flow {
 
 /// Executes RFE: loads PC and CPSR from memory.
 pub fn rfe(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Rfe {
-            rn,
-            increment,
-            before,
-            wback
-        }
-    );
+    fields!(cpu, op => Rfe { rn, increment, before, wback });
     if !cpu.s.psr.mode.privileged() {
         return cpu.undefined();
     }

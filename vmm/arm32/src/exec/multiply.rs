@@ -76,13 +76,13 @@ fn accumulate_q(cpu: &mut Cpu, rd: u8, sum: i64) -> Flow {
 }
 
 fn mul(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Mul { s, rd, rn, rm });
+    fields!(cpu, op => Mul { s, rd, rn, rm });
     let value = cpu.reg(rn).wrapping_mul(cpu.reg(rm));
     result(cpu, rd, s, value)
 }
 
 fn mla(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Mla { s, rd, rn, rm, ra });
+    fields!(cpu, op => Mla { s, rd, rn, rm, ra });
     let value = cpu
         .reg(rn)
         .wrapping_mul(cpu.reg(rm))
@@ -91,7 +91,7 @@ fn mla(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn mls(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Mls { rd, rn, rm, ra });
+    fields!(cpu, op => Mls { rd, rn, rm, ra });
     let value = cpu
         .reg(ra)
         .wrapping_sub(cpu.reg(rn).wrapping_mul(cpu.reg(rm)));
@@ -99,7 +99,7 @@ fn mls(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn umaal(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Umaal { rdlo, rdhi, rn, rm });
+    fields!(cpu, op => Umaal { rdlo, rdhi, rn, rm });
     let product = u64::from(cpu.reg(rn)) * u64::from(cpu.reg(rm));
     // Cannot overflow: (2^32 - 1)^2 + 2 * (2^32 - 1) is 2^64 - 1.
     let value = product + u64::from(cpu.reg(rdhi)) + u64::from(cpu.reg(rdlo));
@@ -107,18 +107,7 @@ fn umaal(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn mul_long(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        MulLong {
-            op: kind,
-            s,
-            rdlo,
-            rdhi,
-            rn,
-            rm
-        }
-    );
+    fields!(cpu, op => MulLong { op: kind, s, rdlo, rdhi, rn, rm });
     let (n, m) = (cpu.reg(rn), cpu.reg(rm));
     let product = match kind {
         LongOp::Umull | LongOp::Umlal => u64::from(n) * u64::from(m),
@@ -136,75 +125,33 @@ fn mul_long(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn smul_xy(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        SmulXy {
-            rd,
-            rn,
-            rm,
-            n_high,
-            m_high
-        }
-    );
+    fields!(cpu, op => SmulXy { rd, rn, rm, n_high, m_high });
     let value = half(cpu.reg(rn), n_high) * half(cpu.reg(rm), m_high);
     result(cpu, rd, false, value as u32)
 }
 
 fn smla_xy(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        SmlaXy {
-            rd,
-            rn,
-            rm,
-            ra,
-            n_high,
-            m_high
-        }
-    );
+    fields!(cpu, op => SmlaXy { rd, rn, rm, ra, n_high, m_high });
     let product = half(cpu.reg(rn), n_high) * half(cpu.reg(rm), m_high);
     let sum = product + i64::from(cpu.reg(ra) as i32);
     accumulate_q(cpu, rd, sum)
 }
 
 fn smul_w(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, SmulW { rd, rn, rm, m_high });
+    fields!(cpu, op => SmulW { rd, rn, rm, m_high });
     let value = (i64::from(cpu.reg(rn) as i32) * half(cpu.reg(rm), m_high)) >> 16;
     result(cpu, rd, false, value as u32)
 }
 
 fn smla_w(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        SmlaW {
-            rd,
-            rn,
-            rm,
-            ra,
-            m_high
-        }
-    );
+    fields!(cpu, op => SmlaW { rd, rn, rm, ra, m_high });
     let product = (i64::from(cpu.reg(rn) as i32) * half(cpu.reg(rm), m_high)) >> 16;
     let sum = product + i64::from(cpu.reg(ra) as i32);
     accumulate_q(cpu, rd, sum)
 }
 
 fn smlal_xy(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        SmlalXy {
-            rdlo,
-            rdhi,
-            rn,
-            rm,
-            n_high,
-            m_high
-        }
-    );
+    fields!(cpu, op => SmlalXy { rdlo, rdhi, rn, rm, n_high, m_high });
     let product = half(cpu.reg(rn), n_high) * half(cpu.reg(rm), m_high);
     let value = pair(cpu, rdlo, rdhi).wrapping_add(product as u64);
     result64(cpu, rdlo, rdhi, value)
@@ -227,51 +174,19 @@ fn dual(cpu: &Cpu, rn: u8, rm: u8, sub: bool, swap: bool) -> i64 {
 }
 
 fn smuad(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Smuad {
-            rd,
-            rn,
-            rm,
-            sub,
-            swap
-        }
-    );
+    fields!(cpu, op => Smuad { rd, rn, rm, sub, swap });
     let value = dual(cpu, rn, rm, sub, swap);
     accumulate_q(cpu, rd, value)
 }
 
 fn smlad(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Smlad {
-            rd,
-            rn,
-            rm,
-            ra,
-            sub,
-            swap
-        }
-    );
+    fields!(cpu, op => Smlad { rd, rn, rm, ra, sub, swap });
     let sum = dual(cpu, rn, rm, sub, swap) + i64::from(cpu.reg(ra) as i32);
     accumulate_q(cpu, rd, sum)
 }
 
 fn smlald(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Smlald {
-            rdlo,
-            rdhi,
-            rn,
-            rm,
-            sub,
-            swap
-        }
-    );
+    fields!(cpu, op => Smlald { rdlo, rdhi, rn, rm, sub, swap });
     let value = pair(cpu, rdlo, rdhi).wrapping_add(dual(cpu, rn, rm, sub, swap) as u64);
     result64(cpu, rdlo, rdhi, value)
 }
@@ -293,54 +208,25 @@ fn signed_product(cpu: &Cpu, rn: u8, rm: u8) -> i64 {
 }
 
 fn smmul(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Smmul { rd, rn, rm, round });
+    fields!(cpu, op => Smmul { rd, rn, rm, round });
     let value = most_significant(0, signed_product(cpu, rn, rm), false, round);
     result(cpu, rd, false, value)
 }
 
 fn smmla(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Smmla {
-            rd,
-            rn,
-            rm,
-            ra,
-            round
-        }
-    );
+    fields!(cpu, op => Smmla { rd, rn, rm, ra, round });
     let value = most_significant(cpu.reg(ra), signed_product(cpu, rn, rm), false, round);
     result(cpu, rd, false, value)
 }
 
 fn smmls(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Smmls {
-            rd,
-            rn,
-            rm,
-            ra,
-            round
-        }
-    );
+    fields!(cpu, op => Smmls { rd, rn, rm, ra, round });
     let value = most_significant(cpu.reg(ra), signed_product(cpu, rn, rm), true, round);
     result(cpu, rd, false, value)
 }
 
 fn div(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Div {
-            unsigned,
-            rd,
-            rn,
-            rm
-        }
-    );
+    fields!(cpu, op => Div { unsigned, rd, rn, rm });
     let (n, m) = (cpu.reg(rn), cpu.reg(rm));
     // Division by zero gives 0, which ARMv7-A does not trap; the least number by -1 wraps.
     let value = match (m, unsigned) {

@@ -121,7 +121,7 @@ fn neon_data(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn vmrs(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Vmrs { reg, rt });
+    fields!(cpu, op => Vmrs { reg, rt });
     if reg == 1 {
         require!(cpu, Vfp);
         if rt == 15 {
@@ -146,7 +146,7 @@ fn vmrs(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn vmsr(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Vmsr { reg, rt });
+    fields!(cpu, op => Vmsr { reg, rt });
     let value = cpu.reg(rt);
     if reg == 1 {
         require!(cpu, Vfp);
@@ -164,7 +164,7 @@ fn vmsr(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn vmov_core(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, VmovCore { to_core, rt, vn });
+    fields!(cpu, op => VmovCore { to_core, rt, vn });
     require!(cpu, Vfp);
     if to_core {
         let value = cpu.s.fp.s(vn);
@@ -177,16 +177,7 @@ fn vmov_core(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn vmov_core2(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        VmovCore2 {
-            to_core,
-            rt,
-            rt2,
-            vm
-        }
-    );
+    fields!(cpu, op => VmovCore2 { to_core, rt, rt2, vm });
     require!(cpu, Vfp);
     // The pair S31:S32 does not exist; the decoder lets none through.
     let second = (vm + 1) & 31;
@@ -203,16 +194,7 @@ fn vmov_core2(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn vmov_core_d(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        VmovCoreD {
-            to_core,
-            rt,
-            rt2,
-            vm
-        }
-    );
+    fields!(cpu, op => VmovCoreD { to_core, rt, rt2, vm });
     require!(cpu, Vfp);
     if to_core {
         let [low, high] = transfer::from_double(&cpu.s.fp, vm);
@@ -226,7 +208,7 @@ fn vmov_core_d(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn vmov_to_lane(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, VmovToLane { size, lane, vd, rt });
+    fields!(cpu, op => VmovToLane { size, lane, vd, rt });
     require!(cpu, Vfp);
     let value = cpu.reg(rt);
     transfer::to_lane(&mut cpu.s.fp, vd, size, lane, value);
@@ -234,17 +216,7 @@ fn vmov_to_lane(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn vmov_from_lane(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        VmovFromLane {
-            size,
-            lane,
-            unsigned,
-            rt,
-            vn
-        }
-    );
+    fields!(cpu, op => VmovFromLane { size, lane, unsigned, rt, vn });
     require!(cpu, Vfp);
     let value = transfer::from_lane(&cpu.s.fp, vn, size, lane, unsigned);
     cpu.set_reg(rt, value);
@@ -252,7 +224,7 @@ fn vmov_from_lane(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn vdup_core(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, VdupCore { size, q, vd, rt });
+    fields!(cpu, op => VdupCore { size, q, vd, rt });
     require!(cpu, Simd);
     let value = cpu.reg(rt);
     transfer::duplicate(&mut cpu.s.fp, q, vd, size, value);
@@ -275,12 +247,7 @@ fn access_memory(cpu: &mut Cpu, op: &Op) -> Result<Flow, Flow> {
     let Some(access) = memory::access(&op.insn) else {
         return Err(cpu.undefined());
     };
-    let base = if access.base == 15 {
-        // Literals count from the aligned PC.
-        op.pc_read() & !3
-    } else {
-        cpu.reg(access.base)
-    };
+    let base = cpu.base(op, access.base);
     let start = base.wrapping_add_signed(access.start);
     let kind = if access.is_load {
         Access::Read

@@ -95,7 +95,7 @@ fn eret(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn mrs(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Mrs { rd, spsr });
+    fields!(cpu, op => Mrs { rd, spsr });
     if spsr && bank(cpu.s.psr.mode) == 0 {
         return cpu.undefined();
     }
@@ -180,7 +180,7 @@ fn banked_register(spsr: bool, sysm: u8) -> Option<BankedReg> {
 }
 
 fn mrs_banked(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, MrsBanked { rd, spsr, sysm });
+    fields!(cpu, op => MrsBanked { rd, spsr, sysm });
     let Some(reg) = banked_register(spsr, sysm).filter(|_| cpu.s.psr.mode.privileged()) else {
         return cpu.undefined();
     };
@@ -193,7 +193,7 @@ fn mrs_banked(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn msr_banked(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, MsrBanked { rn, spsr, sysm });
+    fields!(cpu, op => MsrBanked { rn, spsr, sysm });
     let Some(reg) = banked_register(spsr, sysm).filter(|_| cpu.s.psr.mode.privileged()) else {
         return cpu.undefined();
     };
@@ -206,16 +206,7 @@ fn msr_banked(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn cps(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Cps {
-            enable,
-            flags,
-            change_mode,
-            mode
-        }
-    );
+    fields!(cpu, op => Cps { enable, flags, change_mode, mode });
     if !cpu.s.psr.mode.privileged() {
         // CPS does nothing in User mode.
         return Flow::Next;
@@ -239,7 +230,7 @@ fn cps(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn setend(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Setend { big });
+    fields!(cpu, op => Setend { big });
     cpu.s.psr.big_endian = big;
     Flow::End
 }
@@ -249,7 +240,7 @@ fn svc(cpu: &mut Cpu, _op: &Op) -> Flow {
 }
 
 fn hvc(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Hvc { imm });
+    fields!(cpu, op => Hvc { imm });
     if !cpu.s.psr.mode.privileged() {
         return cpu.undefined();
     }
@@ -257,7 +248,7 @@ fn hvc(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn smc(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Smc { imm });
+    fields!(cpu, op => Smc { imm });
     if !cpu.s.psr.mode.privileged() {
         return cpu.undefined();
     }
@@ -269,7 +260,7 @@ fn bkpt(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn hint(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(cpu, op, Hint { op: kind, .. });
+    fields!(cpu, op => Hint { op: kind, .. });
     match kind {
         HintOp::Yield => cpu.leave(CoreExit::Yield),
         HintOp::Sev => cpu.leave(CoreExit::SendEvent),
@@ -286,30 +277,28 @@ const fn has_coprocessor(cp: u8) -> bool {
     matches!(cp, 14 | 15)
 }
 
-fn mcr(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Mcr {
-            cp,
-            opc1,
-            rt,
-            crn,
-            crm,
-            opc2
-        }
-    );
-    if !has_coprocessor(cp) {
-        return cpu.undefined();
-    }
-    let value = if rt == 15 { op.pc_read() } else { cpu.reg(rt) };
-    let reg = CpReg {
-        coproc: cp,
+/// Returns the register that MCR and MRC name, unless its coprocessor is missing.
+fn register(coproc: u8, opc1: u8, crn: u8, crm: u8, opc2: u8) -> Option<CpReg> {
+    has_coprocessor(coproc).then_some(CpReg {
+        coproc,
         opc1,
         crn,
         crm,
         opc2,
+    })
+}
+
+/// Returns the register that MCRR and MRRC name, unless its coprocessor is missing.
+fn register64(coproc: u8, opc1: u8, crm: u8) -> Option<CpReg64> {
+    has_coprocessor(coproc).then_some(CpReg64 { coproc, opc1, crm })
+}
+
+fn mcr(cpu: &mut Cpu, op: &Op) -> Flow {
+    fields!(cpu, op => Mcr { cp, opc1, rt, crn, crm, opc2 });
+    let Some(reg) = register(cp, opc1, crn, crm, opc2) else {
+        return cpu.undefined();
     };
+    let value = if rt == 15 { op.pc_read() } else { cpu.reg(rt) };
     match cpu.with_env(op.idx, |s, env| cp15::write(s, env, reg, value)) {
         Ok(effects) => cpu.apply(effects),
         Err(cp15::Undefined) => cpu.undefined(),
@@ -317,27 +306,9 @@ fn mcr(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn mrc(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Mrc {
-            cp,
-            opc1,
-            rt,
-            crn,
-            crm,
-            opc2
-        }
-    );
-    if !has_coprocessor(cp) {
+    fields!(cpu, op => Mrc { cp, opc1, rt, crn, crm, opc2 });
+    let Some(reg) = register(cp, opc1, crn, crm, opc2) else {
         return cpu.undefined();
-    }
-    let reg = CpReg {
-        coproc: cp,
-        opc1,
-        crn,
-        crm,
-        opc2,
     };
     match cpu.with_env(op.idx, |s, env| cp15::read(s, env, reg)) {
         Ok(value) if rt == 15 => cpu.s.flags = Flags::from_bits(value),
@@ -348,26 +319,11 @@ fn mrc(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 fn mcrr(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Mcrr {
-            cp,
-            opc1,
-            rt,
-            rt2,
-            crm
-        }
-    );
-    if !has_coprocessor(cp) {
+    fields!(cpu, op => Mcrr { cp, opc1, rt, rt2, crm });
+    let Some(reg) = register64(cp, opc1, crm) else {
         return cpu.undefined();
-    }
-    let value = u64::from(cpu.reg(rt2)) << 32 | u64::from(cpu.reg(rt));
-    let reg = CpReg64 {
-        coproc: cp,
-        opc1,
-        crm,
     };
+    let value = u64::from(cpu.reg(rt2)) << 32 | u64::from(cpu.reg(rt));
     match cpu.with_env(op.idx, |s, env| cp15::write64(s, env, reg, value)) {
         Ok(effects) => cpu.apply(effects),
         Err(cp15::Undefined) => cpu.undefined(),
@@ -376,24 +332,9 @@ fn mcrr(cpu: &mut Cpu, op: &Op) -> Flow {
 
 #[expect(clippy::cast_possible_truncation, reason = "the low one of two words")]
 fn mrrc(cpu: &mut Cpu, op: &Op) -> Flow {
-    fields!(
-        cpu,
-        op,
-        Mrrc {
-            cp,
-            opc1,
-            rt,
-            rt2,
-            crm
-        }
-    );
-    if !has_coprocessor(cp) {
+    fields!(cpu, op => Mrrc { cp, opc1, rt, rt2, crm });
+    let Some(reg) = register64(cp, opc1, crm) else {
         return cpu.undefined();
-    }
-    let reg = CpReg64 {
-        coproc: cp,
-        opc1,
-        crm,
     };
     match cpu.with_env(op.idx, |s, env| cp15::read64(s, env, reg)) {
         Ok(value) => {

@@ -1,6 +1,6 @@
 //! Lowering of loads and stores.
 
-use arm32_isa::{Index, Insn, MemOp, Shift};
+use arm32_isa::{Index, Insn, MemOp, Shift, fields};
 
 use super::{Choice, InsnContext, reads};
 use crate::exec::ldst::{self, moved_by, offset};
@@ -9,53 +9,7 @@ use crate::exec::{Op, exclusive, multiple};
 /// Returns the choice for a load or store of core registers.
 pub fn choose(op: &mut Op, place: InsnContext) -> Option<Choice> {
     Some(match op.insn {
-        Insn::LdStImm {
-            op: mem,
-            rt,
-            rn,
-            index,
-            add,
-            unpriv,
-            imm,
-        } => {
-            // The fast handlers know only the current privilege level and little-endian data.
-            if unpriv || place.big_endian || rt == 15 {
-                return Some(general(mem, rt));
-            }
-            (op.a, op.b) = (rt, rn);
-            op.imm = if add { imm } else { imm.wrapping_neg() };
-            if rn == 15 {
-                op.imm = moved_by(op.pc_read() & !3, imm, add);
-                return Some(Choice::simple(ldst::handler(
-                    mem,
-                    offset::ABSOLUTE,
-                    Index::Offset,
-                )));
-            }
-            Choice::simple(ldst::handler(mem, offset::IMM, index))
-        }
-        Insn::LdStReg {
-            op: mem,
-            rt,
-            rn,
-            index,
-            add,
-            unpriv,
-            rm,
-            shift,
-            amount,
-        } => {
-            if unpriv || place.big_endian || rt == 15 {
-                return Some(general(mem, rt));
-            }
-            (op.a, op.b, op.c, op.d) = (rt, rn, rm, amount);
-            let form = match (shift, add) {
-                (Shift::Lsl, true) => offset::ADD,
-                (Shift::Lsl, false) => offset::SUB,
-                _ => offset::GENERAL,
-            };
-            Choice::with_pc(ldst::handler(mem, form, index), reads(&[rn, rm]))
-        }
+        Insn::LdStImm { .. } | Insn::LdStReg { .. } => return single(op, place),
         Insn::LdrdStrdImm { .. } => Choice::simple(multiple::double),
         Insn::LdrdStrdReg { .. } => Choice::simple(multiple::double),
         Insn::Ldm { list, user, .. } => Choice {
@@ -70,6 +24,38 @@ pub fn choose(op: &mut Op, place: InsnContext) -> Option<Choice> {
         Insn::Ldrex { .. } => Choice::simple(exclusive::ldrex),
         Insn::Strex { .. } => Choice::simple(exclusive::strex),
         Insn::Swp { .. } => Choice::simple(exclusive::swp),
+        _ => return None,
+    })
+}
+
+/// Returns the choice for a load or store of one register.
+fn single(op: &mut Op, place: InsnContext) -> Option<Choice> {
+    fields!(op.insn => LdStImm | LdStReg { op: mem, rt, rn, index, add, unpriv, .. } else { return None });
+    // The fast handlers know only the current privilege level and little-endian data.
+    if unpriv || place.big_endian || rt == 15 {
+        return Some(general(mem, rt));
+    }
+    (op.a, op.b) = (rt, rn);
+    Some(match op.insn {
+        Insn::LdStImm { imm, .. } if rn == 15 => {
+            op.imm = moved_by(op.pc_read() & !3, imm, add);
+            Choice::simple(ldst::handler(mem, offset::ABSOLUTE, Index::Offset))
+        }
+        Insn::LdStImm { imm, .. } => {
+            op.imm = if add { imm } else { imm.wrapping_neg() };
+            Choice::simple(ldst::handler(mem, offset::IMM, index))
+        }
+        Insn::LdStReg {
+            rm, shift, amount, ..
+        } => {
+            (op.c, op.d) = (rm, amount);
+            let form = match (shift, add) {
+                (Shift::Lsl, true) => offset::ADD,
+                (Shift::Lsl, false) => offset::SUB,
+                _ => offset::GENERAL,
+            };
+            Choice::with_pc(ldst::handler(mem, form, index), reads(&[rn, rm]))
+        }
         _ => return None,
     })
 }

@@ -105,6 +105,12 @@ mod tests {
             .collect()
     }
 
+    /// Asserts what users and the kernel may do.
+    fn assert_allow(rights: Rights, want: (&str, &str)) {
+        let (user, privileged) = rights.perms(0);
+        assert_eq!((text(user).as_str(), text(privileged).as_str()), want);
+    }
+
     #[test]
     fn ap_without_access_flag() {
         let expected = [
@@ -118,8 +124,7 @@ mod tests {
             ("r-x", "r-x"),
         ];
         for (ap, want) in (0..).zip(expected) {
-            let (user, privileged) = Rights::from_ap(ap, false, false).perms(0);
-            assert_eq!((text(user).as_str(), text(privileged).as_str()), want);
+            assert_allow(Rights::from_ap(ap, false, false), want);
         }
     }
 
@@ -132,8 +137,7 @@ mod tests {
             ("r-x", "r-x"),
         ];
         for (ap, want) in (0..).zip(expected) {
-            let (user, privileged) = Rights::from_ap21(ap, false, false).perms(0);
-            assert_eq!((text(user).as_str(), text(privileged).as_str()), want);
+            assert_allow(Rights::from_ap21(ap, false, false), want);
         }
     }
 

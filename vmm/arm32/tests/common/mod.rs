@@ -20,8 +20,10 @@ use arm32::state::CpuState;
 use arm32::wires::{Conduit, FirmwareAction, Machine, Output};
 use vmm_base::Clock;
 
+/// Address of the first byte of RAM, as the cores' registers hold it.
+pub const BASE: u32 = 0x4000_0000;
 /// Physical address of the first byte of RAM.
-pub const RAM: u64 = 0x4000_0000;
+pub const RAM: u64 = BASE as u64;
 /// Bytes of RAM.
 pub const RAM_SIZE: usize = 1 << 20;
 /// A device register: reads give the number of accesses so far.
@@ -153,7 +155,7 @@ pub fn core_with(words: &[u32]) -> (Core, Arc<FlatBus>) {
     let bus = FlatBus::new();
     bus.write_words(RAM, words);
     let mut core = Core::new(0, 1, bus.clone(), Arc::new(TestClock::default()));
-    core.cpu.s.r[15] = RAM as u32;
+    core.cpu.s.r[15] = BASE;
     (core, bus)
 }
 

@@ -1,20 +1,14 @@
 //! A core whose debug registers are set from outside, and what can be told of it.
 
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "the tests' memory lies in the low 4 GiB"
-)]
-
 use std::sync::Arc;
 
-use arm32::Bus;
 use arm32::cluster::{Cluster, Stop};
 use arm32::cp15::{self, CpReg, Env};
 use arm32::state::{CpuState, Mode};
 
 use crate::common::{Firmware, FlatBus, RAM, TestClock};
 
-pub const BASE: u32 = RAM as u32;
+pub use crate::common::BASE;
 pub const DATA: u32 = BASE + 0x8000;
 pub const VECTORS: u32 = BASE + 0x4000;
 
@@ -58,27 +52,6 @@ pub fn link(n: u32) -> u32 {
     LINKED | n << 16
 }
 
-pub fn env(bus: &dyn Bus) -> Env<'_> {
-    Env {
-        bus,
-        count: 0,
-        cycles: 0,
-        cpu_count: 1,
-        irq: false,
-        fiq: false,
-    }
-}
-
-pub fn p14([crn, crm, opc2]: [u8; 3]) -> CpReg {
-    CpReg {
-        coproc: 14,
-        opc1: 0,
-        crn,
-        crm,
-        opc2,
-    }
-}
-
 pub struct Rig {
     pub cluster: Cluster,
     pub bus: Arc<FlatBus>,
@@ -110,7 +83,7 @@ impl Rig {
         let mode = s.psr.mode;
         s.switch_mode(Mode::Svc);
         for (at, value) in registers {
-            cp15::write(s, &env(&*self.bus), p14(*at), *value).unwrap();
+            cp15::write(s, &Env::at_reset(&*self.bus), CpReg::p14(*at), *value).unwrap();
         }
         s.switch_mode(mode);
     }
@@ -118,7 +91,7 @@ impl Rig {
     pub fn get(&mut self, at: [u8; 3]) -> u32 {
         let mut s = self.state().clone();
         s.switch_mode(Mode::Svc);
-        cp15::read(&mut s, &env(&*self.bus), p14(at)).unwrap()
+        cp15::read(&mut s, &Env::at_reset(&*self.bus), CpReg::p14(at)).unwrap()
     }
 
     pub fn method_of_entry(&mut self) -> u32 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arm32::cluster::Cluster;
-use arm32::cp15;
+use arm32::cp15::{self, CpReg, Env};
 use arm32::state::{CpuState, Mode};
 use arm32::{WatchKind, Watchpoint};
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ fn a_core_switched_on_has_none() {
             (bvr(0), BASE + 0x104),
             (bcr(0), WORD | ANY_MODE),
         ] {
-            cp15::write(s, &env(&*bus), p14(at), value).unwrap();
+            cp15::write(s, &Env::at_reset(&*bus), CpReg::p14(at), value).unwrap();
         }
     };
     set(cluster.state_mut(0));

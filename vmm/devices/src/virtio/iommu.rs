@@ -5,15 +5,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::ram::{DmaSpace, GuestRam};
+use crate::ram::GuestRam;
 use viommu::virtio::spec::{CONFIG_SIZE, DEVICE_ID, EVENT_QUEUE, REQUEST_QUEUE};
 use viommu::virtio::{Quota, Served, VirtioIommu};
-use virtio_queue::Queue;
 use vmm_base::warn_guest;
 
-use super::budget::{Budget, MIN_COST};
+use super::budget::MIN_COST;
 use super::deferred_work::DeferredWork;
-use super::{DeviceState, Progress, ServeError, VirtioDevice, WrongState};
+use super::{DeviceState, Progress, ServeError, Turn, VirtioDevice, WrongState};
 
 /// Entries of the request queue and of the event queue. The driver sends a batch when the first is full, and keeps
 /// buffers for as many fault reports as the second has entries.
@@ -81,13 +80,10 @@ impl Iommu {
 
     /// Serves the request queue, as far as `budget` goes. If that has to wait for another device, it looks `patience`
     /// times more: the driver could only spin meanwhile, and nothing would tell it when the wait is over.
-    fn serve_requests(
-        &mut self,
-        queue: &mut Queue,
-        mem: &DmaSpace,
-        patience: u32,
-        budget: &mut Budget,
-    ) -> Result<Served, ServeError> {
+    fn serve_requests(&mut self, turn: Turn<'_>, patience: u32) -> Result<Served, ServeError> {
+        let Turn {
+            queue, mem, budget, ..
+        } = turn;
         let mut iommu = lock(&self.iommu);
         // The device counts requests and mappings, the transport bytes: the budget is cut into both, at their costs.
         let all = Quota {
@@ -193,36 +189,24 @@ impl VirtioDevice for Iommu {
         lock(&self.iommu).reset();
     }
 
-    fn process(
-        &mut self,
-        index: usize,
-        queue: &mut Queue,
-        mem: &DmaSpace,
-        budget: &mut Budget,
-    ) -> Result<Progress, ServeError> {
-        let served = match index {
+    fn process(&mut self, turn: Turn<'_>) -> Result<Progress, ServeError> {
+        let served = match turn.index {
             REQUEST_QUEUE => {
                 self.observer.event(DriverEvent::Notified);
-                self.serve_requests(queue, mem, PATIENCE, budget)?
+                self.serve_requests(turn, PATIENCE)?
             }
-            EVENT_QUEUE => lock(&self.iommu).process_events(queue, mem)?,
+            EVENT_QUEUE => lock(&self.iommu).process_events(turn.queue, turn.mem)?,
             _ => Served::default(),
         };
         Ok(self.progress(served))
     }
 
-    fn resume(
-        &mut self,
-        index: usize,
-        queue: &mut Queue,
-        mem: &DmaSpace,
-        budget: &mut Budget,
-    ) -> Result<Progress, ServeError> {
-        let served = match index {
+    fn resume(&mut self, turn: Turn<'_>) -> Result<Progress, ServeError> {
+        let served = match turn.index {
             // No patience: this runs again when the access that is waited for has ended.
-            REQUEST_QUEUE if self.unfinished => self.serve_requests(queue, mem, 0, budget)?,
+            REQUEST_QUEUE if self.unfinished => self.serve_requests(turn, 0)?,
             // Whether or not requests are left: faults to be reported are deferred work, too.
-            EVENT_QUEUE => lock(&self.iommu).process_events(queue, mem)?,
+            EVENT_QUEUE => lock(&self.iommu).process_events(turn.queue, turn.mem)?,
             _ => Served::default(),
         };
         Ok(self.progress(served))

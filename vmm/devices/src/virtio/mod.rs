@@ -18,13 +18,14 @@ pub mod waits;
 pub mod worker;
 
 use crate::ram::DmaSpace;
-use virtio_queue::{Error as QueueError, Queue, QueueOwnedT, QueueT};
+use virtio_queue::{Queue, QueueOwnedT, QueueT};
 
 use block::Disk;
 use budget::Budget;
 pub use buffers::{BufferError, Buffers, PIECE, Segment};
 pub use mmio::VirtioMmio;
 pub use saved::{DeviceState, SavedQueue, VirtioState, WrongState};
+pub use viommu::virtio::ServeError;
 use vmm_base::warn_guest;
 use waits::Waiting;
 
@@ -67,33 +68,21 @@ pub trait VirtioDevice: Send {
         true
     }
 
-    /// Goes on with what queue `index`, which is live, waits for other than its driver. Called when the device's
+    /// Goes on with what the queue waits for other than its driver. Called when the device's
     /// [`DeferredWork`](deferred_work::DeferredWork) is due.
     ///
     /// # Errors
     /// As [`process`](Self::process).
-    fn resume(
-        &mut self,
-        index: usize,
-        queue: &mut Queue,
-        mem: &DmaSpace,
-        budget: &mut Budget,
-    ) -> Result<Progress, ServeError> {
-        let _ = (index, queue, mem, budget);
+    fn resume(&mut self, turn: Turn<'_>) -> Result<Progress, ServeError> {
+        let _ = turn;
         Ok(Progress::default())
     }
 
-    /// Serves queue `index` as far as `budget` goes; [`Progress::more`] tells whether anything is left over.
+    /// Serves the queue as far as the budget goes; [`Progress::more`] tells whether anything is left over.
     ///
     /// # Errors
     /// The queue itself is broken; the device then needs a reset. A bad request is answered instead.
-    fn process(
-        &mut self,
-        index: usize,
-        queue: &mut Queue,
-        mem: &DmaSpace,
-        budget: &mut Budget,
-    ) -> Result<Progress, ServeError>;
+    fn process(&mut self, turn: Turn<'_>) -> Result<Progress, ServeError>;
 
     /// Sets whom to tell of queues that wait for the host.
     fn set_waiting(&mut self, waiting: Waiting) {
@@ -126,6 +115,19 @@ pub trait VirtioDevice: Send {
     }
 }
 
+/// A turn in which a device serves one of its queues.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    /// The queue's number.
+    pub index: usize,
+    /// The queue, which is live.
+    pub queue: &'a mut Queue,
+    /// All that the device can reach.
+    pub mem: &'a DmaSpace,
+    /// How much may be done.
+    pub budget: &'a mut Budget,
+}
+
 /// The result of serving a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -133,26 +135,6 @@ pub struct Progress {
     pub used: bool,
     /// More buffers are available: serve the queue again, after letting others have a turn.
     pub more: bool,
-}
-
-/// The reason for which a queue cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The rings are out of reach or make no sense.
-    #[error("{0}")]
-    Queue(#[from] QueueError),
-    /// Buffers are announced but cannot be fetched.
-    #[error("the available ring announces buffers that cannot be fetched")]
-    Stuck,
-}
-
-impl From<viommu::virtio::ServeError> for ServeError {
-    fn from(error: viommu::virtio::ServeError) -> Self {
-        match error {
-            viommu::virtio::ServeError::Queue(error) => Self::Queue(error),
-            viommu::virtio::ServeError::Stuck => Self::Stuck,
-        }
-    }
 }
 
 /// Serves what is available in `queue`, at most one buffer for each entry of the ring, and none once `budget` is spent.

@@ -34,6 +34,19 @@ pub struct Count(u32);
 #[serde(try_from = "u8", into = "u8")]
 pub struct RequestStatus(u8);
 
+/// Lets numbers with limits be written as the numbers that they are.
+macro_rules! into_number {
+    ($($name:ident: $number:ident),+) => {
+        $(impl From<$name> for $number {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        })+
+    };
+}
+
+into_number!(Mask: u64, Count: u32, RequestStatus: u8);
+
 impl TryFrom<u64> for Mask {
     type Error = TextError;
 
@@ -42,12 +55,6 @@ impl TryFrom<u64> for Mask {
             0 => Err("a mask of 0 flips nothing".into()),
             _ => Ok(Self(mask)),
         }
-    }
-}
-
-impl From<Mask> for u64 {
-    fn from(Mask(mask): Mask) -> Self {
-        mask
     }
 }
 
@@ -63,12 +70,6 @@ impl TryFrom<u32> for Count {
     }
 }
 
-impl From<Count> for u32 {
-    fn from(Count(count): Count) -> Self {
-        count
-    }
-}
-
 impl TryFrom<u8> for RequestStatus {
     type Error = TextError;
 
@@ -77,12 +78,6 @@ impl TryFrom<u8> for RequestStatus {
             0..=8 => Ok(Self(status)),
             _ => Err(format!("{status} is no status of a request: use 0 to 8").into()),
         }
-    }
-}
-
-impl From<RequestStatus> for u8 {
-    fn from(RequestStatus(status): RequestStatus) -> Self {
-        status
     }
 }
 

@@ -10,40 +10,15 @@ mod system;
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-use gdbstub::arch;
 use vmm_machine::vcpu::{Aarch64State, Core, Pstate};
 
-use super::isa::Isa;
-use super::registers::{Id, RegisterSet, Row, Table, Values};
+use super::isa::declare_isa;
+use super::registers::{Row, Table};
 
-/// ARMv8-A in AArch64, little-endian.
-#[derive(Debug)]
-pub(super) enum Aarch64 {}
-
-impl RegisterSet for Aarch64 {
-    type Address = u64;
-
-    fn table() -> &'static Table {
-        &TABLE
-    }
-
-    fn address(pc: u128) -> u64 {
-        pc as u64
-    }
+declare_isa! {
+    /// ARMv8-A in AArch64, little-endian.
+    Aarch64, u64, TABLE
 }
-
-impl arch::Arch for Aarch64 {
-    type Usize = u64;
-    type Registers = Values<Self>;
-    type BreakpointKind = usize;
-    type RegId = Id<Self>;
-
-    fn target_description_xml() -> Option<&'static str> {
-        Some(TABLE.xml())
-    }
-}
-
-impl Isa for Aarch64 {}
 
 /// Returns a row that reads and writes what it is about of a 64-bit core.
 fn wide(

@@ -10,40 +10,15 @@ mod cp15;
 use std::sync::LazyLock;
 
 use arm32::CoreView;
-use gdbstub::arch;
 use vmm_machine::vcpu::Core;
 
-use super::isa::Isa;
-use super::registers::{Id, RegisterSet, Row, Table, Values};
+use super::isa::declare_isa;
+use super::registers::{Row, Table};
 
-/// ARMv7-A, little-endian.
-#[derive(Debug)]
-pub(super) enum Arm {}
-
-impl RegisterSet for Arm {
-    type Address = u32;
-
-    fn table() -> &'static Table {
-        &TABLE
-    }
-
-    fn address(pc: u128) -> u32 {
-        pc as u32
-    }
+declare_isa! {
+    /// ARMv7-A, little-endian.
+    Arm, u32, TABLE
 }
-
-impl arch::Arch for Arm {
-    type Usize = u32;
-    type Registers = Values<Self>;
-    type BreakpointKind = usize;
-    type RegId = Id<Self>;
-
-    fn target_description_xml() -> Option<&'static str> {
-        Some(TABLE.xml())
-    }
-}
-
-impl Isa for Arm {}
 
 /// Returns a row that reads and writes what it is about of a 32-bit core.
 fn row(

@@ -106,11 +106,19 @@ fn loaded() -> Bytes {
     bytes
 }
 
-fn read(bytes: &Bytes) -> Result<Modules, ModulesError> {
+/// Reads the modules whose list has its head there.
+fn read_by(
+    types: &Types,
+    head: impl Into<u64>,
+    image: &Image<'_>,
+) -> Result<Modules, ModulesError> {
     let mut modules = Modules::default();
-    let symbols = one_symbol("modules", BASE + HEAD);
-    modules.refresh(&types(), &symbols, &bytes.image())?;
+    modules.refresh(types, &one_symbol("modules", head), image)?;
     Ok(modules)
+}
+
+fn read(bytes: &Bytes) -> Result<Modules, ModulesError> {
+    read_by(&types(), BASE + HEAD, &bytes.image())
 }
 
 #[test]
@@ -197,14 +205,11 @@ fn aarch64_loaded() -> Bytes {
 }
 
 fn read_aarch64(bytes: &Bytes) -> Result<Modules, ModulesError> {
-    let mut modules = Modules::default();
-    let symbols = one_symbol("modules", WIDE_BASE + u64::from(HEAD));
     let image = Image {
         base: WIDE_BASE,
         bytes: &bytes.0,
     };
-    modules.refresh(&aarch64_types(), &symbols, &image)?;
-    Ok(modules)
+    read_by(&aarch64_types(), WIDE_BASE + u64::from(HEAD), &image)
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::testing::{Writer, device_like};
 use super::value::{Reader, Value, ValueError};
 use super::*;
 use crate::memory::{Image, Memory};
+use crate::symbols::Symbols;
 
 fn types() -> Types {
     Types::parse(&device_like().blob()).unwrap()
@@ -144,7 +145,9 @@ fn what_is_further_away_than_4_gib_is_not_found() {
     );
 }
 
-/// Returns memory with a device at 0xc000_0000 with everything it points to.
+const BASE: u64 = 0xc000_0000;
+
+/// Returns memory with a device at [`BASE`] with everything it points to.
 fn guest() -> Vec<u8> {
     let mut ram = vec![0; 0x1000];
     let mut put = |at: usize, bytes: &[u8]| ram[at..at + bytes.len()].copy_from_slice(bytes);
@@ -165,18 +168,29 @@ fn guest() -> Vec<u8> {
     ram
 }
 
-fn read(path: &str) -> Result<Value, ValueError> {
-    let (types, ram) = (types(), guest());
-    let memory = Image {
-        base: 0xc000_0000,
-        bytes: &ram,
-    };
+/// Has `look` at what these bytes from `base` on are, by these types and symbols.
+fn look_at<T>(
+    (types, symbols): (&Types, Option<&Symbols>),
+    (base, bytes): (u64, &[u8]),
+    look: impl FnOnce(&Types, Reader<'_>) -> T,
+) -> T {
+    let memory = Image { base, bytes };
     let reader = Reader {
-        types: &types,
-        symbols: None,
+        types,
+        symbols,
         memory: &memory,
     };
-    reader.read(0xc000_0000, &types.resolve("device", path)?)
+    look(types, reader)
+}
+
+fn with_reader<T>(symbols: Option<&Symbols>, look: impl FnOnce(&Types, Reader<'_>) -> T) -> T {
+    look_at((&types(), symbols), (BASE, &guest()), look)
+}
+
+fn read(path: &str) -> Result<Value, ValueError> {
+    with_reader(None, |types, reader| {
+        reader.read(BASE, &types.resolve("device", path)?)
+    })
 }
 
 #[test]
@@ -211,52 +225,36 @@ fn pointers_are_named_by_symbols() {
         .map(|i| (format!("function_{i}"), 0xc010_0000 + 64 * i, b't'))
         .collect();
     let tables = crate::symbols::testing::tables(&written, &crate::symbols::testing::LAYOUTS[9]);
-    let symbols = crate::symbols::Symbols::find(&tables).unwrap();
-    let (types, ram) = (types(), guest());
-    let memory = Image {
-        base: 0xc000_0000,
-        bytes: &ram,
-    };
-    let reader = Reader {
-        types: &types,
-        symbols: Some(&symbols),
-        memory: &memory,
-    };
-    let path = types.resolve("device", "release").unwrap();
-    let value = reader.read(0xc000_0000, &path).unwrap();
-    assert_eq!(
-        value.to_string(),
-        "function_0",
-        "the Thumb bit is no offset"
-    );
-    let ops = types.resolve("device", "ops").unwrap();
-    assert_eq!(
-        reader.register(ops.ty, 0xc010_0044).to_string(),
-        "function_1+0x4"
-    );
-    assert_eq!(reader.device_name(0xc000_0000).unwrap(), "fe000000.dma");
-    let boolean = types.resolve("device", "offline").unwrap().ty;
-    assert_eq!(reader.register(boolean, 0xffff_ff00), Value::Bool(false));
+    let symbols = Symbols::find(&tables).unwrap();
+    with_reader(Some(&symbols), |types, reader| {
+        let path = types.resolve("device", "release").unwrap();
+        let value = reader.read(BASE, &path).unwrap();
+        assert_eq!(
+            value.to_string(),
+            "function_0",
+            "the Thumb bit is no offset"
+        );
+        let ops = types.resolve("device", "ops").unwrap();
+        assert_eq!(
+            reader.register(ops.ty, 0xc010_0044).to_string(),
+            "function_1+0x4"
+        );
+        assert_eq!(reader.device_name(BASE).unwrap(), "fe000000.dma");
+        let boolean = types.resolve("device", "offline").unwrap().ty;
+        assert_eq!(reader.register(boolean, 0xffff_ff00), Value::Bool(false));
+    });
 }
 
 #[test]
 fn bad_addresses_are_errors() {
-    let (types, ram) = (types(), guest());
-    let memory = Image {
-        base: 0xc000_0000,
-        bytes: &ram,
-    };
-    let reader = Reader {
-        types: &types,
-        symbols: None,
-        memory: &memory,
-    };
-    let name = types.resolve("device", "driver->name").unwrap();
-    assert_eq!(reader.read(0xc000_0400, &name), Err(ValueError::Null));
-    assert!(matches!(reader.read(0, &name), Err(ValueError::Memory(_))));
-    // A name that leads out of memory is shown as a pointer.
-    let text = types.resolve("device", "kobj.name").unwrap();
-    assert_eq!(reader.register(text.ty, 0x10).to_string(), "0x00000010");
+    with_reader(None, |types, reader| {
+        let name = types.resolve("device", "driver->name").unwrap();
+        assert_eq!(reader.read(0xc000_0400, &name), Err(ValueError::Null));
+        assert!(matches!(reader.read(0, &name), Err(ValueError::Memory(_))));
+        // A name that leads out of memory is shown as a pointer.
+        let text = types.resolve("device", "kobj.name").unwrap();
+        assert_eq!(reader.register(text.ty, 0x10).to_string(), "0x00000010");
+    });
 }
 
 /// Before kind_flag, an integer of fewer bits made a bit-field (pahole up to 1.12).

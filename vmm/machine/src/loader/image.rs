@@ -205,6 +205,11 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
             .get(offset..)
             .is_some_and(|rest| rest.starts_with(magic))
     };
+    macro_rules! compressed {
+        ($by:literal) => {
+            concat!($by, "-compressed: decompress it first")
+        };
+    }
     let table: [(usize, &[u8], &str); 18] = [
         (
             0x38,
@@ -222,26 +227,14 @@ fn foreign(bytes: &[u8]) -> Option<&'static str> {
             "a big-endian zImage, and this machine is little-endian",
         ),
         (4, b"zimg", "an EFI zboot image, not a zImage"),
-        (0, b"\x1f\x8b", "gzip-compressed: decompress it first"),
-        (0, b"\xfd7zXZ\0", "xz-compressed: decompress it first"),
-        (
-            0,
-            b"\x28\xb5\x2f\xfd",
-            "zstd-compressed: decompress it first",
-        ),
-        (0, b"BZh", "bzip2-compressed: decompress it first"),
-        (
-            0,
-            b"\x02\x21\x4c\x18",
-            "lz4-compressed: decompress it first",
-        ),
-        (
-            0,
-            b"\x04\x22\x4d\x18",
-            "lz4-compressed: decompress it first",
-        ),
-        (0, b"\x5d\0\0", "lzma-compressed: decompress it first"),
-        (0, b"\x89LZO\0", "lzo-compressed: decompress it first"),
+        (0, b"\x1f\x8b", compressed!("gzip")),
+        (0, b"\xfd7zXZ\0", compressed!("xz")),
+        (0, b"\x28\xb5\x2f\xfd", compressed!("zstd")),
+        (0, b"BZh", compressed!("bzip2")),
+        (0, b"\x02\x21\x4c\x18", compressed!("lz4")),
+        (0, b"\x04\x22\x4d\x18", compressed!("lz4")),
+        (0, b"\x5d\0\0", compressed!("lzma")),
+        (0, b"\x89LZO\0", compressed!("lzo")),
         (0, b"070701", "a cpio archive: is it the initrd?"),
         (
             0,

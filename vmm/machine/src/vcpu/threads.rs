@@ -251,11 +251,15 @@ mod tests {
         })
     }
 
+    /// Returns a barrier, and a count for threads.
+    fn barrier_and_count() -> (Arc<VcpuBarrier>, Arc<AtomicU64>) {
+        prepare_signal();
+        (Arc::new(VcpuBarrier::new()), Arc::default())
+    }
+
     #[test]
     fn threads_run_stand_and_leave() {
-        prepare_signal();
-        let gate = Arc::new(VcpuBarrier::new());
-        let count = Arc::new(AtomicU64::new(0));
+        let (gate, count) = barrier_and_count();
         let threads: Vec<_> = (0..3).map(|_| counter(&gate, &count)).collect();
         gate.stand(&threads);
         assert_eq!(count.load(Ordering::Relaxed), 0);
@@ -289,9 +293,7 @@ mod tests {
 
     #[test]
     fn what_a_thread_halted_for_is_looked_at_before_any_starts() {
-        prepare_signal();
-        let gate = Arc::new(VcpuBarrier::new());
-        let count = Arc::new(AtomicU64::new(0));
+        let (gate, count) = barrier_and_count();
         let threads: Vec<_> = (0..2).map(|_| counter(&gate, &count)).collect();
         gate.start(0);
         gate.halt();
@@ -306,9 +308,7 @@ mod tests {
 
     #[test]
     fn threads_that_are_held_stand_while_others_run() {
-        prepare_signal();
-        let gate = Arc::new(VcpuBarrier::new());
-        let count = Arc::new(AtomicU64::new(0));
+        let (gate, count) = barrier_and_count();
         let thread = counter(&gate, &count);
         gate.start(1);
         std::thread::sleep(Duration::from_millis(5));
@@ -332,9 +332,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_about_to_halt_all_has_done_so_when_they_are_looked_at() {
-        prepare_signal();
-        let gate = Arc::new(VcpuBarrier::new());
-        let reasons = Arc::new(AtomicU64::new(0));
+        let (gate, reasons) = barrier_and_count();
         let threads = vec![halting(&gate, &reasons)];
         for round in 1..4 {
             gate.start(0);
@@ -352,9 +350,7 @@ mod tests {
 
     #[test]
     fn one_that_was_started_a_moment_ago_is_waited_for() {
-        prepare_signal();
-        let gate = Arc::new(VcpuBarrier::new());
-        let reasons = Arc::new(AtomicU64::new(0));
+        let (gate, reasons) = barrier_and_count();
         let threads = vec![halting(&gate, &reasons)];
         for round in 1..4 {
             gate.start(0);

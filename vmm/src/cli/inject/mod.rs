@@ -27,12 +27,12 @@ use vmm::{GuestKernel, KernelChoice, TextError};
 use self::outputs::Outputs;
 use self::signals::Signals;
 use super::files::Files;
-use super::install::{self, Install};
+use super::host::HostArgs;
+use super::install;
 use super::output::Output;
 use super::probes::Timeline;
-use super::sandbox::{self, Policy, SandboxArgs};
+use super::sandbox::{self, Policy};
 use super::stdout::print;
-use super::tier::TierArgs;
 use super::values::jobs_or_cores;
 use super::{CommandExit, UserError, text};
 
@@ -93,11 +93,7 @@ pub struct Args {
     #[arg(long, value_name = "N", conflicts_with = "run")]
     recheck: Option<NonZeroUsize>,
     #[command(flatten)]
-    install: Install,
-    #[command(flatten)]
-    tier: TierArgs,
-    #[command(flatten)]
-    sandbox: SandboxArgs,
+    host: HostArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -126,9 +122,7 @@ fn outcome(text: &str) -> Result<RunOutcome, TextError> {
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> Result<CommandExit, UserError> {
-    args.install.apply();
-    args.sandbox.apply();
-    args.tier.apply()?;
+    args.host.apply()?;
     let Some(name) = &args.plan else {
         return list();
     };

@@ -15,10 +15,10 @@ use vmm_machine::MAX_CPUS;
 use super::{Verdict, line};
 use crate::cli::UserError;
 use crate::cli::boot::width;
-use crate::cli::install::{self, Install};
-use crate::cli::sandbox::{self, Policy, SandboxArgs};
+use crate::cli::host::HostArgs;
+use crate::cli::install;
+use crate::cli::sandbox::{self, Policy};
 use crate::cli::stdout::print;
-use crate::cli::tier::TierArgs;
 use crate::cli::values::{jobs_or_cores, word};
 
 /// Which cases, on what.
@@ -47,11 +47,7 @@ pub struct Selection {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), default_value_t = 1)]
     patience: u32,
     #[command(flatten)]
-    install: Install,
-    #[command(flatten)]
-    tier: TierArgs,
-    #[command(flatten)]
-    sandbox: SandboxArgs,
+    host: HostArgs,
 }
 
 impl Selection {
@@ -85,9 +81,7 @@ impl Selection {
 
     /// Makes sure that this host has what obtaining the images of all these runs takes, before the first run.
     fn prepare_host(&self, cases: &[Case], choices: &[KernelChoice]) -> Result<(), UserError> {
-        self.install.apply();
-        self.sandbox.apply();
-        self.tier.apply()?;
+        self.host.apply()?;
         let mut images = BTreeSet::new();
         for choice in choices {
             match choice {

@@ -20,9 +20,7 @@ fn misaligned_ranges_should_be_rejected_with_range() {
 
 #[test]
 fn one_byte_can_be_mapped_if_the_granule_is_one() {
-    let mut config = config();
-    config.page_size_mask = u64::MAX;
-    let mut machine = Machine::active(config);
+    let mut machine = Machine::active_with(|config| config.page_size_mask = u64::MAX);
     machine.ok(attach(1, EP));
     machine.ok(map_rw(1, 5, 5, RAM + 3));
     machine.ok(map(1, 6, 6, RAM + 9, map_flag::READ));
@@ -94,9 +92,8 @@ fn writes_must_not_be_allowed_without_the_write_flag() {
 
 #[test]
 fn ranges_outside_of_input_range_are_rejected_with_range() {
-    let mut config = config();
-    config.input_range = Some((0x1000, 0xffff_ffff));
-    let mut machine = Machine::active(config);
+    let mut machine =
+        Machine::active_with(|config| config.input_range = Some((0x1000, 0xffff_ffff)));
     machine.ok(attach(1, EP));
     machine.refused(map_rw(1, 0, 0xfff, RAM), Status::Range);
     machine.refused(map_rw(1, 0, 0x1fff, RAM), Status::Range);
@@ -135,9 +132,7 @@ fn the_edges_of_64_bits_are_exact() {
 
 #[test]
 fn too_many_mappings_are_rejected_with_nomem() {
-    let mut config = config();
-    config.max_mappings = 3;
-    let mut machine = Machine::active(config);
+    let mut machine = Machine::active_with(|config| config.max_mappings = 3);
     machine.ok(attach(1, EP));
     machine.ok(attach(2, OTHER));
     for page in 0..3 {

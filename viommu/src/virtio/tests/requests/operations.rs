@@ -107,9 +107,7 @@ fn requests_may_be_indirect() {
 
 #[test]
 fn domains_outside_of_domain_range_are_refused() {
-    let mut config = config();
-    config.domain_range = Some((5, 9));
-    let mut machine = Machine::active(config);
+    let mut machine = Machine::active_with(|config| config.domain_range = Some((5, 9)));
     machine.refused(attach(4, EP), Status::Range);
     machine.refused(attach(10, EP), Status::Range);
     machine.ok(attach(5, EP));
@@ -121,9 +119,7 @@ fn domains_outside_of_domain_range_are_refused() {
 
 #[test]
 fn any_domain_is_valid_if_domain_range_is_not_offered() {
-    let mut config = config();
-    config.domain_range = None;
-    let mut machine = Machine::active(config);
+    let mut machine = Machine::active_with(|config| config.domain_range = None);
     machine.ok(attach(0, EP));
     machine.ok(attach(u32::MAX, OTHER));
     assert_eq!(machine.iommu.domains(), [0, u32::MAX]);

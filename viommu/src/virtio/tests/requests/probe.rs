@@ -31,9 +31,7 @@ fn unknown_endpoints_should_be_rejected_with_noent() {
 
 #[test]
 fn not_offered_should_not_be_written_and_have_used_length_0() {
-    let mut config = config();
-    config.probe_size = None;
-    let mut machine = Machine::active(config);
+    let mut machine = Machine::active_with(|config| config.probe_size = None);
     machine.unanswered(&[Part::In(probe(EP)), Part::Out(516)]);
 }
 

@@ -1,6 +1,6 @@
 //! Loads and stores: their base is set so that they touch the case's scratch memory.
 
-use arm32_isa::{Decoded, ExSize, Index, Insn, MemOp, Shift};
+use arm32_isa::{Decoded, ExSize, Index, Insn, MemOp, Shift, fields};
 use rand_core::RngCore;
 
 use super::exclusions::Exclusion::*;
@@ -38,6 +38,17 @@ pub(super) struct Want {
     pub from_base: u32,
 }
 
+impl Want {
+    /// Returns a wish for words, or for a doubleword, which need no more than a word's alignment.
+    pub const fn words(len: u32, from_base: u32) -> Self {
+        Self {
+            len,
+            align: 4,
+            from_base,
+        }
+    }
+}
+
 /// Returns an offset somewhere in scratch memory for `want`, and the base that leads there.
 fn aim(rng: &mut impl RngCore, place: &InsnContext, want: &Want) -> (u32, u32) {
     // `below` takes no zero.
@@ -72,6 +83,15 @@ pub(super) const fn signed(add: bool, imm: u32) -> u32 {
     if add { imm } else { imm.wrapping_neg() }
 }
 
+/// Returns the lowest address minus the base, of an access with an offset.
+fn from_base(index: Index, add: bool, offset: u32) -> u32 {
+    if index == Index::Post {
+        0
+    } else {
+        signed(add, offset)
+    }
+}
+
 /// Plans a load or store of core registers; `None` for other instructions.
 pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<Verdict> {
     Some(match d.insn {
@@ -104,132 +124,55 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<
 
 /// Plans a load or store of one core register.
 fn single(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<Verdict> {
-    Some(match d.insn {
-        Insn::LdStImm {
-            op,
-            rt,
-            rn,
-            index,
-            add,
-            unpriv,
-            imm,
-        } => {
-            let shape = Single {
-                op,
-                rt,
-                rn,
-                index,
-                unpriv,
-            };
-            let from_base = if index == Index::Post {
-                0
-            } else {
-                signed(add, imm)
-            };
-            shape.check(d, place).and_then(|()| {
-                if rn == 15 {
-                    // A literal lies in the code, where there is no address to branch to.
-                    return unless(rt == 15 || (place.thumb && !op.is_load()), WildBranch)
-                        .map(|()| Plan::default());
-                }
-                Ok(shape.plan(rng, place, from_base))
-            })
+    fields!(d.insn => LdStImm | LdStReg { op, rt, rn, index, add, unpriv, .. } else { return None });
+    let shape = Single {
+        op,
+        rt,
+        rn,
+        index,
+        unpriv,
+    };
+    let checked = shape.check(d, place);
+    Some(checked.and_then(|()| match d.insn {
+        // A literal lies in the code, where there is no address to branch to.
+        Insn::LdStImm { .. } if rn == 15 => {
+            unless(rt == 15 || (place.thumb && !op.is_load()), WildBranch).map(|()| Plan::default())
         }
+        Insn::LdStImm { imm, .. } => Ok(shape.plan(rng, place, from_base(index, add, imm))),
         Insn::LdStReg {
-            op,
-            rt,
-            rn,
-            index,
-            add,
-            unpriv,
-            rm,
-            shift,
-            amount,
+            rm, shift, amount, ..
         } => {
-            let shape = Single {
-                op,
-                rt,
-                rn,
-                index,
-                unpriv,
-            };
-            shape.check(d, place).and_then(|()| {
-                unless(rm == 15 || rn == 15, Pc)?;
-                // One register cannot be set to a base and to an index.
-                unless(rm == rn && index != Index::Post, SameRegister)?;
-                Ok(with_index(rng, rn, rm, |rng, value| {
-                    let from_base = signed(add, shifted(value, shift, amount));
-                    shape.plan(rng, place, if index == Index::Post { 0 } else { from_base })
-                }))
-            })
+            unless(rm == 15 || rn == 15, Pc)?;
+            // One register cannot be set to a base and to an index.
+            unless(rm == rn && index != Index::Post, SameRegister)?;
+            Ok(with_index(rng, rn, rm, |rng, value| {
+                let offset = shifted(value, shift, amount);
+                shape.plan(rng, place, from_base(index, add, offset))
+            }))
         }
-        _ => return None,
-    })
+        _ => Err(NoInstruction),
+    }))
 }
 
 /// Plans a load or store of two core registers.
 fn double(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<Verdict> {
-    Some(match d.insn {
-        Insn::LdrdStrdImm {
-            load,
-            rt,
-            rt2,
-            rn,
-            index,
-            add,
-            imm,
-        } => double_check(place, load, rt, rt2, rn, index).and_then(|()| {
-            if rn == 15 {
-                return unless(place.thumb && !load || index != Index::Offset, Pc)
-                    .map(|()| Plan::default());
-            }
-            let from_base = if index == Index::Post {
-                0
-            } else {
-                signed(add, imm)
-            };
-            Ok(based(
-                rng,
-                place,
-                rn,
-                &Want {
-                    len: 8,
-                    align: 4,
-                    from_base,
-                },
-            ))
-        }),
-        Insn::LdrdStrdReg {
-            load,
-            rt,
-            rt2,
-            rn,
-            index,
-            add,
-            rm,
-        } => double_check(place, load, rt, rt2, rn, index).and_then(|()| {
+    fields!(d.insn => LdrdStrdImm | LdrdStrdReg { load, rt, rt2, rn, index, add, .. } else { return None });
+    let want = |offset| Want::words(8, from_base(index, add, offset));
+    let checked = double_check(place, load, rt, rt2, rn, index);
+    Some(checked.and_then(|()| match d.insn {
+        Insn::LdrdStrdImm { .. } if rn == 15 => {
+            unless(place.thumb && !load || index != Index::Offset, Pc).map(|()| Plan::default())
+        }
+        Insn::LdrdStrdImm { imm, .. } => Ok(based(rng, place, rn, &want(imm))),
+        Insn::LdrdStrdReg { rm, .. } => {
             unless(rm == 15 || rn == 15, Pc)?;
             unless(rm == rt || rm == rt2 || rm == rn, SameRegister)?;
             Ok(with_index(rng, rn, rm, |rng, value| {
-                let from_base = if index == Index::Post {
-                    0
-                } else {
-                    signed(add, value)
-                };
-                based(
-                    rng,
-                    place,
-                    rn,
-                    &Want {
-                        len: 8,
-                        align: 4,
-                        from_base,
-                    },
-                )
+                based(rng, place, rn, &want(value))
             }))
-        }),
-        _ => return None,
-    })
+        }
+        _ => Err(NoInstruction),
+    }))
 }
 
 /// Sets an index register to something, and the rest by `f`.
@@ -328,25 +271,10 @@ fn double_check(
 }
 
 fn multiple(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Verdict {
-    let (load, rn, list, increment, before, wback) = match d.insn {
-        Insn::Ldm {
-            rn,
-            list,
-            increment,
-            before,
-            wback,
-            ..
-        } => (true, rn, list, increment, before, wback),
-        Insn::Stm {
-            rn,
-            list,
-            increment,
-            before,
-            wback,
-            ..
-        } => (false, rn, list, increment, before, wback),
-        _ => return Err(NoInstruction),
-    };
+    fields!(d.insn => Ldm | Stm { rn, list, increment, before, wback, .. } else {
+        return Err(NoInstruction);
+    });
+    let load = matches!(d.insn, Insn::Ldm { .. });
     let has = |r: u8| list >> r & 1 != 0;
     let count = list.count_ones();
     // UNPREDICTABLE in T32 only.
@@ -370,16 +298,7 @@ fn multiple(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Verdict
         (false, true) => len.wrapping_neg(),
     };
     if !(load && has(15)) {
-        return Ok(based(
-            rng,
-            place,
-            rn,
-            &Want {
-                len,
-                align: 4,
-                from_base,
-            },
-        ));
+        return Ok(based(rng, place, rn, &Want::words(len, from_base)));
     }
     // The PC comes from the highest word: that is the pointer, and the others lie below.
     let offset = pointer(rng) + 4 - len;

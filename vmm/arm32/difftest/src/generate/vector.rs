@@ -18,11 +18,8 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<
             imm,
             ..
         } => {
-            let want = Want {
-                len: if double { 8 } else { 4 },
-                align: 4,
-                from_base: signed(add, imm.into()),
-            };
+            let len = if double { 8 } else { 4 };
+            let want = Want::words(len, signed(add, imm.into()));
             // A literal needs no base; stores to one are UNPREDICTABLE in T32.
             if rn == 15 {
                 unless(place.thumb && !load, Pc).map(|()| Plan::default())
@@ -46,16 +43,7 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<
             if rn == 15 {
                 unless(place.thumb && !load, Pc).map(|()| Plan::default())
             } else {
-                Ok(based(
-                    rng,
-                    place,
-                    rn,
-                    &Want {
-                        len,
-                        align: 4,
-                        from_base,
-                    },
-                ))
+                Ok(based(rng, place, rn, &Want::words(len, from_base)))
             }
         }
         _ => return elements(rng, d, place),

@@ -49,7 +49,7 @@ pub(super) fn execute(regs: &mut FpRegs, op: Op, o: &Operands) {
 /// Executes the operation as [`execute`] does, on operands that are read already.
 pub(super) fn three(regs: &mut FpRegs, op: Op, q: bool, vd: u8, (n, m): (u128, u128)) {
     let d = read(regs, q, vd);
-    let result = regs.with_standard_env(|_, env| match op {
+    let result = regs.with_env(Env::standard, |_, env| match op {
         Op::VpaddF => pairs(n, m, |a, b| add::<Single>(env, a, b)),
         Op::VpmaxF => pairs(n, m, |a, b| max::<Single>(env, a, b)),
         Op::VpminF => pairs(n, m, |a, b| min::<Single>(env, a, b)),
@@ -92,20 +92,8 @@ fn one(env: &mut Env, op: Op, d: u64, n: u64, m: u64) -> u64 {
         Op::VceqF => holds(env, n, m, false, Ordering::is_eq),
         Op::VcgeF => holds(env, n, m, true, Ordering::is_ge),
         Op::VcgtF => holds(env, n, m, true, Ordering::is_gt),
-        Op::VacgeF => holds(
-            env,
-            abs::<Single>(n),
-            abs::<Single>(m),
-            true,
-            Ordering::is_ge,
-        ),
-        Op::VacgtF => holds(
-            env,
-            abs::<Single>(n),
-            abs::<Single>(m),
-            true,
-            Ordering::is_gt,
-        ),
+        Op::VacgeF => magnitudes_hold(env, n, m, Ordering::is_ge),
+        Op::VacgtF => magnitudes_hold(env, n, m, Ordering::is_gt),
         Op::VrecpsF => estimate::recip_step(env, n as u32, m as u32).into(),
         Op::VrsqrtsF => estimate::rsqrt_step(env, n as u32, m as u32).into(),
         _ => d,
@@ -122,10 +110,15 @@ fn holds(env: &mut Env, a: u64, b: u64, signalling: bool, test: fn(Ordering) -> 
     }
 }
 
+/// Returns all ones if the ordered comparison of the absolute values holds.
+fn magnitudes_hold(env: &mut Env, a: u64, b: u64, test: fn(Ordering) -> bool) -> u64 {
+    holds(env, abs::<Single>(a), abs::<Single>(b), true, test)
+}
+
 /// Executes an operation on one register.
 pub(super) fn unary(regs: &mut FpRegs, op: Neon2Op, q: bool, vd: u8, vm: u8) {
     let m = read(regs, q, vm);
-    let result = regs.with_standard_env(|_, env| {
+    let result = regs.with_env(Env::standard, |_, env| {
         build(count(q), |i| {
             let x = lane(m, i);
             match op {
@@ -162,7 +155,7 @@ pub(super) fn convert_fixed(
         signed: !unsigned,
     };
     let m = read(regs, q, vm);
-    let result = regs.with_standard_env(|_, env| {
+    let result = regs.with_env(Env::standard, |_, env| {
         build(count(q), |i| {
             if to {
                 // A negative result is extended to 64 bits, and would reach into the next lane.
@@ -180,7 +173,7 @@ pub(super) fn convert_half(regs: &mut FpRegs, to_half: bool, vd: u8, vm: u8) {
     if to_half {
         // Read as a whole before the write: `vd` may be one of its halves.
         let m = regs.q(vm);
-        let result = regs.with_standard_env(|_, env| {
+        let result = regs.with_env(Env::standard, |_, env| {
             (0..4).fold(0, |v, i| {
                 v | (convert::<Single, Half>(env, lane(m, i)) << (16 * i))
             })
@@ -188,7 +181,7 @@ pub(super) fn convert_half(regs: &mut FpRegs, to_half: bool, vd: u8, vm: u8) {
         regs.set_d(vd, result);
     } else {
         let m = regs.d(vm);
-        let result = regs.with_standard_env(|_, env| {
+        let result = regs.with_env(Env::standard, |_, env| {
             build(4, |i| {
                 convert::<Half, Single>(env, (m >> (16 * i)) & 0xffff)
             })

@@ -190,6 +190,16 @@ pub(super) fn narrow<From: Lane>(vector: u128) -> u64 {
     result
 }
 
+/// Methods of two numbers that are those of the integer type itself.
+macro_rules! of_the_integer {
+    ($($method:ident),+) => {
+        $(#[inline(always)]
+        fn $method(self, other: Self) -> Self {
+            self.$method(other)
+        })+
+    };
+}
+
 macro_rules! lane {
     ($($type:ident $signed:ident $unsigned:ident $count:literal $bytes:literal),+) => {
         $(impl Lane for $type {
@@ -230,26 +240,7 @@ macro_rules! lane {
             fn truncate(value: i128) -> Self {
                 value as Self
             }
-            #[inline(always)]
-            fn wrapping_add(self, other: Self) -> Self {
-                self.wrapping_add(other)
-            }
-            #[inline(always)]
-            fn wrapping_sub(self, other: Self) -> Self {
-                self.wrapping_sub(other)
-            }
-            #[inline(always)]
-            fn wrapping_mul(self, other: Self) -> Self {
-                self.wrapping_mul(other)
-            }
-            #[inline(always)]
-            fn saturating_add(self, other: Self) -> Self {
-                self.saturating_add(other)
-            }
-            #[inline(always)]
-            fn saturating_sub(self, other: Self) -> Self {
-                self.saturating_sub(other)
-            }
+            of_the_integer!(wrapping_add, wrapping_sub, wrapping_mul, saturating_add, saturating_sub);
             #[inline(always)]
             fn abs_diff(self, other: Self) -> Self {
                 // Wraps: the distance of signed numbers may need the sign bit.

@@ -3,7 +3,7 @@
 //! The core computes `base + start`, checks `align`, and goes through [`Access::transfers`] one by one; the base
 //! register is written last, by `writeback`.
 
-use arm32_isa::{FpMultiple, Insn};
+use arm32_isa::{FpMultiple, Insn, fields};
 
 use super::lanes::{Lane, with_lane, with_narrow_lane};
 use crate::FpRegs;
@@ -146,68 +146,42 @@ fn structure(
 
 /// Returns the description of a load or store of structures of Advanced SIMD.
 fn structures(insn: &Insn) -> Option<Access> {
-    match *insn {
-        Insn::NeonMulti {
-            load,
-            elements,
-            regs,
-            step,
-            size,
-            align,
-            rn,
-            vd,
-            rm,
-        } => {
+    fields!(*insn => NeonMulti | NeonLane | NeonAll { elements, step, size, align, rn, vd: first, rm, .. } else {
+        return None;
+    });
+    let (is_load, bytes, layout) = match *insn {
+        Insn::NeonMulti { load, regs, .. } => {
             let layout = Layout::Structures {
-                first: vd,
+                first,
                 elements,
                 step,
                 size,
             };
-            structure((load, rn, rm), (align, size, regs * 8), layout)
+            (load, regs * 8, layout)
         }
-        Insn::NeonLane {
-            load,
-            elements,
-            step,
-            size,
-            lane,
-            align,
-            rn,
-            vd,
-            rm,
-        } => {
+        Insn::NeonLane { load, lane, .. } => {
             let layout = Layout::Lane {
-                first: vd,
+                first,
                 step,
                 size,
                 lane,
             };
-            structure((load, rn, rm), (align, size, elements << size), layout)
+            (load, elements << size, layout)
         }
-        Insn::NeonAll {
-            elements,
-            regs,
-            step,
-            size,
-            align,
-            rn,
-            vd,
-            rm,
-        } => {
-            // Only VLD1 writes one element to two registers; others have one for each.
-            let registers = if elements == 1 { regs } else { 1 };
+        Insn::NeonAll { regs, .. } => {
             let layout = Layout::All {
-                first: vd,
+                first,
                 elements,
-                registers,
+                // Only VLD1 writes one element to two registers; others have one for each.
+                registers: if elements == 1 { regs } else { 1 },
                 step,
                 size,
             };
-            structure((true, rn, rm), (align, size, elements << size), layout)
+            (true, elements << size, layout)
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    structure((is_load, rn, rm), (align, size, bytes), layout)
 }
 
 /// Returns the description of VLDR, VLDM or their stores: always words, always word-aligned.

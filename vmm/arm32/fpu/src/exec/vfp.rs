@@ -153,7 +153,7 @@ fn conversion(regs: &mut FpRegs, insn: &Insn) -> bool {
 
 fn three<F: Scalar>(regs: &mut FpRegs, op: VfpOp, vd: u8, vn: u8, vm: u8) {
     let (d, n, m) = (F::read(regs, vd), F::read(regs, vn), F::read(regs, vm));
-    let result = regs.with_vfp_env(|_, env| operate::<F>(env, op, d, n, m));
+    let result = regs.with_env(Env::vfp, |_, env| operate::<F>(env, op, d, n, m));
     F::write(regs, vd, result);
 }
 
@@ -190,7 +190,7 @@ fn unary<F: Scalar>(regs: &mut FpRegs, op: VfpUnaryOp, vd: u8, vm: u8) {
         VfpUnaryOp::Vmov => m,
         VfpUnaryOp::Vabs => abs::<F>(m),
         VfpUnaryOp::Vneg => neg::<F>(m),
-        VfpUnaryOp::Vsqrt => regs.with_vfp_env(|_, env| sqrt::<F>(env, m)),
+        VfpUnaryOp::Vsqrt => regs.with_env(Env::vfp, |_, env| sqrt::<F>(env, m)),
     };
     F::write(regs, vd, result);
 }
@@ -198,14 +198,14 @@ fn unary<F: Scalar>(regs: &mut FpRegs, op: VfpUnaryOp, vd: u8, vm: u8) {
 /// Compares with a register or with zero.
 fn compare_flags<F: Scalar>(regs: &mut FpRegs, signalling: bool, vd: u8, vm: Option<u8>) {
     let (d, m) = (F::read(regs, vd), vm.map_or(0, |vm| F::read(regs, vm)));
-    let order = regs.with_vfp_env(|_, env| compare::<F>(env, d, m, signalling));
+    let order = regs.with_env(Env::vfp, |_, env| compare::<F>(env, d, m, signalling));
     // The FPSCR has condition flags of its own; a program copies them to the APSR by VMRS.
     regs.fpscr = (regs.fpscr & !fpscr::NZCV) | nzcv(order);
 }
 
 fn convert_format<From: Scalar, To: Scalar>(regs: &mut FpRegs, vd: u8, vm: u8) {
     let m = From::read(regs, vm);
-    let result = regs.with_vfp_env(|_, env| convert::<From, To>(env, m));
+    let result = regs.with_env(Env::vfp, |_, env| convert::<From, To>(env, m));
     To::write(regs, vd, result);
 }
 
@@ -214,19 +214,19 @@ fn convert_half(regs: &mut FpRegs, to_half: bool, top: bool, vd: u8, vm: u8) {
     let shift = if top { 16 } else { 0 };
     let m = regs.s(vm);
     if to_half {
-        let half = regs.with_vfp_env(|_, env| convert::<Single, Half>(env, m.into())) as u32;
+        let half = regs.with_env(Env::vfp, |_, env| convert::<Single, Half>(env, m.into())) as u32;
         let rest = regs.s(vd) & !(0xffff << shift);
         regs.set_s(vd, rest | half << shift);
     } else {
         let half = u64::from(m >> shift & 0xffff);
-        let single = regs.with_vfp_env(|_, env| convert::<Half, Single>(env, half));
+        let single = regs.with_env(Env::vfp, |_, env| convert::<Half, Single>(env, half));
         regs.set_s(vd, single as u32);
     }
 }
 
 fn to_integer<F: Scalar>(regs: &mut FpRegs, to: Fixed, by_fpscr: bool, vd: u8, vm: u8) {
     let m = F::read(regs, vm);
-    let result = regs.with_vfp_env(|_, env| {
+    let result = regs.with_env(Env::vfp, |_, env| {
         // VCVTR rounds as the FPSCR says; VCVT rounds towards zero, as casts in C do.
         let rounding = if by_fpscr {
             env.rounding
@@ -241,7 +241,7 @@ fn to_integer<F: Scalar>(regs: &mut FpRegs, to: Fixed, by_fpscr: bool, vd: u8, v
 
 fn from_integer<F: Scalar>(regs: &mut FpRegs, from: Fixed, vd: u8, vm: u8) {
     let m = regs.s(vm);
-    let result = regs.with_vfp_env(|_, env| {
+    let result = regs.with_env(Env::vfp, |_, env| {
         let rounding = env.rounding;
         from_fixed::<F>(env, m.into(), from, rounding)
     });
@@ -252,7 +252,7 @@ fn from_integer<F: Scalar>(regs: &mut FpRegs, from: Fixed, vd: u8, vm: u8) {
 /// count.
 fn convert_fixed<F: Scalar>(regs: &mut FpRegs, to: bool, fixed: Fixed, vd: u8) {
     let d = F::read(regs, vd);
-    let result = regs.with_vfp_env(|_, env| {
+    let result = regs.with_env(Env::vfp, |_, env| {
         if to {
             // The rounding of fixed point is given, whatever the FPSCR says.
             to_fixed::<F>(env, d, fixed, Rounding::Zero)

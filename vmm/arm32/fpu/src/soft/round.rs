@@ -4,26 +4,28 @@ use super::format::{infinity, zero};
 use super::{Env, Format, Rounding};
 use crate::fpscr;
 
-/// Shifts right by `count`, keeping the fact that ones were lost as the lowest bit.
-#[inline]
-pub fn shift_right_jam(value: u64, count: u32) -> u64 {
-    match count {
-        0 => value,
-        1..=63 => (value >> count) | u64::from(value << (64 - count) != 0),
-        // Rust's shifts refuse the width of the type; every bit is a lost one there.
-        _ => u64::from(value != 0),
-    }
+macro_rules! shift_right_jam {
+    ($(#[$doc:meta])* $name:ident, $type:ident) => {
+        $(#[$doc])*
+        #[inline]
+        pub fn $name(value: $type, count: u32) -> $type {
+            match count {
+                0 => value,
+                1..$type::BITS => (value >> count) | $type::from(value << ($type::BITS - count) != 0),
+                // Rust's shifts refuse the width of the type; every bit is a lost one there.
+                _ => $type::from(value != 0),
+            }
+        }
+    };
 }
-
-/// Shifts right as [`shift_right_jam`] does, on 128 bits.
-#[inline]
-pub fn shift_right_jam_wide(value: u128, count: u32) -> u128 {
-    match count {
-        0 => value,
-        1..=127 => (value >> count) | u128::from(value << (128 - count) != 0),
-        _ => u128::from(value != 0),
-    }
-}
+shift_right_jam!(
+    /// Shifts right by `count`, keeping the fact that ones were lost as the lowest bit.
+    shift_right_jam, u64
+);
+shift_right_jam!(
+    /// Shifts right as [`shift_right_jam`] does, on 128 bits.
+    shift_right_jam_wide, u128
+);
 
 /// Returns the upper half of `value`, its lowest bit telling whether the lower half had ones.
 #[inline]

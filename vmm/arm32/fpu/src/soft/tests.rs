@@ -127,18 +127,17 @@ macro_rules! against_apfloat {
                     // Truncated: rounding could lift a tiny result to the smallest normal one.
                     let to_zero = Round::TowardZero;
                     for (ours, theirs) in MODES {
-                        let mut e = env(ours);
-                        let bits = add::<$format>(&mut e, a, b);
-                        agrees(bits, &e, expected(x.add_r(y, theirs), wx.add_r(wy, to_zero)))?;
-                        let mut e = env(ours);
-                        let bits = sub::<$format>(&mut e, a, b);
-                        agrees(bits, &e, expected(x.sub_r(y, theirs), wx.sub_r(wy, to_zero)))?;
-                        let mut e = env(ours);
-                        let bits = mul::<$format>(&mut e, a, b);
-                        agrees(bits, &e, expected(x.mul_r(y, theirs), wx.mul_r(wy, to_zero)))?;
-                        let mut e = env(ours);
-                        let bits = div::<$format>(&mut e, a, b);
-                        agrees(bits, &e, expected(x.div_r(y, theirs), wx.div_r(wy, to_zero)))?;
+                        let results: [(fn(&mut Env, u64, u64) -> u64, _); 4] = [
+                            (add::<$format>, expected(x.add_r(y, theirs), wx.add_r(wy, to_zero))),
+                            (sub::<$format>, expected(x.sub_r(y, theirs), wx.sub_r(wy, to_zero))),
+                            (mul::<$format>, expected(x.mul_r(y, theirs), wx.mul_r(wy, to_zero))),
+                            (div::<$format>, expected(x.div_r(y, theirs), wx.div_r(wy, to_zero))),
+                        ];
+                        for (operation, want) in results {
+                            let mut e = env(ours);
+                            let bits = operation(&mut e, a, b);
+                            agrees(bits, &e, want)?;
+                        }
                     }
                 }
 

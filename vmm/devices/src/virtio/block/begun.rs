@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::ram::DmaSpace;
 use serde::{Deserialize, Serialize};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 
 use super::super::budget::{Budget, MIN_COST};
 use super::super::{Buffers, Segment};
@@ -176,6 +176,29 @@ fn moved(segments: &mut VecDeque<SavedSegment>, piece: Segment) {
     }
 }
 
+/// Moves the bytes of `segments` until there are none left or `budget` is spent, by `copy`, which should take a pin of
+/// its own each time: so an invalidation waits for one piece at most, and each piece takes the translation that holds
+/// then. `counts` go on by what was moved. Returns whether it was all.
+fn transfer(
+    segments: &mut VecDeque<SavedSegment>,
+    counts: [&mut u64; 2],
+    budget: &mut Budget,
+    mut copy: impl FnMut(GuestAddress, usize) -> Result<(), GuestMemoryError>,
+) -> Result<bool, Failure> {
+    let [offset, done] = counts;
+    while let Some(piece) = piece(segments) {
+        if budget.is_spent() {
+            return Ok(false);
+        }
+        copy(piece.addr, piece.len as usize)?;
+        moved(segments, piece);
+        *offset += u64::from(piece.len);
+        *done += u64::from(piece.len);
+        budget.spend(piece.len.into());
+    }
+    Ok(true)
+}
+
 impl Block {
     /// Goes on with a request of queue `index` until it is over, `budget` is spent or it has to wait for the host.
     /// Returns whether it is over.
@@ -193,18 +216,11 @@ impl Block {
             Work::Read { offset, segments } => {
                 // The position is the disk's, and another queue's request may have moved it since the last turn.
                 storage.seek(*offset)?;
-                while let Some(piece) = piece(segments) {
-                    if budget.is_spent() {
-                        return Ok(false);
-                    }
-                    // A pin for each piece: an invalidation waits for one piece at most, and each takes the translation
-                    // that holds then.
-                    mem.pin()
-                        .read_exact_volatile_from(piece.addr, storage, piece.len as usize)?;
-                    moved(segments, piece);
-                    *offset += u64::from(piece.len);
-                    *written += u64::from(piece.len);
-                    budget.spend(piece.len.into());
+                let all = transfer(segments, [offset, written], budget, |at, len| {
+                    mem.pin().read_exact_volatile_from(at, storage, len)
+                })?;
+                if !all {
+                    return Ok(false);
                 }
                 // Once for the whole request: `written` also has what earlier turns have read.
                 count(&self.counters.bytes_read, *written);
@@ -215,16 +231,11 @@ impl Block {
                 done,
             } => {
                 storage.seek(*offset)?;
-                while let Some(piece) = piece(segments) {
-                    if budget.is_spent() {
-                        return Ok(false);
-                    }
-                    mem.pin()
-                        .write_all_volatile_to(piece.addr, storage, piece.len as usize)?;
-                    moved(segments, piece);
-                    *offset += u64::from(piece.len);
-                    *done += u64::from(piece.len);
-                    budget.spend(piece.len.into());
+                let all = transfer(segments, [offset, done], budget, |at, len| {
+                    mem.pin().write_all_volatile_to(at, storage, len)
+                })?;
+                if !all {
+                    return Ok(false);
                 }
                 count(&self.counters.bytes_written, *done);
             }

@@ -35,11 +35,10 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::ram::DmaSpace;
 use serde::{Deserialize, Serialize};
 use virtio_bindings::virtio_blk::*;
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
-use virtio_queue::{Queue, QueueT};
+use virtio_queue::QueueT;
 
 pub use begun::Begun;
 pub use disk::{Access, Disk, DiskError};
@@ -47,9 +46,8 @@ use flush::Flight;
 use spec::*;
 use vmm_faults::DeviceFaults;
 
-use super::budget::Budget;
 use super::waits::Waiting;
-use super::{Buffers, DeviceState, Progress, ServeError, VirtioDevice, WrongState, serve};
+use super::{Buffers, DeviceState, Progress, ServeError, Turn, VirtioDevice, WrongState, serve};
 
 /// The activity of one disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,13 +207,13 @@ impl VirtioDevice for Block {
         self.flights[index].is_some()
     }
 
-    fn process(
-        &mut self,
-        index: usize,
-        queue: &mut Queue,
-        mem: &DmaSpace,
-        budget: &mut Budget,
-    ) -> Result<Progress, ServeError> {
+    fn process(&mut self, turn: Turn<'_>) -> Result<Progress, ServeError> {
+        let Turn {
+            index,
+            queue,
+            mem,
+            budget,
+        } = turn;
         let mut finished = false;
         // The request that the last turn has left comes first: requests of a queue are answered in their order.
         if let Some(begun) = self.begun[index].take() {

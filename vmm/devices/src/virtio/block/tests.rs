@@ -33,6 +33,14 @@ fn driver(file: &NamedTempFile, read_only: bool) -> Driver {
     driver
 }
 
+/// Returns a file, a driver of the disk that it is, and a buffer for data.
+fn writable_disk() -> (NamedTempFile, Driver, u64) {
+    let file = image();
+    let driver = driver(&file, false);
+    let data = driver.buffer(1);
+    (file, driver, data)
+}
+
 /// Sends a request with its header in buffer 0 and its status in buffer 3; returns (status, used length).
 fn send(
     driver: &mut Driver,
@@ -60,9 +68,7 @@ fn send(
 
 #[test]
 fn reads_and_writes_go_through() {
-    let file = image();
-    let mut driver = driver(&file, false);
-    let data = driver.buffer(1);
+    let (file, mut driver, data) = writable_disk();
     let split = [writable(data, 512), writable(data + 4096, 1024)];
     assert_eq!(send(&mut driver, VIRTIO_BLK_T_IN, 3, &split), (0, 1537));
     assert_eq!(driver.read(data, 512), [3; 512]);
@@ -97,9 +103,7 @@ fn framing_is_free() {
 
 #[test]
 fn what_does_not_fit_the_disk_is_an_error() {
-    let file = image();
-    let mut driver = driver(&file, false);
-    let data = driver.buffer(1);
+    let (_file, mut driver, data) = writable_disk();
     // The last two would overflow as a number of sectors, and as one of bytes.
     for (sector, len) in [
         (SECTORS as u64, 512),
@@ -135,9 +139,7 @@ fn what_does_not_fit_the_disk_is_an_error() {
 
 #[test]
 fn bad_memory_is_an_error_of_that_request_only() {
-    let file = image();
-    let mut driver = driver(&file, false);
-    let data = driver.buffer(1);
+    let (_file, mut driver, data) = writable_disk();
     assert_eq!(
         send(
             &mut driver,
@@ -206,9 +208,7 @@ fn range(sector: u64, sectors: u32, flags: u32) -> Vec<u8> {
 
 #[test]
 fn ranges_are_discarded_and_zeroed() {
-    let file = image();
-    let mut driver = driver(&file, false);
-    let data = driver.buffer(1);
+    let (file, mut driver, data) = writable_disk();
     driver.write(data, &[range(8, 8, 0), range(32, 2, 1)].concat());
     assert_eq!(
         send(
@@ -259,9 +259,7 @@ fn bad_ranges_touch_nothing() {
 
 #[test]
 fn identifier_and_unknown_requests() {
-    let file = image();
-    let mut driver = driver(&file, false);
-    let data = driver.buffer(1);
+    let (_file, mut driver, data) = writable_disk();
     assert_eq!(
         send(&mut driver, VIRTIO_BLK_T_GET_ID, 0, &[writable(data, 20)]),
         (0, 21)

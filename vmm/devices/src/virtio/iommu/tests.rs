@@ -117,6 +117,15 @@ impl World {
     fn dma(&self) -> DmaSpace {
         self.iommu.lock().unwrap().space(7).unwrap()
     }
+
+    /// Maps a page, and asks for it to be unmapped while a device is at work in it, until `meanwhile` is over.
+    fn unmap_during_an_access<T>(&mut self, meanwhile: impl FnOnce(&mut Self) -> T) -> T {
+        self.map_a_page();
+        let dma = self.dma();
+        let _pin = dma.pin();
+        assert_eq!(self.unmap_it(), 0xff, "not answered yet");
+        meanwhile(self)
+    }
 }
 
 #[test]
@@ -184,14 +193,11 @@ fn do_chores(world: &mut World) -> bool {
 #[test]
 fn a_batch_that_waits_for_a_device_is_a_chore() {
     let mut world = World::started();
-    world.map_a_page();
-    let dma = world.dma();
-    let pin = dma.pin();
-    assert_eq!(world.unmap_it(), 0xff, "not answered yet");
-    // As long as the device is at work the chore stays.
-    assert!(do_chores(&mut world));
-    assert_eq!(world.status(), 0xff);
-    drop(pin);
+    world.unmap_during_an_access(|world| {
+        // As long as the device is at work the chore stays.
+        assert!(do_chores(world));
+        assert_eq!(world.status(), 0xff);
+    });
     assert!(do_chores(&mut world));
     assert_eq!(world.status(), Status::Ok as u8);
     assert!(world.driver.line.level());
@@ -201,12 +207,7 @@ fn a_batch_that_waits_for_a_device_is_a_chore() {
 #[test]
 fn a_reset_forgets_what_waits() {
     let mut world = World::started();
-    world.map_a_page();
-    let dma = world.dma();
-    let pin = dma.pin();
-    world.unmap_it();
-    world.driver.set(VIRTIO_MMIO_STATUS, 0);
-    drop(pin);
+    world.unmap_during_an_access(|world| world.driver.set(VIRTIO_MMIO_STATUS, 0));
     do_chores(&mut world);
     assert_eq!(world.status(), 0xff);
     assert_eq!(world.iommu.lock().unwrap().mappings(), 0);
@@ -231,12 +232,7 @@ fn fault_reports_are_a_chore() {
 #[test]
 fn its_state_moves_to_another_slot() {
     let mut world = World::started();
-    world.map_a_page();
-    let dma = world.dma();
-    let pin = dma.pin();
-    world.unmap_it();
-    let saved = world.driver.mmio.save();
-    drop(pin);
+    let saved = world.unmap_during_an_access(|world| world.driver.mmio.save());
     let text = serde_json::to_string(&saved).unwrap();
     let mut other = World::new();
     other

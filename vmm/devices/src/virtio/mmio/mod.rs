@@ -33,7 +33,7 @@ use super::budget::Halts;
 use super::kick::{Kick, Pending};
 use super::schedule::Deferred;
 use super::waits::{Waiting, Waits};
-use super::{Progress, ServeError, VirtioDevice};
+use super::{Progress, ServeError, Turn, VirtioDevice};
 use later::Pace;
 use vmm_base::{Interrupt, warn_guest};
 use vmm_faults::DeviceFaults;
@@ -384,8 +384,12 @@ impl VirtioMmio {
     /// Serves queue `index`, which is live, for a turn. Returns whether more is left.
     fn serve(&mut self, index: usize) -> bool {
         let mut budget = self.budget();
-        let queue = &mut self.queues[index];
-        let result = self.device.process(index, queue, &self.mem, &mut budget);
+        let result = self.device.process(Turn {
+            index,
+            queue: &mut self.queues[index],
+            mem: &self.mem,
+            budget: &mut budget,
+        });
         // Charged even if serving failed: the work before the failure was done.
         self.pace.charge(&budget);
         let more = result.as_ref().is_ok_and(|progress| progress.more);
@@ -398,8 +402,12 @@ impl VirtioMmio {
         for index in 0..self.queues.len() {
             if self.is_live(index) {
                 let mut budget = self.budget();
-                let queue = &mut self.queues[index];
-                let result = self.device.resume(index, queue, &self.mem, &mut budget);
+                let result = self.device.resume(Turn {
+                    index,
+                    queue: &mut self.queues[index],
+                    mem: &self.mem,
+                    budget: &mut budget,
+                });
                 self.pace.charge(&budget);
                 self.finish(index, result);
             }

@@ -5,6 +5,19 @@ use super::super::rng::Rng;
 use super::super::testing::{Driver, Line, readable, rings, writable};
 use super::*;
 
+/// Asserts that the first queue is served.
+fn assert_serves(driver: &mut Driver) {
+    let buffer = driver.buffer(0);
+    assert_eq!(driver.request(0, &[writable(buffer, 8)]), 8);
+}
+
+/// Returns a driver that has set the device up without asking for a feature.
+fn started() -> Driver {
+    let mut driver = driver();
+    driver.start(0);
+    driver
+}
+
 fn driver() -> Driver {
     Driver::new(Box::new(Rng::new(1)))
 }
@@ -85,8 +98,7 @@ fn status_bits_come_in_order_and_stay() {
 
 #[test]
 fn interrupts_are_raised_and_acknowledged() {
-    let mut driver = driver();
-    driver.start(0);
+    let mut driver = started();
     let buffer = driver.buffer(0);
     driver.request(0, &[writable(buffer, 8)]);
     assert!(driver.line.level());
@@ -115,8 +127,7 @@ fn event_idx_suppresses_interrupts() {
 
 #[test]
 fn a_broken_ring_needs_a_reset_and_gets_over_it() {
-    let mut driver = driver();
-    driver.start(0);
+    let mut driver = started();
     // More entries than the ring has.
     driver.write(rings(0)[1] + 2, &1000_u16.to_le_bytes());
     driver.set(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
@@ -130,14 +141,12 @@ fn a_broken_ring_needs_a_reset_and_gets_over_it() {
     );
     driver.start(0);
     assert!(!driver.line.level());
-    let buffer = driver.buffer(0);
-    assert_eq!(driver.request(0, &[writable(buffer, 8)]), 8);
+    assert_serves(&mut driver);
 }
 
 #[test]
 fn a_queue_can_be_reset_alone_when_negotiated() {
-    let mut driver = driver();
-    driver.start(0);
+    let mut driver = started();
     driver.set(VIRTIO_MMIO_QUEUE_RESET, 1);
     assert_eq!(driver.reg(VIRTIO_MMIO_QUEUE_READY), 1);
     driver.start(bit(VIRTIO_F_RING_RESET));
@@ -150,18 +159,15 @@ fn a_queue_can_be_reset_alone_when_negotiated() {
         (0, 0)
     );
     driver.set_up_queue(0);
-    let buffer = driver.buffer(0);
-    assert_eq!(driver.request(0, &[writable(buffer, 8)]), 8);
+    assert_serves(&mut driver);
 }
 
 #[test]
 fn a_live_queue_keeps_its_addresses_and_size() {
-    let mut driver = driver();
-    driver.start(0);
+    let mut driver = started();
     driver.set(VIRTIO_MMIO_QUEUE_NUM, 2);
     driver.set(VIRTIO_MMIO_QUEUE_DESC_LOW, 0);
-    let buffer = driver.buffer(0);
-    assert_eq!(driver.request(0, &[writable(buffer, 8)]), 8);
+    assert_serves(&mut driver);
 }
 
 #[test]
@@ -184,8 +190,7 @@ fn deferred_queues_are_served_by_whoever_holds_the_kick() {
 
 #[test]
 fn odd_accesses_read_zero_and_change_nothing() {
-    let mut driver = driver();
-    driver.start(0);
+    let mut driver = started();
     let before = driver.mmio.registers();
     for (offset, size) in [
         (0x70, 1),

@@ -4,12 +4,11 @@ use crate::ram::DmaSpace;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
-use virtio_queue::Queue;
 use vm_memory::Bytes;
 use vmm_base::warn_guest;
 
 use super::budget::Budget;
-use super::{Buffers, DeviceState, Progress, ServeError, VirtioDevice, WrongState, serve};
+use super::{Buffers, DeviceState, Progress, ServeError, Turn, VirtioDevice, WrongState, serve};
 
 /// Entries of the queue; the driver keeps one or two buffers in it.
 const QUEUE_SIZE: u16 = 8;
@@ -82,13 +81,7 @@ impl VirtioDevice for Rng {
         &[]
     }
 
-    fn process(
-        &mut self,
-        _index: usize,
-        queue: &mut Queue,
-        mem: &DmaSpace,
-        budget: &mut Budget,
-    ) -> Result<Progress, ServeError> {
+    fn process(&mut self, turn: Turn<'_>) -> Result<Progress, ServeError> {
         let answer = |_, buffers: Result<Buffers, _>, mem: &_, budget: &mut Budget| {
             let written = match buffers {
                 Ok(buffers) => self.fill(&buffers, mem),
@@ -101,7 +94,7 @@ impl VirtioDevice for Rng {
             budget.spend(u64::from(written));
             Some(written)
         };
-        serve(queue, mem, MAX_DESCRIPTORS, budget, answer)
+        serve(turn.queue, turn.mem, MAX_DESCRIPTORS, turn.budget, answer)
     }
 
     fn save(&self) -> DeviceState {

@@ -3,7 +3,8 @@
 use super::super::testing::aarch64_device_like;
 use super::super::value::{Reader, Value, ValueError};
 use super::super::*;
-use crate::memory::{Image, MemoryError};
+use super::look_at;
+use crate::memory::MemoryError;
 
 const BASE: u64 = 0xffff_8000_8123_0000;
 
@@ -30,17 +31,7 @@ fn guest() -> Vec<u8> {
 }
 
 fn with_reader<T>(look: impl FnOnce(&Types, Reader<'_>) -> T) -> T {
-    let (types, ram) = (types(), guest());
-    let memory = Image {
-        base: BASE,
-        bytes: &ram,
-    };
-    let reader = Reader {
-        types: &types,
-        symbols: None,
-        memory: &memory,
-    };
-    look(&types, reader)
+    look_at((&types(), None), (BASE, &guest()), look)
 }
 
 fn read(path: &str) -> Result<Value, ValueError> {

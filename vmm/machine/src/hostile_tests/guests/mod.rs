@@ -31,17 +31,32 @@ pub struct Guest {
     pub spins: bool,
     /// Bytes of work, as budgets count them, that its devices have at least between two looks.
     pub busy: u64,
-    make: fn(TimeMode) -> World,
+    make: Make,
+}
+
+/// How a machine with a guest is created.
+enum Make {
+    By(fn(TimeMode) -> World),
+    /// By a program that so many cores run.
+    Cores(u8, &'static [u32]),
 }
 
 impl Guest {
-    const fn new(name: &'static str, make: fn(TimeMode) -> World) -> Self {
+    const fn made(name: &'static str, make: Make) -> Self {
         Self {
             name,
             spins: false,
             busy: 0,
             make,
         }
+    }
+
+    const fn new(name: &'static str, make: fn(TimeMode) -> World) -> Self {
+        Self::made(name, Make::By(make))
+    }
+
+    const fn on_cores(name: &'static str, cpus: u8, program: &'static [u32]) -> Self {
+        Self::made(name, Make::Cores(cpus, program))
     }
 
     const fn busy(name: &'static str, busy: u64, make: fn(TimeMode) -> World) -> Self {
@@ -53,7 +68,10 @@ impl Guest {
 
     /// Creates a machine with it.
     pub fn world(&self, time: TimeMode) -> World {
-        (self.make)(time)
+        match self.make {
+            Make::By(make) => make(time),
+            Make::Cores(cpus, program) => cores::world(time, cpus, program),
+        }
     }
 }
 
@@ -90,40 +108,20 @@ pub const WORST: &[Guest] = &[
     },
     Guest::new("IPMMU: flushes", iommus::flushes),
     Guest::new("clock generators", devices::clocks),
-    Guest::new("interrupt controller", |time| {
-        cores::world(time, 1, cores::GIC)
-    }),
-    Guest::new("software interrupts", |time| {
-        cores::world(time, 2, cores::SGI)
-    }),
-    Guest::new("real-time clock", |time| cores::world(time, 1, cores::RTC)),
-    Guest::new("console: output", |time| {
-        cores::world(time, 1, cores::OUTPUT)
-    }),
-    Guest::new("console: load multiple", |time| {
-        cores::world(time, 1, cores::MULTIPLE)
-    }),
-    Guest::new("VFP and SIMD at devices", |time| {
-        cores::world(time, 1, cores::VECTORS)
-    }),
-    Guest::new("self-modifying code", |time| {
-        cores::world(time, 1, cores::MODIFYING)
-    }),
-    Guest::new("aborts", |time| cores::world(time, 1, cores::ABORTS)),
-    Guest::new("undefined instructions", |time| {
-        cores::world(time, 1, cores::UNDEFINED)
-    }),
-    Guest::new("firmware calls", |time| {
-        cores::world(time, 1, cores::FIRMWARE)
-    }),
-    Guest::new("CPU_SUSPEND", |time| cores::world(time, 1, cores::SUSPENDS)),
-    Guest::new("CPU_ON and CPU_OFF", |time| {
-        cores::world(time, 2, cores::SWITCHES)
-    }),
-    Guest::new("sleeps", |time| cores::world(time, 1, cores::SLEEPS)),
-    Guest::new("tables in devices", |time| {
-        cores::world(time, 1, cores::TABLES)
-    }),
+    Guest::on_cores("interrupt controller", 1, cores::GIC),
+    Guest::on_cores("software interrupts", 2, cores::SGI),
+    Guest::on_cores("real-time clock", 1, cores::RTC),
+    Guest::on_cores("console: output", 1, cores::OUTPUT),
+    Guest::on_cores("console: load multiple", 1, cores::MULTIPLE),
+    Guest::on_cores("VFP and SIMD at devices", 1, cores::VECTORS),
+    Guest::on_cores("self-modifying code", 1, cores::MODIFYING),
+    Guest::on_cores("aborts", 1, cores::ABORTS),
+    Guest::on_cores("undefined instructions", 1, cores::UNDEFINED),
+    Guest::on_cores("firmware calls", 1, cores::FIRMWARE),
+    Guest::on_cores("CPU_SUSPEND", 1, cores::SUSPENDS),
+    Guest::on_cores("CPU_ON and CPU_OFF", 2, cores::SWITCHES),
+    Guest::on_cores("sleeps", 1, cores::SLEEPS),
+    Guest::on_cores("tables in devices", 1, cores::TABLES),
 ];
 
 /// Returns a kernel that is this program.

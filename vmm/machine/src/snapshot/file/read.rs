@@ -93,8 +93,8 @@ fn contents(input: impl Read) -> Result<Contents, ReadError> {
     while let Some((kind, contents)) = sections.section()? {
         match kind {
             PAGES => filled = pages(&blank, &contents, filled, size)?,
-            BLOCKS => blocks(&mut changes, &header.disks, &contents)?,
-            ZEROS => zeros(&mut changes, &header.disks, &contents)?,
+            BLOCKS => blocks(named(&mut changes, &header.disks, &contents))?,
+            ZEROS => zeros(named(&mut changes, &header.disks, &contents))?,
             _ => return Err(damaged("a part of it is there twice")),
         }
     }
@@ -124,21 +124,27 @@ fn pages(blank: &Blank, contents: &[u8], filled: u64, size: u64) -> Result<u64, 
     Ok(end)
 }
 
-/// Takes blocks of a disk.
-fn blocks(
-    changes: &mut [DiskChanges],
+/// The part of a section that follows the number of a disk, that disk's changes, and how many blocks it has.
+type OfDisk<'a> = (&'a [u8], &'a mut DiskChanges, u64);
+
+/// Returns what a section is about whose first word names a disk, if there is that disk.
+fn named<'a>(
+    changes: &'a mut [DiskChanges],
     disks: &[DiskHeader],
-    contents: &[u8],
-) -> Result<(), ReadError> {
-    let wrong = || damaged("it has blocks of a disk where there can be none");
-    let (disk, rest) = contents.split_first_chunk().ok_or_else(wrong)?;
-    let (first, bytes) = rest.split_first_chunk().ok_or_else(wrong)?;
+    contents: &'a [u8],
+) -> Option<OfDisk<'a>> {
+    let (disk, rest) = contents.split_first_chunk()?;
     let disk = u32::from_le_bytes(*disk) as usize;
-    let (Some(changes), Some(header)) = (changes.get_mut(disk), disks.get(disk)) else {
-        return Err(wrong());
-    };
+    let limit = disks.get(disk)?.size.div_ceil(BLOCK as u64);
+    Some((rest, changes.get_mut(disk)?, limit))
+}
+
+/// Takes blocks of a disk.
+fn blocks(of_disk: Option<OfDisk<'_>>) -> Result<(), ReadError> {
+    let wrong = || damaged("it has blocks of a disk where there can be none");
+    let (rest, changes, limit) = of_disk.ok_or_else(wrong)?;
+    let (first, bytes) = rest.split_first_chunk().ok_or_else(wrong)?;
     let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-    let limit = header.size.div_ceil(BLOCK as u64);
     let first = u64::from_le_bytes(*first);
     let end = first.checked_add(blocks.len() as u64).ok_or_else(wrong)?;
     // Ascending, as they are written: no block is there twice.
@@ -157,19 +163,10 @@ fn blocks(
 }
 
 /// Takes ranges of a disk that are zero; they come before its blocks.
-fn zeros(
-    changes: &mut [DiskChanges],
-    disks: &[DiskHeader],
-    contents: &[u8],
-) -> Result<(), ReadError> {
+fn zeros(of_disk: Option<OfDisk<'_>>) -> Result<(), ReadError> {
     let wrong = || damaged("it has zeros of a disk where there can be none");
-    let (disk, pairs) = contents.split_first_chunk().ok_or_else(wrong)?;
-    let disk = u32::from_le_bytes(*disk) as usize;
-    let (Some(changes), Some(header)) = (changes.get_mut(disk), disks.get(disk)) else {
-        return Err(wrong());
-    };
-    let (pairs, rest) = pairs.as_chunks::<16>();
-    let limit = header.size.div_ceil(BLOCK as u64);
+    let (rest, changes, limit) = of_disk.ok_or_else(wrong)?;
+    let (pairs, rest) = rest.as_chunks::<16>();
     // All zeros of a disk come before its blocks.
     if pairs.is_empty() || !rest.is_empty() || changes.all.written() > 0 {
         return Err(wrong());

@@ -69,12 +69,17 @@ fn wishes_are_passed_on() {
     copy.cluster.insert_breakpoint(0xc000_8000);
     copy.cluster.set_step(1, true);
     copy.cluster.set_held(0, true);
-    copy.set_current(1);
-    assert_eq!(copy.shown().current(), 1);
-    assert_eq!(copy.breakpoints(), [0xc000_8000]);
+    assert_passes_on(&mut copy, 0xc000_8000);
+}
+
+/// Asserts what is told of a breakpoint, and of two cores of which the first is held and the second steps.
+pub(super) fn assert_passes_on(copies: &mut impl Mirror, breakpoint: u64) {
+    copies.set_current(1);
+    assert_eq!(copies.shown().current(), 1);
+    assert_eq!(copies.breakpoints(), [breakpoint]);
     let wish = |step, held| CoreRequest { step, held };
     assert_eq!(
-        (copy.request(0), copy.request(1)),
+        (copies.request(0), copies.request(1)),
         (wish(false, true), wish(true, false))
     );
 }

@@ -43,29 +43,25 @@ fn disk_on(file: NamedTempFile, fault: &str) -> World {
 }
 
 impl World {
+    /// Returns a buffer of 1024 bytes, each of which is `byte`.
+    fn filled_buffer(&self, byte: u8) -> u64 {
+        let data = self.driver.buffer(1);
+        self.driver.write(data, &[byte; 1024]);
+        data
+    }
+
     /// Reads sectors 2 and 3: the status, the used length, and what came.
     fn read(&mut self) -> (u8, u32, Vec<u8>) {
-        let data = self.driver.buffer(1);
-        self.driver.write(data, &[0xee; 1024]);
-        let (status, used) = send(
-            &mut self.driver,
-            VIRTIO_BLK_T_IN,
-            2,
-            &[writable(data, 1024)],
-        );
+        let data = self.filled_buffer(0xee);
+        let chain = [writable(data, 1024)];
+        let (status, used) = send(&mut self.driver, VIRTIO_BLK_T_IN, 2, &chain);
         (status, used, self.driver.read(data, 1024))
     }
 
     /// Writes 0xaa to sectors 8 and 9: the status, and what then is on the disk.
     fn write(&mut self) -> (u8, Vec<u8>) {
-        let data = self.driver.buffer(1);
-        self.driver.write(data, &[0xaa; 1024]);
-        let (status, _) = send(
-            &mut self.driver,
-            VIRTIO_BLK_T_OUT,
-            8,
-            &[readable(data, 1024)],
-        );
+        let chain = [readable(self.filled_buffer(0xaa), 1024)];
+        let (status, _) = send(&mut self.driver, VIRTIO_BLK_T_OUT, 8, &chain);
         let bytes = std::fs::read(self.file.path()).unwrap();
         (status, bytes[8 * 512..10 * 512].to_vec())
     }

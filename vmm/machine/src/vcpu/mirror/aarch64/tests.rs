@@ -11,7 +11,8 @@ use arm32::Power;
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::super::{CoreRequest, Mirror, RegisterValues, spec};
+use super::super::tests::assert_passes_on;
+use super::super::{Mirror, RegisterValues, spec};
 use crate::vcpu::aarch64::Aarch64Cores;
 use vmm_devices::ram::GuestRam;
 
@@ -66,14 +67,7 @@ fn wishes_are_passed_on() {
     copies.insert_breakpoint(PC as u64);
     copies.set_step(1, true);
     copies.set_held(0, true);
-    Mirror::set_current(&mut copies, 1);
-    assert_eq!(copies.shown().current(), 1);
-    assert_eq!(Mirror::breakpoints(&copies), [PC as u64]);
-    let wish = |step, held| CoreRequest { step, held };
-    assert_eq!(
-        (copies.request(0), copies.request(1)),
-        (wish(false, true), wish(true, false))
-    );
+    assert_passes_on(&mut copies, PC as u64);
 }
 
 #[test]
