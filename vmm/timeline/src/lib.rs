@@ -16,6 +16,7 @@ mod methods;
 mod recorder;
 pub mod recording;
 mod registers;
+mod rockchip;
 mod report;
 mod requests;
 mod spec;

@@ -2,6 +2,7 @@
 
 use viommu::CacheRestoreError;
 use viommu::ipmmu::RestoreError;
+use viommu::rockchip;
 
 /// The reason for which a saved IOMMU does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +16,9 @@ pub enum WrongIommu {
     /// The registers.
     #[error(transparent)]
     Registers(#[from] RestoreError),
+    /// The registers of a Rockchip IOMMU.
+    #[error(transparent)]
+    Rockchip(#[from] rockchip::RestoreError),
     /// The cache.
     #[error(transparent)]
     Cache(#[from] CacheRestoreError),

@@ -11,7 +11,7 @@ use crate::sections::Form;
 /// Snapshots.
 pub static FORM: Form = Form {
     magic: b"viommu snapshot\n",
-    version: 3,
+    version: 4,
     name: "snapshot",
     limit,
 };
