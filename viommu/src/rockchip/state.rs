@@ -77,8 +77,8 @@ impl RockchipState {
             version,
             dte_addr: dte_addr & format.directory_mask(),
             status: kept.into_bits(),
-            // Paging is what lets a stall be asked for, and one that is there is not under way.
-            stalling: stalling && status.paging_enabled() && !status.stall_active(),
+            // One that is there is not under way. Paging may have been disabled since it was asked for.
+            stalling: stalling && !status.stall_active(),
             page_fault_addr,
             int_rawstat: int_rawstat & interrupt_mask(),
             int_mask: int_mask & interrupt_mask(),
