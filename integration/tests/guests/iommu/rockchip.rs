@@ -105,7 +105,7 @@ fn a_stray_access_is_reported_and_the_guest_carries_on() {
     };
     let run = boot();
     let text = run.text();
-    let words = format!("rk_iommu 9800000.iommu: Page fault at {UNMAPPED:#010x} of type write");
+    let words = format!("rk_iommu 9800000.iommu: Page fault at {UNMAPPED:#018x} of type write");
     assert_eq!(text.matches(&words).count(), 1, "{text}");
     let port = utlb(&run, "disk0");
     assert_eq!((port.faults, port.bus_errors), (1, 0));
