@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(
             ports(
                 &["rockchip-v2", "rockchip-v2"],
-                &["a,iommu=rockchip1", "b,iommu=rockchip1:0"]
+                &["a,iommu=rockchip1:0", "b,iommu=rockchip1:0"]
             ),
             [Some((1, 0)), Some((1, 0)), Some((0, 0))]
         );
