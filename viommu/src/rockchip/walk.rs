@@ -21,8 +21,8 @@ pub struct WalkedPage {
     pub permissions: Permissions,
 }
 
-/// Translates `iova` for an access that wants `wanted`, by the directory table at physical address `directory`, which is
-/// a multiple of 4096.
+/// Translates `iova` for an access that wants `wanted`, by the directory table at physical address `directory`, which
+/// is a multiple of 4096.
 ///
 /// # Errors
 /// The first fault: of the directory's entry (level 1), then of the page table's (level 2); of an entry that nothing

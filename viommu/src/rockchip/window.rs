@@ -8,9 +8,9 @@ use super::state::{RockchipState, interrupt_mask};
 use crate::inject::{self, Flush, FlushFault, Injected, RegisterAccess};
 
 /// How often one access looks, giving the processor away in between, whether accesses that it must wait for have ended:
-/// a read of MMU_STATUS during a stall, and every write that invalidates or changes what accesses meet. The guest polls a stall for a millisecond of
-/// its own time (6.1, `RK_MMU_POLL_TIMEOUT_US`), which may be over before the host has let a device's thread finish its
-/// work; and no register tells it when an invalidation is complete.
+/// a read of MMU_STATUS during a stall, and every write that invalidates or changes what accesses meet. The guest polls
+/// a stall for a millisecond of its own time (6.1, `RK_MMU_POLL_TIMEOUT_US`), which may be over before the host has let
+/// a device's thread finish its work; and no register tells it when an invalidation is complete.
 const PATIENCE: u32 = 256;
 
 impl<M> RockchipIommu<M> {
