@@ -22,8 +22,8 @@ const PACKAGE: &str = "qemu-user";
 const FORMAT: &str = "2";
 
 impl Cache {
-    /// Returns an emulator of programs for 64-bit ARM Linux that write code: the host's, or else Debian's, fetched if it
-    /// is not there, and unpacked, not installed.
+    /// Returns an emulator of programs for 64-bit ARM Linux that write code: the host's, or else Debian's, fetched if
+    /// it is not there, and unpacked, not installed.
     ///
     /// # Errors
     /// Any of [`Error`]; each says what to do.

@@ -3,7 +3,6 @@
 use crate::Error;
 use crate::cpio::{self, Archive};
 use crate::modules::{self, Module};
-use crate::recipes;
 
 /// Empty directories that a userspace expects.
 const DIRECTORIES: [&str; 8] = [
@@ -40,10 +39,11 @@ pub fn guest_script(name: &str, script: &str) -> GuestFile {
     }
 }
 
-/// Puts the initial file system together for a kernel that calls itself `version`. Of `modules`,
-/// which are in an order in which they can be loaded, the guest loads those that are not in `late`.
+/// Puts the initial file system together for a kernel that calls itself `version`, with `init` as its first process. Of
+/// `modules`, which are in an order in which they can be loaded, the guest loads those that are not in `late`.
 pub(crate) fn assemble(
     busybox: Vec<u8>,
+    init: String,
     version: &str,
     modules: Vec<Module>,
     late: &[String],
@@ -57,7 +57,7 @@ pub(crate) fn assemble(
     // The kernel opens the console for /init before that can mount anything on /dev.
     archive.char_device("dev/console", 0o600, 5, 1)?;
     archive.char_device("dev/null", 0o666, 1, 3)?;
-    archive.file("init", 0o755, recipes::INIT.into())?;
+    archive.file("init", 0o755, init.into())?;
     // modprobe looks in the directory of the running kernel's version.
     let dependencies = modules::dependency_list(&modules);
     archive.file(
@@ -110,7 +110,8 @@ mod tests {
     fn has_what_init_needs_in_loading_order() {
         let make = || {
             let modules = vec![module("z"), module("late"), module("a")];
-            assemble(b"busybox".to_vec(), "6.1-x", modules, &["late".into()]).unwrap()
+            let busybox = b"busybox".to_vec();
+            assemble(busybox, "init".into(), "6.1-x", modules, &["late".into()]).unwrap()
         };
         let bytes = make();
         assert_eq!(bytes, make());
@@ -131,7 +132,7 @@ mod tests {
             data("lib/modules/6.1-x/modules.dep").unwrap(),
             b"/lib/modules/z.ko:\n/lib/modules/late.ko:\n/lib/modules/a.ko:\n"
         );
-        assert_eq!(data("init").unwrap(), recipes::INIT.as_bytes());
+        assert_eq!(data("init").unwrap(), b"init");
         for path in ["bin/sh", "dev/console", "proc", "sys", "viommu/commands"] {
             assert!(data(path).is_some(), "{path}");
         }
@@ -139,7 +140,7 @@ mod tests {
 
     #[test]
     fn files_are_appended() {
-        let base = assemble(Vec::new(), "6.1-x", Vec::new(), &[]).unwrap();
+        let base = assemble(Vec::new(), String::new(), "6.1-x", Vec::new(), &[]).unwrap();
         let script = guest_script("10-x", "echo hello");
         let bytes = append(
             base.clone(),

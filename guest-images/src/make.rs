@@ -163,7 +163,9 @@ impl Maker<'_> {
         let names = modules.iter().map(|module| module.name.clone());
         let (late_modules, loaded): (Vec<_>, Vec<_>) = names.partition(|name| late.contains(name));
         let program = fs::read(&program).at("read", &program)?;
-        let archive = initramfs::assemble(program, &kernel.version, modules, &late_modules)?;
+        let init = recipes::init(self.spec);
+        let version = &kernel.version;
+        let archive = initramfs::assemble(program, init, version, modules, &late_modules)?;
         let archive = self
             .store
             .blobs()

@@ -14,6 +14,12 @@ pub(crate) const INITRAMFS_FORMAT: u32 = 2;
 /// The guest's first process.
 pub(crate) const INIT: &str = include_str!("../recipes/init");
 
+/// What it does besides in stock kernels of 32-bit ARM, which have a driver that needs it, before it loads modules.
+pub(crate) const INIT_IOMMUS: &str = include_str!("../recipes/init-iommus");
+
+/// Where [`INIT`] begins to load modules.
+const INIT_MODULES: &str = "while read -r module; do\n";
+
 /// Names of the modules that a stock kernel's initramfs loads; `#` starts a comment.
 pub(crate) const MODULES: &str = include_str!("../recipes/modules");
 
@@ -137,6 +143,15 @@ pub(crate) fn kernel_recipe(spec: &ImageSpec) -> String {
     }
 }
 
+/// Returns the guest's first process of an image. Images without a driver that needs [`INIT_IOMMUS`] are spared it, so
+/// that their runs stay as they were.
+pub(crate) fn init(spec: &ImageSpec) -> String {
+    match (spec.needs_build(), spec.architecture) {
+        (true, _) | (_, Architecture::Arm64) => INIT.to_owned(),
+        (false, _) => INIT.replacen(INIT_MODULES, &format!("{INIT_IOMMUS}{INIT_MODULES}"), 1),
+    }
+}
+
 /// Returns the list of modules that an image's guest loads.
 pub(crate) fn module_recipe(spec: &ImageSpec) -> &'static str {
     match (spec.needs_build(), spec.architecture) {
@@ -153,7 +168,7 @@ pub(crate) fn initramfs_recipe(spec: &ImageSpec) -> String {
     hash_texts([
         FORMAT.to_string().as_str(),
         INITRAMFS_FORMAT.to_string().as_str(),
-        INIT,
+        &init(spec),
         modules,
         LATE_MODULES,
         suite,
@@ -169,6 +184,18 @@ mod tests {
     fn module_recipe_skips_comments_and_blank_lines() {
         assert_eq!(module_names("# a\n\nb # c\n d\n"), ["b", "d"]);
         assert!(module_names(MODULES).contains(&"virtio_blk"));
+    }
+
+    #[test]
+    fn stock_kernels_keep_iommus_on_before_they_load_modules() {
+        for spec in crate::catalog::all() {
+            let (init, stock) = (init(spec), !spec.needs_build());
+            let stock = stock && spec.architecture != Architecture::Arm64;
+            assert_eq!(init == INIT, !stock, "{}", spec.name);
+            let (on, modules) = (init.find(INIT_IOMMUS), init.find(INIT_MODULES));
+            assert_eq!(on.is_some(), stock, "{}", spec.name);
+            assert!(on < modules, "{}", spec.name);
+        }
     }
 
     /// The name that a kernel gives a module by default is its object's, so that the two recipes cannot drift apart.

@@ -19,9 +19,11 @@ mod host;
 pub mod inject;
 #[cfg(all(test, loom))]
 mod interleavings;
+mod interrupt;
 mod iotlb;
 pub mod ipmmu;
 mod model;
+pub mod rockchip;
 mod sync;
 mod unit;
 pub mod virtio;

@@ -19,9 +19,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::fault::{Access, DomainId, Requester};
-use crate::ipmmu::Register;
 use crate::model::Miss;
 use crate::virtio::{FaultReport, Request, spec::Status};
+use crate::{ipmmu, rockchip};
 
 pub(crate) use buffer::Injected;
 pub(crate) use tables::FaultyTables;
@@ -48,6 +48,8 @@ pub struct DescriptorRead {
     pub address: u64,
     /// What stands there; `None` where no memory is.
     pub value: Option<u64>,
+    /// How many bits it has, from bit 0 on; those beyond are 0, and ignored in what replaces it.
+    pub bits: u32,
 }
 
 /// What a walk gets instead of a descriptor.
@@ -64,7 +66,7 @@ pub enum DescriptorFault {
 pub struct Flush<'a> {
     /// The name of the IOMMU's instance.
     pub instance: &'a str,
-    /// Which context's.
+    /// Which context's; 0 of a model that has one.
     pub context: usize,
 }
 
@@ -77,6 +79,15 @@ pub enum FlushFault {
     Stuck,
     /// It is complete at once, and nothing was invalidated.
     Ignored,
+}
+
+/// A register of one of the models that have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Register {
+    /// An IPMMU's.
+    Ipmmu(ipmmu::Register),
+    /// A Rockchip IOMMU's.
+    Rockchip(rockchip::Register),
 }
 
 /// The guest accesses a register.

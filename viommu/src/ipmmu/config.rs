@@ -7,30 +7,8 @@ use super::event::IpmmuObserver;
 use super::features::{Features, GEN2, GEN3};
 use crate::event::Observer;
 use crate::inject::Faults;
+pub use crate::interrupt::{InterruptLine, NoInterrupt};
 use crate::unit::CacheConfig;
-
-/// The interrupt output of an IPMMU.
-///
-/// Called with the registers locked, on the thread of a vCPU or of a device, which may be pinned: it must not access
-/// the IPMMU, nor wait for anybody who does.
-pub trait InterruptLine: Send + Sync {
-    /// Sets the line high (true) or low. Called only when that changes; the line is low at first.
-    fn set_level(&self, level: bool);
-}
-
-impl<F: Fn(bool) + Send + Sync> InterruptLine for F {
-    fn set_level(&self, level: bool) {
-        self(level);
-    }
-}
-
-/// An interrupt output that is connected to nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoInterrupt;
-
-impl InterruptLine for NoInterrupt {
-    fn set_level(&self, _level: bool) {}
-}
 
 /// Who sees what happens.
 #[derive(Clone, Default)]

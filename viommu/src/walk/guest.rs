@@ -26,6 +26,13 @@ impl<M: GuestMemoryBackend> TableReader for GuestTables<'_, M> {
             .map(u64::from_le)
             .map_err(|_| ExternalAbort)
     }
+
+    fn read_short_descriptor(&self, address: u64) -> Result<u32, ExternalAbort> {
+        self.0
+            .load(GuestAddress(address), Ordering::Acquire)
+            .map(u32::from_le)
+            .map_err(|_| ExternalAbort)
+    }
 }
 
 #[cfg(test)]
@@ -41,6 +48,8 @@ mod tests {
             .unwrap();
         let tables = GuestTables(&ram);
         assert_eq!(tables.read_descriptor(0x1ff8), Ok(0x0807_0605_0403_0201));
+        assert_eq!(tables.read_short_descriptor(0x1ffc), Ok(0x0807_0605));
+        assert_eq!(tables.read_short_descriptor(0x2000), Err(ExternalAbort));
         assert_eq!(tables.read_descriptor(0x2000), Err(ExternalAbort));
         assert_eq!(tables.read_descriptor(0xff8), Err(ExternalAbort));
         assert_eq!(tables.read_descriptor(u64::MAX - 7), Err(ExternalAbort));

@@ -17,6 +17,21 @@ pub trait TableReader {
     ///
     /// [`ExternalAbort`] if no memory answers there.
     fn read_descriptor(&self, address: u64) -> Result<u64, ExternalAbort>;
+
+    /// Reads the 32-bit descriptor at a physical address, which is a multiple of 4, in one piece: for formats that have
+    /// short ones.
+    ///
+    /// # Errors
+    ///
+    /// [`ExternalAbort`] if no memory answers there.
+    fn read_short_descriptor(&self, address: u64) -> Result<u32, ExternalAbort> {
+        // Little-endian: the lower address is the low half.
+        let shift = (address & 4) * 8;
+        let both = self.read_descriptor(address & !7)?;
+        #[expect(clippy::cast_possible_truncation, reason = "it is one of two halves")]
+        let half = (both >> shift) as u32;
+        Ok(half)
+    }
 }
 
 /// Nothing answered where a descriptor was to be read.

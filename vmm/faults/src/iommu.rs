@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use viommu::FaultReason;
 use viommu::inject::{
-    DescriptorFault, DescriptorRead, Flush, FlushFault, Injector, RegisterAccess, Translation,
+    DescriptorFault, DescriptorRead, Flush, FlushFault, Injector, Register, RegisterAccess,
+    Translation,
 };
-use viommu::ipmmu::Register;
+use viommu::ipmmu;
 use viommu::virtio::{FaultReport, Request, spec::Status};
 
 use super::delayed_action::DelayedAction;
@@ -71,8 +72,8 @@ impl Injector for IommuPoints {
         let words =
             |_: &FaultAction<spec::DescriptorFault>| format!(" (descriptor at {:#x})", at.address);
         let device = self.injection.name(at.requester.source);
-        // Descriptors of this format have 64 bits, of which the seed may choose one.
-        let action = self.injection.at(device, 64, |_| true, words)?;
+        // The seed may choose one of the bits that descriptors of this format have.
+        let action = self.injection.at(device, at.bits, |_| true, words)?;
         Some(match (&action.fault, at.value) {
             (spec::DescriptorFault::Flip { mask }, Some(value)) => {
                 DescriptorFault::Value(value ^ action.bits(*mask))
@@ -119,10 +120,15 @@ impl Injector for IommuPoints {
 
 /// Returns the name of a register in a plan; that of the older generation where they differ.
 fn register_name(register: Register) -> String {
-    // The variants are named as Linux's driver names its registers, but for capital letters.
+    // An IPMMU's variants are named as Linux's driver names its registers, but for capital letters.
     match register {
-        Register::Context(_, register) => format!("{register:?}").to_uppercase(),
-        Register::Utlb(_, register) => format!("{register:?}").to_uppercase(),
+        Register::Ipmmu(ipmmu::Register::Context(_, register)) => {
+            format!("{register:?}").to_uppercase()
+        }
+        Register::Ipmmu(ipmmu::Register::Utlb(_, register)) => {
+            format!("{register:?}").to_uppercase()
+        }
+        Register::Rockchip(register) => register.name().to_owned(),
     }
 }
 

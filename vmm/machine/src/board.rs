@@ -60,9 +60,14 @@ impl Board {
 
     /// Returns how IOMMU `index` calls the place of a device: "uTLB" or "endpoint".
     pub fn port_word(&self, index: usize) -> &'static str {
+        self.iommu_model(index).facts().port_word
+    }
+
+    /// Returns the model of IOMMU `index`; none if there is no such IOMMU.
+    pub(crate) fn iommu_model(&self, index: usize) -> IommuModel {
         match self.iommu(index).map(|entry| entry.role) {
-            Some(Some(Role::Iommu(model, _))) => model.facts().port_word,
-            _ => IommuModel::None.facts().port_word,
+            Some(Some(Role::Iommu(model, _))) => model,
+            _ => IommuModel::None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use viommu::ipmmu::IpmmuEvent;
+use viommu::rockchip::RockchipEvent;
 use viommu::virtio::Request;
 use viommu::virtio::spec::{Status, attach_flag};
 use viommu::{EndpointId, Event};
@@ -45,6 +46,7 @@ pub fn ports(board: &Board) {
 fn line(iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>) -> Option<String> {
     let words = match event {
         IommuEvent::Ipmmu(event) => register(iommu, event),
+        IommuEvent::Rockchip(event) => rockchip(event),
         IommuEvent::Virtio(event) => virtio(iommu, event)?,
         IommuEvent::Path(event) => access(iommu, event)?,
     };
@@ -83,6 +85,32 @@ fn register(iommu: &IommuInfo, event: &IpmmuEvent) -> String {
             iova,
         } => format!("report-lost iova={iova:#x}"),
         IpmmuEvent::FaultCleared { context } => format!("clear context={context}"),
+        // The events may become more: a new one is shown rather than lost.
+        _ => format!("other what={:?}", event.to_string()),
+    }
+}
+
+/// Describes what the guest did to the registers of a Rockchip IOMMU, by meaning.
+fn rockchip(event: &RockchipEvent) -> String {
+    match *event {
+        RockchipEvent::Directory { address } => format!("table address={address:#x}"),
+        RockchipEvent::PagingEnabled => "enable".into(),
+        RockchipEvent::PagingDisabled => "disable".into(),
+        RockchipEvent::StallRequested => "stall".into(),
+        RockchipEvent::Stalled => "stall-complete".into(),
+        RockchipEvent::StallEnded => "stall-end".into(),
+        RockchipEvent::ZapAll => "flush".into(),
+        RockchipEvent::ZapLine { iova } => format!("flush iova={iova:#x}"),
+        RockchipEvent::Reset => "reset".into(),
+        RockchipEvent::PageFault { iova, access } => {
+            format!("report iova={iova:#x} access={access}")
+        }
+        RockchipEvent::BusError { iova } => format!("report-bus-error iova={iova:#x}"),
+        RockchipEvent::FaultLost { iova } => format!("report-lost iova={iova:#x}"),
+        RockchipEvent::FaultDone => "report-done".into(),
+        RockchipEvent::InterruptsCleared { interrupts } => {
+            format!("clear interrupts={interrupts:#x}")
+        }
         // The events may become more: a new one is shown rather than lost.
         _ => format!("other what={:?}", event.to_string()),
     }

@@ -18,6 +18,7 @@ pub mod recording;
 mod registers;
 mod report;
 mod requests;
+mod rockchip;
 mod spec;
 mod states;
 mod text;

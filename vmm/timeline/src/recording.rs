@@ -14,6 +14,7 @@ use vmm_devices::uart::{ConsoleSink, Flow};
 use vmm_machine::board::Entry;
 use vmm_machine::{IommuEvent, IommuInfo, IommuSink, Machine};
 
+use crate::rockchip;
 use crate::{
     Address, Argument, ChangedLocation, DriverRecorder, GuestChange, Kind, Lane, LaneId, Limits,
     Point, Recorder, RegisterObserver, Timeline, UnitObserver, Value, visible,
@@ -273,6 +274,9 @@ impl IommuSink for MachineSink {
                     let scope = Scope::Domain(viommu::DomainId(domain));
                     unit.event(&Event::Invalidated(scope));
                 }
+            }
+            IommuEvent::Rockchip(event) => {
+                rockchip::record(&self.recorder, &iommu.name, event);
             }
             IommuEvent::Virtio(event) => self.requests.event(&iommu.name, event),
             IommuEvent::Path(event) => {

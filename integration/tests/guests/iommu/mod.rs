@@ -3,6 +3,7 @@
 mod faults;
 pub(crate) mod hostile;
 pub(crate) mod lifecycle;
+mod rockchip;
 mod transfers;
 
 use integration::Run;

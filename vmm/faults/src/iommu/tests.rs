@@ -65,6 +65,7 @@ fn descriptors_are_flipped_or_not_there() {
         requester: NOBODY,
         address: 0x4000_0000,
         value,
+        bits: 64,
     };
     let told = |keys: &str, value| points("page-table", keys).descriptor(&read(value));
     let flip = "\"flip\"\nmask = 6";
@@ -76,6 +77,19 @@ fn descriptors_are_flipped_or_not_there() {
         panic!("nothing was flipped");
     };
     assert_eq!(value.count_ones(), 1);
+    // One that a short descriptor has.
+    let short = DescriptorRead {
+        bits: 32,
+        ..read(Some(0))
+    };
+    let flips = points("page-table", "\"flip\"");
+    for _ in 0..100 {
+        let fault = flips.descriptor(&short);
+        assert!(
+            matches!(fault, Some(DescriptorFault::Value(1..=0xffff_ffff))),
+            "{fault:?}"
+        );
+    }
 }
 
 #[test]
@@ -141,6 +155,7 @@ fn rules_do_not_disturb_one_another() {
             requester: NOBODY,
             address: 0x4000_0000,
             value: Some(0),
+            bits: 64,
         };
         (0..20)
             .map(|_| points.descriptor(&read))

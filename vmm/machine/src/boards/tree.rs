@@ -45,7 +45,7 @@ pub(super) fn generate(
     fdt::cpus(&mut fdt, board.cpus, board.platform)?;
     own(&mut fdt)?;
     for (entry, part) in board.parts() {
-        device(&mut fdt, entry, part)?;
+        device(&mut fdt, board, entry, part)?;
     }
     let is_clock = |entry: &Entry| matches!(entry.role, Some(Role::ClockGenerator(_)));
     if board.devices.iter().any(is_clock) {
@@ -66,14 +66,16 @@ fn aliases(fdt: &mut FdtWriter, board: &Board) -> Result<(), Error> {
     fdt.end_node(node)
 }
 
-fn device(fdt: &mut FdtWriter, entry: &Entry, part: &dyn Part) -> Result<(), Error> {
+fn device(fdt: &mut FdtWriter, board: &Board, entry: &Entry, part: &dyn Part) -> Result<(), Error> {
     let node = fdt.begin_node(&entry.node_name())?;
     part.describe(entry, fdt)?;
     if let Some(port) = entry.iommu {
         // No `dma-coherent` here unless a user wants to see what becomes of it: Linux's allocator
         // of coherent memory behind an ARM32 IOMMU mistakes one page pointer for an array then, and
         // maps garbage from the second page on (arch/arm/mm/dma-mapping.c, __iommu_alloc_simple).
-        fdt.property_array_u32("iommus", &[fdt::phandle_iommu(port.iommu), port.utlb])?;
+        let cells = [fdt::phandle_iommu(port.iommu), port.utlb];
+        let named = 1 + board.iommu_model(port.iommu).facts().cells as usize;
+        fdt.property_array_u32("iommus", &cells[..named.min(cells.len())])?;
     }
     if entry.coherent {
         fdt.property_null("dma-coherent")?;

@@ -24,6 +24,10 @@ pub enum IommuModel {
     /// The IPMMU-VMSA of R-Car Gen3: each instance a cache IPMMU with uTLBs, all of them before one main IPMMU,
     /// which the machine adds.
     IpmmuGen3,
+    /// The Rockchip IOMMU with addresses of 32 bits, of RK3288 and others.
+    Rockchip,
+    /// The Rockchip IOMMU with addresses of 40 bits, of RK3568.
+    RockchipV2,
     /// A virtio-iommu.
     Virtio,
 }
@@ -46,13 +50,22 @@ pub struct ModelFacts {
     pub port_word: &'static str,
     /// What it calls an address space that ports are attached to.
     pub domain_word: &'static str,
+    /// How many cells name a port in a device's `iommus`, after the IOMMU: 1, or 0 if there is one port.
+    pub cells: u32,
     /// Whether it stands on a virtio-mmio transport.
     pub virtio: bool,
 }
 
 impl IommuModel {
     /// All models, in the order in which they are listed.
-    pub const ALL: [Self; 4] = [Self::None, Self::Ipmmu, Self::IpmmuGen3, Self::Virtio];
+    pub const ALL: [Self; 6] = [
+        Self::None,
+        Self::Ipmmu,
+        Self::IpmmuGen3,
+        Self::Rockchip,
+        Self::RockchipV2,
+        Self::Virtio,
+    ];
 
     /// Returns what is the same for all IOMMUs of this model.
     pub const fn facts(self) -> ModelFacts {
@@ -64,7 +77,18 @@ impl IommuModel {
             ports: 32,
             port_word: "uTLB",
             domain_word: "context",
+            cells: 1,
             virtio: false,
+        };
+        let rockchip = ModelFacts {
+            name: "rockchip",
+            hardware: Some("RK3288"),
+            prefix: "rockchip",
+            // drivers/iommu/rockchip-iommu.c: an MMU does not tell apart who accesses.
+            ports: 1,
+            port_word: "port",
+            cells: 0,
+            ..ipmmu
         };
         match self {
             Self::None => ModelFacts {
@@ -80,6 +104,12 @@ impl IommuModel {
                 ports: 48,
                 ..ipmmu
             },
+            Self::Rockchip => rockchip,
+            Self::RockchipV2 => ModelFacts {
+                name: "rockchip-v2",
+                hardware: Some("RK3568"),
+                ..rockchip
+            },
             Self::Virtio => ModelFacts {
                 name: "virtio",
                 hardware: None,
@@ -87,6 +117,7 @@ impl IommuModel {
                 ports: VIRTIO_IOMMU_ENDPOINTS,
                 port_word: "endpoint",
                 domain_word: "domain",
+                cells: 1,
                 virtio: true,
             },
         }
@@ -121,7 +152,7 @@ impl IommuModel {
 pub struct IommuConfig {
     /// Its kind.
     pub model: IommuModel,
-    /// Its name; `ipmmuN` or `viommuN` by default, where N counts the IOMMUs from 0.
+    /// Its name; `ipmmuN`, `rockchipN` or `viommuN` by default, where N counts the IOMMUs from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What a virtio-iommu is like, if not as by default.

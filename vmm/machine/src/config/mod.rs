@@ -305,7 +305,9 @@ pub enum ConfigError {
         what: &'static str,
     },
     /// No micro-TLB is left.
-    #[error("{device} finds every {what} of {iommu} taken: name one that it may share")]
+    #[error(
+        "{device} finds every {what} of {iommu} taken: name one that it may share, or add an IOMMU"
+    )]
     UtlbsTaken {
         /// The device.
         device: String,

@@ -50,8 +50,8 @@ impl Config {
     /// Returns where each device that accesses memory stands: the disks in their order, then the entropy device, if
     /// there is one.
     ///
-    /// A device that says nothing is behind the first IOMMU, if there is any, on the lowest micro-TLB that no
-    /// other device has; those that name one have it first.
+    /// A device that says nothing is behind the first IOMMU that has a micro-TLB which no other device has, on the
+    /// lowest such; those that name one have it first.
     ///
     /// # Errors
     /// A port that does not exist, as a sentence.
@@ -81,9 +81,18 @@ impl Config {
         }
         let mut ports = Vec::new();
         for (device, wish) in &wishes {
+            let free = |iommu: usize| {
+                let mut ports = 0..iommus[iommu].1.facts().ports;
+                ports.find(|utlb| !taken.contains(&Port { iommu, utlb: *utlb }))
+            };
             let (iommu, utlb) = match wish {
                 Some(PortConfig::None) => (None, None),
-                None => ((!iommus.is_empty()).then_some(0), None),
+                // If none has a free one, the first is named in the error below.
+                None if !iommus.is_empty() => {
+                    let first = (0..iommus.len()).find(|iommu| free(*iommu).is_some());
+                    (first.or(Some(0)), None)
+                }
+                None => (None, None),
                 Some(PortConfig::At { iommu, utlb }) => {
                     (Some(find(&iommus, device, iommu)?), *utlb)
                 }
@@ -94,13 +103,11 @@ impl Config {
             };
             let utlb = match utlb {
                 Some(utlb) => utlb,
-                None => (0..iommus[iommu].1.facts().ports)
-                    .find(|utlb| !taken.contains(&Port { iommu, utlb: *utlb }))
-                    .ok_or_else(|| ConfigError::UtlbsTaken {
-                        device: device.clone(),
-                        iommu: iommus[iommu].0.clone(),
-                        what: iommus[iommu].1.facts().port_word,
-                    })?,
+                None => free(iommu).ok_or_else(|| ConfigError::UtlbsTaken {
+                    device: device.clone(),
+                    iommu: iommus[iommu].0.clone(),
+                    what: iommus[iommu].1.facts().port_word,
+                })?,
             };
             let port = Port { iommu, utlb };
             // One that is named is in the list already, which does no harm.
@@ -238,6 +245,24 @@ mod tests {
             ),
             [Some((1, 0)), Some((1, 47)), Some((0, 0)), Some((0, 1))]
         );
+    }
+
+    #[test]
+    fn iommus_of_one_port_get_a_device_each() {
+        assert_eq!(
+            ports(&["rockchip", "rockchip"], &["a"]),
+            [Some((0, 0)), Some((1, 0))]
+        );
+        assert_eq!(
+            ports(
+                &["rockchip-v2", "rockchip-v2"],
+                &["a,iommu=rockchip1:0", "b,iommu=rockchip1:0"]
+            ),
+            [Some((1, 0)), Some((1, 0)), Some((0, 0))]
+        );
+        let error = config(&["rockchip"], &["a"]).ports().unwrap_err();
+        let advice = "rng finds every port of rockchip0 taken";
+        assert!(error.to_string().starts_with(advice), "{error}");
     }
 
     #[test]

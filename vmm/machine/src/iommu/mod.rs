@@ -8,6 +8,7 @@ mod tally;
 use serde::{Deserialize, Serialize};
 use viommu::Event;
 use viommu::ipmmu::IpmmuEvent;
+use viommu::rockchip::RockchipEvent;
 use viommu::virtio::Exchange;
 use vmm_devices::virtio::iommu::DriverEvent;
 
@@ -48,6 +49,8 @@ pub trait IommuSink: Send + Sync {
 pub enum IommuEvent<'e> {
     /// What the guest did to an IPMMU, and what faults it was shown.
     Ipmmu(&'e IpmmuEvent),
+    /// What the guest did to a Rockchip IOMMU, and what faults it was shown.
+    Rockchip(&'e RockchipEvent),
     /// What the driver of a virtio-iommu did.
     Virtio(&'e VirtioEvent<'e>),
     /// What happened to accesses and translations; endpoints are numbered by [`IommuInfo`], and domains of a
@@ -94,7 +97,7 @@ pub struct IommuSummary {
     pub name: String,
     /// Its model, as on the command line.
     pub model: String,
-    /// Invalidations of a context or of everything.
+    /// Invalidations of a context or of everything; of a Rockchip IOMMU also those of single pages.
     pub flushes: u64,
     /// Translations that were found in the page tables and cached.
     pub fills: u64,

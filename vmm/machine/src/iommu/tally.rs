@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use viommu::ipmmu::{IpmmuEvent, IpmmuObserver};
+use viommu::rockchip::RockchipEvent;
 use viommu::virtio::spec::Status;
 use viommu::virtio::{Exchange, Request};
 use viommu::{EndpointId, Event, Fault, Observer};
@@ -134,6 +135,19 @@ impl Tally {
             _ => {}
         }
         self.tell(IommuEvent::Ipmmu(event));
+    }
+
+    /// Takes note of an event of a Rockchip IOMMU, whose one port is attached while paging is enabled.
+    pub fn rockchip(&self, event: &RockchipEvent) {
+        match event {
+            RockchipEvent::PagingEnabled => self.count(0, |utlb| &utlb.attaches),
+            RockchipEvent::PagingDisabled => self.count(0, |utlb| &utlb.detaches),
+            RockchipEvent::ZapAll | RockchipEvent::ZapLine { .. } => {
+                self.flushes.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        self.tell(IommuEvent::Rockchip(event));
     }
 
     /// Takes note of what the driver of a virtio-iommu did.

@@ -44,8 +44,8 @@ impl Part for IommuEntry {
         };
         let compatible = model.compatible().iter().map(|name| (*name).into());
         node.property_string_list("compatible", compatible.collect())?;
-        // A master's `iommus` has one cell: its micro-TLB, or its endpoint.
-        node.property_u32("#iommu-cells", 1)?;
+        // Where there is one, it is the micro-TLB or the endpoint of a master.
+        node.property_u32("#iommu-cells", model.model().facts().cells)?;
         node.property_phandle(match part {
             IommuPart::Instance(index) => fdt::phandle_iommu(index),
             IommuPart::Shared => fdt::PHANDLE_IOMMU_SHARED,

@@ -114,6 +114,28 @@ fn devices_name_their_iommu() {
 }
 
 #[test]
+fn an_iommu_of_one_port_is_named_without_it() {
+    let config = Config {
+        disks: vec!["a".parse().unwrap()],
+        iommus: vec![IommuConfig::new(IommuModel::Rockchip); 2],
+        ..Config::default()
+    };
+    let bytes = blob(&config, None);
+    let tree = Fdt::new(&bytes).unwrap();
+    for (index, device) in ["/virtio_mmio@a000000", "/virtio_mmio@a001000"]
+        .iter()
+        .enumerate()
+    {
+        let iommu = format!("/iommu@980{index}000");
+        let phandle = cells(&tree, &iommu, "phandle");
+        assert_eq!(cells(&tree, device, "iommus"), phandle);
+        assert_eq!(cells(&tree, &iommu, "#iommu-cells"), Some(vec![0]));
+        let clock = cells(&tree, "/apb-pclk", "phandle").unwrap()[0];
+        assert_eq!(cells(&tree, &iommu, "clocks"), Some(vec![clock; 2]));
+    }
+}
+
+#[test]
 fn the_largest_machine_fits_its_room() {
     let disks = vec![DiskConfig::new("d"); BoardModel::Virt.facts().max_disks()];
     let bytes = blob(

@@ -240,7 +240,9 @@ impl IommuDevice for Unit {
             return Err(WrongIommu::Model);
         };
         // In this order: restoring the registers empties the cache.
-        self.ipmmu.restore(registers)?;
+        self.ipmmu
+            .restore(registers)
+            .map_err(WrongIommu::registers)?;
         self.ipmmu.unit().restore_cache(cache)?;
         // What restoring itself has caused does not count.
         for ((_, mine), saved) in self.instances.iter().zip(tallies) {

@@ -1,6 +1,7 @@
 //! The models of IOMMUs that a machine can have, and what each of them has to be: a new one gets its lines here.
 
 mod ipmmu;
+mod rockchip;
 mod virtio;
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use viommu::CacheState;
 use viommu::inject::Faults;
 use viommu::ipmmu::IpmmuState;
+use viommu::rockchip::RockchipState;
 use vm_device::DeviceMmio;
 use vm_fdt::FdtWriter;
 use vmm_base::{Clock, Interrupt};
@@ -31,6 +33,8 @@ pub(crate) fn model(model: IommuModel) -> Option<&'static dyn Model> {
         IommuModel::None => None,
         IommuModel::Ipmmu => Some(&ipmmu::Gen2),
         IommuModel::IpmmuGen3 => Some(&ipmmu::Gen3),
+        IommuModel::Rockchip => Some(&rockchip::Rockchip),
+        IommuModel::RockchipV2 => Some(&rockchip::RockchipV2),
         IommuModel::Virtio => Some(&virtio::Virtio),
     }
 }
@@ -97,6 +101,15 @@ pub enum UnitState {
         cache: CacheState,
         /// The counts of each instance.
         tallies: Vec<TallyState>,
+    },
+    /// A Rockchip IOMMU, of either format.
+    Rockchip {
+        /// Its registers.
+        registers: RockchipState,
+        /// Its translation cache.
+        cache: CacheState,
+        /// The counts.
+        tally: TallyState,
     },
     /// A virtio-iommu, whose driver's doings are saved with its slot.
     Virtio {

@@ -1,0 +1,155 @@
+//! What observers see of a Rockchip IOMMU, by meaning.
+
+use std::fmt;
+
+use super::spec::Register;
+use crate::fault::Access;
+
+/// Sees what the guest does to a [`RockchipIommu`](super::RockchipIommu), and what faults it records, as it happens.
+///
+/// Called with the registers locked, on the thread of the vCPU or of the device: an observer must not access the IOMMU.
+/// Single accesses and the translation cache are told by [`Observer`](crate::Observer).
+pub trait RockchipObserver: Send + Sync {
+    /// Sees `event`, which has just happened.
+    fn event(&self, event: &RockchipEvent);
+}
+
+/// Something that happened to an IOMMU.
+///
+/// As text it is a phrase such as "paging enabled".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RockchipEvent {
+    /// The directory table was set.
+    Directory {
+        /// Its physical address.
+        address: u64,
+    },
+    /// Accesses are translated from now on.
+    PagingEnabled,
+    /// Accesses are not translated from now on.
+    PagingDisabled,
+    /// The guest asked for a stall.
+    StallRequested,
+    /// The guest was shown that the stall is there: accesses from before it have ended.
+    Stalled,
+    /// The guest ended a stall.
+    StallEnded,
+    /// All translations were invalidated.
+    ZapAll,
+    /// The translation of one page was invalidated.
+    ZapLine {
+        /// An IOVA in the page.
+        iova: u32,
+    },
+    /// All registers were reset, and all translations invalidated.
+    Reset,
+    /// A page fault was recorded.
+    PageFault {
+        /// The IOVA.
+        iova: u32,
+        /// What was wanted.
+        access: Access,
+    },
+    /// That no memory answered at an entry of a table was recorded.
+    BusError {
+        /// The IOVA that was translated.
+        iova: u32,
+    },
+    /// A fault could not be recorded, for the one before had not been acknowledged.
+    FaultLost {
+        /// The IOVA.
+        iova: u32,
+    },
+    /// The guest acknowledged the page fault.
+    FaultDone,
+    /// The guest cleared pending interrupts.
+    InterruptsCleared {
+        /// Which, as in MMU_INT_CLEAR.
+        interrupts: u32,
+    },
+    /// The IOMMU showed pending interrupts without a cause: an injected fault.
+    StatusShown {
+        /// MMU_INT_RAWSTAT.
+        interrupts: u32,
+    },
+    /// The guest gave a command that is not modelled, which does nothing. Told for the first few accesses to what is
+    /// not modelled, then ever more seldom.
+    UnknownCommand {
+        /// Its number.
+        number: u32,
+        /// How many accesses to what is not modelled there were so far.
+        count: u64,
+    },
+    /// The guest accessed what is not modelled, or wrote a register that is read-only: such reads give 0 and such
+    /// writes do nothing. Told as seldom.
+    Unimplemented {
+        /// The offset in the window.
+        offset: u64,
+        /// What was written; `None` for a read.
+        written: Option<u32>,
+        /// How many such accesses there were so far.
+        count: u64,
+    },
+    /// The guest wrote something else than whole words, which does nothing. Told as seldom.
+    PartialWrite {
+        /// The offset in the window.
+        offset: u64,
+        /// Bytes.
+        size: usize,
+        /// How many such writes, and accesses to what is not modelled, there were so far.
+        count: u64,
+    },
+}
+
+impl fmt::Display for RockchipEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Directory { address } => write!(f, "directory table {address:#x}"),
+            Self::PagingEnabled => f.write_str("paging enabled"),
+            Self::PagingDisabled => f.write_str("paging disabled"),
+            Self::StallRequested => f.write_str("stall requested"),
+            Self::Stalled => f.write_str("stalled"),
+            Self::StallEnded => f.write_str("stall ended"),
+            Self::ZapAll => f.write_str("all translations zapped"),
+            Self::ZapLine { iova } => write!(f, "translation of {iova:#x} zapped"),
+            Self::Reset => f.write_str("reset"),
+            Self::PageFault { iova, access } => write!(f, "page fault: {access} of iova {iova:#x}"),
+            Self::BusError { iova } => write!(f, "bus error in the walk for iova {iova:#x}"),
+            Self::FaultLost { iova } => write!(f, "page fault not recorded: iova {iova:#x}"),
+            Self::FaultDone => f.write_str("page fault acknowledged"),
+            Self::InterruptsCleared { interrupts } => {
+                write!(f, "interrupts {interrupts:#x} cleared")
+            }
+            Self::StatusShown { interrupts } => {
+                write!(f, "interrupts {interrupts:#x} shown without a cause")
+            }
+            Self::UnknownCommand { number, count } => write!(
+                f,
+                "command {number:#x}, which is not modelled ({count} so far)"
+            ),
+            Self::Unimplemented {
+                offset,
+                written,
+                count,
+            } => {
+                let what = match Register::at(offset) {
+                    Some(register) => format!("{}, which is read-only", register.name()),
+                    None => format!("offset {offset:#04x}, where no register is modelled"),
+                };
+                match written {
+                    Some(value) => write!(f, "write of {value:#010x} to {what} ({count} so far)"),
+                    None => write!(f, "read of {what} ({count} so far)"),
+                }
+            }
+            Self::PartialWrite {
+                offset,
+                size,
+                count,
+            } => write!(
+                f,
+                "write of {size} bytes to offset {offset:#04x} ignored: registers are words ({count} so far)"
+            ),
+        }
+    }
+}

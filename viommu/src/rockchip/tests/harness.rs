@@ -1,0 +1,150 @@
+//! A machine of RAM and one IOMMU, with everything it does written down.
+
+use std::sync::{Arc, Mutex};
+
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use crate::dma::DmaSpace;
+use crate::event::{Event, Observer};
+use crate::rockchip::{
+    Format, Observers, RockchipConfig, RockchipEvent, RockchipIommu, RockchipObserver,
+};
+
+/// RAM lies outside the IOVAs that the tests use, so that stray IOVAs are bus errors.
+pub(super) const RAM: u64 = 0xc000_0000;
+pub(super) const RAM_SIZE: u64 = 4 << 20;
+
+/// Offsets of registers.
+pub(super) const DTE_ADDR: u64 = 0x00;
+pub(super) const STATUS: u64 = 0x04;
+pub(super) const COMMAND: u64 = 0x08;
+pub(super) const PAGE_FAULT_ADDR: u64 = 0x0c;
+pub(super) const ZAP_ONE_LINE: u64 = 0x10;
+pub(super) const INT_RAWSTAT: u64 = 0x14;
+pub(super) const INT_CLEAR: u64 = 0x18;
+pub(super) const INT_MASK: u64 = 0x1c;
+pub(super) const INT_STATUS: u64 = 0x20;
+pub(super) const AUTO_GATING: u64 = 0x24;
+
+/// Commands.
+pub(super) const ENABLE_PAGING: u32 = 0;
+pub(super) const DISABLE_PAGING: u32 = 1;
+pub(super) const ENABLE_STALL: u32 = 2;
+pub(super) const DISABLE_STALL: u32 = 3;
+pub(super) const ZAP_CACHE: u32 = 4;
+pub(super) const PAGE_FAULT_DONE: u32 = 5;
+pub(super) const FORCE_RESET: u32 = 6;
+
+/// Bits of STATUS: idle, and the replay buffer empty.
+pub(super) const RESTING: u32 = 0x18;
+
+/// What observers are told, as text, and the interrupt's levels.
+#[derive(Default)]
+pub(super) struct Log(Mutex<Vec<String>>);
+
+impl Log {
+    fn push(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+
+    /// Returns what happened since the last call.
+    pub(super) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl RockchipObserver for Log {
+    fn event(&self, event: &RockchipEvent) {
+        self.push(event.to_string());
+    }
+}
+
+impl Observer for Log {
+    fn event(&self, event: &Event) {
+        if let Event::BusError { address, .. } = event {
+            self.push(format!("no memory at {address:#x}"));
+        }
+    }
+}
+
+pub(super) struct Machine {
+    pub(super) ram: Arc<GuestMemoryMmap>,
+    pub(super) iommu: RockchipIommu,
+    pub(super) log: Arc<Log>,
+}
+
+impl Machine {
+    pub(super) fn new(config: &RockchipConfig) -> Self {
+        let ranges = [(GuestAddress(RAM), RAM_SIZE as usize)];
+        Self::with(
+            Arc::new(GuestMemoryMmap::from_ranges(&ranges).unwrap()),
+            config,
+        )
+    }
+
+    pub(super) fn with(ram: Arc<GuestMemoryMmap>, config: &RockchipConfig) -> Self {
+        let log = Arc::new(Log::default());
+        let line = Arc::clone(&log);
+        let interrupt = move |level: bool| {
+            line.push(format!("interrupt {}", if level { "high" } else { "low" }))
+        };
+        let observers = Observers {
+            registers: Some(Arc::clone(&log) as Arc<dyn RockchipObserver>),
+            translation: Some(Arc::clone(&log) as Arc<dyn Observer>),
+        };
+        let memory = Arc::clone(&ram);
+        let iommu = RockchipIommu::new(memory, config, Box::new(interrupt), observers);
+        Self { ram, iommu, log }
+    }
+
+    pub(super) fn v1() -> Self {
+        Self::new(&RockchipConfig::new("mmu", Format::Bits32))
+    }
+
+    pub(super) fn v2() -> Self {
+        Self::new(&RockchipConfig::new("mmu", Format::Bits40))
+    }
+
+    pub(super) fn read(&self, register: u64) -> u32 {
+        // Not 0, to notice bytes that the read leaves out.
+        let mut word = [0xaa; 4];
+        self.iommu.read(register, &mut word);
+        u32::from_le_bytes(word)
+    }
+
+    pub(super) fn write(&self, register: u64, value: u32) {
+        self.iommu.write(register, &value.to_le_bytes());
+    }
+
+    pub(super) fn command(&self, command: u32) {
+        self.write(COMMAND, command);
+    }
+
+    pub(super) fn dma(&self) -> DmaSpace {
+        self.iommu.space()
+    }
+
+    /// Writes an entry of a table.
+    pub(super) fn poke(&self, address: u64, entry: u32) {
+        self.ram
+            .write_obj(entry.to_le(), GuestAddress(address))
+            .unwrap();
+    }
+
+    pub(super) fn peek(&self, address: u64) -> u32 {
+        let word: u32 = self.ram.read_obj(GuestAddress(address)).unwrap();
+        u32::from_le(word)
+    }
+
+    /// Puts a marker of its own in each page of RAM, to know where a read came from.
+    pub(super) fn mark_pages(&self) {
+        for page in (RAM..RAM + RAM_SIZE).step_by(0x1000) {
+            self.ram.write_obj(page, GuestAddress(page + 8)).unwrap();
+        }
+    }
+}
+
+/// Returns the marker of the page that an IOVA leads to; `None` if the access is refused.
+pub(super) fn page_at(dma: &DmaSpace, iova: u64) -> Option<u64> {
+    dma.read_obj(GuestAddress((iova & !0xfff) + 8)).ok()
+}

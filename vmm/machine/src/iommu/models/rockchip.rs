@@ -1,0 +1,249 @@
+//! The machine's Rockchip IOMMUs, of both formats: placed, described, made, and summed up.
+
+use std::sync::Arc;
+
+use viommu::rockchip::{
+    Format, InterruptLine, NoInterrupt, Observers, RockchipConfig, RockchipEvent, RockchipIommu,
+    RockchipObserver, spec,
+};
+use viommu::{Event, Observer};
+use vm_device::DeviceMmio;
+use vm_device::bus::{MmioAddress, MmioAddressOffset};
+use vm_fdt::FdtWriter;
+use vmm_devices::ram::{DmaSpace, GuestRam};
+
+use super::super::tally::Tally;
+use super::super::{IommuInfo, IommuSummary};
+use super::{Face, IommuContext, IommuDevice, IommuWindows, Model, UnitState, WrongIommu};
+use crate::config::{IommuModel, Port};
+use crate::entry::{Entry, IommuPart, Role};
+use crate::error::Error;
+use crate::fdt;
+
+/// The Rockchip IOMMU with addresses of 32 bits.
+pub(super) struct Rockchip;
+
+impl Model for Rockchip {
+    fn model(&self) -> IommuModel {
+        IommuModel::Rockchip
+    }
+
+    fn place(&self, instances: &[(usize, String)], windows: &IommuWindows) -> Vec<Entry> {
+        place(self.model(), instances, windows)
+    }
+
+    /// Returns what Linux matches it by (bindings/iommu/rockchip,iommu.yaml).
+    fn compatible(&self) -> &'static [&'static str] {
+        &["rockchip,iommu"]
+    }
+
+    fn describe(&self, _: IommuPart, _: u32, fdt: &mut FdtWriter) -> Result<(), vm_fdt::Error> {
+        clocks(fdt)
+    }
+
+    fn make(
+        &self,
+        entries: &[&Entry],
+        context: &IommuContext<'_>,
+    ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
+        make(self.model(), Format::Bits32, entries, context)
+    }
+}
+
+/// The Rockchip IOMMU with addresses of 40 bits, of RK3568.
+pub(super) struct RockchipV2;
+
+impl Model for RockchipV2 {
+    fn model(&self) -> IommuModel {
+        IommuModel::RockchipV2
+    }
+
+    fn place(&self, instances: &[(usize, String)], windows: &IommuWindows) -> Vec<Entry> {
+        place(self.model(), instances, windows)
+    }
+
+    /// Returns what Linux matches it by (bindings/iommu/rockchip,iommu.yaml).
+    fn compatible(&self) -> &'static [&'static str] {
+        &["rockchip,rk3568-iommu"]
+    }
+
+    fn describe(&self, _: IommuPart, _: u32, fdt: &mut FdtWriter) -> Result<(), vm_fdt::Error> {
+        clocks(fdt)
+    }
+
+    fn make(
+        &self,
+        entries: &[&Entry],
+        context: &IommuContext<'_>,
+    ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
+        make(self.model(), Format::Bits40, entries, context)
+    }
+}
+
+fn place(model: IommuModel, instances: &[(usize, String)], windows: &IommuWindows) -> Vec<Entry> {
+    let instances = instances.iter();
+    instances
+        .map(|(index, name)| windows.instance(model, *index, name, spec::WINDOW))
+        .collect()
+}
+
+/// Writes the clocks that the binding demands. Nothing depends on them here: both are the bus's.
+fn clocks(fdt: &mut FdtWriter) -> Result<(), vm_fdt::Error> {
+    fdt.property_array_u32("clocks", &[fdt::PHANDLE_APB_CLOCK; 2])?;
+    fdt.property_string_list("clock-names", vec!["aclk".into(), "iface".into()])
+}
+
+fn make(
+    model: IommuModel,
+    format: Format,
+    entries: &[&Entry],
+    context: &IommuContext<'_>,
+) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
+    let mut units: Vec<Box<dyn IommuDevice>> = Vec::new();
+    for entry in entries {
+        if let Some(index) = entry.iommu_index() {
+            units.push(Box::new(Unit::new(model, format, (entry, index), context)?));
+        }
+    }
+    Ok(units)
+}
+
+/// A Rockchip IOMMU.
+struct Unit {
+    model: IommuModel,
+    index: usize,
+    iommu: RockchipIommu<GuestRam>,
+    watch: Arc<Watch>,
+}
+
+impl Unit {
+    /// Creates IOMMU `index` of the configuration, which is `entry` on the board, out of reset.
+    fn new(
+        model: IommuModel,
+        format: Format,
+        (entry, index): (&Entry, usize),
+        context: &IommuContext<'_>,
+    ) -> Result<Self, Error> {
+        let mut config = RockchipConfig::new(&entry.name, format);
+        config.faults = (context.faults)(entry);
+        let info = IommuInfo {
+            name: entry.name.clone(),
+            contexts_of: entry.name.clone(),
+            model,
+            masters: context.masters_of(entry, model.facts().ports as usize),
+            sources: context.sources.to_vec(),
+        };
+        let tally = Tally::new(info, Arc::clone(context.clock), context.sink.cloned());
+        let watch = Arc::new(Watch(tally));
+        let line: Box<dyn InterruptLine> = match (context.line)(entry)? {
+            Some(line) => Box::new(move |level| line.set(level)),
+            None => Box::new(NoInterrupt),
+        };
+        let observers = Observers {
+            registers: Some(watch.clone()),
+            translation: Some(watch.clone()),
+        };
+        let iommu = RockchipIommu::new(Arc::clone(context.ram), &config, line, observers);
+        Ok(Self {
+            model,
+            index,
+            iommu,
+            watch,
+        })
+    }
+}
+
+impl IommuDevice for Unit {
+    fn face(&self, role: Role) -> Option<Face> {
+        let own = Role::Iommu(self.model, IommuPart::Instance(self.index));
+        (role == own).then(|| Face::Window(Arc::new(Window(self.iommu.clone()))))
+    }
+
+    fn space(&self, port: Port) -> Option<DmaSpace> {
+        // There is one port; a configuration with others is refused.
+        (port.iommu == self.index).then(|| self.iommu.space())
+    }
+
+    /// Returns what shows pending interrupts, as MMU_INT_RAWSTAT has them.
+    fn show_status(&self, port: Port) -> Option<Box<dyn Fn(u32) -> String + Send + Sync>> {
+        if port.iommu != self.index {
+            return None;
+        }
+        let iommu = self.iommu.clone();
+        Some(Box::new(move |status| {
+            iommu.show_status(status);
+            iommu.name().to_owned()
+        }))
+    }
+
+    fn save(&self) -> UnitState {
+        UnitState::Rockchip {
+            registers: self.iommu.save(),
+            cache: self.iommu.unit().save_cache(),
+            tally: self.watch.0.save(),
+        }
+    }
+
+    fn restore(&self, saved: &UnitState) -> Result<(), WrongIommu> {
+        let UnitState::Rockchip {
+            registers,
+            cache,
+            tally,
+        } = saved
+        else {
+            return Err(WrongIommu::Model);
+        };
+        // In this order: restoring the registers empties the cache.
+        self.iommu
+            .restore(registers)
+            .map_err(WrongIommu::registers)?;
+        self.iommu.unit().restore_cache(cache)?;
+        // What restoring itself has caused does not count.
+        self.watch.0.restore(tally);
+        Ok(())
+    }
+
+    fn summaries(&self) -> Vec<IommuSummary> {
+        let counters = self.iommu.unit().counters();
+        vec![IommuSummary {
+            model: self.model.name().into(),
+            hits: counters.hits,
+            misses: counters.misses,
+            evictions: counters.evictions,
+            mappings: self.iommu.mappings(),
+            ..self.watch.0.summary()
+        }]
+    }
+}
+
+/// Sees all that happens at one IOMMU.
+struct Watch(Tally);
+
+impl RockchipObserver for Watch {
+    fn event(&self, event: &RockchipEvent) {
+        self.0.rockchip(event);
+    }
+}
+
+impl Observer for Watch {
+    fn event(&self, event: &Event) {
+        self.0.path(event);
+    }
+
+    fn wants_dma(&self) -> bool {
+        self.0.wants_dma()
+    }
+}
+
+/// Its registers on the bus.
+struct Window(RockchipIommu<GuestRam>);
+
+impl DeviceMmio for Window {
+    fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
+        self.0.read(offset, data);
+    }
+
+    fn mmio_write(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &[u8]) {
+        self.0.write(offset, data);
+    }
+}
