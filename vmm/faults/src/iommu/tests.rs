@@ -82,7 +82,7 @@ fn descriptors_are_flipped_or_not_there() {
         bits: 32,
         ..read(Some(0))
     };
-    let flips = points("page-table", "\"flip\"");
+    let flips = points("page-table", "\"flip\"\nwhen = { every = 1 }");
     for _ in 0..100 {
         let fault = flips.descriptor(&short);
         assert!(
