@@ -38,6 +38,14 @@ pub(super) const FORCE_RESET: u32 = 6;
 /// Bits of STATUS: idle, and the replay buffer empty.
 pub(super) const RESTING: u32 = 0x18;
 
+/// What a driver that handles a page fault has an observer told.
+pub(super) const PAGE_FAULT_HANDLED: [&str; 4] = [
+    "all translations zapped",
+    "page fault acknowledged",
+    "interrupts 0x1 cleared",
+    "interrupt low",
+];
+
 /// What observers are told, as text, and the interrupt's levels.
 #[derive(Default)]
 pub(super) struct Log(Mutex<Vec<String>>);

@@ -6,7 +6,7 @@ use vm_memory::{Bytes, GuestAddress};
 use super::harness::{
     COMMAND, DISABLE_PAGING, DISABLE_STALL, DTE_ADDR, ENABLE_PAGING, ENABLE_STALL, FORCE_RESET,
     INT_CLEAR, INT_MASK, INT_STATUS, Machine, PAGE_FAULT_ADDR, PAGE_FAULT_DONE, STATUS, ZAP_CACHE,
-    ZAP_ONE_LINE,
+    ZAP_ONE_LINE, page_at,
 };
 
 const PAGING: u32 = 1;
@@ -28,6 +28,17 @@ pub(super) struct Handled {
     pub(super) interrupts: u32,
     pub(super) iova: u32,
     pub(super) is_write: bool,
+}
+
+/// Returns a machine whose driver has mapped one page, at `iova`, and has read it once.
+pub(super) fn with_one_page(tables: u64, iova: u64, page: u64) -> Machine {
+    let machine = Machine::v1();
+    machine.mark_pages();
+    let mut domain = Domain::new(&machine, tables);
+    domain.enable().unwrap();
+    domain.map(iova, page, true);
+    assert_eq!(page_at(&machine.dma(), iova), Some(page));
+    machine
 }
 
 impl<'a> Domain<'a> {

@@ -5,7 +5,7 @@ use super::harness::{
     FORCE_RESET, INT_CLEAR, INT_MASK, INT_RAWSTAT, INT_STATUS, Machine, PAGE_FAULT_ADDR, RAM,
     RESTING, STATUS, ZAP_CACHE, ZAP_ONE_LINE, page_at,
 };
-use super::linux::Domain;
+use super::linux::{Domain, with_one_page};
 use crate::rockchip::Register;
 
 const TABLES: u64 = RAM + 0x10_0000;
@@ -61,12 +61,7 @@ fn the_directory_has_the_bits_of_its_format() {
 
 #[test]
 fn a_reset_resets_everything() {
-    let machine = Machine::v1();
-    machine.mark_pages();
-    let mut domain = Domain::new(&machine, TABLES);
-    domain.enable().unwrap();
-    domain.map(IOVA, PAGE, true);
-    assert_eq!(page_at(&machine.dma(), IOVA), Some(PAGE));
+    let machine = with_one_page(TABLES, IOVA, PAGE);
     assert_eq!(page_at(&machine.dma(), 0), None);
     machine.write(AUTO_GATING, 0x8000_0000);
     assert_eq!(machine.read(AUTO_GATING), 0x8000_0000);

@@ -3,7 +3,7 @@
 use super::harness::{
     DISABLE_PAGING, DISABLE_STALL, ENABLE_STALL, Machine, RAM, RESTING, STATUS, page_at,
 };
-use super::linux::Domain;
+use super::linux::with_one_page;
 use crate::CacheState;
 use crate::rockchip::RockchipState;
 
@@ -13,12 +13,7 @@ const IOVA: u64 = 0x1040_3000;
 
 /// Returns a machine in the middle of its life: a page is mapped and cached, and a fault has not been handled.
 fn busy() -> Machine {
-    let machine = Machine::v1();
-    machine.mark_pages();
-    let mut domain = Domain::new(&machine, TABLES);
-    domain.enable().unwrap();
-    domain.map(IOVA, PAGE, true);
-    assert_eq!(page_at(&machine.dma(), IOVA), Some(PAGE));
+    let machine = with_one_page(TABLES, IOVA, PAGE);
     assert_eq!(page_at(&machine.dma(), IOVA + 0x1000), None);
     machine.read(0x28);
     machine.log.take();
