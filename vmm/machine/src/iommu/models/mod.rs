@@ -33,8 +33,8 @@ pub(crate) fn model(model: IommuModel) -> Option<&'static dyn Model> {
         IommuModel::None => None,
         IommuModel::Ipmmu => Some(&ipmmu::Gen2),
         IommuModel::IpmmuGen3 => Some(&ipmmu::Gen3),
-        IommuModel::Rockchip => Some(&rockchip::Rockchip),
-        IommuModel::RockchipV2 => Some(&rockchip::RockchipV2),
+        IommuModel::Rockchip => Some(&rockchip::V1),
+        IommuModel::RockchipV2 => Some(&rockchip::V2),
         IommuModel::Virtio => Some(&virtio::Virtio),
     }
 }

@@ -20,21 +20,42 @@ use crate::entry::{Entry, IommuPart, Role};
 use crate::error::Error;
 use crate::fdt;
 
+/// A Rockchip IOMMU of one of the formats.
+pub(super) struct Rockchip {
+    model: IommuModel,
+    format: Format,
+    /// What Linux matches it by (bindings/iommu/rockchip,iommu.yaml).
+    compatible: &'static [&'static str],
+}
+
 /// The Rockchip IOMMU with addresses of 32 bits.
-pub(super) struct Rockchip;
+pub(super) static V1: Rockchip = Rockchip {
+    model: IommuModel::Rockchip,
+    format: Format::Bits32,
+    compatible: &["rockchip,iommu"],
+};
+
+/// The Rockchip IOMMU with addresses of 40 bits, of RK3568.
+pub(super) static V2: Rockchip = Rockchip {
+    model: IommuModel::RockchipV2,
+    format: Format::Bits40,
+    compatible: &["rockchip,rk3568-iommu"],
+};
 
 impl Model for Rockchip {
     fn model(&self) -> IommuModel {
-        IommuModel::Rockchip
+        self.model
     }
 
     fn place(&self, instances: &[(usize, String)], windows: &IommuWindows) -> Vec<Entry> {
-        place(self.model(), instances, windows)
+        let instances = instances.iter();
+        instances
+            .map(|(index, name)| windows.instance(self.model, *index, name, spec::WINDOW))
+            .collect()
     }
 
-    /// Returns what Linux matches it by (bindings/iommu/rockchip,iommu.yaml).
     fn compatible(&self) -> &'static [&'static str] {
-        &["rockchip,iommu"]
+        self.compatible
     }
 
     fn describe(&self, _: IommuPart, _: u32, fdt: &mut FdtWriter) -> Result<(), vm_fdt::Error> {
@@ -46,45 +67,8 @@ impl Model for Rockchip {
         entries: &[&Entry],
         context: &IommuContext<'_>,
     ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
-        make(self.model(), Format::Bits32, entries, context)
+        make(self.model, self.format, entries, context)
     }
-}
-
-/// The Rockchip IOMMU with addresses of 40 bits, of RK3568.
-pub(super) struct RockchipV2;
-
-impl Model for RockchipV2 {
-    fn model(&self) -> IommuModel {
-        IommuModel::RockchipV2
-    }
-
-    fn place(&self, instances: &[(usize, String)], windows: &IommuWindows) -> Vec<Entry> {
-        place(self.model(), instances, windows)
-    }
-
-    /// Returns what Linux matches it by (bindings/iommu/rockchip,iommu.yaml).
-    fn compatible(&self) -> &'static [&'static str] {
-        &["rockchip,rk3568-iommu"]
-    }
-
-    fn describe(&self, _: IommuPart, _: u32, fdt: &mut FdtWriter) -> Result<(), vm_fdt::Error> {
-        clocks(fdt)
-    }
-
-    fn make(
-        &self,
-        entries: &[&Entry],
-        context: &IommuContext<'_>,
-    ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
-        make(self.model(), Format::Bits40, entries, context)
-    }
-}
-
-fn place(model: IommuModel, instances: &[(usize, String)], windows: &IommuWindows) -> Vec<Entry> {
-    let instances = instances.iter();
-    instances
-        .map(|(index, name)| windows.instance(model, *index, name, spec::WINDOW))
-        .collect()
 }
 
 /// Writes the clocks that the binding demands. Nothing depends on them here: both are the bus's.
