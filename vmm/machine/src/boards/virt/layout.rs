@@ -1,6 +1,6 @@
 //! The memory map and the interrupt map of `virt`: the numbers from which everything else is generated.
 //!
-//! Devices lie below where RAM may begin (`BoardFacts::ram`).
+//! Devices lie below where RAM may begin (`BoardFacts::ram_min`).
 
 use crate::config::MAX_CPUS;
 use crate::iommu::IommuWindows;
