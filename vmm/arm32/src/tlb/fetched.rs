@@ -81,6 +81,19 @@ fn slot((va, set): Key) -> usize {
     set as usize * TAGS + ((va >> 12) as usize & (TAGS - 1))
 }
 
+/// Has generated code not know a page any more.
+fn untag(tags: &mut [u64], key: Key) {
+    let tag = &mut tags[slot(key)];
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the lower half is the address"
+    )]
+    let of = *tag as u32 & 0xffff_f000;
+    if of == key.0 {
+        *tag = NO_TAG;
+    }
+}
+
 /// Returns whether a core can have fetched from these.
 pub(super) fn are_possible(pages: &[FetchedPage]) -> bool {
     let possible = |page: &FetchedPage| {
@@ -115,19 +128,6 @@ impl Fetched {
         self.tags[slot((va, set))] = tag(va, number);
     }
 
-    /// Has generated code not know a page any more.
-    fn untag(&mut self, key: Key) {
-        let tag = &mut self.tags[slot(key)];
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the lower half is the address"
-        )]
-        let of = *tag as u32 & 0xffff_f000;
-        if of == key.0 {
-            *tag = NO_TAG;
-        }
-    }
-
     /// Adds a page. Returns whether others were dropped for it.
     pub fn insert(&mut self, va: u32, set: u32, t: &Translation, ram: RamPage) -> bool {
         let full = self.pages.len() >= MAX_PAGES;
@@ -146,7 +146,7 @@ impl Fetched {
 
     fn add(&mut self, key: Key, page: Page) {
         // One at the same place may have been another.
-        self.untag(key);
+        untag(&mut self.tags, key);
         self.pages.insert(key, page);
         if !page.global {
             if self.local.len() >= 2 * MAX_PAGES {
@@ -172,11 +172,11 @@ impl Fetched {
     /// Drops those that belong to one address space.
     pub fn drop_local(&mut self) -> bool {
         let before = self.pages.len();
-        for key in std::mem::take(&mut self.local) {
+        for key in self.local.drain(..) {
             // A global page may have come in its place.
             if self.pages.get(&key).is_some_and(|page| !page.global) {
                 self.pages.remove(&key);
-                self.untag(key);
+                untag(&mut self.tags, key);
             }
         }
         self.pages.len() != before
@@ -199,7 +199,7 @@ impl Fetched {
         let sets = 0..super::SETS as u32;
         sets.fold(false, |any, set| {
             let key = (va & 0xffff_f000, set);
-            self.untag(key);
+            untag(&mut self.tags, key);
             self.pages.remove(&key).is_some() | any
         })
     }
