@@ -29,6 +29,7 @@ mod unit;
 pub mod virtio;
 pub mod vm_memory_iommu;
 pub mod walk;
+mod window;
 
 pub use attachment::Attachment;
 pub use counters::Counters;

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use crate::fault::{Access, DomainId, Requester};
 use crate::model::Miss;
+use crate::unit::CacheConfig;
 use crate::virtio::{FaultReport, Request, spec::Status};
 use crate::{ipmmu, rockchip};
 
@@ -172,6 +173,16 @@ impl Faults {
     /// Returns whether faults can be injected.
     pub fn any(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// Returns the translation cache to use where `wanted` is asked for.
+    pub(crate) fn cache(&self, wanted: &CacheConfig) -> CacheConfig {
+        let mut cache = wanted.clone();
+        if self.any() {
+            // Every translation is a point at which a fault can be injected.
+            cache.entries = 0;
+        }
+        cache
     }
 }
 

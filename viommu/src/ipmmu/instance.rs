@@ -12,6 +12,7 @@ use super::spec::{ContextRegister, IMUASID_MASK, Imuctr, UtlbRegister};
 use crate::dma::DmaSpace;
 use crate::fault::{DomainId, EndpointId};
 use crate::inject::{self, Flush, FlushFault, Injected, RegisterAccess};
+use crate::window;
 
 /// How often one read of IMCTR looks, giving the processor away in between, whether a flush has become complete. The
 /// guest polls it at most a hundred times (6.1, `TLB_LOOP_TIMEOUT`), which in its own time may be over before the host
@@ -84,27 +85,16 @@ impl<M> Instance<M> {
     }
 
     /// Reads `data` at `offset` in the window. Registers are words; any part of them may be read, and several.
-    #[expect(clippy::cast_possible_truncation, reason = "it is below 4")]
     pub fn read(&self, offset: u64, data: &mut [u8]) {
-        // A word is read once, whatever part of it is wanted: each read of IMCTR counts as a look at a flush.
-        let mut word = None;
-        for (n, byte) in data.iter_mut().enumerate() {
-            let at = offset.wrapping_add(n as u64);
-            let (base, value) = match word {
-                Some((base, value)) if base == at & !3 => (base, value),
-                _ => (at & !3, self.read_word(at & !3)),
-            };
-            word = Some((base, value));
-            *byte = value.to_le_bytes()[(at - base) as usize];
-        }
+        // Once a word, whatever part of it is wanted: each read of IMCTR counts as a look at a flush.
+        window::read(offset, data, |at| self.read_word(at));
     }
 
     /// Writes `data` at `offset` in the window. Only whole words are written; anything else is ignored, as the
     /// write of something that is not modelled.
     pub fn write(&self, offset: u64, data: &[u8]) {
-        let (words, rest) = data.as_chunks::<4>();
         // The driver writes whole words; what hardware does with less is not published.
-        if !offset.is_multiple_of(4) || !rest.is_empty() {
+        let Some(words) = window::words(offset, data) else {
             let size = data.len();
             self.ipmmu
                 .shared
@@ -114,9 +104,9 @@ impl<M> Instance<M> {
                     count,
                 });
             return;
-        }
-        for (n, &word) in words.iter().enumerate() {
-            self.write_word(offset.wrapping_add(4 * n as u64), u32::from_le_bytes(word));
+        };
+        for (at, word) in words {
+            self.write_word(at, word);
         }
     }
 

@@ -12,10 +12,7 @@ use crate::fault::{Access, DomainId, EndpointId, Fault, FaultReason, Requester};
 use crate::inject::{FaultyTables, Injected};
 use crate::model::{Mapping, Miss, Model};
 use crate::walk::{GuestTables, TableReader, walk};
-
-/// Accesses to what is not modelled that are all told of; of those that follow, each that makes the count a power of
-/// two is.
-const UNIMPLEMENTED_TOLD: u64 = 16;
+use crate::window;
 
 /// What registers and bus masters share.
 pub(super) struct Shared<M> {
@@ -118,8 +115,7 @@ impl<M> Shared<M> {
         let count = &mut registers.instances[instance].unimplemented;
         *count = count.saturating_add(1);
         let count = *count;
-        // A guest that polls such an address must not flood the observer.
-        if count <= UNIMPLEMENTED_TOLD || count.is_power_of_two() {
+        if window::is_told(count) {
             self.tell(instance, event(count));
         }
     }

@@ -75,11 +75,7 @@ impl<M: StableHostMemory + Send + Sync + 'static> RockchipIommu<M> {
             initial: Attachment::Bypass,
         };
         let model: Arc<dyn Model> = Arc::clone(&shared) as Arc<dyn Model>;
-        let mut cache = config.cache.clone();
-        if config.faults.any() {
-            // Every translation is a point at which a fault can be injected.
-            cache.entries = 0;
-        }
+        let cache = config.faults.cache(&config.cache);
         let unit = TranslationUnit::with_cache(memory, model, &unit, &cache, translation);
         Self { shared, unit }
     }

@@ -14,10 +14,7 @@ use crate::inject::{FaultyTables, Injected};
 use crate::interrupt::InterruptLine;
 use crate::model::{Mapping, Miss, Model};
 use crate::walk::{GuestTables, TableReader};
-
-/// Accesses to what is not modelled that are all told of; of those that follow, each that makes the count a power of
-/// two is.
-const UNIMPLEMENTED_TOLD: u64 = 16;
+use crate::window;
 
 /// What registers and bus masters share.
 pub(super) struct Shared<M> {
@@ -63,8 +60,7 @@ impl<M> Shared<M> {
     ) {
         let count = registers.state.unimplemented.saturating_add(1);
         registers.state.unimplemented = count;
-        // A guest that polls such an address must not flood the observer.
-        if count <= UNIMPLEMENTED_TOLD || count.is_power_of_two() {
+        if window::is_told(count) {
             self.tell(event(count));
         }
     }

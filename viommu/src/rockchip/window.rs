@@ -6,6 +6,7 @@ use super::registers::Registers;
 use super::spec::{Command, PAGE_BITS, Register};
 use super::state::{RockchipState, interrupt_mask};
 use crate::inject::{self, Flush, FlushFault, Injected, RegisterAccess};
+use crate::window;
 
 /// How often one access looks, giving the processor away in between, whether accesses that it must wait for have ended:
 /// a read of MMU_STATUS during a stall, and every write that invalidates or changes what accesses meet. The guest polls
@@ -15,27 +16,16 @@ const PATIENCE: u32 = 256;
 
 impl<M> RockchipIommu<M> {
     /// Reads `data` at `offset` in the window. Registers are words; any part of them may be read, and several.
-    #[expect(clippy::cast_possible_truncation, reason = "it is below 4")]
     pub fn read(&self, offset: u64, data: &mut [u8]) {
-        // A word is read once, whatever part of it is wanted: each read of MMU_STATUS counts as a look.
-        let mut word = None;
-        for (n, byte) in data.iter_mut().enumerate() {
-            let at = offset.wrapping_add(n as u64);
-            let (base, value) = match word {
-                Some((base, value)) if base == at & !3 => (base, value),
-                _ => (at & !3, self.read_word(at & !3)),
-            };
-            word = Some((base, value));
-            *byte = value.to_le_bytes()[(at - base) as usize];
-        }
+        // Once a word, whatever part of it is wanted: each read of MMU_STATUS counts as a look.
+        window::read(offset, data, |at| self.read_word(at));
     }
 
     /// Writes `data` at `offset` in the window. Only whole words are written; anything else is ignored, as the
     /// write of something that is not modelled.
     pub fn write(&self, offset: u64, data: &[u8]) {
-        let (words, rest) = data.as_chunks::<4>();
         // The driver writes whole words; what hardware does with less is not published.
-        if !offset.is_multiple_of(4) || !rest.is_empty() {
+        let Some(words) = window::words(offset, data) else {
             let size = data.len();
             let shared = &self.shared;
             shared.unimplemented(&mut shared.registers(), |count| {
@@ -46,9 +36,9 @@ impl<M> RockchipIommu<M> {
                 }
             });
             return;
-        }
-        for (n, &word) in words.iter().enumerate() {
-            self.write_word(offset.wrapping_add(4 * n as u64), u32::from_le_bytes(word));
+        };
+        for (at, word) in words {
+            self.write_word(at, word);
         }
     }
 

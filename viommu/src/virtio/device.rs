@@ -96,11 +96,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             requests,
             translation,
         } = observers;
-        let mut cache = config.cache.clone();
-        if config.faults.any() {
-            // Every translation is a point at which a fault can be injected.
-            cache.entries = 0;
-        }
+        let cache = config.faults.cache(&config.cache);
         let unit = TranslationUnit::with_cache(memory, model, &unit, &cache, translation);
         Ok(Self {
             config,
