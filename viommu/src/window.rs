@@ -28,8 +28,8 @@ pub(crate) fn words(offset: u64, data: &[u8]) -> Option<impl Iterator<Item = (u6
     (offset.is_multiple_of(4) && rest.is_empty()).then(|| offsets.zip(values))
 }
 
-/// Returns whether observers are told of the access to what is not modelled that made their number `count`: a guest that
-/// polls such an address must not flood them.
+/// Returns whether observers are told of the access to what is not modelled that made their number `count`: a guest
+/// that polls such an address must not flood them.
 pub(crate) const fn is_told(count: u64) -> bool {
     count <= UNIMPLEMENTED_TOLD || count.is_power_of_two()
 }
