@@ -1,5 +1,6 @@
 //! Blocks to code: what is the same for every host. What is not is its [`Target`]'s.
 
+use super::context::Left;
 use crate::block::Block;
 use crate::exec::Op;
 use crate::ir::{Mop, Value, drop_dead_flags, lower};
@@ -68,6 +69,10 @@ pub trait Target: Sized {
     fn here(&self) -> usize;
     /// Writes a branch.
     fn jump(&mut self) -> Self::Fixup;
+    /// Writes eight bytes of zeros, aligned; returns their position.
+    fn quad(&mut self) -> usize;
+    /// Returns the position of the four bytes that say how far away something is.
+    fn place(fixup: Self::Fixup) -> usize;
     /// Has what `fixup` names be at `to`; both it and the code, which will be at `start`, count from one place.
     fn bind_from(&mut self, start: usize, fixup: Self::Fixup, to: usize);
 
@@ -91,11 +96,15 @@ pub trait Target: Sized {
     );
     /// Runs the handler of `op`, of a block of `count` instructions.
     fn call(e: &mut Emitter<'_, Self>, op: *const Op, count: u32);
-    /// Ends the block by exit `slot`, to `va` with IT state `it`. If that is another page, the exit
-    /// holds while its tag is in place.
-    fn leave_by(e: &mut Emitter<'_, Self>, slot: usize, va: u32, it: u8) -> Site;
-    /// Goes back to the core before the block, as the budget is too small for it.
-    fn leave_before(e: &mut Emitter<'_, Self>);
+    /// Puts the target of a branch where [`Routines`] expect it.
+    fn load_target(e: &mut Emitter<'_, Self>, to: Value);
+    /// Compares the tag of the page of `va` with eight bytes; returns what names these, and the branch that is taken if
+    /// they differ.
+    fn guard(e: &mut Emitter<'_, Self>, va: u32) -> (Self::Fixup, Self::Fixup);
+    /// Tells the core that the block ends by exit `slot`.
+    fn note_exit(e: &mut Emitter<'_, Self>, slot: usize);
+    /// Goes back to the core with R15 at `va` and IT state `it`.
+    fn leave_at(e: &mut Emitter<'_, Self>, va: u32, it: u8, why: Left);
 }
 
 /// Writes the code of block `id`, which will be at `start` of the code area; returns its exits.
@@ -154,7 +163,8 @@ impl<A: Target> Emitter<'_, A> {
         self.out_of_the_way();
         self.bind_here(budget);
         A::give_back(self, count);
-        A::leave_before(self);
+        let key = self.block.key;
+        A::leave_at(self, key.va, key.state.to_le_bytes()[1], Left::Budget);
     }
 
     fn count(&self) -> u32 {
@@ -177,14 +187,27 @@ impl<A: Target> Emitter<'_, A> {
         self.asm.bind_from(0, fixup, here);
     }
 
+    /// Ends the block by exit `slot`, to `va` with IT state `it`. If that is another page, the exit holds while its tag is
+    /// in place.
     fn leave_by(&mut self, slot: usize, va: u32, it: u8) {
-        let site = A::leave_by(self, slot, va, it);
-        self.sites[slot] = Some(site);
-    }
-
-    /// Returns whether `va` is in another page than the block.
-    pub fn is_elsewhere(&self, va: u32) -> bool {
-        va >> 12 != self.block.key.va >> 12
+        let elsewhere = va >> 12 != self.block.key.va >> 12;
+        let guard = elsewhere.then(|| A::guard(self, va));
+        let jump = self.asm.jump();
+        let stub = self.asm.here();
+        self.bind_here(jump);
+        A::note_exit(self, slot);
+        A::leave_at(self, va, it, Left::Link);
+        let guard = guard.map(|(quad, stale)| {
+            self.asm.bind_from(0, stale, stub);
+            let at = self.asm.quad();
+            self.asm.bind_from(0, quad, at);
+            at
+        });
+        self.sites[slot] = Some(Site {
+            jump: A::place(jump),
+            stub,
+            guard,
+        });
     }
 
     /// Writes the operations of one instruction; returns whether they end the block whatever happens.
@@ -222,6 +245,16 @@ impl<A: Target> Emitter<'_, A> {
                 Mop::Goto { va } => {
                     self.host = None;
                     self.leave_by(1, va, 0);
+                }
+                Mop::Jump { to, exchange } => {
+                    self.host = None;
+                    A::load_target(self, to);
+                    let Routines {
+                        exchange: other,
+                        branch: same,
+                        ..
+                    } = *self.routines;
+                    self.leave_to(if exchange { other } else { same });
                 }
                 mop => {
                     let host = self.host.take();

@@ -6,7 +6,7 @@ use super::{access, bits};
 use crate::exec::Op;
 use crate::ir::{FlagSet, Mop, Value};
 use crate::jit::context::Left;
-use crate::jit::emit::{Site, Target};
+use crate::jit::emit::Target;
 use crate::tlb::TAG_BYTES;
 
 /// A block on its way to A64 code.
@@ -22,6 +22,14 @@ impl Target for Asm {
 
     fn jump(&mut self) -> Fixup {
         self.jump()
+    }
+
+    fn quad(&mut self) -> usize {
+        self.quad()
+    }
+
+    fn place(fixup: Fixup) -> usize {
+        fixup.at()
     }
 
     #[expect(
@@ -85,15 +93,6 @@ impl Target for Asm {
                 kind, d, x, amount, ..
             } => e.shift_by(kind, d, x, amount),
             Mop::SetCarry { to } => store(e, Access::STORE, to, frame::C),
-            Mop::Jump { to, exchange } => {
-                e.load(WORK, to);
-                let routine = if exchange {
-                    e.routines.exchange
-                } else {
-                    e.routines.branch
-                };
-                e.leave_to(routine);
-            }
             Mop::Load { .. } | Mop::Store { .. } | Mop::LoadList { .. } | Mop::StoreList { .. } => {
                 access::emit(e, mop, slow);
             }
@@ -108,48 +107,32 @@ impl Target for Asm {
         e.bind_to(fixup, e.routines.call);
     }
 
-    fn leave_by(e: &mut Emitter<'_>, slot: usize, va: u32, it: u8) -> Site {
-        let guard = e.is_elsewhere(va).then(|| {
-            let [wanted, tag, _] = SCRATCH;
-            let (shift, mask) = TAG_BYTES;
-            let quad = e.asm.load_here(wanted);
-            e.asm.access(Access::LOAD64, tag, frame::CONTEXT_TAGS);
-            let place = Mem::Base(tag, va >> shift & mask);
-            e.asm.access(Access::LOAD64, tag, place);
-            e.asm.compare(Width::Double, wanted, tag);
-            (quad, e.asm.jump_if(Cond::NE))
-        });
-        let jump = e.asm.jump();
-        let stub = e.asm.here();
-        e.asm.bind(jump, stub);
+    fn load_target(e: &mut Emitter<'_>, to: Value) {
+        e.load(WORK, to);
+    }
+
+    fn guard(e: &mut Emitter<'_>, va: u32) -> (Fixup, Fixup) {
+        let [wanted, tag, _] = SCRATCH;
+        let (shift, mask) = TAG_BYTES;
+        let quad = e.asm.load_here(wanted);
+        e.asm.access(Access::LOAD64, tag, frame::CONTEXT_TAGS);
+        let place = Mem::Base(tag, va >> shift & mask);
+        e.asm.access(Access::LOAD64, tag, place);
+        e.asm.compare(Width::Double, wanted, tag);
+        (quad, e.asm.jump_if(Cond::NE))
+    }
+
+    fn note_exit(e: &mut Emitter<'_>, slot: usize) {
         store(e, Access::STORE, e.id, frame::CONTEXT_BLOCK);
         store(e, Access::STORE, slot != 0, frame::CONTEXT_SLOT);
-        leave_at(e, va, it, Left::Link);
-        let guard = guard.map(|(quad, stale)| {
-            e.asm.bind(stale, stub);
-            let at = e.asm.quad();
-            e.asm.bind(quad, at);
-            at
-        });
-        Site {
-            jump: jump.at(),
-            stub,
-            guard,
-        }
     }
 
-    fn leave_before(e: &mut Emitter<'_>) {
-        let key = e.block.key;
-        leave_at(e, key.va, key.state.to_le_bytes()[1], Left::Budget);
+    fn leave_at(e: &mut Emitter<'_>, va: u32, it: u8, why: Left) {
+        store(e, Access::STORE, va, frame::PC);
+        store(e, Access::STORE8, it, frame::IT);
+        e.asm.set(WORK, why as u32);
+        e.leave_to(e.routines.exit);
     }
-}
-
-/// Goes back to the core with R15 at `va` and IT state `it`.
-fn leave_at(e: &mut Emitter<'_>, va: u32, it: u8, why: Left) {
-    store(e, Access::STORE, va, frame::PC);
-    store(e, Access::STORE8, it, frame::IT);
-    e.asm.set(WORK, why as u32);
-    e.leave_to(e.routines.exit);
 }
 
 /// Stores a constant.

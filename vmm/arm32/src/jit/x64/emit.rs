@@ -7,7 +7,7 @@ use super::{access, bits};
 use crate::exec::Op;
 use crate::ir::{Mop, Value};
 use crate::jit::context::Left;
-use crate::jit::emit::{Site, Target};
+use crate::jit::emit::Target;
 use crate::tlb::TAG_BYTES;
 
 /// A block on its way to x86-64 code.
@@ -23,6 +23,14 @@ impl Target for Asm {
 
     fn jump(&mut self) -> Fixup {
         self.jump()
+    }
+
+    fn quad(&mut self) -> usize {
+        self.quad()
+    }
+
+    fn place(fixup: Fixup) -> usize {
+        fixup.at()
     }
 
     #[expect(
@@ -88,15 +96,6 @@ impl Target for Asm {
                 kind, d, x, amount, ..
             } => e.shift_by(kind, d, x, amount),
             Mop::SetCarry { to } => e.asm.store_imm8(frame::C, to.into()),
-            Mop::Jump { to, exchange } => {
-                e.load(WORK, to);
-                let routine = if exchange {
-                    e.routines.exchange
-                } else {
-                    e.routines.branch
-                };
-                e.leave_to(routine);
-            }
             Mop::Load { .. } | Mop::Store { .. } | Mop::LoadList { .. } | Mop::StoreList { .. } => {
                 access::emit(e, mop, slow);
             }
@@ -111,44 +110,28 @@ impl Target for Asm {
         e.bind_to(fixup, e.routines.call);
     }
 
-    fn leave_by(e: &mut Emitter<'_>, slot: usize, va: u32, it: u8) -> Site {
-        let guard = e.is_elsewhere(va).then(|| {
-            let (shift, mask) = TAG_BYTES;
-            let tag = Mem::Base(WORK, (va >> shift & mask).cast_signed());
-            e.asm.load(Width::Quad, WORK, Rm::Mem(frame::CONTEXT_TAGS));
-            e.asm.load(Width::Quad, WORK, Rm::Mem(tag));
-            let quad = e.asm.compare_here(WORK);
-            (quad, e.asm.jump_if(Cc::Ne))
-        });
-        let jump = e.asm.jump();
-        let stub = e.asm.here();
-        e.asm.bind(jump, stub);
+    fn load_target(e: &mut Emitter<'_>, to: Value) {
+        e.load(WORK, to);
+    }
+
+    fn guard(e: &mut Emitter<'_>, va: u32) -> (Fixup, Fixup) {
+        let (shift, mask) = TAG_BYTES;
+        let tag = Mem::Base(WORK, (va >> shift & mask).cast_signed());
+        e.asm.load(Width::Quad, WORK, Rm::Mem(frame::CONTEXT_TAGS));
+        e.asm.load(Width::Quad, WORK, Rm::Mem(tag));
+        let quad = e.asm.compare_here(WORK);
+        (quad, e.asm.jump_if(Cc::Ne))
+    }
+
+    fn note_exit(e: &mut Emitter<'_>, slot: usize) {
         e.asm.store_imm(frame::CONTEXT_BLOCK, e.id);
         e.asm.store_imm(frame::CONTEXT_SLOT, u32::from(slot != 0));
-        leave_at(e, va, it, Left::Link);
-        let guard = guard.map(|(quad, stale)| {
-            e.asm.bind(stale, stub);
-            let at = e.asm.quad();
-            e.asm.bind(quad, at);
-            at
-        });
-        Site {
-            jump: jump.at(),
-            stub,
-            guard,
-        }
     }
 
-    fn leave_before(e: &mut Emitter<'_>) {
-        let key = e.block.key;
-        leave_at(e, key.va, key.state.to_le_bytes()[1], Left::Budget);
+    fn leave_at(e: &mut Emitter<'_>, va: u32, it: u8, why: Left) {
+        e.asm.store_imm(frame::PC, va);
+        e.asm.store_imm8(frame::IT, it);
+        e.asm.set(WORK, why as u32);
+        e.leave_to(e.routines.exit);
     }
-}
-
-/// Goes back to the core with R15 at `va` and IT state `it`.
-fn leave_at(e: &mut Emitter<'_>, va: u32, it: u8, why: Left) {
-    e.asm.store_imm(frame::PC, va);
-    e.asm.store_imm8(frame::IT, it);
-    e.asm.set(WORK, why as u32);
-    e.leave_to(e.routines.exit);
 }
