@@ -187,8 +187,8 @@ impl<A: Target> Emitter<'_, A> {
         self.asm.bind_from(0, fixup, here);
     }
 
-    /// Ends the block by exit `slot`, to `va` with IT state `it`. If that is another page, the exit holds while its tag is
-    /// in place.
+    /// Ends the block by exit `slot`, to `va` with IT state `it`. If that is another page, the exit holds while its tag
+    /// is in place.
     fn leave_by(&mut self, slot: usize, va: u32, it: u8) {
         let elsewhere = va >> 12 != self.block.key.va >> 12;
         let guard = elsewhere.then(|| A::guard(self, va));
