@@ -23,6 +23,7 @@ mod interrupt;
 mod iotlb;
 pub mod ipmmu;
 mod model;
+mod register_event;
 pub mod rockchip;
 mod sync;
 mod unit;
@@ -40,6 +41,7 @@ pub use grace::GracePeriod;
 pub use host::StableHostMemory;
 pub use iotlb::{CacheRestoreError, CacheState};
 pub use model::{Mapping, Miss, Model};
+pub use register_event::{Effect, Part, RegisterChange, RegisterEvent, TraceWords};
 pub use unit::{CacheConfig, TranslationUnit, UnitConfig};
 
 #[cfg(all(test, not(loom)))]

@@ -22,7 +22,6 @@ use crate::fault::{Access, DomainId, Requester};
 use crate::model::Miss;
 use crate::unit::CacheConfig;
 use crate::virtio::{FaultReport, Request, spec::Status};
-use crate::{ipmmu, rockchip};
 
 pub(crate) use buffer::Injected;
 pub(crate) use tables::FaultyTables;
@@ -82,22 +81,13 @@ pub enum FlushFault {
     Ignored,
 }
 
-/// A register of one of the models that have them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Register {
-    /// An IPMMU's.
-    Ipmmu(ipmmu::Register),
-    /// A Rockchip IOMMU's.
-    Rockchip(rockchip::Register),
-}
-
 /// The guest accesses a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegisterAccess<'a> {
     /// The name of the IOMMU's instance.
     pub instance: &'a str,
-    /// Which register.
-    pub register: Register,
+    /// The name of the register, in capital letters, as in the Linux driver; without the numbers of contexts and ports.
+    pub register: &'static str,
     /// What is read or written.
     pub value: u32,
 }

@@ -56,7 +56,7 @@ impl Injector for Script {
 
     fn register_read(&self, at: &RegisterAccess<'_>) -> Option<u32> {
         let (register, value) = (*self.read.lock().unwrap())?;
-        (at.register == Register::Ipmmu(ipmmu::Register::Context(0, register))).then_some(value)
+        (at.register == register.name()).then_some(value)
     }
 
     fn register_write(&self, _at: &RegisterAccess<'_>) -> Option<Option<u32>> {

@@ -15,6 +15,16 @@ pub enum Register {
     Utlb(usize, UtlbRegister),
 }
 
+impl Register {
+    /// Returns its name in the driver, without its number.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Context(_, register) => register.name(),
+            Self::Utlb(_, register) => register.name(),
+        }
+    }
+}
+
 /// Returns the register whose word stands at `offset` (a multiple of 4) in the window of an instance with `utlbs`
 /// uTLBs.
 pub(super) fn decode(features: &Features, utlbs: usize, offset: u64) -> Option<Register> {

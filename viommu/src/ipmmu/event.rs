@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::register_event::{Effect, Part, RegisterChange, RegisterEvent, TraceWords};
+
 /// Sees what the guest does to an [`Ipmmu`](super::Ipmmu), and what faults it records, as it happens.
 ///
 /// Called with the registers locked, on the thread of the vCPU or of the device: an observer must not access the
@@ -171,5 +173,85 @@ impl fmt::Display for IpmmuEvent {
                 "write of {size} bytes to offset {offset:#05x} ignored: registers are words ({count} so far)"
             ),
         }
+    }
+}
+
+impl RegisterEvent for IpmmuEvent {
+    fn effect(&self) -> Option<Effect> {
+        match *self {
+            Self::UtlbEnabled { utlb, .. } => Some(Effect::Attached { port: utlb }),
+            Self::UtlbDisabled { utlb } => Some(Effect::Detached { port: utlb }),
+            Self::ContextFlush { .. } => Some(Effect::Flushed),
+            _ => None,
+        }
+    }
+
+    fn trace(&self) -> TraceWords {
+        let of = |name, context: usize| TraceWords::new(name).field("context", context);
+        let iova = |words: TraceWords, iova| words.field("iova", format_args!("{iova:#x}"));
+        match *self {
+            Self::UtlbEnabled { utlb, context } => of("attach", context).port(utlb),
+            Self::UtlbBlocked { utlb, ttsel } => {
+                TraceWords::new("block").port(utlb).field("ttsel", ttsel)
+            }
+            Self::UtlbDisabled { utlb } => TraceWords::new("detach").port(utlb),
+            Self::UtlbFlush { utlb } => TraceWords::new("flush").port(utlb),
+            Self::Table { context, address } => {
+                of("table", context).field("address", format_args!("{address:#x}"))
+            }
+            Self::ContextEnabled { context } => of("enable", context),
+            Self::ContextDisabled { context } => of("disable", context),
+            Self::ContextFlush { context } => of("flush", context),
+            Self::FlushComplete { context } => of("flush-complete", context),
+            Self::FaultRecorded {
+                context,
+                status,
+                iova: at,
+            } => iova(of("report", context), at).field("status", format_args!("{status:#010x}")),
+            Self::FaultLost {
+                context: Some(context),
+                iova: at,
+            } => iova(of("report-lost", context), at),
+            Self::FaultLost {
+                context: None,
+                iova: at,
+            } => iova(TraceWords::new("report-lost"), at),
+            Self::FaultCleared { context } => of("clear", context),
+            Self::Unimplemented { .. } | Self::PartialWrite { .. } => TraceWords::other(self),
+        }
+    }
+
+    /// Registers are named as drivers/iommu/ipmmu-vmsa.c names them.
+    fn register(&self) -> Option<RegisterChange> {
+        let of_context = |name: &str, context: usize| {
+            RegisterChange::new(Part::Domain(context), format!("{name}({context})"))
+        };
+        Some(match *self {
+            // The event tells what was written by its meaning.
+            Self::UtlbEnabled { utlb, .. }
+            | Self::UtlbBlocked { utlb, .. }
+            | Self::UtlbDisabled { utlb }
+            | Self::UtlbFlush { utlb } => {
+                RegisterChange::new(Part::Port(utlb), format!("IMUCTR({utlb})"))
+            }
+            Self::Table { context, address } => of_context("IMTTLBR0", context).value(address),
+            Self::ContextEnabled { context } | Self::ContextDisabled { context } => {
+                of_context("IMCTR", context)
+            }
+            Self::FaultRecorded {
+                context, status, ..
+            } => of_context("IMSTR", context).value(status),
+            Self::FaultCleared { context } => of_context("IMSTR", context),
+            Self::Unimplemented {
+                offset, written, ..
+            } => RegisterChange {
+                value: written.map(u64::from),
+                ..RegisterChange::at_offset(offset)
+            },
+            Self::PartialWrite { offset, .. } => RegisterChange::at_offset(offset),
+            Self::ContextFlush { .. } | Self::FlushComplete { .. } | Self::FaultLost { .. } => {
+                return None;
+            }
+        })
     }
 }

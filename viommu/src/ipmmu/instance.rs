@@ -11,7 +11,7 @@ use super::registers::{Context, Registers, Route, imuctr_mask};
 use super::spec::{ContextRegister, IMUASID_MASK, Imuctr, UtlbRegister};
 use crate::dma::DmaSpace;
 use crate::fault::{DomainId, EndpointId};
-use crate::inject::{self, Flush, FlushFault, Injected, RegisterAccess};
+use crate::inject::{Flush, FlushFault, Injected, RegisterAccess};
 use crate::window;
 
 /// How often one read of IMCTR looks, giving the processor away in between, whether a flush has become complete. The
@@ -127,7 +127,7 @@ impl<M> Instance<M> {
         let register = self.decode(&self.ipmmu.shared.registers(), offset)?;
         let access = RegisterAccess {
             instance: self.name(),
-            register: inject::Register::Ipmmu(register),
+            register: register.name(),
             value,
         };
         Some((injected, access))

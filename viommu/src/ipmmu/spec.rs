@@ -74,6 +74,25 @@ impl ContextRegister {
         Self::Imelar,
         Self::Imeuar,
     ];
+
+    /// Returns its name in the driver.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Imctr => "IMCTR",
+            Self::Imcaar => "IMCAAR",
+            Self::Imttbcr => "IMTTBCR",
+            Self::Imbuscr => "IMBUSCR",
+            Self::Imttlbr0 => "IMTTLBR0",
+            Self::Imttubr0 => "IMTTUBR0",
+            Self::Imttlbr1 => "IMTTLBR1",
+            Self::Imttubr1 => "IMTTUBR1",
+            Self::Imstr => "IMSTR",
+            Self::Immair0 => "IMMAIR0",
+            Self::Immair1 => "IMMAIR1",
+            Self::Imelar => "IMELAR",
+            Self::Imeuar => "IMEUAR",
+        }
+    }
 }
 
 /// A register of one uTLB, at its offset from the uTLB's first.
@@ -84,6 +103,16 @@ pub enum UtlbRegister {
     Imuctr = 0x00,
     /// Address space identifiers (6.1).
     Imuasid = 0x08,
+}
+
+impl UtlbRegister {
+    /// Returns its name in the driver.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Imuctr => "IMUCTR",
+            Self::Imuasid => "IMUASID",
+        }
+    }
 }
 
 /// Bits of IMTTUBR0 and IMTTUBR1: an address has 40 (6.1, `ipmmu_domain_init_context`, `cfg.oas`). That the others

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::spec::Register;
 use crate::fault::Access;
+use crate::register_event::{Effect, Part, RegisterChange, RegisterEvent, TraceWords};
 
 /// Sees what the guest does to a [`RockchipIommu`](super::RockchipIommu), and what faults it records, as it happens.
 ///
@@ -151,5 +152,78 @@ impl fmt::Display for RockchipEvent {
                 "write of {size} bytes to offset {offset:#04x} ignored: registers are words ({count} so far)"
             ),
         }
+    }
+}
+
+impl RegisterEvent for RockchipEvent {
+    /// Returns what is counted: the one port is attached while paging is enabled.
+    fn effect(&self) -> Option<Effect> {
+        match self {
+            Self::PagingEnabled => Some(Effect::Attached { port: 0 }),
+            Self::PagingDisabled => Some(Effect::Detached { port: 0 }),
+            Self::ZapAll | Self::ZapLine { .. } => Some(Effect::Flushed),
+            _ => None,
+        }
+    }
+
+    fn trace(&self) -> TraceWords {
+        let at = |name, iova| TraceWords::new(name).field("iova", format_args!("{iova:#x}"));
+        match *self {
+            Self::Directory { address } => {
+                TraceWords::new("table").field("address", format_args!("{address:#x}"))
+            }
+            Self::PagingEnabled => TraceWords::new("enable"),
+            Self::PagingDisabled => TraceWords::new("disable"),
+            Self::StallRequested => TraceWords::new("stall"),
+            Self::Stalled => TraceWords::new("stall-complete"),
+            Self::StallEnded => TraceWords::new("stall-end"),
+            Self::ZapAll => TraceWords::new("flush"),
+            Self::ZapLine { iova } => at("flush", iova),
+            Self::Reset => TraceWords::new("reset"),
+            Self::PageFault { iova, access } => at("report", iova).field("access", access),
+            Self::BusError { iova } => at("report-bus-error", iova),
+            Self::FaultLost { iova } => at("report-lost", iova),
+            Self::FaultDone => TraceWords::new("report-done"),
+            Self::InterruptsCleared { interrupts } => {
+                TraceWords::new("clear").field("interrupts", format_args!("{interrupts:#x}"))
+            }
+            Self::StatusShown { .. }
+            | Self::UnknownCommand { .. }
+            | Self::Unimplemented { .. }
+            | Self::PartialWrite { .. } => TraceWords::other(self),
+        }
+    }
+
+    /// Registers are named as drivers/iommu/rockchip-iommu.c names them.
+    fn register(&self) -> Option<RegisterChange> {
+        let of = |register: Register| RegisterChange::new(Part::Whole, register.name());
+        Some(match *self {
+            Self::Directory { address } => of(Register::DteAddr).value(address),
+            // The event tells the command by its meaning.
+            Self::PagingEnabled
+            | Self::PagingDisabled
+            | Self::StallRequested
+            | Self::StallEnded
+            | Self::Reset
+            | Self::FaultDone => of(Register::Command),
+            Self::UnknownCommand { number, .. } => of(Register::Command).value(number),
+            Self::Stalled => of(Register::Status),
+            Self::PageFault { iova, .. } => of(Register::PageFaultAddr).value(iova),
+            Self::InterruptsCleared { interrupts } => of(Register::IntClear).value(interrupts),
+            Self::StatusShown { interrupts } => of(Register::IntRawstat).value(interrupts),
+            Self::Unimplemented {
+                offset, written, ..
+            } => RegisterChange {
+                value: written.map(u64::from),
+                ..RegisterChange::at_offset(offset)
+            },
+            Self::PartialWrite { offset, .. } => RegisterChange::at_offset(offset),
+            Self::ZapAll
+            | Self::ZapLine { .. }
+            | Self::BusError { .. }
+            | Self::FaultLost { .. } => {
+                return None;
+            }
+        })
     }
 }

@@ -5,7 +5,7 @@ use super::event::RockchipEvent;
 use super::registers::Registers;
 use super::spec::{Command, PAGE_BITS, Register};
 use super::state::{RockchipState, interrupt_mask};
-use crate::inject::{self, Flush, FlushFault, Injected, RegisterAccess};
+use crate::inject::{Flush, FlushFault, Injected, RegisterAccess};
 use crate::window;
 
 /// How often one access looks, giving the processor away in between, whether accesses that it must wait for have ended:
@@ -47,7 +47,7 @@ impl<M> RockchipIommu<M> {
         let injected = self.shared.injected.as_ref()?;
         let access = RegisterAccess {
             instance: self.name(),
-            register: inject::Register::Rockchip(Register::at(offset)?),
+            register: Register::at(offset)?.name(),
             value,
         };
         Some((injected, access))

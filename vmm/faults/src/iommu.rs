@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use viommu::FaultReason;
 use viommu::inject::{
-    DescriptorFault, DescriptorRead, Flush, FlushFault, Injector, Register, RegisterAccess,
-    Translation,
+    DescriptorFault, DescriptorRead, Flush, FlushFault, Injector, RegisterAccess, Translation,
 };
-use viommu::ipmmu;
 use viommu::virtio::{FaultReport, Request, spec::Status};
 
 use super::delayed_action::DelayedAction;
@@ -94,13 +92,13 @@ impl Injector for IommuPoints {
     }
 
     fn register_read(&self, at: &RegisterAccess<'_>) -> Option<u32> {
-        let name = register_name(at.register);
-        self.injection.register_read(at.instance, &name, at.value)
+        self.injection
+            .register_read(at.instance, at.register, at.value)
     }
 
     fn register_write(&self, at: &RegisterAccess<'_>) -> Option<Option<u32>> {
-        let name = register_name(at.register);
-        self.injection.register_write(at.instance, &name, at.value)
+        self.injection
+            .register_write(at.instance, at.register, at.value)
     }
 
     fn request(&self, request: &Request) -> Option<Status> {
@@ -115,20 +113,6 @@ impl Injector for IommuPoints {
         let words = |_: &FaultAction<ReportFault>| format!(" (IOVA {:#x})", report.address);
         let action = self.injection.at(&self.iommu, 1, |_| true, words);
         action.is_some_and(|action| action.fault == ReportFault::Lost {})
-    }
-}
-
-/// Returns the name of a register in a plan; that of the older generation where they differ.
-fn register_name(register: Register) -> String {
-    // An IPMMU's variants are named as Linux's driver names its registers, but for capital letters.
-    match register {
-        Register::Ipmmu(ipmmu::Register::Context(_, register)) => {
-            format!("{register:?}").to_uppercase()
-        }
-        Register::Ipmmu(ipmmu::Register::Utlb(_, register)) => {
-            format!("{register:?}").to_uppercase()
-        }
-        Register::Rockchip(register) => register.name().to_owned(),
     }
 }
 

@@ -3,11 +3,9 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use viommu::ipmmu::IpmmuEvent;
-use viommu::rockchip::RockchipEvent;
 use viommu::virtio::Request;
 use viommu::virtio::spec::{Status, attach_flag};
-use viommu::{EndpointId, Event};
+use viommu::{EndpointId, Event, RegisterEvent};
 use vmm::{IommuEvent, IommuInfo, IommuSink, VirtioEvent};
 use vmm_devices::virtio::iommu::DriverEvent;
 use vmm_machine::board::Board;
@@ -45,8 +43,7 @@ pub fn ports(board: &Board) {
 /// Returns `iommu SECONDS NAME EVENT KEY=VALUE...`, or nothing for events that are not traced.
 fn line(iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>) -> Option<String> {
     let words = match event {
-        IommuEvent::Ipmmu(event) => register(iommu, event),
-        IommuEvent::Rockchip(event) => rockchip(event),
+        IommuEvent::Registers(event) => register(iommu, *event),
         IommuEvent::Virtio(event) => virtio(iommu, event)?,
         IommuEvent::Path(event) => access(iommu, event)?,
     };
@@ -54,66 +51,17 @@ fn line(iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>) -> Option<String>
     Some(format!("iommu {seconds}.{ns:09} {} {words}", iommu.name))
 }
 
-/// Describes what the guest did to the registers, by meaning.
-fn register(iommu: &IommuInfo, event: &IpmmuEvent) -> String {
-    let utlb = |utlb| port(iommu, utlb);
-    match *event {
-        IpmmuEvent::UtlbEnabled { utlb: n, context } => {
-            format!("attach {} context={context}", utlb(n))
-        }
-        IpmmuEvent::UtlbBlocked { utlb: n, ttsel } => format!("block {} ttsel={ttsel}", utlb(n)),
-        IpmmuEvent::UtlbDisabled { utlb: n } => format!("detach {}", utlb(n)),
-        IpmmuEvent::UtlbFlush { utlb: n } => format!("flush {}", utlb(n)),
-        IpmmuEvent::Table { context, address } => {
-            format!("table context={context} address={address:#x}")
-        }
-        IpmmuEvent::ContextEnabled { context } => format!("enable context={context}"),
-        IpmmuEvent::ContextDisabled { context } => format!("disable context={context}"),
-        IpmmuEvent::ContextFlush { context } => format!("flush context={context}"),
-        IpmmuEvent::FlushComplete { context } => format!("flush-complete context={context}"),
-        IpmmuEvent::FaultRecorded {
-            context,
-            status,
-            iova,
-        } => format!("report context={context} iova={iova:#x} status={status:#010x}"),
-        IpmmuEvent::FaultLost {
-            context: Some(context),
-            iova,
-        } => format!("report-lost context={context} iova={iova:#x}"),
-        IpmmuEvent::FaultLost {
-            context: None,
-            iova,
-        } => format!("report-lost iova={iova:#x}"),
-        IpmmuEvent::FaultCleared { context } => format!("clear context={context}"),
-        // The events may become more: a new one is shown rather than lost.
-        _ => format!("other what={:?}", event.to_string()),
+/// Describes what happened to the registers, by meaning.
+fn register(iommu: &IommuInfo, event: &dyn RegisterEvent) -> String {
+    let words = event.trace();
+    let mut text = words.name.to_owned();
+    if let Some(utlb) = words.port {
+        let _ = write!(text, " {}", port(iommu, utlb));
     }
-}
-
-/// Describes what the guest did to the registers of a Rockchip IOMMU, by meaning.
-fn rockchip(event: &RockchipEvent) -> String {
-    match *event {
-        RockchipEvent::Directory { address } => format!("table address={address:#x}"),
-        RockchipEvent::PagingEnabled => "enable".into(),
-        RockchipEvent::PagingDisabled => "disable".into(),
-        RockchipEvent::StallRequested => "stall".into(),
-        RockchipEvent::Stalled => "stall-complete".into(),
-        RockchipEvent::StallEnded => "stall-end".into(),
-        RockchipEvent::ZapAll => "flush".into(),
-        RockchipEvent::ZapLine { iova } => format!("flush iova={iova:#x}"),
-        RockchipEvent::Reset => "reset".into(),
-        RockchipEvent::PageFault { iova, access } => {
-            format!("report iova={iova:#x} access={access}")
-        }
-        RockchipEvent::BusError { iova } => format!("report-bus-error iova={iova:#x}"),
-        RockchipEvent::FaultLost { iova } => format!("report-lost iova={iova:#x}"),
-        RockchipEvent::FaultDone => "report-done".into(),
-        RockchipEvent::InterruptsCleared { interrupts } => {
-            format!("clear interrupts={interrupts:#x}")
-        }
-        // The events may become more: a new one is shown rather than lost.
-        _ => format!("other what={:?}", event.to_string()),
+    for (key, value) in words.fields {
+        let _ = write!(text, " {key}={value}");
     }
+    text
 }
 
 /// Describes what the driver of a virtio-iommu did: its requests, with their status unless that is OK.
@@ -242,6 +190,8 @@ fn named(iommu: &IommuInfo, utlb: usize, device: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use viommu::ipmmu::IpmmuEvent;
+    use viommu::rockchip::RockchipEvent;
     use viommu::{Access, DomainId, Fault, FaultReason, SourceId};
 
     use super::*;
@@ -285,13 +235,25 @@ mod tests {
         };
         let cases = [
             (
-                IommuEvent::Ipmmu(&attach),
+                IommuEvent::Registers(&attach),
                 "attach utlb=0 device=disk0+rng context=0",
             ),
-            (IommuEvent::Ipmmu(&detach), "detach utlb=1"),
+            (IommuEvent::Registers(&detach), "detach utlb=1"),
             (
-                IommuEvent::Ipmmu(&recorded),
+                IommuEvent::Registers(&recorded),
                 "report context=0 iova=0x40001000 status=0x00003001",
+            ),
+            (
+                IommuEvent::Registers(&RockchipEvent::PagingEnabled),
+                "enable",
+            ),
+            (
+                IommuEvent::Registers(&RockchipEvent::ZapLine { iova: 0x1000 }),
+                "flush iova=0x1000",
+            ),
+            (
+                IommuEvent::Registers(&RockchipEvent::StatusShown { interrupts: 3 }),
+                "other what=\"interrupts 0x3 shown without a cause\"",
             ),
             (
                 IommuEvent::Path(&fault),

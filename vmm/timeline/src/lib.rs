@@ -18,7 +18,6 @@ pub mod recording;
 mod registers;
 mod report;
 mod requests;
-mod rockchip;
 mod spec;
 mod states;
 mod text;
@@ -29,7 +28,6 @@ mod tests;
 
 pub use limits::Limits;
 pub use recorder::Recorder;
-pub use registers::RegisterObserver;
 pub use report::{
     ChangedLocation, Decisive, Device, Finding, GuestChange, Machine, Mark, Observation, Report,
     Run, Verdict, VerdictKind,

@@ -8,16 +8,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use viommu::ipmmu::{IpmmuEvent, IpmmuObserver};
-use viommu::{Event, Observer, Scope};
 use vmm_devices::uart::{ConsoleSink, Flow};
 use vmm_machine::board::Entry;
 use vmm_machine::{IommuEvent, IommuInfo, IommuSink, Machine};
 
-use crate::rockchip;
+use crate::registers;
 use crate::{
     Address, Argument, ChangedLocation, DriverRecorder, GuestChange, Kind, Lane, LaneId, Limits,
-    Point, Recorder, RegisterObserver, Timeline, UnitObserver, Value, visible,
+    Point, Recorder, Timeline, UnitObserver, Value, visible,
 };
 use vmm_introspect::probe::{Change, Hit, Probe, Written};
 use vmm_introspect::types::value::Value as Seen;
@@ -61,7 +59,6 @@ impl Recording {
         Arc::new(MachineSink {
             recorder: Arc::clone(&self.recorder),
             machine: Arc::clone(&self.machine),
-            registers: RegisterObserver::new(Arc::clone(&self.recorder)),
             requests: DriverRecorder::new(Arc::clone(&self.recorder)),
             units: Mutex::default(),
         })
@@ -219,7 +216,6 @@ impl IommuSink for Both {
 struct MachineSink {
     recorder: Arc<Recorder>,
     machine: Arc<OnceLock<Connected>>,
-    registers: RegisterObserver,
     requests: DriverRecorder,
     /// One observer for each IOMMU, by its name.
     units: Mutex<BTreeMap<String, Arc<UnitObserver>>>,
@@ -264,20 +260,7 @@ impl IommuSink for MachineSink {
     fn event(&self, iommu: &IommuInfo, _at_ns: u64, event: &IommuEvent<'_>) {
         let unit = self.unit(iommu);
         match event {
-            IommuEvent::Ipmmu(event) => {
-                self.registers.event(&iommu.name, event);
-                // The flush of a context tells which translations are forgotten: shown as an invalidation, with the
-                // unit's others.
-                if let IpmmuEvent::ContextFlush { context } = event
-                    && let Ok(domain) = u32::try_from(*context)
-                {
-                    let scope = Scope::Domain(viommu::DomainId(domain));
-                    unit.event(&Event::Invalidated(scope));
-                }
-            }
-            IommuEvent::Rockchip(event) => {
-                rockchip::record(&self.recorder, &iommu.name, event);
-            }
+            IommuEvent::Registers(event) => registers::record(&self.recorder, &iommu.name, *event),
             IommuEvent::Virtio(event) => self.requests.event(&iommu.name, event),
             IommuEvent::Path(event) => {
                 let lanes = self.machine.get().map(|machine| &machine.lanes);

@@ -54,12 +54,12 @@ impl Injector for Script {
 
     fn register_read(&self, at: &RegisterAccess<'_>) -> Option<u32> {
         let (register, value) = (*self.read.lock().unwrap())?;
-        (at.register == crate::inject::Register::Rockchip(register)).then_some(value)
+        (at.register == register.name()).then_some(value)
     }
 
     fn register_write(&self, at: &RegisterAccess<'_>) -> Option<Option<u32>> {
         let (register, value) = (*self.lost.lock().unwrap())?;
-        let here = at.register == crate::inject::Register::Rockchip(register) && at.value == value;
+        let here = at.register == register.name() && at.value == value;
         here.then_some(None)
     }
 }

@@ -6,10 +6,8 @@ mod saved;
 mod tally;
 
 use serde::{Deserialize, Serialize};
-use viommu::Event;
-use viommu::ipmmu::IpmmuEvent;
-use viommu::rockchip::RockchipEvent;
 use viommu::virtio::Exchange;
+use viommu::{Event, RegisterEvent};
 use vmm_devices::virtio::iommu::DriverEvent;
 
 use crate::config::IommuModel;
@@ -47,10 +45,8 @@ pub trait IommuSink: Send + Sync {
 /// Something that happened at an IOMMU.
 #[derive(Clone, Copy, Debug)]
 pub enum IommuEvent<'e> {
-    /// What the guest did to an IPMMU, and what faults it was shown.
-    Ipmmu(&'e IpmmuEvent),
-    /// What the guest did to a Rockchip IOMMU, and what faults it was shown.
-    Rockchip(&'e RockchipEvent),
+    /// What the guest did to the registers of an IOMMU that has them, and what faults it was shown.
+    Registers(&'e dyn RegisterEvent),
     /// What the driver of a virtio-iommu did.
     Virtio(&'e VirtioEvent<'e>),
     /// What happened to accesses and translations; endpoints are numbered by [`IommuInfo`], and domains of a

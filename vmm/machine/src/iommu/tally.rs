@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use viommu::ipmmu::{IpmmuEvent, IpmmuObserver};
-use viommu::rockchip::RockchipEvent;
 use viommu::virtio::spec::Status;
 use viommu::virtio::{Exchange, Request};
-use viommu::{EndpointId, Event, Fault, Observer};
+use viommu::{DomainId, Effect, EndpointId, Event, Fault, Observer, RegisterEvent, Scope};
 use vmm_base::Clock;
 
 use super::{IommuEvent, IommuInfo, IommuSink, IommuSummary, UtlbSummary, VirtioEvent};
@@ -124,30 +123,17 @@ impl Tally {
         }
     }
 
-    /// Takes note of an event of the model.
-    pub fn ipmmu(&self, event: &IpmmuEvent) {
-        match event {
-            IpmmuEvent::UtlbEnabled { utlb, .. } => self.count(*utlb, |utlb| &utlb.attaches),
-            IpmmuEvent::UtlbDisabled { utlb } => self.count(*utlb, |utlb| &utlb.detaches),
-            IpmmuEvent::ContextFlush { .. } => {
+    /// Takes note of what happened to the registers.
+    pub fn registers(&self, event: &dyn RegisterEvent) {
+        match event.effect() {
+            Some(Effect::Attached { port }) => self.count(port, |utlb| &utlb.attaches),
+            Some(Effect::Detached { port }) => self.count(port, |utlb| &utlb.detaches),
+            Some(Effect::Flushed) => {
                 self.flushes.fetch_add(1, Ordering::Relaxed);
             }
-            _ => {}
+            None => {}
         }
-        self.tell(IommuEvent::Ipmmu(event));
-    }
-
-    /// Takes note of an event of a Rockchip IOMMU, whose one port is attached while paging is enabled.
-    pub fn rockchip(&self, event: &RockchipEvent) {
-        match event {
-            RockchipEvent::PagingEnabled => self.count(0, |utlb| &utlb.attaches),
-            RockchipEvent::PagingDisabled => self.count(0, |utlb| &utlb.detaches),
-            RockchipEvent::ZapAll | RockchipEvent::ZapLine { .. } => {
-                self.flushes.fetch_add(1, Ordering::Relaxed);
-            }
-            _ => {}
-        }
-        self.tell(IommuEvent::Rockchip(event));
+        self.tell(IommuEvent::Registers(event));
     }
 
     /// Takes note of what the driver of a virtio-iommu did.
@@ -179,7 +165,7 @@ impl Tally {
             Event::Filled { .. } => {
                 self.fills.fetch_add(1, Ordering::Relaxed);
             }
-            // An IPMMU's guest asks for them, and is counted there.
+            // Where there are registers, the guest asks for it by them, which is counted.
             Event::Invalidated(_) if self.info.model.facts().virtio => {
                 self.flushes.fetch_add(1, Ordering::Relaxed);
             }
@@ -246,7 +232,13 @@ impl Tallies {
 impl IpmmuObserver for Tallies {
     fn event(&self, instance: &str, event: &IpmmuEvent) {
         if let Some(tally) = self.0.iter().find(|tally| tally.info.name == instance) {
-            tally.ipmmu(event);
+            tally.registers(event);
+            // The unit that the instances share says of no invalidation which of them it concerns.
+            if let IpmmuEvent::ContextFlush { context } = event
+                && let Ok(domain) = u32::try_from(*context)
+            {
+                tally.path(&Event::Invalidated(Scope::Domain(DomainId(domain))));
+            }
         }
     }
 }
@@ -271,5 +263,65 @@ impl Observer for Tallies {
 
     fn wants_dma(&self) -> bool {
         self.0.iter().any(|tally| tally.wants_dma())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use vmm_base::VirtualClock;
+
+    use super::*;
+    use crate::config::IommuModel;
+
+    /// A sink that keeps the events as text.
+    #[derive(Default)]
+    struct Log(Mutex<Vec<String>>);
+
+    impl IommuSink for Log {
+        fn event(&self, iommu: &IommuInfo, _at_ns: u64, event: &IommuEvent<'_>) {
+            let text = format!("{} {event:?}", iommu.name);
+            self.0.lock().unwrap().push(text);
+        }
+    }
+
+    #[test]
+    fn a_flush_of_a_context_is_counted_once_and_seen_as_an_invalidation() {
+        let log = Arc::new(Log::default());
+        let tally = |name: &str| {
+            let info = IommuInfo {
+                name: name.into(),
+                contexts_of: name.into(),
+                model: IommuModel::Ipmmu,
+                masters: vec![vec!["disk0".into()], Vec::new()],
+                sources: vec!["disk0".into()],
+            };
+            let clock = Arc::new(VirtualClock::default());
+            Arc::new(Tally::new(info, clock, Some(log.clone())))
+        };
+        let (first, second) = (tally("ipmmu0"), tally("ipmmu1"));
+        let tallies = Tallies::new(vec![first.clone(), second.clone()]);
+        let event = |event| IpmmuObserver::event(&tallies, "ipmmu1", &event);
+        event(IpmmuEvent::UtlbEnabled {
+            utlb: 0,
+            context: 1,
+        });
+        event(IpmmuEvent::ContextFlush { context: 1 });
+        event(IpmmuEvent::UtlbDisabled { utlb: 0 });
+        assert_eq!(first.summary(), tally("ipmmu0").summary());
+        let summary = second.summary();
+        assert_eq!(summary.flushes, 1);
+        assert_eq!(
+            (summary.utlbs[0].attaches, summary.utlbs[0].detaches),
+            (1, 1)
+        );
+        let expected = [
+            "ipmmu1 Registers(UtlbEnabled { utlb: 0, context: 1 })",
+            "ipmmu1 Registers(ContextFlush { context: 1 })",
+            "ipmmu1 Path(Invalidated(Domain(DomainId(1))))",
+            "ipmmu1 Registers(UtlbDisabled { utlb: 0 })",
+        ];
+        assert_eq!(*log.0.lock().unwrap(), expected);
     }
 }

@@ -136,24 +136,31 @@ fn an_iommu_of_one_port_is_named_without_it() {
 }
 
 #[test]
-fn the_largest_machine_fits_its_room() {
-    let disks = vec![DiskConfig::new("d"); BoardModel::Virt.facts().max_disks()];
-    let bytes = blob(
-        &Config {
+fn the_largest_machine_of_every_board_fits_its_room() {
+    for board in BoardModel::ALL {
+        let facts = board.facts();
+        let config = Config {
+            board,
             cpus: 4,
-            disks,
+            disks: vec![DiskConfig::new("d"); facts.max_disks()],
             iommus: vec![IommuConfig::new(IommuModel::IpmmuGen3); MAX_IOMMUS],
             ..Config::default()
-        },
-        None,
-    );
-    // The longest command line and the place of an initrd are still to be added.
-    assert!(bytes.len() as u64 + 2048 < crate::loader::place::DTB_ROOM);
-    let tree = Fdt::new(&bytes).unwrap();
-    assert!(
-        tree.find_node("/chosen")
-            .unwrap()
-            .property("linux,initrd-start")
-            .is_none()
-    );
+        };
+        let bytes = blob(&config, None);
+        // The longest command line and the place of an initrd are still to be added.
+        assert!(bytes.len() as u64 + 2048 < crate::loader::place::DTB_ROOM);
+        let tree = Fdt::new(&bytes).unwrap();
+        let chosen = tree.find_node("/chosen").unwrap();
+        assert!(chosen.property("linux,initrd-start").is_none());
+        assert_eq!(tree.cpus().count(), 4, "{}", facts.name);
+        assert!(tree.memory().regions().next().unwrap().size > Some(0));
+        // Each window of a device is one of its node's, as the guest's driver finds it.
+        for entry in &Board::new(&config).devices {
+            let window = entry.ranges[0].base;
+            let named = format!("@{window:x}");
+            let mut nodes = tree.all_nodes();
+            let described = nodes.any(|node| node.name.ends_with(&named));
+            assert!(described, "{} describes {}", facts.name, entry.name);
+        }
+    }
 }

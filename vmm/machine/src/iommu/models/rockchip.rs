@@ -205,7 +205,7 @@ struct Watch(Tally);
 
 impl RockchipObserver for Watch {
     fn event(&self, event: &RockchipEvent) {
-        self.0.rockchip(event);
+        self.0.registers(event);
     }
 }
 

@@ -1,0 +1,122 @@
+//! What happens to the registers of an IOMMU, told so that tools can show it without knowing the model.
+
+use std::fmt;
+
+/// Something that happened to the registers of an IOMMU: what the guest did, or what fault it was shown.
+///
+/// As text it is a phrase such as "uTLB 3 enabled on context 0". The methods say the rest that counts, traces and
+/// timelines need.
+pub trait RegisterEvent: fmt::Debug + fmt::Display {
+    /// Returns what it changes for the accesses of bus masters, if it changes anything that is counted.
+    fn effect(&self) -> Option<Effect>;
+
+    /// Returns it as words of a trace.
+    fn trace(&self) -> TraceWords;
+
+    /// Returns the register that it concerns, and where a timeline shows it. None for what [`Event`](crate::Event)s
+    /// tell, too, as invalidations: it would be shown a second time.
+    fn register(&self) -> Option<RegisterChange>;
+}
+
+/// What is counted of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A port was attached to a domain, or to another one.
+    Attached {
+        /// Its number, from 0.
+        port: usize,
+    },
+    /// A port was detached.
+    Detached {
+        /// Its number, from 0.
+        port: usize,
+    },
+    /// Translations were invalidated at the guest's request.
+    Flushed,
+}
+
+/// An event as the words of a line: `attach utlb=3 context=0`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceWords {
+    /// The name of the event.
+    pub name: &'static str,
+    /// The port that it is about, from 0, if it is about one.
+    pub port: Option<usize>,
+    /// The values that belong to it, each by its key, in the order in which they are shown.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+impl TraceWords {
+    /// Creates the words of an event without values.
+    pub const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            port: None,
+            fields: Vec::new(),
+        }
+    }
+
+    /// Creates the words of an event that has none of its own: its phrase, in quotes.
+    pub fn other(event: &dyn fmt::Display) -> Self {
+        Self::new("other").field("what", format_args!("{:?}", event.to_string()))
+    }
+
+    /// Returns them with the port that the event is about.
+    #[must_use]
+    pub fn port(mut self, port: usize) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Returns them with a further value.
+    #[must_use]
+    pub fn field(mut self, key: &'static str, value: impl fmt::Display) -> Self {
+        self.fields.push((key, value.to_string()));
+        self
+    }
+}
+
+/// What a timeline shows of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisterChange {
+    /// The part of the IOMMU that the register belongs to.
+    pub part: Part,
+    /// The register, by the name that its driver or its manual gives it.
+    pub register: String,
+    /// The value, where the phrase does not tell it by its meaning.
+    pub value: Option<u64>,
+}
+
+impl RegisterChange {
+    /// Creates one of a register whose value the phrase tells.
+    pub fn new(part: Part, register: impl Into<String>) -> Self {
+        Self {
+            part,
+            register: register.into(),
+            value: None,
+        }
+    }
+
+    /// Creates one at an offset where no register is modelled.
+    pub fn at_offset(offset: u64) -> Self {
+        Self::new(Part::Whole, format!("offset {offset:#x}"))
+    }
+
+    /// Returns it with a value.
+    #[must_use]
+    pub fn value(mut self, value: impl Into<u64>) -> Self {
+        self.value = Some(value.into());
+        self
+    }
+}
+
+/// A part of an IOMMU that has registers of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// None in particular.
+    Whole,
+    /// A port, by its number from 0.
+    Port(usize),
+    /// An address space, by its number from 0.
+    Domain(usize),
+}
