@@ -14,6 +14,8 @@ use viommu::ipmmu::{Ipmmu, IpmmuConfig, NoInterrupt, Observers};
 use viommu::walk::{GuestTables, Level, Regime, Region, Security, walk};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use super::register_event::Told;
+
 /// Sixteen pages of RAM.
 const RAM: u64 = 0xc000_0000;
 const RAM_SIZE: u64 = 0x1_0000;
@@ -51,8 +53,12 @@ impl Machine {
         };
         // Small, so that entries are displaced.
         config.cache.entries = 16;
+        let observers = Observers {
+            registers: Some(Arc::new(Told)),
+            ..Observers::default()
+        };
         let memory = Arc::clone(&ram);
-        let ipmmu = Ipmmu::new(memory, &config, Box::new(NoInterrupt), Observers::default())
+        let ipmmu = Ipmmu::new(memory, &config, Box::new(NoInterrupt), observers)
             .expect("there are such IPMMUs");
         let leaf = config.instances.len() - 1;
         Self { ram, ipmmu, leaf }

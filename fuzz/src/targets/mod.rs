@@ -15,7 +15,9 @@ pub mod lab;
 pub mod loader;
 pub mod planted;
 pub mod probe;
+mod register_event;
 mod rest;
+pub mod rockchip;
 pub mod rtc;
 pub mod snapshot;
 mod text;
@@ -43,6 +45,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("lab", lab::fuzz),
     ("loader", loader::fuzz),
     ("probe", probe::fuzz),
+    ("rockchip", rockchip::fuzz),
     ("rtc", rtc::fuzz),
     ("snapshot", snapshot::fuzz),
     ("uart", uart::fuzz),

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::{NamedTempFile, TempPath};
 use vmm::machine::snapshot::file::describe;
 use vmm::machine::{
-    Fork, IommuConfig, IommuModel, KernelFormat, Moved, Recorder, Recording, Snapshot,
+    Fork, IommuConfig, IommuModel, KernelFormat, Moved, Recorder, Recording, Snapshot, Source,
 };
 use vmm::{ByteSize, Config, Discard, DiskConfig, Limits, Machine};
 
@@ -250,6 +250,15 @@ fn edited(file: &[u8], edits: &Edits, bytes: &[(u8, u32, u8)]) -> Vec<u8> {
     joined(file, &sections)
 }
 
+/// Returns the limits of a run that goes on from a snapshot.
+fn onwards(snapshot: &Snapshot) -> Limits {
+    Limits {
+        guest_ns: Some(snapshot.guest_ns().saturating_add(1_000_000_000)),
+        wall: Some(Duration::from_secs(10)),
+        ..limit(snapshot.instructions().saturating_add(2000))
+    }
+}
+
 /// Restores a snapshot and runs it.
 fn restore(file: &[u8]) {
     let _ = describe(file);
@@ -258,11 +267,7 @@ fn restore(file: &[u8]) {
     };
     let run = || {
         let mut machine = snapshot.machine(Fork::new(Box::new(Discard))).ok()?;
-        machine.run(Limits {
-            guest_ns: Some(snapshot.guest_ns().saturating_add(1_000_000_000)),
-            wall: Some(Duration::from_secs(10)),
-            ..limit(snapshot.instructions().saturating_add(2000))
-        });
+        machine.run(onwards(&snapshot));
         machine.snapshot().ok()
     };
     let (first, second) = (run(), run());
@@ -271,6 +276,7 @@ fn restore(file: &[u8]) {
         second.as_ref().map(Snapshot::state),
         "two runs of one snapshot are alike"
     );
+    record_from(&snapshot);
     // What a machine saves can be restored.
     if let Some(first) = first {
         let mut file = Vec::new();
@@ -280,6 +286,25 @@ fn restore(file: &[u8]) {
             .machine(Fork::new(Box::new(Discard)))
             .expect("it was just saved");
     }
+}
+
+/// Goes on from a snapshot with another seed, and records that.
+fn record_from(snapshot: &Snapshot) {
+    let file = Source {
+        path: "snapshot".into(),
+        sha256: String::new(),
+        image: None,
+    };
+    let fork = Fork {
+        seed: Some(5),
+        ..Fork::new(Box::new(Discard))
+    };
+    let Ok((mut machine, recorder)) = Recorder::resume(snapshot, file, fork, Vec::new()) else {
+        return;
+    };
+    machine.run(onwards(snapshot));
+    let recording = recorder.finish(&mut machine).expect("memory is not full");
+    Recording::read(&*recording).expect("it was just written");
 }
 
 /// Replays a recording.

@@ -1,0 +1,5 @@
+//! The target `rockchip` by itself, for cargo-fuzz.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| viommu_fuzz::targets::rockchip::fuzz(data));
