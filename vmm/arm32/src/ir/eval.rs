@@ -121,6 +121,10 @@ fn effect(cpu: &mut Cpu, op: &Op, temps: &mut [u32; TEMPS], mop: Mop) -> Done {
             let product = of(cpu, x).wrapping_mul(of(cpu, y));
             put(cpu, temps, d, product);
         }
+        Mop::Divide { d, x, y, signed } => {
+            let quotient = divide(of(cpu, x), of(cpu, y), signed);
+            put(cpu, temps, d, quotient);
+        }
         Mop::MultiplyLong { .. } => multiply_long(cpu, temps, mop),
         Mop::Goto { va } => {
             cpu.s.r[15] = va;
@@ -143,6 +147,17 @@ fn effect(cpu: &mut Cpu, op: &Op, temps: &mut [u32; TEMPS], mop: Mop) -> Done {
         _ => bits(cpu, temps, mop),
     }
     Done::Next
+}
+
+fn divide(x: u32, y: u32, signed: bool) -> u32 {
+    match (signed, y) {
+        (_, 0) => 0,
+        (false, _) => x / y,
+        (true, _) => x
+            .cast_signed()
+            .wrapping_div(y.cast_signed())
+            .cast_unsigned(),
+    }
 }
 
 fn alu(op: AluOp, x: u32, y: u32, c: u32, v: u32) -> (u32, u32, u32) {

@@ -313,6 +313,17 @@ fn multiply(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
             out.push(product(Dest::Temp(0), rn, rm));
             out.push(alu(AluOp::Sub, dest(rd)?, reg(op, ra), Value::Temp(0)));
         }
+        Insn::Div {
+            unsigned,
+            rd,
+            rn,
+            rm,
+        } => out.push(Mop::Divide {
+            d: dest(rd)?,
+            x: reg(op, rn),
+            y: reg(op, rm),
+            signed: !unsigned,
+        }),
         Insn::MulLong {
             op: kind,
             s,

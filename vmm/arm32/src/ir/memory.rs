@@ -52,6 +52,7 @@ pub fn lower(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
             };
             single(op, mem, rt, rn, index, way, offset, out)
         }
+        Insn::LdrdStrdImm { .. } | Insn::LdrdStrdReg { .. } => pair(op, out),
         Insn::Ldm { .. } | Insn::Stm { .. } => many(op, out),
         _ => None,
     }
@@ -135,6 +136,66 @@ fn access(op: &Op, mem: MemOp, rt: u8, at: Value, out: &mut Vec<Mop>) {
             size,
         }
     });
+}
+
+/// LDRD and STRD: two words, one by one, as their handler accesses them.
+fn pair(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
+    let (Insn::LdrdStrdImm {
+        load,
+        rt,
+        rt2,
+        rn,
+        index,
+        add,
+        ..
+    }
+    | Insn::LdrdStrdReg {
+        load,
+        rt,
+        rt2,
+        rn,
+        index,
+        add,
+        ..
+    }) = op.insn
+    else {
+        return None;
+    };
+    let offset = match op.insn {
+        Insn::LdrdStrdImm { imm, .. } => Value::Imm(imm),
+        Insn::LdrdStrdReg { rm, .. } => reg(op, rm),
+        _ => return None,
+    };
+    let loaded = |n: u8| load && (n == rt || n == rt2);
+    let writes_back = index != Index::Offset;
+    // Lists go upwards; R15 is UNPREDICTABLE, or rare.
+    if rt >= rt2 || rt2 == 15 || rn == 15 {
+        return None;
+    }
+    // The base and the offset are wanted after the access then, when one of them is gone.
+    let late = matches!(offset, Value::Reg(rm) if loaded(rm)) || loaded(rn);
+    if writes_back && late {
+        return None;
+    }
+    let base = Value::Reg(rn);
+    let way = if add { AluOp::Add } else { AluOp::Sub };
+    let at = match (index, offset) {
+        (Index::Post, _) | (_, Value::Imm(0)) => base,
+        _ => {
+            out.push(alu(way, Dest::Temp(MOVED), base, offset));
+            Value::Temp(MOVED)
+        }
+    };
+    let list = 1 << rt | 1 << rt2;
+    out.push(if load {
+        Mop::LoadList { list, at }
+    } else {
+        Mop::StoreList { list, at }
+    });
+    if writes_back {
+        out.push(alu(way, Dest::Reg(rn), base, offset));
+    }
+    Some(())
 }
 
 /// LDM and STM of the current mode's registers.

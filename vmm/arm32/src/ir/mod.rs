@@ -185,6 +185,17 @@ pub enum Mop {
         /// The second factor.
         y: Value,
     },
+    /// `d` = `x` divided by `y`, rounded towards zero; 0 if `y` is 0.
+    Divide {
+        /// The result.
+        d: Dest,
+        /// The dividend.
+        x: Value,
+        /// The divisor.
+        y: Value,
+        /// Both are signed; the least number by -1 is itself.
+        signed: bool,
+    },
     /// `high`:`low` = `x` times `y`, plus what it was with `add`; with `set`, N and Z are those of the 64 bits.
     MultiplyLong {
         /// The register of the low word.
@@ -327,6 +338,7 @@ impl Mop {
             Self::Alu { d, .. }
             | Self::Shift { d, .. }
             | Self::Multiply { d, .. }
+            | Self::Divide { d, .. }
             | Self::Extend { d, .. }
             | Self::Extract { d, .. }
             | Self::Reverse { d, .. }

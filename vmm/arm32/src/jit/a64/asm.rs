@@ -240,6 +240,12 @@ impl Asm {
         self.operands(Width::Word, word, d, n);
     }
 
+    /// SDIV or UDIV of words: a zero divisor gives 0, the least number by -1 is itself.
+    pub fn divide(&mut self, signed: bool, d: Gpr, n: Gpr, m: Gpr) {
+        let word = 0x1ac0_0800 | u32::from(signed) << 10 | m.number() << 16;
+        self.operands(Width::Word, word, d, n);
+    }
+
     /// SMADDL or UMADDL: `d` = `n` times `m` plus `a`.
     pub fn multiply_add(&mut self, signed: bool, d: Gpr, n: Gpr, m: Gpr, a: Gpr) {
         let op = if signed { 0x1b20_0000 } else { 0x1ba0_0000 };

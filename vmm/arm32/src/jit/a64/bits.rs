@@ -16,6 +16,10 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop) {
             let to = place(d).unwrap_or(own);
             e.asm.multiply(to, operand(x), operand(y));
         }
+        Mop::Divide { d, x, y, signed } => {
+            let to = place(d).unwrap_or(own);
+            e.asm.divide(signed, to, operand(x), operand(y));
+        }
         Mop::MultiplyLong { .. } => multiply_long(e, mop),
         Mop::Extend { kind, d, x, rotate } => {
             let to = place(d).unwrap_or(own);

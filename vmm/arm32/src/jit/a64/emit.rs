@@ -48,9 +48,9 @@ impl Target for Asm {
             Mop::Shift {
                 x, amount, carry, ..
             } => !constant(x) && (constant(amount) || !carry),
-            Mop::Multiply { x, y, .. } | Mop::MultiplyLong { x, y, .. } => {
-                !constant(x) && !constant(y)
-            }
+            Mop::Multiply { x, y, .. }
+            | Mop::MultiplyLong { x, y, .. }
+            | Mop::Divide { x, y, .. } => !constant(x) && !constant(y),
             Mop::Extend { x, .. }
             | Mop::Extract { x, .. }
             | Mop::Reverse { x, .. }

@@ -247,6 +247,20 @@ impl Asm {
         self.modrm(&Form::new(&[0x0f, 0xaf], width), d as u8, s);
     }
 
+    /// CQO, or CDQ: RDX becomes the sign of RAX.
+    pub fn sign_to_rdx(&mut self, width: Width) {
+        if width == Width::Quad {
+            self.byte(0x48);
+        }
+        self.byte(0x99);
+    }
+
+    /// IDIV or DIV of RDX:RAX by `s`.
+    pub fn divide(&mut self, width: Width, signed: bool, s: Gpr) {
+        let op = if signed { 7 } else { 6 };
+        self.modrm(&Form::new(&[0xf7], width), op, Rm::Reg(s));
+    }
+
     /// MOVSXD `d`, `s`.
     pub fn sign_extend32(&mut self, d: Gpr, s: Rm) {
         self.modrm(&Form::new(&[0x63], Width::Quad), d as u8, s);

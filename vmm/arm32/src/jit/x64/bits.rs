@@ -24,6 +24,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop) {
             e.asm.multiply(Width::Long, WORK, super::values::operand(y));
             e.put(d, WORK);
         }
+        Mop::Divide { d, x, y, signed } => divide(e, d, (x, y), signed),
         Mop::MultiplyLong { .. } => multiply_long(e, mop),
         Mop::Extend { kind, d, x, rotate } => {
             let work = e.work_for(d, &[]);
@@ -74,6 +75,32 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop) {
         }
         _ => {}
     }
+}
+
+/// Divides RDX:RAX, where the dividend has to be.
+fn divide(e: &mut Emitter<'_>, d: Dest, (x, y): (Value, Value), signed: bool) {
+    let (width, by) = (Width::Quad, super::values::operand(y));
+    if signed {
+        // Of 64 bits, as the quotient of the least number and -1 has no room in 32: the host would trap.
+        e.asm.sign_extend32(SECOND, by);
+    } else {
+        e.load(SECOND, y);
+    }
+    // The quotient if the divisor is 0, and else the upper half of a dividend without a sign.
+    e.asm.set(THIRD, 0);
+    e.asm.test(SECOND, SECOND);
+    let by_zero = e.asm.jump_if(Cc::E);
+    if signed {
+        e.asm.sign_extend32(WORK, super::values::operand(x));
+        e.asm.sign_to_rdx(width);
+        e.asm.divide(width, signed, SECOND);
+    } else {
+        e.load(WORK, x);
+        e.asm.divide(Width::Long, signed, SECOND);
+    }
+    e.asm.load(Width::Long, THIRD, Rm::Reg(WORK));
+    e.asm.bind_here(by_zero);
+    e.put(d, THIRD);
 }
 
 fn multiply_long(e: &mut Emitter<'_>, mop: Mop) {

@@ -50,9 +50,9 @@ impl Target for Asm {
             Mop::Shift {
                 x, amount, carry, ..
             } => !constant(x) && (constant(amount) || !carry),
-            Mop::Multiply { x, y, .. } | Mop::MultiplyLong { x, y, .. } => {
-                !constant(x) && !constant(y)
-            }
+            Mop::Multiply { x, y, .. }
+            | Mop::MultiplyLong { x, y, .. }
+            | Mop::Divide { x, y, .. } => !constant(x) && !constant(y),
             Mop::Extend { x, .. } | Mop::Extract { x, .. } => !constant(x),
             Mop::Reverse { kind, x, .. } => *kind != arm32_isa::RevOp::Rbit && !constant(x),
             Mop::LeadingZeros { x, .. } => bits::counts_zeros() && !constant(x),

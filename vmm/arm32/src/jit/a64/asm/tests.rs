@@ -313,6 +313,8 @@ fn products_and_selections() {
             a.multiply(d, n, m);
         });
         for (signed, letter) in [(true, 's'), (false, 'u')] {
+            let text = format!("{letter}div {to}, {first}, {second}");
+            check.add(text, |a| a.divide(signed, d, n, m));
             let text = format!("{letter}mull {}, {first}, {second}", double(d));
             check.add(text, |a| a.multiply_add(signed, d, n, m, Gpr::ZERO));
             let text = format!(

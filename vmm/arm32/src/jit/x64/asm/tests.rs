@@ -207,6 +207,8 @@ fn shifts_and_products() {
                 check.add(format!("{mnemonic} {d}, 5"), |a| a.shift(width, op, r, 5));
                 check.add(format!("{mnemonic} {d}, cl"), |a| a.shift_cl(width, op, r));
             }
+            check.add(format!("div {d}"), |a| a.divide(width, false, r));
+            check.add(format!("idiv {d}"), |a| a.divide(width, true, r));
             for s in Gpr::ALL {
                 check.add(format!("imul {d}, {}", name(s, width)), |a| {
                     a.multiply(width, r, Rm::Reg(s));
@@ -318,5 +320,7 @@ fn conditions_and_branches() {
     }
     check.add("ret", Asm::ret);
     check.add("cmc", Asm::complement_carry);
+    check.add("cqo", |a| a.sign_to_rdx(Width::Quad));
+    check.add("cdq", |a| a.sign_to_rdx(Width::Long));
     check.run();
 }
