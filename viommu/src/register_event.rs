@@ -13,15 +13,15 @@ pub trait RegisterEvent: fmt::Debug + fmt::Display {
     /// Returns it as words of a trace.
     fn trace(&self) -> TraceWords;
 
-    /// Returns the register that it concerns, and where a timeline shows it. None for what [`Event`](crate::Event)s
-    /// tell, too, as invalidations: it would be shown a second time.
+    /// Returns the register that it concerns, and where a timeline shows it. None for invalidations and for faults that
+    /// no register shows: timelines have them from [`Event`](crate::Event)s already.
     fn register(&self) -> Option<RegisterChange>;
 }
 
-/// What is counted of an event.
+/// What is counted of an event. Where one write attaches several ports, each of them needs an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// A port was attached to a domain, or to another one.
+    /// A port was attached to a domain, or from one to another.
     Attached {
         /// Its number, from 0.
         port: usize,
@@ -31,7 +31,7 @@ pub enum Effect {
         /// Its number, from 0.
         port: usize,
     },
-    /// Translations were invalidated at the guest's request.
+    /// The guest asked for an invalidation, and for nothing else: a reset does not count.
     Flushed,
 }
 
@@ -68,6 +68,12 @@ impl TraceWords {
         self
     }
 
+    /// Returns them with an address or a mask, in hexadecimal digits.
+    #[must_use]
+    pub fn hex(self, key: &'static str, value: impl fmt::LowerHex) -> Self {
+        self.field(key, format_args!("{value:#x}"))
+    }
+
     /// Returns them with a further value.
     #[must_use]
     pub fn field(mut self, key: &'static str, value: impl fmt::Display) -> Self {
@@ -97,9 +103,12 @@ impl RegisterChange {
         }
     }
 
-    /// Creates one at an offset where no register is modelled.
-    pub fn at_offset(offset: u64) -> Self {
-        Self::new(Part::Whole, format!("offset {offset:#x}"))
+    /// Creates one at an offset where no register is modelled, of a write of this value, or of a read.
+    pub fn at_offset(offset: u64, written: Option<u32>) -> Self {
+        Self {
+            value: written.map(u64::from),
+            ..Self::new(Part::Whole, format!("offset {offset:#x}"))
+        }
     }
 
     /// Returns it with a value.

@@ -188,7 +188,6 @@ impl RegisterEvent for IpmmuEvent {
 
     fn trace(&self) -> TraceWords {
         let of = |name, context: usize| TraceWords::new(name).field("context", context);
-        let iova = |words: TraceWords, iova| words.field("iova", format_args!("{iova:#x}"));
         match *self {
             Self::UtlbEnabled { utlb, context } => of("attach", context).port(utlb),
             Self::UtlbBlocked { utlb, ttsel } => {
@@ -196,9 +195,7 @@ impl RegisterEvent for IpmmuEvent {
             }
             Self::UtlbDisabled { utlb } => TraceWords::new("detach").port(utlb),
             Self::UtlbFlush { utlb } => TraceWords::new("flush").port(utlb),
-            Self::Table { context, address } => {
-                of("table", context).field("address", format_args!("{address:#x}"))
-            }
+            Self::Table { context, address } => of("table", context).hex("address", address),
             Self::ContextEnabled { context } => of("enable", context),
             Self::ContextDisabled { context } => of("disable", context),
             Self::ContextFlush { context } => of("flush", context),
@@ -206,16 +203,19 @@ impl RegisterEvent for IpmmuEvent {
             Self::FaultRecorded {
                 context,
                 status,
-                iova: at,
-            } => iova(of("report", context), at).field("status", format_args!("{status:#010x}")),
+                iova,
+            } => {
+                let words = of("report", context).hex("iova", iova);
+                words.field("status", format_args!("{status:#010x}"))
+            }
             Self::FaultLost {
                 context: Some(context),
-                iova: at,
-            } => iova(of("report-lost", context), at),
+                iova,
+            } => of("report-lost", context).hex("iova", iova),
             Self::FaultLost {
                 context: None,
-                iova: at,
-            } => iova(TraceWords::new("report-lost"), at),
+                iova,
+            } => TraceWords::new("report-lost").hex("iova", iova),
             Self::FaultCleared { context } => of("clear", context),
             Self::Unimplemented { .. } | Self::PartialWrite { .. } => TraceWords::other(self),
         }
@@ -244,11 +244,8 @@ impl RegisterEvent for IpmmuEvent {
             Self::FaultCleared { context } => of_context("IMSTR", context),
             Self::Unimplemented {
                 offset, written, ..
-            } => RegisterChange {
-                value: written.map(u64::from),
-                ..RegisterChange::at_offset(offset)
-            },
-            Self::PartialWrite { offset, .. } => RegisterChange::at_offset(offset),
+            } => RegisterChange::at_offset(offset, written),
+            Self::PartialWrite { offset, .. } => RegisterChange::at_offset(offset, None),
             Self::ContextFlush { .. } | Self::FlushComplete { .. } | Self::FaultLost { .. } => {
                 return None;
             }

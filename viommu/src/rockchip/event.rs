@@ -167,11 +167,9 @@ impl RegisterEvent for RockchipEvent {
     }
 
     fn trace(&self) -> TraceWords {
-        let at = |name, iova| TraceWords::new(name).field("iova", format_args!("{iova:#x}"));
+        let at = |name, iova: u32| TraceWords::new(name).hex("iova", iova);
         match *self {
-            Self::Directory { address } => {
-                TraceWords::new("table").field("address", format_args!("{address:#x}"))
-            }
+            Self::Directory { address } => TraceWords::new("table").hex("address", address),
             Self::PagingEnabled => TraceWords::new("enable"),
             Self::PagingDisabled => TraceWords::new("disable"),
             Self::StallRequested => TraceWords::new("stall"),
@@ -185,7 +183,7 @@ impl RegisterEvent for RockchipEvent {
             Self::FaultLost { iova } => at("report-lost", iova),
             Self::FaultDone => TraceWords::new("report-done"),
             Self::InterruptsCleared { interrupts } => {
-                TraceWords::new("clear").field("interrupts", format_args!("{interrupts:#x}"))
+                TraceWords::new("clear").hex("interrupts", interrupts)
             }
             Self::StatusShown { .. }
             | Self::UnknownCommand { .. }
@@ -213,11 +211,8 @@ impl RegisterEvent for RockchipEvent {
             Self::StatusShown { interrupts } => of(Register::IntRawstat).value(interrupts),
             Self::Unimplemented {
                 offset, written, ..
-            } => RegisterChange {
-                value: written.map(u64::from),
-                ..RegisterChange::at_offset(offset)
-            },
-            Self::PartialWrite { offset, .. } => RegisterChange::at_offset(offset),
+            } => RegisterChange::at_offset(offset, written),
+            Self::PartialWrite { offset, .. } => RegisterChange::at_offset(offset, None),
             Self::ZapAll
             | Self::ZapLine { .. }
             | Self::BusError { .. }

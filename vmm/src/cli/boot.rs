@@ -13,7 +13,7 @@ use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits};
 use vmm_devices::uart::ConsoleSink;
 use vmm_files::input;
 use vmm_machine::vcpu::Width;
-use vmm_machine::{Recording, Snapshot, check};
+use vmm_machine::{Recording, Snapshot, check, kernel_width};
 
 use super::console::{Destination, Watched};
 use super::deferred::Deferred;
@@ -184,17 +184,26 @@ impl Boot {
             .transpose()?
             .map(|spec| spec.name);
         match (&settings.kernel, image) {
-            (Some(_), Some(_)) => {
-                return Err(UserError::new(
-                    "an image has its own kernel: name an image or a kernel, not both",
-                ));
-            }
             (None, None) => {
                 return Err(UserError::new(
                     "no guest is named: say --image NAME (see vmm images list) or --kernel FILE",
                 ));
             }
             (Some(_), None) => config.validate()?,
+            (Some(kernel), Some(name)) => {
+                config.validate()?;
+                let (file, of_image) = (kernel_width(&config)?, width(name)?);
+                if file != of_image {
+                    return Err(UserError::new(format!(
+                        "{} is a kernel of {} bits, and {name} is an image for {} bits: name another image, or an \
+                         --initrd instead of one",
+                        kernel.display(),
+                        8 * file.bytes(),
+                        8 * of_image.bytes()
+                    )));
+                }
+                check(&config, file)?;
+            }
             // An image's kernel is not known yet, and need not be for everything else to be looked at.
             (None, Some(name)) => {
                 let config = Config {
@@ -432,18 +441,20 @@ pub fn width(image: &str) -> Result<Width, UserError> {
     })
 }
 
-/// Takes kernel and initial file system from an image, which is obtained if it is not in the cache.
+/// Takes kernel and initial file system, as far as the user names none, from an image, which is obtained if it is not
+/// in the cache.
 pub fn use_image(config: &mut Config, name: &str) -> Result<(), UserError> {
     let image = Cache::open()?.obtain(name, &mut install::terminal())?;
+    let named = !config.kernel.as_os_str().is_empty();
     // The bare Image starts without uncompressing itself; a user who asks for the other gets it.
     match (image.raw_kernel, config.kernel_format) {
+        _ if named => {}
         (Some(raw), KernelFormat::Auto | KernelFormat::Image) => {
             config.kernel = raw;
             config.kernel_format = KernelFormat::Image;
         }
         (_, _) => config.kernel = image.kernel,
     }
-    // One that the user names replaces the image's.
     config.initrd.get_or_insert(image.initramfs);
     config.image = Some(image.spec.name.into());
     Ok(())

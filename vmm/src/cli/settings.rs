@@ -24,13 +24,8 @@ pub struct Settings {
     /// The guest image to boot, obtained first if need be (see `vmm images list`)
     #[arg(long, value_name = "NAME", help_heading = "Guest")]
     pub image: Option<String>,
-    /// The kernel to boot instead of an image's: a zImage or a raw Image
-    #[arg(
-        long,
-        value_name = "FILE",
-        help_heading = "Guest",
-        conflicts_with = "image"
-    )]
+    /// The kernel to boot: a zImage or a raw Image; with --image, instead of the image's own
+    #[arg(long, value_name = "FILE", help_heading = "Guest")]
     pub kernel: Option<PathBuf>,
     /// The initial RAM file system; with --image, instead of the image's own
     #[arg(long, value_name = "FILE", help_heading = "Guest")]
@@ -225,14 +220,11 @@ impl Settings {
 
     /// Returns these settings, and where they say nothing those of `other`. A list is taken as a whole.
     pub fn or(self, mut other: Self) -> Self {
-        // A guest is an image or files, never parts of both: naming one drops the other's parts.
+        // Files take the place of an image's: another image comes without those that were named before.
         if self.image.is_some() {
             other.kernel = None;
             other.initrd = None;
             other.kernel_format = None;
-        }
-        if self.kernel.is_some() {
-            other.image = None;
         }
         Self {
             image: self.image.or(other.image),

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -61,21 +62,45 @@ fn unpacked(zimage: &[u8]) -> Vec<u8> {
     panic!("there is no xz stream in the kernel");
 }
 
-#[test]
-fn a_raw_image_lies_where_it_is_linked() {
+/// Writes the unpacked stock kernel into `directory`; returns its path.
+fn raw_image(directory: &Path) -> String {
     let list = run(&["images", "list", "--json"]);
     let list: Value = serde_json::from_str(&list.stdout).unwrap();
     let stock = list.as_array().unwrap().iter();
     let mut stock = stock.filter(|image| image["name"] == "debian-armmp-6.1");
     let path = stock.next().unwrap()["kernel"].as_str();
     let zimage = fs::read(path.expect("debian-armmp should be in the cache")).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let image = directory.path().join("Image");
+    let image = directory.join("Image");
     fs::write(&image, unpacked(&zimage)).unwrap();
-    let image = image.display().to_string();
+    image.display().to_string()
+}
+
+#[test]
+fn a_raw_image_lies_where_it_is_linked() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = raw_image(directory.path());
     let wait = ["--expect", "Linux version 6.1", "--timeout", "5"];
     let ended = run(&[&["boot", "--kernel", &image][..], &wait].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn a_kernel_boots_with_the_initial_file_system_of_an_image() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = raw_image(directory.path());
+    let ended = boot(&["--kernel", &image, "--run=uname -r"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    ended.assert_stdout("guest: ready\r\n6.1.0-");
+    ended.assert_stdout("-armmp\r\n");
+    // Its modules are for the image's kernel.
+    let stock = ["boot", "--image=debian-armmp-7.2", "--kernel", &image];
+    let ended = run(&[&stock[..], &["--run=uname -r", "--wall-timeout=900"]].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    ended.assert_stdout("virtio_mmio.ko is for another kernel\r\n");
+    // It is known before an image is obtained that they do not fit.
+    let refused = run(&["boot", "--image=debian-arm64-6.12", "--kernel", &image]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    refused.assert_stderr("is a kernel of 32 bits, and debian-arm64-6.12 is an image for 64 bits");
 }
 
 #[test]

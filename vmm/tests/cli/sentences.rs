@@ -220,7 +220,7 @@ fn values_that_are_none() {
         ("--json", "", "--json"),
         ("--disk", "", "file name"),
         ("--gdb", "", "neither a port"),
-        ("--image", "", "cannot be used with"),
+        ("--image", "", "no image named"),
     ] {
         place.refuses(&[&format!("{flag}={value}")], words);
     }

@@ -93,13 +93,14 @@ fn flags_override_the_file() {
     let both = flags(&["--kernel=k", "--cpus=2", "--disk=other", "--shell=false"]).or(file.clone());
     assert_eq!(
         (both.image, both.kernel, both.cpus),
-        (None, Some("k".into()), Some(Cpus(2)))
+        (Some("ipmmu".into()), Some("k".into()), Some(Cpus(2)))
     );
     assert_eq!(
         (both.disk.len(), both.shell, both.seed),
         (1, Some(false), Some(7))
     );
-    assert_eq!(flags(&["--image=other"]).or(file).initrd, None);
+    let other = flags(&["--image=other"]).or(flags(&["--kernel=k"]).or(file));
+    assert_eq!((other.kernel, other.initrd), (None, None));
 }
 
 #[test]
