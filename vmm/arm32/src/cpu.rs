@@ -9,7 +9,7 @@ use vmm_base::code_pages::CodeNews;
 use crate::bus::Bus;
 use crate::cp15::{Effects, Env, TlbFlush};
 use crate::exception::{self, Exception};
-use crate::jit::Context;
+use crate::host_code::Context;
 use crate::state::CpuState;
 use crate::state::psr::advance_it;
 use crate::timer;

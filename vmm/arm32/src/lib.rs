@@ -20,6 +20,7 @@ mod disassemble;
 pub mod exception;
 pub mod exec;
 mod hash;
+mod host_code;
 mod ir;
 mod jit;
 mod lower;

@@ -6,8 +6,9 @@ use super::fetch::MAX_BLOCK;
 use super::{Core, Onward};
 use crate::block::Block;
 use crate::exec::{self, Handler};
+use crate::host_code::CodeExit;
 use crate::jit::pool as code_memory;
-use crate::jit::{self, Left, Translator};
+use crate::jit::{self, Translator};
 
 /// Of the state that decoding depends on: big-endian data, which is left to the interpreter.
 const BIG_ENDIAN: u32 = 2;
@@ -184,11 +185,11 @@ impl Core {
         };
         let cpu = &mut self.cpu;
         match translator.run(cpu, at, left.min(SLICE)) {
-            Left::Link => (Onward::Link(cpu.jit.exit_slot as usize), cpu.jit.exit_block),
-            Left::LookUp | Left::Budget => (Onward::LookUp, 0),
-            Left::Flow => {
+            CodeExit::Link => (Onward::Link(cpu.jit.exit_slot as usize), cpu.jit.exit_block),
+            CodeExit::LookUp | CodeExit::Budget => (Onward::LookUp, 0),
+            CodeExit::Flow => {
                 let flow = jit::flow(cpu.jit.exit_flow);
-                let op = cpu.jit.take_op();
+                let op = jit::take_op(cpu);
                 cpu.s.retired += u64::from(op.idx) + 1;
                 match Self::after(cpu, &op, flow) {
                     // Which block it is of, nobody knows.

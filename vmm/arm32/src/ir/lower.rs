@@ -1,8 +1,9 @@
 //! Instructions to micro-operations.
 
-use arm32_isa::{DpOp, ExtendOp, HintOp, ImmCarry, Insn, LongOp, Shift};
+use arm32_isa::{DpOp, ExtendOp, HintOp, ImmCarry, Insn, LongOp};
 
 use super::memory;
+use super::operands::{alu, copy, dest, reg, shifted};
 use super::{AluOp, Dest, FlagSet, Mop, Value};
 use crate::exec::Op;
 
@@ -32,36 +33,6 @@ pub fn lower(op: &Op, out: &mut Vec<Mop>) {
             }
         }
     }
-}
-
-/// Returns register `n` as an operand.
-pub(super) fn reg(op: &Op, n: u8) -> Value {
-    if n == 15 {
-        Value::Imm(op.pc_read())
-    } else {
-        Value::Reg(n)
-    }
-}
-
-/// Returns register `n` as a destination; R15 is none.
-pub(super) fn dest(n: u8) -> Option<Dest> {
-    (n != 15).then_some(Dest::Reg(n))
-}
-
-/// Returns an operation that sets no flags.
-pub(super) const fn alu(op: AluOp, d: Dest, x: Value, y: Value) -> Mop {
-    Mop::Alu {
-        op,
-        d,
-        x,
-        y,
-        set: FlagSet::NONE,
-    }
-}
-
-/// Returns `d` = `y`.
-pub(super) const fn copy(d: Dest, y: Value) -> Mop {
-    alu(AluOp::Move, d, Value::Imm(0), y)
 }
 
 fn is_logical(kind: DpOp) -> bool {
@@ -167,32 +138,6 @@ fn second_operand(op: &Op, carry: bool, out: &mut Vec<Mop>) -> Value {
         _ => return Value::Imm(0),
     };
     shifted(reg(op, rm), kind, amount, carry, Dest::Temp(1), out)
-}
-
-/// Returns `x` shifted, in `d` if that takes an operation.
-pub(super) fn shifted(
-    x: Value,
-    kind: Shift,
-    amount: Value,
-    carry: bool,
-    d: Dest,
-    out: &mut Vec<Mop>,
-) -> Value {
-    if amount == Value::Imm(0) && kind != Shift::Rrx {
-        return x;
-    }
-    out.push(Mop::Shift {
-        kind,
-        d,
-        x,
-        amount,
-        carry,
-    });
-    match d {
-        Dest::Temp(n) => Value::Temp(n),
-        Dest::Reg(n) => Value::Reg(n),
-        Dest::None => x,
-    }
 }
 
 /// What takes an operation or two, and touches neither memory nor R15.

@@ -2,7 +2,7 @@
 
 use arm32_isa::{Index, Insn, MemOp};
 
-use super::lower::{alu, copy, reg, shifted};
+use super::operands::{alu, copy, reg, shifted};
 use super::{AluOp, Dest, Mop, Value};
 use crate::exec::Op;
 use crate::exec::multiple::span;

@@ -15,6 +15,7 @@
 mod flags;
 mod lower;
 mod memory;
+mod operands;
 
 #[cfg(test)]
 mod eval;

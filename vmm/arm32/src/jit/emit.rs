@@ -1,17 +1,17 @@
 //! Blocks to code: what is the same for every host. What is not is its [`Target`]'s.
 
-use super::context::Left;
 use crate::block::Block;
 use crate::exec::Op;
+use crate::host_code::CodeExit;
 use crate::ir::{Mop, Value, drop_dead_flags, lower};
 
 /// Where the routines are that all code shares, from the start of the code area. What they are given is in the register
 /// of temporary 0, unless it is said.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Routines {
-    /// `extern "C" fn(cpu, code, left) -> Left`, called by the core.
+    /// `extern "C" fn(cpu, code, left) -> CodeExit`, called by the core.
     pub enter: usize,
-    /// Saves registers and returns to the core, with a [`Left`](super::Left).
+    /// Saves registers and returns to the core, with a [`CodeExit`].
     pub exit: usize,
     /// Runs the handler of an operation, and returns if it said to go on. The registers of the operation and of the
     /// number of its block's instructions are the back end's matter.
@@ -104,7 +104,7 @@ pub trait Target: Sized {
     /// Tells the core that the block ends by exit `slot`.
     fn note_exit(e: &mut Emitter<'_, Self>, slot: usize);
     /// Goes back to the core with R15 at `va` and IT state `it`.
-    fn leave_at(e: &mut Emitter<'_, Self>, va: u32, it: u8, why: Left);
+    fn leave_at(e: &mut Emitter<'_, Self>, va: u32, it: u8, why: CodeExit);
 }
 
 /// Writes the code of block `id`, which will be at `start` of the code area; returns its exits.
@@ -164,7 +164,7 @@ impl<A: Target> Emitter<'_, A> {
         self.bind_here(budget);
         A::give_back(self, count);
         let key = self.block.key;
-        A::leave_at(self, key.va, key.state.to_le_bytes()[1], Left::Budget);
+        A::leave_at(self, key.va, key.state.to_le_bytes()[1], CodeExit::Budget);
     }
 
     fn count(&self) -> u32 {
@@ -196,7 +196,7 @@ impl<A: Target> Emitter<'_, A> {
         let stub = self.asm.here();
         self.bind_here(jump);
         A::note_exit(self, slot);
-        A::leave_at(self, va, it, Left::Link);
+        A::leave_at(self, va, it, CodeExit::Link);
         let guard = guard.map(|(quad, stale)| {
             self.asm.bind_from(0, stale, stub);
             let at = self.asm.quad();

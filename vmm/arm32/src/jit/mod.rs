@@ -12,7 +12,6 @@
 mod a64;
 mod buffer;
 mod cache;
-mod context;
 mod emit;
 pub mod pool;
 mod translator;
@@ -26,7 +25,6 @@ use x64 as host;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-pub use context::{Context, Left};
 pub use translator::{JUMPS, Translator};
 
 use crate::cpu::{Cpu, Flow};
@@ -52,6 +50,22 @@ extern "C" fn call_handler(cpu: *mut Cpu, op: *const Op) -> u32 {
             PANIC
         }
     }
+}
+
+/// The function that generated code calls for an operation.
+type Call = extern "C" fn(*mut Cpu, *const Op) -> u32;
+
+/// Returns the operation whose handler asked generated code to leave.
+///
+/// # Panics
+/// If generated code did not come back for that reason.
+#[expect(unsafe_code, reason = "generated code has only its address")]
+pub fn take_op(cpu: &mut Cpu) -> Op {
+    let address = std::mem::take(&mut cpu.jit.exit_op);
+    let op = std::ptr::with_exposed_provenance::<Op>(address);
+    // SAFETY: it is null, or generated code put there an operation of one of the core's blocks, whose address was
+    // exposed and which lives as long as the code; nothing was dropped since.
+    *unsafe { op.as_ref() }.expect("generated code said which")
 }
 
 /// Returns the flow that a handler returned to generated code.

@@ -4,12 +4,12 @@
 
 use super::buffer::SIZE;
 use super::cache;
-use super::context::Left;
 use super::emit::{Routines, Site, emit};
 use super::host::{self, Asm};
 use super::pool::Area;
 use crate::block::Block;
 use crate::cpu::Cpu;
+use crate::host_code::CodeExit;
 
 /// The most bytes that the code of a block may have: blocks have 64 instructions, each of at most some hundred bytes.
 const MAX_CODE: usize = 1 << 16;
@@ -234,7 +234,9 @@ impl Translator {
 
     /// Runs the code at `at`, and whatever it is linked with, for at most `left` instructions (far below 2^63, as code
     /// counts down below 0). `retired` says how many they were; when a handler left, how many came before its block.
-    pub fn run(&self, cpu: &mut Cpu, at: usize, left: u64) -> Left {
+    pub fn run(&self, cpu: &mut Cpu, at: usize, left: u64) -> CodeExit {
+        let call: super::Call = super::call_handler;
+        cpu.jit.call = call as usize;
         cpu.jit.tlb = cpu.tlb.set_address();
         cpu.jit.tags = cpu.tlb.tags_address();
         cpu.jit.jumps = self.jumps.as_ptr().expose_provenance();
@@ -250,14 +252,14 @@ impl Translator {
             std::panic::resume_unwind(payload);
         }
         // Where a handler left, it knows how many were retired before it.
-        if why != Left::Flow as u32 {
+        if why != CodeExit::Flow as u32 {
             cpu.s.retired = cpu.jit.end - cpu.jit.left;
         }
         match why {
-            0 => Left::Link,
-            1 => Left::LookUp,
-            2 => Left::Flow,
-            _ => Left::Budget,
+            0 => CodeExit::Link,
+            1 => CodeExit::LookUp,
+            2 => CodeExit::Flow,
+            _ => CodeExit::Budget,
         }
     }
 }

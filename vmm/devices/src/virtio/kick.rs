@@ -64,11 +64,11 @@ impl Kick {
 
     /// Takes all that were sent, to be served now; `None` when there is none. They are pending until the result is
     /// dropped.
-    pub fn take(&self) -> Option<Taken<'_>> {
+    pub fn take(&self) -> Option<KicksInService<'_>> {
         // Counted before the event is read: those that the host's kernel sent are not counted until now, and must not
         // be neither there to be read nor pending.
         self.pending.fetch_add(1, Ordering::AcqRel);
-        let mut taken = Taken {
+        let mut taken = KicksInService {
             pending: &self.pending,
             count: 1,
         };
@@ -83,12 +83,12 @@ impl Kick {
 /// Notifications that are being served.
 #[derive(Debug)]
 #[must_use]
-pub struct Taken<'a> {
+pub struct KicksInService<'a> {
     pending: &'a Pending,
     count: u64,
 }
 
-impl Drop for Taken<'_> {
+impl Drop for KicksInService<'_> {
     fn drop(&mut self) {
         self.pending.fetch_sub(self.count, Ordering::AcqRel);
     }

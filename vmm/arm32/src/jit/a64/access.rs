@@ -1,8 +1,8 @@
 //! Loads and stores: the look-up in the software TLB, and the access.
 
 use super::asm::{Access, Cond, Field, Fixup, Gpr, Logic, Mem, Pair, Sum, Width, mask};
-use super::emit::Emitter;
 use super::frame::{self, SCRATCH, TLB, WORK};
+use super::values::Emitter;
 use super::values::place;
 use crate::ir::{Mop, Value};
 use crate::tlb;

@@ -3,8 +3,8 @@
 use arm32_isa::Shift;
 
 use super::asm::{Access, Cond, Field, Gpr, Logic, ShiftOp, Sum, Width, addend, mask};
-use super::emit::Emitter;
 use super::frame::{self, SCRATCH};
+use super::values::Emitter;
 use super::values::{operand, place};
 use crate::ir::{AluOp, Dest, FlagSet, Value};
 

@@ -3,8 +3,8 @@
 use arm32_isa::{ExtendOp, RevOp};
 
 use super::asm::{Access, Cond, Field, Gpr, Unary, Width};
-use super::emit::Emitter;
 use super::frame::{self, SCRATCH};
+use super::values::Emitter;
 use super::values::{operand, place};
 use crate::ir::{FlagSet, Mop, Value};
 

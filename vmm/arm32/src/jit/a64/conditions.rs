@@ -1,8 +1,8 @@
 //! Conditions: by the host's flags where these are the guest's, else by those in memory.
 
 use super::asm::{Access, Cond, Fixup, Mem, Width};
-use super::emit::Emitter;
 use super::frame::{self, SCRATCH};
+use super::values::Emitter;
 use crate::ir::of_condition;
 
 impl Emitter<'_> {

@@ -2,15 +2,13 @@
 
 use super::asm::{Access, Asm, Cond, Fixup, Mem, Sum, Width};
 use super::frame::{self, LEFT, SCRATCH, SECOND, THIRD, WORK};
+use super::values::Emitter;
 use super::{access, bits};
 use crate::exec::Op;
+use crate::host_code::CodeExit;
 use crate::ir::{FlagSet, Mop, Value};
-use crate::jit::context::Left;
 use crate::jit::emit::Target;
 use crate::tlb::TAG_BYTES;
-
-/// A block on its way to A64 code.
-pub type Emitter<'a> = crate::jit::emit::Emitter<'a, Asm>;
 
 impl Target for Asm {
     type Fixup = Fixup;
@@ -127,7 +125,7 @@ impl Target for Asm {
         store(e, Access::STORE, slot != 0, frame::CONTEXT_SLOT);
     }
 
-    fn leave_at(e: &mut Emitter<'_>, va: u32, it: u8, why: Left) {
+    fn leave_at(e: &mut Emitter<'_>, va: u32, it: u8, why: CodeExit) {
         store(e, Access::STORE, va, frame::PC);
         store(e, Access::STORE8, it, frame::IT);
         e.asm.set(WORK, why as u32);

@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use super::asm::{Gpr, Mem};
 use crate::cpu::Cpu;
-use crate::jit::Context;
+use crate::host_code::Context;
 use crate::state::{CpuState, Flags, Psr};
 
 /// The core.

@@ -16,8 +16,8 @@ use asm::{Access, Cond, Field, Gpr, Logic, Mem, Pair, Sum, Width, mask};
 use frame::{CPU, LEFT, SCRATCH, SECOND, THIRD, TLB, WORK, pinned};
 
 use super::JUMPS;
-use super::context::Left;
 use super::emit::Routines;
+use crate::host_code::CodeExit;
 use crate::tlb::TAG_BYTES;
 
 /// The registers that a function must leave as they were, and the link register, in pairs.
@@ -107,12 +107,12 @@ fn jumps(a: &mut Asm, routines: &mut Routines) {
     a.bind_here(stale);
     a.logic_imm(Logic::And, WORK, WORK, mask(!1).unwrap_or_default());
     a.access(Access::STORE, WORK, frame::PC);
-    a.set(WORK, Left::LookUp as u32);
+    a.set(WORK, CodeExit::LookUp as u32);
     let out = a.jump();
     a.bind(out, routines.exit);
 }
 
-/// `extern "C" fn(cpu, code, left) -> Left`.
+/// `extern "C" fn(cpu, code, left) -> CodeExit`.
 fn enter(a: &mut Asm) -> usize {
     let at = a.here();
     let all = Pair::Before(Gpr::SP, -SAVED_SIZE);
@@ -154,7 +154,7 @@ fn call(a: &mut Asm, saved: usize) -> usize {
     // Nobody returns to the block.
     a.access(Access::STORE64, SECOND, frame::CONTEXT_OP);
     a.access(Access::STORE, WORK, frame::CONTEXT_FLOW);
-    a.set(WORK, Left::Flow as u32);
+    a.set(WORK, CodeExit::Flow as u32);
     let out = a.jump();
     a.bind(out, saved);
     at

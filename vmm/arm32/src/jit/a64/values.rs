@@ -1,9 +1,11 @@
 //! Where operands and results are, and how they get into registers.
 
-use super::asm::{Access, Gpr, Width};
-use super::emit::Emitter;
+use super::asm::{Access, Asm, Gpr, Width};
 use super::frame::{self, SECOND, THIRD, WORK};
 use crate::ir::{Dest, FlagSet, Value};
+
+/// A block on its way to A64 code.
+pub type Emitter<'a> = crate::jit::emit::Emitter<'a, Asm>;
 
 impl Emitter<'_> {
     /// Loads `value` into `r`. No flag changes.

@@ -1,8 +1,8 @@
 //! Loads and stores: the look-up in the software TLB, and the access.
 
 use super::asm::{Alu, Cc, Extend, Fixup, Mem, Rm, ShiftOp, Width};
-use super::emit::Emitter;
 use super::frame::{self, SECOND, THIRD, TLB, WORK};
+use super::values::Emitter;
 use crate::ir::{Dest, Mop, Value};
 use crate::tlb;
 

@@ -4,8 +4,8 @@ use arm32_isa::Shift;
 
 use super::asm::{Alu, Cc, Extend, Rm, ShiftOp, Width};
 use super::conditions::{HostFlags, Known};
-use super::emit::Emitter;
 use super::frame::{self, SECOND, THIRD, WORK};
+use super::values::Emitter;
 use super::values::{operand, place, uses};
 use crate::ir::{AluOp, Dest, FlagSet, Value};
 

@@ -3,8 +3,8 @@
 use arm32_isa::{ExtendOp, RevOp};
 
 use super::asm::{Alu, Cc, Extend, Rm, ShiftOp, Width};
-use super::emit::Emitter;
 use super::frame::{self, SECOND, THIRD, WORK};
+use super::values::Emitter;
 use crate::ir::{Dest, FlagSet, Mop, Value};
 
 /// Returns whether the host has LZCNT; where it has not, the same bytes are another instruction.

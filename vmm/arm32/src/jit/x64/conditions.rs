@@ -1,8 +1,8 @@
 //! Conditions: by the host's flags where these tell, else by the guest's in memory.
 
 use super::asm::{Alu, Cc, Fixup, Mem, Rm, ShiftOp, Width};
-use super::emit::Emitter;
 use super::frame::{self, WORK};
+use super::values::Emitter;
 use crate::ir::{FlagSet, of_condition};
 
 /// The guest's flags that the host's flags tell, too.

@@ -3,15 +3,13 @@
 use super::asm::{Alu, Asm, Cc, Fixup, Mem, Rm, Width};
 use super::conditions::Known;
 use super::frame::{self, LEFT, SECOND, WORK};
+use super::values::Emitter;
 use super::{access, bits};
 use crate::exec::Op;
+use crate::host_code::CodeExit;
 use crate::ir::{Mop, Value};
-use crate::jit::context::Left;
 use crate::jit::emit::Target;
 use crate::tlb::TAG_BYTES;
-
-/// A block on its way to x86-64 code.
-pub type Emitter<'a> = crate::jit::emit::Emitter<'a, Asm>;
 
 impl Target for Asm {
     type Fixup = Fixup;
@@ -128,7 +126,7 @@ impl Target for Asm {
         e.asm.store_imm(frame::CONTEXT_SLOT, u32::from(slot != 0));
     }
 
-    fn leave_at(e: &mut Emitter<'_>, va: u32, it: u8, why: Left) {
+    fn leave_at(e: &mut Emitter<'_>, va: u32, it: u8, why: CodeExit) {
         e.asm.store_imm(frame::PC, va);
         e.asm.store_imm8(frame::IT, it);
         e.asm.set(WORK, why as u32);

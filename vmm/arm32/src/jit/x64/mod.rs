@@ -14,8 +14,8 @@ use asm::{Alu, Cc, Gpr, Mem, Rm, ShiftOp, Width};
 use frame::{CPU, LEFT, SECOND, THIRD, TLB, WORK};
 
 use super::JUMPS;
-use super::context::Left;
 use super::emit::Routines;
+use crate::host_code::CodeExit;
 use crate::tlb::TAG_BYTES;
 
 /// Of a target shifted left by 4, the bits that choose an entry of the table of jumps.
@@ -94,12 +94,12 @@ fn jumps(a: &mut Asm, routines: &mut Routines) {
     a.bind_here(stale);
     a.alu_imm(Width::Long, Alu::And, Rm::Reg(WORK), !1);
     a.store(Width::Long, frame::PC, WORK);
-    a.set(WORK, Left::LookUp as u32);
+    a.set(WORK, CodeExit::LookUp as u32);
     let out = a.jump();
     a.bind(out, routines.exit);
 }
 
-/// `extern "C" fn(cpu, code, left) -> Left`.
+/// `extern "C" fn(cpu, code, left) -> CodeExit`.
 fn enter(a: &mut Asm) -> usize {
     let at = a.here();
     SAVED.iter().for_each(|r| a.push(*r));
@@ -137,7 +137,7 @@ fn call(a: &mut Asm, saved: usize) -> usize {
     a.alu_imm(Width::Quad, Alu::Add, Rm::Reg(Gpr::Rsp), 8);
     a.store(Width::Quad, frame::CONTEXT_OP, SECOND);
     a.store(Width::Long, frame::CONTEXT_FLOW, WORK);
-    a.set(WORK, Left::Flow as u32);
+    a.set(WORK, CodeExit::Flow as u32);
     let out = a.jump();
     a.bind(out, saved);
     at

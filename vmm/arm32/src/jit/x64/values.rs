@@ -1,9 +1,11 @@
 //! Where operands and results are, and how they get into registers.
 
-use super::asm::{Gpr, Rm, Width};
-use super::emit::Emitter;
+use super::asm::{Asm, Gpr, Rm, Width};
 use super::frame::{self, CPU, SECOND, THIRD, WORK};
 use crate::ir::{Dest, FlagSet, Value};
+
+/// A block on its way to x86-64 code.
+pub type Emitter<'a> = crate::jit::emit::Emitter<'a, Asm>;
 
 impl Emitter<'_> {
     /// Loads `value` into `r`. No flag changes.
