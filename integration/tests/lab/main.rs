@@ -2,6 +2,7 @@
 
 mod behaviours;
 mod probes;
+mod stock;
 mod verdicts;
 mod virtio;
 

@@ -18,7 +18,9 @@ pub(super) fn events(evidence: &Evidence<'_>) -> Vec<Decisive> {
     let mut seen: Vec<(usize, &'static str)> = Vec::new();
     let mut translated = false;
     for (index, lane, event) in evidence.events() {
-        let Some((key, mark, meaning)) = meaning(lane, event, translated) else {
+        let Some((key, mark, meaning)) =
+            attachment(evidence, lane, event).or_else(|| meaning(lane, event, translated))
+        else {
             continue;
         };
         translated |= key == "attached";
@@ -40,24 +42,37 @@ pub(super) fn events(evidence: &Evidence<'_>) -> Vec<Decisive> {
 /// What an event means for the story: a key for its kind, how it is marked, and a sentence.
 type Meaning = (&'static str, Mark, String);
 
-/// Returns what an event means, if anything.
+/// Returns what it means that a port is attached or disabled.
+fn attachment(evidence: &Evidence<'_>, lane: &Lane, event: &Event) -> Option<Meaning> {
+    let (Kind::Attachment { to }, Lane::Utlb { unit, utlb, .. }) = (&event.kind, lane) else {
+        return None;
+    };
+    let (key, mark, meaning) = match to {
+        Route::Context { context } => {
+            let meaning = format!("{lane} translates through context {context}.");
+            ("attached", Mark::Ok, meaning)
+        }
+        // Some drivers disable their IOMMU at the end.
+        Route::Stray if evidence.powers_off_at().is_some_and(|end| event.at >= end) => {
+            return None;
+        }
+        Route::Stray if evidence.may_be_disabled(unit, *utlb) => {
+            let meaning = format!("{lane} is disabled: its device has no driver any more.");
+            ("detached", Mark::Note, meaning)
+        }
+        Route::Stray => {
+            let meaning =
+                format!("{lane} is disabled: what is behind it is not translated any more.");
+            ("lost", Mark::Bad, meaning)
+        }
+        _ => return None,
+    };
+    Some((key, mark, meaning))
+}
+
+/// Returns what any other event means, if anything.
 fn meaning(lane: &Lane, event: &Event, translated: bool) -> Option<Meaning> {
     Some(match (&event.kind, lane) {
-        (
-            Kind::Attachment {
-                to: Route::Context { context },
-            },
-            _,
-        ) => (
-            "attached",
-            Mark::Ok,
-            format!("{lane} translates through context {context}."),
-        ),
-        (Kind::Attachment { to: Route::Stray }, _) => (
-            "lost",
-            Mark::Bad,
-            format!("{lane} is disabled: what is behind it is not translated any more."),
-        ),
         (
             Kind::Probe {
                 function,

@@ -81,6 +81,33 @@ impl Evidence<'_> {
         devices.any(|device| device.role == role && device.subject)
     }
 
+    /// Returns when the guest began to power off, in nanoseconds, if it did. Some drivers disable their IOMMU then.
+    pub fn powers_off_at(&self) -> Option<u64> {
+        let mut events = self.timeline.events.iter();
+        let off = events.find(|event| {
+            matches!(&event.kind, Kind::Console { text } if text.contains("guest: powering off"))
+        });
+        off.map(|event| event.at)
+    }
+
+    /// Returns whether a port of the IOMMU called `unit` is to be disabled with the driver of its devices: they have a
+    /// mapping of their own, and the trigger may take their driver away.
+    pub fn may_be_disabled(&self, unit: &str, utlb: u32) -> bool {
+        if self.case.topology.iommu.facts().shared_mapping {
+            return false;
+        }
+        let entries = self.board.devices.iter().filter(|entry| {
+            let here = entry.iommu.filter(|port| port.utlb == utlb);
+            here.is_some_and(|port| self.board.iommu_name(port.iommu) == Some(unit))
+        });
+        let mut entries = entries.map(|entry| entry.linux_name()).peekable();
+        entries.peek().is_some()
+            && entries.all(|name| {
+                let mut disks = self.disks.iter();
+                disks.any(|disk| disk.device == name && self.is_subject(disk.role))
+            })
+    }
+
     /// Returns the hits at a function that concern a device.
     pub fn hits_of<'e>(
         &'e self,

@@ -173,6 +173,8 @@ fn observed(bad: bool, text: impl Into<String>) -> Observation {
 fn utlbs(evidence: &Evidence<'_>, judgement: &Judgement) -> Vec<Finding> {
     let timeline = &evidence.timeline;
     let words = [
+        // arch/arm/mm/dma-mapping.c, `arm_setup_iommu_dma_ops`.
+        "-byte IOMMU mapping",
         "Unable to initialize IPMMU context",
         // "attached": this is how the message of arch/arm/mm/dma-mapping.c is spelt.
         "Failed to attached device",
@@ -181,13 +183,28 @@ fn utlbs(evidence: &Evidence<'_>, judgement: &Judgement) -> Vec<Finding> {
     ];
     // The messages do not name the uTLB, so that they stand beside each.
     let complaint = evidence.line(&words);
-    let said = ["attach-failed", "context-refused", "detach-failed"]
+    let signs = [
+        "mapping-failed",
+        "attach-failed",
+        "context-refused",
+        "detach-failed",
+    ];
+    let said = signs.iter().any(|sign| judgement.signs.contains(*sign));
+    let last = timeline
+        .intervals
         .iter()
-        .any(|sign| judgement.signs.contains(*sign));
+        .map(|interval| interval.until)
+        .max();
+    let end = evidence.powers_off_at().or(last).unwrap_or_default();
     let lanes = timeline.lanes.iter().enumerate();
     lanes
-        .filter(|(_, lane)| matches!(lane, Lane::Utlb { .. }))
-        .map(|(number, lane)| {
+        .filter_map(|(number, lane)| match lane {
+            Lane::Utlb { unit, utlb, .. } => {
+                Some((number, lane, evidence.may_be_disabled(unit, *utlb)))
+            }
+            _ => None,
+        })
+        .map(|(number, lane, may_be_disabled)| {
             let states = timeline
                 .intervals
                 .iter()
@@ -200,7 +217,8 @@ fn utlbs(evidence: &Evidence<'_>, judgement: &Judgement) -> Vec<Finding> {
                         State::Enabled { context } => format!("context {context} from {from}"),
                         State::Disabled { lost: false } => format!("disabled from {from}"),
                         State::Disabled { lost: true } => {
-                            bad = true;
+                            let stays = interval.until >= end;
+                            bad |= interval.from < end && (stays || !may_be_disabled);
                             format!("disabled again from {from}")
                         }
                         // A uTLB has no driver, so that only `Blocked` is left.
@@ -323,7 +341,8 @@ fn stray(evidence: &Evidence<'_>, judgement: &Judgement) -> Finding {
         parts => observed(true, format!("first: {}", parts.join(", "))),
     };
     let failed = judgement.signs.iter().find(|sign| {
-        sign.ends_with("-failed") && *sign != "attach-failed" || sign.ends_with("-hangs")
+        let of_mapping = ["attach-failed", "mapping-failed"].contains(&sign.as_str());
+        sign.ends_with("-failed") && !of_mapping || sign.ends_with("-hangs")
     });
     let guest = match failed {
         Some(sign) => observed(true, signs::meaning(sign)),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use serde::Serialize;
-use vmm_machine::{IommuModel, Reason};
+use vmm_machine::Reason;
 
 use super::evidence::Evidence;
 use super::signs::{self, Signs};
@@ -58,7 +58,9 @@ fn health(signs: &Signs) -> Health {
         "oops" => Health::Crashed,
         "hang" => Health::Broken,
         "utlb-disabled" | "utlb-lost" | "context-disabled" | "table-replaced" | "mapping-freed"
-        | "context-refused" | "attach-failed" | "detach-failed" => Health::Detached,
+        | "mapping-failed" | "context-refused" | "attach-failed" | "detach-failed" => {
+            Health::Detached
+        }
         // Signs of a device begin with its letter; those not named here are of lost data or failed accesses.
         other => match other.split_once('-').map(|(_, rest)| rest) {
             Some("untranslated") => Health::Bypassed,
@@ -95,11 +97,17 @@ fn registers(evidence: &Evidence<'_>, signs: &mut Signs) {
     let mut translating = BTreeMap::new();
     let mut tables = BTreeMap::new();
     let mut enabled = BTreeMap::new();
-    for (_, lane, event) in evidence.events() {
+    let shared_mapping = evidence.case.topology.iommu.facts().shared_mapping;
+    let end = evidence.powers_off_at().unwrap_or(u64::MAX);
+    let running = evidence.events().filter(|(.., event)| event.at < end);
+    for (_, lane, event) in running {
         match (&event.kind, lane) {
-            (Kind::Attachment { to }, Lane::Utlb { .. }) => {
+            (Kind::Attachment { to }, Lane::Utlb { unit, utlb, .. }) => {
                 let now = matches!(to, Route::Context { .. });
-                if translating.insert(lane, now) == Some(true) && !now {
+                if translating.insert(lane, now) == Some(true)
+                    && !now
+                    && !evidence.may_be_disabled(unit, *utlb)
+                {
                     signs.insert("utlb-disabled".into());
                 }
             }
@@ -123,10 +131,8 @@ fn registers(evidence: &Evidence<'_>, signs: &mut Signs) {
                     signs.insert("context-disabled".into());
                 }
             }
-            // A mapping of the device's own goes with its driver.
             (Kind::Probe { function, .. }, _)
-                if function == "release_iommu_mapping"
-                    && evidence.case.topology.iommu != IommuModel::Virtio =>
+                if function == "release_iommu_mapping" && shared_mapping =>
             {
                 signs.insert("mapping-freed".into());
             }
@@ -207,6 +213,7 @@ fn messages(evidence: &Evidence<'_>, signs: &mut Signs) {
             signs.insert(sign.into());
         }
     };
+    says(&["-byte IOMMU mapping"], "mapping-failed");
     says(&["Unable to initialize IPMMU context"], "context-refused");
     says(
         &["Failed to attached device", "Failed to attach device"],

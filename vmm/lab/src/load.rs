@@ -12,13 +12,14 @@ use super::spec::{Devlink, Expectation, MachineSpec, Scenario, Topology, Trigger
 pub use super::error::LabError;
 
 /// The scenarios that are shipped.
-const SHIPPED: [(&str, &str); 6] = [
+const SHIPPED: [(&str, &str); 7] = [
     ("deferral", include_str!("scenarios/deferral.toml")),
     ("repeated", include_str!("scenarios/repeated.toml")),
     ("failing", include_str!("scenarios/failing.toml")),
     ("rebind", include_str!("scenarios/rebind.toml")),
     ("bugs", include_str!("scenarios/bugs.toml")),
     ("virtio", include_str!("scenarios/virtio.toml")),
+    ("rockchip", include_str!("scenarios/rockchip.toml")),
 ];
 /// The scenarios of arm64 kernels, which only KVM executes.
 const SHIPPED_ARM64: [(&str, &str); 2] = [
@@ -151,6 +152,8 @@ pub fn expand(
         let topology = scenario.topology.get(&row.topology);
         let topology = topology
             .ok_or_else(|| fail(format!("there is no topology {:?}", row.topology).into()))?;
+        let mut machine = scenario.machine.clone();
+        machine.image = topology.image.clone().unwrap_or(machine.image);
         let trigger = scenario.trigger.get(&row.trigger);
         let trigger =
             trigger.ok_or_else(|| fail(format!("there is no trigger {:?}", row.trigger).into()))?;
@@ -173,7 +176,7 @@ pub fn expand(
                     name: format!("{group}.{behaviour_name}.{fw_devlink}"),
                     group: format!("{group}.{fw_devlink}"),
                     title: scenario.title.clone(),
-                    machine: scenario.machine.clone(),
+                    machine: machine.clone(),
                     topology: topology.clone(),
                     trigger: trigger.clone(),
                     fw_devlink: *fw_devlink,

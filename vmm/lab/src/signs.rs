@@ -43,7 +43,7 @@ const fn guest(name: &'static str, meaning: &'static str) -> Sign {
 }
 
 /// Signs of the machine as a whole.
-pub const MACHINE: [Sign; 10] = [
+pub const MACHINE: [Sign; 11] = [
     host("utlb-disabled", "a uTLB that translated was disabled"),
     host(
         "utlb-lost",
@@ -55,6 +55,10 @@ pub const MACHINE: [Sign; 10] = [
         "a context got another page table than it had",
     ),
     host("mapping-freed", "the kernel freed a mapping of IOVAs"),
+    guest(
+        "mapping-failed",
+        "\"Failed to create ...-byte IOMMU mapping\"",
+    ),
     guest("context-refused", "\"Unable to initialize IPMMU context\""),
     guest(
         "attach-failed",

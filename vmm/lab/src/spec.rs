@@ -62,6 +62,8 @@ impl Default for MachineSpec {
 pub struct Topology {
     /// A description in words.
     pub about: String,
+    /// The image, if it is not the machine's.
+    pub image: Option<String>,
     /// The IOMMUs' model.
     #[serde(default = "ipmmu")]
     pub iommu: IommuModel,

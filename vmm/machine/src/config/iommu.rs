@@ -54,6 +54,10 @@ pub struct ModelFacts {
     pub cells: u32,
     /// Whether it stands on a virtio-mmio transport.
     pub virtio: bool,
+    /// Whether its driver, on 32-bit ARM, maps for all devices at once itself (`arm_iommu_attach_device` in
+    /// drivers/iommu/ipmmu-vmsa.c). Else the kernel makes a mapping for each device with a driver, and takes it down
+    /// when the driver goes (arch/arm/mm/dma-mapping.c, `arm_setup_iommu_dma_ops`).
+    pub shared_mapping: bool,
 }
 
 impl IommuModel {
@@ -79,6 +83,7 @@ impl IommuModel {
             domain_word: "context",
             cells: 1,
             virtio: false,
+            shared_mapping: true,
         };
         let rockchip = ModelFacts {
             name: "rockchip",
@@ -88,6 +93,7 @@ impl IommuModel {
             ports: 1,
             port_word: "port",
             cells: 0,
+            shared_mapping: false,
             ..ipmmu
         };
         match self {
@@ -119,6 +125,7 @@ impl IommuModel {
                 domain_word: "domain",
                 cells: 1,
                 virtio: true,
+                shared_mapping: false,
             },
         }
     }
