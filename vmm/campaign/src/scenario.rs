@@ -48,6 +48,12 @@ impl Scenario {
         };
         let steps = match name {
             ScenarioName::Copy | ScenarioName::Plain | ScenarioName::Virtio => vec![copy(1)],
+            ScenarioName::Rockchip => {
+                // This kernel sends what was written to the console later, by interrupts: without the wait, the copy is
+                // made before `guest: ready` is seen.
+                let (command, part) = copy(1);
+                vec![(format!("sleep 0.1; {command}"), part)]
+            }
             ScenarioName::Rebind => {
                 let device = disk_name(&machine(name, Path::new("")));
                 let driver = "/sys/bus/platform/drivers/virtio-mmio";
@@ -124,10 +130,15 @@ fn machine(name: ScenarioName, disk: &Path) -> Config {
     let iommus = match name {
         ScenarioName::Copy | ScenarioName::Rebind => vec![IommuConfig::new(IommuModel::Ipmmu)],
         ScenarioName::Virtio => vec![IommuConfig::new(IommuModel::Virtio)],
+        ScenarioName::Rockchip => vec![IommuConfig::new(IommuModel::Rockchip)],
         ScenarioName::Plain => Vec::new(),
     };
     Config {
-        memory: ByteSize(64 << 20),
+        memory: match name {
+            // A kernel for every board is large.
+            ScenarioName::Rockchip => ByteSize(256 << 20),
+            _ => ByteSize(64 << 20),
+        },
         disks: vec![DiskConfig::new(disk)],
         rng: false,
         iommus,

@@ -8,7 +8,7 @@ use vmm_files::toml_file::{self, FileError};
 use super::spec::{Fault, FunctionFault, Plan, Rule, When};
 
 /// The plans that are shipped.
-pub const SHIPPED: [(&str, &str); 14] = [
+pub const SHIPPED: [(&str, &str); 15] = [
     ("none", include_str!("plans/none.toml")),
     ("translation", include_str!("plans/translation.toml")),
     ("page-table", include_str!("plans/page-table.toml")),
@@ -22,6 +22,7 @@ pub const SHIPPED: [(&str, &str); 14] = [
     ("stale", include_str!("plans/stale.toml")),
     ("deferral", include_str!("plans/deferral.toml")),
     ("virtio", include_str!("plans/virtio.toml")),
+    ("rockchip", include_str!("plans/rockchip.toml")),
     ("corruption", include_str!("plans/corruption.toml")),
 ];
 /// Most rules of a plan: each is looked at at every point.

@@ -44,16 +44,25 @@ pub enum ScenarioName {
     Plain,
     /// The same disk behind a virtio-iommu.
     Virtio,
+    /// The same disk behind a Rockchip IOMMU, on a stock kernel of Debian.
+    Rockchip,
 }
 
 impl ScenarioName {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Copy, Self::Rebind, Self::Plain, Self::Virtio];
+    pub const ALL: [Self; 5] = [
+        Self::Copy,
+        Self::Rebind,
+        Self::Plain,
+        Self::Virtio,
+        Self::Rockchip,
+    ];
 
     /// Returns the image that its guest is.
     pub const fn image(self) -> &'static str {
         match self {
             Self::Virtio => "virtio-iommu",
+            Self::Rockchip => "debian-armmp-6.12",
             // Without an IOMMU as well: the image's kernel runs with one or without.
             _ => "ipmmu",
         }
@@ -66,6 +75,7 @@ impl ScenarioName {
             Self::Rebind => "rebind",
             Self::Plain => "plain",
             Self::Virtio => "virtio",
+            Self::Rockchip => "rockchip",
         }
     }
 }
