@@ -6,6 +6,8 @@
     reason = "the tests choose small numbers"
 )]
 
+#[cfg(not(loom))]
+mod crowd;
 mod driver;
 mod faults;
 mod harness;
