@@ -28,18 +28,18 @@ pub enum SmmuV2Event {
         /// Whether accesses do not bypass the SMMU.
         enabled: bool,
     },
-    /// SMR of a stream mapping group was written.
+    /// SMR of a stream mapping group was changed.
     StreamMatch {
         /// The group.
         group: usize,
-        /// What was written.
+        /// Its value.
         value: u32,
     },
-    /// S2CR of a stream mapping group was written.
+    /// S2CR of a stream mapping group was changed.
     StreamContext {
         /// The group.
         group: usize,
-        /// What was written.
+        /// Its value.
         value: u32,
     },
     /// A stream is translated through a context bank from now on.

@@ -170,14 +170,19 @@ impl<M: GuestMemoryBackend> SmmuV2<M> {
         let done = match register {
             Some(Register::Global(register)) => self.write_global(registers, register, value),
             Some(Register::Smr(group)) => {
-                registers.state.groups[group].smr = value & smr_mask();
-                shared.tell(SmmuV2Event::StreamMatch { group, value });
+                let value = value & smr_mask();
+                let old = std::mem::replace(&mut registers.state.groups[group].smr, value);
+                if old != value {
+                    shared.tell(SmmuV2Event::StreamMatch { group, value });
+                }
                 self.attach(registers);
                 true
             }
             Some(Register::S2cr(group)) => {
-                registers.state.groups[group].s2cr = value;
-                shared.tell(SmmuV2Event::StreamContext { group, value });
+                let old = std::mem::replace(&mut registers.state.groups[group].s2cr, value);
+                if old != value {
+                    shared.tell(SmmuV2Event::StreamContext { group, value });
+                }
                 self.attach(registers);
                 true
             }
