@@ -61,13 +61,12 @@ impl<M> SmmuV2<M> {
             }
         }
         // A late or stuck one has done its work: only its end is not shown.
-        registers.syncs[bank].held = fault;
+        registers.syncs[bank].note(fault);
     }
 
     /// Invalidates what all context banks have, or those with a VMID.
     pub(super) fn invalidate_banks(&self, registers: &mut Registers, vmid: Option<u8>) {
         self.shared.tell(SmmuV2Event::FlushAll { vmid });
-        registers.sync.held = None;
         for number in 0..registers.state.banks.len() {
             let bank = &registers.state.banks[number];
             if vmid.is_some_and(|vmid| vmid != bank.cbar().vmid()) {
@@ -82,7 +81,7 @@ impl<M> SmmuV2<M> {
                 continue;
             }
             self.forget(registers, number, None);
-            registers.sync.held = fault.or(registers.sync.held);
+            registers.sync.note(fault);
         }
     }
 

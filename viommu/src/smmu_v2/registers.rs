@@ -29,20 +29,30 @@ pub(super) struct Sync {
     /// The end of accesses that were under way when the guest asked.
     grace: Option<GracePeriod>,
     /// What keeps it from being complete, besides those.
-    pub(super) held: Option<FlushFault>,
+    held: Option<FlushFault>,
+    /// What will keep the next one: a fault of an invalidation since this one was begun.
+    pending: Option<FlushFault>,
 }
 
 impl Sync {
-    /// Begins to wait. It ends no earlier than one that it takes the place of.
+    /// Begins to wait. It ends no earlier than one that it takes the place of, but for a fault that held that up.
     pub(super) fn begin(&mut self, grace: GracePeriod) {
         self.grace = Some(grace);
+        self.held = self.pending.take();
+    }
+
+    /// Notes the fault of an invalidation. Of several that the guest waits for at once, the last one counts.
+    pub(super) fn note(&mut self, fault: Option<FlushFault>) {
+        self.pending = fault.or(self.pending);
+    }
+
+    /// Returns whether a fault holds it up.
+    pub(super) const fn is_held(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Counts down a late invalidation at a look of the guest.
     pub(super) fn count_look(&mut self) {
-        if self.grace.is_none() {
-            return;
-        }
         self.held = match self.held {
             Some(FlushFault::Late(looks @ 1..)) => Some(FlushFault::Late(looks - 1)),
             Some(FlushFault::Stuck) => Some(FlushFault::Stuck),

@@ -132,7 +132,7 @@ impl<M: GuestMemoryBackend> SmmuV2<M> {
         };
         sync.count_look();
         // A fault that is injected holds it up: no time makes a difference.
-        let mut patience = if sync.held.is_some() { 0 } else { PATIENCE };
+        let mut patience = if sync.is_held() { 0 } else { PATIENCE };
         while registers.poll_sync(bank) {
             if patience == 0 {
                 return 1;
