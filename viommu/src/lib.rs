@@ -25,6 +25,7 @@ pub mod ipmmu;
 mod model;
 mod register_event;
 pub mod rockchip;
+pub mod smmu_v2;
 mod sync;
 mod unit;
 pub mod virtio;

@@ -28,6 +28,7 @@
 //! # Ok::<(), viommu::walk::WalkFault>(())
 //! ```
 
+mod count;
 mod guest;
 mod lpae;
 pub mod spec;
@@ -35,6 +36,7 @@ pub mod spec;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use count::count;
 pub use guest::GuestTables;
 pub use lpae::{ExternalAbort, MAX_READS, TableReader, walk};
 pub use spec::{Level, Regime, Region, Security, Shareability, WalkFault, Walked};

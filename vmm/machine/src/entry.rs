@@ -57,6 +57,8 @@ pub struct Entry {
     pub ranges: Vec<Range>,
     /// Its interrupts, in the order of its binding.
     pub irqs: Vec<Irq>,
+    /// How many outputs of it each interrupt is of, which share its line: its node names it as often.
+    pub outputs: usize,
     /// Where it stands behind an IOMMU.
     pub iommu: Option<Port>,
     /// The clock generators that its probe waits for.
@@ -82,6 +84,7 @@ impl Entry {
             master: false,
             ranges: ranges.to_vec(),
             irqs: irq.into().into_iter().collect(),
+            outputs: 1,
             iommu: None,
             clocks: Vec::new(),
             coherent: false,

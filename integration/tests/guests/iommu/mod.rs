@@ -4,6 +4,7 @@ mod faults;
 pub(crate) mod hostile;
 pub(crate) mod lifecycle;
 mod rockchip;
+mod smmu_v2;
 mod transfers;
 
 use integration::Run;

@@ -91,6 +91,7 @@ fn device(fdt: &mut FdtWriter, board: &Board, entry: &Entry, part: &dyn Part) ->
     fdt::reg(fdt, &entry.ranges)?;
     if !entry.irqs.is_empty() {
         let irqs = entry.irqs.iter();
+        let irqs = irqs.flat_map(|irq| std::iter::repeat_n(irq, entry.outputs));
         let cells = irqs.flat_map(|irq| [fdt::GIC_SPI, irq.spi, fdt::LEVEL_HIGH]);
         fdt.property_array_u32("interrupts", &cells.collect::<Vec<_>>())?;
     }

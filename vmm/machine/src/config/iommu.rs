@@ -28,6 +28,9 @@ pub enum IommuModel {
     Rockchip,
     /// The Rockchip IOMMU with addresses of 40 bits, of RK3568.
     RockchipV2,
+    /// The Arm SMMU of architecture version 2.
+    #[serde(rename = "smmuv2")]
+    SmmuV2,
     /// A virtio-iommu.
     Virtio,
 }
@@ -44,7 +47,7 @@ pub struct ModelFacts {
     pub hardware: Option<&'static str>,
     /// What an instance is called that has no name, before its number.
     pub prefix: &'static str,
-    /// Number of ports of an instance: micro-TLBs, or endpoints.
+    /// Number of ports of an instance: micro-TLBs, streams, or endpoints.
     pub ports: u32,
     /// What it calls the place where a device is connected.
     pub port_word: &'static str,
@@ -62,12 +65,13 @@ pub struct ModelFacts {
 
 impl IommuModel {
     /// All models, in the order in which they are listed.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::None,
         Self::Ipmmu,
         Self::IpmmuGen3,
         Self::Rockchip,
         Self::RockchipV2,
+        Self::SmmuV2,
         Self::Virtio,
     ];
 
@@ -116,6 +120,17 @@ impl IommuModel {
                 hardware: Some("RK3568"),
                 ..rockchip
             },
+            Self::SmmuV2 => ModelFacts {
+                name: "smmuv2",
+                hardware: Some("Arm"),
+                prefix: "smmu",
+                // How many a chip has is its own; each has a number of its own here.
+                ports: 32,
+                port_word: "stream",
+                domain_word: "bank",
+                shared_mapping: false,
+                ..ipmmu
+            },
             Self::Virtio => ModelFacts {
                 name: "virtio",
                 hardware: None,
@@ -159,7 +174,7 @@ impl IommuModel {
 pub struct IommuConfig {
     /// Its kind.
     pub model: IommuModel,
-    /// Its name; `ipmmuN`, `rockchipN` or `viommuN` by default, where N counts the IOMMUs from 0.
+    /// Its name; `ipmmuN`, `rockchipN`, `smmuN` or `viommuN` by default, where N counts the IOMMUs from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What a virtio-iommu is like, if not as by default.

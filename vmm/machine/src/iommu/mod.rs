@@ -93,7 +93,7 @@ pub struct IommuSummary {
     pub name: String,
     /// Its model, as on the command line.
     pub model: String,
-    /// Invalidations of a context or of everything; of a Rockchip IOMMU also those of single pages.
+    /// Invalidations of a context or of everything; of a Rockchip IOMMU or an SMMU also those of single pages.
     pub flushes: u64,
     /// Translations that were found in the page tables and cached.
     pub fills: u64,

@@ -56,13 +56,14 @@ const MACHINES: [(&str, &[&str], &[&str]); 31] = [
     ),
     (
         "--iommu smmu",
-        &["use none, ipmmu, ipmmu-gen3, rockchip, rockchip-v2 or virtio"],
+        &["use none, ipmmu, ipmmu-gen3, rockchip, rockchip-v2, smmuv2 or virtio"],
         &[
             "--iommu none",
             "--iommu ipmmu",
             "--iommu ipmmu-gen3",
             "--iommu rockchip --rng iommu=none",
             "--iommu rockchip-v2 --rng iommu=none",
+            "--iommu smmuv2",
             "--iommu virtio",
         ],
     ),

@@ -136,6 +136,29 @@ fn an_iommu_of_one_port_is_named_without_it() {
 }
 
 #[test]
+fn an_smmu_has_a_large_window_and_names_its_interrupt_for_each_output() {
+    let config = Config {
+        disks: vec!["a,iommu=smmu1:5".parse().unwrap()],
+        iommus: vec![IommuConfig::new(IommuModel::SmmuV2); 2],
+        ..Config::default()
+    };
+    let bytes = blob(&config, None);
+    let tree = Fdt::new(&bytes).unwrap();
+    let smmu = "/iommu@9910000";
+    assert_eq!(
+        cells(&tree, smmu, "reg"),
+        Some(vec![0, 0x0991_0000, 0, 0x1_0000])
+    );
+    assert_eq!(cells(&tree, smmu, "#global-interrupts"), Some(vec![1]));
+    let output = [GIC_SPI, layout::IOMMUS.first_spi + 1, LEVEL_HIGH];
+    // The global one, and eight of context banks.
+    assert_eq!(cells(&tree, smmu, "interrupts"), Some(output.repeat(9)));
+    let phandle = cells(&tree, smmu, "phandle").unwrap()[0];
+    let disk = cells(&tree, "/virtio_mmio@a000000", "iommus");
+    assert_eq!(disk, Some(vec![phandle, 5]));
+}
+
+#[test]
 fn the_largest_machine_of_every_board_fits_its_room() {
     for board in BoardModel::ALL {
         let facts = board.facts();

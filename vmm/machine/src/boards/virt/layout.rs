@@ -29,6 +29,8 @@ pub const CLKGEN_STRIDE: u64 = 0x1000;
 pub const IOMMUS: IommuWindows = IommuWindows {
     first: 0x0980_0000,
     stride: 0x1000,
+    large_first: 0x0990_0000,
+    large_stride: 0x1_0000,
     first_spi: 40,
     shared: 0x0970_0000,
     shared_spi: 39,

@@ -2,6 +2,7 @@
 
 mod ipmmu;
 mod rockchip;
+mod smmu_v2;
 mod virtio;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use viommu::CacheState;
 use viommu::inject::Faults;
 use viommu::ipmmu::IpmmuState;
 use viommu::rockchip::RockchipState;
+use viommu::smmu_v2::SmmuV2State;
 use vm_device::DeviceMmio;
 use vm_fdt::FdtWriter;
 use vmm_base::{Clock, Interrupt};
@@ -35,6 +37,7 @@ pub(crate) fn model(model: IommuModel) -> Option<&'static dyn Model> {
         IommuModel::IpmmuGen3 => Some(&ipmmu::Gen3),
         IommuModel::Rockchip => Some(&rockchip::V1),
         IommuModel::RockchipV2 => Some(&rockchip::V2),
+        IommuModel::SmmuV2 => Some(&smmu_v2::Smmu),
         IommuModel::Virtio => Some(&virtio::Virtio),
     }
 }
@@ -46,6 +49,10 @@ pub(crate) struct IommuWindows {
     pub first: u64,
     /// Distance in bytes from one to the next.
     pub stride: u64,
+    /// As `first`, for IOMMUs with more registers than `stride` bytes have.
+    pub large_first: u64,
+    /// Distance in bytes from one of these to the next.
+    pub large_stride: u64,
     /// Shared peripheral interrupt of the first; IOMMU `n` has this plus `n`.
     pub first_spi: u32,
     /// Physical address of the registers that all share.
@@ -59,7 +66,12 @@ impl IommuWindows {
     /// bytes.
     #[expect(clippy::cast_possible_truncation, reason = "there are few IOMMUs")]
     fn instance(&self, model: IommuModel, index: usize, name: &str, size: u64) -> Entry {
-        let base = self.first + index as u64 * self.stride;
+        let (first, stride) = if size <= self.stride {
+            (self.first, self.stride)
+        } else {
+            (self.large_first, self.large_stride)
+        };
+        let base = first + index as u64 * stride;
         let irq = Irq {
             spi: self.first_spi + index as u32,
         };
@@ -106,6 +118,15 @@ pub enum UnitState {
     Rockchip {
         /// Its registers.
         registers: RockchipState,
+        /// Its translation cache.
+        cache: CacheState,
+        /// The counts.
+        tally: TallyState,
+    },
+    /// An SMMUv2.
+    SmmuV2 {
+        /// Its registers.
+        registers: SmmuV2State,
         /// Its translation cache.
         cache: CacheState,
         /// The counts.

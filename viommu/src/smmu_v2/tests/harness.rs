@@ -1,0 +1,187 @@
+//! A machine of RAM and one SMMU, with everything it does written down.
+
+use std::sync::{Arc, Mutex};
+
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use crate::dma::DmaSpace;
+use crate::event::{Event, Observer};
+use crate::smmu_v2::{Observers, SmmuV2, SmmuV2Config, SmmuV2Event, SmmuV2Observer};
+
+/// RAM lies outside the IOVAs that the tests use, so that stray IOVAs are bus errors.
+pub(super) const RAM: u64 = 0xc000_0000;
+pub(super) const RAM_SIZE: u64 = 4 << 20;
+
+/// Offsets of registers of the whole SMMU.
+pub(super) const CR0: u64 = 0x00;
+pub(super) const GFAR: u64 = 0x40;
+pub(super) const GFSR: u64 = 0x48;
+pub(super) const GFSYNR0: u64 = 0x50;
+pub(super) const GFSYNR1: u64 = 0x54;
+pub(super) const TLBIVMID: u64 = 0x64;
+pub(super) const TLBIALLNSNH: u64 = 0x68;
+pub(super) const TLBIALLH: u64 = 0x6c;
+pub(super) const TLBGSYNC: u64 = 0x70;
+pub(super) const TLBGSTATUS: u64 = 0x74;
+
+/// Offsets in a bank's page.
+pub(super) const SCTLR: u64 = 0x00;
+pub(super) const TCR2: u64 = 0x10;
+pub(super) const TTBR0: u64 = 0x20;
+pub(super) const TTBR1: u64 = 0x28;
+pub(super) const TCR: u64 = 0x30;
+pub(super) const MAIR0: u64 = 0x38;
+pub(super) const MAIR1: u64 = 0x3c;
+pub(super) const PAR: u64 = 0x50;
+pub(super) const FSR: u64 = 0x58;
+pub(super) const FAR: u64 = 0x60;
+pub(super) const FSYNR0: u64 = 0x68;
+pub(super) const TLBIVA: u64 = 0x600;
+pub(super) const TLBIVAA: u64 = 0x608;
+pub(super) const TLBIASID: u64 = 0x610;
+pub(super) const TLBIALL: u64 = 0x618;
+pub(super) const TLBIVAL: u64 = 0x620;
+pub(super) const TLBSYNC: u64 = 0x7f0;
+pub(super) const TLBSTATUS: u64 = 0x7f4;
+pub(super) const ATS1PR: u64 = 0x800;
+
+/// sCR0 as the driver of 6.1 leaves it: enabled, unidentified streams fault, everything is reported.
+pub(super) const CR0_LINUX: u32 = 0x1c36;
+/// SCTLR as the driver of 6.1 writes it.
+pub(super) const SCTLR_LINUX: u32 = 0x1067;
+
+/// Returns the offset of SMR of a group.
+pub(super) const fn smr(group: u64) -> u64 {
+    0x800 + 4 * group
+}
+
+/// Returns the offset of S2CR of a group.
+pub(super) const fn s2cr(group: u64) -> u64 {
+    0xc00 + 4 * group
+}
+
+/// Returns the offset of CBAR of a bank.
+pub(super) const fn cbar(bank: u64) -> u64 {
+    0x1000 + 4 * bank
+}
+
+/// Returns the offset of CBFRSYNRA of a bank.
+pub(super) const fn cbfrsynra(bank: u64) -> u64 {
+    0x1400 + 4 * bank
+}
+
+/// Returns the offset of a register in the page of a bank, of eight.
+pub(super) const fn cb(bank: u64, register: u64) -> u64 {
+    0x8000 + 0x1000 * bank + register
+}
+
+/// What observers are told, as text, and the interrupt's levels.
+#[derive(Default)]
+pub(super) struct Log(Mutex<Vec<String>>);
+
+impl Log {
+    fn push(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+
+    /// Returns what happened since the last call.
+    pub(super) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl SmmuV2Observer for Log {
+    fn event(&self, event: &SmmuV2Event) {
+        self.push(event.to_string());
+    }
+}
+
+impl Observer for Log {
+    fn event(&self, event: &Event) {
+        if let Event::BusError { address, .. } = event {
+            self.push(format!("no memory at {address:#x}"));
+        }
+    }
+}
+
+pub(super) struct Machine {
+    pub(super) ram: Arc<GuestMemoryMmap>,
+    pub(super) smmu: SmmuV2,
+    pub(super) log: Arc<Log>,
+}
+
+impl Machine {
+    pub(super) fn new() -> Self {
+        Self::of(&SmmuV2Config::new("smmu"))
+    }
+
+    pub(super) fn of(config: &SmmuV2Config) -> Self {
+        let ranges = [(GuestAddress(RAM), RAM_SIZE as usize)];
+        let ram = GuestMemoryMmap::from_ranges(&ranges).unwrap();
+        Self::with(Arc::new(ram), config)
+    }
+
+    pub(super) fn with(ram: Arc<GuestMemoryMmap>, config: &SmmuV2Config) -> Self {
+        let log = Arc::new(Log::default());
+        let line = Arc::clone(&log);
+        let interrupt = move |level: bool| {
+            line.push(format!("interrupt {}", if level { "high" } else { "low" }))
+        };
+        let observers = Observers {
+            registers: Some(Arc::clone(&log) as Arc<dyn SmmuV2Observer>),
+            translation: Some(Arc::clone(&log) as Arc<dyn Observer>),
+        };
+        let memory = Arc::clone(&ram);
+        let smmu = SmmuV2::new(memory, config, Box::new(interrupt), observers);
+        Self { ram, smmu, log }
+    }
+
+    pub(super) fn read(&self, register: u64) -> u32 {
+        // Not 0, to notice bytes that the read leaves out.
+        let mut word = [0xaa; 4];
+        self.smmu.read(register, &mut word);
+        u32::from_le_bytes(word)
+    }
+
+    pub(super) fn read_long(&self, register: u64) -> u64 {
+        let mut word = [0xaa; 8];
+        self.smmu.read(register, &mut word);
+        u64::from_le_bytes(word)
+    }
+
+    pub(super) fn write(&self, register: u64, value: u32) {
+        self.smmu.write(register, &value.to_le_bytes());
+    }
+
+    pub(super) fn write_long(&self, register: u64, value: u64) {
+        self.smmu.write(register, &value.to_le_bytes());
+    }
+
+    pub(super) fn dma(&self, stream: u32) -> DmaSpace {
+        self.smmu.space(stream)
+    }
+
+    /// Writes a descriptor.
+    pub(super) fn poke(&self, address: u64, descriptor: u64) {
+        self.ram
+            .write_obj(descriptor.to_le(), GuestAddress(address))
+            .unwrap();
+    }
+
+    pub(super) fn peek(&self, address: u64) -> u64 {
+        let descriptor: u64 = self.ram.read_obj(GuestAddress(address)).unwrap();
+        u64::from_le(descriptor)
+    }
+
+    /// Puts a marker of its own in each page of RAM, to know where a read came from.
+    pub(super) fn mark_pages(&self) {
+        for page in (RAM..RAM + RAM_SIZE).step_by(0x1000) {
+            self.ram.write_obj(page, GuestAddress(page + 8)).unwrap();
+        }
+    }
+}
+
+/// Returns the marker of the page that an IOVA leads to; `None` if the access is refused.
+pub(super) fn page_at(dma: &DmaSpace, iova: u64) -> Option<u64> {
+    dma.read_obj(GuestAddress((iova & !0xfff) + 8)).ok()
+}
