@@ -96,16 +96,25 @@ impl Evidence<'_> {
         if self.case.topology.iommu.facts().shared_mapping {
             return false;
         }
-        let entries = self.board.devices.iter().filter(|entry| {
-            let here = entry.iommu.filter(|port| port.utlb == utlb);
-            here.is_some_and(|port| self.board.iommu_name(port.iommu) == Some(unit))
-        });
-        let mut entries = entries.map(|entry| entry.linux_name()).peekable();
-        entries.peek().is_some()
-            && entries.all(|name| {
+        self.has_devices(unit, utlb)
+            && self.devices_at(unit, utlb).all(|name| {
                 let mut disks = self.disks.iter();
                 disks.any(|disk| disk.device == name && self.is_subject(disk.role))
             })
+    }
+
+    /// Returns whether a port of the IOMMU called `unit` has a device.
+    pub fn has_devices(&self, unit: &str, utlb: u32) -> bool {
+        self.devices_at(unit, utlb).next().is_some()
+    }
+
+    /// Returns the kernel's names of the devices at a port.
+    fn devices_at(&self, unit: &str, utlb: u32) -> impl Iterator<Item = String> {
+        let entries = self.board.devices.iter().filter(move |entry| {
+            let here = entry.iommu.filter(|port| port.utlb == utlb);
+            here.is_some_and(|port| self.board.iommu_name(port.iommu) == Some(unit))
+        });
+        entries.map(|entry| entry.linux_name())
     }
 
     /// Returns the hits at a function that concern a device.

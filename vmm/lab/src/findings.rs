@@ -199,7 +199,8 @@ fn utlbs(evidence: &Evidence<'_>, judgement: &Judgement) -> Vec<Finding> {
     let lanes = timeline.lanes.iter().enumerate();
     lanes
         .filter_map(|(number, lane)| match lane {
-            Lane::Utlb { unit, utlb, .. } => {
+            // An SMMU has streams for many more devices than there are.
+            Lane::Utlb { unit, utlb, .. } if evidence.has_devices(unit, *utlb) => {
                 Some((number, lane, evidence.may_be_disabled(unit, *utlb)))
             }
             _ => None,

@@ -1,6 +1,6 @@
 //! From what was seen to a verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use serde::Serialize;
@@ -94,7 +94,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> io::Result<Judgement> {
 
 /// Collects the signs of uTLBs and contexts.
 fn registers(evidence: &Evidence<'_>, signs: &mut Signs) {
-    let mut translating = BTreeMap::new();
+    let (mut translating, mut lost) = (BTreeMap::new(), BTreeSet::new());
     let mut tables = BTreeMap::new();
     let mut enabled = BTreeMap::new();
     let shared_mapping = evidence.case.topology.iommu.facts().shared_mapping;
@@ -104,11 +104,14 @@ fn registers(evidence: &Evidence<'_>, signs: &mut Signs) {
         match (&event.kind, lane) {
             (Kind::Attachment { to }, Lane::Utlb { unit, utlb, .. }) => {
                 let now = matches!(to, Route::Context { .. });
-                if translating.insert(lane, now) == Some(true)
-                    && !now
-                    && !evidence.may_be_disabled(unit, *utlb)
-                {
-                    signs.insert("utlb-disabled".into());
+                let before = translating.insert(lane, now) == Some(true);
+                if now {
+                    lost.remove(lane);
+                } else if before {
+                    lost.insert(lane);
+                    if !evidence.may_be_disabled(unit, *utlb) {
+                        signs.insert("utlb-disabled".into());
+                    }
                 }
             }
             (
@@ -127,7 +130,11 @@ fn registers(evidence: &Evidence<'_>, signs: &mut Signs) {
                 // Of IMCTR only the meaning is recorded, in words, and no value.
                 if meaning.ends_with(" enabled") {
                     enabled.insert(lane, true);
-                } else if meaning.ends_with(" disabled") && enabled.get(lane) == Some(&true) {
+                } else if meaning.ends_with(" disabled")
+                    && enabled.get(lane) == Some(&true)
+                    // One of a device's own goes with its driver; a port that loses it is seen above.
+                    && shared_mapping
+                {
                     signs.insert("context-disabled".into());
                 }
             }
@@ -140,7 +147,7 @@ fn registers(evidence: &Evidence<'_>, signs: &mut Signs) {
         }
     }
     // What was disabled and enabled again is a sign by itself; this one is of what stayed disabled.
-    if translating.values().any(|now| !now) {
+    if !lost.is_empty() {
         signs.insert("utlb-lost".into());
     }
 }

@@ -68,6 +68,48 @@ fn the_6_1_kernel() {
     }
 }
 
+/// Copies a disk to a second one, without the entropy device.
+fn copy(image: &str) -> Run {
+    let (source, target) = (disk::noise(2 * MIB, 84), disk::of(&vec![0; 2 * MIB]));
+    let run = guest(image, 1)
+        .disk(&source)
+        .disk(&target)
+        .rng_at("none")
+        .run("dd if=/dev/vda of=/dev/vdb bs=64k iflag=direct oflag=direct 2>&1")
+        .run("sha256sum /dev/vdb")
+        .boot();
+    run.assert_good();
+    assert_silent(&run);
+    assert_eq!(target.sha256(), source.sha256());
+    assert_eq!(run.output(2), format!("{}  /dev/vdb", source.sha256()));
+    assert!(iommu(&run, "smmu0").fills > 0);
+    run
+}
+
+/// Without the entropy device, which this kernel waits for without end, behind an IOMMU or not.
+#[test]
+fn the_5_10_kernel() {
+    copy("debian-armmp-lpae-5.10");
+}
+
+#[test]
+fn the_6_12_kernel() {
+    copies("debian-armmp-lpae-6.12", 2);
+}
+
+/// Its driver shifts a word by 32, which its own check reports at the first device that is attached.
+#[test]
+fn the_7_2_kernel() {
+    let run = copy("debian-armmp-lpae-7.2");
+    let text = run.text();
+    let reports = text.matches("UBSAN: shift-out-of-bounds in").count();
+    assert_eq!(reports, 1, "{text}");
+    assert!(
+        text.contains("drivers/iommu/arm/arm-smmu/arm-smmu.c:838"),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_stray_access_is_reported_and_the_guest_carries_on() {
     let boot = || {
