@@ -19,6 +19,7 @@ mod register_event;
 mod rest;
 pub mod rockchip;
 pub mod rtc;
+pub mod smmu_v2;
 pub mod snapshot;
 mod text;
 pub mod uart;
@@ -47,6 +48,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("probe", probe::fuzz),
     ("rockchip", rockchip::fuzz),
     ("rtc", rtc::fuzz),
+    ("smmu_v2", smmu_v2::fuzz),
     ("snapshot", snapshot::fuzz),
     ("uart", uart::fuzz),
     ("virtio_iommu", virtio_iommu::fuzz),

@@ -3,6 +3,7 @@
 use viommu::RegisterEvent;
 use viommu::ipmmu::{IpmmuEvent, IpmmuObserver};
 use viommu::rockchip::{RockchipEvent, RockchipObserver};
+use viommu::smmu_v2::{SmmuV2Event, SmmuV2Observer};
 
 /// Asks each event for what counts, traces and timelines show of it.
 pub struct Told;
@@ -23,6 +24,12 @@ impl IpmmuObserver for Told {
 
 impl RockchipObserver for Told {
     fn event(&self, event: &RockchipEvent) {
+        tell(event);
+    }
+}
+
+impl SmmuV2Observer for Told {
+    fn event(&self, event: &SmmuV2Event) {
         tell(event);
     }
 }

@@ -1,0 +1,361 @@
+//! An SMMUv2 under any accesses to its registers, any writes to RAM, any DMA in between, and any saved state. After an
+//! invalidation a stream meets what the registers and the tables in RAM say.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "addresses and numbers are small"
+)]
+
+use std::sync::Arc;
+
+use arbitrary::{Result, Unstructured};
+use viommu::Access;
+use viommu::smmu_v2::{
+    BankState, GroupState, NoInterrupt, Observers, SmmuV2, SmmuV2Config, SmmuV2State,
+};
+use viommu::walk::{GuestTables, Level, Regime, Region, Security, walk};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use super::register_event::Told;
+
+/// Sixteen pages of RAM, outside the IOVAs of which most accesses are.
+const RAM: u64 = 0xc000_0000;
+const RAM_SIZE: u64 = 0x1_0000;
+
+/// The streams, groups and banks that inputs speak of, of those that there are.
+const FEW: u64 = 4;
+
+const CR0: u64 = 0x00;
+const TLBIALLNSNH: u64 = 0x68;
+const SMR: u64 = 0x800;
+const S2CR: u64 = 0xc00;
+const CBAR: u64 = 0x1000;
+
+const SCTLR: u64 = 0x00;
+const TTBR0: u64 = 0x20;
+const TTBR1: u64 = 0x28;
+const TCR: u64 = 0x30;
+
+/// Offsets in page 0, in page 1 and in the page of a bank at which there is something.
+const GLOBAL: [u64; 16] = [
+    0x00, 0x20, 0x24, 0x28, 0x40, 0x48, 0x50, 0x54, 0x64, 0x68, 0x6c, 0x70, 0x74, 0x800, 0xc00,
+    0x7c,
+];
+const BANK: [u64; 26] = [
+    0x00, 0x08, 0x10, 0x20, 0x24, 0x28, 0x2c, 0x30, 0x34, 0x38, 0x3c, 0x50, 0x58, 0x60, 0x68,
+    0x600, 0x608, 0x610, 0x618, 0x620, 0x628, 0x7f0, 0x7f4, 0x800, 0x818, 0x8f0,
+];
+
+/// Returns the offset of a register of a bank, of eight.
+const fn cb(bank: u64, register: u64) -> u64 {
+    0x8000 + bank * 0x1000 + register
+}
+
+struct Machine {
+    ram: Arc<GuestMemoryMmap<()>>,
+    smmu: SmmuV2,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let ranges = [(GuestAddress(RAM), RAM_SIZE as usize)];
+        let ram = Arc::new(GuestMemoryMmap::from_ranges(&ranges).expect("16 pages can be had"));
+        Self::with(ram)
+    }
+
+    fn with(ram: Arc<GuestMemoryMmap<()>>) -> Self {
+        let mut config = SmmuV2Config::new("smmu");
+        // Small, so that entries are displaced.
+        config.cache.entries = 16;
+        let observers = Observers {
+            registers: Some(Arc::new(Told)),
+            ..Observers::default()
+        };
+        let memory = Arc::clone(&ram);
+        let smmu = SmmuV2::new(memory, &config, Box::new(NoInterrupt), observers);
+        Self { ram, smmu }
+    }
+
+    fn write(&self, register: u64, value: u32) {
+        self.smmu.write(register, &value.to_le_bytes());
+    }
+
+    fn read(&self, register: u64) -> u32 {
+        let mut word = [0; 4];
+        self.smmu.read(register, &mut word);
+        u32::from_le_bytes(word)
+    }
+
+    fn read_long(&self, register: u64) -> u64 {
+        let mut long = [0; 8];
+        self.smmu.read(register, &mut long);
+        u64::from_le_bytes(long)
+    }
+
+    /// Returns where the registers and tables lead an access of a stream; `None` if it is refused.
+    fn expected(&self, stream: u32, iova: u64, access: Access) -> Option<u64> {
+        let control = self.read(CR0);
+        if control & 1 != 0 {
+            return Some(iova);
+        }
+        let of = |group: &u64| {
+            let smr = self.read(SMR + group * 4);
+            smr >> 31 == 1 && (smr ^ stream) & !(smr >> 16) & 0x7fff == 0
+        };
+        let matching: Vec<u64> = (0..16).filter(of).collect();
+        let s2cr = match matching[..] {
+            [] => return (control & 0x400 == 0).then_some(iova),
+            [group] => self.read(S2CR + group * 4),
+            _ => return (control & 0x20_0000 == 0).then_some(iova),
+        };
+        let bank = u64::from(s2cr & 0xff);
+        match s2cr >> 16 & 3 {
+            0 if bank < 8 && self.read(CBAR + bank * 4) >> 16 & 3 == 1 => {}
+            1 => return Some(iova),
+            _ => return None,
+        }
+        if self.read(cb(bank, SCTLR)) & 1 == 0 {
+            return Some(iova);
+        }
+        self.translated(bank, iova, access)
+    }
+
+    /// Returns where the tables of a bank lead.
+    fn translated(&self, bank: u64, iova: u64, access: Access) -> Option<u64> {
+        let tcr = self.read(cb(bank, TCR));
+        if tcr >> 31 == 0 {
+            return None;
+        }
+        let region = |register, shift: u32, disabled: u32| {
+            let size = (tcr >> shift & 7) as u8;
+            let start = if size < 2 {
+                Level::First
+            } else {
+                Level::Second
+            };
+            let base = self.read_long(cb(bank, register)) & 0xff_ffff_ffff;
+            Region {
+                disabled: tcr >> disabled & 1 == 1,
+                ..Region::new(base, size, start)
+            }
+        };
+        let regime = Regime {
+            ttbr1: (tcr & 0x7_0007 != 0).then(|| region(TTBR1, 16, 23)),
+            security: Security::NonSecure,
+            ..Regime::new(region(TTBR0, 0, 7))
+        };
+        let walked = walk(&GuestTables(&*self.ram), &regime, iova, access);
+        walked.ok().map(|walked| walked.output)
+    }
+
+    /// Puts a bank, and a group that leads to it, into a useful state.
+    fn set_up(&self, u: &mut Unstructured<'_>) -> Result<()> {
+        let (bank, group) = (u.int_in_range(0..=FEW - 1)?, u.int_in_range(0..=FEW - 1)?);
+        let stream = u.int_in_range(0..=FEW as u32 - 1)?;
+        self.write(CBAR + bank * 4, 0x1_f300 | u.int_in_range(0..=1u32)?);
+        self.write(
+            cb(bank, TCR),
+            if u.ratio(3, 4)? {
+                0x8080_2020
+            } else {
+                u.arbitrary()?
+            },
+        );
+        for register in [TTBR0, TTBR1] {
+            self.write(
+                cb(bank, register),
+                RAM as u32 | u.int_in_range(0..=15u32)? << 12,
+            );
+            self.write(cb(bank, register + 4), u.int_in_range(0..=3u32)? << 16);
+        }
+        self.write(cb(bank, SCTLR), 0x1067);
+        self.write(SMR + group * 4, 0x8000_0000 | stream);
+        self.write(S2CR + group * 4, bank as u32);
+        self.write(CR0, 0x20_1c36);
+        Ok(())
+    }
+
+    /// Writes descriptors that lead on within RAM, or anything at all.
+    fn poke(&self, u: &mut Unstructured<'_>) -> Result<()> {
+        // Few indices, so that IOVAs meet them.
+        let page = u64::from(u.arbitrary::<u8>()? >> 4);
+        let place = page * 0x1000 + u.int_in_range(0..=3u64)? * 8;
+        let descriptor = if u.ratio(7, 8)? {
+            let attributes = if u.ratio(3, 4)? {
+                0x443
+            } else {
+                u.int_in_range(0..=0xfffu64)?
+            };
+            RAM | u.int_in_range(0..=15u64)? << 12 | attributes
+        } else {
+            u.arbitrary()?
+        };
+        let copies = u.int_in_range(1..=16u64)?;
+        for copy in 0..copies {
+            let at = GuestAddress(RAM + (place + copy * 8) % RAM_SIZE);
+            self.ram
+                .write_obj(descriptor.to_le(), at)
+                .expect("it is RAM");
+        }
+        Ok(())
+    }
+
+    /// Returns an IOVA at which the tables are likely to have an entry.
+    fn iova(u: &mut Unstructured<'_>) -> Result<u64> {
+        let mut iova = 0;
+        for (index, shift) in [(3u64, 30), (3, 21), (15, 12), (511, 3)] {
+            iova |= u.int_in_range(0..=index)? << shift;
+        }
+        Ok(iova)
+    }
+
+    /// Invalidates everything, and has a device read or write what must be there then.
+    fn check(&self, u: &mut Unstructured<'_>) -> Result<()> {
+        let (iova, writes): (u64, bool) = (Self::iova(u)?, u.arbitrary()?);
+        let stream = u.int_in_range(0..=FEW as u32 - 1)?;
+        self.write(TLBIALLNSNH, 0);
+        let access = if writes { Access::Write } else { Access::Read };
+        let physical = self.expected(stream, iova, access);
+        let dma = self.smmu.space(stream);
+        let at = GuestAddress(iova);
+        let expected: Option<u64> =
+            physical.and_then(|address| self.ram.read_obj(GuestAddress(address)).ok());
+        let found = if writes {
+            // What stands there already, so that tables stay as they are.
+            let old = expected.unwrap_or(0);
+            dma.write_obj(old, at).ok().map(|()| old)
+        } else {
+            dma.read_obj(at).ok()
+        };
+        assert_eq!(found, expected, "{iova:#x}");
+        Ok(())
+    }
+
+    /// Makes any access of a device: of any length, anywhere.
+    fn access(&self, u: &mut Unstructured<'_>) -> Result<()> {
+        let dma = self.smmu.space(u.int_in_range(0..=FEW as u32)?);
+        let iova = if u.arbitrary()? {
+            u.arbitrary()?
+        } else {
+            Self::iova(u)?
+        };
+        let mut bytes = [0x5a; 9000];
+        let length = u.int_in_range(0..=bytes.len())?;
+        if u.arbitrary()? {
+            let _ = dma.write_slice(&bytes[..length], GuestAddress(iova));
+        } else {
+            let _ = dma.read_slice(&mut bytes[..length], GuestAddress(iova));
+        }
+        Ok(())
+    }
+
+    /// Makes any access to the registers, most of them to those that there are.
+    fn touch(&self, u: &mut Unstructured<'_>) -> Result<()> {
+        let number = u.int_in_range(0..=FEW - 1)?;
+        let offset = match u.int_in_range(0..=7u8)? {
+            0 => u64::from(u.arbitrary::<u32>()? & 0x1_ffff),
+            1 => CBAR + u.int_in_range(0..=2u64)? * 0x400 + number * 4,
+            2 => SMR + number * 4,
+            3 => S2CR + number * 4,
+            4 => *u.choose(&GLOBAL)?,
+            _ => cb(number, *u.choose(&BANK)?),
+        };
+        let mut bytes: [u8; 8] = u.arbitrary()?;
+        let length = u.int_in_range(0..=8)?;
+        if u.arbitrary()? {
+            self.smmu.read(offset, &mut bytes[..length]);
+        } else if u.ratio(1, 8)? {
+            self.smmu.write(offset, &bytes[..length]);
+        } else {
+            self.smmu.write(offset, &bytes[..4]);
+        }
+        Ok(())
+    }
+
+    /// Has another SMMU carry on, with the same RAM, or with any state of its own.
+    fn carry_on(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
+        let mut saved = self.smmu.save();
+        let any = u.arbitrary()?;
+        if any {
+            saved = hostile(u)?;
+        }
+        let next = Self::with(Arc::clone(&self.ram));
+        match next.smmu.restore(&saved) {
+            // What no register can hold is left out of a state that is not its own.
+            Ok(()) => assert!(any || next.smmu.save() == saved),
+            Err(_) => {
+                assert!(any, "its own state is restored");
+                return Ok(());
+            }
+        }
+        *self = next;
+        Ok(())
+    }
+}
+
+/// Returns any saved state, most often one that fits.
+fn hostile(u: &mut Unstructured<'_>) -> Result<SmmuV2State> {
+    let fits = u.ratio(7, 8)?;
+    let bank = BankState {
+        cbar: u.arbitrary()?,
+        cbfrsynra: u.arbitrary()?,
+        sctlr: u.arbitrary()?,
+        tcr: u.arbitrary()?,
+        tcr2: u.arbitrary()?,
+        ttbr0: u.arbitrary()?,
+        ttbr1: u.arbitrary()?,
+        contextidr: u.arbitrary()?,
+        mair0: u.arbitrary()?,
+        mair1: u.arbitrary()?,
+        par: u.arbitrary()?,
+        fsr: u.arbitrary()?,
+        far: u.arbitrary()?,
+        fsynr0: u.arbitrary()?,
+        syncing: u.arbitrary()?,
+        largest: u.arbitrary()?,
+    };
+    let group = GroupState {
+        smr: u.arbitrary()?,
+        s2cr: u.arbitrary()?,
+    };
+    let (groups, banks): (u8, u8) = if fits { (16, 8) } else { u.arbitrary()? };
+    Ok(SmmuV2State {
+        version: if fits {
+            SmmuV2State::VERSION
+        } else {
+            u.arbitrary()?
+        },
+        cr0: u.arbitrary()?,
+        gfsr: u.arbitrary()?,
+        gfar: u.arbitrary()?,
+        gfsynr0: u.arbitrary()?,
+        gfsynr1: u.arbitrary()?,
+        syncing: u.arbitrary()?,
+        groups: vec![group; usize::from(groups)],
+        banks: vec![bank; usize::from(banks)],
+        unimplemented: u.arbitrary()?,
+    })
+}
+
+fn run(u: &mut Unstructured<'_>) -> Result<()> {
+    let mut machine = Machine::new();
+    for _ in 0..200 {
+        match u.int_in_range(0..=8)? {
+            0 | 1 => machine.touch(u)?,
+            2 => machine.set_up(u)?,
+            3 | 4 => machine.poke(u)?,
+            5 => machine.access(u)?,
+            6 => machine.carry_on(u)?,
+            _ => machine.check(u)?,
+        }
+    }
+    // Whatever the tables hold, this comes to an end.
+    machine.smmu.mappings();
+    Ok(())
+}
+
+/// Runs one input.
+pub fn fuzz(data: &[u8]) {
+    // Input may end anywhere.
+    let _ = run(&mut Unstructured::new(data));
+}
