@@ -13,6 +13,8 @@ mod attachment;
 mod counters;
 mod dma;
 mod event;
+#[cfg(all(test, not(loom)))]
+mod event_log;
 pub mod fault;
 mod grace;
 mod host;
@@ -42,7 +44,9 @@ pub use grace::GracePeriod;
 pub use host::StableHostMemory;
 pub use iotlb::{CacheRestoreError, CacheState};
 pub use model::{Mapping, Miss, Model};
-pub use register_event::{Effect, Part, RegisterChange, RegisterEvent, TraceWords};
+pub use register_event::{
+    Effect, Part, RegisterChange, RegisterEvent, RegisterObserver, TraceWords,
+};
 pub use unit::{CacheConfig, TranslationUnit, UnitConfig};
 
 #[cfg(all(test, not(loom)))]

@@ -1,6 +1,36 @@
 //! What happens to the registers of an IOMMU, told so that tools can show it without knowing the model.
 
 use std::fmt;
+use std::sync::Arc;
+
+use crate::event::Observer;
+
+/// Sees what the guest does to the registers of an IOMMU, and what faults it records, as it happens.
+///
+/// Called with the registers locked, on the thread of the vCPU or of the device: an observer must not access the IOMMU.
+/// Single accesses and the translation cache are told by [`Observer`].
+pub trait RegisterObserver: Send + Sync {
+    /// Sees `event`, which has just happened.
+    fn event(&self, event: &dyn RegisterEvent);
+}
+
+/// Who sees what happens at an IOMMU.
+#[derive(Clone, Default)]
+pub struct Observers {
+    /// Of the registers.
+    pub registers: Option<Arc<dyn RegisterObserver>>,
+    /// Of the translation path. Endpoints are ports and domains address spaces, by the model's numbers from 0.
+    pub translation: Option<Arc<dyn Observer>>,
+}
+
+impl fmt::Debug for Observers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observers")
+            .field("registers", &self.registers.is_some())
+            .field("translation", &self.translation.is_some())
+            .finish()
+    }
+}
 
 /// Something that happened to the registers of an IOMMU: what the guest did, or what fault it was shown.
 ///

@@ -1,9 +1,7 @@
 //! An observer that has events of registers say all that they can.
 
-use viommu::RegisterEvent;
 use viommu::ipmmu::{IpmmuEvent, IpmmuObserver};
-use viommu::rockchip::{RockchipEvent, RockchipObserver};
-use viommu::smmu_v2::{SmmuV2Event, SmmuV2Observer};
+use viommu::{RegisterEvent, RegisterObserver};
 
 /// Asks each event for what counts, traces and timelines show of it.
 pub struct Told;
@@ -22,14 +20,8 @@ impl IpmmuObserver for Told {
     }
 }
 
-impl RockchipObserver for Told {
-    fn event(&self, event: &RockchipEvent) {
-        tell(event);
-    }
-}
-
-impl SmmuV2Observer for Told {
-    fn event(&self, event: &SmmuV2Event) {
+impl RegisterObserver for Told {
+    fn event(&self, event: &dyn RegisterEvent) {
         tell(event);
     }
 }

@@ -11,8 +11,8 @@ use super::registers::{Context, Registers, Route, imuctr_mask};
 use super::spec::{ContextRegister, IMUASID_MASK, Imuctr, UtlbRegister};
 use crate::dma::DmaSpace;
 use crate::fault::{DomainId, EndpointId};
-use crate::inject::{Flush, FlushFault, Injected, RegisterAccess};
-use crate::window;
+use crate::inject::{Flush, FlushFault, Injected};
+use crate::window::{self, RegisterFile};
 
 /// How often one read of IMCTR looks, giving the processor away in between, whether a flush has become complete. The
 /// guest polls it at most a hundred times (6.1, `TLB_LOOP_TIMEOUT`), which in its own time may be over before the host
@@ -55,6 +55,37 @@ impl<M> fmt::Debug for Instance<M> {
     }
 }
 
+impl<M> RegisterFile for Instance<M> {
+    fn instance(&self) -> &str {
+        self.name()
+    }
+
+    fn injected(&self) -> Option<&Injected> {
+        self.ipmmu.shared.injected.as_ref()
+    }
+
+    fn register_name(&self, offset: u64) -> Option<&'static str> {
+        Some(self.decode(&self.ipmmu.shared.registers(), offset)?.name())
+    }
+
+    fn read_word(&self, offset: u64) -> u32 {
+        self.read_register(offset)
+    }
+
+    fn write_word(&self, offset: u64, value: u32) {
+        self.write_register(offset, value);
+    }
+
+    fn partial_write(&self, offset: u64, size: usize) {
+        let shared = &self.ipmmu.shared;
+        shared.unimplemented(self.number, |count| IpmmuEvent::PartialWrite {
+            offset,
+            size,
+            count,
+        });
+    }
+}
+
 impl<M> Instance<M> {
     /// Returns its name.
     pub fn name(&self) -> &str {
@@ -86,28 +117,13 @@ impl<M> Instance<M> {
 
     /// Reads `data` at `offset` in the window. Registers are words; any part of them may be read, and several.
     pub fn read(&self, offset: u64, data: &mut [u8]) {
-        // Once a word, whatever part of it is wanted: each read of IMCTR counts as a look at a flush.
-        window::read(offset, data, |at| self.read_word(at));
+        window::read(self, offset, data);
     }
 
     /// Writes `data` at `offset` in the window. Only whole words are written; anything else is ignored, as the
     /// write of something that is not modelled.
     pub fn write(&self, offset: u64, data: &[u8]) {
-        // The driver writes whole words; what hardware does with less is not published.
-        let Some(words) = window::words(offset, data) else {
-            let size = data.len();
-            self.ipmmu
-                .shared
-                .unimplemented(self.number, |count| IpmmuEvent::PartialWrite {
-                    offset,
-                    size,
-                    count,
-                });
-            return;
-        };
-        for (at, word) in words {
-            self.write_word(at, word);
-        }
+        window::write(self, offset, data);
     }
 
     /// Returns the register at `offset` in the window, if one is modelled there.
@@ -116,32 +132,7 @@ impl<M> Instance<M> {
         decode(&self.ipmmu.shared.features, utlbs, offset)
     }
 
-    fn injected(&self) -> Option<&Injected> {
-        self.ipmmu.shared.injected.as_ref()
-    }
-
-    /// Returns the injector and the register access it is asked about, if faults can be injected.
-    fn faulty<'s>(&'s self, offset: u64, value: u32) -> Option<(&'s Injected, RegisterAccess<'s>)> {
-        let injected = self.injected()?;
-        // Locked for this line only: the injector is asked without the lock.
-        let register = self.decode(&self.ipmmu.shared.registers(), offset)?;
-        let access = RegisterAccess {
-            instance: self.name(),
-            register: register.name(),
-            value,
-        };
-        Some((injected, access))
-    }
-
-    // Read even if a fault replaces the value: the read itself has effects, such as polling a flush.
-    fn read_word(&self, offset: u64) -> u32 {
-        let value = self.read_true_word(offset);
-        self.faulty(offset, value)
-            .and_then(|(injected, access)| injected.injector.register_read(&access))
-            .unwrap_or(value)
-    }
-
-    fn read_true_word(&self, offset: u64) -> u32 {
+    fn read_register(&self, offset: u64) -> u32 {
         let shared = &self.ipmmu.shared;
         let registers = shared.registers();
         let register = self.decode(&registers, offset);
@@ -204,16 +195,7 @@ impl<M> Instance<M> {
         }
     }
 
-    fn write_word(&self, offset: u64, value: u32) {
-        let fault = self
-            .faulty(offset, value)
-            .and_then(|(injected, access)| injected.injector.register_write(&access));
-        if let Some(value) = fault.unwrap_or(Some(value)) {
-            self.write_true_word(offset, value);
-        }
-    }
-
-    fn write_true_word(&self, offset: u64, value: u32) {
+    fn write_register(&self, offset: u64, value: u32) {
         let shared = &self.ipmmu.shared;
         let mut registers = shared.registers();
         match self.decode(&registers, offset) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
 
-use super::config::{Observers, RockchipConfig};
+use super::config::RockchipConfig;
 use super::event::RockchipEvent;
 use super::registers::Registers;
 use super::shared::Shared;
@@ -17,6 +17,7 @@ use crate::fault::{DomainId, EndpointId};
 use crate::host::StableHostMemory;
 use crate::interrupt::InterruptLine;
 use crate::model::Model;
+use crate::register_event::Observers;
 use crate::unit::{TranslationUnit, UnitConfig};
 
 /// The only endpoint.

@@ -6,15 +6,6 @@ use super::spec::Register;
 use crate::fault::Access;
 use crate::register_event::{Effect, Part, RegisterChange, RegisterEvent, TraceWords};
 
-/// Sees what the guest does to a [`RockchipIommu`](super::RockchipIommu), and what faults it records, as it happens.
-///
-/// Called with the registers locked, on the thread of the vCPU or of the device: an observer must not access the IOMMU.
-/// Single accesses and the translation cache are told by [`Observer`](crate::Observer).
-pub trait RockchipObserver: Send + Sync {
-    /// Sees `event`, which has just happened.
-    fn event(&self, event: &RockchipEvent);
-}
-
 /// Something that happened to an IOMMU.
 ///
 /// As text it is a phrase such as "paging enabled".

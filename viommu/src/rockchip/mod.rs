@@ -42,9 +42,10 @@ mod window;
 mod tests;
 
 pub use crate::interrupt::{InterruptLine, NoInterrupt};
-pub use config::{Observers, RockchipConfig};
+pub use crate::register_event::{Observers, RegisterObserver};
+pub use config::RockchipConfig;
 pub use device::RockchipIommu;
-pub use event::{RockchipEvent, RockchipObserver};
+pub use event::RockchipEvent;
 pub use spec::{Format, Register};
 pub use state::{RestoreError, RockchipState};
 pub use walk::{MAX_READS, WalkedPage, walk};

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, Permissions};
 
-use super::config::Observers;
 use super::event::RockchipEvent;
 use super::registers::{Recorded, Registers};
 use super::spec::{ENTRIES, Entry, Format, PAGE_BITS};
@@ -13,6 +12,7 @@ use crate::fault::{DomainId, Fault, FaultReason, Requester};
 use crate::inject::{FaultyTables, Injected};
 use crate::interrupt::InterruptLine;
 use crate::model::{Mapping, Miss, Model};
+use crate::register_event::Observers;
 use crate::walk::{GuestTables, TableReader};
 use crate::window;
 

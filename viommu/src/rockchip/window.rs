@@ -5,8 +5,8 @@ use super::event::RockchipEvent;
 use super::registers::Registers;
 use super::spec::{Command, PAGE_BITS, Register};
 use super::state::{RockchipState, interrupt_mask};
-use crate::inject::{Flush, FlushFault, Injected, RegisterAccess};
-use crate::window;
+use crate::inject::{Flush, FlushFault, Injected};
+use crate::window::{self, RegisterFile};
 
 /// How often one access looks, giving the processor away in between, whether accesses that it must wait for have ended:
 /// a read of MMU_STATUS during a stall, and every write that invalidates or changes what accesses meet. The guest polls
@@ -14,54 +14,52 @@ use crate::window;
 /// a device's thread finish its work; and no register tells it when an invalidation is complete.
 const PATIENCE: u32 = 256;
 
+impl<M> RegisterFile for RockchipIommu<M> {
+    fn instance(&self) -> &str {
+        self.name()
+    }
+
+    fn injected(&self) -> Option<&Injected> {
+        self.shared.injected.as_ref()
+    }
+
+    fn register_name(&self, offset: u64) -> Option<&'static str> {
+        Some(Register::at(offset)?.name())
+    }
+
+    fn read_word(&self, offset: u64) -> u32 {
+        self.read_register(offset)
+    }
+
+    fn write_word(&self, offset: u64, value: u32) {
+        self.write_register(offset, value);
+    }
+
+    fn partial_write(&self, offset: u64, size: usize) {
+        let shared = &self.shared;
+        shared.unimplemented(&mut shared.registers(), |count| {
+            RockchipEvent::PartialWrite {
+                offset,
+                size,
+                count,
+            }
+        });
+    }
+}
+
 impl<M> RockchipIommu<M> {
     /// Reads `data` at `offset` in the window. Registers are words; any part of them may be read, and several.
     pub fn read(&self, offset: u64, data: &mut [u8]) {
-        // Once a word, whatever part of it is wanted: each read of MMU_STATUS counts as a look.
-        window::read(offset, data, |at| self.read_word(at));
+        window::read(self, offset, data);
     }
 
     /// Writes `data` at `offset` in the window. Only whole words are written; anything else is ignored, as the
     /// write of something that is not modelled.
     pub fn write(&self, offset: u64, data: &[u8]) {
-        // The driver writes whole words; what hardware does with less is not published.
-        let Some(words) = window::words(offset, data) else {
-            let size = data.len();
-            let shared = &self.shared;
-            shared.unimplemented(&mut shared.registers(), |count| {
-                RockchipEvent::PartialWrite {
-                    offset,
-                    size,
-                    count,
-                }
-            });
-            return;
-        };
-        for (at, word) in words {
-            self.write_word(at, word);
-        }
+        window::write(self, offset, data);
     }
 
-    /// Returns the injector and the register access it is asked about, if faults can be injected.
-    fn faulty(&self, offset: u64, value: u32) -> Option<(&Injected, RegisterAccess<'_>)> {
-        let injected = self.shared.injected.as_ref()?;
-        let access = RegisterAccess {
-            instance: self.name(),
-            register: Register::at(offset)?.name(),
-            value,
-        };
-        Some((injected, access))
-    }
-
-    // Read even if a fault replaces the value: the read itself has effects, such as polling a stall.
-    fn read_word(&self, offset: u64) -> u32 {
-        let value = self.read_true_word(offset);
-        self.faulty(offset, value)
-            .and_then(|(injected, access)| injected.injector.register_read(&access))
-            .unwrap_or(value)
-    }
-
-    fn read_true_word(&self, offset: u64) -> u32 {
+    fn read_register(&self, offset: u64) -> u32 {
         let mut registers = self.shared.registers();
         let state = &registers.state;
         match Register::at(offset) {
@@ -110,16 +108,7 @@ impl<M> RockchipIommu<M> {
         }
     }
 
-    fn write_word(&self, offset: u64, value: u32) {
-        let fault = self
-            .faulty(offset, value)
-            .and_then(|(injected, access)| injected.injector.register_write(&access));
-        if let Some(value) = fault.unwrap_or(Some(value)) {
-            self.write_true_word(offset, value);
-        }
-    }
-
-    fn write_true_word(&self, offset: u64, value: u32) {
+    fn write_register(&self, offset: u64, value: u32) {
         let shared = &self.shared;
         let mut guard = shared.registers();
         let registers = &mut *guard;

@@ -1,31 +1,8 @@
 //! How an SMMU is put together, and what it is connected to.
 
-use std::fmt;
-use std::sync::Arc;
-
-use super::event::SmmuV2Observer;
 use super::spec::{BANKS, GROUPS, Id0, Id1, Id2, SIZE_40, STREAM_ID_BITS, half_pages, window};
-use crate::event::Observer;
 use crate::inject::Faults;
 use crate::unit::CacheConfig;
-
-/// Who sees what happens.
-#[derive(Clone, Default)]
-pub struct Observers {
-    /// Of the registers.
-    pub registers: Option<Arc<dyn SmmuV2Observer>>,
-    /// Of the translation path. Endpoints are streams, and domains context banks, by their numbers.
-    pub translation: Option<Arc<dyn Observer>>,
-}
-
-impl fmt::Debug for Observers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Observers")
-            .field("registers", &self.registers.is_some())
-            .field("translation", &self.translation.is_some())
-            .finish()
-    }
-}
 
 /// An SMMU.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
 
-use super::config::{Observers, SmmuV2Config};
+use super::config::SmmuV2Config;
 use super::event::SmmuV2Event;
 use super::registers::Registers;
 use super::route::Route;
@@ -17,6 +17,7 @@ use crate::fault::{DomainId, EndpointId};
 use crate::host::StableHostMemory;
 use crate::interrupt::InterruptLine;
 use crate::model::Model;
+use crate::register_event::Observers;
 use crate::unit::{TranslationUnit, UnitConfig};
 
 /// An Arm SMMUv2.

@@ -6,15 +6,6 @@ use super::decode::Register;
 use super::spec::{Cr0, S2cr, S2crKind, Smr, TTBR_ADDRESS};
 use crate::register_event::{Effect, Part, RegisterChange, RegisterEvent, TraceWords};
 
-/// Sees what the guest does to an [`SmmuV2`](super::SmmuV2), and what faults it records, as it happens.
-///
-/// Called with the registers locked, on the thread of the vCPU or of the device: an observer must not access the SMMU.
-/// Single accesses and the translation cache are told by [`Observer`](crate::Observer).
-pub trait SmmuV2Observer: Send + Sync {
-    /// Sees `event`, which has just happened.
-    fn event(&self, event: &SmmuV2Event);
-}
-
 /// Something that happened to an SMMU.
 ///
 /// As text it is a phrase such as "stream 3 attached to bank 0".

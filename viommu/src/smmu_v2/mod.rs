@@ -44,8 +44,9 @@ mod window;
 mod tests;
 
 pub use crate::interrupt::{InterruptLine, NoInterrupt};
-pub use config::{Observers, SmmuV2Config};
+pub use crate::register_event::{Observers, RegisterObserver};
+pub use config::SmmuV2Config;
 pub use decode::Register;
 pub use device::SmmuV2;
-pub use event::{SmmuV2Event, SmmuV2Observer};
+pub use event::SmmuV2Event;
 pub use state::{BankState, GroupState, RestoreError, SmmuV2State};

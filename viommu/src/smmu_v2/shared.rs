@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vm_memory::{GuestMemoryBackend, Permissions};
 
-use super::config::{Observers, Shape};
+use super::config::Shape;
 use super::event::SmmuV2Event;
 use super::registers::Registers;
 use super::spec::{INPUT_BITS, Operation};
@@ -13,6 +13,7 @@ use crate::fault::{Access, DomainId, Fault, FaultReason, Requester};
 use crate::inject::{FaultyTables, Injected};
 use crate::interrupt::InterruptLine;
 use crate::model::{Mapping, Miss, Model};
+use crate::register_event::Observers;
 use crate::walk::{GuestTables, Regime, TableReader, Walked, count, walk};
 use crate::window;
 

@@ -9,8 +9,8 @@ use super::operation::operation;
 use super::registers::Registers;
 use super::spec::{BankRegister, Cr0, GFSR_FAULTS, GlobalRegister};
 use super::state::{cr0_mask, smr_mask};
-use crate::inject::{Injected, RegisterAccess};
-use crate::window;
+use crate::inject::Injected;
+use crate::window::{self, RegisterFile};
 
 /// How often one access looks, giving the processor away in between, whether accesses that it must wait for have ended:
 /// a read of TLBSTATUS or sTLBGSTATUS, and every write that changes what accesses meet. The guest polls for a second
@@ -18,55 +18,54 @@ use crate::window;
 /// work; and no register tells it when attachments have changed.
 const PATIENCE: u32 = 256;
 
+impl<M: GuestMemoryBackend> RegisterFile for SmmuV2<M> {
+    fn instance(&self) -> &str {
+        self.name()
+    }
+
+    fn injected(&self) -> Option<&Injected> {
+        self.shared.injected.as_ref()
+    }
+
+    fn register_name(&self, offset: u64) -> Option<&'static str> {
+        Some(self.register(offset)?.name())
+    }
+
+    fn read_word(&self, offset: u64) -> u32 {
+        self.read_register(offset)
+    }
+
+    fn write_word(&self, offset: u64, value: u32) {
+        self.write_register(offset, value);
+    }
+
+    fn partial_write(&self, offset: u64, size: usize) {
+        let shared = &self.shared;
+        shared.unimplemented(&mut shared.registers(), |count| SmmuV2Event::PartialWrite {
+            offset,
+            size,
+            count,
+        });
+    }
+}
+
 impl<M: GuestMemoryBackend> SmmuV2<M> {
     /// Reads `data` at `offset` in the window. Registers are words; any part of them may be read, and several.
     pub fn read(&self, offset: u64, data: &mut [u8]) {
-        // Once a word, whatever part of it is wanted: each read of a status counts as a look.
-        window::read(offset, data, |at| self.read_word(at));
+        window::read(self, offset, data);
     }
 
     /// Writes `data` at `offset` in the window. Only whole words are written; anything else is ignored, as the
     /// write of something that is not modelled. Registers of 64 bits are two words, the low one first.
     pub fn write(&self, offset: u64, data: &[u8]) {
-        let Some(words) = window::words(offset, data) else {
-            let size = data.len();
-            let shared = &self.shared;
-            shared.unimplemented(&mut shared.registers(), |count| SmmuV2Event::PartialWrite {
-                offset,
-                size,
-                count,
-            });
-            return;
-        };
-        for (at, word) in words {
-            self.write_word(at, word);
-        }
+        window::write(self, offset, data);
     }
 
     fn register(&self, offset: u64) -> Option<Register> {
         Register::at(self.shared.shape, offset)
     }
 
-    /// Returns the injector and the register access it is asked about, if faults can be injected.
-    fn faulty(&self, offset: u64, value: u32) -> Option<(&Injected, RegisterAccess<'_>)> {
-        let injected = self.shared.injected.as_ref()?;
-        let access = RegisterAccess {
-            instance: self.name(),
-            register: self.register(offset)?.name(),
-            value,
-        };
-        Some((injected, access))
-    }
-
-    // Read even if a fault replaces the value: the read itself has effects, such as polling what is under way.
-    fn read_word(&self, offset: u64) -> u32 {
-        let value = self.read_true_word(offset);
-        self.faulty(offset, value)
-            .and_then(|(injected, access)| injected.injector.register_read(&access))
-            .unwrap_or(value)
-    }
-
-    fn read_true_word(&self, offset: u64) -> u32 {
+    fn read_register(&self, offset: u64) -> u32 {
         let register = self.register(offset);
         // These lock the registers themselves, anew for each look.
         match register {
@@ -146,16 +145,7 @@ impl<M: GuestMemoryBackend> SmmuV2<M> {
         0
     }
 
-    fn write_word(&self, offset: u64, value: u32) {
-        let fault = self
-            .faulty(offset, value)
-            .and_then(|(injected, access)| injected.injector.register_write(&access));
-        if let Some(value) = fault.unwrap_or(Some(value)) {
-            self.write_true_word(offset, value);
-        }
-    }
-
-    fn write_true_word(&self, offset: u64, value: u32) {
+    fn write_register(&self, offset: u64, value: u32) {
         let shared = &self.shared;
         let register = self.register(offset);
         // Locks the registers itself, for it reads guest memory in between.

@@ -1,14 +1,14 @@
 //! A machine of RAM and one IOMMU, with everything it does written down.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::dma::DmaSpace;
-use crate::event::{Event, Observer};
-use crate::rockchip::{
-    Format, Observers, RockchipConfig, RockchipEvent, RockchipIommu, RockchipObserver,
-};
+use crate::event::Observer;
+use crate::event_log::Log;
+use crate::register_event::RegisterObserver;
+use crate::rockchip::{Format, Observers, RockchipConfig, RockchipIommu};
 
 /// RAM lies outside the IOVAs that the tests use, so that stray IOVAs are bus errors.
 pub(super) const RAM: u64 = 0xc000_0000;
@@ -46,35 +46,6 @@ pub(super) const PAGE_FAULT_HANDLED: [&str; 4] = [
     "interrupt low",
 ];
 
-/// What observers are told, as text, and the interrupt's levels.
-#[derive(Default)]
-pub(super) struct Log(Mutex<Vec<String>>);
-
-impl Log {
-    fn push(&self, line: String) {
-        self.0.lock().unwrap().push(line);
-    }
-
-    /// Returns what happened since the last call.
-    pub(super) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
-}
-
-impl RockchipObserver for Log {
-    fn event(&self, event: &RockchipEvent) {
-        self.push(event.to_string());
-    }
-}
-
-impl Observer for Log {
-    fn event(&self, event: &Event) {
-        if let Event::BusError { address, .. } = event {
-            self.push(format!("no memory at {address:#x}"));
-        }
-    }
-}
-
 pub(super) struct Machine {
     pub(super) ram: Arc<GuestMemoryMmap>,
     pub(super) iommu: RockchipIommu,
@@ -97,7 +68,7 @@ impl Machine {
             line.push(format!("interrupt {}", if level { "high" } else { "low" }))
         };
         let observers = Observers {
-            registers: Some(Arc::clone(&log) as Arc<dyn RockchipObserver>),
+            registers: Some(Arc::clone(&log) as Arc<dyn RegisterObserver>),
             translation: Some(Arc::clone(&log) as Arc<dyn Observer>),
         };
         let memory = Arc::clone(&ram);

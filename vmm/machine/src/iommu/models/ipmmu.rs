@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use viommu::ipmmu::{Instance, InterruptLine, Ipmmu, IpmmuConfig, NoInterrupt, Observers};
 use viommu::{Attachment, DomainId};
-use vm_device::DeviceMmio;
-use vm_device::bus::{MmioAddress, MmioAddressOffset};
 use vm_fdt::FdtWriter;
 use vmm_devices::ram::{DmaSpace, GuestRam};
 
 use super::super::tally::{Tallies, Tally};
 use super::super::{IommuInfo, IommuSummary};
+use super::registers::window;
 use super::{Face, IommuContext, IommuDevice, IommuWindows, Model, UnitState, WrongIommu};
 use crate::config::{IommuModel, Port};
 use crate::entry::{Entry, IommuPart, Role};
@@ -198,7 +197,7 @@ impl Unit {
 impl IommuDevice for Unit {
     fn face(&self, role: Role) -> Option<Face> {
         let instance = self.ipmmu.instance(self.number(role)?)?;
-        Some(Face::Window(Arc::new(Window(instance))))
+        Some(window(instance, Instance::read, Instance::write))
     }
 
     fn space(&self, port: Port) -> Option<DmaSpace> {
@@ -267,18 +266,5 @@ impl IommuDevice for Unit {
             first.mappings = self.ipmmu.mappings();
         }
         summaries
-    }
-}
-
-/// An instance's registers on the bus.
-struct Window(Instance<GuestRam>);
-
-impl DeviceMmio for Window {
-    fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
-        self.0.read(offset, data);
-    }
-
-    fn mmio_write(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &[u8]) {
-        self.0.write(offset, data);
     }
 }

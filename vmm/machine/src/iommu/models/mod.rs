@@ -1,6 +1,7 @@
 //! The models of IOMMUs that a machine can have, and what each of them has to be: a new one gets its lines here.
 
 mod ipmmu;
+mod registers;
 mod rockchip;
 mod smmu_v2;
 mod virtio;

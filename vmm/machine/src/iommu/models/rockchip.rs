@@ -3,17 +3,14 @@
 use std::sync::Arc;
 
 use viommu::rockchip::{
-    Format, InterruptLine, NoInterrupt, Observers, RockchipConfig, RockchipEvent, RockchipIommu,
-    RockchipObserver, spec,
+    Format, InterruptLine, NoInterrupt, Observers, RockchipConfig, RockchipIommu, spec,
 };
-use viommu::{Event, Observer};
-use vm_device::DeviceMmio;
-use vm_device::bus::{MmioAddress, MmioAddressOffset};
 use vm_fdt::FdtWriter;
 use vmm_devices::ram::{DmaSpace, GuestRam};
 
 use super::super::tally::Tally;
 use super::super::{IommuInfo, IommuSummary};
+use super::registers::{Watch, window};
 use super::{Face, IommuContext, IommuDevice, IommuWindows, Model, UnitState, WrongIommu};
 use crate::config::{IommuModel, Port};
 use crate::entry::{Entry, IommuPart, Role};
@@ -140,7 +137,13 @@ impl Unit {
 impl IommuDevice for Unit {
     fn face(&self, role: Role) -> Option<Face> {
         let own = Role::Iommu(self.model, IommuPart::Instance(self.index));
-        (role == own).then(|| Face::Window(Arc::new(Window(self.iommu.clone()))))
+        (role == own).then(|| {
+            window(
+                self.iommu.clone(),
+                RockchipIommu::read,
+                RockchipIommu::write,
+            )
+        })
     }
 
     fn space(&self, port: Port) -> Option<DmaSpace> {
@@ -197,37 +200,5 @@ impl IommuDevice for Unit {
             mappings: self.iommu.mappings(),
             ..self.watch.0.summary()
         }]
-    }
-}
-
-/// Sees all that happens at one IOMMU.
-struct Watch(Tally);
-
-impl RockchipObserver for Watch {
-    fn event(&self, event: &RockchipEvent) {
-        self.0.registers(event);
-    }
-}
-
-impl Observer for Watch {
-    fn event(&self, event: &Event) {
-        self.0.path(event);
-    }
-
-    fn wants_dma(&self) -> bool {
-        self.0.wants_dma()
-    }
-}
-
-/// Its registers on the bus.
-struct Window(RockchipIommu<GuestRam>);
-
-impl DeviceMmio for Window {
-    fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
-        self.0.read(offset, data);
-    }
-
-    fn mmio_write(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &[u8]) {
-        self.0.write(offset, data);
     }
 }

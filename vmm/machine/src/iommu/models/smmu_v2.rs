@@ -2,17 +2,13 @@
 
 use std::sync::Arc;
 
-use viommu::smmu_v2::{
-    InterruptLine, NoInterrupt, Observers, SmmuV2, SmmuV2Config, SmmuV2Event, SmmuV2Observer,
-};
-use viommu::{Event, Observer};
-use vm_device::DeviceMmio;
-use vm_device::bus::{MmioAddress, MmioAddressOffset};
+use viommu::smmu_v2::{InterruptLine, NoInterrupt, Observers, SmmuV2, SmmuV2Config};
 use vm_fdt::FdtWriter;
 use vmm_devices::ram::{DmaSpace, GuestRam};
 
 use super::super::tally::Tally;
 use super::super::{IommuInfo, IommuSummary};
+use super::registers::{Watch, window};
 use super::{Face, IommuContext, IommuDevice, IommuWindows, Model, UnitState, WrongIommu};
 use crate::config::{IommuModel, Port};
 use crate::entry::{Entry, IommuPart, Role};
@@ -112,7 +108,7 @@ impl Unit {
 impl IommuDevice for Unit {
     fn face(&self, role: Role) -> Option<Face> {
         let own = Role::Iommu(MODEL, IommuPart::Instance(self.index));
-        (role == own).then(|| Face::Window(Arc::new(Window(self.smmu.clone()))))
+        (role == own).then(|| window(self.smmu.clone(), SmmuV2::read, SmmuV2::write))
     }
 
     fn space(&self, port: Port) -> Option<DmaSpace> {
@@ -168,37 +164,5 @@ impl IommuDevice for Unit {
             mappings: self.smmu.mappings(),
             ..self.watch.0.summary()
         }]
-    }
-}
-
-/// Sees all that happens at one SMMU.
-struct Watch(Tally);
-
-impl SmmuV2Observer for Watch {
-    fn event(&self, event: &SmmuV2Event) {
-        self.0.registers(event);
-    }
-}
-
-impl Observer for Watch {
-    fn event(&self, event: &Event) {
-        self.0.path(event);
-    }
-
-    fn wants_dma(&self) -> bool {
-        self.0.wants_dma()
-    }
-}
-
-/// Its registers on the bus.
-struct Window(SmmuV2<GuestRam>);
-
-impl DeviceMmio for Window {
-    fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
-        self.0.read(offset, data);
-    }
-
-    fn mmio_write(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &[u8]) {
-        self.0.write(offset, data);
     }
 }
