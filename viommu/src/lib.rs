@@ -13,7 +13,7 @@ mod attachment;
 mod counters;
 mod dma;
 mod event;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod event_log;
 pub mod fault;
 mod grace;
