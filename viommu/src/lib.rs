@@ -13,8 +13,6 @@ mod attachment;
 mod counters;
 mod dma;
 mod event;
-#[cfg(test)]
-mod event_log;
 pub mod fault;
 mod grace;
 mod host;
@@ -29,6 +27,8 @@ mod register_event;
 pub mod rockchip;
 pub mod smmu_v2;
 mod sync;
+#[cfg(test)]
+mod test_support;
 mod unit;
 pub mod virtio;
 pub mod vm_memory_iommu;

@@ -23,6 +23,14 @@ pub struct Observers {
     pub translation: Option<Arc<dyn Observer>>,
 }
 
+impl Observers {
+    pub(crate) fn tell(&self, event: &dyn RegisterEvent) {
+        if let Some(observer) = &self.registers {
+            observer.event(event);
+        }
+    }
+}
+
 impl fmt::Debug for Observers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Observers")
@@ -158,4 +166,30 @@ pub enum Part {
     Port(usize),
     /// An address space, by its number from 0.
     Domain(usize),
+}
+
+/// Writes the phrase of an access to `what`, which does nothing: of a write of this value, or of a read.
+pub(crate) fn write_unimplemented(
+    f: &mut fmt::Formatter<'_>,
+    what: fmt::Arguments<'_>,
+    written: Option<u32>,
+    count: u64,
+) -> fmt::Result {
+    match written {
+        Some(value) => write!(f, "write of {value:#010x} to {what} ({count} so far)"),
+        None => write!(f, "read of {what} ({count} so far)"),
+    }
+}
+
+/// Writes the phrase of a write of `size` bytes at an offset that are not whole words.
+pub(crate) fn write_partial(
+    f: &mut fmt::Formatter<'_>,
+    offset: fmt::Arguments<'_>,
+    size: usize,
+    count: u64,
+) -> fmt::Result {
+    write!(
+        f,
+        "write of {size} bytes to offset {offset} ignored: registers are words ({count} so far)"
+    )
 }

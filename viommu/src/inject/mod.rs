@@ -24,7 +24,7 @@ use crate::unit::CacheConfig;
 use crate::virtio::{FaultReport, Request, spec::Status};
 
 pub(crate) use buffer::Injected;
-pub(crate) use tables::FaultyTables;
+pub(crate) use tables::{TableModel, translate};
 
 /// A bus master's IOVA is about to be translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,17 @@ pub enum FlushFault {
     Stuck,
     /// It is complete at once, and nothing was invalidated.
     Ignored,
+}
+
+impl FlushFault {
+    /// Returns what is left of it when the guest has looked once more.
+    pub(crate) const fn after_look(self) -> Option<Self> {
+        match self {
+            Self::Late(looks @ 1..) => Some(Self::Late(looks - 1)),
+            Self::Stuck => Some(Self::Stuck),
+            Self::Late(0) | Self::Ignored => None,
+        }
+    }
 }
 
 /// The guest accesses a register.

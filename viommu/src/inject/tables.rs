@@ -1,14 +1,57 @@
 //! Page tables that are read with faults.
 
-use super::{DescriptorFault, DescriptorRead, Injector};
-use crate::fault::Requester;
-use crate::walk::{ExternalAbort, TableReader};
+use vm_memory::{GuestMemoryBackend, Permissions};
+
+use super::{DescriptorFault, DescriptorRead, Injected, Injector};
+use crate::fault::{DomainId, Requester};
+use crate::model::{Mapping, Miss};
+use crate::walk::{ExternalAbort, GuestTables, TableReader};
+
+/// A model whose answers are in the guest's memory.
+pub(crate) trait TableModel {
+    /// Returns what the tables of `domain`, read through `tables`, have for an access.
+    ///
+    /// # Errors
+    /// Why they have nothing.
+    fn walk(
+        &self,
+        tables: &impl TableReader,
+        domain: DomainId,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Result<Mapping, Miss>;
+}
+
+/// Has a model walk its tables in `memory`, with the faults that are injected, if any can be.
+///
+/// # Errors
+/// The injected miss, or that of `model`.
+pub(crate) fn translate<M: GuestMemoryBackend>(
+    model: &impl TableModel,
+    memory: &M,
+    injected: Option<&Injected>,
+    requester: Requester,
+    (domain, iova, wanted): (DomainId, u64, Permissions),
+) -> Result<Mapping, Miss> {
+    let tables = GuestTables(memory);
+    let Some(injected) = injected else {
+        return model.walk(&tables, domain, iova, wanted);
+    };
+    injected.translate(requester, domain, iova, wanted, || {
+        let tables = FaultyTables {
+            tables,
+            injector: &*injected.injector,
+            requester,
+        };
+        model.walk(&tables, domain, iova, wanted)
+    })
+}
 
 /// Reads descriptors from `tables`, with the faults of `injector`.
-pub(crate) struct FaultyTables<'a, T> {
-    pub tables: T,
-    pub injector: &'a dyn Injector,
-    pub requester: Requester,
+struct FaultyTables<'a, T> {
+    tables: T,
+    injector: &'a dyn Injector,
+    requester: Requester,
 }
 
 impl<T> FaultyTables<'_, T> {

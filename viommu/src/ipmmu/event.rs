@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::register_event::{Effect, Part, RegisterChange, RegisterEvent, TraceWords};
+use crate::register_event::{
+    Effect, Part, RegisterChange, RegisterEvent, TraceWords, write_partial, write_unimplemented,
+};
 
 /// Sees what the guest does to an [`Ipmmu`](super::Ipmmu), and what faults it records, as it happens.
 ///
@@ -150,28 +152,17 @@ impl fmt::Display for IpmmuEvent {
             Self::FaultCleared { context } => write!(f, "context {context} fault cleared"),
             Self::Unimplemented {
                 offset,
-                written: Some(value),
+                written,
                 count,
-            } => write!(
-                f,
-                "write of {value:#010x} to offset {offset:#05x}, where no register is modelled ({count} so far)"
-            ),
-            Self::Unimplemented {
-                offset,
-                written: None,
-                count,
-            } => write!(
-                f,
-                "read of offset {offset:#05x}, where no register is modelled ({count} so far)"
-            ),
+            } => {
+                let what = format_args!("offset {offset:#05x}, where no register is modelled");
+                write_unimplemented(f, what, written, count)
+            }
             Self::PartialWrite {
                 offset,
                 size,
                 count,
-            } => write!(
-                f,
-                "write of {size} bytes to offset {offset:#05x} ignored: registers are words ({count} so far)"
-            ),
+            } => write_partial(f, format_args!("{offset:#05x}"), size, count),
         }
     }
 }

@@ -20,12 +20,7 @@ pub(super) struct Context {
 impl Context {
     /// Counts down a late flush at a look of the guest; returns whether a fault keeps the flush from being complete.
     pub(super) fn is_held(&mut self) -> bool {
-        self.held = match self.held {
-            Some(FlushFault::Late(polls @ 1..)) => Some(FlushFault::Late(polls - 1)),
-            Some(FlushFault::Stuck) => Some(FlushFault::Stuck),
-            // No further looks are left: now only accesses under way hold it up.
-            _ => None,
-        };
+        self.held = self.held.and_then(FlushFault::after_look);
         self.held.is_some()
     }
 

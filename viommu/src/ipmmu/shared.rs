@@ -9,9 +9,9 @@ use super::event::IpmmuEvent;
 use super::features::Features;
 use super::registers::Registers;
 use crate::fault::{Access, DomainId, EndpointId, Fault, FaultReason, Requester};
-use crate::inject::{FaultyTables, Injected};
+use crate::inject::{self, Injected, TableModel};
 use crate::model::{Mapping, Miss, Model};
-use crate::walk::{GuestTables, TableReader, walk};
+use crate::walk::{TableReader, walk};
 use crate::window;
 
 /// What registers and bus masters share.
@@ -72,43 +72,6 @@ impl<M> Shared<M> {
         after.saturating_sub(1)
     }
 
-    /// Walks the tables of a context, read through `tables`.
-    fn walk(
-        &self,
-        tables: &impl TableReader,
-        DomainId(context): DomainId,
-        iova: u64,
-        access: Access,
-    ) -> Result<Mapping, Miss>
-    where
-        M: GuestMemoryBackend,
-    {
-        // Copied, so that the walk, which reads guest memory, holds no lock.
-        let state = {
-            let registers = self.registers();
-            registers.root().get(context as usize).map(|c| c.state)
-        };
-        let blocked = Miss {
-            reason: FaultReason::Blocked,
-            level: None,
-        };
-        let regime = state.ok_or(blocked)?.regime(&self.features)?;
-        let walked = walk(tables, &regime, iova, access)?;
-        // At most 34 bits: 16 blocks of 1 GiB.
-        let within = (1u64 << walked.size_log2) - 1;
-        Ok(Mapping {
-            first: iova & !within,
-            last: iova | within,
-            address: walked.output & !within,
-            // What may be written may also be read: AP has no encoding for writes alone.
-            permissions: if walked.write {
-                Permissions::ReadWrite
-            } else {
-                Permissions::Read
-            },
-        })
-    }
-
     /// Counts an access to what is not modelled, and tells of it: `event` makes one of the count.
     pub(super) fn unimplemented(&self, instance: usize, event: impl FnOnce(u64) -> IpmmuEvent) {
         let mut registers = self.registers();
@@ -121,6 +84,25 @@ impl<M> Shared<M> {
     }
 }
 
+impl<M> TableModel for Shared<M> {
+    fn walk(
+        &self,
+        tables: &impl TableReader,
+        DomainId(context): DomainId,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Result<Mapping, Miss> {
+        // Copied, so that the walk, which reads guest memory, holds no lock.
+        let state = {
+            let registers = self.registers();
+            registers.root().get(context as usize).map(|c| c.state)
+        };
+        let state = state.ok_or(Miss::new(FaultReason::Blocked))?;
+        let regime = state.regime(&self.features)?;
+        Ok(walk(tables, &regime, iova, Access::of(wanted))?.mapping(iova))
+    }
+}
+
 impl<M: GuestMemoryBackend + Send + Sync> Model for Shared<M> {
     fn translate(
         &self,
@@ -129,19 +111,9 @@ impl<M: GuestMemoryBackend + Send + Sync> Model for Shared<M> {
         iova: u64,
         wanted: Permissions,
     ) -> Result<Mapping, Miss> {
-        let access = Access::of(wanted);
-        let tables = GuestTables(&*self.memory);
-        match &self.injected {
-            None => self.walk(&tables, domain, iova, access),
-            Some(injected) => injected.translate(requester, domain, iova, wanted, || {
-                let tables = FaultyTables {
-                    tables,
-                    injector: &*injected.injector,
-                    requester,
-                };
-                self.walk(&tables, domain, iova, access)
-            }),
-        }
+        let injected = self.injected.as_ref();
+        let at = (domain, iova, wanted);
+        inject::translate(self, &*self.memory, injected, requester, at)
     }
 
     fn fault(&self, fault: &Fault) {

@@ -4,7 +4,9 @@ use std::fmt;
 
 use super::spec::Register;
 use crate::fault::Access;
-use crate::register_event::{Effect, Part, RegisterChange, RegisterEvent, TraceWords};
+use crate::register_event::{
+    Effect, Part, RegisterChange, RegisterEvent, TraceWords, write_partial, write_unimplemented,
+};
 
 /// Something that happened to an IOMMU.
 ///
@@ -129,19 +131,13 @@ impl fmt::Display for RockchipEvent {
                     Some(register) => format!("{}, which is read-only", register.name()),
                     None => format!("offset {offset:#04x}, where no register is modelled"),
                 };
-                match written {
-                    Some(value) => write!(f, "write of {value:#010x} to {what} ({count} so far)"),
-                    None => write!(f, "read of {what} ({count} so far)"),
-                }
+                write_unimplemented(f, format_args!("{what}"), written, count)
             }
             Self::PartialWrite {
                 offset,
                 size,
                 count,
-            } => write!(
-                f,
-                "write of {size} bytes to offset {offset:#04x} ignored: registers are words ({count} so far)"
-            ),
+            } => write_partial(f, format_args!("{offset:#04x}"), size, count),
         }
     }
 }

@@ -9,11 +9,11 @@ use super::registers::{Recorded, Registers};
 use super::spec::{ENTRIES, Entry, Format, PAGE_BITS};
 use super::walk::walk;
 use crate::fault::{DomainId, Fault, FaultReason, Requester};
-use crate::inject::{FaultyTables, Injected};
+use crate::inject::{self, Injected, TableModel};
 use crate::interrupt::InterruptLine;
 use crate::model::{Mapping, Miss, Model};
 use crate::register_event::Observers;
-use crate::walk::{GuestTables, TableReader};
+use crate::walk::TableReader;
 use crate::window;
 
 /// What registers and bus masters share.
@@ -37,9 +37,7 @@ impl<M> Shared<M> {
     }
 
     pub(super) fn tell(&self, event: RockchipEvent) {
-        if let Some(observer) = &self.observers.registers {
-            observer.event(&event);
-        }
+        self.observers.tell(&event);
     }
 
     /// Brings the interrupt line to the level that the registers ask for.
@@ -63,31 +61,6 @@ impl<M> Shared<M> {
         if window::is_told(count) {
             self.tell(event(count));
         }
-    }
-
-    /// Walks the tables, read through `tables`.
-    fn walk(
-        &self,
-        tables: &impl TableReader,
-        iova: u64,
-        wanted: Permissions,
-    ) -> Result<Mapping, Miss> {
-        // Tables cover 32 bits, as do the addresses of the bus; what a refusal of others is shown as is a choice.
-        let beyond = Miss {
-            reason: FaultReason::Translation,
-            level: None,
-        };
-        let short = u32::try_from(iova).map_err(|_| beyond)?;
-        // Copied, so that the walk, which reads guest memory, holds no lock.
-        let directory = self.format.address(self.registers().state.dte_addr);
-        let walked = walk(tables, self.format, directory, short, wanted)?;
-        let within = (1 << PAGE_BITS) - 1;
-        Ok(Mapping {
-            first: iova & !within,
-            last: iova | within,
-            address: walked.page,
-            permissions: walked.permissions,
-        })
     }
 }
 
@@ -122,6 +95,30 @@ impl<M: GuestMemoryBackend> Shared<M> {
     }
 }
 
+impl<M> TableModel for Shared<M> {
+    fn walk(
+        &self,
+        tables: &impl TableReader,
+        _: DomainId,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Result<Mapping, Miss> {
+        // Tables cover 32 bits, as do the addresses of the bus; what a refusal of others is shown as is a choice.
+        let beyond = Miss::new(FaultReason::Translation);
+        let short = u32::try_from(iova).map_err(|_| beyond)?;
+        // Copied, so that the walk, which reads guest memory, holds no lock.
+        let directory = self.format.address(self.registers().state.dte_addr);
+        let walked = walk(tables, self.format, directory, short, wanted)?;
+        let within = (1 << PAGE_BITS) - 1;
+        Ok(Mapping {
+            first: iova & !within,
+            last: iova | within,
+            address: walked.page,
+            permissions: walked.permissions,
+        })
+    }
+}
+
 impl<M: GuestMemoryBackend + Send + Sync> Model for Shared<M> {
     fn translate(
         &self,
@@ -130,18 +127,9 @@ impl<M: GuestMemoryBackend + Send + Sync> Model for Shared<M> {
         iova: u64,
         wanted: Permissions,
     ) -> Result<Mapping, Miss> {
-        let tables = GuestTables(&*self.memory);
-        match &self.injected {
-            None => self.walk(&tables, iova, wanted),
-            Some(injected) => injected.translate(requester, domain, iova, wanted, || {
-                let tables = FaultyTables {
-                    tables,
-                    injector: &*injected.injector,
-                    requester,
-                };
-                self.walk(&tables, iova, wanted)
-            }),
-        }
+        let injected = self.injected.as_ref();
+        let at = (domain, iova, wanted);
+        inject::translate(self, &*self.memory, injected, requester, at)
     }
 
     #[expect(

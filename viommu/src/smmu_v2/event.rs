@@ -4,7 +4,9 @@ use std::fmt;
 
 use super::decode::Register;
 use super::spec::{Cr0, S2cr, S2crKind, Smr, TTBR_ADDRESS};
-use crate::register_event::{Effect, Part, RegisterChange, RegisterEvent, TraceWords};
+use crate::register_event::{
+    Effect, Part, RegisterChange, RegisterEvent, TraceWords, write_partial, write_unimplemented,
+};
 
 /// Something that happened to an SMMU.
 ///
@@ -275,19 +277,13 @@ impl SmmuV2Event {
                     Some(register) => format!("{}, which has no such value", register.name()),
                     None => format!("offset {offset:#06x}, where no register is modelled"),
                 };
-                match written {
-                    Some(value) => write!(f, "write of {value:#010x} to {what} ({count} so far)"),
-                    None => write!(f, "read of {what} ({count} so far)"),
-                }
+                write_unimplemented(f, format_args!("{what}"), written, count)
             }
             Self::PartialWrite {
                 offset,
                 size,
                 count,
-            } => write!(
-                f,
-                "write of {size} bytes to offset {offset:#06x} ignored: registers are words ({count} so far)"
-            ),
+            } => write_partial(f, format_args!("{offset:#06x}"), size, count),
             _ => Ok(()),
         }
     }

@@ -53,12 +53,7 @@ impl Sync {
 
     /// Counts down a late invalidation at a look of the guest.
     pub(super) fn count_look(&mut self) {
-        self.held = match self.held {
-            Some(FlushFault::Late(looks @ 1..)) => Some(FlushFault::Late(looks - 1)),
-            Some(FlushFault::Stuck) => Some(FlushFault::Stuck),
-            // No further looks are left.
-            _ => None,
-        };
+        self.held = self.held.and_then(FlushFault::after_look);
     }
 
     /// Returns whether it is under way still.

@@ -10,7 +10,7 @@ use super::registers::Registers;
 use super::spec::{INPUT_BITS, Operation};
 use super::state::BankState;
 use crate::fault::{Access, DomainId, Fault, FaultReason, Requester};
-use crate::inject::{FaultyTables, Injected};
+use crate::inject::{self, Injected, TableModel};
 use crate::interrupt::InterruptLine;
 use crate::model::{Mapping, Miss, Model};
 use crate::register_event::Observers;
@@ -38,9 +38,7 @@ impl<M> Shared<M> {
     }
 
     pub(super) fn tell(&self, event: SmmuV2Event) {
-        if let Some(observer) = &self.observers.registers {
-            observer.event(&event);
-        }
+        self.observers.tell(&event);
     }
 
     /// Brings the interrupt line to the level that the registers ask for.
@@ -64,44 +62,6 @@ impl<M> Shared<M> {
         if window::is_told(count) {
             self.tell(event(count));
         }
-    }
-
-    /// Walks the tables of a context bank, read through `tables`.
-    fn walk(
-        &self,
-        tables: &impl TableReader,
-        DomainId(bank): DomainId,
-        iova: u64,
-        access: Access,
-    ) -> Result<Mapping, Miss> {
-        let bank = bank as usize;
-        // Copied, so that the walk, which reads guest memory, holds no lock.
-        let state = self.registers().state.banks.get(bank).copied();
-        let state = state.ok_or(Miss::new(FaultReason::Blocked))?;
-        // That bus masters are unprivileged is a choice.
-        let operation = Operation {
-            access,
-            privileged: false,
-        };
-        let walked = walk_bank(tables, &state, iova, operation)?;
-        // Noted before the translation can be cached: a guest that names one address of a block means all of it.
-        if walked.size_log2 > state.largest {
-            let largest = &mut self.registers().state.banks[bank].largest;
-            *largest = walked.size_log2.min(INPUT_BITS).max(*largest);
-        }
-        // At most 34 bits: 16 blocks of 1 GiB.
-        let within = (1u64 << walked.size_log2) - 1;
-        Ok(Mapping {
-            first: iova & !within,
-            last: iova | within,
-            address: walked.output & !within,
-            // What may be written may also be read: AP has no encoding for writes alone.
-            permissions: if walked.write {
-                Permissions::ReadWrite
-            } else {
-                Permissions::Read
-            },
-        })
     }
 }
 
@@ -133,6 +93,33 @@ impl<M: GuestMemoryBackend> Shared<M> {
     }
 }
 
+impl<M> TableModel for Shared<M> {
+    fn walk(
+        &self,
+        tables: &impl TableReader,
+        DomainId(bank): DomainId,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Result<Mapping, Miss> {
+        let bank = bank as usize;
+        // Copied, so that the walk, which reads guest memory, holds no lock.
+        let state = self.registers().state.banks.get(bank).copied();
+        let state = state.ok_or(Miss::new(FaultReason::Blocked))?;
+        // That bus masters are unprivileged is a choice.
+        let operation = Operation {
+            access: Access::of(wanted),
+            privileged: false,
+        };
+        let walked = walk_bank(tables, &state, iova, operation)?;
+        // Noted before the translation can be cached: a guest that names one address of a block means all of it.
+        if walked.size_log2 > state.largest {
+            let largest = &mut self.registers().state.banks[bank].largest;
+            *largest = walked.size_log2.min(INPUT_BITS).max(*largest);
+        }
+        Ok(walked.mapping(iova))
+    }
+}
+
 impl<M: GuestMemoryBackend + Send + Sync> Model for Shared<M> {
     fn translate(
         &self,
@@ -141,19 +128,9 @@ impl<M: GuestMemoryBackend + Send + Sync> Model for Shared<M> {
         iova: u64,
         wanted: Permissions,
     ) -> Result<Mapping, Miss> {
-        let access = Access::of(wanted);
-        let tables = GuestTables(&*self.memory);
-        match &self.injected {
-            None => self.walk(&tables, domain, iova, access),
-            Some(injected) => injected.translate(requester, domain, iova, wanted, || {
-                let tables = FaultyTables {
-                    tables,
-                    injector: &*injected.injector,
-                    requester,
-                };
-                self.walk(&tables, domain, iova, access)
-            }),
-        }
+        let injected = self.injected.as_ref();
+        let at = (domain, iova, wanted);
+        inject::translate(self, &*self.memory, injected, requester, at)
     }
 
     fn fault(&self, fault: &Fault) {

@@ -1,10 +1,13 @@
 //! The walk of the long-descriptor format (ARM ARM DDI 0406C, B3.6 and B3.7).
 
+use vm_memory::Permissions;
+
 use super::spec::{
     CONCATENATED_BITS, CONTIGUOUS_BITS, DescriptorType, INDEX_BITS, LeafDescriptor, Level, Regime,
     Region, Security, TableDescriptor, WalkFault, Walked,
 };
 use crate::fault::{Access, FaultReason};
+use crate::model::Mapping;
 
 /// Descriptors that one walk reads at most: one a level.
 pub const MAX_READS: u32 = 3;
@@ -295,5 +298,24 @@ const fn fault(reason: FaultReason, level: Level) -> WalkFault {
     WalkFault {
         reason,
         level: level.number(),
+    }
+}
+
+impl Walked {
+    /// Returns all that holds around `iova`, which was walked for.
+    pub(crate) fn mapping(&self, iova: u64) -> Mapping {
+        // At most 34 bits: 16 blocks of 1 GiB.
+        let within = (1u64 << self.size_log2) - 1;
+        Mapping {
+            first: iova & !within,
+            last: iova | within,
+            address: self.output & !within,
+            // What may be written may also be read: AP has no encoding for writes alone.
+            permissions: if self.write {
+                Permissions::ReadWrite
+            } else {
+                Permissions::Read
+            },
+        }
     }
 }

@@ -7,10 +7,9 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use crate::dma::DmaSpace;
 use crate::event::{Event, Observer};
 use crate::ipmmu::{Instance, Ipmmu, IpmmuConfig, IpmmuEvent, IpmmuObserver, Observers};
+use crate::test_support;
 
-/// RAM lies outside the driver's window of IOVAs (1 to 3 GiB), so that stray IOVAs are bus errors.
-pub(super) const RAM: u64 = 0xc000_0000;
-pub(super) const RAM_SIZE: u64 = 4 << 20;
+pub(super) use crate::test_support::{RAM, RAM_SIZE, page_at};
 
 /// Offsets of context registers.
 pub(super) const IMCTR: u64 = 0x00;
@@ -62,8 +61,7 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn new(config: &IpmmuConfig) -> Self {
-        let ranges = [(GuestAddress(RAM), RAM_SIZE as usize)];
-        let ram = Arc::new(GuestMemoryMmap::from_ranges(&ranges).unwrap());
+        let ram = test_support::ram();
         let log = Arc::new(Log::default());
         let line = Arc::clone(&log);
         let interrupt = move |level: bool| {
@@ -128,9 +126,7 @@ impl Machine {
 
     /// Puts a marker of its own in each page of RAM, to know where a read came from.
     pub(super) fn mark_pages(&self) {
-        for page in (RAM..RAM + RAM_SIZE).step_by(0x1000) {
-            self.ram.write_obj(page, GuestAddress(page + 8)).unwrap();
-        }
+        test_support::mark_pages(&self.ram);
     }
 }
 
@@ -146,9 +142,4 @@ pub(super) const fn imuctr(utlb: u64) -> u64 {
 /// Returns the offset of IMUASID of a uTLB.
 pub(super) const fn imuasid(utlb: u64) -> u64 {
     imuctr(utlb) + 8
-}
-
-/// Returns the marker of the page that an IOVA leads to; `None` if the access is refused.
-pub(super) fn page_at(dma: &DmaSpace, iova: u64) -> Option<u64> {
-    dma.read_obj(GuestAddress((iova & !0xfff) + 8)).ok()
 }

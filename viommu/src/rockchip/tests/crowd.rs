@@ -2,10 +2,11 @@
 
 use vm_memory::GuestMemoryMmap;
 
-use super::harness::{DISABLE_PAGING, Machine, RAM, RAM_SIZE, STATUS, ZAP_ONE_LINE};
+use super::harness::{DISABLE_PAGING, Machine, RAM, STATUS, ZAP_ONE_LINE};
 use super::linux::Domain;
 use crate::dma::DmaSpace;
 use crate::rockchip::{Format, RockchipConfig};
+use crate::test_support::RAM_SIZE;
 use crate::testing::{DEVICES, Driver, FRAMES, IOVA, IOVAS, VISITOR, all_at_once, wait_until};
 
 const TABLES: u64 = RAM + 0x10_0000;

@@ -5,14 +5,10 @@ use std::sync::Arc;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::dma::DmaSpace;
-use crate::event::Observer;
-use crate::event_log::Log;
-use crate::register_event::RegisterObserver;
-use crate::rockchip::{Format, Observers, RockchipConfig, RockchipIommu};
+use crate::rockchip::{Format, RockchipConfig, RockchipIommu};
+use crate::test_support::{self, Log};
 
-/// RAM lies outside the IOVAs that the tests use, so that stray IOVAs are bus errors.
-pub(super) const RAM: u64 = 0xc000_0000;
-pub(super) const RAM_SIZE: u64 = 4 << 20;
+pub(super) use crate::test_support::{RAM, page_at};
 
 /// Offsets of registers.
 pub(super) const DTE_ADDR: u64 = 0x00;
@@ -54,25 +50,13 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn new(config: &RockchipConfig) -> Self {
-        let ranges = [(GuestAddress(RAM), RAM_SIZE as usize)];
-        Self::with(
-            Arc::new(GuestMemoryMmap::from_ranges(&ranges).unwrap()),
-            config,
-        )
+        Self::with(test_support::ram(), config)
     }
 
     pub(super) fn with(ram: Arc<GuestMemoryMmap>, config: &RockchipConfig) -> Self {
         let log = Arc::new(Log::default());
-        let line = Arc::clone(&log);
-        let interrupt = move |level: bool| {
-            line.push(format!("interrupt {}", if level { "high" } else { "low" }))
-        };
-        let observers = Observers {
-            registers: Some(Arc::clone(&log) as Arc<dyn RegisterObserver>),
-            translation: Some(Arc::clone(&log) as Arc<dyn Observer>),
-        };
         let memory = Arc::clone(&ram);
-        let iommu = RockchipIommu::new(memory, config, Box::new(interrupt), observers);
+        let iommu = RockchipIommu::new(memory, config, log.interrupt(), log.observers());
         Self { ram, iommu, log }
     }
 
@@ -117,13 +101,6 @@ impl Machine {
 
     /// Puts a marker of its own in each page of RAM, to know where a read came from.
     pub(super) fn mark_pages(&self) {
-        for page in (RAM..RAM + RAM_SIZE).step_by(0x1000) {
-            self.ram.write_obj(page, GuestAddress(page + 8)).unwrap();
-        }
+        test_support::mark_pages(&self.ram);
     }
-}
-
-/// Returns the marker of the page that an IOVA leads to; `None` if the access is refused.
-pub(super) fn page_at(dma: &DmaSpace, iova: u64) -> Option<u64> {
-    dma.read_obj(GuestAddress((iova & !0xfff) + 8)).ok()
 }

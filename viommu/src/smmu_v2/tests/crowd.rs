@@ -2,11 +2,10 @@
 
 use vm_memory::GuestMemoryMmap;
 
-use super::harness::{
-    Machine, RAM, RAM_SIZE, TLBGSTATUS, TLBGSYNC, TLBSTATUS, TLBSYNC, cb, s2cr, smr,
-};
+use super::harness::{Machine, RAM, TLBGSTATUS, TLBGSYNC, TLBSTATUS, TLBSYNC, cb, s2cr, smr};
 use super::linux::{Domain, PAGE, handle_global, reset};
 use crate::dma::DmaSpace;
+use crate::test_support::RAM_SIZE;
 use crate::testing::{DEVICES, Driver, FRAMES, IOVA, IOVAS, VISITOR, all_at_once, wait_until};
 
 const TABLES: u64 = RAM + 0x10_0000;
