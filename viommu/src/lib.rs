@@ -42,10 +42,11 @@ pub use event::{Event, Observer, Scope};
 pub use fault::{Access, DomainId, EndpointId, Fault, FaultReason, Requester, SourceId};
 pub use grace::GracePeriod;
 pub use host::StableHostMemory;
+pub use interrupt::{InterruptLine, NoInterrupt};
 pub use iotlb::{CacheRestoreError, CacheState};
 pub use model::{Mapping, Miss, Model};
 pub use register_event::{
-    Effect, Part, RegisterChange, RegisterEvent, RegisterObserver, TraceWords,
+    Effect, Observers, Part, RegisterChange, RegisterEvent, RegisterObserver, TraceWords,
 };
 pub use unit::{CacheConfig, TranslationUnit, UnitConfig};
 

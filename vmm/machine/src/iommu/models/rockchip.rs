@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use viommu::rockchip::{
-    Format, InterruptLine, NoInterrupt, Observers, RockchipConfig, RockchipIommu, spec,
-};
+use viommu::rockchip::{Format, RockchipConfig, RockchipIommu, spec};
 use vm_fdt::FdtWriter;
 use vmm_devices::ram::{DmaSpace, GuestRam};
 
-use super::super::tally::Tally;
-use super::super::{IommuInfo, IommuSummary};
-use super::registers::{Watch, window};
+use super::super::IommuSummary;
+use super::registers::{self, Connections, Watch, window};
 use super::{Face, IommuContext, IommuDevice, IommuWindows, Model, UnitState, WrongIommu};
 use crate::config::{IommuModel, Port};
 use crate::entry::{Entry, IommuPart, Role};
@@ -64,7 +61,8 @@ impl Model for Rockchip {
         entries: &[&Entry],
         context: &IommuContext<'_>,
     ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
-        make(self.model, self.format, entries, context)
+        let unit = |entry: &Entry, index| Unit::new(self, entry, index, context);
+        registers::each(entries, unit)
     }
 }
 
@@ -72,21 +70,6 @@ impl Model for Rockchip {
 fn clocks(fdt: &mut FdtWriter) -> Result<(), vm_fdt::Error> {
     fdt.property_array_u32("clocks", &[fdt::PHANDLE_APB_CLOCK; 2])?;
     fdt.property_string_list("clock-names", vec!["aclk".into(), "iface".into()])
-}
-
-fn make(
-    model: IommuModel,
-    format: Format,
-    entries: &[&Entry],
-    context: &IommuContext<'_>,
-) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
-    let mut units: Vec<Box<dyn IommuDevice>> = Vec::new();
-    for entry in entries {
-        if let Some(index) = entry.iommu_index() {
-            units.push(Box::new(Unit::new(model, format, (entry, index), context)?));
-        }
-    }
-    Ok(units)
 }
 
 /// A Rockchip IOMMU.
@@ -100,33 +83,21 @@ struct Unit {
 impl Unit {
     /// Creates IOMMU `index` of the configuration, which is `entry` on the board, out of reset.
     fn new(
-        model: IommuModel,
-        format: Format,
-        (entry, index): (&Entry, usize),
+        of: &Rockchip,
+        entry: &Entry,
+        index: usize,
         context: &IommuContext<'_>,
     ) -> Result<Self, Error> {
-        let mut config = RockchipConfig::new(&entry.name, format);
+        let mut config = RockchipConfig::new(&entry.name, of.format);
         config.faults = (context.faults)(entry);
-        let info = IommuInfo {
-            name: entry.name.clone(),
-            contexts_of: entry.name.clone(),
-            model,
-            masters: context.masters_of(entry, model.facts().ports as usize),
-            sources: context.sources.to_vec(),
-        };
-        let tally = Tally::new(info, Arc::clone(context.clock), context.sink.cloned());
-        let watch = Arc::new(Watch(tally));
-        let line: Box<dyn InterruptLine> = match (context.line)(entry)? {
-            Some(line) => Box::new(move |level| line.set(level)),
-            None => Box::new(NoInterrupt),
-        };
-        let observers = Observers {
-            registers: Some(watch.clone()),
-            translation: Some(watch.clone()),
-        };
+        let Connections {
+            watch,
+            line,
+            observers,
+        } = Connections::new(of.model, entry, context)?;
         let iommu = RockchipIommu::new(Arc::clone(context.ram), &config, line, observers);
         Ok(Self {
-            model,
+            model: of.model,
             index,
             iommu,
             watch,
@@ -191,14 +162,8 @@ impl IommuDevice for Unit {
     }
 
     fn summaries(&self) -> Vec<IommuSummary> {
-        let counters = self.iommu.unit().counters();
-        vec![IommuSummary {
-            model: self.model.name().into(),
-            hits: counters.hits,
-            misses: counters.misses,
-            evictions: counters.evictions,
-            mappings: self.iommu.mappings(),
-            ..self.watch.0.summary()
-        }]
+        let iommu = &self.iommu;
+        let counters = iommu.unit().counters();
+        vec![self.watch.summary(self.model, counters, iommu.mappings())]
     }
 }

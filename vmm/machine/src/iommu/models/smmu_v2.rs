@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use viommu::smmu_v2::{InterruptLine, NoInterrupt, Observers, SmmuV2, SmmuV2Config};
+use viommu::smmu_v2::{SmmuV2, SmmuV2Config};
 use vm_fdt::FdtWriter;
 use vmm_devices::ram::{DmaSpace, GuestRam};
 
-use super::super::tally::Tally;
-use super::super::{IommuInfo, IommuSummary};
-use super::registers::{Watch, window};
+use super::super::IommuSummary;
+use super::registers::{self, Connections, Watch, window};
 use super::{Face, IommuContext, IommuDevice, IommuWindows, Model, UnitState, WrongIommu};
 use crate::config::{IommuModel, Port};
 use crate::entry::{Entry, IommuPart, Role};
@@ -53,13 +52,7 @@ impl Model for Smmu {
         entries: &[&Entry],
         context: &IommuContext<'_>,
     ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
-        let mut units: Vec<Box<dyn IommuDevice>> = Vec::new();
-        for entry in entries {
-            if let Some(index) = entry.iommu_index() {
-                units.push(Box::new(Unit::new((entry, index), context)?));
-            }
-        }
-        Ok(units)
+        registers::each(entries, |entry, index| Unit::new(entry, index, context))
     }
 }
 
@@ -79,28 +72,15 @@ struct Unit {
 
 impl Unit {
     /// Creates IOMMU `index` of the configuration, which is `entry` on the board, out of reset.
-    fn new((entry, index): (&Entry, usize), context: &IommuContext<'_>) -> Result<Self, Error> {
+    fn new(entry: &Entry, index: usize, context: &IommuContext<'_>) -> Result<Self, Error> {
         let mut config = config(&entry.name);
         config.faults = (context.faults)(entry);
-        let info = IommuInfo {
-            name: entry.name.clone(),
-            contexts_of: entry.name.clone(),
-            model: MODEL,
-            masters: context.masters_of(entry, config.streams as usize),
-            sources: context.sources.to_vec(),
-        };
-        let tally = Tally::new(info, Arc::clone(context.clock), context.sink.cloned());
-        let watch = Arc::new(Watch(tally));
-        let line: Box<dyn InterruptLine> = match (context.line)(entry)? {
-            Some(line) => Box::new(move |level| line.set(level)),
-            None => Box::new(NoInterrupt),
-        };
-        let observers = Observers {
-            registers: Some(watch.clone()),
-            translation: Some(watch.clone()),
-        };
-        let ram = Arc::clone(context.ram);
-        let smmu = SmmuV2::new(ram, &config, line, observers);
+        let Connections {
+            watch,
+            line,
+            observers,
+        } = Connections::new(MODEL, entry, context)?;
+        let smmu = SmmuV2::new(Arc::clone(context.ram), &config, line, observers);
         Ok(Self { index, smmu, watch })
     }
 }
@@ -155,14 +135,8 @@ impl IommuDevice for Unit {
     }
 
     fn summaries(&self) -> Vec<IommuSummary> {
-        let counters = self.smmu.unit().counters();
-        vec![IommuSummary {
-            model: MODEL.name().into(),
-            hits: counters.hits,
-            misses: counters.misses,
-            evictions: counters.evictions,
-            mappings: self.smmu.mappings(),
-            ..self.watch.0.summary()
-        }]
+        let iommu = &self.smmu;
+        let counters = iommu.unit().counters();
+        vec![self.watch.summary(MODEL, counters, iommu.mappings())]
     }
 }
