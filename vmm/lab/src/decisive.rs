@@ -17,9 +17,10 @@ pub(super) fn events(evidence: &Evidence<'_>) -> Vec<Decisive> {
     let mut list: Vec<Decisive> = Vec::new();
     let mut seen: Vec<(usize, &'static str)> = Vec::new();
     let mut translated = false;
+    let end = evidence.powers_off_at().unwrap_or(u64::MAX);
     for (index, lane, event) in evidence.events() {
         let Some((key, mark, meaning)) =
-            attachment(evidence, lane, event).or_else(|| meaning(lane, event, translated))
+            attachment(evidence, lane, event, end).or_else(|| meaning(lane, event, translated))
         else {
             continue;
         };
@@ -42,8 +43,8 @@ pub(super) fn events(evidence: &Evidence<'_>) -> Vec<Decisive> {
 /// What an event means for the story: a key for its kind, how it is marked, and a sentence.
 type Meaning = (&'static str, Mark, String);
 
-/// Returns what it means that a port is attached or disabled.
-fn attachment(evidence: &Evidence<'_>, lane: &Lane, event: &Event) -> Option<Meaning> {
+/// Returns what it means that a port is attached or disabled, in a run that comes to its end at `end`.
+fn attachment(evidence: &Evidence<'_>, lane: &Lane, event: &Event, end: u64) -> Option<Meaning> {
     let (Kind::Attachment { to }, Lane::Utlb { unit, utlb, .. }) = (&event.kind, lane) else {
         return None;
     };
@@ -52,10 +53,7 @@ fn attachment(evidence: &Evidence<'_>, lane: &Lane, event: &Event) -> Option<Mea
             let meaning = format!("{lane} translates through context {context}.");
             ("attached", Mark::Ok, meaning)
         }
-        // Some drivers disable their IOMMU at the end.
-        Route::Stray if evidence.powers_off_at().is_some_and(|end| event.at >= end) => {
-            return None;
-        }
+        Route::Stray if event.at >= end => return None,
         Route::Stray if evidence.may_be_disabled(unit, *utlb) => {
             let meaning = format!("{lane} is disabled: its device has no driver any more.");
             ("detached", Mark::Note, meaning)

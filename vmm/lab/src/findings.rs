@@ -172,24 +172,16 @@ fn observed(bad: bool, text: impl Into<String>) -> Observation {
 /// Returns what each uTLB did, beside the kernel's complaints about attaching.
 fn utlbs(evidence: &Evidence<'_>, judgement: &Judgement) -> Vec<Finding> {
     let timeline = &evidence.timeline;
-    let words = [
-        // arch/arm/mm/dma-mapping.c, `arm_setup_iommu_dma_ops`.
-        "-byte IOMMU mapping",
-        "Unable to initialize IPMMU context",
-        // "attached": this is how the message of arch/arm/mm/dma-mapping.c is spelt.
-        "Failed to attached device",
-        "Failed to attach device",
-        "failed to attach the default/blocking domain",
-    ];
     // The messages do not name the uTLB, so that they stand beside each.
+    let words: Vec<&str> = signs::COMPLAINTS
+        .iter()
+        .flat_map(|(words, _)| *words)
+        .copied()
+        .collect();
     let complaint = evidence.line(&words);
-    let signs = [
-        "mapping-failed",
-        "attach-failed",
-        "context-refused",
-        "detach-failed",
-    ];
-    let said = signs.iter().any(|sign| judgement.signs.contains(*sign));
+    let said = signs::COMPLAINTS
+        .iter()
+        .any(|(_, sign)| judgement.signs.contains(*sign));
     let last = timeline
         .intervals
         .iter()

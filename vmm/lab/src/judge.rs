@@ -214,28 +214,18 @@ fn data(evidence: &Evidence<'_>, signs: &mut Signs) -> io::Result<()> {
 }
 
 /// Collects the signs in what the kernel said.
-fn messages(evidence: &Evidence<'_>, signs: &mut Signs) {
-    let mut says = |words: &[&str], sign: &str| {
+fn messages(evidence: &Evidence<'_>, found: &mut Signs) {
+    for (words, sign) in signs::COMPLAINTS {
         if evidence.line(words).is_some() {
-            signs.insert(sign.into());
+            found.insert(sign.into());
         }
-    };
-    says(&["-byte IOMMU mapping"], "mapping-failed");
-    says(&["Unable to initialize IPMMU context"], "context-refused");
-    says(
-        &["Failed to attached device", "Failed to attach device"],
-        "attach-failed",
-    );
-    says(
-        &["failed to attach the default/blocking domain"],
-        "detach-failed",
-    );
+    }
     // A crash ends the run as well: one that crashed is not said to hang, too.
     if evidence.crashed() {
-        signs.insert("oops".into());
+        found.insert("oops".into());
     } else if evidence.reason != Reason::PowerOff {
         // A guest that comes to its end powers off.
-        signs.insert("hang".into());
+        found.insert("hang".into());
     }
 }
 

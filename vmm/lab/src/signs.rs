@@ -98,6 +98,22 @@ pub const DEVICE: [Sign; 10] = [
     ),
 ];
 
+/// What the kernel says when an attachment fails, and the sign that it is.
+pub(super) const COMPLAINTS: [(&[&str], &str); 4] = [
+    // arch/arm/mm/dma-mapping.c, `arm_setup_iommu_dma_ops`.
+    (&["-byte IOMMU mapping"], "mapping-failed"),
+    (&["Unable to initialize IPMMU context"], "context-refused"),
+    (
+        // "attached": this is how the message of arch/arm/mm/dma-mapping.c is spelt.
+        &["Failed to attached device", "Failed to attach device"],
+        "attach-failed",
+    ),
+    (
+        &["failed to attach the default/blocking domain"],
+        "detach-failed",
+    ),
+];
+
 /// The signs of a run.
 pub type Signs = BTreeSet<String>;
 
