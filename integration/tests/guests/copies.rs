@@ -56,6 +56,22 @@ pub fn copied(size: usize, seed: u64, guest: Guest, ports: [&str; 3]) -> Run {
     run
 }
 
+/// Makes a guest without an entropy device copy 2 MiB to a second disk, and asserts that they arrived.
+pub fn copied_once(seed: u64, guest: Guest) -> Run {
+    let (source, target) = (disk::noise(2 * MIB, seed), disk::of(&vec![0; 2 * MIB]));
+    let run = guest
+        .disk(&source)
+        .disk(&target)
+        .rng_at("none")
+        .run(&copy("vda", "vdb", "64k", ""))
+        .run("sha256sum /dev/vdb")
+        .boot();
+    run.assert_good();
+    assert_eq!(target.sha256(), source.sha256());
+    assert_eq!(run.output(2), format!("{}  /dev/vdb", source.sha256()));
+    run
+}
+
 /// Sectors within a page, pages, some pages, and more than one request holds; each its own part of
 /// the disk: block size, count, and where, in blocks.
 const PIECES: [(&str, usize, usize); 5] = [

@@ -7,6 +7,7 @@ mod copies;
 mod debug_registers;
 mod determinism;
 mod disks;
+mod disturbed;
 mod inject;
 mod iommu;
 mod kernels;

@@ -4,9 +4,7 @@ use integration::{Guest, disk};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::utlb;
-
-/// In the shared mapping (1 GiB to 3 GiB), and far from where the kernel begins to use it.
-const UNMAPPED: u64 = 0xbfff_f000;
+use crate::disturbed::{UNMAPPED, stray};
 
 /// IMSTR.TF (drivers/iommu/ipmmu-vmsa.c).
 const TRANSLATION_FAULT: u32 = 1;
@@ -14,24 +12,9 @@ const TRANSLATION_FAULT: u32 = 1;
 #[test]
 fn a_stray_access_is_reported_and_the_guest_carries_on() {
     let boot = || {
-        let disk = disk::noise(1 << 20, 51);
-        let mut live = Guest::image("ipmmu")
-            .iommu("ipmmu")
-            .disk(&disk)
-            .run("sha256sum /dev/vda")
-            .run("sleep 1; echo 3 >/proc/sys/vm/drop_caches; sha256sum /dev/vda")
-            .start();
-        live.run_until("guest: command 1 exited with 0\r\n");
-        let dma = live.machine().dma_space("disk0").expect("there is a disk");
-        assert!(
-            dma.write_obj(0x5a5a_5a5a_u32, GuestAddress(UNMAPPED))
-                .is_err()
-        );
-        let run = live.finish();
-        run.assert_good();
-        assert_eq!(run.output(1), format!("{}  /dev/vda", disk.sha256()));
-        assert_eq!(run.output(2), run.output(1));
-        run
+        stray(51, 1, |disk| {
+            Guest::image("ipmmu").iommu("ipmmu").disk(disk)
+        })
     };
     let run = boot();
     let text = run.text();

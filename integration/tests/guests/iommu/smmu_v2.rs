@@ -1,13 +1,10 @@
 //! Wholly stock kernels with LPAE, with their own driver, behind SMMUs.
 
-use integration::{Guest, Run, disk};
-use vm_memory::{Bytes, GuestAddress};
+use integration::{Guest, Run};
 
 use super::{iommu, utlb};
-use crate::copies::{MIB, copied};
-
-/// Far from where the kernel begins to use IOVAs, and where no RAM is.
-const UNMAPPED: u64 = 0xbfff_f000;
+use crate::copies::{MIB, copied, copied_once};
+use crate::disturbed::{rebound, stray};
 
 /// Returns a guest with `count` SMMUs.
 fn guest(image: &str, count: usize) -> Guest {
@@ -70,18 +67,8 @@ fn the_6_1_kernel() {
 
 /// Copies a disk to a second one, without the entropy device.
 fn copy(image: &str) -> Run {
-    let (source, target) = (disk::noise(2 * MIB, 84), disk::of(&vec![0; 2 * MIB]));
-    let run = guest(image, 1)
-        .disk(&source)
-        .disk(&target)
-        .rng_at("none")
-        .run("dd if=/dev/vda of=/dev/vdb bs=64k iflag=direct oflag=direct 2>&1")
-        .run("sha256sum /dev/vdb")
-        .boot();
-    run.assert_good();
+    let run = copied_once(84, guest(image, 1));
     assert_silent(&run);
-    assert_eq!(target.sha256(), source.sha256());
-    assert_eq!(run.output(2), format!("{}  /dev/vdb", source.sha256()));
     assert!(iommu(&run, "smmu0").fills > 0);
     run
 }
@@ -113,22 +100,9 @@ fn the_7_2_kernel() {
 #[test]
 fn a_stray_access_is_reported_and_the_guest_carries_on() {
     let boot = || {
-        let disk = disk::noise(MIB, 82);
-        let mut live = guest("debian-armmp-lpae-6.1", 1)
-            .disk(&disk)
-            .rng_at("none")
-            .run("sha256sum /dev/vda")
-            .run("sleep 1; echo 3 >/proc/sys/vm/drop_caches; sha256sum /dev/vda")
-            .start();
-        live.run_until("guest: command 1 exited with 0\r\n");
-        let dma = live.machine().dma_space("disk0").expect("there is a disk");
-        let stray = GuestAddress(UNMAPPED);
-        assert!(dma.write_obj(0x5a5a_5a5a_u32, stray).is_err());
-        let run = live.finish();
-        run.assert_good();
-        assert_eq!(run.output(1), format!("{}  /dev/vda", disk.sha256()));
-        assert_eq!(run.output(2), run.output(1));
-        run
+        stray(82, 1, |disk| {
+            guest("debian-armmp-lpae-6.1", 1).disk(disk).rng_at("none")
+        })
     };
     let run = boot();
     let text = run.text();
@@ -145,17 +119,9 @@ fn a_stray_access_is_reported_and_the_guest_carries_on() {
 /// memory past the SMMU.
 #[test]
 fn a_device_that_is_bound_again_has_no_mapping_in_6_1() {
-    let disk = disk::noise(MIB, 83);
-    let run = guest("debian-armmp-lpae-6.1", 1)
-        .disk(&disk)
-        .rng_at("none")
-        .run(
-            "cd /sys/bus/platform/drivers/virtio-mmio; \
-             echo a000000.virtio_mmio >unbind && echo a000000.virtio_mmio >bind && sha256sum /dev/vda",
-        )
-        .boot();
-    run.assert_good();
-    assert_eq!(run.output(1), format!("{}  /dev/vda", disk.sha256()));
+    let run = rebound(83, 1, |disk| {
+        guest("debian-armmp-lpae-6.1", 1).disk(disk).rng_at("none")
+    });
     let text = run.text();
     assert!(
         text.contains("Failed to create 18446744073709551615-byte IOMMU mapping"),

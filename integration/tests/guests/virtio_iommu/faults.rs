@@ -1,50 +1,31 @@
 //! Accesses that the virtio-iommu refuses, as the driver reports them.
 
 use integration::{Guest, Run, disk};
-use vm_memory::{Bytes, GuestAddress};
 
 use super::{assert_clean, device, guest};
+use crate::disturbed::{UNMAPPED, stray};
 use crate::iommu::utlb;
 
-/// Far from where the kernel begins to give out IOVAs, and no RAM.
-const UNMAPPED: u64 = 0xbfff_f000;
-
-fn stray(times: u64) -> Run {
-    let disk = disk::noise(1 << 20, 81);
-    let mut live = guest("virtio")
-        .disk_at(&disk, "viommu0:5")
-        .run("sha256sum /dev/vda")
-        .run("sleep 1; echo 3 >/proc/sys/vm/drop_caches; sha256sum /dev/vda")
-        .start();
-    live.run_until("guest: command 1 exited with 0\r\n");
-    let dma = live.machine().dma_space("disk0").expect("there is a disk");
-    for n in 0..times {
-        let at = GuestAddress(UNMAPPED + 16 * n);
-        assert!(dma.write_obj(0x5a5a_5a5a_u32, at).is_err());
-    }
-    let run = live.finish();
-    run.assert_good();
-    assert_eq!(run.output(1), format!("{}  /dev/vda", disk.sha256()));
-    assert_eq!(run.output(2), run.output(1));
-    run
+fn strays(times: u64) -> Run {
+    stray(81, times, |disk| guest("virtio").disk_at(disk, "viommu0:5"))
 }
 
 #[test]
 fn a_stray_access_is_reported_and_the_guest_carries_on() {
-    let run = stray(1);
+    let run = strays(1);
     let line = format!("virtio_iommu virtio0: page fault from EP 5 at {UNMAPPED:#x} [W]");
     assert_eq!(run.text().matches(&line).count(), 1, "{}", run.text());
     let port = utlb(&run, "disk0");
     assert_eq!((port.faults, port.bus_errors), (1, 0));
     let device = device(&run);
     assert_eq!((device.reports, device.reports_lost), (1, 0));
-    run.assert_same(&stray(1));
+    run.assert_same(&strays(1));
 }
 
 #[test]
 fn reports_beyond_the_drivers_buffers_are_counted() {
     // The driver keeps 64 buffers, and 128 reports wait.
-    let run = stray(300);
+    let run = strays(300);
     let device = device(&run);
     assert_eq!(utlb(&run, "disk0").faults, 300);
     assert_eq!(device.reports + device.reports_lost, 300, "{device:?}");
