@@ -14,11 +14,7 @@ use viommu::ipmmu::{Ipmmu, IpmmuConfig, NoInterrupt, Observers};
 use viommu::walk::{GuestTables, Level, Regime, Region, Security, walk};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use super::register_event::Told;
-
-/// Sixteen pages of RAM.
-const RAM: u64 = 0xc000_0000;
-const RAM_SIZE: u64 = 0x1_0000;
+use super::iommu::{self, RAM, RAM_SIZE, Told};
 
 const IMCTR: u64 = 0x00;
 const IMTTBCR: u64 = 0x08;
@@ -40,9 +36,7 @@ struct Machine {
 
 impl Machine {
     fn new(gen3: bool) -> Self {
-        let ranges = [(GuestAddress(RAM), RAM_SIZE as usize)];
-        let ram = Arc::new(GuestMemoryMmap::from_ranges(&ranges).expect("16 pages can be had"));
-        Self::with(ram, gen3)
+        Self::with(iommu::ram(), gen3)
     }
 
     fn with(ram: Arc<GuestMemoryMmap<()>>, gen3: bool) -> Self {
@@ -178,14 +172,7 @@ impl Machine {
         } else {
             u64::from(u.arbitrary::<u32>()?)
         };
-        let mut bytes = [0x5a; 9000];
-        let length = u.int_in_range(0..=bytes.len())?;
-        if u.arbitrary()? {
-            let _ = dma.write_slice(&bytes[..length], GuestAddress(iova));
-        } else {
-            let _ = dma.read_slice(&mut bytes[..length], GuestAddress(iova));
-        }
-        Ok(())
+        iommu::access(&dma, iova, u)
     }
 
     /// Makes any access to the registers.

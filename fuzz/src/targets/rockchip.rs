@@ -9,16 +9,10 @@
 use std::sync::Arc;
 
 use arbitrary::{Result, Unstructured};
-use viommu::rockchip::{
-    Format, NoInterrupt, Observers, RockchipConfig, RockchipIommu, RockchipState,
-};
+use viommu::rockchip::{Format, NoInterrupt, RockchipConfig, RockchipIommu, RockchipState};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use super::register_event::Told;
-
-/// Sixteen pages of RAM, outside the IOVAs of which most accesses are.
-const RAM: u64 = 0xc000_0000;
-const RAM_SIZE: u64 = 0x1_0000;
+use super::iommu::{self, RAM, RAM_SIZE};
 
 const DTE_ADDR: u64 = 0x00;
 const STATUS: u64 = 0x04;
@@ -40,22 +34,16 @@ struct Machine {
 
 impl Machine {
     fn new(format: Format) -> Self {
-        let ranges = [(GuestAddress(RAM), RAM_SIZE as usize)];
-        let ram = Arc::new(GuestMemoryMmap::from_ranges(&ranges).expect("16 pages can be had"));
-        Self::with(ram, format)
+        Self::with(iommu::ram(), format)
     }
 
     fn with(ram: Arc<GuestMemoryMmap<()>>, format: Format) -> Self {
         let mut config = RockchipConfig::new("mmu", format);
         // Small, so that entries are displaced.
         config.cache.entries = 16;
-        let observers = Observers {
-            registers: Some(Arc::new(Told)),
-            ..Observers::default()
-        };
         let memory = Arc::clone(&ram);
         let interrupt = Box::new(NoInterrupt);
-        let iommu = RockchipIommu::new(memory, &config, interrupt, observers);
+        let iommu = RockchipIommu::new(memory, &config, interrupt, iommu::observers());
         Self { ram, iommu, format }
     }
 
@@ -136,17 +124,7 @@ impl Machine {
             _ => self.walk(iova, wanted),
         };
         let dma = self.iommu.space();
-        let at = GuestAddress(iova.into());
-        let expected: Option<u64> =
-            physical.and_then(|address| self.ram.read_obj(GuestAddress(address)).ok());
-        let found = if writes {
-            // What stands there already, so that tables stay as they are.
-            let old = expected.unwrap_or(0);
-            dma.write_obj(old, at).ok().map(|()| old)
-        } else {
-            dma.read_obj(at).ok()
-        };
-        assert_eq!(found, expected, "{iova:#x}");
+        iommu::meets(&self.ram, &dma, (iova.into(), physical), writes);
         Ok(())
     }
 
@@ -158,14 +136,7 @@ impl Machine {
         } else {
             u64::from(Self::iova(u)?)
         };
-        let mut bytes = [0x5a; 9000];
-        let length = u.int_in_range(0..=bytes.len())?;
-        if u.arbitrary()? {
-            let _ = dma.write_slice(&bytes[..length], GuestAddress(iova));
-        } else {
-            let _ = dma.read_slice(&mut bytes[..length], GuestAddress(iova));
-        }
-        Ok(())
+        iommu::access(&dma, iova, u)
     }
 
     /// Makes any access to the registers, most of them to those that there are.
@@ -175,20 +146,14 @@ impl Machine {
         } else {
             u64::from(u.arbitrary::<u16>()? & 0x1ff)
         };
-        let mut bytes: [u8; 8] = u.arbitrary()?;
+        let bytes: [u8; 8] = u.arbitrary()?;
         if offset == COMMAND && u.ratio(7, 8)? {
             self.write(COMMAND, u.int_in_range(0..=7u32)?);
             return Ok(());
         }
-        let length = u.int_in_range(0..=8)?;
-        if u.arbitrary()? {
-            self.iommu.read(offset, &mut bytes[..length]);
-        } else if u.ratio(1, 8)? {
-            self.iommu.write(offset, &bytes[..length]);
-        } else {
-            self.iommu.write(offset, &bytes[..4]);
-        }
-        Ok(())
+        let iommu = &self.iommu;
+        let read = |data: &mut [u8]| iommu.read(offset, data);
+        iommu::touch(bytes, u, read, |data| iommu.write(offset, data))
     }
 
     /// Has another machine of the same kind carry on, with the same RAM, or with any state of its own.
@@ -242,6 +207,8 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
             _ => machine.check(u)?,
         }
     }
+    // As an injected fault does, in whatever state the registers are.
+    machine.iommu.show_status(u32::MAX);
     // Whatever the tables hold, this comes to an end.
     machine.iommu.mappings();
     Ok(())

@@ -10,17 +10,11 @@ use std::sync::Arc;
 
 use arbitrary::{Result, Unstructured};
 use viommu::Access;
-use viommu::smmu_v2::{
-    BankState, GroupState, NoInterrupt, Observers, SmmuV2, SmmuV2Config, SmmuV2State,
-};
+use viommu::smmu_v2::{BankState, GroupState, NoInterrupt, SmmuV2, SmmuV2Config, SmmuV2State};
 use viommu::walk::{GuestTables, Level, Regime, Region, Security, walk};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use super::register_event::Told;
-
-/// Sixteen pages of RAM, outside the IOVAs of which most accesses are.
-const RAM: u64 = 0xc000_0000;
-const RAM_SIZE: u64 = 0x1_0000;
+use super::iommu::{self, RAM, RAM_SIZE};
 
 /// The streams, groups and banks that inputs speak of, of those that there are.
 const FEW: u64 = 4;
@@ -58,21 +52,15 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        let ranges = [(GuestAddress(RAM), RAM_SIZE as usize)];
-        let ram = Arc::new(GuestMemoryMmap::from_ranges(&ranges).expect("16 pages can be had"));
-        Self::with(ram)
+        Self::with(iommu::ram())
     }
 
     fn with(ram: Arc<GuestMemoryMmap<()>>) -> Self {
         let mut config = SmmuV2Config::new("smmu");
         // Small, so that entries are displaced.
         config.cache.entries = 16;
-        let observers = Observers {
-            registers: Some(Arc::new(Told)),
-            ..Observers::default()
-        };
         let memory = Arc::clone(&ram);
-        let smmu = SmmuV2::new(memory, &config, Box::new(NoInterrupt), observers);
+        let smmu = SmmuV2::new(memory, &config, Box::new(NoInterrupt), iommu::observers());
         Self { ram, smmu }
     }
 
@@ -217,17 +205,7 @@ impl Machine {
         let access = if writes { Access::Write } else { Access::Read };
         let physical = self.expected(stream, iova, access);
         let dma = self.smmu.space(stream);
-        let at = GuestAddress(iova);
-        let expected: Option<u64> =
-            physical.and_then(|address| self.ram.read_obj(GuestAddress(address)).ok());
-        let found = if writes {
-            // What stands there already, so that tables stay as they are.
-            let old = expected.unwrap_or(0);
-            dma.write_obj(old, at).ok().map(|()| old)
-        } else {
-            dma.read_obj(at).ok()
-        };
-        assert_eq!(found, expected, "{iova:#x}");
+        iommu::meets(&self.ram, &dma, (iova, physical), writes);
         Ok(())
     }
 
@@ -239,14 +217,7 @@ impl Machine {
         } else {
             Self::iova(u)?
         };
-        let mut bytes = [0x5a; 9000];
-        let length = u.int_in_range(0..=bytes.len())?;
-        if u.arbitrary()? {
-            let _ = dma.write_slice(&bytes[..length], GuestAddress(iova));
-        } else {
-            let _ = dma.read_slice(&mut bytes[..length], GuestAddress(iova));
-        }
-        Ok(())
+        iommu::access(&dma, iova, u)
     }
 
     /// Makes any access to the registers, most of them to those that there are.
@@ -260,16 +231,10 @@ impl Machine {
             4 => *u.choose(&GLOBAL)?,
             _ => cb(number, *u.choose(&BANK)?),
         };
-        let mut bytes: [u8; 8] = u.arbitrary()?;
-        let length = u.int_in_range(0..=8)?;
-        if u.arbitrary()? {
-            self.smmu.read(offset, &mut bytes[..length]);
-        } else if u.ratio(1, 8)? {
-            self.smmu.write(offset, &bytes[..length]);
-        } else {
-            self.smmu.write(offset, &bytes[..4]);
-        }
-        Ok(())
+        let bytes: [u8; 8] = u.arbitrary()?;
+        let smmu = &self.smmu;
+        let read = |data: &mut [u8]| smmu.read(offset, data);
+        iommu::touch(bytes, u, read, |data| smmu.write(offset, data))
     }
 
     /// Has another SMMU carry on, with the same RAM, or with any state of its own.
@@ -349,6 +314,8 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
             _ => machine.check(u)?,
         }
     }
+    // As an injected fault does, in whatever state the registers are.
+    machine.smmu.show_status(0, u32::MAX);
     // Whatever the tables hold, this comes to an end.
     machine.smmu.mappings();
     Ok(())
