@@ -24,6 +24,7 @@ mod iotlb;
 pub mod ipmmu;
 mod model;
 mod register_event;
+mod register_model;
 pub mod rockchip;
 pub mod smmu_v2;
 mod sync;
@@ -46,7 +47,8 @@ pub use interrupt::{InterruptLine, NoInterrupt};
 pub use iotlb::{CacheRestoreError, CacheState};
 pub use model::{Mapping, Miss, Model};
 pub use register_event::{
-    Effect, Observers, Part, RegisterChange, RegisterEvent, RegisterObserver, TraceWords,
+    Effect, Ignored, IgnoredAccess, Observers, Part, RegisterChange, RegisterEvent,
+    RegisterObserver, TraceWords,
 };
 pub use unit::{CacheConfig, TranslationUnit, UnitConfig};
 

@@ -141,14 +141,6 @@ impl RegisterChange {
         }
     }
 
-    /// Creates one at an offset where no register is modelled, of a write of this value, or of a read.
-    pub fn at_offset(offset: u64, written: Option<u32>) -> Self {
-        Self {
-            value: written.map(u64::from),
-            ..Self::new(Part::Whole, format!("offset {offset:#x}"))
-        }
-    }
-
     /// Returns it with a value.
     #[must_use]
     pub fn value(mut self, value: impl Into<u64>) -> Self {
@@ -168,28 +160,62 @@ pub enum Part {
     Domain(usize),
 }
 
-/// Writes the phrase of an access to `what`, which does nothing: of a write of this value, or of a read.
-pub(crate) fn write_unimplemented(
-    f: &mut fmt::Formatter<'_>,
-    what: fmt::Arguments<'_>,
-    written: Option<u32>,
-    count: u64,
-) -> fmt::Result {
-    match written {
-        Some(value) => write!(f, "write of {value:#010x} to {what} ({count} so far)"),
-        None => write!(f, "read of {what} ({count} so far)"),
-    }
+/// An access that does nothing: such reads give 0. Told for the first few at an IOMMU, then ever more seldom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IgnoredAccess {
+    /// The offset in the window.
+    pub offset: u64,
+    /// What the guest did there.
+    pub access: Ignored,
+    /// How many such accesses there were so far.
+    pub count: u64,
 }
 
-/// Writes the phrase of a write of `size` bytes at an offset that are not whole words.
-pub(crate) fn write_partial(
-    f: &mut fmt::Formatter<'_>,
-    offset: fmt::Arguments<'_>,
-    size: usize,
-    count: u64,
-) -> fmt::Result {
-    write!(
-        f,
-        "write of {size} bytes to offset {offset} ignored: registers are words ({count} so far)"
-    )
+/// What a guest does to registers that do nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// A read of a word.
+    Read,
+    /// A write of this word.
+    Write(u32),
+    /// A write of so many bytes, which are not whole words.
+    Partial(usize),
+}
+
+impl IgnoredAccess {
+    /// Writes its phrase. Offsets have so many `digits`, with the prefix; `register` is what is there, and why nothing
+    /// is done, if a register is.
+    pub(crate) fn write(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        digits: usize,
+        register: Option<fmt::Arguments<'_>>,
+    ) -> fmt::Result {
+        let offset = self.offset;
+        match self.access {
+            Ignored::Read => f.write_str("read of ")?,
+            Ignored::Write(value) => write!(f, "write of {value:#010x} to ")?,
+            Ignored::Partial(size) => write!(f, "write of {size} bytes to ")?,
+        }
+        match (self.access, register) {
+            (Ignored::Partial(_), _) => {
+                write!(f, "offset {offset:#0digits$x} ignored: registers are words")?;
+            }
+            (_, Some(register)) => f.write_fmt(register)?,
+            (_, None) => write!(
+                f,
+                "offset {offset:#0digits$x}, where no register is modelled"
+            )?,
+        }
+        write!(f, " ({} so far)", self.count)
+    }
+
+    /// Returns what a timeline shows of it.
+    pub(crate) fn change(&self) -> RegisterChange {
+        let change = RegisterChange::new(Part::Whole, format!("offset {:#x}", self.offset));
+        match self.access {
+            Ignored::Write(value) => change.value(value),
+            Ignored::Read | Ignored::Partial(_) => change,
+        }
+    }
 }

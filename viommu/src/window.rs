@@ -2,6 +2,7 @@
 //! injected into accesses to them.
 
 use crate::inject::{Injected, RegisterAccess};
+use crate::register_event::Ignored;
 
 /// Accesses to what is not modelled that are all told of; of those that follow, each that makes the count a power of
 /// two is.
@@ -24,8 +25,8 @@ pub(crate) trait RegisterFile {
     /// Writes the word at `offset`, a multiple of 4.
     fn write_word(&self, offset: u64, value: u32);
 
-    /// Takes note of a write of `size` bytes that are not whole words: it does nothing else.
-    fn partial_write(&self, offset: u64, size: usize);
+    /// Takes note of an access that does nothing.
+    fn ignore(&self, offset: u64, access: Ignored);
 }
 
 /// Reads `data` at `offset`: any part of a word, and several. Each word is read once for all of it that is wanted, as a
@@ -48,7 +49,7 @@ pub(crate) fn read(file: &impl RegisterFile, offset: u64, data: &mut [u8]) {
 pub(crate) fn write(file: &impl RegisterFile, offset: u64, data: &[u8]) {
     let (words, rest) = data.as_chunks::<4>();
     if !offset.is_multiple_of(4) || !rest.is_empty() {
-        file.partial_write(offset, data.len());
+        file.ignore(offset, Ignored::Partial(data.len()));
         return;
     }
     for (n, word) in (0..).zip(words) {
@@ -90,8 +91,9 @@ fn faulty(
     Some((injected, access))
 }
 
-/// Returns whether observers are told of the access to what is not modelled that made their number `count`: a guest
-/// that polls such an address must not flood them.
-pub(crate) const fn is_told(count: u64) -> bool {
-    count <= UNIMPLEMENTED_TOLD || count.is_power_of_two()
+/// Counts an access to what is not modelled; returns the new `count` if observers are told of the access: a guest that
+/// polls such an address must not flood them.
+pub(crate) fn count_unimplemented(count: &mut u64) -> Option<u64> {
+    *count = count.saturating_add(1);
+    (*count <= UNIMPLEMENTED_TOLD || count.is_power_of_two()).then_some(*count)
 }

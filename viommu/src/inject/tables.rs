@@ -3,7 +3,7 @@
 use vm_memory::{GuestMemoryBackend, Permissions};
 
 use super::{DescriptorFault, DescriptorRead, Injected, Injector};
-use crate::fault::{DomainId, Requester};
+use crate::fault::{DomainId, Fault, Requester};
 use crate::model::{Mapping, Miss};
 use crate::walk::{ExternalAbort, GuestTables, TableReader};
 
@@ -20,6 +20,9 @@ pub(crate) trait TableModel {
         iova: u64,
         wanted: Permissions,
     ) -> Result<Mapping, Miss>;
+
+    /// Shows the guest that an access was refused, as far as its registers can.
+    fn record(&self, fault: &Fault);
 }
 
 /// Has a model walk its tables in `memory`, with the faults that are injected, if any can be.

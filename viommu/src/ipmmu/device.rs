@@ -1,20 +1,19 @@
 //! The device as a whole.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
 
 use super::config::{ConfigError, InterruptLine, IpmmuConfig, Observers};
 use super::features::Features;
 use super::registers::{InstanceRegisters, Registers, Route};
-use super::shared::Shared;
+use super::shared::{Fixed, Shared};
 use super::spec::Imuctr;
 use super::state::{IpmmuState, RestoreError};
 use crate::attachment::Attachment;
 use crate::fault::DomainId;
 use crate::host::StableHostMemory;
-use crate::model::Model;
 use crate::unit::{TranslationUnit, UnitConfig};
 
 /// An IPMMU: one instance of R-Car Gen2, or a root and its leaves of Gen3.
@@ -37,8 +36,8 @@ impl<M> Clone for Ipmmu<M> {
 impl<M> fmt::Debug for Ipmmu<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ipmmu")
-            .field("generation", &self.shared.features.name)
-            .field("instances", &self.shared.names)
+            .field("generation", &self.shared.config.features.name)
+            .field("instances", &self.shared.config.names)
             .finish_non_exhaustive()
     }
 }
@@ -74,28 +73,24 @@ impl<M: StableHostMemory + Send + Sync + 'static> Ipmmu<M> {
         let instances =
             instances.map(|instance| InstanceRegisters::new(&config.features, instance.utlbs));
         let translation = observers.translation.clone();
-        let shared = Arc::new(Shared {
-            memory: Arc::clone(&memory),
+        let fixed = Fixed {
             features: config.features,
             names: config.instances.iter().map(|i| i.name.clone()).collect(),
             first_endpoints,
-            registers: Mutex::new(Registers {
-                instances: instances.collect(),
-                level: false,
-            }),
-            interrupt,
-            observers,
-            injected: config.faults.injected(),
-        });
+        };
+        let registers = Registers {
+            instances: instances.collect(),
+            level: false,
+        };
+        let outside = (interrupt, observers);
+        let shared = Shared::new(&memory, fixed, registers, outside, &config.faults);
         let unit = UnitConfig {
             endpoints,
             domains: config.features.contexts as u32,
             // Out of reset all uTLBs are disabled, which does not refuse but passes through.
             initial: Attachment::Bypass,
         };
-        let model: Arc<dyn Model> = Arc::clone(&shared) as Arc<dyn Model>;
-        let cache = config.faults.cache(&config.cache);
-        let unit = TranslationUnit::with_cache(memory, model, &unit, &cache, translation);
+        let unit = shared.unit(&unit, (&config.faults, &config.cache), translation);
         Ok(Self { shared, unit })
     }
 }
@@ -113,7 +108,7 @@ impl<M: GuestMemoryBackend> Ipmmu<M> {
 impl<M> Ipmmu<M> {
     /// Returns the features of its generation.
     pub fn features(&self) -> &Features {
-        &self.shared.features
+        &self.shared.config.features
     }
 
     /// Returns the translation path: for its counters.
@@ -135,7 +130,7 @@ impl<M> Ipmmu<M> {
     pub fn restore(&self, saved: &IpmmuState) -> Result<(), RestoreError> {
         // Held to the end: a bus master that misses the cache meanwhile walks by the new registers.
         let mut registers = self.shared.registers();
-        registers.restore(&self.shared.features, saved)?;
+        registers.restore(&self.shared.config.features, saved)?;
         // First what accesses meet from now on, then what is cached, then the grace periods: as in a flush of the
         // guest's.
         for instance in 0..registers.instances.len() {
@@ -168,7 +163,8 @@ impl<M> Ipmmu<M> {
         reason = "it is one of a few contexts"
     )]
     pub(super) fn attach(&self, registers: &Registers, instance: usize, utlb: usize) {
-        let to = match registers.instances[instance].utlbs[utlb].route(&self.shared.features) {
+        let to = match registers.instances[instance].utlbs[utlb].route(&self.shared.config.features)
+        {
             Route::Disabled => Attachment::Bypass,
             // A disabled MMU passes accesses through, as ARM's does; this is a choice.
             Route::Context(context) if !registers.translates(instance, context) => {
@@ -193,7 +189,8 @@ impl<M> Ipmmu<M> {
         };
         for instance in concerned {
             for utlb in 0..registers.instances[instance].utlbs.len() {
-                let route = registers.instances[instance].utlbs[utlb].route(&self.shared.features);
+                let route =
+                    registers.instances[instance].utlbs[utlb].route(&self.shared.config.features);
                 if route == Route::Context(context) {
                     self.attach(registers, instance, utlb);
                 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::register_event::{
-    Effect, Part, RegisterChange, RegisterEvent, TraceWords, write_partial, write_unimplemented,
+    Effect, IgnoredAccess, Part, RegisterChange, RegisterEvent, TraceWords,
 };
 
 /// Sees what the guest does to an [`Ipmmu`](super::Ipmmu), and what faults it records, as it happens.
@@ -93,26 +93,12 @@ pub enum IpmmuEvent {
         /// Which.
         context: usize,
     },
-    /// The guest accessed what is not modelled: such reads give 0 and such writes do nothing. Told for the first
-    /// few, then ever more seldom.
-    Unimplemented {
-        /// The offset in the window.
-        offset: u64,
-        /// What was written; `None` for a read.
-        written: Option<u32>,
-        /// How many such accesses, and partial writes, there were so far.
-        count: u64,
-    },
-    /// The guest wrote something else than whole words, which does nothing. Told as seldom.
-    PartialWrite {
-        /// The offset in the window.
-        offset: u64,
-        /// Bytes.
-        size: usize,
-        /// How many such writes, and accesses to what is not modelled, there were so far.
-        count: u64,
-    },
+    /// The guest accessed what is not modelled.
+    Ignored(IgnoredAccess),
 }
+
+/// Digits of an offset in the window, with the prefix.
+const OFFSET_DIGITS: usize = 5;
 
 impl fmt::Display for IpmmuEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -150,19 +136,7 @@ impl fmt::Display for IpmmuEvent {
                 iova,
             } => write!(f, "fault without a context: iova {iova:#x}"),
             Self::FaultCleared { context } => write!(f, "context {context} fault cleared"),
-            Self::Unimplemented {
-                offset,
-                written,
-                count,
-            } => {
-                let what = format_args!("offset {offset:#05x}, where no register is modelled");
-                write_unimplemented(f, what, written, count)
-            }
-            Self::PartialWrite {
-                offset,
-                size,
-                count,
-            } => write_partial(f, format_args!("{offset:#05x}"), size, count),
+            Self::Ignored(access) => access.write(f, OFFSET_DIGITS, None),
         }
     }
 }
@@ -208,7 +182,7 @@ impl RegisterEvent for IpmmuEvent {
                 iova,
             } => TraceWords::new("report-lost").hex("iova", iova),
             Self::FaultCleared { context } => of("clear", context),
-            Self::Unimplemented { .. } | Self::PartialWrite { .. } => TraceWords::other(self),
+            Self::Ignored(_) => TraceWords::other(self),
         }
     }
 
@@ -233,10 +207,7 @@ impl RegisterEvent for IpmmuEvent {
                 context, status, ..
             } => of_context("IMSTR", context).value(status),
             Self::FaultCleared { context } => of_context("IMSTR", context),
-            Self::Unimplemented {
-                offset, written, ..
-            } => RegisterChange::at_offset(offset, written),
-            Self::PartialWrite { offset, .. } => RegisterChange::at_offset(offset, None),
+            Self::Ignored(access) => access.change(),
             Self::ContextFlush { .. } | Self::FlushComplete { .. } | Self::FaultLost { .. } => {
                 return None;
             }

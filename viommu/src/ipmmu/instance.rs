@@ -12,6 +12,7 @@ use super::spec::{ContextRegister, IMUASID_MASK, Imuctr, UtlbRegister};
 use crate::dma::DmaSpace;
 use crate::fault::{DomainId, EndpointId};
 use crate::inject::{Flush, FlushFault, Injected};
+use crate::register_event::Ignored;
 use crate::window::{self, RegisterFile};
 
 /// How often one read of IMCTR looks, giving the processor away in between, whether a flush has become complete. The
@@ -28,7 +29,7 @@ pub struct Instance<M = GuestMemoryMmap<()>> {
 impl<M> Ipmmu<M> {
     /// Returns the instance of this number, in the order of the configuration.
     pub fn instance(&self, number: usize) -> Option<Instance<M>> {
-        (number < self.shared.names.len()).then(|| Instance {
+        (number < self.shared.config.names.len()).then(|| Instance {
             ipmmu: self.clone(),
             number,
         })
@@ -36,7 +37,7 @@ impl<M> Ipmmu<M> {
 
     /// Returns all instances, in the order of the configuration.
     pub fn instances(&self) -> impl Iterator<Item = Instance<M>> {
-        (0..self.shared.names.len()).filter_map(|number| self.instance(number))
+        (0..self.shared.config.names.len()).filter_map(|number| self.instance(number))
     }
 }
 
@@ -76,20 +77,15 @@ impl<M> RegisterFile for Instance<M> {
         self.write_register(offset, value);
     }
 
-    fn partial_write(&self, offset: u64, size: usize) {
-        let shared = &self.ipmmu.shared;
-        shared.unimplemented(self.number, |count| IpmmuEvent::PartialWrite {
-            offset,
-            size,
-            count,
-        });
+    fn ignore(&self, offset: u64, access: Ignored) {
+        self.ipmmu.shared.ignore(self.number, offset, access);
     }
 }
 
 impl<M> Instance<M> {
     /// Returns its name.
     pub fn name(&self) -> &str {
-        &self.ipmmu.shared.names[self.number]
+        &self.ipmmu.shared.config.names[self.number]
     }
 
     /// Returns whether it is the root, or the only instance: the one whose contexts translate.
@@ -129,7 +125,7 @@ impl<M> Instance<M> {
     /// Returns the register at `offset` in the window, if one is modelled there.
     fn decode(&self, registers: &Registers, offset: u64) -> Option<Register> {
         let utlbs = registers.instances[self.number].utlbs.len();
-        decode(&self.ipmmu.shared.features, utlbs, offset)
+        decode(&self.ipmmu.shared.config.features, utlbs, offset)
     }
 
     fn read_register(&self, offset: u64) -> u32 {
@@ -155,13 +151,9 @@ impl<M> Instance<M> {
                 utlb.state.imuctr
             }
             None => {
-                // `unimplemented` locks them itself.
+                // `ignore` locks them itself.
                 drop(registers);
-                shared.unimplemented(self.number, |count| IpmmuEvent::Unimplemented {
-                    offset,
-                    written: None,
-                    count,
-                });
+                self.ignore(offset, Ignored::Read);
                 0
             }
         }
@@ -213,11 +205,7 @@ impl<M> Instance<M> {
             }
             None => {
                 drop(registers);
-                shared.unimplemented(self.number, |count| IpmmuEvent::Unimplemented {
-                    offset,
-                    written: Some(value),
-                    count,
-                });
+                self.ignore(offset, Ignored::Write(value));
             }
         }
     }
@@ -233,7 +221,7 @@ impl<M> Instance<M> {
         let shared = &self.ipmmu.shared;
         let state = &mut registers.instances[self.number].contexts[context].state;
         let old = *state;
-        state.set(&shared.features, register, value);
+        state.set(&shared.config.features, register, value);
         if state.table() != old.table() {
             let address = state.table();
             shared.tell(self.number, IpmmuEvent::Table { context, address });
@@ -249,7 +237,7 @@ impl<M> Instance<M> {
         let (shared, unit) = (&self.ipmmu.shared, &self.ipmmu.unit);
         let Context { state, flush, .. } = &mut registers.instances[self.number].contexts[number];
         let old = state.imctr();
-        state.set(&shared.features, ContextRegister::Imctr, value);
+        state.set(&shared.config.features, ContextRegister::Imctr, value);
         let new = state.imctr();
         // A flush that is under way goes on.
         state.imctr = new.with_flush(new.flush() || flush.is_some()).into_bits();
@@ -293,11 +281,11 @@ impl<M> Instance<M> {
         let (shared, unit) = (&self.ipmmu.shared, &self.ipmmu.unit);
         let new = Imuctr::from_bits(value & imuctr_mask());
         let utlb = &mut registers.instances[self.number].utlbs[number];
-        let old_route = utlb.route(&shared.features);
+        let old_route = utlb.route(&shared.config.features);
         // A flush that is under way goes on.
         let flushing = new.flush() || utlb.flush.is_some();
         utlb.state.imuctr = new.with_flush(flushing).into_bits();
-        let route = utlb.route(&shared.features);
+        let route = utlb.route(&shared.config.features);
         self.tell_route(number, old_route, route, new.flush());
         // As for IMCTR: the attachment changes before the grace period begins.
         self.ipmmu.attach(registers, self.number, number);
@@ -344,7 +332,7 @@ impl<M> Instance<M> {
         // Not masked: broken hardware may show bits that are not specified.
         found.state.imstr = status;
         found.state.imelar = iova as u32;
-        if shared.features.imeuar {
+        if shared.config.features.imeuar {
             found.state.imeuar = (iova >> 32) as u32;
         }
         shared.tell(

@@ -14,7 +14,7 @@ impl<M: GuestMemoryBackend> Shared<M> {
             .iter()
             .filter(|context| context.state.imctr().mmuen());
         let regimes: Vec<Regime> = enabled
-            .filter_map(|context| context.state.regime(&self.features).ok())
+            .filter_map(|context| context.state.regime(&self.config.features).ok())
             .collect();
         // Bus masters and vCPUs need the registers; walking all tables takes long.
         drop(registers);

@@ -1,14 +1,14 @@
 //! The device as a whole.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
 
 use super::config::RockchipConfig;
 use super::event::RockchipEvent;
 use super::registers::Registers;
-use super::shared::Shared;
+use super::shared::{Fixed, Shared};
 use super::spec::Format;
 use super::state::{RestoreError, RockchipState};
 use crate::attachment::Attachment;
@@ -16,7 +16,6 @@ use crate::dma::DmaSpace;
 use crate::fault::{DomainId, EndpointId};
 use crate::host::StableHostMemory;
 use crate::interrupt::InterruptLine;
-use crate::model::Model;
 use crate::register_event::Observers;
 use crate::unit::{TranslationUnit, UnitConfig};
 
@@ -45,8 +44,8 @@ impl<M> Clone for RockchipIommu<M> {
 impl<M> fmt::Debug for RockchipIommu<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RockchipIommu")
-            .field("name", &self.shared.name)
-            .field("format", &self.shared.format)
+            .field("name", &self.shared.config.name)
+            .field("format", &self.shared.config.format)
             .finish_non_exhaustive()
     }
 }
@@ -60,24 +59,19 @@ impl<M: StableHostMemory + Send + Sync + 'static> RockchipIommu<M> {
         observers: Observers,
     ) -> Self {
         let translation = observers.translation.clone();
-        let shared = Arc::new(Shared {
-            memory: Arc::clone(&memory),
+        let fixed = Fixed {
             name: config.name.clone(),
             format: config.format,
-            registers: Mutex::new(Registers::new()),
-            interrupt,
-            observers,
-            injected: config.faults.injected(),
-        });
+        };
+        let outside = (interrupt, observers);
+        let shared = Shared::new(&memory, fixed, Registers::new(), outside, &config.faults);
         let unit = UnitConfig {
             endpoints: 1,
             domains: 1,
             // Out of reset paging is off, which does not refuse but passes through.
             initial: Attachment::Bypass,
         };
-        let model: Arc<dyn Model> = Arc::clone(&shared) as Arc<dyn Model>;
-        let cache = config.faults.cache(&config.cache);
-        let unit = TranslationUnit::with_cache(memory, model, &unit, &cache, translation);
+        let unit = shared.unit(&unit, (&config.faults, &config.cache), translation);
         Self { shared, unit }
     }
 }
@@ -94,12 +88,12 @@ impl<M: GuestMemoryBackend> RockchipIommu<M> {
 impl<M> RockchipIommu<M> {
     /// Returns its name.
     pub fn name(&self) -> &str {
-        &self.shared.name
+        &self.shared.config.name
     }
 
     /// Returns the format of its tables.
     pub fn format(&self) -> Format {
-        self.shared.format
+        self.shared.config.format
     }
 
     /// Returns the memory that bus masters see.
@@ -130,7 +124,7 @@ impl<M> RockchipIommu<M> {
         let mut registers = self.shared.registers();
         let level = registers.level;
         *registers = Registers {
-            state: saved.sane(self.shared.format),
+            state: saved.sane(self.shared.config.format),
             // The line is brought to the new level below.
             level,
             ..Registers::new()

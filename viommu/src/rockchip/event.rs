@@ -5,7 +5,7 @@ use std::fmt;
 use super::spec::Register;
 use crate::fault::Access;
 use crate::register_event::{
-    Effect, Part, RegisterChange, RegisterEvent, TraceWords, write_partial, write_unimplemented,
+    Effect, IgnoredAccess, Part, RegisterChange, RegisterEvent, TraceWords,
 };
 
 /// Something that happened to an IOMMU.
@@ -75,26 +75,12 @@ pub enum RockchipEvent {
         /// How many accesses to what is not modelled there were so far.
         count: u64,
     },
-    /// The guest accessed what is not modelled, or wrote a register that is read-only: such reads give 0 and such
-    /// writes do nothing. Told as seldom.
-    Unimplemented {
-        /// The offset in the window.
-        offset: u64,
-        /// What was written; `None` for a read.
-        written: Option<u32>,
-        /// How many such accesses there were so far.
-        count: u64,
-    },
-    /// The guest wrote something else than whole words, which does nothing. Told as seldom.
-    PartialWrite {
-        /// The offset in the window.
-        offset: u64,
-        /// Bytes.
-        size: usize,
-        /// How many such writes, and accesses to what is not modelled, there were so far.
-        count: u64,
-    },
+    /// The guest accessed what is not modelled, or wrote a register that is read-only.
+    Ignored(IgnoredAccess),
 }
+
+/// Digits of an offset in the window, with the prefix.
+const OFFSET_DIGITS: usize = 4;
 
 impl fmt::Display for RockchipEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,22 +108,17 @@ impl fmt::Display for RockchipEvent {
                 f,
                 "command {number:#x}, which is not modelled ({count} so far)"
             ),
-            Self::Unimplemented {
-                offset,
-                written,
-                count,
-            } => {
-                let what = match Register::at(offset) {
-                    Some(register) => format!("{}, which is read-only", register.name()),
-                    None => format!("offset {offset:#04x}, where no register is modelled"),
-                };
-                write_unimplemented(f, format_args!("{what}"), written, count)
-            }
-            Self::PartialWrite {
-                offset,
-                size,
-                count,
-            } => write_partial(f, format_args!("{offset:#04x}"), size, count),
+            Self::Ignored(access) => match Register::at(access.offset) {
+                Some(register) => {
+                    let name = register.name();
+                    access.write(
+                        f,
+                        OFFSET_DIGITS,
+                        Some(format_args!("{name}, which is read-only")),
+                    )
+                }
+                None => access.write(f, OFFSET_DIGITS, None),
+            },
         }
     }
 }
@@ -172,10 +153,9 @@ impl RegisterEvent for RockchipEvent {
             Self::InterruptsCleared { interrupts } => {
                 TraceWords::new("clear").hex("interrupts", interrupts)
             }
-            Self::StatusShown { .. }
-            | Self::UnknownCommand { .. }
-            | Self::Unimplemented { .. }
-            | Self::PartialWrite { .. } => TraceWords::other(self),
+            Self::StatusShown { .. } | Self::UnknownCommand { .. } | Self::Ignored(_) => {
+                TraceWords::other(self)
+            }
         }
     }
 
@@ -196,10 +176,7 @@ impl RegisterEvent for RockchipEvent {
             Self::PageFault { iova, .. } => of(Register::PageFaultAddr).value(iova),
             Self::InterruptsCleared { interrupts } => of(Register::IntClear).value(interrupts),
             Self::StatusShown { interrupts } => of(Register::IntRawstat).value(interrupts),
-            Self::Unimplemented {
-                offset, written, ..
-            } => RegisterChange::at_offset(offset, written),
-            Self::PartialWrite { offset, .. } => RegisterChange::at_offset(offset, None),
+            Self::Ignored(access) => access.change(),
             Self::ZapAll
             | Self::ZapLine { .. }
             | Self::BusError { .. }

@@ -1,53 +1,41 @@
 //! What registers and bus masters share: the model, as the translation path sees it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, Permissions};
 
 use super::event::RockchipEvent;
 use super::registers::{Recorded, Registers};
 use super::spec::{ENTRIES, Entry, Format, PAGE_BITS};
 use super::walk::walk;
-use crate::fault::{DomainId, Fault, FaultReason, Requester};
-use crate::inject::{self, Injected, TableModel};
-use crate::interrupt::InterruptLine;
-use crate::model::{Mapping, Miss, Model};
-use crate::register_event::Observers;
+use crate::fault::{DomainId, Fault, FaultReason};
+use crate::inject::TableModel;
+use crate::model::{Mapping, Miss};
+use crate::register_event::{Ignored, IgnoredAccess};
+use crate::register_model::{self, InterruptRegisters};
 use crate::walk::TableReader;
 use crate::window;
 
-/// What registers and bus masters share.
-pub(super) struct Shared<M> {
-    pub(super) memory: Arc<M>,
+/// What never changes.
+pub(super) struct Fixed {
     pub(super) name: String,
     pub(super) format: Format,
-    pub(super) registers: Mutex<Registers>,
-    pub(super) interrupt: Box<dyn InterruptLine>,
-    pub(super) observers: Observers,
-    /// The injector and its buffer, if faults can be injected.
-    pub(super) injected: Option<Injected>,
+}
+
+/// What registers and bus masters share.
+pub(super) type Shared<M> = register_model::Shared<M, Registers, Fixed>;
+
+impl InterruptRegisters for Registers {
+    fn interrupts(&self) -> bool {
+        self.state.int_rawstat & self.state.int_mask != 0
+    }
+
+    fn level(&mut self) -> &mut bool {
+        &mut self.level
+    }
 }
 
 impl<M> Shared<M> {
-    pub(super) fn registers(&self) -> MutexGuard<'_, Registers> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
-        self.registers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn tell(&self, event: RockchipEvent) {
         self.observers.tell(&event);
-    }
-
-    /// Brings the interrupt line to the level that the registers ask for.
-    pub(super) fn update_interrupt(&self, registers: &mut Registers) {
-        let level = registers.state.int_rawstat & registers.state.int_mask != 0;
-        // Set under the lock, so that levels come in the order in which they changed.
-        if registers.level != level {
-            registers.level = level;
-            self.interrupt.set_level(level);
-        }
     }
 
     /// Counts an access to what is not modelled, and tells of it: `event` makes one of the count.
@@ -56,11 +44,20 @@ impl<M> Shared<M> {
         registers: &mut Registers,
         event: impl FnOnce(u64) -> RockchipEvent,
     ) {
-        let count = registers.state.unimplemented.saturating_add(1);
-        registers.state.unimplemented = count;
-        if window::is_told(count) {
+        if let Some(count) = window::count_unimplemented(&mut registers.state.unimplemented) {
             self.tell(event(count));
         }
+    }
+
+    /// Takes note of an access that does nothing.
+    pub(super) fn ignore(&self, registers: &mut Registers, offset: u64, access: Ignored) {
+        self.unimplemented(registers, |count| {
+            RockchipEvent::Ignored(IgnoredAccess {
+                offset,
+                access,
+                count,
+            })
+        });
     }
 }
 
@@ -71,10 +68,10 @@ impl<M: GuestMemoryBackend> Shared<M> {
         if !state.status().paging_enabled() {
             return 0;
         }
-        let directory = self.valid_entries(self.format.address(state.dte_addr));
+        let directory = self.valid_entries(self.config.format.address(state.dte_addr));
         let tables = directory
             .into_iter()
-            .map(|entry| self.format.address(entry));
+            .map(|entry| self.config.format.address(entry));
         tables
             .map(|table| self.valid_entries(table).len() as u64)
             .sum()
@@ -107,8 +104,8 @@ impl<M> TableModel for Shared<M> {
         let beyond = Miss::new(FaultReason::Translation);
         let short = u32::try_from(iova).map_err(|_| beyond)?;
         // Copied, so that the walk, which reads guest memory, holds no lock.
-        let directory = self.format.address(self.registers().state.dte_addr);
-        let walked = walk(tables, self.format, directory, short, wanted)?;
+        let directory = self.config.format.address(self.registers().state.dte_addr);
+        let walked = walk(tables, self.config.format, directory, short, wanted)?;
         let within = (1 << PAGE_BITS) - 1;
         Ok(Mapping {
             first: iova & !within,
@@ -117,26 +114,12 @@ impl<M> TableModel for Shared<M> {
             permissions: walked.permissions,
         })
     }
-}
-
-impl<M: GuestMemoryBackend + Send + Sync> Model for Shared<M> {
-    fn translate(
-        &self,
-        requester: Requester,
-        domain: DomainId,
-        iova: u64,
-        wanted: Permissions,
-    ) -> Result<Mapping, Miss> {
-        let injected = self.injected.as_ref();
-        let at = (domain, iova, wanted);
-        inject::translate(self, &*self.memory, injected, requester, at)
-    }
 
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the register has the low half"
     )]
-    fn fault(&self, fault: &Fault) {
+    fn record(&self, fault: &Fault) {
         let iova = fault.iova as u32;
         let mut registers = self.registers();
         let event = match registers.record(fault) {

@@ -6,6 +6,7 @@ use super::registers::Registers;
 use super::spec::{Command, PAGE_BITS, Register};
 use super::state::{RockchipState, interrupt_mask};
 use crate::inject::{Flush, FlushFault, Injected};
+use crate::register_event::Ignored;
 use crate::window::{self, RegisterFile};
 
 /// How often one access looks, giving the processor away in between, whether accesses that it must wait for have ended:
@@ -35,15 +36,9 @@ impl<M> RegisterFile for RockchipIommu<M> {
         self.write_register(offset, value);
     }
 
-    fn partial_write(&self, offset: u64, size: usize) {
-        let shared = &self.shared;
-        shared.unimplemented(&mut shared.registers(), |count| {
-            RockchipEvent::PartialWrite {
-                offset,
-                size,
-                count,
-            }
-        });
+    fn ignore(&self, offset: u64, access: Ignored) {
+        self.shared
+            .ignore(&mut self.shared.registers(), offset, access);
     }
 }
 
@@ -76,12 +71,7 @@ impl<M> RockchipIommu<M> {
             Some(Register::AutoGating) => state.auto_gating,
             Some(Register::Command | Register::ZapOneLine | Register::IntClear) => 0,
             None => {
-                self.shared
-                    .unimplemented(&mut registers, |count| RockchipEvent::Unimplemented {
-                        offset,
-                        written: None,
-                        count,
-                    });
+                self.shared.ignore(&mut registers, offset, Ignored::Read);
                 0
             }
         }
@@ -115,10 +105,10 @@ impl<M> RockchipIommu<M> {
         match Register::at(offset) {
             Some(Register::DteAddr) => {
                 let old = registers.state.dte_addr;
-                registers.state.dte_addr = value & shared.format.directory_mask();
+                registers.state.dte_addr = value & shared.config.format.directory_mask();
                 // Walks from now on see it; what is cached stays until it is invalidated.
                 if registers.state.dte_addr != old {
-                    let address = shared.format.address(registers.state.dte_addr);
+                    let address = shared.config.format.address(registers.state.dte_addr);
                     shared.tell(RockchipEvent::Directory { address });
                 }
             }
@@ -149,11 +139,7 @@ impl<M> RockchipIommu<M> {
                 | Register::IntRawstat
                 | Register::IntStatus,
             )
-            | None => shared.unimplemented(registers, |count| RockchipEvent::Unimplemented {
-                offset,
-                written: Some(value),
-                count,
-            }),
+            | None => shared.ignore(registers, offset, Ignored::Write(value)),
         }
         // Clearing, masking and a reset change the line.
         shared.update_interrupt(registers);

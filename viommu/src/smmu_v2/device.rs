@@ -1,7 +1,7 @@
 //! The device as a whole.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
 
@@ -9,14 +9,13 @@ use super::config::SmmuV2Config;
 use super::event::SmmuV2Event;
 use super::registers::Registers;
 use super::route::Route;
-use super::shared::Shared;
+use super::shared::{Fixed, Shared};
 use super::state::{RestoreError, SmmuV2State};
 use crate::attachment::Attachment;
 use crate::dma::DmaSpace;
 use crate::fault::{DomainId, EndpointId};
 use crate::host::StableHostMemory;
 use crate::interrupt::InterruptLine;
-use crate::model::Model;
 use crate::register_event::Observers;
 use crate::unit::{TranslationUnit, UnitConfig};
 
@@ -40,8 +39,8 @@ impl<M> Clone for SmmuV2<M> {
 impl<M> fmt::Debug for SmmuV2<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SmmuV2")
-            .field("name", &self.shared.name)
-            .field("shape", &self.shared.shape)
+            .field("name", &self.shared.config.name)
+            .field("shape", &self.shared.config.shape)
             .finish_non_exhaustive()
     }
 }
@@ -56,24 +55,19 @@ impl<M: StableHostMemory + Send + Sync + 'static> SmmuV2<M> {
     ) -> Self {
         let translation = observers.translation.clone();
         let shape = config.shape();
-        let shared = Arc::new(Shared {
-            memory: Arc::clone(&memory),
+        let (registers, outside) = (Registers::reset(shape), (interrupt, observers));
+        let fixed = Fixed {
             name: config.name.clone(),
             shape,
-            registers: Mutex::new(Registers::reset(shape)),
-            interrupt,
-            observers,
-            injected: config.faults.injected(),
-        });
+        };
+        let shared = Shared::new(&memory, fixed, registers, outside, &config.faults);
         let unit = UnitConfig {
             endpoints: shape.streams,
             domains: shape.banks,
             // As sCR0.CLIENTPD has it out of reset.
             initial: Attachment::Bypass,
         };
-        let model: Arc<dyn Model> = Arc::clone(&shared) as Arc<dyn Model>;
-        let cache = config.faults.cache(&config.cache);
-        let unit = TranslationUnit::with_cache(memory, model, &unit, &cache, translation);
+        let unit = shared.unit(&unit, (&config.faults, &config.cache), translation);
         Self { shared, unit }
     }
 }
@@ -90,7 +84,7 @@ impl<M: GuestMemoryBackend> SmmuV2<M> {
 impl<M> SmmuV2<M> {
     /// Returns its name.
     pub fn name(&self) -> &str {
-        &self.shared.name
+        &self.shared.config.name
     }
 
     /// Returns the memory that bus masters of a stream see. Where there is no such stream, every access is refused.
@@ -114,7 +108,7 @@ impl<M> SmmuV2<M> {
     /// # Errors
     /// If the state does not fit; then nothing changes.
     pub fn restore(&self, saved: &SmmuV2State) -> Result<(), RestoreError> {
-        let state = saved.sane(self.shared.shape)?;
+        let state = saved.sane(self.shared.config.shape)?;
         // Held to the end: a bus master that misses the cache meanwhile walks by the new registers.
         let mut guard = self.shared.registers();
         let registers = &mut *guard;
@@ -147,7 +141,7 @@ impl<M> SmmuV2<M> {
     /// Brings the attachments of all streams to what the registers ask for.
     pub(super) fn attach(&self, registers: &mut Registers) {
         let mut changed = false;
-        for stream in 0..self.shared.shape.streams {
+        for stream in 0..self.shared.config.shape.streams {
             let to = registers.state.route(stream).attachment();
             let from = self.unit.attachment(EndpointId(stream));
             if from == to {

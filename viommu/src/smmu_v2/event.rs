@@ -5,7 +5,7 @@ use std::fmt;
 use super::decode::Register;
 use super::spec::{Cr0, S2cr, S2crKind, Smr, TTBR_ADDRESS};
 use crate::register_event::{
-    Effect, Part, RegisterChange, RegisterEvent, TraceWords, write_partial, write_unimplemented,
+    Effect, IgnoredAccess, Part, RegisterChange, RegisterEvent, TraceWords,
 };
 
 /// Something that happened to an SMMU.
@@ -130,28 +130,17 @@ pub enum SmmuV2Event {
         /// FSR.
         status: u32,
     },
-    /// The guest accessed what is not modelled, or wrote a register that is read-only: such reads give 0 and such
-    /// writes do nothing. Told for the first few of them, then ever more seldom.
-    Unimplemented {
-        /// The offset in the window.
-        offset: u64,
+    /// The guest accessed what is not modelled, or wrote a register that is read-only.
+    Ignored {
         /// The register there, if one is modelled.
         register: Option<Register>,
-        /// What was written; `None` for a read.
-        written: Option<u32>,
-        /// How many such accesses there were so far.
-        count: u64,
-    },
-    /// The guest wrote something else than whole words, which does nothing. Told as seldom.
-    PartialWrite {
-        /// The offset in the window.
-        offset: u64,
-        /// Bytes.
-        size: usize,
-        /// How many such writes, and accesses to what is not modelled, there were so far.
-        count: u64,
+        /// What was done.
+        access: IgnoredAccess,
     },
 }
+
+/// Digits of an offset in the window, with the prefix.
+const OFFSET_DIGITS: usize = 6;
 
 impl fmt::Display for SmmuV2Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -188,7 +177,14 @@ impl fmt::Display for SmmuV2Event {
             | Self::FaultCleared { .. }
             | Self::GlobalFaultCleared { .. }
             | Self::StatusShown { .. } => self.fmt_faults(f),
-            Self::Unimplemented { .. } | Self::PartialWrite { .. } => self.fmt_unimplemented(f),
+            Self::Ignored { register, access } => match register {
+                Some(register) => {
+                    let name = register.name();
+                    let why = format_args!("{name}, which has no such value");
+                    access.write(f, OFFSET_DIGITS, Some(why))
+                }
+                None => access.write(f, OFFSET_DIGITS, None),
+            },
         }
     }
 }
@@ -264,29 +260,6 @@ impl SmmuV2Event {
             _ => Ok(()),
         }
     }
-
-    fn fmt_unimplemented(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Unimplemented {
-                offset,
-                register,
-                written,
-                count,
-            } => {
-                let what = match register {
-                    Some(register) => format!("{}, which has no such value", register.name()),
-                    None => format!("offset {offset:#06x}, where no register is modelled"),
-                };
-                write_unimplemented(f, format_args!("{what}"), written, count)
-            }
-            Self::PartialWrite {
-                offset,
-                size,
-                count,
-            } => write_partial(f, format_args!("{offset:#06x}"), size, count),
-            _ => Ok(()),
-        }
-    }
 }
 
 impl RegisterEvent for SmmuV2Event {
@@ -355,9 +328,7 @@ impl RegisterEvent for SmmuV2Event {
             Self::GlobalFaultCleared { status } => {
                 TraceWords::new("clear-global").hex("status", status)
             }
-            Self::StatusShown { .. } | Self::Unimplemented { .. } | Self::PartialWrite { .. } => {
-                TraceWords::other(self)
-            }
+            Self::StatusShown { .. } | Self::Ignored { .. } => TraceWords::other(self),
         }
     }
 
@@ -383,10 +354,7 @@ impl RegisterEvent for SmmuV2Event {
             Self::GlobalFault { status, .. } | Self::GlobalFaultCleared { status } => {
                 whole("sGFSR").value(status)
             }
-            Self::Unimplemented {
-                offset, written, ..
-            } => RegisterChange::at_offset(offset, written),
-            Self::PartialWrite { offset, .. } => RegisterChange::at_offset(offset, None),
+            Self::Ignored { access, .. } => access.change(),
             Self::Attached { .. }
             | Self::Detached { .. }
             | Self::Flush { .. }

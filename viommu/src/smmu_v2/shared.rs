@@ -1,66 +1,60 @@
 //! What registers and bus masters share: the model, as the translation path sees it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use vm_memory::{GuestMemoryBackend, Permissions};
 
 use super::config::Shape;
+use super::decode::Register;
 use super::event::SmmuV2Event;
 use super::registers::Registers;
 use super::spec::{INPUT_BITS, Operation};
 use super::state::BankState;
-use crate::fault::{Access, DomainId, Fault, FaultReason, Requester};
-use crate::inject::{self, Injected, TableModel};
-use crate::interrupt::InterruptLine;
-use crate::model::{Mapping, Miss, Model};
-use crate::register_event::Observers;
+use crate::fault::{Access, DomainId, Fault, FaultReason};
+use crate::inject::TableModel;
+use crate::model::{Mapping, Miss};
+use crate::register_event::{Ignored, IgnoredAccess};
+use crate::register_model::{self, InterruptRegisters};
 use crate::walk::{GuestTables, Regime, TableReader, Walked, count, walk};
 use crate::window;
 
-/// What registers and bus masters share.
-pub(super) struct Shared<M> {
-    pub(super) memory: Arc<M>,
+/// What never changes.
+pub(super) struct Fixed {
     pub(super) name: String,
     pub(super) shape: Shape,
-    pub(super) registers: Mutex<Registers>,
-    pub(super) interrupt: Box<dyn InterruptLine>,
-    pub(super) observers: Observers,
-    /// The injector and its buffer, if faults can be injected.
-    pub(super) injected: Option<Injected>,
+}
+
+/// What registers and bus masters share.
+pub(super) type Shared<M> = register_model::Shared<M, Registers, Fixed>;
+
+impl InterruptRegisters for Registers {
+    fn interrupts(&self) -> bool {
+        self.interrupts()
+    }
+
+    fn level(&mut self) -> &mut bool {
+        &mut self.level
+    }
 }
 
 impl<M> Shared<M> {
-    pub(super) fn registers(&self) -> MutexGuard<'_, Registers> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
-        self.registers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn tell(&self, event: SmmuV2Event) {
         self.observers.tell(&event);
     }
 
-    /// Brings the interrupt line to the level that the registers ask for.
-    pub(super) fn update_interrupt(&self, registers: &mut Registers) {
-        let level = registers.interrupts();
-        // Set under the lock, so that levels come in the order in which they changed.
-        if registers.level != level {
-            registers.level = level;
-            self.interrupt.set_level(level);
-        }
-    }
-
-    /// Counts an access to what is not modelled, and tells of it: `event` makes one of the count.
-    pub(super) fn unimplemented(
+    /// Takes note of an access that does nothing, at a register if there is one.
+    pub(super) fn ignore(
         &self,
         registers: &mut Registers,
-        event: impl FnOnce(u64) -> SmmuV2Event,
+        offset: u64,
+        register: Option<Register>,
+        access: Ignored,
     ) {
-        let count = registers.state.unimplemented.saturating_add(1);
-        registers.state.unimplemented = count;
-        if window::is_told(count) {
-            self.tell(event(count));
+        if let Some(count) = window::count_unimplemented(&mut registers.state.unimplemented) {
+            let access = IgnoredAccess {
+                offset,
+                access,
+                count,
+            };
+            self.tell(SmmuV2Event::Ignored { register, access });
         }
     }
 }
@@ -118,22 +112,8 @@ impl<M> TableModel for Shared<M> {
         }
         Ok(walked.mapping(iova))
     }
-}
 
-impl<M: GuestMemoryBackend + Send + Sync> Model for Shared<M> {
-    fn translate(
-        &self,
-        requester: Requester,
-        domain: DomainId,
-        iova: u64,
-        wanted: Permissions,
-    ) -> Result<Mapping, Miss> {
-        let injected = self.injected.as_ref();
-        let at = (domain, iova, wanted);
-        inject::translate(self, &*self.memory, injected, requester, at)
-    }
-
-    fn fault(&self, fault: &Fault) {
+    fn record(&self, fault: &Fault) {
         let (iova, stream) = (fault.iova, fault.endpoint.0);
         let mut registers = self.registers();
         let bank = fault.domain.map(|DomainId(bank)| bank as usize);

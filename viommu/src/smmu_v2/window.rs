@@ -10,6 +10,7 @@ use super::registers::Registers;
 use super::spec::{BankRegister, Cr0, GFSR_FAULTS, GlobalRegister};
 use super::state::{cr0_mask, smr_mask};
 use crate::inject::Injected;
+use crate::register_event::Ignored;
 use crate::window::{self, RegisterFile};
 
 /// How often one access looks, giving the processor away in between, whether accesses that it must wait for have ended:
@@ -39,13 +40,9 @@ impl<M: GuestMemoryBackend> RegisterFile for SmmuV2<M> {
         self.write_register(offset, value);
     }
 
-    fn partial_write(&self, offset: u64, size: usize) {
-        let shared = &self.shared;
-        shared.unimplemented(&mut shared.registers(), |count| SmmuV2Event::PartialWrite {
-            offset,
-            size,
-            count,
-        });
+    fn ignore(&self, offset: u64, access: Ignored) {
+        let mut registers = self.shared.registers();
+        self.shared.ignore(&mut registers, offset, None, access);
     }
 }
 
@@ -62,7 +59,7 @@ impl<M: GuestMemoryBackend> SmmuV2<M> {
     }
 
     fn register(&self, offset: u64) -> Option<Register> {
-        Register::at(self.shared.shape, offset)
+        Register::at(self.shared.config.shape, offset)
     }
 
     fn read_register(&self, offset: u64) -> u32 {
@@ -86,13 +83,8 @@ impl<M: GuestMemoryBackend> SmmuV2<M> {
             Some(Register::Cba2r(_)) => 0,
             Some(Register::Bank(bank, register)) => state.banks[bank].get(register),
             None => {
-                self.shared
-                    .unimplemented(&mut registers, |count| SmmuV2Event::Unimplemented {
-                        offset,
-                        register,
-                        written: None,
-                        count,
-                    });
+                let read = Ignored::Read;
+                self.shared.ignore(&mut registers, offset, register, read);
                 0
             }
         }
@@ -100,7 +92,7 @@ impl<M: GuestMemoryBackend> SmmuV2<M> {
 
     #[expect(clippy::cast_possible_truncation, reason = "these are low halves")]
     fn read_global(&self, registers: &Registers, register: GlobalRegister) -> u32 {
-        let (state, shape) = (&registers.state, self.shared.shape);
+        let (state, shape) = (&registers.state, self.shared.config.shape);
         match register {
             GlobalRegister::Cr0 => state.cr0,
             GlobalRegister::Id0 => shape.id0().into_bits(),
@@ -189,12 +181,7 @@ impl<M: GuestMemoryBackend> SmmuV2<M> {
             Some(Register::Cbfrsynra(_)) | None => false,
         };
         if !done {
-            shared.unimplemented(registers, |count| SmmuV2Event::Unimplemented {
-                offset,
-                register,
-                written: Some(value),
-                count,
-            });
+            shared.ignore(registers, offset, register, Ignored::Write(value));
         }
         // Clearing and masking change the line.
         shared.update_interrupt(registers);
