@@ -1,8 +1,11 @@
 //! What the tests of models have in common: the events of an IOMMU as text, and pages that can be told apart.
 
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use vm_memory::{ByteValued, Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::dma::DmaSpace;
 use crate::event::{Event, Observer};
@@ -20,16 +23,50 @@ pub(crate) fn ram() -> Arc<GuestMemoryMmap> {
     Arc::new(GuestMemoryMmap::from_ranges(&ranges).unwrap())
 }
 
-/// Puts a marker of its own in each page of RAM, to know where a read came from.
-pub(crate) fn mark_pages(ram: &GuestMemoryMmap) {
-    for page in (RAM..RAM + RAM_SIZE).step_by(0x1000) {
-        ram.write_obj(page, GuestAddress(page + 8)).unwrap();
-    }
-}
-
 /// Returns the marker of the page that an IOVA leads to; `None` if the access is refused.
 pub(crate) fn page_at(dma: &DmaSpace, iova: u64) -> Option<u64> {
     dma.read_obj(GuestAddress((iova & !0xfff) + 8)).ok()
+}
+
+/// A machine of RAM and one IOMMU that has registers.
+pub(crate) trait RegisterMachine {
+    /// A descriptor of its tables.
+    type Descriptor: ByteValued;
+
+    fn ram(&self) -> &GuestMemoryMmap;
+
+    fn read_bytes(&self, offset: u64, data: &mut [u8]);
+
+    fn write_bytes(&self, offset: u64, data: &[u8]);
+
+    fn read(&self, register: u64) -> u32 {
+        // Not 0, to notice bytes that the read leaves out.
+        let mut word = [0xaa; 4];
+        self.read_bytes(register, &mut word);
+        u32::from_le_bytes(word)
+    }
+
+    fn write(&self, register: u64, value: u32) {
+        self.write_bytes(register, &value.to_le_bytes());
+    }
+
+    /// Writes a descriptor.
+    fn poke(&self, address: u64, descriptor: Self::Descriptor) {
+        self.ram()
+            .write_obj(descriptor, GuestAddress(address))
+            .unwrap();
+    }
+
+    fn peek(&self, address: u64) -> Self::Descriptor {
+        self.ram().read_obj(GuestAddress(address)).unwrap()
+    }
+
+    /// Puts a marker of its own in each page of RAM, to know where a read came from.
+    fn mark_pages(&self) {
+        for page in (RAM..RAM + RAM_SIZE).step_by(0x1000) {
+            self.ram().write_obj(page, GuestAddress(page + 8)).unwrap();
+        }
+    }
 }
 
 /// What observers of an IOMMU are told, as text, and its interrupt's levels.
@@ -76,4 +113,15 @@ impl Observer for Log {
             self.push(format!("no memory at {address:#x}"));
         }
     }
+}
+
+/// Asserts that a saved state goes through JSON, and returns what comes back.
+pub(crate) fn through_json<S>(saved: &S) -> S
+where
+    S: Serialize + DeserializeOwned + PartialEq + Debug,
+{
+    let json = serde_json::to_string(saved).unwrap();
+    let back = serde_json::from_str(&json).unwrap();
+    assert_eq!(&back, saved);
+    back
 }

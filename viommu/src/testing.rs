@@ -16,6 +16,7 @@ use vm_memory::{
 };
 
 use crate::dma::DmaSpace;
+use crate::test_support::{RAM, RAM_SIZE};
 
 const PAGE: u64 = 0x1000;
 /// vCPUs that map and unmap.
@@ -40,7 +41,10 @@ pub const IOVA: u64 = 0x4000_0000;
 /// Pages from there on.
 pub const IOVAS: u64 = VCPUS * PAGES + 1;
 /// Frames that are mapped.
-pub const FRAMES: u64 = 2 * IOVAS;
+const FRAMES: u64 = 2 * IOVAS;
+/// The first frame.
+const BUFFERS: u64 = RAM + 0x20_0000;
+const _: () = assert!(BUFFERS + FRAMES * PAGE <= RAM + RAM_SIZE);
 
 /// A guest's driver of an IOMMU, whose functions may be called by several vCPUs at once. What takes
 /// something away returns when the IOMMU says that it is complete.
@@ -48,7 +52,9 @@ pub trait Driver: Sync {
     /// Returns the guest's memory.
     fn ram(&self) -> &GuestMemoryMmap<()>;
     /// Returns the physical address of frame `index`.
-    fn frame(&self, index: u64) -> u64;
+    fn frame(&self, index: u64) -> u64 {
+        BUFFERS + index * PAGE
+    }
     /// Returns what a device sees.
     fn space(&self, device: u64) -> DmaSpace;
     /// Maps the page at `iova`, where nothing is mapped, for all devices.

@@ -11,6 +11,8 @@
 //! invalidation ignored ([`FlushFault::Ignored`]).
 
 mod buffer;
+#[cfg(test)]
+pub(crate) mod script;
 mod tables;
 #[cfg(test)]
 mod tests;

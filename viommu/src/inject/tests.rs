@@ -5,10 +5,11 @@
     reason = "the tests choose small numbers"
 )]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use super::script::{Script, WriteFault};
 use super::*;
 use crate::FaultReason;
 use crate::ipmmu::spec::ContextRegister;
@@ -26,43 +27,6 @@ const LEAF: u64 = 0xe63;
 const IMCTR: u64 = 0x800;
 const IMSTR: u64 = 0x820;
 const FLUSH: u32 = 2;
-
-/// Does what it is told to, at every point.
-#[derive(Default)]
-struct Script {
-    translation: Mutex<Option<FaultReason>>,
-    descriptor: Mutex<Option<DescriptorFault>>,
-    flush: Mutex<Option<FlushFault>>,
-    read: Mutex<Option<(ContextRegister, u32)>>,
-    write: Mutex<Option<Option<u32>>>,
-}
-
-impl Injector for Script {
-    fn translation(&self, _at: &Translation) -> Option<Miss> {
-        let reason = *self.translation.lock().unwrap();
-        reason.map(|reason| Miss {
-            reason,
-            level: Some(3),
-        })
-    }
-
-    fn descriptor(&self, _at: &DescriptorRead) -> Option<DescriptorFault> {
-        *self.descriptor.lock().unwrap()
-    }
-
-    fn flush(&self, _at: &Flush<'_>) -> Option<FlushFault> {
-        *self.flush.lock().unwrap()
-    }
-
-    fn register_read(&self, at: &RegisterAccess<'_>) -> Option<u32> {
-        let (register, value) = (*self.read.lock().unwrap())?;
-        (at.register == register.name()).then_some(value)
-    }
-
-    fn register_write(&self, _at: &RegisterAccess<'_>) -> Option<Option<u32>> {
-        *self.write.lock().unwrap()
-    }
-}
 
 struct World {
     ram: Arc<GuestMemoryMmap>,
@@ -207,14 +171,19 @@ fn an_ignored_flush_leaves_what_was_translated() {
 #[test]
 fn registers_read_and_take_something_else() {
     let world = World::new();
-    *world.script.read.lock().unwrap() = Some((ContextRegister::Imstr, 0x8000_0720));
+    *world.script.read.lock().unwrap() = Some((ContextRegister::Imstr.name(), 0x8000_0720));
     assert_eq!(world.read(IMSTR), 0x8000_0720);
     *world.script.read.lock().unwrap() = None;
     assert_eq!(world.read(IMSTR), 0, "only the reading was wrong");
-    *world.script.write.lock().unwrap() = Some(None);
+    let register = ContextRegister::Immair0.name();
+    world.script.lose(register, None);
     world.write(0x828, 0x1234);
     assert_eq!(world.read(0x828), 0);
-    *world.script.write.lock().unwrap() = Some(Some(0x55));
+    *world.script.write.lock().unwrap() = Some(WriteFault {
+        register,
+        value: None,
+        instead: Some(0x55),
+    });
     world.write(0x828, 0x1234);
     assert_eq!(world.read(0x828), 0x55);
 }

@@ -1,5 +1,7 @@
 //! What the registers of a context mean: a translation regime, and a fault status.
 
+use strum::VariantArray as _;
+
 use super::features::Features;
 use super::spec::{ContextRegister, ErrorCode, IMTTUBR_MASK, Imbuscr, Imctr, Imstr, Imttbcr, Sl0};
 use super::state::ContextState;
@@ -95,7 +97,7 @@ impl ContextState {
             ..Self::default()
         };
         // Status and error address are copied above: no write of the guest can set them.
-        for register in ContextRegister::ALL {
+        for &register in ContextRegister::VARIANTS {
             match register {
                 // Clears nothing, but an error address without an error.
                 ContextRegister::Imstr => sane.clear_status(u32::MAX),

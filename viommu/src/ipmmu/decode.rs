@@ -17,7 +17,7 @@ pub enum Register {
 
 impl Register {
     /// Returns its name in the driver, without its number.
-    pub const fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Context(_, register) => register.name(),
             Self::Utlb(_, register) => register.name(),
@@ -33,15 +33,13 @@ pub(super) fn decode(features: &Features, utlbs: usize, offset: u64) -> Option<R
     let context = (offset / CONTEXT_STRIDE) as usize;
     // Contexts come first in the bank; what is beyond the last of them can only be a uTLB's.
     if context < features.contexts {
-        let register = ContextRegister::ALL
-            .into_iter()
-            .find(|&register| u64::from(register as u8) == offset % CONTEXT_STRIDE)
-            .filter(|register| match register {
-                ContextRegister::Imbuscr => features.imbuscr,
-                ContextRegister::Imeuar => features.imeuar,
-                _ => true,
-            })?;
-        return Some(Register::Context(context, register));
+        let register = ContextRegister::from_repr((offset % CONTEXT_STRIDE) as u8)?;
+        let there = match register {
+            ContextRegister::Imbuscr => features.imbuscr,
+            ContextRegister::Imeuar => features.imeuar,
+            _ => true,
+        };
+        return there.then_some(Register::Context(context, register));
     }
     // uTLBs from 32 on have a block of their own (6.1, `IMUCTR32`).
     let high = offset >= UTLB_HIGH_BASE;

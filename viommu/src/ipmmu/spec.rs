@@ -6,6 +6,7 @@
 //! to them, is a choice of this model and marked so.
 
 use bitfield_struct::bitfield;
+use strum::{FromRepr, IntoStaticStr, VariantArray};
 
 /// Gen2: where the non-secure bank stands in the window (6.1, `IM_NS_ALIAS_OFFSET`).
 pub const NON_SECURE_ALIAS: u64 = 0x800;
@@ -26,7 +27,10 @@ pub const UTLB_HIGH_BASE: u64 = 0x600;
 pub const UTLBS_LOW: usize = 32;
 
 /// A register of one context, at its offset from the context's first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromRepr, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "UPPERCASE")]
 #[repr(u8)]
 pub enum ContextRegister {
     /// Control (6.1): [`Imctr`].
@@ -58,45 +62,17 @@ pub enum ContextRegister {
 }
 
 impl ContextRegister {
-    /// All of them.
-    pub const ALL: [Self; 13] = [
-        Self::Imctr,
-        Self::Imcaar,
-        Self::Imttbcr,
-        Self::Imbuscr,
-        Self::Imttlbr0,
-        Self::Imttubr0,
-        Self::Imttlbr1,
-        Self::Imttubr1,
-        Self::Imstr,
-        Self::Immair0,
-        Self::Immair1,
-        Self::Imelar,
-        Self::Imeuar,
-    ];
-
     /// Returns its name in the driver.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Imctr => "IMCTR",
-            Self::Imcaar => "IMCAAR",
-            Self::Imttbcr => "IMTTBCR",
-            Self::Imbuscr => "IMBUSCR",
-            Self::Imttlbr0 => "IMTTLBR0",
-            Self::Imttubr0 => "IMTTUBR0",
-            Self::Imttlbr1 => "IMTTLBR1",
-            Self::Imttubr1 => "IMTTUBR1",
-            Self::Imstr => "IMSTR",
-            Self::Immair0 => "IMMAIR0",
-            Self::Immair1 => "IMMAIR1",
-            Self::Imelar => "IMELAR",
-            Self::Imeuar => "IMEUAR",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
 /// A register of one uTLB, at its offset from the uTLB's first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromRepr, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "UPPERCASE")]
 #[repr(u8)]
 pub enum UtlbRegister {
     /// Control (6.1): [`Imuctr`].
@@ -107,11 +83,8 @@ pub enum UtlbRegister {
 
 impl UtlbRegister {
     /// Returns its name in the driver.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Imuctr => "IMUCTR",
-            Self::Imuasid => "IMUASID",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -7,12 +7,16 @@
 //! model and marked so.
 
 use bitfield_struct::bitfield;
+use strum::{FromRepr, IntoStaticStr, VariantArray};
 
 /// Bytes of the window of registers: what device trees of Rockchip's SoCs give one MMU (arch/arm/boot/dts/rk3288.dtsi).
 pub const WINDOW: u64 = 0x100;
 
 /// A register, at its offset in the window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromRepr, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 #[repr(u8)]
 pub enum Register {
     /// MMU_DTE_ADDR: the address of the directory table, encoded as an entry is (6.1; for the 40-bit format 7.2,
@@ -40,41 +44,14 @@ pub enum Register {
 }
 
 impl Register {
-    /// All of them.
-    pub const ALL: [Self; 10] = [
-        Self::DteAddr,
-        Self::Status,
-        Self::Command,
-        Self::PageFaultAddr,
-        Self::ZapOneLine,
-        Self::IntRawstat,
-        Self::IntClear,
-        Self::IntMask,
-        Self::IntStatus,
-        Self::AutoGating,
-    ];
-
     /// Returns the register at `offset` in the window, if there is one.
     pub fn at(offset: u64) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|&register| u64::from(register as u8) == offset)
+        Self::from_repr(u8::try_from(offset).ok()?)
     }
 
     /// Returns its name, as the driver's without the `RK_MMU_` before it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::DteAddr => "DTE_ADDR",
-            Self::Status => "STATUS",
-            Self::Command => "COMMAND",
-            Self::PageFaultAddr => "PAGE_FAULT_ADDR",
-            Self::ZapOneLine => "ZAP_ONE_LINE",
-            Self::IntRawstat => "INT_RAWSTAT",
-            Self::IntClear => "INT_CLEAR",
-            Self::IntMask => "INT_MASK",
-            Self::IntStatus => "INT_STATUS",
-            Self::AutoGating => "AUTO_GATING",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -104,8 +81,8 @@ pub struct Status {
 }
 
 /// A command: what is written to MMU_COMMAND (6.1). That other numbers do nothing is a choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRepr)]
+#[repr(u32)]
 pub enum Command {
     /// Accesses are translated from now on.
     EnablePaging = 0,
@@ -121,22 +98,6 @@ pub enum Command {
     PageFaultDone = 5,
     /// All registers are reset; MMU_DTE_ADDR reads as zero when that is done (`rk_iommu_force_reset`).
     ForceReset = 6,
-}
-
-impl Command {
-    /// Returns the command of this number, if there is one.
-    pub const fn from_number(number: u32) -> Option<Self> {
-        Some(match number {
-            0 => Self::EnablePaging,
-            1 => Self::DisablePaging,
-            2 => Self::EnableStall,
-            3 => Self::DisableStall,
-            4 => Self::ZapCache,
-            5 => Self::PageFaultDone,
-            6 => Self::ForceReset,
-            _ => return None,
-        })
-    }
 }
 
 /// MMU_INT_RAWSTAT, MMU_INT_CLEAR, MMU_INT_MASK and MMU_INT_STATUS.

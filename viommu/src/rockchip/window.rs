@@ -112,7 +112,7 @@ impl<M> RockchipIommu<M> {
                     shared.tell(RockchipEvent::Directory { address });
                 }
             }
-            Some(Register::Command) => match Command::from_number(value) {
+            Some(Register::Command) => match Command::from_repr(value) {
                 Some(command) => self.execute(registers, command),
                 None => shared.unimplemented(registers, |count| RockchipEvent::UnknownCommand {
                     number: value,

@@ -32,7 +32,7 @@ pub enum Register {
 
 impl Register {
     /// Returns its name in the driver, without its number.
-    pub const fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Global(register) => register.name(),
             Self::Smr(_) => "SMR",
@@ -47,13 +47,12 @@ impl Register {
     /// Returns the register whose word stands at `offset`, a multiple of 4.
     pub(super) fn at(shape: Shape, offset: u64) -> Option<Self> {
         let (page, within) = (offset / PAGE, offset % PAGE);
+        let word = u16::try_from(within).ok()?;
         let first_bank = u64::from(half_pages(shape.banks));
         let groups = |base| number(within, base, shape.groups);
         let banks = |base| number(within, base, shape.banks);
         match page {
-            0 => GlobalRegister::ALL
-                .into_iter()
-                .find(|&register| register as u64 == within)
+            0 => GlobalRegister::from_repr(word)
                 .map(Self::Global)
                 .or_else(|| groups(SMR).map(Self::Smr))
                 .or_else(|| groups(S2CR).map(Self::S2cr)),
@@ -64,9 +63,7 @@ impl Register {
             _ => {
                 let bank = page.checked_sub(first_bank)?;
                 let bank = usize::try_from(bank).ok()?;
-                let register = BankRegister::ALL
-                    .into_iter()
-                    .find(|&register| register as u64 == within)?;
+                let register = BankRegister::from_repr(word)?;
                 (bank < shape.banks as usize).then_some(Self::Bank(bank, register))
             }
         }

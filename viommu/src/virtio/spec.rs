@@ -2,6 +2,8 @@
 //! version 1.2, section 5.13 ("IOMMU Device"). Types and constants only; everything is
 //! little-endian.
 
+use strum::{FromRepr, IntoStaticStr};
+
 /// Device identifier (5.13.1).
 pub const DEVICE_ID: u32 = 23;
 
@@ -85,7 +87,8 @@ pub mod readable_size {
 }
 
 /// What a request came to, in `struct virtio_iommu_req_tail` (5.13.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromRepr, IntoStaticStr)]
+#[strum(serialize_all = "UPPERCASE")]
 #[repr(u8)]
 pub enum Status {
     /// Done.
@@ -110,35 +113,8 @@ pub enum Status {
 
 impl Status {
     /// Returns its name, without the prefix `VIRTIO_IOMMU_S_`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "OK",
-            Self::IoErr => "IOERR",
-            Self::Unsupp => "UNSUPP",
-            Self::DevErr => "DEVERR",
-            Self::Inval => "INVAL",
-            Self::Range => "RANGE",
-            Self::NoEnt => "NOENT",
-            Self::Fault => "FAULT",
-            Self::NoMem => "NOMEM",
-        }
-    }
-
-    /// Returns the status of this number.
-    pub fn from_number(number: u8) -> Option<Self> {
-        [
-            Self::Ok,
-            Self::IoErr,
-            Self::Unsupp,
-            Self::DevErr,
-            Self::Inval,
-            Self::Range,
-            Self::NoEnt,
-            Self::Fault,
-            Self::NoMem,
-        ]
-        .into_iter()
-        .find(|status| *status as u8 == number)
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

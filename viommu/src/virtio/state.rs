@@ -299,7 +299,7 @@ fn restore_answer(saved: &AnswerState) -> Option<Answer> {
         None => None,
         Some((status, place)) => {
             let place = ScatteredWord(place.map(|(addr, len)| Segment { addr, len }));
-            Some((place, Status::from_number(status)?))
+            Some((place, Status::from_repr(status)?))
         }
     };
     Some(Answer {

@@ -106,7 +106,7 @@ impl Injector for IommuPoints {
         let action = self.injection.at(&self.iommu, 1, |_| true, words)?;
         let RequestFault::Value { value } = action.fault;
         // Always a status: the plan's type takes no other number.
-        Status::from_number(value.into())
+        Status::from_repr(value.into())
     }
 
     fn loses_report(&self, report: &FaultReport) -> bool {

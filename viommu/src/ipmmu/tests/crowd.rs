@@ -2,18 +2,16 @@
 
 use vm_memory::GuestMemoryMmap;
 
-use super::harness::{Machine, RAM, RAM_SIZE};
+use super::harness::{Machine, RAM};
 use super::linux::Domain;
 use crate::dma::DmaSpace;
 use crate::ipmmu::IpmmuConfig;
-use crate::testing::{DEVICES, Driver, FRAMES, IOVA, IOVAS, VISITOR, all_at_once, wait_until};
+use crate::test_support::RegisterMachine as _;
+use crate::testing::{DEVICES, Driver, IOVA, IOVAS, VISITOR, all_at_once, wait_until};
 
 const TABLES: u64 = RAM + 0x10_0000;
-const BUFFERS: u64 = RAM + 0x20_0000;
 /// A page, as the driver maps it.
 const PAGE_RW: u64 = 0xe63;
-
-const _: () = assert!(BUFFERS + FRAMES * 0x1000 <= RAM + RAM_SIZE);
 
 /// The driver's one domain. Entries are words of their own, so several vCPUs may change them.
 struct Shared<'a> {
@@ -39,10 +37,6 @@ impl Shared<'_> {
 impl Driver for Shared<'_> {
     fn ram(&self) -> &GuestMemoryMmap<()> {
         &self.machine.ram
-    }
-
-    fn frame(&self, index: u64) -> u64 {
-        BUFFERS + index * 0x1000
     }
 
     fn space(&self, device: u64) -> DmaSpace {

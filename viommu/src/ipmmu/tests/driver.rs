@@ -11,6 +11,7 @@ use vm_memory::{Bytes, GuestAddress};
 use super::harness::{IMCTR, IMSTR, IMTTBCR, IMTTLBR0, Machine, RAM, imuctr, page_at};
 use super::linux::{Domain, Handled};
 use crate::dma::DmaSpace;
+use crate::test_support::RegisterMachine as _;
 
 const TABLES: u64 = RAM + 0x10_0000;
 const BUFFERS: u64 = RAM + 0x20_0000;

@@ -6,6 +6,7 @@ use super::harness::{
     IMCTR, IMELAR, IMSTR, IMTTBCR, IMTTLBR0, IMTTUBR0, MMUEN, Machine, RAM, imuctr, page_at,
 };
 use super::linux::Domain;
+use crate::test_support::RegisterMachine as _;
 
 const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;

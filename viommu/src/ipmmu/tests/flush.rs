@@ -7,6 +7,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 
 use super::harness::{FLUSH, IMCTR, IMTTLBR0, INTEN, MMUEN, Machine, RAM, imuctr, page_at};
 use super::linux::Domain;
+use crate::test_support::RegisterMachine as _;
 
 const TABLES: u64 = RAM + 0x10_0000;
 const OTHER_TABLES: u64 = RAM + 0x18_0000;

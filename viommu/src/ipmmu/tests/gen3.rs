@@ -3,6 +3,7 @@
 use super::harness::{FLUSH, IMCTR, IMELAR, IMSTR, IMTTBCR, MMUEN, Machine, RAM, imuctr, page_at};
 use super::linux::{Domain, Handled};
 use crate::ipmmu::IpmmuConfig;
+use crate::test_support::RegisterMachine as _;
 
 const PAGE: u64 = RAM + 0x20_0000;
 const OTHER_PAGE: u64 = RAM + 0x30_0000;

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::GuestMemoryMmap;
 
 use crate::dma::DmaSpace;
 use crate::event::{Event, Observer};
 use crate::ipmmu::{Instance, Ipmmu, IpmmuConfig, IpmmuEvent, IpmmuObserver, Observers};
-use crate::test_support;
+use crate::test_support::{self, RegisterMachine};
 
 pub(super) use crate::test_support::{RAM, RAM_SIZE, page_at};
 
@@ -103,30 +103,9 @@ impl Machine {
             .write(self.bank() + register, &value.to_le_bytes());
     }
 
-    /// Reads a register of the root, or the only instance.
-    pub(super) fn read(&self, register: u64) -> u32 {
-        self.read_of(0, register)
-    }
-
-    pub(super) fn write(&self, register: u64, value: u32) {
-        self.write_of(0, register, value);
-    }
-
     /// Returns what a bus master on a uTLB of the only instance sees.
     pub(super) fn dma(&self, utlb: usize) -> DmaSpace {
         self.instance(0).space(utlb).unwrap()
-    }
-
-    /// Writes a descriptor.
-    pub(super) fn poke(&self, address: u64, descriptor: u64) {
-        self.ram
-            .write_obj(descriptor.to_le(), GuestAddress(address))
-            .unwrap();
-    }
-
-    /// Puts a marker of its own in each page of RAM, to know where a read came from.
-    pub(super) fn mark_pages(&self) {
-        test_support::mark_pages(&self.ram);
     }
 }
 
@@ -142,4 +121,21 @@ pub(super) const fn imuctr(utlb: u64) -> u64 {
 /// Returns the offset of IMUASID of a uTLB.
 pub(super) const fn imuasid(utlb: u64) -> u64 {
     imuctr(utlb) + 8
+}
+
+/// At offsets in the bank that the driver uses, of the root or the only instance.
+impl RegisterMachine for Machine {
+    type Descriptor = u64;
+
+    fn ram(&self) -> &GuestMemoryMmap {
+        &self.ram
+    }
+
+    fn read_bytes(&self, offset: u64, data: &mut [u8]) {
+        self.instance(0).read(self.bank() + offset, data);
+    }
+
+    fn write_bytes(&self, offset: u64, data: &[u8]) {
+        self.instance(0).write(self.bank() + offset, data);
+    }
 }

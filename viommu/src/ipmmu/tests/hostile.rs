@@ -7,6 +7,7 @@ use super::harness::{IMCTR, IMSTR, IMTTBCR, IMTTLBR0, IMTTUBR0, Machine, RAM, RA
 use crate::attachment::Attachment;
 use crate::fault::{DomainId, EndpointId};
 use crate::ipmmu::IpmmuConfig;
+use crate::test_support::RegisterMachine as _;
 
 /// Attaches all uTLBs to context 0, with the given table.
 fn point_everything_at(machine: &Machine, table: u64) {

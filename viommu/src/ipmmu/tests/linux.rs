@@ -7,6 +7,7 @@ use super::harness::{
     FLUSH, IMCTR, IMELAR, IMSTR, IMTTBCR, IMTTLBR0, IMTTUBR0, INTEN, MMUEN, Machine, RAM, imuasid,
     imuctr,
 };
+use crate::test_support::RegisterMachine as _;
 
 const IMBUSCR: u64 = 0x0c;
 const IMMAIR0: u64 = 0x28;

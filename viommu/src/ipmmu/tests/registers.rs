@@ -8,6 +8,7 @@ use super::harness::{IMCTR, IMTTBCR, Machine, imuctr};
 use crate::attachment::Attachment;
 use crate::fault::DomainId;
 use crate::ipmmu::{ConfigError, Ipmmu, IpmmuConfig, NoInterrupt, Observers};
+use crate::test_support::RegisterMachine as _;
 
 #[test]
 fn out_of_reset_everything_is_zero_and_nothing_is_translated() {

@@ -3,7 +3,9 @@
 use super::harness::{FLUSH, IMCTR, IMSTR, Machine, RAM, imuctr, page_at};
 use super::linux::Domain;
 use crate::CacheState;
-use crate::ipmmu::{IpmmuConfig, IpmmuState, RestoreError};
+use crate::ipmmu::{IpmmuConfig, RestoreError};
+use crate::test_support::RegisterMachine as _;
+use crate::test_support::through_json;
 
 const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;
@@ -27,9 +29,7 @@ fn busy() -> Machine {
 fn a_saved_state_goes_through_json_and_back() {
     let machine = busy();
     let saved = machine.ipmmu.save();
-    let json = serde_json::to_string(&saved).unwrap();
-    let back: IpmmuState = serde_json::from_str(&json).unwrap();
-    assert_eq!(back, saved);
+    let back = through_json(&saved);
     let fresh = Machine::gen2();
     fresh.ipmmu.restore(&back).unwrap();
     assert_eq!(fresh.ipmmu.save(), saved);

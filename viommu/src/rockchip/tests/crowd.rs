@@ -6,15 +6,13 @@ use super::harness::{DISABLE_PAGING, Machine, RAM, STATUS, ZAP_ONE_LINE};
 use super::linux::Domain;
 use crate::dma::DmaSpace;
 use crate::rockchip::{Format, RockchipConfig};
-use crate::test_support::RAM_SIZE;
-use crate::testing::{DEVICES, Driver, FRAMES, IOVA, IOVAS, VISITOR, all_at_once, wait_until};
+use crate::test_support::RegisterMachine as _;
+use crate::testing::{DEVICES, Driver, IOVA, IOVAS, VISITOR, all_at_once, wait_until};
 
 const TABLES: u64 = RAM + 0x10_0000;
-const BUFFERS: u64 = RAM + 0x20_0000;
 /// STATUS.IDLE.
 const IDLE: u32 = 8;
 
-const _: () = assert!(BUFFERS + FRAMES * 0x1000 <= RAM + RAM_SIZE);
 const _: () = assert!(DEVICES == VISITOR);
 
 /// The driver's one domain, on two IOMMUs over one RAM: that of the devices and that of the visitor. Entries are words
@@ -46,10 +44,6 @@ impl Shared<'_> {
 impl Driver for Shared<'_> {
     fn ram(&self) -> &GuestMemoryMmap<()> {
         &self.devices.ram
-    }
-
-    fn frame(&self, index: u64) -> u64 {
-        BUFFERS + index * 0x1000
     }
 
     fn space(&self, device: u64) -> DmaSpace {

@@ -4,6 +4,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::harness::{Machine, PAGE_FAULT_HANDLED, RAM, RESTING, STATUS, page_at};
 use super::linux::{Domain, Handled};
+use crate::test_support::RegisterMachine as _;
 
 const TABLES: u64 = RAM + 0x10_0000;
 const BUFFERS: u64 = RAM + 0x20_0000;

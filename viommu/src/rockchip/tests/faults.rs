@@ -7,6 +7,7 @@ use super::harness::{
     PAGE_FAULT_DONE, PAGE_FAULT_HANDLED, RAM, STATUS, ZAP_CACHE, page_at,
 };
 use super::linux::{Domain, Handled};
+use crate::test_support::RegisterMachine as _;
 
 const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;

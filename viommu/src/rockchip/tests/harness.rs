@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::GuestMemoryMmap;
 
 use crate::dma::DmaSpace;
 use crate::rockchip::{Format, RockchipConfig, RockchipIommu};
-use crate::test_support::{self, Log};
+use crate::test_support::{self, Log, RegisterMachine};
 
 pub(super) use crate::test_support::{RAM, page_at};
 
@@ -68,17 +68,6 @@ impl Machine {
         Self::new(&RockchipConfig::new("mmu", Format::Bits40))
     }
 
-    pub(super) fn read(&self, register: u64) -> u32 {
-        // Not 0, to notice bytes that the read leaves out.
-        let mut word = [0xaa; 4];
-        self.iommu.read(register, &mut word);
-        u32::from_le_bytes(word)
-    }
-
-    pub(super) fn write(&self, register: u64, value: u32) {
-        self.iommu.write(register, &value.to_le_bytes());
-    }
-
     pub(super) fn command(&self, command: u32) {
         self.write(COMMAND, command);
     }
@@ -86,21 +75,20 @@ impl Machine {
     pub(super) fn dma(&self) -> DmaSpace {
         self.iommu.space()
     }
+}
 
-    /// Writes an entry of a table.
-    pub(super) fn poke(&self, address: u64, entry: u32) {
-        self.ram
-            .write_obj(entry.to_le(), GuestAddress(address))
-            .unwrap();
+impl RegisterMachine for Machine {
+    type Descriptor = u32;
+
+    fn ram(&self) -> &GuestMemoryMmap {
+        &self.ram
     }
 
-    pub(super) fn peek(&self, address: u64) -> u32 {
-        let word: u32 = self.ram.read_obj(GuestAddress(address)).unwrap();
-        u32::from_le(word)
+    fn read_bytes(&self, offset: u64, data: &mut [u8]) {
+        self.iommu.read(offset, data);
     }
 
-    /// Puts a marker of its own in each page of RAM, to know where a read came from.
-    pub(super) fn mark_pages(&self) {
-        test_support::mark_pages(&self.ram);
+    fn write_bytes(&self, offset: u64, data: &[u8]) {
+        self.iommu.write(offset, data);
     }
 }

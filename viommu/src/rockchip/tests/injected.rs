@@ -1,6 +1,6 @@
 //! Faults that are injected.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use vm_memory::{Bytes, GuestAddress};
 
@@ -9,60 +9,14 @@ use super::harness::{
 };
 use super::linux::Domain;
 use crate::FaultReason;
-use crate::inject::{
-    DescriptorFault, DescriptorRead, Faults, Flush, FlushFault, Injector, RegisterAccess,
-    Translation,
-};
-use crate::model::Miss;
+use crate::inject::script::Script;
+use crate::inject::{DescriptorFault, Faults, FlushFault};
 use crate::rockchip::{Format, Register, RockchipConfig};
+use crate::test_support::RegisterMachine as _;
 
 const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;
 const IOVA: u64 = 0x1040_3000;
-
-/// Does what it is told to, at every point.
-#[derive(Default)]
-struct Script {
-    translation: Mutex<Option<FaultReason>>,
-    descriptor: Mutex<Option<DescriptorFault>>,
-    flush: Mutex<Option<FlushFault>>,
-    read: Mutex<Option<(Register, u32)>>,
-    /// A register and value whose write is dropped.
-    lost: Mutex<Option<(Register, u32)>>,
-    /// The descriptors that were read.
-    seen: Mutex<Vec<(Option<u64>, u32)>>,
-}
-
-impl Injector for Script {
-    fn translation(&self, _at: &Translation) -> Option<Miss> {
-        let reason = *self.translation.lock().unwrap();
-        reason.map(|reason| Miss {
-            reason,
-            level: Some(3),
-        })
-    }
-
-    fn descriptor(&self, at: &DescriptorRead) -> Option<DescriptorFault> {
-        self.seen.lock().unwrap().push((at.value, at.bits));
-        *self.descriptor.lock().unwrap()
-    }
-
-    fn flush(&self, at: &Flush<'_>) -> Option<FlushFault> {
-        assert_eq!((at.instance, at.context), ("mmu", 0));
-        *self.flush.lock().unwrap()
-    }
-
-    fn register_read(&self, at: &RegisterAccess<'_>) -> Option<u32> {
-        let (register, value) = (*self.read.lock().unwrap())?;
-        (at.register == register.name()).then_some(value)
-    }
-
-    fn register_write(&self, at: &RegisterAccess<'_>) -> Option<Option<u32>> {
-        let (register, value) = (*self.lost.lock().unwrap())?;
-        let here = at.register == register.name() && at.value == value;
-        here.then_some(None)
-    }
-}
 
 /// Returns a machine with faults, in which [`IOVA`] leads to [`PAGE`].
 fn world() -> (Machine, Arc<Script>) {
@@ -105,18 +59,18 @@ fn entries_are_read_with_faults_and_are_said_to_have_32_bits() {
     assert_eq!(page_at(&machine.dma(), IOVA), None);
     assert_eq!(machine.read(INT_STATUS), 3);
     *script.descriptor.lock().unwrap() = None;
-    script.seen.lock().unwrap().clear();
+    script.take_seen();
     assert_eq!(page_at(&machine.dma(), IOVA), Some(PAGE));
-    let seen = script.seen.lock().unwrap().clone();
+    let seen = script.take_seen();
     let expected = [TABLES + 0x1001, PAGE | 7].map(|entry| (Some(entry), 32));
     assert_eq!(seen, expected);
     // What was translated is kept until a zap, with no cache behind it.
-    script.seen.lock().unwrap().clear();
+    script.take_seen();
     assert_eq!(page_at(&machine.dma(), IOVA), Some(PAGE));
-    assert_eq!(*script.seen.lock().unwrap(), []);
+    assert_eq!(script.take_seen(), []);
     machine.write(0x10, IOVA as u32);
     assert_eq!(page_at(&machine.dma(), IOVA), Some(PAGE));
-    assert_eq!(script.seen.lock().unwrap().len(), 2);
+    assert_eq!(script.take_seen().len(), 2);
 }
 
 #[test]
@@ -127,6 +81,7 @@ fn an_ignored_zap_leaves_what_was_translated() {
     *script.flush.lock().unwrap() = Some(FlushFault::Ignored);
     machine.command(ZAP_CACHE);
     machine.write(0x10, IOVA as u32);
+    assert_eq!(script.flushed(), Some(("mmu".to_owned(), 0)));
     assert_eq!(page_at(&machine.dma(), IOVA), Some(PAGE));
     assert_eq!(machine.read(STATUS), RESTING | 1);
     *script.flush.lock().unwrap() = None;
@@ -157,16 +112,16 @@ fn a_lost_command_is_a_reset_or_a_stall_that_never_comes() {
         (6, "FORCE_RESET command timed out"),
         (2, "Enable stall request timed out"),
     ] {
-        *script.lost.lock().unwrap() = None;
+        *script.write.lock().unwrap() = None;
         domain.enable().unwrap();
-        *script.lost.lock().unwrap() = Some((Register::Command, command));
+        script.lose(Register::Command.name(), Some(command));
         assert_eq!(domain.enable(), Err(message));
     }
-    *script.lost.lock().unwrap() = Some((Register::Command, 0));
+    script.lose(Register::Command.name(), Some(0));
     machine.write(COMMAND, 1);
     assert_eq!(domain.enable(), Err("Enable paging request timed out"));
-    *script.lost.lock().unwrap() = None;
-    *script.read.lock().unwrap() = Some((Register::DteAddr, 0));
+    *script.write.lock().unwrap() = None;
+    *script.read.lock().unwrap() = Some((Register::DteAddr.name(), 0));
     assert_eq!(
         domain.enable(),
         Err("Error during raw reset. MMU_DTE_ADDR is not functioning")

@@ -8,6 +8,7 @@ use super::harness::{
     INT_CLEAR, INT_MASK, INT_STATUS, Machine, PAGE_FAULT_ADDR, PAGE_FAULT_DONE, STATUS, ZAP_CACHE,
     ZAP_ONE_LINE, page_at,
 };
+use crate::test_support::RegisterMachine as _;
 
 const PAGING: u32 = 1;
 const STALLED: u32 = 4;

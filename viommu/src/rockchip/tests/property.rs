@@ -7,6 +7,7 @@ use super::harness::{Machine, RAM, page_at};
 use crate::attachment::Attachment;
 use crate::fault::{DomainId, EndpointId};
 use crate::rockchip::{Format, RockchipConfig};
+use crate::test_support::RegisterMachine as _;
 
 /// Sixteen pages of RAM are used: enough for tables that lead to each other.
 const PAGES: u64 = 16;

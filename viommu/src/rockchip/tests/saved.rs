@@ -6,6 +6,8 @@ use super::harness::{
 use super::linux::with_one_page;
 use crate::CacheState;
 use crate::rockchip::RockchipState;
+use crate::test_support::RegisterMachine as _;
+use crate::test_support::through_json;
 
 const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;
@@ -24,9 +26,7 @@ fn busy() -> Machine {
 fn a_saved_state_goes_through_json_and_back() {
     let machine = busy();
     let saved = machine.iommu.save();
-    let json = serde_json::to_string(&saved).unwrap();
-    let back: RockchipState = serde_json::from_str(&json).unwrap();
-    assert_eq!(back, saved);
+    let back = through_json(&saved);
     let fresh = Machine::v1();
     fresh.iommu.restore(&back).unwrap();
     assert_eq!(fresh.iommu.save(), saved);

@@ -1,11 +1,15 @@
 //! Context banks: what page 1 says about each, and the page that each has.
 
 use bitfield_struct::bitfield;
+use strum::{FromRepr, IntoStaticStr, VariantArray};
 
 use crate::fault::Access;
 
 /// A word of the page of a context bank, at its offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromRepr, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "UPPERCASE")]
 #[repr(u16)]
 pub enum BankRegister {
     /// SCTLR: control (6.1): [`Sctlr`].
@@ -15,12 +19,16 @@ pub enum BankRegister {
     /// TCR2: what TCR has no bits for (6.1). Stored here, and without effect.
     Tcr2 = 0x010,
     /// TTBR0, low half: the table of the lower region (6.1).
+    #[strum(serialize = "TTBR0")]
     Ttbr0Low = 0x020,
     /// TTBR0, high half.
+    #[strum(serialize = "TTBR0_HIGH")]
     Ttbr0High = 0x024,
     /// TTBR1, low half: the table of the upper region (6.1).
+    #[strum(serialize = "TTBR1")]
     Ttbr1Low = 0x028,
     /// TTBR1, high half.
+    #[strum(serialize = "TTBR1_HIGH")]
     Ttbr1High = 0x02c,
     /// TCR: how tables are walked (6.1): [`Tcr`].
     Tcr = 0x030,
@@ -31,14 +39,18 @@ pub enum BankRegister {
     /// MAIR1: memory attributes 4 to 7 (6.1).
     Mair1 = 0x03c,
     /// PAR, low half: what an address translation operation found (6.1). That it is read-only is a choice.
+    #[strum(serialize = "PAR")]
     ParLow = 0x050,
     /// PAR, high half.
+    #[strum(serialize = "PAR_HIGH")]
     ParHigh = 0x054,
     /// FSR: faults, which a write of ones clears (6.1): [`Fsr`].
     Fsr = 0x058,
     /// FAR, low half: the address of the first fault (6.1). That it is read-only is a choice.
+    #[strum(serialize = "FAR")]
     FarLow = 0x060,
     /// FAR, high half.
+    #[strum(serialize = "FAR_HIGH")]
     FarHigh = 0x064,
     /// FSYNR0: what the first fault's access was (6.1): [`Fsynr0`]. That it is read-only is a choice.
     Fsynr0 = 0x068,
@@ -73,76 +85,9 @@ pub enum BankRegister {
 }
 
 impl BankRegister {
-    /// All of them.
-    pub const ALL: [Self; 31] = [
-        Self::Sctlr,
-        Self::Resume,
-        Self::Tcr2,
-        Self::Ttbr0Low,
-        Self::Ttbr0High,
-        Self::Ttbr1Low,
-        Self::Ttbr1High,
-        Self::Tcr,
-        Self::Contextidr,
-        Self::Mair0,
-        Self::Mair1,
-        Self::ParLow,
-        Self::ParHigh,
-        Self::Fsr,
-        Self::FarLow,
-        Self::FarHigh,
-        Self::Fsynr0,
-        Self::Fsynr1,
-        Self::TlbiVa,
-        Self::TlbiVaa,
-        Self::TlbiAsid,
-        Self::TlbiAll,
-        Self::TlbiVal,
-        Self::TlbiVaal,
-        Self::TlbSync,
-        Self::TlbStatus,
-        Self::Ats1Pr,
-        Self::Ats1Pw,
-        Self::Ats1Ur,
-        Self::Ats1Uw,
-        Self::Atsr,
-    ];
-
     /// Returns its name, as the driver's without what all of them begin with; the architecture's where it has none.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sctlr => "SCTLR",
-            Self::Resume => "RESUME",
-            Self::Tcr2 => "TCR2",
-            Self::Ttbr0Low => "TTBR0",
-            Self::Ttbr0High => "TTBR0_HIGH",
-            Self::Ttbr1Low => "TTBR1",
-            Self::Ttbr1High => "TTBR1_HIGH",
-            Self::Tcr => "TCR",
-            Self::Contextidr => "CONTEXTIDR",
-            Self::Mair0 => "MAIR0",
-            Self::Mair1 => "MAIR1",
-            Self::ParLow => "PAR",
-            Self::ParHigh => "PAR_HIGH",
-            Self::Fsr => "FSR",
-            Self::FarLow => "FAR",
-            Self::FarHigh => "FAR_HIGH",
-            Self::Fsynr0 => "FSYNR0",
-            Self::Fsynr1 => "FSYNR1",
-            Self::TlbiVa => "TLBIVA",
-            Self::TlbiVaa => "TLBIVAA",
-            Self::TlbiAsid => "TLBIASID",
-            Self::TlbiAll => "TLBIALL",
-            Self::TlbiVal => "TLBIVAL",
-            Self::TlbiVaal => "TLBIVAAL",
-            Self::TlbSync => "TLBSYNC",
-            Self::TlbStatus => "TLBSTATUS",
-            Self::Ats1Pr => "ATS1PR",
-            Self::Ats1Pw => "ATS1PW",
-            Self::Ats1Ur => "ATS1UR",
-            Self::Ats1Uw => "ATS1UW",
-            Self::Atsr => "ATSR",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

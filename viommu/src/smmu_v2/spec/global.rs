@@ -1,12 +1,17 @@
 //! Page 0: the whole SMMU, and its streams.
 
 use bitfield_struct::bitfield;
+use strum::{FromRepr, IntoStaticStr, VariantArray};
 
 /// A register of page 0 of which there is one, at its offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromRepr, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "UPPERCASE")]
 #[repr(u16)]
 pub enum GlobalRegister {
     /// sCR0: control (6.1): [`Cr0`].
+    #[strum(serialize = "sCR0")]
     Cr0 = 0x00,
     /// ID0: what is implemented (6.1): [`Id0`]. Read-only.
     Id0 = 0x20,
@@ -15,16 +20,22 @@ pub enum GlobalRegister {
     /// ID2: sizes of addresses (6.1): [`Id2`]. Read-only.
     Id2 = 0x28,
     /// sGFAR, low half: the address of the first global fault (IHI0062). That it is read-only is a choice.
+    #[strum(serialize = "sGFAR")]
     GfarLow = 0x40,
     /// sGFAR, high half.
+    #[strum(serialize = "sGFAR_HIGH")]
     GfarHigh = 0x44,
     /// sGFSR: global faults, which a write of ones clears (6.1): [`Gfsr`].
+    #[strum(serialize = "sGFSR")]
     Gfsr = 0x48,
     /// sGFSYNR0: what the first fault's access was (6.1): [`Gfsynr0`]. Read-only here, as a choice.
+    #[strum(serialize = "sGFSYNR0")]
     Gfsynr0 = 0x50,
     /// sGFSYNR1: its stream ID, in bits 15:0 (6.1, `arm_smmu_global_fault`). Read-only here, as a choice.
+    #[strum(serialize = "sGFSYNR1")]
     Gfsynr1 = 0x54,
     /// sGFSYNR2: what is the implementation's (6.1); 0 here.
+    #[strum(serialize = "sGFSYNR2")]
     Gfsynr2 = 0x58,
     /// TLBIVMID: invalidates what has a VMID (6.1).
     TlbiVmid = 0x64,
@@ -33,50 +44,17 @@ pub enum GlobalRegister {
     /// TLBIALLH: invalidates everything of Hyp (6.1), which nothing is here.
     TlbiAllH = 0x6c,
     /// sTLBGSYNC: a write asks for invalidations to be complete (6.1).
+    #[strum(serialize = "sTLBGSYNC")]
     TlbGsync = 0x70,
     /// sTLBGSTATUS: bit 0 is set until they are (6.1). Read-only.
+    #[strum(serialize = "sTLBGSTATUS")]
     TlbGstatus = 0x74,
 }
 
 impl GlobalRegister {
-    /// All of them.
-    pub const ALL: [Self; 15] = [
-        Self::Cr0,
-        Self::Id0,
-        Self::Id1,
-        Self::Id2,
-        Self::GfarLow,
-        Self::GfarHigh,
-        Self::Gfsr,
-        Self::Gfsynr0,
-        Self::Gfsynr1,
-        Self::Gfsynr2,
-        Self::TlbiVmid,
-        Self::TlbiAllNsnh,
-        Self::TlbiAllH,
-        Self::TlbGsync,
-        Self::TlbGstatus,
-    ];
-
     /// Returns its name, as the driver's without what all of them begin with; the architecture's where it has none.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cr0 => "sCR0",
-            Self::Id0 => "ID0",
-            Self::Id1 => "ID1",
-            Self::Id2 => "ID2",
-            Self::GfarLow => "sGFAR",
-            Self::GfarHigh => "sGFAR_HIGH",
-            Self::Gfsr => "sGFSR",
-            Self::Gfsynr0 => "sGFSYNR0",
-            Self::Gfsynr1 => "sGFSYNR1",
-            Self::Gfsynr2 => "sGFSYNR2",
-            Self::TlbiVmid => "TLBIVMID",
-            Self::TlbiAllNsnh => "TLBIALLNSNH",
-            Self::TlbiAllH => "TLBIALLH",
-            Self::TlbGsync => "sTLBGSYNC",
-            Self::TlbGstatus => "sTLBGSTATUS",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -5,13 +5,10 @@ use vm_memory::GuestMemoryMmap;
 use super::harness::{Machine, RAM, TLBGSTATUS, TLBGSYNC, TLBSTATUS, TLBSYNC, cb, s2cr, smr};
 use super::linux::{Domain, PAGE, handle_global, reset};
 use crate::dma::DmaSpace;
-use crate::test_support::RAM_SIZE;
-use crate::testing::{DEVICES, Driver, FRAMES, IOVA, IOVAS, VISITOR, all_at_once, wait_until};
+use crate::test_support::RegisterMachine as _;
+use crate::testing::{DEVICES, Driver, IOVA, IOVAS, VISITOR, all_at_once, wait_until};
 
 const TABLES: u64 = RAM + 0x10_0000;
-const BUFFERS: u64 = RAM + 0x20_0000;
-
-const _: () = assert!(BUFFERS + FRAMES * 0x1000 <= RAM + RAM_SIZE);
 
 /// The driver's one domain, on bank 0, with a group for each stream. Entries are words of their own, so several vCPUs
 /// may change them.
@@ -38,10 +35,6 @@ impl Shared<'_> {
 impl Driver for Shared<'_> {
     fn ram(&self) -> &GuestMemoryMmap<()> {
         &self.machine.ram
-    }
-
-    fn frame(&self, index: u64) -> u64 {
-        BUFFERS + index * 0x1000
     }
 
     fn space(&self, device: u64) -> DmaSpace {

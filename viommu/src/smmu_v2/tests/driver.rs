@@ -4,6 +4,7 @@ use super::harness::{
     CR0, CR0_LINUX, FSR, MAIR0, Machine, RAM, SCTLR, TCR, TCR2, TTBR0, cb, cbar, page_at, s2cr, smr,
 };
 use super::linux::{Domain, Handled, handle_global, reset};
+use crate::test_support::RegisterMachine as _;
 
 const TABLES: u64 = RAM + 0x10_0000;
 const BUFFERS: u64 = RAM + 0x20_0000;

@@ -4,6 +4,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::harness::{FSR, Machine, RAM, SCTLR, SCTLR_LINUX, TCR, TTBR0, TTBR1, cb, page_at};
 use super::linux::{Domain, Handled, READ_ONLY, reset};
+use crate::test_support::RegisterMachine as _;
 
 const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::GuestMemoryMmap;
 
 use crate::dma::DmaSpace;
 use crate::smmu_v2::{SmmuV2, SmmuV2Config};
-use crate::test_support::{self, Log};
+use crate::test_support::{self, Log, RegisterMachine};
 
 pub(super) use crate::test_support::{RAM, page_at};
 
@@ -95,21 +95,10 @@ impl Machine {
         Self { ram, smmu, log }
     }
 
-    pub(super) fn read(&self, register: u64) -> u32 {
-        // Not 0, to notice bytes that the read leaves out.
-        let mut word = [0xaa; 4];
-        self.smmu.read(register, &mut word);
-        u32::from_le_bytes(word)
-    }
-
     pub(super) fn read_long(&self, register: u64) -> u64 {
         let mut word = [0xaa; 8];
         self.smmu.read(register, &mut word);
         u64::from_le_bytes(word)
-    }
-
-    pub(super) fn write(&self, register: u64, value: u32) {
-        self.smmu.write(register, &value.to_le_bytes());
     }
 
     pub(super) fn write_long(&self, register: u64, value: u64) {
@@ -119,21 +108,20 @@ impl Machine {
     pub(super) fn dma(&self, stream: u32) -> DmaSpace {
         self.smmu.space(stream)
     }
+}
 
-    /// Writes a descriptor.
-    pub(super) fn poke(&self, address: u64, descriptor: u64) {
-        self.ram
-            .write_obj(descriptor.to_le(), GuestAddress(address))
-            .unwrap();
+impl RegisterMachine for Machine {
+    type Descriptor = u64;
+
+    fn ram(&self) -> &GuestMemoryMmap {
+        &self.ram
     }
 
-    pub(super) fn peek(&self, address: u64) -> u64 {
-        let descriptor: u64 = self.ram.read_obj(GuestAddress(address)).unwrap();
-        u64::from_le(descriptor)
+    fn read_bytes(&self, offset: u64, data: &mut [u8]) {
+        self.smmu.read(offset, data);
     }
 
-    /// Puts a marker of its own in each page of RAM, to know where a read came from.
-    pub(super) fn mark_pages(&self) {
-        test_support::mark_pages(&self.ram);
+    fn write_bytes(&self, offset: u64, data: &[u8]) {
+        self.smmu.write(offset, data);
     }
 }

@@ -1,65 +1,20 @@
 //! Faults that are injected.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::harness::{FSR, Machine, RAM, TLBGSTATUS, TLBGSYNC, TLBIALLNSNH, TLBIASID, cb, page_at};
 use super::linux::{Domain, reset};
 use crate::FaultReason;
-use crate::inject::{
-    DescriptorFault, DescriptorRead, Faults, Flush, FlushFault, Injector, RegisterAccess,
-    Translation,
-};
-use crate::model::Miss;
+use crate::inject::script::Script;
+use crate::inject::{DescriptorFault, Faults, FlushFault};
 use crate::smmu_v2::SmmuV2Config;
+use crate::test_support::RegisterMachine as _;
 
 const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;
 const IOVA: u64 = 0x1040_3000;
 const BANK: u64 = 1;
 const STREAM: u32 = 4;
-
-/// Does what it is told to, at every point.
-#[derive(Default)]
-struct Script {
-    translation: Mutex<Option<FaultReason>>,
-    descriptor: Mutex<Option<DescriptorFault>>,
-    flush: Mutex<Option<FlushFault>>,
-    read: Mutex<Option<(&'static str, u32)>>,
-    /// A register whose writes are dropped.
-    lost: Mutex<Option<&'static str>>,
-    /// How many descriptors were read.
-    seen: Mutex<usize>,
-}
-
-impl Injector for Script {
-    fn translation(&self, _at: &Translation) -> Option<Miss> {
-        let reason = *self.translation.lock().unwrap();
-        reason.map(|reason| Miss {
-            reason,
-            level: Some(7),
-        })
-    }
-
-    fn descriptor(&self, _at: &DescriptorRead) -> Option<DescriptorFault> {
-        *self.seen.lock().unwrap() += 1;
-        *self.descriptor.lock().unwrap()
-    }
-
-    fn flush(&self, at: &Flush<'_>) -> Option<FlushFault> {
-        assert_eq!((at.instance, at.context), ("smmu", 1));
-        *self.flush.lock().unwrap()
-    }
-
-    fn register_read(&self, at: &RegisterAccess<'_>) -> Option<u32> {
-        let (register, value) = (*self.read.lock().unwrap())?;
-        (at.register == register).then_some(value)
-    }
-
-    fn register_write(&self, at: &RegisterAccess<'_>) -> Option<Option<u32>> {
-        let register = (*self.lost.lock().unwrap())?;
-        (at.register == register).then_some(None)
-    }
-}
 
 /// Returns a machine with faults, in which [`IOVA`] leads to [`PAGE`].
 fn world() -> (Machine, Arc<Script>) {
@@ -108,9 +63,9 @@ fn descriptors_are_read_with_faults() {
     assert_eq!(machine.read(cb(BANK, FSR)), 0x210);
     *script.descriptor.lock().unwrap() = None;
     let read = || {
-        *script.seen.lock().unwrap() = 0;
+        script.take_seen();
         assert_eq!(page_at(&machine.dma(STREAM), IOVA), Some(PAGE));
-        *script.seen.lock().unwrap()
+        script.take_seen().len()
     };
     assert_eq!(read(), 3);
     // What was translated is kept until an invalidation, with no cache behind it.
@@ -129,6 +84,7 @@ fn an_ignored_invalidation_leaves_what_was_translated() {
     assert_eq!(page_at(&machine.dma(STREAM), IOVA), Some(PAGE));
     *script.flush.lock().unwrap() = Some(FlushFault::Ignored);
     assert!(domain.unmap(IOVA));
+    assert_eq!(script.flushed(), Some(("smmu".to_owned(), 1)));
     machine.write(TLBIALLNSNH, 0);
     assert_eq!(page_at(&machine.dma(STREAM), IOVA), Some(PAGE));
     *script.flush.lock().unwrap() = None;
@@ -167,7 +123,7 @@ fn registers_are_read_and_written_with_faults() {
     *script.read.lock().unwrap() = Some(("TLBSTATUS", 1));
     assert!(!domain(&machine).sync());
     *script.read.lock().unwrap() = None;
-    *script.lost.lock().unwrap() = Some("SCTLR");
+    script.lose("SCTLR", None);
     machine.write(cb(BANK, 0), 0);
     assert_eq!(machine.read(cb(BANK, 0)), 0x1067);
 }

@@ -5,6 +5,7 @@ use super::harness::{
     TLBIASID, TLBIVA, TLBIVAA, TLBIVAL, TLBIVMID, TLBSTATUS, TLBSYNC, cb, cbar, page_at, s2cr,
 };
 use super::linux::{Domain, reset};
+use crate::test_support::RegisterMachine as _;
 
 const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;

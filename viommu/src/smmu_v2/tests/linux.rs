@@ -8,6 +8,7 @@ use super::harness::{
     SCTLR_LINUX, TCR, TCR2, TLBGSTATUS, TLBGSYNC, TLBIALLH, TLBIALLNSNH, TLBIASID, TLBIVAL,
     TLBSTATUS, TLBSYNC, TTBR0, TTBR1, cb, cbar, cbfrsynra, s2cr, smr,
 };
+use crate::test_support::RegisterMachine as _;
 
 /// A page: valid, attributes 1, unprivileged, outer shareable, accessed, not global.
 pub(super) const PAGE: u64 = 0xe47;

@@ -5,6 +5,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::harness::{CR0, Machine, RAM, TLBIALLNSNH, cb, cbar, s2cr, smr};
 use crate::smmu_v2::SmmuV2Config;
+use crate::test_support::RegisterMachine as _;
 
 /// Sixteen pages of RAM are used: enough for tables that lead to each other.
 const PAGES: u64 = 16;

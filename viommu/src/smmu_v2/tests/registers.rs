@@ -2,6 +2,7 @@
 
 use super::harness::{CR0, GFSR, Machine, cb, cbar, s2cr, smr};
 use crate::smmu_v2::SmmuV2Config;
+use crate::test_support::RegisterMachine as _;
 
 #[test]
 fn identification_follows_from_the_configuration() {

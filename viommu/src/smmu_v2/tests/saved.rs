@@ -4,6 +4,8 @@ use super::harness::{CR0, Machine, RAM, TLBGSTATUS, TLBGSYNC, TLBSTATUS, TLBSYNC
 use super::linux::{Domain, reset};
 use crate::CacheState;
 use crate::smmu_v2::{BankState, GroupState, SmmuV2Config, SmmuV2State};
+use crate::test_support::RegisterMachine as _;
+use crate::test_support::through_json;
 
 const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;
@@ -28,9 +30,7 @@ fn busy() -> Machine {
 fn a_saved_state_goes_through_json_and_back() {
     let machine = busy();
     let saved = machine.smmu.save();
-    let json = serde_json::to_string(&saved).unwrap();
-    let back: SmmuV2State = serde_json::from_str(&json).unwrap();
-    assert_eq!(back, saved);
+    let back = through_json(&saved);
     let fresh = Machine::new();
     fresh.smmu.restore(&back).unwrap();
     assert_eq!(fresh.smmu.save(), saved);

@@ -6,6 +6,7 @@ use super::harness::{
     CR0, CR0_LINUX, GFAR, GFSR, GFSYNR0, GFSYNR1, Machine, RAM, cbar, page_at, s2cr, smr,
 };
 use super::linux::{Domain, handle_global, reset};
+use crate::test_support::RegisterMachine as _;
 
 const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;

@@ -1,6 +1,7 @@
 //! Saving and restoring.
 
 use super::harness::*;
+use crate::test_support::through_json;
 use crate::virtio::spec::*;
 use crate::virtio::{MappingState, RestoreError, VirtioIommuState};
 
@@ -20,9 +21,7 @@ fn busy() -> Machine {
 fn what_is_saved_is_what_is_restored() {
     let machine = busy();
     let saved = machine.iommu.save();
-    let text = serde_json::to_string(&saved).unwrap();
-    let read: VirtioIommuState = serde_json::from_str(&text).unwrap();
-    assert_eq!(read, saved);
+    let read = through_json(&saved);
     let mut other = Machine::new(config());
     other.iommu.restore(&read).unwrap();
     assert_eq!(other.iommu.save(), saved);

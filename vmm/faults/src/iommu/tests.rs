@@ -112,7 +112,7 @@ fn requests_are_refused_with_every_status_and_reports_lost() {
     for status in 0..=8 {
         let points = points("request", &format!("\"value\"\nvalue = {status}"));
         let told = points.request(&Request::Probe { endpoint: 1 });
-        assert_eq!(told, Status::from_number(status));
+        assert_eq!(told, Status::from_repr(status));
         assert!(told.is_some());
     }
     let report = FaultReport {
@@ -132,7 +132,7 @@ fn a_plan_can_aim_at_one_of_several_iommus() {
     let [first, second] = ["viommu0", "viommu1"].map(|name| IommuPoints::new(&injection, name));
     let probe = Request::Probe { endpoint: 1 };
     assert_eq!(first.request(&probe), None);
-    assert_eq!(second.request(&probe), Status::from_number(2));
+    assert_eq!(second.request(&probe), Status::from_repr(2));
     let told = injection.account().told;
     assert!(
         told[0].text.starts_with("request of viommu1: value"),

@@ -116,23 +116,9 @@ pub enum UnitState {
         tallies: Vec<TallyState>,
     },
     /// A Rockchip IOMMU, of either format.
-    Rockchip {
-        /// Its registers.
-        registers: RockchipState,
-        /// Its translation cache.
-        cache: CacheState,
-        /// The counts.
-        tally: TallyState,
-    },
+    Rockchip(SavedUnit<RockchipState>),
     /// An SMMUv2.
-    SmmuV2 {
-        /// Its registers.
-        registers: SmmuV2State,
-        /// Its translation cache.
-        cache: CacheState,
-        /// The counts.
-        tally: TallyState,
-    },
+    SmmuV2(SavedUnit<SmmuV2State>),
     /// A virtio-iommu, whose driver's doings are saved with its slot.
     Virtio {
         /// Its translation cache.
@@ -142,6 +128,17 @@ pub enum UnitState {
         /// The other counts.
         counts: VirtioIommuSummary,
     },
+}
+
+/// One IOMMU with registers, which hold `R`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedUnit<R> {
+    /// Its registers.
+    pub registers: R,
+    /// Its translation cache.
+    pub cache: CacheState,
+    /// The counts.
+    pub tally: TallyState,
 }
 
 /// A model of IOMMU: where its instances stand on a board, what they are in a device tree, and how they are made.

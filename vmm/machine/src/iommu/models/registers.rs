@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use viommu::{
     Counters, Event, InterruptLine, NoInterrupt, Observer, Observers, RegisterEvent,
-    RegisterObserver,
+    RegisterObserver, TranslationUnit,
 };
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
+use vmm_devices::ram::{DmaSpace, GuestRam};
 
 use super::super::tally::Tally;
 use super::super::{IommuInfo, IommuSummary};
-use super::{Face, IommuContext, IommuDevice};
-use crate::config::IommuModel;
-use crate::entry::Entry;
+use super::{Face, IommuContext, IommuDevice, SavedUnit, UnitState, WrongIommu};
+use crate::config::{IommuModel, Port};
+use crate::entry::{Entry, IommuPart, Role};
 use crate::error::Error;
 
 /// Makes an IOMMU of each entry of an instance, by the entry and its index in the configuration.
@@ -32,22 +33,18 @@ pub(super) fn each<U: IommuDevice + 'static>(
 }
 
 /// What an instance of a model is connected to.
-pub(super) struct Connections {
+struct Connections {
     /// Sees all that happens at it.
-    pub watch: Arc<Watch>,
+    watch: Arc<Watch>,
     /// Its interrupt output.
-    pub line: Box<dyn InterruptLine>,
+    line: Box<dyn InterruptLine>,
     /// Whom it tells: `watch`.
-    pub observers: Observers,
+    observers: Observers,
 }
 
 impl Connections {
     /// Connects the instance that is `entry` on the board, which has as many ports as its model's facts say.
-    pub fn new(
-        model: IommuModel,
-        entry: &Entry,
-        context: &IommuContext<'_>,
-    ) -> Result<Self, Error> {
+    fn new(model: IommuModel, entry: &Entry, context: &IommuContext<'_>) -> Result<Self, Error> {
         let info = IommuInfo {
             name: entry.name.clone(),
             contexts_of: entry.name.clone(),
@@ -74,11 +71,11 @@ impl Connections {
 }
 
 /// Sees all that happens at one IOMMU.
-pub(super) struct Watch(pub Tally);
+struct Watch(Tally);
 
 impl Watch {
     /// Returns what happened so far at an IOMMU of `model`, with what only its translation path and its tables know.
-    pub fn summary(&self, model: IommuModel, counters: Counters, mappings: u64) -> IommuSummary {
+    fn summary(&self, model: IommuModel, counters: Counters, mappings: u64) -> IommuSummary {
         IommuSummary {
             model: model.name().into(),
             hits: counters.hits,
@@ -103,6 +100,122 @@ impl Observer for Watch {
 
     fn wants_dma(&self) -> bool {
         self.0.wants_dma()
+    }
+}
+
+/// An IOMMU of a model whose instances each have registers, ports and tables of their own.
+pub(super) trait RegisterIommu: Clone + Send + Sync + 'static {
+    /// What its registers hold.
+    type State: 'static;
+
+    /// Reads its registers.
+    const READ: fn(&Self, u64, &mut [u8]);
+    /// Writes its registers.
+    const WRITE: fn(&Self, u64, &[u8]);
+
+    /// Returns its translation path.
+    fn unit(&self) -> &TranslationUnit<GuestRam>;
+
+    /// Returns what a device at a port sees of memory.
+    fn space(&self, port: u32) -> DmaSpace;
+
+    /// Shows pending interrupts, or faults, without a cause, as if a port had to do with them.
+    fn show_status(&self, port: u32, status: u32);
+
+    /// Returns how many pages or blocks the guest's tables map.
+    fn mappings(&self) -> u64;
+
+    /// Returns what its registers hold.
+    fn save(&self) -> Self::State;
+
+    /// Restores what its registers hold, which empties the cache.
+    ///
+    /// # Errors
+    /// If it does not fit.
+    fn restore(&self, saved: &Self::State) -> Result<(), WrongIommu>;
+
+    /// Returns a saved unit as one of this model.
+    fn wrap(saved: SavedUnit<Self::State>) -> UnitState;
+
+    /// Returns a saved unit if it is of this model.
+    fn unwrap(saved: &UnitState) -> Option<&SavedUnit<Self::State>>;
+}
+
+/// Such an IOMMU in the machine.
+pub(super) struct Unit<I> {
+    model: IommuModel,
+    index: usize,
+    name: String,
+    iommu: I,
+    watch: Arc<Watch>,
+}
+
+impl<I> Unit<I> {
+    /// Creates IOMMU `index` of the configuration, which is `entry` on the board, with `iommu` out of reset.
+    pub(super) fn new(
+        model: IommuModel,
+        (entry, index): (&Entry, usize),
+        context: &IommuContext<'_>,
+        iommu: impl FnOnce(Box<dyn InterruptLine>, Observers) -> I,
+    ) -> Result<Self, Error> {
+        let Connections {
+            watch,
+            line,
+            observers,
+        } = Connections::new(model, entry, context)?;
+        Ok(Self {
+            model,
+            index,
+            name: entry.name.clone(),
+            iommu: iommu(line, observers),
+            watch,
+        })
+    }
+}
+
+impl<I: RegisterIommu> IommuDevice for Unit<I> {
+    fn face(&self, role: Role) -> Option<Face> {
+        let own = Role::Iommu(self.model, IommuPart::Instance(self.index));
+        (role == own).then(|| window(self.iommu.clone(), I::READ, I::WRITE))
+    }
+
+    fn space(&self, port: Port) -> Option<DmaSpace> {
+        // A configuration with ports that there are not is refused.
+        (port.iommu == self.index).then(|| self.iommu.space(port.utlb))
+    }
+
+    fn show_status(&self, port: Port) -> Option<Box<dyn Fn(u32) -> String + Send + Sync>> {
+        if port.iommu != self.index {
+            return None;
+        }
+        let (iommu, name) = (self.iommu.clone(), self.name.clone());
+        Some(Box::new(move |status| {
+            iommu.show_status(port.utlb, status);
+            name.clone()
+        }))
+    }
+
+    fn save(&self) -> UnitState {
+        I::wrap(SavedUnit {
+            registers: self.iommu.save(),
+            cache: self.iommu.unit().save_cache(),
+            tally: self.watch.0.save(),
+        })
+    }
+
+    fn restore(&self, saved: &UnitState) -> Result<(), WrongIommu> {
+        let saved = I::unwrap(saved).ok_or(WrongIommu::Model)?;
+        // In this order: restoring the registers empties the cache.
+        self.iommu.restore(&saved.registers)?;
+        self.iommu.unit().restore_cache(&saved.cache)?;
+        // What restoring itself has caused does not count.
+        self.watch.0.restore(&saved.tally);
+        Ok(())
+    }
+
+    fn summaries(&self) -> Vec<IommuSummary> {
+        let (iommu, counters) = (&self.iommu, self.iommu.unit().counters());
+        vec![self.watch.summary(self.model, counters, iommu.mappings())]
     }
 }
 

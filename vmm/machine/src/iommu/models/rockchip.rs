@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use viommu::rockchip::{Format, RockchipConfig, RockchipIommu, spec};
+use viommu::TranslationUnit;
+use viommu::rockchip::{Format, RockchipConfig, RockchipIommu, RockchipState, spec};
 use vm_fdt::FdtWriter;
 use vmm_devices::ram::{DmaSpace, GuestRam};
 
-use super::super::IommuSummary;
-use super::registers::{self, Connections, Watch, window};
-use super::{Face, IommuContext, IommuDevice, IommuWindows, Model, UnitState, WrongIommu};
-use crate::config::{IommuModel, Port};
-use crate::entry::{Entry, IommuPart, Role};
+use super::registers::{self, RegisterIommu, Unit};
+use super::{IommuContext, IommuDevice, IommuWindows, Model, SavedUnit, UnitState, WrongIommu};
+use crate::config::IommuModel;
+use crate::entry::{Entry, IommuPart};
 use crate::error::Error;
 use crate::fdt;
 
@@ -61,8 +61,13 @@ impl Model for Rockchip {
         entries: &[&Entry],
         context: &IommuContext<'_>,
     ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
-        let unit = |entry: &Entry, index| Unit::new(self, entry, index, context);
-        registers::each(entries, unit)
+        registers::each(entries, |entry, index| {
+            let mut config = RockchipConfig::new(&entry.name, self.format);
+            config.faults = (context.faults)(entry);
+            Unit::new(self.model, (entry, index), context, |line, observers| {
+                RockchipIommu::new(Arc::clone(context.ram), &config, line, observers)
+            })
+        })
     }
 }
 
@@ -72,98 +77,45 @@ fn clocks(fdt: &mut FdtWriter) -> Result<(), vm_fdt::Error> {
     fdt.property_string_list("clock-names", vec!["aclk".into(), "iface".into()])
 }
 
-/// A Rockchip IOMMU.
-struct Unit {
-    model: IommuModel,
-    index: usize,
-    iommu: RockchipIommu<GuestRam>,
-    watch: Arc<Watch>,
-}
+impl RegisterIommu for RockchipIommu<GuestRam> {
+    type State = RockchipState;
 
-impl Unit {
-    /// Creates IOMMU `index` of the configuration, which is `entry` on the board, out of reset.
-    fn new(
-        of: &Rockchip,
-        entry: &Entry,
-        index: usize,
-        context: &IommuContext<'_>,
-    ) -> Result<Self, Error> {
-        let mut config = RockchipConfig::new(&entry.name, of.format);
-        config.faults = (context.faults)(entry);
-        let Connections {
-            watch,
-            line,
-            observers,
-        } = Connections::new(of.model, entry, context)?;
-        let iommu = RockchipIommu::new(Arc::clone(context.ram), &config, line, observers);
-        Ok(Self {
-            model: of.model,
-            index,
-            iommu,
-            watch,
-        })
-    }
-}
+    const READ: fn(&Self, u64, &mut [u8]) = Self::read;
+    const WRITE: fn(&Self, u64, &[u8]) = Self::write;
 
-impl IommuDevice for Unit {
-    fn face(&self, role: Role) -> Option<Face> {
-        let own = Role::Iommu(self.model, IommuPart::Instance(self.index));
-        (role == own).then(|| {
-            window(
-                self.iommu.clone(),
-                RockchipIommu::read,
-                RockchipIommu::write,
-            )
-        })
+    fn unit(&self) -> &TranslationUnit<GuestRam> {
+        self.unit()
     }
 
-    fn space(&self, port: Port) -> Option<DmaSpace> {
-        // There is one port; a configuration with others is refused.
-        (port.iommu == self.index).then(|| self.iommu.space())
+    fn space(&self, _: u32) -> DmaSpace {
+        self.space()
     }
 
-    /// Returns what shows pending interrupts, as MMU_INT_RAWSTAT has them.
-    fn show_status(&self, port: Port) -> Option<Box<dyn Fn(u32) -> String + Send + Sync>> {
-        if port.iommu != self.index {
-            return None;
+    /// Shows pending interrupts, as MMU_INT_RAWSTAT has them.
+    fn show_status(&self, _: u32, status: u32) {
+        self.show_status(status);
+    }
+
+    fn mappings(&self) -> u64 {
+        self.mappings()
+    }
+
+    fn save(&self) -> RockchipState {
+        self.save()
+    }
+
+    fn restore(&self, saved: &RockchipState) -> Result<(), WrongIommu> {
+        self.restore(saved).map_err(WrongIommu::registers)
+    }
+
+    fn wrap(saved: SavedUnit<RockchipState>) -> UnitState {
+        UnitState::Rockchip(saved)
+    }
+
+    fn unwrap(saved: &UnitState) -> Option<&SavedUnit<RockchipState>> {
+        match saved {
+            UnitState::Rockchip(saved) => Some(saved),
+            _ => None,
         }
-        let iommu = self.iommu.clone();
-        Some(Box::new(move |status| {
-            iommu.show_status(status);
-            iommu.name().to_owned()
-        }))
-    }
-
-    fn save(&self) -> UnitState {
-        UnitState::Rockchip {
-            registers: self.iommu.save(),
-            cache: self.iommu.unit().save_cache(),
-            tally: self.watch.0.save(),
-        }
-    }
-
-    fn restore(&self, saved: &UnitState) -> Result<(), WrongIommu> {
-        let UnitState::Rockchip {
-            registers,
-            cache,
-            tally,
-        } = saved
-        else {
-            return Err(WrongIommu::Model);
-        };
-        // In this order: restoring the registers empties the cache.
-        self.iommu
-            .restore(registers)
-            .map_err(WrongIommu::registers)?;
-        self.iommu.unit().restore_cache(cache)?;
-        // What restoring itself has caused does not count.
-        self.watch.0.restore(tally);
-        Ok(())
-    }
-
-    fn summaries(&self) -> Vec<IommuSummary> {
-        let iommu = &self.iommu;
-        let counters = iommu.unit().counters();
-        vec![self.watch.summary(self.model, counters, iommu.mappings())]
     }
 }

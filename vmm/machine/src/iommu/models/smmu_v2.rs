@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use viommu::smmu_v2::{SmmuV2, SmmuV2Config};
+use viommu::TranslationUnit;
+use viommu::smmu_v2::{SmmuV2, SmmuV2Config, SmmuV2State};
 use vm_fdt::FdtWriter;
 use vmm_devices::ram::{DmaSpace, GuestRam};
 
-use super::super::IommuSummary;
-use super::registers::{self, Connections, Watch, window};
-use super::{Face, IommuContext, IommuDevice, IommuWindows, Model, UnitState, WrongIommu};
-use crate::config::{IommuModel, Port};
-use crate::entry::{Entry, IommuPart, Role};
+use super::registers::{self, RegisterIommu, Unit};
+use super::{IommuContext, IommuDevice, IommuWindows, Model, SavedUnit, UnitState, WrongIommu};
+use crate::config::IommuModel;
+use crate::entry::{Entry, IommuPart};
 use crate::error::Error;
 
 /// The Arm SMMU of architecture version 2.
@@ -52,7 +52,13 @@ impl Model for Smmu {
         entries: &[&Entry],
         context: &IommuContext<'_>,
     ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
-        registers::each(entries, |entry, index| Unit::new(entry, index, context))
+        registers::each(entries, |entry, index| {
+            let mut config = config(&entry.name);
+            config.faults = (context.faults)(entry);
+            Unit::new(MODEL, (entry, index), context, |line, observers| {
+                SmmuV2::new(Arc::clone(context.ram), &config, line, observers)
+            })
+        })
     }
 }
 
@@ -63,80 +69,45 @@ fn config(name: &str) -> SmmuV2Config {
     config
 }
 
-/// An SMMU.
-struct Unit {
-    index: usize,
-    smmu: SmmuV2<GuestRam>,
-    watch: Arc<Watch>,
-}
+impl RegisterIommu for SmmuV2<GuestRam> {
+    type State = SmmuV2State;
 
-impl Unit {
-    /// Creates IOMMU `index` of the configuration, which is `entry` on the board, out of reset.
-    fn new(entry: &Entry, index: usize, context: &IommuContext<'_>) -> Result<Self, Error> {
-        let mut config = config(&entry.name);
-        config.faults = (context.faults)(entry);
-        let Connections {
-            watch,
-            line,
-            observers,
-        } = Connections::new(MODEL, entry, context)?;
-        let smmu = SmmuV2::new(Arc::clone(context.ram), &config, line, observers);
-        Ok(Self { index, smmu, watch })
-    }
-}
+    const READ: fn(&Self, u64, &mut [u8]) = Self::read;
+    const WRITE: fn(&Self, u64, &[u8]) = Self::write;
 
-impl IommuDevice for Unit {
-    fn face(&self, role: Role) -> Option<Face> {
-        let own = Role::Iommu(MODEL, IommuPart::Instance(self.index));
-        (role == own).then(|| window(self.smmu.clone(), SmmuV2::read, SmmuV2::write))
+    fn unit(&self) -> &TranslationUnit<GuestRam> {
+        self.unit()
     }
 
-    fn space(&self, port: Port) -> Option<DmaSpace> {
-        (port.iommu == self.index).then(|| self.smmu.space(port.utlb))
+    fn space(&self, port: u32) -> DmaSpace {
+        self.space(port)
     }
 
-    /// Returns what shows faults of the context bank of a stream, as FSR has them.
-    fn show_status(&self, port: Port) -> Option<Box<dyn Fn(u32) -> String + Send + Sync>> {
-        if port.iommu != self.index {
-            return None;
+    /// Shows faults of the context bank of a stream, as FSR has them.
+    fn show_status(&self, port: u32, status: u32) {
+        self.show_status(port, status);
+    }
+
+    fn mappings(&self) -> u64 {
+        self.mappings()
+    }
+
+    fn save(&self) -> SmmuV2State {
+        self.save()
+    }
+
+    fn restore(&self, saved: &SmmuV2State) -> Result<(), WrongIommu> {
+        self.restore(saved).map_err(WrongIommu::registers)
+    }
+
+    fn wrap(saved: SavedUnit<SmmuV2State>) -> UnitState {
+        UnitState::SmmuV2(saved)
+    }
+
+    fn unwrap(saved: &UnitState) -> Option<&SavedUnit<SmmuV2State>> {
+        match saved {
+            UnitState::SmmuV2(saved) => Some(saved),
+            _ => None,
         }
-        let smmu = self.smmu.clone();
-        Some(Box::new(move |status| {
-            smmu.show_status(port.utlb, status);
-            smmu.name().to_owned()
-        }))
-    }
-
-    fn save(&self) -> UnitState {
-        UnitState::SmmuV2 {
-            registers: self.smmu.save(),
-            cache: self.smmu.unit().save_cache(),
-            tally: self.watch.0.save(),
-        }
-    }
-
-    fn restore(&self, saved: &UnitState) -> Result<(), WrongIommu> {
-        let UnitState::SmmuV2 {
-            registers,
-            cache,
-            tally,
-        } = saved
-        else {
-            return Err(WrongIommu::Model);
-        };
-        // In this order: restoring the registers empties the cache.
-        self.smmu
-            .restore(registers)
-            .map_err(WrongIommu::registers)?;
-        self.smmu.unit().restore_cache(cache)?;
-        // What restoring itself has caused does not count.
-        self.watch.0.restore(tally);
-        Ok(())
-    }
-
-    fn summaries(&self) -> Vec<IommuSummary> {
-        let iommu = &self.smmu;
-        let counters = iommu.unit().counters();
-        vec![self.watch.summary(MODEL, counters, iommu.mappings())]
     }
 }
