@@ -83,10 +83,10 @@ impl Row {
 }
 
 /// What one turn does: times so many operations.
-type Turn = fn(&mut Driver, u64) -> Duration;
+type TimedOperations = fn(&mut Driver, u64) -> Duration;
 
 /// What is asked of the device: a name, the fewest operations of a turn, and what is timed.
-const CASES: [(&str, u64, Turn); 4] = [
+const CASES: [(&str, u64, TimedOperations); 4] = [
     ("MAP or UNMAP, in batches of 32", 2 * BATCH_PAIRS, batches),
     ("MAP or UNMAP, alone", 2, alone),
     ("UNMAP of a mapping in use, alone (strict)", 1, strict),
@@ -155,7 +155,7 @@ fn measure_all(world: &World, effort: Effort) -> Vec<Row> {
 }
 
 /// Returns the nanoseconds for an operation.
-fn measure(driver: &mut Driver, least: u64, rounds: u32, turn: Turn) -> f64 {
+fn measure(driver: &mut Driver, least: u64, rounds: u32, turn: TimedOperations) -> f64 {
     // Once to warm up, and to learn how many operations fill a round.
     let first = turn(driver, least).as_nanos().max(1);
     let times = (ROUND.as_nanos() / first).clamp(1, 100_000) as u64;

@@ -68,16 +68,16 @@ pub fn touch(
     Ok(())
 }
 
-/// Returns observers of which [`Told`] sees the registers.
+/// Returns observers of which [`Reader`] sees the registers.
 pub fn observers() -> Observers {
     Observers {
-        registers: Some(Arc::new(Told)),
+        registers: Some(Arc::new(Reader)),
         ..Observers::default()
     }
 }
 
 /// Asks each event for what counts, traces and timelines show of it.
-pub struct Told;
+pub struct Reader;
 
 fn tell(event: &dyn RegisterEvent) {
     assert!(!event.to_string().is_empty());
@@ -87,13 +87,13 @@ fn tell(event: &dyn RegisterEvent) {
     let _ = event.effect();
 }
 
-impl IpmmuObserver for Told {
+impl IpmmuObserver for Reader {
     fn event(&self, _instance: &str, event: &IpmmuEvent) {
         tell(event);
     }
 }
 
-impl RegisterObserver for Told {
+impl RegisterObserver for Reader {
     fn event(&self, event: &dyn RegisterEvent) {
         tell(event);
     }

@@ -14,7 +14,7 @@ use viommu::ipmmu::{Ipmmu, IpmmuConfig, NoInterrupt, Observers};
 use viommu::walk::{GuestTables, Level, Regime, Region, Security, walk};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use super::iommu::{self, RAM, RAM_SIZE, Told};
+use super::iommu::{self, RAM, RAM_SIZE, Reader};
 
 const IMCTR: u64 = 0x00;
 const IMTTBCR: u64 = 0x08;
@@ -48,7 +48,7 @@ impl Machine {
         // Small, so that entries are displaced.
         config.cache.entries = 16;
         let observers = Observers {
-            registers: Some(Arc::new(Told)),
+            registers: Some(Arc::new(Reader)),
             ..Observers::default()
         };
         let memory = Arc::clone(&ram);

@@ -2,7 +2,7 @@
 
 use arm32_isa::{ExtendOp, RevOp};
 
-use super::{AluOp, Dest, FlagSet, Mop, TEMPS, Value};
+use super::{AluOp, Dest, FlagSet, Mop, MultiplyLong, TEMPS, Value};
 use crate::cpu::{Cpu, Flow};
 use crate::exec::Op;
 use crate::exec::access::{read_cached, write_cached};
@@ -125,7 +125,7 @@ fn effect(cpu: &mut Cpu, op: &Op, temps: &mut [u32; TEMPS], mop: Mop) -> Done {
             let quotient = divide(of(cpu, x), of(cpu, y), signed);
             put(cpu, temps, d, quotient);
         }
-        Mop::MultiplyLong { .. } => multiply_long(cpu, temps, mop),
+        Mop::MultiplyLong(product) => multiply_long(cpu, temps, product),
         Mop::Goto { va } => {
             cpu.s.r[15] = va;
             return Done::Leave(Flow::Taken);
@@ -182,32 +182,20 @@ fn alu(op: AluOp, x: u32, y: u32, c: u32, v: u32) -> (u32, u32, u32) {
     clippy::cast_sign_loss,
     reason = "words are read as signed, and products cut into words"
 )]
-fn multiply_long(cpu: &mut Cpu, temps: &[u32; TEMPS], mop: Mop) {
-    let Mop::MultiplyLong {
-        low,
-        high,
-        x,
-        y,
-        signed,
-        add,
-        set,
-    } = mop
-    else {
-        return;
-    };
-    let (x, y) = (value(cpu, temps, x), value(cpu, temps, y));
-    let (low, high) = (usize::from(low), usize::from(high));
-    let mut product = if signed {
+fn multiply_long(cpu: &mut Cpu, temps: &[u32; TEMPS], m: MultiplyLong) {
+    let (x, y) = (value(cpu, temps, m.x), value(cpu, temps, m.y));
+    let (low, high) = (usize::from(m.low), usize::from(m.high));
+    let mut product = if m.signed {
         (i64::from(x as i32) * i64::from(y as i32)) as u64
     } else {
         u64::from(x) * u64::from(y)
     };
-    if add {
+    if m.add {
         let before = u64::from(cpu.s.r[high]) << 32 | u64::from(cpu.s.r[low]);
         product = product.wrapping_add(before);
     }
     (cpu.s.r[low], cpu.s.r[high]) = (product as u32, (product >> 32) as u32);
-    set_nz(cpu, set, (product >> 32) as u32, u32::from(product != 0));
+    set_nz(cpu, m.set, (product >> 32) as u32, u32::from(product != 0));
 }
 
 #[expect(
@@ -274,16 +262,11 @@ fn bits(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: Mop) {
 )]
 fn access(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: Mop) -> Option<()> {
     match mop {
-        Mop::Load {
-            d,
-            at,
-            size,
-            signed,
-        } => {
+        Mop::Load { d, at, size, sign } => {
             let at = value(cpu, temps, at);
             let host = host(cpu, at, size.into(), Access::Read)?;
             let loaded = read_cached(host, size.into()) as u32;
-            let loaded = match (signed, size) {
+            let loaded = match (sign, size) {
                 (true, 1) => loaded as i8 as u32,
                 (true, 2) => loaded as i16 as u32,
                 _ => loaded,

@@ -2,7 +2,7 @@
 
 use arm32_isa::Shift;
 
-use super::{FlagSet, Mop, Value};
+use super::{FlagSet, Mop, MultiplyLong, Value};
 
 /// Returns the flags that condition `cond` looks at.
 pub const fn of_condition(cond: u8) -> FlagSet {
@@ -50,7 +50,7 @@ fn prune(mop: &mut Mop, wanted: FlagSet) -> (FlagSet, FlagSet) {
             };
             (reads, *set)
         }
-        Mop::MultiplyLong { set, .. } => {
+        Mop::MultiplyLong(MultiplyLong { set, .. }) => {
             *set = set.and(wanted);
             (FlagSet::NONE, *set)
         }

@@ -4,7 +4,7 @@ use arm32_isa::{DpOp, ExtendOp, HintOp, ImmCarry, Insn, LongOp};
 
 use super::memory;
 use super::operands::{alu, copy, dest, reg, shifted};
-use super::{AluOp, Dest, FlagSet, Mop, Value};
+use super::{AluOp, Dest, FlagSet, Mop, MultiplyLong, Value};
 use crate::exec::Op;
 
 /// Adds the micro-operations of `op`, which is not part of big-endian code.
@@ -281,7 +281,7 @@ fn multiply(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
             if rdlo == 15 || rdhi == 15 || rdlo == rdhi {
                 return None;
             }
-            out.push(Mop::MultiplyLong {
+            out.push(Mop::MultiplyLong(MultiplyLong {
                 low: rdlo,
                 high: rdhi,
                 x: reg(op, rn),
@@ -289,7 +289,7 @@ fn multiply(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
                 signed: matches!(kind, LongOp::Smull | LongOp::Smlal),
                 add: matches!(kind, LongOp::Umlal | LongOp::Smlal),
                 set: flags(s),
-            });
+            }));
         }
         _ => return None,
     }

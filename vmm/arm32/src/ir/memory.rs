@@ -127,7 +127,7 @@ fn access(op: &Op, mem: MemOp, rt: u8, at: Value, out: &mut Vec<Mop>) {
             },
             at,
             size,
-            signed: matches!(mem, MemOp::Ldrsb | MemOp::Ldrsh),
+            sign: matches!(mem, MemOp::Ldrsb | MemOp::Ldrsh),
         }
     } else {
         Mop::Store {

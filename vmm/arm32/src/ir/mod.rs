@@ -197,23 +197,8 @@ pub enum Mop {
         /// Both are signed; the least number by -1 is itself.
         signed: bool,
     },
-    /// `high`:`low` = `x` times `y`, plus what it was with `add`; with `set`, N and Z are those of the 64 bits.
-    MultiplyLong {
-        /// The register of the low word.
-        low: u8,
-        /// That of the high word.
-        high: u8,
-        /// The first factor.
-        x: Value,
-        /// The second factor.
-        y: Value,
-        /// Both are signed.
-        signed: bool,
-        /// The result is added.
-        add: bool,
-        /// N and Z are set, if [`FlagSet::NZ`].
-        set: FlagSet,
-    },
+    /// `high`:`low` = `x` times `y`.
+    MultiplyLong(MultiplyLong),
     /// `d` = a byte or halfword of `x` rotated right by `rotate` bits, extended.
     Extend {
         /// Which, and how.
@@ -274,7 +259,7 @@ pub enum Mop {
         /// 1, 2 or 4.
         size: u8,
         /// Whether the highest bit is a sign.
-        signed: bool,
+        sign: bool,
     },
     /// `size` bytes at `at` become the low ones of `x`.
     Store {
@@ -314,6 +299,26 @@ pub enum Mop {
     },
     /// Has the handler do the whole instruction, its condition included.
     Call,
+}
+
+/// A multiplication of two words to a doubleword: `high`:`low` = `x` times `y`, plus what it was with `add`; with `set`,
+/// N and Z are those of the 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MultiplyLong {
+    /// The register of the low word.
+    pub low: u8,
+    /// That of the high word.
+    pub high: u8,
+    /// The first factor.
+    pub x: Value,
+    /// The second factor.
+    pub y: Value,
+    /// Both are signed.
+    pub signed: bool,
+    /// The result is added.
+    pub add: bool,
+    /// N and Z are set, if [`FlagSet::NZ`].
+    pub set: FlagSet,
 }
 
 impl Mop {

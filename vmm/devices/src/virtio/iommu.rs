@@ -12,7 +12,7 @@ use vmm_base::warn_guest;
 
 use super::budget::MIN_COST;
 use super::deferred_work::DeferredWork;
-use super::{DeviceState, Progress, ServeError, Turn, VirtioDevice, WrongState};
+use super::{DeviceState, Progress, QueueService, ServeError, VirtioDevice, WrongState};
 
 /// Entries of the request queue and of the event queue. The driver sends a batch when the first is full, and keeps
 /// buffers for as many fault reports as the second has entries.
@@ -80,8 +80,12 @@ impl Iommu {
 
     /// Serves the request queue, as far as `budget` goes. If that has to wait for another device, it looks `patience`
     /// times more: the driver could only spin meanwhile, and nothing would tell it when the wait is over.
-    fn serve_requests(&mut self, turn: Turn<'_>, patience: u32) -> Result<Served, ServeError> {
-        let Turn {
+    fn serve_requests(
+        &mut self,
+        turn: QueueService<'_>,
+        patience: u32,
+    ) -> Result<Served, ServeError> {
+        let QueueService {
             queue, mem, budget, ..
         } = turn;
         let mut iommu = lock(&self.iommu);
@@ -189,7 +193,7 @@ impl VirtioDevice for Iommu {
         lock(&self.iommu).reset();
     }
 
-    fn process(&mut self, turn: Turn<'_>) -> Result<Progress, ServeError> {
+    fn process(&mut self, turn: QueueService<'_>) -> Result<Progress, ServeError> {
         let served = match turn.index {
             REQUEST_QUEUE => {
                 self.observer.event(DriverEvent::Notified);
@@ -201,7 +205,7 @@ impl VirtioDevice for Iommu {
         Ok(self.progress(served))
     }
 
-    fn resume(&mut self, turn: Turn<'_>) -> Result<Progress, ServeError> {
+    fn resume(&mut self, turn: QueueService<'_>) -> Result<Progress, ServeError> {
         let served = match turn.index {
             // No patience: this runs again when the access that is waited for has ended.
             REQUEST_QUEUE if self.unfinished => self.serve_requests(turn, 0)?,

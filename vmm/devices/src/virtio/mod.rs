@@ -73,7 +73,7 @@ pub trait VirtioDevice: Send {
     ///
     /// # Errors
     /// As [`process`](Self::process).
-    fn resume(&mut self, turn: Turn<'_>) -> Result<Progress, ServeError> {
+    fn resume(&mut self, turn: QueueService<'_>) -> Result<Progress, ServeError> {
         let _ = turn;
         Ok(Progress::default())
     }
@@ -82,7 +82,7 @@ pub trait VirtioDevice: Send {
     ///
     /// # Errors
     /// The queue itself is broken; the device then needs a reset. A bad request is answered instead.
-    fn process(&mut self, turn: Turn<'_>) -> Result<Progress, ServeError>;
+    fn process(&mut self, turn: QueueService<'_>) -> Result<Progress, ServeError>;
 
     /// Sets whom to tell of queues that wait for the host.
     fn set_waiting(&mut self, waiting: Waiting) {
@@ -117,7 +117,7 @@ pub trait VirtioDevice: Send {
 
 /// A turn in which a device serves one of its queues.
 #[derive(Debug)]
-pub struct Turn<'a> {
+pub struct QueueService<'a> {
     /// The queue's number.
     pub index: usize,
     /// The queue, which is live.

@@ -12,15 +12,10 @@ use crate::tlb;
 pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
     let [page, value, _] = SCRATCH;
     match mop {
-        Mop::Load {
-            d,
-            at,
-            size,
-            signed,
-        } => {
+        Mop::Load { d, at, size, sign } => {
             e.load(WORK, at);
             look_up(e, false, size.into(), slow);
-            let access = match (size, signed) {
+            let access = match (size, sign) {
                 (1, false) => Access::LOAD8,
                 (1, true) => Access::LOAD_SIGNED8,
                 (2, false) => Access::LOAD16,

@@ -6,7 +6,7 @@ use super::asm::{Access, Cond, Field, Gpr, Unary, Width};
 use super::frame::{self, SCRATCH};
 use super::values::Emitter;
 use super::values::{operand, place};
-use crate::ir::{FlagSet, Mop, Value};
+use crate::ir::{FlagSet, Mop, MultiplyLong, Value};
 
 /// Writes one of the operations of this module.
 pub fn emit(e: &mut Emitter<'_>, mop: Mop) {
@@ -20,7 +20,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop) {
             let to = place(d).unwrap_or(own);
             e.asm.divide(signed, to, operand(x), operand(y));
         }
-        Mop::MultiplyLong { .. } => multiply_long(e, mop),
+        Mop::MultiplyLong(product) => multiply_long(e, product),
         Mop::Extend { kind, d, x, rotate } => {
             let to = place(d).unwrap_or(own);
             let mut from = operand(x);
@@ -82,22 +82,10 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop) {
     }
 }
 
-fn multiply_long(e: &mut Emitter<'_>, mop: Mop) {
-    let Mop::MultiplyLong {
-        low,
-        high,
-        x,
-        y,
-        signed,
-        add,
-        set,
-    } = mop
-    else {
-        return;
-    };
+fn multiply_long(e: &mut Emitter<'_>, m: MultiplyLong) {
     let [product, flag, _] = SCRATCH;
-    let (low, high) = (frame::pinned(low), frame::pinned(high));
-    let added = if add {
+    let (low, high) = (frame::pinned(m.low), frame::pinned(m.high));
+    let added = if m.add {
         // The upper half of a guest's register is 0.
         e.asm.join(product, low, high);
         product
@@ -105,15 +93,15 @@ fn multiply_long(e: &mut Emitter<'_>, mop: Mop) {
         Gpr::ZERO
     };
     e.asm
-        .multiply_add(signed, product, operand(x), operand(y), added);
-    if set.has(FlagSet::NZ) {
+        .multiply_add(m.signed, product, operand(m.x), operand(m.y), added);
+    if m.set.has(FlagSet::NZ) {
         e.asm.compare_imm(Width::Double, product, 0);
         e.asm.set_if(flag, Cond::NE);
         e.asm.access(Access::STORE, flag, frame::Z);
     }
     e.asm.copy(Width::Word, low, product);
     e.asm.high_word(high, product);
-    if set.has(FlagSet::NZ) {
+    if m.set.has(FlagSet::NZ) {
         e.asm.access(Access::STORE, high, frame::N);
     }
 }

@@ -10,15 +10,10 @@ use crate::tlb;
 /// register.
 pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
     match mop {
-        Mop::Load {
-            d,
-            at,
-            size,
-            signed,
-        } => {
+        Mop::Load { d, at, size, sign } => {
             e.load(WORK, at);
             look_up(e, false, size.into(), slow);
-            load(e, d, Mem::Sum(THIRD, WORK, 0), size, signed);
+            load(e, d, Mem::Sum(THIRD, WORK, 0), size, sign);
         }
         Mop::Store { x, at, size } => {
             e.load(WORK, at);

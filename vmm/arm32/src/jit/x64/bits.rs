@@ -5,7 +5,7 @@ use arm32_isa::{ExtendOp, RevOp};
 use super::asm::{Alu, Cc, Extend, Rm, ShiftOp, Width};
 use super::frame::{self, SECOND, THIRD, WORK};
 use super::values::Emitter;
-use crate::ir::{Dest, FlagSet, Mop, Value};
+use crate::ir::{Dest, FlagSet, Mop, MultiplyLong, Value};
 
 /// Returns whether the host has LZCNT; where it has not, the same bytes are another instruction.
 pub fn counts_zeros() -> bool {
@@ -25,7 +25,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop) {
             e.put(d, WORK);
         }
         Mop::Divide { d, x, y, signed } => divide(e, d, (x, y), signed),
-        Mop::MultiplyLong { .. } => multiply_long(e, mop),
+        Mop::MultiplyLong(product) => multiply_long(e, product),
         Mop::Extend { kind, d, x, rotate } => {
             let work = e.work_for(d, &[]);
             e.load(work, x);
@@ -103,21 +103,9 @@ fn divide(e: &mut Emitter<'_>, d: Dest, (x, y): (Value, Value), signed: bool) {
     e.put(d, THIRD);
 }
 
-fn multiply_long(e: &mut Emitter<'_>, mop: Mop) {
-    let Mop::MultiplyLong {
-        low,
-        high,
-        x,
-        y,
-        signed,
-        add,
-        set,
-    } = mop
-    else {
-        return;
-    };
-    for (r, value) in [(WORK, x), (SECOND, y)] {
-        if signed {
+fn multiply_long(e: &mut Emitter<'_>, m: MultiplyLong) {
+    for (r, value) in [(WORK, m.x), (SECOND, m.y)] {
+        if m.signed {
             e.asm.sign_extend32(r, super::values::operand(value));
         } else {
             e.load(r, value);
@@ -125,22 +113,22 @@ fn multiply_long(e: &mut Emitter<'_>, mop: Mop) {
     }
     // The low 64 bits of the product of two words are all of it.
     e.asm.multiply(Width::Quad, WORK, Rm::Reg(SECOND));
-    if add {
-        e.load(SECOND, Value::Reg(high));
+    if m.add {
+        e.load(SECOND, Value::Reg(m.high));
         e.asm.shift(Width::Quad, ShiftOp::Shl, SECOND, 32);
-        e.load(THIRD, Value::Reg(low));
+        e.load(THIRD, Value::Reg(m.low));
         e.asm.alu(Width::Quad, Alu::Or, SECOND, Rm::Reg(THIRD));
         e.asm.alu(Width::Quad, Alu::Add, WORK, Rm::Reg(SECOND));
     }
-    if set.has(FlagSet::NZ) {
+    if m.set.has(FlagSet::NZ) {
         e.asm.store_imm(frame::Z, 0);
         e.asm.alu_imm(Width::Quad, Alu::Cmp, Rm::Reg(WORK), 0);
         e.asm.set_if(Cc::Ne, frame::Z);
     }
-    e.put(Dest::Reg(low), WORK);
+    e.put(Dest::Reg(m.low), WORK);
     e.asm.shift(Width::Quad, ShiftOp::Shr, WORK, 32);
-    e.put(Dest::Reg(high), WORK);
-    if set.has(FlagSet::NZ) {
+    e.put(Dest::Reg(m.high), WORK);
+    if m.set.has(FlagSet::NZ) {
         e.asm.store(Width::Long, frame::N, WORK);
     }
 }

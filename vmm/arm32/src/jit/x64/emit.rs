@@ -7,7 +7,7 @@ use super::values::Emitter;
 use super::{access, bits};
 use crate::exec::Op;
 use crate::host_code::CodeExit;
-use crate::ir::{Mop, Value};
+use crate::ir::{Mop, MultiplyLong, Value};
 use crate::jit::emit::Target;
 use crate::tlb::TAG_BYTES;
 
@@ -49,7 +49,7 @@ impl Target for Asm {
                 x, amount, carry, ..
             } => !constant(x) && (constant(amount) || !carry),
             Mop::Multiply { x, y, .. }
-            | Mop::MultiplyLong { x, y, .. }
+            | Mop::MultiplyLong(MultiplyLong { x, y, .. })
             | Mop::Divide { x, y, .. } => !constant(x) && !constant(y),
             Mop::Extend { x, .. } | Mop::Extract { x, .. } => !constant(x),
             Mop::Reverse { kind, x, .. } => *kind != arm32_isa::RevOp::Rbit && !constant(x),

@@ -47,7 +47,9 @@ use spec::*;
 use vmm_faults::DeviceFaults;
 
 use super::waits::Waiting;
-use super::{Buffers, DeviceState, Progress, ServeError, Turn, VirtioDevice, WrongState, serve};
+use super::{
+    Buffers, DeviceState, Progress, QueueService, ServeError, VirtioDevice, WrongState, serve,
+};
 
 /// The activity of one disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,8 +209,8 @@ impl VirtioDevice for Block {
         self.flights[index].is_some()
     }
 
-    fn process(&mut self, turn: Turn<'_>) -> Result<Progress, ServeError> {
-        let Turn {
+    fn process(&mut self, turn: QueueService<'_>) -> Result<Progress, ServeError> {
+        let QueueService {
             index,
             queue,
             mem,

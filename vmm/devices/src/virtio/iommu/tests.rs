@@ -172,8 +172,8 @@ fn the_configuration_changes_with_its_generation() {
     assert_eq!(seen, wanted);
 }
 
-/// Has the chores of `world` done, whose driver goes on afterwards.
-fn do_chores(world: &mut World) -> bool {
+/// Has the deferred work of `world` done, whose driver goes on afterwards.
+fn do_deferred_work(world: &mut World) -> bool {
     let line = Arc::new(Line::default());
     let spare = VirtioMmio::new(
         Box::new(rng::Rng::new(1)),
@@ -195,20 +195,20 @@ fn a_batch_that_waits_for_a_device_is_a_chore() {
     let mut world = World::started();
     world.unmap_during_an_access(|world| {
         // As long as the device is at work the chore stays.
-        assert!(do_chores(world));
+        assert!(do_deferred_work(world));
         assert_eq!(world.status(), 0xff);
     });
-    assert!(do_chores(&mut world));
+    assert!(do_deferred_work(&mut world));
     assert_eq!(world.status(), Status::Ok as u8);
     assert!(world.driver.line.level());
-    assert!(!do_chores(&mut world), "nothing is left");
+    assert!(!do_deferred_work(&mut world), "nothing is left");
 }
 
 #[test]
 fn a_reset_forgets_what_waits() {
     let mut world = World::started();
     world.unmap_during_an_access(|world| world.driver.set(VIRTIO_MMIO_STATUS, 0));
-    do_chores(&mut world);
+    do_deferred_work(&mut world);
     assert_eq!(world.status(), 0xff);
     assert_eq!(world.iommu.lock().unwrap().mappings(), 0);
     world.driver.start(FEATURES);
@@ -223,7 +223,7 @@ fn fault_reports_are_a_chore() {
     world.driver.offer(1, &[writable(buffer, 24)]);
     assert!(world.dma().read_obj::<u8>(GuestAddress(0x5000)).is_err());
     assert_eq!(world.driver.used_index(1), 0);
-    assert!(do_chores(&mut world));
+    assert!(do_deferred_work(&mut world));
     assert_eq!(world.driver.used_len(1, 0), 24);
     assert_eq!(world.driver.read(buffer + 8, 1), [7]);
     assert!(world.driver.line.level());
@@ -241,7 +241,7 @@ fn its_state_moves_to_another_slot() {
         .restore(&serde_json::from_str(&text).unwrap())
         .unwrap();
     assert_eq!(other.driver.mmio.save(), saved);
-    assert!(do_chores(&mut other), "the batch still waits");
+    assert!(do_deferred_work(&mut other), "the batch still waits");
     assert_eq!(other.iommu.lock().unwrap().domains(), [1]);
     let wrong = Driver::new(Box::new(rng::Rng::new(1))).mmio.save();
     assert!(other.driver.mmio.restore(&wrong).is_err());

@@ -33,7 +33,7 @@ use super::budget::Halts;
 use super::kick::{Kick, Pending};
 use super::schedule::Deferred;
 use super::waits::{Waiting, Waits};
-use super::{Progress, ServeError, Turn, VirtioDevice};
+use super::{Progress, QueueService, ServeError, VirtioDevice};
 use later::Pace;
 use vmm_base::{Interrupt, warn_guest};
 use vmm_faults::DeviceFaults;
@@ -384,7 +384,7 @@ impl VirtioMmio {
     /// Serves queue `index`, which is live, for a turn. Returns whether more is left.
     fn serve(&mut self, index: usize) -> bool {
         let mut budget = self.budget();
-        let result = self.device.process(Turn {
+        let result = self.device.process(QueueService {
             index,
             queue: &mut self.queues[index],
             mem: &self.mem,
@@ -402,7 +402,7 @@ impl VirtioMmio {
         for index in 0..self.queues.len() {
             if self.is_live(index) {
                 let mut budget = self.budget();
-                let result = self.device.resume(Turn {
+                let result = self.device.resume(QueueService {
                     index,
                     queue: &mut self.queues[index],
                     mem: &self.mem,

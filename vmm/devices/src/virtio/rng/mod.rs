@@ -8,7 +8,9 @@ use vm_memory::Bytes;
 use vmm_base::warn_guest;
 
 use super::budget::Budget;
-use super::{Buffers, DeviceState, Progress, ServeError, Turn, VirtioDevice, WrongState, serve};
+use super::{
+    Buffers, DeviceState, Progress, QueueService, ServeError, VirtioDevice, WrongState, serve,
+};
 
 /// Entries of the queue; the driver keeps one or two buffers in it.
 const QUEUE_SIZE: u16 = 8;
@@ -81,7 +83,7 @@ impl VirtioDevice for Rng {
         &[]
     }
 
-    fn process(&mut self, turn: Turn<'_>) -> Result<Progress, ServeError> {
+    fn process(&mut self, turn: QueueService<'_>) -> Result<Progress, ServeError> {
         let answer = |_, buffers: Result<Buffers, _>, mem: &_, budget: &mut Budget| {
             let written = match buffers {
                 Ok(buffers) => self.fill(&buffers, mem),
