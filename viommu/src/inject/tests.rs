@@ -16,9 +16,8 @@ use crate::ipmmu::spec::ContextRegister;
 use crate::ipmmu::{Ipmmu, IpmmuConfig, NoInterrupt, Observers};
 
 const RAM: u64 = 0x4000_0000;
-const FIRST: u64 = RAM + 0x1000;
-const SECOND: u64 = RAM + 0x2000;
-const THIRD: u64 = RAM + 0x3000;
+/// Tables of each level, the first one first.
+const TABLES: [u64; 3] = [RAM + 0x1000, RAM + 0x2000, RAM + 0x3000];
 const PAGE: u64 = RAM + 0x8000;
 /// As the driver writes them (6.1): a table, and a page that may be written.
 const TABLE: u64 = 0x8080_0000_0000_0003;
@@ -53,12 +52,12 @@ impl World {
             ipmmu: ipmmu.unwrap(),
             script,
         };
-        world.put(FIRST, SECOND | TABLE);
-        world.put(SECOND, THIRD | TABLE);
-        world.put(THIRD, PAGE | LEAF);
+        world.put(TABLES[0], TABLES[1] | TABLE);
+        world.put(TABLES[1], TABLES[2] | TABLE);
+        world.put(TABLES[2], PAGE | LEAF);
         // Context 0: its table, long descriptors, then enabled; last uTLB 0, on that context.
         for (register, value) in [
-            (0x810, FIRST as u32),
+            (0x810, TABLES[0] as u32),
             (0x808, 0x8000_3510),
             (IMCTR, 7),
             (0xb00, 3),
@@ -101,11 +100,11 @@ fn without_a_fault_the_buffer_is_a_cache() {
     let world = World::new();
     world.ram.write_obj(7_u32, GuestAddress(PAGE)).unwrap();
     assert_eq!(world.access(), Some(7));
-    world.put(THIRD, 0);
+    world.put(TABLES[2], 0);
     assert_eq!(world.access(), Some(7), "nothing was flushed");
     world.flush();
     assert_eq!(world.access(), None);
-    world.put(THIRD, PAGE | LEAF);
+    world.put(TABLES[2], PAGE | LEAF);
     assert_eq!(world.access(), Some(7), "a refusal is never kept");
 }
 
@@ -134,7 +133,8 @@ fn a_walk_reads_something_else() {
     assert_eq!(world.read(IMSTR) & 0xf, 4, "an abort");
     // The first table's entry with its valid bit flipped.
     let world = World::new();
-    *world.script.descriptor.lock().unwrap() = Some(DescriptorFault::Value((SECOND | TABLE) ^ 1));
+    *world.script.descriptor.lock().unwrap() =
+        Some(DescriptorFault::Value((TABLES[1] | TABLE) ^ 1));
     assert_eq!(world.access(), None);
     assert_eq!(world.read(IMSTR) & 0xf, 1, "a translation fault");
 }
@@ -159,7 +159,7 @@ fn an_ignored_flush_leaves_what_was_translated() {
     let world = World::new();
     assert!(world.access().is_some());
     *world.script.flush.lock().unwrap() = Some(FlushFault::Ignored);
-    world.put(THIRD, 0);
+    world.put(TABLES[2], 0);
     world.flush();
     assert_eq!(world.read(IMCTR) & FLUSH, 0);
     assert!(world.access().is_some(), "stale");

@@ -1,15 +1,7 @@
 //! Which register stands at an offset.
 
 use super::config::Shape;
-use super::spec::{BankRegister, GlobalRegister, PAGE, half_pages};
-
-/// Offsets in page 0 of the groups' registers (6.1, `ARM_SMMU_GR0_SMR`, `ARM_SMMU_GR0_S2CR`).
-const SMR: u64 = 0x800;
-const S2CR: u64 = 0xc00;
-/// Offsets in page 1 of the banks' (6.1, `ARM_SMMU_GR1_CBAR`, `ARM_SMMU_GR1_CBFRSYNRA`, `ARM_SMMU_GR1_CBA2R`).
-const CBAR: u64 = 0x000;
-const CBFRSYNRA: u64 = 0x400;
-const CBA2R: u64 = 0x800;
+use super::spec::{BankRegister, GlobalRegister, PAGE, bank_offset, group_offset, half_pages};
 
 /// A register that is modelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +46,12 @@ impl Register {
         match page {
             0 => GlobalRegister::from_repr(word)
                 .map(Self::Global)
-                .or_else(|| groups(SMR).map(Self::Smr))
-                .or_else(|| groups(S2CR).map(Self::S2cr)),
-            1 => banks(CBAR)
+                .or_else(|| groups(group_offset::SMR).map(Self::Smr))
+                .or_else(|| groups(group_offset::S2CR).map(Self::S2cr)),
+            1 => banks(bank_offset::CBAR)
                 .map(Self::Cbar)
-                .or_else(|| banks(CBFRSYNRA).map(Self::Cbfrsynra))
-                .or_else(|| banks(CBA2R).map(Self::Cba2r)),
+                .or_else(|| banks(bank_offset::CBFRSYNRA).map(Self::Cbfrsynra))
+                .or_else(|| banks(bank_offset::CBA2R).map(Self::Cba2r)),
             _ => {
                 let bank = page.checked_sub(first_bank)?;
                 let bank = usize::try_from(bank).ok()?;

@@ -91,6 +91,16 @@ impl BankRegister {
     }
 }
 
+/// Offsets in page 1 of registers of which each context bank has one.
+pub mod bank_offset {
+    /// CBAR of the first (6.1, `ARM_SMMU_GR1_CBAR`).
+    pub const CBAR: u64 = 0x000;
+    /// CBFRSYNRA of the first (6.1, `ARM_SMMU_GR1_CBFRSYNRA`).
+    pub const CBFRSYNRA: u64 = 0x400;
+    /// CBA2R of the first (6.1, `ARM_SMMU_GR1_CBA2R`).
+    pub const CBA2R: u64 = 0x800;
+}
+
 /// An address translation operation: the access that it translates for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operation {

@@ -58,6 +58,14 @@ impl GlobalRegister {
     }
 }
 
+/// Offsets in page 0 of registers of which each stream mapping group has one.
+pub mod group_offset {
+    /// SMR of the first (6.1, `ARM_SMMU_GR0_SMR`).
+    pub const SMR: u64 = 0x800;
+    /// S2CR of the first (6.1, `ARM_SMMU_GR0_S2CR`).
+    pub const S2CR: u64 = 0xc00;
+}
+
 /// sCR0. The fields that say nothing here are stored.
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]

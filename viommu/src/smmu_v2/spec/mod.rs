@@ -9,10 +9,11 @@ mod global;
 
 pub use bank::{
     BankRegister, Cbar, CbarKind, FSR_FAULTS, Fsr, Fsynr0, Operation, PAR_ADDRESS, PAR_FAULT,
-    Sctlr, TTBR_ADDRESS, Tcr, ttbr_mask,
+    Sctlr, TTBR_ADDRESS, Tcr, bank_offset, ttbr_mask,
 };
 pub use global::{
     Cr0, GFSR_FAULTS, Gfsr, Gfsynr0, GlobalRegister, Id0, Id1, Id2, S2cr, S2crKind, Smr,
+    group_offset,
 };
 
 /// Bytes of a page of registers: ID1.PAGESIZE is 0 (6.1, `arm_smmu_device_cfg_probe`). Page 0 has the global registers

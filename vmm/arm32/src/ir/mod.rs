@@ -301,8 +301,8 @@ pub enum Mop {
     Call,
 }
 
-/// A multiplication of two words to a doubleword: `high`:`low` = `x` times `y`, plus what it was with `add`; with `set`,
-/// N and Z are those of the 64 bits.
+/// A multiplication of two words to a doubleword: `high`:`low` = `x` times `y`, plus what it was
+/// with `add`; with `set`, N and Z are those of the 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MultiplyLong {
     /// The register of the low word.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::spec::*;
 
-/// Reads of LSR with an empty receiver, one after the other, that show that a guest polls for input.
+/// Reads of offset::LSR with an empty receiver, one after the other, that show that a guest polls for input.
 const POLLS: u8 = 64;
 
 /// The registers, as plain data.
@@ -33,11 +33,11 @@ pub struct Registers {
     pub scr: u8,
     /// Divisor latch: low byte, high byte.
     pub divisor: [u8; 2],
-    /// Whether a byte was lost since LSR was read.
+    /// Whether a byte was lost since offset::LSR was read.
     pub overrun: bool,
     /// Whether the transmitter's becoming empty has not been told yet.
     pub emptied: bool,
-    /// Lines of the modem that changed since MSR was read.
+    /// Lines of the modem that changed since offset::MSR was read.
     pub changes: u8,
     /// Received bytes, the oldest first.
     pub received: VecDeque<u8>,
@@ -62,21 +62,21 @@ impl Registers {
             polls,
         } = self;
         // Writes never set bits that do not exist, and a guest would read them.
-        let bits = ier & !IER_MASK | fcr & !FCR_KEPT | mcr & !MCR_MASK | changes & !MSR_CHANGES;
+        let bits = ier & !ier::MASK | fcr & !fcr::KEPT | mcr & !mcr::MASK | changes & !msr::CHANGES;
         // FCR keeps nothing while the FIFOs are off.
-        let off = fcr & FCR_ENABLE == 0 && *fcr != 0;
+        let off = fcr & fcr::ENABLE == 0 && *fcr != 0;
         bits == 0 && !off && received.len() <= self.capacity() && *polls <= POLLS
     }
 
     /// Returns whether the interrupt output is high for what has happened.
     pub fn interrupts(&self) -> bool {
-        self.cause() != IIR_NONE
+        self.cause() != iir::NONE
     }
 
     /// Returns how many bytes the receiver takes from the line when the guest reads `register`; none if that register
     /// does not show them.
     pub fn room(&self, register: u8) -> usize {
-        let shows = matches!(register, DATA | IIR_FCR | LSR);
+        let shows = matches!(register, offset::DATA | offset::IIR_FCR | offset::LSR);
         if shows && self.listens() {
             self.capacity() - self.received.len()
         } else {
@@ -86,7 +86,7 @@ impl Registers {
 
     /// Returns whether the interrupt output is high for a byte that is on the line.
     pub fn interrupts_for_more(&self) -> bool {
-        self.ier & IER_RECEIVED != 0 && self.listens()
+        self.ier & ier::RECEIVED != 0 && self.listens()
     }
 
     /// Returns whether the receiver takes bytes from the line.
@@ -96,8 +96,8 @@ impl Registers {
     /// be lost. So the line is quiet until the guest wants interrupts for received data, or polls
     /// for it.
     fn listens(&self) -> bool {
-        let wants = self.ier & IER_RECEIVED != 0 || self.polls >= POLLS;
-        wants && self.mcr & MCR_LOOP == 0
+        let wants = self.ier & ier::RECEIVED != 0 || self.polls >= POLLS;
+        wants && self.mcr & mcr::LOOP == 0
     }
 
     /// Receives a byte. One that finds no room is lost: the new one in FIFO mode, otherwise the one before.
@@ -114,24 +114,24 @@ impl Registers {
 
     /// Reads a register.
     pub fn read(&mut self, register: u8) -> u8 {
-        // Any access ends a series of polls; only another read of LSR, below, continues it.
+        // Any access ends a series of polls; only another read of offset::LSR, below, continues it.
         let polls = std::mem::take(&mut self.polls);
-        match (register, self.lcr & LCR_DLAB != 0) {
-            (DATA | IER, true) => self.divisor[usize::from(register)],
-            (DATA, false) => self.received.pop_front().unwrap_or(0),
-            (IER, false) => self.ier,
-            (IIR_FCR, _) => self.identify(),
-            (LCR, _) => self.lcr,
-            (MCR, _) => self.mcr,
-            (LSR, _) => {
+        match (register, self.lcr & lcr::DLAB != 0) {
+            (offset::DATA | offset::IER, true) => self.divisor[usize::from(register)],
+            (offset::DATA, false) => self.received.pop_front().unwrap_or(0),
+            (offset::IER, false) => self.ier,
+            (offset::IIR_FCR, _) => self.identify(),
+            (offset::LCR, _) => self.lcr,
+            (offset::MCR, _) => self.mcr,
+            (offset::LSR, _) => {
                 if self.received.is_empty() {
                     self.polls = polls.saturating_add(1).min(POLLS);
                 }
                 self.line_status()
             }
             // Clears the change bits, and with them the interrupt that they cause.
-            (MSR, _) => self.modem() | std::mem::take(&mut self.changes),
-            (SCR, _) => self.scr,
+            (offset::MSR, _) => self.modem() | std::mem::take(&mut self.changes),
+            (offset::SCR, _) => self.scr,
             _ => 0,
         }
     }
@@ -139,42 +139,42 @@ impl Registers {
     /// Writes a register. Returns the byte that is sent, if one is.
     pub fn write(&mut self, register: u8, value: u8) -> Option<u8> {
         self.polls = 0;
-        match (register, self.lcr & LCR_DLAB != 0) {
-            (DATA | IER, true) => self.divisor[usize::from(register)] = value,
-            (DATA, false) => {
+        match (register, self.lcr & lcr::DLAB != 0) {
+            (offset::DATA | offset::IER, true) => self.divisor[usize::from(register)] = value,
+            (offset::DATA, false) => {
                 // The transmitter is infinitely fast: it is empty again, and can say so, as soon as it is written.
                 self.emptied = true;
-                if self.mcr & MCR_LOOP == 0 {
+                if self.mcr & mcr::LOOP == 0 {
                     return Some(value);
                 }
                 // In loop-back nothing leaves: the transmitter feeds the receiver.
                 self.receive(value);
             }
-            (IER, false) => {
+            (offset::IER, false) => {
                 let enabled = value & !self.ier;
-                self.ier = value & IER_MASK;
+                self.ier = value & ier::MASK;
                 // The transmitter is empty, and says so to whoever begins to ask.
-                self.emptied |= enabled & IER_EMPTY != 0;
+                self.emptied |= enabled & ier::EMPTY != 0;
             }
-            (IIR_FCR, _) => self.control_fifos(value),
-            (LCR, _) => self.lcr = value,
-            (MCR, _) => {
+            (offset::IIR_FCR, _) => self.control_fifos(value),
+            (offset::LCR, _) => self.lcr = value,
+            (offset::MCR, _) => {
                 let before = self.modem();
-                self.mcr = value & MCR_MASK;
+                self.mcr = value & mcr::MASK;
                 let after = self.modem();
                 // The ring indicator's change bit is set by its trailing edge only.
-                let changed = (before ^ after) & !MSR_RI | before & !after & MSR_RI;
-                self.changes |= changed >> MSR_CHANGE_SHIFT;
+                let changed = (before ^ after) & !msr::RI | before & !after & msr::RI;
+                self.changes |= changed >> msr::CHANGE_SHIFT;
             }
-            (SCR, _) => self.scr = value,
-            // LSR and MSR are read-only.
+            (offset::SCR, _) => self.scr = value,
+            // offset::LSR and offset::MSR are read-only.
             _ => {}
         }
         None
     }
 
     fn has_fifos(&self) -> bool {
-        self.fcr & FCR_ENABLE != 0
+        self.fcr & fcr::ENABLE != 0
     }
 
     fn capacity(&self) -> usize {
@@ -183,7 +183,7 @@ impl Registers {
 
     fn trigger(&self) -> usize {
         if self.has_fifos() {
-            TRIGGERS[usize::from(self.fcr >> FCR_TRIGGER_SHIFT)]
+            TRIGGERS[usize::from(self.fcr >> fcr::TRIGGER_SHIFT)]
         } else {
             1
         }
@@ -193,62 +193,62 @@ impl Registers {
     fn cause(&self) -> u8 {
         let wants = |bit| self.ier & bit != 0;
         // The order is that of table IV of the data sheet.
-        if wants(IER_LINE) && self.overrun {
-            IIR_LINE
-        } else if wants(IER_RECEIVED) && self.received.len() >= self.trigger() {
-            IIR_RECEIVED
-        } else if wants(IER_RECEIVED) && !self.received.is_empty() {
-            IIR_TIMEOUT
-        } else if wants(IER_EMPTY) && self.emptied {
-            IIR_EMPTY
-        } else if wants(IER_MODEM) && self.changes != 0 {
-            IIR_MODEM
+        if wants(ier::LINE) && self.overrun {
+            iir::LINE
+        } else if wants(ier::RECEIVED) && self.received.len() >= self.trigger() {
+            iir::RECEIVED
+        } else if wants(ier::RECEIVED) && !self.received.is_empty() {
+            iir::TIMEOUT
+        } else if wants(ier::EMPTY) && self.emptied {
+            iir::EMPTY
+        } else if wants(ier::MODEM) && self.changes != 0 {
+            iir::MODEM
         } else {
-            IIR_NONE
+            iir::NONE
         }
     }
 
     /// Reads IIR, which clears the interrupt of an empty transmitter if it shows that one, and no other.
     fn identify(&mut self) -> u8 {
         let cause = self.cause();
-        if cause == IIR_EMPTY {
+        if cause == iir::EMPTY {
             self.emptied = false;
         }
-        cause | if self.has_fifos() { IIR_FIFO } else { 0 }
+        cause | if self.has_fifos() { iir::FIFO } else { 0 }
     }
 
     fn line_status(&mut self) -> u8 {
-        let mut status = LSR_IDLE;
+        let mut status = lsr::IDLE;
         if !self.received.is_empty() {
-            status |= LSR_DATA;
+            status |= lsr::DATA;
         }
         // This read ends the interrupt of an overrun, as the data sheet has it.
         if std::mem::take(&mut self.overrun) {
-            status |= LSR_OVERRUN;
+            status |= lsr::OVERRUN;
         }
         status
     }
 
     fn control_fifos(&mut self, value: u8) {
-        let enable = value & FCR_ENABLE != 0;
+        let enable = value & fcr::ENABLE != 0;
         // A change of mode empties both FIFOs.
         // 0x3: a reset of the receiver counts only in a write that has the FIFOs enabled.
-        if enable != self.has_fifos() || value & (FCR_ENABLE | FCR_RESET_RECEIVER) == 0x3 {
+        if enable != self.has_fifos() || value & (fcr::ENABLE | fcr::RESET_RECEIVER) == 0x3 {
             self.received.clear();
         }
-        self.fcr = if enable { value & FCR_KEPT } else { 0 };
+        self.fcr = if enable { value & fcr::KEPT } else { 0 };
     }
 
     /// Returns the lines of the modem: the far end's, or in loop-back our own.
     fn modem(&self) -> u8 {
-        if self.mcr & MCR_LOOP == 0 {
+        if self.mcr & mcr::LOOP == 0 {
             return FAR_END;
         }
         let pairs = [
-            (MCR_RTS, MSR_CTS),
-            (MCR_DTR, MSR_DSR),
-            (MCR_OUT1, MSR_RI),
-            (MCR_OUT2, MSR_DCD),
+            (mcr::RTS, msr::CTS),
+            (mcr::DTR, msr::DSR),
+            (mcr::OUT1, msr::RI),
+            (mcr::OUT2, msr::DCD),
         ];
         let driven = pairs.iter().filter(|(from, _)| self.mcr & from != 0);
         driven.fold(0, |lines, (_, to)| lines | to)

@@ -24,8 +24,8 @@ fn at(register: u8) -> u64 {
 /// Returns a UART whose driver wants interrupts for received data, with FIFOs that trigger at 8 bytes.
 fn listening() -> (Uart, Capture, Arc<LevelLine>) {
     let all = uart();
-    all.0.write(at(IIR_FCR), 0x80 | FCR_ENABLE);
-    all.0.write(at(IER), IER_RECEIVED);
+    all.0.write(at(offset::IIR_FCR), 0x80 | fcr::ENABLE);
+    all.0.write(at(offset::IER), ier::RECEIVED);
     all
 }
 
@@ -53,13 +53,13 @@ fn input_of_any_length_raises_the_line_until_all_of_it_was_read() {
         let mut back = Vec::new();
         // A driver that reads at most 256 bytes an interrupt, as Linux's does.
         while line.is_high() {
-            let cause = uart.read(at(IIR_FCR)) & 0xf;
-            assert!(matches!(cause, IIR_RECEIVED | IIR_TIMEOUT), "{cause:#x}");
+            let cause = uart.read(at(offset::IIR_FCR)) & 0xf;
+            assert!(matches!(cause, iir::RECEIVED | iir::TIMEOUT), "{cause:#x}");
             for _ in 0..256 {
-                if uart.read(at(LSR)) & LSR_DATA == 0 {
+                if uart.read(at(offset::LSR)) & lsr::DATA == 0 {
                     break;
                 }
-                back.push(uart.read(at(DATA)));
+                back.push(uart.read(at(offset::DATA)));
             }
         }
         assert_eq!(back, input);
@@ -70,17 +70,17 @@ fn input_of_any_length_raises_the_line_until_all_of_it_was_read() {
 fn fewer_bytes_than_the_trigger_level_are_a_time_out() {
     let (uart, _, line) = listening();
     uart.feed(&[1; 9]);
-    assert_eq!(uart.read(at(IIR_FCR)), IIR_FIFO | IIR_RECEIVED);
+    assert_eq!(uart.read(at(offset::IIR_FCR)), iir::FIFO | iir::RECEIVED);
     // To look changes nothing.
-    assert_eq!(uart.read(at(IIR_FCR)), IIR_FIFO | IIR_RECEIVED);
-    uart.read(at(DATA));
-    assert_eq!(uart.read(at(IIR_FCR)), IIR_FIFO | IIR_RECEIVED);
-    uart.read(at(DATA));
-    assert_eq!(uart.read(at(IIR_FCR)), IIR_FIFO | IIR_TIMEOUT);
+    assert_eq!(uart.read(at(offset::IIR_FCR)), iir::FIFO | iir::RECEIVED);
+    uart.read(at(offset::DATA));
+    assert_eq!(uart.read(at(offset::IIR_FCR)), iir::FIFO | iir::RECEIVED);
+    uart.read(at(offset::DATA));
+    assert_eq!(uart.read(at(offset::IIR_FCR)), iir::FIFO | iir::TIMEOUT);
     for _ in 0..7 {
-        uart.read(at(DATA));
+        uart.read(at(offset::DATA));
     }
-    assert_eq!(uart.read(at(IIR_FCR)), IIR_FIFO | IIR_NONE);
+    assert_eq!(uart.read(at(offset::IIR_FCR)), iir::FIFO | iir::NONE);
     assert!(!line.is_high());
 }
 
@@ -89,88 +89,103 @@ fn nobody_types_before_the_guest_listens() {
     let (uart, _, _) = uart();
     uart.feed(b"typed ahead");
     // As Linux's driver does before it opens the port.
-    uart.write(at(IIR_FCR), FCR_ENABLE);
-    uart.write(at(IIR_FCR), 0x7);
-    uart.write(at(IIR_FCR), 0);
-    for register in [LSR, DATA, IIR_FCR, MSR] {
+    uart.write(at(offset::IIR_FCR), fcr::ENABLE);
+    uart.write(at(offset::IIR_FCR), 0x7);
+    uart.write(at(offset::IIR_FCR), 0);
+    for register in [offset::LSR, offset::DATA, offset::IIR_FCR, offset::MSR] {
         uart.read(at(register));
     }
-    uart.write(at(IER), IER_RECEIVED);
-    uart.write(at(IIR_FCR), FCR_ENABLE);
-    let back: Vec<u8> = (0..11).map(|_| uart.read(at(DATA))).collect();
+    uart.write(at(offset::IER), ier::RECEIVED);
+    uart.write(at(offset::IIR_FCR), fcr::ENABLE);
+    let back: Vec<u8> = (0..11).map(|_| uart.read(at(offset::DATA))).collect();
     assert_eq!(back, b"typed ahead");
     // And one that polls is heard too.
-    uart.write(at(IER), 0);
+    uart.write(at(offset::IER), 0);
     uart.feed(b"x");
-    let polls = (0..100).find(|_| uart.read(at(LSR)) & LSR_DATA != 0);
+    let polls = (0..100).find(|_| uart.read(at(offset::LSR)) & lsr::DATA != 0);
     assert!(polls.is_some());
-    assert_eq!(uart.read(at(DATA)), b'x');
+    assert_eq!(uart.read(at(offset::DATA)), b'x');
 }
 
 #[test]
 fn an_empty_transmitter_is_told_once() {
     let (uart, _, line) = uart();
-    uart.write(at(IER), IER_EMPTY);
+    uart.write(at(offset::IER), ier::EMPTY);
     assert!(line.is_high());
-    assert_eq!(uart.read(at(IIR_FCR)), IIR_EMPTY);
-    assert_eq!(uart.read(at(IIR_FCR)), IIR_NONE);
+    assert_eq!(uart.read(at(offset::IIR_FCR)), iir::EMPTY);
+    assert_eq!(uart.read(at(offset::IIR_FCR)), iir::NONE);
     assert!(!line.is_high());
-    uart.write(at(DATA), b'a');
+    uart.write(at(offset::DATA), b'a');
     assert!(line.is_high());
-    uart.write(at(IER), 0);
+    uart.write(at(offset::IER), 0);
     assert!(!line.is_high());
-    uart.write(at(IER), IER_EMPTY);
-    assert_eq!(uart.read(at(IIR_FCR)), IIR_EMPTY, "asked anew");
+    uart.write(at(offset::IER), ier::EMPTY);
+    assert_eq!(uart.read(at(offset::IIR_FCR)), iir::EMPTY, "asked anew");
 }
 
 #[test]
 fn loop_back_hears_itself_and_nobody_else() {
     let (uart, capture, line) = listening();
-    uart.write(at(MCR), MCR_LOOP | MCR_RTS | MCR_OUT2);
+    uart.write(at(offset::MCR), mcr::LOOP | mcr::RTS | mcr::OUT2);
     uart.feed(b"from outside");
     // Ready and asserting to the far end as well, so what changed is data set ready.
-    assert_eq!(uart.read(at(MSR)), MSR_CTS | MSR_DCD | 0x2);
-    assert_eq!(uart.read(at(MSR)), MSR_CTS | MSR_DCD);
+    assert_eq!(uart.read(at(offset::MSR)), msr::CTS | msr::DCD | 0x2);
+    assert_eq!(uart.read(at(offset::MSR)), msr::CTS | msr::DCD);
     for n in 0..20 {
-        uart.write(at(DATA), n);
+        uart.write(at(offset::DATA), n);
     }
     assert_eq!(capture.bytes(), b"");
-    uart.write(at(IER), IER_RECEIVED | IER_LINE);
-    assert_eq!(uart.read(at(IIR_FCR)), IIR_FIFO | IIR_LINE);
-    assert_eq!(uart.read(at(LSR)), LSR_IDLE | LSR_DATA | LSR_OVERRUN);
-    assert_eq!(uart.read(at(LSR)), LSR_IDLE | LSR_DATA);
-    let back: Vec<u8> = (0..16).map(|_| uart.read(at(DATA))).collect();
+    uart.write(at(offset::IER), ier::RECEIVED | ier::LINE);
+    assert_eq!(uart.read(at(offset::IIR_FCR)), iir::FIFO | iir::LINE);
+    assert_eq!(
+        uart.read(at(offset::LSR)),
+        lsr::IDLE | lsr::DATA | lsr::OVERRUN
+    );
+    assert_eq!(uart.read(at(offset::LSR)), lsr::IDLE | lsr::DATA);
+    let back: Vec<u8> = (0..16).map(|_| uart.read(at(offset::DATA))).collect();
     assert_eq!(back, (0..16).collect::<Vec<u8>>());
     assert!(!line.is_high());
-    uart.write(at(MCR), 0);
-    assert_eq!(uart.read(at(MSR)), FAR_END | 0x2);
-    assert_eq!(uart.read(at(DATA)), b'f');
+    uart.write(at(offset::MCR), 0);
+    assert_eq!(uart.read(at(offset::MSR)), FAR_END | 0x2);
+    assert_eq!(uart.read(at(offset::DATA)), b'f');
 }
 
 #[test]
 fn a_receiver_without_fifo_holds_the_last_byte() {
     let (uart, _, _) = uart();
-    uart.write(at(MCR), MCR_LOOP);
-    uart.write(at(DATA), 1);
-    uart.write(at(DATA), 2);
-    assert_eq!(uart.read(at(LSR)), LSR_IDLE | LSR_DATA | LSR_OVERRUN);
-    assert_eq!((uart.read(at(DATA)), uart.read(at(DATA))), (2, 0));
+    uart.write(at(offset::MCR), mcr::LOOP);
+    uart.write(at(offset::DATA), 1);
+    uart.write(at(offset::DATA), 2);
+    assert_eq!(
+        uart.read(at(offset::LSR)),
+        lsr::IDLE | lsr::DATA | lsr::OVERRUN
+    );
+    assert_eq!(
+        (uart.read(at(offset::DATA)), uart.read(at(offset::DATA))),
+        (2, 0)
+    );
 }
 
 #[test]
 fn the_divisor_latch_hides_two_registers() {
     let (uart, capture, _) = listening();
-    uart.write(at(LCR), LCR_DLAB | 0x3);
-    uart.write(at(DATA), 12);
-    uart.write(at(IER), 34);
-    assert_eq!((uart.read(at(DATA)), uart.read(at(IER))), (12, 34));
-    uart.write(at(LCR), 0x3);
+    uart.write(at(offset::LCR), lcr::DLAB | 0x3);
+    uart.write(at(offset::DATA), 12);
+    uart.write(at(offset::IER), 34);
     assert_eq!(
-        (uart.read(at(IER)), capture.bytes()),
-        (IER_RECEIVED, vec![])
+        (uart.read(at(offset::DATA)), uart.read(at(offset::IER))),
+        (12, 34)
     );
-    uart.write(at(SCR), 0x5a);
-    assert_eq!((uart.read(at(SCR)), uart.read(at(LCR))), (0x5a, 0x3));
+    uart.write(at(offset::LCR), 0x3);
+    assert_eq!(
+        (uart.read(at(offset::IER)), capture.bytes()),
+        (ier::RECEIVED, vec![])
+    );
+    uart.write(at(offset::SCR), 0x5a);
+    assert_eq!(
+        (uart.read(at(offset::SCR)), uart.read(at(offset::LCR))),
+        (0x5a, 0x3)
+    );
 }
 
 #[test]
@@ -245,13 +260,13 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..8_u8).prop_map(Step::Read),
-        4 => Just(Step::Read(DATA)),
-        1 => Just(Step::Read(LSR)),
+        4 => Just(Step::Read(offset::DATA)),
+        1 => Just(Step::Read(offset::LSR)),
         4 => (0..8_u8, any::<u8>()).prop_map(|(register, value)| Step::Write(register, value)),
         // So that the divisor latch and loop-back do not cover everything else most of the time.
-        2 => (0..2_u8).prop_map(|n| Step::Write(MCR, n << 4)),
-        2 => Just(Step::Write(LCR, 0x3)),
-        2 => (0..16_u8).prop_map(|bits| Step::Write(IER, bits)),
+        2 => (0..2_u8).prop_map(|n| Step::Write(offset::MCR, n << 4)),
+        2 => Just(Step::Write(offset::LCR, 0x3)),
+        2 => (0..16_u8).prop_map(|bits| Step::Write(offset::IER, bits)),
         3 => vec(any::<u8>(), 0..40).prop_map(Step::Feed),
         1 => Just(Step::Move),
     ]
