@@ -10,16 +10,13 @@ use std::sync::Arc;
 
 use arbitrary::{Result, Unstructured};
 use viommu::Access;
+use viommu::ipmmu::spec::ContextRegister as Register;
 use viommu::ipmmu::{Ipmmu, IpmmuConfig, NoInterrupt, Observers};
 use viommu::walk::{GuestTables, Level, Regime, Region, Security, walk};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::iommu::{self, RAM, RAM_SIZE, Reader};
 
-const IMCTR: u64 = 0x00;
-const IMTTBCR: u64 = 0x08;
-const IMTTLBR0: u64 = 0x10;
-const IMTTUBR0: u64 = 0x14;
 const MMUEN: u32 = 1;
 const FLUSH: u32 = 2;
 /// IMCTR.AFE.
@@ -76,11 +73,11 @@ impl Machine {
     fn set_up(&self, u: &mut Unstructured<'_>) -> Result<()> {
         let context = u.int_in_range(0..=3u64)?;
         let table = RAM + (u64::from(u.arbitrary::<u16>()?) & !0x1f);
-        self.write(0, context * 0x40 + IMTTLBR0, table as u32);
-        self.write(0, context * 0x40 + IMTTUBR0, 0);
-        self.write(0, context * 0x40 + IMTTBCR, LONG);
-        self.write(self.leaf, context * 0x40 + IMCTR, MMUEN);
-        self.write(0, context * 0x40 + IMCTR, MMUEN | FLUSH);
+        self.write(0, context * 0x40 + Register::Imttlbr0 as u64, table as u32);
+        self.write(0, context * 0x40 + Register::Imttubr0 as u64, 0);
+        self.write(0, context * 0x40 + Register::Imttbcr as u64, LONG);
+        self.write(self.leaf, context * 0x40 + Register::Imctr as u64, MMUEN);
+        self.write(0, context * 0x40 + Register::Imctr as u64, MMUEN | FLUSH);
         let utlb = u.int_in_range(0..=31u64)?;
         self.write(self.leaf, 0x300 + utlb * 16, (context as u32) << 4 | MMUEN);
         Ok(())
@@ -114,12 +111,15 @@ impl Machine {
     /// Returns the regime of a context, as its registers have it, if it is of the usual kind.
     fn regime(&self, context: u64) -> Option<Regime> {
         let read = |register| self.read(0, context * 0x40 + register);
-        if read(IMTTBCR) & !0x3f00_3f00 != LONG & if self.leaf == 0 { !0x80 } else { !0x10 } {
+        if read(Register::Imttbcr as u64) & !0x3f00_3f00
+            != LONG & if self.leaf == 0 { !0x80 } else { !0x10 }
+        {
             return None;
         }
-        let base = u64::from(read(IMTTUBR0)) << 32 | u64::from(read(IMTTLBR0));
+        let base = u64::from(read(Register::Imttubr0 as u64)) << 32
+            | u64::from(read(Register::Imttlbr0 as u64));
         Some(Regime {
-            access_flag_faults: read(IMCTR) & AFE != 0,
+            access_flag_faults: read(Register::Imctr as u64) & AFE != 0,
             security: Security::NonSecureRequired,
             ..Regime::new(Region::new(base, 0, Level::First))
         })
@@ -132,7 +132,8 @@ impl Machine {
         let control = self.read(self.leaf, 0x300 + utlb * 16);
         let context = u64::from(control >> 4 & 15);
         let contexts = self.ipmmu.features().contexts as u64;
-        let enabled = |instance| self.read(instance, context * 0x40 + IMCTR) & MMUEN != 0;
+        let enabled =
+            |instance| self.read(instance, context * 0x40 + Register::Imctr as u64) & MMUEN != 0;
         let translated = control & MMUEN != 0;
         let physical = if !translated {
             Some(iova)
@@ -141,9 +142,9 @@ impl Machine {
         } else if !enabled(0) || !enabled(self.leaf) {
             Some(iova)
         } else {
-            let imctr = self.read(0, context * 0x40 + IMCTR);
-            self.write(0, context * 0x40 + IMCTR, imctr | FLUSH);
-            let imctr = self.read(0, context * 0x40 + IMCTR);
+            let imctr = self.read(0, context * 0x40 + Register::Imctr as u64);
+            self.write(0, context * 0x40 + Register::Imctr as u64, imctr | FLUSH);
+            let imctr = self.read(0, context * 0x40 + Register::Imctr as u64);
             assert_eq!(imctr & FLUSH, 0, "nobody is pinned");
             let Some(regime) = self.regime(context) else {
                 return Ok(());

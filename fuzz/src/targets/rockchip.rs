@@ -9,18 +9,14 @@
 use std::sync::Arc;
 
 use arbitrary::{Result, Unstructured};
-use viommu::rockchip::{Format, NoInterrupt, RockchipConfig, RockchipIommu, RockchipState};
+use viommu::rockchip::spec::Command;
+use viommu::rockchip::{
+    Format, NoInterrupt, Register, RockchipConfig, RockchipIommu, RockchipState,
+};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::iommu::{self, RAM, RAM_SIZE};
 
-const DTE_ADDR: u64 = 0x00;
-const STATUS: u64 = 0x04;
-const COMMAND: u64 = 0x08;
-const INT_MASK: u64 = 0x1c;
-const PAGING_ENABLED: u32 = 1;
-const ENABLE_PAGING: u32 = 0;
-const ZAP_CACHE: u32 = 4;
 /// Bits of an entry: there is one, it may be read, it may be written.
 const VALID: u32 = 1;
 const READ: u32 = 2;
@@ -73,7 +69,10 @@ impl Machine {
             let at = GuestAddress(table + u64::from(index) * 4);
             self.ram.read_obj::<u32>(at).ok()
         };
-        let outer = entry(self.address(self.read(DTE_ADDR)), iova >> 22)?;
+        let outer = entry(
+            self.address(self.read(Register::DteAddr as u64)),
+            iova >> 22,
+        )?;
         if outer & VALID == 0 {
             return None;
         }
@@ -84,9 +83,12 @@ impl Machine {
 
     /// Puts the IOMMU into a useful state.
     fn set_up(&self, u: &mut Unstructured<'_>) -> Result<()> {
-        self.write(DTE_ADDR, RAM as u32 | u.int_in_range(0..=15u32)? << 12);
-        self.write(INT_MASK, 3);
-        self.write(COMMAND, ENABLE_PAGING);
+        self.write(
+            Register::DteAddr as u64,
+            RAM as u32 | u.int_in_range(0..=15u32)? << 12,
+        );
+        self.write(Register::IntMask as u64, 3);
+        self.write(Register::Command as u64, Command::EnablePaging as u32);
         Ok(())
     }
 
@@ -117,9 +119,9 @@ impl Machine {
     /// Zaps, and has a device read or write what the tables then say must be there.
     fn check(&self, u: &mut Unstructured<'_>) -> Result<()> {
         let (iova, writes): (u32, bool) = (Self::iova(u)?, u.arbitrary()?);
-        self.write(COMMAND, ZAP_CACHE);
+        self.write(Register::Command as u64, Command::ZapCache as u32);
         let wanted = if writes { WRITE } else { READ };
-        let physical = match self.read(STATUS) & PAGING_ENABLED {
+        let physical = match self.read(Register::Status as u64) & 1 {
             0 => Some(u64::from(iova)),
             _ => self.walk(iova, wanted),
         };
@@ -147,8 +149,8 @@ impl Machine {
             u64::from(u.arbitrary::<u16>()? & 0x1ff)
         };
         let bytes: [u8; 8] = u.arbitrary()?;
-        if offset == COMMAND && u.ratio(7, 8)? {
-            self.write(COMMAND, u.int_in_range(0..=7u32)?);
+        if offset == Register::Command as u64 && u.ratio(7, 8)? {
+            self.write(Register::Command as u64, u.int_in_range(0..=7u32)?);
             return Ok(());
         }
         let iommu = &self.iommu;

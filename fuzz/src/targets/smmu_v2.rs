@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use arbitrary::{Result, Unstructured};
 use viommu::Access;
+use viommu::smmu_v2::spec::{BankRegister, GlobalRegister, group_offset};
 use viommu::smmu_v2::{BankState, GroupState, NoInterrupt, SmmuV2, SmmuV2Config, SmmuV2State};
 use viommu::walk::{GuestTables, Level, Regime, Region, Security, walk};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -18,17 +19,6 @@ use super::iommu::{self, RAM, RAM_SIZE};
 
 /// The streams, groups and banks that inputs speak of, of those that there are.
 const FEW: u64 = 4;
-
-const CR0: u64 = 0x00;
-const TLBIALLNSNH: u64 = 0x68;
-const SMR: u64 = 0x800;
-const S2CR: u64 = 0xc00;
-const CBAR: u64 = 0x1000;
-
-const SCTLR: u64 = 0x00;
-const TTBR0: u64 = 0x20;
-const TTBR1: u64 = 0x28;
-const TCR: u64 = 0x30;
 
 /// Offsets in page 0, in page 1 and in the page of a bank at which there is something.
 const GLOBAL: [u64; 16] = [
@@ -39,6 +29,9 @@ const BANK: [u64; 26] = [
     0x00, 0x08, 0x10, 0x20, 0x24, 0x28, 0x2c, 0x30, 0x34, 0x38, 0x3c, 0x50, 0x58, 0x60, 0x68,
     0x600, 0x608, 0x610, 0x618, 0x620, 0x628, 0x7f0, 0x7f4, 0x800, 0x818, 0x8f0,
 ];
+
+/// Offset of page 1, which says what banks are.
+const BANKS: u64 = 0x1000;
 
 /// Returns the offset of a register of a bank, of eight.
 const fn cb(bank: u64, register: u64) -> u64 {
@@ -82,27 +75,27 @@ impl Machine {
 
     /// Returns where the registers and tables lead an access of a stream; `None` if it is refused.
     fn expected(&self, stream: u32, iova: u64, access: Access) -> Option<u64> {
-        let control = self.read(CR0);
+        let control = self.read(GlobalRegister::Cr0 as u64);
         if control & 1 != 0 {
             return Some(iova);
         }
         let of = |group: &u64| {
-            let smr = self.read(SMR + group * 4);
+            let smr = self.read(group_offset::SMR + group * 4);
             smr >> 31 == 1 && (smr ^ stream) & !(smr >> 16) & 0x7fff == 0
         };
         let matching: Vec<u64> = (0..16).filter(of).collect();
         let s2cr = match matching[..] {
             [] => return (control & 0x400 == 0).then_some(iova),
-            [group] => self.read(S2CR + group * 4),
+            [group] => self.read(group_offset::S2CR + group * 4),
             _ => return (control & 0x20_0000 == 0).then_some(iova),
         };
         let bank = u64::from(s2cr & 0xff);
         match s2cr >> 16 & 3 {
-            0 if bank < 8 && self.read(CBAR + bank * 4) >> 16 & 3 == 1 => {}
+            0 if bank < 8 && self.read(BANKS + bank * 4) >> 16 & 3 == 1 => {}
             1 => return Some(iova),
             _ => return None,
         }
-        if self.read(cb(bank, SCTLR)) & 1 == 0 {
+        if self.read(cb(bank, BankRegister::Sctlr as u64)) & 1 == 0 {
             return Some(iova);
         }
         self.translated(bank, iova, access)
@@ -110,7 +103,7 @@ impl Machine {
 
     /// Returns where the tables of a bank lead.
     fn translated(&self, bank: u64, iova: u64, access: Access) -> Option<u64> {
-        let tcr = self.read(cb(bank, TCR));
+        let tcr = self.read(cb(bank, BankRegister::Tcr as u64));
         if tcr >> 31 == 0 {
             return None;
         }
@@ -128,9 +121,9 @@ impl Machine {
             }
         };
         let regime = Regime {
-            ttbr1: (tcr & 0x7_0007 != 0).then(|| region(TTBR1, 16, 23)),
+            ttbr1: (tcr & 0x7_0007 != 0).then(|| region(BankRegister::Ttbr1Low as u64, 16, 23)),
             security: Security::NonSecure,
-            ..Regime::new(region(TTBR0, 0, 7))
+            ..Regime::new(region(BankRegister::Ttbr0Low as u64, 0, 7))
         };
         let walked = walk(&GuestTables(&*self.ram), &regime, iova, access);
         walked.ok().map(|walked| walked.output)
@@ -140,26 +133,26 @@ impl Machine {
     fn set_up(&self, u: &mut Unstructured<'_>) -> Result<()> {
         let (bank, group) = (u.int_in_range(0..=FEW - 1)?, u.int_in_range(0..=FEW - 1)?);
         let stream = u.int_in_range(0..=FEW as u32 - 1)?;
-        self.write(CBAR + bank * 4, 0x1_f300 | u.int_in_range(0..=1u32)?);
+        self.write(BANKS + bank * 4, 0x1_f300 | u.int_in_range(0..=1u32)?);
         self.write(
-            cb(bank, TCR),
+            cb(bank, BankRegister::Tcr as u64),
             if u.ratio(3, 4)? {
                 0x8080_2020
             } else {
                 u.arbitrary()?
             },
         );
-        for register in [TTBR0, TTBR1] {
+        for register in [BankRegister::Ttbr0Low as u64, BankRegister::Ttbr1Low as u64] {
             self.write(
                 cb(bank, register),
                 RAM as u32 | u.int_in_range(0..=15u32)? << 12,
             );
             self.write(cb(bank, register + 4), u.int_in_range(0..=3u32)? << 16);
         }
-        self.write(cb(bank, SCTLR), 0x1067);
-        self.write(SMR + group * 4, 0x8000_0000 | stream);
-        self.write(S2CR + group * 4, bank as u32);
-        self.write(CR0, 0x20_1c36);
+        self.write(cb(bank, BankRegister::Sctlr as u64), 0x1067);
+        self.write(group_offset::SMR + group * 4, 0x8000_0000 | stream);
+        self.write(group_offset::S2CR + group * 4, bank as u32);
+        self.write(GlobalRegister::Cr0 as u64, 0x20_1c36);
         Ok(())
     }
 
@@ -201,7 +194,7 @@ impl Machine {
     fn check(&self, u: &mut Unstructured<'_>) -> Result<()> {
         let (iova, writes): (u64, bool) = (Self::iova(u)?, u.arbitrary()?);
         let stream = u.int_in_range(0..=FEW as u32 - 1)?;
-        self.write(TLBIALLNSNH, 0);
+        self.write(GlobalRegister::TlbiAllNsnh as u64, 0);
         let access = if writes { Access::Write } else { Access::Read };
         let physical = self.expected(stream, iova, access);
         let dma = self.smmu.space(stream);
@@ -225,9 +218,9 @@ impl Machine {
         let number = u.int_in_range(0..=FEW - 1)?;
         let offset = match u.int_in_range(0..=7u8)? {
             0 => u64::from(u.arbitrary::<u32>()? & 0x1_ffff),
-            1 => CBAR + u.int_in_range(0..=2u64)? * 0x400 + number * 4,
-            2 => SMR + number * 4,
-            3 => S2CR + number * 4,
+            1 => BANKS + u.int_in_range(0..=2u64)? * 0x400 + number * 4,
+            2 => group_offset::SMR + number * 4,
+            3 => group_offset::S2CR + number * 4,
             4 => *u.choose(&GLOBAL)?,
             _ => cb(number, *u.choose(&BANK)?),
         };

@@ -3,7 +3,8 @@
 
 /// Offsets of registers.
 pub mod offset {
-    /// Receiver buffer (read), transmitter holding (write); divisor latch, low byte, while [`DLAB`](super::lcr::DLAB) is set.
+    /// Receiver buffer (read), transmitter holding (write); divisor latch, low byte, while
+    /// [`DLAB`](super::lcr::DLAB) is set.
     pub const DATA: u8 = 0;
     /// Interrupt enable; divisor latch, high byte, while [`DLAB`](super::lcr::DLAB) is set.
     pub const IER: u8 = 1;
@@ -93,7 +94,8 @@ pub mod lsr {
     pub const DATA: u8 = 1 << 0;
     /// A byte was lost; cleared by a read of LSR.
     pub const OVERRUN: u8 = 1 << 1;
-    /// Transmitter holding register and shift register are empty, which they always are: what is written is sent at once.
+    /// Transmitter holding register and shift register are empty, which they always are: what is
+    /// written is sent at once.
     pub const IDLE: u8 = 0x60;
 }
 
