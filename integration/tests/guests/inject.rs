@@ -115,6 +115,21 @@ fn a_flush_that_sticks_is_reported_and_the_guest_recovers() {
 }
 
 #[test]
+fn a_stock_kernel_reports_what_its_smmu_does() {
+    let start = forked(ScenarioName::SmmuV2);
+    let run = |fault: &str| {
+        let plan = format!("title = \"t\"\nscenario = \"smmuv2\"\n[[fault]]\n{fault}\n");
+        campaign(&plan, &start, 1).remove(0)
+    };
+    let record = run("where = \"flush\"\nwhat = \"stuck\"");
+    assert_outcome(&record, Outcome::Recovered, "TLB sync timed out");
+    let record = run("where = \"translation\"\nwhat = \"permission\"\nwhen = { nth = 4 }");
+    // The device cannot read the request, so that it cannot write a status either: what is there says OK.
+    let words = "Unhandled context fault: fsr=0x208";
+    assert_outcome(&record, Outcome::SilentCorruption, words);
+}
+
+#[test]
 fn a_disk_that_fails_is_reported_and_one_that_does_half_is_not() {
     let record = copy_with("where = \"disk\"\nwhat = \"io-error\"");
     assert_outcome(&record, Outcome::Recovered, "I/O error");

@@ -48,7 +48,7 @@ impl Scenario {
         };
         let steps = match name {
             ScenarioName::Copy | ScenarioName::Plain | ScenarioName::Virtio => vec![copy(1)],
-            ScenarioName::Rockchip => {
+            ScenarioName::Rockchip | ScenarioName::SmmuV2 => {
                 // This kernel sends what was written to the console later, by interrupts: without the wait, the copy is
                 // made before `guest: ready` is seen.
                 let (command, part) = copy(1);
@@ -131,12 +131,13 @@ fn machine(name: ScenarioName, disk: &Path) -> Config {
         ScenarioName::Copy | ScenarioName::Rebind => vec![IommuConfig::new(IommuModel::Ipmmu)],
         ScenarioName::Virtio => vec![IommuConfig::new(IommuModel::Virtio)],
         ScenarioName::Rockchip => vec![IommuConfig::new(IommuModel::Rockchip)],
+        ScenarioName::SmmuV2 => vec![IommuConfig::new(IommuModel::SmmuV2)],
         ScenarioName::Plain => Vec::new(),
     };
     Config {
         memory: match name {
             // A kernel for every board is large.
-            ScenarioName::Rockchip => ByteSize(256 << 20),
+            ScenarioName::Rockchip | ScenarioName::SmmuV2 => ByteSize(256 << 20),
             _ => ByteSize(64 << 20),
         },
         disks: vec![DiskConfig::new(disk)],

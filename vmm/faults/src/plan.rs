@@ -8,7 +8,7 @@ use vmm_files::toml_file::{self, FileError};
 use super::spec::{Fault, FunctionFault, Plan, Rule, When};
 
 /// The plans that are shipped.
-pub const SHIPPED: [(&str, &str); 15] = [
+pub const SHIPPED: [(&str, &str); 16] = [
     ("none", include_str!("plans/none.toml")),
     ("translation", include_str!("plans/translation.toml")),
     ("page-table", include_str!("plans/page-table.toml")),
@@ -23,6 +23,7 @@ pub const SHIPPED: [(&str, &str); 15] = [
     ("deferral", include_str!("plans/deferral.toml")),
     ("virtio", include_str!("plans/virtio.toml")),
     ("rockchip", include_str!("plans/rockchip.toml")),
+    ("smmuv2", include_str!("plans/smmuv2.toml")),
     ("corruption", include_str!("plans/corruption.toml")),
 ];
 /// Most rules of a plan: each is looked at at every point.

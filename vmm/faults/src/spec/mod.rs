@@ -46,16 +46,20 @@ pub enum ScenarioName {
     Virtio,
     /// The same disk behind a Rockchip IOMMU, on a stock kernel of Debian.
     Rockchip,
+    /// The same disk behind an SMMUv2, on a stock kernel of Debian.
+    #[serde(rename = "smmuv2")]
+    SmmuV2,
 }
 
 impl ScenarioName {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Copy,
         Self::Rebind,
         Self::Plain,
         Self::Virtio,
         Self::Rockchip,
+        Self::SmmuV2,
     ];
 
     /// Returns the image that its guest is.
@@ -63,6 +67,7 @@ impl ScenarioName {
         match self {
             Self::Virtio => "virtio-iommu",
             Self::Rockchip => "debian-armmp-6.12",
+            Self::SmmuV2 => "debian-armmp-lpae-6.12",
             // Without an IOMMU as well: the image's kernel runs with one or without.
             _ => "ipmmu",
         }
@@ -76,6 +81,7 @@ impl ScenarioName {
             Self::Plain => "plain",
             Self::Virtio => "virtio",
             Self::Rockchip => "rockchip",
+            Self::SmmuV2 => "smmuv2",
         }
     }
 }
