@@ -12,7 +12,7 @@ use arbitrary::{Result, Unstructured};
 use viommu::Access;
 use viommu::smmu_v2::spec::{BankRegister, GlobalRegister, group_offset};
 use viommu::smmu_v2::{BankState, GroupState, NoInterrupt, SmmuV2, SmmuV2Config, SmmuV2State};
-use viommu::walk::{GuestTables, Level, Regime, Region, Security, walk};
+use viommu::walk::{GuestTables, Level, Regime, Region, Security, ShortRegime, walk, walk_short};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::iommu::{self, RAM, RAM_SIZE};
@@ -104,8 +104,19 @@ impl Machine {
     /// Returns where the tables of a bank lead.
     fn translated(&self, bank: u64, iova: u64, access: Access) -> Option<u64> {
         let tcr = self.read(cb(bank, BankRegister::Tcr as u64));
+        let tables = GuestTables(&*self.ram);
         if tcr >> 31 == 0 {
-            return None;
+            let regime = ShortRegime {
+                ttbr0: self.read(cb(bank, BankRegister::Ttbr0Low as u64)),
+                ttbr1: self.read(cb(bank, BankRegister::Ttbr1Low as u64)),
+                n: (tcr & 7) as u8,
+                lower_disabled: tcr >> 4 & 1 == 1,
+                upper_disabled: tcr >> 5 & 1 == 1,
+                access_flag: self.read(cb(bank, BankRegister::Sctlr as u64)) >> 2 & 1 == 1,
+                privileged: false,
+            };
+            let walked = walk_short(&tables, &regime, iova, access);
+            return walked.ok().map(|walked| walked.output);
         }
         let region = |register, shift: u32, disabled: u32| {
             let size = (tcr >> shift & 7) as u8;
@@ -125,7 +136,7 @@ impl Machine {
             security: Security::NonSecure,
             ..Regime::new(region(BankRegister::Ttbr0Low as u64, 0, 7))
         };
-        let walked = walk(&GuestTables(&*self.ram), &regime, iova, access);
+        let walked = walk(&tables, &regime, iova, access);
         walked.ok().map(|walked| walked.output)
     }
 

@@ -7,7 +7,8 @@ use std::cell::Cell;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use viommu::Access;
 use viommu::walk::{
-    ExternalAbort, GuestTables, Level, MAX_READS, Regime, Region, Security, TableReader, walk,
+    ExternalAbort, GuestTables, Level, MAX_READS, MAX_SHORT_READS, Regime, Region, Security,
+    ShortRegime, TableReader, walk, walk_short,
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -24,6 +25,39 @@ impl TableReader for Counted<'_> {
     fn read_descriptor(&self, address: u64) -> std::result::Result<u64, ExternalAbort> {
         self.reads.set(self.reads.get() + 1);
         self.tables.read_descriptor(address)
+    }
+}
+
+/// Returns the like regime of the format with short descriptors.
+fn short(regime: &Regime) -> ShortRegime {
+    let upper = regime.ttbr1.unwrap_or(regime.ttbr0);
+    ShortRegime {
+        ttbr0: regime.ttbr0.base as u32,
+        ttbr1: upper.base as u32,
+        n: regime.ttbr0.size_offset,
+        lower_disabled: regime.ttbr0.disabled,
+        upper_disabled: upper.disabled,
+        access_flag: regime.access_flag_faults,
+        privileged: regime.privileged,
+    }
+}
+
+/// Walks short descriptors, of which there are two a word.
+fn walk_the_short_format(tables: &Counted<'_>, regime: &ShortRegime, iova: u64, access: Access) {
+    tables.reads.set(0);
+    let answer = walk_short(tables, regime, iova, access);
+    assert!(tables.reads.get() <= MAX_SHORT_READS);
+    let Ok(walked) = answer else { return };
+    assert!(walked.read && (access == Access::Read || walked.write));
+    assert!(iova <= u64::from(u32::MAX) && walked.output < 1 << 40 && walked.attr_index < 8);
+    let within = (1u64 << walked.size_log2) - 1;
+    assert_eq!(iova & within, walked.output & within);
+    // Of the others 16 entries, of which one was read, are obliged to be alike.
+    if matches!(walked.size_log2, 12 | 20) {
+        for end in [iova & !within, iova | within] {
+            let there = walk_short(tables, regime, end, access).expect("it is of the same range");
+            assert_eq!(there.output & !within, walked.output & !within);
+        }
     }
 }
 
@@ -94,6 +128,7 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
     };
     for iova in iovas {
         for access in [Access::Read, Access::Write] {
+            walk_the_short_format(&counted, &short(&regime), iova, access);
             counted.reads.set(0);
             let answer = walk(&counted, &regime, iova, access);
             assert!(counted.reads.get() <= MAX_READS);

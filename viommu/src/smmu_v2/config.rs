@@ -16,6 +16,8 @@ pub struct SmmuV2Config {
     pub groups: u32,
     /// Context banks. A number outside [`BANKS`] is taken for the nearest in it.
     pub banks: u32,
+    /// Whether there are short descriptors besides long ones.
+    pub short_descriptors: bool,
     /// The translation cache. There is none where faults can be injected.
     pub cache: CacheConfig,
     /// Faults that are injected.
@@ -23,13 +25,15 @@ pub struct SmmuV2Config {
 }
 
 impl SmmuV2Config {
-    /// Creates the configuration of an SMMU with 32 streams, 16 groups and 8 context banks, without faults.
+    /// Creates the configuration of an SMMU with 32 streams, 16 groups, 8 context banks and both formats, without
+    /// faults.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             streams: 32,
             groups: *GROUPS.start(),
             banks: *BANKS.start(),
+            short_descriptors: true,
             cache: CacheConfig::default(),
             faults: Faults::NONE,
         }
@@ -45,6 +49,7 @@ impl SmmuV2Config {
             streams: self.streams.min(1 << STREAM_ID_BITS),
             groups: self.groups.clamp(*GROUPS.start(), *GROUPS.end()),
             banks: self.banks.clamp(*BANKS.start(), *BANKS.end()),
+            short_descriptors: self.short_descriptors,
         }
     }
 }
@@ -55,6 +60,7 @@ pub(super) struct Shape {
     pub(super) streams: u32,
     pub(super) groups: u32,
     pub(super) banks: u32,
+    pub(super) short_descriptors: bool,
 }
 
 #[expect(
@@ -69,7 +75,7 @@ impl Shape {
             .with_numsidb(STREAM_ID_BITS)
             // One for each bank, as the driver demands (6.1, `arm_smmu_device_probe`).
             .with_numirpt(self.banks as u8)
-            .with_no_aarch32_short(true)
+            .with_no_aarch32_short(!self.short_descriptors)
             .with_sms(true)
             .with_s1ts(true)
     }

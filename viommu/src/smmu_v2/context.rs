@@ -1,13 +1,76 @@
 //! What the registers of a context bank mean: a translation regime, and a fault status.
 
+use super::config::Shape;
 use super::spec::{
     BankRegister, Cbar, CbarKind, FSR_FAULTS, Fsr, Fsynr0, INPUT_BITS, OUTPUT_BITS, PAR_ADDRESS,
     PAR_FAULT, Sctlr, TTBR_ADDRESS, Tcr, ttbr_mask,
 };
 use super::state::BankState;
 use crate::fault::{Access, Fault, FaultReason};
-use crate::model::Miss;
-use crate::walk::{Level, Regime, Region, Security};
+use crate::model::{Mapping, Miss};
+use crate::walk::{
+    Level, Regime, Region, Security, ShortRegime, TableReader, count, count_short, walk, walk_short,
+};
+
+/// The regime of a context bank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BankRegime {
+    /// With long descriptors.
+    Long(Regime),
+    /// With short ones.
+    Short(ShortRegime),
+}
+
+/// Where an IOVA leads by the tables of a context bank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The page or block.
+    pub(super) mapping: Mapping,
+    /// Log2 of its bytes.
+    pub(super) size_log2: u8,
+    /// Which of eight kinds of memory it is.
+    pub(super) attr_index: u8,
+}
+
+impl BankRegime {
+    /// Walks the tables.
+    ///
+    /// # Errors
+    /// Why there is no translation.
+    pub(super) fn walk(
+        &self,
+        tables: &impl TableReader,
+        iova: u64,
+        access: Access,
+    ) -> Result<Found, Miss> {
+        Ok(match self {
+            Self::Long(regime) => {
+                let walked = walk(tables, regime, iova, access)?;
+                Found {
+                    mapping: walked.mapping(iova),
+                    size_log2: walked.size_log2,
+                    attr_index: walked.attr_index,
+                }
+            }
+            Self::Short(regime) => {
+                let walked = walk_short(tables, regime, iova, access)?;
+                Found {
+                    mapping: walked.mapping(iova),
+                    size_log2: walked.size_log2,
+                    attr_index: walked.attr_index,
+                }
+            }
+        })
+    }
+
+    /// Counts the pages and blocks that the tables map.
+    pub(super) fn count(&self, tables: &impl TableReader) -> u64 {
+        match self {
+            Self::Long(regime) => count(tables, regime),
+            Self::Short(regime) => count_short(tables, regime),
+        }
+    }
+}
 
 impl BankState {
     pub(super) const fn cbar(&self) -> Cbar {
@@ -30,12 +93,11 @@ impl BankState {
     /// Returns the ASID of its accesses.
     #[expect(clippy::cast_possible_truncation, reason = "it is the low byte")]
     pub(super) const fn asid(&self) -> u8 {
-        let of = if self.tcr().a1() {
-            self.ttbr1
-        } else {
-            self.ttbr0
-        };
-        (of >> 48) as u8
+        match (self.tcr().eae(), self.tcr().a1()) {
+            (false, _) => self.contextidr as u8,
+            (true, false) => (self.ttbr0 >> 48) as u8,
+            (true, true) => (self.ttbr1 >> 48) as u8,
+        }
     }
 
     /// Returns the word of a register that stores one; 0 for the others.
@@ -71,7 +133,7 @@ impl BankState {
             BankRegister::Ttbr0High => self.ttbr0 = high(self.ttbr0, value),
             BankRegister::Ttbr1Low => self.ttbr1 = low(self.ttbr1, value),
             BankRegister::Ttbr1High => self.ttbr1 = high(self.ttbr1, value),
-            BankRegister::Tcr => self.tcr = value & tcr_mask(),
+            BankRegister::Tcr => self.tcr = value & tcr_mask(value),
             BankRegister::Contextidr => self.contextidr = value,
             BankRegister::Mair0 => self.mair0 = value,
             BankRegister::Mair1 => self.mair1 = value,
@@ -122,7 +184,7 @@ impl BankState {
             cbar,
             cbfrsynra: cbfrsynra & 0xffff,
             sctlr: sctlr & sctlr_mask(),
-            tcr: tcr & tcr_mask(),
+            tcr: tcr & tcr_mask(tcr),
             tcr2,
             ttbr0: ttbr0 & ttbr_mask(),
             ttbr1: ttbr1 & ttbr_mask(),
@@ -165,17 +227,24 @@ impl BankState {
     /// Returns the regime by which accesses are translated.
     ///
     /// # Errors
-    /// A format fault where the registers ask for what is not modelled.
-    pub(super) fn regime(&self, privileged: bool) -> Result<Regime, Miss> {
-        let tcr = self.tcr();
-        if !tcr.eae() {
-            return Err(Miss::new(FaultReason::Format));
+    /// A format fault where the registers ask for short descriptors and there are none.
+    pub(super) fn regime(&self, shape: Shape, privileged: bool) -> Result<BankRegime, Miss> {
+        if self.tcr().eae() {
+            Ok(BankRegime::Long(self.long(privileged)))
+        } else if shape.short_descriptors {
+            Ok(BankRegime::Short(self.short(privileged)))
+        } else {
+            Err(Miss::new(FaultReason::Format))
         }
+    }
+
+    fn long(&self, privileged: bool) -> Regime {
+        let tcr = self.tcr();
         let region = |ttbr: u64, size: u8, disabled: bool| Region {
             disabled,
             ..Region::new(ttbr & TTBR_ADDRESS, size, first_level(size))
         };
-        Ok(Regime {
+        Regime {
             input_bits: INPUT_BITS,
             output_bits: OUTPUT_BITS,
             ttbr0: region(self.ttbr0, tcr.t0sz(), tcr.epd0()),
@@ -186,12 +255,28 @@ impl BankState {
             access_flag_faults: true,
             security: Security::NonSecure,
             privileged,
-        })
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "these are low halves")]
+    const fn short(&self, privileged: bool) -> ShortRegime {
+        let tcr = self.tcr();
+        ShortRegime {
+            ttbr0: self.ttbr0 as u32,
+            ttbr1: self.ttbr1 as u32,
+            n: tcr.t0sz(),
+            lower_disabled: tcr.pd0(),
+            upper_disabled: tcr.pd1(),
+            access_flag: self.sctlr().afe(),
+            privileged,
+        }
     }
 
     /// Stores what an address translation operation found: a page and the index of its attributes, or a fault.
     pub(super) fn set_par(&mut self, found: Result<(u64, u8), Miss>) {
         self.par = match found {
+            // Which bits of PAR are the attributes of short descriptors differs; that none are shown is a choice.
+            Ok((page, _)) if !self.tcr().eae() => page & PAR_ADDRESS,
             Ok((page, attributes)) => {
                 let mair = u64::from(self.mair1) << 32 | u64::from(self.mair0);
                 let attributes = mair >> (8 * u32::from(attributes & 7)) & 0xff;
@@ -244,8 +329,10 @@ const fn sctlr_mask() -> u32 {
     !Sctlr::new().with_cfcfg(true).into_bits()
 }
 
-const fn tcr_mask() -> u32 {
-    Tcr::new()
+/// Returns the bits that TCR has, of a value: those of the format that this value chooses. That the others read as zero
+/// is a choice.
+const fn tcr_mask(value: u32) -> u32 {
+    let long = Tcr::new()
         .with_t0sz(7)
         .with_epd0(true)
         .with_cache0(0x3f)
@@ -253,8 +340,13 @@ const fn tcr_mask() -> u32 {
         .with_a1(true)
         .with_epd1(true)
         .with_cache1(0x3f)
-        .with_eae(true)
-        .into_bits()
+        .with_eae(true);
+    let short = Tcr::new().with_t0sz(7).with_pd0(true).with_pd1(true);
+    if Tcr::from_bits(value).eae() {
+        long.into_bits()
+    } else {
+        short.into_bits()
+    }
 }
 
 const fn fsynr0_mask() -> u32 {

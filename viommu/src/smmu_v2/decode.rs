@@ -76,6 +76,7 @@ mod tests {
         streams: 32,
         groups: 16,
         banks: 8,
+        short_descriptors: true,
     };
 
     /// The offsets of the driver's own macros.

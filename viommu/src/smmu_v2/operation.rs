@@ -1,7 +1,6 @@
 //! Address translation operations: what the guest has an SMMU look up.
 
 use super::device::SmmuV2;
-use super::shared::walk_bank;
 use super::spec::{BankRegister, Operation, PAR_ADDRESS};
 use crate::fault::Access;
 use crate::walk::GuestTables;
@@ -28,8 +27,12 @@ impl<M: GuestMemoryBackend> SmmuV2<M> {
         let tables = GuestTables(&*self.shared.memory);
         let iova = u64::from(iova);
         let found = if state.sctlr().m() {
-            let walked = walk_bank(&tables, &state, iova, operation);
-            walked.map(|walked| (walked.output, walked.attr_index))
+            let regime = state.regime(self.shared.config.shape, operation.privileged);
+            let found = regime.and_then(|regime| regime.walk(&tables, iova, operation.access));
+            found.map(|found| {
+                let within = iova - found.mapping.first;
+                (found.mapping.address + within, found.attr_index)
+            })
         } else {
             Ok((iova & PAR_ADDRESS, 0))
         };

@@ -3,17 +3,17 @@
 use vm_memory::{GuestMemoryBackend, Permissions};
 
 use super::config::Shape;
+use super::context::BankRegime;
 use super::decode::Register;
 use super::event::SmmuV2Event;
 use super::registers::Registers;
-use super::spec::{INPUT_BITS, Operation};
-use super::state::BankState;
+use super::spec::INPUT_BITS;
 use crate::fault::{Access, DomainId, Fault, FaultReason};
 use crate::inject::TableModel;
 use crate::model::{Mapping, Miss};
 use crate::register_event::{Ignored, IgnoredAccess};
 use crate::register_model::{self, InterruptRegisters};
-use crate::walk::{GuestTables, Regime, TableReader, Walked, count, walk};
+use crate::walk::{GuestTables, TableReader};
 use crate::window;
 
 /// What never changes.
@@ -59,31 +59,20 @@ impl<M> Shared<M> {
     }
 }
 
-/// Walks the tables of a context bank as its registers are in `state`.
-///
-/// # Errors
-/// Why there is no translation.
-pub(super) fn walk_bank(
-    tables: &impl TableReader,
-    state: &BankState,
-    iova: u64,
-    operation: Operation,
-) -> Result<Walked, Miss> {
-    let regime = state.regime(operation.privileged)?;
-    Ok(walk(tables, &regime, iova, operation.access)?)
-}
-
 impl<M: GuestMemoryBackend> Shared<M> {
     /// Counts the pages and blocks that the guest's tables map: see [`SmmuV2::mappings`](super::SmmuV2::mappings).
     pub(super) fn mappings(&self) -> u64 {
         let registers = self.registers();
         let banks = registers.state.banks.iter();
         let enabled = banks.filter(|bank| bank.is_enabled());
-        let regimes: Vec<Regime> = enabled.filter_map(|bank| bank.regime(false).ok()).collect();
+        let shape = self.config.shape;
+        let regimes: Vec<BankRegime> = enabled
+            .filter_map(|bank| bank.regime(shape, false).ok())
+            .collect();
         // Bus masters and vCPUs need the registers; walking all tables takes long.
         drop(registers);
         let tables = GuestTables(&*self.memory);
-        regimes.iter().map(|regime| count(&tables, regime)).sum()
+        regimes.iter().map(|regime| regime.count(&tables)).sum()
     }
 }
 
@@ -100,17 +89,14 @@ impl<M> TableModel for Shared<M> {
         let state = self.registers().state.banks.get(bank).copied();
         let state = state.ok_or(Miss::new(FaultReason::Blocked))?;
         // That bus masters are unprivileged is a choice.
-        let operation = Operation {
-            access: Access::of(wanted),
-            privileged: false,
-        };
-        let walked = walk_bank(tables, &state, iova, operation)?;
+        let regime = state.regime(self.config.shape, false)?;
+        let found = regime.walk(tables, iova, Access::of(wanted))?;
         // Noted before the translation can be cached: a guest that names one address of a block means all of it.
-        if walked.size_log2 > state.largest {
+        if found.size_log2 > state.largest {
             let largest = &mut self.registers().state.banks[bank].largest;
-            *largest = walked.size_log2.min(INPUT_BITS).max(*largest);
+            *largest = found.size_log2.min(INPUT_BITS).max(*largest);
         }
-        Ok(walked.mapping(iova))
+        Ok(found.mapping)
     }
 
     fn record(&self, fault: &Fault) {

@@ -304,18 +304,23 @@ const fn fault(reason: FaultReason, level: Level) -> WalkFault {
 impl Walked {
     /// Returns all that holds around `iova`, which was walked for.
     pub(crate) fn mapping(&self, iova: u64) -> Mapping {
-        // At most 34 bits: 16 blocks of 1 GiB.
-        let within = (1u64 << self.size_log2) - 1;
-        Mapping {
-            first: iova & !within,
-            last: iova | within,
-            address: self.output & !within,
-            // What may be written may also be read: AP has no encoding for writes alone.
-            permissions: if self.write {
-                Permissions::ReadWrite
-            } else {
-                Permissions::Read
-            },
-        }
+        mapping(iova, self.output, self.size_log2, self.write)
+    }
+}
+
+/// Returns all that holds around `iova`, which leads to `output` in a range of `size_log2`, which may be read.
+pub(super) fn mapping(iova: u64, output: u64, size_log2: u8, write: bool) -> Mapping {
+    // At most 34 bits: 16 blocks of 1 GiB.
+    let within = (1u64 << size_log2) - 1;
+    Mapping {
+        first: iova & !within,
+        last: iova | within,
+        address: output & !within,
+        // What may be written may also be read: AP has no encoding for writes alone.
+        permissions: if write {
+            Permissions::ReadWrite
+        } else {
+            Permissions::Read
+        },
     }
 }

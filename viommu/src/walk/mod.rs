@@ -1,5 +1,7 @@
 //! Page-table formats, as pure functions: `(tables, regime, iova, access) -> Result<Walked, WalkFault>`.
 //!
+//! [`walk`] is of long descriptors, [`walk_short`] of short ones.
+//!
 //! Nothing here has state, knows a device or caches anything. [`walk`] reads at most one descriptor a level through a
 //! [`TableReader`], whatever the tables hold, and answers for the whole range that the translation holds for.
 //!
@@ -31,6 +33,7 @@
 mod count;
 mod guest;
 mod lpae;
+pub mod short;
 pub mod spec;
 
 #[cfg(test)]
@@ -39,4 +42,6 @@ mod tests;
 pub(crate) use count::count;
 pub use guest::GuestTables;
 pub use lpae::{ExternalAbort, MAX_READS, TableReader, walk};
+pub(crate) use short::count_short;
+pub use short::{MAX_SHORT_READS, ShortRegime, ShortWalked, walk_short};
 pub use spec::{Level, Regime, Region, Security, Shareability, WalkFault, Walked};

@@ -32,7 +32,7 @@ pub enum BankRegister {
     Ttbr1High = 0x02c,
     /// TCR: how tables are walked (6.1): [`Tcr`].
     Tcr = 0x030,
-    /// CONTEXTIDR (6.1). Stored here, and without effect: it has the ASID of the short-descriptor format only.
+    /// CONTEXTIDR: the ASID of the short-descriptor format in the low byte (6.1).
     Contextidr = 0x034,
     /// MAIR0: memory attributes 0 to 3 (6.1). Stored here, and shown by PAR.
     Mair0 = 0x038,
@@ -177,16 +177,20 @@ pub struct Sctlr {
     __: u32,
 }
 
-/// TCR, with EAE (6.1, `arm_smmu_lpae_tcr`; IHI0062, SMMU_CBn_TTBCR).
+/// TCR (6.1, `arm_smmu_lpae_tcr`; IHI0062, SMMU_CBn_TTBCR; ARM ARM DDI 0406C B4.1.153).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct Tcr {
     /// T0SZ: how many address bits the lower region is smaller than the input. The driver writes 32, of which the
-    /// AArch32 format has the low three bits.
+    /// AArch32 format has the low three bits. N with short descriptors.
     #[bits(3)]
     pub t0sz: u8,
-    #[bits(4)]
-    __: u8,
+    __: bool,
+    /// PD0: accesses to the lower region fault, with short descriptors.
+    pub pd0: bool,
+    /// PD1: accesses to the upper region fault, with short descriptors.
+    pub pd1: bool,
+    __: bool,
     /// EPD0: accesses to the lower region fault.
     pub epd0: bool,
     /// IRGN0, ORGN0 and SH0: caches that walks use.
@@ -207,7 +211,7 @@ pub struct Tcr {
     #[bits(6)]
     pub cache1: u8,
     __: bool,
-    /// EAE: long descriptors. Short ones are not modelled, as ID0 says.
+    /// EAE: long descriptors, rather than short ones.
     pub eae: bool,
 }
 

@@ -4,6 +4,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::harness::{FSR, Machine, RAM, SCTLR, SCTLR_LINUX, TCR, TTBR0, TTBR1, cb, page_at};
 use super::linux::{Domain, Handled, READ_ONLY, reset};
+use crate::smmu_v2::SmmuV2Config;
 use crate::test_support::RegisterMachine as _;
 
 const TABLES: u64 = RAM + 0x10_0000;
@@ -185,8 +186,10 @@ fn the_upper_region_has_a_table_of_its_own() {
 }
 
 #[test]
-fn short_descriptors_are_translation_faults() {
-    let machine = Machine::new();
+fn short_descriptors_are_translation_faults_where_there_are_none() {
+    let mut config = SmmuV2Config::new("smmu");
+    config.short_descriptors = false;
+    let machine = Machine::of(&config);
     let domain = mapped(&machine);
     machine.write(cb(BANK, TCR), 0);
     refused(&machine, &domain, IOVA, false, (2, 0));

@@ -17,4 +17,5 @@ mod linux;
 mod property;
 mod registers;
 mod saved;
+mod short;
 mod streams;

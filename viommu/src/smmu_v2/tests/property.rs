@@ -87,8 +87,11 @@ impl Plain {
         write: bool,
     ) -> Result<u64, u32> {
         let [_, _, tcr, ttbr0, ttbr1] = self.banks[bank];
-        if tcr >> 31 & 1 == 0 || iova >> 32 != 0 {
+        if iova >> 32 != 0 {
             return Err(2);
+        }
+        if tcr >> 31 & 1 == 0 {
+            return self.translate_short(machine, bank, iova, write);
         }
         let (t0sz, t1sz) = (tcr & 7, tcr >> 16 & 7);
         let lower = t0sz == 0 || iova >> (32 - t0sz) == 0;
@@ -142,6 +145,73 @@ impl Plain {
         unreachable!("the third level has no tables")
     }
 
+    /// Walks tables of short descriptors.
+    fn translate_short(
+        &self,
+        machine: &Machine,
+        bank: usize,
+        iova: u64,
+        write: bool,
+    ) -> Result<u64, u32> {
+        let [_, sctlr, tcr, ttbr0, ttbr1] = self.banks[bank];
+        let read = |at: u64| {
+            let word = machine.ram.read_obj::<u32>(GuestAddress(at));
+            word.map(u64::from).map_err(|_| 0x10_u32)
+        };
+        let n = tcr & 7;
+        let is_lower = iova >> (32 - n) == 0;
+        let (ttbr, size, disabled) = if is_lower {
+            (ttbr0, 0x4000 >> n, tcr >> 4 & 1)
+        } else {
+            (ttbr1, 0x4000, tcr >> 5 & 1)
+        };
+        if disabled == 1 {
+            return Err(2);
+        }
+        let first = read((ttbr & 0xffff_ffff) / size * size + (iova >> 20) * 4)?;
+        let (address, size, ap) = match (first & 3, first >> 18 & 1) {
+            (0, _) => return Err(2),
+            (1, _) => {
+                let page = read(first / 0x400 * 0x400 + (iova >> 12 & 0xff) * 4)?;
+                let size = match page & 3 {
+                    0 => return Err(2),
+                    1 => 0x1_0000,
+                    _ => 0x1000,
+                };
+                (
+                    page / size * size,
+                    size,
+                    (page >> 9 & 1) << 2 | page >> 4 & 3,
+                )
+            }
+            (_, 0) => (
+                first >> 20 << 20,
+                1 << 20,
+                (first >> 15 & 1) << 2 | first >> 10 & 3,
+            ),
+            _ => {
+                let high = (first >> 5 & 15) << 36 | (first >> 20 & 15) << 32;
+                (
+                    high | first >> 24 << 24,
+                    1 << 24,
+                    (first >> 15 & 1) << 2 | first >> 10 & 3,
+                )
+            }
+        };
+        if sctlr >> 2 & 1 == 1 && ap & 1 == 0 {
+            return Err(4);
+        }
+        let (readable, writable) = match (sctlr >> 2 & 1, ap) {
+            (1, 3) | (0, 3) => (true, true),
+            (1, 7) | (0, 2 | 6 | 7) => (true, false),
+            _ => (false, false),
+        };
+        if !readable || write && !writable {
+            return Err(8);
+        }
+        Ok(address + iova % size)
+    }
+
     /// Makes the access of a bus master; returns the address that it reaches.
     fn access(&mut self, machine: &Machine, stream: u32, iova: u64, write: bool) -> Option<u64> {
         let (status, address, fault) = match self.route(machine, stream, iova, write) {
@@ -176,7 +246,23 @@ enum Step {
 fn descriptor() -> impl Strategy<Value = u64> {
     let attributes = prop_oneof![4 => Just(0x443u64), 1 => Just(0x441), 1 => 0..0x1000u64];
     let inside = (0..PAGES, attributes).prop_map(|(page, bits)| (RAM + page * 0x1000) | bits);
-    prop_oneof![6 => inside, 1 => any::<u64>()]
+    let both = (short_descriptor(), short_descriptor()).prop_map(|(low, high)| low | high << 32);
+    prop_oneof![6 => inside, 4 => both, 1 => any::<u64>()]
+}
+
+/// Returns a short descriptor: a table, a small page, a section or a large page in RAM, or anything.
+fn short_descriptor() -> impl Strategy<Value = u64> {
+    let table = (0..PAGES * 4).prop_map(|table| RAM + table * 0x400 + 1);
+    let bits = prop_oneof![4 => Just(0x32u64), 1 => Just(0x232), 1 => 0..0x1000u64];
+    let small = (0..PAGES, bits).prop_map(|(page, bits)| (RAM + page * 0x1000) | bits);
+    prop_oneof![
+        6 => table,
+        4 => small,
+        1 => Just(RAM | 0xc02),
+        1 => Just(RAM | 0x8402),
+        1 => Just(RAM | 0x31),
+        1 => any::<u32>().prop_map(u64::from),
+    ]
 }
 
 fn ttbr() -> impl Strategy<Value = u64> {
@@ -198,9 +284,13 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..8u64, 0..8u64, 0..4u64, 0..4u64).prop_map(|(t0, t1, epd, eae)| {
             t0 | t1 << 16 | (epd & 1) << 7 | (epd >> 1) << 23 | u64::from(eae != 0) << 31
         }),
+        // Short descriptors, of which mostly the lower region is everything.
+        3 => Just(0u64),
+        1 => (0..8u64, 0..4u64).prop_map(|(n, pd)| n | pd << 4),
     ];
     let cbar = prop_oneof![6 => Just(0x1_f300u64), 1 => (0..4u64).prop_map(|kind| kind << 16)];
-    let sctlr = prop_oneof![6 => Just(0x1067u64), 1 => Just(0)];
+    // The second without AFE.
+    let sctlr = prop_oneof![6 => Just(0x1067u64), 2 => Just(0x1063), 1 => Just(0)];
     let bank = (0..3u64, cbar, sctlr, tcr, ttbr(), ttbr())
         .prop_map(|(bank, cbar, sctlr, tcr, a, b)| Step::Bank(bank, [cbar, sctlr, tcr, a, b]));
     // Few places and few indices, so that they meet.

@@ -8,10 +8,11 @@ use crate::test_support::RegisterMachine as _;
 fn identification_follows_from_the_configuration() {
     let machine = Machine::new();
     let ids = [0x20, 0x24, 0x28].map(|at| machine.read(at));
-    assert_eq!(ids, [0x4908_1e10, 0x2000_0008, 0x22]);
+    assert_eq!(ids, [0x4808_1e10, 0x2000_0008, 0x22]);
     let mut config = SmmuV2Config::new("smmu");
     assert_eq!(config.window(), 0x1_0000);
     (config.groups, config.banks) = (128, 64);
+    config.short_descriptors = false;
     assert_eq!(config.window(), 0x8_0000);
     let ids = [0x20, 0x24, 0x28].map(|at| Machine::of(&config).read(at));
     assert_eq!(ids, [0x4940_1e80, 0x5000_0040, 0x22]);
@@ -46,6 +47,9 @@ fn registers_hold_the_bits_that_they_have() {
         machine.write(register, 0);
         assert_eq!(machine.read(register), 0, "{register:#x}");
     }
+    // With short descriptors TCR has others.
+    machine.write(cb(1, 0x30), 0x7fff_ffff);
+    assert_eq!(machine.read(cb(1, 0x30)), 0x37);
     assert_eq!(machine.smmu.save().unimplemented, 0);
 }
 
@@ -93,6 +97,6 @@ fn any_part_of_registers_may_be_read() {
     let machine = Machine::new();
     let mut bytes = [0; 9];
     machine.smmu.read(0x21, &mut bytes);
-    assert_eq!(bytes, [0x1e, 0x08, 0x49, 0x08, 0, 0, 0x20, 0x22, 0]);
+    assert_eq!(bytes, [0x1e, 0x08, 0x48, 0x08, 0, 0, 0x20, 0x22, 0]);
     machine.smmu.read(u64::MAX - 3, &mut bytes);
 }
