@@ -84,8 +84,8 @@ pub struct MatrixArgs {
     /// An image to run on the kernel of, besides the scenario's own
     #[arg(long, value_name = "NAME")]
     image: Vec<String>,
-    /// Run unmodified kernels only, each behind the IOMMUs that it has a driver for, and print a table of scenarios by
-    /// release, as `vmm lab list --releases` does of what is expected
+    /// Run unmodified kernels only, of each release that a scenario names, and print a table of scenarios by release,
+    /// as `vmm lab list --releases` does of what is expected
     #[arg(long, conflicts_with_all = ["image", "kernel"])]
     releases: bool,
     /// A kernel to run on, besides the scenario's own; `FILE` or `FILE,MODULE`, where MODULE is its clk-axi-clkgen.ko
@@ -142,7 +142,7 @@ fn by_release(runs: &[Case], text: impl Fn(usize) -> String) -> String {
         .map(|(index, case)| (case, text(index)))
         .collect();
     format!(
-        "{}- the lab has no kernel of that release with a driver for that IOMMU\n",
+        "{}- no run: the scenario names no kernel of that release for that IOMMU\n",
         releases::table(&texts)
     )
 }
