@@ -46,6 +46,8 @@ impl Args {
     fn image(&self) -> &str {
         self.image.as_deref().unwrap_or(match self.iommu.model {
             IommuModel::Virtio => "virtio-iommu",
+            IommuModel::Rockchip | IommuModel::RockchipV2 => "debian-armmp",
+            IommuModel::SmmuV2 => "debian-armmp-lpae",
             _ => "ipmmu",
         })
     }

@@ -132,6 +132,8 @@ impl Guest {
             cmdline: "console=ttyS0 panic=-1 quiet".into(),
             memory,
             disks: vec![DiskConfig::new(disk)],
+            // An IOMMU of one port has none left for it.
+            rng: false,
             ..Config::default()
         };
         Ok(Self {

@@ -95,10 +95,7 @@ impl Driver {
 
     /// Returns the path of the bus master's accesses.
     pub fn viommu(&self) -> Viommu {
-        Viommu {
-            unit: Arc::clone(self.iommu.unit()),
-            space: self.device.clone(),
-        }
+        Viommu::behind(self.iommu.unit(), self.device.clone())
     }
 
     /// Returns the IOVA of a page that is not mapped: in the 4 MiB after those that are, as a driver's allocator has

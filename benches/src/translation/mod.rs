@@ -1,6 +1,8 @@
 //! `benches translation`: what DMA through viommu costs, through vm-memory's IOMMU, and without one.
 
 mod cases;
+mod directory;
+mod models;
 mod peers;
 mod rounds;
 mod table;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use cases::{Contenders, GROUPS, Group, HITS, LOOKUP, READ};
+pub use models::ModelKind;
 pub use peers::{Peer, Viommu};
 pub use rounds::{Case, Contender, Effort, Timer, measure};
 pub use world::World;
@@ -18,11 +21,17 @@ pub use world::World;
 /// How many mappings there are in the worlds that are measured.
 pub const MAPPINGS: [u64; 3] = [64, 4096, 65_536];
 
+/// The cases that complete models are measured by too: those that take a mapping to be there, and to be invalidated.
+const OF_MODELS: [&str; 5] = [LOOKUP, READ, cases::MISS, cases::REFILL, cases::FLUSH];
+
 /// What to measure.
 ///
 /// All sides do the same work on the same guest memory: 4 KiB mappings that cannot be merged, in a page table in guest
 /// memory, accessed in one uniformly random order that was made before. They take turns in short rounds; the figure is
 /// the lower quartile of the rounds. Lookups and pinned reads by viommu are made with one pin for 64.
+///
+/// The complete models besides the bare translation unit have the same mappings in tables of their own format, and are
+/// invalidated by writes to their registers, as Linux's drivers do it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Numbers of mappings
@@ -38,6 +47,9 @@ pub struct Args {
     /// Only groups of cases whose name contains this: hits, misses, changes, flushes, threads, queue
     #[arg(long, default_value = "")]
     only: String,
+    /// What translates for viommu: each is measured against the same peers
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = ModelKind::ALL)]
+    models: Vec<ModelKind>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -48,6 +60,8 @@ pub struct Args {
 pub struct Row {
     /// What is measured.
     pub case: &'static str,
+    /// What translates for viommu.
+    pub model: &'static str,
     /// Among how many mappings.
     pub mappings: u64,
     /// Nanoseconds that it takes here.
@@ -73,22 +87,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for mappings in &args.mappings {
         let world = World::new(*mappings, args.regions);
-        for group in GROUPS
-            .iter()
-            .filter(|group| group.name.contains(&args.only))
-        {
-            eprintln!("{mappings} mappings: {}", group.name);
-            let effort = Effort {
-                rounds: args.rounds,
-                turn: if matches!(group.name, "flushes" | "threads") {
-                    LONG_TURN
-                } else {
-                    TURN
-                },
-                patience: PATIENCE,
-            };
-            // New contenders for each group: none starts with what another has left in the caches.
-            rows.extend(measure_group(group, &Contenders::new(&world), effort));
+        for model in &args.models {
+            rows.extend(measure_model(args, &world, *model));
         }
     }
     if args.json {
@@ -100,9 +100,52 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Measures the groups that are asked for, of one model.
+fn measure_model(args: &Args, world: &World, model: ModelKind) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for group in GROUPS
+        .iter()
+        .filter(|group| group.name.contains(&args.only))
+    {
+        eprintln!(
+            "{} mappings, {}: {}",
+            world.mappings,
+            model.name(),
+            group.name
+        );
+        let effort = Effort {
+            rounds: args.rounds,
+            turn: if matches!(group.name, "flushes" | "threads") {
+                LONG_TURN
+            } else {
+                TURN
+            },
+            patience: PATIENCE,
+        };
+        // New contenders for each group: none starts with what another has left in the caches.
+        let contenders = Contenders::behind(world, model.with(world));
+        rows.extend(measure_group_of(model, group, &contenders, effort));
+    }
+    rows
+}
+
 /// Measures the cases of a group.
 pub fn measure_group(group: &Group, contenders: &Contenders<'_>, effort: Effort) -> Vec<Row> {
+    measure_group_of(ModelKind::Unit, group, contenders, effort)
+}
+
+/// Measures the cases of a group that there are for a model.
+fn measure_group_of(
+    model: ModelKind,
+    group: &Group,
+    contenders: &Contenders<'_>,
+    effort: Effort,
+) -> Vec<Row> {
     let mut cases = (group.cases)(contenders);
+    cases.retain(|case| model == ModelKind::Unit || OF_MODELS.contains(&case.name));
+    if cases.is_empty() {
+        return Vec::new();
+    }
     let results = measure(&mut cases, effort);
     let rows = cases.iter().zip(results).map(|(case, times)| {
         let of = |peer| {
@@ -112,6 +155,7 @@ pub fn measure_group(group: &Group, contenders: &Contenders<'_>, effort: Effort)
         };
         Row {
             case: case.name,
+            model: model.name(),
             mappings: contenders.mappings(),
             viommu_ns: of(Peer::Viommu),
             vm_memory_ns: of(Peer::VmMemory),
@@ -122,14 +166,18 @@ pub fn measure_group(group: &Group, contenders: &Contenders<'_>, effort: Effort)
 }
 
 fn print_table(rows: &mut [Row], regions: u64) {
-    // One case together, the numbers of mappings below each other; cases keep their order.
+    // One case together, each model by itself, the numbers of mappings below each other; cases keep their order.
     let mut order: Vec<&str> = Vec::new();
     for row in &*rows {
         if !order.contains(&row.case) {
             order.push(row.case);
         }
     }
-    rows.sort_by_key(|row| order.iter().position(|case| *case == row.case));
+    let models = ModelKind::ALL.map(ModelKind::name);
+    rows.sort_by_key(|row| {
+        let model = models.iter().position(|model| *model == row.model);
+        (order.iter().position(|case| *case == row.case), model)
+    });
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or_default();
     println!(
@@ -137,13 +185,14 @@ fn print_table(rows: &mut [Row], regions: u64) {
         if regions == 1 { "" } else { "s" }
     );
     println!(
-        "{:<38} {:>8} {:>10} {:>11} {:>10} {:>16} {:>12}",
-        "", "mappings", "viommu", "vm-memory", "mmap", "vm-memory/viommu", "viommu/mmap"
+        "{:<38} {:<9} {:>8} {:>10} {:>11} {:>10} {:>16} {:>12}",
+        "", "model", "mappings", "viommu", "vm-memory", "mmap", "vm-memory/viommu", "viommu/mmap"
     );
     for row in &*rows {
         println!(
-            "{:<38} {:>8} {:>10} {:>11} {:>10} {:>16} {:>12}",
+            "{:<38} {:<9} {:>8} {:>10} {:>11} {:>10} {:>16} {:>12}",
             row.case,
+            row.model,
             row.mappings,
             shown(row.viommu_ns, ""),
             shown(row.vm_memory_ns, ""),
@@ -166,8 +215,9 @@ fn print_scaling(rows: &[Row]) {
             continue;
         };
         println!(
-            "{:<38} {:>8} {:>10} {:>11} {:>10}",
+            "{:<38} {:<9} {:>8} {:>10} {:>11} {:>10}",
             "throughput of 2 threads by that of 1",
+            one.model,
             one.mappings,
             shown(ratio(one.viommu_ns, two.viommu_ns), "x"),
             shown(ratio(one.vm_memory_ns, two.vm_memory_ns), "x"),
@@ -207,7 +257,32 @@ mod tests {
         let with_mmap = rows.iter().filter(|row| row.mmap_ns.is_some()).count();
         assert_eq!((rows.len(), with_mmap), (15, 8));
         let json = serde_json::to_value(&rows[1]).unwrap();
-        assert_eq!(json["mappings"], 64);
+        assert_eq!(
+            (&json["mappings"], &json["model"]),
+            (&64.into(), &"unit".into())
+        );
         assert!(json["mmap_ns"].is_null());
+    }
+
+    #[test]
+    fn complete_models_are_measured_by_the_same_cases() {
+        let args = Args {
+            mappings: vec![64],
+            regions: 1,
+            rounds: 1,
+            only: "s".to_owned(),
+            models: ModelKind::ALL[1..].to_vec(),
+            json: false,
+        };
+        let world = World::new(64, 1);
+        for model in &args.models {
+            let rows = measure_model(&args, &world, *model);
+            let cases: Vec<&str> = rows.iter().map(|row| row.case).collect();
+            assert_eq!(cases, OF_MODELS);
+            assert!(
+                rows.iter()
+                    .all(|row| row.model == model.name() && row.viommu_ns.is_some())
+            );
+        }
     }
 }

@@ -9,6 +9,7 @@ use viommu::{Attachment, DmaSpace, DomainId, EndpointId, Model, TranslationUnit,
 use vm_memory::iommu::{Error, IotlbFails, IotlbIterator};
 use vm_memory::{GuestAddress, GuestMemoryMmap, Iommu, IommuMemory, Iotlb, Permissions};
 
+use super::models::Driver;
 use super::table::{PAGE, PageTable};
 use super::world::World;
 
@@ -43,6 +44,8 @@ pub struct Viommu {
     pub unit: Arc<TranslationUnit>,
     /// Accesses memory.
     pub space: DmaSpace,
+    /// Invalidates by the registers of the model, where it has some.
+    driver: Option<Arc<Driver>>,
 }
 
 impl Viommu {
@@ -55,8 +58,24 @@ impl Viommu {
         };
         let table: Arc<PageTable> = Arc::clone(&world.table);
         let unit = TranslationUnit::new(Arc::clone(&world.memory), table, &config, None);
-        let space = unit.space(EndpointId(0));
-        Self { unit, space }
+        Self::behind(&unit, unit.space(EndpointId(0)))
+    }
+
+    /// Creates one that is invalidated by its unit.
+    pub fn behind(unit: &Arc<TranslationUnit>, space: DmaSpace) -> Self {
+        Self {
+            unit: Arc::clone(unit),
+            space,
+            driver: None,
+        }
+    }
+
+    /// Creates one that is invalidated by its registers.
+    pub fn driven(unit: &Arc<TranslationUnit>, space: DmaSpace, driver: Driver) -> Self {
+        Self {
+            driver: Some(Arc::new(driver)),
+            ..Self::behind(unit, space)
+        }
     }
 
     /// Fills its cache, if it has one, with every mapping of `world`.
@@ -69,12 +88,18 @@ impl Viommu {
 
     /// Invalidates the page at `iova`, and waits until nobody uses it any more.
     pub fn invalidate(&self, iova: u64) {
+        if let Some(driver) = &self.driver {
+            return driver.invalidate(iova);
+        }
         self.unit.invalidate_range(DOMAIN, iova, iova + (PAGE - 1));
         self.wait();
     }
 
     /// Invalidates everything, and waits until nobody uses it any more.
     pub fn flush(&self) {
+        if let Some(driver) = &self.driver {
+            return driver.flush();
+        }
         self.unit.invalidate_all();
         self.wait();
     }

@@ -25,6 +25,7 @@ const SECOND_LEVEL: u64 = 2 << 20;
 pub struct PageTable {
     memory: Arc<GuestMemoryMmap<()>>,
     regime: Regime,
+    base: u64,
     leaves: u64,
 }
 
@@ -44,6 +45,7 @@ impl PageTable {
                 security: Security::NonSecureRequired,
                 ..Regime::new(region)
             },
+            base,
             leaves,
         };
         // Bits 31 and 30 of an IOVA choose the entry of the first level, which covers 1 GiB.
@@ -52,6 +54,11 @@ impl PageTable {
             table.store(second + n * 8, (leaves + n * PAGE) | TABLE);
         }
         table
+    }
+
+    /// Returns where the table of the first level is.
+    pub const fn base(&self) -> u64 {
+        self.base
     }
 
     /// Maps the page at `iova` to the one at `physical`, for reading and writing.

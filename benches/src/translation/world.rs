@@ -12,6 +12,7 @@ use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use super::directory;
 use super::table::{IOVA, PAGE, PageTable};
 
 /// Bytes of one access.
@@ -38,6 +39,8 @@ pub struct World {
     pub mappings: u64,
     /// Leads each mapping to its page.
     pub table: Arc<PageTable>,
+    /// Where the directory of the tables is that do the same for a Rockchip IOMMU.
+    pub directory: u64,
     /// Page number of each mapping: a permutation, in which no two neighbours are neighbours in memory.
     pages: Vec<u64>,
     /// Addresses to access, uniformly random over mappings and offsets.
@@ -68,17 +71,23 @@ impl World {
 
         // `iova_of(mappings)` is above the last mapping and the last hole: tables reach up to
         // there.
+        let last = iova_of(mappings);
         let tables = RAM + (mappings + SPARE) * PAGE;
-        let size = (mappings + SPARE) * PAGE + PageTable::size_for(iova_of(mappings));
+        let directory = tables + PageTable::size_for(last);
+        let size = directory + directory::size_for(last) - RAM;
         let memory = Arc::new(ram(size, regions));
-        let table = PageTable::new(Arc::clone(&memory), tables, iova_of(mappings));
-        for (index, page) in (0..).zip(&pages) {
-            table.map(iova_of(index), RAM + page * PAGE);
+        let table = PageTable::new(Arc::clone(&memory), tables, last);
+        let leads = (0..).zip(&pages);
+        let leads = leads.map(|(index, page)| (iova_of(index), RAM + page * PAGE));
+        for (iova, physical) in leads.clone() {
+            table.map(iova, physical);
         }
+        directory::write(&memory, directory, last, leads);
         Self {
             memory,
             mappings,
             table: Arc::new(table),
+            directory,
             pages,
             iovas,
             physical,
@@ -138,6 +147,20 @@ impl World {
     /// Returns the first IOVA of slots that are not mapped.
     pub fn holes(&self) -> Order<'_> {
         self.order(&self.holes)
+    }
+
+    /// Empties all tables, as a guest does that unmaps everything and has not invalidated yet.
+    ///
+    /// # Panics
+    /// If a table is not in memory.
+    pub fn unmap_all(&self) {
+        let (first, last) = (self.table.base(), iova_of(self.mappings));
+        let end = self.directory + directory::size_for(last);
+        for address in (first..end).step_by(8) {
+            self.memory
+                .write_obj(0_u64, GuestAddress(address))
+                .expect("tables lie in RAM");
+        }
     }
 
     /// Returns the address of four adjoining pages that nothing is mapped to.

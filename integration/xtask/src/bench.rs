@@ -77,7 +77,7 @@ const MEASUREMENTS: &[Measurement] = &[
     Measurement {
         name: "translation",
         what: "DMA through viommu, through vm-memory's IOMMU and without one",
-        time: "90 s",
+        time: "3 min",
         command: Of::Benches,
     },
     Measurement {

@@ -31,6 +31,8 @@ pub struct Scenario {
 pub struct MachineSpec {
     /// The image: the kernel unless the user brings one, and the initial file system.
     pub image: String,
+    /// Images of other releases whose kernels, unmodified, give the same verdicts.
+    pub same_on: Vec<String>,
     /// Number of cores.
     pub cpus: u8,
     /// Size of RAM.
@@ -47,6 +49,7 @@ impl Default for MachineSpec {
     fn default() -> Self {
         Self {
             image: "ipmmu".into(),
+            same_on: Vec::new(),
             cpus: 1,
             memory: ByteSize(64 << 20),
             memory_base: None,

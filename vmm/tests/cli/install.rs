@@ -97,15 +97,18 @@ fn a_variable_that_says_neither_is_refused() {
 
 #[test]
 fn a_stock_image_takes_no_compiler() {
-    let fakes = Fakes::bare_host(0);
-    let ended = ended(&fakes, &FETCH.map(str::to_owned), None);
-    assert!(
-        ended.stderr.trim_end().ends_with(
-            ": apt-get install --no-install-recommends apt \
-             debian-archive-keyring dpkg gpgv"
-        ),
-        "{ended:?}"
-    );
+    for arguments in [&FETCH[..], &["demo", "--stock-only"]] {
+        let fakes = Fakes::bare_host(0);
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let ended = ended(&fakes, &arguments, None);
+        assert!(
+            ended.stderr.trim_end().ends_with(
+                ": apt-get install --no-install-recommends apt \
+                 debian-archive-keyring dpkg gpgv"
+            ),
+            "{ended:?}"
+        );
+    }
 }
 
 #[test]

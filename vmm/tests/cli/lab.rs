@@ -1,6 +1,7 @@
 //! `vmm lab` and `vmm boot --probe`: exit codes, as `git bisect run` reads them, and files.
 
 use std::fs;
+use std::path::Path;
 
 use crate::{assert_mistake, run};
 
@@ -25,6 +26,31 @@ fn the_list_names_cases_and_signs() {
 }
 
 #[test]
+fn the_table_of_releases_in_the_docs_is_what_the_scenarios_expect() {
+    let ended = run(&["lab", "list", "--releases"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/lab.md");
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains(&ended.stdout), "{}", ended.stdout);
+}
+
+#[test]
+fn a_table_of_releases_has_the_verdicts_on_unmodified_kernels() {
+    let ended = run(&["lab", "matrix", "virtio.use", "--releases"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let row = ended
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("virtio "));
+    let row: Vec<&str> = row.unwrap().split_whitespace().collect();
+    assert_eq!(
+        row,
+        ["virtio", "virtio-iommu", "virtio.use.alone", "healthy"]
+    );
+    ended.assert_stdout("1 run (");
+}
+
+#[test]
 fn a_mistake_is_one_sentence() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("bad.toml");
@@ -38,6 +64,14 @@ fn a_mistake_is_one_sentence() {
         (&["lab", "run", &file], "unknown variant `fine`"),
         (&["lab", "run"], "required arguments"),
         (&["lab", "run", "--all", "--module", "x"], "--kernel"),
+        (
+            &["lab", "matrix", "--all", "--releases", "--image", "ipmmu"],
+            "cannot be used with",
+        ),
+        (
+            &["lab", "list", "--signs", "--releases"],
+            "cannot be used with",
+        ),
         (
             &["boot", "--image", "ipmmu", "--probe", "f {"],
             "cannot read the probe `f {`",

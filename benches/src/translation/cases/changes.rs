@@ -16,11 +16,18 @@ use crate::translation::rounds::{Case, clock_overhead};
 use crate::translation::table::PAGE;
 use crate::translation::world::Order;
 
+/// A case's name: lookups that miss.
+pub const MISS: &str = "miss, warm walk";
+/// A case's name: an invalidation of a page, and its next lookup.
+pub const REFILL: &str = "invalidate, refill";
+/// A case's name: an invalidation of everything.
+pub const FLUSH: &str = "full flush";
+
 /// Returns the cases of lookups that miss: everything is invalidated first, then each mapping is looked up once.
 pub fn misses<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let (viommu, memory) = (&contenders.viommu, &contenders.vm_memory);
     let world = contenders.world;
-    let case = Case::new("miss, warm walk")
+    let case = Case::new(MISS)
         .with(
             Peer::Viommu,
             passes(
@@ -79,7 +86,7 @@ fn passes<'w>(
 pub fn pairs<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let (viommu, memory) = (&contenders.viommu, &contenders.vm_memory);
     let world = contenders.world;
-    let refill = Case::new("invalidate, refill")
+    let refill = Case::new(REFILL)
         .with(
             Peer::Viommu,
             each(world.random_iovas(), |iova| {
@@ -153,7 +160,7 @@ fn forget(memory: &VmMemory, iova: GuestAddress) {
 pub fn flushes<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let (viommu, memory) = (&contenders.viommu, &contenders.vm_memory);
     let world = contenders.world;
-    let case = Case::new("full flush")
+    let case = Case::new(FLUSH)
         .with(
             Peer::Viommu,
             after_refill(

@@ -7,6 +7,7 @@ mod threads;
 
 use vm_memory::GuestMemoryMmap;
 
+pub use changes::{FLUSH, MISS, REFILL};
 pub use hits::{LOOKUP, READ};
 pub use threads::{ONE_THREAD, TWO_THREADS};
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use vmm::{Config, ConsoleSink, Flow, Limits, Machine, Reason, Summary};
 use vmm_devices::uart::Capture;
+use vmm_machine::MAX_CPUS;
 
 use super::show::Quoted;
 use crate::cli::commands::Commands;
@@ -32,21 +33,28 @@ impl ConsoleSink for Both {
     }
 }
 
+/// Does `work` on a thread of its own, with those of its machine below it, which can restrict itself: another one may
+/// have programs compile a kernel meanwhile, which the sandbox would not let it.
+pub fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let ended = std::thread::scope(|scope| scope.spawn(work).join());
+    // A panic of that thread is one of this command.
+    ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Restricts the system calls of this thread and of those that it starts to what guests take, one after the other.
+pub fn filter() -> Result<(), UserError> {
+    sandbox::filter_this_thread(usize::from(MAX_CPUS))
+}
+
 impl Guest {
     /// Boots a guest and runs it to its end, its console shown.
     pub fn boot(config: &Config) -> Result<Self, UserError> {
-        // On a thread of its own, with those of the machine below it: another one may have programs compile a kernel
-        // meanwhile, which the sandbox would not let it.
-        let ended = std::thread::scope(|scope| scope.spawn(|| Self::run(config)).join());
-        // A panic of the guest's thread is one of this command.
-        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        apart(|| Self::run(config))
     }
 
     fn run(config: &Config) -> Result<Self, UserError> {
         let mut policy = Policy::default();
         policy.machine(config);
-        // Landlock restricts this thread and those that it starts: those that compile keep their
-        // rights.
         policy.enter()?;
         let console = Capture::default();
         let sink = Both(Quoted::default(), console.clone());
@@ -56,7 +64,7 @@ impl Guest {
             wall: Some(WALL_LIMIT),
             ..Limits::default()
         };
-        sandbox::filter_this_thread()?;
+        filter()?;
         let exit = machine.run(limits);
         Ok(Self {
             reason: exit.reason,

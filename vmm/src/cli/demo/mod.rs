@@ -3,9 +3,11 @@
 mod background;
 mod comparison;
 mod guest;
+mod rebind;
 mod show;
+mod verdict;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use guest_images::Cache;
 use vmm::Config;
@@ -21,17 +23,18 @@ use super::{CommandExit, UserError};
 
 /// Show the DMA teardown bug of 2017 and its fix, on one unmodified kernel with its devices behind an IOMMU.
 ///
-/// The first run compiles that kernel, some ten minutes on two cores, and boots a stock Debian one
-/// meanwhile (a download of about 150 MB each). Later runs take seconds.
+/// The first run compiles that kernel, some ten minutes on two cores. Meanwhile it boots a stock Debian one (a download
+/// of about 150 MB each) and shows a bug of it: a device that is bound again goes past its IOMMU. Later runs take
+/// seconds, and show the bug of 2017 only.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Everything obtained is kept in $VIOMMU_CACHE, else $XDG_CACHE_HOME/viommu, else ~/.cache/viommu.
 Packages that building a kernel takes are installed only where that is allowed; see --install-packages.")]
 pub struct Args {
-    /// Only boot the stock kernel; build nothing
-    #[arg(long, conflicts_with = "report")]
+    /// Only boot the stock kernel and show its bug; build nothing
+    #[arg(long)]
     stock_only: bool,
-    /// Write the report to this directory
+    /// Write the reports to this directory
     #[arg(long, value_name = "DIR", default_value = "viommu-report")]
     report: PathBuf,
     #[command(flatten)]
@@ -51,11 +54,13 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     args.sandbox.apply();
     let cache = Cache::open()?;
     let mut files = Files::default();
-    files.reports("--report", &args.report, [comparison::REPORT]);
+    files.reports(
+        "--report",
+        &args.report,
+        [comparison::REPORT, rebind::REPORT],
+    );
     files.check()?;
-    if !args.stock_only {
-        Output::check_directory(&args.report, "report directory")?;
-    }
+    Output::check_directory(&args.report, "report directory")?;
     // Before anything is fetched, and while there is someone to ask: the build runs in the background.
     match (args.stock_only, cache.image(BUILT)?) {
         (true, _) => install::prepare_host(&cache, &[STOCK])?,
@@ -67,19 +72,16 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
         "viommu {}: 32-bit ARM Linux kernels, unmodified, on an emulated machine with IOMMUs.",
         env!("CARGO_PKG_VERSION")
     ));
-    if args.stock_only {
-        stock(&cache, None)?;
-        farewell();
-        return Ok(CommandExit::Success);
+    let mut expected = true;
+    let mut steps = 0;
+    if args.stock_only || cache.image(BUILT)?.is_none() {
+        expected &= stock(&cache, &mut steps, args.stock_only, &args.report)?;
     }
-    let mut step = 0;
-    if cache.image(BUILT)?.is_none() {
-        step += 1;
-        stock(&cache, Some(step))?;
+    if !args.stock_only {
+        steps += 1;
+        heading(steps, "A deferred probe, with the fix of 2017 and without");
+        expected &= comparison::run(&args.report)?;
     }
-    step += 1;
-    heading(step, "A deferred probe, with the fix of 2017 and without");
-    let expected = comparison::run(&args.report)?;
     farewell();
     Ok(if expected {
         CommandExit::Success
@@ -88,25 +90,41 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     })
 }
 
-/// Boots the stock kernel; as a numbered step, while the other kernel is compiled.
-fn stock(cache: &Cache, step: Option<u32>) -> Result<(), UserError> {
-    heading(step.unwrap_or(0), "A stock Debian kernel");
+/// Boots the stock kernel and shows its bug, while the other kernel is compiled unless this is to be all. Returns
+/// whether the bug was as expected.
+fn stock(
+    cache: &Cache,
+    steps: &mut u32,
+    stock_only: bool,
+    report: &Path,
+) -> Result<bool, UserError> {
+    let mut next = |title| {
+        *steps += 1;
+        heading(*steps, title);
+    };
+    next("A stock Debian kernel");
     if cache.image(STOCK)?.is_none() {
         paragraph(&[
             "The kernel that Debian ships for ARM boards, straight from its package, has to be fetched first (once).",
         ]);
     }
     cache.obtain(STOCK, &mut install::terminal())?;
-    let build = step
-        .map(|_| Build::start(cache.clone(), BUILT))
+    let build = (!stock_only)
+        .then(|| Build::start(cache.clone(), BUILT))
         .transpose()?;
     if build.is_some() {
         paragraph(&[
-            "While it boots, a kernel with IOMMU drivers is being compiled in the background.",
+            "While it runs, a kernel with more IOMMU drivers is being compiled in the background.",
         ]);
     }
     boot_stock()?;
-    build.map_or(Ok(()), |build| build.wait().map(drop))
+    next("A driver unbound and bound again: the device goes past its IOMMU");
+    let expected = rebind::run(report)?;
+    if let Some(build) = build {
+        next("The kernel for the bug of 2017");
+        build.wait()?;
+    }
+    Ok(expected)
 }
 
 /// Returns the configuration of a machine for an image.
@@ -141,6 +159,10 @@ fn farewell() {
     paragraph(&["The program is", &vmm, "", "Things to try:"]);
     for (command, meaning) in [
         ("vmm lab list", "all the scenarios of setup and teardown"),
+        (
+            "vmm lab run rockchip",
+            "four stock kernels, a driver bound again: who loses the IOMMU",
+        ),
         (
             "vmm lab run deferral --report DIR",
             "a family of them, with a report on each",

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde::Serialize;
 use vmm::KernelChoice;
-use vmm::lab::{Case, Judged, Lab, LabError, Undecided, junit, signs};
+use vmm::lab::{Case, Judged, Lab, LabError, Undecided, junit, releases, signs};
 use vmm::timeline::export;
 
 use self::selection::{Selection, enter_sandbox};
@@ -26,6 +26,9 @@ pub enum Command {
         /// The signs that a scenario can ask for
         #[arg(long)]
         signs: bool,
+        /// The verdicts that are expected of unmodified kernels, as a table: scenarios by release
+        #[arg(long, conflicts_with = "signs")]
+        releases: bool,
     },
     /// Run scenarios and compare what is seen with what they expect
     Run(RunArgs),
@@ -39,6 +42,7 @@ Examples:
   vmm lab run deferral.shared --report report
   vmm lab run deferral.shared.stock.off --kernel arch/arm/boot/zImage --module drivers/clk/clk-axi-clkgen.ko
   vmm lab run my-scenario.toml
+  vmm lab matrix --all --releases
   vmm lab matrix deferral.shared --image ipmmu-5.10 --image ipmmu-6.12 --kernel zImage,clk-axi-clkgen.ko
 
 Exit codes, as `git bisect run` wants them:
@@ -80,6 +84,10 @@ pub struct MatrixArgs {
     /// An image to run on the kernel of, besides the scenario's own
     #[arg(long, value_name = "NAME")]
     image: Vec<String>,
+    /// Run unmodified kernels only, of each release that a scenario names, and print a table of scenarios by release,
+    /// as `vmm lab list --releases` does of what is expected
+    #[arg(long, conflicts_with_all = ["image", "kernel"])]
+    releases: bool,
     /// A kernel to run on, besides the scenario's own; `FILE` or `FILE,MODULE`, where MODULE is its clk-axi-clkgen.ko
     #[arg(long, value_name = "FILE[,MODULE]")]
     kernel: Vec<String>,
@@ -91,7 +99,8 @@ type Verdict = Result<Judged, Undecided>;
 /// Runs the subcommand.
 pub fn run(command: Command) -> Result<CommandExit, UserError> {
     match command {
-        Command::List { signs } => list(signs),
+        Command::List { releases: true, .. } => list_releases(),
+        Command::List { signs, .. } => list(signs),
         Command::Run(args) => args.run(),
         Command::Matrix(args) => args.run(),
     }
@@ -114,6 +123,28 @@ fn list(only_signs: bool) -> Result<CommandExit, UserError> {
     }
     print(&out);
     Ok(CommandExit::Success)
+}
+
+/// Shows the verdicts that scenarios expect of unmodified kernels, release by release.
+fn list_releases() -> Result<CommandExit, UserError> {
+    let runs = releases::runs(Lab::shipped()?.cases());
+    print(&by_release(&runs, |index| {
+        runs[index].expect.verdict.to_string()
+    }));
+    Ok(CommandExit::Success)
+}
+
+/// Returns the table of scenarios by release, with a text for each run.
+fn by_release(runs: &[Case], text: impl Fn(usize) -> String) -> String {
+    let texts: Vec<(&Case, String)> = runs
+        .iter()
+        .enumerate()
+        .map(|(index, case)| (case, text(index)))
+        .collect();
+    format!(
+        "{}- no run: the scenario names no kernel of that release for that IOMMU\n",
+        releases::table(&texts)
+    )
 }
 
 /// Returns a line for a case and what became of it.
@@ -304,6 +335,9 @@ impl<'r> Entry<'r> {
 impl MatrixArgs {
     fn run(self) -> Result<CommandExit, UserError> {
         let cases = self.selection.cases()?;
+        if self.releases {
+            return self.run_releases(&releases::runs(&cases));
+        }
         let mut choices = vec![KernelChoice::OfImage];
         choices.extend(self.image.iter().cloned().map(KernelChoice::Image));
         for text in &self.kernel {
@@ -331,6 +365,18 @@ impl MatrixArgs {
         print(&grid(&cases, &columns));
         Ok(conclude(&columns.concat(), has_verdict))
     }
+
+    fn run_releases(&self, runs: &[Case]) -> Result<CommandExit, UserError> {
+        // Each run has the image that it is for.
+        let kernels = self.selection.kernels(runs, &[KernelChoice::OfImage])?;
+        enter_sandbox(&kernels, [], None, self.selection.jobs())?;
+        let verdicts = self.selection.judge(runs, &kernels[0])?;
+        print(&format!(
+            "\n{}{MARKS}",
+            by_release(runs, |index| cell(&verdicts[index]))
+        ));
+        Ok(conclude(&verdicts, has_verdict))
+    }
 }
 
 /// Returns whether the verdict is the expected one. The signs that lead to it differ from kernel to kernel.
@@ -349,20 +395,26 @@ fn grid(cases: &[Case], columns: &[Vec<Verdict>]) -> String {
         text.push_str(&format!("{:44}", case.name));
         for column in columns {
             // A column has a verdict for every case, in the order of the cases.
-            let cell = match &column[index] {
-                Ok(judged) if judged.judgement.is_expected() => judged.judgement.health.to_string(),
-                Ok(judged) if has_verdict(judged) => format!("{}~", judged.judgement.health),
-                Ok(judged) => format!("{}*", judged.judgement.health),
-                Err(_) => "?".into(),
-            };
-            text.push_str(&format!(" {cell:11}"));
+            text.push_str(&format!(" {:11}", cell(&column[index])));
         }
         text.push('\n');
     }
-    text.push_str(
-        "* not the expected verdict, ~ the expected verdict by other signs, ? not judged\n",
-    );
+    text.push_str(MARKS);
     text
+}
+
+/// What marks in a table of verdicts mean.
+const MARKS: &str =
+    "* not the expected verdict, ~ the expected verdict by other signs, ? not judged\n";
+
+/// Returns the verdict of a run as in a table, marked where it is not as expected.
+fn cell(verdict: &Verdict) -> String {
+    match verdict {
+        Ok(judged) if judged.judgement.is_expected() => judged.judgement.health.to_string(),
+        Ok(judged) if has_verdict(judged) => format!("{}~", judged.judgement.health),
+        Ok(judged) => format!("{}*", judged.judgement.health),
+        Err(_) => "?".into(),
+    }
 }
 
 impl From<LabError> for UserError {

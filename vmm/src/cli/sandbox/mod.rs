@@ -78,20 +78,25 @@ fn is_off() -> bool {
 /// # Errors
 /// The kernel has seccomp and refuses the filter.
 pub fn filter(cores: usize) -> Result<(), UserError> {
-    if let Err(why) = code_memory::reserve(cores) {
-        tracing::info!("no memory for translated code: {why}");
-    }
-    code_memory::seal();
+    set_aside_code_memory(cores);
     restrict_calls(calls::apply_to_all_threads)
 }
 
 /// Restricts system calls as [`filter`] does, for this thread and those that it starts: where another part of the
-/// process still has programs to start.
+/// process still has programs to start. The memory for code is all that there will be in the whole process.
 ///
 /// # Errors
 /// As [`filter`].
-pub fn filter_this_thread() -> Result<(), UserError> {
+pub fn filter_this_thread(cores: usize) -> Result<(), UserError> {
+    set_aside_code_memory(cores);
     restrict_calls(calls::apply_to_this_thread)
+}
+
+fn set_aside_code_memory(cores: usize) {
+    if let Err(why) = code_memory::reserve(cores) {
+        tracing::info!("no memory for translated code: {why}");
+    }
+    code_memory::seal();
 }
 
 fn restrict_calls(apply: fn() -> Result<bool, calls::Error>) -> Result<(), UserError> {
