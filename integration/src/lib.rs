@@ -24,8 +24,8 @@ use std::time::Duration;
 use guest_images::{Cache, Image, Terminal};
 use vmm::devices::uart::Capture;
 use vmm::{
-    ByteSize, Config, DiskConfig, IommuConfig, IommuSink, KernelFormat, Machine, Reason, Summary,
-    TimeMode,
+    BoardModel, ByteSize, Config, DiskConfig, IommuConfig, IommuSink, KernelFormat, Machine,
+    Reason, Summary, TimeMode,
 };
 
 pub use disk::Disk;
@@ -66,6 +66,13 @@ impl Guest {
             config,
             commands: Vec::new(),
         }
+    }
+
+    /// Sets the board.
+    #[must_use]
+    pub fn board(mut self, board: BoardModel) -> Self {
+        self.config.board = board;
+        self
     }
 
     /// Sets the number of cores.

@@ -96,7 +96,7 @@ fn program() -> integration::Disk {
 }
 
 /// Returns a file as a disk.
-fn disk_of(path: &Path) -> integration::Disk {
+pub(crate) fn disk_of(path: &Path) -> integration::Disk {
     let mut bytes = fs::read(path).expect("a file");
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     disk::of(&bytes)

@@ -1,6 +1,7 @@
 //! Tests that boot guests, one file a subject.
 
 mod alarms;
+mod boards;
 mod boot;
 mod console;
 mod copies;

@@ -12,6 +12,8 @@ pub struct Control {
     console: AtomicBool,
     interrupt: AtomicBool,
     recheck: AtomicBool,
+    off: AtomicBool,
+    reset: AtomicBool,
     pins: OnceLock<Vec<Arc<Pins>>>,
     waker: Arc<Waker>,
 }
@@ -24,6 +26,8 @@ impl Control {
             console: AtomicBool::new(false),
             interrupt: AtomicBool::new(false),
             recheck: AtomicBool::new(false),
+            off: AtomicBool::new(false),
+            reset: AtomicBool::new(false),
             pins: OnceLock::new(),
             waker,
         }
@@ -43,6 +47,16 @@ impl Control {
     /// Ends the run with [`Reason::ConsoleStop`].
     pub fn console_stop(&self) {
         self.request(&self.console);
+    }
+
+    /// Ends the run with [`Reason::PowerOff`]: the guest asked a device for it.
+    pub fn power_off(&self) {
+        self.request(&self.off);
+    }
+
+    /// Ends the run with [`Reason::Reset`]: the guest asked a device for it.
+    pub fn reset(&self) {
+        self.request(&self.reset);
     }
 
     /// Has observers called, and the run go on.
@@ -94,16 +108,52 @@ impl Control {
 
     /// Returns whether a request to end is pending.
     pub fn pending(&self) -> bool {
-        self.console.load(Ordering::Acquire) || self.stop.load(Ordering::Acquire)
+        self.endings()
+            .iter()
+            .any(|(flag, _)| flag.load(Ordering::Acquire))
     }
 
-    /// Takes a pending request to end. Of two, the console's is taken first, and the other stays pending.
+    /// Takes a pending request to end. Of several the guest's own is taken first, then the console's, and the others
+    /// stay pending.
     pub fn take(&self) -> Option<Reason> {
-        if self.console.swap(false, Ordering::AcqRel) {
-            return Some(Reason::ConsoleStop);
+        let mut endings = self.endings().into_iter();
+        let taken = endings.find(|(flag, _)| flag.swap(false, Ordering::AcqRel));
+        taken.map(|(_, reason)| reason)
+    }
+
+    /// Returns the requests to end, in the order in which they are taken.
+    fn endings(&self) -> [(&AtomicBool, Reason); 4] {
+        [
+            (&self.off, Reason::PowerOff),
+            (&self.reset, Reason::Reset),
+            (&self.console, Reason::ConsoleStop),
+            (&self.stop, Reason::Stopped),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guests_own_end_comes_before_all_others() {
+        let control = Control::new(Arc::default());
+        assert!(!control.pending());
+        control.stop();
+        control.console_stop();
+        control.reset();
+        control.power_off();
+        for reason in [
+            Reason::PowerOff,
+            Reason::Reset,
+            Reason::ConsoleStop,
+            Reason::Stopped,
+        ] {
+            assert!(control.pending());
+            assert_eq!(control.take(), Some(reason));
         }
-        self.stop
-            .swap(false, Ordering::AcqRel)
-            .then_some(Reason::Stopped)
+        assert!(!control.pending());
+        assert_eq!(control.take(), None);
     }
 }

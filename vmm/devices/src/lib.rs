@@ -8,5 +8,6 @@ pub mod clkgen;
 pub mod irq;
 pub mod ram;
 pub mod rtc;
+pub mod sregs;
 pub mod uart;
 pub mod virtio;

@@ -14,7 +14,8 @@ const SHIPPED: &str = include_str!("behaviours.toml");
 
 /// The probes of every run. Those with a question mark are left out of kernels where they do not fit: static functions
 /// may be inlined, and older kernels have no `dma_ops_setup`.
-const LOOKS: [&str; 6] = [
+const LOOKS: [&str; 7] = [
+    "?arch_setup_dma_ops { print(dev.name, dev.dma_ops, dev.archdata.mapping) }",
     "?arch_setup_dma_ops@return { print(dev.name, dev.dma_ops) }",
     "?arch_teardown_dma_ops { print(dev.name, dev.dma_ops, dev.archdata.dma_ops_setup) }",
     "?arch_teardown_dma_ops@return { print(dev.name, dev.dma_ops) }",
@@ -107,7 +108,8 @@ mod tests {
                 "ops-null",
                 "stock",
                 "streaming-first",
-                "v8-07-11"
+                "v8-07-11",
+                "v8-07-11-32-bit"
             ]
         );
         assert!(shipped.get("stock").unwrap().probes.is_empty());

@@ -1,7 +1,10 @@
 //! The events of a run that tell its story.
 
 use super::evidence::{CRASHES, Evidence};
-use vmm_timeline::{Argument, Decisive, Event, EventId, Kind, Lane, Mark, Point, Route, Value};
+use super::ops::SETUP;
+use vmm_timeline::{
+    Address, Argument, Decisive, Event, EventId, Kind, Lane, Mark, Point, Route, Value,
+};
 
 /// Decisive events that are named in a report: as many as one reads.
 const MAX_DECISIVE: usize = 10;
@@ -138,14 +141,15 @@ fn hit_meaning(
             "The last reference to a mapping is gone: it is freed.".into(),
         ),
         ("arch_teardown_dma_ops", Point::Entry) => {
-            let name = arguments.iter().find(|a| a.name == "dev.name");
-            let sentence = match name.map(|a| &a.value) {
-                Some(Value::Text(name)) => {
-                    format!("{name} is not bound: its DMA is torn down.")
-                }
-                _ => "A device is not bound: its DMA is torn down.".into(),
-            };
+            let sentence = format!("{} is not bound: its DMA is torn down.", named(arguments));
             ("teardown", Mark::Note, sentence)
+        }
+        (SETUP, Point::Entry) if had_ops(arguments) => {
+            let sentence = format!(
+                "{} has dma_ops already: it gets no mapping.",
+                named(arguments)
+            );
+            ("ops-before", Mark::Bad, sentence)
         }
         ("arm_iommu_unmap_page", _) => {
             // The probe prints the device's name first, and the address last.
@@ -159,6 +163,27 @@ fn hit_meaning(
         }
         _ => return None,
     })
+}
+
+/// Returns the name of the device that a probe printed.
+fn named(arguments: &[Argument]) -> &str {
+    let name = arguments.iter().find(|a| a.name == "dev.name");
+    match name.map(|a| &a.value) {
+        Some(Value::Text(name)) => name,
+        _ => "A device",
+    }
+}
+
+/// Returns whether the device that a probe is about had DMA operations, and no mapping.
+fn had_ops(arguments: &[Argument]) -> bool {
+    let is_null = |name: &str| {
+        let printed = arguments.iter().find(|argument| argument.name == name);
+        match printed.map(|argument| &argument.value) {
+            Some(Value::Pointer(Address(address), _)) => Some(*address == 0),
+            _ => None,
+        }
+    };
+    is_null("dev.dma_ops") == Some(false) && is_null("dev.archdata.mapping") == Some(true)
 }
 
 /// Returns what a line of the kernel's means.

@@ -37,16 +37,20 @@ impl Evidence<'_> {
         if !ready && !acted && !self.may_not_come_up() {
             return Err(Undecided::NoUserSpace(self.reason));
         }
-        // Without a device behind an IOMMU there is nothing to be lost.
-        if !self.any(|lane, kind| {
-            matches!(lane, Lane::Utlb { .. })
-                && matches!(
-                    kind,
-                    Kind::Attachment {
-                        to: Route::Context { .. }
-                    }
-                )
-        }) {
+        // Without a device behind an IOMMU there is nothing to be lost. One that has a driver for its IOMMU and was not
+        // attached is behind it all the same.
+        let found = self.line(&["Adding to iommu group "]).is_some();
+        if !found
+            && !self.any(|lane, kind| {
+                matches!(lane, Lane::Utlb { .. })
+                    && matches!(
+                        kind,
+                        Kind::Attachment {
+                            to: Route::Context { .. }
+                        }
+                    )
+            })
+        {
             return Err(Undecided::NoAttach);
         }
         if self.said().any(|line| line == "no clocks") {

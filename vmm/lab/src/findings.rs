@@ -362,9 +362,24 @@ fn mapping(evidence: &Evidence<'_>, judgement: &Judgement) -> Finding {
             left.device, left.iova, left.address
         )
     }));
+    for device in &evidence.case.topology.device {
+        let has = |sign: &str| has(&signs::of(device.role, sign));
+        if has("ops-before") {
+            parts.push(format!(
+                "{} got none: its dma_ops were set before",
+                device.role
+            ));
+        }
+        if has("other-ops") {
+            parts.push(format!("{} got other dma_ops than it had", device.role));
+        }
+    }
     let host = match parts.as_slice() {
         [] if evidence.case.topology.iommu == IommuModel::Virtio => {
             observed(false, "each device's own; what was given back is gone")
+        }
+        [] if !evidence.case.topology.iommu.facts().shared_mapping => {
+            observed(false, "each device's own")
         }
         // The IPMMU's driver has one mapping for all devices.
         [] => observed(false, "one, which stays"),

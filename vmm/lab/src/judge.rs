@@ -7,6 +7,7 @@ use serde::Serialize;
 use vmm_machine::Reason;
 
 use super::evidence::Evidence;
+use super::ops;
 use super::signs::{self, Signs};
 use super::spec::{Expectation, Health};
 use vmm_timeline::{Kind, Lane, Route};
@@ -64,7 +65,7 @@ fn health(signs: &Signs) -> Health {
         // Signs of a device begin with its letter; those not named here are of lost data or failed accesses.
         other => match other.split_once('-').map(|(_, rest)| rest) {
             Some("untranslated") => Health::Bypassed,
-            Some("leftover") => Health::Detached,
+            Some("leftover" | "ops-before" | "other-ops") => Health::Detached,
             _ => Health::Broken,
         },
     });
@@ -81,9 +82,16 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> io::Result<Judgement> {
     for device in &evidence.case.topology.device {
         accesses(evidence, device.role, &mut signs);
         let disk = evidence.disks.iter().find(|disk| disk.role == device.role);
+        let Some(disk) = disk else { continue };
         let mut left = evidence.leftovers.iter();
-        if left.any(|left| disk.is_some_and(|disk| disk.device == left.device)) {
-            signs.insert(signs::of(device.role, "leftover"));
+        for (seen, sign) in [
+            (left.any(|left| disk.device == left.device), "leftover"),
+            (ops::were_set_before(evidence, &disk.device), "ops-before"),
+            (ops::became_others(evidence, &disk.device), "other-ops"),
+        ] {
+            if seen {
+                signs.insert(signs::of(device.role, sign));
+            }
         }
     }
     // The disks are read by the host: what the guest says of its writes is not taken for granted.
@@ -242,7 +250,9 @@ mod tests {
         for (list, expected) in [
             (&[][..], Health::Healthy),
             (&["utlb-disabled", "table-replaced"], Health::Detached),
+            (&["a-ops-before", "b-other-ops"], Health::Detached),
             (&["utlb-disabled", "b-untranslated"], Health::Bypassed),
+            (&["b-ops-before", "b-untranslated"], Health::Bypassed),
             (&["a-bus-error", "b-untranslated"], Health::Broken),
             (&["a-bus-error", "oops"], Health::Crashed),
         ] {

@@ -20,6 +20,7 @@ pub mod judge;
 pub mod junit;
 pub mod load;
 mod mappings;
+mod ops;
 pub mod releases;
 pub mod report;
 pub mod run;

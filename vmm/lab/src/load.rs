@@ -12,7 +12,7 @@ use super::spec::{Devlink, Expectation, MachineSpec, Scenario, Topology, Trigger
 pub use super::error::LabError;
 
 /// The scenarios that are shipped.
-const SHIPPED: [(&str, &str); 8] = [
+const SHIPPED: [(&str, &str); 10] = [
     ("deferral", include_str!("scenarios/deferral.toml")),
     ("repeated", include_str!("scenarios/repeated.toml")),
     ("failing", include_str!("scenarios/failing.toml")),
@@ -21,6 +21,8 @@ const SHIPPED: [(&str, &str); 8] = [
     ("virtio", include_str!("scenarios/virtio.toml")),
     ("rockchip", include_str!("scenarios/rockchip.toml")),
     ("smmuv2", include_str!("scenarios/smmuv2.toml")),
+    ("mvebu", include_str!("scenarios/mvebu.toml")),
+    ("highbank", include_str!("scenarios/highbank.toml")),
 ];
 /// The scenarios of arm64 kernels, which only KVM executes.
 const SHIPPED_ARM64: [(&str, &str); 2] = [

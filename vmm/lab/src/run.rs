@@ -217,6 +217,7 @@ fn config<'p>(
         cmdline = format!("deferred_probe_timeout={} {cmdline}", 10 * host.patience);
     }
     Config {
+        board: case.topology.board,
         kernel: kernel.into(),
         kernel_format,
         cmdline: cmdline.trim_end().into(),

@@ -73,7 +73,7 @@ pub const MACHINE: [Sign; 11] = [
 ];
 
 /// Signs of one device.
-pub const DEVICE: [Sign; 10] = [
+pub const DEVICE: [Sign; 12] = [
     host("untranslated", "its accesses reached memory past the IOMMU"),
     host("bus-error", "its accesses led to where no memory is"),
     host("fault", "the IOMMU refused its accesses"),
@@ -84,6 +84,14 @@ pub const DEVICE: [Sign; 10] = [
     host(
         "leftover",
         "a page that it no longer uses is still mapped for it",
+    ),
+    host(
+        "ops-before",
+        "its dma_ops were set before the kernel came to choose them, so that it got no mapping",
+    ),
+    host(
+        "other-ops",
+        "a later probe gave it other dma_ops than it had",
     ),
     guest(
         "read-wrong",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use vmm_machine::{ByteSize, IommuModel, PortConfig};
+use vmm_machine::{BoardModel, ByteSize, IommuModel, PortConfig};
 
 /// A scenario file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -67,6 +67,9 @@ pub struct Topology {
     pub about: String,
     /// The image, if it is not the machine's.
     pub image: Option<String>,
+    /// The board.
+    #[serde(default)]
+    pub board: BoardModel,
     /// The IOMMUs' model.
     #[serde(default = "ipmmu")]
     pub iommu: IommuModel,

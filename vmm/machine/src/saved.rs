@@ -9,6 +9,7 @@ use vmm_base::Reason;
 use vmm_devices::clkgen;
 use vmm_devices::irq::gicv2::{SavedGic, WrongGic};
 use vmm_devices::rtc::RtcState;
+use vmm_devices::sregs::SystemRegistersState;
 use vmm_devices::uart::{GateState, UartState, WrongUart};
 use vmm_devices::virtio::budget::Allowance;
 use vmm_devices::virtio::rng::Rng;
@@ -32,6 +33,9 @@ pub struct MachineState {
     /// The real-time clock, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtc: Option<RtcState>,
+    /// The system registers, if there are such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sregs: Option<SystemRegistersState>,
     /// The clock generators, in the order of the board.
     pub clocks: Vec<clkgen::State>,
     /// The virtio slots, in the order of the board.
@@ -118,6 +122,9 @@ pub enum WrongMachine {
     /// A clock generator of another shape.
     #[error("the saved state is of another kind of clock generator")]
     Clock,
+    /// System registers of another shape.
+    #[error("the saved state is of another kind of system registers")]
+    SystemRegisters,
     /// A time that is too far away to be waited for.
     #[error("the saved time lies more than a century after power-on")]
     Time,
@@ -165,6 +172,7 @@ impl Machine {
             uart: self.context.uart.save(),
             input: self.context.gate.save(),
             rtc: self.devices.rtc.as_ref().map(|rtc| rtc.save()),
+            sregs: self.devices.sregs.as_ref().map(|sregs| sregs.save()),
             clocks: self.devices.clocks.iter().map(|c| c.save()).collect(),
             virtio: self.devices.virtio.iter().map(|s| lock(s).save()).collect(),
             iommus: self.iommus.save(),
@@ -194,6 +202,7 @@ impl Machine {
             uart,
             input,
             rtc,
+            sregs,
             clocks,
             virtio,
             iommus,
@@ -211,6 +220,8 @@ impl Machine {
         number("clock generators", clocks.len(), devices.clocks.len())?;
         let (found, expected) = (rtc.iter().count(), devices.rtc.iter().count());
         number("real-time clocks", found, expected)?;
+        let (found, expected) = (sregs.iter().count(), devices.sregs.iter().count());
+        number("blocks of system registers", found, expected)?;
         number("virtio devices", virtio.len(), devices.virtio.len())?;
         // A state and a machine of two kinds are refused below, with the interrupt controller.
         if let (Processor::Emulated { cores, .. }, Some(cluster)) =
@@ -222,6 +233,11 @@ impl Machine {
         self.context.gate.restore(input);
         if let (Some(device), Some(rtc)) = (&devices.rtc, rtc) {
             device.restore(rtc);
+        }
+        if let (Some(device), Some(sregs)) = (&devices.sregs, sregs)
+            && !device.restore(sregs)
+        {
+            return Err(WrongMachine::SystemRegisters);
         }
         for (clock, saved) in devices.clocks.iter().zip(clocks) {
             clock

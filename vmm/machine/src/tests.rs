@@ -108,6 +108,42 @@ fn a_reset_ends_the_run() {
 }
 
 #[test]
+fn system_registers_end_the_run_as_firmware_does() {
+    for (value, reason) in [
+        (3, Reason::PowerOff),
+        (2, Reason::Reset),
+        (1, Reason::Reset),
+    ] {
+        // add r2, r1, #0x30000 (the system registers); mov r0, #value; str r0, [r2, #0x18]; str r0, [r2, #0xf00]
+        let program = [
+            UART,
+            0xe281_2803,
+            0xe3a0_0000 | value,
+            0xe582_0018,
+            0xe582_0f00,
+            SPIN,
+        ];
+        let file = kernel(&[&program]);
+        let config = Config {
+            board: BoardModel::VirtHighbank,
+            ..config(&file)
+        };
+        let builder = Machine::builder(&config, Box::new(Discard));
+        let mut machine = builder.build().unwrap();
+        assert_eq!(machine.run(limited(100_000)).reason, reason);
+        let instructions = machine.summary().instructions;
+        assert!(instructions < 1000, "it ends at once: {instructions}");
+        assert_eq!(machine.run(Limits::default()).reason, reason);
+        // What the guest wrote goes along in a snapshot.
+        let saved = machine.state().unwrap().sregs.unwrap();
+        assert_eq!(saved.words[0x18 / 4], value);
+        let fork = Fork::new(Box::new(Discard));
+        let mut other = machine.snapshot().unwrap().machine(fork).unwrap();
+        assert_eq!(other.state().unwrap().sregs, Some(saved));
+    }
+}
+
+#[test]
 fn limits_end_the_run_exactly_and_it_goes_on() {
     let (mut machine, _) = machine(&[&[SPIN]]);
     assert_eq!(

@@ -14,7 +14,9 @@ use crate::vcpu::Platform;
 /// Returns what the machine knows of a board.
 fn model(board: BoardModel) -> &'static dyn Model {
     match board {
-        BoardModel::Virt => &virt::Virt,
+        BoardModel::Virt => &virt::Virt(None),
+        BoardModel::VirtMvebu => &virt::Virt(Some(virt::Soc::Mvebu)),
+        BoardModel::VirtHighbank => &virt::Virt(Some(virt::Soc::Highbank)),
     }
 }
 

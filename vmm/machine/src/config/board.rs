@@ -9,6 +9,12 @@ pub enum BoardModel {
     /// A board of this project's own, with what a configuration asks for.
     #[default]
     Virt,
+    /// The same with the node of a coherency fabric, by which Linux's platform code for Marvell's Armada SoCs makes all
+    /// platform devices coherent.
+    VirtMvebu,
+    /// The same with the name and the system registers of Calxeda's ECX-2000, by which Linux's platform code for it
+    /// makes devices coherent, and powers the machine off.
+    VirtHighbank,
 }
 
 /// The facts of a board that a configuration must know.
@@ -30,14 +36,19 @@ pub struct BoardFacts {
 
 impl BoardModel {
     /// All boards, in the order in which they are listed.
-    pub const ALL: [Self; 1] = [Self::Virt];
+    pub const ALL: [Self; 3] = [Self::Virt, Self::VirtMvebu, Self::VirtHighbank];
 
     /// Returns what a configuration must know of it.
     pub const fn facts(self) -> BoardFacts {
+        let (name, about) = match self {
+            Self::Virt => ("virt", "a board of its own with virtio-mmio slots"),
+            Self::VirtMvebu => ("virt-mvebu", "virt with Marvell's coherency fabric"),
+            Self::VirtHighbank => ("virt-highbank", "virt with Calxeda's system registers"),
+        };
         match self {
-            Self::Virt => BoardFacts {
-                name: "virt",
-                about: "a board of its own with virtio-mmio slots",
+            Self::Virt | Self::VirtMvebu | Self::VirtHighbank => BoardFacts {
+                name,
+                about,
                 ram_min: 0x4000_0000,
                 // The last 256 MiB below 4 GiB stay free, so that no size arithmetic of a 32-bit
                 // kernel meets the end of its address space.

@@ -12,6 +12,7 @@ use vmm_base::{Clock, Control, Interrupt, Waker};
 use vmm_devices::clkgen::ClockGenerator;
 use vmm_devices::ram::DmaSpace;
 use vmm_devices::rtc::Rtc;
+use vmm_devices::sregs::SystemRegisters;
 use vmm_devices::uart::{ConsoleSink, Discard, Uart};
 use vmm_devices::virtio::block::{Counters, Disk};
 use vmm_devices::virtio::deferred_work::DeferredWork;
@@ -49,6 +50,8 @@ pub(crate) struct HostConnections<'a> {
 pub(crate) struct Devices {
     /// The real-time clock, if there is one.
     pub rtc: Option<Arc<Rtc>>,
+    /// The system registers, if there are such.
+    pub sregs: Option<Arc<SystemRegisters>>,
     /// In the order of the board.
     pub clocks: Vec<Arc<ClockGenerator>>,
     /// In the order of the board.

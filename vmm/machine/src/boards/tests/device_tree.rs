@@ -187,3 +187,51 @@ fn the_largest_machine_of_every_board_fits_its_room() {
         }
     }
 }
+
+/// Returns the strings of a property.
+fn words<'t>(tree: &Fdt<'t>, node: &str, property: &str) -> Option<Vec<&'t str>> {
+    let value = tree.find_node(node)?.property(property)?.value;
+    let text = std::str::from_utf8(value).unwrap();
+    Some(text.trim_end_matches('\0').split('\0').collect())
+}
+
+#[test]
+fn boards_of_socs_are_virt_but_for_what_their_platform_code_looks_for() {
+    let of = |board| {
+        let disks = vec!["a,coherent".parse().unwrap(), DiskConfig::new("b")];
+        let config = Config {
+            board,
+            disks,
+            ..Config::default()
+        };
+        blob(&config, None)
+    };
+    let [virt, mvebu, highbank] = BoardModel::ALL.map(of);
+    let [virt, mvebu, highbank] = [&virt, &mvebu, &highbank].map(|bytes| Fdt::new(bytes).unwrap());
+    let fabric = "/coherency-fabric@9040000";
+    let expected = vec!["marvell,armada-380-coherency-fabric"];
+    assert_eq!(words(&mvebu, fabric, "compatible"), Some(expected));
+    let sregs = "/sregs@9030000";
+    let expected = vec!["calxeda,hb-sregs"];
+    assert_eq!(words(&highbank, sregs, "compatible"), Some(expected));
+    for (tree, absent) in [(&virt, fabric), (&virt, sregs), (&highbank, fabric)] {
+        assert!(tree.find_node(absent).is_none());
+    }
+    let machines = [&virt, &mvebu, &highbank].map(|tree| tree.root().compatible().first());
+    assert_eq!(
+        machines,
+        ["linux,dummy-virt", "linux,dummy-virt", "calxeda,ecx-2000"]
+    );
+    for disk in ["/virtio_mmio@a000000", "/virtio_mmio@a001000"] {
+        let plain = Some(vec!["virtio,mmio"]);
+        assert_eq!(words(&virt, disk, "compatible"), plain);
+        assert_eq!(words(&mvebu, disk, "compatible"), plain);
+        let both = Some(vec!["virtio,mmio", "calxeda,hb-sdhci"]);
+        assert_eq!(words(&highbank, disk, "compatible"), both);
+    }
+    let rng = words(&highbank, "/virtio_mmio@a002000", "compatible");
+    assert_eq!(rng, Some(vec!["virtio,mmio"]));
+    // Which disks are coherent is the user's.
+    let coherent = |disk| cells(&highbank, disk, "dma-coherent").is_some();
+    assert!(coherent("/virtio_mmio@a000000") && !coherent("/virtio_mmio@a001000"));
+}

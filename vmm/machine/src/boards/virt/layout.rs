@@ -24,6 +24,10 @@ pub const RTC: Range = Range::new(0x0901_0000, 0x1000);
 pub const CLKGEN: Range = Range::new(0x0902_0000, 0x1000);
 /// Distance between clock generators.
 pub const CLKGEN_STRIDE: u64 = 0x1000;
+/// System registers of Calxeda's SoCs: of a size as in theirs, at an address of this machine's own.
+pub const SREGS: Range = Range::new(0x0903_0000, 0x1000);
+/// Coherency fabric of Marvell's SoCs: its node has a window, and nothing is there.
+pub const COHERENCY_FABRIC: Range = Range::new(0x0904_0000, 0x1000);
 /// The IOMMUs of the configuration. Addresses, interrupts and the connection of masters to micro-TLBs are this
 /// machine's own: those of an R-Car SoC lie where RAM is here, and no mainline device tree connects a master.
 pub const IOMMUS: IommuWindows = IommuWindows {

@@ -1,6 +1,7 @@
 //! `virt`: a board of this project's own, with what a configuration asks for.
 
 pub(super) mod layout;
+mod soc;
 
 use super::model::Model;
 use super::tree::{self, Identity};
@@ -11,12 +12,18 @@ use crate::layout::Range;
 use crate::parts::{self, Placed};
 use crate::vcpu::{GicMap, Irqchip, Platform, Width};
 
-/// The board.
-pub(super) struct Virt;
+pub(super) use soc::Soc;
+
+/// The board, with what makes Linux's platform code for an SoC run on it, if anything.
+pub(super) struct Virt(pub Option<Soc>);
 
 impl Model for Virt {
     fn model(&self) -> BoardModel {
-        BoardModel::Virt
+        match self.0 {
+            None => BoardModel::Virt,
+            Some(Soc::Mvebu) => BoardModel::VirtMvebu,
+            Some(Soc::Highbank) => BoardModel::VirtHighbank,
+        }
     }
 
     fn gic(&self, platform: Platform) -> GicMap {
@@ -41,8 +48,10 @@ impl Model for Virt {
             let window = Range::new(base, layout::CLKGEN.size);
             devices.push(parts::clock::axi_clkgen(name, index, window));
         }
+        devices.extend(self.0.map(Soc::device));
         devices.extend(parts::iommu::all(config, &layout::IOMMUS));
-        devices.extend(parts::virtio::in_slots(config, slots()));
+        let disks_are = self.0.and_then(Soc::disks_are);
+        devices.extend(parts::virtio::in_slots(config, slots(), disks_are));
         // What this machine's devices do is coherent with the host's caches; arm64 kernels have no
         // trouble to be told so.
         if platform.width == Width::Bits64 {
@@ -55,7 +64,7 @@ impl Model for Virt {
     fn device_tree(&self, board: &Board, chosen: &Chosen<'_>) -> Result<Vec<u8>, vm_fdt::Error> {
         let identity = Identity {
             // As QEMU and kvmtool name theirs: ARM Linux has a machine description for it.
-            compatible: "linux,dummy-virt",
+            compatible: self.0.and_then(Soc::machine).unwrap_or("linux,dummy-virt"),
             model: "viommu virtual machine",
         };
         tree::generate(board, chosen, &identity, |fdt| {

@@ -27,7 +27,7 @@ struct Entropy;
 
 impl Part for Entropy {
     fn describe(&self, _entry: &Entry, node: &mut FdtWriter) -> Result<(), vm_fdt::Error> {
-        super::describe(node)
+        super::describe(node, None)
     }
 
     fn make(&self, entry: &Entry, source: SourceId, wiring: &mut Wiring<'_>) -> Result<(), Error> {
