@@ -55,16 +55,19 @@ pub enum TypesError {
     /// Neither a blob nor a table.
     #[error(
         "structure fields cannot be named: the kernel was built without CONFIG_DEBUG_INFO_BTF, and no offset table \
-         is known for {0}"
+         is known for {0}; give its vmlinux with debug information as --vmlinux FILE"
     )]
     NoTable(String),
     /// No blob, and of 64-bit kernels there are no tables.
     #[error(
         "structure fields cannot be named: this 64-bit kernel was built without CONFIG_DEBUG_INFO_BTF, and \
             offset tables \
-         are of 32-bit kernels only"
+         are of 32-bit kernels only; give its vmlinux with debug information as --vmlinux FILE"
     )]
     NoWideTable,
+    /// The `vmlinux` that was given is not this kernel's.
+    #[error(transparent)]
+    Mismatch(#[from] vmlinux::MismatchError),
 }
 
 /// A member of a structure or union, found by name.

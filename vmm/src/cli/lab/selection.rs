@@ -145,7 +145,7 @@ impl Selection {
                     return;
                 };
                 // `obtain` has made an entry for the image of every case.
-                let verdict = vmm::lab::run_on(host, case, &kernels[&case.machine.image]);
+                let verdict = vmm::lab::run_on(host, case, &kernels[&case.machine.image], None);
                 // Both locks until the lines are printed, or another thread could print a later case in between.
                 let mut shown = shown.lock().unwrap_or_else(|e| e.into_inner());
                 let mut done = done.lock().unwrap_or_else(|e| e.into_inner());

@@ -34,7 +34,7 @@ pub enum VmlinuxError {
     Dwarf(#[from] DwarfError),
     /// Damaged BTF.
     #[error(transparent)]
-    Btf(#[from] TypesError),
+    Btf(TypesError),
 }
 
 /// The reason for which a `vmlinux` does not belong to a kernel.

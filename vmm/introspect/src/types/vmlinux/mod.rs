@@ -49,7 +49,7 @@ impl Vmlinux {
             Some(sections) => dwarf::read(sections, parts.width)?,
             // A stripped file may still have what the image has.
             None => match &parts.btf {
-                Some(blob) => Types::parse(blob)?,
+                Some(blob) => Types::parse(blob).map_err(VmlinuxError::Btf)?,
                 None => return Err(DwarfError::None.into()),
             },
         };
