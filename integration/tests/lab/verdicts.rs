@@ -1,6 +1,9 @@
 //! Verdicts repeat, and can be wrong.
 
-use vmm::lab::{Health, compare};
+use std::sync::Arc;
+
+use vmm::introspect::types::vmlinux::{TypesFrom, Vmlinux};
+use vmm::lab::{Health, Host, compare};
 use vmm::timeline::VerdictKind;
 
 use super::{case, expected, judge};
@@ -108,4 +111,12 @@ fn a_kernel_without_types_is_not_judged_and_says_what_to_give() {
         sentence.contains("types are missing") && sentence.contains("give --vmlinux FILE"),
         "{sentence}"
     );
+    // What the sentence asks for helps.
+    let file = kernel.image.vmlinux.as_ref().expect("a vmlinux");
+    let file = std::fs::read(file).expect("a file");
+    let vmlinux = Vmlinux::parse(&file).expect("types");
+    let types = TypesFrom::File(Arc::new(vmlinux));
+    let judged = vmm::lab::run_on(Host::EMULATED, &case, &kernel, &types);
+    let judgement = judged.expect("it is judged").judgement;
+    assert!(judgement.is_expected(), "{judgement:?}");
 }

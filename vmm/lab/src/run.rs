@@ -24,7 +24,7 @@ use super::load::Case;
 use super::mappings::Mappings;
 use super::undecided::Undecided;
 use vmm_introspect::probe::{self, Probe, ProbeResults};
-use vmm_introspect::types::vmlinux::Vmlinux;
+use vmm_introspect::types::vmlinux::TypesFrom;
 use vmm_timeline::Run;
 use vmm_timeline::recording::Recording;
 
@@ -58,10 +58,10 @@ pub fn check(host: Host, case: &Case, image: &str, width: Width) -> Result<(), E
 /// # Errors
 /// It cannot be judged: the reason.
 pub fn run(case: &Case, kernel: &GuestKernel) -> Result<Judged, Undecided> {
-    run_on(Host::EMULATED, case, kernel, None)
+    run_on(Host::EMULATED, case, kernel, &TypesFrom::Kernel)
 }
 
-/// Runs `case` on `kernel` and judges it, with the kernel's types from its `vmlinux`, if that is given.
+/// Runs `case` on `kernel` and judges it, with the kernel's types from where `types` says.
 ///
 /// # Errors
 /// It cannot be judged: the reason.
@@ -69,7 +69,7 @@ pub fn run_on(
     host: Host,
     case: &Case,
     kernel: &GuestKernel,
-    vmlinux: Option<&Arc<Vmlinux>>,
+    types: &TypesFrom,
 ) -> Result<Judged, Undecided> {
     let setup = |error: &dyn std::fmt::Display| Undecided::Setup(error.to_string());
     // A kernel of the user's own does not take the image's module: the clocks would never come.
@@ -126,7 +126,7 @@ pub fn run_on(
     let outcome = probe::attach_with(
         &mut machine,
         probes.clone(),
-        vmlinux.map(Arc::clone),
+        types.clone(),
         Box::new(move |probe, hit| kept.take(probe, hit)),
     );
     let exit = machine.run(host.limits(case.machine.seconds));

@@ -16,7 +16,7 @@ use super::scope::Scope;
 use super::start::{Unplaced, entries};
 use crate::symbols::SymbolsError;
 use crate::types::TypesError;
-use crate::types::vmlinux::Vmlinux;
+use crate::types::vmlinux::TypesFrom;
 use vmm_machine::GuestRam;
 
 /// Most times that a kernel is looked for: a search reads much memory, and the code where kernels begin may be a loop.
@@ -48,8 +48,7 @@ pub struct Engine {
     /// A 64-bit kernel that was found and is waited for to be at its virtual addresses.
     unplaced: Option<Unplaced>,
     kernel: Option<Arc<Kernel>>,
-    /// The origin of the kernel's types, if that is not its image.
-    vmlinux: Option<Arc<Vmlinux>>,
+    types: TypesFrom,
     /// The place of the kernel's image, if that was found out just now: see [`Halted::image`].
     pub(super) image: Option<(u64, u64)>,
     places: BTreeMap<u64, Breakpoint>,
@@ -86,7 +85,7 @@ impl Engine {
             ram_size,
             unplaced: None,
             kernel: None,
-            vmlinux: None,
+            types: TypesFrom::Kernel,
             image: None,
             places: BTreeMap::new(),
             set: BTreeMap::new(),
@@ -100,9 +99,9 @@ impl Engine {
         }
     }
 
-    /// Takes the types of the kernel from its `vmlinux`, if there is one. To be called before the run.
-    pub fn use_types(&mut self, vmlinux: Option<Arc<Vmlinux>>) {
-        self.vmlinux = vmlinux;
+    /// Takes the types of the kernel from elsewhere. To be called before the run.
+    pub fn use_types(&mut self, types: TypesFrom) {
+        self.types = types;
     }
 
     /// Returns what becomes of the probes.
@@ -176,8 +175,7 @@ impl Engine {
 
     /// Looks for the kernel, which may be in memory now.
     fn arm(&mut self, pc: u64, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
-        let vmlinux = self.vmlinux.as_deref();
-        let found = Kernel::find_with(&*self.ram, self.ram_base, self.ram_size, vmlinux);
+        let found = Kernel::find_with(&*self.ram, self.ram_base, self.ram_size, &self.types);
         let width = cores.width();
         let kernel = match found {
             Ok(kernel) if kernel.symbols.width() == width => kernel,

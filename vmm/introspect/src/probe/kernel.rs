@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::memory::{self, Memory, Physical};
 use crate::modules::{Modules, ModulesError};
 use crate::symbols::{Symbols, SymbolsError};
-use crate::types::vmlinux::Vmlinux;
+use crate::types::vmlinux::TypesFrom;
 use crate::types::{Types, TypesError};
 
 /// A kernel's image is in the first part of RAM; this much is searched, in bytes.
@@ -27,11 +27,10 @@ impl Kernel {
     /// # Errors
     /// There is no symbol table, or a damaged one.
     pub fn find(ram: &dyn Physical, base: u64, size: u64) -> Result<Self, SymbolsError> {
-        Self::find_with(ram, base, size, None)
+        Self::find_with(ram, base, size, &TypesFrom::Kernel)
     }
 
-    /// Does as [`Kernel::find`], with the types of `vmlinux`, if there is one: they are not known if it is of another
-    /// build.
+    /// Does as [`Kernel::find`], with types from elsewhere.
     ///
     /// # Errors
     /// As [`Kernel::find`].
@@ -39,22 +38,11 @@ impl Kernel {
         ram: &dyn Physical,
         base: u64,
         size: u64,
-        vmlinux: Option<&Vmlinux>,
+        types: &TypesFrom,
     ) -> Result<Self, SymbolsError> {
         let image = memory::copy(ram, base, size.min(SEARCHED));
         let symbols = Symbols::find(&image)?;
-        let types = match vmlinux {
-            None => {
-                let found = Types::of_kernel(&image, symbols.width());
-                found.map(|(types, _)| Arc::new(types))
-            }
-            Some(vmlinux) => {
-                let checked = vmlinux.check(&image);
-                checked
-                    .map(|()| Arc::clone(vmlinux.types()))
-                    .map_err(TypesError::Mismatch)
-            }
-        };
+        let types = types.find(&image, symbols.width());
         Ok(Self {
             symbols,
             types,

@@ -7,7 +7,7 @@ use crate::probe::ProbeError;
 use crate::probe::scope::ScopeError;
 use crate::types::TypesError;
 use crate::types::vmlinux::testing::{Elf, Packing, device_like, note};
-use crate::types::vmlinux::{MismatchError, Vmlinux};
+use crate::types::vmlinux::{MismatchError, TypesFrom, Vmlinux};
 
 const ID: &[u8] = b"the build that runs!";
 const BANNER: &str = "Linux version 6.0.0 (a@b) #1";
@@ -33,7 +33,7 @@ fn guest() -> Guest {
 fn a_kernel_without_types_has_them_from_its_vmlinux() {
     let mut guest = guest();
     let mut engine = guest.engine(&["?really_probe { print((struct device)x0.archdata.depth) }"]);
-    engine.use_types(Some(vmlinux(ID)));
+    engine.use_types(TypesFrom::File(vmlinux(ID)));
     guest.start(&mut engine);
     let outcome = engine.outcome();
     let outcome = outcome.lock().unwrap();
@@ -66,7 +66,7 @@ fn a_kernel_without_types_says_so() {
 fn the_vmlinux_of_another_build_is_refused() {
     let mut guest = guest();
     let mut engine = guest.engine(&["really_probe { print(x0) }"]);
-    engine.use_types(Some(vmlinux(b"the one before that.")));
+    engine.use_types(TypesFrom::File(vmlinux(b"the one before that.")));
     guest.start(&mut engine);
     assert!(guest.breakpoints().is_empty(), "no probe was set");
     let error = engine.outcome().lock().unwrap().error.clone();

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use vmm_base::Width;
 
 use super::offsets::banner;
-use super::{Types, dwarf};
+use super::{Types, TypesError, dwarf};
 
 pub use super::dwarf::DwarfError;
 pub use error::{MismatchError, VmlinuxError};
@@ -33,6 +33,40 @@ pub struct Vmlinux {
     types: Arc<Types>,
     id: Option<Vec<u8>>,
     banner: Option<String>,
+}
+
+/// The origin of a kernel's types.
+#[derive(Clone, Debug, Default)]
+pub enum TypesFrom {
+    /// Its image, or a table for its build.
+    #[default]
+    Kernel,
+    /// This file, which must be of its build.
+    File(Arc<Vmlinux>),
+    /// That of these files that is of its build, and its image if none is.
+    AnyOf(Arc<[Vmlinux]>),
+}
+
+impl TypesFrom {
+    /// Finds the types of the kernel in `image`, whose addresses are of this width.
+    ///
+    /// # Errors
+    /// There are none, or the file is of another build.
+    pub fn find(&self, image: &[u8], width: Width) -> Result<Arc<Types>, TypesError> {
+        let own = || Types::of_kernel(image, width).map(|(types, _)| Arc::new(types));
+        match self {
+            Self::Kernel => own(),
+            Self::File(file) => {
+                file.check(image)?;
+                Ok(Arc::clone(file.types()))
+            }
+            Self::AnyOf(files) => {
+                let mut files = files.iter();
+                let fits = files.find(|file| file.check(image).is_ok());
+                fits.map_or_else(own, |file| Ok(Arc::clone(file.types())))
+            }
+        }
+    }
 }
 
 impl Vmlinux {

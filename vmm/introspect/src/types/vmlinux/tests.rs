@@ -326,6 +326,33 @@ fn a_kernel_is_told_by_its_build_id() {
     );
 }
 
+#[test]
+fn of_several_files_the_one_that_fits_is_taken() {
+    let file = |id: &[u8; 20]| {
+        let elf = Elf::new()
+            .with_types(device_like(4), Packing::None)
+            .with_id(id);
+        Vmlinux::parse(&elf.bytes()).unwrap()
+    };
+    let other = *b"another build's ID..";
+    let files: Arc<[Vmlinux]> = vec![file(&other), file(&ID)].into();
+    let from = TypesFrom::AnyOf(Arc::clone(&files));
+    let running = [format!("{BANNER}\n").into_bytes(), note(&ID)].concat();
+    let found = from.find(&running, Width::Bits32).unwrap();
+    assert!(Arc::ptr_eq(&found, files[1].types()));
+    // Where none fits, the kernel has its own types or none.
+    let foreign = [
+        format!("{BANNER}\n").into_bytes(),
+        note(b"a third build's ID.."),
+    ]
+    .concat();
+    let none = from.find(&foreign, Width::Bits32).unwrap_err();
+    assert_eq!(none, TypesError::NoTable(format!("\"{BANNER}\"")));
+    let blob = crate::types::testing::device_like().blob();
+    let own = from.find(&[foreign, blob].concat(), Width::Bits32).unwrap();
+    assert!(own.structure("device").is_some() && !Arc::ptr_eq(&own, files[0].types()));
+}
+
 proptest! {
     /// Files are hostile: whatever is in one, reading it ends, with types or a sentence.
     #[test]
