@@ -1,9 +1,11 @@
-//! What can be told of stock 64-bit kernels from their images, which have not relocated themselves.
+//! What can be told of stock 64-bit kernels from their images, which have not relocated themselves, and of a compiled
+//! kernel from its `vmlinux`.
 
 use std::fs;
 
 use integration::obtain;
 use vmm::introspect::symbols::Symbols;
+use vmm::introspect::types::vmlinux::{MismatchError, Vmlinux};
 use vmm::introspect::types::{Source, Types};
 use vmm::vcpu::Width;
 
@@ -60,4 +62,87 @@ fn a_6_1_kernel() {
 #[test]
 fn a_6_12_kernel() {
     check("debian-arm64-6.12", true);
+}
+
+/// Structures that the lab, modules and examples of probes name members of, and some with unions, bit-fields and
+/// arrays.
+const STRUCTURES: [&str; 20] = [
+    "bus_type",
+    "dev_archdata",
+    "dev_iommu",
+    "device",
+    "device_driver",
+    "device_node",
+    "device_private",
+    "dma_iommu_mapping",
+    "iommu_fwspec",
+    "kobject",
+    "kref",
+    "mod_kallsyms",
+    "module",
+    "page",
+    "platform_device",
+    "platform_driver",
+    "sk_buff",
+    "task_struct",
+    "virtio_device",
+    "virtqueue",
+];
+
+/// Returns the members of a structure, each with its place and its type.
+fn members(types: &Types, name: &str) -> Vec<String> {
+    let ty = types.structure(name);
+    let ty = ty.unwrap_or_else(|| panic!("no struct {name}"));
+    let member = |name: &str| {
+        let found = types.member(ty, name).expect("a member that is listed");
+        let (at, bits, of) = (found.bit_offset, found.bit_size, types.type_name(found.ty));
+        format!("{name} {at} {bits:?} {of} {:?}", types.size(found.ty))
+    };
+    let size = format!("{:?}", types.size(ty));
+    let members = types.member_names(ty).map(member);
+    std::iter::once(size).chain(members).collect()
+}
+
+/// A compiled kernel has BTF in its image, which `pahole` made of the DWARF in its `vmlinux`.
+#[test]
+fn dwarf_and_btf_of_a_kernel_are_the_same() {
+    let image = obtain("ipmmu");
+    let kernel = fs::read(image.raw_kernel.expect("an Image")).expect("a kernel");
+    let file = fs::read(image.vmlinux.expect("a vmlinux")).expect("a file");
+    let vmlinux = Vmlinux::parse(&file).expect("types");
+    let btf = Types::find(&kernel).expect("types");
+    for name in STRUCTURES {
+        let (dwarf, btf) = (members(vmlinux.types(), name), members(&btf, name));
+        assert!(dwarf.len() > 1, "{name}: {dwarf:?}");
+        assert_eq!(dwarf, btf, "{name}");
+    }
+    for name in [
+        "arch_setup_dma_ops",
+        "arch_teardown_dma_ops",
+        "really_probe",
+        "driver_bound",
+        "release_iommu_mapping",
+        "arm_iommu_attach_device",
+    ] {
+        let shown = |types: &Types| {
+            let function = types.function(name);
+            let function = function.unwrap_or_else(|| panic!("no {name}"));
+            let arguments = function.arguments.iter();
+            let arguments: Vec<_> = arguments
+                .map(|a| (a.name.to_owned(), types.type_name(a.ty)))
+                .collect();
+            (arguments, types.type_name(function.returns))
+        };
+        assert_eq!(shown(vmlinux.types()), shown(&btf), "{name}");
+    }
+    vmlinux.check(&kernel).expect("the same build");
+    let other = fs::read(obtain("virtio-iommu").raw_kernel.expect("an Image")).expect("a kernel");
+    let error = vmlinux.check(&other).expect_err("another build");
+    let MismatchError::Version { file, kernel } = &error else {
+        panic!("{error}");
+    };
+    assert!(
+        file.contains("ipmmu") && kernel.contains("virtio"),
+        "{error}"
+    );
 }

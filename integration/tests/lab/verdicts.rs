@@ -1,6 +1,9 @@
 //! Verdicts repeat, and can be wrong.
 
-use vmm::lab::{Health, compare};
+use std::sync::Arc;
+
+use vmm::introspect::types::vmlinux::{TypesFrom, Vmlinux};
+use vmm::lab::{Health, Host, compare};
 use vmm::timeline::VerdictKind;
 
 use super::{case, expected, judge};
@@ -84,4 +87,36 @@ fn a_kernel_that_is_none_is_not_judged() {
         undecided.to_string().contains("kernel did not start"),
         "{undecided}"
     );
+}
+
+/// The kernel is the image's own, but for the marks by which its types are found.
+#[test]
+fn a_kernel_without_types_is_not_judged_and_says_what_to_give() {
+    let case = case("deferral.shared.stock.off");
+    let mut kernel = super::kernel(&case);
+    let mut bytes = std::fs::read(&kernel.path).expect("a kernel");
+    // The first bytes of a blob: the magic number and the version (include/uapi/linux/btf.h).
+    let marks: Vec<usize> = (0..bytes.len())
+        .filter(|&at| bytes[at..].starts_with(&[0x9f, 0xeb, 1]))
+        .collect();
+    assert!(!marks.is_empty(), "the image has types");
+    marks.into_iter().for_each(|at| bytes[at] = 0);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), bytes).expect("a kernel");
+    kernel.path = file.path().into();
+    let undecided = vmm::lab::run(&case, &kernel).expect_err("nothing can be said");
+    assert_eq!(undecided, vmm::lab::Undecided::NoTypes);
+    let sentence = undecided.to_string();
+    assert!(
+        sentence.contains("types are missing") && sentence.contains("give --vmlinux FILE"),
+        "{sentence}"
+    );
+    // What the sentence asks for helps.
+    let file = kernel.image.vmlinux.as_ref().expect("a vmlinux");
+    let file = std::fs::read(file).expect("a file");
+    let vmlinux = Vmlinux::parse(&file).expect("types");
+    let types = TypesFrom::File(Arc::new(vmlinux));
+    let judged = vmm::lab::run_on(Host::EMULATED, &case, &kernel, &types);
+    let judgement = judged.expect("it is judged").judgement;
+    assert!(judgement.is_expected(), "{judgement:?}");
 }

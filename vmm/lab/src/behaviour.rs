@@ -24,6 +24,11 @@ const LOOKS: [&str; 7] = [
     "?release_iommu_mapping { print(kref) }",
 ];
 
+/// Returns whether this is the probe by which teardowns are counted.
+pub(super) fn is_of_teardown(probe: &Probe) -> bool {
+    probe.site.symbol == "arch_teardown_dma_ops" && !probe.site.at_return
+}
+
 /// The probe besides these where each device has a mapping of its own, whose mappings are told one by one.
 const UNMAP: &str = "?arm_iommu_unmap_page@return { print(dev.name, handle) }";
 

@@ -13,6 +13,7 @@ use vmm_machine::{
     accel,
 };
 
+use super::behaviour::is_of_teardown;
 use super::evidence::Evidence;
 use super::findings;
 use super::guest::{self, Disk};
@@ -22,7 +23,8 @@ use super::judge::{self, Judgement};
 use super::load::Case;
 use super::mappings::Mappings;
 use super::undecided::Undecided;
-use vmm_introspect::probe::{self, ProbeResults};
+use vmm_introspect::probe::{self, Probe, ProbeResults};
+use vmm_introspect::types::vmlinux::TypesFrom;
 use vmm_timeline::Run;
 use vmm_timeline::recording::Recording;
 
@@ -56,14 +58,19 @@ pub fn check(host: Host, case: &Case, image: &str, width: Width) -> Result<(), E
 /// # Errors
 /// It cannot be judged: the reason.
 pub fn run(case: &Case, kernel: &GuestKernel) -> Result<Judged, Undecided> {
-    run_on(Host::EMULATED, case, kernel)
+    run_on(Host::EMULATED, case, kernel, &TypesFrom::Kernel)
 }
 
-/// Runs `case` on `kernel` and judges it.
+/// Runs `case` on `kernel` and judges it, with the kernel's types from where `types` says.
 ///
 /// # Errors
 /// It cannot be judged: the reason.
-pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, Undecided> {
+pub fn run_on(
+    host: Host,
+    case: &Case,
+    kernel: &GuestKernel,
+    types: &TypesFrom,
+) -> Result<Judged, Undecided> {
     let setup = |error: &dyn std::fmt::Display| Undecided::Setup(error.to_string());
     // A kernel of the user's own does not take the image's module: the clocks would never come.
     if !kernel.has_clocks && !case.trigger.clocks.is_empty() {
@@ -116,14 +123,15 @@ pub fn run_on(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Judged, U
         mappings: Arc::clone(&mappings),
         leftovers: Arc::clone(&leftovers),
     };
-    let outcome = probe::attach(
+    let outcome = probe::attach_with(
         &mut machine,
         probes.clone(),
+        types.clone(),
         Box::new(move |probe, hit| kept.take(probe, hit)),
     );
     let exit = machine.run(host.limits(case.machine.seconds));
     // After the run only, as it is the running kernel in which probes find their places.
-    attached(&outcome)?;
+    attached(case, &outcome, &probes)?;
     let mut leftovers = taken(&leftovers);
     // A page may have been given back more than once, or mapped anew since: what counts is the end.
     leftovers.retain(|left| mappings.find(left.endpoint, left.iova) == Some(left.address));
@@ -163,15 +171,24 @@ fn disks(case: &Case) -> std::io::Result<Vec<Disk>> {
 }
 
 /// Checks that probes were set: with one missing, what was not seen proves nothing.
-fn attached(outcome: &Mutex<ProbeResults>) -> Result<(), Undecided> {
+fn attached(case: &Case, outcome: &Mutex<ProbeResults>, probes: &[Probe]) -> Result<(), Undecided> {
     let outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+    // First: that a probe does not fit would only follow from it.
+    if outcome.no_types.is_some() {
+        return Err(Undecided::NoTypes);
+    }
     if let Some(error) = &outcome.error {
         return Err(Undecided::Probes(error.to_string()));
     }
     if !outcome.armed {
         return Err(Undecided::NoKernel);
     }
-    Ok(())
+    // It is optional, as not every scenario is about teardowns.
+    let is_needed = |index: &usize| {
+        case.trigger.teardowns > 0 && probes.get(*index).is_some_and(is_of_teardown)
+    };
+    let unseen = outcome.left_out.iter().find(|(index, _)| is_needed(index));
+    unseen.map_or(Ok(()), |(_, why)| Err(Undecided::Unseen(why.clone())))
 }
 
 /// Returns the kernel's names of the devices, with those that reports use.

@@ -1,5 +1,6 @@
 //! Why a case cannot be judged.
 
+use vmm_introspect::probe::ScopeError;
 use vmm_machine::{KernelError, Reason};
 
 /// The reason for which a case was not judged: the kernel is not one that it can be asked of, or the host is in the
@@ -15,6 +16,16 @@ pub enum Undecided {
     /// A probe could not be set.
     #[error("{0}")]
     Probes(String),
+    /// The structures of the kernel are not known, so that it cannot be told what happens to which device.
+    #[error(
+        "the kernel's types are missing, without which its devices cannot be told apart: give --vmlinux FILE, the \
+         vmlinux with debug information from the directory in which this kernel was built, or build it with \
+         CONFIG_DEBUG_INFO_BTF"
+    )]
+    NoTypes,
+    /// What the scenario is about cannot be seen in this kernel.
+    #[error("it cannot be seen whether a device's DMA is torn down: {0}")]
+    Unseen(ScopeError),
     /// There is no module of the clock generators.
     #[error(
         "the scenario needs the module of the late clocks: give the clk-axi-clkgen.ko that was built with \

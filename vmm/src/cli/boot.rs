@@ -32,6 +32,7 @@ use super::signals::{self, Stopper};
 use super::tier::{BootTierArgs, Both};
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
+use super::vmlinux::VmlinuxFiles;
 use super::{CommandExit, UserError, gdb, moved, patience, text};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of time.
@@ -134,6 +135,7 @@ fn replay(
     // Before the recording is opened: no output may take its place.
     let mut files = Files::default();
     files.input("recording", path);
+    files.inputs("vmlinux", &settings.vmlinux);
     files.outputs_of(&settings);
     files.check()?;
     let file = input::open_stream(path).map_err(|why| unusable(&why))?;
@@ -160,6 +162,7 @@ pub struct Boot {
     expect: Option<Expect>,
     json: Option<Output>,
     probes: Vec<Probe>,
+    vmlinux: VmlinuxFiles,
     timeline: Option<probes::Timeline>,
     console: Console,
     /// Whether two machines run, each by a tier of its own.
@@ -255,6 +258,12 @@ impl Boot {
             .map(|path| Output::at(path, "summary"))
             .transpose()?;
         let probes = probes::parse(&settings.probe)?;
+        if settings.vmlinux.is_some() && probes.is_empty() {
+            return Err(UserError::new(
+                "--vmlinux tells probes what the kernel's structures are, and there is no probe: add --probe",
+            ));
+        }
+        let vmlinux = VmlinuxFiles::read(&settings.vmlinux)?;
         let timeline = settings
             .timeline
             .as_deref()
@@ -273,6 +282,7 @@ impl Boot {
             expect,
             json,
             probes,
+            vmlinux,
             timeline,
             console,
             both: None,
@@ -281,9 +291,7 @@ impl Boot {
 
     /// Obtains what the machine takes, and runs it to its end.
     pub fn run(mut self) -> Result<CommandExit, UserError> {
-        if let (Some(name), Origin::Power(config)) = (&self.settings.image, &mut self.origin) {
-            use_image(config, name)?;
-        }
+        self.obtain()?;
         // From here on this process opens only what the run takes.
         self.policy().enter()?;
         if let Some(both) = self.both {
@@ -297,6 +305,7 @@ impl Boot {
             expect,
             json,
             probes,
+            vmlinux,
             timeline,
             console,
             both: _,
@@ -326,7 +335,7 @@ impl Boot {
         if let Some(recording) = &recording {
             recording.connect(&machine, |entry| entry.name.clone());
         }
-        let set = (!probes.is_empty()).then(|| probes::Set::new(&mut machine, probes, recording));
+        let set = probes::Set::new(&mut machine, probes, vmlinux.only(), recording)?;
         if tracing {
             trace::ports(machine.board());
         }
@@ -366,6 +375,17 @@ impl Boot {
             tiers_differ: false,
         }
         .tell(exit.reason, stopper.cause())
+    }
+
+    /// Obtains the image, and checks what can be checked of its kernel before that runs.
+    fn obtain(&mut self) -> Result<(), UserError> {
+        let Origin::Power(config) = &mut self.origin else {
+            return Ok(());
+        };
+        if let Some(name) = &self.settings.image {
+            use_image(config, name)?;
+        }
+        self.vmlinux.check(&config.kernel)
     }
 
     /// Returns what the process has to reach for the run.

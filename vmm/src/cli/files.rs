@@ -103,6 +103,7 @@ impl Files {
     pub fn settings(&mut self, settings: &Settings) {
         self.inputs("kernel", &settings.kernel);
         self.inputs("initial file system", &settings.initrd);
+        self.inputs("vmlinux", &settings.vmlinux);
         self.inputs("disk", settings.disk.iter().map(|Disk(disk)| &disk.path));
         self.outputs_of(settings);
     }
@@ -270,23 +271,27 @@ mod tests {
     use super::*;
 
     /// Arguments that name files to be read.
-    const READ: [&str; 16] = [
+    const READ: [&str; 20] = [
         "boot --config",
         "boot --kernel",
         "boot --initrd",
         "boot --disk",
         "boot --replay",
         "boot --snapshot",
+        "boot --vmlinux",
         "inject plan",
         "lab run names",
         "lab run --kernel",
         "lab run --module",
+        "lab run --vmlinux",
         "snapshot save --config",
         "snapshot save --kernel",
         "snapshot save --initrd",
         "snapshot save --disk",
+        "snapshot save --vmlinux",
         "snapshot restore file",
         "snapshot restore --disk",
+        "snapshot restore --vmlinux",
     ];
     /// Arguments that name files to be written.
     const WRITTEN: [&str; 20] = [
@@ -312,11 +317,12 @@ mod tests {
         "snapshot restore --record",
     ];
     /// The rest: commands that write nothing have nothing to compare.
-    const OTHERS: [&str; 6] = [
+    const OTHERS: [&str; 7] = [
         "snapshot restore --timeline",
         "snapshot describe file",
         "lab matrix names",
         "lab matrix --kernel",
+        "lab matrix --vmlinux",
         "sandbox-check --disk",
         "sandbox-check --file",
     ];

@@ -34,6 +34,7 @@ mod tier;
 mod trace;
 mod tty;
 mod values;
+mod vmlinux;
 
 use std::error::Error;
 use std::ffi::OsString;

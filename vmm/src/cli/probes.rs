@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vmm::introspect::probe::{self, Hit, Probe};
+use vmm::introspect::types::vmlinux::TypesFrom;
 use vmm::timeline::export::{chrome, html, text};
 use vmm::timeline::recording::{Recording, changes};
 use vmm::timeline::{
@@ -171,12 +172,19 @@ pub struct Set {
 const MAX_CHANGES: usize = 10_000;
 
 impl Set {
-    /// Sets `probes` in `machine`; each hit is a line on stderr, and an event of `recording`.
+    /// Sets `probes` in `machine`, if there are any; each hit is a line on stderr, and an event of `recording`.
+    ///
+    /// # Errors
+    /// The kernel is in memory already, and `types` are of another one.
     pub fn new(
         machine: &mut Machine,
         probes: Vec<Probe>,
+        types: TypesFrom,
         recording: Option<Arc<Recording>>,
-    ) -> Self {
+    ) -> Result<Option<Self>, UserError> {
+        if probes.is_empty() {
+            return Ok(None);
+        }
         let changes: Arc<Mutex<Vec<GuestChange>>> = Arc::default();
         let kept = Arc::clone(&changes);
         let sink = move |probe: &Probe, hit: &Hit| {
@@ -191,10 +199,13 @@ impl Set {
                 }
             }
         };
-        Self {
-            outcome: probe::attach(machine, probes, Box::new(sink)),
-            changes,
+        let outcome = probe::attach_with(machine, probes, types, Box::new(sink));
+        let error = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error @ probe::ProbeError::Vmlinux(_)) = &error.error {
+            return Err(UserError::new(error.to_string()));
         }
+        drop(error);
+        Ok(Some(Self { outcome, changes }))
     }
 
     /// Returns what was changed in the guest.

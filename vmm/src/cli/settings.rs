@@ -141,6 +141,10 @@ pub struct Settings {
     #[arg(long, value_name = "PROBE", help_heading = "Run")]
     #[serde(alias = "probes", deserialize_with = "one_or_more")]
     pub probe: Vec<String>,
+    /// The vmlinux of this very kernel, from the directory in which it was built: the structures that probes name are
+    /// read from its debug information, for kernels without types in their images
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub vmlinux: Option<PathBuf>,
     /// Write what happened at IOMMUs, devices, interrupts, probes and on the console to this file,
     /// in one timeline: .html is a page, .txt text, .trace.json for Perfetto, .json all of it as
     /// data
@@ -184,6 +188,7 @@ impl Settings {
         let files = [
             ("kernel", &self.kernel),
             ("initrd", &self.initrd),
+            ("vmlinux", &self.vmlinux),
             ("json", &self.json),
             ("timeline", &self.timeline),
         ];
@@ -200,6 +205,7 @@ impl Settings {
         let Self {
             kernel,
             initrd,
+            vmlinux,
             json,
             timeline,
             disk,
@@ -207,7 +213,10 @@ impl Settings {
             ..
         } = self;
         // `join` leaves an absolute path as it is.
-        for path in [kernel, initrd, json, timeline].into_iter().flatten() {
+        for path in [kernel, initrd, vmlinux, json, timeline]
+            .into_iter()
+            .flatten()
+        {
             *path = directory.join(&*path);
         }
         for Disk(disk) in disk {
@@ -221,6 +230,9 @@ impl Settings {
     /// Returns these settings, and where they say nothing those of `other`. A list is taken as a whole.
     pub fn or(self, mut other: Self) -> Self {
         // Files take the place of an image's: another image comes without those that were named before.
+        if self.image.is_some() || self.kernel.is_some() {
+            other.vmlinux = None;
+        }
         if self.image.is_some() {
             other.kernel = None;
             other.initrd = None;
@@ -255,6 +267,7 @@ impl Settings {
             console: self.console.or(other.console),
             trace: list(self.trace, other.trace),
             probe: list(self.probe, other.probe),
+            vmlinux: self.vmlinux.or(other.vmlinux),
             timeline: self.timeline.or(other.timeline),
             json: self.json.or(other.json),
             quiet: self.quiet.or(other.quiet),

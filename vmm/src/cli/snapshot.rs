@@ -107,6 +107,9 @@ pub struct Restore {
     /// Look into the guest's kernel; see `vmm boot --help`. May be given more than once
     #[arg(long, value_name = "PROBE")]
     probe: Vec<String>,
+    /// The vmlinux of the guest's kernel, for probes; see `vmm boot --help`
+    #[arg(long, value_name = "FILE")]
+    vmlinux: Option<PathBuf>,
     /// Write what happens from here on to this file; see `vmm boot --help`
     #[arg(long, value_name = "FILE")]
     timeline: Option<PathBuf>,
@@ -187,6 +190,7 @@ fn restore(args: Restore) -> Result<CommandExit, UserError> {
         gdb: args.gdb,
         trace: args.trace,
         probe: args.probe,
+        vmlinux: args.vmlinux,
         timeline: args.timeline,
         json: args.json,
         quiet: Some(args.quiet),
@@ -199,6 +203,7 @@ fn restore(args: Restore) -> Result<CommandExit, UserError> {
     let mut files = Files::default();
     files.input("snapshot", &args.file);
     files.inputs("disk", moved.disks.values());
+    files.inputs("vmlinux", &settings.vmlinux);
     files.outputs_of(&settings);
     files.output("--record", args.record.as_deref());
     files.check()?;

@@ -27,6 +27,7 @@ impl TestDirectory {
         fs::write(place.at("config.toml"), "cpus = 1\n").unwrap();
         fs::write(place.at("plan.toml"), PLAN).unwrap();
         fs::write(place.at("module.ko"), [3; 64]).unwrap();
+        fs::write(place.at("vmlinux"), [4; 64]).unwrap();
         fs::create_dir(place.at("inner")).unwrap();
         let recorded = place.run(&["boot", "--record", "recording"], &MACHINE);
         assert_eq!(recorded.code, Some(0), "{recorded:?}");
@@ -87,9 +88,9 @@ struct Case {
 
 const CASES: [Case; 6] = [
     Case {
-        words: &["boot", "--config", "config.toml"],
+        words: &["boot", "--config", "config.toml", "--vmlinux", "vmlinux"],
         machine: true,
-        inputs: &["config.toml", "kernel", "initrd", "disk"],
+        inputs: &["config.toml", "kernel", "initrd", "disk", "vmlinux"],
         outputs: &["--json", "--console", "--record", "--timeline"],
     },
     Case {
@@ -111,9 +112,9 @@ const CASES: [Case; 6] = [
         outputs: &["", "--json", "--console", "--timeline"],
     },
     Case {
-        words: &["snapshot", "restore", "snapshot"],
+        words: &["snapshot", "restore", "snapshot", "--vmlinux", "vmlinux"],
         machine: false,
-        inputs: &["snapshot", "kernel", "initrd", "disk"],
+        inputs: &["snapshot", "kernel", "initrd", "disk", "vmlinux"],
         outputs: &["--json", "--console", "--record", "--timeline"],
     },
     Case {
@@ -131,9 +132,11 @@ const CASES: [Case; 6] = [
             "kernel",
             "--module",
             "module.ko",
+            "--vmlinux",
+            "vmlinux",
         ],
         machine: false,
-        inputs: &["kernel", "module.ko"],
+        inputs: &["kernel", "module.ko", "vmlinux"],
         outputs: &["--json", "--junit"],
     },
 ];

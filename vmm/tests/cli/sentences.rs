@@ -287,3 +287,19 @@ fn values_in_a_file_that_are_none() {
         }
     }
 }
+
+#[test]
+fn a_vmlinux_is_for_probes_and_no_kernel_that_is_booted() {
+    let place = TestDirectory::new();
+    let image = place.path("zImage");
+    place.refuses(&["--vmlinux", &image], "add --probe");
+    let probe = ["--probe", "f { print(dev.name) }", "--vmlinux"];
+    let with = |file: &str, words: &str| place.refuses(&[&probe[..], &[file]].concat(), words);
+    with(
+        &image,
+        "it is no ELF file: give the vmlinux from the directory",
+    );
+    with(&place.path("missing"), "No such file");
+    let short = place.write("short", b"\x7fELF\x01\x01\x01");
+    with(&short, "it is damaged or cut off");
+}

@@ -10,16 +10,36 @@ use super::engine::{Engine, Sink};
 use super::kernel::Kernel;
 use super::outcome::ProbeResults;
 use crate::symbols::SymbolsError;
+use crate::types::vmlinux::TypesFrom;
 use vmm_machine::GuestRam;
 
 /// Sets probes in the kernel of `machine`, as soon as it is in memory, which in a machine that goes
 /// on from a snapshot may be now; `sink` is told of each hit. Returns what becomes of them. To be
 /// called before the first run.
 pub fn attach(machine: &mut Machine, probes: Vec<Probe>, sink: Sink) -> Arc<Mutex<ProbeResults>> {
+    attach_with(machine, probes, TypesFrom::Kernel, sink)
+}
+
+/// Does as [`attach`], with the kernel's types from elsewhere. The outcome says if they are of another kernel.
+pub fn attach_with(
+    machine: &mut Machine,
+    probes: Vec<Probe>,
+    types: TypesFrom,
+    sink: Sink,
+) -> Arc<Mutex<ProbeResults>> {
     let ram = machine.board().ram;
-    let mut engine = Engine::new(probes, machine.memory(), (ram.base, ram.size), sink);
     // Without a snapshot there is no kernel in memory yet: its first instruction is waited for.
-    let kernel = machine.origin().and_then(kernel_of);
+    let kernel = machine.origin().and_then(|snapshot| match &types {
+        TypesFrom::Kernel => kernel_of(snapshot),
+        // What a snapshot remembers is its kernel as it is without help.
+        from => {
+            let memory = machine.memory();
+            let found = Kernel::find_with(&*memory, ram.base, ram.size, from);
+            found.ok().map(Arc::new)
+        }
+    });
+    let mut engine = Engine::new(probes, machine.memory(), (ram.base, ram.size), sink);
+    engine.use_types(types);
     // Now, as observing hands the engine over to the machine.
     machine.with_cores(|cores| match kernel {
         Some(kernel) => engine.prepare_in(kernel, cores),

@@ -12,9 +12,11 @@ use super::breakpoint::Breakpoint;
 use super::eval::{Evaluator, Frame};
 use super::kernel::Kernel;
 use super::outcome::{Hit, ProbeError, ProbeResults};
-use super::scope::{Scope, ScopeError};
+use super::scope::Scope;
 use super::start::{Unplaced, entries};
 use crate::symbols::SymbolsError;
+use crate::types::TypesError;
+use crate::types::vmlinux::TypesFrom;
 use vmm_machine::GuestRam;
 
 /// Most times that a kernel is looked for: a search reads much memory, and the code where kernels begin may be a loop.
@@ -25,6 +27,8 @@ const MAX_PENDING: usize = 4096;
 /// The function that every kernel calls when a module is in memory, its symbols in place and none of its code run yet
 /// (kernel/module/main.c; kernel/module.c before 5.19).
 const MODULE_READY: &str = "do_init_module";
+
+mod placing;
 
 /// A call of a function whose return is waited for.
 struct Pending {
@@ -44,6 +48,7 @@ pub struct Engine {
     /// A 64-bit kernel that was found and is waited for to be at its virtual addresses.
     unplaced: Option<Unplaced>,
     kernel: Option<Arc<Kernel>>,
+    types: TypesFrom,
     /// The place of the kernel's image, if that was found out just now: see [`Halted::image`].
     pub(super) image: Option<(u64, u64)>,
     places: BTreeMap<u64, Breakpoint>,
@@ -80,6 +85,7 @@ impl Engine {
             ram_size,
             unplaced: None,
             kernel: None,
+            types: TypesFrom::Kernel,
             image: None,
             places: BTreeMap::new(),
             set: BTreeMap::new(),
@@ -91,6 +97,11 @@ impl Engine {
             sink,
             outcome: Arc::new(Mutex::new(outcome)),
         }
+    }
+
+    /// Takes the types of the kernel from elsewhere. To be called before the run.
+    pub fn use_types(&mut self, types: TypesFrom) {
+        self.types = types;
     }
 
     /// Returns what becomes of the probes.
@@ -164,7 +175,7 @@ impl Engine {
 
     /// Looks for the kernel, which may be in memory now.
     fn arm(&mut self, pc: u64, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
-        let found = Kernel::find(&*self.ram, self.ram_base, self.ram_size);
+        let found = Kernel::find_with(&*self.ram, self.ram_base, self.ram_size, &self.types);
         let width = cores.width();
         let kernel = match found {
             Ok(kernel) if kernel.symbols.width() == width => kernel,
@@ -216,6 +227,15 @@ impl Engine {
 
     /// Sets all probes in `kernel` that have their place in memory.
     fn begin(&mut self, kernel: Arc<Kernel>, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
+        match &kernel.types {
+            // The user's mistake, whether or not a probe needs the types.
+            Err(TypesError::Mismatch(error)) => return Err(error.clone().into()),
+            Err(error) => {
+                let error = error.clone();
+                self.with_outcome(|outcome| outcome.no_types = Some(error));
+            }
+            Ok(_) => {}
+        }
         self.module_ready = kernel.symbols.address(MODULE_READY);
         if let Some(va) = self.module_ready {
             cores.insert_breakpoint(va);
@@ -251,80 +271,9 @@ impl Engine {
         placed
     }
 
-    /// Takes probes off the modules that were loaded: these may be gone, and other modules at their addresses.
-    fn withdraw_from_modules(&mut self, cores: &mut Cores<'_>) {
-        let gone = self.set.iter().filter(|(_, in_module)| **in_module);
-        let gone: Vec<(u64, usize)> = gone.map(|(&key, _)| key).collect();
-        for (va, index) in gone {
-            self.set.remove(&(va, index));
-            cores.remove_breakpoint(va);
-            if let Some(place) = self.places.get_mut(&va) {
-                place.here.retain(|other| *other != index);
-                place.calls.retain(|other| *other != index);
-                if place.is_empty() {
-                    self.places.remove(&va);
-                }
-            }
-        }
-    }
-
-    /// Sets all probes that are not set yet, as far as what they are in is in memory.
-    fn place_all(&mut self, kernel: &Kernel, cores: &mut Cores<'_>) -> Result<(), ProbeError> {
-        for index in 0..self.probes.len() {
-            match self.place(kernel, index, cores) {
-                Ok(()) => {
-                    self.waiting.remove(&index);
-                }
-                Err(_) if self.probes[index].optional => {}
-                // In a kernel that can load modules it may come yet; and one that was there may have gone.
-                Err(ScopeError::NoSymbol(_)) if self.module_ready.is_some() => {
-                    if !self.placed.contains(&index) {
-                        self.waiting.insert(index);
-                    }
-                }
-                Err(source) => {
-                    let text = self.probes[index].text.clone();
-                    return Err(ProbeError::Scope { text, source });
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn fail(&mut self, error: ProbeError) -> Resume {
         self.with_outcome(|outcome| outcome.error = Some(error));
         Resume::End
-    }
-
-    fn place(
-        &mut self,
-        kernel: &Kernel,
-        index: usize,
-        cores: &mut Cores<'_>,
-    ) -> Result<(), ScopeError> {
-        let probe = &self.probes[index];
-        let site = &probe.site;
-        // All is found out before anything is set: a probe that does not fit has no breakpoints.
-        let scope = Scope { kernel, site };
-        let places = scope.places(site)?;
-        scope.check(probe)?;
-        self.placed.insert(index);
-        for va in places {
-            let location = kernel.symbols.at(va);
-            let in_module = location.is_some_and(|location| location.symbol.module.is_some());
-            // Set before, by an earlier look at the modules: one breakpoint for each probe and address.
-            if self.set.insert((va, index), in_module).is_some() {
-                continue;
-            }
-            cores.insert_breakpoint(va);
-            let place = self.places.entry(va).or_default();
-            if site.at_return {
-                place.calls.push(index);
-            } else {
-                place.here.push(index);
-            }
-        }
-        Ok(())
     }
 
     fn hit(&mut self, core: usize, pc: u64, cores: &mut Cores<'_>, now_ns: u64) -> Resume {

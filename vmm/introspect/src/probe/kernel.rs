@@ -1,8 +1,11 @@
 //! The kernel that runs in a guest, as far as probes need to know it.
 
+use std::sync::Arc;
+
 use crate::memory::{self, Memory, Physical};
 use crate::modules::{Modules, ModulesError};
 use crate::symbols::{Symbols, SymbolsError};
+use crate::types::vmlinux::TypesFrom;
 use crate::types::{Types, TypesError};
 
 /// A kernel's image is in the first part of RAM; this much is searched, in bytes.
@@ -14,7 +17,7 @@ pub struct Kernel {
     /// Its functions and variables.
     pub symbols: Symbols,
     /// Its structures, or why they are not known; probes then get by with registers.
-    pub types: Result<Types, TypesError>,
+    pub types: Result<Arc<Types>, TypesError>,
     modules: Modules,
 }
 
@@ -24,9 +27,22 @@ impl Kernel {
     /// # Errors
     /// There is no symbol table, or a damaged one.
     pub fn find(ram: &dyn Physical, base: u64, size: u64) -> Result<Self, SymbolsError> {
+        Self::find_with(ram, base, size, &TypesFrom::Kernel)
+    }
+
+    /// Does as [`Kernel::find`], with types from elsewhere.
+    ///
+    /// # Errors
+    /// As [`Kernel::find`].
+    pub fn find_with(
+        ram: &dyn Physical,
+        base: u64,
+        size: u64,
+        types: &TypesFrom,
+    ) -> Result<Self, SymbolsError> {
         let image = memory::copy(ram, base, size.min(SEARCHED));
         let symbols = Symbols::find(&image)?;
-        let types = Types::of_kernel(&image, symbols.width()).map(|(types, _)| types);
+        let types = types.find(&image, symbols.width());
         Ok(Self {
             symbols,
             types,

@@ -23,7 +23,7 @@ mod syntax_error;
 mod tests;
 
 pub use ast::Probe;
-pub use attach::attach;
+pub use attach::{attach, attach_with};
 pub use engine::{Engine, Sink};
 pub use eval::{Change, EvalError, Written};
 pub use kernel::Kernel;

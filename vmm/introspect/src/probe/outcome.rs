@@ -1,10 +1,14 @@
 //! What became of probes: types only.
 
+use std::collections::BTreeMap;
+
 use super::eval::{Change, EvalError};
 use super::scope::ScopeError;
 use crate::modules::ModulesError;
 use crate::symbols::SymbolsError;
+use crate::types::TypesError;
 use crate::types::value::Value;
+use crate::types::vmlinux::MismatchError;
 
 /// One hit of a probe: what it saw and did.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +63,9 @@ pub enum ProbeError {
         "no probe can be set: neither symbols nor header of this kernel tell where in memory it begins"
     )]
     NoBeginning,
+    /// The `vmlinux` that was given is of another kernel.
+    #[error(transparent)]
+    Vmlinux(#[from] MismatchError),
     /// There is a kernel, without symbols.
     #[error("no probe can be set: {0}")]
     Symbols(#[from] SymbolsError),
@@ -71,6 +78,10 @@ pub struct ProbeResults {
     pub armed: bool,
     /// The reason why not, or why no longer.
     pub error: Option<ProbeError>,
+    /// The reason for which the kernel's types are not known, if they are not.
+    pub no_types: Option<TypesError>,
+    /// The optional probes that do not fit the kernel, and why.
+    pub left_out: BTreeMap<usize, ScopeError>,
     /// The number of hits of each probe with its condition true.
     pub hits: Vec<u64>,
     /// The probe that ended the run, if one did.

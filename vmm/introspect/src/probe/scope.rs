@@ -90,7 +90,7 @@ pub(super) struct Scope<'a> {
 
 impl<'a> Scope<'a> {
     fn types(&self) -> Result<&'a Types, ScopeError> {
-        self.kernel.types.as_ref().map_err(|e| e.clone().into())
+        self.kernel.types.as_deref().map_err(|e| e.clone().into())
     }
 
     /// Resolves `path`.

@@ -5,6 +5,8 @@
     reason = "a register holds the two's complement"
 )]
 
+mod vmlinux;
+
 use std::sync::{Arc, Mutex};
 
 use vm_memory::{Bytes, GuestAddress};

@@ -10,7 +10,7 @@ pub struct TypeId(pub u32);
 pub const VOID: TypeId = TypeId(0);
 
 /// Another name or a qualifier of a type, which changes nothing about its layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Alias {
     /// `typedef`.
     Typedef,

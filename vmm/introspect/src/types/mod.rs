@@ -1,7 +1,8 @@
 //! The types of a guest kernel: structures with their members, enumerations, functions with their arguments.
 //!
 //! They come from the BTF blob in the kernel's image ([`Types::find`]) or, for builds without one,
-//! from a table of a few known offsets ([`offsets`]); [`Types::of_kernel`] takes what there is. A
+//! from a table of a few known offsets ([`offsets`]); [`Types::of_kernel`] takes what there is. For any
+//! kernel they come from the debug information of its `vmlinux`, if the user has that ([`vmlinux`]). A
 //! [`path`] such as `driver->name` is resolved against them and then evaluated in guest memory to a
 //! [`value`].
 //!
@@ -11,6 +12,7 @@
 
 mod btf;
 mod data;
+mod dwarf;
 pub mod offsets;
 pub mod path;
 mod spec;
@@ -19,6 +21,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod value;
+pub mod vmlinux;
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -52,16 +55,19 @@ pub enum TypesError {
     /// Neither a blob nor a table.
     #[error(
         "structure fields cannot be named: the kernel was built without CONFIG_DEBUG_INFO_BTF, and no offset table \
-         is known for {0}"
+         is known for {0}; give its vmlinux with debug information as --vmlinux FILE"
     )]
     NoTable(String),
     /// No blob, and of 64-bit kernels there are no tables.
     #[error(
         "structure fields cannot be named: this 64-bit kernel was built without CONFIG_DEBUG_INFO_BTF, and \
             offset tables \
-         are of 32-bit kernels only"
+         are of 32-bit kernels only; give its vmlinux with debug information as --vmlinux FILE"
     )]
     NoWideTable,
+    /// The `vmlinux` that was given is not this kernel's.
+    #[error(transparent)]
+    Mismatch(#[from] vmlinux::MismatchError),
 }
 
 /// A member of a structure or union, found by name.

@@ -455,7 +455,7 @@ fn banners() {
             .unwrap_err()
             .to_string(),
         "structure fields cannot be named: the kernel was built without CONFIG_DEBUG_INFO_BTF, and no offset table \
-         is known for \"Linux version 4.12.0\""
+         is known for \"Linux version 4.12.0\"; give its vmlinux with debug information as --vmlinux FILE"
     );
 }
 

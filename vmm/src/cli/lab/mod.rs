@@ -15,6 +15,7 @@ use self::selection::{Selection, enter_sandbox};
 use super::files::Files;
 use super::output::Output;
 use super::stdout::print;
+use super::vmlinux::VmlinuxFiles;
 use super::{CommandExit, UserError};
 
 /// Show what a kernel does to a device's DMA when a probe is deferred or fails, or a driver is taken away.
@@ -65,6 +66,10 @@ pub struct RunArgs {
     /// The module clk-axi-clkgen.ko built for that kernel, for scenarios with late clocks
     #[arg(long, value_name = "FILE", requires = "kernel")]
     module: Option<PathBuf>,
+    /// The vmlinux with debug information of that very kernel, for one without types in its image
+    /// (CONFIG_DEBUG_INFO_BTF)
+    #[arg(long, value_name = "FILE")]
+    vmlinux: Option<PathBuf>,
     /// Write a report on each group of cases to this directory
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -91,6 +96,10 @@ pub struct MatrixArgs {
     /// A kernel to run on, besides the scenario's own; `FILE` or `FILE,MODULE`, where MODULE is its clk-axi-clkgen.ko
     #[arg(long, value_name = "FILE[,MODULE]")]
     kernel: Vec<String>,
+    /// The vmlinux with debug information of one of these kernels, for one without types in its image; each kernel
+    /// takes the one of its own build. May be given more than once
+    #[arg(long, value_name = "FILE")]
+    vmlinux: Vec<PathBuf>,
 }
 
 /// The result of a case.
@@ -183,6 +192,7 @@ impl RunArgs {
         }
         files.inputs("kernel", &self.kernel);
         files.inputs("module", &self.module);
+        files.inputs("vmlinux", &self.vmlinux);
         files.output("--json", self.json.as_deref());
         files.output("--junit", self.junit.as_deref());
         if let Some(directory) = &self.report {
@@ -196,6 +206,7 @@ impl RunArgs {
         let cases = self.selection.cases()?;
         // Before an output is begun, and before hours of runs: none may take an input's place.
         self.check_files(&cases)?;
+        let vmlinux = VmlinuxFiles::read(&self.vmlinux)?;
         let (json, junit) = Output::results(self.json.as_deref(), self.junit.as_deref())?;
         let choice = match (&self.kernel, &self.image) {
             (Some(path), _) => KernelChoice::File {
@@ -211,11 +222,15 @@ impl RunArgs {
         let kernels = self
             .selection
             .kernels(&cases, std::slice::from_ref(&choice))?;
+        for kernel in kernels.iter().flat_map(BTreeMap::values) {
+            vmlinux.check(&kernel.path)?;
+        }
         let outputs = [&self.json, &self.junit];
         let jobs = self.selection.jobs();
         enter_sandbox(&kernels, outputs, self.report.as_deref(), jobs)?;
         // One choice of kernel was given, so that there is one map.
-        let verdicts = self.selection.judge(&cases, &kernels[0])?;
+        let types = vmlinux.only();
+        let verdicts = self.selection.judge(&cases, &kernels[0], &types)?;
         if let Some(directory) = &self.report {
             reports(directory, &cases, &verdicts)?;
         }
@@ -355,12 +370,13 @@ impl MatrixArgs {
                 module,
             });
         }
+        let types = VmlinuxFiles::read(&self.vmlinux)?.any();
         let kernels = self.selection.kernels(&cases, &choices)?;
         enter_sandbox(&kernels, [], None, self.selection.jobs())?;
         let mut columns = Vec::new();
         for (choice, kernels) in choices.iter().zip(&kernels) {
             print(&format!("kernel {}: {}\n", columns.len(), name(choice)));
-            columns.push(self.selection.judge(&cases, kernels)?);
+            columns.push(self.selection.judge(&cases, kernels, &types)?);
         }
         print(&grid(&cases, &columns));
         Ok(conclude(&columns.concat(), has_verdict))

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use guest_images::Cache;
 use vmm::Accel;
+use vmm::introspect::types::vmlinux::TypesFrom;
 use vmm::lab::{Case, Host, Lab};
 use vmm::{GuestKernel, KernelChoice, KernelError};
 use vmm_machine::MAX_CPUS;
@@ -130,7 +131,12 @@ impl Selection {
     }
 
     /// Runs `cases`, several at once, and shows each as it ends, in their order.
-    pub fn judge(&self, cases: &[Case], kernels: &Kernels) -> Result<Vec<Verdict>, UserError> {
+    pub fn judge(
+        &self,
+        cases: &[Case],
+        kernels: &Kernels,
+        types: &TypesFrom,
+    ) -> Result<Vec<Verdict>, UserError> {
         let host = self.host();
         // `clamp` panics if its upper bound is below the lower one, as without cases.
         let jobs = self.jobs().clamp(1, cases.len().max(1));
@@ -145,7 +151,7 @@ impl Selection {
                     return;
                 };
                 // `obtain` has made an entry for the image of every case.
-                let verdict = vmm::lab::run_on(host, case, &kernels[&case.machine.image]);
+                let verdict = vmm::lab::run_on(host, case, &kernels[&case.machine.image], types);
                 // Both locks until the lines are printed, or another thread could print a later case in between.
                 let mut shown = shown.lock().unwrap_or_else(|e| e.into_inner());
                 let mut done = done.lock().unwrap_or_else(|e| e.into_inner());

@@ -27,6 +27,7 @@ const EVERYTHING: &str = "
     iommu = ['ipmmu', { model = 'ipmmu', name = 'b' }]
     trace = 'iommu'
     probes = ['f { print(r0) }', 'g']
+    vmlinux = 'v'
     timeline = 't.html'
     access-platform = true
     time = 'host'
@@ -64,6 +65,7 @@ fn a_file_and_flags_say_the_same() {
         "--trace=iommu",
         "--probe=f { print(r0) }",
         "--probe=g",
+        "--vmlinux=v",
         "--timeline=t.html",
         "--access-platform=true",
         "--time=host",
