@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde::Serialize;
 use vmm::KernelChoice;
+use vmm::introspect::types::vmlinux::TypesFrom;
 use vmm::lab::{Case, Judged, Lab, LabError, Undecided, junit, releases, signs};
 use vmm::timeline::export;
 
@@ -350,8 +351,9 @@ impl<'r> Entry<'r> {
 impl MatrixArgs {
     fn run(self) -> Result<CommandExit, UserError> {
         let cases = self.selection.cases()?;
+        let types = VmlinuxFiles::read(&self.vmlinux)?.any();
         if self.releases {
-            return self.run_releases(&releases::runs(&cases));
+            return self.run_releases(&releases::runs(&cases), &types);
         }
         let mut choices = vec![KernelChoice::OfImage];
         choices.extend(self.image.iter().cloned().map(KernelChoice::Image));
@@ -370,7 +372,6 @@ impl MatrixArgs {
                 module,
             });
         }
-        let types = VmlinuxFiles::read(&self.vmlinux)?.any();
         let kernels = self.selection.kernels(&cases, &choices)?;
         enter_sandbox(&kernels, [], None, self.selection.jobs())?;
         let mut columns = Vec::new();
@@ -382,11 +383,11 @@ impl MatrixArgs {
         Ok(conclude(&columns.concat(), has_verdict))
     }
 
-    fn run_releases(&self, runs: &[Case]) -> Result<CommandExit, UserError> {
+    fn run_releases(&self, runs: &[Case], types: &TypesFrom) -> Result<CommandExit, UserError> {
         // Each run has the image that it is for.
         let kernels = self.selection.kernels(runs, &[KernelChoice::OfImage])?;
         enter_sandbox(&kernels, [], None, self.selection.jobs())?;
-        let verdicts = self.selection.judge(runs, &kernels[0])?;
+        let verdicts = self.selection.judge(runs, &kernels[0], types)?;
         print(&format!(
             "\n{}{MARKS}",
             by_release(runs, |index| cell(&verdicts[index]))
